@@ -2,7 +2,7 @@ import { operator } from '../../src/audit/record.ts'
 import type { Tuple } from '../../src/authz/fga.ts'
 import type { Service } from '../../src/compose/compose.ts'
 import { normalize } from '../../src/embed/embedder.ts'
-import { createCells } from '../../src/retrieval/chunk-index/ivf/ivf-index.ts'
+import { createIvfIndex } from '../../src/retrieval/chunk-index/ivf/ivf-index.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
 import { createRandom } from '../kubernetes/random.ts'
 
@@ -35,8 +35,8 @@ export async function fillCorpus(
   await database.transaction((sql) => fill(sql, documents, draw))
   await database.query('analyze')
   // As the service does within a minute.
-  await using cells = createCells({ database, log: () => undefined })
-  await cells.renew()
+  await using ivf = createIvfIndex({ database, log: () => undefined })
+  await ivf.renew()
   const tuples: Tuple[] = Array.from({ length: documents }, (_, at) => [
     { user: 'collection:c', relation: 'filed_in', object: `document:${at}` } as const,
     { user: `folder:${at % foldersCount}`, relation: 'parent', object: `document:${at}` } as const,

@@ -5,7 +5,7 @@ import { type Cell, cellName, cellsOf, type Pooled, poolOf, type Topic } from '.
 import type { Corpus } from './corpus.ts'
 import { dot, vectorAt } from './corpus.ts'
 import { type Extras, extras } from './extras.ts'
-import { loadCorpus, passageOf, renewCells } from './load.ts'
+import { loadCorpus, passageOf, renewIvf } from './load.ts'
 import { type Measured, measure } from './measure.ts'
 import { createOracle } from './oracle.ts'
 import { processorTimeOf } from './processor.ts'
@@ -95,7 +95,7 @@ export async function bench(options: BenchOptions): Promise<Benched> {
     const world = await worldOf(policy, layout, options)
     await using place = await servers.open({
       load: (template) => loadCorpus(template, corpus),
-      renew: renewCells,
+      renew: renewIvf,
     })
     ef99 ||= await leastEf(place, corpus, pool)
     await readPages(place, pool, ef99)

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import pg from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
-import { createCells } from '../../src/retrieval/chunk-index/ivf/ivf-index.ts'
+import { createIvfIndex } from '../../src/retrieval/chunk-index/ivf/ivf-index.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
 import { type Corpus, vectorAt } from './corpus.ts'
 import type { Place } from './servers.ts'
@@ -65,9 +65,9 @@ export async function loadCorpus(place: Place, corpus: Corpus): Promise<void> {
 }
 
 /** What lies near what, as the service finds it out in the background; nothing where the corpus is small. */
-export async function renewCells({ database }: Place): Promise<void> {
-  await using cells = createCells({ database, log: () => undefined })
-  await cells.renew()
+export async function renewIvf({ database }: Place): Promise<void> {
+  await using ivf = createIvfIndex({ database, log: () => undefined })
+  await ivf.renew()
 }
 
 /** As text, in which Postgres takes a vector; the numbers are few enough digits to come back as they are. */

@@ -9,7 +9,7 @@ import { retrieveRoutes } from '../http/routes/retrieval/retrieve.ts'
 import type { SearchMetrics } from '../http/search-metrics.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
-import { type Cells, createCells } from '../retrieval/chunk-index/ivf/ivf-index.ts'
+import { createIvfIndex, type IvfIndex } from '../retrieval/chunk-index/ivf/ivf-index.ts'
 import type { OnPlan } from '../retrieval/chunk-index/postgres/plan.ts'
 import { createPostgresIndex } from '../retrieval/chunk-index/postgres/postgres-index.ts'
 import { type CollectionLister, createCollectionLister } from '../retrieval/collections.ts'
@@ -41,7 +41,7 @@ export interface Retrieval extends AsyncDisposable {
   readonly indexLagMs: () => number
   /** To be told what was taken in. */
   readonly corpus: Corpus
-  readonly cells: Cells
+  readonly ivf: IvfIndex
   readonly ranking: RankingStatistics
   routes(face: { readonly requireBearer: RequireBearer }): readonly App[]
 }
@@ -54,7 +54,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
   await using stack = new AsyncDisposableStack()
   const ranking = stack.use(createRankingStatistics({ database, scope: config.rankingStatistics, now, log }))
   const corpus = stack.use(createCorpus({ database, log }))
-  const cells = stack.use(createCells({ database, log, threads: config.searchThreads }))
+  const ivf = stack.use(createIvfIndex({ database, log, threads: config.searchThreads }))
   const shadow = stack.use(
     createShadow({
       database,
@@ -67,7 +67,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
     metrics.onPlan(event)
     shadow.onPlan(event)
   }
-  const chunkIndex = createPostgresIndex({ database, cells, onPlan })
+  const chunkIndex = createPostgresIndex({ database, ivf, onPlan })
   const snapshots = createSnapshots({ index, corpus })
   const isCurrent = () => isAtTail(index.status(), now())
   const hasTail = () => isCurrent() || untilAtTail(index, isCurrent)
@@ -104,7 +104,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
     listCollections,
     indexLagMs,
     corpus,
-    cells,
+    ivf,
     ranking,
     routes: ({ requireBearer }) => [
       retrieveRoutes({ retrieve, requireBearer, indexLagMs }),

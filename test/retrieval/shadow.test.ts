@@ -39,7 +39,7 @@ describe('a search that is done again exactly', needsPostgres, () => {
   })
   afterAll(() => database?.close())
 
-  function watching(more: Partial<ShadowDeps> = {}, plan: PlanName = 'graph', candidates = found(best)) {
+  function watching(more: Partial<ShadowDeps> = {}, plan: PlanName = 'hnsw', candidates = found(best)) {
     const told: ShadowEvent[] = []
     const deps = {
       database,
@@ -68,10 +68,10 @@ describe('a search that is done again exactly', needsPostgres, () => {
       [best.filter((at) => at !== 3 && at !== 4), 0.8],
       [[20, 21], 0],
     ] as const) {
-      const { told, shadow, ask } = watching({}, 'graph', found(numbers))
+      const { told, shadow, ask } = watching({}, 'hnsw', found(numbers))
       expect(await ask()).toHaveLength(numbers.length)
       expect(told).toEqual([])
-      await expect.poll(() => told).toEqual([{ plan: 'graph', recall }])
+      await expect.poll(() => told).toEqual([{ plan: 'hnsw', recall }])
       await shadow[Symbol.asyncDispose]()
     }
   })
@@ -89,10 +89,10 @@ describe('a search that is done again exactly', needsPostgres, () => {
 
   test('is only the share that was set, and none where the plan was exact, or the database has one session', async () => {
     for (const [more, plan] of [
-      [{ share: 0.001, random: () => 0.001 }, 'graph'],
-      [{ share: 0 }, 'graph'],
+      [{ share: 0.001, random: () => 0.001 }, 'hnsw'],
+      [{ share: 0 }, 'hnsw'],
       [{}, 'exact'],
-      [{ database: { ...database, kind: 'pglite' } as Database }, 'graph'],
+      [{ database: { ...database, kind: 'pglite' } as Database }, 'hnsw'],
     ] as const) {
       const { told, shadow, ask } = watching(more, plan)
       await ask()

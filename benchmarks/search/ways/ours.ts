@@ -13,7 +13,7 @@ import { createSnapshots } from '../../../src/retrieval/access-filter/snapshots.
 import { createVisibility } from '../../../src/retrieval/access-filter/visibility.ts'
 import { clearBest } from '../../../src/retrieval/best.ts'
 import { depthOfOne } from '../../../src/retrieval/branches.ts'
-import { createCells } from '../../../src/retrieval/chunk-index/ivf/ivf-index.ts'
+import { createIvfIndex } from '../../../src/retrieval/chunk-index/ivf/ivf-index.ts'
 import { createPostgresIndex } from '../../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
@@ -66,10 +66,10 @@ export async function openOurs(
   const nominator = createNominator({ fga, index, now, serverDeadlineMs: 2_500 })
   const corpus = createCorpus({ database, log: () => undefined })
   const snapshots = createSnapshots({ index, corpus })
-  const cells = createCells({ database, log: () => undefined })
-  await Promise.all([corpus.refresh(), cells.refresh()])
+  const ivf = createIvfIndex({ database, log: () => undefined })
+  await Promise.all([corpus.refresh(), ivf.refresh()])
   const visibility = createVisibility({ database, snapshots, corpus, nominator, hasTail: () => true })
-  const search = createSearch({ sql: database, index: createPostgresIndex({ database, cells }), corpus })
+  const search = createSearch({ sql: database, index: createPostgresIndex({ database, ivf }), corpus })
 
   /** Whoever asked before is known: what seeing for the first time costs is told by bench:doors. */
   async function sees({ person, filter }: Pick<Asked, 'person' | 'filter'>) {
@@ -135,7 +135,7 @@ export async function openOurs(
     async [Symbol.asyncDispose]() {
       await index[Symbol.asyncDispose]()
       await corpus[Symbol.asyncDispose]()
-      await cells[Symbol.asyncDispose]()
+      await ivf[Symbol.asyncDispose]()
     },
   }
 }

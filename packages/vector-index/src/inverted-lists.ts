@@ -1,7 +1,7 @@
-import { countOf } from './kmeans.ts'
-import { type CellModel, untoldOf } from './model.ts'
-import { type Codes, createCodes, slotsInBlock } from './quantized-codes.ts'
-import { createKernel, type Kernel } from './simd.ts'
+import { vectorCount } from './kmeans.ts'
+import { type IvfModel, residualVarianceOf } from './model.ts'
+import { createQuantizedCodes, type QuantizedCodes, slotsInBlock } from './quantized-codes.ts'
+import { createSimdScanner, type SimdScanner } from './simd.ts'
 
 /**
  * Which chunks lie in which cell of one model, in memory. It only nominates: one too many finds nothing.
@@ -10,34 +10,34 @@ import { createKernel, type Kernel } from './simd.ts'
  * place of the arrays here. Sixteen slots beside each other are a block, and belong to one cell, so that what is looked at
  * together lies together.
  */
-export interface CellSet {
+export interface InvertedLists {
   readonly generation: number
-  readonly model: CellModel
-  /** See {@link untoldOf}. */
-  readonly untold: number
+  readonly model: IvfModel
+  /** See {@link residualVarianceOf}. */
+  readonly residualVariance: number
   /** Chunks in it. */
   readonly size: number
   /** By slot: place of the chunk in its document. */
   readonly ordinals: Int32Array
-  readonly codes: Codes
+  readonly codes: QuantizedCodes
   /** What this thread looks at them with. */
-  readonly kernel: Kernel
+  readonly scanner: SimdScanner
   /** Bytes of all this, about. */
   readonly bytes: number
   /** Documents whose chunks are in it, as bits by number; may end before the largest number. */
   bits(): Uint8Array
-  /** In place of what was known of the document. `cells` has one number a chunk; {@link noCell}: no vector. */
+  /** In place of what was known of the document. `cells` has one number a chunk; {@link noPartition}: no vector. */
   put(docNo: number, cells: Uint16Array, codes: Uint8Array): void
   remove(docNo: number): void
 }
 
 /** Of a chunk without a vector. */
-export const noCell = 0xffff
+export const noPartition = 0xffff
 
-export function createCellSet(generation: number, model: CellModel): CellSet {
-  const count = countOf(model.centroids)
-  const codes = createCodes(model)
-  const kernel = createKernel(codes)
+export function createInvertedLists(generation: number, model: IvfModel): InvertedLists {
+  const count = vectorCount(model.centroids)
+  const codes = createQuantizedCodes(model)
+  const kernel = createSimdScanner(codes)
   const blocksOf = new Int32Array(count)
   /** By cell: the first of its slots that hold nothing; the others by `ordinals`. */
   const holes = new Int32Array(count)
@@ -75,8 +75,8 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
   }
 
   function remove(docNo: number): void {
-    const { slots, cells } = codes.filed(docNo)
-    codes.file(docNo, [], [])
+    const { slots, partitions: cells } = codes.slotsOf(docNo)
+    codes.setSlots(docNo, [], [])
     for (const [at, slot] of slots.entries()) leave(slot, cells[at] as number)
     size -= slots.length
     setBit(bits, docNo, false)
@@ -85,9 +85,9 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
   return {
     generation,
     model,
-    untold: untoldOf(model),
+    residualVariance: residualVarianceOf(model),
     codes,
-    kernel,
+    scanner: kernel,
     get size() {
       return size
     },
@@ -112,7 +112,7 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
           codes.put(slot, docNo, given, ordinal)
           ordinals[slot] = ordinal
         }
-        codes.file(docNo, slots, cellsOf)
+        codes.setSlots(docNo, slots, cellsOf)
       } catch (error) {
         // There is no memory: what nobody would know of could not be removed.
         for (const [at, slot] of slots.entries()) leave(slot, cellsOf[at] as number)

@@ -5,7 +5,7 @@ export interface Vectors {
   readonly dimensions: number
 }
 
-export const countOf = ({ numbers, dimensions }: Vectors): number => numbers.length / dimensions
+export const vectorCount = ({ numbers, dimensions }: Vectors): number => numbers.length / dimensions
 
 /** Centroids in groups: the nearest is looked for in the nearest groups only. */
 export interface Centroids extends Vectors {
@@ -27,7 +27,7 @@ const groupsLookedAt = 8
  */
 export function trainCentroids(samples: Vectors, count: number, random: () => number): Centroids {
   const { dimensions } = samples
-  const wanted = Math.max(1, Math.min(count, countOf(samples)))
+  const wanted = Math.max(1, Math.min(count, vectorCount(samples)))
   const groupCount = Math.max(1, Math.round(Math.sqrt(wanted)))
   const some = pickSome(samples, groupCount * samplesPerCentre, random)
   const groups = lloyd(some, groupCount, random)
@@ -35,7 +35,7 @@ export function trainCentroids(samples: Vectors, count: number, random: () => nu
   const numbers: Float32Array[] = []
   const starts = new Int32Array(groupCount + 1)
   for (const [group, own] of members.entries()) {
-    const share = Math.round((wanted * own.length) / countOf(samples))
+    const share = Math.round((wanted * own.length) / vectorCount(samples))
     const part = subset(samples, own)
     const centroids =
       own.length === 0 ? new Float32Array(0) : lloyd(part, Math.max(1, Math.min(share, own.length)), random)
@@ -49,7 +49,7 @@ export function trainCentroids(samples: Vectors, count: number, random: () => nu
     at += part.length
   }
   const centroids: Centroids = { numbers: flat, dimensions, groups, starts }
-  const nearest = new Int32Array(countOf(samples))
+  const nearest = new Int32Array(vectorCount(samples))
   for (let index = 0; index < nearest.length; index += 1)
     nearest[index] = nearestCentroid(centroids, samples.numbers, index * dimensions)
   moveTo(samples, nearest, flat)
@@ -99,7 +99,7 @@ export function dot(a: Float32Array, atA: number, b: Float32Array, atB: number, 
 function lloyd(vectors: Vectors, count: number, random: () => number): Float32Array {
   const { dimensions } = vectors
   const centres = new Float32Array(pickSome(vectors, count, random).numbers)
-  const total = countOf(vectors)
+  const total = vectorCount(vectors)
   const nearest = new Int32Array(total)
   for (let round = 0; round < rounds; round += 1) {
     let moved = 0
@@ -182,7 +182,7 @@ function subset({ numbers, dimensions }: Vectors, indexes: readonly number[]): V
 }
 
 function pickSome(vectors: Vectors, count: number, random: () => number): Vectors {
-  const indexes = Array.from({ length: countOf(vectors) }, (_, index) => index)
+  const indexes = Array.from({ length: vectorCount(vectors) }, (_, index) => index)
   const wanted = Math.min(count, indexes.length)
   for (let at = 0; at < wanted; at += 1) {
     const other = at + Math.floor(random() * (indexes.length - at))

@@ -1,9 +1,9 @@
-import { axesMax, type CellModel } from './model.ts'
+import { componentCount, type IvfModel } from './model.ts'
 
 const header = 20
 
 /** Little-endian: three int32 (dimensions, groups, centroids), a float64 (error), then the arrays. */
-export function modelToBytes({ centroids, axes, steps, error }: CellModel): Buffer {
+export function modelToBytes({ centroids, components: axes, steps, error }: IvfModel): Buffer {
   const { dimensions, groups, starts, numbers } = centroids
   const head = Buffer.alloc(header)
   head.writeInt32LE(dimensions, 0)
@@ -14,7 +14,7 @@ export function modelToBytes({ centroids, axes, steps, error }: CellModel): Buff
 }
 
 /** undefined: of another length than it says, as one with shorter codes is. */
-export function modelFromBytes(bytes: Buffer): CellModel | undefined {
+export function modelFromBytes(bytes: Buffer): IvfModel | undefined {
   const [dimensions, groupCount, count] = [bytes.readInt32LE(0), bytes.readInt32LE(4), bytes.readInt32LE(8)]
   // A copy begins at 0: typed arrays may not begin anywhere.
   const body = Uint8Array.from(bytes.subarray(header)).buffer
@@ -22,8 +22,8 @@ export function modelFromBytes(bytes: Buffer): CellModel | undefined {
     groupCount * dimensions,
     groupCount + 1,
     count * dimensions,
-    axesMax * dimensions,
-    axesMax,
+    componentCount * dimensions,
+    componentCount,
   ] as const
   if (body.byteLength !== 4 * lengths.reduce((sum, length) => sum + length, 0)) return undefined
   const starts = lengths.map((_, at) => 4 * lengths.slice(0, at).reduce((sum, length) => sum + length, 0))
@@ -35,7 +35,7 @@ export function modelFromBytes(bytes: Buffer): CellModel | undefined {
       starts: new Int32Array(body, places, lengths[1]),
       numbers: new Float32Array(body, numbers, lengths[2]),
     },
-    axes: new Float32Array(body, axes, lengths[3]),
+    components: new Float32Array(body, axes, lengths[3]),
     steps: new Float32Array(body, steps, lengths[4]),
     error: bytes.readDoubleLE(12),
   }

@@ -1,20 +1,20 @@
 import { parentPort } from 'node:worker_threads'
-import { placeAll } from './assign.ts'
+import { assignAll } from './assign.ts'
 import type { Vectors } from './kmeans.ts'
-import { type CellModel, trainModel } from './model.ts'
-import { seeded } from './random.ts'
+import { type IvfModel, trainModel } from './model.ts'
+import { seededRandom } from './random.ts'
 
 type Message =
   | { readonly kind: 'train'; readonly samples: Vectors; readonly count: number; readonly seed: number }
-  | { readonly kind: 'place'; readonly vectors: Vectors; readonly model?: CellModel }
+  | { readonly kind: 'place'; readonly vectors: Vectors; readonly model?: IvfModel }
 
-let model: CellModel | undefined
+let model: IvfModel | undefined
 
 parentPort?.on('message', (message: Message) => {
   if (message.kind === 'train') {
-    parentPort?.postMessage(trainModel(message.samples, message.count, seeded(message.seed)))
+    parentPort?.postMessage(trainModel(message.samples, message.count, seededRandom(message.seed)))
     return
   }
   model = message.model ?? model
-  if (model !== undefined) parentPort?.postMessage(placeAll(model, message.vectors))
+  if (model !== undefined) parentPort?.postMessage(assignAll(model, message.vectors))
 })

@@ -1,25 +1,25 @@
 import { Worker } from 'node:worker_threads'
 import type { Vectors } from './kmeans.ts'
-import type { CellModel } from './model.ts'
+import type { IvfModel } from './model.ts'
 
 /** The cells and codes of vectors, in their order: `codes` has {@link codeLength} bytes for each. */
-export interface Placed {
-  readonly cells: Uint16Array
+export interface Assignments {
+  readonly partitions: Uint16Array
   readonly codes: Uint8Array
 }
 
 /** Arithmetic in a thread of its own: it takes seconds to minutes, and nothing else may wait for it. */
-export interface CellWorker extends AsyncDisposable {
-  train(samples: Vectors, count: number, seed: number): Promise<CellModel>
+export interface ModelWorker extends AsyncDisposable {
+  train(samples: Vectors, count: number, seed: number): Promise<IvfModel>
   /** The vectors are handed over: they are empty afterwards. */
-  place(model: CellModel, vectors: Vectors): Promise<Placed>
+  assign(model: IvfModel, vectors: Vectors): Promise<Assignments>
 }
 
-export function createCellWorker(): CellWorker {
+export function createModelWorker(): ModelWorker {
   const worker = new Worker(new URL('./model-worker-thread.ts', import.meta.url))
   worker.unref()
   const waiting: { resolve(value: unknown): void; reject(error: Error): void }[] = []
-  let given: CellModel | undefined
+  let given: IvfModel | undefined
   const fail = (error: Error): void => {
     for (const { reject } of waiting.splice(0)) reject(error)
   }
@@ -36,7 +36,7 @@ export function createCellWorker(): CellWorker {
 
   return {
     train: (samples, count, seed) => ask({ kind: 'train', samples, count, seed }),
-    place(model, vectors) {
+    assign(model, vectors) {
       const isNew = model !== given
       given = model
       return ask({ kind: 'place', vectors, ...(isNew && { model }) }, [vectors.numbers.buffer as ArrayBuffer])

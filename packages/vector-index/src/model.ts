@@ -1,14 +1,14 @@
-import { type Centroids, countOf, dot, nearestCentroid, trainCentroids, type Vectors } from './kmeans.ts'
-import { principalAxes } from './principal-components.ts'
+import { type Centroids, dot, nearestCentroid, trainCentroids, type Vectors, vectorCount } from './kmeans.ts'
+import { principalComponents } from './principal-components.ts'
 
 /**
  * Where vectors lie, roughly: the nearest of some centroids, and what is left to it along the axes in which that differs
  * most, four bits each.
  */
-export interface CellModel {
+export interface IvfModel {
   readonly centroids: Centroids
-  /** {@link axesMax} vectors of length 1. */
-  readonly axes: Float32Array
+  /** {@link componentCount} vectors of length 1. */
+  readonly components: Float32Array
   /** What 1 in a code stands for, along each axis. */
   readonly steps: Float32Array
   /** Mean squared distance of the samples to their centroids. */
@@ -17,16 +17,16 @@ export interface CellModel {
 
 /** Bytes of a code: two axes each. Twice as many axes of four bits tell far more than half as many of eight. */
 export const codeLength = 96
-export const axesMax = 2 * codeLength
+export const componentCount = 2 * codeLength
 
 /** A vector in a model: its cell, and its code. */
-export interface Place {
-  readonly cell: number
+export interface Assignment {
+  readonly partition: number
   readonly code: Uint8Array
 }
 
 /** The same samples, count and random numbers give the same model. */
-export function trainModel(samples: Vectors, count: number, random: () => number): CellModel {
+export function trainModel(samples: Vectors, count: number, random: () => number): IvfModel {
   const centroids = trainCentroids(samples, count, random)
   const { numbers, dimensions } = samples
   const rest = new Float32Array(numbers.length)
@@ -39,26 +39,31 @@ export function trainModel(samples: Vectors, count: number, random: () => number
       error += left * left
     }
   }
-  const some = rest.subarray(0, axesFrom * dimensions)
-  const axes = principalAxes({ numbers: some, dimensions }, axesMax, random)
-  return { centroids, axes, steps: stepsOf(some, axes, dimensions), error: error / countOf(samples) }
+  const some = rest.subarray(0, componentSamples * dimensions)
+  const axes = principalComponents({ numbers: some, dimensions }, componentCount, random)
+  return {
+    centroids,
+    components: axes,
+    steps: stepsOf(some, axes, dimensions),
+    error: error / vectorCount(samples),
+  }
 }
 
 /** So many samples say which way the axes point. */
-const axesFrom = 10_000
+const componentSamples = 10_000
 const levels = 16
 /**
  * Of what is spread normally, 16 steps of this size around 0 lose least, about a hundredth (Max, Quantizing for Minimum
  * Distortion, 1960, table II).
  */
-export const stepOfDeviation = 0.3352
+export const stepPerDeviation = 0.3352
 
 /** Mean square of what neither cell nor code tells of a vector of length 1: 0.04 to 0.06 of text, 0.4 of noise. */
-export const untoldOf = ({ error, steps }: Pick<CellModel, 'error' | 'steps'>): number =>
-  steps.reduce((rest, step) => rest - (step / stepOfDeviation) ** 2, error)
+export const residualVarianceOf = ({ error, steps }: Pick<IvfModel, 'error' | 'steps'>): number =>
+  steps.reduce((rest, step) => rest - (step / stepPerDeviation) ** 2, error)
 
-export function placeIn(model: CellModel, numbers: Float32Array, at: number): Place {
-  const { centroids, axes, steps } = model
+export function assign(model: IvfModel, numbers: Float32Array, at: number): Assignment {
+  const { centroids, components: axes, steps } = model
   const { dimensions } = centroids
   const cell = nearestCentroid(centroids, numbers, at)
   const rest = new Float32Array(dimensions)
@@ -66,20 +71,20 @@ export function placeIn(model: CellModel, numbers: Float32Array, at: number): Pl
     rest[offset] =
       (numbers[at + offset] as number) - (centroids.numbers[cell * dimensions + offset] as number)
   const code = new Uint8Array(codeLength)
-  for (let axis = 0; axis < axesMax; axis += 1) {
+  for (let axis = 0; axis < componentCount; axis += 1) {
     const along = dot(axes, axis * dimensions, rest, 0, dimensions)
     const level = Math.floor(along / (steps[axis] as number)) + levels / 2
-    const { byte, shift } = placeOfAxis(axis)
+    const { byte, shift } = componentPosition(axis)
     code[byte] = (code[byte] as number) | (Math.max(0, Math.min(levels - 1, level)) << shift)
   }
-  return { cell, code }
+  return { partition: cell, code }
 }
 
 /** What a level stands for, in steps: the middle of those that it is given for. */
-export const middleOf = (level: number): number => level - (levels - 1) / 2
+export const levelMidpoint = (level: number): number => level - (levels - 1) / 2
 
 /** Where the four bits of an axis stand in a code: as simd.wat reads them, eight axes beside each other. */
-export function placeOfAxis(axis: number): { readonly byte: number; readonly shift: number } {
+export function componentPosition(axis: number): { readonly byte: number; readonly shift: number } {
   const [group, part, word] = [axis >> 5, (axis >> 3) & 3, axis & 7]
   return { byte: 16 * group + 2 * word + (part >> 1), shift: 4 * (part & 1) }
 }
@@ -87,11 +92,11 @@ export function placeOfAxis(axis: number): { readonly byte: number; readonly shi
 /** Along each axis, as far as these differ. */
 function stepsOf(rest: Float32Array, axes: Float32Array, dimensions: number): Float32Array {
   const count = Math.max(1, rest.length / dimensions)
-  return Float32Array.from({ length: axesMax }, (_, axis) => {
+  return Float32Array.from({ length: componentCount }, (_, axis) => {
     let square = 0
     for (let at = 0; at < rest.length; at += dimensions)
       square += dot(axes, axis * dimensions, rest, at, dimensions) ** 2
     // Nothing lies along one axis too many.
-    return stepOfDeviation * Math.sqrt(square / count) || 1
+    return stepPerDeviation * Math.sqrt(square / count) || 1
   })
 }

@@ -6,7 +6,7 @@ const rounds = 20
  * The directions in which these vectors differ from 0 most, one after the other, each of length 1 and at right angles to
  * the others: principal axes, by subspace iteration.
  */
-export function principalAxes(
+export function principalComponents(
   { numbers, dimensions }: Vectors,
   count: number,
   random: () => number,

@@ -1,10 +1,10 @@
-import type { CellSet } from './inverted-lists.ts'
+import type { InvertedLists } from './inverted-lists.ts'
 import { blockRunsMax } from './quantized-codes.ts'
-import type { Looked, Lookers } from './scan-pool.ts'
-import { type Kernel, slotsMax, stepOf, steps } from './simd.ts'
+import type { PoolScan, ScanPool } from './scan-pool.ts'
+import { type SimdScanner, scanBatch, scoreStepOf, scoreSteps } from './simd.ts'
 
 /** Which documents a question may touch. */
-export interface Filter {
+export interface ScanFilter {
   /** Chunks of these documents together. */
   readonly chunks: number
   /** One bit for each document's number, the lowest of a byte first. It may end before the largest number. */
@@ -12,17 +12,17 @@ export interface Filter {
 }
 
 /** Chunks that are worth comparing, by document and place in it. Nominated, no more. */
-export interface Near {
+export interface Nominated {
   readonly docs: Int32Array
   readonly ordinals: Int32Array
 }
 
 /** What says how many codes are looked at. */
-export interface Looking {
+export interface ScanCounts {
   /** Chunks that are visible, and all. */
   readonly visible: number
   readonly corpus: number
-  readonly cells: number
+  readonly partitions: number
 }
 
 // Measured: docs/decisions/0023-search-plans.md.
@@ -33,13 +33,13 @@ const moreOfFewer = 1 / 4
  * As many codes are looked at as so many cells hold of visible chunks, however large the corpus is, and some more where a
  * smaller part is visible. With fewer cells it is all.
  */
-export function looksOf({ visible, corpus, cells }: Looking): number {
+export function scanBudget({ visible, corpus, partitions: cells }: ScanCounts): number {
   const share = visible / Math.max(1, corpus, visible)
   return Math.min(visible, Math.ceil(((cellsLooked / cells) * visible) / share ** moreOfFewer) || 0)
 }
 
 /** What is looked for. */
-export interface Look {
+export interface ScanQuery {
   readonly embedding: Float32Array
   /** How many chunks are visible, */
   readonly chunks: number
@@ -50,57 +50,61 @@ export interface Look {
 }
 
 /** The best chunks of what was looked at, by slot. */
-export interface Best {
+export interface BestSlots {
   readonly slots: Int32Array
   readonly scores: Float32Array
 }
 
 /** Nominates chunks that are worth comparing; in this thread. */
-export function findNear(
-  sets: readonly CellSet[],
-  visible: Filter,
+export function probe(
+  sets: readonly InvertedLists[],
+  visible: ScanFilter,
   embedding: Float32Array,
   rows: number,
-): Near {
+): Nominated {
   const look = lookFor(visible, embedding, rows)
   return nominate(sets, lookHere(sets, look), look)
 }
 
 /** In a thread where one is to be had, and the question is worth it; else in this one. */
-export async function findNearBy(
-  lookers: Pick<Lookers, 'look'> | undefined,
-  sets: readonly CellSet[],
-  visible: Filter,
+export async function probeWithPool(
+  lookers: Pick<ScanPool, 'scan'> | undefined,
+  sets: readonly InvertedLists[],
+  visible: ScanFilter,
   embedding: Float32Array,
   rows: number,
-): Promise<Near & Pick<Looked, 'waitedMs'>> {
+): Promise<Nominated & Pick<PoolScan, 'waitedMs'>> {
   const look = lookFor(visible, embedding, rows)
-  const { best, waitedMs } = (await lookers?.look(sets, look)) ?? { best: lookHere(sets, look), waitedMs: 0 }
+  const { best, waitedMs } = (await lookers?.scan(sets, look)) ?? { best: lookHere(sets, look), waitedMs: 0 }
   return { ...nominate(sets, best, look), waitedMs }
 }
 
-const lookFor = (visible: Filter, embedding: Float32Array, rows: number): Look => ({
+const lookFor = (visible: ScanFilter, embedding: Float32Array, rows: number): ScanQuery => ({
   embedding,
   chunks: visible.chunks,
   bits: visible.bits(),
   rows,
 })
 
-const lookHere = (sets: readonly CellSet[], look: Look): Best[] =>
-  sets.map(({ kernel, size }) => lookInto(kernel, size, look))
+const lookHere = (sets: readonly InvertedLists[], look: ScanQuery): BestSlots[] =>
+  sets.map(({ scanner: kernel, size }) => scanLists(kernel, size, look))
 
 /**
  * Looks at codes of visible chunks in the cells nearest to the question, as many as are worth it, and gives the best of them.
  * Which chunks these are is asked of the documents where that takes less, and else of the cells; what is not visible there
  * costs a look at its bit. What it gives is seen until the kernel is asked again.
  */
-export function lookInto(kernel: Kernel, size: number, { embedding, chunks, bits, rows }: Look): Best {
-  const cellScores = kernel.ask(embedding, bits, rows)
-  const looks = looksOf({ visible: chunks, corpus: size, cells: cellScores.length })
+export function scanLists(
+  kernel: SimdScanner,
+  size: number,
+  { embedding, chunks, bits, rows }: ScanQuery,
+): BestSlots {
+  const cellScores = kernel.begin(embedding, bits, rows)
+  const looks = scanBudget({ visible: chunks, corpus: size, partitions: cellScores.length })
   if (chunks * chunks <= documentsTimes * looks * size) lookAtDocuments(kernel, chunks, looks)
   else lookAtCells(kernel, cellScores, looks, chunks >= shareDense * size)
-  kernel.keep()
-  const { seen } = kernel
+  kernel.keepBest()
+  const { hits: seen } = kernel
   return { slots: seen.slots.subarray(0, seen.size), scores: seen.scores.subarray(0, seen.size) }
 }
 
@@ -109,17 +113,17 @@ const documentsTimes = 1 / 2
 // Where fewer are visible, most of the codes beside each other are not looked at.
 const shareDense = 1 / 3
 
-function lookAtDocuments(kernel: Kernel, chunks: number, looks: number): void {
+function lookAtDocuments(kernel: SimdScanner, chunks: number, looks: number): void {
   // All of them: also of those that came after they were counted.
-  const count = kernel.choose(chunks, looks === chunks ? Number.POSITIVE_INFINITY : looks)
-  for (let from = 0; from < count; from += slotsMax) kernel.look(from, Math.min(slotsMax, count - from))
+  const count = kernel.chooseNearest(chunks, looks === chunks ? Number.POSITIVE_INFINITY : looks)
+  for (let from = 0; from < count; from += scanBatch) kernel.scan(from, Math.min(scanBatch, count - from))
 }
 
-function lookAtCells(kernel: Kernel, cellScores: Float32Array, looks: number, isDense: boolean): void {
+function lookAtCells(kernel: SimdScanner, cellScores: Float32Array, looks: number, isDense: boolean): void {
   let looked = 0
   const look = (): void => {
     const count = kernel.gather(isDense)
-    for (let from = 0; from < count; from += slotsMax) kernel.look(from, Math.min(slotsMax, count - from))
+    for (let from = 0; from < count; from += scanBatch) kernel.scan(from, Math.min(scanBatch, count - from))
     looked += count
   }
   const { blocks } = kernel
@@ -131,8 +135,8 @@ function lookAtCells(kernel: Kernel, cellScores: Float32Array, looks: number, is
       const first = blocks[run] as number
       const last = first + (blocks[run + 1] as number)
       for (let block = first; block < last; block += blocksMax) {
-        kernel.add(block, Math.min(blocksMax, last - block), score)
-        if (kernel.added >= slotsAtOnce) look()
+        kernel.queueBlocks(block, Math.min(blocksMax, last - block), score)
+        if (kernel.queuedSlots >= slotsAtOnce) look()
       }
     }
   }
@@ -145,17 +149,17 @@ const blocksMax = 64
 
 /** Cells by what they score, best first but for a step: counted, which takes a tenth of sorting them. */
 function nearestFirst(scores: Float32Array): Uint16Array {
-  const places = new Int32Array(steps)
-  for (const score of scores) places[stepOf(score)] = (places[stepOf(score)] as number) + 1
+  const places = new Int32Array(scoreSteps)
+  for (const score of scores) places[scoreStepOf(score)] = (places[scoreStepOf(score)] as number) + 1
   // Of each step from the highest on, where its cells begin.
-  for (let step = steps - 1, before = 0; step >= 0; step -= 1) {
+  for (let step = scoreSteps - 1, before = 0; step >= 0; step -= 1) {
     const own = places[step] as number
     places[step] = before
     before += own
   }
   const order = new Uint16Array(scores.length)
   for (let cell = 0; cell < scores.length; cell += 1) {
-    const step = stepOf(scores[cell] as number)
+    const step = scoreStepOf(scores[cell] as number)
     const place = places[step] as number
     order[place] = cell
     places[step] = place + 1
@@ -167,11 +171,15 @@ function nearestFirst(scores: Float32Array): Uint16Array {
 const ordinalsMax = 2 ** 21
 
 /** Of the best of each set the best, where they are. */
-export function nominate(sets: readonly CellSet[], best: readonly Best[], { rows, bits }: Look): Near {
+export function nominate(
+  sets: readonly InvertedLists[],
+  best: readonly BestSlots[],
+  { rows, bits }: ScanQuery,
+): Nominated {
   const scoreAtLeast = best.length > 1 ? leastScore(best, rows) : Number.NEGATIVE_INFINITY
   const keys: number[] = []
   for (const [index, { slots, scores }] of best.entries()) {
-    const { codes, ordinals } = sets[index] as CellSet
+    const { codes, ordinals } = sets[index] as InvertedLists
     for (let at = 0; at < slots.length; at += 1) {
       if ((scores[at] as number) < scoreAtLeast) continue
       const slot = slots[at] as number
@@ -194,7 +202,7 @@ export function nominate(sets: readonly CellSet[], best: readonly Best[], { rows
 }
 
 /** What the last of the best `rows` of all scores. */
-const leastScore = (best: readonly Best[], rows: number): number =>
+const leastScore = (best: readonly BestSlots[], rows: number): number =>
   best
     .flatMap(({ scores }) => [...scores])
     .sort((one, other) => other - one)

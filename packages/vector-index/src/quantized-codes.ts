@@ -1,5 +1,5 @@
-import { countOf } from './kmeans.ts'
-import { axesMax, type CellModel, codeLength } from './model.ts'
+import { vectorCount } from './kmeans.ts'
+import { codeLength, componentCount, type IvfModel } from './model.ts'
 import { type Memory, type SharedMemory, sharedMemory } from './wasm.ts'
 
 /**
@@ -12,11 +12,11 @@ import { type Memory, type SharedMemory, sharedMemory } from './wasm.ts'
  * Only who made it writes. Whoever reads meanwhile may meet what is half written: each number in it is one that was written
  * at some time, so that it reads no further than this goes, and nominates at worst what is not visible or not there.
  */
-export interface Codes extends Written {
+export interface QuantizedCodes extends SharedCodes {
   /** The document in a slot; 0: none. */
   docAt(slot: number): number
   /** In which slots a document's chunks are, and in which cells these lie. */
-  filed(docNo: number): { readonly slots: Int32Array; readonly cells: Uint16Array }
+  slotsOf(docNo: number): { readonly slots: Int32Array; readonly partitions: Uint16Array }
   /** Memory for the slots before this one. Throws where there is none: before anything lies in them. */
   reserve(end: number): void
   /** So many blocks from this one on, beside each other, are a cell's. */
@@ -26,26 +26,26 @@ export interface Codes extends Written {
   /** Nothing is in the slot any more. */
   clear(slot: number): void
   /** A document's chunks are in these slots, which lie in these cells. */
-  file(docNo: number, slots: readonly number[], cells: readonly number[]): void
+  setSlots(docNo: number, slots: readonly number[], cells: readonly number[]): void
   /** Bytes of its memories. */
   readonly bytes: number
 }
 
 /** What is handed to whoever reads; to other threads, too. */
-export interface Written {
-  readonly cells: number
+export interface SharedCodes {
+  readonly partitions: number
   readonly dimensions: number
   /** Of the model's axes. */
   readonly steps: Float32Array
-  readonly codes: SharedMemory
-  readonly documents: SharedMemory
+  readonly codeMemory: SharedMemory
+  readonly documentMemory: SharedMemory
 }
 
 /** Where in the memory of documents its parts begin, in bytes. */
-export function partsOf({ cells, dimensions }: Pick<Written, 'cells' | 'dimensions'>) {
+export function layoutOf({ partitions: cells, dimensions }: Pick<SharedCodes, 'partitions' | 'dimensions'>) {
   // Sixteen numbers are read at a time: past the end of a vector they are 0.
   const bytesEach = 32 * Math.ceil(dimensions / 16)
-  const vectors = cells + axesMax
+  const vectors = cells + componentCount
   const vectorsAt = 64
   const blocksAt = vectorsAt + vectors * bytesEach
   return { bytesEach, vectors, vectorsAt, blocksAt, runsAt: blocksAt + 8 * blockRunsMax * cells }
@@ -54,14 +54,14 @@ export function partsOf({ cells, dimensions }: Pick<Written, 'cells' | 'dimensio
 /** Each run of a cell's blocks is a quarter of what it has: with so many, 4 GB are all its own. */
 export const blockRunsMax = 64
 
-export function createCodes({ centroids, axes, steps }: CellModel): Codes {
+export function createQuantizedCodes({ centroids, components: axes, steps }: IvfModel): QuantizedCodes {
   const { dimensions } = centroids
-  const cells = countOf(centroids)
-  const { bytesEach, vectorsAt, blocksAt, runsAt } = partsOf({ cells, dimensions })
+  const cells = vectorCount(centroids)
+  const { bytesEach, vectorsAt, blocksAt, runsAt } = layoutOf({ partitions: cells, dimensions })
   const codes = sharedMemory(1)
   const documents = sharedMemory(Math.ceil((runsAt + runsMin) / pageSize))
   for (const [at, from] of [...rowsOf(centroids.numbers, dimensions), ...rowsOf(axes, dimensions)].entries())
-    putWhole(from, 1, new Int16Array(documents.buffer, vectorsAt + at * bytesEach, dimensions))
+    quantizeInto(from, 1, new Int16Array(documents.buffer, vectorsAt + at * bytesEach, dimensions))
   const live = new Int32Array(documents.buffer, 0, 1)
   const blocks = new Int32Array(documents.buffer, blocksAt, 2 * blockRunsMax * cells)
   const blockRuns = new Uint8Array(cells)
@@ -113,21 +113,21 @@ export function createCodes({ centroids, axes, steps }: CellModel): Codes {
   }
 
   return {
-    cells,
+    partitions: cells,
     dimensions,
     steps,
-    codes,
-    documents,
+    codeMemory: codes,
+    documentMemory: documents,
     get bytes() {
       return codes.buffer.byteLength + documents.buffer.byteLength
     },
     docAt: (slot) => view.whole[docPlace(slot)] ?? 0,
-    filed(docNo) {
+    slotsOf(docNo) {
       const first = view.runs[2 * docNo] ?? 0
       const length = view.runs[2 * docNo + 1] ?? 0
       return {
         slots: Int32Array.from({ length }, (_, at) => view.whole[slotPlace(first + at)] as number),
-        cells: Uint16Array.from({ length }, (_, at) => view.halves[cellPlace(first + at)] as number),
+        partitions: Uint16Array.from({ length }, (_, at) => view.halves[cellPlace(first + at)] as number),
       }
     },
     reserve,
@@ -153,7 +153,7 @@ export function createCodes({ centroids, axes, steps }: CellModel): Codes {
     clear(slot) {
       view.whole[docPlace(slot)] = 0
     },
-    file(docNo, slots, cellsOf) {
+    setSlots(docNo, slots, cellsOf) {
       makeRun(docNo)
       if (placesEnd > placesWaste * (live[0] as number) + slotsInSegment) sweep()
       reserve(placesEnd + slots.length)
@@ -170,10 +170,10 @@ export function createCodes({ centroids, axes, steps }: CellModel): Codes {
 }
 
 // As simd.wat has it. So many axes are looked at before it is told whether the others are worth it.
-export const axesEarly = 64
+export const earlyComponents = 64
 /** Slots beside each other whose codes lie beside each other. */
 export const slotsInBlock = 16
-const earlyLength = axesEarly / 2
+const earlyLength = earlyComponents / 2
 const slotsInSegment = 4_096
 const blockLength = slotsInBlock * (4 + earlyLength)
 const cellsFrom = (slotsInSegment / slotsInBlock) * blockLength
@@ -200,13 +200,13 @@ const cellPlace = (place: number): number =>
 const earlyPlace = (slot: number): number => 4 * slotsInBlock + (earlyLength - 4) * (slot % slotsInBlock)
 
 /** What 1 is as int16. Vectors are no longer, so that no sum of products is more than an int32 holds. */
-export const whole = 32_767
+export const int16Max = 32_767
 
 /** So many times as short. */
-export function putWhole(numbers: Float32Array, times: number, to: Int16Array): void {
+export function quantizeInto(numbers: Float32Array, times: number, to: Int16Array): void {
   // By index: an iterator makes a pair for each number, of each question.
   for (let at = 0; at < numbers.length; at += 1)
-    to[at] = Math.max(-whole, Math.min(whole, Math.round(((numbers[at] as number) * whole) / times)))
+    to[at] = Math.max(-int16Max, Math.min(int16Max, Math.round(((numbers[at] as number) * int16Max) / times)))
 }
 
 const pageSize = 65_536

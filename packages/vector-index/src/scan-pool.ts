@@ -1,39 +1,39 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import type { CellSet } from './inverted-lists.ts'
-import type { Best, Look } from './probe.ts'
+import type { InvertedLists } from './inverted-lists.ts'
+import type { BestSlots, ScanQuery } from './probe.ts'
 import type { FromThread, ToThread } from './scan-thread.ts'
 
 /** One line of the operator's log. */
 export type Log = (event: string, fields?: Readonly<Record<string, unknown>>) => void
 
 /** Threads that look at codes, so that one question does not wait for the looks of all others. */
-export interface Lookers extends AsyncDisposable {
+export interface ScanPool extends AsyncDisposable {
   /** These are what is looked at from now on. */
-  use(sets: readonly CellSet[]): void
+  use(sets: readonly InvertedLists[]): void
   /**
    * The best of each set. Undefined: look yourself, since the question is small, no thread is up yet, or there are none. What
    * a thread fails at comes to undefined, too.
    */
-  look(sets: readonly CellSet[], look: Look): Promise<Looked | undefined> | undefined
+  scan(sets: readonly InvertedLists[], look: ScanQuery): Promise<PoolScan | undefined> | undefined
 }
 
-export interface Looked {
-  readonly best: readonly Best[]
+export interface PoolScan {
+  readonly best: readonly BestSlots[]
   /** Milliseconds until somebody looked, and until that was heard. */
   readonly waitedMs: number
 }
 
-export interface LookersOptions {
+export interface ScanPoolOptions {
   /** How many. 0: none. */
   readonly threads: number
   readonly log: Log
   /** Defaults to {@link looksWorthIt}. */
-  readonly least?: number
+  readonly chunksMin?: number
 }
 
 /** As many as there are cores, since the main one does little besides; more than a few are not needed to keep it busy. */
-export function threadsHere(): number {
+export function defaultScanThreads(): number {
   const cores = availableParallelism()
   return cores === 1 ? 0 : Math.min(cores, 4)
 }
@@ -49,10 +49,10 @@ const restMs = 1_000
 const handedAtOnce = 2
 
 interface Asked {
-  readonly sets: readonly CellSet[]
-  readonly look: Look
+  readonly sets: readonly InvertedLists[]
+  readonly scan: ScanQuery
   readonly since: number
-  settle(looked: Looked | undefined): void
+  settle(looked: PoolScan | undefined): void
 }
 
 interface Thread {
@@ -62,17 +62,17 @@ interface Thread {
   isUp: boolean
 }
 
-export function createLookers({ threads, log, least = looksWorthIt }: LookersOptions): Lookers {
+export function createScanPool({ threads, log, chunksMin: least = looksWorthIt }: ScanPoolOptions): ScanPool {
   let running: Thread[] = []
   let waiting: Asked[] = []
-  let sets: readonly CellSet[] = []
+  let sets: readonly InvertedLists[] = []
   let startable = Number.NEGATIVE_INFINITY
   let closed = false
 
   const handed = () =>
-    sets.map(({ generation, codes: { cells, dimensions, steps, codes, documents } }) => ({
+    sets.map(({ generation, codes: { partitions, dimensions, steps, codeMemory, documentMemory } }) => ({
       generation,
-      codes: { cells, dimensions, steps, codes, documents },
+      codes: { partitions, dimensions, steps, codeMemory, documentMemory },
     }))
 
   function start(): void {
@@ -135,7 +135,7 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
         tell(thread.worker, {
           kind: 'look',
           sets: asked.sets.map(({ generation, size }) => ({ generation, size })),
-          look: asked.look,
+          look: asked.scan,
         })
       } catch (error) {
         // Where there is no memory to copy it. Nobody answers it, so that the next answer would be taken for its.
@@ -168,12 +168,12 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
         }
       }
     },
-    look(asked, look) {
+    scan(asked, look) {
       if (threads === 0 || closed || look.chunks < least) return undefined
       startAll()
       if (!running.some(({ isUp }) => isUp)) return undefined
       return new Promise((settle) => {
-        waiting.push({ sets: asked, look, since: performance.now(), settle })
+        waiting.push({ sets: asked, scan: look, since: performance.now(), settle })
         handOn()
       })
     },

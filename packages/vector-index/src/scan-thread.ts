@@ -1,9 +1,9 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { type Best, type Look, lookInto } from './probe.ts'
-import type { Written } from './quantized-codes.ts'
-import { createKernel, type Kernel } from './simd.ts'
+import { type BestSlots, type ScanQuery, scanLists } from './probe.ts'
+import type { SharedCodes } from './quantized-codes.ts'
+import { createSimdScanner, type SimdScanner } from './simd.ts'
 
-type Sets = readonly { readonly generation: number; readonly codes: Written }[]
+type Sets = readonly { readonly generation: number; readonly codes: SharedCodes }[]
 
 /** What there is from now on; or what is asked of it, and how many chunks lie in each. */
 export type ToThread =
@@ -11,20 +11,20 @@ export type ToThread =
   | {
       readonly kind: 'look'
       readonly sets: readonly { readonly generation: number; readonly size: number }[]
-      readonly look: Look
+      readonly look: ScanQuery
     }
 
 /** What was seen, and the milliseconds that it took. Undefined: the thread can be asked from now on. */
 export type FromThread =
-  | { readonly best: readonly Best[]; readonly tookMs: number }
+  | { readonly best: readonly BestSlots[]; readonly tookMs: number }
   | { readonly failed: string }
   | undefined
 
-let kernels = new Map<number, Kernel>()
+let kernels = new Map<number, SimdScanner>()
 
 function use(sets: Sets): void {
   kernels = new Map(
-    sets.map(({ generation, codes }) => [generation, kernels.get(generation) ?? createKernel(codes)]),
+    sets.map(({ generation, codes }) => [generation, kernels.get(generation) ?? createSimdScanner(codes)]),
   )
 }
 
@@ -34,7 +34,7 @@ function answer({ sets, look }: Extract<ToThread, { kind: 'look' }>): FromThread
     const best = sets.map(({ generation, size }) => {
       const kernel = kernels.get(generation)
       if (kernel === undefined) throw new Error('A set that is not known here.')
-      const { slots, scores } = lookInto(kernel, size, look)
+      const { slots, scores } = scanLists(kernel, size, look)
       // What lies in memory of the kernel is copied with all of that.
       return { slots: slots.slice(), scores: scores.slice() }
     })

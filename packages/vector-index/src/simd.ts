@@ -1,13 +1,13 @@
 import { dot } from './kmeans.ts'
-import { axesMax, middleOf, placeOfAxis, stepOfDeviation } from './model.ts'
+import { componentCount, componentPosition, levelMidpoint, stepPerDeviation } from './model.ts'
 import {
-  axesEarly,
   blockRunsMax,
-  partsOf,
-  putWhole,
+  earlyComponents,
+  int16Max,
+  layoutOf,
+  quantizeInto,
+  type SharedCodes,
   slotsInBlock,
-  type Written,
-  whole,
 } from './quantized-codes.ts'
 import { instantiate, ownMemory } from './wasm.ts'
 
@@ -20,7 +20,7 @@ import { instantiate, ownMemory } from './wasm.ts'
  *
  * A chunk's score is that of its cell, the product of centroid and question, and what its code adds.
  */
-export interface Kernel {
+export interface SimdScanner {
   /** By cell {@link blockRunsMax} runs of blocks beside each other: the first of each run, and how many there are; 0: no more. */
   readonly blocks: Int32Array
   /** Bytes of its memory. */
@@ -30,55 +30,61 @@ export interface Kernel {
   /** and what their cells score. */
   readonly scores: Float32Array
   /** What may be among the best of what was looked at for the last question. */
-  readonly seen: Seen
+  readonly hits: ScanHits
   /**
    * A question about documents with these bits, of which so many chunks are wanted. Gives of each cell the inner product
    * of its centroid and the question, which lies there until the next question.
    */
-  ask(question: Float32Array, bits: Uint8Array, rows: number): Float32Array
+  begin(question: Float32Array, bits: Uint8Array, rows: number): Float32Array
   /** Adds so many blocks beside each other, of a cell that scores this, to those that are gathered next. */
-  add(block: number, blocks: number, score: number): void
+  queueBlocks(block: number, blocks: number, score: number): void
   /** How many slots there are in what was added. */
-  readonly added: number
+  readonly queuedSlots: number
   /** Chooses the visible ones of what was added; most of it is visible where it is dense. Returns how many there are. */
   gather(isDense: boolean): number
   /**
    * Chooses of so many visible chunks, met in their documents, those in the cells that score most, cell by cell but for a
    * step. Returns how many there are.
    */
-  choose(chunks: number, most: number): number
+  chooseNearest(chunks: number, most: number): number
   /** Looks at the codes in `count` slots from this one on, and keeps what may be among the best. */
-  look(from: number, count: number): void
+  scan(from: number, count: number): void
   /** Of what was seen the best `rows`, whatever else is as good as the last of them. */
-  keep(): void
+  keepBest(): void
 }
 
-export interface Seen {
+export interface ScanHits {
   readonly size: number
   readonly slots: Int32Array
   readonly scores: Float32Array
 }
 
 /** Codes that are looked at in one go. After each, fewer are worth it. */
-export const slotsMax = 512
+export const scanBatch = 512
 /** There is room for so many that are to be looked at, whatever is chosen. */
 export const slotsMin = 16_384
 // Each has a block at least.
 const runsMax = slotsMin / slotsInBlock
 
 /** Scores lie between -1 and 1, and by codes a little beside. Sorting thousands of them to find one takes longer than counting. */
-export const steps = 4_096
-export const stepOf = (score: number): number =>
+export const scoreSteps = 4_096
+export const scoreStepOf = (score: number): number =>
   // Rounded as the kernel does it: at the edge of a step one that was counted would not be found again.
-  Math.max(0, Math.min(steps - 1, (Math.fround(score + 2) * (steps / 4)) | 0))
+  Math.max(0, Math.min(scoreSteps - 1, (Math.fround(score + 2) * (scoreSteps / 4)) | 0))
 
-export function createKernel(written: Written): Kernel {
-  const { cells, dimensions, codes, documents, steps: stepsOfAxes } = written
-  const { bytesEach, vectors, vectorsAt, blocksAt, runsAt } = partsOf(written)
+export function createSimdScanner(written: SharedCodes): SimdScanner {
+  const {
+    partitions: cells,
+    dimensions,
+    codeMemory: codes,
+    documentMemory: documents,
+    steps: stepsOfAxes,
+  } = written
+  const { bytesEach, vectors, vectorsAt, blocksAt, runsAt } = layoutOf(written)
   const alongAt = 0
-  const countsAt = alongAt + axesMax
-  const orderAt = countsAt + 4 * steps
-  const questionAt = orderAt + 4 * steps
+  const countsAt = alongAt + componentCount
+  const orderAt = countsAt + 4 * scoreSteps
+  const questionAt = orderAt + 4 * scoreSteps
   const cellStepsAt = questionAt + bytesEach
   const productsAt = aligned(cellStepsAt + 4 * cells)
   const gatheredAt = aligned(productsAt + 4 * vectors)
@@ -121,15 +127,15 @@ export function createKernel(written: Written): Kernel {
     }
     for (const [name, place] of Object.entries(at)) kernel[name as keyof typeof at].value = place
     return {
-      along: new Int8Array(buffer, at.along, axesMax),
-      counts: new Int32Array(buffer, at.counts, steps),
-      order: new Int32Array(buffer, at.order, steps),
+      along: new Int8Array(buffer, at.along, componentCount),
+      counts: new Int32Array(buffer, at.counts, scoreSteps),
+      order: new Int32Array(buffer, at.order, scoreSteps),
       slots: new Int32Array(buffer, at.slots, chosenMax),
       scores: new Float32Array(buffer, at.scores, chosenMax),
       question: new Int16Array(buffer, questionAt, dimensions),
       cellSteps: new Int32Array(buffer, at.cellSteps, cells),
       cellScores: new Float32Array(buffer, at.cellScores, cells),
-      alongAxes: new Float32Array(buffer, productsAt + 4 * cells, axesMax),
+      alongAxes: new Float32Array(buffer, productsAt + 4 * cells, componentCount),
       seenSlots: new Int32Array(buffer, at.seenSlots, seenMax),
       seenScores: new Float32Array(buffer, at.seenScores, seenMax),
       gathered: new Int32Array(buffer, at.blocks, 3 * runsMax),
@@ -175,13 +181,13 @@ export function createKernel(written: Written): Kernel {
     get scores() {
       return view.scores
     },
-    get seen() {
+    get hits() {
       return { size: seen, slots: view.seenSlots, scores: view.seenScores }
     },
-    ask(question, bits, most) {
+    begin(question, bits, most) {
       // Of each document that has a run: what is no bit of the question must not be taken for one.
       const room = Math.floor((documents.buffer.byteLength - runsAt) / 512) * 8
-      makeRoom({ bits: room + 8, seen: 2 * most + slotsMax })
+      makeRoom({ bits: room + 8, seen: 2 * most + scanBatch })
       wanted = most
       ;[seen, runs, added] = [0, 0, 0]
       kernel.step.value = 0
@@ -192,8 +198,8 @@ export function createKernel(written: Written): Kernel {
       view.bits.fill(0, Math.min(bits.length, room))
       bitsEnd = 8 * Math.ceil(Math.min(bits.length, room) / 8)
       const length = Math.sqrt(dot(question, 0, question, 0, dimensions)) || 1
-      putWhole(question, length, view.question)
-      products(vectorsAt, vectors, bytesEach, questionAt, productsAt, length / whole ** 2)
+      quantizeInto(question, length, view.question)
+      products(vectorsAt, vectors, bytesEach, questionAt, productsAt, length / int16Max ** 2)
       const adds = view.alongAxes.map((along, axis) => along * (stepsOfAxes[axis] as number))
       // The largest of them becomes the largest int8.
       unit = adds.reduce((most, add) => Math.max(most, Math.abs(add)), 0) / wholeAlong || 1
@@ -202,22 +208,22 @@ export function createKernel(written: Written): Kernel {
         const along = Math.round((adds[axis] as number) / unit)
         view.along[alongPlaces[axis] as number] = along
         own += along
-        if (axis >= axesEarly) later += along
+        if (axis >= earlyComponents) later += along
       }
       // The lowest level's middle along all axes is what counting levels from 0 leaves out.
-      more = own * unit * middleOf(0)
+      more = own * unit * levelMidpoint(0)
       // In `more` there is what the later axes take away, and not yet what they add: as much, on average.
-      late = deviationsLate * deviationOf(adds.subarray(axesEarly)) - later * unit * middleOf(0)
+      late = deviationsLate * deviationOf(adds.subarray(earlyComponents)) - later * unit * levelMidpoint(0)
       return view.cellScores
     },
-    add(block, blocks, score) {
+    queueBlocks(block, blocks, score) {
       view.gathered[3 * runs] = block
       view.gathered[3 * runs + 1] = blocks
       view.gatheredScores[3 * runs + 2] = score
       runs += 1
       added += blocks * slotsInBlock
     },
-    get added() {
+    get queuedSlots() {
       return added
     },
     gather(isDense) {
@@ -225,14 +231,15 @@ export function createKernel(written: Written): Kernel {
       ;[runs, added] = [0, 0]
       return count
     },
-    choose(chunks, most) {
+    chooseNearest(chunks, most) {
       const met = meetAll(chunks, most)
       const { order, cellSteps, cellScores } = view
-      for (let cell = 0; cell < cells; cell += 1) cellSteps[cell] = 4 * stepOf(cellScores[cell] as number)
+      for (let cell = 0; cell < cells; cell += 1)
+        cellSteps[cell] = 4 * scoreStepOf(cellScores[cell] as number)
       order.fill(0)
       survey(met)
       // Of each step from the highest on, where its chunks begin.
-      let [count, step] = [0, steps]
+      let [count, step] = [0, scoreSteps]
       while (count < most && step > 0) {
         step -= 1
         const own = order[step] as number
@@ -244,11 +251,11 @@ export function createKernel(written: Written): Kernel {
       choose(met, 4 * count)
       return count
     },
-    look(from, count) {
+    scan(from, count) {
       seen = look(from, count, unit, more, late, wanted, seen)
-      if (seen + slotsMax > seenMax) seen = keep(seen, wanted)
+      if (seen + scanBatch > seenMax) seen = keep(seen, wanted)
     },
-    keep() {
+    keepBest() {
       seen = keep(seen, wanted)
     },
   }
@@ -260,8 +267,8 @@ const pastEnd = 8
 const deviationsLate = 8
 
 /** By axis, where it stands in `along`: of sixteen bytes of a code the lower bits, and the upper ones. */
-const alongPlaces = Int32Array.from({ length: axesMax }, (_, axis) => {
-  const { byte, shift } = placeOfAxis(axis)
+const alongPlaces = Int32Array.from({ length: componentCount }, (_, axis) => {
+  const { byte, shift } = componentPosition(axis)
   return 32 * (byte >> 4) + 4 * shift + (byte & 15)
 })
 const wholeAlong = 127
@@ -269,6 +276,6 @@ const wholeAlong = 127
 const aligned = (bytes: number): number => 64 * Math.ceil(bytes / 64)
 
 const deviationOf = (adds: Float32Array): number =>
-  Math.sqrt(adds.reduce((sum, add) => sum + add * add, 0)) / stepOfDeviation
+  Math.sqrt(adds.reduce((sum, add) => sum + add * add, 0)) / stepPerDeviation
 
 const pageSize = 65_536

@@ -1,4 +1,4 @@
-import type { Filter } from '../src/probe.ts'
+import type { ScanFilter } from '../src/probe.ts'
 
 export const hasBit = (bits: Uint8Array, at: number): boolean =>
   (((bits[at >> 3] ?? 0) >> (at & 7)) & 1) === 1
@@ -8,7 +8,7 @@ export function setBit(bits: Uint8Array, at: number): void {
 }
 
 /** These documents, which are said to have so many chunks. */
-export function filterOf(docNos: Int32Array, chunks: number): Filter & { has(docNo: number): boolean } {
+export function filterOf(docNos: Int32Array, chunks: number): ScanFilter & { has(docNo: number): boolean } {
   const bits = new Uint8Array(((docNos.at(-1) ?? 0) >> 3) + 1)
   for (const docNo of docNos) setBit(bits, docNo)
   return { chunks, bits: () => bits, has: (docNo) => hasBit(bits, docNo) }

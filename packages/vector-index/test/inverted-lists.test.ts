@@ -1,20 +1,20 @@
 import { expect, test } from 'vitest'
 import fc from '../../../test/support/properties.ts'
-import { placeAll } from '../src/assign.ts'
-import { type CellSet, createCellSet, noCell } from '../src/inverted-lists.ts'
+import { assignAll } from '../src/assign.ts'
+import { createInvertedLists, type InvertedLists, noPartition } from '../src/inverted-lists.ts'
 import {
-  axesMax,
-  type CellModel,
+  assign,
   codeLength,
-  middleOf,
-  placeIn,
-  placeOfAxis,
+  componentCount,
+  componentPosition,
+  type IvfModel,
+  levelMidpoint,
   trainModel,
 } from '../src/model.ts'
 import { modelFromBytes, modelToBytes } from '../src/model-bytes.ts'
-import { findNear } from '../src/probe.ts'
+import { probe } from '../src/probe.ts'
 import { blockRunsMax, slotsInBlock } from '../src/quantized-codes.ts'
-import { seeded } from '../src/random.ts'
+import { seededRandom } from '../src/random.ts'
 import { filterOf, hasBit } from './filter.ts'
 
 const dimensions = 48
@@ -22,7 +22,7 @@ const topics = 30
 const documents = 600
 const each = 5
 
-const random = seeded(3)
+const random = seededRandom(3)
 const gauss = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
 function near(centre: Float32Array, spread: number): Float32Array {
   const moved = centre.map((value) => value + (spread * gauss()) / Math.sqrt(dimensions))
@@ -37,16 +37,16 @@ for (let docNo = 0; docNo < documents; docNo += 1) {
   for (let at = 0; at < each; at += 1) numbers.set(near(document, 0.5), (docNo * each + at) * dimensions)
 }
 const samples = { numbers, dimensions }
-const model = trainModel(samples, 80, seeded(1))
-const placed = placeAll(model, samples)
+const model = trainModel(samples, 80, seededRandom(1))
+const placed = assignAll(model, samples)
 const set = setOf(model)
 
-function setOf(of: CellModel): CellSet {
-  const made = createCellSet(1, of)
+function setOf(of: IvfModel): InvertedLists {
+  const made = createInvertedLists(1, of)
   for (let docNo = 0; docNo < documents; docNo += 1)
     made.put(
       docNo + 1,
-      placed.cells.slice(docNo * each, (docNo + 1) * each),
+      placed.partitions.slice(docNo * each, (docNo + 1) * each),
       placed.codes.slice(docNo * each * codeLength, (docNo + 1) * each * codeLength),
     )
   return made
@@ -80,7 +80,7 @@ test.each([
   let found = 0
   for (let round = 0; round < 20; round += 1) {
     const question = near(about(3), 0.8)
-    const { docs, ordinals } = findNear([set], visible, question, 60)
+    const { docs, ordinals } = probe([set], visible, question, 60)
     const names = new Set([...docs].map((docNo, at) => `${docNo}/${ordinals[at]}`))
     expect([...docs].filter((docNo) => !visible.has(docNo))).toEqual([])
     expect(docs.length).toBeGreaterThanOrEqual(Math.min(60, visible.chunks))
@@ -90,27 +90,27 @@ test.each([
 })
 
 test('nominates what lies in an older model and in the newest one together', () => {
-  const newer = createCellSet(2, trainModel(samples, 40, seeded(9)))
+  const newer = createInvertedLists(2, trainModel(samples, 40, seededRandom(9)))
   const older = setOf(model)
   for (const docNo of every.filter((docNo) => docNo % 2 === 0)) {
     const own = {
       numbers: numbers.subarray((docNo - 1) * each * dimensions, docNo * each * dimensions),
       dimensions,
     }
-    const { cells, codes } = placeAll(newer.model, own)
+    const { partitions: cells, codes } = assignAll(newer.model, own)
     older.remove(docNo)
     newer.put(docNo, cells, codes)
   }
   const visible = filterOf(Int32Array.from(every), documents * each)
   const question = near(about(5), 0.8)
-  const { docs, ordinals } = findNear([older, newer], visible, question, 100)
+  const { docs, ordinals } = probe([older, newer], visible, question, 100)
   const names = new Set([...docs].map((docNo, at) => `${docNo}/${ordinals[at]}`))
   expect(best(question, every, 10).filter((name) => !names.has(name))).toEqual([])
 })
 
 test('a model is the same for the same samples and numbers, and comes back from its bytes as it was', () => {
   const some = { numbers: numbers.subarray(0, 500 * dimensions), dimensions }
-  const [one, other] = [trainModel(some, 20, seeded(5)), trainModel(some, 20, seeded(5))]
+  const [one, other] = [trainModel(some, 20, seededRandom(5)), trainModel(some, 20, seededRandom(5))]
   expect(other).toEqual(one)
   expect(modelFromBytes(modelToBytes(one))).toEqual(one)
   expect(modelFromBytes(modelToBytes(one).subarray(0, -4))).toBeUndefined()
@@ -119,15 +119,18 @@ test('a model is the same for the same samples and numbers, and comes back from 
 test('codes tell most of what the centroid leaves open', () => {
   let [open, left] = [0, 0]
   for (let at = 0; at < 500; at += 1) {
-    const { cell, code } = placeIn(model, numbers, at * dimensions)
+    const { partition: cell, code } = assign(model, numbers, at * dimensions)
     for (let offset = 0; offset < dimensions; offset += 1) {
       const rest =
         (numbers[at * dimensions + offset] ?? 0) - (model.centroids.numbers[cell * dimensions + offset] ?? 0)
       let told = 0
-      for (let axis = 0; axis < axesMax; axis += 1) {
-        const { byte, shift } = placeOfAxis(axis)
+      for (let axis = 0; axis < componentCount; axis += 1) {
+        const { byte, shift } = componentPosition(axis)
         const level = ((code[byte] ?? 0) >> shift) & 15
-        told += middleOf(level) * (model.steps[axis] ?? 0) * (model.axes[axis * dimensions + offset] ?? 0)
+        told +=
+          levelMidpoint(level) *
+          (model.steps[axis] ?? 0) *
+          (model.components[axis * dimensions + offset] ?? 0)
       }
       open += rest ** 2
       left += (rest - told) ** 2
@@ -138,8 +141,8 @@ test('codes tell most of what the centroid leaves open', () => {
 })
 
 test('a passage without a vector lies in no cell', () => {
-  const { cells } = placeAll(model, { numbers: new Float32Array(2 * dimensions), dimensions })
-  expect([...cells]).toEqual([noCell, noCell])
+  const { partitions: cells } = assignAll(model, { numbers: new Float32Array(2 * dimensions), dimensions })
+  expect([...cells]).toEqual([noPartition, noPartition])
 })
 
 test('what lies where is right after any puts and removals', () => {
@@ -147,7 +150,7 @@ test('what lies where is right after any puts and removals', () => {
   const act = fc.record({ docNo: fc.integer({ min: 1, max: 6 }), places: fc.array(place, { maxLength: 4 }) })
   fc.assert(
     fc.property(fc.array(act), (acts) => {
-      const own = createCellSet(1, model)
+      const own = createInvertedLists(1, model)
       const expected = new Map<number, readonly number[]>()
       for (const { docNo, places } of acts) {
         if (places.length === 0) own.remove(docNo)
@@ -156,8 +159,8 @@ test('what lies where is right after any puts and removals', () => {
         else expected.set(docNo, places)
       }
       const held: string[] = []
-      const { blocks } = own.kernel
-      for (let cell = 0; cell < own.codes.cells; cell += 1)
+      const { blocks } = own.scanner
+      for (let cell = 0; cell < own.codes.partitions; cell += 1)
         for (let run = 2 * blockRunsMax * cell; blocks[run + 1] !== 0; run += 2) {
           const first = (blocks[run] ?? 0) * slotsInBlock
           for (let slot = first; slot < first + (blocks[run + 1] ?? 0) * slotsInBlock; slot += 1) {
@@ -172,7 +175,7 @@ test('what lies where is right after any puts and removals', () => {
       expect(own.size).toBe(wanted.length)
       for (let docNo = 1; docNo <= 6; docNo += 1) {
         expect(hasBit(own.bits(), docNo)).toBe(expected.has(docNo))
-        const { slots, cells } = own.codes.filed(docNo)
+        const { slots, partitions: cells } = own.codes.slotsOf(docNo)
         expect(Array.from(slots, (slot) => own.ordinals[slot])).toEqual([
           ...(expected.get(docNo)?.keys() ?? []),
         ])
@@ -183,8 +186,8 @@ test('what lies where is right after any puts and removals', () => {
 })
 
 test('where documents have their chunks is right however often these come and go', () => {
-  const own = createCellSet(1, model)
-  const random = seeded(8)
+  const own = createInvertedLists(1, model)
+  const random = seededRandom(8)
   const expected = new Map<number, Uint16Array>()
   for (let round = 0; round < 4_000; round += 1) {
     const docNo = 1 + Math.floor(random() * 60)
@@ -195,7 +198,7 @@ test('where documents have their chunks is right however often these come and go
   }
   const seen = new Set<number>()
   for (const [docNo, wanted] of expected) {
-    const { slots, cells } = own.codes.filed(docNo)
+    const { slots, partitions: cells } = own.codes.slotsOf(docNo)
     expect(Array.from(slots, (slot) => own.ordinals[slot])).toEqual([...wanted.keys()])
     expect(cells).toEqual(wanted)
     for (const slot of slots) {
@@ -206,7 +209,7 @@ test('where documents have their chunks is right however often these come and go
   expect(seen.size).toBe(own.size)
   // As much as if they had been put there once.
   expect(own.bytes).toBeLessThan(
-    createCellSet(1, model).bytes + (6_000 * 434_176) / 4_096 + 2 * 434_176 + 100_000,
+    createInvertedLists(1, model).bytes + (6_000 * 434_176) / 4_096 + 2 * 434_176 + 100_000,
   )
 })
 
@@ -217,11 +220,14 @@ function codesOf(docNo: number, places: readonly number[]): Uint8Array {
 }
 
 /** The lowest four bits of the code in a slot, by what they add to a score. */
-function marked({ kernel, model: { axes, steps } }: CellSet, slot: number): number {
-  kernel.ask(axes.subarray(0, dimensions), new Uint8Array(), 2)
+function marked(
+  { scanner: kernel, model: { components: axes, steps } }: InvertedLists,
+  slot: number,
+): number {
+  kernel.begin(axes.subarray(0, dimensions), new Uint8Array(), 2)
   kernel.slots.set([slot, 0])
   kernel.scores.set([0, 0])
-  kernel.look(0, 2)
-  const [own = 0, none = 0] = kernel.seen.scores
+  kernel.scan(0, 2)
+  const [own = 0, none = 0] = kernel.hits.scores
   return Math.round((own - none) / (steps[0] ?? 1))
 }

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
-import { looksOf } from '../src/probe.ts'
+import { scanBudget } from '../src/probe.ts'
 
 /** As `upkeep.ts` has it. */
 const cellsOf = (corpus: number) => Math.min(16_384, Math.round(4 * Math.sqrt(corpus)))
 const shareOf = (corpus: number, share: number) =>
-  looksOf({ visible: share * corpus, corpus, cells: cellsOf(corpus) }) / (share * corpus)
+  scanBudget({ visible: share * corpus, corpus, partitions: cellsOf(corpus) }) / (share * corpus)
 
 test.each([
   [1_000, 1],
@@ -24,7 +24,7 @@ test('the smaller the part is that is visible, the more of it is looked at, and 
 })
 
 test('what is not counted yet is no reason to look at less than all', () => {
-  expect(looksOf({ visible: 10, corpus: 0, cells: 4_000 })).toBeGreaterThan(0)
-  expect(looksOf({ visible: 0, corpus: 0, cells: 4_000 })).toBe(0)
-  expect(looksOf({ visible: 500, corpus: 100, cells: 40 })).toBe(500)
+  expect(scanBudget({ visible: 10, corpus: 0, partitions: 4_000 })).toBeGreaterThan(0)
+  expect(scanBudget({ visible: 0, corpus: 0, partitions: 4_000 })).toBe(0)
+  expect(scanBudget({ visible: 500, corpus: 100, partitions: 40 })).toBe(500)
 })

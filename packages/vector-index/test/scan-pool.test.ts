@@ -1,14 +1,14 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { type CellSet, createCellSet } from '../src/inverted-lists.ts'
-import { axesMax, type CellModel, codeLength } from '../src/model.ts'
-import { type Filter, findNear, findNearBy as findNearWaiting } from '../src/probe.ts'
-import { seeded } from '../src/random.ts'
-import { createLookers, type Lookers } from '../src/scan-pool.ts'
+import { createInvertedLists, type InvertedLists } from '../src/inverted-lists.ts'
+import { codeLength, componentCount, type IvfModel } from '../src/model.ts'
+import { probeWithPool as findNearWaiting, probe, type ScanFilter } from '../src/probe.ts'
+import { seededRandom } from '../src/random.ts'
+import { createScanPool, type ScanPool } from '../src/scan-pool.ts'
 import { filterOf } from './filter.ts'
 
 const dimensions = 24
 const cells = 7
-const random = seeded(11)
+const random = seededRandom(11)
 
 const rows = (count: number) =>
   Float32Array.from(
@@ -18,14 +18,14 @@ const rows = (count: number) =>
     }).flat(),
   )
 
-const modelOf = (): CellModel => ({
+const modelOf = (): IvfModel => ({
   centroids: { numbers: rows(cells), dimensions, groups: rows(1), starts: Int32Array.of(0, cells) },
-  axes: rows(axesMax),
-  steps: Float32Array.from({ length: axesMax }, () => random() / 1_000),
+  components: rows(componentCount),
+  steps: Float32Array.from({ length: componentCount }, () => random() / 1_000),
   error: 1,
 })
 
-function put(set: CellSet, docNo: number, chunks = 3): void {
+function put(set: InvertedLists, docNo: number, chunks = 3): void {
   set.put(
     docNo,
     Uint16Array.from({ length: chunks }, () => Math.floor(random() * cells)),
@@ -33,26 +33,26 @@ function put(set: CellSet, docNo: number, chunks = 3): void {
   )
 }
 
-function setOf(generation: number, documents: number): CellSet {
-  const set = createCellSet(generation, modelOf())
+function setOf(generation: number, documents: number): InvertedLists {
+  const set = createInvertedLists(generation, modelOf())
   for (let docNo = 1; docNo <= documents; docNo += 1) put(set, docNo)
   return set
 }
 
-const everyOther = (documents: number, chunks: number): Filter =>
+const everyOther = (documents: number, chunks: number): ScanFilter =>
   filterOf(
     Int32Array.from({ length: documents / 2 }, (_, at) => 2 * at + 1),
     chunks,
   )
 
 const told: string[] = []
-const open: Lookers[] = []
+const open: ScanPool[] = []
 
-function lookersOf(sets: readonly CellSet[], threads = 1): Lookers {
-  const lookers = createLookers({
+function lookersOf(sets: readonly InvertedLists[], threads = 1): ScanPool {
+  const lookers = createScanPool({
     threads,
     log: (event, fields) => told.push(`${event}: ${fields?.reason}`),
-    least: 0,
+    chunksMin: 0,
   })
   open.push(lookers)
   lookers.use(sets)
@@ -67,7 +67,7 @@ async function findNearBy(...asked: Parameters<typeof findNearWaiting>) {
 
 const question = rows(1)
 const wanted = 20
-const lookAt = (visible: Filter) => ({
+const lookAt = (visible: ScanFilter) => ({
   rows: wanted,
   embedding: question,
   chunks: visible.chunks,
@@ -75,10 +75,10 @@ const lookAt = (visible: Filter) => ({
 })
 
 /** Asks until a thread is there that answers. */
-const answered = (lookers: Lookers, sets: readonly CellSet[], visible: Filter) =>
+const answered = (lookers: ScanPool, sets: readonly InvertedLists[], visible: ScanFilter) =>
   vi.waitFor(
     async () => {
-      const best = await lookers.look(sets, lookAt(visible))
+      const best = await lookers.scan(sets, lookAt(visible))
       if (best === undefined) throw new Error('Nobody looked.')
       return best
     },
@@ -98,11 +98,11 @@ test.each([
   const lookers = lookersOf(sets, 2)
   await answered(lookers, sets, everyOther(4_000, counted))
   // Their memory grows, and documents come that have a larger number than any before.
-  for (const docNo of [4_001, 70_001, 300_001]) put(sets[1] as CellSet, docNo, 9_000)
+  for (const docNo of [4_001, 70_001, 300_001]) put(sets[1] as InvertedLists, docNo, 9_000)
   const visible = filterOf(Int32Array.of(1, 3, 5, 4_001, 300_001), counted)
-  expect(lookers.look(sets, lookAt(visible))).toBeDefined()
+  expect(lookers.scan(sets, lookAt(visible))).toBeDefined()
   const near = await findNearBy(lookers, sets, visible, question, wanted)
-  expect(near).toEqual(findNear(sets, visible, question, wanted))
+  expect(near).toEqual(probe(sets, visible, question, wanted))
   expect(near.docs.length).toBeGreaterThanOrEqual(20)
   expect(told).toEqual([])
 })
@@ -139,7 +139,7 @@ test('what changes while a thread looks stops no thread, and nothing is nominate
   expect(told).toEqual([])
   // And in the end all is as if nobody had looked meanwhile.
   expect(await findNearBy(lookers, [set], visible, question, wanted)).toEqual(
-    findNear([set], visible, question, wanted),
+    probe([set], visible, question, wanted),
   )
 })
 
@@ -158,15 +158,15 @@ test('a thread that ends is answered for in this one, told, and begun anew', asy
   const set = setOf(1, 400)
   const lookers = lookersOf([set])
   const visible = everyOther(400, 1_000_000)
-  const expected = findNear([set], visible, question, wanted)
+  const expected = probe([set], visible, question, wanted)
   await answered(lookers, [set], visible)
   // No memory that anything could be looked at in.
-  lookers.use([{ ...set, generation: 2, codes: { ...set.codes, codes: {} as never } }])
+  lookers.use([{ ...set, generation: 2, codes: { ...set.codes, codeMemory: {} as never } }])
   const asked = Array.from({ length: 10 }, () => findNearBy(lookers, [set], visible, question, wanted))
   for (const one of asked) expect(await one).toEqual(expected)
   expect(told).toEqual([expect.stringContaining('search_thread_ended')])
   // Not at once: what ends each time would be begun without an end.
-  expect(lookers.look([set], lookAt(visible))).toBeUndefined()
+  expect(lookers.scan([set], lookAt(visible))).toBeUndefined()
   expect(await findNearBy(lookers, [set], visible, question, wanted)).toEqual(expected)
   lookers.use([set])
   await answered(lookers, [set], visible)
@@ -181,9 +181,9 @@ test('who waits while passages move to another model is answered, too', async ()
   await answered(lookers, [set], visible)
   const asked = Array.from({ length: 10 }, () => findNearBy(lookers, [set], visible, question, wanted))
   lookers.use([next])
-  for (const one of asked) expect(await one).toEqual(findNear([set], visible, question, wanted))
+  for (const one of asked) expect(await one).toEqual(probe([set], visible, question, wanted))
   expect(await findNearBy(lookers, [next], visible, question, wanted)).toEqual(
-    findNear([next], visible, question, wanted),
+    probe([next], visible, question, wanted),
   )
   expect(told).toEqual([])
 })
@@ -191,9 +191,9 @@ test('who waits while passages move to another model is answered, too', async ()
 test('where no thread is to be had, questions are answered in this one, and it is tried again later', async () => {
   const set = setOf(1, 400)
   const visible = everyOther(400, 1_000_000)
-  const expected = findNear([set], visible, question, wanted)
+  const expected = probe([set], visible, question, wanted)
   // What cannot be handed over is refused at once, as where the system has no thread left.
-  const lookers = lookersOf([{ ...set, codes: { ...set.codes, codes: (() => undefined) as never } }])
+  const lookers = lookersOf([{ ...set, codes: { ...set.codes, codeMemory: (() => undefined) as never } }])
   for (const _ of [1, 2, 3])
     expect(await findNearBy(lookers, [set], visible, question, wanted)).toEqual(expected)
   expect(told).toEqual([expect.stringContaining('search_thread_ended')])
@@ -208,7 +208,7 @@ test('what a thread cannot answer is answered in this one, and told', async () =
   const visible = everyOther(400, 1_000_000)
   await answered(lookers, [set], visible)
   expect(await findNearBy(lookers, [unknown], visible, question, wanted)).toEqual(
-    findNear([unknown], visible, question, wanted),
+    probe([unknown], visible, question, wanted),
   )
   expect(told).toEqual(['search_thread_failed: A set that is not known here.'])
 })
@@ -222,12 +222,12 @@ test('what cannot be handed over is told and left to this one, and those after i
   structuredClone(gone.buffer, { transfer: [gone.buffer] })
   const others = [rows(1), rows(1), rows(1), rows(1)]
   // More than a thread is handed at once: one is refused as it is asked, the other as an answer comes.
-  const first = lookers.look([set], { ...lookAt(visible), embedding: gone })
+  const first = lookers.scan([set], { ...lookAt(visible), embedding: gone })
   const near = others.map((embedding) => findNearBy(lookers, [set], visible, embedding, wanted))
-  const last = lookers.look([set], { ...lookAt(visible), embedding: gone })
+  const last = lookers.scan([set], { ...lookAt(visible), embedding: gone })
   expect([await first, await last]).toEqual([undefined, undefined])
   for (const [at, embedding] of others.entries())
-    expect(await near[at]).toEqual(findNear([set], visible, embedding, wanted))
+    expect(await near[at]).toEqual(probe([set], visible, embedding, wanted))
   expect(told).toEqual(Array.from({ length: 2 }, () => expect.stringContaining('search_thread_failed')))
 })
 
@@ -236,9 +236,9 @@ test('a thread that cannot be told what there is from now on ends, and whoever t
   const lookers = lookersOf([set])
   const visible = everyOther(400, 1_000_000)
   await answered(lookers, [set], visible)
-  lookers.use([{ ...next, codes: { ...next.codes, codes: (() => undefined) as never } }])
+  lookers.use([{ ...next, codes: { ...next.codes, codeMemory: (() => undefined) as never } }])
   expect(await findNearBy(lookers, [next], visible, question, wanted)).toEqual(
-    findNear([next], visible, question, wanted),
+    probe([next], visible, question, wanted),
   )
   await vi.waitUntil(() => told.length === 2)
   expect(told).toEqual([expect.stringContaining('search_thread_failed'), 'search_thread_ended: exit code 1'])
@@ -251,13 +251,13 @@ test('there is a thread from the first question on that is worth one', async () 
   const set = setOf(1, 400)
   const threads = () => process.getActiveResourcesInfo().filter((kind) => kind === 'MessagePort').length
   const before = threads()
-  const none = createLookers({ threads: 0, log: () => undefined, least: 0 })
-  const some = createLookers({ threads: 2, log: () => undefined })
+  const none = createScanPool({ threads: 0, log: () => undefined, chunksMin: 0 })
+  const some = createScanPool({ threads: 2, log: () => undefined })
   none.use([set])
   some.use([set])
   const small = everyOther(400, 600)
-  expect(none.look([set], lookAt(small))).toBeUndefined()
-  expect(some.look([set], lookAt(small))).toBeUndefined()
+  expect(none.scan([set], lookAt(small))).toBeUndefined()
+  expect(some.scan([set], lookAt(small))).toBeUndefined()
   expect(threads()).toBe(before)
   await none[Symbol.asyncDispose]()
   await some[Symbol.asyncDispose]()
@@ -270,7 +270,7 @@ test('who still waits when it is closed is answered in this thread', async () =>
   await answered(lookers, [set], visible)
   const near = Array.from({ length: 20 }, () => findNearBy(lookers, [set], visible, question, wanted))
   await lookers[Symbol.asyncDispose]()
-  for (const one of near) expect(await one).toEqual(findNear([set], visible, question, wanted))
-  expect(lookers.look([set], lookAt(visible))).toBeUndefined()
+  for (const one of near) expect(await one).toEqual(probe([set], visible, question, wanted))
+  expect(lookers.scan([set], lookAt(visible))).toBeUndefined()
   expect(told).toEqual([])
 })

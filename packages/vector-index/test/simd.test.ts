@@ -2,12 +2,19 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import wabt from 'wabt'
 import fc from '../../../test/support/properties.ts'
-import { createCellSet, noCell } from '../src/inverted-lists.ts'
-import { axesMax, type CellModel, codeLength, middleOf, placeOfAxis, stepOfDeviation } from '../src/model.ts'
-import { findNear } from '../src/probe.ts'
-import { createCodes } from '../src/quantized-codes.ts'
-import { seeded } from '../src/random.ts'
-import { createKernel, stepOf, steps } from '../src/simd.ts'
+import { createInvertedLists, noPartition } from '../src/inverted-lists.ts'
+import {
+  codeLength,
+  componentCount,
+  componentPosition,
+  type IvfModel,
+  levelMidpoint,
+  stepPerDeviation,
+} from '../src/model.ts'
+import { probe } from '../src/probe.ts'
+import { createQuantizedCodes } from '../src/quantized-codes.ts'
+import { seededRandom } from '../src/random.ts'
+import { createSimdScanner, scoreStepOf, scoreSteps } from '../src/simd.ts'
 import { filterOf, setBit } from './filter.ts'
 
 const file = (name: string) => readFileSync(new URL(`../src/${name}`, import.meta.url))
@@ -23,7 +30,7 @@ test('the binary is what its text is made to', async () => {
 
 const cells = 7
 
-function modelOf(dimensions: number, random: () => number): CellModel {
+function modelOf(dimensions: number, random: () => number): IvfModel {
   const unit = () => {
     const vector = Float32Array.from({ length: dimensions }, () => random() - 0.5)
     return vector.map((value) => value / Math.hypot(...vector))
@@ -36,8 +43,8 @@ function modelOf(dimensions: number, random: () => number): CellModel {
       groups: rows(1),
       starts: Int32Array.of(0, cells),
     },
-    axes: rows(axesMax),
-    steps: Float32Array.from({ length: axesMax }, () => random() / 1_000),
+    components: rows(componentCount),
+    steps: Float32Array.from({ length: componentCount }, () => random() / 1_000),
     error: 1,
   }
 }
@@ -47,7 +54,7 @@ const dot = (one: Float32Array, other: Float32Array) =>
 
 /** One number after the other. */
 function plainScore(
-  { centroids, axes, steps }: CellModel,
+  { centroids, components: axes, steps }: IvfModel,
   question: Float32Array,
   cell: number,
   code: Uint8Array,
@@ -55,10 +62,10 @@ function plainScore(
   const row = (of: Float32Array, at: number) =>
     of.subarray(at * centroids.dimensions, (at + 1) * centroids.dimensions)
   let apart = 0
-  for (let axis = 0; axis < axesMax; axis += 1) {
-    const { byte, shift } = placeOfAxis(axis)
+  for (let axis = 0; axis < componentCount; axis += 1) {
+    const { byte, shift } = componentPosition(axis)
     const level = ((code[byte] ?? 0) >> shift) & 15
-    apart += middleOf(level) * (steps[axis] ?? 0) * dot(row(axes, axis), question)
+    apart += levelMidpoint(level) * (steps[axis] ?? 0) * dot(row(axes, axis), question)
   }
   return dot(row(centroids.numbers, cell), question) + apart
 }
@@ -68,7 +75,7 @@ const none = new Uint8Array()
 const drawCode = (random: () => number) => {
   const level = () => {
     const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
-    return Math.max(0, Math.min(15, Math.floor(normal / stepOfDeviation) + 8))
+    return Math.max(0, Math.min(15, Math.floor(normal / stepPerDeviation) + 8))
   }
   return Uint8Array.from({ length: codeLength }, () => 16 * level() + level())
 }
@@ -78,10 +85,10 @@ const everyone = new Uint8Array(64).fill(255)
 test.each([1, 7, 8, 24, 100])(
   'scores cells and codes as one number after the other does: %i dimensions',
   (dimensions) => {
-    const random = seeded(dimensions)
+    const random = seededRandom(dimensions)
     const model = modelOf(dimensions, random)
-    const written = createCodes(model)
-    const kernel = createKernel(written)
+    const written = createQuantizedCodes(model)
+    const kernel = createSimdScanner(written)
     const drawn = Float32Array.from({ length: dimensions }, () => random() - 0.5)
     const question = drawn.map((value) => value / Math.hypot(...drawn))
     const codes = Array.from({ length: 20 }, () => drawCode(random))
@@ -90,11 +97,11 @@ test.each([1, 7, 8, 24, 100])(
     const backwards = codes.map((_, at) => codes.length - 1 - at)
     const expected = backwards.map((at) => plainScore(model, question, at % cells, codes[at] ?? none))
     const score = (rows: number) => {
-      const cellScores = kernel.ask(question, everyone, rows)
+      const cellScores = kernel.begin(question, everyone, rows)
       kernel.slots.set(backwards.map((at) => 2 * at + 1))
       kernel.scores.set(backwards.map((at) => cellScores[at % cells] ?? 0))
-      kernel.look(0, codes.length)
-      const { size, slots, scores } = kernel.seen
+      kernel.scan(0, codes.length)
+      const { size, slots, scores } = kernel.hits
       return new Map(Array.from(slots.subarray(0, size), (slot, at) => [slot, scores[at] ?? 0]))
     }
     const all = score(codes.length)
@@ -108,49 +115,49 @@ test.each([1, 7, 8, 24, 100])(
 )
 
 test.each([true, false])('gathers of blocks what is visible, in its order: dense %s', (isDense) => {
-  const written = createCodes(modelOf(8, seeded(1)))
-  const kernel = createKernel(written)
+  const written = createQuantizedCodes(modelOf(8, seededRandom(1)))
+  const kernel = createSimdScanner(written)
   written.reserve(128)
-  const code = drawCode(seeded(2))
+  const code = drawCode(seededRandom(2))
   for (let at = 0; at < 16; at += 1) if (at !== 9) written.put(32 + at, 10 * at + 1, code, 0)
   for (const slot of [48, 63, 64, 96]) written.put(slot, 31, code, 0)
   const bits = new Uint8Array(16)
   for (const docNo of [1, 31, 91, 111, 150]) setBit(bits, docNo)
   const question = new Float32Array(8).fill(0.3)
-  kernel.ask(question, bits, 10)
-  kernel.add(2, 1, 0.5)
-  expect(kernel.added).toBe(16)
-  kernel.add(3, 2, 0.25)
-  expect(kernel.added).toBe(48)
+  kernel.begin(question, bits, 10)
+  kernel.queueBlocks(2, 1, 0.5)
+  expect(kernel.queuedSlots).toBe(16)
+  kernel.queueBlocks(3, 2, 0.25)
+  expect(kernel.queuedSlots).toBe(48)
   expect(kernel.gather(isDense)).toBe(6)
   expect([...kernel.slots.subarray(0, 6)]).toEqual([32, 35, 43, 48, 63, 64])
   expect([...kernel.scores.subarray(0, 6)]).toEqual([0.5, 0.5, 0.5, 0.25, 0.25, 0.25])
   expect(kernel.gather(isDense)).toBe(0)
   // Bits of one question are not those of the next.
-  kernel.add(2, 1, 0.5)
-  kernel.ask(question, bits.subarray(0, 2), 10)
-  kernel.add(2, 1, 0.5)
+  kernel.queueBlocks(2, 1, 0.5)
+  kernel.begin(question, bits.subarray(0, 2), 10)
+  kernel.queueBlocks(2, 1, 0.5)
   expect(kernel.gather(isDense)).toBe(1)
 })
 
 test('a score is in the step here that the kernel counts it in, at the edge of a step, too', () => {
   // As the kernel has it: every number between is a float32.
   const counted = (score: number): number =>
-    Math.trunc(Math.min(steps - 1, Math.max(0, Math.fround(Math.fround(score + 2) * (steps / 4)))))
-  for (let step = 0; step < steps; step += 1) {
-    const edge = Math.fround((4 * step) / steps - 2)
+    Math.trunc(Math.min(scoreSteps - 1, Math.max(0, Math.fround(Math.fround(score + 2) * (scoreSteps / 4)))))
+  for (let step = 0; step < scoreSteps; step += 1) {
+    const edge = Math.fround((4 * step) / scoreSteps - 2)
     for (const score of [edge, ...[1e-8, 3e-8, 1e-7].flatMap((by) => [edge - by, edge + by])].map(
       Math.fround,
     ))
-      expect(stepOf(score)).toBe(counted(score))
+      expect(scoreStepOf(score)).toBe(counted(score))
   }
 })
 
 test('chooses of the visible documents the chunks whose cells score most, however many were counted', () => {
-  const model = modelOf(8, seeded(1))
-  const random = seeded(3)
-  const set = createCellSet(1, model)
-  const { kernel } = set
+  const model = modelOf(8, seededRandom(1))
+  const random = seededRandom(3)
+  const set = createInvertedLists(1, model)
+  const { scanner: kernel } = set
   // One of them lies in more than two segments.
   const lengths = [3, 9_000, 1, 8, 17, 0, 300]
   const filed = lengths.map((length) =>
@@ -159,19 +166,19 @@ test('chooses of the visible documents the chunks whose cells score most, howeve
   for (const [at, own] of filed.entries())
     set.put(
       at + 1,
-      Uint16Array.from(own, (cell) => (cell === cells ? noCell : cell)),
+      Uint16Array.from(own, (cell) => (cell === cells ? noPartition : cell)),
       new Uint8Array(96 * own.length),
     )
   const bits = new Uint8Array(16)
   for (const docNo of [2, 4, 5, 6, 7, 90]) setBit(bits, docNo)
-  const cellScores = kernel.ask(new Float32Array(8).fill(0.3), bits, 10).slice()
+  const cellScores = kernel.begin(new Float32Array(8).fill(0.3), bits, 10).slice()
   const scores = [2, 4, 5, 6, 7]
     .flatMap((docNo) => [...(filed[docNo - 1] ?? [])].filter((cell) => cell < cells))
     .map((cell) => cellScores[cell] ?? 0)
     .toSorted((a, b) => b - a)
   for (const counted of [1, scores.length, 100_000])
     for (const most of [1, 50, 2_000, Number.POSITIVE_INFINITY]) {
-      const count = kernel.choose(counted, most)
+      const count = kernel.chooseNearest(counted, most)
       expect(count).toBe(Math.min(most, scores.length))
       for (const [at, score] of kernel.scores.subarray(0, count).entries())
         expect(Math.abs(score - (scores[at] ?? 0))).toBeLessThan(1e-3)
@@ -182,10 +189,10 @@ test('chooses of the visible documents the chunks whose cells score most, howeve
 })
 
 test('keeps what was put into it while its memory grows', () => {
-  const written = createCodes(modelOf(8, seeded(1)))
-  const kernel = createKernel(written)
+  const written = createQuantizedCodes(modelOf(8, seededRandom(1)))
+  const kernel = createSimdScanner(written)
   const before = written.bytes
-  const code = drawCode(seeded(2))
+  const code = drawCode(seededRandom(2))
   written.reserve(2)
   written.put(1, 1, code, 0)
   written.reserve(50_001)
@@ -194,19 +201,19 @@ test('keeps what was put into it while its memory grows', () => {
   expect(written.bytes).toBeGreaterThan(before)
   expect([1, 2, 50_000].map((slot) => written.docAt(slot))).toEqual([1, 0, 1_000_000])
   // And for more chunks than are usually wanted.
-  kernel.ask(new Float32Array(8).fill(0.3), everyone, 30_000)
+  kernel.begin(new Float32Array(8).fill(0.3), everyone, 30_000)
   kernel.slots.set([1, 50_000])
   kernel.scores.set([0, 0])
-  kernel.look(0, 2)
-  const { size, scores } = kernel.seen
+  kernel.scan(0, 2)
+  const { size, scores } = kernel.hits
   expect(size).toBe(2)
   expect(scores[0]).toBe(scores[1])
   expect(scores[0]).not.toBe(0)
 })
 
 const manyOf = (count: number, codeOf: (at: number) => Uint8Array) => {
-  const model = modelOf(24, seeded(1))
-  const set = createCellSet(1, model)
+  const model = modelOf(24, seededRandom(1))
+  const set = createInvertedLists(1, model)
   const own = Array.from({ length: count }, (_, at) => codeOf(at))
   for (const [at, code] of own.entries()) set.put(at + 1, Uint16Array.of(at % cells), code)
   const question = model.centroids.numbers.slice(0, 24)
@@ -217,14 +224,14 @@ test.each([
   ['document by document', 1],
   ['cell by cell', 1_000_000],
 ])('nominates the best of thousands, %s', (_, counted) => {
-  const random = seeded(5)
+  const random = seededRandom(5)
   const { set, question, scoreOf } = manyOf(6_000, () => drawCode(random))
   const docNos = Int32Array.from({ length: 3_000 }, (__, at) => 2 * at + 1)
   const visible = filterOf(docNos, counted)
   const scores = new Map([...docNos].map((docNo) => [docNo, scoreOf(docNo - 1)]))
   const sorted = [...scores.values()].toSorted((a, b) => b - a)
   for (const rows of [1, 20, 300]) {
-    const { docs } = findNear([set], visible, question, rows)
+    const { docs } = probe([set], visible, question, rows)
     expect(docs).toHaveLength(rows)
     const worst = Math.min(...[...docs].map((docNo) => scores.get(docNo) ?? -1))
     expect(worst).toBeGreaterThan((sorted[rows - 1] ?? 0) - 2e-3)
@@ -232,24 +239,24 @@ test.each([
 })
 
 test('nominates as many as are wanted, the best first seen among them, of more that are equally good than are kept', () => {
-  const model = modelOf(24, seeded(1))
+  const model = modelOf(24, seededRandom(1))
   const question = model.centroids.numbers.slice(0, 24)
-  const set = createCellSet(1, model)
-  const codes = [drawCode(seeded(3)), drawCode(seeded(4))].toSorted(
+  const set = createInvertedLists(1, model)
+  const codes = [drawCode(seededRandom(3)), drawCode(seededRandom(4))].toSorted(
     (a, b) => plainScore(model, question, 0, b) - plainScore(model, question, 0, a),
   )
   for (let docNo = 1; docNo <= 20_000; docNo += 1)
     set.put(docNo, Uint16Array.of(0), codes[docNo <= 5 ? 0 : 1] ?? none)
   const docNos = Int32Array.from({ length: 20_000 }, (_, at) => at + 1)
   for (const rows of [10, 9_000]) {
-    const { docs } = findNear([set], filterOf(docNos, 20_000), question, rows)
+    const { docs } = probe([set], filterOf(docNos, 20_000), question, rows)
     expect(new Set(docs).size).toBe(rows)
     expect([...docs.subarray(0, 5)]).toEqual([1, 2, 3, 4, 5])
   }
 })
 
 test('the same chunks are nominated as by one number after the other, whatever is visible and however it is looked at', () => {
-  const model = modelOf(24, seeded(1))
+  const model = modelOf(24, seededRandom(1))
   const question = model.centroids.numbers.slice(0, 24)
   const place = fc.integer({ min: 0, max: cells })
   const document = fc.record({
@@ -263,12 +270,12 @@ test('the same chunks are nominated as by one number after the other, whatever i
       fc.integer({ min: 1, max: 20 }),
       fc.boolean(),
       (documents, seed, rows, isMany) => {
-        const random = seeded(seed)
-        const set = createCellSet(1, model)
+        const random = seededRandom(seed)
+        const set = createInvertedLists(1, model)
         const scored: { readonly name: string; readonly score: number }[] = []
         for (const [index, { places, isVisible }] of documents.entries()) {
           const codes = places.map(() => drawCode(random))
-          const own = Uint16Array.from(places, (cell) => (cell === cells ? noCell : cell))
+          const own = Uint16Array.from(places, (cell) => (cell === cells ? noPartition : cell))
           set.put(index + 1, own, Buffer.concat(codes))
           for (const [ordinal, cell] of places.entries()) {
             if (cell === cells || !isVisible) continue
@@ -279,7 +286,7 @@ test('the same chunks are nominated as by one number after the other, whatever i
         const docNos = documents.flatMap(({ isVisible }, index) => (isVisible ? [index + 1] : []))
         // Counted as many, cells are gone through; as few, documents are.
         const visible = filterOf(Int32Array.from(docNos), isMany ? 1_000_000 : 10)
-        const { docs, ordinals } = findNear([set], visible, question, rows)
+        const { docs, ordinals } = probe([set], visible, question, rows)
         const names = [...docs].map((docNo, at) => `${docNo}/${ordinals[at]}`)
         const sorted = scored.toSorted((a, b) => b.score - a.score)
         const last = sorted[Math.min(rows, sorted.length) - 1]?.score ?? 0

@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises'
-import { seeded } from '@remit/vector-index'
+import { seededRandom } from '@remit/vector-index'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { keepEqual } from '../../../src/retrieval/access-filter/column.ts'
 import { type ColumnsDeps, createColumns } from '../../../src/retrieval/access-filter/columns.ts'
@@ -171,7 +171,7 @@ describeDatabases('fields in columns', (kind) => {
     }
     expect(sure).toBe(asked.length - 6)
     // Together, and several of one.
-    const random = seeded(11)
+    const random = seededRandom(11)
     const some = <Type>(type: Type) =>
       asked.filter((value) => typeof value === type && random() < 0.3) as Scalar[]
     for (let round = 0; round < 40; round++) {
@@ -232,7 +232,7 @@ describeDatabases('fields in columns', (kind) => {
   test('lack nothing that was committed before a question, however many ask and write at once', async () => {
     const columns = open()
     await seen(columns, { text: 'a', number: 1 })
-    const random = seeded(5)
+    const random = seededRandom(5)
     // What each document was given last, as far as that is committed.
     const given = new Map<number, { readonly text: string }>()
     const numbers = new Map(

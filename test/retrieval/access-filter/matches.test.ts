@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { seeded } from '@remit/vector-index'
+import { seededRandom } from '@remit/vector-index'
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { createFiled } from '../../../src/retrieval/access-filter/filed.ts'
 import { createMatches, type Matches } from '../../../src/retrieval/access-filter/matches.ts'
@@ -100,7 +100,7 @@ describeDatabases('what matches a filter', (kind) => {
   test('is what the database says, whatever is published, withdrawn and added between two questions', async () => {
     const matches = createMatches({ database: watched, corpus })
     const filed = createFiled(corpus)
-    const random = seeded(7)
+    const random = seededRandom(7)
     const pick = (count: number) => Math.floor(random() * count)
     const filters: Filter[] = [
       { year: 2003 },

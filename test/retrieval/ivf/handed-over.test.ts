@@ -1,13 +1,13 @@
-import { createCellSet, seeded, trainModel } from '@remit/vector-index'
+import { createInvertedLists, seededRandom, trainModel } from '@remit/vector-index'
 import { expect, test } from 'vitest'
 import { visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
 import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'
 import type { Database } from '../../../src/store/sql.ts'
 
 const dimensions = 24
-const random = seeded(11)
+const random = seededRandom(11)
 const numbers = Float32Array.from({ length: 50 * dimensions }, () => random() - 0.5)
-const set = createCellSet(1, trainModel({ numbers, dimensions }, 7, random))
+const set = createInvertedLists(1, trainModel({ numbers, dimensions }, 7, random))
 const question = numbers.subarray(0, dimensions)
 
 test('a question that is asked beside others is handed over, and how long it waits is not what its plan takes', async () => {
@@ -17,10 +17,10 @@ test('a question that is asked beside others is handed over, and how long it wai
   const learned: number[] = []
   const nearest = createNearest({
     database: { vectorType: 'halfvec', forced: async () => [], query: async () => [] } as unknown as Database,
-    cells: {
-      sets: () => [set],
-      lookers: {
-        async look(sets, { rows }) {
+    ivf: {
+      lists: () => [set],
+      scanPool: {
+        async scan(sets, { rows }) {
           handed.push(rows)
           now += 60
           return {
@@ -30,7 +30,7 @@ test('a question that is asked beside others is handed over, and how long it wai
         },
       },
     },
-    costs: { of: (plan) => (plan === 'cells' ? 0 : 1_000), learn: (_, __, ms) => learned.push(ms) },
+    costs: { of: (plan) => (plan === 'ivf' ? 0 : 1_000), learn: (_, __, ms) => learned.push(ms) },
     ticks: () => now,
   })
   const ask = { visible, embedding: question, limit: 10 }

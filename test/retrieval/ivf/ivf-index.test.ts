@@ -1,17 +1,17 @@
-import { codeLength, lookInto, modelToBytes } from '@remit/vector-index'
+import { codeLength, modelToBytes, scanLists } from '@remit/vector-index'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.ts'
-import { type Cells, createCells } from '../../../src/retrieval/chunk-index/ivf/ivf-index.ts'
+import { createIvfIndex, type IvfIndex } from '../../../src/retrieval/chunk-index/ivf/ivf-index.ts'
 import {
   endLease,
   readModel,
-  readUnplaced,
-  savePlaced,
+  readUnassigned,
+  saveAssigned,
   takeLease,
 } from '../../../src/retrieval/chunk-index/ivf/storage.ts'
-import { createUpkeep } from '../../../src/retrieval/chunk-index/ivf/trainer.ts'
+import { createTrainer } from '../../../src/retrieval/chunk-index/ivf/trainer.ts'
 import type { Costs } from '../../../src/retrieval/chunk-index/postgres/costs.ts'
-import { cellsStatement } from '../../../src/retrieval/chunk-index/postgres/ivf.ts'
+import { ivfStatement } from '../../../src/retrieval/chunk-index/postgres/ivf.ts'
 import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'
 import type { PlanEvent } from '../../../src/retrieval/chunk-index/postgres/plan.ts'
 import { vectorParameter } from '../../../src/store/binary.ts'
@@ -26,13 +26,13 @@ const chunksEach = 5
 const topics = 20
 const wanted = 10
 
-describeDatabases('cells', (kind) => {
+describeDatabases('ivf', (kind) => {
   let database: Database
   let corpus: Corpus
-  let cells: Cells
+  let cells: IvfIndex
   const events: PlanEvent[] = []
   const open = (passagesMin = 1_000) =>
-    createCells({
+    createIvfIndex({
       database,
       log: () => undefined,
       pollMs: 3_600_000,
@@ -53,9 +53,9 @@ describeDatabases('cells', (kind) => {
     await database?.close()
   })
 
-  const dear: Costs = { of: (plan) => (plan === 'cells' ? 0.1 : 50), learn: () => undefined }
+  const dear: Costs = { of: (plan) => (plan === 'ivf' ? 0.1 : 50), learn: () => undefined }
   const search = (visible: AccessFilter, question: Float32Array, limit = wanted, of = cells) =>
-    createNearest({ database, cells: of, costs: dear, onPlan: (event) => events.push(event) })({
+    createNearest({ database, ivf: of, costs: dear, onPlan: (event) => events.push(event) })({
       visible,
       embedding: question,
       limit,
@@ -67,24 +67,24 @@ describeDatabases('cells', (kind) => {
     )
 
   test('hold every passage of a corpus that is large enough', async () => {
-    expect(cells.sets()).toHaveLength(1)
-    expect(cells.sets()[0]?.size).toBe(documents * chunksEach)
+    expect(cells.lists()).toHaveLength(1)
+    expect(cells.lists()[0]?.size).toBe(documents * chunksEach)
   })
 
   test('are looked at in a thread as they are here', async () => {
     const visible = corpus.visible(() => true)
     // As if there were enough of them.
     const look = { embedding: corpus.ask(3), chunks: 1_000_000, bits: visible.bits(), rows: 20 }
-    const [set] = cells.sets()
+    const [set] = cells.lists()
     const best = await vi.waitFor(
       async () => {
-        const looked = await cells.lookers.look(cells.sets(), look)
+        const looked = await cells.scanPool.scan(cells.lists(), look)
         if (looked === undefined) throw new Error('Nobody looked.')
         return looked.best
       },
       { timeout: 20_000, interval: 20 },
     )
-    expect(set && best).toEqual(set && [lookInto(set.kernel, set.size, look)])
+    expect(set && best).toEqual(set && [scanLists(set.scanner, set.size, look)])
     expect(best[0]?.slots).toHaveLength(20)
   })
 
@@ -114,7 +114,7 @@ describeDatabases('cells', (kind) => {
       expect(ids).toHaveLength(Math.min(wanted, visible.chunks))
       best += expected.length
       found += expected.filter((id) => ids.includes(id)).length
-      expect(events.at(-1)).toMatchObject({ plan: 'cells', fellBack: false })
+      expect(events.at(-1)).toMatchObject({ plan: 'ivf', fellBack: false })
     }
     expect(found / best).toBeGreaterThanOrEqual(0.99)
   })
@@ -127,7 +127,7 @@ describeDatabases('cells', (kind) => {
   test('read each passage by document and place, in a loop, and neither the HNSW index nor the whole table', async () => {
     const values = [vectorParameter(database.vectorType, corpus.ask(1)), ...numbers(3), wanted]
     const rows = await database.forced<{ 'QUERY PLAN': string }>(
-      { name: 'explain_cells', text: `explain (costs off) ${cellsStatement.text}` },
+      { name: 'explain_cells', text: `explain (costs off) ${ivfStatement.text}` },
       values,
     )
     const shape = rows.map((row) => row['QUERY PLAN']).join('\n')
@@ -139,15 +139,15 @@ describeDatabases('cells', (kind) => {
 
   test('are joined by what was published a moment ago, which lies in none yet', async () => {
     const visible = corpus.visible((docNo) => docNo <= 100)
-    const [newest] = cells.sets()
+    const [newest] = cells.lists()
     newest?.remove(17)
     const question = corpus.chunks.find(({ docNo }) => docNo === 17)?.vector ?? new Float32Array()
     const [first] = await search(visible, question)
     expect(first?.docNo).toBe(17)
-    expect(events.at(-1)).toMatchObject({ plan: 'cells', fellBack: false })
+    expect(events.at(-1)).toMatchObject({ plan: 'ivf', fellBack: false })
     await using again = open()
     await again.refresh()
-    expect(again.sets()[0]?.size).toBe(documents * chunksEach)
+    expect(again.lists()[0]?.size).toBe(documents * chunksEach)
   })
 
   test('that are behind are followed by comparing all', async () => {
@@ -159,12 +159,12 @@ describeDatabases('cells', (kind) => {
   })
 
   test('are followed by comparing all, too, where there is no memory to look into them', async () => {
-    const [set] = cells.sets()
+    const [set] = cells.lists()
     if (set === undefined) throw new Error('There are no cells.')
     const noMemory = (): never => {
       throw new RangeError('WebAssembly.Memory.grow(): Maximum memory size exceeded')
     }
-    const full = { ...cells, sets: () => [{ ...set, kernel: { ...set.kernel, ask: noMemory } }] }
+    const full = { ...cells, sets: () => [{ ...set, kernel: { ...set.scanner, ask: noMemory } }] }
     const visible = corpus.visible((docNo) => docNo % 2 === 0)
     const question = corpus.ask(3)
     const found = await search(visible, question, wanted, full)
@@ -196,7 +196,7 @@ describeDatabases('cells', (kind) => {
     const after = await generations()
     expect(after).toEqual([{ generation: (before[0]?.generation ?? 0) + 1, lie: documents }])
     await cells.refresh()
-    expect(cells.sets().map(({ generation }) => generation)).toEqual(
+    expect(cells.lists().map(({ generation }) => generation)).toEqual(
       after.map(({ generation }) => generation),
     )
   })
@@ -216,7 +216,7 @@ describeDatabases('cells', (kind) => {
       await lack()
       const { database: slow, stopped, goOn } = stopping(database)
       const logged: unknown[] = []
-      await using first = createUpkeep({
+      await using first = createTrainer({
         database: slow,
         log: (_event, fields) => void logged.push(fields?.['reason']),
         everyMs: 3_600_000,
@@ -238,24 +238,24 @@ describeDatabases('cells', (kind) => {
   )
 
   test('keep nothing of a document that was replaced while its passages were looked at', async () => {
-    const newest = cells.sets().at(-1)?.generation ?? 0
+    const newest = cells.lists().at(-1)?.generation ?? 0
     await database.query(`update document_cells set cells = '' where doc_no in (50, 51)`)
-    const unplaced = await readUnplaced(database, newest, 0, 1_000)
+    const unplaced = await readUnassigned(database, newest, 0, 1_000)
     expect(unplaced.map(({ docNo }) => docNo)).toEqual([50, 51])
     await database.query('update documents set live_revision = 2 where doc_no = 50')
-    const placed = { cells: new Uint16Array(chunksEach), codes: new Uint8Array(chunksEach * codeLength) }
+    const placed = { partitions: new Uint16Array(chunksEach), codes: new Uint8Array(chunksEach * codeLength) }
     const hold = await takeLease(database, 60)
-    await savePlaced(
+    await saveAssigned(
       database,
       hold ?? 0,
       newest,
       unplaced.map((document) => ({ ...document, placed })),
     )
-    const left = await readUnplaced(database, newest, 0, 1_000)
+    const left = await readUnassigned(database, newest, 0, 1_000)
     expect(left.map(({ docNo, revision }) => [docNo, revision])).toEqual([[50, 2]])
     await endLease(database, hold ?? 0)
     await cells.renew()
-    expect(await readUnplaced(database, newest, 0, 1_000)).toEqual([])
+    expect(await readUnassigned(database, newest, 0, 1_000)).toEqual([])
   })
 
   test('that fit and lack nothing are looked at without reading them again', async () => {
@@ -265,7 +265,7 @@ describeDatabases('cells', (kind) => {
       return database.query(text, values)
     }
     const watched = { ...database, query }
-    await using upkeep = createUpkeep({ database: watched, log: () => undefined, everyMs: 3_600_000 })
+    await using upkeep = createTrainer({ database: watched, log: () => undefined, everyMs: 3_600_000 })
     await upkeep.renew()
     expect(read).toBe(1)
     await upkeep.renew()
@@ -273,20 +273,20 @@ describeDatabases('cells', (kind) => {
     await database.query(`update document_cells set cells = '', generation = 0 where doc_no = 7`)
     await upkeep.renew()
     expect(read).toBe(2)
-    expect(await readUnplaced(database, cells.sets().at(-1)?.generation ?? 0, 0, 1_000)).toEqual([])
+    expect(await readUnassigned(database, cells.lists().at(-1)?.generation ?? 0, 0, 1_000)).toEqual([])
   })
 
   test('are read anew when another server took over that lacks what was seen', async () => {
     const { database: moved, moveTo } = moving(database)
     const logged: string[] = []
-    await using following = createCells({
+    await using following = createIvfIndex({
       database: moved,
       log: (event) => void logged.push(event),
       pollMs: 3_600_000,
       everyMs: 3_600_000,
     })
     await following.refresh()
-    const [before] = following.sets()
+    const [before] = following.lists()
     const all = documents * chunksEach
     // As by a transaction whose number another had that was seen.
     const [kept] = await database.query<{ cells: Buffer }>(
@@ -294,11 +294,11 @@ describeDatabases('cells', (kind) => {
     )
     await database.query(`update document_cells set cells = '' where doc_no = 7`)
     await following.refresh()
-    expect(following.sets()).toEqual([before])
+    expect(following.lists()).toEqual([before])
     expect(before?.size).toBe(all)
     moveTo('another')
     await following.refresh()
-    expect(following.sets().map(({ generation, size }) => [generation, size])).toEqual([
+    expect(following.lists().map(({ generation, size }) => [generation, size])).toEqual([
       [before?.generation, all - chunksEach],
     ])
     // As long as it was read, the former ones were looked at.
@@ -311,12 +311,12 @@ describeDatabases('cells', (kind) => {
   })
 
   test('of a model that cannot be read are trained anew', async () => {
-    const before = cells.sets().at(-1)?.generation ?? 0
+    const before = cells.lists().at(-1)?.generation ?? 0
     await database.query(`update cell_models set model = substring(model from 1 for length(model) - 4)`)
     await using other = open()
     await other.renew()
     expect(await generations()).toEqual([{ generation: before + 1, lie: documents }])
-    expect(other.sets().map(({ generation }) => generation)).toEqual([before + 1])
+    expect(other.lists().map(({ generation }) => generation)).toEqual([before + 1])
     await cells.refresh()
   })
 
@@ -329,14 +329,14 @@ describeDatabases('cells', (kind) => {
     await write(1)
     await using other = open(1_000_000)
     await other.refresh()
-    expect(other.sets()).toEqual([])
+    expect(other.lists()).toEqual([])
     await search(
       corpus.visible(() => true),
       corpus.ask(3),
       wanted,
       other,
     )
-    expect(events.at(-1)?.plan).not.toBe('cells')
+    expect(events.at(-1)?.plan).not.toBe('ivf')
     await write(model.error)
   })
 
@@ -348,14 +348,14 @@ describeDatabases('cells', (kind) => {
       `update document_cells set generation = generation + 1, changed_in = pg_current_xact_id() where doc_no <= 120`,
     )
     await cells.refresh()
-    expect(cells.sets()).toHaveLength(2)
+    expect(cells.lists()).toHaveLength(2)
     const visible = corpus.visible(() => true)
     const question = corpus.ask(3)
     const ids = (await search(visible, question)).map(({ chunkId }) => chunkId as string)
     expect(corpus.best(visible, question, wanted).filter((id) => !ids.includes(id))).toEqual([])
     await cells.renew()
     expect(await generations()).toEqual([{ generation: (before?.generation ?? 0) + 1, lie: documents }])
-    expect(cells.sets()).toHaveLength(1)
+    expect(cells.lists()).toHaveLength(1)
   })
 })
 

@@ -1,4 +1,4 @@
-import { seeded, trainModel } from '@remit/vector-index'
+import { seededRandom, trainModel } from '@remit/vector-index'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
 import { serviceObject } from '../../../src/delegation/registry/services.ts'
@@ -16,7 +16,12 @@ beforeAll(async () => {
   )
   // As a large corpus has: a small one would never get any.
   const hold = (await takeLease(world.database, 60)) ?? 0
-  await saveModel(world.database, hold, trainModel(await readSample(world.database, 100), 4, seeded(1)), 20)
+  await saveModel(
+    world.database,
+    hold,
+    trainModel(await readSample(world.database, 100), 4, seededRandom(1)),
+    20,
+  )
   await endLease(world.database, hold)
 })
 afterAll(() => world?.[Symbol.asyncDispose]())

@@ -1,4 +1,4 @@
-import { seeded } from '@remit/vector-index'
+import { seededRandom } from '@remit/vector-index'
 import { toSql } from 'pgvector'
 import { type AccessFilter, visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
 import type { Database } from '../../../src/store/sql.ts'
@@ -33,7 +33,7 @@ export async function storeCorpus(
   database: Database,
   { documents, chunksEach, topics, dimensions = 384 }: CorpusOptions,
 ): Promise<Corpus> {
-  const random = seeded(7)
+  const random = seededRandom(7)
   const gauss = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
   const near = (centre: Float32Array, spread: number) => unit(centre.map((value) => value + spread * gauss()))
   const scattered = 1 / Math.sqrt(dimensions)

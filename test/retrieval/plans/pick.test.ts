@@ -10,50 +10,53 @@ const situation = (of: Partial<Situation>): Situation => ({
   limit: 10,
   ...of,
 })
-const cells = { loose: 0, cells: 4_096 }
+const ivf = { unassigned: 0, partitions: 4_096 }
 
 describe('the plan', () => {
   test.each([
-    ['nothing is visible', situation({ visible: 0, ...cells })],
-    ['little is visible', situation({ visible: 200, ...cells })],
+    ['nothing is visible', situation({ visible: 0, ...ivf })],
+    ['little is visible', situation({ visible: 200, ...ivf })],
     ['there are no cells', situation({ visible: 6_000 })],
-    ['much lies in no cell yet', situation({ visible: 30_000, ...cells, loose: 1_000 })],
+    ['much lies in no cell yet', situation({ visible: 30_000, ...ivf, unassigned: 1_000 })],
   ])('compares all where %s', (_, of) => {
     expect(pick(of, createCosts())).toMatchObject({ plan: 'exact' })
   })
 
   test.each([
-    ['a hundredth is visible', 100, situation({ visible: million / 100, ...cells })],
-    ['half is visible', 100, situation({ visible: million / 2, ...cells })],
-    ['all is visible', 105, situation({ ...cells })],
-    ['a few documents lie in no cell yet', 100, situation({ visible: million / 2, ...cells, loose: 20 })],
+    ['a hundredth is visible', 100, situation({ visible: million / 100, ...ivf })],
+    ['half is visible', 100, situation({ visible: million / 2, ...ivf })],
+    ['all is visible', 105, situation({ ...ivf })],
+    ['a few documents lie in no cell yet', 100, situation({ visible: million / 2, ...ivf, unassigned: 20 })],
   ])('compares what is near where %s, more where there is more of it: %i', (_, rows, of) => {
-    expect(pick(of, createCosts())).toMatchObject({ plan: 'cells', rows })
+    expect(pick(of, createCosts())).toMatchObject({ plan: 'ivf', rows })
   })
 
   test('compares more where codes tell less', () => {
-    const rows = [0.05, 0.1, 0.2].map((untold) => {
-      const choice = pick(situation({ visible: 50_000, ...cells, untold }), createCosts())
-      return choice.plan === 'cells' ? choice.rows : 0
+    const rows = [0.05, 0.1, 0.2].map((residualVariance) => {
+      const choice = pick(
+        situation({ visible: 50_000, ...ivf, residualVariance: residualVariance }),
+        createCosts(),
+      )
+      return choice.plan === 'ivf' ? choice.rows : 0
     })
     expect(rows).toEqual([100, 100, 190])
   })
 
   test('walks the graph where all is visible and there are no cells', () => {
-    expect(pick(situation({}), createCosts())).toMatchObject({ plan: 'graph' })
+    expect(pick(situation({}), createCosts())).toMatchObject({ plan: 'hnsw' })
   })
 
   test('walks the graph only where nearly all is visible, or comparing all is slow', () => {
     const costs = createCosts()
     expect(pick(situation({ visible: 20_000, documents: 2_000, corpus: 30_000 }), costs).plan).toBe('exact')
-    expect(pick(situation({ visible: million / 2 }), costs).plan).toBe('graph')
+    expect(pick(situation({ visible: million / 2 }), costs).plan).toBe('hnsw')
     expect(pick(situation({ visible: million / 5 }), costs).plan).toBe('exact')
   })
 
   test('keeps more candidates at a time where less of what is met is visible, within what pgvector takes', () => {
     const efs = [1, 0.6, 0.3].map((share) => {
       const choice = pick(situation({ visible: share * million, limit: 100 }), createCosts())
-      return choice.plan === 'graph' ? choice.walk.ef : 0
+      return choice.plan === 'hnsw' ? choice.walk.ef : 0
     })
     expect(efs).toEqual([400, 667, 800])
   })
@@ -61,7 +64,7 @@ describe('the plan', () => {
   test('takes more rows than are wanted: a walk comes upon the best out of order', () => {
     const rows = [1, 10, 100].map((limit) => {
       const choice = pick(situation({ limit }), createCosts())
-      return choice.plan === 'graph' ? choice.walk.rows : 0
+      return choice.plan === 'hnsw' ? choice.walk.rows : 0
     })
     expect(rows).toEqual([40, 40, 200])
   })
@@ -70,14 +73,14 @@ describe('the plan', () => {
     const costs = createCosts()
     const of = situation({ visible: 40_000, documents: 4_000, corpus: 40_000 })
     const choice = pick(of, costs)
-    if (choice.plan !== 'graph') throw new Error(choice.plan)
+    if (choice.plan !== 'hnsw') throw new Error(choice.plan)
     const sureMs = costs.of('exact', { chunks: 40_000, lookUps: 4_000 })
-    expect(costs.of('graph', { places: choice.walk.tuples })).toBeLessThan(choice.predictedMs + sureMs + 0.1)
+    expect(costs.of('hnsw', { places: choice.walk.tuples })).toBeLessThan(choice.predictedMs + sureMs + 0.1)
     expect(choice.walk.tuples).toBeLessThanOrEqual(20_000)
   })
 
   test('depends on counts and costs alone', () => {
-    const of = situation({ visible: 30_000, ...cells })
+    const of = situation({ visible: 30_000, ...ivf })
     expect(pick(of, createCosts())).toEqual(pick(of, createCosts()))
   })
 })
@@ -97,19 +100,19 @@ describe('costs', () => {
 
   test('of a plan that was never taken are those of as slow a machine as the others found, then its own', () => {
     const costs = createCosts()
-    const before = costs.of('graph', { places: 100 })
+    const before = costs.of('hnsw', { places: 100 })
     costs.learn('exact', 1, 4)
-    expect(costs.of('graph', { places: 100 }) / before).toBeCloseTo(2, 5)
-    costs.learn('graph', 1, 1)
+    expect(costs.of('hnsw', { places: 100 }) / before).toBeCloseTo(2, 5)
+    costs.learn('hnsw', 1, 1)
     costs.learn('exact', 1, 4)
-    expect(costs.of('graph', { places: 100 }) / before).toBeCloseTo(2, 5)
+    expect(costs.of('hnsw', { places: 100 }) / before).toBeCloseTo(2, 5)
   })
 
   test('are not moved by a clock that stood still', () => {
     const costs = createCosts()
-    const before = costs.of('graph', { places: 100 })
-    costs.learn('graph', 1, 0)
-    costs.learn('graph', 0, 1)
-    expect(costs.of('graph', { places: 100 })).toBe(before)
+    const before = costs.of('hnsw', { places: 100 })
+    costs.learn('hnsw', 1, 0)
+    costs.learn('hnsw', 0, 1)
+    expect(costs.of('hnsw', { places: 100 })).toBe(before)
   })
 })

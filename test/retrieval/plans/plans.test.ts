@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Costs } from '../../../src/retrieval/chunk-index/postgres/costs.ts'
 import { exact, exactStatement } from '../../../src/retrieval/chunk-index/postgres/exact.ts'
-import { graph, graphStatement } from '../../../src/retrieval/chunk-index/postgres/hnsw.ts'
+import { hnsw, hnswStatement } from '../../../src/retrieval/chunk-index/postgres/hnsw.ts'
 import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'
 import type { Ask, PlanEvent, PlanName } from '../../../src/retrieval/chunk-index/postgres/plan.ts'
 import { vectorParameter } from '../../../src/store/binary.ts'
@@ -47,7 +47,7 @@ describeDatabases('search plans', (kind) => {
   })
 
   test('that walk the graph read the HNSW index in its order, and ask for each document’s bit', async () => {
-    const shape = await explain(graphStatement, [vector(), new Uint8Array(60), 40, '300', '20000'])
+    const shape = await explain(hnswStatement, [vector(), new Uint8Array(60), 40, '300', '20000'])
     expect(shape).toMatch(/Index Scan using chunks_embedding[^]*Order By[^]*Filter:[^\n]*get_bit/)
     expect(shape).not.toMatch(/chunks_place|Seq Scan|Sort|Hash|Merge|Bitmap|Memoize|Gather/)
   })
@@ -69,7 +69,7 @@ describeDatabases('search plans', (kind) => {
       expect(recall(ids(await exact(database, ask)), best)).toBe(1)
       // One document is too little for a walk: it is never picked there.
       if (visible.docNos.length > 1)
-        expect(recall(ids(await graph(database, ask, walk)), best)).toBeGreaterThanOrEqual(0.9)
+        expect(recall(ids(await hnsw(database, ask, walk)), best)).toBeGreaterThanOrEqual(0.9)
     }
   })
 
@@ -77,7 +77,7 @@ describeDatabases('search plans', (kind) => {
     const visible = corpus.visible(passes)
     for (const limit of [1, wanted, 100]) {
       const ask = { visible, embedding: corpus.ask(3), limit }
-      for (const found of [await nearestBy('exact', ask), await nearestBy('graph', ask)]) {
+      for (const found of [await nearestBy('exact', ask), await nearestBy('hnsw', ask)]) {
         expect(found).toHaveLength(Math.min(limit, visible.chunks))
         expect(new Set(ids(found)).size).toBe(found.length)
         expect(found.filter(({ docNo }) => !visible.has(docNo))).toEqual([])
@@ -91,13 +91,10 @@ describeDatabases('search plans', (kind) => {
       ...database,
       // At once, whatever it was given.
       forced: (statement, values) =>
-        database.forced(
-          statement,
-          statement === graphStatement ? [...values.slice(0, 3), '10', '1'] : values,
-        ),
+        database.forced(statement, statement === hnswStatement ? [...values.slice(0, 3), '10', '1'] : values),
     }
     const ask = { visible: corpus.visible((docNo) => docNo === 17), embedding: corpus.ask(3), limit: wanted }
-    const found = await nearestBy('graph', ask, { events, through })
+    const found = await nearestBy('hnsw', ask, { events, through })
     expect(ids(found)).toEqual(corpus.best(ask.visible, ask.embedding, wanted))
     expect(found).toHaveLength(5)
     expect(events).toMatchObject([{ plan: 'exact', fellBack: true, returned: 5, visible: 5 }])
@@ -123,12 +120,12 @@ describeDatabases('search plans', (kind) => {
   test('know nothing of a document that is newer than the bits', async () => {
     const old = corpus.visible((docNo) => docNo <= documents / 2)
     expect(old.bits().length).toBeLessThan(documents / 8)
-    const found = await graph(database, { visible: old, embedding: corpus.ask(3), limit: wanted }, walk)
+    const found = await hnsw(database, { visible: old, embedding: corpus.ask(3), limit: wanted }, walk)
     expect(found).toHaveLength(wanted)
   })
 
   test('leave the settings of other statements alone', async () => {
-    await nearestBy('graph', { visible: corpus.visible(() => true), embedding: corpus.ask(1), limit: wanted })
+    await nearestBy('hnsw', { visible: corpus.visible(() => true), embedding: corpus.ask(1), limit: wanted })
     const [row] = await database.query(
       `select current_setting('enable_seqscan') as seqscan, current_setting('hnsw.ef_search', true) as ef`,
     )
@@ -142,7 +139,7 @@ describeDatabases('search plans', (kind) => {
       learn: () => undefined,
     }
     // A walk is picked only where most is visible: as if nothing else were stored.
-    const corpusChunks = plan === 'graph' ? ask.visible.chunks : ask.visible.corpusChunks
+    const corpusChunks = plan === 'hnsw' ? ask.visible.chunks : ask.visible.corpusChunks
     const nearest = createNearest({ database: through, costs, onPlan: (event) => events.push(event) })
     return nearest({ ...ask, visible: { ...ask.visible, corpusChunks } })
   }

@@ -1,66 +1,66 @@
 import {
-  type CellSet,
-  createCellSet,
-  createLookers,
-  type Lookers,
-  placeAll,
-  threadsHere,
+  assignAll,
+  createInvertedLists,
+  createScanPool,
+  defaultScanThreads,
+  type InvertedLists,
+  type ScanPool,
 } from '@remit/vector-index'
 import type { Log } from '../../../kernel/log.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
 import { follows, type Seen } from '../../corpus/read.ts'
 import {
-  type DocumentCells,
+  type DocumentCodes,
   type Generation,
-  readAllCells,
-  readCellsSince,
+  readAllCodes,
+  readCodesSince,
   readGenerations,
   readModel,
   readStagedVectors,
-  saveCells,
+  saveCodes,
 } from './storage.ts'
-import { createUpkeep, type UpkeepOptions } from './trainer.ts'
+import { createTrainer, type TrainerOptions } from './trainer.ts'
 
 /** Which passages lie near each other, in memory, for plan E. */
-export interface Cells extends AsyncDisposable {
+export interface IvfIndex extends AsyncDisposable {
   /**
    * One while all is well, two while passages move to a newer one; none where the corpus is small, or codes tell too little
    * of its vectors to nominate by.
    */
-  sets(): readonly CellSet[]
+  lists(): readonly InvertedLists[]
   /** Who looks at them beside this thread. */
-  readonly lookers: Lookers
+  readonly scanPool: ScanPool
   /** Puts the passages of a document that is about to be live into cells, in the caller's transaction. */
-  place(sql: Sql, revision: { readonly docNo: number; readonly revision: number }): Promise<void>
+  assign(sql: Sql, revision: { readonly docNo: number; readonly revision: number }): Promise<void>
   /** Reads now what any process committed before this call. */
   refresh(): Promise<void>
   /** Trains and moves now what there is to train and move. Resolves when nothing is left, or another process does it. */
   renew(): Promise<void>
 }
 
-export interface CellsDeps extends UpkeepOptions {
+export interface IvfIndexDeps extends TrainerOptions {
   readonly database: Database
   readonly log: Log
   /** Milliseconds between two looks at what was committed. Default a second. */
   readonly pollMs?: number
-  /** Threads that look at codes for questions; 0: this one does. Default {@link threadsHere}. */
+  /** Threads that look at codes for questions; 0: this one does. Default {@link defaultScanThreads}. */
   readonly threads?: number | undefined
 }
 
 // Of noise (0.4), 70 rows found two of three; of text (0.05) and of noise around topics (0.19), all.
-const untoldMax = 0.25
+const residualVarianceMax = 0.25
 
-export function createCells(deps: CellsDeps): Cells {
-  const { database, log, pollMs = 1_000, threads = threadsHere() } = deps
-  const lookers = createLookers({ threads, log })
-  let sets: CellSet[] = []
+export function createIvfIndex(deps: IvfIndexDeps): IvfIndex {
+  const { database, log, pollMs = 1_000, threads = defaultScanThreads() } = deps
+  const lookers = createScanPool({ threads, log })
+  let sets: InvertedLists[] = []
   let seen: Seen | undefined
   let last: Promise<void> = Promise.resolve()
   let isDeaf = false
   let closed = false
   let timer: NodeJS.Timeout | undefined
 
-  function hold(next: CellSet[]): void {
+  function hold(next: InvertedLists[]): void {
     if (sets.length > 0 || next.length > 0) lookers.use(next)
     sets = next
   }
@@ -94,19 +94,22 @@ export function createCells(deps: CellsDeps): Cells {
     hold(next)
   }
 
-  async function open(generations: readonly Generation[], kept: readonly CellSet[]): Promise<CellSet[]> {
-    const next: CellSet[] = []
+  async function open(
+    generations: readonly Generation[],
+    kept: readonly InvertedLists[],
+  ): Promise<InvertedLists[]> {
+    const next: InvertedLists[] = []
     for (const { generation } of generations) {
       const own = kept.find((set) => set.generation === generation)
       const model = own?.model ?? (await readModel(database, generation))
-      if (model !== undefined) next.push(own ?? createCellSet(generation, model))
+      if (model !== undefined) next.push(own ?? createInvertedLists(generation, model))
     }
     return next
   }
 
-  async function readOn(to: readonly CellSet[], from: Seen | undefined): Promise<Seen> {
-    if (from === undefined) return readAllCells(database, (row) => take(to, row))
-    const since = await readCellsSince(database, from)
+  async function readOn(to: readonly InvertedLists[], from: Seen | undefined): Promise<Seen> {
+    if (from === undefined) return readAllCodes(database, (row) => take(to, row))
+    const since = await readCodesSince(database, from)
     for (const row of since.rows) take(to, row)
     return since.seen
   }
@@ -130,18 +133,18 @@ export function createCells(deps: CellsDeps): Cells {
     if (!closed) timer = setTimeout(() => void poll(), pollMs).unref()
   }
   timer = setTimeout(() => void poll(), 0).unref()
-  const upkeep = createUpkeep(deps)
+  const upkeep = createTrainer(deps)
 
   return {
-    lookers,
-    sets: () => (sets.every(({ untold }) => untold <= untoldMax) ? sets : []),
-    async place(sql, { docNo, revision }) {
+    scanPool: lookers,
+    lists: () => (sets.every(({ residualVariance: untold }) => untold <= residualVarianceMax) ? sets : []),
+    async assign(sql, { docNo, revision }) {
       const newest = sets.at(-1)
       if (newest === undefined) return
       const vectors = await readStagedVectors(sql, database.vectorType, { docNo, revision })
       if (vectors.dimensions !== newest.model.centroids.dimensions) return
-      const placed = placeAll(newest.model, vectors)
-      await saveCells(sql, { docNo, generation: newest.generation, ...placed })
+      const placed = assignAll(newest.model, vectors)
+      await saveCodes(sql, { docNo, generation: newest.generation, ...placed })
     },
     refresh,
     async renew() {
@@ -158,7 +161,7 @@ export function createCells(deps: CellsDeps): Cells {
   }
 }
 
-function take(sets: readonly CellSet[], { docNo, generation, cells, codes }: DocumentCells): void {
-  for (const set of sets) if (set.generation !== generation || cells.length === 0) set.remove(docNo)
-  if (cells.length > 0) sets.find((set) => set.generation === generation)?.put(docNo, cells, codes)
+function take(sets: readonly InvertedLists[], { docNo, generation, partitions, codes }: DocumentCodes): void {
+  for (const set of sets) if (set.generation !== generation || partitions.length === 0) set.remove(docNo)
+  if (partitions.length > 0) sets.find((set) => set.generation === generation)?.put(docNo, partitions, codes)
 }

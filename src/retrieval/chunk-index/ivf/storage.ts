@@ -1,4 +1,4 @@
-import type { CellModel, Placed, Vectors } from '@remit/vector-index'
+import type { Assignments, IvfModel, Vectors } from '@remit/vector-index'
 import { modelFromBytes, modelToBytes } from '@remit/vector-index'
 import type { Database, Sql } from '../../../store/sql.ts'
 import { type Seen, seenBy, standing } from '../../corpus/read.ts'
@@ -17,7 +17,7 @@ export async function readGenerations(sql: Sql): Promise<readonly Generation[]> 
 }
 
 /** undefined: it is gone, or of another version of this program. */
-export async function readModel(sql: Sql, generation: number): Promise<CellModel | undefined> {
+export async function readModel(sql: Sql, generation: number): Promise<IvfModel | undefined> {
   const [row] = await sql.query<{ model: Buffer }>('select model from cell_models where generation = $1', [
     generation,
   ])
@@ -27,7 +27,7 @@ export async function readModel(sql: Sql, generation: number): Promise<CellModel
 export function saveModel(
   database: Database,
   hold: number,
-  model: CellModel,
+  model: IvfModel,
   passages: number,
 ): Promise<void> {
   return asHolder(database, hold, async (sql) => {
@@ -49,11 +49,11 @@ export function dropOlder(database: Database, hold: number, generation: number):
   })
 }
 
-export interface DocumentCells {
+export interface DocumentCodes {
   readonly docNo: number
   readonly generation: number
   /** Empty: the document is gone. */
-  readonly cells: Uint16Array
+  readonly partitions: Uint16Array
   readonly codes: Uint8Array
 }
 
@@ -70,7 +70,7 @@ const pageSize = 5_000
 const columns = 'doc_no, generation, cells, codes'
 
 /** Reads all, in pages, and gives the place from which to read on. */
-export async function readAllCells(sql: Sql, onRow: (row: DocumentCells) => void): Promise<Seen> {
+export async function readAllCodes(sql: Sql, onRow: (row: DocumentCodes) => void): Promise<Seen> {
   let first: Row | undefined
   for (let last = 0; ; ) {
     const rows = await sql.query<Row>(
@@ -79,7 +79,7 @@ export async function readAllCells(sql: Sql, onRow: (row: DocumentCells) => void
       [last, pageSize],
     )
     first ??= rows[0]
-    const found = rows.flatMap(toCells)
+    const found = rows.flatMap(toDocumentCodes)
     for (const row of found) onRow(row)
     last = found.at(-1)?.docNo ?? last
     if (found.length < pageSize) return seenBy(first)
@@ -87,10 +87,10 @@ export async function readAllCells(sql: Sql, onRow: (row: DocumentCells) => void
 }
 
 /** What a snapshot did not show, whenever it was begun. */
-export async function readCellsSince(
+export async function readCodesSince(
   sql: Sql,
   { snapshot }: Seen,
-): Promise<{ readonly rows: readonly DocumentCells[]; readonly seen: Seen }> {
+): Promise<{ readonly rows: readonly DocumentCodes[]; readonly seen: Seen }> {
   const rows = await sql.query<Row>(
     `select ${standing}, d.* from (values (1)) as one
      left join (
@@ -99,48 +99,51 @@ export async function readCellsSince(
      ) d on true`,
     [snapshot],
   )
-  return { rows: rows.flatMap(toCells), seen: seenBy(rows[0]) }
+  return { rows: rows.flatMap(toDocumentCodes), seen: seenBy(rows[0]) }
 }
 
-function toCells({ doc_no, generation, cells, codes }: Row): DocumentCells[] {
+function toDocumentCodes({ doc_no, generation, cells, codes }: Row): DocumentCodes[] {
   if (doc_no === null) return []
   // Copies begin at 0: two bytes may not begin anywhere.
   return [
     {
       docNo: doc_no,
       generation,
-      cells: new Uint16Array(Uint8Array.from(cells).buffer),
+      partitions: new Uint16Array(Uint8Array.from(cells).buffer),
       codes: Uint8Array.from(codes),
     },
   ]
 }
 
 /** Of one document, in the transaction that makes it live. */
-export async function saveCells(sql: Sql, { docNo, generation, cells, codes }: DocumentCells): Promise<void> {
+export async function saveCodes(
+  sql: Sql,
+  { docNo, generation, partitions, codes }: DocumentCodes,
+): Promise<void> {
   await sql.query(
     `insert into document_cells (doc_no, generation, cells, codes) values ($1, $2, $3, $4)
      on conflict (doc_no) do update set generation = excluded.generation, cells = excluded.cells,
        codes = excluded.codes, changed_in = pg_current_xact_id()`,
-    [docNo, generation, bytesOf(cells), bytesOf(codes)],
+    [docNo, generation, bytesOf(partitions), bytesOf(codes)],
   )
 }
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: Uint16Array | Uint8Array): Buffer =>
   Buffer.from(buffer, byteOffset, byteLength)
 
-export interface Unplaced {
+export interface Unassigned {
   readonly docNo: number
   readonly revision: number
   readonly vectors: Vectors
 }
 
 /** Live documents after this number that do not lie in this generation, with their vectors by ordinal. */
-export async function readUnplaced(
+export async function readUnassigned(
   database: Database,
   generation: number,
   after: number,
   passagesMax: number,
-): Promise<readonly Unplaced[]> {
+): Promise<readonly Unassigned[]> {
   const rows = await database.query<{ doc_no: number; revision: number; vectors: (Buffer | null)[] }>(
     `select d.doc_no, d.live_revision as revision,
        (select array_agg(${send(database)}(c.embedding) order by c.ordinal) from chunks c where c.doc_no = d.doc_no) as vectors
@@ -194,11 +197,11 @@ export async function readStagedVectors(
  * Places of documents that are still at the revision whose vectors were read; one that was replaced or withdrawn
  * meanwhile is left out.
  */
-export async function savePlaced(
+export async function saveAssigned(
   database: Database,
   hold: number,
   generation: number,
-  documents: readonly (Unplaced & { readonly placed: Placed })[],
+  documents: readonly (Unassigned & { readonly placed: Assignments })[],
 ): Promise<void> {
   await asHolder(database, hold, async (sql) => {
     const rows = await sql.query<{ doc_no: number; revision: number }>(
@@ -216,7 +219,7 @@ export async function savePlaced(
       [
         generation,
         Int32Array.from(same, ({ docNo }) => docNo),
-        same.map(({ placed }) => bytesOf(placed.cells).toString('base64')),
+        same.map(({ placed }) => bytesOf(placed.partitions).toString('base64')),
         same.map(({ placed }) => bytesOf(placed.codes).toString('base64')),
       ],
     )

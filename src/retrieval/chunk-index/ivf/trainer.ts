@@ -1,11 +1,11 @@
-import type { CellModel } from '@remit/vector-index'
+import type { IvfModel } from '@remit/vector-index'
 import {
-  type CellWorker,
-  countOf,
-  createCellWorker,
+  createModelWorker,
   dot,
+  type ModelWorker,
   nearestCentroid,
   type Vectors,
+  vectorCount,
 } from '@remit/vector-index'
 import type { Log } from '../../../kernel/log.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
@@ -16,13 +16,13 @@ import {
   readGenerations,
   readModel,
   readSample,
-  readUnplaced,
+  readUnassigned,
+  saveAssigned,
   saveModel,
-  savePlaced,
   takeLease,
 } from './storage.ts'
 
-export interface UpkeepOptions {
+export interface TrainerOptions {
   /** Passages below which there are no cells: comparing all of them is as fast. Default 1,000. */
   readonly passagesMin?: number
   /** Milliseconds between two looks at whether there is something to do. Default a minute. */
@@ -30,11 +30,11 @@ export interface UpkeepOptions {
   readonly seed?: () => number
 }
 
-export interface Upkeep extends AsyncDisposable {
+export interface Trainer extends AsyncDisposable {
   renew(): Promise<void>
 }
 
-interface Deps extends UpkeepOptions {
+interface Deps extends TrainerOptions {
   readonly database: Database
   readonly log: Log
 }
@@ -61,13 +61,13 @@ const driftSamples = 2_000
  * transaction, one process at a time: each write asks for the number of its hold. Whatever a crash leaves is found at the next look: what is not in the newest model is moved, and a model
  * in which nothing lies goes.
  */
-export function createUpkeep({
+export function createTrainer({
   database,
   log,
   passagesMin = 1_000,
   everyMs = 60_000,
   seed = () => Date.now(),
-}: Deps): Upkeep {
+}: Deps): Trainer {
   const closing = new AbortController()
   let running: Promise<void> = Promise.resolve()
   /** Passages when the newest model was last found to fit. */
@@ -87,8 +87,8 @@ export function createUpkeep({
     const keeping = setInterval(() => {
       extendLease(database, hold, leaseSeconds).catch(() => undefined)
     }, leaseSeconds * 250)
-    let worker: CellWorker | undefined
-    const thread = () => (worker ??= createCellWorker())
+    let worker: ModelWorker | undefined
+    const thread = () => (worker ??= createModelWorker())
     // Nobody waits for a minute of arithmetic at the end.
     const stop = () => void worker?.[Symbol.asyncDispose]()
     closing.signal.addEventListener('abort', stop)
@@ -110,7 +110,7 @@ export function createUpkeep({
       // It may be of another version of this program. Read only while it is new here: it is megabytes.
       const model = await readModel(database, newest.generation)
       if (model === undefined) return false
-      fitted = { ...newest, cells: countOf(model.centroids) }
+      fitted = { ...newest, cells: vectorCount(model.centroids) }
     }
     if (fitted.cells < cellsMin * cellsFor(passages)) return false
     if (Math.abs(passages - fitted.passages) <= changedBy * fitted.passages) return true
@@ -122,34 +122,34 @@ export function createUpkeep({
     return true
   }
 
-  async function train(worker: CellWorker, hold: number, passages: number): Promise<void> {
+  async function train(worker: ModelWorker, hold: number, passages: number): Promise<void> {
     const count = cellsFor(passages)
     const wanted = Math.max(samplesMin, samplesPerCell * count)
     const sample = await readSample(database, (100 * wanted) / passages)
     // Passages without vectors are found by words.
-    if (countOf(sample) < count) return
+    if (vectorCount(sample) < count) return
     const model = await worker.train(sample, count, seed())
     closing.signal.throwIfAborted()
     await saveModel(database, hold, model, passages)
-    log('cells_trained', { passages, cells: countOf(model.centroids) })
+    log('cells_trained', { passages, cells: vectorCount(model.centroids) })
   }
 
-  async function moveAll(thread: () => CellWorker, hold: number): Promise<void> {
+  async function moveAll(thread: () => ModelWorker, hold: number): Promise<void> {
     const newest = (await readGenerations(database)).at(-1)
     if (newest === undefined) return
-    let model: CellModel | undefined
+    let model: IvfModel | undefined
     let after = 0
     for (;;) {
       closing.signal.throwIfAborted()
-      const documents = await readUnplaced(database, newest.generation, after, batch)
+      const documents = await readUnassigned(database, newest.generation, after, batch)
       const last = documents.at(-1)
       if (last === undefined) break
       model ??= await readModel(database, newest.generation)
       if (model === undefined) return
       const placed = []
       for (const document of documents)
-        placed.push({ ...document, placed: await thread().place(model, document.vectors) })
-      await savePlaced(database, hold, newest.generation, placed)
+        placed.push({ ...document, placed: await thread().assign(model, document.vectors) })
+      await saveAssigned(database, hold, newest.generation, placed)
       after = last.docNo
     }
     await dropOlder(database, hold, newest.generation)
@@ -185,7 +185,7 @@ async function countPassages(sql: Sql): Promise<number> {
 }
 
 /** Mean squared distance to the nearest centroid. Both are of length 1 but for rounding. */
-function errorOf({ centroids }: CellModel, { numbers, dimensions }: Vectors): number {
+function errorOf({ centroids }: IvfModel, { numbers, dimensions }: Vectors): number {
   let sum = 0
   for (let at = 0; at < numbers.length; at += dimensions) {
     const cell = nearestCentroid(centroids, numbers, at)

@@ -10,19 +10,19 @@ export interface Costs {
 export interface Work {
   /** Chunks to compare. */
   readonly chunks?: number
-  /** Look-ups in an index: documents, or pairs of cell and document. */
+  /** Look-ups in an index: documents, or chunks. */
   readonly lookUps?: number
   /** Places of the graph to visit. */
   readonly places?: number
   /** Codes to look at in memory. */
-  readonly looks?: number
+  readonly codes?: number
 }
 
 // Postgres 18, pgvector 0.8.5, halfvec(384), cached: docs/decisions/0023-search-plans.md.
 const known: Readonly<Record<PlanName, Required<Work> & { readonly start: number }>> = {
-  exact: { start: 0.2, chunks: 0.000_36, lookUps: 0.001, places: 0, looks: 0 },
-  cells: { start: 0.2, chunks: 0.000_5, lookUps: 0.001_5, places: 0, looks: 0.000_02 },
-  graph: { start: 0.3, chunks: 0, lookUps: 0, places: 0.000_35, looks: 0 },
+  exact: { start: 0.2, chunks: 0.000_36, lookUps: 0.001, places: 0, codes: 0 },
+  ivf: { start: 0.2, chunks: 0.000_5, lookUps: 0.001_5, places: 0, codes: 0.000_02 },
+  hnsw: { start: 0.3, chunks: 0, lookUps: 0, places: 0.000_35, codes: 0 },
 }
 
 const usualWeight = 0.05
@@ -41,14 +41,14 @@ export function createCosts(): Costs {
   }
 
   return {
-    of(plan, { chunks = 0, lookUps = 0, places = 0, looks = 0 }) {
+    of(plan, { chunks = 0, lookUps = 0, places = 0, codes = 0 }) {
       const price = known[plan]
       const ms =
         price.start +
         price.chunks * chunks +
         price.lookUps * lookUps +
         price.places * places +
-        price.looks * looks
+        price.codes * codes
       return scaleOf(plan) * ms
     },
     learn(plan, predictedMs, actualMs) {

@@ -3,9 +3,9 @@ import type { Database, Statement } from '../../../store/sql.ts'
 import type { FoundChunk } from '../port.ts'
 import { type Ask, type ChunkRow, toFound } from './plan.ts'
 
-/** Plan A. `+ 0` keeps the order from being that of the HNSW index. */
+/** `+ 0` keeps the order from being that of the HNSW index. */
 export const exactStatement: Statement = {
-  name: 'plan_exact',
+  name: 'search_exact',
   text: `select chunk_id, doc_no, ordinal, -distance as score
   from (
     select c.chunk_id, c.doc_no, c.ordinal, (c.embedding <#> $1) + 0 as distance

@@ -4,12 +4,12 @@ import type { FoundChunk } from '../port.ts'
 import { type Ask, type ChunkRow, toFound } from './plan.ts'
 
 /**
- * Plan B. Settings last as long as the statement's own transaction, and are read where the scan begins: it depends on
+ * Settings last as long as the statement's own transaction, and are read where the scan begins: it depends on
  * them, so that they come first. A document that is newer than the bits is not in them, and `get_bit` past their end
  * would fail.
  */
-export const graphStatement: Statement = {
-  name: 'plan_graph',
+export const hnswStatement: Statement = {
+  name: 'search_hnsw',
   text: `select near.chunk_id, near.doc_no, near.ordinal, -near.distance as score
   from (
     select set_config('hnsw.ef_search', $4, true) as ef, set_config('hnsw.max_scan_tuples', $5, true) as tuples offset 0
@@ -36,12 +36,12 @@ export interface Walk {
 /**
  * Walks the HNSW graph past what is not visible. Approximate; may return fewer than there are, where the walk gave up.
  */
-export async function graph(
+export async function hnsw(
   database: Database,
   { visible, embedding, limit }: Ask,
   { ef, rows, tuples }: Walk,
 ): Promise<FoundChunk[]> {
-  const found = await database.forced<ChunkRow>(graphStatement, [
+  const found = await database.forced<ChunkRow>(hnswStatement, [
     vectorParameter(database.vectorType, embedding),
     visible.bits(),
     rows,

@@ -1,18 +1,18 @@
-import type { CellSet, Lookers } from '@remit/vector-index'
-import { findNearBy } from '@remit/vector-index'
+import type { InvertedLists, ScanPool } from '@remit/vector-index'
+import { probeWithPool } from '@remit/vector-index'
 import type { Database } from '../../../store/sql.ts'
 import type { FoundChunk } from '../port.ts'
 import { type Costs, createCosts } from './costs.ts'
 import { exact } from './exact.ts'
-import { graph } from './hnsw.ts'
-import { cells, looseOf } from './ivf.ts'
+import { hnsw } from './hnsw.ts'
+import { ivf, unassignedOf } from './ivf.ts'
 import type { Ask, OnPlan } from './plan.ts'
 import { type Choice, pick } from './planner.ts'
 
 export interface NearestDeps {
   readonly database: Database
   /** Undefined: there are never any. */
-  readonly cells?: { sets(): readonly CellSet[]; readonly lookers?: Pick<Lookers, 'look'> } | undefined
+  readonly ivf?: { lists(): readonly InvertedLists[]; readonly scanPool?: Pick<ScanPool, 'scan'> } | undefined
   readonly onPlan?: OnPlan | undefined
   readonly costs?: Costs
   /** Milliseconds of a clock that never goes back. */
@@ -25,7 +25,7 @@ export type Nearest = (ask: Ask) => Promise<FoundChunk[]>
 /** Picks a plan for each question, and takes another where the first finds too little. */
 export function createNearest({
   database,
-  cells: corpusCells,
+  ivf: index,
   onPlan,
   costs = createCosts(),
   ticks = () => performance.now(),
@@ -45,8 +45,8 @@ export function createNearest({
   async function search(ask: Ask): Promise<FoundChunk[]> {
     const { visible, limit, like } = ask
     const started = ticks()
-    const sets = corpusCells?.sets() ?? []
-    const loose = sets.length === 0 ? undefined : looseOf(sets, visible)
+    const lists = index?.lists() ?? []
+    const unassigned = lists.length === 0 ? undefined : unassignedOf(lists, visible)
     // Where there is more of it than of what it is to be like, that would take too long.
     const by = like === undefined || like.chunks < visible.chunks ? visible : like
     const choice = pick(
@@ -55,21 +55,21 @@ export function createNearest({
         documents: by.size,
         corpus: by.corpusChunks,
         limit,
-        ...(loose && {
-          loose: by === visible ? loose.length : looseOf(sets, by).length,
-          cells: Math.min(...sets.map(({ codes }) => codes.cells)),
-          untold: Math.max(...sets.map(({ untold }) => untold)),
+        ...(unassigned !== undefined && {
+          unassigned: by === visible ? unassigned.length : unassignedOf(lists, by).length,
+          partitions: Math.min(...lists.map(({ codes }) => codes.partitions)),
+          residualVariance: Math.max(...lists.map(({ residualVariance }) => residualVariance)),
         }),
       },
       costs,
     )
-    const ran = await run(choice, ask, sets, loose)
+    const ran = await run(choice, ask, lists, unassigned)
     let { found } = ran
     if (like !== undefined) return found
     const alone = ticks() - started
     // How many others asked at the same time says nothing of what the plan takes.
     costs.learn(choice.plan, choice.predictedMs, alone - ran.waitedMs)
-    // pgvector gives up without a word, and cells may be behind: what is missing is found by comparing all.
+    // pgvector gives up without a word, and the IVF index may be behind: what is missing is found by comparing all.
     const fellBack = choice.plan !== 'exact' && found.length < Math.min(limit, visible.chunks)
     if (fellBack) found = await exact(database, ask)
     onPlan?.({
@@ -87,34 +87,34 @@ export function createNearest({
   async function run(
     choice: Choice,
     ask: Ask,
-    sets: readonly CellSet[],
-    loose: Int32Array = new Int32Array(),
+    lists: readonly InvertedLists[],
+    unassigned: Int32Array = new Int32Array(),
   ): Promise<{ readonly found: FoundChunk[]; readonly waitedMs: number }> {
     switch (choice.plan) {
       case 'exact':
         return { found: await exact(database, ask), waitedMs: 0 }
-      case 'graph':
-        return { found: await graph(database, ask, choice.walk), waitedMs: 0 }
-      case 'cells': {
+      case 'hnsw':
+        return { found: await hnsw(database, ask, choice.walk), waitedMs: 0 }
+      case 'ivf': {
         // Alone, a question is answered sooner where nobody has to be woken for it.
-        const lookers = asked > 1 ? corpusCells?.lookers : undefined
-        const near = await nominate(lookers, sets, ask, choice.rows)
-        if (near === undefined) return { found: [], waitedMs: 0 }
-        return { found: await cells(database, ask, near, loose), waitedMs: near.waitedMs }
+        const scanPool = asked > 1 ? index?.scanPool : undefined
+        const nominated = await nominate(scanPool, lists, ask, choice.rows)
+        if (nominated === undefined) return { found: [], waitedMs: 0 }
+        return { found: await ivf(database, ask, nominated, unassigned), waitedMs: nominated.waitedMs }
       }
     }
   }
 }
 
-/** Undefined: there is no memory to look at codes in. */
+/** Undefined: there is no memory to scan codes in. */
 async function nominate(
-  lookers: Pick<Lookers, 'look'> | undefined,
-  sets: readonly CellSet[],
+  scanPool: Pick<ScanPool, 'scan'> | undefined,
+  lists: readonly InvertedLists[],
   { visible, embedding }: Ask,
   rows: number,
-): Promise<Awaited<ReturnType<typeof findNearBy>> | undefined> {
+): Promise<Awaited<ReturnType<typeof probeWithPool>> | undefined> {
   try {
-    return await findNearBy(lookers, sets, visible, embedding, rows)
+    return await probeWithPool(scanPool, lists, visible, embedding, rows)
   } catch (error) {
     // What WebAssembly throws where its memory cannot grow; comparing all needs none of it.
     if (error instanceof RangeError) return undefined

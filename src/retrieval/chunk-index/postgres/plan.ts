@@ -4,10 +4,10 @@ import type { FoundChunk } from '../port.ts'
 
 /**
  * Ways to find the nearest of what is visible:
- * `exact` compares all of it, `graph` walks HNSW past what is not visible, `cells` compares what is visible near the
+ * `exact` compares all of it, `hnsw` walks the HNSW graph past what is not visible, `ivf` compares what is visible near the
  * question.
  */
-export type PlanName = 'exact' | 'graph' | 'cells'
+export type PlanName = 'exact' | 'hnsw' | 'ivf'
 
 export interface Ask {
   readonly visible: AccessFilter

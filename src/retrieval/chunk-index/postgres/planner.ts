@@ -1,4 +1,4 @@
-import { looksOf } from '@remit/vector-index'
+import { scanBudget } from '@remit/vector-index'
 import type { Costs } from './costs.ts'
 import type { Walk } from './hnsw.ts'
 
@@ -10,29 +10,29 @@ export interface Situation {
   /** Chunks of everybody. */
   readonly corpus: number
   readonly limit: number
-  /** Visible documents that lie in no cell yet. Undefined: there are no cells. */
-  readonly loose?: number
-  /** How many cells. */
-  readonly cells?: number
-  /** What codes do not tell of a vector, as `untoldOf` has it. */
-  readonly untold?: number
+  /** Visible documents that lie in no partition yet. Undefined: there is no IVF index. */
+  readonly unassigned?: number
+  /** How many partitions there are. */
+  readonly partitions?: number
+  /** What codes do not tell of a vector, as `residualVarianceOf` has it. */
+  readonly residualVariance?: number
 }
 
 export type Choice =
   | { readonly plan: 'exact'; readonly predictedMs: number }
   | {
-      readonly plan: 'cells'
+      readonly plan: 'ivf'
       readonly predictedMs: number
       /** Chunks to compare of those that codes nominate. */
       readonly rows: number
     }
   | {
-      readonly plan: 'graph'
+      readonly plan: 'hnsw'
       readonly predictedMs: number
       readonly walk: Walk
     }
 
-// Without cells nothing is known of a question's surroundings, which may be what is hidden.
+// Without partitions nothing is known of a question's surroundings, which may be what is hidden.
 const shareMin = 0.9
 const shareMinOfMany = 0.3
 // Comparing everything is right, and past this it is slow: then a walk that may miss something is the better answer.
@@ -46,41 +46,41 @@ const rowsMin = 40
 // Measured on real vectors: what codes put behind so many more than are wanted is hardly ever among the best ten. Fifty
 // are enough for most questions, and lost three of ten where many passages say nearly the same. Of ten times as much, not
 // quite twice as many.
-const rowsMore = (visible: number, untold: number): number =>
-  Math.ceil(Math.max(90, 3 * visible ** (1 / 4)) * Math.max(1, untold / untoldUsual))
-const untoldUsual = 0.1
+const rowsMore = (visible: number, residualVariance: number): number =>
+  Math.ceil(Math.max(90, 3 * visible ** (1 / 4)) * Math.max(1, residualVariance / residualVarianceUsual))
+const residualVarianceUsual = 0.1
 // All of them are compared whole.
-const looseMax = 300
+const unassignedMax = 300
 // As many as fit into `work_mem` at its default of 4 MB, at some 190 bytes each.
 const tuplesMax = 20_000
 
 /** Picks the cheapest plan of those that find what is to be found. */
 export function pick(situation: Situation, costs: Costs): Choice {
-  const { visible, documents, corpus, limit, loose, cells = 1, untold = 0 } = situation
+  const { visible, documents, corpus, limit, unassigned, partitions = 1, residualVariance = 0 } = situation
   const exactMs = costs.of('exact', { chunks: visible, lookUps: documents })
   let sure: Choice = { plan: 'exact', predictedMs: exactMs }
-  if (loose !== undefined && loose <= looseMax) {
-    const rows = limit + rowsMore(visible, untold)
+  if (unassigned !== undefined && unassigned <= unassignedMax) {
+    const rows = limit + rowsMore(visible, residualVariance)
     const perDocument = visible / Math.max(1, documents)
-    const predictedMs = costs.of('cells', {
-      chunks: rows + loose * perDocument,
-      lookUps: rows + loose,
-      looks: looksOf({ visible, corpus, cells }),
+    const predictedMs = costs.of('ivf', {
+      chunks: rows + unassigned * perDocument,
+      lookUps: rows + unassigned,
+      codes: scanBudget({ visible, corpus, partitions }),
     })
-    if (predictedMs < exactMs) sure = { plan: 'cells', predictedMs, rows }
+    if (predictedMs < exactMs) sure = { plan: 'ivf', predictedMs, rows }
   }
   const { walk, places } = walkOf(situation)
-  const predictedMs = costs.of('graph', { places })
+  const predictedMs = costs.of('hnsw', { places })
   if (predictedMs >= sure.predictedMs || !mayWalk(situation, exactMs)) return sure
   // What the walk may cost beyond what is foreseen is what the sure plan costs: together at most about twice.
-  const perPlace = costs.of('graph', { places: 1 }) - costs.of('graph', {})
+  const perPlace = costs.of('hnsw', { places: 1 }) - costs.of('hnsw', {})
   const tuples = Math.min(tuplesMax, Math.ceil(places + sure.predictedMs / perPlace))
-  return { plan: 'graph', predictedMs, walk: { ...walk, tuples } }
+  return { plan: 'hnsw', predictedMs, walk: { ...walk, tuples } }
 }
 
-/** Only where there are no cells: they find as much sooner, and what is hidden near the question does not mislead them. */
-function mayWalk({ visible, corpus, loose }: Situation, exactMs: number): boolean {
-  if (loose !== undefined) return false
+/** Only where there is no IVF index: it finds as much sooner, and what is hidden near the question does not mislead them. */
+function mayWalk({ visible, corpus, unassigned }: Situation, exactMs: number): boolean {
+  if (unassigned !== undefined) return false
   const share = visible / Math.max(corpus, visible, 1)
   return share >= shareMin || (share >= shareMinOfMany && exactMs > exactMsMax)
 }

@@ -1,5 +1,5 @@
 import type { Database } from '../../../store/sql.ts'
-import type { Cells } from '../ivf/ivf-index.ts'
+import type { IvfIndex } from '../ivf/ivf-index.ts'
 import type { ChunkSearch } from '../port.ts'
 import type { Costs } from './costs.ts'
 import { createNearest } from './nearest.ts'
@@ -9,7 +9,7 @@ import { searchWords } from './words.ts'
 export interface PostgresIndexDeps {
   readonly database: Database
   /** The IVF. Left out: never searched by. */
-  readonly cells?: Pick<Cells, 'sets' | 'lookers'> | undefined
+  readonly ivf?: Pick<IvfIndex, 'lists' | 'scanPool'> | undefined
   /** Told of each search by vectors: which plan, and what it took. */
   readonly onPlan?: OnPlan | undefined
   /** What the plans take. Defaults to what was measured elsewhere, then to what they take here. */
@@ -17,8 +17,8 @@ export interface PostgresIndexDeps {
 }
 
 /** The chunk index in Postgres with pgvector: exact, HNSW or IVF, as a planner picks for each question. */
-export function createPostgresIndex({ database, cells, onPlan, costs }: PostgresIndexDeps): ChunkSearch {
-  const nearest = createNearest({ database, cells, onPlan, ...(costs && { costs }) })
+export function createPostgresIndex({ database, ivf, onPlan, costs }: PostgresIndexDeps): ChunkSearch {
+  const nearest = createNearest({ database, ivf, onPlan, ...(costs && { costs }) })
   return {
     // Over nothing, too: how long it takes must not tell that there is nothing.
     nearest: (vector, filter, limit, { like } = {}) =>
