@@ -198,22 +198,6 @@ create table browser_sessions (
 CREATE INDEX browser_sessions_expiry ON public.browser_sessions USING btree (expires_at);
 CREATE INDEX browser_sessions_person ON public.browser_sessions USING btree (person);
 
-create table cell_lease (
-  single boolean default true not null,
-  until timestamp with time zone not null,
-  number bigint default 1 not null,
-  constraint cell_lease_pkey PRIMARY KEY (single),
-  constraint cell_lease_single_check CHECK (single)
-);
-
-create table cell_models (
-  generation integer generated always as identity not null,
-  passages integer not null,
-  model bytea not null,
-  made_at timestamp with time zone default now() not null,
-  constraint cell_models_pkey PRIMARY KEY (generation)
-);
-
 create table chunk_texts (
   chunk_id text not null,
   text text not null,
@@ -395,16 +379,16 @@ create table denied_hosts (
   constraint denied_hosts_pkey PRIMARY KEY (host)
 );
 
-create table document_cells (
+create table document_codes (
   doc_no integer not null,
   generation integer not null,
-  cells bytea not null,
+  partitions bytea not null,
   codes bytea not null,
   changed_in xid8 default pg_current_xact_id() not null,
-  constraint document_cells_pkey PRIMARY KEY (doc_no),
-  constraint document_cells_doc_no_fkey FOREIGN KEY (doc_no) REFERENCES documents(doc_no)
+  constraint document_codes_pkey PRIMARY KEY (doc_no),
+  constraint document_codes_doc_no_fkey FOREIGN KEY (doc_no) REFERENCES documents(doc_no)
 );
-CREATE INDEX document_cells_changed_in ON public.document_cells USING btree (changed_in);
+CREATE INDEX document_codes_changed_in ON public.document_codes USING btree (changed_in);
 
 create table document_texts (
   doc_no integer not null,
@@ -534,6 +518,22 @@ create table index_tuples (
   condition jsonb,
   written_at bigint not null,
   constraint index_tuples_pkey PRIMARY KEY (object, relation, subject)
+);
+
+create table ivf_lease (
+  single boolean default true not null,
+  until timestamp with time zone not null,
+  number bigint default 1 not null,
+  constraint ivf_lease_pkey PRIMARY KEY (single),
+  constraint ivf_lease_single_check CHECK (single)
+);
+
+create table ivf_models (
+  generation integer generated always as identity not null,
+  passages integer not null,
+  model bytea not null,
+  made_at timestamp with time zone default now() not null,
+  constraint ivf_models_pkey PRIMARY KEY (generation)
 );
 
 create table job_items (

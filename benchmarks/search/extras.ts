@@ -83,7 +83,7 @@ async function indexesOf({ database }: Place): Promise<Indexes> {
      where tablename = 'chunks' and indexname <> 'chunks_pkey'
      union all
      select relname, pg_total_relation_size(oid) from pg_class
-     where relkind = 'r' and relnamespace = 'public'::regnamespace and relname in ('cell_models', 'document_cells')`,
+     where relkind = 'r' and relnamespace = 'public'::regnamespace and relname in ('ivf_models', 'document_codes')`,
   )
   return {
     hnsw: rows.find(({ name }) => name === 'chunks_embedding')?.bytes ?? 0,

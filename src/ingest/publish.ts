@@ -46,7 +46,7 @@ export async function hide(sql: Sql, docNo: number): Promise<void> {
   await sql.query('delete from document_texts where doc_no = $1', [docNo])
   // Not deleted: whoever holds it in memory has to hear that it is gone.
   await sql.query(
-    `update document_cells set cells = '', codes = '', changed_in = pg_current_xact_id() where doc_no = $1`,
+    `update document_codes set partitions = '', codes = '', changed_in = pg_current_xact_id() where doc_no = $1`,
     [docNo],
   )
   await sql.query('update documents set live_revision = null, chunk_count = 0 where doc_no = $1', [docNo])

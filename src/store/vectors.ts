@@ -66,8 +66,8 @@ export async function shapeVectors(
   await sql.query('set local statement_timeout = 0')
   await sql.query('drop index if exists chunks_embedding')
   // Where the old vectors lay says nothing of the new ones.
-  await sql.query('delete from document_cells')
-  await sql.query('delete from cell_models')
+  await sql.query('delete from document_codes')
+  await sql.query('delete from ivf_models')
   for (const table of ['chunks', 'staged_chunks']) {
     await sql.query(`alter table ${table} alter column embedding type ${type} using null::${type}`)
   }

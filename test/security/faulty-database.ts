@@ -20,7 +20,7 @@ export function faultyDatabase(): FaultyDatabase {
   let hits = 0
   const meet = async (text: string, real: Database): Promise<void> => {
     // The queue and what follows the corpus work in the background; they are not what is asked here.
-    if (!statement?.test(text) || /pgboss|changed_in|cell_models|document_cells/.test(text)) return
+    if (!statement?.test(text) || /pgboss|changed_in|ivf_models|document_codes/.test(text)) return
     hits += 1
     if (first === undefined) throw new AppError('storage_unavailable', { internal: 'connection terminated' })
     await first(real)

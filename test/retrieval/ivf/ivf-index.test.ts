@@ -29,7 +29,7 @@ const wanted = 10
 describeDatabases('ivf', (kind) => {
   let database: Database
   let corpus: Corpus
-  let cells: IvfIndex
+  let index: IvfIndex
   const events: PlanEvent[] = []
   const open = (passagesMin = 1_000) =>
     createIvfIndex({
@@ -45,16 +45,16 @@ describeDatabases('ivf', (kind) => {
   beforeAll(async () => {
     database = await openTestDatabase(kind)
     corpus = await storeCorpus(database, { documents, chunksEach, topics })
-    cells = open()
-    await cells.renew()
+    index = open()
+    await index.renew()
   })
   afterAll(async () => {
-    await cells?.[Symbol.asyncDispose]()
+    await index?.[Symbol.asyncDispose]()
     await database?.close()
   })
 
   const dear: Costs = { of: (plan) => (plan === 'ivf' ? 0.1 : 50), learn: () => undefined }
-  const search = (visible: AccessFilter, question: Float32Array, limit = wanted, of = cells) =>
+  const search = (visible: AccessFilter, question: Float32Array, limit = wanted, of = index) =>
     createNearest({ database, ivf: of, costs: dear, onPlan: (event) => events.push(event) })({
       visible,
       embedding: question,
@@ -62,23 +62,23 @@ describeDatabases('ivf', (kind) => {
     })
   const generations = () =>
     database.query<{ generation: number; lie: number }>(
-      `select m.generation, (select count(*) from document_cells d where d.generation = m.generation and d.cells <> '') as lie
-       from cell_models m order by 1`,
+      `select m.generation, (select count(*) from document_codes d where d.generation = m.generation and d.partitions <> '') as lie
+       from ivf_models m order by 1`,
     )
 
   test('hold every passage of a corpus that is large enough', async () => {
-    expect(cells.lists()).toHaveLength(1)
-    expect(cells.lists()[0]?.size).toBe(documents * chunksEach)
+    expect(index.lists()).toHaveLength(1)
+    expect(index.lists()[0]?.size).toBe(documents * chunksEach)
   })
 
   test('are looked at in a thread as they are here', async () => {
     const visible = corpus.visible(() => true)
     // As if there were enough of them.
     const look = { embedding: corpus.ask(3), chunks: 1_000_000, bits: visible.bits(), rows: 20 }
-    const [set] = cells.lists()
+    const [set] = index.lists()
     const best = await vi.waitFor(
       async () => {
-        const looked = await cells.scanPool.scan(cells.lists(), look)
+        const looked = await index.scanPool.scan(index.lists(), look)
         if (looked === undefined) throw new Error('Nobody looked.')
         return looked.best
       },
@@ -127,19 +127,19 @@ describeDatabases('ivf', (kind) => {
   test('read each passage by document and place, in a loop, and neither the HNSW index nor the whole table', async () => {
     const values = [vectorParameter(database.vectorType, corpus.ask(1)), ...numbers(3), wanted]
     const rows = await database.forced<{ 'QUERY PLAN': string }>(
-      { name: 'explain_cells', text: `explain (costs off) ${ivfStatement.text}` },
+      { name: 'explain_ivf', text: `explain (costs off) ${ivfStatement.text}` },
       values,
     )
     const shape = rows.map((row) => row['QUERY PLAN']).join('\n')
     expect(shape).toMatch(
-      /Index Scan using chunks_place[^]*Index Cond: \(\(doc_no = near.doc_no\) AND \(ordinal = near.ordinal\)\)/,
+      /Index Scan using chunks_place[^]*Index Cond: \(\(doc_no = nominated.doc_no\) AND \(ordinal = nominated.ordinal\)\)/,
     )
     expect(shape).not.toMatch(/chunks_embedding|Seq Scan|Hash|Merge|Bitmap|Memoize|Gather/)
   })
 
   test('are joined by what was published a moment ago, which lies in none yet', async () => {
     const visible = corpus.visible((docNo) => docNo <= 100)
-    const [newest] = cells.lists()
+    const [newest] = index.lists()
     newest?.remove(17)
     const question = corpus.chunks.find(({ docNo }) => docNo === 17)?.vector ?? new Float32Array()
     const [first] = await search(visible, question)
@@ -159,12 +159,12 @@ describeDatabases('ivf', (kind) => {
   })
 
   test('are followed by comparing all, too, where there is no memory to look into them', async () => {
-    const [set] = cells.lists()
-    if (set === undefined) throw new Error('There are no cells.')
+    const [set] = index.lists()
+    if (set === undefined) throw new Error('There is no index.')
     const noMemory = (): never => {
       throw new RangeError('WebAssembly.Memory.grow(): Maximum memory size exceeded')
     }
-    const full = { ...cells, sets: () => [{ ...set, kernel: { ...set.scanner, ask: noMemory } }] }
+    const full = { ...index, lists: () => [{ ...set, scanner: { ...set.scanner, begin: noMemory } }] }
     const visible = corpus.visible((docNo) => docNo % 2 === 0)
     const question = corpus.ask(3)
     const found = await search(visible, question, wanted, full)
@@ -184,30 +184,30 @@ describeDatabases('ivf', (kind) => {
       starts: Int32Array.of(0, 40),
       numbers: numbers.slice(0, 40 * dimensions),
     }
-    await database.query('update cell_models set model = $1', [modelToBytes({ ...model, centroids })])
+    await database.query('update ivf_models set model = $1', [modelToBytes({ ...model, centroids })])
     const somebody = await takeLease(database, 60)
     expect(somebody).toBeDefined()
     await using other = open()
     const before = await generations()
     await other.renew()
     expect(await generations()).toEqual(before)
-    await database.query(`update cell_lease set until = now() - interval '1 second'`)
+    await database.query(`update ivf_lease set until = now() - interval '1 second'`)
     await other.renew()
     const after = await generations()
     expect(after).toEqual([{ generation: (before[0]?.generation ?? 0) + 1, lie: documents }])
-    await cells.refresh()
-    expect(cells.lists().map(({ generation }) => generation)).toEqual(
+    await index.refresh()
+    expect(index.lists().map(({ generation }) => generation)).toEqual(
       after.map(({ generation }) => generation),
     )
   })
 
   const breakModel = () =>
-    database.query(`update cell_models set model = substring(model from 1 for length(model) - 4)`)
+    database.query(`update ivf_models set model = substring(model from 1 for length(model) - 4)`)
   test.each([
     ['what it trained', breakModel],
     [
       'what it moved',
-      () => database.query(`update document_cells set cells = '', generation = 0 where doc_no = 7`),
+      () => database.query(`update document_codes set partitions = '', generation = 0 where doc_no = 7`),
     ],
   ])(
     'keep nothing of %s of a process that stood still while another one took over',
@@ -222,7 +222,7 @@ describeDatabases('ivf', (kind) => {
         everyMs: 3_600_000,
       })
       await stopped
-      await database.query(`update cell_lease set until = now() - interval '1 second'`)
+      await database.query(`update ivf_lease set until = now() - interval '1 second'`)
       await breakModel()
       await using second = open()
       await second.renew()
@@ -230,16 +230,16 @@ describeDatabases('ivf', (kind) => {
       expect(await generations()).toEqual(after)
       goOn()
       await first.renew()
-      expect(logged).toEqual(['Somebody else looks after the cells by now.'])
+      expect(logged).toEqual(['Another process trains the index by now.'])
       expect(await generations()).toEqual(after)
-      await cells.refresh()
+      await index.refresh()
     },
     120_000,
   )
 
   test('keep nothing of a document that was replaced while its passages were looked at', async () => {
-    const newest = cells.lists().at(-1)?.generation ?? 0
-    await database.query(`update document_cells set cells = '' where doc_no in (50, 51)`)
+    const newest = index.lists().at(-1)?.generation ?? 0
+    await database.query(`update document_codes set partitions = '' where doc_no in (50, 51)`)
     const unplaced = await readUnassigned(database, newest, 0, 1_000)
     expect(unplaced.map(({ docNo }) => docNo)).toEqual([50, 51])
     await database.query('update documents set live_revision = 2 where doc_no = 50')
@@ -254,7 +254,7 @@ describeDatabases('ivf', (kind) => {
     const left = await readUnassigned(database, newest, 0, 1_000)
     expect(left.map(({ docNo, revision }) => [docNo, revision])).toEqual([[50, 2]])
     await endLease(database, hold ?? 0)
-    await cells.renew()
+    await index.renew()
     expect(await readUnassigned(database, newest, 0, 1_000)).toEqual([])
   })
 
@@ -270,10 +270,10 @@ describeDatabases('ivf', (kind) => {
     expect(read).toBe(1)
     await upkeep.renew()
     expect(read).toBe(1)
-    await database.query(`update document_cells set cells = '', generation = 0 where doc_no = 7`)
+    await database.query(`update document_codes set partitions = '', generation = 0 where doc_no = 7`)
     await upkeep.renew()
     expect(read).toBe(2)
-    expect(await readUnassigned(database, cells.lists().at(-1)?.generation ?? 0, 0, 1_000)).toEqual([])
+    expect(await readUnassigned(database, index.lists().at(-1)?.generation ?? 0, 0, 1_000)).toEqual([])
   })
 
   test('are read anew when another server took over that lacks what was seen', async () => {
@@ -289,10 +289,10 @@ describeDatabases('ivf', (kind) => {
     const [before] = following.lists()
     const all = documents * chunksEach
     // As by a transaction whose number another had that was seen.
-    const [kept] = await database.query<{ cells: Buffer }>(
-      'select cells from document_cells where doc_no = 7',
+    const [kept] = await database.query<{ partitions: Buffer }>(
+      'select partitions from document_codes where doc_no = 7',
     )
-    await database.query(`update document_cells set cells = '' where doc_no = 7`)
+    await database.query(`update document_codes set partitions = '' where doc_no = 7`)
     await following.refresh()
     expect(following.lists()).toEqual([before])
     expect(before?.size).toBe(all)
@@ -304,20 +304,20 @@ describeDatabases('ivf', (kind) => {
     // As long as it was read, the former ones were looked at.
     expect(before?.size).toBe(all)
     await following.refresh()
-    expect(logged).toEqual(['cells_server_changed'])
-    await database.query('update document_cells set cells = $1 where doc_no = 7', [
-      Buffer.from(kept?.cells ?? []),
+    expect(logged).toEqual(['ivf_server_changed'])
+    await database.query('update document_codes set partitions = $1 where doc_no = 7', [
+      Buffer.from(kept?.partitions ?? []),
     ])
   })
 
   test('of a model that cannot be read are trained anew', async () => {
-    const before = cells.lists().at(-1)?.generation ?? 0
-    await database.query(`update cell_models set model = substring(model from 1 for length(model) - 4)`)
+    const before = index.lists().at(-1)?.generation ?? 0
+    await database.query(`update ivf_models set model = substring(model from 1 for length(model) - 4)`)
     await using other = open()
     await other.renew()
     expect(await generations()).toEqual([{ generation: before + 1, lie: documents }])
     expect(other.lists().map(({ generation }) => generation)).toEqual([before + 1])
-    await cells.refresh()
+    await index.refresh()
   })
 
   test('whose codes tell too little of what they stand for are not asked', async () => {
@@ -325,7 +325,7 @@ describeDatabases('ivf', (kind) => {
     const model = await readModel(database, newest?.generation ?? 0)
     if (model === undefined) throw new Error('There is no model.')
     const write = (error: number) =>
-      database.query('update cell_models set model = $1', [modelToBytes({ ...model, error })])
+      database.query('update ivf_models set model = $1', [modelToBytes({ ...model, error })])
     await write(1)
     await using other = open(1_000_000)
     await other.refresh()
@@ -343,23 +343,23 @@ describeDatabases('ivf', (kind) => {
   test('of two models answer together while passages move, and the older one goes with the last of them', async () => {
     const [before] = await generations()
     // As a crash in the middle leaves it: a newer model, and half of the passages in it.
-    await database.query(`insert into cell_models (passages, model) select passages, model from cell_models`)
+    await database.query(`insert into ivf_models (passages, model) select passages, model from ivf_models`)
     await database.query(
-      `update document_cells set generation = generation + 1, changed_in = pg_current_xact_id() where doc_no <= 120`,
+      `update document_codes set generation = generation + 1, changed_in = pg_current_xact_id() where doc_no <= 120`,
     )
-    await cells.refresh()
-    expect(cells.lists()).toHaveLength(2)
+    await index.refresh()
+    expect(index.lists()).toHaveLength(2)
     const visible = corpus.visible(() => true)
     const question = corpus.ask(3)
     const ids = (await search(visible, question)).map(({ chunkId }) => chunkId as string)
     expect(corpus.best(visible, question, wanted).filter((id) => !ids.includes(id))).toEqual([])
-    await cells.renew()
+    await index.renew()
     expect(await generations()).toEqual([{ generation: (before?.generation ?? 0) + 1, lie: documents }])
-    expect(cells.lists()).toHaveLength(1)
+    expect(index.lists()).toHaveLength(1)
   })
 })
 
-/** Stands still before the first thing that it writes of cells. */
+/** Stands still before the first thing that it writes of the index. */
 function stopping(database: Database) {
   const { promise: stopped, resolve: stop } = Promise.withResolvers<void>()
   const { promise: goingOn, resolve: goOn } = Promise.withResolvers<void>()
@@ -368,7 +368,7 @@ function stopping(database: Database) {
     return goingOn
   }
   const query: Database['query'] = async (text, values) => {
-    if (/^(insert into|delete from) cell_models/.test(text)) await pause()
+    if (/^(insert into|delete from) ivf_models/.test(text)) await pause()
     return database.query(text, values)
   }
   const transaction: Database['transaction'] = async (work) => {

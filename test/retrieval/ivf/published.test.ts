@@ -28,11 +28,11 @@ afterAll(() => world?.[Symbol.asyncDispose]())
 
 const lying = (id: string) =>
   world.database.query<{ lie: number; chunk_count: number }>(
-    `select length(m.cells) / 2 as lie, d.chunk_count from documents d join document_cells m using (doc_no) where d.id = $1`,
+    `select length(m.partitions) / 2 as lie, d.chunk_count from documents d join document_codes m using (doc_no) where d.id = $1`,
     [id],
   )
 
-test('a document lies in cells from the moment it is live, with all its passages, until it is withdrawn', async () => {
+test('a document lies in partitions from the moment it is live, with all its passages, until it is withdrawn', async () => {
   let last = ''
   await vi.waitFor(
     async () => {

@@ -77,7 +77,7 @@ export function createIvfIndex(deps: IvfIndexDeps): IvfIndex {
     const isNew = next.some((set) => !sets.includes(set))
     const now = await readOn(next, isNew ? undefined : seen)
     if (seen !== undefined && !follows(now, seen)) {
-      log('cells_server_changed')
+      log('ivf_server_changed')
       await readAnew(generations)
       return
     }
@@ -127,7 +127,7 @@ export function createIvfIndex(deps: IvfIndexDeps): IvfIndex {
       isDeaf = false
     } catch (error) {
       if (!isDeaf && !closed)
-        log('cells_unheard', { reason: error instanceof Error ? error.message : 'thrown value' })
+        log('ivf_unheard', { reason: error instanceof Error ? error.message : 'thrown value' })
       isDeaf = true
     }
     if (!closed) timer = setTimeout(() => void poll(), pollMs).unref()

@@ -12,13 +12,13 @@ export interface Generation {
 /** Newest last. */
 export async function readGenerations(sql: Sql): Promise<readonly Generation[]> {
   return sql.query<{ generation: number; passages: number }>(
-    'select generation, passages from cell_models order by generation',
+    'select generation, passages from ivf_models order by generation',
   )
 }
 
 /** undefined: it is gone, or of another version of this program. */
 export async function readModel(sql: Sql, generation: number): Promise<IvfModel | undefined> {
-  const [row] = await sql.query<{ model: Buffer }>('select model from cell_models where generation = $1', [
+  const [row] = await sql.query<{ model: Buffer }>('select model from ivf_models where generation = $1', [
     generation,
   ])
   return row && modelFromBytes(row.model)
@@ -31,7 +31,7 @@ export function saveModel(
   passages: number,
 ): Promise<void> {
   return asHolder(database, hold, async (sql) => {
-    await sql.query('insert into cell_models (model, passages) values ($1, $2)', [
+    await sql.query('insert into ivf_models (model, passages) values ($1, $2)', [
       modelToBytes(model),
       passages,
     ])
@@ -42,8 +42,8 @@ export function saveModel(
 export function dropOlder(database: Database, hold: number, generation: number): Promise<void> {
   return asHolder(database, hold, async (sql) => {
     await sql.query(
-      `delete from cell_models m where generation < $1 and not exists (
-         select from document_cells d where d.generation = m.generation and d.cells <> '')`,
+      `delete from ivf_models m where generation < $1 and not exists (
+         select from document_codes d where d.generation = m.generation and d.partitions <> '')`,
       [generation],
     )
   })
@@ -62,12 +62,12 @@ interface Row {
   readonly server: string
   readonly doc_no: number | null
   readonly generation: number
-  readonly cells: Buffer
+  readonly partitions: Buffer
   readonly codes: Buffer
 }
 
 const pageSize = 5_000
-const columns = 'doc_no, generation, cells, codes'
+const columns = 'doc_no, generation, partitions, codes'
 
 /** Reads all, in pages, and gives the place from which to read on. */
 export async function readAllCodes(sql: Sql, onRow: (row: DocumentCodes) => void): Promise<Seen> {
@@ -75,7 +75,7 @@ export async function readAllCodes(sql: Sql, onRow: (row: DocumentCodes) => void
   for (let last = 0; ; ) {
     const rows = await sql.query<Row>(
       `select ${standing}, d.* from (values (1)) as one
-       left join (select ${columns} from document_cells where doc_no > $1 order by doc_no limit $2) d on true`,
+       left join (select ${columns} from document_codes where doc_no > $1 order by doc_no limit $2) d on true`,
       [last, pageSize],
     )
     first ??= rows[0]
@@ -94,7 +94,7 @@ export async function readCodesSince(
   const rows = await sql.query<Row>(
     `select ${standing}, d.* from (values (1)) as one
      left join (
-       select ${columns} from document_cells
+       select ${columns} from document_codes
        where changed_in >= pg_snapshot_xmin($1::pg_snapshot) and not pg_visible_in_snapshot(changed_in, $1::pg_snapshot)
      ) d on true`,
     [snapshot],
@@ -102,14 +102,14 @@ export async function readCodesSince(
   return { rows: rows.flatMap(toDocumentCodes), seen: seenBy(rows[0]) }
 }
 
-function toDocumentCodes({ doc_no, generation, cells, codes }: Row): DocumentCodes[] {
+function toDocumentCodes({ doc_no, generation, partitions, codes }: Row): DocumentCodes[] {
   if (doc_no === null) return []
   // Copies begin at 0: two bytes may not begin anywhere.
   return [
     {
       docNo: doc_no,
       generation,
-      partitions: new Uint16Array(Uint8Array.from(cells).buffer),
+      partitions: new Uint16Array(Uint8Array.from(partitions).buffer),
       codes: Uint8Array.from(codes),
     },
   ]
@@ -121,8 +121,8 @@ export async function saveCodes(
   { docNo, generation, partitions, codes }: DocumentCodes,
 ): Promise<void> {
   await sql.query(
-    `insert into document_cells (doc_no, generation, cells, codes) values ($1, $2, $3, $4)
-     on conflict (doc_no) do update set generation = excluded.generation, cells = excluded.cells,
+    `insert into document_codes (doc_no, generation, partitions, codes) values ($1, $2, $3, $4)
+     on conflict (doc_no) do update set generation = excluded.generation, partitions = excluded.partitions,
        codes = excluded.codes, changed_in = pg_current_xact_id()`,
     [docNo, generation, bytesOf(partitions), bytesOf(codes)],
   )
@@ -149,7 +149,7 @@ export async function readUnassigned(
        (select array_agg(${send(database)}(c.embedding) order by c.ordinal) from chunks c where c.doc_no = d.doc_no) as vectors
      from (
        select d.doc_no, d.live_revision, sum(d.chunk_count) over (order by d.doc_no) - d.chunk_count as before
-       from documents d left join document_cells m on m.doc_no = d.doc_no and m.cells <> ''
+       from documents d left join document_codes m on m.doc_no = d.doc_no and m.partitions <> ''
        where d.doc_no > $2 and d.live_revision is not null and d.chunk_count > 0
          and m.generation is distinct from $1 and coalesce(m.generation, 0) < $1
        order by d.doc_no limit 500
@@ -211,10 +211,10 @@ export async function saveAssigned(
     const live = new Map(rows.map(({ doc_no, revision }) => [doc_no, revision]))
     const same = documents.filter(({ docNo, revision }) => live.get(docNo) === revision)
     await sql.query(
-      `insert into document_cells (doc_no, generation, cells, codes)
-       select n, $1, decode(cells, 'base64'), decode(codes, 'base64')
-       from unnest($2::int[], $3::text[], $4::text[]) as d (n, cells, codes)
-       on conflict (doc_no) do update set generation = excluded.generation, cells = excluded.cells,
+      `insert into document_codes (doc_no, generation, partitions, codes)
+       select n, $1, decode(partitions, 'base64'), decode(codes, 'base64')
+       from unnest($2::int[], $3::text[], $4::text[]) as d (n, partitions, codes)
+       on conflict (doc_no) do update set generation = excluded.generation, partitions = excluded.partitions,
          codes = excluded.codes, changed_in = pg_current_xact_id()`,
       [
         generation,
@@ -226,12 +226,12 @@ export async function saveAssigned(
   })
 }
 
-/** The number of the hold under which the cells may be looked after now; undefined: somebody else does. */
+/** The number of the hold under which the index may be trained now; undefined: somebody else does. */
 export async function takeLease(sql: Sql, seconds: number): Promise<number | undefined> {
   const [row] = await sql.query<{ number: number }>(
-    `insert into cell_lease (until) values (now() + make_interval(secs => $1))
-     on conflict (single) do update set number = cell_lease.number + 1, until = excluded.until
-     where cell_lease.until < now() returning number`,
+    `insert into ivf_lease (until) values (now() + make_interval(secs => $1))
+     on conflict (single) do update set number = ivf_lease.number + 1, until = excluded.until
+     where ivf_lease.until < now() returning number`,
     [seconds],
   )
   return row?.number
@@ -239,21 +239,21 @@ export async function takeLease(sql: Sql, seconds: number): Promise<number | und
 
 /** Does nothing where somebody took over. */
 export async function extendLease(sql: Sql, hold: number, seconds: number): Promise<void> {
-  await sql.query('update cell_lease set until = now() + make_interval(secs => $2) where number = $1', [
+  await sql.query('update ivf_lease set until = now() + make_interval(secs => $2) where number = $1', [
     hold,
     seconds,
   ])
 }
 
 export async function endLease(sql: Sql, hold: number): Promise<void> {
-  await sql.query(`update cell_lease set until = '-infinity' where number = $1`, [hold])
+  await sql.query(`update ivf_lease set until = '-infinity' where number = $1`, [hold])
 }
 
 /** Writes while nobody else can take over; throws, with nothing written, where somebody has. */
 function asHolder(database: Database, hold: number, work: (sql: Sql) => Promise<void>): Promise<void> {
   return database.transaction(async (sql) => {
-    const held = await sql.query('select from cell_lease where number = $1 for share', [hold])
-    if (held.length === 0) throw new Error('Somebody else looks after the cells by now.')
+    const held = await sql.query('select from ivf_lease where number = $1 for share', [hold])
+    if (held.length === 0) throw new Error('Another process trains the index by now.')
     await work(sql)
   })
 }

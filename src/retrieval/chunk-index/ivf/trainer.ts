@@ -131,7 +131,7 @@ export function createTrainer({
     const model = await worker.train(sample, count, seed())
     closing.signal.throwIfAborted()
     await saveModel(database, hold, model, passages)
-    log('cells_trained', { passages, cells: vectorCount(model.centroids) })
+    log('ivf_trained', { passages, cells: vectorCount(model.centroids) })
   }
 
   async function moveAll(thread: () => ModelWorker, hold: number): Promise<void> {
@@ -159,7 +159,7 @@ export function createTrainer({
     renew().catch((error: unknown) => {
       if (closing.signal.aborted) return
       log('background_failed', {
-        name: 'cells',
+        name: 'ivf',
         reason: error instanceof Error ? error.message : 'thrown value',
       })
     })
