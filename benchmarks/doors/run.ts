@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { compileModel, createTupleStore, listCandidates, relaxModel } from '@remit/engine'
+import { compileModel, createTupleStore, listCandidates, overApproximate } from '@remit/engine'
 import type { StoredTuple } from '../../src/authz/fga.ts'
 import type { Question } from '../../src/authz/gate.ts'
 import { createReachability } from '../../src/authz/index/reachable-acls.ts'
@@ -68,7 +68,7 @@ const onMake = () => {
 const snapshots = createSnapshots({ index, corpus, onMake })
 await corpus.refresh()
 
-const relaxed = relaxModel(model)
+const relaxed = overApproximate(model)
 const relation = relaxed.types.get('document')?.get('can_read')
 if (relation === undefined) throw new Error('no relation')
 const about = (user: string): Question => ({ user: `user:${user}`, relation: 'can_read', contextual: [] })

@@ -1,7 +1,7 @@
 import { ConsistencyPreference, FgaApiValidationError, TupleOperation } from '@openfga/sdk'
 import { type ChangePage, type ChangePosition, PositionRefused, type StoredTuple } from './fga.ts'
 import type { FgaApi } from './fga-api.ts'
-import { guarded } from './guarded.ts'
+import { asUnavailable } from './fga-errors.ts'
 
 const pageSize = 100
 
@@ -18,7 +18,7 @@ export async function* readAll(
       ...(token !== '' && { continuation_token: token }),
       consistency: ConsistencyPreference.HigherConsistency,
     }
-    const page = await guarded(() => api.read(storeId, body, signal ? { signal } : {}))
+    const page = await asUnavailable(() => api.read(storeId, body, signal ? { signal } : {}))
     yield page.tuples.map(({ key, timestamp }) => toStored(key, timestamp))
     token = page.continuation_token
   } while (token !== '')
@@ -34,7 +34,7 @@ export async function readChanges(
   const { signal, limit = pageSize } = options
   const { after, startTime } = position
   const from = after === undefined && startTime !== undefined ? new Date(startTime).toISOString() : undefined
-  const page = await guarded(async () => {
+  const page = await asUnavailable(async () => {
     try {
       return await api.readChanges(storeId, undefined, limit, after, from, signal ? { signal } : {})
     } catch (error) {

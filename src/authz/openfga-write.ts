@@ -3,7 +3,7 @@ import { compileModel } from '@remit/engine'
 import { step } from '../kernel/trace.ts'
 import { type Fga, type Tuple, WriteRefused } from './fga.ts'
 import type { FgaApi } from './fga-api.ts'
-import { guarded, NoAnswer } from './guarded.ts'
+import { asUnavailable, NoAnswer } from './fga-errors.ts'
 import { type Change, fitsOne, type Polarity, polarityOf, stepsOf } from './write-order.ts'
 
 // What a server takes at once unless it was told otherwise.
@@ -21,7 +21,7 @@ export function createWriter(
   /** Of the model in force, read only where a change is too large for one Write. */
   async function polarity(modelId: string): Promise<Polarity> {
     if (known?.modelId === modelId) return known.polarity
-    const json = await guarded(async () => {
+    const json = await asUnavailable(async () => {
       const { authorization_model } = await api.readAuthorizationModel(storeId, modelId)
       if (authorization_model === undefined) throw new NoAnswer(`has no model ${modelId}`)
       return authorization_model
@@ -88,7 +88,7 @@ async function writeOnce(
 ): Promise<void> {
   const attributes = { 'rpc.system.name': 'openfga', 'rpc.method': 'Write' }
   await step('openfga Write', { kind: 'client', attributes }, () =>
-    guarded(async () => {
+    asUnavailable(async () => {
       try {
         await api.write(storeId, {
           authorization_model_id: modelId,

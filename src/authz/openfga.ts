@@ -21,7 +21,7 @@ import {
   type Verdict,
 } from './fga.ts'
 import type { FgaApi } from './fga-api.ts'
-import { guarded } from './guarded.ts'
+import { asUnavailable } from './fga-errors.ts'
 import { objectsOf } from './list-stream.ts'
 import { createDirect } from './openfga-direct.ts'
 import { readAll, readChanges } from './openfga-log.ts'
@@ -112,7 +112,7 @@ export function createFga(api: FgaApi, storeId: string, pinned: () => string): F
         contextual_tuples: { tuple_keys: [...contextual] },
         consistency: preference(options),
       }
-      const stream = await guarded<AsyncIterable<Uint8Array | string>>(() =>
+      const stream = await asUnavailable<AsyncIterable<Uint8Array | string>>(() =>
         api.streamedListObjects(storeId, body, callOptions(options)),
       )
       yield* objectsOf(stream)
@@ -121,7 +121,7 @@ export function createFga(api: FgaApi, storeId: string, pinned: () => string): F
     async *read({ user, relation, object }) {
       let token = ''
       do {
-        const { tuples, continuation_token } = await guarded(() =>
+        const { tuples, continuation_token } = await asUnavailable(() =>
           api.read(storeId, {
             ...(object !== undefined && {
               tuple_key: {
@@ -182,7 +182,7 @@ async function batchOnce(
     'openfga BatchCheck',
     { kind: 'client', attributes: { 'rpc.system.name': 'openfga', 'rpc.method': 'BatchCheck' } },
     () =>
-      guarded(() =>
+      asUnavailable(() =>
         api.batchCheck(
           storeId,
           {

@@ -41,7 +41,7 @@ export interface PermissionIndex extends AsyncDisposable {
   ): ReadonlyMap<string, LocalVerdict> | undefined
   /**
    * Smaller questions by whose answers OpenFGA's yes to each document follows, under the model of `view`: see
-   * `createTakeApart` of the engine. Absent from the map: not a yes here, or nothing would be spared. Empty while it is not ready.
+   * `createDecomposeCheck` of the engine. Absent from the map: not a yes here, or nothing would be spared. Empty while it is not ready.
    */
   decompose(
     question: Question,

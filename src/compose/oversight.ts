@@ -6,7 +6,7 @@ import type { LiveDelegation } from '../authz/compare/askers.ts'
 import { createExplainer } from '../authz/explain/explain.ts'
 import { createMemberships } from '../authz/explain/memberships.ts'
 import { createNeverHere } from '../authz/explain/never-here.ts'
-import { createToday } from '../authz/explain/today.ts'
+import { createStillReadable } from '../authz/explain/still-readable.ts'
 import { createViewAs } from '../authz/explain/view-as.ts'
 import { createWhoCan } from '../authz/explain/who-can.ts'
 import { createWhatIf } from '../authz/what-if/what-if.ts'
@@ -55,7 +55,7 @@ export function oversightRoutes(deps: OversightDeps): readonly App[] {
       ...paged,
       questions: createRecordQuestions({ database }),
       thread: (txn) => readThread(database, txn),
-      today: createToday(asking),
+      today: createStillReadable(asking),
       now,
     }),
     auditDelegationRoutes({ ...looking, listLent: createListLent({ sql: database, now }) }),

@@ -3,13 +3,13 @@ import { assertInForce } from '../authz/allow-list/in-force.ts'
 import type { AppError } from '../kernel/errors.ts'
 import { documentObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
-import type { IngestContext, Writer } from './deps.ts'
-import { readFields } from './facts.ts'
-import { fileFolders, settleFolders } from './folders.ts'
+import type { IngestContext, Writer } from './context.ts'
+import { sameTags, setTags, type Tag } from './desired-tuples.ts'
+import { readFields } from './document-rows.ts'
+import { fileFolders, reconcileFolders } from './folders.ts'
 import { insertItem, type NoteCode } from './job-store.ts'
 import { contentRefusal, type Plan, type Planned, plan } from './plan.ts'
-import { settleObject } from './settle.ts'
-import { sameTags, setTags, type Tag } from './tags.ts'
+import { reconcileObject } from './reconcile-tuples.ts'
 import { digestOf, isSameContent, isUnchanged, noteAgain } from './unchanged.ts'
 import { contentOf, type DocumentInput } from './wire.ts'
 
@@ -75,9 +75,9 @@ export async function acceptDocuments(
       })
       for (const { input } of documentItems) await step('accepted', input.id)
       isWorkLeft = committed.isWorkLeft
-      await settleFolders(context, committed.tags)
+      await reconcileFolders(context, committed.tags)
       for (const id of committed.narrowed) {
-        await settleObject(context, hold, documentObject(id))
+        await reconcileObject(context, hold, documentObject(id))
         await step('narrowed', id)
       }
       return checked.filter(({ ok }) => !ok).length

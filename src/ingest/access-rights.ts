@@ -3,8 +3,8 @@ import { isFiled } from '../authz/allow-list/problems.ts'
 import type { Tuple } from '../authz/fga.ts'
 import { splitObject } from '../kernel/ids.ts'
 import type { Scope } from '../kernel/principal.ts'
-import type { IngestContext, Writer } from './deps.ts'
-import { type DocumentFacts, readCollections, readDocuments, readFolders } from './facts.ts'
+import type { IngestContext, Writer } from './context.ts'
+import { readCollections, readDocuments, readFolders, type StoredDocument } from './document-rows.ts'
 import { askRights, type Holding, type Rights } from './rights.ts'
 
 /** One tuple of a change and where it stands in the request: `writes.3`. */
@@ -26,8 +26,8 @@ export type Caller =
   | { readonly kind: 'administrator'; readonly writer: Writer }
 
 /** What is known of the objects of a change, folders that it files itself included. */
-export interface ObjectFacts {
-  readonly documents: ReadonlyMap<string, DocumentFacts>
+export interface StoredObjects {
+  readonly documents: ReadonlyMap<string, StoredDocument>
   readonly folders: ReadonlyMap<string, string>
   readonly collections: ReadonlyMap<string, { readonly publicAllowed: boolean }>
   /** Folders that were filed before this change. */
@@ -46,7 +46,7 @@ export async function readObjects(
   { database, fga, clock, newId }: IngestContext,
   caller: Caller,
   entries: readonly Entry[],
-): Promise<ObjectFacts> {
+): Promise<StoredObjects> {
   const named = entries.flatMap(({ tuple }) => [tuple.object, tuple.user]).map(splitObject)
   const idsOf = (type: string): string[] => [
     ...new Set(named.flatMap((object) => (object.type === type ? [object.id] : []))),
@@ -87,7 +87,7 @@ export function refusalOf(
   list: AllowList,
   caller: Caller,
   { tuple, operation }: Entry,
-  storedObjects: ObjectFacts,
+  storedObjects: StoredObjects,
 ): string | undefined {
   const requirement = list.requirementOf(tuple, operation)
   const { rights, collections, folders } = storedObjects
@@ -151,7 +151,10 @@ export function refusalOf(
 }
 
 /** The collection in which an object is filed, if it exists. */
-function collectionOf(object: string, { documents, folders, collections }: ObjectFacts): string | undefined {
+function collectionOf(
+  object: string,
+  { documents, folders, collections }: StoredObjects,
+): string | undefined {
   const { type, id } = splitObject(object)
   if (type === 'collection') return collections.has(id) ? id : undefined
   if (type === 'folder') return folders.get(id)

@@ -1,10 +1,10 @@
 import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
-import type { Entry, ObjectFacts } from './access-rights.ts'
+import type { Entry, StoredObjects } from './access-rights.ts'
 import { tagsAfter } from './access-store.ts'
-import type { IngestContext } from './deps.ts'
-import type { DocumentFacts } from './facts.ts'
+import type { IngestContext } from './context.ts'
+import { readTags, sensitiveTag, type Tag, toTuple } from './desired-tuples.ts'
+import type { StoredDocument } from './document-rows.ts'
 import { askSensitivity } from './sensitivity.ts'
-import { readTags, sensitiveTag, type Tag, toTuple } from './tags.ts'
 
 /**
  * Extra writes that keep sensitive what a service's change would make ordinary: a document or folder that loses
@@ -13,14 +13,14 @@ import { readTags, sensitiveTag, type Tag, toTuple } from './tags.ts'
 export async function keepSensitive(
   { database, fga, clock }: IngestContext,
   entries: readonly Entry[],
-  storedObjects: ObjectFacts,
+  storedObjects: StoredObjects,
 ): Promise<readonly Entry[]> {
   const losing = entries.filter(
     ({ tuple, operation }) => operation === 'delete' && tuple.relation === 'parent',
   )
   const objects = [...new Set(losing.map(({ tuple }) => tuple.object))]
   if (objects.length === 0) return []
-  const documents = new Map<string, DocumentFacts>()
+  const documents = new Map<string, StoredDocument>()
   const folders = objects.filter((object) => splitObject(object).type === 'folder')
   for (const object of objects) {
     const { type, id } = splitObject(object)
@@ -62,7 +62,7 @@ const statesOf = ({
   isPending,
   pendingTags,
   tags: documentTags,
-}: DocumentFacts): readonly (readonly Tag[])[] => [
+}: StoredDocument): readonly (readonly Tag[])[] => [
   ...(documentTags.length > 0 ? [documentTags] : []),
   ...(isPending ? [pendingTags] : []),
 ]

@@ -2,10 +2,10 @@ import type { FgaObject } from '../kernel/ids.ts'
 import { documentObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { Entry } from './access-rights.ts'
-import { readDocuments } from './facts.ts'
+import { addTags, type Mark, markUnsettled, removeTags, type Tag, tagKey, toTag } from './desired-tuples.ts'
+import { readDocuments } from './document-rows.ts'
 import { fileFolders } from './folders.ts'
-import { isTagged } from './settle.ts'
-import { addTags, type Mark, markUnsettled, removeTags, type Tag, tagKey, toTag } from './tags.ts'
+import { isTagged } from './reconcile-tuples.ts'
 
 export interface StoredChange {
   /** Documents whose first content is not published yet: their tuples come with it. */

@@ -7,13 +7,13 @@ import { splitObject } from '../kernel/ids.ts'
 import { type Caller, type Entry, readObjects, refusalOf } from './access-rights.ts'
 import { keepSensitive } from './access-sensitivity.ts'
 import { storeChange } from './access-store.ts'
-import type { IngestContext, Writer } from './deps.ts'
+import type { IngestContext, Writer } from './context.ts'
+import { toTag, unmark } from './desired-tuples.ts'
 import { assertNoCircle, foldersLock, writesFolderParent } from './folder-cycles.ts'
-import { settleFolders } from './folders.ts'
+import { reconcileFolders } from './folders.ts'
 import { anew, type Hold } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
-import { settleObject } from './settle.ts'
-import { toTag, unmark } from './tags.ts'
+import { reconcileObject } from './reconcile-tuples.ts'
 
 export interface AccessChange {
   readonly writes: readonly Tuple[]
@@ -164,7 +164,7 @@ async function writeChange(
 ): Promise<void> {
   const objects = new Set<string>(entries.map(({ tuple }) => tuple.object))
   const joins = entries.filter(({ tuple, operation }) => operation === 'write' && !objects.has(tuple.user))
-  await settleFolders(
+  await reconcileFolders(
     context,
     joins.map(({ tuple }) => toTag(tuple)),
   )
@@ -190,7 +190,7 @@ async function writeChange(
   })
   // Marks of this change alone are settled by its Write; older ones, and new folders, are looked at whole.
   if (marked.length > 0) await hold.transaction((sql) => unmark(sql, marked))
-  for (const object of newlyMarked) await settleObject(context, hold, object)
+  for (const object of newlyMarked) await reconcileObject(context, hold, object)
 }
 
 const changeOf = (entries: readonly Entry[]): AccessChange => ({

@@ -2,8 +2,8 @@ import type { AllowList, Operation } from '../authz/allow-list/allow-list.ts'
 import type { Tuple } from '../authz/fga.ts'
 import { AppError } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject } from '../kernel/ids.ts'
+import { type Tag, tagKey, toTuple } from './desired-tuples.ts'
 import { folderObject } from './folders.ts'
-import { type Tag, tagKey, toTuple } from './tags.ts'
 
 /** What a document's access can name, and where. */
 const members: ReadonlyMap<string, string> = new Map([

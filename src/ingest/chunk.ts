@@ -1,6 +1,6 @@
-import { type Atom, CHARACTERS_PER_TOKEN_MAX, type Cost, halves, toAtoms } from './atoms.ts'
 import { CONTEXT_SHARE, joinLead, placeLine } from './embed-text.ts'
 import { type Parsed, ParseError } from './parse/parsed.ts'
+import { CHARACTERS_PER_TOKEN_MAX, type Cost, halves, type Segment, toSegments } from './segments.ts'
 
 /** A passage: what is embedded, found, and released. */
 export interface Chunk {
@@ -52,20 +52,20 @@ export function chunk(parsed: Parsed, options: ChunkOptions): Chunk[] {
     // Too large by its length alone: a line or a table's head of a megabyte is never counted.
     return least > tokenBudget ? least : Math.max(options.countTokens(text) - marks, least)
   }
-  const atoms = toAtoms(parsed, cost, Math.max(1, Math.floor(tokenBudget / 2)))
+  const segments = toSegments(parsed, cost, Math.max(1, Math.floor(tokenBudget / 2)))
   const task: Task = {
     text: parsed.text,
-    atoms,
+    segments,
     cost,
     room: tokenBudget,
     options,
-    sizes: sectionSizes(atoms),
+    sizes: sectionSizes(segments),
   }
 
   const chunks: Chunk[] = []
   let copied = 0
   let chunkRange: Range = { from: 0, covered: 0, to: 0 }
-  while (chunkRange.covered < task.atoms.length) {
+  while (chunkRange.covered < task.segments.length) {
     const { tokens, ...range } = shrink(task, extend(task, chunkRange))
     const chunk = toChunk(task, range, chunks.length, tokens)
     if (chunk !== undefined) chunks.push(chunk)
@@ -79,15 +79,15 @@ export function chunk(parsed: Parsed, options: ChunkOptions): Chunk[] {
 
 interface Task {
   readonly text: string
-  /** An atom is replaced by its halves in the rare case that `shrink` finds it too large. */
-  readonly atoms: Atom[]
+  /** An segment is replaced by its halves in the rare case that `shrink` finds it too large. */
+  readonly segments: Segment[]
   readonly cost: Cost
   readonly room: number
   readonly options: ChunkOptions
   readonly sizes: Sizes
 }
 
-/** Atoms `from` up to `to`; those before `covered` are repeated from the passage before. */
+/** Segments `from` up to `to`; those before `covered` are repeated from the passage before. */
 interface Range {
   readonly from: number
   readonly covered: number
@@ -96,16 +96,16 @@ interface Range {
 
 interface Sizes {
   /** Cost of a block. */
-  readonly block: ReadonlyMap<Atom['section'], number>
+  readonly block: ReadonlyMap<Segment['section'], number>
   /** Cost of a heading and all up to the next one. */
-  readonly part: ReadonlyMap<Atom['section'], number>
+  readonly part: ReadonlyMap<Segment['section'], number>
 }
 
-function sectionSizes(atoms: readonly Atom[]): Sizes {
-  const block = new Map<Atom['section'], number>()
-  const partOfSection = new Map<Atom['section'], number>()
-  let heading: Atom['section'] | undefined
-  for (const { section, cost } of atoms) {
+function sectionSizes(segments: readonly Segment[]): Sizes {
+  const block = new Map<Segment['section'], number>()
+  const partOfSection = new Map<Segment['section'], number>()
+  let heading: Segment['section'] | undefined
+  for (const { section, cost } of segments) {
     if (section.kind === 'heading') heading = section
     block.set(section, (block.get(section) ?? 0) + cost)
     if (heading !== undefined) partOfSection.set(heading, (partOfSection.get(heading) ?? 0) + cost)
@@ -113,41 +113,41 @@ function sectionSizes(atoms: readonly Atom[]): Sizes {
   return { block, part: partOfSection }
 }
 
-/** Adds atoms until the passage is full or a better place for its end has come. */
+/** Adds segments until the passage is full or a better place for its end has come. */
 function extend(task: Task, { from, covered }: Range): Range {
   const tokenBudget = task.room - leadCost(task, from)
   let used = 0
   let to = from
-  for (; to < task.atoms.length; to++) {
-    const atom = task.atoms[to]
-    if (atom === undefined) break
+  for (; to < task.segments.length; to++) {
+    const segment = task.segments[to]
+    if (segment === undefined) break
     if (
       to > covered &&
-      (used + atom.cost > tokenBudget || endsBefore(task, atom, to, from, used, tokenBudget))
+      (used + segment.cost > tokenBudget || endsBefore(task, segment, to, from, used, tokenBudget))
     )
       break
-    used += atom.cost
+    used += segment.cost
   }
-  return { from, covered, to: to < task.atoms.length ? withoutTrailingHeadings(task, covered, to) : to }
+  return { from, covered, to: to < task.segments.length ? withoutTrailingHeadings(task, covered, to) : to }
 }
 
 function endsBefore(
   task: Task,
-  atom: Atom,
-  atomIndex: number,
+  segment: Segment,
+  segmentIndex: number,
   from: number,
   used: number,
   tokenBudget: number,
 ): boolean {
-  const { section } = atom
-  if (section === task.atoms[atomIndex - 1]?.section) return false
+  const { section } = segment
+  if (section === task.segments[segmentIndex - 1]?.section) return false
   if (section.kind === 'heading') {
     return (
       used >= tokenBudget / 2 ||
       (used >= tokenBudget / 4 && used + (task.sizes.part.get(section) ?? 0) > tokenBudget)
     )
   }
-  if (section.page !== task.atoms[from]?.section.page && used >= tokenBudget / 2) return true
+  if (section.page !== task.segments[from]?.section.page && used >= tokenBudget / 2) return true
   if (section.kind !== 'code' && section.kind !== 'table') return false
   const blockCost = task.sizes.block.get(section) ?? 0
   return used >= tokenBudget / 4 && used + blockCost > tokenBudget && blockCost <= tokenBudget
@@ -156,12 +156,12 @@ function endsBefore(
 /** A heading at the end would stand away from what it heads. */
 function withoutTrailingHeadings(task: Task, covered: number, to: number): number {
   let lastIndex = to
-  while (lastIndex - 1 > covered && task.atoms[lastIndex - 1]?.section.kind === 'heading') lastIndex--
-  return task.atoms[lastIndex - 1]?.section.kind === 'heading' ? to : lastIndex
+  while (lastIndex - 1 > covered && task.segments[lastIndex - 1]?.section.kind === 'heading') lastIndex--
+  return task.segments[lastIndex - 1]?.section.kind === 'heading' ? to : lastIndex
 }
 
 /**
- * Counts the passage as a whole: a tokenizer may make more of a text than of its parts. Gives up atoms from
+ * Counts the passage as a whole: a tokenizer may make more of a text than of its parts. Gives up segments from
  * the end, then what is repeated, then half of the only one.
  */
 function shrink(task: Task, range: Range): Range & { readonly tokens: number } {
@@ -173,10 +173,10 @@ function shrink(task: Task, range: Range): Range & { readonly tokens: number } {
     if (to > range.covered + 1) to--
     else if (from < range.covered) from++
     else {
-      const atom = task.atoms[from]
-      const atomHalves = atom && halves(task.text, atom, task.cost)
-      if (atomHalves === undefined) break
-      task.atoms.splice(from, 1, ...atomHalves)
+      const segment = task.segments[from]
+      const segmentHalves = segment && halves(task.text, segment, task.cost)
+      if (segmentHalves === undefined) break
+      task.segments.splice(from, 1, ...segmentHalves)
       to = from + 1
     }
   }
@@ -185,28 +185,31 @@ function shrink(task: Task, range: Range): Range & { readonly tokens: number } {
 
 /** Where the next passage starts: within this one, as far as prose of the same part goes. */
 function overlapFrom(task: Task, { from, to }: Range): number {
-  const following = task.atoms[to]
-  // Blank atoms do not show in the passage: behind them a repeat would begin where this passage began.
+  const following = task.segments[to]
+  // Blank segments do not show in the passage: behind them a repeat would begin where this passage began.
   let firstIndex = from
   while (firstIndex < to && isBlank(task, firstIndex)) firstIndex++
   let startIndex = to
   let used = 0
   while (startIndex - 1 > firstIndex) {
-    const atom = task.atoms[startIndex - 1]
-    if (atom === undefined || following === undefined || !isSameProse(atom, following)) break
-    if (used + atom.cost > task.options.overlapTokens || used + atom.cost + following.cost > task.room / 2)
+    const segment = task.segments[startIndex - 1]
+    if (segment === undefined || following === undefined || !isSameProse(segment, following)) break
+    if (
+      used + segment.cost > task.options.overlapTokens ||
+      used + segment.cost + following.cost > task.room / 2
+    )
       break
-    used += atom.cost
+    used += segment.cost
     startIndex--
   }
   return startIndex
 }
 
-const isBlank = ({ text, atoms }: Task, index: number): boolean =>
-  text.slice(atoms[index]?.start, atoms[index]?.end).trim() === ''
+const isBlank = ({ text, segments }: Task, index: number): boolean =>
+  text.slice(segments[index]?.start, segments[index]?.end).trim() === ''
 
 /** Not over a page's end either: the passage would name the page before as its own. */
-const isSameProse = ({ section: a }: Atom, { section: b }: Atom): boolean =>
+const isSameProse = ({ section: a }: Segment, { section: b }: Segment): boolean =>
   a.kind === 'paragraph' && b.kind === 'paragraph' && a.path === b.path && a.page === b.page
 
 /** None for what holds nothing but white space beside what is repeated. */
@@ -219,11 +222,11 @@ function toChunk(
   const uncovered = trimmed(task, covered, to)
   if (uncovered.start >= uncovered.end) return undefined
   const bounds = trimmed(task, from, to)
-  const page = task.atoms[from]?.section.page
+  const page = task.segments[from]?.section.page
   return {
     ordinal,
     text: task.text.slice(bounds.start, bounds.end),
-    headings: commonPath(task.atoms, from, to),
+    headings: commonPath(task.segments, from, to),
     ...(page !== undefined && { page }),
     ...bounds,
     embedText: embedText(task, from, to),
@@ -232,48 +235,48 @@ function toChunk(
 }
 
 function trimmed(task: Task, from: number, to: number): { readonly start: number; readonly end: number } {
-  const start = task.atoms[from]?.start ?? 0
-  const raw = task.text.slice(start, task.atoms[to - 1]?.end ?? start)
+  const start = task.segments[from]?.start ?? 0
+  const raw = task.text.slice(start, task.segments[to - 1]?.end ?? start)
   return { start: start + raw.length - raw.trimStart().length, end: start + raw.trimEnd().length }
 }
 
 function embedText(task: Task, from: number, to: number): string {
   const { start, end } = trimmed(task, from, to)
   const body = task.text.slice(start, Math.max(start, end))
-  return joinLead(lead(task, from, commonPath(task.atoms, from, to)), body)
+  return joinLead(lead(task, from, commonPath(task.segments, from, to)), body)
 }
 
 /** The most that stands before the text: a passage of several parts names fewer headings, never more. */
 function leadCost(task: Task, from: number): number {
-  return lead(task, from, task.atoms[from]?.section.path ?? []).reduce(
+  return lead(task, from, task.segments[from]?.section.path ?? []).reduce(
     (sum, line) => sum + task.cost(line),
     0,
   )
 }
 
 function lead(task: Task, from: number, path: readonly string[]): string[] {
-  const firstAtom = task.atoms[from]
-  if (firstAtom === undefined) return []
+  const firstSegment = task.segments[from]
+  if (firstSegment === undefined) return []
   const share = task.room * CONTEXT_SHARE
   // A passage that begins with its heading says it already.
-  const above = firstAtom.section.kind === 'heading' ? firstAtom.section.path.slice(0, -1) : path
+  const above = firstSegment.section.kind === 'heading' ? firstSegment.section.path.slice(0, -1) : path
   const names = above.slice(0, path.length)
   const { title } = task.options
-  if (title !== undefined && title !== '' && title !== firstAtom.section.path[0]) names.unshift(title)
+  if (title !== undefined && title !== '' && title !== firstSegment.section.path[0]) names.unshift(title)
   const placing = placeLine(names, (line) => task.cost(line) <= share)
-  const { section } = firstAtom
+  const { section } = firstSegment
   const header =
-    firstAtom.start >= (section.headerEnd ?? Number.POSITIVE_INFINITY) ? headerOf(task, section) : ''
+    firstSegment.start >= (section.headerEnd ?? Number.POSITIVE_INFINITY) ? headerOf(task, section) : ''
   return [placing, task.cost(header) > share ? '' : header].filter((line) => line !== '')
 }
 
-const headerOf = (task: Task, section: Atom['section']): string =>
+const headerOf = (task: Task, section: Segment['section']): string =>
   task.text.slice(section.start, section.headerEnd).trim()
 
-function commonPath(atoms: readonly Atom[], from: number, to: number): readonly string[] {
-  let common = atoms[from]?.section.path ?? []
+function commonPath(segments: readonly Segment[], from: number, to: number): readonly string[] {
+  let common = segments[from]?.section.path ?? []
   for (let index = from + 1; index < to && common.length > 0; index++) {
-    const path = atoms[index]?.section.path ?? []
+    const path = segments[index]?.section.path ?? []
     let shared = 0
     while (shared < common.length && shared < path.length && common[shared] === path[shared]) shared++
     if (shared < common.length) common = common.slice(0, shared)

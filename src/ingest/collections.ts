@@ -5,8 +5,8 @@ import { assertInForce } from '../authz/allow-list/in-force.ts'
 import { type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject } from '../kernel/ids.ts'
-import type { IngestContext, Writer } from './deps.ts'
-import type { FieldType } from './facts.ts'
+import type { IngestContext, Writer } from './context.ts'
+import type { FieldType } from './document-rows.ts'
 import { anew } from './hold.ts'
 
 export interface CollectionInput {

@@ -2,8 +2,8 @@ import { operator, record } from '../audit/record.ts'
 import { requestOnly } from '../authz/allow-list/reserved.ts'
 import { endsOf, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
-import type { IngestContext } from './deps.ts'
-import { settleObject } from './settle.ts'
+import type { IngestContext } from './context.ts'
+import { reconcileObject } from './reconcile-tuples.ts'
 
 export interface DriftReport {
   /** Objects compared. */
@@ -71,7 +71,9 @@ async function mend(
   object: FgaObject,
 ): Promise<{ readonly added: number; readonly removed: number }> {
   const { database, documentLocks } = context
-  const { added, removed } = await documentLocks.hold([object], (hold) => settleObject(context, hold, object))
+  const { added, removed } = await documentLocks.hold([object], (hold) =>
+    reconcileObject(context, hold, object),
+  )
   if (added.length + removed.length > 0) {
     await record(database, operator(context.newId()), {
       event: 'drift_mended',

@@ -1,14 +1,14 @@
 import { AppError } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
-import type { IngestContext } from './deps.ts'
-import { settleObject } from './settle.ts'
-import { addTags, markUnsettled, type Tag } from './tags.ts'
+import type { IngestContext } from './context.ts'
+import { addTags, markUnsettled, type Tag } from './desired-tuples.ts'
+import { reconcileObject } from './reconcile-tuples.ts'
 
 export const folderObject = (id: string): FgaObject => `folder:${id}`
 
 /**
- * Files folders at their first mention, in the caller's transaction. Returns those that were new; {@link settleFolders}
+ * Files folders at their first mention, in the caller's transaction. Returns those that were new; {@link reconcileFolders}
  * has to come before anybody reads by them. Tuples found on a new folder are removed like on a new document.
  */
 export async function fileFolders(sql: Sql, collection: string, ids: readonly string[]): Promise<string[]> {
@@ -35,7 +35,7 @@ export async function fileFolders(sql: Sql, collection: string, ids: readonly st
  * Makes OpenFGA agree about what a document of these tags lies in, new folders above all: whoever filed one may have died
  * before. The caller must not hold the folders' locks.
  */
-export async function settleFolders(context: IngestContext, documentTags: readonly Tag[]): Promise<void> {
+export async function reconcileFolders(context: IngestContext, documentTags: readonly Tag[]): Promise<void> {
   const parents = documentTags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))
   if (parents.length === 0) return
   const rows = await context.database.query<{ object: FgaObject }>(
@@ -43,5 +43,5 @@ export async function settleFolders(context: IngestContext, documentTags: readon
     [parents],
   )
   for (const { object } of rows)
-    await context.documentLocks.hold([object], (hold) => settleObject(context, hold, object))
+    await context.documentLocks.hold([object], (hold) => reconcileObject(context, hold, object))
 }

@@ -7,10 +7,10 @@ import { acceptDocuments, type RevisionTask } from './accept.ts'
 import { type AccessChange, applyTuples, changeAccess } from './access.ts'
 import type { Caller } from './access-rights.ts'
 import { type CollectionInput, saveCollection, saveFields } from './collections.ts'
-import { createDeaths } from './deaths.ts'
-import type { IngestContext, Step, Writer } from './deps.ts'
+import type { IngestContext, Step, Writer } from './context.ts'
+import { createCrashCounts } from './crash-counts.ts'
+import { type FieldType, readFields } from './document-rows.ts'
 import { type DriftReport, drift, mendUnsettled, removeRequestOnly } from './drift.ts'
-import { type FieldType, readFields } from './facts.ts'
 import { createFailures } from './failures.ts'
 import { sweepFences } from './fences.ts'
 import { type ImportRequest, importDocuments } from './imports.ts'
@@ -19,10 +19,10 @@ import { createLocks } from './locks.ts'
 import { createOpenImports } from './open-imports.ts'
 import { processRevision } from './process.ts'
 import { breakSilent } from './receiving.ts'
+import { reconcileObject } from './reconcile-tuples.ts'
 import { countTags, renameSubject } from './rename.ts'
 import { retag } from './retag.ts'
-import { settleObject } from './settle.ts'
-import { createTurnstile } from './turnstile.ts'
+import { createSharedLock } from './shared-lock.ts'
 import { canonical } from './unchanged.ts'
 import { createJobWaiter } from './waiter.ts'
 import type { Access, DocumentInput } from './wire.ts'
@@ -114,8 +114,8 @@ export function createIngest({
     placePassages,
     jobChanged: waiter.changed,
     failures: createFailures(),
-    deaths: createDeaths(database, newId()),
-    turnstile: createTurnstile(),
+    deaths: createCrashCounts(database, newId()),
+    turnstile: createSharedLock(),
     beatMs: mendEveryMs / 2,
   }
   const openImports = createOpenImports()
@@ -259,5 +259,5 @@ async function settleJob(context: IngestContext, jobId: string): Promise<void> {
     [jobId],
   )
   for (const { object } of rows)
-    await context.documentLocks.hold([object], (hold) => settleObject(context, hold, object))
+    await context.documentLocks.hold([object], (hold) => reconcileObject(context, hold, object))
 }

@@ -5,10 +5,16 @@ import { AppError, invalid } from '../kernel/errors.ts'
 import { documentObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import { leftBy, settingRefused } from './by-allow-list.ts'
-import { type DocumentFacts, type FieldType, readCollections, readDocuments, readFolders } from './facts.ts'
+import { narrow, sensitiveTag, type Tag, tagsOf } from './desired-tuples.ts'
+import {
+  type FieldType,
+  readCollections,
+  readDocuments,
+  readFolders,
+  type StoredDocument,
+} from './document-rows.ts'
 import { askRights, type Rights } from './rights.ts'
 import { askSensitivity } from './sensitivity.ts'
-import { narrow, sensitiveTag, type Tag, tagsOf } from './tags.ts'
 import type { Access, DocumentInput } from './wire.ts'
 
 /** What a document shall be: where it is filed and who may read it. */
@@ -20,7 +26,7 @@ export interface Placement {
 
 /** A placement that the service may make. */
 export interface Plan {
-  readonly storedDocument: DocumentFacts | undefined
+  readonly storedDocument: StoredDocument | undefined
   readonly tags: readonly Tag[]
   /** What may be in force until new content is published with `tags`. */
   readonly narrowed: readonly Tag[]
@@ -153,7 +159,7 @@ function parentsMoved(oldTags: readonly Tag[], newTags: readonly Tag[]): number 
 }
 
 interface Known {
-  readonly documents: ReadonlyMap<string, DocumentFacts>
+  readonly documents: ReadonlyMap<string, StoredDocument>
   readonly collections: ReadonlyMap<string, { readonly publicAllowed: boolean }>
   readonly folders: ReadonlyMap<string, string>
   readonly rights: Rights

@@ -1,4 +1,4 @@
-import { type Prepare, UnreadableError } from './deps.ts'
+import { type Prepare, UnreadableError } from './context.ts'
 import { ParseError } from './parse/parsed.ts'
 import type { Parser } from './parse/parser.ts'
 

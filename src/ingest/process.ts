@@ -1,15 +1,15 @@
 import type { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
-import { type IngestContext, UnreadableError } from './deps.ts'
-import { readDocuments } from './facts.ts'
+import { type IngestContext, UnreadableError } from './context.ts'
+import { sameTags, sensitiveTag, setTags, type Tag } from './desired-tuples.ts'
+import { readDocuments } from './document-rows.ts'
 import { reasonOf } from './failures.ts'
 import { finishItem } from './job-store.ts'
 import { publish } from './publish.ts'
+import { reconcileObject } from './reconcile-tuples.ts'
 import { type Revision, readRevision } from './revision.ts'
 import { askSensitivity } from './sensitivity.ts'
-import { settleObject } from './settle.ts'
 import { isStaged, stage } from './stage.ts'
-import { sameTags, sensitiveTag, setTags, type Tag } from './tags.ts'
 
 // What ends the process this often, with nothing beside it, is at fault itself.
 const deathsMax = 3
@@ -164,7 +164,7 @@ async function refuse(
       ])
       return finishItem(sql, revision.itemNo, { state: 'failed', code: error.code, detail: error.message })
     })
-    if (leftOver?.tags !== undefined) await settleObject(context, hold, object)
+    if (leftOver?.tags !== undefined) await reconcileObject(context, hold, object)
     return finished
   })
   if (jobId !== undefined) jobChanged(jobId)

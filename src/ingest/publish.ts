@@ -1,13 +1,13 @@
 import { operator, record } from '../audit/record.ts'
 import { documentObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
-import type { IngestContext } from './deps.ts'
-import { settleFolders } from './folders.ts'
+import type { IngestContext } from './context.ts'
+import { readTags, setTags, widens } from './desired-tuples.ts'
+import { reconcileFolders } from './folders.ts'
 import type { Hold } from './hold.ts'
 import { finishItem } from './job-store.ts'
+import { reconcileObject } from './reconcile-tuples.ts'
 import { type Revision, readRevision } from './revision.ts'
-import { settleObject } from './settle.ts'
-import { readTags, setTags, widens } from './tags.ts'
 
 /**
  * Brings a staged revision into force. Hidden first out, visible last in: where anybody gains access, the old
@@ -31,8 +31,8 @@ export async function publish(
     await setTags(sql, object, revision.access, { purge: revision.creates })
   })
   await step('hidden', revision.id)
-  await settleFolders(context, revision.access)
-  await settleObject(context, hold, object)
+  await reconcileFolders(context, revision.access)
+  await reconcileObject(context, hold, object)
   await step('tuples', revision.id)
   const jobId = await hold.transaction((sql) => show(sql, revision, context))
   await corpusChanged([revision.docNo])

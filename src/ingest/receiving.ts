@@ -1,6 +1,6 @@
 import { AppError } from '../kernel/errors.ts'
 import type { Sql } from '../store/sql.ts'
-import type { IngestContext } from './deps.ts'
+import type { IngestContext } from './context.ts'
 
 /** So long nothing was heard of the process that receives an import: it is gone, or its database was. */
 const silentSecondsMax = 120

@@ -1,7 +1,7 @@
 import type { Sql } from '../store/sql.ts'
-import type { IngestContext } from './deps.ts'
+import type { IngestContext } from './context.ts'
+import { markUnsettled } from './desired-tuples.ts'
 import { mendUnsettled } from './drift.ts'
-import { markUnsettled } from './tags.ts'
 
 /** Tags that name a subject (`user:acme/anne`). */
 export async function countTags(sql: Sql, subject: string): Promise<number> {

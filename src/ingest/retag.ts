@@ -4,14 +4,14 @@ import { assertInForce } from '../authz/allow-list/in-force.ts'
 import { endsOf, tupleId } from '../authz/fga.ts'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
-import type { IngestContext, Writer } from './deps.ts'
-import { type DocumentFacts, readDocuments } from './facts.ts'
-import { fileFolders, settleFolders } from './folders.ts'
+import type { IngestContext, Writer } from './context.ts'
+import { endOf, setTags, tagKey, toTuple } from './desired-tuples.ts'
+import { readDocuments, type StoredDocument } from './document-rows.ts'
+import { fileFolders, reconcileFolders } from './folders.ts'
 import type { Hold } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { type Plan, plan } from './plan.ts'
-import { settleObject } from './settle.ts'
-import { endOf, setTags, tagKey, toTuple } from './tags.ts'
+import { reconcileObject } from './reconcile-tuples.ts'
 import type { Access } from './wire.ts'
 
 /**
@@ -42,8 +42,8 @@ export async function retag(
       if (planned === undefined) throw new AppError('not_found')
       if (!planned.ok) throw planned.error.field === 'collection' ? new AppError('not_found') : planned.error
       await apply(allowList, hold, writer, id, access, storedDocument, planned.plan)
-      await settleFolders(context, planned.plan.tags)
-      await settleObject(context, hold, object)
+      await reconcileFolders(context, planned.plan.tags)
+      await reconcileObject(context, hold, object)
       return planned.plan.sensitivityKept
         ? [{ id, code: 'sensitivity_kept', detail: noteTexts.sensitivity_kept }]
         : []
@@ -58,7 +58,7 @@ async function apply(
   writer: Writer,
   id: string,
   access: Access,
-  storedDocument: DocumentFacts,
+  storedDocument: StoredDocument,
   { tags: newTags, narrowed, newFolders }: Plan,
 ): Promise<void> {
   const object = documentObject(id)

@@ -1,5 +1,5 @@
 import type { Sql } from '../store/sql.ts'
-import type { Tag } from './tags.ts'
+import type { Tag } from './desired-tuples.ts'
 
 /** What the worker needs of an accepted revision. The content's bytes are read on their own. */
 export interface Revision {

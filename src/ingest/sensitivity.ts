@@ -1,8 +1,8 @@
 import type { Fga } from '../authz/fga.ts'
 import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
-import type { DocumentFacts } from './facts.ts'
+import { hasSensitive, type Tag } from './desired-tuples.ts'
+import type { StoredDocument } from './document-rows.ts'
 import { askSensitive } from './rights.ts'
-import { hasSensitive, type Tag } from './tags.ts'
 
 export interface Sensitivity {
   /**
@@ -26,7 +26,7 @@ interface More {
  */
 export async function askSensitivity(
   { fga, now }: { readonly fga: Fga; readonly now: number },
-  documents: ReadonlyMap<string, DocumentFacts>,
+  documents: ReadonlyMap<string, StoredDocument>,
   { objects = [], tags: moreTags = [] }: More = {},
 ): Promise<Sensitivity> {
   const knownTags = [...documents.values()].flatMap((storedDocument) => [

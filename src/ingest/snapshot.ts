@@ -1,6 +1,6 @@
 import { pluralize } from '../kernel/pluralize.ts'
 import type { Sql } from '../store/sql.ts'
-import type { IngestContext, Writer } from './deps.ts'
+import type { IngestContext, Writer } from './context.ts'
 import type { Received } from './imports.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { stillReceiving } from './receiving.ts'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { toSql } from 'pgvector'
 import type { Database, Sql } from '../store/sql.ts'
-import type { Prepared, PreparedChunk } from './deps.ts'
+import type { Prepared, PreparedChunk } from './context.ts'
 
 interface Target {
   readonly id: string

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
-import type { IngestContext } from './deps.ts'
+import type { IngestContext } from './context.ts'
+import { sameTags } from './desired-tuples.ts'
 import type { Plan } from './plan.ts'
-import { sameTags } from './tags.ts'
 import { contentOf, type DocumentInput } from './wire.ts'
 
 /** Raised with every change of what is read from a document, so that the same content is read again. */

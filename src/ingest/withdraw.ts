@@ -4,14 +4,14 @@ import { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import { keptOf } from './by-allow-list.ts'
-import type { IngestContext, Writer } from './deps.ts'
-import { readDocuments } from './facts.ts'
+import type { IngestContext, Writer } from './context.ts'
+import { setTags, type Tag } from './desired-tuples.ts'
+import { readDocuments } from './document-rows.ts'
 import { insertItem } from './job-store.ts'
 import { hide } from './publish.ts'
+import { reconcileObject } from './reconcile-tuples.ts'
 import { askRights } from './rights.ts'
 import { askSensitivity } from './sensitivity.ts'
-import { settleObject } from './settle.ts'
-import { setTags, type Tag } from './tags.ts'
 
 export interface Withdrawing {
   readonly jobId: string
@@ -76,7 +76,7 @@ export async function withdrawDocuments(
       })
       await corpusChanged([...documents.values()].map(({ docNo }) => docNo))
       for (const id of ids) await step('withdrawn', id)
-      for (const id of ids) await settleObject(context, hold, documentObject(id))
+      for (const id of ids) await reconcileObject(context, hold, documentObject(id))
     },
     withdrawing.signal,
   )

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Step } from '../../src/ingest/deps.ts'
+import type { Step } from '../../src/ingest/context.ts'
 import { backends } from '../support/backends.ts'
 import { type IngestWorld, loader, openIngestWorld } from './world.ts'
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { markUnsettled, unmark } from '../../src/ingest/desired-tuples.ts'
 import { turnOf, turnsMax } from '../../src/ingest/fences.ts'
-import { markUnsettled, unmark } from '../../src/ingest/tags.ts'
 import { needsOpenfga, needsPostgres } from '../support/native.ts'
 import { type IngestWorld, loader, openIngestWorld } from './world.ts'
 

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Caller } from '../../src/ingest/access-rights.ts'
-import { UnreadableError } from '../../src/ingest/deps.ts'
+import { UnreadableError } from '../../src/ingest/context.ts'
 import { describeBackends } from '../support/backends.ts'
 import {
   documentOf,

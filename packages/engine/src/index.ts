@@ -1,6 +1,6 @@
-export { type Affected, type AffectedInput, affectedBy } from './analysis/affected.ts'
 export { type Allowed, type ListableModel, listAllowed, listable, tuplesBehind } from './analysis/allowed.ts'
-export { type CheckPart, createTakeApart, type TakeApart } from './analysis/apart.ts'
+export { type CheckPart, createDecomposeCheck, type DecomposeCheck } from './analysis/decompose-check.ts'
+export { type Dependents, type DependentsInput, dependentsOf } from './analysis/dependents.ts'
 export { type ExplainOptions, explain } from './analysis/explain/explain.ts'
 export type {
   ConditionState,
@@ -12,9 +12,13 @@ export type {
   Reason,
   Step,
 } from './analysis/explain/reasons.ts'
+export { listCandidates, overApproximate } from './analysis/over-approximate.ts'
 export { overlayTuples, type TupleChange } from './analysis/overlay.ts'
-export { type ReachingUsers, type ReachingUsersOptions, reachingUsers } from './analysis/reaching-users.ts'
-export { listCandidates, relaxModel } from './analysis/relax.ts'
+export {
+  type SubjectUpperBound,
+  type SubjectUpperBoundOptions,
+  subjectUpperBound,
+} from './analysis/subject-upper-bound.ts'
 export { findWeightedProblems, type WeightedProblem } from './analysis/weighted.ts'
 export { findWeightedDifferences, type WeightedDifference } from './analysis/weighted-differences.ts'
 export { type CheckRequest, check, createMemo, type Memo } from './core/check.ts'

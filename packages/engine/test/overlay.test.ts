@@ -1,18 +1,18 @@
 import { expect, test } from 'vitest'
 import type { JsonObject } from '../src/core/condition-values.ts'
 import {
-  type Affected,
-  affectedBy,
   ConditionError,
   check,
   createMemo,
   createTupleStore,
+  type Dependents,
+  dependentsOf,
   FgaError,
   keyOf,
   listCandidates,
   type Model,
+  overApproximate,
   overlayTuples,
-  relaxModel,
   type TupleKey,
   type TupleView,
 } from '../src/index.ts'
@@ -95,7 +95,7 @@ test(`tuples with a change laid over them answer as a store in which it was made
     expect(lines(overlay)).toEqual(lines(after))
     for (const key of [...change.writes, ...change.deletes])
       expect(overlay.get(key)?.condition).toEqual(after.get(key)?.condition)
-    const relaxed = relaxModel(scene.model)
+    const relaxed = overApproximate(scene.model)
     for (const relation of relaxed.types.get('doc')?.values() ?? [])
       expect(new Set(listCandidates(relaxed, overlay, relation, { user: 'user:1' }))).toEqual(
         new Set(listCandidates(relaxed, after, relation, { user: 'user:1' })),
@@ -128,7 +128,7 @@ test(`what a change may affect holds every answer that it changes (FUZZ_SEED=${s
             changed,
             ({ object, relation }) => `${object}#${relation}`,
           ).values()) {
-            const affected = done(affectedBy(model, union, target, { keys, type, context }))
+            const affected = done(dependentsOf(model, union, target, { keys, type, context }))
             const who = affected.everybody
               ? users.filter((user) => user.startsWith(`${type}:`))
               : affected.users
@@ -153,7 +153,7 @@ test(`what a change may affect holds every answer that it changes (FUZZ_SEED=${s
   expect(counts.named).toBeLessThan(counts.all / 2)
 })
 
-function done(found: Generator<undefined, Affected>): Affected {
+function done(found: Generator<undefined, Dependents>): Dependents {
   for (;;) {
     const next = found.next()
     if (next.done === true) return next.value

@@ -3,10 +3,10 @@ import { record } from '../../audit/record.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { type Check, contextAt, type Fga, type Verdict } from '../fga.ts'
 import type { PermissionIndex } from '../permission-index.ts'
-import { assertInModel, checkOf, type ExplainQuestion } from './ask.ts'
+import { type AgentInputs, agentInputChecks, agentInputsOf, inWords, unnamed } from './agent-inputs.ts'
+import { assertInModel, checkOf, type ExplainQuestion } from './input.ts'
 import { type RegistryDeps, type RegistryLimit, registryLimit } from './registry.ts'
 import { type CaughtUp, caughtUp, type ReplicaState } from './replica.ts'
-import { inWords, type Sides, sideChecks, sidesOf, unnamed } from './sides.ts'
 
 export interface ExplainAnswer {
   /** OpenFGA's own, asked past its caches. With `at` it is what it would say by that clock. */
@@ -17,7 +17,7 @@ export interface ExplainAnswer {
   readonly agrees: boolean | undefined
   readonly replica: ReplicaState
   /** Only for an agent's question about a delegated relation. */
-  readonly sides: Sides | undefined
+  readonly sides: AgentInputs | undefined
   /** What the registry of agents takes away beside it; undefined: nothing. */
   readonly registry: RegistryLimit | undefined
   readonly inWords: string
@@ -82,10 +82,10 @@ async function ask(
   const modelId = fga.modelId
   const local = explainLocally(replica, check, evaluatedAt)
   const view = replica.view()
-  const checks = [check, ...(view === undefined ? [] : sideChecks(view, question, check))]
+  const checks = [check, ...(view === undefined ? [] : agentInputChecks(view, question, check))]
   const { verdicts, requestIds } = await fga.batchCheck(checks, { now: evaluatedAt, signal })
   const [decision = 'error', ...sideVerdicts] = verdicts
-  const agentSides = sidesOf(sideVerdicts)
+  const agentSides = agentInputsOf(sideVerdicts)
   const answer: ExplainAnswer = {
     decision,
     explanation: local,

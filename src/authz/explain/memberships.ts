@@ -4,9 +4,9 @@ import {
   keyOf,
   listCandidates,
   type Model,
+  overApproximate,
   type Relation,
   type Rewrite,
-  relaxModel,
   type Tuple,
 } from '@remit/engine'
 import { record } from '../../audit/record.ts'
@@ -17,10 +17,10 @@ import type { Sql } from '../../store/sql.ts'
 import { contextAt, type Fga, type Verdict } from '../fga.ts'
 import type { Limiter } from '../gate/limiter.ts'
 import type { PermissionIndex, ReplicaView } from '../permission-index.ts'
-import { assertObject } from './ask.ts'
 import { cursorAfter, placeOf } from './cursor.ts'
+import { assertObject } from './input.ts'
+import { pathOf } from './path.ts'
 import { caughtUp, type ReplicaState } from './replica.ts'
-import { wayOf } from './way.ts'
 
 /** Of a person: the groups that they are in, by themselves or through others. Of a group: whom it was told to hold. */
 export interface MembershipQuestion {
@@ -138,7 +138,7 @@ function nominate(view: ReplicaView, of: MembershipQuestion['of']): readonly Nom
 }
 
 function groupsOf({ model, tuples }: ReplicaView, user: FgaObject): readonly Nominated[] {
-  const relaxed = relaxModel(model)
+  const relaxed = overApproximate(model)
   return groupings(relaxed).flatMap((relation) =>
     relation.strategy('user').reachable
       ? listCandidates(relaxed, tuples, relation, { user }).map((group) => ({
@@ -218,7 +218,7 @@ function wayTo(
     { user: member, relation, object: group, context: contextAt(at) },
     { exclusionMax: 1 },
   )
-  return allowed ? wayOf(reason) : undefined
+  return allowed ? pathOf(reason) : undefined
 }
 
 function assertPerson(user: string): void {

@@ -1,7 +1,7 @@
 import { splitObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { ExplainQuestion } from './ask.ts'
-import { isDelegated } from './sides.ts'
+import { isDelegated } from './agent-inputs.ts'
+import type { ExplainQuestion } from './input.ts'
 
 /** What the registry of agents says beside OpenFGA: a request of the agent is held to both. */
 export interface RegistryLimit {

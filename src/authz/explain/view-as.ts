@@ -9,11 +9,11 @@ import { type Check, contextAt, type Fga, type Verdict } from '../fga.ts'
 import type { Limiter } from '../gate/limiter.ts'
 import type { Question } from '../gate.ts'
 import type { PermissionIndex } from '../permission-index.ts'
-import { checkOf } from './ask.ts'
 import { cursorAfter, placeOf } from './cursor.ts'
+import { checkOf } from './input.ts'
+import { pathOf } from './path.ts'
 import type { LimitedAgent } from './registry.ts'
 import { caughtUp, type ReplicaState } from './replica.ts'
-import { wayOf } from './way.ts'
 
 export interface ViewAsQuestion {
   /** `user:anne` */
@@ -144,7 +144,7 @@ export function createViewAs(deps: ViewAsDeps): ViewAs {
         { user, relation, object, ...(brought && { contextualTuples: brought }), context: contextAt(at) },
         { exclusionMax: 1 },
       )
-      return allowed ? wayOf(reason) : undefined
+      return allowed ? pathOf(reason) : undefined
     }
   }
 }

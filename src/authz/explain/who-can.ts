@@ -1,4 +1,4 @@
-import { explain, type ReachingUsers, type Relation, reachingUsers } from '@remit/engine'
+import { explain, type Relation, type SubjectUpperBound, subjectUpperBound } from '@remit/engine'
 import { record } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
@@ -7,11 +7,11 @@ import type { Sql } from '../../store/sql.ts'
 import { contextAt, type Fga, type Verdict } from '../fga.ts'
 import type { Limiter } from '../gate/limiter.ts'
 import type { PermissionIndex, ReplicaView } from '../permission-index.ts'
-import { assertInModel, assertObject, assertRelation } from './ask.ts'
 import { cursorAfter, placeOf } from './cursor.ts'
+import { assertInModel, assertObject, assertRelation } from './input.ts'
+import { pathOf } from './path.ts'
 import { caughtUp, type ReplicaState } from './replica.ts'
 import { restsOnRequest } from './request-only.ts'
-import { wayOf } from './way.ts'
 
 export interface WhoCanQuestion {
   readonly object: FgaObject
@@ -126,7 +126,9 @@ interface Candidates {
 function candidates(view: ReplicaView | undefined, { object, relation }: WhoCanQuestion): Candidates {
   if (view === undefined) return { names: [], everyone: false, users: new Set(), complete: false }
   const known = relationFor(view, object, relation)
-  const reached: ReachingUsers = reachingUsers(view.model, view.tuples, known, object, 'user', { usersMax })
+  const reached: SubjectUpperBound = subjectUpperBound(view.model, view.tuples, known, object, 'user', {
+    usersMax,
+  })
   // By code unit, as they are compared with the cursor.
   const names = [...reached.users, ...(reached.everyone ? reached.excluded : [])]
   return { ...reached, names: [...new Set(names)].sort() }
@@ -169,5 +171,5 @@ function wayTo(
     { user, relation, object, context: contextAt(at) },
     { exclusionMax: 1 },
   )
-  return allowed ? wayOf(reason) : undefined
+  return allowed ? pathOf(reason) : undefined
 }

@@ -1,8 +1,8 @@
 import {
   type CheckPart,
   check,
+  createDecomposeCheck,
   createMemo,
-  createTakeApart,
   type Model,
   type TupleStore,
 } from '@remit/engine'
@@ -49,11 +49,11 @@ export function decomposeLocally(
   documentIds: readonly string[],
   now: number,
 ): ReadonlyMap<string, readonly CheckPart[]> {
-  const takeApart = createTakeApart(model, tuples, {
+  const decomposeCheck = createDecomposeCheck(model, tuples, {
     user,
     contextualTuples: contextual,
     context: contextAt(now),
   })
-  const found = documentIds.map((id) => [id, takeApart(relation, documentObject(id))] as const)
+  const found = documentIds.map((id) => [id, decomposeCheck(relation, documentObject(id))] as const)
   return new Map(found.flatMap(([id, parts]) => (parts === undefined ? [] : [[id, parts]])))
 }

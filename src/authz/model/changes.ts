@@ -2,7 +2,7 @@ import { record, type Who } from '../../audit/record.ts'
 import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Database, Sql } from '../../store/sql.ts'
-import { guarded } from '../guarded.ts'
+import { asUnavailable } from '../fga-errors.ts'
 import type { ActiveModel } from './active.ts'
 import { type AssessDeps, assess, beyondConfirmed } from './assess.ts'
 import { diffLines } from './diff.ts'
@@ -311,7 +311,7 @@ async function administratorsAmong(
 }
 
 async function write({ active: activeModel, api, database }: ModelChangesDeps, plan: Plan): Promise<string> {
-  const { authorization_model_id: id } = await guarded(() =>
+  const { authorization_model_id: id } = await asUnavailable(() =>
     api.writeAuthorizationModel(activeModel.storeId, plan.json),
   )
   // A try after a crash takes this one.

@@ -1,4 +1,4 @@
-import { check, listCandidates, type Model, relaxModel, type TupleView } from '@remit/engine'
+import { check, listCandidates, type Model, overApproximate, type TupleView } from '@remit/engine'
 import { splitObject } from '../../kernel/ids.ts'
 import { type Asker, ownAsker } from '../compare/askers.ts'
 import { isOwnImplied } from '../model/invariants.ts'
@@ -12,7 +12,7 @@ export interface Could {
 }
 
 export function createCould(models: readonly Model[], tuples: TupleView): Could {
-  const relaxed = models.map(relaxModel)
+  const relaxed = models.map(overApproximate)
   const isOwn = models.every(isOwnImplied)
   let last: { readonly name: string; readonly documents: ReadonlySet<string> } | undefined
 

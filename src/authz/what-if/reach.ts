@@ -1,4 +1,4 @@
-import { type Affected, affectedBy, type Model, type TupleKey, type TupleView } from '@remit/engine'
+import { type Dependents, dependentsOf, type Model, type TupleKey, type TupleView } from '@remit/engine'
 import { splitObject } from '../../kernel/ids.ts'
 import {
   type Asker,
@@ -26,7 +26,7 @@ export interface ReachInput {
 }
 
 /** With the ids of its documents, made once for all who share them. */
-interface Reached extends Affected {
+interface Reached extends Dependents {
   readonly documents: readonly string[]
 }
 
@@ -68,7 +68,7 @@ async function affectedOf(
   if (target === undefined) return []
   const found: Reached[] = []
   for (const keys of Map.groupBy(changed, ({ object, relation: on }) => `${object}#${on}`).values()) {
-    const work = affectedBy(model, tuples, target, { keys, type: 'user', context })
+    const work = dependentsOf(model, tuples, target, { keys, type: 'user', context })
     for (let next = work.next(); ; next = work.next()) {
       if (next.done === true) {
         const documents = [...next.value.objects].map((name) => splitObject(name).id)

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { fairNext } from '../../kernel/fair-next.ts'
 import type { Timer } from '../../kernel/timer.ts'
-import type { Content, Prepared } from '../deps.ts'
+import type { Content, Prepared } from '../context.ts'
 import {
   formatOf,
   type Parsed,

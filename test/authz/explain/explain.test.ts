@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { ExplainQuestion } from '../../../src/authz/explain/ask.ts'
 import { createExplainer, type Explainer } from '../../../src/authz/explain/explain.ts'
+import type { ExplainQuestion } from '../../../src/authz/explain/input.ts'
 import type { FgaObject } from '../../../src/kernel/ids.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
 import { principal } from '../../http/principal.ts'

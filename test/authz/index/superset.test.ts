@@ -5,7 +5,7 @@ import {
   keyOf,
   listCandidates,
   listObjects,
-  relaxModel,
+  overApproximate,
 } from '@remit/engine'
 import { expect, test } from 'vitest'
 import { createRandom } from '../../../packages/engine/test/support/random.ts'
@@ -38,7 +38,7 @@ test(`what is nominated holds all that is listed, in ${worlds} random worlds (FU
     const world = createWorld(random)
     const model = compiled(world.model)
     if (model === undefined) continue
-    const relaxed = relaxModel(model)
+    const relaxed = overApproximate(model)
     const tuples = createTupleStore()
     for (let i = 0; i < 60; i++) {
       const key = toKey(createTuple(random, world))
@@ -96,7 +96,7 @@ test(`what is nominated holds all that a real server allows, in ${onServer} rand
     const tuple_keys = [...tuples.after('')].map(keyOf) as unknown as JsonObject[]
     const written = await server.call('POST', `${store}/write`, { writes: { tuple_keys } })
     expect(written.status, written.text).toBe(200)
-    const relaxed = relaxModel(model)
+    const relaxed = overApproximate(model)
     const replica = createReplica()
     const reaches = createReachability()
     reaches.useModel(model)

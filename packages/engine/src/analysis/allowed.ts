@@ -6,7 +6,7 @@ import { reverseGraph, reverseReach } from '../core/list-objects.ts'
 import type { Model, Relation, Rewrite } from '../core/model.ts'
 import { createSession, type Session, type SessionInput } from '../core/session.ts'
 import type { Node, Tuple, TupleView } from '../core/tuples.ts'
-import { mayStand, rewritten } from './relax.ts'
+import { mayStand, rewritten } from './over-approximate.ts'
 import { type RuleParts, rulePartsOf } from './rule-parts.ts'
 
 /** A model made ready for {@link listAllowed}, once for all questions. */

@@ -5,7 +5,7 @@ import { text } from '@remit/contract/text'
 import type { RecordQuestions } from '../../../audit/questions.ts'
 import type { ThreadStep } from '../../../audit/thread.ts'
 import type { NeverHere } from '../../../authz/explain/never-here.ts'
-import type { Today } from '../../../authz/explain/today.ts'
+import type { StillReadable } from '../../../authz/explain/still-readable.ts'
 import type { Names } from '../../../delegation/registry/names.ts'
 import { invalid } from '../../../kernel/errors.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
@@ -22,7 +22,7 @@ export interface AuditQuestionDeps extends Reading {
   /** Everything of one action. */
   readonly thread: (txn: string) => Promise<readonly ThreadStep[]>
   /** What was given then, asked now. */
-  readonly today: Today
+  readonly today: StillReadable
   readonly names: Names
   readonly now: () => number
 }

@@ -11,8 +11,8 @@ export interface Section {
   readonly page?: number
 }
 
-/** The smallest piece that a chunk is made of: a sentence, a line, a heading. Atoms follow on each other. */
-export interface Atom {
+/** The smallest piece that a chunk is made of: a sentence, a line, a heading. Segments follow on each other. */
+export interface Segment {
   readonly start: number
   readonly end: number
   readonly section: Section
@@ -25,17 +25,17 @@ export const CHARACTERS_PER_TOKEN_MAX = 8
 
 export type Cost = (text: string) => number
 
-/** Cuts a document into atoms of at most `costMax`. They cover the text and never split a surrogate pair. */
-export function toAtoms(parsed: Parsed, cost: Cost, costMax: number): Atom[] {
-  const atoms: Atom[] = []
+/** Cuts a document into segments of at most `costMax`. They cover the text and never split a surrogate pair. */
+export function toSegments(parsed: Parsed, cost: Cost, costMax: number): Segment[] {
+  const segments: Segment[] = []
   for (const section of toSections(parsed)) {
     for (const [sectionStart, sectionEnd] of piecesOf(parsed.text, section)) {
       for (const [fitStart, fitEnd, size] of fit(parsed.text, sectionStart, sectionEnd, cost, costMax)) {
-        atoms.push({ start: fitStart, end: fitEnd, section, cost: size })
+        segments.push({ start: fitStart, end: fitEnd, section, cost: size })
       }
     }
   }
-  return atoms
+  return segments
 }
 
 /**
@@ -170,12 +170,12 @@ function halfway(text: string, start: number, end: number): number | undefined {
   return middleOrNext > start && middleOrNext < end ? middleOrNext : undefined
 }
 
-/** One atom as two, for a text whose whole costs more than its parts did. None where it is one character. */
-export function halves(text: string, atom: Atom, cost: Cost): readonly [Atom, Atom] | undefined {
-  const middle = halfway(text, atom.start, atom.end)
+/** One segment as two, for a text whose whole costs more than its parts did. None where it is one character. */
+export function halves(text: string, segment: Segment, cost: Cost): readonly [Segment, Segment] | undefined {
+  const middle = halfway(text, segment.start, segment.end)
   if (middle === undefined) return undefined
   return [
-    { ...atom, end: middle, cost: cost(text.slice(atom.start, middle)) },
-    { ...atom, start: middle, cost: cost(text.slice(middle, atom.end)) },
+    { ...segment, end: middle, cost: cost(text.slice(segment.start, middle)) },
+    { ...segment, start: middle, cost: cost(text.slice(middle, segment.end)) },
   ]
 }

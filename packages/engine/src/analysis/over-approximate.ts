@@ -10,7 +10,7 @@ import type { Node, TupleView } from '../core/tuples.ts'
  * The model with every `but not` reduced to its base and every condition met: what it grants is a superset of what
  * the model grants, at any time and with any context. Not validated: a base alone may be what a model may not say.
  */
-export function relaxModel(model: Model): Model {
+export function overApproximate(model: Model): Model {
   const conditions = new Map(
     [...model.conditions].map(([name, condition]) => [name, metCondition(condition)]),
   )

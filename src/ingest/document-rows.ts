@@ -1,8 +1,8 @@
 import { documentObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
-import { readTags, type Tag } from './tags.ts'
+import { readTags, type Tag } from './desired-tuples.ts'
 
-export interface DocumentFacts {
+export interface StoredDocument {
   readonly docNo: number
   readonly collection: string
   readonly isLive: boolean
@@ -34,7 +34,7 @@ interface Row {
 }
 
 /** What is known of these documents. Stays true for as long as their locks are held. */
-export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<Map<string, DocumentFacts>> {
+export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<Map<string, StoredDocument>> {
   const rows = await sql.query<Row>(
     `select d.id, d.doc_no, d.collection, d.live_revision, d.accepted_revision, d.accepted_version, d.was_sensitive,
        d.withdrawn_at, r.access as pending,

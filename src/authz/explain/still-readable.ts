@@ -12,14 +12,14 @@ export interface GivenOnce {
   readonly delegation: string | null
 }
 
-export interface TodayDeps extends RegistryDeps {
+export interface StillReadableDeps extends RegistryDeps {
   readonly fga: Pick<Fga, 'batchCheck'>
   readonly limiter: Limiter
   readonly now: () => number
 }
 
 /** OpenFGA's answer now to what was answered then, in the order given. */
-export type Today = (
+export type StillReadable = (
   reader: { readonly subject: FgaObject; readonly agent?: string | undefined },
   grants: readonly GivenOnce[],
   options: { readonly signal: AbortSignal },
@@ -31,8 +31,8 @@ const batchMax = 50
  * Asks anew, past every cache, by today's tuples and model, and by the registry of agents. Without the grants of
  * approvals, which were for then: what needed one is refused. Throws `authorization_unavailable` where OpenFGA does not answer.
  */
-export const createToday =
-  (dependencies: TodayDeps): Today =>
+export const createStillReadable =
+  (dependencies: StillReadableDeps): StillReadable =>
   async ({ subject, agent }, grants, { signal }) => {
     const { fga, limiter, now } = dependencies
     const verdicts: Verdict[] = []

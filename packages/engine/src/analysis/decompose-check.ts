@@ -12,7 +12,7 @@ export interface CheckPart {
 }
 
 /** The parts of one question of the session's subject; undefined: it is not a yes here, or parts would spare nothing. */
-export type TakeApart = (relation: string, object: string) => readonly CheckPart[] | undefined
+export type DecomposeCheck = (relation: string, object: string) => readonly CheckPart[] | undefined
 
 /**
  * Takes a yes apart along the tuples that grant it here, so that what many questions lead to is asked once. The yes
@@ -25,12 +25,12 @@ export type TakeApart = (relation: string, object: string) => readonly CheckPart
  * where something behind it is `and` or `but not`: there nothing is taken apart. Nor is anything under a model that
  * recurses through `and` or `but not`: there an answer depends on where the question began, and a part's is not the whole's.
  */
-export function createTakeApart(
+export function createDecomposeCheck(
   model: Model,
   tuples: TupleView,
   input: SessionInput,
   depthMax = 25,
-): TakeApart {
+): DecomposeCheck {
   if (!model.isWeighted) return () => undefined
   const session = createSession(model, tuples, input)
   const { ask, askRule } = createEvaluator(session, { depthMax, mode: 'check' })

@@ -6,7 +6,7 @@ import {
   compileModel,
   createTupleStore,
   FgaError,
-  reachingUsers,
+  subjectUpperBound,
 } from '../src/index.ts'
 import { createRandom } from './support/random.ts'
 import { createScene, type Scene } from './support/scene.ts'
@@ -43,7 +43,9 @@ test(`nobody whom a check allows is missing, and nobody whom an exclusion takes 
           const object = `${type}:${id}`
           const relation = scene.model.types.get(type)?.get(name)
           if (relation === undefined) throw new Error('no relation')
-          const found = reachingUsers(scene.model, scene.tuples, relation, object, 'user', { usersMax: 100 })
+          const found = subjectUpperBound(scene.model, scene.tuples, relation, object, 'user', {
+            usersMax: 100,
+          })
           expect(found.complete).toBe(true)
           const everyone = isAllowed(scene, 'user:*', name, object, context)
           if (everyone) expect(found.everyone, `world ${seed + world}: ${name} ${object}`).toBe(true)
@@ -81,7 +83,7 @@ test('a list that is too long says so', () => {
   const relation = model.types.get('doc')?.get('viewer')
   if (relation === undefined) throw new Error('no relation')
   const list = (usersMax: number) => {
-    const { users, complete } = reachingUsers(model, tuples, relation, 'doc:1', 'user', { usersMax })
+    const { users, complete } = subjectUpperBound(model, tuples, relation, 'doc:1', 'user', { usersMax })
     return { count: users.size, complete }
   }
   expect(list(10)).toEqual({ count: 10, complete: false })

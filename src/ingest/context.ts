@@ -6,10 +6,10 @@ import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Database, Sql } from '../store/sql.ts'
-import type { Deaths } from './deaths.ts'
+import type { CrashCounts } from './crash-counts.ts'
 import type { Failures } from './failures.ts'
 import type { Locks } from './locks.ts'
-import type { Turnstile } from './turnstile.ts'
+import type { SharedLock } from './shared-lock.ts'
 
 /** One chunk that is ready to be embedded and stored. Offsets are UTF-16 units in the document's text. */
 export interface PreparedChunk {
@@ -99,9 +99,9 @@ export interface IngestContext {
   readonly limits: IngestLimits
   readonly log: Log
   readonly failures: Failures
-  readonly deaths: Deaths
+  readonly deaths: CrashCounts
   /** Of this process: one that ended is no witness of what others were at. */
-  readonly turnstile: Turnstile
+  readonly turnstile: SharedLock
   /** Milliseconds between two signs of life of an import that comes in. */
   readonly beatMs: number
   /** Called after each step; a throw there is a crash. Tests only. */

@@ -5,7 +5,7 @@ import {
   type CheckPart,
   check,
   compileModel,
-  createTakeApart,
+  createDecomposeCheck,
   createTupleStore,
   keyOf,
   listObjects,
@@ -39,10 +39,10 @@ test(`a yes follows from its parts, whatever is wrong where it was taken apart, 
       }
     }
     for (const user of ['user:1', 'user:2']) {
-      const takeApart = createTakeApart(model, replica, { user, context })
+      const decomposeCheck = createDecomposeCheck(model, replica, { user, context })
       for (const { type, name } of world.relations) {
         for (const object of ['1', '2', '3'].map((id) => `${type}:${id}`)) {
-          const parts = takeApart(name, object)
+          const parts = decomposeCheck(name, object)
           if (parts === undefined) continue
           counts.apart += 1
           const whole = { user, relation: name, object }
@@ -93,11 +93,11 @@ test.skipIf(server === undefined)(
           questions.map(({ user, relation, object }) => ({ tuple_key: { user, relation, object }, context })),
         )
       for (const user of ['user:1', 'user:2']) {
-        const takeApart = createTakeApart(model, replica, { user, context })
+        const decomposeCheck = createDecomposeCheck(model, replica, { user, context })
         const divided = world.relations.flatMap(({ type, name: relation }) =>
           ['1', '2', '3'].flatMap((id) => {
             const object = `${type}:${id}`
-            const parts = takeApart(relation, object)
+            const parts = decomposeCheck(relation, object)
             return parts === undefined ? [] : [{ whole: { user, relation, object }, parts }]
           }),
         )
@@ -168,7 +168,7 @@ type folder
   addTuple(tuples, { user: 'user:1', relation: 'viewer', object: 'folder:1' }, 1)
   addTuple(tuples, { user: 'folder:1', relation: 'parent', object: 'folder:2' }, 2)
   expect(check(model, tuples, { user: 'user:1', relation: 'reader', object: 'folder:2' })).toBe(true)
-  expect(createTakeApart(model, tuples, { user: 'user:1' })('reader', 'folder:2')).toBeUndefined()
+  expect(createDecomposeCheck(model, tuples, { user: 'user:1' })('reader', 'folder:2')).toBeUndefined()
 })
 
 test('what a group is given is not given to its members where something behind it is taken away', () => {
@@ -201,7 +201,7 @@ type document
   addTuple(truth, { user: 'user:1', relation: 'blocked', object: 'document:1' }, 4)
   expect(check(model, truth, { user: 'group:1#member', relation: 'viewer', object: 'document:1' })).toBe(true)
   expect(check(model, truth, { user: 'user:1', relation: 'viewer', object: 'document:1' })).toBe(false)
-  expect(createTakeApart(model, replica, { user: 'user:1' })('viewer', 'document:1')).toBeUndefined()
+  expect(createDecomposeCheck(model, replica, { user: 'user:1' })('viewer', 'document:1')).toBeUndefined()
 })
 
 test('what is behind a group counts also where that leads back to what was looked at first', () => {
@@ -247,10 +247,10 @@ type document
       addTuple(tuples, { user, relation, object }, at + 1)
     return tuples
   }
-  const takeApart = createTakeApart(model, storeOf([...stands, ...wasSo]), { user: 'user:1' })
+  const decomposeCheck = createDecomposeCheck(model, storeOf([...stands, ...wasSo]), { user: 'user:1' })
   const truth = storeOf([...stands, ...isSo])
   const wrong = ['document:1', 'document:2'].filter((object) => {
-    const parts = takeApart('can_read', object)
+    const parts = decomposeCheck('can_read', object)
     const follows = parts?.every((part) => check(model, truth, part) === part.allowed) === true
     return follows && !check(model, truth, { user: 'user:1', relation: 'can_read', object })
   })

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Prepared } from '../../src/ingest/deps.ts'
+import type { Prepared } from '../../src/ingest/context.ts'
 import { ThreadError } from '../../src/ingest/parse/parsed.ts'
 import { type IngestWorld, openIngestWorld } from './world.ts'
 

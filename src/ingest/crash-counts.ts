@@ -2,7 +2,7 @@ import type { Sql } from '../store/sql.ts'
 import type { Revision } from './revision.ts'
 
 /** Which revisions a process was at when it ended. */
-export interface Deaths {
+export interface CrashCounts {
   /** How often the revision was begun and its process ended, in all and alone. Asked before the revision is begun again. */
   of(revision: Revision): Promise<Pick<Revision, 'deaths' | 'deathsAlone'>>
   /**
@@ -13,7 +13,7 @@ export interface Deaths {
 }
 
 /** `processId`: of this process, and of no other one before or beside it. */
-export function createDeaths(sql: Sql, processId: string): Deaths {
+export function createCrashCounts(sql: Sql, processId: string): CrashCounts {
   const running = new Set<string>()
 
   const take = async ({ docNo, revision }: Revision, isAlone: boolean, isCleared = false): Promise<void> => {

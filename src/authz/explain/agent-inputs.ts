@@ -1,10 +1,10 @@
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Check, Verdict } from '../fga.ts'
 import type { ReplicaView } from '../permission-index.ts'
-import type { ExplainQuestion } from './ask.ts'
+import type { ExplainQuestion } from './input.ts'
 
 /** What an agent's answer rests on, each in OpenFGA's own word. */
-export interface Sides {
+export interface AgentInputs {
   /** The person may read it. */
   readonly person: Verdict
   /** What was lent is in force: this person lent it to this agent, and it has not ended. */
@@ -23,7 +23,11 @@ export const isDelegated = (relation: string): boolean => delegated.has(relation
 const relations = { person: 'can_read', scope: 'in_scope', sensitive: 'sensitive', approval: 'granted' }
 
 /** The checks behind a delegated relation, in the order of `Sides`; none where the model or the question has no such sides. */
-export function sideChecks(view: ReplicaView, question: ExplainQuestion, check: Check): readonly Check[] {
+export function agentInputChecks(
+  view: ReplicaView,
+  question: ExplainQuestion,
+  check: Check,
+): readonly Check[] {
   const { agent, delegation } = question
   const typeRelations = view.model.types.get(typeOf(check.object))
   const isKnown =
@@ -44,7 +48,7 @@ export function sideChecks(view: ReplicaView, question: ExplainQuestion, check: 
   ]
 }
 
-export function sidesOf(verdicts: readonly Verdict[]): Sides | undefined {
+export function agentInputsOf(verdicts: readonly Verdict[]): AgentInputs | undefined {
   const [person, delegation, scope, sensitive, approval] = verdicts
   if (!person || !delegation || !scope || !sensitive || !approval) return undefined
   return { person, delegation, scope, sensitive, approval }
@@ -74,7 +78,7 @@ export function unnamed({ tuples }: ReplicaView, { user, object }: ExplainQuesti
 export function inWords(
   decision: Verdict,
   question: ExplainQuestion,
-  agentSides: Sides | undefined,
+  agentSides: AgentInputs | undefined,
   unnamed: readonly string[],
 ): string {
   const { user, agent, relation, object } = question
@@ -90,7 +94,7 @@ export function inWords(
 
 function failedSides(
   { user, agent, delegation, relation, object }: ExplainQuestion,
-  agentSides: Sides,
+  agentSides: AgentInputs,
 ): string[] {
   const reasons: string[] = []
   if (agentSides.person === 'denied')

@@ -6,7 +6,7 @@ import { createSession, type Session } from '../core/session.ts'
 import type { Node, TupleKey, TupleView } from '../core/tuples.ts'
 
 /** Which answers may rest on some tuples: a superset. */
-export interface Affected {
+export interface Dependents {
   /** Objects of the target's type whose answer may, by name. */
   readonly objects: ReadonlySet<string>
   /** Users of the type for whom it may, by name. */
@@ -24,7 +24,7 @@ export interface Affected {
   readonly asked: readonly { readonly relation: string; readonly object: string }[]
 }
 
-export interface AffectedInput {
+export interface DependentsInput {
   /** The changed tuples, all of them on one object and relation; that they are stored is not needed. */
   readonly keys: readonly TupleKey[]
   /** Type of the users. */
@@ -46,12 +46,12 @@ type Question = readonly [Relation, Node]
  * what is stored meanwhile may be in or not. One thing it does not see: a check that fails on depth for a member
  * of something, where it is a plain no for a member of nothing, on a chain that no changed tuple is part of.
  */
-export function* affectedBy(
+export function* dependentsOf(
   model: Model,
   tuples: TupleView,
   target: Relation,
-  { keys, type, context }: AffectedInput,
-): Generator<undefined, Affected> {
+  { keys, type, context }: DependentsInput,
+): Generator<undefined, Dependents> {
   const session = createSession(model, tuples, { user: `${type}:`, context })
   const starts = keys.map((key) => startOf(session, target, key))
   const usersets = starts.flatMap((startPoint) => startPoint.usersets)

@@ -2,12 +2,12 @@
  * Work beside each other, or alone: in the order in which it came, but that whoever waits when one that was alone ends goes in
  * before the next alone. Many of those are often one service's.
  */
-export interface Turnstile {
+export interface SharedLock {
   /** Runs `work` once those before it let it: all of them have ended if it, or one of them, is to be alone. */
   pass<T>(isAlone: boolean, work: () => Promise<T>): Promise<T>
 }
 
-export function createTurnstile(): Turnstile {
+export function createSharedLock(): SharedLock {
   const waiting: { readonly isAlone: boolean; readonly enter: () => void }[] = []
   let inside = 0
   let hasAlone = false

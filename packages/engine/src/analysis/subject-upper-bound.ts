@@ -1,7 +1,7 @@
 import type { Model, Relation, Rewrite } from '../core/model.ts'
 import { type Node, type Tuple, type TupleView, userOf } from '../core/tuples.ts'
 
-export interface ReachingUsers {
+export interface SubjectUpperBound {
   /** `user:anne`: every one that a chain of tuples leads to. A superset: exclusions and conditions are left out. */
   readonly users: ReadonlySet<string>
   /** The wildcard of the type is among them. */
@@ -12,20 +12,20 @@ export interface ReachingUsers {
   readonly complete: boolean
 }
 
-export interface ReachingUsersOptions {
+export interface SubjectUpperBoundOptions {
   /** Most users collected. */
   readonly usersMax: number
 }
 
 /** Whom a check of this relation could allow, of one subject type: to be asked about one by one. Never throws. */
-export function reachingUsers(
+export function subjectUpperBound(
   model: Model,
   tuples: TupleView,
   relation: Relation,
   object: string,
   type: string,
-  { usersMax }: ReachingUsersOptions,
-): ReachingUsers {
+  { usersMax }: SubjectUpperBoundOptions,
+): SubjectUpperBound {
   const walk = createWalk(model, tuples, type, usersMax)
   const objectNode = tuples.node(object)
   const granted =

@@ -1,11 +1,11 @@
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { type Fga, type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
-import type { IngestContext } from './deps.ts'
+import type { IngestContext } from './context.ts'
+import { readTags, toTuple, unmark } from './desired-tuples.ts'
 import { anew, type Hold } from './hold.ts'
-import { readTags, toTuple, unmark } from './tags.ts'
 
-export interface Settled {
+export interface Reconciled {
   readonly added: readonly Tuple[]
   readonly removed: readonly TupleKey[]
 }
@@ -30,11 +30,11 @@ const isOurs = (list: AllowList, type: string, relation: string): boolean =>
  * Makes OpenFGA hold exactly the tags of `object`, and takes its unsettled mark away. May run twice. The caller holds the
  * object and is not inside a transaction: the embedded engine writes to the same single-session database.
  */
-export function settleObject(
+export function reconcileObject(
   { database, fga, allowList }: Pick<IngestContext, 'database' | 'fga' | 'allowList'>,
   hold: Hold,
   object: FgaObject,
-): Promise<Settled> {
+): Promise<Reconciled> {
   return anew(async () => {
     const [mark] = await database.query<{ purge: boolean; number: number }>(
       'select purge, number from unsettled where object = $1',
@@ -55,7 +55,7 @@ async function differenceOf(
   object: FgaObject,
   desiredTuples: readonly Tuple[],
   purge: boolean,
-): Promise<Settled> {
+): Promise<Reconciled> {
   const { type } = splitObject(object)
   const wantedById = new Map(desiredTuples.map((tuple) => [tupleId(tuple), tuple]))
   const present = new Map<string, Tuple>()

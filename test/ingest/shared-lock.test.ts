@@ -1,10 +1,10 @@
 import { setImmediate as tick } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { createTurnstile } from '../../src/ingest/turnstile.ts'
+import { createSharedLock } from '../../src/ingest/shared-lock.ts'
 
 /** Work that ends when it is told to; `inside` says what is being done. */
 function opened() {
-  const turnstile = createTurnstile()
+  const turnstile = createSharedLock()
   const inside: string[] = []
   const ends = new Map<string, () => void>()
   return {

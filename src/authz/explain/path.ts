@@ -4,7 +4,7 @@ import type { Reason, Step } from '@remit/engine'
  * How a subject gets what it has, in one line, from itself outwards: `member of group:eng, viewer of folder:plans,
  * parent of document:plan`. Where a rule has several sides, the first that rests on tuples.
  */
-export function wayOf(reason: Reason): string | undefined {
+export function pathOf(reason: Reason): string | undefined {
   const steps = stepsOf(reason)
   if (steps === undefined || steps.length === 0) return undefined
   return steps
