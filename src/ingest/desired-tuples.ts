@@ -127,7 +127,7 @@ export async function readTags(sql: Sql, objects: readonly string[]): Promise<Ma
 }
 
 /**
- * Replaces the tags of an object and marks it unsettled: from now until {@link settleObject} has made OpenFGA
+ * Replaces the tags of an object and marks it unsettled: from now until {@link reconcileObject} has made OpenFGA
  * agree, a crash is mended by drift. `purge` also removes what others wrote on it.
  */
 export async function setTags(
