@@ -24,6 +24,8 @@ export interface NativeServices {
   readonly interopGo: string | undefined
   /** A folder with LangChain's adapters for MCP and what they need. */
   readonly interopLangchain: string | undefined
+  /** Node's older releases that the packages run on, each its program. */
+  readonly olderNodes: Readonly<Record<'20' | '22', string | undefined>>
   /** A folder with the local embedding model. */
   readonly modelFolder: string | undefined
   /** The folder of the shared data sets (`data/kubernetes`, `data/cranfield`), read only. */
@@ -92,6 +94,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
   const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, EMBEDDINGS_MODEL_PATH, REMIT_SHARED } = env
   const { OPENFGA_PATH, CHROMIUM_PATH, MCP_PYTHON_PATH, INTEROP_PYTHON_PATH } = env
   const { INTEROP_JAVA_PATH, INTEROP_GO_PATH, INTEROP_LANGCHAIN_PATH } = env
+  const { NODE_20_PATH, NODE_22_PATH } = env
   const { KEYCLOAK_TEST_URL, KEYCLOAK_TEST_USER, KEYCLOAK_TEST_PASSWORD } = env
   // A server without its token would fail every test with 401s: half a setting is a mistake, not an absence.
   if (Boolean(OPENFGA_TEST_URL) !== Boolean(OPENFGA_TEST_TOKEN))
@@ -115,6 +118,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
     interopJava: INTEROP_JAVA_PATH || undefined,
     interopGo: INTEROP_GO_PATH || undefined,
     interopLangchain: INTEROP_LANGCHAIN_PATH || undefined,
+    olderNodes: { '20': NODE_20_PATH || undefined, '22': NODE_22_PATH || undefined },
     modelFolder: EMBEDDINGS_MODEL_PATH || undefined,
     shared: REMIT_SHARED || undefined,
   }

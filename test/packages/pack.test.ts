@@ -1,0 +1,186 @@
+import { execFile } from 'node:child_process'
+import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { native, needs } from '../support/native.ts'
+
+// The packages as somebody outside gets them: a file of `npm pack`, an empty folder, no registry, no loader.
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const modules = join(root, 'node_modules')
+const packages = ['client'] as const
+const run = promisify(execFile)
+
+let folder: string
+let project: string
+/** Package → its tarball. */
+const tarballs = new Map<string, string>()
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'remit-pack-'))
+  await copyWorkspace()
+  for (const name of packages) tarballs.set(name, await pack(name))
+  project = join(folder, 'project')
+  await mkdir(project)
+  await writeFile(join(project, 'package.json'), JSON.stringify({ type: 'module', private: true }))
+  await npm(project, 'install', '--offline', '--ignore-scripts', ...tarballs.values())
+}, 300_000)
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+/** A copy, since packing changes a package.json for a moment, and other tests run meanwhile. */
+async function copyWorkspace(): Promise<void> {
+  const workspace = join(folder, 'workspace')
+  await mkdir(join(workspace, 'node_modules', '@remit'), { recursive: true })
+  await mkdir(join(workspace, 'packages'))
+  for (const name of ['scripts', 'LICENSE', 'tsconfig.json'])
+    await cp(join(root, name), join(workspace, name), { recursive: true })
+  for (const name of await readdir(join(root, 'packages'))) {
+    const isOurs = (path: string) => !/\/(node_modules|dist)$/.test(path)
+    await cp(join(root, 'packages', name), join(workspace, 'packages', name), {
+      recursive: true,
+      filter: isOurs,
+    })
+    await symlink(join(workspace, 'packages', name), join(workspace, 'node_modules', '@remit', name))
+  }
+  for (const name of await readdir(modules))
+    if (name !== '@remit') await symlink(join(modules, name), join(workspace, 'node_modules', name))
+}
+
+async function pack(name: string): Promise<string> {
+  const { stdout } = await npm(
+    join(folder, 'workspace', 'packages', name),
+    'pack',
+    '--pack-destination',
+    folder,
+  )
+  return join(folder, stdout.trim().split('\n').at(-1) ?? '')
+}
+
+/** Without a registry, and with a cache in which nothing is. */
+const npm = (cwd: string, ...args: readonly string[]) =>
+  run('npm', [...args, '--no-audit', '--no-fund', '--registry', 'http://127.0.0.1:9'], {
+    cwd,
+    env: { ...process.env, npm_config_cache: join(folder, 'cache') },
+  })
+
+const program = `
+import { createServer } from 'node:http'
+import { createRemit, createWriter, isRemitError, staticToken } from '@remit/client'
+import { conversations } from '@remit/client/node'
+import { createResourceGuard } from '@remit/client/guard'
+
+const server = createServer(async (request, response) => {
+  let body = ''
+  for await (const part of request) body += part
+  response.setHeader('content-type', 'application/json')
+  if (request.method === 'GET') {
+    const job = { id: 'j', state: 'done', done: 1, failed: 0, total: 1, withdrawn: 0, errors: [], notes: [] }
+    response.end(JSON.stringify(job))
+  } else if (request.url === '/retrieve') {
+    response.statusCode = 404
+    response.end(JSON.stringify({ code: 'not_found', title: 'No.', txn: 't_1' }))
+  } else {
+    response.statusCode = 202
+    response.end(JSON.stringify({ job: { id: 'j' }, bytes: body.length }))
+  }
+})
+await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+const url = 'http://127.0.0.1:' + server.address().port
+const writer = createWriter({ url, token: async () => 't' })
+const document = { id: 'a', collection: 'c', title: 'A', text: 'x' }
+const put = await writer.put(document)
+const imported = await writer.importAll(() => new Blob([JSON.stringify(document)]).stream())
+const session = createRemit({ url, token: staticToken({ subject: 'anne', token: 't' }) }).for({ subject: 'anne' })
+const refused = await conversations()
+  .run(session, () => session.retrieve({ query: 'x' }))
+  .catch((error) => isRemitError(error, 'not_found') && error.txn)
+console.log(JSON.stringify([put.state, imported.state, refused, typeof createResourceGuard]))
+server.close()
+`
+
+const said = ['done', 'done', 't_1', 'function']
+
+describe('a package of npm pack', () => {
+  test('holds JavaScript, declarations, a licence and a README, and no TypeScript', async () => {
+    for (const tarball of tarballs.values()) {
+      const { stdout } = await run('tar', ['tzf', tarball])
+      const files = stdout.split('\n')
+      expect(files).toEqual(expect.arrayContaining(['package/LICENSE', 'package/README.md']))
+      expect(files.filter((file) => /\.(js|d\.ts)$/.test(file)).length).toBeGreaterThan(10)
+      expect(files.filter((file) => /(?<!\.d)\.[cm]?tsx?$/.test(file))).toEqual([])
+    }
+  })
+
+  test('leaves the workspace as it was', async () => {
+    for (const name of packages) {
+      const packed = join(folder, 'workspace', 'packages', name)
+      const { stdout } = await run('diff', [
+        join(packed, 'package.json'),
+        join(root, 'packages', name, 'package.json'),
+      ])
+      expect(stdout).toBe('')
+      expect(await readdir(packed)).not.toContain('LICENSE')
+    }
+  })
+
+  test('runs in an empty project on this Node', async () => {
+    expect(await outputOn(process.execPath)).toEqual(said)
+  })
+
+  for (const [major, node] of Object.entries(native.olderNodes))
+    test(
+      `runs in an empty project on Node ${major}`,
+      needs(node !== undefined, `Node ${major} (NODE_${major}_PATH)`),
+      async () => {
+        const { stdout } = await run(node ?? '', ['--version'])
+        expect(stdout).toMatch(new RegExp(`^v${major}\\.`))
+        expect(await outputOn(node ?? '')).toEqual(said)
+      },
+    )
+
+  test('brings types that a strict program compiles against, with nothing else installed', async () => {
+    await writeFile(join(project, 'typed.ts'), typed)
+    const options = { module: 'nodenext', moduleResolution: 'nodenext', target: 'es2022', types: [] }
+    await writeFile(
+      join(project, 'tsconfig.json'),
+      JSON.stringify({
+        compilerOptions: { ...options, strict: true, skipLibCheck: false, noEmit: true },
+        files: ['typed.ts'],
+      }),
+    )
+    expect(await compiled()).toBe('')
+    await writeFile(join(project, 'typed.ts'), typed.replace("title: 'A'", 'title: 1'))
+    expect(await compiled()).toContain("Type 'number' is not assignable to type 'string'")
+  })
+})
+
+const typed = `
+import { createWriter, type DocumentInput, isRemitError, type Job, type RetrieveAnswer } from '@remit/client'
+import { conversations } from '@remit/client/node'
+import { createResourceGuard } from '@remit/client/guard'
+
+const writer = createWriter({ url: 'https://remit.example', token: async () => 't' })
+const document: DocumentInput = { id: 'a', collection: 'c', title: 'A', text: 'x', access: { viewers: [] } }
+export const job: Promise<Job> = writer.put(document)
+export const titles = (answer: RetrieveAnswer): string[] => answer.results.map(({ title }) => title)
+export const failed = (error: unknown): number =>
+  isRemitError(error, 'write_failed') ? error.data.job.failed : 0
+export const guard: typeof createResourceGuard = createResourceGuard
+export const current = conversations().current
+`
+
+async function outputOn(node: string): Promise<unknown> {
+  await writeFile(join(project, 'program.mjs'), program)
+  // No loader, no flag, and nothing of this process' own.
+  const { stdout } = await run(node, ['program.mjs'], { cwd: project, env: { PATH: process.env['PATH'] } })
+  return JSON.parse(stdout)
+}
+
+/** What the compiler says, if anything. */
+const compiled = (): Promise<string> =>
+  run(join(modules, '.bin', 'tsc'), ['--project', '.'], { cwd: project }).then(
+    ({ stdout }) => stdout,
+    ({ stdout }: { readonly stdout: string }) => stdout,
+  )
