@@ -125,6 +125,8 @@ const homes: Readonly<Record<string, RegExp>> = {
   '@opentelemetry/sdk-trace': /^src\/compose\/telemetry\.ts$/,
   // For programs beside the service, its commands included. The service verifies tokens by its own code.
   '@remit/client': /^(test|examples|src\/cli)\//,
+  // Sources bring documents from outside, by the service's API.
+  '@remit/connector': /^(test|benchmarks|src\/cli)\//,
 }
 
 /** Packages whose entries are their files: what they have is imported by subject, `@remit/contract/errors`. */
@@ -136,6 +138,8 @@ const ingredients: Readonly<Record<string, readonly string[]>> = {
   'vector-index': ['node:fs', 'node:os', 'node:worker_threads'],
   client: ['jose', '@remit/contract'],
   contract: ['zod'],
+  // What writes in Remit is the client's.
+  connector: ['@remit/client'],
   // A client of the API like any other: it sees the service through HTTP alone.
   console: [
     '@remit/client',
@@ -157,6 +161,7 @@ const plainEntries = ['@remit/contract/errors', '@remit/contract/events']
 /** Entries of such a package for one platform, which nothing else of it imports. */
 const platformEntries: Readonly<Record<string, readonly string[]>> = {
   'packages/client/src/node.ts': ['node:async_hooks'],
+  'packages/connector/src/node.ts': ['node:fs'],
 }
 
 /** Path from the repository's root → source text. */
@@ -257,6 +262,9 @@ describe('the guard catches', () => {
       'packages/console/src/a.ts',
       `import { a } from '@remit/contract/record'`,
     ],
+    ['a library inside the connector', 'packages/connector/src/a.ts', `import { z } from 'zod'`],
+    ['Node inside the connector', 'packages/connector/src/a.ts', `import { open } from 'node:fs/promises'`],
+    ['the connector inside the service', 'src/ingest/a.ts', `import { syncOnce } from '@remit/connector'`],
     ['a library inside the contract', 'packages/contract/src/a.ts', `import { Hono } from 'hono'`],
     [
       'another package inside the contract',
@@ -387,6 +395,8 @@ function isAtHome(path: string, { specifier, typeOnly }: Import): boolean {
     return typeOnly || plainEntries.includes(specifier)
   if (zoneOf(path) === 'packages' && folder === 'src' && made !== undefined && made in ingredients)
     return ingredients[made]?.includes(name) === true || platformEntries[path]?.includes(name) === true
+  // What a package is made of its tests may use as well.
+  if (zoneOf(path) === 'packages' && ingredients[made ?? '']?.includes(name) === true) return true
   if (zoneOf(path) === 'packages' || zoneOf(path) === 'main') return !name.startsWith('@remit/')
   return homes[name]?.test(path) ?? true
 }

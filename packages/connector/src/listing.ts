@@ -1,0 +1,86 @@
+import { type BrokenItem, type Change, type ChangePage, CursorExpired, type ItemChange } from './source.ts'
+
+/** Everything that a source holds, complete: one that is cut short has to throw. */
+export type Listing = (signal?: AbortSignal) => Promise<readonly (ItemChange | BrokenItem)[]>
+
+// A cursor holds the versions of all items: few pages keep what is written of it small.
+const pageSizeMin = 100
+const pagesMax = 20
+
+/** Instead of the version of an item that is broken: it is told again until it is not, and its deletion is told. */
+const brokenVersion = ''
+
+/**
+ * `changes` for a source that can only list. The cursor holds the version of each item, so that what is other and what
+ * is gone can be told.
+ */
+export async function* changesByListing(
+  list: Listing,
+  cursor: string | undefined,
+  signal?: AbortSignal,
+): AsyncGenerator<ChangePage> {
+  const versions = versionsOf(cursor)
+  const changes = difference(withoutClashes(await list(signal)), versions)
+  const pageSize = Math.max(pageSizeMin, Math.ceil(changes.length / pagesMax))
+  for (let from = 0; from === 0 || from < changes.length; from += pageSize) {
+    const page = changes.slice(from, from + pageSize)
+    for (const change of page) acknowledge(change, versions)
+    yield {
+      changes: page,
+      cursor: JSON.stringify([...versions]),
+      isLast: from + pageSize >= changes.length,
+    }
+  }
+}
+
+/** `item` for such a source. */
+export async function itemByListing(list: Listing, id: string, signal?: AbortSignal): Promise<Change> {
+  const found = withoutClashes(await list(signal)).find((item) => item.id === id)
+  return found ?? { kind: 'deleted', id }
+}
+
+function versionsOf(cursor: string | undefined): Map<string, string> {
+  if (cursor === undefined) return new Map()
+  try {
+    const entries: unknown = JSON.parse(cursor)
+    if (Array.isArray(entries) && entries.every(isEntry)) return new Map(entries)
+  } catch {
+    // Told below, as one of another shape is.
+  }
+  throw new CursorExpired('The cursor is none of this source.')
+}
+
+const isEntry = (entry: unknown): entry is [string, string] =>
+  Array.isArray(entry) && entry.length === 2 && entry.every((member) => typeof member === 'string')
+
+/** Two items under one id would take turns: the first one has it, and the others are named. */
+function withoutClashes(items: readonly (ItemChange | BrokenItem)[]): readonly (ItemChange | BrokenItem)[] {
+  const owners = new Map<string, string>()
+  return items.map((item) => {
+    const { id } = item
+    const name = item.name ?? id ?? ''
+    const owner = id === undefined ? undefined : owners.get(id)
+    if (owner !== undefined) return { kind: 'broken', name, problem: `its id (${id}) is that of ${owner}.` }
+    if (id !== undefined) owners.set(id, name)
+    return item
+  })
+}
+
+/** Deletions come first: they take access away. */
+function difference(
+  items: readonly (ItemChange | BrokenItem)[],
+  versions: ReadonlyMap<string, string>,
+): readonly Change[] {
+  const ids = new Set(items.map(({ id }) => id))
+  const deleted = [...versions.keys()].filter((id) => !ids.has(id))
+  return [
+    ...deleted.map((id): Change => ({ kind: 'deleted', id })),
+    ...items.filter((item) => item.kind === 'broken' || versions.get(item.id) !== item.version),
+  ]
+}
+
+function acknowledge(change: Change, versions: Map<string, string>): void {
+  if (change.kind === 'deleted') versions.delete(change.id)
+  else if (change.kind === 'item') versions.set(change.id, change.version)
+  else if (change.id !== undefined) versions.set(change.id, brokenVersion)
+}

@@ -1,0 +1,117 @@
+import type { DocumentAccess, DocumentInput } from '@remit/client'
+
+/** What of an item becomes the document: all but its id and who may read it. */
+export type ItemContent = Omit<DocumentInput, 'id' | 'access' | 'version'>
+
+/** An item as it was read: these three belong together. */
+export interface LoadedItem {
+  readonly version: string
+  readonly content: ItemContent
+  readonly access: DocumentAccess
+}
+
+/** An item that is there. */
+export interface ItemChange {
+  readonly kind: 'item'
+  /** The document's id in Remit. It is the same for the same item, for ever. */
+  readonly id: string
+  /** What people call it, for reports. Default: the id. */
+  readonly name?: string
+  /** Opaque. Another one whenever the content, or who may read it, is another. */
+  readonly version: string
+  /** Who may read it. Never left out: `{}` is nobody. */
+  readonly access: DocumentAccess
+  /**
+   * The content, or a way to fetch it. Whoever fetches reads the content first, then who may read it, and then the version:
+   * else a secret that is written after an unshare could be brought under the readers of before.
+   *
+   * @throws SourceUnavailable where the source as a whole does not answer. Any other error is this item's own.
+   */
+  readonly content: ItemContent | ((signal?: AbortSignal) => Promise<LoadedItem>)
+}
+
+/** An item that is gone. */
+export interface DeletedItem {
+  readonly kind: 'deleted'
+  readonly id: string
+}
+
+/** An item that is there and cannot be brought: its permissions cannot be said, say. Nobody reads it until it can be. */
+export interface BrokenItem {
+  readonly kind: 'broken'
+  /** Left out where it has none, or where the id is another item's. */
+  readonly id?: string
+  readonly name: string
+  /** Why, as a sentence for whoever administers the source. */
+  readonly problem: string
+}
+
+export type Change = ItemChange | DeletedItem | BrokenItem
+
+export interface ChangePage {
+  readonly changes: readonly Change[]
+  /** Opaque. Where to go on once everything up to here is in; asked from an earlier one, the same changes come again. */
+  readonly cursor: string
+  /** The source's own word that this page is the last one. A reading without it was cut short. */
+  readonly isLast: boolean
+}
+
+/** Somebody whom the source knows. */
+export interface SourceAccount {
+  /** The source's own id of them, which never becomes somebody else's. */
+  readonly id: string
+  /** Who they are in Remit, `user:anne`. Left out: nobody, and what the source lets them read stays closed. */
+  readonly subject?: string
+}
+
+/** A group of the source. */
+export interface SourceGroup {
+  /** Its id in Remit, without `group:`. */
+  readonly id: string
+  /** Accounts by their id in the source, and groups by their id in Remit. */
+  readonly members: readonly ({ readonly account: string } | { readonly group: string })[]
+}
+
+/** A folder of the source, whose readers may read what names it as a parent. */
+export interface SourceFolder {
+  /** Its id in Remit, without `folder:`. */
+  readonly id: string
+  /** Where it is filed, for ever. */
+  readonly collection: string
+  /** `folder:ID` or `collection:ID`. */
+  readonly parents: readonly string[]
+  /** `user:ID`, `user:*`, `group:ID#member` or `organization:ID#member`. */
+  readonly viewers: readonly string[]
+}
+
+/** All groups, accounts and folders of a source. What is not in it any more is taken away. */
+export interface Directory {
+  readonly accounts: readonly SourceAccount[]
+  readonly groups: readonly SourceGroup[]
+  readonly folders: readonly SourceFolder[]
+}
+
+/** A system whose items Remit guards. `sourceRules` says what an implementation has to keep to. */
+export interface Source {
+  /**
+   * What changed since a cursor, in pages, at least one; left out: everything that is there. What takes access away should
+   * come first.
+   *
+   * @throws CursorExpired where the source cannot say what changed since; SourceUnavailable where it does not answer.
+   */
+  changes(cursor: string | undefined, signal?: AbortSignal): AsyncIterable<ChangePage>
+  /** One item as it is now: to try again what failed. `deleted` where there is none. */
+  item(id: string, signal?: AbortSignal): Promise<Change>
+  /** Left out: the source has no groups, accounts or folders of its own. */
+  directory?(signal?: AbortSignal): Promise<Directory>
+}
+
+/** The source cannot say what changed since this cursor. Everything is read again. */
+export class CursorExpired extends Error {
+  override readonly name = 'CursorExpired'
+}
+
+/** The source as a whole does not answer, or does not let us in. Nothing is known of any item: the sync stops as it stands. */
+export class SourceUnavailable extends Error {
+  override readonly name = 'SourceUnavailable'
+}

@@ -1,0 +1,79 @@
+/** What a sync remembers from run to run. */
+export interface SyncState {
+  load(): Promise<SyncMemory>
+  /** Resolves once the update would survive the end of the process. */
+  apply(update: SyncUpdate): Promise<void>
+}
+
+/** All of it, as it was last written. */
+export interface SyncMemory {
+  /** Undefined: everything is read. */
+  readonly cursor: string | undefined
+  /** Ids that may be in Remit. */
+  readonly known: ReadonlySet<string>
+  /** Ids whose last change is not known to be in: begun and not ended, or failed. */
+  readonly unsettled: ReadonlySet<string>
+  /** Tuples that may be written, as text → whether they are known to be. */
+  readonly tuples: ReadonlyMap<string, boolean>
+}
+
+/** A change of it. Each member adds to, or takes from, what is remembered. */
+export interface SyncUpdate {
+  /** `null` forgets it. */
+  readonly cursor?: string | null
+  /** Will be written: known and unsettled from now on. */
+  readonly begun?: readonly string[]
+  /** In Remit as the source has it. */
+  readonly settled?: readonly string[]
+  /** Gone from Remit. */
+  readonly forgotten?: readonly string[]
+  readonly tuplesBegun?: readonly string[]
+  readonly tuplesSettled?: readonly string[]
+  readonly tuplesForgotten?: readonly string[]
+}
+
+/** A memory that updates are applied to. */
+export class SyncMemories {
+  cursor: string | undefined
+  readonly known = new Set<string>()
+  readonly unsettled = new Set<string>()
+  readonly tuples = new Map<string, boolean>()
+
+  apply(update: SyncUpdate): void {
+    if (update.cursor !== undefined) this.cursor = update.cursor ?? undefined
+    for (const id of update.begun ?? []) {
+      this.known.add(id)
+      this.unsettled.add(id)
+    }
+    for (const id of update.settled ?? []) this.unsettled.delete(id)
+    for (const id of update.forgotten ?? []) {
+      this.known.delete(id)
+      this.unsettled.delete(id)
+    }
+    for (const tuple of update.tuplesBegun ?? []) this.tuples.set(tuple, false)
+    for (const tuple of update.tuplesSettled ?? []) this.tuples.set(tuple, true)
+    for (const tuple of update.tuplesForgotten ?? []) this.tuples.delete(tuple)
+  }
+
+  /** One update that makes an empty memory this one. */
+  whole(): SyncUpdate {
+    const isUnsettled = (id: string) => this.unsettled.has(id)
+    const known = [...this.known]
+    return {
+      ...(this.cursor !== undefined && { cursor: this.cursor }),
+      begun: known,
+      settled: known.filter((id) => !isUnsettled(id)),
+      tuplesBegun: [...this.tuples.keys()],
+      tuplesSettled: [...this.tuples].filter(([, isSettled]) => isSettled).map(([tuple]) => tuple),
+    }
+  }
+}
+
+/** A state that ends with the process: for tests, and for a source that is brought once. */
+export function memoryState(): SyncState {
+  const memory = new SyncMemories()
+  return {
+    load: async () => memory,
+    apply: async (update) => memory.apply(update),
+  }
+}

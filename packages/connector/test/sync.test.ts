@@ -1,0 +1,366 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type DocumentInput, type Job, NotFound, RemitError, Unavailable, type Writer } from '@remit/client'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import {
+  type Directory,
+  memoryState,
+  type Source,
+  SourceUnavailable,
+  type SyncState,
+  syncOnce,
+} from '../src/index.ts'
+import { fileState } from '../src/node.ts'
+import { mapPages, memoryWorld } from './memory-source.ts'
+
+/** Remit as a writer sees it, in memory; `before` stands before each call, and throws what it likes. */
+function openRemit() {
+  const documents = new Map<string, DocumentInput>()
+  const tuples = new Set<string>()
+  const calls: string[] = []
+  const remit = {
+    documents,
+    tuples,
+    calls,
+    before: (_call: string): void => undefined,
+    /** Why a document is refused. */
+    refusal: (_document: DocumentInput): string | undefined => undefined,
+    readable: () =>
+      [...documents.values()].flatMap(({ id, text, access }) =>
+        access?.viewers?.length ? [`${id}=${text}`] : [],
+      ),
+  }
+  const called = (call: string) => {
+    calls.push(call)
+    remit.before(call)
+  }
+  const job = (facts: Partial<Job>): Job => ({
+    ...{ id: 'j', state: 'done', done: 0, failed: 0, total: 0, withdrawn: 0, errors: [], notes: [] },
+    ...facts,
+  })
+  const missing = () => new NotFound('not_found', { status: 404 }, {})
+  const writer: Writer = {
+    async put(document) {
+      called(`put ${document.id}`)
+      const detail = remit.refusal(document)
+      if (detail !== undefined) throw new RemitError('invalid_request', { status: 422, message: detail }, {})
+      documents.set(document.id, document)
+      return job({ done: 1 })
+    },
+    async withdraw(id) {
+      called(`withdraw ${id}`)
+      if (!documents.delete(id)) throw missing()
+      return job({ done: 1, withdrawn: 1 })
+    },
+    async setAccess(id, access) {
+      called(`access ${id}`)
+      const document = documents.get(id)
+      if (document === undefined) throw missing()
+      documents.set(id, { ...document, access })
+      return { notes: [], txn: 't' }
+    },
+    async changeAccess({ writes = [], deletes = [] }) {
+      called(`tuples +${writes.length} -${deletes.length}`)
+      const bad = writes.find(({ user }) => user === 'user:refused')
+      if (bad !== undefined) throw new RemitError('forbidden', { status: 403 }, {})
+      for (const { user, relation, object } of deletes) tuples.delete(`${user} ${relation} ${object}`)
+      for (const { user, relation, object } of writes) tuples.add(`${user} ${relation} ${object}`)
+      return { notes: [], txn: 't' }
+    },
+    async importAll(lines) {
+      if (typeof lines === 'function') throw new Error('no stream')
+      const all = [...lines]
+      called(`import ${all.map(({ id }) => id).join(' ')}`)
+      const errors = all.flatMap((document, at) => {
+        const detail = remit.refusal(document)
+        if (detail === undefined) documents.set(document.id, document)
+        return detail === undefined ? [] : [{ line: at + 1, code: 'invalid_request', detail }]
+      })
+      return job({ done: all.length - errors.length, failed: errors.length, total: all.length, errors })
+    },
+    waitFor: async () => job({}),
+  }
+  return Object.assign(remit, { writer })
+}
+
+let remit: ReturnType<typeof openRemit>
+let folder: string
+beforeEach(async () => {
+  remit = openRemit()
+  folder = await mkdtemp(join(tmpdir(), 'remit-sync-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+describe('a sync', () => {
+  test('brings what is there, then only what changed, and withdraws what is gone', async () => {
+    const world = memoryWorld()
+    const state = memoryState()
+    for (const name of ['a', 'b', 'c']) await world.put(name, '1')
+    expect(await syncOnce(world.source, remit.writer, state)).toMatchObject({ imported: 3, isComplete: true })
+    await world.put('b', '2')
+    await world.remove('c')
+    remit.calls.length = 0
+    expect(await syncOnce(world.source, remit.writer, state)).toMatchObject({ imported: 1, withdrawn: 1 })
+    expect(remit.calls).toEqual(['withdraw docs/c', 'import docs/b'])
+    expect(remit.readable()).toEqual(['docs/a=1', 'docs/b=2'])
+    remit.calls.length = 0
+    await syncOnce(world.source, remit.writer, state)
+    expect(remit.calls).toEqual([])
+  })
+
+  test('hides an item that is broken or refused, names it, brings the others, and tries it again', async () => {
+    const world = memoryWorld()
+    const state = memoryState()
+    for (const name of ['a', 'b', 'c']) await world.put(name, '1')
+    await syncOnce(world.source, remit.writer, state)
+    await world.spoil('a')
+    await world.put('b', '2')
+    await world.put('c', '2')
+    remit.refusal = ({ id }) => (id === 'docs/b' ? 'too long' : undefined)
+    const { failed } = await syncOnce(world.source, remit.writer, state)
+    expect(failed).toEqual([
+      { id: 'docs/a', name: 'a', problem: 'It cannot be said who may read it.', isHidden: true },
+      { id: 'docs/b', name: 'docs/b', problem: 'invalid_request: too long', isHidden: true },
+    ])
+    expect(remit.readable()).toEqual(['docs/c=2'])
+    remit.refusal = () => undefined
+    await world.put('a', '1')
+    expect(await syncOnce(world.source, remit.writer, state)).toMatchObject({ failed: [] })
+    expect(remit.readable().sort()).toEqual(['docs/a=1', 'docs/b=2', 'docs/c=2'])
+  })
+
+  test('says where not even hiding was possible', async () => {
+    const world = memoryWorld()
+    await world.put('a', '1')
+    const state = memoryState()
+    await syncOnce(world.source, remit.writer, state)
+    await world.spoil('a')
+    remit.before = (call) => {
+      if (call.startsWith('access')) throw new RemitError('forbidden', { status: 403 }, {})
+    }
+    const { failed } = await syncOnce(world.source, remit.writer, state)
+    expect(failed).toMatchObject([{ id: 'docs/a', isHidden: false }])
+  })
+
+  test('does not publish content under readers that were read for another version', async () => {
+    const world = memoryWorld((source) => ({
+      ...source,
+      ...mapPages(source, (page) => ({
+        ...page,
+        changes: page.changes.map((change) =>
+          change.kind === 'item' ? { ...change, version: `stale ${change.version}` } : change,
+        ),
+      })),
+      item: source.item,
+    }))
+    await world.put('a', '1')
+    // Told stale once: by its id it is read anew, and then all is of one version.
+    expect(await syncOnce(world.source, remit.writer, memoryState())).toMatchObject({ imported: 1 })
+    const always = memoryWorld((source) => {
+      const stale: Source['item'] = async (id) => {
+        const item = await source.item(id)
+        return item.kind === 'item' ? { ...item, version: `stale ${item.version}` } : item
+      }
+      return { ...source, changes: mapPages(source, stalePage).changes, item: stale }
+    })
+    await always.put('a', '2')
+    const { failed, imported } = await syncOnce(always.source, remit.writer, memoryState())
+    expect({ failed, imported }).toMatchObject({
+      failed: [{ id: 'docs/a', problem: 'It changed twice while it was read.', isHidden: true }],
+      imported: 0,
+    })
+    expect(remit.readable()).toEqual([])
+  })
+
+  test('withdraws nothing that a reading did not tell where that was cut short', async () => {
+    const world = memoryWorld()
+    const state = memoryState()
+    for (const name of ['a', 'b']) await world.put(name, '1')
+    await syncOnce(world.source, remit.writer, state)
+    await state.apply({ cursor: null })
+    const cut = mapPages(world.source, (page) => ({
+      ...page,
+      changes: page.changes.slice(0, 1),
+      isLast: false,
+    }))
+    expect(await syncOnce(cut, remit.writer, state)).toMatchObject({ isComplete: false, withdrawn: 0 })
+    await world.remove('b')
+    expect(await syncOnce(world.source, remit.writer, state)).toMatchObject({
+      isComplete: true,
+      withdrawn: 1,
+    })
+  })
+
+  test('reads everything where the cursor is lost, and withdraws what is no longer told', async () => {
+    const world = memoryWorld()
+    const state = memoryState()
+    for (const name of ['a', 'b']) await world.put(name, '1')
+    await syncOnce(world.source, remit.writer, state)
+    await state.apply({ cursor: 'of another source' })
+    await world.remove('a')
+    await syncOnce(world.source, remit.writer, state)
+    expect(remit.readable()).toEqual(['docs/b=1'])
+  })
+
+  test('stops where the source or the service does not answer, and acknowledges nothing of it', async () => {
+    const world = memoryWorld()
+    const state = memoryState()
+    await world.put('a', '1')
+    const away = mapPages(world.source, (page) => ({
+      ...page,
+      changes: page.changes.map((change) => ({
+        ...change,
+        content: () => Promise.reject(new SourceUnavailable('It does not answer.')),
+      })),
+    }))
+    await expect(syncOnce(away, remit.writer, state)).rejects.toBeInstanceOf(SourceUnavailable)
+    remit.before = () => {
+      throw new Unavailable('unavailable', {}, {})
+    }
+    await expect(syncOnce(world.source, remit.writer, state)).rejects.toBeInstanceOf(Unavailable)
+    remit.before = () => undefined
+    expect(await syncOnce(world.source, remit.writer, state)).toMatchObject({ failed: [] })
+    expect(remit.readable()).toEqual(['docs/a=1'])
+  })
+
+  test('writes groups and folders before items, takes memberships away first, and names who maps to nobody', async () => {
+    const world = memoryWorld()
+    await world.put('a', '1')
+    let directory: Directory = {
+      accounts: [{ id: '1', subject: 'user:anne' }, { id: '2', subject: 'user:bob' }, { id: '3' }],
+      groups: [{ id: 's/all', members: [{ account: '1' }, { account: '2' }, { account: '3' }] }],
+      folders: [
+        { id: 's/top', collection: 'docs', parents: [], viewers: ['group:s/all#member'] },
+        { id: 's/sub', collection: 'docs', parents: ['folder:s/top'], viewers: [] },
+      ],
+    }
+    const source: Source = { ...world.source, directory: async () => directory }
+    const state = memoryState()
+    const report = await syncOnce(source, remit.writer, state)
+    expect(report.directory).toEqual({ written: 6, deleted: 0, failed: [], unmapped: ['3'] })
+    expect(remit.calls).toEqual(['tuples +6 -0', 'import docs/a'])
+    directory = {
+      ...directory,
+      groups: [
+        { id: 's/all', members: [{ account: '1' }] },
+        { id: 's/new', members: [{ group: 's/all' }] },
+      ],
+      folders: [],
+    }
+    remit.calls.length = 0
+    await syncOnce(source, remit.writer, state)
+    expect(remit.calls).toEqual(['tuples +0 -3', 'tuples +1 -0'])
+    expect([...remit.tuples].sort()).toEqual([
+      'collection:docs filed_in folder:s/sub',
+      'collection:docs filed_in folder:s/top',
+      'group:s/all#member member group:s/new',
+      'user:anne member group:s/all',
+    ])
+  })
+
+  test('names a tuple that is refused, and writes the others', async () => {
+    const directory: Directory = {
+      accounts: [
+        { id: '1', subject: 'user:refused' },
+        { id: '2', subject: 'user:bob' },
+      ],
+      groups: [{ id: 'g', members: [{ account: '1' }, { account: '2' }] }],
+      folders: [],
+    }
+    const source: Source = { ...memoryWorld().source, directory: async () => directory }
+    const { directory: report } = await syncOnce(source, remit.writer, memoryState())
+    expect(report).toMatchObject({ written: 1, failed: [{ tuple: 'user:refused member group:g' }] })
+    expect([...remit.tuples]).toEqual(['user:bob member group:g'])
+  })
+})
+
+describe('a sync that is killed', () => {
+  class Killed extends Error {}
+
+  /** Throws at the nth step of whatever is counted, before or after it took effect. */
+  function killer(nth: number) {
+    let steps = 0
+    return () => {
+      steps += 1
+      if (steps === nth) throw new Killed()
+    }
+  }
+
+  /** The state in the file, each update of which is a step, before and after it is written. */
+  const countedState = (step: () => void): SyncState => {
+    const state = fileState(join(folder, 'state'))
+    return {
+      load: () => state.load(),
+      async apply(update) {
+        step()
+        await state.apply(update)
+        step()
+      },
+    }
+  }
+
+  test('at whichever step leaves nothing that the next one does not put right', async () => {
+    let wasKilled = true
+    for (let nth = 1; wasKilled; nth += 1) {
+      remit = openRemit()
+      await rm(join(folder, 'state'), { force: true })
+      const world = memoryWorld()
+      const members: string[] = ['user:anne', 'user:bob']
+      const source: Source = {
+        ...world.source,
+        directory: async () => ({
+          accounts: members.map((subject) => ({ id: subject, subject })),
+          groups: [{ id: 'g', members: members.map((account) => ({ account })) }],
+          folders: [],
+        }),
+      }
+      for (const name of ['a', 'b', 'c']) await world.put(name, '1')
+      const step = killer(nth)
+      remit.before = step
+      wasKilled = await syncOnce(source, remit.writer, countedState(step)).then(
+        () => false,
+        (error: unknown) => {
+          if (!(error instanceof Killed)) throw error
+          return true
+        },
+      )
+      // What was being brought is gone from the source by the time that somebody starts it again.
+      await world.remove('a')
+      await world.spoil('b')
+      await world.put('c', '2')
+      members.pop()
+      remit.before = () => undefined
+      await syncOnce(source, remit.writer, fileState(join(folder, 'state')))
+      expect([nth, remit.readable(), [...remit.tuples]]).toEqual([
+        nth,
+        ['docs/c=2'],
+        ['user:anne member group:g'],
+      ])
+      expect(nth).toBeLessThan(100)
+    }
+  })
+
+  test('in the middle of a line goes on, and one whose state cannot be read does not begin', async () => {
+    const path = join(folder, 'state')
+    const world = memoryWorld()
+    await world.put('a', '1')
+    await syncOnce(world.source, remit.writer, fileState(path))
+    const text = await readFile(path, 'utf8')
+    await writeFile(path, `${text}{"cursor":"hal`)
+    remit.calls.length = 0
+    await syncOnce(world.source, remit.writer, fileState(path))
+    expect(remit.calls).toEqual([])
+    await writeFile(path, `{"cursor":"hal\n${text}`)
+    await expect(syncOnce(world.source, remit.writer, fileState(path))).rejects.toThrow(SyntaxError)
+  })
+})
+
+function stalePage<P extends { readonly changes: readonly { readonly kind: string }[] }>(page: P): P {
+  return {
+    ...page,
+    changes: page.changes.map((change) =>
+      change.kind === 'item' ? { ...change, version: 'stale' } : change,
+    ),
+  }
+}
