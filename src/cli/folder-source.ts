@@ -1,0 +1,189 @@
+import { createHash } from 'node:crypto'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { basename, extname, join, relative, sep } from 'node:path'
+import type { DocumentAccess } from '@remit/client'
+import {
+  type BrokenItem,
+  changesByListing,
+  type ItemChange,
+  itemByListing,
+  type LoadedItem,
+  type Source,
+  SourceUnavailable,
+} from '@remit/connector'
+import { mimeTypes, type ParseInput } from '../ingest/parse/parsed.ts'
+import { pathId } from './path-id.ts'
+
+/** A folder of files, all of which the same people may read. */
+export interface FolderOptions {
+  readonly folder: string
+  readonly collection: string
+  readonly access: DocumentAccess
+  /** Put before each file's path to make its id. */
+  readonly prefix: string
+  /** Address under which the files lie for whoever follows a citation. Left out: documents have none. */
+  readonly baseUrl?: string
+}
+
+export interface FolderDeps {
+  /** A document's own title; undefined where it has none, or cannot be read. */
+  readonly titleOf: (input: ParseInput) => Promise<string | undefined>
+}
+
+/** A file of a kind that is read. */
+export interface FolderFile {
+  /** Relative to the folder, with slashes. */
+  readonly path: string
+  /** Undefined: it can have none, as `problem` says. */
+  readonly id?: string
+  readonly problem?: string
+  /** @throws FileProblem where it cannot be read. */
+  load(): Promise<LoadedItem>
+}
+
+export interface FolderSource extends Source {
+  /** The files in order, and the paths of those that are no kind of document. */
+  files(): Promise<{ readonly files: readonly FolderFile[]; readonly skipped: readonly string[] }>
+}
+
+/** What is wrong with one file. */
+export class FileProblem extends Error {
+  override readonly name = 'FileProblem'
+}
+
+const types: Readonly<Record<string, string>> = {
+  '.md': mimeTypes.markdown,
+  '.markdown': mimeTypes.markdown,
+  '.txt': mimeTypes.plain,
+  '.html': mimeTypes.html,
+  '.htm': mimeTypes.html,
+  '.json': mimeTypes.json,
+  '.pdf': mimeTypes.pdf,
+  '.docx': mimeTypes.docx,
+}
+
+// Of which isId speaks.
+const idLengthMax = 200
+
+/**
+ * The files of a folder as a source. What of a file's name ids do not take is percent-encoded in its id ({@link pathId}); a file
+ * whose id is too long, or another file's, is broken. A folder has no feed: each reading lists it, and reads every file to know
+ * its version, since two changes within a tick of the clock have one time.
+ */
+export function createFolderSource(options: FolderOptions, deps: FolderDeps): FolderSource {
+  async function files() {
+    const paths = await listFiles(options.folder)
+    const readable = paths.filter((path) => typeOf(path) !== undefined)
+    const idOf = idsOf(readable, options.prefix)
+    return {
+      files: readable.map((path) => ({ path, ...idOf(path), load: () => load(path, options, deps) })),
+      skipped: paths.filter((path) => typeOf(path) === undefined),
+    }
+  }
+
+  async function list(): Promise<readonly (ItemChange | BrokenItem)[]> {
+    const items: (ItemChange | BrokenItem)[] = []
+    for (const file of (await files()).files) items.push(await itemOf(file, options))
+    return items
+  }
+
+  return {
+    files,
+    changes: (cursor, signal) => changesByListing(list, cursor, signal),
+    item: (id, signal) => itemByListing(list, id, signal),
+  }
+}
+
+async function itemOf(file: FolderFile, options: FolderOptions): Promise<ItemChange | BrokenItem> {
+  const { path: name, id, problem, load } = file
+  if (id === undefined) return { kind: 'broken', name, problem: problem ?? 'It has no id.' }
+  try {
+    const bytes = await readBytes(join(options.folder, name))
+    return {
+      kind: 'item',
+      id,
+      name,
+      version: versionOf(bytes, options),
+      access: options.access,
+      content: load,
+    }
+  } catch (error) {
+    if (error instanceof FileProblem) return { kind: 'broken', id, name, problem: error.message }
+    throw error
+  }
+}
+
+async function load(path: string, options: FolderOptions, { titleOf }: FolderDeps): Promise<LoadedItem> {
+  const { folder, collection, baseUrl, access } = options
+  const file = join(folder, path)
+  const bytes = await readBytes(file)
+  const { mtime } = await stat(file).catch(failRead)
+  const mimeType = typeOf(path) ?? ''
+  const content = {
+    collection,
+    title: (await titleOf({ mimeType, bytes })) ?? basename(path, extname(path)),
+    ...(baseUrl !== undefined && {
+      uri: `${baseUrl.replace(/\/$/, '')}/${path.split('/').map(encodeURIComponent).join('/')}`,
+    }),
+    content_base64: bytes.toString('base64'),
+    mime_type: mimeType,
+    updated_at: mtime.toISOString(),
+  }
+  return { version: versionOf(bytes, options), content, access }
+}
+
+const typeOf = (path: string): string | undefined => types[extname(path).toLowerCase()]
+
+function versionOf(bytes: Buffer, { collection, access, baseUrl }: FolderOptions): string {
+  const settings = JSON.stringify([collection, access, baseUrl])
+  return createHash('sha256').update(settings).update('\0').update(bytes).digest('base64url')
+}
+
+/** Relative paths of the plain files, in order. Hidden ones and links are left out: a link may lead elsewhere. */
+async function listFiles(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
+    throw new SourceUnavailable(`The folder ${printable(folder)} cannot be read (${codeOf(error)}).`, {
+      cause: error,
+    })
+  })
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).split(sep).join('/'))
+    .filter((path) => !path.split('/').some((segment) => segment.startsWith('.')))
+    .sort()
+}
+
+/** The id of each file, or why it can have none. A name that is as it stands wins over one that had to be encoded. */
+function idsOf(
+  paths: readonly string[],
+  prefix: string,
+): (path: string) => { readonly id: string } | { readonly problem: string } {
+  const owners = new Map<string, string>()
+  for (const path of paths)
+    if (pathId(path) === path || !owners.has(pathId(path))) owners.set(pathId(path), path)
+  return (path) => {
+    const encoded = pathId(path)
+    const id = `${prefix}${encoded}`
+    const owner = owners.get(encoded)
+    if (owner !== undefined && owner !== path)
+      return { problem: `its id (${id}) is that of ${printable(owner)}. Rename one of them.` }
+    if (id.length > idLengthMax)
+      return {
+        problem: `its id would have ${id.length} characters, more than ${idLengthMax} (${printable(id)}).`,
+      }
+    return { id }
+  }
+}
+
+const readBytes = (path: string): Promise<Buffer> => readFile(path).catch(failRead)
+
+/** A file that is gone or closed by now is a problem of its own, and none of the others'. */
+function failRead(error: unknown): never {
+  throw new FileProblem(`it cannot be read (${codeOf(error)}).`, { cause: error })
+}
+
+const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
+
+/** A name without what a terminal would obey. */
+export const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')
