@@ -22,7 +22,6 @@ interface JobAnswer {
   }[]
 }
 
-const tuplesMax = 99
 const linesMax = 250
 const pollMs = 250
 const reportEveryMs = 20_000
@@ -30,14 +29,6 @@ const reportEveryMs = 20_000
 /** Fresh for every call: a token lives five minutes, an import longer. */
 const serviceToken = ({ token }: Running): Promise<string> =>
   token({ sub: serviceClient, client_id: serviceClient, scope: 'docs.write directory.write' })
-
-/** Writes tuples by `POST /access`, 99 a request: memberships and parents go in one Write with the tuple that the service adds. */
-export async function writeTuples(running: Running, tuples: readonly TupleLine[]): Promise<void> {
-  for (let from = 0; from < tuples.length; from += tuplesMax) {
-    const body = JSON.stringify({ writes: tuples.slice(from, from + tuplesMax), deletes: [] })
-    await running.call('POST', '/access', await serviceToken(running), body)
-  }
-}
 
 /** Imports documents by `POST /imports` and resolves when every one is published; any error is thrown. */
 export async function importDocuments(
