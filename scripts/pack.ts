@@ -31,10 +31,10 @@ async function before(): Promise<void> {
   const folder = basename(process.cwd())
   await rm('dist', { recursive: true, force: true })
   await compile()
-  // What it imports of another package is that package's to bring.
-  for await (const compiled of glob('dist/*'))
-    if (![folder, 'contract'].includes(basename(compiled))) await rm(compiled, { recursive: true })
-  for await (const file of glob('dist/**/*.{js,d.ts}')) await mend(file, manifest)
+  const entries = Object.values(manifest.exports).map((path) => compiledOf(path, folder))
+  const shipped = await ship([...entries, ...entries.map(declarationOf)], manifest)
+  // Nothing reaches it: what is of another package, and what only types are taken of.
+  for await (const file of glob('dist/**/*.{js,ts}')) if (!shipped.has(file)) await rm(file)
   const bundled = Object.keys(manifest.dependencies ?? {}).filter((name) => name !== contract)
   for (const name of bundled)
     await cp(join(root, 'node_modules', name), join('node_modules', name), {
@@ -77,44 +77,68 @@ async function compile(): Promise<void> {
 const imported = /(\bfrom\s*|\bimport\s*\(?\s*)(['"])([^'"]+)\2/g
 
 /**
- * Lets each import of a compiled file end in a file that is there, and refuses whatever else than its dependencies and Node
- * a package would need.
+ * Makes every file that these reach fit to be shipped, and gives all of them: each import ends in a file that is there.
+ *
+ * @throws where one needs what is neither a dependency nor Node's.
  */
-async function mend(file: string, { name, dependencies, peerDependencies }: Manifest): Promise<void> {
+async function ship(entries: readonly string[], manifest: Manifest): Promise<ReadonlySet<string>> {
+  const contractManifest = await readManifest('../contract/package.json')
+  const shipped = new Set<string>()
+  const queue = [...entries]
+  for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
+    if (shipped.has(file)) continue
+    shipped.add(file)
+    queue.push(...(await mend(file, manifest, contractManifest)))
+  }
+  return shipped
+}
+
+/** Writes the file's imports anew. The files of this package that it reaches by them. */
+async function mend(
+  file: string,
+  { name, dependencies, peerDependencies }: Manifest,
+  contractManifest: Manifest,
+): Promise<readonly string[]> {
   const text = await readFile(file, 'utf8')
+  const isDeclaration = file.endsWith('.d.ts')
   const known = Object.keys({ ...dependencies, ...peerDependencies })
-  const contractExports = text.includes(contract)
-    ? (await readManifest('../contract/package.json')).exports
-    : {}
+  const reached: string[] = []
+  const relativeTo = (path: string) => relative(dirname(file), path).replace(/^(?!\.)/, './')
   const mended = text.replaceAll(imported, (_, before: string, quote: string, specifier: string) => {
     const target = targetOf(specifier)
     if (target === undefined)
       throw new Error(`${name}: ${file} imports ${specifier}, which is no dependency.`)
+    if (target.startsWith('.')) {
+      const path = join(dirname(file), target)
+      reached.push(isDeclaration ? declarationOf(path) : path)
+    }
     return `${before}${quote}${target}${quote}`
   })
 
   function targetOf(specifier: string): string | undefined {
     if (specifier.startsWith('.')) return specifier.replace(/\.ts$/, '.js')
-    if (specifier === contract || specifier.startsWith(`${contract}/`)) {
-      const path = contractExports[`.${specifier.slice(contract.length)}`]
-      if (path === undefined) return undefined
-      return relative(dirname(file), compiledOf(path, 'contract')).replace(/^(?!\.)/, './')
+    if (specifier.startsWith(`${contract}/`)) {
+      const path = contractManifest.exports[`.${specifier.slice(contract.length)}`]
+      return path && relativeTo(compiledOf(path, 'contract'))
     }
-    const isKnown = known.some((one) => specifier === one || specifier.startsWith(`${one}/`))
-    return isKnown || specifier.startsWith('node:') ? specifier : undefined
+    if (known.some((one) => specifier === one || specifier.startsWith(`${one}/`))) return specifier
+    return specifier.startsWith('node:') ? specifier : undefined
   }
   await writeFile(file, mended)
+  return reached
 }
 
 /** `./src/a.ts` of a package → `dist/PACKAGE/src/a.js` */
 const compiledOf = (path: string, folder: string): string =>
   join('dist', folder, path).replace(/\.ts$/, '.js')
 
+const declarationOf = (path: string): string => path.replace(/\.js$/, '.d.ts')
+
 function released(manifest: Manifest, folder: string, bundled: readonly string[]): object {
   const { scripts: _, exports, dependencies = {}, devDependencies: __, ...facts } = manifest
   const compiled = Object.entries(exports).map(([entry, path]) => {
     const file = `./${compiledOf(path, folder)}`
-    return [entry, { types: file.replace(/\.js$/, '.d.ts'), default: file }]
+    return [entry, { types: declarationOf(file), default: file }]
   })
   return {
     ...facts,

@@ -10,7 +10,7 @@ import { native, needs } from '../support/native.ts'
 // The packages as somebody outside gets them: a file of `npm pack`, an empty folder, no registry, no loader.
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const modules = join(root, 'node_modules')
-const packages = ['client'] as const
+const packages = ['client', 'connector'] as const
 const run = promisify(execFile)
 
 let folder: string
@@ -70,6 +70,8 @@ import { createServer } from 'node:http'
 import { createRemit, createWriter, isRemitError, staticToken } from '@remit/client'
 import { conversations } from '@remit/client/node'
 import { createResourceGuard } from '@remit/client/guard'
+import { memoryState, syncOnce } from '@remit/connector'
+import { fileState } from '@remit/connector/node'
 
 const server = createServer(async (request, response) => {
   let body = ''
@@ -96,11 +98,22 @@ const session = createRemit({ url, token: staticToken({ subject: 'anne', token: 
 const refused = await conversations()
   .run(session, () => session.retrieve({ query: 'x' }))
   .catch((error) => isRemitError(error, 'not_found') && error.txn)
-console.log(JSON.stringify([put.state, imported.state, refused, typeof createResourceGuard]))
+const change = { kind: 'item', id: 'a', version: '1', access: {}, content: { collection: 'c', title: 'A', text: 'x' } }
+const source = {
+  async *changes() {
+    yield { changes: [change], cursor: '1', isLast: true }
+  },
+  item: async () => change,
+}
+const synced = await syncOnce(source, writer, fileState('source.state'))
+const again = await syncOnce(source, writer, memoryState())
+console.log(
+  JSON.stringify([put.state, imported.state, refused, typeof createResourceGuard, synced.imported, again.imported]),
+)
 server.close()
 `
 
-const said = ['done', 'done', 't_1', 'function']
+const said = ['done', 'done', 't_1', 'function', 1, 1]
 
 describe('a package of npm pack', () => {
   test('holds JavaScript, declarations, a licence and a README, and no TypeScript', async () => {
@@ -160,6 +173,7 @@ const typed = `
 import { createWriter, type DocumentInput, isRemitError, type Job, type RetrieveAnswer } from '@remit/client'
 import { conversations } from '@remit/client/node'
 import { createResourceGuard } from '@remit/client/guard'
+import { memoryState, type Source, syncOnce, type SyncReport } from '@remit/connector'
 
 const writer = createWriter({ url: 'https://remit.example', token: async () => 't' })
 const document: DocumentInput = { id: 'a', collection: 'c', title: 'A', text: 'x', access: { viewers: [] } }
@@ -169,6 +183,7 @@ export const failed = (error: unknown): number =>
   isRemitError(error, 'write_failed') ? error.data.job.failed : 0
 export const guard: typeof createResourceGuard = createResourceGuard
 export const current = conversations().current
+export const sync = (source: Source): Promise<SyncReport> => syncOnce(source, writer, memoryState())
 `
 
 async function outputOn(node: string): Promise<unknown> {
