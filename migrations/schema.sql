@@ -170,9 +170,8 @@ create table backchannel_requests (
   delegation text not null,
   expires_at timestamp with time zone not null,
   ping bytea,
-  pings integer default 0 not null,
-  ping_after timestamp with time zone not null,
   consented boolean default false not null,
+  ping_queued boolean default false not null,
   constraint backchannel_requests_pkey PRIMARY KEY (id_hash),
   constraint backchannel_requests_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id) ON DELETE CASCADE,
   constraint backchannel_requests_client_id_fkey FOREIGN KEY (client_id) REFERENCES clients(client_id) ON DELETE CASCADE,
@@ -180,7 +179,7 @@ create table backchannel_requests (
 );
 CREATE INDEX backchannel_requests_approval ON public.backchannel_requests USING btree (approval);
 CREATE INDEX backchannel_requests_expiry ON public.backchannel_requests USING btree (expires_at);
-CREATE INDEX backchannel_requests_ping ON public.backchannel_requests USING btree (ping_after) WHERE (ping IS NOT NULL);
+CREATE INDEX backchannel_requests_ping ON public.backchannel_requests USING btree (approval) WHERE ((ping IS NOT NULL) AND (NOT ping_queued));
 
 create table browser_sessions (
   id_hash text not null,
@@ -793,13 +792,10 @@ CREATE INDEX push_ended_until ON public.push_ended USING btree (news_until);
 create table push_notices (
   approval text not null,
   round integer not null,
-  tries integer not null,
-  due_at timestamp with time zone not null,
-  done boolean not null,
-  told text[] default '{}'::text[] not null,
+  queued_at timestamp with time zone not null,
   constraint push_notices_pkey PRIMARY KEY (approval, round)
 );
-CREATE INDEX push_notices_due ON public.push_notices USING btree (due_at);
+CREATE INDEX push_notices_queued ON public.push_notices USING btree (queued_at);
 
 create table push_subscriptions (
   endpoint_hash text not null,

@@ -3,20 +3,23 @@ import type { Resolve } from '../delegation/approvals/resolve.ts'
 import type { Delegations } from '../delegation/lending/delegations.ts'
 import { type Backchannel, createBackchannel } from '../delegation/oauth/ciba/backchannel.ts'
 import { createLentTo } from '../delegation/oauth/ciba/lent.ts'
-import { createPings } from '../delegation/oauth/ciba/pings.ts'
+import { createPingHandler, startPings } from '../delegation/oauth/ciba/pings.ts'
 import { createBackchannelRequests } from '../delegation/oauth/ciba/requests.ts'
 import { createResults } from '../delegation/oauth/ciba/results.ts'
 import type { GrantLinks } from '../delegation/oauth/grants.ts'
 import type { Agents } from '../delegation/registry/agents.ts'
 import type { Clients } from '../delegation/registry/clients.ts'
+import type { Boss } from '../jobs/boss.ts'
+import { createPgBossQueue } from '../jobs/pgboss.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import type { Seal } from '../store/encryption.ts'
-import type { Sql } from '../store/sql.ts'
+import type { Database } from '../store/sql.ts'
 
 export interface BackchannelPartDeps {
-  readonly database: Sql
+  readonly database: Database
+  readonly boss: Boss
   readonly seal: Seal
   readonly clock: Clock
   readonly log: Log
@@ -38,13 +41,27 @@ export interface BackchannelPart extends AsyncDisposable {
 }
 
 /** CIBA at the authorization server, as a front of the approvals table, and the pings that belong to it. */
-export function openBackchannel(deps: BackchannelPartDeps): BackchannelPart {
-  const { database: sql, seal, clock, log, approvals } = deps
+export async function openBackchannel(deps: BackchannelPartDeps): Promise<BackchannelPart> {
+  const { database: sql, boss, seal, clock, log, approvals } = deps
+  await using stack = new AsyncDisposableStack()
   const requests = createBackchannelRequests({ sql, seal, clock, log })
-  const pings = createPings({ ...deps, requests, fetch: deps.outbound })
-  const listening = approvals.onChange(({ id, front, state }) => {
-    if (front === 'ciba' && (state === 'approved' || state === 'denied')) pings.wake(id)
-  })
+  const queue = stack.use(
+    createPgBossQueue({
+      database: sql,
+      boss,
+      name: 'pings',
+      pollSeconds: 5,
+      onError: (error) => log('pings_failed', { reason: error.message }),
+    }),
+  )
+  await queue.start(createPingHandler({ ...deps, requests, fetch: deps.outbound }))
+  const pings = stack.use(startPings({ ...deps, queue, requests }))
+  stack.use(
+    approvals.onChange(({ id, front, state }) => {
+      if (front === 'ciba' && (state === 'approved' || state === 'denied')) pings.wake(id)
+    }),
+  )
+  const owned = stack.move()
   return {
     backchannel: createBackchannel({
       ...deps,
@@ -54,9 +71,6 @@ export function openBackchannel(deps: BackchannelPartDeps): BackchannelPart {
       resultOf: createResults({ ...deps, requests }),
     }),
     tasks: { backchannel_requests: () => requests.sweep() },
-    async [Symbol.asyncDispose]() {
-      listening[Symbol.dispose]()
-      await pings[Symbol.asyncDispose]()
-    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }

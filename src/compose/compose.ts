@@ -32,6 +32,7 @@ import { consoleRoutes } from '../http/routes/service/console.ts'
 import { docsRoutes } from '../http/routes/service/docs.ts'
 import { observeSearch } from '../http/search-metrics.ts'
 import type { Ingest } from '../ingest/ingest.ts'
+import { createBoss } from '../jobs/boss.ts'
 import type { RankingStatistics } from '../retrieval/ranking/renew.ts'
 import { openApprovalsPart } from './approvals.ts'
 import { openAuthz } from './authz.ts'
@@ -59,11 +60,14 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const { database } = ground
   const now = () => clock.now()
   const newTxn = () => `t_${randomBytes(16).toString('base64url')}`
-  const given: Given = { ...options, database, now, newTxn, keysDir: join(config.home, 'keys') }
   const metrics = createMetrics(now)
 
   // What was begun ends with a composition that fails, too; disposed in reverse.
   await using stack = new AsyncDisposableStack()
+  const boss = stack.use(
+    createBoss({ database, onError: (error) => log('job_failed', { reason: error.message }) }),
+  )
+  const given: Given = { ...options, database, boss, now, newTxn, keysDir: join(config.home, 'keys') }
   const authz = stack.use(await openAuthz(given))
   const { fga, allowList, gate, askNamed, index } = authz
   const grants = createGrants({ database, fga, clock, log, randomBytes })

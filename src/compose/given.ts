@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.ts'
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
+import type { Boss } from '../jobs/boss.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
@@ -21,6 +22,8 @@ export interface ComposeOptions {
 /** What all parts are made of; each names what it takes. */
 export interface Given extends ComposeOptions {
   readonly database: Database
+  /** Of all queues. */
+  readonly boss: Boss
   readonly now: () => number
   readonly newTxn: () => string
   /** Folder of the keys that this deployment makes for itself. */

@@ -19,7 +19,7 @@ import type { Given } from './given.ts'
 import type { Retrieval } from './retrieval.ts'
 
 export interface IngestionDeps
-  extends Pick<Given, 'config' | 'ground' | 'database' | 'clock' | 'log' | 'now'> {
+  extends Pick<Given, 'config' | 'ground' | 'database' | 'boss' | 'clock' | 'log' | 'now'> {
   readonly fga: Fga
   readonly allowList: () => AllowList
   /** To be told what was taken in. */
@@ -44,7 +44,7 @@ const countingWithoutModel = { kind: 'estimate', of: 'characters', perToken: 4, 
 const importLinesMax = 1_000_000
 
 export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
-  const { config, database, clock, log, now } = deps
+  const { config, database, boss, clock, log, now } = deps
   const { corpus, ivf } = deps.retrieval
   const { embeddings } = deps.ground
   const embedder = embeddings.available ? embeddings.embedder : undefined
@@ -72,6 +72,7 @@ export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
       placePassages: ivf.assign,
       queue: createPgBossQueue({
         database,
+        boss,
         name: 'documents',
         onError: (error) => log('job_failed', { reason: error.message }),
       }),

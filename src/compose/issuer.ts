@@ -62,6 +62,7 @@ import { createPasskeyMethod } from '../http/sign-in/passkey.ts'
 import { createPasswordMethod } from '../http/sign-in/password.ts'
 import { createSignIn } from '../http/sign-in/sign-in.ts'
 import { createUpstreamMethod } from '../http/sign-in/upstream.ts'
+import type { Boss } from '../jobs/boss.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { Log } from '../kernel/log.ts'
@@ -77,6 +78,7 @@ import { openBackchannel } from './backchannel.ts'
 export interface IssuerDeps {
   readonly config: Config
   readonly database: Database
+  readonly boss: Boss
   readonly fga: Fga
   readonly askNamed: AskNamed
   readonly clock: Clock
@@ -178,7 +180,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     issuer,
     demo,
   })
-  const asking = openBackchannel({ ...deps, seal, grants, publicUrl })
+  const asking = await openBackchannel({ ...deps, seal, grants, publicUrl })
   const areStrangersWelcome = config.clientIdMetadataDocuments !== undefined
   const strangers = createStrangers({
     clients,

@@ -3,12 +3,14 @@ import type { Config } from '../config/config.ts'
 import type { Approvals } from '../delegation/approvals/approvals.ts'
 import { createMessages } from '../delegation/notify/message.ts'
 import { createNotices } from '../delegation/notify/notices.ts'
-import { createPushes } from '../delegation/notify/pushes.ts'
+import { createPushHandler, startPushes } from '../delegation/notify/pushes.ts'
 import { createSubscriptions, type Subscriptions } from '../delegation/notify/subscriptions.ts'
 import { vapidKeyOf } from '../delegation/notify/vapid.ts'
 import type { App } from '../http/env.ts'
 import type { RequireSession } from '../http/middleware/session.ts'
 import { pushRoutes } from '../http/routes/approvals/push.ts'
+import type { Boss } from '../jobs/boss.ts'
+import { createPgBossQueue } from '../jobs/pgboss.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
@@ -19,6 +21,7 @@ import type { Database } from '../store/sql.ts'
 export interface PushDeps {
   readonly config: Config
   readonly database: Database
+  readonly boss: Boss
   readonly clock: Clock
   readonly log: Log
   /** The guarded fetch: endpoints come from outside. */
@@ -40,21 +43,30 @@ export interface Push extends AsyncDisposable {
 }
 
 export async function openPush(deps: PushDeps): Promise<Push> {
-  const { config, database: sql, clock, approvals } = deps
+  const { config, database: sql, boss, clock, log, approvals } = deps
+  await using stack = new AsyncDisposableStack()
   const secret = await loadSecret(join(config.home, 'keys'), 'oauth.key')
   const key = vapidKeyOf(secret)
   const subscriptions = createSubscriptions({ sql, seal: createSeal(secret), clock })
   const notices = createNotices({ sql, clock })
-  const pushes = createPushes({
-    ...deps,
-    notices,
-    subscriptions,
-    messageFor: createMessages({ key, contact: config.pushContact }),
-    fetch: deps.outbound,
-  })
-  const listening = approvals.onChange(({ id, state }) => {
-    if (state === 'pending') pushes.wake(id)
-  })
+  const queue = stack.use(
+    createPgBossQueue({
+      database: sql,
+      boss,
+      name: 'pushes',
+      pollSeconds: 5,
+      onError: (error) => log('pushes_failed', { reason: error.message }),
+    }),
+  )
+  const messageFor = createMessages({ key, contact: config.pushContact })
+  await queue.start(createPushHandler({ ...deps, notices, subscriptions, messageFor, fetch: deps.outbound }))
+  const pushes = stack.use(startPushes({ ...deps, queue, notices, subscriptions }))
+  stack.use(
+    approvals.onChange(({ id, state }) => {
+      if (state === 'pending') pushes.wake(id)
+    }),
+  )
+  const owned = stack.move()
   return {
     routes: [
       pushRoutes({
@@ -71,9 +83,6 @@ export async function openPush(deps: PushDeps): Promise<Push> {
       push_subscriptions: () => subscriptions.sweep(),
       push_notices: () => notices.sweep(),
     },
-    async [Symbol.asyncDispose]() {
-      listening[Symbol.dispose]()
-      await pushes[Symbol.asyncDispose]()
-    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }

@@ -1,13 +1,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createMessages } from '../../src/delegation/notify/message.ts'
-import { createNotices } from '../../src/delegation/notify/notices.ts'
-import { createPushes } from '../../src/delegation/notify/pushes.ts'
-import { createSubscriptions } from '../../src/delegation/notify/subscriptions.ts'
 import { vapidKeyOf } from '../../src/delegation/notify/vapid.ts'
 import { callbackPath } from '../../src/delegation/upstream/provider.ts'
-import { createSystemFetch } from '../../src/outbound/system.ts'
-import { createSeal } from '../../src/store/encryption.ts'
 import { loadSecret } from '../../src/store/secret.ts'
 import { type Browser, openBrowser, type Page } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
@@ -120,22 +114,6 @@ test('a passkey and a link that are new stand on each page of their owner for a 
   for (const text of await all(await signedIn('carol'))) expect(text).not.toContain('class="news"')
 })
 
-/** One look of a process for whom there is something to tell, and its answers. */
-async function look(): Promise<void> {
-  const { database: sql, config } = world
-  const [secret, clock] = [await loadSecret(join(config.home, 'keys'), 'oauth.key'), { now }]
-  await using pushes = createPushes({
-    notices: createNotices({ sql, clock }),
-    subscriptions: createSubscriptions({ sql, seal: createSeal(secret), clock }),
-    messageFor: createMessages({ key: vapidKeyOf(secret), contact: 'mailto:operator@remit.test' }),
-    fetch: createSystemFetch([service.origin]),
-    clock,
-    log: () => undefined,
-    assertOpen: () => undefined,
-    everyMs: 3_600_000,
-  })
-  await pushes.run()
-}
 async function told(who: OwnBrowser): Promise<PushedBrowser> {
   const secret = await loadSecret(join(world.config.home, 'keys'), 'oauth.key')
   const browser = service.browser(vapidKeyOf(secret).publicKey)
@@ -182,8 +160,8 @@ test.each(Object.keys(silences))(
     const [browser, thief] = [await told(owner), await openOwnBrowser(world, 'erin')]
     await givePasskey('erin', new Date(now()))
     await silences[way]?.(thief, owner)
-    await look()
-    await expect.poll(() => browser.messages.length).toBe(1)
+    // Found by the look that the service takes by itself.
+    await expect.poll(() => browser.messages.length, { timeout: 15_000 }).toBe(1)
     await settle()
   },
 )
@@ -194,8 +172,8 @@ test.each(Object.keys(silences))('and those that were told within a day before: 
   await silences[way]?.(thief, owner)
   later += 86_000_000
   await givePasskey('erin', new Date(now()))
-  await look()
-  await expect.poll(() => browser.messages.length).toBe(1)
+  // Found by the look that the service takes by itself.
+  await expect.poll(() => browser.messages.length, { timeout: 15_000 }).toBe(1)
   await settle()
 })
 

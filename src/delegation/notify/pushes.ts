@@ -1,27 +1,21 @@
+import type { Handler, LaterTask, Queue, Task } from '../../jobs/queue.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { Log } from '../../kernel/log.ts'
 import { OutboundError } from '../../outbound/error.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
+import type { Database, Sql } from '../../store/sql.ts'
 import type { Message } from './message.ts'
-import type { Notice, Notices } from './notices.ts'
+import type { Notices } from './notices.ts'
+import { delivery, type OutboxDispatcher, pauseAfter, startOutboxDispatcher } from './outbox-dispatcher.ts'
 import type { Subscription } from './subscription.ts'
-import type { Subscriptions, Told } from './subscriptions.ts'
-import { startTelling, tries } from './telling.ts'
-
-/** Tells people's browsers that an answer of theirs is waited for (RFC 8030). */
-export interface Pushes extends AsyncDisposable {
-  /** Looks now whether somebody is to be told of this approval; nobody waits for it. */
-  wake(approval: string): void
-  /** Looks for all that is due, and waits until each was tried. */
-  run(approval?: string): Promise<void>
-}
+import type { Subscriptions } from './subscriptions.ts'
 
 export interface PushesDeps {
-  readonly notices: Notices
-  readonly subscriptions: Pick<Subscriptions, 'of' | 'remove'>
-  readonly messageFor: (subscription: Subscription, seconds: number) => Message
-  readonly fetch: GuardedFetch
-  readonly clock: Clock
+  readonly database: Database
+  /** Its handler is {@link createPushHandler}. */
+  readonly queue: Pick<Queue, 'send' | 'wake'>
+  readonly notices: Pick<Notices, 'take'>
+  readonly subscriptions: Pick<Subscriptions, 'of'>
   readonly log: Log
   /** Throws while it is not known who may act: then nobody is told anything. */
   readonly assertOpen: () => void
@@ -29,47 +23,85 @@ export interface PushesDeps {
   readonly everyMs?: number
 }
 
-const { timeoutMs, bytesMax, takenMs, pauses } = tries
+/** Which browser is to be told of what; `tries`: the one that comes, counted from 1. */
+interface PushData {
+  readonly approval: string
+  readonly round: number
+  /** By the keyed hash of its endpoint. */
+  readonly browser: string
+  readonly tries: number
+}
+
+/** Puts one task into the queue for each browser of a person whose answer is waited for. NOT promised: that anybody looks. */
+export function startPushes(deps: PushesDeps): OutboxDispatcher {
+  const { notices, subscriptions, assertOpen } = deps
+  async function take(sql: Sql, approval: string | undefined): Promise<readonly Task[]> {
+    assertOpen()
+    const tasks: Task[] = []
+    for (const notice of await notices.take(sql, approval))
+      for (const { hash } of await subscriptions.of(notice.person, notice.newsAt, sql))
+        tasks.push(taskOf({ approval: notice.approval, round: notice.round, browser: hash, tries: 1 }))
+    return tasks
+  }
+  return startOutboxDispatcher({ ...deps, name: 'pushes', take })
+}
+
+const taskOf = (data: PushData): Task => ({
+  key: `${data.approval} ${data.round} ${data.browser}`,
+  data: { ...data },
+})
+
+export interface PushHandlerDeps {
+  readonly notices: Pick<Notices, 'get'>
+  readonly subscriptions: Pick<Subscriptions, 'of' | 'remove'>
+  readonly messageFor: (subscription: Subscription, seconds: number) => Message
+  readonly fetch: GuardedFetch
+  readonly clock: Clock
+  readonly log: Log
+  /** Throws while it is not known who may act: then nobody is told anything, and it is tried again. */
+  readonly assertOpen: () => void
+}
+
+const { timeoutMs, bytesMax, standingMs } = delivery
 const retryAfterMax = 300
 const ttlMax = 86_400
 
 type Outcome = 'told' | 'gone' | 'refused' | { readonly laterBy: number }
 
 /**
- * Each browser of a person gets one message for each approval and round. A push service that knows the browser no more
- * (404, 410) ends its subscription, as does an endpoint that leads where nobody may be asked; another refusal, a redirect
- * included, is final for this notice; what may pass by itself is tried five times while the question is open. Nothing that
- * comes back is read. A crash between a message and its note sends that one once more, which takes the place of the
- * first. NOT promised: that anybody looks.
+ * Tells one browser that an answer is waited for (RFC 8030), once for each approval and round. A push service that knows
+ * the browser no more (404, 410) ends its subscription, as does an endpoint that leads where nobody may be asked; another
+ * refusal, a redirect included, is final for this notice; what may pass by itself is tried five times while the question
+ * is open. Nothing that comes back is read. A crash between a message and the end of its task sends that one once more,
+ * which takes the place of the first.
  */
-export function createPushes(deps: PushesDeps): Pushes {
-  const { notices, subscriptions, messageFor, fetch, clock, log, assertOpen, everyMs = 5_000 } = deps
+export function createPushHandler(deps: PushHandlerDeps): Handler {
+  const { notices, subscriptions, messageFor, fetch, clock, log, assertOpen } = deps
 
-  async function send(notice: Notice): Promise<void> {
+  async function deliver(task: PushData, signal: AbortSignal): Promise<LaterTask | undefined> {
+    const { approval, round, browser, tries } = task
+    assertOpen()
+    const begunAt = clock.now()
+    const notice = await notices.get({ approval, round })
+    if (notice === undefined) return undefined
+    // Asked anew at each try: who was barred or signed out since is told no more.
+    const browsers = await subscriptions.of(notice.person, notice.newsAt)
+    const found = browsers.find(({ hash }) => hash === browser)
+    if (found === undefined) return undefined
+    if (clock.now() - begunAt >= standingMs) throw new Error('This process stood still: others tell it.')
     const seconds = Math.ceil((notice.expiresAt.getTime() - clock.now()) / 1_000)
-    const open = (await subscriptions.of(notice.person, notice.newsAt)).filter(
-      ({ hash }) => !notice.told.includes(hash),
-    )
-    // Stood still until others took it: it is theirs to tell.
-    if (clock.now() >= notice.takenUntil.getTime()) return
-    const waits = await Promise.all(open.map((one) => tell(notice, one, seconds)))
-    const longest = Math.max(0, ...waits)
-    const pause = longest === 0 ? undefined : pauses[notice.tries - 1]
-    const next =
-      pause === undefined ? 'never' : { after: new Date(clock.now() + Math.max(pause, longest) * 1_000) }
-    await notices.set(notice, next)
+    const outcome = await post(found.subscription, seconds, signal)
+    if (outcome === 'gone') await subscriptions.remove(browser)
+    if (typeof outcome !== 'object') return undefined
+    const pause = pauseAfter(tries)
+    if (pause === undefined) return undefined
+    return {
+      ...taskOf({ ...task, tries: tries + 1 }),
+      afterSeconds: Math.max(pause, outcome.laterBy),
+    }
   }
 
-  /** How long to wait before it is tried again, in seconds; 0: not again. */
-  async function tell(notice: Notice, { hash, subscription }: Told, seconds: number): Promise<number> {
-    const outcome = await post(subscription, seconds)
-    if (typeof outcome === 'object') return outcome.laterBy
-    if (outcome === 'gone') await subscriptions.remove(hash)
-    await notices.told(notice, hash)
-    return 0
-  }
-
-  async function post(subscription: Subscription, seconds: number): Promise<Outcome> {
+  async function post(subscription: Subscription, seconds: number, signal: AbortSignal): Promise<Outcome> {
     const { headers, body } = messageFor(subscription, Math.min(ttlMax, Math.max(1, seconds)))
     try {
       const response = await fetch(subscription.endpoint, {
@@ -78,10 +110,12 @@ export function createPushes(deps: PushesDeps): Pushes {
         body,
         timeoutMs,
         bytesMax,
-        signal: telling.signal,
+        signal,
       })
-      return judged(response)
+      return outcomeOf(response)
     } catch (error) {
+      // What was cut off by a shutdown is the next process's to try.
+      signal.throwIfAborted()
       if (!(error instanceof OutboundError)) throw error
       // Its text holds no address: an endpoint is a capability.
       log('push_failed', { reason: error.message })
@@ -89,7 +123,7 @@ export function createPushes(deps: PushesDeps): Pushes {
     }
   }
 
-  function judged({ status, headers }: { readonly status: number; readonly headers: Headers }): Outcome {
+  function outcomeOf({ status, headers }: { readonly status: number; readonly headers: Headers }): Outcome {
     if (status >= 200 && status < 300) return 'told'
     if (status === 404 || status === 410) return 'gone'
     log('push_refused', { status })
@@ -98,16 +132,15 @@ export function createPushes(deps: PushesDeps): Pushes {
     return { laterBy: wished >= 1 ? Math.min(wished, retryAfterMax) : 1 }
   }
 
-  async function run(approval?: string): Promise<void> {
-    assertOpen()
-    const due = await notices.take({ forMs: takenMs, ...(approval !== undefined && { approval }) })
-    await Promise.all(due.map(send))
-  }
-
-  const telling = startTelling({ name: 'pushes', run, log, everyMs })
-  return {
-    wake: telling.wake,
-    run,
-    [Symbol.asyncDispose]: () => telling[Symbol.asyncDispose](),
+  return async (data, signal, continueLater) => {
+    const later = await deliver(pushDataOf(data), signal)
+    if (later !== undefined) continueLater(later)
   }
 }
+
+const pushDataOf = ({ approval, round, browser, tries }: Task['data']): PushData => ({
+  approval: String(approval),
+  round: Number(round),
+  browser: String(browser),
+  tries: Number(tries),
+})

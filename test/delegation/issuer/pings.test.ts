@@ -1,20 +1,32 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { createPings, type Pings } from '../../../src/delegation/oauth/ciba/pings.ts'
+import { createPingHandler, startPings } from '../../../src/delegation/oauth/ciba/pings.ts'
 import {
   type BackchannelRequests,
   createBackchannelRequests,
 } from '../../../src/delegation/oauth/ciba/requests.ts'
 import { type Clients, createClients } from '../../../src/delegation/registry/clients.ts'
+import { type Boss, createBoss } from '../../../src/jobs/boss.ts'
+import { createPgBossQueue } from '../../../src/jobs/pgboss.ts'
 import { createGuardedFetch } from '../../../src/outbound/guarded-fetch.ts'
 import { createSeal } from '../../../src/store/encryption.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
+import { drain, lapse, makeDue, tasksOf } from '../../support/tasks.ts'
 import { movableClock } from '../world.ts'
 import { type Notified, openNotified } from './notified.ts'
 
 const token = 'the-clients-own-token'
+
+/** One process of the service, as far as telling clients goes. */
+interface PingProcess extends AsyncDisposable {
+  /** Hands over all that is due, and waits until each was tried. */
+  run(): Promise<void>
+  /** Hands over all that is due, begins it, and does not look again. */
+  dispatch(): Promise<void>
+  wake(approval: string): void
+}
 
 describeDatabases('a ping', (kind) => {
   let database: Database
@@ -23,11 +35,17 @@ describeDatabases('a ping', (kind) => {
   let requests: BackchannelRequests
   let seal: ReturnType<typeof createSeal>
   const logged: unknown[] = []
-  const opened: Pings[] = []
+  const opened: PingProcess[] = []
+  const starting: Promise<unknown>[] = []
+  let boss: Boss
+  /** Of this test's queue. */
+  let name: string
+  let count = 0
 
   beforeAll(async () => {
     database = await openTestDatabase(kind)
     notified = await openNotified()
+    boss = createBoss({ database, onError: (error) => logged.push(error.message) })
     await database.query(
       `insert into agents (id, owner, title, purpose, issuer, sub) values ('bot', 'user:dan', 'Bot', 'tests', 'i', 'bot')`,
     )
@@ -38,16 +56,20 @@ describeDatabases('a ping', (kind) => {
   })
   afterAll(async () => {
     await notified?.[Symbol.asyncDispose]()
+    await boss?.[Symbol.asyncDispose]()
     await database?.close()
   })
   beforeEach(async () => {
+    count += 1
+    name = `pings-${count}`
     clock = movableClock()
     seal = createSeal(randomBytes(32))
     requests = createBackchannelRequests({ sql: database, seal, clock, log: (...line) => logged.push(line) })
     await registered(notified.url)
   })
   afterEach(async () => {
-    for (const pings of opened.splice(0)) await pings[Symbol.asyncDispose]()
+    starting.length = 0
+    for (const one of opened.splice(0)) await one[Symbol.asyncDispose]()
     notified.answer = { status: 204 }
     notified.told.length = 0
     logged.length = 0
@@ -61,22 +83,44 @@ describeDatabases('a ping', (kind) => {
       { title: 'App', redirectUris: [], jwks: { keys: [{ kty: 'EC' }] }, notificationEndpoint },
     )
 
-  /** One process of the service. Nothing is done by its timer here. */
+  /** Nothing is done by its timers here. */
   function aProcess(
     allowedOrigins: readonly string[] = [notified.origin],
     clients: Pick<Clients, 'registered'> = createClients({ sql: database }),
-  ): Pings {
+  ): PingProcess {
     const lookup = async () => [{ address: '127.0.0.1', family: 4 }]
-    const pings = createPings({
-      requests,
-      clients,
-      fetch: createGuardedFetch({ lookup, allowedOrigins }),
-      clock,
-      log: (...line) => logged.push(line),
-      everyMs: 3_600_000,
+    const log = (...line: unknown[]) => void logged.push(line)
+    const queue = createPgBossQueue({
+      database,
+      boss,
+      name,
+      pollSeconds: 3_600,
+      onError: (error) => logged.push(error.message),
     })
-    opened.push(pings)
-    return pings
+    const fetch = createGuardedFetch({ lookup, allowedOrigins })
+    const started = queue
+      .start(createPingHandler({ requests, clients, fetch, clock, log }))
+      .then(() => startPings({ database, queue, requests, log, everyMs: 3_600_000 }))
+    starting.push(started)
+    const process: PingProcess = {
+      async run() {
+        // Where one begins on PGlite it takes what another one runs.
+        await Promise.all(starting)
+        await (await started).dispatch()
+        await drain(database, name, queue)
+      },
+      async dispatch() {
+        await Promise.all(starting)
+        await (await started).dispatch()
+      },
+      wake: (approval) => void started.then((pings) => pings.wake(approval)),
+      async [Symbol.asyncDispose]() {
+        await (await started)[Symbol.asyncDispose]()
+        await queue.close()
+      },
+    }
+    opened.push(process)
+    return process
   }
 
   /** A question, and an auth_req_id that stands for it. */
@@ -141,7 +185,7 @@ describeDatabases('a ping', (kind) => {
       await asked('one')
       const pings = aProcess()
       await pings.run()
-      clock.move(86_400_000)
+      await makeDue(database, name)
       await pings.run()
       expect(notified.told.map(({ path }) => path)).toEqual(['/ciba'])
       expect(logged).toEqual([['ping_refused', { client: 'app', status }]])
@@ -152,13 +196,15 @@ describeDatabases('a ping', (kind) => {
     notified.answer = { status: 503 }
     await asked('one')
     const pings = aProcess()
-    const tries: number[] = []
-    for (let second = 0; second <= 500; second += 1) {
+    const waited: number[] = []
+    for (let run = 0; run < 8; run += 1) {
       await pings.run()
-      if (notified.told.length > tries.length) tries.push(second)
-      clock.move(1_000)
+      for (const { state, waits } of await tasksOf(database, name))
+        if (state === 'created') waited.push(waits)
+      await makeDue(database, name)
     }
-    expect(tries).toEqual([0, 2, 12, 72, 372])
+    expect(waited).toEqual([2, 10, 60, 300])
+    expect(told()).toEqual(['one', 'one', 'one', 'one', 'one'])
     expect(await left()).toEqual([])
   })
 
@@ -200,41 +246,57 @@ describeDatabases('a ping', (kind) => {
       await slow.promise
       return createClients({ sql: database }).registered(id)
     }
-    const standing = aProcess([notified.origin], { registered }).run()
+    const standing = aProcess([notified.origin], { registered })
+    await standing.dispatch()
     await stopped.promise
     clock.move(30_000)
+    await lapse(database, name)
     await aProcess().run()
     slow.resolve()
-    await standing
+    await standing[Symbol.asyncDispose]()
+    await aProcess().run()
     expect(told()).toEqual(['one'])
   })
 
   test('that a process took and stood still with is not tried sooner than who took it since says', async () => {
     await asked('one')
-    const [first] = await requests.takePings({ forMs: 30_000 })
-    clock.move(30_000)
-    const [second] = await requests.takePings({ forMs: 30_000 })
-    if (first === undefined || second === undefined) throw new Error('It is not taken.')
-    const later = (seconds: number) => ({ after: new Date(clock.now() + seconds * 1_000) })
-    await requests.setPing(second, later(300))
-    await requests.setPing(first, later(0))
-    clock.move(299_000)
-    expect(await requests.takePings({ forMs: 30_000 })).toEqual([])
-    await requests.setPing(second, 'never')
-    await requests.setPing(second, later(0))
-    expect(await left()).toEqual([])
+    const [stopped, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const registered: Clients['registered'] = async (id) => {
+      stopped.resolve()
+      await goesOn.promise
+      return createClients({ sql: database }).registered(id)
+    }
+    notified.answer = { status: 503 }
+    const standing = aProcess([notified.origin], { registered })
+    await standing.dispatch()
+    await stopped.promise
+    await lapse(database, name)
+    await aProcess().run()
+    goesOn.resolve()
+    await expect.poll(() => told().length).toBe(2)
+    await expect.poll(() => logged.length).toBe(2)
+    await standing[Symbol.asyncDispose]()
+    expect(await tasksOf(database, name)).toEqual([
+      { state: 'completed', waits: expect.any(Number) },
+      { state: 'created', waits: 2 },
+    ])
   })
 
-  test('that a process took and died with is taken up after half a minute', async () => {
+  test('that a process took and died with is taken up once it is not heard of', async () => {
     await asked('one')
-    expect(await requests.takePings({ forMs: 30_000 })).toHaveLength(1)
-    const pings = aProcess()
-    await pings.run()
-    clock.move(29_000)
-    await pings.run()
+    const [begun, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<undefined>()]
+    const dead = aProcess([notified.origin], {
+      registered: () => {
+        begun.resolve()
+        return ended.promise
+      },
+    })
+    await dead.dispatch()
+    await begun.promise
     expect(told()).toEqual([])
-    clock.move(2_000)
-    await pings.run()
+    await lapse(database, name)
+    await aProcess().run()
+    ended.resolve(undefined)
     expect(told()).toEqual(['one'])
   })
 
@@ -244,16 +306,22 @@ describeDatabases('a ping', (kind) => {
     const rows = await database.query<{ kept: string }>(
       'select (id_hash, ping)::text as kept from backchannel_requests',
     )
+    // All that the queue is given of them.
+    const tasks = await database.transaction((sql) => requests.takePings(sql))
+    await database.query('update backchannel_requests set ping_queued = false')
     for (const secret of ['first-id', 'second-id', token])
       for (const form of ['utf8', 'hex', 'base64url'] as const)
-        expect(JSON.stringify(rows)).not.toContain(Buffer.from(secret).toString(form))
+        expect(JSON.stringify([rows, tasks])).not.toContain(Buffer.from(secret).toString(form))
     // Swapped by whoever may write there: neither client hears of the other's.
     await database.query(
       `update backchannel_requests a set ping = b.ping from backchannel_requests b where a.id_hash <> b.id_hash`,
     )
     await aProcess().run()
     expect(told()).toEqual([])
-    expect(logged).toEqual([['pings_unreadable', { count: 2 }]])
+    expect(logged).toEqual([
+      ['pings_unreadable', { count: 1 }],
+      ['pings_unreadable', { count: 1 }],
+    ])
   })
 
   test('that does not open any more takes none of the others along, and is given up', async () => {
@@ -269,7 +337,7 @@ describeDatabases('a ping', (kind) => {
   test('is not begun once the service stops, and what is under way is waited for', async () => {
     await asked('one')
     const pings = aProcess()
-    const running = pings.run()
+    const running = pings.dispatch()
     await pings[Symbol.asyncDispose]()
     await running
     await asked('two')

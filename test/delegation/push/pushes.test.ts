@@ -29,7 +29,7 @@ describeDatabases('a notice', (kind) => {
     world.clock.move(60_000)
     await Promise.all(processes.map((one) => one.run()))
     expect(browser.messages).toHaveLength(1)
-    expect(await world.noted(approval)).toEqual([{ tries: 1, done: true, told: [expect.any(String)] }])
+    expect(await world.tasks(approval)).toEqual([{ state: 'completed', waits: 0 }])
   })
 
   test('that two processes take in one moment is sent by the first alone', async () => {
@@ -39,7 +39,7 @@ describeDatabases('a notice', (kind) => {
     const [taken, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     // The first one has taken it, and its statement is not committed yet.
     const first = world.database.transaction(async (sql) => {
-      await createNotices({ sql, clock: world.clock }).take({ forMs: 30_000 })
+      await createNotices({ sql, clock: world.clock }).take(sql)
       taken.resolve()
       await held.promise
     })
@@ -51,20 +51,27 @@ describeDatabases('a notice', (kind) => {
     expect(browser.messages).toHaveLength(0)
   })
 
-  test('that a process died with before it was sent is sent by the next one that looks, once', async () => {
+  test('that a process died with while it sent it is sent by the next one, once', async () => {
     const person = somebody()
     const browser = await world.browser(person)
     const approval = await world.ask(person)
-    // Taken, and never heard of again.
-    await createNotices({ sql: world.database, clock: world.clock }).take({ forMs: 30_000 })
+    const begun = Promise.withResolvers<void>()
+    const dead = world.process({
+      fetch: (_url, { signal }) =>
+        new Promise((_resolve, reject) => {
+          begun.resolve()
+          signal?.addEventListener('abort', () => reject(signal.reason))
+        }),
+    })
+    await dead.dispatch()
+    await begun.promise
+    await world.lapse()
     const process = world.process()
     await process.run()
-    expect(browser.messages).toHaveLength(0)
-    world.clock.move(30_001)
     await process.run()
-    await process.run()
+    await dead[Symbol.asyncDispose]()
     expect(browser.messages).toHaveLength(1)
-    expect(await world.noted(approval)).toMatchObject([{ tries: 2, done: true }])
+    expect(await world.tasks(approval)).toMatchObject([{ state: 'completed' }])
   })
 
   test('that a process took and stood still with is left to who took it since', async () => {
@@ -72,38 +79,51 @@ describeDatabases('a notice', (kind) => {
     const browser = await world.browser(person)
     const approval = await world.ask(person)
     const [stopped, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
-    const standing = world
-      .process({
-        subscriptions: {
-          ...world.subscriptions,
-          async of(one) {
-            stopped.resolve()
-            await goesOn.promise
-            return world.subscriptions.of(one)
-          },
+    const standing = world.process({
+      subscriptions: {
+        ...world.subscriptions,
+        async of(one) {
+          stopped.resolve()
+          await goesOn.promise
+          return world.subscriptions.of(one)
         },
-      })
-      .run()
+      },
+    })
+    await standing.dispatch()
     await stopped.promise
     world.clock.move(30_000)
+    await world.lapse()
     await world.process().run()
     goesOn.resolve()
-    await standing
+    await standing[Symbol.asyncDispose]()
+    await world.process().run()
     expect(browser.messages).toHaveLength(1)
-    expect(await world.noted(approval)).toMatchObject([{ tries: 2, done: true }])
+    expect(await world.tasks(approval)).toMatchObject([{ state: 'completed' }])
   })
 
   test('that was told is not to be told again because of a process that stood still with it', async () => {
     const person = somebody()
-    await world.browser(person)
+    const browser = await world.browser(person)
     const approval = await world.ask(person)
-    const notices = createNotices({ sql: world.database, clock: world.clock })
-    const [first] = await notices.take({ forMs: 30_000, approval })
-    if (first === undefined) throw new Error('It is not taken.')
-    world.clock.move(30_000)
+    const [stopped, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const standing = world.process({
+      async fetch() {
+        stopped.resolve()
+        await goesOn.promise
+        throw new OutboundError('unreachable', { sent: false, code: 'ECONNREFUSED' })
+      },
+    })
+    await standing.dispatch()
+    await stopped.promise
+    await world.lapse()
     await world.process().run(approval)
-    await notices.set(first, { after: new Date(world.clock.now()) })
-    expect(await world.noted(approval)).toMatchObject([{ tries: 2, done: true }])
+    const failures = () => world.logged.filter((line) => line.includes('push_failed')).length
+    const before = failures()
+    goesOn.resolve()
+    await expect.poll(failures).toBe(before + 1)
+    await standing[Symbol.asyncDispose]()
+    expect(browser.messages).toHaveLength(1)
+    expect(await world.tasks(approval)).toMatchObject([{ state: 'completed' }])
   })
 
   test('of a new passkey and of a new link is sent once each, for a day, and of none that was taken away', async () => {
@@ -179,21 +199,19 @@ describeDatabases('a notice', (kind) => {
     await world.process().run()
     expect(kept.messages).toHaveLength(1)
     expect(await world.subscriptions.count(person)).toBe(1)
-    expect(await world.noted(approval)).toMatchObject([{ done: true }])
+    expect(await world.tasks(approval)).toMatchObject([{ state: 'completed' }, { state: 'completed' }])
   })
 
   test.each([429, 500, 503])('is tried again after %i, in that browser alone', async (status) => {
     const person = somebody()
     const [busy, well] = [await world.browser(person), await world.browser(person)]
     busy.answers.push(status)
-    await world.ask(person)
+    const approval = await world.ask(person)
     const process = world.process()
     await process.run()
     expect([busy.messages.length, well.messages.length]).toEqual([0, 1])
-    world.clock.move(1_000)
-    await process.run()
-    expect(busy.messages).toHaveLength(0)
-    world.clock.move(1_001)
+    expect(await world.tasks(approval)).toContainEqual({ state: 'created', waits: 2 })
+    await world.makeDue()
     await process.run()
     expect([busy.messages.length, well.messages.length]).toEqual([1, 1])
   })
@@ -203,16 +221,15 @@ describeDatabases('a notice', (kind) => {
     const browser = await world.browser(person)
     browser.answers.push({ status: 429, headers: { 'retry-after': '120' } })
     browser.answers.push({ status: 503, headers: { 'retry-after': '86400' } })
-    await world.ask(person, 3_600)
+    const approval = await world.ask(person, 3_600)
     const process = world.process()
     await process.run()
-    world.clock.move(119_000)
+    expect(await world.tasks(approval)).toContainEqual({ state: 'created', waits: 120 })
+    await world.makeDue()
     await process.run()
-    expect(browser.answers).toHaveLength(1)
-    world.clock.move(1_001)
-    await process.run()
-    expect(browser.answers).toHaveLength(0)
-    world.clock.move(300_001)
+    expect(await world.tasks(approval)).toContainEqual({ state: 'created', waits: 300 })
+    expect(browser.messages).toHaveLength(0)
+    await world.makeDue()
     await process.run()
     expect(browser.messages).toHaveLength(1)
   })
@@ -223,13 +240,16 @@ describeDatabases('a notice', (kind) => {
     browser.answers.push(500, 500, 500, 500, 500)
     const approval = await world.ask(person, 86_000)
     const process = world.process()
+    const waited: number[] = []
     for (let time = 0; time < 8; time += 1) {
       await process.run()
-      world.clock.move(301_000)
+      for (const { state, waits } of await world.tasks(approval)) if (state === 'created') waited.push(waits)
+      await world.makeDue()
     }
     expect(browser.messages).toHaveLength(0)
     expect(browser.answers).toHaveLength(0)
-    expect(await world.noted(approval)).toMatchObject([{ tries: 5, done: true }])
+    expect(waited).toEqual([2, 10, 60, 300])
+    expect(await world.tasks(approval)).toHaveLength(5)
     await world.ask(person)
     await process.run()
     expect(browser.messages).toHaveLength(1)
@@ -242,7 +262,7 @@ describeDatabases('a notice', (kind) => {
     await world.ask(person)
     const process = world.process()
     await process.run()
-    world.clock.move(60_000)
+    await world.makeDue()
     await process.run()
     expect(browser.messages).toHaveLength(0)
     expect(await world.subscriptions.count(person)).toBe(1)
@@ -298,6 +318,29 @@ describeDatabases('a notice', (kind) => {
     expect(browser.messages).toHaveLength(0)
   })
 
+  test('is not tried again in a browser that was ended, nor once its question is answered', async () => {
+    const person = somebody()
+    const [browser, ended] = [await world.browser(person), await world.browser(person)]
+    for (const one of [browser, ended]) one.answers.push(503)
+    await world.ask(person)
+    const process = world.process()
+    await process.run()
+    await world.subscriptions.end(person, ended.subscription.endpoint)
+    await world.makeDue()
+    await process.run()
+    expect([browser.messages.length, ended.messages.length]).toEqual([1, 0])
+    browser.answers.push(503)
+    const answered = await world.ask(person)
+    await process.run()
+    expect(browser.answers).toEqual([])
+    await world.database.query(`update approvals set state = 'denied', decided_at = now() where id = $1`, [
+      answered,
+    ])
+    await world.makeDue()
+    await process.run()
+    expect(browser.messages).toHaveLength(1)
+  })
+
   test('of a question that was put before somebody wished to be told is not sent afterwards', async () => {
     const person = somebody()
     await world.ask(person)
@@ -331,11 +374,10 @@ describeDatabases('a notice', (kind) => {
     browser.answers.push('slow')
     await world.ask(person)
     const process = world.process()
-    const running = process.run()
+    await process.dispatch()
     await expect.poll(() => browser.answers).toEqual([])
     await process[Symbol.asyncDispose]()
-    await running
-    world.clock.move(30_001)
+    await world.makeDue()
     await world.process().run()
     expect(browser.messages).toHaveLength(1)
   })
@@ -365,10 +407,10 @@ describeDatabases('a notice', (kind) => {
     const notices = createNotices({ sql: world.database, clock: world.clock })
     world.clock.move(7 * 86_400_000 - 1_000)
     await notices.sweep()
-    expect(await world.noted(approval)).toHaveLength(1)
+    expect(await world.isQueued(approval)).toBe(true)
     world.clock.move(2_000)
     await notices.sweep()
-    expect(await world.noted(approval)).toHaveLength(0)
+    expect(await world.isQueued(approval)).toBe(false)
     world.clock.move(83 * 86_400_000)
     expect(await world.subscriptions.sweep()).toBeGreaterThan(0)
     expect(await world.subscriptions.count(person)).toBe(0)

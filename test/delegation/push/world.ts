@@ -1,15 +1,22 @@
 import { randomBytes } from 'node:crypto'
 import { createMessages } from '../../../src/delegation/notify/message.ts'
 import { createNotices } from '../../../src/delegation/notify/notices.ts'
-import { createPushes, type Pushes, type PushesDeps } from '../../../src/delegation/notify/pushes.ts'
+import {
+  createPushHandler,
+  type PushHandlerDeps,
+  startPushes,
+} from '../../../src/delegation/notify/pushes.ts'
 import { createSubscriptions, type Subscriptions } from '../../../src/delegation/notify/subscriptions.ts'
 import { vapidKeyOf } from '../../../src/delegation/notify/vapid.ts'
+import { createBoss } from '../../../src/jobs/boss.ts'
+import { createPgBossQueue } from '../../../src/jobs/pgboss.ts'
 import { createSystemFetch } from '../../../src/outbound/system.ts'
 import { createSeal } from '../../../src/store/encryption.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import type { Backend } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
 import { type PushedBrowser, startPushService } from '../../support/push-service.ts'
+import { drain, lapse, makeDue, type StoredTask, tasksOf } from '../../support/tasks.ts'
 import { type MovableClock, movableClock } from '../world.ts'
 
 /** What telling people stands on, and nothing else: a database, a push service, a clock that stands still. */
@@ -20,14 +27,29 @@ export interface PushWorld extends AsyncDisposable {
   readonly logged: string[]
   readonly requests: readonly string[]
   /** One process, as far as telling people goes: it looks by itself only when it is asked to. */
-  process(over?: Partial<PushesDeps>): Pushes
+  process(over?: Partial<PushHandlerDeps> & { readonly everyMs?: number }): PushProcess
   /** A browser in which the person is told. */
   browser(person?: string): Promise<PushedBrowser>
   /** A question that waits for its answer, as the table holds it; gives its id. */
   ask(person?: string, seconds?: number): Promise<string>
-  /** The rows of what was to be told of it. */
-  noted(approval: string): Promise<{ tries: number; done: boolean; told: readonly string[] }[]>
+  /** Whether it was handed to the queue. */
+  isQueued(approval: string): Promise<boolean>
+  /** What the queue holds of it: one task for each try in each browser. */
+  tasks(approval: string): Promise<StoredTask[]>
+  /** As if the time of every task that waits had come. */
+  makeDue(): Promise<unknown>
+  /** Takes what runs from whoever has it: nothing was heard of them for too long. */
+  lapse(): Promise<unknown>
 }
+
+export interface PushProcess extends AsyncDisposable {
+  /** Hands over all that is due, and waits until each was tried. */
+  run(approval?: string): Promise<void>
+  /** Hands over all that is due, begins it, and does not look again. */
+  dispatch(): Promise<void>
+}
+
+const name = 'pushes'
 
 export async function openPushWorld(kind: Backend['database']): Promise<PushWorld> {
   const database = await openTestDatabase(kind)
@@ -37,7 +59,9 @@ export async function openPushWorld(kind: Backend['database']): Promise<PushWorl
   const key = vapidKeyOf(secret)
   const subscriptions = createSubscriptions({ sql: database, seal: createSeal(secret), clock })
   const logged: string[] = []
-  const opened: Pushes[] = []
+  const boss = createBoss({ database, onError: (error) => logged.push(error.message) })
+  const opened: PushProcess[] = []
+  const starting: Promise<unknown>[] = []
   await database.query(
     `insert into agents (id, owner, title, purpose, issuer, sub) values ('bot', 'user:dan', 'Bot', 'tests', 'i', 's')`,
   )
@@ -48,20 +72,47 @@ export async function openPushWorld(kind: Backend['database']): Promise<PushWorl
     subscriptions,
     logged,
     requests: service.requests,
-    process(over = {}) {
-      const pushes = createPushes({
+    process({ everyMs = 3_600_000, ...over } = {}) {
+      const queue = createPgBossQueue({
+        database,
+        boss,
+        name,
+        pollSeconds: 3_600,
+        onError: (error) => logged.push(error.message),
+      })
+      const deps = {
+        database,
+        queue,
         notices: createNotices({ sql: database, clock }),
         subscriptions,
         messageFor: createMessages({ key, contact: 'mailto:operator@remit.test' }),
         fetch: createSystemFetch([service.origin]),
         clock,
-        log: (event, fields) => logged.push(JSON.stringify({ event, ...fields })),
-        assertOpen: () => undefined,
-        everyMs: 3_600_000,
-        ...over,
-      })
-      opened.push(pushes)
-      return pushes
+        log: (event: string, fields?: object) => void logged.push(JSON.stringify({ event, ...fields })),
+        assertOpen: over.assertOpen ?? (() => undefined),
+      }
+      const started = queue
+        .start(createPushHandler({ ...deps, ...over }))
+        .then(() => startPushes({ ...deps, everyMs }))
+      starting.push(started)
+      const process: PushProcess = {
+        async run(approval) {
+          // Where one begins on PGlite it takes what another one runs.
+          await Promise.all(starting)
+          await (await started).dispatch(approval)
+          await drain(database, name, queue)
+        },
+        async dispatch() {
+          await Promise.all(starting)
+          await (await started).dispatch()
+        },
+        async [Symbol.asyncDispose]() {
+          await (await started)[Symbol.asyncDispose]()
+          await queue.close()
+        },
+      }
+      opened.push(process)
+      return process
     },
     async browser(person = 'anne') {
       const browser = service.browser(key.publicKey)
@@ -85,10 +136,14 @@ export async function openPushWorld(kind: Backend['database']): Promise<PushWorl
       )
       return id
     },
-    noted: (approval) =>
-      database.query('select tries, done, told from push_notices where approval = $1', [approval]),
+    isQueued: async (approval) =>
+      (await database.query('select 1 from push_notices where approval = $1', [approval])).length > 0,
+    tasks: (approval) => tasksOf(database, name, `${approval} `),
+    makeDue: () => makeDue(database, name),
+    lapse: () => lapse(database, name),
     async [Symbol.asyncDispose]() {
       for (const one of opened) await one[Symbol.asyncDispose]()
+      await boss[Symbol.asyncDispose]()
       await database.close()
       await service[Symbol.asyncDispose]()
     },

@@ -14,10 +14,10 @@ import type { Approvals } from '../../approvals/approvals.ts'
 import { bindingMessageMax } from '../../approvals/ask.ts'
 import type { Asked } from '../../approvals/asked.ts'
 import type { Resolve } from '../../approvals/resolve.ts'
+import type { OutboxDispatcher } from '../../notify/outbox-dispatcher.ts'
 import type { Clients } from '../../registry/clients.ts'
 import { ciba } from '../client-metadata.ts'
 import type { Lent, LentTo } from './lent.ts'
-import type { Pings } from './pings.ts'
 import type { BackchannelRequests } from './requests.ts'
 import type { ResultOf } from './results.ts'
 import { assertSignedRequest } from './signed-request.ts'
@@ -43,7 +43,7 @@ export interface BackchannelDeps {
   readonly lentTo: LentTo
   readonly requests: BackchannelRequests
   readonly resultOf: ResultOf
-  readonly pings: Pick<Pings, 'wake'>
+  readonly pings: Pick<OutboxDispatcher, 'wake'>
   readonly resolve: Resolve
   readonly clock: { now(): number }
   readonly newTxn: () => string

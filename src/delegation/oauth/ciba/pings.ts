@@ -1,32 +1,51 @@
+import type { Handler, Queue, Task } from '../../../jobs/queue.ts'
 import type { Clock } from '../../../kernel/clock.ts'
 import type { Log } from '../../../kernel/log.ts'
 import { OutboundError } from '../../../outbound/error.ts'
 import type { GuardedFetch } from '../../../outbound/guarded-fetch.ts'
-import { startTelling, tries } from '../../notify/telling.ts'
+import type { Database } from '../../../store/sql.ts'
+import {
+  delivery,
+  type OutboxDispatcher,
+  pauseAfter,
+  startOutboxDispatcher,
+} from '../../notify/outbox-dispatcher.ts'
 import type { Clients } from '../../registry/clients.ts'
 import type { BackchannelRequests, Ping } from './requests.ts'
 
-/** Tells clients that wish it that an answer is there (CIBA §10.2). */
-export interface Pings extends AsyncDisposable {
-  /** Looks now for clients of this approval that are to be told; nobody waits for it. */
-  wake(approval: string): void
-  /** Looks for all that are due, and waits until each was tried. */
-  run(approval?: string): Promise<void>
-}
-
 export interface PingsDeps {
-  readonly requests: BackchannelRequests
-  readonly clients: Pick<Clients, 'registered'>
-  readonly fetch: GuardedFetch
-  readonly clock: Clock
+  readonly database: Database
+  /** Its handler is {@link createPingHandler}. */
+  readonly queue: Pick<Queue, 'send' | 'wake'>
+  readonly requests: Pick<BackchannelRequests, 'takePings'>
   readonly log: Log
   /** Milliseconds between two looks for what nobody woke us for. Default 5,000. */
   readonly everyMs?: number
 }
 
-const { timeoutMs, bytesMax, takenMs, pauses } = tries
+/** Puts one task into the queue for each client that wishes to hear of its answer (CIBA §10.2). */
+export const startPings = (deps: PingsDeps): OutboxDispatcher =>
+  startOutboxDispatcher({
+    ...deps,
+    name: 'pings',
+    take: async (sql, approval) =>
+      (await deps.requests.takePings(sql, approval)).map((idHash) => taskOf(idHash, 1)),
+  })
 
-type Outcome = 'told' | 'refused' | 'later' | 'left'
+/** `tries`: the one that comes, counted from 1. What the task names is by its keyed hash: the id and the token stay sealed. */
+const taskOf = (idHash: string, tries: number): Task => ({ key: idHash, data: { request: idHash, tries } })
+
+export interface PingHandlerDeps {
+  readonly requests: Pick<BackchannelRequests, 'ping' | 'endPing'>
+  readonly clients: Pick<Clients, 'registered'>
+  readonly fetch: GuardedFetch
+  readonly clock: Clock
+  readonly log: Log
+}
+
+const { timeoutMs, bytesMax, standingMs } = delivery
+
+type Outcome = 'told' | 'refused' | 'later'
 
 /**
  * One POST of the auth_req_id to the client's registered address, with the token that the client sent for it. Only the
@@ -34,19 +53,12 @@ type Outcome = 'told' | 'refused' | 'later' | 'left'
  * final: the client can still poll. What may pass by itself is tried five times. Whoever stood still until others took it
  * leaves it to them. NOT promised: exactly once.
  */
-export function createPings({ requests, clients, fetch, clock, log, everyMs = 5_000 }: PingsDeps): Pings {
-  async function send(ping: Ping): Promise<void> {
-    const outcome = await tell(ping)
-    if (outcome === 'left') return
-    const pause = outcome === 'later' ? pauses[ping.tries - 1] : undefined
-    const next = pause === undefined ? 'never' : { after: new Date(clock.now() + pause * 1_000) }
-    await requests.setPing(ping, next)
-  }
-
-  async function tell({ client, authReqId, token, takenUntil }: Ping): Promise<Outcome> {
+export function createPingHandler({ requests, clients, fetch, clock, log }: PingHandlerDeps): Handler {
+  async function post({ client, authReqId, token }: Ping, signal: AbortSignal): Promise<Outcome> {
+    const begunAt = clock.now()
     const url = (await clients.registered(client))?.notificationEndpoint
     if (url === undefined) return 'refused'
-    if (clock.now() >= takenUntil.getTime()) return 'left'
+    if (clock.now() - begunAt >= standingMs) throw new Error('This process stood still: others tell it.')
     try {
       const { status } = await fetch(url, {
         method: 'POST',
@@ -54,12 +66,14 @@ export function createPings({ requests, clients, fetch, clock, log, everyMs = 5_
         body: JSON.stringify({ auth_req_id: authReqId }),
         timeoutMs,
         bytesMax,
-        signal: telling.signal,
+        signal,
       })
       if (status >= 200 && status < 300) return 'told'
       log('ping_refused', { client, status })
       return status >= 500 || status === 429 ? 'later' : 'refused'
     } catch (error) {
+      // What was cut off by a shutdown is the next process's to try.
+      signal.throwIfAborted()
       if (!(error instanceof OutboundError)) throw error
       // Its text holds neither the address nor the token.
       log('ping_failed', { client, reason: error.message })
@@ -67,15 +81,13 @@ export function createPings({ requests, clients, fetch, clock, log, everyMs = 5_
     }
   }
 
-  async function run(approval?: string): Promise<void> {
-    const due = await requests.takePings({ forMs: takenMs, ...(approval !== undefined && { approval }) })
-    await Promise.all(due.map(send))
-  }
-
-  const telling = startTelling({ name: 'pings', run, log, everyMs })
-  return {
-    wake: telling.wake,
-    run,
-    [Symbol.asyncDispose]: () => telling[Symbol.asyncDispose](),
+  return async ({ request, tries }, signal, continueLater) => {
+    const idHash = String(request)
+    const ping = await requests.ping(idHash)
+    if (ping === undefined) return
+    const outcome = await post(ping, signal)
+    const pause = outcome === 'later' ? pauseAfter(Number(tries)) : undefined
+    if (pause === undefined) await requests.endPing(idHash)
+    else continueLater({ ...taskOf(idHash, Number(tries) + 1), afterSeconds: pause })
   }
 }

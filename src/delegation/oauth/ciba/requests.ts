@@ -15,14 +15,9 @@ export interface BackchannelRequest {
 
 /** A request whose client is to be told that it was answered. */
 export interface Ping extends Pick<BackchannelRequest, 'approval' | 'client'> {
-  readonly idHash: string
   readonly authReqId: string
   /** The client's own bearer token for this one request. */
   readonly token: string
-  /** This one included. Also the number under which it was taken: whoever takes it next has another. */
-  readonly tries: number
-  /** From then on others take it. */
-  readonly takenUntil: Date
 }
 
 export interface BackchannelRequests {
@@ -30,20 +25,25 @@ export interface BackchannelRequests {
   save(id: string, request: BackchannelRequest, notificationToken: string | undefined): Promise<void>
   get(id: string): Promise<BackchannelRequest | undefined>
   /**
-   * Takes those that were answered and whose clients are not told yet, for the next `forMs`: nobody else takes them
-   * until then, and whoever took them and died is not waited for longer. `approval`: only those of this one. What does
-   * not open, sealed with another key or changed, is given up and holds up no other.
+   * Those that were answered, whose clients want to be told, and that nobody has handed over yet, of all or of one
+   * approval; by their hashes, marked as handed over.
    */
-  takePings(options: { readonly forMs: number; readonly approval?: string }): Promise<readonly Ping[]>
-  /** Never: told, or given up, which stays so whoever says it. Later: only while nobody took it since. */
-  setPing(ping: Pick<Ping, 'idHash' | 'tries'>, next: { readonly after: Date } | 'never'): Promise<void>
+  takePings(sql: Sql, approval?: string): Promise<readonly string[]>
+  /**
+   * What the client is to be told; undefined once it was told or given up, or the request is gone. What does not open,
+   * sealed with another key or changed, is given up.
+   */
+  ping(idHash: string): Promise<Ping | undefined>
+  /** The client was told, or is given up. */
+  endPing(idHash: string): Promise<void>
   /** Drops what has been over for an hour, and returns how many. */
   sweep(): Promise<number>
 }
 
+const isAnswered = `approvals.state in ('approved', 'denied')`
 const context = (idHash: string) => `backchannel ping ${idHash}`
 const keptMs = 3_600_000
-const takenMax = 20
+const batchSize = 100
 
 export interface BackchannelRequestsDeps {
   readonly sql: Sql
@@ -59,16 +59,9 @@ export function createBackchannelRequests({
   clock,
   log,
 }: BackchannelRequestsDeps): BackchannelRequests {
-  const now = () => new Date(clock.now())
   const hashOf = (id: string) => seal.hash('backchannel request', id)
-  const setPing: BackchannelRequests['setPing'] = async ({ idHash, tries }, next) => {
-    await (next === 'never'
-      ? sql.query('update backchannel_requests set ping = null where id_hash = $1', [idHash])
-      : sql.query('update backchannel_requests set ping_after = $2 where id_hash = $1 and pings = $3', [
-          idHash,
-          next.after,
-          tries,
-        ]))
+  const endPing: BackchannelRequests['endPing'] = async (idHash) => {
+    await sql.query('update backchannel_requests set ping = null where id_hash = $1', [idHash])
   }
 
   return {
@@ -76,8 +69,8 @@ export function createBackchannelRequests({
       const idHash = hashOf(id)
       await sql.query(
         `insert into backchannel_requests
-           (id_hash, approval, subject, agent, client_id, delegation, expires_at, ping, ping_after)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+           (id_hash, approval, subject, agent, client_id, delegation, expires_at, ping)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)`,
         [
           idHash,
           approval,
@@ -87,7 +80,6 @@ export function createBackchannelRequests({
           delegation,
           expiresAt,
           token === undefined ? null : seal.close(context(idHash), { id, token }),
-          now(),
         ],
       )
     },
@@ -99,25 +91,33 @@ export function createBackchannelRequests({
       )
       return rows.map(fromRow)[0]
     },
-    async takePings({ forMs, approval }) {
-      const takenUntil = new Date(clock.now() + forMs)
-      const rows = await sql.query<PingRow>(
-        `update backchannel_requests set pings = pings + 1, ping_after = $2
+    async takePings(within, approval) {
+      const rows = await within.query<{ id_hash: string }>(
+        `update backchannel_requests set ping_queued = true
          where id_hash in (
            select request.id_hash from backchannel_requests request join approvals on approvals.id = approval
-           where request.ping is not null and request.ping_after <= $1 and approvals.state in ('approved', 'denied')
-             and ($3::text is null or approval = $3)
-           order by request.ping_after limit ${takenMax} for update of request skip locked)
-         returning id_hash, approval, client_id, ping, pings`,
-        [now(), takenUntil, approval ?? null],
+           where request.ping is not null and not request.ping_queued and ${isAnswered}
+             and ($1::text is null or approval = $1)
+           order by request.expires_at limit ${batchSize} for update of request skip locked)
+         returning id_hash`,
+        [approval ?? null],
       )
-      const pings = rows.flatMap((row) => readPing(row, takenUntil, seal) ?? [])
-      const unread = rows.filter(({ id_hash }) => !pings.some(({ idHash }) => idHash === id_hash))
-      if (unread.length > 0) log('pings_unreadable', { count: unread.length })
-      for (const { id_hash: idHash, pings: tries } of unread) await setPing({ idHash, tries }, 'never')
-      return pings
+      return rows.map(({ id_hash: idHash }) => idHash)
     },
-    setPing,
+    async ping(idHash) {
+      const [row] = await sql.query<PingRow>(
+        `select id_hash, approval, client_id, ping
+         from backchannel_requests request join approvals on approvals.id = approval
+         where id_hash = $1 and ping is not null and ${isAnswered}`,
+        [idHash],
+      )
+      const ping = row && readPing(row, seal)
+      if (row === undefined || ping !== undefined) return ping
+      log('pings_unreadable', { count: 1 })
+      await endPing(idHash)
+      return undefined
+    },
+    endPing,
     async sweep() {
       const rows = await sql.query(
         'delete from backchannel_requests where expires_at < $1 returning id_hash',
@@ -142,17 +142,15 @@ interface PingRow {
   readonly approval: string
   readonly client_id: string
   readonly ping: Uint8Array
-  readonly pings: number
 }
 
 function readPing(
-  { id_hash: idHash, approval, client_id: client, ping, pings: tries }: PingRow,
-  takenUntil: Date,
+  { id_hash: idHash, approval, client_id: client, ping }: PingRow,
   seal: Seal,
 ): Ping | undefined {
   try {
     const { id, token } = seal.open(context(idHash), ping) as { readonly id: string; readonly token: string }
-    return { idHash, approval, client, authReqId: id, token, tries, takenUntil }
+    return { approval, client, authReqId: id, token }
   } catch {
     return undefined
   }
