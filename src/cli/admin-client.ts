@@ -13,11 +13,13 @@ import { NotAnsweringError } from './not-answering.ts'
 /** Opens everything that the commands need in this process, and closes it again. */
 export type WithService = <T>(task: (dependencies: AdminDeps) => Promise<T>) => Promise<T>
 
+/** Runs commands with machine rights, in the running service or in this process. */
 export interface AdminClient {
   /** Runs a command; throws an AppError with what the service said. */
   run(name: CommandName, args: object): Promise<Readonly<Record<string, unknown>>>
 }
 
+/** Where the running service listens, and what runs a command where none does. */
 export interface AdminClientOptions {
   /** REMIT_HOME. */
   readonly home: string

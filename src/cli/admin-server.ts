@@ -10,6 +10,7 @@ import { socketPath } from '../store/socket.ts'
 import type { AdminDeps } from './commands/command.ts'
 import { runCommand } from './commands.ts'
 
+/** The folder of the socket, and what its commands work with. */
 export interface AdminServerOptions {
   /** REMIT_HOME. The caller holds its lock. */
   readonly dir: string
@@ -20,6 +21,7 @@ export interface AdminServerOptions {
 
 /** Where a moved socket is written down: {@link socketPath} moves one whose path would be too long. */
 export const pointerName = 'admin.path'
+/** The file name of the socket in `REMIT_HOME`. */
 export const socketName = 'admin.sock'
 /** Where its address is written down, for commands whose shell does not name it. */
 export const addressName = 'admin.url'

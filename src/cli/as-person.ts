@@ -15,6 +15,7 @@ export interface AsPerson {
   readonly scope: string
 }
 
+/** Where the token of the person at this terminal comes from. */
 export interface AsPersonDeps {
   readonly demoTokens: DemoTokens
   readonly signIns: SignIns

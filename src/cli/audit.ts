@@ -8,6 +8,7 @@ import { anyType, bare, typed } from './ids.ts'
 import { type NotHere, noneOr, printFacts, printList } from './listing.ts'
 import { recordLines, type WireNames, type WireRecord, withName } from './record-lines.ts'
 
+/** What the commands that read the record work with. */
 export interface AuditCommandDeps extends ExplainCommandDeps {
   readonly admin: AdminClient
 }

@@ -8,6 +8,7 @@ import type { TokenSource } from './remit-http.ts'
 import { type Issued, renewed } from './renewed.ts'
 import { isLoopback } from './sign-ins.ts'
 
+/** How a client gets its tokens: server, resource, key. */
 export interface ClientTokensOptions {
   /** Address of the service, without a trailing slash, exactly as its `PUBLIC_URL`. */
   readonly url: string

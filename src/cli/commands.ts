@@ -14,6 +14,7 @@ const commands = {
   ...keepingCommands,
 } as const
 
+/** The name of a command with machine rights. */
 export type CommandName = keyof typeof commands
 
 /**

@@ -30,6 +30,7 @@ export interface DemoTokens {
   service(wanted: Wanted & { readonly service: string }): Promise<string>
 }
 
+/** What {@link createDemoTokens} works with. */
 export interface DemoTokensDeps {
   readonly admin: AdminClient
   /** REMIT_HOME: the demo's agents and services keep their keys there. */
@@ -45,6 +46,7 @@ interface Demo {
 
 const deviceCode = 'urn:ietf:params:oauth:grant-type:device_code'
 
+/** Tokens of a demo's people, agents and services. A demo only. */
 export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTokens {
   const keysDir = join(home, 'demo-clients')
   const ask: client.CustomFetch = (url, init) => fetch(url, { ...init, body: init.body ?? null })

@@ -7,6 +7,7 @@ import { type NotHere, neverHereWords, noneOr, printable } from './listing.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
+/** What the commands that explain decisions work with. */
 export interface ExplainCommandDeps extends AsPersonDeps {
   readonly terminal: Terminal
   readonly fetch: Fetch

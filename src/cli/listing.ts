@@ -74,4 +74,5 @@ const isFlat = (value: unknown): value is Readonly<Record<string, string | numbe
   Object.values(value).every((member) => typeof member === 'string' || typeof member === 'number')
 
 // Titles and purposes are others' text, which a terminal would obey.
+/** A text without the characters that a terminal would act on. */
 export const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

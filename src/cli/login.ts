@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { type SignIns, signInHint } from './sign-ins.ts'
 import type { Terminal } from './terminal.ts'
 
+/** What the commands that sign a person in and out work with. */
 export interface LoginCommandsDeps {
   readonly signIns: SignIns
   readonly terminal: Terminal

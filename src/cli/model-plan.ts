@@ -22,6 +22,7 @@ interface EngineDifference {
   readonly detail: string
 }
 
+/** The results of a plan's tests, as the service writes them. */
 export interface WireTests {
   readonly hold: boolean
   readonly passed: number
@@ -39,6 +40,7 @@ export interface WireTests {
 
 type WireAnswer = boolean | readonly string[] | { readonly error: string }
 
+/** A plan, as the service writes it. */
 export interface WirePlan {
   readonly plan_id: string
   readonly state: string
@@ -69,6 +71,7 @@ export interface WirePlan {
   readonly next_engine_answers_differently: readonly EngineDifference[]
 }
 
+/** The plans that wait, as the service writes them. */
 export interface WireOpenPlans {
   readonly plans: readonly Readonly<Record<string, unknown>>[]
   readonly more: boolean
@@ -138,6 +141,7 @@ function testsToText({ hold, passed, failed, error, failures }: WireTests): stri
   ]
 }
 
+/** A failed test in one line. */
 export const failureToText = ({
   test,
   question,
@@ -237,6 +241,7 @@ const listed = (title: string, lines: readonly string[]): string[] =>
 export const isCompared = ({ complete: isComplete, documents }: WirePlan): boolean =>
   isComplete || documents > 0
 
+/** What is said of a plan that was not compared. */
 export const notCompared = 'It was not compared: who gains and who loses is not known.'
 
 function effectToText(plan: WirePlan): string[] {

@@ -26,6 +26,7 @@ import { addVaultCommands } from './vault.ts'
 import { addWhatIfCommand } from './what-if.ts'
 import { type WriterFlags, writerFor } from './writer.ts'
 
+/** What the command line works with; a test brings its own. */
 export interface CliDeps {
   readonly admin: AdminClient
   readonly demoTokens: DemoTokens

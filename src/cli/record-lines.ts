@@ -18,6 +18,7 @@ export interface WireRecord {
   readonly detail: Readonly<Record<string, unknown>>
 }
 
+/** Titles and names for the ids in a record. */
 export type WireNames = Readonly<Record<string, string>>
 
 interface Released {

@@ -5,6 +5,7 @@ import { signInHint } from './sign-ins.ts'
 /** Gives a token that still counts for a while; asked before each request. */
 export type TokenSource = () => Promise<string>
 
+/** Requests to the service as one person or client. */
 export interface RemitHttp {
   /** Sends a request with a token, again after 429 and 503 as Retry-After says (six tries). */
   send(path: string, init: () => RequestInit): Promise<Response>
@@ -20,6 +21,7 @@ export interface RemitHttpDeps {
 const triesMax = 6
 const pauseMsMax = 30_000
 
+/** Tries again, a few times, what the service refuses for now. */
 export function createRemitHttp({ url, token, fetch }: RemitHttpDeps): RemitHttp {
   async function send(path: string, init: () => RequestInit, attempt = 1): Promise<Response> {
     const request = init()

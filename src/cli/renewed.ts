@@ -1,5 +1,6 @@
 import type { TokenSource } from './remit-http.ts'
 
+/** A token, and the seconds for which it is good. */
 export interface Issued {
   readonly token: string
   /** Seconds for which it counts. */

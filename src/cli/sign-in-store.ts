@@ -25,6 +25,7 @@ export interface SignInStore {
   alone<T>(work: () => Promise<T>): Promise<T>
 }
 
+/** Sign-ins as private files, one for each service. */
 export function createSignInStore(dir: string): SignInStore {
   // An encoded address is one path segment, whatever the address holds.
   const pathOf = (url: string) => join(dir, `${encodeURIComponent(url)}.json`)

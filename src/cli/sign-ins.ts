@@ -58,6 +58,7 @@ export interface SignIns {
   logout(url: string): Promise<boolean>
 }
 
+/** What {@link createSignIns} works with. */
 export interface SignInsDeps {
   readonly store: SignInStore
   readonly fetch: Fetch

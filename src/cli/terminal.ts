@@ -13,6 +13,7 @@ export interface Terminal {
   progress(done: number, total: number, what: string): void
 }
 
+/** The streams of a terminal; a test brings its own. */
 export interface TerminalStreams {
   readonly stdin?: NodeJS.ReadableStream & { readonly isTTY?: boolean }
   readonly stdout: { write(text: string): unknown }
@@ -24,6 +25,7 @@ const clear = '\r\u001b[K'
 
 const lineEveryMs = 5_000
 
+/** Writes answers to standard output, and everything else to standard error. */
 export function createTerminal(
   { stdin, stdout, stderr }: TerminalStreams,
   now: () => number = Date.now,

@@ -7,6 +7,7 @@ import { bare, repeatable, typed } from './ids.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
+/** What the command works with. */
 export interface WhatIfCommandDeps extends AsPersonDeps {
   readonly terminal: Terminal
   readonly fetch: Fetch

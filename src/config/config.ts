@@ -47,6 +47,7 @@ const groups = [
   demo,
 ] as const
 
+/** All settings, read and checked. Frozen. */
 export interface Config
   extends ListeningConfig,
     StoresConfig,

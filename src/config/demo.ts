@@ -1,6 +1,7 @@
 import { flag } from './forms.ts'
 import { group } from './group.ts'
 
+/** Settings of a demo. */
 export interface DemoConfig {
   readonly demo: boolean
   /** Whether the demo brings its company. */

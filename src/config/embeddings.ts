@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { count, httpUrl, text } from './forms.ts'
 import { group } from './group.ts'
 
+/** Settings of the embeddings. */
 export type EmbeddingsConfig =
   | {
       readonly kind: 'remote'

@@ -8,6 +8,7 @@ export const isLoopback = (host: string): boolean => loopbackHosts.has(host.toLo
 
 export const text = z.string().min(1)
 
+/** An `http` or `https` URL. */
 export const httpUrl = z.url({ protocol: /^https?$/, message: 'must be an http or https URL' })
 
 export const httpsOrLoopback = z
@@ -27,7 +28,9 @@ export const flag = z
 /** How many, at least `least`. */
 export const count = (least: number) => z.coerce.number().int().min(least)
 
+/** A number of seconds within bounds. */
 export const seconds = (least: number, max: number) => z.coerce.number().min(least).max(max)
+/** A whole number of milliseconds within bounds. */
 export const milliseconds = (least: number, max: number) => z.coerce.number().int().min(least).max(max)
 
 /** Several, with commas between. */

@@ -24,6 +24,7 @@ export interface Derived {
   readonly demo: boolean
 }
 
+/** Names and texts of settings, as a process gets them. */
 export type Environment = Readonly<Record<string, string | undefined>>
 
 export interface Contradiction {
@@ -33,5 +34,6 @@ export interface Contradiction {
   readonly problem: string
 }
 
+/** A group of settings, with the types of its members inferred. */
 export const group = <Shape extends z.ZodRawShape, Part>(definition: Group<Shape, Part>): typeof definition =>
   definition

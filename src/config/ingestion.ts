@@ -1,6 +1,7 @@
 import { count } from './forms.ts'
 import { group } from './group.ts'
 
+/** Settings of ingestion. */
 export interface IngestionConfig {
   readonly parserThreads: number | undefined
   readonly parserCpuMs: number

@@ -52,6 +52,7 @@ export type TrustedIssuer = z.infer<typeof trustedIssuer>
 
 const jsonIssuers = json.pipe(z.array(trustedIssuer))
 
+/** Settings of the issuers whose tokens are accepted. */
 export interface IssuersConfig {
   readonly trustedIssuers: readonly TrustedIssuer[]
   /** Our client's secret at each trusted issuer with `sign_in`, by issuer. */

@@ -1,6 +1,7 @@
 import { count, milliseconds } from './forms.ts'
 import { group } from './group.ts'
 
+/** Settings of the rate limits. */
 export interface LimitsConfig {
   readonly requestDeadlineMs: number
   readonly writeDeadlineMs: number

@@ -18,6 +18,7 @@ const addressRanges = list.refine((ranges) => ranges.every(isAddressRange), {
   message: 'must be addresses or ranges like 10.0.0.0/8, with commas between them',
 })
 
+/** Settings of the listeners and public addresses. */
 export interface ListeningConfig {
   readonly host: string
   readonly port: number

@@ -10,6 +10,7 @@ const origins = list.refine((urls) => urls.every(isOrigin), {
   message: 'must be origins like https://gitlab.corp.example:8443, with commas between them and no path',
 })
 
+/** Settings of outgoing requests. */
 export interface OutboundConfig {
   readonly outboundAllowedOrigins: readonly string[]
   /** By which push services reach whoever runs this. */

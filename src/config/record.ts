@@ -1,6 +1,7 @@
 import { count, flag } from './forms.ts'
 import { group } from './group.ts'
 
+/** Settings of the decision record. */
 export interface RecordConfig {
   /** Whether what was asked is kept in words. */
   readonly auditQueryText: boolean

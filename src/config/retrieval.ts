@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { count, milliseconds, seconds } from './forms.ts'
 import { group } from './group.ts'
 
+/** Settings of search. */
 export interface RetrievalConfig {
   readonly verdictTtlMs: number
   readonly openfgaCacheTtlMs: number

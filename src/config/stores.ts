@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { httpUrl, isLoopback, text } from './forms.ts'
 import { group } from './group.ts'
 
+/** Settings of the database and of OpenFGA. */
 export interface StoresConfig {
   readonly home: string
   readonly databaseUrl: string | undefined

@@ -109,6 +109,7 @@ const vaultLostKeys = list.pipe(
   z.array(z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, 'holds something that is no version of a key')),
 )
 
+/** Settings of the vault. */
 export interface VaultConfig {
   readonly vaultProviders: readonly VaultProvider[]
   /** Our client's secret at each of them, by the variable that holds it. */

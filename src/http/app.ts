@@ -18,6 +18,7 @@ import { pageHeaders } from './pages/layout.ts'
 import { notFoundPage } from './pages/not-found.ts'
 import { createErrorHandler } from './problem.ts'
 
+/** The routes and middleware that {@link createApp} puts together. */
 export interface AppDeps {
   readonly publicUrl: string
   /** `Host` values that are ours. */

@@ -14,12 +14,14 @@ export interface Readiness {
   readonly details: Readonly<Record<string, unknown>>
 }
 
+/** Counters and timings of the requests. */
 export interface Metrics {
   readonly registry: Registry
   /** Counts every answer by route pattern, method and status. No label names a person, agent, document or query. */
   readonly observe: MiddlewareHandler<AppEnv>
 }
 
+/** Empty metrics; `now` is the clock in milliseconds. */
 export function createMetrics(now: () => number): Metrics {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })

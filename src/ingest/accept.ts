@@ -164,6 +164,7 @@ const itemOf = (jobId: string, { line, input }: Item) => ({
   documentId: input.id,
 })
 
+/** Notes in the job why a document was refused. */
 export async function noteRefusal(
   sql: Sql,
   jobId: string,

@@ -73,6 +73,7 @@ export type Step =
   | 'published'
   | 'withdrawn'
 
+/** Bounds of ingestion. */
 export interface IngestLimits {
   /** Characters of an NDJSON line in bytes. Defaults to 20 MB. */
   readonly lineBytesMax: number

@@ -15,6 +15,7 @@ export interface Tag {
 /** Whether more of a relation means more access, by the model's rules: `blocked` and `sensitive` take access away. */
 export type IsWidening = (relation: string) => boolean
 
+/** Identifies a tag among those of one object; its end does not count. */
 export const tagKey = ({ relation, subject }: Pick<Tag, 'relation' | 'subject'>): string =>
   `${relation} ${subject}`
 
@@ -40,7 +41,9 @@ export function tagsOf(collection: string, access: Access): Tag[] {
   return [...distinct.values()]
 }
 
+/** The tag that makes an object sensitive. */
 export const sensitiveTag: Tag = { relation: 'sensitive', subject: 'user:*' }
+/** Whether the tags make an object sensitive. */
 export const hasSensitive = (documentTags: readonly Tag[]): boolean =>
   documentTags.some(({ relation }) => relation === 'sensitive')
 
@@ -87,11 +90,13 @@ export function widens(
   return grants || current.some((tag) => !isWidening(tag.relation) && !requestedKeys.has(tagKey(tag)))
 }
 
+/** Whether two sets of distinct tags are the same, their ends included. */
 export function sameTags(a: readonly Tag[], b: readonly Tag[]): boolean {
   const ends = new Map(a.map((tag) => [tagKey(tag), endOf(tag)]))
   return a.length === b.length && b.every((tag) => ends.get(tagKey(tag)) === endOf(tag))
 }
 
+/** The tuple that a tag stands for. */
 export const toTuple = (object: FgaObject, { relation, subject, expiresAt }: Tag): Tuple => ({
   user: subject,
   relation,
@@ -99,6 +104,7 @@ export const toTuple = (object: FgaObject, { relation, subject, expiresAt }: Tag
   ...(expiresAt !== undefined && { condition: { name: 'until', context: { expires_at: expiresAt } } }),
 })
 
+/** The tag that stands for a tuple. */
 export const toTag = ({ relation, user, condition }: Tuple): Tag => ({
   relation,
   subject: user,

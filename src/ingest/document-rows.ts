@@ -2,6 +2,7 @@ import { documentObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import { readTags, type Tag } from './desired-tuples.ts'
 
+/** A document as the tables have it, with the tags of its live and its pending revision. */
 export interface StoredDocument {
   readonly docNo: number
   readonly collection: string
@@ -89,8 +90,10 @@ export async function readFolders(sql: Sql, ids: readonly string[]): Promise<Map
   return new Map(rows.map(({ id, collection }) => [id, collection]))
 }
 
+/** The type of a metadata field that filters may use. */
 export type FieldType = 'string' | 'number' | 'boolean' | 'date'
 
+/** The metadata fields that filters may use, by name. */
 export async function readFields(sql: Sql): Promise<ReadonlyMap<string, FieldType>> {
   const rows = await sql.query<{ name: string; type: FieldType }>(
     'select name, type from fields order by name',

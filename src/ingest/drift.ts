@@ -5,6 +5,7 @@ import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { IngestContext } from './context.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 
+/** What a comparison of objects with OpenFGA came to. */
 export interface DriftReport {
   /** Objects compared. */
   readonly compared: number

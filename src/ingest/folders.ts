@@ -5,6 +5,7 @@ import type { IngestContext } from './context.ts'
 import { addTags, markUnsettled, type Tag } from './desired-tuples.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 
+/** The object of a folder. */
 export const folderObject = (id: string): FgaObject => `folder:${id}`
 
 /**

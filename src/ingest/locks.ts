@@ -5,6 +5,7 @@ import { AppError } from '../kernel/errors.ts'
 import { createFences, type Fences, type FencesDeps, holdId } from './fences.ts'
 import { createHold, type Hold, type HoldDeps, plainHold } from './hold.ts'
 
+/** Keeps other writers from objects while their tuples change. */
 export interface Locks {
   /**
    * Runs `work` as the only writer of these objects, in this process and, on native Postgres, in all. All or

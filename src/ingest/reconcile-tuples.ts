@@ -5,6 +5,7 @@ import type { IngestContext } from './context.ts'
 import { readTags, toTuple, unmark } from './desired-tuples.ts'
 import { anew, type Hold } from './hold.ts'
 
+/** The tuples that were added to OpenFGA, and those that were taken away. */
 export interface Reconciled {
   readonly added: readonly Tuple[]
   readonly removed: readonly TupleKey[]
@@ -76,6 +77,7 @@ async function differenceOf(
   return { added, removed }
 }
 
+/** Whether two conditions have the same name and end at the same instant. */
 export function sameEnd(a: Tuple['condition'], b: Tuple['condition']): boolean {
   if (a === undefined || b === undefined) return a === b
   return a.name === b.name && Date.parse(a.context.expires_at) === Date.parse(b.context.expires_at)

@@ -23,6 +23,7 @@ export interface Segment {
 /** A passage is never longer than this times the tokens it may have: one word may have 50,000 letters. */
 export const CHARACTERS_PER_TOKEN_MAX = 8
 
+/** What a text costs a passage, in tokens. */
 export type Cost = (text: string) => number
 
 /** Cuts a document into segments of at most `costMax`. They cover the text and never split a surrogate pair. */

@@ -7,6 +7,7 @@ export interface SharedLock {
   pass<T>(isAlone: boolean, work: () => Promise<T>): Promise<T>
 }
 
+/** A lock with nobody inside. */
 export function createSharedLock(): SharedLock {
   const waiting: { readonly isAlone: boolean; readonly enter: () => void }[] = []
   let inside = 0

@@ -42,6 +42,7 @@ export const accessSchema = z.strictObject({
   blocked: z.array(expiring).max(subjectsMax).optional(),
   sensitive: z.boolean().optional(),
 })
+/** Who may read a document, as a service states it. */
 export type Access = z.infer<typeof accessSchema>
 
 const scalar = z.union([text(0, 2_000), z.number(), z.boolean()])
@@ -87,6 +88,7 @@ const typed = { path: ['mime_type'], message: 'is needed with content_base64' }
 
 /** A document as sources send it. Exactly one of `text` and `content_base64`. */
 export const documentSchema = documentMembers.refine(hasOneContent, oneContent).refine(isTyped, typed)
+/** A document, as a service sends it. */
 export type DocumentInput = z.infer<typeof documentSchema>
 
 /** The same where the path names it; an id in the body must say the same. */

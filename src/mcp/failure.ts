@@ -8,6 +8,7 @@ import { errorCodes } from '@remit/contract/errors'
 import { type AppError, asAppError, stackOf } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 
+/** Where a failure is logged, and under which transaction. */
 export interface FailureDeps {
   readonly log: Log
   readonly txn: string

@@ -13,6 +13,7 @@ import type { RequestState } from './state.ts'
 export const opensPages = (server: McpServer): boolean =>
   server.server.getClientCapabilities()?.elicitation?.url !== undefined
 
+/** A page of ours that the person is asked to open. */
 export interface Page {
   /** Of ours: holds nothing that lets anybody in. Whoever opens it has to be the person, by their own browser session. */
   readonly url: string

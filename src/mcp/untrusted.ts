@@ -6,6 +6,7 @@ const notice =
 /** Stands before every text that comes from documents, in what a model reads and in what a program reads. */
 export const untrusted = { content_trust: 'untrusted', notice } as const
 
+/** The members that mark a result as others' words. */
 export const untrustedMembers = { content_trust: z.literal('untrusted'), notice: z.literal(notice) }
 
 /**

@@ -5,6 +5,7 @@ import { type Destination, destinationOf } from './destination.ts'
 import { OutboundError, type OutboundReason } from './error.ts'
 import { readBody, TooLarge } from './read-body.ts'
 
+/** A request to a third party. */
 export interface OutboundRequest {
   /** Default GET. */
   readonly method?: string
@@ -20,6 +21,7 @@ export interface OutboundRequest {
   readonly bytesMax: number
 }
 
+/** What a third party answered, its body read. */
 export interface OutboundResponse {
   /** As it came: a redirect is an answer and is not followed. */
   readonly status: number
@@ -36,6 +38,7 @@ export interface Resolved {
   readonly family: number
 }
 
+/** How names are resolved, and which origins may have private addresses. */
 export interface GuardedFetchOptions {
   /** Every address of a name. Addresses are not asked for. */
   readonly lookup: (host: string) => Promise<readonly Resolved[]>

@@ -9,6 +9,7 @@ import type { Ingest } from '../ingest/ingest.ts'
 import type { Database } from '../store/sql.ts'
 import type { Sample } from './load.ts'
 
+/** What {@link seedSample} writes to. */
 export interface SeedDeps {
   readonly database: Database
   readonly people: People

@@ -15,6 +15,7 @@ export function directoryTuples({ organization, groups }: Company): Tuple[] {
   ]
 }
 
+/** The tuples of the sample's collections. */
 export function collectionTuples({ organization, collections }: Company, now: Date): Tuple[] {
   return collections.flatMap(({ id, viewers, sensitive }) => {
     const object: FgaObject = `collection:${id}`
@@ -25,6 +26,7 @@ export function collectionTuples({ organization, collections }: Company, now: Da
   })
 }
 
+/** The tuples of the sample's folders. */
 export function folderTuples({ folders }: Company, now: Date): Tuple[] {
   return folders.flatMap(({ id, collection, parent, viewers, sensitive }) => {
     const object: FgaObject = `folder:${id}`

@@ -28,6 +28,7 @@ export type Requirement =
   /** Nobody, by any route. */
   | { readonly kind: 'nobody' }
 
+/** What is done to a tuple. */
 export type Operation = 'write' | 'delete'
 
 /** The first member of the tuple that does not fit the model or the id rules: `relation`, `condition.name`. */
@@ -76,6 +77,7 @@ export function compileAllowList({ id, json, allowList }: ListedModel): AllowLis
   }
 }
 
+/** The 503 for a model whose allow-list cannot be used. Nothing is written under it. */
 export const unusable = (modelId: string, error: unknown): AppError =>
   new AppError('authorization_unavailable', {
     internal: `the allow-list of model ${modelId} cannot be used: ${reasonOf(error)}`,

@@ -13,6 +13,7 @@ import { labelOf } from './label.ts'
 
 /** What a service holds on a collection by tuples. Scopes, prefixes and roles stand in the database, whatever the model. */
 const rights = ['writer', 'tagger'] as const
+/** A right over a collection that a service can hold. */
 export type Right = (typeof rights)[number]
 
 /**
@@ -22,6 +23,7 @@ export type Right = (typeof rights)[number]
 export type Holders = Readonly<Record<Right, ReadonlyMap<string, ReadonlyMap<string, Held>>>>
 type Held = 'held' | 'unknown'
 
+/** The tuples and the context from which the holders are computed. */
 export interface HoldersInput {
   readonly tuples: TupleView
   /** Context of every question. */
@@ -105,6 +107,7 @@ export const onlyIn = (gaining: Holders[Right], losing: Holders[Right]) =>
       .map(([collection, verdict]) => ({ service, collection, verdict })),
   )
 
+/** The rights that services have by the new model and did not have by the old one. */
 export const writerGains = (oldHolders: Holders, newHolders: Holders): readonly WriterGain[] =>
   rights.flatMap((right) =>
     onlyIn(newHolders[right], oldHolders[right]).map(({ service, collection }) => ({

@@ -34,6 +34,7 @@ export function problemsOf(rows: readonly Row[], model: Model): readonly Problem
   return [...unknown, ...refusals, ...lendingReached(knownRows, model, guarded)]
 }
 
+/** A problem in one line, with the file and line it stands on. */
 export const problemToText = ({ row: { key, line }, detail }: Problem, file: string): string =>
   `${file}:${line}: ${key}: ${detail}`
 
@@ -62,6 +63,7 @@ const takes = ({ restrictions }: Relation, { label, ends }: SubjectKind): boolea
 
 /** Types whose objects are filed in a collection, on which services hold their rights. */
 const filed: ReadonlySet<string> = new Set(['document', 'folder', 'collection'])
+/** Whether objects of the type are filed in a collection. */
 export const isFiled = (type: string): boolean => filed.has(type)
 
 // A document's own list is its source's, a membership its directory's; of parents the change keeps what is sensitive so.

@@ -17,6 +17,7 @@ const types: ReadonlySet<string> = new Set(['agent', 'delegation', 'grant', ...o
 /** On whichever type: what leads from a document to what was lent, and what a request brings. */
 const relations: ReadonlySet<string> = new Set(['delegated_to', 'granted_by', 'acting_for', 'presented'])
 
+/** Whether Remit alone writes tuples with objects of the type. */
 export const isReservedType = (type: string): boolean => types.has(type)
 
 /** Whether only the service's own code writes it, or nothing does. */

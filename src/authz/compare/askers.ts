@@ -5,6 +5,7 @@ import { presentedTuples } from '../presented.ts'
 /** What is compared: what a person reads, and what an agent is told for them. */
 export type Compared = 'can_read' | 'can_read_delegated'
 
+/** A delegation in force, as far as the comparison needs it. */
 export interface LiveDelegation {
   readonly id: string
   /** `user:anne` */
@@ -27,6 +28,7 @@ export interface Asker {
 /** Stands for everybody for whom no tuple is stored. No id that may be written looks like this. */
 export const stranger = 'user:!anyone'
 
+/** A person who reads for themselves. */
 export const ownAsker = (user: string): Asker => ({
   who: user === stranger ? 'anyone' : user,
   user,
@@ -34,6 +36,7 @@ export const ownAsker = (user: string): Asker => ({
   contextual: [],
 })
 
+/** A person's agents, one asker for each delegation in force. */
 export const delegatedAskers = ({ id, subject, agents }: LiveDelegation): Asker[] =>
   agents.map((agent) => ({
     who: `${subject} by agent:${agent}`,

@@ -17,6 +17,7 @@ export interface Side {
   readonly tuples: TupleView
 }
 
+/** What is compared: two sides, and the groups of questions that both are asked. */
 export interface ComparePairs {
   /** Asked for at the start and after each pause: the tuples may have changed meanwhile. */
   readonly sides: () => { readonly before: Side; readonly after: Side }
@@ -35,6 +36,7 @@ export interface Group {
   readonly documents: Iterable<string>
 }
 
+/** After how many questions or milliseconds a comparison stops. */
 export interface PairLimits {
   /** Questions, each asked on both sides. */
   readonly questions: number
@@ -50,6 +52,7 @@ export interface Verdicts {
   readonly askAfter: (question: Pick<Asker, 'user' | 'relation' | 'contextual'>) => boolean | undefined
 }
 
+/** How far a comparison came. */
 export interface Ended {
   readonly asked: number
   /** What stopped it before its end. */
@@ -66,6 +69,7 @@ export interface Slices {
 
 const sliceMs = 10
 
+/** Time slices: work pauses after each, so that the process answers others meanwhile. */
 export function createSlices(now: () => number, pause: () => Promise<void>): Slices {
   const began = now()
   let slice = began

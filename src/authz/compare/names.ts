@@ -1,6 +1,7 @@
 import type { TupleView } from '@remit/engine'
 import { splitObject } from '../../kernel/ids.ts'
 
+/** The names that a comparison asks about. */
 export interface Names {
   /** `user:anne` */
   readonly people: readonly string[]

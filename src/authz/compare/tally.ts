@@ -10,11 +10,13 @@ export interface Counted {
   readonly samples: readonly Sample[]
 }
 
+/** One difference, as an example. */
 export interface Sample {
   readonly asker: Asker
   readonly document: string
 }
 
+/** Counts differences, and keeps some as examples. */
 export interface Tally {
   add(asker: Asker, document: string): void
   result(): Counted

@@ -48,6 +48,7 @@ export function agentInputChecks(
   ]
 }
 
+/** The verdicts of {@link agentInputChecks} by name; undefined where one is missing. */
 export function agentInputsOf(verdicts: readonly Verdict[]): AgentInputs | undefined {
   const [person, delegation, scope, sensitive, approval] = verdicts
   if (!person || !delegation || !scope || !sensitive || !approval) return undefined

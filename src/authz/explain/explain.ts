@@ -8,6 +8,7 @@ import { assertInModel, checkOf, type ExplainQuestion } from './input.ts'
 import { type RegistryDeps, type RegistryLimit, registryLimit } from './registry.ts'
 import { type CaughtUp, caughtUp, type ReplicaState } from './replica.ts'
 
+/** OpenFGA's decision and, where the replica has caught up, the reasons behind it. */
 export interface ExplainAnswer {
   /** OpenFGA's own, asked past its caches. With `at` it is what it would say by that clock. */
   readonly decision: Verdict
@@ -26,12 +27,14 @@ export interface ExplainAnswer {
   readonly modelId: string
 }
 
+/** Explains one decision. Throws `authorization_unavailable` where OpenFGA does not answer. */
 export type Explainer = (
   asker: Principal,
   question: ExplainQuestion,
   options: { readonly signal: AbortSignal },
 ) => Promise<ExplainAnswer>
 
+/** What {@link createExplainer} asks. */
 export interface ExplainDeps extends RegistryDeps {
   readonly fga: Fga
   readonly index: PermissionIndex

@@ -6,6 +6,7 @@ import type { Check } from '../fga.ts'
 import type { ReplicaView } from '../permission-index.ts'
 import { presentedTuples } from '../presented.ts'
 
+/** Who is asked about, with which agent, delegation and grants, and for what. */
 export interface ExplainQuestion {
   /** `user:anne`, `user:*`, `group:eng#member`. */
   readonly user: string
@@ -66,12 +67,14 @@ export function assertInModel({ model }: ReplicaView, { user, relation, object }
     throw invalid(misfit.kind === 'relation' ? 'relation' : 'object', sentence(misfit.reason))
 }
 
+/** Throws `invalid_request` where a text is no object. */
 export function assertObject(object: string, field = 'object'): void {
   const { type, id } = splitObject(object)
   if (!object.includes(':') || !typeName.test(type) || !isId(id))
     throw invalid(field, 'type:id is needed, with an id of the contract.')
 }
 
+/** Throws `invalid_request` where a text can name no relation. */
 export function assertRelation(relation: string): void {
   if (!relationName.test(relation)) throw invalid('relation', 'This is not the name of a relation.')
 }

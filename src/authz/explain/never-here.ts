@@ -9,12 +9,14 @@ import { spelledAlike } from './spelling.ts'
  */
 export type NeverHere = (ids: readonly string[]) => Promise<NotHere>
 
+/** Ids that were never here, and what each of them may be a slip of. */
 export interface NotHere {
   readonly ids: readonly string[]
   /** For each of them for which there are any: {@link spelledAlike}. */
   readonly alike: ReadonlyMap<string, readonly string[]>
 }
 
+/** Looks ids up in the tables and in the tuples of the replica. */
 export function createNeverHere({
   sql,
   index,

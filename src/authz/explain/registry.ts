@@ -12,11 +12,13 @@ export interface RegistryLimit {
   readonly inWords: string
 }
 
+/** A registered agent and what the registry limits it to. */
 export interface LimitedAgent {
   readonly limits: { readonly collections: readonly string[] | undefined }
   readonly disabledAt: Date | undefined
 }
 
+/** Where {@link registryLimit} looks. */
 export interface RegistryDeps {
   readonly sql: Sql
   /** From the registry of agents. */

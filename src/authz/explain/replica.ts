@@ -9,6 +9,7 @@ export interface ReplicaState {
   readonly lagMs: number
 }
 
+/** A replica that had read the log to its end when it was asked. */
 export interface CaughtUp extends ReplicaState {
   /** undefined where it is not built, or follows another model. Use it before the next `await`. */
   readonly view: () => ReplicaView | undefined

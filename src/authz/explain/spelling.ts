@@ -1,6 +1,7 @@
 import { singleEdits } from '../../kernel/single-edits.ts'
 import type { Sql } from '../../store/sql.ts'
 
+/** What {@link spelledAlike} looks through. */
 export interface SpelledAlikeDeps {
   readonly sql: Sql
   /** Whether a tuple names it. */

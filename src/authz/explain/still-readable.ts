@@ -12,6 +12,7 @@ export interface GivenOnce {
   readonly delegation: string | null
 }
 
+/** What {@link createStillReadable} asks. */
 export interface StillReadableDeps extends RegistryDeps {
   readonly fga: Pick<Fga, 'batchCheck'>
   readonly limiter: Limiter

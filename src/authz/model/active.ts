@@ -24,6 +24,7 @@ export interface ActiveModel extends AsyncDisposable {
   onChange(listener: (model: ModelVersion) => void | Promise<void>): void
 }
 
+/** Where the pinned model is read, and how often. */
 export interface ActiveModelOptions {
   readonly sql: Sql
   readonly storeId: string

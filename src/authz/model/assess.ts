@@ -31,6 +31,7 @@ import { openTrial, RefusedError } from './store-test.ts'
 import type { Texts } from './texts.ts'
 import type { TupleSource } from './tuple-source.ts'
 
+/** What {@link assess} reads. */
 export interface AssessDeps {
   readonly api: FgaApi
   readonly index: TupleSource
@@ -46,6 +47,7 @@ export interface Listed {
   readonly allowList: string | undefined
 }
 
+/** What a candidate model would change: the report, and every gain that has to be confirmed. */
 export interface Assessment {
   readonly report: Report
   readonly gains: Gains

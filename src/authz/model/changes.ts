@@ -24,6 +24,7 @@ import type { Texts } from './texts.ts'
 import type { TruthTable } from './truth-table.ts'
 import { candidateOf, type Wanted } from './wanted.ts'
 
+/** What applying a plan came to. */
 export type Applied =
   | { readonly state: 'awaiting_second'; readonly plan: Plan }
   | { readonly state: 'active'; readonly plan: Plan; readonly modelId: string }
@@ -61,6 +62,7 @@ export interface ModelChanges {
   }>
 }
 
+/** What {@link createModelChanges} works with. */
 export interface ModelChangesDeps extends AssessDeps {
   readonly database: Database
   readonly active: ActiveModel
@@ -79,6 +81,7 @@ export interface ModelChangesDeps extends AssessDeps {
 
 const planMs = 24 * 3_600_000
 
+/** Plans and applies changes of the authorization model, one after another. */
 export function createModelChanges(dependencies: ModelChangesDeps): ModelChanges {
   const { database, active: activeModel, truthTable, now, newId } = dependencies
   let queue: Promise<unknown> = Promise.resolve()

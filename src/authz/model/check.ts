@@ -14,6 +14,7 @@ export interface TextProblem {
   readonly message: string
 }
 
+/** What is wrong with the text of a model, and what must not come into force. */
 export interface ModelCheck {
   readonly problems: readonly TextProblem[]
   /** Of a text without problems: none of these may come into force. */
@@ -61,6 +62,7 @@ const toProblem = ({ msg, line, column }: Found): TextProblem => ({
   message: msg,
 })
 
+/** A problem of the text as a whole, shown at its first character. */
 export const atStart = (message: string): TextProblem => ({
   line: 1,
   column: 1,

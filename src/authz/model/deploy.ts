@@ -21,11 +21,13 @@ import {
 } from './pin.ts'
 import { type ModelSource, withMarks } from './with-marks.ts'
 
+/** The store and the model that are in force after the start. */
 export interface DeployedModel {
   readonly storeId: string
   readonly model: ModelVersion
 }
 
+/** Where the model comes from and where it is written. */
 export interface DeployOptions {
   readonly api: FgaApi
   readonly database: Database

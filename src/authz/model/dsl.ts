@@ -30,6 +30,7 @@ export function assertSmall({ type_definitions: types, conditions = {} }: ModelJ
 }
 
 const depthMax = 12
+/** What is said of a model whose parentheses nest too deep. */
 export const tooDeep = `Parentheses are nested more than ${depthMax} deep.`
 
 /**
@@ -63,6 +64,7 @@ export const textOf = ({
 }): string =>
   dsl ?? transformer.transformJSONToDSL(json as Parameters<typeof transformer.transformJSONToDSL>[0])
 
+/** SHA-256 of a model's text, in hex. */
 export const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex')
 
 /** Of a model and who may write its tuples, as one: sha256 of both texts with a NUL between, which stands in neither. */

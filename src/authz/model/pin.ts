@@ -57,6 +57,7 @@ export async function writePin(
   return true
 }
 
+/** Stores a version of the model. */
 export async function keepVersion(sql: Sql, version: ModelVersion): Promise<void> {
   const { id, digest, dsl, json, allowList, plan, activatedBy, activatedAt } = version
   await sql.query(
@@ -81,6 +82,7 @@ interface VersionRow {
 const columns = `id, digest, dsl, json, plan, activated_by, activated_at,
   coalesce(allow_list, (select p.allow_list from model_plans p where p.id = models.plan)) as allow_list`
 
+/** The stored version with this model id, if there is one. */
 export async function readVersion(sql: Sql, id: string): Promise<ModelVersion | undefined> {
   const rows = await sql.query<VersionRow>(`select ${columns} from models where id = $1`, [id])
   return rows.map(fromRow)[0]

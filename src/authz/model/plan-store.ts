@@ -23,6 +23,7 @@ export interface Report extends Omit<Impact, 'gains'> {
     Partial<Pick<EngineDifference, 'newRelations'>>)[]
 }
 
+/** A planned change of the model, as it is stored. */
 export interface Plan {
   readonly id: string
   readonly planner: string
@@ -146,6 +147,7 @@ export async function listOpen(
   return { plans, more: rows.length > openMax }
 }
 
+/** Stores a new plan. */
 export async function insertPlan(sql: Sql, plan: Plan): Promise<void> {
   const { id, planner, baseModel, digest, dsl, json, allowList, report, gains, tests, state } = plan
   await sql.query(
@@ -197,10 +199,12 @@ export async function endApprovals(sql: Sql, subjects: readonly string[]): Promi
   )
 }
 
+/** Notes which model OpenFGA made of a plan. */
 export async function keepModelId(sql: Sql, plan: string, modelId: string): Promise<void> {
   await sql.query('update model_plans set model_id = $2 where id = $1', [plan, modelId])
 }
 
+/** Notes that a plan's model is in force. */
 export async function markActive(sql: Sql, plan: string): Promise<void> {
   await sql.query(`update model_plans set state = 'active' where id = $1`, [plan])
 }

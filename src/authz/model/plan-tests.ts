@@ -25,6 +25,7 @@ interface TestFailure {
   readonly refused?: string
 }
 
+/** The results of a plan's tests: their failures, and the digest of what was tested. */
 export function testsOfPlan(digest: string, results: readonly TestResult[]): PlanTests {
   const failures = results.flatMap(({ name, refused: refusal, results: questionResults }): TestFailure[] =>
     refusal !== undefined
@@ -80,6 +81,7 @@ export const countsOf = ({ passed, failed, error }: PlanTests) => ({
   ...(error !== undefined && { tests_error: error }),
 })
 
+/** A question of a test in one line. */
 export function questionText(question: Question): string {
   switch (question.kind) {
     case 'check':

@@ -7,12 +7,14 @@ import type { Question, StoreFile, StoreTuple } from './store-file.ts'
 /** What a server says: a verdict, a list in alphabetical order, or why it says nothing. */
 export type Answer = boolean | readonly string[] | { readonly error: string }
 
+/** A question of a test, the answer to it, and whether it was the expected one. */
 export interface QuestionResult {
   readonly question: Question
   readonly got: Answer
   readonly passed: boolean
 }
 
+/** A test's results, or why its tuples were refused. */
 export interface TestResult {
   readonly name: string
   /** The server took the model but not the tuples; nothing was asked. */
@@ -86,6 +88,7 @@ export async function openTrial(
   }
 }
 
+/** Whether an answer is the expected one; the order of the expected list does not count. */
 export function isSame(got: Answer, expected: boolean | readonly string[]): boolean {
   if (typeof expected === 'boolean') return got === expected
   return Array.isArray(got) && JSON.stringify(got) === JSON.stringify(expected.toSorted())

@@ -29,10 +29,12 @@ export interface ListRead {
   readonly refused: readonly Finding[]
 }
 
+/** What the thread that reads texts is asked. */
 export type TextTask = {
   [Kind in keyof TextWork]: { readonly kind: Kind } & Omit<TextWork[Kind], 'gives'>
 }[keyof TextWork]
 
+/** What it answers. */
 export type TextReply =
   | { readonly ready: true }
   | { readonly value: TextWork[keyof TextWork]['gives'] }

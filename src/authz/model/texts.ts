@@ -39,6 +39,7 @@ interface TextLimits {
 const LOOK_EVERY_MS = 50
 const memoryMiB = 256
 
+/** Reads texts of others in a thread of its own, within bounds of time and memory. */
 export function createTexts({
   cpuMsMax = 3_000,
   timeoutMs = 300_000,

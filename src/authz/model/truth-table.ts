@@ -28,6 +28,7 @@ const testsMax = 200
 // Each may be thousands of questions to the server that answers everybody: who comes later is told to come again.
 const waitingMax = 4
 
+/** Runs the truth table against a model in a store of its own, one run after another. */
 export function createTruthTable(dependencies: {
   readonly api: FgaApi
   /** Text of the table that comes with model.fga. */

@@ -83,6 +83,7 @@ export type Command = (args: unknown) => {
 export const id = z.string().refine(isId, {
   error: ({ input }) => `${JSON.stringify(input)} is not an id`,
 })
+/** A member that may be absent, but not undefined. */
 export const optional = <T extends z.ZodType>(schema: T) => z.exactOptional(schema)
 
 /** A command of these arguments. */

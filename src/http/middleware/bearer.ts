@@ -8,6 +8,7 @@ import type { Principal, PrincipalKind, Scope } from '../../kernel/principal.ts'
 import type { Result } from '../../kernel/result.ts'
 import type { AppContext, AppEnv } from '../env.ts'
 
+/** What {@link createRequireBearer} works with. */
 export interface BearerDeps {
   /**
    * Turns a token for this resource into its principal, or the outer code of its refusal, with the inner one as
@@ -24,6 +25,7 @@ export interface BearerDeps {
   readonly nonce: () => string
 }
 
+/** Who may call a route: kinds of principal, and scopes. */
 export interface Requirement {
   readonly kinds: readonly PrincipalKind[]
   /** All of them. */

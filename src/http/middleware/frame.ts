@@ -6,6 +6,7 @@ import type { AppContext, AppEnv } from '../env.ts'
 
 const urlCharactersMax = 8_192
 
+/** What the frame around every request works with. */
 export interface FrameDeps {
   readonly newTxn: () => string
   readonly clientAddress: (c: AppContext) => string

@@ -5,6 +5,7 @@ import { widerNetworkOf } from '../client-address.ts'
 import { type AppEnv, addressOf } from '../env.ts'
 import { createSoonest } from './soonest.ts'
 
+/** How many requests a minute a key may make, and how many keys are kept. */
 export interface LimitsOptions {
   readonly perMinute: number
   readonly now: () => number
@@ -12,6 +13,7 @@ export interface LimitsOptions {
   readonly bucketsMax?: number
 }
 
+/** A token bucket for each key, in memory. */
 export interface Limits {
   /** Takes one token from the key's bucket; throws 429 with Retry-After when it is empty. */
   take(key: string): void

@@ -12,6 +12,7 @@ import { ownPage } from '../sign-in/next.ts'
 import { formLimit } from '../sign-in/sign-in.ts'
 import { isForm } from './form.ts'
 
+/** What {@link createRequireSession} works with. */
 export interface SessionDeps {
   readonly sessions: Pick<Sessions, 'find'>
   readonly publicUrl: string

@@ -19,6 +19,7 @@ export interface TriedAnswer {
   readonly question: string
 }
 
+/** An answer that nobody has begun: once, for a quarter of an hour. */
 export const untouched: TriedAnswer = {
   documents: undefined,
   extent: 'once',
@@ -30,6 +31,7 @@ export const untouched: TriedAnswer = {
   question: '',
 }
 
+/** What the forms of an answer show. */
 export interface Answering {
   readonly approval: OwnApproval
   readonly csrf: string

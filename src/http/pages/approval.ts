@@ -13,6 +13,7 @@ import { passkeyScript, scriptTag } from './passkey-script.ts'
 import { moment, timeLeft } from './times.ts'
 import { quote } from './words.ts'
 
+/** What the page of one approval shows. */
 export interface ApprovalPage extends Answering, OwnNav {
   readonly approval: OwnApproval
   /** Account key of who is signed in. */

@@ -23,6 +23,7 @@ const doneWords: Readonly<Record<ApprovalsDone, string>> = {
 export const isApprovalsDone = (value: string | undefined): value is ApprovalsDone =>
   value !== undefined && Object.hasOwn(doneWords, value)
 
+/** What the page of all approvals shows. */
 export interface ApprovalsPage extends OwnNav {
   readonly person: string
   readonly list: OwnList

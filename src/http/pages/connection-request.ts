@@ -6,6 +6,7 @@ import { connectForm } from './connections.ts'
 import { page } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
 
+/** What the page of an agent's request for an account shows. */
 export interface ConnectionRequestPage extends OwnNav {
   readonly person: string
   readonly request: ConnectionRequest

@@ -27,6 +27,7 @@ const doneWords: Readonly<Record<ConnectionsDone, string>> = {
 export const isDone = (value: string | undefined): value is ConnectionsDone =>
   value !== undefined && Object.hasOwn(doneWords, value)
 
+/** What the page of connected accounts shows. */
 export interface ConnectionsPage extends OwnNav {
   readonly person: string
   readonly connections: readonly OwnConnection[]

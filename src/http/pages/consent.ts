@@ -6,6 +6,7 @@ import { detailLists } from './details.ts'
 import { type Html, page } from './layout.ts'
 import { sayScopes } from './scopes.ts'
 
+/** What the consent page shows. */
 export interface ConsentPage {
   readonly pending: ConsentPending
   readonly action: string

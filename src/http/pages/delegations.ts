@@ -11,6 +11,7 @@ import { type OwnNav, ownNav } from './own-nav.ts'
 import { programsSection } from './programs.ts'
 import { moment, timeLeft } from './times.ts'
 
+/** What the page of delegations shows. */
 export interface DelegationsPage extends OwnNav {
   /** Account key of who is signed in. */
   readonly person: string

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { html, raw } from 'hono/html'
 
+/** Escaped HTML. */
 export type Html = ReturnType<typeof html>
 
 export interface PageOptions {

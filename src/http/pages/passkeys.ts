@@ -4,6 +4,7 @@ import { type Html, page } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
 import { passkeyScript, scriptTag } from './passkey-script.ts'
 
+/** What the page of passkeys shows. */
 export interface PasskeysPage extends OwnNav {
   readonly person: string
   readonly passkeys: readonly Passkey[]

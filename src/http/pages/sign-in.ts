@@ -2,6 +2,7 @@ import { html } from 'hono/html'
 import { type Html, page } from './layout.ts'
 import { scriptTag } from './passkey-script.ts'
 
+/** What the sign-in page shows. */
 export interface SignInPage {
   /** What each method of signing in puts on the page. */
   readonly offers: readonly Html[]

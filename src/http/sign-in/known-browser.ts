@@ -13,6 +13,7 @@ export interface KnownBrowser {
   line(c: AppContext, user: string): Promise<string>
 }
 
+/** What {@link createKnownBrowser} works with. */
 export interface KnownBrowserDeps {
   readonly cookie: OwnCookie
   /** A keyed hash: nobody makes up what it gives. */

@@ -8,6 +8,7 @@ import { createAddressLimits } from '../middleware/limits.ts'
 import { passkeyScript } from '../pages/passkey-script.ts'
 import { type SignInMethod, text } from './sign-in.ts'
 
+/** What {@link createPasskeyMethod} works with. */
 export interface PasskeyMethodDeps {
   readonly passkeys: Passkeys
   readonly signIns: SignIns

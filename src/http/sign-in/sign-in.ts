@@ -144,4 +144,5 @@ export async function ownForm(
   return fields
 }
 
+/** A field of a form as text; empty where it is a file or absent. */
 export const text = (value: unknown): string => (typeof value === 'string' ? value : '')

@@ -9,6 +9,7 @@ import { awayPage } from '../pages/upstream.ts'
 import type { OwnCookie } from './cookies.ts'
 import { type SignInMethod, text } from './sign-in.ts'
 
+/** What {@link createUpstreamMethod} works with. */
 export interface UpstreamMethodDeps {
   readonly upstream: UpstreamSignIns
   /** Lax: the browser brings it back from another site. Everything else of ours is strict. */

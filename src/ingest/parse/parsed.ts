@@ -50,6 +50,7 @@ export interface ParseInput {
   readonly bytes: Uint8Array
 }
 
+/** Bounds of one reading. */
 export interface ParseLimits {
   /** Size of the document as sent. Default 50 MiB. */
   readonly bytesMax: number

@@ -11,6 +11,7 @@ import { type Deadline, inTime } from '../../retrieval/deadline.ts'
 import type { Call } from '../call.ts'
 import { type FailureDeps, toolFailure } from '../failure.ts'
 
+/** One call of a tool. */
 export interface Run<Input extends z.ZodType> extends FailureDeps {
   readonly call: Call
   /** As it stands in the record. */
@@ -23,6 +24,7 @@ export interface Run<Input extends z.ZodType> extends FailureDeps {
   readonly untimed?: boolean
 }
 
+/** What a tool call gives: a result, or a question to the person. */
 export type Outcome = CallToolResult | InputRequiredResult
 
 /** Who asks, as the features get it: the principal, with the tool's name for the record. */

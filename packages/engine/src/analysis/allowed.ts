@@ -18,6 +18,10 @@ export interface ListableModel {
   isPlain(relation: string): boolean
 }
 
+/**
+ * Prepares a model for {@link listAllowed}: exclusions widened to unions, so that nothing that may be allowed
+ * is missed.
+ */
 export function listable(model: Model): ListableModel {
   const widened = rewritten(model, ({ base, subtract }) => ({ kind: 'union', children: [base, subtract] }))
   const unconditional = new Map<string, boolean>()
@@ -71,6 +75,7 @@ export interface Allowed {
   isTakenAway(met: number): boolean
 }
 
+/** Whose answers are listed, over which tuples, and what only a request can tell. */
 export interface AllowedInput extends SessionInput {
   /** By name; what they say of a tuple is asked here. Those of the model where left out. */
   readonly conditions?: ReadonlyMap<string, Condition>

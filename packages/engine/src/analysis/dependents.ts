@@ -24,6 +24,7 @@ export interface Dependents {
   readonly asked: readonly { readonly relation: string; readonly object: string }[]
 }
 
+/** Which tuples changed, and the type of the users whose answers are wanted. */
 export interface DependentsInput {
   /** The changed tuples, all of them on one object and relation; that they are stored is not needed. */
   readonly keys: readonly TupleKey[]

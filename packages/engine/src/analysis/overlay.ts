@@ -10,6 +10,7 @@ import {
   type TupleView,
 } from '../core/tuples.ts'
 
+/** Tuples to add to a store and to take from it, without changing it. */
 export interface TupleChange {
   readonly writes?: readonly TupleKey[]
   readonly deletes?: readonly TupleKey[]

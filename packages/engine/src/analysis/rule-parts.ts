@@ -15,6 +15,7 @@ export interface RuleParts {
   giving(met: number): number
 }
 
+/** One part of a rule that tuples can meet by themselves, as a bit of a set. */
 export interface RulePart {
   readonly bit: number
   /** Whose tuples it reads. */

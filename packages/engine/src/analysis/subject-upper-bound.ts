@@ -1,6 +1,7 @@
 import type { Model, Relation, Rewrite } from '../core/model.ts'
 import { type Node, type Tuple, type TupleView, userOf } from '../core/tuples.ts'
 
+/** Subjects that may have a relation to an object, found by tuples alone. */
 export interface SubjectUpperBound {
   /** `user:anne`: every one that a chain of tuples leads to. A superset: exclusions and conditions are left out. */
   readonly users: ReadonlySet<string>
@@ -12,6 +13,7 @@ export interface SubjectUpperBound {
   readonly complete: boolean
 }
 
+/** Bounds of {@link subjectUpperBound}. */
 export interface SubjectUpperBoundOptions {
   /** Most users collected. */
   readonly usersMax: number

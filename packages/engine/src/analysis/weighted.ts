@@ -44,6 +44,7 @@ export interface Vertex {
 /** By `type#relation`. */
 export type Graph = ReadonlyMap<string, Vertex>
 
+/** Every relation of a model as a vertex, with the usersets that its rule leads to. */
 export function buildGraph(ast: ModelAst): Graph {
   const graph = new Map<string, Vertex>()
   for (const type of ast.types) {
@@ -105,6 +106,7 @@ function operatorCycles(vertex: Vertex, graph: Graph): WeightedProblem[] {
   }))
 }
 
+/** Whether a path of rules leads from one vertex to another. Adds every vertex on its way to `visited`. */
 export function leadsTo(graph: Graph, source: string, destination: string, visited: Set<string>): boolean {
   if (source === destination) return true
   const vertex = graph.get(source)
@@ -203,6 +205,7 @@ function emptyOperands(
   return []
 }
 
+/** The vertices that one leaf of a rule leads to. */
 export function targets(vertex: Vertex, leaf: RewriteAst, graph: Graph): readonly string[] {
   if (leaf.kind === 'this') return vertex.usersets
   if (leaf.kind === 'computed') return [`${vertex.type}#${leaf.relation}`]
@@ -212,6 +215,7 @@ export function targets(vertex: Vertex, leaf: RewriteAst, graph: Graph): readonl
     .filter((key) => graph.has(key))
 }
 
+/** The intersections and exclusions of a rule, the outer ones first. */
 export function operatorsOf(rewrite: RewriteAst): RewriteAst[] {
   if (rewrite.kind === 'union') return rewrite.children.flatMap(operatorsOf)
   if (rewrite.kind === 'intersection') return [rewrite, ...rewrite.children.flatMap(operatorsOf)]
@@ -220,6 +224,7 @@ export function operatorsOf(rewrite: RewriteAst): RewriteAst[] {
     : []
 }
 
+/** The leaves of a rule: direct assignments, computed usersets, and parents. */
 export function leaves(rewrite: RewriteAst): RewriteAst[] {
   if (rewrite.kind === 'union' || rewrite.kind === 'intersection') return rewrite.children.flatMap(leaves)
   return rewrite.kind === 'exclusion' ? [...leaves(rewrite.base), ...leaves(rewrite.subtract)] : [rewrite]

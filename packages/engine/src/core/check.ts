@@ -7,6 +7,9 @@ import type { Outcome } from './outcome.ts'
 import { createSession, type Session } from './session.ts'
 import type { Node, TupleKey, TupleView } from './tuples.ts'
 
+/**
+ * One question: has the user the relation to the object, in which context and with which contextual tuples?
+ */
 export interface CheckRequest {
   readonly user: string
   readonly relation: string
@@ -28,6 +31,7 @@ interface Asker {
   readonly ask: (relation: Relation, object: Node) => Outcome
 }
 
+/** An empty memo, for checks that share one model and one state of the tuples. */
 export const createMemo = (): Memo => ({ shared: new Map() })
 
 /**

@@ -3,9 +3,12 @@ import { create } from '@bufbuild/protobuf'
 import { DurationSchema, TimestampSchema } from '@bufbuild/protobuf/wkt'
 import { parseAddress } from './ip.ts'
 
+/** Any JSON value. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json }
+/** A JSON object. */
 export type JsonObject = { readonly [key: string]: Json }
 
+/** The kinds of parameter that a condition can declare. */
 export const paramKinds = [
   'any',
   'bool',
@@ -20,6 +23,7 @@ export const paramKinds = [
   'ipaddress',
 ] as const
 
+/** One of {@link paramKinds}. */
 export type ParamKind = (typeof paramKinds)[number]
 
 /** The declared type of a condition parameter; `of` is set for `list<T>` and `map<T>` (string keys). */
@@ -66,6 +70,7 @@ export function convert(type: ParamType, value: Json): CelInput {
   }
 }
 
+/** Whether a JSON value is an object, neither null nor a list. */
 export const isJsonObject = (value: Json | undefined): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 

@@ -32,6 +32,7 @@ export const fgaCodes = {
   unimplemented: 5004,
 } as const
 
+/** An error code of OpenFGA's API. */
 export type FgaCode = keyof typeof fgaCodes
 
 /** An error as the server's HTTP API answers it: `{code, message}` with a status from its class. */
@@ -53,6 +54,7 @@ export class FgaError extends Error {
   }
 }
 
+/** A request that does not have the form the API wants: 400 `validation_error`. */
 export const invalidRequest = (message: string): FgaError => new FgaError('validation_error', message)
 
 /** The depth limit or the work limit was reached: neither yes nor no. */

@@ -4,6 +4,7 @@ import { allOf, anyOf, except, isDepthError, type Outcome, toOutcome, worse } fr
 import type { Read, Session } from './session.ts'
 import type { Node, Tuple } from './tuples.ts'
 
+/** Bounds of one evaluation, and what it may share with others. */
 export interface EvaluatorOptions {
   /** Userset and parent hops after which a check errs (the server's resolve-node-limit). */
   readonly depthMax: number

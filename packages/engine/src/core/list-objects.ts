@@ -137,6 +137,7 @@ export interface ReverseGraph {
 // By its rules: a model with other conditions over them has the same.
 const graphs = new WeakMap<Model['types'], ReverseGraph>()
 
+/** Which rules read which relation, cached for each model. */
 export function reverseGraph(model: Model): ReverseGraph {
   const cachedGraph = graphs.get(model.types)
   if (cachedGraph !== undefined) return cachedGraph

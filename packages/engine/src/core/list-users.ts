@@ -3,12 +3,14 @@ import type { Model, Relation, Rewrite } from './model.ts'
 import { createSession, type Session, type SessionInput } from './session.ts'
 import { type Node, type Tuple, type TupleView, userOf } from './tuples.ts'
 
+/** Which users are listed: of a type, or members of a userset of that type. */
 export interface UserFilter {
   readonly type: string
   /** Empty for concrete users and wildcards of the type. */
   readonly relation: string
 }
 
+/** Object, relation, filter and context of one ListUsers request. */
 export interface ListUsersInput extends Omit<SessionInput, 'user'> {
   readonly object: string
   readonly filter: UserFilter

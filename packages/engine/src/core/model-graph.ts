@@ -3,6 +3,7 @@ import type { Strategy } from './model.ts'
 import type { ModelAst, RestrictionAst, RewriteAst } from './model-json.ts'
 import type { Tuple } from './tuples.ts'
 
+/** What the server's planner knows about a model, as far as it decides between answers. */
 export interface Analysis {
   /** Whether the server plans by weights for this model; else it follows every rule one by one. */
   readonly isWeighted: boolean

@@ -1,6 +1,7 @@
 import { isJsonObject, type Json, type JsonObject, type ParamType, paramKinds } from './condition-values.ts'
 import { FgaError, invalidRequest } from './errors.ts'
 
+/** A rule as it is written, before its names are resolved. */
 export type RewriteAst =
   | { readonly kind: 'this' }
   | { readonly kind: 'computed'; readonly relation: string }
@@ -17,6 +18,7 @@ export interface RestrictionAst {
   readonly condition: string
 }
 
+/** A type of a model as it is written. */
 export interface TypeAst {
   readonly type: string
   readonly relations: ReadonlyMap<string, RewriteAst>
@@ -24,6 +26,7 @@ export interface TypeAst {
   readonly metadata: JsonObject | undefined
 }
 
+/** A condition of a model as it is written. */
 export interface ConditionAst {
   readonly name: string
   readonly expression: string
@@ -31,6 +34,7 @@ export interface ConditionAst {
   readonly metadata: Json
 }
 
+/** A model as it is written, not yet validated. */
 export interface ModelAst {
   readonly schemaVersion: string
   readonly types: readonly TypeAst[]

@@ -41,6 +41,7 @@ export interface Strategy {
   readonly reads: readonly ((tuple: Tuple) => boolean)[]
 }
 
+/** A relation of a compiled model. */
 export interface Relation {
   readonly type: string
   readonly name: string

@@ -8,6 +8,7 @@ export interface UserParts {
 
 const control = /[\u0000-\u001f\u007f-\u009f]/
 
+/** Whether a text holds a control character. */
 export const hasControl = (value: string): boolean => control.test(value)
 
 /** Type of `type:id` (and of `type:id#relation`); empty when there is no colon. */
@@ -16,6 +17,7 @@ export function typeOf(object: string): string {
   return colon === -1 ? '' : object.slice(0, colon)
 }
 
+/** Splits `type:id`, `type:*` or `type:id#relation`. Validates nothing. */
 export function splitUser(user: string): UserParts {
   const hash = user.lastIndexOf('#')
   const object = hash === -1 ? user : user.slice(0, hash)
@@ -45,11 +47,13 @@ export function isUserset(value: string): boolean {
   return !value.slice(colon).includes('*')
 }
 
+/** Whether a user is `type:*`. */
 export const isTypedWildcard = (value: string): boolean => {
   const colon = value.indexOf(':')
   return colon > 0 && value.length === colon + 2 && value.endsWith('*')
 }
 
+/** Whether a text can name a relation. */
 export const isRelationName = (value: string): boolean =>
   value !== '' && !/[#:@ ]/.test(value) && !hasControl(value)
 

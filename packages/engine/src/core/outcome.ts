@@ -3,9 +3,11 @@ import { ConditionError, type FgaError } from './errors.ts'
 /** `cycle` is a no that came from meeting a question that is still open: it denies under `but not` too. */
 export type Outcome = 'yes' | 'no' | 'cycle' | ConditionError | FgaError
 
+/** Whether an evaluation ended because it went too deep. */
 export const isDepthError = (outcome: Outcome): boolean =>
   typeof outcome !== 'string' && !(outcome instanceof ConditionError)
 
+/** What the verdict of a condition makes of a tuple. */
 export const toOutcome = (verdict: boolean | ConditionError): Outcome =>
   typeof verdict === 'boolean' ? (verdict ? 'yes' : 'no') : verdict
 
@@ -17,6 +19,7 @@ export function worse(a: Outcome, b: Outcome): Outcome {
   return a === 'cycle' || b === 'cycle' ? 'cycle' : 'no'
 }
 
+/** Union of `count` answers, asked one by one until one is a yes. */
 export function anyOf(count: number, ask: (index: number) => Outcome): Outcome {
   let sum: Outcome = 'no'
   for (let i = 0; i < count && sum !== 'yes'; i++) sum = worse(sum, ask(i))

@@ -49,6 +49,7 @@ export interface Read {
   readonly error: ConditionError | undefined
 }
 
+/** What one request sees: the user, context, contextual tuples, the store's tuples. */
 export interface SessionInput {
   readonly user: string
   readonly contextualTuples?: readonly TupleKey[] | undefined
@@ -58,6 +59,7 @@ export interface SessionInput {
 const nothing: Read = { tuples: [], error: undefined }
 const noContext: JsonObject = {}
 
+/** What one request can read of the tuples. Not for reuse by another request. */
 export function createSession(model: Model, tuples: TupleView, input: SessionInput): Session {
   const context = input.context ?? noContext
   const overlay = createOverlay(tuples, input.contextualTuples ?? [])

@@ -1,11 +1,13 @@
 import type { JsonObject } from './condition-values.ts'
 import { isTypedWildcard, splitUser, typeOf } from './names.ts'
 
+/** The condition of a tuple, with its stored context. */
 export interface TupleCondition {
   readonly name: string
   readonly context: JsonObject
 }
 
+/** A tuple as the API writes it. */
 export interface TupleKey {
   readonly user: string
   readonly relation: string
@@ -32,6 +34,7 @@ export interface Node {
   apart: boolean
 }
 
+/** A stored tuple, its user and object resolved to nodes. */
 export interface Tuple {
   readonly object: Node
   readonly relation: string
@@ -101,9 +104,11 @@ export function findIn(
   return bucket.index.get(user)
 }
 
+/** The user of a tuple as the API writes it, its relation included. */
 export const userOf = (tuple: Tuple): string =>
   tuple.userRelation === '' ? tuple.user.name : `${tuple.user.name}#${tuple.userRelation}`
 
+/** A tuple as the API writes it. */
 export const keyOf = (tuple: Tuple): TupleKey => ({
   user: userOf(tuple),
   relation: tuple.relation,
@@ -111,6 +116,7 @@ export const keyOf = (tuple: Tuple): TupleKey => ({
   condition: tuple.condition,
 })
 
+/** A node of the graph of tuples; the caller vouches that the id is free. */
 export const makeNode = (name: string, id: number, type = typeOf(name)): Node => ({
   name,
   type,
@@ -128,6 +134,7 @@ const noSet = new Set<Tuple>()
 const noTuples: Tuple[] = []
 Object.freeze(noTuples)
 
+/** Tuples in memory, indexed by object and relation, and by user. */
 export function createTupleStore(): TupleStore {
   const nodes = new Map<string, Node>()
   // Types and relations: a few words, each of them once.
@@ -279,6 +286,7 @@ function* everyTuple(user: Node): Generator<Tuple> {
   yield* user.aside
 }
 
+/** Whether the tuple's user is one user, neither a userset nor a wildcard. */
 export const isConcrete = (tuple: Tuple): boolean => tuple.userRelation === '' && !tuple.user.wildcard
 
 const partOf = (bucket: Bucket, tuple: Tuple): Tuple[] =>

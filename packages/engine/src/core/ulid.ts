@@ -23,6 +23,7 @@ export const ulidTime = (ulid: string): number => Number(decode(ulid.slice(0, 10
 /** The least ULID of a millisecond: what `start_time` is turned into. */
 export const ulidFloor = (time: number): string => encode(BigInt(Math.max(0, time)), 10) + '0'.repeat(16)
 
+/** Whether a text has the form of a ULID. */
 export const isUlid = (value: string): boolean => /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/.test(value)
 
 function randomBits(): bigint {

@@ -3,6 +3,7 @@ import { answer, findRoute, type Route, readBody, showError, toFgaError } from '
 import type { Journal } from './journal.ts'
 import { loadState, type State } from './state.ts'
 
+/** Where the engine keeps its rows, which clock it reads, and its bounds. */
 export interface EngineOptions {
   /** Persistence; without one, everything is gone with the process. */
   readonly journal?: Journal
@@ -16,6 +17,7 @@ export interface EngineOptions {
   readonly onError?: (error: unknown) => void
 }
 
+/** An OpenFGA server in process: requests in, replies out. */
 export interface Engine {
   /** Loads the journal; rejects when it cannot be read. `fetch` waits for it. */
   ready(): Promise<void>
@@ -27,6 +29,7 @@ export interface Engine {
   fetch(request: Request): Promise<Response>
 }
 
+/** Reads everything from the journal, then answers requests one after another as OpenFGA would. */
 export function createEngine(options: EngineOptions = {}): Engine {
   const now = options.now ?? Date.now
   const { journal, depthMax = 25, onError } = options

@@ -1,6 +1,7 @@
 import type { JsonObject } from '../core/condition-values.ts'
 import type { TupleKey } from '../core/tuples.ts'
 
+/** A store, as it is kept. */
 export interface StoreRow {
   readonly id: string
   readonly name: string
@@ -9,6 +10,7 @@ export interface StoreRow {
   readonly updatedAt: string
 }
 
+/** An authorization model, as it is kept. */
 export interface ModelRow {
   readonly storeId: string
   readonly id: string
@@ -16,12 +18,14 @@ export interface ModelRow {
   readonly json: JsonObject
 }
 
+/** A tuple, as it is kept. */
 export interface TupleRow extends TupleKey {
   readonly storeId: string
   /** Order and time of writing. */
   readonly ulid: string
 }
 
+/** An entry of the log of changes, as it is kept. */
 export interface ChangeRow {
   readonly storeId: string
   readonly ulid: string
@@ -30,6 +34,7 @@ export interface ChangeRow {
   readonly key: TupleKey
 }
 
+/** What one write changes; kept whole or not at all. */
 export interface WriteBatch {
   readonly deletes: readonly TupleKey[]
   readonly writes: readonly TupleRow[]
@@ -61,6 +66,7 @@ export interface Journal {
   readChanges?(storeId: string, query: ChangeQuery): Promise<readonly ChangeRow[]>
 }
 
+/** Which part of the log of changes is read. */
 export interface ChangeQuery {
   readonly after: string
   readonly type: string | undefined

@@ -13,6 +13,7 @@ export interface StoreState {
   readonly changes: ChangeLog
 }
 
+/** All stores of an engine, in memory. */
 export interface State {
   readonly stores: Map<string, StoreState>
   readonly nextUlid: () => string

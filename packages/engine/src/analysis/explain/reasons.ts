@@ -69,6 +69,7 @@ export interface Step {
   readonly because: readonly Reason[]
 }
 
+/** A condition on the way, and what its evaluation gave. */
 export interface ConditionState {
   readonly name: string
   readonly expression: string

@@ -7,6 +7,7 @@ import type { Node, Tuple } from '../../core/tuples.ts'
 import { createProver, type Proof } from './prove.ts'
 import { type Holds, type Question, type Reason, ruleText, stepOf } from './reasons.ts'
 
+/** Bounds of the tree of reasons. */
 export interface TreeOptions {
   readonly context: JsonObject
   readonly depthMax: number

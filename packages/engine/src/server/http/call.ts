@@ -21,13 +21,16 @@ export interface Call {
   exclusive<T>(work: () => Promise<T>): Promise<T>
 }
 
+/** Status and body of an answer; a stream is NDJSON. */
 export interface Reply {
   readonly status: number
   readonly body?: JsonObject | ReadableStream<Uint8Array>
 }
 
+/** A 200 with this body. */
 export const ok = (body: JsonObject): Reply => ({ status: 200, body })
 
+/** The store that the path names, if there is one. */
 export const storeOf = (call: Call): StoreState | undefined => call.state.stores.get(call.storeId)
 
 /** The model asked for, or the latest. Unknown stores answer like stores without a model, as the server does. */
@@ -64,6 +67,7 @@ function note(
 /** Opaque continuation tokens: URL-safe base64 of what the page ended with. */
 export const encodeToken = (text: string): string => btoa(text).replaceAll('+', '-').replaceAll('/', '_')
 
+/** Reads a continuation token. Throws `invalid_continuation_token` for what is no base64url. */
 export function decodeToken(token: string): string {
   if (token.length % 4 !== 0) throw badToken()
   try {
@@ -74,5 +78,6 @@ export function decodeToken(token: string): string {
   }
 }
 
+/** The error for a continuation token that cannot be read. */
 export const badToken = (): FgaError =>
   new FgaError('invalid_continuation_token', 'Invalid continuation token')

@@ -2,10 +2,15 @@ import { isJsonObject, type Json, type JsonObject } from '../../core/condition-v
 import { FgaError, invalidRequest } from '../../core/errors.ts'
 import type { TupleKey } from '../../core/tuples.ts'
 
+/** The form of an id of a store or a model. */
 export const ulidPattern = /^[ABCDEFGHJKMNPQRSTVWXYZ0-9]{26}$/
+/** The form of a relation in a request. */
 export const relationPattern = /^[^:#@\s]{1,50}$/
+/** The form of a type in a request. */
 export const typePattern = /^[^:#@\s]{1,254}$/
+/** The form of an object in a request. */
 export const objectPattern = /^[^\s]{2,256}$/
+/** The form of a user in a check; looser than in a write, as on the server. */
 export const checkUserPattern = /^[^\s]{2,512}$/
 const conditionPattern = /^[^\s]{2,256}$/
 const tokenPattern = /^$|^[A-Za-z0-9\-_]+={0,2}$/
@@ -20,6 +25,7 @@ export function member(body: JsonObject, name: string): Json | undefined {
   return body[camel] ?? undefined
 }
 
+/** A text member of a body; empty where it is absent. Throws where it is no text. */
 export function textMember(body: JsonObject, name: string): string {
   const value = member(body, name)
   if (value === undefined) return ''
@@ -28,6 +34,7 @@ export function textMember(body: JsonObject, name: string): string {
   return value
 }
 
+/** An object member of a body. Throws where it is something else. */
 export function objectMember(body: JsonObject, name: string): JsonObject | undefined {
   const value = member(body, name)
   if (value === undefined) return undefined
@@ -35,6 +42,7 @@ export function objectMember(body: JsonObject, name: string): JsonObject | undef
   return value
 }
 
+/** A member that lists objects. Throws where it is something else. */
 export function listMember(body: JsonObject, name: string): readonly JsonObject[] {
   const value = member(body, name)
   if (value === undefined) return []
@@ -61,6 +69,7 @@ export function match(value: string, pattern: RegExp, field: string, patternShow
 
 const encoder = new TextEncoder()
 
+/** The length of a text in bytes of UTF-8. */
 export const bytes = (value: string): number => encoder.encode(value).length
 
 /** `authorization_model_id` of a body: undefined stands for the latest. */
@@ -71,6 +80,7 @@ export function modelIdOf(body: JsonObject, message: string): string | undefined
 
 const int32Max = 2 ** 31 - 1
 
+/** The page size asked for; 50 where none is. */
 export function pageSizeOf(value: Json | string | null | undefined, message: string): number {
   if (value === undefined || value === null) return 50
   const size = typeof value === 'string' && /^-?\d+$/.test(value) ? Number(value) : value
@@ -87,6 +97,7 @@ export function pageSizeOf(value: Json | string | null | undefined, message: str
   return size
 }
 
+/** The continuation token of a request, its form checked, not yet decoded. */
 export const tokenOf = (value: string, message: string): string =>
   match(value, tokenPattern, `${message}.ContinuationToken`)
 
@@ -108,6 +119,7 @@ function conditionOf(json: JsonObject | undefined): TupleKey['condition'] {
   return { name, context: objectMember(json, 'context') ?? {} }
 }
 
+/** A tuple key to delete: without a condition. */
 export function deleteKeyOf(json: JsonObject): TupleKey {
   const user = textMember(json, 'user')
   if (bytes(user) > 512)
@@ -125,6 +137,7 @@ export function contextualOf(body: JsonObject): readonly TupleKey[] {
   return holder === undefined ? [] : keysOf(listMember(holder, 'tuple_keys'), 'ContextualTupleKeys.TupleKeys')
 }
 
+/** The tuple keys of a list of at most 100. */
 export function keysOf(list: readonly JsonObject[], field: string): readonly TupleKey[] {
   if (list.length > 100) throw invalidRequest(`invalid ${field}: value must contain no more than 100 item(s)`)
   return list.map(tupleKeyOf)

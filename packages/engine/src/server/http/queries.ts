@@ -23,6 +23,7 @@ const questionOf = (json: JsonObject, message: string): Question => ({
   context: objectMember(json, 'context') ?? {},
 })
 
+/** Answers `POST /stores/{id}/check`. */
 export function check(call: Call): Reply {
   const question = questionOf(call.body, 'CheckRequest')
   const { model, store } = modelOf(call, modelIdOf(call.body, 'CheckRequest'))

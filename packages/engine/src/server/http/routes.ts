@@ -45,6 +45,7 @@ const withId: Readonly<Record<string, Methods>> = {
   assertions: { GET: unsupported, PUT: unsupported },
 }
 
+/** The handler of one method and path, with the ids that the path names. */
 export interface Route {
   readonly handler: Handler
   /** Errors of a stream have a shape of their own. */
@@ -106,6 +107,7 @@ async function attempt(route: Route, call: Call): Promise<Reply> {
   }
 }
 
+/** An error as the API shows it: status, code and message. */
 export const showError = (error: FgaError): Reply => ({
   status: error.status,
   body: { code: error.code, message: error.message },

@@ -17,6 +17,7 @@ const show = (row: StoreRow): JsonObject => ({
   updated_at: row.updatedAt,
 })
 
+/** Answers `POST /stores`. */
 export async function createStore(call: Call): Promise<Reply> {
   const name = match(textMember(call.body, 'name'), namePattern, 'CreateStoreRequest.Name')
   return call.exclusive(async () => {
@@ -28,6 +29,7 @@ export async function createStore(call: Call): Promise<Reply> {
   })
 }
 
+/** Answers `GET /stores`. */
 export function listStores(call: Call): Reply {
   const size = pageSizeOf(call.query.get('page_size'), 'ListStoresRequest')
   const afterId = decodeToken(tokenOf(call.query.get('continuation_token') ?? '', 'ListStoresRequest'))
@@ -43,6 +45,7 @@ export function listStores(call: Call): Reply {
   })
 }
 
+/** Answers `GET /stores/{id}`. */
 export function getStore(call: Call): Reply {
   const store = storeOf(call)
   if (store === undefined) throw new FgaError('store_id_not_found', 'Store ID not found')
@@ -58,6 +61,7 @@ export async function deleteStore(call: Call): Promise<Reply> {
   })
 }
 
+/** Answers `POST /stores/{id}/authorization-models`. */
 export async function writeModel(call: Call): Promise<Reply> {
   return call.exclusive(async () => {
     const store = storeOf(call)
@@ -76,6 +80,7 @@ export async function writeModel(call: Call): Promise<Reply> {
   })
 }
 
+/** Answers `GET /stores/{id}/authorization-models/{id}`. */
 export function readModel(call: Call): Reply {
   match(call.id, ulidPattern, 'ReadAuthorizationModelRequest.Id')
   const model = storeOf(call)?.models.get(call.id)
