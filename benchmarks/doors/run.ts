@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { compileModel, createTupleStore, listCandidates, overApproximate } from '@remit/engine'
 import type { StoredTuple } from '../../src/authz/fga.ts'
-import type { Question } from '../../src/authz/gate.ts'
+import type { Question } from '../../src/authz/gate/question.ts'
 import { createReachability } from '../../src/authz/index/reachable-acls.ts'
 import { createReplica } from '../../src/authz/index/replica.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'

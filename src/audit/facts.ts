@@ -1,6 +1,6 @@
 import type { DecisionEvent } from '@remit/contract/decision-event'
 import type { Decision } from '@remit/contract/events'
-import type { Who } from './record.ts'
+import type { Principal } from '../kernel/principal.ts'
 
 export function decisionOf(decided: DecisionEvent): Decision {
   switch (decided.event) {
@@ -51,7 +51,7 @@ const objectsMax = 300
 
 /** `type:id` of what it was about: given, asked for, changed; and the inner agents, which no index but this one finds. */
 export function objectsOf(
-  { actors, delegation }: Pick<Who, 'actors' | 'delegation'>,
+  { actors, delegation }: Pick<Principal, 'actors'> & Partial<Pick<Principal, 'delegation'>>,
   decided: DecisionEvent,
 ): string[] {
   const found = new Set<string>(objectsIn(decided))

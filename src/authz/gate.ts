@@ -1,14 +1,15 @@
 import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../kernel/errors.ts'
-import { documentObject, type FgaObject } from '../kernel/ids.ts'
+import { documentObject } from '../kernel/ids.ts'
 import { memoize } from '../kernel/memoize.ts'
 import { callerOf, outermostActor, type Principal } from '../kernel/principal.ts'
-import type { Check, Fga, TupleKey, Verdict } from './fga.ts'
+import type { Check, Fga, Verdict } from './fga.ts'
 import { checkDecomposed } from './gate/decompose-check.ts'
 import { coveringGrants, type ShownGrant } from './gate/granted.ts'
 import type { Limiter } from './gate/limiter.ts'
 import type { AskNamed } from './gate/named.ts'
 import { createPrecheck, type PrecheckDeps } from './gate/precheck.ts'
+import type { Consistency, Question } from './gate/question.ts'
 import { overdue, until } from './gate/until.ts'
 import { presentedTuples } from './presented.ts'
 
@@ -21,8 +22,6 @@ export type Cleared<T> = T & { readonly [cleared]: true }
 export interface Guarded {
   readonly documentId: string
 }
-
-export type Consistency = 'fast' | 'strict'
 
 export interface GateOptions {
   /** `strict` takes OpenFGA's yes only as it is now; `fast` also from its caches, or held for `VERDICT_TTL`. */
@@ -132,13 +131,6 @@ export interface Decided {
   readonly documentIds: readonly string[]
   /** Milliseconds since the epoch. */
   readonly at: number
-}
-
-/** The question for one principal: relation and request-only tuples. See model.fga. */
-export interface Question {
-  readonly user: FgaObject
-  readonly relation: 'can_read' | 'can_read_delegated'
-  readonly contextual: readonly TupleKey[]
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { CheckPart, Model, TupleStore } from '@remit/engine'
 import type { Tuple, TupleKey } from './fga.ts'
-import type { Question } from './gate.ts'
+import type { Question } from './gate/question.ts'
 
 /**
  * A replica of OpenFGA's store in this process, kept in our Postgres and fed from its change log. It nominates,

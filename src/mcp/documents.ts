@@ -5,7 +5,7 @@ import { inTime } from '../retrieval/deadline.ts'
 import type { DocumentReader } from '../retrieval/document.ts'
 import { toDocument } from '../retrieval/wire/answer.ts'
 import { resourceFailure } from './failure.ts'
-import type { ToolContext } from './server.ts'
+import type { ToolContext } from './tool-context.ts'
 import { asker } from './tools/tool.ts'
 import { untrusted } from './untrusted.ts'
 

@@ -1,28 +1,15 @@
-import { McpServer, type ScopeChallengeHandler, type ServerOptions } from '@modelcontextprotocol/server'
+import { McpServer, type ServerOptions } from '@modelcontextprotocol/server'
 import type { VaultFetch } from '../delegation/vault/fetch.ts'
-import type { Log } from '../kernel/log.ts'
 import { mcpCapabilities, mcpInstructions, mcpListed, mcpServer } from '../kernel/mcp.ts'
-import type { Scope } from '../kernel/principal.ts'
 import type { CollectionLister } from '../retrieval/collections.ts'
 import type { DocumentReader } from '../retrieval/document.ts'
-import type { Call } from './call.ts'
 import { registerDocuments } from './documents.ts'
-import type { RequestState } from './state.ts'
+import type { ToolContext } from './tool-context.ts'
 import { registerListCollections } from './tools/list-collections.ts'
 import { registerReadDocument } from './tools/read-document.ts'
 import { type ApprovalToolDeps, registerRequestApproval } from './tools/request-approval.ts'
 import { type RetrieveToolDeps, registerRetrieve } from './tools/retrieve.ts'
 import { registerVaultFetch } from './tools/vault-fetch.ts'
-
-/** What every tool gets of the one call that its server is made for. */
-export interface ToolContext {
-  readonly call: Call
-  readonly log: Log
-  readonly txn: string
-  /** What stands before a tool that needs these scopes. */
-  readonly challenge: (scopes: readonly Scope[]) => ScopeChallengeHandler
-  readonly state: RequestState
-}
 
 export interface ServerDeps extends RetrieveToolDeps, ApprovalToolDeps {
   readonly vaultFetch: VaultFetch

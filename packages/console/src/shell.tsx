@@ -1,8 +1,8 @@
-import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { Heading } from './parts/heading.tsx'
 import { SignedIn } from './parts/signed-in.tsx'
-import { Link, type Place, usePlace } from './router.tsx'
+import { Link, usePlace } from './router.tsx'
+import type { Section } from './section.ts'
 import { type Console, ConsoleContext } from './use-answer.ts'
 import { agentViews } from './views/agents/index.tsx'
 import { delegationViews } from './views/delegations/index.tsx'
@@ -16,16 +16,6 @@ import { whatIfViews } from './views/what-if/what-if.tsx'
 import { explainViews } from './views/why/explain.tsx'
 import { viewAsViews } from './views/why/view-as.tsx'
 import { whoCanViews } from './views/why/who-can.tsx'
-
-/** What one entry of the navigation leads to. */
-export interface Section {
-  readonly path: string
-  readonly title: string
-  /** One of these roles: without, the API answers nothing there. */
-  readonly roles: readonly ('security.read' | 'security.write' | 'agents.write')[]
-  /** `rest`: segments of the path below its own. */
-  readonly show: (place: Place, rest: readonly string[]) => ComponentChildren
-}
 
 const sections: readonly Section[] = [
   overviewViews,

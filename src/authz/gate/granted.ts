@@ -1,7 +1,7 @@
 import { documentObject } from '../../kernel/ids.ts'
 import type { Check, Fga } from '../fga.ts'
-import type { Question } from '../gate.ts'
 import type { Limiter } from './limiter.ts'
+import type { Question } from './question.ts'
 
 /** A grant of an approval, as it is shown to OpenFGA. */
 export interface ShownGrant {

@@ -1,8 +1,8 @@
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Fga } from '../fga.ts'
-import type { Consistency, Question } from '../gate.ts'
 import { isOver } from '../index/ends.ts'
 import type { CheckPart, IndexStatus, PermissionIndex } from '../permission-index.ts'
+import type { Consistency, Question } from './question.ts'
 import { type CachedAllow, type VerdictCache, verdictKey } from './verdict-cache.ts'
 
 /** What the replica lets the gate leave unasked, or ask for less. It never lets anything through by itself. */

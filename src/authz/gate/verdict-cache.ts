@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { tupleId } from '../fga.ts'
-import type { Question } from '../gate.ts'
 import type { ReplicaView } from '../permission-index.ts'
+import type { Question } from './question.ts'
 
 /** OpenFGA's own yes, kept for a moment. Whether it may be said again is for the replica (replica.ts). */
 export interface CachedAllow {

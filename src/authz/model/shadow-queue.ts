@@ -1,7 +1,8 @@
 import { check, createMemo, type Model, type TupleView } from '@remit/engine'
 import { documentObject } from '../../kernel/ids.ts'
 import { contextAt } from '../fga.ts'
-import type { Decided, Question } from '../gate.ts'
+import type { Question } from '../gate/question.ts'
+import type { Decided } from '../gate.ts'
 import type { ShadowCounts, ShadowDifference, ShadowVerdict } from './shadow-store.ts'
 
 /** Two models, and the tuples of this moment. */

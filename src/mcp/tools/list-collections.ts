@@ -3,7 +3,7 @@ import { collectionListSchema } from '@remit/contract/retrieval-schemas'
 import { z } from 'zod'
 import type { CollectionLister } from '../../retrieval/collections.ts'
 import { toCollectionList } from '../../retrieval/wire/answer.ts'
-import type { ToolContext } from '../server.ts'
+import type { ToolContext } from '../tool-context.ts'
 import { listed, run } from './tool.ts'
 
 const scopes = ['docs.search'] as const

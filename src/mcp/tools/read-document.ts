@@ -4,7 +4,7 @@ import { documentSchema } from '@remit/contract/retrieval-schemas'
 import { z } from 'zod'
 import type { DocumentReader } from '../../retrieval/document.ts'
 import { toDocument } from '../../retrieval/wire/answer.ts'
-import type { ToolContext } from '../server.ts'
+import type { ToolContext } from '../tool-context.ts'
 import { quoted, untrustedMembers } from '../untrusted.ts'
 import { listed, run } from './tool.ts'
 

@@ -17,7 +17,7 @@ import { approvalToWire } from '../../delegation/approvals/wire.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Deadline } from '../../retrieval/deadline.ts'
 import { opensPages, sendTo } from '../pages.ts'
-import type { ToolContext } from '../server.ts'
+import type { ToolContext } from '../tool-context.ts'
 import { listed, run } from './tool.ts'
 
 export interface ApprovalToolDeps {

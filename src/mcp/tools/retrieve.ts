@@ -4,7 +4,7 @@ import { z } from 'zod'
 import type { Retriever } from '../../retrieval/retrieve.ts'
 import { toAnswer } from '../../retrieval/wire/answer.ts'
 import { toQuestion } from '../../retrieval/wire/question.ts'
-import type { ToolContext } from '../server.ts'
+import type { ToolContext } from '../tool-context.ts'
 import { quoted, untrustedMembers } from '../untrusted.ts'
 import { listed, run } from './tool.ts'
 

@@ -5,7 +5,7 @@ import type { VaultFetch } from '../../delegation/vault/fetch.ts'
 import { toVaultAnswer, toVaultRequest } from '../../delegation/vault/wire.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { opensPages, sendTo } from '../pages.ts'
-import type { ToolContext } from '../server.ts'
+import type { ToolContext } from '../tool-context.ts'
 import { quoted, untrustedMembers } from '../untrusted.ts'
 import { listed, type Outcome, run } from './tool.ts'
 

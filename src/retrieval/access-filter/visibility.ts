@@ -1,4 +1,4 @@
-import type { Question } from '../../authz/gate.ts'
+import type { Question } from '../../authz/gate/question.ts'
 import { questionFor } from '../../authz/gate.ts'
 import type { NominateOptions, Nominator } from '../../authz/nominate.ts'
 import type { LocalQuestion } from '../../authz/permission-index.ts'

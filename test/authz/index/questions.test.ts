@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import type { Question } from '../../../src/authz/gate.ts'
+import type { Question } from '../../../src/authz/gate/question.ts'
 import { describeBackends } from '../../support/backends.ts'
 import { openWorld, type World } from '../../support/world.ts'
 

@@ -18,7 +18,7 @@ import {
   writeModel,
 } from '../../../packages/engine/test/support/target.ts'
 import { createTuple, createWorld, fullContext } from '../../../packages/engine/test/support/world.ts'
-import type { Question } from '../../../src/authz/gate.ts'
+import type { Question } from '../../../src/authz/gate/question.ts'
 import { createReachability } from '../../../src/authz/index/reachable-acls.ts'
 import { createReplica, toStored } from '../../../src/authz/index/replica.ts'
 import { needsOpenfga } from '../../support/native.ts'

@@ -2,7 +2,7 @@ import { compileModel, createTupleStore, type JsonObject, type Model, type Tuple
 import type { Random } from '../../../packages/engine/test/support/random.ts'
 import { toKey } from '../../../packages/engine/test/support/scene.ts'
 import { createTuple, createWorld, type World } from '../../../packages/engine/test/support/world.ts'
-import type { Question } from '../../../src/authz/gate.ts'
+import type { Question } from '../../../src/authz/gate/question.ts'
 
 /**
  * A random world as the index reads one: documents, and the two relations that are asked about. In most of them no tuple

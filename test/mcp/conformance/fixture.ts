@@ -8,7 +8,8 @@ import {
   type ServerContext,
 } from '@modelcontextprotocol/server'
 import { z } from 'zod'
-import { serverOptions, type ToolContext } from '../../../src/mcp/server.ts'
+import { serverOptions } from '../../../src/mcp/server.ts'
+import type { ToolContext } from '../../../src/mcp/tool-context.ts'
 
 // What MCP's suite expects of a server that it can examine whole, by its own descriptions of each scenario.
 

@@ -7,6 +7,13 @@ import type { Check } from '../shared/shape.ts'
 import type { Person, TokenSource } from '../tokens/token.ts'
 import { sendFor } from './authorized.ts'
 
+/** What any call of a session takes. */
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined
+  /** Milliseconds. Default: what `createRemit` was given. */
+  readonly timeoutMs?: number
+}
+
 export interface ApiRequest {
   readonly method: 'GET' | 'POST'
   /** Begins with a slash; may have a query. */

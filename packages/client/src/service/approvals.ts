@@ -4,8 +4,7 @@ import { type Detail, isDetail } from '../shared/detail.ts'
 import type { Platform } from '../shared/platform.ts'
 import { type Check, isNumber, isText, listOf, optional, shape, wordOf } from '../shared/shape.ts'
 import type { Person } from '../tokens/token.ts'
-import type { Api, ApiRequest } from './api.ts'
-import type { CallOptions } from './session.ts'
+import type { Api, ApiRequest, CallOptions } from './api.ts'
 
 /** What to ask a person for. */
 export interface ApprovalQuestion extends Omit<ApprovalInput, 'authorization_details' | 'resource'> {

@@ -5,16 +5,10 @@ import type { Ciba } from '../tokens/ciba.ts'
 import type { DeviceFlow } from '../tokens/device.ts'
 import type { Person, TokenRequest, TokenSource } from '../tokens/token.ts'
 import { type Access, accessFrom } from './access.ts'
-import type { Api } from './api.ts'
+import type { Api, CallOptions } from './api.ts'
 import { type Approvals, createApprovals } from './approvals.ts'
 import { isCollectionList, isDocument, isRetrieveAnswer } from './contract.ts'
 import { createVaultFetch, type VaultFetch } from './vault.ts'
-
-export interface CallOptions {
-  readonly signal?: AbortSignal | undefined
-  /** Milliseconds. Default: what `createRemit` was given. */
-  readonly timeoutMs?: number
-}
 
 export interface RetrieveOptions extends CallOptions {
   /**

@@ -3,8 +3,7 @@ import { RemitError } from '../errors/error.ts'
 import { OutcomeUnknown, Unavailable } from '../errors/kinds.ts'
 import { type Check, isNumber, isText, shape, wordOf } from '../shared/shape.ts'
 import type { Person } from '../tokens/token.ts'
-import type { Api } from './api.ts'
-import type { CallOptions } from './session.ts'
+import type { Api, CallOptions } from './api.ts'
 
 export interface VaultInit extends CallOptions {
   /** Default GET. */

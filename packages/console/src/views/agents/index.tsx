@@ -1,4 +1,4 @@
-import type { Section } from '../../shell.tsx'
+import type { Section } from '../../section.ts'
 import { OneAgent } from './agent.tsx'
 import { Agents } from './list.tsx'
 

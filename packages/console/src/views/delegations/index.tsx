@@ -1,4 +1,4 @@
-import type { Section } from '../../shell.tsx'
+import type { Section } from '../../section.ts'
 import { askedOf } from '../why/ask-form.tsx'
 import { Delegation } from './delegation.tsx'
 import { Delegations } from './list.tsx'

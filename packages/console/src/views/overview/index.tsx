@@ -5,7 +5,7 @@ import { Table } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
 import { recordPath } from '../../paths.ts'
 import { go, Link, withQuery } from '../../router.tsx'
-import type { Section } from '../../shell.tsx'
+import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
 import { Chart } from './chart.tsx'
 

@@ -1,7 +1,7 @@
 import { Heading } from '../../parts/heading.tsx'
 import { personPath } from '../../paths.ts'
 import { go } from '../../router.tsx'
-import type { Section } from '../../shell.tsx'
+import type { Section } from '../../section.ts'
 import { Group } from './group.tsx'
 import { Person } from './person.tsx'
 

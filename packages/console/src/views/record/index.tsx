@@ -1,4 +1,4 @@
-import type { Section } from '../../shell.tsx'
+import type { Section } from '../../section.ts'
 import { Action } from './action.tsx'
 import { Search } from './search.tsx'
 

@@ -1,7 +1,7 @@
 import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { NeverHere } from '../../parts/never-here.tsx'
-import type { Section } from '../../shell.tsx'
+import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
 import { DelegationField } from '../delegations/field.tsx'
 import { type Asked, AskForm, askedOf, Field } from './ask-form.tsx'
