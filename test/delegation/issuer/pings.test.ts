@@ -253,6 +253,7 @@ describeDatabases('a ping', (kind) => {
     await lapse(database, name)
     await aProcess().run()
     slow.resolve()
+    await expect.poll(() => logged).toContain('This process stood still: others tell it.')
     await standing[Symbol.asyncDispose]()
     await aProcess().run()
     expect(told()).toEqual(['one'])

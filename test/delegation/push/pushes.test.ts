@@ -95,6 +95,7 @@ describeDatabases('a notice', (kind) => {
     await world.lapse()
     await world.process().run()
     goesOn.resolve()
+    await expect.poll(() => world.logged).toContain('This process stood still: others tell it.')
     await standing[Symbol.asyncDispose]()
     await world.process().run()
     expect(browser.messages).toHaveLength(1)
