@@ -47,11 +47,13 @@ const walls: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
     people: ['registry', 'revocation', 'lending'],
     // token → Principal.
     tokens: ['registry', 'revocation', 'people'],
-    upstream: ['registry', 'people', 'tokens'],
+    // Remit as a client of others: code and PKCE, for signing in elsewhere and for linked accounts.
+    'oauth-client': ['tokens'],
+    upstream: ['registry', 'people', 'tokens', 'oauth-client'],
     // Back up: a grant's row names a call of the vault by type alone.
     lending: ['registry', 'people', 'vault'],
     // Back up: a call is made under a grant, by type alone.
-    vault: ['registry', 'people', 'tokens', 'upstream', 'lending', 'approvals'],
+    vault: ['registry', 'people', 'tokens', 'upstream', 'oauth-client', 'lending', 'approvals'],
     approvals: ['registry', 'people', 'lending', 'vault'],
     notify: ['people', 'approvals'],
     administration: ['registry', 'people', 'lending', 'vault'],

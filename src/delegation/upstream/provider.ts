@@ -4,13 +4,13 @@ import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
+import { beginCode, type CodeChecks, type CodeRefusal, codeRefusal } from '../oauth-client/code-flow.ts'
+import { discover, remembered } from '../oauth-client/configuration.ts'
 import { shownName } from '../registry/shown-name.ts'
 import { accountKey } from '../registry/subject.ts'
 import { type Fetch, limitedText } from '../tokens/fetch-json.ts'
 import { type PresetName, presets } from '../tokens/presets.ts'
 import { isSafe } from '../tokens/remote-keys.ts'
-import { beginCode, type CodeChecks, type CodeRefusal, codeRefusal } from './code-flow.ts'
-import { discover, remembered } from './configuration.ts'
 
 /** Who somebody is at another provider, as its signed ID token says. */
 export interface UpstreamIdentity {

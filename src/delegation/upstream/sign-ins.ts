@@ -4,11 +4,11 @@ import type { Log } from '../../kernel/log.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Seal } from '../../store/encryption.ts'
 import type { Sql } from '../../store/sql.ts'
+import type { CodeRefusal } from '../oauth-client/code-flow.ts'
 import { settlesMs } from '../people/account-news.ts'
 import type { AccountLinks } from '../people/links.ts'
 import type { People, Person } from '../people/people.ts'
 import { createAttempts } from './attempts.ts'
-import type { CodeRefusal } from './code-flow.ts'
 import type { UpstreamIdentity, UpstreamProvider } from './provider.ts'
 
 /** What the browser that came back is told. `back`: where it was begun, as far as that is known. */
