@@ -1,28 +1,42 @@
-/** One piece of work at a time. */
+/** Runs one piece of work at a time, in the order in which it came: an older answer never undoes a newer one. */
 export interface SerialQueue {
-  /** Runs when its turn comes. */
+  /** Runs the work when all that came before it has ended, however that went. Throws where the queue is full. */
   run<T>(work: () => Promise<T>): Promise<T>
-  /** A run of the repeated work that began after this call; callers who wait for the same one share it. */
-  rerun(): Promise<void>
-  /** The same of another work. */
+  /**
+   * The same work, coalesced: each call waits for a run that begins after it, and calls that wait for the same run
+   * share it.
+   */
   shared<T>(work: () => Promise<T>): () => Promise<T>
-  /** Resolves when nothing is left to do. */
+  /** Resolves when all that has come so far has ended. */
   idle(): Promise<void>
 }
 
-export function createSerialQueue(repeated: () => Promise<void>): SerialQueue {
-  let last: Promise<unknown> = Promise.resolve()
+export interface SerialQueueOptions {
+  /** Runs that have not ended, the one under way included. Default: any number. */
+  readonly pendingMax?: number
+  /** What whoever comes after that gets. */
+  readonly full?: () => Error
+}
 
-  function take<T>(work: () => Promise<T>): Promise<T> {
-    const mine = last.then(work)
-    last = mine.catch(() => undefined)
-    return mine
+/** An empty queue. Work that fails holds nothing up. NOT checked: work that waits for its own queue never ends. */
+export function createSerialQueue({ pendingMax, full }: SerialQueueOptions = {}): SerialQueue {
+  const state: { tail: Promise<unknown>; pending: number } = { tail: Promise.resolve(), pending: 0 }
+
+  function run<T>(work: () => Promise<T>): Promise<T> {
+    if (pendingMax !== undefined && state.pending >= pendingMax)
+      return Promise.reject(full?.() ?? new Error('The queue is full.'))
+    state.pending += 1
+    const result = state.tail.then(work).finally(() => {
+      state.pending -= 1
+    })
+    state.tail = result.catch(() => undefined)
+    return result
   }
 
   function shared<T>(work: () => Promise<T>): () => Promise<T> {
     let waiting: Promise<T> | undefined
     return () => {
-      waiting ??= take(() => {
+      waiting ??= run(() => {
         waiting = undefined
         return work()
       })
@@ -31,59 +45,10 @@ export function createSerialQueue(repeated: () => Promise<void>): SerialQueue {
   }
 
   return {
-    run: take,
+    run,
     shared,
-    rerun: shared(repeated),
     async idle() {
-      await last
+      await state.tail
     },
-  }
-}
-
-/** Work that runs beside everything else, one run at a time and not more often than every `everyMs`. */
-export interface Occasional {
-  /** Starts a run, unless one is under way or ended lately. */
-  run(): void
-  idle(): Promise<void>
-}
-
-/** Whether so little time has passed. Less than none is what a clock says that was set back: nobody knows how much. */
-export const isWithin = (ms: number, passed: number): boolean => passed >= 0 && passed <= ms
-
-export function createOccasional(options: {
-  readonly everyMs: number
-  readonly now: () => number
-  readonly work: () => Promise<void>
-  readonly onError: (error: unknown) => void
-}): Occasional {
-  const { everyMs, now, work, onError } = options
-  let running: Promise<void> | undefined
-  let beganAt = Number.NEGATIVE_INFINITY
-  return {
-    run() {
-      if (running !== undefined || isWithin(everyMs, now() - beganAt)) return
-      beganAt = now()
-      running = work()
-        .catch(onError)
-        .finally(() => {
-          running = undefined
-        })
-    },
-    async idle() {
-      await running
-    },
-  }
-}
-
-/** The same, but its waiting ends with the signal; the work goes on. */
-export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const { promise, reject } = Promise.withResolvers<never>()
-  const onAbort = (): void => reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }

@@ -1,3 +1,4 @@
+import { createLru } from '../kernel/lru.ts'
 import { memoize } from '../kernel/memoize.ts'
 import { callerOf, outermostActor, type Principal } from '../kernel/principal.ts'
 import { type Approvals, mayAsk, namedBy, type Presented, type Presenting } from './approvals.ts'
@@ -71,22 +72,17 @@ const keptMs = 60_000
 const holdersMax = 10_000
 
 function createHoldersWithout(now: () => number): HoldersWithout {
-  // The latest last.
-  const seen = new Map<string, number>()
+  const seen = createLru<number>({ entriesMax: holdersMax })
   return {
     has(principal) {
       if (outermostActor(principal) === undefined) return true
-      const age = now() - (seen.get(keyOf(callerOf(principal))) ?? Number.NEGATIVE_INFINITY)
+      const age = now() - (seen.peek(keyOf(callerOf(principal))) ?? Number.NEGATIVE_INFINITY)
       return age >= 0 && age < keptMs
     },
     note(principal) {
-      const key = keyOf(callerOf(principal))
-      seen.delete(key)
-      seen.set(key, now())
-      const [oldest] = seen.keys()
-      if (seen.size > holdersMax && oldest !== undefined) seen.delete(oldest)
+      seen.set(keyOf(callerOf(principal)), now())
     },
-    forget: (principal) => void seen.delete(keyOf(callerOf(principal))),
+    forget: (principal) => seen.delete(keyOf(callerOf(principal))),
   }
 }
 

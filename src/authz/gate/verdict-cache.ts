@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { createLru } from '../../kernel/lru.ts'
 import { tupleId } from '../fga.ts'
 import type { ReplicaView } from '../permission-index.ts'
 import type { Question } from './question.ts'
@@ -55,8 +56,7 @@ export interface VerdictCacheOptions {
 const takenMax = 10_000
 
 export function createVerdictCache({ now, ttlMs, entriesMax = 50_000 }: VerdictCacheOptions): VerdictCache {
-  // In the order of their last use.
-  const entries = new Map<string, CachedAllow>()
+  const entries = createLru<CachedAllow>({ entriesMax })
   // By object, the latest last; the generation that it began.
   const taken = new Map<string, number>()
   let generation = 0
@@ -74,20 +74,16 @@ export function createVerdictCache({ now, ttlMs, entriesMax = 50_000 }: VerdictC
     find(key, at) {
       const yes = entries.get(key)
       if (yes === undefined) return undefined
-      entries.delete(key)
       // A clock that was set back would make it younger than it is.
       const age = at - yes.askedAt
-      if (age < 0 || age >= ttlMs || yes.generation < oldest) return undefined
-      entries.set(key, yes)
-      return yes
+      if (age >= 0 && age < ttlMs && yes.generation >= oldest) return yes
+      entries.delete(key)
+      return undefined
     },
     confirmed: new WeakMap(),
     put(key, yes) {
       if (ttlMs === 0 || yes.generation < oldest) return
-      entries.delete(key)
       entries.set(key, yes)
-      const [longest] = entries.keys()
-      if (entries.size > entriesMax && longest !== undefined) entries.delete(longest)
     },
     wrote(objects) {
       wroteAt = now()

@@ -1,8 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
 import { compileModel, type Model } from '@remit/engine'
 import type { Log } from '../../kernel/log.ts'
+import { createOccasional, isWithin } from '../../kernel/occasional.ts'
 import { reasonOf } from '../../kernel/reason.ts'
-import { createOccasional, createSerialQueue, isWithin, unlessAborted } from '../../kernel/serial-queue.ts'
+import { createSerialQueue } from '../../kernel/serial-queue.ts'
+import { unlessAborted } from '../../kernel/unless-aborted.ts'
 import { type Change, type Fga, PositionRefused, type StoredTuple, tupleId } from '../fga.ts'
 import { isOwnMark } from '../own-marks.ts'
 import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
@@ -77,7 +79,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     createWatermarks({
       ...deps.marks,
       now,
-      onWritten: () => void turns.rerun().catch(() => undefined),
+      onWritten: () => void refresh().catch(() => undefined),
       onError: (error) => log('watermark_not_written', { reason: reasonOf(error) }),
     })
   // Answers in parts that wait for a look at the log.
@@ -176,8 +178,9 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     logWentBack = false
   }
 
-  const turns = createSerialQueue(cycle)
-  const settle = turns.shared(() => orFail(follower.settle))
+  const queue = createSerialQueue()
+  const refresh = queue.shared(cycle)
+  const settle = queue.shared(() => orFail(follower.settle))
 
   const snapshot: Snapshot = {
     mark: () => follower.mark ?? { position: {}, reconciledAt: 0 },
@@ -186,7 +189,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       for (const tuple of [...replica.tuples.after('')]) yield toStored(tuple)
     },
     get: (tuple) => replica.get(tuple),
-    changedSince: (mark) => turns.run(() => follower.readFrom(mark)),
+    changedSince: (mark) => queue.run(() => follower.readFrom(mark)),
   }
 
   /** Behind the memory and beside it: what is not stored now is stored at the next turn. */
@@ -210,14 +213,14 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
           fga,
           replica: compared,
           signal: closing.signal,
-          catchUp: () => turns.rerun(),
+          catchUp: refresh,
           onMark: (mark) => {
             if (isWatermark(mark.object)) marks.push(mark)
           },
         })
         await watermarks?.sweep(marks)
         // Between two looks at the log: what one of them has read and not yet applied is no newer than this.
-        await turns.run(async () => {
+        await queue.run(async () => {
           // Built anew meanwhile: what the one before lacked says nothing of this one.
           if (compared !== replica) return
           const changes = found.filter(({ tuple }) => !told?.has(tupleId(tuple)))
@@ -238,11 +241,11 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
 
   async function poll(): Promise<void> {
     try {
-      await turns.rerun()
+      await refresh()
       failures = 0
       saving.run()
       if (!isWithin(reconcileEveryMs, now() - (follower.mark?.reconciledAt ?? now()))) reconciling.run()
-      await turns.run(() => orFail(follower.rescanTail))
+      await queue.run(() => orFail(follower.rescanTail))
       logWentBack = false
     } catch {
       // Said where it failed; the next turn tries again.
@@ -359,16 +362,15 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       }
     },
     async rebuild() {
-      await turns.run(async () => startAnew())
-      await turns.rerun()
+      await queue.run(async () => startAnew())
+      await refresh()
     },
-    catchUp: ({ signal } = {}) =>
-      signal === undefined ? turns.rerun() : unlessAborted(turns.rerun(), signal),
+    catchUp: ({ signal } = {}) => (signal === undefined ? refresh() : unlessAborted(refresh(), signal)),
     async [Symbol.asyncDispose]() {
       clearTimeout(timer)
       await watermarks?.[Symbol.asyncDispose]()
       closing.abort()
-      await turns.idle()
+      await queue.idle()
       await reconciling.idle()
       await saving.idle()
       if (isBuilt) await persistence.save(snapshot).catch(() => undefined)

@@ -9,6 +9,7 @@ import {
 } from '@remit/engine'
 import { bitsIn, countBits, hasBit, setBit } from '../../kernel/bits.ts'
 import { splitObject } from '../../kernel/ids.ts'
+import { createLru } from '../../kernel/lru.ts'
 import { memoize } from '../../kernel/memoize.ts'
 import { contextAt } from '../fga.ts'
 import type { LocalQuestion, ReachableAcls } from '../permission-index.ts'
@@ -56,9 +57,14 @@ const asked = ['can_read', 'can_read_delegated', 'can_be_told'] as const
 
 export function createReachability(options: ReachabilityOptions = {}): Reachability {
   const { namesMax = 1_000_000 } = options
-  const kept = new Map<string, Kept>()
+  const kept = createLru<Kept>({
+    weightMax: namesMax,
+    weightOf: (_, { weight }) => weight,
+    onDrop: (reach) => {
+      reach.isOver = true
+    },
+  })
   const listeners: ((documentIds?: readonly string[]) => void)[] = []
-  let names = 0
   let listed: ListableModel | undefined
   let tuples: TupleStore | undefined
   let counted: ReadonlySet<string> | undefined
@@ -70,38 +76,11 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
     for (const listener of listeners) listener(documentIds)
   }
 
-  function drop(reach: Kept): void {
-    if (reach.isOver) return
-    reach.isOver = true
-    kept.delete(reach.key)
-    names -= reach.weight
-  }
-
-  function keep(reach: Kept): void {
-    kept.set(reach.key, reach)
-    names += reach.weight
-    // The first is the one that nobody has asked for the longest.
-    for (const oldest of kept.values()) {
-      if (names <= namesMax || oldest === reach) break
-      drop(oldest)
-    }
-  }
-
-  function clear(): void {
-    for (const reach of [...kept.values()]) drop(reach)
-  }
-
   function recall(key: string, now: number): Kept | undefined {
     const reach = kept.get(key)
-    if (reach === undefined) return undefined
-    if (isOver(reach.until(), now)) {
-      drop(reach)
-      return undefined
-    }
-    // Last again.
+    if (reach === undefined || !isOver(reach.until(), now)) return reach
     kept.delete(key)
-    kept.set(key, reach)
-    return reach
+    return undefined
   }
 
   function list({ user, relation: name, contextual }: LocalQuestion, now: number) {
@@ -196,12 +175,12 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
   function settle(): void {
     if (doors === undefined) return
     const { moved, renewed } = doors.update()
-    if (renewed.length > 0) for (const reach of kept.values()) look(reach, renewed, doors)
+    if (renewed.length > 0) for (const [, reach] of kept.entries()) look(reach, renewed, doors)
     if (moved.length > 0) tell(moved.map(idOf))
   }
 
   function standAnew(): void {
-    clear()
+    kept.clear()
     doors = tuples && listed && createAcls(tuples, counted)
     for (const { object } of tuples?.after('') ?? []) if (isDocument(object.name)) doors?.touch(object.name)
     doors?.update()
@@ -221,7 +200,7 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
     const before = recall(key, now)
     if (before !== undefined) return before
     const made = make(key, question, now)
-    if (made !== undefined) keep(made)
+    if (made !== undefined) kept.set(key, made)
     return made
   }
 
@@ -232,7 +211,7 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
       const before = counted
       counted = countedBy(model)
       if (doors === undefined || !isSame(before, counted)) standAnew()
-      else clear()
+      else kept.clear()
     },
     follow(store) {
       tuples = store
@@ -250,9 +229,7 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
         // What is on a document concerns nobody but who comes to that document.
         if (isOnDocument && counted !== undefined) continue
         const user = tuple.user.split('#')[0] ?? tuple.user
-        for (const one of [...kept.values()]) {
-          if (one.reached.has(user)) drop(one)
-        }
+        for (const [key, { reached }] of kept.entries()) if (reached.has(user)) kept.delete(key)
       }
       settle()
     },

@@ -1,4 +1,4 @@
-import { isWithin } from '../../kernel/serial-queue.ts'
+import { isWithin } from '../../kernel/occasional.ts'
 import type { Change, Fga, Tuple } from '../fga.ts'
 
 /**

@@ -1,6 +1,7 @@
 import { record, type Who } from '../../audit/record.ts'
 import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
+import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { asUnavailable } from '../fga-errors.ts'
 import type { ActiveModel } from './active.ts'
@@ -84,14 +85,8 @@ const planMs = 24 * 3_600_000
 /** Plans and applies changes of the authorization model, one after another. */
 export function createModelChanges(dependencies: ModelChangesDeps): ModelChanges {
   const { database, active: activeModel, truthTable, now, newId } = dependencies
-  let queue: Promise<unknown> = Promise.resolve()
-
   // One at a time: each evaluates everything, and two last yeses must not pass each other.
-  function inTurn<T>(task: () => Promise<T>): Promise<T> {
-    const result = queue.then(task)
-    queue = result.catch(() => undefined)
-    return result
-  }
+  const queue = createSerialQueue()
 
   async function plan(caller: Who, requested: Wanted): Promise<Plan> {
     const base = activeModel.current
@@ -158,9 +153,9 @@ export function createModelChanges(dependencies: ModelChangesDeps): ModelChanges
   }
 
   return {
-    plan: (caller, requested) => inTurn(() => plan(caller, requested)),
+    plan: (caller, requested) => queue.run(() => plan(caller, requested)),
     apply: (caller, planId, reason, signal) =>
-      inTurn(() => {
+      queue.run(() => {
         assertNotAborted(signal)
         return apply(caller, planId, reason)
       }),

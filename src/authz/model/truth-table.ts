@@ -1,4 +1,5 @@
 import { AppError, invalid } from '../../kernel/errors.ts'
+import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { FgaApi } from '../fga-api.ts'
 import { digestOf, type ModelJson, ModelSyntaxError } from './dsl.ts'
 import { type PlanTests, testsOfPlan } from './plan-tests.ts'
@@ -35,23 +36,15 @@ export function createTruthTable(dependencies: {
   readonly own: () => Promise<string>
   readonly texts: Pick<Texts, 'read' | 'readTable'>
 }): TruthTable {
-  let queue: Promise<unknown> = Promise.resolve()
-  let waiting = 0
-
   // One table at a time: each makes and removes stores on the server that also answers everybody.
-  async function inTurn<T>(task: () => Promise<T>): Promise<T> {
-    if (waiting >= waitingMax)
-      throw new AppError('rate_limited', {
+  const queue = createSerialQueue({
+    pendingMax: waitingMax,
+    full: () =>
+      new AppError('rate_limited', {
         public: 'Others are waiting for their tables, too.',
         headers: { 'retry-after': '10' },
-      })
-    waiting += 1
-    const result = queue.then(task)
-    queue = result.catch(() => undefined)
-    return await result.finally(() => {
-      waiting -= 1
-    })
-  }
+      }),
+  })
 
   async function ofPlan(model: ModelJson): Promise<PlanTests> {
     let digest: string | undefined
@@ -70,7 +63,7 @@ export function createTruthTable(dependencies: {
 
   return {
     test: ({ dsl, tests }) =>
-      inTurn(async () => {
+      queue.run(async () => {
         const model = await modelOf(dependencies.texts, dsl)
         const file = await small(async () =>
           tests === undefined
@@ -79,7 +72,7 @@ export function createTruthTable(dependencies: {
         )
         return testsOf(dependencies.api, file)
       }),
-    ofPlan: (model) => inTurn(() => ofPlan(model)),
+    ofPlan: (model) => queue.run(() => ofPlan(model)),
     ownDigest: () => dependencies.own().then(digestOf, () => undefined),
   }
 }

@@ -5,6 +5,7 @@ import { record } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { documentObject, splitObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
+import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { AllowList } from '../allow-list/allow-list.ts'
 import type { Asker, Compared, LiveDelegation } from '../compare/askers.ts'
@@ -93,21 +94,15 @@ const waitingMax = 4
  * many wait. NOT looked at: what the registry of agents or a token takes away besides. Does NOT check who asks.
  */
 export function createWhatIf(deps: WhatIfDeps): WhatIf {
-  let queue: Promise<unknown> = Promise.resolve()
-  let waiting = 0
-  return async (asker, question, options) => {
-    if (waiting >= waitingMax)
-      throw new AppError('rate_limited', {
+  const queue = createSerialQueue({
+    pendingMax: waitingMax,
+    full: () =>
+      new AppError('rate_limited', {
         public: 'Others are waiting for what would be, too.',
         headers: { 'retry-after': '30' },
-      })
-    waiting += 1
-    const mine = queue.then(() => answerAndRecord(deps, asker, question, options.signal))
-    queue = mine.catch(() => undefined)
-    return await mine.finally(() => {
-      waiting -= 1
-    })
-  }
+      }),
+  })
+  return (asker, question, options) => queue.run(() => answerAndRecord(deps, asker, question, options.signal))
 }
 
 async function answerAndRecord(

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { KoaContextWithOIDC } from 'oidc-provider'
 import type { Clock } from '../../kernel/clock.ts'
+import { createLru } from '../../kernel/lru.ts'
 import { ciba } from './client-metadata.ts'
 
 /** Seconds between two polls, as it is told to whoever begins. */
@@ -28,24 +29,19 @@ interface Poll {
  * kept in this process: another one starts counting anew.
  */
 export function createPolling(clock: Clock) {
-  const polls = new Map<string, Poll>()
+  const polls = createLru<Poll>({ entriesMax: heldMax })
 
   /** Seconds to wait from now on; undefined: it came in time. */
   function tooSoon(code: string): number | undefined {
     const key = createHash('sha256').update(code).digest('base64url')
-    const before = polls.get(key)
+    const before = polls.peek(key)
     const at = clock.now()
     const isSooner = before !== undefined && at - before.at < before.seconds * 1_000 - leewayMs
     const seconds = Math.min(
       (before?.seconds ?? intervalSeconds) + (isSooner ? stepSeconds : 0),
       intervalSecondsMax,
     )
-    polls.delete(key)
     polls.set(key, { at, seconds })
-    if (polls.size > heldMax) {
-      const [oldest] = polls.keys()
-      if (oldest !== undefined) polls.delete(oldest)
-    }
     return isSooner ? seconds : undefined
   }
 

@@ -1,3 +1,4 @@
+import { createLru } from '../../kernel/lru.ts'
 import type { RevocationFeed } from '../revocation/revocation-feed.ts'
 
 /** Yes-answers that may be said again while nothing that they rest on has changed. */
@@ -22,32 +23,24 @@ export function createPrincipalCache<T>({
   readonly authority: RevocationFeed
   readonly max: number
 }): PrincipalCache<T> {
-  // A Map keeps the order of insertion: whoever is asked for goes to the end.
-  const entries = new Map<string, { readonly value: T; readonly delegation: string | undefined }>()
+  const entries = createLru<{ readonly value: T; readonly delegation: string | undefined }>({
+    entriesMax: max,
+  })
 
   authority.onChange(({ kind, key }) => {
     if (kind === 'registry' || kind === 'all') entries.clear()
     if (kind !== 'delegation') return
-    for (const [name, { delegation }] of entries) if (delegation === key) entries.delete(name)
+    for (const [name, { delegation }] of entries.entries()) if (delegation === key) entries.delete(name)
   })
 
   return {
     get(key) {
-      if (authority.current === undefined) return undefined
-      const entry = entries.get(key)
-      if (entry === undefined) return undefined
-      entries.delete(key)
-      entries.set(key, entry)
-      return entry.value
+      return authority.current === undefined ? undefined : entries.get(key)?.value
     },
     put(key, value, { version, delegation }) {
       // Judged before or after what is known here: a change between the two may have passed it by.
       if (authority.current !== version) return
-      entries.delete(key)
       entries.set(key, { value, delegation })
-      if (entries.size <= max) return
-      const [oldest] = entries.keys()
-      if (oldest !== undefined) entries.delete(oldest)
     },
   }
 }

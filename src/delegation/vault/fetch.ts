@@ -2,6 +2,7 @@ import { record } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import type { Principal } from '../../kernel/principal.ts'
+import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import { OutboundError } from '../../outbound/error.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
 import type { Database } from '../../store/sql.ts'
@@ -55,13 +56,8 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
   const { database, connections, resolve, grants, outbound, log } = deps
   const { timeoutMs = 20_000, bytesMax = 1_048_576 } = deps
 
-  let last: Promise<unknown> = Promise.resolve()
-  /** Looking through a large answer takes hundreds of times its memory: of those one at a time. */
-  function inTurn<T>(look: () => Promise<T>): Promise<T> {
-    const mine = last.then(look)
-    last = mine.catch(() => undefined)
-    return mine
-  }
+  // Looking through a large answer takes hundreds of times its memory: of those one at a time.
+  const largeAnswers = createSerialQueue()
 
   async function begin(principal: Principal, call: Begun): Promise<void> {
     const isAllowed = await database.transaction(async (sql) => {
@@ -85,7 +81,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
         bytesMax,
       })
       const look = () => answerOf(response, { tokens, url: path.url, provider: found.provider })
-      const answer = await (response.body.byteLength > largeBytes ? inTurn(look) : look())
+      const answer = await (response.body.byteLength > largeBytes ? largeAnswers.run(look) : look())
       if (answer === undefined) return { failed: 'unreadable' as const }
       return { answer, bytes: response.body.byteLength }
     } catch (error) {

@@ -1,9 +1,9 @@
+import { createLru, type Lru } from '../../kernel/lru.ts'
 import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { Database } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
 import { type Fields, type FieldType, type Filter, filterSql } from '../filter.ts'
-import { type ByteLru, createByteLru } from './byte-lru.ts'
 import { bytesOf, type Column, equalities, keepEqual, readColumn, renewColumns } from './column.ts'
 import { type MetadataSnapshot, readMetadataChanges } from './metadata-changes.ts'
 import { type Content, contentIn } from './visible.ts'
@@ -26,7 +26,7 @@ interface Table {
   since: MetadataSnapshot | undefined
   /** As they were declared when somebody looked last. */
   fields: Fields
-  readonly columns: ByteLru<Column>
+  readonly columns: Lru<Column>
   /** When each field was read last, and as what. */
   readonly reads: Map<string, { readonly type: FieldType; readonly at: number }>
 }
@@ -56,10 +56,10 @@ export function createColumns(deps: ColumnsDeps): Columns {
   const fresh = (): Table => ({
     since: undefined,
     fields: new Map(),
-    columns: createByteLru<Column>({
-      bytesMax,
+    columns: createLru<Column>({
+      weightMax: bytesMax,
       entriesMax: columnsMax,
-      bytesOf: (_, column) => bytesOf(column),
+      weightOf: (_, column) => bytesOf(column),
     }),
     reads: new Map(),
   })
@@ -73,15 +73,15 @@ export function createColumns(deps: ColumnsDeps): Columns {
   const isLost = (changed: Int32Array | undefined): changed is undefined =>
     changed === undefined || changed.length > changedMax
 
-  /** One after the other, so that no older answer undoes a newer one. */
-  const turns = createSerialQueue(async () => {
+  const queue = createSerialQueue()
+  const renew = queue.shared(async () => {
     const to = table
     const { changed, fields: _, ...now } = await readMetadataChanges(database, to.since)
     if (isLost(changed)) {
       if (table === to) table = fresh()
       return
     }
-    const columns = [...to.columns.values()]
+    const columns = [...to.columns.entries()].map(([, column]) => column)
     if (changed.length > 0 && columns.length > 0) {
       await renewColumns(database, columns, changed)
       // They may weigh more.
@@ -104,7 +104,7 @@ export function createColumns(deps: ColumnsDeps): Columns {
     const reading = async () => {
       for (const [name, type] of due) {
         const column = await readColumn(database, name, type, valuesMax)
-        await turns.run(async () => {
+        await queue.run(async () => {
           to.columns.set(name, column)
           to.reads.set(name, { type, at: elapsed() })
           // What the others were told of meanwhile this may lack.
@@ -165,7 +165,7 @@ export function createColumns(deps: ColumnsDeps): Columns {
           read(from, missing)
           return undefined
         }
-        if (changed.length > 0) await turns.rerun()
+        if (changed.length > 0) await renew()
         if (table !== from || names.some((name, at) => columns[at] !== from.columns.get(name))) continue
         const bits = Buffer.from(content.bits())
         for (const [at, texts] of [...wanted.values()].entries()) {

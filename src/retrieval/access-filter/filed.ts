@@ -1,7 +1,7 @@
 import { setBit } from '../../kernel/bits.ts'
+import { createLru } from '../../kernel/lru.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
-import { createByteLru } from './byte-lru.ts'
 import { type Content, narrowed } from './visible.ts'
 
 /** Which documents are filed in some collections: a bit for each, nobody's own, that turns with its document. */
@@ -22,15 +22,15 @@ const entriesMax = 500
 
 /** `bytesMax` of all bitmaps together: default 32 MB, 256 choices of collections where there are a million documents. */
 export function createFiled(corpus: Pick<Corpus, 'onChange'>, bytesMax = 32_000_000): Filed {
-  const kept = createByteLru<Kept>({
-    bytesMax,
+  const kept = createLru<Kept>({
+    weightMax: bytesMax,
     entriesMax,
     // The names stand in key and set, two bytes a letter at most.
-    bytesOf: (key, { bits }) => bits.length + 4 * key.length,
+    weightOf: (key, { bits }) => bits.length + 4 * key.length,
   })
 
   corpus.onChange((docNos, documents) => {
-    for (const { collections, bits } of kept.values()) {
+    for (const [, { collections, bits }] of kept.entries()) {
       for (const docNo of docNos) setBit(bits, docNo, collections.has(documents.collectionOf(docNo) ?? ''))
     }
   })

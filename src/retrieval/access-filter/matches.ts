@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
 import { setBit } from '../../kernel/bits.ts'
+import { createLru } from '../../kernel/lru.ts'
+import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { Database, SqlValue } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
 import { type Fields, type Filter, filterSql } from '../filter.ts'
-import { createByteLru } from './byte-lru.ts'
 import { createColumns } from './columns.ts'
 import {
   type MetadataChanges,
@@ -50,13 +51,13 @@ export interface MatchesDeps {
 export function createMatches({ database, corpus, bytesMax = 32_000_000 }: MatchesDeps): Matches {
   const columns = createColumns({ database, corpus })
   // A filter may be a megabyte of text: nothing here holds more than its digest.
-  const asked = new Set<string>()
+  const asked = createLru<true>({ entriesMax: askedMax })
   let held = createHeld(bytesMax)
   // Questions that are under way write to what is dropped.
   corpus.onReplaced(() => {
     held = createHeld(bytesMax)
   })
-  let lastLook: Promise<unknown> = Promise.resolve()
+  const wholeScans = createSerialQueue()
 
   function make(
     key: string,
@@ -65,9 +66,8 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
     documents: Documents,
   ): Promise<Kept> {
     const { making } = held
-    const looked = lastLook.then(() => find(database, filter, fields))
-    lastLook = looked.catch(() => undefined)
-    const made = looked
+    const made = wholeScans
+      .run(() => find(database, filter, fields))
       .then((docNos) => {
         const bits = Buffer.alloc(lengthFor(documents, docNos.at(-1) ?? 0))
         for (const docNo of docNos) setBit(bits, docNo)
@@ -113,10 +113,10 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
           now.changed.length <= few
         )
           one = await renew(one, filter, now, documents)
-        else if (isFew && (making.size > 0 || !asked.has(key))) {
+        else if (isFew && (making.size > 0 || asked.peek(key) === undefined)) {
           // Who sees little need not wait for what is only worth it when it is asked again.
           const found = await find(database, filter, now.fields, content.docNos())
-          note(asked, key)
+          asked.set(key, true)
           return among(found, documents)
         } else if (held.making !== making || making.has(key) || kept.get(key) !== before) continue
         else one = await make(key, filter, now, documents)
@@ -129,10 +129,10 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
 
 function createHeld(bytesMax: number) {
   return {
-    kept: createByteLru<Kept>({
-      bytesMax,
+    kept: createLru<Kept>({
+      weightMax: bytesMax,
       entriesMax,
-      bytesOf: (key, { bits, types, snapshot }) => bits.length + key.length + types.length + snapshot.length,
+      weightOf: (key, { bits, types, snapshot }) => bits.length + key.length + types.length + snapshot.length,
     }),
     /** By key: under way, or waiting for its turn. */
     making: new Map<string, Promise<Kept>>(),
@@ -173,9 +173,3 @@ function among(docNos: Int32Array, documents: Documents): Content {
 
 const typesOf = (filter: Filter, fields: Fields): string =>
   JSON.stringify(Object.keys(filter).map((name) => fields.get(name) ?? null))
-
-function note(asked: Set<string>, key: string): void {
-  asked.add(key)
-  const [oldest] = asked
-  if (asked.size > askedMax && oldest !== undefined) asked.delete(oldest)
-}

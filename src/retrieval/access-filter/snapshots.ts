@@ -1,6 +1,7 @@
 import type { LocalQuestion, PermissionIndex, ReachableAcls } from '../../authz/permission-index.ts'
 import { hasBit, setBit } from '../../kernel/bits.ts'
 import { growArray } from '../../kernel/grow-array.ts'
+import { createLru } from '../../kernel/lru.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
 import { createAclMembers } from './acl-members.ts'
@@ -44,8 +45,6 @@ interface Kept {
   /** Documents, and their chunks. */
   size: number
   chunks: number
-  /** In bytes, with the numbers that are made of the bits, when it was last asked for. */
-  weight: number
   /** As it was handed out: its bits are not written to any more. */
   content: Content | undefined
 }
@@ -55,29 +54,15 @@ const room = 512
 
 export function createSnapshots(deps: SnapshotsDeps): Snapshots {
   const { index, corpus, bytesMax = 128_000_000, fewDoors = 1 / 16, onMake } = deps
-  const kept = new Map<string, Kept>()
-  let bytes = 0
+  const kept = createLru<Kept>({
+    weightMax: bytesMax,
+    // With the numbers that are made of the bits, as many as there were when it was last asked for.
+    weightOf: (_, { bits, size }) => bits.length + 4 * size,
+  })
   let known: Documents | undefined
   const stands = createAclMembers()
   // By number: the chunks that a document counts for in every snapshot.
   let counts = new Int32Array(0)
-
-  function drop(key: string): void {
-    bytes -= kept.get(key)?.weight ?? 0
-    kept.delete(key)
-  }
-
-  function keep(one: Kept): void {
-    const { key } = one.reach
-    one.weight = one.bits.length + 4 * one.size
-    kept.set(key, one)
-    bytes += one.weight
-    // The first is the one that nobody has asked for the longest.
-    for (const oldest of kept.keys()) {
-      if (bytes <= bytesMax || oldest === key) break
-      drop(oldest)
-    }
-  }
 
   function make(reach: ReachableAcls, { end, countIn }: Documents): Kept {
     const bits = Buffer.alloc((end + room) >> 3)
@@ -88,7 +73,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
       for (let docNo = 0; docNo < end; docNo++) if (reach.has(stands.aclOf(docNo))) setBit(bits, docNo)
     }
     onMake?.()
-    return { reach, bits, ...countIn(bits), weight: 0, content: undefined }
+    return { reach, bits, ...countIn(bits), content: undefined }
   }
 
   function turn(one: Kept, docNo: number, was: number, is: number): void {
@@ -108,12 +93,12 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
   /** Documents that came, went, or may stand at another door. */
   function follow(docNos: Iterable<number>, documents: Documents): void {
     if (counts.length < documents.end) counts = growArray(counts, 2 * documents.end)
-    for (const [key, { reach }] of kept) if (reach.isOver) drop(key)
+    for (const [key, { reach }] of kept.entries()) if (reach.isOver) kept.delete(key)
     for (const docNo of docNos) {
       const id = documents.idOf(docNo)
       const count = documents.chunksOf(docNo)
       const door = id === undefined ? -1 : index.aclOf(id)
-      for (const one of kept.values()) {
+      for (const [, one] of kept.entries()) {
         const was = hasBit(one.bits, docNo) ? (counts[docNo] ?? 0) : 0
         turn(one, docNo, was, one.reach.has(door) ? count : 0)
       }
@@ -141,9 +126,8 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
       const reach = index.reachableAcls(question)
       if (documents === undefined || reach === undefined) return undefined
       let one = kept.get(reach.key)
-      drop(reach.key)
       if (one?.reach !== reach) one = make(reach, documents)
-      keep(one)
+      kept.set(reach.key, one)
       one.content ??= contentIn(one.bits, one)
       return { content: one.content, documents }
     },

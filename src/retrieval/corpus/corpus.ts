@@ -78,7 +78,8 @@ export function createCorpus(deps: CorpusDeps): Corpus {
   }
 
   /** One after the other, so that no older answer undoes a newer one. */
-  const turns = createSerialQueue(async () => {
+  const queue = createSerialQueue()
+  const refresh = queue.shared(async () => {
     const beganAt = elapsed()
     if (seen === undefined || beganAt - loadedAt > reloadMs) {
       await load()
@@ -95,7 +96,7 @@ export function createCorpus(deps: CorpusDeps): Corpus {
 
   async function poll(): Promise<void> {
     try {
-      await turns.rerun()
+      await refresh()
       if (isDeaf) log('corpus_heard')
       isDeaf = false
     } catch (error) {
@@ -121,17 +122,17 @@ export function createCorpus(deps: CorpusDeps): Corpus {
     },
     async changed(docNos) {
       try {
-        await turns.run(async () => take(await readThese(database, docNos)))
+        await queue.run(async () => take(await readThese(database, docNos)))
       } catch (error) {
         // Committed all the same: the next look finds it.
         log('corpus_behind', { reason: reasonOf(error) })
       }
     },
-    refresh: () => turns.rerun(),
+    refresh,
     async [Symbol.asyncDispose]() {
       closed = true
       clearTimeout(timer)
-      await turns.idle()
+      await queue.idle()
     },
   }
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { Clock } from '../../../kernel/clock.ts'
 import type { Log } from '../../../kernel/log.ts'
+import { createLru } from '../../../kernel/lru.ts'
 import { OutboundError } from '../../../outbound/error.ts'
 import type { GuardedFetch } from '../../../outbound/guarded-fetch.ts'
 import { isRedirect } from '../../registry/clients.ts'
@@ -45,11 +46,11 @@ interface Kept {
  * addresses: keys of strangers prove no more, and would be one more thing to fetch. NOT used: its own title, logo and other words.
  */
 export function createClientDocuments({ outbound, clock, log }: ClientDocumentsDeps): ClientDocuments {
-  const kept = new Map<string, Kept>()
+  const kept = createLru<Kept>({ entriesMax: documentsMax })
   const asked = new Map<string, Promise<ClientDocument | undefined>>()
 
   async function read(url: URL, clientId: string): Promise<ClientDocument | undefined> {
-    const last = kept.get(clientId)
+    const last = kept.peek(clientId)
     try {
       const { status, body } = await outbound(clientId, {
         ...limits,
@@ -57,10 +58,8 @@ export function createClientDocuments({ outbound, clock, log }: ClientDocumentsD
       })
       const found = status === 200 ? parse(url, clientId, body) : undefined
       if (found === undefined) log('client_document_refused', { host: url.host, status })
-      kept.delete(clientId)
-      if (found !== undefined) kept.set(clientId, { found, at: clock.now() })
-      const [idlest] = kept.keys()
-      if (kept.size > documentsMax && idlest !== undefined) kept.delete(idlest)
+      if (found === undefined) kept.delete(clientId)
+      else kept.set(clientId, { found, at: clock.now() })
       return found
     } catch (error) {
       if (!(error instanceof OutboundError)) throw error
@@ -74,7 +73,7 @@ export function createClientDocuments({ outbound, clock, log }: ClientDocumentsD
     async get(clientId) {
       const url = addressOf(clientId)
       if (url === undefined) return undefined
-      const last = kept.get(clientId)
+      const last = kept.peek(clientId)
       if (last !== undefined && clock.now() - last.at < freshMs) return last.found
       const going = asked.get(clientId) ?? read(url, clientId).finally(() => asked.delete(clientId))
       asked.set(clientId, going)

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Clock } from '../../../kernel/clock.ts'
+import { createLru } from '../../../kernel/lru.ts'
 import { type Agent, type AgentLimits, type Agents, createAgents } from '../../registry/agents.ts'
 import { type Client, type Clients, createClients, type Registration } from '../../registry/clients.ts'
 import type { ClientDocument, ClientDocuments } from './documents.ts'
@@ -47,9 +48,11 @@ const strangerAgent = (clientId: string): string =>
 export const isStranger = (client: Client): boolean =>
   client.kind === 'agent' && client.agent === strangerAgent(client.clientId)
 
+const seenMax = 1_000
+
 export function createStrangers(deps: StrangersDeps): Strangers {
   const { clients, agents, documents, hosts, issuer, clock } = deps
-  const seen = new Map<string, ClientDocument>()
+  const seen = createLru<ClientDocument>({ entriesMax: seenMax })
 
   const agentOf = ({ clientId, host }: ClientDocument): Agent => ({
     id: strangerAgent(clientId),
@@ -78,7 +81,7 @@ export function createStrangers(deps: StrangersDeps): Strangers {
         const found = await documents.get(clientId)
         if (found === undefined) return undefined
         const agent = strangerAgent(clientId)
-        remember(seen, agent, found)
+        seen.set(agent, found)
         const { host: title, redirectUris } = found
         return { clientId, kind: 'agent', agent, title, redirectUris, jwks: undefined }
       },
@@ -87,12 +90,12 @@ export function createStrangers(deps: StrangersDeps): Strangers {
       ...agents,
       async get(id) {
         const known = await agents.get(id)
-        const document = seen.get(id)
+        const document = seen.peek(id)
         return known ?? (document && agentOf(document))
       },
     },
     async introduce({ clientId, redirectUris, title }, person) {
-      const document = seen.get(strangerAgent(clientId))
+      const document = seen.peek(strangerAgent(clientId))
       if (document === undefined || (await clients.get(clientId)) !== undefined) return
       const { id, purpose, sub } = agentOf(document)
       // Its host may have been denied while the person was asked, and before there was an agent to disable.
@@ -105,13 +108,4 @@ export function createStrangers(deps: StrangersDeps): Strangers {
       })
     },
   }
-}
-
-const seenMax = 1_000
-
-function remember(seen: Map<string, ClientDocument>, agent: string, found: ClientDocument): void {
-  seen.delete(agent)
-  seen.set(agent, found)
-  const [oldest] = seen.keys()
-  if (seen.size > seenMax && oldest !== undefined) seen.delete(oldest)
 }
