@@ -1,9 +1,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import { compileModel, type Model } from '@remit/engine'
+import { createFollower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { createOccasional, isWithin } from '../../kernel/occasional.ts'
 import { reasonOf } from '../../kernel/reason.ts'
-import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import { unlessAborted } from '../../kernel/unless-aborted.ts'
 import { type Change, type Fga, PositionRefused, type StoredTuple, tupleId } from '../fga.ts'
 import { isOwnMark } from '../own-marks.ts'
@@ -11,7 +11,7 @@ import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
 import { createChangedObjects } from './changed-objects.ts'
 import { decomposeLocally, evaluateLocally } from './local.ts'
 import { createLogReader, LogWentBack, positionBeforeNow } from './log-reader.ts'
-import { createPersistence, type Snapshot } from './persist.ts'
+import { createPersistence, type Persistence, type Snapshot } from './persist.ts'
 import { createReachability } from './reachable-acls.ts'
 import { createRecentRemovals, leadingTo } from './recent-removals.ts'
 import { findDifferences } from './reconcile.ts'
@@ -50,6 +50,23 @@ export interface FollowingIndex extends PermissionIndex {
   rebuild(): Promise<void>
 }
 
+/** What changes while the index runs. */
+interface State {
+  replica: Replica
+  persistence: Persistence
+  /** That all questions are put to. */
+  model: { readonly id: string; readonly compiled: Model } | undefined
+  /** Ids of the tuples that the log told of since a comparison with OpenFGA's began; undefined while none runs. */
+  toldWhileComparing: Set<string> | undefined
+  /** The log was read to its end once. */
+  isBuilt: boolean
+  isStoredBad: boolean
+  isFailing: boolean
+  logWentBack: boolean
+  /** Decomposed answers that wait for a look at the log. */
+  awaited: number
+}
+
 const saveEveryMs = 1_000
 const retryMaxMs = 1_000
 const reconcileEveryMs = 3_600_000
@@ -64,15 +81,18 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   const closing = new AbortController()
   const reaches = createReachability()
   const recent = createRecentRemovals(rememberMs)
-  const heard = createChangedObjects()
-  let replica = createReplica()
-  let persistence = createPersistence(storage)
-  let model: { readonly id: string; readonly compiled: Model } | undefined
-  let told: Set<string> | undefined
-  let isBuilt = false
-  let isStoredBad = false
-  let isFailing = false
-  let logWentBack = false
+  const changedObjects = createChangedObjects()
+  const state: State = {
+    replica: createReplica(),
+    persistence: createPersistence(storage),
+    model: undefined,
+    toldWhileComparing: undefined,
+    isBuilt: false,
+    isStoredBad: false,
+    isFailing: false,
+    logWentBack: false,
+    awaited: 0,
+  }
 
   const watermarks =
     deps.marks &&
@@ -82,46 +102,44 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       onWritten: () => void refresh().catch(() => undefined),
       onError: (error) => log('watermark_not_written', { reason: reasonOf(error) }),
     })
-  // Answers in parts that wait for a look at the log.
-  let awaited = 0
-  const follower = createLogReader({
+  const logReader = createLogReader({
     fga,
     now,
     signal: closing.signal,
     onChanges: take,
-    isAwaited: () => awaited > 0,
+    isAwaited: () => state.awaited > 0,
     ...(watermarks && { watermarks }),
   })
 
   function take(changes: readonly Change[]): void {
     if (changes.length === 0) return
-    for (const { tuple } of changes) told?.add(tupleId(tuple))
+    for (const { tuple } of changes) state.toldWhileComparing?.add(tupleId(tuple))
     // Whatever it did here: a tuple that came and went again has no effect.
-    heard.note(changes.map(({ tuple }) => tuple.object))
-    const effects = replica.apply(changes)
+    changedObjects.note(changes.map(({ tuple }) => tuple.object))
+    const effects = state.replica.apply(changes)
     recent.note(effects, now())
     reaches.note(effects)
-    persistence.note(effects)
+    state.persistence.note(effects)
   }
 
   /** From what is stored, else from all that OpenFGA holds. */
   async function build(): Promise<void> {
-    const stored = isStoredBad ? undefined : await loadStored()
-    replica = stored?.replica ?? createReplica()
+    const stored = state.isStoredBad ? undefined : await loadStored()
+    state.replica = stored?.replica ?? createReplica()
     if (stored === undefined) {
-      reaches.follow(replica.tuples)
+      reaches.follow(state.replica.tuples)
       const position = await positionBeforeNow(fga, now(), closing.signal)
       for await (const page of fga.readAll({ signal: closing.signal })) {
-        for (const tuple of page) replica.put(tuple)
+        for (const tuple of page) state.replica.put(tuple)
         reaches.filled(page)
       }
-      follower.start({ position, reconciledAt: now() }, { isOld: false })
-    } else follower.start(stored.mark, { isOld: true })
+      logReader.start({ position, reconciledAt: now() }, { isOld: false })
+    } else logReader.start(stored.mark, { isOld: true })
   }
 
   async function loadStored(): Promise<{ readonly replica: Replica; readonly mark: Mark } | undefined> {
     const loaded = createReplica()
-    persistence = createPersistence(storage)
+    state.persistence = createPersistence(storage)
     reaches.follow(loaded.tuples)
     const stored = await storage
       .load((page) => {
@@ -133,7 +151,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
         return undefined
       })
     if (stored === undefined) return undefined
-    persistence.loaded(stored.version)
+    state.persistence.loaded(stored.version)
     return { replica: loaded, mark: stored.mark }
   }
 
@@ -148,55 +166,60 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
 
   async function cycle(): Promise<void> {
     await orFail(async () => {
-      if (follower.mark === undefined) await build()
-      await follower.readOn()
+      if (logReader.mark === undefined) await build()
+      await logReader.readOn()
     })
-    if (!isBuilt) recent.forgetBefore(now())
+    if (!state.isBuilt) recent.forgetBefore(now())
     // Only of what was said to be broken: a start without trouble says nothing.
-    if (isFailing) log('index_ready', { tuples: replica.tuples.size })
-    isBuilt = true
-    isFailing = false
+    if (state.isFailing) log('index_ready', { tuples: state.replica.tuples.size })
+    state.isBuilt = true
+    state.isFailing = false
   }
 
   function fail(error: unknown): void {
     if (closing.signal.aborted) return
-    if (!isFailing) log('index_broken', { reason: reasonOf(error) })
-    isFailing = true
+    if (!state.isFailing) log('index_broken', { reason: reasonOf(error) })
+    state.isFailing = true
     // Another store's token, or a log that is not what it was.
     if (error instanceof PositionRefused) startAnew()
     // Nothing of it is taken or stored: the next start has to see it too.
-    if (error instanceof LogWentBack) logWentBack = true
+    if (error instanceof LogWentBack) state.logWentBack = true
   }
 
   /** From all tuples again at the next turn. */
   function startAnew(): void {
-    follower.reset()
-    isBuilt = false
-    isStoredBad = true
-    persistence = createPersistence(storage, { anew: true })
-    heard.forget()
-    logWentBack = false
+    logReader.reset()
+    state.isBuilt = false
+    state.isStoredBad = true
+    state.persistence = createPersistence(storage, { anew: true })
+    changedObjects.forget()
+    state.logWentBack = false
   }
 
-  const queue = createSerialQueue()
-  const refresh = queue.shared(cycle)
-  const settle = queue.shared(() => orFail(follower.settle))
+  const follower = createFollower({
+    read: cycle,
+    poll,
+    pollMs,
+    retryMs: (failures) => Math.min(pollMs * 2 ** failures, retryMaxMs),
+  })
+  const { refresh } = follower
+  const settle = follower.shared(() => orFail(logReader.settle))
 
   const snapshot: Snapshot = {
-    mark: () => follower.mark ?? { position: {}, reconciledAt: 0 },
+    mark: () => logReader.mark ?? { position: {}, reconciledAt: 0 },
     *all() {
       // Tuples come and go while these are stored.
-      for (const tuple of [...replica.tuples.after('')]) yield toStored(tuple)
+      for (const tuple of [...state.replica.tuples.after('')]) yield toStored(tuple)
     },
-    get: (tuple) => replica.get(tuple),
-    changedSince: (mark) => queue.run(() => follower.readFrom(mark)),
+    get: (tuple) => state.replica.get(tuple),
+    changedSince: (mark) => follower.run(() => logReader.readFrom(mark)),
   }
 
   /** Behind the memory and beside it: what is not stored now is stored at the next turn. */
   const saving = createOccasional({
     everyMs: saveEveryMs,
     now,
-    work: () => persistence.save(snapshot),
+    work: () => state.persistence.save(snapshot),
     onError: (error) => log('index_not_saved', { reason: reasonOf(error) }),
   })
 
@@ -204,9 +227,9 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     everyMs: reconcileRetryMs,
     now,
     async work() {
-      told = new Set()
-      const compared = replica
-      const { unseen } = follower
+      state.toldWhileComparing = new Set()
+      const compared = state.replica
+      const { unseen } = logReader
       const marks: StoredTuple[] = []
       try {
         const found = await findDifferences({
@@ -220,58 +243,44 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
         })
         await watermarks?.sweep(marks)
         // Between two looks at the log: what one of them has read and not yet applied is no newer than this.
-        await queue.run(async () => {
+        await follower.run(async () => {
           // Built anew meanwhile: what the one before lacked says nothing of this one.
-          if (compared !== replica) return
-          const changes = found.filter(({ tuple }) => !told?.has(tupleId(tuple)))
+          if (compared !== state.replica) return
+          const changes = found.filter(({ tuple }) => !state.toldWhileComparing?.has(tupleId(tuple)))
           if (changes.length > 0) log('index_reconciled', { changes: changes.length })
           take(changes)
           // What was passed over meanwhile may have come where this had looked already.
-          if (follower.unseen === unseen) follower.setReconciled(now())
+          if (logReader.unseen === unseen) logReader.setReconciled(now())
         })
       } finally {
-        told = undefined
+        state.toldWhileComparing = undefined
       }
     },
     onError: (error) => log('index_not_reconciled', { reason: reasonOf(error) }),
   })
 
-  let timer: NodeJS.Timeout | undefined
-  let failures = 0
-
+  /** What fails was said where it failed. */
   async function poll(): Promise<void> {
-    try {
-      await refresh()
-      failures = 0
-      saving.run()
-      if (!isWithin(reconcileEveryMs, now() - (follower.mark?.reconciledAt ?? now()))) reconciling.run()
-      await queue.run(() => orFail(follower.rescanTail))
-      logWentBack = false
-    } catch {
-      // Said where it failed; the next turn tries again.
-      failures += 1
-    }
-    if (!closing.signal.aborted)
-      schedule(failures === 0 ? pollMs : Math.min(pollMs * 2 ** failures, retryMaxMs))
-  }
-
-  function schedule(delay: number): void {
-    timer = setTimeout(() => void poll(), delay).unref()
+    await refresh()
+    saving.run()
+    if (!isWithin(reconcileEveryMs, now() - (logReader.mark?.reconciledAt ?? now()))) reconciling.run()
+    await follower.run(() => orFail(logReader.rescanTail))
+    state.logWentBack = false
   }
 
   const since = (at: number | undefined): number => Math.max(0, now() - (at ?? openedAt))
 
   function status(): IndexStatus {
-    const state = isFailing ? 'broken' : isBuilt ? 'following' : 'building'
     return {
-      state,
-      tailReadAt: follower.tailReadAt,
-      lagMs: since(follower.tailReadAt),
-      tuples: replica.tuples.size,
+      state: state.isFailing ? 'broken' : state.isBuilt ? 'following' : 'building',
+      tailReadAt: logReader.tailReadAt,
+      lagMs: since(logReader.tailReadAt),
+      tuples: state.replica.tuples.size,
     }
   }
 
-  const ready = () => (isBuilt && !isFailing && since(follower.endReadAt) <= staleAfterMs ? model : undefined)
+  const ready = () =>
+    state.isBuilt && !state.isFailing && since(logReader.endReadAt) <= staleAfterMs ? state.model : undefined
 
   /** For somebody who asks. */
   function readyNow() {
@@ -279,24 +288,24 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     return ready()
   }
 
-  schedule(0)
+  follower.start(0)
   return {
     status,
     get logWentBack() {
-      return logWentBack
+      return state.logWentBack
     },
     useModel(id, json) {
-      model = undefined
+      state.model = undefined
       const compiled = compileModel(json, id)
       reaches.useModel(compiled)
       recent.useModel(compiled)
       // What subtracts in this model may have been written while the one before did not mind.
-      if (isBuilt) recent.forgetBefore(now())
-      model = { id, compiled }
+      if (state.isBuilt) recent.forgetBefore(now())
+      state.model = { id, compiled }
     },
     view() {
       const current = readyNow()
-      return current && { modelId: current.id, model: current.compiled, tuples: replica.tuples }
+      return current && { modelId: current.id, model: current.compiled, tuples: state.replica.tuples }
     },
     nominate: (question) => readyNow() && reaches.nominate(question, now()),
     reachableAcls: (question) => readyNow() && reaches.reachableAcls(question, now()),
@@ -305,18 +314,18 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     onAclChange: reaches.onAclChange,
     evaluate(question, documentIds, at) {
       const current = readyNow()
-      return current && evaluateLocally(current.compiled, replica.tuples, question, documentIds, at)
+      return current && evaluateLocally(current.compiled, state.replica.tuples, question, documentIds, at)
     },
     decompose(question, documentIds, at) {
       const current = watermarks === undefined ? ready() : undefined
       return current
-        ? decomposeLocally(current.compiled, replica.tuples, question, documentIds, at)
+        ? decomposeLocally(current.compiled, state.replica.tuples, question, documentIds, at)
         : new Map()
     },
     touched: (documentIds, since) =>
-      ready() ? recent.touched(documentIds, since, replica.tuples) : new Set(documentIds),
+      ready() ? recent.touched(documentIds, since, state.replica.tuples) : new Set(documentIds),
     leadingTo: (documentIds, objects) =>
-      ready() ? leadingTo(documentIds, objects, replica.tuples) : new Set(documentIds),
+      ready() ? leadingTo(documentIds, objects, state.replica.tuples) : new Set(documentIds),
     wrote(change) {
       const { writes, deletes } = withoutMarks(change)
       const at = now()
@@ -336,19 +345,20 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       return (
         writes.every(
           (tuple) =>
-            isDeepStrictEqual(replica.tuples.get(tuple)?.condition, tuple.condition) &&
-            replica.tuples.get(tuple) !== undefined,
-        ) && deletes.every((tuple) => written.has(tupleId(tuple)) || replica.tuples.get(tuple) === undefined)
+            isDeepStrictEqual(state.replica.tuples.get(tuple)?.condition, tuple.condition) &&
+            state.replica.tuples.get(tuple) !== undefined,
+        ) &&
+        deletes.every((tuple) => written.has(tupleId(tuple)) || state.replica.tuples.get(tuple) === undefined)
       )
     },
     watch() {
-      const from = heard.count
+      const from = changedObjects.count
       return async (documentIds, { signal } = {}) => {
         const all = new Set(documentIds)
         const late = AbortSignal.timeout(lookMaxMs)
-        awaited += 1
+        state.awaited += 1
         const settled = settle().finally(() => {
-          awaited -= 1
+          state.awaited -= 1
         })
         const isTold = await unlessAborted(
           settled,
@@ -357,23 +367,22 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
           () => true,
           () => false,
         )
-        const objects = isTold && ready() !== undefined ? heard.since(from) : undefined
-        return objects === undefined ? all : leadingTo(documentIds, objects, replica.tuples)
+        const objects = isTold && ready() !== undefined ? changedObjects.since(from) : undefined
+        return objects === undefined ? all : leadingTo(documentIds, objects, state.replica.tuples)
       }
     },
     async rebuild() {
-      await queue.run(async () => startAnew())
+      await follower.run(async () => startAnew())
       await refresh()
     },
     catchUp: ({ signal } = {}) => (signal === undefined ? refresh() : unlessAborted(refresh(), signal)),
     async [Symbol.asyncDispose]() {
-      clearTimeout(timer)
       await watermarks?.[Symbol.asyncDispose]()
       closing.abort()
-      await queue.idle()
+      await follower[Symbol.asyncDispose]()
       await reconciling.idle()
       await saving.idle()
-      if (isBuilt) await persistence.save(snapshot).catch(() => undefined)
+      if (state.isBuilt) await state.persistence.save(snapshot).catch(() => undefined)
     },
   }
 }

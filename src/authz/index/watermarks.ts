@@ -43,6 +43,21 @@ const awakeMs = 60_000
 // A process that lives and is asked has none that is older than a second; one that is not asked loses nothing with it.
 const leftMs = 3_600_000
 
+interface State {
+  /** Numbers the marks of this process. */
+  turn: number
+  /** The one that is stored: it is written and then taken away, so that no more than one is, and the log grows by a row each time. */
+  current: Tuple | undefined
+  /** Of failed writes, which may be stored all the same: taken away with the next. */
+  left: Tuple[]
+  seenAt: number | undefined
+  askedAt: number
+  timer: NodeJS.Timeout | undefined
+  writing: Promise<void> | undefined
+  isClosed: boolean
+  isFailing: boolean
+}
+
 export const isWatermark = (object: string): boolean => object.startsWith('watermark:')
 
 export function createWatermarks(deps: WatermarkDeps): Watermarks {
@@ -51,42 +66,45 @@ export function createWatermarks(deps: WatermarkDeps): Watermarks {
   // When each began to be written, by what the log says of it, in their order. Never twice the same: what became of a
   // Write that failed nobody knows, and it would pass for the later one.
   const begun = new Map<string, number>()
-  let turn = 0
-  // One is written and then taken away, so that the log grows by a row each time, and no more than one is stored.
-  let current: Tuple | undefined
-  let left: Tuple[] = []
-  let seenAt: number | undefined
-  let askedAt = Number.NEGATIVE_INFINITY
-  let timer: NodeJS.Timeout | undefined
-  let writing: Promise<void> | undefined
-  let isClosed = false
-  let isFailing = false
+  const state: State = {
+    turn: 0,
+    current: undefined,
+    left: [],
+    seenAt: undefined,
+    askedAt: Number.NEGATIVE_INFINITY,
+    timer: undefined,
+    writing: undefined,
+    isClosed: false,
+    isFailing: false,
+  }
 
   async function beat(): Promise<void> {
-    const gone = current
-    const mark: Tuple = gone ?? { user: `turn:${++turn}`, relation: 'at', object }
+    const gone = state.current
+    const mark: Tuple = gone ?? { user: `turn:${++state.turn}`, relation: 'at', object }
     begun.set(`${gone === undefined ? 'write' : 'delete'} ${mark.user}`, now())
     try {
-      await fga.write(gone === undefined ? { writes: [mark], deletes: left } : { deletes: [mark, ...left] })
-      left = []
-      current = gone === undefined ? mark : undefined
-      isFailing = false
+      await fga.write(
+        gone === undefined ? { writes: [mark], deletes: state.left } : { deletes: [mark, ...state.left] },
+      )
+      state.left = []
+      state.current = gone === undefined ? mark : undefined
+      state.isFailing = false
       onWritten()
     } catch (error) {
-      left.push(mark)
-      current = undefined
-      if (!isFailing) onError(error)
-      isFailing = true
+      state.left.push(mark)
+      state.current = undefined
+      if (!state.isFailing) onError(error)
+      state.isFailing = true
     }
   }
 
   function goOn(): void {
-    const isAwake = isWithin(awakeMs, now() - askedAt)
-    if (isClosed || !isAwake || writing !== undefined || timer !== undefined) return
-    writing = beat().finally(() => {
-      writing = undefined
-      timer = setTimeout(() => {
-        timer = undefined
+    const isAwake = isWithin(awakeMs, now() - state.askedAt)
+    if (state.isClosed || !isAwake || state.writing !== undefined || state.timer !== undefined) return
+    state.writing = beat().finally(() => {
+      state.writing = undefined
+      state.timer = setTimeout(() => {
+        state.timer = undefined
         goOn()
       }, everyMs).unref()
     })
@@ -94,7 +112,7 @@ export function createWatermarks(deps: WatermarkDeps): Watermarks {
 
   return {
     get seenAt() {
-      return seenAt
+      return state.seenAt
     },
     see(changes) {
       for (const { operation, tuple } of changes) {
@@ -103,17 +121,17 @@ export function createWatermarks(deps: WatermarkDeps): Watermarks {
         for (const [one, at] of begun) {
           // Those before it were passed, or never came in.
           begun.delete(one)
-          seenAt = at
+          state.seenAt = at
           if (one === key) break
         }
       }
     },
     lost() {
-      seenAt = undefined
+      state.seenAt = undefined
       begun.clear()
     },
     wake() {
-      askedAt = now()
+      state.askedAt = now()
       goOn()
     },
     async sweep(stored) {
@@ -123,10 +141,10 @@ export function createWatermarks(deps: WatermarkDeps): Watermarks {
       if (deletes.length > 0) await fga.write({ deletes })
     },
     async [Symbol.asyncDispose]() {
-      isClosed = true
-      await writing
-      clearTimeout(timer)
-      const deletes = current === undefined ? left : [current, ...left]
+      state.isClosed = true
+      await state.writing
+      clearTimeout(state.timer)
+      const deletes = state.current === undefined ? state.left : [state.current, ...state.left]
       if (deletes.length > 0) await fga.write({ deletes }).catch(() => undefined)
     },
   }

@@ -1,4 +1,5 @@
 import { AppError } from '../../kernel/errors.ts'
+import { createFollower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Sql } from '../../store/sql.ts'
@@ -56,20 +57,15 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
   // All listeners know of it.
   let announcedId = initialVersion.id
   let isUnsure = false
-  let lookedAt = now()
-  let reading: Promise<void> = Promise.resolve()
-  let closed = false
-  let timer: NodeJS.Timeout | undefined
-  let retry: NodeJS.Timeout | undefined
+  const openedAt = now()
 
-  const isKnown = () => !isUnsure && (pollMs === undefined || now() - lookedAt <= staleAfterMs)
+  const isKnown = () =>
+    !isUnsure && (pollMs === undefined || now() - (follower.readAt ?? openedAt) <= staleAfterMs)
 
   async function checkPin(): Promise<void> {
-    const beganAt = now()
     const pin = await readPin(sql)
     if (pin?.store_id !== storeId) throw new Error('the database belongs to another store now')
     if (pin.model_id !== announcedId) await change(pin.model_id)
-    lookedAt = beganAt
     isUnsure = false
   }
 
@@ -82,36 +78,25 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
     announcedId = version.id
   }
 
-  // One after the other: an older answer must not undo a newer one.
-  function lookInTurn(): Promise<void> {
-    const thisReading = reading.then(checkPin)
-    reading = thisReading.catch(() => undefined)
-    return thisReading
-  }
+  const follower = createFollower({
+    read: checkPin,
+    pollMs,
+    retryMs: () => (isUnsure ? retryMs : (pollMs ?? retryMs)),
+    elapsed: now,
+    onFailed: (error) => log('model_unread', { reason: reasonOf(error) }),
+  })
 
   async function refresh(): Promise<void> {
     try {
-      await lookInTurn()
+      await follower.refresh()
     } catch (error) {
-      // Where nobody polls, it would stay so until somebody asks again.
       isUnsure = true
-      clearTimeout(retry)
-      if (!closed) retry = setTimeout(() => void refresh().catch(unread), retryMs).unref()
+      // Where nobody polls, it would stay so until somebody asks again.
+      follower.start(retryMs)
       throw error
     }
   }
-
-  function unread(error: unknown): void {
-    log('model_unread', { reason: reasonOf(error) })
-  }
-
-  function schedule(): void {
-    if (pollMs === undefined || closed) return
-    timer = setTimeout(() => {
-      lookInTurn().catch(unread).finally(schedule)
-    }, pollMs).unref()
-  }
-  schedule()
+  follower.start()
 
   return {
     storeId,
@@ -132,11 +117,6 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
     onChange(listener) {
       listeners.push(listener)
     },
-    async [Symbol.asyncDispose]() {
-      closed = true
-      clearTimeout(timer)
-      clearTimeout(retry)
-      await reading
-    },
+    [Symbol.asyncDispose]: () => follower[Symbol.asyncDispose](),
   }
 }

@@ -1,4 +1,6 @@
+import { createFollower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
+import { createLru } from '../../kernel/lru.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Ear } from '../../store/sql.ts'
 
@@ -27,21 +29,11 @@ const toldMax = 10_000
 export async function followApprovals({ database, log, pollMs = 500 }: ChangesOptions): Promise<Changes> {
   const listeners = new Set<(id: string) => void>()
   const watched = new Map<string, Set<() => void>>()
-  const told = new Map<string, number>()
-  let ear: Ear | undefined
-  let isDeaf = false
-  let closed = false
-  let timer: NodeJS.Timeout | undefined
-  let looking: Promise<void> = Promise.resolve()
+  const told = createLru<number>({ entriesMax: toldMax })
 
   function tell(id: string, version: number): void {
-    if ((told.get(id) ?? 0) >= version) return
-    told.delete(id)
+    if ((told.peek(id) ?? 0) >= version) return
     told.set(id, version)
-    if (told.size > toldMax) {
-      const [oldest] = told.keys()
-      if (oldest !== undefined) told.delete(oldest)
-    }
     for (const listener of listeners) listener(id)
     for (const listener of watched.get(id) ?? []) listener()
   }
@@ -51,36 +43,26 @@ export async function followApprovals({ database, log, pollMs = 500 }: ChangesOp
     if (/^\d+$/.test(version)) tell(id, Number(version))
   }
 
-  /** What was not heard is found here. */
-  async function look(): Promise<void> {
-    if (database.openEar === undefined) return
-    try {
-      ear ??= await database.openEar(notice, 'remit_approvals')
-      const rows = await ear.query<{ id: string; version: number }>(
+  const { openEar } = database
+  const follower = createFollower<Ear>({
+    // What was not heard is found here.
+    async read(listener) {
+      if (listener === undefined) return
+      const rows = await listener.query<{ id: string; version: number }>(
         'select id, version from approvals where id = any($1)',
         [[...watched.keys()]],
       )
       for (const { id, version } of rows) tell(id, version)
-      if (isDeaf) log('approvals_heard')
-      isDeaf = false
-    } catch (error) {
-      void ear?.[Symbol.asyncDispose]()
-      ear = undefined
-      if (!isDeaf && !closed) log('approvals_unheard', { reason: reasonOf(error) })
-      isDeaf = true
-    }
-  }
-
-  function schedule(): void {
-    if (closed) return
-    timer = setTimeout(() => {
-      looking = look().finally(schedule)
-    }, pollMs).unref()
-  }
-
+    },
+    ...(openEar && { pollMs, connect: () => openEar(notice, 'remit_approvals') }),
+    onFailed(error, failures) {
+      if (failures === 1) log('approvals_unheard', { reason: reasonOf(error) })
+    },
+    onRecovered: () => log('approvals_heard'),
+  })
   database.onNotice(notice, 'remit_approvals')
-  await look()
-  schedule()
+  await follower.poll()
+  follower.start()
 
   return {
     onChange(listener) {
@@ -97,11 +79,6 @@ export async function followApprovals({ database, log, pollMs = 500 }: ChangesOp
         },
       }
     },
-    async [Symbol.asyncDispose]() {
-      closed = true
-      clearTimeout(timer)
-      await looking
-      await ear?.[Symbol.asyncDispose]()
-    },
+    [Symbol.asyncDispose]: () => follower[Symbol.asyncDispose](),
   }
 }

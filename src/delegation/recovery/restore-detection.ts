@@ -1,6 +1,7 @@
 import type { Fga, Tuple } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
+import { createFollower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Sql } from '../../store/sql.ts'
@@ -58,21 +59,11 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
   const { logWentBack = () => false, everyMs = 1_000, checkMs = 5_000, activityMs = 60_000 } = deps
   const waiting: (() => Promise<void>)[] = []
   let isSound = true
+  let isClosed = false
   let older: RestoreDetection['older']
   let checkedAt = clock.now()
   let raisedAt = clock.now()
   let raisedFor = ''
-  let closed = false
-  let timer: NodeJS.Timeout | undefined
-  let working: Promise<void> = Promise.resolve()
-
-  // One after the other: what waits is begun once.
-  let checking: Promise<void> = Promise.resolve()
-  function check(): Promise<void> {
-    const mine = checking.then(compare)
-    checking = mine.catch(() => undefined)
-    return mine
-  }
 
   async function compare(): Promise<void> {
     checkedAt = clock.now()
@@ -123,24 +114,24 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     seen = current
   }
 
-  function schedule(): void {
-    if (closed) return
-    timer = setTimeout(() => {
-      working = look()
-        .catch((error: unknown) => log('epoch_failed', { reason: reasonOf(error) }))
-        .finally(schedule)
-    }, everyMs).unref()
-  }
+  // One comparison after the other: what waits for the end of a recovery is begun once.
+  const follower = createFollower({
+    read: compare,
+    poll: look,
+    pollMs: everyMs,
+    onFailed: (error) => log('epoch_failed', { reason: reasonOf(error) }),
+  })
+  const check = follower.refresh
 
   await check()
   authority.onChange(({ kind, key }) => {
     // Another process began or ended a recovery. Not to be looked at yet: answer nobody until then.
-    if (kind === 'registry' && key === 'epochs' && !closed)
+    if (kind === 'registry' && key === 'epochs' && !isClosed)
       check().catch(() => {
         isSound = false
       })
   })
-  schedule()
+  follower.start()
 
   return {
     get isSound() {
@@ -163,9 +154,8 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     raise,
     check,
     async [Symbol.asyncDispose]() {
-      closed = true
-      clearTimeout(timer)
-      await working
+      isClosed = true
+      await follower[Symbol.asyncDispose]()
     },
   }
 }

@@ -1,5 +1,6 @@
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
+import { createFollower, type Follower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Ear, Sql } from '../../store/sql.ts'
@@ -59,28 +60,21 @@ export const denyKey = (kind: string, key: string): string => `${kind} ${key}`
 export async function openRevocationFeed(options: RevocationFeedOptions): Promise<RevocationFeed> {
   const { database, clock, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
   const { elapsed = () => performance.now() } = options
-  const isAlone = database.openEar === undefined
+  const { openEar } = database
+  const isAlone = openEar === undefined
   const listeners: ((change: RevocationChange) => void)[] = []
   const denied = createDenyList(clock)
   let applied = -1
   // Counts what was told; `readTo` is how much of it had been told when the last read began.
   let told = 0
   let readTo = 0
-  let heardAt = elapsed()
   let isOlder = false
-  let reading: Promise<void> = Promise.resolve()
-  let looking: Promise<void> = Promise.resolve()
-  let ear: Ear | undefined
-  let isDeaf = false
-  let timer: NodeJS.Timeout | undefined
-  let closed = false
 
   const tell = (change: RevocationChange): void => {
     for (const listener of listeners) listener(change)
   }
 
   async function read(sql: Sql): Promise<void> {
-    const beganAt = elapsed()
     const toldBefore = told
     const news = applied === -1 ? undefined : await readNews(sql, applied)
     if (news !== undefined && news.version < applied) {
@@ -91,7 +85,6 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     if (news === undefined || !isWhole(news, applied)) await readAll(sql)
     else for (const change of news.changes) apply(change)
     readTo = toldBefore
-    heardAt = beganAt
   }
 
   async function readAll(sql: Sql): Promise<void> {
@@ -110,54 +103,31 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     applied = version
   }
 
-  // One after the other: an older answer must not undo a newer one.
-  function readVia(sql: Sql): Promise<void> {
-    const mine = reading.then(() => read(sql))
-    reading = mine.catch(() => undefined)
-    return mine
-  }
-
   function notice(payload: string): void {
     // One's own connections all tell the same.
     if (Number(payload) <= applied) return
     told += 1
-    readVia(ear ?? database).catch(failed)
+    follower.wake()
   }
 
-  function failed(error: unknown): void {
-    if (closed) return
-    if (!isDeaf) log('authority_unheard', { reason: reasonOf(error) })
-    isDeaf = true
-  }
-
-  async function look(): Promise<void> {
-    if (isAlone && readTo === told) return
-    try {
-      // Whatever came before it listens is found by the read after.
-      ear ??= await database.openEar?.(notice)
-      await readVia(ear ?? database)
-      if (isDeaf) log('authority_heard')
-      isDeaf = false
-    } catch (error) {
-      void ear?.[Symbol.asyncDispose]()
-      ear = undefined
-      failed(error)
-    }
-  }
-
-  function schedule(): void {
-    if (closed) return
-    timer = setTimeout(() => {
-      looking = look().finally(schedule)
-    }, pollMs).unref()
-  }
-
+  const follower: Follower = createFollower<Ear>({
+    read: (listener) => read(listener ?? database),
+    pollMs,
+    elapsed,
+    ...(openEar === undefined
+      ? { poll: async () => (readTo === told ? undefined : follower.refresh()) }
+      : { connect: () => openEar(notice) }),
+    onFailed(error, failures) {
+      if (failures === 1) log('authority_unheard', { reason: reasonOf(error) })
+    },
+    onRecovered: () => log('authority_heard'),
+  })
   database.onNotice(notice)
-  await look()
-  await readVia(database)
-  schedule()
-  const sinceHeard = () => (isAlone ? 0 : elapsed() - heardAt)
-  const isHeard = () => !isOlder && sinceHeard() <= deafAfterMs
+  await follower.poll()
+  await follower.refresh()
+  follower.start()
+  const isHeardWithin = (ms: number) => isAlone || follower.isFresh(ms)
+  const isHeard = () => !isOlder && isHeardWithin(deafAfterMs)
 
   return {
     assertHeard() {
@@ -173,13 +143,13 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
       return isHeard()
     },
     get current() {
-      return readTo === told && !isOlder && sinceHeard() <= freshMs ? applied : undefined
+      return readTo === told && !isOlder && isHeardWithin(freshMs) ? applied : undefined
     },
     isDenied: (keys) => denied.hasAny(keys),
     onChange(listener) {
       listeners.push(listener)
     },
-    refresh: () => readVia(database),
+    refresh: follower.refresh,
     async sweep() {
       denied.sweep()
       const rows = await database.query(
@@ -187,13 +157,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
       )
       return rows.length
     },
-    async [Symbol.asyncDispose]() {
-      closed = true
-      clearTimeout(timer)
-      await looking
-      await reading
-      await ear?.[Symbol.asyncDispose]()
-    },
+    [Symbol.asyncDispose]: () => follower[Symbol.asyncDispose](),
   }
 }
 

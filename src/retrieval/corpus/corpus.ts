@@ -1,6 +1,6 @@
+import { createFollower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
-import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { Database } from '../../store/sql.ts'
 import { createDocumentTable, type DocumentRow, type Documents } from './documents.ts'
 import { follows, readAll, readSince, readThese, type Seen } from './read.ts'
@@ -50,11 +50,7 @@ export function createCorpus(deps: CorpusDeps): Corpus {
   const listeners: CorpusListener[] = []
   const replacedListeners: (() => void)[] = []
   let seen: Seen | undefined
-  let heardAt = Number.NEGATIVE_INFINITY
   let loadedAt = Number.NEGATIVE_INFINITY
-  let isDeaf = false
-  let closed = false
-  let timer: NodeJS.Timeout | undefined
 
   function tell(docNos: readonly number[]): void {
     if (docNos.length > 0) for (const listener of listeners) listener(docNos, table)
@@ -77,9 +73,7 @@ export function createCorpus(deps: CorpusDeps): Corpus {
     for (const listener of replacedListeners) listener()
   }
 
-  /** One after the other, so that no older answer undoes a newer one. */
-  const queue = createSerialQueue()
-  const refresh = queue.shared(async () => {
+  async function read(): Promise<void> {
     const beganAt = elapsed()
     if (seen === undefined || beganAt - loadedAt > reloadMs) {
       await load()
@@ -91,28 +85,20 @@ export function createCorpus(deps: CorpusDeps): Corpus {
         seen = now
       } else await load()
     }
-    heardAt = beganAt
+  }
+
+  const follower = createFollower({
+    read,
+    pollMs,
+    elapsed,
+    onFailed(error, failures) {
+      if (failures === 1) log('corpus_unheard', { reason: reasonOf(error) })
+    },
+    onRecovered: () => log('corpus_heard'),
   })
-
-  async function poll(): Promise<void> {
-    try {
-      await refresh()
-      if (isDeaf) log('corpus_heard')
-      isDeaf = false
-    } catch (error) {
-      if (!isDeaf && !closed) log('corpus_unheard', { reason: reasonOf(error) })
-      isDeaf = true
-    }
-    schedule(pollMs)
-  }
-
-  function schedule(delay: number): void {
-    if (!closed) timer = setTimeout(() => void poll(), delay).unref()
-  }
-
-  schedule(0)
+  follower.start(0)
   return {
-    current: () => (seen !== undefined && elapsed() - heardAt <= staleAfterMs ? table : undefined),
+    current: () => (seen !== undefined && follower.isFresh(staleAfterMs) ? table : undefined),
     lastKnown: () => (seen === undefined ? undefined : table),
     onChange(listener) {
       listeners.push(listener)
@@ -122,17 +108,13 @@ export function createCorpus(deps: CorpusDeps): Corpus {
     },
     async changed(docNos) {
       try {
-        await queue.run(async () => take(await readThese(database, docNos)))
+        await follower.run(async () => take(await readThese(database, docNos)))
       } catch (error) {
         // Committed all the same: the next look finds it.
         log('corpus_behind', { reason: reasonOf(error) })
       }
     },
-    refresh,
-    async [Symbol.asyncDispose]() {
-      closed = true
-      clearTimeout(timer)
-      await queue.idle()
-    },
+    refresh: follower.refresh,
+    [Symbol.asyncDispose]: () => follower[Symbol.asyncDispose](),
   }
 }
