@@ -19,13 +19,13 @@ import { reasonOf } from './kernel/reason.ts'
 import { createStartupSteps } from './kernel/startup-steps.ts'
 import { version } from './kernel/version.ts'
 import { createSystemFetch } from './outbound/system.ts'
+import { createChunkVectors } from './retrieval/chunk-index/postgres/vectors.ts'
 import { loadSample } from './sample/load.ts'
 import { giveSamplePasswords, samplePasswordsFile } from './sample/passwords.ts'
 import { isSeeded, seedSample } from './sample/seed.ts'
 import { lockHome } from './store/home.ts'
 import { lockFolder } from './store/lock.ts'
 import type { Database } from './store/sql.ts'
-import { countWithoutVector } from './store/vectors.ts'
 
 export interface StartOptions {
   readonly clock: Clock
@@ -99,7 +99,9 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   stack.use(await listenAs('OPS_PORT', { fetch: service.ops.fetch, ...ops }))
   // The first to end: whoever waits for a person is answered before the listeners are left to drain.
   stack.defer(() => service.approvals.endWaits())
-  const withoutVector = ground.embeddings.available ? await countWithoutVector(ground.database) : 0
+  const withoutVector = ground.embeddings.available
+    ? await createChunkVectors(ground.database).countMissing(ground.database)
+    : 0
   if (withoutVector > 0) log('passages_without_vector', { count: withoutVector, command: reembedCommand })
   signal?.throwIfAborted()
   print(welcome(config, { embeddings: ground.embeddings, withoutVector, demo }))
@@ -185,6 +187,7 @@ export async function reembedStored(
   if (!embeddings.available) throw new OperatorError(`There is no embedding model. ${embeddings.reason}`)
   return await reembed({
     database,
+    vectors: createChunkVectors(database),
     embedder: embeddings.embedder,
     newTxn: () => `t_${randomBytes(16).toString('base64url')}`,
     ...(onProgress && { onProgress }),

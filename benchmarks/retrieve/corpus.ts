@@ -84,8 +84,8 @@ async function fill(sql: Sql, documents: number, draw: DrawVector): Promise<void
     )
   }
   await sql.query(
-    `insert into chunk_texts (chunk_id, text, headings, start_offset, end_offset)
-     select chunk_id, $1, '{Heading}', 0, 1000 from chunks`,
+    `insert into chunk_texts (chunk_id, doc_no, ordinal, text, headings, start_offset, end_offset)
+     select chunk_id, doc_no, ordinal, $1, '{Heading}', 0, 1000 from chunks`,
     [text],
   )
 }

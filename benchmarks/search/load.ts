@@ -57,8 +57,8 @@ export async function loadCorpus(place: Place, corpus: Corpus): Promise<void> {
   if (place.url === undefined) await insertRows(database, corpus.count, fields)
   else await copyRows(place.url, corpus.count, fields)
   await long(database, [
-    `insert into chunk_texts (chunk_id, text, headings, start_offset, end_offset)
-     select chunk_id, 'Passage ' || chunk_id, '{}', 0, 0 from chunks`,
+    `insert into chunk_texts (chunk_id, doc_no, ordinal, text, headings, start_offset, end_offset)
+     select chunk_id, doc_no, ordinal, 'Passage ' || chunk_id, '{}', 0, 0 from chunks`,
     ...indexes.map(({ definition }) => definition),
     'analyze',
   ])

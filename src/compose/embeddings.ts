@@ -6,16 +6,9 @@ import { createLocalEmbedder } from '../embed/local.ts'
 import { createRemoteEmbedder } from '../embed/remote.ts'
 import { builds, findWeights, type Weights, type WeightsProgress } from '../embed/weights.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
+import { createChunkVectors } from '../retrieval/chunk-index/postgres/vectors.ts'
 import type { Database } from '../store/sql.ts'
-import {
-  indexVectors,
-  isSameModel,
-  pinVectors,
-  type StoredVectors,
-  shapeVectors,
-  type VectorModel,
-  vectorDimensions,
-} from '../store/vectors.ts'
+import { isSameModel, pinVectors, type StoredVectors, type VectorModel } from '../store/vectors.ts'
 
 export type Embeddings =
   | { readonly available: true; readonly embedder: Embedder }
@@ -96,9 +89,10 @@ Configure the former, or make all vectors anew with the latter: ${reembedCommand
 /** Documents may have been taken in without a model, into columns that were made for vectors of another size. */
 async function firstModel(database: Database, model: VectorModel): Promise<void> {
   await database.transaction(async (sql) => {
-    if ((await vectorDimensions(sql)) !== model.dimensions) {
-      await shapeVectors(sql, database.vectorType, model.dimensions)
-      await indexVectors(sql, database.vectorType)
+    const vectors = createChunkVectors(database)
+    if ((await vectors.dimensions(sql)) !== model.dimensions) {
+      await vectors.shape(sql, model.dimensions)
+      await vectors.finish(sql)
     }
     await pinVectors(sql, model)
   })

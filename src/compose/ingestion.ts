@@ -23,7 +23,7 @@ export interface IngestionDeps
   readonly fga: Fga
   readonly allowList: () => AllowList
   /** To be told what was taken in. */
-  readonly retrieval: Pick<Retrieval, 'corpus' | 'ivf'>
+  readonly retrieval: Pick<Retrieval, 'corpus' | 'chunkIndex'>
   /** Told of every call of the model for passages, before it. */
   readonly onEmbed: (passages: number) => void
 }
@@ -45,7 +45,7 @@ const importLinesMax = 1_000_000
 
 export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
   const { config, database, boss, clock, log, now } = deps
-  const { corpus, ivf } = deps.retrieval
+  const { corpus, chunkIndex } = deps.retrieval
   const { embeddings } = deps.ground
   const embedder = embeddings.available ? embeddings.embedder : undefined
   await using stack = new AsyncDisposableStack()
@@ -69,7 +69,7 @@ export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
       fga: deps.fga,
       allowList: deps.allowList,
       corpusChanged: corpus.changed,
-      placePassages: ivf.assign,
+      index: chunkIndex,
       queue: createPgBossQueue({
         database,
         boss,

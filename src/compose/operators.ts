@@ -6,8 +6,8 @@ import { observeRecord, observeStock, observeWhole } from '../http/stored-metric
 import { readStock } from '../ingest/stock.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { withTimeout } from '../kernel/with-timeout.ts'
+import { createChunkVectors } from '../retrieval/chunk-index/postgres/vectors.ts'
 import type { Database } from '../store/sql.ts'
-import { countWithoutVector } from '../store/vectors.ts'
 import type { Authz } from './authz.ts'
 import type { DelegationPart } from './delegation.ts'
 import type { Embeddings } from './embeddings.ts'
@@ -99,7 +99,7 @@ async function detailsOf(embeddings: Embeddings, database: Database | undefined)
     available: true,
     model: embeddings.embedder.model,
     // Taken in while there was no model: found by words only. `remit reembed` mends it.
-    ...(database && { passages_without_vector: await countWithoutVector(database) }),
+    ...(database && { passages_without_vector: await createChunkVectors(database).countMissing(database) }),
   }
 }
 

@@ -10,6 +10,7 @@ import type { SearchMetrics } from '../http/search-metrics.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
 import { createIvfIndex, type IvfIndex } from '../retrieval/chunk-index/ivf/ivf-index.ts'
+import type { ChunkIndex } from '../retrieval/chunk-index/port.ts'
 import type { OnPlan } from '../retrieval/chunk-index/postgres/plan.ts'
 import { createPostgresIndex } from '../retrieval/chunk-index/postgres/postgres-index.ts'
 import { type CollectionLister, createCollectionLister } from '../retrieval/collections.ts'
@@ -42,6 +43,8 @@ export interface Retrieval extends AsyncDisposable {
   /** To be told what was taken in. */
   readonly corpus: Corpus
   readonly ivf: IvfIndex
+  /** What finds chunks, and is handed them. */
+  readonly chunkIndex: ChunkIndex
   readonly ranking: RankingStatistics
   routes(face: { readonly requireBearer: RequireBearer }): readonly App[]
 }
@@ -105,6 +108,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
     indexLagMs,
     corpus,
     ivf,
+    chunkIndex,
     ranking,
     routes: ({ requireBearer }) => [
       retrieveRoutes({ retrieve, requireBearer, indexLagMs }),

@@ -5,7 +5,8 @@ import type { Queue } from '../jobs/queue.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
-import type { Database, Sql } from '../store/sql.ts'
+import type { ChunkPublisher } from '../retrieval/chunk-index/port.ts'
+import type { Database } from '../store/sql.ts'
 import type { CrashCounts } from './crash-counts.ts'
 import type { Failures } from './failures.ts'
 import type { Locks } from './locks.ts'
@@ -112,8 +113,8 @@ export interface IngestContext {
    * for before anybody hears of it: who was told that a document is there finds it.
    */
   readonly corpusChanged: (docNos: readonly number[]) => Promise<void>
-  /** Notes where the passages of a staged revision lie, for search by vectors, in the transaction that makes them live. */
-  readonly placePassages: (sql: Sql, revision: { docNo: number; revision: number }) => Promise<void>
+  /** What finds the passages: it takes them in hidden, shows and hides them. */
+  readonly index: ChunkPublisher
   /** Tells who waits for a job that something of it ended. */
   readonly jobChanged: (jobId: string) => void
 }

@@ -65,20 +65,11 @@ export interface Ingest extends AsyncDisposable {
 export interface IngestDeps
   extends Omit<
     IngestContext,
-    | 'documentLocks'
-    | 'step'
-    | 'jobChanged'
-    | 'corpusChanged'
-    | 'placePassages'
-    | 'failures'
-    | 'deaths'
-    | 'turnstile'
-    | 'beatMs'
+    'documentLocks' | 'step' | 'jobChanged' | 'corpusChanged' | 'failures' | 'deaths' | 'turnstile' | 'beatMs'
   > {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
   readonly corpusChanged?: IngestContext['corpusChanged']
-  readonly placePassages?: IngestContext['placePassages']
   /** Whether OpenFGA keeps its tuples apart from this process and its database. */
   readonly isApart: boolean
   /** Seconds after which what a dead process held is free. Defaults to 30. */
@@ -96,7 +87,6 @@ const jobsKeptDays = 30
 export function createIngest({
   step = async () => undefined,
   corpusChanged = async () => undefined,
-  placePassages = async () => undefined,
   driftEveryMs = 3_600_000,
   mendEveryMs = 60_000,
   isApart,
@@ -111,7 +101,6 @@ export function createIngest({
     documentLocks,
     step,
     corpusChanged,
-    placePassages,
     jobChanged: waiter.changed,
     failures: createFailures(),
     deaths: createCrashCounts(database, newId()),

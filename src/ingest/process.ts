@@ -103,7 +103,7 @@ async function prepareAndStage(
   revision: Revision,
   signal: AbortSignal,
 ): Promise<undefined> {
-  const { database, prepare, embed, step } = context
+  const { database, index, prepare, embed, step } = context
   const [row] = await database.query<{ content: Uint8Array }>(
     'select content from revisions where doc_no = $1 and revision = $2',
     [revision.docNo, revision.revision],
@@ -119,22 +119,23 @@ async function prepareAndStage(
   const vectors =
     embed === undefined || texts.length === 0 ? undefined : await embed(texts, { signal, countTokens })
   await step('embedded', revision.id)
-  await stage(database, revision, prepared, vectors)
+  await stage({ database, index }, revision, prepared, vectors)
   await step('staged', revision.id)
 }
 
 /** Ends the item of a revision that a newer one overtook, and drops what is left of it. */
 async function supersede(
-  { database, jobChanged }: IngestContext,
+  { database, index, jobChanged }: IngestContext,
   { document, revision }: Task,
 ): Promise<void> {
   const jobId = await database.transaction(async (sql) => {
-    const [row] = await sql.query<{ doc_no: number; item_no: number }>(
-      `select r.doc_no, r.item_no from documents d join revisions r using (doc_no)
+    const [row] = await sql.query<{ doc_no: number; item_no: number; publication: number }>(
+      `select r.doc_no, r.item_no, r.publication from documents d join revisions r using (doc_no)
        where d.id = $1 and r.revision = $2 and r.revision < d.accepted_revision`,
       [document, revision],
     )
     if (row === undefined) return undefined
+    await index.forget(sql, { number: row.publication, docNo: row.doc_no, revision })
     await sql.query('delete from revisions where doc_no = $1 and revision = $2', [row.doc_no, revision])
     return finishItem(sql, row.item_no, { state: 'done', code: 'superseded' })
   })
@@ -150,7 +151,7 @@ async function refuse(
   revision: Revision,
   error: UnreadableError | AppError,
 ): Promise<void> {
-  const { documentLocks, jobChanged } = context
+  const { index, documentLocks, jobChanged } = context
   const object = documentObject(revision.id)
   const jobId = await documentLocks.hold([object], async (hold) => {
     const leftOver = await leftBy(context, revision)
@@ -158,6 +159,7 @@ async function refuse(
       if (leftOver?.tags !== undefined) await setTags(sql, object, leftOver.tags)
       if (leftOver?.remembered === true)
         await sql.query('update documents set was_sensitive = true where doc_no = $1', [revision.docNo])
+      await index.forget(sql, { ...revision, number: revision.publication })
       await sql.query('delete from revisions where doc_no = $1 and revision = $2', [
         revision.docNo,
         revision.revision,

@@ -1,5 +1,6 @@
 import { operator, record } from '../audit/record.ts'
 import { documentObject } from '../kernel/ids.ts'
+import type { ChunkPublisher } from '../retrieval/chunk-index/port.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { readTags, setTags, widens } from './desired-tuples.ts'
@@ -19,7 +20,7 @@ export async function publish(
   hold: Hold,
   task: { readonly document: string; readonly revision: number },
 ): Promise<string | undefined> {
-  const { database, step, corpusChanged, allowList } = context
+  const { database, step, corpusChanged, allowList, index } = context
   const revision = await readRevision(database, task.document, task.revision)
   if (revision === undefined) return undefined
   const object = documentObject(revision.id)
@@ -27,7 +28,7 @@ export async function publish(
   const list = allowList()
   await hold.transaction(async (sql) => {
     if (widens(current, revision.access, (relation) => list.isWidening('document', relation)))
-      await hide(sql, revision.docNo)
+      await hide(sql, index, revision.docNo)
     await setTags(sql, object, revision.access, { purge: revision.creates })
   })
   await step('hidden', revision.id)
@@ -41,54 +42,45 @@ export async function publish(
 }
 
 /** Takes what is live out of every search and read, in the caller's transaction. */
-export async function hide(sql: Sql, docNo: number): Promise<void> {
-  await sql.query('delete from chunks where doc_no = $1', [docNo])
-  await sql.query('delete from document_texts where doc_no = $1', [docNo])
-  // Not deleted: whoever holds it in memory has to hear that it is gone.
+export async function hide(sql: Sql, index: ChunkPublisher, docNo: number): Promise<void> {
+  await index.hide(sql, docNo)
+  await removeTexts(sql, docNo)
   await sql.query(
-    `update document_codes set partitions = '', codes = '', changed_in = pg_current_xact_id() where doc_no = $1`,
+    'update documents set live_revision = null, publication = null, chunk_count = 0 where doc_no = $1',
     [docNo],
   )
-  await sql.query('update documents set live_revision = null, chunk_count = 0 where doc_no = $1', [docNo])
+}
+
+async function removeTexts(sql: Sql, docNo: number): Promise<void> {
+  await sql.query(
+    'with removed as (delete from chunk_texts where doc_no = $1) delete from document_texts where doc_no = $1',
+    [docNo],
+  )
 }
 
 async function show(
   sql: Sql,
-  { id, docNo, revision, itemNo }: Revision,
-  { newId, placePassages }: IngestContext,
+  { id, docNo, revision, publication, itemNo }: Revision,
+  { newId, index }: IngestContext,
 ): Promise<string | undefined> {
-  await hide(sql, docNo)
+  const count = await index.show(sql, { number: publication, docNo, revision })
+  await removeTexts(sql, docNo)
   await sql.query(
-    `insert into chunks (chunk_id, doc_no, ordinal, embedding)
-     select chunk_id, doc_no, ordinal, embedding from staged_chunks
-     where doc_no = $1 and revision = $2 order by ordinal`,
-    [docNo, revision],
-  )
-  await placePassages(sql, { docNo, revision })
-  await sql.query(
-    `insert into chunk_words (chunk_id, doc_no, ordinal, words, tsv)
-     select chunk_id, doc_no, ordinal, (select coalesce(sum(cardinality(positions)), 0) from unnest(tsv)), tsv
-     from staged_chunks where doc_no = $1 and revision = $2`,
-    [docNo, revision],
-  )
-  await sql.query(
-    `insert into chunk_texts (chunk_id, text, headings, page, start_offset, end_offset)
-     select chunk_id, text, headings, page, start_offset, end_offset from staged_chunks
-     where doc_no = $1 and revision = $2`,
-    [docNo, revision],
-  )
-  await sql.query(
-    `insert into document_texts (doc_no, text)
+    `with texts as (
+       insert into chunk_texts (chunk_id, doc_no, ordinal, text, headings, page, start_offset, end_offset)
+       select chunk_id, doc_no, ordinal, text, headings, page, start_offset, end_offset from staged_texts
+       where doc_no = $1 and revision = $2
+     )
+     insert into document_texts (doc_no, text)
      select doc_no, staged_text from revisions where doc_no = $1 and revision = $2`,
     [docNo, revision],
   )
   await sql.query(
-    `update documents d set live_revision = r.revision, title = r.title, uri = r.uri, owner = r.owner,
-       source = r.source, metadata = r.metadata, source_updated_at = r.source_updated_at,
-       source_version = r.source_version, was_sensitive = false,
-       chunk_count = (select count(*) from staged_chunks s where s.doc_no = r.doc_no and s.revision = r.revision)
+    `update documents d set live_revision = r.revision, publication = r.publication, title = r.title, uri = r.uri,
+       owner = r.owner, source = r.source, metadata = r.metadata, source_updated_at = r.source_updated_at,
+       source_version = r.source_version, was_sensitive = false, chunk_count = $3
      from revisions r where d.doc_no = r.doc_no and r.doc_no = $1 and r.revision = $2`,
-    [docNo, revision],
+    [docNo, revision, count],
   )
   await sql.query('delete from revisions where doc_no = $1 and revision = $2', [docNo, revision])
   await record(sql, operator(newId()), { event: 'document_published', document_id: id, revision })

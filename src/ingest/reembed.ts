@@ -1,22 +1,15 @@
-import { toSql } from 'pgvector'
 import { operator, record } from '../audit/record.ts'
 import type { Embedder } from '../embed/embedder.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
+import type { ChunkVectors } from '../retrieval/chunk-index/port.ts'
 import type { Database, Sql } from '../store/sql.ts'
-import {
-  countWithoutVector,
-  dropVectors,
-  indexVectors,
-  isSameModel,
-  pinVectors,
-  readStoredVectors,
-  restageWithoutVector,
-} from '../store/vectors.ts'
+import { isSameModel, noteUnfinished, pinVectors, readStoredVectors } from '../store/vectors.ts'
 import { embedTextOf, type StoredPassage } from './embed-text.ts'
 
 export interface ReembedOptions {
   /** Migrated. No service may use it meanwhile: the caller holds the folder's lock. */
   readonly database: Database
+  readonly vectors: ChunkVectors
   readonly embedder: Embedder
   /** A fresh id for the record. */
   readonly newTxn: () => string
@@ -39,7 +32,7 @@ export interface Reembedded {
  * so that no kill leaves vectors of two models. After a kill it goes on; with yet another model it begins anew.
  */
 export async function reembed(options: ReembedOptions): Promise<Reembedded> {
-  const { database, embedder, newTxn } = options
+  const { database, vectors, embedder, newTxn } = options
   const { pinned, unfinished } = await readStoredVectors(database)
   const current = unfinished ?? pinned
   const replaced = current === undefined || !isSameModel(current, embedder)
@@ -52,52 +45,67 @@ export async function reembed(options: ReembedOptions): Promise<Reembedded> {
       arguments: { model, dimensions, replaced },
     })
     if (!replaced) return
-    await dropVectors(sql, database.vectorType, embedder)
+    await noteUnfinished(sql, embedder)
+    await vectors.shape(sql, dimensions)
     // Who came while the tables were rewritten has not seen the mark.
     await assertAlone(database, sql)
   })
   const passages = await fill(options)
   await database.transaction(async (sql) => {
-    await restageWithoutVector(sql)
-    await indexVectors(sql, database.vectorType)
+    await prepareAnew(sql, vectors)
+    await vectors.finish(sql)
     await pinVectors(sql, embedder)
   })
   return { model: embedder.model, passages, replaced }
+}
+
+/** What was staged without vectors is prepared once more at the next start: it would be published without them. */
+async function prepareAnew(sql: Sql, vectors: ChunkVectors): Promise<void> {
+  const staged = await vectors.stagedWithout(sql)
+  await sql.query(
+    `update revisions r set staged_text = null
+     from unnest($1::int[], $2::bigint[]) as s (doc_no, revision)
+     where r.doc_no = s.doc_no and r.revision = s.revision`,
+    [staged.map(({ docNo }) => docNo), staged.map(({ revision }) => revision)],
+  )
 }
 
 interface Row extends StoredPassage {
   readonly chunk_id: string
 }
 
-async function fill({ database, embedder, onProgress, batchSize = 256 }: ReembedOptions): Promise<number> {
-  const total = await countWithoutVector(database)
+async function fill(options: ReembedOptions): Promise<number> {
+  const { database, vectors, embedder, onProgress, batchSize = 256 } = options
+  const total = await vectors.countMissing(database)
   let done = 0
   let after = ''
   for (;;) {
-    const rows = await database.query<Row>(
-      `select c.chunk_id, d.title, t.headings, t.text
-       from chunks c join chunk_texts t using (chunk_id) join documents d using (doc_no)
-       where c.embedding is null and c.chunk_id > $1 order by c.chunk_id limit $2`,
-      [after, batchSize],
-    )
-    const last = rows.at(-1)
+    const ids = await vectors.missing(database, after, batchSize)
+    const last = ids.at(-1)
     if (last === undefined) return done
+    const rows = await database.query<Row>(
+      `select t.chunk_id, d.title, t.headings, t.text from chunk_texts t join documents d using (doc_no)
+       where t.chunk_id = any($1::text[]) order by t.chunk_id`,
+      [ids],
+    )
     const texts = rows.map((row) =>
       embedTextOf(row, {
         countTokens: (text) => embedder.countTokens(text),
         tokensMax: embedder.tokensMax,
       }),
     )
-    const vectors = await embedder.embedPassages(texts, {
+    const embedded = await embedder.embedPassages(texts, {
       onProgress: (inBatch) => onProgress?.(done + inBatch, total),
     })
-    await database.query(
-      `update chunks c set embedding = v.embedding::${database.vectorType}
-       from unnest($1::text[], $2::text[]) as v (chunk_id, embedding) where c.chunk_id = v.chunk_id`,
-      [rows.map(({ chunk_id }) => chunk_id), vectors.map((vector) => toSql([...vector]))],
+    await vectors.put(
+      database,
+      rows.flatMap(({ chunk_id }, at) => {
+        const vector = embedded[at]
+        return vector === undefined ? [] : [{ chunkId: chunk_id, vector }]
+      }),
     )
     done += rows.length
-    after = last.chunk_id
+    after = last
   }
 }
 

@@ -6,6 +6,8 @@ export interface Revision {
   readonly id: string
   readonly docNo: number
   readonly revision: number
+  /** Its number as a publication, which no other one ever has. */
+  readonly publication: number
   readonly itemNo: number
   /** The service that sent it. */
   readonly source: string
@@ -28,7 +30,7 @@ export async function readRevision(
   revision: number,
 ): Promise<Revision | undefined> {
   const [row] = await sql.query<Revision>(
-    `select d.id, d.doc_no as "docNo", r.revision, r.item_no as "itemNo", r.source, r.title, r.mime_type as "mimeType",
+    `select d.id, d.doc_no as "docNo", r.revision, r.publication, r.item_no as "itemNo", r.source, r.title, r.mime_type as "mimeType",
        r.access, r.creates, r.retagged, r.deaths, r.deaths_alone as "deathsAlone",
        r.begun_by as "begunBy"
      from documents d join revisions r using (doc_no)

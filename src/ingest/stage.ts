@@ -1,22 +1,16 @@
 import { createHash } from 'node:crypto'
-import { toSql } from 'pgvector'
+import type { ChunkPublisher, LexemeCount } from '../retrieval/chunk-index/port.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import type { Prepared, PreparedChunk } from './context.ts'
-
-interface Target {
-  readonly id: string
-  readonly docNo: number
-  readonly revision: number
-  readonly title: string
-}
+import type { Revision } from './revision.ts'
 
 // Rows in one statement: bounds the size of a message to the database.
 const rowsMax = 200
 
-/** Whether all chunks of the revision wait in the database already. */
+/** Whether all chunks of the revision wait already, in the index and as texts. */
 export async function isStaged(
   sql: Sql,
-  { docNo, revision }: Pick<Target, 'docNo' | 'revision'>,
+  { docNo, revision }: Pick<Revision, 'docNo' | 'revision'>,
 ): Promise<boolean> {
   const rows = await sql.query(
     'select 1 from revisions where doc_no = $1 and revision = $2 and staged_text is not null',
@@ -25,47 +19,81 @@ export async function isStaged(
   return rows.length > 0
 }
 
-/** Stores the chunks where no search sees them. Replaces an earlier try. A revision that is gone stores nothing. */
+export interface StageDeps {
+  readonly database: Database
+  readonly index: ChunkPublisher
+}
+
+/**
+ * Hands the chunks to the index, then stores the texts, where no search and no reader sees them. Replaces an earlier try.
+ * Of a revision that is gone nothing stays.
+ */
 export async function stage(
-  database: Database,
-  target: Target,
+  { database, index }: StageDeps,
+  target: Revision,
   { text, chunks }: Prepared,
   vectors: readonly Float32Array[] | undefined,
 ): Promise<void> {
+  const { id, docNo, revision, publication } = target
+  const lexemes = await countLexemes(database, target.title, chunks)
+  const indexed = chunks.map(({ ordinal }, at) => ({
+    chunkId: chunkId(id, revision, ordinal),
+    ordinal,
+    vector: vectors?.[at],
+    lexemes: lexemes[at] ?? [],
+  }))
+  await index.stage({ number: publication, docNo, revision }, indexed)
   await database.transaction(async (sql) => {
     const known = await sql.query(
       'update revisions set staged_text = $3 where doc_no = $1 and revision = $2 returning 1',
-      [target.docNo, target.revision, text],
+      [docNo, revision, text],
     )
-    if (known.length === 0) return
-    await sql.query('delete from staged_chunks where doc_no = $1 and revision = $2', [
-      target.docNo,
-      target.revision,
-    ])
-    for (let from = 0; from < chunks.length; from += rowsMax) {
-      const page = chunks.slice(from, from + rowsMax)
-      await insertPage(sql, database.vectorType, target, page, vectors?.slice(from, from + rowsMax))
-    }
+    // Superseded or refused meanwhile; what was published meanwhile the index keeps.
+    if (known.length === 0) return index.forget(sql, { number: publication, docNo, revision })
+    await sql.query('delete from staged_texts where doc_no = $1 and revision = $2', [docNo, revision])
+    for (let from = 0; from < chunks.length; from += rowsMax)
+      await insertTexts(sql, target, chunks.slice(from, from + rowsMax))
   })
 }
 
-// Title and headings are marked (A), and so is the body (D). Both rank alike: docs/decisions/0005-ranking.md.
-async function insertPage(
+/** What the index is to find each chunk by: the words of its title, its headings and its text. */
+async function countLexemes(
   sql: Sql,
-  vectorType: Database['vectorType'],
-  { id, docNo, revision, title }: Target,
+  title: string,
   chunks: readonly PreparedChunk[],
-  vectors: readonly Float32Array[] | undefined,
+): Promise<LexemeCount[][]> {
+  const counted: LexemeCount[][] = []
+  for (let from = 0; from < chunks.length; from += rowsMax) {
+    const page = chunks.slice(from, from + rowsMax)
+    const rows = await sql.query<{ lexemes: string[]; counts: number[]; in_title: number[] }>(
+      `select w.lexemes, w.counts, w.in_title
+       from unnest($1::text[], $2::text[]) with ordinality as c (lead, text, nth)
+       cross join lateral (
+         select coalesce(array_agg(u.lexeme), '{}') as lexemes,
+           coalesce(array_agg(cardinality(u.positions)), '{}') as counts,
+           coalesce(array_agg(cardinality(array_positions(u.weights, 'A'))), '{}') as in_title
+         from unnest(setweight(to_tsvector('english', c.lead), 'A') || to_tsvector('english', c.text)) u
+       ) w order by c.nth`,
+      [page.map(({ headings }) => [title, ...headings].join(' ')), page.map(({ text }) => text)],
+    )
+    for (const { lexemes, counts, in_title } of rows)
+      counted.push(
+        lexemes.map((lexeme, at) => ({ lexeme, count: counts[at] ?? 0, inTitle: in_title[at] ?? 0 })),
+      )
+  }
+  return counted
+}
+
+async function insertTexts(
+  sql: Sql,
+  { id, docNo, revision }: Revision,
+  chunks: readonly PreparedChunk[],
 ): Promise<void> {
   await sql.query(
-    `insert into staged_chunks (doc_no, revision, ordinal, chunk_id, embedding, tsv, text, headings, page,
-       start_offset, end_offset)
-     select $1, $2, c.ordinal, c.chunk_id, c.embedding::${vectorType},
-       setweight(to_tsvector('english', $3 || ' ' || array_to_string(h.headings, ' ')), 'A')
-         || setweight(to_tsvector('english', c.text), 'D'),
-       c.text, h.headings, c.page, c.start_offset, c.end_offset
-     from unnest($4::int[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::int[], $11::int[])
-       as c (ordinal, chunk_id, embedding, text, headings, page, start_offset, end_offset)
+    `insert into staged_texts (doc_no, revision, ordinal, chunk_id, text, headings, page, start_offset, end_offset)
+     select $1, $2, c.ordinal, c.chunk_id, c.text, h.headings, c.page, c.start_offset, c.end_offset
+     from unnest($3::int[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[], $9::int[])
+       as c (ordinal, chunk_id, text, headings, page, start_offset, end_offset)
      cross join lateral (
        select coalesce(array_agg(value order by at), '{}') as headings
        from jsonb_array_elements_text(c.headings::jsonb) with ordinality as each (value, at)
@@ -73,10 +101,8 @@ async function insertPage(
     [
       docNo,
       revision,
-      title,
       chunks.map(({ ordinal }) => ordinal),
       chunks.map(({ ordinal }) => chunkId(id, revision, ordinal)),
-      chunks.map((_, index) => vectorText(vectors?.[index])),
       chunks.map(({ text }) => text),
       chunks.map(({ headings }) => JSON.stringify(headings)),
       chunks.map(({ page }) => page ?? null),
@@ -85,9 +111,6 @@ async function insertPage(
     ],
   )
 }
-
-const vectorText = (vector: Float32Array | undefined): string | null =>
-  vector === undefined ? null : toSql([...vector])
 
 /** A digest, never a counter over documents: an id tells nothing about what else there is. */
 export const chunkId = (id: string, revision: number, ordinal: number): string =>

@@ -34,7 +34,7 @@ export const canonical = (value: unknown): string =>
  * or is remembered as sensitive is not. The caller holds the document's lock.
  */
 export async function isUnchanged(
-  { embed }: Pick<IngestContext, 'embed'>,
+  { embed, index }: Pick<IngestContext, 'embed' | 'index'>,
   sql: Sql,
   digest: Buffer,
   { storedDocument, tags: desiredTags, newFolders }: Plan,
@@ -50,11 +50,11 @@ export async function isUnchanged(
     return false
   const rows = await sql.query(
     `select 1 from documents d where doc_no = $1 and live_revision = accepted_revision
-       and digest_revision = accepted_revision and accepted_digest = $2
-       and not ($3 and exists (select from chunks c where c.doc_no = d.doc_no and c.embedding is null))`,
-    [storedDocument.docNo, digest, embed !== undefined],
+       and digest_revision = accepted_revision and accepted_digest = $2`,
+    [storedDocument.docNo, digest],
   )
-  return rows.length > 0
+  if (rows.length === 0) return false
+  return embed === undefined || !(await index.lacksVector(sql, storedDocument.docNo))
 }
 
 /**

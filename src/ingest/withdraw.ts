@@ -2,6 +2,7 @@ import { record } from '../audit/record.ts'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
+import type { ChunkPublisher } from '../retrieval/chunk-index/port.ts'
 import type { Sql } from '../store/sql.ts'
 import { keptOf } from './by-allow-list.ts'
 import type { IngestContext, Writer } from './context.ts'
@@ -63,7 +64,7 @@ export async function withdrawDocuments(
           if (facts === undefined) continue
           const object = documentObject(id)
           const kept = keptOf(list, object, [...facts.tags, ...facts.pendingTags])
-          await bury(sql, id, facts.docNo, sensitivity.of(object), kept)
+          await bury(sql, context.index, { ...facts, id, isSensitive: sensitivity.of(object), kept })
           await insertItem(sql, { jobId, documentId: id, state: 'done' })
           if (!facts.isWithdrawn) {
             await record(sql, writer, {
@@ -92,14 +93,19 @@ function listOf({ allowList }: IngestContext): AllowList | undefined {
   }
 }
 
+interface Burial {
+  readonly id: string
+  readonly docNo: number
+  readonly isSensitive: boolean
+  readonly kept: readonly Tag[]
+}
+
 async function bury(
   sql: Sql,
-  id: string,
-  docNo: number,
-  isSensitive: boolean,
-  kept: readonly Tag[],
+  index: ChunkPublisher,
+  { id, docNo, isSensitive, kept }: Burial,
 ): Promise<void> {
-  await hide(sql, docNo)
+  await hide(sql, index, docNo)
   await sql.query(
     `update documents set accepted_revision = accepted_revision + 1, accepted_version = null, source_version = null,
        title = '', uri = null, owner = null, metadata = '{}', source_updated_at = null,

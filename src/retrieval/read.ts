@@ -62,12 +62,12 @@ interface PassageRow extends DocumentColumns {
 
 const documentColumns = 'd.id, d.collection, d.title, d.uri, d.owner, d.source, d.source_updated_at'
 
-const passageColumns = `c.chunk_id, c.ordinal, t.text, t.headings, t.page, t.start_offset, t.end_offset, ${documentColumns}`
+const passageColumns = `t.chunk_id, t.ordinal, t.text, t.headings, t.page, t.start_offset, t.end_offset, ${documentColumns}`
 /** Only of the document under whose name a chunk was cleared: names may come from memory, and that be behind. */
 const passagesFrom = (
   documentIds: number,
 ): string => `unnest($1::text[], $${documentIds}::text[]) as cleared (chunk_id, id)
-  join chunks c using (chunk_id) join chunk_texts t using (chunk_id) join documents d using (doc_no)
+  join chunk_texts t using (chunk_id) join documents d using (doc_no)
   where d.id = cleared.id and d.live_revision is not null`
 
 /**

@@ -1,4 +1,4 @@
-import type { Database, Sql } from './sql.ts'
+import type { Sql } from './sql.ts'
 
 /** A model, as it is stored with its vectors. Those of two models cannot be compared. */
 export interface VectorModel {
@@ -42,68 +42,8 @@ export async function pinVectors(sql: Sql, model: VectorModel): Promise<void> {
   await sql.query('delete from settings where key = $1', [unfinishedKey])
 }
 
-/**
- * Drops every vector, live or staged, and makes room for the model's, in the caller's transaction. The service
- * refuses to start until {@link pinVectors}.
- */
-export async function dropVectors(
-  sql: Sql,
-  vectorType: Database['vectorType'],
-  model: VectorModel,
-): Promise<void> {
-  await save(sql, unfinishedKey, model)
-  await shapeVectors(sql, vectorType, model.dimensions)
-}
-
-/** Fits the columns to vectors of this size and empties them. The index waits for {@link indexVectors}. */
-export async function shapeVectors(
-  sql: Sql,
-  vectorType: Database['vectorType'],
-  dimensions: number,
-): Promise<void> {
-  const type = `${vectorType}(${dimensions})`
-  // Rewriting a large table takes longer than a request may.
-  await sql.query('set local statement_timeout = 0')
-  await sql.query('drop index if exists chunks_embedding')
-  // Where the old vectors lay says nothing of the new ones.
-  await sql.query('delete from document_codes')
-  await sql.query('delete from ivf_models')
-  for (const table of ['chunks', 'staged_chunks']) {
-    await sql.query(`alter table ${table} alter column embedding type ${type} using null::${type}`)
-  }
-}
-
-/** Makes the index that a change of model dropped, in the caller's transaction. As in migration 0001. */
-export async function indexVectors(sql: Sql, vectorType: Database['vectorType']): Promise<void> {
-  await sql.query('set local statement_timeout = 0')
-  await sql.query(
-    `create index if not exists chunks_embedding on chunks using hnsw (embedding ${vectorType}_ip_ops)`,
-  )
-}
-
-/** Has the next start prepare anew what was staged without vectors: it would be published without them. */
-export async function restageWithoutVector(sql: Sql): Promise<void> {
-  await sql.query(
-    `update revisions r set staged_text = null
-     where exists (select from staged_chunks s
-                   where s.doc_no = r.doc_no and s.revision = r.revision and s.embedding is null)`,
-  )
-}
-
-/** Numbers in the vectors that the columns take. */
-export async function vectorDimensions(sql: Sql): Promise<number> {
-  const [row] = await sql.query<{ dimensions: number }>(
-    `select atttypmod as dimensions from pg_attribute
-     where attrelid = 'chunks'::regclass and attname = 'embedding'`,
-  )
-  return row?.dimensions ?? 0
-}
-
-/** Live passages that only their words can find. */
-export async function countWithoutVector(sql: Sql): Promise<number> {
-  const [row] = await sql.query<{ count: number }>('select count(*) from chunks where embedding is null')
-  return row?.count ?? 0
-}
+/** Notes that a change to this model has begun. The service refuses to start until {@link pinVectors}. */
+export const noteUnfinished = (sql: Sql, model: VectorModel): Promise<void> => save(sql, unfinishedKey, model)
 
 async function save(sql: Sql, key: string, { model, dimensions }: VectorModel): Promise<void> {
   await sql.query(

@@ -10,6 +10,7 @@ import { createIngest } from '../../src/ingest/ingest.ts'
 import type { Access, DocumentInput } from '../../src/ingest/wire.ts'
 import type { Handler } from '../../src/jobs/queue.ts'
 import { AppError } from '../../src/kernel/errors.ts'
+import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import { loader } from './world.ts'
 
@@ -32,6 +33,7 @@ const list = compileAllowList(version)
 let work: Handler = () => Promise.reject(new Error('The queue was not started.'))
 const ingest = createIngest({
   database,
+  index: createPostgresIndex({ database }),
   fga: createFga(api, FGA_STORE, () => FGA_MODEL),
   allowList: () => list,
   isApart: true,

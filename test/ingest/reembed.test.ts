@@ -7,10 +7,11 @@ import { chunk } from '../../src/ingest/chunk.ts'
 import { embedTextOf } from '../../src/ingest/embed-text.ts'
 import { parseMarkdown } from '../../src/ingest/parse/markdown.ts'
 import { reembed } from '../../src/ingest/reembed.ts'
+import { createChunkVectors } from '../../src/retrieval/chunk-index/postgres/vectors.ts'
 import { loadSample } from '../../src/sample/load.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
-import { countWithoutVector, readStoredVectors, vectorDimensions } from '../../src/store/vectors.ts'
+import { readStoredVectors } from '../../src/store/vectors.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { native, needsPostgres } from '../support/native.ts'
 
@@ -49,7 +50,7 @@ function model(name: string, dimensions: number, dies = Number.POSITIVE_INFINITY
 }
 
 const run = (database: Database, embedder: Embedder) =>
-  reembed({ database, embedder, newTxn: () => 't_test', batchSize: 4 })
+  reembed({ database, vectors: createChunkVectors(database), embedder, newTxn: () => 't_test', batchSize: 4 })
 
 /** Published passages, with vectors of the model if one is given, by which the database is pinned then. */
 async function publish(
@@ -69,8 +70,9 @@ async function publish(
       [id, at],
     )
     await database.query(
-      `insert into chunk_texts (chunk_id, text, headings, start_offset, end_offset) values ($1, $2, $3, 0, 9)`,
-      [id, `Passage ${at} says so.`, ['Rules', 'Holidays']],
+      `insert into chunk_texts (chunk_id, doc_no, ordinal, text, headings, start_offset, end_offset)
+       select $1, doc_no, $2, $3, $4, 0, 9 from documents`,
+      [id, at, `Passage ${at} says so.`, ['Rules', 'Holidays']],
     )
   }
   if (embedder === undefined) return
@@ -182,7 +184,7 @@ describe.each(kinds)('vectors of another model on $kind', ({ kind, options }) =>
       const only = model('only', 384)
       await publish(database, only)
       await database.query(`update chunks set embedding = null where ordinal in (2, 7)`)
-      expect(await countWithoutVector(database)).toBe(2)
+      expect(await createChunkVectors(database).countMissing(database)).toBe(2)
       const again = model('only', 384)
       expect(await run(database, again)).toEqual({ model: 'only', passages: 2, replaced: false })
       expect(again.seen).toEqual([textOf(2), textOf(7)])
@@ -195,9 +197,9 @@ describe.each(kinds)('vectors of another model on $kind', ({ kind, options }) =>
       await publish(database, undefined)
       const first = model('first', 8)
       await admit(database, first)
-      expect(await vectorDimensions(database)).toBe(8)
+      expect(await createChunkVectors(database).dimensions(database)).toBe(8)
       expect(await indexes(database)).toHaveLength(1)
-      expect(await countWithoutVector(database)).toBe(passagesInAll)
+      expect(await createChunkVectors(database).countMissing(database)).toBe(passagesInAll)
       expect(await run(database, first)).toMatchObject({ passages: passagesInAll, replaced: false })
       expect(await foreign(database, model('first', 8))).toEqual([])
     })
@@ -212,8 +214,8 @@ describe.each(kinds)('vectors of another model on $kind', ({ kind, options }) =>
          select doc_no, 2, item_no, '', '', 'text/plain', '', '{}', '[]', false, 'staged' from documents, job_items`,
       )
       await database.query(
-        `insert into staged_chunks (doc_no, revision, ordinal, chunk_id, embedding, tsv, text, headings, start_offset, end_offset)
-         select doc_no, 2, 0, 'c_staged', embedding, '', '', '{}', 0, 0 from chunks where ordinal = 0`,
+        `insert into staged_chunks (doc_no, revision, ordinal, chunk_id, embedding, tsv)
+         select doc_no, 2, 0, 'c_staged', embedding, '' from chunks where ordinal = 0`,
       )
       await run(database, model('old', 384))
       const staged = () => database.query('select staged_text from revisions')

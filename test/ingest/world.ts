@@ -18,6 +18,8 @@ import { type DocumentInput, documentSchema } from '../../src/ingest/wire.ts'
 import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
 import { AppError } from '../../src/kernel/errors.ts'
 import { documentObject, type FgaObject } from '../../src/kernel/ids.ts'
+import type { ChunkIndex } from '../../src/retrieval/chunk-index/port.ts'
+import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
 import type { Backend } from '../support/backends.ts'
 import { openTestDatabase } from '../support/database.ts'
@@ -86,6 +88,8 @@ export const machine: Writer = operator('t_test')
 interface WorldOptions {
   readonly retryPauseSecondsMax?: number
   readonly mendEveryMs?: number
+  /** Another chunk index around the real one. */
+  readonly index?: (real: ChunkIndex) => ChunkIndex
   /** Of the texts of model.fga and model.allow-list.yaml, others. */
   readonly edit?: {
     readonly model?: (text: string) => string
@@ -96,7 +100,7 @@ interface WorldOptions {
 /** Ingestion on real parts: the database, OpenFGA or the embedded engine, the real parser, the queue. */
 export async function openIngestWorld(
   backend: Pick<Backend, 'database' | 'openfga'> = { database: 'pglite', openfga: 'engine' },
-  { retryPauseSecondsMax = 30, mendEveryMs = 60_000, edit = {} }: WorldOptions = {},
+  { retryPauseSecondsMax = 30, mendEveryMs = 60_000, edit = {}, index = asItIs }: WorldOptions = {},
 ): Promise<IngestWorld> {
   const database = await openTestDatabase(backend.database)
   const logged: IngestWorld['logged'] = []
@@ -133,6 +137,7 @@ export async function openIngestWorld(
     die = process.die
     return createIngest({
       database: process.database,
+      index: index(createPostgresIndex({ database: process.database })),
       fga,
       allowList: () => list,
       isApart: backend.openfga === 'server',
@@ -221,7 +226,7 @@ export async function openIngestWorld(
     async sees(user: string, id: string) {
       if (!(await world.check(user, 'can_read', documentObject(id)))) return undefined
       const rows = await database.query<{ text: string }>(
-        `select t.text from chunks c join chunk_texts t using (chunk_id) join documents d using (doc_no)
+        `select t.text from chunks c join chunk_texts t using (chunk_id) join documents d on d.doc_no = t.doc_no
          where d.id = $1 and d.live_revision is not null order by c.ordinal`,
         [id],
       )
@@ -279,7 +284,7 @@ function mortal(
     },
   }
 }
-const asItIs = (text: string): string => text
+const asItIs = <T>(it: T): T => it
 const fileOf = (name: string): Promise<string> => readFile(new URL(`../../${name}`, import.meta.url), 'utf8')
 
 const telling = (api: FgaApi, onPart: () => Promise<void>): FgaApi =>

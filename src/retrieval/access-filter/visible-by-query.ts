@@ -32,7 +32,7 @@ export async function visibleByQuery(
      from pg_class c left join (
        select doc_no, chunk_count from documents where ${conditions.join(' and ')}
      ) d on true
-     where c.oid = 'chunks'::regclass order by d.doc_no`,
+     where c.oid = 'chunk_texts'::regclass order by d.doc_no`,
     values,
   )
   const docNos = rows.flatMap(({ doc_no }) => doc_no ?? [])

@@ -1,4 +1,5 @@
 import type { ChunkId } from '../../kernel/ids.ts'
+import type { Sql } from '../../store/sql.ts'
 import type { AccessFilter } from '../access-filter/visible.ts'
 
 /**
@@ -30,6 +31,89 @@ export interface ChunkSearch {
     limit: number,
     options?: SearchOptions,
   ): Promise<readonly FoundChunk[]>
+}
+
+/**
+ * What takes chunks in and out. Visible last in, hidden first out: {@link stage} → tuples → {@link show}; {@link hide} →
+ * tuples. What is in force is decided by Postgres' commit alone.
+ */
+export interface ChunkPublisher {
+  /**
+   * Takes a publication's chunks in, where no search finds them. Resolves when every copy of the index would find them.
+   * Again, it replaces what was staged before; of a publication that was shown it changes nothing.
+   */
+  stage(publication: Publication, chunks: readonly IndexedChunk[]): Promise<void>
+  /**
+   * Puts a staged publication in the place of whatever the document had, with the caller's transaction. Resolves with how
+   * many chunks it has. Throws {@link NotFound}, which the transaction must not survive, where it is not staged, or not
+   * found on every copy yet. What is shown already stays.
+   */
+  show(sql: Sql, publication: Publication): Promise<number>
+  /** Takes what the document has out of every search, with the caller's transaction. The index may forget it later. */
+  hide(sql: Sql, docNo: number): Promise<void>
+  /** Drops a staged publication that will not be shown, with the caller's transaction. Leaves one that is shown. */
+  forget(sql: Sql, publication: Publication): Promise<void>
+  /** Numbers of what the index holds, shown or staged, ascending, above `after`: for whoever compares it with Postgres. */
+  listed(after: number, limit: number): Promise<readonly number[]>
+  /** Whether a chunk that is shown of the document has no vector. */
+  lacksVector(sql: Sql, docNo: number): Promise<boolean>
+}
+
+/** The chunk index as a whole. */
+export interface ChunkIndex extends ChunkSearch, ChunkPublisher {}
+
+/** A revision of a document that is brought into force once. */
+export interface Publication {
+  /** From a sequence: never given again, to no document and to no revision that comes back. */
+  readonly number: number
+  readonly docNo: number
+  readonly revision: number
+}
+
+/** What an index knows of a chunk. */
+export interface IndexedChunk {
+  /** A digest: tells nothing of the document. */
+  readonly chunkId: string
+  /** Place in its document, from 0. */
+  readonly ordinal: number
+  /** Of length 1. Undefined where there is no model: only words find the chunk. */
+  readonly vector: Float32Array | undefined
+  readonly lexemes: readonly LexemeCount[]
+}
+
+/** How often a lexeme stands in a chunk, with its title and headings. */
+export interface LexemeCount {
+  readonly lexeme: string
+  readonly count: number
+  /** How many of them stand in title and headings. They rank alike: docs/decisions/0005-ranking.md. */
+  readonly inTitle: number
+}
+
+/** A publication cannot be shown: not every copy of the index would find it. Another try may. */
+export class NotFound extends Error {
+  /** `publication`: its number. */
+  constructor(publication: number) {
+    super(`The chunk index would not find publication ${publication}.`)
+    this.name = 'NotFound'
+  }
+}
+
+/** Vectors apart from their publication: where a model comes late, or another takes its place. */
+export interface ChunkVectors {
+  /** Empties the index of vectors, live or staged, and makes it one of this many numbers each, in the caller's transaction. */
+  shape(sql: Sql, dimensions: number): Promise<void>
+  /** Makes what {@link shape} dropped and searching needs, in the caller's transaction. May take long. */
+  finish(sql: Sql): Promise<void>
+  /** Numbers in a vector. */
+  dimensions(sql: Sql): Promise<number>
+  /** Chunks that are shown and that only their words can find. */
+  countMissing(sql: Sql): Promise<number>
+  /** Ids of such chunks, ascending, above `after`. */
+  missing(sql: Sql, after: string, limit: number): Promise<readonly string[]>
+  /** Documents and revisions that are staged with a chunk that has no vector. */
+  stagedWithout(sql: Sql): Promise<readonly Pick<Publication, 'docNo' | 'revision'>[]>
+  /** Gives these chunks their vectors. One that is gone is passed over. */
+  put(sql: Sql, chunks: readonly { readonly chunkId: string; readonly vector: Float32Array }[]): Promise<void>
 }
 
 /** How one search is done, not what it finds. */

@@ -1,15 +1,16 @@
 import type { Database } from '../../../store/sql.ts'
 import type { IvfIndex } from '../ivf/ivf-index.ts'
-import type { ChunkSearch } from '../port.ts'
+import type { ChunkIndex } from '../port.ts'
 import type { Costs } from './costs.ts'
 import { createNearest } from './nearest.ts'
 import type { OnPlan } from './plan.ts'
+import { createPublisher } from './publisher.ts'
 import { searchWords } from './words.ts'
 
 export interface PostgresIndexDeps {
   readonly database: Database
   /** The IVF. Left out: never searched by. */
-  readonly ivf?: Pick<IvfIndex, 'lists' | 'scanPool'> | undefined
+  readonly ivf?: Pick<IvfIndex, 'lists' | 'scanPool' | 'assign'> | undefined
   /** Told of each search by vectors: which plan, and what it took. */
   readonly onPlan?: OnPlan | undefined
   /** What the plans take. Defaults to what was measured elsewhere, then to what they take here. */
@@ -17,9 +18,11 @@ export interface PostgresIndexDeps {
 }
 
 /** The chunk index in Postgres with pgvector: exact, HNSW or IVF, as a planner picks for each question. */
-export function createPostgresIndex({ database, ivf, onPlan, costs }: PostgresIndexDeps): ChunkSearch {
+export function createPostgresIndex({ database, ivf, onPlan, costs }: PostgresIndexDeps): ChunkIndex {
   const nearest = createNearest({ database, ivf, onPlan, ...(costs && { costs }) })
   return {
+    ...createPublisher({ database, assign: ivf?.assign ?? (async () => undefined) }),
+
     // Over nothing, too: how long it takes must not tell that there is nothing.
     nearest: (vector, filter, limit, { like } = {}) =>
       nearest({ visible: filter, embedding: vector, limit, ...(like && { like }) }),

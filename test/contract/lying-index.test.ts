@@ -1,0 +1,106 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { NotFound } from '../../src/retrieval/chunk-index/port.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { openIngestWorld } from '../ingest/world.ts'
+import { openWorld, type World } from '../support/world.ts'
+
+interface ChunkRow {
+  readonly chunk_id: string
+  readonly doc_no: number
+  readonly ordinal: number
+  readonly score: number
+}
+
+/** What the index says in place of the truth; nothing: the truth. */
+let lie: ((found: readonly ChunkRow[]) => readonly ChunkRow[]) | undefined
+
+/** Every search of chunks answers as the lie has it. */
+function lying(database: Database): Database {
+  const told = async (text: string, rows: Promise<object[]>): Promise<object[]> =>
+    lie !== undefined && /chunk_words|distance/.test(text) ? [...lie((await rows) as ChunkRow[])] : rows
+  return {
+    ...database,
+    query: <Row extends object>(...sent: Parameters<Database['query']>) =>
+      told(sent[0], database.query(...sent)) as Promise<Row[]>,
+    forced: <Row extends object>(...sent: Parameters<Database['forced']>) =>
+      told(sent[0].text, database.forced(...sent)) as Promise<Row[]>,
+  }
+}
+
+describe('an index that lies', () => {
+  let world: World
+  let token: string
+  let foreign: ChunkRow
+  const chunkOf = async (id: string): Promise<ChunkRow> => {
+    const [row] = await world.database.query<ChunkRow>(
+      `select c.chunk_id, c.doc_no, c.ordinal, 1::float8 as score
+       from chunks c join documents d using (doc_no) where d.id = $1`,
+      [id],
+    )
+    if (row === undefined) throw new Error(`Nothing of ${id} is live.`)
+    return row
+  }
+
+  beforeAll(async () => {
+    world = await openWorld({ database: lying })
+    await world.put({
+      open: { text: 'The merger is planned.', access: { viewers: ['user:anne'] } },
+      secret: { text: 'The merger costs 5,000.', access: { viewers: ['user:bob'] } },
+    })
+    token = await world.token({ user: 'anne' })
+    foreign = await chunkOf('secret')
+  }, 120_000)
+  afterAll(() => world?.[Symbol.asyncDispose]())
+  beforeEach(() => {
+    lie = undefined
+  })
+
+  const modes = ['keyword', 'vector', 'hybrid']
+
+  test.each(modes)(
+    'by naming a document outside of the filter gets no answer made of it: %s',
+    async (mode) => {
+      lie = (found) => [...found, foreign]
+      const answer = await world.call('POST', '/retrieve', { token, body: { query: 'merger', mode } })
+      expect(answer.status).toBe(503)
+      expect(await answer.json()).toMatchObject({ code: 'search_unavailable' })
+      lie = undefined
+      const { results } = await world.retrieve(token, { query: 'merger', mode })
+      expect(results.map(({ document_id }) => document_id)).toEqual(['open'])
+    },
+  )
+
+  test.each(modes)(
+    'by giving a hidden chunk another document’s number has none of its text read: %s',
+    async (mode) => {
+      const { doc_no } = await chunkOf('open')
+      lie = (found) => [...found, { ...foreign, doc_no }]
+      const { results } = await world.retrieve(token, { query: 'merger', mode })
+      expect(results.map(({ document_id }) => document_id)).toEqual(['open'])
+      expect(JSON.stringify(results)).not.toContain('5,000')
+    },
+  )
+})
+
+test('a document that the index would not find yet is not published, and is once it would', async () => {
+  const shown: boolean[] = []
+  let isFound = false
+  await using world = await openIngestWorld(undefined, {
+    retryPauseSecondsMax: 1,
+    index: (index) => ({
+      ...index,
+      async show(sql, publication) {
+        shown.push(isFound)
+        if (!isFound) throw new NotFound(publication.number)
+        return index.show(sql, publication)
+      },
+    }),
+  })
+  const access = { viewers: ['user:anne'] }
+  const job = await world.put({ id: 'late', text: 'found late', access })
+  await expect.poll(() => shown.length, { timeout: 20_000 }).toBeGreaterThan(0)
+  expect(await world.sees('user:anne', 'late')).toBeUndefined()
+  isFound = true
+  expect(await world.done(job)).toMatchObject({ state: 'done' })
+  expect(await world.sees('user:anne', 'late')).toBe('found late')
+}, 60_000)

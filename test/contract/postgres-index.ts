@@ -1,0 +1,73 @@
+import { createIvfIndex } from '../../src/retrieval/chunk-index/ivf/ivf-index.ts'
+import type { PlanName } from '../../src/retrieval/chunk-index/postgres/plan.ts'
+import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { openTestDatabase } from '../support/database.ts'
+import type { Subject } from './chunk-index.ts'
+
+export interface PostgresSubject extends Subject {
+  /** Strategies that answered a search by vectors. */
+  readonly used: ReadonlySet<PlanName>
+}
+
+/** The chunk index in Postgres, made to search by one strategy wherever that may be picked. */
+export async function openPostgresSubject(
+  kind: Database['kind'],
+  strategy: PlanName,
+): Promise<PostgresSubject> {
+  const database = await openTestDatabase(kind)
+  const ivf = createIvfIndex({
+    database,
+    log: () => undefined,
+    pollMs: 3_600_000,
+    everyMs: 3_600_000,
+    passagesMin: 60,
+    seed: () => 1,
+    threads: 0,
+  })
+  const used = new Set<PlanName>()
+  const index = createPostgresIndex({
+    database,
+    ...(strategy === 'ivf' && { ivf }),
+    onPlan: ({ plan }) => used.add(plan),
+    costs: { of: (plan) => (plan === strategy ? 0.1 : 50), learn: () => undefined },
+  })
+  await database.query(`insert into collections (id, title) values ('c', 'c')`)
+  let documents = 0
+  return {
+    index,
+    used,
+    dimensions: 384,
+    recallMin: strategy === 'exact' ? 1 : 0.98,
+    async newDocument() {
+      documents += 1
+      const [row] = await database.query<{ doc_no: number }>(
+        `insert into documents (id, collection) values ($1, 'c') returning doc_no`,
+        [`d/${documents}`],
+      )
+      return row?.doc_no ?? 0
+    },
+    noteLive: async (sql, { docNo, revision, number }, chunks) => {
+      await sql.query(
+        'update documents set live_revision = $2, publication = $3, chunk_count = $4 where doc_no = $1',
+        [docNo, revision, number, chunks],
+      )
+    },
+    noteHidden: async (sql, docNo) => {
+      await sql.query(
+        'update documents set live_revision = null, publication = null, chunk_count = 0 where doc_no = $1',
+        [docNo],
+      )
+    },
+    transaction: (work) => database.transaction(work),
+    async settle() {
+      if (strategy !== 'ivf') return
+      if (ivf.lists().length === 0) await ivf.renew()
+      else await ivf.refresh()
+    },
+    async [Symbol.asyncDispose]() {
+      await ivf[Symbol.asyncDispose]()
+      await database.close()
+    },
+  }
+}
