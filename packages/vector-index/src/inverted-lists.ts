@@ -1,14 +1,14 @@
 import { vectorCount } from './kmeans.ts'
 import { type IvfModel, residualVarianceOf } from './model.ts'
 import { createQuantizedCodes, type QuantizedCodes, slotsInBlock } from './quantized-codes.ts'
-import { createSimdScanner, type SimdScanner } from './simd.ts'
+import { SimdScanner } from './simd.ts'
 
 /**
- * Which chunks lie in which cell of one model, in memory. It only nominates: one too many finds nothing.
+ * Which chunks lie in which partition of one model, in memory. It only nominates: a chunk too many finds nothing.
  *
- * A chunk has a slot, which it keeps: its code lies there in memory that other threads read, too, and what else is known of it at the same
- * place of the arrays here. Sixteen slots beside each other are a block, and belong to one cell, so that what is looked at
- * together lies together.
+ * A chunk has a slot, which it keeps. Its code lies there in memory that other threads read, too, and what else is known
+ * of it at the same index of the arrays here. Sixteen slots beside each other are a block, and belong to one partition,
+ * so that what is scanned together lies together.
  */
 export interface InvertedLists {
   readonly generation: number
@@ -17,17 +17,17 @@ export interface InvertedLists {
   readonly residualVariance: number
   /** Chunks in it. */
   readonly size: number
-  /** By slot: place of the chunk in its document. */
+  /** By slot: which chunk of its document it is, from 0. */
   readonly ordinals: Int32Array
   readonly codes: QuantizedCodes
-  /** What this thread looks at them with. */
+  /** What this thread scans them with. */
   readonly scanner: SimdScanner
   /** Bytes of all this, about. */
   readonly bytes: number
   /** Documents whose chunks are in it, as bits by number; may end before the largest number. */
   bits(): Uint8Array
-  /** In place of what was known of the document. `cells` has one number a chunk; {@link noPartition}: no vector. */
-  put(docNo: number, cells: Uint16Array, codes: Uint8Array): void
+  /** In place of what was known of the document. `partitions` has one number a chunk; {@link noPartition}: no vector. */
+  put(docNo: number, partitions: Uint16Array, codes: Uint8Array): void
   remove(docNo: number): void
 }
 
@@ -35,49 +35,49 @@ export interface InvertedLists {
 export const noPartition = 0xffff
 
 export function createInvertedLists(generation: number, model: IvfModel): InvertedLists {
-  const count = vectorCount(model.centroids)
+  const partitionCount = vectorCount(model.centroids)
   const codes = createQuantizedCodes(model)
-  const kernel = createSimdScanner(codes)
-  const blocksOf = new Int32Array(count)
-  /** By cell: the first of its slots that hold nothing; the others by `ordinals`. */
-  const holes = new Int32Array(count)
+  const scanner = new SimdScanner(codes)
+  const blockCounts = new Int32Array(partitionCount)
+  /** By partition: the first of its slots that hold nothing; each names the next one in `ordinals`. */
+  const freeSlots = new Int32Array(partitionCount)
   let ordinals = new Int32Array(0)
   let bits = new Uint8Array(1_024)
   // Slot 0 is none.
   let blockCount = 1
   let size = 0
 
-  /** Blocks for a cell that is full: a quarter more, beside each other, since they are read one after the other. */
-  function addBlocks(cell: number): void {
-    const own = blocksOf[cell] as number
-    const first = blockCount
-    const added = 1 + (own >> 2)
-    const end = (first + added) * slotsInBlock
-    codes.reserve(end)
-    if (end > ordinals.length) ordinals = growArray(ordinals, lengthFor(ordinals, end))
+  /** Blocks for a partition that is full: a quarter more, beside each other, since they are read one after the other. */
+  function addBlocks(partition: number): void {
+    const count = blockCounts[partition] as number
+    const firstBlock = blockCount
+    const added = 1 + (count >> 2)
+    const slotsEnd = (firstBlock + added) * slotsInBlock
+    codes.reserve(slotsEnd)
+    if (slotsEnd > ordinals.length) ordinals = growArray(ordinals, lengthFor(ordinals, slotsEnd))
     blockCount += added
-    blocksOf[cell] = own + added
-    for (let slot = end - 1; slot >= first * slotsInBlock; slot -= 1) leave(slot, cell)
-    codes.addBlocks(cell, first, added)
+    blockCounts[partition] = count + added
+    for (let slot = slotsEnd - 1; slot >= firstBlock * slotsInBlock; slot -= 1) releaseSlot(slot, partition)
+    codes.addBlocks(partition, firstBlock, added)
   }
 
-  function leave(slot: number, cell: number): void {
+  function releaseSlot(slot: number, partition: number): void {
     codes.clear(slot)
-    ordinals[slot] = holes[cell] ?? 0
-    holes[cell] = slot
+    ordinals[slot] = freeSlots[partition] ?? 0
+    freeSlots[partition] = slot
   }
 
-  function take(cell: number): number {
-    if (holes[cell] === 0) addBlocks(cell)
-    const slot = holes[cell] ?? 0
-    holes[cell] = ordinals[slot] ?? 0
+  function takeSlot(partition: number): number {
+    if (freeSlots[partition] === 0) addBlocks(partition)
+    const slot = freeSlots[partition] ?? 0
+    freeSlots[partition] = ordinals[slot] ?? 0
     return slot
   }
 
   function remove(docNo: number): void {
-    const { slots, partitions: cells } = codes.slotsOf(docNo)
+    const { slots, partitions } = codes.slotsOf(docNo)
     codes.setSlots(docNo, [], [])
-    for (const [at, slot] of slots.entries()) leave(slot, cells[at] as number)
+    for (const [index, slot] of slots.entries()) releaseSlot(slot, partitions[index] as number)
     size -= slots.length
     setBit(bits, docNo, false)
   }
@@ -87,7 +87,7 @@ export function createInvertedLists(generation: number, model: IvfModel): Invert
     model,
     residualVariance: residualVarianceOf(model),
     codes,
-    scanner: kernel,
+    scanner,
     get size() {
       return size
     },
@@ -95,27 +95,27 @@ export function createInvertedLists(generation: number, model: IvfModel): Invert
       return ordinals
     },
     get bytes() {
-      return codes.bytes + kernel.bytes + bits.length + ordinals.byteLength
+      return codes.bytes + scanner.bytes + bits.length + ordinals.byteLength
     },
     bits: () => bits,
-    put(docNo, cells, given) {
+    put(docNo, partitions, documentCodes) {
       remove(docNo)
       if (docNo >= 8 * bits.length) bits = growArray(bits, lengthFor(bits, (docNo >> 3) + 1))
       const slots: number[] = []
-      const cellsOf: number[] = []
+      const slotPartitions: number[] = []
       try {
-        for (const [ordinal, cell] of cells.entries()) {
-          if (cell >= count) continue
-          const slot = take(cell)
+        for (const [ordinal, partition] of partitions.entries()) {
+          if (partition >= partitionCount) continue
+          const slot = takeSlot(partition)
           slots.push(slot)
-          cellsOf.push(cell)
-          codes.put(slot, docNo, given, ordinal)
+          slotPartitions.push(partition)
+          codes.put(slot, docNo, documentCodes, ordinal)
           ordinals[slot] = ordinal
         }
-        codes.setSlots(docNo, slots, cellsOf)
+        codes.setSlots(docNo, slots, slotPartitions)
       } catch (error) {
         // There is no memory: what nobody would know of could not be removed.
-        for (const [at, slot] of slots.entries()) leave(slot, cellsOf[at] as number)
+        for (const [index, slot] of slots.entries()) releaseSlot(slot, slotPartitions[index] as number)
         throw error
       }
       size += slots.length

@@ -7,7 +7,7 @@ export interface Vectors {
 
 export const vectorCount = ({ numbers, dimensions }: Vectors): number => numbers.length / dimensions
 
-/** Centroids in groups: the nearest is looked for in the nearest groups only. */
+/** Centroids in groups: the nearest is searched in the nearest groups only. */
 export interface Centroids extends Vectors {
   /** Centres of the groups. */
   readonly groups: Float32Array
@@ -18,8 +18,8 @@ export interface Centroids extends Vectors {
 const rounds = 8
 // So many samples a centre say where it lies.
 const samplesPerCentre = 64
-// Groups in which the nearest centroid is looked for: in more of them it is hardly ever.
-const groupsLookedAt = 8
+// Groups in which the nearest centroid is searched: in more of them it is hardly ever.
+const groupsProbed = 8
 
 /**
  * k-means over unit vectors by inner product, in two levels: groups, then centroids within each, then all of them moved
@@ -27,26 +27,28 @@ const groupsLookedAt = 8
  */
 export function trainCentroids(samples: Vectors, count: number, random: () => number): Centroids {
   const { dimensions } = samples
-  const wanted = Math.max(1, Math.min(count, vectorCount(samples)))
-  const groupCount = Math.max(1, Math.round(Math.sqrt(wanted)))
-  const some = pickSome(samples, groupCount * samplesPerCentre, random)
-  const groups = lloyd(some, groupCount, random)
+  const centroidCount = Math.max(1, Math.min(count, vectorCount(samples)))
+  const groupCount = Math.max(1, Math.round(Math.sqrt(centroidCount)))
+  const groupSamples = sample(samples, groupCount * samplesPerCentre, random)
+  const groups = lloyd(groupSamples, groupCount, random)
   const members = membersOf(samples, groups)
   const numbers: Float32Array[] = []
   const starts = new Int32Array(groupCount + 1)
-  for (const [group, own] of members.entries()) {
-    const share = Math.round((wanted * own.length) / vectorCount(samples))
-    const part = subset(samples, own)
+  for (const [group, memberIndexes] of members.entries()) {
+    const share = Math.round((centroidCount * memberIndexes.length) / vectorCount(samples))
+    const groupSamples = subset(samples, memberIndexes)
     const centroids =
-      own.length === 0 ? new Float32Array(0) : lloyd(part, Math.max(1, Math.min(share, own.length)), random)
+      memberIndexes.length === 0
+        ? new Float32Array(0)
+        : lloyd(groupSamples, Math.max(1, Math.min(share, memberIndexes.length)), random)
     numbers.push(centroids)
     starts[group + 1] = (starts[group] ?? 0) + centroids.length / dimensions
   }
   const flat = new Float32Array((starts[groupCount] ?? 0) * dimensions)
-  let at = 0
-  for (const part of numbers) {
-    flat.set(part, at)
-    at += part.length
+  let length = 0
+  for (const groupNumbers of numbers) {
+    flat.set(groupNumbers, length)
+    length += groupNumbers.length
   }
   const centroids: Centroids = { numbers: flat, dimensions, groups, starts }
   const nearest = new Int32Array(vectorCount(samples))
@@ -56,49 +58,49 @@ export function trainCentroids(samples: Vectors, count: number, random: () => nu
   return { ...centroids, groups: centresOf(centroids) }
 }
 
-/** Number of the nearest centroid to the vector at this place of `numbers`. */
-export function nearestCentroid(centroids: Centroids, numbers: Float32Array, at: number): number {
+/** Number of the nearest centroid to the vector at this offset of `numbers`. */
+export function nearestCentroid(centroids: Centroids, numbers: Float32Array, offset: number): number {
   const { dimensions, groups, starts } = centroids
   const groupCount = starts.length - 1
   const scores = new Float32Array(groupCount)
   for (let group = 0; group < groupCount; group += 1)
-    scores[group] = dot(groups, group * dimensions, numbers, at, dimensions)
-  let best = -1
-  let most = Number.NEGATIVE_INFINITY
-  for (let looked = 0; looked < Math.min(groupsLookedAt, groupCount); looked += 1) {
+    scores[group] = dot(groups, group * dimensions, numbers, offset, dimensions)
+  let bestIndex = -1
+  let bestScore = Number.NEGATIVE_INFINITY
+  for (let probed = 0; probed < Math.min(groupsProbed, groupCount); probed += 1) {
     const group = indexOfMost(scores)
     scores[group] = Number.NEGATIVE_INFINITY
-    const end = starts[group + 1] ?? 0
-    for (let centroid = starts[group] ?? 0; centroid < end; centroid += 1) {
-      const score = dot(centroids.numbers, centroid * dimensions, numbers, at, dimensions)
-      if (score > most) {
-        most = score
-        best = centroid
+    const groupEnd = starts[group + 1] ?? 0
+    for (let centroid = starts[group] ?? 0; centroid < groupEnd; centroid += 1) {
+      const score = dot(centroids.numbers, centroid * dimensions, numbers, offset, dimensions)
+      if (score > bestScore) {
+        bestScore = score
+        bestIndex = centroid
       }
     }
   }
-  return best
+  return bestIndex
 }
 
 /** Inner product of two vectors. Four sums at a time: one alone waits for each addition. */
 export function dot(a: Float32Array, atA: number, b: Float32Array, atB: number, dimensions: number): number {
-  let [one, two, three, four] = [0, 0, 0, 0]
+  let [sum0, sum1, sum2, sum3] = [0, 0, 0, 0]
   const even = dimensions - (dimensions % 4)
   for (let index = 0; index < even; index += 4) {
-    one += (a[atA + index] as number) * (b[atB + index] as number)
-    two += (a[atA + index + 1] as number) * (b[atB + index + 1] as number)
-    three += (a[atA + index + 2] as number) * (b[atB + index + 2] as number)
-    four += (a[atA + index + 3] as number) * (b[atB + index + 3] as number)
+    sum0 += (a[atA + index] as number) * (b[atB + index] as number)
+    sum1 += (a[atA + index + 1] as number) * (b[atB + index + 1] as number)
+    sum2 += (a[atA + index + 2] as number) * (b[atB + index + 2] as number)
+    sum3 += (a[atA + index + 3] as number) * (b[atB + index + 3] as number)
   }
   for (let index = even; index < dimensions; index += 1)
-    one += (a[atA + index] as number) * (b[atB + index] as number)
-  return one + two + three + four
+    sum0 += (a[atA + index] as number) * (b[atB + index] as number)
+  return sum0 + sum1 + sum2 + sum3
 }
 
 /** Lloyd's algorithm. A centre that lost all its vectors begins anew at one of them. */
 function lloyd(vectors: Vectors, count: number, random: () => number): Float32Array {
   const { dimensions } = vectors
-  const centres = new Float32Array(pickSome(vectors, count, random).numbers)
+  const centres = new Float32Array(sample(vectors, count, random).numbers)
   const total = vectorCount(vectors)
   const nearest = new Int32Array(total)
   for (let round = 0; round < rounds; round += 1) {
@@ -109,8 +111,8 @@ function lloyd(vectors: Vectors, count: number, random: () => number): Float32Ar
       nearest[index] = centre
     }
     for (const empty of moveTo(vectors, nearest, centres)) {
-      const from = Math.floor(random() * total) * dimensions
-      centres.set(vectors.numbers.subarray(from, from + dimensions), empty * dimensions)
+      const source = Math.floor(random() * total) * dimensions
+      centres.set(vectors.numbers.subarray(source, source + dimensions), empty * dimensions)
     }
     if (round > 0 && moved < total / 200) break
   }
@@ -123,9 +125,9 @@ function moveTo({ numbers, dimensions }: Vectors, nearest: Int32Array, centres: 
   const counts = new Int32Array(centres.length / dimensions)
   for (const [index, centre] of nearest.entries()) {
     counts[centre] = (counts[centre] ?? 0) + 1
-    const [to, from] = [centre * dimensions, index * dimensions]
+    const [target, source] = [centre * dimensions, index * dimensions]
     for (let offset = 0; offset < dimensions; offset += 1)
-      sums[to + offset] = (sums[to + offset] as number) + (numbers[from + offset] as number)
+      sums[target + offset] = (sums[target + offset] as number) + (numbers[source + offset] as number)
   }
   const empty: number[] = []
   for (const [centre, count] of counts.entries()) {
@@ -135,24 +137,24 @@ function moveTo({ numbers, dimensions }: Vectors, nearest: Int32Array, centres: 
   return empty
 }
 
-function putUnit(sum: Float64Array, into: Float32Array, at: number): void {
+function putUnit(sum: Float64Array, centres: Float32Array, offset: number): void {
   let square = 0
   for (const value of sum) square += value * value
   const length = Math.sqrt(square) || 1
-  for (const [offset, value] of sum.entries()) into[at + offset] = value / length
+  for (const [index, value] of sum.entries()) centres[offset + index] = value / length
 }
 
-function nearestOf(centres: Float32Array, numbers: Float32Array, at: number, dimensions: number): number {
-  let best = 0
-  let most = Number.NEGATIVE_INFINITY
-  for (let centre = 0, from = 0; from < centres.length; centre += 1, from += dimensions) {
-    const score = dot(centres, from, numbers, at, dimensions)
-    if (score > most) {
-      most = score
-      best = centre
+function nearestOf(centres: Float32Array, numbers: Float32Array, offset: number, dimensions: number): number {
+  let bestIndex = 0
+  let bestScore = Number.NEGATIVE_INFINITY
+  for (let centre = 0, source = 0; source < centres.length; centre += 1, source += dimensions) {
+    const score = dot(centres, source, numbers, offset, dimensions)
+    if (score > bestScore) {
+      bestScore = score
+      bestIndex = centre
     }
   }
-  return best
+  return bestIndex
 }
 
 function membersOf({ numbers, dimensions }: Vectors, centres: Float32Array): number[][] {
@@ -166,36 +168,47 @@ function centresOf({ numbers, dimensions, groups, starts }: Centroids): Float32A
   const centres = new Float32Array(groups.length)
   for (let group = 0; group + 1 < starts.length; group += 1) {
     const sum = new Float64Array(dimensions)
-    const end = (starts[group + 1] ?? 0) * dimensions
-    for (let at = (starts[group] ?? 0) * dimensions; at < end; at += 1)
-      sum[at % dimensions] = (sum[at % dimensions] as number) + (numbers[at] as number)
+    const groupEnd = (starts[group + 1] ?? 0) * dimensions
+    for (let index = (starts[group] ?? 0) * dimensions; index < groupEnd; index += 1)
+      sum[index % dimensions] = (sum[index % dimensions] as number) + (numbers[index] as number)
     putUnit(sum, centres, group * dimensions)
   }
   return centres
 }
 
 function subset({ numbers, dimensions }: Vectors, indexes: readonly number[]): Vectors {
-  const some = new Float32Array(indexes.length * dimensions)
-  for (const [to, index] of indexes.entries())
-    some.set(numbers.subarray(index * dimensions, (index + 1) * dimensions), to * dimensions)
-  return { numbers: some, dimensions }
+  const chosen = new Float32Array(indexes.length * dimensions)
+  for (const [target, index] of indexes.entries())
+    chosen.set(numbers.subarray(index * dimensions, (index + 1) * dimensions), target * dimensions)
+  return { numbers: chosen, dimensions }
 }
 
-function pickSome(vectors: Vectors, count: number, random: () => number): Vectors {
+function sample(vectors: Vectors, count: number, random: () => number): Vectors {
   const indexes = Array.from({ length: vectorCount(vectors) }, (_, index) => index)
-  const wanted = Math.min(count, indexes.length)
-  for (let at = 0; at < wanted; at += 1) {
-    const other = at + Math.floor(random() * (indexes.length - at))
-    const [one, two] = [indexes[at] ?? 0, indexes[other] ?? 0]
-    indexes[at] = two
-    indexes[other] = one
+  const sampleCount = Math.min(count, indexes.length)
+  for (let index = 0; index < sampleCount; index += 1) {
+    const swapped = index + Math.floor(random() * (indexes.length - index))
+    const [current, drawn] = [indexes[index] ?? 0, indexes[swapped] ?? 0]
+    indexes[index] = drawn
+    indexes[swapped] = current
   }
-  return subset(vectors, indexes.slice(0, wanted))
+  return subset(vectors, indexes.slice(0, sampleCount))
 }
 
 function indexOfMost(scores: Float32Array): number {
-  let best = 0
+  let bestIndex = 0
   for (let index = 1; index < scores.length; index += 1)
-    if ((scores[index] as number) > (scores[best] as number)) best = index
-  return best
+    if ((scores[index] as number) > (scores[bestIndex] as number)) bestIndex = index
+  return bestIndex
+}
+
+/** Mulberry32: numbers from 0 to below 1, the same for the same seed. Nothing secret may rest on them. */
+export function seededRandom(seed: number): () => number {
+  let state = seed | 0
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
 }

@@ -1,8 +1,8 @@
 import { parentPort } from 'node:worker_threads'
 import { assignAll } from './assign.ts'
 import type { Vectors } from './kmeans.ts'
+import { seededRandom } from './kmeans.ts'
 import { type IvfModel, trainModel } from './model.ts'
-import { seededRandom } from './random.ts'
 
 type Message =
   | { readonly kind: 'train'; readonly samples: Vectors; readonly count: number; readonly seed: number }

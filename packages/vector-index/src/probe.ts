@@ -1,9 +1,10 @@
 import type { InvertedLists } from './inverted-lists.ts'
 import { blockRunsMax } from './quantized-codes.ts'
 import type { PoolScan, ScanPool } from './scan-pool.ts'
-import { type SimdScanner, scanBatch, scoreStepOf, scoreSteps } from './simd.ts'
+import { scoreSteps } from './scratch-memory.ts'
+import { type SimdScanner, scanBatch, scoreStepOf } from './simd.ts'
 
-/** Which documents a question may touch. */
+/** Which documents a query may touch. */
 export interface ScanFilter {
   /** Chunks of these documents together. */
   readonly chunks: number
@@ -11,13 +12,13 @@ export interface ScanFilter {
   bits(): Uint8Array
 }
 
-/** Chunks that are worth comparing, by document and place in it. Nominated, no more. */
+/** Chunks that are worth comparing, by document and ordinal in it. Nominated, no more. */
 export interface Nominated {
   readonly docs: Int32Array
   readonly ordinals: Int32Array
 }
 
-/** What says how many codes are looked at. */
+/** What says how many codes are scanned. */
 export interface ScanCounts {
   /** Chunks that are visible, and all. */
   readonly visible: number
@@ -26,19 +27,22 @@ export interface ScanCounts {
 }
 
 // Measured: docs/decisions/0023-search-plans.md.
-const cellsLooked = 600
-const moreOfFewer = 1 / 4
+const partitionsProbed = 600
+const shareExponent = 1 / 4
 
 /**
- * As many codes are looked at as so many cells hold of visible chunks, however large the corpus is, and some more where a
- * smaller part is visible. With fewer cells it is all.
+ * How many codes are scanned: as many as so many partitions hold of visible chunks, however large the corpus is, and
+ * some more where a smaller share is visible. With fewer partitions it is all.
  */
-export function scanBudget({ visible, corpus, partitions: cells }: ScanCounts): number {
+export function scanBudget({ visible, corpus, partitions }: ScanCounts): number {
   const share = visible / Math.max(1, corpus, visible)
-  return Math.min(visible, Math.ceil(((cellsLooked / cells) * visible) / share ** moreOfFewer) || 0)
+  return Math.min(
+    visible,
+    Math.ceil(((partitionsProbed / partitions) * visible) / share ** shareExponent) || 0,
+  )
 }
 
-/** What is looked for. */
+/** What is searched for. */
 export interface ScanQuery {
   readonly embedding: Float32Array
   /** How many chunks are visible, */
@@ -49,7 +53,7 @@ export interface ScanQuery {
   readonly rows: number
 }
 
-/** The best chunks of what was looked at, by slot. */
+/** The best chunks of what was scanned, by slot. */
 export interface BestSlots {
   readonly slots: Int32Array
   readonly scores: Float32Array
@@ -57,112 +61,120 @@ export interface BestSlots {
 
 /** Nominates chunks that are worth comparing; in this thread. */
 export function probe(
-  sets: readonly InvertedLists[],
-  visible: ScanFilter,
+  lists: readonly InvertedLists[],
+  filter: ScanFilter,
   embedding: Float32Array,
   rows: number,
 ): Nominated {
-  const look = lookFor(visible, embedding, rows)
-  return nominate(sets, lookHere(sets, look), look)
+  const query = queryOf(filter, embedding, rows)
+  return nominate(lists, scanHere(lists, query), query)
 }
 
-/** In a thread where one is to be had, and the question is worth it; else in this one. */
+/** As {@link probe}, in a thread where one is to be had and the query is worth it. */
 export async function probeWithPool(
-  lookers: Pick<ScanPool, 'scan'> | undefined,
-  sets: readonly InvertedLists[],
-  visible: ScanFilter,
+  pool: Pick<ScanPool, 'scan'> | undefined,
+  lists: readonly InvertedLists[],
+  filter: ScanFilter,
   embedding: Float32Array,
   rows: number,
 ): Promise<Nominated & Pick<PoolScan, 'waitedMs'>> {
-  const look = lookFor(visible, embedding, rows)
-  const { best, waitedMs } = (await lookers?.scan(sets, look)) ?? { best: lookHere(sets, look), waitedMs: 0 }
-  return { ...nominate(sets, best, look), waitedMs }
+  const query = queryOf(filter, embedding, rows)
+  const scanned = (await pool?.scan(lists, query)) ?? { best: scanHere(lists, query), waitedMs: 0 }
+  return { ...nominate(lists, scanned.best, query), waitedMs: scanned.waitedMs }
 }
 
-const lookFor = (visible: ScanFilter, embedding: Float32Array, rows: number): ScanQuery => ({
+const queryOf = (filter: ScanFilter, embedding: Float32Array, rows: number): ScanQuery => ({
   embedding,
-  chunks: visible.chunks,
-  bits: visible.bits(),
+  chunks: filter.chunks,
+  bits: filter.bits(),
   rows,
 })
 
-const lookHere = (sets: readonly InvertedLists[], look: ScanQuery): BestSlots[] =>
-  sets.map(({ scanner: kernel, size }) => scanLists(kernel, size, look))
+const scanHere = (lists: readonly InvertedLists[], query: ScanQuery): BestSlots[] =>
+  lists.map(({ scanner, size }) => scanLists(scanner, size, query))
 
 /**
- * Looks at codes of visible chunks in the cells nearest to the question, as many as are worth it, and gives the best of them.
- * Which chunks these are is asked of the documents where that takes less, and else of the cells; what is not visible there
- * costs a look at its bit. What it gives is seen until the kernel is asked again.
+ * Scans codes of visible chunks in the partitions nearest to the query, as many as are worth it, and gives the best of
+ * them. Which chunks these are is read from the documents where that takes less, and else from the partitions; what is
+ * not visible there costs a test of its bit. What it gives holds until the scanner begins another query.
  */
 export function scanLists(
-  kernel: SimdScanner,
+  scanner: SimdScanner,
   size: number,
   { embedding, chunks, bits, rows }: ScanQuery,
 ): BestSlots {
-  const cellScores = kernel.begin(embedding, bits, rows)
-  const looks = scanBudget({ visible: chunks, corpus: size, partitions: cellScores.length })
-  if (chunks * chunks <= documentsTimes * looks * size) lookAtDocuments(kernel, chunks, looks)
-  else lookAtCells(kernel, cellScores, looks, chunks >= shareDense * size)
-  kernel.keepBest()
-  const { hits: seen } = kernel
-  return { slots: seen.slots.subarray(0, seen.size), scores: seen.scores.subarray(0, seen.size) }
+  const partitionScores = scanner.begin(embedding, bits, rows)
+  const budget = scanBudget({ visible: chunks, corpus: size, partitions: partitionScores.length })
+  if (chunks * chunks <= documentsTimes * budget * size) scanDocuments(scanner, chunks, budget)
+  else scanPartitions(scanner, partitionScores, budget, chunks >= denseShare * size)
+  scanner.keepBest()
+  const { hits } = scanner
+  return { slots: hits.slots.subarray(0, hits.size), scores: hits.scores.subarray(0, hits.size) }
 }
 
-// A chunk that is met in its document costs half as much again as one that is met in its cell, and its code lies alone.
+// A chunk that is read from its document costs half as much again as one from its partition, and its code lies alone.
 const documentsTimes = 1 / 2
-// Where fewer are visible, most of the codes beside each other are not looked at.
-const shareDense = 1 / 3
+// Where fewer are visible, most of the codes beside each other are not scanned.
+const denseShare = 1 / 3
 
-function lookAtDocuments(kernel: SimdScanner, chunks: number, looks: number): void {
+function scanDocuments(scanner: SimdScanner, chunks: number, budget: number): void {
   // All of them: also of those that came after they were counted.
-  const count = kernel.chooseNearest(chunks, looks === chunks ? Number.POSITIVE_INFINITY : looks)
-  for (let from = 0; from < count; from += scanBatch) kernel.scan(from, Math.min(scanBatch, count - from))
+  scanChosen(scanner, scanner.chooseNearest(chunks, budget === chunks ? Number.POSITIVE_INFINITY : budget))
 }
 
-function lookAtCells(kernel: SimdScanner, cellScores: Float32Array, looks: number, isDense: boolean): void {
-  let looked = 0
-  const look = (): void => {
-    const count = kernel.gather(isDense)
-    for (let from = 0; from < count; from += scanBatch) kernel.scan(from, Math.min(scanBatch, count - from))
-    looked += count
+function scanPartitions(
+  scanner: SimdScanner,
+  partitionScores: Float32Array,
+  budget: number,
+  isDense: boolean,
+): void {
+  let scanned = 0
+  const scanQueued = (): void => {
+    const count = scanner.gather(isDense)
+    scanChosen(scanner, count)
+    scanned += count
   }
-  const { blocks } = kernel
-  for (const cell of nearestFirst(cellScores)) {
-    if (looked >= looks) break
-    const score = cellScores[cell] as number
-    const end = 2 * blockRunsMax * (cell + 1)
-    for (let run = end - 2 * blockRunsMax; run < end && blocks[run + 1] !== 0; run += 2) {
-      const first = blocks[run] as number
-      const last = first + (blocks[run + 1] as number)
-      for (let block = first; block < last; block += blocksMax) {
-        kernel.queueBlocks(block, Math.min(blocksMax, last - block), score)
-        if (kernel.queuedSlots >= slotsAtOnce) look()
+  const { blocks } = scanner
+  for (const partition of nearestPartitions(partitionScores)) {
+    if (scanned >= budget) break
+    const score = partitionScores[partition] as number
+    const runsEnd = 2 * blockRunsMax * (partition + 1)
+    for (let run = runsEnd - 2 * blockRunsMax; run < runsEnd && blocks[run + 1] !== 0; run += 2) {
+      const firstBlock = blocks[run] as number
+      const blocksEnd = firstBlock + (blocks[run + 1] as number)
+      for (let block = firstBlock; block < blocksEnd; block += blocksMax) {
+        scanner.queueBlocks(block, Math.min(blocksMax, blocksEnd - block), score)
+        if (scanner.queuedSlots >= slotsAtOnce) scanQueued()
       }
     }
   }
-  look()
+  scanQueued()
 }
 
-// Slots that are asked for at once: what they take fits into the nearer caches.
+function scanChosen(scanner: SimdScanner, count: number): void {
+  for (let slot = 0; slot < count; slot += scanBatch) scanner.scan(slot, Math.min(scanBatch, count - slot))
+}
+
+// Slots that are gathered at once: what they take fits into the nearer caches.
 const slotsAtOnce = 4_096
 const blocksMax = 64
 
-/** Cells by what they score, best first but for a step: counted, which takes a tenth of sorting them. */
-function nearestFirst(scores: Float32Array): Uint16Array {
-  const places = new Int32Array(scoreSteps)
-  for (const score of scores) places[scoreStepOf(score)] = (places[scoreStepOf(score)] as number) + 1
-  // Of each step from the highest on, where its cells begin.
-  for (let step = scoreSteps - 1, before = 0; step >= 0; step -= 1) {
-    const own = places[step] as number
-    places[step] = before
-    before += own
+/** Partitions by what they score, best first but for a step: counted, which takes a tenth of sorting them. */
+function nearestPartitions(scores: Float32Array): Uint16Array {
+  const positions = new Int32Array(scoreSteps)
+  for (const score of scores) positions[scoreStepOf(score)] = (positions[scoreStepOf(score)] as number) + 1
+  // Of each step from the highest on, where its partitions begin.
+  for (let step = scoreSteps - 1, count = 0; step >= 0; step -= 1) {
+    const inStep = positions[step] as number
+    positions[step] = count
+    count += inStep
   }
   const order = new Uint16Array(scores.length)
-  for (let cell = 0; cell < scores.length; cell += 1) {
-    const step = scoreStepOf(scores[cell] as number)
-    const place = places[step] as number
-    order[place] = cell
-    places[step] = place + 1
+  for (let partition = 0; partition < scores.length; partition += 1) {
+    const step = scoreStepOf(scores[partition] as number)
+    const position = positions[step] as number
+    order[position] = partition
+    positions[step] = position + 1
   }
   return order
 }
@@ -170,21 +182,21 @@ function nearestFirst(scores: Float32Array): Uint16Array {
 // Documents have fewer chunks than that.
 const ordinalsMax = 2 ** 21
 
-/** Of the best of each set the best, where they are. */
-export function nominate(
-  sets: readonly InvertedLists[],
+/** Of the best of each generation the best, by document and ordinal. */
+function nominate(
+  lists: readonly InvertedLists[],
   best: readonly BestSlots[],
   { rows, bits }: ScanQuery,
 ): Nominated {
-  const scoreAtLeast = best.length > 1 ? leastScore(best, rows) : Number.NEGATIVE_INFINITY
+  const scoreMin = best.length > 1 ? leastScore(best, rows) : Number.NEGATIVE_INFINITY
   const keys: number[] = []
   for (const [index, { slots, scores }] of best.entries()) {
-    const { codes, ordinals } = sets[index] as InvertedLists
-    for (let at = 0; at < slots.length; at += 1) {
-      if ((scores[at] as number) < scoreAtLeast) continue
-      const slot = slots[at] as number
+    const { codes, ordinals } = lists[index] as InvertedLists
+    for (let hit = 0; hit < slots.length; hit += 1) {
+      if ((scores[hit] as number) < scoreMin) continue
+      const slot = slots[hit] as number
       const docNo = codes.docAt(slot)
-      // While another thread looked, another document may have come into the slot.
+      // While another thread scanned, another document may have come into the slot.
       if ((((bits[docNo >> 3] ?? 0) >> (docNo & 7)) & 1) === 0) continue
       keys.push(docNo * ordinalsMax + (ordinals[slot] as number))
     }
@@ -193,10 +205,10 @@ export function nominate(
   const sorted = Float64Array.from(keys).sort()
   const docs = new Int32Array(sorted.length)
   const ordinals = new Int32Array(sorted.length)
-  for (let at = 0; at < sorted.length; at += 1) {
-    const key = sorted[at] as number
-    docs[at] = Math.floor(key / ordinalsMax)
-    ordinals[at] = key % ordinalsMax
+  for (let index = 0; index < sorted.length; index += 1) {
+    const key = sorted[index] as number
+    docs[index] = Math.floor(key / ordinalsMax)
+    ordinals[index] = key % ordinalsMax
   }
   return { docs, ordinals }
 }
@@ -205,5 +217,5 @@ export function nominate(
 const leastScore = (best: readonly BestSlots[], rows: number): number =>
   best
     .flatMap(({ scores }) => [...scores])
-    .sort((one, other) => other - one)
+    .sort((a, b) => b - a)
     .at(rows - 1) ?? Number.NEGATIVE_INFINITY

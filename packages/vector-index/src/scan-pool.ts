@@ -7,28 +7,30 @@ import type { FromThread, ToThread } from './scan-thread.ts'
 /** One line of the operator's log. */
 export type Log = (event: string, fields?: Readonly<Record<string, unknown>>) => void
 
-/** Threads that look at codes, so that one question does not wait for the looks of all others. */
+/** Threads that scan codes, so that one query does not wait for the scans of all others. */
 export interface ScanPool extends AsyncDisposable {
-  /** These are what is looked at from now on. */
-  use(sets: readonly InvertedLists[]): void
+  /** These are scanned from now on. */
+  use(lists: readonly InvertedLists[]): void
   /**
-   * The best of each set. Undefined: look yourself, since the question is small, no thread is up yet, or there are none. What
-   * a thread fails at comes to undefined, too.
+   * The best of each generation. Undefined: scan in this thread, since the query is small, no thread is up yet, or there
+   * are none. It resolves with undefined where a thread fails.
    */
-  scan(sets: readonly InvertedLists[], look: ScanQuery): Promise<PoolScan | undefined> | undefined
+  scan(lists: readonly InvertedLists[], query: ScanQuery): Promise<PoolScan | undefined> | undefined
 }
 
+/** What a thread found, and how long the query waited for one. */
 export interface PoolScan {
   readonly best: readonly BestSlots[]
-  /** Milliseconds until somebody looked, and until that was heard. */
+  /** Milliseconds until a thread began, and until its answer was heard. */
   readonly waitedMs: number
 }
 
+/** How many threads there are, and which queries they get. */
 export interface ScanPoolOptions {
   /** How many. 0: none. */
   readonly threads: number
   readonly log: Log
-  /** Defaults to {@link looksWorthIt}. */
+  /** Visible chunks from which on a query is handed over. Defaults to {@link chunksWorthIt}. */
   readonly chunksMin?: number
 }
 
@@ -38,143 +40,143 @@ export function defaultScanThreads(): number {
   return cores === 1 ? 0 : Math.min(cores, 4)
 }
 
-/** Visible chunks from which on looking takes far longer than handing the question over: 20 µs here, as many there. */
-const looksWorthIt = 3_000
+/** Visible chunks from which on a scan takes far longer than handing the query over, which takes 20 µs. */
+const chunksWorthIt = 3_000
 
-// One that cannot live is not begun again and again.
-const restMs = 1_000
+// A thread that cannot live is not started again and again.
+const restartMs = 1_000
 
-// One that is looked at, and one that is begun without waiting for this thread. The others wait here for whichever thread is free
-// first: behind one that gets little of a core they would wait for all that is before them.
-const handedAtOnce = 2
+// One query that is scanned for, and one that begins without waiting for this thread. The others wait here for whichever
+// thread is free first: behind one that gets little of a core they would wait for all that is ahead of them.
+const queueMax = 2
 
-interface Asked {
-  readonly sets: readonly InvertedLists[]
-  readonly scan: ScanQuery
+interface PendingQuery {
+  readonly lists: readonly InvertedLists[]
+  readonly query: ScanQuery
   readonly since: number
-  settle(looked: PoolScan | undefined): void
+  settle(answer: PoolScan | undefined): void
 }
 
-interface Thread {
+interface PoolThread {
   readonly worker: Worker
   /** In the order in which they are answered. */
-  readonly handed: Asked[]
+  readonly queue: PendingQuery[]
   isUp: boolean
 }
 
-export function createScanPool({ threads, log, chunksMin: least = looksWorthIt }: ScanPoolOptions): ScanPool {
-  let running: Thread[] = []
-  let waiting: Asked[] = []
-  let sets: readonly InvertedLists[] = []
-  let startable = Number.NEGATIVE_INFINITY
+export function createScanPool({ threads, log, chunksMin = chunksWorthIt }: ScanPoolOptions): ScanPool {
+  let running: PoolThread[] = []
+  let waiting: PendingQuery[] = []
+  let lists: readonly InvertedLists[] = []
+  let startableFrom = Number.NEGATIVE_INFINITY
   let closed = false
 
-  const handed = () =>
-    sets.map(({ generation, codes: { partitions, dimensions, steps, codeMemory, documentMemory } }) => ({
+  const sharedLists = () =>
+    lists.map(({ generation, codes: { partitions, dimensions, steps, codeMemory, documentMemory } }) => ({
       generation,
       codes: { partitions, dimensions, steps, codeMemory, documentMemory },
     }))
 
   function start(): void {
-    const worker = new Worker(new URL('./scan-thread.ts', import.meta.url), { workerData: handed() })
+    const worker = new Worker(new URL('./scan-thread.ts', import.meta.url), { workerData: sharedLists() })
     worker.unref()
-    const thread: Thread = { worker, handed: [], isUp: false }
+    const thread: PoolThread = { worker, queue: [], isUp: false }
     running.push(thread)
     worker.on('message', (message: FromThread) => {
       if (message === undefined) {
         thread.isUp = true
-        handOn()
+        dispatch()
         return
       }
-      const asked = thread.handed.shift()
-      handOn()
+      const pending = thread.queue.shift()
+      dispatch()
       if ('failed' in message) {
-        fail(asked, message.failed)
+        fail(pending, message.failed)
         return
       }
       const { best, tookMs } = message
-      asked?.settle({ best, waitedMs: performance.now() - asked.since - tookMs })
+      pending?.settle({ best, waitedMs: performance.now() - pending.since - tookMs })
     })
-    const end = (reason: string): void => {
+    const onEnd = (reason: string): void => {
       if (!running.includes(thread)) return
-      running = running.filter((one) => one !== thread)
-      if (!closed) rest(reason)
-      for (const { settle } of thread.handed.splice(0)) settle(undefined)
-      if (!running.some(({ isUp }) => isUp)) giveUp()
+      running = running.filter(({ worker: candidate }) => candidate !== worker)
+      if (!closed) noteEnd(reason)
+      for (const { settle } of thread.queue.splice(0)) settle(undefined)
+      if (!running.some(({ isUp }) => isUp)) answerHere()
     }
-    worker.on('error', (error) => end(reasonOf(error)))
-    worker.on('exit', (code) => end(`exit code ${code}`))
+    worker.on('error', (error) => onEnd(reasonOf(error)))
+    worker.on('exit', (code) => onEnd(`exit code ${code}`))
   }
 
-  function rest(reason: string): void {
+  function noteEnd(reason: string): void {
     log('search_thread_ended', { reason })
-    startable = performance.now() + restMs
+    startableFrom = performance.now() + restartMs
   }
 
-  function fail(asked: Asked | undefined, reason: string): void {
+  function fail(pending: PendingQuery | undefined, reason: string): void {
     log('search_thread_failed', { reason })
-    asked?.settle(undefined)
+    pending?.settle(undefined)
   }
 
   /** Those that were never started, and those that ended: as soon as there is something for them. */
   function startAll(): void {
-    if (performance.now() < startable) return
+    if (performance.now() < startableFrom) return
     try {
       while (running.length < threads) start()
     } catch (error) {
       // Where the system has no thread left to give.
-      rest(reasonOf(error))
+      noteEnd(reasonOf(error))
     }
   }
 
-  function handOn(): void {
-    for (let thread = leastBusy(running); thread !== undefined; thread = leastBusy(running)) {
-      const asked = waiting.shift()
-      if (asked === undefined) return
+  function dispatch(): void {
+    for (let thread = leastBusyThread(running); thread !== undefined; thread = leastBusyThread(running)) {
+      const pending = waiting.shift()
+      if (pending === undefined) return
       try {
-        tell(thread.worker, {
-          kind: 'look',
-          sets: asked.sets.map(({ generation, size }) => ({ generation, size })),
-          look: asked.scan,
+        postTo(thread.worker, {
+          kind: 'scan',
+          lists: pending.lists.map(({ generation, size }) => ({ generation, size })),
+          query: pending.query,
         })
       } catch (error) {
         // Where there is no memory to copy it. Nobody answers it, so that the next answer would be taken for its.
-        fail(asked, reasonOf(error))
+        fail(pending, reasonOf(error))
         continue
       }
-      thread.handed.push(asked)
+      thread.queue.push(pending)
     }
   }
 
-  /** Whoever waits is answered in this thread. */
-  function giveUp(): void {
-    const asked = waiting
+  /** Queries that wait are answered in the callers' thread. */
+  function answerHere(): void {
+    const pending = waiting
     waiting = []
-    for (const { settle } of asked) settle(undefined)
+    for (const { settle } of pending) settle(undefined)
   }
 
   return {
-    use(next) {
-      sets = next
+    use(newLists) {
+      lists = newLists
       // No thread knows any more what they ask for.
-      giveUp()
+      answerHere()
       for (const { worker } of running) {
         try {
-          tell(worker, { kind: 'use', sets: handed() })
+          postTo(worker, { kind: 'use', lists: sharedLists() })
         } catch (error) {
-          // A set that is made anew has the same number: it would look into the former one for ever.
+          // Lists that are made anew have the same generation: the thread would scan the former ones for ever.
           fail(undefined, reasonOf(error))
           void worker.terminate()
         }
       }
     },
-    scan(asked, look) {
-      if (threads === 0 || closed || look.chunks < least) return undefined
+    scan(queried, query) {
+      if (threads === 0 || closed || query.chunks < chunksMin) return undefined
       startAll()
       if (!running.some(({ isUp }) => isUp)) return undefined
       return new Promise((settle) => {
-        waiting.push({ sets: asked, scan: look, since: performance.now(), settle })
-        handOn()
+        waiting.push({ lists: queried, query, since: performance.now(), settle })
+        dispatch()
       })
     },
     async [Symbol.asyncDispose]() {
@@ -185,14 +187,14 @@ export function createScanPool({ threads, log, chunksMin: least = looksWorthIt }
   }
 }
 
-const tell = (worker: Worker, message: ToThread): void => worker.postMessage(message)
+const postTo = (worker: Worker, message: ToThread): void => worker.postMessage(message)
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : 'thrown value')
 
-/** Of those that have room for one more. */
-function leastBusy(threads: readonly Thread[]): Thread | undefined {
-  let free: Thread | undefined
+/** The least busy of those that have room for one more. */
+function leastBusyThread(threads: readonly PoolThread[]): PoolThread | undefined {
+  let leastBusy: PoolThread | undefined
   for (const thread of threads)
-    if (thread.isUp && thread.handed.length < (free?.handed.length ?? handedAtOnce)) free = thread
-  return free
+    if (thread.isUp && thread.queue.length < (leastBusy?.queue.length ?? queueMax)) leastBusy = thread
+  return leastBusy
 }

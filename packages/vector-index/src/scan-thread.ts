@@ -1,41 +1,41 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { type BestSlots, type ScanQuery, scanLists } from './probe.ts'
 import type { SharedCodes } from './quantized-codes.ts'
-import { createSimdScanner, type SimdScanner } from './simd.ts'
+import { SimdScanner } from './simd.ts'
 
-type Sets = readonly { readonly generation: number; readonly codes: SharedCodes }[]
+type SharedLists = readonly { readonly generation: number; readonly codes: SharedCodes }[]
 
 /** What there is from now on; or what is asked of it, and how many chunks lie in each. */
 export type ToThread =
-  | { readonly kind: 'use'; readonly sets: Sets }
+  | { readonly kind: 'use'; readonly lists: SharedLists }
   | {
-      readonly kind: 'look'
-      readonly sets: readonly { readonly generation: number; readonly size: number }[]
-      readonly look: ScanQuery
+      readonly kind: 'scan'
+      readonly lists: readonly { readonly generation: number; readonly size: number }[]
+      readonly query: ScanQuery
     }
 
-/** What was seen, and the milliseconds that it took. Undefined: the thread can be asked from now on. */
+/** The best of what was scanned, and the milliseconds that it took. Undefined: the thread can be asked from now on. */
 export type FromThread =
   | { readonly best: readonly BestSlots[]; readonly tookMs: number }
   | { readonly failed: string }
   | undefined
 
-let kernels = new Map<number, SimdScanner>()
+let scanners = new Map<number, SimdScanner>()
 
-function use(sets: Sets): void {
-  kernels = new Map(
-    sets.map(({ generation, codes }) => [generation, kernels.get(generation) ?? createSimdScanner(codes)]),
+function use(lists: SharedLists): void {
+  scanners = new Map(
+    lists.map(({ generation, codes }) => [generation, scanners.get(generation) ?? new SimdScanner(codes)]),
   )
 }
 
-function answer({ sets, look }: Extract<ToThread, { kind: 'look' }>): FromThread {
+function answer({ lists, query }: Extract<ToThread, { kind: 'scan' }>): FromThread {
   const started = performance.now()
   try {
-    const best = sets.map(({ generation, size }) => {
-      const kernel = kernels.get(generation)
-      if (kernel === undefined) throw new Error('A set that is not known here.')
-      const { slots, scores } = scanLists(kernel, size, look)
-      // What lies in memory of the kernel is copied with all of that.
+    const best = lists.map(({ generation, size }) => {
+      const scanner = scanners.get(generation)
+      if (scanner === undefined) throw new Error('A generation that this thread does not know.')
+      const { slots, scores } = scanLists(scanner, size, query)
+      // What lies in memory of the scanner is copied with all of that.
       return { slots: slots.slice(), scores: scores.slice() }
     })
     return { best, tookMs: performance.now() - started }
@@ -44,9 +44,9 @@ function answer({ sets, look }: Extract<ToThread, { kind: 'look' }>): FromThread
   }
 }
 
-use(workerData as Sets)
+use(workerData as SharedLists)
 parentPort?.on('message', (message: ToThread) => {
-  if (message.kind === 'use') use(message.sets)
+  if (message.kind === 'use') use(message.lists)
   else parentPort?.postMessage(answer(message))
 })
 parentPort?.postMessage(undefined)

@@ -11,9 +11,9 @@ declare const WebAssembly: {
   readonly Instance: new (
     module: object,
     imports: {
-      readonly kernel: { readonly own: Memory; readonly codes: Memory; readonly documents: Memory }
+      readonly scanner: { readonly scratch: Memory; readonly codes: Memory; readonly documents: Memory }
     },
-  ) => { readonly exports: Exports }
+  ) => { readonly exports: SimdExports }
 }
 
 export interface Memory {
@@ -31,43 +31,43 @@ interface Global {
 }
 
 /** Of simd.wat. */
-export interface Exports
+export interface SimdExports
   extends Readonly<
     Record<
-      | 'along'
+      | 'projections'
       | 'counts'
       | 'order'
       | 'slots'
       | 'scores'
-      | 'seenSlots'
-      | 'seenScores'
-      | 'blocks'
+      | 'hitSlots'
+      | 'hitScores'
+      | 'queued'
       | 'bits'
       | 'runs'
-      | 'metSlots'
-      | 'metCells'
-      | 'cellSteps'
-      | 'cellScores'
+      | 'collectedSlots'
+      | 'collectedPartitions'
+      | 'partitionSteps'
+      | 'partitionScores'
       | 'step'
       | 'above',
       Global
     >
   > {
-  products(vectors: number, count: number, bytes: number, question: number, to: number, unit: number): void
+  products(vectors: number, count: number, bytes: number, query: number, target: number, unit: number): void
   gather(runs: number, dense: number): number
-  meet(bytes: number, room: number): number
-  survey(count: number): void
+  collect(bytes: number, room: number): number
+  countSteps(count: number): void
   choose(count: number, room: number): void
-  look(
-    from: number,
+  scan(
+    slot: number,
     count: number,
     unit: number,
-    more: number,
-    late: number,
+    base: number,
+    lateMargin: number,
     rows: number,
-    seen: number,
+    hits: number,
   ): number
-  keep(seen: number, rows: number): number
+  keepBest(hits: number, rows: number): number
 }
 
 // 4 GB: codes of 40 million passages.
@@ -81,7 +81,7 @@ export const sharedMemory = (pages: number): SharedMemory =>
 const compiled = new WebAssembly.Module(readFileSync(new URL('./simd.wasm', import.meta.url)))
 
 export const instantiate = (memories: {
-  readonly own: Memory
+  readonly scratch: Memory
   readonly codes: SharedMemory
   readonly documents: SharedMemory
-}): Exports => new WebAssembly.Instance(compiled, { kernel: memories }).exports
+}): SimdExports => new WebAssembly.Instance(compiled, { scanner: memories }).exports

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import fc from '../../../test/support/properties.ts'
 import { assignAll } from '../src/assign.ts'
 import { createInvertedLists, type InvertedLists, noPartition } from '../src/inverted-lists.ts'
+import { seededRandom } from '../src/kmeans.ts'
 import {
   assign,
   codeLength,
@@ -14,7 +15,6 @@ import {
 import { modelFromBytes, modelToBytes } from '../src/model-bytes.ts'
 import { probe } from '../src/probe.ts'
 import { blockRunsMax, slotsInBlock } from '../src/quantized-codes.ts'
-import { seededRandom } from '../src/random.ts'
 import { filterOf, hasBit } from './filter.ts'
 
 const dimensions = 48

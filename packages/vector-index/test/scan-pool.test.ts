@@ -1,8 +1,8 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { createInvertedLists, type InvertedLists } from '../src/inverted-lists.ts'
+import { seededRandom } from '../src/kmeans.ts'
 import { codeLength, componentCount, type IvfModel } from '../src/model.ts'
 import { probeWithPool as findNearWaiting, probe, type ScanFilter } from '../src/probe.ts'
-import { seededRandom } from '../src/random.ts'
 import { createScanPool, type ScanPool } from '../src/scan-pool.ts'
 import { filterOf } from './filter.ts'
 
@@ -210,7 +210,7 @@ test('what a thread cannot answer is answered in this one, and told', async () =
   expect(await findNearBy(lookers, [unknown], visible, question, wanted)).toEqual(
     probe([unknown], visible, question, wanted),
   )
-  expect(told).toEqual(['search_thread_failed: A set that is not known here.'])
+  expect(told).toEqual(['search_thread_failed: A generation that this thread does not know.'])
 })
 
 test('what cannot be handed over is told and left to this one, and those after it get their own answers', async () => {

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import wabt from 'wabt'
 import fc from '../../../test/support/properties.ts'
 import { createInvertedLists, noPartition } from '../src/inverted-lists.ts'
+import { seededRandom } from '../src/kmeans.ts'
 import {
   codeLength,
   componentCount,
@@ -13,8 +14,8 @@ import {
 } from '../src/model.ts'
 import { probe } from '../src/probe.ts'
 import { createQuantizedCodes } from '../src/quantized-codes.ts'
-import { seededRandom } from '../src/random.ts'
-import { createSimdScanner, scoreStepOf, scoreSteps } from '../src/simd.ts'
+import { scoreSteps } from '../src/scratch-memory.ts'
+import { SimdScanner, scoreStepOf } from '../src/simd.ts'
 import { filterOf, setBit } from './filter.ts'
 
 const file = (name: string) => readFileSync(new URL(`../src/${name}`, import.meta.url))
@@ -88,7 +89,7 @@ test.each([1, 7, 8, 24, 100])(
     const random = seededRandom(dimensions)
     const model = modelOf(dimensions, random)
     const written = createQuantizedCodes(model)
-    const kernel = createSimdScanner(written)
+    const kernel = new SimdScanner(written)
     const drawn = Float32Array.from({ length: dimensions }, () => random() - 0.5)
     const question = drawn.map((value) => value / Math.hypot(...drawn))
     const codes = Array.from({ length: 20 }, () => drawCode(random))
@@ -116,7 +117,7 @@ test.each([1, 7, 8, 24, 100])(
 
 test.each([true, false])('gathers of blocks what is visible, in its order: dense %s', (isDense) => {
   const written = createQuantizedCodes(modelOf(8, seededRandom(1)))
-  const kernel = createSimdScanner(written)
+  const kernel = new SimdScanner(written)
   written.reserve(128)
   const code = drawCode(seededRandom(2))
   for (let at = 0; at < 16; at += 1) if (at !== 9) written.put(32 + at, 10 * at + 1, code, 0)
@@ -190,7 +191,7 @@ test('chooses of the visible documents the chunks whose cells score most, howeve
 
 test('keeps what was put into it while its memory grows', () => {
   const written = createQuantizedCodes(modelOf(8, seededRandom(1)))
-  const kernel = createSimdScanner(written)
+  const kernel = new SimdScanner(written)
   const before = written.bytes
   const code = drawCode(seededRandom(2))
   written.reserve(2)

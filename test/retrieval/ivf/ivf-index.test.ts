@@ -1,4 +1,4 @@
-import { codeLength, modelToBytes, scanLists } from '@remit/vector-index'
+import { codeLength, modelToBytes, SimdScanner, scanLists } from '@remit/vector-index'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.ts'
 import { createIvfIndex, type IvfIndex } from '../../../src/retrieval/chunk-index/ivf/ivf-index.ts'
@@ -161,10 +161,12 @@ describeDatabases('ivf', (kind) => {
   test('are followed by comparing all, too, where there is no memory to look into them', async () => {
     const [set] = index.lists()
     if (set === undefined) throw new Error('There is no index.')
-    const noMemory = (): never => {
-      throw new RangeError('WebAssembly.Memory.grow(): Maximum memory size exceeded')
+    class FullScanner extends SimdScanner {
+      override begin(): never {
+        throw new RangeError('WebAssembly.Memory.grow(): Maximum memory size exceeded')
+      }
     }
-    const full = { ...index, lists: () => [{ ...set, scanner: { ...set.scanner, begin: noMemory } }] }
+    const full = { ...index, lists: () => [{ ...set, scanner: new FullScanner(set.codes) }] }
     const visible = corpus.visible((docNo) => docNo % 2 === 0)
     const question = corpus.ask(3)
     const found = await search(visible, question, wanted, full)
