@@ -1,4 +1,5 @@
-import { z } from '@hono/zod-openapi'
+import type { replicaSchema } from '@remit/contract/explain'
+import type { z } from 'zod'
 import type { NotHere } from '../../authz/explain/never-here.ts'
 import type { ReplicaState } from '../../authz/explain/replica.ts'
 import type { Principal } from '../../kernel/principal.ts'
@@ -12,18 +13,6 @@ export interface Reading {
   /** The same, of a request without a body. */
   readonly asLooker: readonly [ReturnType<RequireBearer>]
   readonly assertReader: (principal: Principal) => Promise<void>
-}
-
-/** Of every answer to a question of theirs. */
-export const neverHere = {
-  never_here: z.array(z.string()).openapi({
-    description: 'What was asked about, as `type:id`, that is not here and never was: perhaps it is mistyped',
-    example: [],
-  }),
-  did_you_mean: z.record(z.string(), z.array(z.string())).openapi({
-    description: 'For each of these, at most 3 that are or were here and are spelled nearly like it',
-    example: {},
-  }),
 }
 
 export const neverHereToWire = ({ ids, alike }: NotHere) => ({
@@ -50,11 +39,6 @@ export const createReading = ({ requireBearer, isReader, now }: ReadingDeps): Re
   asReader: middlewareOf(requireBearer),
   asLooker: [readerOf(requireBearer)],
   assertReader: (principal) => assertAdministrator(principal, isReader, now()),
-})
-
-export const replicaSchema = z.strictObject({
-  state: z.enum(['ready', 'building', 'behind', 'other_model']),
-  lag_ms: z.number(),
 })
 
 export const replicaToWire = ({ state, lagMs }: ReplicaState): z.output<typeof replicaSchema> => ({

@@ -1,13 +1,10 @@
+import type { NotHere as Answered } from '@remit/contract/explain'
 import { Link, usePlace, withQuery } from '../router.tsx'
 
 const kinds: Readonly<Record<string, string>> = { user: 'person' }
 
-/** What answers say of ids that were asked about and that nothing here has or had. */
-export interface NotHere {
-  readonly never_here: readonly string[]
-  /** Of each what is spelled nearly alike; not of an older service. */
-  readonly did_you_mean?: Readonly<Record<string, readonly string[]>>
-}
+/** `did_you_mean`: not of an older service. */
+export type NotHere = Pick<Answered, 'never_here'> & Partial<Answered>
 
 /** Said apart from "nobody" and "nothing", which a mistyped id would else look like. */
 export const NeverHere = ({ of: { never_here, did_you_mean } }: { readonly of: NotHere }) =>

@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { activityAnswer } from '@remit/contract/activity'
 import type { Activity, ActivityOptions } from '../../../audit/activity.ts'
 import type { IndexStatus } from '../../../authz/permission-index.ts'
 import { type App, createRouter } from '../../env.ts'
@@ -24,30 +25,7 @@ const query = z.strictObject({
     .openapi({ description: 'How far back. In stretches of 15 minutes; above 48 of an hour.' }),
 })
 
-const answer = z
-  .strictObject({
-    stretch_seconds: z.int(),
-    stretches: z
-      .array(
-        z.strictObject({
-          at: z.string().openapi({ description: 'When it begins.' }),
-          allowed: z.int(),
-          denied: z.int(),
-          error: z.int(),
-          none: z.int().openapi({ description: 'Answers that held nothing, of which nothing was refused.' }),
-        }),
-      )
-      .openapi({ description: 'Questions, reads and calls by how they went, oldest first.' }),
-    approvals_waiting: z.int().openapi({ description: 'Questions of agents that nobody has answered yet.' }),
-    drift_mended: z.int().openapi({ description: 'Documents whose permissions differed and were mended.' }),
-    index: z.strictObject({
-      state: z.enum(['building', 'following', 'broken']),
-      lag_ms: z.number(),
-      tuples: z.int(),
-    }),
-    txn: z.string(),
-  })
-  .openapi('ActivityAnswer')
+const answer = activityAnswer.clone().openapi('ActivityAnswer')
 
 /**
  * `GET /activity`: how much was asked and refused lately, and what waits; for administrators. Counts alone, of everybody:

@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { decisions } from '@remit/contract/events'
 import { instant } from '@remit/contract/instant'
+import { reachAnswer, readersAnswer, readsAnswer, threadAnswer } from '@remit/contract/record-questions'
 import { text } from '@remit/contract/text'
 import type { RecordQuestions } from '../../../audit/questions.ts'
 import type { ThreadStep } from '../../../audit/thread.ts'
@@ -12,7 +12,7 @@ import type { FgaObject } from '../../../kernel/ids.ts'
 import type { Principal } from '../../../kernel/principal.ts'
 import { type App, createRouter } from '../../env.ts'
 import { bearer, id, problems } from '../../schemas.ts'
-import { neverHere, neverHereToWire, type Reading } from '../reading.ts'
+import { neverHereToWire, type Reading } from '../reading.ts'
 import type { OnRecord } from './audit.ts'
 
 export interface AuditQuestionDeps extends Reading {
@@ -37,104 +37,10 @@ export const agentId = text(1, 300)
   .openapi({ example: 'agent:research-bot' })
 const span = { since: instant.optional(), until: instant.optional() }
 
-const times = {
-  answers: z.int().openapi({ description: 'How many answers held it.' }),
-  first_at: z.string(),
-  last_at: z.string(),
-  last_txn: z.string(),
-}
-const names = z.record(z.string(), z.string())
-const complete = z.boolean().openapi({ description: 'False: there are more than the 1,000 that are listed.' })
-
-const readersAnswer = z
-  .strictObject({
-    readers: z.array(
-      z.strictObject({
-        subject: z.string(),
-        actors: z
-          .array(z.string())
-          .openapi({ description: 'Outermost first; empty: the person themselves.' }),
-        client: z.string(),
-        ...times,
-      }),
-    ),
-    names,
-    complete,
-    ...neverHere,
-    txn: z.string(),
-  })
-  .openapi('AuditReaders')
-
-const readsAnswer = z
-  .strictObject({
-    documents: z.array(
-      z.strictObject({
-        document_id: z.string(),
-        delegation: z.string().nullable(),
-        ...times,
-        today: z.enum(['allowed', 'denied', 'error', 'not_asked']).optional().openapi({
-          description: 'What OpenFGA says now, past its caches, without the grants of then.',
-        }),
-      }),
-    ),
-    complete,
-    asked_today: z
-      .int()
-      .optional()
-      .openapi({ description: 'Of the documents, newest first, so many were asked about; at most 200.' }),
-    ...neverHere,
-    txn: z.string(),
-  })
-  .openapi('AuditReads')
-
-const threadAnswer = z
-  .strictObject({
-    steps: z.array(
-      z.strictObject({
-        seq: z.int(),
-        time: z.string(),
-        event: z.string(),
-        decision: z.enum(decisions),
-        txn: z.string().openapi({ description: 'Another than the one asked for where a trace leads there.' }),
-        subject: z.string(),
-        actors: z.array(z.string()),
-        client: z.string(),
-        delegation: z.string().optional(),
-        tool: z.string().optional(),
-        trace_id: z.string().optional(),
-        detail: z.looseObject({}),
-      }),
-    ),
-    names,
-    txn: z.string(),
-  })
-  .openapi('AuditThread')
-
-const reachAnswer = z
-  .strictObject({
-    days: z.array(
-      z.strictObject({
-        day: z.string(),
-        documents: z.int(),
-        new_documents: z.int().openapi({ description: 'Given on no day before.' }),
-        reads: z.int(),
-      }),
-    ),
-    measures: z.array(
-      z.strictObject({
-        name: z.enum(['documents', 'new_documents', 'reads']),
-        last: z.int(),
-        median: z.number(),
-        threshold: z
-          .number()
-          .openapi({ description: 'median + 3 × max(1.4826 × MAD, √median, 1) of the days before.' }),
-        unusual: z.boolean(),
-      }),
-    ),
-    unusual: z.boolean().nullable().openapi({ description: 'null: fewer than 7 days with anything read.' }),
-    txn: z.string(),
-  })
-  .openapi('AuditReach')
+const readersSchema = readersAnswer.clone().openapi('AuditReaders')
+const readsSchema = readsAnswer.clone().openapi('AuditReads')
+const threadSchema = threadAnswer.clone().openapi('AuditThread')
+const reachSchema = reachAnswer.clone().openapi('AuditReach')
 
 const todayMax = 200
 const historyDays = 28
@@ -181,7 +87,7 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
         '/audit/readers',
         'Who was given a document, and through which agents',
         z.strictObject({ document: id, ...span }),
-        readersAnswer,
+        readersSchema,
       ),
       async (c) => {
         const { document, ...between } = c.req.valid('query')
@@ -206,7 +112,7 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
           ...span,
           today: z.enum(['true', 'false']).default('false'),
         }),
-        readsAnswer,
+        readsSchema,
       ),
       async (c) => {
         const { subject, agent, today, ...between } = c.req.valid('query')
@@ -239,7 +145,7 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
         '/audit/thread',
         'Everything of one action, from its first record to its last',
         z.strictObject({ txn: text(1, 64) }),
-        threadAnswer,
+        threadSchema,
       ),
       async (c) => {
         const { txn } = c.req.valid('query')
@@ -262,7 +168,7 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
         '/audit/reach',
         'What an agent reads, day by day, and whether the last day is unlike the ones before',
         z.strictObject({ agent: agentId, until: instant.optional() }),
-        reachAnswer,
+        reachSchema,
       ),
       async (c) => {
         const { agent, until } = c.req.valid('query')

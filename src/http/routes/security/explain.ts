@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { neverHere, replicaSchema } from '@remit/contract/explain'
 import { instant } from '@remit/contract/instant'
 import { text } from '@remit/contract/text'
 import type { ExplainAnswer, Explainer } from '../../../authz/explain/explain.ts'
@@ -7,7 +8,7 @@ import type { FgaObject } from '../../../kernel/ids.ts'
 import { type App, createRouter } from '../../env.ts'
 import { bearer, id, problems } from '../../schemas.ts'
 import type { PagedDeps } from '../paged.ts'
-import { neverHere, neverHereToWire, replicaSchema, replicaToWire } from '../reading.ts'
+import { neverHereToWire, replicaToWire } from '../reading.ts'
 import { reasonSchema, reasonToWire } from './explain-reasons.ts'
 
 export interface ExplainRouteDeps extends PagedDeps {

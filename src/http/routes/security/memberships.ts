@@ -1,10 +1,10 @@
 import { z } from '@hono/zod-openapi'
+import { membershipsAnswer } from '@remit/contract/explain'
 import { text } from '@remit/contract/text'
 import type { MembershipPage, MembershipQuestion, Memberships } from '../../../authz/explain/memberships.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
 import type { App } from '../../env.ts'
 import { type OwnPart, type PagedDeps, pagedRoutes } from '../paged.ts'
-import { neverHere, replicaSchema } from '../reading.ts'
 
 export interface MembershipRouteDeps extends PagedDeps {
   readonly memberships: Memberships
@@ -27,36 +27,7 @@ const body = z
   })
   .openapi('MembershipsRequest')
 
-const answer = z
-  .strictObject({
-    memberships: z.array(
-      z.strictObject({
-        member: z
-          .string()
-          .openapi({ description: 'The person; of a group also groups within it: `group:eng#member`.' }),
-        relation: z.string(),
-        group: z.string(),
-        counts: z
-          .enum(['allowed', 'denied', 'error'])
-          .openapi({ description: 'OpenFGA’s word, now: what has ended is denied.' }),
-        via: z.string().nullable().openapi({
-          description: 'Of a person: through which groups; null where the replica shows none.',
-          example: 'member of group:eng, member of group:staff',
-        }),
-        until: z.string().nullable().openapi({ description: 'When what is stored ends.' }),
-      }),
-    ),
-    cursor: z.string().nullable().openapi({ description: 'Where the next page begins; null on the last.' }),
-    complete: z.boolean().openapi({
-      description:
-        'False: something may be missing, here or on a later page, for another reason than paging.',
-    }),
-    replica: replicaSchema,
-    authorization_model_id: z.string(),
-    ...neverHere,
-    txn: z.string(),
-  })
-  .openapi('MembershipsAnswer')
+const answer = membershipsAnswer.clone().openapi('MembershipsAnswer')
 
 /** `POST /memberships`: a person's groups, or a group's members; for administrators, and on record. */
 export function membershipRoutes(deps: MembershipRouteDeps): App {

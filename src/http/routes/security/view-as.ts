@@ -1,11 +1,11 @@
 import { z } from '@hono/zod-openapi'
+import { viewAsAnswer } from '@remit/contract/explain'
 import { text } from '@remit/contract/text'
 import type { ViewAs, ViewAsPage, ViewAsQuestion } from '../../../authz/explain/view-as.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
 import type { App } from '../../env.ts'
 import { id } from '../../schemas.ts'
 import { type OwnPart, type PagedDeps, pagedRoutes } from '../paged.ts'
-import { neverHere, replicaSchema } from '../reading.ts'
 
 export interface ViewAsRouteDeps extends PagedDeps {
   readonly viewAs: ViewAs
@@ -22,32 +22,7 @@ const body = z
   })
   .openapi('ViewAsRequest')
 
-const answer = z
-  .strictObject({
-    documents: z.array(
-      z.strictObject({
-        document_id: z.string(),
-        collection: z.string(),
-        via: z.string().nullable().openapi({ example: 'member of group:eng, viewer of folder:plans' }),
-      }),
-    ),
-    cursor: z.string().nullable().openapi({
-      description:
-        'Where the next page begins; null on the last. A page may hold fewer than asked for, or none.',
-    }),
-    complete: z.boolean().openapi({
-      description:
-        'False: something may be missing, here or on a later page, for another reason than paging.',
-    }),
-    limited_by: z.string().nullable().openapi({
-      description: 'What takes away from an agent beside OpenFGA: its registry, a delegation that is over.',
-    }),
-    replica: replicaSchema,
-    authorization_model_id: z.string(),
-    ...neverHere,
-    txn: z.string(),
-  })
-  .openapi('ViewAsAnswer')
+const answer = viewAsAnswer.clone().openapi('ViewAsAnswer')
 
 /** `POST /view-as`: what somebody would be given; for administrators, and on record. Ids alone: it opens nothing. */
 export function viewAsRoutes(deps: ViewAsRouteDeps): App {

@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { replicaSchema } from '@remit/contract/explain'
 import { text } from '@remit/contract/text'
 import type { Difference, WhatIf, WhatIfAnswer, WhatIfQuestion } from '../../../authz/what-if/what-if.ts'
 import { AppError } from '../../../kernel/errors.ts'
@@ -7,7 +8,7 @@ import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
 import { bearer, id, problems } from '../../schemas.ts'
-import { replicaSchema, replicaToWire } from '../reading.ts'
+import { replicaToWire } from '../reading.ts'
 import { assertAdministrator, type IsAdministrator } from '../writing.ts'
 
 export interface WhatIfRouteDeps {

@@ -1,10 +1,10 @@
 import { z } from '@hono/zod-openapi'
+import { whoCanAnswer } from '@remit/contract/explain'
 import { text } from '@remit/contract/text'
 import type { WhoCan, WhoCanPage, WhoCanQuestion } from '../../../authz/explain/who-can.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
 import type { App } from '../../env.ts'
 import { type OwnPart, type PagedDeps, pagedRoutes } from '../paged.ts'
-import { neverHere, replicaSchema } from '../reading.ts'
 
 export interface WhoCanRouteDeps extends PagedDeps {
   readonly whoCan: WhoCan
@@ -19,27 +19,7 @@ const body = z
   })
   .openapi('WhoCanRequest')
 
-const answer = z
-  .strictObject({
-    subjects: z.array(
-      z.strictObject({
-        kind: z
-          .enum(['person', 'everyone', 'excluded'])
-          .openapi({ description: '`excluded`: everyone has it but this person.' }),
-        user: z.string(),
-        via: z.string().nullable().openapi({ example: 'member of group:eng, viewer of folder:plans' }),
-      }),
-    ),
-    cursor: z.string().nullable().openapi({ description: 'Where the next page begins; null on the last.' }),
-    complete: z.boolean().openapi({
-      description: 'False: somebody may be missing, here or on a later page, for another reason than paging.',
-    }),
-    replica: replicaSchema,
-    authorization_model_id: z.string(),
-    ...neverHere,
-    txn: z.string(),
-  })
-  .openapi('WhoCanAnswer')
+const answer = whoCanAnswer.clone().openapi('WhoCanAnswer')
 
 /** `POST /who-can`: the people who have a relation to an object; for administrators, and on record. */
 export function whoCanRoutes(deps: WhoCanRouteDeps): App {

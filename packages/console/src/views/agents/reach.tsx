@@ -1,31 +1,9 @@
+import type { Reach as ReachAnswer } from '@remit/contract/record-questions'
 import { Asked } from '../../parts/asked.tsx'
 import { Table } from '../../parts/table.tsx'
 import { agentPath, recordPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
 import { useAnswer } from '../../use-answer.ts'
-
-/** `GET /audit/reach`. */
-interface ReachAnswer {
-  /** Oldest first. */
-  readonly days: readonly Day[]
-  readonly measures: readonly Measure[]
-  readonly unusual: boolean | null
-}
-
-interface Day {
-  readonly day: string
-  readonly documents: number
-  readonly new_documents: number
-  readonly reads: number
-}
-
-interface Measure {
-  readonly name: 'documents' | 'new_documents' | 'reads'
-  readonly last: number
-  readonly median: number
-  readonly threshold: number
-  readonly unusual: boolean
-}
 
 const names = {
   documents: 'Documents',

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import type { Stretch } from './index.tsx'
+import type { Activity } from '@remit/contract/activity'
 
 const height = 220
 
@@ -10,7 +10,7 @@ export function Chart({
   stretches,
   seconds,
 }: {
-  readonly stretches: readonly Stretch[]
+  readonly stretches: Activity['stretches']
   readonly seconds: number
 }) {
   const ref = useRef<HTMLDivElement>(null)
@@ -44,7 +44,7 @@ export function Chart({
   )
 }
 
-function draw(place: HTMLElement, stretches: readonly Stretch[], seconds: number): uPlot {
+function draw(place: HTMLElement, stretches: Activity['stretches'], seconds: number): uPlot {
   const colour = coloursOf(place)
   const axis = {
     stroke: colour('--soft'),

@@ -1,3 +1,4 @@
+import type { Activity } from '@remit/contract/activity'
 import { useState } from 'preact/hooks'
 import { Asked } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
@@ -8,29 +9,6 @@ import { go, Link, withQuery } from '../../router.tsx'
 import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
 import { Chart } from './chart.tsx'
-
-/** `GET /activity`. */
-interface Activity {
-  readonly stretch_seconds: number
-  /** Oldest first. */
-  readonly stretches: readonly Stretch[]
-  readonly approvals_waiting: number
-  readonly drift_mended: number
-  readonly index: {
-    readonly state: 'building' | 'following' | 'broken'
-    readonly lag_ms: number
-    readonly tuples: number
-  }
-}
-
-export interface Stretch {
-  readonly at: string
-  readonly allowed: number
-  readonly denied: number
-  readonly error: number
-  /** Answers that held nothing, of which nothing was refused. */
-  readonly none: number
-}
 
 export const overviewViews: Section = {
   path: '/',

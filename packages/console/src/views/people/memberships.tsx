@@ -1,22 +1,12 @@
+import type { MembershipPage } from '@remit/contract/explain'
 import { Asked } from '../../parts/asked.tsx'
 import { counted } from '../../parts/counted.ts'
 import { type Column, Table } from '../../parts/table.tsx'
 import { useAnswer } from '../../use-answer.ts'
-import { type Page, Pages } from '../why/pages.tsx'
+import { Pages } from '../why/pages.tsx'
 
-/** `POST /memberships`. */
-interface MembershipPage extends Page {
-  readonly memberships: readonly Membership[]
-}
-
-export interface Membership {
-  readonly member: string
-  readonly relation: string
-  readonly group: string
-  readonly counts: 'allowed' | 'denied' | 'error'
-  readonly via: string | null
-  readonly until: string | null
-}
+/** That somebody is in a group, directly or through another. */
+export type Membership = MembershipPage['memberships'][number]
 
 /** What the replica nominates, each with OpenFGA's word; and what may be missing. */
 export function Memberships(props: {

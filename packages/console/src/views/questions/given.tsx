@@ -1,15 +1,11 @@
+import type { Readers } from '@remit/contract/record-questions'
 import type { Column } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
 import { actionPath } from '../../paths.ts'
 import { Link } from '../../router.tsx'
 
 /** What the record sums up of answers that were given. */
-export interface Given {
-  readonly answers: number
-  readonly first_at: string
-  readonly last_at: string
-  readonly last_txn: string
-}
+type Given = Pick<Readers['readers'][number], 'answers' | 'first_at' | 'last_at' | 'last_txn'>
 
 /** How often, and when: the last one leads to its action. */
 export const givenColumns: readonly Column<Given>[] = [

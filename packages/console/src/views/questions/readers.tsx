@@ -1,31 +1,18 @@
+import type { Readers as ReadersAnswer } from '@remit/contract/record-questions'
 import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Chain } from '../../parts/chain.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Moment } from '../../parts/moment.tsx'
-import { NeverHere, type NotHere } from '../../parts/never-here.tsx'
+import { NeverHere } from '../../parts/never-here.tsx'
 import { Table } from '../../parts/table.tsx'
 import { readsPath, recordPath, whoCanPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
 import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
 import { type Asked, AskForm, askedOf, Field } from '../why/ask-form.tsx'
-import { type Given, givenColumns } from './given.tsx'
+import { givenColumns } from './given.tsx'
 import '../why/why.css'
-
-/** `GET /audit/readers`. */
-interface Readers extends NotHere {
-  readonly readers: readonly Reader[]
-  readonly names: Readonly<Record<string, string>>
-  readonly complete: boolean
-  readonly txn: string
-}
-
-interface Reader extends Given {
-  readonly subject: string
-  readonly actors: readonly string[]
-  readonly client: string
-}
 
 /** `/readers?document=…`, with `since` and `until`: who got it, as far as the record goes. */
 export const readersViews: Section = {
@@ -59,7 +46,7 @@ function Readers({ asked }: { readonly asked: Asked }) {
 
 function Answer({ asked, document }: { readonly asked: Asked; readonly document: string }) {
   const answer = useAnswer('readers', (api, signal) =>
-    api.get<Readers>(withQuery('/audit/readers', asked), signal),
+    api.get<ReadersAnswer>(withQuery('/audit/readers', asked), signal),
   )
   const object = `document:${document}`
   return (
@@ -82,7 +69,7 @@ function Answer({ asked, document }: { readonly asked: Asked; readonly document:
   )
 }
 
-function Found({ found, asked }: { readonly found: Readers; readonly asked: Asked }) {
+function Found({ found, asked }: { readonly found: ReadersAnswer; readonly asked: Asked }) {
   const { readers, names, complete } = found
   if (found.never_here.length > 0) return <NeverHere of={found} />
   if (readers.length === 0) return <p role="status">It was given to nobody, as far as the record goes.</p>

@@ -1,32 +1,19 @@
+import type { Reads as ReadsAnswer } from '@remit/contract/record-questions'
 import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Moment } from '../../parts/moment.tsx'
-import { NeverHere, type NotHere } from '../../parts/never-here.tsx'
+import { NeverHere } from '../../parts/never-here.tsx'
 import { Table } from '../../parts/table.tsx'
 import { explainPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
 import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
 import { type Asked, AskForm, askedOf, Field } from '../why/ask-form.tsx'
-import { type Given, givenColumns } from './given.tsx'
+import { givenColumns } from './given.tsx'
 import '../why/why.css'
 
-/** `GET /audit/reads`. */
-interface Reads extends NotHere {
-  readonly documents: readonly GivenDocument[]
-  readonly complete: boolean
-  readonly asked_today?: number
-  readonly txn: string
-}
-
-type Today = 'allowed' | 'denied' | 'error' | 'not_asked'
-
-interface GivenDocument extends Given {
-  readonly document_id: string
-  readonly delegation: string | null
-  readonly today?: Today
-}
+type ReadDocument = ReadsAnswer['documents'][number]
 
 /** `/reads?subject=…`, with `agent`, `since`, `until`, and `today=true` to ask what of it would be refused now. */
 export const readsViews: Section = {
@@ -65,7 +52,9 @@ function Reads({ asked }: { readonly asked: Asked }) {
 function Answer({ asked, subject }: { readonly asked: Asked; readonly subject: string }) {
   const { agent } = asked
   const query = { ...asked, ...(agent !== undefined && { agent: `agent:${agent}` }) }
-  const answer = useAnswer('reads', (api, signal) => api.get<Reads>(withQuery('/audit/reads', query), signal))
+  const answer = useAnswer('reads', (api, signal) =>
+    api.get<ReadsAnswer>(withQuery('/audit/reads', query), signal),
+  )
   return (
     <AskedFor answer={answer} what="what they got">
       {(found) => <Found found={found} subject={subject} agent={agent} />}
@@ -78,7 +67,7 @@ function Found({
   subject,
   agent,
 }: {
-  readonly found: Reads
+  readonly found: ReadsAnswer
   readonly subject: string
   readonly agent: string | undefined
 }) {
@@ -111,7 +100,7 @@ function Found({
             : [
                 {
                   title: 'Today',
-                  cell: ({ today = 'not_asked' }: GivenDocument) => <TodayTag today={today} />,
+                  cell: ({ today = 'not_asked' }: ReadDocument) => <TodayTag today={today} />,
                 },
               ]),
           ...givenColumns,
@@ -120,7 +109,7 @@ function Found({
             : [
                 {
                   title: 'Under',
-                  cell: ({ delegation }: GivenDocument) =>
+                  cell: ({ delegation }: ReadDocument) =>
                     delegation === null ? '–' : <Id id={`delegation:${delegation}`} isShort />,
                 },
               ]),
@@ -145,14 +134,14 @@ function Found({
   )
 }
 
-const tags: Readonly<Record<Today, readonly [string, string]>> = {
+const tags: Readonly<Record<NonNullable<ReadDocument['today']>, readonly [string, string]>> = {
   allowed: ['tag good', 'allowed'],
   denied: ['tag bad', 'refused'],
   error: ['tag warn', 'undecided'],
   not_asked: ['soft', 'not asked'],
 }
 
-function TodayTag({ today }: { readonly today: Today }) {
+function TodayTag({ today }: { readonly today: NonNullable<ReadDocument['today']> }) {
   const [style, word] = tags[today]
   return <span class={style}>{word}</span>
 }

@@ -1,19 +1,15 @@
+import type { NotHere, WhoCanPage } from '@remit/contract/explain'
 import type { ComponentChildren } from 'preact'
 import { useState } from 'preact/hooks'
 import type { Problem } from '../../api.ts'
-import { NeverHere, type NotHere } from '../../parts/never-here.tsx'
+import { NeverHere } from '../../parts/never-here.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
 import { asProblem, useConsole } from '../../use-answer.ts'
 import type { Asked } from './ask-form.tsx'
-import type { Replica } from './reason.ts'
 import { ReplicaNote } from './replica.tsx'
 
-export interface Page extends NotHere {
-  readonly cursor: string | null
-  readonly complete: boolean
-  readonly replica: Replica
-  readonly txn: string
-}
+/** What every page of a list has. */
+type Page = Pick<WhoCanPage, keyof NotHere | 'cursor' | 'complete' | 'replica' | 'txn'>
 
 /** A list that comes in pages: all that were fetched so far, the way to the next, and what is to be known of them. */
 export function Pages<P extends Page>(props: {

@@ -1,3 +1,4 @@
+import type { Replica } from '@remit/contract/explain'
 import type { NotHere } from '../../parts/never-here.tsx'
 
 /** One step of the tree, as `POST /explain` gives it. */
@@ -23,11 +24,6 @@ export interface Reason {
 }
 
 export type Verdict = 'allowed' | 'denied' | 'error'
-
-export interface Replica {
-  readonly state: 'ready' | 'building' | 'behind' | 'other_model'
-  readonly lag_ms: number
-}
 
 /** `POST /explain` answers so. */
 /** `never_here`: not of an older service. */

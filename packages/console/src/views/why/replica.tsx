@@ -1,4 +1,4 @@
-import type { Replica } from './reason.ts'
+import type { Replica } from '@remit/contract/explain'
 
 const states: Readonly<Record<Replica['state'], string>> = {
   ready: '',

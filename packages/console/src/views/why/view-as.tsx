@@ -1,3 +1,4 @@
+import type { ViewAsPage } from '@remit/contract/explain'
 import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
@@ -7,17 +8,8 @@ import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
 import { DelegationField } from '../delegations/field.tsx'
 import { type Asked, AskForm, addressWith, askedOf, Field } from './ask-form.tsx'
-import { type Page, Pages } from './pages.tsx'
+import { Pages } from './pages.tsx'
 import './why.css'
-
-interface ViewPage extends Page {
-  readonly documents: readonly {
-    readonly document_id: string
-    readonly collection: string
-    readonly via: string | null
-  }[]
-  readonly limited_by: string | null
-}
 
 /** `/view-as?user=…`, with `agent` and `delegation` for an agent. */
 export const viewAsViews: Section = {
@@ -50,7 +42,7 @@ function ViewAs({ asked }: { readonly asked: Asked }) {
 }
 
 function FirstPage({ asked }: { readonly asked: Asked }) {
-  const answer = useAnswer('viewed', (api, signal) => api.post<ViewPage>('/view-as', asked, signal))
+  const answer = useAnswer('viewed', (api, signal) => api.post<ViewAsPage>('/view-as', asked, signal))
   return (
     <AskedFor answer={answer} what="their documents">
       {(first) => (
@@ -71,7 +63,7 @@ function FirstPage({ asked }: { readonly asked: Asked }) {
 }
 
 function Viewed(props: {
-  readonly pages: readonly ViewPage[]
+  readonly pages: readonly ViewAsPage[]
   readonly hasMore: boolean
   readonly asked: Asked
 }) {

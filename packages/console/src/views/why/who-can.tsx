@@ -1,3 +1,4 @@
+import type { WhoCanPage } from '@remit/contract/explain'
 import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
@@ -6,18 +7,8 @@ import { Link } from '../../router.tsx'
 import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
 import { type Asked, AskForm, addressWith, askedOf, Field } from './ask-form.tsx'
-import { type Page, Pages } from './pages.tsx'
+import { Pages } from './pages.tsx'
 import './why.css'
-
-interface Subject {
-  readonly kind: 'person' | 'everyone' | 'excluded'
-  readonly user: string
-  readonly via: string | null
-}
-
-interface WhoCanPage extends Page {
-  readonly subjects: readonly Subject[]
-}
 
 /** `/who-can?relation=…&object=…` */
 export const whoCanViews: Section = {
@@ -96,7 +87,7 @@ const Listed = ({
   )
 }
 
-const Who = ({ kind, user }: Pick<Subject, 'kind' | 'user'>) =>
+const Who = ({ kind, user }: Pick<WhoCanPage['subjects'][number], 'kind' | 'user'>) =>
   kind === 'everyone' ? (
     <strong>everyone</strong>
   ) : (
