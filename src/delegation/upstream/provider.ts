@@ -1,10 +1,10 @@
 import { decodeProtectedHeader } from 'jose'
-import * as client from 'openid-client'
+import type * as client from 'openid-client'
 import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
-import { reasonOf } from '../../kernel/reason.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
-import { beginCode, type CodeChecks, type CodeRefusal, codeRefusal } from '../oauth-client/code-flow.ts'
+import { type CodeAnswer, createCodeClient } from '../oauth-client/code-client.ts'
+import type { CodeChecks, CodeRefusal } from '../oauth-client/code-flow.ts'
 import { discover, remembered } from '../oauth-client/configuration.ts'
 import { shownName } from '../registry/shown-name.ts'
 import { accountKey } from '../registry/subject.ts'
@@ -65,53 +65,33 @@ export function createUpstreamProvider(
   { publicUrl, fetch, clock }: UpstreamProviderDeps,
 ): UpstreamProvider {
   const { issuer, namespace } = settings
-  // One for each issuer: a code that another one's answer carries is never sent here (RFC 9700 §4.4).
-  const redirectUri = `${publicUrl}${callbackPath(namespace)}`
-  const configuration = remembered(() => discover(settings, guarded(fetch, issuer)), clock)
+  const codes = createCodeClient({
+    redirectUri: `${publicUrl}${callbackPath(namespace)}`,
+    configuration: remembered(() => discover(settings, guarded(fetch, issuer)), clock),
+    isOpenid: true,
+    maxAge: signInSecondsMax,
+  })
+
+  async function identityIn(answer: CodeAnswer): Promise<Result<UpstreamIdentity, CodeRefusal>> {
+    const { alg = '' } = decodeProtectedHeader(answer.id_token ?? '')
+    if (!settings.algorithms.includes(alg))
+      return refuse('not_verified', 'the ID token is signed by another algorithm')
+    const claims = idToken.safeParse(answer.claims())
+    // Who it is is read as the issuer's access tokens are, so that one person is one by both.
+    const sub = claims.success ? presets[settings.preset].sub(claims.data, issuer) : undefined
+    const key = typeof sub === 'string' ? accountKey(namespace, sub, undefined) : undefined
+    if (!claims.success || typeof sub !== 'string' || key === undefined || claims.data.iss !== issuer)
+      return refuse('not_verified', 'the ID token lacks a claim or has one of another form')
+    const { auth_time: signedInAt, amr } = claims.data
+    return ok({ issuer, sub, key, name: nameIn(claims.data), signedInAt, amr })
+  }
 
   return {
     issuer,
     namespace,
     host: new URL(issuer).host,
-    async begin() {
-      try {
-        const parameters = {
-          redirect_uri: redirectUri,
-          scope: 'openid profile',
-          max_age: String(signInSecondsMax),
-        }
-        return ok(await beginCode(await configuration(), parameters, { isOpenid: true }))
-      } catch (error) {
-        // For the operator. The library's messages hold no token or code.
-        return refuse('provider_unavailable', reasonOf(error))
-      }
-    },
-    async redeem(search, { state, nonce, verifier }) {
-      try {
-        // Built from the settings: what the request says of its own address is the sender's word.
-        const back = new URL(`${redirectUri}${search}`)
-        const tokens = await client.authorizationCodeGrant(await configuration(), back, {
-          expectedState: state,
-          expectedNonce: nonce,
-          pkceCodeVerifier: verifier,
-          idTokenExpected: true,
-          maxAge: signInSecondsMax,
-        })
-        const { alg = '' } = decodeProtectedHeader(tokens.id_token ?? '')
-        if (!settings.algorithms.includes(alg))
-          return refuse('not_verified', 'the ID token is signed by another algorithm')
-        const claims = idToken.safeParse(tokens.claims())
-        // Who it is is read as the issuer's access tokens are, so that one person is one by both.
-        const sub = claims.success ? presets[settings.preset].sub(claims.data, issuer) : undefined
-        const key = typeof sub === 'string' ? accountKey(namespace, sub, undefined) : undefined
-        if (!claims.success || typeof sub !== 'string' || key === undefined || claims.data.iss !== issuer)
-          return refuse('not_verified', 'the ID token lacks a claim or has one of another form')
-        const { auth_time: signedInAt, amr } = claims.data
-        return ok({ issuer, sub, key, name: nameIn(claims.data), signedInAt, amr })
-      } catch (error) {
-        return refuse(codeRefusal(error), reasonOf(error))
-      }
-    },
+    begin: () => codes.begin({ scope: 'openid profile' }),
+    redeem: (search, checks) => codes.redeem(search, checks, identityIn),
   }
 }
 

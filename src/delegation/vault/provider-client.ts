@@ -1,13 +1,12 @@
 import * as client from 'openid-client'
 import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
-import { reasonOf } from '../../kernel/reason.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
-import { beginCode, type CodeChecks, type CodeRefusal, codeRefusal } from '../oauth-client/code-flow.ts'
+import { type CodeAnswer, clientReason, createCodeClient } from '../oauth-client/code-client.ts'
+import type { CodeChecks, CodeRefusal } from '../oauth-client/code-flow.ts'
 import { configure, discover, remembered } from '../oauth-client/configuration.ts'
 import { shownName } from '../registry/shown-name.ts'
-import { knownError } from '../tokens/oauth-error.ts'
 import type { Tokens } from './envelope.ts'
 import { asFetch } from './outbound.ts'
 import type { AccountEndpoint, Provider } from './provider.ts'
@@ -71,8 +70,6 @@ export function createProviderClient(
   { publicUrl, outbound, clock }: ProviderClientDeps,
 ): ProviderClient {
   const settings = { issuer: provider.issuer, clientId: provider.clientId, clientSecret }
-  // One for each provider: a code that another one's answer carries is never sent here (RFC 9700 §4.4).
-  const redirectUri = `${publicUrl}${connectCallbackPath(provider.name)}`
   const fetch = asFetch(outbound, provider.quirks)
   const { endpoints } = provider
   const isOpenid = provider.account === 'id_token'
@@ -83,6 +80,12 @@ export function createProviderClient(
         : configure(metadataOf(provider.issuer, endpoints), settings, fetch),
     clock,
   )
+
+  const codes = createCodeClient({
+    redirectUri: `${publicUrl}${connectCallbackPath(provider.name)}`,
+    configuration,
+    isOpenid,
+  })
 
   function granted(answer: client.TokenEndpointResponse, before?: string): Granted {
     const { access_token: accessToken, refresh_token: refreshToken = before, expires_in, scope } = answer
@@ -95,40 +98,20 @@ export function createProviderClient(
     }
   }
 
+  async function accountOf(answer: CodeAnswer): Promise<Result<Granted & { account: Account }, CodeRefusal>> {
+    const given = granted(answer)
+    const account =
+      provider.account === 'id_token'
+        ? accountIn(answer.claims())
+        : await askAccount(provider.account, given.tokens.accessToken, outbound)
+    if (account === undefined) return refuse('not_verified', 'whose account it is cannot be told')
+    return ok({ ...given, account })
+  }
+
   return {
     provider,
-    async begin() {
-      try {
-        const parameters = {
-          ...provider.authorize,
-          redirect_uri: redirectUri,
-          scope: provider.scopes.join(' '),
-        }
-        return ok(await beginCode(await configuration(), parameters, { isOpenid }))
-      } catch (error) {
-        return refuse('provider_unavailable', messageOf(error))
-      }
-    },
-    async redeem(search, { state, nonce, verifier }) {
-      try {
-        // Built from the settings: what the request says of its own address is the sender's word.
-        const back = new URL(`${redirectUri}${search}`)
-        const answer = await client.authorizationCodeGrant(await configuration(), back, {
-          expectedState: state,
-          pkceCodeVerifier: verifier,
-          ...(isOpenid && { expectedNonce: nonce, idTokenExpected: true }),
-        })
-        const given = granted(answer)
-        const account =
-          provider.account === 'id_token'
-            ? accountIn(answer.claims())
-            : await askAccount(provider.account, given.tokens.accessToken, outbound)
-        if (account === undefined) return refuse('not_verified', 'whose account it is cannot be told')
-        return ok({ ...given, account })
-      } catch (error) {
-        return refuse(codeRefusal(error), messageOf(error))
-      }
-    },
+    begin: () => codes.begin({ ...provider.authorize, scope: provider.scopes.join(' ') }),
+    redeem: (search, checks) => codes.redeem(search, checks, accountOf),
     async refresh(refreshToken, scopes) {
       try {
         const parameters = provider.scopeOnRefresh && scopes.length > 0 ? { scope: scopes.join(' ') } : {}
@@ -136,7 +119,7 @@ export function createProviderClient(
         return ok(granted(answer, refreshToken))
       } catch (error) {
         const isRefused = error instanceof client.ResponseBodyError && error.error === 'invalid_grant'
-        return refuse(isRefused ? 'refused' : 'provider_unavailable', messageOf(error))
+        return refuse(isRefused ? 'refused' : 'provider_unavailable', clientReason(error))
       }
     },
     async exchange(accessToken, scopes) {
@@ -159,7 +142,7 @@ export function createProviderClient(
         return ok(given.tokens.accessToken)
       } catch (error) {
         const isRefused = error instanceof client.ResponseBodyError && isOfToken.has(error.error)
-        return refuse(isRefused ? 'refused' : 'provider_unavailable', messageOf(error))
+        return refuse(isRefused ? 'refused' : 'provider_unavailable', clientReason(error))
       }
     },
     async revoke(tokens) {
@@ -226,10 +209,4 @@ async function askAccount(
   if (!found.success) return undefined
   const named = z.string().safeParse(data?.[title])
   return { id: String(found.data), title: shownName([named.data], String(found.data)) }
-}
-
-/** For the operator. Neither the library's messages nor the guarded fetch's hold a token, a code or an answer; what an answer says is named only where it is a known code. */
-const messageOf = (error: unknown): string => {
-  if (error instanceof client.ResponseBodyError) return `${error.status} ${knownError(error.error)}`
-  return reasonOf(error)
 }

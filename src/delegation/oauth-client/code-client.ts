@@ -1,0 +1,73 @@
+import * as client from 'openid-client'
+import { reasonOf } from '../../kernel/reason.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import { knownError } from '../tokens/oauth-error.ts'
+import { beginCode, type CodeChecks, type CodeRefusal, codeRefusal } from './code-flow.ts'
+
+/** What a provider answered to a code. */
+export type CodeAnswer = client.TokenEndpointResponse & client.TokenEndpointResponseHelpers
+
+export interface CodeClientOptions {
+  /** One for each provider: a code that another one's answer carries is never sent there (RFC 9700 §4.4). */
+  readonly redirectUri: string
+  readonly configuration: () => Promise<client.Configuration>
+  /** Whether an ID token is wanted, with a nonce. */
+  readonly isOpenid: boolean
+  /** Seconds since they signed in there, at most. Default: not asked. */
+  readonly maxAge?: number
+}
+
+/** A client of one provider by code and PKCE (RFC 7636). */
+export interface CodeClient {
+  /** Where the browser goes; `parameters`: of the authorization request, beside those of the flow itself. */
+  begin(
+    parameters: Readonly<Record<string, string>>,
+  ): Promise<Result<CodeChecks & { readonly url: string }, 'provider_unavailable'>>
+  /**
+   * Redeems the code that the browser came back with (`search`: the callback's query), and gives what `read` makes of the
+   * answer. Checked: state, RFC 9207 `iss` where it is sent or announced, PKCE; of an ID token signature, issuer,
+   * audience, nonce, expiry, age. NOT checked: that this browser began it.
+   */
+  redeem<T>(
+    search: string,
+    checks: CodeChecks,
+    read: (answer: CodeAnswer) => Promise<Result<T, CodeRefusal>>,
+  ): Promise<Result<T, CodeRefusal>>
+}
+
+export function createCodeClient(options: CodeClientOptions): CodeClient {
+  const { redirectUri, configuration, isOpenid, maxAge } = options
+  return {
+    async begin(parameters) {
+      try {
+        const wanted = { ...parameters, redirect_uri: redirectUri }
+        const aged = maxAge === undefined ? wanted : { ...wanted, max_age: String(maxAge) }
+        return ok(await beginCode(await configuration(), aged, { isOpenid }))
+      } catch (error) {
+        return refuse('provider_unavailable', clientReason(error))
+      }
+    },
+    async redeem(search, { state, nonce, verifier }, read) {
+      try {
+        // Built from the settings: what the request says of its own address is the sender's word.
+        const back = new URL(`${redirectUri}${search}`)
+        const answer = await client.authorizationCodeGrant(await configuration(), back, {
+          expectedState: state,
+          pkceCodeVerifier: verifier,
+          ...(isOpenid && { expectedNonce: nonce, idTokenExpected: true }),
+          ...(maxAge !== undefined && { maxAge }),
+        })
+        return await read(answer)
+      } catch (error) {
+        return refuse(codeRefusal(error), clientReason(error))
+      }
+    },
+  }
+}
+
+/**
+ * For the operator. Neither the library's messages nor the guarded fetch's hold a token, a code or an answer; what an
+ * answer says is named only where it is a known code.
+ */
+export const clientReason = (error: unknown): string =>
+  error instanceof client.ResponseBodyError ? `${error.status} ${knownError(error.error)}` : reasonOf(error)
