@@ -21,7 +21,7 @@ import {
 } from './storage.ts'
 import { createTrainer, type TrainerOptions } from './trainer.ts'
 
-/** Which passages lie near each other, in memory, for plan E. */
+/** The IVF index: which passages lie near each other, in memory. It follows what any process commits. */
 export interface IvfIndex extends AsyncDisposable {
   /**
    * One while all is well, two while passages move to a newer one; none where the corpus is small, or codes tell too little
@@ -30,7 +30,7 @@ export interface IvfIndex extends AsyncDisposable {
   lists(): readonly InvertedLists[]
   /** Who looks at them beside this thread. */
   readonly scanPool: ScanPool
-  /** Puts the passages of a document that is about to be live into cells, in the caller's transaction. */
+  /** Puts the passages of a document that is about to be live into partitions, in the caller's transaction. */
   assign(sql: Sql, revision: { readonly docNo: number; readonly revision: number }): Promise<void>
   /** Reads now what any process committed before this call. */
   refresh(): Promise<void>
