@@ -1,12 +1,12 @@
-import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import { lentStates } from '../delegation/lending/lent.ts'
-import { pluralize } from '../kernel/pluralize.ts'
 import type { AdminClient } from './admin-client.ts'
+import { addSealCommands } from './audit-seals.ts'
 import { type AsWhom, asWhom, type ExplainCommandDeps, sendAs } from './explain.ts'
 import { anyType, bare, typed } from './ids.ts'
-import { type NotHere, noneOr, printFacts, printList } from './listing.ts'
+import { type NotHere, noneOr, printList } from './listing.ts'
 import { recordLines, type WireNames, type WireRecord, withName } from './record-lines.ts'
+import type { Terminal } from './terminal.ts'
 
 /** What the commands that read the record work with. */
 export interface AuditCommandDeps extends ExplainCommandDeps {
@@ -15,12 +15,6 @@ export interface AuditCommandDeps extends ExplainCommandDeps {
 
 type Row = Readonly<Record<string, unknown>>
 type Flags = AsWhom & Readonly<Record<string, unknown>>
-
-interface VerifyFlags {
-  readonly against?: string
-  readonly resume: boolean
-  readonly json: boolean
-}
 
 /** And how an id is taken: a service can be the subject too. */
 const filters = {
@@ -59,9 +53,18 @@ export function addAuditCommands(
   dependencies: AuditCommandDeps,
   outcome: { ok: boolean },
 ): void {
-  const { admin, terminal } = dependencies
   const audit = program.command('audit').description('Asks the record, and looks whether it is whole.')
+  addList(audit, dependencies)
+  addReaders(audit, dependencies)
+  addReads(audit, dependencies)
+  addThread(audit, dependencies)
+  addDelegations(audit, dependencies)
+  addReach(audit, dependencies)
+  addSealCommands(audit, dependencies, outcome)
+}
 
+function addList(audit: Command, dependencies: AuditCommandDeps): void {
+  const { terminal } = dependencies
   const list = audit
     .command('list')
     .description('Prints records, newest first.')
@@ -91,9 +94,12 @@ export function addAuditCommands(
         whenEmpty: 'Nothing on record fits.',
         name: 'record',
       })
-    for (const { names, ...record } of records) printRecord(record, names)
+    for (const { names, ...record } of records) printRecord(terminal, record, names)
   })
+}
 
+function addReaders(audit: Command, dependencies: AuditCommandDeps): void {
+  const { terminal } = dependencies
   asWhom(
     spanned(audit.command('readers <document>')).description(
       'Who was given a document, and through which agents.',
@@ -119,9 +125,12 @@ export function addAuditCommands(
       whenEmpty: noneOr('Nobody, as far as the record goes.', answer),
       name: 'subject',
     })
-    sayIncomplete(answer.complete)
+    sayIncomplete(terminal, answer.complete)
   })
+}
 
+function addReads(audit: Command, dependencies: AuditCommandDeps): void {
+  const { terminal } = dependencies
   asWhom(
     spanned(audit.command('reads <user>'))
       .description('What a person was given: by an agent, or themselves.')
@@ -143,11 +152,14 @@ export function addAuditCommands(
       whenEmpty: noneOr('Nothing, as far as the record goes.', answer),
       name: 'document_id',
     })
-    sayIncomplete(answer.complete)
+    sayIncomplete(terminal, answer.complete)
     if (answer.asked_today !== undefined && answer.asked_today < answer.documents.length)
       terminal.say(`Only the newest ${answer.asked_today} were asked about today.`)
   })
+}
 
+function addThread(audit: Command, dependencies: AuditCommandDeps): void {
+  const { terminal } = dependencies
   asWhom(
     audit.command('thread <txn>').description('Everything of one action, from its first record to its last.'),
   ).action(async (txn: string, flags: Flags) => {
@@ -161,12 +173,15 @@ export function addAuditCommands(
       })
     // That it is of this action goes without saying.
     for (const { txn: its, ...step } of steps)
-      printRecord({ ...step, ...(its !== undefined && its !== txn && { txn: its }) }, names)
+      printRecord(terminal, { ...step, ...(its !== undefined && its !== txn && { txn: its }) }, names)
     const grounds = await groundsOf(dependencies, flags, steps)
     if (grounds.length > 0) terminal.out('\nIt rests on')
-    for (const { names: its, ...record } of grounds) printRecord(record, its)
+    for (const { names: its, ...record } of grounds) printRecord(terminal, record, its)
   })
+}
 
+function addDelegations(audit: Command, dependencies: AuditCommandDeps): void {
+  const { terminal } = dependencies
   asWhom(
     audit
       .command('delegations')
@@ -190,7 +205,10 @@ export function addAuditCommands(
     })
     if (nextCursor !== undefined) terminal.say(`There are more: --cursor ${nextCursor}`)
   })
+}
 
+function addReach(audit: Command, dependencies: AuditCommandDeps): void {
+  const { terminal } = dependencies
   asWhom(
     audit
       .command('reach <agent>')
@@ -213,60 +231,14 @@ export function addAuditCommands(
     if (answer['unusual'] === null)
       terminal.say('Fewer than 7 days with anything read: nothing to compare with.')
   })
+}
 
-  audit
-    .command('verify')
-    .description('Compares the whole record with its seals: what was edited, removed or swapped, and where.')
-    .option('--against <file>', 'heads that were kept elsewhere (remit audit heads)')
-    .option('--resume', 'only from the last of those heads on: what is before it was verified then', false)
-    .option('--json', 'prints the answer as JSON', false)
-    .action(async ({ against, resume, json }: VerifyFlags) => {
-      if (resume && against === undefined)
-        throw new Error('--resume goes on from a kept head: --against FILE.')
-      const heads = against === undefined ? [] : chosen(await readFile(against, 'utf8'))
-      const { findings, ...summary } = (await admin.run('audit_verify', { heads, resume })) as Row & {
-        findings: readonly Row[]
-        found: number
-      }
-      outcome.ok &&= summary.found === 0
-      if (json) return terminal.out(JSON.stringify({ ...summary, findings }))
-      printFacts(terminal, summary, false)
-      for (const finding of findings) terminal.out(findingLine(finding))
-      terminal.say(summary.found === 0 ? 'The record is whole.' : 'The record is NOT whole.')
-    })
-  audit
-    .command('heads')
-    .description('Prints the heads of the seals, one line of JSON each, to be kept elsewhere.')
-    .option('--after <seal>', 'only those after this seal', '0')
-    .action(async ({ after }: { readonly after: string }) => {
-      for (let afterSeal = Number(after); ; ) {
-        const { heads } = (await admin.run('audit_heads', { after: afterSeal })) as { heads: readonly Row[] }
-        for (const head of heads) terminal.out(JSON.stringify(head))
-        const lastHead = heads.at(-1)
-        if (lastHead === undefined) return
-        afterSeal = Number(lastHead['seal'])
-      }
-    })
-  audit
-    .command('erase <user>')
-    .description('Takes a person out of the record for good: their key is destroyed, the seals stay whole.')
-    .option('--yes', 'does it; without it nothing is done', false)
-    .action(async (user: string, { yes: isConfirmed }: { readonly yes: boolean }) => {
-      const subject = typed('user')(user)
-      if (!isConfirmed) throw new Error(`This cannot be undone. To erase ${subject} from the record: --yes`)
-      const { alias, records } = await admin.run('audit_erase', { subject })
-      terminal.say(
-        `${pluralize(Number(records), 'record says', 'records say')} ${String(alias)} from now on.`,
-      )
-    })
+function printRecord(terminal: Terminal, record: WireRecord, names: WireNames): void {
+  for (const line of recordLines(record, names)) terminal.out(line)
+}
 
-  function printRecord(record: WireRecord, names: WireNames): void {
-    for (const line of recordLines(record, names)) terminal.out(line)
-  }
-
-  function sayIncomplete(isComplete: boolean): void {
-    if (!isComplete) terminal.say('There are more than are listed: narrow it by --since and --until.')
-  }
+function sayIncomplete(terminal: Terminal, isComplete: boolean): void {
+  if (!isComplete) terminal.say('There are more than are listed: narrow it by --since and --until.')
 }
 
 const spanned = (command: Command): Command =>
@@ -304,32 +276,4 @@ async function groundsOf(
 
 async function ask<T>(dependencies: ExplainCommandDeps, flags: AsWhom, path: string): Promise<T> {
   return (await (await sendAs(dependencies, flags, path)).json()) as T
-}
-
-const chosenMax = 100
-
-/** The last head holds all before it; others between tell from where on it differs. */
-function chosen(text: string): unknown[] {
-  const lines = text.split('\n').filter((line) => line.trim() !== '')
-  if (lines.length === 0) throw new Error('The file holds no heads.')
-  const step = Math.max(1, Math.ceil(lines.length / (chosenMax - 1)))
-  const thinned = lines.filter((_, index) => index % step === 0)
-  const lastLine = lines.at(-1) ?? ''
-  return [...thinned, ...(thinned.at(-1) === lastLine ? [] : [lastLine])].map((line, index) => {
-    try {
-      return JSON.parse(line) as unknown
-    } catch {
-      throw new Error(`Line ${index * step + 1} of the file is not JSON.`)
-    }
-  })
-}
-
-function findingLine({ kind, seal, record, other: otherRecord, detail }: Row): string {
-  const clauses = [
-    record === undefined ? undefined : `record ${String(record)}`,
-    otherRecord === undefined ? undefined : `and record ${String(otherRecord)}`,
-    seal === undefined ? undefined : `(seal ${String(seal)})`,
-    detail === undefined ? undefined : `: ${String(detail)}`,
-  ].filter((clause) => clause !== undefined)
-  return `${String(kind).replaceAll('_', ' ')}: ${clauses.join(' ')}`
 }

@@ -5,6 +5,7 @@ import { readStoreFile } from '../authz/model/store-file.ts'
 import { testStoreFile } from '../authz/model/store-test.ts'
 import { createFgaApi } from '../authz/openfga.ts'
 import { personToken } from './as-person.ts'
+import type { CliDeps } from './deps.ts'
 import { bare } from './ids.ts'
 import { printList } from './listing.ts'
 import { planToMarkdown } from './model-markdown.ts'
@@ -19,7 +20,6 @@ import {
 } from './model-plan.ts'
 import { isPassing, reportOf } from './model-report.ts'
 import { shadowToText, type WireShadow } from './model-shadow.ts'
-import type { CliDeps } from './program.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 
 interface TestFlags {

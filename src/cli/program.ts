@@ -1,13 +1,11 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { roles } from '../delegation/administration/administrators.ts'
-import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import type { Resource } from '../delegation/tokens/issuers.ts'
-import type { Reembedded } from '../ingest/reembed.ts'
 import { AppError } from '../kernel/errors.ts'
 import { pluralize } from '../kernel/pluralize.ts'
-import type { AdminClient } from './admin-client.ts'
 import { addAuditCommands } from './audit.ts'
 import type { DemoTokens } from './demo-tokens.ts'
+import type { CliDeps } from './deps.ts'
 import { addExplainCommands } from './explain.ts'
 import { anyType, bare, repeatable, typed } from './ids.ts'
 import { importFile } from './import.ts'
@@ -15,40 +13,14 @@ import { ingestFolder } from './ingest.ts'
 import { addIssuerCommands } from './issuer.ts'
 import { printFacts, printList } from './listing.ts'
 import { addLoginCommands } from './login.ts'
-import { addMcpCommands, type McpCommandsDeps } from './mcp/command.ts'
+import { addMcpCommands } from './mcp/command.ts'
 import { addModelCommands } from './model.ts'
 import { addRegistryCommands } from './registry.ts'
 import { addResourceCommands } from './resources.ts'
-import type { SignIns } from './sign-ins.ts'
-import type { Terminal } from './terminal.ts'
 import { addTraceCommand } from './trace.ts'
 import { addVaultCommands } from './vault.ts'
 import { addWhatIfCommand } from './what-if.ts'
 import { type WriterFlags, writerFor } from './writer.ts'
-
-/** What the command line works with; a test brings its own. */
-export interface CliDeps {
-  readonly admin: AdminClient
-  readonly demoTokens: DemoTokens
-  readonly terminal: Terminal
-  /** Gives every passage a vector of the configured model, in this process and beside no running service. */
-  readonly reembed: (onProgress: (doneCount: number, total: number) => void) => Promise<Reembedded>
-  readonly fetch: Fetch
-  /** Address of the service, without a trailing slash. */
-  readonly publicUrl: string
-  /** A real OpenFGA server that `model test` asks as well. */
-  readonly openfga?: { readonly apiUrl: string; readonly apiToken?: string }
-  /** Of the person at this machine, by `remit login`. */
-  readonly signIns: SignIns
-  /** REMIT_TOKEN: an access token of a service or a person, which wins over all others. */
-  readonly envToken: string | undefined
-  /** Of `remit mcp`. */
-  readonly door: McpCommandsDeps['door']
-  readonly newKey: () => string
-  readonly now: () => number
-  /** From this call on Ctrl-C fires the signal and ends nothing by itself; a second one does. */
-  readonly whenInterrupted?: () => AbortSignal
-}
 
 /** Runs one command line (without node and script) and returns the exit code: 0 only if all went well. */
 export async function runCli(argv: readonly string[], dependencies: CliDeps): Promise<number> {

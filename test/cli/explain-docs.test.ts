@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type CliDeps, runCli } from '../../src/cli/program.ts'
+import type { CliDeps } from '../../src/cli/deps.ts'
+import { runCli } from '../../src/cli/program.ts'
 import { createTerminal } from '../../src/cli/terminal.ts'
 import { loadSample } from '../../src/sample/load.ts'
 import { seedSample } from '../../src/sample/seed.ts'
