@@ -9,7 +9,7 @@ import { countFailed, findJob, insertItem, insertJob, toldMax } from './job-stor
 import { readNdjson } from './ndjson.ts'
 import { breakOff, keepReceiving, stillReceiving } from './receiving.ts'
 import { askRights } from './rights.ts'
-import { applySnapshot, type Snapshot } from './snapshot.ts'
+import { applySnapshot, type Received, type Snapshot } from './snapshot.ts'
 import { documentSchema } from './wire.ts'
 
 export interface ImportRequest {
@@ -101,15 +101,6 @@ async function repeated(
     })
   }
   return knownJob
-}
-
-/** What a body turned out to hold. */
-export interface Received {
-  /** Lines with a document. */
-  readonly documents: number
-  readonly refused: number
-  /** The count of the end line; undefined without one as the last line. */
-  readonly end: number | undefined
 }
 
 async function receive(

@@ -1,10 +1,18 @@
 import { pluralize } from '../kernel/pluralize.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './context.ts'
-import type { Received } from './imports.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { stillReceiving } from './receiving.ts'
 import { withdrawDocuments } from './withdraw.ts'
+
+/** What a body turned out to hold. */
+export interface Received {
+  /** Lines with a document. */
+  readonly documents: number
+  readonly refused: number
+  /** The count of the end line; undefined without one as the last line. */
+  readonly end: number | undefined
+}
 
 /** An import that lists a collection whole. */
 export interface Snapshot {

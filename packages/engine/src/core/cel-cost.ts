@@ -1,5 +1,5 @@
 import { type CelInput, isCelList, isCelMap } from '@bufbuild/cel'
-import type { Expr } from './conditions.ts'
+import type { Expr } from './cel-types.ts'
 
 /** The server's limit on the cost of one evaluation (its `max-condition-evaluation-cost`). */
 const budget = 100

@@ -1,5 +1,8 @@
+import type { parse } from '@bufbuild/cel'
 import type { ParamType } from './condition-values.ts'
-import type { Expr } from './conditions.ts'
+
+/** A node of a parsed CEL expression. */
+export type Expr = ReturnType<typeof parse>['expr']
 
 /** What is known about the type of an expression before it runs; `dyn` = unknown. */
 export type CelKind = 'dyn' | 'null' | 'bytes' | 'type' | ParamType['kind']

@@ -5,9 +5,6 @@ import { ConversionError, convert, type JsonObject, type ParamType } from './con
 import { ConditionError } from './errors.ts'
 import { inCidr, parseAddress } from './ip.ts'
 
-/** A node of a parsed CEL expression. */
-export type Expr = ReturnType<typeof parse>['expr']
-
 /** A named condition of a model, ready to evaluate. */
 export interface Condition {
   readonly name: string

@@ -1,5 +1,6 @@
 import { type FgaError, tooComplex } from './errors.ts'
-import type { Relation, Rewrite, Strategy } from './model.ts'
+import type { Relation, Rewrite } from './model.ts'
+import type { Strategy } from './model-graph.ts'
 import { allOf, anyOf, except, isDepthError, type Outcome, toOutcome, worse } from './outcome.ts'
 import type { Read, Session } from './session.ts'
 import type { Node, Tuple } from './tuples.ts'

@@ -1,7 +1,22 @@
 import { findWeightedProblems, leaves } from '../analysis/weighted.ts'
-import type { Strategy } from './model.ts'
 import type { ModelAst, RestrictionAst, RewriteAst } from './model-json.ts'
 import type { Tuple } from './tuples.ts'
+
+/** How one relation reaches one subject type; decided once per model (see `analyseModel`). */
+export interface Strategy {
+  /** Whether any chain of rules leads from the subject to the relation. */
+  readonly reachable: boolean
+  /**
+   * `userset` or `ttu` when the relation only recurses into itself and everything else in it is one step from
+   * the subject: the server then walks breadth first, which neither sees cycles nor counts them.
+   */
+  readonly recursion: 'userset' | 'ttu' | undefined
+  /**
+   * Which stored usersets the server reads together: within one read, a condition that cannot be evaluated is
+   * passed over when another tuple's condition holds. Empty where there is no userset to read.
+   */
+  readonly reads: readonly ((tuple: Tuple) => boolean)[]
+}
 
 /** What the server's planner knows about a model, as far as it decides between answers. */
 export interface Analysis {

@@ -1,7 +1,7 @@
 import type { JsonObject } from './condition-values.ts'
 import { type Condition, compileCondition } from './conditions.ts'
 import { FgaError } from './errors.ts'
-import { type Analysis, analyseModel } from './model-graph.ts'
+import { type Analysis, analyseModel, type Strategy } from './model-graph.ts'
 import {
   type ModelAst,
   parseModelJson,
@@ -10,7 +10,6 @@ import {
   renderModel,
 } from './model-json.ts'
 import { validateModel } from './model-validate.ts'
-import type { Tuple } from './tuples.ts'
 
 /** A rewrite with its names resolved to the relations they mean. */
 export type Rewrite =
@@ -24,22 +23,6 @@ export type Rewrite =
     }
   | { readonly kind: 'union' | 'intersection'; readonly children: readonly Rewrite[] }
   | { readonly kind: 'exclusion'; readonly base: Rewrite; readonly subtract: Rewrite }
-
-/** How one relation reaches one subject type; decided once per model (see `analyseModel`). */
-export interface Strategy {
-  /** Whether any chain of rules leads from the subject to the relation. */
-  readonly reachable: boolean
-  /**
-   * `userset` or `ttu` when the relation only recurses into itself and everything else in it is one step from
-   * the subject: the server then walks breadth first, which neither sees cycles nor counts them.
-   */
-  readonly recursion: 'userset' | 'ttu' | undefined
-  /**
-   * Which stored usersets the server reads together: within one read, a condition that cannot be evaluated is
-   * passed over when another tuple's condition holds. Empty where there is no userset to read.
-   */
-  readonly reads: readonly ((tuple: Tuple) => boolean)[]
-}
 
 /** A relation of a compiled model. */
 export interface Relation {
