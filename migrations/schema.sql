@@ -627,44 +627,6 @@ create table model_plans (
   constraint model_plans_state_check CHECK ((state = ANY (ARRAY['open'::text, 'active'::text])))
 );
 
-create table model_shadow_differences (
-  shadow text not null,
-  who text not null,
-  document text not null,
-  active text not null,
-  candidate text not null,
-  count bigint not null,
-  first_at timestamp with time zone not null,
-  last_at timestamp with time zone not null,
-  constraint model_shadow_differences_pkey PRIMARY KEY (shadow, who, document, active, candidate),
-  constraint model_shadow_differences_shadow_fkey FOREIGN KEY (shadow) REFERENCES model_shadows(id) ON DELETE CASCADE,
-  constraint model_shadow_differences_active_check CHECK ((active = ANY (ARRAY['allowed'::text, 'denied'::text, 'error'::text]))),
-  constraint model_shadow_differences_candidate_check CHECK ((candidate = ANY (ARRAY['allowed'::text, 'denied'::text, 'error'::text])))
-);
-
-create table model_shadows (
-  id text not null,
-  plan text not null,
-  base_model text not null,
-  started_by text not null,
-  share double precision not null,
-  started_at timestamp with time zone not null,
-  ends_at timestamp with time zone not null,
-  ended_at timestamp with time zone,
-  ended_because text,
-  asked bigint default 0 not null,
-  gained bigint default 0 not null,
-  lost bigint default 0 not null,
-  errors bigint default 0 not null,
-  dropped bigint default 0 not null,
-  constraint model_shadows_pkey PRIMARY KEY (id),
-  constraint model_shadows_plan_fkey FOREIGN KEY (plan) REFERENCES model_plans(id),
-  constraint model_shadows_check CHECK (((ended_at IS NULL) = (ended_because IS NULL))),
-  constraint model_shadows_ended_because_check CHECK ((ended_because = ANY (ARRAY['over'::text, 'stopped'::text, 'model_changed'::text]))),
-  constraint model_shadows_share_check CHECK (((share > (0)::double precision) AND (share <= (1)::double precision)))
-);
-CREATE UNIQUE INDEX model_shadows_running ON public.model_shadows USING btree ((true)) WHERE (ended_at IS NULL);
-
 create table models (
   id text not null,
   digest text not null,

@@ -121,16 +121,6 @@ export interface GateDeps extends PrecheckDeps {
   readonly fga: Fga
   readonly limiter: Limiter
   readonly askNamed: AskNamed
-  /** Told of every decision, for whoever only watches; must be quick and not throw. */
-  readonly onDecided?: (decided: Decided) => void
-}
-
-/** What was asked, and every document that was considered for it, however that went. */
-export interface Decided {
-  readonly question: Question
-  readonly documentIds: readonly string[]
-  /** Milliseconds since the epoch. */
-  readonly at: number
 }
 
 /**
@@ -368,14 +358,9 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
       const [denied, passedOver, errors] = [countOf('denied'), countOf('passed_over'), countOf('error')]
       return { considered: told.size, denied, passedOver, errors, checks, calls }
     },
-    async clear(items, enough = items.length, telling = []) {
-      const before = told.size
+    clear(items, enough = items.length, telling = []) {
       if (telling.length > 0) beTold = telling
-      try {
-        return await clearInWaves(items, enough, telling)
-      } finally {
-        deps.onDecided?.({ question, documentIds: [...told.keys()].slice(before), at: now() })
-      }
+      return clearInWaves(items, enough, telling)
     },
   }
 }
@@ -420,14 +405,10 @@ function createNamedClearing(
       }),
     async clear<T extends Guarded>(there: readonly T[]) {
       const objects = new Set(there.map(({ documentId }) => documentObject(documentId)))
-      try {
-        const answer = await asking.answer((object) => objects.has(object))
-        requestIds.push(...answer.requestIds)
-        for (const [index, one] of asked.entries())
-          told.set(`${one.relation} ${one.id}`, answer.verdicts[index])
-      } finally {
-        deps.onDecided?.({ question, documentIds, at: deps.now() })
-      }
+      const answer = await asking.answer((object) => objects.has(object))
+      requestIds.push(...answer.requestIds)
+      for (const [index, one] of asked.entries())
+        told.set(`${one.relation} ${one.id}`, answer.verdicts[index])
       return there.filter((item): item is Cleared<T> => isAllowed(item.documentId, relation))
     },
   }

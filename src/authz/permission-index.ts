@@ -16,11 +16,6 @@ export interface PermissionIndex extends AsyncDisposable {
    */
   nominate(question: LocalQuestion): readonly string[] | undefined
   /**
-   * Some documents, at most `max`, that the model would allow but for what it takes away: for whoever asks what another
-   * model would say of them. Empty while the index is not ready.
-   */
-  excluded(question: LocalQuestion, max: number): readonly string[]
-  /**
    * The same as doors, kept up from now on: a document that comes to a door or moves to another needs no new question.
    * undefined while the index is not ready, and where the question brings tuples on documents: ask `nominate`.
    */

@@ -19,7 +19,6 @@ import {
   type WirePlanRead,
 } from './model-plan.ts'
 import { isPassing, reportOf } from './model-report.ts'
-import { shadowToText, type WireShadow } from './model-shadow.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 
 interface TestFlags {
@@ -122,38 +121,6 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
           ? `The model ${answer.model_id ?? ''} is in force, confirmed by ${answer.approved_by.join(', ')}.`
           : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: npm run remit -- model show ${id}, then npm run remit -- model apply ${id}${flagsAgain}`,
       )
-    })
-
-  const shadow = model
-    .command('shadow')
-    .description(
-      'Evaluates what is asked under a planned model as well, for a while; nobody is answered from it.',
-    )
-
-  asPerson(shadow.command('start <plan>'))
-    .description('Begins.')
-    .option('--minutes <n>', 'until it ends by itself, at most 1440', Number, 60)
-    .option('--share <part>', 'of the questions, above 0 and at most 1', Number, 1)
-    .action(async (plan: string, flags: PersonFlags & { minutes: number; share: number }) => {
-      const { minutes, share } = flags
-      const body = { plan_id: plan, minutes, share }
-      const { shadow: run } = await ask<WireShadow>('POST', '/model/shadow', body, flags, dependencies)
-      dependencies.terminal.out(`It runs until ${run?.ends_at ?? ''}: npm run remit -- model shadow show`)
-    })
-
-  asPerson(shadow.command('stop'))
-    .description('Ends it before its time.')
-    .action(async (flags: PersonFlags) => {
-      await ask<WireShadow>('DELETE', '/model/shadow', undefined, flags, dependencies)
-      dependencies.terminal.out('It is stopped: npm run remit -- model shadow show')
-    })
-
-  asPerson(shadow.command('show'))
-    .description('Where the planned model would have answered otherwise.')
-    .option('--json', 'prints what the service answers')
-    .action(async (flags: PlanFlags) => {
-      const found = await ask<WireShadow>('GET', '/model/shadow', undefined, flags, dependencies)
-      dependencies.terminal.out(flags.json ? JSON.stringify(found) : shadowToText(found))
     })
 
   asPerson(model.command('show [id]'))

@@ -15,7 +15,6 @@ import { type ActiveModel, followModel } from '../authz/model/active.ts'
 import { type DeployedModel, deployModel } from '../authz/model/deploy.ts'
 import { digestOfVersion, type ModelJson } from '../authz/model/dsl.ts'
 import type { ModelVersion } from '../authz/model/pin.ts'
-import { createModelShadow, type ModelShadow } from '../authz/model/shadow.ts'
 import { createTexts, type Texts } from '../authz/model/texts.ts'
 import { createNominator, type Nominator } from '../authz/nominate.ts'
 import { observeWrites } from '../authz/observed-fga.ts'
@@ -45,7 +44,6 @@ export interface Authz extends AsyncDisposable {
   readonly askNamed: AskNamed
   readonly nominator: Nominator
   readonly why: Why
-  readonly modelShadow: ModelShadow
   /** Models that somebody sent. */
   readonly texts: Texts
 }
@@ -60,7 +58,7 @@ const leastRememberMs = 60_000
 const modelPollMs = 500
 
 export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
-  const { config, database, log, now, newTxn } = deps
+  const { config, database, log, now } = deps
   const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
   const allowListFile = await readAllowListFile()
   const deployed = await deploy(
@@ -115,22 +113,9 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
   active.onChange(held.drop)
 
   const limiter = createLimiter(checksInFlightMax)
-  const modelShadow = stack.use(
-    createModelShadow({
-      database,
-      active,
-      index,
-      now,
-      random: Math.random,
-      newId: () => `s_${randomBytes(16).toString('base64url')}`,
-      newTxn,
-      log,
-    }),
-  )
   const askNamed = createAskNamed({ fga, index, held, limiter, now, randomBytes })
   const gate = createGate({
     askNamed,
-    onDecided: modelShadow.onDecided,
     fga,
     index,
     held,
@@ -155,7 +140,6 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
     askNamed,
     nominator: createNominator({ fga, index, now, serverDeadlineMs: openfgaListDeadlineMs }),
     why: createWhy({ index, now }),
-    modelShadow,
     texts,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }

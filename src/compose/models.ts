@@ -7,14 +7,13 @@ import type { Administrators } from '../delegation/administration/administrators
 import type { Persons } from '../delegation/people/persons.ts'
 import type { App } from '../http/env.ts'
 import { modelRoutes } from '../http/routes/model/model.ts'
-import { modelShadowRoutes } from '../http/routes/model/model-shadow.ts'
 import { modelTestRoutes } from '../http/routes/model/model-tests.ts'
 import type { Authz } from './authz.ts'
 import type { Door } from './door.ts'
 import type { Given } from './given.ts'
 
 export interface ModelsDeps extends Pick<Given, 'config' | 'ground' | 'database' | 'now'> {
-  readonly authz: Pick<Authz, 'active' | 'index' | 'matchesFile' | 'modelShadow' | 'texts'>
+  readonly authz: Pick<Authz, 'active' | 'index' | 'matchesFile' | 'texts'>
   readonly administrators: Pick<Administrators, 'keeps'>
   readonly persons: Persons
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
@@ -24,7 +23,7 @@ export interface ModelsDeps extends Pick<Given, 'config' | 'ground' | 'database'
 /** How the authorization model is tried, planned, confirmed and applied. */
 export function modelsRoutes(deps: ModelsDeps): readonly App[] {
   const { config, database, now, administrators, persons, listLiveDelegations } = deps
-  const { active, index, matchesFile, modelShadow, texts } = deps.authz
+  const { active, index, matchesFile, texts } = deps.authz
   const api = deps.ground.openfga
   const { requireBearer, isAdministrator } = deps.door
   const behind = { requireBearer, isAdministrator, now }
@@ -48,9 +47,5 @@ export function modelsRoutes(deps: ModelsDeps): readonly App[] {
     now,
     newId: () => `m_${randomBytes(16).toString('base64url')}`,
   })
-  return [
-    modelShadowRoutes({ ...behind, shadow: modelShadow }),
-    modelRoutes({ ...behind, models, matchesFile }),
-    modelTestRoutes({ ...behind, truthTable, texts }),
-  ]
+  return [modelRoutes({ ...behind, models, matchesFile }), modelTestRoutes({ ...behind, truthTable, texts })]
 }

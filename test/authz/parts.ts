@@ -45,7 +45,6 @@ export function createTestIndex(modelId: string, now: () => number, dsl = ownDsl
   return {
     status: () => ({ ...status, tuples: tuples.size }),
     view: () => (isReady() ? { modelId: id, model, tuples } : undefined),
-    excluded: () => [],
     nominate: () => undefined,
     reachableAcls: () => undefined,
     aclOf: () => -1,

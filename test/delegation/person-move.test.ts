@@ -311,8 +311,6 @@ const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 're
   'leases.holder': 'no person',
   'model_approvals.subject': 'ended',
   'model_plans.planner': 'log',
-  'model_shadow_differences.who': 'log',
-  'model_shadows.started_by': 'log',
   'models.activated_by': 'log',
   'oauth_artifacts.person_hash': 'ended',
   'oauth_artifacts.user_code_hash': 'no person',

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { record } from '../../src/audit/record.ts'
 import { needsPostgres } from '../support/native.ts'
 import { openWorld, type World } from '../support/world.ts'
 
@@ -127,6 +128,24 @@ describe.each([
       const [cef = ''] = await lines(`txn=${answered}&event=retrieved&format=cef`)
       expect(cef).toMatch(/^CEF:0\|Remit\|Remit\|[\d.]+\|retrieved\|Question answered\|3\|rt=\d+ /)
       expect(cef).toContain(`outcome=allowed suser=anne suid=user:anne`)
+    })
+
+    test('still lists and verifies records of planned models that once ran beside the one in force', async () => {
+      const shadow = { shadow: 's_1', plan: 'm_1', base_model: 'model-1' }
+      const carol = { subject: 'user:carol', actors: [], client: 'remit-cli', txn: 't_shadow' } as const
+      const ends = { ...shadow, share: 1, ends_at: '2026-11-25T04:09:42.000Z' }
+      await record(world.database, carol, { event: 'model_shadow_started', ...ends })
+      await record(world.database, carol, { event: 'model_shadow_read', ...shadow })
+      await record(world.database, carol, { event: 'model_shadow_ended', ...shadow, because: 'stopped' })
+      await world.service.record.seal()
+      const { records } = (await ask('txn=t_shadow')).body
+      expect(records.map(({ event, detail }) => ({ event, detail }))).toEqual([
+        { event: 'model_shadow_ended', detail: { ...shadow, because: 'stopped' } },
+        { event: 'model_shadow_read', detail: shadow },
+        { event: 'model_shadow_started', detail: ends },
+      ])
+      expect(await events('event=model_shadow_started')).toEqual(['model_shadow_started'])
+      expect(await world.service.record.verify([])).toMatchObject({ found: 0 })
     })
 
     test('is for administrators who may read it, and looking is itself on record', async () => {
@@ -358,6 +377,7 @@ interface Row {
   readonly time: string
   readonly event: string
   readonly client: string
+  readonly detail: object
 }
 
 interface Answer {

@@ -145,8 +145,6 @@ const repair = (
       return { model: dsl }
     case 'post /model/test':
       return { model: dsl, tests: truthTable }
-    case 'post /model/shadow':
-      return { plan_id: planId, minutes: 1, share: 1 }
     case 'post /model/apply':
       return { plan_id: planId }
     case 'post /agents':
@@ -290,7 +288,7 @@ test(`whatever is sent to whatever route, by whomever: no 5xx, no stack, every r
       const seen = [...reached.keys()].filter((key) => key.startsWith(`${method} ${path} `))
       // Past the token, the scope and the schema: done, or refused for want of the object alone.
       const done =
-        /^(get|delete) .*\{id\}|model\/shadow$|(access|disable|answers|decision|connect|vault\/fetch)$/.test(
+        /^(get|delete) .*\{id\}|(access|disable|answers|decision|connect|vault\/fetch)$/.test(
           `${method} ${path}`,
         ) && path !== '/access'
           ? / (20[02]|404)$/

@@ -423,7 +423,6 @@ describe('every route that takes the name of something', () => {
       'POST /memberships',
       'POST /who-can',
       'POST /what-if',
-      'POST /model/shadow',
       'GET /model/plans/{id}',
       'POST /model/apply',
       'POST /agents',

@@ -293,7 +293,7 @@ export type DecisionEvent =
       readonly reason?: string
     }
   | {
-      /** A changed model is evaluated beside the one in force, and no longer; nobody is answered from it. */
+      /** Only in older records: a planned model was evaluated beside the one in force. No route writes these now. */
       readonly event: 'model_shadow_started' | 'model_shadow_ended' | 'model_shadow_read'
       readonly shadow: string
       readonly plan: string

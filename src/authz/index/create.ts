@@ -309,7 +309,6 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     },
     nominate: (question) => readyNow() && reaches.nominate(question, now()),
     reachableAcls: (question) => readyNow() && reaches.reachableAcls(question, now()),
-    excluded: (question, max) => (ready() ? reaches.excluded(question, now(), max) : []),
     aclOf: reaches.aclOf,
     onAclChange: reaches.onAclChange,
     evaluate(question, documentIds, at) {

@@ -29,15 +29,13 @@ export interface Reachability {
   reachableAcls(question: LocalQuestion, now: number): ReachableAcls | undefined
   /** Ids of the documents at the doors that are reached. undefined: the model has no such relation. */
   nominate(question: LocalQuestion, now: number): readonly string[] | undefined
-  /** At most `max` ids of documents that would be nominated but for an exclusion. */
-  excluded(question: LocalQuestion, now: number, max: number): readonly string[]
   /** -1: at none. */
   aclOf(documentId: string): number
   /** Called with the ids of documents that stand elsewhere now; without, when that may be so of all of them. */
   onAclChange(listener: (documentIds?: readonly string[]) => void): void
 }
 
-interface Kept extends ReachableAcls, Pick<Allowed, 'reached' | 'metBy' | 'standsWith' | 'isTakenAway'> {
+interface Kept extends ReachableAcls, Pick<Allowed, 'reached' | 'metBy' | 'standsWith'> {
   open: Uint8Array
   isOver: boolean
   /** Milliseconds since the epoch: an end on which it rests. */
@@ -100,14 +98,13 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
     const answer = list(question, now)
     if (answer === undefined || doors === undefined) return undefined
     const { found, until } = answer
-    const { reached, metBy, standsWith, isTakenAway, restsOnChecks } = found
+    const { reached, metBy, standsWith, restsOnChecks } = found
     const checkedUntil = restsOnChecks ? now + checkedMs : Number.POSITIVE_INFINITY
     const made: Kept = {
       key,
       reached,
       metBy,
       standsWith,
-      isTakenAway,
       open: new Uint8Array((doors.end >> 3) + 1),
       // A bit for each door weighs little, but there may be many doors.
       weight: reached.size + (doors.end >> 8),
@@ -247,18 +244,6 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
         else ids.delete(idOf(object))
       }
       return [...ids]
-    },
-    excluded(question, now, max) {
-      const found: string[] = []
-      const one = reach(question, now)
-      if (one === undefined || doors === undefined || counted === undefined) return found
-      const { bitsOf: anyOf, documentsOf: at, end, aces: locks } = doors
-      const ofLock = (lock: number): number => metOf(lock, one.metBy, locks)
-      for (let door = 0; door < end && found.length < max; door++) {
-        if (one.has(door) || !one.isTakenAway(anyOf(door, ofLock))) continue
-        for (const name of at(door)) if (found.push(idOf(name)) >= max) break
-      }
-      return found
     },
     aclOf: (documentId) => doors?.aclOf(`document:${documentId}`) ?? -1,
     onAclChange(listener) {

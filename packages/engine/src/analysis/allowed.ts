@@ -71,8 +71,6 @@ export interface Allowed {
   metBy(tuple: Tuple): number
   /** Whether an object on which tuples meet these parts together, and no others, is one. */
   standsWith(met: number): boolean
-  /** Whether it would be one but for what takes away. */
-  isTakenAway(met: number): boolean
 }
 
 /** Whose answers are listed, over which tuples, and what only a request can tell. */
@@ -128,10 +126,6 @@ export function listAllowed(
     reached: namesIn([new Set([subject.name, `${subject.type}:*`]), ...reached]),
     metBy: (tuple) => metBy(tuple),
     standsWith,
-    isTakenAway: (partsMet) =>
-      ruleParts !== undefined &&
-      !ruleParts.standsWith(partsMet) &&
-      ruleParts.standsWith(ruleParts.giving(partsMet)),
     holds(object) {
       let partsMet = 0
       const node = session.node(object)

@@ -11,8 +11,6 @@ export interface RuleParts {
   readonly reading: (relation: string) => readonly RulePart[]
   /** Whether the relation stands where these parts are met, and no others. */
   standsWith(met: number): boolean
-  /** Without those that take away. */
-  giving(met: number): number
 }
 
 /** One part of a rule that tuples can meet by themselves, as a bit of a set. */
@@ -35,8 +33,6 @@ export function rulePartsOf(model: Model, target: Relation): RuleParts | undefin
   if (rulePartsByKey.size > partsMax) return undefined
   const reading = Map.groupBy(rulePartsByKey.values(), ({ relation }) => relation.name)
   const cachedStandings = new Map<number, boolean>()
-  let taking = 0
-  for (const { bit, takesAway } of rulePartsByKey.values()) if (takesAway) taking |= bit
 
   function stands(partsMet: number): boolean {
     // A relation that comes up again on the way to itself adds nothing.
@@ -69,7 +65,6 @@ export function rulePartsOf(model: Model, target: Relation): RuleParts | undefin
 
   return {
     relations: new Set(reading.keys()),
-    giving: (partsMet) => partsMet & ~taking,
     reading: (relation) => reading.get(relation) ?? [],
     standsWith(partsMet) {
       const cachedStanding = cachedStandings.get(partsMet)

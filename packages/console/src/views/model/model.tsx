@@ -14,7 +14,6 @@ import type { TextProblem } from './editor.ts'
 import { Findings } from './findings.tsx'
 import { ModelEditor } from './model-editor.tsx'
 import { OnePlan } from './plan.tsx'
-import { ShadowReport, shadowPath } from './shadow.tsx'
 import { TruthTable } from './truth-table.tsx'
 import type { Checked, Open, Plan, Shown, Tested } from './wire.ts'
 import './model.css'
@@ -23,10 +22,8 @@ export const modelViews: Section = {
   path: '/model',
   title: 'Model',
   roles: ['security.write'],
-  show: (_, [first, id]) => {
-    if (first === 'shadow') return <ShadowReport />
-    return first === 'plans' && id !== undefined ? <OnePlan id={id} key={id} /> : <Model />
-  },
+  show: (_, [section, id]) =>
+    section === 'plans' && id !== undefined ? <OnePlan id={id} key={id} /> : <Model />,
 }
 
 function Model() {
@@ -38,9 +35,6 @@ function Model() {
         {(shown) => (
           <>
             <InForce shown={shown} />
-            <p>
-              <Link to={shadowPath}>Shadow test</Link>
-            </p>
             <OpenPlans />
             {shown.model === null ? (
               <p>Of the model in force no text was kept: a plan is made by the command line.</p>

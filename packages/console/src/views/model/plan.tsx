@@ -10,7 +10,6 @@ import { Confirm } from './confirm.tsx'
 import { Effect } from './effect.tsx'
 import { Findings } from './findings.tsx'
 import { TestsOfPlan } from './plan-tests.tsx'
-import { StartShadow } from './shadow.tsx'
 import type { Plan } from './wire.ts'
 import './model.css'
 
@@ -56,9 +55,6 @@ export function OnePlan({ id }: { readonly id: string }) {
             <Diff diff={diff} />
             <h2>What changes in the allow-list</h2>
             <Diff diff={listDiff} />
-            {plan.state !== 'active' && plan.outdated === undefined && plan.refusals.length === 0 && (
-              <StartShadow plan={plan.plan_id} />
-            )}
             <Confirm plan={plan} onConfirmed={async () => setConfirmed(await readPlan(api, id))} />
           </>
         )}
