@@ -37,7 +37,7 @@ export function planToMarkdown(plan: WirePlan): string {
           `${pluralize(plan.invalid_tuples.count, 'stored tuple')} would not count any more. ${staysStored}`,
           '',
         ]),
-    ...findings('Warnings', [...plan.warnings, ...broughtByEngine(plan)]),
+    ...findings('Warnings', plan.warnings),
     `Tried on ${pluralize(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${pluralize(people, 'person', 'people')} and anyone, ${pluralize(documents, 'document')}, ${pluralize(delegations, 'delegation')}. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
   ].join('\n')
 }
@@ -49,16 +49,6 @@ const effect = ({ can_read: direct, can_read_delegated: delegated }: WirePlan): 
   `| agents, for people | ${counts(delegated.gained)} | ${counts(delegated.lost)} |`,
   '',
 ]
-
-/** Of what OpenFGA's coming engine would answer differently what this change brings; the rest is of no change. */
-const broughtByEngine = ({ next_engine_answers_differently: differences }: WirePlan): Finding[] =>
-  differences
-    .filter(({ new_relations }) => new_relations.length > 0)
-    .map(({ rule, new_relations, detail }) => ({
-      rule,
-      relation: new_relations.join(', '),
-      detail: `OpenFGA’s coming engine: ${detail}`,
-    }))
 
 function tests({ hold, passed, failed, error, failures }: WireTests): string[] {
   if (hold) return [`The truth table holds: ${pluralize(passed, 'test')}.`, '']

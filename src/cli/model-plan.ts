@@ -14,14 +14,6 @@ export interface Finding {
   readonly detail: string
 }
 
-interface EngineDifference {
-  readonly rule: string
-  readonly relations: readonly string[]
-  /** Those of them that the change brings. */
-  readonly new_relations: readonly string[]
-  readonly detail: string
-}
-
 /** The results of a plan's tests, as the service writes them. */
 export interface WireTests {
   readonly hold: boolean
@@ -68,7 +60,6 @@ export interface WirePlan {
   }
   readonly refusals: readonly Finding[]
   readonly warnings: readonly Finding[]
-  readonly next_engine_answers_differently: readonly EngineDifference[]
 }
 
 /** The plans that wait, as the service writes them. */
@@ -98,8 +89,8 @@ export interface WireModel {
   readonly awaiting: readonly WirePlan[]
 }
 
-/** What a plan says, worst first. `allOfEngine`: also what the coming engine changes whatever the plan says. */
-export function planToText(plan: WirePlan, { allOfEngine = false } = {}): string {
+/** What a plan says, worst first. */
+export function planToText(plan: WirePlan): string {
   const { people, documents, delegations, watermark } = plan
   const isOpen = plan.state !== 'active'
   return [
@@ -118,8 +109,6 @@ export function planToText(plan: WirePlan, { allOfEngine = false } = {}): string
       : [`${pluralize(plan.unanswered, 'question')} could not be answered, which denies.`]),
     ...invalidToText(plan.invalid_tuples),
     ...listed('Warnings:', plan.warnings.map(findingToText)),
-    // To be known before a yes, and no more after it.
-    ...(isOpen ? engineToText(plan, allOfEngine) : []),
     ...(plan.approved_by.length === 0 ? [] : [`Confirmed by ${plan.approved_by.join(', ')}.`]),
     ...plan.reasons.map(
       ({ by: approver, reason }) => `  ${approver}, although tests fail: ${withoutControls(reason)}`,
@@ -189,50 +178,6 @@ export function modelToText({ model_id, digest, matches_file, history, awaiting 
 
 const findingToText = ({ relation, detail, rule }: Finding): string =>
   `  ! ${relation === '' ? '' : `${relation}: `}${detail} [${rule}]`
-
-/** What the change brings stands in front; what holds under the model in force too is a line, unless it is asked for. */
-function engineToText(
-  { plan_id: id, next_engine_answers_differently: differences }: WirePlan,
-  isWhole: boolean,
-): string[] {
-  const brought = differences.filter((difference) => difference.new_relations.length > 0)
-  const knownDifferences = differences.filter(
-    (difference) => difference.new_relations.length < difference.relations.length,
-  )
-  const lines = brought.map((difference) =>
-    differenceToText({ ...difference, relations: difference.new_relations }, difference.new_relations.length),
-  )
-  const inFront = listed(
-    'By this change OpenFGA’s coming engine would answer differently, with the tuples for it:',
-    lines,
-  )
-  if (!isWhole)
-    return knownDifferences.length === 0
-      ? inFront
-      : [
-          ...inFront,
-          `OpenFGA’s coming engine differs in ${pluralize(knownDifferences.length, 'way')} that ${knownDifferences.length === 1 ? 'is' : 'are'} not of this change: npm run remit -- model show ${id} --engine`,
-        ]
-  return [
-    ...inFront,
-    ...listed(
-      'Not by this change: under the model in force OpenFGA’s coming engine answers differently, too:',
-      knownDifferences.map(({ relations, new_relations, ...difference }) =>
-        differenceToText({
-          ...difference,
-          new_relations,
-          relations: relations.filter((relation) => !new_relations.includes(relation)),
-        }),
-      ),
-    ),
-  ]
-}
-
-function differenceToText({ rule, relations, detail }: EngineDifference, max = 3): string {
-  const listed = relations.slice(0, max).join(', ')
-  const unlisted = relations.length - max
-  return `  ~ ${listed}${unlisted > 0 ? ` and ${unlisted} more` : ''}: ${detail} [${rule}]`
-}
 
 const listed = (title: string, lines: readonly string[]): string[] =>
   lines.length === 0 ? [] : [title, ...lines]

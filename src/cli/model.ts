@@ -127,14 +127,11 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
     .description(
       'Shows the model in force, those before it, and plans that wait for another yes; or one plan, by its id or by that of the model, and what its text changes.',
     )
-    .option('--engine', 'all that OpenFGA’s coming engine would answer differently, under either model')
-    .action(async (id: string | undefined, flags: PersonFlags & { readonly engine?: boolean }) => {
+    .action(async (id: string | undefined, flags: PersonFlags) => {
       if (id !== undefined) {
         const path = `/model/plans/${encodeURIComponent(await planOf(id, flags, dependencies))}`
         const { plan, ...diffs } = await ask<WirePlanRead>('GET', path, undefined, flags, dependencies)
-        dependencies.terminal.out(
-          `${planToText(plan, { allOfEngine: flags.engine === true })}\n${diffToText(diffs)}`,
-        )
+        dependencies.terminal.out(`${planToText(plan)}\n${diffToText(diffs)}`)
         return
       }
       dependencies.terminal.out(

@@ -300,27 +300,6 @@ describe('a plan', () => {
     })
   })
 
-  test('says what the coming engine would reject', async () => {
-    const made = await plan(
-      replaceOnce(
-        dsl,
-        'or owner or viewer from parent',
-        'or owner or viewer from parent or member from filed_in',
-      )
-        .dsl.replace(
-          '    define writer: [service]\n',
-          '    define writer: [service]\n    define member: [user]\n',
-        )
-        .replace(
-          'define filed_in: [collection]\n    define parent: [folder, collection]\n    define owner',
-          'define filed_in: [collection, folder]\n    define parent: [folder, collection]\n    define owner',
-        ),
-    )
-    expect(made.warnings.map(({ rule, relation }) => `${relation} ${rule}`)).toContain(
-      'document#viewer next_engine_rejects',
-    )
-  })
-
   test('needs text that is a model, and names its line', async () => {
     expect(
       await call('dan', 'POST', '/model/plan', { model: 'model\n  schema 1.1\ntype user\n  nonsense\n' }),

@@ -19,8 +19,6 @@ export {
   type SubjectUpperBoundOptions,
   subjectUpperBound,
 } from './analysis/subject-upper-bound.ts'
-export { findWeightedProblems, type WeightedProblem } from './analysis/weighted.ts'
-export { findWeightedDifferences, type WeightedDifference } from './analysis/weighted-differences.ts'
 export { type CheckRequest, check, createMemo, type Memo } from './core/check.ts'
 export type { Json, JsonObject, ParamType } from './core/condition-values.ts'
 export type { Condition } from './core/conditions.ts'

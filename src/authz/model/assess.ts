@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import { compileModel, FgaError, findWeightedProblems, type Model, type TupleStore } from '@remit/engine'
+import { compileModel, FgaError, type Model, type TupleStore } from '@remit/engine'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { writingOf } from '../allow-list/findings.ts'
 import {
@@ -25,7 +25,6 @@ import {
   unconfirmed,
 } from './impact.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
-import { nextEngineDifferences } from './next-engine.ts'
 import type { Report } from './plan-store.ts'
 import { openTrial, RefusedError } from './store-test.ts'
 import type { Texts } from './texts.ts'
@@ -98,9 +97,8 @@ export async function assess(base: Listed, candidate: Listed, dependencies: Asse
       watermark,
       invalidTuples: invalidTuples(baseModel, model, tuples),
       refusals: [...wrong, ...refusedByTuples(impact)],
-      warnings: [...writing.findings, ...warningsOf(model), ...nextEngine(model)],
+      warnings: [...writing.findings, ...warningsOf(model)],
       writerGains: writing.gains,
-      nextEngineDiffers: nextEngineDifferences(model, baseModel),
     },
   }
 }
@@ -217,9 +215,6 @@ function refusedByTuples({ beyondOwn, byRequest, unknown }: Impact): Finding[] {
         ]),
   ]
 }
-
-const nextEngine = ({ ast }: Model): Finding[] =>
-  findWeightedProblems(ast).map(({ relation, detail }) => ({ rule: 'next_engine_rejects', relation, detail }))
 
 const noSide: Side = { count: 0, people: 0, documents: 0, samples: [] }
 const nothing: Impact = {

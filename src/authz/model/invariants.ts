@@ -23,7 +23,6 @@ export interface Finding {
     | 'writers_follow_another_rule'
     | 'may_now_write'
     | 'may_no_longer_write'
-    | 'next_engine_rejects'
   /** `type#relation`, or a condition's name. */
   readonly relation: string
   readonly detail: string

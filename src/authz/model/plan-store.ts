@@ -3,7 +3,6 @@ import type { WriterGain } from '../allow-list/holders.ts'
 import type { ModelJson } from './dsl.ts'
 import type { Gains, Impact } from './impact.ts'
 import type { Finding } from './invariants.ts'
-import type { EngineDifference } from './next-engine.ts'
 import type { PlanTests } from './plan-tests.ts'
 
 /** What would happen if a model came into force, as it is shown to whoever confirms it. */
@@ -18,9 +17,6 @@ export interface Report extends Omit<Impact, 'gains'> {
   readonly warnings: readonly Finding[]
   /** All that the warnings tell a few of. Absent in plans that were made before it was kept: nothing of it is confirmed. */
   readonly writerGains?: readonly WriterGain[]
-  /** Absent in plans that were made before it was told, `newRelations` in those before that was. */
-  readonly nextEngineDiffers?: readonly (Omit<EngineDifference, 'newRelations'> &
-    Partial<Pick<EngineDifference, 'newRelations'>>)[]
 }
 
 /** A planned change of the model, as it is stored. */

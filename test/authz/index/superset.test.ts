@@ -1,6 +1,5 @@
 import {
   createTupleStore,
-  findWeightedDifferences,
   type JsonObject,
   keyOf,
   listCandidates,
@@ -11,6 +10,7 @@ import { expect, test } from 'vitest'
 import { createRandom } from '../../../packages/engine/test/support/random.ts'
 import { toKey } from '../../../packages/engine/test/support/scene.ts'
 import { seed } from '../../../packages/engine/test/support/seed.ts'
+import { recursesThroughStrangers } from '../../../packages/engine/test/support/strangers.ts'
 import {
   askBatch,
   createStore,
@@ -104,9 +104,7 @@ test(`what is nominated holds all that a real server allows, in ${onServer} rand
     // In turns, so that documents come to doors and leave them.
     for (const tuple of tuples.after(''))
       reaches.note(replica.apply([{ operation: 'write', tuple: toStored(tuple) }]))
-    const hasStrangers = findWeightedDifferences(model.ast).some(
-      ({ rule }) => rule === 'recursion-through-strangers',
-    )
+    const hasStrangers = recursesThroughStrangers(model.ast)
     for (const user of ['user:1', 'user:2', 'user:3', 'bot:1', 'user:4']) {
       const extra = random.chance(0.3) ? toKey(createTuple(random, world)) : undefined
       const contextualTuples = extra === undefined ? [] : [extra]

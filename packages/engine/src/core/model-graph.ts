@@ -1,6 +1,6 @@
-import { findWeightedProblems, leaves } from '../analysis/weighted.ts'
 import type { ModelAst, RestrictionAst, RewriteAst } from './model-json.ts'
 import type { Tuple } from './tuples.ts'
+import { findWeightedProblems, leaves } from './weighted.ts'
 
 /** How one relation reaches one subject type; decided once per model (see `analyseModel`). */
 export interface Strategy {

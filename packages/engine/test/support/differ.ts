@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../src/core/condition-values.ts'
-import { compileModel, findWeightedDifferences } from '../../src/index.ts'
+import { compileModel } from '../../src/index.ts'
 import { isHidden } from './hidden.ts'
 import {
   createQuestions,
@@ -11,6 +11,7 @@ import {
   writeQuestion,
 } from './questions.ts'
 import type { Random } from './random.ts'
+import { recursesThroughStrangers } from './strangers.ts'
 import { askBatch, askCheck, createStore, same, type Target, type Verdict, weightedTarget } from './target.ts'
 import { createWorld } from './world.ts'
 
@@ -146,7 +147,7 @@ export async function compareWorld(
     return
   }
   const { isWeighted, ast } = compileModel(world.model)
-  const hasStrangers = findWeightedDifferences(ast).some(({ rule }) => rule === 'recursion-through-strangers')
+  const hasStrangers = recursesThroughStrangers(ast)
   const tuples = createTuples(random, world)
   const writes = [writeQuestion({ writes: { tuple_keys: tuples } }), ...createWrites(random, world, tuples)]
   const { batch, others } = createQuestions(random, world)

@@ -68,20 +68,6 @@ export const plan = z
     }),
     refusals: z.array(finding),
     warnings: z.array(finding),
-    next_engine_answers_differently: z
-      .array(
-        z.strictObject({
-          rule: z.string(),
-          relations: z.array(z.string()),
-          new_relations: z.array(z.string()).openapi({
-            description: 'Those where the model in force knows no such difference for that subject',
-          }),
-          detail: z.string(),
-        }),
-      )
-      .openapi({
-        description: 'Where OpenFGA’s coming engine would answer otherwise, one entry for each rule',
-      }),
   })
   .openapi('ModelPlan')
 
@@ -135,14 +121,6 @@ export function planToWire(
     invalid_tuples: { count: invalidTuples.count, samples: [...invalidTuples.samples] },
     refusals: report.refusals.map(findingToWire),
     warnings: report.warnings.map(findingToWire),
-    next_engine_answers_differently: (report.nextEngineDiffers ?? []).map(
-      ({ rule, relations, newRelations = relations, detail }) => ({
-        rule,
-        relations: [...relations],
-        new_relations: [...newRelations],
-        detail,
-      }),
-    ),
   }
 }
 

@@ -50,7 +50,6 @@ export function OnePlan({ id }: { readonly id: string }) {
             <Effect canRead={plan.can_read} delegated={plan.can_read_delegated} />
             <Invalid plan={plan} />
             <Findings title="Warnings" kind="note" found={plan.warnings} />
-            {plan.state !== 'active' && <NextEngine plan={plan} />}
             <h2>What changes in the text</h2>
             <Diff diff={diff} />
             <h2>What changes in the allow-list</h2>
@@ -129,36 +128,6 @@ const Invalid = ({ plan: { invalid_tuples: invalid } }: { readonly plan: Plan })
       </p>
     </section>
   )
-
-/** What the change brings stands open; what holds under the model in force, too, is folded. */
-function NextEngine({ plan: { next_engine_answers_differently: all } }: { readonly plan: Plan }) {
-  const brought = all.filter((one) => one.new_relations.length > 0)
-  const known = all.filter((one) => one.new_relations.length < one.relations.length)
-  return (
-    <>
-      <Findings
-        title="By this change OpenFGA’s coming engine would answer differently"
-        kind="note"
-        found={brought.map((one) => ({ ...one, relation: one.new_relations.join(', ') }))}
-      />
-      {known.length > 0 && (
-        <details class="more">
-          <summary>
-            Not of this change: {counted(known.length, 'way')} in which OpenFGA’s coming engine differs
-          </summary>
-          <Findings
-            title="Under the model in force, too"
-            kind="note"
-            found={known.map((one) => ({
-              ...one,
-              relation: one.relations.filter((relation) => !one.new_relations.includes(relation)).join(', '),
-            }))}
-          />
-        </details>
-      )}
-    </>
-  )
-}
 
 const kinds: Readonly<Record<string, string>> = { '+': 'added', '-': 'removed', '@': 'soft' }
 

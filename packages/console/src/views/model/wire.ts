@@ -46,13 +46,6 @@ export interface Plan {
   }
   readonly refusals: readonly Finding[]
   readonly warnings: readonly Finding[]
-  readonly next_engine_answers_differently: readonly {
-    readonly rule: string
-    readonly relations: readonly string[]
-    /** Those of them that the change brings. */
-    readonly new_relations: readonly string[]
-    readonly detail: string
-  }[]
 }
 
 export interface Shown {

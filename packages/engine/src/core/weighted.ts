@@ -1,4 +1,4 @@
-import type { ModelAst, RewriteAst } from '../core/model-json.ts'
+import type { ModelAst, RewriteAst } from './model-json.ts'
 
 /** A reason why the server's weighted-graph engine cannot take a model. */
 export interface WeightedProblem {
@@ -29,7 +29,7 @@ export function findWeightedProblems(ast: ModelAst): readonly WeightedProblem[] 
 }
 
 /** A relation with what it leads to. */
-export interface Vertex {
+interface Vertex {
   readonly type: string
   readonly key: string
   readonly rewrite: RewriteAst
@@ -42,10 +42,10 @@ export interface Vertex {
 }
 
 /** By `type#relation`. */
-export type Graph = ReadonlyMap<string, Vertex>
+type Graph = ReadonlyMap<string, Vertex>
 
 /** Every relation of a model as a vertex, with the usersets that its rule leads to. */
-export function buildGraph(ast: ModelAst): Graph {
+function buildGraph(ast: ModelAst): Graph {
   const graph = new Map<string, Vertex>()
   for (const type of ast.types) {
     const parents = new Map(
@@ -107,7 +107,7 @@ function operatorCycles(vertex: Vertex, graph: Graph): WeightedProblem[] {
 }
 
 /** Whether a path of rules leads from one vertex to another. Adds every vertex on its way to `visited`. */
-export function leadsTo(graph: Graph, source: string, destination: string, visited: Set<string>): boolean {
+function leadsTo(graph: Graph, source: string, destination: string, visited: Set<string>): boolean {
   if (source === destination) return true
   const vertex = graph.get(source)
   if (vertex === undefined || visited.has(source)) return false
@@ -206,7 +206,7 @@ function emptyOperands(
 }
 
 /** The vertices that one leaf of a rule leads to. */
-export function targets(vertex: Vertex, leaf: RewriteAst, graph: Graph): readonly string[] {
+function targets(vertex: Vertex, leaf: RewriteAst, graph: Graph): readonly string[] {
   if (leaf.kind === 'this') return vertex.usersets
   if (leaf.kind === 'computed') return [`${vertex.type}#${leaf.relation}`]
   if (leaf.kind !== 'ttu') return []
@@ -216,7 +216,7 @@ export function targets(vertex: Vertex, leaf: RewriteAst, graph: Graph): readonl
 }
 
 /** The intersections and exclusions of a rule, the outer ones first. */
-export function operatorsOf(rewrite: RewriteAst): RewriteAst[] {
+function operatorsOf(rewrite: RewriteAst): RewriteAst[] {
   if (rewrite.kind === 'union') return rewrite.children.flatMap(operatorsOf)
   if (rewrite.kind === 'intersection') return [rewrite, ...rewrite.children.flatMap(operatorsOf)]
   return rewrite.kind === 'exclusion'
