@@ -1,4 +1,5 @@
 import type { DecisionEvent } from '@remit/contract/decision-event'
+import type { EventName } from '@remit/contract/events'
 import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { traceId } from '../kernel/trace.ts'
@@ -33,7 +34,8 @@ export const recordRow = (firstParameter: number): string =>
     .join(', ')
 
 export function recordValues(who: Who, decision: DecisionEvent): SqlValue[] {
-  const { event, ...detail } = decision
+  // An event that the contract does not name does not compile.
+  const { event, ...detail }: { readonly event: EventName } = decision
   return [
     who.txn,
     event,

@@ -70,14 +70,10 @@ function addList(audit: Command, dependencies: AuditCommandDeps): void {
     .description('Prints records, newest first.')
     .option('--limit <n>', 'how many, at most 200', '50')
     .option('--all', 'every record that fits, as lines', false)
-    .addOption(
-      new Option('--format <format>', 'of the lines').choices(['json', 'ocsf', 'cef']).default('json'),
-    )
   for (const [name, parse] of Object.entries(filters)) list.option(`--${name} <${name}>`, `by ${name}`, parse)
   asWhom(list).action(async (flags: Flags) => {
     const query = queryOf(flags, Object.keys(filters))
     if (flags['all'] === true) {
-      query.set('format', String(flags['format']))
       const response = await sendAs(dependencies, flags, `/audit?${query}`, undefined, 'application/x-ndjson')
       const decoder = new TextDecoder()
       for await (const bytes of response.body ?? []) {

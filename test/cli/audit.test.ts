@@ -79,13 +79,13 @@ test('remit audit answers the questions of an incident, as an administrator of t
   expect(reach).toMatchObject({ code: 0, said: expect.stringContaining('Fewer than 7 days') })
   expect(reach.out).toContain('documents: 1')
   expect((await remit('audit', 'list', '--event', 'retrieved', ...as)).out).toMatch(/ retrieved allowed\n/)
-  const lines = (await remit('audit', 'list', '--all', '--txn', txn, '--format', 'ocsf', ...as)).out
+  const lines = (await remit('audit', 'list', '--all', '--txn', txn, ...as)).out
   expect(
     lines
       .trimEnd()
       .split('\n')
-      .map((line) => JSON.parse(line).class_uid),
-  ).toContain(6003)
+      .map((line) => JSON.parse(line).event),
+  ).toContain('retrieved')
   expect(await remit('audit', 'list', '--as', 'anne')).toMatchObject({ code: 1, out: '' })
 })
 

@@ -104,7 +104,7 @@ describe.each([
       expect(seen.map(({ seq }) => seq)).toEqual(seen.map(({ seq }) => seq).toSorted((a, b) => b - a))
     })
 
-    test('is exported as lines, all of it, in our form, OCSF’s and CEF', async () => {
+    test('is exported as lines, all of it', async () => {
       const lines = async (query: string) => {
         const response = await world.call('GET', `/audit?${query}`, {
           token: tokens.admin,
@@ -115,19 +115,6 @@ describe.each([
       }
       const own = (await lines('event=retrieved')).map((line) => JSON.parse(line) as Row)
       expect(own).toEqual((await ask('event=retrieved')).body.records)
-      const [ocsf = ''] = await lines(`txn=${answered}&event=retrieved&format=ocsf`)
-      expect(JSON.parse(ocsf)).toMatchObject({
-        class_uid: 6003,
-        activity_id: 2,
-        type_uid: 600302,
-        status_id: 1,
-        metadata: { correlation_uid: answered },
-        actor: { user: { uid: 'user:anne', name: 'anne' } },
-        unmapped: { actors: [{ uid: 'agent:research-bot' }] },
-      })
-      const [cef = ''] = await lines(`txn=${answered}&event=retrieved&format=cef`)
-      expect(cef).toMatch(/^CEF:0\|Remit\|Remit\|[\d.]+\|retrieved\|Question answered\|3\|rt=\d+ /)
-      expect(cef).toContain(`outcome=allowed suser=anne suid=user:anne`)
     })
 
     test('still lists and verifies records of planned models that once ran beside the one in force', async () => {
@@ -339,7 +326,7 @@ describe.each([
         ['since=9999-12-31T23:59:59-23:00', 'since'],
         ['until=0000-12-31T23:59:59Z', 'until'],
         ['everything=1', 'everything'],
-        ['format=cef', 'format'],
+        ['format=ocsf', 'format'],
       ]) {
         const { status, body } = await ask(query ?? '')
         expect({ query, status, field: body.field }).toEqual({ query, status: 422, field })

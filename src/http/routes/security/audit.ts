@@ -3,17 +3,21 @@ import type { DecisionEvent } from '@remit/contract/decision-event'
 import { decisions, eventNames } from '@remit/contract/events'
 import { instant } from '@remit/contract/instant'
 import { text } from '@remit/contract/text'
-import { type NamedEntry, toCef, toOcsf } from '../../../audit/formats.ts'
 import type { RecordEntry, RecordFilter, RecordReader } from '../../../audit/query.ts'
 import type { Who } from '../../../audit/record.ts'
 import type { Names } from '../../../delegation/registry/names.ts'
-import { invalid } from '../../../kernel/errors.ts'
 import { type App, createRouter } from '../../env.ts'
 import { bearer, problems } from '../../schemas.ts'
 import type { Reading } from '../reading.ts'
 
 /** Puts on record who looks. */
 export type OnRecord = (who: Who, looked: DecisionEvent) => Promise<void>
+
+/** A record with the names of whom it names. */
+interface NamedEntry extends RecordEntry {
+  /** `user:anne` → Anne; only those that are known. */
+  readonly names: Readonly<Record<string, string>>
+}
 
 export interface AuditRouteDeps extends Reading {
   readonly record: OnRecord
@@ -24,8 +28,6 @@ export interface AuditRouteDeps extends Reading {
 const limitMax = 200
 const exportPage = 1_000
 const ndjson = 'application/x-ndjson'
-const formats = ['json', 'ocsf', 'cef'] as const
-type Format = (typeof formats)[number]
 
 // Without its type an id is of nothing on record, and an empty list would read as if nothing had happened.
 const typed = (max: number) =>
@@ -52,13 +54,9 @@ const query = z.strictObject({
   until: instant.optional().openapi({ description: 'And before here.' }),
   cursor: text(1, 200).optional(),
   limit: z.coerce.number<string>().int().min(1).max(limitMax).default(50),
-  format: z.enum(formats).default('json').openapi({
-    description:
-      '`ocsf`: in the shape of OCSF’s API Activity. `cef`: one line of Common Event Format each, as an export only.',
-  }),
 })
 
-type Asked = Omit<z.output<typeof query>, 'cursor' | 'limit' | 'format'>
+type Asked = Omit<z.output<typeof query>, 'cursor' | 'limit'>
 
 const entry = z
   .strictObject({
@@ -84,7 +82,7 @@ const entry = z
 
 const answer = z
   .strictObject({
-    records: z.array(z.union([entry, z.looseObject({ class_uid: z.int() })])),
+    records: z.array(entry),
     next_cursor: z.string().optional().openapi({ description: 'Left out on the last page.' }),
     txn: z.string(),
   })
@@ -121,25 +119,24 @@ export function auditRoutes({ asLooker, assertReader, record, reader, names }: A
   return createRouter().openapi(route, async (c) => {
     const principal = c.get('principal')
     await assertReader(principal)
-    const { cursor, limit, format, ...asked } = c.req.valid('query')
+    const { cursor, limit, ...asked } = c.req.valid('query')
     const filter = toFilter(asked)
     const said: Readonly<Record<string, string>> = JSON.parse(JSON.stringify(asked))
     const exported = (c.req.header('accept') ?? '').includes(ndjson)
-    if (format === 'cef' && !exported) throw invalid('format', `CEF is lines: ask with Accept: ${ndjson}.`)
     // Before anything is given, as with every answer.
     await record(principal, { event: 'record_read', question: 'list', filter: said, exported })
     if (!exported) {
       const page = await reader.page(filter, { limit, ...(cursor !== undefined && { cursor }) })
-      const records = (await named(page.entries)).map((one) =>
-        format === 'ocsf' ? toOcsf(one) : toWire(one),
-      )
+      const records = (await named(page.entries)).map(toWire)
       return c.json(
         { records, ...(page.next !== undefined && { next_cursor: page.next }), txn: c.get('txn') },
         200,
       )
     }
-    c.header('content-type', format === 'cef' ? 'text/plain; charset=utf-8' : `${ndjson}; charset=utf-8`)
-    const lines = exportOf(filter, cursor, async (entries) => (await named(entries)).map(lineIn(format)))
+    c.header('content-type', `${ndjson}; charset=utf-8`)
+    const lines = exportOf(filter, cursor, async (entries) =>
+      (await named(entries)).map((one) => JSON.stringify(toWire(one))),
+    )
     // What is streamed is text to whoever reads the contract.
     return c.body(lines, 200) as never
   })
@@ -187,19 +184,6 @@ const toWire = ({ delegation, tool, trace_id, ...rest }: NamedEntry): z.output<t
   ...(tool !== null && { tool }),
   ...(trace_id !== null && { trace_id }),
 })
-
-const lineIn =
-  (format: Format) =>
-  (one: NamedEntry): string => {
-    switch (format) {
-      case 'json':
-        return JSON.stringify(toWire(one))
-      case 'ocsf':
-        return JSON.stringify(toOcsf(one))
-      case 'cef':
-        return toCef(one)
-    }
-  }
 
 function namesOf({ subject, actors, client }: RecordEntry, known: Readonly<Record<string, string>>) {
   const found: Record<string, string> = {}
