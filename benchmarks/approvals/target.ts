@@ -97,7 +97,7 @@ async function targetOf(name: string, parts: Parts): Promise<Omit<Target, typeof
   const sessions = createSessions({
     database,
     seal,
-    standing: { upstreamPerson: () => undefined },
+    signInValidity: { upstreamPerson: () => undefined },
     clock,
     randomBytes,
     signInEnds: { atAuthorizationServer: async () => undefined },

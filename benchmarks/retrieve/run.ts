@@ -16,8 +16,8 @@ import { openRevocationFeed } from '../../src/delegation/revocation/revocation-f
 import { createCachedVerifier } from '../../src/delegation/tokens/cached-verifier.ts'
 import { createProofs } from '../../src/delegation/tokens/dpop.ts'
 import { ownIssuer } from '../../src/delegation/tokens/issuers.ts'
-import { createRegistry } from '../../src/delegation/tokens/registry.ts'
-import { createJudge } from '../../src/delegation/tokens/verify.ts'
+import { createRegistryLookup } from '../../src/delegation/tokens/registry-lookup.ts'
+import { createTokenJudge } from '../../src/delegation/tokens/verify.ts'
 import { createApp } from '../../src/http/app.ts'
 import { createRouter } from '../../src/http/env.ts'
 import { createRequireBearer } from '../../src/http/middleware/bearer.ts'
@@ -189,9 +189,9 @@ async function createRaw() {
     clock,
     newTxn,
     proofs,
-    judge: createJudge({
+    judge: createTokenJudge({
       issuers: [ownIssuer({ publicUrl: config.publicUrl, keys: service.keys.find })],
-      lookUp: createRegistry({ sql: database, authority }),
+      lookUp: createRegistryLookup({ sql: database, authority }),
       clock,
       demo: config.demo,
       newTxn,

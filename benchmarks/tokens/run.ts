@@ -8,10 +8,10 @@ import { openRevocationFeed } from '../../src/delegation/revocation/revocation-f
 import { createCachedVerifier } from '../../src/delegation/tokens/cached-verifier.ts'
 import { createProofs } from '../../src/delegation/tokens/dpop.ts'
 import { ownIssuer } from '../../src/delegation/tokens/issuers.ts'
-import { createRegistry } from '../../src/delegation/tokens/registry.ts'
+import { createRegistryLookup } from '../../src/delegation/tokens/registry-lookup.ts'
 import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 
-import { createJudge, type Verifier } from '../../src/delegation/tokens/verify.ts'
+import { createTokenJudge, type Verifier } from '../../src/delegation/tokens/verify.ts'
 import { openPair, type Pair, statusOf } from '../../test/support/pair.ts'
 
 /**
@@ -56,9 +56,9 @@ async function verifying(): Promise<void> {
   await using authority = await openRevocationFeed({ database, clock, log: () => undefined })
   const newTxn = () => `t_${randomUUID()}`
   const verifier = createCachedVerifier({
-    judge: createJudge({
+    judge: createTokenJudge({
       issuers: [ownIssuer({ publicUrl, keys: ring.find })],
-      lookUp: createRegistry({ sql: database, authority }),
+      lookUp: createRegistryLookup({ sql: database, authority }),
       clock,
       demo: false,
       newTxn,

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { createEnvelope, type Sealed } from '../../src/delegation/vault/envelope.ts'
+import { createEnvelope, type SealedTokens } from '../../src/delegation/vault/envelope.ts'
 import { createLocalKeys } from '../../src/delegation/vault/keys.ts'
 import { linkAccounts } from '../../test/support/linked.ts'
 import { openPair } from '../../test/support/pair.ts'
@@ -50,10 +50,10 @@ async function sealing(): Promise<void> {
     accessToken: randomBytes(900).toString('base64url'),
     refreshToken: randomBytes(450).toString('base64url'),
   }
-  const sealed: Sealed[] = []
+  const sealed: SealedTokens[] = []
   let [seal, open] = [0, 0]
   for (let from = 0; from < records + warmingUp; from += 100) {
-    const mine: Sealed[] = []
+    const mine: SealedTokens[] = []
     const sealedIn = await timed(async () => {
       for (let time = 0; time < 100; time += 1) mine.push(await envelope.seal(place, pair))
     })

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { lentStates } from '../delegation/lending/lent.ts'
+import { listedDelegationStates } from '../delegation/lending/delegation-list.ts'
 import type { AdminClient } from './admin-client.ts'
 import { addSealCommands } from './audit-seals.ts'
 import { type AsWhom, asWhom, type ExplainCommandDeps, sendAs } from './explain.ts'
@@ -185,7 +185,7 @@ function addDelegations(audit: Command, dependencies: AuditCommandDeps): void {
       .option('--delegation <id>', 'this one', bare('delegation'))
       .option('--subject <user>', 'who lent it', typed('user'))
       .option('--agent <agent>', 'to whom it was lent or may be passed on', typed('agent'))
-      .addOption(new Option('--state <state>', 'what became of it').choices(lentStates))
+      .addOption(new Option('--state <state>', 'what became of it').choices(listedDelegationStates))
       .option('--limit <n>', 'how many, at most 200', '100')
       .option('--cursor <cursor>', 'the page after this one'),
   ).action(async (flags: Flags) => {

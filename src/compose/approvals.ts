@@ -3,7 +3,11 @@ import type { Fga } from '../authz/fga.ts'
 import type { Gate } from '../authz/gate.ts'
 import { type Approvals, openApprovals } from '../delegation/approvals/approvals.ts'
 import { createOwnApprovals, type OwnApprovalsDeps } from '../delegation/approvals/own.ts'
-import { createResolve, type Resolve, type ResolveDeps } from '../delegation/approvals/resolve.ts'
+import {
+  createResolveDetail,
+  type ResolveDetail,
+  type ResolveDetailDeps,
+} from '../delegation/approvals/resolve.ts'
 import type { App } from '../http/env.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { approvalRoutes } from '../http/routes/approvals/approvals.ts'
@@ -18,7 +22,7 @@ export interface ApprovalsPartDeps {
   readonly fga: Fga
   readonly gate: Gate
   readonly grants: Grants
-  readonly resolveCall: NonNullable<ResolveDeps['resolveCall']>
+  readonly resolveCall: NonNullable<ResolveDetailDeps['resolveCall']>
   readonly clock: Clock
   readonly log: Log
   /** Throws a 503 while it is not known who may act. */
@@ -30,7 +34,7 @@ export interface ApprovalsPartDeps {
 export interface ApprovalsPart extends AsyncDisposable {
   readonly approvals: Approvals
   /** What a detail of ours asks for. */
-  readonly resolve: Resolve
+  readonly resolve: ResolveDetail
   /** The agents' side. `GET /approvals/{id}` with an Authorization header is theirs, without one the person's. */
   routes(face: AgentsFace): App
   /** The person's side: stands before the agents', and passes on what is theirs. */
@@ -55,7 +59,7 @@ export async function openApprovalsPart(deps: ApprovalsPartDeps): Promise<Approv
     grants: grants.approvalGrants,
     randomBytes,
   })
-  const resolve = createResolve({ findOffer: grants.offers.find, resolveCall })
+  const resolve = createResolveDetail({ findOffer: grants.offers.find, resolveCall })
   return {
     approvals,
     resolve,

@@ -1,12 +1,12 @@
 import type { Approvals } from '../delegation/approvals/approvals.ts'
-import type { Resolve } from '../delegation/approvals/resolve.ts'
+import type { ResolveDetail } from '../delegation/approvals/resolve.ts'
 import type { Delegations } from '../delegation/lending/delegations.ts'
 import { type Backchannel, createBackchannel } from '../delegation/oauth/ciba/backchannel.ts'
-import { createLentTo } from '../delegation/oauth/ciba/lent.ts'
+import { createDelegationLookup } from '../delegation/oauth/ciba/delegation-lookup.ts'
 import { createPingHandler, startPings } from '../delegation/oauth/ciba/pings.ts'
 import { createBackchannelRequests } from '../delegation/oauth/ciba/requests.ts'
 import { createResults } from '../delegation/oauth/ciba/results.ts'
-import type { GrantLinks } from '../delegation/oauth/grants.ts'
+import type { Consents } from '../delegation/oauth/consents.ts'
 import type { Agents } from '../delegation/registry/agents.ts'
 import type { Clients } from '../delegation/registry/clients.ts'
 import type { Boss } from '../jobs/boss.ts'
@@ -27,9 +27,9 @@ export interface BackchannelPartDeps {
   readonly clients: Clients
   readonly agents: Agents
   readonly delegations: Delegations
-  readonly grants: GrantLinks
+  readonly grants: Consents
   readonly approvals: Approvals
-  readonly resolve: Resolve
+  readonly resolve: ResolveDetail
   readonly newTxn: () => string
   readonly publicUrl: string
 }
@@ -67,7 +67,7 @@ export async function openBackchannel(deps: BackchannelPartDeps): Promise<Backch
       ...deps,
       requests,
       pings,
-      lentTo: createLentTo({ sql, clock }),
+      lentTo: createDelegationLookup({ sql, clock }),
       resultOf: createResults({ ...deps, requests }),
     }),
     tasks: { backchannel_requests: () => requests.sweep() },

@@ -12,7 +12,7 @@ import type { Delegations } from '../delegation/lending/delegations.ts'
 import type { DeniedHosts } from '../delegation/oauth/cimd/hosts.ts'
 import type { AccountLinks } from '../delegation/people/links.ts'
 import type { People } from '../delegation/people/people.ts'
-import { type Recovered, recover } from '../delegation/recovery/recover.ts'
+import { type RecoveryReport, recover } from '../delegation/recovery/recover.ts'
 import type { Agents } from '../delegation/registry/agents.ts'
 import type { Clients } from '../delegation/registry/clients.ts'
 import type { Services } from '../delegation/registry/services.ts'
@@ -285,5 +285,5 @@ export interface Service extends AsyncDisposable {
   /** Whether the database or OpenFGA is older than the other, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>
   /** After an older copy of the database or of OpenFGA was put in place. */
-  readonly recover: (txn: string) => Promise<Recovered>
+  readonly recover: (txn: string) => Promise<RecoveryReport>
 }

@@ -21,9 +21,9 @@ import { createRevocations, type Revocations } from '../delegation/revocation/re
 import { createCachedVerifier } from '../delegation/tokens/cached-verifier.ts'
 import { createProofs, type Proofs } from '../delegation/tokens/dpop.ts'
 import { externalIssuer, ownIssuer, ownIssuerName } from '../delegation/tokens/issuers.ts'
-import { createRegistry } from '../delegation/tokens/registry.ts'
+import { createRegistryLookup } from '../delegation/tokens/registry-lookup.ts'
 import { type KeyRing, openKeyRing } from '../delegation/tokens/signing-key.ts'
-import { createJudge, type Verifier } from '../delegation/tokens/verify.ts'
+import { createTokenJudge, type Verifier } from '../delegation/tokens/verify.ts'
 import type { App } from '../http/env.ts'
 import { agentRoutes } from '../http/routes/security/agents.ts'
 import { hostRoutes } from '../http/routes/security/hosts.ts'
@@ -98,12 +98,12 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
     clock,
     newTxn,
     proofs,
-    judge: createJudge({
+    judge: createTokenJudge({
       issuers: [
         ownIssuer({ publicUrl: config.publicUrl, keys: keys.find }),
         ...config.trustedIssuers.map((issuer) => externalIssuer(issuer, { fetch: deps.fetch, clock })),
       ],
-      lookUp: createRegistry({ sql: database, authority }),
+      lookUp: createRegistryLookup({ sql: database, authority }),
       clock,
       demo: config.demo,
       newTxn,

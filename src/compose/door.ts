@@ -1,6 +1,6 @@
 import type { Administrators } from '../delegation/administration/administrators.ts'
 import type { Proofs } from '../delegation/tokens/dpop.ts'
-import { outer } from '../delegation/tokens/reasons.ts'
+import { publicErrorOf } from '../delegation/tokens/reasons.ts'
 import type { Verifier } from '../delegation/tokens/verify.ts'
 import { createRequireBearer, type RequireBearer } from '../http/middleware/bearer.ts'
 import { type Admission, createAdmission } from '../http/middleware/limits.ts'
@@ -36,7 +36,7 @@ export function createDoor({ config, log, now, verifier, proofs, administrators 
       if (verified.ok) return verified
       // Outside it is one of a few words; why is for the operator alone.
       log('token_refused', { reason: verified.reason })
-      return refuse(outer(verified.reason), verified.reason)
+      return refuse(publicErrorOf(verified.reason), verified.reason)
     },
     admit: admission.principal,
     publicUrl: config.publicUrl,

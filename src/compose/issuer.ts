@@ -7,17 +7,17 @@ import type { Config } from '../config/config.ts'
 import type { Administrators } from '../delegation/administration/administrators.ts'
 import { createOwnPrograms } from '../delegation/administration/own-programs.ts'
 import type { Approvals } from '../delegation/approvals/approvals.ts'
-import type { Resolve } from '../delegation/approvals/resolve.ts'
+import type { ResolveDetail } from '../delegation/approvals/resolve.ts'
 import type { Delegations } from '../delegation/lending/delegations.ts'
 import { createLendables, type Lendables } from '../delegation/lending/lendable.ts'
 import { createOwnDelegations } from '../delegation/lending/own-delegations.ts'
 import { createActorTokens } from '../delegation/oauth/actor-token.ts'
 import { createClientDocuments } from '../delegation/oauth/cimd/documents.ts'
 import type { DeniedHosts } from '../delegation/oauth/cimd/hosts.ts'
-import { createStrangers } from '../delegation/oauth/cimd/strangers.ts'
+import { createMetadataClients } from '../delegation/oauth/cimd/metadata-clients.ts'
+import { type Consents, createConsents } from '../delegation/oauth/consents.ts'
 import type { DemoConsent } from '../delegation/oauth/demo-consent.ts'
 import { createExchange } from '../delegation/oauth/exchange.ts'
-import { createGrantLinks, type GrantLinks } from '../delegation/oauth/grants.ts'
 import { createAuthorizationServer } from '../delegation/oauth/server.ts'
 import { createAccountNews } from '../delegation/people/account-news.ts'
 import { createConsoleSignOut } from '../delegation/people/console-sign-out.ts'
@@ -28,7 +28,7 @@ import type { People } from '../delegation/people/people.ts'
 import type { Persons } from '../delegation/people/persons.ts'
 import { createSessions } from '../delegation/people/sessions.ts'
 import { type Barring, createBarring, createSignInEnds } from '../delegation/people/sign-in-ends.ts'
-import { createSignInStanding } from '../delegation/people/sign-in-standing.ts'
+import { createSignInValidity } from '../delegation/people/sign-in-validity.ts'
 import { createSignIns } from '../delegation/people/sign-ins.ts'
 import { createStepUp, type StepUp } from '../delegation/people/step-up.ts'
 import type { Agents } from '../delegation/registry/agents.ts'
@@ -100,7 +100,7 @@ export interface IssuerDeps {
   readonly listCollections: CollectionLister
   readonly approvals: Approvals
   /** Turns what is asked for by a detail of ours into what a person is asked. */
-  readonly resolve: Resolve
+  readonly resolve: ResolveDetail
   /** For addresses that clients registered. */
   readonly outbound: GuardedFetch
   readonly newTxn: () => string
@@ -112,7 +112,7 @@ export interface Issuer extends AsyncDisposable {
   readonly passwords: Passwords
   readonly barring: Barring
   readonly resources: Resources
-  readonly grants: GrantLinks
+  readonly grants: Consents
   /** Demands the person's own browser session. */
   readonly requireSession: RequireSession
   readonly sessionCookie: OwnCookie
@@ -130,8 +130,8 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   const seal = createSeal(await loadSecret(join(config.home, 'keys'), 'oauth.key'))
   const issuer = ownIssuerName(publicUrl)
   const signInEnds = createSignInEnds({ seal, clock, issuer })
-  const standing = createSignInStanding({ trustedIssuers: config.trustedIssuers, clock })
-  const grants = createGrantLinks({ database: sql, delegations, standing, clock })
+  const signInValidity = createSignInValidity({ trustedIssuers: config.trustedIssuers, clock })
+  const grants = createConsents({ database: sql, delegations, signInValidity, clock })
   const artifacts = createArtifacts({
     sql,
     seal,
@@ -144,7 +144,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   for (const { resource, scopes } of await resources.unusable())
     log('resource_unusable', { resource, scopes })
   const passwords = createPasswords({ database: sql, clock, signInEnds })
-  const signIns = createSignIns({ sql, people, standing })
+  const signIns = createSignIns({ sql, people, signInValidity })
   const passkeys = createPasskeys({ database: sql, seal, clock, randomBytes, publicUrl })
   const links = createAccountLinks({ database: sql, delegations, clock })
   const upstream = createUpstreamSignIns({
@@ -157,7 +157,14 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     links,
     providers: upstreamProviders(deps),
   })
-  const sessions = createSessions({ database: sql, seal, standing, clock, randomBytes, signInEnds })
+  const sessions = createSessions({
+    database: sql,
+    seal,
+    signInValidity,
+    clock,
+    randomBytes,
+    signInEnds,
+  })
   const lendables = createLendables({
     sql,
     fga: deps.fga,
@@ -182,7 +189,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   })
   const asking = await openBackchannel({ ...deps, seal, grants, publicUrl })
   const areStrangersWelcome = config.clientIdMetadataDocuments !== undefined
-  const strangers = createStrangers({
+  const strangers = createMetadataClients({
     clients,
     agents,
     documents: areStrangersWelcome ? createClientDocuments(deps) : undefined,

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import type { Agents } from '../delegation/registry/agents.ts'
 import type { Proofs } from '../delegation/tokens/dpop.ts'
-import { outer } from '../delegation/tokens/reasons.ts'
+import { publicErrorOf } from '../delegation/tokens/reasons.ts'
 import type { ReplayGuard } from '../delegation/tokens/replay-guard.ts'
 import type { Verifier } from '../delegation/tokens/verify.ts'
 import type { App } from '../http/env.ts'
@@ -49,7 +49,7 @@ export async function openMcp(deps: McpDeps): Promise<App> {
         if (verified.ok && verified.value.kind === 'agent') return verified
         const reason = verified.ok ? 'actor_missing' : verified.reason
         log('token_refused', { reason })
-        return refuse(outer(reason), reason)
+        return refuse(publicErrorOf(reason), reason)
       },
       admit,
       publicUrl,

@@ -10,10 +10,10 @@ import { createStillReadable } from '../authz/explain/still-readable.ts'
 import { createViewAs } from '../authz/explain/view-as.ts'
 import { createWhoCan } from '../authz/explain/who-can.ts'
 import { createWhatIf } from '../authz/what-if/what-if.ts'
+import { createDelegationList } from '../delegation/lending/delegation-list.ts'
 import type { Delegations } from '../delegation/lending/delegations.ts'
-import { createListLent } from '../delegation/lending/lent.ts'
 import type { Agents } from '../delegation/registry/agents.ts'
-import { createNames } from '../delegation/registry/names.ts'
+import { createRecordNames } from '../delegation/registry/record-names.ts'
 import type { App } from '../http/env.ts'
 import { activityRoutes } from '../http/routes/security/activity.ts'
 import { auditRoutes, type OnRecord } from '../http/routes/security/audit.ts'
@@ -43,7 +43,7 @@ export interface OversightDeps extends Pick<Given, 'database' | 'now'> {
 export function oversightRoutes(deps: OversightDeps): readonly App[] {
   const { database, now, door, record } = deps
   const { reading, requireBearer, isReader, isAdministrator } = door
-  const looking = { ...reading, record, names: createNames({ sql: database }) }
+  const looking = { ...reading, record, names: createRecordNames({ sql: database }) }
   const { fga, index, limiter, texts } = deps.authz
   const asking = { sql: database, fga, index, limiter, agentOf: deps.agents.get, now }
   const paged = { ...reading, neverHere: createNeverHere({ sql: database, index }) }
@@ -58,7 +58,7 @@ export function oversightRoutes(deps: OversightDeps): readonly App[] {
       today: createStillReadable(asking),
       now,
     }),
-    auditDelegationRoutes({ ...looking, listLent: createListLent({ sql: database, now }) }),
+    auditDelegationRoutes({ ...looking, listLent: createDelegationList({ sql: database, now }) }),
     viewAsRoutes({ ...paged, viewAs: createViewAs({ ...asking, isLive: deps.delegations.isLive }) }),
     membershipRoutes({ ...paged, memberships: createMemberships(asking) }),
     whoCanRoutes({ ...paged, whoCan: createWhoCan(asking) }),

@@ -1,4 +1,4 @@
-import type { ResolveDeps } from '../delegation/approvals/resolve.ts'
+import type { ResolveDetailDeps } from '../delegation/approvals/resolve.ts'
 import { createVaultFetch, type VaultFetch } from '../delegation/vault/fetch.ts'
 import { createCallResolution } from '../delegation/vault/resolve-call.ts'
 import type { App } from '../http/env.ts'
@@ -21,7 +21,7 @@ export interface VaultCallsDeps {
 /** What agents do with accounts that people linked. */
 export interface VaultCalls {
   /** For what asks people: a call as it would be sent. */
-  readonly resolveCall: NonNullable<ResolveDeps['resolveCall']>
+  readonly resolveCall: NonNullable<ResolveDetailDeps['resolveCall']>
   /** One call with the person's token, which the agent never holds. */
   readonly fetch: VaultFetch
   routes(face: { readonly requireBearer: RequireBearer }): App

@@ -7,15 +7,15 @@ import { createConnecting } from '../delegation/vault/connect.ts'
 import { type Connections, createConnections } from '../delegation/vault/connections.ts'
 import { createEnvelope, type Envelope } from '../delegation/vault/envelope.ts'
 import { createLocalKeys, type KeyEncryption } from '../delegation/vault/keys.ts'
+import { createPartyLabels } from '../delegation/vault/labels.ts'
 import { createOwnConnections } from '../delegation/vault/own-connections.ts'
-import { createParties } from '../delegation/vault/parties.ts'
 import { createProvider } from '../delegation/vault/provider.ts'
 import { createProviderClient } from '../delegation/vault/provider-client.ts'
 import {
   createVaultKeyring,
-  giveUp,
+  markUnreadable,
   missingKeys,
-  said,
+  missingKeysText,
   type VaultKeyring,
 } from '../delegation/vault/rewrap.ts'
 import { createShowCall, type ShowCall } from '../delegation/vault/shown-call.ts'
@@ -70,7 +70,7 @@ export async function openVault(deps: VaultDeps): Promise<Vault> {
   )
   const providers = [...clients.values()].map(({ provider }) => provider)
   const tokens = createLiveTokens({ database, envelope, clients, clock, log })
-  const parties = createParties({ sql: database, clock })
+  const parties = createPartyLabels({ sql: database, clock })
   const shared = { database, envelope, clients, parties, clock }
   const connecting = createConnecting({ ...shared, seal, log, randomBytes })
   const own = createOwnConnections({ ...shared, connecting })
@@ -99,13 +99,13 @@ async function assertKeys(
   vault: { readonly database: Database; readonly envelope: Envelope },
   { config, log, newTxn }: Pick<VaultDeps, 'config' | 'log' | 'newTxn'>,
 ): Promise<void> {
-  const count = await giveUp(vault, config.vaultLostKeys, operator(newTxn()))
+  const count = await markUnreadable(vault, config.vaultLostKeys, operator(newTxn()))
   if (count > 0) log('vault_keys_given_up', { count })
   const missing = await missingKeys(vault.database, vault.envelope)
   if (missing.length === 0) return
   const versions = missing.map(({ version }) => version).join(',')
   throw new OperatorError(
-    `The vault cannot be opened: ${said(missing)}. Put it back: into VAULT_KEYS, or "${fileVersion}" as ${fileName} into the folder keys of REMIT_HOME. Where it is lost for good, VAULT_LOST_KEYS=${versions} has these accounts connected once more by their people.`,
+    `The vault cannot be opened: ${missingKeysText(missing)}. Put it back: into VAULT_KEYS, or "${fileVersion}" as ${fileName} into the folder keys of REMIT_HOME. Where it is lost for good, VAULT_LOST_KEYS=${versions} has these accounts connected once more by their people.`,
   )
 }
 

@@ -16,12 +16,12 @@ import { createAdministrators } from '../../src/delegation/administration/admini
 import { createAgentAdministration } from '../../src/delegation/administration/agent-administration.ts'
 import { createDelegations } from '../../src/delegation/lending/delegations.ts'
 import { createDeniedHosts } from '../../src/delegation/oauth/cimd/hosts.ts'
-import { createGrantLinks } from '../../src/delegation/oauth/grants.ts'
+import { createConsents } from '../../src/delegation/oauth/consents.ts'
 import { createPasswords } from '../../src/delegation/people/passwords.ts'
 import { createPeople } from '../../src/delegation/people/people.ts'
 import { createPersons } from '../../src/delegation/people/persons.ts'
 import { createBarring, createSignInEnds } from '../../src/delegation/people/sign-in-ends.ts'
-import { createSignInStanding } from '../../src/delegation/people/sign-in-standing.ts'
+import { createSignInValidity } from '../../src/delegation/people/sign-in-validity.ts'
 import { createAgents } from '../../src/delegation/registry/agents.ts'
 import { createClients } from '../../src/delegation/registry/clients.ts'
 import { createResources } from '../../src/delegation/registry/resources.ts'
@@ -118,10 +118,10 @@ export async function openCommands() {
     vault: { keyring: createVaultKeyring({ database, envelope: createEnvelope(vaultKeys) }) },
     ownIssuer: own,
     resources: createResources({ sql: database, agents, publicUrl }),
-    grants: createGrantLinks({
+    grants: createConsents({
       database,
       delegations,
-      standing: createSignInStanding({ trustedIssuers: [], clock: systemClock }),
+      signInValidity: createSignInValidity({ trustedIssuers: [], clock: systemClock }),
       clock: systemClock,
     }),
     saveCollection,

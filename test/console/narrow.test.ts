@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
-import type { Asked } from '../../src/delegation/approvals/asked.ts'
+import type { RequestedAccess } from '../../src/delegation/approvals/requested-access.ts'
 import { digestOfBody } from '../../src/delegation/vault/call.ts'
 import { password } from '../delegation/issuer/world.ts'
 import { needsChromium } from '../support/native.ts'
@@ -99,7 +99,7 @@ describe('on a small screen, with the longest titles and ids', needsChromium, ()
   })
 
   let asks = 0
-  async function ask(what: Asked): Promise<string> {
+  async function ask(what: RequestedAccess): Promise<string> {
     const asker = {
       subject: 'user:anne',
       agent: 'research-bot',

@@ -6,13 +6,13 @@ import { questionFor } from '../../src/authz/gate.ts'
 import { createAgents } from '../../src/delegation/registry/agents.ts'
 import { createClients } from '../../src/delegation/registry/clients.ts'
 import { openRevocationFeed, type RevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
-import { createRevocations, type Revoked } from '../../src/delegation/revocation/revocations.ts'
+import { createRevocations, type RevocationTarget } from '../../src/delegation/revocation/revocations.ts'
 import { createCachedVerifier } from '../../src/delegation/tokens/cached-verifier.ts'
 import { createProofs, type Proofs } from '../../src/delegation/tokens/dpop.ts'
 import { ownIssuer } from '../../src/delegation/tokens/issuers.ts'
-import { createRegistry } from '../../src/delegation/tokens/registry.ts'
+import { createRegistryLookup } from '../../src/delegation/tokens/registry-lookup.ts'
 import { type KeyRing, openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
-import { createJudge, type Verifier } from '../../src/delegation/tokens/verify.ts'
+import { createTokenJudge, type Verifier } from '../../src/delegation/tokens/verify.ts'
 import { callerOf, type Principal } from '../../src/kernel/principal.ts'
 import type { Database } from '../../src/store/sql.ts'
 import {
@@ -38,9 +38,9 @@ let meanwhile: (() => Promise<unknown>) | undefined
 let serial = 0
 
 const newVerifier = (max?: number): Verifier => {
-  const inner = createJudge({
+  const inner = createTokenJudge({
     issuers: [ownIssuer({ publicUrl, keys: ring.find })],
-    lookUp: createRegistry({
+    lookUp: createRegistryLookup({
       authority,
       sql: {
         query: (text, values) => {
@@ -152,7 +152,7 @@ async function knownToken(): Promise<string> {
   return token
 }
 
-const revoke = (what: Revoked) =>
+const revoke = (what: RevocationTarget) =>
   createRevocations({ sql: database, clock }).revoke(what, { reason: 'tests' })
 const sql = (statement: string) => () => database.query(statement, [])
 

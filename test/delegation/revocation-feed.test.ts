@@ -273,7 +273,10 @@ describe('on native Postgres', needsPostgres, () => {
 
 test('every table that a token is looked up in tells its changes', async () => {
   await open('pglite')
-  const statement = await readFile(new URL('../../src/delegation/tokens/lookup.ts', import.meta.url), 'utf8')
+  const statement = await readFile(
+    new URL('../../src/delegation/tokens/registry-query.ts', import.meta.url),
+    'utf8',
+  )
   const tables = await database.query<{ name: string; told: boolean }>(
     `select relname as name, exists (
        select from pg_trigger where tgrelid = c.oid and tgdeferrable and not tgisinternal

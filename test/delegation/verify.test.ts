@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { trustedIssuer } from '../../src/config/issuers.ts'
 import type { PresentedProof } from '../../src/delegation/tokens/dpop.ts'
 import { externalIssuer, type Resource } from '../../src/delegation/tokens/issuers.ts'
-import { outer } from '../../src/delegation/tokens/reasons.ts'
+import { publicErrorOf } from '../../src/delegation/tokens/reasons.ts'
 import { makeHolder } from '../support/dpop.ts'
 import { startTestIssuer, type TestIssuer, type TokenOptions } from '../support/issuer.ts'
 import { helperBot, openVerifying, own, publicUrl, putDelegation, researchBot } from './world.ts'
@@ -472,11 +472,11 @@ describe('the demo', () => {
 })
 
 test('what the caller is told is a 401, a 403 or a 503, and which', () => {
-  expect(outer('bad_signature')).toBe('invalid_token')
-  expect(outer('revoked')).toBe('invalid_token')
-  expect(outer('actor_missing')).toBe('actor_unauthorized')
-  expect(outer('delegation_not_live')).toBe('actor_unauthorized')
-  expect(outer('keys_unavailable')).toBe('authorization_unavailable')
+  expect(publicErrorOf('bad_signature')).toBe('invalid_token')
+  expect(publicErrorOf('revoked')).toBe('invalid_token')
+  expect(publicErrorOf('actor_missing')).toBe('actor_unauthorized')
+  expect(publicErrorOf('delegation_not_live')).toBe('actor_unauthorized')
+  expect(publicErrorOf('keys_unavailable')).toBe('authorization_unavailable')
 })
 
 test('the same sub at two issuers is two people', async () => {

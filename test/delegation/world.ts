@@ -11,9 +11,9 @@ import { createRevocations } from '../../src/delegation/revocation/revocations.t
 import { createCachedVerifier } from '../../src/delegation/tokens/cached-verifier.ts'
 import { createProofs } from '../../src/delegation/tokens/dpop.ts'
 import { externalIssuer, type IssuerSource, ownIssuer } from '../../src/delegation/tokens/issuers.ts'
-import { createRegistry } from '../../src/delegation/tokens/registry.ts'
+import { createRegistryLookup } from '../../src/delegation/tokens/registry-lookup.ts'
 import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
-import { createJudge } from '../../src/delegation/tokens/verify.ts'
+import { createTokenJudge } from '../../src/delegation/tokens/verify.ts'
 import type { Clock } from '../../src/kernel/clock.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
@@ -89,10 +89,10 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
   const proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
   const authority = await openRevocationFeed({ database, clock, log: () => undefined })
   const newTxn = () => crypto.randomUUID()
-  const lookUp = createRegistry({ sql: database, authority })
+  const lookUp = createRegistryLookup({ sql: database, authority })
   const verifierOf = (judged: readonly IssuerSource[], demo = false) =>
     createCachedVerifier({
-      judge: createJudge({ issuers: judged, lookUp, clock, demo, newTxn }),
+      judge: createTokenJudge({ issuers: judged, lookUp, clock, demo, newTxn }),
       authority,
       clock,
       newTxn,

@@ -2,8 +2,8 @@ import axe, { type AxeResults } from 'axe-core'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
-import type { Wish } from '../../src/delegation/approvals/ask.ts'
-import type { Asked } from '../../src/delegation/approvals/asked.ts'
+import type { ApprovalOptions } from '../../src/delegation/approvals/request-approval.ts'
+import type { RequestedAccess } from '../../src/delegation/approvals/requested-access.ts'
 import { digestOfBody } from '../../src/delegation/vault/call.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
 import { type Chromium, openChromium } from '../support/chromium.ts'
@@ -239,7 +239,7 @@ describe('a person answers on their phone', needsChromium, () => {
     expect(said).toEqual([])
   }, 120_000)
 
-  async function asked(what: Asked, words: Partial<Wish>): Promise<string> {
+  async function asked(what: RequestedAccess, words: Partial<ApprovalOptions>): Promise<string> {
     const asker = {
       subject: 'user:anne',
       agent: 'research-bot',

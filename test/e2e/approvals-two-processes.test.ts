@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Asker } from '../../src/delegation/approvals/approval.ts'
+import type { Requester } from '../../src/delegation/approvals/approval.ts'
 import type { Approvals } from '../../src/delegation/approvals/approvals.ts'
 import { type Decider, openDecider } from '../support/decider.ts'
 import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
@@ -26,7 +26,7 @@ describe('a decision in one process', needsPostgres.skip ? needsPostgres : needs
 
   async function asked() {
     const { token, delegation } = await pair.agentToken()
-    const asker: Asker = { subject, agent: 'research-bot', client: 'agent-app', delegation, txn: 't_1' }
+    const asker: Requester = { subject, agent: 'research-bot', client: 'agent-app', delegation, txn: 't_1' }
     const approval = await approvals.ask(
       asker,
       { kind: 'access', resource: 'https://broker.test', scopes: ['trade'], details: [] },

@@ -1,6 +1,6 @@
 import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createRevocations, type Revoked } from '../../src/delegation/revocation/revocations.ts'
+import { createRevocations, type RevocationTarget } from '../../src/delegation/revocation/revocations.ts'
 import { backends } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
 
@@ -161,7 +161,7 @@ describe.each(ways)(
         expect(await kept()).toEqual([])
       })
 
-      const revoke = (what: Revoked) => revocations.revoke(what, { reason: 'tests' })
+      const revoke = (what: RevocationTarget) => revocations.revoke(what, { reason: 'tests' })
     })
   },
 )

@@ -1,5 +1,5 @@
 import * as client from 'openid-client'
-import type { Asked } from '../../src/delegation/approvals/asked.ts'
+import type { RequestedAccess } from '../../src/delegation/approvals/requested-access.ts'
 import { callbackPath } from '../../src/delegation/upstream/provider.ts'
 import { type Browser, openBrowser, type Page } from '../delegation/issuer/browser.ts'
 import { document, openWeb, redirectUri, clientId as stranger } from '../delegation/issuer/cimd/web.ts'
@@ -44,7 +44,12 @@ export async function agreeingPages(): Promise<Readonly<Record<string, string>>>
   const anne = (await openOwnBrowser(world, 'anne')).browser
   await world.database.query('update browser_sessions set verified_at = now()')
 
-  const ask = async (asked: Asked, front: 'rest' | 'ciba', agent = 'research-bot', lent = delegation) => {
+  const ask = async (
+    asked: RequestedAccess,
+    front: 'rest' | 'ciba',
+    agent = 'research-bot',
+    lent = delegation,
+  ) => {
     const asker = { subject: 'user:anne', agent, client: 'agent-app', delegation: lent, txn: 't_1' } as const
     return (await world.service.approvals.ask(asker, asked, { front, seconds: 600 })).id
   }

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
-import type { Asker } from '../../src/delegation/approvals/approval.ts'
-import type { Wish } from '../../src/delegation/approvals/ask.ts'
-import type { Asked } from '../../src/delegation/approvals/asked.ts'
+import type { Requester } from '../../src/delegation/approvals/approval.ts'
+import type { ApprovalOptions } from '../../src/delegation/approvals/request-approval.ts'
+import type { RequestedAccess } from '../../src/delegation/approvals/requested-access.ts'
 import type { Page } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { askedCall } from '../support/approvals.ts'
@@ -71,14 +71,14 @@ describeBackends('/approvals for the person', (backend) => {
       new Date(now()),
     ])
 
-  const asker = (agent = 'research-bot', lent = delegation): Asker => ({
+  const asker = (agent = 'research-bot', lent = delegation): Requester => ({
     subject: 'user:anne',
     agent,
     client: 'agent-app',
     delegation: lent,
     txn: 't_tests',
   })
-  const documents = (ids: readonly string[]): Asked => {
+  const documents = (ids: readonly string[]): RequestedAccess => {
     asked += 1
     return {
       kind: 'documents',
@@ -89,8 +89,8 @@ describeBackends('/approvals for the person', (backend) => {
     }
   }
   async function ask(
-    what: Asked = documents(['board/1', 'board/2', 'board/3']),
-    more: Partial<Wish> = {},
+    what: RequestedAccess = documents(['board/1', 'board/2', 'board/3']),
+    more: Partial<ApprovalOptions> = {},
     who = asker(),
   ): Promise<string> {
     const wish = { purpose: 'The quarterly report', seconds: 600, front: 'rest' as const, ...more }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
-import type { Asker } from '../../src/delegation/approvals/approval.ts'
+import type { Requester } from '../../src/delegation/approvals/approval.ts'
 import { digestOf } from '../../src/delegation/approvals/view.ts'
 import { vapidKeyOf } from '../../src/delegation/notify/vapid.ts'
 import { createRevocations } from '../../src/delegation/revocation/revocations.ts'
@@ -60,7 +60,7 @@ describeDatabases('being told in a browser', (database) => {
     await world.service.agents.save({ id: agent, owner: 'user:dan', purpose: 'tests', issuer, sub: agent })
     const delegation = await world.lend(person, agent, 'collection:handbook')
     const subject = `user:${person}` as const
-    const asker: Asker = { subject, agent, client: 'agent-app', delegation, txn: 't_asked' }
+    const asker: Requester = { subject, agent, client: 'agent-app', delegation, txn: 't_asked' }
     const asked = { kind: 'access', resource: 'https://broker.test', scopes: ['trade'], details: [] } as const
     const wish = { purpose: 'Sell the secret shares', seconds, front: 'rest' } as const
     const { id } = await world.service.approvals.ask(asker, asked, wish)

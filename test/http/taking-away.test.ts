@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
-import type { Asker } from '../../src/delegation/approvals/approval.ts'
+import type { Requester } from '../../src/delegation/approvals/approval.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
 import { type OwnBrowser, openOwnBrowser, signIn, signInAction } from './own-browser.ts'
 
@@ -123,14 +123,14 @@ describe('a session', () => {
 })
 
 describe('after 15 minutes', () => {
-  const asker = (delegation: string): Asker => ({
+  const asker = (delegation: string): Requester => ({
     subject: 'user:anne',
     agent: 'research-bot',
     client: 'agent-app',
     delegation,
     txn: 't_tests',
   })
-  const ask = async (who: Asker): Promise<string> => {
+  const ask = async (who: Requester): Promise<string> => {
     const asked = {
       kind: 'documents',
       scopes: [],

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import type { IndexStatus, LocalQuestion, PermissionIndex } from '../../src/authz/permission-index.ts'
-import { askerOf } from '../../src/delegation/approvals/asker.ts'
+import { requesterOf } from '../../src/delegation/approvals/requester.ts'
 import { documentObject, type FgaObject } from '../../src/kernel/ids.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
 import { callTool, say } from '../mcp/world.ts'
@@ -291,7 +291,7 @@ describeDatabases('an object that is named', (kind) => {
         queryHmac: id,
       } as const
       const wish = { seconds: 300, front: 'rest' } as const
-      const approval = await approvals.ask(askerOf(principal), asked, wish)
+      const approval = await approvals.ask(requesterOf(principal), asked, wish)
       const sent = await done(async () =>
         expect((await approvals.oneOfMine('user:anne', approval.id))?.documents).toEqual([]),
       )

@@ -1,7 +1,7 @@
 import { operator } from '../../src/audit/record.ts'
-import type { Asked } from '../../src/delegation/approvals/asked.ts'
 import type { Decision } from '../../src/delegation/approvals/decide.ts'
-import type { WantedGrant } from '../../src/delegation/approvals/grant-checks.ts'
+import type { GrantDraft } from '../../src/delegation/approvals/grant-checks.ts'
+import type { RequestedAccess } from '../../src/delegation/approvals/requested-access.ts'
 import { digestOf } from '../../src/delegation/approvals/view.ts'
 import type { VaultCall } from '../../src/delegation/vault/call.ts'
 import type { World } from './world.ts'
@@ -9,7 +9,7 @@ import type { World } from './world.ts'
 /** As if the person had said yes to exactly this, in one go; gives the grant's id. */
 export async function agree(
   { service, database }: Pick<World, 'service' | 'database'>,
-  wanted: Partial<WantedGrant> & Pick<WantedGrant, 'delegation' | 'objects'>,
+  wanted: Partial<GrantDraft> & Pick<GrantDraft, 'delegation' | 'objects'>,
 ): Promise<string> {
   const { approvalGrants } = service.grants
   const { id } = await approvalGrants.prepare({
@@ -27,7 +27,10 @@ export async function agree(
 }
 
 /** A call to an API of others as it is asked for, once it was resolved. */
-export const askedCall = (call: VaultCall, body?: string): Extract<Asked, { kind: 'vault_call' }> => ({
+export const askedCall = (
+  call: VaultCall,
+  body?: string,
+): Extract<RequestedAccess, { kind: 'vault_call' }> => ({
   kind: 'vault_call',
   scopes: [],
   call,

@@ -9,12 +9,12 @@ import type { AgentAdministration } from '../../delegation/administration/agent-
 import type { PersonMove } from '../../delegation/administration/person-move.ts'
 import type { Delegations } from '../../delegation/lending/delegations.ts'
 import type { DeniedHosts } from '../../delegation/oauth/cimd/hosts.ts'
+import type { Consents } from '../../delegation/oauth/consents.ts'
 import type { DemoConsent } from '../../delegation/oauth/demo-consent.ts'
-import type { GrantLinks } from '../../delegation/oauth/grants.ts'
 import type { Passwords } from '../../delegation/people/passwords.ts'
 import type { People } from '../../delegation/people/people.ts'
 import type { Barring } from '../../delegation/people/sign-in-ends.ts'
-import type { Recovered } from '../../delegation/recovery/recover.ts'
+import type { RecoveryReport } from '../../delegation/recovery/recover.ts'
 import type { Agents } from '../../delegation/registry/agents.ts'
 import type { Clients } from '../../delegation/registry/clients.ts'
 import type { Resources } from '../../delegation/registry/resources.ts'
@@ -41,7 +41,7 @@ export interface AdminDeps {
   readonly agentAdministration: Pick<AgentAdministration, 'save' | 'disable' | 'enable'>
   readonly delegations: Delegations
   readonly resources: Resources
-  readonly grants: Pick<GrantLinks, 'endOf'>
+  readonly grants: Pick<Consents, 'endOf'>
   readonly keys: KeyRing
   readonly vault: { readonly keyring: VaultKeyring }
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
@@ -55,7 +55,7 @@ export interface AdminDeps {
   readonly drift: () => Promise<object>
   /** Whether the database is older than OpenFGA, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>
-  readonly recover: (txn: string) => Promise<Recovered>
+  readonly recover: (txn: string) => Promise<RecoveryReport>
   readonly record: Keeping
   readonly newTxn: () => string
 }

@@ -7,7 +7,12 @@ import type { Delegations } from '../lending/delegations.ts'
 import { type Agent, type Agents, createAgents, type NewAgent } from '../registry/agents.ts'
 import { canonicalJson } from '../registry/details.ts'
 import { assertCollections } from '../registry/services.ts'
-import { countLentTo, endLentTo, type LentTo, lentDirectly } from './lent-to.ts'
+import {
+  type AgentEntitlements,
+  countEntitlements,
+  directDelegations,
+  endEntitlements,
+} from './agent-entitlements.ts'
 
 export interface AgentAdministration {
   /**
@@ -20,7 +25,7 @@ export interface AgentAdministration {
     who: Who,
     agent: NewAgent,
     options?: { readonly lent?: 'end' | 'keep' | undefined },
-  ): Promise<{ readonly agent: Agent; readonly isNew: boolean; readonly ended: LentTo }>
+  ): Promise<{ readonly agent: Agent; readonly isNew: boolean; readonly ended: AgentEntitlements }>
   /** The kill switch. Again: nothing more happens. `not_found`: no such agent. */
   disable(who: Who, id: string): Promise<Agent>
   /**
@@ -42,7 +47,7 @@ export interface AgentAdministrationDeps {
   readonly clock: Clock
 }
 
-const nothing: LentTo = { delegations: 0, consents: 0, connections: 0 }
+const nothing: AgentEntitlements = { delegations: 0, consents: 0, connections: 0 }
 
 /**
  * Changes of the registry by people, each on record with it. Routes are given no `enable`: that is a command at the machine,
@@ -62,7 +67,7 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
     await sql.query('select from agents where id = $1 for update', [agent.id])
     const before = await within.get(agent.id)
     const ends = before !== undefined && lent !== 'keep' && isMore(before, agent)
-    const standing = ends ? await countLentTo(sql, agent.id, new Date(clock.now())) : nothing
+    const standing = ends ? await countEntitlements(sql, agent.id, new Date(clock.now())) : nothing
     const isAsked = lent === undefined && Object.values(standing).some((count) => count > 0)
     if (isAsked) throw new AppError('conflict', { public: saysWhat(agent.id, standing) })
     await record(sql, who, {
@@ -73,7 +78,7 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
       keys: agent.jwks?.keys.length ?? 0,
     })
     await within.save(agent)
-    const settle = ends ? await endLentTo(sql, agent.id, { delegations, who }) : async () => undefined
+    const settle = ends ? await endEntitlements(sql, agent.id, { delegations, who }) : async () => undefined
     return { isNew: before === undefined, ended: standing, settle }
   }
 
@@ -83,7 +88,7 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
     const before = await within.get(id)
     if (before === undefined) throw new AppError('not_found', { public: `There is no agent ${id}.` })
     const isOff = before.disabledAt !== undefined && lent !== 'keep'
-    const live = isOff ? await lentDirectly(sql, id, new Date(clock.now())) : []
+    const live = isOff ? await directDelegations(sql, id, new Date(clock.now())) : []
     if (live.length > 0 && lent === undefined)
       throw new AppError('conflict', { public: saysWhatCounts(id, live.length) })
     // With the enabling or not at all: whatever pulled the switch may still hold its tokens.
@@ -136,7 +141,7 @@ function grows(before: readonly string[] | undefined, after: readonly string[] |
   return after === undefined || after.some((one) => !before.includes(one))
 }
 
-const saysWhat = (id: string, { delegations, consents, connections }: LentTo): string =>
+const saysWhat = (id: string, { delegations, consents, connections }: AgentEntitlements): string =>
   `By this another program could act as ${id}, or it could reach further, than when people lent to it. What it would ` +
   `end: ${pluralize(delegations, 'delegation')}, ${pluralize(consents, 'other consent')}, ${pluralize(connections, 'agreement')} ` +
   'on connected accounts. Say ends_lent (remit agent add --end-lent, or --keep-lent where it is the same program).'

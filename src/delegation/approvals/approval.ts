@@ -1,11 +1,11 @@
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { ExternalAccount } from '../people/links.ts'
-import type { Asked } from './asked.ts'
+import type { RequestedAccess } from './requested-access.ts'
 
 export type ApprovalState = 'pending' | 'info_requested' | 'approved' | 'denied' | 'expired'
 
 /** One question of the person, and the agent's answer: untrusted text. */
-export interface Round {
+export interface QuestionRound {
   readonly question: string
   readonly askedAt: Date
   readonly answer?: string
@@ -22,14 +22,14 @@ export interface Approval {
   readonly agent: string
   readonly client: string
   readonly delegation: string
-  readonly asked: Asked
+  readonly asked: RequestedAccess
   readonly front: 'rest' | 'ciba'
   /** The agent's own words, as is `bindingMessage`: shown, never believed. */
   readonly purpose?: string
   readonly bindingMessage?: string
   /** By the clock: also `expired` where its time or its delegation is over and nobody has written it down yet. */
   readonly state: ApprovalState
-  readonly rounds: readonly Round[]
+  readonly rounds: readonly QuestionRound[]
   readonly createdAt: Date
   readonly expiresAt: Date
   /** The person's words to the agent. */
@@ -40,7 +40,7 @@ export interface Approval {
   /** Of a yes: the sign-in in which it was said, on which whatever comes of it rests. */
   readonly decidedIn?: DecidedIn
   /** As narrowed. */
-  readonly answer?: Asked
+  readonly answer?: RequestedAccess
   /** Thread of the request that asked, through every record of what came of it. */
   readonly txn: string
   /** One more with every change. */
@@ -56,7 +56,7 @@ export interface DecidedIn {
 }
 
 /** Who asks: an agent with a token. */
-export interface Asker {
+export interface Requester {
   readonly subject: FgaObject
   /** Id of the outermost actor. */
   readonly agent: string

@@ -3,16 +3,16 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Result } from '../../kernel/result.ts'
-import type { Approval, Asker } from './approval.ts'
-import { ask, type Wish } from './ask.ts'
-import type { Asked } from './asked.ts'
+import { answerQuestion } from './answer-question.ts'
+import type { Approval, Requester } from './approval.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
-import { type Changes, followApprovals } from './changes.ts'
-import { type DecideDeps, type DecideOptions, type Decision, decide, type Refusal } from './decide.ts'
-import { expire } from './expire.ts'
-import { answer } from './rounds.ts'
+import { type ApprovalChanges, followApprovals } from './changes.ts'
+import { type DecideDeps, type DecideOptions, type Decision, decideApproval, type Refusal } from './decide.ts'
+import { expireApprovals } from './expire.ts'
+import { type ApprovalOptions, requestApproval } from './request-approval.ts'
+import type { RequestedAccess } from './requested-access.ts'
 import { isCurrent, readApprovals } from './rows.ts'
-import { type ShownApproval, show } from './view.ts'
+import { type ShownApproval, showApproval } from './view.ts'
 import { createWaits } from './waits.ts'
 
 /**
@@ -28,19 +28,19 @@ export interface Approvals extends AsyncDisposable {
    * open or 20 an hour of this agent with this person, or 10 minutes after a no to the same.
    * NOT checked: that what is asked was offered, or is a connection of theirs; whoever resolved it has.
    */
-  ask(asker: Asker, asked: Asked, wish: Wish): Promise<Approval>
+  ask(asker: Requester, asked: RequestedAccess, wish: ApprovalOptions): Promise<Approval>
   /** The asker's own, under the same client, person and delegation; undefined for every other and for none. */
-  of(asker: Asker, id: string): Promise<Approval | undefined>
+  of(asker: Requester, id: string): Promise<Approval | undefined>
   /**
    * The same once it has changed, at once where it is not `pending`, and as it stands when the signal fires or the
    * service closes. Across processes. Throws a 503 while it is not known who may act.
    */
-  wait(asker: Asker, id: string, signal: AbortSignal): Promise<Approval | undefined>
+  wait(asker: Requester, id: string, signal: AbortSignal): Promise<Approval | undefined>
   /**
    * The agent's answer to the person's question, 1 to 1,000 plain characters. The first one gives the person as long
    * again. 404 for what is not theirs, 409 where no question is open, 422 for other text.
    */
-  answer(asker: Asker, id: string, text: string): Promise<Approval>
+  answer(asker: Requester, id: string, text: string): Promise<Approval>
   /** The person's, newest first: what waits for them, and what was decided or ended in the last 7 days. */
   mine(
     subject: FgaObject,
@@ -96,14 +96,14 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
     )[0]
 
   return {
-    ask: (asker, asked, wish) => ask(deps, asker, asked, wish),
+    ask: (asker, asked, wish) => requestApproval(deps, asker, asked, wish),
     of,
     wait: (asker, id, signal) =>
       waits.until(() => of(asker, id), { id, owner: `${asker.subject} ${asker.agent}` }, signal),
     async answer(asker, id, text) {
       const approval = await of(asker, id)
       if (approval === undefined) throw new AppError('not_found')
-      await answer(deps, asker, approval, text)
+      await answerQuestion(deps, asker, approval, text)
       const after = await of(asker, id)
       if (after === undefined) throw new AppError('not_found')
       return after
@@ -129,12 +129,12 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
     },
     async oneOfMine(subject, id) {
       const [approval] = await read('a.id = $2 and a.subject = $3 and not a.blocked', id, subject)
-      return approval && show(deps, approval)
+      return approval && showApproval(deps, approval)
     },
-    decide: (subject, id, decision, options) => decide(deps, { subject, id }, decision, options),
+    decide: (subject, id, decision, options) => decideApproval(deps, { subject, id }, decision, options),
     onChange: (listener) => listening(changes, listener, { read: (id) => read('a.id = $2', id), log }),
     blocks: createBlocks(database),
-    mend: () => expire(deps),
+    mend: () => expireApprovals(deps),
     endWaits: () => waits.close(),
     async [Symbol.asyncDispose]() {
       waits.close()
@@ -149,7 +149,7 @@ interface Listening {
 }
 
 function listening(
-  changes: Pick<Changes, 'onChange'>,
+  changes: Pick<ApprovalChanges, 'onChange'>,
   listener: (approval: Approval) => void | Promise<void>,
   { read, log }: Listening,
 ): Disposable {

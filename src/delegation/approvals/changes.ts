@@ -5,14 +5,14 @@ import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Ear } from '../../store/sql.ts'
 
 /** Hears that an approval has changed, whichever process changed it. Says which, not what: whoever hears reads. */
-export interface Changes extends AsyncDisposable {
+export interface ApprovalChanges extends AsyncDisposable {
   /** Called once for each version, for all approvals. What was changed while nobody could hear is not told. */
   onChange(listener: (id: string) => void): Disposable
   /** Called for one approval, also where a change was not heard: it is looked at while somebody waits. */
   watch(id: string, listener: () => void): Disposable
 }
 
-export interface ChangesOptions {
+export interface ApprovalChangesOptions {
   readonly database: Database
   readonly log: Log
   /** Milliseconds between two looks where other processes may change something. Default 500. */
@@ -26,7 +26,11 @@ const toldMax = 10_000
  * Follows the channel `remit_approvals` as `authority.ts` follows its own: on PGlite one process hears itself; on native
  * Postgres a connection listens, and is asked besides after what somebody waits for. No connection waits with them.
  */
-export async function followApprovals({ database, log, pollMs = 500 }: ChangesOptions): Promise<Changes> {
+export async function followApprovals({
+  database,
+  log,
+  pollMs = 500,
+}: ApprovalChangesOptions): Promise<ApprovalChanges> {
   const listeners = new Set<(id: string) => void>()
   const watched = new Map<string, Set<() => void>>()
   const told = createLru<number>({ entriesMax: toldMax })

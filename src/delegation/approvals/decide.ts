@@ -5,17 +5,17 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { BrowserSession } from '../people/sessions.ts'
 import { atPages } from '../people/sign-ins.ts'
+import { questionsMax } from './answer-question.ts'
 import { type Approval, isOpen } from './approval.ts'
 import { blockAgent, ofSameHost } from './blocks.ts'
-import type { WantedGrant } from './grant-checks.ts'
-import { roundsMax } from './rounds.ts'
+import type { GrantDraft } from './grant-checks.ts'
 import { decidedInToColumn, readApprovals, roundsToColumn } from './rows.ts'
-import { type Terms, termsOf, type Yes } from './terms.ts'
-import { digestOf, type ShownApproval, show, type ViewDeps } from './view.ts'
+import { type ApproveAnswer, type ApprovedTerms, termsOf } from './terms.ts'
+import { digestOf, type ShownApproval, showApproval, type ViewDeps } from './view.ts'
 
 /** What a person answers. Texts are at most 500 characters on one line. */
 export type Decision =
-  | Yes
+  | ApproveAnswer
   | {
       readonly answer: 'deny'
       /** Told to the agent. */
@@ -56,7 +56,7 @@ export type Refusal =
 /** Of grants.ts. */
 export interface GrantMaker {
   /** Row, then tuples: it opens nothing before it is activated, and `mend()` clears up where it never is. */
-  prepare(wanted: WantedGrant): Promise<{ readonly id: string }>
+  prepare(wanted: GrantDraft): Promise<{ readonly id: string }>
   /** In the transaction that says "approved", on record with it. False: its delegation or its time has ended. */
   activateWithin(sql: Sql, id: string, by: Who): Promise<boolean>
 }
@@ -74,7 +74,7 @@ export const verifiedMsMax = 5 * 60_000
  * record: of two decisions at once one finds nothing to change. A crash before leaves a grant that is not live, which
  * mends itself.
  */
-export async function decide(
+export async function decideApproval(
   deps: DecideDeps,
   key: { readonly subject: FgaObject; readonly id: string },
   decision: Decision,
@@ -87,7 +87,7 @@ export async function decide(
   const [approval] = await readApprovals(database, theirs, new Date(clock.now()), [id, subject])
   if (approval === undefined) return refuse('not_found')
   if (!isOpen(approval)) return refuse('over')
-  const shown = await show(deps, approval)
+  const shown = await showApproval(deps, approval)
   if (digestOf(shown) !== digest) return refuse('changed')
   const change = await changeOf(deps, shown, decision, session.verifiedAt)
   if (!change.ok) return change
@@ -110,7 +110,7 @@ interface Change {
   readonly question?: string
   readonly reason?: string
   readonly blocks?: boolean
-  readonly terms?: Terms
+  readonly terms?: ApprovedTerms
   readonly grant?: string
 }
 
@@ -123,7 +123,7 @@ async function changeOf(
   switch (decision.answer) {
     case 'ask': {
       if (shown.state === 'info_requested') return refuse('question_open')
-      if (shown.rounds.length >= roundsMax) return refuse('too_many_rounds')
+      if (shown.rounds.length >= questionsMax) return refuse('too_many_rounds')
       if (!isPlain(decision.question, textMax)) return refuse('not_plain', 'question')
       return ok({ state: 'info_requested', question: decision.question })
     }

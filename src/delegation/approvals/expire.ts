@@ -2,7 +2,7 @@ import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { Database } from '../../store/sql.ts'
 import type { Approval } from './approval.ts'
-import { whoAsks } from './ask.ts'
+import { recordedRequester } from './request-approval.ts'
 import { isCurrent, readApprovals } from './rows.ts'
 
 const batchMax = 200
@@ -13,7 +13,7 @@ const keptMs = 90 * 24 * 3_600_000
  * Writes down, and puts on record, what the clock decided long ago: open ones whose time, delegation or agent is over.
  * Forgets those that were over 90 days ago. Returns how many expired.
  */
-export async function expire({
+export async function expireApprovals({
   database,
   clock,
 }: {
@@ -44,6 +44,6 @@ const write = (database: Database, approval: Approval): Promise<boolean> =>
       [approval.id, approval.version],
     )
     if (rows.length === 0) return false
-    await record(sql, whoAsks(approval), { event: 'approval_expired', approval: approval.id })
+    await record(sql, recordedRequester(approval), { event: 'approval_expired', approval: approval.id })
     return true
   })

@@ -5,7 +5,7 @@ import type { Sql } from '../../store/sql.ts'
 import type { ApprovalGrant } from '../lending/grant-row.ts'
 
 /** What a yes is about to become. */
-export type WantedGrant = Pick<
+export type GrantDraft = Pick<
   ApprovalGrant,
   'approval' | 'subject' | 'agent' | 'delegation' | 'objects' | 'until'
 > &
@@ -18,7 +18,7 @@ const rememberedMax = 20
 
 export interface GrantChecking {
   readonly id: string
-  readonly wanted: WantedGrant
+  readonly wanted: GrantDraft
   readonly now: Date
   /** Whatever ends at or before this never counts. */
   readonly soonest: Date
@@ -62,7 +62,7 @@ export async function checkedGrant(
   }
 }
 
-function checkedObjects({ objects, remembered, vaultCall }: WantedGrant): readonly FgaObject[] {
+function checkedObjects({ objects, remembered, vaultCall }: GrantDraft): readonly FgaObject[] {
   if (vaultCall !== undefined) {
     if (objects.length > 0) throw invalid('objects', 'A call reads no documents.')
     return []
@@ -79,7 +79,7 @@ function checkedObjects({ objects, remembered, vaultCall }: WantedGrant): readon
   return distinct
 }
 
-async function assertRoom(sql: Sql, { subject, agent, delegation }: WantedGrant, now: Date): Promise<void> {
+async function assertRoom(sql: Sql, { subject, agent, delegation }: GrantDraft, now: Date): Promise<void> {
   const live = await sql.query(
     `select from approval_grants where subject = $1 and agent = $2 and delegation = $3 and remembered
        and state <> 'ended' and expires_at > $4`,

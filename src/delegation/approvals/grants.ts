@@ -10,7 +10,7 @@ import { recordEnd, settleGrants } from '../lending/grant-ends.ts'
 import { type ApprovalGrant, type GrantRow, grantColumns, grantOf } from '../lending/grant-row.ts'
 import { grantTuples, strayTuples } from '../lending/grant-tuples.ts'
 import { recordedCall, type VaultCall, vaultCallText } from '../vault/call.ts'
-import { checkedGrant, type WantedGrant } from './grant-checks.ts'
+import { checkedGrant, type GrantDraft } from './grant-checks.ts'
 
 /** What an approval's yes becomes. See docs/flows/approvals.md. */
 export interface ApprovalGrants {
@@ -19,7 +19,7 @@ export interface ApprovalGrants {
    * that delegation is not live for exactly this person and agent, or 20 are remembered already; 422 for objects that
    * do not fit. NOT checked: that somebody agreed.
    */
-  prepare(wanted: WantedGrant): Promise<ApprovalGrant>
+  prepare(wanted: GrantDraft): Promise<ApprovalGrant>
   /**
    * From the commit of this transaction on it counts, and is on record. False: its delegation or its time ended
    * meanwhile. Locks the delegation's row (shared), then the grant's: whoever holds other rows takes them after.
@@ -30,7 +30,7 @@ export interface ApprovalGrants {
    * outermost agent, the delegation and, where one is for one question, that question's digest; and every live remembered
    * one. Anything else is as if nothing had been named. Empty without an agent.
    */
-  presentable(principal: Principal, asking: Presenting): Promise<readonly PresentableGrant[]>
+  presentable(principal: Principal, asking: GrantPresentation): Promise<readonly PresentableGrant[]>
   /**
    * Counts one use, in the transaction of the record that names it. False: it does not count (any more), and the
    * caller has to roll back and answer as if it had not been presented. One conditional UPDATE, so that as many pass as
@@ -51,7 +51,7 @@ export interface ApprovalGrants {
   mend(): Promise<number>
 }
 
-export interface Presenting {
+export interface GrantPresentation {
   /** `g_…` */
   readonly named: readonly string[]
   readonly queryHmac?: string
@@ -59,7 +59,7 @@ export interface Presenting {
 
 export type PresentableGrant = Pick<ApprovalGrant, 'id' | 'objects' | 'remembered'>
 
-export interface GrantUse extends Omit<Presenting, 'named'> {
+export interface GrantUse extends Omit<GrantPresentation, 'named'> {
   readonly id: string
   readonly principal: Principal
   /** The call that is about to be made, for a grant of one. */

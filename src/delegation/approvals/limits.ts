@@ -1,7 +1,7 @@
 import { AppError } from '../../kernel/errors.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { Asker } from './approval.ts'
-import { type Asked, matterOf } from './asked.ts'
+import type { Requester } from './approval.ts'
+import { comparedPartOf, type RequestedAccess } from './requested-access.ts'
 import { isCurrent } from './rows.ts'
 
 /** Questions of one agent that one person has before them at a time. */
@@ -19,8 +19,8 @@ const hourMs = 3_600_000
  */
 export async function assertRoom(
   sql: Sql,
-  { subject, agent }: Pick<Asker, 'subject' | 'agent'>,
-  asked: Asked,
+  { subject, agent }: Pick<Requester, 'subject' | 'agent'>,
+  asked: RequestedAccess,
   now: Date,
 ): Promise<void> {
   const [counts] = await sql.query<Counts>(
@@ -41,7 +41,7 @@ export async function assertRoom(
       // A question lives a day, and one more by an answer: the index finds those that can have been denied lately.
       new Date(now.getTime() - 50 * hourMs),
       new Date(now.getTime() - coolDownMs),
-      matterOf(asked),
+      comparedPartOf(asked),
     ],
   )
   if (counts === undefined) throw new Error('Counting gave no row.')

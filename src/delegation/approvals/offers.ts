@@ -27,14 +27,14 @@ export interface Offers {
    */
   mayOffer(principal: Principal): Promise<boolean>
   /** In the transaction of the record. Undefined: the limit was reached meanwhile. */
-  makeWithin(sql: Sql, principal: Principal, wanted: WantedOffer): Promise<string | undefined>
+  makeWithin(sql: Sql, principal: Principal, wanted: OfferDraft): Promise<string | undefined>
   /** Undefined: there is none, it is older than 5 minutes, or it is another person's, agent's or delegation's. */
   find(holder: OfferHolder, id: string): Promise<Offer | undefined>
   /** Forgets those that are over, and returns how many. */
   sweep(): Promise<number>
 }
 
-export type WantedOffer = Pick<Offer, 'queryHmac' | 'documentIds'>
+export type OfferDraft = Pick<Offer, 'queryHmac' | 'documentIds'>
 
 export interface OffersDeps {
   readonly sql: Sql

@@ -11,20 +11,20 @@ import type { ShownApproval } from './view.ts'
 
 /** Everything that one person has to do with approvals, as their page shows it. */
 export interface OwnApprovals {
-  list(subject: FgaObject): Promise<OwnList>
+  list(subject: FgaObject): Promise<OwnApprovalList>
   /** Another person's is undefined, as one that does not exist. */
   one(subject: FgaObject, id: string): Promise<OwnApproval | undefined>
 }
 
-export interface OwnList {
-  readonly open: readonly Listed[]
+export interface OwnApprovalList {
+  readonly open: readonly ListedApproval[]
   /** Decided or over, of the last 7 days. */
-  readonly recent: readonly Listed[]
+  readonly recent: readonly ListedApproval[]
   readonly grants: readonly ShownGrant[]
   readonly blocked: readonly Block[]
 }
 
-export interface Listed extends Approval {
+export interface ListedApproval extends Approval {
   readonly agentTitle: string
 }
 
@@ -84,7 +84,7 @@ export function createOwnApprovals(deps: OwnApprovalsDeps): OwnApprovals {
         approvals.blocks.of(subject),
       ])
       const titleOf = await titlesOf([...open, ...recent].map(({ agent }) => agent))
-      const listed = (one: Approval): Listed => ({ ...one, agentTitle: titleOf(one.agent) })
+      const listed = (one: Approval): ListedApproval => ({ ...one, agentTitle: titleOf(one.agent) })
       return {
         open: open.map(listed),
         recent: recent.map(listed),

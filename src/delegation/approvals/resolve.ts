@@ -1,12 +1,12 @@
 import { invalid } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { digestOfBody, type VaultCall } from '../vault/call.ts'
-import type { Asker } from './approval.ts'
-import type { Asked } from './asked.ts'
-import { askerOf } from './asker.ts'
+import type { Requester } from './approval.ts'
+import type { RequestedAccess } from './requested-access.ts'
+import { requesterOf } from './requester.ts'
 
 /** What an agent asks for, in its own words. */
-export type WantedDetail =
+export type RequestedDetail =
   | { readonly type: 'document_access'; readonly offer: string }
   | {
       readonly type: 'vault_call'
@@ -19,12 +19,12 @@ export type WantedDetail =
     }
 
 /** Turns it into what is asked, every id our own. With no scopes: a grant is no token. */
-export type Resolve = (principal: Principal, detail: WantedDetail) => Promise<Asked>
+export type ResolveDetail = (principal: Principal, detail: RequestedDetail) => Promise<RequestedAccess>
 
-export interface ResolveDeps {
+export interface ResolveDetailDeps {
   /** What an offer of this principal's stands for; undefined for every other, for one that is over, and for none. */
   readonly findOffer: (
-    holder: Asker,
+    holder: Requester,
     offer: string,
   ) => Promise<
     { readonly id: string; readonly documentIds: readonly string[]; readonly queryHmac: string } | undefined
@@ -36,10 +36,10 @@ export interface ResolveDeps {
   ) => Promise<{ readonly call: VaultCall; readonly provider: string }>
 }
 
-export function createResolve({ findOffer, resolveCall }: ResolveDeps): Resolve {
+export function createResolveDetail({ findOffer, resolveCall }: ResolveDetailDeps): ResolveDetail {
   return async (principal, detail) => {
     if (detail.type === 'document_access') {
-      const offer = await findOffer(askerOf(principal), detail.offer)
+      const offer = await findOffer(requesterOf(principal), detail.offer)
       // The same for one of somebody else, one that is over, and one that never was.
       if (offer === undefined)
         throw invalid(

@@ -1,8 +1,8 @@
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql, SqlValue } from '../../store/sql.ts'
 import type { ExternalAccount } from '../people/links.ts'
-import { type Approval, type ApprovalState, type DecidedIn, isOpen, type Round } from './approval.ts'
-import { type Asked, type AskedFor, scopeOfYes } from './asked.ts'
+import { type Approval, type ApprovalState, type DecidedIn, isOpen, type QuestionRound } from './approval.ts'
+import { type AccessTarget, type RequestedAccess, scopeOfApproved } from './requested-access.ts'
 
 /**
  * Approvals as they stand at `now`. `where` is a condition on `a` whose parameters begin at $2. One whose time is over,
@@ -55,7 +55,7 @@ interface ApprovalRow {
 }
 
 /** Older rows hold scopes only where a token for an API is asked for. */
-type AskedColumn = AskedFor & Partial<Pick<Asked, 'scopes'>>
+type AskedColumn = AccessTarget & Partial<Pick<RequestedAccess, 'scopes'>>
 
 interface DecidedInRow {
   readonly signed_in_at: string
@@ -94,8 +94,8 @@ const fromRow = (row: ApprovalRow): Approval => ({
 })
 
 /** A page that showed no scopes was agreed to for no more than the yes takes. */
-function toAsked(column: AskedColumn, front: Approval['front']): Asked {
-  const least = column.kind === 'access' || front === 'rest' ? [] : [scopeOfYes[column.kind]]
+function toAsked(column: AskedColumn, front: Approval['front']): RequestedAccess {
+  const least = column.kind === 'access' || front === 'rest' ? [] : [scopeOfApproved[column.kind]]
   return { ...column, scopes: column.scopes ?? least }
 }
 
@@ -114,7 +114,7 @@ export const decidedInToColumn = ({ signedInAt, amr, upstream }: Partial<Decided
         ...(upstream !== undefined && { upstream }),
       })
 
-const toRound = ({ question, asked_at, answer, answered_at }: RoundRow): Round => ({
+const toRound = ({ question, asked_at, answer, answered_at }: RoundRow): QuestionRound => ({
   question,
   askedAt: new Date(asked_at),
   ...(answer !== undefined && { answer }),
@@ -122,7 +122,7 @@ const toRound = ({ question, asked_at, answer, answered_at }: RoundRow): Round =
 })
 
 /** As the column `rounds` holds them: `pg` would make an array of Postgres out of a bare one. */
-export const roundsToColumn = (rounds: readonly Round[]): string =>
+export const roundsToColumn = (rounds: readonly QuestionRound[]): string =>
   JSON.stringify(
     rounds.map(
       ({ question, askedAt, answer, answeredAt }): RoundRow => ({

@@ -1,11 +1,11 @@
 import type { FgaObject } from '../../kernel/ids.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
-import type { Asked } from './asked.ts'
-import type { WantedGrant } from './grant-checks.ts'
+import type { GrantDraft } from './grant-checks.ts'
+import type { RequestedAccess } from './requested-access.ts'
 import type { ShownApproval } from './view.ts'
 
 /** A person's yes, narrowed or not. */
-export interface Yes {
+export interface ApproveAnswer {
   readonly answer: 'approve'
   /** Of those that the page shows; left out: all of them. Only where documents are asked for. */
   readonly documentIds?: readonly string[]
@@ -17,16 +17,16 @@ export interface Yes {
   readonly remember?: { readonly object: FgaObject; readonly until: Date }
 }
 
-export interface Terms {
+export interface ApprovedTerms {
   /** As narrowed. */
-  readonly answer: Asked
+  readonly answer: RequestedAccess
   /** undefined: a token for an API, which is its own proof. */
-  readonly grant: WantedGrant | undefined
+  readonly grant: GrantDraft | undefined
 }
 
-export const defaultMs = 15 * 60_000
-export const mostMs = 24 * 3_600_000
-export const rememberedMostMs = 30 * mostMs
+export const grantDefaultMs = 15 * 60_000
+export const grantMsMax = 24 * 3_600_000
+export const rememberedMsMax = 30 * grantMsMax
 // The longest choice of a form, sent a little later.
 const slackMs = 60_000
 
@@ -34,14 +34,18 @@ const slackMs = 60_000
  * What exactly is agreed to. `not_offered`, with what: a document or place that the page does not show, or an end that
  * is past or further off than may be. Nothing here widens what was asked.
  */
-export function termsOf(shown: ShownApproval, yes: Yes, now: number): Result<Terms, 'not_offered'> {
+export function termsOf(
+  shown: ShownApproval,
+  yes: ApproveAnswer,
+  now: number,
+): Result<ApprovedTerms, 'not_offered'> {
   const { id: approval, subject, agent, delegation, asked } = shown
   const whose = { approval, subject, agent, delegation }
   if (asked.kind !== 'documents' && (yes.documentIds !== undefined || yes.remember !== undefined))
     return refuse('not_offered', yes.remember === undefined ? 'documentIds' : 'remember')
   if (asked.kind === 'access') return ok({ answer: asked, grant: undefined })
   if (asked.kind === 'vault_call') {
-    const until = endOf(yes.until, { now, most: mostMs, lentUntil: shown.lentUntil })
+    const until = endOf(yes.until, { now, most: grantMsMax, lentUntil: shown.lentUntil })
     if (until === undefined) return refuse('not_offered', 'until')
     // Whatever is said: a call is for one use.
     return ok({
@@ -53,18 +57,18 @@ export function termsOf(shown: ShownApproval, yes: Yes, now: number): Result<Ter
   const chosen = [...new Set(yes.documentIds ?? offered)].sort()
   if (chosen.length === 0 || !chosen.every((id) => offered.includes(id)))
     return refuse('not_offered', 'documentIds')
-  const answer: Asked = { ...asked, documentIds: chosen }
+  const answer: RequestedAccess = { ...asked, documentIds: chosen }
   if (yes.remember !== undefined) {
     const { object, until: wanted } = yes.remember
     if (yes.oneUse === true) return refuse('not_offered', 'oneUse')
     const place = shown.places.find((one) => one.object === object)
     // What is remembered holds for something that they say yes to.
     if (!chosen.some((id) => place?.documentIds.includes(id))) return refuse('not_offered', 'remember')
-    const until = endOf(wanted, { now, most: rememberedMostMs, lentUntil: shown.lentUntil })
+    const until = endOf(wanted, { now, most: rememberedMsMax, lentUntil: shown.lentUntil })
     if (until === undefined) return refuse('not_offered', 'until')
     return ok({ answer, grant: { ...whose, objects: [object], remembered: true, until } })
   }
-  const until = endOf(yes.until, { now, most: mostMs, lentUntil: shown.lentUntil })
+  const until = endOf(yes.until, { now, most: grantMsMax, lentUntil: shown.lentUntil })
   if (until === undefined) return refuse('not_offered', 'until')
   const isOnce = yes.oneUse ?? true
   return ok({
@@ -86,7 +90,7 @@ interface Bounds {
 
 /** Undefined where the end is past or further off than may be. What was lent ends it in any case. */
 function endOf(wanted: Date | undefined, { now, most, lentUntil }: Bounds): Date | undefined {
-  const until = wanted?.getTime() ?? now + defaultMs
+  const until = wanted?.getTime() ?? now + grantDefaultMs
   // Also what is no time at all.
   if (!(until > now && until <= now + most + slackMs)) return undefined
   return new Date(Math.min(until, lentUntil.getTime()))

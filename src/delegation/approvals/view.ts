@@ -9,8 +9,8 @@ import { agentObject } from '../registry/agents.ts'
 import { canonicalJson } from '../registry/details.ts'
 import { isOurs } from '../registry/resources.ts'
 import type { Approval } from './approval.ts'
-import { type Asked, digest } from './asked.ts'
-import { placesOf } from './places.ts'
+import { rememberableContainers } from './containers.ts'
+import { digest, type RequestedAccess } from './requested-access.ts'
 
 /** An approval as its person's page shows it: what they can say yes to now, in our words. */
 export interface ShownApproval extends Approval {
@@ -23,7 +23,7 @@ export interface ShownApproval extends Approval {
    */
   readonly documents: readonly ShownDocument[]
   /** What a yes may be remembered for: where one of the documents lies, and the person may look. */
-  readonly places: readonly Place[]
+  readonly places: readonly RememberableContainer[]
   /** Of what was lent: no yes lasts longer. */
   readonly lentUntil: Date
   readonly lentFor: string
@@ -41,7 +41,7 @@ export interface ShownDocument {
 }
 
 /** A folder or collection. */
-export interface Place {
+export interface RememberableContainer {
   readonly object: FgaObject
   readonly title: string
   /** Those of the shown documents that lie there, in their order. */
@@ -63,20 +63,20 @@ const msMax = 5_000
  * cleared for them as a person, and only those stay that OpenFGA says this agent can be told of under this delegation.
  * Throws a 503 where OpenFGA does not answer: then nothing is shown, and nothing decided.
  */
-export async function show(deps: ViewDeps, approval: Approval): Promise<ShownApproval> {
+export async function showApproval(deps: ViewDeps, approval: Approval): Promise<ShownApproval> {
   const [titles, documents, verifies] = await Promise.all([
     titlesOf(deps.sql, approval),
     approval.asked.kind === 'documents' ? shownDocuments(deps, approval, approval.asked.documentIds) : [],
     takesVerification(deps, approval.asked),
   ])
-  const places = await placesOf(deps, approval.subject, documents)
+  const places = await rememberableContainers(deps, approval.subject, documents)
   return { ...approval, ...titles, documents, places, takesVerification: verifies }
 }
 
 /** A token for an API of ours reads what was lent before. Another's says by its row that it takes none. */
 async function takesVerification(
   { sql, publicUrl }: Pick<ViewDeps, 'sql' | 'publicUrl'>,
-  asked: Asked,
+  asked: RequestedAccess,
 ): Promise<boolean> {
   if (asked.kind !== 'access') return true
   if (isOurs(asked.resource, publicUrl)) return false

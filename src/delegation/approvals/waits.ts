@@ -1,6 +1,6 @@
 import type { Clock } from '../../kernel/clock.ts'
 import type { Approval } from './approval.ts'
-import type { Changes } from './changes.ts'
+import type { ApprovalChanges } from './changes.ts'
 
 /** Requests that wait for a person. None of them holds a connection to the database. */
 export interface Waits {
@@ -24,7 +24,7 @@ export interface WaitKey {
 }
 
 export interface WaitsDeps {
-  readonly changes: Pick<Changes, 'watch'>
+  readonly changes: Pick<ApprovalChanges, 'watch'>
   readonly clock: Clock
   /** Throws a 503 while it is not known who may act: whoever waits is told. */
   readonly assertOpen: () => void

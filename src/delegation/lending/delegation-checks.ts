@@ -9,7 +9,12 @@ const scopeMax = 80
 const subAgentsMax = 10
 
 /** A lending that is within its limits, of agents that are registered and not disabled; a 422 that names the field. */
-export async function checked(sql: Sql, lending: Lending, now: Date, id: string): Promise<Delegation> {
+export async function checkedDelegation(
+  sql: Sql,
+  lending: Lending,
+  now: Date,
+  id: string,
+): Promise<Delegation> {
   const { subject, agent, scope, subAgents = [], purpose, expiresAt, standing = false } = lending
   const { resource, details = [] } = lending
   if (!isId(id) || id.includes('/')) throw invalid('id', 'The delegation id is not valid.')
@@ -66,7 +71,7 @@ async function assertAgents(sql: Sql, ids: readonly string[]): Promise<void> {
  * further, waits and finds this delegation to end, or has come wholly before. Exclusively for a standing one: two at once
  * would both find room, and the unique index would then answer with a bare error.
  */
-export async function holdAgents(sql: Sql, { agent, subAgents, standing }: Delegation): Promise<void> {
+export async function lockAgents(sql: Sql, { agent, subAgents, standing }: Delegation): Promise<void> {
   await sql.query(
     `select from agents where id = any($1) order by id for ${standing ? 'update' : 'key share'}`,
     [[agent, ...subAgents]],

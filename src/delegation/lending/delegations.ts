@@ -6,7 +6,7 @@ import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { canonicalJson, type ForeignDetail } from '../registry/details.ts'
-import { checked, holdAgents } from './delegation-checks.ts'
+import { checkedDelegation, lockAgents } from './delegation-checks.ts'
 import { delegationTuples } from './delegation-tuples.ts'
 import { endGrantsOf, settleGrants } from './grant-ends.ts'
 import type { ApprovalGrant } from './grant-row.ts'
@@ -114,7 +114,7 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
   return {
     get,
     async lend(lending, by = operator(newId('t'))) {
-      const wanted = await checked(database, lending, now(), lending.id ?? newId('d'))
+      const wanted = await checkedDelegation(database, lending, now(), lending.id ?? newId('d'))
       const row = await begin(database, wanted, { now: now(), by })
       if (row.state === 'live') return row
       await fga.write({ writes: delegationTuples(row) })
@@ -259,7 +259,7 @@ async function begin(
       (await sql.query<DelegationRow>(`${select} where id = $1 for update`, [wanted.id])).map(fromRow)[0]
     const known = await find()
     if (known !== undefined) return resumed(known, wanted, now)
-    await holdAgents(sql, wanted)
+    await lockAgents(sql, wanted)
     assertNotAborted(by.over)
     if (wanted.standing) await makeRoom(sql, wanted, now)
     const begun = await sql.query(

@@ -4,24 +4,24 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
 import { atPages } from '../people/sign-ins.ts'
 import type { Agents } from '../registry/agents.ts'
+import { limitsExcludeAll } from './collection-limits.ts'
 import type { Delegation, Delegations, Lending } from './delegations.ts'
 import type { Lendables } from './lendable.ts'
-import { reachesNothing } from './reach.ts'
 
 /** A delegation as its lender sees it. */
 export interface OwnDelegation extends Delegation {
-  readonly items: readonly LentItem[]
+  readonly items: readonly DelegatedItem[]
   /** Programs that the person let it go to by a consent; empty for one lent by hand: any program of its agent. */
   readonly clients: readonly { readonly clientId: string; readonly title: string }[]
 }
 
-export interface LentItem {
+export interface DelegatedItem {
   readonly object: FgaObject
   /** undefined: the person may not read it (any more), so that its title is none of their business. */
   readonly title: string | undefined
 }
 
-export type Wish = Pick<Lending, 'agent' | 'scope' | 'purpose' | 'expiresAt'> &
+export type DelegationDraft = Pick<Lending, 'agent' | 'scope' | 'purpose' | 'expiresAt'> &
   Partial<Pick<Lending, 'subAgents' | 'standing' | 'id'>>
 
 /** Whose they are, and the thread of the request. */
@@ -42,7 +42,7 @@ export interface OwnDelegations {
    * 422 for what they could not read themselves, whether it exists or not; for an agent that is unknown or disabled, or
    * whose limit in the registry leaves nothing of it; for an end further off than 14 days, 90 for a standing one. 409: a standing one is live, or 200 are.
    */
-  lend(lender: Lender, wish: Wish): Promise<OwnDelegation>
+  lend(lender: Lender, wish: DelegationDraft): Promise<OwnDelegation>
   /** With the grants that hang on it. 404 where no such one of theirs counts. */
   revoke(lender: Lender, id: string): Promise<void>
 }
@@ -95,7 +95,7 @@ export function createOwnDelegations(deps: OwnDelegationsDeps): OwnDelegations {
         throw invalid(`scope.${missing}`, `There is no ${wish.scope[missing]} that you could lend.`)
       const agent = await agents.get(wish.agent)
       // Asked after what is theirs: it tells nothing of what they may not read.
-      if (agent !== undefined && (await reachesNothing(sql, agent.limits, wish.scope)))
+      if (agent !== undefined && (await limitsExcludeAll(sql, agent.limits, wish.scope)))
         throw invalid('scope', `${agent.id} is limited to other collections: it would read nothing of this.`)
       if ((await live(subject)).length >= liveMax)
         throw new AppError('conflict', { public: `No more than ${liveMax} can be lent at a time.` })
@@ -111,7 +111,7 @@ export function createOwnDelegations(deps: OwnDelegationsDeps): OwnDelegations {
   }
 }
 
-function assertEnd({ expiresAt, standing = false }: Wish, now: number): void {
+function assertEnd({ expiresAt, standing = false }: DelegationDraft, now: number): void {
   const most = standing ? standingMsMax : lendingMsMax
   // Some seconds for a form whose longest span is just that.
   if (expiresAt.getTime() > now + most + 60_000)

@@ -6,7 +6,7 @@ import { endPushOf, endPushWhere } from '../people/push-ends.ts'
 import type { Subscription } from './subscription.ts'
 
 /** A browser session of ours, by the keyed hash of its id, and whose it is. */
-export interface Owner {
+export interface SubscriptionOwner {
   /** Account key. */
   readonly person: string
   readonly session: string
@@ -21,9 +21,9 @@ export interface SubscribedBrowser {
 /** Browsers in which people want to be told. Each method is one statement or two that may be cut apart. */
 export interface Subscriptions {
   /** This browser is this person's from now on, whoever's it was. Beyond 10 of theirs the longest unseen one goes. */
-  save(owner: Owner, subscription: Subscription): Promise<void>
+  save(owner: SubscriptionOwner, subscription: Subscription): Promise<void>
   /** It was seen in this session, which ends it from now on. False: it is not this person's. */
-  seen(owner: Owner, endpoint: string): Promise<boolean>
+  seen(owner: SubscriptionOwner, endpoint: string): Promise<boolean>
   /** False: it was not this person's. */
   end(person: string, endpoint: string): Promise<boolean>
   /** All of this person's. Those, as whatever goes beyond 10, are told of news of the account for a day. */

@@ -17,7 +17,7 @@ const failureMs = 1_000
  * What `load` gives, for ten minutes; one load at a time. A failure is what everybody gets for a second: whoever begins
  * sign-ins at a provider that is down drives no traffic to it.
  */
-export function remembered<T>(load: () => Promise<T>, clock: Clock): () => Promise<T> {
+export function cachedLoad<T>(load: () => Promise<T>, clock: Clock): () => Promise<T> {
   let held: { readonly answer: Promise<T>; over: () => boolean } | undefined
   return () => {
     if (held !== undefined && !held.over()) return held.answer

@@ -2,12 +2,12 @@ import { errors, type KoaContextWithOIDC } from 'oidc-provider'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { consoleClient } from '../registry/clients.ts'
-import type { GrantLinks } from './grants.ts'
+import type { Consents } from './consents.ts'
 import { upstreamIn } from './session-upstream.ts'
 
 export interface ConsoleConsentDeps {
   readonly publicUrl: string
-  readonly grants: GrantLinks
+  readonly grants: Consents
   readonly clock: Clock
   /** An administrator's roles of this person, each a scope. */
   readonly rolesOf: (person: string) => Promise<readonly string[]>

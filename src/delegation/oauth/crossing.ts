@@ -1,18 +1,18 @@
 import type { Client } from '../registry/clients.ts'
 import { isOurs, type ResourceEntry } from '../registry/resources.ts'
-import type { Examined } from '../tokens/verify.ts'
+import type { ExaminedToken } from '../tokens/verify.ts'
 
 /** The API that a token is for, before it is exchanged. */
-export interface Origin {
+export interface TokenOrigin {
   readonly resource: string
   readonly isOurs: boolean
 }
 
 /** What another issuer's token is shown with here, it was issued for us or for an agent of ours. */
 export const originOf = (
-  { audience, issuer }: Pick<Examined, 'audience' | 'issuer'>,
+  { audience, issuer }: Pick<ExaminedToken, 'audience' | 'issuer'>,
   publicUrl: string,
-): Origin => ({ resource: audience, isOurs: issuer.kind === 'external' || isOurs(audience, publicUrl) })
+): TokenOrigin => ({ resource: audience, isOurs: issuer.kind === 'external' || isOurs(audience, publicUrl) })
 
 /**
  * Whether a token for one API may be exchanged by this client for one to another. Scopes and details mean what their
@@ -21,7 +21,7 @@ export const originOf = (
  * (`owns`), and what of it passes.
  */
 export function mayCross(
-  from: Origin,
+  from: TokenOrigin,
   to: ResourceEntry,
   { client, publicUrl }: { readonly client: Client; readonly publicUrl: string },
 ): boolean {
@@ -35,7 +35,7 @@ export function mayCross(
  * that it passes only where the other's row says as what.
  */
 export function scopesCrossing(
-  from: Origin,
+  from: TokenOrigin,
   to: ResourceEntry,
   { held, publicUrl }: { readonly held: readonly string[]; readonly publicUrl: string },
 ): readonly string[] {

@@ -5,7 +5,7 @@ import { invalid } from '../../kernel/errors.ts'
 import { isRole } from '../administration/administrators.ts'
 import type { People } from '../people/people.ts'
 import { cliClient } from '../registry/clients.ts'
-import type { GrantLinks } from './grants.ts'
+import type { Consents } from './consents.ts'
 
 export interface DemoConsent {
   /** Says yes to a device code of the command line in this person's name. 422 names what is wrong: user, code, scope. */
@@ -15,7 +15,7 @@ export interface DemoConsent {
 export interface DemoConsentDeps {
   readonly provider: () => Provider
   readonly people: People
-  readonly grants: GrantLinks
+  readonly grants: Consents
   readonly clock: Clock
   /** An administrator's roles of this person, each a scope. */
   readonly rolesOf: (person: string) => Promise<readonly string[]>

@@ -1,17 +1,17 @@
 import type { CollectionNarrowing } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import {
+  coveredDetails,
   type Details,
   detailsOf,
   type ForeignDetail,
-  type GrantPresented,
-  heldDetails,
   isDetailFor,
   isOwnType,
+  type PresentedGrant,
 } from '../registry/details.ts'
 import { isOurs, type ResourceEntry } from '../registry/resources.ts'
 
-export type Detail = CollectionNarrowing | GrantPresented | ForeignDetail
+export type Detail = CollectionNarrowing | PresentedGrant | ForeignDetail
 
 /** What of the token's details goes along: our own narrow by set inclusion, others' only as they were granted. */
 export function detailsFor(
@@ -25,7 +25,7 @@ export function detailsFor(
     return refuse('invalid_authorization_details', 'these are no details that are known')
   const documents = narrowedDocuments(asked === undefined ? undefined : wanted.value.documents, held.value)
   const grants = heldGrants(wanted.value.grants, held.value.grants)
-  const others = heldDetails(wanted.value.others, held.value.others)
+  const others = coveredDetails(wanted.value.others, held.value.others)
   if (documents === undefined || grants === undefined || others === undefined)
     return refuse('invalid_authorization_details', 'more than the subject token holds')
   const isOwn = isOurs(entry.resource, publicUrl)
@@ -60,10 +60,10 @@ function narrowedDocuments(
 
 /** What the person said yes to goes along as it is named, or not at all; whose it is, its row says on every use. */
 function heldGrants(
-  wanted: readonly GrantPresented[],
-  held: readonly GrantPresented[],
-): readonly GrantPresented[] | undefined {
-  const isHeld = ({ type, grant }: GrantPresented): boolean =>
+  wanted: readonly PresentedGrant[],
+  held: readonly PresentedGrant[],
+): readonly PresentedGrant[] | undefined {
+  const isHeld = ({ type, grant }: PresentedGrant): boolean =>
     held.some((one) => one.type === type && one.grant === grant)
   return wanted.every(isHeld) ? wanted : undefined
 }

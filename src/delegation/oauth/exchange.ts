@@ -12,13 +12,13 @@ import { chainMax } from '../registry/claims.ts'
 import type { Client } from '../registry/clients.ts'
 import { isOurs, mayTarget, type ResourceEntry, type Resources, scopesAt } from '../registry/resources.ts'
 import type { KeyRing } from '../tokens/signing-key.ts'
-import type { Examined, Verifier } from '../tokens/verify.ts'
+import type { ExaminedToken, Verifier } from '../tokens/verify.ts'
 import type { ReadActorToken } from './actor-token.ts'
 import { mayCross, originOf, scopesCrossing } from './crossing.ts'
-import { mayPassOn } from './deputy.ts'
 import { type Detail, detailsFor, isForeign } from './exchange-details.ts'
+import { mayExchangeSubjectToken } from './subject-token-policy.ts'
 import { actorClaim } from './token-claims.ts'
-import { grantOf, heldScopes, upstreamOf } from './upstream.ts'
+import { grantableScopes, grantOf, upstreamOf } from './upstream.ts'
 
 /** What a client asks for (RFC 8693 §2.1), as it came. The client was authenticated before. */
 export interface ExchangeRequest {
@@ -39,7 +39,7 @@ export interface ExchangeRequest {
   readonly details?: unknown
 }
 
-export interface Exchanged {
+export interface ExchangedToken {
   readonly accessToken: string
   readonly expiresIn: number
   readonly scope: string
@@ -55,7 +55,7 @@ export type ExchangeError =
   | 'actor_unauthorized'
   | 'unauthorized_client'
 
-export type Exchange = (request: ExchangeRequest) => Promise<Result<Exchanged, ExchangeError>>
+export type Exchange = (request: ExchangeRequest) => Promise<Result<ExchangedToken, ExchangeError>>
 
 export interface ExchangeDeps {
   readonly sql: Sql
@@ -152,7 +152,7 @@ async function speakerOf(
 async function subjectOf(
   { client, subjectToken, provenKey }: ExchangeRequest,
   deps: ExchangeDeps,
-): Promise<Result<Examined, ExchangeError>> {
+): Promise<Result<ExaminedToken, ExchangeError>> {
   const examined = await deps.verifier.examineSubject(subjectToken)
   // Not why: whoever holds a stray token would learn what became of its agent.
   if (!examined.ok) return refuse('invalid_request', 'the subject token is not accepted')
@@ -161,7 +161,7 @@ async function subjectOf(
   // Whoever cannot prove its key may not have it at all, whoever it is addressed to.
   if (principal.boundTo !== undefined && principal.boundTo !== provenKey)
     return refuse('invalid_request', 'the subject token is bound to a key that was not proven')
-  if (!(await mayPassOn(client, examined.value, deps)))
+  if (!(await mayExchangeSubjectToken(client, examined.value, deps)))
     return refuse('invalid_request', 'the subject token is neither the client’s own nor addressed to it')
   // We know whom it means; to write it into a token of ours would put words into the other issuer's mouth.
   if (!actorsNamed) return refuse('invalid_request', 'an actor of the subject token does not name its issuer')
@@ -176,7 +176,7 @@ interface Acting {
 /** The client's registered agent, if the person lent to it, or let the agent that they lent to pass it on. */
 async function actorOf(
   client: Client,
-  { claims, principal, issuer }: Examined,
+  { claims, principal, issuer }: ExaminedToken,
   { agents, delegations }: ExchangeDeps,
 ): Promise<Result<Acting, ExchangeError>> {
   if (client.kind !== 'agent') return refuse('unauthorized_client', 'only agents exchange tokens')
@@ -195,7 +195,7 @@ async function actorOf(
   return ok({ agent, delegation })
 }
 
-function names(mayAct: unknown, agent: Agent, client: Client, { kind }: Examined['issuer']): boolean {
+function names(mayAct: unknown, agent: Agent, client: Client, { kind }: ExaminedToken['issuer']): boolean {
   if (typeof mayAct !== 'object' || mayAct === null) return false
   const { iss, sub, client_id } = mayAct as Readonly<Record<string, unknown>>
   return (
@@ -212,7 +212,7 @@ interface Target {
 
 async function targetOf(
   { client, targets }: ExchangeRequest,
-  { audience, issuer }: Examined,
+  { audience, issuer }: ExaminedToken,
   { delegation }: Acting,
   { resources, publicUrl }: ExchangeDeps,
 ): Promise<Result<Target, ExchangeError>> {
@@ -231,7 +231,7 @@ async function targetOf(
 /** May be empty: then the details have to say what may be done. */
 async function scopesFor(
   { client, scope }: ExchangeRequest,
-  subject: Examined,
+  subject: ExaminedToken,
   { agent, entry }: Acting & Target,
   { agents, publicUrl }: ExchangeDeps,
 ): Promise<Result<readonly string[], ExchangeError>> {
@@ -242,7 +242,7 @@ async function scopesFor(
     withinLimits(entry.scopes, [agent.limits, ...limits]).length === 0
   )
     return refuse('invalid_scope', 'nothing of that API is within the limits of its agents')
-  const own = withinLimits(heldScopes(subject), limits)
+  const own = withinLimits(grantableScopes(subject), limits)
   const crossing = scopesCrossing(originOf(subject, publicUrl), entry, { held: own, publicUrl })
   const held = new Set(withinLimits(crossing, limits))
   const possible = scopesAt(entry, client, { publicUrl, agent }).filter((one) => held.has(one))
@@ -260,7 +260,7 @@ async function limitsOf({ actors }: Principal, agents: Agents): Promise<readonly
 
 interface Decided extends Acting {
   readonly request: ExchangeRequest
-  readonly subject: Examined
+  readonly subject: ExaminedToken
   readonly resource: string
   readonly scopes: readonly string[]
   readonly details: readonly Detail[]
@@ -269,7 +269,7 @@ interface Decided extends Acting {
 async function mint(
   { request, subject, agent, delegation, resource, scopes, details }: Decided,
   { sql, keys, clock, issuer, demo }: ExchangeDeps,
-): Promise<Result<Exchanged, ExchangeError>> {
+): Promise<Result<ExchangedToken, ExchangeError>> {
   const { claims, principal } = subject
   const iat = Math.floor(clock.now() / 1_000)
   const exp = Math.min(

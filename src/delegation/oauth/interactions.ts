@@ -5,23 +5,23 @@ import { AppError, invalid } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Seal } from '../../store/encryption.ts'
 import { isRole } from '../administration/administrators.ts'
+import { limitsAllow } from '../lending/collection-limits.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import type { Lendable } from '../lending/lendable.ts'
-import { mayReach } from '../lending/reach.ts'
 import type { ExternalAccount } from '../people/links.ts'
 import { atPages, type SignedIn, type SignIns } from '../people/sign-ins.ts'
 import type { Agent, Agents } from '../registry/agents.ts'
 import type { Client, Clients, Registration } from '../registry/clients.ts'
 import { type Details, detailsOf, type ForeignDetail } from '../registry/details.ts'
 import { agentIdOf, isOurs, type Resources } from '../registry/resources.ts'
-import { isStranger } from './cimd/strangers.ts'
+import { isMetadataClient } from './cimd/metadata-clients.ts'
+import type { Consents } from './consents.ts'
 import { ofFlow } from './cookies.ts'
-import type { GrantLinks } from './grants.ts'
 import { grantSecondsMax } from './provider.ts'
 import { upstreamIn } from './session-upstream.ts'
 
 /** What the authorization server waits for a person to do. */
-export type Pending = SignInPending | ConsentPending
+export type PendingInteraction = SignInPending | ConsentPending
 
 interface Asking {
   readonly uid: string
@@ -80,7 +80,11 @@ export interface Choice {
 
 export interface Interactions {
   /** Undefined where this browser has no such request open: it is over, or somebody else's. */
-  find(request: IncomingMessage, response: ServerResponse, uid: string): Promise<Pending | undefined>
+  find(
+    request: IncomingMessage,
+    response: ServerResponse,
+    uid: string,
+  ): Promise<PendingInteraction | undefined>
   /** Each of these answers with where the browser goes next. */
   signedIn(
     request: IncomingMessage,
@@ -95,7 +99,12 @@ export interface Interactions {
     choice: Choice,
     txn: string,
   ): Promise<string>
-  refuse(request: IncomingMessage, response: ServerResponse, pending: Pending, txn: string): Promise<string>
+  refuse(
+    request: IncomingMessage,
+    response: ServerResponse,
+    pending: PendingInteraction,
+    txn: string,
+  ): Promise<string>
 }
 
 export interface InteractionsDeps {
@@ -103,7 +112,7 @@ export interface InteractionsDeps {
   readonly clients: Clients
   readonly agents: Agents
   readonly delegations: Delegations
-  readonly grants: GrantLinks
+  readonly grants: Consents
   readonly signIns: SignIns
   readonly seal: Seal
   readonly clock: Clock
@@ -217,7 +226,7 @@ async function consentPending(
     scopes: asked[1].filter((scope) => !withheld.includes(scope)),
     withheld,
     oidcScopes: missingOIDCScope,
-    isStranger: isStranger(client),
+    isStranger: isMetadataClient(client),
     agent,
     addressee: agent === undefined ? await addresseeOf(asked[0], deps) : undefined,
     isOurs: ours,
@@ -226,7 +235,7 @@ async function consentPending(
     lendable: agent === undefined || !ours ? [] : lendableOf(await deps.lendable(person), narrowed, agent),
     isNarrowed: narrowed !== undefined,
     subAgents:
-      agent === undefined || isStranger(client)
+      agent === undefined || isMetadataClient(client)
         ? []
         : await knownAgents(details.params['sub_agents'], agent, deps),
   }
@@ -264,7 +273,7 @@ function narrowedTo({ documents }: Details): ReadonlySet<string> | undefined {
 }
 
 const lendableOf = (all: readonly Lendable[], narrowed: ReadonlySet<string> | undefined, { limits }: Agent) =>
-  all.filter(({ object }) => mayReach(limits, object) && (narrowed?.has(object) ?? true))
+  all.filter(({ object }) => limitsAllow(limits, object) && (narrowed?.has(object) ?? true))
 
 async function knownAgents(param: unknown, agent: Agent, { agents }: InteractionsDeps): Promise<string[]> {
   const ids = typeof param === 'string' ? [...new Set(param.split(' '))] : []

@@ -16,7 +16,7 @@ import type { Artifacts } from '../revocation/artifacts.ts'
 import { proofAlgorithms } from '../tokens/dpop.ts'
 import type { KeyRing, SigningKey } from '../tokens/signing-key.ts'
 import { type Backchannel, isBackchannel } from './ciba/backchannel.ts'
-import { keptSeconds, scopeTaken, secondsOf } from './ciba/wish.ts'
+import { retentionSeconds, secondsOf, soleScopeOf } from './ciba/parsed-request.ts'
 import { documentFeature, isByDocument } from './cimd/feature.ts'
 import { assertIsAssertion } from './client-assertion.ts'
 import { clientMetadata } from './client-metadata.ts'
@@ -226,7 +226,7 @@ function configuration(
         // OpenID's own names nothing of the API.
         else if (isBackchannel(ctx) && params['scope'] === 'openid')
           params['scope'] =
-            `openid ${scopeTaken(params['authorization_details']) ?? (await defaultScope(params['resource'], client.clientId))}`
+            `openid ${soleScopeOf(params['authorization_details']) ?? (await defaultScope(params['resource'], client.clientId))}`
       },
     },
     interactions: { url: (_ctx, interaction) => `/oauth/interaction/${interaction.uid}` },
@@ -295,7 +295,7 @@ function configuration(
       DeviceCode: 10 * minute,
       // When the answer has to be there is the approval's to say.
       BackchannelAuthenticationRequest: ({ oidc }) =>
-        keptSeconds(secondsOf(oidc.params?.['requested_expiry'])),
+        retentionSeconds(secondsOf(oidc.params?.['requested_expiry'])),
       Interaction: 15 * minute,
       // From the sign-in on, however often it is used: a browser left alone must not lend for its owner for days.
       Session: (_ctx, session) => within(signInSecondsMax, (session.loginTs ?? now()) + signInSecondsMax),

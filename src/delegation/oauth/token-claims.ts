@@ -1,10 +1,10 @@
 import type { Delegations } from '../lending/delegations.ts'
 import type { Agent, Agents } from '../registry/agents.ts'
 import type { Clients } from '../registry/clients.ts'
-import type { GrantLink, GrantLinks } from './grants.ts'
+import type { Consent, Consents } from './consents.ts'
 
 /** What the library hands over about a token that it is about to sign. */
-export interface TokenToBe {
+export interface UnissuedToken {
   readonly clientId: string
   /** Left out for a token of a program of its own. */
   readonly grantId?: string | undefined
@@ -14,7 +14,7 @@ export interface TokenClaimsDeps {
   readonly clients: Clients
   readonly agents: Agents
   readonly delegations: Delegations
-  readonly grants: GrantLinks
+  readonly grants: Consents
   readonly demo: boolean
   readonly newTxn: () => string
 }
@@ -26,7 +26,7 @@ export type ExtraClaims = Readonly<Record<string, unknown>>
  * whatever the grant type; where either cannot be said there is no token: undefined.
  */
 export async function tokenClaims(
-  token: TokenToBe,
+  token: UnissuedToken,
   { clients, agents, delegations, grants, demo, newTxn }: TokenClaimsDeps,
 ): Promise<ExtraClaims | undefined> {
   const client = await clients.registered(token.clientId)
@@ -43,7 +43,7 @@ export async function tokenClaims(
   return { ...person, act: actorClaim(agent), delegation: link.delegation }
 }
 
-const personClaims = ({ grantId, signedInAt, amr, upstream, txn }: GrantLink) => ({
+const personClaims = ({ grantId, signedInAt, amr, upstream, txn }: Consent) => ({
   sub_profile: 'user',
   ...(txn !== undefined && { txn }),
   grant_id: grantId,

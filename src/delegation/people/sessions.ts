@@ -7,7 +7,7 @@ import { settlesMs } from './account-news.ts'
 import type { ExternalAccount } from './links.ts'
 import { endPushOf, endPushOfSession, passPushOn } from './push-ends.ts'
 import type { SignInEnds } from './sign-in-ends.ts'
-import type { SignInStanding } from './sign-in-standing.ts'
+import type { SignInValidity } from './sign-in-validity.ts'
 import { atPages, type SignedIn } from './sign-ins.ts'
 
 /** A signed-in browser on our own pages. */
@@ -54,7 +54,7 @@ export interface Sessions {
 export interface SessionsDeps {
   readonly database: Database
   readonly seal: Seal
-  readonly standing: Pick<SignInStanding, 'upstreamPerson'>
+  readonly signInValidity: Pick<SignInValidity, 'upstreamPerson'>
   readonly clock: Clock
   readonly randomBytes: (size: number) => Buffer
   readonly signInEnds: Pick<SignInEnds, 'atAuthorizationServer'>
@@ -63,13 +63,13 @@ export interface SessionsDeps {
 const livesMs = 8 * 3_600_000
 
 export function createSessions(deps: SessionsDeps): Sessions {
-  const { database, seal, standing, clock, randomBytes, signInEnds } = deps
+  const { database, seal, signInValidity, clock, randomBytes, signInEnds } = deps
   const hashOf = (id: string) => seal.hash('browser session', id)
   return {
     async begin({ person, amr, upstream, verifiedAt }, { before, txn }) {
       const id = randomBytes(32).toString('base64url')
       const now = clock.now()
-      const elsewhere = upstream && standing.upstreamPerson(upstream)
+      const elsewhere = upstream && signInValidity.upstreamPerson(upstream)
       if (upstream !== undefined && elsewhere === undefined)
         throw new Error('Nobody is trusted for this sign-in.')
       await database.transaction(async (sql) => {

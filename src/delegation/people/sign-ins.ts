@@ -3,7 +3,7 @@ import type { Sql } from '../../store/sql.ts'
 import { isKey } from '../registry/subject.ts'
 import type { ExternalAccount } from './links.ts'
 import type { People } from './people.ts'
-import type { SignInStanding } from './sign-in-standing.ts'
+import type { SignInValidity } from './sign-in-validity.ts'
 
 /** Who has just proved who they are, and how. */
 export interface SignedIn {
@@ -38,17 +38,17 @@ export interface SignIns {
 export interface SignInsDeps {
   readonly sql: Sql
   readonly people: People
-  readonly standing: SignInStanding
+  readonly signInValidity: SignInValidity
 }
 
-export function createSignIns({ sql, people, standing }: SignInsDeps): SignIns {
+export function createSignIns({ sql, people, signInValidity }: SignInsDeps): SignIns {
   return {
     async isBarred({ person, upstream }, txn) {
-      const method = await standing.of({ person, upstream }, sql)
+      const method = await signInValidity.of({ person, upstream }, sql)
       if (method !== 'stands') await record(sql, atPages(person, txn), { event: 'sign_in_failed', method })
       return method !== 'stands'
     },
-    stillCounts: async (signedIn) => (await standing.of(signedIn, sql)) === 'stands',
+    stillCounts: async (signedIn) => (await signInValidity.of(signedIn, sql)) === 'stands',
     atAuthorizationServer: ({ person, amr, upstream }, txn) =>
       record(sql, atPages(person, txn), {
         event: 'signed_in',

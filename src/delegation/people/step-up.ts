@@ -14,10 +14,14 @@ export interface StepUp {
    * From now on this session is verified, on record with it; gives what it says now. `id` is the cookie's value. One
    * question, one answer, within 5 minutes. NOT limited in rate.
    */
-  answer(id: string, session: BrowserSession, given: GivenAnswer): Promise<Result<Verified, StepUpRefusal>>
+  answer(
+    id: string,
+    session: BrowserSession,
+    given: StepUpAnswer,
+  ): Promise<Result<VerifiedSession, StepUpRefusal>>
 }
 
-export type Verified = Required<Pick<BrowserSession, 'verifiedAt' | 'amr'>>
+export type VerifiedSession = Required<Pick<BrowserSession, 'verifiedAt' | 'amr'>>
 
 /**
  * `passkey`: `options` are for the browser. `elsewhere`: by a fresh sign-in at the provider through which they came.
@@ -27,7 +31,7 @@ export type StepUpWay =
   | { readonly way: 'passkey'; readonly options: object }
   | { readonly way: 'elsewhere' | 'add_passkey' | 'none' }
 
-export interface GivenAnswer {
+export interface StepUpAnswer {
   readonly matter: string
   /** As the browser's passkey gave it. */
   readonly answer: unknown

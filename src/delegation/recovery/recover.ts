@@ -12,13 +12,13 @@ import { type GrantRow, grantColumns, grantOf } from '../lending/grant-row.ts'
 import { forgetAgreements } from '../vault/agreements.ts'
 import {
   markerObject,
-  noteTold,
   type RestoreDetection,
   readMarker,
-  tellOpenFga,
+  recordAcknowledged,
+  writeMarker,
 } from './restore-detection.ts'
 
-export interface Recovered {
+export interface RecoveryReport {
   /** Which of the two is an older copy; `not_known`: nothing tells, and it was asked for all the same. */
   readonly older: 'database' | 'openfga' | 'not_known'
   /** Objects on which OpenFGA held other access than our tags say. */
@@ -47,7 +47,7 @@ const documents = 'documents and their access'
 // Nothing else tells of them either: see docs/recovery.md, step 4.
 const commands =
   'agents, hosts and persons that were disabled, moves of persons, changed clients and administrators, rotated keys'
-const toSendAgain: Readonly<Record<Recovered['older'], readonly string[]>> = {
+const toSendAgain: Readonly<Record<RecoveryReport['older'], readonly string[]>> = {
   database: [commands, documents],
   openfga: [memberships, rights],
   not_known: [commands, documents, memberships, rights],
@@ -74,11 +74,11 @@ export interface RecoverDeps {
  * NOT undone, because nothing tells of it: agents that were disabled and people that were barred since, accounts and
  * clients that were changed, access that was removed from documents. `docs/recovery.md` says what to do about it.
  */
-export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered> {
+export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryReport> {
   const { database, fga, epoch, clock, mendAccess, rebuildIndex, step = async () => undefined } = deps
   const wholeAt = await begin(database, new Date(clock.now()))
   await epoch.check()
-  const older: Recovered['older'] = epoch.older ?? 'not_known'
+  const older: RecoveryReport['older'] = epoch.older ?? 'not_known'
   await step('begun')
 
   // First: an older OpenFGA lets read who was taken off. An older database knows less of that than OpenFGA does.
@@ -123,8 +123,8 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered
     { told, txn, now: new Date(clock.now()) },
     { event: 'recovered', ...counts },
   )
-  await tellOpenFga(fga, number)
-  await noteTold(database, number)
+  await writeMarker(fga, number)
+  await recordAcknowledged(database, number)
   await epoch.check()
   return { ...counts, send_again: toSendAgain[older] }
 }

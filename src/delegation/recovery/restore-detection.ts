@@ -92,8 +92,8 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     raisedAt = clock.now()
     const number = await raiseNumber(database, new Date(raisedAt))
     if (number === undefined) return
-    await tellOpenFga(fga, number)
-    await noteTold(database, number)
+    await writeMarker(fga, number)
+    await recordAcknowledged(database, number)
   }
 
   const isDueAgain = (): boolean => logWentBack() || Math.abs(clock.now() - checkedAt) >= checkMs
@@ -184,7 +184,7 @@ async function raiseNumber(sql: Sql, now: Date): Promise<number | undefined> {
 }
 
 /** After OpenFGA has acknowledged it: what died before leaves less here than it holds. */
-export async function noteTold(sql: Sql, number: number): Promise<void> {
+export async function recordAcknowledged(sql: Sql, number: number): Promise<void> {
   await sql.query('update epochs set told = greatest(told, $1)', [number])
 }
 
@@ -203,7 +203,7 @@ async function readMarkers(fga: Pick<Fga, 'read'>): Promise<number[]> {
 }
 
 /** The new one comes before the old ones go: there is never none. */
-export async function tellOpenFga(fga: Pick<Fga, 'read' | 'write'>, number: number): Promise<void> {
+export async function writeMarker(fga: Pick<Fga, 'read' | 'write'>, number: number): Promise<void> {
   await fga.write({ writes: [marker(number)] })
   const over = (await readMarkers(fga)).filter((one) => one < number)
   if (over.length > 0) await fga.write({ deletes: over.map(marker) })

@@ -86,13 +86,13 @@ export const collectionNarrowing = z.strictObject({
 })
 
 /** In a token: presents what a person agreed to, and widens nothing by itself. Of one call to a third party, or of documents. */
-export const grantPresented = z.strictObject({
+export const grantDetail = z.strictObject({
   type: z.enum(['document_access', 'vault_call']),
   grant: z.string().regex(/^g_[A-Za-z0-9_-]{1,100}$/),
 })
 
 /** In a request for approval only: asks for what an answer of `POST /retrieve` offered. Never in a token. */
-export const offerAsked = z.strictObject({
+export const offerDetail = z.strictObject({
   type: z.literal('document_access'),
   offer: z.string().regex(/^o_[A-Za-z0-9_-]{1,100}$/),
 })

@@ -2,7 +2,7 @@ import { hasPlainCharacters } from '@remit/contract/text'
 import { z } from 'zod'
 import type { CollectionNarrowing } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
-import { collectionNarrowing, grantPresented } from './claims.ts'
+import { collectionNarrowing, grantDetail } from './claims.ts'
 
 /**
  * A detail (RFC 9396) of another's API, such as `trade_order` of a broker. What it means is that API's business; here
@@ -16,7 +16,7 @@ export interface ForeignDetail {
 }
 
 /** The yes of a person that a token presents: see `Principal.grant`. */
-export interface GrantPresented {
+export interface PresentedGrant {
   readonly type: 'document_access' | 'vault_call'
   readonly grant: string
 }
@@ -25,7 +25,7 @@ export interface GrantPresented {
 export interface Details {
   readonly documents: readonly CollectionNarrowing[]
   /** At most one. A request may hold it only where a token that holds it is shown. */
-  readonly grants: readonly GrantPresented[]
+  readonly grants: readonly PresentedGrant[]
   readonly others: readonly ForeignDetail[]
 }
 
@@ -43,7 +43,7 @@ export const isDetailType = (type: string): boolean => /^[A-Za-z][A-Za-z0-9._:/-
 const foreign = z.custom<ForeignDetail>(isForeignDetail, `is no detail of at most ${bytesMax} bytes`)
 
 const all = z
-  .array(z.union([collectionNarrowing, grantPresented, foreign]))
+  .array(z.union([collectionNarrowing, grantDetail, foreign]))
   .max(detailsMax)
   // Two would leave open whether the second widens or narrows the first.
   .refine((list) => list.filter(({ type }) => isOwnType(type)).length <= 1)
@@ -55,7 +55,7 @@ export function detailsOf(value: unknown): Result<Details, 'bad_details'> {
   const own = parsed.data.filter((detail) => !isForeignDetail(detail))
   return ok({
     documents: own.flatMap((detail) => collectionNarrowing.safeParse(detail).data ?? []),
-    grants: own.flatMap((detail) => grantPresented.safeParse(detail).data ?? []),
+    grants: own.flatMap((detail) => grantDetail.safeParse(detail).data ?? []),
     others: parsed.data.filter(isForeignDetail),
   })
 }
@@ -100,7 +100,7 @@ export function canonicalJson(value: unknown): string {
  * The held details that are asked for, as they were granted; undefined where one is not among them. We do not know
  * what a member of another's detail means, so that any difference at all may be more.
  */
-export function heldDetails(
+export function coveredDetails(
   wanted: readonly ForeignDetail[],
   held: readonly ForeignDetail[],
 ): readonly ForeignDetail[] | undefined {

@@ -2,7 +2,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import type { Sql } from '../../store/sql.ts'
 
 /** What no longer counts. A token's `jti` and `grant_id` mean something at their issuer only. */
-export type Revoked =
+export type RevocationTarget =
   | { readonly kind: 'jti' | 'grant'; readonly issuer: string; readonly id: string }
   /** `user:anne` */
   | { readonly kind: 'subject'; readonly id: string }
@@ -11,9 +11,9 @@ export type Revoked =
 
 export interface Revocations {
   /** In force on the next request. `until` undefined: for ever; a later call never shortens it. */
-  revoke(what: Revoked, options: { readonly until?: Date; readonly reason: string }): Promise<void>
+  revoke(what: RevocationTarget, options: { readonly until?: Date; readonly reason: string }): Promise<void>
   /** Takes one back. False: there was none. Tokens that have not ended count again. */
-  lift(what: Revoked): Promise<boolean>
+  lift(what: RevocationTarget): Promise<boolean>
   /** Drops rows that are over, and returns how many. */
   sweep(): Promise<number>
 }
@@ -45,5 +45,5 @@ export function createRevocations({ sql, clock }: { readonly sql: Sql; readonly 
   }
 }
 
-export const revocationKey = (what: Revoked): string =>
+export const revocationKey = (what: RevocationTarget): string =>
   what.kind === 'jti' || what.kind === 'grant' ? `${what.issuer} ${what.id}` : what.id

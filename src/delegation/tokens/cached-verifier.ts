@@ -7,10 +7,10 @@ import type { Proofs } from './dpop.ts'
 import type { Resource } from './issuers.ts'
 import { createPrincipalCache } from './principal-cache.ts'
 import type { VerifyReason } from './reasons.ts'
-import { checkPossession, type Judge, type Judged, type Verifier } from './verify.ts'
+import { checkPossession, type JudgedToken, type TokenJudge, type Verifier } from './verify.ts'
 
 export interface CachedVerifierDeps {
-  readonly judge: Judge
+  readonly judge: TokenJudge
   readonly authority: RevocationFeed
   readonly clock: Clock
   readonly newTxn: () => string
@@ -20,7 +20,7 @@ export interface CachedVerifierDeps {
   readonly max?: number
 }
 
-type Remembered = Pick<Judged, 'principal' | 'until' | 'deniable' | 'hasOwnTxn' | 'issuer' | 'edition'>
+type Remembered = Pick<JudgedToken, 'principal' | 'until' | 'deniable' | 'hasOwnTxn' | 'issuer' | 'edition'>
 
 /**
  * Says who a token stands for without checking its signature and asking the database again, by the token's sha256:

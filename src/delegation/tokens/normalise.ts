@@ -3,7 +3,7 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { agentFacet, facets, type Payload, type Preset } from './presets.ts'
 import type { VerifyReason } from './reasons.ts'
 
-export interface Normalised {
+export interface NormalisedToken {
   /** In the words of RFC 9068 and the actor profile, as our own tokens are. Nothing else of the payload is left. */
   readonly payload: Payload
   /** Every link of the actor chain names its issuer itself; where not, we say so here and in no token. */
@@ -24,7 +24,7 @@ export function normalise(
   payload: Payload,
   typ: string,
   { issuer, preset }: Source,
-): Result<Normalised, VerifyReason> {
+): Result<NormalisedToken, VerifyReason> {
   const isNamed = accessTokenTypes.has(typ)
   if (idTokenMarks.some((mark) => Object.hasOwn(payload, mark)) || !preset.isAccessToken(payload, isNamed))
     return refuse('wrong_type')

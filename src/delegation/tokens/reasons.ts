@@ -1,6 +1,6 @@
 import type { ErrorCode } from '@remit/contract/errors'
 
-/** Why a token was not accepted. For the operator's log and the tests; the caller sees only {@link outer}. */
+/** Why a token was not accepted. For the operator's log and the tests; the caller sees only {@link publicErrorOf}. */
 export type VerifyReason =
   | 'malformed'
   | 'unknown_issuer'
@@ -48,7 +48,7 @@ export type VerifyReason =
  * `actor_unauthorized`: the token is sound, but who acts may not, or nobody says who acts. 503: the issuer's keys
  * cannot be had, so that nothing is known about the token; a refusal all the same.
  */
-export function outer(reason: VerifyReason): ErrorCode {
+export function publicErrorOf(reason: VerifyReason): ErrorCode {
   switch (reason) {
     case 'malformed':
     case 'unknown_issuer':

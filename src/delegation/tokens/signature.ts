@@ -15,7 +15,7 @@ export function isPlainEs256({ alg, crit, b64 }: ProtectedHeaderParameters, key:
 }
 
 /** Of a compact JWS that {@link isPlainEs256}. Only the signature: NOT its header, its payload or their claims. */
-export function holdsEs256(token: string, key: CryptoKey): boolean {
+export function verifiesEs256(token: string, key: CryptoKey): boolean {
   const known = keyObjects.get(key) ?? KeyObject.from(key)
   keyObjects.set(key, known)
   const at = token.lastIndexOf('.')

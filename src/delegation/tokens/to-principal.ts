@@ -15,14 +15,14 @@ import {
 import { detailsOf } from '../registry/details.ts'
 import { serviceObject } from '../registry/services.ts'
 import { accountKey, ownUser } from '../registry/subject.ts'
-import type { Revoked } from '../revocation/revocations.ts'
+import type { RevocationTarget } from '../revocation/revocations.ts'
 import type { IssuerSource } from './issuers.ts'
-import type { Registered, RegisteredAgent } from './lookup.ts'
 import type { VerifyReason } from './reasons.ts'
-import type { LookUp } from './registry.ts'
+import type { RegistryLookup } from './registry-lookup.ts'
+import type { RegisteredAgent, RegistryEntries } from './registry-query.ts'
 
 export interface ToPrincipalDeps {
-  readonly lookUp: LookUp
+  readonly lookUp: RegistryLookup
   readonly clock: Clock
   /** Trusted issuer → its namespace. */
   readonly namespaces: ReadonlyMap<string, string>
@@ -172,7 +172,7 @@ function userOf(elsewhere: Elsewhere | undefined, linked: string | undefined): F
 }
 
 /** The token with the user that its account is now. A token of ours that says another one dates from before a link or its end. */
-function resolved(token: Token, { linked }: Registered): Result<Token, VerifyReason> {
+function resolved(token: Token, { linked }: RegistryEntries): Result<Token, VerifyReason> {
   if (token.elsewhere === undefined) return ok(token)
   const user = userOf(token.elsewhere, linked)
   if (token.issuer.kind === 'own' && user !== token.user) return refuse('account_changed')
@@ -180,7 +180,7 @@ function resolved(token: Token, { linked }: Registered): Result<Token, VerifyRea
 }
 
 /** The person is revoked by every name that they have; a token also with the one elsewhere that it was made from. */
-function revocable({ claims: { iss: issuer, jti, grant_id }, user, elsewhere }: Token): Revoked[] {
+function revocable({ claims: { iss: issuer, jti, grant_id }, user, elsewhere }: Token): RevocationTarget[] {
   const users = new Set([user, userOf(elsewhere, undefined)])
   return [
     { kind: 'jti', issuer, id: jti },
@@ -194,7 +194,7 @@ function revocable({ claims: { iss: issuer, jti, grant_id }, user, elsewhere }: 
 
 type Party = Pick<Principal, 'kind' | 'subject' | 'actors' | 'delegation'>
 
-function partyOf(token: Token, registered: Registered, now: number): Result<Party, VerifyReason> {
+function partyOf(token: Token, registered: RegistryEntries, now: number): Result<Party, VerifyReason> {
   switch (clientKind(token, registered)) {
     case 'service':
       return serviceParty(token, registered)
@@ -207,7 +207,7 @@ function partyOf(token: Token, registered: Registered, now: number): Result<Part
 }
 
 /** The registry's word about the client; one that it does not know is an agent's. */
-function clientKind({ issuer, client, use }: Token, registered: Registered): Principal['kind'] {
+function clientKind({ issuer, client, use }: Token, registered: RegistryEntries): Principal['kind'] {
   if (issuer.kind === 'own') return registered.client?.kind ?? 'agent'
   // What comes of it names the actor; as a request of its own it would need one already.
   if (use === 'exchange' && issuer.exchangeClients.has(client)) return 'person'
@@ -215,7 +215,7 @@ function clientKind({ issuer, client, use }: Token, registered: Registered): Pri
   return issuer.personClients.has(client) ? 'person' : 'agent'
 }
 
-function serviceParty({ chain, details }: Token, registered: Registered): Result<Party, VerifyReason> {
+function serviceParty({ chain, details }: Token, registered: RegistryEntries): Result<Party, VerifyReason> {
   if (chain.length > 0) return refuse('actor_on_service')
   if (details.length > 0) return refuse('bad_details')
   if (registered.service === undefined) return refuse('unknown_service')
@@ -233,7 +233,7 @@ function personOf({ claims, client, user }: Token): Result<FgaObject, VerifyReas
   return user === undefined ? refuse('bad_subject') : ok(user)
 }
 
-function agentParty(token: Token, registered: Registered, now: number): Result<Party, VerifyReason> {
+function agentParty(token: Token, registered: RegistryEntries, now: number): Result<Party, VerifyReason> {
   const agents = agentsOf(token, registered)
   if (!agents.ok) return agents
   const subject = personOf(token)
@@ -251,7 +251,7 @@ function agentParty(token: Token, registered: Registered, now: number): Result<P
 
 function agentsOf(
   { chain }: Token,
-  { agents, client }: Registered,
+  { agents, client }: RegistryEntries,
 ): Result<readonly [string, ...string[]], VerifyReason> {
   if (chain.length === 0) return refuse('actor_missing')
   const ids: string[] = []
@@ -269,7 +269,7 @@ function agentsOf(
 
 function delegationOf(
   { claims }: Token,
-  { delegation }: Registered,
+  { delegation }: RegistryEntries,
   { subject, agent, now }: { readonly subject: FgaObject; readonly agent: string; readonly now: number },
 ): Result<string, VerifyReason> {
   // Where the issuer may leave it out, this is the standing one, or there is none.

@@ -15,10 +15,10 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { type Claims, isFor, parseClaims } from '../registry/claims.ts'
 import type { PresentedProof, Proofs } from './dpop.ts'
 import type { IssuerSource, Resource } from './issuers.ts'
-import { accessTokenTypes, type Normalised, normalise } from './normalise.ts'
+import { accessTokenTypes, type NormalisedToken, normalise } from './normalise.ts'
 import type { VerifyReason } from './reasons.ts'
-import type { LookUp } from './registry.ts'
-import { holdsEs256, isPlainEs256 } from './signature.ts'
+import type { RegistryLookup } from './registry-lookup.ts'
+import { isPlainEs256, verifiesEs256 } from './signature.ts'
 import { type Judgement, type TokenUse, toPrincipal } from './to-principal.ts'
 
 export interface Verifier {
@@ -37,32 +37,32 @@ export interface Verifier {
    * Examines a token of our own issuer that may be for any one audience. NOT checked: whether whoever shows it
    * has any business with that audience, nor that they prove the key it is bound to (`cnf`); the caller must.
    */
-  examine(token: string): Promise<Result<Examined, VerifyReason>>
+  examine(token: string): Promise<Result<ExaminedToken, VerifyReason>>
   /**
    * Examines a token that is shown for an exchange: ours, or a trusted issuer's. NOT checked: as for `examine`; that
    * a client of another issuer is not one of ours that has the same name, either.
    */
-  examineSubject(token: string): Promise<Result<Examined, VerifyReason>>
+  examineSubject(token: string): Promise<Result<ExaminedToken, VerifyReason>>
 }
 
 /**
  * Says who a token stands for and what that rests on, for whoever would say it again. NOT checked: whether whoever
  * shows it proves the key it is bound to ({@link checkPossession}), and whether this process hears what is revoked.
  */
-export interface Judge {
-  judge(token: string, resource: Resource): Promise<Result<Judged, VerifyReason>>
+export interface TokenJudge {
+  judge(token: string, resource: Resource): Promise<Result<JudgedToken, VerifyReason>>
   /** A token of our own issuer for any one audience. */
-  examine(token: string): Promise<Result<Judged, VerifyReason>>
+  examine(token: string): Promise<Result<JudgedToken, VerifyReason>>
   /** A token for an exchange: ours, or a trusted issuer's. */
-  examineSubject(token: string): Promise<Result<Judged, VerifyReason>>
+  examineSubject(token: string): Promise<Result<JudgedToken, VerifyReason>>
 }
 
-export interface Judged extends Examined, Judgement {
+export interface JudgedToken extends ExaminedToken, Judgement {
   /** What `issuer.keys.edition()` was before the signature was checked. */
   readonly edition: object | undefined
 }
 
-export interface Examined {
+export interface ExaminedToken {
   readonly claims: Claims
   /** The token's only one. */
   readonly audience: string
@@ -72,9 +72,9 @@ export interface Examined {
   readonly actorsNamed: boolean
 }
 
-export interface JudgeDeps {
+export interface TokenJudgeDeps {
   readonly issuers: readonly IssuerSource[]
-  readonly lookUp: LookUp
+  readonly lookUp: RegistryLookup
   readonly clock: Clock
   /** Whether this is the demo: only there are `demo: true` tokens accepted, and of our own issuer no others. */
   readonly demo: boolean
@@ -88,7 +88,7 @@ export interface JudgeDeps {
  * come from the issuer's settings only. Opaque tokens are not supported. Of many at once 8 are begun in one turn of the
  * event loop and 32 are under way; 2,000 wait, and whoever comes after them gets `authorization_unavailable`.
  */
-export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps): Judge {
+export function createTokenJudge({ issuers, lookUp, clock, demo, newTxn }: TokenJudgeDeps): TokenJudge {
   const byName = new Map(issuers.map((issuer) => [issuer.issuer, issuer]))
   if (byName.size < issuers.length) throw new Error('An issuer is named twice.')
   const namespaces = new Map(
@@ -106,7 +106,7 @@ export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps)
       audience: (claims: Claims) => string | undefined,
       foreignDetails: boolean,
     ]
-  ): Promise<Result<Judged, VerifyReason>> {
+  ): Promise<Result<JudgedToken, VerifyReason>> {
     const edition = issuer.keys.edition()
     const signed = await signedWith(token, issuer)
     if (!signed.ok) return signed
@@ -116,11 +116,11 @@ export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps)
   async function judgeNow(
     token: string,
     issuer: IssuerSource,
-    { edition, ...signed }: Signed & Pick<Judged, 'edition'>,
+    { edition, ...signed }: Signed & Pick<JudgedToken, 'edition'>,
     use: TokenUse,
     audience: (claims: Claims) => string | undefined,
     foreignDetails: boolean,
-  ): Promise<Result<Judged, VerifyReason>> {
+  ): Promise<Result<JudgedToken, VerifyReason>> {
     const payload = await signedPayload(token, issuer, signed)
     if (!payload.ok) return payload
     const claims = parseClaims(payload.value.payload)
@@ -212,10 +212,10 @@ async function signedPayload(
   token: string,
   issuer: IssuerSource,
   { header, typ, key }: Signed,
-): Promise<Result<Normalised, VerifyReason>> {
+): Promise<Result<NormalisedToken, VerifyReason>> {
   try {
     const isPlain = isPlainEs256(header, key)
-    if (isPlain && !holdsEs256(token, key)) return refuse('bad_signature')
+    if (isPlain && !verifiesEs256(token, key)) return refuse('bad_signature')
     const payload = isPlain ? decodeJwt(token) : await payloadByJose(token, key, issuer)
     return issuer.kind === 'own' ? ok({ payload, actorsNamed: true }) : normalise(payload, typ, issuer)
   } catch (error) {

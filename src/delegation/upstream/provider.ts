@@ -5,7 +5,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { type CodeAnswer, createCodeClient } from '../oauth-client/code-client.ts'
 import type { CodeChecks, CodeRefusal } from '../oauth-client/code-flow.ts'
-import { discover, remembered } from '../oauth-client/configuration.ts'
+import { cachedLoad, discover } from '../oauth-client/configuration.ts'
 import { shownName } from '../registry/shown-name.ts'
 import { accountKey } from '../registry/subject.ts'
 import { type Fetch, limitedText } from '../tokens/fetch-json.ts'
@@ -67,7 +67,7 @@ export function createUpstreamProvider(
   const { issuer, namespace } = settings
   const codes = createCodeClient({
     redirectUri: `${publicUrl}${callbackPath(namespace)}`,
-    configuration: remembered(() => discover(settings, guarded(fetch, issuer)), clock),
+    configuration: cachedLoad(() => discover(settings, guarded(fetch, issuer)), clock),
     isOpenid: true,
     maxAge: signInSecondsMax,
   })

@@ -12,7 +12,7 @@ import { createAttempts } from './attempts.ts'
 import type { UpstreamIdentity, UpstreamProvider } from './provider.ts'
 
 /** What the browser that came back is told. `back`: where it was begun, as far as that is known. */
-export type Return =
+export type SignInReturn =
   | { readonly ok: true; readonly next: string }
   | {
       readonly ok: false
@@ -21,7 +21,7 @@ export type Return =
     }
 
 /** What begins a sign-in elsewhere: only the same can end it. */
-export interface Origin {
+export interface SignInOrigin {
   /** Names the sign-in, or the session that links. */
   readonly binding: string
   /** Path of ours where the browser goes on when it is known who it was. */
@@ -35,12 +35,12 @@ export interface UpstreamSignIns {
   /** Where the browser goes, and the value that it must bring back in a cookie. Undefined: no such provider. */
   begin(
     namespace: string,
-    origin: Origin,
+    origin: SignInOrigin,
   ): Promise<
     Result<{ readonly url: string; readonly browser: string }, 'no_provider' | 'provider_unavailable'>
   >
   /** The browser came back with this query. `browser`: its cookie. */
-  returned(namespace: string, search: string, browser: string | undefined): Promise<Return>
+  returned(namespace: string, search: string, browser: string | undefined): Promise<SignInReturn>
   /** Who came back, without ending it: for a page that asks first. */
   look(browser: string | undefined, binding: string): Promise<UpstreamIdentity | undefined>
   /** Who came back, once. */

@@ -19,7 +19,7 @@ export interface AgreedConnection {
  * Notes what a person agreed to, on record with it, and answers what agents were waiting for. An agent has one account of
  * a provider through one client: agreed to for another account, the one before is over.
  */
-export async function agree(
+export async function recordAgreement(
   sql: Sql,
   { id, subject, provider }: AgreedConnection,
   agreement: { readonly parties: readonly Party[]; readonly rules: readonly Rule[]; readonly now: Date },

@@ -1,6 +1,6 @@
 import type { OutboundResponse } from '../../outbound/guarded-fetch.ts'
+import { createLeakScanner } from './leak-scan.ts'
 import type { Provider } from './provider.ts'
-import { createScrubber } from './scrub.ts'
 
 /** What an agent gets of what a third party answered. */
 export interface VaultAnswer {
@@ -11,7 +11,7 @@ export interface VaultAnswer {
   readonly encoding: 'text' | 'base64'
 }
 
-export interface Shown {
+export interface AnsweredCall {
   /** Every token that was sent with it. */
   readonly tokens: readonly string[]
   /** What was asked, for `location`. */
@@ -25,9 +25,9 @@ export interface Shown {
  */
 export async function answerOf(
   { status, headers, body }: OutboundResponse,
-  { tokens, url, provider }: Shown,
+  { tokens, url, provider }: AnsweredCall,
 ): Promise<VaultAnswer | undefined> {
-  const scrubber = createScrubber(tokens)
+  const scrubber = createLeakScanner(tokens)
   const kept: Record<string, string> = {}
   for (const [name, value] of headers) {
     if (!isAllowed(name) || value.length > valueMax) continue
@@ -61,7 +61,11 @@ const allowed: ReadonlySet<string> = new Set([
 const isAllowed = (name: string): boolean => allowed.has(name) || /^(x-)?ratelimit(-|$)/.test(name)
 
 /** As the agent could ask for it. Undefined: it leads elsewhere. */
-function locationOf(value: string, url: string, { apiOrigins }: Shown['provider']): string | undefined {
+function locationOf(
+  value: string,
+  url: string,
+  { apiOrigins }: AnsweredCall['provider'],
+): string | undefined {
   const to = URL.parse(value, url)
   if (to === null || to.username !== '' || to.password !== '' || !apiOrigins.includes(to.origin))
     return undefined

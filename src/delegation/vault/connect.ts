@@ -10,14 +10,14 @@ import type { Lender } from '../lending/own-delegations.ts'
 import type { CodeRefusal } from '../oauth-client/code-flow.ts'
 import { atPages } from '../people/sign-ins.ts'
 import { createAttempts } from '../upstream/attempts.ts'
-import { type AgreedConnection, agree, type Party } from './agreements.ts'
+import { type AgreedConnection, type Party, recordAgreement } from './agreements.ts'
 import type { Envelope } from './envelope.ts'
-import type { Parties } from './parties.ts'
+import type { PartyLabels } from './labels.ts'
 import type { Provider, Rule } from './provider.ts'
-import type { Account, Granted, ProviderClient } from './provider-client.ts'
+import type { GrantedTokens, ProviderAccount, ProviderClient } from './provider-client.ts'
 
 /** A person in one browser session of theirs. */
-export interface Owner extends Lender {
+export interface ConnectionOwner extends Lender {
   /** Names the session: whoever begins is who ends it. */
   readonly session: string
 }
@@ -34,7 +34,7 @@ export type ConnectRefusal = CodeRefusal | 'not_begun_here'
 export interface Connecting {
   /** `agreement` undefined: nothing new, an account is renewed. 404 for an unknown provider, 422 for an agent that neither waits for this person nor was lent anything by them. */
   begin(
-    owner: Owner,
+    owner: ConnectionOwner,
     provider: string,
     agreement: Agreement | undefined,
   ): Promise<Result<{ readonly url: string; readonly browser: string }, 'provider_unavailable'>>
@@ -44,7 +44,10 @@ export interface Connecting {
    */
   returned(provider: string, search: string, browser: string | undefined): Promise<boolean>
   /** In the session that began it, once: redeems the code, seals the tokens, and what was agreed to counts. */
-  finish(owner: Owner, browser: string | undefined): Promise<Result<AgreedConnection, ConnectRefusal>>
+  finish(
+    owner: ConnectionOwner,
+    browser: string | undefined,
+  ): Promise<Result<AgreedConnection, ConnectRefusal>>
   /** What somebody may agree to at this provider, by title; 422 for another one. */
   rulesOf(provider: Provider, titles: readonly string[]): readonly Rule[]
 }
@@ -55,7 +58,7 @@ export interface ConnectingDeps {
   readonly envelope: Envelope
   /** By name. */
   readonly clients: ReadonlyMap<string, ProviderClient>
-  readonly parties: Parties
+  readonly parties: PartyLabels
   readonly clock: Clock
   readonly log: Log
   readonly randomBytes: (size: number) => Buffer
@@ -136,8 +139,8 @@ const plain = ({ title, methods, paths }: Rule) => ({ title, methods: [...method
 
 /** Only who waits for this very person, or was lent something by them: no page of ours offers anybody else. */
 export async function assertParties(
-  parties: Parties,
-  { subject }: Pick<Owner, 'subject'>,
+  parties: PartyLabels,
+  { subject }: Pick<ConnectionOwner, 'subject'>,
   provider: string,
   wanted: readonly Party[],
 ): Promise<void> {
@@ -150,8 +153,8 @@ export async function assertParties(
   }
 }
 
-interface Redeemed extends Granted {
-  readonly account: Account
+interface Redeemed extends GrantedTokens {
+  readonly account: ProviderAccount
   readonly provider: Provider
   readonly parties: readonly Party[]
   readonly rules: readonly Rule[]
@@ -160,7 +163,7 @@ interface Redeemed extends Granted {
 /** A row of its own, or the one of this account anew: its id, and what was agreed to for others, stay. */
 async function keep(
   { database, envelope, clock, randomBytes }: ConnectingDeps,
-  { person, subject, txn, over }: Owner,
+  { person, subject, txn, over }: ConnectionOwner,
   { account, provider, tokens, scopes, expiresAt, parties, rules }: Redeemed,
 ): Promise<AgreedConnection> {
   const who = atPages(person, txn, over)
@@ -211,7 +214,7 @@ async function keep(
       account: account.id,
     })
     const connection = { id, subject, provider: name }
-    await agree(sql, connection, { parties, rules, now }, who)
+    await recordAgreement(sql, connection, { parties, rules, now }, who)
     return connection
   })
 }

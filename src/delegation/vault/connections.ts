@@ -22,7 +22,7 @@ export interface ConnectionForAgent {
 
 export type NoConnection = 'connection_required' | 'reconnect_required' | 'not_found'
 
-export interface Use<T> {
+export interface ConnectionUse<T> {
   /** On record before the token is used, and with each refresh. */
   readonly by: Who
   /**
@@ -48,7 +48,7 @@ export interface Connections {
   withToken<T>(
     connection: string,
     use: (token: string, provider: Provider) => Promise<T>,
-    options: Use<T>,
+    options: ConnectionUse<T>,
   ): Promise<T>
   /** The address of our page on which the person, and nobody else, can agree to what `find` lacked. Opens nothing. */
   connectUrl(principal: Principal, provider: string): Promise<string>

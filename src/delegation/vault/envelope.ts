@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { type KeyEncryption, NotUnwrapped, type WrappedKey } from './keys.ts'
 
 /** What a connection keeps from everybody. */
-export type Tokens = z.output<typeof tokens>
+export type ConnectionTokens = z.output<typeof tokens>
 
 const tokens = z.strictObject({
   accessToken: z.string().min(1),
@@ -12,13 +12,13 @@ const tokens = z.strictObject({
 })
 
 /** Which row it belongs to: what was sealed for one opens in no other. */
-export interface Place {
+export interface EncryptionContext {
   readonly connection: string
   /** `user:anne` */
   readonly subject: string
 }
 
-export interface Sealed {
+export interface SealedTokens {
   /** Compact JWE, `dir` and `A256GCM`. */
   readonly jwe: string
   readonly key: WrappedKey
@@ -28,13 +28,13 @@ export interface Envelope {
   /** Of the key-encryption key by which data keys are wrapped from now on. */
   readonly currentVersion: string
   /** Under a new key of its own each time. */
-  seal(place: Place, content: Tokens): Promise<Sealed>
+  seal(place: EncryptionContext, content: ConnectionTokens): Promise<SealedTokens>
   /** Throws where it was sealed for another row, with a key that is not there, or was changed. */
-  open(place: Place, sealed: Sealed): Promise<Tokens>
+  open(place: EncryptionContext, sealed: SealedTokens): Promise<ConnectionTokens>
   /** The same content under the current key-encryption key; undefined where it is that already. */
-  rewrap(place: Place, key: WrappedKey): Promise<WrappedKey | undefined>
+  rewrap(place: EncryptionContext, key: WrappedKey): Promise<WrappedKey | undefined>
   /** Whether the key that it was wrapped by is here. Throws where that cannot be told now. */
-  opens(place: Place, key: WrappedKey): Promise<boolean>
+  opens(place: EncryptionContext, key: WrappedKey): Promise<boolean>
 }
 
 const purpose = 'connection tokens'
@@ -82,13 +82,13 @@ export function createEnvelope(keys: KeyEncryption): Envelope {
   }
 }
 
-const contextOf = ({ connection, subject }: Place): string => `${connection} ${hashOf(subject)}`
+const contextOf = ({ connection, subject }: EncryptionContext): string => `${connection} ${hashOf(subject)}`
 
 const hashOf = (value: string | Uint8Array): string =>
   createHash('sha256').update(value).digest('base64url').slice(0, 22)
 
 /** `kid` names the data key, not the one that wraps it: that one changes while this stays as it is. */
-const headerOf = ({ connection, subject }: Place, dataKey: Uint8Array) => ({
+const headerOf = ({ connection, subject }: EncryptionContext, dataKey: Uint8Array) => ({
   kid: hashOf(dataKey),
   connection,
   subject: hashOf(subject),

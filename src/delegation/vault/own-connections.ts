@@ -4,13 +4,13 @@ import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { atPages } from '../people/sign-ins.ts'
-import { agree, endAgreement, type Party } from './agreements.ts'
-import { type Agreement, assertParties, type Connecting, type Owner } from './connect.ts'
+import { endAgreement, type Party, recordAgreement } from './agreements.ts'
+import { type Agreement, assertParties, type Connecting, type ConnectionOwner } from './connect.ts'
 import type { Envelope } from './envelope.ts'
-import type { Parties } from './parties.ts'
+import type { PartyLabels } from './labels.ts'
 import type { Provider, Rule } from './provider.ts'
 import type { ProviderClient } from './provider-client.ts'
-import { type ConnectionRow, columns, placeOf, rulesOf, sealedOf } from './rows.ts'
+import { type ConnectionRow, connectionColumns, encryptionContextOf, rulesOf, sealedOf } from './rows.ts'
 
 /** A connection as its person sees it. Holds no token. */
 export interface OwnConnection {
@@ -36,20 +36,20 @@ export interface AgreedParty extends Party {
 export interface OwnConnections {
   list(subject: FgaObject): Promise<OwnConnection[]>
   /** Lets more agents use an account that is connected already; nothing is asked of the provider. */
-  agree(owner: Owner, id: string, agreement: Agreement): Promise<void>
-  removeAgent(owner: Owner, id: string, party: Party): Promise<void>
+  agree(owner: ConnectionOwner, id: string, agreement: Agreement): Promise<void>
+  removeAgent(owner: ConnectionOwner, id: string, party: Party): Promise<void>
   /**
    * From the next use on there is none: what is sealed is gone, and a refresh under way writes nothing any more. Then
    * the provider is told; false: it has no way to be told, or did not answer.
    */
-  disconnect(owner: Owner, id: string): Promise<{ readonly toldProvider: boolean }>
+  disconnect(owner: ConnectionOwner, id: string): Promise<{ readonly toldProvider: boolean }>
 }
 
 export interface OwnConnectionsDeps {
   readonly database: Database
   readonly envelope: Envelope
   readonly clients: ReadonlyMap<string, ProviderClient>
-  readonly parties: Parties
+  readonly parties: PartyLabels
   readonly connecting: Pick<Connecting, 'rulesOf'>
   readonly clock: Clock
 }
@@ -58,9 +58,9 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
   const { database, envelope, clients, parties, connecting, clock } = deps
   const now = () => new Date(clock.now())
 
-  async function own(sql: Sql, { subject }: Owner, id: string): Promise<ConnectionRow> {
+  async function own(sql: Sql, { subject }: ConnectionOwner, id: string): Promise<ConnectionRow> {
     const [row] = await sql.query<ConnectionRow>(
-      `select ${columns} from connections where id = $1 and subject = $2 and state <> 'ended' for update`,
+      `select ${connectionColumns} from connections where id = $1 and subject = $2 and state <> 'ended' for update`,
       [id, subject],
     )
     if (row === undefined) throw new AppError('not_found')
@@ -75,7 +75,7 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
   return {
     async list(subject) {
       const rows = await database.query<ConnectionRow>(
-        `select ${columns} from connections where subject = $1 and state <> 'ended' order by provider, account_title, id`,
+        `select ${connectionColumns} from connections where subject = $1 and state <> 'ended' order by provider, account_title, id`,
         [subject],
       )
       const agreed = await agreedOf(
@@ -102,7 +102,12 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
         const provider = providerOf(row)
         if (provider === undefined) throw new AppError('not_found')
         const rules = connecting.rulesOf(provider, agreement.rules)
-        await agree(sql, row, { parties: agreement.parties, rules, now: now() }, atPages(person, txn, over))
+        await recordAgreement(
+          sql,
+          row,
+          { parties: agreement.parties, rules, now: now() },
+          atPages(person, txn, over),
+        )
       })
     },
     async removeAgent(owner, id, party) {
@@ -133,7 +138,7 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
   async function tell(row: ConnectionRow): Promise<boolean> {
     if (providerOf(row) === undefined) return false
     try {
-      const tokens = await envelope.open(placeOf(row), sealedOf(row))
+      const tokens = await envelope.open(encryptionContextOf(row), sealedOf(row))
       return (await clients.get(row.provider)?.revoke(tokens)) ?? false
     } catch {
       // Sealed by a key that is gone: nobody can use it either, and nobody can name it to the provider.

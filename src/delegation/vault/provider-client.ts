@@ -5,23 +5,23 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
 import { type CodeAnswer, clientReason, createCodeClient } from '../oauth-client/code-client.ts'
 import type { CodeChecks, CodeRefusal } from '../oauth-client/code-flow.ts'
-import { configure, discover, remembered } from '../oauth-client/configuration.ts'
+import { cachedLoad, configure, discover } from '../oauth-client/configuration.ts'
 import { shownName } from '../registry/shown-name.ts'
-import type { Tokens } from './envelope.ts'
+import type { ConnectionTokens } from './envelope.ts'
 import { asFetch } from './outbound.ts'
 import type { AccountEndpoint, Provider } from './provider.ts'
 import { revokeAt } from './revoke.ts'
 
 /** What a provider gave. */
-export interface Granted {
-  readonly tokens: Tokens
+export interface GrantedTokens {
+  readonly tokens: ConnectionTokens
   /** undefined: it did not say; then those that were asked for. */
   readonly scopes: readonly string[] | undefined
   /** undefined: it did not say. */
   readonly expiresAt: Date | undefined
 }
 
-export interface Account {
+export interface ProviderAccount {
   readonly id: string
   readonly title: string
 }
@@ -36,12 +36,15 @@ export interface ProviderClient {
    * where it is sent or announced, PKCE; of an ID token signature, issuer, audience, nonce, expiry. NOT checked: that
    * this browser began it.
    */
-  redeem(search: string, checks: CodeChecks): Promise<Result<Granted & { account: Account }, CodeRefusal>>
+  redeem(
+    search: string,
+    checks: CodeChecks,
+  ): Promise<Result<GrantedTokens & { account: ProviderAccount }, CodeRefusal>>
   /** `refused`: the refresh token is not good any more. The old one stays where no new one is given. */
   refresh(
     refreshToken: string,
     scopes: readonly string[],
-  ): Promise<Result<Granted, 'refused' | 'provider_unavailable'>>
+  ): Promise<Result<GrantedTokens, 'refused' | 'provider_unavailable'>>
   /**
    * RFC 8693: a token for what the provider's data names, which is kept nowhere. `refused`: the provider does not take
    * the one that we hold. Not taken for an answer: the same token again, one of another type, and one that says that it
@@ -52,7 +55,7 @@ export interface ProviderClient {
     scopes: readonly string[],
   ): Promise<Result<string, 'refused' | 'provider_unavailable'>>
   /** Best effort; false: the provider did not take it, or has no way to. */
-  revoke(tokens: Tokens): Promise<boolean>
+  revoke(tokens: ConnectionTokens): Promise<boolean>
 }
 
 export interface ProviderClientDeps {
@@ -73,7 +76,7 @@ export function createProviderClient(
   const fetch = asFetch(outbound, provider.quirks)
   const { endpoints } = provider
   const isOpenid = provider.account === 'id_token'
-  const configuration = remembered(
+  const configuration = cachedLoad(
     async () =>
       endpoints === undefined
         ? discover(settings, fetch)
@@ -87,7 +90,7 @@ export function createProviderClient(
     isOpenid,
   })
 
-  function granted(answer: client.TokenEndpointResponse, before?: string): Granted {
+  function granted(answer: client.TokenEndpointResponse, before?: string): GrantedTokens {
     const { access_token: accessToken, refresh_token: refreshToken = before, expires_in, scope } = answer
     if (answer.token_type.toLowerCase() !== 'bearer' || !isToken(accessToken))
       throw new Error('The provider gave a token of another kind.')
@@ -98,7 +101,9 @@ export function createProviderClient(
     }
   }
 
-  async function accountOf(answer: CodeAnswer): Promise<Result<Granted & { account: Account }, CodeRefusal>> {
+  async function accountOf(
+    answer: CodeAnswer,
+  ): Promise<Result<GrantedTokens & { account: ProviderAccount }, CodeRefusal>> {
     const given = granted(answer)
     const account =
       provider.account === 'id_token'
@@ -182,7 +187,7 @@ const claims = z.looseObject({
   name: z.string().optional().catch(undefined),
 })
 
-function accountIn(idToken: unknown): Account | undefined {
+function accountIn(idToken: unknown): ProviderAccount | undefined {
   const { data } = claims.safeParse(idToken)
   return (
     data && { id: data.sub, title: shownName([data.email, data.preferred_username, data.name], data.sub) }
@@ -196,7 +201,7 @@ async function askAccount(
   { url, id, title }: AccountEndpoint,
   token: string,
   outbound: GuardedFetch,
-): Promise<Account | undefined> {
+): Promise<ProviderAccount | undefined> {
   const { status, body } = await outbound(url, {
     headers: { authorization: `Bearer ${token}`, accept: 'application/json', 'user-agent': 'Remit' },
     timeoutMs: accountMs,

@@ -1,6 +1,6 @@
 import * as client from 'openid-client'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
-import type { Tokens } from './envelope.ts'
+import type { ConnectionTokens } from './envelope.ts'
 import type { Provider } from './provider.ts'
 
 export interface RevokeDeps {
@@ -12,7 +12,7 @@ export interface RevokeDeps {
 /** Tells the provider. False: it has no way to be told, or did not take it. Throws where it does not answer. */
 export async function revokeAt(
   { revocation, clientId }: Provider,
-  tokens: Tokens,
+  tokens: ConnectionTokens,
   deps: RevokeDeps,
 ): Promise<boolean> {
   switch (revocation) {
@@ -26,7 +26,10 @@ export async function revokeAt(
 }
 
 /** RFC 7009. The refresh token first: with it goes what it gave; what it gave is told by itself all the same. */
-async function revoke({ accessToken, refreshToken }: Tokens, config: client.Configuration): Promise<boolean> {
+async function revoke(
+  { accessToken, refreshToken }: ConnectionTokens,
+  config: client.Configuration,
+): Promise<boolean> {
   if (config.serverMetadata().revocation_endpoint === undefined) return false
   if (refreshToken === undefined) {
     await client.tokenRevocation(config, accessToken, { token_type_hint: 'access_token' })

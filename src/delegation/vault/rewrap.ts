@@ -3,7 +3,7 @@ import { AppError } from '../../kernel/errors.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Envelope } from './envelope.ts'
 import { NotUnwrapped, type WrappedKey } from './keys.ts'
-import { type ConnectionRow, placeOf } from './rows.ts'
+import { type ConnectionRow, encryptionContextOf } from './rows.ts'
 
 /** Accounts of one provider in one state whose data keys are wrapped by one version of the key. Nobody's name. */
 export interface KeyCount {
@@ -13,7 +13,7 @@ export interface KeyCount {
   readonly accounts: number
 }
 
-export interface Rewrapped {
+export interface RewrapReport {
   /** The current version. */
   readonly to: string
   readonly rewrapped: number
@@ -28,7 +28,7 @@ export interface VaultKeyring {
    * line and be run again, beside refreshes and beside itself: a row that changed since it was read is left as it is.
    * Throws `conflict`, with nothing changed, where accounts in use are sealed by a key that is not here.
    */
-  rewrap(who: Who): Promise<Rewrapped>
+  rewrap(who: Who): Promise<RewrapReport>
 }
 
 export interface VaultKeyringDeps {
@@ -46,7 +46,7 @@ export function createVaultKeyring({ database, envelope }: VaultKeyringDeps): Va
   /** Undefined: it cannot be read, and stays as it is. */
   async function wrappedAnew(row: WrappedRow): Promise<WrappedKey | undefined> {
     try {
-      return await envelope.rewrap(placeOf(row), keyOf(row))
+      return await envelope.rewrap(encryptionContextOf(row), keyOf(row))
     } catch (error) {
       if (error instanceof NotUnwrapped) return undefined
       throw error
@@ -86,7 +86,7 @@ export function createVaultKeyring({ database, envelope }: VaultKeyringDeps): Va
     async rewrap(who) {
       const missing = await missingKeys(database, envelope)
       if (missing.length > 0)
-        throw new AppError('conflict', { public: `Nothing was changed: ${said(missing)}.` })
+        throw new AppError('conflict', { public: `Nothing was changed: ${missingKeysText(missing)}.` })
       let rewrapped = 0
       let after = ''
       for (;;) {
@@ -134,13 +134,13 @@ export async function missingKeys(sql: Sql, envelope: Envelope): Promise<Missing
   const byVersion = Map.groupBy(samples, ({ version }) => version)
   const missing: MissingKey[] = []
   for (const [version, rows] of byVersion) {
-    const opened = await Promise.all(rows.map((row) => envelope.opens(placeOf(row), keyOf(row))))
+    const opened = await Promise.all(rows.map((row) => envelope.opens(encryptionContextOf(row), keyOf(row))))
     if (!opened.includes(true)) missing.push({ version, accounts: rows[0]?.accounts ?? 0 })
   }
   return missing
 }
 
-export const said = (missing: readonly MissingKey[]): string =>
+export const missingKeysText = (missing: readonly MissingKey[]): string =>
   missing
     .map(({ version, accounts }) => `${accounts} accounts are sealed by a key ${version} that is not here`)
     .join('; ')
@@ -149,7 +149,7 @@ export const said = (missing: readonly MissingKey[]): string =>
  * Whoever lost a key has these accounts connected once more: those in use that it sealed and that do not open are marked,
  * each on record, and nothing of them is deleted. Returns how many.
  */
-export async function giveUp(
+export async function markUnreadable(
   { database, envelope }: VaultKeyringDeps,
   versions: readonly string[],
   who: Who,
@@ -161,7 +161,7 @@ export async function giveUp(
   )
   let count = 0
   for (const row of rows) {
-    if (await envelope.opens(placeOf(row), keyOf(row))) continue
+    if (await envelope.opens(encryptionContextOf(row), keyOf(row))) continue
     const { id: connection, provider, account } = row
     count += await database.transaction(async (sql) => {
       const marked = await sql.query(

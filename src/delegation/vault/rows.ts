@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { Place, Sealed } from './envelope.ts'
+import type { EncryptionContext, SealedTokens } from './envelope.ts'
 import type { Rule } from './provider.ts'
 
 /** A row of `connections` that has not ended. */
@@ -24,24 +24,27 @@ export interface ConnectionRow {
   readonly created_at: Date
 }
 
-export const columns = `id, subject, provider, issuer, account, account_title, state, scopes, sealed, wrapped_key, key_version,
+export const connectionColumns = `id, subject, provider, issuer, account, account_title, state, scopes, sealed, wrapped_key, key_version,
   token_expires_at, refreshable, sealed_at, lease, created_at`
 
 /** Undefined for one that has ended, or never was. */
 export async function readRow(sql: Sql, id: string): Promise<ConnectionRow | undefined> {
   const rows = await sql.query<ConnectionRow>(
-    `select ${columns} from connections where id = $1 and state <> 'ended'`,
+    `select ${connectionColumns} from connections where id = $1 and state <> 'ended'`,
     [id],
   )
   return rows[0]
 }
 
-export const placeOf = ({ id, subject }: Pick<ConnectionRow, 'id' | 'subject'>): Place => ({
+export const encryptionContextOf = ({
+  id,
+  subject,
+}: Pick<ConnectionRow, 'id' | 'subject'>): EncryptionContext => ({
   connection: id,
   subject,
 })
 
-export const sealedOf = ({ sealed, wrapped_key, key_version }: ConnectionRow): Sealed => ({
+export const sealedOf = ({ sealed, wrapped_key, key_version }: ConnectionRow): SealedTokens => ({
   jwe: sealed,
   key: { bytes: wrapped_key, version: key_version },
 })

@@ -7,8 +7,8 @@ import type { Database, Sql } from '../../store/sql.ts'
 import type { Envelope } from './envelope.ts'
 import { type Lease, takeLease } from './lease.ts'
 import type { Provider } from './provider.ts'
-import type { Granted, ProviderClient } from './provider-client.ts'
-import { type ConnectionRow, placeOf, readRow, sealedOf } from './rows.ts'
+import type { GrantedTokens, ProviderClient } from './provider-client.ts'
+import { type ConnectionRow, encryptionContextOf, readRow, sealedOf } from './rows.ts'
 
 /** A token as it is handed to whoever makes one call with it. */
 export interface LiveToken {
@@ -94,7 +94,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
 
   async function refresh(row: ConnectionRow, lease: Lease, by: Who): Promise<ConnectionRow> {
     const client = clientOf(row)
-    const { refreshToken } = await envelope.open(placeOf(row), sealedOf(row))
+    const { refreshToken } = await envelope.open(encryptionContextOf(row), sealedOf(row))
     if (refreshToken === undefined) return broken(row, lease, by)
     await step('leased')
     // Stood still until somebody else may have asked: a token that is used twice is taken for a stolen one.
@@ -113,9 +113,9 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     row: ConnectionRow,
     lease: Lease,
     by: Who,
-    { tokens, scopes, expiresAt }: Granted,
+    { tokens, scopes, expiresAt }: GrantedTokens,
   ): Promise<ConnectionRow> {
-    const { jwe, key } = await envelope.seal(placeOf(row), tokens)
+    const { jwe, key } = await envelope.seal(encryptionContextOf(row), tokens)
     const written = await persistently(() =>
       database.transaction(async (sql) => {
         const isOurs = await lease.write(sql, {
@@ -152,7 +152,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
    */
   async function handOut(row: ConnectionRow, by: Who, isNew = false): Promise<LiveToken> {
     const client = clientOf(row)
-    const { accessToken } = await envelope.open(placeOf(row), sealedOf(row))
+    const { accessToken } = await envelope.open(encryptionContextOf(row), sealedOf(row))
     const { provider } = client
     const exchanged = provider.tokenExchange && (await client.exchange(accessToken, row.scopes))
     if (exchanged !== undefined && !exchanged.ok) {

@@ -1,8 +1,8 @@
 import { html } from 'hono/html'
+import { questionsMax } from '../../delegation/approvals/answer-question.ts'
 import { textMax } from '../../delegation/approvals/decide.ts'
 import { coolDownMs, hourlyMax, openMax } from '../../delegation/approvals/limits.ts'
 import type { OwnApproval } from '../../delegation/approvals/own.ts'
-import { roundsMax } from '../../delegation/approvals/rounds.ts'
 import type { ShownApproval } from '../../delegation/approvals/view.ts'
 import type { StepUpWay } from '../../delegation/people/step-up.ts'
 import type { Html } from './layout.ts'
@@ -159,7 +159,7 @@ export const moreWays = (answering: Answering): Html =>
 function askForm(answering: Answering): Html | string {
   const { approval, triedAnswer } = answering
   const { shown: request } = approval
-  const roundsLeft = roundsMax - request.rounds.length
+  const roundsLeft = questionsMax - request.rounds.length
   if (request.state === 'info_requested' || roundsLeft <= 0) return ''
   return html`<details${triedAnswer.question === '' ? '' : html` open`}><summary>Ask it something first</summary>
 <form method="post" action="/approvals/${request.id}/decision">${hidden(answering, 'ask')}

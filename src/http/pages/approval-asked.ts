@@ -1,8 +1,8 @@
 import { hasPlainCharacters, visible } from '@remit/contract/text'
 import { html } from 'hono/html'
 import { isOpen } from '../../delegation/approvals/approval.ts'
-import { type Asked, tokenSeconds } from '../../delegation/approvals/asked.ts'
 import type { OwnApproval } from '../../delegation/approvals/own.ts'
+import { type RequestedAccess, tokenSeconds } from '../../delegation/approvals/requested-access.ts'
 import type { ShownApproval, ShownDocument } from '../../delegation/approvals/view.ts'
 import type { VaultCall } from '../../delegation/vault/call.ts'
 import type { ShownCall } from '../../delegation/vault/shown-call.ts'
@@ -29,7 +29,7 @@ export function headline({ shown: request, call }: OwnApproval): string {
 }
 
 /** What somebody wants, without what only the page of the question looks at anew. */
-export function wish(requested: Asked, providerTitle?: string): string {
+export function wish(requested: RequestedAccess, providerTitle?: string): string {
   switch (requested.kind) {
     case 'documents':
       return 'to read documents for you'
@@ -69,7 +69,7 @@ export function askedSection({ shown: request, call }: OwnApproval, options: Ask
 }
 
 /** What comes with a yes to one thing, where it is fetched as a token. */
-const tokenLine = ({ scopes }: Asked): Html | string =>
+const tokenLine = ({ scopes }: RequestedAccess): Html | string =>
   scopes.length === 0
     ? ''
     : html`<p>It fetches this with one token, for ${minutes} minutes at most. Until that ends it may also <strong>${sayScopes(scopes)}</strong> for you, within what you lent it and agreed to before.</p>`
@@ -101,7 +101,7 @@ const documentLine = ({ title, owner, isSensitive }: ShownDocument, collectionTi
   html`<bdi><strong>${title}</strong></bdi><br><small>${isSensitive ? html`<span class="tag warn">sensitive</span> ` : ''}${owner === undefined ? '' : html`owner ${splitObject(owner as `user:${string}`).id} · `}${collectionTitle}</small>`
 
 function callSection(
-  { call, body }: Extract<Asked, { kind: 'vault_call' }>,
+  { call, body }: Extract<RequestedAccess, { kind: 'vault_call' }>,
   { shown: shownCall, canAnswer }: { readonly shown: ShownCall | undefined; readonly canAnswer: boolean },
 ): Html {
   const [path = '', query] = call.path.split(/\?(.*)/s)
@@ -138,7 +138,7 @@ function pairs(query: string): Html {
 }
 
 function accessSection(
-  { resource, scopes, details, collections }: Extract<Asked, { kind: 'access' }>,
+  { resource, scopes, details, collections }: Extract<RequestedAccess, { kind: 'access' }>,
   { expiresAt }: Pick<ShownApproval, 'expiresAt'>,
   { publicUrl }: AskedOptions,
 ): Html {

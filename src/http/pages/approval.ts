@@ -1,9 +1,9 @@
 import { html } from 'hono/html'
+import { questionsMax } from '../../delegation/approvals/answer-question.ts'
 import { isOpen } from '../../delegation/approvals/approval.ts'
 import type { OwnApproval } from '../../delegation/approvals/own.ts'
-import { roundsMax } from '../../delegation/approvals/rounds.ts'
 import type { ShownApproval } from '../../delegation/approvals/view.ts'
-import { isStrangerAgent } from '../../delegation/oauth/cimd/strangers.ts'
+import { isMetadataAgent } from '../../delegation/oauth/cimd/metadata-clients.ts'
 import { type Answering, answerForms, moreWays } from './approval-answers.ts'
 import { askedSection, headline } from './approval-asked.ts'
 import { grantRow } from './approval-grants.ts'
@@ -36,7 +36,7 @@ export function approvalPage(approvalView: ApprovalPage): string {
     body: html`<p class="kicker">${kickers[request.state]}${canAnswer ? ` · ${timeLeft(request.expiresAt.getTime() - now)}` : ''}</p>
 <h1>${title}</h1>
 <p>Asked by the agent <strong>${request.agentTitle}</strong>, through <strong>${request.clientTitle ?? request.client}</strong>, for you, signed in as <strong>${person}</strong>.</p>
-${isStrangerAgent(request.agent) ? html`<p class="problem">Nobody registered this agent here, and nobody here vouches for it. If you block it, you block every program of its host.</p>` : ''}
+${isMetadataAgent(request.agent) ? html`<p class="problem">Nobody registered this agent here, and nobody here vouches for it. If you block it, you block every program of its host.</p>` : ''}
 ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
 ${approvalView.isAsked && canAnswer ? html`<p class="done" role="status">Asked. Its answer ${request.state === 'pending' ? 'is below' : 'will be here'}.</p>` : ''}
 ${askedSection(approval, { ticked: approvalView.triedAnswer.documents, publicUrl: approvalView.publicUrl })}
@@ -68,7 +68,7 @@ function ownWords({ purpose, bindingMessage }: ShownApproval): Html {
 
 /** What was asked back. The answers are a program's, and may have been written by anybody whose text it read. */
 const conversation = ({ id, rounds }: ShownApproval): Html =>
-  html`<section aria-label="What you asked it"><h2>What you asked it <small>${rounds.length} of ${roundsMax}</small></h2>
+  html`<section aria-label="What you asked it"><h2>What you asked it <small>${rounds.length} of ${questionsMax}</small></h2>
 ${rounds.map(
   ({ question, answer }) =>
     html`<p class="asked"><span class="unseen">You asked: </span>${question}</p>

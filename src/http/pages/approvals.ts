@@ -1,5 +1,5 @@
 import { html } from 'hono/html'
-import type { Listed, OwnList } from '../../delegation/approvals/own.ts'
+import type { ListedApproval, OwnApprovalList } from '../../delegation/approvals/own.ts'
 import { wish } from './approval-asked.ts'
 import { grantRow } from './approval-grants.ts'
 import { installableHead } from './installable.ts'
@@ -26,7 +26,7 @@ export const isApprovalsDone = (value: string | undefined): value is ApprovalsDo
 /** What the page of all approvals shows. */
 export interface ApprovalsPage extends OwnNav {
   readonly person: string
-  readonly list: OwnList
+  readonly list: OwnApprovalList
   /** Being told in browsers. */
   readonly push: Omit<PushSection, 'csrf'>
   /** Milliseconds since the epoch. */
@@ -52,20 +52,20 @@ ${ownNav({ current: '/approvals', csrf, waiting })}`,
   })
 }
 
-const card = (approval: Listed, now: number): Html =>
+const card = (approval: ListedApproval, now: number): Html =>
   html`<section class="card" aria-label="${approval.agentTitle} wants ${wish(approval.asked)}"><h2><a class="whole" href="/approvals/${approval.id}">${approval.agentTitle} wants ${wish(approval.asked)}</a></h2>
 ${ownWords(approval)}
 <p class="soft">${approval.state === 'pending' ? 'Waits for your answer' : 'You asked; it has yet to answer'} · ${timeLeft(approval.expiresAt.getTime() - now)}</p></section>`
 
 /** By which questions of one agent are told apart: its own words, which nobody has looked at. */
-function ownWords({ purpose, bindingMessage }: Listed): Html | string {
+function ownWords({ purpose, bindingMessage }: ListedApproval): Html | string {
   const texts = [bindingMessage, purpose].filter((text) => text !== undefined)
   return texts.length === 0
     ? ''
     : html`<p>${texts.map((text) => html`<q><bdi>${text}</bdi></q> `)}<span class="tag">its own words, not checked by us</span></p>`
 }
 
-const states: Readonly<Record<Listed['state'], string>> = {
+const states: Readonly<Record<ListedApproval['state'], string>> = {
   pending: 'waits',
   info_requested: 'waits',
   approved: 'approved',
@@ -73,7 +73,7 @@ const states: Readonly<Record<Listed['state'], string>> = {
   expired: 'no answer in time',
 }
 
-const past = (approval: Listed): Html =>
+const past = (approval: ListedApproval): Html =>
   html`<li><p><a href="/approvals/${approval.id}">${approval.agentTitle} wanted ${wish(approval.asked)}</a></p>
 ${ownWords(approval)}
 <p class="soft"><small><span class="tag">${states[approval.state]}</span> asked on ${moment(approval.createdAt)}</small></p></li>`

@@ -1,6 +1,6 @@
 import { html } from 'hono/html'
+import type { ConnectionRequest } from '../../delegation/vault/labels.ts'
 import type { OwnConnection } from '../../delegation/vault/own-connections.ts'
-import type { ConnectionRequest } from '../../delegation/vault/parties.ts'
 import type { Provider } from '../../delegation/vault/provider.ts'
 import { connectForm } from './connections.ts'
 import { page } from './layout.ts'

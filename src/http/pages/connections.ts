@@ -1,6 +1,6 @@
 import { html } from 'hono/html'
+import type { ConnectionRequest, LabelledParty } from '../../delegation/vault/labels.ts'
 import type { AgreedParty, OwnConnection } from '../../delegation/vault/own-connections.ts'
-import type { ConnectionRequest, KnownParty } from '../../delegation/vault/parties.ts'
 import type { Provider, Rule } from '../../delegation/vault/provider.ts'
 import { type Html, page } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
@@ -34,7 +34,7 @@ export interface ConnectionsPage extends OwnNav {
   readonly requests: readonly ConnectionRequest[]
   readonly providers: readonly Provider[]
   /** Whom the person may let use an account without being asked. */
-  readonly offered: readonly KnownParty[]
+  readonly offered: readonly LabelledParty[]
   readonly notice?: ConnectionsDone
   readonly problem?: string
 }
@@ -101,7 +101,7 @@ export const ruleWords = ({ title, methods, paths }: Rule): Html =>
 export interface ConnectForm {
   readonly provider: Provider
   readonly csrf: string
-  readonly parties: readonly KnownParty[]
+  readonly parties: readonly LabelledParty[]
   /** A request of one agent: it alone, and not to be chosen. */
   readonly isFixed?: boolean
   /** Where an account is connected already: agreed to there, without leaving. */

@@ -1,8 +1,8 @@
 import { html } from 'hono/html'
 import type { OwnProgram } from '../../delegation/administration/own-programs.ts'
+import { limitsAllow } from '../../delegation/lending/collection-limits.ts'
 import type { Lendable } from '../../delegation/lending/lendable.ts'
-import type { LentItem, OwnDelegation } from '../../delegation/lending/own-delegations.ts'
-import { mayReach } from '../../delegation/lending/reach.ts'
+import type { DelegatedItem, OwnDelegation } from '../../delegation/lending/own-delegations.ts'
 import type { Agent } from '../../delegation/registry/agents.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import { detailLists } from './details.ts'
@@ -120,7 +120,7 @@ ${delegation.subAgents.length === 0 ? '' : html`<dt>May pass on to</dt><dd>${del
  */
 function limitWords({ limits }: Agent, offered: readonly Lendable[]): string {
   const titles = offered.flatMap(({ object, title }) =>
-    object.startsWith('collection:') && mayReach(limits, object) ? [title] : [],
+    object.startsWith('collection:') && limitsAllow(limits, object) ? [title] : [],
   )
   return titles.length === 0 ? 'nothing that you may read' : titles.join(', ')
 }
@@ -130,7 +130,7 @@ const may = ({ resource, details, items: lentItems }: OwnDelegation): Html =>
     ? html`<dt>May read</dt><dd><ul class="plain">${lentItems.map(lentItem)}</ul></dd>`
     : html`<dt>May act at</dt><dd><code>${resource}</code>${detailLists(details)}</dd>`
 
-function lentItem({ object, title }: LentItem): Html {
+function lentItem({ object, title }: DelegatedItem): Html {
   const { type, id } = splitObject(object)
   return title === undefined
     ? html`<li><code>${id}</code> <small>${type}; nothing that you may read now</small></li>`

@@ -9,10 +9,10 @@ import {
 } from '@remit/contract/approval-schemas'
 import { plain } from '@remit/contract/text'
 import { z } from 'zod'
-import type { Approval, Asker } from '../../delegation/approvals/approval.ts'
+import type { Approval, Requester } from '../../delegation/approvals/approval.ts'
 import type { Approvals } from '../../delegation/approvals/approvals.ts'
-import { askerOf } from '../../delegation/approvals/asker.ts'
-import type { Resolve } from '../../delegation/approvals/resolve.ts'
+import { requesterOf } from '../../delegation/approvals/requester.ts'
+import type { ResolveDetail } from '../../delegation/approvals/resolve.ts'
 import { approvalToWire } from '../../delegation/approvals/wire.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Deadline } from '../../retrieval/deadline.ts'
@@ -22,7 +22,7 @@ import { listed, run } from './tool.ts'
 
 export interface ApprovalToolDeps {
   readonly approvals: Pick<Approvals, 'ask' | 'of' | 'wait' | 'answer'>
-  readonly resolve: Resolve
+  readonly resolve: ResolveDetail
   readonly publicUrl: string
 }
 
@@ -74,7 +74,7 @@ export function registerRequestApproval(
 ): void {
   const pageOf = (id: string) => `${publicUrl}/approvals/${id}`
 
-  async function readApproval(asker: Asker, id: string, deadline: Deadline): Promise<CallToolResult> {
+  async function readApproval(asker: Requester, id: string, deadline: Deadline): Promise<CallToolResult> {
     const found = await approvals.wait(asker, id, abortsBefore(deadline))
     if (found === undefined) throw new AppError('not_found')
     return approvalResult(found, pageOf(id))
@@ -100,7 +100,7 @@ export function registerRequestApproval(
       run(
         { call, tool: 'request_approval', scopes, input, args, ...toolContext },
         async (parsed, principal, deadline) => {
-          const asker = askerOf(principal)
+          const asker = requesterOf(principal)
           // Back from the page; whatever the client says of it, the table says how it stands.
           const carried = context.mcpReq.requestState<string>()
           if (carried !== undefined) return readApproval(asker, carried, deadline)

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import type { Asker } from '../../../src/delegation/approvals/approval.ts'
+import type { Requester } from '../../../src/delegation/approvals/approval.ts'
 import type { GrantMaker } from '../../../src/delegation/approvals/decide.ts'
 import { type ApprovalGrants, createApprovalGrants } from '../../../src/delegation/approvals/grants.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
@@ -19,7 +19,7 @@ const places = [
 describeBackends('a process that dies', (backend) => {
   let world: AskingWorld
   let grants: ApprovalGrants
-  let asker: Asker
+  let asker: Requester
   let dies: (typeof places)[number] | undefined
   beforeAll(async () => {
     world = await openAskingWorld({

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
 import type { Fga } from '../../../src/authz/fga.ts'
-import type { WantedGrant } from '../../../src/delegation/approvals/grant-checks.ts'
+import type { GrantDraft } from '../../../src/delegation/approvals/grant-checks.ts'
 import { type ApprovalGrants, createApprovalGrants } from '../../../src/delegation/approvals/grants.ts'
 import { createDelegations, type Delegations } from '../../../src/delegation/lending/delegations.ts'
 import { createAgents } from '../../../src/delegation/registry/agents.ts'
@@ -53,7 +53,7 @@ describeDatabases('grants of approvals', (kind) => {
   }
 
   let asked = 0
-  const wanted = (more: Partial<WantedGrant> = {}): WantedGrant => {
+  const wanted = (more: Partial<GrantDraft> = {}): GrantDraft => {
     asked += 1
     return {
       approval: `ap_${asked}`,
@@ -66,7 +66,7 @@ describeDatabases('grants of approvals', (kind) => {
     }
   }
   const activate = (id: string) => database.transaction((sql) => grants.activateWithin(sql, id, by))
-  async function granted(more: Partial<WantedGrant> = {}) {
+  async function granted(more: Partial<GrantDraft> = {}) {
     const grant = await grants.prepare(wanted(more))
     expect(await activate(grant.id)).toBe(true)
     return grant.id
@@ -144,7 +144,7 @@ describeDatabases('grants of approvals', (kind) => {
       expect(grant.until).toEqual(end)
     })
 
-    test.each<[string, () => Partial<WantedGrant>, object]>([
+    test.each<[string, () => Partial<GrantDraft>, object]>([
       ['a folder that is not to be remembered', () => ({ objects: ['folder:x'] }), { field: 'objects.0' }],
       ['a document that is', () => ({ remembered: true }), { field: 'objects.0' }],
       ['everything', () => ({ objects: ['document:*'] }), { field: 'objects.0' }],

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
-import type { Asker } from '../../../src/delegation/approvals/approval.ts'
+import type { Requester } from '../../../src/delegation/approvals/approval.ts'
 import { askedCall } from '../../support/approvals.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { type AskingWorld, notedGrants, openAskingWorld } from './world.ts'
@@ -10,7 +10,7 @@ const limited = { code: 'rate_limited', status: 429 }
 describeDatabases('against fatigue', (database) => {
   const { maker } = notedGrants()
   let world: AskingWorld
-  let asker: Asker
+  let asker: Requester
   beforeAll(async () => {
     world = await openAskingWorld({ backend: { database, openfga: 'engine' }, grants: () => maker })
   })

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
-import type { ApprovalState, Asker } from '../../../src/delegation/approvals/approval.ts'
+import type { ApprovalState, Requester } from '../../../src/delegation/approvals/approval.ts'
 import { AppError } from '../../../src/kernel/errors.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import fc from '../../support/properties.ts'
@@ -137,7 +137,7 @@ describeDatabases('whatever agents and their person do, in whatever order', (dat
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 
-  const askers = async (): Promise<Asker[]> => {
+  const askers = async (): Promise<Requester[]> => {
     // Nothing that was asked before counts any more, and nobody is blocked.
     world.clock.move(3 * 3_600_000)
     await world.database.query('update approval_askers set blocked_at = null')
@@ -163,7 +163,7 @@ describeDatabases('whatever agents and their person do, in whatever order', (dat
         const who = await askers()
         const rules = createRules()
         const ids: string[] = []
-        const asker = (index: number): Asker => who[index] ?? fail()
+        const asker = (index: number): Requester => who[index] ?? fail()
         const coded = (work: Promise<unknown>) =>
           work.then(
             () => 'done',

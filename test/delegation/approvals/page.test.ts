@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
-import type { Asker } from '../../../src/delegation/approvals/approval.ts'
+import type { Requester } from '../../../src/delegation/approvals/approval.ts'
 import type { Decision } from '../../../src/delegation/approvals/decide.ts'
 import { digestOf } from '../../../src/delegation/approvals/view.ts'
 import { askedCall } from '../../support/approvals.ts'
@@ -10,7 +10,7 @@ import { type AskingWorld, notedGrants, openAskingWorld } from './world.ts'
 describeBackends('what a person is shown and says yes to', (backend) => {
   const grants = notedGrants()
   let world: AskingWorld
-  let asker: Asker
+  let asker: Requester
   beforeAll(async () => {
     world = await openAskingWorld({ backend, grants: () => grants.maker })
   })

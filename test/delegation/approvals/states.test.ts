@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import type { Asker } from '../../../src/delegation/approvals/approval.ts'
+import type { Requester } from '../../../src/delegation/approvals/approval.ts'
 import { digestOf } from '../../../src/delegation/approvals/view.ts'
 import { askedCall } from '../../support/approvals.ts'
 import { describeBackends } from '../../support/backends.ts'
@@ -8,7 +8,7 @@ import { type AskingWorld, documents, notedGrants, openAskingWorld } from './wor
 describeBackends('an approval', (backend) => {
   const grants = notedGrants()
   let world: AskingWorld
-  let asker: Asker
+  let asker: Requester
   beforeAll(async () => {
     world = await openAskingWorld({ backend, grants: () => grants.maker })
   })

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Approval, Asker } from '../../../src/delegation/approvals/approval.ts'
+import type { Approval, Requester } from '../../../src/delegation/approvals/approval.ts'
 import { createWaits, waitsMax } from '../../../src/delegation/approvals/waits.ts'
 import { AppError } from '../../../src/kernel/errors.ts'
 import { describeDatabases } from '../../support/backends.ts'
@@ -8,7 +8,7 @@ import { type AskingWorld, notedGrants, openAskingWorld } from './world.ts'
 
 describeDatabases('who waits for a person', (database) => {
   let world: AskingWorld
-  let asker: Asker
+  let asker: Requester
   let isOpen = true
   beforeAll(async () => {
     world = await openAskingWorld({

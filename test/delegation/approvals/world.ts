@@ -3,11 +3,11 @@ import { createLimiter } from '../../../src/authz/gate/limiter.ts'
 import { createAskNamed } from '../../../src/authz/gate/named.ts'
 import { createVerdictCache } from '../../../src/authz/gate/verdict-cache.ts'
 import { createGate } from '../../../src/authz/gate.ts'
-import type { Approval, Asker } from '../../../src/delegation/approvals/approval.ts'
+import type { Approval, Requester } from '../../../src/delegation/approvals/approval.ts'
 import { type Approvals, openApprovals } from '../../../src/delegation/approvals/approvals.ts'
-import type { Wish } from '../../../src/delegation/approvals/ask.ts'
-import type { Asked } from '../../../src/delegation/approvals/asked.ts'
 import type { DecideOptions, Decision, GrantMaker } from '../../../src/delegation/approvals/decide.ts'
+import type { ApprovalOptions } from '../../../src/delegation/approvals/request-approval.ts'
+import type { RequestedAccess } from '../../../src/delegation/approvals/requested-access.ts'
 import { digestOf } from '../../../src/delegation/approvals/view.ts'
 import type { Backend } from '../../support/backends.ts'
 import { openWorld, type World } from '../../support/world.ts'
@@ -20,12 +20,12 @@ export interface AskingWorld extends World {
   /** One more process of the service, as far as approvals go. */
   another(): Promise<Approvals>
   /** Who asks for this person under a delegation of everything. */
-  asker(person?: string, agent?: string): Promise<Asker>
+  asker(person?: string, agent?: string): Promise<Requester>
   /** Puts the question about these documents. */
   ask(
-    asker: Asker,
+    asker: Requester,
     documentIds: readonly string[],
-    more?: Partial<Wish> & { query?: string },
+    more?: Partial<ApprovalOptions> & { query?: string },
   ): Promise<Approval>
   /** Decides on what the page shows now; `over` replaces what the browser sends. */
   decide(
@@ -37,7 +37,7 @@ export interface AskingWorld extends World {
   recorded(id: string): Promise<string[]>
 }
 
-export const documents = (documentIds: readonly string[], query = 'budget'): Asked => ({
+export const documents = (documentIds: readonly string[], query = 'budget'): RequestedAccess => ({
   kind: 'documents',
   scopes: [],
   offer: `o_${randomBytes(8).toString('hex')}`,

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
-import { createGrantLinks } from '../../../src/delegation/oauth/grants.ts'
+import { createConsents } from '../../../src/delegation/oauth/consents.ts'
 import { createAccountLinks } from '../../../src/delegation/people/links.ts'
 import { createPeople } from '../../../src/delegation/people/people.ts'
-import { createSignInStanding } from '../../../src/delegation/people/sign-in-standing.ts'
+import { createSignInValidity } from '../../../src/delegation/people/sign-in-validity.ts'
 import { systemClock } from '../../../src/kernel/clock.ts'
 import { openTestDatabase } from '../../support/database.ts'
 import { needsPostgres } from '../../support/native.ts'
@@ -25,11 +25,11 @@ test(
     }
     const clock = systemClock
     const links = createAccountLinks({ database, delegations, clock })
-    const standing = createSignInStanding({
+    const standing = createSignInValidity({
       trustedIssuers: [{ issuer: account.issuer, namespace: 'up' }],
       clock,
     })
-    const grants = createGrantLinks({ database, delegations, standing, clock })
+    const grants = createConsents({ database, delegations, signInValidity: standing, clock })
     for (let round = 0; round < rounds; round += 1) {
       await links.link({ ...account, person: 'anne' }, who)
       const grantId = `g${round}`

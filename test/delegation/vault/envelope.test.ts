@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { createEnvelope, type Sealed, type Tokens } from '../../../src/delegation/vault/envelope.ts'
+import {
+  type ConnectionTokens,
+  createEnvelope,
+  type SealedTokens,
+} from '../../../src/delegation/vault/envelope.ts'
 import { createLocalKeys, NotUnwrapped, type VaultKey } from '../../../src/delegation/vault/keys.ts'
 
 const keyOf = (version: string, byte: number): VaultKey => ({
@@ -9,7 +13,7 @@ const keyOf = (version: string, byte: number): VaultKey => ({
 const [one, two] = [keyOf('one', 1), keyOf('two', 2)]
 const envelope = createEnvelope(createLocalKeys([one]))
 const place = { connection: 'c_1', subject: 'user:anne' }
-const tokens: Tokens = { accessToken: 'at_of_anne', refreshToken: 'rt_of_anne' }
+const tokens: ConnectionTokens = { accessToken: 'at_of_anne', refreshToken: 'rt_of_anne' }
 
 const flipped = (text: string, at: number): string =>
   `${text.slice(0, at)}${text[at] === 'A' ? 'B' : 'A'}${text.slice(at + 1)}`
@@ -119,4 +123,7 @@ describe('a change of the key', () => {
   })
 })
 
-const renamed = (sealed: Sealed, version: string): Sealed => ({ ...sealed, key: { ...sealed.key, version } })
+const renamed = (sealed: SealedTokens, version: string): SealedTokens => ({
+  ...sealed,
+  key: { ...sealed.key, version },
+})

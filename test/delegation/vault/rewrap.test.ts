@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { createEnvelope } from '../../../src/delegation/vault/envelope.ts'
 import { createLocalKeys, type KeyEncryption, type VaultKey } from '../../../src/delegation/vault/keys.ts'
-import { createVaultKeyring, giveUp, missingKeys } from '../../../src/delegation/vault/rewrap.ts'
+import { createVaultKeyring, markUnreadable, missingKeys } from '../../../src/delegation/vault/rewrap.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
@@ -160,7 +160,7 @@ describeDatabases('a change of the vault’s key', (kind) => {
     const vault = { database, envelope: createEnvelope(local) }
     expect(await missingKeys(database, vault.envelope)).toEqual([{ version: 'zero', accounts: 1 }])
     // What opens all the same is not given up, whatever the setting says.
-    expect(await giveUp(vault, ['zero', 'one'], by)).toBe(1)
+    expect(await markUnreadable(vault, ['zero', 'one'], by)).toBe(1)
     expect(await missingKeys(database, vault.envelope)).toEqual([])
     const states = await database.query('select id, state from connections order by id')
     expect(states).toEqual([
@@ -168,7 +168,7 @@ describeDatabases('a change of the vault’s key', (kind) => {
       { id: 'c_0001', state: 'live' },
       { id: 'c_9', state: 'needs_reconnect' },
     ])
-    expect(await giveUp(vault, ['zero', 'one'], by)).toBe(0)
+    expect(await markUnreadable(vault, ['zero', 'one'], by)).toBe(0)
     const [last] = await database.query(
       `select event, detail->>'connection' as connection from decision_records order by record_no desc limit 1`,
     )

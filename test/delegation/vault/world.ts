@@ -2,7 +2,11 @@ import { randomBytes } from 'node:crypto'
 import type { Who } from '../../../src/audit/record.ts'
 import { createAgents } from '../../../src/delegation/registry/agents.ts'
 import { createConnections } from '../../../src/delegation/vault/connections.ts'
-import { createEnvelope, type Envelope, type Tokens } from '../../../src/delegation/vault/envelope.ts'
+import {
+  type ConnectionTokens,
+  createEnvelope,
+  type Envelope,
+} from '../../../src/delegation/vault/envelope.ts'
 import { createLocalKeys } from '../../../src/delegation/vault/keys.ts'
 import { createProvider, type ProviderEntry, type Rule } from '../../../src/delegation/vault/provider.ts'
 import { createProviderClient } from '../../../src/delegation/vault/provider-client.ts'
@@ -25,7 +29,7 @@ export const by: Who = {
 export interface PutConnection {
   readonly id?: string
   readonly subject?: `user:${string}`
-  readonly tokens: Tokens
+  readonly tokens: ConnectionTokens
   readonly agent?: string
   readonly client?: string
   /** Seconds from now. */

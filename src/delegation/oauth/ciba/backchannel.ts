@@ -9,20 +9,26 @@ import {
   type Provider,
 } from 'oidc-provider'
 import { AppError } from '../../../kernel/errors.ts'
-import type { Asker } from '../../approvals/approval.ts'
+import type { Requester } from '../../approvals/approval.ts'
 import type { Approvals } from '../../approvals/approvals.ts'
-import { bindingMessageMax } from '../../approvals/ask.ts'
-import type { Asked } from '../../approvals/asked.ts'
-import type { Resolve } from '../../approvals/resolve.ts'
+import { bindingMessageMax } from '../../approvals/request-approval.ts'
+import type { RequestedAccess } from '../../approvals/requested-access.ts'
+import type { ResolveDetail } from '../../approvals/resolve.ts'
 import type { OutboxDispatcher } from '../../notify/outbox-dispatcher.ts'
 import type { Clients } from '../../registry/clients.ts'
 import { ciba } from '../client-metadata.ts'
-import type { Lent, LentTo } from './lent.ts'
+import { infoRequest } from './answer-texts.ts'
+import type { DelegationLookup, FoundDelegation } from './delegation-lookup.ts'
+import {
+  type ParsedRequest,
+  parseRequest,
+  resolveRequest,
+  retentionSeconds,
+  secondsOf,
+} from './parsed-request.ts'
 import type { BackchannelRequests } from './requests.ts'
 import type { ResultOf } from './results.ts'
 import { assertSignedRequest } from './signed-request.ts'
-import { askedBy, keptSeconds, secondsOf, type Wish, wishOf } from './wish.ts'
-import { infoRequest } from './words.ts'
 
 /** The front of the approvals table for programs that speak CIBA, as hooks of the library. */
 export interface Backchannel {
@@ -40,11 +46,11 @@ export interface Backchannel {
 export interface BackchannelDeps {
   readonly approvals: Pick<Approvals, 'ask' | 'of'>
   readonly clients: Pick<Clients, 'registered'>
-  readonly lentTo: LentTo
+  readonly lentTo: DelegationLookup
   readonly requests: BackchannelRequests
   readonly resultOf: ResultOf
   readonly pings: Pick<OutboxDispatcher, 'wake'>
-  readonly resolve: Resolve
+  readonly resolve: ResolveDetail
   readonly clock: { now(): number }
   readonly newTxn: () => string
   readonly publicUrl: string
@@ -57,18 +63,18 @@ export const isBackchannel = (ctx: KoaContextWithOIDC): boolean =>
 const unknown = () => new errors.UnknownUserId('could not identify end-user')
 
 /** Found on the way to whom the request means, and asked at its end. */
-interface Found extends Lent {
+interface Found extends FoundDelegation {
   readonly agent: string
 }
 
 interface Prepared {
-  readonly asker: Asker
-  readonly asked: Asked
+  readonly asker: Requester
+  readonly asked: RequestedAccess
 }
 
 export function createBackchannel(deps: BackchannelDeps): Backchannel {
   const { approvals, clients, lentTo, requests, resultOf, pings, clock, newTxn, publicUrl } = deps
-  const wishes = new WeakMap<KoaContextWithOIDC, Wish>()
+  const wishes = new WeakMap<KoaContextWithOIDC, ParsedRequest>()
   const found = new WeakMap<Account, Found>()
   const prepared = new WeakMap<KoaContextWithOIDC, Prepared>()
 
@@ -113,15 +119,15 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel {
         const client = ctx.oidc.client?.clientId
         if (lent === undefined || client === undefined) throw unknown()
         const { agent, delegation } = lent
-        const asker: Asker = {
+        const asker: Requester = {
           subject: `user:${account.accountId}`,
           agent,
           client,
           delegation,
           txn: newTxn(),
         }
-        const wish = wishes.get(ctx) ?? wishOf(ctx, publicUrl)
-        prepared.set(ctx, { asker, asked: await askedBy(asker, wish, deps.resolve) })
+        const wish = wishes.get(ctx) ?? parseRequest(ctx, publicUrl)
+        prepared.set(ctx, { asker, asked: await resolveRequest(asker, wish, deps.resolve) })
       },
       async triggerAuthenticationDevice(ctx, request) {
         const { requested_expiry: expiry, client_notification_token: token } = ctx.oidc.params ?? {}
@@ -129,7 +135,7 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel {
         const asked = await ask(ctx, request, seconds)
         await requests.save(
           request.jti,
-          { ...asked, expiresAt: new Date(clock.now() + keptSeconds(seconds) * 1_000) },
+          { ...asked, expiresAt: new Date(clock.now() + retentionSeconds(seconds) * 1_000) },
           typeof token === 'string' ? token : undefined,
         )
         // A question that was joined ends when it ends.
@@ -148,7 +154,7 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel {
     }),
     async account(ctx, person) {
       // Before anything is looked up: what is wrong with the request itself is said whoever is meant.
-      wishes.set(ctx, wishOf(ctx, publicUrl))
+      wishes.set(ctx, parseRequest(ctx, publicUrl))
       const client = await clients.registered(ctx.oidc.client?.clientId ?? '')
       if (client?.kind !== 'agent') return undefined
       const lent = await lentTo(person, client.agent)

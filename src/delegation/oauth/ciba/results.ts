@@ -5,22 +5,22 @@ import { splitObject } from '../../../kernel/ids.ts'
 import type { Seal } from '../../../store/encryption.ts'
 import type { Approval, DecidedIn } from '../../approvals/approval.ts'
 import type { Approvals } from '../../approvals/approvals.ts'
-import { type Asked, tokenSeconds } from '../../approvals/asked.ts'
+import { type RequestedAccess, tokenSeconds } from '../../approvals/requested-access.ts'
 import type { Delegation, Delegations } from '../../lending/delegations.ts'
 import { atPages } from '../../people/sign-ins.ts'
 import type { Agents } from '../../registry/agents.ts'
 import { ownDetailType } from '../../registry/details.ts'
 import { isOurs } from '../../registry/resources.ts'
-import type { GrantLinks } from '../grants.ts'
+import type { Consents } from '../consents.ts'
+import { denialText } from './answer-texts.ts'
 import type { BackchannelRequest, BackchannelRequests } from './requests.ts'
-import { denialText } from './words.ts'
 
 export interface ResultsDeps {
   readonly requests: BackchannelRequests
   readonly approvals: Pick<Approvals, 'of'>
   readonly delegations: Delegations
   readonly agents: Pick<Agents, 'get'>
-  readonly grants: GrantLinks
+  readonly grants: Consents
   readonly seal: Seal
   readonly clock: Clock
   readonly publicUrl: string
@@ -155,7 +155,7 @@ const signInOf = ({ signedInAt, amr, upstream }: DecidedIn) => ({ signedInAt, am
 /** For our own APIs what was lent before; for another's what the yes itself lends, there alone. */
 async function lentBy(
   { request, approval }: Granting,
-  answer: Asked,
+  answer: RequestedAccess,
   { delegations, agents, seal, publicUrl }: ResultsDeps,
 ): Promise<Delegation | undefined> {
   const lent = await delegations.get(request.delegation)
@@ -187,7 +187,7 @@ async function lentBy(
   }
 }
 
-function detailsOf({ grant: id }: Approval, answer: Asked): readonly { readonly type: string }[] {
+function detailsOf({ grant: id }: Approval, answer: RequestedAccess): readonly { readonly type: string }[] {
   switch (answer.kind) {
     case 'documents':
       return [{ type: ownDetailType, ...(id !== undefined && { grant: id }) }]

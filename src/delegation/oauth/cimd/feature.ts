@@ -1,10 +1,10 @@
 import type { Configuration } from 'oidc-provider'
 import type { Clients } from '../../registry/clients.ts'
 import { clientMetadata } from '../client-metadata.ts'
-import { isStranger } from './strangers.ts'
+import { isMetadataClient } from './metadata-clients.ts'
 
 /** The draft that this was written to; the setting names it, so that a later one is a decision. */
-export const draft = 'draft-02'
+export const cimdDraft = 'draft-02'
 
 /**
  * The library's own support for clients with documents, on our fetcher: it reads what {@link clientOf} makes of a document,
@@ -15,7 +15,7 @@ export function documentFeature(clients: Clients) {
     features: {
       clientIdMetadataDocument: {
         enabled: true,
-        ack: draft,
+        ack: cimdDraft,
         // A token request of somebody unknown reads nothing: codes and refresh tokens are of clients that were let in.
         allowFetch: async (ctx, clientId) =>
           isBeginning(ctx?.oidc?.route) || (await clients.get(clientId)) !== undefined,
@@ -34,7 +34,7 @@ export function documentFeature(clients: Clients) {
 /** Whether this id is the library's to find, by a document: nobody registered it. Asks nobody but the registry. */
 export async function isByDocument(clients: Clients, clientId: string): Promise<boolean> {
   const row = await clients.get(clientId)
-  return row === undefined || isStranger(row)
+  return row === undefined || isMetadataClient(row)
 }
 
 const isBeginning = (route: string | undefined): boolean =>

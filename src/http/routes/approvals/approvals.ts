@@ -8,8 +8,8 @@ import {
 } from '@remit/contract/approval-schemas'
 import type { Approval } from '../../../delegation/approvals/approval.ts'
 import type { Approvals } from '../../../delegation/approvals/approvals.ts'
-import { askerOf } from '../../../delegation/approvals/asker.ts'
-import type { Resolve } from '../../../delegation/approvals/resolve.ts'
+import { requesterOf } from '../../../delegation/approvals/requester.ts'
+import type { ResolveDetail } from '../../../delegation/approvals/resolve.ts'
 import { approvalToWire } from '../../../delegation/approvals/wire.ts'
 import { AppError, invalid } from '../../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
@@ -21,7 +21,7 @@ import { oneSchema } from './own-approvals-wire.ts'
 
 export interface ApprovalRoutesDeps {
   readonly approvals: Pick<Approvals, 'ask' | 'of' | 'wait' | 'answer'>
-  readonly resolve: Resolve
+  readonly resolve: ResolveDetail
   readonly requireBearer: RequireBearer
   readonly publicUrl: string
 }
@@ -74,7 +74,7 @@ export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }:
     const [detail] = details
     if (detail === undefined) throw invalid('authorization_details', 'Exactly one is needed.')
     const principal = c.get('principal')
-    const approval = await approvals.ask(askerOf(principal), await resolve(principal, detail), {
+    const approval = await approvals.ask(requesterOf(principal), await resolve(principal, detail), {
       purpose,
       seconds: requested_expiry,
       front: 'rest',
@@ -103,7 +103,7 @@ export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }:
     },
   })
   routes.openapi(lookRoute, async (c) => {
-    const asker = askerOf(c.get('principal'))
+    const asker = requesterOf(c.get('principal'))
     const { id } = c.req.valid('param')
     const ms = preferredWait(c.req.header('prefer')) ?? 0
     if (ms > 0) c.header('preference-applied', `wait=${ms / 1_000}`)
@@ -126,7 +126,7 @@ export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }:
   })
   routes.openapi(answerRoute, async (c) => {
     const { id } = c.req.valid('param')
-    const after = await approvals.answer(askerOf(c.get('principal')), id, c.req.valid('json').text)
+    const after = await approvals.answer(requesterOf(c.get('principal')), id, c.req.valid('json').text)
     return c.json(shown(c, after), 200)
   })
 

@@ -1,5 +1,5 @@
-import type { Asked } from '../../../delegation/approvals/asked.ts'
 import type { Decision } from '../../../delegation/approvals/decide.ts'
+import type { RequestedAccess } from '../../../delegation/approvals/requested-access.ts'
 import { invalid } from '../../../kernel/errors.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
 import type { TriedAnswer } from '../../pages/approval-answers.ts'
@@ -26,7 +26,7 @@ export const triedOf = (fields: Fields): TriedAnswer => {
 export function decisionIn(
   decision: unknown,
   tried: TriedAnswer,
-  { kind, now }: { readonly kind: Asked['kind']; readonly now: number },
+  { kind, now }: { readonly kind: RequestedAccess['kind']; readonly now: number },
 ): Decision {
   switch (decision) {
     case 'ask':
@@ -49,7 +49,7 @@ export const asSaid = (decision: Decision, isRecent: boolean): Decision =>
 
 function yesOf(
   { documents, extent, seconds, place, rememberSeconds }: TriedAnswer,
-  { kind, now }: { readonly kind: Asked['kind']; readonly now: number },
+  { kind, now }: { readonly kind: RequestedAccess['kind']; readonly now: number },
 ) {
   if (kind === 'access') return {}
   const documentIds = documents ?? []

@@ -1,10 +1,10 @@
 import { z } from '@hono/zod-openapi'
 import { instant } from '@remit/contract/instant'
 import { plain } from '@remit/contract/text'
-import type { Asked } from '../../../delegation/approvals/asked.ts'
 import type { Block } from '../../../delegation/approvals/blocks.ts'
 import { type Decision, textMax } from '../../../delegation/approvals/decide.ts'
-import type { Listed, OwnApproval, ShownGrant } from '../../../delegation/approvals/own.ts'
+import type { ListedApproval, OwnApproval, ShownGrant } from '../../../delegation/approvals/own.ts'
+import type { RequestedAccess } from '../../../delegation/approvals/requested-access.ts'
 import { digestOf } from '../../../delegation/approvals/view.ts'
 import type { ShownCall } from '../../../delegation/vault/shown-call.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
@@ -172,7 +172,7 @@ export function decisionOf(sent: z.output<typeof decisionSchema>): Decision {
   }
 }
 
-export const summaryToWire = (one: Listed): z.output<typeof summary> => ({
+export const summaryToWire = (one: ListedApproval): z.output<typeof summary> => ({
   id: one.id,
   state: one.state,
   kind: one.asked.kind,
@@ -217,7 +217,7 @@ export const ownToWire = ({
   digest: digestOf(shown),
 })
 
-function askedToWire(one: Asked, call: ShownCall | undefined): z.output<typeof asked> {
+function askedToWire(one: RequestedAccess, call: ShownCall | undefined): z.output<typeof asked> {
   const scopes = [...one.scopes]
   switch (one.kind) {
     case 'documents':

@@ -1,5 +1,5 @@
 import { text } from '@remit/contract/text'
-import type { Wish } from '../../../delegation/lending/own-delegations.ts'
+import type { DelegationDraft } from '../../../delegation/lending/own-delegations.ts'
 import { invalid } from '../../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../../kernel/ids.ts'
 import type { Tried } from '../../pages/delegations.ts'
@@ -22,7 +22,7 @@ export function triedOf(fields: Readonly<Record<string, unknown>>): Tried & { re
 export function wishOf(
   { agent, objects, more, subAgents, seconds, purpose, standing }: Tried,
   { now, id }: { readonly now: number; readonly id: string },
-): Wish {
+): DelegationDraft {
   const typed = more.split(/\s+/).filter((line) => line !== '')
   const scope = [...objects, ...typed].filter(
     (object): object is FgaObject => splitObject(object).type !== '',

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
-import type { ConsentPending, Pending } from '../../../delegation/oauth/interactions.ts'
+import type { ConsentPending, PendingInteraction } from '../../../delegation/oauth/interactions.ts'
 import type { AuthorizationServer } from '../../../delegation/oauth/server.ts'
 import type { Sessions } from '../../../delegation/people/sessions.ts'
 import { isVerifiedNow } from '../../../delegation/people/user-verification.ts'
@@ -87,7 +87,9 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
     return RESPONSE_ALREADY_SENT
   }
 
-  async function open(c: AppContext): Promise<{ readonly pending: Pending; readonly node: NodeBindings }> {
+  async function open(
+    c: AppContext,
+  ): Promise<{ readonly pending: PendingInteraction; readonly node: NodeBindings }> {
     const node = nodeOf(c)
     const pending = await interactions.find(node.incoming, node.outgoing, c.req.param('uid') ?? '')
     if (pending === undefined)
@@ -95,7 +97,11 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
     return { pending, node }
   }
 
-  function place(c: AppContext, pending: Pending, { incoming, outgoing }: NodeBindings): SignInPlace {
+  function place(
+    c: AppContext,
+    pending: PendingInteraction,
+    { incoming, outgoing }: NodeBindings,
+  ): SignInPlace {
     return {
       at: (step) => `${path(pending)}${step}`,
       csrf: pending.csrf,
@@ -133,15 +139,15 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
   return routes
 }
 
-const formTargets = ({ redirectUri }: Pending): readonly string[] =>
+const formTargets = ({ redirectUri }: PendingInteraction): readonly string[] =>
   redirectUri === undefined ? [] : [new URL(redirectUri).origin]
 
-function show(c: AppContext, text: string, pending: Pending): Response | Promise<Response> {
+function show(c: AppContext, text: string, pending: PendingInteraction): Response | Promise<Response> {
   for (const [name, value] of Object.entries(pageHeaders(formTargets(pending)))) c.header(name, value)
   return c.html(text)
 }
 
-const path = ({ uid }: Pending): string => `/oauth/interaction/${encodeURIComponent(uid)}`
+const path = ({ uid }: PendingInteraction): string => `/oauth/interaction/${encodeURIComponent(uid)}`
 const texts = (value: unknown): string[] =>
   [value].flat().filter((one): one is string => typeof one === 'string')
 

@@ -1,7 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { text } from '@remit/contract/text'
-import { type Lent, type LentFilter, type ListLent, lentStates } from '../../../delegation/lending/lent.ts'
-import type { Names } from '../../../delegation/registry/names.ts'
+import {
+  type DelegationFilter,
+  type ListDelegations,
+  type ListedDelegation,
+  listedDelegationStates,
+} from '../../../delegation/lending/delegation-list.ts'
+import type { RecordNames } from '../../../delegation/registry/record-names.ts'
 import { type App, createRouter } from '../../env.ts'
 import { bearer, problems } from '../../schemas.ts'
 import type { Reading } from '../reading.ts'
@@ -10,8 +15,8 @@ import { agentId, person } from './audit-questions.ts'
 
 export interface AuditDelegationDeps extends Reading {
   readonly record: OnRecord
-  readonly listLent: ListLent
-  readonly names: Names
+  readonly listLent: ListDelegations
+  readonly names: RecordNames
 }
 
 const query = z.strictObject({
@@ -20,7 +25,7 @@ const query = z.strictObject({
   agent: agentId
     .optional()
     .openapi({ description: 'To whom it was lent, or may be passed on.', example: 'agent:research-bot' }),
-  state: z.enum(lentStates).optional().openapi({ description: '`over`: its time has passed.' }),
+  state: z.enum(listedDelegationStates).optional().openapi({ description: '`over`: its time has passed.' }),
   cursor: text(1, 400).optional(),
   limit: z.coerce.number<string>().int().min(1).max(200).default(100),
 })
@@ -38,7 +43,7 @@ const lent = z
     created_at: z.string(),
     expires_at: z.string(),
     revoked_at: z.string().optional(),
-    state: z.enum(lentStates),
+    state: z.enum(listedDelegationStates),
     agent_disabled: z
       .boolean()
       .openapi({ description: 'Whether the agent is disabled that it was lent to, and is given nothing.' }),
@@ -104,14 +109,14 @@ const toFilter = ({
   subject,
   agent,
   state,
-}: Pick<z.output<typeof query>, 'delegation' | 'subject' | 'agent' | 'state'>): LentFilter => ({
+}: Pick<z.output<typeof query>, 'delegation' | 'subject' | 'agent' | 'state'>): DelegationFilter => ({
   id,
   subject,
   agent: agent?.slice('agent:'.length),
   state,
 })
 
-const toWire = (row: Lent): z.output<typeof lent> => ({
+const toWire = (row: ListedDelegation): z.output<typeof lent> => ({
   delegation: row.id,
   subject: row.subject,
   agent: asAgent(row.agent),

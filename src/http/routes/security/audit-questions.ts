@@ -6,7 +6,7 @@ import type { RecordQuestions } from '../../../audit/questions.ts'
 import type { ThreadStep } from '../../../audit/thread.ts'
 import type { NeverHere } from '../../../authz/explain/never-here.ts'
 import type { StillReadable } from '../../../authz/explain/still-readable.ts'
-import type { Names } from '../../../delegation/registry/names.ts'
+import type { RecordNames } from '../../../delegation/registry/record-names.ts'
 import { invalid } from '../../../kernel/errors.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
 import type { Principal } from '../../../kernel/principal.ts'
@@ -23,7 +23,7 @@ export interface AuditQuestionDeps extends Reading {
   readonly thread: (txn: string) => Promise<readonly ThreadStep[]>
   /** What was given then, asked now. */
   readonly today: StillReadable
-  readonly names: Names
+  readonly names: RecordNames
   readonly now: () => number
 }
 

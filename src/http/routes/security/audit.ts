@@ -5,7 +5,7 @@ import { instant } from '@remit/contract/instant'
 import { text } from '@remit/contract/text'
 import type { RecordEntry, RecordFilter, RecordReader } from '../../../audit/query.ts'
 import type { Who } from '../../../audit/record.ts'
-import type { Names } from '../../../delegation/registry/names.ts'
+import type { RecordNames } from '../../../delegation/registry/record-names.ts'
 import { type App, createRouter } from '../../env.ts'
 import { bearer, problems } from '../../schemas.ts'
 import type { Reading } from '../reading.ts'
@@ -22,7 +22,7 @@ interface NamedEntry extends RecordEntry {
 export interface AuditRouteDeps extends Reading {
   readonly record: OnRecord
   readonly reader: RecordReader
-  readonly names: Names
+  readonly names: RecordNames
 }
 
 const limitMax = 200

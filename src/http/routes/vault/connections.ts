@@ -1,9 +1,9 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { text } from '@remit/contract/text'
 import type { MiddlewareHandler } from 'hono'
-import type { Agreement, Connecting, Owner } from '../../../delegation/vault/connect.ts'
+import type { Agreement, Connecting, ConnectionOwner } from '../../../delegation/vault/connect.ts'
+import type { PartyLabels } from '../../../delegation/vault/labels.ts'
 import type { OwnConnection, OwnConnections } from '../../../delegation/vault/own-connections.ts'
-import type { Parties } from '../../../delegation/vault/parties.ts'
 import type { Provider } from '../../../delegation/vault/provider.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from '../../env.ts'
@@ -19,7 +19,7 @@ import { connectionFormRoutes } from './connections-forms.ts'
 export interface ConnectionRoutesDeps {
   readonly own: OwnConnections
   readonly connecting: Connecting
-  readonly parties: Parties
+  readonly parties: PartyLabels
   readonly providers: readonly Provider[]
   /** Lax: the browser brings it back from the provider. Everything else of ours is strict. */
   readonly cookie: OwnCookie
@@ -31,7 +31,7 @@ export interface ConnectionRoutesDeps {
 
 /** What the pages' own forms share with the routes for programs. */
 export interface ConnectionFaces {
-  owner(c: AppContext): Owner
+  owner(c: AppContext): ConnectionOwner
   show(c: AppContext, status: 200 | 404 | 409 | 422 | 503, told?: Told): Promise<Response>
 }
 
@@ -108,7 +108,7 @@ export function connectionRoutes(deps: ConnectionRoutesDeps): App {
   const takes = requireSession({ write: true, recent: false })
   const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
 
-  function owner(c: AppContext): Owner {
+  function owner(c: AppContext): ConnectionOwner {
     const { person, subject, csrf } = c.get('session')
     limits.take(subject)
     return { person, subject, txn: c.get('txn'), over: c.get('over'), session: `connect ${csrf}` }

@@ -1,7 +1,7 @@
 import { decodeJwt } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { createStrangers } from '../../../../src/delegation/oauth/cimd/strangers.ts'
+import { createMetadataClients } from '../../../../src/delegation/oauth/cimd/metadata-clients.ts'
 import { createClients } from '../../../../src/delegation/registry/clients.ts'
 import { callTool } from '../../../mcp/world.ts'
 import type { Browser, Page } from '../browser.ts'
@@ -193,7 +193,7 @@ describe('a client that nobody registered', () => {
     await letIn('anne')
     const { agents } = world.service
     const clients = createClients({ sql: world.database })
-    const off = createStrangers({
+    const off = createMetadataClients({
       clients,
       agents,
       documents: undefined,

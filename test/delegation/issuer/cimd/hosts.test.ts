@@ -2,7 +2,7 @@ import { decodeJwt } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { operator } from '../../../../src/audit/record.ts'
-import type { Asked } from '../../../../src/delegation/approvals/asked.ts'
+import type { RequestedAccess } from '../../../../src/delegation/approvals/requested-access.ts'
 import { createClientDocuments } from '../../../../src/delegation/oauth/cimd/documents.ts'
 import { decide } from '../../../support/approvals.ts'
 import type { Browser, Page } from '../browser.ts'
@@ -193,7 +193,12 @@ test('a person’s block of one program holds for every other of its host, for t
   let number = 0
   const ask = ({ agent, delegation }: typeof one, person = 'anne') => {
     number += 1
-    const asked: Asked = { kind: 'access', resource: world.url, scopes: [`s${number}`], details: [] }
+    const asked: RequestedAccess = {
+      kind: 'access',
+      resource: world.url,
+      scopes: [`s${number}`],
+      details: [],
+    }
     const asker = { subject: `user:${person}` as const, agent, client: 'c', delegation, txn: 't_1' }
     return approvals.ask(asker, asked, { seconds: 300, front: 'rest' })
   }
@@ -220,7 +225,7 @@ test('blocks of single programs, as an older version makes them, hold for their 
   const { approvals } = world.service
   const { database } = world
   const ask = async ({ agent, delegation }: (typeof lent)[number], scope: string) => {
-    const asked: Asked = { kind: 'access', resource: world.url, scopes: [scope], details: [] }
+    const asked: RequestedAccess = { kind: 'access', resource: world.url, scopes: [scope], details: [] }
     const asker = { subject: 'user:anne', agent, client: 'c', delegation, txn: 't_1' } as const
     return (await approvals.ask(asker, asked, { seconds: 300, front: 'rest' })).state
   }

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../../../src/audit/record.ts'
 import { createDeniedHosts } from '../../../../src/delegation/oauth/cimd/hosts.ts'
-import { createStrangers } from '../../../../src/delegation/oauth/cimd/strangers.ts'
+import { createMetadataClients } from '../../../../src/delegation/oauth/cimd/metadata-clients.ts'
 import { createAgents } from '../../../../src/delegation/registry/agents.ts'
 import { createClients } from '../../../../src/delegation/registry/clients.ts'
 import type { Database, Sql } from '../../../../src/store/sql.ts'
@@ -21,7 +21,7 @@ describe('a program that a person lets in while its host is denied', needsPostgr
   async function letIn(clientId: string): Promise<string> {
     const agents = createAgents({ sql: database, clock })
     const hosts = createDeniedHosts({ database, clock })
-    const strangers = createStrangers({
+    const strangers = createMetadataClients({
       clients: createClients({ sql: database }),
       agents,
       documents: { get: async () => ({ clientId, host: 'evil.example', redirectUris: [clientId] }) },

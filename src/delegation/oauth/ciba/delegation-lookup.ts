@@ -1,20 +1,20 @@
 import type { Clock } from '../../../kernel/clock.ts'
 import type { Sql } from '../../../store/sql.ts'
 
-export interface Lent {
+export interface FoundDelegation {
   readonly delegation: string
 }
 
 /** What this person has lent to this agent and is live; undefined: nothing, or there is no such person. */
-export type LentTo = (person: string, agent: string) => Promise<Lent | undefined>
+export type DelegationLookup = (person: string, agent: string) => Promise<FoundDelegation | undefined>
 
 /**
  * Whether an agent may ask a person at all: they have an account, are not barred, and lent it something of ours, or lent
  * it to an agent that may pass it on to this one. One statement, so that a name that nobody has and a person who lent
  * nothing cannot be told apart by how long it takes.
  */
-export const createLentTo =
-  ({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): LentTo =>
+export const createDelegationLookup =
+  ({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): DelegationLookup =>
   async (person, agent) => {
     const rows = await sql.query<{ id: string }>(
       `select delegations.id

@@ -2,11 +2,11 @@ import type { Sql } from '../../store/sql.ts'
 import { shownName } from './shown-name.ts'
 
 /** What people call those that a record names: people, agents and clients, by `user:…`, `agent:…` and client id. */
-export type Names = (ids: readonly string[]) => Promise<Readonly<Record<string, string>>>
+export type RecordNames = (ids: readonly string[]) => Promise<Readonly<Record<string, string>>>
 
 /** Only of those that are known here: what is not in the answer has no name. */
-export const createNames =
-  ({ sql }: { readonly sql: Sql }): Names =>
+export const createRecordNames =
+  ({ sql }: { readonly sql: Sql }): RecordNames =>
   async (ids) => {
     const rows = await sql.query<{ id: string; name: string }>(
       `select 'user:' || key as id, name from people where key = any($1)

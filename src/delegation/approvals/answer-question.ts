@@ -4,14 +4,14 @@ import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Database } from '../../store/sql.ts'
-import type { Approval, Asker, Round } from './approval.ts'
-import { plainRule, whoAsks } from './ask.ts'
+import type { Approval, QuestionRound, Requester } from './approval.ts'
+import { plainTextRule, recordedRequester } from './request-approval.ts'
 import { roundsToColumn } from './rows.ts'
 
 /** Questions that a person may ask back. */
-export const roundsMax = 5
+export const questionsMax = 5
 
-export interface AnswerDeps {
+export interface AnswerQuestionDeps {
   readonly database: Database
   readonly clock: Clock
 }
@@ -20,17 +20,20 @@ export interface AnswerDeps {
  * The agent's answer to the question that is open, as untrusted text. The first answer gives the person as long again as
  * they had; no later one does. 409 where no question is open, also where another answer was first.
  */
-export async function answer(
-  { database, clock }: AnswerDeps,
-  asker: Asker,
+export async function answerQuestion(
+  { database, clock }: AnswerQuestionDeps,
+  asker: Requester,
   approval: Approval,
   text: string,
 ): Promise<void> {
-  if (!isPlain(text, answerMax)) throw invalid('text', plainRule(answerMax))
+  if (!isPlain(text, answerMax)) throw invalid('text', plainTextRule(answerMax))
   const now = new Date(clock.now())
   const last = approval.rounds.at(-1)
   if (approval.state !== 'info_requested' || last === undefined) throw noQuestion()
-  const rounds: Round[] = [...approval.rounds.slice(0, -1), { ...last, answer: text, answeredAt: now }]
+  const rounds: QuestionRound[] = [
+    ...approval.rounds.slice(0, -1),
+    { ...last, answer: text, answeredAt: now },
+  ]
   await database.transaction(async (sql) => {
     const answered = await sql.query(
       `update approvals set state = 'pending', version = version + 1, rounds = $3::jsonb, extended = true,
@@ -41,7 +44,7 @@ export async function answer(
       [approval.id, approval.version, roundsToColumn(rounds), now],
     )
     if (answered.length === 0) throw noQuestion()
-    await record(sql, whoAsks(asker), {
+    await record(sql, recordedRequester(asker), {
       event: 'approval_answered',
       approval: approval.id,
       round: rounds.length,

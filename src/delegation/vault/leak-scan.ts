@@ -1,8 +1,15 @@
 import { setImmediate as pause } from 'node:timers/promises'
-import { fromBase64, fromHex, type Reading, readingOf, squeezed, unescaped } from './readings.ts'
+import {
+  base64Steps,
+  type DecodedView,
+  hexSteps,
+  unescapeSteps,
+  viewOf,
+  withoutBlanks,
+} from './decoded-views.ts'
 
 /** Lets others go on between two readings: a body can be made so that looking through it takes seconds. */
-export interface Scrubber {
+export interface LeakScanner {
   /** The same bytes where no form of a secret was in them. Undefined: it could not be looked through to its end. */
   bytes(given: Uint8Array): Promise<Uint8Array | undefined>
   /** Of a header; undefined as above. */
@@ -23,7 +30,7 @@ const mark = '[removed]'
  * Whoever could only read whole secrets is left with none. NOT found: parts of one, one that is reversed, encrypted or
  * inside of an archive, and in base64 one of less than nine characters.
  */
-export function createScrubber(secrets: readonly string[]): Scrubber {
+export function createLeakScanner(secrets: readonly string[]): LeakScanner {
   const needles = secrets.flatMap(needlesOf)
 
   async function scrub(given: string): Promise<string | undefined> {
@@ -56,17 +63,17 @@ interface Range {
 async function ranges(text: string, needles: readonly string[]): Promise<readonly Range[] | undefined> {
   const found: Range[] = []
   let work = workMax * (text.length + 1)
-  let readings: readonly Reading[] = [readingOf(text)]
+  let readings: readonly DecodedView[] = [viewOf(text)]
   const seen = new Set([text])
   const runs = new Set<string>()
   for (let depth = 0; depth <= depthMax && readings.length > 0; depth += 1) {
-    const next = new Map<string, Reading>()
+    const next = new Map<string, DecodedView>()
     for (const reading of readings) {
       work -= reading.text.length
       if (work < 0) return undefined
-      const plain = squeezed(reading)
+      const plain = withoutBlanks(reading)
       for (const place of placesIn(plain, needles)) found.push(place)
-      for (const undo of [...unescaped(reading), ...fromBase64(plain, runs), ...fromHex(plain, runs)]) {
+      for (const undo of [...unescapeSteps(reading), ...base64Steps(plain, runs), ...hexSteps(plain, runs)]) {
         if (reading.text.length > pauseAt) await pause()
         const less = undo()
         if (less !== undefined && !seen.has(less.text)) next.set(less.text, less)
@@ -78,7 +85,7 @@ async function ranges(text: string, needles: readonly string[]): Promise<readonl
   return merged(found)
 }
 
-function placesIn({ text, from, to }: Reading, needles: readonly string[]): Range[] {
+function placesIn({ text, from, to }: DecodedView, needles: readonly string[]): Range[] {
   const found: Range[] = []
   const lower = text.toLowerCase()
   for (const needle of needles) {
@@ -110,6 +117,6 @@ const needlesOf = (secret: string): string[] => {
     JSON.stringify(secret).slice(1, -1),
     secret.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;'),
   ]
-  const spelled = forms.map((form) => squeezed(readingOf(form)).text.toLowerCase())
+  const spelled = forms.map((form) => withoutBlanks(viewOf(form)).text.toLowerCase())
   return [...new Set(spelled)].filter((form) => form !== '')
 }

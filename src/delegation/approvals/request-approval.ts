@@ -5,13 +5,13 @@ import type { Clock } from '../../kernel/clock.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { agentObject } from '../registry/agents.ts'
-import type { Approval, Asker } from './approval.ts'
-import { type Asked, digestOfAsked } from './asked.ts'
+import type { Approval, Requester } from './approval.ts'
 import { isHostBlocked } from './blocks.ts'
 import { assertRoom } from './limits.ts'
+import { digestOfAccess, type RequestedAccess } from './requested-access.ts'
 import { isCurrent, readApprovals } from './rows.ts'
 
-export interface Wish {
+export interface ApprovalOptions {
   /** The agent's own words, at most 500 characters on one line. */
   readonly purpose?: string
   /** Shown on both devices (CIBA), at most 128 characters on one line. */
@@ -23,7 +23,7 @@ export interface Wish {
 
 export const bindingMessageMax = 128
 
-export interface AskDeps {
+export interface RequestApprovalDeps {
   readonly database: Database
   readonly clock: Clock
   readonly randomBytes: (size: number) => Buffer
@@ -33,7 +33,12 @@ export interface AskDeps {
  * Puts a question to the person, or joins an equal one that is open. Everything is counted while the row of this pair
  * of person and agent is held: two questions at once are two for the limits, and one where they are equal.
  */
-export async function ask(deps: AskDeps, asker: Asker, asked: Asked, wish: Wish): Promise<Approval> {
+export async function requestApproval(
+  deps: RequestApprovalDeps,
+  asker: Requester,
+  asked: RequestedAccess,
+  wish: ApprovalOptions,
+): Promise<Approval> {
   assertWords(wish)
   const id = `ap_${deps.randomBytes(16).toString('base64url')}`
   const now = new Date(deps.clock.now())
@@ -47,7 +52,7 @@ export async function ask(deps: AskDeps, asker: Asker, asked: Asked, wish: Wish)
     await insert(sql, { id, asker, asked, wish, now, expiresAt, isBlocked })
     const [approval] = await readApprovals(sql, 'a.id = $2', now, [id])
     if (approval === undefined) throw new Error('An approval was lost while it was asked for.')
-    await record(sql, whoAsks(asker), {
+    await record(sql, recordedRequester(asker), {
       event: 'approval_asked',
       approval: id,
       front: wish.front,
@@ -62,7 +67,7 @@ export async function ask(deps: AskDeps, asker: Asker, asked: Asked, wish: Wish)
 }
 
 /** Who a record is about where the agent did something. */
-export const whoAsks = ({ subject, agent, client, delegation, txn }: Asker) => ({
+export const recordedRequester = ({ subject, agent, client, delegation, txn }: Requester) => ({
   subject,
   actors: [agentObject(agent)],
   client,
@@ -71,7 +76,7 @@ export const whoAsks = ({ subject, agent, client, delegation, txn }: Asker) => (
 })
 
 /** Held until the transaction ends: whoever else counts questions of this pair waits here. */
-async function hold(sql: Sql, { subject, agent }: Asker): Promise<{ readonly isBlocked: boolean }> {
+async function hold(sql: Sql, { subject, agent }: Requester): Promise<{ readonly isBlocked: boolean }> {
   const [row] = await sql.query<{ blocked_at: Date | null }>(
     `insert into approval_askers (subject, agent) values ($1, $2)
      on conflict (subject, agent) do update set agent = excluded.agent returning blocked_at`,
@@ -82,7 +87,7 @@ async function hold(sql: Sql, { subject, agent }: Asker): Promise<{ readonly isB
 }
 
 /** Asked once more: it may have ended since the token was looked at. */
-async function endOfLending(sql: Sql, { subject, agent, delegation }: Asker, now: Date): Promise<Date> {
+async function endOfLending(sql: Sql, { subject, agent, delegation }: Requester, now: Date): Promise<Date> {
   const [row] = await sql.query<{ expires_at: Date }>(
     `select d.expires_at from delegations d join agents g on g.id = $3
      where d.id = $1 and d.subject = $2 and (d.agent = $3 or $3 = any(d.sub_agents))
@@ -94,9 +99,9 @@ async function endOfLending(sql: Sql, { subject, agent, delegation }: Asker, now
 }
 
 interface Joining {
-  readonly asker: Asker
-  readonly asked: Asked
-  readonly wish: Wish
+  readonly asker: Requester
+  readonly asked: RequestedAccess
+  readonly wish: ApprovalOptions
   readonly now: Date
 }
 
@@ -107,7 +112,7 @@ async function joined(sql: Sql, { asker, asked, wish, now }: Joining): Promise<A
     `a.subject = $2 and a.agent = $3 and a.client = $4 and a.delegation = $5 and a.front = $6 and a.digest = $7
        and a.state in ('pending', 'info_requested') and ${isCurrent}`,
     now,
-    [subject, agent, client, delegation, wish.front, digestOfAsked(asked)],
+    [subject, agent, client, delegation, wish.front, digestOfAccess(asked)],
   )
   return open
 }
@@ -131,7 +136,7 @@ async function insert(sql: Sql, { id, asker, asked, wish, now, expiresAt, isBloc
       asker.delegation,
       wish.front,
       asked,
-      digestOfAsked(asked),
+      digestOfAccess(asked),
       wish.purpose ?? null,
       wish.bindingMessage ?? null,
       // To the agent a denial like any other; the person never hears of it.
@@ -145,13 +150,14 @@ async function insert(sql: Sql, { id, asker, asked, wish, now, expiresAt, isBloc
   )
 }
 
-function assertWords({ purpose, bindingMessage, seconds }: Wish): void {
-  if (purpose !== undefined && !isPlain(purpose, purposeMax)) throw invalid('purpose', plainRule(purposeMax))
+function assertWords({ purpose, bindingMessage, seconds }: ApprovalOptions): void {
+  if (purpose !== undefined && !isPlain(purpose, purposeMax))
+    throw invalid('purpose', plainTextRule(purposeMax))
   if (bindingMessage !== undefined && !isPlain(bindingMessage, bindingMessageMax))
-    throw invalid('binding_message', plainRule(bindingMessageMax))
+    throw invalid('binding_message', plainTextRule(bindingMessageMax))
   if (!Number.isInteger(seconds) || seconds < secondsLeast || seconds > secondsMost)
     throw invalid('requested_expiry', `must be ${secondsLeast} to ${secondsMost} seconds`)
 }
 
-export const plainRule = (most: number): string =>
+export const plainTextRule = (most: number): string =>
   `must be 1 to ${most} characters on one line, without control or formatting characters`

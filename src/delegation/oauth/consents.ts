@@ -4,11 +4,11 @@ import { AppError } from '../../kernel/errors.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import type { ExternalAccount } from '../people/links.ts'
-import type { SignInStanding } from '../people/sign-in-standing.ts'
+import type { SignInValidity } from '../people/sign-in-validity.ts'
 import { atPages } from '../people/sign-ins.ts'
 
 /** What one consent stands for, by the grant id that its tokens carry. */
-export interface GrantLink {
+export interface Consent {
   readonly grantId: string
   readonly clientId: string
   /** Account key, `anne`. */
@@ -29,15 +29,15 @@ export interface GrantLink {
   readonly approval?: string
 }
 
-export interface GrantLinks {
+export interface Consents {
   /**
    * On record as a consent, with the link without which the grant gives no token; once, where it is saved again. 403
    * where the sign-in counts no more: whoever was revoked, or whose account elsewhere lost its link to this person,
    * while they were asked; and where it is of an approval and was ended, or is over.
    */
-  save(link: GrantLink, consent: Consented): Promise<void>
+  save(link: Consent, consent: ConsentedAccess): Promise<void>
   /** Undefined also for one of a person who is revoked by either name, or who came through a link that is over. */
-  get(grantId: string): Promise<GrantLink | undefined>
+  get(grantId: string): Promise<Consent | undefined>
   /**
    * The grant was ended at the authorization server: by a refresh token or code that was used twice, or by its client.
    * What was lent by the same consent ends with it; what was lent before does not.
@@ -49,29 +49,30 @@ export interface GrantLinks {
   sweep(): Promise<number>
 }
 
-export interface Consented {
+export interface ConsentedAccess {
   readonly resource: string
   readonly scope: string
   readonly txn: string
 }
 
-export interface GrantLinksDeps {
+export interface ConsentsDeps {
   readonly database: Database
   readonly delegations: Pick<Delegations, 'revoke'>
-  readonly standing: SignInStanding
+  readonly signInValidity: SignInValidity
   readonly clock: Clock
 }
 
-export function createGrantLinks(deps: GrantLinksDeps): GrantLinks {
-  const { database, delegations, standing, clock } = deps
-  const get: GrantLinks['get'] = async (grantId) => {
-    const [link] = (await database.query<GrantRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
-    if (link === undefined || (await standing.of(signInOf(link), database)) !== 'stands') return undefined
+export function createConsents(deps: ConsentsDeps): Consents {
+  const { database, delegations, signInValidity, clock } = deps
+  const get: Consents['get'] = async (grantId) => {
+    const [link] = (await database.query<ConsentRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
+    if (link === undefined || (await signInValidity.of(signInOf(link), database)) !== 'stands')
+      return undefined
     return link
   }
 
   async function end(grantId: string, txn: string): Promise<void> {
-    const [link] = (await database.query<GrantRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
+    const [link] = (await database.query<ConsentRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
     // What was lent first: it takes the link along. The other way about, a crash between would leave it standing.
     if (link?.delegation !== undefined && link.lends !== false)
       await delegations.revoke(link.delegation, {
@@ -95,7 +96,7 @@ export function createGrantLinks(deps: GrantLinksDeps): GrantLinks {
       return rows.length
     },
     save: (link, consent) =>
-      database.transaction((sql) => save(sql, link, consent, { standing, now: new Date(clock.now()) })),
+      database.transaction((sql) => save(sql, link, consent, { signInValidity, now: new Date(clock.now()) })),
     async sweep() {
       const rows = await database.query('delete from oauth_grants where expires_at < $1 returning grant_id', [
         new Date(clock.now()),
@@ -105,13 +106,13 @@ export function createGrantLinks(deps: GrantLinksDeps): GrantLinks {
   }
 }
 
-const signInOf = ({ subject: person, upstream, signedInAt: at }: GrantLink) => ({ person, upstream, at })
+const signInOf = ({ subject: person, upstream, signedInAt: at }: Consent) => ({ person, upstream, at })
 
 async function save(
   sql: Sql,
-  link: GrantLink,
-  { resource, scope, txn }: Consented,
-  { standing, now }: { readonly standing: SignInStanding; readonly now: Date },
+  link: Consent,
+  { resource, scope, txn }: ConsentedAccess,
+  { signInValidity, now }: { readonly signInValidity: SignInValidity; readonly now: Date },
 ): Promise<void> {
   const { grantId, clientId, subject, delegation, signedInAt, amr, upstream, expiresAt, lends = true } = link
   // Whoever ends the link now waits for this row, and then finds the grant; who has ended it already is seen.
@@ -120,7 +121,7 @@ async function save(
       upstream.issuer,
       upstream.sub,
     ])
-  if ((await standing.of(signInOf(link), sql)) !== 'stands') throw new AppError('forbidden')
+  if ((await signInValidity.of(signInOf(link), sql)) !== 'stands') throw new AppError('forbidden')
   const saved = await sql.query(
     `insert into oauth_grants (grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at,
        upstream_issuer, upstream_sub, txn, lends)
@@ -158,7 +159,7 @@ async function save(
   )
 }
 
-interface Made {
+interface SavedConsent {
   readonly grantId: string
   /** There was no row of it. */
   readonly isNew: boolean
@@ -166,7 +167,7 @@ interface Made {
 }
 
 /** Whether the one consent of an approval is made now for the first time, or is there and not over. */
-async function stands(sql: Sql, approval: string, { grantId, isNew, now }: Made): Promise<boolean> {
+async function stands(sql: Sql, approval: string, { grantId, isNew, now }: SavedConsent): Promise<boolean> {
   const rows = isNew
     ? await sql.query(
         `update backchannel_requests set consented = true where approval = $1 and not consented returning id_hash`,
@@ -176,7 +177,7 @@ async function stands(sql: Sql, approval: string, { grantId, isNew, now }: Made)
   return rows.length > 0
 }
 
-const fromRow = (row: GrantRow): GrantLink => ({
+const fromRow = (row: ConsentRow): Consent => ({
   grantId: row.grant_id,
   clientId: row.client_id,
   subject: row.subject,
@@ -196,7 +197,7 @@ const select = `select grant_id, client_id, subject, delegation, signed_in_at, a
     upstream_sub, txn, lends
   from oauth_grants`
 
-interface GrantRow {
+interface ConsentRow {
   readonly grant_id: string
   readonly client_id: string
   readonly subject: string

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { createScrubber } from '../../../src/delegation/vault/scrub.ts'
+import { createLeakScanner } from '../../../src/delegation/vault/leak-scan.ts'
 import fc from '../../support/properties.ts'
 
 const token = 'ya29.a0Af+B/yB=_~x"7&k-\\Zq'
@@ -71,7 +71,7 @@ describe('what is left of an answer', () => {
     await fc.assert(
       fc.asyncProperty(secret, names, around, around, async (one, chain, before, after) => {
         const said = chain.reduce((text, name) => ways[name]?.say(text) ?? text, `${before}${one}${after}`)
-        const left = await createScrubber([one]).text(`${before}${said}${after}`)
+        const left = await createLeakScanner([one]).text(`${before}${said}${after}`)
         // Nothing at all leaves then.
         if (left === undefined) return
         expect(readable(left, chain, one), JSON.stringify({ said, left })).toBe(false)
@@ -87,7 +87,7 @@ describe('what is left of an answer', () => {
         fc.uint8Array({ maxLength: 200 }),
         async (before, after) => {
           const given = Buffer.concat([before, Buffer.from(token), after])
-          const left = Buffer.from((await createScrubber([token]).bytes(given)) ?? [])
+          const left = Buffer.from((await createLeakScanner([token]).bytes(given)) ?? [])
           expect(left.includes(token)).toBe(false)
           // What may be a part of how its first character is spelled goes with it.
           const kept = Buffer.from(
@@ -107,7 +107,7 @@ describe('what is left of an answer', () => {
   test('is otherwise as it came, to the byte', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 500 }), async (given) => {
-        expect(await createScrubber([token]).bytes(given)).toEqual(given)
+        expect(await createLeakScanner([token]).bytes(given)).toEqual(given)
       }),
     )
     const text = JSON.stringify({
@@ -122,15 +122,16 @@ describe('what is left of an answer', () => {
   test('is still JSON where it was', async () => {
     for (const one of [token, `/${token}`, `\\${token}`, `"${token}"`, `\u0000${token}`]) {
       const left =
-        (await createScrubber([one.trim()]).text(JSON.stringify({ a: one, b: [`Bearer ${one}`], c: 1 }))) ??
-        ''
+        (await createLeakScanner([one.trim()]).text(
+          JSON.stringify({ a: one, b: [`Bearer ${one}`], c: 1 }),
+        )) ?? ''
       expect(JSON.parse(left)).toMatchObject({ c: 1 })
       expect(left).toContain('[removed]')
     }
   })
 
   test('holds none of several, one of which is a part of another', async () => {
-    const left = await createScrubber([token, `${token}-longer`, 'other-secret-of-theirs']).text(
+    const left = await createLeakScanner([token, `${token}-longer`, 'other-secret-of-theirs']).text(
       `a ${token}-longer b ${token} c other-secret-of-theirs d`,
     )
     expect(left).toBe('a [removed] b [removed] c [removed] d')
@@ -174,7 +175,7 @@ describe('what is left of an answer', () => {
 
 const printable = Array.from({ length: 94 }, (_, index) => String.fromCharCode(0x21 + index))
 
-const scrub = async (text: string) => (await createScrubber([token]).text(text)) ?? ''
+const scrub = async (text: string) => (await createLeakScanner([token]).text(text)) ?? ''
 
 /** Whether whoever undoes these ways, last one first, finds it. */
 function readable(text: string, chain: readonly string[], secret = token): boolean {

@@ -2,10 +2,10 @@ import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { AgentLimits } from '../registry/agents.ts'
 
-type Limit = Pick<AgentLimits, 'collections'>
+type CollectionLimits = Pick<AgentLimits, 'collections'>
 
 /** Whether an agent so limited might read something of it. A folder or an organization may hold what it reaches. */
-export function mayReach({ collections }: Limit, object: FgaObject, filedIn?: string): boolean {
+export function limitsAllow({ collections }: CollectionLimits, object: FgaObject, filedIn?: string): boolean {
   if (collections === undefined) return true
   const { type, id } = splitObject(object)
   if (type === 'collection') return collections.includes(id)
@@ -13,9 +13,9 @@ export function mayReach({ collections }: Limit, object: FgaObject, filedIn?: st
 }
 
 /** Whether it would read nothing at all of these, which the person may read. */
-export async function reachesNothing(
+export async function limitsExcludeAll(
   sql: Sql,
-  limit: Limit,
+  limit: CollectionLimits,
   objects: readonly FgaObject[],
 ): Promise<boolean> {
   if (limit.collections === undefined) return false
@@ -25,5 +25,5 @@ export async function reachesNothing(
     [documents],
   )
   const filed = new Map(rows.map(({ id, collection }) => [`document:${id}`, collection]))
-  return !objects.some((object) => mayReach(limit, object, filed.get(object)))
+  return !objects.some((object) => limitsAllow(limit, object, filed.get(object)))
 }

@@ -2,9 +2,9 @@ import type { Fga } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { collectionObject, documentObject, type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { Place, ShownDocument } from './view.ts'
+import type { RememberableContainer, ShownDocument } from './view.ts'
 
-export interface PlacesDeps {
+export interface ContainersDeps {
   readonly sql: Sql
   readonly fga: Fga
   readonly clock: Clock
@@ -17,11 +17,11 @@ const msMax = 5_000
  * their reader may know of (`GET /collections`), and the folders and collections that they lie in, where the person is
  * a viewer there. Give it only documents that they were just cleared for.
  */
-export async function placesOf(
-  { sql, fga, clock }: PlacesDeps,
+export async function rememberableContainers(
+  { sql, fga, clock }: ContainersDeps,
   subject: FgaObject,
   documents: readonly ShownDocument[],
-): Promise<Place[]> {
+): Promise<RememberableContainer[]> {
   if (documents.length === 0) return []
   const filed = new Set<FgaObject>(documents.map(({ collection }) => collectionObject(collection)))
   const holding = new Map<FgaObject, Set<string>>()
@@ -30,7 +30,7 @@ export async function placesOf(
   for (const { id, collection } of documents) {
     hold(collectionObject(collection), id)
     for await (const { user } of fga.read({ object: documentObject(id), relation: 'parent' }))
-      if (isPlace(user)) hold(user, id)
+      if (isContainer(user)) hold(user, id)
   }
   const asked = [...holding.keys()].filter((object) => !filed.has(object))
   const { verdicts } = await fga.batchCheck(
@@ -46,7 +46,7 @@ export async function placesOf(
   }))
 }
 
-const isPlace = (object: string): object is FgaObject =>
+const isContainer = (object: string): object is FgaObject =>
   object.startsWith('folder:') || object.startsWith('collection:')
 
 /** Folders have none. */

@@ -4,7 +4,7 @@ import type { Delegations } from '../lending/delegations.ts'
 import { endAgreementsOf } from '../vault/agreements.ts'
 
 /** How much people have agreed to with one agent that is not over. */
-export interface LentTo {
+export interface AgentEntitlements {
   /** To it, or to another agent that may pass it on to this one. Grants of approvals hang on them. */
   readonly delegations: number
   /** Of its clients, without a delegation. */
@@ -17,8 +17,8 @@ export interface LentTo {
 const lent = `state <> 'revoked' and (agent = $1 or $1 = any(sub_agents))`
 const consents = `delegation is null and client_id in (select client_id from clients where agent = $1)`
 
-export async function countLentTo(sql: Sql, agent: string, now: Date): Promise<LentTo> {
-  const [row] = await sql.query<LentTo>(
+export async function countEntitlements(sql: Sql, agent: string, now: Date): Promise<AgentEntitlements> {
+  const [row] = await sql.query<AgentEntitlements>(
     `select
        (select count(*) from delegations where ${lent} and expires_at > $2) as delegations,
        (select count(*) from oauth_grants where ${consents} and expires_at > $2) as consents,
@@ -30,7 +30,7 @@ export async function countLentTo(sql: Sql, agent: string, now: Date): Promise<L
 }
 
 /** The delegations to it that are not over, without those that may only be passed on to it. */
-export async function lentDirectly(sql: Sql, agent: string, now: Date): Promise<readonly string[]> {
+export async function directDelegations(sql: Sql, agent: string, now: Date): Promise<readonly string[]> {
   const rows = await sql.query<{ readonly id: string }>(
     `select id from delegations where state <> 'revoked' and agent = $1 and expires_at > $2 order by id`,
     [agent, now],
@@ -42,7 +42,7 @@ export async function lentDirectly(sql: Sql, agent: string, now: Date): Promise<
  * Ends all of it in the caller's transaction, which has locked the agent's row: what is being lent now as well. Answers with
  * what is left to do once it is committed; where that is not done, `Delegations.mend` does it.
  */
-export async function endLentTo(
+export async function endEntitlements(
   sql: Sql,
   agent: string,
   { delegations, who }: { readonly delegations: Pick<Delegations, 'revokeWithin'>; readonly who: Who },

@@ -4,21 +4,21 @@ import type { Sql } from '../../store/sql.ts'
 import type { Party } from './agreements.ts'
 
 /** An agent and its client, as a person is shown them. */
-export interface KnownParty extends Party {
+export interface LabelledParty extends Party {
   readonly agentTitle: string
   readonly purpose: string
   readonly clientTitle: string
 }
 
 /** An agent that was sent to the person, since it lacks a connection. */
-export interface ConnectionRequest extends KnownParty {
+export interface ConnectionRequest extends LabelledParty {
   readonly id: string
   readonly provider: string
 }
 
-export interface Parties {
+export interface PartyLabels {
   /** To whom the person lends something now, through each of their registered clients. */
-  offered(subject: FgaObject): Promise<KnownParty[]>
+  offered(subject: FgaObject): Promise<LabelledParty[]>
   /** Who waits for this person, newest first. Nobody else's are there. */
   requests(subject: FgaObject): Promise<ConnectionRequest[]>
   /** Takes one away; the agent may ask again. */
@@ -26,7 +26,7 @@ export interface Parties {
   sweep(): Promise<number>
 }
 
-export function createParties({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Parties {
+export function createPartyLabels({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): PartyLabels {
   const now = () => new Date(clock.now())
   return {
     async offered(subject) {
@@ -73,7 +73,7 @@ interface PartyRow {
   readonly client_title: string
 }
 
-const fromRow = ({ agent, agent_title, purpose, client, client_title }: PartyRow): KnownParty => ({
+const fromRow = ({ agent, agent_title, purpose, client, client_title }: PartyRow): LabelledParty => ({
   agent,
   agentTitle: agent_title,
   purpose,

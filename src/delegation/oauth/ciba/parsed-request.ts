@@ -4,23 +4,23 @@ import { errors, type KoaContextWithOIDC } from 'oidc-provider'
 import { z } from 'zod'
 import { AppError } from '../../../kernel/errors.ts'
 import type { Principal, Scope } from '../../../kernel/principal.ts'
-import type { Asker } from '../../approvals/approval.ts'
-import { type Asked, scopeOfYes } from '../../approvals/asked.ts'
-import type { Resolve } from '../../approvals/resolve.ts'
+import type { Requester } from '../../approvals/approval.ts'
+import { type RequestedAccess, scopeOfApproved } from '../../approvals/requested-access.ts'
+import type { ResolveDetail } from '../../approvals/resolve.ts'
 import { agentObject } from '../../registry/agents.ts'
 import { detailsOf } from '../../registry/details.ts'
 import { agentIdOf, isOurs } from '../../registry/resources.ts'
 import { onlyAsks } from '../requested-details.ts'
 
 /** What a request is about, before it is known for whom. */
-export interface Wish {
+export interface ParsedRequest {
   readonly resource: string
   /** Those of the API that are asked for and that this agent may hold there. */
   readonly scopes: readonly string[]
   /** The one detail of ours that only asks. */
   readonly asking: object | undefined
   readonly collections: readonly string[] | undefined
-  readonly details: Extract<Asked, { readonly kind: 'access' }>['details']
+  readonly details: Extract<RequestedAccess, { readonly kind: 'access' }>['details']
 }
 
 /** Seconds that a person has: 30 to a day, 300 where nothing is said. */
@@ -30,7 +30,7 @@ export function secondsOf(requested: unknown): number {
 }
 
 /** How long a request is kept: the answer to a person's question gives them as long again. */
-export const keptSeconds = (seconds: number): number => 2 * seconds
+export const retentionSeconds = (seconds: number): number => 2 * seconds
 
 const secondsDefault = 300
 export const secondsLeast = 30
@@ -40,7 +40,7 @@ export const secondsMost = 86_400
  * Reads what a request asks for, once the library has validated each detail for the API. One API, since a token is for
  * one; not an agent as an addressee, which gets what it needs by exchange.
  */
-export function wishOf(ctx: KoaContextWithOIDC, publicUrl: string): Wish {
+export function parseRequest(ctx: KoaContextWithOIDC, publicUrl: string): ParsedRequest {
   const { params, resourceServers = {} } = ctx.oidc
   const [resource, ...more] = Object.keys(resourceServers)
   if (resource === undefined || more.length > 0 || agentIdOf(resource, publicUrl) !== undefined)
@@ -69,7 +69,7 @@ export function wishOf(ctx: KoaContextWithOIDC, publicUrl: string): Wish {
 }
 
 /** The only scope with which `authorization_details` as they came may be asked for; undefined: any. */
-export function scopeTaken(details: unknown): string | undefined {
+export function soleScopeOf(details: unknown): string | undefined {
   try {
     const all: unknown = JSON.parse(String(details ?? '[]'))
     const asking = Array.isArray(all) ? all.find(onlyAsks) : undefined
@@ -81,7 +81,7 @@ export function scopeTaken(details: unknown): string | undefined {
 }
 
 const scopeOf = (asking: object): string =>
-  'type' in asking && asking.type === 'vault_call' ? scopeOfYes.vault_call : scopeOfYes.documents
+  'type' in asking && asking.type === 'vault_call' ? scopeOfApproved.vault_call : scopeOfApproved.documents
 
 /** Else a yes to one thing would give a token for others: they are asked for as such, by a page that says so. */
 function assertNoMore(asking: object, requested: ReadonlySet<string>, held: readonly string[]): void {
@@ -108,11 +108,11 @@ const asks = z.discriminatedUnion('type', [
 ])
 
 /** What exactly is asked of the person, every id our own. */
-export async function askedBy(
-  asker: Asker,
-  { asking, resource, scopes, details, collections }: Wish,
-  resolve: Resolve,
-): Promise<Asked> {
+export async function resolveRequest(
+  asker: Requester,
+  { asking, resource, scopes, details, collections }: ParsedRequest,
+  resolve: ResolveDetail,
+): Promise<RequestedAccess> {
   if (asking === undefined)
     return { kind: 'access', resource, scopes, details, ...(collections !== undefined && { collections }) }
   const wanted = asks.safeParse(asking)
@@ -129,7 +129,7 @@ export async function askedBy(
 
 /** Who would ask with a token: the client has just proven itself, and the person lent to its agent. */
 function principalOf(
-  { subject, agent, client, delegation, txn }: Asker,
+  { subject, agent, client, delegation, txn }: Requester,
   scopes: readonly string[],
 ): Principal {
   const held: readonly Scope[] = ['docs.search', 'docs.read', 'approvals.request', 'vault.use']

@@ -1,22 +1,22 @@
 /** A text as somebody may read it, which knows of each character from where to where it stands in the original. */
-export interface Reading {
+export interface DecodedView {
   readonly text: string
   readonly from: Uint32Array
   readonly to: Uint32Array
 }
 
 /** One step towards how somebody may read it: as long as the text, and not to be made of several at once. */
-export type Undo = () => Reading | undefined
+export type DecodeStep = () => DecodedView | undefined
 
 /** The text itself. As every reading it is without NULs, and so the same for UTF-16. */
-export function readingOf(text: string): Reading {
+export function viewOf(text: string): DecodedView {
   const built = builder(text.length)
   for (let at = 0; at < text.length; at += 1) built.add(text.charCodeAt(at), at, at + 1)
   return built.done()
 }
 
 /** Without blanks, line ends and backslashes. A backslash goes with what it stands before. */
-export function squeezed({ text, from, to }: Reading): Reading {
+export function withoutBlanks({ text, from, to }: DecodedView): DecodedView {
   const built = builder(text.length)
   let escaped: number | undefined
   for (let at = 0; at < text.length; at += 1) {
@@ -35,10 +35,10 @@ export function squeezed({ text, from, to }: Reading): Reading {
  * With one layer of escapes taken off: those of URLs, of JSON and JavaScript, of HTML, each a reading of its own, since
  * to one of them the others are plain text. Each is made when it is called for; undefined where there is nothing to undo.
  */
-export const unescaped = (reading: Reading): readonly Undo[] =>
+export const unescapeSteps = (reading: DecodedView): readonly DecodeStep[] =>
   [urls, scripts, pages].map((escapes) => () => without(escapes, reading))
 
-function without({ pattern, codeOf }: Escapes, { text, from, to }: Reading): Reading | undefined {
+function without({ pattern, codeOf }: Escapes, { text, from, to }: DecodedView): DecodedView | undefined {
   const built = builder(text.length)
   let at = 0
   const copyTo = (end: number): void => {
@@ -59,12 +59,12 @@ function without({ pattern, codeOf }: Escapes, { text, from, to }: Reading): Rea
  * squeezed one. Only what comes out as text: nine characters or more of printable ASCII. `done` is what was decoded
  * before, in another reading of the same place.
  */
-export const fromBase64 = (reading: Reading, done: Set<string>): readonly Undo[] =>
-  fromDigits(reading, done, { pattern: /[A-Za-z0-9+/_-]{12,}/g, encoding: 'base64', each: 4 / 3, shifts: 4 })
+export const base64Steps = (reading: DecodedView, done: Set<string>): readonly DecodeStep[] =>
+  digitSteps(reading, done, { pattern: /[A-Za-z0-9+/_-]{12,}/g, encoding: 'base64', each: 4 / 3, shifts: 4 })
 
 /** The same of hexadecimal, cut in two ways. */
-export const fromHex = (reading: Reading, done: Set<string>): readonly Undo[] =>
-  fromDigits(reading, done, { pattern: /[0-9a-f]{18,}/gi, encoding: 'hex', each: 2, shifts: 2 })
+export const hexSteps = (reading: DecodedView, done: Set<string>): readonly DecodeStep[] =>
+  digitSteps(reading, done, { pattern: /[0-9a-f]{18,}/gi, encoding: 'hex', each: 2, shifts: 2 })
 
 interface Digits {
   readonly pattern: RegExp
@@ -74,7 +74,7 @@ interface Digits {
   readonly shifts: number
 }
 
-function fromDigits(reading: Reading, done: Set<string>, digits: Digits): readonly Undo[] {
+function digitSteps(reading: DecodedView, done: Set<string>, digits: Digits): readonly DecodeStep[] {
   const isNew = ({ 0: run, index }: RegExpExecArray): boolean => {
     const key = `${digits.encoding} ${reading.from[index]} ${run}`
     return !done.has(key) && done.add(key) !== undefined
@@ -92,10 +92,10 @@ const stretchMin = 9
 const gap = 1
 
 function decoded(
-  { from, to }: Reading,
+  { from, to }: DecodedView,
   runs: readonly RegExpExecArray[],
   { encoding, each, shift }: Digits & { readonly shift: number },
-): Reading {
+): DecodedView {
   const built = builder(runs.reduce((sum, [run]) => sum + run.length, 0))
   for (const { 0: run, index } of runs) {
     const bytes = Buffer.from(run.slice(shift), encoding)
@@ -139,7 +139,7 @@ function builder(most: number) {
       else add(gap, 0, 0)
       return length
     },
-    done: (): Reading => ({
+    done: (): DecodedView => ({
       text: Buffer.from(codes.buffer, 0, length * 2).toString('utf16le'),
       from: from.subarray(0, length),
       to: to.subarray(0, length),

@@ -10,7 +10,7 @@ import type { DeniedHosts } from './hosts.ts'
  * Clients that nobody registered, beside those that somebody did. Each is an agent's of its own, with the least that is of
  * use, no agents below it, and gets its rows when the first person lets it in.
  */
-export interface Strangers {
+export interface MetadataClients {
   /** Registered ones, and strangers by their documents: a document that is gone is a client that is gone. */
   readonly clients: Clients
   /** Registered ones, and those that the strangers would be, once their document was read here. */
@@ -19,7 +19,7 @@ export interface Strangers {
   introduce(client: Client & Registration, person: string): Promise<void>
 }
 
-export interface StrangersDeps {
+export interface MetadataClientsDeps {
   readonly clients: Clients
   readonly agents: Agents
   /** Undefined: there are no strangers, and those that were let in before are let in no more. */
@@ -38,30 +38,30 @@ const limits: AgentLimits = {
 const prefix = 'cimd/'
 
 /** Whether nobody registered this agent: its title is the host that its document is at. */
-export const isStrangerAgent = (agent: string): boolean => agent.startsWith(prefix)
+export const isMetadataAgent = (agent: string): boolean => agent.startsWith(prefix)
 
 /** One agent a document: the address as a digest, since ids have no room for addresses. */
-const strangerAgent = (clientId: string): string =>
+const metadataAgentId = (clientId: string): string =>
   `${prefix}${createHash('sha256').update(clientId).digest('base64url')}`
 
 /** Whether it is known by a document of its own, and nobody registered it. */
-export const isStranger = (client: Client): boolean =>
-  client.kind === 'agent' && client.agent === strangerAgent(client.clientId)
+export const isMetadataClient = (client: Client): boolean =>
+  client.kind === 'agent' && client.agent === metadataAgentId(client.clientId)
 
 const seenMax = 1_000
 
-export function createStrangers(deps: StrangersDeps): Strangers {
+export function createMetadataClients(deps: MetadataClientsDeps): MetadataClients {
   const { clients, agents, documents, hosts, issuer, clock } = deps
   const seen = createLru<ClientDocument>({ entriesMax: seenMax })
 
   const agentOf = ({ clientId, host }: ClientDocument): Agent => ({
-    id: strangerAgent(clientId),
+    id: metadataAgentId(clientId),
     // Nobody answers for it.
     owner: '',
     title: host,
     purpose: `A program that nobody registered here, known by ${clientId}`.slice(0, 500),
     issuer,
-    sub: strangerAgent(clientId),
+    sub: metadataAgentId(clientId),
     limits,
     jwks: undefined,
     hostClients: [],
@@ -73,14 +73,14 @@ export function createStrangers(deps: StrangersDeps): Strangers {
       ...clients,
       async registered(clientId) {
         const row = await clients.registered(clientId)
-        if (row !== undefined && !isStranger(row)) return row
+        if (row !== undefined && !isMetadataClient(row)) return row
         // There, and yet not to be let in: its agent is disabled.
         if (row === undefined && (await clients.get(clientId)) !== undefined) return undefined
         // Before anything is asked of it.
         if (documents === undefined || (await hosts.isDenied(clientId))) return undefined
         const found = await documents.get(clientId)
         if (found === undefined) return undefined
-        const agent = strangerAgent(clientId)
+        const agent = metadataAgentId(clientId)
         seen.set(agent, found)
         const { host: title, redirectUris } = found
         return { clientId, kind: 'agent', agent, title, redirectUris, jwks: undefined }
@@ -95,7 +95,7 @@ export function createStrangers(deps: StrangersDeps): Strangers {
       },
     },
     async introduce({ clientId, redirectUris, title }, person) {
-      const document = seen.peek(strangerAgent(clientId))
+      const document = seen.peek(metadataAgentId(clientId))
       if (document === undefined || (await clients.get(clientId)) !== undefined) return
       const { id, purpose, sub } = agentOf(document)
       // Its host may have been denied while the person was asked, and before there was an agent to disable.

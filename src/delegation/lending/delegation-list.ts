@@ -3,7 +3,7 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
 
 /** A delegation as whoever looks into it sees it, ended ones too. */
-export interface Lent {
+export interface ListedDelegation {
   readonly id: string
   readonly subject: FgaObject
   readonly agent: string
@@ -16,45 +16,45 @@ export interface Lent {
   readonly createdAt: Date
   readonly expiresAt: Date
   readonly revokedAt: Date | undefined
-  readonly state: LentState
+  readonly state: ListedDelegationState
   /** Of the agent that it was lent to: it is given nothing, however live this is. */
   readonly isAgentDisabled: boolean
 }
 
-export const lentStates = ['live', 'over', 'revoked'] as const
+export const listedDelegationStates = ['live', 'over', 'revoked'] as const
 /** `over`: its time has passed. */
-export type LentState = (typeof lentStates)[number]
+export type ListedDelegationState = (typeof listedDelegationStates)[number]
 
 /** All of them have to fit; none: everybody's. */
-export interface LentFilter {
+export interface DelegationFilter {
   readonly id?: string | undefined
   readonly subject?: string | undefined
   /** As the one that it was lent to, or one that it may be passed on to. */
   readonly agent?: string | undefined
-  readonly state?: LentState | undefined
+  readonly state?: ListedDelegationState | undefined
 }
 
-export interface LentPage {
+export interface DelegationPage {
   /** Newest first. */
-  readonly rows: readonly Lent[]
+  readonly rows: readonly ListedDelegation[]
   /** Where the next page begins; undefined on the last. */
   readonly next: string | undefined
 }
 
-export type ListLent = (
-  filter: LentFilter,
+export type ListDelegations = (
+  filter: DelegationFilter,
   page: { readonly cursor?: string | undefined; readonly limit: number },
-) => Promise<LentPage>
+) => Promise<DelegationPage>
 
 /**
  * Who lent what to which agent, until when, and what became of it. What was begun and never came to count is left out.
  * Does NOT check who asks. Throws `invalid_request` for a cursor that is none.
  */
-export const createListLent =
-  ({ sql, now }: { readonly sql: Sql; readonly now: () => number }): ListLent =>
+export const createDelegationList =
+  ({ sql, now }: { readonly sql: Sql; readonly now: () => number }): ListDelegations =>
   async ({ id, subject, agent, state }, { cursor, limit }) => {
     const after = positionIn(cursor, readPosition)
-    const found = await sql.query<LentRow>(select, [
+    const found = await sql.query<ListedDelegationRow>(select, [
       id ?? null,
       subject ?? null,
       agent ?? null,
@@ -86,7 +86,7 @@ const select = `
   order by created_at desc, id
   limit $8`
 
-interface LentRow {
+interface ListedDelegationRow {
   readonly id: string
   readonly subject: FgaObject
   readonly agent: string
@@ -98,11 +98,11 @@ interface LentRow {
   readonly created_at: Date
   readonly expires_at: Date
   readonly revoked_at: Date | null
-  readonly state: LentState
+  readonly state: ListedDelegationState
   readonly agent_disabled: boolean
 }
 
-const fromRow = (row: LentRow): Lent => ({
+const fromRow = (row: ListedDelegationRow): ListedDelegation => ({
   id: row.id,
   subject: row.subject,
   agent: row.agent,
@@ -118,7 +118,9 @@ const fromRow = (row: LentRow): Lent => ({
   isAgentDisabled: row.agent_disabled,
 })
 
-function readPosition([time, id]: readonly unknown[]): Pick<Lent, 'createdAt' | 'id'> | undefined {
+function readPosition([time, id]: readonly unknown[]):
+  | Pick<ListedDelegation, 'createdAt' | 'id'>
+  | undefined {
   // What a delegation was made at: no year that a database would not read.
   return typeof id === 'string' && Number.isSafeInteger(time) && Number(time) >= 0 && Number(time) < 4e12
     ? { createdAt: new Date(Number(time)), id }

@@ -1,9 +1,9 @@
 import type { Client } from '../registry/clients.ts'
 import { agentResource, owns, type Resources } from '../registry/resources.ts'
 import type { ExternalIssuer } from '../tokens/issuers.ts'
-import type { Examined } from '../tokens/verify.ts'
+import type { ExaminedToken } from '../tokens/verify.ts'
 
-interface DeputyDeps {
+interface SubjectTokenPolicyDeps {
   readonly resources: Resources
   readonly publicUrl: string
 }
@@ -12,13 +12,13 @@ interface DeputyDeps {
  * Whether a client may have a token of its own for this one: the confused deputy is refused here. A token that was
  * sent to somebody else, or got lost, is worth nothing. Ours has to be addressed to the client, or issued to it.
  */
-export async function mayPassOn(
+export async function mayExchangeSubjectToken(
   client: Client,
-  examined: Examined,
-  { resources, publicUrl }: DeputyDeps,
+  examined: ExaminedToken,
+  { resources, publicUrl }: SubjectTokenPolicyDeps,
 ): Promise<boolean> {
   const { claims, audience, issuer } = examined
-  if (issuer.kind === 'external') return mayPassOnForeign(client, examined, issuer, publicUrl)
+  if (issuer.kind === 'external') return mayExchangeForeignToken(client, examined, issuer, publicUrl)
   if (claims.client_id === client.clientId) return true
   const entry = await resources.get(audience)
   return entry !== undefined && owns(entry, client)
@@ -31,9 +31,9 @@ export async function mayPassOn(
  * client, or an agent, was issued has to be addressed to the requester's agent; that the token is for our API is an
  * address that every requester could claim.
  */
-function mayPassOnForeign(
+function mayExchangeForeignToken(
   client: Client,
-  { claims, audience }: Examined,
+  { claims, audience }: ExaminedToken,
   { exchangeClients, audiences }: ExternalIssuer,
   publicUrl: string,
 ): boolean {

@@ -3,12 +3,12 @@ import { canonicalJson, type ForeignDetail } from '../registry/details.ts'
 import type { VaultCall } from '../vault/call.ts'
 
 /** What is asked. All ids are resolved by us, and a body is held to the digest that is approved: nothing in it is the agent's word. */
-export type Asked = AskedFor & {
+export type RequestedAccess = AccessTarget & {
   /** Of the token that a yes gives. None where it gives none: to what is asked by REST. */
   readonly scopes: readonly string[]
 }
 
-export type AskedFor =
+export type AccessTarget =
   | {
       /** Documents that an offer stands for, for the question that it was made for. */
       readonly kind: 'documents'
@@ -36,19 +36,19 @@ export type AskedFor =
  * What a yes to one thing takes to be used, and all that a token for it holds: an offer is redeemed by
  * `POST /retrieve`, a call by `POST /vault/fetch`.
  */
-export const scopeOfYes = { documents: 'docs.search', vault_call: 'vault.use' } as const
+export const scopeOfApproved = { documents: 'docs.search', vault_call: 'vault.use' } as const
 
 /** How long the token that comes of a yes counts, at most. */
 export const tokenSeconds = 300
 
 /** Equal for equal questions: each offer has an id of its own, whatever it stands for. */
-export const digestOfAsked = (asked: Asked): string => digest(canonicalJson(comparable(asked)))
+export const digestOfAccess = (asked: RequestedAccess): string => digest(canonicalJson(comparable(asked)))
 
 /**
  * What a person has said no to, as a part of what was asked: `asked @> matter` holds for the same question, for the same
  * documents by other words, and for fewer of them.
  */
-export function matterOf(asked: Asked): object {
+export function comparedPartOf(asked: RequestedAccess): object {
   if (asked.kind === 'documents') return { kind: asked.kind, documentIds: asked.documentIds }
   if (asked.kind === 'vault_call') return { kind: asked.kind, call: asked.call }
   // A narrower question in the words of one who has just been refused would be another one each time.
@@ -59,7 +59,7 @@ export function matterOf(asked: Asked): object {
 /** sha256, base64url. */
 export const digest = (text: string): string => createHash('sha256').update(text).digest('base64url')
 
-function comparable(asked: Asked): object {
+function comparable(asked: RequestedAccess): object {
   if (asked.kind !== 'documents') return asked
   const { offer: _, documentIds, ...rest } = asked
   return { ...rest, documentIds: [...documentIds].sort() }

@@ -4,9 +4,9 @@ import { accountKey } from '../registry/subject.ts'
 import type { ExternalAccount } from './links.ts'
 
 /** `link_over`: the account elsewhere is not this person, or not any more. */
-export type Standing = 'stands' | 'revoked' | 'link_over'
+export type SignInVerdict = 'stands' | 'revoked' | 'link_over'
 
-export interface SignInOf {
+export interface SignInReference {
   readonly person: string
   /** Who they are at the trusted issuer through which they came. */
   readonly upstream?: ExternalAccount | undefined
@@ -14,22 +14,22 @@ export interface SignInOf {
   readonly at?: Date
 }
 
-export interface SignInStanding {
+export interface SignInValidity {
   /** Whether a sign-in counts now: nobody of either name is revoked, and the account elsewhere is this person. */
-  of(signIn: SignInOf, sql: Sql): Promise<Standing>
+  of(signIn: SignInReference, sql: Sql): Promise<SignInVerdict>
   /** Account key of an account elsewhere as long as it has no link. Undefined: its issuer is not trusted (any more). */
   upstreamPerson(account: ExternalAccount): string | undefined
 }
 
-export interface SignInStandingDeps {
+export interface SignInValidityDeps {
   readonly trustedIssuers: readonly { readonly issuer: string; readonly namespace: string }[]
   readonly clock: Clock
 }
 
 /** The one rule by which a sign-in goes on counting, for the sign-in itself and for what came of it. */
-export function createSignInStanding({ trustedIssuers, clock }: SignInStandingDeps): SignInStanding {
+export function createSignInValidity({ trustedIssuers, clock }: SignInValidityDeps): SignInValidity {
   const namespaces = new Map(trustedIssuers.map(({ issuer, namespace }) => [issuer, namespace]))
-  const upstreamPerson: SignInStanding['upstreamPerson'] = ({ issuer, sub }) => {
+  const upstreamPerson: SignInValidity['upstreamPerson'] = ({ issuer, sub }) => {
     const namespace = namespaces.get(issuer)
     return namespace === undefined ? undefined : accountKey(namespace, sub, undefined)
   }
@@ -39,7 +39,7 @@ export function createSignInStanding({ trustedIssuers, clock }: SignInStandingDe
       const elsewhere = upstream && upstreamPerson(upstream)
       if (upstream !== undefined && elsewhere === undefined) return 'link_over'
       const names = [person, ...(elsewhere === undefined ? [] : [elsewhere])]
-      const [row] = await sql.query<StandingRow>(statement, [
+      const [row] = await sql.query<ValidityRow>(statement, [
         names.map((name) => `user:${name}`),
         new Date(clock.now()),
         upstream?.issuer ?? null,
@@ -55,7 +55,7 @@ export function createSignInStanding({ trustedIssuers, clock }: SignInStandingDe
   }
 }
 
-interface StandingRow {
+interface ValidityRow {
   readonly revoked: boolean
   readonly linked: string | null
   readonly linked_at: Date | null

@@ -2,10 +2,10 @@ import type { Sql } from '../../store/sql.ts'
 import type { ExternalAccount } from '../people/links.ts'
 import type { ActorClaim } from '../registry/claims.ts'
 import { type Client, type ClientRow, fromRow } from '../registry/clients.ts'
-import { type Revoked, revocationKey } from '../revocation/revocations.ts'
+import { type RevocationTarget, revocationKey } from '../revocation/revocations.ts'
 
 /** What the registries say about one token, read at one moment. */
-export interface Registered {
+export interface RegistryEntries {
   readonly client: Client | undefined
   /** One for each link of the chain, in its order; undefined where it is not registered. */
   readonly agents: readonly (RegisteredAgent | undefined)[]
@@ -43,7 +43,7 @@ export interface RegisteredDelegation {
   readonly expiresAt: number
 }
 
-export interface Question {
+export interface RegistryQuery {
   /** Client of the built-in issuer; undefined for other issuers' tokens. */
   readonly ownClient: string | undefined
   /** Service that the settings name for another issuer's client. */
@@ -57,7 +57,7 @@ export interface Question {
    * delegation to the outermost agent then counts.
    */
   readonly standingOf: string | undefined
-  readonly revocable: readonly Revoked[]
+  readonly revocable: readonly RevocationTarget[]
   /** Milliseconds since the epoch. */
   readonly now: number
 }
@@ -66,7 +66,7 @@ export interface Question {
  * Reads everything about a token in one statement: one round trip a request, and one moment, so that no
  * registry can change between two looks.
  */
-export async function lookUp(sql: Sql, question: Question): Promise<Registered> {
+export async function readRegistries(sql: Sql, question: RegistryQuery): Promise<RegistryEntries> {
   const { ownClient, service, chain, delegation, account, standingOf, revocable, now } = question
   const [row] = await sql.query<LookupRow>(statement, [
     ownClient ?? null,

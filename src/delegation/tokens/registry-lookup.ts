@@ -1,16 +1,16 @@
 import type { Sql } from '../../store/sql.ts'
 import { denyKey, type RevocationFeed } from '../revocation/revocation-feed.ts'
 import { revocationKey } from '../revocation/revocations.ts'
-import { lookUp, type Question, type Registered } from './lookup.ts'
 import { createPrincipalCache } from './principal-cache.ts'
+import { type RegistryEntries, type RegistryQuery, readRegistries } from './registry-query.ts'
 
 /** What the registries say about a token, and what has to be on no list for it to count. */
-export interface Standing extends Registered {
+export interface TokenRegistration extends RegistryEntries {
   /** Keys of the deny-list: the token, its grant, its subject, every agent of its chain. */
   readonly deniable: readonly string[]
 }
 
-export type LookUp = (question: Question) => Promise<Standing>
+export type RegistryLookup = (question: RegistryQuery) => Promise<TokenRegistration>
 
 // Combinations of client, chain and delegation, of perhaps a kilobyte each.
 const heldMax = 10_000
@@ -19,14 +19,14 @@ const heldMax = 10_000
  * Looks tokens up, at most once for each client, chain and delegation while nothing about them changes. What is held
  * is checked against the list in memory; while that may be old, the database is asked.
  */
-export function createRegistry({
+export function createRegistryLookup({
   sql,
   authority,
 }: {
   readonly sql: Sql
   readonly authority: RevocationFeed
-}): LookUp {
-  const held = createPrincipalCache<Registered>({ authority, max: heldMax })
+}): RegistryLookup {
+  const held = createPrincipalCache<RegistryEntries>({ authority, max: heldMax })
   return async (question) => {
     const { revocable, now, ...asked } = question
     const key = JSON.stringify(asked)
@@ -37,7 +37,7 @@ export function createRegistry({
       const { current: version = registered.version } = authority
       return { ...registered, revoked: authority.isDenied(deniable), version, deniable }
     }
-    const found = await lookUp(sql, question)
+    const found = await readRegistries(sql, question)
     if (!awaitsDelegation(question, found))
       held.put(key, found, { version: found.version, delegation: found.delegation?.id })
     return { ...found, deniable: deniableOf(question, found) }
@@ -45,12 +45,15 @@ export function createRegistry({
 }
 
 /** A delegation goes live without a word to anybody: that there is none is not held. */
-const awaitsDelegation = ({ chain, delegation, standingOf }: Question, found: Registered): boolean =>
+const awaitsDelegation = (
+  { chain, delegation, standingOf }: RegistryQuery,
+  found: RegistryEntries,
+): boolean =>
   chain.length > 0 &&
   (delegation !== undefined || standingOf !== undefined) &&
   found.delegation?.isLive !== true
 
-function deniableOf({ revocable }: Question, { agents, service, linked }: Registered): string[] {
+function deniableOf({ revocable }: RegistryQuery, { agents, service, linked }: RegistryEntries): string[] {
   return [
     ...revocable.map((one) => denyKey(one.kind, revocationKey(one))),
     ...agents.flatMap((agent) => (agent === undefined ? [] : [denyKey('agent', agent.id)])),
