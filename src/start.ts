@@ -5,7 +5,7 @@ import { startAdminServer } from './cli/admin-server.ts'
 import type { AdminDeps } from './cli/commands/command.ts'
 import { compose, type Service } from './compose/compose.ts'
 import { reembedCommand } from './compose/embeddings.ts'
-import { type Ground, openGround, openStored } from './compose/ground.ts'
+import { type Infrastructure, openInfrastructure, openStored } from './compose/infrastructure.ts'
 import { type Listening, type ListenOptions, listen } from './compose/serve.ts'
 import { openTelemetry } from './compose/telemetry.ts'
 import { type DemoFacts, progressLine, welcome } from './compose/welcome.ts'
@@ -57,8 +57,8 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   // Asked before the first intake, not after it: a taken port would waste half a minute.
   await assertFree(config)
   const onProgress = progressLine(options.isTerminal, (text) => process.stderr.write(text))
-  const ground = stack.use(
-    await openGround(config, {
+  const infrastructure = stack.use(
+    await openInfrastructure(config, {
       now: () => clock.now(),
       log,
       step,
@@ -74,16 +74,16 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   const outbound = createSystemFetch(config.outboundAllowedOrigins)
   const service = stack.use(
     await step('putting the service together: the model in force, keys, what is stored of permissions', () =>
-      compose({ config, ground, clock, log, fetch, outbound }),
+      compose({ config, infrastructure, clock, log, fetch, outbound }),
     ),
   )
   stack.use(service.record.sealing())
   signal?.throwIfAborted()
-  const demo = config.demoSample ? await seedDemo(config, ground, service, options) : undefined
+  const demo = config.demoSample ? await seedDemo(config, infrastructure, service, options) : undefined
   stack.use(
     await startAdminServer({
       dir: config.home,
-      deps: adminDeps(config, ground, service),
+      deps: adminDeps(config, infrastructure, service),
       onError: (error) => log('command_failed', { reason: reasonOf(error) }),
     }),
   )
@@ -99,14 +99,14 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   stack.use(await listenAs('OPS_PORT', { fetch: service.ops.fetch, ...ops }))
   // The first to end: whoever waits for a person is answered before the listeners are left to drain.
   stack.defer(() => service.approvals.endWaits())
-  const withoutVector = ground.embeddings.available
-    ? await createChunkVectors(ground.database).countMissing(ground.database)
+  const withoutVector = infrastructure.embeddings.available
+    ? await createChunkVectors(infrastructure.database).countMissing(infrastructure.database)
     : 0
   if (withoutVector > 0) log('passages_without_vector', { count: withoutVector, command: reembedCommand })
   signal?.throwIfAborted()
-  print(welcome(config, { embeddings: ground.embeddings, withoutVector, demo }))
+  print(welcome(config, { embeddings: infrastructure.embeddings, withoutVector, demo }))
   const owned = stack.move()
-  const { database } = ground
+  const { database } = infrastructure
   return { service, database, port: listening.port, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
@@ -141,18 +141,18 @@ export async function withService<T>(
   work: (deps: AdminDeps) => Promise<T>,
 ): Promise<T> {
   const { clock, log } = options
-  await using ground = await openGround(config, {
+  await using infrastructure = await openInfrastructure(config, {
     mayMake: false,
     now: () => clock.now(),
     log,
     step: createStartupSteps((doing) => log('still_starting', { doing })),
   })
   const outbound = createSystemFetch(config.outboundAllowedOrigins)
-  await using service = await compose({ config, ground, ...options, outbound })
-  return await work(adminDeps(config, ground, service))
+  await using service = await compose({ config, infrastructure, ...options, outbound })
+  return await work(adminDeps(config, infrastructure, service))
 }
 
-const adminDeps = ({ publicUrl }: Config, ground: Ground, service: Service): AdminDeps => ({
+const adminDeps = ({ publicUrl }: Config, infrastructure: Infrastructure, service: Service): AdminDeps => ({
   ...service,
   passwords: service.issuer.passwords,
   barring: service.issuer.barring,
@@ -160,7 +160,7 @@ const adminDeps = ({ publicUrl }: Config, ground: Ground, service: Service): Adm
   publicUrl,
   resources: service.issuer.resources,
   grants: service.issuer.grants,
-  database: ground.database,
+  database: infrastructure.database,
   saveCollection: (input) => service.ingest.saveCollection(operator('command'), input),
   drift: () => service.ingest.drift(),
 })
@@ -196,17 +196,21 @@ export async function reembedStored(
 
 async function seedDemo(
   { home }: Config,
-  ground: Ground,
+  infrastructure: Infrastructure,
   service: Service,
   { clock, print, signal }: StartOptions,
 ): Promise<DemoFacts> {
   const dir = fileURLToPath(new URL('../sample', import.meta.url))
   const sample = await loadSample(dir, new Date(clock.now()))
-  if (!(await isSeeded(ground.database))) {
+  if (!(await isSeeded(infrastructure.database))) {
     print(
       `First start: taking in ${sample.documents.length} documents of ${sample.organization.title}, the demo company. Once, about ten seconds on two idle cores.`,
     )
-    await seedSample(sample, { ...service, database: ground.database, issuer: service.ownIssuer }, signal)
+    await seedSample(
+      sample,
+      { ...service, database: infrastructure.database, issuer: service.ownIssuer },
+      signal,
+    )
   }
   await giveSamplePasswords(home, sample.people, { passwords: service.issuer.passwords, randomBytes })
   return {

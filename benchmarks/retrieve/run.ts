@@ -9,7 +9,7 @@ import pg from 'pg'
 import { toSql } from 'pgvector'
 import { createFgaApi } from '../../src/authz/openfga.ts'
 import { compose } from '../../src/compose/compose.ts'
-import type { Ground } from '../../src/compose/ground.ts'
+import type { Infrastructure } from '../../src/compose/infrastructure.ts'
 import { listen } from '../../src/compose/serve.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { openRevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
@@ -82,9 +82,9 @@ const database: typeof opened = {
     sent += 1
     return opened.query(text, parameters)
   },
-  forced: (statement, parameters) => {
+  queryFixedPlan: (statement, parameters) => {
     sent += 1
-    return opened.forced(statement, parameters)
+    return opened.queryFixedPlan(statement, parameters)
   },
 }
 await migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions })
@@ -100,14 +100,14 @@ const config = loadConfig({
   REQUEST_DEADLINE_MS: '60000',
   PORT: '8790',
 })
-const ground: Ground = {
+const ground: Infrastructure = {
   database,
   openfga: createFgaApi({ apiUrl: OPENFGA_TEST_URL, apiToken: OPENFGA_TEST_TOKEN, timeoutMs: 4_000 }),
   embeddings: { available: true, embedder: createWordEmbedder() },
   [Symbol.asyncDispose]: async () => undefined,
 }
 const outbound = createSystemFetch([])
-const service = stack.use(await compose({ config, ground, clock, log, fetch, outbound }))
+const service = stack.use(await compose({ config, infrastructure: ground, clock, log, fetch, outbound }))
 const draw = createVectors(1)
 await fillCorpus({ service, database }, { passages, shares, draw })
 const tokens = createTestTokens({ ...service, publicUrl: config.publicUrl, clock, randomBytes })

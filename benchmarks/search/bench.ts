@@ -262,7 +262,7 @@ async function openWays(opening: OpenWaysOptions): Promise<OpenedWays> {
  */
 async function readPages(place: Place, pool: readonly Pooled[], ef: number): Promise<void> {
   const text = 'select count(embedding) from chunks where doc_no > 0'
-  await place.database.forced({ name: 'bench_read_pages', text }, [])
+  await place.database.queryFixedPlan({ name: 'bench_read_pages', text }, [])
   await using connection = await connect(place, { 'hnsw.ef_search': ef })
   for (const { vector } of pool) await nearest(connection, { sent: sentTo(place, vector) }, topK)
 }

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { compose, type Service } from '../../src/compose/compose.ts'
-import { type Ground, openGround } from '../../src/compose/ground.ts'
+import { type Infrastructure, openInfrastructure } from '../../src/compose/infrastructure.ts'
 import { listen } from '../../src/compose/serve.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
@@ -14,7 +14,7 @@ import { remembering } from './remember.ts'
 /** The whole service, listening on loopback, with an issuer of its own that speaks for anybody. */
 export interface Running extends AsyncDisposable {
   readonly service: Service
-  readonly ground: Ground
+  readonly ground: Infrastructure
   readonly issuer: TestIssuer
   readonly url: string
   /** Its folder, which goes with it. */
@@ -78,16 +78,16 @@ export async function startService({
       process.stderr.write(`${JSON.stringify({ event, ...fields })}\n`)
     }
     const opened = stack.use(
-      await openGround(config, { now: Date.now, log, step: (_, work) => work(), mayMake: true }),
+      await openInfrastructure(config, { now: Date.now, log, step: (_, work) => work(), mayMake: true }),
     )
     if (!opened.embeddings.available)
       throw new Error(`There is no embedding model: ${opened.embeddings.reason}`)
     const { embedder } = opened.embeddings
     const used = vectors === undefined ? embedder : remembering(embedder, vectors)
-    const ground: Ground = { ...opened, embeddings: { available: true, embedder: used } }
+    const ground: Infrastructure = { ...opened, embeddings: { available: true, embedder: used } }
     const outbound = createSystemFetch(config.outboundAllowedOrigins)
     const service = stack.use(
-      await compose({ config, ground, clock: { now: Date.now }, log, fetch, outbound }),
+      await compose({ config, infrastructure: ground, clock: { now: Date.now }, log, fetch, outbound }),
     )
     stack.use(
       await listen({ fetch: service.app.fetch, host: config.host, port: config.port, drainMs: 1_000 }),

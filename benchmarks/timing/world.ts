@@ -87,7 +87,7 @@ export async function openTimingWorld(): Promise<TimingWorld> {
   const service = stack.use(
     await compose({
       config,
-      ground: {
+      infrastructure: {
         database,
         openfga: createFgaApi({ apiUrl: OPENFGA_TEST_URL, apiToken: OPENFGA_TEST_TOKEN, timeoutMs: 4_000 }),
         embeddings: { available: true, embedder },

@@ -22,9 +22,12 @@ import { createFga } from '../authz/openfga.ts'
 import { unusableOpenFga } from '../authz/unusable.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { reasonOf } from '../kernel/reason.ts'
-import type { Given } from './given.ts'
+import type { ComposeContext } from './context.ts'
 
-export type AuthzDeps = Pick<Given, 'config' | 'ground' | 'database' | 'log' | 'now' | 'newTxn'>
+export type AuthzDeps = Pick<
+  ComposeContext,
+  'config' | 'infrastructure' | 'database' | 'log' | 'now' | 'newTxn'
+>
 
 /** The model in force, OpenFGA behind its port, the replica of its tuples, and the gate. */
 export interface Authz extends AsyncDisposable {
@@ -87,7 +90,7 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
     })
   const maybeSecondary = config.openfga?.maybeSecondary === true
   const held = createVerdictCache({ now, ttlMs: config.verdictTtlMs })
-  const openfga = createFga(deps.ground.openfga, deployed.storeId, active.idInForce)
+  const openfga = createFga(deps.infrastructure.openfga, deployed.storeId, active.idInForce)
   const index = stack.use(
     createPermissionIndex({
       fga: openfga,
@@ -157,10 +160,10 @@ async function deploy(
   files: { readonly dsl: string; readonly allowList?: string },
   deps: AuthzDeps,
 ): Promise<DeployedModel> {
-  const { config, ground, database, now, newTxn } = deps
+  const { config, infrastructure, database, now, newTxn } = deps
   try {
     return await deployModel({
-      api: ground.openfga,
+      api: infrastructure.openfga,
       database,
       ...files,
       redeploy: config.demo,

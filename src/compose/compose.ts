@@ -34,11 +34,11 @@ import { observeSearch } from '../http/search-metrics.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import { createBoss } from '../jobs/boss.ts'
 import type { RankingStatistics } from '../retrieval/ranking/renew.ts'
+import { createApiAccess } from './api-access.ts'
 import { openApprovalsPart } from './approvals.ts'
 import { openAuthz } from './authz.ts'
+import type { ComposeContext, ComposeOptions } from './context.ts'
 import { openDelegation } from './delegation.ts'
-import { createDoor } from './door.ts'
-import type { ComposeOptions, Given } from './given.ts'
 import { createGrants, type Grants } from './grants.ts'
 import { everyHour } from './hourly.ts'
 import { openIngestion } from './ingestion.ts'
@@ -56,8 +56,8 @@ import { createVaultCalls } from './vault-calls.ts'
 
 /** Builds every part, each a file of `parts/`, and hands each what it needs. The only place that knows all of them. */
 export async function compose(options: ComposeOptions): Promise<Service> {
-  const { config, ground, clock, log, outbound } = options
-  const { database } = ground
+  const { config, infrastructure, clock, log, outbound } = options
+  const { database } = infrastructure
   const now = () => clock.now()
   const newTxn = () => `t_${randomBytes(16).toString('base64url')}`
   const metrics = createMetrics(now)
@@ -67,19 +67,26 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const boss = stack.use(
     createBoss({ database, onError: (error) => log('job_failed', { reason: error.message }) }),
   )
-  const given: Given = { ...options, database, boss, now, newTxn, keysDir: join(config.home, 'keys') }
-  const authz = stack.use(await openAuthz(given))
+  const context: ComposeContext = {
+    ...options,
+    database,
+    boss,
+    now,
+    newTxn,
+    keysDir: join(config.home, 'keys'),
+  }
+  const authz = stack.use(await openAuthz(context))
   const { fga, allowList, gate, askNamed, index } = authz
   const grants = createGrants({ database, fga, clock, log, randomBytes })
   const retrieval = stack.use(
-    await openRetrieval({ ...given, authz, grants, metrics: observeSearch(metrics.registry) }),
+    await openRetrieval({ ...context, authz, grants, metrics: observeSearch(metrics.registry) }),
   )
-  const delegation = stack.use(await openDelegation({ ...given, fga, allowList, index }))
+  const delegation = stack.use(await openDelegation({ ...context, fga, allowList, index }))
   const { agents, persons, administrators, delegations, services, epoch, verifier, proofs, assertOpen } =
     delegation
   const asking = stack.use(
     await openApprovalsPart({
-      ...given,
+      ...context,
       fga,
       gate,
       grants,
@@ -92,15 +99,15 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const { approvals, resolve } = asking
   const { retrieve, readDocument, listCollections, indexLagMs } = retrieval
   const issuer = stack.use(
-    await openIssuer({ ...given, ...delegation, fga, askNamed, approvals, resolve, listCollections }),
+    await openIssuer({ ...context, ...delegation, fga, askNamed, approvals, resolve, listCollections }),
   )
   const { requireSession, sessionCookie, stepUp, lendables } = issuer
-  const push = stack.use(await openPush({ ...given, assertOpen, approvals, requireSession }))
-  const vault = await openVault({ ...given, requireSession })
+  const push = stack.use(await openPush({ ...context, assertOpen, approvals, requireSession }))
+  const vault = await openVault({ ...context, requireSession })
   const calls = createVaultCalls({ database, vault, grants, outbound, log })
-  const keeping = await openRecord(given)
+  const keeping = await openRecord(context)
   const onEmbed = observeEmbedding(metrics.registry)
-  const ingestion = stack.use(await openIngestion({ ...given, fga, allowList, retrieval, onEmbed }))
+  const ingestion = stack.use(await openIngestion({ ...context, fga, allowList, retrieval, onEmbed }))
   const { ingest } = ingestion
   // Jobs of an older copy would write what was taken away since.
   // After a recovery what was removed since the copy is to be sent again first: an hour is left for it.
@@ -118,8 +125,8 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     }),
   )
 
-  const door = createDoor({ ...given, verifier, proofs, administrators })
-  const { admission, requireBearer } = door
+  const access = createApiAccess({ ...context, verifier, proofs, administrators })
+  const { admission, requireBearer } = access
   const { publicUrl } = config
   const onRecord: OnRecord = (who, looked) => record(database, who, looked)
   const listLiveDelegations = async () =>
@@ -128,7 +135,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       subject,
       agents: [agent, ...subAgents],
     }))
-  const operators = await openOperators({ ...given, metrics, authz, delegation, keeping })
+  const operators = await openOperators({ ...context, metrics, authz, delegation, keeping })
   const app: App = createApp({
     publicUrl,
     hosts: hostsOf(publicUrl, config.host, config.port),
@@ -145,9 +152,9 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     assertOpen,
     jwks: () => delegation.keys.jwks(),
     routes: [
-      ...retrieval.routes(door),
+      ...retrieval.routes(access),
       await openMcp({
-        ...given,
+        ...context,
         agents,
         verifier,
         proofs,
@@ -161,19 +168,19 @@ export async function compose(options: ComposeOptions): Promise<Service> {
         resolve,
         vaultFetch: calls.fetch,
       }),
-      ...ingestion.routes({ ...door, services }),
+      ...ingestion.routes({ ...access, services }),
       ...oversightRoutes({
-        ...given,
+        ...context,
         authz,
         agents,
         delegations,
         listLiveDelegations,
         countWaiting: () => approvals.waiting(),
         record: onRecord,
-        door,
+        access,
       }),
-      ...modelsRoutes({ ...given, authz, administrators, persons, listLiveDelegations, door }),
-      ...delegation.routes(door),
+      ...modelsRoutes({ ...context, authz, administrators, persons, listLiveDelegations, access }),
+      ...delegation.routes(access),
       ...issuer.routes,
       ...vault.routes,
       ...push.routes,
@@ -226,7 +233,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     vault,
     ownIssuer: ownIssuerName(publicUrl),
     ingest,
-    personMove: createMoving({ ...given, fga, authz, delegation, barring: issuer.barring, ingest }),
+    personMove: createMoving({ ...context, fga, authz, delegation, barring: issuer.barring, ingest }),
     newTxn,
     ranking: retrieval.ranking,
     record: keeping,

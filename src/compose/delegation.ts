@@ -28,11 +28,14 @@ import type { App } from '../http/env.ts'
 import { agentRoutes } from '../http/routes/security/agents.ts'
 import { hostRoutes } from '../http/routes/security/hosts.ts'
 import { loadSecret } from '../store/secret.ts'
-import type { Door } from './door.ts'
-import type { Given } from './given.ts'
+import type { ApiAccess } from './api-access.ts'
+import type { ComposeContext } from './context.ts'
 
 export interface DelegationDeps
-  extends Pick<Given, 'config' | 'database' | 'clock' | 'log' | 'fetch' | 'now' | 'newTxn' | 'keysDir'> {
+  extends Pick<
+    ComposeContext,
+    'config' | 'database' | 'clock' | 'log' | 'fetch' | 'now' | 'newTxn' | 'keysDir'
+  > {
   readonly fga: Fga
   readonly allowList: () => AllowList
   readonly index: Pick<FollowingIndex, 'logWentBack'>
@@ -63,7 +66,7 @@ export interface DelegationPart extends AsyncDisposable {
   readonly assertOpen: () => void
   /** Whether it is known who may act. */
   readonly isOpen: () => boolean
-  routes(door: Pick<Door, 'requireBearer' | 'keepsAgents' | 'isReader'>): readonly App[]
+  routes(door: Pick<ApiAccess, 'requireBearer' | 'keepsAgents' | 'isReader'>): readonly App[]
   /** Background tasks, each to be run now and every hour. */
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }

@@ -14,12 +14,12 @@ import { supportedMimeTypes } from '../ingest/parse/parsed.ts'
 import { createParser, parsersHere } from '../ingest/parse/parser.ts'
 import { createPrepare } from '../ingest/prepare.ts'
 import { createPgBossQueue } from '../jobs/pgboss.ts'
-import type { Door } from './door.ts'
-import type { Given } from './given.ts'
+import type { ApiAccess } from './api-access.ts'
+import type { ComposeContext } from './context.ts'
 import type { Retrieval } from './retrieval.ts'
 
 export interface IngestionDeps
-  extends Pick<Given, 'config' | 'ground' | 'database' | 'boss' | 'clock' | 'log' | 'now'> {
+  extends Pick<ComposeContext, 'config' | 'infrastructure' | 'database' | 'boss' | 'clock' | 'log' | 'now'> {
   readonly fga: Fga
   readonly allowList: () => AllowList
   /** To be told what was taken in. */
@@ -34,7 +34,7 @@ export interface Ingestion extends AsyncDisposable {
   routes(face: IngestionFace): readonly App[]
 }
 
-export interface IngestionFace extends Pick<Door, 'requireBearer' | 'isAdministrator'> {
+export interface IngestionFace extends Pick<ApiAccess, 'requireBearer' | 'isAdministrator'> {
   readonly services: Services
 }
 
@@ -46,7 +46,7 @@ const importLinesMax = 1_000_000
 export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
   const { config, database, boss, clock, log, now } = deps
   const { corpus, chunkIndex } = deps.retrieval
-  const { embeddings } = deps.ground
+  const { embeddings } = deps.infrastructure
   const embedder = embeddings.available ? embeddings.embedder : undefined
   await using stack = new AsyncDisposableStack()
   const parser = stack.use(

@@ -8,24 +8,24 @@ import type { Persons } from '../delegation/people/persons.ts'
 import type { App } from '../http/env.ts'
 import { modelRoutes } from '../http/routes/model/model.ts'
 import { modelTestRoutes } from '../http/routes/model/model-tests.ts'
+import type { ApiAccess } from './api-access.ts'
 import type { Authz } from './authz.ts'
-import type { Door } from './door.ts'
-import type { Given } from './given.ts'
+import type { ComposeContext } from './context.ts'
 
-export interface ModelsDeps extends Pick<Given, 'config' | 'ground' | 'database' | 'now'> {
+export interface ModelsDeps extends Pick<ComposeContext, 'config' | 'infrastructure' | 'database' | 'now'> {
   readonly authz: Pick<Authz, 'active' | 'index' | 'matchesFile' | 'texts'>
   readonly administrators: Pick<Administrators, 'keeps'>
   readonly persons: Persons
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
-  readonly door: Pick<Door, 'requireBearer' | 'isAdministrator'>
+  readonly access: Pick<ApiAccess, 'requireBearer' | 'isAdministrator'>
 }
 
 /** How the authorization model is tried, planned, confirmed and applied. */
 export function modelsRoutes(deps: ModelsDeps): readonly App[] {
   const { config, database, now, administrators, persons, listLiveDelegations } = deps
   const { active, index, matchesFile, texts } = deps.authz
-  const api = deps.ground.openfga
-  const { requireBearer, isAdministrator } = deps.door
+  const api = deps.infrastructure.openfga
+  const { requireBearer, isAdministrator } = deps.access
   const behind = { requireBearer, isAdministrator, now }
   const truthTable = createTruthTable({
     api,

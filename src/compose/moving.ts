@@ -4,10 +4,10 @@ import { createPersonMove, type PersonMove } from '../delegation/administration/
 import type { Barring } from '../delegation/people/sign-in-ends.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { Authz } from './authz.ts'
+import type { ComposeContext } from './context.ts'
 import type { DelegationPart } from './delegation.ts'
-import type { Given } from './given.ts'
 
-export interface MovingDeps extends Pick<Given, 'database' | 'clock' | 'newTxn'> {
+export interface MovingDeps extends Pick<ComposeContext, 'database' | 'clock' | 'newTxn'> {
   readonly fga: Fga
   readonly authz: Pick<Authz, 'allowList'>
   readonly delegation: Pick<DelegationPart, 'people' | 'persons' | 'delegations'>

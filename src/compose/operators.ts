@@ -9,12 +9,13 @@ import { withTimeout } from '../kernel/with-timeout.ts'
 import { createChunkVectors } from '../retrieval/chunk-index/postgres/vectors.ts'
 import type { Database } from '../store/sql.ts'
 import type { Authz } from './authz.ts'
+import type { ComposeContext } from './context.ts'
 import type { DelegationPart } from './delegation.ts'
 import type { Embeddings } from './embeddings.ts'
-import type { Given } from './given.ts'
 import type { RecordKeeping } from './record.ts'
 
-export interface OperatorsDeps extends Pick<Given, 'config' | 'ground' | 'database' | 'now'> {
+export interface OperatorsDeps
+  extends Pick<ComposeContext, 'config' | 'infrastructure' | 'database' | 'now'> {
   readonly metrics: Metrics
   readonly authz: Pick<Authz, 'active' | 'fga' | 'index' | 'matchesFile'>
   readonly delegation: Pick<DelegationPart, 'epoch' | 'isHeard' | 'isOpen'>
@@ -60,7 +61,7 @@ export async function openOperators(deps: OperatorsDeps): Promise<Operators> {
           known: active.isKnown,
           matches_file: matchesFile(),
         },
-        embeddings: await detailsOf(deps.ground.embeddings, databaseOk ? database : undefined),
+        embeddings: await detailsOf(deps.infrastructure.embeddings, databaseOk ? database : undefined),
       },
     }
   }

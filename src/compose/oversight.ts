@@ -24,11 +24,11 @@ import { membershipRoutes } from '../http/routes/security/memberships.ts'
 import { viewAsRoutes } from '../http/routes/security/view-as.ts'
 import { whatIfRoutes } from '../http/routes/security/what-if.ts'
 import { whoCanRoutes } from '../http/routes/security/who-can.ts'
+import type { ApiAccess } from './api-access.ts'
 import type { Authz } from './authz.ts'
-import type { Door } from './door.ts'
-import type { Given } from './given.ts'
+import type { ComposeContext } from './context.ts'
 
-export interface OversightDeps extends Pick<Given, 'database' | 'now'> {
+export interface OversightDeps extends Pick<ComposeContext, 'database' | 'now'> {
   readonly authz: Pick<Authz, 'fga' | 'index' | 'limiter' | 'texts' | 'allowListOf'>
   readonly agents: Agents
   readonly delegations: Pick<Delegations, 'isLive'>
@@ -36,13 +36,13 @@ export interface OversightDeps extends Pick<Given, 'database' | 'now'> {
   /** Questions of agents that wait for somebody. */
   readonly countWaiting: () => Promise<number>
   readonly record: OnRecord
-  readonly door: Door
+  readonly access: ApiAccess
 }
 
 /** What security teams ask: why, who, what if, and what the record says. */
 export function oversightRoutes(deps: OversightDeps): readonly App[] {
-  const { database, now, door, record } = deps
-  const { reading, requireBearer, isReader, isAdministrator } = door
+  const { database, now, access, record } = deps
+  const { reading, requireBearer, isReader, isAdministrator } = access
   const looking = { ...reading, record, names: createRecordNames({ sql: database }) }
   const { fga, index, limiter, texts } = deps.authz
   const asking = { sql: database, fga, index, limiter, agentOf: deps.agents.get, now }

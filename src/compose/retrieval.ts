@@ -11,8 +11,8 @@ import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
 import { createIvfIndex, type IvfIndex } from '../retrieval/chunk-index/ivf/ivf-index.ts'
 import type { ChunkIndex } from '../retrieval/chunk-index/port.ts'
-import type { OnPlan } from '../retrieval/chunk-index/postgres/plan.ts'
 import { createPostgresIndex } from '../retrieval/chunk-index/postgres/postgres-index.ts'
+import type { OnStrategy } from '../retrieval/chunk-index/postgres/strategy.ts'
 import { type CollectionLister, createCollectionLister } from '../retrieval/collections.ts'
 import { type Corpus, createCorpus } from '../retrieval/corpus/corpus.ts'
 import { createDocumentReader, type DocumentReader } from '../retrieval/document.ts'
@@ -23,11 +23,11 @@ import { createSearch } from '../retrieval/search.ts'
 import { createShadow } from '../retrieval/shadow.ts'
 import { loadSecret } from '../store/secret.ts'
 import type { Authz } from './authz.ts'
-import type { Given } from './given.ts'
+import type { ComposeContext } from './context.ts'
 import type { Grants } from './grants.ts'
 
 export interface RetrievalDeps
-  extends Pick<Given, 'config' | 'ground' | 'database' | 'log' | 'now' | 'keysDir'> {
+  extends Pick<ComposeContext, 'config' | 'infrastructure' | 'database' | 'log' | 'now' | 'keysDir'> {
   readonly authz: Pick<Authz, 'index' | 'gate' | 'nominator' | 'why'>
   readonly grants: Pick<Grants, 'approvals' | 'presenting'>
   readonly metrics: SearchMetrics
@@ -51,7 +51,7 @@ export interface Retrieval extends AsyncDisposable {
 
 export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
   const { config, database, log, now, grants, metrics } = deps
-  const { embeddings } = deps.ground
+  const { embeddings } = deps.infrastructure
   const { index, gate, nominator, why } = deps.authz
   const keyed = createKeyed(await loadSecret(deps.keysDir, 'digest.key'))
   await using stack = new AsyncDisposableStack()
@@ -66,11 +66,11 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
       onShadow: metrics.onShadow,
     }),
   )
-  const onPlan: OnPlan = (event) => {
-    metrics.onPlan(event)
-    shadow.onPlan(event)
+  const onStrategy: OnStrategy = (event) => {
+    metrics.onStrategy(event)
+    shadow.onStrategy(event)
   }
-  const chunkIndex = createPostgresIndex({ database, ivf, onPlan })
+  const chunkIndex = createPostgresIndex({ database, ivf, onStrategy })
   const snapshots = createSnapshots({ index, corpus })
   const isCurrent = () => isAtTail(index.status(), now())
   const hasTail = () => isCurrent() || untilAtTail(index, isCurrent)

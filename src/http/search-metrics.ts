@@ -1,10 +1,10 @@
 import { Counter, Histogram, type Registry } from 'prom-client'
-import type { OnPlan } from '../retrieval/chunk-index/postgres/plan.ts'
+import type { OnStrategy } from '../retrieval/chunk-index/postgres/strategy.ts'
 import type { OnAnswer } from '../retrieval/question.ts'
 import type { ShadowEvent } from '../retrieval/shadow.ts'
 
 export interface SearchMetrics {
-  readonly onPlan: OnPlan
+  readonly onStrategy: OnStrategy
   readonly onAnswer: OnAnswer
   readonly onShadow: (event: ShadowEvent) => void
 }
@@ -61,7 +61,7 @@ export function observeSearch(registry: Registry): SearchMetrics {
     registers,
   })
   return {
-    onPlan({ plan, predictedMs, actualMs, fellBack }) {
+    onStrategy({ strategy: plan, predictedMs, actualMs, fellBack }) {
       planSeconds.observe({ plan }, actualMs / 1_000)
       if (predictedMs > 0) planRatio.observe({ plan }, actualMs / predictedMs)
       if (fellBack) fallbacks.inc()
@@ -75,6 +75,6 @@ export function observeSearch(registry: Registry): SearchMetrics {
       calls.observe(answer.calls)
       returned.inc(answer.returned)
     },
-    onShadow: ({ plan, recall: found }) => recall.observe({ plan }, found),
+    onShadow: ({ strategy: plan, recall: found }) => recall.observe({ plan }, found),
   }
 }

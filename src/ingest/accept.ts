@@ -8,7 +8,12 @@ import { sameTags, setTags, type Tag } from './desired-tuples.ts'
 import { readFields } from './document-rows.ts'
 import { fileFolders, reconcileFolders } from './folders.ts'
 import { insertItem, type NoteCode } from './job-store.ts'
-import { contentRefusal, type Plan, type Planned, plan } from './plan.ts'
+import {
+  type AcceptedPlacement,
+  contentRefusal,
+  decidePlacements,
+  type PlacementDecision,
+} from './placement.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 import { digestOf, isSameContent, isUnchanged, noteAgain } from './unchanged.ts'
 import { contentOf, type DocumentInput } from './wire.ts'
@@ -56,12 +61,12 @@ export async function acceptDocuments(
     async (hold) => {
       const allowList = context.allowList()
       const fields = await readFields(database)
-      const planned = await plan(
+      const decisions = await decidePlacements(
         { database, fga, allowList, now: clock.now() },
         writer.subject,
         documentItems.map(({ input }) => input),
       )
-      const checked = planned.map((entry, index): Planned => {
+      const checked = decisions.map((entry, index): PlacementDecision => {
         const input = documentItems[index]?.input
         if (!entry.ok || input === undefined) return entry
         const error = contentRefusal(input, contentOf(input).mimeType, context.mimeTypes, fields)
@@ -103,20 +108,20 @@ async function commit(
   sql: Sql,
   writer: Writer,
   { jobId, items: documentItems, begin: beginWriting }: Accepting,
-  planned: readonly Planned[],
+  decisions: readonly PlacementDecision[],
 ): Promise<Committed> {
   await beginWriting?.(sql)
   const tasks: RevisionTask[] = []
   const narrowed: string[] = []
   const tagsToNote: Tag[] = []
   for (const [index, documentItem] of documentItems.entries()) {
-    const entry = planned[index]
+    const entry = decisions[index]
     if (entry === undefined) continue
     if (!entry.ok) {
       await noteRefusal(sql, jobId, documentItem, entry.error)
       continue
     }
-    const { plan: accepted } = entry
+    const { decidePlacements: accepted } = entry
     if (isStale(documentItem.input, accepted)) {
       await insertItem(sql, {
         ...itemOf(jobId, documentItem),
@@ -150,12 +155,12 @@ async function commit(
 }
 
 /** Lines of an import are not told: a list of every night is mostly that. */
-function noteOf({ line }: Item, { sensitivityKept }: Plan): { readonly code?: NoteCode } {
+function noteOf({ line }: Item, { sensitivityKept }: AcceptedPlacement): { readonly code?: NoteCode } {
   if (sensitivityKept) return { code: 'sensitivity_kept' }
   return line === undefined ? { code: 'unchanged' } : {}
 }
 
-const isStale = ({ version }: DocumentInput, { storedDocument }: Plan): boolean =>
+const isStale = ({ version }: DocumentInput, { storedDocument }: AcceptedPlacement): boolean =>
   version !== undefined && version < (storedDocument?.acceptedVersion ?? 0)
 
 const itemOf = (jobId: string, { line, input }: Item) => ({
@@ -185,7 +190,7 @@ async function insertRevision(
   writer: Writer,
   jobId: string,
   documentItem: Item,
-  accepted: Plan,
+  accepted: AcceptedPlacement,
   digest: Buffer,
 ): Promise<number> {
   const { input } = documentItem
@@ -238,7 +243,11 @@ async function insertRevision(
   return row.accepted_revision
 }
 
-async function narrowTags(sql: Sql, id: string, { storedDocument, narrowed }: Plan): Promise<boolean> {
+async function narrowTags(
+  sql: Sql,
+  id: string,
+  { storedDocument, narrowed }: AcceptedPlacement,
+): Promise<boolean> {
   if (storedDocument === undefined || (!storedDocument.isLive && storedDocument.tags.length === 0))
     return false
   // An earlier request may have stored them and failed before OpenFGA had them: this one promises it, too.

@@ -10,7 +10,7 @@ import { readDocuments, type StoredDocument } from './document-rows.ts'
 import { fileFolders, reconcileFolders } from './folders.ts'
 import type { Hold } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
-import { type Plan, plan } from './plan.ts'
+import { type AcceptedPlacement, decidePlacements } from './placement.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 import type { Access } from './wire.ts'
 
@@ -34,17 +34,20 @@ export async function retag(
       const allowList = context.allowList()
       const storedDocument = (await readDocuments(database, [id])).get(id)
       // Also where nothing is there: a 404 at once would tell that from one of others.
-      const [planned] = await plan({ database, fga, allowList, now: clock.now() }, writer.subject, [
-        { id, collection: storedDocument?.collection ?? newId(), access },
-      ])
+      const [decision] = await decidePlacements(
+        { database, fga, allowList, now: clock.now() },
+        writer.subject,
+        [{ id, collection: storedDocument?.collection ?? newId(), access }],
+      )
       if (storedDocument === undefined || (!storedDocument.isLive && !storedDocument.isPending))
         throw new AppError('not_found')
-      if (planned === undefined) throw new AppError('not_found')
-      if (!planned.ok) throw planned.error.field === 'collection' ? new AppError('not_found') : planned.error
-      await apply(allowList, hold, writer, id, access, storedDocument, planned.plan)
-      await reconcileFolders(context, planned.plan.tags)
+      if (decision === undefined) throw new AppError('not_found')
+      if (!decision.ok)
+        throw decision.error.field === 'collection' ? new AppError('not_found') : decision.error
+      await apply(allowList, hold, writer, id, access, storedDocument, decision.decidePlacements)
+      await reconcileFolders(context, decision.decidePlacements.tags)
       await reconcileObject(context, hold, object)
-      return planned.plan.sensitivityKept
+      return decision.decidePlacements.sensitivityKept
         ? [{ id, code: 'sensitivity_kept', detail: noteTexts.sensitivity_kept }]
         : []
     },
@@ -59,7 +62,7 @@ async function apply(
   id: string,
   access: Access,
   storedDocument: StoredDocument,
-  { tags: newTags, narrowed, newFolders }: Plan,
+  { tags: newTags, narrowed, newFolders }: AcceptedPlacement,
 ): Promise<void> {
   const object = documentObject(id)
   await hold.transaction(async (sql) => {

@@ -3,7 +3,7 @@ import { splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { sameTags } from './desired-tuples.ts'
-import type { Plan } from './plan.ts'
+import type { AcceptedPlacement } from './placement.ts'
 import { contentOf, type DocumentInput } from './wire.ts'
 
 /** Raised with every change of what is read from a document, so that the same content is read again. */
@@ -37,7 +37,7 @@ export async function isUnchanged(
   { embed, index }: Pick<IngestContext, 'embed' | 'index'>,
   sql: Sql,
   digest: Buffer,
-  { storedDocument, tags: desiredTags, newFolders }: Plan,
+  { storedDocument, tags: desiredTags, newFolders }: AcceptedPlacement,
 ): Promise<boolean> {
   if (
     storedDocument === undefined ||
@@ -65,7 +65,7 @@ export async function isSameContent(
   sql: Sql,
   subject: string,
   input: DocumentInput,
-  { storedDocument, tags: desiredTags }: Plan,
+  { storedDocument, tags: desiredTags }: AcceptedPlacement,
 ): Promise<boolean> {
   if (storedDocument === undefined || !storedDocument.isLive || storedDocument.isPending) return false
   const [was] = await sql.query<{ title: string; uri: string | null; metadata: object; digest: Buffer }>(

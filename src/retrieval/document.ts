@@ -6,7 +6,7 @@ import type { Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
 import { byGrants, mayAsk, namedBy, type Presented, type Presenting, shown } from './approvals.ts'
 import type { Deadline } from './deadline.ts'
-import { because, proven } from './proven.ts'
+import { evidenceOf, supportingTuples } from './evidence.ts'
 import { liveRevision, readDocument, type WholeDocument } from './read.ts'
 import { narrowedCollections } from './scope.ts'
 
@@ -88,9 +88,9 @@ async function readWith(
         document === undefined
           ? null
           : {
-              ...proven(clearing.proofOf(documentId)),
+              ...evidenceOf(clearing.proofOf(documentId)),
               ...byGrants(uses, documentId),
-              ...because(
+              ...supportingTuples(
                 why(principal, {
                   grants: presented.map(({ id }) => id),
                   modelId: clearing.modelId,

@@ -117,7 +117,7 @@ export async function readRecorded(
   { principal, decision, isUnchecked }: Recording,
 ): Promise<Passage[] | undefined> {
   const agent = outermostActor(principal)
-  const rows = await database.forced<PassageRow | { readonly chunk_id: null }>(recordedStatement, [
+  const rows = await database.queryFixedPlan<PassageRow | { readonly chunk_id: null }>(recordedStatement, [
     chunkIds(candidates),
     isUnchecked && agent !== undefined ? splitObject(agent).id : null,
     principal.subject,

@@ -7,7 +7,7 @@ import type { Database } from '../store/sql.ts'
 import { type Approvals, byGrants, type Presenting, type Uses } from './approvals.ts'
 import type { Attempt } from './attempts.ts'
 import type { Candidate, Mode } from './candidate.ts'
-import { because, proven } from './proven.ts'
+import { evidenceOf, supportingTuples } from './evidence.ts'
 import type { Question } from './question.ts'
 import { type Passage, readPassages, readRecorded } from './read.ts'
 
@@ -124,8 +124,8 @@ function releasedOf(
   return [...byDocument].map(([document_id, chunk_ids]) => ({
     document_id,
     chunk_ids,
-    ...proven(clearing.proofOf(document_id)),
+    ...evidenceOf(clearing.proofOf(document_id)),
     ...byGrants(uses, document_id),
-    ...because(reasons, document_id),
+    ...supportingTuples(reasons, document_id),
   }))
 }

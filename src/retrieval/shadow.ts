@@ -3,12 +3,12 @@ import type { Database } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
 import type { FoundChunk } from './chunk-index/port.ts'
 import { exactWithin } from './chunk-index/postgres/exact.ts'
-import type { Ask, OnPlan, PlanName } from './chunk-index/postgres/plan.ts'
+import type { OnStrategy, StrategyName, VectorQuery } from './chunk-index/postgres/strategy.ts'
 import type { Search } from './search.ts'
 
 /** How much of what is nearest a search found, for one that was done again exactly. */
 export interface ShadowEvent {
-  readonly plan: PlanName
+  readonly strategy: StrategyName
   /** 0 to 1, of the best {@link recallAt}. */
   readonly recall: number
 }
@@ -26,36 +26,40 @@ export interface ShadowDeps {
   readonly longestMs?: number
 }
 
-/** Looks now and then whether the plans find what is nearest, when the answer has left and never more than one at a time. */
+/** Looks now and then whether the strategies find what is nearest, when the answer has left and never more than one at a time. */
 export interface Shadow extends AsyncDisposable {
-  /** To be told of each plan. */
-  readonly onPlan: OnPlan
+  /** To be told of each search's strategy. */
+  readonly onStrategy: OnStrategy
   watch(search: Search): Search
 }
 
 export const recallAt = 10
 
 /**
- * Only searches whose plan may miss something are done again, and none on PGlite, whose one session everybody waits for.
+ * Only searches whose strategy may miss something are done again, and none on PGlite, whose one session everybody waits for.
  * What was asked is kept until then and nowhere else.
  */
 export function createShadow(deps: ShadowDeps): Shadow {
   const { database, share, random, onShadow, afterMs = 500, longestMs = 2_000 } = deps
   const isOff = share === 0 || database.kind === 'pglite'
-  const planned = new AsyncLocalStorage<{ plan?: PlanName }>()
+  const planned = new AsyncLocalStorage<{ strategy?: StrategyName }>()
   let isBusy = false
   let running: Promise<void> = Promise.resolve()
   let timer: NodeJS.Timeout | undefined
 
-  async function repeat(ask: Ask, found: readonly Candidate[], plan: PlanName): Promise<void> {
+  async function repeat(
+    ask: VectorQuery,
+    found: readonly Candidate[],
+    strategy: StrategyName,
+  ): Promise<void> {
     const best = await exactWithin(database, { ...ask, limit: recallAt }, longestMs)
-    if (best.length > 0) onShadow({ plan, recall: recallOf(found, best) })
+    if (best.length > 0) onShadow({ strategy, recall: recallOf(found, best) })
   }
 
-  function later(ask: Ask, found: readonly Candidate[], plan: PlanName): void {
+  function later(ask: VectorQuery, found: readonly Candidate[], strategy: StrategyName): void {
     isBusy = true
     timer = setTimeout(() => {
-      running = repeat(ask, found, plan)
+      running = repeat(ask, found, strategy)
         // It took too long, or the database is busy: nothing is learned.
         .catch(() => undefined)
         .finally(() => {
@@ -65,9 +69,9 @@ export function createShadow(deps: ShadowDeps): Shadow {
   }
 
   return {
-    onPlan({ plan }) {
+    onStrategy({ strategy }) {
       const store = planned.getStore()
-      if (store !== undefined) store.plan = plan
+      if (store !== undefined) store.strategy = strategy
     },
     watch: (search) =>
       isOff
@@ -76,11 +80,11 @@ export function createShadow(deps: ShadowDeps): Shadow {
             ...search,
             async vector(visible, embedding, limit, like) {
               if (like !== undefined) return search.vector(visible, embedding, limit, like)
-              const store: { plan?: PlanName } = {}
+              const store: { strategy?: StrategyName } = {}
               const found = await planned.run(store, () => search.vector(visible, embedding, limit))
-              const { plan } = store
-              if (plan !== undefined && plan !== 'exact' && !isBusy && random() < share)
-                later({ visible, embedding, limit }, found, plan)
+              const { strategy } = store
+              if (strategy !== undefined && strategy !== 'exact' && !isBusy && random() < share)
+                later({ visible, embedding, limit }, found, strategy)
               return found
             },
           },

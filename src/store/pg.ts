@@ -10,7 +10,7 @@ import {
   type Channel,
   channels,
   type Database,
-  type Ear,
+  type Listener,
   type Sql,
   type SqlValue,
   type Statement,
@@ -115,7 +115,7 @@ export function createPgDatabase({
     return lend((client) => ask(client, text, values))
   }
 
-  const forced: Database['forced'] = async (statement, values) => {
+  const queryFixedPlan: Database['queryFixedPlan'] = async (statement, values) => {
     // One session: settings that live as long as a transaction. Its round trips stay in this machine.
     if (forcedPool === undefined) {
       return transaction(async (sql) => {
@@ -162,14 +162,14 @@ export function createPgDatabase({
     kind,
     vectorType: kind === 'pglite' ? 'vector' : 'halfvec',
     query,
-    forced,
+    queryFixedPlan,
     transaction,
     onNotice: (listener, on = 'remit_authority') => {
       listeners.push({ on, listener })
     },
-    openEar:
+    openListener:
       kind === 'postgres'
-        ? (listener, on = 'remit_authority') => openEar(poolConfig, listener, on)
+        ? (listener, on = 'remit_authority') => openListener(poolConfig, listener, on)
         : undefined,
     close,
     [Symbol.asyncDispose]: close,
@@ -196,11 +196,11 @@ function openForcedPool(config: pg.PoolConfig): pg.Pool {
 const earMsMax = 2_000
 
 /** Listens beside the pool, whose connections come and go. Every question has an end: half-open is not hearing. */
-async function openEar(
+async function openListener(
   config: pg.PoolConfig,
   listener: (payload: string) => void,
   on: Channel,
-): Promise<Ear> {
+): Promise<Listener> {
   const client = new pg.Client({ ...config, query_timeout: earMsMax, connectionTimeoutMillis: earMsMax })
   // Not waited for: the other side of a half-open connection never says goodbye.
   const close = async (): Promise<void> => void client.end().catch(() => undefined)

@@ -35,7 +35,7 @@ export interface Database extends Sql, AsyncDisposable {
    * HNSW scan that goes on until the limit is met (`relaxed_order`), no parallel workers. Prepared, and one round trip on
    * native Postgres, where such statements have connections of their own.
    */
-  forced<Row extends object = Record<string, unknown>>(
+  queryFixedPlan<Row extends object = Record<string, unknown>>(
     statement: Statement,
     values: readonly SqlValue[],
   ): Promise<Row[]>
@@ -48,11 +48,13 @@ export interface Database extends Sql, AsyncDisposable {
   /**
    * Calls the listener with what was notified on the channel, `remit_authority` where left out. A change that this process commits is told before
    * its `query` or `transaction` resolves, on both kinds. Those of other processes only happen to be told here, to
-   * connections that are open: whoever relies on them opens an {@link Ear}.
+   * connections that are open: whoever relies on them opens an {@link Listener}.
    */
   onNotice(listener: (payload: string) => void, on?: Channel): void
   /** A connection of its own that listens. Undefined on PGlite, which has one session and one process. */
-  readonly openEar: ((listener: (payload: string) => void, on?: Channel) => Promise<Ear>) | undefined
+  readonly openListener:
+    | ((listener: (payload: string) => void, on?: Channel) => Promise<Listener>)
+    | undefined
   close(): Promise<void>
 }
 
@@ -61,4 +63,4 @@ export const channels = ['remit_authority', 'remit_approvals'] as const
 export type Channel = (typeof channels)[number]
 
 /** Hears what any process notifies for as long as its questions are answered. A failed question closes it. */
-export interface Ear extends Sql, AsyncDisposable {}
+export interface Listener extends Sql, AsyncDisposable {}

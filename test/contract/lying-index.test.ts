@@ -22,8 +22,8 @@ function lying(database: Database): Database {
     ...database,
     query: <Row extends object>(...sent: Parameters<Database['query']>) =>
       told(sent[0], database.query(...sent)) as Promise<Row[]>,
-    forced: <Row extends object>(...sent: Parameters<Database['forced']>) =>
-      told(sent[0].text, database.forced(...sent)) as Promise<Row[]>,
+    queryFixedPlan: <Row extends object>(...sent: Parameters<Database['queryFixedPlan']>) =>
+      told(sent[0].text, database.queryFixedPlan(...sent)) as Promise<Row[]>,
   }
 }
 

@@ -1,19 +1,19 @@
 import { createIvfIndex } from '../../src/retrieval/chunk-index/ivf/ivf-index.ts'
-import type { PlanName } from '../../src/retrieval/chunk-index/postgres/plan.ts'
 import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
+import type { StrategyName } from '../../src/retrieval/chunk-index/postgres/strategy.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import type { Subject } from './chunk-index.ts'
 
 export interface PostgresSubject extends Subject {
   /** Strategies that answered a search by vectors. */
-  readonly used: ReadonlySet<PlanName>
+  readonly used: ReadonlySet<StrategyName>
 }
 
 /** The chunk index in Postgres, made to search by one strategy wherever that may be picked. */
 export async function openPostgresSubject(
   kind: Database['kind'],
-  strategy: PlanName,
+  strategy: StrategyName,
 ): Promise<PostgresSubject> {
   const database = await openTestDatabase(kind)
   const ivf = createIvfIndex({
@@ -25,11 +25,11 @@ export async function openPostgresSubject(
     seed: () => 1,
     threads: 0,
   })
-  const used = new Set<PlanName>()
+  const used = new Set<StrategyName>()
   const index = createPostgresIndex({
     database,
     ...(strategy === 'ivf' && { ivf }),
-    onPlan: ({ plan }) => used.add(plan),
+    onStrategy: ({ strategy: plan }) => used.add(plan),
     costs: { of: (plan) => (plan === strategy ? 0.1 : 50), learn: () => undefined },
   })
   await database.query(`insert into collections (id, title) values ('c', 'c')`)

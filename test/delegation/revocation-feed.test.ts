@@ -10,7 +10,7 @@ import {
   type RevocationFeedOptions,
 } from '../../src/delegation/revocation/revocation-feed.ts'
 import { createRevocations, type Revocations } from '../../src/delegation/revocation/revocations.ts'
-import type { Database, Ear } from '../../src/store/sql.ts'
+import type { Database, Listener } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { needsPostgres } from '../support/native.ts'
 import { type MovableClock, movableClock, own } from './world.ts'
@@ -204,7 +204,7 @@ describe('on native Postgres', needsPostgres, () => {
       database: {
         ...database,
         onNotice: () => undefined,
-        openEar: async (listener): Promise<Ear> => {
+        openListener: async (listener): Promise<Listener> => {
           if (isCut) throw new Error('cut')
           heard.push({ listener })
           return {

@@ -32,7 +32,7 @@ describe.each(ways)('while %s', (way) => {
   /** As native Postgres: another process may change something, and is heard over a connection of its own. */
   const withEar = (real: Database): Database => ({
     ...real,
-    openEar: async () => {
+    openListener: async () => {
       if (isCut) throw new Error('cut')
       return {
         async query(text, values) {

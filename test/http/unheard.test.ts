@@ -8,7 +8,7 @@ let isCut = false
 /** As native Postgres: another process may change something, and is heard over a connection of its own. */
 const withEar = (real: Database): Database => ({
   ...real,
-  openEar: async () => {
+  openListener: async () => {
     if (isCut) throw new Error('cut')
     return {
       async query(text, values) {

@@ -18,13 +18,13 @@ const asking = new AsyncLocalStorage<Asking>()
 /** A search does not begin before OpenFGA was asked, for half a second. */
 const waiting = (database: Database): Database => ({
   ...database,
-  async forced(statement, values) {
+  async queryFixedPlan(statement, values) {
     const now = asking.getStore()
     if (now !== undefined && statement.name.startsWith('plan_')) {
       const sign = now.asked.promise.then(() => 'asked' as const)
       now.searched.push(await Promise.race([sign, sleep(500, 'not asked' as const)]))
     }
-    return database.forced(statement, values)
+    return database.queryFixedPlan(statement, values)
   },
 })
 

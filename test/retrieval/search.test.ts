@@ -35,7 +35,7 @@ describeBackends('search', (backend) => {
   const searchOf = (onPlan?: (event: object) => void) =>
     createSearch({
       sql: world.database,
-      index: createPostgresIndex({ database: world.database, onPlan }),
+      index: createPostgresIndex({ database: world.database, onStrategy: onPlan }),
     })
   const ids = (found: readonly { readonly documentId: string }[]) => found.map(({ documentId }) => documentId)
 

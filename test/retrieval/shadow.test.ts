@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { ChunkId } from '../../src/kernel/ids.ts'
 import { visibleOf } from '../../src/retrieval/access-filter/visible.ts'
 import type { Candidate } from '../../src/retrieval/candidate.ts'
-import type { PlanName } from '../../src/retrieval/chunk-index/postgres/plan.ts'
+import type { StrategyName } from '../../src/retrieval/chunk-index/postgres/strategy.ts'
 import type { Search } from '../../src/retrieval/search.ts'
 import { createShadow, type ShadowDeps, type ShadowEvent } from '../../src/retrieval/shadow.ts'
 import type { Database } from '../../src/store/sql.ts'
@@ -39,7 +39,7 @@ describe('a search that is done again exactly', needsPostgres, () => {
   })
   afterAll(() => database?.close())
 
-  function watching(more: Partial<ShadowDeps> = {}, plan: PlanName = 'hnsw', candidates = found(best)) {
+  function watching(more: Partial<ShadowDeps> = {}, plan: StrategyName = 'hnsw', candidates = found(best)) {
     const told: ShadowEvent[] = []
     const deps = {
       database,
@@ -53,7 +53,7 @@ describe('a search that is done again exactly', needsPostgres, () => {
       foundAnyway: () => [],
       async vector() {
         const cost = { predictedMs: 1, actualMs: 1, visible: passages, corpus: passages, fellBack: false }
-        shadow.onPlan({ ...cost, plan, returned: candidates.length })
+        shadow.onStrategy({ ...cost, strategy: plan, returned: candidates.length })
         return candidates
       },
     }

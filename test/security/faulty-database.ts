@@ -35,9 +35,9 @@ export function faultyDatabase(): FaultyDatabase {
     wrap: (real) => ({
       ...real,
       ...guard(real, real),
-      forced: async (forced, values) => {
+      queryFixedPlan: async (forced, values) => {
         await meet(forced.text, real)
-        return real.forced(forced, values)
+        return real.queryFixedPlan(forced, values)
       },
       transaction: (work) => real.transaction((sql) => work(guard(sql, real))),
     }),

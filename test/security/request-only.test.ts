@@ -85,7 +85,7 @@ describe('they are deleted, said aloud and put on record', () => {
     const logged: string[] = []
     const again = await compose({
       config: world.config,
-      ground: {
+      infrastructure: {
         database: world.database,
         openfga,
         embeddings: { available: false, reason: 'not needed' },

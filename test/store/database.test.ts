@@ -144,8 +144,8 @@ test(
     await using database = await openPostgres({ url: url.href })
     expect(await database.query(seen)).toEqual(utc)
     expect(await database.transaction((sql) => sql.query(seen))).toEqual(utc)
-    expect(await database.forced({ name: 'seen', text: seen }, [])).toEqual(utc)
-    await using ear = await database.openEar?.(() => undefined)
+    expect(await database.queryFixedPlan({ name: 'seen', text: seen }, [])).toEqual(utc)
+    await using ear = await database.openListener?.(() => undefined)
     expect(await ear?.query(seen)).toEqual(utc)
   },
 )

@@ -45,45 +45,47 @@ describeDatabases('a prepared statement', (kind) => {
     const statement = { name: `as_${type.replaceAll('[]', 's')}`, text }
     // Its columns are described the first time, and known the second.
     for (let time = 0; time < 2; time += 1)
-      expect(await database.forced(statement, [value])).toEqual(expected)
+      expect(await database.queryFixedPlan(statement, [value])).toEqual(expected)
   })
 
   test('gives many rows in their order, or none', async () => {
     const statement = { name: 'many', text: 'select n, n::text as text from generate_series(1, $1::int) n' }
-    const rows = await database.forced<{ n: number; text: string }>(statement, [1_000])
+    const rows = await database.queryFixedPlan<{ n: number; text: string }>(statement, [1_000])
     expect(rows.map(({ n }) => n)).toEqual(Array.from({ length: 1_000 }, (_, at) => at + 1))
     expect(rows.at(-1)).toEqual({ n: 1_000, text: '1000' })
-    expect(await database.forced(statement, [0])).toEqual([])
+    expect(await database.queryFixedPlan(statement, [0])).toEqual([])
   })
 
   test('that fails, at its first run or later, fails alone: the next one runs, on the same connection', async () => {
     const statement = { name: 'fails', text: 'select 1 / $1::int as n' }
     for (const divisor of [0, 1, 0, 1]) {
-      const asked = database.forced(statement, [divisor])
+      const asked = database.queryFixedPlan(statement, [divisor])
       if (divisor === 0) await expect(asked).rejects.toThrow('division by zero')
       else expect(await asked).toEqual([{ n: 1 }])
     }
-    await expect(database.forced({ name: 'wrong', text: 'select from nowhere' }, [])).rejects.toThrow(
+    await expect(database.queryFixedPlan({ name: 'wrong', text: 'select from nowhere' }, [])).rejects.toThrow(
       'does not exist',
     )
-    expect(await database.forced(statement, [1])).toEqual([{ n: 1 }])
+    expect(await database.queryFixedPlan(statement, [1])).toEqual([{ n: 1 }])
   })
 
   test('does not say what could not be read', async () => {
-    const asked = database.forced({ name: 'secret', text: 'select $1::int as n' }, ['a secret question'])
+    const asked = database.queryFixedPlan({ name: 'secret', text: 'select $1::int as n' }, [
+      'a secret question',
+    ])
     await expect(asked).rejects.toThrow(/^Postgres could not read a value/)
   })
 
   test('runs many at a time, each with its own answer', async () => {
     const statement = { name: 'echo', text: 'select $1::int as n' }
-    const asked = Array.from({ length: 50 }, (_, n) => database.forced(statement, [n]))
+    const asked = Array.from({ length: 50 }, (_, n) => database.queryFixedPlan(statement, [n]))
     expect(await Promise.all(asked)).toEqual(asked.map((_, n) => [{ n }]))
   })
 
   test('answers storage_unavailable where its database is gone', async () => {
     const closed = await openTestDatabase(kind)
     await closed.close()
-    await expect(closed.forced({ name: 'gone', text: 'select 1' }, [])).rejects.toMatchObject({
+    await expect(closed.queryFixedPlan({ name: 'gone', text: 'select 1' }, [])).rejects.toMatchObject({
       code: 'storage_unavailable',
     })
   })

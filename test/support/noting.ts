@@ -25,9 +25,9 @@ export function noting(database: Database): Database {
   return {
     ...database,
     query: noted(database),
-    forced(statement, values) {
+    queryFixedPlan(statement, values) {
       note(statement.text)
-      return database.forced(statement, values)
+      return database.queryFixedPlan(statement, values)
     },
     async transaction(work) {
       note('begin')

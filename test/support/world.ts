@@ -8,7 +8,7 @@ import type { Tuple } from '../../src/authz/fga.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createFgaApi } from '../../src/authz/openfga.ts'
 import { compose, type Service } from '../../src/compose/compose.ts'
-import type { Ground } from '../../src/compose/ground.ts'
+import type { Infrastructure } from '../../src/compose/infrastructure.ts'
 import { type Config, loadConfig } from '../../src/config/config.ts'
 import type { Embedder } from '../../src/embed/embedder.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
@@ -102,7 +102,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const database = options.database?.(opened) ?? opened
   const real = await openfgaFor(options.backend?.openfga ?? 'engine', opened, now)
   const embedder = options.embedder === undefined ? createWordEmbedder() : options.embedder
-  const ground: Ground = {
+  const infrastructure: Infrastructure = {
     database,
     openfga: options.openfga?.(real) ?? real,
     embeddings:
@@ -112,7 +112,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     [Symbol.asyncDispose]: async () => undefined,
   }
   const outbound = options.outbound ?? createSystemFetch(config.outboundAllowedOrigins)
-  const service = await compose({ config, ground, clock: { now }, log, fetch, outbound })
+  const service = await compose({ config, infrastructure, clock: { now }, log, fetch, outbound })
   const { fga } = service
   const change = (tuples: readonly string[]): Tuple[] => tuples.map(toTuple)
 

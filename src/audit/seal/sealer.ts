@@ -1,10 +1,10 @@
 import type { Clock } from '../../kernel/clock.ts'
 import type { Database, Sql } from '../../store/sql.ts'
+import { addToBaselines } from './baseline.ts'
 import { digestOf, peopleIn, type SealedRow, sealedColumns } from './canonical.ts'
 import { digestOfLeaves, headOf, noHead } from './head.ts'
 import type { SealKey } from './key.ts'
 import { ensureKeys } from './people.ts'
-import { addReach } from './reach.ts'
 
 export interface SealerDeps {
   readonly database: Database
@@ -90,7 +90,7 @@ export function createSealer({ database, key, clock }: SealerDeps): Sealer {
       digests,
     ])
     await keepGaps(sql, numbers, last.sealedTo, sealedAt)
-    await addReach(sql, rows)
+    await addToBaselines(sql, rows)
     return rows.length
   }
 }

@@ -2,7 +2,7 @@ import { createFollower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { createLru } from '../../kernel/lru.ts'
 import { reasonOf } from '../../kernel/reason.ts'
-import type { Database, Ear } from '../../store/sql.ts'
+import type { Database, Listener } from '../../store/sql.ts'
 
 /** Hears that an approval has changed, whichever process changed it. Says which, not what: whoever hears reads. */
 export interface ApprovalChanges extends AsyncDisposable {
@@ -47,8 +47,8 @@ export async function followApprovals({
     if (/^\d+$/.test(version)) tell(id, Number(version))
   }
 
-  const { openEar } = database
-  const follower = createFollower<Ear>({
+  const { openListener } = database
+  const follower = createFollower<Listener>({
     // What was not heard is found here.
     async read(listener) {
       if (listener === undefined) return
@@ -58,7 +58,7 @@ export async function followApprovals({
       )
       for (const { id, version } of rows) tell(id, version)
     },
-    ...(openEar && { pollMs, connect: () => openEar(notice, 'remit_approvals') }),
+    ...(openListener && { pollMs, connect: () => openListener(notice, 'remit_approvals') }),
     onFailed(error, failures) {
       if (failures === 1) log('approvals_unheard', { reason: reasonOf(error) })
     },

@@ -3,7 +3,7 @@ import { AppError } from '../../kernel/errors.ts'
 import { createFollower, type Follower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
-import type { Database, Ear, Sql } from '../../store/sql.ts'
+import type { Database, Listener, Sql } from '../../store/sql.ts'
 
 /**
  * What this process has heard of who may no longer act: the deny-list in memory, and the number of the last change
@@ -60,8 +60,8 @@ export const denyKey = (kind: string, key: string): string => `${kind} ${key}`
 export async function openRevocationFeed(options: RevocationFeedOptions): Promise<RevocationFeed> {
   const { database, clock, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
   const { elapsed = () => performance.now() } = options
-  const { openEar } = database
-  const isAlone = openEar === undefined
+  const { openListener } = database
+  const isAlone = openListener === undefined
   const listeners: ((change: RevocationChange) => void)[] = []
   const denied = createDenyList(clock)
   let applied = -1
@@ -110,13 +110,13 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     follower.wake()
   }
 
-  const follower: Follower = createFollower<Ear>({
+  const follower: Follower = createFollower<Listener>({
     read: (listener) => read(listener ?? database),
     pollMs,
     elapsed,
-    ...(openEar === undefined
+    ...(openListener === undefined
       ? { poll: async () => (readTo === told ? undefined : follower.refresh()) }
-      : { connect: () => openEar(notice) }),
+      : { connect: () => openListener(notice) }),
     onFailed(error, failures) {
       if (failures === 1) log('authority_unheard', { reason: reasonOf(error) })
     },

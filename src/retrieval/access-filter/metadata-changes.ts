@@ -34,7 +34,7 @@ export async function readMetadataChanges(
   database: Database,
   since: MetadataSnapshot | undefined,
 ): Promise<MetadataChanges> {
-  const [row] = await database.forced<{
+  const [row] = await database.queryFixedPlan<{
     snapshot: string
     server: string
     is_older: boolean | null

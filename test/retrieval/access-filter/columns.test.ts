@@ -114,11 +114,11 @@ describeDatabases('fields in columns', (kind) => {
           if (isRead) await afterRead()
           return rows as never
         },
-        async forced(statement, values) {
+        async queryFixedPlan(statement, values) {
           statements.push(statement.name)
           const said = server
           const until = afterLook()
-          const rows = await database.forced(statement, values)
+          const rows = await database.queryFixedPlan(statement, values)
           await until
           return rows.map((row) => (said === undefined ? row : { ...row, server: said })) as never
         },

@@ -30,9 +30,9 @@ describeDatabases('what matches a filter', (kind) => {
         statements.push('find')
         return database.query(text, values)
       },
-      forced: (statement, values) => {
+      queryFixedPlan: (statement, values) => {
         statements.push(statement.name)
-        return database.forced(statement, values)
+        return database.queryFixedPlan(statement, values)
       },
     }
     await database.query(`insert into collections (id, title) values ('c', 'C'), ('d', 'D')`)
@@ -319,8 +319,8 @@ describeDatabases('what matches a filter', (kind) => {
         corpus,
         database: {
           ...watched,
-          forced: async <Row extends object>(statement: Statement, values: readonly SqlValue[]) => {
-            const rows = await watched.forced<Row>(statement, values)
+          queryFixedPlan: async <Row extends object>(statement: Statement, values: readonly SqlValue[]) => {
+            const rows = await watched.queryFixedPlan<Row>(statement, values)
             return server === '' ? rows : rows.map((row) => ({ ...row, server }))
           },
         },

@@ -46,9 +46,9 @@ describe('what a question may touch', () => {
         statements.push(text.replaceAll(/\s+/g, ' '))
         return database.query(text, values)
       },
-      forced: (statement, values) => {
+      queryFixedPlan: (statement, values) => {
         statements.push(statement.name)
-        return database.forced(statement, values)
+        return database.queryFixedPlan(statement, values)
       },
     }
     corpus = createCorpus({

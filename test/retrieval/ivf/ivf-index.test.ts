@@ -13,13 +13,13 @@ import { createTrainer } from '../../../src/retrieval/chunk-index/ivf/trainer.ts
 import type { Costs } from '../../../src/retrieval/chunk-index/postgres/costs.ts'
 import { ivfStatement } from '../../../src/retrieval/chunk-index/postgres/ivf.ts'
 import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'
-import type { PlanEvent } from '../../../src/retrieval/chunk-index/postgres/plan.ts'
+import type { StrategyEvent } from '../../../src/retrieval/chunk-index/postgres/strategy.ts'
 import { vectorParameter } from '../../../src/store/binary.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
 import { moving } from '../../support/moving.ts'
-import { type Corpus, storeCorpus } from '../plans/corpus.ts'
+import { type Corpus, storeCorpus } from '../chunk-index/corpus.ts'
 
 const documents = 240
 const chunksEach = 5
@@ -30,7 +30,7 @@ describeDatabases('ivf', (kind) => {
   let database: Database
   let corpus: Corpus
   let index: IvfIndex
-  const events: PlanEvent[] = []
+  const events: StrategyEvent[] = []
   const open = (passagesMin = 1_000) =>
     createIvfIndex({
       database,
@@ -55,7 +55,7 @@ describeDatabases('ivf', (kind) => {
 
   const dear: Costs = { of: (plan) => (plan === 'ivf' ? 0.1 : 50), learn: () => undefined }
   const search = (visible: AccessFilter, question: Float32Array, limit = wanted, of = index) =>
-    createNearest({ database, ivf: of, costs: dear, onPlan: (event) => events.push(event) })({
+    createNearest({ database, ivf: of, costs: dear, onStrategy: (event) => events.push(event) })({
       visible,
       embedding: question,
       limit,
@@ -126,7 +126,7 @@ describeDatabases('ivf', (kind) => {
 
   test('read each passage by document and place, in a loop, and neither the HNSW index nor the whole table', async () => {
     const values = [vectorParameter(database.vectorType, corpus.ask(1)), ...numbers(3), wanted]
-    const rows = await database.forced<{ 'QUERY PLAN': string }>(
+    const rows = await database.queryFixedPlan<{ 'QUERY PLAN': string }>(
       { name: 'explain_ivf', text: `explain (costs off) ${ivfStatement.text}` },
       values,
     )
@@ -338,7 +338,7 @@ describeDatabases('ivf', (kind) => {
       wanted,
       other,
     )
-    expect(events.at(-1)?.plan).not.toBe('ivf')
+    expect(events.at(-1)?.strategy).not.toBe('ivf')
     await write(model.error)
   })
 

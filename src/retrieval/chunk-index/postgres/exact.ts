@@ -1,7 +1,7 @@
 import { vectorParameter } from '../../../store/binary.ts'
 import type { Database, Statement } from '../../../store/sql.ts'
 import type { FoundChunk } from '../port.ts'
-import { type Ask, type ChunkRow, toFound } from './plan.ts'
+import { type ChunkRow, toFound, type VectorQuery } from './strategy.ts'
 
 /** `+ 0` keeps the order from being that of the HNSW index. */
 export const exactStatement: Statement = {
@@ -17,8 +17,11 @@ export const exactStatement: Statement = {
 }
 
 /** Compares every visible chunk. Blind to what is hidden; over nothing it takes what it takes over little. */
-export async function exact(database: Database, { visible, embedding, limit }: Ask): Promise<FoundChunk[]> {
-  const rows = await database.forced<ChunkRow>(exactStatement, [
+export async function exact(
+  database: Database,
+  { visible, embedding, limit }: VectorQuery,
+): Promise<FoundChunk[]> {
+  const rows = await database.queryFixedPlan<ChunkRow>(exactStatement, [
     vectorParameter(database.vectorType, embedding),
     visible.docNos,
     limit,
@@ -26,8 +29,12 @@ export async function exact(database: Database, { visible, embedding, limit }: A
   return rows.map(toFound)
 }
 
-/** The same apart from the planner, with the whole machine's other work first. Rejects after so many milliseconds. */
-export async function exactWithin(database: Database, ask: Ask, timeoutMs: number): Promise<FoundChunk[]> {
+/** The same without choosing a strategy, with the whole machine's other work first. Rejects after so many milliseconds. */
+export async function exactWithin(
+  database: Database,
+  ask: VectorQuery,
+  timeoutMs: number,
+): Promise<FoundChunk[]> {
   const rows = await database.transaction(async (sql) => {
     await sql.query(
       `select set_config('statement_timeout', $1, true), set_config('max_parallel_workers_per_gather', '0', true)`,

@@ -1,7 +1,7 @@
 import { vectorParameter } from '../../../store/binary.ts'
 import type { Database, Statement } from '../../../store/sql.ts'
 import type { FoundChunk } from '../port.ts'
-import { type Ask, type ChunkRow, toFound } from './plan.ts'
+import { type ChunkRow, toFound, type VectorQuery } from './strategy.ts'
 
 /**
  * Settings last as long as the statement's own transaction, and are read where the scan begins: it depends on
@@ -24,7 +24,7 @@ export const hnswStatement: Statement = {
   ) near`,
 }
 
-export interface Walk {
+export interface GraphWalk {
   /** Candidates that the walk keeps at a time: `hnsw.ef_search`, 1 to 1,000. */
   readonly ef: number
   /** Rows to take before the best are kept: the walk comes upon them out of order. */
@@ -38,10 +38,10 @@ export interface Walk {
  */
 export async function hnsw(
   database: Database,
-  { visible, embedding, limit }: Ask,
-  { ef, rows, tuples }: Walk,
+  { visible, embedding, limit }: VectorQuery,
+  { ef, rows, tuples }: GraphWalk,
 ): Promise<FoundChunk[]> {
-  const found = await database.forced<ChunkRow>(hnswStatement, [
+  const found = await database.queryFixedPlan<ChunkRow>(hnswStatement, [
     vectorParameter(database.vectorType, embedding),
     visible.bits(),
     rows,

@@ -3,7 +3,7 @@ import { vectorParameter } from '../../../store/binary.ts'
 import type { Database, Statement } from '../../../store/sql.ts'
 import type { AccessFilter } from '../../access-filter/visible.ts'
 import type { FoundChunk } from '../port.ts'
-import { type Ask, type ChunkRow, toFound } from './plan.ts'
+import { type ChunkRow, toFound, type VectorQuery } from './strategy.ts'
 
 /** What lies in no partition yet is compared whole, as by the exact search. */
 export const ivfStatement: Statement = {
@@ -26,11 +26,11 @@ export const ivfStatement: Statement = {
 /** Compares the nominated chunks, and all of the documents that lie in no partition. May return fewer than there are. */
 export async function ivf(
   database: Database,
-  { embedding, limit }: Ask,
+  { embedding, limit }: VectorQuery,
   nominated: Nominated,
   unassigned: Int32Array,
 ): Promise<FoundChunk[]> {
-  const rows = await database.forced<ChunkRow>(ivfStatement, [
+  const rows = await database.queryFixedPlan<ChunkRow>(ivfStatement, [
     vectorParameter(database.vectorType, embedding),
     nominated.docs,
     nominated.ordinals,

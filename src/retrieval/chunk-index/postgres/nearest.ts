@@ -2,34 +2,34 @@ import type { InvertedLists, ScanPool } from '@remit/vector-index'
 import { probeWithPool } from '@remit/vector-index'
 import type { Database } from '../../../store/sql.ts'
 import type { FoundChunk } from '../port.ts'
+import { chooseStrategy, type Strategy } from './choose-strategy.ts'
 import { type Costs, createCosts } from './costs.ts'
 import { exact } from './exact.ts'
 import { hnsw } from './hnsw.ts'
 import { ivf, unassignedOf } from './ivf.ts'
-import type { Ask, OnPlan } from './plan.ts'
-import { type Choice, pick } from './planner.ts'
+import type { OnStrategy, VectorQuery } from './strategy.ts'
 
 export interface NearestDeps {
   readonly database: Database
   /** Undefined: there are never any. */
   readonly ivf?: { lists(): readonly InvertedLists[]; readonly scanPool?: Pick<ScanPool, 'scan'> } | undefined
-  readonly onPlan?: OnPlan | undefined
+  readonly onStrategy?: OnStrategy | undefined
   readonly costs?: Costs
   /** Milliseconds of a clock that never goes back. */
   readonly ticks?: () => number
 }
 
 /** Nearest by inner product of unit vectors, best first; never fewer than there are, up to the limit. */
-export type Nearest = (ask: Ask) => Promise<FoundChunk[]>
+export type NearestSearch = (ask: VectorQuery) => Promise<FoundChunk[]>
 
-/** Picks a plan for each question, and takes another where the first finds too little. */
+/** Chooses a strategy for each query, and falls back to `exact` where the first finds too little. */
 export function createNearest({
   database,
   ivf: index,
-  onPlan,
+  onStrategy: onPlan,
   costs = createCosts(),
   ticks = () => performance.now(),
-}: NearestDeps): Nearest {
+}: NearestDeps): NearestSearch {
   /** Questions that are searched for now. */
   let asked = 0
 
@@ -42,14 +42,14 @@ export function createNearest({
     }
   }
 
-  async function search(ask: Ask): Promise<FoundChunk[]> {
+  async function search(ask: VectorQuery): Promise<FoundChunk[]> {
     const { visible, limit, like } = ask
     const started = ticks()
     const lists = index?.lists() ?? []
     const unassigned = lists.length === 0 ? undefined : unassignedOf(lists, visible)
     // Where there is more of it than of what it is to be like, that would take too long.
     const by = like === undefined || like.chunks < visible.chunks ? visible : like
-    const choice = pick(
+    const choice = chooseStrategy(
       {
         visible: by.chunks,
         documents: by.size,
@@ -67,13 +67,13 @@ export function createNearest({
     let { found } = ran
     if (like !== undefined) return found
     const alone = ticks() - started
-    // How many others asked at the same time says nothing of what the plan takes.
-    costs.learn(choice.plan, choice.predictedMs, alone - ran.waitedMs)
+    // How many others asked at the same time says nothing of what the strategy takes.
+    costs.learn(choice.strategy, choice.predictedMs, alone - ran.waitedMs)
     // pgvector gives up without a word, and the IVF index may be behind: what is missing is found by comparing all.
-    const fellBack = choice.plan !== 'exact' && found.length < Math.min(limit, visible.chunks)
+    const fellBack = choice.strategy !== 'exact' && found.length < Math.min(limit, visible.chunks)
     if (fellBack) found = await exact(database, ask)
     onPlan?.({
-      plan: fellBack ? 'exact' : choice.plan,
+      strategy: fellBack ? 'exact' : choice.strategy,
       predictedMs: choice.predictedMs,
       actualMs: fellBack ? ticks() - started : alone,
       visible: visible.chunks,
@@ -85,12 +85,12 @@ export function createNearest({
   }
 
   async function run(
-    choice: Choice,
-    ask: Ask,
+    choice: Strategy,
+    ask: VectorQuery,
     lists: readonly InvertedLists[],
     unassigned: Int32Array = new Int32Array(),
   ): Promise<{ readonly found: FoundChunk[]; readonly waitedMs: number }> {
-    switch (choice.plan) {
+    switch (choice.strategy) {
       case 'exact':
         return { found: await exact(database, ask), waitedMs: 0 }
       case 'hnsw':
@@ -110,7 +110,7 @@ export function createNearest({
 async function nominate(
   scanPool: Pick<ScanPool, 'scan'> | undefined,
   lists: readonly InvertedLists[],
-  { visible, embedding }: Ask,
+  { visible, embedding }: VectorQuery,
   rows: number,
 ): Promise<Awaited<ReturnType<typeof probeWithPool>> | undefined> {
   try {

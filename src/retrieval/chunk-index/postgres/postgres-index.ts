@@ -3,23 +3,23 @@ import type { IvfIndex } from '../ivf/ivf-index.ts'
 import type { ChunkIndex } from '../port.ts'
 import type { Costs } from './costs.ts'
 import { createNearest } from './nearest.ts'
-import type { OnPlan } from './plan.ts'
 import { createPublisher } from './publisher.ts'
+import type { OnStrategy } from './strategy.ts'
 import { searchWords } from './words.ts'
 
 export interface PostgresIndexDeps {
   readonly database: Database
   /** The IVF. Left out: never searched by. */
   readonly ivf?: Pick<IvfIndex, 'lists' | 'scanPool' | 'assign'> | undefined
-  /** Told of each search by vectors: which plan, and what it took. */
-  readonly onPlan?: OnPlan | undefined
-  /** What the plans take. Defaults to what was measured elsewhere, then to what they take here. */
+  /** Told of each search by vectors: its strategy, and what it took. */
+  readonly onStrategy?: OnStrategy | undefined
+  /** What the strategies take. Defaults to what was measured elsewhere, then to what they take here. */
   readonly costs?: Costs
 }
 
-/** The chunk index in Postgres with pgvector: exact, HNSW or IVF, as a planner picks for each question. */
-export function createPostgresIndex({ database, ivf, onPlan, costs }: PostgresIndexDeps): ChunkIndex {
-  const nearest = createNearest({ database, ivf, onPlan, ...(costs && { costs }) })
+/** The chunk index in Postgres with pgvector: exact, HNSW or IVF, as `chooseStrategy` says for each question. */
+export function createPostgresIndex({ database, ivf, onStrategy, costs }: PostgresIndexDeps): ChunkIndex {
+  const nearest = createNearest({ database, ivf, onStrategy, ...(costs && { costs }) })
   return {
     ...createPublisher({ database, assign: ivf?.assign ?? (async () => undefined) }),
 

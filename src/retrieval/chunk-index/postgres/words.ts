@@ -1,7 +1,7 @@
 import type { Database } from '../../../store/sql.ts'
 import type { AccessFilter } from '../../access-filter/visible.ts'
 import type { FoundChunk, WeightedLexeme, WordQuery } from '../port.ts'
-import { type ChunkRow, toFound } from './plan.ts'
+import { type ChunkRow, toFound } from './strategy.ts'
 
 export interface WordSearchOptions {
   /** The most chunks to find. */

@@ -1,9 +1,9 @@
 import { scanBudget } from '@remit/vector-index'
 import type { Costs } from './costs.ts'
-import type { Walk } from './hnsw.ts'
+import type { GraphWalk } from './hnsw.ts'
 
-/** Everything that a plan is picked from: exact counts, none of them the database's guess. */
-export interface Situation {
+/** What the choice depends on: exact counts, no estimates of the database. */
+export interface StrategyInputs {
   /** Visible chunks, in how many documents. */
   readonly visible: number
   readonly documents: number
@@ -18,18 +18,18 @@ export interface Situation {
   readonly residualVariance?: number
 }
 
-export type Choice =
-  | { readonly plan: 'exact'; readonly predictedMs: number }
+export type Strategy =
+  | { readonly strategy: 'exact'; readonly predictedMs: number }
   | {
-      readonly plan: 'ivf'
+      readonly strategy: 'ivf'
       readonly predictedMs: number
       /** Chunks to compare of those that codes nominate. */
       readonly rows: number
     }
   | {
-      readonly plan: 'hnsw'
+      readonly strategy: 'hnsw'
       readonly predictedMs: number
-      readonly walk: Walk
+      readonly walk: GraphWalk
     }
 
 // Without partitions nothing is known of a question's surroundings, which may be what is hidden.
@@ -54,11 +54,11 @@ const unassignedMax = 300
 // As many as fit into `work_mem` at its default of 4 MB, at some 190 bytes each.
 const tuplesMax = 20_000
 
-/** Picks the cheapest plan of those that find what is to be found. */
-export function pick(situation: Situation, costs: Costs): Choice {
+/** Chooses the cheapest strategy of those that find what is to be found. */
+export function chooseStrategy(situation: StrategyInputs, costs: Costs): Strategy {
   const { visible, documents, corpus, limit, unassigned, partitions = 1, residualVariance = 0 } = situation
   const exactMs = costs.of('exact', { chunks: visible, lookUps: documents })
-  let sure: Choice = { plan: 'exact', predictedMs: exactMs }
+  let sure: Strategy = { strategy: 'exact', predictedMs: exactMs }
   if (unassigned !== undefined && unassigned <= unassignedMax) {
     const rows = limit + rowsMore(visible, residualVariance)
     const perDocument = visible / Math.max(1, documents)
@@ -67,26 +67,26 @@ export function pick(situation: Situation, costs: Costs): Choice {
       lookUps: rows + unassigned,
       codes: scanBudget({ visible, corpus, partitions }),
     })
-    if (predictedMs < exactMs) sure = { plan: 'ivf', predictedMs, rows }
+    if (predictedMs < exactMs) sure = { strategy: 'ivf', predictedMs, rows }
   }
   const { walk, places } = walkOf(situation)
   const predictedMs = costs.of('hnsw', { places })
   if (predictedMs >= sure.predictedMs || !mayWalk(situation, exactMs)) return sure
-  // What the walk may cost beyond what is foreseen is what the sure plan costs: together at most about twice.
+  // What the walk may cost beyond what is foreseen is what the sure strategy costs: together at most about twice.
   const perPlace = costs.of('hnsw', { places: 1 }) - costs.of('hnsw', {})
   const tuples = Math.min(tuplesMax, Math.ceil(places + sure.predictedMs / perPlace))
-  return { plan: 'hnsw', predictedMs, walk: { ...walk, tuples } }
+  return { strategy: 'hnsw', predictedMs, walk: { ...walk, tuples } }
 }
 
 /** Only where there is no IVF index: it finds as much sooner, and what is hidden near the question does not mislead them. */
-function mayWalk({ visible, corpus, unassigned }: Situation, exactMs: number): boolean {
+function mayWalk({ visible, corpus, unassigned }: StrategyInputs, exactMs: number): boolean {
   if (unassigned !== undefined) return false
   const share = visible / Math.max(corpus, visible, 1)
   return share >= shareMin || (share >= shareMinOfMany && exactMs > exactMsMax)
 }
 
-function walkOf({ visible, corpus, limit }: Situation): {
-  readonly walk: Omit<Walk, 'tuples'>
+function walkOf({ visible, corpus, limit }: StrategyInputs): {
+  readonly walk: Omit<GraphWalk, 'tuples'>
   readonly places: number
 } {
   const share = visible / Math.max(corpus, visible, 1)

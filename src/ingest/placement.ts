@@ -25,7 +25,7 @@ export interface Placement {
 }
 
 /** A placement that the service may make. */
-export interface Plan {
+export interface AcceptedPlacement {
   readonly storedDocument: StoredDocument | undefined
   readonly tags: readonly Tag[]
   /** What may be in force until new content is published with `tags`. */
@@ -36,11 +36,11 @@ export interface Plan {
   readonly sensitivityKept: boolean
 }
 
-export type Planned =
-  | { readonly ok: true; readonly plan: Plan }
+export type PlacementDecision =
+  | { readonly ok: true; readonly decidePlacements: AcceptedPlacement }
   | { readonly ok: false; readonly error: AppError }
 
-export interface PlanDeps {
+export interface PlacementDeps {
   readonly database: Sql
   readonly fga: Fga
   readonly allowList: AllowList
@@ -51,11 +51,11 @@ export interface PlanDeps {
  * Decides for each placement whether `subject` may make it and what it comes to. Refusals are answers; only
  * what keeps us from deciding throws. The caller holds the documents' locks. Ids must be distinct.
  */
-export async function plan(
-  dependencies: PlanDeps,
+export async function decidePlacements(
+  dependencies: PlacementDeps,
   subject: string,
   placements: readonly Placement[],
-): Promise<Planned[]> {
+): Promise<PlacementDecision[]> {
   const { database, fga, allowList, now } = dependencies
   const documents = await readDocuments(
     database,
@@ -109,7 +109,7 @@ export async function plan(
       tags: atRisk.map(({ tags: tagsAtRisk }) => tagsAtRisk),
     },
   )
-  return placements.map((placement, index): Planned => {
+  return placements.map((placement, index): PlacementDecision => {
     const error = errors[index]
     if (error !== undefined) return { ok: false, error }
     const stored = documents.get(placement.id)
@@ -133,7 +133,7 @@ export async function plan(
     const bare = sensitivity.by(newTags) && !sensitivity.by(narrowedTags)
     return {
       ok: true,
-      plan: {
+      decidePlacements: {
         storedDocument: stored,
         tags: newTags,
         narrowed: bare ? [...narrowedTags, sensitiveTag] : narrowedTags,

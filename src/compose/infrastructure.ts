@@ -24,11 +24,11 @@ export interface Stored extends AsyncDisposable {
 }
 
 /** What the service stands on. */
-export interface Ground extends Stored {
+export interface Infrastructure extends Stored {
   readonly openfga: FgaApi
 }
 
-export interface GroundOptions {
+export interface InfrastructureOptions {
   /** The embedded database will never answer again: the process should end. Left out: it is not watched. */
   readonly onStorageLost?: () => void
   readonly now: () => number
@@ -43,10 +43,10 @@ const dimensionsWithoutModel = 384
 const openfgaTimeoutMs = 4_000
 
 /** Opens what the configuration names, migrates the database and refuses vectors of another model. */
-export async function openGround(
+export async function openInfrastructure(
   config: Config,
-  { now, log, step, onProgress, onStorageLost, mayMake }: GroundOptions,
-): Promise<Ground> {
+  { now, log, step, onProgress, onStorageLost, mayMake }: InfrastructureOptions,
+): Promise<Infrastructure> {
   await using stack = new AsyncDisposableStack()
   const { database, embeddings, vectors } = stack.use(
     await openStored(config, {

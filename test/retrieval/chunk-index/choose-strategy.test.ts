@@ -1,9 +1,12 @@
 import { describe, expect, test } from 'vitest'
+import {
+  chooseStrategy,
+  type StrategyInputs,
+} from '../../../src/retrieval/chunk-index/postgres/choose-strategy.ts'
 import { createCosts } from '../../../src/retrieval/chunk-index/postgres/costs.ts'
-import { pick, type Situation } from '../../../src/retrieval/chunk-index/postgres/planner.ts'
 
 const million = 1_000_000
-const situation = (of: Partial<Situation>): Situation => ({
+const situation = (of: Partial<StrategyInputs>): StrategyInputs => ({
   visible: million,
   documents: (of.visible ?? million) / 10,
   corpus: million,
@@ -19,7 +22,7 @@ describe('the plan', () => {
     ['there are no cells', situation({ visible: 6_000 })],
     ['much lies in no cell yet', situation({ visible: 30_000, ...ivf, unassigned: 1_000 })],
   ])('compares all where %s', (_, of) => {
-    expect(pick(of, createCosts())).toMatchObject({ plan: 'exact' })
+    expect(chooseStrategy(of, createCosts())).toMatchObject({ plan: 'exact' })
   })
 
   test.each([
@@ -28,43 +31,45 @@ describe('the plan', () => {
     ['all is visible', 105, situation({ ...ivf })],
     ['a few documents lie in no cell yet', 100, situation({ visible: million / 2, ...ivf, unassigned: 20 })],
   ])('compares what is near where %s, more where there is more of it: %i', (_, rows, of) => {
-    expect(pick(of, createCosts())).toMatchObject({ plan: 'ivf', rows })
+    expect(chooseStrategy(of, createCosts())).toMatchObject({ plan: 'ivf', rows })
   })
 
   test('compares more where codes tell less', () => {
     const rows = [0.05, 0.1, 0.2].map((residualVariance) => {
-      const choice = pick(
+      const choice = chooseStrategy(
         situation({ visible: 50_000, ...ivf, residualVariance: residualVariance }),
         createCosts(),
       )
-      return choice.plan === 'ivf' ? choice.rows : 0
+      return choice.strategy === 'ivf' ? choice.rows : 0
     })
     expect(rows).toEqual([100, 100, 190])
   })
 
   test('walks the graph where all is visible and there are no cells', () => {
-    expect(pick(situation({}), createCosts())).toMatchObject({ plan: 'hnsw' })
+    expect(chooseStrategy(situation({}), createCosts())).toMatchObject({ plan: 'hnsw' })
   })
 
   test('walks the graph only where nearly all is visible, or comparing all is slow', () => {
     const costs = createCosts()
-    expect(pick(situation({ visible: 20_000, documents: 2_000, corpus: 30_000 }), costs).plan).toBe('exact')
-    expect(pick(situation({ visible: million / 2 }), costs).plan).toBe('hnsw')
-    expect(pick(situation({ visible: million / 5 }), costs).plan).toBe('exact')
+    expect(
+      chooseStrategy(situation({ visible: 20_000, documents: 2_000, corpus: 30_000 }), costs).strategy,
+    ).toBe('exact')
+    expect(chooseStrategy(situation({ visible: million / 2 }), costs).strategy).toBe('hnsw')
+    expect(chooseStrategy(situation({ visible: million / 5 }), costs).strategy).toBe('exact')
   })
 
   test('keeps more candidates at a time where less of what is met is visible, within what pgvector takes', () => {
     const efs = [1, 0.6, 0.3].map((share) => {
-      const choice = pick(situation({ visible: share * million, limit: 100 }), createCosts())
-      return choice.plan === 'hnsw' ? choice.walk.ef : 0
+      const choice = chooseStrategy(situation({ visible: share * million, limit: 100 }), createCosts())
+      return choice.strategy === 'hnsw' ? choice.walk.ef : 0
     })
     expect(efs).toEqual([400, 667, 800])
   })
 
   test('takes more rows than are wanted: a walk comes upon the best out of order', () => {
     const rows = [1, 10, 100].map((limit) => {
-      const choice = pick(situation({ limit }), createCosts())
-      return choice.plan === 'hnsw' ? choice.walk.rows : 0
+      const choice = chooseStrategy(situation({ limit }), createCosts())
+      return choice.strategy === 'hnsw' ? choice.walk.rows : 0
     })
     expect(rows).toEqual([40, 40, 200])
   })
@@ -72,8 +77,8 @@ describe('the plan', () => {
   test('gives a walk up after what the sure plan would have taken', () => {
     const costs = createCosts()
     const of = situation({ visible: 40_000, documents: 4_000, corpus: 40_000 })
-    const choice = pick(of, costs)
-    if (choice.plan !== 'hnsw') throw new Error(choice.plan)
+    const choice = chooseStrategy(of, costs)
+    if (choice.strategy !== 'hnsw') throw new Error(choice.strategy)
     const sureMs = costs.of('exact', { chunks: 40_000, lookUps: 4_000 })
     expect(costs.of('hnsw', { places: choice.walk.tuples })).toBeLessThan(choice.predictedMs + sureMs + 0.1)
     expect(choice.walk.tuples).toBeLessThanOrEqual(20_000)
@@ -81,7 +86,7 @@ describe('the plan', () => {
 
   test('depends on counts and costs alone', () => {
     const of = situation({ visible: 30_000, ...ivf })
-    expect(pick(of, createCosts())).toEqual(pick(of, createCosts()))
+    expect(chooseStrategy(of, createCosts())).toEqual(chooseStrategy(of, createCosts()))
   })
 })
 

@@ -5,12 +5,12 @@ import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import type { Database } from '../store/sql.ts'
-import type { Ground } from './ground.ts'
+import type { Infrastructure } from './infrastructure.ts'
 
 /** What a service is made of. */
 export interface ComposeOptions {
   readonly config: Config
-  readonly ground: Ground
+  readonly infrastructure: Infrastructure
   readonly clock: Clock
   readonly log: Log
   /** For the keys of trusted issuers. */
@@ -20,7 +20,7 @@ export interface ComposeOptions {
 }
 
 /** What all parts are made of; each names what it takes. */
-export interface Given extends ComposeOptions {
+export interface ComposeContext extends ComposeOptions {
   readonly database: Database
   /** Of all queues. */
   readonly boss: Boss

@@ -7,23 +7,23 @@ import type { FoundChunk } from '../port.ts'
  * `exact` compares all of it, `hnsw` walks the HNSW graph past what is not visible, `ivf` compares what is visible near the
  * question.
  */
-export type PlanName = 'exact' | 'hnsw' | 'ivf'
+export type StrategyName = 'exact' | 'hnsw' | 'ivf'
 
-export interface Ask {
+export interface VectorQuery {
   readonly visible: AccessFilter
   /** A unit vector. */
   readonly embedding: Float32Array
   readonly limit: number
   /**
-   * Searched by the plan that would be picked for this, in as many statements: what is visible then tells nothing by how it
+   * Searched by the strategy that would be chosen for this, in as many statements: what is visible then tells nothing by how it
    * is searched. Fewer may be found than there are. Default: by itself.
    */
   readonly like?: AccessFilter
 }
 
 /** What one search took. Tells neither who asked nor what. */
-export interface PlanEvent {
-  readonly plan: PlanName
+export interface StrategyEvent {
+  readonly strategy: StrategyName
   /** Milliseconds that the model of costs said. */
   readonly predictedMs: number
   readonly actualMs: number
@@ -31,12 +31,12 @@ export interface PlanEvent {
   readonly visible: number
   readonly corpus: number
   readonly returned: number
-  /** A cheaper plan was tried first and found too little; its time is part of `actualMs`. */
+  /** A cheaper strategy was tried first and found too little; its time is part of `actualMs`. */
   readonly fellBack: boolean
 }
 
 /** Told after each search; must not throw. */
-export type OnPlan = (event: PlanEvent) => void
+export type OnStrategy = (event: StrategyEvent) => void
 
 /** A chunk as a statement gives it. */
 export interface ChunkRow {

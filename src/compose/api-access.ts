@@ -7,16 +7,16 @@ import { type Admission, createAdmission } from '../http/middleware/limits.ts'
 import { createReading, type Reading } from '../http/routes/reading.ts'
 import type { IsAdministrator } from '../http/routes/writing.ts'
 import { refuse } from '../kernel/result.ts'
-import type { Given } from './given.ts'
+import type { ComposeContext } from './context.ts'
 
-export interface DoorDeps extends Pick<Given, 'config' | 'log' | 'now'> {
+export interface ApiAccessDeps extends Pick<ComposeContext, 'config' | 'log' | 'now'> {
   readonly verifier: Verifier
   readonly proofs: Proofs
   readonly administrators: Administrators
 }
 
 /** What stands before the API: tokens, limits and roles. */
-export interface Door {
+export interface ApiAccess {
   readonly admission: Admission
   readonly requireBearer: RequireBearer
   /** Of the role `security.write`. */
@@ -28,7 +28,14 @@ export interface Door {
   readonly reading: Reading
 }
 
-export function createDoor({ config, log, now, verifier, proofs, administrators }: DoorDeps): Door {
+export function createApiAccess({
+  config,
+  log,
+  now,
+  verifier,
+  proofs,
+  administrators,
+}: ApiAccessDeps): ApiAccess {
   const admission = createAdmission({ perMinute: config.ratePerMinute, now })
   const requireBearer = createRequireBearer({
     async verify(token, presented) {

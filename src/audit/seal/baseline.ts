@@ -2,7 +2,7 @@ import type { Sql } from '../../store/sql.ts'
 import type { SealedRow } from './canonical.ts'
 
 /** Adds what agents were given to the days of their reach, in the transaction that seals it: once for each record. */
-export async function addReach(sql: Sql, rows: readonly SealedRow[]): Promise<void> {
+export async function addToBaselines(sql: Sql, rows: readonly SealedRow[]): Promise<void> {
   const counts = new Map<string, number>()
   for (const { actors, decision, event, objects, time } of rows) {
     const [agent] = actors

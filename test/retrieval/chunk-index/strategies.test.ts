@@ -3,7 +3,11 @@ import type { Costs } from '../../../src/retrieval/chunk-index/postgres/costs.ts
 import { exact, exactStatement } from '../../../src/retrieval/chunk-index/postgres/exact.ts'
 import { hnsw, hnswStatement } from '../../../src/retrieval/chunk-index/postgres/hnsw.ts'
 import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'
-import type { Ask, PlanEvent, PlanName } from '../../../src/retrieval/chunk-index/postgres/plan.ts'
+import type {
+  StrategyEvent,
+  StrategyName,
+  VectorQuery,
+} from '../../../src/retrieval/chunk-index/postgres/strategy.ts'
 import { vectorParameter } from '../../../src/store/binary.ts'
 import type { Database, SqlValue, Statement } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
@@ -14,7 +18,7 @@ const documents = 240
 const topics = 20
 const wanted = 10
 interface Watched {
-  readonly events?: PlanEvent[]
+  readonly events?: StrategyEvent[]
   readonly through?: Database
 }
 const walk = { ef: 300, rows: 40, tuples: 20_000 }
@@ -32,7 +36,7 @@ describeDatabases('search plans', (kind) => {
 
   const ids = (found: readonly { readonly chunkId: string }[]) => found.map(({ chunkId }) => chunkId)
   const explain = async ({ name, text }: Statement, values: readonly SqlValue[]) => {
-    const rows = await database.forced<{ 'QUERY PLAN': string }>(
+    const rows = await database.queryFixedPlan<{ 'QUERY PLAN': string }>(
       { name: `explain_${name}`, text: `explain (costs off) ${text}` },
       values,
     )
@@ -86,12 +90,15 @@ describeDatabases('search plans', (kind) => {
   })
 
   test('that walk the graph and give up early are followed by one that compares all, on record', async () => {
-    const events: PlanEvent[] = []
+    const events: StrategyEvent[] = []
     const through: Database = {
       ...database,
       // At once, whatever it was given.
-      forced: (statement, values) =>
-        database.forced(statement, statement === hnswStatement ? [...values.slice(0, 3), '10', '1'] : values),
+      queryFixedPlan: (statement, values) =>
+        database.queryFixedPlan(
+          statement,
+          statement === hnswStatement ? [...values.slice(0, 3), '10', '1'] : values,
+        ),
     }
     const ask = { visible: corpus.visible((docNo) => docNo === 17), embedding: corpus.ask(3), limit: wanted }
     const found = await nearestBy('hnsw', ask, { events, through })
@@ -101,16 +108,16 @@ describeDatabases('search plans', (kind) => {
   })
 
   test('run over nothing too, and find nothing', async () => {
-    const events: PlanEvent[] = []
+    const events: StrategyEvent[] = []
     const statements: string[] = []
     const watched: Database = {
       ...database,
-      forced: (statement, values) => {
+      queryFixedPlan: (statement, values) => {
         statements.push(statement.name)
-        return database.forced(statement, values)
+        return database.queryFixedPlan(statement, values)
       },
     }
-    const nearest = createNearest({ database: watched, onPlan: (event) => events.push(event) })
+    const nearest = createNearest({ database: watched, onStrategy: (event) => events.push(event) })
     const ask = { visible: corpus.visible(() => false), embedding: corpus.ask(1), limit: wanted }
     expect(await nearest(ask)).toEqual([])
     expect(statements).toEqual(['plan_exact'])
@@ -133,14 +140,18 @@ describeDatabases('search plans', (kind) => {
   })
 
   /** By this plan, as if all others were dear. */
-  function nearestBy(plan: PlanName, ask: Ask, { events = [], through = database }: Watched = {}) {
+  function nearestBy(
+    plan: StrategyName,
+    ask: VectorQuery,
+    { events = [], through = database }: Watched = {},
+  ) {
     const costs: Costs = {
       of: (other, { places = 0 }) => (other === plan ? 0.1 + places / 1e6 : 50),
       learn: () => undefined,
     }
     // A walk is picked only where most is visible: as if nothing else were stored.
     const corpusChunks = plan === 'hnsw' ? ask.visible.chunks : ask.visible.corpusChunks
-    const nearest = createNearest({ database: through, costs, onPlan: (event) => events.push(event) })
+    const nearest = createNearest({ database: through, costs, onStrategy: (event) => events.push(event) })
     return nearest({ ...ask, visible: { ...ask.visible, corpusChunks } })
   }
 })
