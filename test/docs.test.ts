@@ -74,6 +74,22 @@ test.each(['README.md', 'docs/README.md', 'CONTRIBUTING.md', 'docs/architecture.
   },
 )
 
+test('docs/glossary.md explains at most forty words, each in a file that exists', () => {
+  const rows = [...text('docs/glossary.md').matchAll(/^\| (?!Word|-)(.*?) \|.*\]\(([^)]+)\) \|$/gm)]
+  expect(rows.length).toBeGreaterThan(30)
+  expect(rows.length).toBeLessThanOrEqual(40)
+  const page = new URL('docs/glossary.md', root)
+  expect(rows.map(([, , to]) => to ?? '').filter((to) => !isThere(new URL(to, page)))).toEqual([])
+})
+
+test('docs/architecture.md names files and folders that exist', () => {
+  const named = [...text('docs/architecture.md').matchAll(/`((?:src|packages|docs)\/[\w./-]+)`/g)].map(
+    ([, to]) => to ?? '',
+  )
+  expect(named.length).toBeGreaterThan(30)
+  expect(named.filter((to) => !isThere(new URL(to, root)))).toEqual([])
+})
+
 test('docs/README.md leads to every page of docs', () => {
   const pages = readdirSync(new URL('docs/', root)).filter(
     (name) => name.endsWith('.md') && name !== 'README.md',
@@ -133,10 +149,8 @@ function isThere(url: URL): boolean {
   }
 }
 
-/** Paths of test files, each as written. `x` in one stands for a name of the reader's own. */
+/** Paths of test files, each as written. `x` and `NAME` stand for a name of the reader's own. */
 function testsNamedIn(page: string): readonly string[] {
   const paths = [...page.matchAll(/\b(?:packages\/[\w-]+\/)?test\/[\w/.-]+?\.ts\b/g)].map(([path]) => path)
-  return [...new Set(paths)].filter(
-    (path) => !['test/http/x.test.ts', 'test/embed/NAME.test.ts'].includes(path),
-  )
+  return [...new Set(paths)].filter((path) => !/x\.test|NAME/.test(path))
 }
