@@ -3,16 +3,16 @@ import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
+const pathOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 
 /** Makes `dist/`: the page, and its files under names that change with what is in them. */
 export async function build(): Promise<void> {
   const { build: bundle, stop } = await import('esbuild')
   // Under a name of its own until it is whole: a service may be running from what is there.
-  const folder = here(`dist-${process.pid}`)
+  const folder = pathOf(`dist-${process.pid}`)
   try {
     const { metafile } = await bundle({
-      entryPoints: [here('src/main.tsx')],
+      entryPoints: [pathOf('src/main.tsx')],
       outdir: folder,
       entryNames: '[name]-[hash]',
       chunkNames: '[name]-[hash]',
@@ -29,13 +29,13 @@ export async function build(): Promise<void> {
     const outputs = Object.entries(metafile.outputs)
     const [script, { cssBundle = '' } = {}] =
       outputs.find(([, { entryPoint }]) => entryPoint?.endsWith('src/main.tsx')) ?? []
-    const page = (await readFile(here('src/index.html'), 'utf8'))
+    const page = (await readFile(pathOf('src/index.html'), 'utf8'))
       .replace('%SCRIPT%', basename(script ?? ''))
       .replace('%STYLE%', basename(cssBundle))
     await mkdir(folder, { recursive: true })
     await writeFile(`${folder}/index.html`, page)
-    await rm(here('dist'), { recursive: true, force: true })
-    await rename(folder, here('dist')).catch(async (error: unknown) => {
+    await rm(pathOf('dist'), { recursive: true, force: true })
+    await rename(folder, pathOf('dist')).catch(async (error: unknown) => {
       // Another process was as quick, with the same.
       if (!(await isBuilt())) throw error
     })
@@ -54,11 +54,11 @@ async function isBuilt(): Promise<boolean> {
   const sources = globSync(
     ['{src,../client/src,../contract/src}/**/*', 'build.ts', '../../package-lock.json'],
     {
-      cwd: here('.'),
+      cwd: pathOf('.'),
     },
   )
-  const times = sources.map(async (name) => (await stat(here(name))).mtimeMs)
-  const built = await stat(here('dist/index.html')).catch(() => undefined)
+  const times = sources.map(async (name) => (await stat(pathOf(name))).mtimeMs)
+  const built = await stat(pathOf('dist/index.html')).catch(() => undefined)
   return built !== undefined && Math.max(...(await Promise.all(times))) <= built.mtimeMs
 }
 

@@ -11,9 +11,9 @@ export class Journal {
 
   static async open(state: SyncState): Promise<Journal> {
     const journal = new Journal(state)
-    const { cursor, known, unsettled, tuples } = await state.load()
+    const { cursor, known: knownVersions, unsettled, tuples } = await state.load()
     journal.memory.cursor = cursor
-    for (const id of known) journal.memory.known.add(id)
+    for (const id of knownVersions) journal.memory.known.add(id)
     for (const id of unsettled) journal.memory.unsettled.add(id)
     for (const [tuple, isSettled] of tuples) journal.memory.tuples.set(tuple, isSettled)
     return journal

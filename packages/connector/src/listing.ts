@@ -22,20 +22,20 @@ export async function* changesByListing(
   const versions = versionsOf(cursor)
   const changes = difference(withoutClashes(await list(signal)), versions)
   const pageSize = Math.max(pageSizeMin, Math.ceil(changes.length / pagesMax))
-  for (let from = 0; from === 0 || from < changes.length; from += pageSize) {
-    const page = changes.slice(from, from + pageSize)
+  for (let offset = 0; offset === 0 || offset < changes.length; offset += pageSize) {
+    const page = changes.slice(offset, offset + pageSize)
     for (const change of page) acknowledge(change, versions)
     yield {
       changes: page,
       cursor: JSON.stringify([...versions]),
-      isLast: from + pageSize >= changes.length,
+      isLast: offset + pageSize >= changes.length,
     }
   }
 }
 
 /** `item` for such a source. */
 export async function itemByListing(list: Listing, id: string, signal?: AbortSignal): Promise<Change> {
-  const found = withoutClashes(await list(signal)).find((item) => item.id === id)
+  const found = withoutClashes(await list(signal)).find((change) => change.id === id)
   return found ?? { kind: 'deleted', id }
 }
 
@@ -54,28 +54,28 @@ const isEntry = (entry: unknown): entry is [string, string] =>
   Array.isArray(entry) && entry.length === 2 && entry.every((member) => typeof member === 'string')
 
 /** Two items under one id would take turns: the first one has it, and the others are named. */
-function withoutClashes(items: readonly (ItemChange | BrokenItem)[]): readonly (ItemChange | BrokenItem)[] {
+function withoutClashes(changes: readonly (ItemChange | BrokenItem)[]): readonly (ItemChange | BrokenItem)[] {
   const owners = new Map<string, string>()
-  return items.map((item) => {
-    const { id } = item
-    const name = item.name ?? id ?? ''
+  return changes.map((change) => {
+    const { id } = change
+    const name = change.name ?? id ?? ''
     const owner = id === undefined ? undefined : owners.get(id)
     if (owner !== undefined) return { kind: 'broken', name, problem: `its id (${id}) is that of ${owner}.` }
     if (id !== undefined) owners.set(id, name)
-    return item
+    return change
   })
 }
 
 /** Deletions come first: they take access away. */
 function difference(
-  items: readonly (ItemChange | BrokenItem)[],
+  changes: readonly (ItemChange | BrokenItem)[],
   versions: ReadonlyMap<string, string>,
 ): readonly Change[] {
-  const ids = new Set(items.map(({ id }) => id))
+  const ids = new Set(changes.map(({ id }) => id))
   const deleted = [...versions.keys()].filter((id) => !ids.has(id))
   return [
     ...deleted.map((id): Change => ({ kind: 'deleted', id })),
-    ...items.filter((item) => item.kind === 'broken' || versions.get(item.id) !== item.version),
+    ...changes.filter((change) => change.kind === 'broken' || versions.get(change.id) !== change.version),
   ]
 }
 

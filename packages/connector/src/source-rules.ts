@@ -29,7 +29,7 @@ export const sourceRules: readonly SourceRule[] = [
       assert(empty.changes.length === 0, 'An empty source tells something.')
       const ids = [await world.put('a', '1'), await world.put('b', '1')]
       const { changes } = await read(world.source)
-      same(itemsIn(changes), ids, 'The items that it tells are not those that are there.')
+      assertSame(itemsIn(changes), ids, 'The items that it tells are not those that are there.')
     },
   },
   {
@@ -39,8 +39,12 @@ export const sourceRules: readonly SourceRule[] = [
       const { cursor } = await read(world.source)
       await world.put('b', '1')
       await world.remove('a')
-      const [first, second] = [await read(world.source, cursor), await read(world.source, cursor)]
-      same(first.changes.map(outline), second.changes.map(outline), 'The second reading is another one.')
+      const [firstRead, second] = [await read(world.source, cursor), await read(world.source, cursor)]
+      assertSame(
+        firstRead.changes.map(outline),
+        second.changes.map(outline),
+        'The second reading is another one.',
+      )
     },
   },
   {
@@ -50,11 +54,19 @@ export const sourceRules: readonly SourceRule[] = [
       const b = await world.put('b', '1')
       const { cursor } = await read(world.source)
       await world.put('a', '2')
-      same(itemsIn((await read(world.source, cursor)).changes), [a], 'A change is not told.')
+      assertSame(itemsIn((await read(world.source, cursor)).changes), [a], 'A change is not told.')
       await world.put('b', '2')
       const later = await read(world.source, cursor)
-      same(itemsIn(later.changes), [a, b], 'A change that was told and not acknowledged is not told again.')
-      same(itemsIn((await read(world.source, later.cursor)).changes), [], 'An acknowledged change is told.')
+      assertSame(
+        itemsIn(later.changes),
+        [a, b],
+        'A change that was told and not acknowledged is not told again.',
+      )
+      assertSame(
+        itemsIn((await read(world.source, later.cursor)).changes),
+        [],
+        'An acknowledged change is told.',
+      )
     },
   },
   {
@@ -66,7 +78,7 @@ export const sourceRules: readonly SourceRule[] = [
       await world.remove('a')
       for (const _ of [1, 2]) {
         const { changes } = await read(world.source, cursor)
-        same(changes.map(outline), [`deleted ${a}`], 'A deletion is not told.')
+        assertSame(changes.map(outline), [`deleted ${a}`], 'A deletion is not told.')
       }
       const now = await world.source.item(a)
       assert(now.kind === 'deleted', 'An item that is gone is still given by its id.')
@@ -77,23 +89,27 @@ export const sourceRules: readonly SourceRule[] = [
     async check(world) {
       await world.put('a', '1')
       await world.put('b', '1')
-      for (const item of (await read(world.source)).changes.filter((change) => change.kind === 'item'))
-        for (const access of [item.access, (await load(item)).access])
-          assert(isAccess(access), `Who may read ${item.id} is not said.`)
+      for (const change of (await read(world.source)).changes.filter((change) => change.kind === 'item'))
+        for (const access of [change.access, (await load(change)).access])
+          assert(isAccess(access), `Who may read ${change.id} is not said.`)
     },
   },
   {
     title: 'a source gives another version with another content, and loads the version that it told',
     async check(world) {
       const id = await world.put('a', '1')
-      const before = await itemOf(world.source, id)
+      const itemBefore = await itemOf(world.source, id)
       await world.put('a', '2')
-      const after = await itemOf(world.source, id)
-      assert(before.version !== after.version, 'Another content has the same version.')
-      const loaded = await load(after)
-      assert(loaded.version === after.version, 'What is loaded has another version than what was told.')
-      const [told] = (await read(world.source)).changes
-      same(told && [outline(told)], [outline(after)], 'By its id an item is another one than in the changes.')
+      const itemAfter = await itemOf(world.source, id)
+      assert(itemBefore.version !== itemAfter.version, 'Another content has the same version.')
+      const loaded = await load(itemAfter)
+      assert(loaded.version === itemAfter.version, 'What is loaded has another version than what was told.')
+      const [onlyChange] = (await read(world.source)).changes
+      assertSame(
+        onlyChange && [outline(onlyChange)],
+        [outline(itemAfter)],
+        'By its id an item is another one than in the changes.',
+      )
     },
   },
   {
@@ -106,7 +122,7 @@ export const sourceRules: readonly SourceRule[] = [
       const outcomes = await Promise.all(readings.changes.map(outcomeOf))
       const broken = outcomes.filter((outcome) => outcome.problem !== undefined)
       assert(broken.length === 1 && broken[0]?.problem !== '', 'The broken item is not named with a reason.')
-      same(
+      assertSame(
         outcomes.flatMap(({ problem, id }) => (problem === undefined && id !== undefined ? [id] : [])),
         [a, z],
         'The items beside a broken one are not told.',
@@ -120,10 +136,10 @@ export const sourceRules: readonly SourceRule[] = [
       const { cursor } = await read(world.source)
       const id = await world.put('broken', '1')
       const mended = await read(world.source, cursor)
-      same(itemsIn(mended.changes), [id], 'An item that is whole again is not told.')
+      assertSame(itemsIn(mended.changes), [id], 'An item that is whole again is not told.')
       await world.remove('broken')
-      const gone = await read(world.source, mended.cursor)
-      same(gone.changes.map(outline), [`deleted ${id}`], 'Its deletion is not told.')
+      const readAfterRemoval = await read(world.source, mended.cursor)
+      assertSame(readAfterRemoval.changes.map(outline), [`deleted ${id}`], 'Its deletion is not told.')
     },
   },
 ]
@@ -137,13 +153,13 @@ interface Reading {
 async function read(source: Source, cursor?: string): Promise<Reading> {
   const pages: ChangePage[] = []
   for await (const page of source.changes(cursor)) pages.push(page)
-  const last = pages.at(-1)
-  assert(last !== undefined, 'A reading has no page.')
+  const lastPage = pages.at(-1)
+  assert(lastPage !== undefined, 'A reading has no page.')
   assert(
-    last.isLast && pages.filter(({ isLast }) => isLast).length === 1,
+    lastPage.isLast && pages.filter(({ isLast }) => isLast).length === 1,
     'Not the last page alone is marked.',
   )
-  return { changes: pages.flatMap(({ changes }) => changes), cursor: last.cursor }
+  return { changes: pages.flatMap(({ changes }) => changes), cursor: lastPage.cursor }
 }
 
 const itemsIn = (changes: readonly Change[]): readonly string[] =>
@@ -158,9 +174,9 @@ const load = async ({ version, content, access }: ItemChange): Promise<LoadedIte
   typeof content === 'function' ? content() : { version, content, access }
 
 async function itemOf(source: Source, id: string): Promise<ItemChange> {
-  const item = await source.item(id)
-  assert(item.kind === 'item', `${id} is there, and is not given by its id.`)
-  return item
+  const loaded = await source.item(id)
+  assert(loaded.kind === 'item', `${id} is there, and is not given by its id.`)
+  return loaded
 }
 
 /** A problem where it is broken, or cannot be loaded. */
@@ -181,7 +197,13 @@ function assert(holds: boolean, problem: string): asserts holds {
   if (!holds) throw new Error(problem)
 }
 
-function same(actual: readonly string[] | undefined, expected: readonly string[], problem: string): void {
-  const [found, wanted] = [[...(actual ?? [])].sort(), [...expected].sort()].map((list) => list.join(', '))
-  assert(found === wanted, `${problem} Expected: ${wanted || 'none'}. Found: ${found || 'none'}.`)
+function assertSame(
+  actual: readonly string[] | undefined,
+  expected: readonly string[],
+  problem: string,
+): void {
+  const [found, expectedText] = [[...(actual ?? [])].sort(), [...expected].sort()].map((list) =>
+    list.join(', '),
+  )
+  assert(found === expectedText, `${problem} Expected: ${expectedText || 'none'}. Found: ${found || 'none'}.`)
 }

@@ -58,11 +58,11 @@ export class SyncMemories {
   /** One update that makes an empty memory this one. */
   whole(): SyncUpdate {
     const isUnsettled = (id: string) => this.unsettled.has(id)
-    const known = [...this.known]
+    const knownEntries = [...this.known]
     return {
       ...(this.cursor !== undefined && { cursor: this.cursor }),
-      begun: known,
-      settled: known.filter((id) => !isUnsettled(id)),
+      begun: knownEntries,
+      settled: knownEntries.filter((id) => !isUnsettled(id)),
       tuplesBegun: [...this.tuples.keys()],
       tuplesSettled: [...this.tuples].filter(([, isSettled]) => isSettled).map(([tuple]) => tuple),
     }

@@ -16,39 +16,44 @@ export interface DirectoryDeps {
   readonly writer: Writer
   readonly journal: Journal
   readonly signal: AbortSignal | undefined
-  readonly onProgress: (done: number) => void
+  readonly onProgress: (doneCount: number) => void
 }
 
 // One Write of OpenFGA takes 100, and the service adds one of its own.
 const tuplesMax = 99
 
 /** Brings memberships and folders to what the source says. What takes access away goes first. */
-export async function syncDirectory(directory: Directory, deps: DirectoryDeps): Promise<DirectoryReport> {
-  const { journal } = deps
+export async function syncDirectory(
+  directory: Directory,
+  dependencies: DirectoryDeps,
+): Promise<DirectoryReport> {
+  const { journal } = dependencies
   const { tuples, unmapped } = tuplesOf(directory)
   const { memory } = journal
   // A folder is filed once and for ever.
-  const gone = [...memory.tuples.keys()].filter((tuple) => !tuples.has(tuple) && !/ filed_in /.test(tuple))
+  const obsolete = [...memory.tuples.keys()].filter(
+    (tuple) => !tuples.has(tuple) && !/ filed_in /.test(tuple),
+  )
   const missing = [...tuples].filter((tuple) => memory.tuples.get(tuple) !== true)
   const failed: { tuple: string; problem: string }[] = []
-  let done = 0
-  const change = async (kind: 'writes' | 'deletes', all: readonly string[]): Promise<number> => {
+  let doneCount = 0
+  const change = async (kind: 'writes' | 'deletes', changedTuples: readonly string[]): Promise<number> => {
     const failedBefore = failed.length
-    for (let from = 0; from < all.length; from += tuplesMax) {
-      const chunk = all.slice(from, from + tuplesMax)
+    for (let offset = 0; offset < changedTuples.length; offset += tuplesMax) {
+      const chunk = changedTuples.slice(offset, offset + tuplesMax)
       // Before it is written: a process that ends meanwhile leaves nothing that nobody remembers.
       if (kind === 'writes') await journal.write({ tuplesBegun: chunk })
-      const refused = await changeEach(kind, chunk, deps)
-      failed.push(...refused)
-      const refusedTuples = new Set(refused.map(({ tuple }) => tuple))
+      const rejected = await changeEach(kind, chunk, dependencies)
+      failed.push(...rejected)
+      const refusedTuples = new Set(rejected.map(({ tuple }) => tuple))
       const inForce = chunk.filter((tuple) => !refusedTuples.has(tuple))
       await journal.write(kind === 'writes' ? { tuplesSettled: inForce } : { tuplesForgotten: inForce })
-      done += chunk.length
-      deps.onProgress(done)
+      doneCount += chunk.length
+      dependencies.onProgress(doneCount)
     }
-    return all.length - (failed.length - failedBefore)
+    return changedTuples.length - (failed.length - failedBefore)
   }
-  const deleted = await change('deletes', gone)
+  const deleted = await change('deletes', obsolete)
   const written = await change('writes', missing)
   return { written, deleted, failed, unmapped }
 }
@@ -57,9 +62,9 @@ export async function syncDirectory(directory: Directory, deps: DirectoryDeps): 
 async function changeEach(
   kind: 'writes' | 'deletes',
   tuples: readonly string[],
-  deps: DirectoryDeps,
+  dependencies: DirectoryDeps,
 ): Promise<readonly { readonly tuple: string; readonly problem: string }[]> {
-  const { writer, signal } = deps
+  const { writer, signal } = dependencies
   try {
     await writer.changeAccess({ [kind]: tuples.map(parsed) }, { signal })
     return []
@@ -68,9 +73,9 @@ async function changeEach(
     const [tuple] = tuples
     if (tuples.length === 1 && tuple !== undefined) return [{ tuple, problem: problemOf(error) }]
   }
-  const refused: { readonly tuple: string; readonly problem: string }[] = []
-  for (const tuple of tuples) refused.push(...(await changeEach(kind, [tuple], deps)))
-  return refused
+  const rejected: { readonly tuple: string; readonly problem: string }[] = []
+  for (const tuple of tuples) rejected.push(...(await changeEach(kind, [tuple], dependencies)))
+  return rejected
 }
 
 /** In the order in which they can be written: a folder is filed before anything names it. */

@@ -24,7 +24,7 @@ export interface ItemsDeps {
   readonly writer: Writer
   readonly journal: Journal
   readonly signal: AbortSignal | undefined
-  readonly onProgress: (done: number) => void
+  readonly onProgress: (doneCount: number) => void
 }
 
 // Of one import, whichever is reached first.
@@ -39,8 +39,8 @@ export class ItemSync {
   readonly #failed = new Map<string, FailedItem>()
   readonly #deps: ItemsDeps
 
-  constructor(deps: ItemsDeps) {
-    this.#deps = deps
+  constructor(dependencies: ItemsDeps) {
+    this.#deps = dependencies
   }
 
   /** Each item once, as it was dealt with last. */
@@ -49,8 +49,8 @@ export class ItemSync {
   }
 
   /** Whatever takes access away goes first. Of one item the last change counts. */
-  async bring(all: readonly Change[]): Promise<void> {
-    const changes = lastOfEach(all)
+  async bring(allChanges: readonly Change[]): Promise<void> {
+    const changes = lastOfEach(allChanges)
     for (const change of changes) if (change.kind === 'deleted') await this.withdraw(change.id)
     const ids = changes.flatMap((change) =>
       change.kind === 'deleted' || change.id === undefined ? [] : [change.id],
@@ -85,7 +85,7 @@ export class ItemSync {
     this.#progress()
   }
 
-  async #import(items: readonly ItemChange[]): Promise<void> {
+  async #import(changes: readonly ItemChange[]): Promise<void> {
     let batch: { item: ItemChange; document: DocumentInput }[] = []
     let characters = 0
     const flush = async (): Promise<void> => {
@@ -93,13 +93,13 @@ export class ItemSync {
       batch = []
       characters = 0
     }
-    for (let from = 0; from < items.length; from += loadsAtOnce) {
-      const group = items.slice(from, from + loadsAtOnce)
-      const loaded = await Promise.all(group.map((item) => this.#load(item)))
-      for (const [at, item] of group.entries()) {
-        const document = loaded[at]
+    for (let offset = 0; offset < changes.length; offset += loadsAtOnce) {
+      const group = changes.slice(offset, offset + loadsAtOnce)
+      const loaded = await Promise.all(group.map((change) => this.#load(change)))
+      for (const [index, change] of group.entries()) {
+        const document = loaded[index]
         if (document === undefined) continue
-        batch.push({ item, document })
+        batch.push({ item: change, document })
         characters += (document.text ?? document.content_base64 ?? '').length
         if (batch.length >= linesMax || characters >= charactersMax) await flush()
       }
@@ -108,21 +108,21 @@ export class ItemSync {
   }
 
   /** The document of an item; undefined where it has none, which is dealt with. */
-  async #load(item: ItemChange, isAgain = false): Promise<DocumentInput | undefined> {
+  async #load(change: ItemChange, isAgain = false): Promise<DocumentInput | undefined> {
     const { source, signal } = this.#deps
-    const { id, content, access, version } = item
+    const { id, content, access, version } = change
     if (typeof content !== 'function') return documentOf(id, { version, content, access })
     let loaded: LoadedItem
     try {
       loaded = await content(signal)
     } catch (error) {
       if (error instanceof SourceUnavailable || signal?.aborted === true) throw error
-      await this.#fail(brokenOf(item, problemOf(error)))
+      await this.#fail(brokenOf(change, problemOf(error)))
       return undefined
     }
     if (loaded.version === version) return documentOf(id, loaded)
     if (isAgain) {
-      await this.#fail(brokenOf(item, 'It changed twice while it was read.'))
+      await this.#fail(brokenOf(change, 'It changed twice while it was read.'))
       return undefined
     }
     const now = await source.item(id, signal)
@@ -141,16 +141,16 @@ export class ItemSync {
       job !== undefined &&
       job.failed === job.errors.length &&
       job.errors.every(({ line }) => line !== undefined)
-    const settled: string[] = []
-    for (const [at, { item, document }] of batch.entries()) {
-      const problem = problems.get(at + 1) ?? (isExact ? undefined : await this.#tryPut(document))
+    const settledIds: string[] = []
+    for (const [index, { item: change, document }] of batch.entries()) {
+      const problem = problems.get(index + 1) ?? (isExact ? undefined : await this.#tryPut(document))
       if (problem === undefined) {
-        settled.push(item.id)
-        this.#failed.delete(item.id)
-      } else await this.#fail(brokenOf(item, problem))
+        settledIds.push(change.id)
+        this.#failed.delete(change.id)
+      } else await this.#fail(brokenOf(change, problem))
     }
-    await this.#deps.journal.write({ settled })
-    this.imported += settled.length
+    await this.#deps.journal.write({ settled: settledIds })
+    this.imported += settledIds.length
     this.#progress()
   }
 
@@ -219,6 +219,6 @@ const brokenOf = ({ id, name = id }: ItemChange, problem: string): BrokenItem =>
 })
 
 function lastOfEach(changes: readonly Change[]): readonly Change[] {
-  const last = new Map(changes.map((change, at) => [change.id, at]))
-  return changes.filter((change, at) => change.id === undefined || last.get(change.id) === at)
+  const lastIndexes = new Map(changes.map((change, index) => [change.id, index]))
+  return changes.filter((change, index) => change.id === undefined || lastIndexes.get(change.id) === index)
 }

@@ -8,7 +8,7 @@ import { type FailedItem, ItemSync } from './sync-items.ts'
 export interface SyncOptions {
   readonly signal?: AbortSignal
   /** How many tuples of the directory, or changes of items, are dealt with. */
-  readonly onProgress?: (step: 'directory' | 'items', done: number) => void
+  readonly onProgress?: (step: 'directory' | 'items', doneCount: number) => void
 }
 
 export interface SyncReport {
@@ -45,17 +45,17 @@ export async function syncOnce(
       writer,
       journal,
       signal,
-      onProgress: (done) => onProgress?.('directory', done),
+      onProgress: (doneCount) => onProgress?.('directory', doneCount),
     }))
-  const items = new ItemSync({
+  const itemSync = new ItemSync({
     source,
     writer,
     journal,
     signal,
-    onProgress: (done) => onProgress?.('items', done),
+    onProgress: (doneCount) => onProgress?.('items', doneCount),
   })
-  const isComplete = await syncItems(source, items, journal, signal)
-  const { imported, withdrawn, failed } = items
+  const isComplete = await syncItems(source, itemSync, journal, signal)
+  const { imported, withdrawn, failed } = itemSync
   return {
     imported,
     withdrawn,
@@ -67,17 +67,17 @@ export async function syncOnce(
 
 async function syncItems(
   source: Source,
-  items: ItemSync,
+  itemSync: ItemSync,
   journal: Journal,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  await retry(source, items, [...journal.memory.unsettled], signal)
+  await retry(source, itemSync, [...journal.memory.unsettled], signal)
   try {
-    return await syncChanges(source, items, journal, signal)
+    return await syncChanges(source, itemSync, journal, signal)
   } catch (error) {
     if (!(error instanceof CursorExpired) || journal.memory.cursor === undefined) throw error
     await journal.write({ cursor: null })
-    return await syncChanges(source, items, journal, signal)
+    return await syncChanges(source, itemSync, journal, signal)
   }
 }
 
@@ -86,35 +86,36 @@ const retriesAtOnce = 100
 /** Brings each as it is now. */
 async function retry(
   source: Source,
-  items: ItemSync,
+  itemSync: ItemSync,
   unsettled: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  for (let from = 0; from < unsettled.length; from += retriesAtOnce) {
+  for (let offset = 0; offset < unsettled.length; offset += retriesAtOnce) {
     const changes: Change[] = []
     // One after the other: a source that counts requests is asked no faster than by a crawl.
-    for (const id of unsettled.slice(from, from + retriesAtOnce)) changes.push(await source.item(id, signal))
-    await items.bring(changes)
+    for (const id of unsettled.slice(offset, offset + retriesAtOnce))
+      changes.push(await source.item(id, signal))
+    await itemSync.bring(changes)
   }
 }
 
 /** Whether the source said that it was all. */
 async function syncChanges(
   source: Source,
-  items: ItemSync,
+  itemSync: ItemSync,
   journal: Journal,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const { cursor, known } = journal.memory
+  const { cursor, known: knownIds } = journal.memory
   const isCrawl = cursor === undefined
   // What of these is not told is gone. A crawl that is cut short begins anew, since it forgets what it has told.
-  const untold = new Set(isCrawl ? known : [])
+  const untold = new Set(isCrawl ? knownIds : [])
   const mayResume = untold.size === 0
   for await (const page of source.changes(cursor, signal)) {
     signal?.throwIfAborted()
     for (const { id } of page.changes) if (id !== undefined) untold.delete(id)
-    await items.bring(page.changes)
-    if (page.isLast) for (const id of untold) await items.withdraw(id)
+    await itemSync.bring(page.changes)
+    if (page.isLast) for (const id of untold) await itemSync.withdraw(id)
     if (page.isLast || mayResume) await journal.write({ cursor: page.cursor })
     if (page.isLast) return true
   }

@@ -12,24 +12,24 @@ if (location.origin !== origin) {
   // Tokens are for PUBLIC_URL, and a session there is none here.
   location.replace(`${origin}${location.pathname}${location.search}`)
 } else if (root !== null) {
-  await start(root)
+  await mount(root)
 }
 
-async function start(place: Element): Promise<void> {
+async function mount(target: Element): Promise<void> {
   const signIn = await createSignIn(origin)
   const tabs = new BroadcastChannel('remit-console-signed-out')
   let isOver = false
   const showsNothing = (): void => {
     isOver = true
     signIn.forget()
-    render(<Welcome refused="signed_out" signIn={signIn} />, place)
+    render(<Welcome refused="signed_out" signIn={signIn} />, target)
   }
   // One sign-in for every tab: what a tab still showed after it would stand there for whoever comes next.
   tabs.addEventListener('message', showsNothing)
   const state: SignInState = await signIn.resume()
   if (isOver) return showsNothing()
   if ('refused' in state) {
-    render(<Welcome refused={state.refused} signIn={signIn} />, place)
+    render(<Welcome refused={state.refused} signIn={signIn} />, target)
     return
   }
   const { person } = state
@@ -48,5 +48,5 @@ async function start(place: Element): Promise<void> {
     },
     signInAgain: () => void signIn.leave({ anew: true }),
   }
-  render(<Shell value={value} />, place)
+  render(<Shell value={value} />, target)
 }

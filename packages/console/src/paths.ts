@@ -12,31 +12,31 @@ export const actionPath = (txn: string): string => `/record/${encodeURIComponent
 export const readersPath = (document: string): string => withQuery('/readers', { document })
 
 /** What somebody was given; `agent:research-bot`, or themselves. */
-export const readsPath = (asked: {
+export const readsPath = (filter: {
   readonly subject: string
   readonly agent?: string | undefined
   readonly since?: string | undefined
   readonly until?: string | undefined
   readonly today?: 'true' | undefined
-}): string => withQuery('/reads', asked)
+}): string => withQuery('/reads', filter)
 
-export const agentPath = (id: string, until?: string): string =>
-  withQuery(`/agents/${encodeURIComponent(id)}`, { until })
+export const agentPath = (id: string, endTime?: string): string =>
+  withQuery(`/agents/${encodeURIComponent(id)}`, { until: endTime })
 
 export const delegationPath = (id: string): string => `/delegations/${encodeURIComponent(id)}`
 
 /** `user:anne`, `group:eng`, `organization:acme` */
-export const personPath = (who: string): string => `/people/${encodeURIComponent(who)}`
+export const personPath = (principal: string): string => `/people/${encodeURIComponent(principal)}`
 
 export const planPath = (id: string): string => `/model/plans/${encodeURIComponent(id)}`
 
-export const viewAsPath = (asked: Query): string => withQuery('/view-as', asked)
+export const viewAsPath = (filter: Query): string => withQuery('/view-as', filter)
 
 /** Tuples that are wondered about, one a line. */
 export const whatIfPath = (lines: { readonly writes?: string; readonly deletes?: string }): string =>
   withQuery('/what-if', lines)
 
-export interface Why {
+export interface ExplainInput {
   readonly user: string
   /** `research-bot` */
   readonly agent?: string | undefined
@@ -46,7 +46,7 @@ export interface Why {
   readonly object: string
 }
 
-export const explainPath = ({ user, agent, delegation, object, relation }: Why): string =>
+export const explainPath = ({ user, agent, delegation, object, relation }: ExplainInput): string =>
   withQuery('/explain', {
     user,
     agent,

@@ -2,7 +2,7 @@ import type { ComponentChildren } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 
 /** Where the person is, below `/console`. */
-export interface Place {
+export interface Route {
   /** `/record/t_1` */
   readonly path: string
   readonly query: URLSearchParams
@@ -17,21 +17,21 @@ export function go(path: string, { replace = false } = {}): void {
   dispatchEvent(new Event(moved))
 }
 
-export function usePlace(): Place {
-  const [place, setPlace] = useState(placeNow)
+export function useRoute(): Route {
+  const [route, setRoute] = useState(currentRoute)
   useEffect(() => {
-    const look = (): void => setPlace(placeNow())
-    addEventListener('popstate', look)
-    addEventListener(moved, look)
+    const follow = (): void => setRoute(currentRoute())
+    addEventListener('popstate', follow)
+    addEventListener(moved, follow)
     return () => {
-      removeEventListener('popstate', look)
-      removeEventListener(moved, look)
+      removeEventListener('popstate', follow)
+      removeEventListener(moved, follow)
     }
   }, [])
-  return place
+  return route
 }
 
-function placeNow(): Place {
+function currentRoute(): Route {
   const path = location.pathname.replace(/^\/console/, '').replace(/\/$/, '')
   return { path: path === '' ? '/' : path, query: new URLSearchParams(location.search) }
 }
@@ -43,16 +43,16 @@ export function Link(props: {
   readonly current?: boolean
   readonly class?: string
 }) {
-  const { to, children, current = false } = props
+  const { to: path, children, current = false } = props
   return (
     <a
-      href={addressOf(to)}
+      href={addressOf(path)}
       class={props.class}
       aria-current={current ? 'page' : undefined}
       onClick={(event) => {
         if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return
         event.preventDefault()
-        go(to)
+        go(path)
       }}
     >
       {children}
@@ -62,6 +62,6 @@ export function Link(props: {
 
 /** A path with a query, without what is empty. */
 export function withQuery(path: string, query: Readonly<Record<string, string | undefined>>): string {
-  const given = Object.entries(query).filter((pair): pair is [string, string] => (pair[1] ?? '') !== '')
-  return given.length === 0 ? path : `${path}?${new URLSearchParams(given)}`
+  const filledIn = Object.entries(query).filter((pair): pair is [string, string] => (pair[1] ?? '') !== '')
+  return filledIn.length === 0 ? path : `${path}?${new URLSearchParams(filledIn)}`
 }

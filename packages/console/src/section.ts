@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact'
-import type { Place } from './router.tsx'
+import type { Route } from './router.tsx'
 
 /** What one entry of the navigation leads to. */
 export interface Section {
@@ -8,5 +8,5 @@ export interface Section {
   /** One of these roles: without, the API answers nothing there. */
   readonly roles: readonly ('security.read' | 'security.write' | 'agents.write')[]
   /** `rest`: segments of the path below its own. */
-  readonly show: (place: Place, rest: readonly string[]) => ComponentChildren
+  readonly show: (route: Route, segments: readonly string[]) => ComponentChildren
 }

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from 'preact/hooks'
 import { Heading } from './parts/heading.tsx'
 import { SignedIn } from './parts/signed-in.tsx'
-import { Link, usePlace } from './router.tsx'
+import { Link, useRoute } from './router.tsx'
 import type { Section } from './section.ts'
 import { type Console, ConsoleContext } from './use-answer.ts'
 import { agentViews } from './views/agents/index.tsx'
@@ -33,16 +33,19 @@ const sections: readonly Section[] = [
 ]
 
 export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'leadsTo'> }) {
-  const place = usePlace()
-  const [, first = '', ...rest] = place.path.split('/').map(decoded)
-  const own = sections.filter(({ roles }) => roles.some((role) => signedIn.roles.includes(role)))
-  const value = { ...signedIn, leadsTo: (path: string) => own.some((one) => one.path === path) }
+  const route = useRoute()
+  const [, firstSegment = '', ...segments] = route.path.split('/').map(decoded)
+  const visibleSections = sections.filter(({ roles }) => roles.some((role) => signedIn.roles.includes(role)))
+  const value = {
+    ...signedIn,
+    leadsTo: (path: string) => visibleSections.some((candidate) => candidate.path === path),
+  }
   const list = useRef<HTMLUListElement>(null)
   useEffect(() => {
     // On a narrow screen they stand in one line, of which only a part is seen.
     list.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' })
-  }, [first])
-  const section = own.find(({ path }) => path === `/${first}`)
+  }, [firstSegment])
+  const section = visibleSections.find(({ path }) => path === `/${firstSegment}`)
   return (
     <ConsoleContext.Provider value={value}>
       <a class="skip" href="#content">
@@ -59,16 +62,20 @@ export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'lead
       </header>
       <nav aria-label="Console">
         <ul ref={list}>
-          {own.map(({ path, title }) => (
+          {visibleSections.map(({ path, title }) => (
             <li key={path}>
-              <Link to={path} current={path === `/${first}`}>
+              <Link to={path} current={path === `/${firstSegment}`}>
                 {title}
               </Link>
             </li>
           ))}
         </ul>
       </nav>
-      <main id="content">{section?.show(place, rest) ?? <Nothing first={first} own={own} />}</main>
+      <main id="content">
+        {section?.show(route, segments) ?? (
+          <Nothing firstSegment={firstSegment} visibleSections={visibleSections} />
+        )}
+      </main>
     </ConsoleContext.Provider>
   )
 }
@@ -82,10 +89,16 @@ function decoded(segment: string): string {
   }
 }
 
-function Nothing({ first, own }: { readonly first: string; readonly own: readonly Section[] }) {
-  const closed = sections.find(({ path }) => path === `/${first}`)
+function Nothing({
+  firstSegment,
+  visibleSections,
+}: {
+  readonly firstSegment: string
+  readonly visibleSections: readonly Section[]
+}) {
+  const closed = sections.find(({ path }) => path === `/${firstSegment}`)
   const title =
-    first === ''
+    firstSegment === ''
       ? 'What can be asked here'
       : closed === undefined
         ? 'There is nothing at this address'
@@ -99,7 +112,7 @@ function Nothing({ first, own }: { readonly first: string; readonly own: readonl
         </p>
       )}
       <ul class="plain">
-        {own.map(({ path, title }) => (
+        {visibleSections.map(({ path, title }) => (
           <li key={path}>
             <Link to={path}>{title}</Link>
           </li>

@@ -10,7 +10,7 @@ const times = {
   last_txn: z.string(),
 }
 const names = z.record(z.string(), z.string())
-const complete = z.boolean().meta({ description: 'False: there are more than the 1,000 that are listed.' })
+const isComplete = z.boolean().meta({ description: 'False: there are more than the 1,000 that are listed.' })
 
 /** What `GET /audit/readers` answers. */
 export const readersAnswer = z.strictObject({
@@ -23,7 +23,7 @@ export const readersAnswer = z.strictObject({
     }),
   ),
   names,
-  complete,
+  complete: isComplete,
   ...neverHere,
   txn: z.string(),
 })
@@ -40,7 +40,7 @@ export const readsAnswer = z.strictObject({
       }),
     }),
   ),
-  complete,
+  complete: isComplete,
   asked_today: z
     .int()
     .optional()

@@ -6,17 +6,17 @@ import type { Assignments } from './model-worker.ts'
 /** Where each of the vectors lies. One that is all 0 stands for a passage without any. */
 export function assignAll(model: IvfModel, vectors: Vectors): Assignments {
   const count = vectorCount(vectors)
-  const cells = new Uint16Array(count)
+  const partitions = new Uint16Array(count)
   const codes = new Uint8Array(count * codeLength)
   for (let index = 0; index < count; index += 1) {
-    const at = index * vectors.dimensions
-    if (vectors.numbers.subarray(at, at + vectors.dimensions).every((value) => value === 0)) {
-      cells[index] = noPartition
+    const offset = index * vectors.dimensions
+    if (vectors.numbers.subarray(offset, offset + vectors.dimensions).every((value) => value === 0)) {
+      partitions[index] = noPartition
       continue
     }
-    const { partition: cell, code } = assign(model, vectors.numbers, at)
-    cells[index] = cell
+    const { partition, code } = assign(model, vectors.numbers, offset)
+    partitions[index] = partition
     codes.set(code, index * codeLength)
   }
-  return { partitions: cells, codes }
+  return { partitions, codes }
 }

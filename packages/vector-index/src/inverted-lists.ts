@@ -133,9 +133,9 @@ function growArray<Numbers extends Int32Array | Uint8Array>(array: Numbers, leng
 }
 
 /** Does nothing beyond the end. */
-function setBit(bits: Uint8Array, at: number, on = true): void {
-  const byte = bits[at >> 3]
-  if (byte !== undefined) bits[at >> 3] = on ? byte | (1 << (at & 7)) : byte & ~(1 << (at & 7))
+function setBit(bits: Uint8Array, index: number, on = true): void {
+  const byte = bits[index >> 3]
+  if (byte !== undefined) bits[index >> 3] = on ? byte | (1 << (index & 7)) : byte & ~(1 << (index & 7))
 }
 
 /** By a half, in whole blocks and bytes of bits. */

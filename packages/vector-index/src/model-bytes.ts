@@ -26,13 +26,15 @@ export function modelFromBytes(bytes: Buffer): IvfModel | undefined {
     componentCount,
   ] as const
   if (body.byteLength !== 4 * lengths.reduce((sum, length) => sum + length, 0)) return undefined
-  const starts = lengths.map((_, at) => 4 * lengths.slice(0, at).reduce((sum, length) => sum + length, 0))
-  const [groups = 0, places = 0, numbers = 0, axes = 0, steps = 0] = starts
+  const starts = lengths.map(
+    (_, index) => 4 * lengths.slice(0, index).reduce((sum, length) => sum + length, 0),
+  )
+  const [groups = 0, sampleCount = 0, numbers = 0, axes = 0, steps = 0] = starts
   return {
     centroids: {
       dimensions,
       groups: new Float32Array(body, groups, lengths[0]),
-      starts: new Int32Array(body, places, lengths[1]),
+      starts: new Int32Array(body, sampleCount, lengths[1]),
       numbers: new Float32Array(body, numbers, lengths[2]),
     },
     components: new Float32Array(body, axes, lengths[3]),

@@ -19,7 +19,7 @@ export function createModelWorker(): ModelWorker {
   const worker = new Worker(new URL('./model-worker-thread.ts', import.meta.url))
   worker.unref()
   const waiting: { resolve(value: unknown): void; reject(error: Error): void }[] = []
-  let given: IvfModel | undefined
+  let postedModel: IvfModel | undefined
   const fail = (error: Error): void => {
     for (const { reject } of waiting.splice(0)) reject(error)
   }
@@ -37,8 +37,8 @@ export function createModelWorker(): ModelWorker {
   return {
     train: (samples, count, seed) => ask({ kind: 'train', samples, count, seed }),
     assign(model, vectors) {
-      const isNew = model !== given
-      given = model
+      const isNew = model !== postedModel
+      postedModel = model
       return ask({ kind: 'place', vectors, ...(isNew && { model }) }, [vectors.numbers.buffer as ArrayBuffer])
     },
     async [Symbol.asyncDispose]() {

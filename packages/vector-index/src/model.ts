@@ -29,22 +29,23 @@ export interface Assignment {
 export function trainModel(samples: Vectors, count: number, random: () => number): IvfModel {
   const centroids = trainCentroids(samples, count, random)
   const { numbers, dimensions } = samples
-  const rest = new Float32Array(numbers.length)
+  const residuals = new Float32Array(numbers.length)
   let error = 0
-  for (let at = 0; at < numbers.length; at += dimensions) {
-    const from = nearestCentroid(centroids, numbers, at) * dimensions
+  for (let start = 0; start < numbers.length; start += dimensions) {
+    const centroidStart = nearestCentroid(centroids, numbers, start) * dimensions
     for (let offset = 0; offset < dimensions; offset += 1) {
-      const left = (numbers[at + offset] as number) - (centroids.numbers[from + offset] as number)
-      rest[at + offset] = left
-      error += left * left
+      const residual =
+        (numbers[start + offset] as number) - (centroids.numbers[centroidStart + offset] as number)
+      residuals[start + offset] = residual
+      error += residual * residual
     }
   }
-  const some = rest.subarray(0, componentSamples * dimensions)
-  const axes = principalComponents({ numbers: some, dimensions }, componentCount, random)
+  const sample = residuals.subarray(0, componentSamples * dimensions)
+  const axes = principalComponents({ numbers: sample, dimensions }, componentCount, random)
   return {
     centroids,
     components: axes,
-    steps: stepsOf(some, axes, dimensions),
+    steps: stepsOf(sample, axes, dimensions),
     error: error / vectorCount(samples),
   }
 }
@@ -60,24 +61,24 @@ export const stepPerDeviation = 0.3352
 
 /** Mean square of what neither cell nor code tells of a vector of length 1: 0.04 to 0.06 of text, 0.4 of noise. */
 export const residualVarianceOf = ({ error, steps }: Pick<IvfModel, 'error' | 'steps'>): number =>
-  steps.reduce((rest, step) => rest - (step / stepPerDeviation) ** 2, error)
+  steps.reduce((variance, step) => variance - (step / stepPerDeviation) ** 2, error)
 
-export function assign(model: IvfModel, numbers: Float32Array, at: number): Assignment {
+export function assign(model: IvfModel, numbers: Float32Array, start: number): Assignment {
   const { centroids, components: axes, steps } = model
   const { dimensions } = centroids
-  const cell = nearestCentroid(centroids, numbers, at)
-  const rest = new Float32Array(dimensions)
+  const partition = nearestCentroid(centroids, numbers, start)
+  const residual = new Float32Array(dimensions)
   for (let offset = 0; offset < dimensions; offset += 1)
-    rest[offset] =
-      (numbers[at + offset] as number) - (centroids.numbers[cell * dimensions + offset] as number)
+    residual[offset] =
+      (numbers[start + offset] as number) - (centroids.numbers[partition * dimensions + offset] as number)
   const code = new Uint8Array(codeLength)
   for (let axis = 0; axis < componentCount; axis += 1) {
-    const along = dot(axes, axis * dimensions, rest, 0, dimensions)
+    const along = dot(axes, axis * dimensions, residual, 0, dimensions)
     const level = Math.floor(along / (steps[axis] as number)) + levels / 2
     const { byte, shift } = componentPosition(axis)
     code[byte] = (code[byte] as number) | (Math.max(0, Math.min(levels - 1, level)) << shift)
   }
-  return { partition: cell, code }
+  return { partition, code }
 }
 
 /** What a level stands for, in steps: the middle of those that it is given for. */
@@ -85,17 +86,17 @@ export const levelMidpoint = (level: number): number => level - (levels - 1) / 2
 
 /** Where the four bits of an axis stand in a code: as simd.wat reads them, eight axes beside each other. */
 export function componentPosition(axis: number): { readonly byte: number; readonly shift: number } {
-  const [group, part, word] = [axis >> 5, (axis >> 3) & 3, axis & 7]
-  return { byte: 16 * group + 2 * word + (part >> 1), shift: 4 * (part & 1) }
+  const [group, quarter, byteIndex] = [axis >> 5, (axis >> 3) & 3, axis & 7]
+  return { byte: 16 * group + 2 * byteIndex + (quarter >> 1), shift: 4 * (quarter & 1) }
 }
 
 /** Along each axis, as far as these differ. */
-function stepsOf(rest: Float32Array, axes: Float32Array, dimensions: number): Float32Array {
-  const count = Math.max(1, rest.length / dimensions)
+function stepsOf(residuals: Float32Array, axes: Float32Array, dimensions: number): Float32Array {
+  const count = Math.max(1, residuals.length / dimensions)
   return Float32Array.from({ length: componentCount }, (_, axis) => {
     let square = 0
-    for (let at = 0; at < rest.length; at += dimensions)
-      square += dot(axes, axis * dimensions, rest, at, dimensions) ** 2
+    for (let offset = 0; offset < residuals.length; offset += dimensions)
+      square += dot(axes, axis * dimensions, residuals, offset, dimensions) ** 2
     // Nothing lies along one axis too many.
     return stepPerDeviation * Math.sqrt(square / count) || 1
   })

@@ -23,12 +23,13 @@ export function principalComponents(
 
 function covarianceOf(numbers: Float32Array, dimensions: number): Float64Array {
   const sums = new Float64Array(dimensions * dimensions)
-  for (let from = 0; from < numbers.length; from += dimensions) {
+  for (let start = 0; start < numbers.length; start += dimensions) {
     for (let row = 0; row < dimensions; row += 1) {
-      const value = numbers[from + row] as number
-      const at = row * dimensions
+      const value = numbers[start + row] as number
+      const offset = row * dimensions
       for (let column = 0; column <= row; column += 1)
-        sums[at + column] = (sums[at + column] as number) + value * (numbers[from + column] as number)
+        sums[offset + column] =
+          (sums[offset + column] as number) + value * (numbers[start + column] as number)
     }
   }
   for (let row = 0; row < dimensions; row += 1)
@@ -39,13 +40,13 @@ function covarianceOf(numbers: Float32Array, dimensions: number): Float64Array {
 
 function times(matrix: Float64Array, axes: Float64Array, dimensions: number): Float64Array {
   const result = new Float64Array(axes.length)
-  for (let from = 0; from < axes.length; from += dimensions) {
+  for (let start = 0; start < axes.length; start += dimensions) {
     for (let row = 0; row < dimensions; row += 1) {
       let sum = 0
-      const at = row * dimensions
+      const offset = row * dimensions
       for (let column = 0; column < dimensions; column += 1)
-        sum += (matrix[at + column] as number) * (axes[from + column] as number)
-      result[from + row] = sum
+        sum += (matrix[offset + column] as number) * (axes[start + column] as number)
+      result[start + row] = sum
     }
   }
   return result
@@ -53,19 +54,20 @@ function times(matrix: Float64Array, axes: Float64Array, dimensions: number): Fl
 
 /** Gram–Schmidt. */
 function orthonormal(axes: Float64Array, dimensions: number): Float64Array {
-  for (let from = 0; from < axes.length; from += dimensions) {
-    for (let other = 0; other < from; other += dimensions) {
+  for (let start = 0; start < axes.length; start += dimensions) {
+    for (let earlier = 0; earlier < start; earlier += dimensions) {
       let along = 0
-      for (let at = 0; at < dimensions; at += 1)
-        along += (axes[from + at] as number) * (axes[other + at] as number)
-      for (let at = 0; at < dimensions; at += 1)
-        axes[from + at] = (axes[from + at] as number) - along * (axes[other + at] as number)
+      for (let offset = 0; offset < dimensions; offset += 1)
+        along += (axes[start + offset] as number) * (axes[earlier + offset] as number)
+      for (let offset = 0; offset < dimensions; offset += 1)
+        axes[start + offset] = (axes[start + offset] as number) - along * (axes[earlier + offset] as number)
     }
     let square = 0
-    for (let at = 0; at < dimensions; at += 1) square += (axes[from + at] as number) ** 2
+    for (let offset = 0; offset < dimensions; offset += 1) square += (axes[start + offset] as number) ** 2
     // What is left of one too many is rounding.
     const scale = square > 1e-18 ? 1 / Math.sqrt(square) : 0
-    for (let at = 0; at < dimensions; at += 1) axes[from + at] = (axes[from + at] as number) * scale
+    for (let offset = 0; offset < dimensions; offset += 1)
+      axes[start + offset] = (axes[start + offset] as number) * scale
   }
   return axes
 }

@@ -185,12 +185,12 @@ const ordinalsMax = 2 ** 21
 /** Of the best of each generation the best, by document and ordinal. */
 function nominate(
   lists: readonly InvertedLists[],
-  best: readonly BestSlots[],
+  bestSlots: readonly BestSlots[],
   { rows, bits }: ScanQuery,
 ): Nominated {
-  const scoreMin = best.length > 1 ? leastScore(best, rows) : Number.NEGATIVE_INFINITY
+  const scoreMin = bestSlots.length > 1 ? leastScore(bestSlots, rows) : Number.NEGATIVE_INFINITY
   const keys: number[] = []
-  for (const [index, { slots, scores }] of best.entries()) {
+  for (const [index, { slots, scores }] of bestSlots.entries()) {
     const { codes, ordinals } = lists[index] as InvertedLists
     for (let hit = 0; hit < slots.length; hit += 1) {
       if ((scores[hit] as number) < scoreMin) continue
@@ -214,8 +214,8 @@ function nominate(
 }
 
 /** What the last of the best `rows` of all scores. */
-const leastScore = (best: readonly BestSlots[], rows: number): number =>
-  best
+const leastScore = (bestSlots: readonly BestSlots[], rows: number): number =>
+  bestSlots
     .flatMap(({ scores }) => [...scores])
     .sort((a, b) => b - a)
     .at(rows - 1) ?? Number.NEGATIVE_INFINITY

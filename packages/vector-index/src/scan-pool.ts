@@ -77,7 +77,7 @@ export function createScanPool({ threads, log, chunksMin = chunksWorthIt }: Scan
       codes: { partitions, dimensions, steps, codeMemory, documentMemory },
     }))
 
-  function start(): void {
+  function startThreads(): void {
     const worker = new Worker(new URL('./scan-thread.ts', import.meta.url), { workerData: sharedLists() })
     worker.unref()
     const thread: PoolThread = { worker, queue: [], isUp: false }
@@ -94,8 +94,8 @@ export function createScanPool({ threads, log, chunksMin = chunksWorthIt }: Scan
         fail(pending, message.failed)
         return
       }
-      const { best, tookMs } = message
-      pending?.settle({ best, waitedMs: performance.now() - pending.since - tookMs })
+      const { best: bestSlots, tookMs } = message
+      pending?.settle({ best: bestSlots, waitedMs: performance.now() - pending.since - tookMs })
     })
     const onEnd = (reason: string): void => {
       if (!running.includes(thread)) return
@@ -122,7 +122,7 @@ export function createScanPool({ threads, log, chunksMin = chunksWorthIt }: Scan
   function startAll(): void {
     if (performance.now() < startableFrom) return
     try {
-      while (running.length < threads) start()
+      while (running.length < threads) startThreads()
     } catch (error) {
       // Where the system has no thread left to give.
       noteEnd(reasonOf(error))

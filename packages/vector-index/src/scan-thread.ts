@@ -31,14 +31,14 @@ function use(lists: SharedLists): void {
 function answer({ lists, query }: Extract<ToThread, { kind: 'scan' }>): FromThread {
   const started = performance.now()
   try {
-    const best = lists.map(({ generation, size }) => {
+    const bestSlots = lists.map(({ generation, size }) => {
       const scanner = scanners.get(generation)
       if (scanner === undefined) throw new Error('A generation that this thread does not know.')
       const { slots, scores } = scanLists(scanner, size, query)
       // What lies in memory of the scanner is copied with all of that.
       return { slots: slots.slice(), scores: scores.slice() }
     })
-    return { best, tookMs: performance.now() - started }
+    return { best: bestSlots, tookMs: performance.now() - started }
   } catch (error) {
     return { failed: error instanceof Error ? error.message : 'thrown value' }
   }

@@ -14,8 +14,12 @@ export interface AiTool<Args, Result> {
  * A tool for the Vercel AI SDK (`tools: {buy: aiTool(buy, session)}`), bound to whom it works for. What it throws becomes
  * a `tool-error` part, in which the app finds it as it was thrown (`isRemitError(part.error, 'approval_pending')`).
  */
-export const aiTool = <Args, Result>(tool: DefinedTool<Args, Result>, who: Who): AiTool<Args, Result> => ({
+export const aiTool = <Args, Result>(
+  tool: DefinedTool<Args, Result>,
+  sessionSource: Who,
+): AiTool<Args, Result> => ({
   description: tool.description,
   inputSchema: tool.input,
-  execute: async (input, options) => tool.call(input, sessionOf(who), { signal: options?.abortSignal }),
+  execute: async (input, options) =>
+    tool.call(input, sessionOf(sessionSource), { signal: options?.abortSignal }),
 })

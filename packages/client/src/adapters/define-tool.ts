@@ -24,7 +24,8 @@ export interface DefinedTool<Args, Result> {
 /** Whom a tool is called for: one session, or whoever the conversation is with (`conversations().current`). */
 export type Who = Session | (() => Session)
 
-export const sessionOf = (who: Who): Session => (typeof who === 'function' ? who() : who)
+export const sessionOf = (sessionSource: Who): Session =>
+  typeof sessionSource === 'function' ? sessionSource() : sessionSource
 
 export function defineTool<Args, Result>(
   definition: ToolDefinition<Args, Result>,
@@ -35,8 +36,8 @@ export function defineTool<Args, Result>(
     name,
     description,
     input,
-    async call(given, session, options) {
-      const validated = await input['~standard'].validate(given)
+    async call(rawArgs, session, options) {
+      const validated = await input['~standard'].validate(rawArgs)
       if (validated.issues !== undefined) throw badArguments(validated.issues)
       return run(validated.value, session, options)
     },
@@ -44,8 +45,10 @@ export function defineTool<Args, Result>(
 }
 
 function badArguments(issues: NonNullable<Validated<unknown>['issues']>): RemitError {
-  const [first] = issues
-  const path = (first?.path ?? []).map((step) => String(typeof step === 'object' ? step.key : step)).join('.')
-  const facts = { message: first?.message, ...(path !== '' && { field: path }) }
-  return new RemitError('invalid_arguments', facts, {})
+  const [firstIssue] = issues
+  const path = (firstIssue?.path ?? [])
+    .map((step) => String(typeof step === 'object' ? step.key : step))
+    .join('.')
+  const errorFacts = { message: firstIssue?.message, ...(path !== '' && { field: path }) }
+  return new RemitError('invalid_arguments', errorFacts, {})
 }

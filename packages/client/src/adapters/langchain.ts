@@ -14,9 +14,9 @@ export interface LangChainTool<Result> {
 /** What LangChain's `tool(func, fields)` takes, bound to whom it works for. What it throws goes through `invoke`. */
 export const langChainTool = <Result>(
   tool: DefinedTool<unknown, Result>,
-  who: Who,
+  sessionSource: Who,
 ): LangChainTool<Result> => ({
-  func: async (input, config) => tool.call(input, sessionOf(who), { signal: config?.signal }),
+  func: async (input, config) => tool.call(input, sessionOf(sessionSource), { signal: config?.signal }),
   fields: { name: tool.name, description: tool.description, schema: jsonSchemaOf(tool.input) },
 })
 
@@ -28,9 +28,9 @@ export interface LangChainDocument {
 
 /** What a LangChain retriever's `_getRelevantDocuments` does, for whom it works. `question` holds the rest of what to ask. */
 export const langChainDocuments =
-  (who: Who, question: Omit<Question, 'query' | 'embedding'> = {}) =>
+  (sessionSource: Who, question: Omit<Question, 'query' | 'embedding'> = {}) =>
   async (query: string): Promise<LangChainDocument[]> =>
-    (await sessionOf(who).retrieve({ ...question, query })).results.map(documentOf)
+    (await sessionOf(sessionSource).retrieve({ ...question, query })).results.map(documentOf)
 
 function documentOf({ chunk_id: id, text: pageContent, ...about }: Passage): LangChainDocument {
   return { id, pageContent, metadata: { ...about } }

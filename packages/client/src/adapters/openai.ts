@@ -38,7 +38,10 @@ export interface OpenAiTools {
 const forTheModel = new Set(['unknown_tool', 'invalid_arguments', 'invalid_request', 'not_found'])
 
 /** Tools for OpenAI's chat completions, and for whatever speaks them, bound to whom they work for. */
-export function openAiTools(defined: readonly DefinedTool<unknown, unknown>[], who: Who): OpenAiTools {
+export function openAiTools(
+  defined: readonly DefinedTool<unknown, unknown>[],
+  sessionSource: Who,
+): OpenAiTools {
   const byName = new Map(defined.map((tool) => [tool.name, tool]))
   if (byName.size !== defined.length) throw new TypeError('Two tools have one name.')
 
@@ -46,7 +49,7 @@ export function openAiTools(defined: readonly DefinedTool<unknown, unknown>[], w
     const tool = byName.get(name)
     if (tool === undefined) return { error: 'unknown_tool' }
     try {
-      return await tool.call(parsed(text), sessionOf(who), options)
+      return await tool.call(parsed(text), sessionOf(sessionSource), options)
     } catch (error) {
       if (isRemitError(error) && forTheModel.has(error.code))
         return { error: error.code, message: error.message }

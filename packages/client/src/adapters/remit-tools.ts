@@ -65,9 +65,9 @@ const questionOf = ({ query, top_k, collections }: RetrieveArgs): Question => ({
   ...(collections && { collections }),
 })
 
-const passagesOf = ({ results, complete }: RetrieveAnswer): Passages => ({
+const passagesOf = ({ results, complete: isComplete }: RetrieveAnswer): Passages => ({
   passages: results.map(citedOf),
-  complete,
+  complete: isComplete,
 })
 
 /** `read_document`: a whole document, by the id that a passage named. */
@@ -88,11 +88,16 @@ export const readDocumentTool: DefinedTool<
     shape<{ id: string }>({ id: isText }),
   ),
   async run(args, session, options) {
-    const { id, title, uri, text: whole } = await session.readDocument(args.id, { signal: options?.signal })
-    return { id, title, uri, text: whole }
+    const {
+      id,
+      title,
+      uri,
+      text: documentText,
+    } = await session.readDocument(args.id, { signal: options?.signal })
+    return { id, title, uri, text: documentText }
   },
 })
 
-function citedOf({ document_id, title, uri, text: words, provenance }: Passage): Cited {
-  return { document_id, title, uri, text: words, source: provenance.source }
+function citedOf({ document_id, title, uri, text: passageText, provenance }: Passage): Cited {
+  return { document_id, title, uri, text: passageText, source: provenance.source }
 }

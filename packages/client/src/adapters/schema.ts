@@ -23,8 +23,8 @@ type Path = readonly (PropertyKey | { readonly key: PropertyKey })[]
 
 /** JSON Schema of the arguments, as models get it. */
 export function jsonSchemaOf(schema: InputSchema<unknown>): Record<string, unknown> {
-  const { $schema: _, ...rest } = schema['~standard'].jsonSchema.input({ target: 'draft-07' })
-  return rest
+  const { $schema: _, ...jsonSchema } = schema['~standard'].jsonSchema.input({ target: 'draft-07' })
+  return jsonSchema
 }
 
 /** A schema of this JSON Schema and the check that goes with it. */

@@ -41,14 +41,14 @@ export class RemitError<Data extends object = object> extends Error {
   /** As the error's own class names it. */
   readonly data: Readonly<Data>
 
-  constructor(code: string, facts: ErrorFacts, data: Readonly<Data>) {
-    super(scrubbed(facts.message ?? code))
+  constructor(code: string, errorFacts: ErrorFacts, payload: Readonly<Data>) {
+    super(scrubbed(errorFacts.message ?? code))
     this.code = code
-    this.status = facts.status
-    this.txn = facts.txn
-    this.field = facts.field
-    this.retryAfter = facts.retryAfter
-    this.data = data
+    this.status = errorFacts.status
+    this.txn = errorFacts.txn
+    this.field = errorFacts.field
+    this.retryAfter = errorFacts.retryAfter
+    this.data = payload
   }
 
   get [brand](): true {

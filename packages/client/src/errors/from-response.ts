@@ -25,20 +25,20 @@ export async function errorFromResponse(response: Response, context: ResponseCon
   // OAuth has no word for it, and would say that it is unavailable.
   const said429 = status === 429 ? 'rate_limited' : undefined
   const code = said429 ?? wordsOf(body['code']) ?? wordsOf(body['error']) ?? codeOf(status)
-  const said = wordsOf(body['detail']) ?? wordsOf(body['title']) ?? wordsOf(body['error_description'])
-  const facts: ErrorFacts = {
-    message: scrubbed(said ?? `The answer was ${status}.`, context.secrets),
+  const description = wordsOf(body['detail']) ?? wordsOf(body['title']) ?? wordsOf(body['error_description'])
+  const errorFacts: ErrorFacts = {
+    message: scrubbed(description ?? `The answer was ${status}.`, context.secrets),
     status,
     txn: wordsOf(body['txn']),
     field: wordsOf(body['field']),
     retryAfter: retryAfterOf(response.headers, context.now),
   }
   // What lacks the members of its kind is still that status, with nothing that a caller could rely on.
-  return makeError(code, facts, dataOf(code, body, response.headers)) ?? fallback(status, facts)
+  return makeError(code, errorFacts, dataOf(code, body, response.headers)) ?? fallback(status, errorFacts)
 }
 
-function fallback(status: number, facts: ErrorFacts): RemitError {
-  return makeError(codeOf(status), facts, {}) ?? new Unavailable('unavailable', facts, {})
+function fallback(status: number, errorFacts: ErrorFacts): RemitError {
+  return makeError(codeOf(status), errorFacts, {}) ?? new Unavailable('unavailable', errorFacts, {})
 }
 
 async function readBody(response: Response): Promise<Readonly<Record<string, unknown>>> {
@@ -81,7 +81,7 @@ function dataOf(code: string, body: Readonly<Record<string, unknown>>, headers: 
 /** The complete set that the operation needs, of the challenge (RFC 6750 §3). */
 function scopesIn(headers: Headers): readonly string[] {
   const [, scope = ''] = /[ ,]scope="([^"]*)"/.exec(headers.get('www-authenticate') ?? '') ?? []
-  return scope.split(' ').filter((one) => one !== '')
+  return scope.split(' ').filter((name) => name !== '')
 }
 
 /** Seconds, rounded up (RFC 9110 §10.2.3). Undefined: it does not say. */
@@ -89,6 +89,6 @@ export function retryAfterOf(headers: Headers, now: number): number | undefined 
   const value = headers.get('retry-after')
   if (value === null) return undefined
   if (/^\d{1,9}$/.test(value)) return Number(value)
-  const at = Date.parse(value)
-  return Number.isNaN(at) ? undefined : Math.max(0, Math.ceil((at - now) / 1_000))
+  const time = Date.parse(value)
+  return Number.isNaN(time) ? undefined : Math.max(0, Math.ceil((time - now) / 1_000))
 }

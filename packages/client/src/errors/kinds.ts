@@ -153,15 +153,15 @@ type OwnCode =
   | 'write_failed'
 
 /** Undefined: the data is not what this kind says. */
-type Make<E> = (code: string, facts: ErrorFacts, data: unknown) => E | undefined
+type Make<E> = (code: string, errorFacts: ErrorFacts, payload: unknown) => E | undefined
 
 const kind =
   <Data extends object, E extends RemitError<Data>>(
-    Kind: new (code: string, facts: ErrorFacts, data: Data) => E,
+    Kind: new (code: string, errorFacts: ErrorFacts, payload: Data) => E,
     check: Check<Data>,
   ): Make<E> =>
-  (code, facts, data) =>
-    check(data) ? new Kind(code, facts, data) : undefined
+  (code, errorFacts, payload) =>
+    check(payload) ? new Kind(code, errorFacts, payload) : undefined
 
 const denied = shape<ApprovalDenied['data']>({ approval: optional(isText), reason: optional(isText) })
 const pending = shape<ApprovalPending['data']>({

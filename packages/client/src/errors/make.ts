@@ -12,9 +12,9 @@ export function isRemitError(value: unknown, code?: string): value is RemitError
 }
 
 /** The error of this code, of its own class where it has one. Undefined: `data` is not what that class says. */
-export function makeError(code: string, facts: ErrorFacts, data: unknown): RemitError | undefined {
-  if (isKnown(code)) return kinds[code](code, facts, data)
-  return isObject(data) ? new RemitError(code, facts, data) : undefined
+export function makeError(code: string, errorFacts: ErrorFacts, payload: unknown): RemitError | undefined {
+  if (isKnown(code)) return kinds[code](code, errorFacts, payload)
+  return isObject(payload) ? new RemitError(code, errorFacts, payload) : undefined
 }
 
 /**
@@ -40,5 +40,5 @@ const isSerialized: Check<SerializedError> = shape<SerializedError>({
   data: optional((value): value is NonNullable<SerializedError['data']> => isRecord(value)),
 })
 
-const revived = ({ remit_error, message, status, txn, field, retry_after, data }: SerializedError) =>
-  makeError(remit_error, { message, status, txn, field, retryAfter: retry_after }, data ?? {})
+const revived = ({ remit_error, message, status, txn, field, retry_after, data: payload }: SerializedError) =>
+  makeError(remit_error, { message, status, txn, field, retryAfter: retry_after }, payload ?? {})

@@ -5,9 +5,9 @@
 export const scrubbed = (text: string, secrets: readonly string[] = []): string =>
   secrets
     .filter((secret) => secret !== '')
-    .reduce((left, secret) => left.replaceAll(secret, removed), text)
+    .reduce((partlyScrubbed, secret) => partlyScrubbed.replaceAll(secret, removed), text)
     // The rest of a JWT is optional here, so that a long run of its letters is looked at once, not from each `eyJ` in it.
-    .replaceAll(/\beyJ[\w-]+(\.[\w-]+\.[\w-]*)?/g, (run, rest) => (rest === undefined ? run : removed))
+    .replaceAll(/\beyJ[\w-]+(\.[\w-]+\.[\w-]*)?/g, (run, tail) => (tail === undefined ? run : removed))
     .replaceAll(/\b(bearer|dpop|basic)\s+[\w.~+/=-]{8,}/gi, `$1 ${removed}`)
     .replaceAll(
       /\b((?:access|refresh|subject|actor|id)_token|client_assertion|client_secret|device_code|auth_req_id)=[^&\s]+/gi,

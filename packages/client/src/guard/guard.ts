@@ -124,8 +124,11 @@ export function createResourceGuard(options: GuardOptions): ResourceGuard {
     const proof = headerOf(request, 'dpop')
     if (proof === undefined) return refuse('invalid_dpop_proof', 'exactly one proof is needed')
     const { method, url } = request
-    const proven = await isProven({ proof, token, method, url, boundTo }, { replays: dpop.replays, now })
-    return proven
+    const isProofValid = await isProven(
+      { proof, token, method, url, boundTo },
+      { replays: dpop.replays, now },
+    )
+    return isProofValid
       ? undefined
       : refuse('invalid_dpop_proof', 'the proof is not for this request and key, or was used')
   }
@@ -134,18 +137,18 @@ export function createResourceGuard(options: GuardOptions): ResourceGuard {
     metadata,
     metadataUrl,
     async verify(request) {
-      const presented = presentedBy(request)
-      if (presented === undefined) return refuse('missing_token', 'an access token is needed')
-      const read = await readToken(presented.token, rules)
+      const credentials = presentedBy(request)
+      if (credentials === undefined) return refuse('missing_token', 'an access token is needed')
+      const read = await readToken(credentials.token, rules)
       if (!read.ok) return read
-      const problem = await unproven(request, presented, read.value)
+      const problem = await unproven(request, credentials, read.value)
       if (problem !== undefined) return problem
       if (!requiredScopes.every((scope) => read.value.scopes.includes(scope)))
         return refuse('insufficient_scope', 'the token lacks a scope')
       if (introspection === undefined) return read
-      const active = await isActive(presented.token, introspection, fetch)
-      if (active === 'unavailable') return refuse('temporarily_unavailable', 'the issuer cannot be asked')
-      return active ? read : refuse('invalid_token', 'the token does not count here')
+      const tokenState = await isActive(credentials.token, introspection, fetch)
+      if (tokenState === 'unavailable') return refuse('temporarily_unavailable', 'the issuer cannot be asked')
+      return tokenState ? read : refuse('invalid_token', 'the token does not count here')
     },
     permits<D extends Detail>(access: Access, fits: (detail: Detail) => detail is D): Outcome<D> {
       const detail = access.details.find(fits)

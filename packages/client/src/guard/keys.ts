@@ -29,7 +29,7 @@ export function fixedKeys(jwks: { readonly keys: readonly JWK[] }): KeySource {
  * seconds, one read at a time. Keys that are too old are not used where no newer ones can be had.
  */
 export function issuerKeys({ issuer, fetch, now }: IssuerKeysOptions): KeySource {
-  let held: { readonly keys: ReadonlyMap<string, CryptoKey>; readonly at: number } | undefined
+  let cached: { readonly keys: ReadonlyMap<string, CryptoKey>; readonly at: number } | undefined
   let failedAt = Number.NEGATIVE_INFINITY
   let reading: Promise<void> | undefined
 
@@ -40,7 +40,7 @@ export function issuerKeys({ issuer, fetch, now }: IssuerKeysOptions): KeySource
       failedAt = now()
       return
     }
-    held = { keys: await importAll(document['keys'].slice(0, 100)), at: now() }
+    cached = { keys: await importAll(document['keys'].slice(0, 100)), at: now() }
   }
 
   const read = (): Promise<void> => {
@@ -51,16 +51,16 @@ export function issuerKeys({ issuer, fetch, now }: IssuerKeysOptions): KeySource
     return reading
   }
 
-  const age = (): number => (held === undefined ? Number.POSITIVE_INFINITY : now() - held.at)
+  const age = (): number => (cached === undefined ? Number.POSITIVE_INFINITY : now() - cached.at)
 
   return async (kid) => {
     if (age() >= cacheMs) await read()
     if (age() >= cacheMs) return 'unavailable'
-    const first = held?.keys.get(kid)
-    if (first !== undefined || age() < unknownCooldownMs) return first ?? 'unknown'
-    const before = held
+    const cachedKey = cached?.keys.get(kid)
+    if (cachedKey !== undefined || age() < unknownCooldownMs) return cachedKey ?? 'unknown'
+    const previous = cached
     await read()
-    return held === before ? 'unavailable' : (held?.keys.get(kid) ?? 'unknown')
+    return cached === previous ? 'unavailable' : (cached?.keys.get(kid) ?? 'unknown')
   }
 }
 

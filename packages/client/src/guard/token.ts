@@ -99,7 +99,7 @@ function accessOf(claims: Claims, rules: TokenRules): Outcome<Access> {
       delegation,
       grant: grant_id,
       txn: isWord(txn) ? txn : undefined,
-      scopes: typeof scope === 'string' ? scope.split(' ').filter((one) => one !== '') : [],
+      scopes: typeof scope === 'string' ? scope.split(' ').filter((name) => name !== '') : [],
       details,
       amr: Array.isArray(amr) ? amr.filter(isWord) : [],
       authTime: typeof authTime === 'number' ? authTime : undefined,

@@ -15,20 +15,21 @@ export function memoryStore({
 }: {
   readonly now?: () => number
 } = {}): UseStore & ReplayStore {
-  const held = new Map<string, { used: number; readonly until: number }>()
-  const take = async (key: string, max: number, until: number): Promise<boolean> => {
-    const entry = held.get(key)
+  const uses = new Map<string, { used: number; readonly until: number }>()
+  const take = async (key: string, max: number, expiresAt: number): Promise<boolean> => {
+    const entry = uses.get(key)
     if (entry !== undefined && entry.until > now()) {
       entry.used += 1
       return entry.used <= max
     }
-    if (held.size >= keysMax) for (const [old, { until: end }] of held) if (end <= now()) held.delete(old)
+    if (uses.size >= keysMax)
+      for (const [old, { until: expiry }] of uses) if (expiry <= now()) uses.delete(old)
     // Full of what still counts: forgetting any of it would let something be used again.
-    if (held.size >= keysMax) return false
-    held.set(key, { used: 1, until })
+    if (uses.size >= keysMax) return false
+    uses.set(key, { used: 1, until: expiresAt })
     return max >= 1
   }
-  return { take, isFirst: (key, until) => take(`proof ${key}`, 1, until) }
+  return { take, isFirst: (key, expiresAt) => take(`proof ${key}`, 1, expiresAt) }
 }
 
 const keysMax = 100_000

@@ -93,8 +93,12 @@ export class McpSignIn<Dpop = never> {
     const { searchParams } = url
     const expected = this.#state
     this.#state = undefined
-    const where = new URL(this.redirectUrl)
-    if (expected === undefined || searchParams.get('state') !== expected || url.pathname !== where.pathname)
+    const callbackUrl = new URL(this.redirectUrl)
+    if (
+      expected === undefined ||
+      searchParams.get('state') !== expected ||
+      url.pathname !== callbackUrl.pathname
+    )
       throw new TypeError('This is not the answer to the sign-in that was begun last.')
     return searchParams
   }
@@ -115,9 +119,9 @@ export class McpSignIn<Dpop = never> {
     return issued === undefined ? this.#latest : this.#tokens.get(issued.issuer)
   }
 
-  saveTokens(given: McpTokens, issued?: Issued): void {
-    const { refresh_token: refresh, ...rest } = given
-    const tokens = this.#options.refreshes === false || refresh === undefined ? rest : given
+  saveTokens(issuedTokens: McpTokens, issued?: Issued): void {
+    const { refresh_token: refresh, ...withoutRefresh } = issuedTokens
+    const tokens = this.#options.refreshes === false || refresh === undefined ? withoutRefresh : issuedTokens
     this.#latest = tokens
     if (issued !== undefined) this.#tokens.set(issued.issuer, tokens)
     // Which server it was is held for the answer that comes back. Next time the resource is asked: it may have moved.
@@ -127,11 +131,11 @@ export class McpSignIn<Dpop = never> {
   async redirectToAuthorization(url: URL): Promise<void> {
     // A person's browser is sent there: never to another program by its scheme.
     if (!isSafe(url.href)) throw new TypeError('The authorization server is neither https nor on loopback.')
-    const wanted = new URL(url)
+    const requestedUrl = new URL(url)
     const demanded = url.searchParams.get('scope')?.split(' ') ?? []
     const scopes = new Set([...demanded, ...(this.#options.scopes ?? [])])
-    if (scopes.size > 0) wanted.searchParams.set('scope', [...scopes].join(' '))
-    await this.#options.open(wanted)
+    if (scopes.size > 0) requestedUrl.searchParams.set('scope', [...scopes].join(' '))
+    await this.#options.open(requestedUrl)
   }
 
   saveCodeVerifier(verifier: string): void {

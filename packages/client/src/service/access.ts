@@ -48,18 +48,18 @@ export function createAccess({ person, token, send }: AccessDeps): Access {
     scopes,
     details,
     async fetch(address, { method = 'GET', headers = {}, body, signal } = {}) {
-      const url = within(audience, address)
-      const end = AbortSignal.timeout(timeoutMs)
+      const url = addressWithin(audience, address)
+      const timeout = AbortSignal.timeout(timeoutMs)
       try {
         return await send({
           method,
           url,
           headers: new Headers(headers),
           body,
-          signal: signal === undefined ? end : AbortSignal.any([signal, end]),
+          signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
         })
       } catch (thrown) {
-        if (!end.aborted || signal?.aborted === true) throw thrown
+        if (!timeout.aborted || signal?.aborted === true) throw thrown
         throw new Unavailable('unavailable', { message: 'There was no answer in time.' }, {})
       }
     },
@@ -73,13 +73,13 @@ export const accessWith = (person: Person, token: AccessToken, platform: Platfor
 /** With tokens of the source, renewed as they end. */
 export async function accessFrom(
   source: TokenSource,
-  wanted: TokenRequest,
+  tokenRequest: TokenRequest,
   platform: Platform,
 ): Promise<Access> {
-  const token = await source.get(wanted)
-  const { signal: _, ...later } = wanted
+  const token = await source.get(tokenRequest)
+  const { signal: _, ...later } = tokenRequest
   return createAccess({
-    person: wanted.person,
+    person: tokenRequest.person,
     token,
     send: async (request) =>
       (await sendFor(source, { ...later, signal: request.signal }, request, platform)).response,
@@ -87,7 +87,7 @@ export async function accessFrom(
 }
 
 /** The address in one spelling, if it is the API's own. */
-function within(audience: string, address: string): string {
+function addressWithin(audience: string, address: string): string {
   const base = new URL(audience)
   const root = base.pathname.replace(/\/$/, '')
   const url = urlOf(address.startsWith('/') ? `${base.origin}${root}${address}` : address)

@@ -76,11 +76,11 @@ export function createApi({ url, source, platform, timeoutMs, readScopes }: ApiD
       signal,
     }
     const isReading = scopes.every((scope) => readScopes.includes(scope))
-    const wanted = { person, audience: url, scopes: isReading ? readScopes : scopes, signal }
-    for (let made = 1; ; made += 1) {
-      const { response, token } = await sendFor(source, wanted, sent, platform)
+    const tokenRequest = { person, audience: url, scopes: isReading ? readScopes : scopes, signal }
+    for (let attemptNumber = 1; ; attemptNumber += 1) {
+      const { response, token } = await sendFor(source, tokenRequest, sent, platform)
       const seconds = waitOf(response, platform.now())
-      if (!request.isRepeatable || made === attemptsMax || seconds === undefined) {
+      if (!request.isRepeatable || attemptNumber === attemptsMax || seconds === undefined) {
         const context = { secrets: [token.reveal()], now: platform.now() }
         return { response, error: () => errorFromResponse(response, context) }
       }
@@ -90,12 +90,12 @@ export function createApi({ url, source, platform, timeoutMs, readScopes }: ApiD
   }
 
   async function inTime<T>(request: ApiRequest, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const end = AbortSignal.timeout(request.timeoutMs ?? timeoutMs)
+    const timeout = AbortSignal.timeout(request.timeoutMs ?? timeoutMs)
     try {
-      return await run(request.signal === undefined ? end : AbortSignal.any([request.signal, end]))
+      return await run(request.signal === undefined ? timeout : AbortSignal.any([request.signal, timeout]))
     } catch (thrown) {
       // The caller's own reason is theirs; ours says what happened.
-      if (!end.aborted || request.signal?.aborted === true) throw thrown
+      if (!timeout.aborted || request.signal?.aborted === true) throw thrown
       throw new Unavailable('unavailable', { message: 'There was no answer in time.' }, {})
     }
   }

@@ -38,9 +38,9 @@ const marginMs = 15_000
 const pauseMs = 1_000
 
 export function createApprovals(api: Api, person: Person, platform: Platform): Approvals {
-  const at = (id: string, more = '') => `/approvals/${encodeURIComponent(id)}${more}`
-  const look = (id: string, request: Partial<ApiRequest> = {}): Promise<Approval> =>
-    api.json(person, { method: 'GET', path: at(id), scopes, isRepeatable: true, ...request }, isApproval)
+  const pathOf = (id: string, suffix = '') => `/approvals/${encodeURIComponent(id)}${suffix}`
+  const readApproval = (id: string, request: Partial<ApiRequest> = {}): Promise<Approval> =>
+    api.json(person, { method: 'GET', path: pathOf(id), scopes, isRepeatable: true, ...request }, isApproval)
 
   const approvals: Approvals = {
     request: (question, options) =>
@@ -49,7 +49,7 @@ export function createApprovals(api: Api, person: Person, platform: Platform): A
         { method: 'POST', path: '/approvals', body: question, scopes, isRepeatable: false, ...options },
         isApprovalAsked,
       ),
-    get: (id, options) => look(id, options),
+    get: (id, options) => readApproval(id, options),
     async wait(id, { signal, onQuestion } = {}) {
       const patient = {
         headers: { prefer: `wait=${waitSeconds}` },
@@ -57,8 +57,8 @@ export function createApprovals(api: Api, person: Person, platform: Platform): A
         signal,
       }
       for (;;) {
-        const begun = platform.now()
-        const found = await look(id, patient)
+        const startedAt = platform.now()
+        const found = await readApproval(id, patient)
         if (found.state === 'approved') return found
         if (found.state === 'denied') throw deniedOf(found)
         if (found.state === 'expired') {
@@ -68,7 +68,7 @@ export function createApprovals(api: Api, person: Person, platform: Platform): A
         if (found.state === 'info_requested' && found.question !== undefined) {
           if (onQuestion === undefined) return found
           await approvals.answer(id, await onQuestion(found.question), { ...(signal && { signal }) })
-        } else if (platform.now() - begun < pauseMs) {
+        } else if (platform.now() - startedAt < pauseMs) {
           // A service that does not wait must not be asked without end.
           await platform.sleep(pauseMs, signal)
         }
@@ -77,7 +77,14 @@ export function createApprovals(api: Api, person: Person, platform: Platform): A
     answer: (id, text, options) =>
       api.json(
         person,
-        { method: 'POST', path: at(id, '/answers'), body: { text }, scopes, isRepeatable: false, ...options },
+        {
+          method: 'POST',
+          path: pathOf(id, '/answers'),
+          body: { text },
+          scopes,
+          isRepeatable: false,
+          ...options,
+        },
         isApproval,
       ),
   }

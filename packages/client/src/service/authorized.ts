@@ -56,12 +56,12 @@ export async function sendUnder(
   request: SentRequest,
   platform: Pick<Platform, 'fetch'>,
 ): Promise<{ readonly response: Response; readonly token: AccessToken }> {
-  const first = await supply.get()
-  const response = await sendAs(first, request, platform)
-  if (response.status !== 401) return { response, token: first }
-  await supply.drop(first)
+  const token = await supply.get()
+  const response = await sendAs(token, request, platform)
+  if (response.status !== 401) return { response, token }
+  await supply.drop(token)
   const second = await supply.get()
-  if (second.reveal() === first.reveal()) return { response, token: first }
+  if (second.reveal() === token.reveal()) return { response, token }
   await response.body?.cancel()
   return { response: await sendAs(second, request, platform), token: second }
 }
@@ -69,11 +69,15 @@ export async function sendUnder(
 /** The same, for a person and by a source's tokens. */
 export const sendFor = (
   source: TokenSource,
-  wanted: TokenRequest,
+  tokenRequest: TokenRequest,
   request: SentRequest,
   platform: Pick<Platform, 'fetch'>,
 ): Promise<{ readonly response: Response; readonly token: AccessToken }> =>
-  sendUnder({ get: () => source.get(wanted), drop: (token) => source.drop(wanted, token) }, request, platform)
+  sendUnder(
+    { get: () => source.get(tokenRequest), drop: (token) => source.drop(tokenRequest, token) },
+    request,
+    platform,
+  )
 
 // Without `duplex` fetch refuses a body that is a stream.
 const bodyOf = (body: SentRequest['body']): RequestInit & { duplex?: 'half' } => {

@@ -39,7 +39,7 @@ export interface Session {
 }
 
 /** What a session stands on, for this package alone. */
-export interface Parts {
+export interface SessionInternals {
   readonly api: Api
   readonly source: TokenSource
   readonly ciba: Ciba | undefined
@@ -48,10 +48,10 @@ export interface Parts {
 }
 
 // Beside the session, not in it: whoever holds a session calls APIs with it and gets no token out.
-const partsOfSessions = new WeakMap<object, Parts>()
+const internalsOfSessions = new WeakMap<object, SessionInternals>()
 
-export function createSession(person: Person, parts: Parts): Session {
-  const { api, source, platform } = parts
+export function createSession(person: Person, internals: SessionInternals): Session {
+  const { api, source, platform } = internals
   const session = Object.freeze<Session>({
     person,
     retrieve: (question, { offers = false, ...options } = {}) =>
@@ -88,20 +88,20 @@ export function createSession(person: Person, parts: Parts): Session {
       ),
     approvals: createApprovals(api, person, platform),
     vaultFetch: createVaultFetch(api, person),
-    access: (wanted) => accessFrom(source, { ...wanted, person }, platform),
+    access: (request) => accessFrom(source, { ...request, person }, platform),
   })
-  partsOfSessions.set(session, parts)
+  internalsOfSessions.set(session, internals)
   return session
 }
 
 /**
  * @throws NoPerson for whatever `remit.for` did not make: a tool works for somebody, or not at all.
  */
-export function partsOf(session: Session | undefined): Parts {
-  const parts = typeof session === 'object' ? partsOfSessions.get(session) : undefined
-  if (parts === undefined)
+export function internalsOf(session: Session | undefined): SessionInternals {
+  const internals = typeof session === 'object' ? internalsOfSessions.get(session) : undefined
+  if (internals === undefined)
     throw new NoPerson('no_person', { message: 'There is nobody for whom this could be done.' }, {})
-  return parts
+  return internals
 }
 
 const queryOf = ({ approval }: { readonly approval: string | undefined }): string =>

@@ -34,7 +34,7 @@ export const createVaultFetch =
   (api: Api, person: Person): VaultFetch =>
   async (connection, path, { method = 'GET', headers, body, approval, ...options } = {}) => {
     const isReading = method === 'GET' || method === 'HEAD'
-    const asked = api.json(
+    const response = api.json(
       person,
       {
         method: 'POST',
@@ -56,7 +56,7 @@ export const createVaultFetch =
       },
       isVaultAnswer,
     )
-    return responseOf(await (isReading ? asked : asked.catch(unknownOutcome)))
+    return responseOf(await (isReading ? response : response.catch(unknownOutcome)))
   }
 
 /** No answer of the service's is none of the provider's either, which may have done what it was told. */

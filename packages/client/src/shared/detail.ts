@@ -12,8 +12,8 @@ const detailsMax = 20
 export function detailsOf(claim: unknown): readonly Detail[] | undefined {
   if (claim === undefined) return []
   if (!Array.isArray(claim) || claim.length > detailsMax) return undefined
-  const all: readonly unknown[] = claim
-  return all.every(isDetail) ? all : undefined
+  const details: readonly unknown[] = claim
+  return details.every(isDetail) ? details : undefined
 }
 
 export const isDetail = (value: unknown): value is Detail => isObject(value) && isWord(value['type'])

@@ -27,10 +27,10 @@ export async function limitedText(response: Response, bytesMax: number): Promise
   const decoder = new TextDecoder('utf-8', { fatal: true })
   let text = ''
   let size = 0
-  for await (const part of response.body ?? []) {
-    size += part.byteLength
+  for await (const chunk of response.body ?? []) {
+    size += chunk.byteLength
     if (size > bytesMax) throw new Error('The document is too large.')
-    text += decoder.decode(part, { stream: true })
+    text += decoder.decode(chunk, { stream: true })
   }
   return text + decoder.decode()
 }

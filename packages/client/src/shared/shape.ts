@@ -23,13 +23,13 @@ export const orNull =
 export const listOf =
   <T>(check: Check<T>): Check<readonly T[]> =>
   (value): value is readonly T[] =>
-    Array.isArray(value) && value.every((one) => check(one))
+    Array.isArray(value) && value.every((member) => check(member))
 
 /** One of these words, exactly. */
 export const wordOf =
-  <T extends string>(...words: readonly T[]): Check<T> =>
+  <T extends string>(...literals: readonly T[]): Check<T> =>
   (value): value is T =>
-    words.some((word) => word === value)
+    literals.some((literal) => literal === value)
 
 /** An object with these members; each member of the type needs its check. */
 export function shape<T extends object>(members: { readonly [K in keyof T]-?: Check<T[K]> }): Check<T> {

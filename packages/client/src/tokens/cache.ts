@@ -11,7 +11,7 @@ export interface TokenCache {
   put(key: string, token: AccessToken): void
 }
 
-export interface KeyParts {
+export interface CacheKeyInput {
   readonly issuer: string
   readonly agent: string
   /** Of the key that tokens are bound to. */
@@ -20,7 +20,7 @@ export interface KeyParts {
 }
 
 /** Person and agent and audience, and whatever else makes two tokens different ones. */
-export const cacheKey = ({ issuer, agent, thumbprint, request }: KeyParts): string =>
+export const cacheKey = ({ issuer, agent, thumbprint, request }: CacheKeyInput): string =>
   canonicalJson([
     issuer,
     agent,
@@ -39,41 +39,41 @@ const aheadMsMax = 30_000
  * its life where that is shorter. What failed is not held: the next one asks anew.
  */
 export function createTokenCache({ now = Date.now }: { readonly now?: () => number } = {}): TokenCache {
-  const held = new Map<string, { readonly token: AccessToken; readonly until: number }>()
+  const entries = new Map<string, { readonly token: AccessToken; readonly until: number }>()
   const coming = new Map<string, Promise<AccessToken>>()
 
-  function put(key: string, token: AccessToken): void {
-    const left = token.facts.expiresAt - now()
-    held.delete(key)
-    held.set(key, { token, until: token.facts.expiresAt - Math.min(aheadMsMax, left / 5) })
-    const [oldest] = held.keys()
-    if (held.size > heldMax && oldest !== undefined) held.delete(oldest)
+  function store(key: string, token: AccessToken): void {
+    const remainingMs = token.facts.expiresAt - now()
+    entries.delete(key)
+    entries.set(key, { token, until: token.facts.expiresAt - Math.min(aheadMsMax, remainingMs / 5) })
+    const [oldest] = entries.keys()
+    if (entries.size > heldMax && oldest !== undefined) entries.delete(oldest)
   }
 
   function obtainOnce(key: string, obtain: () => Promise<AccessToken>): Promise<AccessToken> {
     const going = coming.get(key)
     if (going !== undefined) return going
-    const begun = obtain()
+    const pending = obtain()
       .then((token) => {
-        put(key, token)
+        store(key, token)
         return token
       })
       .finally(() => coming.delete(key))
-    coming.set(key, begun)
-    return begun
+    coming.set(key, pending)
+    return pending
   }
 
   return {
     async get(key, signal, obtain) {
       signal?.throwIfAborted()
-      const entry = held.get(key)
+      const entry = entries.get(key)
       if (entry !== undefined && entry.until > now()) return entry.token
       // Whoever gives up waiting leaves it to the others.
       return abandonable(obtainOnce(key, obtain), signal)
     },
-    put,
+    put: store,
     drop(key, token) {
-      if (held.get(key)?.token === token) held.delete(key)
+      if (entries.get(key)?.token === token) entries.delete(key)
     },
   }
 }

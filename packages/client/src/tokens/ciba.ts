@@ -76,7 +76,7 @@ export function ciba(options: IssuerOptions): Ciba {
       }
     },
     async poll(pending, request) {
-      const { person, audience, scopes, details, within } = request
+      const { person, audience, scopes, details, within: containment } = request
       // Before anything is sent: a token that came of it would be for that other person, whoever looks.
       if (pending.subject !== person.subject)
         throw new WrongPerson('wrong_person', { message: 'This question was put to somebody else.' }, {})
@@ -85,7 +85,11 @@ export function ciba(options: IssuerOptions): Ciba {
       try {
         const form = { grant_type: grantType, auth_req_id: pending.authReqId }
         const answer = await client.post('token', form, [pending.authReqId])
-        return readTokenAnswer(answer, { subject: person.subject, audience, scopes, details, within }, client)
+        return readTokenAnswer(
+          answer,
+          { subject: person.subject, audience, scopes, details, within: containment },
+          client,
+        )
       } catch (error) {
         throw isRemitError(error) ? outcomeOf(error, pending) : error
       }
@@ -94,13 +98,13 @@ export function ciba(options: IssuerOptions): Ciba {
 }
 
 /** That the person was asked, or asks back first. */
-export function askedOf(
+export function approvalPendingOf(
   resume: PendingApproval,
   question?: ApprovalPending['data']['question'],
 ): ApprovalPending {
   const message = question === undefined ? 'The person was asked.' : 'The person has a question first.'
-  const data = { resume, ...(question !== undefined && { question }) }
-  return new ApprovalPending('approval_pending', { message, retryAfter: resume.interval }, data)
+  const payload = { resume, ...(question !== undefined && { question }) }
+  return new ApprovalPending('approval_pending', { message, retryAfter: resume.interval }, payload)
 }
 
 /** Of everything that is asked for, and of whom. */
@@ -116,10 +120,10 @@ export const digestOf = ({
 function outcomeOf(error: RemitError, pending: PendingApproval): RemitError {
   switch (error.code) {
     case 'authorization_pending':
-      return askedOf(pending, questionOf(error.data))
+      return approvalPendingOf(pending, questionOf(error.data))
     case 'slow_down': {
       const interval = Math.max(pending.interval + slowDownSeconds, error.retryAfter ?? 0)
-      return askedOf({ ...pending, interval })
+      return approvalPendingOf({ ...pending, interval })
     }
     case 'access_denied': {
       const { reason } = { reason: undefined, ...error.data }
@@ -133,8 +137,8 @@ function outcomeOf(error: RemitError, pending: PendingApproval): RemitError {
   }
 }
 
-function questionOf(data: object): ApprovalPending['data']['question'] {
-  const { infoRequest } = { infoRequest: undefined, ...data }
+function questionOf(payload: object): ApprovalPending['data']['question'] {
+  const { infoRequest } = { infoRequest: undefined, ...payload }
   if (!isObject(infoRequest)) return undefined
   const { approval, question: text } = infoRequest
   return isWord(approval) && isWord(text) ? { approval, text } : undefined

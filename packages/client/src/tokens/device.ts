@@ -24,7 +24,7 @@ export interface DeviceFlow extends TokenSource {
   wait(request: TokenRequest, show: (signIn: SignInRequired) => void | Promise<void>): Promise<AccessToken>
 }
 
-interface Begun {
+interface PendingFlow {
   readonly deviceCode: string
   readonly signIn: SignInRequired
   interval: number
@@ -32,7 +32,7 @@ interface Begun {
 }
 
 const grantType = 'urn:ietf:params:oauth:grant-type:device_code'
-const keptMax = 10_000
+const entriesMax = 10_000
 
 /**
  * Tokens by the device flow (RFC 8628): the person signs in in any browser and enters a code. Whoever that is has to be
@@ -43,7 +43,7 @@ export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
   const client = createIssuerClient(options)
   const { now, sleep } = client.platform
   const cache = options.cache ?? createTokenCache({ now })
-  const begun = new Map<string, Begun>()
+  const flows = new Map<string, PendingFlow>()
   const refreshTokens = new Map<string, string>()
 
   const keyOf = async (request: TokenRequest): Promise<string> =>
@@ -82,7 +82,10 @@ export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
     }
   }
 
-  async function begin(key: string, { audience, scopes, details = [] }: TokenRequest): Promise<Begun> {
+  async function startFlow(
+    key: string,
+    { audience, scopes, details = [] }: TokenRequest,
+  ): Promise<PendingFlow> {
     const answer = await client.post(
       'device',
       {
@@ -92,48 +95,50 @@ export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
       },
       [],
     )
-    const one = begunBy(answer, client)
-    keep(begun, key, one)
-    return one
+    const flow = pendingFlowFrom(answer, client)
+    keep(flows, key, flow)
+    return flow
   }
 
   async function obtain(key: string, request: TokenRequest): Promise<AccessToken> {
     const renewed = await refreshed(key, request)
     if (renewed !== undefined) return renewed
-    const held = begun.get(key)
+    const existing = flows.get(key)
     const waiting =
-      held !== undefined && held.signIn.data.expiresAt > now() ? held : await begin(key, request)
+      existing !== undefined && existing.signIn.data.expiresAt > now()
+        ? existing
+        : await startFlow(key, request)
     if (waiting.nextAt > now()) throw waiting.signIn
     waiting.nextAt = now() + waiting.interval * 1_000
     try {
       const form = { grant_type: grantType, device_code: waiting.deviceCode }
       const token = await redeem(key, request, form, waiting.deviceCode)
-      begun.delete(key)
+      flows.delete(key)
       return token
     } catch (error) {
       if (isRemitError(error, 'slow_down')) waiting.interval += 5
       if (isRemitError(error, 'authorization_pending') || isRemitError(error, 'slow_down'))
         throw waiting.signIn
       // No answer says nothing about the code; everything else ends it: denied, over, or somebody else's sign-in.
-      if (!isRemitError(error) || !(error instanceof Unavailable)) begun.delete(key)
+      if (!isRemitError(error) || !(error instanceof Unavailable)) flows.delete(key)
       throw error
     }
   }
 
-  const look: DeviceFlow['look'] = async (request) => {
+  const pollFlow: DeviceFlow['look'] = async (request) => {
     const key = await keyOf(request)
     return cache.get(key, request.signal, () => obtain(key, request))
   }
 
   const wait: DeviceFlow['wait'] = async (request, show) => {
-    for (let shown: SignInRequired | undefined; ; ) {
+    for (let announced: SignInRequired | undefined; ; ) {
       try {
-        return await look(request)
+        return await pollFlow(request)
       } catch (error) {
         if (!isRemitError(error, 'sign_in_required')) throw error
         // A code that is over has made way for another one.
-        if (error !== shown) await show(error)
-        shown = error
+        if (error !== announced) await show(error)
+        announced = error
         await sleep((error.retryAfter ?? 5) * 1_000, request.signal)
       }
     }
@@ -141,11 +146,11 @@ export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
 
   return {
     agent: client.agent,
-    look,
+    look: pollFlow,
     wait,
     get: (request) =>
       options.onSignIn === undefined
-        ? look(request)
+        ? pollFlow(request)
         : wait(request, (signIn) => options.onSignIn?.(signIn, request.person)),
     async drop(request, token) {
       cache.drop(await keyOf(request), token)
@@ -153,12 +158,12 @@ export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
   }
 }
 
-function begunBy(
+function pendingFlowFrom(
   answer: Readonly<Record<string, unknown>>,
   { issuer, platform }: Pick<IssuerClient, 'issuer' | 'platform'>,
-): Begun {
+): PendingFlow {
   const { device_code: deviceCode, user_code: userCode, verification_uri: verificationUri } = answer
-  const { verification_uri_complete: complete, expires_in: seconds, interval } = answer
+  const { verification_uri_complete: completeUri, expires_in: seconds, interval } = answer
   // A person is sent there: nothing but an address that a browser opens safely.
   const isWhole = isWord(deviceCode) && isWord(userCode) && isWord(verificationUri) && isSafe(verificationUri)
   if (!isWhole) {
@@ -171,7 +176,7 @@ function begunBy(
     { message: 'The person has to sign in.', retryAfter: pause },
     {
       verificationUri,
-      ...(isWord(complete) && isSafe(complete) && { verificationUriComplete: complete }),
+      ...(isWord(completeUri) && isSafe(completeUri) && { verificationUriComplete: completeUri }),
       userCode,
       expiresAt: platform.now() + (typeof seconds === 'number' ? seconds : 600) * 1_000,
     },
@@ -184,5 +189,5 @@ function keep<T>(map: Map<string, T>, key: string, value: T): void {
   map.delete(key)
   map.set(key, value)
   const [oldest] = map.keys()
-  if (map.size > keptMax && oldest !== undefined) map.delete(oldest)
+  if (map.size > entriesMax && oldest !== undefined) map.delete(oldest)
 }

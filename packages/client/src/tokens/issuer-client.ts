@@ -78,9 +78,9 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
     agent: clientId,
     prover,
     platform,
-    async post(endpoint, form, known) {
+    async post(endpoint, form, knownSecrets) {
       const url = addressOf(endpoint, await discovery.issuer(issuer))
-      const secrets = [...known]
+      const secrets = [...knownSecrets]
       const withProof = endpoint === 'token'
       for (let attempt = 1; ; attempt += 1) {
         const response = await send(url, form, withProof, secrets)

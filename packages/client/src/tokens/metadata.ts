@@ -70,9 +70,11 @@ export async function findIssuer(resource: string, options: PlatformOptions = {}
   if (!isObject(document) || document['resource'] !== resource)
     throw new Unavailable('unavailable', { message }, {})
   const servers: readonly unknown[] = [document['authorization_servers']].flat()
-  const own = servers.filter((server) => typeof server === 'string' && urlOf(server)?.origin === origin)
-  const [issuer] = own
-  if (own.length !== 1 || typeof issuer !== 'string')
+  const ownServers = servers.filter(
+    (server) => typeof server === 'string' && urlOf(server)?.origin === origin,
+  )
+  const [issuer] = ownServers
+  if (ownServers.length !== 1 || typeof issuer !== 'string')
     throw new TypeError(`The issuer of tokens for ${resource} has to be named.`)
   return issuer
 }
@@ -87,15 +89,15 @@ const addressOf = (value: unknown): string | undefined =>
 
 /** One read at a time for each key; what failed is not kept. */
 function remember<T>(read: (key: string) => Promise<T>, now: () => number): (key: string) => Promise<T> {
-  const kept = new Map<string, { readonly value: Promise<T>; readonly until: number }>()
+  const cached = new Map<string, { readonly value: Promise<T>; readonly until: number }>()
   return (key) => {
-    const entry = kept.get(key)
+    const entry = cached.get(key)
     if (entry !== undefined && entry.until > now()) return entry.value
-    if (kept.size >= keptMax) kept.clear()
+    if (cached.size >= keptMax) cached.clear()
     const value = read(key)
-    kept.set(key, { value, until: now() + keptMs })
+    cached.set(key, { value, until: now() + keptMs })
     value.catch(() => {
-      if (kept.get(key)?.value === value) kept.delete(key)
+      if (cached.get(key)?.value === value) cached.delete(key)
     })
     return value
   }

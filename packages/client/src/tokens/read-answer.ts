@@ -27,9 +27,9 @@ export function readTokenAnswer(
   { issuer, prover, platform }: Pick<IssuerClient, 'issuer' | 'prover' | 'platform'>,
 ): AccessToken {
   const { access_token: value, token_type: type, expires_in: seconds, scope } = answer
-  const wanted = prover === undefined ? 'bearer' : 'dpop'
-  if (typeof value !== 'string' || value === '' || String(type).toLowerCase() !== wanted)
-    throw differs(`The issuer gave no ${wanted} token.`)
+  const expectedType = prover === undefined ? 'bearer' : 'dpop'
+  if (typeof value !== 'string' || value === '' || String(type).toLowerCase() !== expectedType)
+    throw differs(`The issuer gave no ${expectedType} token.`)
   const claims = claimsOf(value)
   if (claims?.['iss'] !== issuer || claims['aud'] !== expected.audience)
     throw differs('The token is not for this API.')
@@ -49,7 +49,7 @@ export function readTokenAnswer(
       // OpenID's own names nothing of the API.
       scopes:
         typeof scope === 'string'
-          ? scope.split(' ').filter((one) => one !== '' && one !== 'openid')
+          ? scope.split(' ').filter((name) => name !== '' && name !== 'openid')
           : expected.scopes,
       details,
       expiresAt: platform.now() + lifetime * 1_000,

@@ -49,9 +49,9 @@ export class AccessToken {
   /** Makes the proofs that it needs; undefined for a bearer token. */
   readonly prover: Prover | undefined
 
-  constructor(value: string, facts: TokenFacts, prover?: Prover) {
+  constructor(value: string, tokenFacts: TokenFacts, prover?: Prover) {
     this.#value = value
-    this.facts = facts
+    this.facts = tokenFacts
     this.prover = prover
   }
 

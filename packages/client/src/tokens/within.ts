@@ -2,7 +2,7 @@ import type { Detail } from '../shared/detail.ts'
 import { canonicalJson } from '../shared/json.ts'
 
 /** Whether what was granted is what was asked for, or less. */
-export type Within = (granted: Detail, asked: Detail) => boolean
+export type Within = (granted: Detail, requested: Detail) => boolean
 
 /** Members that only ever make a detail smaller, so that an issuer may add them. */
 const limits = new Set(['until', 'valid_until', 'max_uses'])
@@ -16,21 +16,30 @@ const allowLists = new Set(['collections', 'actions', 'locations', 'datatypes', 
  * has none. An offer of documents becomes its grant, as does a call to a third party. Which numbers are smaller orders only an API knows: see `within` of
  * `withApproval`.
  */
-export const isWithin: Within = (granted, asked) => {
-  if (granted.type !== asked.type) return false
-  if (becomesGrant(asked) && !('grant' in asked))
+export const isWithin: Within = (granted, requested) => {
+  if (granted.type !== requested.type) return false
+  if (becomesGrant(requested) && !('grant' in requested))
     return typeof granted['grant'] === 'string' && onlyHas(granted, ['type', 'grant'])
-  const kept = Object.keys(asked).every((name) => isPart(name, granted[name], asked[name]))
-  return kept && onlyHas(granted, Object.keys(asked))
+  const areMembersWithin = Object.keys(requested).every((name) =>
+    isMemberWithin(name, granted[name], requested[name]),
+  )
+  return areMembersWithin && onlyHas(granted, Object.keys(requested))
 }
 
 /**
  * Whether everything that was granted is within something that was asked for, and something was. Where nothing in
  * particular was asked for, whatever came is less.
  */
-export const areWithin = (granted: readonly Detail[], asked: readonly Detail[], within = isWithin): boolean =>
-  asked.length === 0 ||
-  (granted.length > 0 && granted.every((one) => asked.some((other) => within(one, other))))
+export const areWithin = (
+  granted: readonly Detail[],
+  requested: readonly Detail[],
+  containment = isWithin,
+): boolean =>
+  requested.length === 0 ||
+  (granted.length > 0 &&
+    granted.every((grantedDetail) =>
+      requested.some((requestedDetail) => containment(grantedDetail, requestedDetail)),
+    ))
 
 const becomesGrant = ({ type, offer }: Detail): boolean =>
   type === 'vault_call' || (type === 'document_access' && typeof offer === 'string')
@@ -38,10 +47,10 @@ const becomesGrant = ({ type, offer }: Detail): boolean =>
 const onlyHas = (detail: Detail, names: readonly string[]): boolean =>
   Object.keys(detail).every((name) => names.includes(name) || limits.has(name))
 
-function isPart(name: string, granted: unknown, asked: unknown): boolean {
-  if (canonicalJson(granted) === canonicalJson(asked)) return true
-  if (!allowLists.has(name) || !Array.isArray(granted) || !Array.isArray(asked)) return false
-  const all = new Set(asked.map(canonicalJson))
+function isMemberWithin(name: string, granted: unknown, requested: unknown): boolean {
+  if (canonicalJson(granted) === canonicalJson(requested)) return true
+  if (!allowLists.has(name) || !Array.isArray(granted) || !Array.isArray(requested)) return false
+  const requestedEntries = new Set(requested.map(canonicalJson))
   // None left may mean that no limit is left.
-  return granted.length > 0 && granted.every((one) => all.has(canonicalJson(one)))
+  return granted.length > 0 && granted.every((entry) => requestedEntries.has(canonicalJson(entry)))
 }

@@ -1,5 +1,5 @@
 import { NoPerson } from '../errors/kinds.ts'
-import { partsOf, type Session } from '../service/session.ts'
+import { internalsOf, type Session } from '../service/session.ts'
 import type { ToolCall, WrappedTool } from './tool.ts'
 
 /** What follows an asynchronous flow of control: Node's AsyncLocalStorage, or whatever a platform has of the kind. */
@@ -22,7 +22,7 @@ export function conversationsOn(store: ContextStore<Session>): Conversations {
   const conversations: Conversations = {
     run(session, conversation) {
       // A session that is none would be found out later, in the middle of it.
-      partsOf(session)
+      internalsOf(session)
       return store.run(session, conversation)
     },
     current() {

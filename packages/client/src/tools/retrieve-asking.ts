@@ -2,14 +2,14 @@ import type { ApprovalAsked } from '@remit/contract/approvals'
 import type { Question, RetrieveAnswer } from '@remit/contract/retrieval'
 import type { ApprovalDenied, ApprovalExpired } from '../errors/kinds.ts'
 import { isRemitError } from '../errors/make.ts'
-import { partsOf, type Session } from '../service/session.ts'
+import { internalsOf, type Session } from '../service/session.ts'
 import type { ToolCall } from './tool.ts'
 
 export interface AskingOptions {
   /** Why the agent wants to read it, in its own words, which the person sees as such: always the same, or by the question. */
   readonly purpose: string | ((question: Question) => string)
   /** Called once the person was asked, so that the app can say where they answer: their page of `asked.id`. */
-  readonly onPending?: (asked: ApprovalAsked, session: Session) => void | Promise<void>
+  readonly onPending?: (pendingApproval: ApprovalAsked, session: Session) => void | Promise<void>
   /** Answers what the person asks back. Left out: their question ends the wait, as a no would. */
   readonly onQuestion?: (question: string, session: Session) => string | Promise<string>
   /** They said no, or nothing in time: for the app to say so. */
@@ -31,7 +31,7 @@ export async function retrieveAsking(
   session: Session,
   call: ToolCall = {},
 ): Promise<RetrieveAnswer> {
-  partsOf(session)
+  internalsOf(session)
   const { signal } = call
   const answer = await session.retrieve(
     { ...question, ...(call.approval !== undefined && { approval: call.approval }) },
@@ -52,7 +52,7 @@ async function agreed(
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
   try {
-    const asked = await session.approvals.request(
+    const pendingApproval = await session.approvals.request(
       {
         authorization_details: [{ type: 'document_access', offer }],
         purpose: typeof purpose === 'string' ? purpose : purpose(question),
@@ -60,8 +60,8 @@ async function agreed(
       },
       { signal },
     )
-    await onPending?.(asked, session)
-    const approval = await session.approvals.wait(asked.id, {
+    await onPending?.(pendingApproval, session)
+    const approval = await session.approvals.wait(pendingApproval.id, {
       ...(signal && { signal }),
       ...(onQuestion && { onQuestion: (text: string) => onQuestion(text, session) }),
     })

@@ -1,9 +1,9 @@
 import { type ApprovalPending, type PendingApproval, Unavailable } from '../errors/kinds.ts'
 import { isRemitError } from '../errors/make.ts'
 import { accessWith } from '../service/access.ts'
-import { type Parts, partsOf, type Session } from '../service/session.ts'
+import { internalsOf, type Session, type SessionInternals } from '../service/session.ts'
 import type { Detail } from '../shared/detail.ts'
-import { askedOf, type Ciba, type CibaRequest } from '../tokens/ciba.ts'
+import { approvalPendingOf, type Ciba, type CibaRequest } from '../tokens/ciba.ts'
 import type { AccessToken } from '../tokens/token.ts'
 import type { Within } from '../tokens/within.ts'
 import { createOpenQuestions } from './open-questions.ts'
@@ -53,10 +53,10 @@ export function withApproval<Args, Result>(
   tool: Tool<Args, Result>,
 ): WrappedTool<Args, Result> {
   const { mode = 'interrupt' } = options
-  const open = createOpenQuestions()
+  const openQuestions = createOpenQuestions()
 
   function requestOf(args: Args, session: Session, { signal }: ToolCall): CibaRequest {
-    const { audience, scopes = [], details, bindingMessage, expirySeconds, within } = options
+    const { audience, scopes = [], details, bindingMessage, expirySeconds, within: containment } = options
     return {
       person: session.person,
       audience,
@@ -64,46 +64,51 @@ export function withApproval<Args, Result>(
       details: details?.(args) ?? [],
       bindingMessage: bindingMessage(args),
       expirySeconds,
-      within,
+      within: containment,
       signal,
     }
   }
 
-  async function approved(args: Args, session: Session, call: ToolCall, parts: Parts): Promise<AccessToken> {
-    const { ciba } = parts
+  async function approved(
+    args: Args,
+    session: Session,
+    call: ToolCall,
+    internals: SessionInternals,
+  ): Promise<AccessToken> {
+    const { ciba } = internals
     if (ciba === undefined) throw new TypeError('createRemit was given no ciba: nobody can be asked.')
     const request = requestOf(args, session, call)
     if (call.resume !== undefined && mode !== 'block') return ciba.poll(call.resume, request)
     switch (mode) {
       case 'interrupt':
-        throw askedOf(await ciba.start(request))
+        throw approvalPendingOf(await ciba.start(request))
       case 'poll':
-        return open.look(ciba, request, parts.platform.now)
+        return openQuestions.look(ciba, request, internals.platform.now)
       case 'block': {
-        const begun = call.resume ?? (await ciba.start(request))
-        await options.onPending?.(askedOf(begun), session, request.bindingMessage)
-        return waitFor({ ciba, begun, request, args, session, parts })
+        const started = call.resume ?? (await ciba.start(request))
+        await options.onPending?.(approvalPendingOf(started), session, request.bindingMessage)
+        return waitFor({ ciba, started, request, args, session, internals })
       }
     }
   }
 
   async function waitFor({
     ciba,
-    begun,
+    started,
     request,
     args,
     session,
-    parts,
+    internals,
   }: Waiting<Args>): Promise<AccessToken> {
-    let pending = begun
+    let pending = started
     let answered: string | undefined
     for (;;) {
-      await parts.platform.sleep(pending.interval * 1_000, request.signal)
+      await internals.platform.sleep(pending.interval * 1_000, request.signal)
       try {
         return await ciba.poll(pending, request)
       } catch (error) {
         // The person is still there, and the next look may get through.
-        if (error instanceof Unavailable && parts.platform.now() < pending.expiresAt) continue
+        if (error instanceof Unavailable && internals.platform.now() < pending.expiresAt) continue
         if (!isRemitError(error, 'approval_pending')) throw error
         pending = error.data.resume
         const { question } = error.data
@@ -121,18 +126,18 @@ export function withApproval<Args, Result>(
   }
 
   return async (args, session, call = {}) => {
-    const parts = partsOf(session)
+    const internals = internalsOf(session)
     call.signal?.throwIfAborted()
-    const token = await approved(args, session, call, parts)
-    return await tool(args, accessWith(session.person, token, parts.platform), session, call)
+    const token = await approved(args, session, call, internals)
+    return await tool(args, accessWith(session.person, token, internals.platform), session, call)
   }
 }
 
 interface Waiting<Args> {
   readonly ciba: Ciba
-  readonly begun: PendingApproval
+  readonly started: PendingApproval
   readonly request: CibaRequest
   readonly args: Args
   readonly session: Session
-  readonly parts: Parts
+  readonly internals: SessionInternals
 }

@@ -1,7 +1,7 @@
 import type { RemitError } from '../errors/error.ts'
 import type { ApprovalRequired, ConnectionRequired } from '../errors/kinds.ts'
 import { isRemitError } from '../errors/make.ts'
-import { partsOf, type Session } from '../service/session.ts'
+import { internalsOf, type Session } from '../service/session.ts'
 import type { VaultInit } from '../service/vault.ts'
 import type { Person } from '../tokens/token.ts'
 import type { ToolCall, WrappedTool } from './tool.ts'
@@ -63,7 +63,7 @@ export function withConnection<Args, Result>(
     )
 
   return async (args, session, call = {}) => {
-    partsOf(session)
+    internalsOf(session)
     const asking = createAsking({ args, session, call, options })
     const vault: Vault = Object.freeze<Vault>({
       person: session.person,
@@ -86,17 +86,17 @@ interface AskingDeps<Args> {
 /** One call of a tool: its requests, each with whatever the person has to do first. */
 function createAsking<Args>({ args, session, call, options }: AskingDeps<Args>) {
   const { connection, mode = 'interrupt', onConnect, purpose, onQuestion, waitMs = waitMsDefault } = options
-  const { platform } = partsOf(session)
+  const { platform } = internalsOf(session)
   let refusal: RemitError | undefined
 
   async function connected(path: string, init: VaultInit): Promise<Response> {
-    const end = platform.now() + waitMs
+    const deadline = platform.now() + waitMs
     for (let isShown = false; ; ) {
       try {
         return await session.vaultFetch(connection, path, init)
       } catch (error) {
         const required = connectionRequired(error)
-        if (required === undefined || mode !== 'block' || platform.now() >= end) throw error
+        if (required === undefined || mode !== 'block' || platform.now() >= deadline) throw error
         if (!isShown) await onConnect?.(required, session)
         isShown = true
         // Nothing was sent to the provider: the same call again is the first one.

@@ -1,6 +1,6 @@
 import type { SignInRequired } from '../errors/kinds.ts'
 import { accessFrom } from '../service/access.ts'
-import { partsOf, type Session } from '../service/session.ts'
+import { internalsOf, type Session } from '../service/session.ts'
 import type { Detail } from '../shared/detail.ts'
 import type { TokenSource } from '../tokens/token.ts'
 import type { Tool, WrappedTool } from './tool.ts'
@@ -34,7 +34,7 @@ export function withDeviceFlow<Args, Result>(
     throw new TypeError('A tool that waits for a sign-in has to show where: onSignIn is missing.')
 
   return async (args, session, call = {}) => {
-    const { device, platform } = partsOf(session)
+    const { device, platform } = internalsOf(session)
     if (device === undefined) throw new TypeError('createRemit was given no device: nobody can sign in.')
     const source: TokenSource = {
       ...device,
@@ -44,7 +44,7 @@ export function withDeviceFlow<Args, Result>(
           : device.look(request),
     }
     const { signal } = call
-    const wanted = { person: session.person, audience, scopes, details: details?.(args), signal }
-    return await tool(args, await accessFrom(source, wanted, platform), session, call)
+    const tokenRequest = { person: session.person, audience, scopes, details: details?.(args), signal }
+    return await tool(args, await accessFrom(source, tokenRequest, platform), session, call)
   }
 }

@@ -43,10 +43,10 @@ export async function writeRequest<T>(
 ): Promise<T> {
   const { method, path, headers = {}, body } = request
   const signal = request.signal ?? new AbortController().signal
-  const wanted = { audience: url, signal }
+  const tokenRequest = { audience: url, signal }
   const supply = {
-    get: () => tokens.get(wanted),
-    drop: (token: Parameters<ServiceTokens['drop']>[1]) => tokens.drop(wanted, token),
+    get: () => tokens.get(tokenRequest),
+    drop: (token: Parameters<ServiceTokens['drop']>[1]) => tokens.drop(tokenRequest, token),
   }
   const sent = {
     method,
@@ -68,8 +68,8 @@ export async function writeRequest<T>(
 
 function pauseMs(headers: Headers, attempt: number, now: number): number {
   const seconds = retryAfterOf(headers, now)
-  const wanted = seconds === undefined ? 250 * 2 ** attempt : seconds * 1_000
-  return Math.min(Math.max(wanted, 50), pauseMsMax)
+  const delayMs = seconds === undefined ? 250 * 2 ** attempt : seconds * 1_000
+  return Math.min(Math.max(delayMs, 50), pauseMsMax)
 }
 
 async function readAnswer<T>(response: Response, check: Check<T>, name: string): Promise<T> {

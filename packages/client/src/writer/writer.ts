@@ -94,8 +94,8 @@ export function createWriter(options: WriterOptions): Writer {
   if (!isSafe(url) && !allowPlainHttp)
     throw new TypeError(`${url} has to be an https URL, or http on loopback.`)
   const platform = platformOf(options)
-  const deps = { url, tokens: typeof token === 'function' ? tokensFrom(token) : token, platform }
-  const send = <T>(request: WriteRequest, check: Check<T>) => writeRequest(request, check, deps)
+  const dependencies = { url, tokens: typeof token === 'function' ? tokensFrom(token) : token, platform }
+  const send = <T>(request: WriteRequest, check: Check<T>) => writeRequest(request, check, dependencies)
 
   async function waitFor(id: string, { signal, onProgress }: JobOptions = {}): Promise<Job> {
     for (let pause = 100; ; pause = Math.min(pause * 1.5, pollMsMax)) {

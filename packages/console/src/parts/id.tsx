@@ -13,15 +13,15 @@ export function Id(props: {
 }) {
   const { id, name, isShort = false } = props
   const { leadsTo } = useConsole()
-  const shown = isShort ? id.replace(/^[^:]*:/, '') : id
-  const to = placeOf(id, leadsTo)
+  const shortId = isShort ? id.replace(/^[^:]*:/, '') : id
+  const address = placeOf(id, leadsTo)
   return (
     <>
-      {to === undefined ? (
-        <code>{broken(shown)}</code>
+      {address === undefined ? (
+        <code>{broken(shortId)}</code>
       ) : (
-        <Link to={to}>
-          <code>{broken(shown)}</code>
+        <Link to={address}>
+          <code>{broken(shortId)}</code>
         </Link>
       )}
       {name !== undefined && name !== id && <span class="soft"> {name}</span>}
@@ -29,28 +29,28 @@ export function Id(props: {
   )
 }
 
-const parts = /.{1,20}/gsu
+const chunkPattern = /.{1,20}/gsu
 
 /** Where a line may end within it: after what separates, and in what is longer than a column of a table should be. */
 const broken = (id: string): ComponentChildren =>
   id
     .split(/(?<=[:/])/)
-    .flatMap((part) => part.match(parts) ?? [])
-    .map((part, place) => (
+    .flatMap((chunk) => chunk.match(chunkPattern) ?? [])
+    .map((chunk, index) => (
       // The parts of an id never change.
       // biome-ignore lint/suspicious/noArrayIndexKey: parts have no other name
-      <Fragment key={place}>
-        {place > 0 && <wbr />}
-        {part}
+      <Fragment key={index}>
+        {index > 0 && <wbr />}
+        {chunk}
       </Fragment>
     ))
 
 function placeOf(id: string, leadsTo: Console['leadsTo']): string | undefined {
-  const [type = '', rest = ''] = id.split(/:(.*)/s)
-  if (rest === '' || rest === '*') return undefined
+  const [type = '', name = ''] = id.split(/:(.*)/s)
+  if (name === '' || name === '*') return undefined
   // Who acts is looked for by other filters than what was acted on.
-  if (type === 'agent' && leadsTo('/agents')) return agentPath(rest)
-  if (type === 'plan' && leadsTo('/model')) return planPath(rest)
+  if (type === 'agent' && leadsTo('/agents')) return agentPath(name)
+  if (type === 'plan' && leadsTo('/model')) return planPath(name)
   if (!leadsTo('/record')) return undefined
   switch (type) {
     case 'user':
@@ -64,9 +64,9 @@ function placeOf(id: string, leadsTo: Console['leadsTo']): string | undefined {
     case 'agent':
       return recordPath({ actor: id })
     case 'document':
-      return readersPath(rest)
+      return readersPath(name)
     case 'delegation':
-      return delegationPath(rest)
+      return delegationPath(name)
     default:
       return recordPath({ object: id.replace(/#[^#]*$/, '') })
   }
@@ -74,14 +74,14 @@ function placeOf(id: string, leadsTo: Console['leadsTo']): string | undefined {
 
 /** A stored tuple, each part leading on. */
 export function Tuple({ tuple }: { readonly tuple: string }) {
-  const [user = '', relation = '', object = '', ...end] = tuple.split(' ')
+  const [user = '', relation = '', object = '', ...extras] = tuple.split(' ')
   return (
     <span class="tuple">
       <Id id={user} /> <code>{relation}</code> <Id id={object} />
-      {end[0] === 'until' && end[1] !== undefined && (
+      {extras[0] === 'until' && extras[1] !== undefined && (
         <span class="soft">
           {' '}
-          until <Time at={end[1]} />
+          until <Time time={extras[1]} />
         </span>
       )}
     </span>

@@ -1,5 +1,5 @@
 import type { NotHere as Answered } from '@remit/contract/explain'
-import { Link, usePlace, withQuery } from '../router.tsx'
+import { Link, useRoute, withQuery } from '../router.tsx'
 
 const kinds: Readonly<Record<string, string>> = { user: 'person' }
 
@@ -12,11 +12,11 @@ export const NeverHere = ({ of: { never_here, did_you_mean } }: { readonly of: N
     <div class="problem" role="alert">
       {never_here.map((id) => {
         const [type, bare] = halves(id)
-        const others = did_you_mean?.[id] ?? []
+        const similar = did_you_mean?.[id] ?? []
         return (
           <p key={id}>
             No {kinds[type] ?? type} with the id <code>{bare}</code> was ever here.{' '}
-            {others.length === 0 ? 'Check the spelling.' : <Others id={id} others={others} />}
+            {similar.length === 0 ? 'Check the spelling.' : <Others id={id} similarIds={similar} />}
           </p>
         )
       })}
@@ -24,21 +24,23 @@ export const NeverHere = ({ of: { never_here, did_you_mean } }: { readonly of: N
   )
 
 /** The same question about each of them. */
-function Others({ id, others }: { readonly id: string; readonly others: readonly string[] }) {
-  const { path, query } = usePlace()
+function Others({ id, similarIds }: { readonly id: string; readonly similarIds: readonly string[] }) {
+  const { path, query } = useRoute()
   return (
     <>
       Did you mean{' '}
-      {others.map((other, index) => {
+      {similarIds.map((similarId, index) => {
         const instead = (value: string): string =>
-          value === id ? other : value === halves(id)[1] ? halves(other)[1] : value
-        const there = path.split('/').map((part) => encodeURIComponent(instead(decodeURIComponent(part))))
-        const asked = Object.fromEntries([...query].map(([name, value]) => [name, instead(value)]))
+          value === id ? similarId : value === halves(id)[1] ? halves(similarId)[1] : value
+        const correctedPath = path
+          .split('/')
+          .map((segment) => encodeURIComponent(instead(decodeURIComponent(segment))))
+        const correctedQuery = Object.fromEntries([...query].map(([name, value]) => [name, instead(value)]))
         return (
           <>
             {index > 0 && ' or '}
-            <Link key={other} to={withQuery(there.join('/'), asked)}>
-              {halves(other)[1]}
+            <Link key={similarId} to={withQuery(correctedPath.join('/'), correctedQuery)}>
+              {halves(similarId)[1]}
             </Link>
           </>
         )

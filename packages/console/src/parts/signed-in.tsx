@@ -6,8 +6,8 @@ const minuteMs = 60_000
 
 /** Who is signed in, until when, and the way out. Near the end it says so, and whoever works on signs in anew. */
 export function SignedIn() {
-  const { subject, until, signOut, signInAgain } = useConsole()
-  const left = useMinutesTo(until)
+  const { subject, until: signedInUntil, signOut, signInAgain } = useConsole()
+  const minutesLeft = useMinutesTo(signedInUntil)
   const [isLeaving, setLeaving] = useState(false)
   const [hasFailed, setFailed] = useState(false)
 
@@ -26,16 +26,16 @@ export function SignedIn() {
         <span class="unseen">Signed in as </span>
         {subject}
       </span>
-      <span role="status" class={left > lastMinutes ? 'soft' : 'warn'}>
+      <span role="status" class={minutesLeft > lastMinutes ? 'soft' : 'warn'}>
         {hasFailed
           ? 'The service was not told: try again.'
-          : left > lastMinutes
-            ? `until ${clockOf(until)}`
-            : left > 0
-              ? `your sign-in ends at ${clockOf(until)}`
+          : minutesLeft > lastMinutes
+            ? `until ${clockOf(signedInUntil)}`
+            : minutesLeft > 0
+              ? `your sign-in ends at ${clockOf(signedInUntil)}`
               : 'your sign-in is over'}
       </span>
-      {left <= lastMinutes && (
+      {minutesLeft <= lastMinutes && (
         <button type="button" onClick={signInAgain}>
           Sign in anew
         </button>
@@ -53,10 +53,10 @@ const minutesTo = (time: number): number => Math.max(0, Math.ceil((time - Date.n
 
 /** Looks as often as it matters. */
 function useMinutesTo(time: number): number {
-  const [left, setLeft] = useState(() => minutesTo(time))
+  const [minutesLeft, setLeft] = useState(() => minutesTo(time))
   useEffect(() => {
     const timer = setInterval(() => setLeft(minutesTo(time)), 10_000)
     return () => clearInterval(timer)
   }, [time])
-  return left
+  return minutesLeft
 }

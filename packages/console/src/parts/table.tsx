@@ -37,9 +37,9 @@ export function Table<T>({
       <tbody role="rowgroup">
         {rows.map((row) => (
           <tr key={keyOf(row)} role="row">
-            {columns.map(({ title, cell, isNumber }) => (
+            {columns.map(({ title, cell: renderCell, isNumber }) => (
               <td key={title} role="cell" data-title={title} class={isNumber ? 'number' : undefined}>
-                <div>{cell(row)}</div>
+                <div>{renderCell(row)}</div>
               </td>
             ))}
           </tr>

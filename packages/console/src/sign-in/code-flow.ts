@@ -5,7 +5,7 @@ export const clientId = 'remit-console'
 const scopes = ['openid', 'security.read', 'security.write', 'agents.write']
 
 /** What has to be known when the code comes back. It opens nothing by itself. */
-export interface Begun {
+export interface PendingSignIn {
   readonly state: string
   readonly verifier: string
   /** Where the person was going. */
@@ -29,38 +29,38 @@ export const signInSeconds = 900
 
 const redirectUri = (origin: string): string => `${origin}/console/callback`
 
-export async function begin(
+export async function startCodeFlow(
   origin: string,
   { path, prompt }: { readonly path: string; readonly prompt?: 'none' | 'login' },
-): Promise<{ readonly url: string; readonly begun: Begun }> {
-  const begun = { state: random(), verifier: random(), path }
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(begun.verifier))
+): Promise<{ readonly url: string; readonly pending: PendingSignIn }> {
+  const pending = { state: random(), verifier: random(), path }
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(pending.verifier))
   const query = new URLSearchParams({
     client_id: clientId,
     response_type: 'code',
     redirect_uri: redirectUri(origin),
     scope: scopes.join(' '),
     resource: origin,
-    state: begun.state,
+    state: pending.state,
     code_challenge: base64url(new Uint8Array(digest)),
     code_challenge_method: 'S256',
     // With it the ID token says when that was (OpenID Connect Core §2, auth_time).
     max_age: String(signInSeconds),
     ...(prompt !== undefined && { prompt }),
   })
-  return { url: `${origin}/oauth/auth?${query}`, begun }
+  return { url: `${origin}/oauth/auth?${query}`, pending }
 }
 
 /** The code of an answer, if it is the answer to what was begun (state; RFC 9207 for who says so). */
 export function codeOf(
   answer: URL,
-  begun: Begun | undefined,
+  pending: PendingSignIn | undefined,
   origin: string,
 ): string | { readonly refused: Refusal } {
   const { searchParams } = answer
   if (answer.origin !== origin || answer.pathname !== '/console/callback')
     return { refused: 'login_required' }
-  if (begun === undefined || searchParams.get('state') !== begun.state) return { refused: 'failed' }
+  if (pending === undefined || searchParams.get('state') !== pending.state) return { refused: 'failed' }
   if (searchParams.get('iss') !== `${origin}/oauth`) return { refused: 'failed' }
   const error = searchParams.get('error')
   if (error === 'access_denied') return { refused: error }
@@ -118,7 +118,7 @@ export async function revoke(origin: string, accessToken: string): Promise<boole
 function personOf(idToken: string): Pick<Tokens, 'subject' | 'signedInAt'> | undefined {
   try {
     const payload = (idToken.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/')
-    const bytes = Uint8Array.from(atob(payload), (one) => one.charCodeAt(0))
+    const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0))
     const { sub, auth_time: time } = JSON.parse(new TextDecoder().decode(bytes))
     return typeof sub === 'string' && typeof time === 'number'
       ? { subject: sub, signedInAt: time * 1_000 }

@@ -1,13 +1,13 @@
 import { AccessToken, createProofKey, createProver, type TokenSource } from '@remit/client'
 import {
-  type Begun,
-  begin,
   clientId,
   codeOf,
+  type PendingSignIn,
   type Refusal,
   redeem,
   revoke,
   signInSeconds,
+  startCodeFlow,
 } from './code-flow.ts'
 
 export interface Person {
@@ -36,7 +36,7 @@ export interface SignIn {
 
 /** What a token lacks of its end when it is not used any more, in milliseconds. */
 const marginMs = 15_000
-const kept = 'remit-console-sign-in'
+const storageKey = 'remit-console-sign-in'
 
 export async function createSignIn(origin: string): Promise<SignIn> {
   // Its private half cannot leave the browser: a token that was read by whatever means is worth nothing elsewhere.
@@ -64,12 +64,12 @@ export async function createSignIn(origin: string): Promise<SignIn> {
 
   /** Asks without showing anything: the answer is an address of our own origin, which the fetch ends at. */
   async function silently(): Promise<SignInState> {
-    const { url, begun } = await begin(origin, { path: '', prompt: 'none' })
+    const { url, pending } = await startCodeFlow(origin, { path: '', prompt: 'none' })
     const response = await fetch(url).catch(() => undefined)
     if (response === undefined) return { refused: 'failed' }
     await response.body?.cancel()
     prover.learn(response.url, response)
-    return redeemed(codeOf(new URL(response.url), begun, origin), begun.verifier)
+    return redeemed(codeOf(new URL(response.url), pending, origin), pending.verifier)
   }
 
   const renew = (): Promise<SignInState> => {
@@ -89,23 +89,26 @@ export async function createSignIn(origin: string): Promise<SignIn> {
 
   return {
     async resume() {
-      const here = new URL(location.href)
-      if (here.pathname !== '/console/callback') return renew()
-      const begun = takeBegun()
-      const code = codeOf(here, begun, origin)
-      history.replaceState(null, '', begun?.path ?? '/console')
-      return redeemed(code, begun?.verifier ?? '')
+      const currentUrl = new URL(location.href)
+      if (currentUrl.pathname !== '/console/callback') return renew()
+      const pending = takePending()
+      const code = codeOf(currentUrl, pending, origin)
+      history.replaceState(null, '', pending?.path ?? '/console')
+      return redeemed(code, pending?.verifier ?? '')
     },
     async leave({ anew = false } = {}) {
       const path = `${location.pathname}${location.search}`
-      const { url, begun } = await begin(origin, { path, ...(anew && { prompt: 'login' as const }) })
-      sessionStorage.setItem(kept, JSON.stringify(begun))
+      const { url, pending } = await startCodeFlow(origin, {
+        path,
+        ...(anew && { prompt: 'login' as const }),
+      })
+      sessionStorage.setItem(storageKey, JSON.stringify(pending))
       location.assign(url)
     },
     async end() {
       // Without one there is nothing to end: the authorization server gave none any more.
-      const held = await get()
-      if (held !== undefined && !(await revoke(origin, held.reveal()))) return false
+      const accessToken = await get()
+      if (accessToken !== undefined && !(await revoke(origin, accessToken.reveal()))) return false
       token = undefined
       return true
     },
@@ -115,12 +118,12 @@ export async function createSignIn(origin: string): Promise<SignIn> {
     source: {
       agent: clientId,
       async get() {
-        const held = await get()
-        if (held === undefined) throw new SignInOver()
-        return held
+        const accessToken = await get()
+        if (accessToken === undefined) throw new SignInOver()
+        return accessToken
       },
-      async drop(_, refused) {
-        if (token === refused) token = undefined
+      async drop(_, refusedToken) {
+        if (token === refusedToken) token = undefined
       },
     },
   }
@@ -131,11 +134,11 @@ export class SignInOver extends Error {
   override readonly name = 'SignInOver'
 }
 
-function takeBegun(): Begun | undefined {
-  const text = sessionStorage.getItem(kept)
-  sessionStorage.removeItem(kept)
+function takePending(): PendingSignIn | undefined {
+  const text = sessionStorage.getItem(storageKey)
+  sessionStorage.removeItem(storageKey)
   if (text === null) return undefined
-  const begun: Begun = JSON.parse(text)
+  const pending: PendingSignIn = JSON.parse(text)
   // An address of the console's own, whatever was put there.
-  return begun.path.startsWith('/console') ? begun : { ...begun, path: '/console' }
+  return pending.path.startsWith('/console') ? pending : { ...pending, path: '/console' }
 }

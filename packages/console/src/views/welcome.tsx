@@ -6,7 +6,7 @@ const titles = {
   failed: 'The sign-in did not work',
   signed_out: 'You are signed out',
 }
-const said = {
+const messages = {
   login_required:
     'For security teams: the record of every answer, the agents, the rules, and what would change. What you ask here is itself on record.',
   failed: 'Nobody was signed in. Try once more.',
@@ -15,7 +15,7 @@ const said = {
 
 /** For whoever is not signed in, or may not be here. */
 export function Welcome({
-  refused,
+  refused: refusal,
   signIn,
 }: {
   readonly refused: Refusal | 'signed_out'
@@ -29,7 +29,7 @@ export function Welcome({
         </span>{' '}
         Remit console
       </p>
-      {refused === 'access_denied' ? (
+      {refusal === 'access_denied' ? (
         <>
           <h1>This account has no role here</h1>
           <p>
@@ -45,8 +45,8 @@ export function Welcome({
         </>
       ) : (
         <>
-          <h1>{titles[refused]}</h1>
-          <p>{said[refused]}</p>
+          <h1>{titles[refusal]}</h1>
+          <p>{messages[refusal]}</p>
           <button type="button" class="main" onClick={() => void signIn.leave()}>
             Sign in
           </button>

@@ -1,17 +1,17 @@
 import { useState } from 'preact/hooks'
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { NeverHere } from '../../parts/never-here.tsx'
 import { Time } from '../../parts/time.tsx'
 import { type Answer, useAnswer, useConsole } from '../../use-answer.ts'
 import { KillSwitch } from './kill-switch.tsx'
-import { Lent, Read, ReadFor } from './on-record.tsx'
-import { Reach } from './reach.tsx'
+import { DelegationsToAgent, ReadFor, RecentDecisions } from './on-record.tsx'
+import { ReachSection } from './reach.tsx'
 import { type Agent, State } from './registry.tsx'
 
 /** What an agent is, its switch, whether it reads more than usual, what people lend to it, what it read. */
-export function OneAgent({ id, until }: { readonly id: string; readonly until: string | undefined }) {
+export function OneAgent({ id, endTime }: { readonly id: string; readonly endTime: string | undefined }) {
   const { roles } = useConsole()
   const [changed, setChanged] = useState<Agent>()
   const read: Answer<{ readonly agent: Agent }> = useAnswer(`agent ${id}`, (api, signal) =>
@@ -25,21 +25,21 @@ export function OneAgent({ id, until }: { readonly id: string; readonly until: s
       {isNone ? (
         <NeverHere of={{ never_here: [`agent:${id}`] }} />
       ) : (
-        <Asked answer={answer} what="the agent">
+        <AsyncAnswer answer={answer} subject="the agent">
           {({ agent }) => (
             <>
               <Facts agent={agent} />
               {roles.includes('agents.write') && <KillSwitch agent={agent} onDone={setChanged} />}
             </>
           )}
-        </Asked>
+        </AsyncAnswer>
       )}
       {roles.includes('security.read') && !isNone && (
         <>
-          <Reach agent={id} until={until} />
+          <ReachSection agent={id} endTime={endTime} />
           <ReadFor agent={id} />
-          <Lent agent={id} key={changed?.state} />
-          <Read agent={id} />
+          <DelegationsToAgent agent={id} key={changed?.state} />
+          <RecentDecisions agent={id} />
         </>
       )}
     </>
@@ -56,7 +56,7 @@ function Facts({ agent }: { readonly agent: Agent }) {
         {agent.disabled_at !== undefined && (
           <>
             {' '}
-            since <Time at={agent.disabled_at} />
+            since <Time time={agent.disabled_at} />
           </>
         )}
       </dd>

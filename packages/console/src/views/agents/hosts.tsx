@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks'
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { Table } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
 import { useAnswer } from '../../use-answer.ts'
@@ -32,7 +32,7 @@ function Hosts() {
     api.get<{ readonly hosts: readonly Host[] }>('/hosts', signal),
   )
   return (
-    <Asked answer={answer} what="the disabled hosts">
+    <AsyncAnswer answer={answer} subject="the disabled hosts">
       {({ hosts }) =>
         hosts.length === 0 ? (
           <p role="status">None.</p>
@@ -43,11 +43,11 @@ function Hosts() {
             keyOf={({ host }) => host}
             columns={[
               { title: 'Host', cell: ({ host }) => <code>{host}</code> },
-              { title: 'Disabled since', cell: ({ since }) => <Time at={since} /> },
+              { title: 'Disabled since', cell: ({ since: disabledSince }) => <Time time={disabledSince} /> },
             ]}
           />
         )
       }
-    </Asked>
+    </AsyncAnswer>
   )
 }

@@ -7,5 +7,5 @@ export const agentViews: Section = {
   title: 'Agents',
   roles: ['agents.write', 'security.read'],
   show: ({ query }, [id]) =>
-    id === undefined ? <Agents /> : <OneAgent key={id} id={id} until={query.get('until') ?? undefined} />,
+    id === undefined ? <Agents /> : <OneAgent key={id} id={id} endTime={query.get('until') ?? undefined} />,
 }

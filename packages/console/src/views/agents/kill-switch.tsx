@@ -38,10 +38,10 @@ export function KillSwitch({
     setSending(true)
     setProblem(undefined)
     try {
-      const { agent: after } = await api.post<{ readonly agent: Agent }>(
+      const { agent: disabledAgent } = await api.post<{ readonly agent: Agent }>(
         `/agents/${encodeURIComponent(agent.id)}/disable`,
       )
-      onDone(after)
+      onDone(disabledAgent)
     } catch (thrown) {
       setProblem(asProblem(thrown))
     } finally {

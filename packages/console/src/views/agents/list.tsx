@@ -1,4 +1,4 @@
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Table } from '../../parts/table.tsx'
@@ -16,7 +16,7 @@ export function Agents() {
   return (
     <>
       <Heading title="Agents" />
-      <Asked answer={answer} what="the registry">
+      <AsyncAnswer answer={answer} subject="the registry">
         {({ agents }) => (
           <Table
             caption={`${agents.length} registered`}
@@ -31,7 +31,7 @@ export function Agents() {
             ]}
           />
         )}
-      </Asked>
+      </AsyncAnswer>
       {roles.includes('agents.write') && <DisabledHosts />}
     </>
   )

@@ -1,8 +1,8 @@
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { readsPath, recordPath } from '../../paths.ts'
 import { go, Link, withQuery } from '../../router.tsx'
 import { useAnswer } from '../../use-answer.ts'
-import { LentTable } from '../delegations/list.tsx'
+import { DelegationTable } from '../delegations/list.tsx'
 import { Entries } from '../record/entries.tsx'
 import type { EntryPage } from '../record/entry.ts'
 
@@ -36,20 +36,23 @@ export const ReadFor = ({ agent }: { readonly agent: string }) => (
 )
 
 /** What people lent to it, or to another agent that may pass it on to this one, newest first. */
-export const Lent = ({ agent }: { readonly agent: string }) => (
+export const DelegationsToAgent = ({ agent }: { readonly agent: string }) => (
   <section aria-labelledby="lent">
     <h2 id="lent">What people lent to it</h2>
     <p class="soft">
       Also what they lent to another agent that may pass it on to this one, as its sub-agent.
     </p>
-    <LentTable filter={{ agent: `agent:${agent}`, limit: '20' }} none="Nobody has lent anything to it." />
+    <DelegationTable
+      filter={{ agent: `agent:${agent}`, limit: '20' }}
+      none="Nobody has lent anything to it."
+    />
   </section>
 )
 
 const readMax = '10'
 
 /** What it did last, in whose name. */
-export function Read({ agent }: { readonly agent: string }) {
+export function RecentDecisions({ agent }: { readonly agent: string }) {
   const actor = `agent:${agent}`
   const answer = useAnswer(`read ${agent}`, (api, signal) =>
     api.get<EntryPage>(withQuery('/audit', { actor, limit: readMax }), signal),
@@ -57,7 +60,7 @@ export function Read({ agent }: { readonly agent: string }) {
   return (
     <section aria-labelledby="read">
       <h2 id="read">What it did last</h2>
-      <Asked answer={answer} what="what it did">
+      <AsyncAnswer answer={answer} subject="what it did">
         {({ records, next_cursor: next }) =>
           records.length === 0 ? (
             <p>Nothing is on record.</p>
@@ -72,7 +75,7 @@ export function Read({ agent }: { readonly agent: string }) {
             </>
           )
         }
-      </Asked>
+      </AsyncAnswer>
     </section>
   )
 }

@@ -1,5 +1,5 @@
 import type { Reach as ReachAnswer } from '@remit/contract/record-questions'
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { Table } from '../../parts/table.tsx'
 import { agentPath, recordPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
@@ -12,16 +12,22 @@ const names = {
 }
 
 /** Whether one day of an agent is unlike the ones before: today, unless the address names another by its end. */
-export function Reach({ agent, until }: { readonly agent: string; readonly until: string | undefined }) {
-  const answer = useAnswer(`reach ${agent} ${until}`, (api, signal) =>
-    api.get<ReachAnswer>(withQuery('/audit/reach', { agent: `agent:${agent}`, until }), signal),
+export function ReachSection({
+  agent,
+  endTime,
+}: {
+  readonly agent: string
+  readonly endTime: string | undefined
+}) {
+  const answer = useAnswer(`reach ${agent} ${endTime}`, (api, signal) =>
+    api.get<ReachAnswer>(withQuery('/audit/reach', { agent: `agent:${agent}`, until: endTime }), signal),
   )
   return (
     <section aria-labelledby="reach">
       <h2 id="reach">Is its reach unusual?</h2>
-      <Asked answer={answer} what="how much it reads">
-        {(reach) => <Judged agent={agent} day={until?.slice(0, 10)} reach={reach} />}
-      </Asked>
+      <AsyncAnswer answer={answer} subject="how much it reads">
+        {(found) => <Judged agent={agent} day={endTime?.slice(0, 10)} reach={found} />}
+      </AsyncAnswer>
     </section>
   )
 }
@@ -54,13 +60,15 @@ function Judged({
             keyOf={({ name }) => name}
             columns={[
               { title: 'What', cell: ({ name }) => names[name] },
-              { title: when, cell: ({ last }) => last, isNumber: true },
+              { title: when, cell: ({ last: lastDay }) => lastDay, isNumber: true },
               { title: 'Usually', cell: ({ median }) => median, isNumber: true },
               { title: 'Unusual above', cell: ({ threshold }) => threshold, isNumber: true },
               {
                 title: 'So it is',
-                cell: (one) => (
-                  <span class={one.unusual ? 'tag bad' : 'tag'}>{one.unusual ? 'unusual' : 'usual'}</span>
+                cell: (measure) => (
+                  <span class={measure.unusual ? 'tag bad' : 'tag'}>
+                    {measure.unusual ? 'unusual' : 'usual'}
+                  </span>
                 ),
               },
             ]}
@@ -72,20 +80,20 @@ function Judged({
         <Table
           caption="Newest first, days of UTC"
           rows={days.toReversed()}
-          keyOf={({ day: one }) => one}
+          keyOf={({ day: dayRow }) => dayRow}
           columns={[
             {
               title: 'Day',
-              cell: ({ day: one }) => (
+              cell: ({ day: dayRow }) => (
                 <Link
                   to={recordPath({
                     actor: `agent:${agent}`,
                     decision: 'allowed',
-                    since: `${one}T00:00:00Z`,
-                    until: `${nextDay(one)}T00:00:00Z`,
+                    since: `${dayRow}T00:00:00Z`,
+                    until: `${nextDay(dayRow)}T00:00:00Z`,
                   })}
                 >
-                  {one}
+                  {dayRow}
                 </Link>
               ),
             },
@@ -94,9 +102,9 @@ function Judged({
             { title: 'Answers', cell: ({ reads }) => reads, isNumber: true },
             {
               title: 'Unusual?',
-              cell: ({ day: one }) => (
-                <Link to={agentPath(agent, `${one}T23:59:59Z`)}>
-                  Check this day<span class="unseen"> {one}</span>
+              cell: ({ day: dayRow }) => (
+                <Link to={agentPath(agent, `${dayRow}T23:59:59Z`)}>
+                  Check this day<span class="unseen"> {dayRow}</span>
                 </Link>
               ),
             },

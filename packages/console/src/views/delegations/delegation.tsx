@@ -1,4 +1,4 @@
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Time } from '../../parts/time.tsx'
@@ -7,44 +7,62 @@ import { Link, withQuery } from '../../router.tsx'
 import { useAnswer } from '../../use-answer.ts'
 import { Entries } from '../record/entries.tsx'
 import type { EntryPage } from '../record/entry.ts'
-import { askLent, type Lent, type LentPage } from './lent.ts'
+import { type AuditDelegation, type AuditDelegationPage, fetchDelegations } from './audit-delegations.ts'
 import { State } from './list.tsx'
 
 /** Who lent what to whom, when, until when, what became of it, and what was done with it. */
 export function Delegation({ id }: { readonly id: string }) {
-  const answer = useAnswer(`delegation ${id}`, (api, signal) => askLent(api, { delegation: id }, signal))
+  const answer = useAnswer(`delegation ${id}`, (api, signal) =>
+    fetchDelegations(api, { delegation: id }, signal),
+  )
   return (
     <>
       <Heading title={`Delegation ${id}`}>
         Delegation <code>{id}</code>
       </Heading>
-      <Asked answer={answer} what="the delegation">
-        {({ delegations: [one], names }) =>
-          one === undefined ? (
+      <AsyncAnswer answer={answer} subject="the delegation">
+        {({ delegations: [delegation], names }) =>
+          delegation === undefined ? (
             <p role="status">There is none of this id.</p>
           ) : (
-            <Facts one={one} names={names} />
+            <Facts entry={delegation} names={names} />
           )
         }
-      </Asked>
+      </AsyncAnswer>
       <Uses id={id} />
     </>
   )
 }
 
-function Facts({ one, names }: { readonly one: Lent; readonly names: LentPage['names'] }) {
-  const { delegation, subject, agent, sub_agents: subAgents, scope, resource, purpose, standing, state } = one
+function Facts({
+  entry,
+  names,
+}: {
+  readonly entry: AuditDelegation
+  readonly names: AuditDelegationPage['names']
+}) {
+  const {
+    delegation,
+    subject,
+    agent,
+    sub_agents: subAgents,
+    scope,
+    resource,
+    purpose,
+    standing: isStanding,
+    state,
+  } = entry
   const agentKey = agent.replace(/^agent:/, '')
   return (
     <>
       <dl class="facts">
         <dt>State</dt>
         <dd>
-          <State of={one} />
-          {one.revoked_at !== undefined && (
+          <State delegation={entry} />
+          {entry.revoked_at !== undefined && (
             <>
               {' '}
-              since <Time at={one.revoked_at} />
+              since <Time time={entry.revoked_at} />
             </>
           )}
         </dd>
@@ -60,9 +78,9 @@ function Facts({ one, names }: { readonly one: Lent; readonly names: LentPage['n
         <dd>
           {subAgents.length === 0
             ? 'no other agent'
-            : subAgents.map((inner, place) => (
+            : subAgents.map((inner, index) => (
                 <span key={inner}>
-                  {place > 0 && ', '}
+                  {index > 0 && ', '}
                   <Id id={inner} name={names[inner]} />
                 </span>
               ))}
@@ -87,16 +105,16 @@ function Facts({ one, names }: { readonly one: Lent; readonly names: LentPage['n
         <dd>{purpose}</dd>
         <dt>Since</dt>
         <dd>
-          <Time at={one.created_at} /> UTC
+          <Time time={entry.created_at} /> UTC
         </dd>
         <dt>Until</dt>
         <dd>
-          <Time at={one.expires_at} /> UTC{standing && ', standing'}
+          <Time time={entry.expires_at} /> UTC{isStanding && ', standing'}
         </dd>
       </dl>
       <ul class="onwards" aria-label="On from here">
         <li>
-          <Link to={readsPath({ subject, agent, since: one.created_at, today: 'true' })}>
+          <Link to={readsPath({ subject, agent, since: entry.created_at, today: 'true' })}>
             What it read for them since, and what would be refused today
           </Link>
         </li>
@@ -130,7 +148,7 @@ function Uses({ id }: { readonly id: string }) {
   return (
     <section aria-labelledby="uses">
       <h2 id="uses">What is on record of it</h2>
-      <Asked answer={answer} what="its uses">
+      <AsyncAnswer answer={answer} subject="its uses">
         {({ records, next_cursor: next }) =>
           records.length === 0 ? (
             <p>Nothing.</p>
@@ -145,7 +163,7 @@ function Uses({ id }: { readonly id: string }) {
             </>
           )
         }
-      </Asked>
+      </AsyncAnswer>
     </section>
   )
 }

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { useAnswer } from '../../use-answer.ts'
 import { agentId } from '../why/ask-form.tsx'
-import { askLent, type Lent, standingOf } from './lent.ts'
+import { type AuditDelegation, fetchDelegations, standingOf } from './audit-delegations.ts'
 
 const waitMs = 300
 
@@ -49,7 +49,7 @@ export function DelegationField({
     }
   }, [])
   const answer = useAnswer(pair === undefined ? null : JSON.stringify(pair), (api, signal) =>
-    askLent(api, { ...pair, limit: '50' }, signal),
+    fetchDelegations(api, { ...pair, limit: '50' }, signal),
   )
   const found = pair !== undefined && answer.state === 'there' ? answer.value.delegations : []
   const usable = found.filter(({ resource }) => resource === undefined)
@@ -67,9 +67,13 @@ export function DelegationField({
             {chosen}
           </option>
         )}
-        {usable.map((one) => (
-          <option key={one.delegation} value={one.delegation} selected={one.delegation === chosen}>
-            {titleOf(one)}
+        {usable.map((delegation) => (
+          <option
+            key={delegation.delegation}
+            value={delegation.delegation}
+            selected={delegation.delegation === chosen}
+          >
+            {titleOf(delegation)}
           </option>
         ))}
       </select>
@@ -84,9 +88,9 @@ function saidOf(pair: Pair | undefined, state: string, count: number): string {
   return count === 0 ? 'nothing was lent' : `choose one of ${count}`
 }
 
-const titleOf = (lent: Lent): string => {
-  const { delegation, scope, expires_at: until, revoked_at: revoked } = lent
-  const more = scope.length > 1 ? ` and ${scope.length - 1} more` : ''
-  const end = (revoked ?? until).slice(0, 16).replace('T', ' ')
-  return `${standingOf(lent)}, ${scope[0] ?? 'nothing'}${more}, until ${end} · ${delegation}`
+const titleOf = (entry: AuditDelegation): string => {
+  const { delegation, scope, expires_at: expiresAt, revoked_at: revoked } = entry
+  const scopeSuffix = scope.length > 1 ? ` and ${scope.length - 1} more` : ''
+  const endTime = (revoked ?? expiresAt).slice(0, 16).replace('T', ' ')
+  return `${standingOf(entry)}, ${scope[0] ?? 'nothing'}${scopeSuffix}, until ${endTime} · ${delegation}`
 }

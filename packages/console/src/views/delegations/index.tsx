@@ -1,5 +1,5 @@
 import type { Section } from '../../section.ts'
-import { askedOf } from '../why/ask-form.tsx'
+import { inputsOf } from '../why/ask-form.tsx'
 import { Delegation } from './delegation.tsx'
 import { Delegations } from './list.tsx'
 
@@ -10,7 +10,7 @@ export const delegationViews: Section = {
   roles: ['security.read'],
   show: ({ query }, [id]) => {
     if (id !== undefined) return <Delegation key={id} id={id} />
-    const asked = askedOf(query, ['subject', 'agent', 'state'])
-    return <Delegations key={JSON.stringify(asked)} asked={asked} />
+    const inputs = inputsOf(query, ['subject', 'agent', 'state'])
+    return <Delegations key={JSON.stringify(inputs)} inputs={inputs} />
   },
 }

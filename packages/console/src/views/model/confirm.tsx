@@ -41,7 +41,7 @@ export function Confirm(props: { readonly plan: Plan; readonly onConfirmed: () =
       ) : plan.approved_by.includes(subject) ? (
         <p class="done" role="status">
           You have confirmed it. You cannot confirm it a second time: somebody else has to. Send them the
-          address of this page; it counts until <Time at={plan.expires_at} /> UTC.
+          address of this page; it counts until <Time time={plan.expires_at} /> UTC.
         </p>
       ) : (
         <form

@@ -55,20 +55,20 @@ export function openEditor(options: {
   // It scrolls, so that whoever has no mouse can get there.
   view.scrollDOM.tabIndex = 0
   const diagnostic = (problem: TextProblem): Diagnostic => {
-    const from = place(problem.line, problem.column)
-    const end = place(problem.end_line, problem.end_column)
-    return { from, to: Math.max(from, end), severity: 'error', message: problem.message }
+    const start = offsetOf(problem.line, problem.column)
+    const endOffset = offsetOf(problem.end_line, problem.end_column)
+    return { from: start, to: Math.max(start, endOffset), severity: 'error', message: problem.message }
   }
-  function place(line: number, column: number): number {
+  function offsetOf(line: number, column: number): number {
     const { doc } = view.state
-    const { from, to } = doc.line(Math.min(Math.max(line, 1), doc.lines))
-    return Math.min(from + column - 1, to)
+    const { from: lineStart, to: lineEnd } = doc.line(Math.min(Math.max(line, 1), doc.lines))
+    return Math.min(lineStart + column - 1, lineEnd)
   }
   return {
     text: () => view.state.doc.toString(),
     show: (problems) => view.dispatch(setDiagnostics(view.state, problems.map(diagnostic))),
     goTo({ line, column }) {
-      view.dispatch({ selection: { anchor: place(line, column) }, scrollIntoView: true })
+      view.dispatch({ selection: { anchor: offsetOf(line, column) }, scrollIntoView: true })
       view.focus()
     },
     destroy: () => view.destroy(),

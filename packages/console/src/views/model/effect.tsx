@@ -1,21 +1,21 @@
 import { counted } from '../../parts/counted.ts'
-import type { Change, Side } from './wire.ts'
+import type { Change, ChangeSide } from './wire.ts'
 
 /** Who gains and who loses, by themselves and through agents. */
 export function Effect(props: { readonly canRead: Change; readonly delegated: Change }) {
   const { canRead, delegated } = props
   return (
     <div class="effect">
-      <OneSide title="People gain" side={canRead.gained} />
-      <OneSide title="People lose" side={canRead.lost} />
-      <OneSide title="Agents gain" side={delegated.gained} />
-      <OneSide title="Agents lose" side={delegated.lost} />
+      <OneSide title="People gain" change={canRead.gained} />
+      <OneSide title="People lose" change={canRead.lost} />
+      <OneSide title="Agents gain" change={delegated.gained} />
+      <OneSide title="Agents lose" change={delegated.lost} />
     </div>
   )
 }
 
-function OneSide({ title, side }: { readonly title: string; readonly side: Side }) {
-  const { count, people, documents, samples } = side
+function OneSide({ title, change }: { readonly title: string; readonly change: ChangeSide }) {
+  const { count, people, documents, samples } = change
   return (
     <section class={count === 0 ? 'soft' : undefined}>
       <h3>{title}</h3>
@@ -24,9 +24,9 @@ function OneSide({ title, side }: { readonly title: string; readonly side: Side 
       </p>
       {samples.length > 0 && (
         <ul>
-          {samples.map(({ who, document_id: document }) => (
-            <li key={`${who} ${document}`}>
-              {who}: <code>{document}</code>
+          {samples.map(({ who: asker, document_id: document }) => (
+            <li key={`${asker} ${document}`}>
+              {asker}: <code>{document}</code>
             </li>
           ))}
         </ul>

@@ -6,7 +6,7 @@ interface State {
   inBody: boolean
 }
 
-const words = /^(model|schema|module|extend|type|relations|define|condition)\b/
+const keywords = /^(model|schema|module|extend|type|relations|define|condition)\b/
 const operators = /^(or|and|but not|from|with)\b/
 
 /** OpenFGA's language, as far as colours need it: what is right and what is not the service says. */
@@ -27,7 +27,7 @@ const parser: StreamParser<State> = {
       state.inBody = true
       return null
     }
-    if (stream.match(words)) return 'keyword'
+    if (stream.match(keywords)) return 'keyword'
     if (stream.match(operators)) return 'operator'
     if (stream.match(/^[0-9.]+\b/)) return 'number'
     if (stream.eat('[')) return 'bracket'

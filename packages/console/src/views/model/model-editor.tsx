@@ -10,13 +10,13 @@ export function ModelEditor(props: {
   readonly onChange: (text: string) => void
 }) {
   const { text, problems, lookAt, onChange } = props
-  const place = useRef<HTMLDivElement>(null)
+  const container = useRef<HTMLDivElement>(null)
   const [editor, setEditor] = useState<Editor>()
 
   useEffect(() => {
     let isThere = true
     let opened: Editor | undefined
-    const root = place.current?.shadowRoot ?? place.current?.attachShadow({ mode: 'open' })
+    const root = container.current?.shadowRoot ?? container.current?.attachShadow({ mode: 'open' })
     // Only whoever edits a model loads an editor.
     void import('./editor.ts').then(({ openEditor }) => {
       if (!isThere || root === undefined) return
@@ -33,5 +33,5 @@ export function ModelEditor(props: {
     if (lookAt !== undefined) editor?.goTo(lookAt)
   }, [editor, lookAt])
 
-  return <div class="editor" ref={place} />
+  return <div class="editor" ref={container} />
 }

@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
 import type { Problem } from '../../api.ts'
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { counted } from '../../parts/counted.ts'
 import { Heading } from '../../parts/heading.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
@@ -15,7 +15,7 @@ import { Findings } from './findings.tsx'
 import { ModelEditor } from './model-editor.tsx'
 import { OnePlan } from './plan.tsx'
 import { TruthTable } from './truth-table.tsx'
-import type { Checked, Open, Plan, Shown, Tested } from './wire.ts'
+import type { ActiveModel, ModelCheck, OpenPlanList, Plan, TestRun } from './wire.ts'
 import './model.css'
 
 export const modelViews: Section = {
@@ -27,29 +27,29 @@ export const modelViews: Section = {
 }
 
 function Model() {
-  const answer = useAnswer('model', (api, signal) => api.get<Shown>('/model', signal))
+  const answer = useAnswer('model', (api, signal) => api.get<ActiveModel>('/model', signal))
   return (
     <>
       <Heading title="The model" />
-      <Asked answer={answer} what="the model">
-        {(shown) => (
+      <AsyncAnswer answer={answer} subject="the model">
+        {(model) => (
           <>
-            <InForce shown={shown} />
+            <InForce shown={model} />
             <OpenPlans />
-            {shown.model === null ? (
+            {model.model === null ? (
               <p>Of the model in force no text was kept: a plan is made by the command line.</p>
             ) : (
-              <Workbench text={shown.model} allowList={shown.allow_list ?? ''} />
+              <Workbench text={model.model} allowList={model.allow_list ?? ''} />
             )}
-            <History shown={shown} />
+            <History shown={model} />
           </>
         )}
-      </Asked>
+      </AsyncAnswer>
     </>
   )
 }
 
-function InForce({ shown: { model_id, history, matches_file } }: { readonly shown: Shown }) {
+function InForce({ shown: { model_id, history, matches_file } }: { readonly shown: ActiveModel }) {
   const [now] = history
   return (
     <dl class="facts">
@@ -59,7 +59,7 @@ function InForce({ shown: { model_id, history, matches_file } }: { readonly show
         {now !== undefined && (
           <>
             {' '}
-            since <Time at={now.activated_at} /> UTC
+            since <Time time={now.activated_at} /> UTC
           </>
         )}
         {now !== undefined && now.activated_by.length > 0 && `, by ${now.activated_by.join(' and ')}`}
@@ -74,49 +74,52 @@ function InForce({ shown: { model_id, history, matches_file } }: { readonly show
 }
 
 function OpenPlans() {
-  const answer = useAnswer('plans', (api, signal) => api.get<Open>('/model/plans', signal))
+  const answer = useAnswer('plans', (api, signal) => api.get<OpenPlanList>('/model/plans', signal))
   return (
     <section aria-labelledby="open">
       <h2 id="open">Open plans</h2>
-      <Asked answer={answer} what="the open plans">
-        {({ plans, more }) => (
+      <AsyncAnswer answer={answer} subject="the open plans">
+        {({ plans, more: hasMore }) => (
           <>
             {plans.length === 0 && <p class="soft">Nothing can be confirmed now.</p>}
             <ul class="plain">
-              {plans.map(({ plan_id, planner, approved_by, applicable, tests_hold, expires_at, ...what }) => (
-                <li key={plan_id}>
-                  <Link to={planPath(plan_id)}>
-                    Planned by {planner},{' '}
-                    {applicable ? `confirmed by ${approved_by.join(', ') || 'nobody yet'}` : 'refused'}
-                  </Link>
-                  {!tests_hold && <span class="bad"> ✕ tests fail</span>}, until <Time at={expires_at} /> UTC
-                  <br />
-                  <small class="soft">
-                    <code>{what.digest.slice(0, 12)}</code>: people gain {what.people.gain}, lose{' '}
-                    {what.people.lose}; agents gain {what.agents.gain}, lose {what.agents.lose}
-                  </small>
-                </li>
-              ))}
+              {plans.map(
+                ({ plan_id, planner, approved_by, applicable, tests_hold, expires_at, ...summary }) => (
+                  <li key={plan_id}>
+                    <Link to={planPath(plan_id)}>
+                      Planned by {planner},{' '}
+                      {applicable ? `confirmed by ${approved_by.join(', ') || 'nobody yet'}` : 'refused'}
+                    </Link>
+                    {!tests_hold && <span class="bad"> ✕ tests fail</span>}, until <Time time={expires_at} />{' '}
+                    UTC
+                    <br />
+                    <small class="soft">
+                      <code>{summary.digest.slice(0, 12)}</code>: people gain {summary.people.gain}, lose{' '}
+                      {summary.people.lose}; agents gain {summary.agents.gain}, lose {summary.agents.lose}
+                    </small>
+                  </li>
+                ),
+              )}
             </ul>
-            {more && <p class="soft">There are older ones, which are not shown.</p>}
+            {hasMore && <p class="soft">There are older ones, which are not shown.</p>}
           </>
         )}
-      </Asked>
+      </AsyncAnswer>
     </section>
   )
 }
 
 const waitMs = 400
-const clean: Checked = { problems: [], refusals: [], warnings: [] }
+const clean: ModelCheck = { problems: [], refusals: [], warnings: [] }
 
 function Workbench({ text, allowList }: { readonly text: string; readonly allowList: string }) {
   const { api } = useConsole()
   const [draft, setDraft] = useState(text)
   const [list, setList] = useState(allowList)
-  const [checked, setChecked] = useState<Checked & { readonly of: string }>({ ...clean, of: text })
+  const [checked, setChecked] = useState<ModelCheck & { readonly of: string }>({ ...clean, of: text })
   const [lookAt, setLookAt] = useState<TextProblem>()
   const [tests, setTests] = useState('')
-  const [tested, setTested] = useState<Tested & { readonly of: string }>()
+  const [tested, setTested] = useState<TestRun & { readonly of: string }>()
   const [problem, setProblem] = useState<Problem>()
   const [doing, setDoing] = useState<'testing' | 'planning'>()
 
@@ -125,7 +128,7 @@ function Workbench({ text, allowList }: { readonly text: string; readonly allowL
     if (draft === checked.of) return undefined
     const stop = new AbortController()
     const timer = setTimeout(() => {
-      api.post<Checked>('/model/check', { model: draft }, stop.signal).then(
+      api.post<ModelCheck>('/model/check', { model: draft }, stop.signal).then(
         (found) => setChecked({ ...found, of: draft }),
         (thrown: unknown) => {
           if (!stop.signal.aborted) setProblem(asProblem(thrown))
@@ -138,11 +141,11 @@ function Workbench({ text, allowList }: { readonly text: string; readonly allowL
     }
   }, [draft])
 
-  async function during(what: 'testing' | 'planning', work: () => Promise<void>): Promise<void> {
-    setDoing(what)
+  async function during(activity: 'testing' | 'planning', run: () => Promise<void>): Promise<void> {
+    setDoing(activity)
     setProblem(undefined)
     try {
-      await work()
+      await run()
     } catch (thrown) {
       setProblem(asProblem(thrown))
     } finally {
@@ -152,16 +155,16 @@ function Workbench({ text, allowList }: { readonly text: string; readonly allowL
   const test = () =>
     during('testing', async () => {
       const body = { model: draft, ...(tests.trim() !== '' && { tests }) }
-      setTested({ ...(await api.post<Tested>('/model/test', body)), of: draft })
+      setTested({ ...(await api.post<TestRun>('/model/test', body)), of: draft })
     })
   const plan = () =>
     during('planning', async () => {
-      const { plan: made } = await api.post<{ readonly plan: Plan }>('/model/plan', {
+      const { plan: newPlan } = await api.post<{ readonly plan: Plan }>('/model/plan', {
         // Left out, the one is today's and the other what of today's fits.
         ...(draft !== text && { model: draft }),
         ...(list !== allowList && { allow_list: list }),
       })
-      go(planPath(made.plan_id))
+      go(planPath(newPlan.plan_id))
     })
 
   const isWrong = checked.problems.length > 0
@@ -239,7 +242,7 @@ function Workbench({ text, allowList }: { readonly text: string; readonly allowL
   )
 }
 
-function History({ shown: { history, model_id: current } }: { readonly shown: Shown }) {
+function History({ shown: { history, model_id: current } }: { readonly shown: ActiveModel }) {
   const { api } = useConsole()
   const [problem, setProblem] = useState<Problem>()
   async function back(id: string): Promise<void> {
@@ -260,7 +263,7 @@ function History({ shown: { history, model_id: current } }: { readonly shown: Sh
         keyOf={({ model_id, activated_at }) => `${model_id} ${activated_at}`}
         columns={[
           { title: 'Model', cell: ({ model_id }) => <code>{model_id}</code> },
-          { title: 'Since', cell: ({ activated_at }) => <Time at={activated_at} /> },
+          { title: 'Since', cell: ({ activated_at }) => <Time time={activated_at} /> },
           {
             title: 'Confirmed by',
             cell: ({ activated_by }) => activated_by.join(', ') || <span class="soft">–</span>,

@@ -1,5 +1,5 @@
 import { counted } from '../../parts/counted.ts'
-import { said } from './truth-table.tsx'
+import { answerText } from './truth-table.tsx'
 import type { PlanTests } from './wire.ts'
 
 /** What the truth table says of a plan: what fails stands open, above everything that it would do. */
@@ -19,16 +19,16 @@ export function TestsOfPlan({ tests }: { readonly tests: PlanTests }) {
         ✕ {failed} of {counted(passed + failed, 'test')} {failed === 1 ? 'fails' : 'fail'}
       </h3>
       <ul>
-        {failures.map(({ test, question, expected, got, refused }, place) => (
+        {failures.map(({ test, question, expected, got, refused: refusal }, index) => (
           // One question may be asked twice, with other contexts.
           // biome-ignore lint/suspicious/noArrayIndexKey: the tests of one plan never change
-          <li key={`${place} ${test}`}>
-            {refused === undefined ? (
+          <li key={`${index} ${test}`}>
+            {refusal === undefined ? (
               <>
-                <code>{question}</code>: {said(got ?? false)}, expected: {said(expected ?? false)}
+                <code>{question}</code>: {answerText(got ?? false)}, expected: {answerText(expected ?? false)}
               </>
             ) : (
-              `Its tuples were refused: ${refused}`
+              `Its tuples were refused: ${refusal}`
             )}{' '}
             <span class="soft">({test})</span>
           </li>

@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks'
 import type { Api } from '../../api.ts'
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { counted } from '../../parts/counted.ts'
 import { Heading } from '../../parts/heading.tsx'
 import { Time } from '../../parts/time.tsx'
@@ -35,7 +35,7 @@ export function OnePlan({ id }: { readonly id: string }) {
       <p>
         <Link to="/model">To the model</Link>
       </p>
-      <Asked answer={answer} what="the plan">
+      <AsyncAnswer answer={answer} subject="the plan">
         {({ plan, diff, allow_list_diff: listDiff }) => (
           <>
             <Facts plan={plan} />
@@ -57,7 +57,7 @@ export function OnePlan({ id }: { readonly id: string }) {
             <Confirm plan={plan} onConfirmed={async () => setConfirmed(await readPlan(api, id))} />
           </>
         )}
-      </Asked>
+      </AsyncAnswer>
     </>
   )
 }
@@ -79,9 +79,9 @@ const Facts = ({
       <>
         <dt>Although tests fail</dt>
         <dd>
-          {reasons.map(({ by, reason }) => (
-            <div key={by}>
-              {by}: “{reason}”
+          {reasons.map(({ by: approver, reason }) => (
+            <div key={approver}>
+              {approver}: “{reason}”
             </div>
           ))}
         </dd>
@@ -91,7 +91,7 @@ const Facts = ({
       <>
         <dt>Counts until</dt>
         <dd>
-          <Time at={expires_at} /> UTC
+          <Time time={expires_at} /> UTC
         </dd>
       </>
     )}
@@ -136,10 +136,10 @@ const Diff = ({ diff }: { readonly diff: string }) =>
     <p>Nothing.</p>
   ) : (
     <pre class="diff">
-      {diff.split('\n').map((line, place) => (
+      {diff.split('\n').map((line, index) => (
         // Lines of one text, which never changes.
         // biome-ignore lint/suspicious/noArrayIndexKey: lines have no other name
-        <span key={place} class={kinds[line.charAt(0)]}>
+        <span key={index} class={kinds[line.charAt(0)]}>
           {line}
           {'\n'}
         </span>

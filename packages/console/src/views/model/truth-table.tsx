@@ -1,17 +1,17 @@
-import type { Answer, Tested } from './wire.ts'
+import type { Answer, TestRun } from './wire.ts'
 
-export const said = (answer: Answer): string => {
+export const answerText = (answer: Answer): string => {
   if (typeof answer === 'boolean') return answer ? 'yes' : 'no'
   return 'error' in answer ? answer.error : answer.join(', ') || 'nobody and nothing'
 }
 
-const fails = ({ refused, questions }: Tested['tests'][number]): boolean =>
-  refused !== undefined || questions.some((one) => !one.passed)
-const badFirst = (one: Tested['tests'][number], other: Tested['tests'][number]): number =>
-  Number(fails(other)) - Number(fails(one))
+const fails = ({ refused: refusal, questions }: TestRun['tests'][number]): boolean =>
+  refusal !== undefined || questions.some((question) => !question.passed)
+const badFirst = (test: TestRun['tests'][number], otherTest: TestRun['tests'][number]): number =>
+  Number(fails(otherTest)) - Number(fails(test))
 
 /** What failed first, each answer beside what was expected; all of it folded below. */
-export function TruthTable({ tested }: { readonly tested: Tested }) {
+export function TruthTable({ tested }: { readonly tested: TestRun }) {
   const { passed, failed, tests } = tested
   return (
     <section aria-label="Truth table">
@@ -20,7 +20,7 @@ export function TruthTable({ tested }: { readonly tested: Tested }) {
       </p>
       <ul class="plain tests">
         {tests.toSorted(badFirst).map((test) => {
-          const { name, refused, questions } = test
+          const { name, refused: refusal, questions } = test
           const isBad = fails(test)
           return (
             <li key={name}>
@@ -28,14 +28,14 @@ export function TruthTable({ tested }: { readonly tested: Tested }) {
                 <summary>
                   <span class={isBad ? 'bad' : undefined}>{isBad ? '✕' : '✓'}</span> {name}
                 </summary>
-                {refused !== undefined && <p class="bad">OpenFGA refused its tuples: {refused}</p>}
+                {refusal !== undefined && <p class="bad">OpenFGA refused its tuples: {refusal}</p>}
                 <ul>
-                  {questions.map(({ question, expected, got, passed: holds }, place) => (
+                  {questions.map(({ question, expected, got, passed: holds }, index) => (
                     // One question may be asked twice, with other contexts.
                     // biome-ignore lint/suspicious/noArrayIndexKey: a table of one answer never changes
-                    <li key={`${place} ${question}`} class={holds ? undefined : 'bad'}>
-                      <code>{question}</code>: {said(got)}
-                      {!holds && `, expected: ${said(expected)}`}
+                    <li key={`${index} ${question}`} class={holds ? undefined : 'bad'}>
+                      <code>{question}</code>: {answerText(got)}
+                      {!holds && `, expected: ${answerText(expected)}`}
                     </li>
                   ))}
                 </ul>

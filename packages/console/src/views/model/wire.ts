@@ -1,6 +1,6 @@
 import type { TextProblem } from './editor.ts'
 
-export interface Side {
+export interface ChangeSide {
   readonly count: number
   /** Whoever it is: a person, or a person through one agent. */
   readonly people: number
@@ -9,8 +9,8 @@ export interface Side {
 }
 
 export interface Change {
-  readonly gained: Side
-  readonly lost: Side
+  readonly gained: ChangeSide
+  readonly lost: ChangeSide
 }
 
 export interface Finding {
@@ -48,7 +48,7 @@ export interface Plan {
   readonly warnings: readonly Finding[]
 }
 
-export interface Shown {
+export interface ActiveModel {
   readonly model_id: string
   readonly model: string | null
   readonly allow_list: string | null
@@ -67,7 +67,7 @@ interface Counts {
 }
 
 /** `GET /model/plans`. */
-export interface Open {
+export interface OpenPlanList {
   readonly plans: readonly (Pick<Plan, 'plan_id' | 'planner' | 'approved_by' | 'expires_at'> & {
     /** sha256 of its text and its allow-list. */
     readonly digest: string
@@ -82,7 +82,7 @@ export interface Open {
   readonly more: boolean
 }
 
-export interface Checked {
+export interface ModelCheck {
   readonly problems: readonly TextProblem[]
   readonly refusals: readonly Finding[]
   readonly warnings: readonly Finding[]
@@ -108,7 +108,7 @@ export interface PlanTests {
   }[]
 }
 
-export interface Tested {
+export interface TestRun {
   readonly passed: number
   readonly failed: number
   readonly tests: readonly {

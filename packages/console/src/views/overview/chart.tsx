@@ -15,16 +15,16 @@ export function Chart({
 }) {
   const ref = useRef<HTMLDivElement>(null)
   useEffect(() => {
-    const place = ref.current
-    if (place === null) return undefined
+    const container = ref.current
+    if (container === null) return undefined
     const scheme = matchMedia('(prefers-color-scheme: dark)')
-    let plot = draw(place, stretches, seconds)
+    let plot = draw(container, stretches, seconds)
     const redraw = (): void => {
       plot.destroy()
-      plot = draw(place, stretches, seconds)
+      plot = draw(container, stretches, seconds)
     }
-    const resized = new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height }))
-    resized.observe(place)
+    const resized = new ResizeObserver(() => plot.setSize({ width: container.clientWidth, height }))
+    resized.observe(container)
     scheme.addEventListener('change', redraw)
     return () => {
       resized.disconnect()
@@ -44,8 +44,8 @@ export function Chart({
   )
 }
 
-function draw(place: HTMLElement, stretches: Activity['stretches'], seconds: number): uPlot {
-  const colour = coloursOf(place)
+function draw(container: HTMLElement, stretches: Activity['stretches'], seconds: number): uPlot {
+  const colour = coloursOf(container)
   const axis = {
     stroke: colour('--soft'),
     grid: { stroke: colour('--line'), width: 1 },
@@ -58,16 +58,17 @@ function draw(place: HTMLElement, stretches: Activity['stretches'], seconds: num
     points: { show: false },
     ...(uPlot.paths.stepped !== undefined && { paths: uPlot.paths.stepped({ align: 1 }) }),
   })
-  const of = (name: 'allowed' | 'denied' | 'none' | 'error') => stretches.map((one) => one[name])
-  const times = stretches.map(({ at }) => Date.parse(at) / 1_000)
-  const end = (times.at(-1) ?? 0) + seconds
+  const seriesOf = (name: 'allowed' | 'denied' | 'none' | 'error') =>
+    stretches.map((stretch) => stretch[name])
+  const times = stretches.map(({ at: time }) => Date.parse(time) / 1_000)
+  const endSeconds = (times.at(-1) ?? 0) + seconds
   return new uPlot(
     {
-      width: place.clientWidth,
+      width: container.clientWidth,
       height,
       cursor: { show: false },
       legend: { show: false },
-      tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), 'Etc/UTC'),
+      tzDate: (timestamp) => uPlot.tzDate(new Date(timestamp * 1_000), 'Etc/UTC'),
       scales: { y: { range: (_, __, max) => [0, Math.max(max, 4)] } },
       axes: [
         { ...axis, size: 28, values: (_, times) => times.map(hourOf) },
@@ -83,22 +84,25 @@ function draw(place: HTMLElement, stretches: Activity['stretches'], seconds: num
     },
     // The last stretch reaches to its end.
     [
-      [...times, end],
-      ...(['allowed', 'denied', 'none', 'error'] as const).map((name) => [...of(name), of(name).at(-1) ?? 0]),
+      [...times, endSeconds],
+      ...(['allowed', 'denied', 'none', 'error'] as const).map((name) => [
+        ...seriesOf(name),
+        seriesOf(name).at(-1) ?? 0,
+      ]),
     ] as uPlot.AlignedData,
-    place,
+    container,
   )
 }
 
 /** `14:00`, and the day where one begins. In UTC, like every time here. */
-function hourOf(at: number): string {
-  const [day = '', time = ''] = new Date(at * 1_000).toISOString().split('T')
+function hourOf(timestamp: number): string {
+  const [day = '', time = ''] = new Date(timestamp * 1_000).toISOString().split('T')
   return time.startsWith('00:00') ? day.slice(5) : time.slice(0, 5)
 }
 
 /** A canvas knows no variables: what each is now, in dark or light. */
-function coloursOf(place: HTMLElement): (name: string) => string {
-  const probe = place.appendChild(document.createElement('span'))
+function coloursOf(container: HTMLElement): (name: string) => string {
+  const probe = container.appendChild(document.createElement('span'))
   const found = (name: string): string => {
     probe.style.color = `var(${name})`
     return getComputedStyle(probe).color

@@ -1,6 +1,6 @@
 import type { Activity } from '@remit/contract/activity'
 import { useState } from 'preact/hooks'
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Table } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
@@ -45,44 +45,50 @@ function Overview({ hours }: { readonly hours: string }) {
           Ask again
         </button>
       </form>
-      <Asked answer={answer} what="what happened lately">
+      <AsyncAnswer answer={answer} subject="what happened lately">
         {(activity) => <Shown activity={activity} />}
-      </Asked>
+      </AsyncAnswer>
     </>
   )
 }
 
 function Shown({ activity }: { readonly activity: Activity }) {
   const { stretches, approvals_waiting: waiting, drift_mended: drift, index } = activity
-  const since = stretches[0]?.at ?? ''
-  const sum = (of: 'allowed' | 'denied' | 'error' | 'none'): number =>
-    stretches.reduce((total, one) => total + one[of], 0)
-  const busy = stretches.filter(({ allowed, denied, error, none }) => allowed + denied + error + none > 0)
+  const firstTime = stretches[0]?.at ?? ''
+  const sum = (outcome: 'allowed' | 'denied' | 'error' | 'none'): number =>
+    stretches.reduce((total, stretch) => total + stretch[outcome], 0)
+  const busy = stretches.filter(
+    ({ allowed, denied, error, none: empty }) => allowed + denied + error + empty > 0,
+  )
   return (
     <>
       <dl class="figures">
         <Figure title="Allowed" value={sum('allowed')} />
-        <Figure title="Denied" value={sum('denied')} to={recordPath({ decision: 'denied', since })} />
+        <Figure
+          title="Denied"
+          value={sum('denied')}
+          to={recordPath({ decision: 'denied', since: firstTime })}
+        />
         <Figure
           title="Empty"
           value={sum('none')}
-          to={recordPath({ event: 'retrieved', decision: 'none', since })}
+          to={recordPath({ event: 'retrieved', decision: 'none', since: firstTime })}
         />
         <Figure
           title="Errors"
           value={sum('error')}
-          to={recordPath({ decision: 'error', since })}
+          to={recordPath({ decision: 'error', since: firstTime })}
           isBad={sum('error') > 0}
         />
         <Figure
           title="Approvals waiting"
           value={waiting}
-          to={recordPath({ event: 'approval_asked', since })}
+          to={recordPath({ event: 'approval_asked', since: firstTime })}
         />
         <Figure
           title="Drift repaired"
           value={drift}
-          to={recordPath({ event: 'drift_mended', since })}
+          to={recordPath({ event: 'drift_mended', since: firstTime })}
           isBad={drift > 0}
         />
         <Figure
@@ -102,12 +108,12 @@ function Shown({ activity }: { readonly activity: Activity }) {
             <Table
               caption={`Each ${activity.stretch_seconds / 60} minutes in which something was asked, newest first, times in UTC`}
               rows={busy.toReversed()}
-              keyOf={({ at }) => at}
+              keyOf={({ at: time }) => time}
               columns={[
-                { title: 'From', cell: ({ at }) => <Time at={at} /> },
+                { title: 'From', cell: ({ at: time }) => <Time time={time} /> },
                 { title: 'Allowed', cell: ({ allowed }) => allowed, isNumber: true },
                 { title: 'Denied', cell: ({ denied }) => denied, isNumber: true },
-                { title: 'Empty', cell: ({ none }) => none, isNumber: true },
+                { title: 'Empty', cell: ({ none: empty }) => empty, isNumber: true },
                 { title: 'Errors', cell: ({ error }) => error, isNumber: true },
               ]}
             />
@@ -127,13 +133,13 @@ function Figure(props: {
   readonly to?: string
   readonly isBad?: boolean
 }) {
-  const { title, value, unit, to, isBad = false } = props
-  const shown = typeof value === 'number' ? value.toLocaleString('en') : value
+  const { title, value, unit, to: linkTo, isBad = false } = props
+  const valueText = typeof value === 'number' ? value.toLocaleString('en') : value
   return (
     <div class={isBad ? 'warn' : undefined}>
       <dt>{title}</dt>
       <dd>
-        {to === undefined ? shown : <Link to={to}>{shown}</Link>}
+        {linkTo === undefined ? valueText : <Link to={linkTo}>{valueText}</Link>}
         {unit !== undefined && <small> {unit}</small>}
       </dd>
     </div>

@@ -3,7 +3,7 @@ import { Id } from '../../parts/id.tsx'
 import { recordPath, whoCanPath } from '../../paths.ts'
 import { Link } from '../../router.tsx'
 import { Memberships } from './memberships.tsx'
-import { Until } from './person.tsx'
+import { EndTime } from './person.tsx'
 
 /** One group: whom it was told to hold, people and groups within it. */
 export const Group = ({ group }: { readonly group: string }) => (
@@ -27,7 +27,7 @@ export const Group = ({ group }: { readonly group: string }) => (
         columns={[
           { title: 'Member', cell: ({ member }) => <Id id={member} /> },
           { title: 'As', cell: ({ relation }) => relation },
-          { title: 'Until', cell: ({ until }) => <Until until={until} /> },
+          { title: 'Until', cell: ({ until: endTime }) => <EndTime endTime={endTime} /> },
         ]}
       />
     </section>

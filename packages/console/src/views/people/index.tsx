@@ -10,9 +10,13 @@ export const peopleViews: Section = {
   path: '/people',
   title: 'People',
   roles: ['security.read'],
-  show: (_, [who]) => {
-    if (who === undefined) return <Find />
-    return who.startsWith('user:') ? <Person key={who} user={who} /> : <Group key={who} group={who} />
+  show: (_, [principal]) => {
+    if (principal === undefined) return <Find />
+    return principal.startsWith('user:') ? (
+      <Person key={principal} user={principal} />
+    ) : (
+      <Group key={principal} group={principal} />
+    )
   },
 }
 
@@ -27,8 +31,8 @@ const Find = () => (
       class="line"
       onSubmit={(event) => {
         event.preventDefault()
-        const who = String(new FormData(event.currentTarget).get('who')).trim()
-        go(personPath(who.includes(':') ? who : `user:${who}`))
+        const principal = String(new FormData(event.currentTarget).get('who')).trim()
+        go(personPath(principal.includes(':') ? principal : `user:${principal}`))
       }}
     >
       <label>

@@ -1,5 +1,5 @@
 import type { MembershipPage } from '@remit/contract/explain'
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { counted } from '../../parts/counted.ts'
 import { type Column, Table } from '../../parts/table.tsx'
 import { useAnswer } from '../../use-answer.ts'
@@ -14,23 +14,23 @@ export function Memberships(props: {
   readonly none: string
   readonly columns: readonly Column<Membership>[]
 }) {
-  const { of, none, columns } = props
+  const { of: principal, none: emptyText, columns } = props
   const answer = useAnswer('memberships', (api, signal) =>
-    api.post<MembershipPage>('/memberships', of, signal),
+    api.post<MembershipPage>('/memberships', principal, signal),
   )
   return (
-    <Asked answer={answer} what="the memberships">
-      {(first) => (
+    <AsyncAnswer answer={answer} subject="the memberships">
+      {(firstPage) => (
         <Pages
-          first={first}
+          first={firstPage}
           path="/memberships"
-          asked={of}
+          asked={principal}
           missing="Something may be missing from this list."
         >
           {(pages, hasMore) => {
             const found = pages.flatMap((page) => page.memberships)
             if (found.length === 0)
-              return <p role="status">{first.complete ? none : 'Nothing is known yet.'}</p>
+              return <p role="status">{firstPage.complete ? emptyText : 'Nothing is known yet.'}</p>
             return (
               <Table
                 caption={`${counted(found.length, 'membership')}${hasMore ? ' so far' : ''}, each checked with OpenFGA just now`}
@@ -45,17 +45,17 @@ export function Memberships(props: {
           }}
         </Pages>
       )}
-    </Asked>
+    </AsyncAnswer>
   )
 }
 
-const tags = {
+const tagStyles = {
   allowed: ['tag good', 'yes'],
   denied: ['tag', 'no'],
   error: ['tag warn', 'not answered'],
 } as const
 
 function Counts({ counts }: Pick<Membership, 'counts'>) {
-  const [style, word] = tags[counts]
-  return <span class={style}>{word}</span>
+  const [style, label] = tagStyles[counts]
+  return <span class={style}>{label}</span>
 }

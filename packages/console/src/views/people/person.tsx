@@ -3,7 +3,7 @@ import { Id } from '../../parts/id.tsx'
 import { Time } from '../../parts/time.tsx'
 import { readsPath, recordPath, viewAsPath } from '../../paths.ts'
 import { Link } from '../../router.tsx'
-import { LentTable } from '../delegations/list.tsx'
+import { DelegationTable } from '../delegations/list.tsx'
 import { Memberships } from './memberships.tsx'
 
 /** One person: in which groups, and through which; what they lent; and where to go on. */
@@ -31,16 +31,20 @@ export const Person = ({ user }: { readonly user: string }) => (
         columns={[
           { title: 'Group', cell: ({ group }) => <Id id={group} /> },
           { title: 'Through', cell: ({ via }) => via ?? <span class="soft">–</span> },
-          { title: 'Until', cell: ({ until }) => <Until until={until} /> },
+          { title: 'Until', cell: ({ until: endTime }) => <EndTime endTime={endTime} /> },
         ]}
       />
     </section>
     <section aria-labelledby="lent">
       <h2 id="lent">What they lent to agents</h2>
-      <LentTable filter={{ subject: user, limit: '20' }} none="They have lent nothing." without="Whose" />
+      <DelegationTable
+        filter={{ subject: user, limit: '20' }}
+        none="They have lent nothing."
+        without="Whose"
+      />
     </section>
   </>
 )
 
-export const Until = ({ until }: { readonly until: string | null }) =>
-  until === null ? <span class="soft">–</span> : <Time at={until} />
+export const EndTime = ({ endTime }: { readonly endTime: string | null }) =>
+  endTime === null ? <span class="soft">–</span> : <Time time={endTime} />

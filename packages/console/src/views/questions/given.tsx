@@ -10,12 +10,12 @@ type Given = Pick<Readers['readers'][number], 'answers' | 'first_at' | 'last_at'
 /** How often, and when: the last one leads to its action. */
 export const givenColumns: readonly Column<Given>[] = [
   { title: 'Answers', cell: ({ answers }) => answers, isNumber: true },
-  { title: 'First', cell: ({ first_at }) => <Time at={first_at} /> },
+  { title: 'First', cell: ({ first_at }) => <Time time={first_at} /> },
   {
     title: 'Last',
     cell: ({ last_at, last_txn }) => (
       <Link to={actionPath(last_txn)}>
-        <Time at={last_at} />
+        <Time time={last_at} />
       </Link>
     ),
   },

@@ -1,5 +1,5 @@
 import type { Readers as ReadersAnswer } from '@remit/contract/record-questions'
-import { Asked as AskedFor } from '../../parts/asked.tsx'
+import { AsyncAnswer as AskedFor } from '../../parts/async-answer.tsx'
 import { Chain } from '../../parts/chain.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
@@ -10,7 +10,7 @@ import { readsPath, recordPath, whoCanPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
 import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
-import { type Asked, AskForm, askedOf, Field } from '../why/ask-form.tsx'
+import { AskForm, Field, type Inputs, inputsOf } from '../why/ask-form.tsx'
 import { givenColumns } from './given.tsx'
 import '../why/why.css'
 
@@ -20,13 +20,13 @@ export const readersViews: Section = {
   title: 'Who got it',
   roles: ['security.read'],
   show: ({ query }) => {
-    const asked = askedOf(query, ['document', 'since', 'until'])
-    return <Readers asked={asked} key={JSON.stringify(asked)} />
+    const inputs = inputsOf(query, ['document', 'since', 'until'])
+    return <Readers inputs={inputs} key={JSON.stringify(inputs)} />
   },
 }
 
-function Readers({ asked }: { readonly asked: Asked }) {
-  const document = asked['document']?.replace(/^document:/, '')
+function Readers({ inputs }: { readonly inputs: Inputs }) {
+  const document = inputs['document']?.replace(/^document:/, '')
   return (
     <>
       <Heading title="Who got it?" />
@@ -35,24 +35,24 @@ function Readers({ asked }: { readonly asked: Asked }) {
         question.
       </p>
       <AskForm path="/readers" button="Who got it?">
-        <Field name="document" title="Document" asked={asked} example="handbook/welcome.md" isNeeded />
-        <Moment name="since" title="From (UTC)" value={asked['since']} />
-        <Moment name="until" title="Before (UTC)" value={asked['until']} />
+        <Field name="document" title="Document" inputs={inputs} example="handbook/welcome.md" isNeeded />
+        <Moment name="since" title="From (UTC)" value={inputs['since']} />
+        <Moment name="until" title="Before (UTC)" value={inputs['until']} />
       </AskForm>
-      {document !== undefined && <Answer asked={{ ...asked, document }} document={document} />}
+      {document !== undefined && <Answer inputs={{ ...inputs, document }} document={document} />}
     </>
   )
 }
 
-function Answer({ asked, document }: { readonly asked: Asked; readonly document: string }) {
+function Answer({ inputs, document }: { readonly inputs: Inputs; readonly document: string }) {
   const answer = useAnswer('readers', (api, signal) =>
-    api.get<ReadersAnswer>(withQuery('/audit/readers', asked), signal),
+    api.get<ReadersAnswer>(withQuery('/audit/readers', inputs), signal),
   )
   const object = `document:${document}`
   return (
     <>
-      <AskedFor answer={answer} what="who got it">
-        {(found) => <Found found={found} asked={asked} />}
+      <AskedFor answer={answer} subject="who got it">
+        {(found) => <Found found={found} inputs={inputs} />}
       </AskedFor>
       <ul class="onwards" aria-label="On from here">
         <li>
@@ -69,8 +69,8 @@ function Answer({ asked, document }: { readonly asked: Asked; readonly document:
   )
 }
 
-function Found({ found, asked }: { readonly found: ReadersAnswer; readonly asked: Asked }) {
-  const { readers, names, complete } = found
+function Found({ found, inputs }: { readonly found: ReadersAnswer; readonly inputs: Inputs }) {
+  const { readers, names, complete: isComplete } = found
   if (found.never_here.length > 0) return <NeverHere of={found} />
   if (readers.length === 0) return <p role="status">It was given to nobody, as far as the record goes.</p>
   const people = new Set(readers.map(({ subject }) => subject)).size
@@ -78,7 +78,7 @@ function Found({ found, asked }: { readonly found: ReadersAnswer; readonly asked
     <>
       <p role="status">
         {people === 1 ? 'One person' : `${people} people`}
-        {complete ? '.' : ', and more: narrow the time.'}
+        {isComplete ? '.' : ', and more: narrow the time.'}
       </p>
       <Table
         caption="The last first, times in UTC"
@@ -98,8 +98,8 @@ function Found({ found, asked }: { readonly found: ReadersAnswer; readonly asked
                 to={readsPath({
                   subject,
                   agent,
-                  since: asked['since'],
-                  until: asked['until'],
+                  since: inputs['since'],
+                  until: inputs['until'],
                   today: 'true',
                 })}
               >

@@ -1,5 +1,5 @@
 import type { Reads as ReadsAnswer } from '@remit/contract/record-questions'
-import { Asked as AskedFor } from '../../parts/asked.tsx'
+import { AsyncAnswer as AskedFor } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Moment } from '../../parts/moment.tsx'
@@ -9,7 +9,7 @@ import { explainPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
 import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
-import { type Asked, AskForm, askedOf, Field } from '../why/ask-form.tsx'
+import { AskForm, Field, type Inputs, inputsOf } from '../why/ask-form.tsx'
 import { givenColumns } from './given.tsx'
 import '../why/why.css'
 
@@ -21,12 +21,12 @@ export const readsViews: Section = {
   title: 'What they got',
   roles: ['security.read'],
   show: ({ query }) => {
-    const asked = askedOf(query, ['subject', 'agent', 'since', 'until', 'today'])
-    return <Reads asked={asked} key={JSON.stringify(asked)} />
+    const inputs = inputsOf(query, ['subject', 'agent', 'since', 'until', 'today'])
+    return <Reads inputs={inputs} key={JSON.stringify(inputs)} />
   },
 }
 
-function Reads({ asked }: { readonly asked: Asked }) {
+function Reads({ inputs }: { readonly inputs: Inputs }) {
   return (
     <>
       <Heading title="What did they get?" />
@@ -35,28 +35,28 @@ function Reads({ asked }: { readonly asked: Asked }) {
         today.
       </p>
       <AskForm path="/reads" button="What did they get?">
-        <Field name="subject" title="Who" asked={asked} example="user:anne" isNeeded />
-        <Field name="agent" title="Through agent" asked={asked} example="themselves" />
-        <Moment name="since" title="From (UTC)" value={asked['since']} />
-        <Moment name="until" title="Before (UTC)" value={asked['until']} />
+        <Field name="subject" title="Who" inputs={inputs} example="user:anne" isNeeded />
+        <Field name="agent" title="Through agent" inputs={inputs} example="themselves" />
+        <Moment name="since" title="From (UTC)" value={inputs['since']} />
+        <Moment name="until" title="Before (UTC)" value={inputs['until']} />
         <label class="check">
-          <input type="checkbox" name="today" value="true" defaultChecked={asked['today'] === 'true'} />
+          <input type="checkbox" name="today" value="true" defaultChecked={inputs['today'] === 'true'} />
           Ask what of it would be refused today
         </label>
       </AskForm>
-      {asked['subject'] !== undefined && <Answer asked={asked} subject={asked['subject']} />}
+      {inputs['subject'] !== undefined && <Answer inputs={inputs} subject={inputs['subject']} />}
     </>
   )
 }
 
-function Answer({ asked, subject }: { readonly asked: Asked; readonly subject: string }) {
-  const { agent } = asked
-  const query = { ...asked, ...(agent !== undefined && { agent: `agent:${agent}` }) }
+function Answer({ inputs, subject }: { readonly inputs: Inputs; readonly subject: string }) {
+  const { agent } = inputs
+  const query = { ...inputs, ...(agent !== undefined && { agent: `agent:${agent}` }) }
   const answer = useAnswer('reads', (api, signal) =>
     api.get<ReadsAnswer>(withQuery('/audit/reads', query), signal),
   )
   return (
-    <AskedFor answer={answer} what="what they got">
+    <AskedFor answer={answer} subject="what they got">
       {(found) => <Found found={found} subject={subject} agent={agent} />}
     </AskedFor>
   )
@@ -71,31 +71,33 @@ function Found({
   readonly subject: string
   readonly agent: string | undefined
 }) {
-  const { documents, complete, asked_today: asked } = found
+  const { documents, complete: isComplete, asked_today: askedCount } = found
   if (found.never_here.length > 0) return <NeverHere of={found} />
   if (documents.length === 0) return <p role="status">They were given nothing, as far as the record goes.</p>
-  const refused = documents.filter(({ today }) => today === 'denied')
+  const refusedToday = documents.filter(({ today }) => today === 'denied')
   const count = documents.length === 1 ? 'One document' : `${documents.length} documents`
   return (
     <>
       <p role="status">
         {count}
-        {!complete && ', and more: narrow the time'}
-        {asked !== undefined && (
+        {!isComplete && ', and more: narrow the time'}
+        {askedCount !== undefined && (
           <>
-            ; of {asked === documents.length ? 'these' : `the newest ${asked}`}{' '}
-            <strong>{refused.length} would be refused today</strong>, without the approvals of then
+            ; of {askedCount === documents.length ? 'these' : `the newest ${askedCount}`}{' '}
+            <strong>{refusedToday.length} would be refused today</strong>, without the approvals of then
           </>
         )}
         .
       </p>
       <Table
-        caption={asked === undefined ? 'The last first, times in UTC' : 'Refused today first, times in UTC'}
-        rows={[...refused, ...documents.filter(({ today }) => today !== 'denied')]}
+        caption={
+          askedCount === undefined ? 'The last first, times in UTC' : 'Refused today first, times in UTC'
+        }
+        rows={[...refusedToday, ...documents.filter(({ today }) => today !== 'denied')]}
         keyOf={({ document_id }) => document_id}
         columns={[
           { title: 'Document', cell: ({ document_id }) => <Id id={`document:${document_id}`} isShort /> },
-          ...(asked === undefined
+          ...(askedCount === undefined
             ? []
             : [
                 {
@@ -134,7 +136,7 @@ function Found({
   )
 }
 
-const tags: Readonly<Record<NonNullable<ReadDocument['today']>, readonly [string, string]>> = {
+const tagStyles: Readonly<Record<NonNullable<ReadDocument['today']>, readonly [string, string]>> = {
   allowed: ['tag good', 'allowed'],
   denied: ['tag bad', 'refused'],
   error: ['tag warn', 'undecided'],
@@ -142,6 +144,6 @@ const tags: Readonly<Record<NonNullable<ReadDocument['today']>, readonly [string
 }
 
 function TodayTag({ today }: { readonly today: NonNullable<ReadDocument['today']> }) {
-  const [style, word] = tags[today]
-  return <span class={style}>{word}</span>
+  const [style, label] = tagStyles[today]
+  return <span class={style}>{label}</span>
 }

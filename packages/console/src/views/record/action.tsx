@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact'
 import type { Api } from '../../api.ts'
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { counted } from '../../parts/counted.ts'
 import { Decision } from '../../parts/decision.tsx'
 import { Heading } from '../../parts/heading.tsx'
@@ -32,21 +32,23 @@ async function readThread(api: Api, txn: string, signal: AbortSignal): Promise<T
   const { steps, names } = await api.get<ThreadAnswer>(withQuery('/audit/thread', { txn }), signal)
   const entries = steps.map((step): Entry => ({ ...step, names }))
   const named = [...new Set(entries.flatMap(({ delegation }) => delegation ?? []))].slice(0, delegationsMax)
-  const left = entries.findLast((entry) => releasedIn(entry).length > 0)
+  const lastRelease = entries.findLast((entry) => releasedIn(entry).length > 0)
   const pages = await Promise.all(
     [
       ...named.map((id) => ({ object: `delegation:${id}`, event: 'delegation_made' })),
-      ...(left === undefined ? [] : [{ event: 'model_activated', until: left.time, limit: '1' }]),
+      ...(lastRelease === undefined
+        ? []
+        : [{ event: 'model_activated', until: lastRelease.time, limit: '1' }]),
     ].map((filter) => api.get<EntryPage>(withQuery('/audit', filter), signal)),
   )
-  const here = new Set(entries.map(({ seq }) => seq))
+  const sequences = new Set(entries.map(({ seq }) => seq))
   return {
     entries,
     isWhole: entries.length < stepsMax,
     grounds: pages
       .flatMap(({ records }) => records)
-      .filter(({ seq }) => !here.has(seq))
-      .sort((one, other) => one.seq - other.seq),
+      .filter(({ seq }) => !sequences.has(seq))
+      .sort((entry, otherEntry) => entry.seq - otherEntry.seq),
   }
 }
 
@@ -58,9 +60,9 @@ export function Action({ txn }: { readonly txn: string }) {
       <Heading title={`Action ${txn}`}>
         Action <code>{txn}</code>
       </Heading>
-      <Asked answer={answer} what="what is on record">
+      <AsyncAnswer answer={answer} subject="what is on record">
         {(thread) => <Steps thread={thread} txn={txn} />}
-      </Asked>
+      </AsyncAnswer>
     </>
   )
 }
@@ -72,14 +74,14 @@ function Steps({
   readonly thread: Thread
   readonly txn: string
 }) {
-  const [first] = entries
-  if (first === undefined) return <p role="status">Nothing is on record under it.</p>
-  const left = entries.reduce((sum, entry) => sum + releasedIn(entry).length, 0)
+  const [firstEntry] = entries
+  if (firstEntry === undefined) return <p role="status">Nothing is on record under it.</p>
+  const releasedCount = entries.reduce((sum, entry) => sum + releasedIn(entry).length, 0)
   return (
     <>
       <p role="status" class="soft">
         {counted(entries.length, 'record')}
-        {isWhole ? '' : ', the oldest ones'}; {leavesSaid(left)}. Times in UTC.
+        {isWhole ? '' : ', the oldest ones'}; {leavesSaid(releasedCount)}. Times in UTC.
       </p>
       {grounds.length > 0 && (
         <>
@@ -108,7 +110,7 @@ function Step({ entry, isOther }: { readonly entry: Entry; readonly isOther: boo
   return (
     <li>
       <p class="step">
-        <Time at={time} isExact /> <strong>{event}</strong> <Decision decision={decision} />
+        <Time time={time} isExact /> <strong>{event}</strong> <Decision decision={decision} />
       </p>
       {released.length > 0 && <Left entry={entry} released={released} />}
       <dl class="facts">
@@ -189,14 +191,14 @@ function Value({ member, value }: { readonly member: string; readonly value: unk
         ))}
       </ul>
     )
-  if (member.endsWith('_at') && typeof value === 'string') return <Time at={value} />
+  if (member.endsWith('_at') && typeof value === 'string') return <Time time={value} />
   if (Array.isArray(value) && value.length === 0) return <span class="soft">none</span>
-  if (Array.isArray(value) && value.every((one) => typeof one === 'string'))
+  if (Array.isArray(value) && value.every((entryText) => typeof entryText === 'string'))
     return (
       <ul class="plain">
-        {value.map((one) => (
-          <li key={one}>
-            <code>{one}</code>
+        {value.map((entryText) => (
+          <li key={entryText}>
+            <code>{entryText}</code>
           </li>
         ))}
       </ul>
@@ -213,7 +215,7 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
     <div class="left">
       <p>{released.length === 1 ? 'One document was' : `${released.length} documents were`} released:</p>
       <ul>
-        {released.map(({ document_id: id, chunk_ids: chunks, proof, grants = [], why = [] }) => (
+        {released.map(({ document_id: id, chunk_ids: chunks, proof, grants = [], why: reasons = [] }) => (
           <li key={id}>
             <Id id={`document:${id}`} />
             <span class="soft">
@@ -248,7 +250,7 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
                 · <Link to={whoCanPath(`document:${id}`)}>who can</Link>
               </>
             )}
-            {why.length > 0 && <Then id={id} why={why} until={entry.time} />}
+            {reasons.length > 0 && <Then id={id} why={reasons} until={entry.time} />}
           </li>
         ))}
       </ul>

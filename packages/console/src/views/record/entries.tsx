@@ -16,7 +16,7 @@ export const Entries = ({ entries }: { readonly entries: readonly Entry[] }) => 
     rows={entries}
     keyOf={({ seq }) => seq}
     columns={[
-      { title: 'Time', cell: ({ time }) => <Time at={time} /> },
+      { title: 'Time', cell: ({ time }) => <Time time={time} /> },
       {
         title: 'Event',
         cell: ({ event, txn }) => (

@@ -60,17 +60,18 @@ const types: Readonly<Record<string, string>> = {
 
 /** Ids in one member of a detail, as `type:id`; undefined where it holds something else. */
 export function idsIn(member: string, value: unknown): readonly string[] | undefined {
-  const all = [value].flat()
-  if (all.length === 0 || !all.every((one): one is string => typeof one === 'string')) return undefined
+  const values = [value].flat()
+  if (values.length === 0 || !values.every((text): text is string => typeof text === 'string'))
+    return undefined
   const type = types[member]
-  if (type !== undefined) return all.map((id) => `${type}:${id}`)
+  if (type !== undefined) return values.map((id) => `${type}:${id}`)
   return member === 'object' ||
     member === 'objects' ||
     member === 'scope' ||
     member === 'lender' ||
     member === 'grantor'
-    ? all.every((id) => /^[a-z_]+:[^/]/.test(id))
-      ? all
+    ? values.every((id) => /^[a-z_]+:[^/]/.test(id))
+      ? values
       : undefined
     : undefined
 }

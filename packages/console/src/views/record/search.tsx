@@ -1,7 +1,7 @@
 import { decisions, eventNames } from '@remit/contract/events'
 import { useEffect, useState } from 'preact/hooks'
 import type { Api } from '../../api.ts'
-import { Asked } from '../../parts/asked.tsx'
+import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { counted } from '../../parts/counted.ts'
 import { Heading } from '../../parts/heading.tsx'
 import { inUtc, Moment } from '../../parts/moment.tsx'
@@ -101,9 +101,9 @@ function filterOf(form: FormData): Filter {
   const value = (name: string): string => String(form.get(name) ?? '').trim()
   return Object.fromEntries(
     fields.flatMap((name) => {
-      const given = value(name)
-      if (given === '') return []
-      return [[name, name === 'since' || name === 'until' ? inUtc(given) : given]]
+      const typed = value(name)
+      if (typed === '') return []
+      return [[name, name === 'since' || name === 'until' ? inUtc(typed) : typed]]
     }),
   )
 }
@@ -113,24 +113,24 @@ function Found({ filter }: { readonly filter: Filter }) {
     ask(api, filter, undefined, signal),
   )
   return (
-    <Asked answer={answer} what="the record">
-      {(first) => <Pages first={first} filter={filter} />}
-    </Asked>
+    <AsyncAnswer answer={answer} subject="the record">
+      {(firstPage) => <Pages firstPage={firstPage} filter={filter} />}
+    </AsyncAnswer>
   )
 }
 
-function Pages({ first, filter }: { readonly first: EntryPage; readonly filter: Filter }) {
+function Pages({ firstPage, filter }: { readonly firstPage: EntryPage; readonly filter: Filter }) {
   const { api } = useConsole()
-  const [entries, setEntries] = useState(first.records)
-  const [next, setNext] = useState(first.next_cursor)
+  const [entries, setEntries] = useState(firstPage.records)
+  const [next, setNext] = useState(firstPage.next_cursor)
   const [isAsking, setAsking] = useState(false)
   const [problem, setProblem] = useState<ReturnType<typeof asProblem>>()
 
-  async function more(): Promise<void> {
+  async function loadMore(): Promise<void> {
     setAsking(true)
     try {
       const page = await ask(api, filter, next)
-      setEntries((before) => [...before, ...page.records])
+      setEntries((current) => [...current, ...page.records])
       setNext(page.next_cursor)
     } catch (thrown) {
       setProblem(asProblem(thrown))
@@ -152,7 +152,7 @@ function Pages({ first, filter }: { readonly first: EntryPage; readonly filter: 
       {entries.length > 0 && <Entries entries={entries} />}
       {problem !== undefined && <ProblemBox problem={problem} />}
       {next !== undefined && (
-        <button type="button" disabled={isAsking} onClick={() => void more()}>
+        <button type="button" disabled={isAsking} onClick={() => void loadMore()}>
           Older ones
         </button>
       )}
@@ -162,11 +162,11 @@ function Pages({ first, filter }: { readonly first: EntryPage; readonly filter: 
 
 /** Said to whoever does not see the list grow. The element has to be there before its text. */
 function Said({ text }: { readonly text: string }) {
-  const [said, setSaid] = useState('')
+  const [message, setSaid] = useState('')
   useEffect(() => setSaid(text), [text])
   return (
     <p role="status" class="soft">
-      {said}
+      {message}
     </p>
   )
 }

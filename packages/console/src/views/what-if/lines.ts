@@ -15,10 +15,11 @@ export function readLines(text: string): {
   const lines: Line[] = []
   for (const written of text.split('\n').map((line) => line.trim())) {
     if (written === '') continue
-    const [user, relation, object, word, expires_at, ...rest] = written.split(/\s+/)
-    const isWhole = user !== undefined && relation !== undefined && object !== undefined && rest.length === 0
-    const isTimed = word === 'until' && expires_at !== undefined
-    if (!isWhole || (word !== undefined && !isTimed)) return { lines, wrong: written }
+    const [user, relation, object, condition, expires_at, ...extras] = written.split(/\s+/)
+    const isWhole =
+      user !== undefined && relation !== undefined && object !== undefined && extras.length === 0
+    const isTimed = condition === 'until' && expires_at !== undefined
+    if (!isWhole || (condition !== undefined && !isTimed)) return { lines, wrong: written }
     lines.push({
       user,
       relation,

@@ -43,8 +43,8 @@ function WhatIf(props: { readonly writes: string; readonly deletes: string }) {
   const [isAsking, setAsking] = useState(false)
 
   function add(lines: ReturnType<Preset['lines']>): void {
-    const joined = (text: string, more: readonly string[] = []): string =>
-      [text.trim(), ...more].filter((line) => line !== '').join('\n')
+    const joined = (text: string, addition: readonly string[] = []): string =>
+      [text.trim(), ...addition].filter((line) => line !== '').join('\n')
     setWrites(joined(writes, lines.writes))
     setDeletes(joined(deletes, lines.deletes))
   }
@@ -157,10 +157,10 @@ function PresetForm({
   )
 }
 
-const Unchanged = ({ lines, why }: { readonly lines: readonly Line[]; readonly why: string }) =>
+const Unchanged = ({ lines, reason }: { readonly lines: readonly Line[]; readonly reason: string }) =>
   lines.length === 0 ? null : (
     <p class="warn">
-      Changes nothing, since it {why}:{' '}
+      Changes nothing, since it {reason}:{' '}
       {lines.map(({ user, relation, object }) => `${user} ${relation} ${object}`).join('; ')}
     </p>
   )
@@ -172,28 +172,37 @@ const limits: Readonly<Record<string, string>> = {
 }
 
 function Told({ answer }: { readonly answer: WhatIfAnswer }) {
-  const { complete, limited_by, can_read, can_read_delegated, asked, unchanged, replica, txn } = answer
+  const {
+    complete: isComplete,
+    limited_by,
+    can_read,
+    can_read_delegated,
+    asked: askedPairs,
+    unchanged,
+    replica,
+    txn,
+  } = answer
   return (
     <section aria-labelledby="told">
       <h2 id="told">What would change</h2>
       <div role="status">
-        {complete ? (
+        {isComplete ? (
           <p>
-            Checked everyone affected: {counted(asked.people, 'person', 'people')},{' '}
-            {counted(asked.agents, 'agent')}.
+            Checked everyone affected: {counted(askedPairs.people, 'person', 'people')},{' '}
+            {counted(askedPairs.agents, 'agent')}.
           </p>
         ) : (
           <p class="warn">
-            Somebody may be missing, since {limited_by.map((why) => limits[why] ?? why).join(' and ')}: these
-            are at least as many.
+            Somebody may be missing, since {limited_by.map((limit) => limits[limit] ?? limit).join(' and ')}:
+            these are at least as many.
           </p>
         )}
       </div>
-      <Unchanged lines={unchanged.writes} why="is stored already" />
-      <Unchanged lines={unchanged.deletes} why="is not stored" />
+      <Unchanged lines={unchanged.writes} reason="is stored already" />
+      <Unchanged lines={unchanged.deletes} reason="is not stored" />
       <Unchanged
         lines={answer.nobody_may_write}
-        why="may be written by nobody: the allow-list has no row for it"
+        reason="may be written by nobody: the allow-list has no row for it"
       />
       <Effect canRead={can_read} delegated={can_read_delegated} />
       <ReplicaNote replica={replica} />

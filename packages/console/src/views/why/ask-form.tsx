@@ -3,13 +3,13 @@ import { inUtc } from '../../parts/moment.tsx'
 import { go } from '../../router.tsx'
 
 /** What a question is made of: the fields of its form, and the members of its address. */
-export type Asked = Readonly<Record<string, string>>
+export type Inputs = Readonly<Record<string, string>>
 
 /** `agent:research-bot`, as the record and tuples have it, is the agent `research-bot` to whoever is asked. */
 export const agentId = (written: string): string => written.replace(/^agent:/, '')
 
 /** The named fields of an address that say something. */
-export const askedOf = (query: URLSearchParams, names: readonly string[]): Asked =>
+export const inputsOf = (query: URLSearchParams, names: readonly string[]): Inputs =>
   Object.fromEntries(
     names.flatMap((name) => {
       const written = query.get(name)?.trim() ?? ''
@@ -18,7 +18,7 @@ export const askedOf = (query: URLSearchParams, names: readonly string[]): Asked
     }),
   )
 
-export const addressWith = (path: string, asked: Asked): string => `${path}?${new URLSearchParams(asked)}`
+export const addressWith = (path: string, inputs: Inputs): string => `${path}?${new URLSearchParams(inputs)}`
 
 /** A question as a form: putting it is going to its address, which can be kept, sent and gone back to. */
 export function AskForm(props: {
@@ -57,19 +57,19 @@ export function Field(props: {
   readonly name: string
   readonly title: string
   readonly hint?: string
-  readonly asked: Asked
+  readonly inputs: Inputs
   readonly example: string
   readonly isNeeded?: boolean
   readonly choices?: readonly string[]
 }) {
-  const { name, title, hint, asked, example, isNeeded = false, choices } = props
+  const { name, title, hint, inputs, example, isNeeded = false, choices } = props
   return (
     <label>
       {title} {hint !== undefined && <small class="soft">{hint}</small>}
       <input
         type="text"
         name={name}
-        defaultValue={asked[name] ?? ''}
+        defaultValue={inputs[name] ?? ''}
         placeholder={example}
         required={isNeeded}
         autocomplete="off"

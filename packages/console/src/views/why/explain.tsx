@@ -1,10 +1,10 @@
-import { Asked as AskedFor } from '../../parts/asked.tsx'
+import { AsyncAnswer as AskedFor } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { NeverHere } from '../../parts/never-here.tsx'
 import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
 import { DelegationField } from '../delegations/field.tsx'
-import { type Asked, AskForm, askedOf, Field } from './ask-form.tsx'
+import { AskForm, Field, type Inputs, inputsOf } from './ask-form.tsx'
 import type { Explained, Verdict } from './reason.ts'
 import { ReplicaNote } from './replica.tsx'
 import { ReasonTree } from './tree.tsx'
@@ -16,56 +16,56 @@ export const explainViews: Section = {
   title: 'Why',
   roles: ['security.read'],
   show: ({ query }) => {
-    const asked = askedOf(query, ['user', 'agent', 'delegation', 'grants', 'relation', 'object', 'at'])
-    return <Explain asked={asked} key={JSON.stringify(asked)} />
+    const inputs = inputsOf(query, ['user', 'agent', 'delegation', 'grants', 'relation', 'object', 'at'])
+    return <Explain inputs={inputs} key={JSON.stringify(inputs)} />
   },
 }
 
 const relations = ['can_read', 'can_read_delegated', 'can_be_told', 'viewer', 'owner', 'blocked', 'member']
 
-function Explain({ asked }: { readonly asked: Asked }) {
-  const isAsked = ['user', 'relation', 'object'].every((name) => asked[name] !== undefined)
+function Explain({ inputs }: { readonly inputs: Inputs }) {
+  const isAsked = ['user', 'relation', 'object'].every((name) => inputs[name] !== undefined)
   return (
     <>
       <Heading title="Why may they, or why not?" />
       <AskForm path="/explain" button="Ask why">
-        <Field name="user" title="Who" asked={asked} example="user:anne" isNeeded />
-        <Field name="relation" title="Has" asked={asked} example="can_read" isNeeded choices={relations} />
-        <Field name="object" title="Of" asked={asked} example="document:handbook/welcome.md" isNeeded />
-        <details class="more" open={['agent', 'grants', 'at'].some((name) => asked[name] !== undefined)}>
+        <Field name="user" title="Who" inputs={inputs} example="user:anne" isNeeded />
+        <Field name="relation" title="Has" inputs={inputs} example="can_read" isNeeded choices={relations} />
+        <Field name="object" title="Of" inputs={inputs} example="document:handbook/welcome.md" isNeeded />
+        <details class="more" open={['agent', 'grants', 'at'].some((name) => inputs[name] !== undefined)}>
           <summary>Through an agent, or by another clock</summary>
           <div class="line">
-            <Field name="agent" title="Agent" asked={asked} example="research-bot" />
-            <DelegationField chosen={asked['delegation']} hint="that was lent" />
-            <Field name="grants" title="Approvals" hint="by commas" asked={asked} example="g_…" />
+            <Field name="agent" title="Agent" inputs={inputs} example="research-bot" />
+            <DelegationField chosen={inputs['delegation']} hint="that was lent" />
+            <Field name="grants" title="Approvals" hint="by commas" inputs={inputs} example="g_…" />
             <Field
               name="at"
               title="Clock"
               hint="for what ends"
-              asked={asked}
+              inputs={inputs}
               example="2027-01-01T00:00:00Z"
             />
           </div>
         </details>
       </AskForm>
-      {isAsked && <Answer asked={asked} />}
+      {isAsked && <Answer inputs={inputs} />}
     </>
   )
 }
 
-function Answer({ asked }: { readonly asked: Asked }) {
-  const { grants, ...rest } = asked
-  const body = { ...rest, ...(grants !== undefined && { grants: grants.split(/[\s,]+/) }) }
+function Answer({ inputs }: { readonly inputs: Inputs }) {
+  const { grants, ...inputsWithoutGrants } = inputs
+  const body = { ...inputsWithoutGrants, ...(grants !== undefined && { grants: grants.split(/[\s,]+/) }) }
   const answer = useAnswer('explained', (api, signal) => api.post<Explained>('/explain', body, signal))
   return (
-    <AskedFor answer={answer} what="the reason">
-      {(explained) => <Why explained={explained} isByClock={asked['at'] !== undefined} />}
+    <AskedFor answer={answer} subject="the reason">
+      {(explained) => <Why explained={explained} isByClock={inputs['at'] !== undefined} />}
     </AskedFor>
   )
 }
 
 function Why({ explained, isByClock }: { readonly explained: Explained; readonly isByClock: boolean }) {
-  const { decision, in_words, registry, error, reason, cut, sides, replica, at } = explained
+  const { decision, in_words, registry, error, reason, cut, sides: parties, replica, at: time } = explained
   // Whatever OpenFGA says, nothing is given then: its yes in the place of the answer was taken for one.
   const isKept = registry?.allows === false
   return (
@@ -81,9 +81,9 @@ function Why({ explained, isByClock }: { readonly explained: Explained; readonly
           </p>
         )}
         {registry?.allows === true && <p>{registry.in_words}</p>}
-        {isByClock && <p class="warn">By the clock of {at}, on today’s tuples: this is no history.</p>}
+        {isByClock && <p class="warn">By the clock of {time}, on today’s tuples: this is no history.</p>}
         {error !== undefined && <p class="bad">{error}</p>}
-        {sides !== undefined && <Sides sides={sides} />}
+        {parties !== undefined && <Sides parties={parties} />}
       </section>
       <Agreement explained={explained} />
       <ReplicaNote replica={replica} />
@@ -97,9 +97,13 @@ function Why({ explained, isByClock }: { readonly explained: Explained; readonly
   )
 }
 
-const words: Readonly<Record<Verdict, string>> = { allowed: 'Yes.', denied: 'No.', error: 'Undecided.' }
+const verdictWords: Readonly<Record<Verdict, string>> = {
+  allowed: 'Yes.',
+  denied: 'No.',
+  error: 'Undecided.',
+}
 
-const Word = ({ verdict }: { readonly verdict: Verdict }) => <strong>{words[verdict]}</strong>
+const Word = ({ verdict }: { readonly verdict: Verdict }) => <strong>{verdictWords[verdict]}</strong>
 
 /** OpenFGA's word beside that of the index, from which the tree comes. */
 function Agreement({
@@ -132,12 +136,12 @@ const sideNames = {
   approval: 'An approval covers it',
 } as const
 
-const Sides = ({ sides }: { readonly sides: NonNullable<Explained['sides']> }) => (
+const Sides = ({ parties }: { readonly parties: NonNullable<Explained['sides']> }) => (
   <ul class="sides">
-    {(Object.keys(sideNames) as (keyof typeof sideNames)[]).map((side) => (
-      <li key={side}>
-        {sideNames[side]}:{' '}
-        <strong>{{ allowed: 'yes', denied: 'no', error: 'not answered' }[sides[side]]}</strong>
+    {(Object.keys(sideNames) as (keyof typeof sideNames)[]).map((party) => (
+      <li key={party}>
+        {sideNames[party]}:{' '}
+        <strong>{{ allowed: 'yes', denied: 'no', error: 'not answered' }[parties[party]]}</strong>
       </li>
     ))}
   </ul>

@@ -5,7 +5,7 @@ import type { Problem } from '../../api.ts'
 import { NeverHere } from '../../parts/never-here.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
 import { asProblem, useConsole } from '../../use-answer.ts'
-import type { Asked } from './ask-form.tsx'
+import type { Inputs } from './ask-form.tsx'
 import { ReplicaNote } from './replica.tsx'
 
 /** What every page of a list has. */
@@ -15,23 +15,23 @@ type Page = Pick<WhoCanPage, keyof NotHere | 'cursor' | 'complete' | 'replica' |
 export function Pages<P extends Page>(props: {
   readonly first: P
   readonly path: string
-  readonly asked: Asked
+  readonly asked: Inputs
   /** Said where `complete` is false. */
   readonly missing: string
   readonly children: (pages: readonly P[], hasMore: boolean) => ComponentChildren
 }) {
-  const { first, path, asked, missing, children } = props
+  const { first: firstPage, path, asked: inputs, missing, children } = props
   const { api } = useConsole()
-  const [pages, setPages] = useState<readonly P[]>([first])
+  const [pages, setPages] = useState<readonly P[]>([firstPage])
   const [problem, setProblem] = useState<Problem>()
   const [isAsking, setAsking] = useState(false)
-  const last = pages.at(-1) ?? first
+  const lastPage = pages.at(-1) ?? firstPage
 
-  async function more(): Promise<void> {
+  async function loadMore(): Promise<void> {
     setAsking(true)
     setProblem(undefined)
     try {
-      const next = await api.post<P>(path, { ...asked, cursor: last.cursor })
+      const next = await api.post<P>(path, { ...inputs, cursor: lastPage.cursor })
       setPages([...pages, next])
     } catch (thrown) {
       setProblem(asProblem(thrown))
@@ -42,23 +42,27 @@ export function Pages<P extends Page>(props: {
 
   return (
     <>
-      {first.never_here.length > 0 ? <NeverHere of={first} /> : children(pages, last.cursor !== null)}
+      {firstPage.never_here.length > 0 ? (
+        <NeverHere of={firstPage} />
+      ) : (
+        children(pages, lastPage.cursor !== null)
+      )}
       {problem !== undefined && <ProblemBox problem={problem} />}
-      {last.cursor !== null && (
+      {lastPage.cursor !== null && (
         <p>
-          <button type="button" disabled={isAsking} onClick={() => void more()}>
+          <button type="button" disabled={isAsking} onClick={() => void loadMore()}>
             More
           </button>
         </p>
       )}
-      {pages.some(({ complete }) => !complete) && (
+      {pages.some(({ complete: isComplete }) => !isComplete) && (
         <p class="warn" role="status">
           {missing}
         </p>
       )}
-      <ReplicaNote replica={last.replica} />
+      <ReplicaNote replica={lastPage.replica} />
       <p class="soft">
-        On record as <code>{last.txn}</code>
+        On record as <code>{lastPage.txn}</code>
       </p>
     </>
   )

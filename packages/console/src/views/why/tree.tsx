@@ -23,7 +23,7 @@ export const ReasonTree = ({ reason }: { readonly reason: Reason }) => (
 function Step({ reason }: { readonly reason: Reason }) {
   const { holds, because } = reason
   const mark = marks[holds]
-  const said = (
+  const verdictText = (
     <>
       <span class={`mark-of ${holds}`} aria-hidden="true">
         {mark.sign}
@@ -37,18 +37,18 @@ function Step({ reason }: { readonly reason: Reason }) {
   if (because.length === 0)
     return (
       <li>
-        <div class="step">{said}</div>
+        <div class="step">{verdictText}</div>
       </li>
     )
   return (
     <li>
       <details open>
-        <summary class="step">{said}</summary>
+        <summary class="step">{verdictText}</summary>
         <ul>
-          {because.map((inner, place) => (
+          {because.map((inner, index) => (
             // The tree of one answer never changes.
             // biome-ignore lint/suspicious/noArrayIndexKey: steps have no other name
-            <Step reason={inner} key={place} />
+            <Step reason={inner} key={index} />
           ))}
         </ul>
       </details>
@@ -90,12 +90,12 @@ function About({ reason: { source, written_at: written, condition } }: { readonl
         ? 'comes with the request'
         : written !== undefined && (
             <>
-              written <Time at={written} />
+              written <Time time={written} />
             </>
           )}
       {condition?.until !== undefined && (
         <span class={condition.holds === 'yes' ? undefined : 'bad'}>
-          , {condition.holds === 'yes' ? 'until' : 'ended'} <Time at={condition.until} />
+          , {condition.holds === 'yes' ? 'until' : 'ended'} <Time time={condition.until} />
         </span>
       )}
       {condition?.error !== undefined && <span class="bad">, {condition.error}</span>}

@@ -1,5 +1,5 @@
 import type { ViewAsPage } from '@remit/contract/explain'
-import { Asked as AskedFor } from '../../parts/asked.tsx'
+import { AsyncAnswer as AskedFor } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Table } from '../../parts/table.tsx'
@@ -7,7 +7,7 @@ import { Link } from '../../router.tsx'
 import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
 import { DelegationField } from '../delegations/field.tsx'
-import { type Asked, AskForm, addressWith, askedOf, Field } from './ask-form.tsx'
+import { AskForm, addressWith, Field, type Inputs, inputsOf } from './ask-form.tsx'
 import { Pages } from './pages.tsx'
 import './why.css'
 
@@ -17,12 +17,12 @@ export const viewAsViews: Section = {
   title: 'View as',
   roles: ['security.read'],
   show: ({ query }) => {
-    const asked = askedOf(query, ['user', 'agent', 'delegation', 'collection'])
-    return <ViewAs asked={asked} key={JSON.stringify(asked)} />
+    const inputs = inputsOf(query, ['user', 'agent', 'delegation', 'collection'])
+    return <ViewAs inputs={inputs} key={JSON.stringify(inputs)} />
   },
 }
 
-function ViewAs({ asked }: { readonly asked: Asked }) {
+function ViewAs({ inputs }: { readonly inputs: Inputs }) {
   return (
     <>
       <Heading title="What would they be given?" />
@@ -31,30 +31,30 @@ function ViewAs({ asked }: { readonly asked: Asked }) {
         record.
       </p>
       <AskForm path="/view-as" button="View as">
-        <Field name="user" title="Who" asked={asked} example="user:anne" isNeeded />
-        <Field name="agent" title="Through agent" asked={asked} example="themselves" />
-        <DelegationField chosen={asked['delegation']} hint="that was lent" />
-        <Field name="collection" title="Only in" asked={asked} example="any collection" />
+        <Field name="user" title="Who" inputs={inputs} example="user:anne" isNeeded />
+        <Field name="agent" title="Through agent" inputs={inputs} example="themselves" />
+        <DelegationField chosen={inputs['delegation']} hint="that was lent" />
+        <Field name="collection" title="Only in" inputs={inputs} example="any collection" />
       </AskForm>
-      {asked['user'] !== undefined && <FirstPage asked={asked} />}
+      {inputs['user'] !== undefined && <FirstPage inputs={inputs} />}
     </>
   )
 }
 
-function FirstPage({ asked }: { readonly asked: Asked }) {
-  const answer = useAnswer('viewed', (api, signal) => api.post<ViewAsPage>('/view-as', asked, signal))
+function FirstPage({ inputs }: { readonly inputs: Inputs }) {
+  const answer = useAnswer('viewed', (api, signal) => api.post<ViewAsPage>('/view-as', inputs, signal))
   return (
-    <AskedFor answer={answer} what="their documents">
-      {(first) => (
+    <AskedFor answer={answer} subject="their documents">
+      {(firstPage) => (
         <>
-          {first.limited_by !== null && <p class="warn">{first.limited_by}</p>}
+          {firstPage.limited_by !== null && <p class="warn">{firstPage.limited_by}</p>}
           <Pages
-            first={first}
+            first={firstPage}
             path="/view-as"
-            asked={asked}
+            asked={inputs}
             missing="Something may be missing from this list."
           >
-            {(pages, hasMore) => <Viewed pages={pages} hasMore={hasMore} asked={asked} />}
+            {(pages, hasMore) => <Viewed pages={pages} hasMore={hasMore} asked={inputs} />}
           </Pages>
         </>
       )}
@@ -65,12 +65,12 @@ function FirstPage({ asked }: { readonly asked: Asked }) {
 function Viewed(props: {
   readonly pages: readonly ViewAsPage[]
   readonly hasMore: boolean
-  readonly asked: Asked
+  readonly asked: Inputs
 }) {
-  const { pages, hasMore, asked } = props
+  const { pages, hasMore, asked: inputs } = props
   const documents = pages.flatMap((page) => page.documents)
-  const { collection: _, ...who } = asked
-  const relation = who['agent'] === undefined ? 'can_read' : 'can_read_delegated'
+  const { collection: _, ...viewer } = inputs
+  const relation = viewer['agent'] === undefined ? 'can_read' : 'can_read_delegated'
   if (documents.length === 0)
     return <p>{hasMore ? 'Nothing so far that OpenFGA confirms.' : 'Nothing that OpenFGA confirms.'}</p>
   return (
@@ -85,7 +85,7 @@ function Viewed(props: {
         {
           title: 'Why',
           cell: ({ document_id: id }) => (
-            <Link to={addressWith('/explain', { ...who, relation, object: `document:${id}` })}>
+            <Link to={addressWith('/explain', { ...viewer, relation, object: `document:${id}` })}>
               Explain<span class="unseen"> {id}</span>
             </Link>
           ),

@@ -1,12 +1,12 @@
 import type { WhoCanPage } from '@remit/contract/explain'
-import { Asked as AskedFor } from '../../parts/asked.tsx'
+import { AsyncAnswer as AskedFor } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Table } from '../../parts/table.tsx'
 import { Link } from '../../router.tsx'
 import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
-import { type Asked, AskForm, addressWith, askedOf, Field } from './ask-form.tsx'
+import { AskForm, addressWith, Field, type Inputs, inputsOf } from './ask-form.tsx'
 import { Pages } from './pages.tsx'
 import './why.css'
 
@@ -16,13 +16,13 @@ export const whoCanViews: Section = {
   title: 'Who can',
   roles: ['security.read'],
   show: ({ query }) => {
-    const asked = askedOf(query, ['relation', 'object'])
-    return <WhoCan asked={asked} key={JSON.stringify(asked)} />
+    const inputs = inputsOf(query, ['relation', 'object'])
+    return <WhoCan inputs={inputs} key={JSON.stringify(inputs)} />
   },
 }
 
-function WhoCan({ asked }: { readonly asked: Asked }) {
-  const isAsked = asked['object'] !== undefined && asked['relation'] !== undefined
+function WhoCan({ inputs }: { readonly inputs: Inputs }) {
+  const isAsked = inputs['object'] !== undefined && inputs['relation'] !== undefined
   return (
     <>
       <Heading title="Who can?" />
@@ -30,25 +30,30 @@ function WhoCan({ asked }: { readonly asked: Asked }) {
         <Field
           name="relation"
           title="Who has"
-          asked={{ relation: 'can_read', ...asked }}
+          inputs={{ relation: 'can_read', ...inputs }}
           example="can_read"
           isNeeded
           choices={['can_read', 'viewer', 'owner', 'blocked', 'member', 'writer', 'tagger']}
         />
-        <Field name="object" title="Of" asked={asked} example="document:handbook/welcome.md" isNeeded />
+        <Field name="object" title="Of" inputs={inputs} example="document:handbook/welcome.md" isNeeded />
       </AskForm>
-      {isAsked && <FirstPage asked={asked} />}
+      {isAsked && <FirstPage inputs={inputs} />}
     </>
   )
 }
 
-function FirstPage({ asked }: { readonly asked: Asked }) {
-  const answer = useAnswer('listed', (api, signal) => api.post<WhoCanPage>('/who-can', asked, signal))
+function FirstPage({ inputs }: { readonly inputs: Inputs }) {
+  const answer = useAnswer('listed', (api, signal) => api.post<WhoCanPage>('/who-can', inputs, signal))
   return (
-    <AskedFor answer={answer} what="the people">
-      {(first) => (
-        <Pages first={first} path="/who-can" asked={asked} missing="Somebody may be missing from this list.">
-          {(pages, hasMore) => <Listed pages={pages} hasMore={hasMore} asked={asked} />}
+    <AskedFor answer={answer} subject="the people">
+      {(firstPage) => (
+        <Pages
+          first={firstPage}
+          path="/who-can"
+          asked={inputs}
+          missing="Somebody may be missing from this list."
+        >
+          {(pages, hasMore) => <Listed pages={pages} hasMore={hasMore} asked={inputs} />}
         </Pages>
       )}
     </AskedFor>
@@ -58,11 +63,11 @@ function FirstPage({ asked }: { readonly asked: Asked }) {
 const Listed = ({
   pages,
   hasMore,
-  asked,
+  asked: inputs,
 }: {
   readonly pages: readonly WhoCanPage[]
   readonly hasMore: boolean
-  readonly asked: Asked
+  readonly asked: Inputs
 }) => {
   const subjects = pages.flatMap((page) => page.subjects)
   if (subjects.length === 0) return <p>Nobody that OpenFGA confirms.</p>
@@ -77,7 +82,7 @@ const Listed = ({
         {
           title: 'Why',
           cell: ({ user }) => (
-            <Link to={addressWith('/explain', { user, ...asked })}>
+            <Link to={addressWith('/explain', { user, ...inputs })}>
               Explain<span class="unseen"> {user}</span>
             </Link>
           ),

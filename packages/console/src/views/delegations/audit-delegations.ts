@@ -2,7 +2,7 @@ import type { Api } from '../../api.ts'
 import { withQuery } from '../../router.tsx'
 
 /** One delegation, as `GET /audit/delegations` gives it. */
-export interface Lent {
+export interface AuditDelegation {
   readonly delegation: string
   readonly subject: string
   /** `agent:research-bot` */
@@ -20,22 +20,27 @@ export interface Lent {
 }
 
 /** What is live opens nothing to an agent that is disabled. */
-export const isInForce = ({ state, agent_disabled }: Pick<Lent, 'state' | 'agent_disabled'>): boolean =>
-  state === 'live' && !agent_disabled
+export const isInForce = ({
+  state,
+  agent_disabled,
+}: Pick<AuditDelegation, 'state' | 'agent_disabled'>): boolean => state === 'live' && !agent_disabled
 
 /** In words: `live, agent disabled`. */
-export const standingOf = (lent: Pick<Lent, 'state' | 'agent_disabled'>): string =>
-  lent.state === 'live' && lent.agent_disabled ? 'live, agent disabled' : lent.state
+export const standingOf = (delegation: Pick<AuditDelegation, 'state' | 'agent_disabled'>): string =>
+  delegation.state === 'live' && delegation.agent_disabled ? 'live, agent disabled' : delegation.state
 
-export interface LentPage {
-  readonly delegations: readonly Lent[]
+export interface AuditDelegationPage {
+  readonly delegations: readonly AuditDelegation[]
   readonly names: Readonly<Record<string, string>>
   readonly next_cursor?: string
 }
 
-export type LentFilter = Readonly<
+export type DelegationFilter = Readonly<
   Partial<Record<'delegation' | 'subject' | 'agent' | 'state' | 'cursor' | 'limit', string>>
 >
 
-export const askLent = (api: Api, filter: LentFilter, signal?: AbortSignal): Promise<LentPage> =>
-  api.get(withQuery('/audit/delegations', filter), signal)
+export const fetchDelegations = (
+  api: Api,
+  filter: DelegationFilter,
+  signal?: AbortSignal,
+): Promise<AuditDelegationPage> => api.get(withQuery('/audit/delegations', filter), signal)

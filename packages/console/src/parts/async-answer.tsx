@@ -3,21 +3,21 @@ import type { Answer } from '../use-answer.ts'
 import { ProblemBox } from './problem.tsx'
 
 /** What was asked for: while it is on its way, where it failed, and once it is there. */
-export function Asked<T>({
+export function AsyncAnswer<T>({
   answer,
-  what,
+  subject,
   children,
 }: {
   readonly answer: Answer<T>
   /** Named while it is on its way: `the record`. */
-  readonly what: string
+  readonly subject: string
   readonly children: (value: T) => ComponentChildren
 }) {
   switch (answer.state) {
     case 'asking':
       return (
         <p class="soft" role="status">
-          Asking for {what} …
+          Asking for {subject} …
         </p>
       )
     case 'failed':
