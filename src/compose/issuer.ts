@@ -49,7 +49,7 @@ import { createBegunLimit } from '../http/middleware/begun.ts'
 import { createRequireSession, type RequireSession } from '../http/middleware/session.ts'
 import { issuerPages } from '../http/pages/issuer-pages.ts'
 import { delegationRoutes } from '../http/routes/delegations/delegations.ts'
-import { createKeptForm } from '../http/routes/delegations/kept-form.ts'
+import { createSavedForm } from '../http/routes/delegations/saved-form.ts'
 import { accountRoutes } from '../http/routes/oauth/accounts.ts'
 import { oauthRoutes } from '../http/routes/oauth/oauth.ts'
 import { passkeyRoutes } from '../http/routes/oauth/passkeys.ts'
@@ -289,7 +289,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
         lendables,
         agents,
         requireSession,
-        keptForm: createKeptForm({
+        savedForm: createSavedForm({
           cookie: createCookie('remit_form', { publicUrl, sameSite: 'Strict' }),
           seal,
           now,

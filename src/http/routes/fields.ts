@@ -38,7 +38,7 @@ export function fieldRoutes({ ingest, requireBearer, isAdministrator, now }: Fie
     middleware: [asWriter] as const,
     responses,
   })
-  const put = createRoute({
+  const putRoute = createRoute({
     method: 'put',
     path: '/fields',
     summary: 'Declare the metadata fields that filters may use',
@@ -53,7 +53,7 @@ export function fieldRoutes({ ingest, requireBearer, isAdministrator, now }: Fie
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       return c.json({ fields: Object.fromEntries(await ingest.fields()), txn: c.get('txn') }, 200)
     })
-    .openapi(put, async (c) => {
+    .openapi(putRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const list = c.req.valid('json')
       await ingest.saveFields({ ...c.get('principal'), over: c.get('over') }, list)

@@ -45,7 +45,7 @@ export interface PagedDeps extends Reading {
 }
 
 /** Of an answer what its question alone says. */
-export type OwnPart<Answer> = Omit<Answer, keyof WirePage>
+export type AnswerBody<Answer> = Omit<Answer, keyof WirePage>
 
 /** `POST PATH`: a question of security teams that is answered in pages; for whoever may read, and on record. */
 export function pagedRoutes<Body extends z.ZodType, Page extends AnyPage, Wire extends object>(
@@ -69,15 +69,15 @@ export function pagedRoutes<Body extends z.ZodType, Page extends AnyPage, Wire e
     await reading.assertReader(principal)
     const { signal } = c.get('deadline')
     // What the schema gave: hono tells no more of one that it does not know.
-    const asked = c.req.valid('json' as never) as z.output<Body>
-    const page = await ask(principal, asked, { signal })
+    const question = c.req.valid('json' as never) as z.output<Body>
+    const page = await ask(principal, question, { signal })
     const wire: Wire & WirePage = {
       ...toWire(page),
       cursor: page.cursor ?? null,
       complete: page.complete,
       replica: replicaToWire(page.replica),
       authorization_model_id: page.modelId,
-      ...neverHereToWire(await reading.neverHere(names(asked).filter((id) => id !== undefined))),
+      ...neverHereToWire(await reading.neverHere(names(question).filter((id) => id !== undefined))),
       txn: c.get('txn'),
     }
     return c.json(wire, 200)

@@ -11,13 +11,13 @@ import { assertAdministrator, type IsAdministrator } from './writing.ts'
 export interface Reading {
   readonly asReader: ReturnType<typeof middlewareOf>
   /** The same, of a request without a body. */
-  readonly asLooker: readonly [ReturnType<RequireBearer>]
+  readonly asGetReader: readonly [ReturnType<RequireBearer>]
   readonly assertReader: (principal: Principal) => Promise<void>
 }
 
 export const neverHereToWire = ({ ids, alike }: NotHere) => ({
   never_here: [...ids],
-  did_you_mean: Object.fromEntries([...alike].map(([id, others]) => [id, [...others]])),
+  did_you_mean: Object.fromEntries([...alike].map(([id, similarIds]) => [id, [...similarIds]])),
 })
 
 export interface ReadingDeps {
@@ -37,7 +37,7 @@ const middlewareOf = (requireBearer: RequireBearer) =>
 
 export const createReading = ({ requireBearer, isReader, now }: ReadingDeps): Reading => ({
   asReader: middlewareOf(requireBearer),
-  asLooker: [readerOf(requireBearer)],
+  asGetReader: [readerOf(requireBearer)],
   assertReader: (principal) => assertAdministrator(principal, isReader, now()),
 })
 

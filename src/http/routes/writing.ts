@@ -67,7 +67,7 @@ const waitSecondsMax = 30
 /** How long `Prefer: wait` or `wait=N` (RFC 7240) asks to wait, in milliseconds; undefined without it. */
 export function preferredWait(header: string | undefined): number | undefined {
   for (const preference of (header ?? '').split(',')) {
-    const [name = '', value] = (preference.split(';')[0] ?? '').split('=').map((part) => part.trim())
+    const [name = '', value] = (preference.split(';')[0] ?? '').split('=').map((segment) => segment.trim())
     if (name.toLowerCase() !== 'wait') continue
     const seconds = value === undefined ? waitSecondsMax : Number(value.replaceAll('"', ''))
     if (Number.isFinite(seconds) && seconds >= 0) return Math.min(seconds, waitSecondsMax) * 1_000

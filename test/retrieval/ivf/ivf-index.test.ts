@@ -245,13 +245,16 @@ describeDatabases('ivf', (kind) => {
     const unplaced = await readUnassigned(database, newest, 0, 1_000)
     expect(unplaced.map(({ docNo }) => docNo)).toEqual([50, 51])
     await database.query('update documents set live_revision = 2 where doc_no = 50')
-    const placed = { partitions: new Uint16Array(chunksEach), codes: new Uint8Array(chunksEach * codeLength) }
+    const assignments = {
+      partitions: new Uint16Array(chunksEach),
+      codes: new Uint8Array(chunksEach * codeLength),
+    }
     const hold = await takeLease(database, 60)
     await saveAssigned(
       database,
       hold ?? 0,
       newest,
-      unplaced.map((document) => ({ ...document, placed })),
+      unplaced.map((document) => ({ ...document, assignments })),
     )
     const left = await readUnassigned(database, newest, 0, 1_000)
     expect(left.map(({ docNo, revision }) => [docNo, revision])).toEqual([[50, 2]])

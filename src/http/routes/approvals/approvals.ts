@@ -37,7 +37,7 @@ const interval = 5
 const input = approvalInput
   .extend({ authorization_details: z.array(approvalDetail).length(1) })
   .openapi('ApprovalInput')
-const asked = approvalAsked.clone().openapi('ApprovalAsked')
+const approvalAskedSchema = approvalAsked.clone().openapi('ApprovalAsked')
 const answerInput = approvalAnswerInput.clone().openapi('ApprovalAnswerInput')
 const params = z.strictObject({ id })
 const prefer = z.object({
@@ -65,7 +65,7 @@ export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }:
     security: bearer,
     middleware: [agents, ...jsonBody(bodyBytesMax)] as const,
     request: { body: { required: true, content: json(input) } },
-    responses: { 201: { description: 'Asked', content: json(asked) }, ...problems(409) },
+    responses: { 201: { description: 'Asked', content: json(approvalAskedSchema) }, ...problems(409) },
   })
   routes.openapi(askRoute, async (c) => {
     const { authorization_details: details, resource, purpose, requested_expiry } = c.req.valid('json')
@@ -108,7 +108,7 @@ export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }:
     const ms = preferredWait(c.req.header('prefer')) ?? 0
     if (ms > 0) c.header('preference-applied', `wait=${ms / 1_000}`)
     const found = ms > 0 ? await approvals.wait(asker, id, waiting(c, ms)) : await approvals.of(asker, id)
-    return c.json(shown(c, found), 200)
+    return c.json(respond(c, found), 200)
   })
 
   const answerRoute = createRoute({
@@ -126,8 +126,8 @@ export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }:
   })
   routes.openapi(answerRoute, async (c) => {
     const { id } = c.req.valid('param')
-    const after = await approvals.answer(requesterOf(c.get('principal')), id, c.req.valid('json').text)
-    return c.json(shown(c, after), 200)
+    const answered = await approvals.answer(requesterOf(c.get('principal')), id, c.req.valid('json').text)
+    return c.json(respond(c, answered), 200)
   })
 
   return routes
@@ -137,7 +137,7 @@ export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }:
 const waiting = (c: AppContext, ms: number): AbortSignal =>
   AbortSignal.any([AbortSignal.timeout(ms), c.req.raw.signal])
 
-function shown(c: AppContext, approval: Approval | undefined): z.output<typeof approvalBody> {
+function respond(c: AppContext, approval: Approval | undefined): z.output<typeof approvalBody> {
   if (approval === undefined) throw new AppError('not_found')
   if (approval.state === 'pending' || approval.state === 'info_requested')
     c.header('retry-after', String(interval))

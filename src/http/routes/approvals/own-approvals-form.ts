@@ -7,34 +7,38 @@ import type { TriedAnswer } from '../../pages/approval-answers.ts'
 type Fields = Readonly<Record<string, unknown>>
 
 /** The answer's form as it was filled in. */
-export const triedOf = (fields: Fields): TriedAnswer => {
-  const extent = one(fields['extent'])
+export const answerFormOf = (fields: Fields): TriedAnswer => {
+  const extent = textOf(fields['extent'])
   return {
-    documents: one(fields['decision']) === 'approve' ? many(fields['document']) : undefined,
+    documents: textOf(fields['decision']) === 'approve' ? many(fields['document']) : undefined,
     extent: extent === '' ? 'once' : extent,
-    seconds: one(fields[extent === 'while' ? 'while_seconds' : 'seconds']),
-    place: one(fields['place']),
-    rememberSeconds: one(fields['remember_seconds']),
+    seconds: textOf(fields[extent === 'while' ? 'while_seconds' : 'seconds']),
+    place: textOf(fields['place']),
+    rememberSeconds: textOf(fields['remember_seconds']),
     // A form's line may have been pasted with spaces around it.
-    reason: one(fields['reason']).trim(),
-    blocks: one(fields['block']) === 'yes',
-    question: one(fields['question']).trim(),
+    reason: textOf(fields['reason']).trim(),
+    blocks: textOf(fields['block']) === 'yes',
+    question: textOf(fields['question']).trim(),
   }
 }
 
 /** What it says; the feature judges it. A form always names its documents: none ticked is none, not all of them. */
 export function decisionIn(
   decision: unknown,
-  tried: TriedAnswer,
+  attempt: TriedAnswer,
   { kind, now }: { readonly kind: RequestedAccess['kind']; readonly now: number },
 ): Decision {
   switch (decision) {
     case 'ask':
-      return { answer: 'ask', question: tried.question }
+      return { answer: 'ask', question: attempt.question }
     case 'deny':
-      return { answer: 'deny', block: tried.blocks, ...(tried.reason !== '' && { reason: tried.reason }) }
+      return {
+        answer: 'deny',
+        block: attempt.blocks,
+        ...(attempt.reason !== '' && { reason: attempt.reason }),
+      }
     case 'approve':
-      return { answer: 'approve', ...yesOf(tried, { kind, now }) }
+      return { answer: 'approve', ...yesOf(attempt, { kind, now }) }
     default:
       throw invalid('decision', 'Approve, refuse or ask.')
   }
@@ -44,11 +48,11 @@ export function decisionIn(
  * Refusing takes no recent sign-in, but its words reach the agent with one alone: whoever stole a session could else tell a
  * program what to do.
  */
-export const asSaid = (decision: Decision, isRecent: boolean): Decision =>
+export const withoutUnverifiedReason = (decision: Decision, isRecent: boolean): Decision =>
   isRecent || decision.answer !== 'deny' ? decision : { answer: 'deny', block: decision.block ?? false }
 
 function yesOf(
-  { documents, extent, seconds, place, rememberSeconds }: TriedAnswer,
+  { documents, extent, seconds, place: folder, rememberSeconds }: TriedAnswer,
   { kind, now }: { readonly kind: RequestedAccess['kind']; readonly now: number },
 ) {
   if (kind === 'access') return {}
@@ -60,7 +64,7 @@ function yesOf(
     case 'while':
       return { documentIds, oneUse: false, until: endOf(seconds, now) }
     case 'remember':
-      return { documentIds, remember: { object: place as FgaObject, until: endOf(rememberSeconds, now) } }
+      return { documentIds, remember: { object: folder as FgaObject, until: endOf(rememberSeconds, now) } }
     default:
       throw invalid('extent', 'Choose how far it goes.')
   }
@@ -71,6 +75,6 @@ function endOf(seconds: string, now: number): Date {
   return new Date(now + Number(seconds) * 1_000)
 }
 
-const one = (value: unknown): string => (typeof value === 'string' ? value : '')
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
 const many = (value: unknown): string[] =>
-  [value].flat().filter((item): item is string => typeof item === 'string')
+  [value].flat().filter((entry): entry is string => typeof entry === 'string')

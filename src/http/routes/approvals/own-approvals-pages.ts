@@ -17,7 +17,7 @@ import { pageHeaders } from '../../pages/layout.ts'
 import { answerIn } from '../../sign-in/passkey.ts'
 import { text } from '../../sign-in/sign-in.ts'
 import type { Approver, OwnApprovalRoutesDeps } from './own-approvals.ts'
-import { asSaid, decisionIn, triedOf } from './own-approvals-form.ts'
+import { answerFormOf, decisionIn, withoutUnverifiedReason } from './own-approvals-form.ts'
 import { refusalWords } from './own-approvals-refusals.ts'
 
 export interface ApprovalPagesDeps extends OwnApprovalRoutesDeps {
@@ -41,33 +41,33 @@ interface Told {
 const passkeysPerMinute = 30
 
 /** The page of one question, and the pages' forms, which can send neither JSON nor DELETE. */
-export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
-  const { approvals, grants, stepUp, sessionCookie, requireSession, approver, find, log, now } = deps
+export function createApprovalPages(dependencies: ApprovalPagesDeps): ApprovalPages {
+  const { approvals, grants, stepUp, sessionCookie, requireSession, approver, find, log, now } = dependencies
   const limits = createLimits({ perMinute: passkeysPerMinute, now })
   const forms = createRouter()
   const write = requireSession({ write: true })
   const takes = requireSession({ write: true, recent: false })
 
-  async function show(c: AppContext, { status = 200, tried = untouched, problem }: Told = {}) {
+  async function show(c: AppContext, { status = 200, tried: attempt = untouched, problem }: Told = {}) {
     const { person, subject } = approver(c)
     const session = c.get('session')
-    const own = await find(subject, c.req.param('id') ?? '')
-    const isNone = own === undefined
+    const approval = await find(subject, c.req.param('id') ?? '')
+    const isNone = approval === undefined
     for (const [name, value] of Object.entries(pageHeaders([], { script: !isNone }))) c.header(name, value)
     if (isNone) return c.html(noApprovalPage({ ...session, person }), 404)
-    const digest = digestOf(own.shown)
-    const isVerified = !own.shown.takesVerification || isVerifiedNow(session, now())
+    const digest = digestOf(approval.shown)
+    const isVerified = !approval.shown.takesVerification || isVerifiedNow(session, now())
     const page = approvalPage({
-      approval: own,
+      approval,
       person,
       csrf: session.csrf,
       waiting: session.waiting,
       digest,
-      triedAnswer: tried,
+      triedAnswer: attempt,
       isStale: !isRecent(session.signedInAt, now()),
-      stepUp: isVerified ? undefined : await stepUp.ask(session, matterOf(own, digest)),
+      stepUp: isVerified ? undefined : await stepUp.ask(session, matterOf(approval, digest)),
       now: now(),
-      publicUrl: deps.publicUrl,
+      publicUrl: dependencies.publicUrl,
       isAsked: c.req.query('done') === 'asked',
       ...(problem !== undefined && { problem }),
     })
@@ -77,13 +77,13 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
   /** Verifies the person where the form brings what their passkey said; their session says so from then on. */
   async function verified(
     c: AppContext,
-    given: { readonly own: OwnApproval; readonly digest: string; readonly answer: unknown },
+    proof: { readonly own: OwnApproval; readonly digest: string; readonly answer: unknown },
   ): Promise<StepUpRefusal | undefined> {
     const session = c.get('session')
     limits.take(session.subject)
     const result = await stepUp.answer(sessionCookie.read(c) ?? '', session, {
-      matter: matterOf(given.own, given.digest),
-      answer: answerIn(given.answer),
+      matter: matterOf(proof.own, proof.digest),
+      answer: answerIn(proof.answer),
       txn: c.get('txn'),
     })
     if (result.ok) {
@@ -96,30 +96,36 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
 
   async function decide(c: AppContext): Promise<Response> {
     const { subject } = approver(c)
-    const wanted = c.req.param('id') ?? ''
-    const own = await find(subject, wanted)
-    if (own === undefined) return show(c)
+    const approvalId = c.req.param('id') ?? ''
+    const approval = await find(subject, approvalId)
+    if (approval === undefined) return show(c)
     const fields = await c.req.parseBody({ all: true })
     const recent = isRecent(c.get('session').signedInAt, now())
     if (fields['decision'] !== 'deny' && !recent) return toSignIn(c)
     const digest = text(fields['digest'])
-    const tried = triedOf(fields)
-    const kind = own.shown.asked.kind
+    const attempt = answerFormOf(fields)
+    const kind = approval.shown.asked.kind
     try {
-      const decision = asSaid(decisionIn(fields['decision'], tried, { kind, now: now() }), recent)
+      const decision = withoutUnverifiedReason(
+        decisionIn(fields['decision'], attempt, { kind, now: now() }),
+        recent,
+      )
       if (decision.answer === 'approve' && text(fields['answer']) !== '') {
-        const refused = await verified(c, { own, digest, answer: fields['answer'] })
-        if (refused !== undefined)
-          return show(c, { status: 401, tried, problem: passkeyWords[refused] ?? notAccepted })
+        const refusal = await verified(c, { own: approval, digest, answer: fields['answer'] })
+        if (refusal !== undefined)
+          return show(c, { status: 401, tried: attempt, problem: passkeyWords[refusal] ?? notAccepted })
       }
-      const result = await approvals.decide(subject, wanted, decision, { digest, session: c.get('session') })
-      if (!result.ok) return show(c, { ...refusals(result.reason, result.detail), tried })
-      if (decision.answer === 'ask') return c.redirect(`/approvals/${own.shown.id}?done=asked`, 303)
-      const done = doneAs(decision)
-      return back(c, done === 'denied' && tried.reason !== '' && !recent ? 'denied_unsaid' : done)
+      const result = await approvals.decide(subject, approvalId, decision, {
+        digest,
+        session: c.get('session'),
+      })
+      if (!result.ok) return show(c, { ...refusals(result.reason, result.detail), tried: attempt })
+      if (decision.answer === 'ask') return c.redirect(`/approvals/${approval.shown.id}?done=asked`, 303)
+      const outcome = doneAs(decision)
+      return back(c, outcome === 'denied' && attempt.reason !== '' && !recent ? 'denied_unsaid' : outcome)
     } catch (error) {
       if (!(error instanceof AppError) || (error.status !== 422 && error.status !== 409)) throw error
-      return show(c, { status: error.status, tried, problem: error.public ?? 'That did not work.' })
+      return show(c, { status: error.status, tried: attempt, problem: error.public ?? 'That did not work.' })
     }
   }
 
@@ -148,9 +154,11 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
 }
 
 /** What a passkey's answer is for: this question as this page shows it. */
-const matterOf = ({ shown }: OwnApproval, digest: string): string => `approval ${shown.id} ${digest}`
+const matterOf = ({ shown: details }: OwnApproval, digest: string): string =>
+  `approval ${details.id} ${digest}`
 
-const back = (c: AppContext, done: ApprovalsDone): Response => c.redirect(`/approvals?done=${done}`, 303)
+const back = (c: AppContext, outcome: ApprovalsDone): Response =>
+  c.redirect(`/approvals?done=${outcome}`, 303)
 
 const doneAs = (decision: {
   readonly answer: 'approve' | 'deny'

@@ -24,20 +24,20 @@ const wireFields: Readonly<Record<string, string>> = {
 
 /** For a program. */
 export function refusalAsError(reason: Refusal, detail: string | undefined): AppError {
-  const words = refusalWords[reason]
+  const wording = refusalWords[reason]
   switch (reason) {
     case 'not_found':
       return new AppError('not_found')
     case 'needs_verification':
-      return new AppError('insufficient_user_authentication', { public: words })
+      return new AppError('insufficient_user_authentication', { public: wording })
     case 'not_offered':
-      return invalid(wireFields[detail ?? ''] ?? 'decision', words)
+      return invalid(wireFields[detail ?? ''] ?? 'decision', wording)
     case 'not_plain':
-      return invalid(detail ?? 'decision', words)
+      return invalid(detail ?? 'decision', wording)
     case 'over':
     case 'changed':
     case 'too_many_rounds':
     case 'question_open':
-      return new AppError('conflict', { public: words })
+      return new AppError('conflict', { public: wording })
   }
 }

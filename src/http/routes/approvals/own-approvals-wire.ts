@@ -56,7 +56,7 @@ export const listSchema = z
   })
   .openapi('OwnApprovalList')
 
-const asked = z.looseObject({ kind }).openapi({
+const askedSchema = z.looseObject({ kind }).openapi({
   description:
     '`scopes`: of the token that a yes gives, for five minutes; none where it gives none. `vault_call`: `{provider, provider_title, host, account?, method, path, content_type?, body_digest?, body?}`. `access`: `{resource, authorization_details, collections?}`.',
 })
@@ -66,7 +66,7 @@ const ownSchema = z
     ...summary.shape,
     client: z.string(),
     client_title: z.string().optional(),
-    asked,
+    asked: askedSchema,
     purpose: z.string().optional().openapi({ description: 'The agent’s own words. Untrusted.' }),
     binding_message: z.string().optional().openapi({ description: 'The agent’s own words. Untrusted.' }),
     rounds: z.array(
@@ -172,93 +172,96 @@ export function decisionOf(sent: z.output<typeof decisionSchema>): Decision {
   }
 }
 
-export const summaryToWire = (one: ListedApproval): z.output<typeof summary> => ({
-  id: one.id,
-  state: one.state,
-  kind: one.asked.kind,
-  agent: one.agent,
-  agent_title: one.agentTitle,
-  created_at: one.createdAt.toISOString(),
-  expires_at: one.expiresAt.toISOString(),
+export const summaryToWire = (approval: ListedApproval): z.output<typeof summary> => ({
+  id: approval.id,
+  state: approval.state,
+  kind: approval.asked.kind,
+  agent: approval.agent,
+  agent_title: approval.agentTitle,
+  created_at: approval.createdAt.toISOString(),
+  expires_at: approval.expiresAt.toISOString(),
 })
 
 export const ownToWire = ({
-  shown,
+  shown: details,
   call,
 }: Pick<OwnApproval, 'shown' | 'call'>): z.output<typeof ownSchema> => ({
-  ...summaryToWire(shown),
-  client: shown.client,
-  ...(shown.clientTitle !== undefined && { client_title: shown.clientTitle }),
-  asked: askedToWire(shown.asked, call),
-  ...(shown.purpose !== undefined && { purpose: shown.purpose }),
-  ...(shown.bindingMessage !== undefined && { binding_message: shown.bindingMessage }),
-  rounds: shown.rounds.map(({ question, askedAt, answer, answeredAt }) => ({
+  ...summaryToWire(details),
+  client: details.client,
+  ...(details.clientTitle !== undefined && { client_title: details.clientTitle }),
+  asked: askedToWire(details.asked, call),
+  ...(details.purpose !== undefined && { purpose: details.purpose }),
+  ...(details.bindingMessage !== undefined && { binding_message: details.bindingMessage }),
+  rounds: details.rounds.map(({ question, askedAt, answer, answeredAt }) => ({
     question,
     asked_at: askedAt.toISOString(),
     ...(answer !== undefined && { answer }),
     ...(answeredAt !== undefined && { answered_at: answeredAt.toISOString() }),
   })),
-  documents: shown.documents.map(({ id, title, collection, owner, isSensitive }) => ({
+  documents: details.documents.map(({ id, title, collection, owner, isSensitive }) => ({
     id,
     title,
     collection,
     ...(owner !== undefined && { owner }),
     sensitive: isSensitive,
   })),
-  places: shown.places.map(({ object: place, title, documentIds }) => ({
-    object: place,
+  places: details.places.map(({ object: folder, title, documentIds }) => ({
+    object: folder,
     title,
     document_ids: [...documentIds],
   })),
-  lent_for: shown.lentFor,
-  lent_until: shown.lentUntil.toISOString(),
-  ...(shown.reason !== undefined && { reason: shown.reason }),
-  ...(shown.grant !== undefined && { grant_id: shown.grant }),
-  digest: digestOf(shown),
+  lent_for: details.lentFor,
+  lent_until: details.lentUntil.toISOString(),
+  ...(details.reason !== undefined && { reason: details.reason }),
+  ...(details.grant !== undefined && { grant_id: details.grant }),
+  digest: digestOf(details),
 })
 
-function askedToWire(one: RequestedAccess, call: ShownCall | undefined): z.output<typeof asked> {
-  const scopes = [...one.scopes]
-  switch (one.kind) {
+function askedToWire(question: RequestedAccess, call: ShownCall | undefined): z.output<typeof askedSchema> {
+  const scopes = [...question.scopes]
+  switch (question.kind) {
     case 'documents':
-      return { kind: one.kind, scopes }
+      return { kind: question.kind, scopes }
     case 'vault_call':
       return {
-        kind: one.kind,
+        kind: question.kind,
         scopes,
-        provider: one.provider,
+        provider: question.provider,
         ...(call && { provider_title: call.providerTitle, host: call.host, account: call.account }),
-        method: one.call.method,
-        path: one.call.path,
-        ...(one.call.contentType !== undefined && { content_type: one.call.contentType }),
-        ...(one.call.bodyDigest !== undefined && { body_digest: one.call.bodyDigest }),
-        ...(one.body !== undefined && { body: one.body }),
+        method: question.call.method,
+        path: question.call.path,
+        ...(question.call.contentType !== undefined && { content_type: question.call.contentType }),
+        ...(question.call.bodyDigest !== undefined && { body_digest: question.call.bodyDigest }),
+        ...(question.body !== undefined && { body: question.body }),
       }
     case 'access':
       return {
-        kind: one.kind,
-        resource: one.resource,
+        kind: question.kind,
+        resource: question.resource,
         scopes,
-        authorization_details: one.details.map((detail) => ({ ...detail })),
-        ...(one.collections !== undefined && { collections: [...one.collections] }),
+        authorization_details: question.details.map((detail) => ({ ...detail })),
+        ...(question.collections !== undefined && { collections: [...question.collections] }),
       }
   }
 }
 
-export const grantToWire = (one: ShownGrant): z.output<typeof grant> => ({
-  id: one.id,
-  approval: one.approval,
-  agent: one.agent,
-  agent_title: one.agentTitle,
-  objects: one.items.map(({ object: id, title }) => ({ object: id, ...(title !== undefined && { title }) })),
-  vault_call: one.vaultCall !== undefined,
-  remembered: one.remembered,
-  ...(one.maxUses !== undefined && { uses_left: one.maxUses - one.used }),
-  until: one.until.toISOString(),
+export const grantToWire = (shownGrant: ShownGrant): z.output<typeof grant> => ({
+  id: shownGrant.id,
+  approval: shownGrant.approval,
+  agent: shownGrant.agent,
+  agent_title: shownGrant.agentTitle,
+  objects: shownGrant.items.map(({ object: id, title }) => ({
+    object: id,
+    ...(title !== undefined && { title }),
+  })),
+  vault_call: shownGrant.vaultCall !== undefined,
+  remembered: shownGrant.remembered,
+  ...(shownGrant.maxUses !== undefined && { uses_left: shownGrant.maxUses - shownGrant.used }),
+  until: shownGrant.until.toISOString(),
 })
 
-export const blockToWire = ({ agent, agentTitle, since }: Block) => ({
+export const blockToWire = ({ agent, agentTitle, since: blockedSince }: Block) => ({
   agent,
   agent_title: agentTitle,
-  since: since.toISOString(),
+  since: blockedSince.toISOString(),
 })

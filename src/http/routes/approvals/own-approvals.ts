@@ -17,7 +17,7 @@ import { approvalsPage, isApprovalsDone } from '../../pages/approvals.ts'
 import { pageHeaders } from '../../pages/layout.ts'
 import { id, problems, session } from '../../schemas.ts'
 import type { OwnCookie } from '../../sign-in/cookies.ts'
-import { asSaid } from './own-approvals-form.ts'
+import { withoutUnverifiedReason } from './own-approvals-form.ts'
 import { createApprovalPages } from './own-approvals-pages.ts'
 import { refusalAsError } from './own-approvals-refusals.ts'
 import {
@@ -63,9 +63,9 @@ const approvalId = /^ap_[\w-]{1,100}$/
  * blocked. Their own browser session alone; whatever brings an Authorization header is refused, or is the agent's side.
  * JSON for programs of the page's origin, pages for people.
  */
-export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
-  const { own, approvals, grants, push, requireSession } = deps
-  const limits = createLimits({ perMinute: deps.perMinute, now: deps.now })
+export function ownApprovalRoutes(dependencies: OwnApprovalRoutesDeps): App {
+  const { own: ownApprovals, approvals, grants, push, requireSession } = dependencies
+  const limits = createLimits({ perMinute: dependencies.perMinute, now: dependencies.now })
   const routes = createRouter()
   const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
   const read = requireSession({ write: false })
@@ -77,27 +77,28 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
     limits.take(subject)
     return { person, subject }
   }
-  const find = async (subject: FgaObject, wanted: string): Promise<OwnApproval | undefined> =>
-    approvalId.test(wanted) ? own.one(subject, wanted) : undefined
+  const find = async (subject: FgaObject, requestedId: string): Promise<OwnApproval | undefined> =>
+    approvalId.test(requestedId) ? ownApprovals.one(subject, requestedId) : undefined
   // A program that forgot its token is told to bring one; only a browser is led to the sign-in.
   const isAgents = (c: AppContext): boolean =>
-    c.req.header('authorization') !== undefined || (deps.sessionCookie.read(c) === undefined && !wantsPage(c))
-  const by = (c: AppContext) => atPages(c.get('session').person, c.get('txn'))
-  const pages = createApprovalPages({ ...deps, approver, find })
+    c.req.header('authorization') !== undefined ||
+    (dependencies.sessionCookie.read(c) === undefined && !wantsPage(c))
+  const actor = (c: AppContext) => atPages(c.get('session').person, c.get('txn'))
+  const pages = createApprovalPages({ ...dependencies, approver, find })
 
   const listPage: MiddlewareHandler<AppEnv> = async (c, next) => {
     c.header('vary', 'Accept')
     if (!wantsPage(c)) return next()
     const { person, subject } = approver(c)
-    const done = c.req.query('done')
+    const notice = c.req.query('done')
     const page = approvalsPage({
       person,
       csrf: c.get('session').csrf,
       waiting: c.get('session').waiting,
-      list: await own.list(subject),
+      list: await ownApprovals.list(subject),
       push: { publicKey: push.publicKey, devices: await push.subscriptions.count(person) },
-      now: deps.now(),
-      ...(isApprovalsDone(done) && { notice: done }),
+      now: dependencies.now(),
+      ...(isApprovalsDone(notice) && { notice }),
     })
     for (const [name, value] of Object.entries(pageHeaders([], { script: true, app: true })))
       c.header(name, value)
@@ -118,12 +119,12 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
   routes.openapi(listRoute, async (c) => {
     const { subject } = approver(c)
     c.header('x-csrf-token', c.get('session').csrf)
-    const { open, recent, grants: live, blocked } = await own.list(subject)
+    const { open: openApprovals, recent, grants: liveGrants, blocked } = await ownApprovals.list(subject)
     return c.json(
       {
-        open: open.map(summaryToWire),
+        open: openApprovals.map(summaryToWire),
         recent: recent.map(summaryToWire),
-        grants: live.map(grantToWire),
+        grants: liveGrants.map(grantToWire),
         blocked: blocked.map(blockToWire),
         txn: c.get('txn'),
       },
@@ -184,29 +185,34 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
   routes.route('/', pages.forms)
   routes.openapi(decisionRoute, async (c) => {
     const { subject } = approver(c)
-    const { id: one } = c.req.valid('param')
+    const { id: requestedId } = c.req.valid('param')
     const sent = c.req.valid('json')
-    const recent = isRecent(c.get('session').signedInAt, deps.now())
+    const recent = isRecent(c.get('session').signedInAt, dependencies.now())
     if (sent.decision !== 'deny' && !recent) throw new AppError('insufficient_user_authentication')
-    const result = await approvals.decide(subject, one, asSaid(decisionOf(sent), recent), {
-      digest: sent.digest,
-      session: c.get('session'),
-    })
+    const result = await approvals.decide(
+      subject,
+      requestedId,
+      withoutUnverifiedReason(decisionOf(sent), recent),
+      {
+        digest: sent.digest,
+        session: c.get('session'),
+      },
+    )
     if (!result.ok) throw refusalAsError(result.reason, result.detail)
-    const after = await find(subject, one)
-    if (after === undefined) throw new AppError('not_found')
-    return c.json({ approval: ownToWire(after), txn: c.get('txn') }, 200)
+    const decided = await find(subject, requestedId)
+    if (decided === undefined) throw new AppError('not_found')
+    return c.json({ approval: ownToWire(decided), txn: c.get('txn') }, 200)
   })
   routes.openapi(revokeRoute, async (c) => {
     const { subject } = approver(c)
-    const { id: one } = c.req.valid('param')
-    if (!(await grants.revoke(subject, one, by(c)))) throw new AppError('not_found')
-    return c.json({ id: one, txn: c.get('txn') }, 200)
+    const { id: grantId } = c.req.valid('param')
+    if (!(await grants.revoke(subject, grantId, actor(c)))) throw new AppError('not_found')
+    return c.json({ id: grantId, txn: c.get('txn') }, 200)
   })
   routes.openapi(liftRoute, async (c) => {
     const { subject } = approver(c)
     const { id: agent } = c.req.valid('param')
-    if (!(await approvals.blocks.lift(subject, agent, { ...by(c), over: c.get('over') })))
+    if (!(await approvals.blocks.lift(subject, agent, { ...actor(c), over: c.get('over') })))
       throw new AppError('not_found')
     return c.json({ agent, txn: c.get('txn') }, 200)
   })

@@ -40,10 +40,10 @@ const answer = z
  * `/approvals/push`: a person is told in this browser, or not any more; and the files by which a phone takes the page for
  * an app. Only the person's own session, as for `/delegations`. That one is told is not said of anybody else's endpoint.
  */
-export function pushRoutes(deps: PushRoutesDeps): App {
-  const { subscriptions, requireSession } = deps
-  const allowed = new Set(deps.allowedOrigins)
-  const limits = createLimits({ perMinute: deps.perMinute, now: deps.now })
+export function pushRoutes(dependencies: PushRoutesDeps): App {
+  const { subscriptions, requireSession } = dependencies
+  const allowed = new Set(dependencies.allowedOrigins)
+  const limits = createLimits({ perMinute: dependencies.perMinute, now: dependencies.now })
   const routes = createRouter()
   const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
   const ok = (description: string) => ({ 200: { description, content: json(answer) }, ...problems() })
@@ -65,10 +65,10 @@ export function pushRoutes(deps: PushRoutesDeps): App {
     responses: ok('Told from now on'),
   })
   routes.openapi(saveRoute, async (c) => {
-    const { endpoint: to, keys } = c.req.valid('json')
-    const wanted = { endpoint: to, ...keys }
-    assertSubscription(wanted, allowed)
-    await subscriptions.save(owner(c), wanted)
+    const { endpoint: pushEndpoint, keys } = c.req.valid('json')
+    const newSubscription = { endpoint: pushEndpoint, ...keys }
+    assertSubscription(newSubscription, allowed)
+    await subscriptions.save(owner(c), newSubscription)
     return c.json({ told: true, txn: c.get('txn') }, 200)
   })
 
@@ -82,8 +82,8 @@ export function pushRoutes(deps: PushRoutesDeps): App {
     responses: ok('Whether it is'),
   })
   routes.openapi(seenRoute, async (c) => {
-    const told = await subscriptions.seen(owner(c), c.req.valid('json').endpoint)
-    return c.json({ told, txn: c.get('txn') }, 200)
+    const isKnown = await subscriptions.seen(owner(c), c.req.valid('json').endpoint)
+    return c.json({ told: isKnown, txn: c.get('txn') }, 200)
   })
 
   const endRoute = createRoute({

@@ -5,25 +5,25 @@ import { type FgaObject, splitObject } from '../../../kernel/ids.ts'
 import type { Tried } from '../../pages/delegations.ts'
 
 /** The lend form as it was filled in. */
-export function triedOf(fields: Readonly<Record<string, unknown>>): Tried & { readonly once: string } {
+export function lendFormOf(fields: Readonly<Record<string, unknown>>): Tried & { readonly once: string } {
   return {
-    agent: one(fields['agent']),
+    agent: textOf(fields['agent']),
     objects: many(fields['object']),
-    more: one(fields['more']),
+    more: textOf(fields['more']),
     subAgents: many(fields['sub_agent']),
-    seconds: one(fields['seconds']),
-    purpose: one(fields['purpose']),
-    standing: one(fields['standing']) === 'yes',
-    once: one(fields['once']),
+    seconds: textOf(fields['seconds']),
+    purpose: textOf(fields['purpose']),
+    standing: textOf(fields['standing']) === 'yes',
+    once: textOf(fields['once']),
   }
 }
 
 /** What it asks for; the feature judges it. */
 export function wishOf(
-  { agent, objects, more, subAgents, seconds, purpose, standing }: Tried,
+  { agent, objects, more: typedObjects, subAgents, seconds, purpose, standing: isStanding }: Tried,
   { now, id }: { readonly now: number; readonly id: string },
 ): DelegationDraft {
-  const typed = more.split(/\s+/).filter((line) => line !== '')
+  const typed = typedObjects.split(/\s+/).filter((line) => line !== '')
   const scope = [...objects, ...typed].filter(
     (object): object is FgaObject => splitObject(object).type !== '',
   )
@@ -33,19 +33,19 @@ export function wishOf(
     throw invalid('scope', `Write folder:${unnamed} for a folder, or document:${unnamed} for a document.`)
   if (scope.length < objects.length + typed.length) throw invalid('scope', 'Choose what to lend.')
   if (!/^\d{1,9}$/.test(seconds)) throw invalid('seconds', 'Choose an end.')
-  const said = text(1, 500).safeParse(purpose)
-  if (!said.success) throw invalid('purpose', 'Say in at most 500 characters what it is for.')
+  const purposeText = text(1, 500).safeParse(purpose)
+  if (!purposeText.success) throw invalid('purpose', 'Say in at most 500 characters what it is for.')
   return {
     id,
     agent,
     scope,
     subAgents: subAgents.filter((sub) => sub !== agent),
-    purpose: said.data,
-    standing,
+    purpose: purposeText.data,
+    standing: isStanding,
     expiresAt: new Date(now + Number(seconds) * 1_000),
   }
 }
 
-const one = (value: unknown): string => (typeof value === 'string' ? value : '')
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
 const many = (value: unknown): string[] =>
-  [value].flat().filter((item): item is string => typeof item === 'string')
+  [value].flat().filter((entry): entry is string => typeof entry === 'string')

@@ -16,8 +16,8 @@ import { isRecent, type RequireSession, toSignIn, wantsPage } from '../../middle
 import { type Done, delegationsPage, type Tried } from '../../pages/delegations.ts'
 import { pageHeaders } from '../../pages/layout.ts'
 import { id, problems, session } from '../../schemas.ts'
-import { triedOf, wishOf } from './delegations-form.ts'
-import type { KeptForm } from './kept-form.ts'
+import { lendFormOf, wishOf } from './delegations-form.ts'
+import type { SavedForm } from './saved-form.ts'
 
 export interface DelegationRoutesDeps {
   readonly delegations: OwnDelegations
@@ -25,7 +25,7 @@ export interface DelegationRoutesDeps {
   readonly lendables: Pick<Lendables, 'offered'>
   readonly agents: Pick<Agents, 'list'>
   readonly requireSession: RequireSession
-  readonly keptForm: KeptForm
+  readonly savedForm: SavedForm
   /** A delegation's id, by what makes its form the only one. */
   readonly idOf: (value: string) => string
   readonly randomBytes: (size: number) => Buffer
@@ -103,7 +103,7 @@ const program = z
   })
   .openapi('Program')
 
-const one = z.strictObject({ delegation: output, txn: z.string() }).openapi('DelegationAnswer')
+const delegationAnswer = z.strictObject({ delegation: output, txn: z.string() }).openapi('DelegationAnswer')
 const list = z
   .strictObject({
     delegations: z.array(output),
@@ -117,9 +117,9 @@ const revoked = z.strictObject({ id: z.string(), txn: z.string() }).openapi('Del
  * `/delegations`: what the person in front of this browser has lent. JSON for programs of the page's origin, a page
  * for people; the token that changes need comes with every answer to GET, in the header `X-CSRF-Token` or in the form.
  */
-export function delegationRoutes(deps: DelegationRoutesDeps): App {
-  const { delegations, programs, lendables, agents, requireSession, keptForm } = deps
-  const limits = createLimits({ perMinute: deps.perMinute, now: deps.now })
+export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
+  const { delegations, programs, lendables, agents, requireSession, savedForm } = dependencies
+  const limits = createLimits({ perMinute: dependencies.perMinute, now: dependencies.now })
   const routes = createRouter()
   const takes = requireSession({ write: true, recent: false })
   const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
@@ -130,29 +130,29 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
     return { person, subject, txn: c.get('txn'), over: c.get('over') }
   }
 
-  const show = async (c: AppContext, status: 200 | 409 | 422, tried?: Tried) => {
-    const done = c.req.method === 'GET' ? doneIn(c.req.query('done')) : undefined
-    const who = lender(c)
+  const show = async (c: AppContext, status: 200 | 409 | 422, attempt?: Tried) => {
+    const notice = c.req.method === 'GET' ? doneIn(c.req.query('done')) : undefined
+    const currentLender = lender(c)
     const { csrf, waiting } = c.get('session')
-    const shown = tried ?? keptForm.take(c, who.person)
-    const [lent, signedIn, offered, registered] = await Promise.all([
-      delegations.list(who),
-      programs.list(who.person),
-      lendables.offered(who.subject),
+    const attemptShown = attempt ?? savedForm.take(c, currentLender.person)
+    const [lentDelegations, signedIn, offered, registered] = await Promise.all([
+      delegations.list(currentLender),
+      programs.list(currentLender.person),
+      lendables.offered(currentLender.subject),
       agents.list(),
     ])
     const page = delegationsPage({
-      person: who.person,
+      person: currentLender.person,
       csrf,
       waiting,
-      delegations: lent,
+      delegations: lentDelegations,
       programs: signedIn,
       offered,
       agents: registered.filter(({ disabledAt }) => disabledAt === undefined),
-      once: deps.randomBytes(16).toString('base64url'),
-      now: deps.now(),
-      ...(done !== undefined && { notice: done }),
-      ...(shown !== undefined && { attempt: shown }),
+      once: dependencies.randomBytes(16).toString('base64url'),
+      now: dependencies.now(),
+      ...(notice !== undefined && { notice }),
+      ...(attemptShown !== undefined && { attempt: attemptShown }),
     })
     for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
     return c.html(page, status)
@@ -179,10 +179,13 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
   })
   routes.openapi(listRoute, async (c) => {
     c.header('x-csrf-token', c.get('session').csrf)
-    const who = lender(c)
-    const [lent, signedIn] = await Promise.all([delegations.list(who), programs.list(who.person)])
+    const currentLender = lender(c)
+    const [lentDelegations, signedIn] = await Promise.all([
+      delegations.list(currentLender),
+      programs.list(currentLender.person),
+    ])
     return c.json(
-      { delegations: lent.map(toWire), programs: signedIn.map(programToWire), txn: c.get('txn') },
+      { delegations: lentDelegations.map(toWire), programs: signedIn.map(programToWire), txn: c.get('txn') },
       200,
     )
   })
@@ -195,19 +198,29 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
     security: session,
     middleware: [requireSession({ write: true }), ...jsonBody(bodyBytesMax)] as const,
     request: { body: { required: true, content: json(input) } },
-    responses: { 201: { description: 'Lent, from now on', content: json(one) }, ...problems(409) },
+    responses: {
+      201: { description: 'Lent, from now on', content: json(delegationAnswer) },
+      ...problems(409),
+    },
   })
   routes.openapi(lendRoute, async (c) => {
-    const { agent, scope, sub_agents: subAgents, expires_at, purpose, standing } = c.req.valid('json')
-    const lent = await delegations.lend(lender(c), {
+    const {
+      agent,
+      scope,
+      sub_agents: subAgents,
+      expires_at,
+      purpose,
+      standing: isStanding,
+    } = c.req.valid('json')
+    const delegation = await delegations.lend(lender(c), {
       agent,
       scope: scope as FgaObject[],
       subAgents,
       purpose,
-      standing,
+      standing: isStanding,
       expiresAt: new Date(expires_at),
     })
-    return c.json({ delegation: toWire(lent), txn: c.get('txn') }, 201)
+    return c.json({ delegation: toWire(delegation), txn: c.get('txn') }, 201)
   })
 
   const revokeRoute = createRoute({
@@ -242,31 +255,34 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
 
   // The page's own forms, which can send neither JSON nor DELETE.
   routes.post('/delegations/lend', takes, async (c: AppContext) => {
-    const who = lender(c)
-    const tried = triedOf(await c.req.parseBody({ all: true }))
-    if (!isRecent(c.get('session').signedInAt, deps.now())) {
-      keptForm.keep(c, who.person, tried)
+    const currentLender = lender(c)
+    const attempt = lendFormOf(await c.req.parseBody({ all: true }))
+    if (!isRecent(c.get('session').signedInAt, dependencies.now())) {
+      savedForm.keep(c, currentLender.person, attempt)
       return toSignIn(c)
     }
     try {
       await delegations.lend(
-        who,
-        wishOf(tried, { now: deps.now(), id: deps.idOf(`${who.person} ${tried.once}`) }),
+        currentLender,
+        wishOf(attempt, {
+          now: dependencies.now(),
+          id: dependencies.idOf(`${currentLender.person} ${attempt.once}`),
+        }),
       )
     } catch (error) {
       if (!(error instanceof AppError) || (error.status !== 422 && error.status !== 409)) throw error
-      return show(c, error.status, { ...tried, problem: error.public ?? 'That did not work.' })
+      return show(c, error.status, { ...attempt, problem: error.public ?? 'That did not work.' })
     }
     return c.redirect('/delegations?done=lent', 303)
   })
-  const ended = (done: Done, end: OwnPrograms['end']) => async (c: AppContext) => {
+  const ended = (notice: Done, endIt: OwnPrograms['end']) => async (c: AppContext) => {
     try {
-      await end(lender(c), c.req.param('id') ?? '')
+      await endIt(lender(c), c.req.param('id') ?? '')
     } catch (error) {
       // Over already, perhaps by a second press: the page shows how it stands.
       if (!(error instanceof AppError) || error.code !== 'not_found') throw error
     }
-    return c.redirect(`/delegations?done=${done}`, 303)
+    return c.redirect(`/delegations?done=${notice}`, 303)
   }
   routes.post('/delegations/:id/revoke', takes, ended('taken_back', delegations.revoke))
   routes.post('/delegations/programs/:id/end', takes, ended('signed_out', programs.end))
@@ -278,20 +294,29 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
 const doneIn = (value: string | undefined): Done | undefined =>
   value === 'lent' || value === 'taken_back' || value === 'signed_out' ? value : undefined
 
-const toWire = ({ id, agent, subAgents, items, clients, purpose, standing, ...one }: OwnDelegation) => ({
+const toWire = ({
+  id,
+  agent,
+  subAgents,
+  items: scopeItems,
+  clients,
+  purpose,
+  standing: isStanding,
+  ...delegation
+}: OwnDelegation) => ({
   id,
   agent,
   sub_agents: [...subAgents],
-  scope: items.map(({ object, title }) => ({ object, ...(title !== undefined && { title }) })),
-  ...(one.resource !== undefined && {
-    resource: one.resource,
-    authorization_details: one.details.map((detail) => ({ ...detail })),
+  scope: scopeItems.map(({ object, title }) => ({ object, ...(title !== undefined && { title }) })),
+  ...(delegation.resource !== undefined && {
+    resource: delegation.resource,
+    authorization_details: delegation.details.map((detail) => ({ ...detail })),
   }),
   clients: clients.map(({ clientId, title }) => ({ client_id: clientId, title })),
   purpose,
-  standing,
-  created_at: one.createdAt.toISOString(),
-  expires_at: one.expiresAt.toISOString(),
+  standing: isStanding,
+  created_at: delegation.createdAt.toISOString(),
+  expires_at: delegation.expiresAt.toISOString(),
 })
 
 const programToWire = ({

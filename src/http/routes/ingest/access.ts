@@ -40,14 +40,14 @@ const answer = z
   .openapi('AccessAnswer')
 
 /** `POST /access`: tuples by the allow-list, in force when this is answered. */
-export function accessRoutes(deps: AccessRouteDeps): App {
+export function accessRoutes(dependencies: AccessRouteDeps): App {
   const route = createRoute({
     method: 'post',
     path: '/access',
     summary: 'Write and delete relationship tuples that the caller may touch',
     security: bearer,
     middleware: [
-      deps.requireBearer({
+      dependencies.requireBearer({
         kinds: ['service', 'person'],
         scopes: [],
         anyOf: ['docs.write', 'directory.write', 'security.write'],
@@ -61,10 +61,10 @@ export function accessRoutes(deps: AccessRouteDeps): App {
     },
   })
   return createRouter().openapi(route, async (c) => {
-    const caller = await callerOf(c.get('principal'), deps)
+    const caller = await callerOf(c.get('principal'), dependencies)
     const { writes, deletes } = c.req.valid('json')
     const change = { writes: writes.map(toTuple), deletes: deletes.map(toKey) }
-    const notes = await deps.ingest.changeAccess(caller, change, c.get('over'))
+    const notes = await dependencies.ingest.changeAccess(caller, change, c.get('over'))
     return c.json(
       {
         notes: notesToWire(notes),
@@ -94,8 +94,8 @@ const toKey = ({ user, relation, object }: { user: string; relation: string; obj
   object: object as FgaObject,
 })
 
-const toTuple = ({ condition: until, ...rest }: z.output<typeof body>['writes'][number]): Tuple => ({
-  ...toKey(rest),
+const toTuple = ({ condition, ...tuple }: z.output<typeof body>['writes'][number]): Tuple => ({
+  ...toKey(tuple),
   // The allow-list checks its name and members before anything is done with it.
-  ...(until !== undefined && { condition: until as Tuple['condition'] & object }),
+  ...(condition !== undefined && { condition: condition as Tuple['condition'] & object }),
 })

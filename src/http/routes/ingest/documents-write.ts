@@ -29,7 +29,7 @@ const retagged = z
 export function documentWriteRoutes({ ingest, requireBearer, bodyBytesMax }: DocumentWriteRouteDeps): App {
   const writes = requireBearer({ kinds: ['service'], scopes: ['docs.write'] })
 
-  const put = createRoute({
+  const putRoute = createRoute({
     method: 'put',
     path: '/documents/{id}',
     summary: 'Bring a document in, or replace it: content and access together',
@@ -66,7 +66,7 @@ export function documentWriteRoutes({ ingest, requireBearer, bodyBytesMax }: Doc
   })
 
   return createRouter()
-    .openapi(put, async (c) => {
+    .openapi(putRoute, async (c) => {
       const { id } = c.req.valid('param')
       const body = c.req.valid('json')
       if (body.id !== undefined && body.id !== id)

@@ -52,22 +52,22 @@ export function importRoutes({ ingest, requireBearer }: ImportRouteDeps): App {
     responses: { ...jobResponses, ...problems(409) },
   })
   return createRouter().openapi(route, async (c) => {
-    const asked = c.req.valid('query')
-    if (asked.mode === undefined && Object.keys(asked).length > 0) {
+    const options = c.req.valid('query')
+    if (options.mode === undefined && Object.keys(options).length > 0) {
       throw invalid('mode', 'These parameters belong to mode=snapshot.')
     }
-    if (asked.mode === 'snapshot' && asked.collection === undefined)
+    if (options.mode === 'snapshot' && options.collection === undefined)
       throw invalid('collection', 'Is needed with mode=snapshot.')
     const key = idempotencyKeyOf(c)
     const jobId = await ingest.importAll(c.get('principal'), {
       body: c.req.raw.body ?? new Blob([]).stream(),
       signal: c.get('over'),
       ...(key !== undefined && { idempotencyKey: key }),
-      ...(asked.collection !== undefined && {
+      ...(options.collection !== undefined && {
         snapshot: {
-          collection: asked.collection,
-          allowEmpty: asked.allow_empty === 'true',
-          allowWithdraw: asked.allow_withdraw === undefined ? undefined : Number(asked.allow_withdraw),
+          collection: options.collection,
+          allowEmpty: options.allow_empty === 'true',
+          allowWithdraw: options.allow_withdraw === undefined ? undefined : Number(options.allow_withdraw),
         },
       }),
     })

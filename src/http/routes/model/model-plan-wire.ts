@@ -5,13 +5,13 @@ import type { OpenPlan, Plan } from '../../../authz/model/plan-store.ts'
 import { hold, type PlanTests } from '../../../authz/model/plan-tests.ts'
 import { answer, answerToWire } from './model-tests.ts'
 
-const side = z.strictObject({
+const changeSide = z.strictObject({
   count: z.int(),
   people: z.int(),
   documents: z.int(),
   samples: z.array(z.strictObject({ who: z.string(), document_id: z.string() })),
 })
-const change = z.strictObject({ gained: side, lost: side })
+const change = z.strictObject({ gained: changeSide, lost: changeSide })
 const finding = z.strictObject({ rule: z.string(), relation: z.string(), detail: z.string() })
 
 // Whoever decides by more than these looks at the model again.
@@ -94,7 +94,16 @@ export function planToWire(
   approversNeeded: number,
   outdated: string | undefined,
 ): z.output<typeof plan> {
-  const { complete, people, documents, delegations, unanswered, watermark, changes, invalidTuples } = report
+  const {
+    complete: isComplete,
+    people,
+    documents,
+    delegations,
+    unanswered,
+    watermark,
+    changes,
+    invalidTuples,
+  } = report
   return {
     plan_id: id,
     state: state === 'open' && approvedBy.length > 0 ? 'awaiting_second' : state,
@@ -107,7 +116,7 @@ export function planToWire(
     reasons: [...reasons],
     ...(outdated !== undefined && { outdated }),
     tests: testsToWire(ran),
-    complete,
+    complete: isComplete,
     people,
     documents,
     delegations,
@@ -133,17 +142,17 @@ function testsToWire(ran: PlanTests | undefined): z.output<typeof tests> {
     passed,
     failed,
     ...(error !== undefined && { error }),
-    failures: failures.slice(0, failuresMax).map(({ expected, got, ...one }) => ({
-      ...one,
+    failures: failures.slice(0, failuresMax).map(({ expected, got, ...failure }) => ({
+      ...failure,
       ...(expected !== undefined && { expected: answerToWire(expected) }),
       ...(got !== undefined && { got: answerToWire(got) }),
     })),
   }
 }
 
-const sideToWire = ({ samples, ...counts }: Side): z.output<typeof side> => ({
+const sideToWire = ({ samples, ...counts }: Side): z.output<typeof changeSide> => ({
   ...counts,
-  samples: samples.map(({ who, document }) => ({ who, document_id: document })),
+  samples: samples.map(({ who: asker, document }) => ({ who: asker, document_id: document })),
 })
 
 const findingToWire = ({ rule, relation, detail }: Finding): z.output<typeof finding> => ({
@@ -152,8 +161,9 @@ const findingToWire = ({ rule, relation, detail }: Finding): z.output<typeof fin
   detail,
 })
 
-export function openPlanToWire(one: OpenPlan): z.output<typeof openPlan> {
-  const { id, planner, digest, createdAt, expiresAt, approvedBy, applicable, testsHold, people, agents } = one
+export function openPlanToWire(openedPlan: OpenPlan): z.output<typeof openPlan> {
+  const { id, planner, digest, createdAt, expiresAt, approvedBy, applicable, testsHold, people, agents } =
+    openedPlan
   return {
     plan_id: id,
     state: approvedBy.length > 0 ? 'awaiting_second' : 'open',

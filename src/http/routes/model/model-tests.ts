@@ -72,8 +72,8 @@ const json = <T extends z.ZodType>(description: string, schema: T) => ({
 })
 
 /** `POST /model/check` and `POST /model/test`: for whoever writes a model. Nothing is changed, no live tuple looked at. */
-export function modelTestRoutes(deps: ModelTestRouteDeps): App {
-  const { truthTable, texts, requireBearer, isAdministrator, now } = deps
+export function modelTestRoutes(dependencies: ModelTestRouteDeps): App {
+  const { truthTable, texts, requireBearer, isAdministrator, now } = dependencies
   const middleware = [
     requireBearer({ kinds: ['person'], scopes: ['security.write'] }),
     ...jsonBody(bodyBytesMax),
@@ -142,29 +142,29 @@ const checkToWire = ({ problems: found, refusals, warnings }: ModelCheck, txn: s
 })
 
 function testsToWire(results: readonly TestResult[], txn: string): z.output<typeof tested> {
-  const all = results.flatMap((test) => test.results)
-  const refused = results.filter((test) => test.refused !== undefined).length
-  const passed = all.filter((one) => one.passed).length
+  const answers = results.flatMap((test) => test.results)
+  const refusedCount = results.filter((test) => test.refused !== undefined).length
+  const passed = answers.filter((questionResult) => questionResult.passed).length
   return {
     passed,
-    failed: all.length - passed + refused,
+    failed: answers.length - passed + refusedCount,
     tests: results.map((test) => ({
       name: test.name,
       ...(test.refused !== undefined && { refused: test.refused }),
-      questions: test.results.map((one) => ({
-        question: questionText(one.question),
-        expected: answerToWire(one.question.expected),
-        got: answerToWire(one.got),
-        passed: one.passed,
+      questions: test.results.map((questionResult) => ({
+        question: questionText(questionResult.question),
+        expected: answerToWire(questionResult.question.expected),
+        got: answerToWire(questionResult.got),
+        passed: questionResult.passed,
       })),
     })),
     txn,
   }
 }
 
-export const answerToWire = (given: Answer): z.output<typeof answer> =>
-  typeof given === 'object' && 'error' in given
-    ? { error: given.error }
-    : Array.isArray(given)
-      ? [...given]
-      : given === true
+export const answerToWire = (modelAnswer: Answer): z.output<typeof answer> =>
+  typeof modelAnswer === 'object' && 'error' in modelAnswer
+    ? { error: modelAnswer.error }
+    : Array.isArray(modelAnswer)
+      ? [...modelAnswer]
+      : modelAnswer === true

@@ -23,7 +23,7 @@ export interface ModelRouteDeps {
 const bodyBytesMax = 512 * 1024
 const modelMax = 256 * 1024
 
-const wanted = z
+const planInput = z
   .strictObject({
     model: text(1, modelMax)
       .optional()
@@ -56,7 +56,7 @@ const read = z
     txn: z.string(),
   })
   .openapi('ModelPlanRead')
-const open = z
+const openPlansAnswer = z
   .strictObject({
     plans: z.array(openPlan),
     more: z.boolean().openapi({ description: 'There are others beside these, older ones' }),
@@ -81,7 +81,7 @@ const applied = z
     txn: z.string(),
   })
   .openapi('ModelApplied')
-const shown = z
+const activeModelAnswer = z
   .strictObject({
     model_id: z.string(),
     digest: z.string(),
@@ -123,7 +123,7 @@ export function modelRoutes({
       'Show who would gain and who would lose which documents under another model, and who may write what',
     security: bearer,
     middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
-    request: { body: { required: true, content: { 'application/json': { schema: wanted } } } },
+    request: { body: { required: true, content: { 'application/json': { schema: planInput } } } },
     responses: { 200: json('The plan; it counts for 24 hours', planned), ...problems(404) },
   })
   const openRoute = createRoute({
@@ -132,7 +132,7 @@ export function modelRoutes({
     summary: 'Plans that can still be confirmed, the newest first',
     security: bearer,
     middleware: [administrator] as const,
-    responses: { 200: json('At most a hundred', open), ...problems() },
+    responses: { 200: json('At most a hundred', openPlansAnswer), ...problems() },
   })
   const readRoute = createRoute({
     method: 'get',
@@ -167,17 +167,18 @@ export function modelRoutes({
     summary: 'The model in force, those before it, and plans that wait for another yes',
     security: bearer,
     middleware: [administrator] as const,
-    responses: { 200: json('The model', shown), ...problems() },
+    responses: { 200: json('The model', activeModelAnswer), ...problems() },
   })
 
-  const wire = (made: Plan) => planToWire(made, models.approversOf(made), models.outdatedOf(made))
+  const wire = (createdPlan: Plan) =>
+    planToWire(createdPlan, models.approversOf(createdPlan), models.outdatedOf(createdPlan))
 
   return createRouter()
     .openapi(planRoute, async (c) => {
       const principal = c.get('principal')
       await assertAdministrator(principal, isAdministrator, now())
       const { model, allow_list, model_id } = c.req.valid('json')
-      const made = await models.plan(
+      const newPlan = await models.plan(
         principal,
         model_id === undefined
           ? {
@@ -186,22 +187,27 @@ export function modelRoutes({
             }
           : { modelId: model_id },
       )
-      return c.json({ plan: wire(made), txn: c.get('txn') }, 200)
+      return c.json({ plan: wire(newPlan), txn: c.get('txn') }, 200)
     })
     .openapi(openRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
-      const { plans, more } = await models.open()
-      return c.json({ plans: plans.map(openPlanToWire), more, txn: c.get('txn') }, 200)
+      const { plans, more: hasMore } = await models.open()
+      return c.json({ plans: plans.map(openPlanToWire), more: hasMore, txn: c.get('txn') }, 200)
     })
     .openapi(readRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
-      const { plan: made, text: model, diff, allowListDiff } = await models.read(c.req.valid('param').id)
+      const {
+        plan: existingPlan,
+        text: model,
+        diff,
+        allowListDiff,
+      } = await models.read(c.req.valid('param').id)
       return c.json(
         {
-          plan: wire(made),
+          plan: wire(existingPlan),
           model,
           diff,
-          allow_list: made.allowList ?? null,
+          allow_list: existingPlan.allowList ?? null,
           allow_list_diff: allowListDiff,
           txn: c.get('txn'),
         },

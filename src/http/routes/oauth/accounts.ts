@@ -30,8 +30,9 @@ export interface AccountRoutesDeps {
  * `/accounts`: a person who has just signed in here signs in at another provider as well, in the same session, looks at
  * both sides and makes them one; or ends that. Nobody else can link anything to them.
  */
-export function accountRoutes(deps: AccountRoutesDeps): App {
-  const { links, upstream, sessions, sessionCookie, upstreamCookie, requireSession, passkeys, now } = deps
+export function accountRoutes(dependencies: AccountRoutesDeps): App {
+  const { links, upstream, sessions, sessionCookie, upstreamCookie, requireSession, passkeys, now } =
+    dependencies
   const routes = createRouter()
   const write = requireSession({ write: true })
   // Whoever began it must be who ends it: the token is this session's and nobody else's.
@@ -50,7 +51,7 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
   routes.get('/accounts/confirm', requireSession({ write: false }), async (c) => {
     const { person, csrf } = c.get('session')
     const identity = await upstream.look(upstreamCookie.read(c), bindingOf(c))
-    if (identity === undefined) return show(c, over, 404)
+    if (identity === undefined) return show(c, message, 404)
     return html(c, confirmLinkPage({ person, csrf, host: new URL(identity.issuer).host, identity }))
   })
 
@@ -58,7 +59,7 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
     requireLocal(c)
     const identity = await upstream.take(upstreamCookie.read(c), bindingOf(c))
     upstreamCookie.remove(c)
-    if (identity === undefined) return show(c, over, 404)
+    if (identity === undefined) return show(c, message, 404)
     const { issuer, sub } = identity
     const { person } = c.get('session')
     try {
@@ -93,7 +94,7 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
 
   async function show(c: AppContext, problem?: string, status: Status = 200): Promise<Response> {
     const { person, csrf, waiting, signedInAt, verifiedAt } = c.get('session')
-    const why = problem ?? (isLocal(person) ? undefined : 'Only accounts of this service can have links.')
+    const reason = problem ?? (isLocal(person) ? undefined : 'Only accounts of this service can have links.')
     const body = accountsPage({
       person,
       csrf,
@@ -102,7 +103,7 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
       providers: isLocal(person) ? upstream.providers : [],
       stale: !isRecent(signedInAt, now()),
       needsPasskey: !isVerifiedNow({ verifiedAt }, now()) && (await hasPasskey(person)),
-      ...(why !== undefined && { problem: why }),
+      ...(reason !== undefined && { problem: reason }),
     })
     return html(c, body, status)
   }
@@ -112,7 +113,7 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
 
 type Status = 200 | 401 | 404 | 409 | 503
 
-const over = 'That sign-in is over, or was begun elsewhere. Start again.'
+const message = 'That sign-in is over, or was begun elsewhere. Start again.'
 
 function requireLocal(c: AppContext): void {
   if (!isLocal(c.get('session').person))

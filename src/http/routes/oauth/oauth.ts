@@ -23,23 +23,23 @@ export interface OauthRoutesDeps {
 }
 
 /** The authorization server at `/oauth`, its discovery alias, and the pages where people sign in and consent. */
-export function oauthRoutes(deps: OauthRoutesDeps): App {
-  const { server, signIn, begunLimit, sessions, sessionCookie, publicUrl, now } = deps
+export function oauthRoutes(dependencies: OauthRoutesDeps): App {
+  const { server, signIn, begunLimit, sessions, sessionCookie, publicUrl, now } = dependencies
   const { interactions } = server
   const routes = createRouter()
 
   routes.get('/oauth/interaction/:uid', async (c) => {
-    const { pending, node } = await open(c)
-    return pending.prompt === 'login' ? signIn.show(c, place(c, pending, node)) : showConsent(c, pending)
+    const { pending, node } = await openPending(c)
+    return pending.prompt === 'login' ? signIn.show(c, signInAt(c, pending, node)) : showConsent(c, pending)
   })
 
   signIn.mount(routes, '/oauth/interaction/:uid', async (c) => {
-    const { pending, node } = await open(c)
-    return pending.prompt === 'login' ? place(c, pending, node) : c.redirect(path(pending), 303)
+    const { pending, node } = await openPending(c)
+    return pending.prompt === 'login' ? signInAt(c, pending, node) : c.redirect(path(pending), 303)
   })
 
   routes.post('/oauth/interaction/:uid/consent', formLimit, async (c) => {
-    const { pending, node } = await open(c)
+    const { pending, node } = await openPending(c)
     const fields = await ownForm(c, { csrf: pending.csrf, publicUrl })
     if (pending.prompt !== 'consent') return c.redirect(path(pending), 303)
     const verifiedBy = await verifiedIn(c, pending)
@@ -64,7 +64,7 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
   })
 
   routes.post('/oauth/interaction/:uid/refuse', formLimit, async (c) => {
-    const { pending, node } = await open(c)
+    const { pending, node } = await openPending(c)
     await ownForm(c, { csrf: pending.csrf, publicUrl })
     return c.redirect(await interactions.refuse(node.incoming, node.outgoing, pending, c.get('txn')), 303)
   })
@@ -87,7 +87,7 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
     return RESPONSE_ALREADY_SENT
   }
 
-  async function open(
+  async function openPending(
     c: AppContext,
   ): Promise<{ readonly pending: PendingInteraction; readonly node: NodeBindings }> {
     const node = nodeOf(c)
@@ -97,7 +97,7 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
     return { pending, node }
   }
 
-  function place(
+  function signInAt(
     c: AppContext,
     pending: PendingInteraction,
     { incoming, outgoing }: NodeBindings,
@@ -149,7 +149,7 @@ function show(c: AppContext, text: string, pending: PendingInteraction): Respons
 
 const path = ({ uid }: PendingInteraction): string => `/oauth/interaction/${encodeURIComponent(uid)}`
 const texts = (value: unknown): string[] =>
-  [value].flat().filter((one): one is string => typeof one === 'string')
+  [value].flat().filter((entry): entry is string => typeof entry === 'string')
 
 interface NodeBindings {
   readonly incoming: IncomingMessage

@@ -25,8 +25,8 @@ export interface PasskeyRoutesDeps {
 }
 
 /** `/passkeys`: a person adds, names and removes their own, each with a sign-in of at most 15 minutes. */
-export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
-  const { passkeys, people, sessions, sessionCookie, requireSession, log, now } = deps
+export function passkeyRoutes(dependencies: PasskeyRoutesDeps): App {
+  const { passkeys, people, sessions, sessionCookie, requireSession, log, now } = dependencies
   const routes = createRouter()
 
   routes.get(passkeyScript.path, (c) =>
@@ -70,7 +70,7 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
   async function show(c: AppContext, problem?: string, status: 200 | 401 | 422 = 200): Promise<Response> {
     const { person, csrf, waiting, signedInAt, verifiedAt } = c.get('session')
     const owner = await people.get(person)
-    const why = problem ?? unavailable(passkeys, person)
+    const reason = problem ?? unavailable(passkeys, person)
     const options = owner === undefined || !isLocal(person) ? undefined : await passkeys?.offer(owner, csrf)
     for (const [name, value] of Object.entries(pageHeaders([], { script: true }))) c.header(name, value)
     return c.html(
@@ -84,7 +84,7 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
         countsAtOnce: (await passkeys?.countsAtOnce(person)) ?? false,
         now: now(),
         ...(options !== undefined && { options }),
-        ...(why !== undefined && { problem: why }),
+        ...(reason !== undefined && { problem: reason }),
       }),
       status,
     )

@@ -20,12 +20,12 @@ export interface SignInRoutesDeps {
 const formCookieForm = /^[A-Za-z0-9_-]{43}$/
 
 /** `/sign-in?next=` and `/sign-out` of our own pages. */
-export function signInRoutes(deps: SignInRoutesDeps): App {
-  const { signIn, sessions, sessionCookie, formCookie, requireSession, randomBytes } = deps
+export function signInRoutes(dependencies: SignInRoutesDeps): App {
+  const { signIn, sessions, sessionCookie, formCookie, requireSession, randomBytes } = dependencies
   const routes = createRouter()
 
-  routes.get('/sign-in', async (c) => signIn.show(c, await place(c)))
-  signIn.mount(routes, '', place)
+  routes.get('/sign-in', async (c) => signIn.show(c, await signInHere(c)))
+  signIn.mount(routes, '', signInHere)
 
   routes.post('/sign-out', requireSession({ write: true, recent: false }), async (c) => {
     await sessions.end(sessionCookie.read(c) ?? '', c.get('txn'))
@@ -33,10 +33,10 @@ export function signInRoutes(deps: SignInRoutesDeps): App {
     return c.redirect('/sign-in', 303)
   })
 
-  async function place(c: AppContext): Promise<SignInPlace> {
+  async function signInHere(c: AppContext): Promise<SignInPlace> {
     const next = ownPage(c.req.query('next'))
-    const before = sessionCookie.read(c)
-    const session = before === undefined ? undefined : await sessions.find(before)
+    const previousId = sessionCookie.read(c)
+    const session = previousId === undefined ? undefined : await sessions.find(previousId)
     return {
       at: (step) => `${step}?next=${encodeURIComponent(next)}`,
       csrf: sessions.formToken(browserOf(c)),
@@ -46,7 +46,7 @@ export function signInRoutes(deps: SignInRoutesDeps): App {
       async finish(signedIn) {
         const id = await sessions.begin(signedIn, {
           txn: c.get('txn'),
-          ...(before !== undefined && { before }),
+          ...(previousId !== undefined && { before: previousId }),
         })
         sessionCookie.write(c, id)
         formCookie.remove(c)
@@ -62,9 +62,9 @@ export function signInRoutes(deps: SignInRoutesDeps): App {
   function browserOf(c: AppContext): string {
     const brought = formCookie.read(c)
     if (brought !== undefined && formCookieForm.test(brought)) return brought
-    const made = randomBytes(32).toString('base64url')
-    formCookie.write(c, made)
-    return made
+    const browserId = randomBytes(32).toString('base64url')
+    formCookie.write(c, browserId)
+    return browserId
   }
 
   return routes

@@ -31,13 +31,13 @@ const answer = activityAnswer.clone().openapi('ActivityAnswer')
  * `GET /activity`: how much was asked and refused lately, and what waits; for administrators. Counts alone, of everybody:
  * the one look at the record that is not itself on record.
  */
-export function activityRoutes(deps: ActivityRouteDeps): App {
+export function activityRoutes(dependencies: ActivityRouteDeps): App {
   const route = createRoute({
     method: 'get',
     path: '/activity',
     summary: 'How much was asked and refused lately, what waits, and how far the index is behind',
     security: bearer,
-    middleware: [...deps.asLooker] as const,
+    middleware: [...dependencies.asGetReader] as const,
     request: { query },
     responses: {
       200: { description: 'Counts', content: { 'application/json': { schema: answer } } },
@@ -45,18 +45,22 @@ export function activityRoutes(deps: ActivityRouteDeps): App {
     },
   })
   return createRouter().openapi(route, async (c) => {
-    await deps.assertReader(c.get('principal'))
+    await dependencies.assertReader(c.get('principal'))
     const { hours } = c.req.valid('query')
     const stretchMs = hours > 48 ? hour : hour / 4
     const [{ stretches, driftMended }, waiting] = await Promise.all([
-      deps.readActivity({ until: new Date(deps.now()), stretchMs, count: (hours * hour) / stretchMs }),
-      deps.countWaiting(),
+      dependencies.readActivity({
+        until: new Date(dependencies.now()),
+        stretchMs,
+        count: (hours * hour) / stretchMs,
+      }),
+      dependencies.countWaiting(),
     ])
-    const { state, lagMs, tuples } = deps.index()
+    const { state, lagMs, tuples } = dependencies.index()
     return c.json(
       {
         stretch_seconds: stretchMs / 1_000,
-        stretches: stretches.map(({ at, ...counts }) => ({ at: at.toISOString(), ...counts })),
+        stretches: stretches.map(({ at: start, ...counts }) => ({ at: start.toISOString(), ...counts })),
         approvals_waiting: waiting,
         drift_mended: driftMended,
         index: { state, lag_ms: lagMs, tuples },

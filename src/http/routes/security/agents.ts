@@ -67,8 +67,8 @@ const agentSchema = z
     disabled_at: z.string().optional(),
   })
   .openapi('Agent')
-const one = z.strictObject({ agent: agentSchema, txn: z.string() }).openapi('AgentAnswer')
-const all = z.strictObject({ agents: z.array(agentSchema), txn: z.string() }).openapi('AgentList')
+const agentAnswer = z.strictObject({ agent: agentSchema, txn: z.string() }).openapi('AgentAnswer')
+const agentList = z.strictObject({ agents: z.array(agentSchema), txn: z.string() }).openapi('AgentList')
 
 const json = <T extends z.ZodType>(description: string, schema: T) => ({
   description,
@@ -80,11 +80,11 @@ const json = <T extends z.ZodType>(description: string, schema: T) => ({
  * with `agents.write` and signed in within 15 minutes, never for an agent; looking also with `security.read`. No route
  * enables: `remit agent enable`.
  */
-export function agentRoutes(deps: AgentRouteDeps): App {
-  const { agents, administration, ownIssuer, requireBearer, isAdministrator, isReader, now } = deps
+export function agentRoutes(dependencies: AgentRouteDeps): App {
+  const { agents, administration, ownIssuer, requireBearer, isAdministrator, isReader, now } = dependencies
   const administrator = requireBearer({ kinds: ['person'], scopes: ['agents.write'] })
-  const looker = requireBearer({ kinds: ['person'], scopes: [], anyOf: ['agents.write', 'security.read'] })
-  const assertLooker = (principal: Principal): Promise<void> => {
+  const viewer = requireBearer({ kinds: ['person'], scopes: [], anyOf: ['agents.write', 'security.read'] })
+  const assertViewer = (principal: Principal): Promise<void> => {
     const { scopes } = principal
     const mayLook: IsAdministrator = async (subject) =>
       (scopes.has('agents.write') && (await isAdministrator(subject))) ||
@@ -100,8 +100,8 @@ export function agentRoutes(deps: AgentRouteDeps): App {
     middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
     request: { body: { required: true, content: { 'application/json': { schema: input } } } },
     responses: {
-      200: json('It was there already: replaced, and as it is now', one),
-      201: json('Registered', one),
+      200: json('It was there already: replaced, and as it is now', agentAnswer),
+      201: json('Registered', agentAnswer),
       ...problems(409),
     },
   })
@@ -110,17 +110,17 @@ export function agentRoutes(deps: AgentRouteDeps): App {
     path: '/agents',
     summary: 'Every registered agent',
     security: bearer,
-    middleware: [looker] as const,
-    responses: { 200: json('By id', all), ...problems() },
+    middleware: [viewer] as const,
+    responses: { 200: json('By id', agentList), ...problems() },
   })
   const showRoute = createRoute({
     method: 'get',
     path: '/agents/{id}',
     summary: 'One registered agent',
     security: bearer,
-    middleware: [looker] as const,
+    middleware: [viewer] as const,
     request: { params },
-    responses: { 200: json('The agent', one), ...problems(404) },
+    responses: { 200: json('The agent', agentAnswer), ...problems(404) },
   })
   const disableRoute = createRoute({
     method: 'post',
@@ -129,7 +129,7 @@ export function agentRoutes(deps: AgentRouteDeps): App {
     security: bearer,
     middleware: [administrator] as const,
     request: { params },
-    responses: { 200: json('Disabled', one), ...problems(404) },
+    responses: { 200: json('Disabled', agentAnswer), ...problems(404) },
   })
 
   return createRouter()
@@ -153,11 +153,11 @@ export function agentRoutes(deps: AgentRouteDeps): App {
       return c.json({ agent: toWire(agent), txn: c.get('txn') }, isNew ? 201 : 200)
     })
     .openapi(listRoute, async (c) => {
-      await assertLooker(c.get('principal'))
+      await assertViewer(c.get('principal'))
       return c.json({ agents: (await agents.list()).map(toWire), txn: c.get('txn') }, 200)
     })
     .openapi(showRoute, async (c) => {
-      await assertLooker(c.get('principal'))
+      await assertViewer(c.get('principal'))
       const agent = await agents.get(c.req.valid('param').id)
       // To whoever may look at all of them.
       if (agent === undefined) throw new AppError('not_found', { public: 'There is no such agent.' })

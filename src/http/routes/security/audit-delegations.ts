@@ -30,7 +30,7 @@ const query = z.strictObject({
   limit: z.coerce.number<string>().int().min(1).max(200).default(100),
 })
 
-const lent = z
+const delegationSchema = z
   .strictObject({
     delegation: z.string(),
     subject: z.string(),
@@ -52,7 +52,7 @@ const lent = z
 
 const answer = z
   .strictObject({
-    delegations: z.array(lent).openapi({ description: 'Newest first.' }),
+    delegations: z.array(delegationSchema).openapi({ description: 'Newest first.' }),
     names: z.record(z.string(), z.string()),
     next_cursor: z.string().optional().openapi({ description: 'Left out on the last page.' }),
     txn: z.string(),
@@ -61,7 +61,7 @@ const answer = z
 
 /** `GET /audit/delegations`: who lent what to which agent, ended ones too; for administrators, and on record first. */
 export function auditDelegationRoutes({
-  asLooker,
+  asGetReader: asLooker,
   assertReader,
   record,
   listLent,
@@ -84,16 +84,21 @@ export function auditDelegationRoutes({
     await assertReader(principal)
     const { delegation, subject, agent, state, cursor, limit } = c.req.valid('query')
     const filter = { delegation, subject, agent, state }
-    const said: Readonly<Record<string, string>> = JSON.parse(JSON.stringify(filter))
-    await record(principal, { event: 'record_read', question: 'delegations', filter: said, exported: false })
+    const recordedFilter: Readonly<Record<string, string>> = JSON.parse(JSON.stringify(filter))
+    await record(principal, {
+      event: 'record_read',
+      question: 'delegations',
+      filter: recordedFilter,
+      exported: false,
+    })
     const page = await listLent(toFilter(filter), { cursor, limit })
-    const known = await names([
+    const knownNames = await names([
       ...new Set(page.rows.flatMap((row) => [row.subject, ...[row.agent, ...row.subAgents].map(asAgent)])),
     ])
     return c.json(
       {
         delegations: page.rows.map(toWire),
-        names: { ...known },
+        names: { ...knownNames },
         ...(page.next !== undefined && { next_cursor: page.next }),
         txn: c.get('txn'),
       },
@@ -116,7 +121,7 @@ const toFilter = ({
   state,
 })
 
-const toWire = (row: ListedDelegation): z.output<typeof lent> => ({
+const toWire = (row: ListedDelegation): z.output<typeof delegationSchema> => ({
   delegation: row.id,
   subject: row.subject,
   agent: asAgent(row.agent),

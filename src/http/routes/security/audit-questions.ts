@@ -46,8 +46,8 @@ const todayMax = 200
 const historyDays = 28
 
 /** The questions of an incident; for administrators, and each on record before it is answered. */
-export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
-  const { asLooker, assertReader, questions, record } = deps
+export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
+  const { asGetReader: asLooker, assertReader, questions, record } = dependencies
   const route = <Query extends z.ZodObject, Answer extends z.ZodType>(
     path: string,
     summary: string,
@@ -66,17 +66,17 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
         ...problems(),
       },
     })
-  const begin = async (principal: Principal, question: string, filter: object): Promise<void> => {
+  const recordQuestion = async (principal: Principal, question: string, filter: object): Promise<void> => {
     await assertReader(principal)
-    const said = Object.fromEntries(
+    const recordedFilter = Object.fromEntries(
       Object.entries(filter).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),
     )
-    await record(principal, { event: 'record_read', question, filter: said, exported: false })
+    await record(principal, { event: 'record_read', question, filter: recordedFilter, exported: false })
   }
   const namesOf = async (
     rows: readonly { subject: string; actors: readonly string[]; client: string }[],
   ) => ({
-    ...(await deps.names([
+    ...(await dependencies.names([
       ...new Set(rows.flatMap(({ subject, actors, client }) => [subject, ...actors, client])),
     ])),
   })
@@ -91,12 +91,12 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
       ),
       async (c) => {
         const { document, ...between } = c.req.valid('query')
-        await begin(c.get('principal'), 'readers', c.req.valid('query'))
-        const { rows, complete: all } = await questions.readers(document, datesOf(between))
+        await recordQuestion(c.get('principal'), 'readers', c.req.valid('query'))
+        const { rows, complete: isComplete } = await questions.readers(document, datesOf(between))
         const readers = rows.map((row) => ({ ...row, actors: [...row.actors] }))
         const common = {
-          complete: all,
-          ...neverHereToWire(await deps.neverHere([`document:${document}`])),
+          complete: isComplete,
+          ...neverHereToWire(await dependencies.neverHere([`document:${document}`])),
           txn: c.get('txn'),
         }
         return c.json({ readers, names: await namesOf(rows), ...common }, 200)
@@ -116,28 +116,30 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
       ),
       async (c) => {
         const { subject, agent, today, ...between } = c.req.valid('query')
-        await begin(c.get('principal'), 'reads', c.req.valid('query'))
-        const { rows, complete: all } = await questions.reads({ subject, agent }, datesOf(between))
+        await recordQuestion(c.get('principal'), 'reads', c.req.valid('query'))
+        const { rows, complete: isComplete } = await questions.reads({ subject, agent }, datesOf(between))
         const common = {
-          complete: all,
-          ...neverHereToWire(await deps.neverHere(agent === undefined ? [subject] : [subject, agent])),
+          complete: isComplete,
+          ...neverHereToWire(
+            await dependencies.neverHere(agent === undefined ? [subject] : [subject, agent]),
+          ),
           txn: c.get('txn'),
         }
         if (today === 'false') return c.json({ documents: [...rows], ...common }, 200)
-        const asked = rows.slice(0, todayMax)
-        const verdicts = await deps.today(
+        const judgedRows = rows.slice(0, todayMax)
+        const verdicts = await dependencies.today(
           {
             subject: subject as FgaObject,
             ...(agent !== undefined && { agent: agent.slice('agent:'.length) }),
           },
-          asked.map(({ document_id, delegation }) => ({ document: document_id, delegation })),
+          judgedRows.map(({ document_id, delegation }) => ({ document: document_id, delegation })),
           { signal: c.get('deadline').signal },
         )
         const documents = rows.map((row, index) => ({
           ...row,
           today: verdicts[index] ?? ('not_asked' as const),
         }))
-        return c.json({ documents, asked_today: asked.length, ...common }, 200)
+        return c.json({ documents, asked_today: judgedRows.length, ...common }, 200)
       },
     )
     .openapi(
@@ -149,11 +151,11 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
       ),
       async (c) => {
         const { txn } = c.req.valid('query')
-        await begin(c.get('principal'), 'thread', { txn })
-        const found = await deps.thread(txn)
-        const steps = found.map(({ at, trace, actors, detail, delegation, tool, ...step }) => ({
+        await recordQuestion(c.get('principal'), 'thread', { txn })
+        const found = await dependencies.thread(txn)
+        const steps = found.map(({ at: occurredAt, trace, actors, detail, delegation, tool, ...step }) => ({
           ...step,
-          time: at.toISOString(),
+          time: occurredAt.toISOString(),
           actors: [...actors],
           ...(delegation !== undefined && { delegation }),
           ...(tool !== undefined && { tool }),
@@ -171,10 +173,10 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
         reachSchema,
       ),
       async (c) => {
-        const { agent, until } = c.req.valid('query')
-        await begin(c.get('principal'), 'reach', c.req.valid('query'))
+        const { agent, until: endTime } = c.req.valid('query')
+        await recordQuestion(c.get('principal'), 'reach', c.req.valid('query'))
         const { days, measures, unusual } = await questions.reach(agent, {
-          until: new Date(until ?? deps.now()),
+          until: new Date(endTime ?? dependencies.now()),
           history: historyDays,
         })
         return c.json(
@@ -186,16 +188,16 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
 }
 
 function datesOf({
-  since,
-  until,
+  since: startTime,
+  until: endTime,
 }: {
   readonly since?: string | undefined
   readonly until?: string | undefined
 }) {
-  if (since !== undefined && until !== undefined && Date.parse(since) > Date.parse(until))
+  if (startTime !== undefined && endTime !== undefined && Date.parse(startTime) > Date.parse(endTime))
     throw invalid('until', 'It is before since.')
   return {
-    ...(since !== undefined && { since: new Date(since) }),
-    ...(until !== undefined && { until: new Date(until) }),
+    ...(startTime !== undefined && { since: new Date(startTime) }),
+    ...(endTime !== undefined && { until: new Date(endTime) }),
   }
 }

@@ -11,7 +11,7 @@ import { bearer, problems } from '../../schemas.ts'
 import type { Reading } from '../reading.ts'
 
 /** Puts on record who looks. */
-export type OnRecord = (who: Who, looked: DecisionEvent) => Promise<void>
+export type OnRecord = (asker: Who, looked: DecisionEvent) => Promise<void>
 
 /** A record with the names of whom it names. */
 interface NamedEntry extends RecordEntry {
@@ -92,7 +92,13 @@ const answer = z
  * `GET /audit`: what happened, newest first; for administrators, and itself on record. With `Accept:
  * application/x-ndjson` all that fits is streamed, one line each.
  */
-export function auditRoutes({ asLooker, assertReader, record, reader, names }: AuditRouteDeps): App {
+export function auditRoutes({
+  asGetReader: asLooker,
+  assertReader,
+  record,
+  reader,
+  names,
+}: AuditRouteDeps): App {
   const route = createRoute({
     method: 'get',
     path: '/audit',
@@ -113,18 +119,18 @@ export function auditRoutes({ asLooker, assertReader, record, reader, names }: A
   })
   const named = async (entries: readonly RecordEntry[]): Promise<NamedEntry[]> => {
     const ids = new Set(entries.flatMap(({ subject, actors, client }) => [subject, ...actors, client]))
-    const known = await names([...ids])
-    return entries.map((one) => ({ ...one, names: namesOf(one, known) }))
+    const knownNames = await names([...ids])
+    return entries.map((recordEntry) => ({ ...recordEntry, names: namesOf(recordEntry, knownNames) }))
   }
   return createRouter().openapi(route, async (c) => {
     const principal = c.get('principal')
     await assertReader(principal)
-    const { cursor, limit, ...asked } = c.req.valid('query')
-    const filter = toFilter(asked)
-    const said: Readonly<Record<string, string>> = JSON.parse(JSON.stringify(asked))
+    const { cursor, limit, ...filterQuery } = c.req.valid('query')
+    const filter = toFilter(filterQuery)
+    const recordedFilter: Readonly<Record<string, string>> = JSON.parse(JSON.stringify(filterQuery))
     const exported = (c.req.header('accept') ?? '').includes(ndjson)
     // Before anything is given, as with every answer.
-    await record(principal, { event: 'record_read', question: 'list', filter: said, exported })
+    await record(principal, { event: 'record_read', question: 'list', filter: recordedFilter, exported })
     if (!exported) {
       const page = await reader.page(filter, { limit, ...(cursor !== undefined && { cursor }) })
       const records = (await named(page.entries)).map(toWire)
@@ -135,7 +141,7 @@ export function auditRoutes({ asLooker, assertReader, record, reader, names }: A
     }
     c.header('content-type', `${ndjson}; charset=utf-8`)
     const lines = exportOf(filter, cursor, async (entries) =>
-      (await named(entries)).map((one) => JSON.stringify(toWire(one))),
+      (await named(entries)).map((recordEntry) => JSON.stringify(toWire(recordEntry))),
     )
     // What is streamed is text to whoever reads the contract.
     return c.body(lines, 200) as never
@@ -144,11 +150,11 @@ export function auditRoutes({ asLooker, assertReader, record, reader, names }: A
   /** Page after page, as fast as it is taken. An error breaks the connection: half an export must not look whole. */
   function exportOf(
     filter: RecordFilter,
-    from: string | undefined,
+    startCursor: string | undefined,
     toLines: (entries: readonly RecordEntry[]) => Promise<readonly string[]>,
   ): ReadableStream<Uint8Array> {
     const encoder = new TextEncoder()
-    let cursor = from
+    let cursor = startCursor
     return new ReadableStream(
       {
         async pull(controller) {
@@ -167,28 +173,28 @@ export function auditRoutes({ asLooker, assertReader, record, reader, names }: A
   }
 }
 
-function toFilter({ since, until, ...rest }: Asked): RecordFilter {
+function toFilter({ since: startTime, until: endTime, ...fields }: Asked): RecordFilter {
   return {
-    ...rest,
-    ...(since !== undefined && { since: new Date(since) }),
-    ...(until !== undefined && { until: new Date(until) }),
+    ...fields,
+    ...(startTime !== undefined && { since: new Date(startTime) }),
+    ...(endTime !== undefined && { until: new Date(endTime) }),
   }
 }
 
-const toWire = ({ delegation, tool, trace_id, ...rest }: NamedEntry): z.output<typeof entry> => ({
-  ...rest,
-  actors: [...rest.actors],
-  detail: { ...rest.detail },
-  names: { ...rest.names },
+const toWire = ({ delegation, tool, trace_id, ...recordEntry }: NamedEntry): z.output<typeof entry> => ({
+  ...recordEntry,
+  actors: [...recordEntry.actors],
+  detail: { ...recordEntry.detail },
+  names: { ...recordEntry.names },
   ...(delegation !== null && { delegation }),
   ...(tool !== null && { tool }),
   ...(trace_id !== null && { trace_id }),
 })
 
-function namesOf({ subject, actors, client }: RecordEntry, known: Readonly<Record<string, string>>) {
+function namesOf({ subject, actors, client }: RecordEntry, knownNames: Readonly<Record<string, string>>) {
   const found: Record<string, string> = {}
   for (const id of [subject, ...actors, client]) {
-    const name = known[id]
+    const name = knownNames[id]
     if (name !== undefined) found[id] = name
   }
   return found

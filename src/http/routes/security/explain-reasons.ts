@@ -63,7 +63,7 @@ export function reasonToWire(reason: Reason): WireReason {
 }
 
 function stepToWire({ tuple, contextual, writtenAt, condition: state }: Reason & { readonly kind: 'tuple' }) {
-  const end = state?.parameters['expires_at']
+  const expiry = state?.parameters['expires_at']
   return {
     tuple: { user: tuple.user, relation: tuple.relation, object: tuple.object },
     source: contextual ? ('request' as const) : ('stored' as const),
@@ -74,7 +74,7 @@ function stepToWire({ tuple, contextual, writtenAt, condition: state }: Reason &
         expression: state.expression.trim(),
         parameters: { ...state.parameters },
         holds: state.holds,
-        ...(typeof end === 'string' && { until: end }),
+        ...(typeof expiry === 'string' && { until: expiry }),
         ...(state.error !== undefined && { error: state.error }),
       },
     }),

@@ -69,13 +69,13 @@ const answer = z
 type OwnPart = Omit<z.output<typeof answer>, keyof typeof neverHere | 'txn'>
 
 /** `POST /explain`: why a user has a relation, or has not; for administrators, and on record. */
-export function explainRoutes(deps: ExplainRouteDeps): App {
+export function explainRoutes(dependencies: ExplainRouteDeps): App {
   const route = createRoute({
     method: 'post',
     path: '/explain',
     summary: 'Why a user has a relation to an object, or has not',
     security: bearer,
-    middleware: [...deps.asReader] as const,
+    middleware: [...dependencies.asReader] as const,
     request: { body: { required: true, content: { 'application/json': { schema: body } } } },
     responses: {
       200: { description: 'The decision and why', content: { 'application/json': { schema: answer } } },
@@ -84,12 +84,12 @@ export function explainRoutes(deps: ExplainRouteDeps): App {
   })
   return createRouter().openapi(route, async (c) => {
     const principal = c.get('principal')
-    await deps.assertReader(principal)
+    await dependencies.assertReader(principal)
     const { signal } = c.get('deadline')
-    const asked = c.req.valid('json')
-    const explained = await deps.explain(principal, toQuestion(asked), { signal })
-    const { user, agent, object } = asked
-    const notHere = await deps.neverHere([
+    const question = c.req.valid('json')
+    const explained = await dependencies.explain(principal, toQuestion(question), { signal })
+    const { user, agent, object } = question
+    const notHere = await dependencies.neverHere([
       // Whom a group holds counts as the group.
       ...(user.endsWith(':*') ? [] : [user.replace(/#.*$/s, '')]),
       ...(agent === undefined ? [] : [`agent:${agent}`]),
@@ -100,21 +100,21 @@ export function explainRoutes(deps: ExplainRouteDeps): App {
 }
 
 function toQuestion({
-  at,
+  at: clockTime,
   object,
   agent,
   delegation,
   grants,
-  ...rest
+  ...fields
 }: z.output<typeof body>): ExplainQuestion {
   return {
-    ...rest,
+    ...fields,
     // Its form is checked with the question.
     object: object as FgaObject,
     ...(agent !== undefined && { agent }),
     ...(delegation !== undefined && { delegation }),
     ...(grants !== undefined && { grants }),
-    ...(at !== undefined && { at: Date.parse(at) }),
+    ...(clockTime !== undefined && { at: Date.parse(clockTime) }),
   }
 }
 
@@ -123,10 +123,10 @@ function toWire({
   explanation,
   agrees,
   replica,
-  sides,
+  sides: parties,
   registry,
   inWords,
-  at,
+  at: clockTime,
   modelId,
 }: ExplainAnswer): OwnPart {
   const { allowed, error, reason, cut } = explanation ?? {}
@@ -135,7 +135,7 @@ function toWire({
     explained: error !== undefined ? 'error' : allowed === undefined ? null : allowed ? 'allowed' : 'denied',
     agrees: agrees ?? null,
     in_words: inWords,
-    ...(sides !== undefined && { sides }),
+    ...(parties !== undefined && { sides: parties }),
     ...(registry !== undefined && {
       registry: {
         collections: registry.collections === undefined ? null : [...registry.collections],
@@ -146,7 +146,7 @@ function toWire({
     reason: reason === undefined ? null : reasonToWire(reason),
     cut: cut ?? 0,
     ...(error !== undefined && { error }),
-    at: new Date(at).toISOString(),
+    at: new Date(clockTime).toISOString(),
     tuples: 'current',
     replica: replicaToWire(replica),
     authorization_model_id: modelId,

@@ -58,7 +58,10 @@ export function hostRoutes({ hosts, requireBearer, isAdministrator, now }: HostR
     })
     .openapi(listRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
-      const found = (await hosts.list()).map(({ host, since }) => ({ host, since: since.toISOString() }))
+      const found = (await hosts.list()).map(({ host, since: disabledSince }) => ({
+        host,
+        since: disabledSince.toISOString(),
+      }))
       return c.json({ hosts: found, txn: c.get('txn') }, 200)
     })
 }

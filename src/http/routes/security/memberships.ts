@@ -4,7 +4,7 @@ import { text } from '@remit/contract/text'
 import type { MembershipPage, MembershipQuestion, Memberships } from '../../../authz/explain/memberships.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
 import type { App } from '../../env.ts'
-import { type OwnPart, type PagedDeps, pagedRoutes } from '../paged.ts'
+import { type AnswerBody, type PagedDeps, pagedRoutes } from '../paged.ts'
 
 export interface MembershipRouteDeps extends PagedDeps {
   readonly memberships: Memberships
@@ -30,14 +30,14 @@ const body = z
 const answer = membershipsAnswer.clone().openapi('MembershipsAnswer')
 
 /** `POST /memberships`: a person's groups, or a group's members; for administrators, and on record. */
-export function membershipRoutes(deps: MembershipRouteDeps): App {
-  return pagedRoutes(deps, {
+export function membershipRoutes(dependencies: MembershipRouteDeps): App {
+  return pagedRoutes(dependencies, {
     path: '/memberships',
     summary: 'In which groups a person is and through which, or whom a group holds',
     body,
     answer,
     names: ({ user, group }) => [user, group],
-    ask: (principal, asked, options) => deps.memberships(principal, toQuestion(asked), options),
+    ask: (principal, question, options) => dependencies.memberships(principal, toQuestion(question), options),
     toWire,
   })
 }
@@ -49,11 +49,11 @@ const toQuestion = ({ user, group, cursor, limit }: z.output<typeof body>): Memb
   ...(cursor !== undefined && { cursor }),
 })
 
-const toWire = ({ memberships }: MembershipPage): OwnPart<z.output<typeof answer>> => ({
-  memberships: memberships.map(({ verdict, via, until, ...rest }) => ({
-    ...rest,
+const toWire = ({ memberships }: MembershipPage): AnswerBody<z.output<typeof answer>> => ({
+  memberships: memberships.map(({ verdict, via, until: endTime, ...membership }) => ({
+    ...membership,
     counts: verdict,
     via: via ?? null,
-    until: until ?? null,
+    until: endTime ?? null,
   })),
 })

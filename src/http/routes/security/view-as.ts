@@ -5,7 +5,7 @@ import type { ViewAs, ViewAsPage, ViewAsQuestion } from '../../../authz/explain/
 import type { FgaObject } from '../../../kernel/ids.ts'
 import type { App } from '../../env.ts'
 import { id } from '../../schemas.ts'
-import { type OwnPart, type PagedDeps, pagedRoutes } from '../paged.ts'
+import { type AnswerBody, type PagedDeps, pagedRoutes } from '../paged.ts'
 
 export interface ViewAsRouteDeps extends PagedDeps {
   readonly viewAs: ViewAs
@@ -25,8 +25,8 @@ const body = z
 const answer = viewAsAnswer.clone().openapi('ViewAsAnswer')
 
 /** `POST /view-as`: what somebody would be given; for administrators, and on record. Ids alone: it opens nothing. */
-export function viewAsRoutes(deps: ViewAsRouteDeps): App {
-  return pagedRoutes(deps, {
+export function viewAsRoutes(dependencies: ViewAsRouteDeps): App {
+  return pagedRoutes(dependencies, {
     path: '/view-as',
     summary: 'The documents that a person may read, by themselves or through an agent, and how',
     body,
@@ -36,7 +36,7 @@ export function viewAsRoutes(deps: ViewAsRouteDeps): App {
       agent && `agent:${agent}`,
       collection && `collection:${collection}`,
     ],
-    ask: (principal, asked, options) => deps.viewAs(principal, toQuestion(asked), options),
+    ask: (principal, question, options) => dependencies.viewAs(principal, toQuestion(question), options),
     toWire,
   })
 }
@@ -58,7 +58,7 @@ const toQuestion = ({
   ...(cursor !== undefined && { cursor }),
 })
 
-const toWire = ({ documents, limitedBy }: ViewAsPage): OwnPart<z.output<typeof answer>> => ({
+const toWire = ({ documents, limitedBy }: ViewAsPage): AnswerBody<z.output<typeof answer>> => ({
   documents: documents.map(({ id: document, collection, via }) => ({
     document_id: document,
     collection,

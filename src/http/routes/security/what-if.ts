@@ -113,14 +113,18 @@ const answer = z
   .openapi('WhatIfAnswer')
 
 /** `POST /what-if`: who would gain and lose which documents; for administrators, and on record. Nothing is changed. */
-export function whatIfRoutes(deps: WhatIfRouteDeps): App {
+export function whatIfRoutes(dependencies: WhatIfRouteDeps): App {
   const route = createRoute({
     method: 'post',
     path: '/what-if',
     summary: 'Who would gain and lose which documents by changed tuples, a changed model, or both',
     security: bearer,
     middleware: [
-      deps.requireBearer({ kinds: ['person'], scopes: [], anyOf: ['security.read', 'security.write'] }),
+      dependencies.requireBearer({
+        kinds: ['person'],
+        scopes: [],
+        anyOf: ['security.read', 'security.write'],
+      }),
       ...jsonBody(bodyBytesMax),
     ] as const,
     request: { body: { required: true, content: { 'application/json': { schema: body } } } },
@@ -131,10 +135,10 @@ export function whatIfRoutes(deps: WhatIfRouteDeps): App {
   })
   return createRouter().openapi(route, async (c) => {
     const principal = c.get('principal')
-    const asked = c.req.valid('json')
-    await assertMayAsk(principal, asked.model !== undefined, deps)
+    const question = c.req.valid('json')
+    await assertMayAsk(principal, question.model !== undefined, dependencies)
     const { signal } = c.get('deadline')
-    const found = await deps.whatIf(principal, toQuestion(asked), { signal })
+    const found = await dependencies.whatIf(principal, toQuestion(question), { signal })
     return c.json(toWire(found, c.get('txn')), 200)
   })
 }
@@ -163,10 +167,10 @@ const differenceToWire = ({ count, people, documents, samples, collections }: Di
   count,
   people,
   documents,
-  samples: samples.map(({ asker: { who, user, agent, delegation }, document }) => ({
-    who,
+  samples: samples.map(({ asker: { who: askerId, user, agent, delegation }, document }) => ({
+    who: askerId,
     document_id: document,
-    user: who === 'anyone' ? null : user,
+    user: askerId === 'anyone' ? null : user,
     agent: agent ?? null,
     delegation_id: delegation ?? null,
   })),

@@ -4,7 +4,7 @@ import { text } from '@remit/contract/text'
 import type { WhoCan, WhoCanPage, WhoCanQuestion } from '../../../authz/explain/who-can.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
 import type { App } from '../../env.ts'
-import { type OwnPart, type PagedDeps, pagedRoutes } from '../paged.ts'
+import { type AnswerBody, type PagedDeps, pagedRoutes } from '../paged.ts'
 
 export interface WhoCanRouteDeps extends PagedDeps {
   readonly whoCan: WhoCan
@@ -22,25 +22,25 @@ const body = z
 const answer = whoCanAnswer.clone().openapi('WhoCanAnswer')
 
 /** `POST /who-can`: the people who have a relation to an object; for administrators, and on record. */
-export function whoCanRoutes(deps: WhoCanRouteDeps): App {
-  return pagedRoutes(deps, {
+export function whoCanRoutes(dependencies: WhoCanRouteDeps): App {
+  return pagedRoutes(dependencies, {
     path: '/who-can',
     summary: 'The people who have a relation to an object, and how each gets it',
     body,
     answer,
     names: ({ object }) => [object],
-    ask: (principal, asked, options) => deps.whoCan(principal, toQuestion(asked), options),
+    ask: (principal, question, options) => dependencies.whoCan(principal, toQuestion(question), options),
     toWire,
   })
 }
 
-const toQuestion = ({ object, cursor, ...rest }: z.output<typeof body>): WhoCanQuestion => ({
-  ...rest,
+const toQuestion = ({ object, cursor, ...fields }: z.output<typeof body>): WhoCanQuestion => ({
+  ...fields,
   // Its form is checked with the question.
   object: object as FgaObject,
   ...(cursor !== undefined && { cursor }),
 })
 
-const toWire = ({ entries }: WhoCanPage): OwnPart<z.output<typeof answer>> => ({
+const toWire = ({ entries }: WhoCanPage): AnswerBody<z.output<typeof answer>> => ({
   subjects: entries.map(({ kind, user, via }) => ({ kind, user, via: via ?? null })),
 })

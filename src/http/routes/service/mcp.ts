@@ -41,9 +41,9 @@ export function mcpRoutes({ face, requireBearer, origins }: McpRouteDeps): App {
   // Not ended at the deadline here: the tools that read end themselves, and what was sent elsewhere may have happened.
   routes.post('/mcp', bearer, ...jsonBody(bodyBytesMax), async (c) => {
     const body: unknown = await c.req.json().catch(() => undefined)
-    if (body === undefined) return refused(c, -32_700, 'The body is not JSON.')
+    if (body === undefined) return refuse(c, -32_700, 'The body is not JSON.')
     // Many messages in one would count as one for every limit. No revision that is served has them.
-    if (Array.isArray(body)) return refused(c, -32_600, 'One message at a time.')
+    if (Array.isArray(body)) return refuse(c, -32_600, 'One message at a time.')
     const response = await face({
       request: c.req.raw,
       body,
@@ -57,7 +57,7 @@ export function mcpRoutes({ face, requireBearer, origins }: McpRouteDeps): App {
   // Neither streams that the server opens nor sessions that could be ended.
   routes.all('/mcp', bearer, (c) => {
     c.header('allow', 'POST')
-    return refused(c, -32_000, 'Method not allowed.', 405)
+    return refuse(c, -32_000, 'Method not allowed.', 405)
   })
   return routes
 }
@@ -67,5 +67,5 @@ const passedOn = ['content-type', 'mcp-protocol-version', 'x-accel-buffering']
 const headersOf = ({ headers }: Response): Readonly<Record<string, string>> =>
   Object.fromEntries([...headers].filter(([name]) => passedOn.includes(name.toLowerCase())))
 
-const refused = (c: AppContext, code: number, message: string, status: 400 | 405 = 400) =>
+const refuse = (c: AppContext, code: number, message: string, status: 400 | 405 = 400) =>
   c.json({ jsonrpc: '2.0', error: { code, message }, id: null }, status)

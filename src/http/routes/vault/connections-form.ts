@@ -10,4 +10,4 @@ export const agreementOf = (fields: Fields): Agreement => ({
 })
 
 const many = (value: unknown): string[] =>
-  [value].flat().filter((item): item is string => typeof item === 'string')
+  [value].flat().filter((entry): entry is string => typeof entry === 'string')

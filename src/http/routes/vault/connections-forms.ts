@@ -18,8 +18,17 @@ const problems: Readonly<Record<ConnectRefusal, string>> = {
 }
 
 /** The pages of one request, the way to the provider and back, and the forms, which can send neither JSON nor DELETE. */
-export function connectionFormRoutes(deps: ConnectionRoutesDeps & ConnectionFaces): App {
-  const { own, connecting, parties, providers, cookie, requireSession, owner, show } = deps
+export function connectionFormRoutes(dependencies: ConnectionRoutesDeps & ConnectionFaces): App {
+  const {
+    own: ownConnections,
+    connecting,
+    parties,
+    providers,
+    cookie,
+    requireSession,
+    owner,
+    show,
+  } = dependencies
   const routes = createRouter()
   const read = requireSession({ write: false })
   const write = requireSession({ write: true })
@@ -29,11 +38,13 @@ export function connectionFormRoutes(deps: ConnectionRoutesDeps & ConnectionFace
     const { person, subject } = owner(c)
     const { csrf, waiting } = c.get('session')
     // Looked for among this person's: somebody else's is as one that was never made.
-    const request = (await parties.requests(subject)).find((one) => one.id === c.req.param('id'))
-    const provider = providers.find((one) => one.name === request?.provider)
+    const request = (await parties.requests(subject)).find((candidate) => candidate.id === c.req.param('id'))
+    const provider = providers.find((candidate) => candidate.name === request?.provider)
     if (request === undefined || provider === undefined)
       return html(c, noRequestPage({ person, csrf, waiting }), 404)
-    const connected = (await own.list(subject)).filter((one) => one.provider === provider.name)
+    const connected = (await ownConnections.list(subject)).filter(
+      (connection) => connection.provider === provider.name,
+    )
     return html(c, connectionRequestPage({ person, csrf, waiting, request, provider, connected }), 200)
   })
 
@@ -48,13 +59,13 @@ export function connectionFormRoutes(deps: ConnectionRoutesDeps & ConnectionFace
     async (c, next) => (isForm(c) ? write(c, next) : next()),
     async (c: AppContext, next) => {
       if (!isForm(c)) return next()
-      return told(c, async () => {
+      return withNotice(c, async () => {
         const fields = await c.req.parseBody({ all: true })
         const agreement = fields['again'] === 'yes' ? undefined : agreementOf(fields)
-        const begun = await connecting.begin(owner(c), c.req.param('name') ?? '', agreement)
-        if (!begun.ok) return show(c, 503, { problem: problems.provider_unavailable })
-        cookie.write(c, begun.value.browser)
-        return html(c, awayPage(begun.value.url, new URL(begun.value.url).host), 200)
+        const started = await connecting.begin(owner(c), c.req.param('name') ?? '', agreement)
+        if (!started.ok) return show(c, 503, { problem: problems.provider_unavailable })
+        cookie.write(c, started.value.browser)
+        return html(c, awayPage(started.value.url, new URL(started.value.url).host), 200)
       })
     },
   )
@@ -80,9 +91,9 @@ export function connectionFormRoutes(deps: ConnectionRoutesDeps & ConnectionFace
   })
 
   routes.post('/connections/:id/agents', write, async (c: AppContext) =>
-    told(c, async () => {
+    withNotice(c, async () => {
       const agreement = agreementOf(await c.req.parseBody({ all: true }))
-      await own.agree(owner(c), c.req.param('id') ?? '', agreement)
+      await ownConnections.agree(owner(c), c.req.param('id') ?? '', agreement)
       return c.redirect('/connections?done=agreed', 303)
     }),
   )
@@ -90,21 +101,25 @@ export function connectionFormRoutes(deps: ConnectionRoutesDeps & ConnectionFace
   routes.post('/connections/:id/agents/remove', takes, async (c: AppContext) => {
     const { party } = await c.req.parseBody()
     await unlessOver(
-      own.removeAgent(owner(c), c.req.param('id') ?? '', partyOf(typeof party === 'string' ? party : '')),
+      ownConnections.removeAgent(
+        owner(c),
+        c.req.param('id') ?? '',
+        partyOf(typeof party === 'string' ? party : ''),
+      ),
     )
     return c.redirect('/connections?done=agent_removed', 303)
   })
 
   routes.post('/connections/:id/disconnect', takes, async (c: AppContext) => {
-    const ended = await unlessOver(own.disconnect(owner(c), c.req.param('id') ?? ''))
-    const done = ended?.toldProvider === false ? 'disconnected_here' : 'disconnected'
-    return c.redirect(`/connections?done=${done}`, 303)
+    const ended = await unlessOver(ownConnections.disconnect(owner(c), c.req.param('id') ?? ''))
+    const notice = ended?.toldProvider === false ? 'disconnected_here' : 'disconnected'
+    return c.redirect(`/connections?done=${notice}`, 303)
   })
 
   /** What is wrong with a form is said on the page. */
-  async function told(c: AppContext, work: () => Promise<Response>): Promise<Response> {
+  async function withNotice(c: AppContext, run: () => Promise<Response>): Promise<Response> {
     try {
-      return await work()
+      return await run()
     } catch (error) {
       if (!(error instanceof AppError) || ![404, 409, 422].includes(error.status)) throw error
       return show(c, error.status as 404 | 409 | 422, {
@@ -117,9 +132,9 @@ export function connectionFormRoutes(deps: ConnectionRoutesDeps & ConnectionFace
 }
 
 /** Over already, perhaps by a second press: the page shows how it stands. */
-async function unlessOver<T>(work: Promise<T>): Promise<T | undefined> {
+async function unlessOver<T>(ended: Promise<T>): Promise<T | undefined> {
   try {
-    return await work
+    return await ended
   } catch (error) {
     if (error instanceof AppError && error.code === 'not_found') return undefined
     throw error

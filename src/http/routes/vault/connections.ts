@@ -32,10 +32,10 @@ export interface ConnectionRoutesDeps {
 /** What the pages' own forms share with the routes for programs. */
 export interface ConnectionFaces {
   owner(c: AppContext): ConnectionOwner
-  show(c: AppContext, status: 200 | 404 | 409 | 422 | 503, told?: Told): Promise<Response>
+  show(c: AppContext, status: 200 | 404 | 409 | 422 | 503, notice?: PageNotice): Promise<Response>
 }
 
-export interface Told {
+export interface PageNotice {
   readonly done?: ConnectionsDone
   readonly problem?: string
 }
@@ -101,9 +101,9 @@ const removed = z
  * `/connections`: accounts at APIs of others that the person in front of this browser has connected. JSON for programs of
  * the page's origin, pages for people. No answer holds a token, or anything that was made from one.
  */
-export function connectionRoutes(deps: ConnectionRoutesDeps): App {
-  const { own, connecting, parties, providers, cookie, requireSession } = deps
-  const limits = createLimits({ perMinute: deps.perMinute, now: deps.now })
+export function connectionRoutes(dependencies: ConnectionRoutesDeps): App {
+  const { own: ownConnections, connecting, parties, providers, cookie, requireSession } = dependencies
+  const limits = createLimits({ perMinute: dependencies.perMinute, now: dependencies.now })
   const routes = createRouter()
   const takes = requireSession({ write: true, recent: false })
   const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
@@ -114,10 +114,10 @@ export function connectionRoutes(deps: ConnectionRoutesDeps): App {
     return { person, subject, txn: c.get('txn'), over: c.get('over'), session: `connect ${csrf}` }
   }
 
-  const show: ConnectionFaces['show'] = async (c, status, told = {}) => {
+  const show: ConnectionFaces['show'] = async (c, status, notice = {}) => {
     const { subject, person } = owner(c)
     const [connections, requests, offered] = await Promise.all([
-      own.list(subject),
+      ownConnections.list(subject),
       parties.requests(subject),
       parties.offered(subject),
     ])
@@ -129,7 +129,7 @@ export function connectionRoutes(deps: ConnectionRoutesDeps): App {
       requests,
       providers,
       offered,
-      ...told,
+      ...notice,
     })
     for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
     return c.html(page, status)
@@ -137,8 +137,8 @@ export function connectionRoutes(deps: ConnectionRoutesDeps): App {
 
   const pageForBrowsers: MiddlewareHandler<AppEnv> = async (c, next) => {
     c.header('vary', 'Accept')
-    const done = c.req.query('done')
-    return wantsPage(c) ? show(c, 200, isDone(done) ? { done } : {}) : next()
+    const notice = c.req.query('done')
+    return wantsPage(c) ? show(c, 200, isDone(notice) ? { done: notice } : {}) : next()
   }
 
   const listRoute = createRoute({
@@ -155,15 +155,18 @@ export function connectionRoutes(deps: ConnectionRoutesDeps): App {
   routes.openapi(listRoute, async (c) => {
     const { subject, txn } = owner(c)
     c.header('x-csrf-token', c.get('session').csrf)
-    const [connections, requests] = await Promise.all([own.list(subject), parties.requests(subject)])
+    const [connections, requests] = await Promise.all([
+      ownConnections.list(subject),
+      parties.requests(subject),
+    ])
     return c.json(
       {
         connections: connections.map(toWire),
-        requests: requests.map((one) => ({
-          id: one.id,
-          provider: one.provider,
-          agent: one.agent,
-          client: one.client,
+        requests: requests.map((request) => ({
+          id: request.id,
+          provider: request.provider,
+          agent: request.agent,
+          client: request.client,
         })),
         providers: providers.map(({ name, title, rules }) => ({ name, title, rules: rules.map(copy) })),
         txn,
@@ -204,25 +207,25 @@ export function connectionRoutes(deps: ConnectionRoutesDeps): App {
   })
 
   // First the pages' own forms: they pass on what is not theirs.
-  routes.route('/', connectionFormRoutes({ ...deps, owner, show }))
+  routes.route('/', connectionFormRoutes({ ...dependencies, owner, show }))
   routes.openapi(connectRoute, async (c) => {
     const { agents, rules } = c.req.valid('json')
     const agreement: Agreement = { parties: agents, rules }
-    const begun = await connecting.begin(owner(c), c.req.valid('param').name, agreement)
-    if (!begun.ok) throw new AppError('provider_unavailable')
-    cookie.write(c, begun.value.browser)
-    return c.json({ authorization_url: begun.value.url, txn: c.get('txn') }, 200)
+    const started = await connecting.begin(owner(c), c.req.valid('param').name, agreement)
+    if (!started.ok) throw new AppError('provider_unavailable')
+    cookie.write(c, started.value.browser)
+    return c.json({ authorization_url: started.value.url, txn: c.get('txn') }, 200)
   })
   routes.openapi(endRoute, async (c) => {
-    const { id: one } = c.req.valid('param')
-    const { toldProvider } = await own.disconnect(owner(c), one)
-    return c.json({ id: one, told_provider: toldProvider, txn: c.get('txn') }, 200)
+    const { id: connectionId } = c.req.valid('param')
+    const { toldProvider } = await ownConnections.disconnect(owner(c), connectionId)
+    return c.json({ id: connectionId, told_provider: toldProvider, txn: c.get('txn') }, 200)
   })
   routes.openapi(removeRoute, async (c) => {
-    const { id: one, agent } = c.req.valid('param')
+    const { id: connectionId, agent } = c.req.valid('param')
     const { client } = c.req.valid('query')
-    await own.removeAgent(owner(c), one, { agent, client })
-    return c.json({ id: one, agent, client, txn: c.get('txn') }, 200)
+    await ownConnections.removeAgent(owner(c), connectionId, { agent, client })
+    return c.json({ id: connectionId, agent, client, txn: c.get('txn') }, 200)
   })
   return routes
 }
@@ -233,12 +236,12 @@ const copy = ({ title, methods, paths }: Provider['rules'][number]) => ({
   paths: [...paths],
 })
 
-const toWire = (one: OwnConnection) => ({
-  id: one.id,
-  provider: one.provider,
-  account: one.accountTitle,
-  state: one.state,
-  scopes: [...one.scopes],
-  agents: one.agents.map(({ agent, client, rules }) => ({ agent, client, rules: rules.map(copy) })),
-  created_at: one.createdAt.toISOString(),
+const toWire = (ownConnection: OwnConnection) => ({
+  id: ownConnection.id,
+  provider: ownConnection.provider,
+  account: ownConnection.accountTitle,
+  state: ownConnection.state,
+  scopes: [...ownConnection.scopes],
+  agents: ownConnection.agents.map(({ agent, client, rules }) => ({ agent, client, rules: rules.map(copy) })),
+  created_at: ownConnection.createdAt.toISOString(),
 })

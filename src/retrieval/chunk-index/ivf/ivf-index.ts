@@ -50,75 +50,75 @@ export interface IvfIndexDeps extends TrainerOptions {
 // Of noise (0.4), 70 rows found two of three; of text (0.05) and of noise around topics (0.19), all.
 const residualVarianceMax = 0.25
 
-export function createIvfIndex(deps: IvfIndexDeps): IvfIndex {
-  const { database, log, pollMs = 1_000, threads = defaultScanThreads() } = deps
-  const lookers = createScanPool({ threads, log })
+export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
+  const { database, log, pollMs = 1_000, threads = defaultScanThreads() } = dependencies
+  const scanPool = createScanPool({ threads, log })
   let sets: InvertedLists[] = []
-  let seen: Seen | undefined
-  let last: Promise<void> = Promise.resolve()
+  let position: Seen | undefined
+  let lastRefresh: Promise<void> = Promise.resolve()
   let isDeaf = false
   let closed = false
   let timer: NodeJS.Timeout | undefined
 
-  function hold(next: InvertedLists[]): void {
-    if (sets.length > 0 || next.length > 0) lookers.use(next)
-    sets = next
+  function hold(newest: InvertedLists[]): void {
+    if (sets.length > 0 || newest.length > 0) scanPool.use(newest)
+    sets = newest
   }
 
   async function follow(): Promise<void> {
     const generations = await readGenerations(database)
     if (generations.length === 0) {
       hold([])
-      seen = undefined
+      position = undefined
       return
     }
-    const next = await open(generations, sets)
+    const opened = await openLists(generations, sets)
     // Of a set that is not held, what lies in it was passed over.
-    const isNew = next.some((set) => !sets.includes(set))
-    const now = await readOn(next, isNew ? undefined : seen)
-    if (seen !== undefined && !follows(now, seen)) {
+    const isNew = opened.some((set) => !sets.includes(set))
+    const caughtUp = await readOn(opened, isNew ? undefined : position)
+    if (position !== undefined && !follows(caughtUp, position)) {
       log('ivf_server_changed')
       await readAnew(generations)
       return
     }
-    seen = now
-    if (isNew || next.length < sets.length) hold(next)
+    position = caughtUp
+    if (isNew || opened.length < sets.length) hold(opened)
   }
 
   /** What was read of another server is not believed; until all is read again, it is still what is looked at. */
   async function readAnew(generations: readonly Generation[]): Promise<void> {
-    const next = await open(generations, [])
-    seen = await readOn(next, undefined)
+    const opened = await openLists(generations, [])
+    position = await readOn(opened, undefined)
     // A thread knows a set by its generation, which is another one's now.
     hold([])
-    hold(next)
+    hold(opened)
   }
 
-  async function open(
+  async function openLists(
     generations: readonly Generation[],
-    kept: readonly InvertedLists[],
+    current: readonly InvertedLists[],
   ): Promise<InvertedLists[]> {
-    const next: InvertedLists[] = []
+    const opened: InvertedLists[] = []
     for (const { generation } of generations) {
-      const own = kept.find((set) => set.generation === generation)
-      const model = own?.model ?? (await readModel(database, generation))
-      if (model !== undefined) next.push(own ?? createInvertedLists(generation, model))
+      const reused = current.find((set) => set.generation === generation)
+      const model = reused?.model ?? (await readModel(database, generation))
+      if (model !== undefined) opened.push(reused ?? createInvertedLists(generation, model))
     }
-    return next
+    return opened
   }
 
-  async function readOn(to: readonly InvertedLists[], from: Seen | undefined): Promise<Seen> {
-    if (from === undefined) return readAllCodes(database, (row) => take(to, row))
-    const since = await readCodesSince(database, from)
-    for (const row of since.rows) take(to, row)
-    return since.seen
+  async function readOn(lists: readonly InvertedLists[], position: Seen | undefined): Promise<Seen> {
+    if (position === undefined) return readAllCodes(database, (row) => take(lists, row))
+    const changes = await readCodesSince(database, position)
+    for (const row of changes.rows) take(lists, row)
+    return changes.seen
   }
 
   /** One after the other, so that no older answer undoes a newer one. */
   function refresh(): Promise<void> {
-    const mine = last.then(follow)
-    last = mine.catch(() => undefined)
-    return mine
+    const refreshed = lastRefresh.then(follow)
+    lastRefresh = refreshed.catch(() => undefined)
+    return refreshed
   }
 
   async function poll(): Promise<void> {
@@ -133,18 +133,19 @@ export function createIvfIndex(deps: IvfIndexDeps): IvfIndex {
     if (!closed) timer = setTimeout(() => void poll(), pollMs).unref()
   }
   timer = setTimeout(() => void poll(), 0).unref()
-  const upkeep = createTrainer(deps)
+  const upkeep = createTrainer(dependencies)
 
   return {
-    scanPool: lookers,
-    lists: () => (sets.every(({ residualVariance: untold }) => untold <= residualVarianceMax) ? sets : []),
+    scanPool,
+    lists: () =>
+      sets.every(({ residualVariance: variance }) => variance <= residualVarianceMax) ? sets : [],
     async assign(sql, { docNo, revision }) {
       const newest = sets.at(-1)
       if (newest === undefined) return
       const vectors = await readStagedVectors(sql, database.vectorType, { docNo, revision })
       if (vectors.dimensions !== newest.model.centroids.dimensions) return
-      const placed = assignAll(newest.model, vectors)
-      await saveCodes(sql, { docNo, generation: newest.generation, ...placed })
+      const assigned = assignAll(newest.model, vectors)
+      await saveCodes(sql, { docNo, generation: newest.generation, ...assigned })
     },
     refresh,
     async renew() {
@@ -155,8 +156,8 @@ export function createIvfIndex(deps: IvfIndexDeps): IvfIndex {
       closed = true
       clearTimeout(timer)
       await upkeep[Symbol.asyncDispose]()
-      await lookers[Symbol.asyncDispose]()
-      await last
+      await scanPool[Symbol.asyncDispose]()
+      await lastRefresh
     },
   }
 }

@@ -71,18 +71,18 @@ const columns = 'doc_no, generation, partitions, codes'
 
 /** Reads all, in pages, and gives the place from which to read on. */
 export async function readAllCodes(sql: Sql, onRow: (row: DocumentCodes) => void): Promise<Seen> {
-  let first: Row | undefined
-  for (let last = 0; ; ) {
+  let firstRow: Row | undefined
+  for (let lastDocNo = 0; ; ) {
     const rows = await sql.query<Row>(
       `select ${standing}, d.* from (values (1)) as one
        left join (select ${columns} from document_codes where doc_no > $1 order by doc_no limit $2) d on true`,
-      [last, pageSize],
+      [lastDocNo, pageSize],
     )
-    first ??= rows[0]
+    firstRow ??= rows[0]
     const found = rows.flatMap(toDocumentCodes)
     for (const row of found) onRow(row)
-    last = found.at(-1)?.docNo ?? last
-    if (found.length < pageSize) return seenBy(first)
+    lastDocNo = found.at(-1)?.docNo ?? lastDocNo
+    if (found.length < pageSize) return seenBy(firstRow)
   }
 }
 
@@ -141,7 +141,7 @@ export interface Unassigned {
 export async function readUnassigned(
   database: Database,
   generation: number,
-  after: number,
+  afterDocNo: number,
   passagesMax: number,
 ): Promise<readonly Unassigned[]> {
   const rows = await database.query<{ doc_no: number; revision: number; vectors: (Buffer | null)[] }>(
@@ -154,7 +154,7 @@ export async function readUnassigned(
          and m.generation is distinct from $1 and coalesce(m.generation, 0) < $1
        order by d.doc_no limit 500
      ) d where d.before < $3`,
-    [generation, after, passagesMax],
+    [generation, afterDocNo, passagesMax],
   )
   return rows.map(({ doc_no, revision, vectors }) => ({
     docNo: doc_no,
@@ -201,15 +201,15 @@ export async function saveAssigned(
   database: Database,
   hold: number,
   generation: number,
-  documents: readonly (Unassigned & { readonly placed: Assignments })[],
+  documents: readonly (Unassigned & { readonly assignments: Assignments })[],
 ): Promise<void> {
   await asHolder(database, hold, async (sql) => {
     const rows = await sql.query<{ doc_no: number; revision: number }>(
       `select doc_no, live_revision as revision from documents where doc_no = any($1::int[]) order by doc_no for share`,
       [Int32Array.from(documents, ({ docNo }) => docNo)],
     )
-    const live = new Map(rows.map(({ doc_no, revision }) => [doc_no, revision]))
-    const same = documents.filter(({ docNo, revision }) => live.get(docNo) === revision)
+    const liveRevisions = new Map(rows.map(({ doc_no, revision }) => [doc_no, revision]))
+    const unchanged = documents.filter(({ docNo, revision }) => liveRevisions.get(docNo) === revision)
     await sql.query(
       `insert into document_codes (doc_no, generation, partitions, codes)
        select n, $1, decode(partitions, 'base64'), decode(codes, 'base64')
@@ -218,9 +218,9 @@ export async function saveAssigned(
          codes = excluded.codes, changed_in = pg_current_xact_id()`,
       [
         generation,
-        Int32Array.from(same, ({ docNo }) => docNo),
-        same.map(({ placed }) => bytesOf(placed.partitions).toString('base64')),
-        same.map(({ placed }) => bytesOf(placed.codes).toString('base64')),
+        Int32Array.from(unchanged, ({ docNo }) => docNo),
+        unchanged.map(({ assignments }) => bytesOf(assignments.partitions).toString('base64')),
+        unchanged.map(({ assignments }) => bytesOf(assignments.codes).toString('base64')),
       ],
     )
   })
@@ -250,11 +250,11 @@ export async function endLease(sql: Sql, hold: number): Promise<void> {
 }
 
 /** Writes while nobody else can take over; throws, with nothing written, where somebody has. */
-function asHolder(database: Database, hold: number, work: (sql: Sql) => Promise<void>): Promise<void> {
+function asHolder(database: Database, hold: number, write: (sql: Sql) => Promise<void>): Promise<void> {
   return database.transaction(async (sql) => {
-    const held = await sql.query('select from ivf_lease where number = $1 for share', [hold])
-    if (held.length === 0) throw new Error('Another process trains the index by now.')
-    await work(sql)
+    const leases = await sql.query('select from ivf_lease where number = $1 for share', [hold])
+    if (leases.length === 0) throw new Error('Another process trains the index by now.')
+    await write(sql)
   })
 }
 
@@ -272,9 +272,9 @@ function vectorsFrom(
   for (const [index, row] of rows.entries()) {
     if (row === null) continue
     const view = new DataView(row.buffer, row.byteOffset, row.byteLength)
-    const from = index * dimensions
-    for (let at = 0; at < dimensions; at += 1)
-      numbers[from + at] = size === 2 ? view.getFloat16(4 + 2 * at) : view.getFloat32(4 + 4 * at)
+    const offset = index * dimensions
+    for (let axis = 0; axis < dimensions; axis += 1)
+      numbers[offset + axis] = size === 2 ? view.getFloat16(4 + 2 * axis) : view.getFloat32(4 + 4 * axis)
   }
   return { numbers, dimensions }
 }

@@ -40,14 +40,14 @@ interface Deps extends TrainerOptions {
 }
 
 const leaseSeconds = 120
-const cellsPerRoot = 4
+const partitionsPerRoot = 4
 // Every centroid is compared for each question, and of a model's there are two copies. Enough for 17 million passages.
-const cellsMax = 16_384
-const cellsFor = (passages: number): number =>
-  Math.min(cellsMax, Math.round(cellsPerRoot * Math.sqrt(passages)))
+const partitionsMax = 16_384
+const partitionsFor = (passages: number): number =>
+  Math.min(partitionsMax, Math.round(partitionsPerRoot * Math.sqrt(passages)))
 // With fewer of what there should be, each holds too much, whatever that is.
-const cellsMin = 0.6
-const samplesPerCell = 16
+const partitionShareMin = 0.6
+const samplesPerPartition = 16
 const samplesMin = 20_000
 // Passages that are moved in one transaction.
 const batch = 1_000
@@ -71,15 +71,17 @@ export function createTrainer({
   const closing = new AbortController()
   let running: Promise<void> = Promise.resolve()
   /** Passages when the newest model was last found to fit. */
-  let fitted: { readonly generation: number; readonly passages: number; readonly cells: number } | undefined
+  let fitted:
+    | { readonly generation: number; readonly passages: number; readonly partitions: number }
+    | undefined
 
   function renew(): Promise<void> {
-    const mine = running.then(work)
-    running = mine.catch(() => undefined)
-    return mine
+    const renewed = running.then(trainAndMove)
+    running = renewed.catch(() => undefined)
+    return renewed
   }
 
-  async function work(): Promise<void> {
+  async function trainAndMove(): Promise<void> {
     const passages = await countPassages(database)
     if (passages < passagesMin) return
     const hold = await takeLease(database, leaseSeconds)
@@ -110,9 +112,9 @@ export function createTrainer({
       // It may be of another version of this program. Read only while it is new here: it is megabytes.
       const model = await readModel(database, newest.generation)
       if (model === undefined) return false
-      fitted = { ...newest, cells: vectorCount(model.centroids) }
+      fitted = { ...newest, partitions: vectorCount(model.centroids) }
     }
-    if (fitted.cells < cellsMin * cellsFor(passages)) return false
+    if (fitted.partitions < partitionShareMin * partitionsFor(passages)) return false
     if (Math.abs(passages - fitted.passages) <= changedBy * fitted.passages) return true
     const model = await readModel(database, newest.generation)
     if (model === undefined) return false
@@ -123,9 +125,9 @@ export function createTrainer({
   }
 
   async function train(worker: ModelWorker, hold: number, passages: number): Promise<void> {
-    const count = cellsFor(passages)
-    const wanted = Math.max(samplesMin, samplesPerCell * count)
-    const sample = await readSample(database, (100 * wanted) / passages)
+    const count = partitionsFor(passages)
+    const sampleSize = Math.max(samplesMin, samplesPerPartition * count)
+    const sample = await readSample(database, (100 * sampleSize) / passages)
     // Passages without vectors are found by words.
     if (vectorCount(sample) < count) return
     const model = await worker.train(sample, count, seed())
@@ -138,24 +140,24 @@ export function createTrainer({
     const newest = (await readGenerations(database)).at(-1)
     if (newest === undefined) return
     let model: IvfModel | undefined
-    let after = 0
+    let afterDocNo = 0
     for (;;) {
       closing.signal.throwIfAborted()
-      const documents = await readUnassigned(database, newest.generation, after, batch)
-      const last = documents.at(-1)
-      if (last === undefined) break
+      const documents = await readUnassigned(database, newest.generation, afterDocNo, batch)
+      const lastDocument = documents.at(-1)
+      if (lastDocument === undefined) break
       model ??= await readModel(database, newest.generation)
       if (model === undefined) return
-      const placed = []
+      const assigned = []
       for (const document of documents)
-        placed.push({ ...document, placed: await thread().assign(model, document.vectors) })
-      await saveAssigned(database, hold, newest.generation, placed)
-      after = last.docNo
+        assigned.push({ ...document, assignments: await thread().assign(model, document.vectors) })
+      await saveAssigned(database, hold, newest.generation, assigned)
+      afterDocNo = lastDocument.docNo
     }
     await dropOlder(database, hold, newest.generation)
   }
 
-  const look = (): void => {
+  const renewInBackground = (): void => {
     renew().catch((error: unknown) => {
       if (closing.signal.aborted) return
       log('background_failed', {
@@ -164,8 +166,8 @@ export function createTrainer({
       })
     })
   }
-  const timer = setInterval(look, everyMs).unref()
-  look()
+  const timer = setInterval(renewInBackground, everyMs).unref()
+  renewInBackground()
 
   return {
     renew,
@@ -187,9 +189,9 @@ async function countPassages(sql: Sql): Promise<number> {
 /** Mean squared distance to the nearest centroid. Both are of length 1 but for rounding. */
 function errorOf({ centroids }: IvfModel, { numbers, dimensions }: Vectors): number {
   let sum = 0
-  for (let at = 0; at < numbers.length; at += dimensions) {
-    const cell = nearestCentroid(centroids, numbers, at)
-    sum += 2 - 2 * dot(centroids.numbers, cell * dimensions, numbers, at, dimensions)
+  for (let offset = 0; offset < numbers.length; offset += dimensions) {
+    const partition = nearestCentroid(centroids, numbers, offset)
+    sum += 2 - 2 * dot(centroids.numbers, partition * dimensions, numbers, offset, dimensions)
   }
   return sum / Math.max(1, numbers.length / dimensions)
 }

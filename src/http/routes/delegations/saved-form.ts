@@ -4,14 +4,14 @@ import type { Tried } from '../../pages/delegations.ts'
 import type { OwnCookie } from '../../sign-in/cookies.ts'
 
 /** What somebody had filled in when their sign-in had become too old for it. */
-export interface KeptForm {
+export interface SavedForm {
   /** Until they have signed in again. What is too long for a browser to keep is not. */
   keep(c: AppContext, person: string, tried: Tried): void
   /** Once. Undefined where there is nothing, it is older than 15 minutes, or another person's. */
   take(c: AppContext, person: string): Tried | undefined
 }
 
-export interface KeptFormDeps {
+export interface SavedFormDeps {
   readonly cookie: OwnCookie
   /** Encrypts for this service alone; `open` throws where it was not sealed for that context here, or was changed. */
   readonly seal: {
@@ -27,7 +27,7 @@ const secondsMax = 15 * 60
 const lengthMax = 3_800
 const context = 'kept lend form'
 
-const kept = z.strictObject({
+const savedSchema = z.strictObject({
   until: z.number(),
   person: z.string(),
   tried: z.strictObject({
@@ -45,11 +45,23 @@ const kept = z.strictObject({
  * In this browser alone, sealed: with the session it would lie where whoever stole one can put words that its owner then
  * finds filled in after their own sign-in. The form comes again with nothing done: they press it once more.
  */
-export function createKeptForm({ cookie, seal, now }: KeptFormDeps): KeptForm {
+export function createSavedForm({ cookie, seal, now }: SavedFormDeps): SavedForm {
   return {
-    keep(c, person, { agent, objects, more, subAgents, seconds, purpose, standing }) {
-      const tried = { agent, objects, more, subAgents, seconds, purpose, standing }
-      const sealed = seal.close(context, { until: now() + secondsMax * 1_000, person, tried })
+    keep(
+      c,
+      person,
+      { agent, objects, more: typedObjects, subAgents, seconds, purpose, standing: isStanding },
+    ) {
+      const attempt = {
+        agent,
+        objects,
+        more: typedObjects,
+        subAgents,
+        seconds,
+        purpose,
+        standing: isStanding,
+      }
+      const sealed = seal.close(context, { until: now() + secondsMax * 1_000, person, tried: attempt })
       const value = Buffer.from(sealed).toString('base64url')
       if (value.length > lengthMax) return
       c.header('set-cookie', cookie.line(value, secondsMax), { append: true })
@@ -58,7 +70,7 @@ export function createKeptForm({ cookie, seal, now }: KeptFormDeps): KeptForm {
       const value = cookie.read(c)
       if (value === undefined) return undefined
       cookie.remove(c)
-      const found = kept.safeParse(opened(value))
+      const found = savedSchema.safeParse(opened(value))
       return found.success && found.data.person === person && found.data.until > now()
         ? found.data.tried
         : undefined
