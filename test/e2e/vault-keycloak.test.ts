@@ -146,7 +146,7 @@ describe('an account at a live Keycloak', needsKeycloak, () => {
         client: String(agreed?.client),
         txn: 't_tests',
       } as const
-      return connections.withToken(id, async (one) => decodeJwt(one), { by })
+      return connections.withToken(id, async (one) => decodeJwt(one), { recordedAs: by })
     }
     const narrow = await claimsOf(await row('narrow'))
     const whole = await claimsOf(await row('realm'))

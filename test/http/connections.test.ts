@@ -98,7 +98,9 @@ describe('an account is connected', () => {
     expect(await connections.find(principal({ client: 'public-agent' }), 'acme')).toMatchObject({
       reason: 'connection_required',
     })
-    const token = await connections.withToken(found.ok ? found.value.id : '', async (one) => one, { by })
+    const token = await connections.withToken(found.ok ? found.value.id : '', async (one) => one, {
+      recordedAs: by,
+    })
     expect(double.issued).toContain(token)
   })
 

@@ -37,33 +37,33 @@ export interface AdministratorsDeps {
 }
 
 export function createAdministrators({ sql, persons, clock }: AdministratorsDeps): Administrators {
-  async function now(within: Sql, subject: string, isLocked: boolean): Promise<readonly Role[]> {
-    const rows = await within.query<{ roles: Role[] }>(
+  async function rolesNow(transaction: Sql, subject: string, isLocked: boolean): Promise<readonly Role[]> {
+    const rows = await transaction.query<{ roles: Role[] }>(
       `select roles from administrators where subject = $1${isLocked ? ' for share' : ''}`,
       [subject],
     )
-    const held = rows[0]?.roles ?? []
-    if (held.length === 0) return held
-    const names = await persons.namesOf(within, subject, { since: new Date(0) })
+    const currentRoles = rows[0]?.roles ?? []
+    if (currentRoles.length === 0) return currentRoles
+    const names = await persons.namesOf(transaction, subject, { since: new Date(0) })
     if (names.size === 0) return []
     // By itself: a statement that waited for the lock would still see who was disabled before its wait.
-    const disabled = await within.query<{ key: string; created_at: Date }>(
+    const disabled = await transaction.query<{ key: string; created_at: Date }>(
       `select key, created_at from revocations
        where kind = 'subject' and key = any($1::text[]) and (until is null or until > $2)`,
       [[...names], new Date(clock.now())],
     )
     // Whoever ends the link to a name afterwards is still who was disabled; who ended it before is not.
-    for (const { key, created_at: since } of disabled)
-      if ((await persons.namesOf(within, subject, { since })).has(key)) return []
-    return held
+    for (const { key, created_at: disabledAt } of disabled)
+      if ((await persons.namesOf(transaction, subject, { since: disabledAt })).has(key)) return []
+    return currentRoles
   }
   return {
-    rolesOf: (subject) => now(sql, subject, false),
+    rolesOf: (subject) => rolesNow(sql, subject, false),
     async has(subject, role) {
-      return (await now(sql, subject, false)).includes(role)
+      return (await rolesNow(sql, subject, false)).includes(role)
     },
-    async keeps(within, subject, role) {
-      return (await now(within, subject, true)).includes(role)
+    async keeps(transaction, subject, role) {
+      return (await rolesNow(transaction, subject, true)).includes(role)
     },
     async add(subject, added) {
       if (!subject.startsWith('user:')) throw invalid('subject', 'Only a user can be an administrator.')

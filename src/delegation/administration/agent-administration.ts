@@ -22,19 +22,19 @@ export interface AgentAdministration {
    * which is the machine's to say. `conflict` where there is something and `lent` is left out: it says how much.
    */
   save(
-    who: Who,
+    recordedAs: Who,
     agent: NewAgent,
     options?: { readonly lent?: 'end' | 'keep' | undefined },
   ): Promise<{ readonly agent: Agent; readonly isNew: boolean; readonly ended: AgentEntitlements }>
   /** The kill switch. Again: nothing more happens. `not_found`: no such agent. */
-  disable(who: Who, id: string): Promise<Agent>
+  disable(recordedAs: Who, id: string): Promise<Agent>
   /**
    * Takes the kill switch back. What people lent to it meanwhile counts in no check: it ends with this, or counts again,
    * as `lent` says. `conflict` where something is live and `lent` is left out: it says how much, and the agent stays
    * disabled. `not_found`: no such agent. `ended`: delegations.
    */
   enable(
-    who: Who,
+    recordedAs: Who,
     id: string,
     options?: { readonly lent?: 'end' | 'keep' | undefined },
   ): Promise<{ readonly ended: number }>
@@ -55,68 +55,74 @@ const nothing: AgentEntitlements = { delegations: 0, consents: 0, connections: 0
  */
 export function createAgentAdministration(deps: AgentAdministrationDeps): AgentAdministration {
   const { database, agents, delegations, clock } = deps
-  const known = async (id: string): Promise<Agent> => {
+  const registeredAgent = async (id: string): Promise<Agent> => {
     const agent = await agents.get(id)
     if (agent === undefined) throw new AppError('not_found')
     return agent
   }
 
-  async function save(sql: Sql, who: Who, agent: NewAgent, lent: 'end' | 'keep' | undefined) {
-    const within = createAgents({ sql, clock })
+  async function save(sql: Sql, recordedAs: Who, agent: NewAgent, lentPolicy: 'end' | 'keep' | undefined) {
+    const agentsInTransaction = createAgents({ sql, clock })
     // Whoever lends to it now is waited for, or finds it as it will be.
     await sql.query('select from agents where id = $1 for update', [agent.id])
-    const before = await within.get(agent.id)
-    const ends = before !== undefined && lent !== 'keep' && isMore(before, agent)
-    const standing = ends ? await countEntitlements(sql, agent.id, new Date(clock.now())) : nothing
-    const isAsked = lent === undefined && Object.values(standing).some((count) => count > 0)
-    if (isAsked) throw new AppError('conflict', { public: saysWhat(agent.id, standing) })
-    await record(sql, who, {
+    const previous = await agentsInTransaction.get(agent.id)
+    const ends = previous !== undefined && lentPolicy !== 'keep' && isMore(previous, agent)
+    const entitlements = ends ? await countEntitlements(sql, agent.id, new Date(clock.now())) : nothing
+    const isAsked = lentPolicy === undefined && Object.values(entitlements).some((count) => count > 0)
+    if (isAsked) throw new AppError('conflict', { public: saysWhat(agent.id, entitlements) })
+    await record(sql, recordedAs, {
       event: 'agent_saved',
       agent: agent.id,
       scopes: agent.limits?.scopes ?? null,
       collections: agent.limits?.collections ?? null,
       keys: agent.jwks?.keys.length ?? 0,
     })
-    await within.save(agent)
-    const settle = ends ? await endEntitlements(sql, agent.id, { delegations, who }) : async () => undefined
-    return { isNew: before === undefined, ended: standing, settle }
+    await agentsInTransaction.save(agent)
+    const settle = ends
+      ? await endEntitlements(sql, agent.id, { delegations, recordedAs })
+      : async () => undefined
+    return { isNew: previous === undefined, ended: entitlements, settle }
   }
 
-  async function enable(sql: Sql, who: Who, id: string, lent: 'end' | 'keep' | undefined) {
-    const within = createAgents({ sql, clock })
+  async function enable(sql: Sql, recordedAs: Who, id: string, lentPolicy: 'end' | 'keep' | undefined) {
+    const agentsInTransaction = createAgents({ sql, clock })
     await sql.query('select from agents where id = $1 for update', [id])
-    const before = await within.get(id)
-    if (before === undefined) throw new AppError('not_found', { public: `There is no agent ${id}.` })
-    const isOff = before.disabledAt !== undefined && lent !== 'keep'
-    const live = isOff ? await directDelegations(sql, id, new Date(clock.now())) : []
-    if (live.length > 0 && lent === undefined)
-      throw new AppError('conflict', { public: saysWhatCounts(id, live.length) })
+    const previous = await agentsInTransaction.get(id)
+    if (previous === undefined) throw new AppError('not_found', { public: `There is no agent ${id}.` })
+    const isOff = previous.disabledAt !== undefined && lentPolicy !== 'keep'
+    const liveDelegations = isOff ? await directDelegations(sql, id, new Date(clock.now())) : []
+    if (liveDelegations.length > 0 && lentPolicy === undefined)
+      throw new AppError('conflict', { public: saysWhatCounts(id, liveDelegations.length) })
     // With the enabling or not at all: whatever pulled the switch may still hold its tokens.
     const settles: (() => Promise<void>)[] = []
-    for (const one of live) settles.push(await delegations.revokeWithin(sql, one, who))
-    if (before.disabledAt !== undefined) await record(sql, who, { event: 'agent_enabled', agent: id })
-    await within.enable(id)
+    for (const delegation of liveDelegations)
+      settles.push(await delegations.revokeWithin(sql, delegation, recordedAs))
+    if (previous.disabledAt !== undefined)
+      await record(sql, recordedAs, { event: 'agent_enabled', agent: id })
+    await agentsInTransaction.enable(id)
     return settles
   }
 
   return {
-    async save(who, agent, { lent } = {}) {
+    async save(recordedAs, agent, { lent: lentPolicy } = {}) {
       await agents.assertSavable(agent)
       await assertCollections(database, agent.limits?.collections ?? [])
-      const { settle, ...saved } = await database.transaction((sql) => save(sql, who, agent, lent))
+      const { settle, ...saved } = await database.transaction((sql) =>
+        save(sql, recordedAs, agent, lentPolicy),
+      )
       await settle()
-      return { agent: await known(agent.id), ...saved }
+      return { agent: await registeredAgent(agent.id), ...saved }
     },
-    async disable(who, id) {
-      await known(id)
+    async disable(recordedAs, id) {
+      await registeredAgent(id)
       await database.transaction(async (sql) => {
-        await record(sql, who, { event: 'agent_disabled', agent: id })
+        await record(sql, recordedAs, { event: 'agent_disabled', agent: id })
         await createAgents({ sql, clock }).disable(id)
       })
-      return known(id)
+      return registeredAgent(id)
     },
-    async enable(who, id, { lent } = {}) {
-      const settles = await database.transaction((sql) => enable(sql, who, id, lent))
+    async enable(recordedAs, id, { lent: lentPolicy } = {}) {
+      const settles = await database.transaction((sql) => enable(sql, recordedAs, id, lentPolicy))
       for (const settle of settles) await settle()
       return { ended: settles.length }
     },
@@ -124,21 +130,22 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
 }
 
 /** Whether somebody may act as the agent who could not, or it may reach what it did not. */
-function isMore(before: Agent, { issuer, sub, jwks, hostClients, limits }: NewAgent): boolean {
+function isMore(previous: Agent, { issuer, sub, jwks, hostClients, limits }: NewAgent): boolean {
   return (
-    before.issuer !== issuer ||
-    before.sub !== sub ||
-    grows(before.jwks?.keys.map(canonicalJson) ?? [], jwks?.keys.map(canonicalJson) ?? []) ||
-    grows(before.hostClients, hostClients ?? []) ||
+    previous.issuer !== issuer ||
+    previous.sub !== sub ||
+    grows(previous.jwks?.keys.map(canonicalJson) ?? [], jwks?.keys.map(canonicalJson) ?? []) ||
+    grows(previous.hostClients, hostClients ?? []) ||
     (limits !== undefined &&
-      (grows(before.limits.scopes, limits.scopes) || grows(before.limits.collections, limits.collections)))
+      (grows(previous.limits.scopes, limits.scopes) ||
+        grows(previous.limits.collections, limits.collections)))
   )
 }
 
 /** undefined: everything. */
-function grows(before: readonly string[] | undefined, after: readonly string[] | undefined): boolean {
-  if (before === undefined) return false
-  return after === undefined || after.some((one) => !before.includes(one))
+function grows(previous: readonly string[] | undefined, updated: readonly string[] | undefined): boolean {
+  if (previous === undefined) return false
+  return updated === undefined || updated.some((entry) => !previous.includes(entry))
 }
 
 const saysWhat = (id: string, { delegations, consents, connections }: AgentEntitlements): string =>

@@ -14,13 +14,13 @@ export interface AgentEntitlements {
 }
 
 // $1 the agent. Ended ones can be used by nobody.
-const lent = `state <> 'revoked' and (agent = $1 or $1 = any(sub_agents))`
+const lentToAgent = `state <> 'revoked' and (agent = $1 or $1 = any(sub_agents))`
 const consents = `delegation is null and client_id in (select client_id from clients where agent = $1)`
 
 export async function countEntitlements(sql: Sql, agent: string, now: Date): Promise<AgentEntitlements> {
   const [row] = await sql.query<AgentEntitlements>(
     `select
-       (select count(*) from delegations where ${lent} and expires_at > $2) as delegations,
+       (select count(*) from delegations where ${lentToAgent} and expires_at > $2) as delegations,
        (select count(*) from oauth_grants where ${consents} and expires_at > $2) as consents,
        (select count(*) from connection_agents where agent = $1) as connections`,
     [agent, now],
@@ -45,14 +45,17 @@ export async function directDelegations(sql: Sql, agent: string, now: Date): Pro
 export async function endEntitlements(
   sql: Sql,
   agent: string,
-  { delegations, who }: { readonly delegations: Pick<Delegations, 'revokeWithin'>; readonly who: Who },
+  {
+    delegations,
+    recordedAs,
+  }: { readonly delegations: Pick<Delegations, 'revokeWithin'>; readonly recordedAs: Who },
 ): Promise<() => Promise<void>> {
   const settles: (() => Promise<void>)[] = []
   const rows = await sql.query<{ readonly id: string }>(
-    `select id from delegations where ${lent} order by id`,
+    `select id from delegations where ${lentToAgent} order by id`,
     [agent],
   )
-  for (const { id } of rows) settles.push(await delegations.revokeWithin(sql, id, who))
+  for (const { id } of rows) settles.push(await delegations.revokeWithin(sql, id, recordedAs))
   // Rows of these that somebody else is at are theirs to end: without its consent an artifact gives no token.
   await sql.query(
     `delete from oauth_artifacts where (model, id_hash) in (
@@ -61,7 +64,7 @@ export async function endEntitlements(
     [agent],
   )
   await sql.query(`delete from oauth_grants where ${consents}`, [agent])
-  await endAgreementsOf(sql, agent, who)
+  await endAgreementsOf(sql, agent, recordedAs)
   return async () => {
     for (const settle of settles) await settle()
   }

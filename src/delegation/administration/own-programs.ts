@@ -39,7 +39,7 @@ export interface OwnPrograms {
    * the next request. 404 where no such one of theirs counts.
    * NOT ended: an access token that another's API holds and asks nobody about, for its last 5 minutes.
    */
-  end(who: Pick<Lender, 'person' | 'txn'>, id: string): Promise<void>
+  end(recordedAs: Pick<Lender, 'person' | 'txn'>, id: string): Promise<void>
 }
 
 export interface OwnProgramsDeps {
@@ -64,7 +64,7 @@ export function createOwnPrograms(deps: OwnProgramsDeps): OwnPrograms {
       )
     },
     async end({ person, txn }, id) {
-      const by = atPages(person, txn)
+      const recordedAs = atPages(person, txn)
       const settle = await database.transaction(async (sql) => {
         const [program] = (
           await sql.query<ProgramRow>(`select * from (${select}) as own where grant_id = $3`, [
@@ -76,11 +76,13 @@ export function createOwnPrograms(deps: OwnProgramsDeps): OwnPrograms {
         if (program === undefined) throw new AppError('not_found')
         const { clientId, delegation, lends } = program
         // What was lent first, and rows before links, as whoever ends a delegation takes them.
-        const rest =
-          delegation !== undefined && lends ? await delegations.revokeWithin(sql, delegation, by) : undefined
+        const remaining =
+          delegation !== undefined && lends
+            ? await delegations.revokeWithin(sql, delegation, recordedAs)
+            : undefined
         await signInEnds.grant(sql, id)
-        await record(sql, by, { event: 'consent_ended', client: clientId, grant: id })
-        return rest
+        await record(sql, recordedAs, { event: 'consent_ended', client: clientId, grant: id })
+        return remaining
       })
       await settle?.()
     },

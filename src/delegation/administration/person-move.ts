@@ -26,7 +26,7 @@ export interface UnderKey {
 
 export interface PersonMove {
   /** How much a move would take along. Changes nothing, and throws what {@link move} would. */
-  look(from: string, to: string): Promise<UnderKey>
+  look(oldKey: string, newKey: string): Promise<UnderKey>
   /**
    * Makes what stands under `from`, a key of a trusted issuer, stand under `to`, another of the same issuer or a local
    * account. `from` is disabled first and for good: nobody acts as it meanwhile, or comes by it later; whoever was disabled
@@ -34,7 +34,7 @@ export interface PersonMove {
    * Tuples are moved whatever the allow-list lets write: nobody comes to more, and one that stayed behind would be a block
    * that is lost. 422 while the model in force does not take one: by another model it would count again, under the old key.
    */
-  move(from: string, to: string): Promise<UnderKey>
+  move(oldKey: string, newKey: string): Promise<UnderKey>
 }
 
 export interface PersonMoveDeps {
@@ -50,37 +50,38 @@ export interface PersonMoveDeps {
   readonly delegations: Pick<Delegations, 'revokeWithin'>
   readonly tags: {
     readonly count: (subject: string) => Promise<number>
-    readonly rename: (from: string, to: string) => Promise<void>
+    readonly rename: (oldKey: string, newKey: string) => Promise<void>
   }
   readonly clock: Clock
   readonly newTxn: () => string
 }
 
 export function createPersonMove(deps: PersonMoveDeps): PersonMove {
-  const { database, fga, people, persons, barring, delegations, tags, clock, newTxn } = deps
+  const { database, fga, people, persons, barring, delegations, tags: tagWriters, clock, newTxn } = deps
   const now = () => new Date(clock.now())
 
-  async function assertMovable(from: string, to: string): Promise<void> {
-    if (!isId(from) || isLocal(from))
+  async function assertMovable(oldKey: string, newKey: string): Promise<void> {
+    if (!isId(oldKey) || isLocal(oldKey))
       throw invalid('from', 'The old key is NAMESPACE/KEY of a trusted issuer.')
-    if (!isId(to) || to === from) throw invalid('to', 'The new key is another account key.')
-    if (isLocal(to) && !(await people.has(to))) throw invalid('to', `There is no local account ${to}.`)
-    if (!isLocal(to) && to.split('/')[0] !== from.split('/')[0])
+    if (!isId(newKey) || newKey === oldKey) throw invalid('to', 'The new key is another account key.')
+    if (isLocal(newKey) && !(await people.has(newKey)))
+      throw invalid('to', `There is no local account ${newKey}.`)
+    if (!isLocal(newKey) && newKey.split('/')[0] !== oldKey.split('/')[0])
       throw invalid('to', 'Both keys are of one issuer, or the new one is a local account.')
-    const bound = await persons.linkedTo(database, `user:${from}`)
+    const bound = await persons.linkedTo(database, `user:${oldKey}`)
     if (bound !== undefined)
       throw invalid(
         'from',
-        `${from} is linked to ${bound}, who could not sign in by it any more. End the link first, at /accounts.`,
+        `${oldKey} is linked to ${bound}, who could not sign in by it any more. End the link first, at /accounts.`,
       )
-    const linked = await persons.linkedTo(database, `user:${to}`)
-    if (linked !== undefined) throw invalid('to', `${to} is linked to ${linked}. Move to ${linked}.`)
-    const [begun] = await database.query<{ new_key: string }>(
+    const linked = await persons.linkedTo(database, `user:${newKey}`)
+    if (linked !== undefined) throw invalid('to', `${newKey} is linked to ${linked}. Move to ${linked}.`)
+    const [pendingMove] = await database.query<{ new_key: string }>(
       'select new_key from person_moves where old_key = $1',
-      [from],
+      [oldKey],
     )
-    if (begun !== undefined && begun.new_key !== to)
-      throw invalid('to', `${from} was moved to ${begun.new_key} already.`)
+    if (pendingMove !== undefined && pendingMove.new_key !== newKey)
+      throw invalid('to', `${oldKey} was moved to ${pendingMove.new_key} already.`)
   }
 
   async function tuplesOf(subject: string): Promise<Tuple[]> {
@@ -109,64 +110,64 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
     const subject = `user:${key}`
     const [row] = await database.query<Omit<UnderKey, 'tags' | 'tuples'>>(counts, [subject])
     if (row === undefined) throw new Error('Nothing was counted.')
-    return { tags: await tags.count(subject), tuples: (await movableTuples(subject)).length, ...row }
+    return { tags: await tagWriters.count(subject), tuples: (await movableTuples(subject)).length, ...row }
   }
 
   /**
    * Whether the new key is to be disabled too. As the row says if it is there: a second run sees somebody disabled whom the
    * first one disabled, and after the end the operator may have enabled the new key.
    */
-  async function begin(from: string, to: string): Promise<boolean> {
+  async function beginMove(oldKey: string, newKey: string): Promise<boolean> {
     await database.query(
       `insert into person_moves (old_key, new_key, was_disabled, begun_at)
        values ($1, $2, exists (
          select from revocations where kind = 'subject' and key = $3 and (until is null or until > $4)), $4)
        on conflict (old_key) do nothing`,
-      [from, to, `user:${from}`, now()],
+      [oldKey, newKey, `user:${oldKey}`, now()],
     )
     const [row] = await database.query<{ disables: boolean }>(
       'select was_disabled and ended_at is null as disables from person_moves where old_key = $1',
-      [from],
+      [oldKey],
     )
     return row?.disables ?? true
   }
 
-  async function moveTuples(from: string, to: string): Promise<void> {
-    const other = (one: string): string => (one === from ? to : one)
-    const there = new Set((await tuplesOf(to)).map(tupleId))
+  async function moveTuples(oldKey: string, newKey: string): Promise<void> {
+    const counterpartOf = (name: string): string => (name === oldKey ? newKey : name)
+    const existing = new Set((await tuplesOf(newKey)).map(tupleId))
     // Asked again: another model may have come into force since the move began.
-    const old = await movableTuples(from)
+    const old = await movableTuples(oldKey)
     const moved = old.map((tuple) => ({
       ...tuple,
-      user: other(tuple.user),
-      object: other(tuple.object) as Tuple['object'],
+      user: counterpartOf(tuple.user),
+      object: counterpartOf(tuple.object) as Tuple['object'],
     }))
     // One that the new key has keeps its own end.
-    await fga.write({ writes: moved.filter((tuple) => !there.has(tupleId(tuple))), deletes: old })
+    await fga.write({ writes: moved.filter((tuple) => !existing.has(tupleId(tuple))), deletes: old })
   }
 
   return {
-    async look(from, to) {
-      await assertMovable(from, to)
-      return under(from)
+    async look(oldKey, newKey) {
+      await assertMovable(oldKey, newKey)
+      return under(oldKey)
     },
-    async move(from, to) {
-      await assertMovable(from, to)
-      const found = await under(from)
-      if (await begin(from, to)) await barring.bar(to)
-      await barring.bar(from)
+    async move(oldKey, newKey) {
+      await assertMovable(oldKey, newKey)
+      const found = await under(oldKey)
+      if (await beginMove(oldKey, newKey)) await barring.bar(newKey)
+      await barring.bar(oldKey)
       // First what also takes away, `blocked`: by the groups that follow nobody reads what they are blocked from.
-      await tags.rename(`user:${from}`, `user:${to}`)
-      const settles = await database.transaction((sql) => moveRows(sql, from, to))
+      await tagWriters.rename(`user:${oldKey}`, `user:${newKey}`)
+      const settles = await database.transaction((sql) => moveRows(sql, oldKey, newKey))
       for (const settle of settles) await settle()
-      await moveTuples(`user:${from}`, `user:${to}`)
-      await database.query('update person_moves set ended_at = $2 where old_key = $1', [from, now()])
+      await moveTuples(`user:${oldKey}`, `user:${newKey}`)
+      await database.query('update person_moves set ended_at = $2 where old_key = $1', [oldKey, now()])
       return found
     },
   }
 
-  async function moveRows(sql: Sql, from: string, to: string): Promise<(() => Promise<void>)[]> {
-    const subjects = [`user:${from}`, `user:${to}`]
+  async function moveRows(sql: Sql, oldKey: string, newKey: string): Promise<(() => Promise<void>)[]> {
+    const subjects = [`user:${oldKey}`, `user:${newKey}`]
     const settles: (() => Promise<void>)[] = []
     // One standing delegation to an agent: that of the key that is used now stays.
     const twice = await sql.query<{ id: string }>(
@@ -184,8 +185,8 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
        where subject = $1 and state <> 'ended'`,
       [subjects[0] ?? '', now()],
     )
-    await sql.query('delete from browser_sessions where upstream_person = $1', [from])
-    await sql.query('delete from people where key = $1', [from])
+    await sql.query('delete from browser_sessions where upstream_person = $1', [oldKey])
+    await sql.query('delete from people where key = $1', [oldKey])
     return settles
   }
 }

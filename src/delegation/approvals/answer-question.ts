@@ -22,17 +22,17 @@ export interface AnswerQuestionDeps {
  */
 export async function answerQuestion(
   { database, clock }: AnswerQuestionDeps,
-  asker: Requester,
+  requester: Requester,
   approval: Approval,
   text: string,
 ): Promise<void> {
   if (!isPlain(text, answerMax)) throw invalid('text', plainTextRule(answerMax))
   const now = new Date(clock.now())
-  const last = approval.rounds.at(-1)
-  if (approval.state !== 'info_requested' || last === undefined) throw noQuestion()
+  const lastRound = approval.rounds.at(-1)
+  if (approval.state !== 'info_requested' || lastRound === undefined) throw noQuestion()
   const rounds: QuestionRound[] = [
     ...approval.rounds.slice(0, -1),
-    { ...last, answer: text, answeredAt: now },
+    { ...lastRound, answer: text, answeredAt: now },
   ]
   await database.transaction(async (sql) => {
     const answered = await sql.query(
@@ -44,7 +44,7 @@ export async function answerQuestion(
       [approval.id, approval.version, roundsToColumn(rounds), now],
     )
     if (answered.length === 0) throw noQuestion()
-    await record(sql, recordedRequester(asker), {
+    await record(sql, recordedRequester(requester), {
       event: 'approval_answered',
       approval: approval.id,
       round: rounds.length,

@@ -28,19 +28,19 @@ export interface Approvals extends AsyncDisposable {
    * open or 20 an hour of this agent with this person, or 10 minutes after a no to the same.
    * NOT checked: that what is asked was offered, or is a connection of theirs; whoever resolved it has.
    */
-  ask(asker: Requester, asked: RequestedAccess, wish: ApprovalOptions): Promise<Approval>
+  ask(requester: Requester, access: RequestedAccess, options: ApprovalOptions): Promise<Approval>
   /** The asker's own, under the same client, person and delegation; undefined for every other and for none. */
-  of(asker: Requester, id: string): Promise<Approval | undefined>
+  of(requester: Requester, id: string): Promise<Approval | undefined>
   /**
    * The same once it has changed, at once where it is not `pending`, and as it stands when the signal fires or the
    * service closes. Across processes. Throws a 503 while it is not known who may act.
    */
-  wait(asker: Requester, id: string, signal: AbortSignal): Promise<Approval | undefined>
+  wait(requester: Requester, id: string, signal: AbortSignal): Promise<Approval | undefined>
   /**
    * The agent's answer to the person's question, 1 to 1,000 plain characters. The first one gives the person as long
    * again. 404 for what is not theirs, 409 where no question is open, 422 for other text.
    */
-  answer(asker: Requester, id: string, text: string): Promise<Approval>
+  answer(requester: Requester, id: string, text: string): Promise<Approval>
   /** The person's, newest first: what waits for them, and what was decided or ended in the last 7 days. */
   mine(
     subject: FgaObject,
@@ -80,10 +80,10 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
   const { database, clock, log, assertOpen } = deps
   const changes = await followApprovals({ database, log })
   const waits = createWaits({ changes, clock, assertOpen })
-  const read = (where: string, ...values: readonly (string | Date)[]) =>
-    readApprovals(database, where, new Date(clock.now()), values)
+  const read = (condition: string, ...values: readonly (string | Date)[]) =>
+    readApprovals(database, condition, new Date(clock.now()), values)
 
-  const of: Approvals['of'] = async ({ subject, agent, client, delegation }, id) =>
+  const approvalOf: Approvals['of'] = async ({ subject, agent, client, delegation }, id) =>
     (
       await read(
         'a.id = $2 and a.subject = $3 and a.agent = $4 and a.client = $5 and a.delegation = $6',
@@ -96,28 +96,35 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
     )[0]
 
   return {
-    ask: (asker, asked, wish) => requestApproval(deps, asker, asked, wish),
-    of,
-    wait: (asker, id, signal) =>
-      waits.until(() => of(asker, id), { id, owner: `${asker.subject} ${asker.agent}` }, signal),
-    async answer(asker, id, text) {
-      const approval = await of(asker, id)
+    ask: (requester, access, options) => requestApproval(deps, requester, access, options),
+    of: approvalOf,
+    wait: (requester, id, signal) =>
+      waits.until(
+        () => approvalOf(requester, id),
+        { id, owner: `${requester.subject} ${requester.agent}` },
+        signal,
+      ),
+    async answer(requester, id, text) {
+      const approval = await approvalOf(requester, id)
       if (approval === undefined) throw new AppError('not_found')
-      await answerQuestion(deps, asker, approval, text)
-      const after = await of(asker, id)
-      if (after === undefined) throw new AppError('not_found')
-      return after
+      await answerQuestion(deps, requester, approval, text)
+      const answered = await approvalOf(requester, id)
+      if (answered === undefined) throw new AppError('not_found')
+      return answered
     },
     async mine(subject) {
-      const since = new Date(clock.now() - recentMs)
-      const all = await read(
+      const recentFrom = new Date(clock.now() - recentMs)
+      const candidates = await read(
         `a.subject = $2 and not a.blocked and (a.state in ('pending', 'info_requested') or a.created_at > $3)
          order by a.created_at desc, a.id limit 1000`,
         subject,
-        since,
+        recentFrom,
       )
-      const open = all.filter(({ state }) => state === 'pending' || state === 'info_requested')
-      return { open, recent: all.filter((one) => !open.includes(one)).slice(0, recentMax) }
+      const undecided = candidates.filter(({ state }) => state === 'pending' || state === 'info_requested')
+      return {
+        open: undecided,
+        recent: candidates.filter((approval) => !undecided.includes(approval)).slice(0, recentMax),
+      }
     },
     async waiting(subject) {
       const [row] = await database.query<{ count: number }>(

@@ -15,7 +15,7 @@ export interface Block {
 export interface Blocks {
   of(subject: FgaObject): Promise<Block[]>
   /** On record; for every other from the same host as well. False: it was not blocked. */
-  lift(subject: FgaObject, agent: string, by: Who): Promise<boolean>
+  lift(subject: FgaObject, agent: string, recordedAs: Who): Promise<boolean>
 }
 
 export const createBlocks = (database: Database): Blocks => ({
@@ -27,14 +27,14 @@ export const createBlocks = (database: Database): Blocks => ({
     )
     return rows.map(({ agent, title, blocked_at }) => ({ agent, agentTitle: title, since: blocked_at }))
   },
-  lift: (subject, agent, by) =>
+  lift: (subject, agent, recordedAs) =>
     database.transaction(async (sql) => {
       const blocked = await sql.query<{ agent: string }>(
         `select agent from approval_askers where subject = $1 and ${ofSameHost} and blocked_at is not null
          order by agent for update`,
         [subject, agent],
       )
-      const lifted = blocked.map((one) => one.agent)
+      const lifted = blocked.map((block) => block.agent)
       if (!lifted.includes(agent)) return false
       await sql.query('update approval_askers set blocked_at = null where subject = $1 and agent = any($2)', [
         subject,
@@ -44,7 +44,8 @@ export const createBlocks = (database: Database): Blocks => ({
         `update approval_host_askers set blocked_at = null where subject = $1 and host = ${hostOf}`,
         [subject, agent],
       )
-      for (const one of lifted) await record(sql, by, { event: 'agent_unblocked', agent: one })
+      for (const agentId of lifted)
+        await record(sql, recordedAs, { event: 'agent_unblocked', agent: agentId })
       return true
     }),
 })
@@ -53,7 +54,7 @@ export const createBlocks = (database: Database): Blocks => ({
 export async function blockAgent(
   sql: Sql,
   { subject, agent }: { readonly subject: FgaObject; readonly agent: string },
-  { by, now }: { readonly by: Who; readonly now: Date },
+  { recordedAs, now }: { readonly recordedAs: Who; readonly now: Date },
 ): Promise<void> {
   await sql.query(
     `insert into approval_askers (subject, agent, blocked_at) values ($1, $2, $3)
@@ -67,7 +68,7 @@ export async function blockAgent(
        blocked_at = coalesce(approval_host_askers.blocked_at, excluded.blocked_at)`,
     [subject, agent, now],
   )
-  await record(sql, by, { event: 'agent_blocked', agent })
+  await record(sql, recordedAs, { event: 'agent_blocked', agent })
 }
 
 const host = `rtrim(substring(client_id from '^https://(\\[[^\\]]*\\]|[^/:?#]+)'), '.')`

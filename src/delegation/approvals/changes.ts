@@ -33,11 +33,11 @@ export async function followApprovals({
 }: ApprovalChangesOptions): Promise<ApprovalChanges> {
   const listeners = new Set<(id: string) => void>()
   const watched = new Map<string, Set<() => void>>()
-  const told = createLru<number>({ entriesMax: toldMax })
+  const announcedVersions = createLru<number>({ entriesMax: toldMax })
 
   function tell(id: string, version: number): void {
-    if ((told.peek(id) ?? 0) >= version) return
-    told.set(id, version)
+    if ((announcedVersions.peek(id) ?? 0) >= version) return
+    announcedVersions.set(id, version)
     for (const listener of listeners) listener(id)
     for (const listener of watched.get(id) ?? []) listener()
   }
@@ -74,12 +74,12 @@ export async function followApprovals({
       return { [Symbol.dispose]: () => void listeners.delete(listener) }
     },
     watch(id, listener) {
-      const others = watched.get(id) ?? new Set()
-      watched.set(id, others.add(listener))
+      const watchers = watched.get(id) ?? new Set()
+      watched.set(id, watchers.add(listener))
       return {
         [Symbol.dispose]() {
-          others.delete(listener)
-          if (others.size === 0 && watched.get(id) === others) watched.delete(id)
+          watchers.delete(listener)
+          if (watchers.size === 0 && watched.get(id) === watchers) watched.delete(id)
         },
       }
     },

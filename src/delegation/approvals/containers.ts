@@ -32,12 +32,12 @@ export async function rememberableContainers(
     for await (const { user } of fga.read({ object: documentObject(id), relation: 'parent' }))
       if (isContainer(user)) hold(user, id)
   }
-  const asked = [...holding.keys()].filter((object) => !filed.has(object))
+  const unfiledContainers = [...holding.keys()].filter((object) => !filed.has(object))
   const { verdicts } = await fga.batchCheck(
-    asked.map((object) => ({ user: subject, relation: 'viewer', object })),
+    unfiledContainers.map((object) => ({ user: subject, relation: 'viewer', object })),
     { now: clock.now(), signal: AbortSignal.timeout(msMax), consistency: 'fresh' },
   )
-  const visible = [...filed, ...asked.filter((_, index) => verdicts[index] === 'allowed')].sort()
+  const visible = [...filed, ...unfiledContainers.filter((_, index) => verdicts[index] === 'allowed')].sort()
   const titles = await titlesOf(sql, visible)
   return visible.map((object) => ({
     object,
@@ -50,10 +50,10 @@ const isContainer = (object: string): object is FgaObject =>
   object.startsWith('folder:') || object.startsWith('collection:')
 
 /** Folders have none. */
-async function titlesOf(sql: Sql, places: readonly FgaObject[]): Promise<ReadonlyMap<string, string>> {
+async function titlesOf(sql: Sql, containers: readonly FgaObject[]): Promise<ReadonlyMap<string, string>> {
   const rows = await sql.query<{ object: string; title: string }>(
     `select 'collection:' || id as object, title from collections where 'collection:' || id = any($1)`,
-    [places],
+    [containers],
   )
   return new Map(rows.map(({ object, title }) => [object, title]))
 }

@@ -56,9 +56,9 @@ export type Refusal =
 /** Of grants.ts. */
 export interface GrantMaker {
   /** Row, then tuples: it opens nothing before it is activated, and `mend()` clears up where it never is. */
-  prepare(wanted: GrantDraft): Promise<{ readonly id: string }>
+  prepare(draft: GrantDraft): Promise<{ readonly id: string }>
   /** In the transaction that says "approved", on record with it. False: its delegation or its time has ended. */
-  activateWithin(sql: Sql, id: string, by: Who): Promise<boolean>
+  activateWithin(sql: Sql, id: string, recordedAs: Who): Promise<boolean>
 }
 
 export interface DecideDeps extends ViewDeps {
@@ -87,20 +87,20 @@ export async function decideApproval(
   const [approval] = await readApprovals(database, theirs, new Date(clock.now()), [id, subject])
   if (approval === undefined) return refuse('not_found')
   if (!isOpen(approval)) return refuse('over')
-  const shown = await showApproval(deps, approval)
-  if (digestOf(shown) !== digest) return refuse('changed')
-  const change = await changeOf(deps, shown, decision, session.verifiedAt)
+  const shownApproval = await showApproval(deps, approval)
+  if (digestOf(shownApproval) !== digest) return refuse('changed')
+  const change = await changeOf(deps, shownApproval, decision, session.verifiedAt)
   if (!change.ok) return change
-  const by: Who = { ...atPages(session.person, approval.txn), delegation: approval.delegation }
+  const recordedAs: Who = { ...atPages(session.person, approval.txn), delegation: approval.delegation }
   const isDone = await undone(
     database.transaction((sql) =>
-      commit(sql, deps, { was: approval, to: change.value, by, session, now: new Date(clock.now()) }),
+      commit(sql, deps, { was: approval, to: change.value, recordedAs, session, now: new Date(clock.now()) }),
     ),
   )
-  const [after] = await readApprovals(database, theirs, new Date(clock.now()), [id, subject])
-  if (after === undefined) return refuse('not_found')
-  if (isDone) return ok(after)
-  return refuse(isOpen(after) ? 'changed' : 'over')
+  const [decided] = await readApprovals(database, theirs, new Date(clock.now()), [id, subject])
+  if (decided === undefined) return refuse('not_found')
+  if (isDone) return ok(decided)
+  return refuse(isOpen(decided) ? 'changed' : 'over')
 }
 
 const theirs = 'a.id = $2 and a.subject = $3 and not a.blocked'
@@ -116,14 +116,14 @@ interface Change {
 
 async function changeOf(
   { clock, grants }: DecideDeps,
-  shown: ShownApproval,
+  shownApproval: ShownApproval,
   decision: Decision,
   verifiedAt: Date | undefined,
 ): Promise<Result<Change, Refusal>> {
   switch (decision.answer) {
     case 'ask': {
-      if (shown.state === 'info_requested') return refuse('question_open')
-      if (shown.rounds.length >= questionsMax) return refuse('too_many_rounds')
+      if (shownApproval.state === 'info_requested') return refuse('question_open')
+      if (shownApproval.rounds.length >= questionsMax) return refuse('too_many_rounds')
       if (!isPlain(decision.question, textMax)) return refuse('not_plain', 'question')
       return ok({ state: 'info_requested', question: decision.question })
     }
@@ -134,8 +134,8 @@ async function changeOf(
     }
     case 'approve': {
       const now = clock.now()
-      if (shown.takesVerification && !isVerified(verifiedAt, now)) return refuse('needs_verification')
-      const terms = termsOf(shown, decision, now)
+      if (shownApproval.takesVerification && !isVerified(verifiedAt, now)) return refuse('needs_verification')
+      const terms = termsOf(shownApproval, decision, now)
       if (!terms.ok) return terms
       const { grant } = terms.value
       if (grant === undefined) return ok({ state: 'approved', terms: terms.value })
@@ -148,7 +148,7 @@ async function changeOf(
 interface Committing {
   readonly was: Approval
   readonly to: Change
-  readonly by: Who
+  readonly recordedAs: Who
   readonly session: DecideOptions['session']
   readonly now: Date
 }
@@ -158,22 +158,23 @@ async function commit(
   { grants }: Pick<DecideDeps, 'grants'>,
   committing: Committing,
 ): Promise<void> {
-  const { was, to, by, session, now } = committing
+  const { was, to: change, recordedAs, session, now } = committing
   // The pair's row before any approval's, as whoever asks takes them: nobody waits in a circle.
-  if (to.blocks) await blockAgent(sql, was, { by, now })
-  if (!(await write(sql, was, to, { session, now }))) throw new Undone()
+  if (change.blocks) await blockAgent(sql, was, { recordedAs, now })
+  if (!(await write(sql, was, change, { session, now }))) throw new Undone()
   // An approval without its grant would be a yes to nothing.
-  if (to.grant !== undefined && !(await grants.activateWithin(sql, to.grant, by))) throw new Undone()
-  if (to.blocks) await denyOthers(sql, was, { by, now })
-  await record(sql, by, eventOf(was, to))
+  if (change.grant !== undefined && !(await grants.activateWithin(sql, change.grant, recordedAs)))
+    throw new Undone()
+  if (change.blocks) await denyOthers(sql, was, { recordedAs, now })
+  await record(sql, recordedAs, eventOf(was, change))
 }
 
 /** Somebody else was there before, or what was lent has ended: rolls back. */
 class Undone extends Error {}
 
-async function undone(work: Promise<void>): Promise<boolean> {
+async function undone(task: Promise<void>): Promise<boolean> {
   try {
-    await work
+    await task
     return true
   } catch (error) {
     if (error instanceof Undone) return false
@@ -182,19 +183,21 @@ async function undone(work: Promise<void>): Promise<boolean> {
 }
 
 /** A clock that was set back proves nothing. */
-const isVerified = (at: Date | undefined, now: number): boolean =>
-  at !== undefined && now - at.getTime() <= verifiedMsMax && at.getTime() <= now + 1_000
+const isVerified = (verifiedAt: Date | undefined, now: number): boolean =>
+  verifiedAt !== undefined &&
+  now - verifiedAt.getTime() <= verifiedMsMax &&
+  verifiedAt.getTime() <= now + 1_000
 
 /** False: it is over, or not what was looked at. */
 async function write(
   sql: Sql,
   was: Approval,
-  to: Change,
+  change: Change,
   { session, now }: Pick<Committing, 'session' | 'now'>,
 ): Promise<boolean> {
   const rounds =
-    to.question === undefined ? was.rounds : [...was.rounds, { question: to.question, askedAt: now }]
-  const isDecided = to.state !== 'info_requested'
+    change.question === undefined ? was.rounds : [...was.rounds, { question: change.question, askedAt: now }]
+  const isDecided = change.state !== 'info_requested'
   const rows = await sql.query(
     `update approvals set state = $3, version = version + 1, rounds = $4::jsonb, decided_at = $5, reason = $6,
        answer = $7, grant_id = $8, decided_in = $10
@@ -202,14 +205,14 @@ async function write(
     [
       was.id,
       was.version,
-      to.state,
+      change.state,
       roundsToColumn(rounds),
       isDecided ? now : null,
-      to.reason ?? null,
-      to.terms?.answer ?? null,
-      to.grant ?? null,
+      change.reason ?? null,
+      change.terms?.answer ?? null,
+      change.grant ?? null,
       now,
-      to.state === 'approved' ? decidedInToColumn(session) : null,
+      change.state === 'approved' ? decidedInToColumn(session) : null,
     ],
   )
   return rows.length === 1
@@ -219,16 +222,16 @@ async function write(
 async function denyOthers(
   sql: Sql,
   { subject, agent }: Approval,
-  { by, now }: Pick<Committing, 'by' | 'now'>,
+  { recordedAs, now }: Pick<Committing, 'recordedAs' | 'now'>,
 ) {
-  const others = await sql.query<{ id: string }>(
+  const joinedRequests = await sql.query<{ id: string }>(
     `update approvals set state = 'denied', version = version + 1, decided_at = $3
      where id in (select id from approvals where subject = $1 and ${ofSameHost}
        and state in ('pending', 'info_requested') and expires_at > $3 order by id for update) returning id`,
     [subject, agent, now],
   )
-  for (const { id } of others)
-    await record(sql, by, { event: 'approval_decided', approval: id, decision: 'denied' })
+  for (const { id } of joinedRequests)
+    await record(sql, recordedAs, { event: 'approval_decided', approval: id, decision: 'denied' })
 }
 
 function eventOf({ id, rounds }: Approval, { state, grant }: Change) {

@@ -27,9 +27,9 @@ export async function expireApprovals({
   )
   let count = 0
   for (;;) {
-    const over = await readApprovals(database, isOver, now, [])
-    for (const approval of over) if (await write(database, approval)) count += 1
-    if (over.length < batchMax) return count
+    const overdue = await readApprovals(database, isOver, now, [])
+    for (const approval of overdue) if (await write(database, approval)) count += 1
+    if (overdue.length < batchMax) return count
   }
 }
 

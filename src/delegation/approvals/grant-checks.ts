@@ -27,34 +27,35 @@ export interface GrantChecking {
 /** A grant within its limits and its delegation's time; a 422 that names the field, a 409 without that delegation. */
 export async function checkedGrant(
   sql: Sql,
-  { id, wanted, now, soonest }: GrantChecking,
+  { id, wanted: draft, now, soonest }: GrantChecking,
 ): Promise<ApprovalGrant> {
-  const { subject, agent, delegation, remembered = false, queryHmac, vaultCall } = wanted
-  const maxUses = queryHmac === undefined && vaultCall === undefined ? wanted.maxUses : 1
-  const objects = checkedObjects(wanted)
+  const { subject, agent, delegation, remembered = false, queryHmac, vaultCall } = draft
+  const maxUses = queryHmac === undefined && vaultCall === undefined ? draft.maxUses : 1
+  const objects = checkedObjects(draft)
   if (remembered && maxUses !== undefined)
     throw invalid('max_uses', 'What is remembered counts until its end.')
   if (maxUses !== undefined && !(Number.isSafeInteger(maxUses) && maxUses > 0 && maxUses <= 1_000))
     throw invalid('max_uses', '1 to 1000 uses are possible.')
-  if (remembered) await assertRoom(sql, wanted, now)
-  const [lent] = await sql.query<{ expires_at: Date }>(
+  if (remembered) await assertRoom(sql, draft, now)
+  const [delegationRow] = await sql.query<{ expires_at: Date }>(
     `select expires_at from delegations
      where id = $1 and subject = $2 and ($3 = agent or $3 = any(sub_agents)) and state = 'live' and expires_at > $4`,
     [delegation, subject, agent, now],
   )
-  if (lent === undefined) throw new AppError('conflict', { public: 'What was lent to the agent has ended.' })
-  const until = new Date(Math.min(wanted.until.getTime(), lent.expires_at.getTime()))
-  if (!(until > soonest)) throw invalid('until', 'The end has to be in the future.')
+  if (delegationRow === undefined)
+    throw new AppError('conflict', { public: 'What was lent to the agent has ended.' })
+  const grantEnd = new Date(Math.min(draft.until.getTime(), delegationRow.expires_at.getTime()))
+  if (!(grantEnd > soonest)) throw invalid('until', 'The end has to be in the future.')
   return {
     id,
-    approval: wanted.approval,
+    approval: draft.approval,
     subject,
     agent,
     delegation,
     objects,
     queryHmac,
     vaultCall,
-    until,
+    until: grantEnd,
     maxUses,
     used: 0,
     remembered,
@@ -80,11 +81,11 @@ function checkedObjects({ objects, remembered, vaultCall }: GrantDraft): readonl
 }
 
 async function assertRoom(sql: Sql, { subject, agent, delegation }: GrantDraft, now: Date): Promise<void> {
-  const live = await sql.query(
+  const rememberedGrants = await sql.query(
     `select from approval_grants where subject = $1 and agent = $2 and delegation = $3 and remembered
        and state <> 'ended' and expires_at > $4`,
     [subject, agent, delegation, now],
   )
-  if (live.length >= rememberedMax)
+  if (rememberedGrants.length >= rememberedMax)
     throw new AppError('conflict', { public: `No more than ${rememberedMax} can be remembered at a time.` })
 }

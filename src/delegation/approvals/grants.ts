@@ -19,12 +19,12 @@ export interface ApprovalGrants {
    * that delegation is not live for exactly this person and agent, or 20 are remembered already; 422 for objects that
    * do not fit. NOT checked: that somebody agreed.
    */
-  prepare(wanted: GrantDraft): Promise<ApprovalGrant>
+  prepare(draft: GrantDraft): Promise<ApprovalGrant>
   /**
    * From the commit of this transaction on it counts, and is on record. False: its delegation or its time ended
    * meanwhile. Locks the delegation's row (shared), then the grant's: whoever holds other rows takes them after.
    */
-  activateWithin(sql: Sql, id: string, by: Who): Promise<boolean>
+  activateWithin(sql: Sql, id: string, recordedAs: Who): Promise<boolean>
   /**
    * What may be presented with a question: those named, by the request or by its token, whose rows match the subject, the
    * outermost agent, the delegation and, where one is for one question, that question's digest; and every live remembered
@@ -41,7 +41,7 @@ export interface ApprovalGrants {
   settle(ids: readonly string[]): Promise<void>
   get(id: string): Promise<ApprovalGrant | undefined>
   /** From its commit on it is presented no more; then its tuples go. False: no such live grant of this person. */
-  revoke(subject: FgaObject, id: string, by: Who): Promise<boolean>
+  revoke(subject: FgaObject, id: string, recordedAs: Who): Promise<boolean>
   /** This person's that count now, newest first. */
   listOf(subject: FgaObject): Promise<ApprovalGrant[]>
   /**
@@ -88,10 +88,10 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
   }
 
   return {
-    async prepare(wanted) {
+    async prepare(draft) {
       const id = `g_${randomBytes(16).toString('base64url')}`
       const grant = await database.transaction(async (sql) => {
-        const checked = await checkedGrant(sql, { id, wanted, now: now(), soonest: atOpenFga() })
+        const checked = await checkedGrant(sql, { id, wanted: draft, now: now(), soonest: atOpenFga() })
         await insert(sql, checked, now())
         return checked
       })
@@ -99,22 +99,22 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
       if (writes.length > 0) await fga.write({ writes })
       return grant
     },
-    async activateWithin(sql, id, by) {
-      const lent = await sql.query(
+    async activateWithin(sql, id, recordedAs) {
+      const delegationRow = await sql.query(
         `select from delegations
          where id = (select delegation from approval_grants where id = $1) and state = 'live' and expires_at > $2
          for share`,
         [id, now()],
       )
-      if (lent.length === 0) return false
+      if (delegationRow.length === 0) return false
       const rows = await sql.query<GrantRow>(
         `update approval_grants set state = 'live', live_at = $2
          where id = $1 and state = 'preparing' and expires_at > $3 returning ${grantColumns}`,
         [id, now(), atOpenFga()],
       )
-      const [live] = rows.map(grantOf)
-      if (live === undefined) return false
-      await record(sql, { ...by, delegation: live.delegation }, madeEvent(live))
+      const [liveGrants] = rows.map(grantOf)
+      if (liveGrants === undefined) return false
+      await record(sql, { ...recordedAs, delegation: liveGrants.delegation }, madeEvent(liveGrants))
       return true
     },
     async presentable(principal, { named, queryHmac }) {
@@ -163,8 +163,10 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
       }
     },
     get: async (id) => (await find(`select ${grantColumns} from approval_grants where id = $1`, [id]))[0],
-    async revoke(subject, id, by) {
-      const grant = await database.transaction((sql) => end(sql, { subject, id, by, now: now() }))
+    async revoke(subject, id, recordedAs) {
+      const grant = await database.transaction((sql) =>
+        endGrant(sql, { subject, id, recordedAs, now: now() }),
+      )
       if (grant === undefined) return false
       await settleAll([grant])
       return true
@@ -184,24 +186,24 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
         [new Date(clock.now() - preparingMsMax), now()],
       )
       // A minute later: whoever prepared one that ended may still have been writing its tuples.
-      const over = await find(
+      const endedGrants = await find(
         `select ${grantColumns} from approval_grants
          where state = 'ended' and settled_at is null and ended_at <= $2 and created_at < $1`,
         [new Date(clock.now() - preparingMsMax), now()],
       )
-      for (const grant of over) await settleAll([grant])
-      return over.length + (await removeStrays())
+      for (const grant of endedGrants) await settleAll([grant])
+      return endedGrants.length + (await removeStrays())
     },
   }
 
   /** A tuple that our row does not know would widen what the person agreed to. */
   async function removeStrays(): Promise<number> {
-    const live = await find(
+    const liveGrants = await find(
       `select ${grantColumns} from approval_grants where state = 'live' and expires_at > $1`,
       [now()],
     )
     let mended = 0
-    for (const grant of live) {
+    for (const grant of liveGrants) {
       const strays = await strayTuples(fga, grant)
       if (strays.length === 0) continue
       log('grant_strays_removed', { grant: grant.id, count: strays.length })
@@ -250,14 +252,14 @@ async function insert(sql: Sql, grant: ApprovalGrant, now: Date): Promise<void> 
   )
 }
 
-async function end(
+async function endGrant(
   sql: Sql,
   {
     subject,
     id,
-    by,
+    recordedAs,
     now,
-  }: { readonly subject: string; readonly id: string; readonly by: Who; readonly now: Date },
+  }: { readonly subject: string; readonly id: string; readonly recordedAs: Who; readonly now: Date },
 ): Promise<ApprovalGrant | undefined> {
   const rows = await sql.query<GrantRow>(
     `update approval_grants set state = 'ended', ended_at = $3
@@ -265,7 +267,7 @@ async function end(
     [id, subject, now],
   )
   const [grant] = rows.map(grantOf)
-  if (grant !== undefined) await recordEnd(sql, by, grant, 'revoked')
+  if (grant !== undefined) await recordEnd(sql, recordedAs, grant, 'revoked')
   return grant
 }
 
@@ -275,7 +277,7 @@ const madeEvent = ({
   subject,
   agent,
   objects,
-  until,
+  until: expiresAt,
   maxUses,
   remembered,
   ...grant
@@ -290,5 +292,5 @@ const madeEvent = ({
   one_question: grant.queryHmac !== undefined,
   max_uses: maxUses ?? null,
   remembered,
-  expires_at: until.toISOString(),
+  expires_at: expiresAt.toISOString(),
 })

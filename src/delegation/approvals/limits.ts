@@ -20,7 +20,7 @@ const hourMs = 3_600_000
 export async function assertRoom(
   sql: Sql,
   { subject, agent }: Pick<Requester, 'subject' | 'agent'>,
-  asked: RequestedAccess,
+  access: RequestedAccess,
   now: Date,
 ): Promise<void> {
   const [counts] = await sql.query<Counts>(
@@ -41,13 +41,13 @@ export async function assertRoom(
       // A question lives a day, and one more by an answer: the index finds those that can have been denied lately.
       new Date(now.getTime() - 50 * hourMs),
       new Date(now.getTime() - coolDownMs),
-      comparedPartOf(asked),
+      comparedPartOf(access),
     ],
   )
   if (counts === undefined) throw new Error('Counting gave no row.')
-  const { open, open_until: openUntil, recent, since, denied_at: deniedAt } = counts
+  const { open: openCount, open_until: openUntil, recent, since: windowStart, denied_at: deniedAt } = counts
   if (deniedAt !== null) throw tooMany('This person said no to this.', deniedAt.getTime() + coolDownMs, now)
-  if (open >= openMax)
+  if (openCount >= openMax)
     throw tooMany(
       `This person has ${openMax} questions of this agent before them.`,
       openUntil?.getTime() ?? now.getTime(),
@@ -56,7 +56,7 @@ export async function assertRoom(
   if (recent >= hourlyMax)
     throw tooMany(
       `This person was asked ${hourlyMax} times within an hour.`,
-      (since?.getTime() ?? now.getTime()) + hourMs,
+      (windowStart?.getTime() ?? now.getTime()) + hourMs,
       now,
     )
 }
@@ -69,8 +69,8 @@ interface Counts {
   readonly denied_at: Date | null
 }
 
-const tooMany = (why: string, until: number, now: Date): AppError =>
+const tooMany = (reason: string, retryAt: number, now: Date): AppError =>
   new AppError('rate_limited', {
-    public: `${why} There is room again at ${new Date(until).toISOString()}.`,
-    headers: { 'retry-after': String(Math.max(1, Math.ceil((until - now.getTime()) / 1_000))) },
+    public: `${reason} There is room again at ${new Date(retryAt).toISOString()}.`,
+    headers: { 'retry-after': String(Math.max(1, Math.ceil((retryAt - now.getTime()) / 1_000))) },
   })

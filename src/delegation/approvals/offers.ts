@@ -27,7 +27,7 @@ export interface Offers {
    */
   mayOffer(principal: Principal): Promise<boolean>
   /** In the transaction of the record. Undefined: the limit was reached meanwhile. */
-  makeWithin(sql: Sql, principal: Principal, wanted: OfferDraft): Promise<string | undefined>
+  makeWithin(sql: Sql, principal: Principal, draft: OfferDraft): Promise<string | undefined>
   /** Undefined: there is none, it is older than 5 minutes, or it is another person's, agent's or delegation's. */
   find(holder: OfferHolder, id: string): Promise<Offer | undefined>
   /** Forgets those that are over, and returns how many. */
@@ -102,7 +102,7 @@ export function createOffers({ sql: database, clock, randomBytes }: OffersDeps):
 
 /** One statement on one row: of those who come at once no more pass than there are turns left. */
 async function takeTurn(sql: Sql, { subject, agent }: OfferHolder, now: number): Promise<boolean> {
-  const taken = await sql.query(
+  const turn = await sql.query(
     `insert into offer_limits as held (subject, agent, made_at) values ($1, $2, array[$3::timestamptz])
      on conflict (subject, agent) do update
        set made_at = array(select at from unnest(held.made_at) as at where at > $4 order by at) || $3::timestamptz
@@ -110,7 +110,7 @@ async function takeTurn(sql: Sql, { subject, agent }: OfferHolder, now: number):
      returning subject`,
     [subject, agent, new Date(now), new Date(now - hourMs), offersPerHour],
   )
-  return taken.length > 0
+  return turn.length > 0
 }
 
 function holderOf(principal: Principal): OfferHolder | undefined {

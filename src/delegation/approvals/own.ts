@@ -56,51 +56,56 @@ export function createOwnApprovals(deps: OwnApprovalsDeps): OwnApprovals {
 
   async function titlesOf(ids: readonly string[]): Promise<(id: string) => string> {
     const found = await Promise.all([...new Set(ids)].map((id) => agents.get(id)))
-    const titles = new Map(found.flatMap((one) => (one === undefined ? [] : [[one.id, one.title]])))
+    const titles = new Map(found.flatMap((agent) => (agent === undefined ? [] : [[agent.id, agent.title]])))
     return (id) => titles.get(id) ?? id
   }
 
-  async function shown(subject: FgaObject, all: readonly ApprovalGrant[]): Promise<ShownGrant[]> {
-    if (all.length === 0) return []
-    const [known, titleOf] = await Promise.all([
+  async function shownGrants(subject: FgaObject, grantList: readonly ApprovalGrant[]): Promise<ShownGrant[]> {
+    if (grantList.length === 0) return []
+    const [readable, titleOf] = await Promise.all([
       lendables.among(
         subject,
-        all.flatMap(({ objects }) => objects),
+        grantList.flatMap(({ objects }) => objects),
       ),
-      titlesOf(all.map(({ agent }) => agent)),
+      titlesOf(grantList.map(({ agent }) => agent)),
     ])
-    return all.map((one) => ({
-      ...one,
-      agentTitle: titleOf(one.agent),
-      items: one.objects.map((object) => ({ object, title: known.get(object)?.title })),
+    return grantList.map((grant) => ({
+      ...grant,
+      agentTitle: titleOf(grant.agent),
+      items: grant.objects.map((object) => ({ object, title: readable.get(object)?.title })),
     }))
   }
 
   return {
     async list(subject) {
-      const [{ open, recent }, live, blocked] = await Promise.all([
+      const [{ open: openApprovals, recent }, liveGrants, blocked] = await Promise.all([
         approvals.mine(subject),
         grants.listOf(subject),
         approvals.blocks.of(subject),
       ])
-      const titleOf = await titlesOf([...open, ...recent].map(({ agent }) => agent))
-      const listed = (one: Approval): ListedApproval => ({ ...one, agentTitle: titleOf(one.agent) })
+      const titleOf = await titlesOf([...openApprovals, ...recent].map(({ agent }) => agent))
+      const listed = (approval: Approval): ListedApproval => ({
+        ...approval,
+        agentTitle: titleOf(approval.agent),
+      })
       return {
-        open: open.map(listed),
+        open: openApprovals.map(listed),
         recent: recent.map(listed),
-        grants: await shown(subject, live),
+        grants: await shownGrants(subject, liveGrants),
         blocked,
       }
     },
     async one(subject, id) {
       const approval = await approvals.oneOfMine(subject, id)
       if (approval === undefined) return undefined
-      const { asked, grant: made } = approval
-      const live =
-        made === undefined ? [] : (await grants.listOf(subject)).filter(({ id: grant }) => grant === made)
+      const { asked: access, grant: grantId } = approval
+      const liveGrants =
+        grantId === undefined
+          ? []
+          : (await grants.listOf(subject)).filter(({ id: grant }) => grant === grantId)
       const [[grant], call] = await Promise.all([
-        shown(subject, live),
-        asked.kind === 'vault_call' ? showCall(subject, asked) : undefined,
+        shownGrants(subject, liveGrants),
+        access.kind === 'vault_call' ? showCall(subject, access) : undefined,
       ])
       return { shown: approval, call, grant }
     },

@@ -35,30 +35,30 @@ export interface RequestApprovalDeps {
  */
 export async function requestApproval(
   deps: RequestApprovalDeps,
-  asker: Requester,
-  asked: RequestedAccess,
-  wish: ApprovalOptions,
+  requester: Requester,
+  access: RequestedAccess,
+  options: ApprovalOptions,
 ): Promise<Approval> {
-  assertWords(wish)
+  assertWords(options)
   const id = `ap_${deps.randomBytes(16).toString('base64url')}`
   const now = new Date(deps.clock.now())
   return deps.database.transaction(async (sql) => {
-    const { isBlocked } = await hold(sql, asker)
-    const end = await endOfLending(sql, asker, now)
-    const open = await joined(sql, { asker, asked, wish, now })
-    if (open !== undefined) return open
-    await assertRoom(sql, asker, asked, now)
-    const expiresAt = new Date(Math.min(now.getTime() + wish.seconds * 1_000, end.getTime()))
-    await insert(sql, { id, asker, asked, wish, now, expiresAt, isBlocked })
+    const { isBlocked } = await hold(sql, requester)
+    const delegationEnd = await endOfLending(sql, requester, now)
+    const openApproval = await joined(sql, { requester, asked: access, options, now })
+    if (openApproval !== undefined) return openApproval
+    await assertRoom(sql, requester, access, now)
+    const expiresAt = new Date(Math.min(now.getTime() + options.seconds * 1_000, delegationEnd.getTime()))
+    await insert(sql, { id, requester, asked: access, options, now, expiresAt, isBlocked })
     const [approval] = await readApprovals(sql, 'a.id = $2', now, [id])
     if (approval === undefined) throw new Error('An approval was lost while it was asked for.')
-    await record(sql, recordedRequester(asker), {
+    await record(sql, recordedRequester(requester), {
       event: 'approval_asked',
       approval: id,
-      front: wish.front,
-      kind: asked.kind,
-      ...(asked.kind === 'documents' && { documents: asked.documentIds }),
-      ...(asked.scopes.length > 0 && { scopes: asked.scopes }),
+      front: options.front,
+      kind: access.kind,
+      ...(access.kind === 'documents' && { documents: access.documentIds }),
+      ...(access.scopes.length > 0 && { scopes: access.scopes }),
       expires_at: expiresAt.toISOString(),
       blocked: isBlocked,
     })
@@ -99,22 +99,25 @@ async function endOfLending(sql: Sql, { subject, agent, delegation }: Requester,
 }
 
 interface Joining {
-  readonly asker: Requester
+  readonly requester: Requester
   readonly asked: RequestedAccess
-  readonly wish: ApprovalOptions
+  readonly options: ApprovalOptions
   readonly now: Date
 }
 
-async function joined(sql: Sql, { asker, asked, wish, now }: Joining): Promise<Approval | undefined> {
-  const { subject, agent, client, delegation } = asker
-  const [open] = await readApprovals(
+async function joined(
+  sql: Sql,
+  { requester, asked: access, options, now }: Joining,
+): Promise<Approval | undefined> {
+  const { subject, agent, client, delegation } = requester
+  const [openApproval] = await readApprovals(
     sql,
     `a.subject = $2 and a.agent = $3 and a.client = $4 and a.delegation = $5 and a.front = $6 and a.digest = $7
        and a.state in ('pending', 'info_requested') and ${isCurrent}`,
     now,
-    [subject, agent, client, delegation, wish.front, digestOfAccess(asked)],
+    [subject, agent, client, delegation, options.front, digestOfAccess(access)],
   )
-  return open
+  return openApproval
 }
 
 interface Inserting extends Joining {
@@ -123,29 +126,32 @@ interface Inserting extends Joining {
   readonly isBlocked: boolean
 }
 
-async function insert(sql: Sql, { id, asker, asked, wish, now, expiresAt, isBlocked }: Inserting) {
+async function insert(
+  sql: Sql,
+  { id, requester, asked: access, options, now, expiresAt, isBlocked }: Inserting,
+) {
   await sql.query(
     `insert into approvals (id, subject, agent, client, delegation, front, asked, digest, purpose, binding_message,
        state, created_at, expires_at, decided_at, blocked, txn)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
     [
       id,
-      asker.subject,
-      asker.agent,
-      asker.client,
-      asker.delegation,
-      wish.front,
-      asked,
-      digestOfAccess(asked),
-      wish.purpose ?? null,
-      wish.bindingMessage ?? null,
+      requester.subject,
+      requester.agent,
+      requester.client,
+      requester.delegation,
+      options.front,
+      access,
+      digestOfAccess(access),
+      options.purpose ?? null,
+      options.bindingMessage ?? null,
       // To the agent a denial like any other; the person never hears of it.
       isBlocked ? 'denied' : 'pending',
       now,
       expiresAt,
       isBlocked ? now : null,
       isBlocked,
-      asker.txn,
+      requester.txn,
     ],
   )
 }
@@ -159,5 +165,5 @@ function assertWords({ purpose, bindingMessage, seconds }: ApprovalOptions): voi
     throw invalid('requested_expiry', `must be ${secondsLeast} to ${secondsMost} seconds`)
 }
 
-export const plainTextRule = (most: number): string =>
-  `must be 1 to ${most} characters on one line, without control or formatting characters`
+export const plainTextRule = (lengthMax: number): string =>
+  `must be 1 to ${lengthMax} characters on one line, without control or formatting characters`

@@ -42,25 +42,25 @@ export const scopeOfApproved = { documents: 'docs.search', vault_call: 'vault.us
 export const tokenSeconds = 300
 
 /** Equal for equal questions: each offer has an id of its own, whatever it stands for. */
-export const digestOfAccess = (asked: RequestedAccess): string => digest(canonicalJson(comparable(asked)))
+export const digestOfAccess = (access: RequestedAccess): string => digest(canonicalJson(comparable(access)))
 
 /**
  * What a person has said no to, as a part of what was asked: `asked @> matter` holds for the same question, for the same
  * documents by other words, and for fewer of them.
  */
-export function comparedPartOf(asked: RequestedAccess): object {
-  if (asked.kind === 'documents') return { kind: asked.kind, documentIds: asked.documentIds }
-  if (asked.kind === 'vault_call') return { kind: asked.kind, call: asked.call }
+export function comparedPartOf(access: RequestedAccess): object {
+  if (access.kind === 'documents') return { kind: access.kind, documentIds: access.documentIds }
+  if (access.kind === 'vault_call') return { kind: access.kind, call: access.call }
   // A narrower question in the words of one who has just been refused would be another one each time.
-  const { collections: _, ...rest } = asked
-  return rest
+  const { collections: _, ...compared } = access
+  return compared
 }
 
 /** sha256, base64url. */
 export const digest = (text: string): string => createHash('sha256').update(text).digest('base64url')
 
-function comparable(asked: RequestedAccess): object {
-  if (asked.kind !== 'documents') return asked
-  const { offer: _, documentIds, ...rest } = asked
-  return { ...rest, documentIds: [...documentIds].sort() }
+function comparable(access: RequestedAccess): object {
+  if (access.kind !== 'documents') return access
+  const { offer: _, documentIds, ...compared } = access
+  return { ...compared, documentIds: [...documentIds].sort() }
 }

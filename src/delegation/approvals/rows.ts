@@ -10,12 +10,12 @@ import { type AccessTarget, type RequestedAccess, scopeOfApproved } from './requ
  */
 export async function readApprovals(
   sql: Sql,
-  where: string,
+  condition: string,
   now: Date,
   values: readonly SqlValue[],
 ): Promise<Approval[]> {
   const rows = await sql.query<ApprovalRow>(
-    `select ${columns}, ${isCurrent} as current from approvals a where ${where}`,
+    `select ${columns}, ${isCurrent} as current from approvals a where ${condition}`,
     [now, ...values],
   )
   return rows.map((row) => fromRow(row))
@@ -99,9 +99,9 @@ function toAsked(column: AskedColumn, front: Approval['front']): RequestedAccess
   return { ...column, scopes: column.scopes ?? least }
 }
 
-const toDecidedIn = ({ signed_in_at, ...rest }: DecidedInRow): DecidedIn => ({
+const toDecidedIn = ({ signed_in_at, ...otherColumns }: DecidedInRow): DecidedIn => ({
   signedInAt: new Date(signed_in_at),
-  ...rest,
+  ...otherColumns,
 })
 
 /** As the column `decided_in` holds it; null where the sign-in is not known. */

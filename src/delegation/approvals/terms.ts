@@ -35,49 +35,52 @@ const slackMs = 60_000
  * is past or further off than may be. Nothing here widens what was asked.
  */
 export function termsOf(
-  shown: ShownApproval,
-  yes: ApproveAnswer,
+  shownApproval: ShownApproval,
+  approveAnswer: ApproveAnswer,
   now: number,
 ): Result<ApprovedTerms, 'not_offered'> {
-  const { id: approval, subject, agent, delegation, asked } = shown
+  const { id: approval, subject, agent, delegation, asked: access } = shownApproval
   const whose = { approval, subject, agent, delegation }
-  if (asked.kind !== 'documents' && (yes.documentIds !== undefined || yes.remember !== undefined))
-    return refuse('not_offered', yes.remember === undefined ? 'documentIds' : 'remember')
-  if (asked.kind === 'access') return ok({ answer: asked, grant: undefined })
-  if (asked.kind === 'vault_call') {
-    const until = endOf(yes.until, { now, most: grantMsMax, lentUntil: shown.lentUntil })
-    if (until === undefined) return refuse('not_offered', 'until')
+  if (
+    access.kind !== 'documents' &&
+    (approveAnswer.documentIds !== undefined || approveAnswer.remember !== undefined)
+  )
+    return refuse('not_offered', approveAnswer.remember === undefined ? 'documentIds' : 'remember')
+  if (access.kind === 'access') return ok({ answer: access, grant: undefined })
+  if (access.kind === 'vault_call') {
+    const grantEnd = endOf(approveAnswer.until, { now, most: grantMsMax, lentUntil: shownApproval.lentUntil })
+    if (grantEnd === undefined) return refuse('not_offered', 'until')
     // Whatever is said: a call is for one use.
     return ok({
-      answer: asked,
-      grant: { ...whose, objects: [], vaultCall: asked.call, maxUses: 1, until },
+      answer: access,
+      grant: { ...whose, objects: [], vaultCall: access.call, maxUses: 1, until: grantEnd },
     })
   }
-  const offered = shown.documents.map(({ id }) => id)
-  const chosen = [...new Set(yes.documentIds ?? offered)].sort()
+  const offered = shownApproval.documents.map(({ id }) => id)
+  const chosen = [...new Set(approveAnswer.documentIds ?? offered)].sort()
   if (chosen.length === 0 || !chosen.every((id) => offered.includes(id)))
     return refuse('not_offered', 'documentIds')
-  const answer: RequestedAccess = { ...asked, documentIds: chosen }
-  if (yes.remember !== undefined) {
-    const { object, until: wanted } = yes.remember
-    if (yes.oneUse === true) return refuse('not_offered', 'oneUse')
-    const place = shown.places.find((one) => one.object === object)
+  const answer: RequestedAccess = { ...access, documentIds: chosen }
+  if (approveAnswer.remember !== undefined) {
+    const { object, until: requestedEnd } = approveAnswer.remember
+    if (approveAnswer.oneUse === true) return refuse('not_offered', 'oneUse')
+    const container = shownApproval.places.find((candidate) => candidate.object === object)
     // What is remembered holds for something that they say yes to.
-    if (!chosen.some((id) => place?.documentIds.includes(id))) return refuse('not_offered', 'remember')
-    const until = endOf(wanted, { now, most: rememberedMsMax, lentUntil: shown.lentUntil })
-    if (until === undefined) return refuse('not_offered', 'until')
-    return ok({ answer, grant: { ...whose, objects: [object], remembered: true, until } })
+    if (!chosen.some((id) => container?.documentIds.includes(id))) return refuse('not_offered', 'remember')
+    const grantEnd = endOf(requestedEnd, { now, most: rememberedMsMax, lentUntil: shownApproval.lentUntil })
+    if (grantEnd === undefined) return refuse('not_offered', 'until')
+    return ok({ answer, grant: { ...whose, objects: [object], remembered: true, until: grantEnd } })
   }
-  const until = endOf(yes.until, { now, most: grantMsMax, lentUntil: shown.lentUntil })
-  if (until === undefined) return refuse('not_offered', 'until')
-  const isOnce = yes.oneUse ?? true
+  const grantEnd = endOf(approveAnswer.until, { now, most: grantMsMax, lentUntil: shownApproval.lentUntil })
+  if (grantEnd === undefined) return refuse('not_offered', 'until')
+  const isOnce = approveAnswer.oneUse ?? true
   return ok({
     answer,
     grant: {
       ...whose,
       objects: chosen.map((id): FgaObject => `document:${id}`),
-      until,
-      ...(isOnce && { queryHmac: asked.queryHmac, maxUses: 1 }),
+      until: grantEnd,
+      ...(isOnce && { queryHmac: access.queryHmac, maxUses: 1 }),
     },
   })
 }
@@ -89,9 +92,12 @@ interface Bounds {
 }
 
 /** Undefined where the end is past or further off than may be. What was lent ends it in any case. */
-function endOf(wanted: Date | undefined, { now, most, lentUntil }: Bounds): Date | undefined {
-  const until = wanted?.getTime() ?? now + grantDefaultMs
+function endOf(
+  requestedEnd: Date | undefined,
+  { now, most: longestMs, lentUntil }: Bounds,
+): Date | undefined {
+  const grantEnd = requestedEnd?.getTime() ?? now + grantDefaultMs
   // Also what is no time at all.
-  if (!(until > now && until <= now + most + slackMs)) return undefined
-  return new Date(Math.min(until, lentUntil.getTime()))
+  if (!(grantEnd > now && grantEnd <= now + longestMs + slackMs)) return undefined
+  return new Date(Math.min(grantEnd, lentUntil.getTime()))
 }

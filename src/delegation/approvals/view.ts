@@ -69,20 +69,20 @@ export async function showApproval(deps: ViewDeps, approval: Approval): Promise<
     approval.asked.kind === 'documents' ? shownDocuments(deps, approval, approval.asked.documentIds) : [],
     takesVerification(deps, approval.asked),
   ])
-  const places = await rememberableContainers(deps, approval.subject, documents)
-  return { ...approval, ...titles, documents, places, takesVerification: verifies }
+  const containers = await rememberableContainers(deps, approval.subject, documents)
+  return { ...approval, ...titles, documents, places: containers, takesVerification: verifies }
 }
 
 /** A token for an API of ours reads what was lent before. Another's says by its row that it takes none. */
 async function takesVerification(
   { sql, publicUrl }: Pick<ViewDeps, 'sql' | 'publicUrl'>,
-  asked: RequestedAccess,
+  access: RequestedAccess,
 ): Promise<boolean> {
-  if (asked.kind !== 'access') return true
-  if (isOurs(asked.resource, publicUrl)) return false
+  if (access.kind !== 'access') return true
+  if (isOurs(access.resource, publicUrl)) return false
   const [row] = await sql.query<{ takes_verification: boolean }>(
     'select takes_verification from resources where resource = $1',
-    [asked.resource],
+    [access.resource],
   )
   return row?.takes_verification ?? true
 }
@@ -91,27 +91,37 @@ async function takesVerification(
  * Of everything that the page shows: whoever decides sends it back, so that they decide what they have seen. Left out:
  * ids that say nothing to a person, and how much time is left.
  */
-export function digestOf(shown: ShownApproval): string {
-  const { id, subject, agent, agentTitle, client, clientTitle, asked, purpose, bindingMessage } = shown
-  const { state, rounds, expiresAt, documents, places, lentUntil, lentFor } = shown
+export function digestOf(shownApproval: ShownApproval): string {
+  const {
+    id,
+    subject,
+    agent,
+    agentTitle,
+    client,
+    clientTitle,
+    asked: access,
+    purpose,
+    bindingMessage,
+  } = shownApproval
+  const { state, rounds, expiresAt, documents, places: containers, lentUntil, lentFor } = shownApproval
   return digest(
     canonicalJson({
       id,
       subject,
       agent: [agent, agentTitle],
       client: [client, clientTitle ?? null],
-      asked: asked.kind === 'documents' ? [asked.queryHmac, asked.scopes] : asked,
+      asked: access.kind === 'documents' ? [access.queryHmac, access.scopes] : access,
       words: [purpose ?? null, bindingMessage ?? null],
       state,
       rounds: rounds.map(({ question, answer }) => [question, answer ?? null]),
-      documents: documents.map((one) => [
-        one.id,
-        one.title,
-        one.collection,
-        one.owner ?? null,
-        one.isSensitive,
+      documents: documents.map((shownDocument) => [
+        shownDocument.id,
+        shownDocument.title,
+        shownDocument.collection,
+        shownDocument.owner ?? null,
+        shownDocument.isSensitive,
       ]),
-      places: places.map(({ object, title, documentIds }) => [object, title, documentIds]),
+      places: containers.map(({ object, title, documentIds }) => [object, title, documentIds]),
       ends: [expiresAt.toISOString(), lentUntil.toISOString()],
       lentFor,
     }),
@@ -162,12 +172,12 @@ async function shownDocuments(
     ]),
     { now, signal, consistency: 'fresh' },
   )
-  const told = cleared.filter((_, index) => verdicts[2 * index] === 'allowed')
+  const visibleDocuments = cleared.filter((_, index) => verdicts[2 * index] === 'allowed')
   // Where nobody knows, it says so: a person who is warned for nothing looks twice.
   const sensitive = new Set(
     cleared.filter((_, index) => verdicts[2 * index + 1] !== 'denied').map(({ documentId }) => documentId),
   )
-  const rows = await readTitles(sql, told)
+  const rows = await readTitles(sql, visibleDocuments)
   return rows.map(({ id, title, collection, owner }) => ({
     id,
     title: title === '' ? id : title,

@@ -39,10 +39,10 @@ export function createWaits({ changes, clock, assertOpen }: WaitsDeps): Waits {
   const closing = new AbortController()
   const counts = new Map<string, number>()
 
-  const count = (owner: string, by: 1 | -1): void => {
-    const next = (counts.get(owner) ?? 0) + by
-    if (next === 0) counts.delete(owner)
-    else counts.set(owner, next)
+  const count = (owner: string, delta: 1 | -1): void => {
+    const newCount = (counts.get(owner) ?? 0) + delta
+    if (newCount === 0) counts.delete(owner)
+    else counts.set(owner, newCount)
   }
 
   return {
@@ -55,21 +55,21 @@ export function createWaits({ changes, clock, assertOpen }: WaitsDeps): Waits {
         heard += 1
         wake()
       })
-      let seen = heard
-      const first = await read()
-      if (first === undefined || (counts.get(owner) ?? 0) >= waitsMax) return first
+      let seenChanges = heard
+      const initial = await read()
+      if (initial === undefined || (counts.get(owner) ?? 0) >= waitsMax) return initial
       count(owner, 1)
       try {
-        let current: Approval | undefined = first
-        while (current?.state === 'pending' && current.version === first.version && !stop.aborted) {
+        let current: Approval | undefined = initial
+        while (current?.state === 'pending' && current.version === initial.version && !stop.aborted) {
           const lookAt = Math.min(clock.now() + lookMs, current.expiresAt.getTime())
-          while (heard === seen && !stop.aborted && clock.now() < lookAt) {
+          while (heard === seenChanges && !stop.aborted && clock.now() < lookAt) {
             assertOpen()
-            await pause(stop, (end) => {
-              wake = end
+            await pause(stop, (finish) => {
+              wake = finish
             })
           }
-          seen = heard
+          seenChanges = heard
           current = await read()
         }
         return current
@@ -82,16 +82,16 @@ export function createWaits({ changes, clock, assertOpen }: WaitsDeps): Waits {
 }
 
 /** Until woken, stopped, or half a second is over. */
-async function pause(stop: AbortSignal, onWake: (end: () => void) => void): Promise<void> {
+async function pause(stop: AbortSignal, onWake: (finish: () => void) => void): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   onWake(resolve)
-  const end = (): void => resolve()
-  const timer = setTimeout(end, tickMs)
-  stop.addEventListener('abort', end, { once: true })
+  const finish = (): void => resolve()
+  const timer = setTimeout(finish, tickMs)
+  stop.addEventListener('abort', finish, { once: true })
   try {
     await promise
   } finally {
     clearTimeout(timer)
-    stop.removeEventListener('abort', end)
+    stop.removeEventListener('abort', finish)
   }
 }

@@ -15,12 +15,12 @@ export async function checkedDelegation(
   now: Date,
   id: string,
 ): Promise<Delegation> {
-  const { subject, agent, scope, subAgents = [], purpose, expiresAt, standing = false } = lending
+  const { subject, agent, scope, subAgents = [], purpose, expiresAt, standing: isStanding = false } = lending
   const { resource, details = [] } = lending
   if (!isId(id) || id.includes('/')) throw invalid('id', 'The delegation id is not valid.')
   if (!subject.startsWith('user:') || !isId(splitObject(subject).id))
     throw invalid('subject', 'Only a person can lend.')
-  if (resource !== undefined && (scope.length > 0 || standing))
+  if (resource !== undefined && (scope.length > 0 || isStanding))
     throw invalid('scope', 'What is lent for another’s API opens nothing here, and does not stand.')
   if ((scope.length < 1 && resource === undefined) || scope.length > scopeMax)
     throw invalid('scope', `Name 1 to ${scopeMax} objects.`)
@@ -44,7 +44,7 @@ export async function checkedDelegation(
     subject,
     agent,
     purpose,
-    standing,
+    standing: isStanding,
     subAgents: [...new Set(subAgents)],
     scope: [...new Set(scope)],
     resource,
@@ -71,9 +71,12 @@ async function assertAgents(sql: Sql, ids: readonly string[]): Promise<void> {
  * further, waits and finds this delegation to end, or has come wholly before. Exclusively for a standing one: two at once
  * would both find room, and the unique index would then answer with a bare error.
  */
-export async function lockAgents(sql: Sql, { agent, subAgents, standing }: Delegation): Promise<void> {
+export async function lockAgents(
+  sql: Sql,
+  { agent, subAgents, standing: isStanding }: Delegation,
+): Promise<void> {
   await sql.query(
-    `select from agents where id = any($1) order by id for ${standing ? 'update' : 'key share'}`,
+    `select from agents where id = any($1) order by id for ${isStanding ? 'update' : 'key share'}`,
     [[agent, ...subAgents]],
   )
 }

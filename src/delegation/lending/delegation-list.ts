@@ -53,20 +53,20 @@ export type ListDelegations = (
 export const createDelegationList =
   ({ sql, now }: { readonly sql: Sql; readonly now: () => number }): ListDelegations =>
   async ({ id, subject, agent, state }, { cursor, limit }) => {
-    const after = positionIn(cursor, readPosition)
+    const position = positionIn(cursor, readPosition)
     const found = await sql.query<ListedDelegationRow>(select, [
       id ?? null,
       subject ?? null,
       agent ?? null,
       state ?? null,
       new Date(now()),
-      after?.createdAt ?? null,
-      after?.id ?? null,
+      position?.createdAt ?? null,
+      position?.id ?? null,
       limit + 1,
     ])
     const rows = found.slice(0, limit).map(fromRow)
-    const last = found.length > limit ? rows.at(-1) : undefined
-    return { rows, next: last && cursorAt([last.createdAt.getTime(), last.id]) }
+    const lastRow = found.length > limit ? rows.at(-1) : undefined
+    return { rows, next: lastRow && cursorAt([lastRow.createdAt.getTime(), lastRow.id]) }
   }
 
 const state = `case when state = 'revoked' then 'revoked' when expires_at <= $5 then 'over' else 'live' end`

@@ -55,17 +55,17 @@ export interface Delegations {
    * what is not there lends nothing. 409: a standing one is live already, or the id means another lending. On record
    * with the moment from which it counts; `by`: left out, the operator.
    */
-  lend(lending: Lending, by?: Who): Promise<Delegation>
+  lend(lending: Lending, recordedAs?: Who): Promise<Delegation>
   /**
    * Dead in every check from the moment the row says so, and with it, on record, the consents of clients and the grants of
    * approvals that hang on it; then the tuples go. False: no such live delegation.
    */
-  revoke(id: string, by?: Who): Promise<boolean>
+  revoke(id: string, recordedAs?: Who): Promise<boolean>
   /**
    * The same inside somebody else's transaction, which may still fail. Answers with what is left to do once it is
    * committed; where that is not done, {@link mend} does it.
    */
-  revokeWithin(sql: Sql, id: string, by: Who): Promise<() => Promise<void>>
+  revokeWithin(sql: Sql, id: string, recordedAs: Who): Promise<() => Promise<void>>
   get(id: string): Promise<Delegation | undefined>
   listOf(subject: FgaObject): Promise<Delegation[]>
   /** The one that the agent's next token for our own APIs would carry: standing first, then the newest. */
@@ -113,35 +113,36 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
 
   return {
     get,
-    async lend(lending, by = operator(newId('t'))) {
-      const wanted = await checkedDelegation(database, lending, now(), lending.id ?? newId('d'))
-      const row = await begin(database, wanted, { now: now(), by })
+    async lend(lending, recordedAs = operator(newId('t'))) {
+      const requested = await checkedDelegation(database, lending, now(), lending.id ?? newId('d'))
+      const row = await beginDelegation(database, requested, { now: now(), recordedAs })
       if (row.state === 'live') return row
       await fga.write({ writes: delegationTuples(row) })
       try {
-        const live = await database.transaction((sql) => activate(sql, row.id, by))
-        if (live !== undefined) return live
+        const liveDelegation = await database.transaction((sql) => activate(sql, row.id, recordedAs))
+        if (liveDelegation !== undefined) return liveDelegation
       } catch (error) {
         // Under an id of the caller's the same again goes on with it. What fails here as well is left to mend().
-        if (by.over?.aborted === true && lending.id === undefined) await giveUp(row).catch(() => undefined)
+        if (recordedAs.over?.aborted === true && lending.id === undefined)
+          await giveUp(row).catch(() => undefined)
         throw error
       }
       // Somebody lent the same at once, by the same id: it stands, and its tuples with it.
-      const made = await get(row.id)
-      if (made?.state === 'live') return made
+      const created = await get(row.id)
+      if (created?.state === 'live') return created
       // Revoked while its tuples were being written: they must not outlive it.
       await settle(row)
       throw new AppError('conflict', { public: 'The delegation was revoked while it was being made.' })
     },
-    async revoke(id, by = operator(newId('t'))) {
-      const ended = await database.transaction((sql) => end(sql, id, { now: now(), by }))
+    async revoke(id, recordedAs = operator(newId('t'))) {
+      const ended = await database.transaction((sql) => endDelegation(sql, id, { now: now(), recordedAs }))
       if (ended === undefined) return false
       // One that is still being lent is left to mend(): whoever lends it may be writing its tuples now.
       if (ended.was === 'live') await settle(ended.delegation, ended.grants)
       return true
     },
-    async revokeWithin(sql, id, by) {
-      const ended = await end(sql, id, { now: now(), by })
+    async revokeWithin(sql, id, recordedAs) {
+      const ended = await endDelegation(sql, id, { now: now(), recordedAs })
       return async () => {
         if (ended?.was === 'live') await settle(ended.delegation, ended.grants)
       }
@@ -178,26 +179,26 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
         `update delegations set state = 'revoked', revoked_at = $2 where state = 'lending' and created_at < $1`,
         [abandonedBefore, now()],
       )
-      const over = await database.query<DelegationRow>(
+      const expired = await database.query<DelegationRow>(
         `${select} where settled_at is null and created_at < $1 and (state = 'revoked' or expires_at <= $2)`,
         [abandonedBefore, now()],
       )
-      for (const row of over) await settle(fromRow(row))
-      return over.length
+      for (const row of expired) await settle(fromRow(row))
+      return expired.length
     },
   }
 }
 
 /** From here on it counts, and is on record. Undefined: revoked meanwhile. */
-async function activate(sql: Sql, id: string, by: Who): Promise<Delegation | undefined> {
+async function activate(sql: Sql, id: string, recordedAs: Who): Promise<Delegation | undefined> {
   const rows = await sql.query<DelegationRow>(
     `update delegations set state = 'live' where id = $1 and state = 'lending' returning ${columns}`,
     [id],
   )
-  const live = rows.map(fromRow)[0]
-  if (live === undefined) return undefined
-  await record(sql, { ...by, delegation: id }, eventOf('delegation_made', live))
-  return live
+  const liveDelegation = rows.map(fromRow)[0]
+  if (liveDelegation === undefined) return undefined
+  await record(sql, { ...recordedAs, delegation: id }, eventOf('delegation_made', liveDelegation))
+  return liveDelegation
 }
 
 interface Ended {
@@ -208,10 +209,10 @@ interface Ended {
 }
 
 /** Revokes the row, ends the consents and the grants that hang on it, and puts it on record, all in one. */
-async function end(
+async function endDelegation(
   sql: Sql,
   id: string,
-  { now, by }: { readonly now: Date; readonly by: Who },
+  { now, recordedAs }: { readonly now: Date; readonly recordedAs: Who },
 ): Promise<Ended | undefined> {
   const [row] = await sql.query<DelegationRow & Pick<Ended, 'was'>>(
     `update delegations set state = 'revoked', revoked_at = $2
@@ -230,13 +231,13 @@ async function end(
   )
   await sql.query('delete from oauth_grants where delegation = $1', [id])
   const delegation = fromRow(row)
-  await record(sql, { ...by, delegation: id }, eventOf('delegation_revoked', delegation))
-  return { delegation, was: row.was, grants: await endGrantsOf(sql, id, { now, by }) }
+  await record(sql, { ...recordedAs, delegation: id }, eventOf('delegation_revoked', delegation))
+  return { delegation, was: row.was, grants: await endGrantsOf(sql, id, { now, recordedAs }) }
 }
 
 const eventOf = (
   event: 'delegation_made' | 'delegation_revoked',
-  { id, subject, agent, subAgents, scope, standing, expiresAt }: Delegation,
+  { id, subject, agent, subAgents, scope, standing: isStanding, expiresAt }: Delegation,
 ) => ({
   event,
   delegation: id,
@@ -244,64 +245,64 @@ const eventOf = (
   agent,
   sub_agents: subAgents,
   scope,
-  standing,
+  standing: isStanding,
   expires_at: expiresAt.toISOString(),
 })
 
 /** Writes the row, or finds the one of an earlier try. */
-async function begin(
+async function beginDelegation(
   database: Database,
-  wanted: Delegation,
-  { now, by }: { readonly now: Date; readonly by: Who },
+  requested: Delegation,
+  { now, recordedAs }: { readonly now: Date; readonly recordedAs: Who },
 ): Promise<Delegation> {
   return database.transaction(async (sql) => {
     const find = async () =>
-      (await sql.query<DelegationRow>(`${select} where id = $1 for update`, [wanted.id])).map(fromRow)[0]
-    const known = await find()
-    if (known !== undefined) return resumed(known, wanted, now)
-    await lockAgents(sql, wanted)
-    assertNotAborted(by.over)
-    if (wanted.standing) await makeRoom(sql, wanted, now)
-    const begun = await sql.query(
+      (await sql.query<DelegationRow>(`${select} where id = $1 for update`, [requested.id])).map(fromRow)[0]
+    const existing = await find()
+    if (existing !== undefined) return resumed(existing, requested, now)
+    await lockAgents(sql, requested)
+    assertNotAborted(recordedAs.over)
+    if (requested.standing) await makeRoom(sql, requested, now)
+    const inserted = await sql.query(
       `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state,
          created_at, resource, authorization_details)
        values ($1, $2, $3, $4, $5, $6, $7, $8, 'lending', $9, $10, $11)
        on conflict (id) do nothing returning id`,
       [
-        wanted.id,
-        wanted.subject,
-        wanted.agent,
-        wanted.subAgents,
-        wanted.scope,
-        wanted.purpose,
-        wanted.standing,
-        wanted.expiresAt,
+        requested.id,
+        requested.subject,
+        requested.agent,
+        requested.subAgents,
+        requested.scope,
+        requested.purpose,
+        requested.standing,
+        requested.expiresAt,
         now,
-        wanted.resource ?? null,
-        wanted.details.length > 0 ? JSON.stringify(wanted.details) : null,
+        requested.resource ?? null,
+        requested.details.length > 0 ? JSON.stringify(requested.details) : null,
       ],
     )
-    if (begun.length === 1) return wanted
+    if (inserted.length === 1) return requested
     // Somebody began the same at once, and has committed it.
-    const other = await find()
-    if (other === undefined) throw new Error('A delegation was lost while it was being made.')
-    return resumed(other, wanted, now)
+    const winner = await find()
+    if (winner === undefined) throw new Error('A delegation was lost while it was being made.')
+    return resumed(winner, requested, now)
   })
 }
 
-function resumed(known: Delegation, wanted: Delegation, now: Date): Delegation {
-  const same =
-    known.subject === wanted.subject &&
-    known.agent === wanted.agent &&
-    known.standing === wanted.standing &&
-    known.resource === wanted.resource &&
-    canonicalJson(known.details) === canonicalJson(wanted.details) &&
-    known.scope.join(' ') === wanted.scope.join(' ') &&
-    known.subAgents.join(' ') === wanted.subAgents.join(' ')
-  if (!same || known.state === 'revoked' || known.expiresAt <= now) {
-    throw new AppError('conflict', { public: `The delegation id ${wanted.id} is taken.` })
+function resumed(existing: Delegation, requested: Delegation, now: Date): Delegation {
+  const isSame =
+    existing.subject === requested.subject &&
+    existing.agent === requested.agent &&
+    existing.standing === requested.standing &&
+    existing.resource === requested.resource &&
+    canonicalJson(existing.details) === canonicalJson(requested.details) &&
+    existing.scope.join(' ') === requested.scope.join(' ') &&
+    existing.subAgents.join(' ') === requested.subAgents.join(' ')
+  if (!isSame || existing.state === 'revoked' || existing.expiresAt <= now) {
+    throw new AppError('conflict', { public: `The delegation id ${requested.id} is taken.` })
   }
-  return known
+  return existing
 }
 
 /** An ended or abandoned standing delegation gives way to the next; a live one does not. */
@@ -312,11 +313,11 @@ async function makeRoom(sql: Sql, { subject, agent }: Delegation, now: Date): Pr
        and (state <> 'revoked' and expires_at <= $3 or state = 'lending' and created_at < $4)`,
     [subject, agent, now, new Date(now.getTime() - lendingMsMax)],
   )
-  const standing = await sql.query(
+  const standingRows = await sql.query(
     `select 1 from delegations where subject = $1 and agent = $2 and standing and state <> 'revoked'`,
     [subject, agent],
   )
-  if (standing.length > 0)
+  if (standingRows.length > 0)
     throw new AppError('conflict', { public: 'A standing delegation to this agent is live already.' })
 }
 

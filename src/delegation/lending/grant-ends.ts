@@ -14,7 +14,7 @@ export type GrantEnd = 'revoked' | 'delegation_ended' | 'used_up' | 'forgotten'
 export async function endGrantsOf(
   sql: Sql,
   delegation: string,
-  { now, by }: { readonly now: Date; readonly by: Who },
+  { now, recordedAs }: { readonly now: Date; readonly recordedAs: Who },
 ): Promise<ApprovalGrant[]> {
   // In the order of their ids, as a use takes them: neither waits for what the other holds.
   const rows = await sql.query<GrantRow & { readonly was_live: boolean }>(
@@ -24,20 +24,20 @@ export async function endGrantsOf(
      ) returning ${grantColumns}, live_at is not null as was_live`,
     [delegation, now],
   )
-  for (const row of rows) await recordEnd(sql, by, grantOf(row), 'delegation_ended')
+  for (const row of rows) await recordEnd(sql, recordedAs, grantOf(row), 'delegation_ended')
   // Of one that is still being prepared somebody may be writing the tuples now: mend() removes them.
   return rows.filter(({ was_live }) => was_live).map(grantOf)
 }
 
 export const recordEnd = (
   sql: Sql,
-  by: Who,
+  recordedAs: Who,
   { id, approval, subject, agent, delegation }: ApprovalGrant,
   reason: GrantEnd,
 ): Promise<void> =>
   record(
     sql,
-    { ...by, delegation },
+    { ...recordedAs, delegation },
     { event: 'grant_ended', grant: id, approval, grantor: subject, agent, reason },
   )
 

@@ -12,7 +12,7 @@ export function grantTuples({
   subject,
   agent,
   objects,
-  until,
+  until: expiresAt,
 }: Pick<ApprovalGrant, 'id' | 'subject' | 'agent' | 'objects' | 'until'>): Tuple[] {
   if (objects.length === 0) return []
   const grant: FgaObject = `grant:${id}`
@@ -21,7 +21,7 @@ export function grantTuples({
       user: subject,
       relation: 'grantor',
       object: grant,
-      condition: { name: 'until', context: { expires_at: until.toISOString() } },
+      condition: { name: 'until', context: { expires_at: expiresAt.toISOString() } },
     },
     { user: agentObject(agent), relation: 'agent', object: grant },
     ...objects.map((object) => ({ user: grant, relation: 'granted_by', object })),
@@ -32,7 +32,7 @@ const granting = ['document', 'folder', 'collection']
 
 /** Tuples of a live grant that its row does not know: whoever wrote them, it was not src/delegation. */
 export async function strayTuples(fga: Pick<Fga, 'read'>, grant: ApprovalGrant): Promise<TupleKey[]> {
-  const known = new Set(grantTuples(grant).map(tupleId))
+  const expectedIds = new Set(grantTuples(grant).map(tupleId))
   const strays: TupleKey[] = []
   const filters = [
     { object: `grant:${grant.id}` },
@@ -40,7 +40,7 @@ export async function strayTuples(fga: Pick<Fga, 'read'>, grant: ApprovalGrant):
   ]
   for (const filter of filters) {
     for await (const { user, relation, object } of fga.read(filter))
-      if (!known.has(tupleId({ user, relation, object }))) strays.push({ user, relation, object })
+      if (!expectedIds.has(tupleId({ user, relation, object }))) strays.push({ user, relation, object })
   }
   return strays
 }

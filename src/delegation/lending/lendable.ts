@@ -65,22 +65,26 @@ export function createLendables(deps: LendablesDeps): Lendables {
     },
     async among(subject, objects) {
       const signal = AbortSignal.timeout(msMax)
-      const asked = [...new Set(objects)].flatMap((object) => {
+      const requestedObjects = [...new Set(objects)].flatMap((object) => {
         const relation = relations[splitObject(object).type]
         return relation === undefined ? [] : [{ relation, object }]
       })
-      const { verdicts } = await askNamed({ user: subject, asked, signal }).answer()
+      const { verdicts } = await askNamed({ user: subject, asked: requestedObjects, signal }).answer()
       // An error is a no as well: another answer for it would tell that the object is there.
-      const allowed = asked.filter((_, index) => verdicts[index] === 'allowed').map(({ object }) => object)
-      const isOpen = asked.some(({ object }) => object.startsWith('collection:') && !allowed.includes(object))
+      const allowed = requestedObjects
+        .filter((_, index) => verdicts[index] === 'allowed')
+        .map(({ object }) => object)
+      const isOpen = requestedObjects.some(
+        ({ object }) => object.startsWith('collection:') && !allowed.includes(object),
+      )
       const readable = isOpen ? await byCollection(subject, signal) : []
-      const wanted = new Set(asked.map(({ object }) => object))
+      const requestedSet = new Set(requestedObjects.map(({ object }) => object))
       const titles = await titlesOf(sql, allowed)
       return new Map(
         [
           ...allowed.map((object) => ({ object, title: titles.get(object) ?? splitObject(object).id })),
-          ...readable.filter(({ object }) => wanted.has(object)),
-        ].map((one) => [one.object, one]),
+          ...readable.filter(({ object }) => requestedSet.has(object)),
+        ].map((lendable) => [lendable.object, lendable]),
       )
     },
   }

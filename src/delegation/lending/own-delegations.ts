@@ -42,7 +42,7 @@ export interface OwnDelegations {
    * 422 for what they could not read themselves, whether it exists or not; for an agent that is unknown or disabled, or
    * whose limit in the registry leaves nothing of it; for an end further off than 14 days, 90 for a standing one. 409: a standing one is live, or 200 are.
    */
-  lend(lender: Lender, wish: DelegationDraft): Promise<OwnDelegation>
+  lend(lender: Lender, draft: DelegationDraft): Promise<OwnDelegation>
   /** With the grants that hang on it. 404 where no such one of theirs counts. */
   revoke(lender: Lender, id: string): Promise<void>
 }
@@ -64,68 +64,73 @@ const liveMax = 200
 export function createOwnDelegations(deps: OwnDelegationsDeps): OwnDelegations {
   const { sql, delegations, lendables, agents, clock } = deps
 
-  async function live(subject: FgaObject): Promise<Delegation[]> {
-    const all = await delegations.listOf(subject)
-    return all.filter(({ state, expiresAt }) => state === 'live' && expiresAt.getTime() > clock.now())
+  async function liveDelegations(subject: FgaObject): Promise<Delegation[]> {
+    const delegationRows = await delegations.listOf(subject)
+    return delegationRows.filter(
+      ({ state, expiresAt }) => state === 'live' && expiresAt.getTime() > clock.now(),
+    )
   }
 
-  async function described(subject: FgaObject, lent: readonly Delegation[]): Promise<OwnDelegation[]> {
-    const [known, clients] = await Promise.all([
+  async function described(
+    subject: FgaObject,
+    lentDelegations: readonly Delegation[],
+  ): Promise<OwnDelegation[]> {
+    const [readable, clients] = await Promise.all([
       lendables.among(
         subject,
-        lent.flatMap(({ scope }) => scope),
+        lentDelegations.flatMap(({ scope }) => scope),
       ),
-      clientsOf(sql, lent),
+      clientsOf(sql, lentDelegations),
     ])
-    return lent.map((one) => ({
-      ...one,
-      items: one.scope.map((object) => ({ object, title: known.get(object)?.title })),
-      clients: clients.filter(({ delegation }) => delegation === one.id),
+    return lentDelegations.map((delegation) => ({
+      ...delegation,
+      items: delegation.scope.map((object) => ({ object, title: readable.get(object)?.title })),
+      clients: clients.filter((client) => client.delegation === delegation.id),
     }))
   }
 
   return {
-    list: async ({ subject }) => described(subject, await live(subject)),
-    async lend({ person, subject, txn, over }, wish) {
-      assertEnd(wish, clock.now())
-      const known = await lendables.among(subject, wish.scope)
-      const missing = wish.scope.findIndex((object) => !known.has(object))
+    list: async ({ subject }) => described(subject, await liveDelegations(subject)),
+    async lend({ person, subject, txn, over: overSignal }, draft) {
+      assertEnd(draft, clock.now())
+      const readable = await lendables.among(subject, draft.scope)
+      const missing = draft.scope.findIndex((object) => !readable.has(object))
       // Echoes what was asked for: the same words for what is missing and for what is not theirs.
       if (missing !== -1)
-        throw invalid(`scope.${missing}`, `There is no ${wish.scope[missing]} that you could lend.`)
-      const agent = await agents.get(wish.agent)
+        throw invalid(`scope.${missing}`, `There is no ${draft.scope[missing]} that you could lend.`)
+      const agent = await agents.get(draft.agent)
       // Asked after what is theirs: it tells nothing of what they may not read.
-      if (agent !== undefined && (await limitsExcludeAll(sql, agent.limits, wish.scope)))
+      if (agent !== undefined && (await limitsExcludeAll(sql, agent.limits, draft.scope)))
         throw invalid('scope', `${agent.id} is limited to other collections: it would read nothing of this.`)
-      if ((await live(subject)).length >= liveMax)
+      if ((await liveDelegations(subject)).length >= liveMax)
         throw new AppError('conflict', { public: `No more than ${liveMax} can be lent at a time.` })
-      const lent = await delegations.lend({ ...wish, subject }, atPages(person, txn, over))
-      const [own] = await described(subject, [lent])
-      if (own === undefined) throw new Error('A delegation was lost while it was described.')
-      return own
+      const lentDelegations = await delegations.lend({ ...draft, subject }, atPages(person, txn, overSignal))
+      const [ownDelegation] = await described(subject, [lentDelegations])
+      if (ownDelegation === undefined) throw new Error('A delegation was lost while it was described.')
+      return ownDelegation
     },
     async revoke({ person, subject, txn }, id) {
-      const isOwn = (await live(subject)).some((one) => one.id === id)
+      const isOwn = (await liveDelegations(subject)).some((delegation) => delegation.id === id)
       if (!isOwn || !(await delegations.revoke(id, atPages(person, txn)))) throw new AppError('not_found')
     },
   }
 }
 
-function assertEnd({ expiresAt, standing = false }: DelegationDraft, now: number): void {
-  const most = standing ? standingMsMax : lendingMsMax
+function assertEnd({ expiresAt, standing: isStanding = false }: DelegationDraft, now: number): void {
+  const longestMs = isStanding ? standingMsMax : lendingMsMax
   // Some seconds for a form whose longest span is just that.
-  if (expiresAt.getTime() > now + most + 60_000)
+  if (expiresAt.getTime() > now + longestMs + 60_000)
     throw invalid(
       'expires_at',
-      `The end has to be within ${most / dayMs} days.${standing ? '' : ' Only what is standing may last longer: 90 days.'}`,
+      `The end has to be within ${longestMs / dayMs} days.${isStanding ? '' : ' Only what is standing may last longer: 90 days.'}`,
     )
 }
 
-async function clientsOf(sql: Sql, lent: readonly Delegation[]) {
+async function clientsOf(sql: Sql, lentDelegations: readonly Delegation[]) {
   const rows = await sql.query<{ delegation: string; client_id: string; title: string }>(
     `select distinct delegation, client_id, coalesce(title, client_id) as title
      from oauth_grants join clients using (client_id) where delegation = any($1) order by title`,
-    [lent.map(({ id }) => id)],
+    [lentDelegations.map(({ id }) => id)],
   )
   return rows.map(({ delegation, client_id: clientId, title }) => ({ delegation, clientId, title }))
 }

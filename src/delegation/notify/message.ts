@@ -37,9 +37,9 @@ export const createMessages =
       topic,
     })
     // The length is the fetcher's to say.
-    const { 'Content-Length': _, ...rest } = headers
+    const { 'Content-Length': _, ...otherHeaders } = headers
     return {
-      headers: Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, String(value)])),
+      headers: Object.fromEntries(Object.entries(otherHeaders).map(([name, value]) => [name, String(value)])),
       body,
     }
   }

@@ -35,7 +35,7 @@ const batchSize = 100
 const keptMs = 7 * 24 * 3_600_000
 
 /** What somebody is to be told at $1, with news since $2, of all or of approval $3. */
-const open = `
+const openNotices = `
   select a.id, jsonb_array_length(a.rounds) as round, substr(a.subject, 6) as person, a.expires_at, a.created_at,
     null::timestamptz as news_at
   from approvals a where a.state = 'pending' and ($3::text is null or a.id = $3) and ${isCurrent}
@@ -46,9 +46,9 @@ const open = `
 export function createNotices({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Notices {
   const times = () => [new Date(clock.now()), new Date(clock.now() - settlesMs)]
   return {
-    async take(within, approval) {
-      const rows = await within.query<NoticeRow>(
-        `with open as (${open}),
+    async take(transaction, approval) {
+      const rows = await transaction.query<NoticeRow>(
+        `with open as (${openNotices}),
          due as (
            select open.* from open left join push_notices n on n.approval = open.id and n.round = open.round
            where n.approval is null order by open.created_at limit ${batchSize}),
@@ -63,7 +63,7 @@ export function createNotices({ sql, clock }: { readonly sql: Sql; readonly cloc
     },
     async get({ approval, round }) {
       const rows = await sql.query<NoticeRow>(
-        `select id, round, person, expires_at, news_at from (${open}) as open where round = $4`,
+        `select id, round, person, expires_at, news_at from (${openNotices}) as open where round = $4`,
         [...times(), approval, round],
       )
       return rows.map(fromRow)[0]

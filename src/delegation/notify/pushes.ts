@@ -46,9 +46,9 @@ export function startPushes(deps: PushesDeps): OutboxDispatcher {
   return startOutboxDispatcher({ ...deps, name: 'pushes', take })
 }
 
-const taskOf = (data: PushData): Task => ({
-  key: `${data.approval} ${data.round} ${data.browser}`,
-  data: { ...data },
+const taskOf = (pushData: PushData): Task => ({
+  key: `${pushData.approval} ${pushData.round} ${pushData.browser}`,
+  data: { ...pushData },
 })
 
 export interface PushHandlerDeps {
@@ -132,8 +132,8 @@ export function createPushHandler(deps: PushHandlerDeps): Handler {
     return { laterBy: wished >= 1 ? Math.min(wished, retryAfterMax) : 1 }
   }
 
-  return async (data, signal, continueLater) => {
-    const later = await deliver(pushDataOf(data), signal)
+  return async (pushData, signal, continueLater) => {
+    const later = await deliver(pushDataOf(pushData), signal)
     if (later !== undefined) continueLater(later)
   }
 }

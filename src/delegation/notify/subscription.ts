@@ -36,7 +36,9 @@ const isPrivate = ({ host, isAllowed }: { readonly host: string; readonly isAllo
 function isPoint(text: string): boolean {
   const bytes = bytesOf(text)
   if (bytes?.length !== 65 || bytes[0] !== 4) return false
-  const [x, y] = [bytes.subarray(1, 33), bytes.subarray(33)].map((part) => part.toString('base64url'))
+  const [x, y] = [bytes.subarray(1, 33), bytes.subarray(33)].map((coordinate) =>
+    coordinate.toString('base64url'),
+  )
   try {
     createPublicKey({ key: { kty: 'EC', crv: 'P-256', x: x ?? '', y: y ?? '' }, format: 'jwk' })
     return true

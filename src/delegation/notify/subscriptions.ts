@@ -33,7 +33,7 @@ export interface Subscriptions {
    * Those to tell; none of a person who is revoked, or was since they were last seen. `newsAt`: of news of the account of
    * that moment, of which some hear that are told of nothing else any more. `within`: the caller's transaction.
    */
-  of(person: string, newsAt?: Date, within?: Sql): Promise<SubscribedBrowser[]>
+  of(person: string, newsAt?: Date, transaction?: Sql): Promise<SubscribedBrowser[]>
   /** The push service knows it no more. */
   remove(hash: string): Promise<void>
   /** Drops those that nobody has seen for 90 days; returns how many. */
@@ -94,8 +94,8 @@ export function createSubscriptions({ sql, seal, clock }: SubscriptionsDeps): Su
       const rows = await sql.query('select 1 from push_subscriptions where person = $1', [person])
       return rows.length
     },
-    async of(person, newsAt, within = sql) {
-      const rows = await within.query<{ endpoint_hash: string; sealed: Uint8Array }>(
+    async of(person, newsAt, transaction = sql) {
+      const rows = await transaction.query<{ endpoint_hash: string; sealed: Uint8Array }>(
         `(select endpoint_hash, sealed from push_subscriptions
           where person = $1 and not ${isRevokedSince('seen_at')}
           order by seen_at desc, endpoint_hash limit ${subscriptionsMax})
@@ -124,6 +124,6 @@ export function createSubscriptions({ sql, seal, clock }: SubscriptionsDeps): Su
   }
 }
 
-const isRevokedSince = (at: 'seen_at' | 'saved_at') => `exists (
+const isRevokedSince = (savedColumn: 'seen_at' | 'saved_at') => `exists (
   select from revocations where kind = 'subject' and key = 'user:' || $1
-    and (until is null or until > $2 or created_at >= ${at}))`
+    and (until is null or until > $2 or created_at >= ${savedColumn}))`

@@ -40,8 +40,11 @@ export function createCodeClient(options: CodeClientOptions): CodeClient {
   return {
     async begin(parameters) {
       try {
-        const wanted = { ...parameters, redirect_uri: redirectUri }
-        const aged = maxAge === undefined ? wanted : { ...wanted, max_age: String(maxAge) }
+        const authorizationParameters = { ...parameters, redirect_uri: redirectUri }
+        const aged =
+          maxAge === undefined
+            ? authorizationParameters
+            : { ...authorizationParameters, max_age: String(maxAge) }
         return ok(await beginCode(await configuration(), aged, { isOpenid }))
       } catch (error) {
         return refuse('provider_unavailable', clientReason(error))

@@ -18,18 +18,18 @@ const failureMs = 1_000
  * sign-ins at a provider that is down drives no traffic to it.
  */
 export function cachedLoad<T>(load: () => Promise<T>, clock: Clock): () => Promise<T> {
-  let held: { readonly answer: Promise<T>; over: () => boolean } | undefined
+  let cachedEntry: { readonly answer: Promise<T>; over: () => boolean } | undefined
   return () => {
-    if (held !== undefined && !held.over()) return held.answer
-    const made = { answer: load(), over: () => false }
+    if (cachedEntry !== undefined && !cachedEntry.over()) return cachedEntry.answer
+    const entry = { answer: load(), over: () => false }
     const endAfter = (ms: number) => () => {
-      const at = clock.now()
+      const loadedAt = clock.now()
       // A clock that is set back must not make it last.
-      made.over = () => Math.abs(clock.now() - at) >= ms
+      entry.over = () => Math.abs(clock.now() - loadedAt) >= ms
     }
-    made.answer.then(endAfter(heldMs), endAfter(failureMs))
-    held = made
-    return made.answer
+    entry.answer.then(endAfter(heldMs), endAfter(failureMs))
+    cachedEntry = entry
+    return entry.answer
   }
 }
 
@@ -73,8 +73,8 @@ export function configure(
 const clientAuth = (secret: string): client.ClientAuth => {
   const basic = client.ClientSecretBasic(secret)
   const post = client.ClientSecretPost(secret)
-  return (server, ...rest) => {
+  return (server, ...otherArguments) => {
     const methods = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic']
-    return (methods.includes('client_secret_basic') ? basic : post)(server, ...rest)
+    return (methods.includes('client_secret_basic') ? basic : post)(server, ...otherArguments)
   }
 }

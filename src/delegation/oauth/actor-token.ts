@@ -42,7 +42,7 @@ const algorithms = ['ES256', 'PS256', 'RS256', 'EdDSA', 'Ed25519']
 export function createActorTokens({
   agents,
   verifier,
-  spent,
+  spent: replayGuard,
   clock,
   issuer,
 }: ActorTokensDeps): ReadActorToken {
@@ -64,7 +64,7 @@ export function createActorTokens({
     if (claims === undefined || claims.client_id !== client.clientId) return undefined
     const { iat, exp, jti } = claims
     if (iat > clock.now() / 1_000 + leewaySeconds || exp <= iat || exp - iat > secondsMax) return undefined
-    const isFirst = await spent.spend(`actor ${agent.id} ${jti}`, (secondsMax + leewaySeconds) * 1_000)
+    const isFirst = await replayGuard.spend(`actor ${agent.id} ${jti}`, (secondsMax + leewaySeconds) * 1_000)
     return isFirst ? agent : undefined
   }
 

@@ -71,7 +71,7 @@ export function createConsents(deps: ConsentsDeps): Consents {
     return link
   }
 
-  async function end(grantId: string, txn: string): Promise<void> {
+  async function endConsent(grantId: string, txn: string): Promise<void> {
     const [link] = (await database.query<ConsentRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
     // What was lent first: it takes the link along. The other way about, a crash between would leave it standing.
     if (link?.delegation !== undefined && link.lends !== false)
@@ -86,13 +86,13 @@ export function createConsents(deps: ConsentsDeps): Consents {
 
   return {
     get,
-    end,
+    end: endConsent,
     async endOf(clientId, txn) {
       const rows = await database.query<{ readonly grant_id: string }>(
         'select grant_id from oauth_grants where client_id = $1',
         [clientId],
       )
-      for (const { grant_id: grantId } of rows) await end(grantId, txn)
+      for (const { grant_id: grantId } of rows) await endConsent(grantId, txn)
       return rows.length
     },
     save: (link, consent) =>
@@ -106,7 +106,11 @@ export function createConsents(deps: ConsentsDeps): Consents {
   }
 }
 
-const signInOf = ({ subject: person, upstream, signedInAt: at }: Consent) => ({ person, upstream, at })
+const signInOf = ({ subject: person, upstream, signedInAt: signedInTime }: Consent) => ({
+  person,
+  upstream,
+  at: signedInTime,
+})
 
 async function save(
   sql: Sql,

@@ -33,23 +33,23 @@ export function createConsoleConsent({ publicUrl, grants, clock, rolesOf, newTxn
     // They are about to prove anew who they are.
     if (oidc.promptPending('login') || session.loginTs === undefined) return undefined
     const resources = Object.keys(oidc.resourceServers ?? {})
-    const asked = String(oidc.params?.['scope'] ?? '').split(' ')
-    const held = await rolesOf(session.accountId)
-    const scopes = asked.filter((scope) => held.includes(scope))
+    const requestedScopes = String(oidc.params?.['scope'] ?? '').split(' ')
+    const heldRoles = await rolesOf(session.accountId)
+    const scopes = requestedScopes.filter((scope) => heldRoles.includes(scope))
     if (resources.length !== 1 || resources[0] !== publicUrl || scopes.length === 0)
       throw new errors.AccessDenied('this account has no role for what is asked for')
     const signedInAt = session.loginTs
-    const left = Math.floor(signedInAt + consoleSeconds - clock.now() / 1_000)
+    const secondsLeft = Math.floor(signedInAt + consoleSeconds - clock.now() / 1_000)
     const { Grant } = oidc.provider
     const grant = new Grant({
       accountId: session.accountId,
       clientId: consoleClient,
-      expiresIn: Math.max(1, Math.min(consoleSeconds, left)),
+      expiresIn: Math.max(1, Math.min(consoleSeconds, secondsLeft)),
     } as never)
     grant.addResourceScope(publicUrl, scopes.join(' '))
-    const withheld = asked.filter((scope) => scope !== 'openid' && !scopes.includes(scope))
+    const withheld = requestedScopes.filter((scope) => scope !== 'openid' && !scopes.includes(scope))
     if (withheld.length > 0) grant.rejectResourceScope(publicUrl, withheld.join(' '))
-    if (asked.includes('openid')) grant.addOIDCScope('openid')
+    if (requestedScopes.includes('openid')) grant.addOIDCScope('openid')
     const grantId = await grant.save()
     const link = {
       grantId,

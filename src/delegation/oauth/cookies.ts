@@ -41,12 +41,12 @@ export async function hostCookies(ctx: KoaContextWithOIDC, next: () => Promise<v
   const set = ctx.res.getHeader('set-cookie')
   if (set === undefined) return
   const lines = [set].flat().map(String)
-  const over = flowsOf(lines, /^=$/)
-  const begun = flowsOf(lines, /^=./)
-  const open = begun.length === 0 ? [] : openFlows(ctx.req.headers.cookie ?? '')
+  const endedFlows = flowsOf(lines, /^=$/)
+  const startedFlows = flowsOf(lines, /^=./)
+  const openFlowIds = startedFlows.length === 0 ? [] : openFlows(ctx.req.headers.cookie ?? '')
   // A browser sends first what it got first (RFC 6265 §5.4).
-  const oldest = open.slice(0, Math.max(0, open.length + 1 - flowsMax))
-  ctx.res.setHeader('set-cookie', [...lines.map(atRoot), ...[...over, ...oldest].flatMap(removal)])
+  const oldest = openFlowIds.slice(0, Math.max(0, openFlowIds.length + 1 - flowsMax))
+  ctx.res.setHeader('set-cookie', [...lines.map(atRoot), ...[...endedFlows, ...oldest].flatMap(removal)])
 }
 
 /** Makes the flow's own cookies those that the library finds in the request. `path`: of the request, which names it. */
@@ -55,8 +55,8 @@ export function ofFlow(request: IncomingMessage, path: string): void {
   request.headers.cookie = request.headers.cookie
     ?.split(';')
     .map((pair) => {
-      const [, before, name, flow, rest] = flowPair.exec(pair) ?? []
-      return flow !== undefined && segments.includes(flow) ? `${before}${name}${rest}` : pair
+      const [, leading, name, flow, remainder] = flowPair.exec(pair) ?? []
+      return flow !== undefined && segments.includes(flow) ? `${leading}${name}${remainder}` : pair
     })
     .join(';')
 }
@@ -87,6 +87,7 @@ const openFlows = (cookie: string): string[] => [
 const removal = (flow: string): string[] =>
   flowNames.flatMap((name) =>
     ['', '.sig'].map(
-      (end) => `${name}.${flow}${end}=; path=/; expires=Thu, 01 Jan 1970 00:00:00 GMT; secure; httponly`,
+      (nameSuffix) =>
+        `${name}.${flow}${nameSuffix}=; path=/; expires=Thu, 01 Jan 1970 00:00:00 GMT; secure; httponly`,
     ),
   )

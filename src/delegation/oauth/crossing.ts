@@ -21,13 +21,13 @@ export const originOf = (
  * (`owns`), and what of it passes.
  */
 export function mayCross(
-  from: TokenOrigin,
-  to: ResourceEntry,
+  origin: TokenOrigin,
+  target: ResourceEntry,
   { client, publicUrl }: { readonly client: Client; readonly publicUrl: string },
 ): boolean {
-  if (from.resource === to.resource) return true
-  if (!isOurs(to.resource, publicUrl)) return to.allowedClients?.includes(client.clientId) ?? false
-  return from.isOurs
+  if (origin.resource === target.resource) return true
+  if (!isOurs(target.resource, publicUrl)) return target.allowedClients?.includes(client.clientId) ?? false
+  return origin.isOurs
 }
 
 /**
@@ -35,11 +35,12 @@ export function mayCross(
  * that it passes only where the other's row says as what.
  */
 export function scopesCrossing(
-  from: TokenOrigin,
-  to: ResourceEntry,
-  { held, publicUrl }: { readonly held: readonly string[]; readonly publicUrl: string },
+  origin: TokenOrigin,
+  target: ResourceEntry,
+  { held: tokenScopes, publicUrl }: { readonly held: readonly string[]; readonly publicUrl: string },
 ): readonly string[] {
-  if (from.resource === to.resource || (from.isOurs && isOurs(to.resource, publicUrl))) return held
-  const as = new Map(Object.entries(new Map(Object.entries(to.accepts)).get(from.resource) ?? {}))
-  return held.flatMap((scope) => as.get(scope) ?? [])
+  if (origin.resource === target.resource || (origin.isOurs && isOurs(target.resource, publicUrl)))
+    return tokenScopes
+  const as = new Map(Object.entries(new Map(Object.entries(target.accepts)).get(origin.resource) ?? {}))
+  return tokenScopes.flatMap((scope) => as.get(scope) ?? [])
 }

@@ -24,7 +24,7 @@ export interface DemoConsentDeps {
 
 // As long as one access token: what is refreshed later comes from a sign-in.
 const grantSeconds = 300
-const asked = z.looseObject({ resource: z.string(), scope: z.string() })
+const requestParameters = z.looseObject({ resource: z.string(), scope: z.string() })
 
 /**
  * Stands in for a person of the sample at their browser: it skips the sign-in and the consent page of the device flow,
@@ -38,10 +38,10 @@ export function createDemoConsent(deps: DemoConsentDeps): DemoConsent {
   return {
     async confirm(userCode, person) {
       if (!(await people.has(person))) {
-        const known = (await people.list()).map(({ key }) => key).join(', ')
+        const knownPeople = (await people.list()).map(({ key }) => key).join(', ')
         throw invalid(
           'user',
-          `There is no account ${person}. Known: ${known || 'none yet; npm start fills the sample'}.`,
+          `There is no account ${person}. Known: ${knownPeople || 'none yet; npm start fills the sample'}.`,
         )
       }
       const { DeviceCode, Grant } = provider()
@@ -49,9 +49,11 @@ export function createDemoConsent(deps: DemoConsentDeps): DemoConsent {
       const code = await DeviceCode.findByUserCode(userCode.replaceAll('-', ''))
       if (code === undefined || code.clientId !== cliClient || code.accountId !== undefined || code.error)
         throw invalid('code', 'This code is not the command line’s, is over or was answered already.')
-      const { resource, scope } = asked.parse(code.params)
-      const held = await rolesOf(person)
-      const scopes = scope.split(' ').filter((one) => !isRole(one) || held.includes(one))
+      const { resource, scope } = requestParameters.parse(code.params)
+      const heldRoles = await rolesOf(person)
+      const scopes = scope
+        .split(' ')
+        .filter((scopeName) => !isRole(scopeName) || heldRoles.includes(scopeName))
       if (scopes.length === 0)
         throw invalid(
           'scope',

@@ -32,24 +32,24 @@ export function registerExchange(
     tokenExchange,
     async (ctx) => {
       const params: Readonly<Record<string, unknown>> = ctx.oidc.params
-      const one = (name: string): string | undefined => {
+      const singleParameter = (name: string): string | undefined => {
         const value = params[name]
         return typeof value === 'string' && value !== '' ? value : undefined
       }
       const client = await clients.registered(ctx.oidc.client.clientId)
       if (client === undefined) throw new errors.UnauthorizedClient()
       const provenKey = await provenKeyOf(ctx, proofs, issuer)
-      const details = one('authorization_details')
+      const details = singleParameter('authorization_details')
       const exchanged = await exchange({
         client,
         provenKey,
-        subjectToken: one('subject_token') ?? '',
-        subjectTokenType: one('subject_token_type') ?? '',
-        actorToken: one('actor_token'),
-        actorTokenType: one('actor_token_type'),
-        requestedTokenType: one('requested_token_type'),
+        subjectToken: singleParameter('subject_token') ?? '',
+        subjectTokenType: singleParameter('subject_token_type') ?? '',
+        actorToken: singleParameter('actor_token'),
+        actorTokenType: singleParameter('actor_token_type'),
+        requestedTokenType: singleParameter('requested_token_type'),
         targets: [params['resource'], params['audience']].flat().filter((value) => typeof value === 'string'),
-        scope: one('scope'),
+        scope: singleParameter('scope'),
         // The library has parsed and validated it once already.
         details: details === undefined ? undefined : JSON.parse(details),
       })
@@ -84,10 +84,13 @@ async function provenKeyOf(
 ): Promise<string | undefined> {
   const proof = ctx.get('dpop')
   if (proof === '') return undefined
-  const presented = { proof, method: ctx.method, url: `${issuer}/token` }
-  const proven = await proofs.check(presented, { nonce: 'demanded' })
+  const presentedProof = { proof, method: ctx.method, url: `${issuer}/token` }
+  const possession = await proofs.check(presentedProof, { nonce: 'demanded' })
   ctx.set('dpop-nonce', proofs.nonce())
-  if (!proven.ok)
-    throw new errors.CustomOIDCProviderError(proven.reason, proven.detail ?? 'this proof is not accepted')
-  return proven.value
+  if (!possession.ok)
+    throw new errors.CustomOIDCProviderError(
+      possession.reason,
+      possession.detail ?? 'this proof is not accepted',
+    )
+  return possession.value
 }

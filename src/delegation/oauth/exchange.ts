@@ -81,12 +81,12 @@ const secondsMax = 300
  * came, the actor chain only grows, `txn` and `grant_id` stay. Delegation only: every token names its actor.
  */
 export function createExchange(deps: ExchangeDeps): Exchange {
-  return async (asked) => {
-    const formed = wellFormed(asked)
+  return async (exchangeRequest) => {
+    const formed = wellFormed(exchangeRequest)
     if (!formed.ok) return formed
-    const client = await speakerOf(asked, deps)
+    const client = await speakerOf(exchangeRequest, deps)
     if (!client.ok) return client
-    const request = { ...asked, client: client.value }
+    const request = { ...exchangeRequest, client: client.value }
     const subject = await subjectOf(request, deps)
     if (!subject.ok) return subject
     const actor = await actorOf(request.client, subject.value, deps)
@@ -216,8 +216,9 @@ async function targetOf(
   { delegation }: Acting,
   { resources, publicUrl }: ExchangeDeps,
 ): Promise<Result<Target, ExchangeError>> {
-  const [resource, ...more] = targets
-  if (resource === undefined || more.length > 0) return refuse('invalid_target', 'name exactly one resource')
+  const [resource, ...otherTargets] = targets
+  if (resource === undefined || otherTargets.length > 0)
+    return refuse('invalid_target', 'name exactly one resource')
   const entry = await resources.get(resource)
   if (entry === undefined || !mayTarget(entry, client, publicUrl)) return refuse('invalid_target')
   if (!mayCross(originOf({ audience, issuer }, publicUrl), entry, { client, publicUrl }))
@@ -242,13 +243,15 @@ async function scopesFor(
     withinLimits(entry.scopes, [agent.limits, ...limits]).length === 0
   )
     return refuse('invalid_scope', 'nothing of that API is within the limits of its agents')
-  const own = withinLimits(grantableScopes(subject), limits)
-  const crossing = scopesCrossing(originOf(subject, publicUrl), entry, { held: own, publicUrl })
-  const held = new Set(withinLimits(crossing, limits))
-  const possible = scopesAt(entry, client, { publicUrl, agent }).filter((one) => held.has(one))
-  const wanted = scope?.split(' ').filter((one) => one !== '') ?? possible
-  return wanted.every((one) => possible.includes(one))
-    ? ok([...new Set(wanted)])
+  const ownScopes = withinLimits(grantableScopes(subject), limits)
+  const crossing = scopesCrossing(originOf(subject, publicUrl), entry, { held: ownScopes, publicUrl })
+  const grantable = new Set(withinLimits(crossing, limits))
+  const possible = scopesAt(entry, client, { publicUrl, agent }).filter((scopeName) =>
+    grantable.has(scopeName),
+  )
+  const requestedScopes = scope?.split(' ').filter((scopeName) => scopeName !== '') ?? possible
+  return requestedScopes.every((scopeName) => possible.includes(scopeName))
+    ? ok([...new Set(requestedScopes)])
     : refuse('invalid_scope', 'more than the subject token holds')
 }
 

@@ -195,42 +195,42 @@ async function consentPending(
   const signedInAt = session ? session.loginTs : undefined
   if (person === undefined || signedInAt === undefined) return undefined
   const upstream = upstreamIn.read(session ? session.acr : undefined)
-  const at = new Date(signedInAt * 1_000)
+  const signedInTime = new Date(signedInAt * 1_000)
   // Revoked since, or signed in through a link that ended since: nothing more is lent in their name.
-  if (!(await deps.signIns.stillCounts({ person, upstream, at }))) return undefined
+  if (!(await deps.signIns.stillCounts({ person, upstream, at: signedInTime }))) return undefined
   const { missingResourceScopes = {}, missingOIDCScope = [] } = details.prompt.details as {
     readonly missingResourceScopes?: Readonly<Record<string, readonly string[]>>
     readonly missingOIDCScope?: readonly string[]
   }
-  const [asked, ...more] = Object.entries(missingResourceScopes)
+  const [missing, ...otherResources] = Object.entries(missingResourceScopes)
   // A token is for one API: a request that names several, or nothing of one, is not shown at all.
-  if (asked === undefined || more.length > 0) return undefined
+  if (missing === undefined || otherResources.length > 0) return undefined
   const { client } = asking
   const agent = client.kind === 'agent' ? await deps.agents.get(client.agent) : undefined
   // As a person's own program it would get all that the person may.
   if (client.kind === 'agent' && agent === undefined) return undefined
-  const held = asked[0] === deps.publicUrl ? await deps.rolesOf(person) : asked[1]
-  const withheld = asked[1].filter((scope) => isRole(scope) && !held.includes(scope))
+  const grantable = missing[0] === deps.publicUrl ? await deps.rolesOf(person) : missing[1]
+  const withheld = missing[1].filter((scope) => isRole(scope) && !grantable.includes(scope))
   const asksFor = requestedDetails(details.params['authorization_details'])
   if (asksFor === undefined) return undefined
   const narrowed = narrowedTo(asksFor)
-  const ours = isOurs(asked[0], deps.publicUrl)
+  const ours = isOurs(missing[0], deps.publicUrl)
   return {
     ...asking,
     prompt: 'consent',
     person,
-    signedInAt: at,
+    signedInAt: signedInTime,
     amr: (session ? session.amr : undefined) ?? [],
     upstream,
-    resource: asked[0],
-    scopes: asked[1].filter((scope) => !withheld.includes(scope)),
+    resource: missing[0],
+    scopes: missing[1].filter((scope) => !withheld.includes(scope)),
     withheld,
     oidcScopes: missingOIDCScope,
     isStranger: isMetadataClient(client),
     agent,
-    addressee: agent === undefined ? await addresseeOf(asked[0], deps) : undefined,
+    addressee: agent === undefined ? await addresseeOf(missing[0], deps) : undefined,
     isOurs: ours,
-    takesVerification: await takesVerification([asked[0], ...locationsOf(asksFor)], deps),
+    takesVerification: await takesVerification([missing[0], ...locationsOf(asksFor)], deps),
     details: asksFor.others,
     lendable: agent === undefined || !ours ? [] : lendableOf(await deps.lendable(person), narrowed, agent),
     isNarrowed: narrowed !== undefined,
@@ -250,15 +250,16 @@ async function addresseeOf(
 }
 
 /** Every API at which something may be done: what an agent is handed names those that it carries it on to. */
-const locationsOf = ({ others }: Details) => others.flatMap(({ locations = [] }) => locations)
+const locationsOf = ({ others: foreignDetails }: Details) =>
+  foreignDetails.flatMap(({ locations = [] }) => locations)
 
 async function takesVerification(
   apis: readonly string[],
   { resources, publicUrl }: Pick<InteractionsDeps, 'resources' | 'publicUrl'>,
 ): Promise<boolean> {
-  const foreign = apis.filter((one) => !isOurs(one, publicUrl))
-  const others = await Promise.all(foreign.map((one) => resources.get(one)))
-  return others.some((one) => one?.takesVerification ?? true)
+  const foreign = apis.filter((api) => !isOurs(api, publicUrl))
+  const foreignDetails = await Promise.all(foreign.map((api) => resources.get(api)))
+  return foreignDetails.some((resource) => resource?.takesVerification ?? true)
 }
 
 /** The library has validated each. Undefined: together they are nothing that can be shown. */
@@ -272,14 +273,19 @@ function narrowedTo({ documents }: Details): ReadonlySet<string> | undefined {
   return narrowing && new Set(narrowing.collections.map((id) => `collection:${id}`))
 }
 
-const lendableOf = (all: readonly Lendable[], narrowed: ReadonlySet<string> | undefined, { limits }: Agent) =>
-  all.filter(({ object }) => limitsAllow(limits, object) && (narrowed?.has(object) ?? true))
+const lendableOf = (
+  lendables: readonly Lendable[],
+  narrowed: ReadonlySet<string> | undefined,
+  { limits }: Agent,
+) => lendables.filter(({ object }) => limitsAllow(limits, object) && (narrowed?.has(object) ?? true))
 
 async function knownAgents(param: unknown, agent: Agent, { agents }: InteractionsDeps): Promise<string[]> {
   const ids = typeof param === 'string' ? [...new Set(param.split(' '))] : []
   const found = await Promise.all(ids.slice(0, 10).map((id) => agents.get(id)))
-  return found.flatMap((one) =>
-    one === undefined || one.disabledAt !== undefined || one.id === agent.id ? [] : [one.id],
+  return found.flatMap((lendable) =>
+    lendable === undefined || lendable.disabledAt !== undefined || lendable.id === agent.id
+      ? []
+      : [lendable.id],
   )
 }
 
@@ -371,9 +377,9 @@ async function assertAdmitted(
 
 function chosen({ agent, lendable, isOurs }: ConsentPending, { objects }: Choice): FgaObject[] {
   if (agent === undefined || !isOurs) return []
-  const wanted = new Set(objects)
-  const found = lendable.map(({ object }) => object).filter((object) => wanted.has(object))
-  if (found.length === 0 || found.length < wanted.size)
+  const wantedObjects = new Set(objects)
+  const found = lendable.map(({ object }) => object).filter((object) => wantedObjects.has(object))
+  if (found.length === 0 || found.length < wantedObjects.size)
     throw invalid('objects', 'Choose at least one of the things that are offered.')
   return found
 }

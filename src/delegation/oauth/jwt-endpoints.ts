@@ -26,9 +26,9 @@ export function createJwtEndpoints(deps: JwtEndpointsDeps) {
     await next()
     const route = ctx.oidc?.route
     if (route !== 'revocation' && route !== 'introspection') return
-    const refused = ctx.body as { readonly error?: unknown } | undefined
+    const errorBody = ctx.body as { readonly error?: unknown } | undefined
     const token = ctx.oidc.params?.['token']
-    if (refused?.error !== 'unsupported_token_type' || typeof token !== 'string') return
+    if (errorBody?.error !== 'unsupported_token_type' || typeof token !== 'string') return
     const client = ctx.oidc.client && (await clients.registered(ctx.oidc.client.clientId))
     const examined = await verifier.examine(token)
     ctx.status = 200
@@ -40,8 +40,11 @@ export function createJwtEndpoints(deps: JwtEndpointsDeps) {
       if (!isOwn) return
       // RFC 7009 §2.1: what the token was made from ends with it.
       if (client.clientId === consoleClient) await consoleSignOut(claims.sub)
-      const until = new Date(claims.exp * 1_000)
-      await revocations.revoke({ kind: 'jti', issuer, id: claims.jti }, { until, reason: 'client' })
+      const expiresAt = new Date(claims.exp * 1_000)
+      await revocations.revoke(
+        { kind: 'jti', issuer, id: claims.jti },
+        { until: expiresAt, reason: 'client' },
+      )
       return
     }
     // A public client proves nothing: anybody could ask in its name.

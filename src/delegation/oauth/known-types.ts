@@ -23,20 +23,20 @@ export function createKnownTypes({
   readonly log: Log
 }): KnownTypes {
   let types: readonly string[] = []
-  let seen = -1
+  let seenVersion = -1
   let readAt = Number.NEGATIVE_INFINITY
 
   async function read(): Promise<void> {
     const version = resources.version()
     readAt = now()
     types = await resources.detailTypes()
-    seen = version
+    seenVersion = version
   }
 
   return {
     current: () => types,
     async refresh() {
-      if (seen !== resources.version()) return read()
+      if (seenVersion !== resources.version()) return read()
       if (now() - readAt < staleMs) return
       read().catch((error: unknown) => log('resources_unread', { reason: reasonOf(error) }))
     },

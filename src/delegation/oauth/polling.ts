@@ -34,14 +34,15 @@ export function createPolling(clock: Clock) {
   /** Seconds to wait from now on; undefined: it came in time. */
   function tooSoon(code: string): number | undefined {
     const key = createHash('sha256').update(code).digest('base64url')
-    const before = polls.peek(key)
-    const at = clock.now()
-    const isSooner = before !== undefined && at - before.at < before.seconds * 1_000 - leewayMs
+    const previousPoll = polls.peek(key)
+    const polledAt = clock.now()
+    const isSooner =
+      previousPoll !== undefined && polledAt - previousPoll.at < previousPoll.seconds * 1_000 - leewayMs
     const seconds = Math.min(
-      (before?.seconds ?? intervalSeconds) + (isSooner ? stepSeconds : 0),
+      (previousPoll?.seconds ?? intervalSeconds) + (isSooner ? stepSeconds : 0),
       intervalSecondsMax,
     )
-    polls.set(key, { at, seconds })
+    polls.set(key, { at: polledAt, seconds })
     return isSooner ? seconds : undefined
   }
 

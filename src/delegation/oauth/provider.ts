@@ -141,9 +141,13 @@ function configuration(
   }
 
   const validate = async (ctx: KoaContextWithOIDC, detail: object): Promise<void> => {
-    const { resource, audience, authorization_details: all } = ctx.oidc.params ?? {}
-    const asked = { all, resource: resource ?? audience ?? publicUrl, isBackchannel: isBackchannel(ctx) }
-    const problem = await detailProblem(detail, asked, deps)
+    const { resource, audience, authorization_details: rawDetails } = ctx.oidc.params ?? {}
+    const detailsRequest = {
+      all: rawDetails,
+      resource: resource ?? audience ?? publicUrl,
+      isBackchannel: isBackchannel(ctx),
+    }
+    const problem = await detailProblem(detail, detailsRequest, deps)
     if (problem !== undefined) throw new errors.InvalidAuthorizationDetails(problem)
   }
 
@@ -281,9 +285,9 @@ function configuration(
           if (source === undefined || ctx.oidc.params?.['authorization_details'] !== undefined)
             throw new errors.InvalidAuthorizationDetails('details are asked for where the person consents')
           const entry = token.aud === undefined ? undefined : await resources.get(String(token.aud))
-          const known = entry?.authorizationDetailsTypes ?? []
+          const knownTypes = entry?.authorizationDetailsTypes ?? []
           // Left out, a detail that the API no longer knows would leave its scopes without their limit.
-          if (source.rar?.some(({ type }) => !known.includes(type)))
+          if (source.rar?.some(({ type }) => !knownTypes.includes(type)))
             throw new errors.InvalidGrant('the API does not know these details any more')
           return source.rar
         },
@@ -298,11 +302,12 @@ function configuration(
         retentionSeconds(secondsOf(oidc.params?.['requested_expiry'])),
       Interaction: 15 * minute,
       // From the sign-in on, however often it is used: a browser left alone must not lend for its owner for days.
-      Session: (_ctx, session) => within(signInSecondsMax, (session.loginTs ?? now()) + signInSecondsMax),
+      Session: (_ctx, session) =>
+        secondsWithin(signInSecondsMax, (session.loginTs ?? now()) + signInSecondsMax),
       IdToken: accessTokenSeconds,
-      AccessToken: (ctx) => within(accessTokenSeconds, ctx.oidc.entities.Grant?.exp),
+      AccessToken: (ctx) => secondsWithin(accessTokenSeconds, ctx.oidc.entities.Grant?.exp),
       ClientCredentials: accessTokenSeconds,
-      RefreshToken: (ctx) => within(refreshIdleSeconds, ctx.oidc.entities.Grant?.exp),
+      RefreshToken: (ctx) => secondsWithin(refreshIdleSeconds, ctx.oidc.entities.Grant?.exp),
       Grant: grantSecondsMax,
     },
     renderError: (ctx, out) => {
@@ -315,9 +320,9 @@ function configuration(
 /** Seconds, but never past the end of the consent. */
 const now = (): number => Math.floor(Date.now() / 1_000)
 
-function within(seconds: number, end: number | undefined): number {
-  const left = end === undefined ? seconds : end - now()
-  return Math.max(1, Math.min(seconds, left))
+function secondsWithin(seconds: number, endSeconds: number | undefined): number {
+  const remaining = endSeconds === undefined ? seconds : endSeconds - now()
+  return Math.max(1, Math.min(seconds, remaining))
 }
 
 /**

@@ -25,14 +25,18 @@ export const onlyAsks = (detail: unknown): detail is object =>
  */
 export async function detailProblem(
   detail: object,
-  { all, resource, isBackchannel = false }: DetailsRequest,
+  { all: rawDetails, resource, isBackchannel = false }: DetailsRequest,
   { resources, publicUrl }: { readonly resources: Resources; readonly publicUrl: string },
 ): Promise<string | undefined> {
   if (typeof resource !== 'string') return 'details are for exactly one resource'
-  const given: unknown = typeof all === 'string' ? JSON.parse(all) : undefined
-  if (!Array.isArray(given) || given.length > detailsMax) return `at most ${detailsMax} details`
+  const parsedDetails: unknown = typeof rawDetails === 'string' ? JSON.parse(rawDetails) : undefined
+  if (!Array.isArray(parsedDetails) || parsedDetails.length > detailsMax)
+    return `at most ${detailsMax} details`
   const asks = isBackchannel && onlyAsks(detail)
-  if (!detailsOf(isBackchannel ? given.filter((one) => !onlyAsks(one)) : given).ok)
+  if (
+    !detailsOf(isBackchannel ? parsedDetails.filter((detailEntry) => !onlyAsks(detailEntry)) : parsedDetails)
+      .ok
+  )
     return 'at most 10 details, one of them document_access, each of at most 2 KiB of plain text'
   const entry = await resources.get(resource)
   // What it stands for is looked up once it is known who is asked.
@@ -52,8 +56,9 @@ export async function detailProblem(
     return isDetailFor(detail, entry) ? undefined : `this resource does not know ${detail.type}`
   if (!entry.authorizationDetailsTypes.includes(detail.type))
     return `this resource does not know ${detail.type}`
-  const [location, ...more] = detail.locations ?? []
-  const target = location === undefined || more.length > 0 ? undefined : await resources.get(location)
+  const [location, ...otherLocations] = detail.locations ?? []
+  const target =
+    location === undefined || otherLocations.length > 0 ? undefined : await resources.get(location)
   return target !== undefined && isDetailFor(detail, target)
     ? undefined
     : 'locations has to name the one API that the detail is for'

@@ -34,17 +34,17 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
   const jwtEndpoints = createJwtEndpoints(deps)
   const polling = createPolling(clock)
   const metadata = createMetadata({ publicUrl })
-  let made:
+  let madeServer:
     | { readonly kid: string; readonly types: string; readonly provider: Provider; readonly answer: Answer }
     | undefined
-  const known = createKnownTypes({ resources: deps.resources, now: () => clock.now(), log: deps.log })
+  const knownTypes = createKnownTypes({ resources: deps.resources, now: () => clock.now(), log: deps.log })
 
   let idTokenKey: SigningKey | undefined
   function current() {
     const kid = `${keys.current().kid} ${idTokenKey?.kid}`
-    const types = known.current().join(' ')
-    if (made?.kid !== kid || made.types !== types) {
-      const provider = createProvider(deps, known.current(), idTokenKey)
+    const types = knownTypes.current().join(' ')
+    if (madeServer?.kid !== kid || madeServer.types !== types) {
+      const provider = createProvider(deps, knownTypes.current(), idTokenKey)
       provider.use(createUnavailable(deps.pages.error))
       provider.use(hostCookies)
       provider.use(typedCodes)
@@ -54,9 +54,9 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
       provider.use(jwtEndpoints)
       provider.use(metadata)
       registerExchange(provider, deps)
-      made = { kid, types, provider, answer: provider.callback() }
+      madeServer = { kid, types, provider, answer: provider.callback() }
     }
-    return made
+    return madeServer
   }
 
   return {
@@ -68,7 +68,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
       // OAuth's answers there are JSON (RFC 6749 §5.2), whatever a program's HTTP library says it prefers.
       if (!isPage(pathname)) request.headers.accept = 'application/json'
       ofFlow(request, pathname)
-      await known.refresh()
+      await knownTypes.refresh()
       idTokenKey = await keys.idTokens()
       const closed = new Promise<void>((resolve) => response.once('close', resolve))
       await current().answer(request, response)

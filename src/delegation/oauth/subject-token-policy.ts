@@ -38,7 +38,7 @@ function mayExchangeForeignToken(
   publicUrl: string,
 ): boolean {
   const isAddressee = client.kind === 'agent' && audience === agentResource(publicUrl, client.agent)
-  const same = claims.client_id === undefined ? undefined : exchangeClients.get(claims.client_id)
-  if (same === undefined) return isAddressee
-  return same === client.clientId && (isAddressee || Object.values(audiences).includes(audience))
+  const pairedClient = claims.client_id === undefined ? undefined : exchangeClients.get(claims.client_id)
+  if (pairedClient === undefined) return isAddressee
+  return pairedClient === client.clientId && (isAddressee || Object.values(audiences).includes(audience))
 }

@@ -6,8 +6,8 @@ import type { Adapter, KoaContextWithOIDC } from 'oidc-provider'
  * a code in an address is not read.
  */
 export async function typedCodes(ctx: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> {
-  const { user_code: code, ...others } = ctx.query
-  if (code !== undefined) ctx.query = others
+  const { user_code: code, ...otherParameters } = ctx.query
+  if (code !== undefined) ctx.query = otherParameters
   try {
     await next()
   } catch (error) {
@@ -17,8 +17,8 @@ export async function typedCodes(ctx: KoaContextWithOIDC, next: () => Promise<vo
     return
   }
   if (ctx.oidc?.route !== 'device_authorization' || ctx.status !== 200) return
-  const { verification_uri_complete: _, ...begun } = ctx.body as Readonly<Record<string, unknown>>
-  ctx.body = begun
+  const { verification_uri_complete: _, ...publicBody } = ctx.body as Readonly<Record<string, unknown>>
+  ctx.body = publicBody
 }
 
 /**
@@ -34,8 +34,8 @@ export const typedOnce = (inner: Adapter, now: () => number): Adapter => ({
     const secondsLeft = (code?.exp ?? 0) - Math.floor(now() / 1_000)
     if (code?.jti === undefined || code.inFlight !== true || secondsLeft <= 0) return code
     if (code.accountId === undefined && code.error === undefined) {
-      const over = { error: 'expired_token', errorDescription: 'the code was typed a second time' }
-      await inner.upsert(code.jti, { ...code, ...over }, secondsLeft)
+      const typedAgain = { error: 'expired_token', errorDescription: 'the code was typed a second time' }
+      await inner.upsert(code.jti, { ...code, ...typedAgain }, secondsLeft)
     }
     return code
   },

@@ -13,12 +13,12 @@ export interface AccountNews {
 export const settlesMs = 86_400_000
 
 /** SQL: what is to be told since `since`, as `(key, person, at, issuer)`. The key is of this person and moment: what somebody else added before is other news. */
-export const newsSince = (since: string): string => `(
+export const newsSince = (sincePlaceholder: string): string => `(
   select concat_ws(' ', 'passkey', id, person, extract(epoch from created_at)) as key, person, created_at as at, null as issuer
-  from passkeys where created_at > ${since}
+  from passkeys where created_at > ${sincePlaceholder}
   union all
   select concat_ws(' ', 'link', issuer, sub, person, extract(epoch from linked_at)), person, linked_at, issuer
-  from account_links where linked_at > ${since})`
+  from account_links where linked_at > ${sincePlaceholder})`
 
 /** What was added to somebody's account within a day, newest first. */
 export const createAccountNews =
@@ -28,7 +28,7 @@ export const createAccountNews =
       `select at, issuer from ${newsSince('$2')} as news where person = $1 order by at desc`,
       [person, new Date(clock.now() - settlesMs)],
     )
-    return rows.map(({ at, issuer }) =>
-      issuer === null ? { kind: 'passkey', at } : { kind: 'link', at, issuer },
+    return rows.map(({ at: addedAt, issuer }) =>
+      issuer === null ? { kind: 'passkey', at: addedAt } : { kind: 'link', at: addedAt, issuer },
     )
   }

@@ -21,6 +21,11 @@ export const createConsoleSignOut =
   (person) =>
     database.transaction(async (sql) => {
       await signInEnds.program(sql, person, consoleClient)
-      const who = { subject: `user:${person}`, actors: [], client: consoleClient, txn: newTxn() } as const
-      await record(sql, who, { event: 'signed_out' })
+      const recordedAs = {
+        subject: `user:${person}`,
+        actors: [],
+        client: consoleClient,
+        txn: newTxn(),
+      } as const
+      await record(sql, recordedAs, { event: 'signed_out' })
     })

@@ -8,7 +8,7 @@ const removalCountsMs = 7 * 86_400_000
  * alone is as safe as that, and cannot be made safer by a wait. Not beside another passkey, nor an account elsewhere that
  * was linked a day ago or longer, nor within 7 days of the end of either: whoever stole a session could end it first.
  */
-export async function isFirstMeans(sql: Sql, person: string, at: Date): Promise<boolean> {
+export async function isFirstMeans(sql: Sql, person: string, signedInAt: Date): Promise<boolean> {
   const [row] = await sql.query<{ readonly first: boolean }>(
     `select coalesce(passkey_removed_at <= $2, true)
        and not exists (select from passkeys where passkeys.person = key)
@@ -16,7 +16,7 @@ export async function isFirstMeans(sql: Sql, person: string, at: Date): Promise<
        and not exists (
          select from account_links_ended as ended where ended.person = key and ended_at > $2) as first
      from people where key = $1`,
-    [person, new Date(at.getTime() - removalCountsMs), new Date(at.getTime() - settlesMs)],
+    [person, new Date(signedInAt.getTime() - removalCountsMs), new Date(signedInAt.getTime() - settlesMs)],
   )
   return row?.first ?? false
 }

@@ -30,14 +30,14 @@ export interface AccountLinks {
    * and was not `verified` lately: else a password alone would lead to more, a day later. NOT checked: that whoever asks
    * has proved both accounts, in this moment and in one browser; the caller must.
    */
-  link(account: NewLink, who: Who): Promise<void>
+  link(account: NewLink, recordedAs: Who): Promise<void>
   /**
    * From the next request on, the account is `namespace/key` again, and tokens of ours that were given for it
    * as the person are refused. What came of signing in by it ends in the same transaction: browsers on our pages,
    * consents with their codes and refresh tokens, and what was lent by those. False: this person has no such link.
    * NOT ended: an access token that another's API holds and asks nobody about, for its last 5 minutes.
    */
-  unlink(account: ExternalAccount & { readonly person: string }, who: Who): Promise<boolean>
+  unlink(account: ExternalAccount & { readonly person: string }, recordedAs: Who): Promise<boolean>
   /** Key of the local account that it is, if any. */
   of(account: ExternalAccount): Promise<string | undefined>
   list(person: string): Promise<AccountLink[]>
@@ -54,29 +54,30 @@ export function createAccountLinks({
   readonly clock: Clock
 }): AccountLinks {
   return {
-    async link({ issuer, sub, person, verified = false }, who) {
+    async link({ issuer, sub, person, verified = false }, recordedAs) {
       await database.transaction(async (sql) => {
         if (!verified && (await hasPasskey(sql, person, new Date(clock.now()))))
           throw new AppError('insufficient_user_authentication', {
             public: 'First sign in with a passkey of yours.',
           })
-        const made = await sql.query(
+        const inserted = await sql.query(
           `insert into account_links (issuer, sub, person, linked_at)
            select $1, $2, key, $4 from people where key = $3
            on conflict (issuer, sub) do nothing returning person`,
           [issuer, sub, person, new Date(clock.now())],
         )
-        if (made.length > 0) return record(sql, who, { event: 'account_linked', issuer, sub, person })
-        const [standing] = await sql.query<{ readonly person: string }>(
+        if (inserted.length > 0)
+          return record(sql, recordedAs, { event: 'account_linked', issuer, sub, person })
+        const [existingLink] = await sql.query<{ readonly person: string }>(
           'select person from account_links where issuer = $1 and sub = $2',
           [issuer, sub],
         )
-        if (standing === undefined) throw invalid('person', 'There is no such local account.')
-        if (standing.person !== person)
+        if (existingLink === undefined) throw invalid('person', 'There is no such local account.')
+        if (existingLink.person !== person)
           throw new AppError('conflict', { public: 'This account is linked to another person already.' })
       })
     },
-    async unlink({ issuer, sub, person }, who) {
+    async unlink({ issuer, sub, person }, recordedAs) {
       const afterwards = await database.transaction(async (sql) => {
         const ended = await sql.query(
           'delete from account_links where issuer = $1 and sub = $2 and person = $3 returning person',
@@ -88,10 +89,10 @@ export function createAccountLinks({
            on conflict (issuer, sub, person) do update set ended_at = excluded.ended_at`,
           [issuer, sub, person, new Date(clock.now())],
         )
-        await record(sql, who, { event: 'account_unlinked', issuer, sub, person })
+        await record(sql, recordedAs, { event: 'account_unlinked', issuer, sub, person })
         // Whose browser it was is not known once a session is over: each is asked anew when it is next opened.
         await endPushOf(sql, person, { at: new Date(clock.now()) })
-        return endWhatCameOf(sql, { issuer, sub }, (id) => delegations.revokeWithin(sql, id, who))
+        return endWhatCameOf(sql, { issuer, sub }, (id) => delegations.revokeWithin(sql, id, recordedAs))
       })
       for (const settle of afterwards ?? []) await settle()
       return afterwards !== undefined

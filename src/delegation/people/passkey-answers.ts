@@ -26,7 +26,7 @@ export const attestation = credential.extend({
       .array(z.string().max(40))
       .max(10)
       .default([])
-      .transform((all) => all.flatMap((one) => transports.safeParse(one).data ?? [])),
+      .transform((values) => values.flatMap((value) => transports.safeParse(value).data ?? [])),
   }),
 })
 

@@ -43,14 +43,14 @@ export function createChallenges({ sql, seal, clock, randomBytes }: ChallengesDe
       const bytes = Buffer.from(challenge, 'base64url')
       if (bytes.length !== headBytes + macBytes) return false
       const head = bytes.subarray(0, headBytes)
-      const end = head.readUIntBE(0, timeBytes) + livesMs
-      if (!timingSafeEqual(bytes.subarray(headBytes), mac(use, binding, head)) || clock.now() >= end)
+      const expiresAt = head.readUIntBE(0, timeBytes) + livesMs
+      if (!timingSafeEqual(bytes.subarray(headBytes), mac(use, binding, head)) || clock.now() >= expiresAt)
         return false
       const used = await sql.query(
         `insert into passkey_challenges_used (challenge_hash, expires_at) values ($1, $2)
          on conflict (challenge_hash) do nothing returning challenge_hash`,
         // Of its bytes: the same ones can be spelled in several ways.
-        [seal.hash('passkey challenge', bytes.toString('base64url')), new Date(end)],
+        [seal.hash('passkey challenge', bytes.toString('base64url')), new Date(expiresAt)],
       )
       return used.length > 0
     },

@@ -129,7 +129,7 @@ export function createPasskeys({
 
   return {
     async offer(person, binding) {
-      const held = await database.query<{ id: string; transports: AuthenticatorTransport[] }>(
+      const existingPasskeys = await database.query<{ id: string; transports: AuthenticatorTransport[] }>(
         'select id, transports from passkeys where person = $1',
         [person.key],
       )
@@ -140,7 +140,7 @@ export function createPasskeys({
         userDisplayName: person.name,
         userID: new Uint8Array(Buffer.from(handleOf(person.key), 'base64url')),
         attestationType: 'none',
-        excludeCredentials: held,
+        excludeCredentials: existingPasskeys,
         authenticatorSelection: { residentKey: 'required', userVerification: 'required' },
         supportedAlgorithmIDs: algorithms,
         challenge: challenges.make('register', binding),
@@ -148,14 +148,14 @@ export function createPasskeys({
     },
     async add(person, binding, { answer, title, verified: isByAnother, txn }) {
       if (!isLocal(person.key)) return refuse('not_local')
-      const made = attestation.safeParse(answer)
-      const challenge = made.success ? challengeIn(made.data) : undefined
-      if (!made.success || challenge === undefined) return refuse('malformed')
+      const parsedAttestation = attestation.safeParse(answer)
+      const challenge = parsedAttestation.success ? challengeIn(parsedAttestation.data) : undefined
+      if (!parsedAttestation.success || challenge === undefined) return refuse('malformed')
       if (!(await challenges.use('register', binding, challenge))) return refuse('unknown_challenge')
       const verified = await judged(() =>
         verifyRegistrationResponse({
           ...expected,
-          response: made.data,
+          response: parsedAttestation.data,
           expectedChallenge: challenge,
           supportedAlgorithmIDs: algorithms,
         }),
@@ -169,7 +169,7 @@ export function createPasskeys({
           id: credential.id,
           publicKey: credential.publicKey,
           counter: credential.counter,
-          transports: made.data.response.transports,
+          transports: parsedAttestation.data.response.transports,
           backupEligible: credentialDeviceType === 'multiDevice',
           backedUp: credentialBackedUp === true,
           title: titled(title),
@@ -187,19 +187,19 @@ export function createPasskeys({
         challenge: challenges.make(use, binding),
       }),
     async verify(binding, answer, use = 'sign in') {
-      const given = assertion.safeParse(answer)
-      const challenge = given.success ? challengeIn(given.data) : undefined
-      if (!given.success || challenge === undefined) return refuse('malformed')
+      const parsedAssertion = assertion.safeParse(answer)
+      const challenge = parsedAssertion.success ? challengeIn(parsedAssertion.data) : undefined
+      if (!parsedAssertion.success || challenge === undefined) return refuse('malformed')
       // Used up before anything else is looked at: one question, one try.
       if (!(await challenges.use(use, binding, challenge))) return refuse('unknown_challenge')
-      const { id, response } = given.data
+      const { id, response } = parsedAssertion.data
       const [row] = await database.query<PasskeyRow>('select * from passkeys where id = $1', [id])
       // The handle is what the device says of whose it is: it must be the owner that we know.
       if (row === undefined || response.userHandle !== handleOf(row.person)) return refuse('unknown_passkey')
       const verified = await judged(() =>
         verifyAuthenticationResponse({
           ...expected,
-          response: given.data,
+          response: parsedAssertion.data,
           expectedChallenge: challenge,
           // The counter is judged below, by the statement that moves it: of two at once with one counter, one wins.
           credential: { id: row.id, publicKey: new Uint8Array(row.public_key), counter: 0 },
@@ -282,40 +282,40 @@ interface NewPasskey {
 
 async function insert(
   sql: Sql,
-  made: NewPasskey,
+  newPasskey: NewPasskey,
 ): Promise<Result<Passkey, 'taken' | 'too_many' | 'needs_verification'>> {
   // Two registrations of one person wait for each other: together they would pass the limit.
-  await sql.query('select from people where key = $1 for update', [made.person])
-  const [held] = await sql.query<{ count: number; counting: number }>(
+  await sql.query('select from people where key = $1 for update', [newPasskey.person])
+  const [existingCounts] = await sql.query<{ count: number; counting: number }>(
     `select count(*)::int as count, count(*) filter (where verifies_from <= $2)::int as counting
      from passkeys where person = $1`,
-    [made.person, made.at],
+    [newPasskey.person, newPasskey.at],
   )
-  const { count = 0, counting = 0 } = held ?? {}
+  const { count = 0, counting = 0 } = existingCounts ?? {}
   if (count >= perPersonMax) return refuse('too_many')
   // A password alone would become one that counts, a day later.
-  if (counting > 0 && !made.isByAnother) return refuse('needs_verification')
-  const counts = made.isByAnother || (await isFirstMeans(sql, made.person, made.at))
+  if (counting > 0 && !newPasskey.isByAnother) return refuse('needs_verification')
+  const counts = newPasskey.isByAnother || (await isFirstMeans(sql, newPasskey.person, newPasskey.at))
   const rows = await sql.query<PasskeyRow>(
     `insert into passkeys
        (id, person, public_key, counter, transports, backup_eligible, backed_up, title, created_at, verifies_from)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (id) do nothing returning *`,
     [
-      made.id,
-      made.person,
-      made.publicKey,
-      made.counter,
-      made.transports,
-      made.backupEligible,
-      made.backedUp,
-      made.title,
-      made.at,
-      counts ? made.at : new Date(made.at.getTime() + settlesMs),
+      newPasskey.id,
+      newPasskey.person,
+      newPasskey.publicKey,
+      newPasskey.counter,
+      newPasskey.transports,
+      newPasskey.backupEligible,
+      newPasskey.backedUp,
+      newPasskey.title,
+      newPasskey.at,
+      counts ? newPasskey.at : new Date(newPasskey.at.getTime() + settlesMs),
     ],
   )
   const [row] = rows.map(passkeyOf)
   if (row === undefined) return refuse('taken')
-  await record(sql, atPages(made.person, made.txn), { event: 'passkey_added', passkey: row.id })
+  await record(sql, atPages(newPasskey.person, newPasskey.txn), { event: 'passkey_added', passkey: row.id })
   return ok(row)
 }
 

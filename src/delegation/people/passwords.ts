@@ -43,10 +43,11 @@ export function createPasswords({ database, clock, signInEnds }: PasswordsDeps):
     async set(person, password) {
       if (password.length < lengthMin || password.length > lengthMax)
         throw invalid('password', `A password has ${lengthMin} to ${lengthMax} characters.`)
-      const known = await database.query('select 1 from people where key = $1 and upstream_issuer is null', [
-        person,
-      ])
-      if (known.length === 0) throw invalid('user', `There is no local account ${person}.`)
+      const personRows = await database.query(
+        'select 1 from people where key = $1 and upstream_issuer is null',
+        [person],
+      )
+      if (personRows.length === 0) throw invalid('user', `There is no local account ${person}.`)
       const hashed = await hash(password)
       await database.transaction(async (sql) => {
         await sql.query(
@@ -58,9 +59,9 @@ export function createPasswords({ database, clock, signInEnds }: PasswordsDeps):
       })
     },
     async verify(person, password) {
-      const known = await hashOf(person)
-      const fits = await matches(known ?? (await decoy), password)
-      return known !== undefined && fits
+      const storedHash = await hashOf(person)
+      const fits = await matches(storedHash ?? (await decoy), password)
+      return storedHash !== undefined && fits
     },
     async has(person) {
       return (await hashOf(person)) !== undefined
@@ -79,14 +80,14 @@ async function hash(password: string): Promise<string> {
   const nonce = randomBytes(16)
   const tag = await derive('argon2id', { ...cost, tagLength, nonce, message: normal(password) })
   const { memory, passes, parallelism } = cost
-  return `$argon2id$v=19$m=${memory},t=${passes},p=${parallelism}$${plain(nonce)}$${plain(tag)}`
+  return `$argon2id$v=19$m=${memory},t=${passes},p=${parallelism}$${unpaddedBase64(nonce)}$${unpaddedBase64(tag)}`
 }
 
 const form =
   /^\$argon2id\$v=19\$m=(?<memory>\d+),t=(?<passes>\d+),p=(?<parallelism>\d+)\$(?<nonce>[^$]+)\$(?<tag>[^$]+)$/
 
-async function matches(kept: string, password: string): Promise<boolean> {
-  const { memory, passes, parallelism, nonce, tag } = form.exec(kept)?.groups ?? {}
+async function matches(storedHash: string, password: string): Promise<boolean> {
+  const { memory, passes, parallelism, nonce, tag } = form.exec(storedHash)?.groups ?? {}
   if (nonce === undefined || tag === undefined) throw new Error('A kept password has no known form.')
   const expected = Buffer.from(tag, 'base64')
   const parameters: Argon2Parameters = {
@@ -102,4 +103,5 @@ async function matches(kept: string, password: string): Promise<boolean> {
 
 /** One spelling for what looks the same on two keyboards. */
 const normal = (password: string): string => password.normalize('NFKC')
-const plain = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64').replaceAll('=', '')
+const unpaddedBase64 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes).toString('base64').replaceAll('=', '')

@@ -48,21 +48,26 @@ export function createPersons({
   }
 
   return {
-    async namesOf(sql, subject, { since } = {}) {
+    async namesOf(sql, subject, { since: linkedSince } = {}) {
       const account = await accountOf(sql, subject)
       if (account === undefined && !isLocal(subject)) return new Set()
       const people = new Set<string>(account === undefined ? [subject.slice('user:'.length)] : [])
       const accounts = new Map<string, ExternalAccount>(
         account === undefined ? [] : [[JSON.stringify(account), account]],
       )
-      for (let known = 0; known < people.size + accounts.size; ) {
-        known = people.size + accounts.size
-        for (const { person, issuer, sub } of await linksOf(sql, people, [...accounts.values()], since)) {
+      for (let knownCount = 0; knownCount < people.size + accounts.size; ) {
+        knownCount = people.size + accounts.size
+        for (const { person, issuer, sub } of await linksOf(
+          sql,
+          people,
+          [...accounts.values()],
+          linkedSince,
+        )) {
           people.add(person)
           accounts.set(JSON.stringify({ issuer, sub }), { issuer, sub })
         }
       }
-      const names = [...accounts.values()].flatMap((one) => nameOf(one) ?? [])
+      const names = [...accounts.values()].flatMap((knownAccount) => nameOf(knownAccount) ?? [])
       return new Set([subject, ...Array.from(people, (key) => `user:${key}`), ...names])
     },
     async linkedTo(sql, subject) {
@@ -78,7 +83,7 @@ function linksOf(
   sql: Sql,
   people: ReadonlySet<string>,
   accounts: readonly ExternalAccount[],
-  since: Date | undefined,
+  linkedSince: Date | undefined,
 ): Promise<LinkRow[]> {
   return sql.query<LinkRow>(
     `with accounts as (select * from unnest($2::text[], $3::text[]) as a (issuer, sub))
@@ -86,6 +91,6 @@ function linksOf(
      union select issuer, sub, person from account_links join accounts using (issuer, sub)
      union select issuer, sub, person from account_links_ended where person = any($1::text[]) and ended_at >= $4
      union select issuer, sub, person from account_links_ended join accounts using (issuer, sub) where ended_at >= $4`,
-    [[...people], accounts.map(({ issuer }) => issuer), accounts.map(({ sub }) => sub), since ?? null],
+    [[...people], accounts.map(({ issuer }) => issuer), accounts.map(({ sub }) => sub), linkedSince ?? null],
   )
 }

@@ -8,18 +8,18 @@ import { settlesMs } from './account-news.ts'
  */
 
 /** Somebody signed out there. */
-export async function endPushOfSession(sql: Sql, session: string, at: Date): Promise<void> {
-  await endPushWhere(sql, 'session_hash = $1', [session], at)
+export async function endPushOfSession(sql: Sql, session: string, endedAt: Date): Promise<void> {
+  await endPushWhere(sql, 'session_hash = $1', [session], endedAt)
 }
 
 /** Everywhere, or in every browser but that of one session. */
 export async function endPushOf(
   sql: Sql,
   person: string,
-  { at, except }: { readonly at: Date; readonly except?: string },
+  { at: endedAt, except }: { readonly at: Date; readonly except?: string },
 ): Promise<void> {
-  const where = 'person = $1 and ($2::text is null or session_hash <> $2)'
-  await endPushWhere(sql, where, [person, except ?? null], at)
+  const condition = 'person = $1 and ($2::text is null or session_hash <> $2)'
+  await endPushWhere(sql, condition, [person, except ?? null], endedAt)
 }
 
 /** At once, for whatever comes: who runs this has barred the person, or changed their password. */
@@ -31,33 +31,36 @@ export async function forgetPushOf(sql: Sql, person: string): Promise<void> {
 /** A browser's next session: the same person is told there as before; for another one it ends. */
 export async function passPushOn(
   sql: Sql,
-  next: { readonly from: string; readonly to: string; readonly person: string; readonly at: Date },
+  change: { readonly from: string; readonly to: string; readonly person: string; readonly at: Date },
 ): Promise<void> {
-  const { from, to, person, at } = next
-  await endPushWhere(sql, 'session_hash = $1 and person <> $2', [from, person], at)
-  await sql.query('update push_subscriptions set session_hash = $2 where session_hash = $1', [from, to])
+  const { from: oldSession, to: newSession, person, at: endedAt } = change
+  await endPushWhere(sql, 'session_hash = $1 and person <> $2', [oldSession, person], endedAt)
+  await sql.query('update push_subscriptions set session_hash = $2 where session_hash = $1', [
+    oldSession,
+    newSession,
+  ])
 }
 
 /** `where`: of what ends at `at`, with `values`. Of one person 20 are kept, those that were told for longest. */
 export async function endPushWhere(
   sql: Sql,
-  where: string,
+  condition: string,
   values: readonly (string | null)[],
-  at: Date,
+  endedAt: Date,
 ): Promise<void> {
   const ended = await sql.query<{ person: string }>(
     `with ended as (
-       delete from push_subscriptions where ${where} returning endpoint_hash, person, sealed, saved_at)
+       delete from push_subscriptions where ${condition} returning endpoint_hash, person, sealed, saved_at)
      insert into push_ended (endpoint_hash, person, sealed, saved_at, news_until)
      select endpoint_hash, person, sealed, saved_at, $${values.length + 1} from ended
      on conflict (endpoint_hash, person) do update set sealed = excluded.sealed,
        saved_at = least(push_ended.saved_at, excluded.saved_at),
        news_until = greatest(push_ended.news_until, excluded.news_until)
      returning person`,
-    [...values, new Date(at.getTime() + settlesMs)],
+    [...values, new Date(endedAt.getTime() + settlesMs)],
   )
   // Whoever adds more than that, to end them, cannot push out those that stood before.
-  for (const person of new Set(ended.map((one) => one.person)))
+  for (const person of new Set(ended.map((subscription) => subscription.person)))
     await sql.query(
       `delete from push_ended where person = $1 and endpoint_hash not in (
          select endpoint_hash from push_ended where person = $1 order by saved_at, endpoint_hash limit 20)`,

@@ -66,16 +66,16 @@ export function createSessions(deps: SessionsDeps): Sessions {
   const { database, seal, signInValidity, clock, randomBytes, signInEnds } = deps
   const hashOf = (id: string) => seal.hash('browser session', id)
   return {
-    async begin({ person, amr, upstream, verifiedAt }, { before, txn }) {
+    async begin({ person, amr, upstream, verifiedAt }, { before: previousId, txn }) {
       const id = randomBytes(32).toString('base64url')
       const now = clock.now()
       const elsewhere = upstream && signInValidity.upstreamPerson(upstream)
       if (upstream !== undefined && elsewhere === undefined)
         throw new Error('Nobody is trusted for this sign-in.')
       await database.transaction(async (sql) => {
-        if (before !== undefined) {
-          await passPushOn(sql, { from: hashOf(before), to: hashOf(id), person, at: new Date(now) })
-          await sql.query('delete from browser_sessions where id_hash = $1', [hashOf(before)])
+        if (previousId !== undefined) {
+          await passPushOn(sql, { from: hashOf(previousId), to: hashOf(id), person, at: new Date(now) })
+          await sql.query('delete from browser_sessions where id_hash = $1', [hashOf(previousId)])
         }
         await sql.query(
           `insert into browser_sessions (id_hash, person, amr, signed_in_at, expires_at,
@@ -148,13 +148,13 @@ export function createSessions(deps: SessionsDeps): Sessions {
     },
     async endOthers(id, txn) {
       return database.transaction(async (sql) => {
-        const [own] = await sql.query<{ person: string }>(
+        const [ownSession] = await sql.query<{ person: string }>(
           'select person from browser_sessions where id_hash = $1',
           [hashOf(id)],
         )
-        if (own !== undefined) {
-          await signInEnds.atAuthorizationServer(sql, own.person)
-          await endPushOf(sql, own.person, { at: new Date(clock.now()), except: hashOf(id) })
+        if (ownSession !== undefined) {
+          await signInEnds.atAuthorizationServer(sql, ownSession.person)
+          await endPushOf(sql, ownSession.person, { at: new Date(clock.now()), except: hashOf(id) })
         }
         const ended = await sql.query<{ person: string }>(
           `delete from browser_sessions as other using browser_sessions as own

@@ -44,21 +44,21 @@ export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignI
 
   async function revokeTokens(sql: Sql, ids: readonly string[]): Promise<void> {
     const revocations = createRevocations({ sql, clock })
-    const until = new Date(clock.now() + tokenMsMax)
+    const revokedUntil = new Date(clock.now() + tokenMsMax)
     for (const id of ids)
-      await revocations.revoke({ kind: 'grant', issuer, id }, { until, reason: 'grant ended' })
+      await revocations.revoke({ kind: 'grant', issuer, id }, { until: revokedUntil, reason: 'grant ended' })
   }
 
   /** `clientId`: of that program alone. */
   async function endGrants(
     sql: Sql,
     person: string,
-    { own, clientId }: { readonly own: boolean; readonly clientId?: string },
+    { own: includesOwn, clientId }: { readonly own: boolean; readonly clientId?: string },
   ): Promise<void> {
     const which = 'subject = $1 and (not $2 or delegation is null) and ($3::text is null or client_id = $3)'
-    const values = [person, own, clientId ?? null]
-    const held = await sql.query<GrantId>(`select grant_id from oauth_grants where ${which}`, values)
-    await endArtifacts(sql, held.map(idOf))
+    const values = [person, includesOwn, clientId ?? null]
+    const consentRows = await sql.query<GrantId>(`select grant_id from oauth_grants where ${which}`, values)
+    await endArtifacts(sql, consentRows.map(idOf))
     const ended = await sql.query<GrantId>(
       `delete from oauth_grants where ${which} returning grant_id`,
       values,
@@ -103,9 +103,9 @@ export interface Barring {
    * No token of theirs counts from now on, and every sign-in and grant of theirs ends, and every yes to a model plan that
    * is not in force; what they lent stays. `who` is left out where it is part of what is on record by itself.
    */
-  bar(person: string, who?: Who): Promise<void>
+  bar(person: string, recordedAs?: Who): Promise<void>
   /** They may sign in again, and have to. False: they were not barred. */
-  admit(person: string, who?: Who): Promise<boolean>
+  admit(person: string, recordedAs?: Who): Promise<boolean>
 }
 
 export function createBarring(deps: {
@@ -124,7 +124,7 @@ export function createBarring(deps: {
   }
 
   return {
-    bar: (person, who) =>
+    bar: (person, recordedAs) =>
       database.transaction(async (sql) => {
         const names = [...(await persons.namesOf(sql, `user:${person}`)), `user:${person}`]
         // Whoever counts one of them as an administrator now is waited for: then it was before, or does not count.
@@ -135,9 +135,10 @@ export function createBarring(deps: {
         const revocations = createRevocations({ sql, clock })
         await revocations.revoke({ kind: 'subject', id: `user:${person}` }, { reason: 'operator' })
         await endAll(sql, person, names)
-        if (who !== undefined) await record(sql, who, { event: 'person_disabled', user: `user:${person}` })
+        if (recordedAs !== undefined)
+          await record(sql, recordedAs, { event: 'person_disabled', user: `user:${person}` })
       }),
-    admit: (person, who) =>
+    admit: (person, recordedAs) =>
       database.transaction(async (sql) => {
         const lifted = await createRevocations({ sql, clock }).lift({
           kind: 'subject',
@@ -145,8 +146,8 @@ export function createBarring(deps: {
         })
         // Whatever was under way when they were shut out, and came to be since.
         if (lifted) await endAll(sql, person, [...(await persons.namesOf(sql, `user:${person}`))])
-        if (lifted && who !== undefined)
-          await record(sql, who, { event: 'person_enabled', user: `user:${person}` })
+        if (lifted && recordedAs !== undefined)
+          await record(sql, recordedAs, { event: 'person_enabled', user: `user:${person}` })
         return lifted
       }),
   }

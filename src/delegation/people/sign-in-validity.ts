@@ -35,7 +35,7 @@ export function createSignInValidity({ trustedIssuers, clock }: SignInValidityDe
   }
   return {
     upstreamPerson,
-    async of({ person, upstream, at }, sql) {
+    async of({ person, upstream, at: signedInAt }, sql) {
       const elsewhere = upstream && upstreamPerson(upstream)
       if (upstream !== undefined && elsewhere === undefined) return 'link_over'
       const names = [person, ...(elsewhere === undefined ? [] : [elsewhere])]
@@ -49,7 +49,8 @@ export function createSignInValidity({ trustedIssuers, clock }: SignInValidityDe
       if (elsewhere === undefined) return 'stands'
       if ((row.linked ?? elsewhere) !== person) return 'link_over'
       // The library notes a sign-in by the second.
-      const isLater = at !== undefined && row.linked_at !== null && +row.linked_at >= +at + 1_000
+      const isLater =
+        signedInAt !== undefined && row.linked_at !== null && +row.linked_at >= +signedInAt + 1_000
       return isLater ? 'link_over' : 'stands'
     },
   }

@@ -71,12 +71,12 @@ export function createSignIns({ sql, people, signInValidity }: SignInsDeps): Sig
 const pages = 'remit-pages'
 
 /** A person in their own browser on our pages. */
-export const atPages = (person: string, txn: string, over?: AbortSignal): Who => ({
+export const atPages = (person: string, txn: string, overSignal?: AbortSignal): Who => ({
   subject: `user:${person}`,
   actors: [],
   client: pages,
   txn,
-  over,
+  over: overSignal,
 })
 
 /** Somebody in a browser of whom nothing is known. */

@@ -17,7 +17,7 @@ export interface StepUp {
   answer(
     id: string,
     session: BrowserSession,
-    given: StepUpAnswer,
+    stepUpAnswer: StepUpAnswer,
   ): Promise<Result<VerifiedSession, StepUpRefusal>>
 }
 
@@ -49,8 +49,8 @@ export function createStepUp({ passkeys, sessions, clock }: StepUpDeps): StepUp 
   const bindingOf = ({ csrf }: BrowserSession, matter: string) => `${csrf} ${matter}`
   return {
     async ask(session, matter) {
-      const held = (await passkeys?.list(session.person)) ?? []
-      if (passkeys !== undefined && held.length > 0)
+      const existingPasskeys = (await passkeys?.list(session.person)) ?? []
+      if (passkeys !== undefined && existingPasskeys.length > 0)
         return { way: 'passkey', options: await passkeys.ask(bindingOf(session, matter), 'confirm') }
       if (session.upstream !== undefined) return { way: 'elsewhere' }
       return { way: passkeys === undefined ? 'none' : 'add_passkey' }

@@ -76,7 +76,7 @@ export interface RecoverDeps {
  */
 export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryReport> {
   const { database, fga, epoch, clock, mendAccess, rebuildIndex, step = async () => undefined } = deps
-  const wholeAt = await begin(database, new Date(clock.now()))
+  const wholeAt = await beginRecovery(database, new Date(clock.now()))
   await epoch.check()
   const older: RecoveryReport['older'] = epoch.older ?? 'not_known'
   await step('begun')
@@ -117,10 +117,10 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryR
     sessions_ended: sessions.length,
     artifacts_ended: artifacts.length,
   }
-  const told = await readMarker(fga)
-  const number = await end(
+  const markedNumber = await readMarker(fga)
+  const number = await endRecovery(
     database,
-    { told, txn, now: new Date(clock.now()) },
+    { told: markedNumber, txn, now: new Date(clock.now()) },
     { event: 'recovered', ...counts },
   )
   await writeMarker(fga, number)
@@ -129,7 +129,7 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryR
   return { ...counts, send_again: toSendAgain[older] }
 }
 
-async function begin(database: Database, now: Date): Promise<Date> {
+async function beginRecovery(database: Database, now: Date): Promise<Date> {
   const [row] = await database.query<{ raised_at: Date }>(
     `update epochs set recovering_since = coalesce(recovering_since, $1), tokens_from = $1 returning raised_at`,
     [now],
@@ -138,9 +138,9 @@ async function begin(database: Database, now: Date): Promise<Date> {
   return row.raised_at
 }
 
-async function end(
+async function endRecovery(
   database: Database,
-  { told, txn, now }: { readonly told: number; readonly txn: string; readonly now: Date },
+  { told: markedNumber, txn, now }: { readonly told: number; readonly txn: string; readonly now: Date },
   event: Extract<DecisionEvent, { event: 'recovered' }>,
 ): Promise<number> {
   return database.transaction(async (sql) => {
@@ -148,7 +148,7 @@ async function end(
       `update epochs set number = greatest(number, $1) + 1, raised_at = $2, recovering_since = null,
          -- Those that others issued while they had not heard of it.
          tokens_from = $2 returning number`,
-      [told, now],
+      [markedNumber, now],
     )
     if (row === undefined) throw new Error('The database has no epoch.')
     await record(sql, operator(txn), event)
@@ -185,20 +185,23 @@ async function settleDelegations(
       if (isOfGrant(tuple)) granting.push(tuple)
       const id = delegationOf(tuple)
       if (id === undefined) continue
-      const known = stored.get(id) ?? new Map<string, StoredTuple>()
-      stored.set(id, known.set(tupleId(tuple), tuple))
+      const tuplesOfDelegation = stored.get(id) ?? new Map<string, StoredTuple>()
+      stored.set(id, tuplesOfDelegation.set(tupleId(tuple), tuple))
     }
   }
-  const live = await delegations.listLive()
-  const taken = live.filter(
-    (one) => !delegationTuples(one).every((tuple) => stored.get(one.id)?.has(tupleId(tuple))),
+  const liveDelegations = await delegations.listLive()
+  const brokenDelegations = liveDelegations.filter(
+    (delegation) =>
+      !delegationTuples(delegation).every((tuple) => stored.get(delegation.id)?.has(tupleId(tuple))),
   )
-  for (const { id } of taken) await delegations.revoke(id, operator(txn))
-  const standing = new Set(live.filter((one) => !taken.includes(one)).map(({ id }) => id))
+  for (const { id } of brokenDelegations) await delegations.revoke(id, operator(txn))
+  const intactIds = new Set(
+    liveDelegations.filter((delegation) => !brokenDelegations.includes(delegation)).map(({ id }) => id),
+  )
   if (granting.length > 0) await fga.write({ deletes: granting.map(toKey) })
   let removed = granting.length
   for (const [id, tuples] of stored) {
-    if (standing.has(id)) continue
+    if (intactIds.has(id)) continue
     await fga.write({ deletes: [...tuples.values()].map(toKey) })
     removed += tuples.size
   }
@@ -206,15 +209,15 @@ async function settleDelegations(
   await database.query(`update delegations set state = 'revoked', revoked_at = $1 where state = 'lending'`, [
     new Date(clock.now()),
   ])
-  return { ended: taken.length, removed }
+  return { ended: brokenDelegations.length, removed }
 }
 
 const isOfGrant = ({ user, object }: StoredTuple): boolean =>
-  [object, user].some((one) => one.startsWith('grant:'))
+  [object, user].some((name) => name.startsWith('grant:'))
 
 function delegationOf({ user, object }: StoredTuple): string | undefined {
   if (object === markerObject) return undefined
-  const named = [object, user].find((one) => one.startsWith('delegation:'))
+  const named = [object, user].find((name) => name.startsWith('delegation:'))
   return named?.slice('delegation:'.length)
 }
 

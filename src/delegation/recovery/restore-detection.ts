@@ -20,7 +20,7 @@ export interface RestoreDetection extends AsyncDisposable {
   /** Throws `authorization_unavailable` where one of the two is older than the other, or a recovery has not ended. */
   assertSound(): void
   /** Runs the work now, or as soon as a recovery has ended. */
-  whenSound(work: () => Promise<void>): Promise<void>
+  whenSound(task: () => Promise<void>): Promise<void>
   /** Raises the number and tells OpenFGA. Does nothing to a database that is not sound. */
   raise(): Promise<void>
   /** Looks again at both. */
@@ -67,18 +67,23 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
 
   async function compare(): Promise<void> {
     checkedAt = clock.now()
-    const { recoveringSince, told } = await readEpoch(database)
+    const { recoveringSince, told: acknowledgedNumber } = await readEpoch(database)
     const marked = isApart ? await readMarker(fga) : 0
     // Again, and only now: another process may have raised it and told OpenFGA since.
     const { number } = await readEpoch(database)
-    const [wasSound, before] = [isSound, older]
-    older = marked > number ? 'database' : isApart && (marked < told || logWentBack()) ? 'openfga' : undefined
+    const [wasSound, previousOlder] = [isSound, older]
+    older =
+      marked > number
+        ? 'database'
+        : isApart && (marked < acknowledgedNumber || logWentBack())
+          ? 'openfga'
+          : undefined
     isSound = recoveringSince === null && older === undefined
-    if (older !== undefined && older !== before) log(`${older}_older`, { command: 'remit recover' })
+    if (older !== undefined && older !== previousOlder) log(`${older}_older`, { command: 'remit recover' })
     else if (wasSound && !isSound) log('recovery_not_ended', { command: 'remit recover' })
     if (!isSound) return
-    for (let work = waiting[0]; work !== undefined; work = waiting[0]) {
-      await work()
+    for (let task = waiting[0]; task !== undefined; task = waiting[0]) {
+      await task()
       waiting.shift()
     }
   }
@@ -98,11 +103,11 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
 
   const isDueAgain = (): boolean => logWentBack() || Math.abs(clock.now() - checkedAt) >= checkMs
 
-  let seen = authority.current
-  async function look(): Promise<void> {
+  let seenVersion = authority.current
+  async function pollOnce(): Promise<void> {
     if (!isSound) return check()
     if (!isApart) return
-    const changed = authority.current !== undefined && authority.current !== seen
+    const changed = authority.current !== undefined && authority.current !== seenVersion
     const isDue = clock.now() - raisedAt >= activityMs
     if (isDue && !changed && raisedFor === (await activity(database))) {
       raisedAt = clock.now()
@@ -111,13 +116,13 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     if (!changed && !isDue) return isDueAgain() ? check() : undefined
     const current = authority.current
     await raise()
-    seen = current
+    seenVersion = current
   }
 
   // One comparison after the other: what waits for the end of a recovery is begun once.
   const follower = createFollower({
     read: compare,
-    poll: look,
+    poll: pollOnce,
     pollMs: everyMs,
     onFailed: (error) => log('epoch_failed', { reason: reasonOf(error) }),
   })
@@ -147,9 +152,9 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
           internal: `${older ?? 'something'} is older than it was`,
         })
     },
-    async whenSound(work) {
-      if (isSound) return work()
-      waiting.push(work)
+    async whenSound(task) {
+      if (isSound) return task()
+      waiting.push(task)
     },
     raise,
     check,
@@ -205,8 +210,8 @@ async function readMarkers(fga: Pick<Fga, 'read'>): Promise<number[]> {
 /** The new one comes before the old ones go: there is never none. */
 export async function writeMarker(fga: Pick<Fga, 'read' | 'write'>, number: number): Promise<void> {
   await fga.write({ writes: [marker(number)] })
-  const over = (await readMarkers(fga)).filter((one) => one < number)
-  if (over.length > 0) await fga.write({ deletes: over.map(marker) })
+  const outdated = (await readMarkers(fga)).filter((markerNumber) => markerNumber < number)
+  if (outdated.length > 0) await fga.write({ deletes: outdated.map(marker) })
 }
 
 /** Changes with every record that is written and every code, refresh token or the like that is redeemed. */

@@ -4,32 +4,32 @@ import type { Scope } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 
 const seconds = z.number().nonnegative().max(1e11)
-const word = z.string().min(1).max(1_024)
+const shortText = z.string().min(1).max(1_024)
 
 /**
  * Claims of an access token (RFC 9068) of which the signature, type and audience have been checked. Members that
  * we do not know are ignored, as RFC 7519 asks; members that we know must have their form.
  */
 const accessTokenClaims = z.looseObject({
-  iss: word,
-  sub: word,
+  iss: shortText,
+  sub: shortText,
   aud: z.union([z.string(), z.array(z.string())]),
   exp: seconds,
   iat: seconds,
   nbf: seconds.optional(),
-  jti: word,
-  client_id: word.optional(),
-  azp: word.optional(),
+  jti: shortText,
+  client_id: shortText.optional(),
+  azp: shortText.optional(),
   scope: z.string().max(4_096).default(''),
   auth_time: seconds.optional(),
-  amr: z.array(word).max(20).optional(),
+  amr: z.array(shortText).max(20).optional(),
   sub_profile: z.string().optional(),
   act: z.unknown().optional(),
   authorization_details: z.unknown().optional(),
   // Who the subject is at another issuer, and by which of its tokens. Only our own tokens say so.
-  upstream: z.strictObject({ iss: word, sub: word, jti: word.optional() }).optional(),
-  delegation: word.optional(),
-  grant_id: word.optional(),
+  upstream: z.strictObject({ iss: shortText, sub: shortText, jti: shortText.optional() }).optional(),
+  delegation: shortText.optional(),
+  grant_id: shortText.optional(),
   txn: z.string().optional(),
   demo: z.unknown().optional(),
   // A key that the holder proves on every request (RFC 9449 §6.1). Other ways of proving are refused: nobody here checks them.
@@ -59,8 +59,8 @@ export interface ActorClaim {
 /** Links of an actor chain. */
 export const chainMax = 4
 const actor = z.looseObject({
-  iss: word,
-  sub: word,
+  iss: shortText,
+  sub: shortText,
   sub_profile: z.string().optional(),
   act: z.unknown().optional(),
 })

@@ -148,9 +148,9 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
          on conflict (client_id) do nothing`,
         [client.clientId, client.kind, agent, service],
       )
-      const known = await get(client.clientId)
-      const wanted = fromRow({ client_id: client.clientId, kind: client.kind, agent, service })
-      if (!isDeepStrictEqual(known, wanted))
+      const existing = await get(client.clientId)
+      const requested = fromRow({ client_id: client.clientId, kind: client.kind, agent, service })
+      if (!isDeepStrictEqual(existing, requested))
         throw invalid('client_id', `The client ${client.clientId} is registered as something else.`)
       if (registration === undefined) return
       await sql.query(

@@ -42,7 +42,7 @@ export const isDetailType = (type: string): boolean => /^[A-Za-z][A-Za-z0-9._:/-
 
 const foreign = z.custom<ForeignDetail>(isForeignDetail, `is no detail of at most ${bytesMax} bytes`)
 
-const all = z
+const detailList = z
   .array(z.union([collectionNarrowing, grantDetail, foreign]))
   .max(detailsMax)
   // Two would leave open whether the second widens or narrows the first.
@@ -50,12 +50,12 @@ const all = z
 
 /** Splits details into ours and those of others. Absent: none at all. NOT checked: which API knows which type. */
 export function detailsOf(value: unknown): Result<Details, 'bad_details'> {
-  const parsed = all.safeParse(value === undefined ? [] : value)
+  const parsed = detailList.safeParse(value === undefined ? [] : value)
   if (!parsed.success) return refuse('bad_details')
-  const own = parsed.data.filter((detail) => !isForeignDetail(detail))
+  const ownDetails = parsed.data.filter((detail) => !isForeignDetail(detail))
   return ok({
-    documents: own.flatMap((detail) => collectionNarrowing.safeParse(detail).data ?? []),
-    grants: own.flatMap((detail) => grantDetail.safeParse(detail).data ?? []),
+    documents: ownDetails.flatMap((detail) => collectionNarrowing.safeParse(detail).data ?? []),
+    grants: ownDetails.flatMap((detail) => grantDetail.safeParse(detail).data ?? []),
     others: parsed.data.filter(isForeignDetail),
   })
 }
@@ -73,14 +73,14 @@ export function isForeignDetail(value: unknown): value is ForeignDetail {
 }
 
 const isLocations = (value: unknown): boolean =>
-  Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === 'string')
+  Array.isArray(value) && value.length > 0 && value.every((element) => typeof element === 'string')
 
 function isPlain(value: unknown, depth: number): boolean {
   if (typeof value === 'string') return hasPlainCharacters(value)
   if (typeof value === 'number') return Number.isFinite(value)
   if (typeof value === 'boolean' || value === null) return true
   if (typeof value !== 'object' || depth === 0) return false
-  if (Array.isArray(value)) return value.every((one) => isPlain(one, depth - 1))
+  if (Array.isArray(value)) return value.every((element) => isPlain(element, depth - 1))
   return Object.entries(value).every(
     ([name, member]) =>
       // It would be a member for one reader and the prototype for another.
@@ -101,11 +101,11 @@ export function canonicalJson(value: unknown): string {
  * what a member of another's detail means, so that any difference at all may be more.
  */
 export function coveredDetails(
-  wanted: readonly ForeignDetail[],
-  held: readonly ForeignDetail[],
+  requested: readonly ForeignDetail[],
+  grantedDetails: readonly ForeignDetail[],
 ): readonly ForeignDetail[] | undefined {
-  const known = new Map(held.map((detail) => [canonicalJson(detail), detail]))
-  const found = new Set(wanted.map((detail) => known.get(canonicalJson(detail))))
+  const grantedByJson = new Map(grantedDetails.map((detail) => [canonicalJson(detail), detail]))
+  const found = new Set(requested.map((detail) => grantedByJson.get(canonicalJson(detail))))
   return found.has(undefined) ? undefined : [...found].filter((detail) => detail !== undefined)
 }
 

@@ -81,7 +81,7 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
     takesVerification: false,
     owner: undefined,
   })
-  const own = new Map([
+  const ownResources = new Map([
     [publicUrl, builtIn(publicUrl, apiScopes)],
     [`${publicUrl}/mcp`, builtIn(`${publicUrl}/mcp`, mcpScopes)],
   ])
@@ -111,13 +111,13 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
 
   return {
     async get(resource) {
-      const builtin = own.get(resource) ?? (await addressee(resource))
+      const builtin = ownResources.get(resource) ?? (await addressee(resource))
       if (builtin !== undefined) return builtin
       const [found] = (await sql.query<ResourceRow>(`${select} where resource = $1`, [resource])).map(fromRow)
       // A token for us, which somebody agreed to on a page of ours, would count there as well.
       return found?.scopes.some(isOwnScope) === true ? undefined : found
     },
-    list: async () => [...own.values(), ...(await rows())],
+    list: async () => [...ownResources.values(), ...(await rows())],
     unusable: async () => (await rows()).filter(({ scopes }) => scopes.some(isOwnScope)),
     async remove(resource) {
       const rows = await sql.query('delete from resources where resource = $1 returning resource', [resource])
@@ -220,19 +220,23 @@ function assertUsable(
     ['allowed_clients', allowedClients, isId],
   ] as const) {
     if (list.length > listMax) throw invalid(field, `At most ${listMax}.`)
-    const wrong = list.findIndex((one) => !isFit(one))
+    const wrong = list.findIndex((candidate) => !isFit(candidate))
     if (wrong >= 0) throw invalid(`${field}.${wrong}`, 'This is not a valid name.')
   }
-  const taken = scopes.findIndex(isOwnScope)
-  if (taken >= 0)
-    throw invalid(`scopes.${taken}`, 'This is a scope of Remit: a token for Remit would hold it too.')
+  const ownScopeIndex = scopes.findIndex(isOwnScope)
+  if (ownScopeIndex >= 0)
+    throw invalid(`scopes.${ownScopeIndex}`, 'This is a scope of Remit: a token for Remit would hold it too.')
   const taking = Object.entries(accepts)
   if (taking.length > listMax) throw invalid('accepts', `At most ${listMax}.`)
-  for (const [from, as] of taking) {
-    if (URL.parse(from) === null || from === resource || isOurs(from, publicUrl))
+  for (const [sourceResource, as] of taking) {
+    if (
+      URL.parse(sourceResource) === null ||
+      sourceResource === resource ||
+      isOurs(sourceResource, publicUrl)
+    )
       throw invalid('accepts', 'Scopes are taken from another API than this one, and never from Remit’s.')
     if (Object.keys(as).length > listMax || !Object.keys(as).every(isScope))
-      throw invalid('accepts', `${from} has scopes that are none.`)
+      throw invalid('accepts', `${sourceResource} has scopes that are none.`)
     const unknown = Object.values(as).find((scope) => !scopes.includes(scope))
     if (unknown !== undefined) throw invalid('accepts', `${unknown} is not among the scopes of this API.`)
   }

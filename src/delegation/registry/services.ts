@@ -46,10 +46,10 @@ export function createServices({ database: sql, fga, allowList }: ServicesDeps):
 
   /** As stored, not as the row says: what a crash or an administrator took away is a right that is new. */
   async function missing(tuples: readonly Tuple[]): Promise<Tuple[]> {
-    const there = new Set<string>()
+    const existing = new Set<string>()
     for (const user of new Set(tuples.map((tuple) => tuple.user)))
-      for await (const tuple of fga.read({ user, object: 'collection:' })) there.add(tupleId(tuple))
-    return tuples.filter((tuple) => !there.has(tupleId(tuple)))
+      for await (const tuple of fga.read({ user, object: 'collection:' })) existing.add(tupleId(tuple))
+    return tuples.filter((tuple) => !existing.has(tupleId(tuple)))
   }
 
   return {
@@ -60,28 +60,28 @@ export function createServices({ database: sql, fga, allowList }: ServicesDeps):
     async save({ name, collections, prefixes }) {
       if (!isId(name)) throw invalid('name', 'The service name is not valid.')
       await assertCollections(sql, collections)
-      const wanted = await missing(rights(name, collections))
-      const list = wanted.length === 0 ? undefined : allowList()
-      if (list !== undefined) assertMayWrite(list, wanted)
-      const before = (await get(name))?.collections ?? []
-      const dropped = before.filter((collection) => !collections.includes(collection))
+      const missingRights = await missing(rights(name, collections))
+      const list = missingRights.length === 0 ? undefined : allowList()
+      if (list !== undefined) assertMayWrite(list, missingRights)
+      const previousCollections = (await get(name))?.collections ?? []
+      const dropped = previousCollections.filter((collection) => !collections.includes(collection))
       // Removals first: a crash must not leave a right that the row no longer lists.
       if (dropped.length > 0) await fga.write({ deletes: rights(name, dropped) })
-      await sql.transaction(async (within) => {
-        if (list !== undefined) await assertInForce(within, list)
-        await within.query(
+      await sql.transaction(async (transaction) => {
+        if (list !== undefined) await assertInForce(transaction, list)
+        await transaction.query(
           `insert into services (name, collections, prefixes) values ($1, $2, $3)
            on conflict (name) do update set collections = excluded.collections, prefixes = excluded.prefixes`,
           [name, [...collections], [...prefixes]],
         )
       })
-      if (wanted.length > 0) await fga.write({ writes: wanted })
+      if (missingRights.length > 0) await fga.write({ writes: missingRights })
     },
     async remove(name) {
-      const known = await get(name)
-      if (known === undefined) return false
+      const registeredService = await get(name)
+      if (registeredService === undefined) return false
       // First: a crash must not leave a right that no row lists.
-      await fga.write({ deletes: rights(name, known.collections) })
+      await fga.write({ deletes: rights(name, registeredService.collections) })
       await sql.query(
         `with clients_gone as (delete from clients where service = $1) delete from services where name = $1`,
         [name],
@@ -96,8 +96,8 @@ export async function assertCollections(sql: Sql, collections: readonly string[]
   const rows = await sql.query<{ id: string }>('select id from collections where id = any($1)', [
     [...collections],
   ])
-  const known = new Set(rows.map(({ id }) => id))
-  const missing = collections.find((collection) => !known.has(collection))
+  const knownIds = new Set(rows.map(({ id }) => id))
+  const missing = collections.find((collection) => !knownIds.has(collection))
   if (missing !== undefined) throw invalid('collections', `There is no collection ${missing}. Add it first.`)
 }
 

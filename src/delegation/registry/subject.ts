@@ -23,7 +23,7 @@ export function subjectOf(key: string): string | undefined {
   if (digestForm.test(key)) return undefined
   const bytes = key.replace(
     /%([0-9A-F]{2})|[^%]/g,
-    (one, hex?: string) => hex ?? one.charCodeAt(0).toString(16),
+    (character, hex?: string) => hex ?? character.charCodeAt(0).toString(16),
   )
   return Buffer.from(bytes, 'hex').toString('utf8')
 }

@@ -110,8 +110,11 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
         async revokeByGrantId(grantId) {
           // Access tokens are JWTs and have no row: they end by the list that every request is checked against.
           if (model === 'AccessToken') {
-            const until = new Date(clock.now() + tokenMsMax)
-            await revocations.revoke({ kind: 'grant', issuer, id: grantId }, { until, reason: 'grant ended' })
+            const revokedUntil = new Date(clock.now() + tokenMsMax)
+            await revocations.revoke(
+              { kind: 'grant', issuer, id: grantId },
+              { until: revokedUntil, reason: 'grant ended' },
+            )
             await grantEnded(grantId)
           }
           await sql.query('delete from oauth_artifacts where model = $1 and grant_id = $2', [model, grantId])

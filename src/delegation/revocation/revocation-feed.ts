@@ -66,7 +66,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   const denied = createDenyList(clock)
   let applied = -1
   // Counts what was told; `readTo` is how much of it had been told when the last read began.
-  let told = 0
+  let readVersion = 0
   let readTo = 0
   let isOlder = false
 
@@ -75,7 +75,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   }
 
   async function read(sql: Sql): Promise<void> {
-    const toldBefore = told
+    const toldBefore = readVersion
     const news = applied === -1 ? undefined : await readNews(sql, applied)
     if (news !== undefined && news.version < applied) {
       // An older copy was put in its place: what was taken back since is not in it.
@@ -94,10 +94,10 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     applied = version
   }
 
-  function apply({ version, kind, key, until, lifted }: ChangeRow): void {
+  function apply({ version, kind, key, until: expiresAt, lifted }: ChangeRow): void {
     if (kind !== 'delegation' && kind !== 'registry') {
       if (lifted) denied.lift(denyKey(kind, key))
-      else denied.add(denyKey(kind, key), until)
+      else denied.add(denyKey(kind, key), expiresAt)
     }
     tell({ kind, key })
     applied = version
@@ -106,7 +106,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   function notice(payload: string): void {
     // One's own connections all tell the same.
     if (Number(payload) <= applied) return
-    told += 1
+    readVersion += 1
     follower.wake()
   }
 
@@ -115,7 +115,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     pollMs,
     elapsed,
     ...(openListener === undefined
-      ? { poll: async () => (readTo === told ? undefined : follower.refresh()) }
+      ? { poll: async () => (readTo === readVersion ? undefined : follower.refresh()) }
       : { connect: () => openListener(notice) }),
     onFailed(error, failures) {
       if (failures === 1) log('authority_unheard', { reason: reasonOf(error) })
@@ -143,7 +143,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
       return isHeard()
     },
     get current() {
-      return readTo === told && !isOlder && isHeardWithin(freshMs) ? applied : undefined
+      return readTo === readVersion && !isOlder && isHeardWithin(freshMs) ? applied : undefined
     },
     isDenied: (keys) => denied.hasAny(keys),
     onChange(listener) {
@@ -181,21 +181,22 @@ interface News {
 const milliseconds = '(extract(epoch from until) * 1000)::float8 as until'
 
 /** In one statement, and so of one moment. */
-async function readNews(sql: Sql, after: number): Promise<News> {
+async function readNews(sql: Sql, sinceVersion: number): Promise<News> {
   const [row] = await sql.query<News>(
     `select version, (
        select coalesce(json_agg(c order by c.version), '[]')
        from (select version, kind, key, lifted, ${milliseconds} from authority_changes where version > $1) as c
      ) as changes from authority`,
-    [after],
+    [sinceVersion],
   )
   if (row === undefined) throw new Error('The database has no row of authority.')
   return row
 }
 
 /** Each number between what is known and what is: one that is missing was swept. */
-const isWhole = ({ version, changes }: News, after: number): boolean =>
-  changes.length === version - after && changes.every((change, index) => change.version === after + index + 1)
+const isWhole = ({ version, changes }: News, sinceVersion: number): boolean =>
+  changes.length === version - sinceVersion &&
+  changes.every((change, index) => change.version === sinceVersion + index + 1)
 
 async function readList(sql: Sql): Promise<{ readonly version: number; readonly list: readonly DenyRow[] }> {
   const [row] = await sql.query<{ version: number; list: DenyRow[] }>(
@@ -212,11 +213,14 @@ function createDenyList({ now }: Clock) {
   return {
     replace(rows: readonly DenyRow[]): void {
       ends = new Map(
-        rows.map(({ kind, key, until }) => [denyKey(kind, key), until ?? Number.POSITIVE_INFINITY]),
+        rows.map(({ kind, key, until: expiresAt }) => [
+          denyKey(kind, key),
+          expiresAt ?? Number.POSITIVE_INFINITY,
+        ]),
       )
     },
-    add(key: string, until: number | null): void {
-      ends.set(key, until ?? Number.POSITIVE_INFINITY)
+    add(key: string, expiresAt: number | null): void {
+      ends.set(key, expiresAt ?? Number.POSITIVE_INFINITY)
     },
     lift(key: string): void {
       ends.delete(key)
@@ -225,7 +229,7 @@ function createDenyList({ now }: Clock) {
       return keys.some((key) => (ends.get(key) ?? 0) > now())
     },
     sweep(): void {
-      for (const [key, until] of ends) if (until <= now()) ends.delete(key)
+      for (const [key, expiresAt] of ends) if (expiresAt <= now()) ends.delete(key)
     },
   }
 }

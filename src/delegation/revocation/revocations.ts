@@ -11,28 +11,28 @@ export type RevocationTarget =
 
 export interface Revocations {
   /** In force on the next request. `until` undefined: for ever; a later call never shortens it. */
-  revoke(what: RevocationTarget, options: { readonly until?: Date; readonly reason: string }): Promise<void>
+  revoke(target: RevocationTarget, options: { readonly until?: Date; readonly reason: string }): Promise<void>
   /** Takes one back. False: there was none. Tokens that have not ended count again. */
-  lift(what: RevocationTarget): Promise<boolean>
+  lift(target: RevocationTarget): Promise<boolean>
   /** Drops rows that are over, and returns how many. */
   sweep(): Promise<number>
 }
 
 export function createRevocations({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Revocations {
   return {
-    async revoke(what, { until, reason }) {
+    async revoke(target, { until: expiresAt, reason }) {
       await sql.query(
         `insert into revocations (kind, key, until, reason, created_at) values ($1, $2, $3, $4, $5)
          on conflict (kind, key) do update set until =
            case when revocations.until is null or excluded.until is null then null
                 else greatest(revocations.until, excluded.until) end`,
-        [what.kind, revocationKey(what), until ?? null, reason, new Date(clock.now())],
+        [target.kind, revocationKey(target), expiresAt ?? null, reason, new Date(clock.now())],
       )
     },
-    async lift(what) {
+    async lift(target) {
       const rows = await sql.query('delete from revocations where kind = $1 and key = $2 returning key', [
-        what.kind,
-        revocationKey(what),
+        target.kind,
+        revocationKey(target),
       ])
       return rows.length > 0
     },
@@ -45,5 +45,5 @@ export function createRevocations({ sql, clock }: { readonly sql: Sql; readonly 
   }
 }
 
-export const revocationKey = (what: RevocationTarget): string =>
-  what.kind === 'jti' || what.kind === 'grant' ? `${what.issuer} ${what.id}` : what.id
+export const revocationKey = (target: RevocationTarget): string =>
+  target.kind === 'jti' || target.kind === 'grant' ? `${target.issuer} ${target.id}` : target.id

@@ -31,15 +31,15 @@ type Remembered = Pick<JudgedToken, 'principal' | 'until' | 'deniable' | 'hasOwn
  */
 export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
   const { judge, authority, clock, newTxn, proofs, max = 10_000 } = deps
-  const held = createPrincipalCache<Remembered>({ authority, max })
+  const cache = createPrincipalCache<Remembered>({ authority, max })
 
-  const stands = ({ until, deniable, issuer, edition }: Remembered): boolean =>
-    until > clock.now() && issuer.keys.edition() === edition && !authority.isDenied(deniable)
+  const stands = ({ until: validUntil, deniable, issuer, edition }: Remembered): boolean =>
+    validUntil > clock.now() && issuer.keys.edition() === edition && !authority.isDenied(deniable)
 
   function recall(key: string): Principal | undefined {
-    const known = held.get(key)
-    if (known === undefined || !stands(known)) return undefined
-    return known.hasOwnTxn ? known.principal : inAction(known.principal, newTxn())
+    const remembered = cache.get(key)
+    if (remembered === undefined || !stands(remembered)) return undefined
+    return remembered.hasOwnTxn ? remembered.principal : inAction(remembered.principal, newTxn())
   }
 
   async function judgeAnew(
@@ -49,21 +49,21 @@ export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
   ): Promise<Result<Principal, VerifyReason>> {
     const judged = await judge.judge(token, resource)
     if (!judged.ok) return judged
-    const { principal, until, deniable, hasOwnTxn, issuer, edition, version } = judged.value
-    const remembered = { principal, until, deniable, hasOwnTxn, issuer, edition }
-    if (edition !== undefined) held.put(key, remembered, { version, delegation: principal.delegation })
+    const { principal, until: validUntil, deniable, hasOwnTxn, issuer, edition, version } = judged.value
+    const remembered = { principal, until: validUntil, deniable, hasOwnTxn, issuer, edition }
+    if (edition !== undefined) cache.put(key, remembered, { version, delegation: principal.delegation })
     return ok(principal)
   }
 
   return {
-    async verify(token, resource, presented) {
+    async verify(token, resource, presentedProof) {
       authority.assertHeard()
       const key = `${resource} ${hash('sha256', token, 'base64url')}`
-      const known = recall(key)
-      const found = known === undefined ? await judgeAnew(token, resource, key) : ok(known)
+      const remembered = recall(key)
+      const found = remembered === undefined ? await judgeAnew(token, resource, key) : ok(remembered)
       if (!found.ok) return found
-      const proven = await checkPossession(token, found.value.boundTo, presented, proofs)
-      return proven.ok ? found : proven
+      const possession = await checkPossession(token, found.value.boundTo, presentedProof, proofs)
+      return possession.ok ? found : possession
     },
     async examine(token) {
       authority.assertHeard()

@@ -25,13 +25,13 @@ export function createNonces({
   readonly clock: Clock
 }): Nonces {
   const step = () => Math.floor(clock.now() / stepMs)
-  const at = (moment: number): string => {
+  const nonceAt = (moment: number): string => {
     const salt = Buffer.alloc(8)
     salt.writeBigUInt64BE(BigInt(moment))
     return Buffer.from(hkdfSync('sha256', secret, salt, 'DPoP', 32)).toString('base64url')
   }
   return {
-    next: () => at(step() + 1),
-    isCurrent: (nonce) => around.some((distance) => at(step() + distance) === nonce),
+    next: () => nonceAt(step() + 1),
+    isCurrent: (nonce) => around.some((distance) => nonceAt(step() + distance) === nonce),
   }
 }

@@ -32,7 +32,7 @@ export interface Proofs {
    * again, in whichever process. Throws only when the database cannot be asked, which is a refusal too.
    * NOT checked: that this is the key that a token is bound to; the caller must.
    */
-  check(presented: PresentedProof, demand?: ProofDemand): Promise<Result<string, ProofReason>>
+  check(presentedProof: PresentedProof, demand?: ProofDemand): Promise<Result<string, ProofReason>>
   /** For `DPoP-Nonce`. */
   nonce(): string
   /** Drops what was spent and is too old to pass anyway, and returns how many. */
@@ -59,7 +59,7 @@ const charactersMax = 4_096
  * or a nonce of ours, `ath`, and a `jti` that no process has seen before.
  */
 export function createProofs({ sql, clock, secret }: ProofsDeps): Proofs {
-  const spent = createReplayGuard({ sql, clock })
+  const replayGuard = createReplayGuard({ sql, clock })
   const nonces = createNonces({ secret, clock })
 
   function isFresh({ iat, nonce }: Claims, demand: ProofDemand): boolean {
@@ -79,11 +79,11 @@ export function createProofs({ sql, clock, secret }: ProofsDeps): Proofs {
       // Told to whoever holds the key only; a clock that is wrong gets along with a nonce.
       if (!isFresh(claims, demand)) return refuse('use_dpop_nonce')
       // By key: nobody can use up the proofs of somebody else.
-      const isFirst = await spent.spend(`${jkt} ${claims.jti}`, keptMs)
+      const isFirst = await replayGuard.spend(`${jkt} ${claims.jti}`, keptMs)
       return isFirst ? ok(jkt) : refuse('invalid_dpop_proof', 'used before')
     },
     nonce: nonces.next,
-    sweep: spent.sweep,
+    sweep: replayGuard.sweep,
   }
 }
 

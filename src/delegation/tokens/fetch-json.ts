@@ -23,12 +23,12 @@ export async function fetchJson(url: string, fetch: Fetch, timeoutMs: number): P
 
 /** Text of an answer of at most 256 KiB in UTF-8; throws for more. */
 export async function limitedText(response: Response): Promise<string> {
-  const parts: Uint8Array[] = []
+  const chunks: Uint8Array[] = []
   let size = 0
-  for await (const part of response.body ?? []) {
-    size += part.byteLength
+  for await (const chunk of response.body ?? []) {
+    size += chunk.byteLength
     if (size > bytesMax) throw new Error('The document is too large.')
-    parts.push(part)
+    chunks.push(chunk)
   }
-  return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(parts))
+  return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks))
 }

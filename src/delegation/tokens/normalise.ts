@@ -41,7 +41,7 @@ export function normalise(
   const isPerson = preset.isPerson(payload) && (sub_profile === undefined || sub_profile === 'user')
   const claims = {
     ...Object.fromEntries(
-      kept.filter((name) => Object.hasOwn(payload, name)).map((name) => [name, payload[name]]),
+      copiedClaims.filter((name) => Object.hasOwn(payload, name)).map((name) => [name, payload[name]]),
     ),
     sub: preset.sub(payload, issuer),
     jti: payload[preset.jti],
@@ -64,7 +64,7 @@ export const accessTokenTypes: ReadonlySet<string> = new Set(['at+jwt', 'applica
 const idTokenMarks = ['at_hash', 'c_hash', 's_hash', 'nonce', 'events']
 
 /** What has one meaning everywhere. `upstream` is not among them: only we say who somebody is elsewhere. */
-const kept = [
+const copiedClaims = [
   'iss',
   'aud',
   'exp',
@@ -89,11 +89,11 @@ function agreed(
   read: (value: unknown) => string | undefined,
 ): Result<string, VerifyReason> {
   const present = names.filter((name) => Object.hasOwn(payload, name))
-  const [first] = present
-  if (first === undefined) return refuse('missing_claim', names[0])
-  const value = read(payload[first])
+  const [firstValue] = present
+  if (firstValue === undefined) return refuse('missing_claim', names[0])
+  const value = read(payload[firstValue])
   const odd = present.find((name) => value === undefined || read(payload[name]) !== value)
-  return value === undefined || odd !== undefined ? refuse('bad_claim', odd ?? first) : ok(value)
+  return value === undefined || odd !== undefined ? refuse('bad_claim', odd ?? firstValue) : ok(value)
 }
 
 const scopeList = z.array(z.string().regex(/^[\x21-\x7e]*$/)).max(500)
@@ -102,18 +102,19 @@ const scopeList = z.array(z.string().regex(/^[\x21-\x7e]*$/)).max(500)
 function scopeWords(value: unknown): string | undefined {
   const parsed = scopeList.safeParse(typeof value === 'string' ? value.split(' ') : value)
   if (!parsed.success) return undefined
-  return [...new Set(parsed.data.filter((word) => word !== ''))].sort().join(' ')
+  return [...new Set(parsed.data.filter((scopeName) => scopeName !== ''))].sort().join(' ')
 }
 
 function scopeOf(payload: Payload, preset: Preset): Result<string, VerifyReason> {
   const names = preset.scopes(payload)
   if (!names.some((name) => Object.hasOwn(payload, name))) return ok('')
-  const held = agreed(payload, names, scopeWords)
-  if (!held.ok || preset.permissions === undefined || !Object.hasOwn(payload, preset.permissions)) return held
+  const scopeValue = agreed(payload, names, scopeWords)
+  if (!scopeValue.ok || preset.permissions === undefined || !Object.hasOwn(payload, preset.permissions))
+    return scopeValue
   const permitted = scopeWords(payload[preset.permissions])?.split(' ')
   if (permitted === undefined) return refuse('bad_claim', preset.permissions)
   return ok(
-    held.value
+    scopeValue.value
       .split(' ')
       .filter((scope) => permitted.includes(scope))
       .join(' '),

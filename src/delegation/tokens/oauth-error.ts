@@ -3,9 +3,9 @@
  * `other`. Where an answer echoes what it was asked, a token may stand in it. RFC 6749 §4.1.2.1 and §5.2, 6750 §3.1,
  * 7009 §2.2.1, 8628 §3.5, 8693 §2.2.2, 8707 §2, 9449 §5 and §8, OpenID Connect Core §3.1.2.6; and GitHub's own.
  */
-export const knownError = (error: string): string => (known.has(error) ? error : 'other')
+export const knownError = (error: string): string => (knownErrors.has(error) ? error : 'other')
 
-const known: ReadonlySet<string> = new Set([
+const knownErrors: ReadonlySet<string> = new Set([
   'access_denied',
   'account_selection_required',
   'authorization_pending',

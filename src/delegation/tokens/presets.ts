@@ -40,8 +40,10 @@ export interface Preset {
 export type Payload = Readonly<Record<string, unknown>>
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
-const words = (value: unknown): readonly string[] =>
-  (Array.isArray(value) ? value : [value]).flatMap((one) => (typeof one === 'string' ? one.split(' ') : []))
+const scopeNames = (value: unknown): readonly string[] =>
+  (Array.isArray(value) ? value : [value]).flatMap((element) =>
+    typeof element === 'string' ? element.split(' ') : [],
+  )
 
 const isUuid = (value: unknown): value is string => z.guid().safeParse(value).success
 
@@ -75,7 +77,7 @@ const auth0: Preset = {
     typeof sub === 'string' &&
     /^[^|@]+\|[^|]/.test(sub) &&
     !sub.endsWith('@clients') &&
-    !words(gty).includes('client-credentials'),
+    !scopeNames(gty).includes('client-credentials'),
   actor: 'claim_of_issuer',
 }
 

@@ -26,11 +26,11 @@ export function createRegistryLookup({
   readonly sql: Sql
   readonly authority: RevocationFeed
 }): RegistryLookup {
-  const held = createPrincipalCache<RegistryEntries>({ authority, max: heldMax })
+  const cache = createPrincipalCache<RegistryEntries>({ authority, max: heldMax })
   return async (question) => {
-    const { revocable, now, ...asked } = question
-    const key = JSON.stringify(asked)
-    const registered = held.get(key)
+    const { revocable, now, ...cacheableQuery } = question
+    const key = JSON.stringify(cacheableQuery)
+    const registered = cache.get(key)
     if (registered !== undefined) {
       const deniable = deniableOf(question, registered)
       // It stands as of the last change: what was said of it then is said of it now.
@@ -39,7 +39,7 @@ export function createRegistryLookup({
     }
     const found = await readRegistries(sql, question)
     if (!awaitsDelegation(question, found))
-      held.put(key, found, { version: found.version, delegation: found.delegation?.id })
+      cache.put(key, found, { version: found.version, delegation: found.delegation?.id })
     return { ...found, deniable: deniableOf(question, found) }
   }
 }
@@ -55,7 +55,7 @@ const awaitsDelegation = (
 
 function deniableOf({ revocable }: RegistryQuery, { agents, service, linked }: RegistryEntries): string[] {
   return [
-    ...revocable.map((one) => denyKey(one.kind, revocationKey(one))),
+    ...revocable.map((target) => denyKey(target.kind, revocationKey(target))),
     ...agents.flatMap((agent) => (agent === undefined ? [] : [denyKey('agent', agent.id)])),
     ...(service === undefined ? [] : [denyKey('subject', `service:${service}`)]),
     ...(linked === undefined ? [] : [denyKey('subject', `user:${linked}`)]),

@@ -39,7 +39,7 @@ export function remoteKeys({
   clock,
   timeoutMs = 5_000,
 }: RemoteKeysOptions): KeySource {
-  let held: { readonly find: ReturnType<typeof createLocalJWKSet>; readonly at: number } | undefined
+  let cachedKeys: { readonly find: ReturnType<typeof createLocalJWKSet>; readonly at: number } | undefined
   let failedAt = Number.NEGATIVE_INFINITY
   let fetching: Promise<boolean> | undefined
 
@@ -50,7 +50,7 @@ export function remoteKeys({
       failedAt = clock.now()
       return false
     }
-    held = { find: found, at: clock.now() }
+    cachedKeys = { find: found, at: clock.now() }
     return true
   }
 
@@ -62,18 +62,19 @@ export function remoteKeys({
     return fetching
   }
 
-  const isFresh = () => held !== undefined && clock.now() - held.at < cacheMs
+  const isFresh = () => cachedKeys !== undefined && clock.now() - cachedKeys.at < cacheMs
 
   const source = async (header: JWSHeaderParameters) => {
     if (!isFresh() && !(await refresh())) return refuse('keys_unavailable')
-    const first = await find(held?.find, header)
-    if (first !== undefined) return ok(first)
-    if (held !== undefined && clock.now() - held.at < unknownKidCooldownMs) return refuse('unknown_key')
+    const keyFound = await find(cachedKeys?.find, header)
+    if (keyFound !== undefined) return ok(keyFound)
+    if (cachedKeys !== undefined && clock.now() - cachedKeys.at < unknownKidCooldownMs)
+      return refuse('unknown_key')
     if (!(await refresh())) return refuse('keys_unavailable')
-    const second = await find(held?.find, header)
+    const second = await find(cachedKeys?.find, header)
     return second === undefined ? refuse('unknown_key') : ok(second)
   }
-  return Object.assign(source, { edition: () => (isFresh() ? held : undefined) })
+  return Object.assign(source, { edition: () => (isFresh() ? cachedKeys : undefined) })
 }
 
 /** Keys that this process holds itself. */
@@ -136,9 +137,9 @@ function discoveryAddresses(issuer: string): string[] {
  * resolves to.
  */
 export function isSafe(address: string, issuer: string): boolean {
-  const [url, own] = [new URL(address), new URL(issuer)]
+  const [url, issuerUrl] = [new URL(address), new URL(issuer)]
   if (url.username !== '' || url.password !== '') return false
-  if (url.hostname === own.hostname) return url.protocol === own.protocol
+  if (url.hostname === issuerUrl.hostname) return url.protocol === issuerUrl.protocol
   // URL has spelled every number that stands for an IPv4 address with dots.
   const isNumber = /^\[|^[\d.]+$/.test(url.hostname)
   return url.protocol === 'https:' && !isNumber && !/(^|\.)(localhost|local|internal)\.?$/.test(url.hostname)

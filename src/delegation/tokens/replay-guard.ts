@@ -15,11 +15,11 @@ export function createReplayGuard({ sql, clock }: { readonly sql: Sql; readonly 
   return {
     async spend(value, ms) {
       const id = createHash('sha256').update(value).digest('base64url')
-      const spent = await sql.query(
+      const inserted = await sql.query(
         'insert into spent_proofs (id, until) values ($1, $2) on conflict (id) do nothing returning id',
         [id, new Date(clock.now() + ms)],
       )
-      return spent.length === 1
+      return inserted.length === 1
     },
     async sweep() {
       const rows = await sql.query('delete from spent_proofs where until < $1 returning id', [

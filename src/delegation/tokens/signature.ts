@@ -16,12 +16,13 @@ export function isPlainEs256({ alg, crit, b64 }: ProtectedHeaderParameters, key:
 
 /** Of a compact JWS that {@link isPlainEs256}. Only the signature: NOT its header, its payload or their claims. */
 export function verifiesEs256(token: string, key: CryptoKey): boolean {
-  const known = keyObjects.get(key) ?? KeyObject.from(key)
-  keyObjects.set(key, known)
-  const at = token.lastIndexOf('.')
-  const signature = Buffer.from(token.slice(at + 1), 'base64url')
-  const signed = Buffer.from(token.slice(0, at))
+  const keyObject = keyObjects.get(key) ?? KeyObject.from(key)
+  keyObjects.set(key, keyObject)
+  const lastDot = token.lastIndexOf('.')
+  const signature = Buffer.from(token.slice(lastDot + 1), 'base64url')
+  const signed = Buffer.from(token.slice(0, lastDot))
   return (
-    signature.length === 64 && verify('sha256', signed, { key: known, dsaEncoding: 'ieee-p1363' }, signature)
+    signature.length === 64 &&
+    verify('sha256', signed, { key: keyObject, dsaEncoding: 'ieee-p1363' }, signature)
   )
 }

@@ -70,9 +70,9 @@ export async function openKeyRing(dir: string, clock: Clock): Promise<KeyRing> {
       return elliptic.current()
     },
     async sweep() {
-      const over = (await elliptic.sweep()) + ((await (await opening)?.sweep()) ?? 0)
+      const sweptCount = (await elliptic.sweep()) + ((await (await opening)?.sweep()) ?? 0)
       find = found()
-      return over
+      return sweptCount
     },
   }
 }
@@ -91,7 +91,7 @@ async function openRing(dir: string, alg: Algorithm, clock: Clock): Promise<Ring
   let current = await keyOf((await readJson<JWK>(path)) ?? (await makeKey(path, alg)), alg, path)
   let retired = await readRetired(dir, name)
 
-  const isLive = ({ until }: Retired) => until > clock.now()
+  const isLive = ({ until: retiredUntil }: Retired) => retiredUntil > clock.now()
   return {
     current: () => current,
     published: () => [
@@ -101,20 +101,20 @@ async function openRing(dir: string, alg: Algorithm, clock: Clock): Promise<Ring
     async rotate() {
       const old = current
       const resting = join(dir, `${name}.retired.${old.kid}.json`)
-      const until = clock.now() + retiredMs
+      const retiredUntil = clock.now() + retiredMs
       const jwk = publicHalf(old.privateJwk)
       // Retired first, then replaced: a crash between leaves the old key signing, and published twice.
-      await writeAside(resting, JSON.stringify({ jwk, until }), rename)
+      await writeAside(resting, JSON.stringify({ jwk, until: retiredUntil }), rename)
       const next = await newKey(alg)
       await writeAside(path, JSON.stringify(next), rename)
       current = await keyOf(next, alg, path)
-      retired = [...retired, { jwk, until, path: resting }]
+      retired = [...retired, { jwk, until: retiredUntil, path: resting }]
     },
     async sweep() {
-      const over = retired.filter((key) => !isLive(key))
-      for (const key of over) await rm(key.path, { force: true })
+      const expiredKeys = retired.filter((key) => !isLive(key))
+      for (const key of expiredKeys) await rm(key.path, { force: true })
       retired = retired.filter(isLive)
-      return over.length
+      return expiredKeys.length
     },
   }
 }
@@ -138,15 +138,18 @@ const publicHalf = (jwk: JWK): JWK =>
 const publicMembers: ReadonlySet<string> = new Set(['kty', 'crv', 'x', 'y', 'n', 'e', 'kid', 'use', 'alg'])
 
 async function readRetired(dir: string, name: string): Promise<Retired[]> {
-  const start = `${name}.retired.`
+  const retiredPrefix = `${name}.retired.`
   const names = (await readdir(dir)).filter(
-    (file) => file.startsWith(start) && /^[\w-]{43}\.json$/.test(file.slice(start.length)),
+    (file) => file.startsWith(retiredPrefix) && /^[\w-]{43}\.json$/.test(file.slice(retiredPrefix.length)),
   )
   return Promise.all(
     names.map(async (file) => {
       const path = join(dir, file)
-      const { jwk, until } = JSON.parse(await readFile(path, 'utf8')) as { jwk: JWK; until: number }
-      return { jwk, until, path }
+      const { jwk, until: retiredUntil } = JSON.parse(await readFile(path, 'utf8')) as {
+        jwk: JWK
+        until: number
+      }
+      return { jwk, until: retiredUntil, path }
     }),
   )
 }
@@ -171,9 +174,9 @@ async function makeKey(path: string, alg: Algorithm): Promise<JWK> {
       if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
     }
   })
-  const kept = await readJson<JWK>(path)
-  if (kept === undefined) throw new Error(`${path} cannot be read back.`)
-  return kept
+  const storedKey = await readJson<JWK>(path)
+  if (storedKey === undefined) throw new Error(`${path} cannot be read back.`)
+  return storedKey
 }
 
 /** Written whole and then named, so that a crash leaves no half key. */

@@ -89,8 +89,8 @@ export async function toPrincipal(
     expiresAt: claims.exp,
   }
   const { version, deniable, delegation } = registered
-  const until = Math.min(claims.exp * 1_000, delegation?.expiresAt ?? Number.POSITIVE_INFINITY)
-  return ok({ principal, version, until, deniable, hasOwnTxn })
+  const validUntil = Math.min(claims.exp * 1_000, delegation?.expiresAt ?? Number.POSITIVE_INFINITY)
+  return ok({ principal, version, until: validUntil, deniable, hasOwnTxn })
 }
 
 /** `exchange`: a program shows a token that it was issued elsewhere, to get one of its own that names its actor. */
@@ -290,9 +290,9 @@ function withinCollections(
   chain: readonly RegisteredAgent[],
 ): readonly CollectionNarrowing[] {
   const limits = chain.flatMap(({ collections }) => (collections === null ? [] : [collections]))
-  const [first, ...others] = [...details.map(({ collections }) => collections), ...limits]
-  if (first === undefined) return []
-  const collections = first.filter((id) => others.every((other) => other.includes(id)))
+  const [narrowest, ...otherLimits] = [...details.map(({ collections }) => collections), ...limits]
+  if (narrowest === undefined) return []
+  const collections = narrowest.filter((id) => otherLimits.every((limit) => limit.includes(id)))
   return [{ type: 'document_access', collections }]
 }
 

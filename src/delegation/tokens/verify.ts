@@ -31,7 +31,7 @@ export interface Verifier {
   verify(
     token: string,
     resource: Resource,
-    presented?: PresentedProof,
+    presentedProof?: PresentedProof,
   ): Promise<Result<Principal, VerifyReason>>
   /**
    * Examines a token of our own issuer that may be for any one audience. NOT checked: whether whoever shows it
@@ -101,7 +101,7 @@ export function createTokenJudge({ issuers, lookUp, clock, demo, newTxn }: Token
   async function judge(
     token: string,
     issuer: IssuerSource,
-    ...asked: readonly [
+    ...lookupArguments: readonly [
       use: TokenUse,
       audience: (claims: Claims) => string | undefined,
       foreignDetails: boolean,
@@ -110,7 +110,7 @@ export function createTokenJudge({ issuers, lookUp, clock, demo, newTxn }: Token
     const edition = issuer.keys.edition()
     const signed = await signedWith(token, issuer)
     if (!signed.ok) return signed
-    return inTurn(() => judgeNow(token, issuer, { ...signed.value, edition }, ...asked))
+    return inTurn(() => judgeNow(token, issuer, { ...signed.value, edition }, ...lookupArguments))
   }
 
   async function judgeNow(
@@ -256,15 +256,15 @@ function readHeader(token: string): ProtectedHeaderParameters | undefined {
 export async function checkPossession(
   token: string,
   boundTo: string | undefined,
-  presented: PresentedProof | undefined,
+  presentedProof: PresentedProof | undefined,
   proofs: Pick<Proofs, 'check'>,
 ): Promise<Result<true, VerifyReason>> {
-  if (boundTo === undefined) return presented === undefined ? ok(true) : refuse('not_bound')
+  if (boundTo === undefined) return presentedProof === undefined ? ok(true) : refuse('not_bound')
   // Stolen, it would be as good as in its owner's hands.
-  if (presented === undefined) return refuse('proof_missing')
-  const proven = await proofs.check(presented, { accessToken: token })
-  if (!proven.ok) return refuse(proven.reason === 'use_dpop_nonce' ? 'nonce_needed' : 'proof_invalid')
-  return proven.value === boundTo ? ok(true) : refuse('proof_of_another_key')
+  if (presentedProof === undefined) return refuse('proof_missing')
+  const possession = await proofs.check(presentedProof, { accessToken: token })
+  if (!possession.ok) return refuse(possession.reason === 'use_dpop_nonce' ? 'nonce_needed' : 'proof_invalid')
+  return possession.value === boundTo ? ok(true) : refuse('proof_of_another_key')
 }
 
 const leewaySeconds = 5

@@ -43,7 +43,7 @@ export function createAttempts<Begun extends Stateful, Answered>({
   seal,
   clock,
   use,
-  begun,
+  begun: attemptSchema,
   answered,
 }: AttemptsDeps<Begun, Answered>): Attempts<Begun, Answered> {
   const hashOf = (browser: string) => seal.hash(`${use} browser`, browser)
@@ -51,7 +51,7 @@ export function createAttempts<Begun extends Stateful, Answered>({
   const bound = (binding: string) => seal.hash(`${use} binding`, binding)
   const context = (hash: string, stage: string) => `${use} ${stage} ${hash}`
   const now = () => new Date(clock.now())
-  const end = () => new Date(clock.now() + livesMs)
+  const attemptEnd = () => new Date(clock.now() + livesMs)
   const opened = (hash: string, [row]: readonly { readonly sealed: Uint8Array }[]) =>
     row && answered.parse(seal.open(context(hash, 'answered'), row.sealed))
 
@@ -66,7 +66,7 @@ export function createAttempts<Begun extends Stateful, Answered>({
           stateHash(attempt.checks.state),
           bound(binding),
           seal.close(context(hash, 'begun'), attempt),
-          end(),
+          attemptEnd(),
         ],
       )
     },
@@ -77,14 +77,14 @@ export function createAttempts<Begun extends Stateful, Answered>({
          where browser_hash = $1 and state_hash = $2 and stage = 'begun' and expires_at > $3 returning sealed`,
         [hash, stateHash(state), now()],
       )
-      return row && begun.parse(seal.open(context(hash, 'begun'), row.sealed))
+      return row && attemptSchema.parse(seal.open(context(hash, 'begun'), row.sealed))
     },
     async answer(browser, answer) {
       const hash = hashOf(browser)
       await sql.query(
         `update upstream_sign_ins set stage = 'answered', sealed = $2, expires_at = $3
          where browser_hash = $1 and stage = 'claimed'`,
-        [hash, seal.close(context(hash, 'answered'), answer), end()],
+        [hash, seal.close(context(hash, 'answered'), answer), attemptEnd()],
       )
     },
     async drop(browser) {

@@ -125,5 +125,5 @@ const idToken = z.looseObject({
     .catch([]),
 })
 
-const nameIn = ({ name, preferred_username: other, sub }: z.output<typeof idToken>): string =>
-  shownName([name, other], sub)
+const nameIn = ({ name, preferred_username: preferredUsername, sub }: z.output<typeof idToken>): string =>
+  shownName([name, preferredUsername], sub)

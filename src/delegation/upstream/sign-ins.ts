@@ -69,7 +69,7 @@ export interface UpstreamSignInsDeps {
   readonly links: Pick<AccountLinks, 'of'>
 }
 
-const begun = z.object({
+const attemptSchema = z.object({
   issuer: z.string(),
   checks: z.object({ state: z.string(), nonce: z.string(), verifier: z.string() }),
   // Paths of ours: where it goes on, and where it was begun.
@@ -90,44 +90,49 @@ const answered = z.object({
 /** Sign-in through trusted issuers, bound to the browser and to the sign-in or session that began it. */
 export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIns {
   const { sql, clock, log, providers, people, links } = deps
-  const attempts = createAttempts({ ...deps, use: 'upstream', begun, answered })
-  const at = (namespace: string) => providers.find((one) => one.namespace === namespace)
+  const attempts = createAttempts({ ...deps, use: 'upstream', begun: attemptSchema, answered })
+  const providerOf = (namespace: string) => providers.find((candidate) => candidate.namespace === namespace)
 
   return {
     providers,
     async begin(namespace, { binding, next, back }) {
-      const provider = at(namespace)
+      const provider = providerOf(namespace)
       if (provider === undefined) return refuse('no_provider')
-      const begun = await provider.begin()
-      if (!begun.ok) {
-        log('upstream_refused', { issuer: provider.issuer, reason: begun.reason, detail: begun.detail })
-        return begun
+      const authorization = await provider.begin()
+      if (!authorization.ok) {
+        log('upstream_refused', {
+          issuer: provider.issuer,
+          reason: authorization.reason,
+          detail: authorization.detail,
+        })
+        return authorization
       }
-      const { url, state, nonce, verifier } = begun.value
+      const { url, state, nonce, verifier } = authorization.value
       const browser = deps.randomBytes(32).toString('base64url')
       const checks = { state, nonce, verifier }
       await attempts.begin(browser, binding, { issuer: provider.issuer, checks, next, back })
       return ok({ url, browser })
     },
     async returned(namespace, search, browser) {
-      const provider = at(namespace)
+      const provider = providerOf(namespace)
       const state = new URLSearchParams(search).get('state')
       // One browser, one state, once. Another browser's state is what an attacker sends to sign somebody in as them.
-      const begun = browser === undefined || state === null ? undefined : await attempts.claim(browser, state)
-      if (browser === undefined || begun === undefined)
+      const attempt =
+        browser === undefined || state === null ? undefined : await attempts.claim(browser, state)
+      if (browser === undefined || attempt === undefined)
         return { ok: false, reason: 'not_begun_here', back: undefined }
       // Begun at one, answered at the address of another: a mix-up.
       const identity =
-        provider?.issuer === begun.issuer
-          ? await provider.redeem(search, begun.checks)
+        provider?.issuer === attempt.issuer
+          ? await provider.redeem(search, attempt.checks)
           : refuse('not_verified' as const, 'answered at the address of another issuer')
       if (!identity.ok) {
         await attempts.drop(browser)
-        log('upstream_refused', { issuer: begun.issuer, reason: identity.reason, detail: identity.detail })
-        return { ok: false, reason: identity.reason, back: begun.back }
+        log('upstream_refused', { issuer: attempt.issuer, reason: identity.reason, detail: identity.detail })
+        return { ok: false, reason: identity.reason, back: attempt.back }
       }
       await attempts.answer(browser, { ...identity.value, amr: [...identity.value.amr] })
-      return { ok: true, next: begun.next }
+      return { ok: true, next: attempt.next }
     },
     look: async (browser, binding) => (browser === undefined ? undefined : attempts.look(browser, binding)),
     take: async (browser, binding) => (browser === undefined ? undefined : attempts.take(browser, binding)),

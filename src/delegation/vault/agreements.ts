@@ -23,7 +23,7 @@ export async function recordAgreement(
   sql: Sql,
   { id, subject, provider }: AgreedConnection,
   agreement: { readonly parties: readonly Party[]; readonly rules: readonly Rule[]; readonly now: Date },
-  who: Who,
+  recordedAs: Who,
 ): Promise<void> {
   const { parties, rules, now } = agreement
   for (const { agent, client } of parties) {
@@ -41,7 +41,7 @@ export async function recordAgreement(
       'delete from connection_requests where subject = $1 and provider = $2 and agent = $3 and client = $4',
       [subject, provider, agent, client],
     )
-    await record(sql, who, {
+    await record(sql, recordedAs, {
       event: 'connection_agreed',
       connection: id,
       provider,
@@ -57,14 +57,14 @@ export async function endAgreement(
   sql: Sql,
   { id, provider }: AgreedConnection,
   { agent, client }: Party,
-  who: Who,
+  recordedAs: Who,
 ): Promise<boolean> {
   const ended = await sql.query(
     'delete from connection_agents where connection = $1 and agent = $2 and client = $3 returning agent',
     [id, agent, client],
   )
   if (ended.length === 0) return false
-  await record(sql, who, {
+  await record(sql, recordedAs, {
     event: 'connection_agent_removed',
     connection: id,
     provider,
@@ -76,14 +76,15 @@ export async function endAgreement(
 }
 
 /** Every person's with this agent, each on record, and what it asked for. */
-export async function endAgreementsOf(sql: Sql, agent: string, who: Who): Promise<void> {
+export async function endAgreementsOf(sql: Sql, agent: string, recordedAs: Who): Promise<void> {
   await sql.query('delete from connection_requests where agent = $1', [agent])
   const agreed = await sql.query<AgreedConnection & { readonly client: string }>(
     `select c.id, c.subject, c.provider, a.client from connection_agents as a join connections as c on c.id = a.connection
      where a.agent = $1 order by c.id, a.client`,
     [agent],
   )
-  for (const { client, ...connection } of agreed) await endAgreement(sql, connection, { agent, client }, who)
+  for (const { client, ...connection } of agreed)
+    await endAgreement(sql, connection, { agent, client }, recordedAs)
 }
 
 /**

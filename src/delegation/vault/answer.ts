@@ -28,21 +28,21 @@ export async function answerOf(
   { tokens, url, provider }: AnsweredCall,
 ): Promise<VaultAnswer | undefined> {
   const scrubber = createLeakScanner(tokens)
-  const kept: Record<string, string> = {}
+  const allowedHeaders: Record<string, string> = {}
   for (const [name, value] of headers) {
     if (!isAllowed(name) || value.length > valueMax) continue
-    const said = name === 'location' ? locationOf(value, url, provider) : value
-    if (said === undefined) continue
-    const clean = await scrubber.text(said)
+    const headerValue = name === 'location' ? locationOf(value, url, provider) : value
+    if (headerValue === undefined) continue
+    const clean = await scrubber.text(headerValue)
     if (clean === undefined) return undefined
-    kept[name] = clean
+    allowedHeaders[name] = clean
   }
   const clean = await scrubber.bytes(body)
   if (clean === undefined) return undefined
   const text = textOf(clean, headers.get('content-type'))
   return text === undefined
-    ? { status, headers: kept, body: Buffer.from(clean).toString('base64'), encoding: 'base64' }
-    : { status, headers: kept, body: text, encoding: 'text' }
+    ? { status, headers: allowedHeaders, body: Buffer.from(clean).toString('base64'), encoding: 'base64' }
+    : { status, headers: allowedHeaders, body: text, encoding: 'text' }
 }
 
 const valueMax = 4_096
@@ -66,11 +66,16 @@ function locationOf(
   url: string,
   { apiOrigins }: AnsweredCall['provider'],
 ): string | undefined {
-  const to = URL.parse(value, url)
-  if (to === null || to.username !== '' || to.password !== '' || !apiOrigins.includes(to.origin))
+  const location = URL.parse(value, url)
+  if (
+    location === null ||
+    location.username !== '' ||
+    location.password !== '' ||
+    !apiOrigins.includes(location.origin)
+  )
     return undefined
-  const path = `${to.pathname}${to.search}`
-  return to.origin === apiOrigins[0] ? path : `${to.origin}${path}`
+  const path = `${location.pathname}${location.search}`
+  return location.origin === apiOrigins[0] ? path : `${location.origin}${path}`
 }
 
 const textual =

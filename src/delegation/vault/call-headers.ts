@@ -17,10 +17,10 @@ const valueMax = 1_000
  * not on it, or could end a line, is a 422: a header that is dropped without a word would change what was asked.
  */
 export function callHeaders(
-  given: Readonly<Record<string, string>>,
+  agentHeaders: Readonly<Record<string, string>>,
 ): Readonly<Record<string, string>> & { readonly 'content-type'?: string } {
   const headers: Record<string, string> = {}
-  for (const [spelled, value] of Object.entries(given)) {
+  for (const [spelled, value] of Object.entries(agentHeaders)) {
     const name = spelled.toLowerCase()
     if (!allowed.has(name))
       throw invalid(`headers.${spelled}`, `Only ${[...allowed].join(', ')} can be sent.`)

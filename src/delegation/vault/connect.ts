@@ -65,18 +65,18 @@ export interface ConnectingDeps {
 }
 
 const rule = z.object({ title: z.string(), methods: z.array(z.string()), paths: z.array(z.string()) })
-const begun = z.object({
+const attemptSchema = z.object({
   provider: z.string(),
   checks: z.object({ state: z.string(), nonce: z.string(), verifier: z.string() }),
   parties: z.array(z.object({ agent: z.string(), client: z.string() })),
   rules: z.array(rule),
 })
-const answered = begun.extend({ search: z.string() })
+const answered = attemptSchema.extend({ search: z.string() })
 
 /** Links an account by code and PKCE, bound to the browser and to the session that began it. */
 export function createConnecting(deps: ConnectingDeps): Connecting {
   const { database, clients, parties, log, randomBytes } = deps
-  const attempts = createAttempts({ ...deps, sql: database, use: 'connect', begun, answered })
+  const attempts = createAttempts({ ...deps, sql: database, use: 'connect', begun: attemptSchema, answered })
 
   const rulesOf: Connecting['rulesOf'] = (provider, titles) => {
     const chosen = provider.rules.filter(({ title }) => titles.includes(title))
@@ -103,7 +103,7 @@ export function createConnecting(deps: ConnectingDeps): Connecting {
         provider: name,
         checks,
         parties: [...(agreement?.parties ?? [])],
-        rules: rules.map(plain),
+        rules: rules.map(ruleFields),
       })
       return ok({ url, browser })
     },
@@ -135,20 +135,20 @@ export function createConnecting(deps: ConnectingDeps): Connecting {
   }
 }
 
-const plain = ({ title, methods, paths }: Rule) => ({ title, methods: [...methods], paths: [...paths] })
+const ruleFields = ({ title, methods, paths }: Rule) => ({ title, methods: [...methods], paths: [...paths] })
 
 /** Only who waits for this very person, or was lent something by them: no page of ours offers anybody else. */
 export async function assertParties(
   parties: PartyLabels,
   { subject }: Pick<ConnectionOwner, 'subject'>,
   provider: string,
-  wanted: readonly Party[],
+  requestedParties: readonly Party[],
 ): Promise<void> {
-  if (wanted.length === 0) throw invalid('agents', 'Choose who may use it.')
-  const waiting = (await parties.requests(subject)).filter((one) => one.provider === provider)
-  const known = [...waiting, ...(await parties.offered(subject))]
-  for (const [index, { agent, client }] of wanted.entries()) {
-    if (!known.some((one) => one.agent === agent && one.client === client))
+  if (requestedParties.length === 0) throw invalid('agents', 'Choose who may use it.')
+  const waiting = (await parties.requests(subject)).filter((request) => request.provider === provider)
+  const knownParties = [...waiting, ...(await parties.offered(subject))]
+  for (const [index, { agent, client }] of requestedParties.entries()) {
+    if (!knownParties.some((knownParty) => knownParty.agent === agent && knownParty.client === client))
       throw invalid(`agents.${index}`, 'There is no such agent that you could let use it.')
   }
 }
@@ -163,17 +163,17 @@ interface Redeemed extends GrantedTokens {
 /** A row of its own, or the one of this account anew: its id, and what was agreed to for others, stay. */
 async function keep(
   { database, envelope, clock, randomBytes }: ConnectingDeps,
-  { person, subject, txn, over }: ConnectionOwner,
+  { person, subject, txn, over: overSignal }: ConnectionOwner,
   { account, provider, tokens, scopes, expiresAt, parties, rules }: Redeemed,
 ): Promise<AgreedConnection> {
-  const who = atPages(person, txn, over)
+  const recordedAs = atPages(person, txn, overSignal)
   const now = new Date(clock.now())
   const { name, issuer } = provider
-  const [known] = await database.query<{ id: string }>(
+  const [existingConnection] = await database.query<{ id: string }>(
     `select id from connections where subject = $1 and provider = $2 and account = $3 and state <> 'ended'`,
     [subject, name, account.id],
   )
-  const id = known?.id ?? `c_${randomBytes(16).toString('base64url')}`
+  const id = existingConnection?.id ?? `c_${randomBytes(16).toString('base64url')}`
   const { jwe, key } = await envelope.seal({ connection: id, subject }, tokens)
   return database.transaction(async (sql) => {
     const [row] = await sql.query<{ id: string; is_new: boolean }>(
@@ -207,14 +207,14 @@ async function keep(
     )
     // Connected twice at once: what was sealed for the one row does not open in the other.
     if (row === undefined) throw new AppError('conflict', { public: 'It was connected a moment ago.' })
-    await record(sql, who, {
+    await record(sql, recordedAs, {
       event: row.is_new ? 'connection_made' : 'connection_renewed',
       connection: id,
       provider: name,
       account: account.id,
     })
     const connection = { id, subject, provider: name }
-    await recordAgreement(sql, connection, { parties, rules, now }, who)
+    await recordAgreement(sql, connection, { parties, rules, now }, recordedAs)
     return connection
   })
 }

@@ -24,7 +24,7 @@ export type NoConnection = 'connection_required' | 'reconnect_required' | 'not_f
 
 export interface ConnectionUse<T> {
   /** On record before the token is used, and with each refresh. */
-  readonly by: Who
+  readonly recordedAs: Who
   /**
    * Whether the API refused the token itself (401). Then it is refreshed once and used once more, where that can be;
    * what comes of that is the answer. Left out: never.
@@ -71,7 +71,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
 
   return {
     async find(principal, name) {
-      const provider = providers.find((one) => one.name === name)
+      const provider = providers.find((candidate) => candidate.name === name)
       const agent = agentOf(principal)
       if (provider === undefined || agent === undefined) return refuse('not_found')
       const { subject, client } = principal
@@ -90,11 +90,11 @@ export function createConnections(deps: ConnectionsDeps): Connections {
       if (row.state !== 'live') return refuse('reconnect_required')
       return ok({ id: row.id, provider, subject, agent, client, rules: rulesOf(row.rules) })
     },
-    async withToken(connection, use, { by, isRefused = () => false }) {
-      const first = await tokens.get(connection, by)
-      const answer = await use(first.token, first.provider)
+    async withToken(connection, use, { recordedAs, isRefused = () => false }) {
+      const firstToken = await tokens.get(connection, recordedAs)
+      const answer = await use(firstToken.token, firstToken.provider)
       if (!isRefused(answer)) return answer
-      const second = await tokens.after(first, by)
+      const second = await tokens.after(firstToken, recordedAs)
       return second === undefined ? answer : use(second.token, second.provider)
     },
     async connectUrl(principal, provider) {

@@ -11,21 +11,22 @@ export type DecodeStep = () => DecodedView | undefined
 /** The text itself. As every reading it is without NULs, and so the same for UTF-16. */
 export function viewOf(text: string): DecodedView {
   const built = builder(text.length)
-  for (let at = 0; at < text.length; at += 1) built.add(text.charCodeAt(at), at, at + 1)
+  for (let index = 0; index < text.length; index += 1) built.add(text.charCodeAt(index), index, index + 1)
   return built.done()
 }
 
 /** Without blanks, line ends and backslashes. A backslash goes with what it stands before. */
-export function withoutBlanks({ text, from, to }: DecodedView): DecodedView {
+export function withoutBlanks({ text, from: fromOffsets, to: toOffsets }: DecodedView): DecodedView {
   const built = builder(text.length)
   let escaped: number | undefined
-  for (let at = 0; at < text.length; at += 1) {
-    const code = text.charCodeAt(at)
+  for (let index = 0; index < text.length; index += 1) {
+    const code = text.charCodeAt(index)
     if (code === backslash) {
-      escaped ??= from[at]
+      escaped ??= fromOffsets[index]
       continue
     }
-    if (code > 0x20 && code !== 0xa0) built.add(code, escaped ?? from[at] ?? 0, to[at] ?? 0)
+    if (code > 0x20 && code !== 0xa0)
+      built.add(code, escaped ?? fromOffsets[index] ?? 0, toOffsets[index] ?? 0)
     escaped = undefined
   }
   return built.done()
@@ -38,18 +39,22 @@ export function withoutBlanks({ text, from, to }: DecodedView): DecodedView {
 export const unescapeSteps = (reading: DecodedView): readonly DecodeStep[] =>
   [urls, scripts, pages].map((escapes) => () => without(escapes, reading))
 
-function without({ pattern, codeOf }: Escapes, { text, from, to }: DecodedView): DecodedView | undefined {
+function without(
+  { pattern, codeOf }: Escapes,
+  { text, from: fromOffsets, to: toOffsets }: DecodedView,
+): DecodedView | undefined {
   const built = builder(text.length)
-  let at = 0
-  const copyTo = (end: number): void => {
-    for (; at < end; at += 1) built.add(text.charCodeAt(at), from[at] ?? 0, to[at] ?? 0)
+  let position = 0
+  const copyTo = (copyEnd: number): void => {
+    for (; position < copyEnd; position += 1)
+      built.add(text.charCodeAt(position), fromOffsets[position] ?? 0, toOffsets[position] ?? 0)
   }
   for (const found of text.matchAll(pattern)) {
     copyTo(found.index)
-    at += found[0].length
-    built.add(codeOf(found.groups ?? {}), from[found.index] ?? 0, to[at - 1] ?? 0)
+    position += found[0].length
+    built.add(codeOf(found.groups ?? {}), fromOffsets[found.index] ?? 0, toOffsets[position - 1] ?? 0)
   }
-  if (at === 0) return undefined
+  if (position === 0) return undefined
   copyTo(text.length)
   return built.done()
 }
@@ -59,12 +64,17 @@ function without({ pattern, codeOf }: Escapes, { text, from, to }: DecodedView):
  * squeezed one. Only what comes out as text: nine characters or more of printable ASCII. `done` is what was decoded
  * before, in another reading of the same place.
  */
-export const base64Steps = (reading: DecodedView, done: Set<string>): readonly DecodeStep[] =>
-  digitSteps(reading, done, { pattern: /[A-Za-z0-9+/_-]{12,}/g, encoding: 'base64', each: 4 / 3, shifts: 4 })
+export const base64Steps = (reading: DecodedView, decodedRuns: Set<string>): readonly DecodeStep[] =>
+  digitSteps(reading, decodedRuns, {
+    pattern: /[A-Za-z0-9+/_-]{12,}/g,
+    encoding: 'base64',
+    each: 4 / 3,
+    shifts: 4,
+  })
 
 /** The same of hexadecimal, cut in two ways. */
-export const hexSteps = (reading: DecodedView, done: Set<string>): readonly DecodeStep[] =>
-  digitSteps(reading, done, { pattern: /[0-9a-f]{18,}/gi, encoding: 'hex', each: 2, shifts: 2 })
+export const hexSteps = (reading: DecodedView, decodedRuns: Set<string>): readonly DecodeStep[] =>
+  digitSteps(reading, decodedRuns, { pattern: /[0-9a-f]{18,}/gi, encoding: 'hex', each: 2, shifts: 2 })
 
 interface Digits {
   readonly pattern: RegExp
@@ -74,10 +84,10 @@ interface Digits {
   readonly shifts: number
 }
 
-function digitSteps(reading: DecodedView, done: Set<string>, digits: Digits): readonly DecodeStep[] {
+function digitSteps(reading: DecodedView, decodedRuns: Set<string>, digits: Digits): readonly DecodeStep[] {
   const isNew = ({ 0: run, index }: RegExpExecArray): boolean => {
     const key = `${digits.encoding} ${reading.from[index]} ${run}`
-    return !done.has(key) && done.add(key) !== undefined
+    return !decodedRuns.has(key) && decodedRuns.add(key) !== undefined
   }
   const runs = [...reading.text.matchAll(digits.pattern)].filter(isNew)
   return Array.from({ length: digits.shifts }, (_, shift) => () => {
@@ -92,25 +102,25 @@ const stretchMin = 9
 const gap = 1
 
 function decoded(
-  { from, to }: DecodedView,
+  { from: fromOffsets, to: toOffsets }: DecodedView,
   runs: readonly RegExpExecArray[],
-  { encoding, each, shift }: Digits & { readonly shift: number },
+  { encoding, each: charsPerByte, shift }: Digits & { readonly shift: number },
 ): DecodedView {
   const built = builder(runs.reduce((sum, [run]) => sum + run.length, 0))
   for (const { 0: run, index } of runs) {
     const bytes = Buffer.from(run.slice(shift), encoding)
-    let start = built.length()
-    for (let at = 0; at < bytes.length; at += 1) {
-      const byte = bytes[at] ?? 0
+    let stretchStart = built.length()
+    for (let byteIndex = 0; byteIndex < bytes.length; byteIndex += 1) {
+      const byte = bytes[byteIndex] ?? 0
       if (!isText(byte)) {
-        start = built.cut(start)
+        stretchStart = built.cut(stretchStart)
         continue
       }
-      const first = index + shift + Math.floor(at * each)
-      const last = index + shift + Math.floor((at + 7 / 8) * each)
-      built.add(byte, from[first] ?? 0, to[last] ?? 0)
+      const firstChar = index + shift + Math.floor(byteIndex * charsPerByte)
+      const lastChar = index + shift + Math.floor((byteIndex + 7 / 8) * charsPerByte)
+      built.add(byte, fromOffsets[firstChar] ?? 0, toOffsets[lastChar] ?? 0)
     }
-    built.cut(start)
+    built.cut(stretchStart)
   }
   return built.done()
 }
@@ -118,31 +128,31 @@ function decoded(
 const isText = (byte: number): boolean =>
   (byte >= 0x20 && byte < 0x7f) || byte === 0 || (byte >= 9 && byte <= 13)
 
-function builder(most: number) {
-  const codes = new Uint16Array(most)
-  const from = new Uint32Array(most)
-  const to = new Uint32Array(most)
+function builder(lengthMax: number) {
+  const codes = new Uint16Array(lengthMax)
+  const fromOffsets = new Uint32Array(lengthMax)
+  const toOffsets = new Uint32Array(lengthMax)
   let length = 0
-  const add = (code: number, start: number, end: number): void => {
+  const add = (code: number, fromOffset: number, toOffset: number): void => {
     if (code === 0) return
     codes[length] = code
-    from[length] = start
-    to[length] = end
+    fromOffsets[length] = fromOffset
+    toOffsets[length] = toOffset
     length += 1
   }
   return {
     add,
     length: () => length,
     /** Ends the stretch that began at `start`, which is dropped where it is too short for anything. */
-    cut(start: number): number {
-      if (length - start < stretchMin) length = start
+    cut(stretchStart: number): number {
+      if (length - stretchStart < stretchMin) length = stretchStart
       else add(gap, 0, 0)
       return length
     },
     done: (): DecodedView => ({
       text: Buffer.from(codes.buffer, 0, length * 2).toString('utf16le'),
-      from: from.subarray(0, length),
-      to: to.subarray(0, length),
+      from: fromOffsets.subarray(0, length),
+      to: toOffsets.subarray(0, length),
     }),
   }
 }
@@ -201,10 +211,10 @@ const urls: Escapes = {
 const scripts: Escapes = {
   pattern:
     /\\(?:u(?<long>[0-9a-f]{4})|u\{(?<any>[0-9a-f]{1,8})\}|x(?<short>[0-9a-f]{2})|(?<octal>[0-3]?[0-7]{1,2})|(?<plain>[^]))/gi,
-  codeOf({ long, any, short, octal, plain = ' ' }) {
+  codeOf({ long, any: braced, short, octal, plain: literal = ' ' }) {
     if (octal !== undefined) return number(octal, 8)
-    const hex = long ?? any ?? short
-    return hex === undefined ? (/[nrtbfv]/i.test(plain) ? ' ' : plain).charCodeAt(0) : number(hex, 16)
+    const hex = long ?? braced ?? short
+    return hex === undefined ? (/[nrtbfv]/i.test(literal) ? ' ' : literal).charCodeAt(0) : number(hex, 16)
   },
 }
 

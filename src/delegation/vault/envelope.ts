@@ -28,13 +28,13 @@ export interface Envelope {
   /** Of the key-encryption key by which data keys are wrapped from now on. */
   readonly currentVersion: string
   /** Under a new key of its own each time. */
-  seal(place: EncryptionContext, content: ConnectionTokens): Promise<SealedTokens>
+  seal(context: EncryptionContext, content: ConnectionTokens): Promise<SealedTokens>
   /** Throws where it was sealed for another row, with a key that is not there, or was changed. */
-  open(place: EncryptionContext, sealed: SealedTokens): Promise<ConnectionTokens>
+  open(context: EncryptionContext, sealed: SealedTokens): Promise<ConnectionTokens>
   /** The same content under the current key-encryption key; undefined where it is that already. */
-  rewrap(place: EncryptionContext, key: WrappedKey): Promise<WrappedKey | undefined>
+  rewrap(context: EncryptionContext, key: WrappedKey): Promise<WrappedKey | undefined>
   /** Whether the key that it was wrapped by is here. Throws where that cannot be told now. */
-  opens(place: EncryptionContext, key: WrappedKey): Promise<boolean>
+  opens(context: EncryptionContext, key: WrappedKey): Promise<boolean>
 }
 
 const purpose = 'connection tokens'
@@ -44,21 +44,21 @@ const dataKeyBytes = 32
 export function createEnvelope(keys: KeyEncryption): Envelope {
   return {
     currentVersion: keys.current,
-    async seal(place, content) {
+    async seal(context, content) {
       const dataKey = randomBytes(dataKeyBytes)
-      const header = { alg: 'dir', enc: 'A256GCM', ...headerOf(place, dataKey) }
+      const header = { alg: 'dir', enc: 'A256GCM', ...headerOf(context, dataKey) }
       const jwe = await new CompactEncrypt(Buffer.from(JSON.stringify(tokens.parse(content))))
         .setProtectedHeader(header)
         .encrypt(dataKey)
-      return { jwe, key: await keys.wrap(dataKey, contextOf(place)) }
+      return { jwe, key: await keys.wrap(dataKey, contextOf(context)) }
     },
-    async open(place, { jwe, key }) {
-      const dataKey = await keys.unwrap(key, contextOf(place))
+    async open(context, { jwe, key }) {
+      const dataKey = await keys.unwrap(key, contextOf(context))
       const { plaintext, protectedHeader } = await compactDecrypt(jwe, dataKey, {
         keyManagementAlgorithms: ['dir'],
         contentEncryptionAlgorithms: ['A256GCM'],
       })
-      const expected = headerOf(place, dataKey)
+      const expected = headerOf(context, dataKey)
       // Wrapped key and content swapped together would decrypt: the header says whose they are.
       for (const [name, value] of Object.entries(expected)) {
         if (protectedHeader[name] !== value)
@@ -66,13 +66,13 @@ export function createEnvelope(keys: KeyEncryption): Envelope {
       }
       return tokens.parse(JSON.parse(Buffer.from(plaintext).toString('utf8')))
     },
-    async rewrap(place, key) {
+    async rewrap(context, key) {
       if (key.version === keys.current) return undefined
-      return keys.wrap(await keys.unwrap(key, contextOf(place)), contextOf(place))
+      return keys.wrap(await keys.unwrap(key, contextOf(context)), contextOf(context))
     },
-    async opens(place, key) {
+    async opens(context, key) {
       try {
-        await keys.unwrap(key, contextOf(place))
+        await keys.unwrap(key, contextOf(context))
         return true
       } catch (error) {
         if (error instanceof NotUnwrapped) return false

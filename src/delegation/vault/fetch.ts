@@ -31,7 +31,7 @@ export interface VaultRequest {
  * is on record before it is sent, and how it ended before the answer leaves. Not retried but after a 401, once, with
  * another token. NOT checked: the scope `vault.use`.
  */
-export type VaultFetch = (principal: Principal, asked: VaultRequest) => Promise<VaultAnswer>
+export type VaultFetch = (principal: Principal, vaultRequest: VaultRequest) => Promise<VaultAnswer>
 
 export interface VaultFetchDeps {
   readonly database: Database
@@ -59,7 +59,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
   // Looking through a large answer takes hundreds of times its memory: of those one at a time.
   const largeAnswers = createSerialQueue()
 
-  async function begin(principal: Principal, call: Begun): Promise<void> {
+  async function beginCall(principal: Principal, call: Begun): Promise<void> {
     const isAllowed = await database.transaction(async (sql) => {
       const { grant } = call
       const use = { id: grant ?? '', principal, vaultCall: call.call }
@@ -70,18 +70,25 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     if (!isAllowed) throw approvalRequired(call)
   }
 
-  async function send({ path, found, call }: Begun, token: string, tokens: readonly string[], asked: Sent) {
+  async function send(
+    { path, found, call }: Begun,
+    token: string,
+    tokens: readonly string[],
+    vaultRequest: Sent,
+  ) {
     try {
       const response = await outbound(path.url, {
         method: call.method,
         // Nothing of what came in but this list: no token of ours, no cookie, no address.
-        headers: { ...asked.headers, authorization: `Bearer ${token}` },
-        ...(asked.body !== undefined && { body: asked.body }),
+        headers: { ...vaultRequest.headers, authorization: `Bearer ${token}` },
+        ...(vaultRequest.body !== undefined && { body: vaultRequest.body }),
         timeoutMs,
         bytesMax,
       })
-      const look = () => answerOf(response, { tokens, url: path.url, provider: found.provider })
-      const answer = await (response.body.byteLength > largeBytes ? largeAnswers.run(look) : look())
+      const scanAnswer = () => answerOf(response, { tokens, url: path.url, provider: found.provider })
+      const answer = await (response.body.byteLength > largeBytes
+        ? largeAnswers.run(scanAnswer)
+        : scanAnswer())
       if (answer === undefined) return { failed: 'unreadable' as const }
       return { answer, bytes: response.body.byteLength }
     } catch (error) {
@@ -108,42 +115,42 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
       : undefined
   }
 
-  return async (principal, asked) => {
-    const headers = callHeaders(asked.headers)
-    const body = asked.body?.byteLength === 0 ? undefined : asked.body
+  return async (principal, vaultRequest) => {
+    const headers = callHeaders(vaultRequest.headers)
+    const body = vaultRequest.body?.byteLength === 0 ? undefined : vaultRequest.body
     const digest = digestOfBody(body)
-    const wanted: VaultCall = {
-      connection: asked.connection,
-      method: asked.method,
-      path: asked.path,
+    const vaultCall: VaultCall = {
+      connection: vaultRequest.connection,
+      method: vaultRequest.method,
+      path: vaultRequest.path,
       ...(headers['content-type'] !== undefined && { contentType: headers['content-type'] }),
       ...(digest !== undefined && { bodyDigest: digest }),
     }
-    const resolved = await resolve(principal, wanted, (member) => members[member])
+    const resolved = await resolve(principal, vaultCall, (member) => members[member])
     const { found, path, call } = resolved
     if (hasOverrideInForm(call.contentType, body))
       throw invalid('body', 'A field of the form says another method, headers or credentials.')
     const isAgreed = isCovered(found.rules, call.method, path)
-    const grant = isAgreed ? undefined : (asked.approval ?? principal.grant)
-    const begun: Begun = { ...resolved, grant, body }
-    if (!isAgreed && grant === undefined) throw approvalRequired(begun)
+    const grant = isAgreed ? undefined : (vaultRequest.approval ?? principal.grant)
+    const prepared: Begun = { ...resolved, grant, body }
+    if (!isAgreed && grant === undefined) throw approvalRequired(prepared)
 
     const tokens: string[] = []
     const use = async (token: string): Promise<Outcome> => {
       // Once, and only now: a token that cannot be had must not use an approval up.
-      if (tokens.length === 0 && (grant !== undefined || isWrite(call))) await begin(principal, begun)
+      if (tokens.length === 0 && (grant !== undefined || isWrite(call))) await beginCall(principal, prepared)
       tokens.push(token)
-      return send(begun, token, tokens, { headers, body })
+      return send(prepared, token, tokens, { headers, body })
     }
-    const isRefused = (one: Outcome) => 'answer' in one && one.answer.status === 401
+    const isRefused = (outcome: Outcome) => 'answer' in outcome && outcome.answer.status === 401
     const outcome = await connections
-      .withToken(found.id, use, { by: principal, isRefused })
+      .withToken(found.id, use, { recordedAs: principal, isRefused })
       .catch(async (error: unknown) => {
         throw (await ended(principal, found, error)) ?? error
       })
     await record(database, principal, {
       event: 'vault_called',
-      ...factsOf(begun),
+      ...factsOf(prepared),
       ...resultOf(outcome, call),
     })
     if (grant !== undefined) await grants.settle([grant])
@@ -177,7 +184,7 @@ const isWrite = ({ method }: VaultCall): boolean => hasBody(method)
 
 /** What an agent has to ask its person for, by names that it knows. */
 function approvalRequired({ found, call, body }: Begun): AppError {
-  const shown = shownBody(body)
+  const bodyText = shownBody(body)
   return new AppError('approval_required', {
     members: {
       authorization_details: [
@@ -188,7 +195,7 @@ function approvalRequired({ found, call, body }: Begun): AppError {
           path: call.path,
           ...(call.contentType !== undefined && { content_type: call.contentType }),
           ...(call.bodyDigest !== undefined && { body_digest: call.bodyDigest }),
-          ...(shown !== undefined && { body: shown }),
+          ...(bodyText !== undefined && { body: bodyText }),
         },
       ],
     },

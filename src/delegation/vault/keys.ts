@@ -60,14 +60,14 @@ export function createLocalKeys(keys: readonly [VaultKey, ...VaultKey[]]): KeyEn
       return { version: current, bytes: Buffer.concat([iv, cipher.getAuthTag(), wrapped]) }
     },
     async unwrap({ bytes, version }, context) {
-      const all = Buffer.from(bytes)
+      const allBytes = Buffer.from(bytes)
       const key = keyOf(version)
       try {
-        const decipher = createDecipheriv('aes-256-gcm', key, all.subarray(0, ivBytes), {
+        const decipher = createDecipheriv('aes-256-gcm', key, allBytes.subarray(0, ivBytes), {
           authTagLength: tagBytes,
         })
-        decipher.setAAD(aad(version, context)).setAuthTag(all.subarray(ivBytes, ivBytes + tagBytes))
-        return Buffer.concat([decipher.update(all.subarray(ivBytes + tagBytes)), decipher.final()])
+        decipher.setAAD(aad(version, context)).setAuthTag(allBytes.subarray(ivBytes, ivBytes + tagBytes))
+        return Buffer.concat([decipher.update(allBytes.subarray(ivBytes + tagBytes)), decipher.final()])
       } catch (error) {
         throw new NotUnwrapped(`The key ${version} does not open this.`, error)
       }

@@ -33,22 +33,28 @@ const mark = '[removed]'
 export function createLeakScanner(secrets: readonly string[]): LeakScanner {
   const needles = secrets.flatMap(needlesOf)
 
-  async function scrub(given: string): Promise<string | undefined> {
-    const found = await ranges(given, needles)
+  async function scrub(input: string): Promise<string | undefined> {
+    const found = await ranges(input, needles)
     if (found === undefined) return undefined
-    let [scrubbed, at] = ['', 0]
-    for (const { from, to } of found) {
-      scrubbed += given.slice(at, from) + mark
-      at = to
+    let [scrubbed, copiedTo] = ['', 0]
+    for (const { from: rangeStart, to: rangeEnd } of found) {
+      scrubbed += input.slice(copiedTo, rangeStart) + mark
+      copiedTo = rangeEnd
     }
-    return at === 0 ? given : scrubbed + given.slice(at)
+    return copiedTo === 0 ? input : scrubbed + input.slice(copiedTo)
   }
 
   return {
-    async bytes(given) {
-      const text = Buffer.from(given.buffer, given.byteOffset, given.byteLength).toString('latin1')
+    async bytes(inputBytes) {
+      const text = Buffer.from(inputBytes.buffer, inputBytes.byteOffset, inputBytes.byteLength).toString(
+        'latin1',
+      )
       const scrubbed = await scrub(text)
-      return scrubbed === text ? given : scrubbed === undefined ? undefined : Buffer.from(scrubbed, 'latin1')
+      return scrubbed === text
+        ? inputBytes
+        : scrubbed === undefined
+          ? undefined
+          : Buffer.from(scrubbed, 'latin1')
     },
     text: scrub,
   }
@@ -62,45 +68,52 @@ interface Range {
 /** Every place in the text where a needle is in some reading of it, in order, none touching another. */
 async function ranges(text: string, needles: readonly string[]): Promise<readonly Range[] | undefined> {
   const found: Range[] = []
-  let work = workMax * (text.length + 1)
+  let budget = workMax * (text.length + 1)
   let readings: readonly DecodedView[] = [viewOf(text)]
-  const seen = new Set([text])
+  const seenTexts = new Set([text])
   const runs = new Set<string>()
   for (let depth = 0; depth <= depthMax && readings.length > 0; depth += 1) {
     const next = new Map<string, DecodedView>()
     for (const reading of readings) {
-      work -= reading.text.length
-      if (work < 0) return undefined
-      const plain = withoutBlanks(reading)
-      for (const place of placesIn(plain, needles)) found.push(place)
-      for (const undo of [...unescapeSteps(reading), ...base64Steps(plain, runs), ...hexSteps(plain, runs)]) {
+      budget -= reading.text.length
+      if (budget < 0) return undefined
+      const compactView = withoutBlanks(reading)
+      for (const match of placesIn(compactView, needles)) found.push(match)
+      for (const undo of [
+        ...unescapeSteps(reading),
+        ...base64Steps(compactView, runs),
+        ...hexSteps(compactView, runs),
+      ]) {
         if (reading.text.length > pauseAt) await pause()
         const less = undo()
-        if (less !== undefined && !seen.has(less.text)) next.set(less.text, less)
+        if (less !== undefined && !seenTexts.has(less.text)) next.set(less.text, less)
       }
     }
-    for (const text of next.keys()) seen.add(text)
+    for (const text of next.keys()) seenTexts.add(text)
     readings = [...next.values()]
   }
   return merged(found)
 }
 
-function placesIn({ text, from, to }: DecodedView, needles: readonly string[]): Range[] {
+function placesIn(
+  { text, from: fromOffsets, to: toOffsets }: DecodedView,
+  needles: readonly string[],
+): Range[] {
   const found: Range[] = []
   const lower = text.toLowerCase()
   for (const needle of needles) {
-    for (let at = lower.indexOf(needle); at >= 0; at = lower.indexOf(needle, at + 1))
-      found.push({ from: from[at] ?? 0, to: to[at + needle.length - 1] ?? 0 })
+    for (let index = lower.indexOf(needle); index >= 0; index = lower.indexOf(needle, index + 1))
+      found.push({ from: fromOffsets[index] ?? 0, to: toOffsets[index + needle.length - 1] ?? 0 })
   }
   return found
 }
 
 function merged(found: readonly Range[]): readonly Range[] {
   const result: Range[] = []
-  for (const { from, to } of found.toSorted((a, b) => a.from - b.from)) {
-    const last = result.at(-1)
-    if (last === undefined || from > last.to) result.push({ from, to })
-    else last.to = Math.max(last.to, to)
+  for (const { from: rangeStart, to: rangeEnd } of found.toSorted((a, b) => a.from - b.from)) {
+    const lastRange = result.at(-1)
+    if (lastRange === undefined || rangeStart > lastRange.to) result.push({ from: rangeStart, to: rangeEnd })
+    else lastRange.to = Math.max(lastRange.to, rangeEnd)
   }
   return result
 }

@@ -32,24 +32,24 @@ const leaseMs = 30_000
 /** Undefined while somebody else has it, or where the row is not as it was read. One statement, no open transaction. */
 export async function takeLease(
   sql: Sql,
-  { id, lease: seen }: Pick<ConnectionRow, 'id' | 'lease'>,
+  { id, lease: seenLease }: Pick<ConnectionRow, 'id' | 'lease'>,
   now: number,
 ): Promise<Lease | undefined> {
   const [row] = await sql.query<{ lease: number }>(
     `update connections set lease = lease + 1, leased_until = $3
      where id = $1 and lease = $2 and state = 'live' and (leased_until is null or leased_until <= $4)
      returning lease`,
-    [id, seen, new Date(now + leaseMs), new Date(now)],
+    [id, seenLease, new Date(now + leaseMs), new Date(now)],
   )
   if (row === undefined) return undefined
   const { lease } = row
   const isOurs = `id = $1 and lease = $2 and state = 'live'`
   return {
     until: now + leaseMs,
-    async write(within, { sealed, key, tokenExpiresAt, refreshable, scopes, sealedAt }) {
+    async write(transaction, { sealed, key, tokenExpiresAt, refreshable, scopes, sealedAt }) {
       // The number passes on with it: whoever read the row while this was under way would else take the next one with the
       // pair before, which the provider does not take a second time.
-      const written = await within.query(
+      const written = await transaction.query(
         `update connections set sealed = $3, wrapped_key = $4, key_version = $5, token_expires_at = $6,
            refreshable = $7, scopes = $8, sealed_at = $9, lease = lease + 1, leased_until = null
          where ${isOurs} returning id`,
@@ -57,8 +57,8 @@ export async function takeLease(
       )
       return written.length > 0
     },
-    async breakOff(within) {
-      const broken = await within.query(
+    async breakOff(transaction) {
+      const broken = await transaction.query(
         `update connections set state = 'needs_reconnect', leased_until = null where ${isOurs} returning id`,
         [id, lease],
       )

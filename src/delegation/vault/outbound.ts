@@ -18,8 +18,10 @@ export const asFetch =
       ...(body !== undefined && body !== null && { body: textOf(body) }),
       ...(signal !== undefined && { signal }),
     })
-    const { status, body: given } = quirks.errorsWith200 ? standard(answer, quirks.invalidGrant) : answer
-    return new Response(bodiless.has(status) ? null : Buffer.from(given), {
+    const { status, body: originalBody } = quirks.errorsWith200
+      ? standard(answer, quirks.invalidGrant)
+      : answer
+    return new Response(bodiless.has(status) ? null : Buffer.from(originalBody), {
       status,
       headers: answer.headers,
     })

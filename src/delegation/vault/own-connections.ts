@@ -58,7 +58,7 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
   const { database, envelope, clients, parties, connecting, clock } = deps
   const now = () => new Date(clock.now())
 
-  async function own(sql: Sql, { subject }: ConnectionOwner, id: string): Promise<ConnectionRow> {
+  async function ownConnection(sql: Sql, { subject }: ConnectionOwner, id: string): Promise<ConnectionRow> {
     const [row] = await sql.query<ConnectionRow>(
       `select ${connectionColumns} from connections where id = $1 and subject = $2 and state <> 'ended' for update`,
       [id, subject],
@@ -94,11 +94,11 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
       }))
     },
     async agree(owner, id, agreement) {
-      const { person, txn, over } = owner
-      const { provider: name } = await own(database, owner, id)
+      const { person, txn, over: overSignal } = owner
+      const { provider: name } = await ownConnection(database, owner, id)
       await assertParties(parties, owner, name, agreement.parties)
       await database.transaction(async (sql) => {
-        const row = await own(sql, owner, id)
+        const row = await ownConnection(sql, owner, id)
         const provider = providerOf(row)
         if (provider === undefined) throw new AppError('not_found')
         const rules = connecting.rulesOf(provider, agreement.rules)
@@ -106,29 +106,29 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
           sql,
           row,
           { parties: agreement.parties, rules, now: now() },
-          atPages(person, txn, over),
+          atPages(person, txn, overSignal),
         )
       })
     },
     async removeAgent(owner, id, party) {
       const { person, txn } = owner
       await database.transaction(async (sql) => {
-        const row = await own(sql, owner, id)
+        const row = await ownConnection(sql, owner, id)
         if (!(await endAgreement(sql, row, party, atPages(person, txn)))) throw new AppError('not_found')
       })
     },
     async disconnect(owner, id) {
       const { person, txn } = owner
       const row = await database.transaction(async (sql) => {
-        const held = await own(sql, owner, id)
-        await end(sql, held.id, now())
+        const connection = await ownConnection(sql, owner, id)
+        await endConnection(sql, connection.id, now())
         await record(sql, atPages(person, txn), {
           event: 'connection_ended',
           connection: id,
-          provider: held.provider,
-          account: held.account,
+          provider: connection.provider,
+          account: connection.account,
         })
-        return held
+        return connection
       })
       return { toldProvider: await tell(row) }
     },
@@ -148,7 +148,7 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
 }
 
 /** Nothing sealed is left, and whoever holds the lease writes nothing any more. */
-async function end(sql: Sql, id: string, now: Date): Promise<void> {
+async function endConnection(sql: Sql, id: string, now: Date): Promise<void> {
   await sql.query(
     `update connections set state = 'ended', sealed = null, wrapped_key = null, key_version = null,
        lease = lease + 1, leased_until = null, ended_at = $2 where id = $1`,

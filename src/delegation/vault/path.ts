@@ -20,8 +20,10 @@ export interface ResolvedPath {
  * NOT checked: whether anybody may call it.
  */
 export function resolvePath(path: string, origins: readonly string[]): Result<ResolvedPath, 'bad_path'> {
-  const [first = ''] = origins
-  const origin = path.startsWith('/') ? first : origins.find((one) => path.startsWith(`${one}/`))
+  const [defaultOrigin = ''] = origins
+  const origin = path.startsWith('/')
+    ? defaultOrigin
+    : origins.find((candidate) => path.startsWith(`${candidate}/`))
   if (origin === undefined)
     return bad(`must begin with a slash or with an origin of this API: ${origins.join(', ')}`)
   const target = path.startsWith('/') ? path : path.slice(origin.length)
@@ -29,12 +31,12 @@ export function resolvePath(path: string, origins: readonly string[]): Result<Re
   if (/[^\x21-\x7e]/.test(target)) return bad('must be printable ASCII; encode anything else')
   if (/[\\;#]/.test(target)) return bad('must not hold a backslash, a semicolon or a fragment')
   if (/%(?![0-9A-Fa-f]{2})/.test(target)) return bad('must not hold % but as %XX')
-  const [before = '', ...rest] = target.split('?')
-  const query = rest.join('?')
-  if (/%(?:2[EeFf35]|3[BbFf]|5[Cc])/.test(before))
+  const [pathText = '', ...queryParts] = target.split('?')
+  const query = queryParts.join('?')
+  if (/%(?:2[EeFf35]|3[BbFf]|5[Cc])/.test(pathText))
     return bad('must not hold an encoded slash, dot, backslash, semicolon, question mark, # or %')
   if (/%[01][0-9A-Fa-f]|%7[Ff]/.test(target)) return bad('must not hold an encoded control character')
-  const segments = decoded(before.slice(1).split('/'))
+  const segments = decoded(pathText.slice(1).split('/'))
   const parameters = decoded(query === '' ? [] : query.split('&').map(nameOf))
   if (segments === undefined || parameters === undefined) return bad('must be UTF-8')
   if (segments.slice(0, -1).includes('')) return bad('must not hold an empty segment')
@@ -46,7 +48,7 @@ export function resolvePath(path: string, origins: readonly string[]): Result<Re
   const url = URL.parse(target, origin)
   if (url === null || url.origin !== origin || `${url.pathname}${url.search}` !== target)
     return bad('is not as it would be sent; encode what has a meaning in URLs')
-  const text = origin === first ? target : `${origin}${target}`
+  const text = origin === defaultOrigin ? target : `${origin}${target}`
   return ok({ url: `${origin}${target}`, text, segments, parameters })
 }
 
@@ -58,9 +60,9 @@ const isOdd = (segment: string): boolean => /^\.{1,2}$|[/\\;%]/.test(segment.nor
 /** Before the first `=`, with `+` for a space: as forms are read. */
 const nameOf = (pair: string): string => (pair.split('=')[0] ?? '').replaceAll('+', ' ')
 
-function decoded(parts: readonly string[]): readonly string[] | undefined {
+function decoded(segments: readonly string[]): readonly string[] | undefined {
   try {
-    return parts.map((part) => decodeURIComponent(part))
+    return segments.map((segment) => decodeURIComponent(segment))
   } catch (error) {
     if (error instanceof URIError) return undefined
     throw error

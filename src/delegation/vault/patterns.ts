@@ -33,12 +33,12 @@ export function isMatch(pattern: string, { segments, parameters }: Path): boolea
  */
 export function isMinting(mints: readonly string[], { segments }: Pick<Path, 'segments'>): boolean {
   const folded = segments.map(fold)
-  const plain = folded.at(-1) === '' ? folded.slice(0, -1) : folded
-  const bare = [...plain.slice(0, -1), (plain.at(-1) ?? '').replace(/(?<=.)\.[^.]*$/, '')]
+  const trimmed = folded.at(-1) === '' ? folded.slice(0, -1) : folded
+  const bare = [...trimmed.slice(0, -1), (trimmed.at(-1) ?? '').replace(/(?<=.)\.[^.]*$/, '')]
   return mints.some((pattern) => {
     const [path = ''] = split(pattern)
-    const wanted = path.slice(1).split('/').map(fold)
-    return fits(wanted, plain) || fits(wanted, bare)
+    const pathSegments = path.slice(1).split('/').map(fold)
+    return fits(pathSegments, trimmed) || fits(pathSegments, bare)
   })
 }
 
@@ -80,8 +80,8 @@ const overrides =
 const fold = (segment: string): string => segment.normalize('NFKC').toLowerCase().trim()
 
 function split(pattern: string): [path: string, query: string | undefined] {
-  const at = pattern.indexOf('?')
-  return at < 0 ? [pattern, undefined] : [pattern.slice(0, at), pattern.slice(at + 1)]
+  const queryStart = pattern.indexOf('?')
+  return queryStart < 0 ? [pattern, undefined] : [pattern.slice(0, queryStart), pattern.slice(queryStart + 1)]
 }
 
 /** In one pass and a half: `**` is given more only when what follows it did not fit. No pattern takes long. */
@@ -89,12 +89,12 @@ function fits(pattern: readonly string[], segments: readonly string[]): boolean 
   let [p, s] = [0, 0]
   let star: { readonly p: number; s: number } | undefined
   while (s < segments.length) {
-    const wanted = pattern[p]
-    const given = segments[s]
-    if (wanted === '**') {
+    const patternSegment = pattern[p]
+    const segment = segments[s]
+    if (patternSegment === '**') {
       star = { p, s }
       p += 1
-    } else if (wanted === given || (wanted === '*' && given !== '')) {
+    } else if (patternSegment === segment || (patternSegment === '*' && segment !== '')) {
       p += 1
       s += 1
     } else if (star !== undefined) {
@@ -102,5 +102,5 @@ function fits(pattern: readonly string[], segments: readonly string[]): boolean 
       ;[p, s] = [star.p + 1, star.s]
     } else return false
   }
-  return pattern.slice(p).every((rest) => rest === '**')
+  return pattern.slice(p).every((remaining) => remaining === '**')
 }

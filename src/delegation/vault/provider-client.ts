@@ -90,13 +90,18 @@ export function createProviderClient(
     isOpenid,
   })
 
-  function granted(answer: client.TokenEndpointResponse, before?: string): GrantedTokens {
-    const { access_token: accessToken, refresh_token: refreshToken = before, expires_in, scope } = answer
+  function granted(answer: client.TokenEndpointResponse, previousToken?: string): GrantedTokens {
+    const {
+      access_token: accessToken,
+      refresh_token: refreshToken = previousToken,
+      expires_in,
+      scope,
+    } = answer
     if (answer.token_type.toLowerCase() !== 'bearer' || !isToken(accessToken))
       throw new Error('The provider gave a token of another kind.')
     return {
       tokens: { accessToken, ...(refreshToken !== undefined && { refreshToken }) },
-      scopes: scope === undefined ? undefined : scope.split(/[\s,]+/).filter((one) => one !== ''),
+      scopes: scope === undefined ? undefined : scope.split(/[\s,]+/).filter((scopeName) => scopeName !== ''),
       expiresAt: expires_in === undefined ? undefined : new Date(clock.now() + expires_in * 1_000),
     }
   }
@@ -104,13 +109,13 @@ export function createProviderClient(
   async function accountOf(
     answer: CodeAnswer,
   ): Promise<Result<GrantedTokens & { account: ProviderAccount }, CodeRefusal>> {
-    const given = granted(answer)
+    const tokenSet = granted(answer)
     const account =
       provider.account === 'id_token'
         ? accountIn(answer.claims())
-        : await askAccount(provider.account, given.tokens.accessToken, outbound)
+        : await askAccount(provider.account, tokenSet.tokens.accessToken, outbound)
     if (account === undefined) return refuse('not_verified', 'whose account it is cannot be told')
-    return ok({ ...given, account })
+    return ok({ ...tokenSet, account })
   }
 
   return {
@@ -128,23 +133,23 @@ export function createProviderClient(
       }
     },
     async exchange(accessToken, scopes) {
-      const wanted = { ...provider.tokenExchange }
+      const exchangeParameters = { ...provider.tokenExchange }
       try {
         const answer = await client.genericGrantRequest(await configuration(), tokenExchangeGrant, {
-          ...wanted,
+          ...exchangeParameters,
           subject_token: accessToken,
           subject_token_type: accessTokenType,
           requested_token_type: accessTokenType,
         })
-        const given = granted(answer)
-        const known = new Set([...scopes, ...(wanted.scope ?? '').split(' ')])
+        const tokenSet = granted(answer)
+        const knownScopes = new Set([...scopes, ...(exchangeParameters.scope ?? '').split(' ')])
         if (
-          given.tokens.accessToken === accessToken ||
+          tokenSet.tokens.accessToken === accessToken ||
           answer['issued_token_type'] !== accessTokenType ||
-          given.scopes?.every((one) => known.has(one)) === false
+          tokenSet.scopes?.every((scopeName) => knownScopes.has(scopeName)) === false
         )
           return refuse('provider_unavailable', 'the exchange gave no narrower access token')
-        return ok(given.tokens.accessToken)
+        return ok(tokenSet.tokens.accessToken)
       } catch (error) {
         const isRefused = error instanceof client.ResponseBodyError && isOfToken.has(error.error)
         return refuse(isRefused ? 'refused' : 'provider_unavailable', clientReason(error))
@@ -188,9 +193,12 @@ const claims = z.looseObject({
 })
 
 function accountIn(idToken: unknown): ProviderAccount | undefined {
-  const { data } = claims.safeParse(idToken)
+  const { data: claimsData } = claims.safeParse(idToken)
   return (
-    data && { id: data.sub, title: shownName([data.email, data.preferred_username, data.name], data.sub) }
+    claimsData && {
+      id: claimsData.sub,
+      title: shownName([claimsData.email, claimsData.preferred_username, claimsData.name], claimsData.sub),
+    }
   )
 }
 
@@ -209,9 +217,11 @@ async function askAccount(
   })
   if (status !== 200) return undefined
   const member = z.union([z.string().min(1).max(255), z.int()])
-  const { data } = z.record(z.string(), z.unknown()).safeParse(JSON.parse(Buffer.from(body).toString('utf8')))
-  const found = member.safeParse(data?.[id])
+  const { data: accountData } = z
+    .record(z.string(), z.unknown())
+    .safeParse(JSON.parse(Buffer.from(body).toString('utf8')))
+  const found = member.safeParse(accountData?.[id])
   if (!found.success) return undefined
-  const named = z.string().safeParse(data?.[title])
+  const named = z.string().safeParse(accountData?.[title])
   return { id: String(found.data), title: shownName([named.data], String(found.data)) }
 }

@@ -90,14 +90,14 @@ export const nameOf = ({ provider, name = provider }: Pick<ProviderEntry, 'provi
   name
 
 export function createProvider(entry: ProviderEntry): Provider {
-  const known = entry.provider === 'openid' ? generic(entry) : wellKnown[entry.provider]
+  const definition = entry.provider === 'openid' ? generic(entry) : wellKnown[entry.provider]
   return {
-    ...known,
+    ...definition,
     name: nameOf(entry),
-    title: entry.title ?? known.title,
+    title: entry.title ?? definition.title,
     clientId: entry.client_id,
-    scopes: entry.scopes ?? known.scopes,
-    rules: entry.rules ?? known.rules,
+    scopes: entry.scopes ?? definition.scopes,
+    rules: entry.rules ?? definition.rules,
   }
 }
 
@@ -135,16 +135,20 @@ const wellKnown: Readonly<Record<'github' | 'google', Known>> = {
       '/enterprises/**',
       // Hooks by another door (PubSubHubbub).
       '/hub/**',
-      ...['keys', 'gpg_keys', 'ssh_signing_keys', 'codespaces'].map((what) => `/user/${what}/**`),
+      ...['keys', 'gpg_keys', 'ssh_signing_keys', 'codespaces'].map((endpoint) => `/user/${endpoint}/**`),
       // Everything has a second address, by number.
       ...['/repos/*/*', '/repositories/*'].flatMap((repository) => [
-        ...['keys', 'hooks', 'codespaces', 'dependabot/secrets'].map((what) => `${repository}/${what}/**`),
-        ...['runners', 'secrets'].map((what) => `${repository}/actions/${what}/**`),
+        ...['keys', 'hooks', 'codespaces', 'dependabot/secrets'].map(
+          (endpoint) => `${repository}/${endpoint}/**`,
+        ),
+        ...['runners', 'secrets'].map((endpoint) => `${repository}/actions/${endpoint}/**`),
         `${repository}/environments/*/secrets/**`,
       ]),
       ...['/orgs/*', '/organizations/*'].flatMap((organization) => [
-        ...['hooks', 'codespaces', 'dependabot/secrets'].map((what) => `${organization}/${what}/**`),
-        ...['runners', 'runner-groups', 'secrets'].map((what) => `${organization}/actions/${what}/**`),
+        ...['hooks', 'codespaces', 'dependabot/secrets'].map((endpoint) => `${organization}/${endpoint}/**`),
+        ...['runners', 'runner-groups', 'secrets'].map(
+          (endpoint) => `${organization}/actions/${endpoint}/**`,
+        ),
         `${organization}/personal-access-tokens/**`,
         `${organization}/personal-access-token-requests/**`,
       ]),
@@ -190,7 +194,9 @@ const wellKnown: Readonly<Record<'github' | 'google', Known>> = {
       '/token',
       '/v1/projects/**',
       '/storage/v1/projects/*/hmacKeys/**',
-      ...['asps', 'tokens', 'verificationCodes'].map((what) => `/admin/directory/v1/users/*/${what}/**`),
+      ...['asps', 'tokens', 'verificationCodes'].map(
+        (endpoint) => `/admin/directory/v1/users/*/${endpoint}/**`,
+      ),
       // One call that holds others, whose paths nobody looks at.
       '/batch/**',
     ],

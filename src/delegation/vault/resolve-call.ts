@@ -20,7 +20,7 @@ export interface ResolvedCall {
  */
 export type ResolveCall = (
   principal: Principal,
-  asked: VaultCall,
+  vaultCall: VaultCall,
   field?: (member: keyof VaultCall) => string,
 ) => Promise<ResolvedCall>
 
@@ -37,12 +37,12 @@ export function createCallResolution({
     throw new AppError(result.reason, { members: { connect_url } })
   }
 
-  return async (principal, asked, field = (member) => member) => {
-    const found = await connectionFor(principal, asked.connection)
+  return async (principal, vaultCall, field = (member) => member) => {
+    const found = await connectionFor(principal, vaultCall.connection)
     const { mints, apiOrigins } = found.provider
-    const method = callMethods.find((one) => one === asked.method)
+    const method = callMethods.find((candidate) => candidate === vaultCall.method)
     if (method === undefined) throw invalid(field('method'), `must be one of ${callMethods.join(', ')}`)
-    const path = resolvePath(asked.path, apiOrigins)
+    const path = resolvePath(vaultCall.path, apiOrigins)
     if (!path.ok) throw invalid(field('path'), `The path ${path.detail}.`)
     if (hasOverride(path.value))
       throw invalid(field('path'), 'A query parameter says another method, headers or credentials.')
@@ -52,16 +52,16 @@ export function createCallResolution({
         public: 'This path hands out credentials: nothing opens it.',
       })
     }
-    if (asked.bodyDigest !== undefined && !hasBody(method))
+    if (vaultCall.bodyDigest !== undefined && !hasBody(method))
       throw invalid(field('bodyDigest'), `${method} has no body.`)
-    if ((asked.contentType === undefined) !== (asked.bodyDigest === undefined))
+    if ((vaultCall.contentType === undefined) !== (vaultCall.bodyDigest === undefined))
       throw invalid(field('contentType'), 'A body has a content type, and nothing else has one.')
-    if (!contentType.optional().safeParse(asked.contentType).success)
+    if (!contentType.optional().safeParse(vaultCall.contentType).success)
       throw invalid(field('contentType'), 'This is no media type.')
     return {
       found,
       path: path.value,
-      call: { ...asked, connection: found.id, method, path: path.value.text },
+      call: { ...vaultCall, connection: found.id, method, path: path.value.text },
     }
   }
 }

@@ -28,7 +28,7 @@ export interface VaultKeyring {
    * line and be run again, beside refreshes and beside itself: a row that changed since it was read is left as it is.
    * Throws `conflict`, with nothing changed, where accounts in use are sealed by a key that is not here.
    */
-  rewrap(who: Who): Promise<RewrapReport>
+  rewrap(recordedAs: Who): Promise<RewrapReport>
 }
 
 export interface VaultKeyringDeps {
@@ -54,7 +54,7 @@ export function createVaultKeyring({ database, envelope }: VaultKeyringDeps): Va
   }
 
   /** How many were written, on record with them. */
-  async function batch(rows: readonly WrappedRow[], who: Who): Promise<number> {
+  async function batch(rows: readonly WrappedRow[], recordedAs: Who): Promise<number> {
     // Before the transaction: a key management service takes its time, and refreshes would wait.
     const anew: { readonly row: WrappedRow; readonly key: WrappedKey }[] = []
     for (const row of rows) {
@@ -72,7 +72,7 @@ export function createVaultKeyring({ database, envelope }: VaultKeyringDeps): Va
         rewrapped += written.length
       }
       if (rewrapped > 0)
-        await record(sql, who, { event: 'data_keys_rewrapped', to: currentVersion, rewrapped })
+        await record(sql, recordedAs, { event: 'data_keys_rewrapped', to: currentVersion, rewrapped })
       return rewrapped
     })
   }
@@ -83,28 +83,28 @@ export function createVaultKeyring({ database, envelope }: VaultKeyringDeps): Va
         `select provider, state, key_version as version, count(*)::int as accounts from connections
          where state <> 'ended' group by provider, state, key_version order by provider, state, key_version`,
       ),
-    async rewrap(who) {
+    async rewrap(recordedAs) {
       const missing = await missingKeys(database, envelope)
       if (missing.length > 0)
         throw new AppError('conflict', { public: `Nothing was changed: ${missingKeysText(missing)}.` })
       let rewrapped = 0
-      let after = ''
+      let afterId = ''
       for (;;) {
         const rows = await database.query<WrappedRow>(
           `select ${columns} from connections where state <> 'ended' and key_version <> $1 and id > $2
            order by id limit ${batchMax}`,
-          [currentVersion, after],
+          [currentVersion, afterId],
         )
-        const last = rows.at(-1)
-        if (last === undefined) break
-        rewrapped += await batch(rows, who)
-        after = last.id
+        const lastRow = rows.at(-1)
+        if (lastRow === undefined) break
+        rewrapped += await batch(rows, recordedAs)
+        afterId = lastRow.id
       }
-      const [rest] = await database.query<{ left: number }>(
+      const [remaining] = await database.query<{ left: number }>(
         `select count(*)::int as left from connections where state <> 'ended' and key_version <> $1`,
         [currentVersion],
       )
-      return { to: currentVersion, rewrapped, left: rest?.left ?? 0 }
+      return { to: currentVersion, rewrapped, left: remaining?.left ?? 0 }
     },
   }
 }
@@ -152,7 +152,7 @@ export const missingKeysText = (missing: readonly MissingKey[]): string =>
 export async function markUnreadable(
   { database, envelope }: VaultKeyringDeps,
   versions: readonly string[],
-  who: Who,
+  recordedAs: Who,
 ): Promise<number> {
   if (versions.length === 0) return 0
   const rows = await database.query<WrappedRow & Pick<ConnectionRow, 'provider' | 'account'>>(
@@ -170,7 +170,7 @@ export async function markUnreadable(
         [connection, row.wrapped_key],
       )
       if (marked.length > 0)
-        await record(sql, who, { event: 'connection_broken', connection, provider, account })
+        await record(sql, recordedAs, { event: 'connection_broken', connection, provider, account })
       return marked.length
     })
   }

@@ -14,7 +14,7 @@ export interface ShownCall {
 
 export type ShowCall = (
   subject: FgaObject,
-  asked: { readonly call: VaultCall; readonly provider: string },
+  vaultCall: { readonly call: VaultCall; readonly provider: string },
 ) => Promise<ShownCall>
 
 export function createShowCall({
@@ -25,7 +25,7 @@ export function createShowCall({
   readonly providers: readonly Provider[]
 }): ShowCall {
   return async (subject, { call, provider: name }) => {
-    const provider = providers.find((one) => one.name === name)
+    const provider = providers.find((candidate) => candidate.name === name)
     const connection = (await connections.list(subject)).find(({ id }) => id === call.connection)
     return {
       providerTitle: provider?.title ?? name,

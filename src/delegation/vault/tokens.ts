@@ -24,9 +24,9 @@ export interface LiveTokens {
    * Refreshed where it is over, exchanged where the provider can; on record as used before it is handed out. Throws
    * `connection_required` where the connection, or the agent's use of it, ended meanwhile.
    */
-  get(connection: string, by: Who): Promise<LiveToken>
+  get(connection: string, recordedAs: Who): Promise<LiveToken>
   /** Another one than that which was refused; undefined where there is none to be had. */
-  after(refused: LiveToken, by: Who): Promise<LiveToken | undefined>
+  after(refusedToken: LiveToken, recordedAs: Who): Promise<LiveToken | undefined>
 }
 
 export interface LiveTokensDeps {
@@ -73,37 +73,37 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   }
 
   /** The row once it holds another pair than `old`, by our refresh or somebody's. */
-  async function renewed(old: ConnectionRow, by: Who): Promise<ConnectionRow> {
+  async function renewed(old: ConnectionRow, recordedAs: Who): Promise<ConnectionRow> {
     for (let waited = 0; ; waited += pauseMs) {
       const row = await usable(old.id)
       if (row.sealed_at.getTime() !== old.sealed_at.getTime()) return row
       const lease = await takeLease(database, row, clock.now())
-      if (lease !== undefined) return refresh(row, lease, by)
+      if (lease !== undefined) return refresh(row, lease, recordedAs)
       if (waited >= waitMsMax) throw unavailable('somebody else is refreshing it')
       await sleep(pauseMs)
     }
   }
 
-  function flight(row: ConnectionRow, by: Who): Promise<ConnectionRow> {
-    const known = flights.get(row.id)
-    if (known !== undefined) return known
-    const mine = renewed(row, by).finally(() => flights.delete(row.id))
-    flights.set(row.id, mine)
-    return mine
+  function flight(row: ConnectionRow, recordedAs: Who): Promise<ConnectionRow> {
+    const flightOf = flights.get(row.id)
+    if (flightOf !== undefined) return flightOf
+    const ownFlight = renewed(row, recordedAs).finally(() => flights.delete(row.id))
+    flights.set(row.id, ownFlight)
+    return ownFlight
   }
 
-  async function refresh(row: ConnectionRow, lease: Lease, by: Who): Promise<ConnectionRow> {
+  async function refresh(row: ConnectionRow, lease: Lease, recordedAs: Who): Promise<ConnectionRow> {
     const client = clientOf(row)
     const { refreshToken } = await envelope.open(encryptionContextOf(row), sealedOf(row))
-    if (refreshToken === undefined) return broken(row, lease, by)
+    if (refreshToken === undefined) return broken(row, lease, recordedAs)
     await step('leased')
     // Stood still until somebody else may have asked: a token that is used twice is taken for a stolen one.
-    if (clock.now() >= lease.until) return renewed(row, by)
+    if (clock.now() >= lease.until) return renewed(row, recordedAs)
     const granted = await client.refresh(refreshToken, row.scopes)
     await step('refreshed')
-    if (granted.ok) return keep(row, lease, by, granted.value)
+    if (granted.ok) return keep(row, lease, recordedAs, granted.value)
     log('vault_refresh_failed', { provider: row.provider, reason: granted.reason, detail: granted.detail })
-    if (granted.reason === 'refused') return broken(row, lease, by)
+    if (granted.reason === 'refused') return broken(row, lease, recordedAs)
     await lease.giveBack()
     throw unavailable(granted.detail)
   }
@@ -112,7 +112,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   async function keep(
     row: ConnectionRow,
     lease: Lease,
-    by: Who,
+    recordedAs: Who,
     { tokens, scopes, expiresAt }: GrantedTokens,
   ): Promise<ConnectionRow> {
     const { jwe, key } = await envelope.seal(encryptionContextOf(row), tokens)
@@ -126,7 +126,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
           scopes: scopes ?? row.scopes,
           sealedAt: new Date(Math.max(clock.now(), row.sealed_at.getTime() + 1)),
         })
-        if (isOurs) await record(sql, by, eventOf('connection_refreshed', row))
+        if (isOurs) await record(sql, recordedAs, eventOf('connection_refreshed', row))
         return isOurs
       }),
     )
@@ -138,9 +138,9 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   }
 
   /** Never deleted: the person sees it, and connects once more. */
-  async function broken(row: ConnectionRow, lease: Lease, by: Who): Promise<ConnectionRow> {
+  async function broken(row: ConnectionRow, lease: Lease, recordedAs: Who): Promise<ConnectionRow> {
     await database.transaction(async (sql) => {
-      if (await lease.breakOff(sql)) await record(sql, by, eventOf('connection_broken', row))
+      if (await lease.breakOff(sql)) await record(sql, recordedAs, eventOf('connection_broken', row))
     })
     // Whoever was before us has written another pair: then it is that.
     return usable(row.id)
@@ -150,7 +150,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
    * Where the provider exchanges tokens and does not take this one any more, of the next pair. What was taken back while
    * the provider, or this process, took its time is not handed out: its end and the record of its use wait for each other.
    */
-  async function handOut(row: ConnectionRow, by: Who, isNew = false): Promise<LiveToken> {
+  async function handOut(row: ConnectionRow, recordedAs: Who, isNew = false): Promise<LiveToken> {
     const client = clientOf(row)
     const { accessToken } = await envelope.open(encryptionContextOf(row), sealedOf(row))
     const { provider } = client
@@ -160,12 +160,12 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
       log('vault_exchange_failed', { provider: row.provider, reason, detail })
       if (reason === 'provider_unavailable' || isNew) throw unavailable(detail)
       if (!row.refreshable) throw new AppError('reconnect_required')
-      return handOut(await flight(row, by), by, true)
+      return handOut(await flight(row, recordedAs), recordedAs, true)
     }
     const event = { ...eventOf('connection_used', row), exchanged: exchanged !== undefined }
     const mayBeUsed = await database.transaction(async (sql) => {
-      const may = await isAgreed(sql, row.id, by)
-      if (may) await record(sql, by, event)
+      const may = await isAgreed(sql, row.id, recordedAs)
+      if (may) await record(sql, recordedAs, event)
       return may
     })
     if (!mayBeUsed) {
@@ -182,19 +182,19 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   }
 
   return {
-    async get(id, by) {
+    async get(id, recordedAs) {
       const row = await usable(id)
       clientOf(row)
       const leftMs = row.token_expires_at ? row.token_expires_at.getTime() - clock.now() : Infinity
-      if (leftMs > marginMs) return handOut(row, by)
-      if (!row.refreshable && leftMs > 0) return handOut(row, by)
-      return handOut(await flight(row, by).catch(orAsItIs(row, leftMs)), by)
+      if (leftMs > marginMs) return handOut(row, recordedAs)
+      if (!row.refreshable && leftMs > 0) return handOut(row, recordedAs)
+      return handOut(await flight(row, recordedAs).catch(orAsItIs(row, leftMs)), recordedAs)
     },
-    async after({ connection, sealedAt }, by) {
+    async after({ connection, sealedAt }, recordedAs) {
       const row = await usable(connection)
-      if (row.sealed_at.getTime() !== sealedAt.getTime()) return handOut(row, by)
+      if (row.sealed_at.getTime() !== sealedAt.getTime()) return handOut(row, recordedAs)
       if (!row.refreshable || clock.now() - sealedAt.getTime() < refusedAgainMs) return undefined
-      return handOut(await flight(row, by), by)
+      return handOut(await flight(row, recordedAs), recordedAs)
     },
   }
 }
@@ -220,16 +220,16 @@ const orAsItIs =
 const triesMsApart = [100, 400, 1_500]
 
 /** The provider has taken the old pair back already: a database that hiccups must not lose the new one. */
-async function persistently<T>(work: () => Promise<T>): Promise<T> {
+async function persistently<T>(task: () => Promise<T>): Promise<T> {
   for (const pause of triesMsApart) {
     try {
-      return await work()
+      return await task()
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'storage_unavailable') throw error
     }
     await sleep(pause)
   }
-  return work()
+  return task()
 }
 
 const unavailable = (internal: string | undefined): AppError =>

@@ -85,7 +85,9 @@ describe('a connection is found', () => {
     await parts.put({ tokens: double.grant() })
     await database.query(`update connections set issuer = 'https://before.example'`)
     expect(await found()).toBe('connection_required')
-    await expect(parts.connections.withToken('c_1', async () => 'used', { by })).rejects.toMatchObject({
+    await expect(
+      parts.connections.withToken('c_1', async () => 'used', { recordedAs: by }),
+    ).rejects.toMatchObject({
       code: 'connection_required',
     })
   })

@@ -47,5 +47,5 @@ const connections = createConnections({
   publicUrl,
 })
 const by = { subject: 'user:anne', actors: [], client: 'agent-app', txn: 't_dying' } as const
-await connections.withToken('c_1', async (token) => console.log(token), { by })
+await connections.withToken('c_1', async (token) => console.log(token), { recordedAs: by })
 await database.close()

@@ -42,7 +42,7 @@ async function survived(
 ): Promise<void> {
   // The lease of whoever died is over.
   clock.move(31_000)
-  const next = connections.withToken('c_1', async (token) => token, { by })
+  const next = connections.withToken('c_1', async (token) => token, { recordedAs: by })
   const said = await next.then(
     (token) => (double.issued.includes(token) ? 'works' : 'another token'),
     (error: { readonly code?: string }) => error.code,
@@ -84,7 +84,7 @@ describeDatabases('a refresh that nobody ends', (kind) => {
       },
     })
     await parts.put({ tokens: double.grant(), endsIn: -1 })
-    void dead.withToken('c_1', async (token) => token, { by })
+    void dead.withToken('c_1', async (token) => token, { recordedAs: by })
     await there.promise
     await survived(parts, outcome)
   })

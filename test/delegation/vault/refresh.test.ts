@@ -29,7 +29,7 @@ describeDatabases('an access token that is over', (kind) => {
   })
 
   const used = (connections = parts.connections) =>
-    connections.withToken('c_1', async (token) => token, { by })
+    connections.withToken('c_1', async (token) => token, { recordedAs: by })
   const refreshes = (since: number) =>
     double.tokenRequests.slice(since).filter(({ grant_type }) => grant_type === 'refresh_token')
   const row = async () =>
@@ -74,7 +74,7 @@ describeDatabases('an access token that is over', (kind) => {
         expect(token).not.toBe(first.accessToken)
         expect((await row())?.sealed).not.toBe(sealed)
       },
-      { by },
+      { recordedAs: by },
     )
     expect((await events()).slice(-2)).toEqual(['connection_refreshed', 'connection_used'])
   })
@@ -131,13 +131,13 @@ describeDatabases('an access token that is over', (kind) => {
         seen.push(token)
         return token === accessToken ? 401 : 200
       },
-      { by, isRefused: (status) => status === 401 },
+      { recordedAs: by, isRefused: (status) => status === 401 },
     )
     expect(answer).toBe(200)
     expect(seen).toHaveLength(2)
     // An API that refuses everything does not make us ask for tokens again and again.
     const before = double.tokenRequests.length
-    await parts.connections.withToken('c_1', async () => 401, { by, isRefused: () => true })
+    await parts.connections.withToken('c_1', async () => 401, { recordedAs: by, isRefused: () => true })
     expect(refreshes(before)).toEqual([])
   })
 
@@ -207,7 +207,7 @@ describe('a provider that understands token exchange', () => {
     double.exchangeMood = 'narrows'
     await database.query('delete from connections')
   })
-  const used = () => parts.connections.withToken('c_1', async (token) => token, { by })
+  const used = () => parts.connections.withToken('c_1', async (token) => token, { recordedAs: by })
   const uses = () => database.query(`select txn from decision_records where event = 'connection_used'`)
 
   test('is asked for a narrower token, and only that is used', async () => {

@@ -57,7 +57,7 @@ describeDatabases('a change of the vault’s key', (kind) => {
   const usedBy = (id: string) =>
     parts
       .process({ sealing: createEnvelope(createLocalKeys([two])) })
-      .withToken(id, async (token) => token, { by })
+      .withToken(id, async (token) => token, { recordedAs: by })
 
   test('wraps every data key by it, on record, and leaves what is sealed; another run changes nothing', async () => {
     await put(230)
@@ -106,7 +106,7 @@ describeDatabases('a change of the vault’s key', (kind) => {
     await parts.put({ tokens: old, endsIn: -1 })
     double.tokenDelayMs = 200
     const seen = double.tokenRequests.length
-    const using = parts.connections.withToken('c_1', async (token) => token, { by })
+    const using = parts.connections.withToken('c_1', async (token) => token, { recordedAs: by })
     await expect.poll(() => double.tokenRequests.length).toBe(seen + 1)
     expect(await keyring().rewrap(by)).toMatchObject({ rewrapped: 1 })
     const token = await using
@@ -123,12 +123,14 @@ describeDatabases('a change of the vault’s key', (kind) => {
     const late: KeyEncryption = {
       ...local,
       async wrap(...asked) {
-        refreshed ??= await parts.connections.withToken('c_1', async (token) => token, { by })
+        refreshed ??= await parts.connections.withToken('c_1', async (token) => token, { recordedAs: by })
         return local.wrap(...asked)
       },
     }
     expect(await keyring(late).rewrap(by)).toEqual({ to: 'two', rewrapped: 0, left: 1 })
-    expect(await parts.connections.withToken('c_1', async (token) => token, { by })).toBe(refreshed)
+    expect(await parts.connections.withToken('c_1', async (token) => token, { recordedAs: by })).toBe(
+      refreshed,
+    )
   })
 
   test('is refused, with nothing changed, where a key that is needed is not here', async () => {

@@ -80,15 +80,15 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel {
 
   async function ask(ctx: KoaContextWithOIDC, request: BackchannelAuthenticationRequest, seconds: number) {
     const { binding_message: bindingMessage } = ctx.oidc.params ?? {}
-    const wanted = prepared.get(ctx)
-    if (wanted === undefined) throw new Error('Nobody is known to be asked.')
+    const preparedRequest = prepared.get(ctx)
+    if (preparedRequest === undefined) throw new Error('Nobody is known to be asked.')
     try {
-      const approval = await approvals.ask(wanted.asker, wanted.asked, {
+      const approval = await approvals.ask(preparedRequest.asker, preparedRequest.asked, {
         front: 'ciba',
         seconds,
         ...(typeof bindingMessage === 'string' && { bindingMessage }),
       })
-      return { ...wanted.asker, approval: approval.id, expiresAt: approval.expiresAt }
+      return { ...preparedRequest.asker, approval: approval.id, expiresAt: approval.expiresAt }
     } catch (error) {
       await request.destroy()
       throw asOauth(ctx, error)
@@ -115,10 +115,10 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel {
       },
       processLoginHint: (_ctx, hint) => hint,
       async verifyUserCode(ctx, account) {
-        const lent = found.get(account)
+        const delegationFound = found.get(account)
         const client = ctx.oidc.client?.clientId
-        if (lent === undefined || client === undefined) throw unknown()
-        const { agent, delegation } = lent
+        if (delegationFound === undefined || client === undefined) throw unknown()
+        const { agent, delegation } = delegationFound
         const asker: Requester = {
           subject: `user:${account.accountId}`,
           agent,
@@ -132,17 +132,20 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel {
       async triggerAuthenticationDevice(ctx, request) {
         const { requested_expiry: expiry, client_notification_token: token } = ctx.oidc.params ?? {}
         const seconds = secondsOf(expiry)
-        const asked = await ask(ctx, request, seconds)
+        const requestedApproval = await ask(ctx, request, seconds)
         await requests.save(
           request.jti,
-          { ...asked, expiresAt: new Date(clock.now() + retentionSeconds(seconds) * 1_000) },
+          { ...requestedApproval, expiresAt: new Date(clock.now() + retentionSeconds(seconds) * 1_000) },
           typeof token === 'string' ? token : undefined,
         )
         // A question that was joined ends when it ends.
-        const left = Math.max(1, Math.ceil((asked.expiresAt.getTime() - clock.now()) / 1_000))
-        ctx.body = { auth_req_id: request.jti, expires_in: left }
+        const secondsLeft = Math.max(
+          1,
+          Math.ceil((requestedApproval.expiresAt.getTime() - clock.now()) / 1_000),
+        )
+        ctx.body = { auth_req_id: request.jti, expires_in: secondsLeft }
         // A blocked agent's is decided already.
-        pings.wake(asked.approval)
+        pings.wake(requestedApproval.approval)
       },
     },
     store: (inner, provider) => ({
@@ -157,10 +160,10 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel {
       wishes.set(ctx, parseRequest(ctx, publicUrl))
       const client = await clients.registered(ctx.oidc.client?.clientId ?? '')
       if (client?.kind !== 'agent') return undefined
-      const lent = await lentTo(person, client.agent)
-      if (lent === undefined) return undefined
+      const delegationFound = await lentTo(person, client.agent)
+      if (delegationFound === undefined) return undefined
       const account: Account = { accountId: person, claims: async () => ({ sub: person }) }
-      found.set(account, { ...lent, agent: client.agent })
+      found.set(account, { ...delegationFound, agent: client.agent })
       return account
     },
     signed(ctx, claims, header) {
@@ -177,11 +180,15 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel {
       const request = await requests.get(id)
       const approval = request && (await approvals.of({ ...request, txn: newTxn() }, request.approval))
       if (approval === undefined) return
-      const asked = infoRequest(approval)
+      const requestedApproval = infoRequest(approval)
       if (body['error'] === 'access_denied' && approval.state === 'denied' && approval.reason !== undefined)
         ctx.body = { ...body, reason: approval.reason }
-      else if (asked !== undefined)
-        ctx.body = { ...body, error_description: 'The person has a question first.', info_request: asked }
+      else if (requestedApproval !== undefined)
+        ctx.body = {
+          ...body,
+          error_description: 'The person has a question first.',
+          info_request: requestedApproval,
+        }
     },
   }
 }

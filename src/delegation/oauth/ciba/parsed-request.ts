@@ -42,37 +42,37 @@ export const secondsMost = 86_400
  */
 export function parseRequest(ctx: KoaContextWithOIDC, publicUrl: string): ParsedRequest {
   const { params, resourceServers = {} } = ctx.oidc
-  const [resource, ...more] = Object.keys(resourceServers)
-  if (resource === undefined || more.length > 0 || agentIdOf(resource, publicUrl) !== undefined)
+  const [resource, ...extra] = Object.keys(resourceServers)
+  if (resource === undefined || extra.length > 0 || agentIdOf(resource, publicUrl) !== undefined)
     throw new errors.InvalidTarget('a person is asked for one API at a time')
   const scopes = [...ctx.oidc.requestParamScopes].filter((scope) =>
     resourceServers[resource]?.scopes.has(scope),
   )
-  const given: unknown = JSON.parse(String(params?.['authorization_details'] ?? '[]'))
-  const all = Array.isArray(given) ? given : []
-  const asking = all.filter(onlyAsks)
-  if (asking.length > 0 && all.length > 1)
+  const rawDetails: unknown = JSON.parse(String(params?.['authorization_details'] ?? '[]'))
+  const detailList = Array.isArray(rawDetails) ? rawDetails : []
+  const asking = detailList.filter(onlyAsks)
+  if (asking.length > 0 && detailList.length > 1)
     throw new errors.InvalidAuthorizationDetails('an offer or a call is asked for by itself')
   if (asking[0] !== undefined) assertNoMore(asking[0], ctx.oidc.requestParamScopes, scopes)
-  const details = detailsOf(all.filter((one) => !onlyAsks(one)))
+  const details = detailsOf(detailList.filter((detail) => !onlyAsks(detail)))
   if (!details.ok) throw new errors.InvalidAuthorizationDetails('these are no details that are known')
-  const { documents, others } = details.value
-  if (scopes.length === 0 && others.length === 0)
+  const { documents, others: foreignDetails } = details.value
+  if (scopes.length === 0 && foreignDetails.length === 0)
     throw new errors.InvalidScope('nothing of that API is asked for', '')
   return {
     resource,
     scopes,
     asking: asking[0],
     collections: documents[0]?.collections,
-    details: isOurs(resource, publicUrl) ? [] : others,
+    details: isOurs(resource, publicUrl) ? [] : foreignDetails,
   }
 }
 
 /** The only scope with which `authorization_details` as they came may be asked for; undefined: any. */
 export function soleScopeOf(details: unknown): string | undefined {
   try {
-    const all: unknown = JSON.parse(String(details ?? '[]'))
-    const asking = Array.isArray(all) ? all.find(onlyAsks) : undefined
+    const detailList: unknown = JSON.parse(String(details ?? '[]'))
+    const asking = Array.isArray(detailList) ? detailList.find(onlyAsks) : undefined
     return asking && scopeOf(asking)
   } catch {
     // Refused where it is read.
@@ -84,11 +84,11 @@ const scopeOf = (asking: object): string =>
   'type' in asking && asking.type === 'vault_call' ? scopeOfApproved.vault_call : scopeOfApproved.documents
 
 /** Else a yes to one thing would give a token for others: they are asked for as such, by a page that says so. */
-function assertNoMore(asking: object, requested: ReadonlySet<string>, held: readonly string[]): void {
+function assertNoMore(asking: object, requested: ReadonlySet<string>, grantable: readonly string[]): void {
   const only = scopeOf(asking)
-  const more = [...requested].filter((one) => ![only, 'openid', 'offline_access'].includes(one))
-  if (more.length > 0 || !held.includes(only))
-    throw new errors.InvalidScope(`this is asked for with the scope ${only} alone`, more.join(' '))
+  const extra = [...requested].filter((detail) => ![only, 'openid', 'offline_access'].includes(detail))
+  if (extra.length > 0 || !grantable.includes(only))
+    throw new errors.InvalidScope(`this is asked for with the scope ${only} alone`, extra.join(' '))
 }
 
 const asks = z.discriminatedUnion('type', [
@@ -115,11 +115,11 @@ export async function resolveRequest(
 ): Promise<RequestedAccess> {
   if (asking === undefined)
     return { kind: 'access', resource, scopes, details, ...(collections !== undefined && { collections }) }
-  const wanted = asks.safeParse(asking)
-  if (!wanted.success)
+  const parsedAsking = asks.safeParse(asking)
+  if (!parsedAsking.success)
     throw new errors.InvalidAuthorizationDetails('document_access is {type, offer} or {type, collections}')
   try {
-    return { ...(await resolve(principalOf(asker, scopes), wanted.data)), scopes }
+    return { ...(await resolve(principalOf(asker, scopes), parsedAsking.data)), scopes }
   } catch (error) {
     if (!(error instanceof AppError) || error.status >= 500) throw error
     // One answer for what never was, is over, or is somebody else's.
@@ -132,13 +132,13 @@ function principalOf(
   { subject, agent, client, delegation, txn }: Requester,
   scopes: readonly string[],
 ): Principal {
-  const held: readonly Scope[] = ['docs.search', 'docs.read', 'approvals.request', 'vault.use']
+  const grantable: readonly Scope[] = ['docs.search', 'docs.read', 'approvals.request', 'vault.use']
   return {
     kind: 'agent',
     subject,
     actors: [agentObject(agent)],
     client,
-    scopes: new Set(held.filter((scope) => scopes.includes(scope))),
+    scopes: new Set(grantable.filter((scope) => scopes.includes(scope))),
     authorizationDetails: [],
     delegation,
     txn,

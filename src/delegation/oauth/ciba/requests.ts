@@ -91,8 +91,8 @@ export function createBackchannelRequests({
       )
       return rows.map(fromRow)[0]
     },
-    async takePings(within, approval) {
-      const rows = await within.query<{ id_hash: string }>(
+    async takePings(transaction, approval) {
+      const rows = await transaction.query<{ id_hash: string }>(
         `update backchannel_requests set ping_queued = true
          where id_hash in (
            select request.id_hash from backchannel_requests request join approvals on approvals.id = approval

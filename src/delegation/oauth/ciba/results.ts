@@ -48,12 +48,12 @@ const overlapMs = 10_000
  */
 export function createResults(deps: ResultsDeps): ResultOf {
   const { requests, approvals, seal, clock } = deps
-  const seconds = (at: Date) => Math.ceil(at.getTime() / 1_000)
+  const seconds = (moment: Date) => Math.ceil(moment.getTime() / 1_000)
 
   return async (id, payload, provider) => {
     const request = await requests.get(id)
     // Nobody was asked: the process died before, and nobody was told this id.
-    if (request === undefined) return over(payload)
+    if (request === undefined) return overPayload(payload)
     const grantId = seal.hash('grant of approval', request.approval)
     // A replay ends this grant; nothing is made any more. But who asked twice at once is told nothing, and ends nothing:
     // the other poll's answer may still be on its way, and nobody but this client could have come.
@@ -61,19 +61,21 @@ export function createResults(deps: ResultsDeps): ResultOf {
     if (typeof consumed === 'number')
       return consumed * 1_000 + overlapMs > clock.now() ? undefined : { ...payload, grantId }
     const approval = await approvals.of(asker(request, payload), request.approval)
-    if (approval === undefined || approval.state === 'expired') return over(payload)
-    const open = { ...payload, exp: seconds(approval.expiresAt) }
-    if (approval.state === 'denied') return { ...open, ...denied(denialText(approval.reason)) }
-    if (approval.state !== 'approved') return open
+    if (approval === undefined || approval.state === 'expired') return overPayload(payload)
+    const openPayload = { ...payload, exp: seconds(approval.expiresAt) }
+    if (approval.state === 'denied') return { ...openPayload, ...denied(denialText(approval.reason)) }
+    if (approval.state !== 'approved') return openPayload
     if (approval.decidedAt === undefined || approval.decidedAt.getTime() + fetchMs <= clock.now())
-      return over(payload)
-    const made = await grant({ request, approval, payload, grantId, provider }, deps)
-    return made === undefined ? { ...open, ...denied('What was lent is over.') } : { ...open, ...made }
+      return overPayload(payload)
+    const grantMade = await grant({ request, approval, payload, grantId, provider }, deps)
+    return grantMade === undefined
+      ? { ...openPayload, ...denied('What was lent is over.') }
+      : { ...openPayload, ...grantMade }
   }
 }
 
 /** Its end is when it began. */
-const over = (payload: AdapterPayload) => ({ ...payload, exp: payload.iat })
+const overPayload = (payload: AdapterPayload) => ({ ...payload, exp: payload.iat })
 
 const denied = (errorDescription: string) => ({ error: 'access_denied', errorDescription })
 
@@ -99,35 +101,35 @@ async function grant(granting: Granting, deps: ResultsDeps): Promise<Partial<Ada
   const answer = approval.answer ?? approval.asked
   const signIn = approval.decidedIn
   if (signIn === undefined) return undefined
-  const lent = await lentBy(granting, answer, deps)
-  if (lent === undefined) return undefined
+  const liveDelegation = await lentBy(granting, answer, deps)
+  if (liveDelegation === undefined) return undefined
   const { clock, grants } = deps
-  const expiresAt = new Date(Math.min(clock.now() + tokenSeconds * 1_000, lent.expiresAt.getTime()))
+  const expiresAt = new Date(Math.min(clock.now() + tokenSeconds * 1_000, liveDelegation.expiresAt.getTime()))
   const person = splitObject(request.subject).id
   const resource = String(payload.resource)
   // What was answered to, never what the request named: a page showed the one.
   const scope = answer.scopes.join(' ')
   const { Grant } = provider
-  const made = new Grant({
+  const grantMade = new Grant({
     jti: grantId,
     accountId: person,
     clientId: request.client,
     expiresIn: Math.max(1, Math.floor((expiresAt.getTime() - clock.now()) / 1_000)),
   } as never)
-  if (scope !== '') made.addResourceScope(resource, scope)
-  made.addOIDCScope('openid')
+  if (scope !== '') grantMade.addResourceScope(resource, scope)
+  grantMade.addOIDCScope('openid')
   const rar = detailsOf(approval, answer)
-  for (const detail of rar) made.addRar({ ...detail })
-  await made.save()
+  for (const detail of rar) grantMade.addRar({ ...detail })
+  await grantMade.save()
   try {
     await grants.save(
       {
         grantId,
         clientId: request.client,
         subject: person,
-        delegation: lent.id,
+        delegation: liveDelegation.id,
         // What was lent before does not end with what came of one question.
-        lends: lent.id !== request.delegation,
+        lends: liveDelegation.id !== request.delegation,
         ...signInOf(signIn),
         txn: approval.txn,
         expiresAt,
@@ -158,10 +160,10 @@ async function lentBy(
   answer: RequestedAccess,
   { delegations, agents, seal, publicUrl }: ResultsDeps,
 ): Promise<Delegation | undefined> {
-  const lent = await delegations.get(request.delegation)
-  const stands = lent !== undefined && (await delegations.isLive(lent.id))
+  const liveDelegation = await delegations.get(request.delegation)
+  const stands = liveDelegation !== undefined && (await delegations.isLive(liveDelegation.id))
   if (!stands || answer.kind !== 'access' || isOurs(answer.resource, publicUrl))
-    return stands ? lent : undefined
+    return stands ? liveDelegation : undefined
   const agent = await agents.get(request.agent)
   if (agent === undefined) return undefined
   try {

@@ -15,7 +15,7 @@ const lifetimeMax = 3_600
  * assertion of who it is is good once.
  */
 export function assertSignedRequest(claims: Members, { typ }: Members, now: number): void {
-  const refuse = (why: string) => new errors.InvalidRequestObject(`the signed request ${why}`)
+  const refuse = (reason: string) => new errors.InvalidRequestObject(`the signed request ${reason}`)
   if (
     typ !== undefined &&
     !types.has(

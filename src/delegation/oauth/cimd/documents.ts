@@ -46,11 +46,11 @@ interface Kept {
  * addresses: keys of strangers prove no more, and would be one more thing to fetch. NOT used: its own title, logo and other words.
  */
 export function createClientDocuments({ outbound, clock, log }: ClientDocumentsDeps): ClientDocuments {
-  const kept = createLru<Kept>({ entriesMax: documentsMax })
-  const asked = new Map<string, Promise<ClientDocument | undefined>>()
+  const cachedDocuments = createLru<Kept>({ entriesMax: documentsMax })
+  const pendingFetches = new Map<string, Promise<ClientDocument | undefined>>()
 
   async function read(url: URL, clientId: string): Promise<ClientDocument | undefined> {
-    const last = kept.peek(clientId)
+    const cachedDocument = cachedDocuments.peek(clientId)
     try {
       const { status, body } = await outbound(clientId, {
         ...limits,
@@ -58,14 +58,16 @@ export function createClientDocuments({ outbound, clock, log }: ClientDocumentsD
       })
       const found = status === 200 ? parse(url, clientId, body) : undefined
       if (found === undefined) log('client_document_refused', { host: url.host, status })
-      if (found === undefined) kept.delete(clientId)
-      else kept.set(clientId, { found, at: clock.now() })
+      if (found === undefined) cachedDocuments.delete(clientId)
+      else cachedDocuments.set(clientId, { found, at: clock.now() })
       return found
     } catch (error) {
       if (!(error instanceof OutboundError)) throw error
       log('client_document_refused', { host: url.host, reason: error.reason })
       const isAway = error.reason === 'unreachable' || error.reason === 'timed_out'
-      return isAway && last !== undefined && clock.now() - last.at < keptMs ? last.found : undefined
+      return isAway && cachedDocument !== undefined && clock.now() - cachedDocument.at < keptMs
+        ? cachedDocument.found
+        : undefined
     }
   }
 
@@ -73,10 +75,12 @@ export function createClientDocuments({ outbound, clock, log }: ClientDocumentsD
     async get(clientId) {
       const url = addressOf(clientId)
       if (url === undefined) return undefined
-      const last = kept.peek(clientId)
-      if (last !== undefined && clock.now() - last.at < freshMs) return last.found
-      const going = asked.get(clientId) ?? read(url, clientId).finally(() => asked.delete(clientId))
-      asked.set(clientId, going)
+      const cachedDocument = cachedDocuments.peek(clientId)
+      if (cachedDocument !== undefined && clock.now() - cachedDocument.at < freshMs)
+        return cachedDocument.found
+      const going =
+        pendingFetches.get(clientId) ?? read(url, clientId).finally(() => pendingFetches.delete(clientId))
+      pendingFetches.set(clientId, going)
       return going
     },
   }

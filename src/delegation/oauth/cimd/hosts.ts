@@ -17,16 +17,16 @@ export interface DeniedHosts {
    * The kill switch for a host: no program of it begins anything from the next request on, and every agent that came from
    * it is disabled. Again: those that came meanwhile. 422 for what is no name of a host.
    */
-  deny(who: Who, host: string): Promise<{ readonly host: string; readonly agents: readonly string[] }>
+  deny(recordedAs: Who, host: string): Promise<{ readonly host: string; readonly agents: readonly string[] }>
   /** Programs of it may come again; its agents stay disabled. False: it was not denied. */
-  allow(who: Who, host: string): Promise<boolean>
+  allow(recordedAs: Who, host: string): Promise<boolean>
   list(): Promise<DeniedHost[]>
   isDenied(clientId: string): Promise<boolean>
   /**
    * Lets a program in by what `work` writes, all of it or nothing, and nothing where its host is denied. Whoever denies the
    * host at the same time comes wholly before or wholly after: then its agent is there to be disabled.
    */
-  unlessDenied(clientId: string, work: (sql: Sql) => Promise<void>): Promise<void>
+  unlessDenied(clientId: string, task: (sql: Sql) => Promise<void>): Promise<void>
 }
 
 interface Came {
@@ -42,36 +42,40 @@ export function createDeniedHosts({
   readonly clock: Clock
 }): DeniedHosts {
   return {
-    deny: (who, given) =>
+    deny: (recordedAs, hostText) =>
       database.transaction(async (sql) => {
-        const host = named(given)
+        const host = named(hostText)
         await sql.query('insert into denied_hosts (host, denied_at) values ($1, $2) on conflict do nothing', [
           host,
           new Date(clock.now()),
         ])
         const agents = (await cameFrom(sql)).filter(({ client_id }) => namesOf(client_id).includes(host))
-        await record(sql, who, { event: 'host_disabled', host, agents: agents.map(({ agent }) => agent) })
-        const within = createAgents({ sql, clock })
-        for (const { agent } of agents) await within.disable(agent)
+        await record(sql, recordedAs, {
+          event: 'host_disabled',
+          host,
+          agents: agents.map(({ agent }) => agent),
+        })
+        const agentsInTransaction = createAgents({ sql, clock })
+        for (const { agent } of agents) await agentsInTransaction.disable(agent)
         return { host, agents: agents.map(({ agent }) => agent) }
       }),
-    allow: (who, given) =>
+    allow: (recordedAs, hostText) =>
       database.transaction(async (sql) => {
-        const host = named(given)
-        const gone = await sql.query('delete from denied_hosts where host = $1 returning host', [host])
-        if (gone.length > 0) await record(sql, who, { event: 'host_enabled', host })
-        return gone.length > 0
+        const host = named(hostText)
+        const removed = await sql.query('delete from denied_hosts where host = $1 returning host', [host])
+        if (removed.length > 0) await record(sql, recordedAs, { event: 'host_enabled', host })
+        return removed.length > 0
       }),
     list: () =>
       database.query<{ host: string; since: Date }>(
         'select host, denied_at as since from denied_hosts order by host',
       ),
     isDenied: (clientId) => isDenied(database, clientId),
-    unlessDenied: (clientId, work) =>
+    unlessDenied: (clientId, task) =>
       database.transaction(async (sql) => {
         // A row that is not there yet cannot be locked; whoever writes one locks the table against this.
         await sql.query('lock table denied_hosts in share mode')
-        if (!(await isDenied(sql, clientId))) await work(sql)
+        if (!(await isDenied(sql, clientId))) await task(sql)
       }),
   }
 }
@@ -92,15 +96,15 @@ const cameFrom = (sql: Sql): Promise<Came[]> =>
 /** Its host, and every name above it. Ports and a dot at the end make no other host. */
 function namesOf(clientId: string): string[] {
   const labels = (URL.parse(clientId)?.hostname ?? '').split('.').filter((label) => label !== '')
-  return labels.map((_, at) => labels.slice(at).join('.'))
+  return labels.map((_, labelIndex) => labels.slice(labelIndex).join('.'))
 }
 
 /** Whether it reads as all names below another one, and would be no more than one of that name. */
 export const isPattern = (host: string): boolean => host.split('.').includes('*')
 
 /** Whatever the address of a client may have: what the URL parser leaves as it is. A dot at the end is left out; of IPv6 any spelling. */
-function named(given: string): string {
-  const name = given.toLowerCase().replace(/\.$/, '')
+function named(hostText: string): string {
+  const name = hostText.toLowerCase().replace(/\.$/, '')
   const address = name.replace(/^\[(.*)\]$/, '$1')
   const host = isIPv6(address) ? URL.parse(`https://[${address}]`)?.hostname : name
   if (host === undefined || isPattern(host) || namesOf(`https://${host}`)[0] !== host)

@@ -52,7 +52,7 @@ const seenMax = 1_000
 
 export function createMetadataClients(deps: MetadataClientsDeps): MetadataClients {
   const { clients, agents, documents, hosts, issuer, clock } = deps
-  const seen = createLru<ClientDocument>({ entriesMax: seenMax })
+  const documentsByAgent = createLru<ClientDocument>({ entriesMax: seenMax })
 
   const agentOf = ({ clientId, host }: ClientDocument): Agent => ({
     id: metadataAgentId(clientId),
@@ -81,7 +81,7 @@ export function createMetadataClients(deps: MetadataClientsDeps): MetadataClient
         const found = await documents.get(clientId)
         if (found === undefined) return undefined
         const agent = metadataAgentId(clientId)
-        seen.set(agent, found)
+        documentsByAgent.set(agent, found)
         const { host: title, redirectUris } = found
         return { clientId, kind: 'agent', agent, title, redirectUris, jwks: undefined }
       },
@@ -89,13 +89,13 @@ export function createMetadataClients(deps: MetadataClientsDeps): MetadataClient
     agents: {
       ...agents,
       async get(id) {
-        const known = await agents.get(id)
-        const document = seen.peek(id)
-        return known ?? (document && agentOf(document))
+        const registeredAgent = await agents.get(id)
+        const document = documentsByAgent.peek(id)
+        return registeredAgent ?? (document && agentOf(document))
       },
     },
     async introduce({ clientId, redirectUris, title }, person) {
-      const document = seen.peek(metadataAgentId(clientId))
+      const document = documentsByAgent.peek(metadataAgentId(clientId))
       if (document === undefined || (await clients.get(clientId)) !== undefined) return
       const { id, purpose, sub } = agentOf(document)
       // Its host may have been denied while the person was asked, and before there was an agent to disable.
