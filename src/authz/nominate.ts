@@ -2,7 +2,7 @@ import { splitObject } from '../kernel/ids.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Fga } from './fga.ts'
 import { questionFor } from './gate.ts'
-import type { PermissionIndex } from './permission-index.ts'
+import type { DocumentNominator } from './permission-index.ts'
 
 /** Documents worth asking the gate about. Only nominates: what is listed may still be refused. */
 export interface Nomination {
@@ -24,7 +24,7 @@ export interface NominateOptions {
 
 export interface NominatorDeps {
   readonly fga: Fga
-  readonly index: Pick<PermissionIndex, 'nominate'>
+  readonly index: Pick<DocumentNominator, 'nominate'>
   readonly now: () => number
   /** Milliseconds after which the server is known to cut its list short without a word (its deadline is 3 s). */
   readonly serverDeadlineMs: number

@@ -2,7 +2,7 @@ import { type Explanation, explain } from '@remit/engine'
 import { record } from '../../audit/record.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { type Check, contextAt, type Fga, type Verdict } from '../fga.ts'
-import type { PermissionIndex } from '../permission-index.ts'
+import type { LocalReplica, LogFollower } from '../permission-index.ts'
 import { type AgentInputs, agentInputChecks, agentInputsOf, inWords, unnamed } from './agent-inputs.ts'
 import { assertInModel, checkOf, type ExplainQuestion } from './input.ts'
 import { type RegistryDeps, type RegistryLimit, registryLimit } from './registry.ts'
@@ -37,7 +37,7 @@ export type Explainer = (
 /** What {@link createExplainer} asks. */
 export interface ExplainDeps extends RegistryDeps {
   readonly fga: Fga
-  readonly index: PermissionIndex
+  readonly index: LocalReplica & LogFollower
   readonly now: () => number
 }
 

@@ -1,5 +1,5 @@
 import type { Sql } from '../../store/sql.ts'
-import type { PermissionIndex } from '../permission-index.ts'
+import type { LocalReplica } from '../permission-index.ts'
 import { spelledAlike } from './spelling.ts'
 
 /**
@@ -22,7 +22,7 @@ export function createNeverHere({
   index,
 }: {
   readonly sql: Sql
-  readonly index: Pick<PermissionIndex, 'view'>
+  readonly index: Pick<LocalReplica, 'view'>
 }): NeverHere {
   return async (askedIds) => {
     const tuples = index.view()?.tuples

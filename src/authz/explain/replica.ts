@@ -1,5 +1,5 @@
 import type { Fga } from '../fga.ts'
-import type { PermissionIndex, ReplicaView } from '../permission-index.ts'
+import type { LocalReplica, LogFollower, ReplicaView } from '../permission-index.ts'
 
 /** How far the replica could be used for one answer. */
 export interface ReplicaState {
@@ -20,7 +20,7 @@ const waitMsMax = 1_500
 
 /** Waits until the replica holds what OpenFGA holds now, or says that it does not. */
 export async function caughtUp(
-  index: PermissionIndex,
+  index: LocalReplica & LogFollower,
   fga: Pick<Fga, 'modelId'>,
   signal: AbortSignal,
 ): Promise<CaughtUp> {

@@ -8,7 +8,7 @@ import type { Sql } from '../../store/sql.ts'
 import { type Check, contextAt, type Fga, type Verdict } from '../fga.ts'
 import type { Limiter } from '../gate/limiter.ts'
 import type { Question } from '../gate/question.ts'
-import type { PermissionIndex } from '../permission-index.ts'
+import type { DocumentNominator, LocalReplica, LogFollower } from '../permission-index.ts'
 import { cursorAfter, placeOf } from './cursor.ts'
 import { checkOf } from './input.ts'
 import { pathOf } from './path.ts'
@@ -56,7 +56,7 @@ export type ViewAs = (
 export interface ViewAsDeps {
   readonly sql: Sql
   readonly fga: Fga
-  readonly index: PermissionIndex
+  readonly index: LocalReplica & LogFollower & Pick<DocumentNominator, 'nominate'>
   readonly limiter: Limiter
   /** From the registry of agents. */
   readonly agentOf: (id: string) => Promise<LimitedAgent | undefined>

@@ -6,7 +6,7 @@ import type { Principal } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
 import { contextAt, type Fga, type Verdict } from '../fga.ts'
 import type { Limiter } from '../gate/limiter.ts'
-import type { PermissionIndex, ReplicaView } from '../permission-index.ts'
+import type { LocalReplica, LogFollower, ReplicaView } from '../permission-index.ts'
 import { cursorAfter, placeOf } from './cursor.ts'
 import { assertInModel, assertObject, assertRelation } from './input.ts'
 import { pathOf } from './path.ts'
@@ -51,7 +51,7 @@ export type WhoCan = (
 export interface WhoCanDeps {
   readonly sql: Sql
   readonly fga: Fga
-  readonly index: PermissionIndex
+  readonly index: LocalReplica & LogFollower
   readonly limiter: Limiter
   readonly now: () => number
 }

@@ -3,7 +3,7 @@ import { documentObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { contextAt, tupleId } from '../fga.ts'
 import { questionFor } from '../gate.ts'
-import type { PermissionIndex } from '../permission-index.ts'
+import type { LocalReplica } from '../permission-index.ts'
 
 /** The stored tuples that each release rests on, `user:anne member group:eng`, as the replica had them in that moment. */
 export type Why = (
@@ -31,7 +31,7 @@ export function createWhy({
   index,
   now,
 }: {
-  readonly index: Pick<PermissionIndex, 'view'>
+  readonly index: Pick<LocalReplica, 'view'>
   readonly now: () => number
 }): Why {
   const cachedPaths = new WeakMap<object, Known>()

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Check, Fga, Verdict } from '../fga.ts'
-import type { PermissionIndex } from '../permission-index.ts'
+import type { LocalChecks, LocalReplica, RemovalWatch } from '../permission-index.ts'
 import type { Limiter } from './limiter.ts'
 import { hasTail } from './precheck.ts'
 import { untilAtTail } from './tail.ts'
@@ -48,7 +48,7 @@ export interface NamedAsking {
 
 export interface NamedDeps {
   readonly fga: Fga
-  readonly index: PermissionIndex
+  readonly index: LocalReplica & LocalChecks & RemovalWatch
   readonly held: VerdictCache
   readonly limiter: Limiter
   readonly now: () => number

@@ -1,7 +1,7 @@
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Fga } from '../fga.ts'
 import { isOver } from '../index/ends.ts'
-import type { CheckPart, IndexStatus, PermissionIndex } from '../permission-index.ts'
+import type { CheckPart, IndexStatus, LocalChecks, LocalReplica, RemovalWatch } from '../permission-index.ts'
 import type { Consistency, Question } from './question.ts'
 import { type CachedAllow, type VerdictCache, verdictKey } from './verdict-cache.ts'
 
@@ -19,7 +19,7 @@ export interface PrecheckResult {
 
 export interface PrecheckDeps {
   readonly fga: Pick<Fga, 'storeId' | 'modelId'>
-  readonly index: PermissionIndex
+  readonly index: LocalReplica & LocalChecks & RemovalWatch
   readonly held: VerdictCache
   readonly now: () => number
   /** Milliseconds for which OpenFGA may answer from its caches; undefined: it may not, not even once. */
@@ -28,7 +28,7 @@ export interface PrecheckDeps {
 
 export interface Decomposed {
   readonly parts: ReadonlyMap<string, readonly CheckPart[]>
-  /** What led to something that changed while the parts were answered: no yes of theirs counts. See `PermissionIndex.watch`. */
+  /** What led to something that changed while the parts were answered: no yes of theirs counts. See `RemovalWatch.watch`. */
   moved(documents: readonly FgaObject[], signal?: AbortSignal): Promise<ReadonlySet<string>>
 }
 

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { PermissionIndex } from '../permission-index.ts'
+import type { LocalReplica } from '../permission-index.ts'
 
 // A write of this process, or a late look at the log, is over by then; where the tail is not to be had, all are that late.
 const waitMs = 100
@@ -10,7 +10,7 @@ const lookMs = 5
  * Gives whether it has.
  */
 export async function untilAtTail(
-  index: Pick<PermissionIndex, 'status'>,
+  index: Pick<LocalReplica, 'status'>,
   isAtTail: () => boolean,
 ): Promise<boolean> {
   for (let left = waitMs; left > 0 && !isAtTail(); left -= lookMs) {

@@ -41,7 +41,7 @@ export function evaluateLocally(
   )
 }
 
-/** See `PermissionIndex`. */
+/** The smaller questions by whose answers a yes follows: see `LocalChecks.decompose`. */
 export function decomposeLocally(
   model: Model,
   tuples: TupleStore,

@@ -2,13 +2,17 @@ import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { VerdictCache } from '../gate/verdict-cache.ts'
 import type { WriteObserver } from '../observed-fga.ts'
-import type { PermissionIndex } from '../permission-index.ts'
+import type { LocalReplica, LogFollower, OwnWrites } from '../permission-index.ts'
 
 /**
  * Lets a writer go on when the index has its write too: what this process gives and takes is nominated, or no
  * longer, at its next question. An index that cannot follow keeps nobody waiting for longer than `waitMs`.
  */
-export function catchUpAfterWrites(index: PermissionIndex, log: Log, waitMs = 1_000): WriteObserver {
+export function catchUpAfterWrites(
+  index: Pick<LocalReplica, 'status'> & LogFollower,
+  log: Log,
+  waitMs = 1_000,
+): WriteObserver {
   return async () => {
     // While it builds or is broken, questions are answered without it.
     if (index.status().state !== 'following') return
@@ -24,11 +28,7 @@ export function catchUpAfterWrites(index: PermissionIndex, log: Log, waitMs = 1_
  * Takes away the held verdicts that a write of this process concerns, before its caller hears of it. Which those are
  * is told by the replica, so that it must have the write: where it has missed it, all are taken away.
  */
-export function dropAfterWrites(
-  index: PermissionIndex,
-  held: VerdictCache,
-  catchUp: WriteObserver,
-): WriteObserver {
+export function dropAfterWrites(index: OwnWrites, held: VerdictCache, catchUp: WriteObserver): WriteObserver {
   return async (change) => {
     const done = held.wrote(index.wrote(change))
     try {

@@ -16,7 +16,7 @@ import { contextAt, endsOf, type Fga, type Tuple } from '../fga.ts'
 import { digestOf, type ModelJson, ModelSyntaxError } from '../model/dsl.ts'
 import { refusalsOf } from '../model/invariants.ts'
 import type { Texts } from '../model/texts.ts'
-import type { PermissionIndex } from '../permission-index.ts'
+import type { LocalReplica, LogFollower } from '../permission-index.ts'
 import { assertSupposable, type SupposedChange, unchangedBy } from './change.ts'
 import { suppose } from './suppose.ts'
 
@@ -72,7 +72,7 @@ export type WhatIf = (
 export interface WhatIfDeps {
   readonly sql: Sql
   readonly fga: Pick<Fga, 'modelId'>
-  readonly index: PermissionIndex
+  readonly index: LocalReplica & LogFollower
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
   readonly texts: Pick<Texts, 'read'>
   /** Who may write under the model in force, or what of that fits a changed one; `authorization_unavailable`: nobody. */

@@ -1,4 +1,4 @@
-import type { LocalQuestion, PermissionIndex, ReachableAcls } from '../../authz/permission-index.ts'
+import type { DocumentNominator, LocalQuestion, ReachableAcls } from '../../authz/permission-index.ts'
 import { hasBit, setBit } from '../../kernel/bits.ts'
 import { growArray } from '../../kernel/grow-array.ts'
 import { createLru } from '../../kernel/lru.ts'
@@ -23,7 +23,7 @@ export interface Snapshot {
 }
 
 export interface SnapshotsDeps {
-  readonly index: Pick<PermissionIndex, 'reachableAcls' | 'aclOf' | 'onAclChange'>
+  readonly index: Omit<DocumentNominator, 'nominate'>
   readonly corpus: Pick<Corpus, 'current' | 'lastKnown' | 'onChange'>
   /**
    * Bytes of all snapshots together. Default 128 MB: of a million documents those of 30 people who see all of them, or of
