@@ -25,16 +25,16 @@ export interface ActivityOptions {
 }
 
 /** Requests for something: not what follows from them, nor what people do with their own account. */
-const asked = ['retrieved', 'document_read', 'collections_listed', 'vault_called', 'request_refused']
+const recordedEvents = ['retrieved', 'document_read', 'collections_listed', 'vault_called', 'request_refused']
 
 /** Counts the record: how many, never who or what. */
 export async function readActivity(
   sql: Sql,
-  { until, stretchMs, count }: ActivityOptions,
+  { until: endAt, stretchMs, count }: ActivityOptions,
 ): Promise<Activity> {
-  const last = Math.floor(until.getTime() / stretchMs)
-  const first = last - count + 1
-  const since = new Date(first * stretchMs)
+  const lastStretch = Math.floor(endAt.getTime() / stretchMs)
+  const firstStretch = lastStretch - count + 1
+  const startAt = new Date(firstStretch * stretchMs)
   const [rows, [drift]] = await Promise.all([
     sql.query<{ stretch: number; allowed: number; denied: number; error: number; none: number }>(
       `select floor(extract(epoch from at) * 1000 / $3)::int as stretch,
@@ -43,19 +43,24 @@ export async function readActivity(
          count(*) filter (where decision = 'error')::int as error,
          count(*) filter (where decision = 'none')::int as none
        from decision_records where event = any($1) and at >= $2 group by 1`,
-      [asked, since, stretchMs],
+      [recordedEvents, startAt, stretchMs],
     ),
     sql.query<{ count: number }>(
       `select count(*)::int as count from decision_records where event = 'drift_mended' and at >= $1`,
-      [since],
+      [startAt],
     ),
   ])
   const counted = new Map(rows.map((row) => [row.stretch, row]))
   return {
     driftMended: drift?.count ?? 0,
     stretches: Array.from({ length: count }, (_, index) => {
-      const { allowed = 0, denied = 0, error = 0, none = 0 } = counted.get(first + index) ?? {}
-      return { at: new Date((first + index) * stretchMs), allowed, denied, error, none }
+      const {
+        allowed = 0,
+        denied = 0,
+        error = 0,
+        none: noneCount = 0,
+      } = counted.get(firstStretch + index) ?? {}
+      return { at: new Date((firstStretch + index) * stretchMs), allowed, denied, error, none: noneCount }
     }),
   }
 }

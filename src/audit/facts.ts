@@ -40,8 +40,8 @@ interface Counts {
 }
 
 /** What was let through decides the word; an answer that could not be given is no denial. */
-function byCounts(given: number, { denied, passed_over, errors }: Counts): Decision {
-  if (given > 0) return 'allowed'
+function byCounts(allowed: number, { denied, passed_over, errors }: Counts): Decision {
+  if (allowed > 0) return 'allowed'
   if (errors > 0) return 'error'
   return denied + passed_over > 0 ? 'denied' : 'none'
 }

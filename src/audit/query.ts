@@ -57,7 +57,7 @@ export interface RecordReader {
 /** Reads the record. Does NOT check who asks, nor put on record that somebody did. */
 export const createRecordReader = ({ sql }: { readonly sql: Sql }): RecordReader => ({
   async page(filter, { cursor, limit }) {
-    const after = positionIn(cursor, readPosition)
+    const afterNumber = positionIn(cursor, readPosition)
     const entries = await sql.query<RecordEntry>(select, [
       filter.subject ?? null,
       filter.actor ?? null,
@@ -68,12 +68,12 @@ export const createRecordReader = ({ sql }: { readonly sql: Sql }): RecordReader
       filter.decision ?? null,
       filter.since ?? null,
       filter.until ?? null,
-      after?.time ?? null,
-      after?.seq ?? null,
+      afterNumber?.time ?? null,
+      afterNumber?.seq ?? null,
       limit + 1,
     ])
-    const last = entries.length > limit ? entries[limit - 1] : undefined
-    return { entries: entries.slice(0, limit), next: last && cursorAt([last.time, last.seq]) }
+    const lastEntry = entries.length > limit ? entries[limit - 1] : undefined
+    return { entries: entries.slice(0, limit), next: lastEntry && cursorAt([lastEntry.time, lastEntry.seq]) }
   },
 })
 

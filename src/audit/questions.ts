@@ -103,22 +103,22 @@ const unsealed = `unsealed as materialized (
 const between = `($2::timestamptz is null or at >= $2) and ($3::timestamptz is null or at < $3)`
 
 async function sealedTo(sql: Sql): Promise<number> {
-  const [last] = await sql.query<{ sealed_to: number }>(
+  const [lastSeal] = await sql.query<{ sealed_to: number }>(
     'select sealed_to from record_seals order by seal_no desc limit 1',
   )
-  return last?.sealed_to ?? 0
+  return lastSeal?.sealed_to ?? 0
 }
 
 /** Compiling a statement takes longer than any of these; and what it groups may be as much as there are people. */
-const asked = <T>(database: Database, work: (sql: Sql) => Promise<T>): Promise<T> =>
+const inReadOnly = <T>(database: Database, query: (sql: Sql) => Promise<T>): Promise<T> =>
   database.transaction(async (sql) => {
     await sql.query(`select set_config('jit', 'off', true), set_config('work_mem', '64MB', true)`)
-    return work(sql)
+    return query(sql)
   })
 
 export const createRecordQuestions = ({ database }: { readonly database: Database }): RecordQuestions => ({
-  async readers(document, { since, until }) {
-    const rows = await asked(database, async (sql) =>
+  async readers(document, { since: sinceTime, until: untilTime }) {
+    const rows = await inReadOnly(database, async (sql) =>
       sql.query<Reader>(
         `with ${unsealed},
        counted as (
@@ -138,14 +138,14 @@ export const createRecordQuestions = ({ database }: { readonly database: Databas
          -- While somebody is being erased, the record may name them still where the list does not.
          order by d.subject = found.subject desc, record_no desc limit 1) last on true
        order by found.last_at desc, subject`,
-        [await sealedTo(sql), since ?? null, until ?? null, document],
+        [await sealedTo(sql), sinceTime ?? null, untilTime ?? null, document],
       ),
     )
     return listed(rows)
   },
-  async reads({ subject, agent }, { since, until }) {
+  async reads({ subject, agent }, { since: sinceTime, until: untilTime }) {
     const through = `(case when $5::text is null then actors = '{}' else $5 = any(actors) end)`
-    const rows = await asked(database, async (sql) =>
+    const rows = await inReadOnly(database, async (sql) =>
       sql.query<Read>(
         `with ${unsealed},
        found as (
@@ -163,13 +163,13 @@ export const createRecordQuestions = ({ database }: { readonly database: Databas
          where d.at = last_at and ${through} and d.objects @> array['document:' || document_id]
          order by d.subject = $4 desc, record_no desc limit 1) last on true
        order by found.last_at desc, document_id`,
-        [await sealedTo(sql), since ?? null, until ?? null, subject, agent ?? null],
+        [await sealedTo(sql), sinceTime ?? null, untilTime ?? null, subject, agent ?? null],
       ),
     )
     return listed(rows)
   },
-  async reach(agent, { until, history }) {
-    const days = await asked(database, async (sql) =>
+  async reach(agent, { until: untilTime, history }) {
+    const days = await inReadOnly(database, async (sql) =>
       sql.query<ReachDay>(
         `with firsts as (select document_id, min(day) as first from agent_reach where agent = $1 group by document_id)
        select day::text as day, count(*) as documents, count(*) filter (where first = day) as new_documents,
@@ -177,10 +177,10 @@ export const createRecordQuestions = ({ database }: { readonly database: Databas
        from agent_reach join firsts using (document_id)
        where agent = $1 and day <= $2::date and day > $2::date - $3::int
        group by day order by day`,
-        [agent, until.toISOString().slice(0, 10), history + 1],
+        [agent, untilTime.toISOString().slice(0, 10), history + 1],
       ),
     )
-    return { days, ...judged(days, until.toISOString().slice(0, 10)) }
+    return { days, ...judged(days, untilTime.toISOString().slice(0, 10)) }
   },
 })
 
@@ -194,12 +194,12 @@ const listed = <T>(rows: readonly T[]): Listed<T> => ({
  * MAD × 1.4826 is the standard deviation of a normal distribution, and one wild day moves neither it nor the median; √median
  * is what chance alone does to a count. Its very first days are all new: those of the first seven are compared with nothing.
  */
-function judged(days: readonly ReachDay[], last: string): Pick<Reach, 'measures' | 'unusual'> {
-  const today = days.find(({ day }) => day === last)
-  const before = days.filter(({ day }) => day < last)
-  if (before.length < daysMin) return { measures: [], unusual: undefined }
+function judged(days: readonly ReachDay[], lastDay: string): Pick<Reach, 'measures' | 'unusual'> {
+  const today = days.find(({ day }) => day === lastDay)
+  const earlierDays = days.filter(({ day }) => day < lastDay)
+  if (earlierDays.length < daysMin) return { measures: [], unusual: undefined }
   const measures = (['documents', 'new_documents', 'reads'] as const).map((name): Measure => {
-    const values = before.map((one) => one[name])
+    const values = earlierDays.map((day) => day[name])
     const median = medianOf(values)
     const mad = medianOf(values.map((value) => Math.abs(value - median)))
     const threshold = median + 3 * Math.max(1.4826 * mad, Math.sqrt(median), 1)
@@ -216,7 +216,7 @@ function judged(days: readonly ReachDay[], last: string): Pick<Reach, 'measures'
 }
 
 function medianOf(values: readonly number[]): number {
-  const sorted = values.toSorted((one, other) => one - other)
+  const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
   const [low = 0, high = 0] = [sorted[middle - (sorted.length % 2 === 0 ? 1 : 0)], sorted[middle]]
   return (low + high) / 2

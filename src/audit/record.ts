@@ -30,24 +30,24 @@ const columns = {
 export const recordColumns = Object.keys(columns).join(', ')
 export const recordRow = (firstParameter: number): string =>
   Object.values(columns)
-    .map((type, at) => `$${firstParameter + at}::${type}`)
+    .map((type, column) => `$${firstParameter + column}::${type}`)
     .join(', ')
 
-export function recordValues(who: Who, decision: DecisionEvent): SqlValue[] {
+export function recordValues(actor: Who, decision: DecisionEvent): SqlValue[] {
   // An event that the contract does not name does not compile.
   const { event, ...detail }: { readonly event: EventName } = decision
   return [
-    who.txn,
+    actor.txn,
     event,
-    who.subject,
-    who.actors,
-    who.client,
-    who.delegation ?? null,
-    who.tool ?? null,
+    actor.subject,
+    actor.actors,
+    actor.client,
+    actor.delegation ?? null,
+    actor.tool ?? null,
     traceId() ?? null,
     detail,
     decisionOf(decision),
-    objectsOf(who, decision),
+    objectsOf(actor, decision),
   ]
 }
 
@@ -55,11 +55,11 @@ export function recordValues(who: Who, decision: DecisionEvent): SqlValue[] {
  * Writes one record. Give it the transaction of what it records, or the database for a row of its own. Throws
  * `deadline_exceeded` where `who` is over: with it goes what the transaction was about to do.
  */
-export async function record(sql: Sql, who: Who, decision: DecisionEvent): Promise<void> {
-  assertNotAborted(who.over)
+export async function record(sql: Sql, actor: Who, decision: DecisionEvent): Promise<void> {
+  assertNotAborted(actor.over)
   await sql.query(
     `insert into decision_records (${recordColumns}) values (${recordRow(1)})`,
-    recordValues(who, decision),
+    recordValues(actor, decision),
   )
 }
 

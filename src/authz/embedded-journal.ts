@@ -29,14 +29,14 @@ export async function takeHold(sql: Sql): Promise<number> {
  */
 export function createJournal(database: Database, hold?: number): Journal {
   /** In one transaction, during which nobody can take the hold. */
-  function write(work: (sql: Sql) => Promise<unknown>): Promise<void> {
+  function write(change: (sql: Sql) => Promise<unknown>): Promise<void> {
     return database.transaction(async (sql) => {
       const isHeld =
         hold === undefined ||
         (await sql.query('select from engine_hold where number = $1 for share', [hold])).length > 0
       if (!isHeld)
         throw new AppError('authorization_unavailable', { internal: 'another process has the engine' })
-      await work(sql)
+      await change(sql)
     })
   }
 
@@ -103,13 +103,13 @@ export function createJournal(database: Database, hold?: number): Journal {
       })
     },
 
-    async readChanges(storeId, { after, type, limit }) {
+    async readChanges(storeId, { after: afterPosition, type, limit }) {
       const rows = await database.query<KeyColumns & Pick<ChangeRow, 'operation'>>(
         `select store_id, ulid, operation, object, relation, subject, condition
          from engine_changes
          where store_id = $1 and ulid > $2 and ($3::text is null or starts_with(object, $3 || ':'))
          order by ulid limit $4`,
-        [storeId, after, type ?? null, limit],
+        [storeId, afterPosition, type ?? null, limit],
       )
       return rows.map(toChange)
     },

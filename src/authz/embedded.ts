@@ -30,7 +30,7 @@ export async function openEmbedded(
   let engine: Promise<Engine> | undefined
 
   /** Takes the number before anything is read: whatever others write under theirs is in, or refused. */
-  async function open(forget: () => void): Promise<Engine> {
+  async function openEngine(forget: () => void): Promise<Engine> {
     const journal = createJournal(database, exclusive && (await takeHold(database)))
     const write: Journal['write'] = async (storeId, batch) => {
       try {
@@ -51,7 +51,7 @@ export async function openEmbedded(
     // Lost and won back: another process may have written meanwhile.
     if ((await exclusive?.hold())?.renewed === true) engine = undefined
     if (engine !== undefined) return engine
-    const opening: Promise<Engine> = open(() => {
+    const opening: Promise<Engine> = openEngine(() => {
       if (engine === opening) engine = undefined
     })
     engine = opening
@@ -88,11 +88,11 @@ function adapterFor(current: () => Promise<Engine>): AxiosAdapter {
       }),
     )
     const streams = config.responseType === 'stream'
-    const data = streams
+    const dataDir = streams
       ? Readable.from([new Uint8Array(await response.arrayBuffer())])
       : parse(await response.text())
     const answer = {
-      data,
+      data: dataDir,
       status: response.status,
       statusText: response.statusText,
       headers: Object.fromEntries(response.headers),

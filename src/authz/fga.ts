@@ -173,8 +173,8 @@ export function endsOf(
   readonly ends?: readonly string[]
 } {
   const ends = tuples.flatMap((tuple) => {
-    const end = tuple.condition?.context['expires_at']
-    return typeof end === 'string' ? [`${tupleId(tuple)} until ${end}`] : []
+    const expiry = tuple.condition?.context['expires_at']
+    return typeof expiry === 'string' ? [`${tupleId(tuple)} until ${expiry}`] : []
   })
   return ends.length === 0 ? {} : { ends }
 }

@@ -10,7 +10,7 @@ import type { Limiter } from './gate/limiter.ts'
 import type { AskNamed } from './gate/named.ts'
 import { createPrecheck, type PrecheckDeps } from './gate/precheck.ts'
 import type { Consistency, Question } from './gate/question.ts'
-import { overdue, until } from './gate/until.ts'
+import { overdue, runUntilAborted } from './gate/until.ts'
 import { presentedTuples } from './presented.ts'
 
 declare const cleared: unique symbol
@@ -149,11 +149,11 @@ function questionWith(principal: Principal, grants: readonly string[]): Question
   }
 }
 
-export function createGate(deps: GateDeps): Gate {
+export function createGate(dependencies: GateDeps): Gate {
   return {
     open: (principal, options) =>
       createClearing(
-        deps,
+        dependencies,
         questionFor(
           principal,
           options.grants?.map(({ id }) => id),
@@ -162,7 +162,7 @@ export function createGate(deps: GateDeps): Gate {
       ),
     named: (principal, options) =>
       createNamedClearing(
-        deps,
+        dependencies,
         questionFor(
           principal,
           options.grants?.map(({ id }) => id),
@@ -185,13 +185,13 @@ interface Item {
   readonly telling: boolean
 }
 
-function createClearing(deps: GateDeps, question: Question, options: GateOptions): Clearing {
-  const { fga, held, limiter, now } = deps
+function createClearing(dependencies: GateDeps, question: Question, options: GateOptions): Clearing {
+  const { fga, held: verdictCache, limiter, now } = dependencies
   const { consistency, signal, grants = [] } = options
   const granted = new Set(grants.flatMap(({ documentIds }) => documentIds))
   const { modelId } = fga
-  const asker = createPrecheck(deps, question, consistency)
-  const told = new Map<string, Told>()
+  const asker = createPrecheck(dependencies, question, consistency)
+  const outcomes = new Map<string, Told>()
   const repeated = new Map<string, object>()
   let beTold: readonly string[] = []
   const mayTell = new Set<string>()
@@ -201,26 +201,32 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
 
   /** Settles what needs no question, and gives what has to be asked. */
   function sift(documentIds: readonly string[]): Pending {
-    const { generation } = held
-    const at = now()
-    const look = asker.check(documentIds)
-    const asked = documentIds.filter((id) => {
-      const yes = look.held.get(id)
-      if (look.refused.has(id) && !granted.has(id)) told.set(id, 'passed_over')
-      else if (yes !== undefined) {
-        told.set(id, { kind: 'held', ageMs: at - yes.askedAt })
-        repeated.set(id, yes)
+    const { generation } = verdictCache
+    const nowMs = now()
+    const precheck = asker.check(documentIds)
+    const idsToCheck = documentIds.filter((id) => {
+      const cachedAllow = precheck.held.get(id)
+      if (precheck.refused.has(id) && !granted.has(id)) outcomes.set(id, 'passed_over')
+      else if (cachedAllow !== undefined) {
+        outcomes.set(id, { kind: 'held', ageMs: nowMs - cachedAllow.askedAt })
+        repeated.set(id, cachedAllow)
       } else return true
       return false
     })
-    return { asked: asked.map(toItem), generation, cacheable: look.cacheable, holdable: look.holdable }
+    return {
+      asked: idsToCheck.map(toItem),
+      generation,
+      cacheable: precheck.cacheable,
+      holdable: precheck.holdable,
+    }
   }
 
   /** Undefined when at least one call answered; documents of a call that did not count as errors. */
   async function ask(pending: Pending): Promise<AppError | undefined> {
-    const { asked, cacheable } = pending
-    const kind = consistency === 'fast' && asked.every(({ id }) => cacheable.has(id)) ? 'asked_fast' : 'asked'
-    const answers = await Promise.all(pages(asked).map((page) => askPage(page, kind, pending)))
+    const { asked: idsToCheck, cacheable } = pending
+    const kind =
+      consistency === 'fast' && idsToCheck.every(({ id }) => cacheable.has(id)) ? 'asked_fast' : 'asked'
+    const answers = await Promise.all(pages(idsToCheck).map((page) => askPage(page, kind, pending)))
     return answers.every((answer) => answer !== undefined) ? answers[0] : undefined
   }
 
@@ -233,11 +239,11 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
     // Of the first call: where the second is told more freshly, that is more than is said.
     let sent: typeof kind | undefined
     const send = async (questions: readonly Check[]): Promise<readonly Verdict[]> => {
-      const { verdicts, requestIds: ids } = await until(signal, () =>
+      const { verdicts, requestIds: ids } = await runUntilAborted(signal, () =>
         limiter.run(questions.length, signal, () => {
           calls += Math.ceil(questions.length / batchMax)
           // Something was taken away while it waited, or while parts were answered: no cache may answer.
-          const how = sent === undefined && held.generation === generation ? kind : 'asked'
+          const how = sent === undefined && verdictCache.generation === generation ? kind : 'asked'
           sent ??= how
           return fga.batchCheck(questions, {
             now: now(),
@@ -250,12 +256,12 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
       return verdicts
     }
     try {
-      const apart = asker.decompose(page.flatMap((one) => (one.telling ? [] : [one.id])))
+      const apart = asker.decompose(page.flatMap((entry) => (entry.telling ? [] : [entry.id])))
       checks += page.length
       const verdicts = await checkDecomposed(
-        page.map((one) => ({
-          check: toCheck(one),
-          parts: one.telling ? undefined : apart.parts.get(one.id),
+        page.map((entry) => ({
+          check: toCheck(entry),
+          parts: entry.telling ? undefined : apart.parts.get(entry.id),
         })),
         send,
         (documents) => apart.moved(documents, signal),
@@ -269,18 +275,18 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
           if (verdict === 'allowed') mayTell.add(id)
           continue
         }
-        told.set(
+        outcomes.set(
           id,
           verdict === 'allowed' ? { kind: sent ?? kind } : verdict === 'denied' ? 'denied' : 'error',
         )
         if (verdict === 'allowed' && holdable.has(id)) {
-          const end = holdable.get(id)
-          asker.hold(id, { askedAt, generation, ...(end !== undefined && { until: end }) })
+          const cacheUntil = holdable.get(id)
+          asker.hold(id, { askedAt, generation, ...(cacheUntil !== undefined && { until: cacheUntil }) })
         }
       }
       return undefined
     } catch (error) {
-      for (const { id, telling: isTelling } of page) if (!isTelling) told.set(id, 'error')
+      for (const { id, telling: isTelling } of page) if (!isTelling) outcomes.set(id, 'error')
       if (error instanceof AppError) return error
       throw error
     }
@@ -294,43 +300,44 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   })
   const toTell = (ids: readonly string[]): Pending => ({
     asked: ids.map((id) => ({ id, telling: true })),
-    generation: held.generation,
+    generation: verdictCache.generation,
     cacheable: asker.untouched(ids),
     holdable: new Map(),
   })
   const proofOf = (id: string): Proof | undefined => {
-    const found = told.get(id)
+    const found = outcomes.get(id)
     return typeof found === 'object' ? found : undefined
   }
-  const countOf = (what: Told): number => [...told.values()].filter((one) => one === what).length
+  const countOf = (outcomeKind: Told): number =>
+    [...outcomes.values()].filter((outcome) => outcome === outcomeKind).length
 
   async function clearInWaves<T extends Guarded>(
-    items: readonly T[],
+    candidates: readonly T[],
     enough: number,
     telling: readonly string[],
   ): Promise<Clearance<T>> {
-    const isCleared = (item: T): item is Cleared<T> => proofOf(item.documentId) !== undefined
+    const isCleared = (candidate: T): candidate is Cleared<T> => proofOf(candidate.documentId) !== undefined
     // Also what an earlier round proved, and this one did not come to.
-    const proven = () => items.filter(isCleared).slice(0, enough)
+    const clearedItems = () => candidates.filter(isCleared).slice(0, enough)
     const cleared: Cleared<T>[] = []
     let beside = telling.length === 0 ? [] : [toTell(telling)]
-    let next = 0
+    let nextIndex = 0
     // Where OpenFGA refuses what the replica would have let through, each wave is twice the one before.
-    for (let size = enough; next < items.length && cleared.length < enough; size *= 2) {
+    for (let size = enough; nextIndex < candidates.length && cleared.length < enough; size *= 2) {
       const wave: T[] = []
       const pending: Pending[] = []
-      while (next < items.length && wave.length < size) {
-        if (signal?.aborted) return { cleared: proven(), stopped: overdue() }
+      while (nextIndex < candidates.length && wave.length < size) {
+        if (signal?.aborted) return { cleared: clearedItems(), stopped: overdue() }
         if (pending.length > 0) await setImmediate()
-        const slice = items.slice(next, next + Math.min(lookMax, size - wave.length))
-        next += slice.length
-        pending.push(sift(distinct(slice).filter((id) => !told.has(id))))
-        wave.push(...slice.filter((item) => !isRefused(told.get(item.documentId))))
+        const slice = candidates.slice(nextIndex, nextIndex + Math.min(lookMax, size - wave.length))
+        nextIndex += slice.length
+        pending.push(sift(distinct(slice).filter((id) => !outcomes.has(id))))
+        wave.push(...slice.filter((candidate) => !isRefused(outcomes.get(candidate.documentId))))
       }
-      const isIdle = pending.every(({ asked }) => asked.length === 0)
+      const isIdle = pending.every(({ asked: idsToCheck }) => idsToCheck.length === 0)
       const stopped = await ask(join([...pending, ...beside]))
       beside = []
-      if (stopped !== undefined && !isIdle) return { cleared: proven(), stopped }
+      if (stopped !== undefined && !isIdle) return { cleared: clearedItems(), stopped }
       cleared.push(...wave.filter(isCleared).slice(0, enough - cleared.length))
     }
     if (beside.length > 0) await ask(join(beside))
@@ -342,7 +349,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
     proofOf,
     cachedAllow: (documentId) => repeated.get(documentId),
     grantsOf: (documentIds) =>
-      coveringGrants(deps, {
+      coveringGrants(dependencies, {
         question,
         grants,
         documentIds,
@@ -350,42 +357,45 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
         ...(signal && { signal }),
       }),
     requestIds,
-    isRefused: (documentId) => isRefused(told.get(documentId)),
+    isRefused: (documentId) => isRefused(outcomes.get(documentId)),
     get tellable() {
-      return beTold.filter((id) => mayTell.has(id) && proofOf(id) === undefined && told.get(id) !== 'error')
+      return beTold.filter(
+        (id) => mayTell.has(id) && proofOf(id) === undefined && outcomes.get(id) !== 'error',
+      )
     },
     get counts() {
       const [denied, passedOver, errors] = [countOf('denied'), countOf('passed_over'), countOf('error')]
-      return { considered: told.size, denied, passedOver, errors, checks, calls }
+      return { considered: outcomes.size, denied, passedOver, errors, checks, calls }
     },
-    clear(items, enough = items.length, telling = []) {
+    clear(candidates, enough = candidates.length, telling = []) {
       if (telling.length > 0) beTold = telling
-      return clearInWaves(items, enough, telling)
+      return clearInWaves(candidates, enough, telling)
     },
   }
 }
 
 function createNamedClearing(
-  deps: GateDeps,
+  dependencies: GateDeps,
   question: Question,
   { documentIds, grants = [], tell = false, signal }: NamedOptions,
 ): NamedClearing {
   const { user, relation, contextual } = question
   const relations = tell ? [relation, 'can_be_told'] : [relation]
-  const asked = documentIds.flatMap((id) =>
-    relations.map((one) => ({ id, relation: one, object: documentObject(id) })),
+  const checks = documentIds.flatMap((id) =>
+    relations.map((objectRelation) => ({ id, relation: objectRelation, object: documentObject(id) })),
   )
-  const asking = deps.askNamed({
+  const asking = dependencies.askNamed({
     user,
     contextual,
-    asked,
+    asked: checks,
     granted: new Set(grants.flatMap((grant) => grant.documentIds.map(documentObject))),
     ...(signal && { signal }),
   })
-  const { modelId } = deps.fga
-  const told = new Map<string, Verdict | undefined>()
-  const verdictOf = (id: string, by: string): Verdict | undefined => told.get(`${by} ${id}`)
-  const isAllowed = (id: string, by: string): boolean => verdictOf(id, by) === 'allowed'
+  const { modelId } = dependencies.fga
+  const verdictByKey = new Map<string, Verdict | undefined>()
+  const verdictOf = (id: string, viaRelation: string): Verdict | undefined =>
+    verdictByKey.get(`${viaRelation} ${id}`)
+  const isAllowed = (id: string, viaRelation: string): boolean => verdictOf(id, viaRelation) === 'allowed'
   const requestIds: string[] = []
   return {
     modelId,
@@ -396,20 +406,22 @@ function createNamedClearing(
       return documentIds.filter((id) => isAllowed(id, 'can_be_told') && verdictOf(id, relation) === 'denied')
     },
     grantsOf: (ids) =>
-      coveringGrants(deps, {
+      coveringGrants(dependencies, {
         question,
         grants,
         documentIds: ids,
-        sensitive: createPrecheck(deps, question, 'strict').maybeSensitive,
+        sensitive: createPrecheck(dependencies, question, 'strict').maybeSensitive,
         ...(signal && { signal }),
       }),
-    async clear<T extends Guarded>(there: readonly T[]) {
-      const objects = new Set(there.map(({ documentId }) => documentObject(documentId)))
+    async clear<T extends Guarded>(candidates: readonly T[]) {
+      const objects = new Set(candidates.map(({ documentId }) => documentObject(documentId)))
       const answer = await asking.answer((object) => objects.has(object))
       requestIds.push(...answer.requestIds)
-      for (const [index, one] of asked.entries())
-        told.set(`${one.relation} ${one.id}`, answer.verdicts[index])
-      return there.filter((item): item is Cleared<T> => isAllowed(item.documentId, relation))
+      for (const [index, objectCheck] of checks.entries())
+        verdictByKey.set(`${objectCheck.relation} ${objectCheck.id}`, answer.verdicts[index])
+      return candidates.filter((candidate): candidate is Cleared<T> =>
+        isAllowed(candidate.documentId, relation),
+      )
     },
   }
 }
@@ -423,23 +435,23 @@ interface Pending {
   readonly holdable: ReadonlyMap<string, number | undefined>
 }
 
-const join = (parts: readonly Pending[]): Pending => ({
-  asked: parts.flatMap(({ asked }) => asked),
+const join = (pendingParts: readonly Pending[]): Pending => ({
+  asked: pendingParts.flatMap(({ asked: ids }) => ids),
   // The earliest: whatever was dropped since any of the looks counts.
-  generation: Math.min(...parts.map(({ generation }) => generation)),
-  cacheable: new Set(parts.flatMap(({ cacheable }) => [...cacheable])),
-  holdable: new Map(parts.flatMap(({ holdable }) => [...holdable])),
+  generation: Math.min(...pendingParts.map(({ generation }) => generation)),
+  cacheable: new Set(pendingParts.flatMap(({ cacheable }) => [...cacheable])),
+  holdable: new Map(pendingParts.flatMap(({ holdable }) => [...holdable])),
 })
 
-const distinct = (items: readonly Guarded[]): string[] => [
-  ...new Set(items.map(({ documentId }) => documentId)),
+const distinct = (candidates: readonly Guarded[]): string[] => [
+  ...new Set(candidates.map(({ documentId }) => documentId)),
 ]
 
-const isRefused = (told: Told | undefined): boolean => typeof told === 'string'
+const isRefused = (outcome: Told | undefined): boolean => typeof outcome === 'string'
 
-function pages(items: readonly Item[]): Item[][] {
+function pages(candidates: readonly Item[]): Item[][] {
   const result: Item[][] = []
-  for (let start = 0; start < items.length; start += batchMax)
-    result.push(items.slice(start, start + batchMax))
+  for (let offset = 0; offset < candidates.length; offset += batchMax)
+    result.push(candidates.slice(offset, offset + batchMax))
   return result
 }

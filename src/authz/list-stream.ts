@@ -4,19 +4,19 @@ import type { FgaObject } from '../kernel/ids.ts'
 /** Newline-delimited JSON, as the streamed answer comes from the wire. An error inside it fails the whole. */
 export async function* objectsOf(stream: AsyncIterable<Uint8Array | string>): AsyncGenerator<FgaObject> {
   const decoder = new TextDecoder()
-  let rest = ''
+  let remainder = ''
   try {
-    for await (const part of stream) {
-      rest += typeof part === 'string' ? part : decoder.decode(part, { stream: true })
-      const lines = rest.split('\n')
-      rest = lines.pop() ?? ''
+    for await (const chunk of stream) {
+      remainder += typeof chunk === 'string' ? chunk : decoder.decode(chunk, { stream: true })
+      const lines = remainder.split('\n')
+      remainder = lines.pop() ?? ''
       for (const line of lines) if (line.trim() !== '') yield objectOf(line)
     }
   } catch (error) {
     if (error instanceof AppError) throw error
     throw new AppError('authorization_unavailable', { internal: 'OpenFGA cut its list short', cause: error })
   }
-  if (rest.trim() !== '') yield objectOf(rest)
+  if (remainder.trim() !== '') yield objectOf(remainder)
 }
 
 function objectOf(line: string): FgaObject {

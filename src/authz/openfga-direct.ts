@@ -90,9 +90,9 @@ function answerTo(
 ): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>()
   let controller: Dispatcher.DispatchController | undefined
-  let given: Error | undefined
+  let firstError: Error | undefined
   const giveUp = (reason: Error): void => {
-    given = reason
+    firstError = reason
     reject(reason)
     controller?.abort(reason)
   }
@@ -109,7 +109,7 @@ function answerTo(
     onRequestStart(started) {
       controller = started
       // It was given up while it waited for a connection.
-      if (given !== undefined) started.abort(given)
+      if (firstError !== undefined) started.abort(firstError)
     },
     onResponseStart(_, statusCode, received) {
       status = statusCode

@@ -32,11 +32,12 @@ export async function readChanges(
   options: { readonly signal?: AbortSignal; readonly limit?: number },
 ): Promise<ChangePage> {
   const { signal, limit = pageSize } = options
-  const { after, startTime } = position
-  const from = after === undefined && startTime !== undefined ? new Date(startTime).toISOString() : undefined
+  const { after: afterToken, startTime } = position
+  const startIso =
+    afterToken === undefined && startTime !== undefined ? new Date(startTime).toISOString() : undefined
   const page = await asUnavailable(async () => {
     try {
-      return await api.readChanges(storeId, undefined, limit, after, from, signal ? { signal } : {})
+      return await api.readChanges(storeId, undefined, limit, afterToken, startIso, signal ? { signal } : {})
     } catch (error) {
       // Not a failure to wait out: the same question would be refused for ever.
       if (error instanceof FgaApiValidationError && error.statusCode === 400)

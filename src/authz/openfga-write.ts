@@ -16,24 +16,24 @@ export function createWriter(
   pinned: () => string,
 ): Pick<Fga, 'write' | 'isOrderly'> {
   let max = usualMax
-  let known: { readonly modelId: string; readonly polarity: Polarity } | undefined
+  let cachedPolarity: { readonly modelId: string; readonly polarity: Polarity } | undefined
 
   /** Of the model in force, read only where a change is too large for one Write. */
   async function polarity(modelId: string): Promise<Polarity> {
-    if (known?.modelId === modelId) return known.polarity
+    if (cachedPolarity?.modelId === modelId) return cachedPolarity.polarity
     const json = await asUnavailable(async () => {
       const { authorization_model } = await api.readAuthorizationModel(storeId, modelId)
       if (authorization_model === undefined) throw new NoAnswer(`has no model ${modelId}`)
       return authorization_model
     })
-    known = { modelId, polarity: polarityOf(compileModel(json)) }
-    return known.polarity
+    cachedPolarity = { modelId, polarity: polarityOf(compileModel(json)) }
+    return cachedPolarity.polarity
   }
 
   async function plan(change: Change, modelId: string, fenced: boolean) {
-    const room = fenced ? max - 1 : max
-    if (fitsOne(change, room)) return { steps: [change], isSafe: true }
-    return stepsOf(change, await polarity(modelId), room)
+    const tuplesMax = fenced ? max - 1 : max
+    if (fitsOne(change, tuplesMax)) return { steps: [change], isSafe: true }
+    return stepsOf(change, await polarity(modelId), tuplesMax)
   }
 
   async function write(change: Change, nextTurn: (() => Promise<Tuple>) | undefined): Promise<void> {

@@ -171,7 +171,7 @@ async function batchOnce(
 ): Promise<BatchAnswer> {
   const context = contextAt(options.now)
   const call = `${callsOfThis}-${(calls++).toString(36)}`
-  const items: BatchCheckItem[] = checks.map(({ user, relation, object, contextual = [] }, index) => ({
+  const batchItems: BatchCheckItem[] = checks.map(({ user, relation, object, contextual = [] }, index) => ({
     tuple_key: { user, relation, object },
     // Of fifty empty lists every one is written, read and passed on: a twentieth of what a call costs OpenFGA.
     ...(contextual.length > 0 && { contextual_tuples: { tuple_keys: [...contextual] } }),
@@ -186,7 +186,7 @@ async function batchOnce(
         api.batchCheck(
           storeId,
           {
-            checks: items,
+            checks: batchItems,
             authorization_model_id: modelId,
             consistency: preference(options),
           },
@@ -208,10 +208,10 @@ async function batchOnce(
 }
 
 // What is absent never decides: only `allowed: true` without an error is a yes, only `allowed: false` a no.
-function verdictOf(item: { allowed?: boolean; error?: object | null } | null | undefined): Verdict {
-  if (item?.error !== undefined && item.error !== null) return 'error'
-  if (item?.allowed === true) return 'allowed'
-  return item?.allowed === false ? 'denied' : 'error'
+function verdictOf(batchResult: { allowed?: boolean; error?: object | null } | null | undefined): Verdict {
+  if (batchResult?.error !== undefined && batchResult.error !== null) return 'error'
+  if (batchResult?.allowed === true) return 'allowed'
+  return batchResult?.allowed === false ? 'denied' : 'error'
 }
 
 const preference = ({ consistency = 'fresh' }: QueryOptions): ConsistencyPreference =>
@@ -239,8 +239,9 @@ function toTuple({
   }
 }
 
-function pages<T>(items: readonly T[], size: number): T[][] {
+function pages<T>(entries: readonly T[], size: number): T[][] {
   const result: T[][] = []
-  for (let start = 0; start < items.length; start += size) result.push(items.slice(start, start + size))
+  for (let offset = 0; offset < entries.length; offset += size)
+    result.push(entries.slice(offset, offset + size))
   return result
 }

@@ -17,8 +17,8 @@ export function unusableOpenFga(error: unknown, { apiUrl, apiToken }: Asked): Op
   if (!isOfCall(failure)) return undefined
   const { origin, pathname } = new URL(apiUrl)
   const address = `${origin}${pathname.replace(/\/$/, '')}`
-  const why = failure instanceof FgaApiError ? answered(failure, apiToken) : unanswered(failure)
-  return new OperatorError(`OpenFGA at ${address} cannot be used: ${why}`, error)
+  const explanation = failure instanceof FgaApiError ? answered(failure, apiToken) : unanswered(failure)
+  return new OperatorError(`OpenFGA at ${address} cannot be used: ${explanation}`, error)
 }
 
 const isOfCall = (error: unknown): error is Error =>
@@ -32,10 +32,10 @@ function answered(error: FgaApiError, apiToken: string | undefined): string {
       : `it refuses the key of OPENFGA_API_TOKEN (${statusCode}).`
   const code = 'apiErrorCode' in error ? error.apiErrorCode : undefined
   const store = /\/stores\/([^/?]+)/.exec(error.requestURL ?? '')?.[1] ?? ''
-  const other = 'Is it another server than before, or OPENFGA_STORE_ID mistyped?'
-  if (code === 'store_id_not_found') return `it has no store ${store}. ${other}`
+  const hint = 'Is it another server than before, or OPENFGA_STORE_ID mistyped?'
+  if (code === 'store_id_not_found') return `it has no store ${store}. ${hint}`
   if (code === 'authorization_model_not_found')
-    return `its store ${store} lacks the model that is in force. ${other}`
+    return `its store ${store} lacks the model that is in force. ${hint}`
   // Without words of OpenFGA's: a proxy, or another program.
   return `it answers ${statusCode}: ${apiErrorMessage ?? statusText}`
 }

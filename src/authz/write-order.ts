@@ -22,50 +22,50 @@ export function sidesOf(
   model: Model,
   roots: readonly (Relation | undefined)[],
 ): { readonly seen: Sides; readonly direct: Sides } {
-  const none = () => ({
+  const noRelations = () => ({
     gives: new Set<Relation>(),
     restricts: new Set<Relation>(),
     undoes: new Set<Relation>(),
   })
-  const seen = none()
+  const visited = noRelations()
   // Whose own tuples count on that side: those of `[user] but not …` give, those of `… but not [user]` take.
-  const direct = none()
-  const beyond = (side: Depth): Depth => (side === 'restricts' ? 'undoes' : 'restricts')
+  const direct = noRelations()
+  const beyond = (depth: Depth): Depth => (depth === 'restricts' ? 'undoes' : 'restricts')
 
-  function visit(relation: Relation | undefined, side: Depth): void {
-    if (relation === undefined || seen[side].has(relation)) return
-    seen[side].add(relation)
-    read(relation.rewrite, relation, side)
+  function visit(relation: Relation | undefined, depth: Depth): void {
+    if (relation === undefined || visited[depth].has(relation)) return
+    visited[depth].add(relation)
+    read(relation.rewrite, relation, depth)
   }
 
-  function read(rewrite: Rewrite, owner: Relation, side: Depth): void {
+  function read(rewrite: Rewrite, owner: Relation, depth: Depth): void {
     switch (rewrite.kind) {
       case 'this':
-        direct[side].add(owner)
+        direct[depth].add(owner)
         for (const { type, relation: name } of owner.restrictions)
-          if (name !== undefined) visit(model.types.get(type)?.get(name), side)
+          if (name !== undefined) visit(model.types.get(type)?.get(name), depth)
         return
       case 'computed':
-        return visit(rewrite.relation, side)
+        return visit(rewrite.relation, depth)
       case 'ttu':
-        visit(model.types.get(owner.type)?.get(rewrite.tupleset), side)
-        for (const target of rewrite.targets.values()) visit(target, side)
+        visit(model.types.get(owner.type)?.get(rewrite.tupleset), depth)
+        for (const target of rewrite.targets.values()) visit(target, depth)
         return
       case 'exclusion':
-        read(rewrite.base, owner, side)
-        read(rewrite.subtract, owner, beyond(side))
+        read(rewrite.base, owner, depth)
+        read(rewrite.subtract, owner, beyond(depth))
         return
       default:
-        for (const child of rewrite.children) read(child, owner, side)
+        for (const child of rewrite.children) read(child, owner, depth)
     }
   }
 
   for (const root of roots) visit(root, 'gives')
-  const withGrants = (sides: typeof seen): Sides => ({
-    ...sides,
-    grants: new Set([...sides.gives, ...sides.undoes]),
+  const withGrants = (depths: typeof visited): Sides => ({
+    ...depths,
+    grants: new Set([...depths.gives, ...depths.undoes]),
   })
-  return { seen: withGrants(seen), direct: withGrants(direct) }
+  return { seen: withGrants(visited), direct: withGrants(direct) }
 }
 
 /** The relations whose own tuples let somebody read, and those whose keep somebody from it. */
@@ -110,8 +110,8 @@ export function stepsOf(
   const givesOnly = (tuple: TupleKey): boolean => !restricts(tuple)
   const takesOnly = (tuple: TupleKey): boolean => !grants(tuple)
   // One Write cannot delete and write the same key: of another end the new one comes last.
-  const again = new Set(deletes.map(tupleId))
-  const changes = (tuple: Tuple): boolean => again.has(tupleId(tuple))
+  const deletedIds = new Set(deletes.map(tupleId))
+  const changes = (tuple: Tuple): boolean => deletedIds.has(tupleId(tuple))
   const middle = {
     writes: writes.filter((tuple) => isBoth(tuple) && !changes(tuple)),
     deletes: deletes.filter(isBoth),
@@ -124,7 +124,7 @@ export function stepsOf(
     steps: [
       ...pages(
         {
-          writes: writes.filter((one) => takesOnly(one) && !changes(one)),
+          writes: writes.filter((tuple) => takesOnly(tuple) && !changes(tuple)),
           deletes: deletes.filter(givesOnly),
         },
         max,
@@ -132,7 +132,7 @@ export function stepsOf(
       ...pages(middle, max),
       ...pages(
         {
-          writes: writes.filter((one) => givesOnly(one) || changes(one)),
+          writes: writes.filter((tuple) => givesOnly(tuple) || changes(tuple)),
           deletes: deletes.filter(takesOnly),
         },
         max,
@@ -145,10 +145,13 @@ export function stepsOf(
 function pages({ writes, deletes }: Change, max: number): Change[] {
   const result: Change[] = []
   const total = writes.length + deletes.length
-  for (let from = 0; from < total; from += max) {
-    const to = from + max
-    const written = (at: number): number => Math.max(0, at - deletes.length)
-    result.push({ deletes: deletes.slice(from, to), writes: writes.slice(written(from), written(to)) })
+  for (let offset = 0; offset < total; offset += max) {
+    const sliceEnd = offset + max
+    const written = (count: number): number => Math.max(0, count - deletes.length)
+    result.push({
+      deletes: deletes.slice(offset, sliceEnd),
+      writes: writes.slice(written(offset), written(sliceEnd)),
+    })
   }
   return result
 }
@@ -156,6 +159,6 @@ function pages({ writes, deletes }: Change, max: number): Change[] {
 /** Whether all of it can be one Write of at most `max` tuples. */
 export function fitsOne({ writes, deletes }: Change, max: number): boolean {
   if (writes.length + deletes.length > max) return false
-  const gone = new Set(deletes.map(tupleId))
-  return !writes.some((tuple) => gone.has(tupleId(tuple)))
+  const deletedIds = new Set(deletes.map(tupleId))
+  return !writes.some((tuple) => deletedIds.has(tupleId(tuple)))
 }

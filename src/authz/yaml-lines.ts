@@ -23,13 +23,13 @@ export function readYaml<T extends z.ZodType>(
   const lineOf = (path: readonly PropertyKey[]): number => lineIn(document, lines, path)
   const parsed = schema.safeParse(valueOf(document, file, refuse))
   if (parsed.success) return { data: parsed.data, document, lineOf }
-  const said = parsed.error.issues.map((issue) => {
+  const problems = parsed.error.issues.map((issue) => {
     const [key] = issue.code === 'unrecognized_keys' ? issue.keys : []
     const path = key === undefined ? issue.path : [...issue.path, key]
-    const what = key === undefined ? issue.message : 'this member is not known'
-    return `${file}:${lineOf(path)}: ${path.join('.') || 'the file'}: ${what}`
+    const message = key === undefined ? issue.message : 'this member is not known'
+    return `${file}:${lineOf(path)}: ${path.join('.') || 'the file'}: ${message}`
   })
-  throw refuse(said.join('\n'))
+  throw refuse(problems.join('\n'))
 }
 
 /** Aliases that lead nowhere, or to too much, are found only here. */
@@ -46,7 +46,7 @@ function lineIn(document: Document, lines: LineCounter, path: readonly PropertyK
     const around = document.getIn(path.slice(0, length - 1), true)
     const name = path[length - 1]
     const key = isMap(around)
-      ? around.items.find(({ key: own }) => isScalar(own) && own.value === name)?.key
+      ? around.items.find(({ key: memberKey }) => isScalar(memberKey) && memberKey.value === name)?.key
       : document.getIn(path.slice(0, length), true)
     if (isNode(key) && key.range) return lines.linePos(key.range[0]).line
   }

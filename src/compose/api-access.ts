@@ -38,8 +38,8 @@ export function createApiAccess({
 }: ApiAccessDeps): ApiAccess {
   const admission = createAdmission({ perMinute: config.ratePerMinute, now })
   const requireBearer = createRequireBearer({
-    async verify(token, presented) {
-      const verified = await verifier.verify(token, 'api', presented)
+    async verify(token, credentials) {
+      const verified = await verifier.verify(token, 'api', credentials)
       if (verified.ok) return verified
       // Outside it is one of a few words; why is for the operator alone.
       log('token_refused', { reason: verified.reason })

@@ -51,10 +51,10 @@ export interface AgentsFace {
 export type PeoplesFace = Omit<OwnApprovalRoutesDeps, 'own' | 'approvals' | 'grants' | 'log' | 'now'> &
   Pick<OwnApprovalsDeps, 'lendables' | 'agents' | 'showCall'>
 
-export async function openApprovalsPart(deps: ApprovalsPartDeps): Promise<ApprovalsPart> {
-  const { database, grants, resolveCall } = deps
+export async function openApprovalsPart(dependencies: ApprovalsPartDeps): Promise<ApprovalsPart> {
+  const { database, grants, resolveCall } = dependencies
   const approvals = await openApprovals({
-    ...deps,
+    ...dependencies,
     sql: database,
     grants: grants.approvalGrants,
     randomBytes,
@@ -70,8 +70,8 @@ export async function openApprovalsPart(deps: ApprovalsPartDeps): Promise<Approv
         own: createOwnApprovals({ ...face, approvals, grants: grants.approvalGrants }),
         approvals,
         grants: grants.approvalGrants,
-        log: deps.log,
-        now: () => deps.clock.now(),
+        log: dependencies.log,
+        now: () => dependencies.clock.now(),
       }),
     tasks: { approvals: () => approvals.mend() },
     [Symbol.asyncDispose]: () => approvals[Symbol.asyncDispose](),

@@ -60,20 +60,20 @@ const leastRememberMs = 60_000
 // A change of the model is in force everywhere within a second.
 const modelPollMs = 500
 
-export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
-  const { config, database, log, now } = deps
+export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
+  const { config, database, log, now } = dependencies
   const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
   const allowListFile = await readAllowListFile()
   const deployed = await deploy(
     { dsl, ...(allowListFile !== undefined && { allowList: allowListFile }) },
-    deps,
+    dependencies,
   )
   if (deployed.model.allowList === undefined)
     throw new OperatorError(
       'model.allow-list.yaml cannot be read and no allow-list is in force: nobody could write a tuple.',
     )
   await using stack = new AsyncDisposableStack()
-  const active = stack.use(
+  const activeModel = stack.use(
     followModel({
       sql: database,
       storeId: deployed.storeId,
@@ -83,14 +83,14 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
       ...(database.kind === 'postgres' && { pollMs: modelPollMs }),
     }),
   )
-  const matchesFile = () => active.current.digest === digestOfVersion(dsl, allowListFile)
+  const matchesFile = () => activeModel.current.digest === digestOfVersion(dsl, allowListFile)
   if (!matchesFile())
     log('model_differs', {
       detail: 'model.fga and model.allow-list.yaml are not what is in force; they change nothing',
     })
   const maybeSecondary = config.openfga?.maybeSecondary === true
-  const held = createVerdictCache({ now, ttlMs: config.verdictTtlMs })
-  const openfga = createFga(deps.infrastructure.openfga, deployed.storeId, active.idInForce)
+  const verdictCache = createVerdictCache({ now, ttlMs: config.verdictTtlMs })
+  const openfga = createFga(dependencies.infrastructure.openfga, deployed.storeId, activeModel.idInForce)
   const index = stack.use(
     createPermissionIndex({
       fga: openfga,
@@ -110,18 +110,18 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
       log('index_model_unread', { reason: reasonOf(error) })
     }
   }
-  useModel(active.current)
-  active.onChange(useModel)
-  const fga = observeWrites(openfga, [dropAfterWrites(index, held, catchUpAfterWrites(index, log))])
-  active.onChange(held.drop)
+  useModel(activeModel.current)
+  activeModel.onChange(useModel)
+  const fga = observeWrites(openfga, [dropAfterWrites(index, verdictCache, catchUpAfterWrites(index, log))])
+  activeModel.onChange(verdictCache.drop)
 
   const limiter = createLimiter(checksInFlightMax)
-  const askNamed = createAskNamed({ fga, index, held, limiter, now, randomBytes })
+  const askNamed = createAskNamed({ fga, index, held: verdictCache, limiter, now, randomBytes })
   const gate = createGate({
     askNamed,
     fga,
     index,
-    held,
+    held: verdictCache,
     limiter,
     now,
     // What its caches answer, and what it reads for them, may come from the secondary.
@@ -129,12 +129,12 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
   })
   const texts = stack.use(createTexts())
   const owned = stack.move()
-  const allowList = followAllowList(active)
+  const allowList = followAllowList(activeModel)
   return {
-    active,
+    active: activeModel,
     allowList,
     allowListOf: async (changed) =>
-      changed === undefined ? allowList() : allowListUnder(active.current, changed, texts),
+      changed === undefined ? allowList() : allowListUnder(activeModel.current, changed, texts),
     matchesFile,
     fga,
     index,
@@ -158,9 +158,9 @@ async function readAllowListFile(): Promise<string | undefined> {
 
 async function deploy(
   files: { readonly dsl: string; readonly allowList?: string },
-  deps: AuthzDeps,
+  dependencies: AuthzDeps,
 ): Promise<DeployedModel> {
-  const { config, infrastructure, database, now, newTxn } = deps
+  const { config, infrastructure, database, now, newTxn } = dependencies
   try {
     return await deployModel({
       api: infrastructure.openfga,

@@ -41,8 +41,8 @@ export interface BackchannelPart extends AsyncDisposable {
 }
 
 /** CIBA at the authorization server, as a front of the approvals table, and the pings that belong to it. */
-export async function openBackchannel(deps: BackchannelPartDeps): Promise<BackchannelPart> {
-  const { database: sql, boss, seal, clock, log, approvals } = deps
+export async function openBackchannel(dependencies: BackchannelPartDeps): Promise<BackchannelPart> {
+  const { database: sql, boss, seal, clock, log, approvals } = dependencies
   await using stack = new AsyncDisposableStack()
   const requests = createBackchannelRequests({ sql, seal, clock, log })
   const queue = stack.use(
@@ -54,8 +54,8 @@ export async function openBackchannel(deps: BackchannelPartDeps): Promise<Backch
       onError: (error) => log('pings_failed', { reason: error.message }),
     }),
   )
-  await queue.start(createPingHandler({ ...deps, requests, fetch: deps.outbound }))
-  const pings = stack.use(startPings({ ...deps, queue, requests }))
+  await queue.start(createPingHandler({ ...dependencies, requests, fetch: dependencies.outbound }))
+  const pings = stack.use(startPings({ ...dependencies, queue, requests }))
   stack.use(
     approvals.onChange(({ id, front, state }) => {
       if (front === 'ciba' && (state === 'approved' || state === 'denied')) pings.wake(id)
@@ -64,11 +64,11 @@ export async function openBackchannel(deps: BackchannelPartDeps): Promise<Backch
   const owned = stack.move()
   return {
     backchannel: createBackchannel({
-      ...deps,
+      ...dependencies,
       requests,
       pings,
       lentTo: createDelegationLookup({ sql, clock }),
-      resultOf: createResults({ ...deps, requests }),
+      resultOf: createResults({ ...dependencies, requests }),
     }),
     tasks: { backchannel_requests: () => requests.sweep() },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

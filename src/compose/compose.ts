@@ -93,7 +93,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       assertOpen,
       publicUrl: config.publicUrl,
       // The vault's pages stand behind the issuer's sign-in, which stands behind this; asked by requests only.
-      resolveCall: (...asked) => calls.resolveCall(...asked),
+      resolveCall: (...callArguments) => calls.resolveCall(...callArguments),
     }),
   )
   const { approvals, resolve } = asking
@@ -128,7 +128,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const access = createApiAccess({ ...context, verifier, proofs, administrators })
   const { admission, requireBearer } = access
   const { publicUrl } = config
-  const onRecord: OnRecord = (who, looked) => record(database, who, looked)
+  const onRecord: OnRecord = (actor, looked) => record(database, actor, looked)
   const listLiveDelegations = async () =>
     (await delegations.listLive()).map(({ id, subject, agent, subAgents }) => ({
       id,

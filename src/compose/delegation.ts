@@ -71,8 +71,8 @@ export interface DelegationPart extends AsyncDisposable {
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
 
-export async function openDelegation(deps: DelegationDeps): Promise<DelegationPart> {
-  const { config, database, fga, allowList, index, clock, log, now, newTxn, keysDir } = deps
+export async function openDelegation(dependencies: DelegationDeps): Promise<DelegationPart> {
+  const { config, database, fga, allowList, index, clock, log, now, newTxn, keysDir } = dependencies
   await using stack = new AsyncDisposableStack()
   const keys = await openKeyRing(keysDir, clock)
   const agents = createAgents({ sql: database, clock })
@@ -104,7 +104,9 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
     judge: createTokenJudge({
       issuers: [
         ownIssuer({ publicUrl: config.publicUrl, keys: keys.find }),
-        ...config.trustedIssuers.map((issuer) => externalIssuer(issuer, { fetch: deps.fetch, clock })),
+        ...config.trustedIssuers.map((issuer) =>
+          externalIssuer(issuer, { fetch: dependencies.fetch, clock }),
+        ),
       ],
       lookUp: createRegistryLookup({ sql: database, authority }),
       clock,

@@ -36,16 +36,16 @@ export async function openEmbeddings(
       embedder: createRemoteEmbedder({ baseUrl, model, dimensions, ...(apiKey !== undefined && { apiKey }) }),
     }
   }
-  const find = (wanted: string | undefined): Promise<Weights> =>
+  const find = (wantedModel: string | undefined): Promise<Weights> =>
     findWeights({
       cacheFolder: join(config.cacheDir, 'models'),
       ...(config.modelPath !== undefined && { folder: config.modelPath }),
-      ...(wanted !== undefined && { wanted }),
+      ...(wantedModel !== undefined && { wanted: wantedModel }),
       ...(onProgress && { onProgress }),
     })
-  const wanted = localBuild(stored.unfinished ?? stored.pinned)
-  let weights = await find(wanted)
-  if (!weights.available && wanted !== undefined && config.modelPath === undefined) {
+  const wantedWeights = localBuild(stored.unfinished ?? stored.pinned)
+  let weights = await find(wantedWeights)
+  if (!weights.available && wantedWeights !== undefined && config.modelPath === undefined) {
     if (mayChange) weights = await find(undefined)
     else
       return {

@@ -17,15 +17,15 @@ export interface Grants {
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
 
-export function createGrants(deps: ApprovalGrantsDeps): Grants {
-  const approvalGrants = createApprovalGrants(deps)
-  const offers = createOffers({ ...deps, sql: deps.database })
+export function createGrants(dependencies: ApprovalGrantsDeps): Grants {
+  const approvalGrants = createApprovalGrants(dependencies)
+  const offers = createOffers({ ...dependencies, sql: dependencies.database })
   const approvals: Approvals = { ...approvalGrants, ...offers, makeOfferWithin: offers.makeWithin }
   return {
     approvalGrants,
     offers,
     approvals,
-    presenting: createPresenting({ ...deps, approvals }),
+    presenting: createPresenting({ ...dependencies, approvals }),
     tasks: { approval_grants: () => approvalGrants.mend(), offers: () => offers.sweep() },
   }
 }

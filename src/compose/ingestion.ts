@@ -43,10 +43,10 @@ const tokensMaxWithoutModel = 256
 const countingWithoutModel = { kind: 'estimate', of: 'characters', perToken: 4, marks: 0 } as const
 const importLinesMax = 1_000_000
 
-export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
-  const { config, database, boss, clock, log, now } = deps
-  const { corpus, chunkIndex } = deps.retrieval
-  const { embeddings } = deps.infrastructure
+export async function openIngestion(dependencies: IngestionDeps): Promise<Ingestion> {
+  const { config, database, boss, clock, log, now } = dependencies
+  const { corpus, chunkIndex } = dependencies.retrieval
+  const { embeddings } = dependencies.infrastructure
   const embedder = embeddings.available ? embeddings.embedder : undefined
   await using stack = new AsyncDisposableStack()
   const parser = stack.use(
@@ -66,8 +66,8 @@ export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
   const ingest = stack.use(
     createIngest({
       database,
-      fga: deps.fga,
-      allowList: deps.allowList,
+      fga: dependencies.fga,
+      allowList: dependencies.allowList,
       corpusChanged: corpus.changed,
       index: chunkIndex,
       queue: createPgBossQueue({
@@ -79,7 +79,7 @@ export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
       embed:
         embedder &&
         ((texts, options) => {
-          deps.onEmbed(texts.length)
+          dependencies.onEmbed(texts.length)
           return embedder.embedPassages(texts, options)
         }),
       prepare: createPrepare(parser),

@@ -124,8 +124,19 @@ export interface Issuer extends AsyncDisposable {
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
 
-export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
-  const { config, database: sql, clock, log, keys, people, agents, clients, delegations, newTxn } = deps
+export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
+  const {
+    config,
+    database: sql,
+    clock,
+    log,
+    keys,
+    people,
+    agents,
+    clients,
+    delegations,
+    newTxn,
+  } = dependencies
   const { publicUrl, demo } = config
   const seal = createSeal(await loadSecret(join(config.home, 'keys'), 'oauth.key'))
   const issuer = ownIssuerName(publicUrl)
@@ -136,7 +147,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     sql,
     seal,
     clock,
-    revocations: deps.revocations,
+    revocations: dependencies.revocations,
     issuer,
     grantEnded: (grantId) => grants.end(grantId, newTxn()),
   })
@@ -155,7 +166,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     randomBytes,
     people,
     links,
-    providers: upstreamProviders(deps),
+    providers: upstreamProviders(dependencies),
   })
   const sessions = createSessions({
     database: sql,
@@ -167,17 +178,17 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   })
   const lendables = createLendables({
     sql,
-    fga: deps.fga,
-    askNamed: deps.askNamed,
+    fga: dependencies.fga,
+    askNamed: dependencies.askNamed,
     clock,
-    readableCollections: (subject, signal) => readableBy(subject, signal, deps),
+    readableCollections: (subject, signal) => readableBy(subject, signal, dependencies),
   })
-  const { verifier } = deps
-  const spent = createReplayGuard({ sql, clock })
+  const { verifier } = dependencies
+  const replayGuard = createReplayGuard({ sql, clock })
   const exchange = createExchange({
     sql,
-    readActorToken: createActorTokens({ agents, verifier, spent, clock, issuer }),
-    verifier: deps.verifier,
+    readActorToken: createActorTokens({ agents, verifier, spent: replayGuard, clock, issuer }),
+    verifier: dependencies.verifier,
     resources,
     agents,
     delegations,
@@ -187,13 +198,13 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     issuer,
     demo,
   })
-  const asking = await openBackchannel({ ...deps, seal, grants, publicUrl })
+  const asking = await openBackchannel({ ...dependencies, seal, grants, publicUrl })
   const areStrangersWelcome = config.clientIdMetadataDocuments !== undefined
   const strangers = createMetadataClients({
     clients,
     agents,
-    documents: areStrangersWelcome ? createClientDocuments(deps) : undefined,
-    hosts: deps.deniedHosts,
+    documents: areStrangersWelcome ? createClientDocuments(dependencies) : undefined,
+    hosts: dependencies.deniedHosts,
     issuer,
     clock,
   })
@@ -218,12 +229,12 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     seal,
     clock,
     exchange,
-    verifier: deps.verifier,
-    proofs: deps.proofs,
-    proofSecret: deps.proofSecret,
-    revocations: deps.revocations,
+    verifier: dependencies.verifier,
+    proofs: dependencies.proofs,
+    proofSecret: dependencies.proofSecret,
+    revocations: dependencies.revocations,
     consoleSignOut: createConsoleSignOut({ database: sql, signInEnds, newTxn }),
-    rolesOf: (person) => deps.administrators.rolesOf(`user:${person}`),
+    rolesOf: (person) => dependencies.administrators.rolesOf(`user:${person}`),
     lendable: (person) => lendables.offered(`user:${person}`),
   })
   await clients.register(
@@ -260,7 +271,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   const requireSession = createRequireSession({
     sessions,
     publicUrl,
-    countWaiting: (subject) => deps.approvals.waiting(subject),
+    countWaiting: (subject) => dependencies.approvals.waiting(subject),
     newsOf: createAccountNews({ sql, clock }),
     now,
   })
@@ -318,7 +329,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
       }),
     ],
     passwords,
-    barring: createBarring({ database: sql, clock, signInEnds, persons: deps.persons, endApprovals }),
+    barring: createBarring({ database: sql, clock, signInEnds, persons: dependencies.persons, endApprovals }),
     resources,
     grants,
     requireSession,
@@ -364,18 +375,18 @@ async function describe(
   { publicUrl, trustedIssuers }: Config,
   resources: Resources,
 ): Promise<ProtectedResource[]> {
-  const own = [
+  const ownIssuers = [
     { resource: publicUrl, face: 'api', name: 'Remit', isActorRequired: false },
     // Each of its clients is an agent's.
     { resource: `${publicUrl}/mcp`, face: 'mcp', name: 'Remit for MCP', isActorRequired: true },
   ] as const
   return Promise.all(
-    own.map(async ({ face, ...about }) => {
+    ownIssuers.map(async ({ face, ...about }) => {
       const entry = await resources.get(about.resource)
       if (entry === undefined) throw new Error(`${about.resource} is not among the resources.`)
       const { scopes, authorizationDetailsTypes } = entry
-      const others = trustedIssuers.filter(({ audiences }) => audiences[face] === about.resource)
-      const authorizationServers = [ownIssuerName(publicUrl), ...others.map(({ issuer }) => issuer)]
+      const otherIssuers = trustedIssuers.filter(({ audiences }) => audiences[face] === about.resource)
+      const authorizationServers = [ownIssuerName(publicUrl), ...otherIssuers.map(({ issuer }) => issuer)]
       return { ...about, scopes, authorizationDetailsTypes, authorizationServers }
     }),
   )

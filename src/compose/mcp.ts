@@ -28,8 +28,8 @@ export interface McpDeps extends Omit<ServerDeps, 'publicUrl'> {
 }
 
 /** `/mcp`, an audience of its own: a token for the API is no good here, nor one for here at the API. */
-export async function openMcp(deps: McpDeps): Promise<App> {
-  const { config, verifier, proofs, admit, spent, agents, log, ...features } = deps
+export async function openMcp(dependencies: McpDeps): Promise<App> {
+  const { config, verifier, proofs, admit, spent: replayGuard, agents, log, ...features } = dependencies
   const { publicUrl, host, port } = config
   const resource = `${publicUrl}/mcp`
   const { protocol } = new URL(publicUrl)
@@ -37,14 +37,14 @@ export async function openMcp(deps: McpDeps): Promise<App> {
     face: createMcpFace({
       serve: (context) => createServer({ ...features, publicUrl }, context),
       key: await loadSecret(join(config.home, 'keys'), 'mcp.key'),
-      spent,
+      spent: replayGuard,
       resource,
       agents,
       log,
     }),
     requireBearer: createRequireBearer({
-      async verify(token, presented) {
-        const verified = await verifier.verify(token, 'mcp', presented)
+      async verify(token, credentials) {
+        const verified = await verifier.verify(token, 'mcp', credentials)
         // Every client of MCP is an agent's: a token without an actor would let it do whatever the person may.
         if (verified.ok && verified.value.kind === 'agent') return verified
         const reason = verified.ok ? 'actor_missing' : verified.reason

@@ -21,11 +21,11 @@ export interface ModelsDeps extends Pick<ComposeContext, 'config' | 'infrastruct
 }
 
 /** How the authorization model is tried, planned, confirmed and applied. */
-export function modelsRoutes(deps: ModelsDeps): readonly App[] {
-  const { config, database, now, administrators, persons, listLiveDelegations } = deps
-  const { active, index, matchesFile, texts } = deps.authz
-  const api = deps.infrastructure.openfga
-  const { requireBearer, isAdministrator } = deps.access
+export function modelsRoutes(dependencies: ModelsDeps): readonly App[] {
+  const { config, database, now, administrators, persons, listLiveDelegations } = dependencies
+  const { active: activeModel, index, matchesFile, texts } = dependencies.authz
+  const api = dependencies.infrastructure.openfga
+  const { requireBearer, isAdministrator } = dependencies.access
   const behind = { requireBearer, isAdministrator, now }
   const truthTable = createTruthTable({
     api,
@@ -35,7 +35,7 @@ export function modelsRoutes(deps: ModelsDeps): readonly App[] {
   const models = createModelChanges({
     database,
     api,
-    active,
+    active: activeModel,
     index,
     listLiveDelegations,
     approvers: config.modelApplyApprovers,
@@ -43,7 +43,7 @@ export function modelsRoutes(deps: ModelsDeps): readonly App[] {
     truthTable,
     texts,
     isAdministrator: (sql, subject) => administrators.keeps(sql, subject, 'security.write'),
-    namesOf: (sql, subject, since) => persons.namesOf(sql, subject, { since }),
+    namesOf: (sql, subject, sinceTime) => persons.namesOf(sql, subject, { since: sinceTime }),
     now,
     newId: () => `m_${randomBytes(16).toString('base64url')}`,
   })

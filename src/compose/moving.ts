@@ -16,11 +16,11 @@ export interface MovingDeps extends Pick<ComposeContext, 'database' | 'clock' | 
 }
 
 /** Moves a person to another key, in every part that holds one. */
-export const createMoving = ({ authz, delegation, ingest, ...deps }: MovingDeps): PersonMove =>
+export const createMoving = ({ authz, delegation, ingest, ...dependencies }: MovingDeps): PersonMove =>
   createPersonMove({
-    ...deps,
+    ...dependencies,
     ...delegation,
     isStorable: (tuple) => authz.allowList().isStorable(tuple),
-    types: () => typesEver(deps.database),
+    types: () => typesEver(dependencies.database),
     tags: { count: ingest.countTags, rename: ingest.renameSubject },
   })

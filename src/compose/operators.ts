@@ -28,27 +28,27 @@ export interface Operators {
   readonly isReady: () => Promise<boolean>
 }
 
-export async function openOperators(deps: OperatorsDeps): Promise<Operators> {
-  const { config, database, metrics, delegation, keeping } = deps
-  const { active, fga, index, matchesFile } = deps.authz
+export async function openOperators(dependencies: OperatorsDeps): Promise<Operators> {
+  const { config, database, metrics, delegation, keeping } = dependencies
+  const { active: activeModel, fga, index, matchesFile } = dependencies.authz
   observeIndex(metrics.registry, () => index.status())
   observeRecord(metrics.registry, () => withTimeout(probeMsMax, keeping.unsealed(), undefined))
-  observeStock(metrics.registry, () => readStock(database), deps.now)
-  const whole = () => ({
+  observeStock(metrics.registry, () => readStock(database), dependencies.now)
+  const readDetails = () => ({
     database: delegation.epoch.isSound || delegation.epoch.older === 'openfga',
     openfga: delegation.epoch.older !== 'openfga',
   })
-  observeWhole(metrics.registry, whole)
-  const probe = () => Promise.all([answers(database), fga.isHealthy(active.current.id)])
-  const isOpen = () => delegation.isOpen() && active.isKnown
+  observeWhole(metrics.registry, readDetails)
+  const probe = () => Promise.all([answers(database), fga.isHealthy(activeModel.current.id)])
+  const isOpen = () => delegation.isOpen() && activeModel.isKnown
   const readiness = async (): Promise<Readiness> => {
     const [databaseOk, openfgaOk] = await probe()
     return {
       ready: databaseOk && openfgaOk && isOpen(),
       details: {
         // False: `remit recover` has to be run.
-        database_whole: whole().database,
-        openfga_whole: whole().openfga,
+        database_whole: readDetails().database,
+        openfga_whole: readDetails().openfga,
         // False: changes of who may act are not heard. It mends itself once the database answers again.
         changes_heard: delegation.isHeard(),
         database: databaseOk,
@@ -57,11 +57,14 @@ export async function openOperators(deps: OperatorsDeps): Promise<Operators> {
         permission_index: indexDetails(index.status()),
         // Not known: its row could not be read for a while, and nobody is answered by a model that may be over.
         authorization_model: {
-          id: active.current.id,
-          known: active.isKnown,
+          id: activeModel.current.id,
+          known: activeModel.isKnown,
           matches_file: matchesFile(),
         },
-        embeddings: await detailsOf(deps.infrastructure.embeddings, databaseOk ? database : undefined),
+        embeddings: await detailsOf(
+          dependencies.infrastructure.embeddings,
+          databaseOk ? database : undefined,
+        ),
       },
     }
   }

@@ -40,12 +40,12 @@ export interface OversightDeps extends Pick<ComposeContext, 'database' | 'now'> 
 }
 
 /** What security teams ask: why, who, what if, and what the record says. */
-export function oversightRoutes(deps: OversightDeps): readonly App[] {
-  const { database, now, access, record } = deps
+export function oversightRoutes(dependencies: OversightDeps): readonly App[] {
+  const { database, now, access, record } = dependencies
   const { reading, requireBearer, isReader, isAdministrator } = access
   const looking = { ...reading, record, names: createRecordNames({ sql: database }) }
-  const { fga, index, limiter, texts } = deps.authz
-  const asking = { sql: database, fga, index, limiter, agentOf: deps.agents.get, now }
+  const { fga, index, limiter, texts } = dependencies.authz
+  const asking = { sql: database, fga, index, limiter, agentOf: dependencies.agents.get, now }
   const paged = { ...reading, neverHere: createNeverHere({ sql: database, index }) }
   return [
     explainRoutes({ ...paged, explain: createExplainer(asking) }),
@@ -59,15 +59,15 @@ export function oversightRoutes(deps: OversightDeps): readonly App[] {
       now,
     }),
     auditDelegationRoutes({ ...looking, listLent: createDelegationList({ sql: database, now }) }),
-    viewAsRoutes({ ...paged, viewAs: createViewAs({ ...asking, isLive: deps.delegations.isLive }) }),
+    viewAsRoutes({ ...paged, viewAs: createViewAs({ ...asking, isLive: dependencies.delegations.isLive }) }),
     membershipRoutes({ ...paged, memberships: createMemberships(asking) }),
     whoCanRoutes({ ...paged, whoCan: createWhoCan(asking) }),
     whatIfRoutes({
       whatIf: createWhatIf({
         ...asking,
         texts,
-        listLiveDelegations: deps.listLiveDelegations,
-        allowListOf: deps.authz.allowListOf,
+        listLiveDelegations: dependencies.listLiveDelegations,
+        allowListOf: dependencies.authz.allowListOf,
       }),
       requireBearer,
       isReader,
@@ -77,7 +77,7 @@ export function oversightRoutes(deps: OversightDeps): readonly App[] {
     activityRoutes({
       ...reading,
       readActivity: (options) => readActivity(database, options),
-      countWaiting: deps.countWaiting,
+      countWaiting: dependencies.countWaiting,
       index: () => index.status(),
       now,
     }),

@@ -42,8 +42,8 @@ export interface Push extends AsyncDisposable {
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
 
-export async function openPush(deps: PushDeps): Promise<Push> {
-  const { config, database: sql, boss, clock, log, approvals } = deps
+export async function openPush(dependencies: PushDeps): Promise<Push> {
+  const { config, database: sql, boss, clock, log, approvals } = dependencies
   await using stack = new AsyncDisposableStack()
   const secret = await loadSecret(join(config.home, 'keys'), 'oauth.key')
   const key = vapidKeyOf(secret)
@@ -59,8 +59,10 @@ export async function openPush(deps: PushDeps): Promise<Push> {
     }),
   )
   const messageFor = createMessages({ key, contact: config.pushContact })
-  await queue.start(createPushHandler({ ...deps, notices, subscriptions, messageFor, fetch: deps.outbound }))
-  const pushes = stack.use(startPushes({ ...deps, queue, notices, subscriptions }))
+  await queue.start(
+    createPushHandler({ ...dependencies, notices, subscriptions, messageFor, fetch: dependencies.outbound }),
+  )
+  const pushes = stack.use(startPushes({ ...dependencies, queue, notices, subscriptions }))
   stack.use(
     approvals.onChange(({ id, state }) => {
       if (state === 'pending') pushes.wake(id)
@@ -71,7 +73,7 @@ export async function openPush(deps: PushDeps): Promise<Push> {
     routes: [
       pushRoutes({
         subscriptions,
-        requireSession: deps.requireSession,
+        requireSession: dependencies.requireSession,
         allowedOrigins: config.outboundAllowedOrigins,
         perMinute: config.ratePerMinute,
         now: () => clock.now(),

@@ -66,23 +66,23 @@ export async function openRecord({
     verify: async (heads, resumes = false) => {
       // What was done a moment ago is looked at too.
       await sealer.seal()
-      const from = resumes ? Math.max(1, ...heads.map(({ seal }) => seal)) : 1
-      return verifyRecord(database, { publicKey: key.publicKey, heads, from, now: clock.now() })
+      const firstSeal = resumes ? Math.max(1, ...heads.map(({ seal }) => seal)) : 1
+      return verifyRecord(database, { publicKey: key.publicKey, heads, from: firstSeal, now: clock.now() })
     },
-    heads: (after, limit) => readHeads(database, { after, limit }),
+    heads: (afterSeal, limit) => readHeads(database, { after: afterSeal, limit }),
     erase: erasures.erase,
     tasks: { record_erasures: erasures.mend, record_retention: dropOld },
   }
 }
 
 /** A turn begins a second after the one before ended: it never runs beside itself. */
-function everySecond(work: () => Promise<unknown>, log: Log): AsyncDisposable {
+function everySecond(task: () => Promise<unknown>, log: Log): AsyncDisposable {
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> = Promise.resolve()
   let ended = false
   const turn = async (): Promise<void> => {
     try {
-      await work()
+      await task()
     } catch (error) {
       log('background_failed', {
         name: 'seal',
@@ -90,13 +90,13 @@ function everySecond(work: () => Promise<unknown>, log: Log): AsyncDisposable {
       })
     }
   }
-  const next = (): void => {
+  const scheduleNext = (): void => {
     if (ended) return
     timer = setTimeout(() => {
-      running = turn().then(next)
+      running = turn().then(scheduleNext)
     }, sealEveryMs).unref()
   }
-  next()
+  scheduleNext()
   return {
     async [Symbol.asyncDispose]() {
       ended = true

@@ -49,11 +49,11 @@ export interface Retrieval extends AsyncDisposable {
   routes(face: { readonly requireBearer: RequireBearer }): readonly App[]
 }
 
-export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
-  const { config, database, log, now, grants, metrics } = deps
-  const { embeddings } = deps.infrastructure
-  const { index, gate, nominator, why } = deps.authz
-  const keyed = createKeyed(await loadSecret(deps.keysDir, 'digest.key'))
+export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrieval> {
+  const { config, database, log, now, grants, metrics } = dependencies
+  const { embeddings } = dependencies.infrastructure
+  const { index, gate, nominator, why: whyReader } = dependencies.authz
+  const keyed = createKeyed(await loadSecret(dependencies.keysDir, 'digest.key'))
   await using stack = new AsyncDisposableStack()
   const ranking = stack.use(createRankingStatistics({ database, scope: config.rankingStatistics, now, log }))
   const corpus = stack.use(createCorpus({ database, log }))
@@ -84,14 +84,19 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
     gate,
     embedder: embeddings.available ? embeddings.embedder : undefined,
     keyed,
-    why,
+    why: whyReader,
     keepsQueries: config.auditQueryText,
     log,
     now,
     newDecoy: () => randomBytes(16).toString('base64url'),
     onAnswer: metrics.onAnswer,
   })
-  const readDocument = createDocumentReader({ sql: database, gate, presenting: grants.presenting, why })
+  const readDocument = createDocumentReader({
+    sql: database,
+    gate,
+    presenting: grants.presenting,
+    why: whyReader,
+  })
   const listCollections = createCollectionLister({
     sql: database,
     nominator,

@@ -38,9 +38,9 @@ export async function listen({ fetch, host, port, drainMs = 10_000 }: ListenOpti
       const closed = once(server, 'close')
       server.close()
       server.closeIdleConnections()
-      const late = setTimeout(() => server.closeAllConnections(), drainMs)
+      const drainTimer = setTimeout(() => server.closeAllConnections(), drainMs)
       await closed
-      clearTimeout(late)
+      clearTimeout(drainTimer)
     },
   }
 }

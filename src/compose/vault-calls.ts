@@ -39,10 +39,10 @@ export function createVaultCalls({ database, vault, grants, outbound, log }: Vau
     log,
   })
   return {
-    async resolveCall(principal, asked) {
+    async resolveCall(principal, callRequest) {
       const { found, call } = await resolve(
         principal,
-        asked,
+        callRequest,
         (member) => `authorization_details.0.${wire[member]}`,
       )
       return { call, provider: found.provider.name }

@@ -55,11 +55,11 @@ export interface Vault {
 }
 
 /** Throws an {@link OperatorError} where accounts in use are sealed by a key that is not here. */
-export async function openVault(deps: VaultDeps): Promise<Vault> {
-  const { config, database, clock, log, outbound, requireSession } = deps
+export async function openVault(dependencies: VaultDeps): Promise<Vault> {
+  const { config, database, clock, log, outbound, requireSession } = dependencies
   const { publicUrl } = config
   const envelope = createEnvelope(await openKeys(config))
-  await assertKeys({ database, envelope }, deps)
+  await assertKeys({ database, envelope }, dependencies)
   const seal = createSeal(await loadSecret(join(config.home, 'keys'), 'oauth.key'))
   const clients = new Map(
     config.vaultProviders.map((entry) => {
@@ -73,14 +73,14 @@ export async function openVault(deps: VaultDeps): Promise<Vault> {
   const parties = createPartyLabels({ sql: database, clock })
   const shared = { database, envelope, clients, parties, clock }
   const connecting = createConnecting({ ...shared, seal, log, randomBytes })
-  const own = createOwnConnections({ ...shared, connecting })
+  const ownConnections = createOwnConnections({ ...shared, connecting })
   return {
     keyring: createVaultKeyring({ database, envelope }),
     connections: createConnections({ sql: database, clock, providers, tokens, randomBytes, publicUrl }),
-    showCall: createShowCall({ connections: own, providers }),
+    showCall: createShowCall({ connections: ownConnections, providers }),
     routes: [
       connectionRoutes({
-        own,
+        own: ownConnections,
         connecting,
         parties,
         providers,
@@ -116,10 +116,14 @@ const fileVersion = 'home'
 /** From the setting; without it from the file, which is made at the first start. One that is there stays readable. */
 async function openKeys({ home, vaultKeys }: Config): Promise<KeyEncryption> {
   const dir = join(home, 'keys')
-  const [first, ...rest] = vaultKeys
+  const [currentKey, ...olderKeys] = vaultKeys
   const load = async () => ({ version: fileVersion, key: await loadSecret(dir, fileName) })
-  if (first === undefined) return createLocalKeys([await load()])
-  return createLocalKeys([first, ...rest, ...((await isThere(join(dir, fileName))) ? [await load()] : [])])
+  if (currentKey === undefined) return createLocalKeys([await load()])
+  return createLocalKeys([
+    currentKey,
+    ...olderKeys,
+    ...((await isThere(join(dir, fileName))) ? [await load()] : []),
+  ])
 }
 
 async function isThere(path: string): Promise<boolean> {

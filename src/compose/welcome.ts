@@ -50,7 +50,7 @@ export interface DemoFacts {
   readonly agents: readonly { readonly id: string; readonly purpose: string }[]
 }
 
-const shown = [
+const lines = [
   { user: 'anne', expected: 'gets what happened and what it cost' },
   { user: 'bob', expected: 'gets what support tells customers, not the account' },
   { user: 'carol', expected: 'gets nothing' },
@@ -71,7 +71,7 @@ function demoLines(config: Config, demo: DemoFacts): string[] {
     `${command(config, 'login')} && ${command(config, 'whoami')}`,
     '',
     'The same question for three of them, by the agent research-bot: each time the person’s token, exchanged for one of the agent’s.',
-    ...shown.flatMap(({ user, expected }) => [
+    ...lines.flatMap(({ user, expected }) => [
       '',
       `${user} ${expected}:`,
       ...askLines(config, user, question),

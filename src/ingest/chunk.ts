@@ -114,28 +114,33 @@ function sectionSizes(segments: readonly Segment[]): Sizes {
 }
 
 /** Adds segments until the passage is full or a better place for its end has come. */
-function extend(task: Task, { from, covered }: Range): Range {
-  const tokenBudget = task.room - leadCost(task, from)
+function extend(task: Task, { from: firstIndex, covered }: Range): Range {
+  const tokenBudget = task.room - leadCost(task, firstIndex)
   let used = 0
-  let to = from
-  for (; to < task.segments.length; to++) {
-    const segment = task.segments[to]
+  let endIndex = firstIndex
+  for (; endIndex < task.segments.length; endIndex++) {
+    const segment = task.segments[endIndex]
     if (segment === undefined) break
     if (
-      to > covered &&
-      (used + segment.cost > tokenBudget || endsBefore(task, segment, to, from, used, tokenBudget))
+      endIndex > covered &&
+      (used + segment.cost > tokenBudget ||
+        endsBefore(task, segment, endIndex, firstIndex, used, tokenBudget))
     )
       break
     used += segment.cost
   }
-  return { from, covered, to: to < task.segments.length ? withoutTrailingHeadings(task, covered, to) : to }
+  return {
+    from: firstIndex,
+    covered,
+    to: endIndex < task.segments.length ? withoutTrailingHeadings(task, covered, endIndex) : endIndex,
+  }
 }
 
 function endsBefore(
   task: Task,
   segment: Segment,
   segmentIndex: number,
-  from: number,
+  firstIndex: number,
   used: number,
   tokenBudget: number,
 ): boolean {
@@ -147,17 +152,17 @@ function endsBefore(
       (used >= tokenBudget / 4 && used + (task.sizes.part.get(section) ?? 0) > tokenBudget)
     )
   }
-  if (section.page !== task.segments[from]?.section.page && used >= tokenBudget / 2) return true
+  if (section.page !== task.segments[firstIndex]?.section.page && used >= tokenBudget / 2) return true
   if (section.kind !== 'code' && section.kind !== 'table') return false
   const blockCost = task.sizes.block.get(section) ?? 0
   return used >= tokenBudget / 4 && used + blockCost > tokenBudget && blockCost <= tokenBudget
 }
 
 /** A heading at the end would stand away from what it heads. */
-function withoutTrailingHeadings(task: Task, covered: number, to: number): number {
-  let lastIndex = to
+function withoutTrailingHeadings(task: Task, covered: number, endIndex: number): number {
+  let lastIndex = endIndex
   while (lastIndex - 1 > covered && task.segments[lastIndex - 1]?.section.kind === 'heading') lastIndex--
-  return task.segments[lastIndex - 1]?.section.kind === 'heading' ? to : lastIndex
+  return task.segments[lastIndex - 1]?.section.kind === 'heading' ? endIndex : lastIndex
 }
 
 /**
@@ -165,31 +170,31 @@ function withoutTrailingHeadings(task: Task, covered: number, to: number): numbe
  * the end, then what is repeated, then half of the only one.
  */
 function shrink(task: Task, range: Range): Range & { readonly tokens: number } {
-  let { from, to } = range
+  let { from: firstIndex, to: endIndex } = range
   let tokens: number
   for (;;) {
-    tokens = task.options.countTokens(embedText(task, from, to))
+    tokens = task.options.countTokens(embedText(task, firstIndex, endIndex))
     if (tokens <= task.options.tokensMax) break
-    if (to > range.covered + 1) to--
-    else if (from < range.covered) from++
+    if (endIndex > range.covered + 1) endIndex--
+    else if (firstIndex < range.covered) firstIndex++
     else {
-      const segment = task.segments[from]
+      const segment = task.segments[firstIndex]
       const segmentHalves = segment && halves(task.text, segment, task.cost)
       if (segmentHalves === undefined) break
-      task.segments.splice(from, 1, ...segmentHalves)
-      to = from + 1
+      task.segments.splice(firstIndex, 1, ...segmentHalves)
+      endIndex = firstIndex + 1
     }
   }
-  return { ...range, from, to, tokens }
+  return { ...range, from: firstIndex, to: endIndex, tokens }
 }
 
 /** Where the next passage starts: within this one, as far as prose of the same part goes. */
-function overlapFrom(task: Task, { from, to }: Range): number {
-  const following = task.segments[to]
+function overlapFrom(task: Task, { from: rangeStart, to: endIndex }: Range): number {
+  const following = task.segments[endIndex]
   // Blank segments do not show in the passage: behind them a repeat would begin where this passage began.
-  let firstIndex = from
-  while (firstIndex < to && isBlank(task, firstIndex)) firstIndex++
-  let startIndex = to
+  let firstIndex = rangeStart
+  while (firstIndex < endIndex && isBlank(task, firstIndex)) firstIndex++
+  let startIndex = endIndex
   let used = 0
   while (startIndex - 1 > firstIndex) {
     const segment = task.segments[startIndex - 1]
@@ -215,47 +220,51 @@ const isSameProse = ({ section: a }: Segment, { section: b }: Segment): boolean 
 /** None for what holds nothing but white space beside what is repeated. */
 function toChunk(
   task: Task,
-  { from, covered, to }: Range,
+  { from: firstIndex, covered, to: endIndex }: Range,
   ordinal: number,
   tokens: number,
 ): Chunk | undefined {
-  const uncovered = trimmed(task, covered, to)
+  const uncovered = trimmed(task, covered, endIndex)
   if (uncovered.start >= uncovered.end) return undefined
-  const bounds = trimmed(task, from, to)
-  const page = task.segments[from]?.section.page
+  const bounds = trimmed(task, firstIndex, endIndex)
+  const page = task.segments[firstIndex]?.section.page
   return {
     ordinal,
     text: task.text.slice(bounds.start, bounds.end),
-    headings: commonPath(task.segments, from, to),
+    headings: commonPath(task.segments, firstIndex, endIndex),
     ...(page !== undefined && { page }),
     ...bounds,
-    embedText: embedText(task, from, to),
+    embedText: embedText(task, firstIndex, endIndex),
     tokens,
   }
 }
 
-function trimmed(task: Task, from: number, to: number): { readonly start: number; readonly end: number } {
-  const start = task.segments[from]?.start ?? 0
-  const raw = task.text.slice(start, task.segments[to - 1]?.end ?? start)
-  return { start: start + raw.length - raw.trimStart().length, end: start + raw.trimEnd().length }
+function trimmed(
+  task: Task,
+  firstIndex: number,
+  endIndex: number,
+): { readonly start: number; readonly end: number } {
+  const startOffset = task.segments[firstIndex]?.start ?? 0
+  const raw = task.text.slice(startOffset, task.segments[endIndex - 1]?.end ?? startOffset)
+  return { start: startOffset + raw.length - raw.trimStart().length, end: startOffset + raw.trimEnd().length }
 }
 
-function embedText(task: Task, from: number, to: number): string {
-  const { start, end } = trimmed(task, from, to)
-  const body = task.text.slice(start, Math.max(start, end))
-  return joinLead(lead(task, from, commonPath(task.segments, from, to)), body)
+function embedText(task: Task, firstIndex: number, endIndex: number): string {
+  const { start: startOffset, end: endOffset } = trimmed(task, firstIndex, endIndex)
+  const body = task.text.slice(startOffset, Math.max(startOffset, endOffset))
+  return joinLead(lead(task, firstIndex, commonPath(task.segments, firstIndex, endIndex)), body)
 }
 
 /** The most that stands before the text: a passage of several parts names fewer headings, never more. */
-function leadCost(task: Task, from: number): number {
-  return lead(task, from, task.segments[from]?.section.path ?? []).reduce(
+function leadCost(task: Task, firstIndex: number): number {
+  return lead(task, firstIndex, task.segments[firstIndex]?.section.path ?? []).reduce(
     (sum, line) => sum + task.cost(line),
     0,
   )
 }
 
-function lead(task: Task, from: number, path: readonly string[]): string[] {
-  const firstSegment = task.segments[from]
+function lead(task: Task, firstIndex: number, path: readonly string[]): string[] {
+  const firstSegment = task.segments[firstIndex]
   if (firstSegment === undefined) return []
   const share = task.room * CONTEXT_SHARE
   // A passage that begins with its heading says it already.
@@ -273,9 +282,9 @@ function lead(task: Task, from: number, path: readonly string[]): string[] {
 const headerOf = (task: Task, section: Segment['section']): string =>
   task.text.slice(section.start, section.headerEnd).trim()
 
-function commonPath(segments: readonly Segment[], from: number, to: number): readonly string[] {
-  let common = segments[from]?.section.path ?? []
-  for (let index = from + 1; index < to && common.length > 0; index++) {
+function commonPath(segments: readonly Segment[], firstIndex: number, endIndex: number): readonly string[] {
+  let common = segments[firstIndex]?.section.path ?? []
+  for (let index = firstIndex + 1; index < endIndex && common.length > 0; index++) {
     const path = segments[index]?.section.path ?? []
     let shared = 0
     while (shared < common.length && shared < path.length && common[shared] === path[shared]) shared++

@@ -51,10 +51,10 @@ async function readAncestry(sql: Sql, folders: readonly string[]): Promise<Paren
   return parents
 }
 
-function leadsTo(start: string, end: string, parents: Parents): boolean {
-  const reached = new Set([start])
+function leadsTo(startFolder: string, targetFolder: string, parents: Parents): boolean {
+  const reached = new Set([startFolder])
   for (const folder of reached) {
-    if (folder === end) return true
+    if (folder === targetFolder) return true
     for (const parent of parents.get(folder) ?? []) reached.add(parent)
   }
   return false

@@ -35,9 +35,13 @@ export async function* readNdjson(
   let line = 1
   for await (const chunk of body) {
     let position = 0
-    for (let end = chunk.indexOf(newline, position); end >= 0; end = chunk.indexOf(newline, position)) {
+    for (
+      let newlineAt = chunk.indexOf(newline, position);
+      newlineAt >= 0;
+      newlineAt = chunk.indexOf(newline, position)
+    ) {
       if (line > linesMax) throw tooMany()
-      const lineEnd = chunk.subarray(position, end)
+      const lineEnd = chunk.subarray(position, newlineAt)
       const total = size + lineEnd.length
       if (total > lineBytesMax) yield tooLong(line, lineBytesMax)
       else if (total > 0) {
@@ -47,7 +51,7 @@ export async function* readNdjson(
       }
       size = 0
       line += 1
-      position = end + 1
+      position = newlineAt + 1
     }
     const remainder = chunk.subarray(position)
     // What is too long already need not be kept: only its length counts from here.

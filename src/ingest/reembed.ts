@@ -77,12 +77,12 @@ interface Row extends StoredPassage {
 async function fill(options: ReembedOptions): Promise<number> {
   const { database, vectors, embedder, onProgress, batchSize = 256 } = options
   const total = await vectors.countMissing(database)
-  let done = 0
-  let after = ''
+  let embeddedCount = 0
+  let afterId = ''
   for (;;) {
-    const ids = await vectors.missing(database, after, batchSize)
-    const last = ids.at(-1)
-    if (last === undefined) return done
+    const ids = await vectors.missing(database, afterId, batchSize)
+    const lastId = ids.at(-1)
+    if (lastId === undefined) return embeddedCount
     const rows = await database.query<Row>(
       `select t.chunk_id, d.title, t.headings, t.text from chunk_texts t join documents d using (doc_no)
        where t.chunk_id = any($1::text[]) order by t.chunk_id`,
@@ -95,17 +95,17 @@ async function fill(options: ReembedOptions): Promise<number> {
       }),
     )
     const embedded = await embedder.embedPassages(texts, {
-      onProgress: (inBatch) => onProgress?.(done + inBatch, total),
+      onProgress: (inBatch) => onProgress?.(embeddedCount + inBatch, total),
     })
     await vectors.put(
       database,
-      rows.flatMap(({ chunk_id }, at) => {
-        const vector = embedded[at]
+      rows.flatMap(({ chunk_id }, index) => {
+        const vector = embedded[index]
         return vector === undefined ? [] : [{ chunkId: chunk_id, vector }]
       }),
     )
-    done += rows.length
-    after = last
+    embeddedCount += rows.length
+    afterId = lastId
   }
 }
 
@@ -115,11 +115,11 @@ async function fill(options: ReembedOptions): Promise<number> {
  */
 async function assertAlone({ kind }: Database, sql: Sql): Promise<void> {
   if (kind === 'pglite') return
-  const others = await sql.query(
+  const otherRows = await sql.query(
     `select 1 from pg_stat_activity
      where datname = current_database() and application_name like 'remit %'
        and application_name <> current_setting('application_name')`,
   )
-  if (others.length === 0) return
+  if (otherRows.length === 0) return
   throw new OperatorError('Another Remit service uses this database. Stop it, then run this again.')
 }

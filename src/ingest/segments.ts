@@ -99,43 +99,46 @@ const SENTENCE_END = /(?:[.!?…]["'”’)\]*_]*\s+|[。！？]\s*|\n\s*\n)/g
 const LINE_END = /\n/g
 const WORD_END = /\s+/g
 
-function cutAfter(text: string, [start, end]: Range, boundary: RegExp): Range[] {
+function cutAfter(text: string, [startOffset, endOffset]: Range, boundary: RegExp): Range[] {
   const ranges: Range[] = []
-  let cutStart = start
-  for (const match of text.slice(start, end).matchAll(boundary)) {
-    const cutEnd = start + match.index + match[0].length
+  let cutStart = startOffset
+  for (const match of text.slice(startOffset, endOffset).matchAll(boundary)) {
+    const cutEnd = startOffset + match.index + match[0].length
     ranges.push([cutStart, cutEnd])
     cutStart = cutEnd
   }
-  if (cutStart < end) ranges.push([cutStart, end])
+  if (cutStart < endOffset) ranges.push([cutStart, endOffset])
   return ranges
 }
 
 /** Cuts what is too large at lines, then at words, then into pieces of the length that a token may stand for, then in halves. */
-function fit(text: string, start: number, end: number, cost: Cost, costMax: number): Sized[] {
+function fit(text: string, startOffset: number, endOffset: number, cost: Cost, costMax: number): Sized[] {
   const charactersMax = costMax * CHARACTERS_PER_TOKEN_MAX
   // What is too long by its length is not counted: a word of a megabyte would be counted whole, then in halves, then ...
-  const size = end - start > charactersMax ? Number.POSITIVE_INFINITY : cost(text.slice(start, end))
-  if (size <= costMax) return [[start, end, size]]
-  const lines = cutAfter(text, [start, end], LINE_END)
+  const size =
+    endOffset - startOffset > charactersMax
+      ? Number.POSITIVE_INFINITY
+      : cost(text.slice(startOffset, endOffset))
+  if (size <= costMax) return [[startOffset, endOffset, size]]
+  const lines = cutAfter(text, [startOffset, endOffset], LINE_END)
   if (lines.length > 1)
     return lines.flatMap(([lineStart, lineEnd]) => fit(text, lineStart, lineEnd, cost, costMax))
-  const wordRanges = cutAfter(text, [start, end], WORD_END)
+  const wordRanges = cutAfter(text, [startOffset, endOffset], WORD_END)
   if (wordRanges.length > 1) return joinWords(text, wordRanges, cost, costMax)
   if (size === Number.POSITIVE_INFINITY)
-    return piecesOfLength(text, [start, end], charactersMax).flatMap(([pieceStart, pieceEnd]) =>
+    return piecesOfLength(text, [startOffset, endOffset], charactersMax).flatMap(([pieceStart, pieceEnd]) =>
       fit(text, pieceStart, pieceEnd, cost, costMax),
     )
-  const middle = halfway(text, start, end)
-  if (middle === undefined) return [[start, end, size]]
-  return [...fit(text, start, middle, cost, costMax), ...fit(text, middle, end, cost, costMax)]
+  const middle = halfway(text, startOffset, endOffset)
+  if (middle === undefined) return [[startOffset, endOffset, size]]
+  return [...fit(text, startOffset, middle, cost, costMax), ...fit(text, middle, endOffset, cost, costMax)]
 }
 
 function joinWords(text: string, wordRanges: readonly Range[], cost: Cost, costMax: number): Sized[] {
   const joined: Sized[] = []
-  for (const [start, end] of wordRanges) {
+  for (const [startOffset, endOffset] of wordRanges) {
     const lastJoined = joined.at(-1)
-    const fitted = fit(text, start, end, cost, costMax)
+    const fitted = fit(text, startOffset, endOffset, cost, costMax)
     const [only] = fitted
     if (
       fitted.length === 1 &&
@@ -143,18 +146,18 @@ function joinWords(text: string, wordRanges: readonly Range[], cost: Cost, costM
       lastJoined !== undefined &&
       lastJoined[2] + only[2] <= costMax
     )
-      joined[joined.length - 1] = [lastJoined[0], end, lastJoined[2] + only[2]]
+      joined[joined.length - 1] = [lastJoined[0], endOffset, lastJoined[2] + only[2]]
     else for (const piece of fitted) joined.push(piece)
   }
   return joined
 }
 
 /** Cuts at every so many characters, never inside a pair. */
-function piecesOfLength(text: string, [start, end]: Range, length: number): Range[] {
+function piecesOfLength(text: string, [startOffset, endOffset]: Range, length: number): Range[] {
   const pieces: Range[] = []
-  for (let offset = start; offset < end; ) {
-    const limit = Math.min(end, offset + length)
-    const cut = limit < end && isInPair(text, limit) ? limit - 1 : limit
+  for (let offset = startOffset; offset < endOffset; ) {
+    const limit = Math.min(endOffset, offset + length)
+    const cut = limit < endOffset && isInPair(text, limit) ? limit - 1 : limit
     pieces.push([offset, cut > offset ? cut : limit + 1])
     offset = cut > offset ? cut : limit + 1
   }
@@ -165,10 +168,10 @@ const isInPair = (text: string, index: number): boolean =>
   /[\uD800-\uDBFF][\uDC00-\uDFFF]/.test(text.slice(index - 1, index + 1))
 
 /** The middle, or none where there is only one character. */
-function halfway(text: string, start: number, end: number): number | undefined {
-  const middle = start + ((end - start) >> 1)
+function halfway(text: string, startOffset: number, endOffset: number): number | undefined {
+  const middle = startOffset + ((endOffset - startOffset) >> 1)
   const middleOrNext = isInPair(text, middle) ? middle + 1 : middle
-  return middleOrNext > start && middleOrNext < end ? middleOrNext : undefined
+  return middleOrNext > startOffset && middleOrNext < endOffset ? middleOrNext : undefined
 }
 
 /** One segment as two, for a text whose whole costs more than its parts did. None where it is one character. */

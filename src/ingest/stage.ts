@@ -36,23 +36,23 @@ export async function stage(
 ): Promise<void> {
   const { id, docNo, revision, publication } = target
   const lexemes = await countLexemes(database, target.title, chunks)
-  const indexed = chunks.map(({ ordinal }, at) => ({
+  const indexed = chunks.map(({ ordinal }, index) => ({
     chunkId: chunkId(id, revision, ordinal),
     ordinal,
-    vector: vectors?.[at],
-    lexemes: lexemes[at] ?? [],
+    vector: vectors?.[index],
+    lexemes: lexemes[index] ?? [],
   }))
   await index.stage({ number: publication, docNo, revision }, indexed)
   await database.transaction(async (sql) => {
-    const known = await sql.query(
+    const storedRows = await sql.query(
       'update revisions set staged_text = $3 where doc_no = $1 and revision = $2 returning 1',
       [docNo, revision, text],
     )
     // Superseded or refused meanwhile; what was published meanwhile the index keeps.
-    if (known.length === 0) return index.forget(sql, { number: publication, docNo, revision })
+    if (storedRows.length === 0) return index.forget(sql, { number: publication, docNo, revision })
     await sql.query('delete from staged_texts where doc_no = $1 and revision = $2', [docNo, revision])
-    for (let from = 0; from < chunks.length; from += rowsMax)
-      await insertTexts(sql, target, chunks.slice(from, from + rowsMax))
+    for (let offset = 0; offset < chunks.length; offset += rowsMax)
+      await insertTexts(sql, target, chunks.slice(offset, offset + rowsMax))
   })
 }
 
@@ -63,8 +63,8 @@ async function countLexemes(
   chunks: readonly PreparedChunk[],
 ): Promise<LexemeCount[][]> {
   const counted: LexemeCount[][] = []
-  for (let from = 0; from < chunks.length; from += rowsMax) {
-    const page = chunks.slice(from, from + rowsMax)
+  for (let offset = 0; offset < chunks.length; offset += rowsMax) {
+    const page = chunks.slice(offset, offset + rowsMax)
     const rows = await sql.query<{ lexemes: string[]; counts: number[]; in_title: number[] }>(
       `select w.lexemes, w.counts, w.in_title
        from unnest($1::text[], $2::text[]) with ordinality as c (lead, text, nth)
@@ -78,7 +78,11 @@ async function countLexemes(
     )
     for (const { lexemes, counts, in_title } of rows)
       counted.push(
-        lexemes.map((lexeme, at) => ({ lexeme, count: counts[at] ?? 0, inTitle: in_title[at] ?? 0 })),
+        lexemes.map((lexeme, index) => ({
+          lexeme,
+          count: counts[index] ?? 0,
+          inTitle: in_title[index] ?? 0,
+        })),
       )
   }
   return counted
@@ -106,8 +110,8 @@ async function insertTexts(
       chunks.map(({ text }) => text),
       chunks.map(({ headings }) => JSON.stringify(headings)),
       chunks.map(({ page }) => page ?? null),
-      chunks.map(({ start }) => start),
-      chunks.map(({ end }) => end),
+      chunks.map(({ start: startOffset }) => startOffset),
+      chunks.map(({ end: endOffset }) => endOffset),
     ],
   )
 }

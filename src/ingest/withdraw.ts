@@ -37,7 +37,7 @@ export async function withdrawDocuments(
   withdrawing: Withdrawing,
 ): Promise<void> {
   const { database, fga, clock, newId, step, jobChanged, corpusChanged } = context
-  const { jobId, begin, stillMeant } = withdrawing
+  const { jobId, begin: beginWithdrawal, stillMeant } = withdrawing
   const now = clock.now()
   await context.documentLocks.hold(
     withdrawing.ids.map(documentObject).sort(),
@@ -52,25 +52,31 @@ export async function withdrawDocuments(
         now,
       )
       for (const id of ids) {
-        const facts = documents.get(id)
-        if (facts === undefined || !rights.has('writer', facts.collection)) throw new AppError('not_found')
+        const storedDocument = documents.get(id)
+        if (storedDocument === undefined || !rights.has('writer', storedDocument.collection))
+          throw new AppError('not_found')
       }
       const sensitivity = await askSensitivity({ fga, now }, documents)
       const list = listOf(context)
       await hold.transaction(async (sql) => {
-        await begin?.(sql)
+        await beginWithdrawal?.(sql)
         for (const id of ids) {
-          const facts = documents.get(id)
-          if (facts === undefined) continue
+          const storedDocument = documents.get(id)
+          if (storedDocument === undefined) continue
           const object = documentObject(id)
-          const kept = keptOf(list, object, [...facts.tags, ...facts.pendingTags])
-          await bury(sql, context.index, { ...facts, id, isSensitive: sensitivity.of(object), kept })
+          const keptTags = keptOf(list, object, [...storedDocument.tags, ...storedDocument.pendingTags])
+          await bury(sql, context.index, {
+            ...storedDocument,
+            id,
+            isSensitive: sensitivity.of(object),
+            kept: keptTags,
+          })
           await insertItem(sql, { jobId, documentId: id, state: 'done' })
-          if (!facts.isWithdrawn) {
+          if (!storedDocument.isWithdrawn) {
             await record(sql, writer, {
               event: 'document_withdrawn',
               document_id: id,
-              revision: facts.acceptedRevision + 1,
+              revision: storedDocument.acceptedRevision + 1,
             })
           }
         }
@@ -103,7 +109,7 @@ interface Burial {
 async function bury(
   sql: Sql,
   index: ChunkPublisher,
-  { id, docNo, isSensitive, kept }: Burial,
+  { id, docNo, isSensitive, kept: keptTags }: Burial,
 ): Promise<void> {
   await hide(sql, index, docNo)
   await sql.query(
@@ -113,5 +119,5 @@ async function bury(
      where doc_no = $1`,
     [docNo, isSensitive],
   )
-  await setTags(sql, documentObject(id), kept, { purge: true })
+  await setTags(sql, documentObject(id), keptTags, { purge: true })
 }

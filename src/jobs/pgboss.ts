@@ -120,8 +120,8 @@ class PgBossQueue implements Queue {
   async #insert(sql: Sql, tasks: readonly (Task & Partial<LaterTask>)[]): Promise<void> {
     const { boss, name } = this.#options
     const { traceparent } = traceHeaders()
-    const jobs = tasks.map(({ key, turn, data, afterSeconds }) => ({
-      data: { ...data, ...(traceparent !== undefined && { traceparent }) },
+    const jobs = tasks.map(({ key, turn, data: payload, afterSeconds }) => ({
+      data: { ...payload, ...(traceparent !== undefined && { traceparent }) },
       singletonKey: key,
       ...(turn !== undefined && { group: { id: turn } }),
       ...(afterSeconds !== undefined && { startAfter: afterSeconds }),
@@ -164,17 +164,17 @@ class PgBossQueue implements Queue {
     while (this.#running.size < concurrency) {
       const job = fairNext(this.#backlog, this.#running.keys(), turnOf, Math.max(1, concurrency - 1))
       if (job === undefined) return
-      this.#backlog = this.#backlog.filter((other) => other !== job)
+      this.#backlog = this.#backlog.filter((waitingJob) => waitingJob !== job)
       this.#run(boss, job)
     }
   }
 
   /** Takes the oldest tasks that are of nobody else than those of whom some are here already. */
   async #fetch(boss: PgBoss): Promise<number> {
-    const since = performance.now()
+    const startedMs = performance.now()
     const ignoreGroups = [...new Set(this.#backlog.flatMap((job) => turnOf(job) ?? []))]
     const jobs = await boss.fetch<Task['data']>(this.#options.name, { batchSize, ignoreGroups })
-    this.#restsUntil = performance.now() + (performance.now() - since) * restShare
+    this.#restsUntil = performance.now() + (performance.now() - startedMs) * restShare
     // What is ours twice was nobody's in between.
     this.#lose((job) => jobs.some(({ id }) => id === job.id))
     this.#backlog.push(...jobs)
@@ -183,13 +183,13 @@ class PgBossQueue implements Queue {
 
   #run(boss: PgBoss, job: TaskJob): void {
     const lost = new AbortController()
-    const settled = this.#settle(boss, job, AbortSignal.any([this.#stopping.signal, lost.signal]))
+    const settlement = this.#settle(boss, job, AbortSignal.any([this.#stopping.signal, lost.signal]))
       .catch((error) => this.#report(error))
       .finally(() => {
         this.#running.delete(job)
         this.wake()
       })
-    this.#running.set(job, { settled, lost })
+    this.#running.set(job, { settled: settlement, lost })
   }
 
   async #settle(boss: PgBoss, job: TaskJob, signal: AbortSignal): Promise<void> {
@@ -213,9 +213,9 @@ class PgBossQueue implements Queue {
   }
 
   /** What a request left to be done is a later step of its trace. */
-  #handle(job: TaskJob, ...rest: [AbortSignal, (task: LaterTask) => void]): Promise<void> {
+  #handle(job: TaskJob, ...runArguments: [AbortSignal, (task: LaterTask) => void]): Promise<void> {
     const { name } = this.#options
-    const { traceparent, ...data } = job.data
+    const { traceparent, ...payload } = job.data
     return traced(
       `job ${name}`,
       {
@@ -223,7 +223,7 @@ class PgBossQueue implements Queue {
         attributes: { 'messaging.destination.name': name },
         carrier: typeof traceparent === 'string' ? { traceparent } : {},
       },
-      async () => this.#handler?.(data, ...rest),
+      async () => this.#handler?.(payload, ...runArguments),
     )
   }
 
@@ -231,8 +231,10 @@ class PgBossQueue implements Queue {
   async #replace(boss: PgBoss, job: TaskJob, later: LaterTask): Promise<void> {
     const { database, name } = this.#options
     await database.transaction(async (sql) => {
-      const { settled } = (await boss.complete(name, job, null, { db: bossDb(sql) })) as Settled
-      if (settled.length > 0) await this.#insert(sql, [later])
+      const { settled: settledCounts } = (await boss.complete(name, job, null, {
+        db: bossDb(sql),
+      })) as Settled
+      if (settledCounts.length > 0) await this.#insert(sql, [later])
     })
   }
 
@@ -246,10 +248,10 @@ class PgBossQueue implements Queue {
   async #lapsedOf(boss: PgBoss, jobs: TaskJob[]): Promise<TaskJob[]> {
     if (jobs.length === 0) return []
     // The types of pg-boss 12 leave out what is answered: the ids that are still ours.
-    const { settled } = (await boss.touch(this.#options.name, jobs)) as {
+    const { settled: settledCounts } = (await boss.touch(this.#options.name, jobs)) as {
       readonly settled: readonly string[]
     }
-    return jobs.filter(({ id }) => !settled.includes(id))
+    return jobs.filter(({ id }) => !settledCounts.includes(id))
   }
 
   /** Begins none of them, and tells those that run: whatever they still settle is refused. */
@@ -273,8 +275,8 @@ class PgBossQueue implements Queue {
     this.#stopping.abort(new Error('The service is shutting down.'))
     for (const timer of this.#timers) clearInterval(timer)
     await this.#scan
-    const settled = [...this.#running.values()].map((run) => run.settled)
-    await Promise.race([Promise.all(settled), pause(graceMs, undefined, { ref: false })])
+    const settlements = [...this.#running.values()].map((run) => run.settled)
+    await Promise.race([Promise.all(settlements), pause(graceMs, undefined, { ref: false })])
     // What was not begun, or did not hear, is anybody's again, and no longer ours to settle.
     const unsettled = [...this.#backlog, ...this.#running.keys()]
     if (unsettled.length > 0)

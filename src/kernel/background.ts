@@ -8,7 +8,7 @@ export interface Background {
 const patience = new AsyncLocalStorage<Background>()
 
 /** Runs work that nobody waits for, such as taking a document in: questions go before it wherever both wait for one thing. */
-export const inBackground = <T>(work: () => T): T => patience.run({ isOver: false }, work)
+export const inBackground = <T>(task: () => T): T => patience.run({ isOver: false }, task)
 
 /** Undefined: this is no part of work that is done {@link inBackground}. */
 export const currentBackground = (): Background | undefined => patience.getStore()

@@ -6,18 +6,18 @@ export function fairNext<T>(
   waiting: Iterable<T>,
   running: Iterable<T>,
   ownerOf: (one: T) => string | null | undefined,
-  most: number,
+  perKeyMax: number,
 ): T | undefined {
-  const held = new Map<string, number>()
-  for (const one of running) {
-    const owner = ownerOf(one)
-    if (owner) held.set(owner, (held.get(owner) ?? 0) + 1)
+  const runningCounts = new Map<string, number>()
+  for (const entry of running) {
+    const owner = ownerOf(entry)
+    if (owner) runningCounts.set(owner, (runningCounts.get(owner) ?? 0) + 1)
   }
-  let best: T | undefined
-  let least = most
-  for (const one of waiting) {
-    const count = held.get(ownerOf(one) ?? '') ?? 0
-    if (count < least) [best, least] = [one, count]
+  let chosen: T | undefined
+  let least = perKeyMax
+  for (const entry of waiting) {
+    const count = runningCounts.get(ownerOf(entry) ?? '') ?? 0
+    if (count < least) [chosen, least] = [entry, count]
   }
-  return best
+  return chosen
 }

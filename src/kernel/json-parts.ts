@@ -10,13 +10,13 @@ const [quote, backslash, comma, list, object] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b]
 export function hasTooManyParts(text: string): boolean {
   // Each takes a character.
   if (text.length <= partsMax) return false
-  let parts = 0
+  let partCount = 0
   let isQuoted = false
-  for (let at = 0; at < text.length && parts <= partsMax; at++) {
-    const code = text.charCodeAt(at)
+  for (let index = 0; index < text.length && partCount <= partsMax; index++) {
+    const code = text.charCodeAt(index)
     if (code === quote) isQuoted = !isQuoted
-    else if (isQuoted) at += code === backslash ? 1 : 0
-    else if (code === comma || code === list || code === object) parts += 1
+    else if (isQuoted) index += code === backslash ? 1 : 0
+    else if (code === comma || code === list || code === object) partCount += 1
   }
-  return parts > partsMax
+  return partCount > partsMax
 }

@@ -2,13 +2,13 @@
  * Works something out of an object once, and knows it for as long as that object is there. Only for what never changes: a
  * principal's caller is the same object for as long as its token is known.
  */
-export function memoize<Key extends object, Value>(work: (key: Key) => Value): (key: Key) => Value {
-  const known = new WeakMap<Key, { readonly value: Value }>()
+export function memoize<Key extends object, Value>(compute: (key: Key) => Value): (key: Key) => Value {
+  const cache = new WeakMap<Key, { readonly value: Value }>()
   return (key) => {
-    const before = known.get(key)
-    if (before !== undefined) return before.value
-    const value = work(key)
-    known.set(key, { value })
+    const cached = cache.get(key)
+    if (cached !== undefined) return cached.value
+    const value = compute(key)
+    cache.set(key, { value })
     return value
   }
 }

@@ -17,14 +17,14 @@ export interface OccasionalOptions {
 export const isWithin = (ms: number, passed: number): boolean => passed >= 0 && passed <= ms
 
 /** Nothing runs before the first call of `run`. */
-export function createOccasional({ everyMs, now, work, onError }: OccasionalOptions): Occasional {
+export function createOccasional({ everyMs, now, work: task, onError }: OccasionalOptions): Occasional {
   let running: Promise<void> | undefined
   let beganAt = Number.NEGATIVE_INFINITY
   return {
     run() {
       if (running !== undefined || isWithin(everyMs, now() - beganAt)) return
       beganAt = now()
-      running = work()
+      running = task()
         .catch(onError)
         .finally(() => {
           running = undefined

@@ -16,31 +16,31 @@ export type PacedQueue = <T>(work: () => Promise<T>) => Promise<T>
 export function createPacedQueue({ atOnce, perTurn, waitingMax, full }: PacedQueueOptions): PacedQueue {
   const waiting: (() => void)[] = []
   let underWay = 0
-  let begun = 0
+  let begunCount = 0
 
-  const mayBegin = (): boolean => underWay < atOnce && begun < perTurn
-  function begin(): void {
-    if (begun === 0) setImmediate(turnOver)
-    begun += 1
+  const mayBegin = (): boolean => underWay < atOnce && begunCount < perTurn
+  function beginNext(): void {
+    if (begunCount === 0) setImmediate(turnOver)
+    begunCount += 1
     underWay += 1
   }
   function turnOver(): void {
-    begun = 0
+    begunCount = 0
     goOn()
   }
   function goOn(): void {
     while (waiting.length > 0 && mayBegin()) {
-      begin()
+      beginNext()
       waiting.shift()?.()
     }
   }
 
-  return async (work) => {
-    if (waiting.length === 0 && mayBegin()) begin()
+  return async (task) => {
+    if (waiting.length === 0 && mayBegin()) beginNext()
     else if (waiting.length >= waitingMax) throw full()
     else await new Promise<void>((resolve) => waiting.push(resolve))
     try {
-      return await work()
+      return await task()
     } finally {
       underWay -= 1
       goOn()

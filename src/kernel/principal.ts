@@ -60,9 +60,9 @@ export const outermostActor = (principal: Principal): FgaObject | undefined => p
 
 /** The same caller in another action. */
 export function inAction(principal: Principal, txn: string): Principal {
-  const own = { ...principal, txn }
-  callers.set(own, callerOf(principal))
-  return own
+  const ownPrincipal = { ...principal, txn }
+  callers.set(ownPrincipal, callerOf(principal))
+  return ownPrincipal
 }
 
 /**

@@ -7,15 +7,15 @@ export type Acquire = () => Promise<() => void>
 const shareOfPatient = 8
 
 /** So many places, for which two lanes wait: {@link currentBackground} is the second. Each in the order in which it came. */
-export function createPrioritySemaphore(places: number): Acquire {
+export function createPrioritySemaphore(permits: number): Acquire {
   const urgent: (() => void)[] = []
   const patient: { readonly of: Background; readonly go: () => void }[] = []
-  let free = places
+  let free = permits
   let passed = 0
 
-  function next(): (() => void) | undefined {
+  function takeNext(): (() => void) | undefined {
     // Somebody urgent has come to wait for these since.
-    const hurried = patient.findIndex((one) => one.of.isOver)
+    const hurried = patient.findIndex((waiter) => waiter.of.isOver)
     if (hurried >= 0) return patient.splice(hurried, 1)[0]?.go
     if (patient.length === 0 || (urgent.length > 0 && passed < shareOfPatient)) {
       passed += 1
@@ -26,17 +26,17 @@ export function createPrioritySemaphore(places: number): Acquire {
   }
 
   function leave(): void {
-    const go = next()
+    const go = takeNext()
     if (go === undefined) free += 1
     else go()
   }
 
   return async () => {
-    const of = currentBackground()
+    const background = currentBackground()
     if (free > 0) free -= 1
     else
       await new Promise<void>((go) => {
-        if (of?.isOver === false) patient.push({ of, go })
+        if (background?.isOver === false) patient.push({ of: background, go })
         else urgent.push(go)
       })
     return leave

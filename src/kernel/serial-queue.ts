@@ -22,23 +22,23 @@ export interface SerialQueueOptions {
 export function createSerialQueue({ pendingMax, full }: SerialQueueOptions = {}): SerialQueue {
   const state: { tail: Promise<unknown>; pending: number } = { tail: Promise.resolve(), pending: 0 }
 
-  function run<T>(work: () => Promise<T>): Promise<T> {
+  function run<T>(task: () => Promise<T>): Promise<T> {
     if (pendingMax !== undefined && state.pending >= pendingMax)
       return Promise.reject(full?.() ?? new Error('The queue is full.'))
     state.pending += 1
-    const result = state.tail.then(work).finally(() => {
+    const result = state.tail.then(task).finally(() => {
       state.pending -= 1
     })
     state.tail = result.catch(() => undefined)
     return result
   }
 
-  function shared<T>(work: () => Promise<T>): () => Promise<T> {
+  function shared<T>(task: () => Promise<T>): () => Promise<T> {
     let waiting: Promise<T> | undefined
     return () => {
       waiting ??= run(() => {
         waiting = undefined
-        return work()
+        return task()
       })
       return waiting
     }

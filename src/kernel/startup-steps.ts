@@ -6,10 +6,10 @@ const afterMsDefault = 2_000
 /** Steps of a start, which says nothing else until it is over: on a busy machine that looks as if it hung. */
 export const createStartupSteps =
   (tell: (doing: string) => void, afterMs = afterMsDefault): Step =>
-  async (doing, work) => {
+  async (doing, task) => {
     const timer = setTimeout(tell, afterMs, doing)
     try {
-      return await work()
+      return await task()
     } finally {
       clearTimeout(timer)
     }

@@ -26,17 +26,17 @@ export interface SpanOptions {
 }
 
 /** Runs `work` as a step of the trace that is under way; outside of one (background polls) it is no step of anything. */
-export function step<T>(name: string, options: SpanOptions, work: () => Promise<T>): Promise<T> {
-  return trace.getActiveSpan() === undefined ? work() : spanned(name, options, work)
+export function step<T>(name: string, options: SpanOptions, task: () => Promise<T>): Promise<T> {
+  return trace.getActiveSpan() === undefined ? task() : spanned(name, options, task)
 }
 
 /** Runs `work` as the first step here of a trace that a caller may have begun (W3C Trace Context). */
 export function traced<T>(
   name: string,
   { carrier, ...options }: SpanOptions & { readonly carrier: Readonly<Record<string, string>> },
-  work: (describe: (attributes: Attributes, name?: string) => void) => Promise<T>,
+  task: (describe: (attributes: Attributes, name?: string) => void) => Promise<T>,
 ): Promise<T> {
-  return spanned(name, options, work, propagation.extract(context.active(), carrier))
+  return spanned(name, options, task, propagation.extract(context.active(), carrier))
 }
 
 /** `traceparent` of the step that is under way, for whoever goes on with it; nothing outside of a trace. */
@@ -55,13 +55,13 @@ export function traceId(): string | undefined {
 function spanned<T>(
   name: string,
   { kind, attributes }: SpanOptions,
-  work: (describe: (attributes: Attributes, name?: string) => void) => Promise<T>,
+  task: (describe: (attributes: Attributes, name?: string) => void) => Promise<T>,
   parent: Context = context.active(),
 ): Promise<T> {
   return tracer().startActiveSpan(name, { kind: kinds[kind], attributes }, parent, async (span) => {
     try {
-      return await work((more, renamed) => {
-        span.setAttributes(more)
+      return await task((addAttributes, renamed) => {
+        span.setAttributes(addAttributes)
         if (renamed !== undefined) span.updateName(renamed)
       })
     } catch (error) {

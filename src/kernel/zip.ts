@@ -39,38 +39,38 @@ export function readZip(archive: Uint8Array): ZipEntry[] {
 }
 
 function listEntries(archive: Uint8Array, view: DataView): ZipEntry[] {
-  const end = findEnd(view)
-  const count = view.getUint16(end + 10, true)
-  let at = view.getUint32(end + 16, true)
+  const directoryEnd = findEnd(view)
+  const count = view.getUint16(directoryEnd + 10, true)
+  let offset = view.getUint32(directoryEnd + 16, true)
   const entries: ZipEntry[] = []
   for (let index = 0; index < count; index++) {
-    if (view.getUint32(at, true) !== DIRECTORY_ENTRY) {
+    if (view.getUint32(offset, true) !== DIRECTORY_ENTRY) {
       throw new ZipError('unreadable', 'The archive has a damaged directory.')
     }
-    const nameLength = view.getUint16(at + 28, true)
-    entries.push(entryAt(archive, view, at, nameLength))
-    at += 46 + nameLength + view.getUint16(at + 30, true) + view.getUint16(at + 32, true)
+    const nameLength = view.getUint16(offset + 28, true)
+    entries.push(entryAt(archive, view, offset, nameLength))
+    offset += 46 + nameLength + view.getUint16(offset + 30, true) + view.getUint16(offset + 32, true)
   }
   return entries
 }
 
 /** The end record is the last 22 bytes, or earlier when a comment of up to 64 KiB follows it. */
 function findEnd(view: DataView): number {
-  const first = Math.max(0, view.byteLength - 22 - 0xffff)
-  for (let at = view.byteLength - 22; at >= first; at--) {
-    if (view.getUint32(at, true) === END_OF_DIRECTORY) return at
+  const lowestOffset = Math.max(0, view.byteLength - 22 - 0xffff)
+  for (let offset = view.byteLength - 22; offset >= lowestOffset; offset--) {
+    if (view.getUint32(offset, true) === END_OF_DIRECTORY) return offset
   }
   throw new ZipError('unreadable', 'This is not a zip archive.')
 }
 
-function entryAt(archive: Uint8Array, view: DataView, at: number, nameLength: number): ZipEntry {
-  const encrypted = (view.getUint16(at + 8, true) & 1) === 1
-  const method = view.getUint16(at + 10, true)
-  const checksum = view.getUint32(at + 16, true)
-  const sizePacked = view.getUint32(at + 20, true)
-  const sizeDeclared = view.getUint32(at + 24, true)
-  const local = view.getUint32(at + 42, true)
-  const name = new TextDecoder().decode(archive.subarray(at + 46, at + 46 + nameLength))
+function entryAt(archive: Uint8Array, view: DataView, offset: number, nameLength: number): ZipEntry {
+  const encrypted = (view.getUint16(offset + 8, true) & 1) === 1
+  const method = view.getUint16(offset + 10, true)
+  const checksum = view.getUint32(offset + 16, true)
+  const sizePacked = view.getUint32(offset + 20, true)
+  const sizeDeclared = view.getUint32(offset + 24, true)
+  const local = view.getUint32(offset + 42, true)
+  const name = new TextDecoder().decode(archive.subarray(offset + 46, offset + 46 + nameLength))
 
   function read(bytesMax: number): Uint8Array {
     if (encrypted || (method !== 0 && method !== 8)) {
@@ -92,9 +92,9 @@ function packedBytes(archive: Uint8Array, view: DataView, local: number, size: n
   if (local + 30 > view.byteLength || view.getUint32(local, true) !== LOCAL_ENTRY) {
     throw new ZipError('unreadable', 'The archive has a damaged entry.')
   }
-  const start = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true)
-  if (start + size > archive.length) throw new ZipError('unreadable', 'The archive is cut short.')
-  return archive.subarray(start, start + size)
+  const dataStart = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true)
+  if (dataStart + size > archive.length) throw new ZipError('unreadable', 'The archive is cut short.')
+  return archive.subarray(dataStart, dataStart + size)
 }
 
 /** `maxOutputLength` stops zlib while it unpacks, so that a bomb never gets the memory that it asks for. */
@@ -117,28 +117,28 @@ const tooLarge = (name: string, bytesMax: number, cause?: unknown): ZipError =>
 export function writeZip(
   files: readonly { readonly name: string; readonly bytes: Uint8Array }[],
 ): Uint8Array {
-  const parts: Uint8Array[] = []
+  const chunks: Uint8Array[] = []
   const directory: Uint8Array[] = []
-  let at = 0
+  let offset = 0
   for (const file of files) {
     const name = new TextEncoder().encode(file.name)
     const shared = sharedFields(name, file.bytes)
     const local = header(LOCAL_ENTRY, 30, [[4, shared]])
     const entry = header(DIRECTORY_ENTRY, 46, [[6, shared]])
     new DataView(entry.buffer).setUint16(4, 20, true)
-    new DataView(entry.buffer).setUint32(42, at, true)
-    parts.push(local, name, file.bytes)
+    new DataView(entry.buffer).setUint32(42, offset, true)
+    chunks.push(local, name, file.bytes)
     directory.push(entry, name)
-    at += local.length + name.length + file.bytes.length
+    offset += local.length + name.length + file.bytes.length
   }
-  const size = directory.reduce((sum, part) => sum + part.length, 0)
-  const end = header(END_OF_DIRECTORY, 22, [])
-  const view = new DataView(end.buffer)
+  const size = directory.reduce((sum, chunk) => sum + chunk.length, 0)
+  const endRecord = header(END_OF_DIRECTORY, 22, [])
+  const view = new DataView(endRecord.buffer)
   view.setUint16(8, files.length, true)
   view.setUint16(10, files.length, true)
   view.setUint32(12, size, true)
-  view.setUint32(16, at, true)
-  return Buffer.concat([...parts, ...directory, end])
+  view.setUint32(16, offset, true)
+  return Buffer.concat([...chunks, ...directory, endRecord])
 }
 
 /** The 26 bytes that a local header and a directory entry have in common. */
@@ -157,6 +157,6 @@ function sharedFields(name: Uint8Array, bytes: Uint8Array): Uint8Array {
 function header(signature: number, length: number, copies: readonly [number, Uint8Array][]): Uint8Array {
   const bytes = new Uint8Array(length)
   new DataView(bytes.buffer).setUint32(0, signature, true)
-  for (const [at, part] of copies) bytes.set(part, at)
+  for (const [chunkOffset, chunk] of copies) bytes.set(chunk, chunkOffset)
   return bytes
 }

@@ -86,19 +86,19 @@ export interface UsesBy {
 export function createPresenting({ database, approvals, log }: PresentingDeps): Presenting {
   return {
     async answer(principal, asking, make) {
-      const first = await presentableTo(principal, asking)
-      const made = await make(first)
-      if (made !== undefined) return made
+      const presentedFirst = await presentableTo(principal, asking)
+      const firstAnswer = await make(presentedFirst)
+      if (firstAnswer !== undefined) return firstAnswer
       const second = await presentableTo(principal, { named: [] })
-      const again = second.length === 0 ? undefined : await make(second)
-      if (again !== undefined) return again
-      const last = await make([])
-      if (last === undefined) throw new Error('An answer without grants rested on one.')
-      return last
+      const secondAnswer = second.length === 0 ? undefined : await make(second)
+      if (secondAnswer !== undefined) return secondAnswer
+      const lastAnswer = await make([])
+      if (lastAnswer === undefined) throw new Error('An answer without grants rested on one.')
+      return lastAnswer
     },
-    async usesOf(clearing, presented, documentIds) {
+    async usesOf(clearing, presentedGrants, documentIds) {
       const byDocument = await clearing.grantsOf(documentIds)
-      const stray = presented.find(
+      const stray = presentedGrants.find(
         ({ id, remembered, objects }) =>
           !remembered &&
           [...byDocument].some(
@@ -143,8 +143,8 @@ export function createPresenting({ database, approvals, log }: PresentingDeps): 
 class UseGone extends Error {}
 
 /** As the gate is shown them. */
-export const shown = (presented: readonly Presented[]) =>
-  presented.map(({ id, remembered, objects }) => ({
+export const shownGrants = (presentedGrants: readonly Presented[]) =>
+  presentedGrants.map(({ id, remembered, objects }) => ({
     id,
     documentIds: remembered ? [] : objects.map((object) => object.slice('document:'.length)),
   }))

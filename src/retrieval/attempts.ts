@@ -46,10 +46,10 @@ export function createAttempts({ approvals, presenting, now }: AttemptsDeps): At
             if (answer !== undefined) return answer
             lookNextTime()
           }
-          return presenting.answer(principal, { named, queryHmac }, (presented) => {
-            if (named.length === 0 && presented.length === 0 && mayOffer === mayAsk(principal))
+          return presenting.answer(principal, { named, queryHmac }, (presentedGrants) => {
+            if (named.length === 0 && presentedGrants.length === 0 && mayOffer === mayAsk(principal))
               without.note(principal)
-            return make({ presented, isUnchecked: false, mayOffer, lookNextTime })
+            return make({ presented: presentedGrants, isUnchecked: false, mayOffer, lookNextTime })
           })
         },
       }
@@ -72,17 +72,17 @@ const keptMs = 60_000
 const holdersMax = 10_000
 
 function createHoldersWithout(now: () => number): HoldersWithout {
-  const seen = createLru<number>({ entriesMax: holdersMax })
+  const seenHolders = createLru<number>({ entriesMax: holdersMax })
   return {
     has(principal) {
       if (outermostActor(principal) === undefined) return true
-      const age = now() - (seen.peek(keyOf(callerOf(principal))) ?? Number.NEGATIVE_INFINITY)
+      const age = now() - (seenHolders.peek(keyOf(callerOf(principal))) ?? Number.NEGATIVE_INFINITY)
       return age >= 0 && age < keptMs
     },
     note(principal) {
-      seen.set(keyOf(callerOf(principal)), now())
+      seenHolders.set(keyOf(callerOf(principal)), now())
     },
-    forget: (principal) => seen.delete(keyOf(callerOf(principal))),
+    forget: (principal) => seenHolders.delete(keyOf(callerOf(principal))),
   }
 }
 

@@ -4,7 +4,7 @@ import type { AccessFilter } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
 import { type Deadline, isOver } from './deadline.ts'
 import { fuse } from './fuse.ts'
-import { choose, within } from './telling.ts'
+import { choose, staysWithin } from './telling.ts'
 
 /** What a question is searched by: a list for each of words and vectors. */
 export interface Branches {
@@ -49,7 +49,7 @@ export async function clearBest(options: ClearBestOptions): Promise<Best> {
   let { visible } = sight
   let { depth } = branches
   if (isOver(deadline)) return { cleared: [], complete: false, tellable: [] }
-  const refused = new Set<string>()
+  const refusedIds = new Set<string>()
   let refusals = 0
   // So many times its own depth: what is found there is only asked about.
   let ahead = 1
@@ -57,26 +57,26 @@ export async function clearBest(options: ClearBestOptions): Promise<Best> {
   let early = clearEarly(tells ? [] : branches.foundAnyway(visible), clearing)
   let untold: Candidate[][] | undefined
   for (;;) {
-    const [before, lists, kept = untold] = await Promise.all([
+    const [clearedBefore, lists, keptLists = untold] = await Promise.all([
       early,
       branches.run(visible, depth * ahead),
       tells && untold === undefined ? branches.run(sight.untold, depth, visible) : undefined,
     ])
-    const telling = untold === undefined && kept !== undefined ? choose(lists, kept, options) : []
-    untold = kept
+    const telling = untold === undefined && keptLists !== undefined ? choose(lists, keptLists, options) : []
+    untold = keptLists
     early = undefined
-    const { cleared, stopped = before?.stopped } = await clearing.clear(fuse(lists), topK, telling)
+    const { cleared, stopped = clearedBefore?.stopped } = await clearing.clear(fuse(lists), topK, telling)
     // Nothing proven: say that permissions cannot be checked. Something proven: only that is released.
     if (stopped !== undefined && cleared.length === 0 && !isOver(deadline)) throw stopped
     const stays = ({ documentId }: Guarded): boolean => !clearing.isRefused(documentId)
-    const left = lists.map((list) => list.filter(stays))
+    const remainingLists = lists.map((list) => list.filter(stays))
     const isOut = stopped !== undefined || isOver(deadline)
     const exhausted = lists.every((list) => list.length < depth * ahead)
-    const isRefusing = left.some((list, at) => list.length < (lists[at]?.length ?? 0))
+    const isRefusing = remainingLists.some((list, listIndex) => list.length < (lists[listIndex]?.length ?? 0))
     const isRanked = !isRefusing && ahead === 1
     if (!isOut && !isRanked) {
-      for (const one of lists.flat()) if (!stays(one)) refused.add(one.documentId)
-      if (isRefusing) visible = await sight.without(refused)
+      for (const candidate of lists.flat()) if (!stays(candidate)) refusedIds.add(candidate.documentId)
+      if (isRefusing) visible = await sight.without(refusedIds)
       ahead = isRefusing && !exhausted ? deeper ** refusals++ : 1
       continue
     }
@@ -85,9 +85,9 @@ export async function clearBest(options: ClearBestOptions): Promise<Best> {
       // A document without a verdict may be one of those that were looked for.
       const unanswered = clearing.counts.errors > 0
       return {
-        cleared: isOut ? inOrder(cleared, fuse(left)) : cleared,
+        cleared: isOut ? inOrder(cleared, fuse(remainingLists)) : cleared,
         complete: !unanswered && isRanked && (enough || (exhausted && !isOut)),
-        tellable: untold === undefined ? [] : within(left, untold, topK, clearing.tellable),
+        tellable: untold === undefined ? [] : staysWithin(remainingLists, untold, topK, clearing.tellable),
       }
     }
     depth *= deeper
@@ -96,16 +96,17 @@ export async function clearBest(options: ClearBestOptions): Promise<Best> {
 
 /** What it is told the clearing does not ask again, so that only why it was stopped is of use. */
 const clearEarly = (
-  items: readonly Guarded[],
+  candidates: readonly Guarded[],
   clearing: Clearing,
-): Promise<Clearance<Guarded>> | undefined => (items.length === 0 ? undefined : clearing.clear(items))
+): Promise<Clearance<Guarded>> | undefined =>
+  candidates.length === 0 ? undefined : clearing.clear(candidates)
 
 /** Those that were cleared, in the order of what is left when the refused are gone. */
 function inOrder(
   cleared: readonly Cleared<Candidate>[],
   ranked: readonly Candidate[],
 ): readonly Cleared<Candidate>[] {
-  const places = new Map(ranked.map(({ chunkId }, place) => [chunkId, place]))
-  const placeOf = ({ chunkId }: Candidate): number => places.get(chunkId) ?? ranked.length
+  const rankByChunk = new Map(ranked.map(({ chunkId }, rank) => [chunkId, rank]))
+  const placeOf = ({ chunkId }: Candidate): number => rankByChunk.get(chunkId) ?? ranked.length
   return cleared.toSorted((a, b) => placeOf(a) - placeOf(b))
 }

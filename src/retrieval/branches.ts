@@ -25,26 +25,26 @@ export interface ChosenBranches extends Branches {
  */
 export async function chooseBranches(
   question: Question,
-  deps: BranchesDeps,
+  dependencies: BranchesDeps,
   signal: AbortSignal,
 ): Promise<ChosenBranches> {
-  const { search } = deps
+  const { search } = dependencies
   const { query, mode } = question
   const byWords = (visible: AccessFilter, depth: number, like?: AccessFilter) =>
     search.keyword(visible, query ?? '', depth, like)
   const alone = depthOfOne(question.topK)
-  const words: ChosenBranches = {
+  const wordBranch: ChosenBranches = {
     modeUsed: 'keyword',
     depth: alone,
-    run: async (...asked) => [await byWords(...asked)],
+    run: async (...searchArguments) => [await byWords(...searchArguments)],
     foundAnyway: () => [],
   }
-  if (mode === 'keyword') return words
-  const embedding = await embed(question, deps, signal)
+  if (mode === 'keyword') return wordBranch
+  const embedding = await embed(question, dependencies, signal)
   if (embedding === undefined) {
     if (query === undefined)
       throw new AppError('search_unavailable', { public: 'There are no vectors to search by.' })
-    return words
+    return wordBranch
   }
   if (mode === 'vector' || query === undefined) {
     return {

@@ -3,7 +3,7 @@ import type { Clearance, Gate } from '../authz/gate.ts'
 import type { Nominator } from '../authz/nominate.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
-import { type Approvals, shown } from './approvals.ts'
+import { type Approvals, shownGrants } from './approvals.ts'
 import type { Deadline } from './deadline.ts'
 import { narrowedCollections } from './scope.ts'
 
@@ -37,42 +37,47 @@ interface Filed {
  * Collections in which the gate has just cleared at least one document; filing alone shows nothing.
  * Asks about one document of each, as it is now (`strict`), then about more of those that are not proven yet.
  */
-export function createCollectionLister(deps: CollectionListerDeps): CollectionLister {
-  const { sql, nominator, gate, approvals, hasTail } = deps
+export function createCollectionLister(dependencies: CollectionListerDeps): CollectionLister {
+  const { sql, nominator, gate, approvals, hasTail } = dependencies
   return async (principal, { signal }) => {
     // By remembered grants alone: nothing of a document leaves, so that this is no use of one that is counted.
-    const presented = await approvals.presentable(principal, { named: [] })
-    const grants = presented.map(({ id }) => id)
+    const presentedGrants = await approvals.presentable(principal, { named: [] })
+    const grants = presentedGrants.map(({ id }) => id)
     const isWhole = await hasTail()
-    const { documentIds, complete } = await nominator.nominate(principal, { signal, grants })
-    const { collections: within } = narrowedCollections(principal)
+    const { documentIds, complete: isNominationComplete } = await nominator.nominate(principal, {
+      signal,
+      grants,
+    })
+    const { collections: allowedCollections } = narrowedCollections(principal)
     const rows = await sql.query<{ id: string; collection: string }>(
       `select id, collection from documents
        where id = any($1) and live_revision is not null and ($2::text[] is null or collection = any($2))
        order by collection, id`,
-      [documentIds, within ?? null],
+      [documentIds, allowedCollections ?? null],
     )
-    let open = rows.map(({ id, collection }): Filed => ({ documentId: id, collection }))
-    const proven = new Set<string>()
+    let remaining = rows.map(({ id, collection }): Filed => ({ documentId: id, collection }))
+    const provenCollections = new Set<string>()
     const clearing = gate.open(principal, {
       consistency: 'strict',
-      grants: shown(presented),
+      grants: shownGrants(presentedGrants),
       signal,
     })
     let stopped: Clearance<Filed>['stopped']
-    for (let each = 1; open.length > 0 && stopped === undefined; each *= 4) {
-      const wave = takeEach(open, each)
+    for (let perCollection = 1; remaining.length > 0 && stopped === undefined; perCollection *= 4) {
+      const wave = takeEach(remaining, perCollection)
       const clearance = await clearing.clear(wave)
-      for (const { collection } of clearance.cleared) proven.add(collection)
+      for (const { collection } of clearance.cleared) provenCollections.add(collection)
       stopped = clearance.stopped
-      const asked = new Set(wave)
-      open = open.filter((item) => !asked.has(item) && !proven.has(item.collection))
+      const askedFiled = new Set(wave)
+      remaining = remaining.filter(
+        (filed) => !askedFiled.has(filed) && !provenCollections.has(filed.collection),
+      )
     }
-    if (stopped !== undefined && proven.size === 0) throw stopped
+    if (stopped !== undefined && provenCollections.size === 0) throw stopped
     const { considered, denied, passedOver, errors } = clearing.counts
     const collections = await sql.query<{ id: string; title: string }>(
       'select id, title from collections where id = any($1) order by id',
-      [[...proven]],
+      [[...provenCollections]],
     )
     await record(sql, principal, {
       event: 'collections_listed',
@@ -84,15 +89,15 @@ export function createCollectionLister(deps: CollectionListerDeps): CollectionLi
       errors,
     })
     // A document without a verdict may have been the one that its collection lacks.
-    return { collections, complete: complete && isWhole && stopped === undefined && errors === 0 }
+    return { collections, complete: isNominationComplete && isWhole && stopped === undefined && errors === 0 }
   }
 }
 
-function takeEach(items: readonly Filed[], each: number): Filed[] {
-  const taken = new Map<string, number>()
-  return items.filter(({ collection }) => {
-    const count = (taken.get(collection) ?? 0) + 1
-    taken.set(collection, count)
-    return count <= each
+function takeEach(filedDocuments: readonly Filed[], perCollection: number): Filed[] {
+  const takenByCollection = new Map<string, number>()
+  return filedDocuments.filter(({ collection }) => {
+    const count = (takenByCollection.get(collection) ?? 0) + 1
+    takenByCollection.set(collection, count)
+    return count <= perCollection
   })
 }

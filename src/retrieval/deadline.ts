@@ -15,14 +15,18 @@ const graceMs = 200
  * The outcome of `work`, or `deadline_exceeded` soon after the deadline, whatever it waits for. What was going on may go on
  * to its own end, but nothing of it leaves.
  */
-export async function inTime<T>({ at, now }: Deadline, work: Promise<T>): Promise<T> {
-  const { promise: over, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new AppError('deadline_exceeded')), Math.max(0, at + graceMs - now()))
+export async function inTime<T>({ at: deadlineMs, now }: Deadline, promise: Promise<T>): Promise<T> {
+  const { promise: expired, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(
+    () => reject(new AppError('deadline_exceeded')),
+    Math.max(0, deadlineMs + graceMs - now()),
+  )
   try {
-    return await Promise.race([work, over])
+    return await Promise.race([promise, expired])
   } finally {
     clearTimeout(timer)
   }
 }
 
-export const isOver = ({ signal, at, now }: Deadline): boolean => signal.aborted || now() >= at
+export const isOver = ({ signal, at: deadlineMs, now }: Deadline): boolean =>
+  signal.aborted || now() >= deadlineMs

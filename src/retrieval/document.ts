@@ -4,7 +4,7 @@ import type { Gate } from '../authz/gate.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
-import { byGrants, mayAsk, namedBy, type Presented, type Presenting, shown } from './approvals.ts'
+import { byGrants, mayAsk, namedBy, type Presented, type Presenting, shownGrants } from './approvals.ts'
 import type { Deadline } from './deadline.ts'
 import { evidenceOf, supportingTuples } from './evidence.ts'
 import { liveRevision, readDocument, type WholeDocument } from './read.ts'
@@ -36,13 +36,18 @@ export interface DocumentReaderDeps {
  * document and OpenFGA says that it may be told of it, the answer is 403 `approval_required`. No offer comes of it:
  * those are made by a question. Does NOT check token scopes: the face does.
  */
-export function createDocumentReader({ sql, gate, presenting, why }: DocumentReaderDeps): DocumentReader {
+export function createDocumentReader({
+  sql,
+  gate,
+  presenting,
+  why: whyReader,
+}: DocumentReaderDeps): DocumentReader {
   return async (principal, documentId, deadline, approval) => {
     const reading = { principal, documentId, deadline }
     const { document, toldOf } = await presenting.answer(
       principal,
       { named: namedBy(principal, approval) },
-      (presented) => readWith(reading, presented, { sql, gate, presenting, why }),
+      (presentedGrants) => readWith(reading, presentedGrants, { sql, gate, presenting, why: whyReader }),
     )
     if (document !== undefined) return document
     throw toldOf ? approvalRequired() : new AppError('not_found')
@@ -64,24 +69,24 @@ interface Read {
 /** Undefined: it would have rested on a use that does not count. */
 async function readWith(
   { principal, documentId, deadline: { signal } }: Reading,
-  presented: readonly Presented[],
-  { sql, gate, presenting, why }: DocumentReaderDeps,
+  presentedGrants: readonly Presented[],
+  { sql, gate, presenting, why: whyReader }: DocumentReaderDeps,
 ): Promise<Read | undefined> {
   const { collections } = narrowedCollections(principal)
   const clearing = gate.named(principal, {
     documentIds: [documentId],
-    grants: shown(presented),
+    grants: shownGrants(presentedGrants),
     tell: mayAsk(principal),
     signal,
   })
-  const live = await liveRevision(sql, documentId, collections)
-  const [item] = await clearing.clear(live === undefined ? [] : [live])
-  const document = item === undefined ? undefined : await readDocument(sql, item)
-  const toldOf = live !== undefined && clearing.tellable.length > 0
-  const uses = await presenting.usesOf(clearing, presented, document === undefined ? [] : [documentId])
+  const liveDocument = await liveRevision(sql, documentId, collections)
+  const [clearedDocument] = await clearing.clear(liveDocument === undefined ? [] : [liveDocument])
+  const document = clearedDocument === undefined ? undefined : await readDocument(sql, clearedDocument)
+  const toldOf = liveDocument !== undefined && clearing.tellable.length > 0
+  const uses = await presenting.usesOf(clearing, presentedGrants, document === undefined ? [] : [documentId])
   if (uses === undefined) return undefined
-  const counts = await presenting.commit({ uses, principal, isSingle: true }, (own) =>
-    record(own, principal, {
+  const counts = await presenting.commit({ uses, principal, isSingle: true }, (sql) =>
+    record(sql, principal, {
       event: 'document_read',
       document_id: documentId,
       released:
@@ -91,8 +96,8 @@ async function readWith(
               ...evidenceOf(clearing.proofOf(documentId)),
               ...byGrants(uses, documentId),
               ...supportingTuples(
-                why(principal, {
-                  grants: presented.map(({ id }) => id),
+                whyReader(principal, {
+                  grants: presentedGrants.map(({ id }) => id),
                   modelId: clearing.modelId,
                   documentIds: [documentId],
                   // OpenFGA's of just now.

@@ -9,9 +9,9 @@ export function evidenceOf(proof: Proof | undefined): Proven {
 
 /** The tuples that it rested on, where they are known. */
 export function supportingTuples(
-  why: ReadonlyMap<string, readonly string[]>,
+  tuplesByDocument: ReadonlyMap<string, readonly string[]>,
   documentId: string,
 ): { readonly why?: readonly string[] } {
-  const tuples = why.get(documentId)
+  const tuples = tuplesByDocument.get(documentId)
   return tuples === undefined ? {} : { why: tuples }
 }

@@ -36,34 +36,34 @@ export function filterSql(filter: Filter, fields: Fields, values: SqlValue[]): s
 function oneOf(
   field: string,
   type: FieldType,
-  wanted: readonly Scalar[],
+  scalars: readonly Scalar[],
   path: string,
   values: SqlValue[],
 ): string {
-  for (const value of wanted) assertType(value, type, path)
+  for (const value of scalars) assertType(value, type, path)
   if (type === 'date') {
-    const dates = push(values, wanted.map(String))
+    const dates = push(values, scalars.map(String))
     return typed(field, type, `(metadata ->> ${field})::timestamptz = any(${dates}::timestamptz[])`)
   }
-  const items = push(
+  const arrayParameter = push(
     values,
-    wanted.map((value) => JSON.stringify(value)),
+    scalars.map((value) => JSON.stringify(value)),
   )
-  return `metadata -> ${field}::text = any(${items}::jsonb[])`
+  return `metadata -> ${field}::text = any(${arrayParameter}::jsonb[])`
 }
 
 function range(field: string, type: FieldType, bounds: Range, path: string, values: SqlValue[]): string {
   if (type === 'boolean') throw invalid(path, 'A boolean field has no order.')
   const cast = { string: 'text', number: 'numeric', date: 'timestamptz' }[type]
-  const parts: string[] = []
+  const conditions: string[] = []
   for (const [name, operator] of Object.entries(operators)) {
     const bound = bounds[name as keyof Range]
     if (bound === undefined) continue
     assertType(bound, type, `${path}.${name}`)
-    parts.push(`(metadata ->> ${field})::${cast} ${operator} ${push(values, String(bound))}::${cast}`)
+    conditions.push(`(metadata ->> ${field})::${cast} ${operator} ${push(values, String(bound))}::${cast}`)
   }
-  if (parts.length === 0) throw invalid(path, 'At least one of gte, gt, lte, lt is needed.')
-  return typed(field, type, parts.join(' and '))
+  if (conditions.length === 0) throw invalid(path, 'At least one of gte, gt, lte, lt is needed.')
+  return typed(field, type, conditions.join(' and '))
 }
 
 // A cast of a value of another type would fail the whole query: `case` keeps it from being tried.

@@ -5,8 +5,8 @@ import type { Candidate } from './candidate.ts'
 const k = 10
 
 /** What is in either of two lists, best first, as if both had been searched as one. */
-export const merge = (one: readonly Candidate[], other: readonly Candidate[]): readonly Candidate[] =>
-  [...one, ...other].sort(byScore)
+export const merge = (nearer: readonly Candidate[], farther: readonly Candidate[]): readonly Candidate[] =>
+  [...nearer, ...farther].sort(byScore)
 
 const byScore = (a: Candidate, b: Candidate): number => b.score - a.score || (a.chunkId < b.chunkId ? -1 : 1)
 
@@ -15,8 +15,8 @@ const byScore = (a: Candidate, b: Candidate): number => b.score - a.score || (a.
  * so that the order never depends on what else is stored. One list alone stays as it is.
  */
 export function fuse(lists: readonly (readonly Candidate[])[]): readonly Candidate[] {
-  const [first, ...others] = lists
-  if (first !== undefined && others.length === 0) return first
+  const [firstList, ...otherLists] = lists
+  if (firstList !== undefined && otherLists.length === 0) return firstList
   const fused = new Map<string, Candidate>()
   for (const list of lists) {
     for (const [index, candidate] of list.entries()) {

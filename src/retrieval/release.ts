@@ -43,39 +43,51 @@ export interface Release {
  * an answer that nobody can account for is not given. In the usual case one statement. Undefined: it would have rested on a
  * use that does not count, or lacked what could be presented; nothing is on record.
  */
-export async function release(releasing: Releasing, deps: ReleaseDeps): Promise<Release | undefined> {
-  const { sql, approvals, presenting } = deps
-  const { principal, queryHmac, presented, clearing, cleared, tellable, isUnchecked } = releasing
-  if (presented.length === 0 && tellable.length === 0) {
-    const { complete } = releasing
-    const decision = eventOf(releasing, { items: cleared, uses: none, complete }, deps)
+export async function release(releasing: Releasing, dependencies: ReleaseDeps): Promise<Release | undefined> {
+  const { sql, approvals, presenting } = dependencies
+  const {
+    principal,
+    queryHmac,
+    presented: presentedGrants,
+    clearing,
+    cleared,
+    tellable,
+    isUnchecked,
+  } = releasing
+  if (presentedGrants.length === 0 && tellable.length === 0) {
+    const { complete: isSearchComplete } = releasing
+    const decision = eventOf(
+      releasing,
+      { items: cleared, uses: noUses, complete: isSearchComplete },
+      dependencies,
+    )
     const passages = await readRecorded(sql, cleared, { principal, decision, isUnchecked })
-    if (passages !== undefined) return { passages, complete }
+    if (passages !== undefined) return { passages, complete: isSearchComplete }
   }
   if (isUnchecked && (await approvals.presentable(principal, { named: [] })).length > 0) return undefined
   const passages = await readPassages(sql, cleared)
   // Withdrawn or replaced since it was found: another passage would stand in its place.
-  const complete = releasing.complete && passages.length === cleared.length
+  const isComplete = releasing.complete && passages.length === cleared.length
   const documentIds = [...new Set(passages.map(({ documentId }) => documentId))]
-  const uses = await presenting.usesOf(clearing, presented, documentIds)
+  const uses = await presenting.usesOf(clearing, presentedGrants, documentIds)
   if (uses === undefined) return undefined
   if (tellable.length > 0) releasing.lookNextTime()
   let offer: string | undefined
   const used = { uses, principal, queryHmac, isSingle: tellable.length === 0 }
-  const counts = await presenting.commit(used, async (own) => {
+  const counts = await presenting.commit(used, async (sql) => {
     offer =
       tellable.length === 0
         ? undefined
-        : await approvals.makeOfferWithin(own, principal, { queryHmac, documentIds: tellable })
-    await record(own, principal, {
-      ...eventOf(releasing, { items: passages, uses, complete }, deps),
+        : await approvals.makeOfferWithin(sql, principal, { queryHmac, documentIds: tellable })
+    await record(sql, principal, {
+      ...eventOf(releasing, { items: passages, uses, complete: isComplete }, dependencies),
       ...(offer !== undefined && { offer }),
     })
   })
-  return counts ? { passages, complete, ...(offer !== undefined && { offer }) } : undefined
+  return counts ? { passages, complete: isComplete, ...(offer !== undefined && { offer }) } : undefined
 }
 
-const none: Uses = { byDocument: new Map(), grants: [] }
+const noUses: Uses = { byDocument: new Map(), grants: [] }
 
 interface Leaving {
   readonly items: readonly { readonly documentId: string; readonly chunkId: string }[]
@@ -84,15 +96,15 @@ interface Leaving {
 }
 
 function eventOf(
-  { principal, question, queryHmac, modeUsed, presented, clearing }: Releasing,
-  { items, uses, complete }: Leaving,
-  { why, keepsQueries }: ReleaseDeps,
+  { principal, question, queryHmac, modeUsed, presented: presentedGrants, clearing }: Releasing,
+  { items: releasedItems, uses, complete: isComplete }: Leaving,
+  { why: whyReader, keepsQueries }: ReleaseDeps,
 ): Extract<DecisionEvent, { readonly event: 'retrieved' }> {
   const { considered, denied, passedOver, errors } = clearing.counts
-  const grants = presented.map(({ id }) => id)
-  const documentIds = [...new Set(items.map(({ documentId }) => documentId))]
+  const grants = presentedGrants.map(({ id }) => id)
+  const documentIds = [...new Set(releasedItems.map(({ documentId }) => documentId))]
   const { modelId, cachedAllow: heldYes } = clearing
-  const reasons = why(principal, { grants, modelId, documentIds, heldYes })
+  const reasons = whyReader(principal, { grants, modelId, documentIds, heldYes })
   return {
     event: 'retrieved',
     query_hmac: queryHmac,
@@ -101,24 +113,24 @@ function eventOf(
     consistency: question.consistency,
     mode: modeUsed,
     openfga_request_ids: clearing.requestIds,
-    released: releasedOf(items, clearing, uses, reasons),
+    released: releasedOf(releasedItems, clearing, uses, reasons),
     considered,
     denied,
     passed_over: passedOver,
     errors,
-    complete,
+    complete: isComplete,
   }
 }
 
 /** What leaves, and by which of OpenFGA's yeses. */
 function releasedOf(
-  items: Leaving['items'],
+  releasedItems: Leaving['items'],
   clearing: Clearing,
   uses: Uses,
   reasons: ReturnType<Why>,
 ): Released[] {
   const byDocument = new Map<string, string[]>()
-  for (const { documentId, chunkId } of items) {
+  for (const { documentId, chunkId } of releasedItems) {
     byDocument.set(documentId, [...(byDocument.get(documentId) ?? []), chunkId])
   }
   return [...byDocument].map(([document_id, chunk_ids]) => ({

@@ -3,7 +3,7 @@ import type { Gate } from '../authz/gate.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Database } from '../store/sql.ts'
 import type { Visibility } from './access-filter/visibility.ts'
-import { type Approvals, mayAsk, type Presenting, shown } from './approvals.ts'
+import { type Approvals, mayAsk, type Presenting, shownGrants } from './approvals.ts'
 import { type Attempt, createAttempts } from './attempts.ts'
 import { clearBest } from './best.ts'
 import { type BranchesDeps, type ChosenBranches, chooseBranches } from './branches.ts'
@@ -36,16 +36,16 @@ export type Retriever = (principal: Principal, question: Question, deadline: Dea
  * Every candidate is cleared before any text is loaded, and the record is committed before the answer leaves, with
  * the uses of the grants that it rests on. Does NOT check token scopes: the face does.
  */
-export function createRetriever(deps: RetrieverDeps): Retriever {
-  const attempts = createAttempts(deps)
+export function createRetriever(dependencies: RetrieverDeps): Retriever {
+  const attempts = createAttempts(dependencies)
   return async (principal, question, deadline) => {
-    const [branches, begun] = await Promise.all([
-      chooseBranches(question, deps, deadline.signal),
+    const [branches, begunAttempts] = await Promise.all([
+      chooseBranches(question, dependencies, deadline.signal),
       attempts.begin(principal, question.approval),
     ])
-    const queryHmac = deps.keyed.query(question)
-    const asked = { principal, question, queryHmac, branches, deadline }
-    return begun.answer(queryHmac, (attempt) => answerWith(asked, attempt, deps))
+    const queryHmac = dependencies.keyed.query(question)
+    const askedSearch = { principal, question, queryHmac, branches, deadline }
+    return begunAttempts.answer(queryHmac, (attempt) => answerWith(askedSearch, attempt, dependencies))
   }
 }
 
@@ -58,9 +58,13 @@ interface Asked {
 }
 
 /** Undefined: it would have rested on a use that does not count, or lacked what could be presented. */
-async function answerWith(asked: Asked, attempt: Attempt, deps: RetrieverDeps): Promise<Answer | undefined> {
-  const { visibility, gate, keyed, newDecoy, onAnswer } = deps
-  const { principal, question, branches, deadline } = asked
+async function answerWith(
+  askedSearch: Asked,
+  attempt: Attempt,
+  dependencies: RetrieverDeps,
+): Promise<Answer | undefined> {
+  const { visibility, gate, keyed, newDecoy, onAnswer } = dependencies
+  const { principal, question, branches, deadline } = askedSearch
   const { signal } = deadline
   const { modeUsed } = branches
   const grants = attempt.presented.map(({ id }) => id)
@@ -69,7 +73,7 @@ async function answerWith(asked: Asked, attempt: Attempt, deps: RetrieverDeps): 
   const sight = await visibility.of(principal, {
     signal,
     grants,
-    granted: shown(attempt.presented).flatMap(({ documentIds }) => documentIds),
+    granted: shownGrants(attempt.presented).flatMap(({ documentIds }) => documentIds),
     tells,
     // OpenFGA takes longer about what is there: its time would make an offer of one that may not be made.
     offers: attempt.mayOffer,
@@ -77,10 +81,13 @@ async function answerWith(asked: Asked, attempt: Attempt, deps: RetrieverDeps): 
     ...(question.filter && { filter: question.filter }),
   })
   const { consistency, topK } = question
-  const clearing = gate.open(principal, { consistency, grants: shown(attempt.presented), signal })
-  const best = await clearBest({ topK, sight, branches, clearing, deadline, newDecoy, tells })
-  const complete = best.complete && sight.complete
-  const released = await release({ ...asked, ...attempt, ...best, modeUsed, clearing, complete }, deps)
+  const clearing = gate.open(principal, { consistency, grants: shownGrants(attempt.presented), signal })
+  const bestCleared = await clearBest({ topK, sight, branches, clearing, deadline, newDecoy, tells })
+  const isComplete = bestCleared.complete && sight.complete
+  const released = await release(
+    { ...askedSearch, ...attempt, ...bestCleared, modeUsed, clearing, complete: isComplete },
+    dependencies,
+  )
   if (released === undefined) return undefined
   const documents = new Set(released.passages.map(({ documentId }) => documentId))
   onAnswer?.({ ...clearing.counts, returned: documents.size })

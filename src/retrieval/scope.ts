@@ -43,8 +43,8 @@ export function createKeyed(key: Uint8Array): Keyed {
       ),
     scope: (principal, { modelId, grants }) => {
       const caller = callerOf(principal)
-      const before = grants.length === 0 ? scopes.get(caller) : undefined
-      if (before?.modelId === modelId) return before.key
+      const cachedScope = grants.length === 0 ? scopes.get(caller) : undefined
+      if (cachedScope?.modelId === modelId) return cachedScope.key
       const { subject, actors, delegation, authorizationDetails } = principal
       const key = digest('scope', [
         subject,
@@ -67,13 +67,13 @@ export function createKeyed(key: Uint8Array): Keyed {
  */
 export function narrowedCollections(
   { authorizationDetails }: Principal,
-  asked?: readonly string[],
+  askedCollections?: readonly string[],
 ): { readonly collections?: readonly string[] } {
   const sets = authorizationDetails.map(({ collections }) => collections)
-  if (asked !== undefined) sets.push(asked)
-  const [first, ...others] = sets
-  if (first === undefined) return {}
-  return { collections: first.filter((id) => others.every((set) => set.includes(id))) }
+  if (askedCollections !== undefined) sets.push(askedCollections)
+  const [firstSet, ...otherSets] = sets
+  if (firstSet === undefined) return {}
+  return { collections: firstSet.filter((id) => otherSets.every((set) => set.includes(id))) }
 }
 
 function canonical(value: unknown): unknown {

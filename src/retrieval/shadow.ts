@@ -39,8 +39,8 @@ export const recallAt = 10
  * Only searches whose strategy may miss something are done again, and none on PGlite, whose one session everybody waits for.
  * What was asked is kept until then and nowhere else.
  */
-export function createShadow(deps: ShadowDeps): Shadow {
-  const { database, share, random, onShadow, afterMs = 500, longestMs = 2_000 } = deps
+export function createShadow(dependencies: ShadowDeps): Shadow {
+  const { database, share, random, onShadow, afterMs = 500, longestMs = 2_000 } = dependencies
   const isOff = share === 0 || database.kind === 'pglite'
   const planned = new AsyncLocalStorage<{ strategy?: StrategyName }>()
   let isBusy = false
@@ -52,8 +52,8 @@ export function createShadow(deps: ShadowDeps): Shadow {
     found: readonly Candidate[],
     strategy: StrategyName,
   ): Promise<void> {
-    const best = await exactWithin(database, { ...ask, limit: recallAt }, longestMs)
-    if (best.length > 0) onShadow({ strategy, recall: recallOf(found, best) })
+    const exactChunks = await exactWithin(database, { ...ask, limit: recallAt }, longestMs)
+    if (exactChunks.length > 0) onShadow({ strategy, recall: recallOf(found, exactChunks) })
   }
 
   function later(ask: VectorQuery, found: readonly Candidate[], strategy: StrategyName): void {
@@ -96,8 +96,8 @@ export function createShadow(deps: ShadowDeps): Shadow {
 }
 
 /** By distance, not by name: of passages that are equally near it does not matter which were found. */
-function recallOf(found: readonly Candidate[], best: readonly FoundChunk[]): number {
-  const worst = best.at(-1)?.score ?? Number.NEGATIVE_INFINITY
+function recallOf(found: readonly Candidate[], exactChunks: readonly FoundChunk[]): number {
+  const worst = exactChunks.at(-1)?.score ?? Number.NEGATIVE_INFINITY
   const asNear = found.filter(({ score }) => score >= worst - 1e-6).length
-  return Math.min(1, asNear / best.length)
+  return Math.min(1, asNear / exactChunks.length)
 }

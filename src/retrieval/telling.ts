@@ -4,7 +4,7 @@ import { fuse, merge } from './fuse.ts'
 type Lists = readonly (readonly Candidate[])[]
 
 // So many at a time, whether there is any of which the agent may be told or not.
-const asked = 8
+const decoysMax = 8
 
 /**
  * Of which documents OpenFGA is asked whether the agent may be told of them: those kept from it that would be among the best
@@ -14,30 +14,30 @@ const asked = 8
  */
 export function choose(
   lists: Lists,
-  kept: Lists,
+  keptLists: Lists,
   { topK, newDecoy }: { readonly topK: number; readonly newDecoy: () => string },
 ): readonly string[] {
-  const isKept = new Set(kept.flat().map(({ documentId }) => documentId))
-  const ranked = documentsOf(together(lists, kept).slice(0, topK))
-  const chosen = ranked.filter((id) => isKept.has(id)).slice(0, asked)
-  const others = documentsOf(fuse(lists)).filter((id) => !isKept.has(id))
-  return [...chosen, ...others, ...Array.from({ length: asked }, newDecoy)].slice(0, asked)
+  const isKept = new Set(keptLists.flat().map(({ documentId }) => documentId))
+  const ranked = documentsOf(together(lists, keptLists).slice(0, topK))
+  const chosen = ranked.filter((id) => isKept.has(id)).slice(0, decoysMax)
+  const otherDocuments = documentsOf(fuse(lists)).filter((id) => !isKept.has(id))
+  return [...chosen, ...otherDocuments, ...Array.from({ length: decoysMax }, newDecoy)].slice(0, decoysMax)
 }
 
 /** Those of the documents that would be among the best `topK` passages, were they the agent's to read. */
-export function within(
+export function staysWithin(
   lists: Lists,
-  kept: Lists,
+  keptLists: Lists,
   topK: number,
   documentIds: readonly string[],
 ): readonly string[] {
-  const isKept = new Set(kept.flat().map(({ documentId }) => documentId))
-  const best = new Set(documentsOf(together(lists, kept).slice(0, topK)))
-  return documentIds.filter((id) => isKept.has(id) && best.has(id))
+  const isKept = new Set(keptLists.flat().map(({ documentId }) => documentId))
+  const bestDocuments = new Set(documentsOf(together(lists, keptLists).slice(0, topK)))
+  return documentIds.filter((id) => isKept.has(id) && bestDocuments.has(id))
 }
 
-const together = (lists: Lists, kept: Lists): readonly Candidate[] =>
-  fuse(lists.map((list, at) => merge(list, kept[at] ?? [])))
+const together = (lists: Lists, keptLists: Lists): readonly Candidate[] =>
+  fuse(lists.map((list, listIndex) => merge(list, keptLists[listIndex] ?? [])))
 
 const documentsOf = (candidates: readonly Candidate[]): string[] => [
   ...new Set(candidates.map(({ documentId }) => documentId)),

@@ -12,10 +12,10 @@ export function vectorParameter(vectorType: Database['vectorType'], vector: Floa
   view.setInt16(0, length)
   view.setInt16(2, 0)
   // By index: an iterator makes an object for each number.
-  for (let index = 0, at = 4; index < length; index += 1, at += size) {
+  for (let index = 0, offset = 4; index < length; index += 1, offset += size) {
     const number = vector[index] as number
-    if (size === 2) view.setFloat16(at, number)
-    else view.setFloat32(at, number)
+    if (size === 2) view.setFloat16(offset, number)
+    else view.setFloat32(offset, number)
   }
   return buffer
 }
@@ -33,9 +33,9 @@ export function intsParameter(numbers: Int32Array): Buffer {
   if (length === 0) return buffer
   view.setInt32(12, length)
   view.setInt32(16, 1)
-  for (let index = 0, at = 20; index < length; index += 1, at += 8) {
-    view.setInt32(at, 4)
-    view.setInt32(at + 4, numbers[index] ?? 0)
+  for (let index = 0, offset = 20; index < length; index += 1, offset += 8) {
+    view.setInt32(offset, 4)
+    view.setInt32(offset + 4, numbers[index] ?? 0)
   }
   return buffer
 }

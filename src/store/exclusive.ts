@@ -42,18 +42,18 @@ export async function lockDatabase(url: string): Promise<Exclusive> {
   return {
     async hold() {
       if (client !== undefined) return { renewed: false }
-      const again = closed ? undefined : await tryLock(url).catch(() => undefined)
-      if (again === undefined)
+      const reopened = closed ? undefined : await tryLock(url).catch(() => undefined)
+      if (reopened === undefined)
         throw new AppError('authorization_unavailable', { internal: 'the engine lost its database' })
-      client = again
-      watch(again)
+      client = reopened
+      watch(reopened)
       return { renewed: true }
     },
     async [Symbol.asyncDispose]() {
       closed = true
-      const held = client
+      const lockClient = client
       client = undefined
-      await held?.end()
+      await lockClient?.end()
     },
   }
 }

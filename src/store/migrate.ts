@@ -24,10 +24,10 @@ export async function migrate(database: Database, { dir, dimensions }: MigrateOp
     const ran = await database.transaction(async (sql) => {
       // Two processes may start at once on native Postgres: the second waits here, then finds the row.
       if (database.kind === 'postgres') await sql.query('lock table migrations in exclusive mode')
-      const known = await sql.query('select 1 from migrations where name = $1', [name])
-      if (known.length > 0) return false
+      const appliedRows = await sql.query('select 1 from migrations where name = $1', [name])
+      if (appliedRows.length > 0) return false
       await sql.query(text).catch((error: unknown) => {
-        throw refused(error) ? handBack(name, error) : error
+        throw isRefused(error) ? handBack(name, error) : error
       })
       await sql.query('insert into migrations (name) values ($1)', [name])
       return true
@@ -38,7 +38,7 @@ export async function migrate(database: Database, { dir, dimensions }: MigrateOp
 }
 
 // insufficient_privilege
-const refused = (error: unknown): boolean =>
+const isRefused = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && error.code === '42501'
 
 const handBack = (name: string, error: unknown): OperatorError =>

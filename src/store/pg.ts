@@ -56,10 +56,10 @@ export function createPgDatabase({
   kind,
   pool: poolConfig,
   onClose,
-  watch = (work) => work,
+  watch = (operation) => operation,
 }: PgDatabaseOptions): Database {
-  const ask = <Row extends object>(...asked: Parameters<typeof run>): Promise<Row[]> =>
-    watch(run<Row>(...asked))
+  const ask = <Row extends object>(...queryArguments: Parameters<typeof run>): Promise<Row[]> =>
+    watch(run<Row>(...queryArguments))
   const listeners: { readonly on: Channel; readonly listener: (payload: string) => void }[] = []
   /** On every channel, where none is named. */
   const tell = (payload: string, channel?: string): void => {
@@ -84,13 +84,13 @@ export function createPgDatabase({
   // The pool itself serves in the order of coming, and one document that is taken in comes with dozens of statements.
   const enter = kind === 'pglite' ? createPrioritySemaphore(1) : undefined
   /** Lends a connection for as long as `work` takes; one that is not as good as new afterwards is not used again. */
-  async function lend<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  async function lend<T>(operation: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     const leave = await enter?.()
     try {
       const client = await connect(pool)
       let broken: Error | undefined
       try {
-        return await work(client)
+        return await operation(client)
       } catch (error) {
         // A text of several statements may have begun a transaction before it failed. And roll back first: a client
         // dropped inside a transaction leaves PGlite blocked for everybody.
@@ -138,12 +138,12 @@ export function createPgDatabase({
     }
   }
 
-  async function transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
+  async function transaction<T>(operation: (sql: Sql) => Promise<T>): Promise<T> {
     if (inTransaction.getStore()) throw new Error('A transaction may not open another one.')
     return lend(async (client) => {
       await ask(client, 'begin')
       const result = await inTransaction.run(true, () =>
-        work({ query: (text, values) => ask(client, text, values) }),
+        operation({ query: (text, values) => ask(client, text, values) }),
       )
       await ask(client, 'commit')
       return result

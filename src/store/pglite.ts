@@ -96,15 +96,15 @@ function watchOver(worker: Worker, { dataDir, onLost, unansweredMs }: Watching) 
   worker.on('error', (error) => lost(error.message))
   worker.on('exit', () => lost('its thread has ended'))
   // One question for all that wait for its answer.
-  let asked: Promise<unknown> | undefined
+  let pendingProbe: Promise<unknown> | undefined
   const listens = (): Promise<unknown> => {
-    if (asked === undefined) {
-      asked = answer(worker, 'pong').finally(() => {
-        asked = undefined
+    if (pendingProbe === undefined) {
+      pendingProbe = answer(worker, 'pong').finally(() => {
+        pendingProbe = undefined
       })
       worker.postMessage('ping')
     }
-    return asked
+    return pendingProbe
   }
   return {
     watch: createWatch({

@@ -65,10 +65,10 @@ async function preparePgvector(url: string): Promise<void> {
 }
 
 function atLeast(version: string, floor: readonly number[]): boolean {
-  const parts = version.split('.').map(Number)
+  const numbers = version.split('.').map(Number)
   for (const [index, least] of floor.entries()) {
-    const part = parts[index] ?? 0
-    if (part !== least) return part > least
+    const number = numbers[index] ?? 0
+    if (number !== least) return number > least
   }
   return true
 }

@@ -99,18 +99,18 @@ class Prepared implements Submittable {
     }))
     this.#columns = columns
     if (this.#connection === undefined) return
-    const known = columnsOf.get(this.#connection) ?? new Map<string, readonly Column[]>()
-    columnsOf.set(this.#connection, known.set(this.name, columns))
+    const knownColumns = columnsOf.get(this.#connection) ?? new Map<string, readonly Column[]>()
+    columnsOf.set(this.#connection, knownColumns.set(this.name, columns))
   }
 
   handleDataRow({ fields }: { readonly fields: readonly (string | null)[] }): void {
     const row: Record<string, unknown> = {}
     try {
-      let at = 0
+      let offset = 0
       for (const { name, parse } of this.#columns ?? []) {
-        const text = fields[at] ?? null
+        const text = fields[offset] ?? null
         row[name] = text === null ? null : parse(text)
-        at += 1
+        offset += 1
       }
       this.#rows.push(row)
     } catch (error) {

@@ -22,10 +22,10 @@ interface Asked {
 export async function assertSameDatabase({ home, databaseUrl, mayMake }: Asked): Promise<void> {
   const path = join(home, markName)
   const mark = (await readPrivate(path))?.trim()
-  const asked = databaseUrl === undefined ? undefined : placeOf(databaseUrl)
-  if (mark !== undefined && mark !== asked)
+  const askedPlace = databaseUrl === undefined ? undefined : placeOf(databaseUrl)
+  if (mark !== undefined && mark !== askedPlace)
     throw new OperatorError(
-      `${home} belongs to the database ${mark}, but DATABASE_URL ${asked === undefined ? 'is not set' : `names ${asked}`}. ` +
+      `${home} belongs to the database ${mark}, but DATABASE_URL ${askedPlace === undefined ? 'is not set' : `names ${askedPlace}`}. ` +
         `Give DATABASE_URL as the service has it; if you mean to change the database, remove ${path} first.`,
     )
   if (databaseUrl === undefined && !mayMake && !existsSync(join(home, 'db')))

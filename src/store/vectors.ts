@@ -30,8 +30,8 @@ export async function readStoredVectors(sql: Sql): Promise<StoredVectors> {
   return { ...(pinned && { pinned }), ...(unfinished && { unfinished }) }
 }
 
-export const isSameModel = (one: VectorModel, other: VectorModel): boolean =>
-  one.model === other.model && one.dimensions === other.dimensions
+export const isSameModel = (a: VectorModel, b: VectorModel): boolean =>
+  a.model === b.model && a.dimensions === b.dimensions
 
 /**
  * Notes that from now on all vectors are of this model. Only where none is stored yet, or in the transaction

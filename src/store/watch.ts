@@ -22,7 +22,7 @@ export type Watch = <T>(statement: Promise<T>) => Promise<T>
 const onItsWayMs = 1_000
 // A process that stood still (stopped, or the machine slept) finds what is due long over when it goes on, and the thread had none of
 // that time. So time is counted in parts, each begun after the one before: a standstill is one of them, however long.
-const parts = 10
+const stepCount = 10
 
 /**
  * Gives every statement an end: one that nobody works on and that was not answered for `idleMs`, or that is worked on for
@@ -40,16 +40,16 @@ export function createWatch({
     let isOver = false
     let callOff = (): void => undefined
     let hadMs = 0
-    const rest = (ms: number, then: () => void, left = parts): void => {
-      callOff = timer(ms / parts, () => {
-        hadMs += ms / parts
+    const waitInSteps = (ms: number, then: () => void, stepsLeft = stepCount): void => {
+      callOff = timer(ms / stepCount, () => {
+        hadMs += ms / stepCount
         if (isOver) return
-        if (left > 1) rest(ms, then, left - 1)
+        if (stepsLeft > 1) waitInSteps(ms, then, stepsLeft - 1)
         else then()
       })
     }
-    const resting = (ms: number): Promise<void> => new Promise((resolve) => rest(ms, resolve))
-    async function look(): Promise<void> {
+    const resting = (ms: number): Promise<void> => new Promise((resolve) => waitInSteps(ms, resolve))
+    async function probe(): Promise<void> {
       // A thread that has ended says so itself.
       const isIdle = await Promise.race([
         listens().then(
@@ -63,9 +63,9 @@ export function createWatch({
       if (isIdle) onLost('a statement is not answered')
       else if (await isFull().catch(() => false)) onLost('the disk is full')
       else if (hadMs >= busyMs) onLost('a statement does not end')
-      else rest(idleMs, () => void look())
+      else waitInSteps(idleMs, () => void probe())
     }
-    rest(idleMs, () => void look())
+    waitInSteps(idleMs, () => void probe())
     try {
       return await statement
     } finally {

@@ -6,7 +6,7 @@ export async function addToBaselines(sql: Sql, rows: readonly SealedRow[]): Prom
   const counts = new Map<string, number>()
   for (const { actors, decision, event, objects, time } of rows) {
     const [agent] = actors
-    if (agent === undefined || decision !== 'allowed' || !given.has(event)) continue
+    if (agent === undefined || decision !== 'allowed' || !readingEvents.has(event)) continue
     for (const object of objects) {
       if (!object.startsWith(documentPrefix)) continue
       const key = JSON.stringify([agent, time.slice(0, 10), object.slice(documentPrefix.length)])
@@ -31,5 +31,5 @@ export async function addToBaselines(sql: Sql, rows: readonly SealedRow[]): Prom
   )
 }
 
-const given: ReadonlySet<string> = new Set(['retrieved', 'document_read'])
+const readingEvents: ReadonlySet<string> = new Set(['retrieved', 'document_read'])
 const documentPrefix = 'document:'

@@ -40,9 +40,9 @@ const prefix = 'erased:'
  */
 export function digestOf(row: SealedRow, personOf: PersonOf, recordNo: number = row.record_no): Buffer {
   const { subject: alias, detail } = masked(row, (subject) => {
-    const known = personOf(subject)
-    if (known === undefined) throw new KeyMissing(subject)
-    return known
+    const alias = personOf(subject)
+    if (alias === undefined) throw new KeyMissing(subject)
+    return alias
   })
   const text = JSON.stringify([
     schema,
@@ -94,9 +94,9 @@ export function masked(
 ): { readonly subject: string; readonly detail: string } {
   const alias = (subject: string): string => personOf(subject)?.alias ?? subject
   const detail = members(row).reduce((text, { name, value, owner, isPerson }) => {
-    const known = personOf(owner)
-    if (known === undefined) return text
-    const replaced = isPerson ? known.alias : aliasOf(known.key, `${name} ${value}`)
+    const alias = personOf(owner)
+    if (alias === undefined) return text
+    const replaced = isPerson ? alias.alias : aliasOf(alias.key, `${name} ${value}`)
     return text.replaceAll(`"${name}": ${JSON.stringify(value)}`, `"${name}": ${JSON.stringify(replaced)}`)
   }, row.detail)
   return { subject: row.subject.replace(person, alias), detail: detail.replaceAll(person, alias) }
@@ -126,27 +126,30 @@ function members({ event, subject, detail }: Pick<SealedRow, 'event' | 'subject'
       ? []
       : [...memberOf(parsed, 'person', `user:${key}`, true), ...memberOf(parsed, 'sub', `user:${key}`)]
   }
-  const given = (parsed['arguments'] ?? {}) as Readonly<Record<string, unknown>>
+  const argumentsGiven = (parsed['arguments'] ?? {}) as Readonly<Record<string, unknown>>
   return ['key', 'user'].flatMap((name) => {
-    const key = textIn(given, name)
+    const key = textIn(argumentsGiven, name)
     if (key === undefined || key.startsWith('user:')) return []
-    return [...memberOf(given, name, `user:${key}`, true), ...memberOf(given, 'name', `user:${key}`)]
+    return [
+      ...memberOf(argumentsGiven, name, `user:${key}`, true),
+      ...memberOf(argumentsGiven, 'name', `user:${key}`),
+    ]
   })
 }
 
 const personal = /^(connection_|account_|command$|retrieved$)/
 
 function memberOf(
-  from: Readonly<Record<string, unknown>>,
+  source: Readonly<Record<string, unknown>>,
   name: string,
   owner: string,
   isPerson = false,
 ): Member[] {
-  const value = textIn(from, name)
+  const value = textIn(source, name)
   return value === undefined || !owner.startsWith('user:') ? [] : [{ name, value, owner, isPerson }]
 }
 
-function textIn(from: Readonly<Record<string, unknown>>, name: string): string | undefined {
-  const value = from[name]
+function textIn(source: Readonly<Record<string, unknown>>, name: string): string | undefined {
+  const value = source[name]
   return typeof value === 'string' && !value.startsWith(prefix) ? value : undefined
 }

@@ -50,53 +50,54 @@ const idleMax = 50
  * of it, and not who. Only what is sealed is touched: a change of anything else would show nowhere.
  */
 export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }: EraseDeps): Erasures {
-  async function begin(subject: string): Promise<void> {
+  async function beginErasure(subject: string): Promise<void> {
     await database.transaction(async (sql) => {
       await ensureKeys(sql, [subject])
-      const begun = await sql.query<{ alias: string }>(
+      const insertedRows = await sql.query<{ alias: string }>(
         `update record_people set erasing_since = $2 where subject = $1 and erasing_since is null returning alias`,
         [subject, new Date(clock.now())],
       )
-      for (const { alias } of begun) await record(sql, operator(newTxn()), { event: 'person_erased', alias })
+      for (const { alias } of insertedRows)
+        await record(sql, operator(newTxn()), { event: 'person_erased', alias })
     })
   }
 
   async function pass(sql: Sql, subject: string, alias: string, key: Uint8Array): Promise<Pass> {
-    const personOf = (one: string) => (one === subject ? { key, alias } : undefined)
+    const personOf = (candidate: string) => (candidate === subject ? { key, alias } : undefined)
     const bare = subject.slice('user:'.length)
     let total = 0
     let unsealed = 0
-    for (let after = 0; ; ) {
+    for (let afterNumber = 0; ; ) {
       const rows = await sql.query<SealedRow>(
         `select ${sealedColumns} from decision_records
          where record_no > $1 and (subject = $2 or strpos(detail::text, $3) > 0)
          order by record_no limit ${batchMax}`,
-        [after, subject, bare],
+        [afterNumber, subject, bare],
       )
       const changed = rows
         .map((row) => ({ ...masked(row, personOf), row }))
-        .filter(({ subject: own, detail, row }) => own !== row.subject || detail !== row.detail)
+        .filter(({ subject: ownSubject, detail, row }) => ownSubject !== row.subject || detail !== row.detail)
       if (changed.length > 0) {
-        const [done] = await sql.query<{ erased: number }>(
+        const [counted] = await sql.query<{ erased: number }>(
           'select record_erase($1, $2::bigint[], $3::text[], $4::jsonb[]) as erased',
           [
             alias,
             changed.map(({ row }) => row.record_no),
-            changed.map((one) => one.subject),
-            changed.map((one) => one.detail),
+            changed.map((row) => row.subject),
+            changed.map((row) => row.detail),
           ],
         )
-        const erased = done?.erased ?? 0
+        const erased = counted?.erased ?? 0
         total += erased
         unsealed += changed.length - erased
       }
-      const last = rows.at(-1)
-      if (last === undefined) return { erased: total, unsealed }
-      after = last.record_no
+      const lastRow = rows.at(-1)
+      if (lastRow === undefined) return { erased: total, unsealed }
+      afterNumber = lastRow.record_no
     }
   }
 
-  async function complete(subject: string, alias: string, key: Uint8Array): Promise<number> {
+  async function completeErasure(subject: string, alias: string, key: Uint8Array): Promise<number> {
     let total = 0
     // What was recorded meanwhile names them still.
     for (let idle = 0; ; ) {
@@ -104,9 +105,9 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
       const { erased, unsealed } = await pass(database, subject, alias, key)
       total += erased
       if (erased === 0 && unsealed === 0) {
-        const last = await dropKey(subject, alias, key)
-        total += last.erased
-        if (last.unsealed === 0) return total
+        const lastPass = await dropKey(subject, alias, key)
+        total += lastPass.erased
+        if (lastPass.unsealed === 0) return total
       }
       idle = sealed + erased > 0 ? 0 : idle + 1
       if (idle === idleMax)
@@ -121,17 +122,17 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
   function dropKey(subject: string, alias: string, key: Uint8Array): Promise<Pass> {
     return database.transaction(async (sql) => {
       await holdSealing(sql, database)
-      const last = await pass(sql, subject, alias, key)
-      if (last.unsealed === 0)
+      const lastPass = await pass(sql, subject, alias, key)
+      if (lastPass.unsealed === 0)
         await sql.query(
           'update record_people set subject = null, key = null, erased_at = $2 where alias = $1',
           [alias, new Date(clock.now())],
         )
-      return last
+      return lastPass
     })
   }
 
-  const open = (subject?: string) =>
+  const openErasures = (subject?: string) =>
     database.query<{ subject: string; alias: string; key: Uint8Array }>(
       `select subject, alias, key from record_people
        where erasing_since is not null and erased_at is null and ($1::text is null or subject = $1)`,
@@ -140,16 +141,19 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
 
   return {
     async erase(subject) {
-      await begin(subject)
-      const [one] = await open(subject)
-      if (one === undefined) throw new Error('The person was erased by somebody else meanwhile.')
-      return { alias: one.alias, records: await complete(one.subject, one.alias, one.key) }
+      await beginErasure(subject)
+      const [openErasure] = await openErasures(subject)
+      if (openErasure === undefined) throw new Error('The person was erased by somebody else meanwhile.')
+      return {
+        alias: openErasure.alias,
+        records: await completeErasure(openErasure.subject, openErasure.alias, openErasure.key),
+      }
     },
     async mend() {
       const failed: unknown[] = []
       // One that cannot be ended keeps nobody else named.
-      for (const { subject, alias, key } of await open())
-        await complete(subject, alias, key).catch((error: unknown) => failed.push(error))
+      for (const { subject, alias, key } of await openErasures())
+        await completeErasure(subject, alias, key).catch((error: unknown) => failed.push(error))
       if (failed.length > 0) throw failed[0]
     },
   }

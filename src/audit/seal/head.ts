@@ -22,20 +22,20 @@ const schema = 1
 export const noHead = '0'.repeat(64)
 
 /** SHA-256 of a seal and, with it, of every one before. */
-export const headOf = (one: SealHead): Buffer =>
+export const headOf = (head: SealHead): Buffer =>
   createHash('sha256')
     .update(
       JSON.stringify([
         schema,
-        one.seal,
-        one.sealed_at,
-        one.records,
-        one.first,
-        one.last,
-        one.sealed_to,
-        one.newest_at,
-        one.digest,
-        one.previous,
+        head.seal,
+        head.sealed_at,
+        head.records,
+        head.first,
+        head.last,
+        head.sealed_to,
+        head.newest_at,
+        head.digest,
+        head.previous,
       ]),
     )
     .digest()

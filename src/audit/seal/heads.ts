@@ -29,12 +29,12 @@ interface HeadRow {
 /** Heads after a seal, oldest first, at most `limit`. */
 export async function readHeads(
   sql: Sql,
-  { after, limit }: { readonly after: number; readonly limit: number },
+  { after: afterSeal, limit }: { readonly after: number; readonly limit: number },
 ) {
   const rows = await sql.query<HeadRow>(
     `select seal_no, sealed_at, records, head, public_key, signature from record_seals
      where seal_no > $1 order by seal_no limit $2`,
-    [after, limit],
+    [afterSeal, limit],
   )
   return rows.map(
     (row): ExportedHead => ({

@@ -34,34 +34,36 @@ const whoMax = 50_000
  * Begins at a number, or at the first that is given. What seems to differ is looked at once more, in one statement: meanwhile an
  * erasure or retention may have been there.
  */
-export function createListing(sql: Sql, begin: number | undefined): Listing {
-  let known = new Map<number, Who>()
+export function createListing(sql: Sql, firstNumber: number | undefined): Listing {
+  let actorsById = new Map<number, Who>()
   // What is between two calls belongs to the later one.
-  let next = begin
+  let nextNumber = firstNumber
   return {
     async differing(numbers, rows) {
       if (numbers.length === 0) return []
-      const [least, most] = [Math.min(...numbers), Math.max(...numbers)]
-      const from = Math.min(least, next ?? least)
-      next = Math.max(most + 1, next ?? 0)
+      const [least, highest] = [Math.min(...numbers), Math.max(...numbers)]
+      const fromNumber = Math.min(least, nextNumber ?? least)
+      nextNumber = Math.max(highest + 1, nextNumber ?? 0)
       const listed = await sql.query<ListedRow>(
         `select record_no, string_agg(document_id, e'\n' order by document_id collate "C") as documents, count(*)::int as count,
            to_char(min(at) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as time,
            min(who) as who, min(who) = max(who) and min(at) = max(at) as alike
          from record_given where record_no between $1 and $2 group by record_no`,
-        [from, most],
+        [fromNumber, highest],
       )
-      if (known.size > whoMax) known = new Map()
-      const fresh = [...new Set(listed.map(({ who }) => who))].filter((who) => !known.has(who))
-      if (fresh.length > 0)
-        for (const one of await sql.query<Who>('select * from record_who where who = any($1::bigint[])', [
-          fresh,
+      if (actorsById.size > whoMax) actorsById = new Map()
+      const missingActors = [...new Set(listed.map(({ who: actorId }) => actorId))].filter(
+        (actorId) => !actorsById.has(actorId),
+      )
+      if (missingActors.length > 0)
+        for (const actor of await sql.query<Who>('select * from record_who where who = any($1::bigint[])', [
+          missingActors,
         ]))
-          known.set(one.who, one)
-      const told = new Map(listed.map((one) => [one.record_no, one]))
+          actorsById.set(actor.who, actor)
+      const rowsByNumber = new Map(listed.map((row) => [row.record_no, row]))
       const suspects = [
         ...[...rows.values()]
-          .filter((row) => !fits(row, told.get(row.record_no), known))
+          .filter((row) => !fits(row, rowsByNumber.get(row.record_no), actorsById))
           .map((row) => row.record_no),
         ...listed.filter(({ record_no }) => !rows.has(record_no)).map(({ record_no }) => record_no),
       ]
@@ -73,7 +75,7 @@ export function createListing(sql: Sql, begin: number | undefined): Listing {
       const found = await sql.query<{ record_no: number }>(
         `select distinct record_no from record_given g where record_no >= $1 and not exists (
            select from decision_records d where d.record_no = g.record_no) limit 100`,
-        [next ?? 0],
+        [nextNumber ?? 0],
       )
       return found.map(({ record_no }) => record_no)
     },
@@ -81,23 +83,24 @@ export function createListing(sql: Sql, begin: number | undefined): Listing {
 }
 
 /** No id of ours holds a line's end: as many, and the same lines, are the same ones. */
-function fits(row: SealedRow, listed: ListedRow | undefined, known: ReadonlyMap<number, Who>): boolean {
-  const documents = given.has(row.event) && row.decision === 'allowed' ? row.objects.filter(isDocument) : []
+function fits(row: SealedRow, listed: ListedRow | undefined, actorsById: ReadonlyMap<number, Who>): boolean {
+  const documents =
+    readingEvents.has(row.event) && row.decision === 'allowed' ? row.objects.filter(isDocument) : []
   if (listed === undefined) return documents.length === 0
-  const who = known.get(listed.who)
+  const actor = actorsById.get(listed.who)
   return (
-    who !== undefined &&
+    actor !== undefined &&
     listed.alike &&
     listed.time === row.time &&
     listed.count === documents.length &&
     listed.documents === documents.map(idOf).sort().join('\n') &&
-    who.subject === row.subject &&
-    who.client === row.client &&
-    who.actors.join('\n') === row.actors.join('\n')
+    actor.subject === row.subject &&
+    actor.client === row.client &&
+    actor.actors.join('\n') === row.actors.join('\n')
   )
 }
 
-const given: ReadonlySet<string> = new Set(['retrieved', 'document_read'])
+const readingEvents: ReadonlySet<string> = new Set(['retrieved', 'document_read'])
 const prefix = 'document:'
 const isDocument = (object: string): boolean => object.startsWith(prefix)
 const idOf = (object: string): string => object.slice(prefix.length)

@@ -15,17 +15,17 @@ export async function keysOf(sql: Sql, people: readonly string[]): Promise<Map<s
 
 /** The key of each, made for whoever has none. */
 export async function ensureKeys(sql: Sql, people: readonly string[]): Promise<PersonOf> {
-  const known = await keysOf(sql, people)
+  const keyOf = await keysOf(sql, people)
   // In one order, so that no two transactions wait for each other.
-  const fresh = people.filter((subject) => !known.has(subject)).sort()
-  if (fresh.length > 0) {
-    const keys = fresh.map(() => randomBytes(32))
+  const newPeople = people.filter((subject) => !keyOf.has(subject)).sort()
+  if (newPeople.length > 0) {
+    const keys = newPeople.map(() => randomBytes(32))
     await sql.query(
       `insert into record_people (alias, subject, key) select * from unnest($1::text[], $2::text[], $3::bytea[])
        on conflict (subject) do nothing`,
-      [fresh.map((subject, index) => aliasOf(keys[index] ?? Buffer.alloc(0), subject)), fresh, keys],
+      [newPeople.map((subject, index) => aliasOf(keys[index] ?? Buffer.alloc(0), subject)), newPeople, keys],
     )
-    for (const [subject, one] of await keysOf(sql, fresh)) known.set(subject, one)
+    for (const [subject, personKey] of await keysOf(sql, newPeople)) keyOf.set(subject, personKey)
   }
-  return (subject) => known.get(subject)
+  return (subject) => keyOf.get(subject)
 }

@@ -14,23 +14,23 @@ export interface RetentionDeps {
 export function createRetention({ database, clock, newTxn, days }: RetentionDeps) {
   return async (): Promise<number> => {
     if (days === undefined) return 0
-    const before = new Date(clock.now() - days * 86_400_000)
+    const expiry = new Date(clock.now() - days * 86_400_000)
     let total = 0
     for (;;) {
       const dropped = await database.transaction(async (sql) => {
-        const [one] = await sql.query<{ seal_no: number; records: number }>(
+        const [row] = await sql.query<{ seal_no: number; records: number }>(
           'select seal_no, records from record_drop_oldest($1)',
-          [before],
+          [expiry],
         )
         // With it: nobody takes away what happened without a word.
-        if (one !== undefined)
+        if (row !== undefined)
           await record(sql, operator(newTxn()), {
             event: 'records_dropped',
-            to_seal: one.seal_no,
-            records: one.records,
-            before: before.toISOString(),
+            to_seal: row.seal_no,
+            records: row.records,
+            before: expiry.toISOString(),
           })
-        return one?.records
+        return row?.records
       })
       if (dropped === undefined) return total
       total += dropped

@@ -42,29 +42,29 @@ export function createSealer({ database, key, clock }: SealerDeps): Sealer {
 
   async function sealBatch(sql: Sql): Promise<number> {
     if (database.kind === 'postgres' && !(await isAlone(sql))) return 0
-    const last = await lastSeal(sql)
-    const rows = await unsealed(sql, last.sealedTo)
+    const previousSeal = await lastSeal(sql)
+    const rows = await unsealed(sql, previousSeal.sealedTo)
     if (rows.length === 0) return 0
     const personOf = await ensureKeys(sql, [...new Set(rows.flatMap(peopleIn))])
     const digests = Buffer.concat(rows.map((row) => digestOf(row, personOf)))
     const numbers = rows.map(({ record_no }) => record_no)
-    const [first = 0] = numbers
+    const [firstNumber = 0] = numbers
     const newest = numbers.at(-1) ?? 0
-    const sealedTo = Math.max(last.sealedTo, newest)
+    const sealedTo = Math.max(previousSeal.sealedTo, newest)
     const sealedAt = new Date(clock.now())
     const newestAt = new Date(Math.max(...rows.map(({ time }) => Date.parse(time))))
     const digest = digestOfLeaves(digests)
-    const seal = last.sealNo + 1
+    const seal = previousSeal.sealNo + 1
     const head = headOf({
       seal,
       sealed_at: sealedAt.toISOString(),
       records: rows.length,
-      first,
+      first: firstNumber,
       last: newest,
       sealed_to: sealedTo,
       newest_at: newestAt.toISOString(),
       digest: digest.toString('hex'),
-      previous: last.head,
+      previous: previousSeal.head,
     })
     await sql.query(
       `insert into record_seals (seal_no, sealed_at, records, first_no, last_no, sealed_to, newest_at, digest, head,
@@ -74,7 +74,7 @@ export function createSealer({ database, key, clock }: SealerDeps): Sealer {
         seal,
         sealedAt,
         rows.length,
-        first,
+        firstNumber,
         newest,
         sealedTo,
         newestAt,
@@ -89,7 +89,7 @@ export function createSealer({ database, key, clock }: SealerDeps): Sealer {
       numbers,
       digests,
     ])
-    await keepGaps(sql, numbers, last.sealedTo, sealedAt)
+    await keepGaps(sql, numbers, previousSeal.sealedTo, sealedAt)
     await addToBaselines(sql, rows)
     return rows.length
   }
@@ -131,8 +131,8 @@ const unsealed = (sql: Sql, sealedTo: number): Promise<SealedRow[]> =>
  * every transaction of when it was seen has ended.
  */
 async function keepGaps(sql: Sql, numbers: readonly number[], sealedTo: number, now: Date): Promise<void> {
-  const late = numbers.filter((number) => number <= sealedTo)
-  for (const number of late) {
+  const lateNumbers = numbers.filter((number) => number <= sealedTo)
+  for (const number of lateNumbers) {
     await sql.query(
       `with gap as (delete from record_gaps where $1 between from_no and to_no returning *)
        insert into record_gaps (from_no, to_no, since, horizon)
@@ -142,18 +142,18 @@ async function keepGaps(sql: Sql, numbers: readonly number[], sealedTo: number, 
     )
   }
   const gaps: { from: number; to: number }[] = []
-  let next = sealedTo + 1
+  let nextNumber = sealedTo + 1
   for (const number of numbers) {
     if (number <= sealedTo) continue
-    if (number > next) gaps.push({ from: next, to: number - 1 })
-    next = number + 1
+    if (number > nextNumber) gaps.push({ from: nextNumber, to: number - 1 })
+    nextNumber = number + 1
   }
   if (gaps.length > 0)
     await sql.query(
       `insert into record_gaps (from_no, to_no, since, horizon)
        select *, $3, pg_snapshot_xmax(pg_current_snapshot()) from unnest($1::bigint[], $2::bigint[])
        on conflict (from_no) do update set to_no = greatest(record_gaps.to_no, excluded.to_no)`,
-      [gaps.map(({ from }) => from), gaps.map(({ to }) => to), now],
+      [gaps.map(({ from: gapStart }) => gapStart), gaps.map(({ to: gapEnd }) => gapEnd), now],
     )
   await sql.query(
     `delete from record_gaps where since < $1 and horizon <= pg_snapshot_xmin(pg_current_snapshot())`,

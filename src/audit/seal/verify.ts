@@ -93,7 +93,7 @@ const keptMs = 30 * 86_400_000
  */
 export async function verifyRecord(
   sql: Sql,
-  { publicKey, heads = [], from = 1, now }: VerifyOptions,
+  { publicKey, heads = [], from: firstSeal = 1, now }: VerifyOptions,
 ): Promise<Verified> {
   const findings: Finding[] = []
   let found = 0
@@ -101,20 +101,20 @@ export async function verifyRecord(
     found += 1
     if (findings.length < findingsMax) findings.push(finding)
   }
-  const kept = new Map(heads.map((one) => [one.seal, one]))
+  const headsBySeal = new Map(heads.map((head) => [head.seal, head]))
   const trusted = new Set(
-    [publicKey, ...heads.map((one) => Buffer.from(one.public_key, 'base64url'))].map(keyName),
+    [publicKey, ...heads.map((head) => Buffer.from(head.public_key, 'base64url'))].map(keyName),
   )
   const foreign = new Set<string>()
   const people = createPeopleCache(sql)
-  const listing = createListing(sql, from > 1 ? undefined : Number.MIN_SAFE_INTEGER)
+  const listing = createListing(sql, firstSeal > 1 ? undefined : Number.MIN_SAFE_INTEGER)
   const mismatches: { row: SealedRow; seal: number }[] = []
   const leaves = new Map<number, Buffer>()
-  const seen = createBits()
+  const seenNumbers = createBits()
   const dropped = { seals: 0, records: 0 }
-  let previous = from > 1 ? await headBefore(sql, from) : noHead
+  let previous = firstSeal > 1 ? await headBefore(sql, firstSeal) : noHead
   let floor = 0
-  let last: { seal: number; head: string; sealedTo: number } | undefined
+  let lastSeal: { seal: number; head: string; sealedTo: number } | undefined
   let seals = 0
   let records = 0
   let above = 0
@@ -125,8 +125,8 @@ export async function verifyRecord(
   ))
     find({ kind: 'seal_changed', seal: seal_no, detail: 'no seal has such a number' })
 
-  const read = async (after: number): Promise<Batch | undefined> => {
-    const batch = await readSeals(sql, after)
+  const read = async (afterSeal: number): Promise<Batch | undefined> => {
+    const batch = await readSeals(sql, afterSeal)
     if (batch.length === 0) return undefined
     const numbers = batch.flatMap(({ record_nos }) => record_nos ?? [])
     const found = await readRows(sql, numbers)
@@ -135,72 +135,76 @@ export async function verifyRecord(
     return { seals: batch, rows, numbers, otherwise: await listing.differing(numbers, rows) }
   }
 
-  let after = from - 1
+  let afterSeal = firstSeal - 1
   // The next is read while one is compared.
-  for (let next = read(after); ; ) {
-    const batch = await next
+  for (let nextBatch = read(afterSeal); ; ) {
+    const batch = await nextBatch
     if (batch === undefined) break
     const { seals: sealed, rows, numbers, otherwise } = batch
-    next = read(sealed.at(-1)?.seal_no ?? 0)
+    nextBatch = read(sealed.at(-1)?.seal_no ?? 0)
     // Where the comparing throws, nobody waits for it.
-    next.catch(() => undefined)
+    nextBatch.catch(() => undefined)
     const wrong = new Set<number>()
-    for (const one of sealed) {
-      checkSeal(one, after + 1)
-      after = one.seal_no
+    for (const seal of sealed) {
+      checkSeal(seal, afterSeal + 1)
+      afterSeal = seal.seal_no
     }
     checkListed()
     function checkListed(): void {
-      const own = new Set(numbers)
+      const sealNumbers = new Set(numbers)
       // What was edited or removed is told as that.
       for (const record_no of otherwise)
-        if (!wrong.has(record_no) && (rows.has(record_no) || !own.has(record_no)))
+        if (!wrong.has(record_no) && (rows.has(record_no) || !sealNumbers.has(record_no)))
           find({ kind: 'listed_otherwise', record: record_no })
     }
-    function checkSeal(one: SealRow, expected: number): void {
-      const seal = one.seal_no
+    function checkSeal(sealRow: SealRow, expected: number): void {
+      const seal = sealRow.seal_no
       if (seal !== expected)
         find({ kind: 'seal_missing', seal: expected, detail: `seals ${expected} to ${seal - 1}` })
       const head = headOf({
         seal,
-        sealed_at: one.sealed_at.toISOString(),
-        records: one.records,
-        first: one.first_no,
-        last: one.last_no,
-        sealed_to: one.sealed_to,
-        newest_at: one.newest_at.toISOString(),
-        digest: Buffer.from(one.digest).toString('hex'),
+        sealed_at: sealRow.sealed_at.toISOString(),
+        records: sealRow.records,
+        first: sealRow.first_no,
+        last: sealRow.last_no,
+        sealed_to: sealRow.sealed_to,
+        newest_at: sealRow.newest_at.toISOString(),
+        digest: Buffer.from(sealRow.digest).toString('hex'),
         previous,
       })
-      const own = Buffer.from(one.head).toString('hex')
-      if (head.toString('hex') !== own || !isSigned(one.head, one.signature, one.public_key))
+      const ownHead = Buffer.from(sealRow.head).toString('hex')
+      if (head.toString('hex') !== ownHead || !isSigned(sealRow.head, sealRow.signature, sealRow.public_key))
         find({ kind: 'seal_changed', seal, detail: 'its head, its signature or the one before does not fit' })
-      const name = keyName(one.public_key)
+      const name = keyName(sealRow.public_key)
       if (!trusted.has(name) && !foreign.has(name)) {
         foreign.add(name)
         find({ kind: 'foreign_key', seal, detail: `signed by ${name}, which is not this service’s key` })
       }
-      const elsewhere = kept.get(seal)
-      if (elsewhere !== undefined && elsewhere.head !== own)
+      const elsewhere = headsBySeal.get(seal)
+      if (elsewhere !== undefined && elsewhere.head !== ownHead)
         find({ kind: 'head_differs', seal, detail: 'another head was kept elsewhere' })
-      previous = own
-      last = { seal, head: own, sealedTo: one.sealed_to }
+      previous = ownHead
+      lastSeal = { seal, head: ownHead, sealedTo: sealRow.sealed_to }
       seals += 1
-      if (seal === from && from > 1) floor = one.sealed_to
-      if (one.record_nos === null || one.digests === null) {
-        if (seal <= droppedTo && one.newest_at.getTime() < now - keptMs) {
+      if (seal === firstSeal && firstSeal > 1) floor = sealRow.sealed_to
+      if (sealRow.record_nos === null || sealRow.digests === null) {
+        if (seal <= droppedTo && sealRow.newest_at.getTime() < now - keptMs) {
           dropped.seals += 1
-          dropped.records += one.records
-        } else find({ kind: 'removed', seal, detail: `all of the seal: ${pluralize(one.records, 'record')}` })
+          dropped.records += sealRow.records
+        } else
+          find({ kind: 'removed', seal, detail: `all of the seal: ${pluralize(sealRow.records, 'record')}` })
         return
       }
-      if (!digestOfLeaves(one.digests).equals(one.digest) || one.record_nos.length !== one.records)
+      if (
+        !digestOfLeaves(sealRow.digests).equals(sealRow.digest) ||
+        sealRow.record_nos.length !== sealRow.records
+      )
         find({ kind: 'seal_changed', seal, detail: 'the digests of its records do not fit' })
-      checkRecords(seal, one.record_nos, Buffer.from(one.digests))
+      checkRecords(seal, sealRow.record_nos, Buffer.from(sealRow.digests))
     }
     function checkRecords(seal: number, numbers: readonly number[], digests: Buffer): void {
       for (const [index, number] of numbers.entries()) {
-        seen.add(number)
+        seenNumbers.add(number)
         const leaf = digests.subarray(index * 32, index * 32 + 32)
         const row = rows.get(number)
         if (row === undefined) {
@@ -226,22 +230,22 @@ export async function verifyRecord(
   for (const finding of explained(mismatches, leaves, people.digestOf)) find(finding)
   const waiting = await findUnsealed(
     sql,
-    { floor, sealedTo: last?.sealedTo ?? 0, seen, records: above, now },
+    { floor, sealedTo: lastSeal?.sealedTo ?? 0, seen: seenNumbers, records: above, now },
     find,
   )
   const newest = Math.max(0, ...heads.map(({ seal }) => seal))
-  if (newest > (last?.seal ?? 0))
+  if (newest > (lastSeal?.seal ?? 0))
     find({
       kind: 'truncated',
       seal: newest,
-      detail: `a head of seal ${newest} was kept; the last here is ${last?.seal ?? 0}`,
+      detail: `a head of seal ${newest} was kept; the last here is ${lastSeal?.seal ?? 0}`,
     })
   return {
     records,
     seals,
     waiting,
     dropped,
-    head: last && { seal: last.seal, head: last.head },
+    head: lastSeal && { seal: lastSeal.seal, head: lastSeal.head },
     findings,
     found,
   }
@@ -253,22 +257,22 @@ function* explained(
   leaves: ReadonlyMap<number, Buffer>,
   digest: (row: SealedRow, recordNo?: number) => Buffer | undefined,
 ): Generator<Finding> {
-  const told = new Set<number>()
+  const reportedSeals = new Set<number>()
   for (const { row, seal } of mismatches) {
-    if (told.has(row.record_no)) continue
-    const other = mismatches.find(
+    if (reportedSeals.has(row.record_no)) continue
+    const otherMismatch = mismatches.find(
       ({ row: its }) =>
         its !== row &&
-        !told.has(its.record_no) &&
+        !reportedSeals.has(its.record_no) &&
         digest(row, its.record_no)?.equals(leaves.get(its.record_no) ?? row0),
     )
-    told.add(row.record_no)
-    if (other === undefined) {
+    reportedSeals.add(row.record_no)
+    if (otherMismatch === undefined) {
       yield { kind: 'changed', seal, record: row.record_no }
       continue
     }
-    told.add(other.row.record_no)
-    yield { kind: 'swapped', seal, record: row.record_no, other: other.row.record_no }
+    reportedSeals.add(otherMismatch.row.record_no)
+    yield { kind: 'swapped', seal, record: row.record_no, other: otherMismatch.row.record_no }
   }
 }
 
@@ -291,14 +295,14 @@ async function headBefore(sql: Sql, seal: number): Promise<string> {
   return row?.head ?? noHead
 }
 
-const readSeals = async (sql: Sql, after: number): Promise<SealRow[]> => {
+const readSeals = async (sql: Sql, afterSeal: number): Promise<SealRow[]> => {
   const rows = await sql.query<SealRow>(
     `with next as (
        select s.*, sum(s.records) over (order by s.seal_no) - s.records as before from (
          select * from record_seals where seal_no > $1 order by seal_no limit ${sealsAtOnce}) s)
      select next.*, l.record_nos, l.digests from next left join record_leaves l using (seal_no)
      where before < ${recordsAtOnce} order by seal_no`,
-    [after],
+    [afterSeal],
   )
   return rows.map((row) => ({ ...row, record_nos: row.record_nos?.map(Number) ?? null }))
 }
@@ -331,36 +335,37 @@ interface Unsealed {
 /** Gives how many are not sealed yet and need not be. */
 async function findUnsealed(
   sql: Sql,
-  { floor, sealedTo, seen, records, now }: Unsealed,
+  { floor, sealedTo, seen: seenNumbers, records, now }: Unsealed,
   find: (finding: Finding) => void,
 ): Promise<number> {
-  const late = new Date(now - lateMs)
+  const lateBefore = new Date(now - lateMs)
   const lowest = floor > 0 ? floor : Number.MIN_SAFE_INTEGER
   const [counts] = await sql.query<{ young: number; old: number; all: number }>(
     `select count(*) filter (where record_no > $1 and at >= $2) as young,
        count(*) filter (where record_no > $1 and at < $2) as old, count(*) filter (where record_no <= $1) as all
      from decision_records where record_no > $3`,
-    [sealedTo, late, lowest],
+    [sealedTo, lateBefore, lowest],
   )
-  const { young = 0, old = 0, all = 0 } = counts ?? {}
+  const { young = 0, old = 0, all: allCount = 0 } = counts ?? {}
   if (old > 0)
     find({
       kind: 'unsealed',
       record: sealedTo + 1,
       detail: `${pluralize(old, 'record was', 'records were')} never sealed`,
     })
-  if (all === records) return young
+  if (allCount === records) return young
   // One that came into a place that was passed by: late, or put there.
-  for (let after = lowest; ; ) {
+  for (let afterSeal = lowest; ; ) {
     const numbers = await sql.query<{ record_no: number; at: Date }>(
       'select record_no, at from decision_records where record_no > $1 and record_no <= $2 order by record_no limit 50000',
-      [after, sealedTo],
+      [afterSeal, sealedTo],
     )
-    for (const { record_no, at } of numbers)
-      if (!seen.has(record_no) && at < late) find({ kind: 'unsealed', record: record_no })
-    const end = numbers.at(-1)
-    if (end === undefined) return young
-    after = end.record_no
+    for (const { record_no, at: recordedAt } of numbers)
+      if (!seenNumbers.has(record_no) && recordedAt < lateBefore)
+        find({ kind: 'unsealed', record: record_no })
+    const lastNumber = numbers.at(-1)
+    if (lastNumber === undefined) return young
+    afterSeal = lastNumber.record_no
   }
 }
 
@@ -369,7 +374,7 @@ function createPeopleCache(sql: Sql) {
   let keys = new Map<string, KeyedPerson>()
   // Those of the batch that is compared while another is read.
   let older: ReadonlyMap<string, KeyedPerson> = new Map()
-  const live = new Map<string, boolean>()
+  const liveByPerson = new Map<string, boolean>()
   const personOf = (subject: string): KeyedPerson | undefined => keys.get(subject) ?? older.get(subject)
   return {
     async load(rows: readonly SealedRow[]): Promise<void> {
@@ -377,10 +382,10 @@ function createPeopleCache(sql: Sql) {
         older = keys
         keys = new Map()
       }
-      const fresh = [...new Set(rows.flatMap(peopleIn))].filter((one) => !keys.has(one))
-      for (const [subject, one] of await keysOf(sql, fresh)) keys.set(subject, one)
+      const missingPeople = [...new Set(rows.flatMap(peopleIn))].filter((person) => !keys.has(person))
+      for (const [subject, personKey] of await keysOf(sql, missingPeople)) keys.set(subject, personKey)
       const aliases = [...new Set(rows.map(({ subject }) => subject))].filter(
-        (subject) => subject.startsWith('erased:') && !live.has(subject),
+        (subject) => subject.startsWith('erased:') && !liveByPerson.has(subject),
       )
       if (aliases.length === 0) return
       const erased = await sql.query<{ alias: string }>(
@@ -389,8 +394,8 @@ function createPeopleCache(sql: Sql) {
            select 1 from decision_records where event = 'person_erased' and detail ->> 'alias' = p.alias)`,
         [aliases],
       )
-      const known = new Set(erased.map(({ alias }) => alias))
-      for (const alias of aliases) live.set(alias, !known.has(alias))
+      const knownAliases = new Set(erased.map(({ alias }) => alias))
+      for (const alias of aliases) liveByPerson.set(alias, !knownAliases.has(alias))
     },
     digestOf(row: SealedRow, recordNo?: number): Buffer | undefined {
       try {
@@ -400,7 +405,7 @@ function createPeopleCache(sql: Sql) {
         throw error
       }
     },
-    isHidden: ({ subject }: SealedRow): boolean => live.get(subject) === true,
+    isHidden: ({ subject }: SealedRow): boolean => liveByPerson.get(subject) === true,
   }
 }
 

@@ -26,8 +26,8 @@ export interface Writing {
 export function writingOf(oldWriting: Writing, newWriting: Writing): readonly Finding[] {
   const changed = changedRights(oldWriting.model, newWriting.model)
   return [
-    ...changed.map((right) => ruleChanged(right, newWriting)),
-    ...changed.flatMap((right) => heldAnew(right, oldWriting, newWriting)),
+    ...changed.map((writeRight) => ruleChanged(writeRight, newWriting)),
+    ...changed.flatMap((writeRight) => heldAnew(writeRight, oldWriting, newWriting)),
     ...beyond(newWriting, oldWriting, 'may_now_write', 'may now'),
     ...beyond(oldWriting, newWriting, 'may_no_longer_write', 'may no longer'),
     ...nobodyIn(newWriting),
@@ -50,23 +50,29 @@ function nobodyIn({ rows, model }: Writing): Finding[] {
 }
 
 /** Also where today's tuples let nobody more or fewer: those of tomorrow may. */
-function ruleChanged(right: Right, { rows }: Writing): Finding {
-  const named = rows.filter((row) => row.write === right || row.delete === right).map(({ key }) => key)
+function ruleChanged(writeRight: Right, { rows }: Writing): Finding {
+  const named = rows
+    .filter((row) => row.write === writeRight || row.delete === writeRight)
+    .map(({ key }) => key)
   return {
     rule: 'writers_follow_another_rule',
-    relation: `collection#${right}`,
-    detail: `Which services are ${right} of a collection follows another rule. They may write what the allow-list lets a ${right} write (${listOf(named)})${right === 'writer' ? ', and send and withdraw documents' : ''}.`,
+    relation: `collection#${writeRight}`,
+    detail: `Which services are ${writeRight} of a collection follows another rule. They may write what the allow-list lets a ${writeRight} write (${listOf(named)})${writeRight === 'writer' ? ', and send and withdraw documents' : ''}.`,
   }
 }
 
 function heldAnew(
-  right: Right,
+  writeRight: Right,
   { holders: oldHolders }: Writing,
   { holders: newHolders }: Writing,
 ): Finding[] {
-  const relation = `collection#${right}`
-  const gained = pairsOnlyIn(newHolders[right], oldHolders[right])
-  const lost = pairsOnlyIn(oldHolders[right], newHolders[right], ({ verdict }) => verdict === 'held')
+  const relation = `collection#${writeRight}`
+  const gained = pairsOnlyIn(newHolders[writeRight], oldHolders[writeRight])
+  const lost = pairsOnlyIn(
+    oldHolders[writeRight],
+    newHolders[writeRight],
+    ({ verdict }) => verdict === 'held',
+  )
   const changes: readonly [Finding['rule'], readonly string[], string][] = [
     ['may_now_write', gained, 'may now write'],
     ['may_no_longer_write', lost, 'may no longer write'],
@@ -76,7 +82,7 @@ function heldAnew(
     .map(([rule, pairs, may]) => ({
       rule,
       relation,
-      detail: `By the other rule, on today's tuples, they ${may} as its ${right}: ${listOf(pairs)}.`,
+      detail: `By the other rule, on today's tuples, they ${may} as its ${writeRight}: ${listOf(pairs)}.`,
     }))
 }
 
@@ -99,8 +105,8 @@ function beyond(
   rule: 'may_now_write' | 'may_no_longer_write',
   may: string,
 ): Finding[] {
-  const otherRights = new Set(rightsOf(otherWriting).map(({ right }) => right))
-  const found = rightsOf(writing).filter(({ right }) => !otherRights.has(right))
+  const otherRights = new Set(rightsOf(otherWriting).map(({ right: writeRight }) => writeRight))
+  const found = rightsOf(writing).filter(({ right: writeRight }) => !otherRights.has(writeRight))
   const grouped = Map.groupBy(
     found,
     ({ key, operation, holderLabel }) => `${key} ${operation} ${holderLabel}`,

@@ -53,9 +53,9 @@ export async function holdersUnder(model: Model, { tuples, context, pause }: Hol
   const found = { writer: new Map<string, Map<string, Held>>(), tagger: new Map<string, Map<string, Held>>() }
   for (const service of [...services].sort()) {
     await pause()
-    for (const right of rights) {
-      const collections = heldBy(service, rightIn(model, right), { model, tuples, context })
-      if (collections.size > 0) found[right].set(service, collections)
+    for (const writeRight of rights) {
+      const collections = heldBy(service, rightIn(model, writeRight), { model, tuples, context })
+      if (collections.size > 0) found[writeRight].set(service, collections)
     }
   }
   return found
@@ -109,9 +109,9 @@ export const onlyIn = (gaining: Holders[Right], losing: Holders[Right]) =>
 
 /** The rights that services have by the new model and did not have by the old one. */
 export const writerGains = (oldHolders: Holders, newHolders: Holders): readonly WriterGain[] =>
-  rights.flatMap((right) =>
-    onlyIn(newHolders[right], oldHolders[right]).map(({ service, collection }) => ({
-      right,
+  rights.flatMap((writeRight) =>
+    onlyIn(newHolders[writeRight], oldHolders[writeRight]).map(({ service, collection }) => ({
+      right: writeRight,
       service,
       collection,
     })),
@@ -122,18 +122,19 @@ export function unconfirmedWriters(
   gains: readonly WriterGain[],
   confirmed: readonly WriterGain[],
 ): readonly WriterGain[] {
-  const keyOf = ({ right, service, collection }: WriterGain) => `${right} ${service} ${collection}`
+  const keyOf = ({ right: writeRight, service, collection }: WriterGain) =>
+    `${writeRight} ${service} ${collection}`
   const confirmedKeys = new Set(confirmed.map(keyOf))
   return gains.filter((gain) => !confirmedKeys.has(keyOf(gain)))
 }
 
 /** Rights that follow from another rule under the one model than under the other, in whatever they rest on. */
 export const changedRights = (oldModel: Model, newModel: Model): readonly Right[] =>
-  rights.filter((right) => ruleOf(oldModel, right) !== ruleOf(newModel, right))
+  rights.filter((writeRight) => ruleOf(oldModel, writeRight) !== ruleOf(newModel, writeRight))
 
 /** All rules that a right rests on, in one text that two models share only where the right follows from the same. */
-function ruleOf(model: Model, right: Right): string {
-  const { grants, restricts } = sidesOf(model, [rightIn(model, right)]).seen
+function ruleOf(model: Model, writeRight: Right): string {
+  const { grants, restricts } = sidesOf(model, [rightIn(model, writeRight)]).seen
   const behind = [...new Set([...grants, ...restricts])].map((relation) => {
     const conditions = relation.restrictions.map(({ condition }) => model.ast.conditions.get(condition))
     const bodies = conditions.map(
@@ -159,5 +160,5 @@ function textOf(rewrite: Rewrite, owner: Relation): string {
   }
 }
 
-const rightIn = (model: Model, right: Right): Relation | undefined =>
-  model.types.get('collection')?.get(right)
+const rightIn = (model: Model, writeRight: Right): Relation | undefined =>
+  model.types.get('collection')?.get(writeRight)

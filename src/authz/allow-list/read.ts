@@ -96,8 +96,8 @@ function parse(content: string, fileName: string): YamlFile<z.infer<typeof file>
   return read
 }
 
-const rowsOf = ({ data, lineOf }: YamlFile<z.infer<typeof file>>): readonly Row[] =>
-  Object.entries(data.types).flatMap(([type, relations]) =>
+const rowsOf = ({ data: parsed, lineOf }: YamlFile<z.infer<typeof file>>): readonly Row[] =>
+  Object.entries(parsed.types).flatMap(([type, relations]) =>
     Object.entries(relations).map(([relation, { subjects, write, delete: deletes }]) => ({
       type,
       relation,

@@ -13,8 +13,8 @@ export const cursorAfter = ({ object, relation }: Listed, user: string): string 
 
 /** The user after whom the page begins; undefined for the first page. Throws `invalid_request` for another list's cursor. */
 export const placeOf = ({ object, relation, cursor }: Listed): string | undefined =>
-  positionIn(cursor, ([itsObject, itsRelation, user, ...rest]) =>
-    itsObject === object && itsRelation === relation && typeof user === 'string' && rest.length === 0
+  positionIn(cursor, ([itsObject, itsRelation, user, ...extraParts]) =>
+    itsObject === object && itsRelation === relation && typeof user === 'string' && extraParts.length === 0
       ? user
       : undefined,
   )

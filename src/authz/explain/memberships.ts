@@ -73,54 +73,59 @@ export interface MembershipsDeps {
  */
 export function createMemberships({ sql, fga, index, limiter, now }: MembershipsDeps): Memberships {
   return async (asker, question, { signal }) => {
-    const { of, limit } = question
-    const subject = 'user' in of ? of.user : of.group
-    if ('user' in of) assertPerson(of.user)
-    else assertObject(of.group, 'group')
+    const { of: member, limit } = question
+    const subject = 'user' in member ? member.user : member.group
+    if ('user' in member) assertPerson(member.user)
+    else assertObject(member.group, 'group')
     const list = {
       object: subject,
-      relation: 'user' in of ? 'groups' : 'members',
+      relation: 'user' in member ? 'groups' : 'members',
       ...(question.cursor !== undefined && { cursor: question.cursor }),
     }
-    const after = placeOf(list)
+    const afterName = placeOf(list)
     const { view, ...replica } = await caughtUp(index, fga, signal)
-    const at = now()
+    const nowMs = now()
     const modelId = fga.modelId
     const current = view()
-    const nominated = current === undefined ? [] : nominate(current, of)
-    const open = nominated.filter((one) => after === undefined || nameOf(one) > after)
-    const page = open.slice(0, limit)
+    const nominated = current === undefined ? [] : nominate(current, member)
+    const remaining = nominated.filter(
+      (nomination) => afterName === undefined || nameOf(nomination) > afterName,
+    )
+    const page = remaining.slice(0, limit)
     const { verdicts, requestIds } =
       page.length === 0
         ? { verdicts: [], requestIds: [] }
         : await limiter.run(page.length, signal, () =>
             fga.batchCheck(
               page.map(({ member, relation, group }) => ({ user: member, relation, object: group })),
-              { now: at, signal },
+              { now: nowMs, signal },
             ),
           )
     const memberships = page.map(
-      (one, place): Membership => ({
-        ...one,
-        verdict: verdicts[place] ?? 'error',
-        via: 'user' in of ? wayTo(view(), one, at) : undefined,
+      (nomination, index): Membership => ({
+        ...nomination,
+        verdict: verdicts[index] ?? 'error',
+        via: 'user' in member ? wayTo(view(), nomination, nowMs) : undefined,
       }),
     )
-    const last = page.at(-1)
-    const complete = replica.state === 'ready' && memberships.every(({ verdict }) => verdict !== 'error')
+    const lastNomination = page.at(-1)
+    const isComplete = replica.state === 'ready' && memberships.every(({ verdict }) => verdict !== 'error')
     await record(sql, asker, {
       event: 'memberships_listed',
-      ...('user' in of ? { user: of.user } : { object: of.group }),
-      continued: after !== undefined,
+      ...('user' in member ? { user: member.user } : { object: member.group }),
+      continued: afterName !== undefined,
       listed: memberships.length,
-      complete,
+      complete: isComplete,
       model_id: modelId,
       openfga_request_ids: requestIds,
     })
     return {
       memberships,
-      cursor: last !== undefined && open.length > page.length ? cursorAfter(list, nameOf(last)) : undefined,
-      complete,
+      cursor:
+        lastNomination !== undefined && remaining.length > page.length
+          ? cursorAfter(list, nameOf(lastNomination))
+          : undefined,
+      complete: isComplete,
       replica: { state: replica.state, lagMs: replica.lagMs },
       modelId,
     }
@@ -132,9 +137,9 @@ type Nominated = Pick<Membership, 'member' | 'relation' | 'group' | 'until'>
 const nameOf = ({ member, relation, group }: Nominated): string => `${group} ${relation} ${member}`
 
 /** In the order of pages, by code unit, as they are compared with the cursor. */
-function nominate(view: ReplicaView, of: MembershipQuestion['of']): readonly Nominated[] {
-  const found = 'user' in of ? groupsOf(view, of.user) : membersOf(view, of.group)
-  return found.toSorted((one, other) => (nameOf(one) < nameOf(other) ? -1 : 1))
+function nominate(view: ReplicaView, subject: MembershipQuestion['of']): readonly Nominated[] {
+  const found = 'user' in subject ? groupsOf(view, subject.user) : membersOf(view, subject.group)
+  return found.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))
 }
 
 function groupsOf({ model, tuples }: ReplicaView, user: FgaObject): readonly Nominated[] {
@@ -153,11 +158,11 @@ function groupsOf({ model, tuples }: ReplicaView, user: FgaObject): readonly Nom
 
 function membersOf({ model, tuples }: ReplicaView, group: FgaObject): readonly Nominated[] {
   const { type } = splitObject(group)
-  const own = groupings(model).filter((relation) => relation.type === type)
-  if (own.length === 0) throw invalid('group', 'The model has no such groups.')
+  const ownGroupings = groupings(model).filter((relation) => relation.type === type)
+  if (ownGroupings.length === 0) throw invalid('group', 'The model has no such groups.')
   const node = tuples.node(group)
   if (node === undefined) return []
-  const relations = new Set(own.flatMap((relation) => [...directOf(relation.rewrite, relation)]))
+  const relations = new Set(ownGroupings.flatMap((relation) => [...directOf(relation.rewrite, relation)]))
   return [...relations].flatMap(({ name }) => {
     const { concrete = [], usersets = [] } = tuples.at(node, name) ?? {}
     return [...concrete, ...usersets].map((tuple): Nominated => {
@@ -180,42 +185,42 @@ function groupings(model: Model): readonly Relation[] {
 }
 
 /** The relations of the same object whose tuples give this one; what comes from other objects is not among them. */
-function* directOf(rule: Rewrite, relation: Relation, seen = new Set<Relation>()): Generator<Relation> {
+function* directOf(rule: Rewrite, relation: Relation, visited = new Set<Relation>()): Generator<Relation> {
   switch (rule.kind) {
     case 'this':
       yield relation
       return
     case 'computed':
-      if (seen.has(rule.relation)) return
-      seen.add(rule.relation)
-      yield* directOf(rule.relation.rewrite, rule.relation, seen)
+      if (visited.has(rule.relation)) return
+      visited.add(rule.relation)
+      yield* directOf(rule.relation.rewrite, rule.relation, visited)
       return
     case 'ttu':
       return
     case 'union':
     case 'intersection':
-      for (const child of rule.children) yield* directOf(child, relation, seen)
+      for (const child of rule.children) yield* directOf(child, relation, visited)
       return
     case 'exclusion':
-      yield* directOf(rule.base, relation, seen)
+      yield* directOf(rule.base, relation, visited)
   }
 }
 
 function endOf(tuple: Pick<Tuple, 'condition'> | undefined): string | undefined {
-  const end = tuple?.condition?.context['expires_at']
-  return typeof end === 'string' ? end : undefined
+  const expiry = tuple?.condition?.context['expires_at']
+  return typeof expiry === 'string' ? expiry : undefined
 }
 
 function wayTo(
   view: ReplicaView | undefined,
   { member, relation, group }: Nominated,
-  at: number,
+  nowMs: number,
 ): string | undefined {
   if (view === undefined) return undefined
   const { allowed, reason } = explain(
     view.model,
     view.tuples,
-    { user: member, relation, object: group, context: contextAt(at) },
+    { user: member, relation, object: group, context: contextAt(nowMs) },
     { exclusionMax: 1 },
   )
   return allowed ? pathOf(reason) : undefined

@@ -37,8 +37,8 @@ export const createStillReadable =
   async ({ subject, agent }, grants, { signal }) => {
     const { fga, limiter, now } = dependencies
     const verdicts: Verdict[] = []
-    for (let start = 0; start < grants.length; start += batchMax) {
-      const batch = grants.slice(start, start + batchMax)
+    for (let offset = 0; offset < grants.length; offset += batchMax) {
+      const batch = grants.slice(offset, offset + batchMax)
       const checks = batch.map(({ document, delegation }) => ({
         user: subject,
         relation: agent === undefined ? 'can_read' : 'can_read_delegated',

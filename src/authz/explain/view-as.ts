@@ -71,15 +71,15 @@ export interface ViewAsDeps {
  * the delegation and the registry of agents. On record before it is given. NOT looked at: approvals, and what narrows
  * one token. Does NOT check who asks, and opens nothing to them.
  */
-export function createViewAs(deps: ViewAsDeps): ViewAs {
-  const { sql, fga, index, limiter, now } = deps
+export function createViewAs(dependencies: ViewAsDeps): ViewAs {
+  const { sql, fga, index, limiter, now } = dependencies
   return async (asker, question, { signal }) => {
     const { user, agent, delegation, collection, limit } = question
     assertPerson(user)
     const key = listOf(question)
-    const after = placeOf({ ...key, ...(question.cursor !== undefined && { cursor: question.cursor }) })
+    const afterName = placeOf({ ...key, ...(question.cursor !== undefined && { cursor: question.cursor }) })
     const relation = agent === undefined ? 'can_read' : 'can_read_delegated'
-    const asked = (object: FgaObject): Check =>
+    const readCheckOf = (object: FgaObject): Check =>
       checkOf({
         user,
         relation,
@@ -87,49 +87,52 @@ export function createViewAs(deps: ViewAsDeps): ViewAs {
         ...(agent !== undefined && { agent }),
         ...(delegation !== undefined && { delegation }),
       })
-    const { contextual = [] } = asked('document:x' as FgaObject)
+    const { contextual = [] } = readCheckOf('document:x' as FgaObject)
     const { view, ...replica } = await caughtUp(index, fga, signal)
-    const limits = await limitsOf(deps, question)
+    const limits = await limitsOf(dependencies, question)
     const modelId = fga.modelId
-    const at = now()
+    const nowMs = now()
     const nominated = limits.nothing ? [] : index.nominate({ user, relation, contextual } satisfies Question)
     const rows = await sql.query<{ id: string; collection: string }>(
       `select id, collection from documents
        where id = any($1) and live_revision is not null and ($2::text is null or id > $2)
          and ($3::text is null or collection = $3) and ($4::text[] is null or collection = any($4))
        order by id limit $5`,
-      [nominated ?? [], after ?? null, collection ?? null, limits.collections ?? null, limit + 1],
+      [nominated ?? [], afterName ?? null, collection ?? null, limits.collections ?? null, limit + 1],
     )
     const page = rows.slice(0, limit)
-    const checks = page.map(({ id }) => asked(documentObject(id)))
+    const checks = page.map(({ id }) => readCheckOf(documentObject(id)))
     const { verdicts, requestIds } =
       checks.length === 0
         ? { verdicts: [], requestIds: [] }
-        : await limiter.run(checks.length, signal, () => fga.batchCheck(checks, { now: at, signal }))
-    const told = page.map((_, place): Verdict => verdicts[place] ?? 'error')
+        : await limiter.run(checks.length, signal, () => fga.batchCheck(checks, { now: nowMs, signal }))
+    const pageVerdicts = page.map((_, index): Verdict => verdicts[index] ?? 'error')
     const documents = page
-      .filter((_, place) => told[place] === 'allowed')
-      .map((row): ViewedDocument => ({ ...row, via: wayTo(asked(documentObject(row.id))) }))
-    const last = page.at(-1)
-    const cursor = last !== undefined && rows.length > limit ? cursorAfter(key, last.id) : undefined
-    const complete =
-      replica.state === 'ready' && nominated !== undefined && told.every((verdict) => verdict !== 'error')
+      .filter((_, index) => pageVerdicts[index] === 'allowed')
+      .map((row): ViewedDocument => ({ ...row, via: wayTo(readCheckOf(documentObject(row.id))) }))
+    const lastDocument = page.at(-1)
+    const cursor =
+      lastDocument !== undefined && rows.length > limit ? cursorAfter(key, lastDocument.id) : undefined
+    const isComplete =
+      replica.state === 'ready' &&
+      nominated !== undefined &&
+      pageVerdicts.every((verdict) => verdict !== 'error')
     await record(sql, asker, {
       event: 'viewed_as',
       user,
       ...(agent !== undefined && { agent }),
       ...(delegation !== undefined && { delegation }),
       ...(collection !== undefined && { collection }),
-      continued: after !== undefined,
+      continued: afterName !== undefined,
       listed: documents.length,
-      complete,
+      complete: isComplete,
       model_id: modelId,
       openfga_request_ids: requestIds,
     })
     return {
       documents,
       cursor,
-      complete,
+      complete: isComplete,
       limitedBy: limits.inWords,
       replica: { state: replica.state, lagMs: replica.lagMs },
       modelId,
@@ -141,7 +144,7 @@ export function createViewAs(deps: ViewAsDeps): ViewAs {
       const { allowed, reason } = explain(
         current.model,
         current.tuples,
-        { user, relation, object, ...(brought && { contextualTuples: brought }), context: contextAt(at) },
+        { user, relation, object, ...(brought && { contextualTuples: brought }), context: contextAt(nowMs) },
         { exclusionMax: 1 },
       )
       return allowed ? pathOf(reason) : undefined
@@ -172,7 +175,7 @@ async function limitsOf(
 ): Promise<Limits> {
   if (id === undefined || delegation === undefined)
     return { nothing: false, collections: undefined, inWords: undefined }
-  const nothing = (why: string): Limits => ({ nothing: true, collections: undefined, inWords: why })
+  const nothing = (reason: string): Limits => ({ nothing: true, collections: undefined, inWords: reason })
   const agent = await agentOf(id)
   if (agent === undefined) return nothing(`agent:${id} is not registered, and is given nothing.`)
   if (agent.disabledAt !== undefined) return nothing(`agent:${id} is disabled, and is given nothing.`)

@@ -69,45 +69,50 @@ export function createWhoCan({ sql, fga, index, limiter, now }: WhoCanDeps): Who
     const { object, relation, limit } = question
     assertObject(object)
     assertRelation(relation)
-    const after = placeOf(question)
+    const afterName = placeOf(question)
     const { view, ...replica } = await caughtUp(index, fga, signal)
-    const at = now()
+    const nowMs = now()
     const modelId = fga.modelId
     const listed = candidates(view(), question)
-    const open = listed.names.filter((name) => after === undefined || name > after)
-    const page = open.slice(0, limit)
-    const asked = listed.everyone ? [everyone, ...page] : page
+    const remaining = listed.names.filter((name) => afterName === undefined || name > afterName)
+    const page = remaining.slice(0, limit)
+    const checkedUsers = listed.everyone ? [everyone, ...page] : page
     const { verdicts, requestIds } =
-      asked.length === 0
+      checkedUsers.length === 0
         ? { verdicts: [], requestIds: [] }
-        : await limiter.run(asked.length, signal, () =>
+        : await limiter.run(checkedUsers.length, signal, () =>
             fga.batchCheck(
-              asked.map((user) => ({ user, relation, object })),
-              { now: at, signal },
+              checkedUsers.map((user) => ({ user, relation, object })),
+              { now: nowMs, signal },
             ),
           )
-    const told = new Map(asked.map((user, place): [string, Verdict] => [user, verdicts[place] ?? 'error']))
-    const entries = entriesOf(told, after === undefined, listed, (user) => wayTo(view(), user, question, at))
-    const last = page.at(-1)
-    const cursor = last !== undefined && open.length > page.length ? cursorAfter(question, last) : undefined
-    const complete =
+    const verdictByUser = new Map(
+      checkedUsers.map((user, index): [string, Verdict] => [user, verdicts[index] ?? 'error']),
+    )
+    const entries = entriesOf(verdictByUser, afterName === undefined, listed, (user) =>
+      wayTo(view(), user, question, nowMs),
+    )
+    const lastUser = page.at(-1)
+    const cursor =
+      lastUser !== undefined && remaining.length > page.length ? cursorAfter(question, lastUser) : undefined
+    const isComplete =
       replica.state === 'ready' &&
       listed.complete &&
-      [...told.values()].every((verdict) => verdict !== 'error')
+      [...verdictByUser.values()].every((verdict) => verdict !== 'error')
     await record(sql, asker, {
       event: 'who_can_listed',
       object,
       relation,
-      continued: after !== undefined,
+      continued: afterName !== undefined,
       listed: entries.length,
-      complete,
+      complete: isComplete,
       model_id: modelId,
       openfga_request_ids: requestIds,
     })
     return {
       entries,
       cursor,
-      complete,
+      complete: isComplete,
       replica: { state: replica.state, lagMs: replica.lagMs },
       modelId,
     }
@@ -125,10 +130,17 @@ interface Candidates {
 
 function candidates(view: ReplicaView | undefined, { object, relation }: WhoCanQuestion): Candidates {
   if (view === undefined) return { names: [], everyone: false, users: new Set(), complete: false }
-  const known = relationFor(view, object, relation)
-  const reached: SubjectUpperBound = subjectUpperBound(view.model, view.tuples, known, object, 'user', {
-    usersMax,
-  })
+  const relationDefinition = relationFor(view, object, relation)
+  const reached: SubjectUpperBound = subjectUpperBound(
+    view.model,
+    view.tuples,
+    relationDefinition,
+    object,
+    'user',
+    {
+      usersMax,
+    },
+  )
   // By code unit, as they are compared with the cursor.
   const names = [...reached.users, ...(reached.everyone ? reached.excluded : [])]
   return { ...reached, names: [...new Set(names)].sort() }
@@ -136,25 +148,28 @@ function candidates(view: ReplicaView | undefined, { object, relation }: WhoCanQ
 
 function relationFor(view: ReplicaView, object: FgaObject, relation: string): Relation {
   assertInModel(view, { user: everyone, relation, object })
-  const known = view.model.types.get(splitObject(object).type)?.get(relation)
-  if (known === undefined) throw new AppError('internal_error', { internal: 'the model lost a relation' })
-  if (restsOnRequest(view.model, known))
+  const relationDefinition = view.model.types.get(splitObject(object).type)?.get(relation)
+  if (relationDefinition === undefined)
+    throw new AppError('internal_error', { internal: 'the model lost a relation' })
+  if (restsOnRequest(view.model, relationDefinition))
     throw invalid('relation', 'It rests on what an agent presents with its request: ask /explain about one.')
-  if (!known.strategy('user').reachable) throw invalid('relation', 'The model lets no person have it.')
-  return known
+  if (!relationDefinition.strategy('user').reachable)
+    throw invalid('relation', 'The model lets no person have it.')
+  return relationDefinition
 }
 
 function entriesOf(
-  told: ReadonlyMap<string, Verdict>,
+  verdictByUser: ReadonlyMap<string, Verdict>,
   isFirst: boolean,
   { users }: Candidates,
-  way: (user: string) => string | undefined,
+  pathFor: (user: string) => string | undefined,
 ): WhoCanEntry[] {
-  const all = told.get(everyone) === 'allowed'
-  return [...told].flatMap(([user, verdict]): WhoCanEntry[] => {
-    if (user === everyone) return all && isFirst ? [{ kind: 'everyone', user, via: way(user) }] : []
-    if (verdict === 'allowed') return users.has(user) ? [{ kind: 'person', user, via: way(user) }] : []
-    return all && verdict === 'denied' ? [{ kind: 'excluded', user, via: undefined }] : []
+  const isForEveryone = verdictByUser.get(everyone) === 'allowed'
+  return [...verdictByUser].flatMap(([user, verdict]): WhoCanEntry[] => {
+    if (user === everyone)
+      return isForEveryone && isFirst ? [{ kind: 'everyone', user, via: pathFor(user) }] : []
+    if (verdict === 'allowed') return users.has(user) ? [{ kind: 'person', user, via: pathFor(user) }] : []
+    return isForEveryone && verdict === 'denied' ? [{ kind: 'excluded', user, via: undefined }] : []
   })
 }
 
@@ -162,13 +177,13 @@ function wayTo(
   view: ReplicaView | undefined,
   user: string,
   { object, relation }: WhoCanQuestion,
-  at: number,
+  nowMs: number,
 ): string | undefined {
   if (view === undefined) return undefined
   const { allowed, reason } = explain(
     view.model,
     view.tuples,
-    { user, relation, object, context: contextAt(at) },
+    { user, relation, object, context: contextAt(nowMs) },
     { exclusionMax: 1 },
   )
   return allowed ? pathOf(reason) : undefined

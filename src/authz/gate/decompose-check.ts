@@ -24,33 +24,39 @@ export async function checkDecomposed(
   const distinct = new Map<string, Check>()
   const brought = new Map<Check['contextual'], number>()
   // What is brought along is part of a question: one's own would answer another's.
-  const keyOf = (one: Check): string => {
-    const mark = brought.get(one.contextual) ?? brought.size
-    brought.set(one.contextual, mark)
-    return `${mark} ${tupleId(one)}`
+  const keyOf = (check: Check): string => {
+    const mark = brought.get(check.contextual) ?? brought.size
+    brought.set(check.contextual, mark)
+    return `${mark} ${tupleId(check)}`
   }
-  for (const { check, parts } of questions) {
-    for (const one of parts?.map((part) => checkOf(part, check)) ?? [check]) distinct.set(keyOf(one), one)
+  for (const { check, parts: subChecks } of questions) {
+    for (const uniqueCheck of subChecks?.map((subCheck) => checkOf(subCheck, check)) ?? [check])
+      distinct.set(keyOf(uniqueCheck), uniqueCheck)
   }
   const answers = await send([...distinct.values()])
-  const told = new Map([...distinct.keys()].map((key, index) => [key, answers[index] ?? 'error']))
-  const isProven = (parts: readonly CheckPart[], check: Check): boolean =>
-    parts.length > 0 &&
-    parts.every((part) => told.get(keyOf(checkOf(part, check))) === (part.allowed ? 'allowed' : 'denied'))
-  const proven = new Set(
-    questions.filter(({ check, parts }) => parts !== undefined && isProven(parts, check)),
+  const verdictByKey = new Map([...distinct.keys()].map((key, index) => [key, answers[index] ?? 'error']))
+  const isProven = (subChecks: readonly CheckPart[], check: Check): boolean =>
+    subChecks.length > 0 &&
+    subChecks.every(
+      (subCheck) =>
+        verdictByKey.get(keyOf(checkOf(subCheck, check))) === (subCheck.allowed ? 'allowed' : 'denied'),
+    )
+  const provenQuestions = new Set(
+    questions.filter(({ check, parts: subChecks }) => subChecks !== undefined && isProven(subChecks, check)),
   )
-  const again =
-    proven.size === 0 ? new Set<string>() : await moved([...proven].map(({ check }) => check.object))
-  const verdicts = questions.map((one): Verdict | undefined => {
-    if (one.parts === undefined) return told.get(keyOf(one.check))
-    return proven.has(one) && !again.has(one.check.object) ? 'allowed' : undefined
+  const unproven =
+    provenQuestions.size === 0
+      ? new Set<string>()
+      : await moved([...provenQuestions].map(({ check }) => check.object))
+  const verdicts = questions.map((question): Verdict | undefined => {
+    if (question.parts === undefined) return verdictByKey.get(keyOf(question.check))
+    return provenQuestions.has(question) && !unproven.has(question.check.object) ? 'allowed' : undefined
   })
-  const open = questions.filter((_, index) => verdicts[index] === undefined)
-  if (open.length === 0) return verdicts.map((verdict) => verdict ?? 'error')
-  const whole = await send(open.map(({ check }) => check)).catch(unanswered)
-  const rest = whole[Symbol.iterator]()
-  return verdicts.map((verdict) => verdict ?? rest.next().value ?? 'error')
+  const openQuestions = questions.filter((_, index) => verdicts[index] === undefined)
+  if (openQuestions.length === 0) return verdicts.map((verdict) => verdict ?? 'error')
+  const wholeVerdicts = await send(openQuestions.map(({ check }) => check)).catch(unanswered)
+  const remainingVerdicts = wholeVerdicts[Symbol.iterator]()
+  return verdicts.map((verdict) => verdict ?? remainingVerdicts.next().value ?? 'error')
 }
 
 const checkOf = ({ user, relation, object }: CheckPart, { contextual }: Check): Check => ({

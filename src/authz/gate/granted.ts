@@ -39,16 +39,16 @@ export async function coveringGrants(
   const add = (documentId: string, grant: string): void => {
     covering.set(documentId, [...(covering.get(documentId) ?? []), grant])
   }
-  const open: { readonly documentId: string; readonly grant: string }[] = []
+  const openPairs: { readonly documentId: string; readonly grant: string }[] = []
   const may = new Set(grants.length === 0 ? [] : sensitive(documentIds))
   for (const { id, documentIds: named } of grants) {
     for (const documentId of documentIds) {
       if (named.includes(documentId)) add(documentId, id)
-      else if (may.has(documentId)) open.push({ documentId, grant: id })
+      else if (may.has(documentId)) openPairs.push({ documentId, grant: id })
     }
   }
-  if (open.length === 0) return covering
-  const checks = open.map(
+  if (openPairs.length === 0) return covering
+  const checks = openPairs.map(
     ({ documentId, grant }): Check => ({
       user: question.user,
       relation: 'granted',
@@ -61,7 +61,7 @@ export async function coveringGrants(
   const { verdicts } = await limiter.run(checks.length, signal, () =>
     fga.batchCheck(checks, { now: now(), consistency: 'fresh', ...(signal && { signal }) }),
   )
-  for (const [index, { documentId, grant }] of open.entries())
+  for (const [index, { documentId, grant }] of openPairs.entries())
     if (verdicts[index] !== 'denied') add(documentId, grant)
   return covering
 }

@@ -50,13 +50,13 @@ export function createLimiter(max: number): Limiter {
   }
 
   return {
-    async run(permits, signal, work) {
-      const taken = Math.min(permits, max)
-      await acquire(taken, signal)
+    async run(permits, signal, task) {
+      const permitsTaken = Math.min(permits, max)
+      await acquire(permitsTaken, signal)
       try {
-        return await work()
+        return await task()
       } finally {
-        free += taken
+        free += permitsTaken
         admit()
       }
     },

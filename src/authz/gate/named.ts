@@ -6,7 +6,7 @@ import type { LocalChecks, LocalReplica, RemovalWatch } from '../permission-inde
 import type { Limiter } from './limiter.ts'
 import { hasTail } from './precheck.ts'
 import { untilAtTail } from './tail.ts'
-import { until } from './until.ts'
+import { runUntilAborted } from './until.ts'
 import type { VerdictCache } from './verdict-cache.ts'
 
 export interface NamedQuestion extends Pick<Check, 'user' | 'contextual'> {
@@ -60,10 +60,17 @@ const batchMax = 50
 // The replica is asked about so many at a time, so that no request holds the process.
 const lookMax = 200
 
-export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: NamedDeps): AskNamed {
-  return ({ user, contextual, asked, granted = new Set(), signal }) => {
+export function createAskNamed({
+  fga,
+  index,
+  held: verdictCache,
+  limiter,
+  now,
+  randomBytes,
+}: NamedDeps): AskNamed {
+  return ({ user, contextual, asked: namedObjects, granted = new Set(), signal }) => {
     const { modelId } = fga
-    const decoys = decoysFor(asked, randomBytes)
+    const decoys = decoysFor(namedObjects, randomBytes)
     // Nobody waits for it yet.
     const decoysAnswer = send(decoys).then(
       (answer) => () => answer,
@@ -72,25 +79,27 @@ export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: 
       },
     )
 
-    function send(some: NamedQuestion['asked']) {
-      if (some.length === 0) return Promise.resolve({ verdicts: [], requestIds: [] })
-      const checks = some.map((one): Check => ({ user, ...(contextual && { contextual }), ...one }))
-      return until(signal, () =>
+    function send(namedObjects: NamedQuestion['asked']) {
+      if (namedObjects.length === 0) return Promise.resolve({ verdicts: [], requestIds: [] })
+      const checks = namedObjects.map(
+        (named): Check => ({ user, ...(contextual && { contextual }), ...named }),
+      )
+      return runUntilAborted(signal, () =>
         limiter.run(checks.length, signal, () =>
           fga.batchCheck(checks, { now: now(), consistency: 'fresh', ...(signal && { signal }) }),
         ),
       )
     }
 
-    const isAtTail = (): boolean => hasTail({ fga, index, held }, modelId, now())
+    const isAtTail = (): boolean => hasTail({ fga, index, held: verdictCache }, modelId, now())
 
     /** Those of the objects that the replica would let through. It is asked for the same whatever it knows. */
-    function allowedOf(some: NamedQuestion['asked'], at: number): ReadonlySet<FgaObject> {
+    function allowedOf(namedObjects: NamedQuestion['asked'], nowMs: number): ReadonlySet<FgaObject> {
       const allowed = new Set<FgaObject>()
-      for (const [kind, objects] of Map.groupBy(some, kindOf)) {
+      for (const [kind, objects] of Map.groupBy(namedObjects, kindOf)) {
         const { type, relation } = partsOf(kind)
         const ids = objects.map(({ object }) => splitObject(object).id)
-        const verdicts = index.evaluate({ user, relation, contextual: contextual ?? [], type }, ids, at)
+        const verdicts = index.evaluate({ user, relation, contextual: contextual ?? [], type }, ids, nowMs)
         for (const { object } of objects)
           if (verdicts?.get(splitObject(object).id)?.allowed === true) allowed.add(object)
       }
@@ -100,12 +109,12 @@ export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: 
     /** What it cannot evaluate OpenFGA cannot either (nested too deep): refused, since to try takes long. */
     async function worthAsking(isThere: (object: FgaObject) => boolean): Promise<ReadonlySet<FgaObject>> {
       const worth = new Set<FgaObject>()
-      for (let start = 0; start < asked.length; start += lookMax) {
-        if (start > 0) await setImmediate()
-        const some = asked.slice(start, start + lookMax)
-        const allowed = allowedOf(some, now())
+      for (let offset = 0; offset < namedObjects.length; offset += lookMax) {
+        if (offset > 0) await setImmediate()
+        const namedSlice = namedObjects.slice(offset, offset + lookMax)
+        const allowed = allowedOf(namedSlice, now())
         const isCurrent = isAtTail()
-        for (const { object } of some)
+        for (const { object } of namedSlice)
           if (!isCurrent || (isThere(object) && (allowed.has(object) || granted.has(object))))
             worth.add(object)
       }
@@ -117,18 +126,18 @@ export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: 
         // Else OpenFGA would have to be asked about what is hidden.
         await untilAtTail(index, isAtTail)
         const worth = await worthAsking(isThere)
-        const sent = asked.filter(({ object }) => worth.has(object))
-        const own = await send(sent)
+        const sent = namedObjects.filter(({ object }) => worth.has(object))
+        const ownVerdicts = await send(sent)
         const ofDecoys = (await decoysAnswer)()
         // Another model came into force: one answer under two would be neither's.
         if (fga.modelId !== modelId)
           throw new AppError('authorization_unavailable', { internal: 'model changed' })
-        const verdicts = own.verdicts[Symbol.iterator]()
+        const verdicts = ownVerdicts.verdicts[Symbol.iterator]()
         return {
-          verdicts: asked.map(({ object }) =>
+          verdicts: namedObjects.map(({ object }) =>
             worth.has(object) ? (verdicts.next().value ?? 'error') : undefined,
           ),
-          requestIds: [...ofDecoys.requestIds, ...own.requestIds],
+          requestIds: [...ofDecoys.requestIds, ...ownVerdicts.requestIds],
           checks: decoys.length + sent.length,
           calls: Math.ceil(decoys.length / batchMax) + Math.ceil(sent.length / batchMax),
         }
@@ -138,9 +147,9 @@ export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: 
 }
 
 /** One for each type and relation. Another one each time, so that no cache of OpenFGA's knows it. */
-function decoysFor(asked: NamedQuestion['asked'], randomBytes: NamedDeps['randomBytes']) {
+function decoysFor(namedObjects: NamedQuestion['asked'], randomBytes: NamedDeps['randomBytes']) {
   const id = randomBytes(16).toString('base64url')
-  return [...new Set(asked.map(kindOf))].map(partsOf).map(({ type, relation }) => ({
+  return [...new Set(namedObjects.map(kindOf))].map(partsOf).map(({ type, relation }) => ({
     relation,
     object: `${type}:${id}` as FgaObject,
   }))

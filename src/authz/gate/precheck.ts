@@ -53,23 +53,23 @@ export interface Precheck {
 export const tailMaxMs = 1_000
 
 /** Whether all was heard that OpenFGA held less than that ago. */
-export const isAtTail = ({ state, tailReadAt }: IndexStatus, at: number): boolean =>
+export const isAtTail = ({ state, tailReadAt }: IndexStatus, nowMs: number): boolean =>
   state === 'following' &&
   tailReadAt !== undefined &&
   // A clock that was set back would make it fresh for as long as that was.
-  at >= tailReadAt &&
-  at - tailReadAt < tailMaxMs
+  nowMs >= tailReadAt &&
+  nowMs - tailReadAt < tailMaxMs
 
 /** The replica holds all that OpenFGA held less than a second ago, what this process wrote included, under this model. */
 export function hasTail(
-  { fga, index, held }: Pick<PrecheckDeps, 'fga' | 'index' | 'held'>,
+  { fga, index, held: verdictCache }: Pick<PrecheckDeps, 'fga' | 'index' | 'held'>,
   modelId: string,
-  at: number,
+  nowMs: number,
 ): boolean {
   const status = index.status()
   return (
-    isAtTail(status, at) &&
-    (status.tailReadAt ?? 0) > held.wroteAt &&
+    isAtTail(status, nowMs) &&
+    (status.tailReadAt ?? 0) > verdictCache.wroteAt &&
     index.view()?.modelId === modelId &&
     fga.modelId === modelId
   )
@@ -83,7 +83,7 @@ const nothing: PrecheckResult = {
 }
 
 export function createPrecheck(
-  { fga, index, held, now, cacheTtlMs }: PrecheckDeps,
+  { fga, index, held: verdictCache, now, cacheTtlMs }: PrecheckDeps,
   question: Question,
   consistency: Consistency,
 ): Precheck {
@@ -92,14 +92,14 @@ export function createPrecheck(
   // OpenFGA's caches may still know of no grant where there is one now.
   const presentsGrants = question.contextual.some(({ object }) => object.startsWith('grant:'))
 
-  const holdsTail = (at: number): boolean => hasTail({ fga, index, held }, modelId, at)
+  const holdsTail = (nowMs: number): boolean => hasTail({ fga, index, held: verdictCache }, modelId, nowMs)
 
   /**
    * Whose yes may outlive its answer: nothing sensitive, whoever asks; and what cannot be told is not. With the earliest end
    * that was met when that was looked at.
    */
-  function ordinary(ids: readonly string[], at: number): ReadonlyMap<string, number | undefined> {
-    const sensitive = index.evaluate({ ...question, relation: 'sensitive' }, ids, at)
+  function ordinary(ids: readonly string[], nowMs: number): ReadonlyMap<string, number | undefined> {
+    const sensitive = index.evaluate({ ...question, relation: 'sensitive' }, ids, nowMs)
     return new Map(
       ids.flatMap((id) => {
         const verdict = sensitive?.get(id)
@@ -108,15 +108,15 @@ export function createPrecheck(
     )
   }
 
-  function heldOf(ids: readonly string[], at: number): ReadonlyMap<string, CachedAllow> {
+  function heldOf(ids: readonly string[], nowMs: number): ReadonlyMap<string, CachedAllow> {
     const found = new Map<string, CachedAllow>()
     for (const id of ids) {
-      const yes = held.find(keyOf(id), at)
-      if (yes !== undefined && !isOver(yes.until, at)) found.set(id, yes)
+      const cachedAllow = verdictCache.find(keyOf(id), nowMs)
+      if (cachedAllow !== undefined && !isOver(cachedAllow.until, nowMs)) found.set(id, cachedAllow)
     }
     if (found.size === 0) return found
     // Taken away and given back since: the yes is from before, and what OpenFGA says now is not known.
-    let oldest = at
+    let oldest = nowMs
     for (const { askedAt } of found.values()) oldest = Math.min(oldest, askedAt)
     for (const id of index.touched([...found.keys()], oldest)) found.delete(id)
     forgetTaken(found)
@@ -125,98 +125,103 @@ export function createPrecheck(
 
   /** What this process took away counts by its order, not by a clock, and whether or not the replica has it yet. */
   function forgetTaken(found: Map<string, CachedAllow>): void {
-    let oldest = held.generation
+    let oldest = verdictCache.generation
     for (const { generation } of found.values()) oldest = Math.min(oldest, generation)
-    const taken = held.removedSince(oldest)
-    if (taken === undefined) return found.clear()
-    if (taken.size === 0) return
-    for (const id of index.leadingTo([...found.keys()], taken)) {
-      const since = held.removedSince(found.get(id)?.generation ?? 0)
-      if (since === undefined || index.leadingTo([id], since).size > 0) found.delete(id)
+    const removedObjects = verdictCache.removedSince(oldest)
+    if (removedObjects === undefined) return found.clear()
+    if (removedObjects.size === 0) return
+    for (const id of index.leadingTo([...found.keys()], removedObjects)) {
+      const removedSinceThen = verdictCache.removedSince(found.get(id)?.generation ?? 0)
+      if (removedSinceThen === undefined || index.leadingTo([id], removedSinceThen).size > 0) found.delete(id)
     }
   }
 
-  function confirm(yes: CachedAllow, until: number | undefined): void {
+  function confirm(cachedAllow: CachedAllow, expiryMs: number | undefined): void {
     const view = index.view()
     if (view === undefined) return
     const { tuples, model } = view
-    held.confirmed.set(yes, { tuples, revision: tuples.revision, model, until })
+    verdictCache.confirmed.set(cachedAllow, { tuples, revision: tuples.revision, model, until: expiryMs })
   }
 
   /** The replica would say what it said when it was last asked: nothing in it is otherwise than then. */
-  function isConfirmed(yes: CachedAllow, at: number): boolean {
-    const before = held.confirmed.get(yes)
-    const view = before && index.view()
+  function isConfirmed(cachedAllow: CachedAllow, nowMs: number): boolean {
+    const confirmedBy = verdictCache.confirmed.get(cachedAllow)
+    const view = confirmedBy && index.view()
     return (
       view !== undefined &&
-      before?.tuples === view.tuples &&
-      before.revision === view.tuples.revision &&
-      before.model === view.model &&
-      !isOver(before.until, at)
+      confirmedBy?.tuples === view.tuples &&
+      confirmedBy.revision === view.tuples.revision &&
+      confirmedBy.model === view.model &&
+      !isOver(confirmedBy.until, nowMs)
     )
   }
 
   return {
     decompose(ids) {
       // By the rules of another model nothing follows.
-      const parts = index.view()?.modelId === modelId ? index.decompose(question, ids, now()) : new Map()
+      const subChecksById =
+        index.view()?.modelId === modelId ? index.decompose(question, ids, now()) : new Map()
       const changed = index.watch()
       return {
-        parts,
+        parts: subChecksById,
         async moved(documents, signal) {
           const found = await changed(documents.map(idOf), signal && { signal })
-          return new Set(documents.filter((one) => found.has(idOf(one))))
+          return new Set(documents.filter((document) => found.has(idOf(document))))
         },
       }
     },
     maybeSensitive(ids) {
-      const at = now()
-      if (!holdsTail(at)) return ids
-      const known = ordinary(ids, at)
-      return ids.filter((id) => !known.has(id))
+      const nowMs = now()
+      if (!holdsTail(nowMs)) return ids
+      const cacheableUntil = ordinary(ids, nowMs)
+      return ids.filter((id) => !cacheableUntil.has(id))
     },
     untouched(ids) {
-      const at = now()
-      if (consistency === 'strict' || cacheTtlMs === undefined || !holdsTail(at)) return nothing.cacheable
-      const touched = index.touched(ids, at - cacheTtlMs)
+      const nowMs = now()
+      if (consistency === 'strict' || cacheTtlMs === undefined || !holdsTail(nowMs)) return nothing.cacheable
+      const touched = index.touched(ids, nowMs - cacheTtlMs)
       return new Set(ids.filter((id) => !touched.has(id)))
     },
     check(ids) {
-      const at = now()
-      const atTail = holdsTail(at)
-      const kept = atTail && consistency === 'fast' ? heldOf(ids, at) : nothing.held
-      const standing = new Map([...kept].filter(([, yes]) => isConfirmed(yes, at)))
-      const open = standing.size === 0 ? ids : ids.filter((id) => !standing.has(id))
-      if (open.length === 0) return { ...nothing, held: standing }
-      const verdicts = atTail ? index.evaluate(question, open, at) : undefined
+      const nowMs = now()
+      const atTail = holdsTail(nowMs)
+      const cachedAllows = atTail && consistency === 'fast' ? heldOf(ids, nowMs) : nothing.held
+      const confirmedAllows = new Map(
+        [...cachedAllows].filter(([, cachedAllow]) => isConfirmed(cachedAllow, nowMs)),
+      )
+      const unconfirmedIds = confirmedAllows.size === 0 ? ids : ids.filter((id) => !confirmedAllows.has(id))
+      if (unconfirmedIds.length === 0) return { ...nothing, held: confirmedAllows }
+      const verdicts = atTail ? index.evaluate(question, unconfirmedIds, nowMs) : undefined
       if (verdicts === undefined) return nothing
-      const refused = new Set(open.filter((id) => verdicts.get(id)?.allowed === false))
-      if (consistency === 'strict') return { ...nothing, refused }
-      const allowed = open.filter((id) => verdicts.get(id)?.allowed === true)
+      const refusedIds = new Set(unconfirmedIds.filter((id) => verdicts.get(id)?.allowed === false))
+      if (consistency === 'strict') return { ...nothing, refused: refusedIds }
+      const allowed = unconfirmedIds.filter((id) => verdicts.get(id)?.allowed === true)
       const mayBeCached = (id: string): boolean => cacheTtlMs !== undefined && !touched.has(id)
-      const touched = index.touched(allowed, at - (cacheTtlMs ?? 0))
-      const plain = ordinary(allowed, at)
-      for (const [id, until] of plain) {
-        const yes = kept.get(id)
-        if (yes === undefined) continue
-        standing.set(id, yes)
-        confirm(yes, earlier(until, verdicts.get(id)?.until))
+      const touched = index.touched(allowed, nowMs - (cacheTtlMs ?? 0))
+      const ordinaryUntil = ordinary(allowed, nowMs)
+      for (const [id, expiryMs] of ordinaryUntil) {
+        const cachedAllow = cachedAllows.get(id)
+        if (cachedAllow === undefined) continue
+        confirmedAllows.set(id, cachedAllow)
+        confirm(cachedAllow, earlier(expiryMs, verdicts.get(id)?.until))
       }
-      const perhapsCached = presentsGrants ? [...plain.keys()] : allowed
+      const perhapsCached = presentsGrants ? [...ordinaryUntil.keys()] : allowed
       return {
-        refused,
-        held: standing,
+        refused: refusedIds,
+        held: confirmedAllows,
         cacheable: new Set(perhapsCached.filter(mayBeCached)),
-        holdable: new Map([...plain].map(([id, until]) => [id, earlier(until, verdicts.get(id)?.until)])),
+        holdable: new Map(
+          [...ordinaryUntil].map(([id, expiryMs]) => [id, earlier(expiryMs, verdicts.get(id)?.until)]),
+        ),
       }
     },
-    hold(documentId, yes) {
-      if (fga.modelId === modelId) held.put(keyOf(documentId), yes)
+    hold(documentId, cachedAllow) {
+      if (fga.modelId === modelId) verdictCache.put(keyOf(documentId), cachedAllow)
     },
   }
 }
 
 const idOf = (object: FgaObject): string => splitObject(object).id
 
-const earlier = (one: number | undefined, other: number | undefined): number | undefined =>
-  one === undefined || other === undefined ? (one ?? other) : Math.min(one, other)
+const earlier = (a: number | undefined, b: number | undefined): number | undefined =>
+  a === undefined || b === undefined ? (a ?? b) : Math.min(a, b)

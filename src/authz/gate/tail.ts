@@ -13,7 +13,7 @@ export async function untilAtTail(
   index: Pick<LocalReplica, 'status'>,
   isAtTail: () => boolean,
 ): Promise<boolean> {
-  for (let left = waitMs; left > 0 && !isAtTail(); left -= lookMs) {
+  for (let remainingMs = waitMs; remainingMs > 0 && !isAtTail(); remainingMs -= lookMs) {
     if (index.status().state !== 'following') return false
     await delay(lookMs)
   }

@@ -4,13 +4,13 @@ export const overdue = (): AppError =>
   new AppError('deadline_exceeded', { internal: 'the request ended while permissions were checked' })
 
 /** Rejects as soon as the signal fires, whatever the work does about it. */
-export function until<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-  if (signal === undefined) return work()
+export function runUntilAborted<T>(signal: AbortSignal | undefined, task: () => Promise<T>): Promise<T> {
+  if (signal === undefined) return task()
   return new Promise((resolve, reject) => {
     const stop = () => reject(overdue())
     if (signal.aborted) return stop()
     signal.addEventListener('abort', stop, { once: true })
-    work()
+    task()
       .then(resolve, reject)
       .finally(() => signal.removeEventListener('abort', stop))
   })

@@ -58,7 +58,7 @@ const takenMax = 10_000
 export function createVerdictCache({ now, ttlMs, entriesMax = 50_000 }: VerdictCacheOptions): VerdictCache {
   const entries = createLru<CachedAllow>({ entriesMax })
   // By object, the latest last; the generation that it began.
-  const taken = new Map<string, number>()
+  const removals = new Map<string, number>()
   let generation = 0
   let wroteAt = Number.NEGATIVE_INFINITY
   let pending = 0
@@ -71,46 +71,46 @@ export function createVerdictCache({ now, ttlMs, entriesMax = 50_000 }: VerdictC
     get wroteAt() {
       return pending > 0 ? Number.POSITIVE_INFINITY : wroteAt
     },
-    find(key, at) {
-      const yes = entries.get(key)
-      if (yes === undefined) return undefined
+    find(key, nowMs) {
+      const cachedAllow = entries.get(key)
+      if (cachedAllow === undefined) return undefined
       // A clock that was set back would make it younger than it is.
-      const age = at - yes.askedAt
-      if (age >= 0 && age < ttlMs && yes.generation >= oldest) return yes
+      const age = nowMs - cachedAllow.askedAt
+      if (age >= 0 && age < ttlMs && cachedAllow.generation >= oldest) return cachedAllow
       entries.delete(key)
       return undefined
     },
     confirmed: new WeakMap(),
-    put(key, yes) {
-      if (ttlMs === 0 || yes.generation < oldest) return
-      entries.set(key, yes)
+    put(key, cachedAllow) {
+      if (ttlMs === 0 || cachedAllow.generation < oldest) return
+      entries.set(key, cachedAllow)
     },
     wrote(objects) {
       wroteAt = now()
       pending += 1
       if (objects.length > 0) generation += 1
       for (const object of objects) {
-        taken.delete(object)
-        taken.set(object, generation)
+        removals.delete(object)
+        removals.set(object, generation)
       }
-      for (const [object, began] of taken) {
-        if (taken.size <= takenMax) break
-        taken.delete(object)
+      for (const [object, began] of removals) {
+        if (removals.size <= takenMax) break
+        removals.delete(object)
         oldest = began
       }
       return () => {
         pending -= 1
       }
     },
-    removedSince(since) {
-      if (since < oldest) return undefined
+    removedSince(sinceGeneration) {
+      if (sinceGeneration < oldest) return undefined
       const found = new Set<string>()
-      for (const [object, began] of taken) if (began > since) found.add(object)
+      for (const [object, began] of removals) if (began > sinceGeneration) found.add(object)
       return found
     },
     drop() {
       entries.clear()
-      taken.clear()
+      removals.clear()
       generation += 1
       oldest = generation
       wroteAt = now()
@@ -126,14 +126,14 @@ export function verdictKey(
   question: Question,
   { storeId, modelId }: { readonly storeId: string; readonly modelId: string },
 ): (documentId: string) => string {
-  let known = digests.get(question)
-  if (known?.storeId !== storeId || known.modelId !== modelId) {
+  let knownDigest = digests.get(question)
+  if (knownDigest?.storeId !== storeId || knownDigest.modelId !== modelId) {
     const { user, relation, contextual } = question
     const shared = JSON.stringify([storeId, modelId, user, relation, contextual.map(tupleId).sort()])
-    known = { storeId, modelId, digest: hash('sha256', shared, 'base64url') }
-    digests.set(question, known)
+    knownDigest = { storeId, modelId, digest: hash('sha256', shared, 'base64url') }
+    digests.set(question, knownDigest)
   }
-  const { digest } = known
+  const { digest } = knownDigest
   return (documentId) => `${digest} ${documentId}`
 }
 

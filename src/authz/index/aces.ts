@@ -21,71 +21,72 @@ export interface Aces {
   nextFor(lock: number): number
 }
 
-const none = -1
+const noAce = -1
 
 export function createAces(): Aces {
   // By lock; those that name the same user are a list.
   const tuples: (Tuple | undefined)[] = []
   const holders: number[] = []
-  const after: number[] = []
-  const before: number[] = []
-  const first = new Map<string, number>()
+  const nextAce: number[] = []
+  const previousAce: number[] = []
+  const firstAce = new Map<string, number>()
   // One user may have as many as there are ends: these are found by what they say, not by going through them.
   const ending = new Map<string, number>()
   const free: number[] = []
   const idle = new Set<number>()
 
-  const firstOf = (user: string): number => first.get(user) ?? none
-  const next = (lock: number): number => after[lock] ?? none
+  const firstOf = (user: string): number => firstAce.get(user) ?? noAce
+  const nextOf = (ace: number): number => nextAce[ace] ?? noAce
 
-  function link(last: number, lock: number, user: string): void {
-    if (last !== none) after[last] = lock
-    else if (lock === none) first.delete(user)
-    else first.set(user, lock)
-    if (lock !== none) before[lock] = last
+  function link(previous: number, ace: number, user: string): void {
+    if (previous !== noAce) nextAce[previous] = ace
+    else if (ace === noAce) firstAce.delete(user)
+    else firstAce.set(user, ace)
+    if (ace !== noAce) previousAce[ace] = previous
   }
 
   function find(tuple: Tuple): number {
-    if (tuple.condition !== undefined) return ending.get(keyOfEnding(tuple)) ?? none
+    if (tuple.condition !== undefined) return ending.get(keyOfEnding(tuple)) ?? noAce
     // Those with an end come last.
-    for (let lock = firstOf(tuple.user.name); lock !== none; lock = next(lock)) {
-      const one = tuples[lock]
-      if (one?.condition !== undefined) break
-      if (one?.relation === tuple.relation && one.userRelation === tuple.userRelation) return lock
+    for (let ace = firstOf(tuple.user.name); ace !== noAce; ace = nextOf(ace)) {
+      const storedTuple = tuples[ace]
+      if (storedTuple?.condition !== undefined) break
+      if (storedTuple?.relation === tuple.relation && storedTuple.userRelation === tuple.userRelation)
+        return ace
     }
-    return none
+    return noAce
   }
 
-  function forget(lock: number): void {
-    const tuple = tuples[lock]
+  function forget(ace: number): void {
+    const tuple = tuples[ace]
     if (tuple === undefined) return
-    link(before[lock] ?? none, next(lock), tuple.user.name)
+    link(previousAce[ace] ?? noAce, nextOf(ace), tuple.user.name)
     if (tuple.condition !== undefined) ending.delete(keyOfEnding(tuple))
-    tuples[lock] = undefined
-    free.push(lock)
+    tuples[ace] = undefined
+    free.push(ace)
   }
 
   function make(tuple: Tuple): number {
-    const lock = free.pop() ?? tuples.length
+    const ace = free.pop() ?? tuples.length
     const user = tuple.user.name
-    tuples[lock] = tuple
-    holders[lock] = 0
+    tuples[ace] = tuple
+    holders[ace] = 0
     const head = firstOf(user)
-    if (tuple.condition !== undefined) ending.set(keyOfEnding(tuple), lock)
+    if (tuple.condition !== undefined) ending.set(keyOfEnding(tuple), ace)
     // Behind the first with an end, which is as good a place among those as any; else in front of all.
-    const place = tuple.condition === undefined ? none : lastWithoutEnd(head)
-    const rest = place === none ? head : next(place)
-    link(place, lock, user)
-    link(lock, rest, user)
-    idle.add(lock)
-    return lock
+    const lastUnexpiring = tuple.condition === undefined ? noAce : lastWithoutEnd(head)
+    const successor = lastUnexpiring === noAce ? head : nextOf(lastUnexpiring)
+    link(lastUnexpiring, ace, user)
+    link(ace, successor, user)
+    idle.add(ace)
+    return ace
   }
 
   function lastWithoutEnd(head: number): number {
-    let last = none
-    for (let lock = head; lock !== none && tuples[lock]?.condition === undefined; lock = next(lock))
-      last = lock
-    return last
+    let lastFound = noAce
+    for (let ace = head; ace !== noAce && tuples[ace]?.condition === undefined; ace = nextOf(ace))
+      lastFound = ace
+    return lastFound
   }
 
   return {
@@ -93,23 +94,23 @@ export function createAces(): Aces {
       return tuples.length
     },
     of(tuple) {
-      const lock = find(tuple)
-      return lock === none ? make(tuple) : lock
+      const ace = find(tuple)
+      return ace === noAce ? make(tuple) : ace
     },
-    retain(lock) {
-      holders[lock] = (holders[lock] ?? 0) + 1
+    retain(ace) {
+      holders[ace] = (holders[ace] ?? 0) + 1
     },
-    release(lock) {
-      holders[lock] = (holders[lock] ?? 0) - 1
-      if (holders[lock] === 0) idle.add(lock)
+    release(ace) {
+      holders[ace] = (holders[ace] ?? 0) - 1
+      if (holders[ace] === 0) idle.add(ace)
     },
     sweep() {
-      for (const lock of idle) if (holders[lock] === 0) forget(lock)
+      for (const ace of idle) if (holders[ace] === 0) forget(ace)
       idle.clear()
     },
-    tuple: (lock) => tuples[lock],
+    tuple: (ace) => tuples[ace],
     firstFor: firstOf,
-    nextFor: next,
+    nextFor: nextOf,
   }
 }
 

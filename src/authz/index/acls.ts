@@ -28,25 +28,25 @@ export interface AclChanges {
   readonly renewed: readonly number[]
 }
 
-const none = -1
+const noEntry = -1
 
 /**
  * `relations`: whose tuples count. undefined: documents are told apart by more than those: each has a door of its own,
  * without locks, and walks come to all of them.
  */
 export function createAcls(tuples: TupleStore, relations: ReadonlySet<string> | undefined): Acls {
-  const locks = createAces()
+  const aces = createAces()
   // By document: a place each. The documents of a door are a list through their places.
-  const places = new Map<string, number>()
+  const entryByDocument = new Map<string, number>()
   const names: string[] = []
-  const doors: number[] = []
-  const after: number[] = []
-  const before: number[] = []
+  const aclOfEntry: number[] = []
+  const nextEntry: number[] = []
+  const previousEntry: number[] = []
   const freePlaces: number[] = []
   // By door. Its locks are a list through links.
   const numbers = new Map<string, number>()
   const keys: (string | undefined)[] = []
-  const first: number[] = []
+  const firstEntry: number[] = []
   const firstLink: number[] = []
   const freeDoors: number[] = []
   const linked: number[] = []
@@ -59,74 +59,74 @@ export function createAcls(tuples: TupleStore, relations: ReadonlySet<string> | 
     const found: number[] = []
     for (const [relation, { concrete, usersets }] of tuples.node(document)?.out ?? []) {
       if (!relations?.has(relation)) continue
-      for (const tuple of concrete) found.push(locks.of(tuple))
-      for (const tuple of usersets) found.push(locks.of(tuple))
+      for (const tuple of concrete) found.push(aces.of(tuple))
+      for (const tuple of usersets) found.push(aces.of(tuple))
     }
     return found.sort((a, b) => a - b)
   }
 
-  const doorOf = (document: string): number => doors[places.get(document) ?? none] ?? none
+  const doorOf = (document: string): number => aclOfEntry[entryByDocument.get(document) ?? noEntry] ?? noEntry
 
-  function leave(document: string, door: number, renewed: Set<number>): void {
-    const place = places.get(document) ?? none
-    const [next = none, last = none] = [after[place], before[place]]
-    if (next !== none) before[next] = last
-    if (last !== none) after[last] = next
-    if (first[door] === place) {
-      first[door] = next
-      if (next === none) close(door, renewed)
+  function leave(document: string, acl: number, renewed: Set<number>): void {
+    const entry = entryByDocument.get(document) ?? noEntry
+    const [nextInAcl = noEntry, previousInAcl = noEntry] = [nextEntry[entry], previousEntry[entry]]
+    if (nextInAcl !== noEntry) previousEntry[nextInAcl] = previousInAcl
+    if (previousInAcl !== noEntry) nextEntry[previousInAcl] = nextInAcl
+    if (firstEntry[acl] === entry) {
+      firstEntry[acl] = nextInAcl
+      if (nextInAcl === noEntry) close(acl, renewed)
     }
-    doors[place] = none
+    aclOfEntry[entry] = noEntry
   }
 
-  function open(key: string, held: readonly number[], renewed: Set<number>): number {
-    const door = freeDoors.pop() ?? keys.length
-    numbers.set(key, door)
-    keys[door] = key
-    first[door] = none
-    let link = none
-    for (const lock of held) {
-      const one = freeLinks.pop() ?? linked.length
-      linked[one] = lock
-      nextLink[one] = link
-      link = one
-      locks.retain(lock)
+  function openAcl(key: string, aceNumbers: readonly number[], renewed: Set<number>): number {
+    const acl = freeDoors.pop() ?? keys.length
+    numbers.set(key, acl)
+    keys[acl] = key
+    firstEntry[acl] = noEntry
+    let link = noEntry
+    for (const ace of aceNumbers) {
+      const newLink = freeLinks.pop() ?? linked.length
+      linked[newLink] = ace
+      nextLink[newLink] = link
+      link = newLink
+      aces.retain(ace)
     }
-    firstLink[door] = link
-    renewed.add(door)
-    return door
+    firstLink[acl] = link
+    renewed.add(acl)
+    return acl
   }
 
-  function close(door: number, renewed: Set<number>): void {
-    numbers.delete(keys[door] ?? '')
-    keys[door] = undefined
-    for (let link = firstLink[door] ?? none; link !== none; link = nextLink[link] ?? none) {
-      locks.release(linked[link] ?? none)
+  function close(acl: number, renewed: Set<number>): void {
+    numbers.delete(keys[acl] ?? '')
+    keys[acl] = undefined
+    for (let link = firstLink[acl] ?? noEntry; link !== noEntry; link = nextLink[link] ?? noEntry) {
+      aces.release(linked[link] ?? noEntry)
       freeLinks.push(link)
     }
-    firstLink[door] = none
-    freeDoors.push(door)
-    renewed.add(door)
+    firstLink[acl] = noEntry
+    freeDoors.push(acl)
+    renewed.add(acl)
   }
 
-  function join(document: string, door: number): void {
-    const place = places.get(document) ?? freePlaces.pop() ?? names.length
-    places.set(document, place)
-    names[place] = document
-    doors[place] = door
-    const next = first[door] ?? none
-    before[place] = none
-    after[place] = next
-    if (next !== none) before[next] = place
-    first[door] = place
+  function join(document: string, acl: number): void {
+    const entry = entryByDocument.get(document) ?? freePlaces.pop() ?? names.length
+    entryByDocument.set(document, entry)
+    names[entry] = document
+    aclOfEntry[entry] = acl
+    const nextInAcl = firstEntry[acl] ?? noEntry
+    previousEntry[entry] = noEntry
+    nextEntry[entry] = nextInAcl
+    if (nextInAcl !== noEntry) previousEntry[nextInAcl] = entry
+    firstEntry[acl] = entry
   }
 
   function forget(document: string): void {
-    const place = places.get(document)
-    if (place === undefined) return
-    places.delete(document)
-    names[place] = ''
-    freePlaces.push(place)
+    const entry = entryByDocument.get(document)
+    if (entry === undefined) return
+    entryByDocument.delete(document)
+    names[entry] = ''
+    freePlaces.push(entry)
   }
 
   return {
@@ -140,36 +140,36 @@ export function createAcls(tuples: TupleStore, relations: ReadonlySet<string> | 
       const moved: string[] = []
       const renewed = new Set<number>()
       for (const document of touched) {
-        const held = locksOf(document)
-        const isThere = relations === undefined ? tuples.node(document)?.out.size : held.length
-        const key = !isThere ? '' : relations === undefined ? document : held.join()
+        const aceNumbers = locksOf(document)
+        const isThere = relations === undefined ? tuples.node(document)?.out.size : aceNumbers.length
+        const key = !isThere ? '' : relations === undefined ? document : aceNumbers.join()
         // Its node may be another one than before, of which nothing is known.
-        tuples.setApart(document, held.length > 0)
-        const door = doorOf(document)
-        if (door === none ? key === '' : keys[door] === key) continue
-        if (door !== none) leave(document, door, renewed)
+        tuples.setApart(document, aceNumbers.length > 0)
+        const acl = doorOf(document)
+        if (acl === noEntry ? key === '' : keys[acl] === key) continue
+        if (acl !== noEntry) leave(document, acl, renewed)
         if (key === '') forget(document)
-        else join(document, numbers.get(key) ?? open(key, held, renewed))
+        else join(document, numbers.get(key) ?? openAcl(key, aceNumbers, renewed))
         moved.push(document)
       }
       touched.clear()
-      locks.sweep()
+      aces.sweep()
       return { moved, renewed: [...renewed] }
     },
     aclOf: doorOf,
-    *documentsOf(door) {
-      if (keys[door] === undefined) return
-      for (let place = first[door] ?? none; place !== none; place = after[place] ?? none) {
-        const name = names[place]
+    *documentsOf(acl) {
+      if (keys[acl] === undefined) return
+      for (let entry = firstEntry[acl] ?? noEntry; entry !== noEntry; entry = nextEntry[entry] ?? noEntry) {
+        const name = names[entry]
         if (name !== undefined) yield name
       }
     },
-    bitsOf(door, ofLock) {
+    bitsOf(acl, ofLock) {
       let found = 0
-      for (let link = firstLink[door] ?? none; link !== none; link = nextLink[link] ?? none)
-        found |= ofLock(linked[link] ?? none)
+      for (let link = firstLink[acl] ?? noEntry; link !== noEntry; link = nextLink[link] ?? noEntry)
+        found |= ofLock(linked[link] ?? noEntry)
       return found
     },
-    aces: locks,
+    aces: aces,
   }
 }

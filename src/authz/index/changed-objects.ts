@@ -16,7 +16,7 @@ export function createChangedObjects(): ChangedObjects {
   // The latest last.
   const latest = new Map<string, number>()
   let count = 0
-  let known = 0
+  let knownFrom = 0
   return {
     get count() {
       return count
@@ -27,23 +27,23 @@ export function createChangedObjects(): ChangedObjects {
         latest.delete(object)
         latest.set(object, count)
       }
-      for (const [object, at] of latest) {
+      for (const [object, position] of latest) {
         if (latest.size <= objectsMax) break
         latest.delete(object)
-        known = at
+        knownFrom = position
       }
     },
-    since(from) {
-      if (from < known) return undefined
+    since(fromCount) {
+      if (fromCount < knownFrom) return undefined
       const found = new Set<string>()
-      if (from === count) return found
-      for (const [object, at] of latest) if (at > from) found.add(object)
+      if (fromCount === count) return found
+      for (const [object, position] of latest) if (position > fromCount) found.add(object)
       return found
     },
     forget() {
       latest.clear()
       count += 1
-      known = count
+      knownFrom = count
     },
   }
 }

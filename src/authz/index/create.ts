@@ -75,8 +75,8 @@ const reconcileRetryMs = 300_000
 const lookMaxMs = 200
 
 /** Opens the index and lets it fill in the background; until then it is not ready. */
-export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex {
-  const { fga, storage, now, log, pollMs, rememberMs = 60_000, staleAfterMs = 2_000 } = deps
+export function createPermissionIndex(dependencies: PermissionIndexDeps): FollowingIndex {
+  const { fga, storage, now, log, pollMs, rememberMs = 60_000, staleAfterMs = 2_000 } = dependencies
   const openedAt = now()
   const closing = new AbortController()
   const reaches = createReachability()
@@ -95,9 +95,9 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   }
 
   const watermarks =
-    deps.marks &&
+    dependencies.marks &&
     createWatermarks({
-      ...deps.marks,
+      ...dependencies.marks,
       now,
       onWritten: () => void refresh().catch(() => undefined),
       onError: (error) => log('watermark_not_written', { reason: reasonOf(error) }),
@@ -155,9 +155,9 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     return { replica: loaded, mark: stored.mark }
   }
 
-  async function orFail<T>(work: () => Promise<T>): Promise<T> {
+  async function orFail<T>(task: () => Promise<T>): Promise<T> {
     try {
-      return await work()
+      return await task()
     } catch (error) {
       fail(error)
       throw error
@@ -268,19 +268,21 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     state.logWentBack = false
   }
 
-  const since = (at: number | undefined): number => Math.max(0, now() - (at ?? openedAt))
+  const elapsedSince = (timeMs: number | undefined): number => Math.max(0, now() - (timeMs ?? openedAt))
 
   function status(): IndexStatus {
     return {
       state: state.isFailing ? 'broken' : state.isBuilt ? 'following' : 'building',
       tailReadAt: logReader.tailReadAt,
-      lagMs: since(logReader.tailReadAt),
+      lagMs: elapsedSince(logReader.tailReadAt),
       tuples: state.replica.tuples.size,
     }
   }
 
   const ready = () =>
-    state.isBuilt && !state.isFailing && since(logReader.endReadAt) <= staleAfterMs ? state.model : undefined
+    state.isBuilt && !state.isFailing && elapsedSince(logReader.endReadAt) <= staleAfterMs
+      ? state.model
+      : undefined
 
   /** For somebody who asks. */
   function readyNow() {
@@ -311,30 +313,30 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     reachableAcls: (question) => readyNow() && reaches.reachableAcls(question, now()),
     aclOf: reaches.aclOf,
     onAclChange: reaches.onAclChange,
-    evaluate(question, documentIds, at) {
+    evaluate(question, documentIds, nowMs) {
       const current = readyNow()
-      return current && evaluateLocally(current.compiled, state.replica.tuples, question, documentIds, at)
+      return current && evaluateLocally(current.compiled, state.replica.tuples, question, documentIds, nowMs)
     },
-    decompose(question, documentIds, at) {
+    decompose(question, documentIds, nowMs) {
       const current = watermarks === undefined ? ready() : undefined
       return current
-        ? decomposeLocally(current.compiled, state.replica.tuples, question, documentIds, at)
+        ? decomposeLocally(current.compiled, state.replica.tuples, question, documentIds, nowMs)
         : new Map()
     },
-    touched: (documentIds, since) =>
-      ready() ? recent.touched(documentIds, since, state.replica.tuples) : new Set(documentIds),
+    touched: (documentIds, sinceMs) =>
+      ready() ? recent.touched(documentIds, sinceMs, state.replica.tuples) : new Set(documentIds),
     leadingTo: (documentIds, objects) =>
       ready() ? leadingTo(documentIds, objects, state.replica.tuples) : new Set(documentIds),
     wrote(change) {
       const { writes, deletes } = withoutMarks(change)
-      const at = now()
-      const stamped = { writtenAt: at }
+      const nowMs = now()
+      const stamped = { writtenAt: nowMs }
       return recent.note(
         [
           ...deletes.map((tuple): Effect => ({ kind: 'removed', tuple: { ...tuple, ...stamped } })),
           ...writes.map((tuple): Effect => ({ kind: 'added', tuple: { ...tuple, ...stamped } })),
         ],
-        at,
+        nowMs,
       )
     },
     holds(change) {
@@ -351,23 +353,23 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       )
     },
     watch() {
-      const from = changedObjects.count
+      const fromCount = changedObjects.count
       return async (documentIds, { signal } = {}) => {
-        const all = new Set(documentIds)
-        const late = AbortSignal.timeout(lookMaxMs)
+        const allIds = new Set(documentIds)
+        const timeoutSignal = AbortSignal.timeout(lookMaxMs)
         state.awaited += 1
-        const settled = settle().finally(() => {
+        const settlement = settle().finally(() => {
           state.awaited -= 1
         })
         const isTold = await unlessAborted(
-          settled,
-          signal === undefined ? late : AbortSignal.any([signal, late]),
+          settlement,
+          signal === undefined ? timeoutSignal : AbortSignal.any([signal, timeoutSignal]),
         ).then(
           () => true,
           () => false,
         )
-        const objects = isTold && ready() !== undefined ? changedObjects.since(from) : undefined
-        return objects === undefined ? all : leadingTo(documentIds, objects, state.replica.tuples)
+        const objects = isTold && ready() !== undefined ? changedObjects.since(fromCount) : undefined
+        return objects === undefined ? allIds : leadingTo(documentIds, objects, state.replica.tuples)
       }
     },
     async rebuild() {

@@ -18,31 +18,31 @@ export interface Watched {
  * so one end counts for all of them: for some it is too early, which only costs asking again.
  */
 export function watchEnds(model: Model, now: number): Watched {
-  let until = Number.POSITIVE_INFINITY
+  let earliestEnd = Number.POSITIVE_INFINITY
   const watch = (condition: Condition): Condition => {
     const ends = isEnding(model, condition)
     return {
       ...condition,
       evaluate(request, stored, tuple) {
         // What a condition of another kind says a moment later, nobody knows.
-        if (!ends) until = now
+        if (!ends) earliestEnd = now
         const isMet = condition.evaluate(request, stored, tuple)
-        if (isMet && ends) until = Math.min(until, endOf(stored) ?? now)
+        if (isMet && ends) earliestEnd = Math.min(earliestEnd, endOf(stored) ?? now)
         return isMet
       },
     }
   }
   return {
     conditions: new Map([...model.conditions].map(([name, condition]) => [name, watch(condition)])),
-    until: () => (until === Number.POSITIVE_INFINITY ? undefined : until),
+    until: () => (earliestEnd === Number.POSITIVE_INFINITY ? undefined : earliestEnd),
   }
 }
 
 function endOf({ expires_at }: JsonObject): number | undefined {
-  const end = typeof expires_at === 'string' ? Date.parse(expires_at) : Number.NaN
-  return Number.isNaN(end) ? undefined : end
+  const endMs = typeof expires_at === 'string' ? Date.parse(expires_at) : Number.NaN
+  return Number.isNaN(endMs) ? undefined : endMs
 }
 
 /** As OpenFGA is asked: rounded up, so that what ends within this second is over. */
-export const isOver = (until: number | undefined, at: number): boolean =>
-  until !== undefined && Math.ceil(at / 1_000) * 1_000 >= until
+export const isOver = (earliestEnd: number | undefined, nowMs: number): boolean =>
+  earliestEnd !== undefined && Math.ceil(nowMs / 1_000) * 1_000 >= earliestEnd

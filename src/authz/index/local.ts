@@ -32,11 +32,11 @@ export function evaluateLocally(
       // Too deep, a condition without what it needs, a relation that is not there: whoever asks must ask OpenFGA.
     }
   }
-  const until = earliest()
+  const validUntil = earliest()
   return new Map(
     [...allowed].map(([id, isAllowed]) => [
       id,
-      { allowed: isAllowed, ...(until !== undefined && { until }) },
+      { allowed: isAllowed, ...(validUntil !== undefined && { until: validUntil }) },
     ]),
   )
 }
@@ -55,5 +55,5 @@ export function decomposeLocally(
     context: contextAt(now),
   })
   const found = documentIds.map((id) => [id, decomposeCheck(relation, documentObject(id))] as const)
-  return new Map(found.flatMap(([id, parts]) => (parts === undefined ? [] : [[id, parts]])))
+  return new Map(found.flatMap(([id, subChecks]) => (subChecks === undefined ? [] : [[id, subChecks]])))
 }

@@ -63,8 +63,8 @@ const skewMs = 3_600_000
 // So many at once keep a question waiting for a millisecond or two.
 const sliceSize = 200
 
-export function createLogReader(deps: LogReaderDeps): LogReader {
-  const { fga, now, signal, onChanges, watermarks, isAwaited = () => false } = deps
+export function createLogReader(dependencies: LogReaderDeps): LogReader {
+  const { fga, now, signal, onChanges, watermarks, isAwaited = () => false } = dependencies
   const past = createTailRescan({ fga, now, signal, onUnseen, isAwaited })
   let mark: Mark | undefined
   let tailReadAt: number | undefined
@@ -78,20 +78,20 @@ export function createLogReader(deps: LogReaderDeps): LogReader {
     setReconciled(0)
   }
 
-  function setReconciled(at: number): void {
-    if (mark !== undefined) mark = { ...mark, reconciledAt: at }
+  function setReconciled(timeMs: number): void {
+    if (mark !== undefined) mark = { ...mark, reconciledAt: timeMs }
   }
 
-  function reach({ to, lastAt }: Stretch): void {
+  function advance({ to: endPosition, lastAt }: Stretch): void {
     if (mark === undefined) return
     const lastChangeAt = Math.max(mark.lastChangeAt ?? 0, lastAt)
-    mark = { ...mark, position: to, lastChangeAt }
+    mark = { ...mark, position: endPosition, lastChangeAt }
     past.heard(lastChangeAt)
   }
 
   /** In order and page by page: each state on the way was one of OpenFGA's. */
-  async function readTail(from: Mark): Promise<void> {
-    let { position } = from
+  async function readTail(startMark: Mark): Promise<void> {
+    let { position } = startMark
     for (;;) {
       const beganAt = now()
       const page = await fga.readChanges(position, { signal })
@@ -100,7 +100,7 @@ export function createLogReader(deps: LogReaderDeps): LogReader {
       if (page.changes.length > 0) {
         const stretch = stretchOf(position, page, beganAt)
         past.add(stretch)
-        reach(stretch)
+        advance(stretch)
       }
       position = page.position
       if (!page.isEnd) continue
@@ -108,9 +108,9 @@ export function createLogReader(deps: LogReaderDeps): LogReader {
     }
   }
 
-  function reachEnd(at: number): void {
-    endReadAt = at
-    tailReadAt = watermarks === undefined ? at : watermarks.seenAt
+  function reachEnd(timeMs: number): void {
+    endReadAt = timeMs
+    tailReadAt = watermarks === undefined ? timeMs : watermarks.seenAt
   }
 
   /**
@@ -118,23 +118,23 @@ export function createLogReader(deps: LogReaderDeps): LogReader {
    * answered lags, and nothing of it was taken.
    */
   async function readAgain(position: ChangePosition): Promise<readonly StoredTuple[] | undefined> {
-    const last = new Map<string, Change>()
+    const lastByKey = new Map<string, Change>()
     const read: Stretch[] = []
-    for (let at = position, isEnd = false; !isEnd; ) {
+    for (let readPosition = position, isEnd = false; !isEnd; ) {
       const beganAt = now()
-      const page = await fga.readChanges(at, { signal })
+      const page = await fga.readChanges(readPosition, { signal })
       for (const change of page.changes) {
         const id = tupleId(change.tuple)
-        last.delete(id)
-        last.set(id, change)
+        lastByKey.delete(id)
+        lastByKey.set(id, change)
       }
-      if (page.changes.length > 0) read.push(stretchOf(at, page, beganAt))
-      at = page.position
+      if (page.changes.length > 0) read.push(stretchOf(readPosition, page, beganAt))
+      readPosition = page.position
       isEnd = page.isEnd
     }
     // What is in the log stays there: what was read is older than what is held.
     const count = read.reduce((sum, stretch) => sum + stretch.count, 0)
-    const lastAt = read.reduce((last, stretch) => Math.max(last, stretch.lastAt), 0)
+    const lastAt = read.reduce((latest, stretch) => Math.max(latest, stretch.lastAt), 0)
     if (count < past.countFrom(position) || (lateBefore !== undefined && lastAt < lateBefore)) {
       if (watermarks === undefined) throw new LogWentBack()
       // Or a server answered that lags.
@@ -142,16 +142,16 @@ export function createLogReader(deps: LogReaderDeps): LogReader {
       tailReadAt = undefined
       return undefined
     }
-    const changes = [...last.values()]
+    const changes = [...lastByKey.values()]
     watermarks?.see(changes)
-    for (let start = 0; start < changes.length; start += sliceSize) {
-      if (start > 0) await giveWay()
-      onChanges(changes.slice(start, start + sliceSize))
+    for (let offset = 0; offset < changes.length; offset += sliceSize) {
+      if (offset > 0) await giveWay()
+      onChanges(changes.slice(offset, offset + sliceSize))
     }
     // Only now: what failed before this is still due.
     past.replace(position, read)
-    const end = read.at(-1)
-    if (end !== undefined && end.to.after !== mark?.position.after) reach(end)
+    const lastStretch = read.at(-1)
+    if (lastStretch !== undefined && lastStretch.to.after !== mark?.position.after) advance(lastStretch)
     return changes.map(({ tuple }) => tuple)
   }
 
@@ -168,9 +168,9 @@ export function createLogReader(deps: LogReaderDeps): LogReader {
     get unseen() {
       return unseen
     },
-    start(from, { isOld }) {
-      mark = from
-      lateBefore = isOld ? from.lastChangeAt : undefined
+    start(startMark, { isOld }) {
+      mark = startMark
+      lateBefore = isOld ? startMark.lastChangeAt : undefined
       past.clear()
       // Whoever stored it may have stopped a moment ago: what it had just read may still get company.
       if (lateBefore !== undefined) past.heard(lateBefore)
@@ -185,19 +185,21 @@ export function createLogReader(deps: LogReaderDeps): LogReader {
       if (changed !== undefined) lateBefore = undefined
     },
     async rescanTail() {
-      const late = await past.rescan()
-      if (late !== undefined) await readAgain(late)
+      const lateChanges = await past.rescan()
+      if (lateChanges !== undefined) await readAgain(lateChanges)
     },
     async settle() {
       if (mark === undefined) throw new Error('nothing to go on from')
       const beganAt = now()
       if (await past.isStill()) return reachEnd(beganAt)
-      const [late] = await Promise.all([past.rescanNewest(), readTail(mark)])
-      if (late !== undefined) await readAgain(late)
+      const [lateChanges] = await Promise.all([past.rescanNewest(), readTail(mark)])
+      if (lateChanges !== undefined) await readAgain(lateChanges)
     },
-    async readFrom(other) {
+    async readFrom(otherMark) {
       const changed = await readAgain(
-        other.lastChangeAt === undefined ? other.position : { startTime: other.lastChangeAt - far.spanMs },
+        otherMark.lastChangeAt === undefined
+          ? otherMark.position
+          : { startTime: otherMark.lastChangeAt - far.spanMs },
       )
       if (changed === undefined) throw new Error('the log was read from a server that lags')
       return changed

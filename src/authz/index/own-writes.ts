@@ -28,14 +28,18 @@ export function catchUpAfterWrites(
  * Takes away the held verdicts that a write of this process concerns, before its caller hears of it. Which those are
  * is told by the replica, so that it must have the write: where it has missed it, all are taken away.
  */
-export function dropAfterWrites(index: OwnWrites, held: VerdictCache, catchUp: WriteObserver): WriteObserver {
+export function dropAfterWrites(
+  index: OwnWrites,
+  verdictCache: VerdictCache,
+  catchUp: WriteObserver,
+): WriteObserver {
   return async (change) => {
-    const done = held.wrote(index.wrote(change))
+    const finishWrite = verdictCache.wrote(index.wrote(change))
     try {
       await catchUp(change)
     } finally {
-      if (!index.holds(change)) held.drop()
-      done()
+      if (!index.holds(change)) verdictCache.drop()
+      finishWrite()
     }
   }
 }

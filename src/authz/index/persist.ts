@@ -41,11 +41,11 @@ export function createPersistence(storage: Storage, { anew = false } = {}): Pers
   async function write(tuples: Iterable<StoredTuple>, snapshot: Snapshot, mark: Mark): Promise<void> {
     for (const [page, isLast] of pagesOf(tuples)) {
       if (version === undefined) return
-      const held = page.map((tuple) => [tuple, snapshot.get(tuple)] as const)
+      const pageEntries = page.map((tuple) => [tuple, snapshot.get(tuple)] as const)
       version = await storage.save({
         version,
-        puts: held.flatMap(([, now]) => now ?? []),
-        removes: held.filter(([, now]) => now === undefined).map(([tuple]) => tuple),
+        puts: pageEntries.flatMap(([, now]) => now ?? []),
+        removes: pageEntries.filter(([, now]) => now === undefined).map(([tuple]) => tuple),
         ...(isLast && { mark }),
       })
     }
@@ -55,12 +55,12 @@ export function createPersistence(storage: Storage, { anew = false } = {}): Pers
   async function writeDirty(snapshot: Snapshot): Promise<void> {
     const mark = snapshot.mark()
     if (dirty.size === 0 && stored === mark) return
-    const taken = dirty
+    const dirtyNow = dirty
     dirty = new Map()
     try {
-      await write(taken.values(), snapshot, mark)
+      await write(dirtyNow.values(), snapshot, mark)
     } catch (error) {
-      dirty = new Map([...taken, ...dirty])
+      dirty = new Map([...dirtyNow, ...dirty])
       throw error
     }
   }
@@ -80,8 +80,8 @@ export function createPersistence(storage: Storage, { anew = false } = {}): Pers
   }
 
   return {
-    loaded(at) {
-      version = at
+    loaded(position) {
+      version = position
     },
     note: (effects) => note(effects.map(({ tuple }) => tuple)),
     async save(snapshot) {

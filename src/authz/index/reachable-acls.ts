@@ -51,136 +51,140 @@ export interface ReachabilityOptions {
 
 // What checks said on the way may be otherwise where tuples lead in a circle, and nothing tells of it.
 const checkedMs = 5_000
-const asked = ['can_read', 'can_read_delegated', 'can_be_told'] as const
+const relations = ['can_read', 'can_read_delegated', 'can_be_told'] as const
 
 export function createReachability(options: ReachabilityOptions = {}): Reachability {
   const { namesMax = 1_000_000 } = options
-  const kept = createLru<Kept>({
+  const setsByKey = createLru<Kept>({
     weightMax: namesMax,
     weightOf: (_, { weight }) => weight,
-    onDrop: (reach) => {
-      reach.isOver = true
+    onDrop: (aclSet) => {
+      aclSet.isOver = true
     },
   })
   const listeners: ((documentIds?: readonly string[]) => void)[] = []
   let listed: ListableModel | undefined
   let tuples: TupleStore | undefined
   let counted: ReadonlySet<string> | undefined
-  let doors: Acls | undefined
+  let acls: Acls | undefined
   // By lock, while somebody's doors are gone through; else nothing.
-  let met = new Int32Array(0)
+  let aceVerdicts = new Int32Array(0)
 
   const tell = (documentIds?: readonly string[]): void => {
     for (const listener of listeners) listener(documentIds)
   }
 
   function recall(key: string, now: number): Kept | undefined {
-    const reach = kept.get(key)
-    if (reach === undefined || !isOver(reach.until(), now)) return reach
-    kept.delete(key)
+    const aclSet = setsByKey.get(key)
+    if (aclSet === undefined || !isOver(aclSet.until(), now)) return aclSet
+    setsByKey.delete(key)
     return undefined
   }
 
   function list({ user, relation: name, contextual }: LocalQuestion, now: number) {
     const relation = listed?.model.types.get('document')?.get(name)
     if (listed === undefined || relation === undefined || tuples === undefined) return undefined
-    const { conditions, until } = watchEnds(listed.model, now)
+    const { conditions, until: validUntil } = watchEnds(listed.model, now)
     const found = listAllowed(listed, { standing: tuples.standing, all: tuples }, relation, {
       user,
       contextualTuples: contextual,
       context: contextAt(now),
       conditions,
     })
-    return { found, until }
+    return { found, until: validUntil }
   }
 
   function make(key: string, question: LocalQuestion, now: number): Kept | undefined {
     const answer = list(question, now)
-    if (answer === undefined || doors === undefined) return undefined
-    const { found, until } = answer
+    if (answer === undefined || acls === undefined) return undefined
+    const { found, until: validUntil } = answer
     const { reached, metBy, standsWith, restsOnChecks } = found
     const checkedUntil = restsOnChecks ? now + checkedMs : Number.POSITIVE_INFINITY
-    const made: Kept = {
+    const newSet: Kept = {
       key,
       reached,
       metBy,
       standsWith,
-      open: new Uint8Array((doors.end >> 3) + 1),
+      open: new Uint8Array((acls.end >> 3) + 1),
       // A bit for each door weighs little, but there may be many doors.
-      weight: reached.size + (doors.end >> 8),
+      weight: reached.size + (acls.end >> 8),
       isOver: false,
-      until: () => Math.min(until() ?? Number.POSITIVE_INFINITY, checkedUntil),
-      has: (door) => hasBit(made.open, door),
-      acls: () => bitsIn(made.open),
-      count: () => countBits(made.open),
+      until: () => Math.min(validUntil() ?? Number.POSITIVE_INFINITY, checkedUntil),
+      has: (acl) => hasBit(newSet.open, acl),
+      acls: () => bitsIn(newSet.open),
+      count: () => countBits(newSet.open),
     }
     // Where there are no locks the walk came to the documents.
-    if (counted === undefined) for (const object of found.objects) setBit(made.open, doors.aclOf(object))
-    else openDoors(made, doors)
-    return made
+    if (counted === undefined) for (const object of found.objects) setBit(newSet.open, acls.aclOf(object))
+    else openDoors(newSet, acls)
+    return newSet
   }
 
   /** All doors, by the locks of what was reached: a look at each, whether it is opened or not. */
   function openDoors(
-    { open, reached, metBy, standsWith }: Kept,
-    { end, bitsOf: anyOf, aces: locks }: Acls,
+    { open: openBits, reached, metBy, standsWith }: Kept,
+    { end: aclCount, bitsOf: anyOf, aces: aces }: Acls,
   ): void {
-    if (met.length < locks.end) met = new Int32Array(2 * locks.end)
+    if (aceVerdicts.length < aces.end) aceVerdicts = new Int32Array(2 * aces.end)
     const looked: number[] = []
     for (const user of reached) {
-      for (let lock = locks.firstFor(user); lock !== -1; lock = locks.nextFor(lock)) {
-        met[lock] = metOf(lock, metBy, locks)
-        looked.push(lock)
+      for (let ace = aces.firstFor(user); ace !== -1; ace = aces.nextFor(ace)) {
+        aceVerdicts[ace] = metOf(ace, metBy, aces)
+        looked.push(ace)
       }
     }
-    for (let door = 0; door < end; door++) {
-      const found = anyOf(door, (lock) => met[lock] ?? 0)
-      if (found !== 0 && standsWith(found)) setBit(open, door)
+    for (let acl = 0; acl < aclCount; acl++) {
+      const found = anyOf(acl, (ace) => aceVerdicts[ace] ?? 0)
+      if (found !== 0 && standsWith(found)) setBit(openBits, acl)
     }
-    for (const lock of looked) met[lock] = 0
+    for (const ace of looked) aceVerdicts[ace] = 0
   }
 
-  function idsAt(reach: Kept | undefined): string[] | undefined {
-    if (reach === undefined || doors === undefined) return undefined
+  function idsAt(aclSet: Kept | undefined): string[] | undefined {
+    if (aclSet === undefined || acls === undefined) return undefined
     const ids: string[] = []
-    for (const door of reach.acls()) for (const name of doors.documentsOf(door)) ids.push(idOf(name))
+    for (const acl of aclSet.acls()) for (const name of acls.documentsOf(acl)) ids.push(idOf(name))
     return ids
   }
 
   /** Doors that are new to one who was asked about before. */
-  function look(reach: Kept, renewed: readonly number[], { end, bitsOf: anyOf, aces: locks }: Acls): void {
-    if (reach.open.length <= end >> 3) {
-      const open = new Uint8Array((end >> 2) + 1)
-      open.set(reach.open)
-      reach.open = open
+  function reexamine(
+    aclSet: Kept,
+    renewed: readonly number[],
+    { end: aclCount, bitsOf: anyOf, aces: aces }: Acls,
+  ): void {
+    if (aclSet.open.length <= aclCount >> 3) {
+      const openBits = new Uint8Array((aclCount >> 2) + 1)
+      openBits.set(aclSet.open)
+      aclSet.open = openBits
     }
-    const { metBy, standsWith } = reach
+    const { metBy, standsWith } = aclSet
     // Many that come at once share their locks.
-    const known = new Map<number, number>()
-    const ofLock = (lock: number): number => {
-      const found = known.get(lock) ?? metOf(lock, metBy, locks)
-      known.set(lock, found)
+    const verdictByAce = new Map<number, number>()
+    const ofLock = (ace: number): number => {
+      const found = verdictByAce.get(ace) ?? metOf(ace, metBy, aces)
+      verdictByAce.set(ace, found)
       return found
     }
-    for (const door of renewed) {
+    for (const acl of renewed) {
       // Where there are no locks, whoever a tuple on the document concerns was dropped.
-      const found = anyOf(door, ofLock)
-      setBit(reach.open, door, found !== 0 && standsWith(found))
+      const found = anyOf(acl, ofLock)
+      setBit(aclSet.open, acl, found !== 0 && standsWith(found))
     }
   }
 
   function settle(): void {
-    if (doors === undefined) return
-    const { moved, renewed } = doors.update()
-    if (renewed.length > 0) for (const [, reach] of kept.entries()) look(reach, renewed, doors)
+    if (acls === undefined) return
+    const { moved, renewed } = acls.update()
+    if (renewed.length > 0) for (const [, aclSet] of setsByKey.entries()) reexamine(aclSet, renewed, acls)
     if (moved.length > 0) tell(moved.map(idOf))
   }
 
   function standAnew(): void {
-    kept.clear()
-    doors = tuples && listed && createAcls(tuples, counted)
-    for (const { object } of tuples?.after('') ?? []) if (isDocument(object.name)) doors?.touch(object.name)
-    doors?.update()
+    setsByKey.clear()
+    acls = tuples && listed && createAcls(tuples, counted)
+    for (const { object } of tuples?.after('') ?? []) if (isDocument(object.name)) acls?.touch(object.name)
+    acls?.update()
     tell()
   }
 
@@ -191,48 +195,48 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
     JSON.stringify([user, relation, contextual]),
   )
 
-  function reach(question: LocalQuestion, now: number): Kept | undefined {
+  function aclSet(question: LocalQuestion, now: number): Kept | undefined {
     if (onDocuments(question).length > 0) return undefined
     const key = keyOf(question)
-    const before = recall(key, now)
-    if (before !== undefined) return before
-    const made = make(key, question, now)
-    if (made !== undefined) kept.set(key, made)
-    return made
+    const recalled = recall(key, now)
+    if (recalled !== undefined) return recalled
+    const newSet = make(key, question, now)
+    if (newSet !== undefined) setsByKey.set(key, newSet)
+    return newSet
   }
 
   return {
-    reachableAcls: reach,
+    reachableAcls: aclSet,
     useModel(model) {
       listed = listable(model)
-      const before = counted
+      const countedBefore = counted
       counted = countedBy(model)
-      if (doors === undefined || !isSame(before, counted)) standAnew()
-      else kept.clear()
+      if (acls === undefined || !isSame(countedBefore, counted)) standAnew()
+      else setsByKey.clear()
     },
     follow(store) {
       tuples = store
       standAnew()
     },
     filled(added) {
-      for (const { object } of added) if (isDocument(object)) doors?.touch(object)
+      for (const { object } of added) if (isDocument(object)) acls?.touch(object)
       settle()
     },
     note(effects) {
       for (const { tuple } of effects) {
         const { object, relation } = tuple
         const isOnDocument = isDocument(object)
-        if (isOnDocument && (counted === undefined || counted.has(relation))) doors?.touch(object)
+        if (isOnDocument && (counted === undefined || counted.has(relation))) acls?.touch(object)
         // What is on a document concerns nobody but who comes to that document.
         if (isOnDocument && counted !== undefined) continue
         const user = tuple.user.split('#')[0] ?? tuple.user
-        for (const [key, { reached }] of kept.entries()) if (reached.has(user)) kept.delete(key)
+        for (const [key, { reached }] of setsByKey.entries()) if (reached.has(user)) setsByKey.delete(key)
       }
       settle()
     },
     nominate(question, now) {
       const named = onDocuments(question)
-      if (named.length === 0) return idsAt(reach(question, now))
+      if (named.length === 0) return idsAt(aclSet(question, now))
       const found = list(question, now)?.found
       if (found === undefined || counted === undefined) return found?.objects.map(idOf)
       // What is on a document is nobody's way to another one.
@@ -245,15 +249,15 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
       }
       return [...ids]
     },
-    aclOf: (documentId) => doors?.aclOf(`document:${documentId}`) ?? -1,
+    aclOf: (documentId) => acls?.aclOf(`document:${documentId}`) ?? -1,
     onAclChange(listener) {
       listeners.push(listener)
     },
   }
 }
 
-function metOf(lock: number, metBy: Allowed['metBy'], locks: Acls['aces']): number {
-  const tuple = locks.tuple(lock)
+function metOf(ace: number, metBy: Allowed['metBy'], aces: Acls['aces']): number {
+  const tuple = aces.tuple(ace)
   return tuple === undefined ? 0 : metBy(tuple)
 }
 
@@ -263,14 +267,14 @@ const idOf = (name: string): string => splitObject(name as `document:${string}`)
 /** Relations of documents whose tuples count for one of the questions. undefined: more than those counts. */
 function countedBy(model: Model): ReadonlySet<string> | undefined {
   const names = new Set<string>()
-  for (const name of asked) {
+  for (const name of relations) {
     const relation = model.types.get('document')?.get(name)
     const behind = relation === undefined ? new Set<string>() : tuplesBehind(model, relation)
     if (behind === undefined) return undefined
-    for (const one of behind) names.add(one)
+    for (const name of behind) names.add(name)
   }
   return names
 }
 
 const isSame = (a: ReadonlySet<string> | undefined, b: ReadonlySet<string> | undefined): boolean =>
-  a === b || (a !== undefined && b !== undefined && a.size === b.size && [...a].every((one) => b.has(one)))
+  a === b || (a !== undefined && b !== undefined && a.size === b.size && [...a].every((name) => b.has(name)))

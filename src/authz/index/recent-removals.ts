@@ -21,10 +21,10 @@ export interface RecentRemovals {
  */
 export function createRecentRemovals(keepMs: number): RecentRemovals {
   // By object, the latest last.
-  const seen = new Map<string, number>()
+  const seenMsByObject = new Map<string, number>()
   // undefined before the first model: then any tuple may take away.
   let subtracts: ReadonlySet<string> | undefined
-  let known = Number.POSITIVE_INFINITY
+  let knownSince = Number.POSITIVE_INFINITY
 
   function takesAway({ kind, tuple }: Effect): boolean {
     return kind !== 'added' || subtracts === undefined || subtracts.has(keyOf(tuple))
@@ -32,8 +32,8 @@ export function createRecentRemovals(keepMs: number): RecentRemovals {
 
   return {
     forgetBefore(time) {
-      seen.clear()
-      known = time
+      seenMsByObject.clear()
+      knownSince = time
     },
     useModel(model) {
       subtracts = subtractingRelations(model)
@@ -41,20 +41,20 @@ export function createRecentRemovals(keepMs: number): RecentRemovals {
     note(effects, seenAt) {
       const objects = effects.filter(takesAway).map(({ tuple }) => tuple.object)
       for (const object of objects) {
-        seen.delete(object)
-        seen.set(object, seenAt)
+        seenMsByObject.delete(object)
+        seenMsByObject.set(object, seenAt)
       }
-      for (const [object, at] of seen) {
-        if (at >= seenAt - keepMs) break
-        seen.delete(object)
-        known = Math.max(known, at + 1)
+      for (const [object, seenMs] of seenMsByObject) {
+        if (seenMs >= seenAt - keepMs) break
+        seenMsByObject.delete(object)
+        knownSince = Math.max(knownSince, seenMs + 1)
       }
       return objects
     },
-    touched(documentIds, since, tuples) {
-      if (since < known) return new Set(documentIds)
+    touched(documentIds, sinceMs, tuples) {
+      if (sinceMs < knownSince) return new Set(documentIds)
       const hit = new Set<string>()
-      for (const [object, at] of seen) if (at >= since) hit.add(object)
+      for (const [object, seenMs] of seenMsByObject) if (seenMs >= sinceMs) hit.add(object)
       return leadingTo(documentIds, hit, tuples)
     },
   }
@@ -99,9 +99,9 @@ export function leadsToAny(
   tuples: TupleStore,
 ): boolean {
   if (names.has(name)) return true
-  const start = tuples.node(name)
-  if (start === undefined) return false
-  const found = new Set([start])
+  const startNode = tuples.node(name)
+  if (startNode === undefined) return false
+  const found = new Set([startNode])
   for (const node of found) {
     if (names.has(node.name)) return true
     for (const bucket of node.out.values()) {
@@ -114,10 +114,11 @@ export function leadsToAny(
 
 /** `type#relation` of all that a `but not` of the model may rest on: a tuple there can take away. */
 export function subtractingRelations(model: Model): ReadonlySet<string> {
-  const all = [...model.types.values()].flatMap((relations) => [...relations.values()])
+  const allRelations = [...model.types.values()].flatMap((relations) => [...relations.values()])
   const found = new Set<Relation>()
-  for (const relation of all)
-    for (const part of subtracted(relation.rewrite)) add(found, part, relation, model)
+  for (const relation of allRelations)
+    for (const subtractedRewrite of subtracted(relation.rewrite))
+      add(found, subtractedRewrite, relation, model)
   for (const relation of found) {
     add(found, relation.rewrite, relation, model)
     for (const { type, relation: name } of relation.restrictions) {

@@ -29,7 +29,7 @@ export async function findDifferences({
   catchUp,
   onMark,
 }: ReconcileDeps): Promise<Change[]> {
-  const same = new Set<object>()
+  const matching = new Set<object>()
   const missing = new Map<string, StoredTuple>()
   for await (const page of fga.readAll({ signal })) {
     for (const tuple of page) {
@@ -37,22 +37,23 @@ export async function findDifferences({
         onMark?.(tuple)
         continue
       }
-      const held = replica.tuples.get(tuple as Parameters<typeof replica.tuples.get>[0])
-      if (held !== undefined && isDeepStrictEqual(held.condition, tuple.condition)) same.add(held)
+      const replicaTuple = replica.tuples.get(tuple as Parameters<typeof replica.tuples.get>[0])
+      if (replicaTuple !== undefined && isDeepStrictEqual(replicaTuple.condition, tuple.condition))
+        matching.add(replicaTuple)
       else missing.set(tupleId(tuple), tuple)
     }
   }
   await catchUp()
-  const gone: StoredTuple[] = []
+  const missingTuples: StoredTuple[] = []
   // Tuples come and go while these are compared.
-  for (const [at, held] of [...replica.tuples.after('')].entries()) {
-    if (at % sliceSize === sliceSize - 1) await giveWay()
-    if (same.has(held)) continue
-    const tuple = toStored(held)
-    if (!missing.has(tupleId(tuple))) gone.push(tuple)
+  for (const [index, replicaTuple] of [...replica.tuples.after('')].entries()) {
+    if (index % sliceSize === sliceSize - 1) await giveWay()
+    if (matching.has(replicaTuple)) continue
+    const tuple = toStored(replicaTuple)
+    if (!missing.has(tupleId(tuple))) missingTuples.push(tuple)
   }
   return [
-    ...gone.map((tuple): Change => ({ operation: 'delete', tuple })),
+    ...missingTuples.map((tuple): Change => ({ operation: 'delete', tuple })),
     ...[...missing.values()].map((tuple): Change => ({ operation: 'write', tuple })),
   ]
 }

@@ -32,17 +32,17 @@ export function createReplica(): Replica {
   const tuples = createTupleStore()
   const stamp = createStamp()
 
-  function put(tuple: StoredTuple): Effect | undefined {
+  function putTuple(tuple: StoredTuple): Effect | undefined {
     if (isOwnMark(tuple.object)) return undefined
     const key = toKey(tuple)
     const ulid = stamp(tuple.writtenAt)
-    const before = tuples.get(key)
-    if (before === undefined) {
+    const previousTuple = tuples.get(key)
+    if (previousTuple === undefined) {
       tuples.add(key, ulid)
       return { kind: 'added', tuple }
     }
-    const isSame = isDeepStrictEqual(before.condition, key.condition)
-    if (isSame && before.ulid === ulid) return undefined
+    const isSame = isDeepStrictEqual(previousTuple.condition, key.condition)
+    if (isSame && previousTuple.ulid === ulid) return undefined
     tuples.remove(key)
     tuples.add(key, ulid)
     return { kind: isSame ? 'added' : 'changed', tuple }
@@ -54,14 +54,14 @@ export function createReplica(): Replica {
 
   return {
     tuples,
-    put,
+    put: putTuple,
     get(tuple) {
       const found = tuples.get(toKey(tuple))
       return found && toStored(found)
     },
     apply: (changes) =>
       [...changes]
-        .map(({ operation, tuple }) => (operation === 'write' ? put(tuple) : remove(tuple)))
+        .map(({ operation, tuple }) => (operation === 'write' ? putTuple(tuple) : remove(tuple)))
         .filter((effect) => effect !== undefined),
   }
 }
@@ -81,11 +81,11 @@ const toKey = ({ user, relation, object, condition }: StoredTuple): TupleKey => 
 
 /** The log gives times, the replica keeps ULIDs: one text for all tuples of a millisecond, which come together. */
 function createStamp(): (time: number) => string {
-  let last = Number.NaN
+  let lastWrittenAt = Number.NaN
   let ulid = ''
   return (time) => {
-    if (time !== last) {
-      last = time
+    if (time !== lastWrittenAt) {
+      lastWrittenAt = time
       ulid = ulidFloor(time)
     }
     return ulid

@@ -66,22 +66,24 @@ export function createStorage(database: Database, storeId: string): Storage {
 
   return {
     async load(onPage) {
-      const before = await state(database)
-      if (before?.mark === undefined || before.mark === null) return undefined
-      let last: Pick<Row, 'object' | 'relation' | 'subject'> = { object: '', relation: '', subject: '' }
+      const stateBefore = await state(database)
+      if (stateBefore?.mark === undefined || stateBefore.mark === null) return undefined
+      let lastKey: Pick<Row, 'object' | 'relation' | 'subject'> = { object: '', relation: '', subject: '' }
       for (;;) {
         const rows: Row[] = await database.query<Row>(
           `select object, relation, subject, condition, written_at from index_tuples
            where (object, relation, subject) > ($1, $2, $3) order by object, relation, subject limit $4`,
-          [last.object, last.relation, last.subject, pageSize],
+          [lastKey.object, lastKey.relation, lastKey.subject, pageSize],
         )
         onPage(rows.map(toStored))
-        last = rows.at(-1) ?? last
+        lastKey = rows.at(-1) ?? lastKey
         if (rows.length < pageSize) break
       }
-      const after = await state(database)
+      const stateAfter = await state(database)
       // Another process began anew while the pages were read: some of them are gone.
-      return after?.filling === before.filling ? { mark: before.mark, version: before.version } : undefined
+      return stateAfter?.filling === stateBefore.filling
+        ? { mark: stateBefore.mark, version: stateBefore.version }
+        : undefined
     },
 
     async peek() {
@@ -111,7 +113,7 @@ export function createStorage(database: Database, storeId: string): Storage {
         )
         if (row === undefined) return undefined
         await remove(sql, removes)
-        await put(sql, puts)
+        await insertTuples(sql, puts)
         return row.version
       }),
   }
@@ -126,7 +128,7 @@ async function remove(sql: Sql, tuples: readonly StoredTuple[]): Promise<void> {
   )
 }
 
-async function put(sql: Sql, tuples: readonly StoredTuple[]): Promise<void> {
+async function insertTuples(sql: Sql, tuples: readonly StoredTuple[]): Promise<void> {
   if (tuples.length === 0) return
   await sql.query(
     `insert into index_tuples (object, relation, subject, condition, written_at)

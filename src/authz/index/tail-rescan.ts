@@ -60,12 +60,16 @@ const pageMax = 100
 // After a bulk there are many: between two such moments the end of the log is read, and questions have the server.
 const momentMs = 40
 
-export const stretchOf = (from: ChangePosition, { changes, position }: ChangePage, at: number): Stretch => ({
-  from,
+export const stretchOf = (
+  start: ChangePosition,
+  { changes, position }: ChangePage,
+  readAt: number,
+): Stretch => ({
+  from: start,
   to: position,
   count: changes.length,
-  lastAt: changes.reduce((last, { tuple }) => Math.max(last, tuple.writtenAt), 0),
-  lookedAt: at,
+  lastAt: changes.reduce((latest, { tuple }) => Math.max(latest, tuple.writtenAt), 0),
+  lookedAt: readAt,
 })
 
 export function createTailRescan({ fga, now, signal, onUnseen, isAwaited }: TailRescanDeps): TailRescan {
@@ -90,48 +94,48 @@ export function createTailRescan({ fga, now, signal, onUnseen, isAwaited }: Tail
   function mostDue(time: number): number | undefined {
     let found: number | undefined
     let earliest = time
-    for (const [at, stretch] of stretches.entries()) {
+    for (const [index, stretch] of stretches.entries()) {
       const due = dueAt(stretch, time)
       if (due > earliest || (found !== undefined && due === earliest)) continue
-      found = at
+      found = index
       earliest = due
     }
     return found
   }
 
   /** With those behind it, as many as one page holds: of single changes there are many. */
-  function joined(at: number): readonly [one: Stretch | undefined, size: number] {
-    let one = stretches[at]
+  function joined(index: number): readonly [one: Stretch | undefined, size: number] {
+    let stretch = stretches[index]
     let size = 1
-    for (; one !== undefined; size++) {
-      const next = stretches[at + size]
-      if (next === undefined || one.count + next.count > pageMax) break
-      one = {
-        ...one,
-        to: next.to,
-        count: one.count + next.count,
-        lastAt: Math.max(one.lastAt, next.lastAt),
+    for (; stretch !== undefined; size++) {
+      const nextStretch = stretches[index + size]
+      if (nextStretch === undefined || stretch.count + nextStretch.count > pageMax) break
+      stretch = {
+        ...stretch,
+        to: nextStretch.to,
+        count: stretch.count + nextStretch.count,
+        lastAt: Math.max(stretch.lastAt, nextStretch.lastAt),
       }
     }
-    return [one, size]
+    return [stretch, size]
   }
 
-  async function hasCompany({ from, to, count }: Stretch, limit = count): Promise<boolean> {
-    const { changes, position } = await fga.readChanges(from, { signal, limit })
-    return changes.length !== count || position.after !== to.after
+  async function hasCompany({ from: start, to: end, count }: Stretch, limit = count): Promise<boolean> {
+    const { changes, position } = await fga.readChanges(start, { signal, limit })
+    return changes.length !== count || position.after !== end.after
   }
 
   /** As many of the newest as one page holds; undefined where they came so long ago that `look` has seen to them. */
   function newest(): Stretch | undefined {
     if (now() - newsAt > near.everyMs) return undefined
-    let at = stretches.length - 1
-    let count = stretches[at]?.count ?? 0
-    for (; at > 0; at--) {
-      const before = stretches[at - 1]
-      count += before?.count ?? 0
-      if (before === undefined || count > pageMax || before.lastAt < lastChangeAt - near.spanMs) break
+    let index = stretches.length - 1
+    let count = stretches[index]?.count ?? 0
+    for (; index > 0; index--) {
+      const previous = stretches[index - 1]
+      count += previous?.count ?? 0
+      if (previous === undefined || count > pageMax || previous.lastAt < lastChangeAt - near.spanMs) break
     }
-    return joined(at)[0]
+    return joined(index)[0]
   }
 
   function forget(time: number): void {
@@ -147,13 +151,13 @@ export function createTailRescan({ fga, now, signal, onUnseen, isAwaited }: Tail
     add(stretch) {
       stretches.push(stretch)
     },
-    replace(from, others) {
-      const at = stretches.findIndex((stretch) => stretch.from === from)
-      stretches = [...stretches.slice(0, Math.max(0, at)), ...others]
+    replace(start, replacements) {
+      const index = stretches.findIndex((stretch) => stretch.from === start)
+      stretches = [...stretches.slice(0, Math.max(0, index)), ...replacements]
     },
-    countFrom(from) {
-      const at = stretches.findIndex((stretch) => stretch.from === from)
-      return at < 0 ? 0 : stretches.slice(at).reduce((sum, { count }) => sum + count, 0)
+    countFrom(start) {
+      const index = stretches.findIndex((stretch) => stretch.from === start)
+      return index < 0 ? 0 : stretches.slice(index).reduce((sum, { count }) => sum + count, 0)
     },
     heard(time) {
       lastChangeAt = Math.max(lastChangeAt, time)
@@ -167,23 +171,23 @@ export function createTailRescan({ fga, now, signal, onUnseen, isAwaited }: Tail
       forget(beganAt)
       do {
         const time = now()
-        const at = mostDue(time)
-        if (at === undefined) return undefined
-        const [one, size] = joined(at)
-        if (one === undefined) return undefined
-        if (await hasCompany(one)) return one.from
-        stretches.splice(at, size, { ...one, lookedAt: time })
+        const index = mostDue(time)
+        if (index === undefined) return undefined
+        const [stretch, size] = joined(index)
+        if (stretch === undefined) return undefined
+        if (await hasCompany(stretch)) return stretch.from
+        stretches.splice(index, size, { ...stretch, lookedAt: time })
       } while (now() - beganAt < momentMs && !isAwaited())
       return undefined
     },
     async rescanNewest() {
-      const one = newest()
-      return one !== undefined && (await hasCompany(one)) ? one.from : undefined
+      const stretch = newest()
+      return stretch !== undefined && (await hasCompany(stretch)) ? stretch.from : undefined
     },
     async isStill() {
-      const one = newest()
+      const stretch = newest()
       // A full page does not say whether more is behind it.
-      return one !== undefined && one.count < pageMax && !(await hasCompany(one, pageMax))
+      return stretch !== undefined && stretch.count < pageMax && !(await hasCompany(stretch, pageMax))
     },
     clear() {
       stretches = []

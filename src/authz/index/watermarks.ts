@@ -60,12 +60,12 @@ interface State {
 
 export const isWatermark = (object: string): boolean => object.startsWith('watermark:')
 
-export function createWatermarks(deps: WatermarkDeps): Watermarks {
-  const { fga, now, id, onWritten, onError, everyMs = 300 } = deps
+export function createWatermarks(dependencies: WatermarkDeps): Watermarks {
+  const { fga, now, id, onWritten, onError, everyMs = 300 } = dependencies
   const object = `watermark:${id}` as const
   // When each began to be written, by what the log says of it, in their order. Never twice the same: what became of a
   // Write that failed nobody knows, and it would pass for the later one.
-  const begun = new Map<string, number>()
+  const begunAt = new Map<string, number>()
   const state: State = {
     turn: 0,
     current: undefined,
@@ -79,15 +79,17 @@ export function createWatermarks(deps: WatermarkDeps): Watermarks {
   }
 
   async function beat(): Promise<void> {
-    const gone = state.current
-    const mark: Tuple = gone ?? { user: `turn:${++state.turn}`, relation: 'at', object }
-    begun.set(`${gone === undefined ? 'write' : 'delete'} ${mark.user}`, now())
+    const previousMark = state.current
+    const mark: Tuple = previousMark ?? { user: `turn:${++state.turn}`, relation: 'at', object }
+    begunAt.set(`${previousMark === undefined ? 'write' : 'delete'} ${mark.user}`, now())
     try {
       await fga.write(
-        gone === undefined ? { writes: [mark], deletes: state.left } : { deletes: [mark, ...state.left] },
+        previousMark === undefined
+          ? { writes: [mark], deletes: state.left }
+          : { deletes: [mark, ...state.left] },
       )
       state.left = []
-      state.current = gone === undefined ? mark : undefined
+      state.current = previousMark === undefined ? mark : undefined
       state.isFailing = false
       onWritten()
     } catch (error) {
@@ -117,18 +119,18 @@ export function createWatermarks(deps: WatermarkDeps): Watermarks {
     see(changes) {
       for (const { operation, tuple } of changes) {
         const key = `${operation} ${tuple.user}`
-        if (tuple.object !== object || !begun.has(key)) continue
-        for (const [one, at] of begun) {
+        if (tuple.object !== object || !begunAt.has(key)) continue
+        for (const [mark, startedAt] of begunAt) {
           // Those before it were passed, or never came in.
-          begun.delete(one)
-          state.seenAt = at
-          if (one === key) break
+          begunAt.delete(mark)
+          state.seenAt = startedAt
+          if (mark === key) break
         }
       }
     },
     lost() {
       state.seenAt = undefined
-      begun.clear()
+      begunAt.clear()
     },
     wake() {
       state.askedAt = now()
@@ -136,8 +138,8 @@ export function createWatermarks(deps: WatermarkDeps): Watermarks {
     },
     async sweep(stored) {
       const deletes = stored
-        .filter((one) => one.object !== object && now() - one.writtenAt > leftMs)
-        .map(({ user, relation, object: other }) => ({ user, relation, object: other }) as Tuple)
+        .filter((tuple) => tuple.object !== object && now() - tuple.writtenAt > leftMs)
+        .map(({ user, relation, object: objectName }) => ({ user, relation, object: objectName }) as Tuple)
       if (deletes.length > 0) await fga.write({ deletes })
     },
     async [Symbol.asyncDispose]() {

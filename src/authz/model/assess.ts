@@ -107,10 +107,11 @@ export async function assess(base: Listed, candidate: Listed, dependencies: Asse
 export function beyondConfirmed(assessment: Assessment, confirmed: Assessment): readonly string[] {
   return [
     ...unconfirmed(assessment.gains, confirmed.gains).map(
-      ({ who, document }) => `${who} and document:${document}`,
+      ({ who: user, document }) => `${user} and document:${document}`,
     ),
     ...unconfirmedWriters(assessment.report.writerGains ?? [], confirmed.report.writerGains ?? []).map(
-      ({ right, service, collection }) => `${serviceName(service)} as ${right} of ${collection}`,
+      ({ right: writeRight, service, collection }) =>
+        `${serviceName(service)} as ${writeRight} of ${collection}`,
     ),
   ]
 }

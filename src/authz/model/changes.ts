@@ -195,14 +195,14 @@ function outdatedBy({ baseModel, expiresAt }: Plan, current: string, now: number
   return undefined
 }
 
-function assertApplicable({ report: { refusals, complete } }: Plan): void {
+function assertApplicable({ report: { refusals, complete: isComplete } }: Plan): void {
   const [firstRefusal] = refusals
   if (firstRefusal !== undefined) {
     throw new AppError('model_refused', {
       public: refusals.map(({ relation, detail }) => `${relation}: ${detail}`).join(' '),
     })
   }
-  if (complete) return
+  if (isComplete) return
   throw new AppError('model_refused', {
     public: 'The plan is not complete: somebody whom it does not name could gain something.',
   })

@@ -108,8 +108,8 @@ export function invalidTuples(base: Model, candidate: Model, tuples: TupleStore)
   return { count, samples }
 }
 
-const isBeyondOwn = ({ user }: Asker, { after, askAfter }: Verdicts): boolean =>
-  after === true && askAfter({ user, relation: 'can_read', contextual: [] }) !== true
+const isBeyondOwn = ({ user }: Asker, { after: allowedAfter, askAfter }: Verdicts): boolean =>
+  allowedAfter === true && askAfter({ user, relation: 'can_read', contextual: [] }) !== true
 
 const isByRequest = ({ relation, contextual }: Asker, { askAfter }: Verdicts): boolean =>
   askAfter({
@@ -120,7 +120,7 @@ const isByRequest = ({ relation, contextual }: Asker, { askAfter }: Verdicts): b
 
 function createFound() {
   const gains: Record<Compared, Record<string, string[]>> = { can_read: {}, can_read_delegated: {} }
-  const sides = {
+  const changesByRelation = {
     can_read: { gained: createTally({ samplesMax }), lost: createTally({ samplesMax }) },
     can_read_delegated: { gained: createTally({ samplesMax }), lost: createTally({ samplesMax }) },
     beyondOwn: createTally({ samplesMax }),
@@ -134,38 +134,41 @@ function createFound() {
       return gained
     },
     add(asker: Asker, document: string, verdicts: Verdicts): void {
-      const { who, relation } = asker
-      const { before, after } = verdicts
-      if (after === undefined) {
+      const { who: userName, relation } = asker
+      const { before: allowedBefore, after: allowedAfter } = verdicts
+      if (allowedAfter === undefined) {
         unanswered += 1
-        if (before === false) sides.unknown.add(asker, document)
+        if (allowedBefore === false) changesByRelation.unknown.add(asker, document)
       }
       if (relation === 'can_read_delegated') {
-        if (isBeyondOwn(asker, verdicts)) sides.beyondOwn.add(asker, document)
-        if (isByRequest(asker, verdicts)) sides.byRequest.add(asker, document)
+        if (isBeyondOwn(asker, verdicts)) changesByRelation.beyondOwn.add(asker, document)
+        if (isByRequest(asker, verdicts)) changesByRelation.byRequest.add(asker, document)
       }
-      if ((before === true) === (after === true)) return
-      const side = sides[relation]
-      if (before === true) return side.lost.add(asker, document)
+      if ((allowedBefore === true) === (allowedAfter === true)) return
+      const changes = changesByRelation[relation]
+      if (allowedBefore === true) return changes.lost.add(asker, document)
       gained += 1
-      side.gained.add(asker, document)
-      const documents = gains[relation][who] ?? []
+      changes.gained.add(asker, document)
+      const documents = gains[relation][userName] ?? []
       documents.push(document)
-      gains[relation][who] = documents
+      gains[relation][userName] = documents
     },
     result: () => ({
       gains,
       changes: {
-        can_read: { gained: sideOf(sides.can_read.gained), lost: sideOf(sides.can_read.lost) },
+        can_read: {
+          gained: sideOf(changesByRelation.can_read.gained),
+          lost: sideOf(changesByRelation.can_read.lost),
+        },
         can_read_delegated: {
-          gained: sideOf(sides.can_read_delegated.gained),
-          lost: sideOf(sides.can_read_delegated.lost),
+          gained: sideOf(changesByRelation.can_read_delegated.gained),
+          lost: sideOf(changesByRelation.can_read_delegated.lost),
         },
       },
-      beyondOwn: sideOf(sides.beyondOwn),
-      byRequest: sideOf(sides.byRequest),
+      beyondOwn: sideOf(changesByRelation.beyondOwn),
+      byRequest: sideOf(changesByRelation.byRequest),
       unanswered,
-      unknown: sideOf(sides.unknown),
+      unknown: sideOf(changesByRelation.unknown),
     }),
   }
 }
@@ -178,9 +181,13 @@ function sideOf(tally: Tally): Side {
 /** Gains that are not among those of another comparison. */
 export function unconfirmed(now: Gains, confirmed: Gains): readonly { who: string; document: string }[] {
   return (Object.keys(now) as Compared[]).flatMap((relation) =>
-    Object.entries(now[relation]).flatMap(([who, documents]) => {
-      const known = new Set(Object.hasOwn(confirmed[relation], who) ? confirmed[relation][who] : [])
-      return documents.filter((document) => !known.has(document)).map((document) => ({ who, document }))
+    Object.entries(now[relation]).flatMap(([userName, documents]) => {
+      const confirmedDocuments = new Set(
+        Object.hasOwn(confirmed[relation], userName) ? confirmed[relation][userName] : [],
+      )
+      return documents
+        .filter((document) => !confirmedDocuments.has(document))
+        .map((document) => ({ who: userName, document }))
     }),
   )
 }

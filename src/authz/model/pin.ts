@@ -29,10 +29,10 @@ export interface ModelVersion {
 /** `lock`: nobody else changes it before the end of the transaction; with `share` others may hold it so as well. */
 export async function readPin(
   sql: Sql,
-  { lock }: { readonly lock?: 'update' | 'share' } = {},
+  { lock: lockMode }: { readonly lock?: 'update' | 'share' } = {},
 ): Promise<Pin | undefined> {
   const [row] = await sql.query<{ value: Pin }>(
-    `select value from settings where key = 'authorization_model' ${lock === undefined ? '' : `for ${lock}`}`,
+    `select value from settings where key = 'authorization_model' ${lockMode === undefined ? '' : `for ${lockMode}`}`,
   )
   return row?.value
 }

@@ -75,9 +75,13 @@ const select = `select p.*, array(select subject from model_approvals a where a.
   from model_plans p`
 
 /** `lock`: nobody else locks it before the end of the transaction. */
-export async function readPlan(sql: Sql, id: string, { lock = false } = {}): Promise<Plan | undefined> {
+export async function readPlan(
+  sql: Sql,
+  id: string,
+  { lock: forUpdate = false } = {},
+): Promise<Plan | undefined> {
   // By itself: a statement that waited for the lock would still see the yeses of before its wait.
-  if (lock) await sql.query('select from model_plans where id = $1 for update', [id])
+  if (forUpdate) await sql.query('select from model_plans where id = $1 for update', [id])
   const rows = await sql.query<PlanRow>(`${select} where id = $1`, [id])
   return rows.map(fromRow)[0]
 }

@@ -47,8 +47,8 @@ export function unchangedBy({ writes, deletes }: SupposedChange, tuples: TupleVi
 }
 
 function assertForm(field: string, { user, relation, object }: TupleKey): void {
-  const [type = '', id = '', ...rest] = object.split(':')
-  if (rest.length > 0 || type === '' || !isId(id))
+  const [type = '', id = '', ...extraParts] = object.split(':')
+  if (extraParts.length > 0 || type === '' || !isId(id))
     throw invalid(`${field}.object`, 'must be TYPE:ID, such as document:handbook/travel.md')
   if (!isSubject(user))
     throw invalid(
@@ -67,11 +67,11 @@ function assertForm(field: string, { user, relation, object }: TupleKey): void {
 }
 
 function isSubject(user: string): boolean {
-  const [object = '', relation, ...more] = user.split('#')
-  const [type = '', id = '', ...rest] = object.split(':')
+  const [object = '', relation, ...moreParts] = user.split('#')
+  const [type = '', id = '', ...restParts] = object.split(':')
   return (
-    more.length === 0 &&
-    rest.length === 0 &&
+    moreParts.length === 0 &&
+    restParts.length === 0 &&
     type !== '' &&
     relation !== '' &&
     (isId(id) || (id === '*' && relation === undefined))

@@ -14,7 +14,7 @@ export interface Could {
 export function createCould(models: readonly Model[], tuples: TupleView): Could {
   const relaxed = models.map(overApproximate)
   const isOwn = models.every(isOwnImplied)
-  let last: { readonly name: string; readonly documents: ReadonlySet<string> } | undefined
+  let lastAnswer: { readonly name: string; readonly documents: ReadonlySet<string> } | undefined
 
   function list({ user, relation, contextual }: Pick<Asker, 'user' | 'relation' | 'contextual'>) {
     return new Set(
@@ -33,8 +33,8 @@ export function createCould(models: readonly Model[], tuples: TupleView): Could 
       const { user, relation, contextual } = isOwn ? ownAsker(asker.user) : asker
       const name = JSON.stringify([user, relation, contextual])
       // A person's agents come one after the other.
-      if (last?.name !== name) last = { name, documents: list({ user, relation, contextual }) }
-      return last.documents
+      if (lastAnswer?.name !== name) lastAnswer = { name, documents: list({ user, relation, contextual }) }
+      return lastAnswer.documents
     },
     have({ user, contextual }, { relation, object }) {
       const [model] = relaxed

@@ -35,26 +35,28 @@ interface Reached extends Dependents {
  * before, and need not be asked about. Each group is made when its turn comes.
  */
 export async function reachedBy(input: ReachInput): Promise<Iterable<Group>> {
-  const own = await affectedOf(input, 'can_read')
-  const lent = await affectedOf(input, 'can_read_delegated')
-  return groupsOf(input, own, lent)
+  const ownAffected = await affectedOf(input, 'can_read')
+  const lentAffected = await affectedOf(input, 'can_read_delegated')
+  return groupsOf(input, ownAffected, lentAffected)
 }
 
 function* groupsOf(
   { model, tuples, delegations, narrowFrom = 200 }: ReachInput,
-  own: readonly Reached[],
-  lent: readonly Reached[],
+  ownAffected: readonly Reached[],
+  lentAffected: readonly Reached[],
 ): Iterable<Group> {
   const could = createCould([model], tuples)
-  const everybody = own.some((affected) => affected.everybody) ? [stranger, ...namesIn(tuples).people] : []
-  const people = new Set([...everybody, ...own.flatMap(({ users }) => [...users]).sort()])
+  const everybody = ownAffected.some((affected) => affected.everybody)
+    ? [stranger, ...namesIn(tuples).people]
+    : []
+  const people = new Set([...everybody, ...ownAffected.flatMap(({ users }) => [...users]).sort()])
   for (const user of people) {
     const asker = ownAsker(user)
-    const bearing = own.filter((affected) => affected.everybody || affected.users.has(user))
+    const bearing = ownAffected.filter((affected) => affected.everybody || affected.users.has(user))
     yield { asker, documents: documentsOf(asker, bearing, could, narrowFrom) }
   }
   for (const asker of delegations.flatMap(delegatedAskers)) {
-    const bearing = lent.filter((affected) => affected.everybody || bears(affected, asker, could))
+    const bearing = lentAffected.filter((affected) => affected.everybody || bears(affected, asker, could))
     yield { asker, documents: documentsOf(asker, bearing, could, narrowFrom) }
   }
 }
@@ -68,11 +70,11 @@ async function affectedOf(
   if (target === undefined) return []
   const found: Reached[] = []
   for (const keys of Map.groupBy(changed, ({ object, relation: on }) => `${object}#${on}`).values()) {
-    const work = dependentsOf(model, tuples, target, { keys, type: 'user', context })
-    for (let next = work.next(); ; next = work.next()) {
-      if (next.done === true) {
-        const documents = [...next.value.objects].map((name) => splitObject(name).id)
-        if (documents.length > 0) found.push({ ...next.value, documents })
+    const dependents = dependentsOf(model, tuples, target, { keys, type: 'user', context })
+    for (let iteration = dependents.next(); ; iteration = dependents.next()) {
+      if (iteration.done === true) {
+        const documents = [...iteration.value.objects].map((name) => splitObject(name).id)
+        if (documents.length > 0) found.push({ ...iteration.value, documents })
         break
       }
       await slices.pauseWhenOver()
@@ -82,14 +84,18 @@ async function affectedOf(
 }
 
 /** All agents of one name share what a request of theirs brings: whether it is enough for this one is asked. */
-function bears({ users, questions, direct, asked }: Reached, asker: Asker, could: Could): boolean {
+function bears(
+  { users, questions, direct, asked: askedDocuments }: Reached,
+  asker: Asker,
+  could: Could,
+): boolean {
   const isMet =
     users.has(asker.user) ||
     asker.contextual.some(({ object, relation }) =>
       questions.has(`${splitObject(object).type}#${relation} ${object}`),
     )
   if (!isMet || direct.has(asker.user)) return isMet
-  return asked.some((question) => could.have(asker, question))
+  return askedDocuments.some((question) => could.have(asker, question))
 }
 
 function documentsOf(
@@ -98,11 +104,14 @@ function documentsOf(
   could: Could,
   narrowFrom: number,
 ): Iterable<string> {
-  const [first, ...others] = bearing
-  if (first === undefined) return []
-  const all = others.length === 0 ? first.documents : new Set(bearing.flatMap(({ documents }) => documents))
-  const count = Array.isArray(all) ? all.length : (all as ReadonlySet<string>).size
-  if (count < narrowFrom) return all
+  const [firstReached, ...otherReached] = bearing
+  if (firstReached === undefined) return []
+  const documents =
+    otherReached.length === 0
+      ? firstReached.documents
+      : new Set(bearing.flatMap(({ documents }) => documents))
+  const count = Array.isArray(documents) ? documents.length : (documents as ReadonlySet<string>).size
+  if (count < narrowFrom) return documents
   const theirs = could.read(asker)
-  return [...all].filter((document) => theirs.has(document))
+  return [...documents].filter((document) => theirs.has(document))
 }

@@ -56,23 +56,26 @@ export interface Supposed extends Ended {
  * only tuples change, only those are asked about whom it can reach; with another model everybody, about all that they could have.
  */
 export async function suppose(input: SupposeInput): Promise<Supposed> {
-  const { change, before, after, tuples } = input
+  const { change, before: modelBefore, after: modelAfter, tuples } = input
   const slices = createSlices(input.now, input.pause)
-  const sides = () => ({
-    before: { model: before, tuples },
-    after: { model: after, tuples: overlayTuples(tuples, change) },
+  const evaluators = () => ({
+    before: { model: modelBefore, tuples },
+    after: { model: modelAfter, tuples: overlayTuples(tuples, change) },
   })
   const changed = [
     ...change.deletes.flatMap((key) => tuples.get(key) ?? []).map(keyOf),
     ...change.writes.flatMap((key) => tuples.get(key) ?? []).map(keyOf),
     ...change.writes,
   ]
-  const delegations = [...input.delegations, ...supposedDelegations(changed, [tuples, sides().after.tuples])]
+  const delegations = [
+    ...input.delegations,
+    ...supposedDelegations(changed, [tuples, evaluators().after.tuples]),
+  ]
   const union = overlayTuples(tuples, { writes: change.writes })
   const groups =
-    before === after
+    modelBefore === modelAfter
       ? await reachedBy({
-          model: after,
+          model: modelAfter,
           tuples: union,
           changed,
           delegations,
@@ -80,12 +83,12 @@ export async function suppose(input: SupposeInput): Promise<Supposed> {
           slices,
           narrowFrom: input.narrowFrom,
         })
-      : everyone([before, after], union, delegations)
-  const met = { can_read: 0, can_read_delegated: 0 }
+      : everyone([modelBefore, modelAfter], union, delegations)
+  const evaluated = { can_read: 0, can_read_delegated: 0 }
   const ended = await comparePairs({
-    sides,
+    sides: evaluators,
     groups: narrowed(groups, input, ({ relation }) => {
-      met[relation] += 1
+      evaluated[relation] += 1
     }),
     context: input.context,
     slices,
@@ -95,7 +98,7 @@ export async function suppose(input: SupposeInput): Promise<Supposed> {
       return true
     },
   })
-  return { ...ended, people: met.can_read, agents: met.can_read_delegated }
+  return { ...ended, people: evaluated.can_read, agents: evaluated.can_read_delegated }
 }
 
 /** About whatever they could have under one of the models: of the rest nobody has anything under either. */
@@ -141,18 +144,20 @@ function* narrowed(
 ): Iterable<Group> {
   const wantedPeople = people && new Set(people)
   const wantedDocuments = documents && new Set(documents)
-  const met = new Set<string>()
-  for (const { asker, documents: all } of groups) {
+  const evaluated = new Set<string>()
+  for (const { asker, documents: documents } of groups) {
     const { user, agent = '', delegation = '' } = asker
     const name = `${user} ${agent} ${delegation}`
-    if (met.has(name) || wantedPeople?.has(user) === false) continue
-    met.add(name)
-    const asked =
-      wantedDocuments === undefined ? all : [...all].filter((document) => wantedDocuments.has(document))
-    if (!isEmpty(asked)) onMet(asker)
+    if (evaluated.has(name) || wantedPeople?.has(user) === false) continue
+    evaluated.add(name)
+    const askedRelations =
+      wantedDocuments === undefined
+        ? documents
+        : [...documents].filter((document) => wantedDocuments.has(document))
+    if (!isEmpty(askedRelations)) onMet(asker)
     // Also where there is nothing to ask: to find that out took its time, and others have their turn in between.
-    yield { asker, documents: asked }
+    yield { asker, documents: askedRelations }
   }
 }
 
-const isEmpty = (items: Iterable<string>): boolean => items[Symbol.iterator]().next().done === true
+const isEmpty = (iterable: Iterable<string>): boolean => iterable[Symbol.iterator]().next().done === true

@@ -93,7 +93,7 @@ const waitingMax = 4
  * change that does not fit the model, `authorization_unavailable` while there is no replica, `rate_limited` where too
  * many wait. NOT looked at: what the registry of agents or a token takes away besides. Does NOT check who asks.
  */
-export function createWhatIf(deps: WhatIfDeps): WhatIf {
+export function createWhatIf(dependencies: WhatIfDeps): WhatIf {
   const queue = createSerialQueue({
     pendingMax: waitingMax,
     full: () =>
@@ -102,18 +102,19 @@ export function createWhatIf(deps: WhatIfDeps): WhatIf {
         headers: { 'retry-after': '30' },
       }),
   })
-  return (asker, question, options) => queue.run(() => answerAndRecord(deps, asker, question, options.signal))
+  return (asker, question, options) =>
+    queue.run(() => answerAndRecord(dependencies, asker, question, options.signal))
 }
 
 async function answerAndRecord(
-  deps: WhatIfDeps,
+  dependencies: WhatIfDeps,
   asker: Principal,
   question: WhatIfQuestion,
   signal: AbortSignal,
 ): Promise<WhatIfAnswer> {
-  const answer = await answerTo(deps, question, signal)
+  const answer = await answerTo(dependencies, question, signal)
   const { can_read, can_read_delegated } = answer.changes
-  await record(deps.sql, asker, {
+  await record(dependencies.sql, asker, {
     event: 'what_if_asked',
     writes: question.writes.map(toLine),
     deletes: question.deletes.map(toLine),
@@ -130,17 +131,17 @@ async function answerAndRecord(
 }
 
 async function answerTo(
-  deps: WhatIfDeps,
+  dependencies: WhatIfDeps,
   question: WhatIfQuestion,
   signal: AbortSignal,
 ): Promise<WhatIfAnswer> {
-  const { fga, index, now } = deps
+  const { fga, index, now } = dependencies
   assertPeople(question)
-  const json = question.model === undefined ? undefined : await readJson(deps.texts, question.model)
+  const json = question.model === undefined ? undefined : await readJson(dependencies.texts, question.model)
   const candidate = json && readModel(json)
-  const nobodyMayWrite = await nobodys(() => deps.allowListOf(json), question.writes)
+  const nobodyMayWrite = await nobodys(() => dependencies.allowListOf(json), question.writes)
   const replica = await caughtUp(index, fga, signal)
-  const delegations = await deps.listLiveDelegations()
+  const delegations = await dependencies.listLiveDelegations()
   const view = replica.view()
   const { tailReadAt } = index.status()
   if (view === undefined || tailReadAt === undefined)
@@ -148,22 +149,22 @@ async function answerTo(
       public: 'The replica of the permissions is not ready yet.',
     })
   const { model, modelId, tuples } = view
-  const after = candidate ?? model
-  assertSupposable(question, after)
-  const at = now()
+  const changedModel = candidate ?? model
+  assertSupposable(question, changedModel)
+  const nowMs = now()
   const found = createFound(tuples)
   const ended = await suppose({
     change: question,
     before: model,
-    after,
+    after: changedModel,
     tuples,
     delegations,
     ...(question.people && { people: question.people }),
     ...(question.documents && { documents: question.documents }),
-    context: contextAt(at),
+    context: contextAt(nowMs),
     now,
     pause: () => setImmediate(),
-    limits: { ...defaults, ...deps.limits },
+    limits: { ...defaults, ...dependencies.limits },
     take: found.take,
   })
   return {
@@ -178,7 +179,7 @@ async function answerTo(
     replica: { state: replica.state, lagMs: replica.lagMs },
     readTo: tailReadAt,
     tuples: tuples.size,
-    at,
+    at: nowMs,
     modelId,
     candidate: question.model === undefined ? undefined : digestOf(question.model),
   }
@@ -235,24 +236,24 @@ function assertPeople({ people = [] }: WhatIfQuestion): void {
 }
 
 function createFound(tuples: TupleView) {
-  const sides = {
+  const tallies = {
     can_read: { gained: createFiledTally(tuples), lost: createFiledTally(tuples) },
     can_read_delegated: { gained: createFiledTally(tuples), lost: createFiledTally(tuples) },
   }
   let unanswered = 0
   return {
-    take(asker: Asker, document: string, { before, after }: Verdicts): void {
-      if (before === undefined || after === undefined) unanswered += 1
-      if ((before === true) === (after === true)) return
-      sides[asker.relation][after === true ? 'gained' : 'lost'].add(asker, document)
+    take(asker: Asker, document: string, { before: allowedBefore, after: allowedAfter }: Verdicts): void {
+      if (allowedBefore === undefined || allowedAfter === undefined) unanswered += 1
+      if ((allowedBefore === true) === (allowedAfter === true)) return
+      tallies[asker.relation][allowedAfter === true ? 'gained' : 'lost'].add(asker, document)
     },
     result: () => ({
       unanswered,
       changes: {
-        can_read: { gained: sides.can_read.gained.result(), lost: sides.can_read.lost.result() },
+        can_read: { gained: tallies.can_read.gained.result(), lost: tallies.can_read.lost.result() },
         can_read_delegated: {
-          gained: sides.can_read_delegated.gained.result(),
-          lost: sides.can_read_delegated.lost.result(),
+          gained: tallies.can_read_delegated.gained.result(),
+          lost: tallies.can_read_delegated.lost.result(),
         },
       },
     }),
@@ -260,25 +261,25 @@ function createFound(tuples: TupleView) {
 }
 
 function createFiledTally(tuples: TupleView) {
-  const all = createTally({ samplesMax })
+  const overallTally = createTally({ samplesMax })
   const filed = new Map<string | undefined, ReturnType<typeof createTally>>()
 
   function collectionOf(document: string): string | undefined {
     const node = tuples.node(documentObject(document))
-    const [first] = node === undefined ? [] : (tuples.at(node, 'filed_in')?.concrete ?? [])
-    return first && splitObject(first.user.name).id
+    const [filedIn] = node === undefined ? [] : (tuples.at(node, 'filed_in')?.concrete ?? [])
+    return filedIn && splitObject(filedIn.user.name).id
   }
 
   return {
     add(asker: Asker, document: string): void {
-      all.add(asker, document)
+      overallTally.add(asker, document)
       const collection = collectionOf(document)
       const tally = filed.get(collection) ?? createTally({ samplesMax: 0 })
       filed.set(collection, tally)
       tally.add(asker, document)
     },
     result: (): Difference => ({
-      ...all.result(),
+      ...overallTally.result(),
       collections: [...filed]
         .map(([collection, tally]) => {
           const { count, documents } = tally.result()

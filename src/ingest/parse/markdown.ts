@@ -27,29 +27,29 @@ function frontMatter(text: string): number {
 }
 
 function toBlock(node: Node): Block | undefined {
-  const start = node.position?.start.offset
-  const end = node.position?.end.offset
-  if (start === undefined || end === undefined || end <= start) return undefined
+  const startOffset = node.position?.start.offset
+  const endOffset = node.position?.end.offset
+  if (startOffset === undefined || endOffset === undefined || endOffset <= startOffset) return undefined
   switch (node.type) {
     case 'heading':
       return {
         kind: 'heading',
-        start,
-        end,
+        start: startOffset,
+        end: endOffset,
         level: node.depth,
         title: wordsOf(node).replace(/\s+/g, ' ').trim(),
       }
     case 'code':
-      return { kind: 'code', start, end }
+      return { kind: 'code', start: startOffset, end: endOffset }
     case 'list':
-      return { kind: 'list', start, end }
+      return { kind: 'list', start: startOffset, end: endOffset }
     case 'table': {
       // The row of dashes belongs to the head: it ends where the first row of the body starts.
       const body = node.children[1]?.position?.start.offset
-      return { kind: 'table', start, end, headerEnd: body ?? end }
+      return { kind: 'table', start: startOffset, end: endOffset, headerEnd: body ?? endOffset }
     }
     default:
-      return { kind: 'paragraph', start, end }
+      return { kind: 'paragraph', start: startOffset, end: endOffset }
   }
 }
 

@@ -33,8 +33,9 @@ export function parsePlain(text: string): Parsed {
   // By what stands between them: an expression for a paragraph itself runs out of stack at some megabytes without a blank line.
   for (const { index, 0: between } of [...text.matchAll(/\n\s*\n/g), { index: text.length, 0: '' }]) {
     const raw = text.slice(paragraphStart, index)
-    const start = paragraphStart + raw.length - raw.trimStart().length
-    if (start < index) blocks.push({ kind: 'paragraph', start, end: paragraphStart + raw.trimEnd().length })
+    const textStart = paragraphStart + raw.length - raw.trimStart().length
+    if (textStart < index)
+      blocks.push({ kind: 'paragraph', start: textStart, end: paragraphStart + raw.trimEnd().length })
     paragraphStart = index + between.length
   }
   return { text, blocks }

@@ -18,18 +18,18 @@ export function createWriter(charactersMax: number): Writer {
 
   function add(mark: Mark, text: string, headerLength?: number): void {
     if (text.trim() === '') return
-    const start = length === 0 ? 0 : length + 2
-    const end = start + text.length
-    if (end > charactersMax)
+    const startOffset = length === 0 ? 0 : length + 2
+    const endOffset = startOffset + text.length
+    if (endOffset > charactersMax)
       throw new ParseError('too_large', `The text is longer than ${charactersMax} characters.`)
     pieces.push(text)
     blocks.push({
       ...mark,
-      start,
-      end,
-      ...(headerLength !== undefined && { headerEnd: start + headerLength }),
+      start: startOffset,
+      end: endOffset,
+      ...(headerLength !== undefined && { headerEnd: startOffset + headerLength }),
     })
-    length = end
+    length = endOffset
   }
 
   return { add, finish: () => ({ text: pieces.join('\n\n'), blocks }) }

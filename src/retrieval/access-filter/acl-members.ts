@@ -10,46 +10,46 @@ export interface AclMembers {
   next(docNo: number): number
 }
 
-const none = -1
-const roomFor = (at: number): number => 2 * at + 64
+const noDocument = -1
+const roomFor = (index: number): number => 2 * index + 64
 
 export function createAclMembers(): AclMembers {
   // By document, moved up by one: 0 is none, so that room that was never written to stands nowhere.
-  let doors = new Int32Array(0)
-  let after = new Int32Array(0)
-  let before = new Int32Array(0)
+  let aclOfDocument = new Int32Array(0)
+  let nextDocument = new Int32Array(0)
+  let previousDocument = new Int32Array(0)
   // By door.
   let firsts = new Int32Array(0)
 
-  const doorOf = (docNo: number): number => (doors[docNo] ?? 0) + none
-  const first = (door: number): number => (firsts[door] ?? 0) + none
-  const next = (docNo: number): number => (after[docNo] ?? 0) + none
+  const doorOf = (docNo: number): number => (aclOfDocument[docNo] ?? 0) + noDocument
+  const firstOf = (acl: number): number => (firsts[acl] ?? 0) + noDocument
+  const nextOf = (docNo: number): number => (nextDocument[docNo] ?? 0) + noDocument
 
-  function link(last: number, door: number, docNo: number): void {
-    if (last === none) firsts[door] = docNo - none
-    else after[last] = docNo - none
-    if (docNo !== none) before[docNo] = last - none
+  function link(previous: number, acl: number, docNo: number): void {
+    if (previous === noDocument) firsts[acl] = docNo - noDocument
+    else nextDocument[previous] = docNo - noDocument
+    if (docNo !== noDocument) previousDocument[docNo] = previous - noDocument
   }
 
   return {
     aclOf: doorOf,
-    first,
-    next,
-    move(docNo, door) {
+    first: firstOf,
+    next: nextOf,
+    move(docNo, acl) {
       const was = doorOf(docNo)
-      if (was === door) return
-      if (docNo >= doors.length) {
-        doors = growArray(doors, roomFor(docNo))
-        after = growArray(after, roomFor(docNo))
-        before = growArray(before, roomFor(docNo))
+      if (was === acl) return
+      if (docNo >= aclOfDocument.length) {
+        aclOfDocument = growArray(aclOfDocument, roomFor(docNo))
+        nextDocument = growArray(nextDocument, roomFor(docNo))
+        previousDocument = growArray(previousDocument, roomFor(docNo))
       }
-      if (door >= firsts.length) firsts = growArray(firsts, roomFor(door))
-      if (was !== none) link((before[docNo] ?? 0) + none, was, next(docNo))
-      doors[docNo] = door - none
-      if (door === none) return
-      const rest = first(door)
-      link(docNo, door, rest)
-      link(none, door, docNo)
+      if (acl >= firsts.length) firsts = growArray(firsts, roomFor(acl))
+      if (was !== noDocument) link((previousDocument[docNo] ?? 0) + noDocument, was, nextOf(docNo))
+      aclOfDocument[docNo] = acl - noDocument
+      if (acl === noDocument) return
+      const successor = firstOf(acl)
+      link(docNo, acl, successor)
+      link(noDocument, acl, docNo)
     },
   }
 }

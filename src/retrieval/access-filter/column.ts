@@ -27,7 +27,7 @@ interface Values {
 /** In bytes. What is longer is asked of the database, where it is asked for at all. */
 const longest = 256
 // Room for so many documents more.
-const room = 4_096
+const initialCapacity = 4_096
 // What a map takes for each, beside the text.
 const perValue = 64
 
@@ -36,7 +36,7 @@ const perValue = 64
  * that no column has.
  */
 export function equalities(filter: Filter): ReadonlyMap<string, readonly string[]> | undefined {
-  const wanted = new Map<string, string[]>()
+  const textsByField = new Map<string, string[]>()
   for (const [name, condition] of Object.entries(filter)) {
     if (typeof condition === 'object' && !('in' in condition)) return undefined
     const texts: string[] = []
@@ -45,9 +45,9 @@ export function equalities(filter: Filter): ReadonlyMap<string, readonly string[
       if (text === undefined) return undefined
       texts.push(text)
     }
-    wanted.set(name, texts)
+    textsByField.set(name, texts)
   }
-  return wanted.size === 0 ? undefined : wanted
+  return textsByField.size === 0 ? undefined : textsByField
 }
 
 /** Of a number its decimal digits, as Postgres writes them without zeros at the end; not where JavaScript writes an exponent. */
@@ -59,7 +59,7 @@ function textOf(value: Scalar): string | undefined {
   return Buffer.byteLength(text) <= longest ? text : undefined
 }
 
-const all = `documents d cross join unnest($1::text[], $2::text[]) as f (name, type) cross join lateral (
+const metadataRows = `documents d cross join unnest($1::text[], $2::text[]) as f (name, type) cross join lateral (
   select case when jsonb_typeof(d.metadata -> f.name) = f.type then
     case f.type when 'number' then trim_scale((d.metadata ->> f.name)::numeric)::text else d.metadata ->> f.name end
   end as value) v`
@@ -72,13 +72,13 @@ export async function readColumn(
   valuesMax: number,
 ): Promise<Column> {
   const rows = await database.query<{ value: string; found: Uint8Array }>(
-    `select value, string_agg(int4send(doc_no), '') as found from ${all}
+    `select value, string_agg(int4send(doc_no), '') as found from ${metadataRows}
      where octet_length(value) <= ${longest} group by value limit ${valuesMax + 1}`,
     [[name], [type]],
   )
-  const values = { codes: new Uint16Array(room), places: new Map(), text: 0 }
+  const values = { codes: new Uint16Array(initialCapacity), places: new Map(), text: 0 }
   const column: Column = { name, type, valuesMax, values }
-  for (const { value, found } of rows) for (const docNo of numbersIn(found)) put(column, docNo, value)
+  for (const { value, found } of rows) for (const docNo of numbersIn(found)) putValue(column, docNo, value)
   return column
 }
 
@@ -89,33 +89,34 @@ export async function renewColumns(
   docNos: Int32Array,
 ): Promise<void> {
   const rows = await database.query<{ doc_no: number; name: string; value: string }>(
-    `select doc_no, name, value from ${all} where doc_no = any($3::int[]) and octet_length(value) <= ${longest}`,
+    `select doc_no, name, value from ${metadataRows} where doc_no = any($3::int[]) and octet_length(value) <= ${longest}`,
     [columns.map(({ name }) => name), columns.map(({ type }) => type), docNos],
   )
-  for (const column of columns) for (const docNo of docNos) put(column, docNo, undefined)
+  for (const column of columns) for (const docNo of docNos) putValue(column, docNo, undefined)
   const byName = new Map(columns.map((column) => [column.name, column]))
   for (const { doc_no, name, value } of rows) {
     const column = byName.get(name)
-    if (column !== undefined) put(column, doc_no, value)
+    if (column !== undefined) putValue(column, doc_no, value)
   }
 }
 
-function put(column: Column, docNo: number, value: string | undefined): void {
+function putValue(column: Column, docNo: number, value: string | undefined): void {
   const { values } = column
   if (values === undefined) return
-  const { places } = values
-  let place = value === undefined ? 0 : places.get(value)
-  if (place === undefined && value !== undefined) {
-    place = places.size + 1
-    if (place > column.valuesMax) {
+  const { places: valueNumbers } = values
+  let valueNumber = value === undefined ? 0 : valueNumbers.get(value)
+  if (valueNumber === undefined && value !== undefined) {
+    valueNumber = valueNumbers.size + 1
+    if (valueNumber > column.valuesMax) {
       column.values = undefined
       return
     }
-    places.set(value, place)
+    valueNumbers.set(value, valueNumber)
     values.text += 2 * value.length
   }
-  if (docNo >= values.codes.length) values.codes = growArray(values.codes, docNo + (docNo >> 2) + room)
-  values.codes[docNo] = place ?? 0
+  if (docNo >= values.codes.length)
+    values.codes = growArray(values.codes, docNo + (docNo >> 2) + initialCapacity)
+  values.codes[docNo] = valueNumber ?? 0
 }
 
 export const bytesOf = ({ name, values }: Column): number =>
@@ -126,19 +127,20 @@ export const bytesOf = ({ name, values }: Column): number =>
  * Leaves those bits whose document has one of these values. What is in none of eight documents' bits is passed over; of the
  * others all eight are looked up, so that nothing but the bits themselves says how long it takes.
  */
-export function keepEqual(bits: Uint8Array, values: Values, wanted: readonly string[]): void {
+export function keepEqual(bits: Uint8Array, values: Values, wantedTexts: readonly string[]): void {
   const flags = new Uint8Array(values.places.size + 1)
-  for (const text of wanted) {
-    const place = values.places.get(text)
-    if (place !== undefined) flags[place] = 1
+  for (const text of wantedTexts) {
+    const valueNumber = values.places.get(text)
+    if (valueNumber !== undefined) flags[valueNumber] = 1
   }
-  if (values.codes.length < 8 * bits.length) values.codes = growArray(values.codes, 8 * bits.length + room)
+  if (values.codes.length < 8 * bits.length)
+    values.codes = growArray(values.codes, 8 * bits.length + initialCapacity)
   const { codes } = values
-  for (let at = 0; at < bits.length; at++) {
-    const of = bits[at] ?? 0
-    if (of === 0) continue
+  for (let byteIndex = 0; byteIndex < bits.length; byteIndex++) {
+    const byte = bits[byteIndex] ?? 0
+    if (byte === 0) continue
     let equal = 0
-    for (let bit = 7; bit >= 0; bit--) equal = (equal << 1) | (flags[codes[8 * at + bit] ?? 0] ?? 0)
-    bits[at] = of & equal
+    for (let bit = 7; bit >= 0; bit--) equal = (equal << 1) | (flags[codes[8 * byteIndex + bit] ?? 0] ?? 0)
+    bits[byteIndex] = byte & equal
   }
 }

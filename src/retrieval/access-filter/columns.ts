@@ -50,10 +50,10 @@ export interface ColumnsDeps {
   readonly elapsed?: () => number
 }
 
-export function createColumns(deps: ColumnsDeps): Columns {
-  const { database, corpus, bytesMax = 32_000_000, valuesMax = 65_535, restMs = 60_000 } = deps
-  const { elapsed = () => performance.now() } = deps
-  const fresh = (): Table => ({
+export function createColumns(dependencies: ColumnsDeps): Columns {
+  const { database, corpus, bytesMax = 32_000_000, valuesMax = 65_535, restMs = 60_000 } = dependencies
+  const { elapsed = () => performance.now() } = dependencies
+  const emptyTable = (): Table => ({
     since: undefined,
     fields: new Map(),
     columns: createLru<Column>({
@@ -63,11 +63,11 @@ export function createColumns(deps: ColumnsDeps): Columns {
     }),
     reads: new Map(),
   })
-  let table = fresh()
+  let table = emptyTable()
   let isReading = false
   // Whoever reads for what is dropped writes to that.
   corpus.onReplaced(() => {
-    table = fresh()
+    table = emptyTable()
   })
 
   const isLost = (changed: Int32Array | undefined): changed is undefined =>
@@ -75,40 +75,40 @@ export function createColumns(deps: ColumnsDeps): Columns {
 
   const queue = createSerialQueue()
   const renew = queue.shared(async () => {
-    const to = table
-    const { changed, fields: _, ...now } = await readMetadataChanges(database, to.since)
+    const targetTable = table
+    const { changed, fields: _, ...now } = await readMetadataChanges(database, targetTable.since)
     if (isLost(changed)) {
-      if (table === to) table = fresh()
+      if (table === targetTable) table = emptyTable()
       return
     }
-    const columns = [...to.columns.entries()].map(([, column]) => column)
+    const columns = [...targetTable.columns.entries()].map(([, column]) => column)
     if (changed.length > 0 && columns.length > 0) {
       await renewColumns(database, columns, changed)
       // They may weigh more.
-      for (const column of columns) to.columns.set(column.name, column)
+      for (const column of columns) targetTable.columns.set(column.name, column)
     }
-    to.since = now
+    targetTable.since = now
   })
 
-  const readLast = (of: Table, name: string, type: FieldType): number => {
-    const last = of.reads.get(name)
-    return last?.type === type ? last.at : Number.NEGATIVE_INFINITY
+  const readLast = (ofTable: Table, name: string, type: FieldType): number => {
+    const lastRead = ofTable.reads.get(name)
+    return lastRead?.type === type ? lastRead.at : Number.NEGATIVE_INFINITY
   }
 
   /** One at a time: each looks at all documents. Kept as soon as it is read, so that many take no more room than they may. */
-  function read(to: Table, fields: readonly (readonly [string, FieldType])[]): void {
-    const due = fields.filter(([name, type]) => elapsed() - readLast(to, name, type) >= restMs)
+  function read(targetTable: Table, fields: readonly (readonly [string, FieldType])[]): void {
+    const due = fields.filter(([name, type]) => elapsed() - readLast(targetTable, name, type) >= restMs)
     if (isReading || due.length === 0) return
     isReading = true
-    const { since } = to
+    const { since: sinceSnapshot } = targetTable
     const reading = async () => {
       for (const [name, type] of due) {
         const column = await readColumn(database, name, type, valuesMax)
         await queue.run(async () => {
-          to.columns.set(name, column)
-          to.reads.set(name, { type, at: elapsed() })
+          targetTable.columns.set(name, column)
+          targetTable.reads.set(name, { type, at: elapsed() })
           // What the others were told of meanwhile this may lack.
-          to.since = since
+          targetTable.since = sinceSnapshot
         })
       }
     }
@@ -122,54 +122,58 @@ export function createColumns(deps: ColumnsDeps): Columns {
 
   /** Dates are equal where their instants are, which Postgres says. */
   const isUnfit = (
-    of: Table,
+    ofTable: Table,
     columns: readonly (Column | undefined)[],
     names: readonly string[],
     fields: Fields,
   ) =>
-    names.some((name, at) => {
+    names.some((name, fieldIndex) => {
       const type = fields.get(name)
-      const column = columns[at]
+      const column = columns[fieldIndex]
       if (type === 'date') return true
       const isFull = column !== undefined && column.type === type && column.values === undefined
-      return isFull && elapsed() - readLast(of, name, type) < unfitMs
+      return isFull && elapsed() - readLast(ofTable, name, type) < unfitMs
     })
 
   return {
     async within(content, documents, filter) {
-      const wanted = equalities(filter)
-      if (wanted === undefined) return undefined
-      const names = [...wanted.keys()]
+      const wantedTexts = equalities(filter)
+      if (wantedTexts === undefined) return undefined
+      const names = [...wantedTexts.keys()]
       if (names.length * 2 * documents.end > bytesMax) return undefined
       for (;;) {
-        const from = table
-        const columns = names.map((name) => from.columns.get(name))
-        if (isUnfit(from, columns, names, from.fields)) return undefined
-        const { fields, changed, ...now } = await readMetadataChanges(database, from.since)
+        const tableBefore = table
+        const columns = names.map((name) => tableBefore.columns.get(name))
+        if (isUnfit(tableBefore, columns, names, tableBefore.fields)) return undefined
+        const { fields, changed, ...now } = await readMetadataChanges(database, tableBefore.since)
         // Refuses what is wrong: what it says to ask is not asked.
         filterSql(filter, fields, [])
-        from.fields = fields
-        from.since ??= now
+        tableBefore.fields = fields
+        tableBefore.since ??= now
         if (isLost(changed)) {
-          if (table === from) table = fresh()
+          if (table === tableBefore) table = emptyTable()
           continue
         }
-        if (isUnfit(from, columns, names, fields)) return undefined
+        if (isUnfit(tableBefore, columns, names, fields)) return undefined
         const missing = names.flatMap((name) => {
           const type = fields.get(name)
-          const column = from.columns.get(name)
+          const column = tableBefore.columns.get(name)
           const isThere = column?.type === type && column?.values !== undefined
           return type === undefined || isThere ? [] : [[name, type] as const]
         })
         if (missing.length > 0) {
-          read(from, missing)
+          read(tableBefore, missing)
           return undefined
         }
         if (changed.length > 0) await renew()
-        if (table !== from || names.some((name, at) => columns[at] !== from.columns.get(name))) continue
+        if (
+          table !== tableBefore ||
+          names.some((name, fieldIndex) => columns[fieldIndex] !== tableBefore.columns.get(name))
+        )
+          continue
         const bits = Buffer.from(content.bits())
-        for (const [at, texts] of [...wanted.values()].entries()) {
-          const values = columns[at]?.values
+        for (const [fieldIndex, texts] of [...wantedTexts.values()].entries()) {
+          const values = columns[fieldIndex]?.values
           // Another one came, and now there are too many.
           if (values === undefined) return undefined
           keepEqual(bits, values, texts)

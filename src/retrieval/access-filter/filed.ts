@@ -16,13 +16,13 @@ interface Kept {
 }
 
 // Room for so many documents more before a bitmap is made anew.
-const room = 4_096
+const initialCapacity = 4_096
 // A changed document turns a bit in each; and collections may be asked for that there never were.
 const entriesMax = 500
 
 /** `bytesMax` of all bitmaps together: default 32 MB, 256 choices of collections where there are a million documents. */
 export function createFiled(corpus: Pick<Corpus, 'onChange'>, bytesMax = 32_000_000): Filed {
-  const kept = createLru<Kept>({
+  const setsByKey = createLru<Kept>({
     weightMax: bytesMax,
     entriesMax,
     // The names stand in key and set, two bytes a letter at most.
@@ -30,13 +30,13 @@ export function createFiled(corpus: Pick<Corpus, 'onChange'>, bytesMax = 32_000_
   })
 
   corpus.onChange((docNos, documents) => {
-    for (const [, { collections, bits }] of kept.entries()) {
+    for (const [, { collections, bits }] of setsByKey.entries()) {
       for (const docNo of docNos) setBit(bits, docNo, collections.has(documents.collectionOf(docNo) ?? ''))
     }
   })
 
   function make(documents: Documents, collections: readonly string[]): Kept {
-    const bits = Buffer.alloc((documents.end + room) >> 3)
+    const bits = Buffer.alloc((documents.end + initialCapacity) >> 3)
     const isFiled = documents.filedIn(collections)
     for (let docNo = 0; docNo < documents.end; docNo++) if (isFiled(docNo)) setBit(bits, docNo)
     return { collections: new Set(collections), bits }
@@ -45,13 +45,13 @@ export function createFiled(corpus: Pick<Corpus, 'onChange'>, bytesMax = 32_000_
   return {
     within(content, documents, collections) {
       const key = JSON.stringify([...collections].sort())
-      let one = kept.get(key)
+      let filedSet = setsByKey.get(key)
       // Beyond its end it was told of nothing.
-      if (one === undefined || one.bits.length * 8 < documents.end) {
-        one = make(documents, collections)
-        kept.set(key, one)
+      if (filedSet === undefined || filedSet.bits.length * 8 < documents.end) {
+        filedSet = make(documents, collections)
+        setsByKey.set(key, filedSet)
       }
-      return narrowed(content, one.bits, documents)
+      return narrowed(content, filedSet.bits, documents)
     },
   }
 }

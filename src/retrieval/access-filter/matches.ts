@@ -51,11 +51,11 @@ export interface MatchesDeps {
 export function createMatches({ database, corpus, bytesMax = 32_000_000 }: MatchesDeps): Matches {
   const columns = createColumns({ database, corpus })
   // A filter may be a megabyte of text: nothing here holds more than its digest.
-  const asked = createLru<true>({ entriesMax: askedMax })
-  let held = createHeld(bytesMax)
+  const askedKeys = createLru<true>({ entriesMax: askedMax })
+  let heldMatches = createHeld(bytesMax)
   // Questions that are under way write to what is dropped.
   corpus.onReplaced(() => {
-    held = createHeld(bytesMax)
+    heldMatches = createHeld(bytesMax)
   })
   const wholeScans = createSerialQueue()
 
@@ -65,8 +65,8 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
     { fields, snapshot, server }: MetadataChanges,
     documents: Documents,
   ): Promise<Kept> {
-    const { making } = held
-    const made = wholeScans
+    const { making } = heldMatches
+    const scansBefore = wholeScans
       .run(() => find(database, filter, fields))
       .then((docNos) => {
         const bits = Buffer.alloc(lengthFor(documents, docNos.at(-1) ?? 0))
@@ -74,24 +74,24 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
         return { bits, types: typesOf(filter, fields), snapshot, server }
       })
       .finally(() => making.delete(key))
-    making.set(key, made)
-    return made
+    making.set(key, scansBefore)
+    return scansBefore
   }
 
   async function renew(
-    one: Kept,
+    match: Kept,
     filter: Filter,
     { fields, snapshot, changed }: MetadataChanges,
     documents: Documents,
   ): Promise<Kept> {
-    if (changed === undefined || changed.length === 0) return { ...one, snapshot }
+    if (changed === undefined || changed.length === 0) return { ...match, snapshot }
     const matching = await find(database, filter, fields, changed)
-    const end = changed.reduce((most, docNo) => Math.max(most, docNo), 0)
-    const bits = Buffer.alloc(Math.max(one.bits.length, lengthFor(documents, end)))
-    bits.set(one.bits)
+    const highestDocNo = changed.reduce((highest, docNo) => Math.max(highest, docNo), 0)
+    const bits = Buffer.alloc(Math.max(match.bits.length, lengthFor(documents, highestDocNo)))
+    bits.set(match.bits)
     for (const docNo of changed) setBit(bits, docNo, false)
     for (const docNo of matching) setBit(bits, docNo)
-    return { ...one, bits, snapshot }
+    return { ...match, bits, snapshot }
   }
 
   return {
@@ -102,26 +102,31 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
       if (equal !== undefined) return equal
       const key = createHash('sha256').update(JSON.stringify(filter)).digest('base64url')
       for (;;) {
-        const { kept, making } = held
+        const { kept: matchesByKey, making } = heldMatches
         // What was read before this question was asked may lack what was answered since: what it lacks is looked for.
-        const before = (isFew ? undefined : await making.get(key)) ?? kept.get(key)
-        const now = await readMetadataChanges(database, before)
-        let one = before
+        const previousMatch = (isFew ? undefined : await making.get(key)) ?? matchesByKey.get(key)
+        const now = await readMetadataChanges(database, previousMatch)
+        let match = previousMatch
         if (
-          one?.types === typesOf(filter, now.fields) &&
+          match?.types === typesOf(filter, now.fields) &&
           now.changed !== undefined &&
           now.changed.length <= few
         )
-          one = await renew(one, filter, now, documents)
-        else if (isFew && (making.size > 0 || asked.peek(key) === undefined)) {
+          match = await renew(match, filter, now, documents)
+        else if (isFew && (making.size > 0 || askedKeys.peek(key) === undefined)) {
           // Who sees little need not wait for what is only worth it when it is asked again.
           const found = await find(database, filter, now.fields, content.docNos())
-          asked.set(key, true)
+          askedKeys.set(key, true)
           return among(found, documents)
-        } else if (held.making !== making || making.has(key) || kept.get(key) !== before) continue
-        else one = await make(key, filter, now, documents)
-        kept.set(key, one)
-        return narrowed(content, one.bits, documents)
+        } else if (
+          heldMatches.making !== making ||
+          making.has(key) ||
+          matchesByKey.get(key) !== previousMatch
+        )
+          continue
+        else match = await make(key, filter, now, documents)
+        matchesByKey.set(key, match)
+        return narrowed(content, match.bits, documents)
       }
     },
   }
@@ -140,7 +145,8 @@ function createHeld(bytesMax: number) {
 }
 
 /** In bytes, for all documents there are: its length must not tell of the last that matches. */
-const lengthFor = ({ end }: Documents, docNo: number): number => (Math.max(end, docNo) >> 3) + 1
+const lengthFor = ({ end: docNoEnd }: Documents, docNo: number): number =>
+  (Math.max(docNoEnd, docNo) >> 3) + 1
 
 /** All that match, or those among these numbers, ascending. One statement, also over none. */
 async function find(
@@ -164,10 +170,10 @@ async function find(
 
 function among(docNos: Int32Array, documents: Documents): Content {
   // Some may be gone since.
-  const live = docNos.filter((docNo) => documents.chunksOf(docNo) > 0)
+  const liveDocNos = docNos.filter((docNo) => documents.chunksOf(docNo) > 0)
   return contentOf(
-    live,
-    live.reduce((chunks, docNo) => chunks + documents.chunksOf(docNo), 0),
+    liveDocNos,
+    liveDocNos.reduce((chunks, docNo) => chunks + documents.chunksOf(docNo), 0),
   )
 }
 

@@ -1,5 +1,5 @@
 import type { Database, Statement } from '../../store/sql.ts'
-import { standing } from '../corpus/read.ts'
+import { snapshotColumns } from '../corpus/read.ts'
 import type { Fields } from '../filter.ts'
 
 /** What was read of documents' metadata is of this moment: whatever it did not show yet is asked again. */
@@ -20,7 +20,7 @@ export interface MetadataChanges extends MetadataSnapshot {
  */
 const lookStatement: Statement = {
   name: 'filter_look',
-  text: `select ${standing},
+  text: `select ${snapshotColumns},
     pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax($1::pg_snapshot) as is_older,
     (select coalesce(json_object_agg(name, type), '{}') from fields) as fields,
     (select string_agg(int4send(doc_no), '') from documents
@@ -32,7 +32,7 @@ const lookStatement: Statement = {
 /** Counts publications of any process from their commit on. */
 export async function readMetadataChanges(
   database: Database,
-  since: MetadataSnapshot | undefined,
+  sinceSnapshot: MetadataSnapshot | undefined,
 ): Promise<MetadataChanges> {
   const [row] = await database.queryFixedPlan<{
     snapshot: string
@@ -40,10 +40,10 @@ export async function readMetadataChanges(
     is_older: boolean | null
     fields: Record<string, 'string' | 'number' | 'boolean' | 'date'>
     changed: Uint8Array | null
-  }>(lookStatement, [since?.snapshot ?? null])
+  }>(lookStatement, [sinceSnapshot?.snapshot ?? null])
   if (row === undefined) throw new Error('A statement that always gives a row gave none.')
   const { snapshot, server, is_older: isOlder, fields, changed } = row
-  const isOther = isOlder === true || (since !== undefined && since.server !== server)
+  const isOther = isOlder === true || (sinceSnapshot !== undefined && sinceSnapshot.server !== server)
   return {
     snapshot,
     server,
@@ -56,5 +56,5 @@ export async function readMetadataChanges(
 export function numbersIn(bytes: Uint8Array | null): Int32Array {
   if (bytes === null) return new Int32Array(0)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return Int32Array.from({ length: bytes.byteLength >> 2 }, (_, at) => view.getInt32(4 * at))
+  return Int32Array.from({ length: bytes.byteLength >> 2 }, (_, index) => view.getInt32(4 * index))
 }

@@ -50,86 +50,87 @@ interface Kept {
 }
 
 // Room for so many documents more before a bitmap is copied.
-const room = 512
+const spareDocuments = 512
 
-export function createSnapshots(deps: SnapshotsDeps): Snapshots {
-  const { index, corpus, bytesMax = 128_000_000, fewDoors = 1 / 16, onMake } = deps
-  const kept = createLru<Kept>({
+export function createSnapshots(dependencies: SnapshotsDeps): Snapshots {
+  const { index, corpus, bytesMax = 128_000_000, fewDoors = 1 / 16, onMake } = dependencies
+  const snapshotsByKey = createLru<Kept>({
     weightMax: bytesMax,
     // With the numbers that are made of the bits, as many as there were when it was last asked for.
     weightOf: (_, { bits, size }) => bits.length + 4 * size,
   })
-  let known: Documents | undefined
+  let lastDocuments: Documents | undefined
   const stands = createAclMembers()
   // By number: the chunks that a document counts for in every snapshot.
   let counts = new Int32Array(0)
 
-  function make(reach: ReachableAcls, { end, countIn }: Documents): Kept {
-    const bits = Buffer.alloc((end + room) >> 3)
-    if (reach.count() < end * fewDoors) {
-      for (const door of reach.acls())
-        for (let docNo = stands.first(door); docNo !== -1; docNo = stands.next(docNo)) setBit(bits, docNo)
+  function make(aclSet: ReachableAcls, { end: docNoEnd, countIn }: Documents): Kept {
+    const bits = Buffer.alloc((docNoEnd + spareDocuments) >> 3)
+    if (aclSet.count() < docNoEnd * fewDoors) {
+      for (const acl of aclSet.acls())
+        for (let docNo = stands.first(acl); docNo !== -1; docNo = stands.next(docNo)) setBit(bits, docNo)
     } else {
-      for (let docNo = 0; docNo < end; docNo++) if (reach.has(stands.aclOf(docNo))) setBit(bits, docNo)
+      for (let docNo = 0; docNo < docNoEnd; docNo++) if (aclSet.has(stands.aclOf(docNo))) setBit(bits, docNo)
     }
     onMake?.()
-    return { reach, bits, ...countIn(bits), content: undefined }
+    return { reach: aclSet, bits, ...countIn(bits), content: undefined }
   }
 
-  function turn(one: Kept, docNo: number, was: number, is: number): void {
+  function turn(snapshot: Kept, docNo: number, was: number, is: number): void {
     if (was === is) return
-    const isShort = one.bits.length <= docNo >> 3
-    if (one.content !== undefined || isShort) {
-      const copy = Buffer.alloc(isShort ? (docNo + 2 * room) >> 3 : one.bits.length)
-      copy.set(one.bits)
-      one.bits = copy
-      one.content = undefined
+    const isShort = snapshot.bits.length <= docNo >> 3
+    if (snapshot.content !== undefined || isShort) {
+      const copy = Buffer.alloc(isShort ? (docNo + 2 * spareDocuments) >> 3 : snapshot.bits.length)
+      copy.set(snapshot.bits)
+      snapshot.bits = copy
+      snapshot.content = undefined
     }
-    setBit(one.bits, docNo, is > 0)
-    one.size += Number(is > 0) - Number(was > 0)
-    one.chunks += is - was
+    setBit(snapshot.bits, docNo, is > 0)
+    snapshot.size += Number(is > 0) - Number(was > 0)
+    snapshot.chunks += is - was
   }
 
   /** Documents that came, went, or may stand at another door. */
   function follow(docNos: Iterable<number>, documents: Documents): void {
     if (counts.length < documents.end) counts = growArray(counts, 2 * documents.end)
-    for (const [key, { reach }] of kept.entries()) if (reach.isOver) kept.delete(key)
+    for (const [key, { reach: aclSet }] of snapshotsByKey.entries())
+      if (aclSet.isOver) snapshotsByKey.delete(key)
     for (const docNo of docNos) {
       const id = documents.idOf(docNo)
       const count = documents.chunksOf(docNo)
-      const door = id === undefined ? -1 : index.aclOf(id)
-      for (const [, one] of kept.entries()) {
-        const was = hasBit(one.bits, docNo) ? (counts[docNo] ?? 0) : 0
-        turn(one, docNo, was, one.reach.has(door) ? count : 0)
+      const acl = id === undefined ? -1 : index.aclOf(id)
+      for (const [, snapshot] of snapshotsByKey.entries()) {
+        const was = hasBit(snapshot.bits, docNo) ? (counts[docNo] ?? 0) : 0
+        turn(snapshot, docNo, was, snapshot.reach.has(acl) ? count : 0)
       }
       counts[docNo] = count
-      stands.move(docNo, door)
+      stands.move(docNo, acl)
     }
   }
 
   // What was read before anybody listened.
-  known = corpus.lastKnown()
-  if (known !== undefined) follow(known.live(), known)
+  lastDocuments = corpus.lastKnown()
+  if (lastDocuments !== undefined) follow(lastDocuments.live(), lastDocuments)
   corpus.onChange((docNos, documents) => {
-    known = documents
+    lastDocuments = documents
     follow(docNos, documents)
   })
   index.onAclChange((documentIds) => {
-    if (known === undefined) return
-    const documents = known
+    if (lastDocuments === undefined) return
+    const documents = lastDocuments
     follow(documentIds?.flatMap((id) => documents.numberOf(id) ?? []) ?? documents.live(), documents)
   })
 
   return {
     of(question) {
       const documents = corpus.current()
-      const reach = index.reachableAcls(question)
-      if (documents === undefined || reach === undefined) return undefined
-      let one = kept.get(reach.key)
-      if (one?.reach !== reach) one = make(reach, documents)
-      kept.set(reach.key, one)
-      one.content ??= contentIn(one.bits, one)
-      return { content: one.content, documents }
+      const aclSet = index.reachableAcls(question)
+      if (documents === undefined || aclSet === undefined) return undefined
+      let snapshot = snapshotsByKey.get(aclSet.key)
+      if (snapshot?.reach !== aclSet) snapshot = make(aclSet, documents)
+      snapshotsByKey.set(aclSet.key, snapshot)
+      snapshot.content ??= contentIn(snapshot.bits, snapshot)
+      return { content: snapshot.content, documents }
     },
   }
 }

@@ -55,13 +55,13 @@ export interface VisibilityDeps {
  * statements are run for those who may read nothing and for everybody else: none without a filter. What the index refuses is
  * not in it, so that nothing of a question, its order, its depth or what it costs, rests on that.
  */
-export function createVisibility(deps: VisibilityDeps): Visibility {
-  const { database, snapshots, corpus, nominator, hasTail } = deps
+export function createVisibility(dependencies: VisibilityDeps): Visibility {
+  const { database, snapshots, corpus, nominator, hasTail } = dependencies
   const filed = createFiled(corpus)
   const matches = createMatches({ database, corpus })
 
-  async function narrow(all: Content, documents: Documents, { collections, filter }: Narrowing) {
-    const content = collections === undefined ? all : filed.within(all, documents, collections)
+  async function narrow(unnarrowed: Content, documents: Documents, { collections, filter }: Narrowing) {
+    const content = collections === undefined ? unnarrowed : filed.within(unnarrowed, documents, collections)
     return filter === undefined ? content : matches.within(content, documents, filter)
   }
 
@@ -70,7 +70,7 @@ export function createVisibility(deps: VisibilityDeps): Visibility {
       const question = questionFor(principal, grants)
       const isWhole = await hasTail()
       const snapshot = snapshots.of(question)
-      const told = offers ? snapshots.of(tellingOf(question)) : undefined
+      const tellableSnapshot = offers ? snapshots.of(tellingOf(question)) : undefined
       if (snapshot === undefined) {
         const nomination = await nominator.nominate(principal, {
           ...(signal && { signal }),
@@ -83,25 +83,28 @@ export function createVisibility(deps: VisibilityDeps): Visibility {
           visible: await lookUp(ids),
           untold: visibleAs(nothing, 0),
           complete: nomination.complete && isWhole,
-          without: (refused) => lookUp(ids.filter((id) => !refused.has(id))),
+          without: (refusedIds) => lookUp(ids.filter((id) => !refusedIds.has(id))),
         }
       }
       const { documents } = snapshot
-      const all = documents.chunks
+      const chunkCount = documents.chunks
       const readable = including(snapshot.content, granted, documents)
-      const kept = told === undefined ? nothing : except(told.content, readable.bits(), documents)
+      const onlyTellable =
+        tellableSnapshot === undefined
+          ? nothing
+          : except(tellableSnapshot.content, readable.bits(), documents)
       const [content, untold] = await Promise.all([
         narrow(readable, documents, narrowing),
-        tells ? narrow(kept, documents, narrowing) : nothing,
+        tells ? narrow(onlyTellable, documents, narrowing) : nothing,
       ])
       return {
-        visible: visibleAs(content, all),
-        untold: visibleAs(untold, all),
+        visible: visibleAs(content, chunkCount),
+        untold: visibleAs(untold, chunkCount),
         complete: isWhole,
-        async without(refused) {
-          const numbers = [...refused].flatMap((id) => documents.numberOf(id) ?? [])
+        async without(refusedIds) {
+          const numbers = [...refusedIds].flatMap((id) => documents.numberOf(id) ?? [])
           const out = contentOf(Int32Array.from(numbers.sort((a, b) => a - b)), 0)
-          return visibleAs(except(content, out.bits(), documents), all)
+          return visibleAs(except(content, out.bits(), documents), chunkCount)
         },
       }
     },

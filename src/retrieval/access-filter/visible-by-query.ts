@@ -37,8 +37,8 @@ export async function visibleByQuery(
   )
   const docNos = rows.flatMap(({ doc_no }) => doc_no ?? [])
   const chunks = rows.reduce((sum, { chunk_count }) => sum + chunk_count, 0)
-  const all = corpus?.lastKnown()?.chunks ?? rows[0]?.estimate ?? 0
-  return visibleOf(Int32Array.from(docNos), chunks, Math.max(chunks, all))
+  const chunkCount = corpus?.lastKnown()?.chunks ?? rows[0]?.estimate ?? 0
+  return visibleOf(Int32Array.from(docNos), chunks, Math.max(chunks, chunkCount))
 }
 
 async function readFields(sql: Sql): Promise<Fields> {

@@ -63,30 +63,34 @@ export function contentIn(bits: Buffer, { size, chunks }: Pick<Content, 'size' |
  * Those whose bit is set there, too. What is in neither costs nearly nothing: eight documents are a byte. As long as the
  * content is, whatever is set there: how long the next steps take would tell of a document that is not the person's.
  */
-export function narrowed(content: Content, by: Buffer, documents: Documents): Content {
-  const of = content.bits()
-  const bits = Buffer.alloc(of.length)
-  const end = Math.min(of.length, by.length)
-  for (let at = 0; at < end; at++) bits[at] = (of[at] ?? 0) & (by[at] ?? 0)
+export function narrowed(content: Content, mask: Buffer, documents: Documents): Content {
+  const contentBits = content.bits()
+  const bits = Buffer.alloc(contentBits.length)
+  const sharedLength = Math.min(contentBits.length, mask.length)
+  for (let index = 0; index < sharedLength; index++)
+    bits[index] = (contentBits[index] ?? 0) & (mask[index] ?? 0)
   return contentIn(bits, documents.countIn(bits))
 }
 
 /** Those whose bit is not set there. As long as the content is, whatever is set there. */
-export function except(content: Content, by: Buffer, documents: Documents): Content {
-  const of = content.bits()
-  const bits = Buffer.alloc(of.length)
-  for (let at = 0; at < of.length; at++) bits[at] = (of[at] ?? 0) & ~(by[at] ?? 0)
+export function except(content: Content, mask: Buffer, documents: Documents): Content {
+  const contentBits = content.bits()
+  const bits = Buffer.alloc(contentBits.length)
+  for (let index = 0; index < contentBits.length; index++)
+    bits[index] = (contentBits[index] ?? 0) & ~(mask[index] ?? 0)
   return contentIn(bits, documents.countIn(bits))
 }
 
 /** With these live documents, too. */
 export function including(content: Content, documentIds: readonly string[], documents: Documents): Content {
-  const of = content.bits()
-  const more = documentIds.flatMap((id) => documents.numberOf(id) ?? []).filter((docNo) => !hasBit(of, docNo))
-  if (more.length === 0) return content
-  const bits = Buffer.alloc(Math.max(of.length, (Math.max(...more) >> 3) + 1))
-  bits.set(of)
-  for (const docNo of more) setBit(bits, docNo)
+  const contentBits = content.bits()
+  const addedDocNos = documentIds
+    .flatMap((id) => documents.numberOf(id) ?? [])
+    .filter((docNo) => !hasBit(contentBits, docNo))
+  if (addedDocNos.length === 0) return content
+  const bits = Buffer.alloc(Math.max(contentBits.length, (Math.max(...addedDocNos) >> 3) + 1))
+  bits.set(contentBits)
+  for (const docNo of addedDocNos) setBit(bits, docNo)
   return contentIn(bits, documents.countIn(bits))
 }
 
@@ -113,11 +117,11 @@ function bitsOf(docNos: Int32Array): Buffer {
 
 function docNosIn(bits: Buffer, size: number): Int32Array {
   const docNos = new Int32Array(size)
-  let at = 0
+  let written = 0
   for (const [index, byte] of bits.entries()) {
     // The lowest bit that is set, and then without it.
-    for (let rest = byte; rest !== 0; rest &= rest - 1)
-      docNos[at++] = 8 * index + 31 - Math.clz32(rest & -rest)
+    for (let remaining = byte; remaining !== 0; remaining &= remaining - 1)
+      docNos[written++] = 8 * index + 31 - Math.clz32(remaining & -remaining)
   }
   return docNos
 }

@@ -43,13 +43,13 @@ export interface CorpusDeps {
 }
 
 /** Reads the corpus in the background, and follows it. */
-export function createCorpus(deps: CorpusDeps): Corpus {
-  const { database, log, pollMs = 500, staleAfterMs = 2_000, reloadMs = 3_600_000 } = deps
-  const { elapsed = () => performance.now() } = deps
+export function createCorpus(dependencies: CorpusDeps): Corpus {
+  const { database, log, pollMs = 500, staleAfterMs = 2_000, reloadMs = 3_600_000 } = dependencies
+  const { elapsed = () => performance.now() } = dependencies
   const table = createDocumentTable()
   const listeners: CorpusListener[] = []
   const replacedListeners: (() => void)[] = []
-  let seen: Seen | undefined
+  let lastSeen: Seen | undefined
   let loadedAt = Number.NEGATIVE_INFINITY
 
   function tell(docNos: readonly number[]): void {
@@ -66,23 +66,23 @@ export function createCorpus(deps: CorpusDeps): Corpus {
       take(rows)
     })
     tell(table.keepOnly(found))
-    const before = seen
-    seen = now
-    if (before === undefined || follows(now, before)) return
-    log(now.end < before.end ? 'corpus_went_back' : 'corpus_server_changed')
+    const seenBefore = lastSeen
+    lastSeen = now
+    if (seenBefore === undefined || follows(now, seenBefore)) return
+    log(now.end < seenBefore.end ? 'corpus_went_back' : 'corpus_server_changed')
     for (const listener of replacedListeners) listener()
   }
 
   async function read(): Promise<void> {
     const beganAt = elapsed()
-    if (seen === undefined || beganAt - loadedAt > reloadMs) {
+    if (lastSeen === undefined || beganAt - loadedAt > reloadMs) {
       await load()
       loadedAt = beganAt
     } else {
-      const { rows, seen: now } = await readSince(database, seen)
-      if (follows(now, seen)) {
+      const { rows, seen: now } = await readSince(database, lastSeen)
+      if (follows(now, lastSeen)) {
         take(rows)
-        seen = now
+        lastSeen = now
       } else await load()
     }
   }
@@ -98,8 +98,8 @@ export function createCorpus(deps: CorpusDeps): Corpus {
   })
   follower.start(0)
   return {
-    current: () => (seen !== undefined && follower.isFresh(staleAfterMs) ? table : undefined),
-    lastKnown: () => (seen === undefined ? undefined : table),
+    current: () => (lastSeen !== undefined && follower.isFresh(staleAfterMs) ? table : undefined),
+    lastKnown: () => (lastSeen === undefined ? undefined : table),
     onChange(listener) {
       listeners.push(listener)
     },

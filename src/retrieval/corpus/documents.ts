@@ -43,15 +43,15 @@ export function createDocumentTable(): DocumentTable {
   const ids: (string | undefined)[] = []
   // Collections are few: their names stand once.
   const names: string[] = []
-  const places = new Map<string, number>()
+  const numberByCollection = new Map<string, number>()
   let collections = new Int32Array(1024)
   let counts = new Int32Array(1024)
   let chunks = 0
 
   function placeOf(collection: string): number {
-    const known = places.get(collection)
-    if (known !== undefined) return known
-    places.set(collection, names.length)
+    const knownNumber = numberByCollection.get(collection)
+    if (knownNumber !== undefined) return knownNumber
+    numberByCollection.set(collection, names.length)
     return names.push(collection) - 1
   }
 
@@ -73,10 +73,10 @@ export function createDocumentTable(): DocumentTable {
     return true
   }
 
-  function put({ docNo, id, collection, chunks: count }: DocumentRow): boolean {
+  function putDocument({ docNo, id, collection, chunks: count }: DocumentRow): boolean {
     if (count === 0) return remove(docNo)
-    const place = placeOf(collection)
-    if (ids[docNo] === id && counts[docNo] === count && collections[docNo] === place) return false
+    const collectionNumber = placeOf(collection)
+    if (ids[docNo] === id && counts[docNo] === count && collections[docNo] === collectionNumber) return false
     remove(docNo)
     makeRoom(docNo)
     // No holes: an array with them is a dictionary to the engine.
@@ -84,7 +84,7 @@ export function createDocumentTable(): DocumentTable {
     ids[docNo] = id
     numbers.set(id, docNo)
     counts[docNo] = count
-    collections[docNo] = place
+    collections[docNo] = collectionNumber
     chunks += count
     return true
   }
@@ -102,36 +102,36 @@ export function createDocumentTable(): DocumentTable {
     numberOf: (id) => numbers.get(id),
     idOf: (docNo) => ids[docNo],
     collectionOf: (docNo) => (ids[docNo] === undefined ? undefined : names[collections[docNo] ?? -1]),
-    filedIn(wanted) {
+    filedIn(collectionNames) {
       const isWanted = new Uint8Array(names.length)
-      for (const name of wanted) {
-        const place = places.get(name)
-        if (place !== undefined) isWanted[place] = 1
+      for (const name of collectionNames) {
+        const collectionNumber = numberByCollection.get(name)
+        if (collectionNumber !== undefined) isWanted[collectionNumber] = 1
       }
       return (docNo) => ids[docNo] !== undefined && isWanted[collections[docNo] ?? -1] === 1
     },
     chunksOf: (docNo) => counts[docNo] ?? 0,
     countIn(bits) {
       let size = 0
-      let all = 0
+      let chunkCount = 0
       for (let index = 0; index < bits.length; index++) {
-        for (let rest = bits[index] ?? 0; rest !== 0; rest &= rest - 1) {
+        for (let remaining = bits[index] ?? 0; remaining !== 0; remaining &= remaining - 1) {
           size += 1
-          all += counts[8 * index + 31 - Math.clz32(rest & -rest)] ?? 0
+          chunkCount += counts[8 * index + 31 - Math.clz32(remaining & -remaining)] ?? 0
         }
       }
-      return { size, chunks: all }
+      return { size, chunks: chunkCount }
     },
     *live() {
       for (let docNo = 0; docNo < ids.length; docNo++) if (ids[docNo] !== undefined) yield docNo
     },
-    put,
+    put: putDocument,
     keepOnly(docNos) {
-      const gone: number[] = []
+      const removedDocNos: number[] = []
       for (let docNo = 0; docNo < ids.length; docNo++) {
-        if (!docNos.has(docNo) && remove(docNo)) gone.push(docNo)
+        if (!docNos.has(docNo) && remove(docNo)) removedDocNos.push(docNo)
       }
-      return gone
+      return removedDocNos
     },
   }
 }

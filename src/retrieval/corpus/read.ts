@@ -21,23 +21,23 @@ interface Row {
 
 const pageSize = 10_000
 /** Where a read stands: of whose transactions, and which of them it saw. For any role. */
-export const standing = `pg_current_snapshot()::text as snapshot, extract(epoch from pg_postmaster_start_time())::text as server`
+export const snapshotColumns = `pg_current_snapshot()::text as snapshot, extract(epoch from pg_postmaster_start_time())::text as server`
 const columns = `id, doc_no, collection, case when live_revision is null then 0 else chunk_count end as chunks`
 
 /** Reads every document that there is or was, in pages. What is committed meanwhile comes after the place it gives. */
 export async function readAll(sql: Sql, onPage: (rows: readonly DocumentRow[]) => void): Promise<Seen> {
-  let first: Row | undefined
-  for (let last = 0; ; ) {
+  let firstRow: Row | undefined
+  for (let lastDocNo = 0; ; ) {
     const rows = await sql.query<Row>(
-      `select ${standing}, d.* from (values (1)) as one
+      `select ${snapshotColumns}, d.* from (values (1)) as one
        left join (select ${columns} from documents where doc_no > $1 order by doc_no limit $2) d on true`,
-      [last, pageSize],
+      [lastDocNo, pageSize],
     )
-    first ??= rows[0]
+    firstRow ??= rows[0]
     const found = rows.flatMap(toDocument)
     onPage(found)
-    last = found.at(-1)?.docNo ?? last
-    if (found.length < pageSize) return seenBy(first)
+    lastDocNo = found.at(-1)?.docNo ?? lastDocNo
+    if (found.length < pageSize) return seenBy(firstRow)
   }
 }
 
@@ -50,7 +50,7 @@ export async function readSince(
   { snapshot }: Seen,
 ): Promise<{ readonly rows: readonly DocumentRow[]; readonly seen: Seen }> {
   const rows = await sql.query<Row>(
-    `select ${standing}, d.* from (values (1)) as one
+    `select ${snapshotColumns}, d.* from (values (1)) as one
      left join (
        select ${columns} from documents
        where changed_in >= pg_snapshot_xmin($1::pg_snapshot)
@@ -74,7 +74,7 @@ export async function readThese(sql: Sql, docNos: readonly number[]): Promise<re
 const toDocument = ({ doc_no, id, collection, chunks }: Omit<Row, 'snapshot' | 'server'>): DocumentRow[] =>
   doc_no === null ? [] : [{ docNo: doc_no, id, collection, chunks }]
 
-/** By what {@link standing} gives: `xmin:xmax:in progress`, https://www.postgresql.org/docs/current/functions-info.html */
+/** By what {@link snapshotColumns} gives: `xmin:xmax:in progress`, https://www.postgresql.org/docs/current/functions-info.html */
 export function seenBy(row: Pick<Row, 'snapshot' | 'server'> | undefined): Seen {
   const { snapshot = '', server = '' } = row ?? {}
   return { snapshot, end: BigInt(snapshot.split(':')[1] ?? ''), server }
@@ -84,5 +84,5 @@ export function seenBy(row: Pick<Row, 'snapshot' | 'server'> | undefined): Seen 
  * False: an older copy was put in its place, or another server took over and may lack its last transactions; as soon as it
  * has given their numbers again, nothing else tells. What it lacks has to go.
  */
-export const follows = (now: Seen, before: Seen): boolean =>
-  now.server === before.server && now.end >= before.end
+export const follows = (now: Seen, earlier: Seen): boolean =>
+  now.server === earlier.server && now.end >= earlier.end

@@ -33,21 +33,21 @@ const leastInSample = 10
 const partSize = 2_000
 const rowsMax = 5_000
 
-export function createRankingStatistics(deps: RankingStatisticsDeps): RankingStatistics {
-  const { log, everyMs = 60_000 } = deps
+export function createRankingStatistics(dependencies: RankingStatisticsDeps): RankingStatistics {
+  const { log, everyMs = 60_000 } = dependencies
   const closing = new AbortController()
   let running: Promise<void> = Promise.resolve()
 
   /** One count at a time. */
-  function take(work: () => Promise<void>): Promise<void> {
-    const mine = running.then(work)
-    running = mine.catch(() => undefined)
-    return mine
+  function take(task: () => Promise<void>): Promise<void> {
+    const thisRun = running.then(task)
+    running = thisRun.catch(() => undefined)
+    return thisRun
   }
 
-  const look = (): void => {
+  const renewIfDue = (): void => {
     take(async () => {
-      if (await isOutdated(deps)) await renew(deps, closing.signal)
+      if (await isOutdated(dependencies)) await renew(dependencies, closing.signal)
     }).catch((error: unknown) => {
       if (closing.signal.aborted) return
       log('background_failed', {
@@ -56,11 +56,11 @@ export function createRankingStatistics(deps: RankingStatisticsDeps): RankingSta
       })
     })
   }
-  look()
-  const timer = setInterval(look, everyMs).unref()
+  renewIfDue()
+  const timer = setInterval(renewIfDue, everyMs).unref()
 
   return {
-    renew: () => take(() => renew(deps, closing.signal)),
+    renew: () => take(() => renew(dependencies, closing.signal)),
     idle: () => running,
     async [Symbol.asyncDispose]() {
       clearInterval(timer)
@@ -80,9 +80,9 @@ async function isOutdated({ database, scope, now }: RankingStatisticsDeps): Prom
     [scope],
   )
   if (row === undefined) return false
-  const { live, counted, made_at } = row
-  if (counted === null || made_at === null) return live > 0
-  return Math.abs(live - counted) > grownBy * counted || now() - made_at.getTime() > keptMs
+  const { live: liveChunks, counted, made_at } = row
+  if (counted === null || made_at === null) return liveChunks > 0
+  return Math.abs(liveChunks - counted) > grownBy * counted || now() - made_at.getTime() > keptMs
 }
 
 interface Counted {
@@ -98,31 +98,32 @@ async function renew(
   { database, scope, sampleMax = sampleMaxDefault }: RankingStatisticsDeps,
   signal: AbortSignal,
 ): Promise<void> {
-  const before = await newest(database, scope)
+  const previousSnapshot = await newest(database, scope)
   const collections = scope === 'deployment' ? [null] : await listCollections(database)
   const counted: Counted[] = []
   let passages = 0
   for (const collection of collections) {
-    const live = await countLive(database, collection)
-    passages += live
-    if (live > 0) counted.push(await count(database, collection, { live, sampleMax }, signal))
+    const liveChunks = await countLive(database, collection)
+    passages += liveChunks
+    if (liveChunks > 0)
+      counted.push(await count(database, collection, { live: liveChunks, sampleMax }, signal))
   }
   await database.transaction(async (sql) => {
-    if ((await newest(sql, scope, { lock: true })) !== before) return
-    const [made] = await sql.query<{ snapshot: number }>(
+    if ((await newest(sql, scope, { lock: true })) !== previousSnapshot) return
+    const [insertedSnapshot] = await sql.query<{ snapshot: number }>(
       'insert into ranking_snapshots (per, passages) values ($1, $2) returning snapshot',
       [scope, passages],
     )
-    if (made === undefined) return
-    for (const corpus of counted) await store(sql, made.snapshot, corpus)
-    await sql.query('delete from ranking_snapshots where snapshot < $1', [made.snapshot])
+    if (insertedSnapshot === undefined) return
+    for (const corpus of counted) await store(sql, insertedSnapshot.snapshot, corpus)
+    await sql.query('delete from ranking_snapshots where snapshot < $1', [insertedSnapshot.snapshot])
   })
 }
 
 /** `lock`: nobody else takes it away before the end of the transaction; who waits for that finds it gone. */
-async function newest(sql: Sql, scope: Scope, { lock = false } = {}): Promise<number | undefined> {
+async function newest(sql: Sql, scope: Scope, { lock: locked = false } = {}): Promise<number | undefined> {
   const [row] = await sql.query<{ snapshot: number }>(
-    `select snapshot from ranking_snapshots where per = $1 order by snapshot desc limit 1 ${lock ? 'for update' : ''}`,
+    `select snapshot from ranking_snapshots where per = $1 order by snapshot desc limit 1 ${locked ? 'for update' : ''}`,
     [scope],
   )
   return row?.snapshot
@@ -142,58 +143,58 @@ async function countLive(sql: Sql, collection: string | null): Promise<number> {
 async function count(
   sql: Sql,
   collection: string | null,
-  { live, sampleMax }: { readonly live: number; readonly sampleMax: number },
+  { live: liveChunks, sampleMax }: { readonly live: number; readonly sampleMax: number },
   signal: AbortSignal,
 ): Promise<Counted> {
   const found = new Map<string, number>()
   let looked = 0
-  let words = 0
-  let after = ''
+  let wordCount = 0
+  let afterId = ''
   while (looked < sampleMax) {
     signal.throwIfAborted()
     const size = Math.min(partSize, sampleMax - looked)
-    const part = await sql.query<{ chunk_id: string; words: number }>(
+    const samplePage = await sql.query<{ chunk_id: string; words: number }>(
       `select p.chunk_id, p.words from chunk_words p
        where p.chunk_id > $1 and ($2::text is null
          or p.doc_no in (select doc_no from documents where collection = $2))
        order by p.chunk_id limit $3`,
-      [after, collection, size],
+      [afterId, collection, size],
     )
-    const last = part.at(-1)
-    if (last === undefined) break
-    const ids = part.map(({ chunk_id }) => chunk_id)
+    const lastChunk = samplePage.at(-1)
+    if (lastChunk === undefined) break
+    const ids = samplePage.map(({ chunk_id }) => chunk_id)
     // ts_stat takes a query as text: only the digests of passages are put into it, as a literal.
     const stat = await sql.query<{ word: string; ndoc: number }>(
       `select word, ndoc
        from ts_stat(format('select tsv from chunk_words where chunk_id = any(%L::text[])', $1::text[]))`,
       [ids],
     )
-    for (const { word, ndoc } of stat) found.set(word, (found.get(word) ?? 0) + ndoc)
-    words += part.reduce((sum, row) => sum + row.words, 0)
-    looked += part.length
-    after = last.chunk_id
-    if (part.length < size) break
+    for (const { word: lexeme, ndoc } of stat) found.set(lexeme, (found.get(lexeme) ?? 0) + ndoc)
+    wordCount += samplePage.reduce((sum, row) => sum + row.words, 0)
+    looked += samplePage.length
+    afterId = lastChunk.chunk_id
+    if (samplePage.length < size) break
   }
-  const times = looked === 0 ? 1 : Math.max(1, live / looked)
+  const times = looked === 0 ? 1 : Math.max(1, liveChunks / looked)
   return {
     collection: collection ?? '',
-    passages: inSteps(live),
-    wordsOnAverage: averageOf(words, looked),
+    passages: inSteps(liveChunks),
+    wordsOnAverage: averageOf(wordCount, looked),
     words: new Map(
-      [...found].filter(([, n]) => n >= leastInSample).map(([word, n]) => [word, inSteps(n * times)]),
+      [...found].filter(([, n]) => n >= leastInSample).map(([lexeme, n]) => [lexeme, inSteps(n * times)]),
     ),
   }
 }
 
 async function store(sql: Sql, snapshot: number, corpus: Counted): Promise<void> {
-  const { collection, passages, wordsOnAverage, words } = corpus
+  const { collection, passages, wordsOnAverage, words: wordFrequencies } = corpus
   await sql.query(
     'insert into ranking_corpora (snapshot, collection, passages, words_on_average) values ($1, $2, $3, $4)',
     [snapshot, collection, passages, wordsOnAverage],
   )
-  const all = [...words]
-  for (let from = 0; from < all.length; from += rowsMax) {
-    const page = all.slice(from, from + rowsMax)
+  const allWords = [...wordFrequencies]
+  for (let offset = 0; offset < allWords.length; offset += rowsMax) {
+    const page = allWords.slice(offset, offset + rowsMax)
     await sql.query(
       `insert into ranking_words (snapshot, collection, lexeme, passages)
        select $1, $2, lexeme, passages from unnest($3::text[], $4::int[]) as w (lexeme, passages)`,

@@ -28,20 +28,24 @@ export async function weighWords(sql: Sql, question: string, scope: Scope): Prom
   const corpora = new Map<string, WordCorpus>()
   const byLexeme = new Map<string, { weights: number[]; frequency: number }>()
   for (const { lexeme, collection, passages, words_on_average, with_word } of rows) {
-    const word = byLexeme.get(lexeme) ?? { weights: [weightOf(unknownCorpus, 0)], frequency: 0 }
-    byLexeme.set(lexeme, word)
+    const lexemeWeights = byLexeme.get(lexeme) ?? { weights: [weightOf(unknownCorpus, 0)], frequency: 0 }
+    byLexeme.set(lexeme, lexemeWeights)
     if (collection === null) continue
     const corpus = { passages, wordsOnAverage: words_on_average }
     corpora.set(collection, { collection, chunks: passages, perWord: dampeningOf(corpus).perWord })
     const weight = weightOf(corpus, with_word ?? 0)
-    word.weights.push(weight)
+    lexemeWeights.weights.push(weight)
     // Nothing is outside of the whole deployment.
-    if (collection === '') word.weights[0] = weight
-    word.frequency += with_word ?? 0
+    if (collection === '') lexemeWeights.weights[0] = weight
+    lexemeWeights.frequency += with_word ?? 0
   }
   return {
     lexemes: [...byLexeme]
-      .map(([lexeme, word]) => ({ lexeme, ...word, scoreMax: mostOften * Math.max(...word.weights) }))
+      .map(([lexeme, lexemeWeights]) => ({
+        lexeme,
+        ...lexemeWeights,
+        scoreMax: mostOften * Math.max(...lexemeWeights.weights),
+      }))
       .sort((a, b) => b.scoreMax - a.scoreMax || (a.lexeme < b.lexeme ? -1 : 1))
       .slice(0, lexemesMax),
     repetitionMax: mostOften,

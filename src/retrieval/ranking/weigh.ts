@@ -36,17 +36,17 @@ export function inSteps(count: number): number {
  * passages: it says little about its words, and must not rank below a large one for that.
  */
 export function weightOf({ passages }: Corpus, withWord: number): number {
-  const all = Math.max(passages, passagesAtLeast)
-  const some = Math.min(Math.max(withWord, fewest), all)
-  return Math.log(1 + (all - some + 0.5) / (some + 0.5))
+  const passageCount = Math.max(passages, passagesAtLeast)
+  const passagesWithWord = Math.min(Math.max(withWord, fewest), passageCount)
+  return Math.log(1 + (passageCount - passagesWithWord + 0.5) / (passagesWithWord + 0.5))
 }
 
 /** The average length as it is kept: to the next 5, and of 1,000 passages at the least, those that lack being of 90 words. */
-export function averageOf(words: number, passages: number): number {
+export function averageOf(wordCount: number, passages: number): number {
   const lacking = Math.max(0, passagesAtLeast - passages)
   return Math.max(
     5,
-    5 * Math.round((words + lacking * unknownCorpus.wordsOnAverage) / (passages + lacking) / 5),
+    5 * Math.round((wordCount + lacking * unknownCorpus.wordsOnAverage) / (passages + lacking) / 5),
   )
 }
 

@@ -5,14 +5,14 @@ import type { Answer } from '../question.ts'
 import type { Passage, Provenance, WholeDocument } from '../read.ts'
 
 export function toAnswer(
-  { passages, complete, modeUsed, modelId, scopeKey, offer }: Answer,
+  { passages, complete: isComplete, modeUsed, modelId, scopeKey, offer }: Answer,
   /** Milliseconds that the permission index is behind at most. */
   indexLagMs: number,
   txn: string,
 ): z.output<typeof answerSchema> {
   return {
     results: passages.map((passage, index) => toResult(passage, index + 1)),
-    complete,
+    complete: isComplete,
     mode_used: modeUsed,
     ...(offer !== undefined && { approval: { offer_id: offer } }),
     freshness: { index_lag_ms: indexLagMs, authorization_model_id: modelId },
@@ -22,7 +22,7 @@ export function toAnswer(
 }
 
 function toResult(passage: Passage, rank: number): z.output<typeof answerSchema>['results'][number] {
-  const { chunkId, documentId, collection, title, uri, ordinal, text: words, locator } = passage
+  const { chunkId, documentId, collection, title, uri, ordinal, text: passageText, locator } = passage
   return {
     chunk_id: chunkId,
     document_id: documentId,
@@ -30,7 +30,7 @@ function toResult(passage: Passage, rank: number): z.output<typeof answerSchema>
     title,
     uri,
     ordinal,
-    text: words,
+    text: passageText,
     rank,
     locator: { ...locator, headings: [...locator.headings] },
     provenance: toProvenance(passage.provenance),
@@ -44,11 +44,11 @@ export const toDocument = (found: WholeDocument, txn: string): z.output<typeof d
 })
 
 export const toCollectionList = (
-  { collections, complete }: CollectionList,
+  { collections, complete: isComplete }: CollectionList,
   txn: string,
 ): z.output<typeof collectionListSchema> => ({
   collections: collections.map(({ id, title }) => ({ id, title })),
-  complete,
+  complete: isComplete,
   txn,
 })
 

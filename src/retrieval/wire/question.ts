@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import { AppError } from '../../kernel/errors.ts'
 import type { Question } from '../question.ts'
 
-export function toQuestion(asked: z.output<typeof questionSchema>): Question {
+export function toQuestion(parsed: z.output<typeof questionSchema>): Question {
   const {
     query,
     embedding,
@@ -13,7 +13,7 @@ export function toQuestion(asked: z.output<typeof questionSchema>): Question {
     filter: conditions,
     consistency,
     approval: grant,
-  } = asked
+  } = parsed
   return {
     ...(query !== undefined && { query }),
     ...(embedding !== undefined && { embedding: unit(embedding) }),
@@ -31,15 +31,15 @@ export function toQuestion(asked: z.output<typeof questionSchema>): Question {
 function unit(values: readonly number[]): Float32Array {
   const { length: count } = values
   let largest = 0
-  for (let at = 0; at < count; at += 1) largest = Math.max(largest, Math.abs(values[at] ?? 0))
+  for (let index = 0; index < count; index += 1) largest = Math.max(largest, Math.abs(values[index] ?? 0))
   // By parts of the largest: no square is past what a number can hold.
   let squares = 0
-  for (let at = 0; at < count; at += 1) squares += ((values[at] ?? 0) / largest) ** 2
+  for (let index = 0; index < count; index += 1) squares += ((values[index] ?? 0) / largest) ** 2
   const length = largest * Math.sqrt(squares)
   if (!Number.isFinite(length) || largest === 0) {
     throw new AppError('invalid_request', { field: 'embedding', public: 'The vector has no direction.' })
   }
   const found = new Float32Array(count)
-  for (let at = 0; at < count; at += 1) found[at] = (values[at] ?? 0) / length
+  for (let index = 0; index < count; index += 1) found[index] = (values[index] ?? 0) / length
   return found
 }

@@ -1,7 +1,7 @@
 import type { Assignments, IvfModel, Vectors } from '@remit/vector-index'
 import { modelFromBytes, modelToBytes } from '@remit/vector-index'
 import type { Database, Sql } from '../../../store/sql.ts'
-import { type Seen, seenBy, standing } from '../../corpus/read.ts'
+import { type Seen, seenBy, snapshotColumns } from '../../corpus/read.ts'
 
 export interface Generation {
   readonly generation: number
@@ -74,7 +74,7 @@ export async function readAllCodes(sql: Sql, onRow: (row: DocumentCodes) => void
   let firstRow: Row | undefined
   for (let lastDocNo = 0; ; ) {
     const rows = await sql.query<Row>(
-      `select ${standing}, d.* from (values (1)) as one
+      `select ${snapshotColumns}, d.* from (values (1)) as one
        left join (select ${columns} from document_codes where doc_no > $1 order by doc_no limit $2) d on true`,
       [lastDocNo, pageSize],
     )
@@ -92,7 +92,7 @@ export async function readCodesSince(
   { snapshot }: Seen,
 ): Promise<{ readonly rows: readonly DocumentCodes[]; readonly seen: Seen }> {
   const rows = await sql.query<Row>(
-    `select ${standing}, d.* from (values (1)) as one
+    `select ${snapshotColumns}, d.* from (values (1)) as one
      left join (
        select ${columns} from document_codes
        where changed_in >= pg_snapshot_xmin($1::pg_snapshot) and not pg_visible_in_snapshot(changed_in, $1::pg_snapshot)

@@ -69,12 +69,12 @@ export function chooseStrategy(situation: StrategyInputs, costs: Costs): Strateg
     })
     if (predictedMs < exactMs) sure = { strategy: 'ivf', predictedMs, rows }
   }
-  const { walk, places } = walkOf(situation)
-  const predictedMs = costs.of('hnsw', { places })
+  const { walk, places: graphNodes } = walkOf(situation)
+  const predictedMs = costs.of('hnsw', { places: graphNodes })
   if (predictedMs >= sure.predictedMs || !mayWalk(situation, exactMs)) return sure
   // What the walk may cost beyond what is foreseen is what the sure strategy costs: together at most about twice.
   const perPlace = costs.of('hnsw', { places: 1 }) - costs.of('hnsw', {})
-  const tuples = Math.min(tuplesMax, Math.ceil(places + sure.predictedMs / perPlace))
+  const tuples = Math.min(tuplesMax, Math.ceil(graphNodes + sure.predictedMs / perPlace))
   return { strategy: 'hnsw', predictedMs, walk: { ...walk, tuples } }
 }
 

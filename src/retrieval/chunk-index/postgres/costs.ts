@@ -34,20 +34,22 @@ export function createCosts(): Costs {
 
   /** For a strategy without a measurement: the mean scale of the others. */
   function scaleOf(strategy: StrategyName): number {
-    const own = scales.get(strategy)
-    if (own !== undefined) return own.scale
-    const others = [...scales.values()]
-    return Math.exp(others.reduce((sum, { scale }) => sum + Math.log(scale), 0) / Math.max(1, others.length))
+    const ownScale = scales.get(strategy)
+    if (ownScale !== undefined) return ownScale.scale
+    const otherScales = [...scales.values()]
+    return Math.exp(
+      otherScales.reduce((sum, { scale }) => sum + Math.log(scale), 0) / Math.max(1, otherScales.length),
+    )
   }
 
   return {
-    of(strategy, { chunks = 0, lookUps = 0, places = 0, codes = 0 }) {
+    of(strategy, { chunks = 0, lookUps = 0, places: graphNodes = 0, codes = 0 }) {
       const price = measured[strategy]
       const ms =
         price.start +
         price.chunks * chunks +
         price.lookUps * lookUps +
-        price.places * places +
+        price.places * graphNodes +
         price.codes * codes
       return scaleOf(strategy) * ms
     },

@@ -45,15 +45,16 @@ export function unassignedOf(lists: readonly InvertedLists[], visible: AccessFil
   const bits = visible.bits()
   const assigned = lists.map((list) => list.bits())
   const unassigned: number[] = []
-  const [first = none, ...others] = assigned
+  const [firstAssigned = noDocuments, ...otherAssigned] = assigned
   for (let byte = 0; byte < bits.length; byte += 1) {
-    let rest = (bits[byte] as number) & ~(first[byte] ?? 0)
+    let remaining = (bits[byte] as number) & ~(firstAssigned[byte] ?? 0)
     // Hardly ever any is left: asked about all of a corpus, this is most of what it takes.
-    if (rest === 0) continue
-    for (const own of others) rest &= ~(own[byte] ?? 0)
-    for (let bit = 0; rest !== 0; bit += 1, rest >>= 1) if ((rest & 1) === 1) unassigned.push(8 * byte + bit)
+    if (remaining === 0) continue
+    for (const assignedBits of otherAssigned) remaining &= ~(assignedBits[byte] ?? 0)
+    for (let bit = 0; remaining !== 0; bit += 1, remaining >>= 1)
+      if ((remaining & 1) === 1) unassigned.push(8 * byte + bit)
   }
   return Int32Array.from(unassigned)
 }
 
-const none = new Uint8Array()
+const noDocuments = new Uint8Array()

@@ -31,14 +31,14 @@ export function createNearest({
   ticks = () => performance.now(),
 }: NearestDeps): NearestSearch {
   /** Questions that are searched for now. */
-  let asked = 0
+  let runningSearches = 0
 
   return async (ask) => {
-    asked += 1
+    runningSearches += 1
     try {
       return await search(ask)
     } finally {
-      asked -= 1
+      runningSearches -= 1
     }
   }
 
@@ -48,15 +48,15 @@ export function createNearest({
     const lists = index?.lists() ?? []
     const unassigned = lists.length === 0 ? undefined : unassignedOf(lists, visible)
     // Where there is more of it than of what it is to be like, that would take too long.
-    const by = like === undefined || like.chunks < visible.chunks ? visible : like
+    const likeFilter = like === undefined || like.chunks < visible.chunks ? visible : like
     const choice = chooseStrategy(
       {
-        visible: by.chunks,
-        documents: by.size,
-        corpus: by.corpusChunks,
+        visible: likeFilter.chunks,
+        documents: likeFilter.size,
+        corpus: likeFilter.corpusChunks,
         limit,
         ...(unassigned !== undefined && {
-          unassigned: by === visible ? unassigned.length : unassignedOf(lists, by).length,
+          unassigned: likeFilter === visible ? unassigned.length : unassignedOf(lists, likeFilter).length,
           partitions: Math.min(...lists.map(({ codes }) => codes.partitions)),
           residualVariance: Math.max(...lists.map(({ residualVariance }) => residualVariance)),
         }),
@@ -97,7 +97,7 @@ export function createNearest({
         return { found: await hnsw(database, ask, choice.walk), waitedMs: 0 }
       case 'ivf': {
         // Alone, a question is answered sooner where nobody has to be woken for it.
-        const scanPool = asked > 1 ? index?.scanPool : undefined
+        const scanPool = runningSearches > 1 ? index?.scanPool : undefined
         const nominated = await nominate(scanPool, lists, ask, choice.rows)
         if (nominated === undefined) return { found: [], waitedMs: 0 }
         return { found: await ivf(database, ask, nominated, unassigned), waitedMs: nominated.waitedMs }

@@ -23,7 +23,7 @@ export function createPublisher({ database, assign }: PublisherDeps): ChunkPubli
   return {
     stage: ({ number, docNo, revision }, chunks) =>
       database.transaction(async (sql) => {
-        const known = await sql.query<{ is_shown: boolean }>(
+        const shownRows = await sql.query<{ is_shown: boolean }>(
           `insert into index_publications (publication, doc_no, chunks) values ($1, $2, $3)
            on conflict (publication) do update set chunks =
              case when index_publications.is_shown then index_publications.chunks else excluded.chunks end
@@ -31,10 +31,15 @@ export function createPublisher({ database, assign }: PublisherDeps): ChunkPubli
           [number, docNo, chunks.length],
         )
         // By a process that stood still: what is in force stays.
-        if (known[0]?.is_shown !== false) return
+        if (shownRows[0]?.is_shown !== false) return
         await sql.query('delete from staged_chunks where doc_no = $1 and revision = $2', [docNo, revision])
-        for (let from = 0; from < chunks.length; from += rowsMax)
-          await insertPage(sql, database.vectorType, { docNo, revision }, chunks.slice(from, from + rowsMax))
+        for (let offset = 0; offset < chunks.length; offset += rowsMax)
+          await insertPage(
+            sql,
+            database.vectorType,
+            { docNo, revision },
+            chunks.slice(offset, offset + rowsMax),
+          )
       }),
 
     async show(sql, { number, docNo, revision }) {
@@ -79,10 +84,10 @@ export function createPublisher({ database, assign }: PublisherDeps): ChunkPubli
       )
     },
 
-    async listed(after, limit) {
+    async listed(afterNumber, limit) {
       const rows = await database.query<{ publication: number }>(
         'select publication from index_publications where publication > $1 order by publication limit $2',
-        [after, limit],
+        [afterNumber, limit],
       )
       return rows.map(({ publication }) => publication)
     },
@@ -132,6 +137,6 @@ async function insertPage(
 
 /** As a tsvector is written. Where a lexeme stands does not count, only how often: any places will do. */
 function toEntry({ lexeme, count, inTitle }: LexemeCount): string {
-  const places = Array.from({ length: count }, (_, at) => `${at + 1}${at < inTitle ? 'A' : ''}`)
-  return `${quoted(lexeme)}:${places.join(',')}`
+  const positions = Array.from({ length: count }, (_, index) => `${index + 1}${index < inTitle ? 'A' : ''}`)
+  return `${quoted(lexeme)}:${positions.join(',')}`
 }

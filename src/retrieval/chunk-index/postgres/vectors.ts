@@ -38,10 +38,10 @@ export function createChunkVectors({ vectorType }: Pick<Database, 'vectorType'>)
       return row?.count ?? 0
     },
 
-    async missing(sql, after, limit) {
+    async missing(sql, afterId, limit) {
       const rows = await sql.query<{ chunk_id: string }>(
         'select chunk_id from chunks where embedding is null and chunk_id > $1 order by chunk_id limit $2',
-        [after, limit],
+        [afterId, limit],
       )
       return rows.map(({ chunk_id }) => chunk_id)
     },

@@ -97,7 +97,7 @@ async function rank(
       filter.docNos,
       limit,
       queries,
-      perWords.flatMap((_, at) => lexemes.map(({ weights }) => weights[at] ?? 0)),
+      perWords.flatMap((_, corpusIndex) => lexemes.map(({ weights }) => weights[corpusIndex] ?? 0)),
       base,
       corpora.map(({ collection }) => collection),
       corpora.some(({ collection }) => collection === ''),
