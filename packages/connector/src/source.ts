@@ -46,8 +46,10 @@ export interface BrokenItem {
   readonly problem: string
 }
 
+/** One item that is there, was deleted, or cannot be read. */
 export type Change = ItemChange | DeletedItem | BrokenItem
 
+/** One page of a source's changes. */
 export interface ChangePage {
   readonly changes: readonly Change[]
   /** Opaque. Where to go on once everything up to here is in; asked from an earlier one, the same changes come again. */

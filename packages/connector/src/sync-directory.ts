@@ -3,6 +3,7 @@ import { endsSync, problemOf } from './failure.ts'
 import type { Journal } from './journal.ts'
 import type { Directory, SourceAccount, SourceFolder, SourceGroup } from './source.ts'
 
+/** What a sync did to memberships and folders, in tuples. */
 export interface DirectoryReport {
   readonly written: number
   readonly deleted: number
@@ -12,6 +13,7 @@ export interface DirectoryReport {
   readonly unmapped: readonly string[]
 }
 
+/** What `syncDirectory` needs. `onProgress` gets the count of tuples so far. */
 export interface DirectoryDeps {
   readonly writer: Writer
   readonly journal: Journal

@@ -19,6 +19,7 @@ export interface FailedItem {
   readonly isHidden: boolean
 }
 
+/** What `ItemSync` needs. `onProgress` gets the count of items so far. */
 export interface ItemsDeps {
   readonly source: Source
   readonly writer: Writer

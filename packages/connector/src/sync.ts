@@ -5,12 +5,14 @@ import type { SyncState } from './state.ts'
 import { type DirectoryReport, syncDirectory } from './sync-directory.ts'
 import { type FailedItem, ItemSync } from './sync-items.ts'
 
+/** Options of one sync. */
 export interface SyncOptions {
   readonly signal?: AbortSignal
   /** How many tuples of the directory, or changes of items, are dealt with. */
   readonly onProgress?: (step: 'directory' | 'items', doneCount: number) => void
 }
 
+/** What one sync did. */
 export interface SyncReport {
   /** Items that are in Remit as the source has them, those that were before included if the source told them. */
   readonly imported: number

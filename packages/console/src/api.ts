@@ -28,6 +28,9 @@ export class Problem extends Error {
   }
 }
 
+/**
+ * The service's API with the signed-in person's token. Throws `Problem` for every answer that is no success.
+ */
 export function createApi(options: {
   readonly origin: string
   readonly subject: string

@@ -8,15 +8,18 @@ export interface Route {
   readonly query: URLSearchParams
 }
 
+/** The address of a path, `/console` included. */
 export const addressOf = (path: string): string => (path === '/' ? '/console' : `/console${path}`)
 
 const moved = 'remit-moved'
 
+/** Shows another path, without loading the page again. */
 export function go(path: string, { replace = false } = {}): void {
   history[replace ? 'replaceState' : 'pushState'](null, '', addressOf(path))
   dispatchEvent(new Event(moved))
 }
 
+/** The route that is shown; the component renders again when it changes. */
 export function useRoute(): Route {
   const [route, setRoute] = useState(currentRoute)
   useEffect(() => {

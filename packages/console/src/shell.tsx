@@ -32,6 +32,7 @@ const sections: readonly Section[] = [
   peopleViews,
 ]
 
+/** The frame around every view: navigation by role, the person, and the view of the route. */
 export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'leadsTo'> }) {
   const route = useRoute()
   const [, firstSegment = '', ...segments] = route.path.split('/').map(decoded)

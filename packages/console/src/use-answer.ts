@@ -3,6 +3,7 @@ import { useContext, useEffect, useState } from 'preact/hooks'
 import type { Api } from './api.ts'
 import { Problem } from './api.ts'
 
+/** What every view may use. */
 export interface Console {
   readonly api: Api
   readonly subject: string
@@ -17,14 +18,17 @@ export interface Console {
   readonly signInAgain: () => void
 }
 
+/** The console around a view; undefined while nobody is signed in. */
 export const ConsoleContext = createContext<Console | undefined>(undefined)
 
+/** The console around a view. Throws where nobody is signed in. */
 export function useConsole(): Console {
   const value = useContext(ConsoleContext)
   if (value === undefined) throw new Error('Nobody is signed in.')
   return value
 }
 
+/** A request on its way, its value, or its problem. */
 export type Answer<T> =
   | { readonly state: 'asking' }
   | { readonly state: 'there'; readonly value: T }
@@ -52,5 +56,6 @@ export function useAnswer<T>(
   return answer !== undefined && answer.key === key ? answer.is : { state: 'asking' }
 }
 
+/** Whatever was thrown, as a problem that can be shown. */
 export const asProblem = (thrown: unknown): Problem =>
   thrown instanceof Problem ? thrown : new Problem(0, { title: 'The console failed', detail: String(thrown) })

@@ -34,6 +34,7 @@ export interface InvertedLists {
 /** Of a chunk without a vector. */
 export const noPartition = 0xffff
 
+/** Empty inverted lists of one model. `generation` names the model to whoever reads them. */
 export function createInvertedLists(generation: number, model: IvfModel): InvertedLists {
   const partitionCount = vectorCount(model.centroids)
   const codes = createQuantizedCodes(model)

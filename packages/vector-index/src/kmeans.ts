@@ -5,6 +5,7 @@ export interface Vectors {
   readonly dimensions: number
 }
 
+/** How many vectors lie in `numbers`. */
 export const vectorCount = ({ numbers, dimensions }: Vectors): number => numbers.length / dimensions
 
 /** Centroids in groups: the nearest is searched in the nearest groups only. */

@@ -15,6 +15,9 @@ export interface ModelWorker extends AsyncDisposable {
   assign(model: IvfModel, vectors: Vectors): Promise<Assignments>
 }
 
+/**
+ * A thread that trains and assigns, so that this one answers meanwhile. It does not keep the process alive.
+ */
 export function createModelWorker(): ModelWorker {
   const worker = new Worker(new URL('./model-worker-thread.ts', import.meta.url))
   worker.unref()

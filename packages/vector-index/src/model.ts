@@ -17,6 +17,8 @@ export interface IvfModel {
 
 /** Bytes of a code: two axes each. Twice as many axes of four bits tell far more than half as many of eight. */
 export const codeLength = 96
+
+/** Components of a residual that are quantized; each takes four bits of the code. */
 export const componentCount = 2 * codeLength
 
 /** A vector in a model: its cell, and its code. */
@@ -63,6 +65,10 @@ export const stepPerDeviation = 0.3352
 export const residualVarianceOf = ({ error, steps }: Pick<IvfModel, 'error' | 'steps'>): number =>
   steps.reduce((variance, step) => variance - (step / stepPerDeviation) ** 2, error)
 
+/**
+ * The partition and code of the vector that starts at `numbers[start]`. The vector is taken to be of length
+ * 1.
+ */
 export function assign(model: IvfModel, numbers: Float32Array, start: number): Assignment {
   const { centroids, components: axes, steps } = model
   const { dimensions } = centroids

@@ -177,6 +177,7 @@ export function createQuantizedCodes({ centroids, components, steps }: IvfModel)
 }
 
 // As simd.wat has it. So many components are scanned before it is known whether the others are worth it.
+/** Components that are scanned first; most slots are out after these. */
 export const earlyComponents = 64
 /** Slots beside each other whose codes lie beside each other. */
 export const slotsInBlock = 16

@@ -64,6 +64,7 @@ interface PoolThread {
   isUp: boolean
 }
 
+/** Scans lists in up to `threads` worker threads; with 0, or too few chunks, in this one. */
 export function createScanPool({ threads, log, chunksMin = chunksWorthIt }: ScanPoolOptions): ScanPool {
   let running: PoolThread[] = []
   let waiting: PendingQuery[] = []
@@ -77,7 +78,7 @@ export function createScanPool({ threads, log, chunksMin = chunksWorthIt }: Scan
       codes: { partitions, dimensions, steps, codeMemory, documentMemory },
     }))
 
-  function startThreads(): void {
+  function startThread(): void {
     const worker = new Worker(new URL('./scan-thread.ts', import.meta.url), { workerData: sharedLists() })
     worker.unref()
     const thread: PoolThread = { worker, queue: [], isUp: false }
@@ -122,7 +123,7 @@ export function createScanPool({ threads, log, chunksMin = chunksWorthIt }: Scan
   function startAll(): void {
     if (performance.now() < startableFrom) return
     try {
-      while (running.length < threads) startThreads()
+      while (running.length < threads) startThread()
     } catch (error) {
       // Where the system has no thread left to give.
       noteEnd(reasonOf(error))

@@ -16,6 +16,7 @@ declare const WebAssembly: {
   ) => { readonly exports: SimdExports }
 }
 
+/** A WebAssembly memory. Pages have 64 KiB. */
 export interface Memory {
   readonly buffer: ArrayBufferLike
   grow(pages: number): number
@@ -73,13 +74,16 @@ export interface SimdExports
 // 4 GB: codes of 40 million passages.
 const pagesMax = 65_536
 
+/** Memory of this thread alone, which grows without a limit of its own. */
 export const ownMemory = (pages: number): Memory => new WebAssembly.Memory({ initial: pages })
 
+/** Memory that worker threads can read while this one writes. */
 export const sharedMemory = (pages: number): SharedMemory =>
   new WebAssembly.Memory({ initial: pages, maximum: pagesMax, shared: true }) as SharedMemory
 
 const compiled = new WebAssembly.Module(readFileSync(new URL('./simd.wasm', import.meta.url)))
 
+/** The SIMD routines over these memories. */
 export const instantiate = (memories: {
   readonly scratch: Memory
   readonly codes: SharedMemory

@@ -6,6 +6,7 @@ import { type App, createRouter } from '../env.ts'
 import { bearer, problems } from '../schemas.ts'
 import { neverHereToWire, type Reading, replicaToWire } from './reading.ts'
 
+/** A question that is answered in pages: its schemas, and how it is asked. */
 export interface PagedQuestion<Body extends z.ZodType, Page extends AnyPage, Wire extends object> {
   readonly path: string
   readonly summary: string
@@ -40,6 +41,7 @@ interface WirePage {
   txn: string
 }
 
+/** Who may read, and which ids were never here. */
 export interface PagedDeps extends Reading {
   readonly neverHere: NeverHere
 }

@@ -15,11 +15,13 @@ export interface Reading {
   readonly assertReader: (principal: Principal) => Promise<void>
 }
 
+/** Ids that this service has never had, each with similar ones, as JSON. */
 export const neverHereToWire = ({ ids, alike }: NotHere) => ({
   never_here: [...ids],
   did_you_mean: Object.fromEntries([...alike].map(([id, similarIds]) => [id, [...similarIds]])),
 })
 
+/** How a reader is recognized. `now` is in milliseconds since the epoch. */
 export interface ReadingDeps {
   readonly requireBearer: RequireBearer
   /** Of the role `security.read`. */
@@ -35,12 +37,14 @@ const readerOf = (requireBearer: RequireBearer) =>
 const middlewareOf = (requireBearer: RequireBearer) =>
   [readerOf(requireBearer), ...jsonBody(bodyBytesMax)] as const
 
+/** The checks before every question of security teams. */
 export const createReading = ({ requireBearer, isReader, now }: ReadingDeps): Reading => ({
   asReader: middlewareOf(requireBearer),
   asGetReader: [readerOf(requireBearer)],
   assertReader: (principal) => assertAdministrator(principal, isReader, now()),
 })
 
+/** State of the tuple replica as JSON. */
 export const replicaToWire = ({ state, lagMs }: ReplicaState): z.output<typeof replicaSchema> => ({
   state,
   lag_ms: lagMs,

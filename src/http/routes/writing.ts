@@ -10,6 +10,7 @@ import type { AppContext } from '../env.ts'
 
 const jobState = z.enum(['queued', 'running', 'done', 'failed'])
 
+/** A job as its owner sees it. */
 export const jobSchema = z
   .strictObject({
     id: z.string(),
@@ -43,14 +44,19 @@ export const notesSchema = z.array(
   z.strictObject({ id: z.string().optional(), code: z.string(), detail: z.string() }),
 )
 
+/** Notes of a job as JSON. */
 export const notesToWire = (notes: readonly JobNote[]): z.output<typeof notesSchema> =>
   notes.map(({ id, code, detail }) => ({ ...(id !== undefined && { id }), code, detail }))
 
+/** Answer with a finished job, or with its state. */
 export const jobAnswer = z.strictObject({ job: jobSchema, txn: z.string() }).openapi('JobAnswer')
+
+/** Answer with the id of a job that goes on. */
 export const acceptedAnswer = z
   .strictObject({ job: z.strictObject({ id: z.string() }), txn: z.string() })
   .openapi('AcceptedAnswer')
 
+/** The responses of every route that starts a job. */
 export const jobResponses = {
   200: {
     description: 'Done, as `Prefer: wait` asked',
@@ -132,6 +138,7 @@ async function waitFor(
   return job?.state === 'done' || job?.state === 'failed' ? job : undefined
 }
 
+/** A job as JSON. */
 export const toWire = (job: JobView): z.output<typeof jobSchema> => ({
   ...job,
   errors: [...job.errors],

@@ -1,6 +1,7 @@
 import { type DefinedTool, sessionOf, type Who } from './define-tool.ts'
 import type { InputSchema } from './schema.ts'
 
+/** A tool as the AI SDK's `tools` takes it. `execute` throws what the tool throws. */
 export interface AiTool<Args, Result> {
   readonly description: string
   readonly inputSchema: InputSchema<Args>

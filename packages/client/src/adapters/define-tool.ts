@@ -3,6 +3,7 @@ import type { Session } from '../service/session.ts'
 import type { ToolCall, WrappedTool } from '../tools/tool.ts'
 import type { InputSchema, Validated } from './schema.ts'
 
+/** A tool before it is bound to an adapter: its name, its arguments' schema and what it does. */
 export interface ToolDefinition<Args, Result> {
   /** As the model calls it: letters, digits, `_` and `-`. */
   readonly name: string
@@ -24,9 +25,14 @@ export interface DefinedTool<Args, Result> {
 /** Whom a tool is called for: one session, or whoever the conversation is with (`conversations().current`). */
 export type Who = Session | (() => Session)
 
+/** The session at the time of a call, where an adapter was given a function. */
 export const sessionOf = (sessionSource: Who): Session =>
   typeof sessionSource === 'function' ? sessionSource() : sessionSource
 
+/**
+ * A tool whose arguments are checked against its schema before it runs. Throws TypeError for a name that
+ * models cannot call.
+ */
 export function defineTool<Args, Result>(
   definition: ToolDefinition<Args, Result>,
 ): DefinedTool<Args, Result> {

@@ -2,6 +2,7 @@ import type { Passage, Question } from '@remit/contract/retrieval'
 import { type DefinedTool, sessionOf, type Who } from './define-tool.ts'
 import { jsonSchemaOf } from './schema.ts'
 
+/** The two arguments of LangChain's `tool()`: the function, and the fields that describe it. */
 export interface LangChainTool<Result> {
   readonly func: (input: unknown, config?: { readonly signal?: AbortSignal | undefined }) => Promise<Result>
   readonly fields: {
@@ -20,6 +21,7 @@ export const langChainTool = <Result>(
   fields: { name: tool.name, description: tool.description, schema: jsonSchemaOf(tool.input) },
 })
 
+/** A passage in the shape of LangChain's `Document`. */
 export interface LangChainDocument {
   readonly id: string
   pageContent: string

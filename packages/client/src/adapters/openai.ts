@@ -3,6 +3,7 @@ import type { ToolCall } from '../tools/tool.ts'
 import { type DefinedTool, sessionOf, type Who } from './define-tool.ts'
 import { jsonSchemaOf } from './schema.ts'
 
+/** One entry of `tools` in a request to the Chat Completions API. */
 export interface FunctionTool {
   readonly type: 'function'
   readonly function: {
@@ -18,6 +19,7 @@ export interface FunctionCall {
   readonly function: { readonly name: string; readonly arguments: string }
 }
 
+/** The message that answers a tool call in the Chat Completions API. */
 export interface ToolMessage {
   readonly role: 'tool'
   readonly tool_call_id: string

@@ -4,6 +4,7 @@ import { type AskingOptions, retrieveAsking } from '../tools/retrieve-asking.ts'
 import { type DefinedTool, defineTool } from './define-tool.ts'
 import { schemaOf } from './schema.ts'
 
+/** Arguments of the `retrieve` tool, as a model writes them. */
 export interface RetrieveArgs {
   readonly query: string
   readonly top_k?: number

@@ -15,6 +15,7 @@ export interface InputSchema<Args> {
   }
 }
 
+/** Result of a Standard Schema validation: a value, or the issues that prevent one. */
 export type Validated<Args> =
   | { readonly value: Args; readonly issues?: undefined }
   | { readonly issues: readonly { readonly message: string; readonly path?: Path | undefined }[] }

@@ -14,6 +14,7 @@ export interface ErrorFacts {
   readonly retryAfter?: number | undefined
 }
 
+/** An error as JSON. It holds no stack and no cause. */
 export interface SerializedError {
   readonly remit_error: string
   readonly message: string

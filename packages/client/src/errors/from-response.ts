@@ -8,6 +8,7 @@ import { scrubbed } from './scrub.ts'
 
 const bytesMax = 64 * 1024
 
+/** What is needed to turn an HTTP answer into an error that repeats no secret. */
 export interface ResponseContext {
   /** What the request carried: never said again, whatever the answer holds. */
   readonly secrets: readonly string[]

@@ -113,6 +113,7 @@ export class WriteFailed extends RemitError<{ readonly job: Job }> {
   override readonly name = 'WriteFailed'
 }
 
+/** The error class of each code that has one of its own. */
 export interface ErrorsByCode {
   approval_required: ApprovalRequired
   approval_denied: ApprovalDenied

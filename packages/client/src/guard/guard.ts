@@ -11,6 +11,7 @@ import { createChallenges, type Outcome, type Refusal } from './refusal.ts'
 import { readToken } from './token.ts'
 import type { UseStore } from './uses.ts'
 
+/** Settings of `createResourceGuard` for one API at one issuer. */
 export interface GuardOptions {
   /** Exact `iss`, `https://remit.example/oauth`. */
   readonly issuer: string
@@ -36,6 +37,7 @@ export interface GuardOptions {
   readonly lifetimeMax?: number
 }
 
+/** What the guard reads of an HTTP request. It does not read the body. */
 export interface GuardRequest {
   readonly method: string
   /** Public URL of the request: of the resource's configuration, never put together from a sender's `Host`. */
@@ -46,6 +48,7 @@ export interface GuardRequest {
     | Readonly<Record<string, string | readonly string[] | undefined>>
 }
 
+/** Checks the tokens that requests bring to your API. */
 export interface ResourceGuard {
   /**
    * Who asks, for whom, what exactly. Checked: signature (ES256), issuer and single audience by exact string, type

@@ -5,8 +5,10 @@ import { isObject } from '../shared/json.ts'
 /** `unavailable`: nothing is known about the key, since the issuer's keys cannot be had. */
 export type FoundKey = CryptoKey | 'unknown' | 'unavailable'
 
+/** Finds the issuer's public key by its `kid`. */
 export type KeySource = (kid: string) => Promise<FoundKey>
 
+/** Settings of `issuerKeys` for one issuer. */
 export interface IssuerKeysOptions {
   readonly issuer: string
   readonly fetch: Fetch

@@ -9,6 +9,7 @@ export interface ReplayStore {
   isFirst(key: string, until: number): Promise<boolean>
 }
 
+/** A DPoP proof with the request, token and key that it has to match. */
 export interface Proof {
   readonly proof: string
   readonly token: string
@@ -19,6 +20,7 @@ export interface Proof {
   readonly boundTo: string
 }
 
+/** Signature algorithms of DPoP proofs that the guard takes. */
 export const proofAlgorithms = ['ES256', 'EdDSA']
 const secondsMax = 60
 

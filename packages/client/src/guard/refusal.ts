@@ -1,3 +1,4 @@
+/** Why a request is refused: the `error` of its `WWW-Authenticate` challenge, or of its body. */
 export type RefusalCode =
   | 'missing_token'
   | 'invalid_token'
@@ -17,14 +18,17 @@ export interface Refusal {
   readonly headers: Readonly<Record<string, string>>
 }
 
+/** A value, or the refusal to answer the request with. */
 export type Outcome<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly refusal: Refusal }
 
+/** Builds refusals for one API. */
 export interface Challenges {
   refuse(error: RefusalCode, description: string): { readonly ok: false; readonly refusal: Refusal }
 }
 
+/** What each challenge of one API names. */
 export interface ChallengeOptions {
   readonly metadataUrl: string
   /** The complete set that the API needs. */

@@ -5,6 +5,7 @@ import { type Access, actorsOf } from './access.ts'
 import type { KeySource } from './keys.ts'
 import type { Outcome, RefusalCode } from './refusal.ts'
 
+/** What an access token has to satisfy at one API. */
 export interface TokenRules {
   readonly issuer: string
   readonly resource: string

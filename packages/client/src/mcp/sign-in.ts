@@ -1,5 +1,6 @@
 import { isSafe } from '../shared/fetch-json.ts'
 
+/** Settings of the sign-in at a remote MCP server. */
 export interface McpSignInOptions<Dpop = never> {
   /** Where the browser comes back to the program, as it is registered: https, or http on loopback. */
   readonly redirectUrl: string
@@ -25,6 +26,7 @@ export interface McpSignInOptions<Dpop = never> {
   readonly dpop?: Dpop | Promise<Dpop>
 }
 
+/** A token answer (RFC 6749 §5.1), as the MCP SDK stores it. `expires_in` is in seconds. */
 export interface McpTokens {
   readonly access_token: string
   readonly token_type: string

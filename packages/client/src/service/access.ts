@@ -5,6 +5,7 @@ import type { Platform } from '../shared/platform.ts'
 import type { AccessToken, Person, TokenRequest, TokenSource } from '../tokens/token.ts'
 import { type SentRequest, sendAs, sendFor } from './authorized.ts'
 
+/** Options of `Access.fetch`: the part of `RequestInit` that it takes. Default method `GET`. */
 export interface AccessInit {
   readonly method?: string
   readonly headers?: Readonly<Record<string, string>> | Headers
@@ -30,16 +31,19 @@ export interface Access {
   fetch(address: string, init?: AccessInit): Promise<Response>
 }
 
+/** Sends a request with the token of an `Access` on it. */
 export type Send = (request: SentRequest) => Promise<Response>
 
 const timeoutMs = 30_000
 
+/** The person, the token and the sender behind one `Access`. */
 export interface AccessDeps {
   readonly person: Person
   readonly token: AccessToken
   readonly send: Send
 }
 
+/** Leave to call one API for one person, with a token that cannot be read out of it. */
 export function createAccess({ person, token, send }: AccessDeps): Access {
   const { audience, scopes, details } = token.facts
   return Object.freeze<Access>({

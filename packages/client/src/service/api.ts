@@ -14,6 +14,7 @@ export interface CallOptions {
   readonly timeoutMs?: number
 }
 
+/** One request to the service. */
 export interface ApiRequest {
   readonly method: 'GET' | 'POST'
   /** Begins with a slash; may have a query. */
@@ -29,6 +30,7 @@ export interface ApiRequest {
   readonly timeoutMs?: number
 }
 
+/** The service's answer, its body unread. */
 export interface Answer {
   readonly response: Response
   /** What an answer that is no success says. Reads the body. */
@@ -47,6 +49,7 @@ export interface Api {
   json<T>(person: Person, request: ApiRequest, check: Check<T>): Promise<T>
 }
 
+/** What the API client needs. `timeoutMs` counts for a whole request, its retries included. */
 export interface ApiDeps {
   /** Of the service, without a slash at its end: also the audience of its tokens. */
   readonly url: string
@@ -61,6 +64,7 @@ const bytesMax = 32 * 1024 * 1024
 const attemptsMax = 3
 const waitSecondsMax = 10
 
+/** A client of the service's API that sends tokens of one source. */
 export function createApi({ url, source, platform, timeoutMs, readScopes }: ApiDeps): Api {
   async function attempt(person: Person, request: ApiRequest, signal: AbortSignal): Promise<Answer> {
     const { method, path, body, scopes, headers = {} } = request

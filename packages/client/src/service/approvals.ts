@@ -12,12 +12,14 @@ export interface ApprovalQuestion extends Omit<ApprovalInput, 'authorization_det
   readonly authorization_details: readonly Detail[]
 }
 
+/** Options of `Approvals.wait`. */
 export interface WaitOptions {
   readonly signal?: AbortSignal
   /** Answers what the person asks back, in the agent's words. Left out: `wait` ends with their question. */
   readonly onQuestion?: (question: string) => string | Promise<string>
 }
 
+/** Asks one person for more than they lent, and reads their answers. */
 export interface Approvals {
   /** Asks the person. An equal question that is open is that one. */
   request(question: ApprovalQuestion, options?: CallOptions): Promise<ApprovalAsked>
@@ -37,6 +39,7 @@ const waitSeconds = 30
 const marginMs = 15_000
 const pauseMs = 1_000
 
+/** The approvals of one person, over the service's API. */
 export function createApprovals(api: Api, person: Person, platform: Platform): Approvals {
   const pathOf = (id: string, suffix = '') => `/approvals/${encodeURIComponent(id)}${suffix}`
   const readApproval = (id: string, request: Partial<ApiRequest> = {}): Promise<Approval> =>

@@ -2,6 +2,7 @@ import { Unavailable } from '../errors/kinds.ts'
 import type { Platform } from '../shared/platform.ts'
 import type { AccessToken, TokenRequest, TokenSource } from '../tokens/token.ts'
 
+/** A request before its token and proof are added. */
 export interface SentRequest {
   readonly method: string
   readonly url: string

@@ -6,6 +6,7 @@ import type { Person, TokenSource } from '../tokens/token.ts'
 import { createApi } from './api.ts'
 import { createSession, type Session } from './session.ts'
 
+/** Settings of `createRemit` for one agent at one service. */
 export interface RemitOptions extends PlatformOptions {
   /** Of the service: its PUBLIC_URL, exactly. */
   readonly url: string
@@ -21,6 +22,7 @@ export interface RemitOptions extends PlatformOptions {
   readonly scopes?: readonly string[]
 }
 
+/** One agent at one service. */
 export interface Remit {
   /** The agent, working for this person from here on. Cheap: one for each conversation, or each request. */
   for(person: Person): Session

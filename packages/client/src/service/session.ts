@@ -50,6 +50,7 @@ export interface SessionInternals {
 // Beside the session, not in it: whoever holds a session calls APIs with it and gets no token out.
 const internalsOfSessions = new WeakMap<object, SessionInternals>()
 
+/** The frozen session of one person. Its internals are reachable by this package alone. */
 export function createSession(person: Person, internals: SessionInternals): Session {
   const { api, source, platform } = internals
   const session = Object.freeze<Session>({

@@ -30,6 +30,7 @@ type Answered = Omit<VaultAnswer, 'txn'>
 const timeoutMs = 60_000
 const bodiless = new Set([204, 205, 304])
 
+/** A `fetch` that calls third parties through the service with accounts that the person linked. */
 export const createVaultFetch =
   (api: Api, person: Person): VaultFetch =>
   async (connection, path, { method = 'GET', headers, body, approval, ...options } = {}) => {

@@ -1,3 +1,4 @@
+/** The global `fetch`, or what stands in for it. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>
 
 const bytesMax = 256 * 1024

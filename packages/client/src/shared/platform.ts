@@ -17,6 +17,7 @@ export interface Platform {
   readonly sleep: (milliseconds: number, signal?: AbortSignal) => Promise<void>
 }
 
+/** The clock, the sleep and the `fetch` to use; each defaults to the platform's own. */
 export const platformOf = ({ fetch, now, sleep }: PlatformOptions): Platform => ({
   // Looked up at each call: some platforms, and tests, put theirs in place later.
   fetch: fetch ?? ((url, init) => globalThis.fetch(url, init)),

@@ -11,6 +11,7 @@ export interface TokenCache {
   put(key: string, token: AccessToken): void
 }
 
+/** All that makes two tokens interchangeable: issuer, agent, key and request. */
 export interface CacheKeyInput {
   readonly issuer: string
   readonly agent: string

@@ -15,6 +15,7 @@ import { readTokenAnswer } from './read-answer.ts'
 import type { AccessToken, TokenRequest } from './token.ts'
 import type { Within } from './within.ts'
 
+/** A question to a person on their own device (OpenID CIBA), and the token that their yes gives. */
 export interface CibaRequest extends TokenRequest {
   /** What the person reads beside the question, in the agent's words: plain text on one line. */
   readonly bindingMessage: string
@@ -43,6 +44,7 @@ const grantType = 'urn:openid:params:grant-type:ciba'
 const intervalDefault = 5
 const slowDownSeconds = 5
 
+/** Asks people through the issuer's backchannel endpoint (OpenID CIBA, poll mode). */
 export function ciba(options: IssuerOptions): Ciba {
   const client = createIssuerClient(options)
   const { agent } = client

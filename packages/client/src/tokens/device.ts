@@ -7,6 +7,7 @@ import { createIssuerClient, type Form, type IssuerClient, type IssuerOptions } 
 import { readTokenAnswer } from './read-answer.ts'
 import type { AccessToken, Person, TokenRequest, TokenSource } from './token.ts'
 
+/** Settings of `deviceFlow`. */
 export interface DeviceFlowOptions extends IssuerOptions {
   /**
    * Shows the person where to sign in; the caller then waits until they have. Left out: whoever needs a token gets
@@ -17,6 +18,7 @@ export interface DeviceFlowOptions extends IssuerOptions {
   readonly cache?: TokenCache
 }
 
+/** Tokens by the device flow (RFC 8628): the person signs in on another device. */
 export interface DeviceFlow extends TokenSource {
   /** As `get`, without waiting for the person. @throws SignInRequired until they have signed in. */
   look(request: TokenRequest): Promise<AccessToken>

@@ -4,6 +4,7 @@ import { createIssuerClient, type IssuerOptions } from './issuer-client.ts'
 import { readTokenAnswer } from './read-answer.ts'
 import type { Person, TokenRequest, TokenSource } from './token.ts'
 
+/** Settings of `exchange`. */
 export interface ExchangeOptions extends IssuerOptions {
   /**
    * A token of the person's that is addressed to this agent. Default: the `subjectToken` of the person itself. Whatever

@@ -8,6 +8,7 @@ import { type ClientProof, proveClient } from './client-proof.ts'
 import { createDiscovery, type IssuerMetadata } from './metadata.ts'
 import { createProver, type ProofKey, type Prover } from './prover.ts'
 
+/** The issuer, and how this client proves itself there. */
 export interface IssuerOptions extends PlatformOptions, ClientProof {
   /** Exact `iss`, `https://remit.example/oauth`. */
   readonly issuer: string
@@ -29,13 +30,17 @@ export interface IssuerClient {
   post(endpoint: Endpoint, form: Form, secrets: readonly string[]): Promise<Readonly<Record<string, unknown>>>
 }
 
+/** The issuer's endpoints that this package posts to. */
 export type Endpoint = 'token' | 'device' | 'backchannel'
+
+/** Fields of a form; undefined ones are left out. */
 export type Form = Readonly<Record<string, string | undefined>>
 
 const bytesMax = 256 * 1024
 const timeoutMs = 15_000
 const waitSecondsMax = 5
 
+/** A client of one issuer. It retries once after a fresh DPoP nonce or a 503 that names a short wait. */
 export function createIssuerClient(options: IssuerOptions): IssuerClient {
   const platform = platformOf(options)
   const { fetch, now, sleep } = platform

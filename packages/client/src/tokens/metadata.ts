@@ -11,6 +11,7 @@ export interface IssuerMetadata {
   readonly backchannelEndpoint: string | undefined
 }
 
+/** Reads the metadata of issuers (RFC 8414). */
 export interface Discovery {
   /**
    * The issuer's metadata, kept for ten minutes.
@@ -20,6 +21,7 @@ export interface Discovery {
   issuer(issuer: string): Promise<IssuerMetadata>
 }
 
+/** How metadata is fetched, and the clock that ages it. */
 export interface DiscoveryDeps {
   readonly fetch: Fetch
   /** Milliseconds since the epoch. */
@@ -29,6 +31,7 @@ export interface DiscoveryDeps {
 const keptMs = 600_000
 const keptMax = 100
 
+/** Discovery with a cache in this process. */
 export function createDiscovery({ fetch, now }: DiscoveryDeps): Discovery {
   return { issuer: remember((issuer) => readIssuer(issuer, fetch), now) }
 }

@@ -9,6 +9,7 @@ export interface ProofKey {
   readonly alg?: 'ES256' | 'Ed25519' | 'EdDSA'
 }
 
+/** The request that a DPoP proof is made for. */
 export interface ProofRequest {
   readonly method: string
   readonly url: string
@@ -33,6 +34,10 @@ export async function createProofKey(): Promise<ProofKey> {
 
 const originsMax = 100
 
+/**
+ * Makes DPoP proofs (RFC 9449) with one key, and remembers each origin's latest nonce. Throws TypeError where
+ * `publicJwk` holds a private key.
+ */
 export function createProver({ privateKey, publicJwk, alg = 'ES256' }: ProofKey, now: () => number): Prover {
   if ('d' in publicJwk)
     throw new TypeError('publicJwk holds the private key; every proof would give it away.')

@@ -1,6 +1,7 @@
 import { WrongPerson } from '../errors/kinds.ts'
 import { AccessToken, type TokenSource } from './token.ts'
 
+/** Settings of `staticToken`: one token of one person. */
 export interface StaticTokenOptions {
   /** Whose it is: for anybody else there is none. */
   readonly subject: string

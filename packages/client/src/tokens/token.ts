@@ -12,6 +12,7 @@ export interface Person {
   readonly subjectToken?: (signal?: AbortSignal) => Promise<string>
 }
 
+/** The token that a call needs. */
 export interface TokenRequest {
   readonly person: Person
   /** Exact audience: the URL of the API. */
@@ -31,6 +32,7 @@ export interface TokenSource {
   drop(request: TokenRequest, token: AccessToken): Promise<void>
 }
 
+/** What the issuer said of a token that it gave. */
 export interface TokenFacts {
   /** `sub`: whom it is for. */
   readonly subject: string

@@ -18,6 +18,7 @@ export interface Conversations {
   bind<Args, Result>(tool: WrappedTool<Args, Result>): (args: Args, options?: ToolCall) => Promise<Result>
 }
 
+/** Conversations whose current session is kept by an `AsyncLocalStorage`, or by what works like one. */
 export function conversationsOn(store: ContextStore<Session>): Conversations {
   const conversations: Conversations = {
     run(session, conversation) {

@@ -21,6 +21,7 @@ interface Question {
 
 const questionsMax = 10_000
 
+/** Open questions in this process, 10,000 at most; the oldest goes first. */
 export function createOpenQuestions(): OpenQuestions {
   const questions = new Map<string, Question>()
   const turns = new Map<string, Promise<unknown>>()

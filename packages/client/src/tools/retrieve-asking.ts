@@ -5,6 +5,7 @@ import { isRemitError } from '../errors/make.ts'
 import { internalsOf, type Session } from '../service/session.ts'
 import type { ToolCall } from './tool.ts'
 
+/** Settings of `retrieveAsking`. */
 export interface AskingOptions {
   /** Why the agent wants to read it, in its own words, which the person sees as such: always the same, or by the question. */
   readonly purpose: string | ((question: Question) => string)

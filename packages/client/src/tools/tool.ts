@@ -22,6 +22,7 @@ export type Tool<Args, Result> = (
  */
 export type WrappedTool<Args, Result> = (args: Args, session: Session, options?: ToolCall) => Promise<Result>
 
+/** Options of one call of a wrapped tool. */
 export interface ToolCall {
   readonly signal?: AbortSignal | undefined
   /** Goes on with a question that was put earlier, in another process perhaps: `data.resume` of `ApprovalPending`. */

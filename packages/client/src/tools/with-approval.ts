@@ -9,6 +9,7 @@ import type { Within } from '../tokens/within.ts'
 import { createOpenQuestions } from './open-questions.ts'
 import type { Tool, ToolCall, WrappedTool } from './tool.ts'
 
+/** Settings of `withApproval`. */
 export interface ApprovalOptions<Args> {
   /** The API that the tool calls: exact address, as it is registered. */
   readonly audience: string

@@ -6,6 +6,7 @@ import type { VaultInit } from '../service/vault.ts'
 import type { Person } from '../tokens/token.ts'
 import type { ToolCall, WrappedTool } from './tool.ts'
 
+/** Settings of `withConnection`. */
 export interface ConnectionOptions<Args> {
   /** Name of the provider at the service: `github`. */
   readonly connection: string
@@ -35,6 +36,7 @@ export interface Vault {
   fetch(path: string, init?: Omit<VaultInit, 'approval'>): Promise<Response>
 }
 
+/** A tool that calls a third party through the vault. */
 export type ConnectionTool<Args, Result> = (
   args: Args,
   vault: Vault,

@@ -5,6 +5,7 @@ import type { Detail } from '../shared/detail.ts'
 import type { TokenSource } from '../tokens/token.ts'
 import type { Tool, WrappedTool } from './tool.ts'
 
+/** Settings of `withDeviceFlow`. */
 export interface DeviceFlowToolOptions<Args> {
   /** The API that the tool calls: exact address, as it is registered. */
   readonly audience: string

@@ -17,6 +17,7 @@ export interface ServiceTokens {
   drop(request: ServiceTokenRequest, token: AccessToken): Promise<void>
 }
 
+/** Settings of `clientCredentials`. */
 export interface ClientCredentialsOptions extends IssuerOptions {
   /** Default `docs.write`. A source that also brings groups needs `directory.write`. */
   readonly scopes?: readonly string[]

@@ -18,6 +18,7 @@ export interface WriteRequest {
   readonly signal?: AbortSignal | undefined
 }
 
+/** What sending a write needs. */
 export interface WriteRequestDeps {
   /** Of the service, without a slash at its end: also the audience of its tokens. */
   readonly url: string

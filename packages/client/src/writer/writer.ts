@@ -16,6 +16,7 @@ import {
 } from './wire.ts'
 import { type WriteRequest, writeRequest } from './write-request.ts'
 
+/** Settings of `createWriter` for one service. */
 export interface WriterOptions extends PlatformOptions {
   /** Of the service: its PUBLIC_URL, exactly. */
   readonly url: string
@@ -25,15 +26,18 @@ export interface WriterOptions extends PlatformOptions {
   readonly allowPlainHttp?: boolean
 }
 
+/** Options of every write. */
 export interface WriteOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** Options of a write that the service does as a job. */
 export interface JobOptions extends WriteOptions {
   /** Called with each state of the job, the last one included. */
   readonly onProgress?: (job: Job) => void
 }
 
+/** Options of an import. Without `snapshotOf` it withdraws nothing. */
 export interface ImportOptions extends JobOptions {
   /**
    * Withdraws what this collection has and the lines do not list. The last line has to be `{"end": <number of lines before>}`,

@@ -1,5 +1,6 @@
 import type { ComponentChildren } from 'preact'
 
+/** A column: its title, and how a row fills its cell. */
 export interface Column<T> {
   readonly title: string
   readonly cell: (row: T) => ComponentChildren

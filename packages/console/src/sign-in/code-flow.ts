@@ -12,8 +12,10 @@ export interface PendingSignIn {
   readonly path: string
 }
 
+/** Why the authorization server gave no code. */
 export type Refusal = 'login_required' | 'access_denied' | 'failed'
 
+/** What the token endpoint gave. `expiresIn` is in seconds. */
 export interface Tokens {
   readonly accessToken: string
   readonly expiresIn: number
@@ -29,6 +31,7 @@ export const signInSeconds = 900
 
 const redirectUri = (origin: string): string => `${origin}/console/callback`
 
+/** The address to go to, and what to keep until the browser comes back. */
 export async function startCodeFlow(
   origin: string,
   { path, prompt }: { readonly path: string; readonly prompt?: 'none' | 'login' },

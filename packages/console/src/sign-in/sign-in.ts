@@ -10,6 +10,7 @@ import {
   startCodeFlow,
 } from './code-flow.ts'
 
+/** Who is signed in, and until when. */
 export interface Person {
   /** `sub`: `anne`. */
   readonly subject: string
@@ -19,8 +20,10 @@ export interface Person {
   readonly until: number
 }
 
+/** Somebody is signed in, or why nobody is. */
 export type SignInState = { readonly person: Person } | { readonly refused: Refusal }
 
+/** The sign-in of this tab. Its tokens never leave it. */
 export interface SignIn {
   /** At the start: from the answer in the address, or by the session at the authorization server. */
   resume(): Promise<SignInState>
@@ -38,6 +41,7 @@ export interface SignIn {
 const marginMs = 15_000
 const storageKey = 'remit-console-sign-in'
 
+/** A sign-in with a proof key of its own, which cannot be exported from the browser. */
 export async function createSignIn(origin: string): Promise<SignIn> {
   // Its private half cannot leave the browser: a token that was read by whatever means is worth nothing elsewhere.
   const prover = createProver(await createProofKey(), () => Date.now())

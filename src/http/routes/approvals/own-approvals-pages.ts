@@ -20,11 +20,13 @@ import type { Approver, OwnApprovalRoutesDeps } from './own-approvals.ts'
 import { answerFormOf, decisionIn, withoutUnverifiedReason } from './own-approvals-form.ts'
 import { refusalWords } from './own-approvals-refusals.ts'
 
+/** What the pages need beside what their routes do. */
 export interface ApprovalPagesDeps extends OwnApprovalRoutesDeps {
   readonly approver: (c: AppContext) => Approver
   readonly find: (subject: FgaObject, id: string) => Promise<OwnApproval | undefined>
 }
 
+/** The pages of a person's approvals, and the routes of their forms. */
 export interface ApprovalPages {
   /** The page of one question; the 404 of none for somebody else's. */
   show(c: AppContext): Promise<Response>

@@ -46,6 +46,7 @@ const grant = z
   })
   .openapi('OwnGrant')
 
+/** `GET /approvals`, for the person. */
 export const listSchema = z
   .strictObject({
     open: z.array(summary),
@@ -99,6 +100,7 @@ const ownSchema = z
   })
   .openapi('OwnApproval')
 
+/** `GET /approvals/{id}`, for the person. */
 export const oneSchema = z.strictObject({ approval: ownSchema, txn: z.string() }).openapi('OwnApprovalAnswer')
 
 const digest = z.string().max(100).openapi({ description: 'Of what was looked at, as GET gave it' })
@@ -107,6 +109,7 @@ const object = z.custom<FgaObject>(
   'must be folder:ID or collection:ID',
 )
 
+/** Body of `POST /approvals/{id}/decision`. */
 export const decisionSchema = z
   .discriminatedUnion('decision', [
     z.strictObject({
@@ -146,9 +149,13 @@ export const decisionSchema = z
   ])
   .openapi('ApprovalDecision')
 
+/** Answer to `DELETE /approvals/grants/{id}`. */
 export const grantEnded = z.strictObject({ id: z.string(), txn: z.string() }).openapi('OwnGrantEnded')
+
+/** Answer to `DELETE /approvals/blocks/{id}`. */
 export const blockLifted = z.strictObject({ agent: z.string(), txn: z.string() }).openapi('BlockLifted')
 
+/** A sent decision as the feature takes it. Whether it may be taken is not checked here. */
 export function decisionOf(sent: z.output<typeof decisionSchema>): Decision {
   switch (sent.decision) {
     case 'ask':
@@ -172,6 +179,7 @@ export function decisionOf(sent: z.output<typeof decisionSchema>): Decision {
   }
 }
 
+/** One line of the list. */
 export const summaryToWire = (approval: ListedApproval): z.output<typeof summary> => ({
   id: approval.id,
   state: approval.state,
@@ -182,6 +190,7 @@ export const summaryToWire = (approval: ListedApproval): z.output<typeof summary
   expires_at: approval.expiresAt.toISOString(),
 })
 
+/** One question in full, with the digest of what the person sees. */
 export const ownToWire = ({
   shown: details,
   call,
@@ -245,6 +254,7 @@ function askedToWire(question: RequestedAccess, call: ShownCall | undefined): z.
   }
 }
 
+/** What the person agreed to, as JSON. */
 export const grantToWire = (shownGrant: ShownGrant): z.output<typeof grant> => ({
   id: shownGrant.id,
   approval: shownGrant.approval,
@@ -260,6 +270,7 @@ export const grantToWire = (shownGrant: ShownGrant): z.output<typeof grant> => (
   until: shownGrant.until.toISOString(),
 })
 
+/** An agent that may not ask, as JSON. */
 export const blockToWire = ({ agent, agentTitle, since: blockedSince }: Block) => ({
   agent,
   agent_title: agentTitle,

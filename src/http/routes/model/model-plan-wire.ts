@@ -39,6 +39,7 @@ const tests = z
   })
   .openapi('ModelPlanTests', { description: 'What the truth table of model.fga says of it' })
 
+/** A plan in full: who gains and loses what, its tests and its refusals. */
 export const plan = z
   .strictObject({
     plan_id: z.string(),
@@ -72,6 +73,8 @@ export const plan = z
   .openapi('ModelPlan')
 
 const counts = z.strictObject({ gain: z.int(), lose: z.int() })
+
+/** A plan in the list of open ones: counts alone. */
 export const openPlan = z
   .strictObject({
     plan_id: z.string(),
@@ -161,6 +164,7 @@ const findingToWire = ({ rule, relation, detail }: Finding): z.output<typeof fin
   detail,
 })
 
+/** An open plan as JSON. */
 export function openPlanToWire(openedPlan: OpenPlan): z.output<typeof openPlan> {
   const { id, planner, digest, createdAt, expiresAt, approvedBy, applicable, testsHold, people, agents } =
     openedPlan

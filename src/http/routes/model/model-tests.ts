@@ -43,6 +43,7 @@ const checked = z
   })
   .openapi('ModelChecked')
 
+/** What a model answers to a test's question. */
 export const answer = z.union([z.boolean(), z.array(z.string()), z.strictObject({ error: z.string() })])
 const tested = z
   .strictObject({
@@ -162,6 +163,7 @@ function testsToWire(results: readonly TestResult[], txn: string): z.output<type
   }
 }
 
+/** A model's answer as JSON. */
 export const answerToWire = (modelAnswer: Answer): z.output<typeof answer> =>
   typeof modelAnswer === 'object' && 'error' in modelAnswer
     ? { error: modelAnswer.error }

@@ -35,6 +35,7 @@ export const reasonSchema: z.ZodType<WireReason> = z
   .lazy(() => z.strictObject({ ...members, because: z.array(reasonSchema) }))
   .openapi('Reason')
 
+/** One node of an explanation as JSON, with those below it. */
 export function reasonToWire(reason: Reason): WireReason {
   const { kind, holds: outcome } = reason
   const because = 'because' in reason ? reason.because.map(reasonToWire) : []

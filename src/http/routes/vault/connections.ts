@@ -35,6 +35,7 @@ export interface ConnectionFaces {
   show(c: AppContext, status: 200 | 404 | 409 | 422 | 503, notice?: PageNotice): Promise<Response>
 }
 
+/** What the page says above its list: what was done, or what went wrong. */
 export interface PageNotice {
   readonly done?: ConnectionsDone
   readonly problem?: string

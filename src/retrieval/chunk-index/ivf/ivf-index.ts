@@ -38,6 +38,7 @@ export interface IvfIndex extends AsyncDisposable {
   renew(): Promise<void>
 }
 
+/** What the IVF index needs. */
 export interface IvfIndexDeps extends TrainerOptions {
   readonly database: Database
   readonly log: Log
@@ -50,6 +51,9 @@ export interface IvfIndexDeps extends TrainerOptions {
 // Of noise (0.4), 70 rows found two of three; of text (0.05) and of noise around topics (0.19), all.
 const residualVarianceMax = 0.25
 
+/**
+ * The IVF index over `document_codes`. It follows what other processes commit, and trains in turn with them.
+ */
 export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
   const { database, log, pollMs = 1_000, threads = defaultScanThreads() } = dependencies
   const scanPool = createScanPool({ threads, log })

@@ -3,6 +3,7 @@ import { modelFromBytes, modelToBytes } from '@remit/vector-index'
 import type { Database, Sql } from '../../../store/sql.ts'
 import { type Seen, seenBy, snapshotColumns } from '../../corpus/read.ts'
 
+/** A stored model, by its number. */
 export interface Generation {
   readonly generation: number
   /** Live passages when it was made. */
@@ -24,6 +25,7 @@ export async function readModel(sql: Sql, generation: number): Promise<IvfModel 
   return row && modelFromBytes(row.model)
 }
 
+/** Stores a model as the newest generation. Throws where the lease went to another process. */
 export function saveModel(
   database: Database,
   hold: number,
@@ -49,6 +51,7 @@ export function dropOlder(database: Database, hold: number, generation: number):
   })
 }
 
+/** The assignments of one document's chunks, in their order. */
 export interface DocumentCodes {
   readonly docNo: number
   readonly generation: number
@@ -131,6 +134,7 @@ export async function saveCodes(
 const bytesOf = ({ buffer, byteOffset, byteLength }: Uint16Array | Uint8Array): Buffer =>
   Buffer.from(buffer, byteOffset, byteLength)
 
+/** A document with its vectors that the newest model has not assigned. */
 export interface Unassigned {
   readonly docNo: number
   readonly revision: number
@@ -245,6 +249,7 @@ export async function extendLease(sql: Sql, hold: number, seconds: number): Prom
   ])
 }
 
+/** Gives the lease back, if it is still this one. */
 export async function endLease(sql: Sql, hold: number): Promise<void> {
   await sql.query(`update ivf_lease set until = '-infinity' where number = $1`, [hold])
 }

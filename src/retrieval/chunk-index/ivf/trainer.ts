@@ -22,6 +22,7 @@ import {
   takeLease,
 } from './storage.ts'
 
+/** When to train, and by which random numbers. */
 export interface TrainerOptions {
   /** Passages below which there are no cells: comparing all of them is as fast. Default 1,000. */
   readonly passagesMin?: number
@@ -30,6 +31,7 @@ export interface TrainerOptions {
   readonly seed?: () => number
 }
 
+/** Keeps the model fit for the corpus until it is disposed. */
 export interface Trainer extends AsyncDisposable {
   renew(): Promise<void>
 }

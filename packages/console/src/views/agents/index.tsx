@@ -2,6 +2,7 @@ import type { Section } from '../../section.ts'
 import { OneAgent } from './agent.tsx'
 import { Agents } from './list.tsx'
 
+/** The agents, and one of them. */
 export const agentViews: Section = {
   path: '/agents',
   title: 'Agents',

@@ -8,6 +8,7 @@ import { useAnswer, useConsole } from '../../use-answer.ts'
 import { DisabledHosts } from './hosts.tsx'
 import { type Agent, State } from './registry.tsx'
 
+/** The registry, and the disabled hosts for those who may write agents. */
 export function Agents() {
   const { roles } = useConsole()
   const answer = useAnswer('agents', (api, signal) =>

@@ -12,6 +12,7 @@ export interface Agent {
   readonly disabled_at?: string
 }
 
+/** Whether an agent is enabled, as a tag. */
 export const State = ({ state }: Pick<Agent, 'state'>) => (
   <span class={state === 'enabled' ? 'tag' : 'tag bad'}>{state}</span>
 )

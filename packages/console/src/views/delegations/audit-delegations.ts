@@ -29,16 +29,19 @@ export const isInForce = ({
 export const standingOf = (delegation: Pick<AuditDelegation, 'state' | 'agent_disabled'>): string =>
   delegation.state === 'live' && delegation.agent_disabled ? 'live, agent disabled' : delegation.state
 
+/** One page of `GET /audit/delegations`; `names` are titles by id. */
 export interface AuditDelegationPage {
   readonly delegations: readonly AuditDelegation[]
   readonly names: Readonly<Record<string, string>>
   readonly next_cursor?: string
 }
 
+/** Query of `GET /audit/delegations`. */
 export type DelegationFilter = Readonly<
   Partial<Record<'delegation' | 'subject' | 'agent' | 'state' | 'cursor' | 'limit', string>>
 >
 
+/** One page of delegations, newest first. Throws `Problem`. */
 export const fetchDelegations = (
   api: Api,
   filter: DelegationFilter,

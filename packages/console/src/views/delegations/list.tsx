@@ -137,12 +137,14 @@ function Pages(props: {
   )
 }
 
+/** How a delegation stands, as a tag. */
 export const State = ({ delegation }: { readonly delegation: AuditDelegation }) => (
   <span class={isInForce(delegation) ? 'tag good' : 'tag'}>{standingOf(delegation)}</span>
 )
 
 const shownMax = 4
 
+/** What a delegation covers: its first objects, or the API that it is for. */
 export const Scope = ({ of: { scope, resource } }: { readonly of: AuditDelegation }) =>
   resource === undefined ? (
     <ul class="plain">

@@ -5,6 +5,7 @@ import { EditorState } from '@codemirror/state'
 import { drawSelection, EditorView, keymap, lineNumbers } from '@codemirror/view'
 import { colours, openfga } from './language.ts'
 
+/** A problem of the model's text. Lines and columns count from 1. */
 export interface TextProblem {
   readonly line: number
   readonly column: number
@@ -13,6 +14,7 @@ export interface TextProblem {
   readonly message: string
 }
 
+/** The model's text in an editor. `destroy` takes it off the page. */
 export interface Editor {
   readonly text: () => string
   show(problems: readonly TextProblem[]): void

@@ -1,5 +1,6 @@
 import type { Finding } from './wire.ts'
 
+/** What the rules found in a model, as a list; nothing where they found nothing. */
 export const Findings = (props: {
   readonly title: string
   readonly kind: string

@@ -40,6 +40,7 @@ const parser: StreamParser<State> = {
   languageData: { commentTokens: { line: '#' } },
 }
 
+/** OpenFGA's modelling language, for highlighting. */
 export const openfga = StreamLanguage.define(parser)
 
 /** The page's own colours, which follow dark and light. */

@@ -18,6 +18,7 @@ import { TruthTable } from './truth-table.tsx'
 import type { ActiveModel, ModelCheck, OpenPlanList, Plan, TestRun } from './wire.ts'
 import './model.css'
 
+/** The model in force, and one plan for another. */
 export const modelViews: Section = {
   path: '/model',
   title: 'Model',

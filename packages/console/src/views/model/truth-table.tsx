@@ -1,5 +1,6 @@
 import type { Answer, TestRun } from './wire.ts'
 
+/** An answer of the model in words. */
 export const answerText = (answer: Answer): string => {
   if (typeof answer === 'boolean') return answer ? 'yes' : 'no'
   return 'error' in answer ? answer.error : answer.join(', ') || 'nobody and nothing'

@@ -1,5 +1,6 @@
 import type { TextProblem } from './editor.ts'
 
+/** Those who gain, or lose, access: `count` pairs, and samples of them. */
 export interface ChangeSide {
   readonly count: number
   /** Whoever it is: a person, or a person through one agent. */
@@ -8,11 +9,13 @@ export interface ChangeSide {
   readonly samples: readonly { readonly who: string; readonly document_id: string }[]
 }
 
+/** Who gains and who loses one relation. */
 export interface Change {
   readonly gained: ChangeSide
   readonly lost: ChangeSide
 }
 
+/** A rule that a model breaks, and where. */
 export interface Finding {
   readonly rule: string
   readonly relation: string
@@ -48,6 +51,7 @@ export interface Plan {
   readonly warnings: readonly Finding[]
 }
 
+/** `GET /model`: the model in force, and those before it. */
 export interface ActiveModel {
   readonly model_id: string
   readonly model: string | null
@@ -82,12 +86,14 @@ export interface OpenPlanList {
   readonly more: boolean
 }
 
+/** `POST /model/check`: what is wrong with a text. */
 export interface ModelCheck {
   readonly problems: readonly TextProblem[]
   readonly refusals: readonly Finding[]
   readonly warnings: readonly Finding[]
 }
 
+/** Yes or no, a list of ids, or why there is no answer. */
 export type Answer = boolean | readonly string[] | { readonly error: string }
 
 /** What the truth table says of a plan. */
@@ -108,6 +114,7 @@ export interface PlanTests {
   }[]
 }
 
+/** `POST /model/test`: each test with its questions. */
 export interface TestRun {
   readonly passed: number
   readonly failed: number

@@ -10,6 +10,7 @@ import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
 import { Chart } from './chart.tsx'
 
+/** The overview of the last hours. */
 export const overviewViews: Section = {
   path: '/',
   title: 'Overview',

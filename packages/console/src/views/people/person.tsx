@@ -46,5 +46,6 @@ export const Person = ({ user }: { readonly user: string }) => (
   </>
 )
 
+/** When a membership ends; a dash where it does not. */
 export const EndTime = ({ endTime }: { readonly endTime: string | null }) =>
   endTime === null ? <span class="soft">–</span> : <Time time={endTime} />

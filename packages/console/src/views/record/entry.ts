@@ -16,6 +16,7 @@ export interface Entry {
   readonly detail: Readonly<Record<string, unknown>>
 }
 
+/** One page of `GET /audit`. */
 export interface EntryPage {
   readonly records: readonly Entry[]
   readonly next_cursor?: string

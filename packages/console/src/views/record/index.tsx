@@ -2,6 +2,7 @@ import type { Section } from '../../section.ts'
 import { Action } from './action.tsx'
 import { Search } from './search.tsx'
 
+/** The record, and everything of one action. */
 export const recordViews: Section = {
   path: '/record',
   title: 'Record',

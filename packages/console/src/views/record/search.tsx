@@ -15,6 +15,7 @@ import type { EntryPage } from './entry.ts'
 const fields = ['object', 'subject', 'actor', 'client', 'txn', 'event', 'decision', 'since', 'until'] as const
 type Filter = Readonly<Partial<Record<(typeof fields)[number], string>>>
 
+/** The record by filter, newest first. */
 export function Search({ query }: { readonly query: URLSearchParams }) {
   const filter: Filter = Object.fromEntries(
     fields.flatMap((name) => (query.get(name) ? [[name, query.get(name)]] : [])),

@@ -1,5 +1,6 @@
 import { agentId } from '../why/ask-form.tsx'
 
+/** One tuple that a what-if writes or deletes. */
 export interface Line {
   readonly user: string
   readonly relation: string
@@ -40,6 +41,7 @@ export interface Preset {
   }
 }
 
+/** Changes that a form can fill in. */
 export const presets: readonly Preset[] = [
   {
     title: 'Take somebody out of a group',

@@ -18,6 +18,7 @@ export const inputsOf = (query: URLSearchParams, names: readonly string[]): Inpu
     }),
   )
 
+/** The path of a question with its inputs. */
 export const addressWith = (path: string, inputs: Inputs): string => `${path}?${new URLSearchParams(inputs)}`
 
 /** A question as a form: putting it is going to its address, which can be kept, sent and gone back to. */
@@ -53,6 +54,7 @@ export function AskForm(props: {
   )
 }
 
+/** One text field of a question's form. */
 export function Field(props: {
   readonly name: string
   readonly title: string

@@ -23,6 +23,7 @@ export interface Reason {
   readonly because: readonly Reason[]
 }
 
+/** Outcome of a check; `error` is none that could be had. */
 export type Verdict = 'allowed' | 'denied' | 'error'
 
 /** `POST /explain` answers so. */

@@ -73,6 +73,7 @@ function wordsOf(reason: Reason): ComponentChildren {
   return saidOf(reason)
 }
 
+/** One tuple on a line. */
 export const TupleLine = (tuple: {
   readonly user: string
   readonly relation: string
