@@ -11,6 +11,7 @@ export interface Stretch {
   readonly none: number
 }
 
+/** What agents and people did in a time, cut into stretches of equal length. */
 export interface Activity {
   /** Oldest first, each as long as the other; none is left out. */
   readonly stretches: readonly Stretch[]
@@ -18,6 +19,7 @@ export interface Activity {
   readonly driftMended: number
 }
 
+/** The stretches to count: the end of the last one, the length of each in milliseconds, and how many. */
 export interface ActivityOptions {
   readonly until: Date
   readonly stretchMs: number

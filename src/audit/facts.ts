@@ -2,6 +2,7 @@ import type { DecisionEvent } from '@remit/contract/decision-event'
 import type { Decision } from '@remit/contract/events'
 import type { Principal } from '../kernel/principal.ts'
 
+/** The decision of an event in one word of the record, by its counts where it has some. */
 export function decisionOf(decided: DecisionEvent): Decision {
   switch (decided.event) {
     case 'retrieved':

@@ -40,12 +40,14 @@ export interface RecordEntry {
   readonly detail: Readonly<Record<string, unknown>>
 }
 
+/** A page of the record, newest first. */
 export interface RecordPage {
   readonly entries: readonly RecordEntry[]
   /** Where the next page begins; undefined on the last. */
   readonly next: string | undefined
 }
 
+/** Pages through the record. Does NOT check who may read it. */
 export interface RecordReader {
   /** Newest first. Throws `invalid_request` for a cursor that is none. */
   page(

@@ -34,6 +34,7 @@ interface Times {
   readonly last_txn: string
 }
 
+/** Somebody who was given a document, with the first and last time and how often. */
 export interface Reader extends Times {
   readonly subject: string
   /** Outermost first; empty: the person themselves. */
@@ -41,12 +42,14 @@ export interface Reader extends Times {
   readonly client: string
 }
 
+/** A document that somebody was given, with the first and last time and how often. */
 export interface Read extends Times {
   readonly document_id: string
   /** Under which it was last given; null: no agent. */
   readonly delegation: string | null
 }
 
+/** How much an agent read a day, and whether its last day stands out against the days before. */
 export interface Reach {
   readonly days: readonly ReachDay[]
   readonly measures: readonly Measure[]
@@ -54,6 +57,7 @@ export interface Reach {
   readonly unusual: boolean | undefined
 }
 
+/** What an agent read on one day (UTC). `new_documents` counts those read on no earlier day. */
 export interface ReachDay {
   /** YYYY-MM-DD, UTC. */
   readonly day: string
@@ -64,6 +68,7 @@ export interface ReachDay {
   readonly reads: number
 }
 
+/** One measure of the last day against the median of the earlier days. */
 export interface Measure {
   readonly name: 'documents' | 'new_documents' | 'reads'
   readonly last: number
@@ -116,6 +121,7 @@ const inReadOnly = <T>(database: Database, query: (sql: Sql) => Promise<T>): Pro
     return query(sql)
   })
 
+/** Answers from the record in read-only transactions. Does NOT check who may ask. */
 export const createRecordQuestions = ({ database }: { readonly database: Database }): RecordQuestions => ({
   async readers(document, { since: sinceTime, until: untilTime }) {
     const rows = await inReadOnly(database, async (sql) =>

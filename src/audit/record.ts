@@ -28,11 +28,13 @@ const columns = {
 } as const
 /** For a statement that writes a record together with something else: its columns, their parameters, {@link recordValues}. */
 export const recordColumns = Object.keys(columns).join(', ')
+/** The placeholders of one record's columns, from `$firstParameter` on, each cast to its type. */
 export const recordRow = (firstParameter: number): string =>
   Object.values(columns)
     .map((type, column) => `$${firstParameter + column}::${type}`)
     .join(', ')
 
+/** The values of one record in the order of {@link recordRow}. */
 export function recordValues(actor: Who, decision: DecisionEvent): SqlValue[] {
   // An event that the contract does not name does not compile.
   const { event, ...detail }: { readonly event: EventName } = decision

@@ -11,6 +11,7 @@ import type { AxiosAdapter } from './openfga.ts'
 /** Base address of the engine inside the process; nothing listens there. */
 export const embeddedUrl = 'http://engine.invalid'
 
+/** The engine in this process, reached as if it were OpenFGA over HTTP. */
 export interface EmbeddedEngine {
   /** Lets the SDK reach the engine without a network. */
   readonly adapter: AxiosAdapter

@@ -6,6 +6,7 @@ export type FgaApi = Omit<OpenFgaApi, 'batchCheck' | 'readChanges'> & {
   readChanges: ReadChanges
 }
 
+/** OpenFGA's BatchCheck with the response headers, which carry the request id. */
 export type BatchCheck = (
   storeId: string,
   body: BatchCheckRequest,

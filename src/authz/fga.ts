@@ -41,6 +41,7 @@ export interface ChangePosition {
   readonly startTime?: number
 }
 
+/** A page of OpenFGA's change log. */
 export interface ChangePage {
   /** Oldest first. */
   readonly changes: readonly Change[]
@@ -72,6 +73,7 @@ export class WriteRefused extends Error {
   }
 }
 
+/** One question to OpenFGA. Its context, the time, is added where it is sent. */
 export interface Check {
   readonly user: string
   readonly relation: string
@@ -86,6 +88,10 @@ export interface Check {
  */
 export type Consistency = 'fresh' | 'cached'
 
+/**
+ * How to ask: the consistency, the time that conditions see (milliseconds), and a signal that ends the
+ * wait.
+ */
 export interface QueryOptions {
   /** `fresh` where left out. */
   readonly consistency?: Consistency
@@ -97,6 +103,7 @@ export interface QueryOptions {
 /** `error` is a denial that is never remembered: the server failed on it, or left it out of its answer. */
 export type Verdict = 'allowed' | 'denied' | 'error'
 
+/** Verdicts of several checks, with what the record keeps of the calls. */
 export interface BatchAnswer {
   /** One verdict for each check, in the order asked. */
   readonly verdicts: readonly Verdict[]
@@ -161,6 +168,7 @@ export const contextAt = (now: number): { readonly current_time: string } => ({
   current_time: new Date(Math.ceil(now / 1_000) * 1_000).toISOString(),
 })
 
+/** `user relation object`: the same for the same tuple key, whatever its condition. */
 export const tupleId = ({ user, relation, object }: Pick<StoredTuple, keyof TupleKey>): string =>
   `${user} ${relation} ${object}`
 

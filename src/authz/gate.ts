@@ -23,6 +23,7 @@ export interface Guarded {
   readonly documentId: string
 }
 
+/** How fresh the verdicts must be, the grants that were shown, and a signal that ends the wait. */
 export interface GateOptions {
   /** `strict` takes OpenFGA's yes only as it is now; `fast` also from its caches, or held for `VERDICT_TTL`. */
   readonly consistency: Consistency
@@ -37,6 +38,7 @@ export type Proof =
   | { readonly kind: 'asked' | 'asked_fast' }
   | { readonly kind: 'held'; readonly ageMs: number }
 
+/** What the gate let through, in order. */
 export interface Clearance<T> {
   /** In the order given. */
   readonly cleared: readonly Cleared<T>[]
@@ -95,6 +97,7 @@ export interface NamedOptions {
   readonly signal?: AbortSignal
 }
 
+/** Clears documents that the caller names, so that a refusal tells nothing of what is there. */
 export interface NamedClearing
   extends Pick<Clearing, 'proofOf' | 'tellable' | 'grantsOf' | 'modelId' | 'requestIds'> {
   /**
@@ -104,6 +107,7 @@ export interface NamedClearing
   clear<T extends Guarded>(there: readonly T[]): Promise<readonly Cleared<T>[]>
 }
 
+/** The only maker of `Cleared<T>`: nothing is read without one. */
 export interface Gate {
   /**
    * Begins to clear for the person and for what was lent: one check a document. Throws for a principal who cannot
@@ -117,6 +121,7 @@ export interface Gate {
   named(principal: Principal, options: NamedOptions): NamedClearing
 }
 
+/** OpenFGA decides; the replica and the verdict cache spare calls. */
 export interface GateDeps extends PrecheckDeps {
   readonly fga: Fga
   readonly limiter: Limiter
@@ -149,6 +154,7 @@ function questionWith(principal: Principal, grants: readonly string[]): Question
   }
 }
 
+/** Makes the gate. It fails closed: a check without an answer is a no. */
 export function createGate(dependencies: GateDeps): Gate {
   return {
     open: (principal, options) =>

@@ -16,12 +16,14 @@ export interface Nominator {
   nominate(principal: Principal, options: NominateOptions): Promise<Nomination>
 }
 
+/** `grants` are those that the request brings; the signal ends the wait for OpenFGA. */
 export interface NominateOptions {
   readonly signal?: AbortSignal
   /** Ids of the grants that the gate will be shown. */
   readonly grants?: readonly string[]
 }
 
+/** `serverDeadlineMs` is how long OpenFGA may take to list, in milliseconds. */
 export interface NominatorDeps {
   readonly fga: Fga
   readonly index: Pick<DocumentNominator, 'nominate'>
@@ -30,6 +32,7 @@ export interface NominatorDeps {
   readonly serverDeadlineMs: number
 }
 
+/** Nominates by the index, and by OpenFGA's own list while the index is not ready. */
 export function createNominator({ fga, index, now, serverDeadlineMs }: NominatorDeps): Nominator {
   return {
     async nominate(principal, { signal, grants }) {

@@ -41,6 +41,7 @@ const axios = createRequire(import.meta.url)('axios') as {
   }): AxiosInstance
 }
 
+/** How OpenFGA is reached. */
 export interface OpenFgaTransport {
   readonly apiUrl: string
   readonly apiToken?: string

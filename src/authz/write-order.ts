@@ -1,6 +1,7 @@
 import type { Model, Relation, Rewrite } from '@remit/engine'
 import { type Tuple, type TupleKey, tupleId } from './fga.ts'
 
+/** Tuples to write and to delete together. */
 export interface Change {
   readonly writes: readonly Tuple[]
   readonly deletes: readonly TupleKey[]

@@ -9,6 +9,7 @@ import type { IsAdministrator } from '../http/routes/writing.ts'
 import { refuse } from '../kernel/result.ts'
 import type { ComposeContext } from './context.ts'
 
+/** The verifier of tokens, their proofs, and who administers. */
 export interface ApiAccessDeps extends Pick<ComposeContext, 'config' | 'log' | 'now'> {
   readonly verifier: Verifier
   readonly proofs: Proofs
@@ -28,6 +29,7 @@ export interface ApiAccess {
   readonly reading: Reading
 }
 
+/** Makes what every API route stands behind: bearer tokens, rate limits and roles. */
 export function createApiAccess({
   config,
   log,

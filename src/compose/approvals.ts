@@ -17,6 +17,7 @@ import type { Log } from '../kernel/log.ts'
 import type { Database } from '../store/sql.ts'
 import type { Grants } from './grants.ts'
 
+/** Grants, and the resolution of calls that an approval names. */
 export interface ApprovalsPartDeps {
   readonly database: Database
   readonly fga: Fga
@@ -43,14 +44,17 @@ export interface ApprovalsPart extends AsyncDisposable {
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
 
+/** What an agent's routes about approvals need. */
 export interface AgentsFace {
   readonly requireBearer: RequireBearer
   readonly publicUrl: string
 }
 
+/** What the routes on a person's own page need. */
 export type PeoplesFace = Omit<OwnApprovalRoutesDeps, 'own' | 'approvals' | 'grants' | 'log' | 'now'> &
   Pick<OwnApprovalsDeps, 'lendables' | 'agents' | 'showCall'>
 
+/** Opens approvals: what people are asked, and the tasks that end what is overdue. */
 export async function openApprovalsPart(dependencies: ApprovalsPartDeps): Promise<ApprovalsPart> {
   const { database, grants, resolveCall } = dependencies
   const approvals = await openApprovals({

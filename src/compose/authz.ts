@@ -24,6 +24,7 @@ import { OperatorError } from '../kernel/operator-error.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import type { ComposeContext } from './context.ts'
 
+/** Of the wiring's context, what authorization takes. */
 export type AuthzDeps = Pick<
   ComposeContext,
   'config' | 'infrastructure' | 'database' | 'log' | 'now' | 'newTxn'
@@ -60,6 +61,7 @@ const leastRememberMs = 60_000
 // A change of the model is in force everywhere within a second.
 const modelPollMs = 500
 
+/** Deploys the model where it is missing, and opens the gate, the index and their helpers. */
 export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
   const { config, database, log, now } = dependencies
   const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')

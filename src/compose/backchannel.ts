@@ -17,6 +17,7 @@ import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import type { Seal } from '../store/encryption.ts'
 import type { Database } from '../store/sql.ts'
 
+/** What CIBA requests are made of. */
 export interface BackchannelPartDeps {
   readonly database: Database
   readonly boss: Boss
@@ -34,6 +35,7 @@ export interface BackchannelPartDeps {
   readonly publicUrl: string
 }
 
+/** CIBA, with its background tasks. */
 export interface BackchannelPart extends AsyncDisposable {
   readonly backchannel: Backchannel
   /** Background tasks, each to be run now and every hour. */

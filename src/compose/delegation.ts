@@ -31,6 +31,7 @@ import { loadSecret } from '../store/secret.ts'
 import type { ApiAccess } from './api-access.ts'
 import type { ComposeContext } from './context.ts'
 
+/** Of the wiring's context, what delegation takes. */
 export interface DelegationDeps
   extends Pick<
     ComposeContext,
@@ -71,6 +72,7 @@ export interface DelegationPart extends AsyncDisposable {
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
 
+/** Opens tokens, registries, delegations and revocation. */
 export async function openDelegation(dependencies: DelegationDeps): Promise<DelegationPart> {
   const { config, database, fga, allowList, index, clock, log, now, newTxn, keysDir } = dependencies
   await using stack = new AsyncDisposableStack()

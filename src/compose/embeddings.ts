@@ -10,11 +10,13 @@ import { createChunkVectors } from '../retrieval/chunk-index/postgres/vectors.ts
 import type { Database } from '../store/sql.ts'
 import { isSameModel, pinVectors, type StoredVectors, type VectorModel } from '../store/vectors.ts'
 
+/** A model for vectors, or why there is none. */
 export type Embeddings =
   | { readonly available: true; readonly embedder: Embedder }
   /** Keyword mode, and why. */
   | { readonly available: false; readonly reason: string }
 
+/** What is stored of an earlier model, and whether it may be replaced. */
 export interface OpenEmbeddingsOptions {
   readonly stored: StoredVectors
   /** Another build of the local model will do where the stored one's cannot be had; else that is keyword mode. */
@@ -22,6 +24,7 @@ export interface OpenEmbeddingsOptions {
   readonly onProgress?: (progress: WeightsProgress) => void
 }
 
+/** The command that an operator runs to change the model. */
 export const reembedCommand = 'npm run remit -- reembed'
 
 /** Opens the configured model. None that can be had is no error: words are searched then. */

@@ -17,6 +17,7 @@ export interface Grants {
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
 
+/** Makes the grants that approvals become, and the offers to ask for one. */
 export function createGrants(dependencies: ApprovalGrantsDeps): Grants {
   const approvalGrants = createApprovalGrants(dependencies)
   const offers = createOffers({ ...dependencies, sql: dependencies.database })

@@ -28,6 +28,7 @@ export interface Infrastructure extends Stored {
   readonly openfga: FgaApi
 }
 
+/** `now` is in milliseconds; `step` tells the operator what start-up does. */
 export interface InfrastructureOptions {
   /** The embedded database will never answer again: the process should end. Left out: it is not watched. */
   readonly onStorageLost?: () => void
@@ -75,6 +76,7 @@ export async function openInfrastructure(
   return { database, openfga, embeddings, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
+/** How the database is opened, and who hears of it. */
 export interface StoredOptions {
   /** Whoever opens it will change the stored vectors to the configured model; else an unfinished change is refused. */
   readonly mayChange: boolean

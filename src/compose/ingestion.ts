@@ -18,6 +18,7 @@ import type { ApiAccess } from './api-access.ts'
 import type { ComposeContext } from './context.ts'
 import type { Retrieval } from './retrieval.ts'
 
+/** Of the wiring's context, what ingestion takes. */
 export interface IngestionDeps
   extends Pick<ComposeContext, 'config' | 'infrastructure' | 'database' | 'boss' | 'clock' | 'log' | 'now'> {
   readonly fga: Fga
@@ -34,6 +35,7 @@ export interface Ingestion extends AsyncDisposable {
   routes(face: IngestionFace): readonly App[]
 }
 
+/** What the routes for documents need of the API's access. */
 export interface IngestionFace extends Pick<ApiAccess, 'requireBearer' | 'isAdministrator'> {
   readonly services: Services
 }
@@ -43,6 +45,7 @@ const tokensMaxWithoutModel = 256
 const countingWithoutModel = { kind: 'estimate', of: 'characters', perToken: 4, marks: 0 } as const
 const importLinesMax = 1_000_000
 
+/** Opens the queue and workers that take documents in. */
 export async function openIngestion(dependencies: IngestionDeps): Promise<Ingestion> {
   const { config, database, boss, clock, log, now } = dependencies
   const { corpus, chunkIndex } = dependencies.retrieval

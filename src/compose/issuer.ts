@@ -75,6 +75,7 @@ import { loadSecret } from '../store/secret.ts'
 import type { Database } from '../store/sql.ts'
 import { openBackchannel } from './backchannel.ts'
 
+/** Of the service, what the authorization server takes. */
 export interface IssuerDeps {
   readonly config: Config
   readonly database: Database
@@ -124,6 +125,7 @@ export interface Issuer extends AsyncDisposable {
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
 
+/** Opens Remit's own authorization server and its pages. */
 export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
   const {
     config,

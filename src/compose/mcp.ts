@@ -16,6 +16,7 @@ import { createMcpFace } from '../mcp/face.ts'
 import { createServer, type ServerDeps } from '../mcp/server.ts'
 import { loadSecret } from '../store/secret.ts'
 
+/** The features that the tools call, and what tokens are verified by. */
 export interface McpDeps extends Omit<ServerDeps, 'publicUrl'> {
   readonly config: Config
   readonly verifier: Verifier

@@ -12,6 +12,7 @@ import type { ApiAccess } from './api-access.ts'
 import type { Authz } from './authz.ts'
 import type { ComposeContext } from './context.ts'
 
+/** Of the service, what the model's routes take. */
 export interface ModelsDeps extends Pick<ComposeContext, 'config' | 'infrastructure' | 'database' | 'now'> {
   readonly authz: Pick<Authz, 'active' | 'index' | 'matchesFile' | 'texts'>
   readonly administrators: Pick<Administrators, 'keeps'>

@@ -7,6 +7,7 @@ import type { Authz } from './authz.ts'
 import type { ComposeContext } from './context.ts'
 import type { DelegationPart } from './delegation.ts'
 
+/** What a person's move changes: tuples, delegations and documents. */
 export interface MovingDeps extends Pick<ComposeContext, 'database' | 'clock' | 'newTxn'> {
   readonly fga: Fga
   readonly authz: Pick<Authz, 'allowList'>

@@ -14,6 +14,7 @@ import type { DelegationPart } from './delegation.ts'
 import type { Embeddings } from './embeddings.ts'
 import type { RecordKeeping } from './record.ts'
 
+/** Of the service, what metrics and health take. */
 export interface OperatorsDeps
   extends Pick<ComposeContext, 'config' | 'infrastructure' | 'database' | 'now'> {
   readonly metrics: Metrics
@@ -28,6 +29,7 @@ export interface Operators {
   readonly isReady: () => Promise<boolean>
 }
 
+/** Opens metrics and the health route. */
 export async function openOperators(dependencies: OperatorsDeps): Promise<Operators> {
   const { config, database, metrics, delegation, keeping } = dependencies
   const { active: activeModel, fga, index, matchesFile } = dependencies.authz

@@ -28,6 +28,7 @@ import type { ApiAccess } from './api-access.ts'
 import type { Authz } from './authz.ts'
 import type { ComposeContext } from './context.ts'
 
+/** Of the service, what the security teams' routes take. */
 export interface OversightDeps extends Pick<ComposeContext, 'database' | 'now'> {
   readonly authz: Pick<Authz, 'fga' | 'index' | 'limiter' | 'texts' | 'allowListOf'>
   readonly agents: Agents

@@ -18,6 +18,7 @@ import { createSeal } from '../store/encryption.ts'
 import { loadSecret } from '../store/secret.ts'
 import type { Database } from '../store/sql.ts'
 
+/** Of the service, what push messages take. */
 export interface PushDeps {
   readonly config: Config
   readonly database: Database
@@ -42,6 +43,7 @@ export interface Push extends AsyncDisposable {
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
 
+/** Opens web push: its subscriptions, its key and its sender. */
 export async function openPush(dependencies: PushDeps): Promise<Push> {
   const { config, database: sql, boss, clock, log, approvals } = dependencies
   await using stack = new AsyncDisposableStack()

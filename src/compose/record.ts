@@ -13,6 +13,7 @@ import { reasonOf } from '../kernel/reason.ts'
 import { guardRecord } from '../store/guard-record.ts'
 import type { Database } from '../store/sql.ts'
 
+/** Of the wiring's context, what the record's upkeep takes. */
 export interface RecordDeps {
   readonly config: Config
   readonly database: Database
@@ -41,6 +42,7 @@ export interface RecordKeeping {
 
 const sealEveryMs = 1_000
 
+/** Verifies the record at start and seals it every second. An altered record is reported, not mended. */
 export async function openRecord({
   config,
   database,

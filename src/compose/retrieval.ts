@@ -26,6 +26,7 @@ import type { Authz } from './authz.ts'
 import type { ComposeContext } from './context.ts'
 import type { Grants } from './grants.ts'
 
+/** Of the wiring's context, what retrieval takes. */
 export interface RetrievalDeps
   extends Pick<ComposeContext, 'config' | 'infrastructure' | 'database' | 'log' | 'now' | 'keysDir'> {
   readonly authz: Pick<Authz, 'index' | 'gate' | 'nominator' | 'why'>
@@ -49,6 +50,7 @@ export interface Retrieval extends AsyncDisposable {
   routes(face: { readonly requireBearer: RequireBearer }): readonly App[]
 }
 
+/** Opens the corpus, the searches and what answers questions. */
 export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrieval> {
   const { config, database, log, now, grants, metrics } = dependencies
   const { embeddings } = dependencies.infrastructure

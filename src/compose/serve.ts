@@ -3,10 +3,12 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createAdaptorServer } from '@hono/node-server'
 
+/** A server that listens. Disposing of it drains open requests. */
 export interface Listening extends AsyncDisposable {
   readonly port: number
 }
 
+/** What answers, at which address and port, and the milliseconds that open requests get at the end. */
 export interface ListenOptions {
   readonly fetch: (request: Request, env: unknown) => Response | Promise<Response>
   readonly host: string

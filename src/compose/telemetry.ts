@@ -2,6 +2,7 @@ import { context, propagation, trace } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import { W3CTraceContextPropagator } from '@opentelemetry/core'
 
+/** Where traces are sent; undefined: nowhere. */
 export interface TelemetryOptions {
   /** Base URL of an OTLP/HTTP receiver, to which `/v1/traces` is added. Left out: nothing is sent anywhere. */
   readonly endpoint: string | undefined

@@ -10,6 +10,7 @@ import type { Database } from '../store/sql.ts'
 import type { Grants } from './grants.ts'
 import type { Vault } from './vault.ts'
 
+/** Connections of people, grants and the guarded fetch. */
 export interface VaultCallsDeps {
   readonly database: Database
   readonly vault: Pick<Vault, 'connections'>
@@ -27,6 +28,7 @@ export interface VaultCalls {
   routes(face: { readonly requireBearer: RequireBearer }): App
 }
 
+/** Makes calls in a person's name to accounts elsewhere, each under a grant. */
 export function createVaultCalls({ database, vault, grants, outbound, log }: VaultCallsDeps): VaultCalls {
   const { connections } = vault
   const resolve = createCallResolution({ connections })

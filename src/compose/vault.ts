@@ -32,6 +32,7 @@ import { createSeal } from '../store/encryption.ts'
 import { loadSecret } from '../store/secret.ts'
 import type { Database } from '../store/sql.ts'
 
+/** Of the wiring's context, what the vault takes. */
 export interface VaultDeps {
   readonly requireSession: RequireSession
   readonly config: Config

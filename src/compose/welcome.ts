@@ -4,6 +4,7 @@ import type { WeightsProgress } from '../embed/weights.ts'
 import { pluralize } from '../kernel/pluralize.ts'
 import { type Embeddings, reembedCommand } from './embeddings.ts'
 
+/** What the first lines after a start tell. */
 export interface WelcomeFacts {
   readonly embeddings: Embeddings
   /** Live passages that lack a vector though there is a model. */

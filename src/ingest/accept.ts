@@ -24,12 +24,14 @@ export interface RevisionTask extends Readonly<Record<string, string | number>> 
   readonly revision: number
 }
 
+/** One document that came in. */
 export interface Item {
   /** Its line in an import, from 1. */
   readonly line?: number
   readonly input: DocumentInput
 }
 
+/** Documents to accept for one job. */
 export interface Accepting {
   readonly jobId: string
   readonly items: readonly Item[]
@@ -121,7 +123,7 @@ async function commit(
       await noteRefusal(sql, jobId, documentItem, entry.error)
       continue
     }
-    const { decidePlacements: accepted } = entry
+    const { accepted } = entry
     if (isStale(documentItem.input, accepted)) {
       await insertItem(sql, {
         ...itemOf(jobId, documentItem),

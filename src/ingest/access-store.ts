@@ -7,6 +7,7 @@ import { readDocuments } from './document-rows.ts'
 import { fileFolders } from './folders.ts'
 import { isTagged } from './reconcile-tuples.ts'
 
+/** What a change of access rights left to do. */
 export interface StoredChange {
   /** Documents whose first content is not published yet: their tuples come with it. */
   readonly waiting: ReadonlySet<string>

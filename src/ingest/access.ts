@@ -15,6 +15,7 @@ import { anew, type Hold } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 
+/** Tuples that a service writes and deletes. */
 export interface AccessChange {
   readonly writes: readonly Tuple[]
   readonly deletes: readonly TupleKey[]

@@ -21,6 +21,7 @@ export interface Chunk {
   readonly tokens: number
 }
 
+/** Sizes are in tokens of the model. */
 export interface ChunkOptions {
   /** Of the embedding model, its own marks included. */
   readonly countTokens: (text: string) => number

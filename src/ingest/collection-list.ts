@@ -1,5 +1,6 @@
 import type { Sql } from '../store/sql.ts'
 
+/** A collection as an operator sees it. */
 export interface CollectionRow {
   readonly id: string
   readonly title: string

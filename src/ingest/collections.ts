@@ -9,6 +9,7 @@ import type { IngestContext, Writer } from './context.ts'
 import type { FieldType } from './document-rows.ts'
 import { anew } from './hold.ts'
 
+/** A collection to make or change. */
 export interface CollectionInput {
   readonly id: string
   readonly title: string

@@ -26,11 +26,13 @@ export interface PreparedChunk {
   readonly tokens: number
 }
 
+/** A document's text and its chunks. */
 export interface Prepared {
   readonly text: string
   readonly chunks: readonly PreparedChunk[]
 }
 
+/** The content that came in, before it is parsed. */
 export interface Content {
   readonly mimeType: string
   readonly bytes: Uint8Array

@@ -118,6 +118,7 @@ interface TagRow {
   readonly expires_at: Date | null
 }
 
+/** Stored tags by object. */
 export async function readTags(sql: Sql, objects: readonly string[]): Promise<Map<string, Tag[]>> {
   const rows = await sql.query<TagRow>(
     'select object, relation, subject, expires_at from tags where object = any($1) order by object, relation, subject',
@@ -147,6 +148,7 @@ export async function setTags(
   await markUnsettled(sql, object, purge)
 }
 
+/** Adds tags to an object's stored ones; one that is there already gets the new end. */
 export async function addTags(sql: Sql, object: string, newTags: readonly Tag[]): Promise<void> {
   if (newTags.length === 0) return
   await sql.query(
@@ -162,6 +164,7 @@ export async function addTags(sql: Sql, object: string, newTags: readonly Tag[])
   )
 }
 
+/** Removes stored tags by their tuple keys. */
 export async function removeTags(sql: Sql, keys: readonly TupleKey[]): Promise<void> {
   for (const { object, relation, user } of keys) {
     await sql.query('delete from tags where object = $1 and relation = $2 and subject = $3', [

@@ -17,12 +17,14 @@ export function placeLine(names: readonly string[], fits: (line: string) => bool
   return names.slice(skipped).join(' > ')
 }
 
+/** A stored chunk with what its embedded text is made of. */
 export interface StoredPassage {
   readonly title: string
   readonly headings: readonly string[]
   readonly text: string
 }
 
+/** The model's limit, in its tokens. */
 export interface EmbedTextOptions {
   /** Of the embedding model, its own marks included. */
   readonly countTokens: (text: string) => number

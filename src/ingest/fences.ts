@@ -2,6 +2,7 @@ import type { Fga, Tuple } from '../authz/fga.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { Database } from '../store/sql.ts'
 
+/** OpenFGA, and the database of the leases. */
 export interface FencesDeps {
   readonly database: Database
   readonly fga: Pick<Fga, 'read' | 'write' | 'isOrderly'>
@@ -38,6 +39,7 @@ export const holdId = (now: number, random: string): string => `${now.toString(3
 const madeAt = (hold: string): number => Number.parseInt(hold.split('.')[0] ?? '', 36)
 
 const fenceOf = (hold: string): FgaObject => `fence:${hold}`
+/** The tuple that stands for a hold's turn, counted from 1. */
 export const turnOf = (hold: string, turn: number): Tuple => ({
   user: `turn:${turn}`,
   relation: 'turn',
@@ -47,6 +49,7 @@ export const turnOf = (hold: string, turn: number): Tuple => ({
 const turnsOf = (hold: string, count: number): Tuple[] =>
   Array.from({ length: count }, (_, index) => turnOf(hold, index + 1))
 
+/** Makes fences in OpenFGA, which keep a late Write of an ended hold out. */
 export function createFences({ fga, now }: Pick<FencesDeps, 'fga'> & { readonly now: () => number }): Fences {
   const endedFences: { readonly hold: string; readonly turns: number; readonly endedAt: number }[] = []
 

@@ -5,6 +5,7 @@ import type { Entry } from './access-rights.ts'
 /** Held by whoever gives a folder a parent: two at once could close a circle that neither sees alone. */
 export const foldersLock = 'folders'
 
+/** Whether a write gives a folder a parent, so that a cycle could come of it. */
 export const writesFolderParent = ({ tuple, operation }: Entry): boolean =>
   operation === 'write' &&
   tuple.relation === 'parent' &&

@@ -16,6 +16,7 @@ export interface Hold {
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>
 }
 
+/** The leases that keep others away from documents. */
 export interface HoldDeps {
   readonly database: Database
   readonly fga: Pick<Fga, 'read' | 'write' | 'isOrderly'>

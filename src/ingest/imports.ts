@@ -12,6 +12,7 @@ import { askRights } from './rights.ts'
 import { applySnapshot, type Received, type Snapshot } from './snapshot.ts'
 import { documentSchema } from './wire.ts'
 
+/** An import as it comes in. */
 export interface ImportRequest {
   /** Newline-delimited JSON, read once and never held as a whole. */
   readonly body: AsyncIterable<Uint8Array>

@@ -62,6 +62,7 @@ export interface Ingest extends AsyncDisposable {
   close(): Promise<void>
 }
 
+/** Of the wiring's context, what ingestion takes. */
 export interface IngestDeps
   extends Omit<
     IngestContext,

@@ -1,6 +1,7 @@
 import { AppError } from '../kernel/errors.ts'
 import type { Sql } from '../store/sql.ts'
 
+/** How far a job is. */
 export type JobState = 'queued' | 'running' | 'done' | 'failed'
 
 /** A job as its owner sees it. */
@@ -19,6 +20,7 @@ export interface JobView {
   readonly notes: readonly JobNote[]
 }
 
+/** Why an item failed, in words that its service may read. */
 export interface JobError {
   readonly line?: number
   readonly id?: string
@@ -27,6 +29,7 @@ export interface JobError {
   readonly detail: string
 }
 
+/** Something that the service should know of an item that did not fail. */
 export interface JobNote {
   readonly line?: number
   readonly id?: string
@@ -34,6 +37,7 @@ export interface JobNote {
   readonly detail: string
 }
 
+/** The codes of notes; part of the API. */
 export type NoteCode =
   | 'superseded'
   | 'stale_version'
@@ -44,6 +48,7 @@ export type NoteCode =
   | 'snapshot_not_applied'
   | 'snapshot_applied'
 
+/** The text of each note. */
 export const noteTexts: Readonly<Record<NoteCode, string>> = {
   superseded: 'A newer revision of this document was accepted; this one had no effect.',
   stale_version: 'A higher version of this document was accepted before; this one had no effect.',
@@ -61,6 +66,7 @@ export interface Idempotency {
   readonly digest: string
 }
 
+/** A job to store. */
 export interface NewJob {
   readonly id: string
   readonly owner: string
@@ -102,6 +108,7 @@ export async function findJob(
   return row.id
 }
 
+/** An item to store with its job. */
 export interface NewItem {
   readonly jobId: string
   readonly line?: number
@@ -144,6 +151,7 @@ export async function countFailed(sql: Sql, jobId: string, count: number): Promi
   await sql.query('update jobs set total = total + $2, failed = failed + $2 where id = $1', [jobId, count])
 }
 
+/** How an item ended. */
 export interface Outcome {
   readonly state: 'done' | 'failed'
   readonly code?: string

@@ -16,6 +16,7 @@ export interface Locks {
   hold<T>(objects: readonly string[], work: (hold: Hold) => Promise<T>, signal?: AbortSignal): Promise<T>
 }
 
+/** What leases over documents need. */
 export interface LocksDeps extends FencesDeps {
   readonly newId: () => string
   readonly now: () => number

@@ -1,6 +1,7 @@
 import { AppError } from '../kernel/errors.ts'
 import { hasTooManyParts, partsMax } from '../kernel/json-parts.ts'
 
+/** The most bytes of a line, and the most lines. */
 export interface NdjsonLimits {
   /** Bytes of one line. */
   readonly lineBytesMax: number

@@ -36,10 +36,12 @@ export interface AcceptedPlacement {
   readonly sensitivityKept: boolean
 }
 
+/** Yes with what it comes to, or the error to answer with. */
 export type PlacementDecision =
-  | { readonly ok: true; readonly decidePlacements: AcceptedPlacement }
+  | { readonly ok: true; readonly accepted: AcceptedPlacement }
   | { readonly ok: false; readonly error: AppError }
 
+/** `now` is in milliseconds; `database` may be the caller's transaction. */
 export interface PlacementDeps {
   readonly database: Sql
   readonly fga: Fga
@@ -133,7 +135,7 @@ export async function decidePlacements(
     const bare = sensitivity.by(newTags) && !sensitivity.by(narrowedTags)
     return {
       ok: true,
-      decidePlacements: {
+      accepted: {
         storedDocument: stored,
         tags: newTags,
         narrowed: bare ? [...narrowedTags, sensitiveTag] : narrowedTags,

@@ -6,6 +6,7 @@ import type { Database, Sql } from '../store/sql.ts'
 import { isSameModel, noteUnfinished, pinVectors, readStoredVectors } from '../store/vectors.ts'
 import { embedTextOf, type StoredPassage } from './embed-text.ts'
 
+/** The new model, and who hears of progress. */
 export interface ReembedOptions {
   /** Migrated. No service may use it meanwhile: the caller holds the folder's lock. */
   readonly database: Database
@@ -18,6 +19,7 @@ export interface ReembedOptions {
   readonly batchSize?: number
 }
 
+/** How many chunks got a vector. */
 export interface Reembedded {
   readonly model: string
   /** Passages that got a vector now. */

@@ -44,10 +44,10 @@ export async function retag(
       if (decision === undefined) throw new AppError('not_found')
       if (!decision.ok)
         throw decision.error.field === 'collection' ? new AppError('not_found') : decision.error
-      await apply(allowList, hold, writer, id, access, storedDocument, decision.decidePlacements)
-      await reconcileFolders(context, decision.decidePlacements.tags)
+      await apply(allowList, hold, writer, id, access, storedDocument, decision.accepted)
+      await reconcileFolders(context, decision.accepted.tags)
       await reconcileObject(context, hold, object)
-      return decision.decidePlacements.sensitivityKept
+      return decision.accepted.sensitivityKept
         ? [{ id, code: 'sensitivity_kept', detail: noteTexts.sensitivity_kept }]
         : []
     },

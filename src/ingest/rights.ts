@@ -2,11 +2,13 @@ import type { Fga } from '../authz/fga.ts'
 import { AppError } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject } from '../kernel/ids.ts'
 
+/** What a service may do in collections, as OpenFGA said. */
 export interface Rights {
   /** Whether the service holds the relation on the collection, asked of OpenFGA now. */
   has(relation: 'writer' | 'tagger', collection: string): boolean
 }
 
+/** A right to ask about. */
 export interface Holding {
   readonly relation: 'writer' | 'tagger'
   readonly collection: string

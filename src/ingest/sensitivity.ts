@@ -4,6 +4,7 @@ import { hasSensitive, type Tag } from './desired-tuples.ts'
 import type { StoredDocument } from './document-rows.ts'
 import { askSensitive } from './rights.ts'
 
+/** Whether documents are sensitive, as OpenFGA said, and whether tags alone would make them so. */
 export interface Sensitivity {
   /**
    * Whether the object is sensitive; a document by anything that was ever accepted and that nobody who may has ended: what

@@ -19,6 +19,7 @@ export async function isStaged(
   return rows.length > 0
 }
 
+/** The database for texts, and the index for chunks. */
 export interface StageDeps {
   readonly database: Database
   readonly index: ChunkPublisher

@@ -1,5 +1,6 @@
 import type { JobView } from './job-store.ts'
 
+/** Waits for a job to end. */
 export interface JobWaiter {
   /** Wakes who waits for this job. */
   changed(jobId: string): void

@@ -14,6 +14,7 @@ import { reconcileObject } from './reconcile-tuples.ts'
 import { askRights } from './rights.ts'
 import { askSensitivity } from './sensitivity.ts'
 
+/** A withdrawal, and the check that it is still meant. */
 export interface Withdrawing {
   readonly jobId: string
   readonly ids: readonly string[]

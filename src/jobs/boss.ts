@@ -7,6 +7,7 @@ export interface Boss extends AsyncDisposable {
   start(): Promise<PgBoss>
 }
 
+/** The database that holds the queue. */
 export interface BossOptions {
   readonly database: Database
   /** Told of what goes wrong in its own upkeep. */

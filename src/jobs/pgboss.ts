@@ -8,6 +8,7 @@ import type { Database, Sql } from '../store/sql.ts'
 import { type Boss, bossDb, createBoss, schema } from './boss.ts'
 import type { Handler, LaterTask, Queue, Task } from './queue.ts'
 
+/** The queue's name and pace; each has its own default. */
 export interface PgBossQueueOptions {
   readonly database: Database
   /** Over the same database. Default: one of its own, which ends with the queue. */

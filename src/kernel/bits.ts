@@ -18,6 +18,7 @@ export function* bitsIn(bits: Uint8Array): Generator<number> {
   }
 }
 
+/** How many bits are set. */
 export function countBits(bits: Uint8Array): number {
   let count = 0
   for (let index = 0; index < bits.length; index++)

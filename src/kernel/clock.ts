@@ -3,4 +3,5 @@ export interface Clock {
   now(): number
 }
 
+/** The machine's clock, in milliseconds since the epoch. */
 export const systemClock: Clock = { now: () => Date.now() }

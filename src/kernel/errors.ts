@@ -14,6 +14,7 @@ export interface Challenge {
   readonly resource?: string
 }
 
+/** Details of an error: `public` leaves in the answer, `internal` goes to the log alone. */
 export interface AppErrorOptions {
   /** Said to the caller. Must not tell whether an object exists. */
   readonly public?: string
@@ -30,6 +31,7 @@ export interface AppErrorOptions {
   readonly cause?: unknown
 }
 
+/** Further members of the problem document. */
 export interface ProblemMembers {
   /** Of `approval_required`: what may be asked for by POST /approvals, as it stands. */
   readonly authorization_details?: readonly object[]

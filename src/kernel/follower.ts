@@ -1,6 +1,7 @@
 import { createSerialQueue, type SerialQueue } from './serial-queue.ts'
 import { realTimer, type Timer } from './timer.ts'
 
+/** Times are in milliseconds. */
 export interface FollowerOptions<Connection extends AsyncDisposable> {
   /**
    * Reads what is new and takes it in. Runs never overlap. `connection` is the one that `connect` opened, and undefined

@@ -7,7 +7,9 @@ export type ChunkId = Branded<'ChunkId'>
 /** An OpenFGA object or subject, `type:id`. */
 export type FgaObject = `${string}:${string}`
 
+/** `document:ID`, the name by which OpenFGA knows a document. */
 export const documentObject = (id: string): FgaObject => `document:${id}`
+/** `collection:ID`, the name by which OpenFGA knows a collection. */
 export const collectionObject = (id: string): FgaObject => `collection:${id}`
 
 /** Splits `type:id` at its first colon. */

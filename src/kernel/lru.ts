@@ -13,6 +13,7 @@ export interface Lru<Value> {
   entries(): IterableIterator<readonly [key: string, value: Value]>
 }
 
+/** Limits on entries or weight; the least recently used go first. */
 export interface LruOptions<Value> {
   readonly entriesMax?: number
   /** In what `weightOf` counts: bytes, or names. */

@@ -6,6 +6,7 @@ export interface Occasional {
   idle(): Promise<void>
 }
 
+/** `everyMs` is the least time between two runs, in milliseconds. */
 export interface OccasionalOptions {
   readonly everyMs: number
   readonly now: () => number

@@ -1,3 +1,4 @@
+/** Limits on tasks: under way, for each turn of the thread, and waiting. */
 export interface PacedQueueOptions {
   /** Under way at most. */
   readonly atOnce: number

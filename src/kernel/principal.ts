@@ -3,6 +3,7 @@ import type { FgaObject } from './ids.ts'
 /** What kind of client made the request; decides which scopes it may hold at all. */
 export type PrincipalKind = 'person' | 'agent' | 'service'
 
+/** A scope of an access token. */
 export type Scope =
   | 'docs.search'
   | 'docs.read'

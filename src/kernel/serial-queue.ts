@@ -11,6 +11,7 @@ export interface SerialQueue {
   idle(): Promise<void>
 }
 
+/** How many runs may be pending, and the error for whoever comes after that. */
 export interface SerialQueueOptions {
   /** Runs that have not ended, the one under way included. Default: any number. */
   readonly pendingMax?: number

@@ -20,6 +20,7 @@ const tracer = () => trace.getTracer('remit')
 
 const kinds = { server: SpanKind.SERVER, client: SpanKind.CLIENT, internal: SpanKind.INTERNAL } as const
 
+/** The kind and the attributes that a span starts with. */
 export interface SpanOptions {
   readonly kind: keyof typeof kinds
   readonly attributes: Attributes

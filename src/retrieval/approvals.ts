@@ -26,11 +26,13 @@ export interface Approvals {
   ): Promise<string | undefined>
 }
 
+/** What a request names, and the keyed digest of its question. */
 export interface Asking {
   readonly named: readonly string[]
   readonly queryHmac?: string
 }
 
+/** A grant that counts for this request. */
 export interface Presented {
   readonly id: string
   /** Documents; folders or collections of a remembered one. */
@@ -45,6 +47,7 @@ export interface Uses {
   readonly grants: readonly string[]
 }
 
+/** The grants, the database that their uses are counted in, and a log. */
 export interface PresentingDeps {
   readonly database: Database
   readonly approvals: Approvals
@@ -75,6 +78,7 @@ export interface Presenting {
   commit(by: UsesBy, write: (sql: Sql) => Promise<void>): Promise<boolean>
 }
 
+/** Uses of grants by a principal, to be counted with a release. */
 export interface UsesBy {
   readonly uses: Uses
   readonly principal: Principal
@@ -83,6 +87,7 @@ export interface UsesBy {
   readonly isSingle: boolean
 }
 
+/** Finds the grants of a request and counts their uses in the transaction that releases. */
 export function createPresenting({ database, approvals, log }: PresentingDeps): Presenting {
   return {
     async answer(principal, asking, make) {

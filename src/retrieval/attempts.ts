@@ -20,17 +20,20 @@ export interface Attempts {
   begin(principal: Principal, approval: string | undefined): Promise<Begun>
 }
 
+/** Attempts that began for one question, to be finished with or without grants. */
 export interface Begun {
   /** Gives what `make` makes. Where that is undefined it rested on a grant that does not count, and is made anew. */
   answer<T>(queryHmac: string, make: (attempt: Attempt) => Promise<T | undefined>): Promise<T>
 }
 
+/** The grants, and a clock in milliseconds. */
 export interface AttemptsDeps {
   readonly approvals: Approvals
   readonly presenting: Presenting
   readonly now: () => number
 }
 
+/** Answers without grants first where somebody probably has none, and again where they had. */
 export function createAttempts({ approvals, presenting, now }: AttemptsDeps): Attempts {
   const without = createHoldersWithout(now)
   return {

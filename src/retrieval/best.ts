@@ -15,6 +15,7 @@ export interface Branches {
   foundAnyway(visible: AccessFilter): readonly Guarded[]
 }
 
+/** `topK` is how many passages are wanted at most. */
 export interface ClearBestOptions {
   readonly topK: number
   readonly sight: Sight
@@ -27,6 +28,7 @@ export interface ClearBestOptions {
   readonly newDecoy: () => string
 }
 
+/** The best passages that the gate cleared. */
 export interface Best {
   readonly cleared: readonly Cleared<Candidate>[]
   /** False: the deadline, or OpenFGA, ended it early, or left a document without a verdict. */

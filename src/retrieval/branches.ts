@@ -8,6 +8,7 @@ import type { Mode } from './candidate.ts'
 import type { Question } from './question.ts'
 import type { Search } from './search.ts'
 
+/** The searches, and the model where there is one. */
 export interface BranchesDeps {
   readonly search: Search
   /** Undefined: no model could be had, and every question is answered by words. */
@@ -15,6 +16,7 @@ export interface BranchesDeps {
   readonly log: Log
 }
 
+/** The searches of one question, and the mode that the answer names. */
 export interface ChosenBranches extends Branches {
   readonly modeUsed: Mode
 }

@@ -9,4 +9,5 @@ export interface Candidate {
   readonly score: number
 }
 
+/** How a question is searched; part of the API. */
 export type Mode = 'hybrid' | 'vector' | 'keyword'

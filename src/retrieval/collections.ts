@@ -7,18 +7,22 @@ import { type Approvals, shownGrants } from './approvals.ts'
 import type { Deadline } from './deadline.ts'
 import { narrowedCollections } from './scope.ts'
 
+/** A collection in which the caller may read something. */
 export interface CollectionSummary {
   readonly id: string
   readonly title: string
 }
 
+/** Collections, in the order of their ids. */
 export interface CollectionList {
   readonly collections: readonly CollectionSummary[]
   readonly complete: boolean
 }
 
+/** Lists collections in which the gate cleared at least one document. */
 export type CollectionLister = (principal: Principal, deadline: Deadline) => Promise<CollectionList>
 
+/** The nominator names candidates, the gate decides. */
 export interface CollectionListerDeps {
   readonly sql: Sql
   readonly nominator: Nominator

@@ -28,5 +28,6 @@ export async function inTime<T>({ at: deadlineMs, now }: Deadline, promise: Prom
   }
 }
 
+/** Whether the deadline has passed or the caller has gone. */
 export const isOver = ({ signal, at: deadlineMs, now }: Deadline): boolean =>
   signal.aborted || now() >= deadlineMs

@@ -10,6 +10,7 @@ import { evidenceOf, supportingTuples } from './evidence.ts'
 import { liveRevision, readDocument, type WholeDocument } from './read.ts'
 import { narrowedCollections } from './scope.ts'
 
+/** Reads one document whole. `not_found` for what is not there and for what may not be read. */
 export type DocumentReader = (
   principal: Principal,
   documentId: string,
@@ -18,6 +19,7 @@ export type DocumentReader = (
   approval?: string,
 ) => Promise<WholeDocument>
 
+/** The gate clears; the record is written in the transaction that reads. */
 export interface DocumentReaderDeps {
   readonly sql: Sql
   readonly gate: Gate

@@ -2,18 +2,23 @@ import { isDate } from '@remit/contract/instant'
 import { invalid } from '../kernel/errors.ts'
 import type { SqlValue } from '../store/sql.ts'
 
+/** A value of a metadata field. */
 export type Scalar = string | number | boolean
+/** Bounds of a field. An absent bound limits nothing. */
 export interface Range {
   readonly gte?: Scalar | undefined
   readonly gt?: Scalar | undefined
   readonly lte?: Scalar | undefined
   readonly lt?: Scalar | undefined
 }
+/** What one field must be. */
 export type Condition = Scalar | Range | { readonly in: readonly Scalar[] }
 /** Conditions on metadata fields, all of which must hold. */
 export type Filter = Readonly<Record<string, Condition>>
 
+/** The declared type of a metadata field. */
 export type FieldType = 'string' | 'number' | 'boolean' | 'date'
+/** Declared fields by name. */
 export type Fields = ReadonlyMap<string, FieldType>
 
 const operators = { gte: '>=', gt: '>', lte: '<=', lt: '<' } as const

@@ -16,6 +16,7 @@ export interface Question {
   readonly approval?: string
 }
 
+/** The passages of an answer, and what it says of itself. */
 export interface Answer {
   readonly passages: readonly Passage[]
   /** False iff the deadline, a budget or an unready index stopped the search. */
@@ -33,4 +34,5 @@ export interface AnswerEvent extends GateCounts {
   readonly returned: number
 }
 
+/** Called after each answer with its counts. Must not throw. */
 export type OnAnswer = (event: AnswerEvent) => void

@@ -24,12 +24,14 @@ export interface Passage {
   readonly provenance: Provenance
 }
 
+/** Where a passage comes from. */
 export interface Provenance {
   readonly owner?: string
   readonly source: string
   readonly updatedAt: string | null
 }
 
+/** A document's text with what it is cited by. */
 export interface WholeDocument {
   readonly id: string
   readonly collection: string
@@ -100,6 +102,7 @@ export const recordedStatement: Statement = {
    select passage.* from recorded left join passage on true`,
 }
 
+/** The record to write with what is read, in one statement. */
 export interface Recording {
   readonly principal: Principal
   readonly decision: DecisionEvent

@@ -11,6 +11,7 @@ import { evidenceOf, supportingTuples } from './evidence.ts'
 import type { Question } from './question.ts'
 import { type Passage, readPassages, readRecorded } from './read.ts'
 
+/** What is to leave, and what the record needs of how it was cleared. */
 export interface Releasing extends Omit<Attempt, 'mayOffer'> {
   readonly principal: Principal
   readonly question: Question
@@ -23,6 +24,7 @@ export interface Releasing extends Omit<Attempt, 'mayOffer'> {
   readonly complete: boolean
 }
 
+/** The database and the grants, whose uses are counted with the release. */
 export interface ReleaseDeps {
   readonly sql: Database
   readonly approvals: Approvals
@@ -32,6 +34,7 @@ export interface ReleaseDeps {
   readonly keepsQueries: boolean
 }
 
+/** Passages that were recorded and may leave. */
 export interface Release {
   readonly passages: readonly Passage[]
   readonly complete: boolean

@@ -12,6 +12,7 @@ import type { Answer, OnAnswer, Question } from './question.ts'
 import { release } from './release.ts'
 import { type Keyed, narrowedCollections } from './scope.ts'
 
+/** What a question passes: visibility, searches, the gate, reading and the record. */
 export interface RetrieverDeps extends BranchesDeps {
   readonly sql: Database
   readonly approvals: Approvals
@@ -29,6 +30,7 @@ export interface RetrieverDeps extends BranchesDeps {
   readonly onAnswer?: OnAnswer
 }
 
+/** Answers one question. Throws an AppError; nothing leaves that the record does not hold. */
 export type Retriever = (principal: Principal, question: Question, deadline: Deadline) => Promise<Answer>
 
 /**

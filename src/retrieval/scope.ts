@@ -17,6 +17,7 @@ export interface Under {
   readonly grants: readonly string[]
 }
 
+/** Makes keyed digests, so that what they are made of cannot be guessed from them. */
 export function createKeyed(key: Uint8Array): Keyed {
   const secret = createSecretKey(key)
   // Of the last model: making a digest ready takes ten times what it digests here.

@@ -9,6 +9,7 @@ import { named } from './names.ts'
 import { weighWords } from './ranking/statistics.ts'
 import type { Scope } from './ranking/weigh.ts'
 
+/** The two searches, by vectors and by words. */
 export interface Search {
   /** Nearest by inner product of unit vectors, best first. `like`: with the work that a search of this would take. */
   vector(
@@ -26,6 +27,7 @@ export interface Search {
   foundAnyway(filter: AccessFilter, limit: number): readonly Guarded[]
 }
 
+/** The chunk index, and the statistics that weigh words. */
 export interface SearchDeps {
   /** Has the statistics of words, and the names of documents that memory does not know yet. */
   readonly sql: Sql

@@ -13,6 +13,7 @@ export interface ShadowEvent {
   readonly recall: number
 }
 
+/** What is done again, how often, and who hears of it. */
 export interface ShadowDeps {
   readonly database: Database
   /** Part of the searches by vectors that is done again, 0 to 1. */
@@ -33,6 +34,7 @@ export interface Shadow extends AsyncDisposable {
   watch(search: Search): Search
 }
 
+/** The recall is measured over so many nearest chunks. */
 export const recallAt = 10
 
 /**

@@ -13,6 +13,7 @@ export interface Seal {
 const ivBytes = 12
 const tagBytes = 16
 
+/** Derives its keys from this secret. See {@link Seal}. */
 export function createSeal(secret: Uint8Array): Seal {
   const derive = (use: string) => new Uint8Array(hkdfSync('sha256', secret, '', `remit oauth ${use}`, 32))
   const indexKey = derive('index')

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { lockFolder } from './lock.ts'
 
+/** There is no Remit in the folder that `REMIT_HOME` names. */
 export class NoHomeError extends OperatorError {
   constructor(dir: string) {
     super(`There is no Remit in ${dir}. Set REMIT_HOME to its folder, as where it was started.`)

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { OperatorError } from '../kernel/operator-error.ts'
 
+/** Another process holds the folder. */
 export class FolderLockedError extends OperatorError {
   constructor(dir: string) {
     super(`Another process uses ${dir}. Stop it first, or choose another REMIT_HOME.`)

@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { OperatorError } from '../kernel/operator-error.ts'
 import type { Database } from './sql.ts'
 
+/** The folder of migrations, and the dimensions of vectors. */
 export interface MigrateOptions {
   /** Folder of `NNNN_name.sql` files; forward only. */
   readonly dir: URL

@@ -17,6 +17,7 @@ import {
 } from './sql.ts'
 import type { Watch } from './watch.ts'
 
+/** The pool, and what watches over slow statements. */
 export interface PgDatabaseOptions {
   readonly kind: Database['kind']
   readonly pool: pg.PoolConfig

@@ -8,6 +8,7 @@ import { socketPath } from './socket.ts'
 import type { Database } from './sql.ts'
 import { createWatch } from './watch.ts'
 
+/** Where the data and the socket lie, and who hears that the database will not answer again. */
 export interface PgliteOptions {
   /** Folder on disk for the data; made when missing. Left out: in memory, gone at close. */
   readonly dataDir?: string
@@ -24,6 +25,7 @@ export interface PgliteOptions {
   readonly unansweredMs?: number
 }
 
+/** The embedded database. */
 export interface PgliteDatabase extends Database {
   /** The whole data directory as a tar, for tests that restore it. */
   dump(): Promise<Uint8Array>

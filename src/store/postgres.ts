@@ -4,6 +4,7 @@ import { OperatorError } from '../kernel/operator-error.ts'
 import { createPgDatabase } from './pg.ts'
 import type { Database } from './sql.ts'
 
+/** The URL, and limits of the pool. */
 export interface PostgresOptions {
   /** `postgres://user:password@host/database`. */
   readonly url: string

@@ -36,6 +36,7 @@ export async function writePrivate(path: string, text: string): Promise<void> {
   await rename(draft, path)
 }
 
+/** The JSON value of a text; undefined where it is not JSON. Does NOT check its shape. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 // sun_path holds 108 bytes on Linux and 104 on macOS.
 const pathBytesMax = 100
 
+/** The path of a Unix socket. */
 export interface SocketPath {
   readonly path: string
   remove(): Promise<void>

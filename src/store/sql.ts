@@ -26,6 +26,7 @@ export interface Statement {
   readonly text: string
 }
 
+/** The database, embedded or native. */
 export interface Database extends Sql, AsyncDisposable {
   readonly kind: 'pglite' | 'postgres'
   /** `halfvec` on native Postgres; `vector` on PGlite, where halfvec is up to 2.8 times slower. */
@@ -60,6 +61,7 @@ export interface Database extends Sql, AsyncDisposable {
 
 /** On which the database tells of changes: of who may act, and of what people are asked. */
 export const channels = ['remit_authority', 'remit_approvals'] as const
+/** One of {@link channels}. */
 export type Channel = (typeof channels)[number]
 
 /** Hears what any process notifies for as long as its questions are answered. A failed question closes it. */

@@ -7,6 +7,7 @@ export interface VectorModel {
   readonly dimensions: number
 }
 
+/** What is stored of the model that made the vectors. */
 export interface StoredVectors {
   /** All vectors are of this model; left out as long as none was ever stored. */
   readonly pinned?: VectorModel
@@ -30,6 +31,7 @@ export async function readStoredVectors(sql: Sql): Promise<StoredVectors> {
   return { ...(pinned && { pinned }), ...(unfinished && { unfinished }) }
 }
 
+/** Whether vectors of both models can be compared. */
 export const isSameModel = (a: VectorModel, b: VectorModel): boolean =>
   a.model === b.model && a.dimensions === b.dimensions
 

@@ -1,5 +1,6 @@
 import { realTimer, type Timer } from '../kernel/timer.ts'
 
+/** Times are in milliseconds. */
 export interface WatchOptions {
   /** Milliseconds after which a statement is looked at, and looked at again. */
   readonly idleMs: number
@@ -16,6 +17,7 @@ export interface WatchOptions {
   readonly timer?: Timer
 }
 
+/** Notices that an embedded database does not answer any more. */
 export type Watch = <T>(statement: Promise<T>) => Promise<T>
 
 // What the thread sent before may still lie in the socket.

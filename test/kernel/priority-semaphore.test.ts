@@ -48,9 +48,9 @@ test('a thread that gives way is slowed down alone, not the whole process', {
   const script = `
     const { parentPort } = require('node:worker_threads')
     const { getPriority } = require('node:os')
-    import(${JSON.stringify(new URL('../../src/kernel/lower-priority.ts', import.meta.url).href)}).then(({ giveWay }) => {
+    import(${JSON.stringify(new URL('../../src/kernel/lower-priority.ts', import.meta.url).href)}).then(({ lowerPriority }) => {
       const before = getPriority()
-      giveWay()
+      lowerPriority()
       parentPort.postMessage(getPriority() - before)
     })`
   const worker = new Worker(script, { eval: true, execArgv: [] })

@@ -63,6 +63,7 @@ export function digestOf(row: SealedRow, personOf: PersonOf, recordNo: number = 
   return createHash('sha256').update(text).digest()
 }
 
+/** A person whom a record names has no key, so that their alias cannot be computed. */
 export class KeyMissing extends Error {
   readonly subject: string
 

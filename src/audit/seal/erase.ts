@@ -8,12 +8,14 @@ import { masked, type SealedRow, sealedColumns } from './canonical.ts'
 import { ensureKeys } from './people.ts'
 import { holdSealing } from './sealer.ts'
 
+/** The alias that stays in the record, and how many records named the person. */
 export interface Erased {
   readonly alias: string
   /** Records that named them. */
   readonly records: number
 }
 
+/** `seal` seals what is committed and not sealed yet, and gives how many records that were. */
 export interface EraseDeps {
   readonly database: Database
   readonly clock: Clock
@@ -24,6 +26,7 @@ export interface EraseDeps {
   readonly pauseMs?: number
 }
 
+/** Erases persons from the record. */
 export interface Erasures {
   /**
    * Takes a person out of the record for good. May run twice. Does NOT touch anything but the record. Throws OperatorError

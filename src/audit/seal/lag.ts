@@ -1,5 +1,6 @@
 import type { Sql } from '../../store/sql.ts'
 
+/** How much of the record is committed and not sealed. */
 export interface Unsealed {
   /** Counted to 100,000. */
   readonly rows: number

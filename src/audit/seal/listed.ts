@@ -18,6 +18,7 @@ interface Who {
   readonly client: string
 }
 
+/** Compares the list of records by reader with the records themselves. */
 export interface Listing {
   /**
    * Of these records those that are listed as something else than they say; and, between the numbers, what is listed of records that

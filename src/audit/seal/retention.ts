@@ -2,6 +2,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import type { Database } from '../../store/sql.ts'
 import { operator, record } from '../record.ts'
 
+/** `days` is how long records are kept; undefined: for ever. */
 export interface RetentionDeps {
   readonly database: Database
   readonly clock: Clock

@@ -6,12 +6,14 @@ import { digestOfLeaves, headOf, noHead } from './head.ts'
 import type { SealKey } from './key.ts'
 import { ensureKeys } from './people.ts'
 
+/** The database, the key that signs seals, and a clock in milliseconds. */
 export interface SealerDeps {
   readonly database: Database
   readonly key: SealKey
   readonly clock: Clock
 }
 
+/** Puts committed records under a signed seal. Safe to run on several processes. */
 export interface Sealer {
   /** Seals what was committed and is not sealed yet; gives how many records. 0 also while another process seals. */
   seal(): Promise<number>

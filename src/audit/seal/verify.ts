@@ -36,6 +36,7 @@ export interface Finding {
   readonly detail?: string
 }
 
+/** What a verification went through, and what it found wrong. */
 export interface Verified {
   readonly records: number
   readonly seals: number
@@ -50,6 +51,7 @@ export interface Verified {
   readonly found: number
 }
 
+/** The public key, heads that were kept elsewhere, and the seal to begin at (1 by default). */
 export interface VerifyOptions {
   /** Whose seals count, beside those of the heads. */
   readonly publicKey: Uint8Array

@@ -30,6 +30,7 @@ export interface MembershipQuestion {
   readonly limit: number
 }
 
+/** One tuple by which somebody belongs to a group, with OpenFGA's verdict about it now. */
 export interface Membership {
   /** `user:anne`, or a group within the group: `group:eng#member`. */
   readonly member: string
@@ -43,6 +44,7 @@ export interface Membership {
   readonly until: string | undefined
 }
 
+/** A page of memberships, in the order of their names. */
 export interface MembershipPage {
   readonly memberships: readonly Membership[]
   /** Where the next page begins; undefined on the last. */
@@ -53,12 +55,14 @@ export interface MembershipPage {
   readonly modelId: string
 }
 
+/** Lists groups of a member, or members of a group. Throws `invalid_request` for what cannot be asked. */
 export type Memberships = (
   asker: Principal,
   question: MembershipQuestion,
   options: { readonly signal: AbortSignal },
 ) => Promise<MembershipPage>
 
+/** The replica names the candidates, OpenFGA decides each. */
 export interface MembershipsDeps {
   readonly sql: Sql
   readonly fga: Fga

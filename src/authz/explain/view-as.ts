@@ -15,6 +15,7 @@ import { pathOf } from './path.ts'
 import type { LimitedAgent } from './registry.ts'
 import { caughtUp, type ReplicaState } from './replica.ts'
 
+/** Whose view is asked for, and through which agent and delegation. */
 export interface ViewAsQuestion {
   /** `user:anne` */
   readonly user: FgaObject
@@ -28,6 +29,7 @@ export interface ViewAsQuestion {
   readonly limit: number
 }
 
+/** A document that they may read; never its text. */
 export interface ViewedDocument {
   readonly id: string
   readonly collection: string
@@ -35,6 +37,7 @@ export interface ViewedDocument {
   readonly via: string | undefined
 }
 
+/** A page of documents, in the order of their ids. */
 export interface ViewAsPage {
   readonly documents: readonly ViewedDocument[]
   /** Where the next page begins; undefined on the last one. */
@@ -47,12 +50,14 @@ export interface ViewAsPage {
   readonly modelId: string
 }
 
+/** Lists what somebody may read. Does NOT check that the asker may know it: the route does. */
 export type ViewAs = (
   asker: Principal,
   question: ViewAsQuestion,
   options: { readonly signal: AbortSignal },
 ) => Promise<ViewAsPage>
 
+/** The replica names the candidates, OpenFGA decides each. */
 export interface ViewAsDeps {
   readonly sql: Sql
   readonly fga: Fga

@@ -13,6 +13,7 @@ import { pathOf } from './path.ts'
 import { caughtUp, type ReplicaState } from './replica.ts'
 import { restsOnRequest } from './request-only.ts'
 
+/** The object and relation, and the page to give. */
 export interface WhoCanQuestion {
   readonly object: FgaObject
   readonly relation: string
@@ -29,6 +30,7 @@ export interface WhoCanEntry {
   readonly via: string | undefined
 }
 
+/** A page of subjects, in the order of their names. */
 export interface WhoCanPage {
   readonly entries: readonly WhoCanEntry[]
   /** Where the next page begins; undefined on the last one. */
@@ -42,12 +44,14 @@ export interface WhoCanPage {
   readonly modelId: string
 }
 
+/** Lists who has a relation to an object. Does NOT check that the asker may know it: the route does. */
 export type WhoCan = (
   asker: Principal,
   question: WhoCanQuestion,
   options: { readonly signal: AbortSignal },
 ) => Promise<WhoCanPage>
 
+/** The replica names the candidates, OpenFGA decides each. */
 export interface WhoCanDeps {
   readonly sql: Sql
   readonly fga: Fga

@@ -11,12 +11,14 @@ export interface ShownGrant {
   readonly documentIds: readonly string[]
 }
 
+/** OpenFGA and the limiter that the checks pass. */
 export interface CoveringDeps {
   readonly fga: Pick<Fga, 'batchCheck'>
   readonly limiter: Limiter
   readonly now: () => number
 }
 
+/** Documents that may need a grant, and the grants that were shown for them. */
 export interface Covering {
   readonly question: Question
   readonly grants: readonly ShownGrant[]

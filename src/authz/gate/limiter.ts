@@ -13,6 +13,7 @@ interface Waiter {
   readonly start: () => void
 }
 
+/** Lets tasks run while they hold at most `max` permits together; a waiter leaves when its signal fires. */
 export function createLimiter(max: number): Limiter {
   const waiting = new Set<Waiter>()
   let free = max

@@ -9,6 +9,7 @@ import { untilAtTail } from './tail.ts'
 import { runUntilAborted } from './until.ts'
 import type { VerdictCache } from './verdict-cache.ts'
 
+/** What is asked about objects that the caller names, for one user. */
 export interface NamedQuestion extends Pick<Check, 'user' | 'contextual'> {
   /** An object may stand here with several relations: all of them are asked about, or none. */
   readonly asked: readonly Pick<Check, 'relation' | 'object'>[]
@@ -17,6 +18,7 @@ export interface NamedQuestion extends Pick<Check, 'user' | 'contextual'> {
   readonly signal?: AbortSignal
 }
 
+/** The verdicts, with what the record keeps of the calls. */
 export interface NamedAnswer {
   /** In the order asked. undefined: not asked. Whatever is not `allowed` is a no. */
   readonly verdicts: readonly (Verdict | undefined)[]
@@ -38,6 +40,7 @@ export interface NamedAnswer {
  */
 export type AskNamed = (question: NamedQuestion) => NamedAsking
 
+/** A question that waits to be told which of its objects are there. */
 export interface NamedAsking {
   /**
    * `isThere`: whether there is such a thing within what the caller's token is for; it must have been found out by the same
@@ -46,6 +49,7 @@ export interface NamedAsking {
   answer(isThere?: (object: FgaObject) => boolean): Promise<NamedAnswer>
 }
 
+/** OpenFGA decides. `randomBytes` makes the names of decoys, which must not be guessed. */
 export interface NamedDeps {
   readonly fga: Fga
   readonly index: LocalReplica & LocalChecks & RemovalWatch
@@ -60,6 +64,7 @@ const batchMax = 50
 // The replica is asked about so many at a time, so that no request holds the process.
 const lookMax = 200
 
+/** Makes the asker. It sends decoys, so that OpenFGA is called whether or not an object is there. */
 export function createAskNamed({
   fga,
   index,

@@ -17,6 +17,9 @@ export interface PrecheckResult {
   readonly holdable: ReadonlyMap<string, number | undefined>
 }
 
+/**
+ * The replica and the verdict cache; `cacheTtlMs` is how long OpenFGA's own cache may lag, in milliseconds.
+ */
 export interface PrecheckDeps {
   readonly fga: Pick<Fga, 'storeId' | 'modelId'>
   readonly index: LocalReplica & LocalChecks & RemovalWatch
@@ -26,6 +29,7 @@ export interface PrecheckDeps {
   readonly cacheTtlMs: number | undefined
 }
 
+/** Smaller checks for some documents, and the watch over changes meanwhile. */
 export interface Decomposed {
   readonly parts: ReadonlyMap<string, readonly CheckPart[]>
   /** What led to something that changed while the parts were answered: no yes of theirs counts. See `RemovalWatch.watch`. */
@@ -82,6 +86,7 @@ const nothing: PrecheckResult = {
   holdable: new Map(),
 }
 
+/** Makes the pre-check of one question. Its allowances decide nothing without OpenFGA's yes. */
 export function createPrecheck(
   { fga, index, held: verdictCache, now, cacheTtlMs }: PrecheckDeps,
   question: Question,

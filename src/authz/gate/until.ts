@@ -1,5 +1,6 @@
 import { AppError } from '../../kernel/errors.ts'
 
+/** `deadline_exceeded`: the verdicts did not come in time. */
 export const overdue = (): AppError =>
   new AppError('deadline_exceeded', { internal: 'the request ended while permissions were checked' })
 

@@ -44,6 +44,7 @@ export interface VerdictCache {
   drop(): void
 }
 
+/** `ttlMs` is how long a yes counts, in milliseconds; 50,000 entries by default. */
 export interface VerdictCacheOptions {
   readonly now: () => number
   /** Milliseconds; 0: nothing is held. */
@@ -55,6 +56,7 @@ export interface VerdictCacheOptions {
 // Objects of removals that are remembered, more than come in the time for which a yes is held.
 const takenMax = 10_000
 
+/** Makes an empty cache of OpenFGA's positive verdicts. It never holds a denial. */
 export function createVerdictCache({ now, ttlMs, entriesMax = 50_000 }: VerdictCacheOptions): VerdictCache {
   const entries = createLru<CachedAllow>({ entriesMax })
   // By object, the latest last; the generation that it began.

@@ -23,6 +23,7 @@ export interface Aces {
 
 const noAce = -1
 
+/** Makes an empty table of ACEs: (relation, user) pairs of tuples on documents, each with a number. */
 export function createAces(): Aces {
   // By lock; those that name the same user are a list.
   const tuples: (Tuple | undefined)[] = []

@@ -21,6 +21,7 @@ export interface Acls {
   readonly aces: Pick<Aces, 'end' | 'tuple' | 'firstFor' | 'nextFor'>
 }
 
+/** What a change of tuples did to the ACLs. */
 export interface AclChanges {
   /** Documents that stand at another door than before, or at none. */
   readonly moved: readonly string[]

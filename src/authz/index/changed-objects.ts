@@ -12,6 +12,7 @@ export interface ChangedObjects {
 // More than are told of while a question is answered; beyond them it is asked whole.
 const objectsMax = 10_000
 
+/** Makes an empty list of the objects that changed last; it forgets the oldest. */
 export function createChangedObjects(): ChangedObjects {
   // The latest last.
   const latest = new Map<string, number>()

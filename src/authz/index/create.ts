@@ -19,6 +19,7 @@ import { createReplica, type Effect, type Replica, toStored } from './replica.ts
 import type { Mark, Storage } from './storage.ts'
 import { createWatermarks, isWatermark } from './watermarks.ts'
 
+/** Times are in milliseconds. OpenFGA's log feeds the index, and `storage` keeps it over a restart. */
 export interface PermissionIndexDeps {
   /** The port itself, not one that waits for the index after a write. */
   readonly fga: Pick<Fga, 'readAll' | 'readChanges'>
@@ -38,6 +39,7 @@ export interface PermissionIndexDeps {
   readonly staleAfterMs?: number
 }
 
+/** The index with what its owner steers: the model, and building it anew. */
 export interface FollowingIndex extends PermissionIndex {
   /**
    * The model that all questions are put to from now on, in OpenFGA's JSON form; before the first there is no view.

@@ -7,6 +7,7 @@ const isEnding = ({ ast }: Model, { name, params }: Condition): boolean =>
   params.get('current_time')?.kind === 'timestamp' &&
   params.get('expires_at')?.kind === 'timestamp'
 
+/** Conditions that note the ends of the tuples that they evaluate. */
 export interface Watched {
   readonly conditions: Model['conditions']
   /** Milliseconds since the epoch: the earliest end among the tuples that were looked at. */

@@ -11,6 +11,7 @@ import type { Mark } from './storage.ts'
 import { createTailRescan, far, type Stretch, stretchOf } from './tail-rescan.ts'
 import type { Watermarks } from './watermarks.ts'
 
+/** `now` is in milliseconds; `onChanges` gets each slice of changes, in the log's order. */
 export interface LogReaderDeps {
   readonly fga: Pick<Fga, 'readChanges'>
   readonly now: () => number
@@ -63,6 +64,7 @@ const skewMs = 3_600_000
 // So many at once keep a question waiting for a millisecond or two.
 const sliceSize = 200
 
+/** Reads OpenFGA's change log on from a mark, and the tail again for late commits. */
 export function createLogReader(dependencies: LogReaderDeps): LogReader {
   const { fga, now, signal, onChanges, watermarks, isAwaited = () => false } = dependencies
   const past = createTailRescan({ fga, now, signal, onUnseen, isAwaited })

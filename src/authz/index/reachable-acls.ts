@@ -44,6 +44,7 @@ interface Kept extends ReachableAcls, Pick<Allowed, 'reached' | 'metBy' | 'stand
   readonly weight: number
 }
 
+/** `namesMax` limits the names that the kept sets hold together; 1,000,000 by default. */
 export interface ReachabilityOptions {
   /** Names that are kept for all questions together. Default 1 million, which takes about 50 MB. */
   readonly namesMax?: number
@@ -53,6 +54,7 @@ export interface ReachabilityOptions {
 const checkedMs = 5_000
 const relations = ['can_read', 'can_read_delegated', 'can_be_told'] as const
 
+/** Makes the sets of ACLs that somebody satisfies, kept up while tuples change. */
 export function createReachability(options: ReachabilityOptions = {}): Reachability {
   const { namesMax = 1_000_000 } = options
   const setsByKey = createLru<Kept>({

@@ -5,6 +5,7 @@ import { tupleId } from '../fga.ts'
 import { isOwnMark } from '../own-marks.ts'
 import { type Replica, toStored } from './replica.ts'
 
+/** OpenFGA is read page by page and compared with the replica. */
 export interface ReconcileDeps {
   readonly fga: Pick<Fga, 'readAll'>
   readonly replica: Replica

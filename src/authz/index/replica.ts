@@ -28,6 +28,7 @@ export interface Replica {
   get(tuple: StoredTuple): StoredTuple | undefined
 }
 
+/** Makes an empty replica of the tuples; Remit's own marks stay out. */
 export function createReplica(): Replica {
   const tuples = createTupleStore()
   const stamp = createStamp()

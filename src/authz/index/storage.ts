@@ -22,11 +22,13 @@ export interface Storage {
   save(batch: Batch): Promise<number | undefined>
 }
 
+/** Where the stored tuples stand in the log, and the version that the next save must name. */
 export interface Stored {
   readonly mark: Mark
   readonly version: number
 }
 
+/** One save. It is refused where another process saved since `version`. */
 export interface Batch {
   readonly version: number
   readonly puts: readonly StoredTuple[]
@@ -54,6 +56,7 @@ const pageSize = 10_000
 // Longer than whoever writes may pause between two saves of one burst.
 const quietSeconds = 10
 
+/** Keeps the replica of one OpenFGA store in Postgres. */
 export function createStorage(database: Database, storeId: string): Storage {
   async function state(sql: Sql): Promise<StateRow | undefined> {
     const [row] = await sql.query<StateRow>(

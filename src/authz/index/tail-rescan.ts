@@ -40,6 +40,7 @@ export interface TailRescan {
   clear(): void
 }
 
+/** `now` is in milliseconds; `onUnseen` gets changes that were not seen before. */
 export interface TailRescanDeps {
   readonly fga: Pick<Fga, 'readChanges'>
   readonly now: () => number
@@ -53,6 +54,7 @@ export interface TailRescanDeps {
 // So far behind the last change seen, so often, for so long after it was seen: the nearer part soon, the rest as long as a
 // request may last.
 const near = { spanMs: 5_000, everyMs: 1_000, whileMs: 10_000 }
+/** Older stretches: how wide they are, how often they are read again and for how long, in milliseconds. */
 export const far = { spanMs: 60_000, everyMs: 30_000, whileMs: 90_000 }
 // What is looked at so long after its stamp is done with: by default OpenFGA gives a request 3 s.
 const settledMs = 20_000
@@ -60,6 +62,7 @@ const pageMax = 100
 // After a bulk there are many: between two such moments the end of the log is read, and questions have the server.
 const momentMs = 40
 
+/** The stretch of the log that one page covers. */
 export const stretchOf = (
   start: ChangePosition,
   { changes, position }: ChangePage,
@@ -72,6 +75,7 @@ export const stretchOf = (
   lookedAt: readAt,
 })
 
+/** Reads the log's tail again, for changes that were committed after later ones. */
 export function createTailRescan({ fga, now, signal, onUnseen, isAwaited }: TailRescanDeps): TailRescan {
   let stretches: Stretch[] = []
   let lastChangeAt = 0

@@ -19,6 +19,7 @@ export interface Watermarks extends AsyncDisposable {
   sweep(objects: readonly StoredMark[]): Promise<void>
 }
 
+/** A watermark as a read of OpenFGA gives it; `writtenAt` is in milliseconds. */
 export interface StoredMark {
   readonly user: string
   readonly relation: string
@@ -26,6 +27,7 @@ export interface StoredMark {
   readonly writtenAt: number
 }
 
+/** `id` is this process's own; a mark is written every `everyMs`, 300 by default. */
 export interface WatermarkDeps {
   readonly fga: Pick<Fga, 'write'>
   readonly now: () => number
@@ -58,8 +60,10 @@ interface State {
   isFailing: boolean
 }
 
+/** Whether a tuple on this object is a watermark, of any process. */
 export const isWatermark = (object: string): boolean => object.startsWith('watermark:')
 
+/** Writes marks to OpenFGA, whose coming back in the log shows how far it was read. */
 export function createWatermarks(dependencies: WatermarkDeps): Watermarks {
   const { fga, now, id, onWritten, onError, everyMs = 300 } = dependencies
   const object = `watermark:${id}` as const

@@ -11,6 +11,7 @@ import { comparePairs, createSlices, type Verdicts } from '../compare/compare.ts
 import { namesIn } from '../compare/names.ts'
 import { createTally, type Tally } from '../compare/tally.ts'
 
+/** Two models over the same tuples. */
 export interface ImpactInput {
   readonly base: Model
   readonly candidate: Model
@@ -26,6 +27,7 @@ export interface ImpactInput {
   readonly limits?: Partial<ImpactLimits>
 }
 
+/** Where the comparison stops; the result is then not complete. */
 export interface ImpactLimits {
   /** Questions, each asked under both models. */
   readonly questions: number
@@ -38,6 +40,7 @@ export interface ImpactLimits {
 /** relation → who → ids of documents. Who is `user:anne`, `anyone`, or `user:anne by agent:research-bot`. */
 export type Gains = Readonly<Record<Compared, Readonly<Record<string, readonly string[]>>>>
 
+/** What is gained or lost for one relation, with some samples. */
 export interface Side {
   readonly count: number
   readonly people: number
@@ -45,6 +48,7 @@ export interface Side {
   readonly samples: readonly { readonly who: string; readonly document: string }[]
 }
 
+/** Who gains and loses what by a change of the model. */
 export interface Impact {
   /** False: a limit stopped it; what is not listed may be gained all the same. */
   readonly complete: boolean

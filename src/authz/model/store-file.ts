@@ -14,6 +14,7 @@ export interface StoreFile {
   readonly tests: readonly StoreTest[]
 }
 
+/** One test of a store file. */
 export interface StoreTest {
   readonly name: string
   /** Those of the file and its own. */
@@ -21,6 +22,7 @@ export interface StoreTest {
   readonly questions: readonly Question[]
 }
 
+/** A tuple as the file spells it. */
 export type StoreTuple = z.infer<typeof tuple>
 type Context = Readonly<Record<string, unknown>>
 

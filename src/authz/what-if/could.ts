@@ -11,6 +11,7 @@ export interface Could {
   have(asker: Asker, question: { readonly relation: string; readonly object: string }): boolean
 }
 
+/** Says by an over-approximation which documents somebody could reach under any of the models. */
 export function createCould(models: readonly Model[], tuples: TupleView): Could {
   const relaxed = models.map(overApproximate)
   const isOwn = models.every(isOwnImplied)

@@ -12,6 +12,7 @@ import type { Group, Slices } from '../compare/compare.ts'
 import { namesIn } from '../compare/names.ts'
 import { type Could, createCould } from './could.ts'
 
+/** A model, the tuples of before and after together, and the tuples that change. */
 export interface ReachInput {
   readonly model: Model
   /** All of before and all of after. */

@@ -22,6 +22,7 @@ import type { SupposedChange } from './change.ts'
 import { createCould } from './could.ts'
 import { reachedBy } from './reach.ts'
 
+/** The supposed change, and both models. */
 export interface SupposeInput {
   readonly change: SupposedChange
   readonly before: Model
@@ -45,6 +46,7 @@ export interface SupposeInput {
   readonly take: (asker: Asker, document: string, verdicts: Verdicts) => void
 }
 
+/** How a comparison ended, and how many were asked about. */
 export interface Supposed extends Ended {
   /** How many were asked about: people by themselves, agents for people under a delegation. */
   readonly people: number

@@ -20,6 +20,7 @@ import type { LocalReplica, LogFollower } from '../permission-index.ts'
 import { assertSupposable, type SupposedChange, unchangedBy } from './change.ts'
 import { suppose } from './suppose.ts'
 
+/** Tuples or a model that would change, and whom to look at. Left out: everybody. */
 export interface WhatIfQuestion extends SupposedChange {
   /** A changed model, as text. */
   readonly model?: string
@@ -39,6 +40,7 @@ export interface Difference extends Counted {
   }[]
 }
 
+/** Who would gain and lose which documents, as the replica evaluates it. Nothing is changed. */
 export interface WhatIfAnswer {
   readonly changes: Readonly<Record<Compared, { readonly gained: Difference; readonly lost: Difference }>>
   /** Why somebody may be missing; empty: nobody is. */
@@ -63,12 +65,14 @@ export interface WhatIfAnswer {
   readonly candidate: string | undefined
 }
 
+/** Evaluates a change that is not made. Throws `invalid_request` for one that cannot be. */
 export type WhatIf = (
   asker: Principal,
   question: WhatIfQuestion,
   options: { readonly signal: AbortSignal },
 ) => Promise<WhatIfAnswer>
 
+/** The replica evaluates both sides of the change. `limits` bound the work. */
 export interface WhatIfDeps {
   readonly sql: Sql
   readonly fga: Pick<Fga, 'modelId'>

@@ -30,6 +30,7 @@ export const cutTitle = (title: string): string =>
     ? title
     : title.slice(0, TITLE_CHARACTERS_MAX).replace(/[\uD800-\uDBFF]$/, '')
 
+/** Media types that can be parsed, and their formats. */
 export const mimeTypes = {
   markdown: 'text/markdown',
   plain: 'text/plain',
@@ -39,11 +40,13 @@ export const mimeTypes = {
   docx: 'application/vnd.openxmlformats-officedocument.wordprocessingml.document',
 } as const
 
+/** A format that can be parsed. */
 export type DocumentFormat = keyof typeof mimeTypes
 
 /** Every media type that documents may have. */
 export const supportedMimeTypes: readonly string[] = Object.values(mimeTypes)
 
+/** Bytes, and the media type that the service claims for them. */
 export interface ParseInput {
   /** With or without parameters; `charset` counts for the text types and is UTF-8 by default. */
   readonly mimeType: string
@@ -70,6 +73,7 @@ export interface ParseLimits {
 
 const MIB = 1024 * 1024
 
+/** Limits where the configuration names none. */
 export const parseLimitsDefault: ParseLimits = {
   bytesMax: 50 * MIB,
   charactersMax: 10_000_000,
@@ -80,6 +84,7 @@ export const parseLimitsDefault: ParseLimits = {
   memoryBytesMax: 512 * MIB,
 }
 
+/** Why a document cannot be parsed; part of the API. */
 export type ParseErrorCode = 'unsupported_media_type' | 'unreadable' | 'too_large' | 'timed_out'
 
 /** A document that is not taken. `detail` may be shown to whoever sent it; it never quotes the document. */

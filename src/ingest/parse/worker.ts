@@ -8,6 +8,7 @@ import { parseDocument } from './document.ts'
 import { ownTitle } from './own-title.ts'
 import { type Parsed, ParseError, type ParseErrorCode, type ParseInput, type ParseLimits } from './parsed.ts'
 
+/** What the parser's thread is asked. */
 export interface ParseRequest extends ParseInput {
   readonly id: number
   /** Of a document that is cut into passages, too. */
@@ -23,6 +24,7 @@ export interface Cutting {
   readonly tokensMax: number
 }
 
+/** What the parser's thread starts with. */
 export interface WorkerStart {
   readonly limits: ParseLimits
   readonly cutting?: Cutting
@@ -30,6 +32,7 @@ export interface WorkerStart {
   readonly givesWay?: boolean
 }
 
+/** What the parser's thread answers. */
 export type ParseReply =
   | { readonly ready: true }
   | { readonly id: number; readonly parsed: Parsed }

@@ -13,6 +13,7 @@ export interface AclMembers {
 const noDocument = -1
 const roomFor = (index: number): number => 2 * index + 64
 
+/** Makes an empty table of which documents have which ACL. */
 export function createAclMembers(): AclMembers {
   // By document, moved up by one: 0 is none, so that room that was never written to stands nowhere.
   let aclOfDocument = new Int32Array(0)

@@ -119,6 +119,7 @@ function putValue(column: Column, docNo: number, value: string | undefined): voi
   values.codes[docNo] = valueNumber ?? 0
 }
 
+/** The bytes that a column takes in memory, roughly. */
 export const bytesOf = ({ name, values }: Column): number =>
   2 * name.length +
   (values === undefined ? 0 : 2 * values.codes.length + values.text + perValue * values.places.size)

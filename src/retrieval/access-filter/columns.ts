@@ -37,6 +37,7 @@ const columnsMax = 1_000
 // One of too many values may have fewer by then: those that no document has any more are counted too.
 const unfitMs = 3_600_000
 
+/** The database that the columns are read from, and the corpus that numbers documents. */
 export interface ColumnsDeps {
   readonly database: Database
   readonly corpus: Pick<Corpus, 'onReplaced'>
@@ -50,6 +51,7 @@ export interface ColumnsDeps {
   readonly elapsed?: () => number
 }
 
+/** Keeps columns of metadata in memory, for filters by equality. */
 export function createColumns(dependencies: ColumnsDeps): Columns {
   const { database, corpus, bytesMax = 32_000_000, valuesMax = 65_535, restMs = 60_000 } = dependencies
   const { elapsed = () => performance.now() } = dependencies

@@ -41,6 +41,7 @@ const askedMax = 1_000
 // Of a small corpus bits are few, and what holds them is more.
 const entriesMax = 10_000
 
+/** The database, the corpus, and the most bytes of bitmaps to keep. */
 export interface MatchesDeps {
   readonly database: Database
   readonly corpus: Pick<Corpus, 'onReplaced'>
@@ -48,6 +49,7 @@ export interface MatchesDeps {
   readonly bytesMax?: number
 }
 
+/** Keeps bitmaps of the documents that match a filter. They say nothing of who may read them. */
 export function createMatches({ database, corpus, bytesMax = 32_000_000 }: MatchesDeps): Matches {
   const columns = createColumns({ database, corpus })
   // A filter may be a megabyte of text: nothing here holds more than its digest.

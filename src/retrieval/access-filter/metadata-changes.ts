@@ -8,6 +8,7 @@ export interface MetadataSnapshot {
   readonly server: string
 }
 
+/** Declared fields, and the documents whose metadata changed since a snapshot. */
 export interface MetadataChanges extends MetadataSnapshot {
   readonly fields: Fields
   /** Numbers of documents whose rows changed since. undefined: by an older copy or another server, which cannot tell. */

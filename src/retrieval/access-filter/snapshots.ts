@@ -16,12 +16,14 @@ export interface Snapshots {
   of(question: LocalQuestion): Snapshot | undefined
 }
 
+/** What somebody may see, as bits over documents, at one moment. */
 export interface Snapshot {
   readonly content: Content
   /** As they are at this moment: to be used before the next `await`. */
   readonly documents: Documents
 }
 
+/** The index that knows ACLs, and the corpus that numbers documents. */
 export interface SnapshotsDeps {
   readonly index: Omit<DocumentNominator, 'nominate'>
   readonly corpus: Pick<Corpus, 'current' | 'lastKnown' | 'onChange'>
@@ -52,6 +54,7 @@ interface Kept {
 // Room for so many documents more before a bitmap is copied.
 const spareDocuments = 512
 
+/** Keeps bitmaps of what somebody may see, and moves documents between them as ACLs change. */
 export function createSnapshots(dependencies: SnapshotsDeps): Snapshots {
   const { index, corpus, bytesMax = 128_000_000, fewDoors = 1 / 16, onMake } = dependencies
   const snapshotsByKey = createLru<Kept>({

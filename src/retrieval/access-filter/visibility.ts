@@ -19,6 +19,7 @@ export interface Visibility {
   of(principal: Principal, options: SightOptions): Promise<Sight>
 }
 
+/** How visibility is narrowed, and whether documents to offer are wanted. */
 export interface SightOptions extends NominateOptions, Narrowing {
   /** Documents that grants name which are presented: the replica may not have heard of those yet. */
   readonly granted?: readonly string[]
@@ -28,6 +29,7 @@ export interface SightOptions extends NominateOptions, Narrowing {
   readonly offers?: boolean
 }
 
+/** What somebody may see, as far as the replica knows. The gate decides. */
 export interface Sight {
   readonly visible: AccessFilter
   /**
@@ -41,6 +43,7 @@ export interface Sight {
   without(documentIds: ReadonlySet<string>): Promise<AccessFilter>
 }
 
+/** Snapshots where the index is ready, the nominator where it is not. */
 export interface VisibilityDeps {
   readonly database: Database
   readonly snapshots: Snapshots

@@ -3,11 +3,13 @@ import type { Corpus } from '../corpus/corpus.ts'
 import { type Fields, type Filter, filterSql } from '../filter.ts'
 import { type AccessFilter, visibleOf } from './visible.ts'
 
+/** Collections and a metadata filter that narrow what is visible. */
 export interface Narrowing {
   readonly collections?: readonly string[]
   readonly filter?: Filter
 }
 
+/** The database, and the corpus where it is known. */
 export interface VisibleByQueryDeps {
   readonly database: Database
   readonly corpus?: Pick<Corpus, 'lastKnown'>

@@ -98,6 +98,7 @@ export function including(content: Content, documentIds: readonly string[], docu
 export const visibleOf = (docNos: Int32Array, chunks: number, corpusChunks: number): AccessFilter =>
   visibleAs(contentOf(docNos, chunks), corpusChunks)
 
+/** What is visible as the access filter of a search. */
 export const visibleAs = (content: Content, corpusChunks: number): AccessFilter => ({
   get docNos() {
     return content.docNos()

@@ -27,8 +27,10 @@ export interface Corpus extends AsyncDisposable {
   refresh(): Promise<void>
 }
 
+/** Called with the numbers of documents that came, went or moved. Must not throw. */
 export type CorpusListener = (docNos: readonly number[], documents: Documents) => void
 
+/** The database, and a log for a database that went back. */
 export interface CorpusDeps {
   readonly database: Database
   readonly log: Log

@@ -22,6 +22,7 @@ export interface Documents {
   live(): Generator<number>
 }
 
+/** A live document as the corpus knows it. */
 export interface DocumentRow {
   readonly docNo: number
   readonly id: string
@@ -38,6 +39,7 @@ export interface DocumentTable extends Documents {
   keepOnly(docNos: ReadonlySet<number>): number[]
 }
 
+/** Makes an empty table of live documents by their numbers. */
 export function createDocumentTable(): DocumentTable {
   const numbers = new Map<string, number>()
   const ids: (string | undefined)[] = []

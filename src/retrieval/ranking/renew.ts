@@ -11,6 +11,7 @@ export interface RankingStatistics extends AsyncDisposable {
   idle(): Promise<void>
 }
 
+/** The database, the scope that words are counted in, and how often it is looked at. */
 export interface RankingStatisticsDeps {
   readonly database: Database
   readonly scope: Scope
@@ -33,6 +34,7 @@ const leastInSample = 10
 const partSize = 2_000
 const rowsMax = 5_000
 
+/** Counts the words of the corpus now and then, and stores a snapshot that all processes use. */
 export function createRankingStatistics(dependencies: RankingStatisticsDeps): RankingStatistics {
   const { log, everyMs = 60_000 } = dependencies
   const closing = new AbortController()

@@ -4,6 +4,7 @@ import type { CollectionList } from '../collections.ts'
 import type { Answer } from '../question.ts'
 import type { Passage, Provenance, WholeDocument } from '../read.ts'
 
+/** The answer as JSON. */
 export function toAnswer(
   { passages, complete: isComplete, modeUsed, modelId, scopeKey, offer }: Answer,
   /** Milliseconds that the permission index is behind at most. */
@@ -37,12 +38,14 @@ function toResult(passage: Passage, rank: number): z.output<typeof answerSchema>
   }
 }
 
+/** The document as JSON. */
 export const toDocument = (found: WholeDocument, txn: string): z.output<typeof documentSchema> => ({
   ...found,
   provenance: toProvenance(found.provenance),
   txn,
 })
 
+/** The list of collections as JSON. */
 export const toCollectionList = (
   { collections, complete: isComplete }: CollectionList,
   txn: string,

@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import { AppError } from '../../kernel/errors.ts'
 import type { Question } from '../question.ts'
 
+/** The question of a parsed request, with its vector scaled to length 1. */
 export function toQuestion(parsed: z.output<typeof questionSchema>): Question {
   const {
     query,

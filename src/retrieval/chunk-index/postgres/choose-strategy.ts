@@ -18,6 +18,7 @@ export interface StrategyInputs {
   readonly residualVariance?: number
 }
 
+/** A strategy with its expected cost, in milliseconds, and what its statement needs. */
 export type Strategy =
   | { readonly strategy: 'exact'; readonly predictedMs: number }
   | {

@@ -7,6 +7,7 @@ export interface Costs {
   learn(strategy: StrategyName, predictedMs: number, actualMs: number): void
 }
 
+/** How much a search does, by kind. Left out: none. */
 export interface Work {
   /** Chunks to compare. */
   readonly chunks?: number
@@ -29,6 +30,7 @@ const usualWeight = 0.05
 // One slow answer on a busy machine says nothing of the next.
 const timesMax = 8
 
+/** Makes a model of costs without measurements of this machine. */
 export function createCosts(): Costs {
   const scales = new Map<StrategyName, { readonly scale: number; readonly times: number }>()
 

@@ -24,6 +24,7 @@ export const hnswStatement: Statement = {
   ) near`,
 }
 
+/** Limits of one walk through the HNSW graph. */
 export interface GraphWalk {
   /** Candidates that the walk keeps at a time: `hnsw.ef_search`, 1 to 1,000. */
   readonly ef: number

@@ -9,6 +9,7 @@ import { hnsw } from './hnsw.ts'
 import { ivf, unassignedOf } from './ivf.ts'
 import type { OnStrategy, VectorQuery } from './strategy.ts'
 
+/** Times are in milliseconds. Costs default to a model that learns from this process alone. */
 export interface NearestDeps {
   readonly database: Database
   /** Undefined: there are never any. */

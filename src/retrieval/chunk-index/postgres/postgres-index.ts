@@ -7,6 +7,7 @@ import { createPublisher } from './publisher.ts'
 import type { OnStrategy } from './strategy.ts'
 import { searchWords } from './words.ts'
 
+/** The database alone suffices; without an IVF index searches are exact or by HNSW. */
 export interface PostgresIndexDeps {
   readonly database: Database
   /** The IVF. Left out: never searched by. */

@@ -9,6 +9,7 @@ import {
 } from '../port.ts'
 import { quoted } from './words.ts'
 
+/** The database, and the IVF index's part in showing a revision. */
 export interface PublisherDeps {
   readonly database: Database
   /** Notes where the chunks of a staged revision lie for the IVF, in the transaction that shows them. */

@@ -9,6 +9,7 @@ import type { FoundChunk } from '../port.ts'
  */
 export type StrategyName = 'exact' | 'hnsw' | 'ivf'
 
+/** One search by a vector. */
 export interface VectorQuery {
   readonly visible: AccessFilter
   /** A unit vector. */

@@ -3,6 +3,7 @@ import type { AccessFilter } from '../../access-filter/visible.ts'
 import type { FoundChunk, WeightedLexeme, WordQuery } from '../port.ts'
 import { type ChunkRow, toFound } from './strategy.ts'
 
+/** How many chunks to find, and whether rare lexemes go first. */
 export interface WordSearchOptions {
   /** The most chunks to find. */
   readonly limit: number
