@@ -54,34 +54,55 @@ const marker = (number: number): Tuple => ({
   object: markerObject,
 })
 
+/** What one process knows of both copies, and when it looked. Times in milliseconds by the clock. */
+interface RestoreState {
+  isSound: boolean
+  isClosed: boolean
+  older: RestoreDetection['older']
+  checkedAt: number
+  raisedAt: number
+  /** What {@link activity} answered when the number was last raised. */
+  raisedFor: string
+  /** The version of the revocation feed for which the number was last raised. */
+  seenVersion: RevocationFeed['current']
+}
+
+/**
+ * Compares the two once, then follows changes until it is disposed of. Throws where one of them cannot be read. It does
+ * NOT refuse requests by itself: callers ask `assertSound`.
+ */
 export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<RestoreDetection> {
   const { database, fga, authority, clock, log, isApart } = deps
   const { logWentBack = () => false, everyMs = 1_000, checkMs = 5_000, activityMs = 60_000 } = deps
   const waiting: (() => Promise<void>)[] = []
-  let isSound = true
-  let isClosed = false
-  let older: RestoreDetection['older']
-  let checkedAt = clock.now()
-  let raisedAt = clock.now()
-  let raisedFor = ''
+  const state: RestoreState = {
+    isSound: true,
+    isClosed: false,
+    older: undefined,
+    checkedAt: clock.now(),
+    raisedAt: clock.now(),
+    raisedFor: '',
+    seenVersion: authority.current,
+  }
 
   async function compare(): Promise<void> {
-    checkedAt = clock.now()
+    state.checkedAt = clock.now()
     const { recoveringSince, told: acknowledgedNumber } = await readEpoch(database)
     const marked = isApart ? await readMarker(fga) : 0
     // Again, and only now: another process may have raised it and told OpenFGA since.
     const { number } = await readEpoch(database)
-    const [wasSound, previousOlder] = [isSound, older]
-    older =
+    const [wasSound, previousOlder] = [state.isSound, state.older]
+    state.older =
       marked > number
         ? 'database'
         : isApart && (marked < acknowledgedNumber || logWentBack())
           ? 'openfga'
           : undefined
-    isSound = recoveringSince === null && older === undefined
-    if (older !== undefined && older !== previousOlder) log(`${older}_older`, { command: 'remit recover' })
-    else if (wasSound && !isSound) log('recovery_not_ended', { command: 'remit recover' })
-    if (!isSound) return
+    state.isSound = recoveringSince === null && state.older === undefined
+    if (state.older !== undefined && state.older !== previousOlder)
+      log(`${state.older}_older`, { command: 'remit recover' })
+    else if (wasSound && !state.isSound) log('recovery_not_ended', { command: 'remit recover' })
+    if (!state.isSound) return
     for (let task = waiting[0]; task !== undefined; task = waiting[0]) {
       await task()
       waiting.shift()
@@ -89,34 +110,33 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
   }
 
   async function raise(): Promise<void> {
-    if (!isSound || !isApart) return
+    if (!state.isSound || !isApart) return
     // An older copy must not catch up with what it has forgotten.
     await check()
-    if (!isSound) return
-    raisedFor = await activity(database)
-    raisedAt = clock.now()
-    const number = await raiseNumber(database, new Date(raisedAt))
+    if (!state.isSound) return
+    state.raisedFor = await activity(database)
+    state.raisedAt = clock.now()
+    const number = await raiseNumber(database, new Date(state.raisedAt))
     if (number === undefined) return
     await writeMarker(fga, number)
     await recordAcknowledged(database, number)
   }
 
-  const isDueAgain = (): boolean => logWentBack() || Math.abs(clock.now() - checkedAt) >= checkMs
+  const isDueAgain = (): boolean => logWentBack() || Math.abs(clock.now() - state.checkedAt) >= checkMs
 
-  let seenVersion = authority.current
   async function pollOnce(): Promise<void> {
-    if (!isSound) return check()
+    if (!state.isSound) return check()
     if (!isApart) return
-    const changed = authority.current !== undefined && authority.current !== seenVersion
-    const isDue = clock.now() - raisedAt >= activityMs
-    if (isDue && !changed && raisedFor === (await activity(database))) {
-      raisedAt = clock.now()
+    const changed = authority.current !== undefined && authority.current !== state.seenVersion
+    const isDue = clock.now() - state.raisedAt >= activityMs
+    if (isDue && !changed && state.raisedFor === (await activity(database))) {
+      state.raisedAt = clock.now()
       return check()
     }
     if (!changed && !isDue) return isDueAgain() ? check() : undefined
     const current = authority.current
     await raise()
-    seenVersion = current
+    state.seenVersion = current
   }
 
   // One comparison after the other: what waits for the end of a recovery is begun once.
@@ -131,35 +151,35 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
   await check()
   authority.onChange(({ kind, key }) => {
     // Another process began or ended a recovery. Not to be looked at yet: answer nobody until then.
-    if (kind === 'registry' && key === 'epochs' && !isClosed)
+    if (kind === 'registry' && key === 'epochs' && !state.isClosed)
       check().catch(() => {
-        isSound = false
+        state.isSound = false
       })
   })
   follower.start()
 
   return {
     get isSound() {
-      return isSound
+      return state.isSound
     },
     get older() {
-      return older
+      return state.older
     },
     assertSound() {
-      if (!isSound)
+      if (!state.isSound)
         throw new AppError('authorization_unavailable', {
           headers: { 'retry-after': '5' },
-          internal: `${older ?? 'something'} is older than it was`,
+          internal: `${state.older ?? 'something'} is older than it was`,
         })
     },
     async whenSound(task) {
-      if (isSound) return task()
+      if (state.isSound) return task()
       waiting.push(task)
     },
     raise,
     check,
     async [Symbol.asyncDispose]() {
-      isClosed = true
+      state.isClosed = true
       await follower[Symbol.asyncDispose]()
     },
   }
