@@ -3,28 +3,37 @@ import { invalid } from '../../kernel/errors.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Persons } from '../people/persons.ts'
 
+/** Every right that an administrator can have, by name. */
 export const roles = ['security.read', 'security.write', 'agents.write'] as const
+/** A right of a person over the whole service. Stored by its name, and a scope of the console's tokens. */
 export type Role = (typeof roles)[number]
 
 /** Whether a scope of Remit's API is an administrator's. */
 export const isRole = (scope: string): scope is Role => roles.some((role) => role === scope)
 
+/** Who administers: rights by account key, granted and taken away on record. */
 export interface Administrators {
   /**
-   * Adds roles to a subject (`user:anne`), keeping those that it has. Called by the machine's commands only. Refused for
-   * a name that is linked to a local account: whoever comes by it is that person.
+   * Adds roles to a subject (`user:anne`), keeping those that it has. Called by the machine's commands only.
+   * Refused for a name that is linked to a local account: whoever comes by it is that person.
    */
   add(subject: string, added: readonly Role[]): Promise<readonly Role[]>
   /**
-   * Whether they may administer now: the role is theirs, and no name of theirs is disabled. Asked on every request;
-   * nothing else makes an administrator.
+   * Whether they may administer now: the role is theirs, and no name of theirs is disabled. Asked on every
+   * request; nothing else makes an administrator.
    */
   has(subject: string, role: Role): Promise<boolean>
-  /** The same within a transaction, until whose end nobody takes the answer back: neither the role nor the person. */
+  /**
+   * The same within a transaction, until whose end nobody takes the answer back: neither the role nor the
+   * person.
+   */
   keeps(sql: Sql, subject: string, role: Role): Promise<boolean>
   /** What they may administer now. */
   rolesOf(subject: string): Promise<readonly Role[]>
-  /** Takes roles back, all of them where none is named, and returns those that are left. Counts from the next request on. */
+  /**
+   * Takes roles back, all of them where none is named, and returns those that are left. Counts from the next
+   * request on.
+   */
   remove(subject: string, removed?: readonly Role[]): Promise<readonly Role[]>
   /** All roles that were given, those of disabled people too. */
   list(): Promise<readonly { readonly subject: string; readonly roles: readonly Role[] }[]>
@@ -36,6 +45,7 @@ export interface AdministratorsDeps {
   readonly clock: Clock
 }
 
+/** Reads rights from the database at each call. Does NOT check who asks. */
 export function createAdministrators({ sql, persons, clock }: AdministratorsDeps): Administrators {
   async function rolesNow(transaction: Sql, subject: string, isLocked: boolean): Promise<readonly Role[]> {
     const rows = await transaction.query<{ roles: Role[] }>(

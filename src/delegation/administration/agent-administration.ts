@@ -14,12 +14,16 @@ import {
   endEntitlements,
 } from './agent-entitlements.ts'
 
+/**
+ * Registers, changes, disables and enables agents, and ends what people agreed to where that is asked for.
+ */
 export interface AgentAdministration {
   /**
-   * Registers an agent, or gives a known one exactly these properties. The same again changes nothing. What was lent to
-   * another program, or under narrower limits, was not lent to this: where anybody may act as the agent who could not, or
-   * it reaches further, that ends in the same transaction (`ended`), if `lent` says so; it stays where `lent` is `keep`,
-   * which is the machine's to say. `conflict` where there is something and `lent` is left out: it says how much.
+   * Registers an agent, or gives a known one exactly these properties. The same again changes nothing. What
+   * was lent to another program, or under narrower limits, was not lent to this: where anybody may act as the
+   * agent who could not, or it reaches further, that ends in the same transaction (`ended`), if `lent` says
+   * so; it stays where `lent` is `keep`, which is the machine's to say. `conflict` where there is something
+   * and `lent` is left out: it says how much.
    */
   save(
     recordedAs: Who,
@@ -29,9 +33,9 @@ export interface AgentAdministration {
   /** The kill switch. Again: nothing more happens. `not_found`: no such agent. */
   disable(recordedAs: Who, id: string): Promise<Agent>
   /**
-   * Takes the kill switch back. What people lent to it meanwhile counts in no check: it ends with this, or counts again,
-   * as `lent` says. `conflict` where something is live and `lent` is left out: it says how much, and the agent stays
-   * disabled. `not_found`: no such agent. `ended`: delegations.
+   * Takes the kill switch back. What people lent to it meanwhile counts in no check: it ends with this, or
+   * counts again, as `lent` says. `conflict` where something is live and `lent` is left out: it says how
+   * much, and the agent stays disabled. `not_found`: no such agent. `ended`: delegations.
    */
   enable(
     recordedAs: Who,
@@ -50,8 +54,8 @@ export interface AgentAdministrationDeps {
 const nothing: AgentEntitlements = { delegations: 0, consents: 0, connections: 0 }
 
 /**
- * Changes of the registry by people, each on record with it. Routes are given no `enable`: that is a command at the machine,
- * so that no stolen session takes the switch back.
+ * Changes of the registry by people, each on record with it. Routes are given no `enable`: that is a command
+ * at the machine, so that no stolen session takes the switch back.
  */
 export function createAgentAdministration(deps: AgentAdministrationDeps): AgentAdministration {
   const { database, agents, delegations, clock } = deps

@@ -17,6 +17,7 @@ export interface AgentEntitlements {
 const lentToAgent = `state <> 'revoked' and (agent = $1 or $1 = any(sub_agents))`
 const consents = `delegation is null and client_id in (select client_id from clients where agent = $1)`
 
+/** Counts what is live at `now`, each kind by itself. Throws where the database gives no row. */
 export async function countEntitlements(sql: Sql, agent: string, now: Date): Promise<AgentEntitlements> {
   const [row] = await sql.query<AgentEntitlements>(
     `select
@@ -39,8 +40,9 @@ export async function directDelegations(sql: Sql, agent: string, now: Date): Pro
 }
 
 /**
- * Ends all of it in the caller's transaction, which has locked the agent's row: what is being lent now as well. Answers with
- * what is left to do once it is committed; where that is not done, `Delegations.mend` does it.
+ * Ends all of it in the caller's transaction, which has locked the agent's row: what is being lent now as
+ * well. Answers with what is left to do once it is committed; where that is not done, `Delegations.mend` does
+ * it.
  */
 export async function endEntitlements(
   sql: Sql,

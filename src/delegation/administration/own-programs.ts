@@ -19,7 +19,9 @@ export interface OwnProgram {
   readonly agent: string | undefined
   /** Another's API that its tokens are for; undefined: one of Remit's own. */
   readonly elsewhere: string | undefined
-  /** The agent to which it hands its tokens, which open nothing by themselves; undefined: it uses them itself. */
+  /**
+   * The agent to which it hands its tokens, which open nothing by themselves; undefined: it uses them itself.
+   */
   readonly handsTo: Pick<Agent, 'id' | 'title'> | undefined
   /** What it reads under. */
   readonly delegation: string | undefined
@@ -35,9 +37,9 @@ export interface OwnPrograms {
   /** Those that get tokens now, the newest sign-in first. */
   list(person: string): Promise<OwnProgram[]>
   /**
-   * Its codes, refresh tokens and access tokens, and what was lent by it, in one transaction that is on record; in force with
-   * the next request. 404 where no such one of theirs counts.
-   * NOT ended: an access token that another's API holds and asks nobody about, for its last 5 minutes.
+   * Its codes, refresh tokens and access tokens, and what was lent by it, in one transaction that is on
+   * record; in force with the next request. 404 where no such one of theirs counts. NOT ended: an access
+   * token that another's API holds and asks nobody about, for its last 5 minutes.
    */
   end(recordedAs: Pick<Lender, 'person' | 'txn'>, id: string): Promise<void>
 }
@@ -53,6 +55,7 @@ export interface OwnProgramsDeps {
   readonly clock: Clock
 }
 
+/** Lists and ends the programs that one person let in. Does NOT check that the caller is that person. */
 export function createOwnPrograms(deps: OwnProgramsDeps): OwnPrograms {
   const { database, delegations, signInEnds, clock } = deps
   const now = () => new Date(clock.now())

@@ -24,15 +24,17 @@ export interface UnderKey {
   readonly connections: number
 }
 
+/** Moves one person to another account key, in the database and at OpenFGA. Runs twice. */
 export interface PersonMove {
   /** How much a move would take along. Changes nothing, and throws what {@link move} would. */
   look(oldKey: string, newKey: string): Promise<UnderKey>
   /**
-   * Makes what stands under `from`, a key of a trusted issuer, stand under `to`, another of the same issuer or a local
-   * account. `from` is disabled first and for good: nobody acts as it meanwhile, or comes by it later; whoever was disabled
-   * before is so under `to`, too. Each step may run twice: after a crash the same call goes on. 422 for other keys.
-   * Tuples are moved whatever the allow-list lets write: nobody comes to more, and one that stayed behind would be a block
-   * that is lost. 422 while the model in force does not take one: by another model it would count again, under the old key.
+   * Makes what stands under `oldKey`, a key of a trusted issuer, stand under `newKey`, another of the same
+   * issuer or a local account. `oldKey` is disabled first and for good: nobody acts as it meanwhile, or comes
+   * by it later; whoever was disabled before is so under `newKey`, too. Each step may run twice: after a
+   * crash the same call goes on. 422 for other keys. Tuples are moved whatever the allow-list lets write:
+   * nobody comes to more, and one that stayed behind would be a block that is lost. 422 while the model in
+   * force does not take one: by another model it would count again, under the old key.
    */
   move(oldKey: string, newKey: string): Promise<UnderKey>
 }
@@ -56,6 +58,7 @@ export interface PersonMoveDeps {
   readonly newTxn: () => string
 }
 
+/** A move that was cut off goes on where it stopped. Does NOT check who asks. */
 export function createPersonMove(deps: PersonMoveDeps): PersonMove {
   const { database, fga, people, persons, barring, delegations, tags: tagWriters, clock, newTxn } = deps
   const now = () => new Date(clock.now())
@@ -114,8 +117,8 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
   }
 
   /**
-   * Whether the new key is to be disabled too. As the row says if it is there: a second run sees somebody disabled whom the
-   * first one disabled, and after the end the operator may have enabled the new key.
+   * Whether the new key is to be disabled too. As the row says if it is there: a second run sees somebody
+   * disabled whom the first one disabled, and after the end the operator may have enabled the new key.
    */
   async function beginMove(oldKey: string, newKey: string): Promise<boolean> {
     await database.query(
@@ -156,7 +159,8 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
       const found = await under(oldKey)
       if (await beginMove(oldKey, newKey)) await barring.bar(newKey)
       await barring.bar(oldKey)
-      // First what also takes away, `blocked`: by the groups that follow nobody reads what they are blocked from.
+      // First what also takes away, `blocked`: by the groups that follow nobody reads what they are blocked
+      // from.
       await tagWriters.rename(`user:${oldKey}`, `user:${newKey}`)
       const settles = await database.transaction((sql) => moveRows(sql, oldKey, newKey))
       for (const settle of settles) await settle()

@@ -17,8 +17,9 @@ export interface AnswerQuestionDeps {
 }
 
 /**
- * The agent's answer to the question that is open, as untrusted text. The first answer gives the person as long again as
- * they had; no later one does. 409 where no question is open, also where another answer was first.
+ * The agent's answer to the question that is open, as untrusted text. The first answer gives the person as
+ * long again as they had; no later one does. 409 where no question is open, also where another answer was
+ * first.
  */
 export async function answerQuestion(
   { database, clock }: AnswerQuestionDeps,

@@ -2,6 +2,7 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import type { ExternalAccount } from '../people/links.ts'
 import type { RequestedAccess } from './requested-access.ts'
 
+/** `info_requested`: the person asked back. The last three are final. */
 export type ApprovalState = 'pending' | 'info_requested' | 'approved' | 'denied' | 'expired'
 
 /** One question of the person, and the agent's answer: untrusted text. */
@@ -27,7 +28,9 @@ export interface Approval {
   /** The agent's own words, as is `bindingMessage`: shown, never believed. */
   readonly purpose?: string
   readonly bindingMessage?: string
-  /** By the clock: also `expired` where its time or its delegation is over and nobody has written it down yet. */
+  /**
+   * By the clock: also `expired` where its time or its delegation is over and nobody has written it down yet.
+   */
   readonly state: ApprovalState
   readonly rounds: readonly QuestionRound[]
   readonly createdAt: Date
@@ -65,5 +68,6 @@ export interface Requester {
   readonly txn: string
 }
 
+/** Whether the person can still decide. */
 export const isOpen = ({ state }: Pick<Approval, 'state'>): boolean =>
   state === 'pending' || state === 'info_requested'

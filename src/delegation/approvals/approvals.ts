@@ -22,23 +22,26 @@ import { createWaits } from './waits.ts'
  */
 export interface Approvals extends AsyncDisposable {
   /**
-   * Puts a question to the person. An equal one that is open is joined: same asker, same front, same digest of what is
-   * asked; then the words and the end are those of the first. A blocked agent's is denied at once, which looks like any
-   * denial. 422 for words that are not plain or an end out of bounds; 403 where the delegation has ended; 429 beyond 5
-   * open or 20 an hour of this agent with this person, or 10 minutes after a no to the same.
-   * NOT checked: that what is asked was offered, or is a connection of theirs; whoever resolved it has.
+   * Puts a question to the person. An equal one that is open is joined: same asker, same front, same digest
+   * of what is asked; then the words and the end are those of the first. A blocked agent's is denied at once,
+   * which looks like any denial. 422 for words that are not plain or an end out of bounds; 403 where the
+   * delegation has ended; 429 beyond 5 open or 20 an hour of this agent with this person, or 10 minutes after
+   * a no to the same. NOT checked: that what is asked was offered, or is a connection of theirs; whoever
+   * resolved it has.
    */
   ask(requester: Requester, access: RequestedAccess, options: ApprovalOptions): Promise<Approval>
-  /** The asker's own, under the same client, person and delegation; undefined for every other and for none. */
+  /**
+   * The asker's own, under the same client, person and delegation; undefined for every other and for none.
+   */
   of(requester: Requester, id: string): Promise<Approval | undefined>
   /**
-   * The same once it has changed, at once where it is not `pending`, and as it stands when the signal fires or the
-   * service closes. Across processes. Throws a 503 while it is not known who may act.
+   * The same once it has changed, at once where it is not `pending`, and as it stands when the signal fires
+   * or the service closes. Across processes. Throws a 503 while it is not known who may act.
    */
   wait(requester: Requester, id: string, signal: AbortSignal): Promise<Approval | undefined>
   /**
-   * The agent's answer to the person's question, 1 to 1,000 plain characters. The first one gives the person as long
-   * again. 404 for what is not theirs, 409 where no question is open, 422 for other text.
+   * The agent's answer to the person's question, 1 to 1,000 plain characters. The first one gives the person
+   * as long again. 404 for what is not theirs, 409 where no question is open, 422 for other text.
    */
   answer(requester: Requester, id: string, text: string): Promise<Approval>
   /** The person's, newest first: what waits for them, and what was decided or ended in the last 7 days. */
@@ -56,8 +59,8 @@ export interface Approvals extends AsyncDisposable {
     options: DecideOptions,
   ): Promise<Result<Approval, Refusal>>
   /**
-   * After each commit, in this process and for what was heard from others. Nothing may rely on it alone: a crash
-   * between a commit and its listener must mend itself. A listener that throws is logged.
+   * After each commit, in this process and for what was heard from others. Nothing may rely on it alone: a
+   * crash between a commit and its listener must mend itself. A listener that throws is logged.
    */
   onChange(listener: (approval: Approval) => void | Promise<void>): Disposable
   readonly blocks: Blocks
@@ -76,6 +79,7 @@ export interface ApprovalsDeps extends DecideDeps {
 const recentMs = 7 * 24 * 3_600_000
 const recentMax = 50
 
+/** Starts to follow changes, then answers. Does NOT verify tokens: a requester is verified before. */
 export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
   const { database, clock, log, assertOpen } = deps
   const changes = await followApprovals({ database, log })

@@ -3,8 +3,9 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 
 /**
- * An agent that may ask this person nothing: it is told no at once, and they hear nothing of it. Of one that nobody
- * registered it holds for every other from the same host, which could come with another address for each no.
+ * An agent that may ask this person nothing: it is told no at once, and they hear nothing of it. Of one that
+ * nobody registered it holds for every other from the same host, which could come with another address for
+ * each no.
  */
 export interface Block {
   readonly agent: string
@@ -12,12 +13,14 @@ export interface Block {
   readonly since: Date
 }
 
+/** Agents that a person wants no questions from. A block has no end; the person lifts it. */
 export interface Blocks {
   of(subject: FgaObject): Promise<Block[]>
   /** On record; for every other from the same host as well. False: it was not blocked. */
   lift(subject: FgaObject, agent: string, recordedAs: Who): Promise<boolean>
 }
 
+/** Reads and writes the table of blocks. Does NOT check that the caller is the person. */
 export const createBlocks = (database: Database): Blocks => ({
   async of(subject) {
     const rows = await database.query<{ agent: string; title: string; blocked_at: Date }>(
@@ -74,15 +77,16 @@ export async function blockAgent(
 const host = `rtrim(substring(client_id from '^https://(\\[[^\\]]*\\]|[^/:?#]+)'), '.')`
 const isStranger = `agent like 'cimd/%' and client_id like 'https://%'`
 
-// $2 the agent; null for one that somebody registered. The client of a stranger is the address of its document.
+// $2 the agent; null for one that somebody registered. The client of a stranger is the address of its
+// document.
 const hostOf = `(select ${host} from clients where agent = $2 and ${isStranger} limit 1)`
 
 /** Rows of this agent, `$2`, and of every other from its host where nobody registered it. */
 export const ofSameHost = `(agent = $2 or agent in (select agent from clients where ${isStranger} and ${host} = ${hostOf}))`
 
 /**
- * Waits for whoever asks or blocks as another agent of the same host. A version from before there were rows of hosts blocks
- * one agent: read after the wait, and for the host all the same.
+ * Waits for whoever asks or blocks as another agent of the same host. A version from before there were rows
+ * of hosts blocks one agent: read after the wait, and for the host all the same.
  */
 export async function isHostBlocked(sql: Sql, subject: FgaObject, agent: string): Promise<boolean> {
   const rows = await sql.query<{ blocked_at: Date | null }>(

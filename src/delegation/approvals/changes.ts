@@ -4,9 +4,14 @@ import { createLru } from '../../kernel/lru.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Listener } from '../../store/sql.ts'
 
-/** Hears that an approval has changed, whichever process changed it. Says which, not what: whoever hears reads. */
+/**
+ * Hears that an approval has changed, whichever process changed it. Says which, not what: whoever hears
+ * reads.
+ */
 export interface ApprovalChanges extends AsyncDisposable {
-  /** Called once for each version, for all approvals. What was changed while nobody could hear is not told. */
+  /**
+   * Called once for each version, for all approvals. What was changed while nobody could hear is not told.
+   */
   onChange(listener: (id: string) => void): Disposable
   /** Called for one approval, also where a change was not heard: it is looked at while somebody waits. */
   watch(id: string, listener: () => void): Disposable
@@ -23,8 +28,9 @@ export interface ApprovalChangesOptions {
 const toldMax = 10_000
 
 /**
- * Follows the channel `remit_approvals` as `authority.ts` follows its own: on PGlite one process hears itself; on native
- * Postgres a connection listens, and is asked besides after what somebody waits for. No connection waits with them.
+ * Follows the channel `remit_approvals` as `authority.ts` follows its own: on PGlite one process hears
+ * itself; on native Postgres a connection listens, and is asked besides after what somebody waits for. No
+ * connection waits with them.
  */
 export async function followApprovals({
   database,

@@ -13,9 +13,9 @@ export interface ContainersDeps {
 const msMax = 5_000
 
 /**
- * Where a yes may be remembered, later documents included: the collections in which these documents are filed, which
- * their reader may know of (`GET /collections`), and the folders and collections that they lie in, where the person is
- * a viewer there. Give it only documents that they were just cleared for.
+ * Where a yes may be remembered, later documents included: the collections in which these documents are
+ * filed, which their reader may know of (`GET /collections`), and the folders and collections that they lie
+ * in, where the person is a viewer there. Give it only documents that they were just cleared for.
  */
 export async function rememberableContainers(
   { sql, fga, clock }: ContainersDeps,

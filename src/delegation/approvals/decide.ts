@@ -25,14 +25,24 @@ export type Decision =
     }
   | { readonly answer: 'ask'; readonly question: string }
 
+/** The sign-in in which a person decides, and what they saw. */
 export interface DecideOptions {
   /** Of the page that the person looked at (`digestOf`). */
   readonly digest: string
-  /** Theirs. NOT checked here: that the sign-in is recent and the request from our page; `requireSession` does. */
+  /**
+   * Theirs. NOT checked here: that the sign-in is recent and the request from our page; `requireSession`
+   * does.
+   */
   readonly session: Pick<BrowserSession, 'person' | 'subject'> &
-    /** When and how they signed in: a token for an API that comes of a yes (CIBA) rests on it, and is none without. */
+    /**
+     * When and how they signed in: a token for an API that comes of a yes (CIBA) rests on it, and is none
+     * without.
+     */
     Partial<Pick<BrowserSession, 'signedInAt' | 'amr' | 'upstream'>> & {
-      /** When they last verified themself in front of their device (UV), here or freshly at their own provider. */
+      /**
+       * When they last verified themself in front of their device (UV), here or freshly at their own
+       * provider.
+       */
       readonly verifiedAt?: Date | undefined
     }
 }
@@ -57,7 +67,9 @@ export type Refusal =
 export interface GrantMaker {
   /** Row, then tuples: it opens nothing before it is activated, and `mend()` clears up where it never is. */
   prepare(draft: GrantDraft): Promise<{ readonly id: string }>
-  /** In the transaction that says "approved", on record with it. False: its delegation or its time has ended. */
+  /**
+   * In the transaction that says "approved", on record with it. False: its delegation or its time has ended.
+   */
   activateWithin(sql: Sql, id: string, recordedAs: Who): Promise<boolean>
 }
 
@@ -66,13 +78,15 @@ export interface DecideDeps extends ViewDeps {
   readonly grants: GrantMaker
 }
 
+/** Characters of a person's words to an agent. */
 export const textMax = 500
+/** Milliseconds for which a verification of the person counts for a decision: five minutes. */
 export const verifiedMsMax = 5 * 60_000
 
 /**
- * Decides for the one whose approval it is, on exactly what they saw. One conditional update makes it count, with its
- * record: of two decisions at once one finds nothing to change. A crash before leaves a grant that is not live, which
- * mends itself.
+ * Decides for the one whose approval it is, on exactly what they saw. One conditional update makes it count,
+ * with its record: of two decisions at once one finds nothing to change. A crash before leaves a grant that
+ * is not live, which mends itself.
  */
 export async function decideApproval(
   deps: DecideDeps,

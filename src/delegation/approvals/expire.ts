@@ -10,8 +10,8 @@ const batchMax = 200
 const keptMs = 90 * 24 * 3_600_000
 
 /**
- * Writes down, and puts on record, what the clock decided long ago: open ones whose time, delegation or agent is over.
- * Forgets those that were over 90 days ago. Returns how many expired.
+ * Writes down, and puts on record, what the clock decided long ago: open ones whose time, delegation or agent
+ * is over. Forgets those that were over 90 days ago. Returns how many expired.
  */
 export async function expireApprovals({
   database,

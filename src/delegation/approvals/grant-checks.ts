@@ -16,6 +16,7 @@ const objectsMax = 90
 /** Each is a tuple in every check of the agent's. */
 const rememberedMax = 20
 
+/** A draft and the moment for which it is checked. */
 export interface GrantChecking {
   readonly id: string
   readonly wanted: GrantDraft
@@ -24,7 +25,10 @@ export interface GrantChecking {
   readonly soonest: Date
 }
 
-/** A grant within its limits and its delegation's time; a 422 that names the field, a 409 without that delegation. */
+/**
+ * A grant within its limits and its delegation's time; a 422 that names the field, a 409 without that
+ * delegation.
+ */
 export async function checkedGrant(
   sql: Sql,
   { id, wanted: draft, now, soonest }: GrantChecking,

@@ -15,50 +15,60 @@ import { checkedGrant, type GrantDraft } from './grant-checks.ts'
 /** What an approval's yes becomes. See docs/flows/approvals.md. */
 export interface ApprovalGrants {
   /**
-   * Row, then tuples; opens nothing until {@link activateWithin}. Its end is never after its delegation's. 409 where
-   * that delegation is not live for exactly this person and agent, or 20 are remembered already; 422 for objects that
-   * do not fit. NOT checked: that somebody agreed.
+   * Row, then tuples; opens nothing until {@link activateWithin}. Its end is never after its delegation's.
+   * 409 where that delegation is not live for exactly this person and agent, or 20 are remembered already;
+   * 422 for objects that do not fit. NOT checked: that somebody agreed.
    */
   prepare(draft: GrantDraft): Promise<ApprovalGrant>
   /**
-   * From the commit of this transaction on it counts, and is on record. False: its delegation or its time ended
-   * meanwhile. Locks the delegation's row (shared), then the grant's: whoever holds other rows takes them after.
+   * From the commit of this transaction on it counts, and is on record. False: its delegation or its time
+   * ended meanwhile. Locks the delegation's row (shared), then the grant's: whoever holds other rows takes
+   * them after.
    */
   activateWithin(sql: Sql, id: string, recordedAs: Who): Promise<boolean>
   /**
-   * What may be presented with a question: those named, by the request or by its token, whose rows match the subject, the
-   * outermost agent, the delegation and, where one is for one question, that question's digest; and every live remembered
-   * one. Anything else is as if nothing had been named. Empty without an agent.
+   * What may be presented with a question: those named, by the request or by its token, whose rows match the
+   * subject, the outermost agent, the delegation and, where one is for one question, that question's digest;
+   * and every live remembered one. Anything else is as if nothing had been named. Empty without an agent.
    */
   presentable(principal: Principal, asking: GrantPresentation): Promise<readonly PresentableGrant[]>
   /**
-   * Counts one use, in the transaction of the record that names it. False: it does not count (any more), and the
-   * caller has to roll back and answer as if it had not been presented. One conditional UPDATE, so that as many pass as
-   * uses are left, whoever asks at once. Where it was the last use the row ends with it; then {@link settle} it.
+   * Counts one use, in the transaction of the record that names it. False: it does not count (any more), and
+   * the caller has to roll back and answer as if it had not been presented. One conditional UPDATE, so that
+   * as many pass as uses are left, whoever asks at once. Where it was the last use the row ends with it; then
+   * {@link settle} it.
    */
   useWithin(sql: Sql, use: GrantUse): Promise<boolean>
-  /** Removes the tuples of those that have ended. A failure is logged, and left to {@link mend}: the row has decided. */
+  /**
+   * Removes the tuples of those that have ended. A failure is logged, and left to {@link mend}: the row has
+   * decided.
+   */
   settle(ids: readonly string[]): Promise<void>
   get(id: string): Promise<ApprovalGrant | undefined>
-  /** From its commit on it is presented no more; then its tuples go. False: no such live grant of this person. */
+  /**
+   * From its commit on it is presented no more; then its tuples go. False: no such live grant of this person.
+   */
   revoke(subject: FgaObject, id: string, recordedAs: Who): Promise<boolean>
   /** This person's that count now, newest first. */
   listOf(subject: FgaObject): Promise<ApprovalGrant[]>
   /**
-   * Ends those whose time is over or whose preparing was abandoned, removes their tuples, and takes from live ones what
-   * somebody else put on them. Returns how many were mended.
+   * Ends those whose time is over or whose preparing was abandoned, removes their tuples, and takes from live
+   * ones what somebody else put on them. Returns how many were mended.
    */
   mend(): Promise<number>
 }
 
+/** Grants that a request names, and the question that it presents them with. */
 export interface GrantPresentation {
   /** `g_…` */
   readonly named: readonly string[]
   readonly queryHmac?: string
 }
 
+/** What the pipeline needs of a grant that matched. */
 export type PresentableGrant = Pick<ApprovalGrant, 'id' | 'objects' | 'remembered'>
 
+/** One use of one grant, by whom and for what. */
 export interface GrantUse extends Omit<GrantPresentation, 'named'> {
   readonly id: string
   readonly principal: Principal
@@ -76,6 +86,7 @@ export interface ApprovalGrantsDeps {
 
 const preparingMsMax = 60_000
 
+/** Rows decide; tuples at OpenFGA follow and are mended. Does NOT check that a person agreed. */
 export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
   const { database, fga, clock, log, randomBytes } = deps
   const now = () => new Date(clock.now())
@@ -214,8 +225,8 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
   }
 }
 
-// $1 subject, $2 agent, $3 delegation, $4 now as OpenFGA is asked. Its delegation is looked at as well: the row of a
-// grant that was made while the delegation was being revoked says nothing of that.
+// $1 subject, $2 agent, $3 delegation, $4 now as OpenFGA is asked. Its delegation is looked at as well: the
+// row of a grant that was made while the delegation was being revoked says nothing of that.
 const counts = `subject = $1 and agent = $2 and delegation = $3 and state = 'live' and expires_at > $4
   and (max_uses is null or used < max_uses)
   and exists (

@@ -14,8 +14,8 @@ export const coolDownMs = 10 * 60_000
 const hourMs = 3_600_000
 
 /**
- * Throws 429 with `Retry-After` where this agent has asked this person enough: so that nobody says yes because they are
- * tired. The caller holds the pair's row, so that nothing is counted twice.
+ * Throws 429 with `Retry-After` where this agent has asked this person enough: so that nobody says yes
+ * because they are tired. The caller holds the pair's row, so that nothing is counted twice.
  */
 export async function assertRoom(
   sql: Sql,
@@ -38,7 +38,8 @@ export async function assertRoom(
       subject,
       agent,
       new Date(now.getTime() - hourMs),
-      // A question lives a day, and one more by an answer: the index finds those that can have been denied lately.
+      // A question lives a day, and one more by an answer: the index finds those that can have been denied
+      // lately.
       new Date(now.getTime() - 50 * hourMs),
       new Date(now.getTime() - coolDownMs),
       comparedPartOf(access),

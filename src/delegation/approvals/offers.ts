@@ -3,7 +3,9 @@ import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import { outermostActor, type Principal } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
 
-/** One bit to an agent: that its person could be asked. What for stands here alone, fixed when it was made. */
+/**
+ * One bit to an agent: that its person could be asked. What for stands here alone, fixed when it was made.
+ */
 export interface Offer {
   /** `o_…` */
   readonly id: string
@@ -18,22 +20,27 @@ export interface Offer {
   readonly expiresAt: Date
 }
 
+/** The only ones to whom an offer means anything: this person, this agent, this delegation. */
 export type OfferHolder = Pick<Offer, 'subject' | 'agent' | 'delegation'>
 
+/** Short-lived names for documents that an answer withheld, for which a person may be asked. */
 export interface Offers {
   /**
-   * Whether one may be made now, to be asked before anything is done that could tell by the time it takes: for an agent
-   * whose token may ask for approval, within its {@link offersPerHour}.
+   * Whether one may be made now, to be asked before anything is done that could tell by the time it takes:
+   * for an agent whose token may ask for approval, within its {@link offersPerHour}.
    */
   mayOffer(principal: Principal): Promise<boolean>
   /** In the transaction of the record. Undefined: the limit was reached meanwhile. */
   makeWithin(sql: Sql, principal: Principal, draft: OfferDraft): Promise<string | undefined>
-  /** Undefined: there is none, it is older than 5 minutes, or it is another person's, agent's or delegation's. */
+  /**
+   * Undefined: there is none, it is older than 5 minutes, or it is another person's, agent's or delegation's.
+   */
   find(holder: OfferHolder, id: string): Promise<Offer | undefined>
   /** Forgets those that are over, and returns how many. */
   sweep(): Promise<number>
 }
 
+/** The question as a keyed digest, and the documents that an offer stands for. */
 export type OfferDraft = Pick<Offer, 'queryHmac' | 'documentIds'>
 
 export interface OffersDeps {
@@ -47,6 +54,7 @@ export const offersPerHour = 10
 const offerMs = 300_000
 const hourMs = 3_600_000
 
+/** Keeps offers in the database until they expire. Does NOT check that the documents may be offered. */
 export function createOffers({ sql: database, clock, randomBytes }: OffersDeps): Offers {
   return {
     async mayOffer(principal) {

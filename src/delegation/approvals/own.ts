@@ -16,6 +16,7 @@ export interface OwnApprovals {
   one(subject: FgaObject, id: string): Promise<OwnApproval | undefined>
 }
 
+/** What one person's page lists; each list newest first. */
 export interface OwnApprovalList {
   readonly open: readonly ListedApproval[]
   /** Decided or over, of the last 7 days. */
@@ -24,10 +25,12 @@ export interface OwnApprovalList {
   readonly blocked: readonly Block[]
 }
 
+/** An approval with its agent's title, or the agent's id where it has none. */
 export interface ListedApproval extends Approval {
   readonly agentTitle: string
 }
 
+/** One approval in full, for the page on which it is decided. */
 export interface OwnApproval {
   readonly shown: ShownApproval
   /** Of what asks for one. */
@@ -51,6 +54,7 @@ export interface OwnApprovalsDeps {
   readonly showCall: ShowCall
 }
 
+/** Adds titles to what the tables hold. Does NOT check that the caller is the person. */
 export function createOwnApprovals(deps: OwnApprovalsDeps): OwnApprovals {
   const { approvals, grants, lendables, agents, showCall } = deps
 

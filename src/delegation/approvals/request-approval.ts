@@ -11,6 +11,7 @@ import { assertRoom } from './limits.ts'
 import { digestOfAccess, type RequestedAccess } from './requested-access.ts'
 import { isCurrent, readApprovals } from './rows.ts'
 
+/** What an agent may say about its question, and how long the person has. */
 export interface ApprovalOptions {
   /** The agent's own words, at most 500 characters on one line. */
   readonly purpose?: string
@@ -21,6 +22,7 @@ export interface ApprovalOptions {
   readonly front: Approval['front']
 }
 
+/** Characters of a binding message. */
 export const bindingMessageMax = 128
 
 export interface RequestApprovalDeps {
@@ -30,8 +32,9 @@ export interface RequestApprovalDeps {
 }
 
 /**
- * Puts a question to the person, or joins an equal one that is open. Everything is counted while the row of this pair
- * of person and agent is held: two questions at once are two for the limits, and one where they are equal.
+ * Puts a question to the person, or joins an equal one that is open. Everything is counted while the row of
+ * this pair of person and agent is held: two questions at once are two for the limits, and one where they are
+ * equal.
  */
 export async function requestApproval(
   deps: RequestApprovalDeps,
@@ -165,5 +168,6 @@ function assertWords({ purpose, bindingMessage, seconds }: ApprovalOptions): voi
     throw invalid('requested_expiry', `must be ${secondsLeast} to ${secondsMost} seconds`)
 }
 
+/** The message of a 422 for a text that is too long or has characters that cannot be shown. */
 export const plainTextRule = (lengthMax: number): string =>
   `must be 1 to ${lengthMax} characters on one line, without control or formatting characters`

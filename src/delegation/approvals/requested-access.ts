@@ -2,12 +2,16 @@ import { createHash } from 'node:crypto'
 import { canonicalJson, type ForeignDetail } from '../registry/details.ts'
 import type { VaultCall } from '../vault/call.ts'
 
-/** What is asked. All ids are resolved by us, and a body is held to the digest that is approved: nothing in it is the agent's word. */
+/**
+ * What is asked. All ids are resolved by us, and a body is held to the digest that is approved: nothing in it
+ * is the agent's word.
+ */
 export type RequestedAccess = AccessTarget & {
   /** Of the token that a yes gives. None where it gives none: to what is asked by REST. */
   readonly scopes: readonly string[]
 }
 
+/** Exactly one kind of access, each with ids that Remit resolved itself. */
 export type AccessTarget =
   | {
       /** Documents that an offer stands for, for the question that it was made for. */
@@ -21,7 +25,10 @@ export type AccessTarget =
       readonly call: VaultCall
       /** Name of the provider. */
       readonly provider: string
-      /** The very text that would be sent, where the agent shows it. Forgotten as soon as the question is over. */
+      /**
+       * The very text that would be sent, where the agent shows it. Forgotten as soon as the question is
+       * over.
+       */
       readonly body?: string
     }
   | {
@@ -45,8 +52,8 @@ export const tokenSeconds = 300
 export const digestOfAccess = (access: RequestedAccess): string => digest(canonicalJson(comparable(access)))
 
 /**
- * What a person has said no to, as a part of what was asked: `asked @> matter` holds for the same question, for the same
- * documents by other words, and for fewer of them.
+ * What a person has said no to, as a part of what was asked: `asked @> matter` holds for the same question,
+ * for the same documents by other words, and for fewer of them.
  */
 export function comparedPartOf(access: RequestedAccess): object {
   if (access.kind === 'documents') return { kind: access.kind, documentIds: access.documentIds }

@@ -22,20 +22,26 @@ export type RequestedDetail =
 export type ResolveDetail = (principal: Principal, detail: RequestedDetail) => Promise<RequestedAccess>
 
 export interface ResolveDetailDeps {
-  /** What an offer of this principal's stands for; undefined for every other, for one that is over, and for none. */
+  /**
+   * What an offer of this principal's stands for; undefined for every other, for one that is over, and for
+   * none.
+   */
   readonly findOffer: (
     holder: Requester,
     offer: string,
   ) => Promise<
     { readonly id: string; readonly documentIds: readonly string[]; readonly queryHmac: string } | undefined
   >
-  /** Throws where this principal could not make the call even with an approval. Left out: there is no vault. */
+  /**
+   * Throws where this principal could not make the call even with an approval. Left out: there is no vault.
+   */
   readonly resolveCall?: (
     principal: Principal,
     call: VaultCall,
   ) => Promise<{ readonly call: VaultCall; readonly provider: string }>
 }
 
+/** Throws 422 for an offer or a body that cannot be taken, and whatever resolving a call throws. */
 export function createResolveDetail({ findOffer, resolveCall }: ResolveDetailDeps): ResolveDetail {
   return async (principal, detail) => {
     if (detail.type === 'document_access') {

@@ -5,8 +5,8 @@ import { type Approval, type ApprovalState, type DecidedIn, isOpen, type Questio
 import { type AccessTarget, type RequestedAccess, scopeOfApproved } from './requested-access.ts'
 
 /**
- * Approvals as they stand at `now`. `where` is a condition on `a` whose parameters begin at $2. One whose time is over,
- * or whose delegation or agent is, reads as expired, whatever the row says.
+ * Approvals as they stand at `now`. `where` is a condition on `a` whose parameters begin at $2. One whose
+ * time is over, or whose delegation or agent is, reads as expired, whatever the row says.
  */
 export async function readApprovals(
   sql: Sql,

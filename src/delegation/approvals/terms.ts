@@ -11,12 +11,15 @@ export interface ApproveAnswer {
   readonly documentIds?: readonly string[]
   /** Left out: 15 minutes from now. At most 24 hours, and never longer than what was lent. */
   readonly until?: Date
-  /** One answer to the very question that was asked, then it is over. Left out: true, unless it is remembered. */
+  /**
+   * One answer to the very question that was asked, then it is over. Left out: true, unless it is remembered.
+   */
   readonly oneUse?: boolean
   /** From now on this agent need not ask for what lies there, later documents included. At most 30 days. */
   readonly remember?: { readonly object: FgaObject; readonly until: Date }
 }
 
+/** What a yes gives, after narrowing. */
 export interface ApprovedTerms {
   /** As narrowed. */
   readonly answer: RequestedAccess
@@ -24,15 +27,18 @@ export interface ApprovedTerms {
   readonly grant: GrantDraft | undefined
 }
 
+/** Milliseconds of a grant whose end nobody named: 15 minutes. */
 export const grantDefaultMs = 15 * 60_000
+/** Milliseconds that a grant may last: 24 hours. */
 export const grantMsMax = 24 * 3_600_000
+/** Milliseconds that a remembered grant may last: 30 days. */
 export const rememberedMsMax = 30 * grantMsMax
 // The longest choice of a form, sent a little later.
 const slackMs = 60_000
 
 /**
- * What exactly is agreed to. `not_offered`, with what: a document or place that the page does not show, or an end that
- * is past or further off than may be. Nothing here widens what was asked.
+ * What exactly is agreed to. `not_offered`, with what: a document or place that the page does not show, or an
+ * end that is past or further off than may be. Nothing here widens what was asked.
  */
 export function termsOf(
   shownApproval: ShownApproval,

@@ -18,8 +18,8 @@ export interface ShownApproval extends Approval {
   /** undefined: a client of another issuer, of which we know its id alone. */
   readonly clientTitle?: string
   /**
-   * Those of the documents asked for that the person may read and has lent to this agent, now. What is no longer so is
-   * not here and cannot be approved. Empty for what is not about documents.
+   * Those of the documents asked for that the person may read and has lent to this agent, now. What is no
+   * longer so is not here and cannot be approved. Empty for what is not about documents.
    */
   readonly documents: readonly ShownDocument[]
   /** What a yes may be remembered for: where one of the documents lies, and the person may look. */
@@ -27,10 +27,14 @@ export interface ShownApproval extends Approval {
   /** Of what was lent: no yes lasts longer. */
   readonly lentUntil: Date
   readonly lentFor: string
-  /** Whether a yes takes the person in front of their device: what is sensitive, and what is done in their name elsewhere. */
+  /**
+   * Whether a yes takes the person in front of their device: what is sensitive, and what is done in their
+   * name elsewhere.
+   */
   readonly takesVerification: boolean
 }
 
+/** A document as the person who decides sees it. Only for one that they may read now. */
 export interface ShownDocument {
   readonly id: string
   readonly title: string
@@ -59,9 +63,10 @@ export interface ViewDeps {
 const msMax = 5_000
 
 /**
- * Draws the page's view under the approver's own permission: titles are read only for documents that the gate has just
- * cleared for them as a person, and only those stay that OpenFGA says this agent can be told of under this delegation.
- * Throws a 503 where OpenFGA does not answer: then nothing is shown, and nothing decided.
+ * Draws the page's view under the approver's own permission: titles are read only for documents that the gate
+ * has just cleared for them as a person, and only those stay that OpenFGA says this agent can be told of
+ * under this delegation. Throws a 503 where OpenFGA does not answer: then nothing is shown, and nothing
+ * decided.
  */
 export async function showApproval(deps: ViewDeps, approval: Approval): Promise<ShownApproval> {
   const [titles, documents, verifies] = await Promise.all([
@@ -88,8 +93,8 @@ async function takesVerification(
 }
 
 /**
- * Of everything that the page shows: whoever decides sends it back, so that they decide what they have seen. Left out:
- * ids that say nothing to a person, and how much time is left.
+ * Of everything that the page shows: whoever decides sends it back, so that they decide what they have seen.
+ * Left out: ids that say nothing to a person, and how much time is left.
  */
 export function digestOf(shownApproval: ShownApproval): string {
   const {

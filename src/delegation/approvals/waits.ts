@@ -5,8 +5,9 @@ import type { ApprovalChanges } from './changes.ts'
 /** Requests that wait for a person. None of them holds a connection to the database. */
 export interface Waits {
   /**
-   * How it stands once it is no longer as it was when this was called, at once where it is not `pending`, and in any
-   * case when the signal fires or the service closes. `read` is asked before, and after each change that was heard.
+   * How it stands once it is no longer as it was when this was called, at once where it is not `pending`, and
+   * in any case when the signal fires or the service closes. `read` is asked before, and after each change
+   * that was heard.
    */
   until(
     read: () => Promise<Approval | undefined>,
@@ -17,6 +18,7 @@ export interface Waits {
   close(): void
 }
 
+/** The approval that is waited for, and who waits, for the limit of {@link waitsMax}. */
 export interface WaitKey {
   readonly id: string
   /** Whose waits are counted together: beyond {@link waitsMax} they are answered at once. */
@@ -30,11 +32,13 @@ export interface WaitsDeps {
   readonly assertOpen: () => void
 }
 
+/** Requests of one owner that may wait at once. One more is answered at once. */
 export const waitsMax = 20
 const tickMs = 500
 // What ends with what was lent is told by nobody here.
 const lookMs = 5_000
 
+/** Holds no database connection while it waits. `close` ends every wait. */
 export function createWaits({ changes, clock, assertOpen }: WaitsDeps): Waits {
   const closing = new AbortController()
   const counts = new Map<string, number>()

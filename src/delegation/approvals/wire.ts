@@ -2,6 +2,7 @@ import type { approvalBody } from '@remit/contract/approval-schemas'
 import type { z } from 'zod'
 import type { Approval } from './approval.ts'
 
+/** The JSON that an agent gets of its own approval. Documents stay unnamed. */
 export function approvalToWire(approval: Approval): z.output<typeof approvalBody> {
   const { state, rounds, grant, reason, expiresAt } = approval
   const question = state === 'info_requested' ? rounds.at(-1)?.question : undefined

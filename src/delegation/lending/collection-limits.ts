@@ -4,7 +4,10 @@ import type { AgentLimits } from '../registry/agents.ts'
 
 type CollectionLimits = Pick<AgentLimits, 'collections'>
 
-/** Whether an agent so limited might read something of it. A folder or an organization may hold what it reaches. */
+/**
+ * Whether an agent so limited might read something of it. A folder or an organization may hold what it
+ * reaches.
+ */
 export function limitsAllow({ collections }: CollectionLimits, object: FgaObject, filedIn?: string): boolean {
   if (collections === undefined) return true
   const { type, id } = splitObject(object)

@@ -8,7 +8,10 @@ const scopeTypes = new Set(['organization', 'collection', 'folder', 'document'])
 const scopeMax = 80
 const subAgentsMax = 10
 
-/** A lending that is within its limits, of agents that are registered and not disabled; a 422 that names the field. */
+/**
+ * A lending that is within its limits, of agents that are registered and not disabled; a 422 that names the
+ * field.
+ */
 export async function checkedDelegation(
   sql: Sql,
   lending: Lending,
@@ -67,9 +70,9 @@ async function assertAgents(sql: Sql, ids: readonly string[]): Promise<void> {
 }
 
 /**
- * Holds the rows of all its agents until the transaction ends: whoever makes another program of one, or lets it reach
- * further, waits and finds this delegation to end, or has come wholly before. Exclusively for a standing one: two at once
- * would both find room, and the unique index would then answer with a bare error.
+ * Holds the rows of all its agents until the transaction ends: whoever makes another program of one, or lets
+ * it reach further, waits and finds this delegation to end, or has come wholly before. Exclusively for a
+ * standing one: two at once would both find room, and the unique index would then answer with a bare error.
  */
 export async function lockAgents(
   sql: Sql,

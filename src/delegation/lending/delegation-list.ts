@@ -21,6 +21,7 @@ export interface ListedDelegation {
   readonly isAgentDisabled: boolean
 }
 
+/** Every state that the list tells apart. */
 export const listedDelegationStates = ['live', 'over', 'revoked'] as const
 /** `over`: its time has passed. */
 export type ListedDelegationState = (typeof listedDelegationStates)[number]
@@ -34,6 +35,7 @@ export interface DelegationFilter {
   readonly state?: ListedDelegationState | undefined
 }
 
+/** One page of the list, and the cursor of the next. */
 export interface DelegationPage {
   /** Newest first. */
   readonly rows: readonly ListedDelegation[]
@@ -41,14 +43,15 @@ export interface DelegationPage {
   readonly next: string | undefined
 }
 
+/** Answers one page; `limit` is a number of rows. */
 export type ListDelegations = (
   filter: DelegationFilter,
   page: { readonly cursor?: string | undefined; readonly limit: number },
 ) => Promise<DelegationPage>
 
 /**
- * Who lent what to which agent, until when, and what became of it. What was begun and never came to count is left out.
- * Does NOT check who asks. Throws `invalid_request` for a cursor that is none.
+ * Who lent what to which agent, until when, and what became of it. What was begun and never came to count is
+ * left out. Does NOT check who asks. Throws `invalid_request` for a cursor that is none.
  */
 export const createDelegationList =
   ({ sql, now }: { readonly sql: Sql; readonly now: () => number }): ListDelegations =>

@@ -34,6 +34,7 @@ export interface Delegation {
   readonly state: 'lending' | 'live' | 'revoked'
 }
 
+/** What somebody is about to lend. It becomes a {@link Delegation} when it is checked. */
 export interface Lending {
   readonly subject: FgaObject
   readonly agent: string
@@ -48,22 +49,23 @@ export interface Lending {
   readonly id?: string
 }
 
+/** Rows in the database and tuples at OpenFGA, written in an order in which a crash lends nothing. */
 export interface Delegations {
   /**
    * Row first (not usable), then the tuples, then the row goes live. After a crash nothing is usable and
    * {@link mend} clears up. Whether the scope's objects exist is not asked: an answer would tell, and lending
-   * what is not there lends nothing. 409: a standing one is live already, or the id means another lending. On record
-   * with the moment from which it counts; `by`: left out, the operator.
+   * what is not there lends nothing. 409: a standing one is live already, or the id means another lending. On
+   * record with the moment from which it counts; `by`: left out, the operator.
    */
   lend(lending: Lending, recordedAs?: Who): Promise<Delegation>
   /**
-   * Dead in every check from the moment the row says so, and with it, on record, the consents of clients and the grants of
-   * approvals that hang on it; then the tuples go. False: no such live delegation.
+   * Dead in every check from the moment the row says so, and with it, on record, the consents of clients and
+   * the grants of approvals that hang on it; then the tuples go. False: no such live delegation.
    */
   revoke(id: string, recordedAs?: Who): Promise<boolean>
   /**
-   * The same inside somebody else's transaction, which may still fail. Answers with what is left to do once it is
-   * committed; where that is not done, {@link mend} does it.
+   * The same inside somebody else's transaction, which may still fail. Answers with what is left to do once
+   * it is committed; where that is not done, {@link mend} does it.
    */
   revokeWithin(sql: Sql, id: string, recordedAs: Who): Promise<() => Promise<void>>
   get(id: string): Promise<Delegation | undefined>
@@ -74,8 +76,8 @@ export interface Delegations {
   /** Everybody's that may be used now. */
   listLive(): Promise<Delegation[]>
   /**
-   * Removes the tuples of revoked, ended and abandoned delegations. A lending older than a minute is abandoned:
-   * its caller died before anybody was told that it stands. Returns how many were settled.
+   * Removes the tuples of revoked, ended and abandoned delegations. A lending older than a minute is
+   * abandoned: its caller died before anybody was told that it stands. Returns how many were settled.
    */
   mend(): Promise<number>
 }
@@ -89,6 +91,7 @@ export interface DelegationsDeps {
 
 const lendingMsMax = 60_000
 
+/** Does NOT check that the person may read what they lend, nor who asks. */
 export function createDelegations({ database, fga, clock, randomBytes }: DelegationsDeps): Delegations {
   const now = () => new Date(clock.now())
   const newId = (prefix: 'd' | 't') => `${prefix}_${randomBytes(16).toString('base64url')}`
@@ -122,7 +125,8 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
         const liveDelegation = await database.transaction((sql) => activate(sql, row.id, recordedAs))
         if (liveDelegation !== undefined) return liveDelegation
       } catch (error) {
-        // Under an id of the caller's the same again goes on with it. What fails here as well is left to mend().
+        // Under an id of the caller's the same again goes on with it. What fails here as well is left to
+        // mend().
         if (recordedAs.over?.aborted === true && lending.id === undefined)
           await giveUp(row).catch(() => undefined)
         throw error
@@ -221,8 +225,8 @@ async function endDelegation(
     [id, now],
   )
   if (row === undefined) return undefined
-  // Rows that somebody else is at are theirs to end: waiting for one another, both would be stopped. Without its
-  // link and its delegation an artifact gives no token anyway.
+  // Rows that somebody else is at are theirs to end: waiting for one another, both would be stopped. Without
+  // its link and its delegation an artifact gives no token anyway.
   await sql.query(
     `delete from oauth_artifacts where (model, id_hash) in (
        select model, id_hash from oauth_artifacts
@@ -321,6 +325,7 @@ async function makeRoom(sql: Sql, { subject, agent }: Delegation, now: Date): Pr
     throw new AppError('conflict', { public: 'A standing delegation to this agent is live already.' })
 }
 
+/** A row of `delegations`, with the columns as SQL names them. */
 export interface DelegationRow {
   readonly id: string
   readonly subject: FgaObject

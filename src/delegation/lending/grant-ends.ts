@@ -4,12 +4,13 @@ import type { Sql } from '../../store/sql.ts'
 import { type ApprovalGrant, type GrantRow, grantColumns, grantOf } from './grant-row.ts'
 import { grantTuples } from './grant-tuples.ts'
 
+/** Why a grant counts no more, as the record says it. */
 export type GrantEnd = 'revoked' | 'delegation_ended' | 'used_up' | 'forgotten'
 
 /**
- * Ends whatever hangs on a delegation, in the transaction that ends the delegation itself. From its commit on none of
- * it is presented; the tuples of those that it gives back are left to {@link settleGrants}. Whoever calls has locked the
- * delegation's row first.
+ * Ends whatever hangs on a delegation, in the transaction that ends the delegation itself. From its commit on
+ * none of it is presented; the tuples of those that it gives back are left to {@link settleGrants}. Whoever
+ * calls has locked the delegation's row first.
  */
 export async function endGrantsOf(
   sql: Sql,
@@ -29,6 +30,7 @@ export async function endGrantsOf(
   return rows.filter(({ was_live }) => was_live).map(grantOf)
 }
 
+/** Puts the end of a grant on record, in the caller's transaction. */
 export const recordEnd = (
   sql: Sql,
   recordedAs: Who,

@@ -2,8 +2,8 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import type { VaultCall } from '../vault/call.ts'
 
 /**
- * A person's yes to exactly this: the row that decides, and tuples that OpenFGA reads while the grant is presented.
- * Not to be taken for a `GrantLink`, which is the consent that an OAuth client holds.
+ * A person's yes to exactly this: the row that decides, and tuples that OpenFGA reads while the grant is
+ * presented. Not to be taken for a `GrantLink`, which is the consent that an OAuth client holds.
  */
 export interface ApprovalGrant {
   /** `g_…` */
@@ -15,7 +15,9 @@ export interface ApprovalGrant {
   /** `research-bot`: the outermost actor, no other. */
   readonly agent: string
   readonly delegation: string
-  /** Documents; of a remembered one folders or collections, later documents included; none of a vault call. */
+  /**
+   * Documents; of a remembered one folders or collections, later documents included; none of a vault call.
+   */
   readonly objects: readonly FgaObject[]
   /** Counts for the question with this digest alone, once. */
   readonly queryHmac: string | undefined
@@ -30,6 +32,7 @@ export interface ApprovalGrant {
   readonly state: 'preparing' | 'live' | 'ended'
 }
 
+/** A row of `approval_grants`, with the columns as SQL names them. */
 export interface GrantRow {
   readonly id: string
   readonly approval: string
@@ -46,9 +49,11 @@ export interface GrantRow {
   readonly state: ApprovalGrant['state']
 }
 
+/** The columns of a {@link GrantRow}, for a select. */
 export const grantColumns =
   'id, approval, subject, agent, delegation, objects, query_hmac, vault_call, expires_at, max_uses, used, remembered, state'
 
+/** Reads a row; checks nothing. */
 export const grantOf = (row: GrantRow): ApprovalGrant => ({
   id: row.id,
   approval: row.approval,

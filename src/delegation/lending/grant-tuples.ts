@@ -4,8 +4,8 @@ import { agentObject } from '../registry/agents.ts'
 import type { ApprovalGrant } from './grant-row.ts'
 
 /**
- * What a grant is in OpenFGA. Its end is a condition, so that a dead process leaves no door open. A vault call is
- * nothing there: OpenFGA is not asked about it.
+ * What a grant is in OpenFGA. Its end is a condition, so that a dead process leaves no door open. A vault
+ * call is nothing there: OpenFGA is not asked about it.
  */
 export function grantTuples({
   id,

@@ -15,8 +15,8 @@ export interface Lendables {
   /** To choose from: organizations that they belong to, and collections in which they may read something. */
   offered(subject: FgaObject): Promise<readonly Lendable[]>
   /**
-   * Those of these that they may lend now, with titles. What is missing and what is forbidden are both left out, in the
-   * same time.
+   * Those of these that they may lend now, with titles. What is missing and what is forbidden are both left
+   * out, in the same time.
    */
   among(subject: FgaObject, objects: readonly FgaObject[]): Promise<ReadonlyMap<FgaObject, Lendable>>
 }
@@ -35,7 +35,10 @@ export interface LendablesDeps {
 
 const msMax = 5_000
 
-/** What OpenFGA has to say yes to. For a collection it is enough that they may read one document that is filed there. */
+/**
+ * What OpenFGA has to say yes to. For a collection it is enough that they may read one document that is filed
+ * there.
+ */
 const relations: Readonly<Record<string, string>> = {
   organization: 'member',
   collection: 'viewer',
@@ -43,6 +46,7 @@ const relations: Readonly<Record<string, string>> = {
   document: 'can_read',
 }
 
+/** Titles come only for what the person may read now. */
 export function createLendables(deps: LendablesDeps): Lendables {
   const { sql, fga, askNamed, clock, readableCollections } = deps
 

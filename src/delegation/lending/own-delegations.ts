@@ -11,16 +11,20 @@ import type { Lendables } from './lendable.ts'
 /** A delegation as its lender sees it. */
 export interface OwnDelegation extends Delegation {
   readonly items: readonly DelegatedItem[]
-  /** Programs that the person let it go to by a consent; empty for one lent by hand: any program of its agent. */
+  /**
+   * Programs that the person let it go to by a consent; empty for one lent by hand: any program of its agent.
+   */
   readonly clients: readonly { readonly clientId: string; readonly title: string }[]
 }
 
+/** One object of a delegation's scope, as its lender sees it. */
 export interface DelegatedItem {
   readonly object: FgaObject
   /** undefined: the person may not read it (any more), so that its title is none of their business. */
   readonly title: string | undefined
 }
 
+/** What a person fills in to lend. Whose it is comes from their session. */
 export type DelegationDraft = Pick<Lending, 'agent' | 'scope' | 'purpose' | 'expiresAt'> &
   Partial<Pick<Lending, 'subAgents' | 'standing' | 'id'>>
 
@@ -39,8 +43,9 @@ export interface OwnDelegations {
   /** Those that count now, newest first. */
   list(lender: Lender): Promise<OwnDelegation[]>
   /**
-   * 422 for what they could not read themselves, whether it exists or not; for an agent that is unknown or disabled, or
-   * whose limit in the registry leaves nothing of it; for an end further off than 14 days, 90 for a standing one. 409: a standing one is live, or 200 are.
+   * 422 for what they could not read themselves, whether it exists or not; for an agent that is unknown or
+   * disabled, or whose limit in the registry leaves nothing of it; for an end further off than 14 days, 90
+   * for a standing one. 409: a standing one is live, or 200 are.
    */
   lend(lender: Lender, draft: DelegationDraft): Promise<OwnDelegation>
   /** With the grants that hang on it. 404 where no such one of theirs counts. */
@@ -61,6 +66,7 @@ export const lendingMsMax = 14 * dayMs
 const standingMsMax = 90 * dayMs
 const liveMax = 200
 
+/** Does NOT check that the caller is the person: the session does. */
 export function createOwnDelegations(deps: OwnDelegationsDeps): OwnDelegations {
   const { sql, delegations, lendables, agents, clock } = deps
 

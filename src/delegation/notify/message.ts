@@ -15,16 +15,17 @@ export interface MessagesOptions {
 }
 
 /**
- * The same bytes for everybody, each time: who asks whom for what stands on the page alone, behind the sign-in. The
- * words that are shown are the worker's own.
+ * The same bytes for everybody, each time: who asks whom for what stands on the page alone, behind the
+ * sign-in. The words that are shown are the worker's own.
  */
 const content = JSON.stringify({ about: 'approvals' })
 /** One for all: a newer message takes the place of one that is not delivered yet (RFC 8030 §5.4). */
 const topic = 'approvals'
 
 /**
- * Signed for the push service (RFC 8292) and encrypted for the browser (RFC 8291); `seconds`: how long it is worth
- * delivering. Sending it is the caller's, through the guarded fetcher: the library would ask any address.
+ * Signed for the push service (RFC 8292) and encrypted for the browser (RFC 8291); `seconds`: how long it is
+ * worth delivering. Sending it is the caller's, through the guarded fetcher: the library would ask any
+ * address.
  */
 export const createMessages =
   ({ key, contact }: MessagesOptions) =>

@@ -11,7 +11,10 @@ export interface NoticeKey {
   readonly round: number
 }
 
-/** That somebody's answer is waited for (a new question, or the agent's answer to theirs), or that their account has news. */
+/**
+ * That somebody's answer is waited for (a new question, or the agent's answer to theirs), or that their
+ * account has news.
+ */
 export interface Notice extends NoticeKey {
   /** Account key of who is to be told. */
   readonly person: string
@@ -23,7 +26,10 @@ export interface Notice extends NoticeKey {
 
 /** One row for each approval and round that was handed to the queue. Each method is one statement. */
 export interface Notices {
-  /** What nobody has handed over yet, of all or of one approval, marked as handed over. What is answered or over is left out. */
+  /**
+   * What nobody has handed over yet, of all or of one approval, marked as handed over. What is answered or
+   * over is left out.
+   */
   take(sql: Sql, approval?: string): Promise<readonly Notice[]>
   /** As it stands now; undefined once it is answered, over or no news any more. */
   get(key: NoticeKey): Promise<Notice | undefined>
@@ -43,6 +49,7 @@ const openNotices = `
   select key, 0, person, at + interval '${settlesMs} milliseconds', at, at
   from ${newsSince('$2::timestamptz')} as news where ($3::text is null or key = $3)`
 
+/** Marks what was taken in the caller's transaction, so that no two processes send it. */
 export function createNotices({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Notices {
   const times = () => [new Date(clock.now()), new Date(clock.now() - settlesMs)]
   return {

@@ -3,13 +3,19 @@ import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 
-/** How those outside are told that something waits for them: how long one try may take, and how often it is tried. */
+/**
+ * How those outside are told that something waits for them: how long one try may take, and how often it is
+ * tried.
+ */
 export const delivery = {
   /** Milliseconds, of one request. */
   timeoutMs: 5_000,
   /** Of an answer, which nobody reads. */
   bytesMax: 16_384,
-  /** Milliseconds after which whoever has not sent by then leaves it to others: the queue takes them for dead then. */
+  /**
+   * Milliseconds after which whoever has not sent by then leaves it to others: the queue takes them for dead
+   * then.
+   */
   standingMs: 30_000,
 } as const
 
@@ -35,7 +41,10 @@ export interface OutboxDispatcherDeps {
   /** What nobody handed over yet, marked in this transaction as handed over. */
   readonly take: (sql: Sql, approval: string | undefined) => Promise<readonly Task[]>
   readonly log: Log
-  /** Milliseconds between two looks for what nobody woke us for: that of a process that died before. Default 5,000. */
+  /**
+   * Milliseconds between two looks for what nobody woke us for: that of a process that died before. Default
+   * 5,000.
+   */
   readonly everyMs?: number
 }
 

@@ -32,7 +32,10 @@ interface PushData {
   readonly tries: number
 }
 
-/** Puts one task into the queue for each browser of a person whose answer is waited for. NOT promised: that anybody looks. */
+/**
+ * Puts one task into the queue for each browser of a person whose answer is waited for. NOT promised: that
+ * anybody looks.
+ */
 export function startPushes(deps: PushesDeps): OutboxDispatcher {
   const { notices, subscriptions, assertOpen } = deps
   async function take(sql: Sql, approval: string | undefined): Promise<readonly Task[]> {
@@ -69,11 +72,11 @@ const ttlMax = 86_400
 type Outcome = 'told' | 'gone' | 'refused' | { readonly laterBy: number }
 
 /**
- * Tells one browser that an answer is waited for (RFC 8030), once for each approval and round. A push service that knows
- * the browser no more (404, 410) ends its subscription, as does an endpoint that leads where nobody may be asked; another
- * refusal, a redirect included, is final for this notice; what may pass by itself is tried five times while the question
- * is open. Nothing that comes back is read. A crash between a message and the end of its task sends that one once more,
- * which takes the place of the first.
+ * Tells one browser that an answer is waited for (RFC 8030), once for each approval and round. A push service
+ * that knows the browser no more (404, 410) ends its subscription, as does an endpoint that leads where
+ * nobody may be asked; another refusal, a redirect included, is final for this notice; what may pass by
+ * itself is tried five times while the question is open. Nothing that comes back is read. A crash between a
+ * message and the end of its task sends that one once more, which takes the place of the first.
  */
 export function createPushHandler(deps: PushHandlerDeps): Handler {
   const { notices, subscriptions, messageFor, fetch, clock, log, assertOpen } = deps

@@ -16,8 +16,8 @@ export interface Subscription {
 const endpointMax = 1_024
 
 /**
- * 422 that names the field for what no browser makes, and for an endpoint that the guarded fetcher would refuse by its
- * spelling alone. NOT checked: what its name resolves to; that is judged with each request.
+ * 422 that names the field for what no browser makes, and for an endpoint that the guarded fetcher would
+ * refuse by its spelling alone. NOT checked: what its name resolves to; that is judged with each request.
  */
 export function assertSubscription(
   { endpoint, p256dh, auth }: Subscription,

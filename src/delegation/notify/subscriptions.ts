@@ -20,7 +20,10 @@ export interface SubscribedBrowser {
 
 /** Browsers in which people want to be told. Each method is one statement or two that may be cut apart. */
 export interface Subscriptions {
-  /** This browser is this person's from now on, whoever's it was. Beyond 10 of theirs the longest unseen one goes. */
+  /**
+   * This browser is this person's from now on, whoever's it was. Beyond 10 of theirs the longest unseen one
+   * goes.
+   */
   save(owner: SubscriptionOwner, subscription: Subscription): Promise<void>
   /** It was seen in this session, which ends it from now on. False: it is not this person's. */
   seen(owner: SubscriptionOwner, endpoint: string): Promise<boolean>
@@ -30,8 +33,9 @@ export interface Subscriptions {
   endAll(person: string): Promise<void>
   count(person: string): Promise<number>
   /**
-   * Those to tell; none of a person who is revoked, or was since they were last seen. `newsAt`: of news of the account of
-   * that moment, of which some hear that are told of nothing else any more. `within`: the caller's transaction.
+   * Those to tell; none of a person who is revoked, or was since they were last seen. `newsAt`: of news of
+   * the account of that moment, of which some hear that are told of nothing else any more. `within`: the
+   * caller's transaction.
    */
   of(person: string, newsAt?: Date, transaction?: Sql): Promise<SubscribedBrowser[]>
   /** The push service knows it no more. */
@@ -46,9 +50,11 @@ export interface SubscriptionsDeps {
   readonly clock: Clock
 }
 
+/** Browsers of one person that may be told. Beyond it, those that were not seen for longest are ended. */
 export const subscriptionsMax = 10
 const unseenMs = 90 * 24 * 3_600_000
 
+/** Endpoints and keys are encrypted at rest. Does NOT check that the caller is the person. */
 export function createSubscriptions({ sql, seal, clock }: SubscriptionsDeps): Subscriptions {
   const now = () => new Date(clock.now())
   const hashOf = (endpoint: string) => seal.hash('push endpoint', endpoint)

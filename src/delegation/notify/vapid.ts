@@ -10,9 +10,9 @@ export interface VapidKey {
 const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
 
 /**
- * Derived from the secret that also seals the subscriptions: each process that can open one signs with the key that it
- * was made for, and there is no second file that one of them could lack. 16 bytes more than the order has, so that
- * the remainder is as good as even (FIPS 186-5, A.2.1).
+ * Derived from the secret that also seals the subscriptions: each process that can open one signs with the
+ * key that it was made for, and there is no second file that one of them could lack. 16 bytes more than the
+ * order has, so that the remainder is as good as even (FIPS 186-5, A.2.1).
  */
 export function vapidKeyOf(secret: Uint8Array): VapidKey {
   const bits = Buffer.from(hkdfSync('sha256', secret, '', 'remit push vapid', 48))

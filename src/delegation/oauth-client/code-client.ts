@@ -24,9 +24,9 @@ export interface CodeClient {
     parameters: Readonly<Record<string, string>>,
   ): Promise<Result<CodeChecks & { readonly url: string }, 'provider_unavailable'>>
   /**
-   * Redeems the code that the browser came back with (`search`: the callback's query), and gives what `read` makes of the
-   * answer. Checked: state, RFC 9207 `iss` where it is sent or announced, PKCE; of an ID token signature, issuer,
-   * audience, nonce, expiry, age. NOT checked: that this browser began it.
+   * Redeems the code that the browser came back with (`search`: the callback's query), and gives what `read`
+   * makes of the answer. Checked: state, RFC 9207 `iss` where it is sent or announced, PKCE; of an ID token
+   * signature, issuer, audience, nonce, expiry, age. NOT checked: that this browser began it.
    */
   redeem<T>(
     search: string,
@@ -69,8 +69,8 @@ export function createCodeClient(options: CodeClientOptions): CodeClient {
 }
 
 /**
- * For the operator. Neither the library's messages nor the guarded fetch's hold a token, a code or an answer; what an
- * answer says is named only where it is a known code.
+ * For the operator. Neither the library's messages nor the guarded fetch's hold a token, a code or an answer;
+ * what an answer says is named only where it is a known code.
  */
 export const clientReason = (error: unknown): string =>
   error instanceof client.ResponseBodyError ? `${error.status} ${knownError(error.error)}` : reasonOf(error)

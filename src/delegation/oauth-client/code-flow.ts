@@ -10,7 +10,9 @@ export interface CodeChecks {
 /** Why a code that came back was not redeemed. */
 export type CodeRefusal = 'denied_there' | 'not_verified' | 'provider_unavailable'
 
-/** Where the browser goes for a code: with state, PKCE (RFC 7636) and, where an ID token comes back, a nonce. */
+/**
+ * Where the browser goes for a code: with state, PKCE (RFC 7636) and, where an ID token comes back, a nonce.
+ */
 export async function beginCode(
   config: client.Configuration,
   parameters: Readonly<Record<string, string>>,
@@ -31,6 +33,7 @@ export async function beginCode(
   return { ...checks, url: href }
 }
 
+/** What an error of the client library means for the browser: refused there, unreachable, or not verified. */
 export function codeRefusal(error: unknown): CodeRefusal {
   if (error instanceof client.AuthorizationResponseError)
     return error.error === 'access_denied' ? 'denied_there' : 'not_verified'

@@ -14,8 +14,8 @@ const heldMs = 600_000
 const failureMs = 1_000
 
 /**
- * What `load` gives, for ten minutes; one load at a time. A failure is what everybody gets for a second: whoever begins
- * sign-ins at a provider that is down drives no traffic to it.
+ * What `load` gives, for ten minutes; one load at a time. A failure is what everybody gets for a second:
+ * whoever begins sign-ins at a provider that is down drives no traffic to it.
  */
 export function cachedLoad<T>(load: () => Promise<T>, clock: Clock): () => Promise<T> {
   let cachedEntry: { readonly answer: Promise<T>; over: () => boolean } | undefined
@@ -34,8 +34,8 @@ export function cachedLoad<T>(load: () => Promise<T>, clock: Clock): () => Promi
 }
 
 /**
- * Reads the provider's discovery document by `fetch`, which guards where it asks. Checked: that it names this issuer,
- * and that the browser is sent to the issuer's own host or to a public name over https.
+ * Reads the provider's discovery document by `fetch`, which guards where it asks. Checked: that it names this
+ * issuer, and that the browser is sent to the issuer's own host or to a public name over https.
  */
 export async function discover(
   { issuer, clientId, clientSecret }: ClientSettings,
@@ -44,8 +44,8 @@ export async function discover(
   const config = await client.discovery(new URL(issuer), clientId, {}, clientAuth(clientSecret), {
     timeout: timeoutSeconds,
     [client.customFetch]: fetch,
-    // Its own rule is https only. Ours lets loopback through, and nothing else in the clear: held to in `fetch` for
-    // what we ask, and below for where the browser is sent.
+    // Its own rule is https only. Ours lets loopback through, and nothing else in the clear: held to in
+    // `fetch` for what we ask, and below for where the browser is sent.
     execute: [client.allowInsecureRequests, client.enableNonRepudiationChecks],
   })
   const server = config.serverMetadata()

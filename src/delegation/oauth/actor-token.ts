@@ -34,10 +34,11 @@ const leewaySeconds = 5
 const algorithms = ['ES256', 'PS256', 'RS256', 'EdDSA', 'Ed25519']
 
 /**
- * Two forms: an agent's own access token (`…:access_token`), or a JWT signed by a key of the agent's (`…:jwt`) with the
- * type `actor-token+jwt`, so that no other signature of that key passes; `iss` and `sub` its id, `aud` our issuer, `exp`
- * at most 300 s after `iat`, and a `jti` that is good once. Either names the client that shows it (`client_id`): one
- * that got lost is worth nothing to another. NOT checked: whether that client may speak for the agent at all.
+ * Two forms: an agent's own access token (`…:access_token`), or a JWT signed by a key of the agent's
+ * (`…:jwt`) with the type `actor-token+jwt`, so that no other signature of that key passes; `iss` and `sub`
+ * its id, `aud` our issuer, `exp` at most 300 s after `iat`, and a `jti` that is good once. Either names the
+ * client that shows it (`client_id`): one that got lost is worth nothing to another. NOT checked: whether
+ * that client may speak for the agent at all.
  */
 export function createActorTokens({
   agents,

@@ -1,8 +1,9 @@
 import type { KoaContextWithOIDC } from 'oidc-provider'
 
 /**
- * Puts `openid` into the scope that a token's answer names, where it was granted: an ID token comes along (OpenID Connect
- * Core §3.1.3.3, RFC 6749 §5.1). The library names what the access token is good for at one API, and nothing else.
+ * Puts `openid` into the scope that a token's answer names, where it was granted: an ID token comes along
+ * (OpenID Connect Core §3.1.3.3, RFC 6749 §5.1). The library names what the access token is good for at one
+ * API, and nothing else.
  */
 export async function answeredScope(ctx: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> {
   await next()

@@ -4,9 +4,10 @@ import { errors } from 'oidc-provider'
 const types = new Set(['jwt', 'client-authentication+jwt'])
 
 /**
- * Refuses a client's assertion (RFC 7523 §2.2) that says it is something else: one key may sign more than assertions,
- * and an agent's `actor_token` has the same issuer, subject and audience where client and agent share an id. Whoever is
- * shown that token, the agent's host, could be the agent's own client. The library checks everything but the type.
+ * Refuses a client's assertion (RFC 7523 §2.2) that says it is something else: one key may sign more than
+ * assertions, and an agent's `actor_token` has the same issuer, subject and audience where client and agent
+ * share an id. Whoever is shown that token, the agent's host, could be the agent's own client. The library
+ * checks everything but the type.
  */
 export function assertIsAssertion({ typ }: { readonly typ?: unknown }): void {
   if (typ === undefined) return

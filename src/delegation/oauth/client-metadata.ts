@@ -3,13 +3,15 @@ import { type Client, consoleClient, type Registration } from '../registry/clien
 import { ownDetailTypes } from '../registry/details.ts'
 import { responseModes } from './metadata.ts'
 
+/** Grant type of RFC 8693. */
 export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
+/** Grant type of OpenID Connect CIBA. */
 export const ciba = 'urn:openid:params:grant-type:ciba'
 const deviceCode = 'urn:ietf:params:oauth:grant-type:device_code'
 
 /**
- * A registered client in the library's form. There are no client secrets: a client proves itself with a key of its
- * own, or is public. What a kind may do is fixed here and not a client's choice.
+ * A registered client in the library's form. There are no client secrets: a client proves itself with a key
+ * of its own, or is public. What a kind may do is fixed here and not a client's choice.
  */
 export function clientMetadata(
   client: Client & Registration,

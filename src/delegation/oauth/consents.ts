@@ -21,7 +21,10 @@ export interface Consent {
   /** Who they are at the trusted issuer through which they signed in. */
   readonly upstream: ExternalAccount | undefined
   readonly expiresAt: Date
-  /** Thread of the request that was said yes to, with which its tokens go on. Left out: each token has one of its own. */
+  /**
+   * Thread of the request that was said yes to, with which its tokens go on. Left out: each token has one of
+   * its own.
+   */
   readonly txn?: string | undefined
   /** False: `delegation` was lent before, and does not end with this grant. Default true. */
   readonly lends?: boolean
@@ -29,18 +32,22 @@ export interface Consent {
   readonly approval?: string
 }
 
+/** Consents by grant id. Without its row a grant gives no token. */
 export interface Consents {
   /**
-   * On record as a consent, with the link without which the grant gives no token; once, where it is saved again. 403
-   * where the sign-in counts no more: whoever was revoked, or whose account elsewhere lost its link to this person,
-   * while they were asked; and where it is of an approval and was ended, or is over.
+   * On record as a consent, with the link without which the grant gives no token; once, where it is saved
+   * again. 403 where the sign-in counts no more: whoever was revoked, or whose account elsewhere lost its
+   * link to this person, while they were asked; and where it is of an approval and was ended, or is over.
    */
   save(link: Consent, consent: ConsentedAccess): Promise<void>
-  /** Undefined also for one of a person who is revoked by either name, or who came through a link that is over. */
+  /**
+   * Undefined also for one of a person who is revoked by either name, or who came through a link that is
+   * over.
+   */
   get(grantId: string): Promise<Consent | undefined>
   /**
-   * The grant was ended at the authorization server: by a refresh token or code that was used twice, or by its client.
-   * What was lent by the same consent ends with it; what was lent before does not.
+   * The grant was ended at the authorization server: by a refresh token or code that was used twice, or by
+   * its client. What was lent by the same consent ends with it; what was lent before does not.
    */
   end(grantId: string, txn: string): Promise<void>
   /** Every consent for a client, and what was lent by it. Returns how many. */
@@ -49,6 +56,7 @@ export interface Consents {
   sweep(): Promise<number>
 }
 
+/** What a consent was for, as the record says it. */
 export interface ConsentedAccess {
   readonly resource: string
   readonly scope: string
@@ -62,6 +70,7 @@ export interface ConsentsDeps {
   readonly clock: Clock
 }
 
+/** Asks at each read whether the sign-in behind a consent still counts. */
 export function createConsents(deps: ConsentsDeps): Consents {
   const { database, delegations, signInValidity, clock } = deps
   const get: Consents['get'] = async (grantId) => {
@@ -73,7 +82,8 @@ export function createConsents(deps: ConsentsDeps): Consents {
 
   async function endConsent(grantId: string, txn: string): Promise<void> {
     const [link] = (await database.query<ConsentRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
-    // What was lent first: it takes the link along. The other way about, a crash between would leave it standing.
+    // What was lent first: it takes the link along. The other way about, a crash between would leave it
+    // standing.
     if (link?.delegation !== undefined && link.lends !== false)
       await delegations.revoke(link.delegation, {
         subject: `user:${link.subject}`,

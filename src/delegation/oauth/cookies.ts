@@ -4,9 +4,9 @@ import type { Configuration, KoaContextWithOIDC } from 'oidc-provider'
 const prefix = '__Host-'
 
 /**
- * The library's cookies. Over https their names bind them to this host alone, like those of our own pages: another host
- * of the same site could otherwise plant a session of its own owner, signature included, and a person would consent in
- * it. Needs {@link hostCookies}.
+ * The library's cookies. Over https their names bind them to this host alone, like those of our own pages:
+ * another host of the same site could otherwise plant a session of its own owner, signature included, and a
+ * person would consent in it. Needs {@link hostCookies}.
  */
 export function issuerCookies(publicUrl: string, key: string): NonNullable<Configuration['cookies']> {
   const secure = publicUrl.startsWith('https:')
@@ -32,9 +32,9 @@ export function issuerCookies(publicUrl: string, key: string): NonNullable<Confi
 }
 
 /**
- * Browsers drop a `__Host-` cookie with a path, and the library tells the flows of one browser apart by nothing but
- * their paths. So what it sets for a flow goes out under a name that ends with the flow's id, and {@link ofFlow} gives it
- * back under the name that the library knows.
+ * Browsers drop a `__Host-` cookie with a path, and the library tells the flows of one browser apart by
+ * nothing but their paths. So what it sets for a flow goes out under a name that ends with the flow's id, and
+ * {@link ofFlow} gives it back under the name that the library knows.
  */
 export async function hostCookies(ctx: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> {
   await next()
@@ -49,7 +49,10 @@ export async function hostCookies(ctx: KoaContextWithOIDC, next: () => Promise<v
   ctx.res.setHeader('set-cookie', [...lines.map(atRoot), ...[...endedFlows, ...oldest].flatMap(removal)])
 }
 
-/** Makes the flow's own cookies those that the library finds in the request. `path`: of the request, which names it. */
+/**
+ * Makes the flow's own cookies those that the library finds in the request. `path`: of the request, which
+ * names it.
+ */
 export function ofFlow(request: IncomingMessage, path: string): void {
   const segments = path.split('/')
   request.headers.cookie = request.headers.cookie

@@ -15,10 +15,10 @@ export const originOf = (
 ): TokenOrigin => ({ resource: audience, isOurs: issuer.kind === 'external' || isOurs(audience, publicUrl) })
 
 /**
- * Whether a token for one API may be exchanged by this client for one to another. Scopes and details mean what their
- * API says, so that between two of them nothing passes by default: into another's API only where its row names the
- * client in `allowed_clients`; out of another's API never into ours. NOT asked here: who may show the token at all
- * (`owns`), and what of it passes.
+ * Whether a token for one API may be exchanged by this client for one to another. Scopes and details mean
+ * what their API says, so that between two of them nothing passes by default: into another's API only where
+ * its row names the client in `allowed_clients`; out of another's API never into ours. NOT asked here: who
+ * may show the token at all (`owns`), and what of it passes.
  */
 export function mayCross(
   origin: TokenOrigin,
@@ -31,8 +31,8 @@ export function mayCross(
 }
 
 /**
- * Those scopes of a token for one API that count at another. Ours mean the same at ours; any other is a word of its API, so
- * that it passes only where the other's row says as what.
+ * Those scopes of a token for one API that count at another. Ours mean the same at ours; any other is a word
+ * of its API, so that it passes only where the other's row says as what.
  */
 export function scopesCrossing(
   origin: TokenOrigin,

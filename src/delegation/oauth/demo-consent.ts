@@ -8,7 +8,10 @@ import { cliClient } from '../registry/clients.ts'
 import type { Consents } from './consents.ts'
 
 export interface DemoConsent {
-  /** Says yes to a device code of the command line in this person's name. 422 names what is wrong: user, code, scope. */
+  /**
+   * Says yes to a device code of the command line in this person's name. 422 names what is wrong: user, code,
+   * scope.
+   */
   confirm(code: string, person: string): Promise<void>
 }
 
@@ -27,11 +30,12 @@ const grantSeconds = 300
 const requestParameters = z.looseObject({ resource: z.string(), scope: z.string() })
 
 /**
- * Stands in for a person of the sample at their browser: it skips the sign-in and the consent page of the device flow,
- * and nothing else. Before it a code was begun at the authorization server, after it the code is redeemed there, by its
- * ordinary rules. Whoever can call it can be anybody: it is made in the demo only, is reached over the machine's own
- * socket only, serves the command line's client only, and every token says `demo: true`, which other modes refuse. The
- * tokens name no method of sign-in (`amr`), since there was none; the record has the command beside the consent.
+ * Stands in for a person of the sample at their browser: it skips the sign-in and the consent page of the
+ * device flow, and nothing else. Before it a code was begun at the authorization server, after it the code is
+ * redeemed there, by its ordinary rules. Whoever can call it can be anybody: it is made in the demo only, is
+ * reached over the machine's own socket only, serves the command line's client only, and every token says
+ * `demo: true`, which other modes refuse. The tokens name no method of sign-in (`amr`), since there was none;
+ * the record has the command beside the consent.
  */
 export function createDemoConsent(deps: DemoConsentDeps): DemoConsent {
   const { provider, people, grants, clock, rolesOf, newTxn } = deps

@@ -11,9 +11,12 @@ import {
 } from '../registry/details.ts'
 import { isOurs, type ResourceEntry } from '../registry/resources.ts'
 
+/** One entry of `authorization_details`, ours or another API's. */
 export type Detail = CollectionNarrowing | PresentedGrant | ForeignDetail
 
-/** What of the token's details goes along: our own narrow by set inclusion, others' only as they were granted. */
+/**
+ * What of the token's details goes along: our own narrow by set inclusion, others' only as they were granted.
+ */
 export function detailsFor(
   requestedDetails: unknown,
   claimed: unknown,
@@ -47,6 +50,7 @@ export function detailsFor(
 
 const isEmpty = ({ documents, grants, others: foreignDetails }: Details): boolean =>
   documents.length + grants.length + foreignDetails.length === 0
+/** Whether a detail is another API's. */
 export const isForeign = (detail: Detail): boolean => !isOwnType(detail.type)
 
 function narrowedDocuments(
@@ -61,7 +65,10 @@ function narrowedDocuments(
   return isNarrower ? requested : undefined
 }
 
-/** What the person said yes to goes along as it is named, or not at all; whose it is, its row says on every use. */
+/**
+ * What the person said yes to goes along as it is named, or not at all; whose it is, its row says on every
+ * use.
+ */
 function heldGrants(
   requested: readonly PresentedGrant[],
   tokenDetails: readonly PresentedGrant[],

@@ -74,8 +74,8 @@ export function registerExchange(
 }
 
 /**
- * The key that the client proves, to which the new token is then bound; undefined for a request without a proof. The
- * library checks proofs for its own grants only.
+ * The key that the client proves, to which the new token is then bound; undefined for a request without a
+ * proof. The library checks proofs for its own grants only.
  */
 async function provenKeyOf(
   ctx: KoaContextWithOIDC,

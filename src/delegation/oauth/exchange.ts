@@ -39,6 +39,7 @@ export interface ExchangeRequest {
   readonly details?: unknown
 }
 
+/** The answer of the token endpoint to an exchange (RFC 8693 §2.2.1). */
 export interface ExchangedToken {
   readonly accessToken: string
   readonly expiresIn: number
@@ -55,6 +56,7 @@ export type ExchangeError =
   | 'actor_unauthorized'
   | 'unauthorized_client'
 
+/** Answers with a token or with the error of the token endpoint. Refuses whatever it cannot check. */
 export type Exchange = (request: ExchangeRequest) => Promise<Result<ExchangedToken, ExchangeError>>
 
 export interface ExchangeDeps {
@@ -71,14 +73,16 @@ export interface ExchangeDeps {
   readonly demo: boolean
 }
 
+/** Token type of RFC 8693 §3. */
 export const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token'
 const subjectTypes = new Set([accessTokenType, 'urn:ietf:params:oauth:token-type:jwt'])
 const secondsMax = 300
 
 /**
- * Gives an agent a token of its own for one API, from one that it was handed or that is its own. The rules are in
- * order, and the first that fails answers. Only narrows: never more scope, collections or time than the token that
- * came, the actor chain only grows, `txn` and `grant_id` stay. Delegation only: every token names its actor.
+ * Gives an agent a token of its own for one API, from one that it was handed or that is its own. The rules
+ * are in order, and the first that fails answers. Only narrows: never more scope, collections or time than
+ * the token that came, the actor chain only grows, `txn` and `grant_id` stay. Delegation only: every token
+ * names its actor.
  */
 export function createExchange(deps: ExchangeDeps): Exchange {
   return async (exchangeRequest) => {
@@ -128,8 +132,9 @@ function wellFormed(request: ExchangeRequest): Result<true, ExchangeError> {
 }
 
 /**
- * The client, as the one agent that it speaks for now: its own, or the one that its actor token names and that is
- * hosted by it. A client that hosts others is never taken for one of them, or for its own agent, without that token.
+ * The client, as the one agent that it speaks for now: its own, or the one that its actor token names and
+ * that is hosted by it. A client that hosts others is never taken for one of them, or for its own agent,
+ * without that token.
  */
 async function speakerOf(
   { client, actorToken, actorTokenType, provenKey }: ExchangeRequest,

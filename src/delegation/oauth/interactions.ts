@@ -36,6 +36,7 @@ interface SignInPending extends Asking {
   readonly prompt: 'login'
 }
 
+/** A consent that a person is asked for, with what they can lend for it. */
 export interface ConsentPending extends Asking {
   readonly prompt: 'consent'
   /** Account key of who is signed in. */
@@ -62,7 +63,9 @@ export interface ConsentPending extends Asking {
   readonly takesVerification: boolean
   /** What exactly it may do at another's API, as it would be granted. */
   readonly details: readonly ForeignDetail[]
-  /** What this person can lend of what was asked for. Empty for a person's own client, and for another's API. */
+  /**
+   * What this person can lend of what was asked for. Empty for a person's own client, and for another's API.
+   */
   readonly lendable: readonly Lendable[]
   /** Whether the request named collections: then the token is narrowed to those that are chosen. */
   readonly isNarrowed: boolean
@@ -70,14 +73,19 @@ export interface ConsentPending extends Asking {
   readonly subAgents: readonly string[]
 }
 
+/** What a person chose on the page of consent. */
 export interface Choice {
   readonly objects: readonly string[]
   readonly subAgents: readonly string[]
   readonly seconds: number
-  /** How they were verified in front of this browser in the last 5 minutes (RFC 8176); left out: they were not. */
+  /**
+   * How they were verified in front of this browser in the last 5 minutes (RFC 8176); left out: they were
+   * not.
+   */
   readonly verifiedBy?: readonly string[]
 }
 
+/** What a browser in the middle of an authorization request is shown next, and what its answer does. */
 export interface Interactions {
   /** Undefined where this browser has no such request open: it is over, or somebody else's. */
   find(
@@ -126,6 +134,7 @@ export interface InteractionsDeps {
   readonly lendable: (person: string) => Promise<readonly Lendable[]>
 }
 
+/** The library's interactions in our words. */
 export function createInteractions(deps: InteractionsDeps): Interactions {
   const { provider, clients, seal, signIns } = deps
   return {
@@ -289,7 +298,10 @@ async function knownAgents(param: unknown, agent: Agent, { agents }: Interaction
   )
 }
 
-/** Lends first: a grant without its delegation gives no token, a delegation without its grant nothing to anybody. */
+/**
+ * Lends first: a grant without its delegation gives no token, a delegation without its grant nothing to
+ * anybody.
+ */
 async function grantFor(
   pending: ConsentPending,
   choice: Choice,

@@ -17,8 +17,8 @@ export interface JwtEndpointsDeps {
 
 /**
  * Lets revocation (RFC 7009) and introspection (RFC 7662) take our access tokens, which are JWTs: the library
- * authenticates the client, then refuses them. Only the client that a token was issued to ends it; only that one and
- * the owner of its API are told about it. Others get the answer of a token that was never there.
+ * authenticates the client, then refuses them. Only the client that a token was issued to ends it; only that
+ * one and the owner of its API are told about it. Others get the answer of a token that was never there.
  */
 export function createJwtEndpoints(deps: JwtEndpointsDeps) {
   const { clients, resources, verifier, revocations, issuer, consoleSignOut } = deps

@@ -2,14 +2,19 @@ import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Resources } from '../registry/resources.ts'
 
+/** Types of details that the registered APIs announce. */
 export interface KnownTypes {
   /** What was read last. */
   current(): readonly string[]
-  /** Waits where nothing was read yet, or this process changed the registry; else reads again behind the request. */
+  /**
+   * Waits where nothing was read yet, or this process changed the registry; else reads again behind the
+   * request.
+   */
   refresh(): Promise<void>
 }
 
-// Another process's change is seen that late; until then a new type is refused, and a removed one at the token.
+// Another process's change is seen that late; until then a new type is refused, and a removed one at the
+// token.
 const staleMs = 1_000
 
 /** The types of others' details, kept so that no request of the authorization server waits for them. */

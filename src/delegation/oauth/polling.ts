@@ -24,9 +24,9 @@ interface Poll {
 }
 
 /**
- * What RFC 8628 §3.5 and CIBA §11 ask for and the library leaves out: the answer says how often to poll, and whoever
- * polls sooner is told to slow down, from then on by 5 seconds more each time, to a minute at most. The last polls are
- * kept in this process: another one starts counting anew.
+ * What RFC 8628 §3.5 and CIBA §11 ask for and the library leaves out: the answer says how often to poll, and
+ * whoever polls sooner is told to slow down, from then on by 5 seconds more each time, to a minute at most.
+ * The last polls are kept in this process: another one starts counting anew.
  */
 export function createPolling(clock: Clock) {
   const polls = createLru<Poll>({ entriesMax: heldMax })

@@ -63,8 +63,9 @@ const accessTokenSeconds = 300
 const signInSecondsMax = 15 * minute
 
 /**
- * The library, set up. Signs with the keys that are current now and knows these types of others' details: made anew
- * after a rotation, and when an API is registered that knows more. Without `idTokenKey` it gives out no tokens.
+ * The library, set up. Signs with the keys that are current now and knows these types of others' details:
+ * made anew after a rotation, and when an API is registered that knows more. Without `idTokenKey` it gives
+ * out no tokens.
  */
 export function createProvider(
   deps: ProviderDeps,
@@ -131,7 +132,9 @@ function configuration(
     }
   }
 
-  /** What a request asks for that names no scope: what its kind may read here, or everything of another's API. */
+  /**
+   * What a request asks for that names no scope: what its kind may read here, or everything of another's API.
+   */
   async function defaultScope(resource: unknown, clientId: string): Promise<string> {
     if (typeof resource === 'string' && !isOurs(resource, publicUrl))
       return (await resourceServer(resource, clientId)).scope
@@ -201,7 +204,8 @@ function configuration(
       if (!(await people.has(sub))) return undefined
       const grantId = token !== undefined && 'grantId' in token ? token.grantId : undefined
       if (grantId === undefined) return { accountId: sub, claims: async () => ({ sub }) }
-      // Asked before a code or refresh token is used up: the sign-in may count no more, what was lent may be over.
+      // Asked before a code or refresh token is used up: the sign-in may count no more, what was lent may be
+      // over.
       const link = await grants.get(grantId)
       if (link === undefined) return undefined
       if (link.delegation !== undefined && !(await delegations.isLive(link.delegation))) return undefined
@@ -224,7 +228,8 @@ function configuration(
         if (params === undefined) return
         if (isBackchannel(ctx) && value !== undefined)
           throw new errors.InvalidRequest('sub_agents are agreed to where the person consents')
-        // The first hook with the parameters in hand: a request that names no scope asks for what its kind may read.
+        // The first hook with the parameters in hand: a request that names no scope asks for what its kind
+        // may read.
         if (params['scope'] === undefined)
           params['scope'] = await defaultScope(params['resource'], client.clientId)
         // OpenID's own names nothing of the API.
@@ -251,7 +256,8 @@ function configuration(
       dPoP: {
         enabled: true,
         nonceSecret: Buffer.from(deps.proofSecret),
-        // Always: a proof made ahead, beside a stolen code or refresh token, is worth nothing, and no clock matters.
+        // Always: a proof made ahead, beside a stolen code or refresh token, is worth nothing, and no clock
+        // matters.
         requireNonce: () => true,
       },
       deviceFlow: {
@@ -301,7 +307,8 @@ function configuration(
       BackchannelAuthenticationRequest: ({ oidc }) =>
         retentionSeconds(secondsOf(oidc.params?.['requested_expiry'])),
       Interaction: 15 * minute,
-      // From the sign-in on, however often it is used: a browser left alone must not lend for its owner for days.
+      // From the sign-in on, however often it is used: a browser left alone must not lend for its owner for
+      // days.
       Session: (_ctx, session) =>
         secondsWithin(signInSecondsMax, (session.loginTs ?? now()) + signInSecondsMax),
       IdToken: accessTokenSeconds,
@@ -326,8 +333,8 @@ function secondsWithin(seconds: number, endSeconds: number | undefined): number 
 }
 
 /**
- * Whoever redeems a code or a refresh token for more than it is for keeps it: the library would use it up first, and
- * who then comes again with it would lose the whole grant as a thief.
+ * Whoever redeems a code or a refresh token for more than it is for keeps it: the library would use it up
+ * first, and who then comes again with it would lose the whole grant as a thief.
  */
 function assertAsksForNoMore({ oidc: { params } }: KoaContextWithOIDC, token: object | undefined): void {
   if (params?.['grant_type'] === undefined || token === undefined || !('resource' in token)) return
@@ -347,7 +354,9 @@ const sparing = (inner: Adapter): Adapter => ({
   },
 })
 
-/** A stored token is the business of the client that it was issued to; JWTs are judged in jwt-endpoints.ts. */
+/**
+ * A stored token is the business of the client that it was issued to; JWTs are judged in jwt-endpoints.ts.
+ */
 const isOwn = (
   _ctx: unknown,
   { clientId }: { readonly clientId: string },

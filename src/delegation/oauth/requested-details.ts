@@ -2,11 +2,15 @@ import { collectionNarrowing } from '../registry/claims.ts'
 import { detailsMax, detailsOf, isDetailFor, isForeignDetail, isOwnType } from '../registry/details.ts'
 import { isOurs, type Resources } from '../registry/resources.ts'
 
+/** `authorization_details` as they came, and the API that they are for. */
 export interface DetailsRequest {
   /** The whole parameter, as it came. */
   readonly all: unknown
   readonly resource: unknown
-  /** The person is asked on a page of their own that shows more than a consent: for documents, and for one call. */
+  /**
+   * The person is asked on a page of their own that shows more than a consent: for documents, and for one
+   * call.
+   */
   readonly isBackchannel?: boolean
 }
 
@@ -20,8 +24,9 @@ export const onlyAsks = (detail: unknown): detail is object =>
   !('grant' in detail)
 
 /**
- * Why one requested detail (RFC 9396) cannot be asked for at this API; undefined where it can. Addressed to an agent,
- * which carries it on, a detail of another's API has to name that API: two of them may use one word for two things.
+ * Why one requested detail (RFC 9396) cannot be asked for at this API; undefined where it can. Addressed to
+ * an agent, which carries it on, a detail of another's API has to name that API: two of them may use one word
+ * for two things.
  */
 export async function detailProblem(
   detail: object,

@@ -14,6 +14,7 @@ import { createProvider, type ProviderDeps } from './provider.ts'
 import { typedCodes } from './typed-codes.ts'
 import { createUnavailable } from './unavailable.ts'
 
+/** The built-in authorization server, as the rest of the service sees it. */
 export interface AuthorizationServer {
   /** Answers one request. `inside`: its path and query below `/oauth`. */
   handle(request: IncomingMessage, response: ServerResponse, inside: string): Promise<void>
@@ -28,7 +29,9 @@ export interface AuthorizationServerDeps
     ExchangeGrantDeps,
     Omit<InteractionsDeps, 'provider'> {}
 
-/** The built-in authorization server: `oidc-provider` on our store, made anew when the signing key changes. */
+/**
+ * The built-in authorization server: `oidc-provider` on our store, made anew when the signing key changes.
+ */
 export function createAuthorizationServer(deps: AuthorizationServerDeps): AuthorizationServer {
   const { clock, keys, publicUrl } = deps
   const jwtEndpoints = createJwtEndpoints(deps)
@@ -78,14 +81,17 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
   }
 }
 
-/** Where people come by a browser, as the library finds its routes: in any case, with a slash behind or without. */
+/**
+ * Where people come by a browser, as the library finds its routes: in any case, with a slash behind or
+ * without.
+ */
 const isPage = (path: string): boolean => /^\/(auth|device)(\/(?!auth\/?$)[^/]+)?\/?$/i.test(path)
 
 type Answer = ReturnType<Provider['callback']>
 
 /**
- * Tells the library where it is: below `/oauth` of PUBLIC_URL. The sender's own word about host and protocol would
- * go into every URL that it makes, and into what a DPoP proof is held to.
+ * Tells the library where it is: below `/oauth` of PUBLIC_URL. The sender's own word about host and protocol
+ * would go into every URL that it makes, and into what a DPoP proof is held to.
  */
 function settle(
   request: IncomingMessage & { originalUrl?: string },

@@ -9,8 +9,9 @@ interface SubjectTokenPolicyDeps {
 }
 
 /**
- * Whether a client may have a token of its own for this one: the confused deputy is refused here. A token that was
- * sent to somebody else, or got lost, is worth nothing. Ours has to be addressed to the client, or issued to it.
+ * Whether a client may have a token of its own for this one: the confused deputy is refused here. A token
+ * that was sent to somebody else, or got lost, is worth nothing. Ours has to be addressed to the client, or
+ * issued to it.
  */
 export async function mayExchangeSubjectToken(
   client: Client,
@@ -25,11 +26,11 @@ export async function mayExchangeSubjectToken(
 }
 
 /**
- * Another issuer's client ids are names of its own: one that is written like ours is not ours, and only the settings
- * (`exchange_clients`) say which two are one program. Such a program passes on what it was issued for our API, or for
- * its own agent, and nobody else does: the token that comes of it would not name that program. What a person's
- * client, or an agent, was issued has to be addressed to the requester's agent; that the token is for our API is an
- * address that every requester could claim.
+ * Another issuer's client ids are names of its own: one that is written like ours is not ours, and only the
+ * settings (`exchange_clients`) say which two are one program. Such a program passes on what it was issued
+ * for our API, or for its own agent, and nobody else does: the token that comes of it would not name that
+ * program. What a person's client, or an agent, was issued has to be addressed to the requester's agent; that
+ * the token is for our API is an address that every requester could claim.
  */
 function mayExchangeForeignToken(
   client: Client,

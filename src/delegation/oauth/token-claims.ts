@@ -19,11 +19,12 @@ export interface TokenClaimsDeps {
   readonly newTxn: () => string
 }
 
+/** Claims that a token gets beside the library's. */
 export type ExtraClaims = Readonly<Record<string, unknown>>
 
 /**
- * The claims that make a token say who acts for whom. An agent client's token names its actor and its delegation
- * whatever the grant type; where either cannot be said there is no token: undefined.
+ * The claims that make a token say who acts for whom. An agent client's token names its actor and its
+ * delegation whatever the grant type; where either cannot be said there is no token: undefined.
  */
 export async function tokenClaims(
   token: UnissuedToken,

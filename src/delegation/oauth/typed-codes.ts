@@ -1,9 +1,9 @@
 import type { Adapter, KoaContextWithOIDC } from 'oidc-provider'
 
 /**
- * Device codes are typed. A link that brings one along (`verification_uri_complete`, which RFC 8628 §3.2 leaves to us) would
- * take whoever it is sent to past the one moment at which they look at the device that is theirs (§5.4): none is given, and
- * a code in an address is not read.
+ * Device codes are typed. A link that brings one along (`verification_uri_complete`, which RFC 8628 §3.2
+ * leaves to us) would take whoever it is sent to past the one moment at which they look at the device that is
+ * theirs (§5.4): none is given, and a code in an address is not read.
  */
 export async function typedCodes(ctx: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> {
   const { user_code: code, ...otherParameters } = ctx.query
@@ -22,10 +22,11 @@ export async function typedCodes(ctx: KoaContextWithOIDC, next: () => Promise<vo
 }
 
 /**
- * The store of device codes. The library gives a code to the first browser that goes on with it, for good, and says to the
- * device only that nobody has answered yet. Who types it again has lost that page, or is somebody else: it ends for both
- * browsers, and the device hears of it with its next poll (RFC 8628 §3.5). Let in again, two could be asked for one
- * device at once, and it would act as whoever answers first. `now`: milliseconds since the epoch.
+ * The store of device codes. The library gives a code to the first browser that goes on with it, for good,
+ * and says to the device only that nobody has answered yet. Who types it again has lost that page, or is
+ * somebody else: it ends for both browsers, and the device hears of it with its next poll (RFC 8628 §3.5).
+ * Let in again, two could be asked for one device at once, and it would act as whoever answers first. `now`:
+ * milliseconds since the epoch.
  */
 export const typedOnce = (inner: Adapter, now: () => number): Adapter => ({
   ...inner,
@@ -42,8 +43,8 @@ export const typedOnce = (inner: Adapter, now: () => number): Adapter => ({
 })
 
 /**
- * Whoever answers a form that they were never given: the library then means to give another one, in a session that it has
- * not stored, and stumbles over it.
+ * Whoever answers a form that they were never given: the library then means to give another one, in a session
+ * that it has not stored, and stumbles over it.
  */
 const cameWithoutForm = (error: unknown): boolean =>
   error instanceof TypeError &&

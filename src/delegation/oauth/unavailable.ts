@@ -2,9 +2,9 @@ import type { KoaContextWithOIDC } from 'oidc-provider'
 import { AppError } from '../../kernel/errors.ts'
 
 /**
- * What the library makes a bare 500 of, and Koa a line of text: a failure of ours that passes by itself. It becomes
- * a 503 in OAuth's form (RFC 6749 §4.1.2.1 names the code), so that a client asks again and discards nothing.
- * False: it is none of those, or was sent to the client as a redirect; then nothing was changed.
+ * What the library makes a bare 500 of, and Koa a line of text: a failure of ours that passes by itself. It
+ * becomes a 503 in OAuth's form (RFC 6749 §4.1.2.1 names the code), so that a client asks again and discards
+ * nothing. False: it is none of those, or was sent to the client as a redirect; then nothing was changed.
  */
 export function answerUnavailable(ctx: KoaContextWithOIDC, error: unknown, page: ErrorPage): boolean {
   if (!(error instanceof AppError) || error.status !== 503 || isRedirect(ctx)) return false
@@ -18,6 +18,7 @@ export function answerUnavailable(ctx: KoaContextWithOIDC, error: unknown, page:
   return true
 }
 
+/** Makes the HTML of an error. Its texts are ours, never the request's. */
 export type ErrorPage = (problem: { readonly code: string; readonly detail: string }) => string
 
 const code = 'temporarily_unavailable'

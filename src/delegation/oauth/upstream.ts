@@ -2,8 +2,8 @@ import { scopesOf } from '../registry/claims.ts'
 import type { ExaminedToken } from '../tokens/verify.ts'
 
 /**
- * What a token made from this one says of who the person is elsewhere, and by which token of theirs we know: ending
- * that one ends all that came of it. It stays through every exchange.
+ * What a token made from this one says of who the person is elsewhere, and by which token of theirs we know:
+ * ending that one ends all that came of it. It stays through every exchange.
  */
 export function upstreamOf({ claims, issuer }: ExaminedToken): { readonly upstream?: object } {
   if (issuer.kind === 'external') return { upstream: { iss: claims.iss, sub: claims.sub, jti: claims.jti } }

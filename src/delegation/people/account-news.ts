@@ -1,7 +1,10 @@
 import type { Clock } from '../../kernel/clock.ts'
 import type { Sql } from '../../store/sql.ts'
 
-/** One more way to sign in as somebody, which they hear of for a day: until then it shows no more than a password. */
+/**
+ * One more way to sign in as somebody, which they hear of for a day: until then it shows no more than a
+ * password.
+ */
 export interface AccountNews {
   readonly kind: 'passkey' | 'link'
   readonly at: Date
@@ -12,7 +15,10 @@ export interface AccountNews {
 /** For how long what was added shows nothing yet, and is told of. */
 export const settlesMs = 86_400_000
 
-/** SQL: what is to be told since `since`, as `(key, person, at, issuer)`. The key is of this person and moment: what somebody else added before is other news. */
+/**
+ * SQL: what is to be told since `since`, as `(key, person, at, issuer)`. The key is of this person and
+ * moment: what somebody else added before is other news.
+ */
 export const newsSince = (sincePlaceholder: string): string => `(
   select concat_ws(' ', 'passkey', id, person, extract(epoch from created_at)) as key, person, created_at as at, null as issuer
   from passkeys where created_at > ${sincePlaceholder}

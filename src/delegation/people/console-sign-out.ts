@@ -13,8 +13,8 @@ export interface ConsoleSignOutDeps {
 }
 
 /**
- * Its tokens in every tab, and the authorization server's sessions: a page that is opened again would be signed in by those
- * without asking. Does NOT check who asks.
+ * Its tokens in every tab, and the authorization server's sessions: a page that is opened again would be
+ * signed in by those without asking. Does NOT check who asks.
  */
 export const createConsoleSignOut =
   ({ database, signInEnds, newTxn }: ConsoleSignOutDeps): ConsoleSignOut =>

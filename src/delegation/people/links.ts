@@ -11,31 +11,36 @@ export interface ExternalAccount {
   readonly sub: string
 }
 
+/** An account elsewhere, and the person that it is to be. */
 export interface NewLink extends ExternalAccount {
   readonly person: string
   /** In front of their device, in the last 5 minutes. Default false. */
   readonly verified?: boolean
 }
 
+/** A link that stands, between an account elsewhere and one person. */
 export interface AccountLink extends ExternalAccount {
   /** Key of the local account, `anne`. */
   readonly person: string
   readonly linkedAt: Date
 }
 
+/** Links between accounts at trusted issuers and people, on record. */
 export interface AccountLinks {
   /**
-   * From the next request on, whoever comes as this account is the local person. Linking again changes nothing;
-   * 409 where the account is somebody else's; 422 for no such person; 401 for somebody who has a passkey that counts
-   * and was not `verified` lately: else a password alone would lead to more, a day later. NOT checked: that whoever asks
-   * has proved both accounts, in this moment and in one browser; the caller must.
+   * From the next request on, whoever comes as this account is the local person. Linking again changes
+   * nothing; 409 where the account is somebody else's; 422 for no such person; 401 for somebody who has a
+   * passkey that counts and was not `verified` lately: else a password alone would lead to more, a day later.
+   * NOT checked: that whoever asks has proved both accounts, in this moment and in one browser; the caller
+   * must.
    */
   link(account: NewLink, recordedAs: Who): Promise<void>
   /**
    * From the next request on, the account is `namespace/key` again, and tokens of ours that were given for it
-   * as the person are refused. What came of signing in by it ends in the same transaction: browsers on our pages,
-   * consents with their codes and refresh tokens, and what was lent by those. False: this person has no such link.
-   * NOT ended: an access token that another's API holds and asks nobody about, for its last 5 minutes.
+   * as the person are refused. What came of signing in by it ends in the same transaction: browsers on our
+   * pages, consents with their codes and refresh tokens, and what was lent by those. False: this person has
+   * no such link. NOT ended: an access token that another's API holds and asks nobody about, for its last 5
+   * minutes.
    */
   unlink(account: ExternalAccount & { readonly person: string }, recordedAs: Who): Promise<boolean>
   /** Key of the local account that it is, if any. */
@@ -90,7 +95,8 @@ export function createAccountLinks({
           [issuer, sub, person, new Date(clock.now())],
         )
         await record(sql, recordedAs, { event: 'account_unlinked', issuer, sub, person })
-        // Whose browser it was is not known once a session is over: each is asked anew when it is next opened.
+        // Whose browser it was is not known once a session is over: each is asked anew when it is next
+        // opened.
         await endPushOf(sql, person, { at: new Date(clock.now()) })
         return endWhatCameOf(sql, { issuer, sub }, (id) => delegations.revokeWithin(sql, id, recordedAs))
       })

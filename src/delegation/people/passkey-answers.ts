@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
-// What `PublicKeyCredential.toJSON()` gives (WebAuthn level 3 §5.1). Members that we do not know are dropped: browsers
-// add some. The library judges what is in those that it reads.
+// What `PublicKeyCredential.toJSON()` gives (WebAuthn level 3 §5.1). Members that we do not know are dropped:
+// browsers add some. The library judges what is in those that it reads.
 const encoded = z
   .string()
   .min(1)
@@ -44,7 +44,10 @@ export const assertion = credential.extend({
 
 const clientData = z.object({ challenge: encoded.max(200), crossOrigin: z.literal(false).optional() })
 
-/** The challenge that was answered; undefined where there is none, or it was answered inside another site's frame. */
+/**
+ * The challenge that was answered; undefined where there is none, or it was answered inside another site's
+ * frame.
+ */
 export function challengeIn({
   response,
 }: {

@@ -3,10 +3,14 @@ import type { Clock } from '../../kernel/clock.ts'
 import type { Seal } from '../../store/encryption.ts'
 import type { Sql } from '../../store/sql.ts'
 
+/** A challenge counts for one use only. */
 export type ChallengeUse = 'register' | 'sign in' | 'confirm'
 
+/** Challenges for passkeys, single-use and short-lived. */
 export interface Challenges {
-  /** One question for this sign-in or session, good for 5 minutes. Kept nowhere: it says itself whose it is. */
+  /**
+   * One question for this sign-in or session, good for 5 minutes. Kept nowhere: it says itself whose it is.
+   */
   make(use: ChallengeUse, binding: string): Uint8Array<ArrayBuffer>
   /** True once, for this use and binding, in time: one conditional statement uses it up. */
   use(use: ChallengeUse, binding: string, challenge: string): Promise<boolean>
@@ -26,8 +30,9 @@ const headBytes = timeBytes + 16
 const macBytes = 32
 
 /**
- * Challenges are made by whoever opens the page, so that none is stored: when it was made, a random part, and a keyed
- * hash of both with what asked. Only those that come back ours are written down, so that they come back once.
+ * Challenges are made by whoever opens the page, so that none is stored: when it was made, a random part, and
+ * a keyed hash of both with what asked. Only those that come back ours are written down, so that they come
+ * back once.
  */
 export function createChallenges({ sql, seal, clock, randomBytes }: ChallengesDeps): Challenges {
   const mac = (use: ChallengeUse, binding: string, head: Buffer) =>

@@ -36,7 +36,10 @@ export interface Passkey {
 /** Who answered, by which account key. */
 export interface PasskeyAnswer {
   readonly person: string
-  /** False for one that was added lately without another one of theirs: it signs in, and shows no more than a password. */
+  /**
+   * False for one that was added lately without another one of theirs: it signs in, and shows no more than a
+   * password.
+   */
   readonly verifies: boolean
 }
 
@@ -52,12 +55,14 @@ export type PasskeyRefusal =
   | 'too_many'
   | 'needs_verification'
 
+/** Passkeys of people: registered, listed, removed, and verified (WebAuthn). */
 export interface Passkeys {
   /**
-   * What the browser needs to make a passkey for this person. `binding` names the session that asks: only the same
-   * one can answer, once, within 5 minutes. Does NOT check how recent its sign-in is: the route does. `verified`: they were
-   * lately, by another one of theirs or at their provider: whoever has one that counts adds no other without
-   * (`needs_verification`). What is added so counts for what is sensitive at once; else after a day, unless `countsAtOnce`.
+   * What the browser needs to make a passkey for this person. `binding` names the session that asks: only the
+   * same one can answer, once, within 5 minutes. Does NOT check how recent its sign-in is: the route does.
+   * `verified`: they were lately, by another one of theirs or at their provider: whoever has one that counts
+   * adds no other without (`needs_verification`). What is added so counts for what is sensitive at once; else
+   * after a day, unless `countsAtOnce`.
    */
   offer(person: Person, binding: string): Promise<PublicKeyCredentialCreationOptionsJSON>
   add(
@@ -72,11 +77,13 @@ export interface Passkeys {
   ): Promise<Result<Passkey, PasskeyRefusal>>
   /** Whether one that they add now without being verified does: they have nothing but a password. */
   countsAtOnce(person: string): Promise<boolean>
-  /** What the browser needs to sign anybody in, or to confirm something. `binding` names what asks, as above. */
+  /**
+   * What the browser needs to sign anybody in, or to confirm something. `binding` names what asks, as above.
+   */
   ask(binding: string, use?: AnswerUse): Promise<PublicKeyCredentialRequestOptionsJSON>
   /**
-   * Who answered: the challenge was asked by this sign-in and not used before, the origin and RP
-   * id are ours, the user was verified, the signature and its counter fit (WebAuthn §7.2). NOT limited in rate.
+   * Who answered: the challenge was asked by this sign-in and not used before, the origin and RP id are ours,
+   * the user was verified, the signature and its counter fit (WebAuthn §7.2). NOT limited in rate.
    */
   verify(binding: string, answer: unknown, use?: AnswerUse): Promise<Result<PasskeyAnswer, PasskeyRefusal>>
   list(person: string): Promise<Passkey[]>
@@ -99,7 +106,9 @@ export interface PasskeysDeps {
   readonly publicUrl: string
 }
 
-/** RFC 8176: a key that need not be in hardware, a person who was there, and verified by PIN or body besides. */
+/**
+ * RFC 8176: a key that need not be in hardware, a person who was there, and verified by PIN or body besides.
+ */
 export const passkeyAmr: readonly string[] = ['swk', 'user', 'mfa']
 
 const perPersonMax = 20
@@ -108,8 +117,8 @@ const titleMax = 60
 const algorithms = [-8, -7, -257]
 
 /**
- * Passkeys (WebAuthn level 3) of local accounts: discoverable, user verification required, no attestation. Undefined
- * where PUBLIC_URL's host is an IP address: WebAuthn knows names only.
+ * Passkeys (WebAuthn level 3) of local accounts: discoverable, user verification required, no attestation.
+ * Undefined where PUBLIC_URL's host is an IP address: WebAuthn knows names only.
  */
 export function createPasskeys({
   database,
@@ -201,7 +210,8 @@ export function createPasskeys({
           ...expected,
           response: parsedAssertion.data,
           expectedChallenge: challenge,
-          // The counter is judged below, by the statement that moves it: of two at once with one counter, one wins.
+          // The counter is judged below, by the statement that moves it: of two at once with one counter, one
+          // wins.
           credential: { id: row.id, publicKey: new Uint8Array(row.public_key), counter: 0 },
         }),
       )
@@ -255,7 +265,10 @@ export function relyingParty(publicUrl: string): string | undefined {
   return hostname.startsWith('[') || /^[\d.]+$/.test(hostname) ? undefined : hostname
 }
 
-/** The library throws for whatever does not fit. It asks nothing of us while it judges: all of it is a refusal. */
+/**
+ * The library throws for whatever does not fit. It asks nothing of us while it judges: all of it is a
+ * refusal.
+ */
 async function judged<T>(judge: () => Promise<T>): Promise<Result<T, 'not_verified'>> {
   try {
     return ok(await judge())

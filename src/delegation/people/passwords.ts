@@ -5,10 +5,11 @@ import { invalid } from '../../kernel/errors.ts'
 import type { Database } from '../../store/sql.ts'
 import type { SignInEnds } from './sign-in-ends.ts'
 
+/** Passwords of local people, stored as argon2id hashes. */
 export interface Passwords {
   /**
-   * Sets an account's password: 12 to 200 characters. Whoever is signed in as them is signed out, and programs that act
-   * as them lose that. Throws where there is no such account.
+   * Sets an account's password: 12 to 200 characters. Whoever is signed in as them is signed out, and
+   * programs that act as them lose that. Throws where there is no such account.
    */
   set(person: string, password: string): Promise<void>
   /** Takes as long for an account that does not exist. NOT limited in rate: whoever calls it is. */
@@ -20,7 +21,8 @@ export interface Passwords {
 
 const derive = promisify(argon2)
 
-// OWASP's second choice for argon2id: 19 MiB, 2 passes, 1 lane; kept with each hash, so that it may be raised.
+// OWASP's second choice for argon2id: 19 MiB, 2 passes, 1 lane; kept with each hash, so that it may be
+// raised.
 const cost = { memory: 19_456, passes: 2, parallelism: 1 }
 const tagLength = 32
 const lengthMin = 12
@@ -32,6 +34,7 @@ export interface PasswordsDeps {
   readonly signInEnds: Pick<SignInEnds, 'everywhere'>
 }
 
+/** Does NOT limit the rate of tries. */
 export function createPasswords({ database, clock, signInEnds }: PasswordsDeps): Passwords {
   const hashOf = async (person: string) =>
     (await database.query<{ hash: string }>('select hash from passwords where person = $1', [person]))[0]

@@ -10,12 +10,13 @@ export interface Person {
   readonly name: string
 }
 
+/** Accounts of people by their keys. */
 export interface People {
   /** Adds a local account, or changes its name. */
   save(person: Person): Promise<void>
   /**
-   * Notes who signed in through a trusted issuer, by `namespace/key`. False where that key belongs to another account:
-   * a namespace that was given to another issuer must not hand over its people.
+   * Notes who signed in through a trusted issuer, by `namespace/key`. False where that key belongs to another
+   * account: a namespace that was given to another issuer must not hand over its people.
    */
   arrive(person: Person, account: ExternalAccount): Promise<boolean>
   has(key: string): Promise<boolean>

@@ -6,8 +6,9 @@ import { isLocal } from './people.ts'
 /** Which names, `user:…`, are one human: a local account and every account elsewhere that is linked to it. */
 export interface Persons {
   /**
-   * All names of whoever has this one, itself among them. `since`: by links too that ended at that time or later, from
-   * whichever to whichever. None of an account at an issuer that is not trusted: nobody can come by it.
+   * All names of whoever has this one, itself among them. `since`: by links too that ended at that time or
+   * later, from whichever to whichever. None of an account at an issuer that is not trusted: nobody can come
+   * by it.
    */
   namesOf(sql: Sql, subject: string, options?: { readonly since?: Date }): Promise<ReadonlySet<string>>
   /** Key of the local account that this name is linked to, if any. */
@@ -18,6 +19,7 @@ interface LinkRow extends ExternalAccount {
   readonly person: string
 }
 
+/** Reads every name that one person has, here and at trusted issuers. */
 export function createPersons({
   trustedIssuers,
 }: {
@@ -26,7 +28,10 @@ export function createPersons({
   const namespaces = new Map(trustedIssuers.map(({ issuer, namespace }) => [issuer, namespace]))
   const issuers = new Map(trustedIssuers.map(({ issuer, namespace }) => [namespace, issuer]))
 
-  /** The account elsewhere that a name is. A long `sub` has become a digest and is found among the links by that. */
+  /**
+   * The account elsewhere that a name is. A long `sub` has become a digest and is found among the links by
+   * that.
+   */
   async function accountOf(sql: Sql, subject: string): Promise<ExternalAccount | undefined> {
     const [namespace = '', key] = subject.slice('user:'.length).split('/')
     const issuer = issuers.get(namespace)

@@ -2,9 +2,10 @@ import type { Sql } from '../../store/sql.ts'
 import { settlesMs } from './account-news.ts'
 
 /**
- * What telling a browser ends with, each in the caller's transaction. A session that is merely over ends none: who is to
- * answer in the morning has to hear of it first. What ends is still told of what is added to the account within a day:
- * whoever stole a session could end it first, sign in by other means, and add a passkey then.
+ * What telling a browser ends with, each in the caller's transaction. A session that is merely over ends
+ * none: who is to answer in the morning has to hear of it first. What ends is still told of what is added to
+ * the account within a day: whoever stole a session could end it first, sign in by other means, and add a
+ * passkey then.
  */
 
 /** Somebody signed out there. */

@@ -18,7 +18,10 @@ export interface BrowserSession {
   readonly subject: FgaObject
   readonly amr: readonly string[]
   readonly signedInAt: Date
-  /** When the person in front of it was last verified by more than what they know; undefined: not in this session. */
+  /**
+   * When the person in front of it was last verified by more than what they know; undefined: not in this
+   * session.
+   */
   readonly verifiedAt?: Date
   /** Who they are at the trusted issuer through which they came. */
   readonly upstream?: ExternalAccount
@@ -28,26 +31,35 @@ export interface BrowserSession {
   readonly idHash: string
 }
 
+/** Browser sessions by the value of a cookie, of which only a digest is stored. */
 export interface Sessions {
   /**
-   * A session with an id of its own, whatever the browser brought: the id is the cookie's value and is kept nowhere
-   * here. `before`: the browser's session until now, which ends. On record with it.
+   * A session with an id of its own, whatever the browser brought: the id is the cookie's value and is kept
+   * nowhere here. `before`: the browser's session until now, which ends. On record with it.
    */
   begin(signedIn: SignedIn, options: { readonly before?: string; readonly txn: string }): Promise<string>
-  /** Undefined for what is unknown, signed out, over, of a subject that was revoked by either name, or came through a link that is over. */
+  /**
+   * Undefined for what is unknown, signed out, over, of a subject that was revoked by either name, or came
+   * through a link that is over.
+   */
   find(id: string): Promise<BrowserSession | undefined>
   /** The person of this session has just been verified in front of it. On record with it. */
   verified(id: string, by: { readonly amr: readonly string[]; readonly txn: string }): Promise<void>
-  /** Signs out, on record with it, also at the authorization server. Nothing where there is no such session. */
+  /**
+   * Signs out, on record with it, also at the authorization server. Nothing where there is no such session.
+   */
   end(id: string, txn: string): Promise<void>
   /**
-   * Signs the person of this session out of every other browser, each on record, and out of the authorization server;
-   * returns how many.
+   * Signs the person of this session out of every other browser, each on record, and out of the authorization
+   * server; returns how many.
    */
   endOthers(id: string, txn: string): Promise<number>
   /** Ends what is over and what belongs to a revoked subject, and returns how many. */
   sweep(): Promise<number>
-  /** The token of a form that is shown before anybody has signed in: bound to a value that only this browser has. */
+  /**
+   * The token of a form that is shown before anybody has signed in: bound to a value that only this browser
+   * has.
+   */
   formToken(value: string): string
 }
 
@@ -62,6 +74,7 @@ export interface SessionsDeps {
 
 const livesMs = 8 * 3_600_000
 
+/** Stores digests of cookie values only. Does NOT check the CSRF token of a form. */
 export function createSessions(deps: SessionsDeps): Sessions {
   const { database, seal, signInValidity, clock, randomBytes, signInEnds } = deps
   const hashOf = (id: string) => seal.hash('browser session', id)

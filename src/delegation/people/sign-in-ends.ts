@@ -12,11 +12,14 @@ export interface SignInEnds {
   /** The authorization server's own sessions of this person, and requests there that wait for them. */
   atAuthorizationServer(sql: Sql, person: string): Promise<void>
   /**
-   * In every browser, and with it grants: `own` are those of programs that act as the person, `all` those of agents'
-   * too. Codes, refresh tokens and access tokens of a grant end with it.
+   * In every browser, and with it grants: `own` are those of programs that act as the person, `all` those of
+   * agents' too. Codes, refresh tokens and access tokens of a grant end with it.
    */
   everywhere(sql: Sql, person: string, options: { readonly grants: 'own' | 'all' }): Promise<void>
-  /** All that one program holds that acts as the person, and the authorization server's sessions, by which it gets more. */
+  /**
+   * All that one program holds that acts as the person, and the authorization server's sessions, by which it
+   * gets more.
+   */
   program(sql: Sql, person: string, clientId: string): Promise<void>
   /** One grant, with its codes, refresh tokens and access tokens. Its link need not be there any more. */
   grant(sql: Sql, id: string): Promise<void>
@@ -29,12 +32,14 @@ export interface SignInEndsDeps {
   readonly issuer: string
 }
 
+/** Ends sign-ins in the caller's transaction. */
 export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignInEnds {
   const atAuthorizationServer: SignInEnds['atAuthorizationServer'] = async (sql, person) => {
     await endSignIns(sql, personHash(seal, person), new Date(clock.now()))
   }
 
-  // Before the links: who ends a delegation takes both in this order, and neither waits for the other for ever.
+  // Before the links: who ends a delegation takes both in this order, and neither waits for the other for
+  // ever.
   async function endArtifacts(sql: Sql, ids: readonly string[]): Promise<void> {
     await sql.query(
       `delete from oauth_artifacts where grant_id = any($1) or (model = 'Grant' and id_hash = any($2))`,
@@ -100,14 +105,16 @@ const idOf = ({ grant_id }: GrantId): string => grant_id
 /** Shuts somebody out and lets them in again. */
 export interface Barring {
   /**
-   * No token of theirs counts from now on, and every sign-in and grant of theirs ends, and every yes to a model plan that
-   * is not in force; what they lent stays. `who` is left out where it is part of what is on record by itself.
+   * No token of theirs counts from now on, and every sign-in and grant of theirs ends, and every yes to a
+   * model plan that is not in force; what they lent stays. `recordedAs` is left out where it is part of what
+   * is on record by itself.
    */
   bar(person: string, recordedAs?: Who): Promise<void>
   /** They may sign in again, and have to. False: they were not barred. */
   admit(person: string, recordedAs?: Who): Promise<boolean>
 }
 
+/** Bars a person from everything, or admits them again, on record. */
 export function createBarring(deps: {
   readonly database: Database
   readonly clock: Clock
@@ -127,7 +134,8 @@ export function createBarring(deps: {
     bar: (person, recordedAs) =>
       database.transaction(async (sql) => {
         const names = [...(await persons.namesOf(sql, `user:${person}`)), `user:${person}`]
-        // Whoever counts one of them as an administrator now is waited for: then it was before, or does not count.
+        // Whoever counts one of them as an administrator now is waited for: then it was before, or does not
+        // count.
         await sql.query(
           'select from administrators where subject = any($1::text[]) order by subject for update',
           [names],

@@ -6,6 +6,7 @@ import type { ExternalAccount } from './links.ts'
 /** `link_over`: the account elsewhere is not this person, or not any more. */
 export type SignInVerdict = 'stands' | 'revoked' | 'link_over'
 
+/** The sign-in to judge. */
 export interface SignInReference {
   readonly person: string
   /** Who they are at the trusted issuer through which they came. */
@@ -14,10 +15,16 @@ export interface SignInReference {
   readonly at?: Date
 }
 
+/** Judges sign-ins, in the caller's transaction where it has one. */
 export interface SignInValidity {
-  /** Whether a sign-in counts now: nobody of either name is revoked, and the account elsewhere is this person. */
+  /**
+   * Whether a sign-in counts now: nobody of either name is revoked, and the account elsewhere is this person.
+   */
   of(signIn: SignInReference, sql: Sql): Promise<SignInVerdict>
-  /** Account key of an account elsewhere as long as it has no link. Undefined: its issuer is not trusted (any more). */
+  /**
+   * Account key of an account elsewhere as long as it has no link. Undefined: its issuer is not trusted (any
+   * more).
+   */
   upstreamPerson(account: ExternalAccount): string | undefined
 }
 

@@ -19,9 +19,15 @@ export interface SignedIn {
 
 /** Who may sign in at all, and what goes on record before anything comes of it. */
 export interface SignIns {
-  /** Whoever has proven who they are and is revoked, here or by their name elsewhere, gets in nowhere. On record where it is so. */
+  /**
+   * Whoever has proven who they are and is revoked, here or by their name elsewhere, gets in nowhere. On
+   * record where it is so.
+   */
   isBarred(signedIn: SignedIn, txn: string): Promise<boolean>
-  /** Whether a sign-in of a while ago still counts: a person is revoked, or a link ends, while a request is open. */
+  /**
+   * Whether a sign-in of a while ago still counts: a person is revoked, or a link ends, while a request is
+   * open.
+   */
   stillCounts(
     signedIn: Pick<SignedIn, 'person'> & {
       readonly upstream: ExternalAccount | undefined
@@ -41,6 +47,7 @@ export interface SignInsDeps {
   readonly signInValidity: SignInValidity
 }
 
+/** Finds who signs in by what a page or a provider established. Does NOT check passwords. */
 export function createSignIns({ sql, people, signInValidity }: SignInsDeps): SignIns {
   return {
     async isBarred({ person, upstream }, txn) {

@@ -3,16 +3,22 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { type PasskeyRefusal, type Passkeys, passkeyAmr } from './passkeys.ts'
 import type { BrowserSession, Sessions } from './sessions.ts'
 
-/** Why nobody was verified. `not_yours`: a passkey of somebody else. `too_young`: it counts a day after it was added. */
+/**
+ * Why nobody was verified. `not_yours`: a passkey of somebody else. `too_young`: it counts a day after it was
+ * added.
+ */
 export type StepUpRefusal = PasskeyRefusal | 'unavailable' | 'not_yours' | 'too_young'
 
-/** Whoever is signed in shows once more that it is they who sit there, by a passkey of theirs, for what they look at. */
+/**
+ * Whoever is signed in shows once more that it is they who sit there, by a passkey of theirs, for what they
+ * look at.
+ */
 export interface StepUp {
   /** How they can. `matter` names what they look at: an answer counts for it alone. */
   ask(session: BrowserSession, matter: string): Promise<StepUpWay>
   /**
-   * From now on this session is verified, on record with it; gives what it says now. `id` is the cookie's value. One
-   * question, one answer, within 5 minutes. NOT limited in rate.
+   * From now on this session is verified, on record with it; gives what it says now. `id` is the cookie's
+   * value. One question, one answer, within 5 minutes. NOT limited in rate.
    */
   answer(
     id: string,
@@ -21,6 +27,7 @@ export interface StepUp {
   ): Promise<Result<VerifiedSession, StepUpRefusal>>
 }
 
+/** What a session says after its person was verified. */
 export type VerifiedSession = Required<Pick<BrowserSession, 'verifiedAt' | 'amr'>>
 
 /**
@@ -31,6 +38,7 @@ export type StepUpWay =
   | { readonly way: 'passkey'; readonly options: object }
   | { readonly way: 'elsewhere' | 'add_passkey' | 'none' }
 
+/** The browser's answer, and what the person was looking at. */
 export interface StepUpAnswer {
   readonly matter: string
   /** As the browser's passkey gave it. */
@@ -45,6 +53,7 @@ export interface StepUpDeps {
   readonly clock: Clock
 }
 
+/** Does NOT limit the rate of tries: the route does. */
 export function createStepUp({ passkeys, sessions, clock }: StepUpDeps): StepUp {
   const bindingOf = ({ csrf }: BrowserSession, matter: string) => `${csrf} ${matter}`
   return {

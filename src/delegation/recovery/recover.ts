@@ -18,6 +18,7 @@ import {
   writeMarker,
 } from './restore-detection.ts'
 
+/** How much a recovery ended or mended, by kind. */
 export interface RecoveryReport {
   /** Which of the two is an older copy; `not_known`: nothing tells, and it was asked for all the same. */
   readonly older: 'database' | 'openfga' | 'not_known'
@@ -68,11 +69,12 @@ export interface RecoverDeps {
 }
 
 /**
- * After an older copy of the database or of OpenFGA was put in place: ends whatever may have been ended, redeemed or taken
- * back since that copy was made. Nobody is answered from its first statement to its last, in any process; each step may
- * run twice, so that one which died is simply run again. On a database that is sound it ends as much.
- * NOT undone, because nothing tells of it: agents that were disabled and people that were barred since, accounts and
- * clients that were changed, access that was removed from documents. `docs/recovery.md` says what to do about it.
+ * After an older copy of the database or of OpenFGA was put in place: ends whatever may have been ended,
+ * redeemed or taken back since that copy was made. Nobody is answered from its first statement to its last,
+ * in any process; each step may run twice, so that one which died is simply run again. On a database that is
+ * sound it ends as much. NOT undone, because nothing tells of it: agents that were disabled and people that
+ * were barred since, accounts and clients that were changed, access that was removed from documents.
+ * `docs/recovery.md` says what to do about it.
  */
 export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryReport> {
   const { database, fga, epoch, clock, mendAccess, rebuildIndex, step = async () => undefined } = deps
@@ -81,7 +83,8 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryR
   const older: RecoveryReport['older'] = epoch.older ?? 'not_known'
   await step('begun')
 
-  // First: an older OpenFGA lets read who was taken off. An older database knows less of that than OpenFGA does.
+  // First: an older OpenFGA lets read who was taken off. An older database knows less of that than OpenFGA
+  // does.
   const mended = older === 'database' ? 0 : await mendAccess()
   await step('access')
 
@@ -156,7 +159,9 @@ async function endRecovery(
   })
 }
 
-/** Whatever was offered or agreed to: how often it was used since nobody knows. Its tuples go with the rest. */
+/**
+ * Whatever was offered or agreed to: how often it was used since nobody knows. Its tuples go with the rest.
+ */
 async function endGrants({ database, clock }: RecoverDeps, txn: string): Promise<number> {
   return database.transaction(async (sql) => {
     await sql.query('delete from offers')
@@ -171,8 +176,8 @@ async function endGrants({ database, clock }: RecoverDeps, txn: string): Promise
 }
 
 /**
- * A live row without all of its tuples was taken back since; tuples without a live row are of what was lent since, or
- * was over already. Reads the whole store: it can be asked for no less.
+ * A live row without all of its tuples was taken back since; tuples without a live row are of what was lent
+ * since, or was over already. Reads the whole store: it can be asked for no less.
  */
 async function settleDelegations(
   { database, fga, delegations, clock }: RecoverDeps,

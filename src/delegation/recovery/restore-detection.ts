@@ -8,16 +8,20 @@ import type { Database, Sql } from '../../store/sql.ts'
 import type { RevocationFeed } from '../revocation/revocation-feed.ts'
 
 /**
- * Notices that the database or OpenFGA is an older copy of itself. A number in the database is raised while there is something
- * to lose, and OpenFGA, which is backed up apart from it, is told; that it was told is noted in the database. A database whose
- * number is below OpenFGA's has forgotten what was revoked, redeemed and ended since; an OpenFGA that no longer has what it
- * was told gives back what was taken away. Then nobody is answered before `remit recover`.
+ * Notices that the database or OpenFGA is an older copy of itself. A number in the database is raised while
+ * there is something to lose, and OpenFGA, which is backed up apart from it, is told; that it was told is
+ * noted in the database. A database whose number is below OpenFGA's has forgotten what was revoked, redeemed
+ * and ended since; an OpenFGA that no longer has what it was told gives back what was taken away. Then nobody
+ * is answered before `remit recover`.
  */
 export interface RestoreDetection extends AsyncDisposable {
   readonly isSound: boolean
   /** Which of the two is known to be an older copy. */
   readonly older: 'database' | 'openfga' | undefined
-  /** Throws `authorization_unavailable` where one of the two is older than the other, or a recovery has not ended. */
+  /**
+   * Throws `authorization_unavailable` where one of the two is older than the other, or a recovery has not
+   * ended.
+   */
   assertSound(): void
   /** Runs the work now, or as soon as a recovery has ended. */
   whenSound(task: () => Promise<void>): Promise<void>
@@ -33,13 +37,21 @@ export interface RestoreDetectionDeps {
   readonly authority: RevocationFeed
   readonly clock: Clock
   readonly log: Log
-  /** Whether OpenFGA keeps its tuples apart: where they are in this very database, both are always of one age. */
+  /**
+   * Whether OpenFGA keeps its tuples apart: where they are in this very database, both are always of one age.
+   */
   readonly isApart: boolean
   /** Whether OpenFGA's log lacks what it had told of. */
   readonly logWentBack?: () => boolean
-  /** Milliseconds between two looks for what changed. Default 1,000: what is revoked is soon beyond forgetting. */
+  /**
+   * Milliseconds between two looks for what changed. Default 1,000: what is revoked is soon beyond
+   * forgetting.
+   */
   readonly everyMs?: number
-  /** Milliseconds after which both are looked at again. Default 5,000: OpenFGA may be put back under a process that runs. */
+  /**
+   * Milliseconds after which both are looked at again. Default 5,000: OpenFGA may be put back under a process
+   * that runs.
+   */
   readonly checkMs?: number
   /** Milliseconds between two raises for what else was recorded or redeemed. Default a minute. */
   readonly activityMs?: number
@@ -68,8 +80,8 @@ interface RestoreState {
 }
 
 /**
- * Compares the two once, then follows changes until it is disposed of. Throws where one of them cannot be read. It does
- * NOT refuse requests by itself: callers ask `assertSound`.
+ * Compares the two once, then follows changes until it is disposed of. Throws where one of them cannot be
+ * read. It does NOT refuse requests by itself: callers ask `assertSound`.
  */
 export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<RestoreDetection> {
   const { database, fga, authority, clock, log, isApart } = deps

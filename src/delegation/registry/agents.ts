@@ -24,7 +24,10 @@ export interface Agent {
   readonly disabledAt: Date | undefined
 }
 
-/** How far an agent goes at most, whoever lends it what. Read on every request: a limit that shrinks bites at once. */
+/**
+ * How far an agent goes at most, whoever lends it what. Read on every request: a limit that shrinks bites at
+ * once.
+ */
 export interface AgentLimits {
   /** undefined: every scope that an agent may hold, and those of other APIs that people agree to. */
   readonly scopes: readonly string[] | undefined
@@ -32,6 +35,7 @@ export interface AgentLimits {
   readonly collections: readonly string[] | undefined
 }
 
+/** An agent to register or to change. */
 export interface NewAgent extends Pick<Agent, 'id' | 'owner' | 'purpose' | 'issuer' | 'sub'> {
   /** Left out: its id; a known agent keeps its own. */
   readonly title?: string
@@ -43,10 +47,11 @@ export interface NewAgent extends Pick<Agent, 'id' | 'owner' | 'purpose' | 'issu
   readonly hostClients?: readonly string[]
 }
 
+/** The registry of agents. Does NOT end what people lent to them: administration does. */
 export interface Agents {
   /**
-   * Registers or updates an agent; never enables a disabled one. 409 where another agent has its (issuer, sub).
-   * NOT checked: whether owner, scopes and collections exist; what is not there gives nothing.
+   * Registers or updates an agent; never enables a disabled one. 409 where another agent has its (issuer,
+   * sub). NOT checked: whether owner, scopes and collections exist; what is not there gives nothing.
    */
   save(agent: NewAgent): Promise<void>
   /** Throws what {@link save} would, and changes nothing. */
@@ -61,8 +66,10 @@ export interface Agents {
   enable(id: string): Promise<boolean>
 }
 
+/** The agent as an object of the authorization model. */
 export const agentObject = (id: string): FgaObject => `agent:${id}`
 
+/** Reads and writes rows. Does NOT check who asks. */
 export function createAgents({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Agents {
   const assertSavable: Agents['assertSavable'] = async (agent) => {
     assertUsable(agent)
@@ -141,6 +148,7 @@ export function withinLimits<One extends string>(
 
 const scopesMax = 50
 const collectionsMax = 100
+/** Whether a text is a scope token of RFC 6749 §3.3, of at most 100 characters. */
 export const isScope = (scope: string): boolean => /^[\x21\x23-\x5b\x5d-\x7e]{1,100}$/.test(scope)
 
 function assertUsable({ id, owner, title = id, purpose, issuer, sub, limits, jwks }: NewAgent): void {

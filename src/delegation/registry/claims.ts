@@ -7,8 +7,8 @@ const seconds = z.number().nonnegative().max(1e11)
 const shortText = z.string().min(1).max(1_024)
 
 /**
- * Claims of an access token (RFC 9068) of which the signature, type and audience have been checked. Members that
- * we do not know are ignored, as RFC 7519 asks; members that we know must have their form.
+ * Claims of an access token (RFC 9068) of which the signature, type and audience have been checked. Members
+ * that we do not know are ignored, as RFC 7519 asks; members that we know must have their form.
  */
 const accessTokenClaims = z.looseObject({
   iss: shortText,
@@ -32,12 +32,15 @@ const accessTokenClaims = z.looseObject({
   grant_id: shortText.optional(),
   txn: z.string().optional(),
   demo: z.unknown().optional(),
-  // A key that the holder proves on every request (RFC 9449 §6.1). Other ways of proving are refused: nobody here checks them.
+  // A key that the holder proves on every request (RFC 9449 §6.1). Other ways of proving are refused: nobody
+  // here checks them.
   cnf: z.strictObject({ jkt: z.string().regex(/^[\w-]{43}$/) }).optional(),
 })
 
+/** Claims of an access token whose shapes were checked, and nothing else. */
 export type Claims = z.output<typeof accessTokenClaims>
 
+/** Checks shapes only. NOT checked: issuer, audience, time, signature. */
 export function parseClaims(payload: object): Result<Claims, 'missing_claim' | 'bad_claim'> {
   const parsed = accessTokenClaims.safeParse(payload)
   if (parsed.success) return ok(parsed.data)
@@ -65,7 +68,9 @@ const actor = z.looseObject({
   act: z.unknown().optional(),
 })
 
-/** The chain of an `act` claim, outermost first; each link must name its issuer. Empty for no claim at all. */
+/**
+ * The chain of an `act` claim, outermost first; each link must name its issuer. Empty for no claim at all.
+ */
 export function actorChain(claims: Claims): Result<readonly ActorClaim[], 'bad_actor' | 'chain_too_long'> {
   const chain: ActorClaim[] = []
   let holder: { readonly act?: unknown } = claims
@@ -85,7 +90,10 @@ export const collectionNarrowing = z.strictObject({
   collections: z.array(z.string().refine(isId)).min(1).max(100),
 })
 
-/** In a token: presents what a person agreed to, and widens nothing by itself. Of one call to a third party, or of documents. */
+/**
+ * In a token: presents what a person agreed to, and widens nothing by itself. Of one call to a third party,
+ * or of documents.
+ */
 export const grantDetail = z.strictObject({
   type: z.enum(['document_access', 'vault_call']),
   grant: z.string().regex(/^g_[A-Za-z0-9_-]{1,100}$/),
@@ -97,6 +105,7 @@ export const offerDetail = z.strictObject({
   offer: z.string().regex(/^o_[A-Za-z0-9_-]{1,100}$/),
 })
 
+/** The scopes of a token; none where the claim is absent. */
 export const scopesOf = (claims: Claims): readonly string[] =>
   claims.scope.split(' ').filter((scope) => scope !== '')
 
@@ -106,7 +115,9 @@ const holdable = {
   service: ['docs.write', 'directory.write'],
 } as const satisfies Record<string, readonly Scope[]>
 
-/** What each kind of client may hold at all. Roles of administrators are asked for on each request besides. */
+/**
+ * What each kind of client may hold at all. Roles of administrators are asked for on each request besides.
+ */
 export const scopesOfKind: Readonly<Record<keyof typeof holdable, readonly Scope[]>> = holdable
 
 /** Scopes that no token with an actor may even claim: an agent writes nothing and administers nothing. */

@@ -24,8 +24,8 @@ export interface Registration {
   /** Public keys for `private_key_jwt`; undefined: a public client, which proves nothing. */
   readonly jwks: { readonly keys: readonly PublicJwk[] } | undefined
   /**
-   * Where it is told that an answer is there (CIBA, ping); left out: it polls. An address of outside: only the guarded
-   * fetcher asks it.
+   * Where it is told that an answer is there (CIBA, ping); left out: it polls. An address of outside: only
+   * the guarded fetcher asks it.
    */
   readonly notificationEndpoint?: string | undefined
   /** The one algorithm by which it signs whatever it asks people (CIBA §7.1.1); left out: it may, by any. */
@@ -36,10 +36,14 @@ export interface Registration {
 
 /** RS256 is what a client of OpenID Connect expects that says nothing (Registration §2); FAPI refuses it. */
 export const idTokenAlgorithms = ['RS256', 'ES256'] as const
+/** An algorithm by which ID tokens are signed. */
 export type IdTokenAlgorithm = (typeof idTokenAlgorithms)[number]
 
-/** Algorithms by which a client may sign what it asks for (FAPI 1.0 Advanced §8.6, and Ed25519 beside them). */
+/**
+ * Algorithms by which a client may sign what it asks for (FAPI 1.0 Advanced §8.6, and Ed25519 beside them).
+ */
 export const requestAlgorithms = ['ES256', 'PS256', 'EdDSA', 'Ed25519'] as const
+/** An algorithm by which a client signs its requests. */
 export type RequestAlgorithm = (typeof requestAlgorithms)[number]
 
 const publicJwk = z
@@ -51,6 +55,7 @@ type PublicJwk = z.infer<typeof publicJwk>
 
 /** Public keys as they are registered. A private member is refused: whoever sent it has shown their key. */
 export const publicJwks = z.strictObject({ keys: z.array(publicJwk).min(1).max(10) })
+/** A key set with public keys only. */
 export type PublicJwks = z.infer<typeof publicJwks>
 
 /** One row as the operator sees it; `of` is the agent or the service that it is, `keys` how many it has. */
@@ -70,10 +75,11 @@ export interface ListedClient {
   readonly idTokenAlgorithm: string | null
 }
 
+/** The registry of OAuth clients. */
 export interface Clients {
   /**
-   * Registers a client; a client's kind never changes, and throws where it is known as something else. What the
-   * authorization server knows of it is replaced where `registration` is given.
+   * Registers a client; a client's kind never changes, and throws where it is known as something else. What
+   * the authorization server knows of it is replaced where `registration` is given.
    */
   register(client: Client, registration?: Registration): Promise<void>
   get(clientId: string): Promise<Client | undefined>
@@ -86,6 +92,7 @@ export interface Clients {
   registered(clientId: string): Promise<(Client & Registration) | undefined>
 }
 
+/** Reads and writes rows. Does NOT check who asks. */
 export function createClients({ sql }: { readonly sql: Sql }): Clients {
   const get: Clients['get'] = async (clientId) => {
     const rows = await sql.query<ClientRow>(
@@ -219,7 +226,10 @@ export function isRedirect(uri: string): boolean {
 export const isLoopback = ({ hostname }: URL): boolean =>
   ['127.0.0.1', '[::1]', 'localhost'].includes(hostname)
 
-/** NOT asked here: whether it may be asked at all (the guarded fetcher does, each time; plain http only where allowed). */
+/**
+ * NOT asked here: whether it may be asked at all (the guarded fetcher does, each time; plain http only where
+ * allowed).
+ */
 function isNotifiable(uri: string): boolean {
   const url = URL.parse(uri)
   return (
@@ -231,6 +241,7 @@ function isNotifiable(uri: string): boolean {
   )
 }
 
+/** A row of `clients`, with the columns as SQL names them. */
 export interface ClientRow {
   readonly client_id: string
   readonly kind: string

@@ -5,8 +5,8 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { collectionNarrowing, grantDetail } from './claims.ts'
 
 /**
- * A detail (RFC 9396) of another's API, such as `trade_order` of a broker. What it means is that API's business; here
- * it is shown, granted and handed on whole, or not at all.
+ * A detail (RFC 9396) of another's API, such as `trade_order` of a broker. What it means is that API's
+ * business; here it is shown, granted and handed on whole, or not at all.
  */
 export interface ForeignDetail {
   readonly type: string
@@ -29,15 +29,19 @@ export interface Details {
   readonly others: readonly ForeignDetail[]
 }
 
+/** The type of a detail that narrows to collections or presents a grant. */
 export const ownDetailType = 'document_access'
 /** Nobody else's API has a type of these names: it would be read as ours. */
 export const ownDetailTypes: readonly string[] = [ownDetailType, 'vault_call']
+/** Whether a type of detail is ours. */
 export const isOwnType = (type: string): boolean => ownDetailTypes.includes(type)
+/** Entries of one `authorization_details`. */
 export const detailsMax = 10
 const bytesMax = 2_048
 const depthMax = 5
 const nameMax = 100
 
+/** Whether a text may name a type of detail: 1 to 100 plain characters. */
 export const isDetailType = (type: string): boolean => /^[A-Za-z][A-Za-z0-9._:/-]{0,99}$/.test(type)
 
 const foreign = z.custom<ForeignDetail>(isForeignDetail, `is no detail of at most ${bytesMax} bytes`)
@@ -48,7 +52,9 @@ const detailList = z
   // Two would leave open whether the second widens or narrows the first.
   .refine((list) => list.filter(({ type }) => isOwnType(type)).length <= 1)
 
-/** Splits details into ours and those of others. Absent: none at all. NOT checked: which API knows which type. */
+/**
+ * Splits details into ours and those of others. Absent: none at all. NOT checked: which API knows which type.
+ */
 export function detailsOf(value: unknown): Result<Details, 'bad_details'> {
   const parsed = detailList.safeParse(value === undefined ? [] : value)
   if (!parsed.success) return refuse('bad_details')
@@ -61,8 +67,8 @@ export function detailsOf(value: unknown): Result<Details, 'bad_details'> {
 }
 
 /**
- * Whether it can be shown to a person exactly as it is granted: small, shallow, and without characters that make a
- * text look like another one.
+ * Whether it can be shown to a person exactly as it is granted: small, shallow, and without characters that
+ * make a text look like another one.
  */
 export function isForeignDetail(value: unknown): value is ForeignDetail {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
@@ -97,8 +103,8 @@ export function canonicalJson(value: unknown): string {
 }
 
 /**
- * The held details that are asked for, as they were granted; undefined where one is not among them. We do not know
- * what a member of another's detail means, so that any difference at all may be more.
+ * The held details that are asked for, as they were granted; undefined where one is not among them. We do not
+ * know what a member of another's detail means, so that any difference at all may be more.
  */
 export function coveredDetails(
   requested: readonly ForeignDetail[],

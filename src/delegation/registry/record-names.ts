@@ -1,7 +1,10 @@
 import type { Sql } from '../../store/sql.ts'
 import { shownName } from './shown-name.ts'
 
-/** What people call those that a record names: people, agents and clients, by `user:…`, `agent:…` and client id. */
+/**
+ * What people call those that a record names: people, agents and clients, by `user:…`, `agent:…` and client
+ * id.
+ */
 export type RecordNames = (ids: readonly string[]) => Promise<Readonly<Record<string, string>>>
 
 /** Only of those that are known here: what is not in the answer has no name. */

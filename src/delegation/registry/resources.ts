@@ -15,21 +15,31 @@ export interface ResourceEntry {
   readonly authorizationDetailsTypes: readonly string[]
   /** undefined: every registered client of a person or an agent. */
   readonly allowedClients: readonly string[] | undefined
-  /** API → its scope → the one of these that it counts as here. A word that is not in it passes from nowhere. */
+  /**
+   * API → its scope → the one of these that it counts as here. A word that is not in it passes from nowhere.
+   */
   readonly accepts: Accepts
-  /** Whether what somebody agrees to for it takes them in front of their device, as a sensitive document does. */
+  /**
+   * Whether what somebody agrees to for it takes them in front of their device, as a sensitive document does.
+   */
   readonly takesVerification: boolean
   /** Who may pass on tokens that are addressed to it. */
   readonly owner: { readonly client: string } | { readonly agent: string } | undefined
 }
 
+/** Scopes of other APIs that count here: API → its scope → ours. */
 export type Accepts = Readonly<Record<string, Readonly<Record<string, string>>>>
 
+/** The registry of APIs for which tokens are issued, Remit's own included. */
 export interface Resources {
-  /** Remit's own two, a registered agent as an addressee, or a row that is usable; undefined for whatever else. */
+  /**
+   * Remit's own two, a registered agent as an addressee, or a row that is usable; undefined for whatever
+   * else.
+   */
   get(resource: string): Promise<ResourceEntry | undefined>
   /**
-   * Registers another's API, or gives its row exactly these properties. NOT checked: whether anything answers there.
+   * Registers another's API, or gives its row exactly these properties. NOT checked: whether anything answers
+   * there.
    */
   save(entry: NewResource): Promise<void>
   /** False: there is no such row. Tokens that were made for it live on until they end: 300 s. */
@@ -44,6 +54,7 @@ export interface Resources {
   detailTypes(): Promise<readonly string[]>
 }
 
+/** An API to register. What is left out is unset. */
 export interface NewResource {
   readonly resource: string
   readonly scopes: readonly string[]
@@ -71,6 +82,7 @@ const ownScopes: ReadonlySet<string> = new Set([...apiScopes, 'openid', 'offline
 export const agentResource = (publicUrl: string, agent: string): string =>
   `${publicUrl}/agents/${encodeURIComponent(agent)}`
 
+/** Our own APIs are there without a row. Does NOT check who asks. */
 export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Resources {
   const builtIn = (resource: string, scopes: readonly string[]): ResourceEntry => ({
     resource,
@@ -94,7 +106,8 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
     if (agent === undefined || agent.disabledAt !== undefined) return undefined
     return {
       ...builtIn(resource, scopesOfKind.agent),
-      // It carries what the agent may ask on with: scopes of ours, and details that name the API that they are for.
+      // It carries what the agent may ask on with: scopes of ours, and details that name the API that they
+      // are for.
       authorizationDetailsTypes: [ownDetailType, ...(await detailTypes())],
       owner: { agent: agent.id },
     }
@@ -160,7 +173,10 @@ export function mayTarget(entry: ResourceEntry, client: Client, publicUrl: strin
   return entry.allowedClients?.includes(client.clientId) ?? true
 }
 
-/** The scopes of it that this client may hold: at Remit's own, those of its kind; an agent's within its limits. */
+/**
+ * The scopes of it that this client may hold: at Remit's own, those of its kind; an agent's within its
+ * limits.
+ */
 export function scopesAt(
   entry: ResourceEntry,
   client: Client,

@@ -15,23 +15,25 @@ export interface Service {
   readonly prefixes: readonly string[]
 }
 
+/** The registry of services, and the collections into which each may write. */
 export interface Services {
   /**
-   * Registers a service with exactly these collections and prefixes. The row comes first, then the tuples;
-   * a crash between leaves rights out, never over, and running it again completes them. Throws `forbidden`, with nothing
-   * changed, where the allow-list lets no administrator write a right that is new. What stays or is taken away asks no
-   * list: nothing keeps a right from ending.
+   * Registers a service with exactly these collections and prefixes. The row comes first, then the tuples; a
+   * crash between leaves rights out, never over, and running it again completes them. Throws `forbidden`,
+   * with nothing changed, where the allow-list lets no administrator write a right that is new. What stays or
+   * is taken away asks no list: nothing keeps a right from ending.
    */
   save(service: Service): Promise<void>
   get(name: string): Promise<Service | undefined>
   list(): Promise<Service[]>
   /**
-   * Takes its rights away, then its clients and itself: no token of it counts from then on. What it brought in stays.
-   * False: there is no such service.
+   * Takes its rights away, then its clients and itself: no token of it counts from then on. What it brought
+   * in stays. False: there is no such service.
    */
   remove(name: string): Promise<boolean>
 }
 
+/** The service as an object of the authorization model. */
 export const serviceObject = (name: string): FgaObject => `service:${name}`
 
 export interface ServicesDeps {
@@ -40,6 +42,7 @@ export interface ServicesDeps {
   readonly allowList: () => AllowList
 }
 
+/** Writes rights at OpenFGA and the row. Does NOT check who asks. */
 export function createServices({ database: sql, fga, allowList }: ServicesDeps): Services {
   const get: Services['get'] = async (name) =>
     (await sql.query<Service>('select name, collections, prefixes from services where name = $1', [name]))[0]

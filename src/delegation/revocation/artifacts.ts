@@ -15,6 +15,7 @@ export interface ArtifactsDeps {
   readonly grantEnded: (grantId: string) => Promise<void>
 }
 
+/** What the authorization server stores: codes, tokens, sessions. */
 export interface Artifacts {
   /** The store of one model (`AuthorizationCode`, `RefreshToken`, …), in the library's form. */
   of(model: string): Adapter
@@ -24,12 +25,12 @@ export interface Artifacts {
 
 // What is over is kept a while: "expired" is another answer than "never heard of it" (RFC 8628 §3.5).
 const keptMs = 3_600_000
-// The longest that an access token of ours lives, and the leeway of whoever checks it.
+/** The longest that an access token of ours lives, and the leeway of whoever checks it. */
 export const tokenMsMax = 330_000
 
 /**
- * The authorization server's store in Postgres. Each method is one statement, so that it works on PGlite's one
- * session too. Does not judge expiry: the library does, by the payload's own `exp`.
+ * The authorization server's store in Postgres. Each method is one statement, so that it works on PGlite's
+ * one session too. Does not judge expiry: the library does, by the payload's own `exp`.
  */
 export function createArtifacts(deps: ArtifactsDeps): Artifacts {
   const { sql, seal, clock, revocations, issuer, grantEnded } = deps
@@ -77,7 +78,8 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
             hashOfPerson(payload),
             new Date(clock.now() + expiresIn * 1_000),
           ]
-          // A replayed id must lose even against one that is being written now: nothing is replaced while it lasts.
+          // A replayed id must lose even against one that is being written now: nothing is replaced while it
+          // lasts.
           const once = model === 'ReplayDetection'
           const written = await sql.query(
             `insert into oauth_artifacts (model, id_hash, sealed, grant_id, user_code_hash, uid_hash, person_hash, expires_at)
@@ -89,11 +91,13 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
              returning model`,
             once ? [...values, now()] : values,
           )
-          // Else it was ended while this request had it in hand; what is left of it keeps it from coming back.
+          // Else it was ended while this request had it in hand; what is left of it keeps it from coming
+          // back.
           if (once && written.length === 0) throw new errors.InvalidRequest('it was used before')
         },
         async consume(id) {
-          // The library reads, then writes. Here only one of many at once changes the row; the others get an error.
+          // The library reads, then writes. Here only one of many at once changes the row; the others get an
+          // error.
           const consumed = await sql.query(
             `update oauth_artifacts set consumed_at = $3
              where model = $1 and id_hash = $2 and consumed_at is null returning model`,
@@ -108,7 +112,8 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
           ])
         },
         async revokeByGrantId(grantId) {
-          // Access tokens are JWTs and have no row: they end by the list that every request is checked against.
+          // Access tokens are JWTs and have no row: they end by the list that every request is checked
+          // against.
           if (model === 'AccessToken') {
             const revokedUntil = new Date(clock.now() + tokenMsMax)
             await revocations.revoke(
@@ -131,8 +136,9 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
 }
 
 /**
- * Ends the sign-ins and waiting requests of a person at the authorization server, in the caller's transaction. The
- * rows stay, empty, until they would have been over: a request that has read one would write a deleted row back.
+ * Ends the sign-ins and waiting requests of a person at the authorization server, in the caller's
+ * transaction. The rows stay, empty, until they would have been over: a request that has read one would write
+ * a deleted row back.
  */
 export async function endSignIns(sql: Sql, hash: string, now: Date): Promise<void> {
   await sql.query(
@@ -145,7 +151,9 @@ export async function endSignIns(sql: Sql, hash: string, now: Date): Promise<voi
 /** Stands for a person in an index. */
 export const personHash = (seal: Seal, person: string): string => seal.hash('person', person)
 
-/** Whose it is: of a request that waits, who has just signed in for it, else whose session it was begun in. */
+/**
+ * Whose it is: of a request that waits, who has just signed in for it, else whose session it was begun in.
+ */
 const personIn = ({ accountId, result, session }: AdapterPayload): string | undefined =>
   accountId ?? result?.login?.accountId ?? session?.accountId
 

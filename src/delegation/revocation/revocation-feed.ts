@@ -6,23 +6,30 @@ import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Listener, Sql } from '../../store/sql.ts'
 
 /**
- * What this process has heard of who may no longer act: the deny-list in memory, and the number of the last change
- * of delegations, agents, clients, services and account links. The database numbers changes in the order of their
- * commits (migration 0014), so that none is missed by looking too early.
+ * What this process has heard of who may no longer act: the deny-list in memory, and the number of the last
+ * change of delegations, agents, clients, services and account links. The database numbers changes in the
+ * order of their commits (migration 0014), so that none is missed by looking too early.
  */
 export interface RevocationFeed extends AsyncDisposable {
-  /** Throws `authorization_unavailable` where nothing was heard for `deafAfterMs`: what is held may be over. */
+  /**
+   * Throws `authorization_unavailable` where nothing was heard for `deafAfterMs`: what is held may be over.
+   */
   assertHeard(): void
   /** Whether `assertHeard` would pass. */
   readonly isHeard: boolean
   /**
-   * Number of the last change, where what is held in memory is the truth. Undefined while this process knows of a
-   * newer change that it has not read yet, or heard nothing for `freshMs`: ask the database.
+   * Number of the last change, where what is held in memory is the truth. Undefined while this process knows
+   * of a newer change that it has not read yet, or heard nothing for `freshMs`: ask the database.
    */
   readonly current: number | undefined
-  /** Whether one of these keys (see `denyKey`) is on the list. Only to be believed while `current` is a number. */
+  /**
+   * Whether one of these keys (see `denyKey`) is on the list. Only to be believed while `current` is a
+   * number.
+   */
   isDenied(keys: readonly string[]): boolean
-  /** Called for each change in order, before `current` names it. `all`: any number of changes, of anything. */
+  /**
+   * Called for each change in order, before `current` names it. `all`: any number of changes, of anything.
+   */
   onChange(listener: (change: RevocationChange) => void): void
   /** Reads now what is not known yet. */
   refresh(): Promise<void>
@@ -30,6 +37,7 @@ export interface RevocationFeed extends AsyncDisposable {
   sweep(): Promise<number>
 }
 
+/** One change that every process hears of. */
 export interface RevocationChange {
   readonly kind: 'jti' | 'grant' | 'subject' | 'agent' | 'delegation' | 'registry' | 'all'
   readonly key: string
@@ -53,9 +61,9 @@ export interface RevocationFeedOptions {
 export const denyKey = (kind: string, key: string): string => `${kind} ${key}`
 
 /**
- * Reads the list and follows it. On PGlite one process changes everything and hears itself before its change is
- * answered. On native Postgres a connection of its own listens, and is asked twice a second besides, which says both
- * that it still hears and what it missed while there was none.
+ * Reads the list and follows it. On PGlite one process changes everything and hears itself before its change
+ * is answered. On native Postgres a connection of its own listens, and is asked twice a second besides, which
+ * says both that it still hears and what it missed while there was none.
  */
 export async function openRevocationFeed(options: RevocationFeedOptions): Promise<RevocationFeed> {
   const { database, clock, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
@@ -65,8 +73,8 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   const listeners: ((change: RevocationChange) => void)[] = []
   const denied = createDenyList(clock)
   let applied = -1
-  // Counts what was told; `readTo` is how much of it had been told when the last read began.
-  let readVersion = 0
+  // Counts notices; `readTo` is how many of them had come when the last read began.
+  let noticeCount = 0
   let readTo = 0
   let isOlder = false
 
@@ -75,7 +83,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   }
 
   async function read(sql: Sql): Promise<void> {
-    const toldBefore = readVersion
+    const toldBefore = noticeCount
     const news = applied === -1 ? undefined : await readNews(sql, applied)
     if (news !== undefined && news.version < applied) {
       // An older copy was put in its place: what was taken back since is not in it.
@@ -106,7 +114,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   function notice(payload: string): void {
     // One's own connections all tell the same.
     if (Number(payload) <= applied) return
-    readVersion += 1
+    noticeCount += 1
     follower.wake()
   }
 
@@ -115,7 +123,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     pollMs,
     elapsed,
     ...(openListener === undefined
-      ? { poll: async () => (readTo === readVersion ? undefined : follower.refresh()) }
+      ? { poll: async () => (readTo === noticeCount ? undefined : follower.refresh()) }
       : { connect: () => openListener(notice) }),
     onFailed(error, failures) {
       if (failures === 1) log('authority_unheard', { reason: reasonOf(error) })
@@ -143,7 +151,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
       return isHeard()
     },
     get current() {
-      return readTo === readVersion && !isOlder && isHeardWithin(freshMs) ? applied : undefined
+      return readTo === noticeCount && !isOlder && isHeardWithin(freshMs) ? applied : undefined
     },
     isDenied: (keys) => denied.hasAny(keys),
     onChange(listener) {

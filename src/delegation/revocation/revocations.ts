@@ -9,6 +9,7 @@ export type RevocationTarget =
   /** `research-bot`, wherever it stands in a chain. */
   | { readonly kind: 'agent'; readonly id: string }
 
+/** The deny-list in the database. {@link RevocationFeed} brings it to every process. */
 export interface Revocations {
   /** In force on the next request. `until` undefined: for ever; a later call never shortens it. */
   revoke(target: RevocationTarget, options: { readonly until?: Date; readonly reason: string }): Promise<void>
@@ -18,6 +19,7 @@ export interface Revocations {
   sweep(): Promise<number>
 }
 
+/** Writes rows. Does NOT check who asks. */
 export function createRevocations({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Revocations {
   return {
     async revoke(target, { until: expiresAt, reason }) {
@@ -45,5 +47,6 @@ export function createRevocations({ sql, clock }: { readonly sql: Sql; readonly 
   }
 }
 
+/** The key of a row; with its kind it names one target. */
 export const revocationKey = (target: RevocationTarget): string =>
   target.kind === 'jti' || target.kind === 'grant' ? `${target.issuer} ${target.id}` : target.id

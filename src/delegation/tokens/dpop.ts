@@ -16,6 +16,7 @@ export interface PresentedProof {
   readonly url: string
 }
 
+/** What a proof has to hold beside its own claims. */
 export interface ProofDemand {
   /** The access token that it is shown with, whose digest it must hold (`ath`). */
   readonly accessToken?: string
@@ -26,11 +27,12 @@ export interface ProofDemand {
 /** Error codes of RFC 9449 §5, §7.1, §8 and §9. */
 export type ProofReason = 'invalid_dpop_proof' | 'use_dpop_nonce'
 
+/** Checks DPoP proofs (RFC 9449). Each is good once. */
 export interface Proofs {
   /**
-   * Gives the thumbprint (RFC 7638) of the key that the proof was made with, and spends the proof: it never passes
-   * again, in whichever process. Throws only when the database cannot be asked, which is a refusal too.
-   * NOT checked: that this is the key that a token is bound to; the caller must.
+   * Gives the thumbprint (RFC 7638) of the key that the proof was made with, and spends the proof: it never
+   * passes again, in whichever process. Throws only when the database cannot be asked, which is a refusal
+   * too. NOT checked: that this is the key that a token is bound to; the caller must.
    */
   check(presentedProof: PresentedProof, demand?: ProofDemand): Promise<Result<string, ProofReason>>
   /** For `DPoP-Nonce`. */
@@ -50,13 +52,14 @@ export interface ProofsDeps {
 export const proofAlgorithms = ['ES256', 'Ed25519', 'EdDSA'] as const
 
 const leewayMs = 60_000
-// Longer than any proof passes: a minute to each side of its iat, or four minutes after its nonce was given out.
+// Longer than any proof passes: a minute to each side of its iat, or four minutes after its nonce was given
+// out.
 const keptMs = 300_000
 const charactersMax = 4_096
 
 /**
- * Checks DPoP proofs (RFC 9449 §4.3): `typ`, algorithm, a public key in the header, `htm`, `htu`, `iat` within a minute
- * or a nonce of ours, `ath`, and a `jti` that no process has seen before.
+ * Checks DPoP proofs (RFC 9449 §4.3): `typ`, algorithm, a public key in the header, `htm`, `htu`, `iat`
+ * within a minute or a nonce of ours, `ath`, and a `jti` that no process has seen before.
  */
 export function createProofs({ sql, clock, secret }: ProofsDeps): Proofs {
   const replayGuard = createReplayGuard({ sql, clock })
@@ -124,7 +127,10 @@ async function verified(proof: string, now: Date): Promise<JWTPayload> {
   return payload
 }
 
-/** Without query and fragment (RFC 9449 §4.3); the rest is compared as an exact string once URL has spelled it. */
+/**
+ * Without query and fragment (RFC 9449 §4.3); the rest is compared as an exact string once URL has spelled
+ * it.
+ */
 function addressOf(text: string): string | undefined {
   const url = URL.parse(text)
   if (url === null) return undefined

@@ -1,10 +1,11 @@
+/** The part of `fetch` that is used: a test or a guard takes its place. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>
 
 const bytesMax = 256 * 1024
 
 /**
- * A small JSON document from an issuer, or undefined for whatever goes wrong: no answer in time, any status but
- * 200 (redirects are not followed: keys come from where the settings say), more than 256 KiB, not JSON.
+ * A small JSON document from an issuer, or undefined for whatever goes wrong: no answer in time, any status
+ * but 200 (redirects are not followed: keys come from where the settings say), more than 256 KiB, not JSON.
  */
 export async function fetchJson(url: string, fetch: Fetch, timeoutMs: number): Promise<unknown> {
   const signal = AbortSignal.timeout(timeoutMs)

@@ -4,6 +4,7 @@ import type { Fetch } from './fetch-json.ts'
 import { type Preset, type PresetName, presets } from './presets.ts'
 import { type KeySource, remoteKeys } from './remote-keys.ts'
 
+/** Which of Remit's two APIs a token is for. */
 export type Resource = 'api' | 'mcp'
 
 /** One issuer whose tokens may be accepted, and what its tokens mean. */
@@ -22,6 +23,7 @@ export interface OwnIssuer extends CommonIssuer {
   readonly kind: 'own'
 }
 
+/** A trusted issuer as the settings describe it. */
 export interface ExternalIssuer extends CommonIssuer {
   readonly kind: 'external'
   readonly namespace: string
@@ -36,10 +38,12 @@ export interface ExternalIssuer extends CommonIssuer {
   readonly standing: boolean
 }
 
+/** `iss` of the built-in issuer. */
 export const ownIssuerName = (publicUrl: string): string => `${publicUrl}/oauth`
 
 const ownAudiences = (publicUrl: string) => ({ api: publicUrl, mcp: `${publicUrl}/mcp` })
 
+/** The built-in issuer as a source of tokens. */
 export function ownIssuer({
   publicUrl,
   keys,

@@ -3,8 +3,12 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { agentFacet, facets, type Payload, type Preset } from './presets.ts'
 import type { VerifyReason } from './reasons.ts'
 
+/** A token of another issuer in our own words. */
 export interface NormalisedToken {
-  /** In the words of RFC 9068 and the actor profile, as our own tokens are. Nothing else of the payload is left. */
+  /**
+   * In the words of RFC 9068 and the actor profile, as our own tokens are. Nothing else of the payload is
+   * left.
+   */
   readonly payload: Payload
   /** Every link of the actor chain names its issuer itself; where not, we say so here and in no token. */
   readonly actorsNamed: boolean
@@ -16,8 +20,8 @@ interface Source {
 }
 
 /**
- * Reads the payload of another issuer's signed token by its preset. The one place that knows of products: whatever
- * comes after it reads one form. A shape that the preset does not know is refused, never guessed.
+ * Reads the payload of another issuer's signed token by its preset. The one place that knows of products:
+ * whatever comes after it reads one form. A shape that the preset does not know is refused, never guessed.
  * NOT checked: signature, audience, time, registries.
  */
 export function normalise(
@@ -151,7 +155,8 @@ function actClaim(holder: Payload, issuer: string, preset: Preset, depth = 0): M
   if (!parsed.success || depth === depthMax) return refuse('bad_actor')
   const { iss, sub, sub_profile } = parsed.data
   if (iss === undefined && preset.actor !== 'claim_of_issuer') return refuse('bad_actor')
-  // A user who acts as another one is an administrator's impersonation; of what a profile that we do not know is, nobody knows.
+  // A user who acts as another one is an administrator's impersonation; of what a profile that we do not know
+  // is, nobody knows.
   if (sub_profile !== undefined && sub_profile !== 'ai_agent') return refuse('actor_no_agent')
   const inner = actClaim(parsed.data, issuer, preset, depth + 1)
   if (!inner.ok) return inner

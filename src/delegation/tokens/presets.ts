@@ -2,18 +2,20 @@ import { z } from 'zod'
 
 /** Products whose access tokens we read. `generic`: RFC 9068 to the letter. */
 export const presetNames = ['keycloak', 'auth0', 'okta', 'entra', 'generic'] as const
+/** A product whose tokens are known, or `generic`. */
 export type PresetName = (typeof presetNames)[number]
 
 /** How one product says what RFC 9068 and the actor profile say. One row of {@link presets}. */
 export interface Preset {
   /**
-   * Values of the header's `typ`, in lower case, under which a token may come besides `at+jwt`; '' for none. Each of
-   * them is what this product's ID tokens say too, so that {@link isAccessToken} has to tell them apart.
+   * Values of the header's `typ`, in lower case, under which a token may come besides `at+jwt`; '' for none.
+   * Each of them is what this product's ID tokens say too, so that {@link isAccessToken} has to tell them
+   * apart.
    */
   readonly otherTypes: readonly string[]
   /**
-   * Whether the payload is an access token's, by marks that this product sets itself and that no application can
-   * put into its other tokens. `named`: the header said `at+jwt` already.
+   * Whether the payload is an access token's, by marks that this product sets itself and that no application
+   * can put into its other tokens. `named`: the header said `at+jwt` already.
    */
   readonly isAccessToken: (payload: Payload, named: boolean) => boolean
   /** Claims that may name the client. All that are there have to agree; one has to be there. */
@@ -21,8 +23,8 @@ export interface Preset {
   /** Claims that may hold the scopes. All that are there have to agree. */
   readonly scopes: (payload: Payload) => readonly string[]
   /**
-   * Who the subject is at the issuer, for good, the same by an access token and by an ID token (whose claims it is given
-   * by sign-in); undefined: cannot be told.
+   * Who the subject is at the issuer, for good, the same by an access token and by an ID token (whose claims
+   * it is given by sign-in); undefined: cannot be told.
    */
   readonly sub: (payload: Payload, issuer: string) => unknown
   readonly jti: string
@@ -33,10 +35,13 @@ export interface Preset {
    * issuer, for us and nowhere else. `facet`: there is no `act`, and the client acts iff the issuer calls it an agent.
    */
   readonly actor: 'claim' | 'claim_of_issuer' | 'facet'
-  /** Permissions that the person has; where they are listed, a scope that is not among them does not count. */
+  /**
+   * Permissions that the person has; where they are listed, a scope that is not among them does not count.
+   */
   readonly permissions?: string
 }
 
+/** A token's payload before anything about it is known. */
 export type Payload = Readonly<Record<string, unknown>>
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
@@ -47,7 +52,10 @@ const scopeNames = (value: unknown): readonly string[] =>
 
 const isUuid = (value: unknown): value is string => z.guid().safeParse(value).success
 
-/** Keycloak 26: `typ` of the payload is `Bearer`, in ID tokens `ID`, in refresh tokens `Refresh`, and set last of all. */
+/**
+ * Keycloak 26: `typ` of the payload is `Bearer`, in ID tokens `ID`, in refresh tokens `Refresh`, and set last
+ * of all.
+ */
 const keycloak: Preset = {
   otherTypes: ['jwt'],
   isAccessToken: ({ typ, cnf }) => typ === 'Bearer' || (typ === 'DPoP' && cnf !== undefined),
@@ -55,7 +63,8 @@ const keycloak: Preset = {
   scopes: () => ['scope'],
   sub: ({ sub }) => sub,
   jti: 'jti',
-  // A service account is a user like any other: told by its name, by the grant in its jti, or by having no session.
+  // A service account is a user like any other: told by its name, by the grant in its jti, or by having no
+  // session.
   isPerson: ({ sid, preferred_username: name, jti }) =>
     isText(sid) &&
     !(typeof name === 'string' && name.startsWith('service-account-')) &&
@@ -101,7 +110,10 @@ const okta: Preset = {
   actor: 'claim_of_issuer',
 }
 
-/** Microsoft Entra ID, both versions of its tokens. `sub` is another for each application, `tid` and `oid` are not. */
+/**
+ * Microsoft Entra ID, both versions of its tokens. `sub` is another for each application, `tid` and `oid` are
+ * not.
+ */
 const entra: Preset = {
   otherTypes: ['jwt'],
   // Where the application is its own API, an ID token has the same audience; it has neither client nor `scp`.
@@ -133,6 +145,7 @@ const generic: Preset = {
   actor: 'claim',
 }
 
+/** One row for each product. */
 export const presets: Readonly<Record<PresetName, Preset>> = { keycloak, auth0, okta, entra, generic }
 
 /** `xms_act_fct`: the client is an AI agent. */

@@ -3,11 +3,14 @@ import type { RevocationFeed } from '../revocation/revocation-feed.ts'
 
 /** Yes-answers that may be said again while nothing that they rest on has changed. */
 export interface PrincipalCache<T> {
-  /** Undefined also while this process is not sure of the last change. Not checked: ends, and the deny-list. */
+  /**
+   * Undefined also while this process is not sure of the last change. Not checked: ends, and the deny-list.
+   */
   get(key: string): T | undefined
   put(key: string, value: T, basis: CacheBasis): void
 }
 
+/** What a cached entry rests on. */
 export interface CacheBasis {
   /** Number of the last change when it was judged. */
   readonly version: number

@@ -1,6 +1,9 @@
 import type { ErrorCode } from '@remit/contract/errors'
 
-/** Why a token was not accepted. For the operator's log and the tests; the caller sees only {@link publicErrorOf}. */
+/**
+ * Why a token was not accepted. For the operator's log and the tests; the caller sees only {@link
+ * publicErrorOf}.
+ */
 export type VerifyReason =
   | 'malformed'
   | 'unknown_issuer'

@@ -10,14 +10,15 @@ export interface TokenRegistration extends RegistryEntries {
   readonly deniable: readonly string[]
 }
 
+/** Throws `storage_unavailable` where the database cannot be asked. */
 export type RegistryLookup = (question: RegistryQuery) => Promise<TokenRegistration>
 
 // Combinations of client, chain and delegation, of perhaps a kilobyte each.
 const heldMax = 10_000
 
 /**
- * Looks tokens up, at most once for each client, chain and delegation while nothing about them changes. What is held
- * is checked against the list in memory; while that may be old, the database is asked.
+ * Looks tokens up, at most once for each client, chain and delegation while nothing about them changes. What
+ * is held is checked against the list in memory; while that may be old, the database is asked.
  */
 export function createRegistryLookup({
   sql,

@@ -22,6 +22,7 @@ export interface RegistryEntries {
   readonly version: number
 }
 
+/** One link of a token's chain, as the registry knows it. */
 export interface RegisteredAgent {
   readonly id: string
   readonly disabled: boolean
@@ -32,6 +33,7 @@ export interface RegisteredAgent {
   readonly collections: readonly string[] | null
 }
 
+/** The delegation that a token names, or the standing one that counts for it. */
 export interface RegisteredDelegation {
   readonly id: string
   readonly subject: string
@@ -43,6 +45,7 @@ export interface RegisteredDelegation {
   readonly expiresAt: number
 }
 
+/** What has to be known about one token. */
 export interface RegistryQuery {
   /** Client of the built-in issuer; undefined for other issuers' tokens. */
   readonly ownClient: string | undefined
@@ -53,8 +56,8 @@ export interface RegistryQuery {
   /** Who the subject is at a trusted issuer; undefined for those who are nobody elsewhere. */
   readonly account: ExternalAccount | undefined
   /**
-   * Present where the token may leave out `delegation`: the subject unless the account is linked. The one standing
-   * delegation to the outermost agent then counts.
+   * Present where the token may leave out `delegation`: the subject unless the account is linked. The one
+   * standing delegation to the outermost agent then counts.
    */
   readonly standingOf: string | undefined
   readonly revocable: readonly RevocationTarget[]

@@ -8,7 +8,9 @@ import { type Fetch, fetchJson } from './fetch-json.ts'
 /** Finds the public key for a token's header; `kid` and `alg` are all that is read of it. */
 export interface KeySource {
   (header: JWSHeaderParameters): Promise<Result<CryptoKey, 'unknown_key' | 'keys_unavailable'>>
-  /** The same object for as long as no key came or went; undefined while it would have to fetch them first. */
+  /**
+   * The same object for as long as no key came or went; undefined while it would have to fetch them first.
+   */
   edition(): object | undefined
 }
 
@@ -133,8 +135,8 @@ function discoveryAddresses(issuer: string): string[] {
 
 /**
  * Whether what an issuer's document points to may be asked: its own host, or somebody's public name by https.
- * The settings name the issuer only; it must not be able to point into our own network. NOT checked: what a name
- * resolves to.
+ * The settings name the issuer only; it must not be able to point into our own network. NOT checked: what a
+ * name resolves to.
  */
 export function isSafe(address: string, issuer: string): boolean {
   const [url, issuerUrl] = [new URL(address), new URL(issuer)]

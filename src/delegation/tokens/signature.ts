@@ -4,8 +4,9 @@ import type { CryptoKey, ProtectedHeaderParameters } from 'jose'
 const keyObjects = new WeakMap<CryptoKey, KeyObject>()
 
 /**
- * Whether a signature can be checked here at once instead of by jose, whose way over WebCrypto and its threads costs
- * about as much as the signature: ES256 (RFC 7518 §3.4) by a P-256 key, and no header that changes what is signed.
+ * Whether a signature can be checked here at once instead of by jose, whose way over WebCrypto and its
+ * threads costs about as much as the signature: ES256 (RFC 7518 §3.4) by a P-256 key, and no header that
+ * changes what is signed.
  */
 export function isPlainEs256({ alg, crit, b64 }: ProtectedHeaderParameters, key: CryptoKey): boolean {
   const { name, namedCurve } = key.algorithm as { readonly name: string; readonly namedCurve?: string }
@@ -14,7 +15,10 @@ export function isPlainEs256({ alg, crit, b64 }: ProtectedHeaderParameters, key:
   )
 }
 
-/** Of a compact JWS that {@link isPlainEs256}. Only the signature: NOT its header, its payload or their claims. */
+/**
+ * Of a compact JWS that {@link isPlainEs256}. Only the signature: NOT its header, its payload or their
+ * claims.
+ */
 export function verifiesEs256(token: string, key: CryptoKey): boolean {
   const keyObject = keyObjects.get(key) ?? KeyObject.from(key)
   keyObjects.set(key, keyObject)

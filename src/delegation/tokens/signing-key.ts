@@ -5,6 +5,7 @@ import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, imp
 import type { Clock } from '../../kernel/clock.ts'
 import { type KeySource, localKeys } from './remote-keys.ts'
 
+/** The key by which tokens are signed, and its public half. */
 export interface SigningKey {
   readonly kid: string
   readonly privateKey: CryptoKey
@@ -19,15 +20,19 @@ export interface KeyRing {
   /** Signs access tokens, and ID tokens of clients that are registered so: ES256. */
   current(): SigningKey
   /**
-   * Signs ID tokens, of clients that are registered so, and nothing else: RS256, which OpenID Connect Core §15.1 wants of
-   * every provider. Made when it is first needed. `find` does not know it: no access token is signed by it.
+   * Signs ID tokens, of clients that are registered so, and nothing else: RS256, which OpenID Connect Core
+   * §15.1 wants of every provider. Made when it is first needed. `find` does not know it: no access token is
+   * signed by it.
    */
   idTokens(): Promise<SigningKey>
   /** For `/oauth/jwks`: public members only, the signing one of each algorithm first. */
   jwks(): Promise<{ readonly keys: readonly JWK[] }>
   /** Finds the key of an access token of ours. */
   readonly find: KeySource
-  /** A new key of each algorithm signs from now on. The old ones stay published for a day, so that what they signed still counts. */
+  /**
+   * A new key of each algorithm signs from now on. The old ones stay published for a day, so that what they
+   * signed still counts.
+   */
   rotate(): Promise<SigningKey>
   /** Drops retired keys that are over, and returns how many. */
   sweep(): Promise<number>

@@ -46,8 +46,8 @@ export interface Judgement {
 
 /**
  * Says who a sound token stands for. What is absent never decides: a token without an actor is a person's own
- * only where the client is registered as a person's and no claim says otherwise; with an actor it is an agent's
- * whatever the client is, and then it needs a live delegation of this person to this agent.
+ * only where the client is registered as a person's and no claim says otherwise; with an actor it is an
+ * agent's whatever the client is, and then it needs a live delegation of this person to this agent.
  */
 export async function toPrincipal(
   claims: Claims,
@@ -171,7 +171,10 @@ function userOf(elsewhere: Elsewhere | undefined, linked: string | undefined): F
   return key === undefined ? undefined : `user:${key}`
 }
 
-/** The token with the user that its account is now. A token of ours that says another one dates from before a link or its end. */
+/**
+ * The token with the user that its account is now. A token of ours that says another one dates from before a
+ * link or its end.
+ */
 function resolved(token: Token, { linked }: RegistryEntries): Result<Token, VerifyReason> {
   if (token.elsewhere === undefined) return ok(token)
   const user = userOf(token.elsewhere, linked)
@@ -179,7 +182,10 @@ function resolved(token: Token, { linked }: RegistryEntries): Result<Token, Veri
   return ok({ ...token, user })
 }
 
-/** The person is revoked by every name that they have; a token also with the one elsewhere that it was made from. */
+/**
+ * The person is revoked by every name that they have; a token also with the one elsewhere that it was made
+ * from.
+ */
 function revocable({ claims: { iss: issuer, jti, grant_id }, user, elsewhere }: Token): RevocationTarget[] {
   const users = new Set([user, userOf(elsewhere, undefined)])
   return [
@@ -228,7 +234,8 @@ function personParty(token: Token): Result<Party, VerifyReason> {
 }
 
 function personOf({ claims, client, user }: Token): Result<FgaObject, VerifyReason> {
-  // RFC 9068 §2.2: where no person took part, `sub` is the client. Okta and the actor profile say it outright.
+  // RFC 9068 §2.2: where no person took part, `sub` is the client. Okta and the actor profile say it
+  // outright.
   if (claims.sub === client || (claims.sub_profile ?? 'user') !== 'user') return refuse('not_a_person')
   return user === undefined ? refuse('bad_subject') : ok(user)
 }
@@ -282,8 +289,8 @@ function delegationOf(
 }
 
 /**
- * What the token lets be read, within what each agent of its chain may reach at most: from here on the limit of an
- * agent looks like a narrowing of its token, whichever door the token came through.
+ * What the token lets be read, within what each agent of its chain may reach at most: from here on the limit
+ * of an agent looks like a narrowing of its token, whichever door the token came through.
  */
 function withinCollections(
   details: readonly CollectionNarrowing[],

@@ -21,10 +21,11 @@ import type { RegistryLookup } from './registry-lookup.ts'
 import { isPlainEs256, verifiesEs256 } from './signature.ts'
 import { type Judgement, type TokenUse, toPrincipal } from './to-principal.ts'
 
+/** Verifies access tokens. Refuses whatever it cannot check. */
 export interface Verifier {
   /**
    * Turns an access token into who asks, or refuses it; {@link outer} turns the reason into an error code.
-   * `presented`: the proof that came with it under the scheme `DPoP`; left out for `Bearer`. A token that is bound
+   * `presentedProof`: the proof that came with it under the scheme `DPoP`; left out for `Bearer`. A token that is bound
    * to a key needs the one, a token that is not the other. The proof is checked on every call: it is good once.
    * Throws only when the database cannot be asked (`storage_unavailable`), which is a refusal too.
    */
@@ -34,20 +35,22 @@ export interface Verifier {
     presentedProof?: PresentedProof,
   ): Promise<Result<Principal, VerifyReason>>
   /**
-   * Examines a token of our own issuer that may be for any one audience. NOT checked: whether whoever shows it
-   * has any business with that audience, nor that they prove the key it is bound to (`cnf`); the caller must.
+   * Examines a token of our own issuer that may be for any one audience. NOT checked: whether whoever shows
+   * it has any business with that audience, nor that they prove the key it is bound to (`cnf`); the caller
+   * must.
    */
   examine(token: string): Promise<Result<ExaminedToken, VerifyReason>>
   /**
-   * Examines a token that is shown for an exchange: ours, or a trusted issuer's. NOT checked: as for `examine`; that
-   * a client of another issuer is not one of ours that has the same name, either.
+   * Examines a token that is shown for an exchange: ours, or a trusted issuer's. NOT checked: as for
+   * `examine`; that a client of another issuer is not one of ours that has the same name, either.
    */
   examineSubject(token: string): Promise<Result<ExaminedToken, VerifyReason>>
 }
 
 /**
- * Says who a token stands for and what that rests on, for whoever would say it again. NOT checked: whether whoever
- * shows it proves the key it is bound to ({@link checkPossession}), and whether this process hears what is revoked.
+ * Says who a token stands for and what that rests on, for whoever would say it again. NOT checked: whether
+ * whoever shows it proves the key it is bound to ({@link checkPossession}), and whether this process hears
+ * what is revoked.
  */
 export interface TokenJudge {
   judge(token: string, resource: Resource): Promise<Result<JudgedToken, VerifyReason>>
@@ -57,11 +60,13 @@ export interface TokenJudge {
   examineSubject(token: string): Promise<Result<JudgedToken, VerifyReason>>
 }
 
+/** A token that was examined, with who it stands for. */
 export interface JudgedToken extends ExaminedToken, Judgement {
   /** What `issuer.keys.edition()` was before the signature was checked. */
   readonly edition: object | undefined
 }
 
+/** A token whose signature, audience, time and claims hold. */
 export interface ExaminedToken {
   readonly claims: Claims
   /** The token's only one. */
@@ -76,7 +81,9 @@ export interface TokenJudgeDeps {
   readonly issuers: readonly IssuerSource[]
   readonly lookUp: RegistryLookup
   readonly clock: Clock
-  /** Whether this is the demo: only there are `demo: true` tokens accepted, and of our own issuer no others. */
+  /**
+   * Whether this is the demo: only there are `demo: true` tokens accepted, and of our own issuer no others.
+   */
   readonly demo: boolean
   /** A fresh txn for a token without one. */
   readonly newTxn: () => string

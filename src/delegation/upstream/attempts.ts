@@ -9,8 +9,8 @@ interface Stateful {
 }
 
 /**
- * Something that went off to another provider and comes back. `browser`: the value that only the browser which began it
- * has. `binding`: what began it.
+ * Something that went off to another provider and comes back. `browser`: the value that only the browser
+ * which began it has. `binding`: what began it.
  */
 export interface Attempts<Begun extends Stateful, Answered> {
   begin(browser: string, binding: string, attempt: Begun): Promise<void>

@@ -26,6 +26,7 @@ export interface UpstreamIdentity {
   readonly amr: readonly string[]
 }
 
+/** Remit as a client of one trusted provider (OpenID Connect). */
 export interface UpstreamProvider {
   readonly issuer: string
   readonly namespace: string
@@ -34,9 +35,10 @@ export interface UpstreamProvider {
   /** Where the browser goes to sign in. */
   begin(): Promise<Result<CodeChecks & { readonly url: string }, 'provider_unavailable'>>
   /**
-   * Redeems the code that the browser came back with (`search`: the query of the callback) and reads the ID token.
-   * Checked: state, RFC 9207 `iss`, PKCE, the token's signature, issuer, audience, nonce, expiry, and that the person
-   * signed in there within the last 5 minutes. NOT checked: that this browser began it; the caller knows.
+   * Redeems the code that the browser came back with (`search`: the query of the callback) and reads the ID
+   * token. Checked: state, RFC 9207 `iss`, PKCE, the token's signature, issuer, audience, nonce, expiry, and
+   * that the person signed in there within the last 5 minutes. NOT checked: that this browser began it; the
+   * caller knows.
    */
   redeem(search: string, checks: CodeChecks): Promise<Result<UpstreamIdentity, CodeRefusal>>
 }
@@ -56,7 +58,8 @@ export interface UpstreamProviderDeps {
   readonly clock: Clock
 }
 
-// How long ago they may have signed in there. An older session would make ours look recent, which lets lend and link.
+// How long ago they may have signed in there. An older session would make ours look recent, which lets lend
+// and link.
 const signInSecondsMax = 300
 
 /** Sign-in through one trusted issuer by code and PKCE, on openid-client. */
@@ -98,7 +101,10 @@ export function createUpstreamProvider(
 /** Where an issuer sends the browser back to: register `PUBLIC_URL` + this as redirect URI there. */
 export const callbackPath = (namespace: string): string => `/sign-in/upstream/${namespace}/callback`
 
-/** Asks the issuer’s own host, or a public name over https, only; follows no redirect and reads no more than 256 KiB. */
+/**
+ * Asks the issuer’s own host, or a public name over https, only; follows no redirect and reads no more than
+ * 256 KiB.
+ */
 const guarded =
   (fetch: Fetch, issuer: string): client.CustomFetch =>
   async (url, { body, signal, ...init }) => {

@@ -30,9 +30,12 @@ export interface SignInOrigin {
   readonly back: string
 }
 
+/** Sign-ins elsewhere: begun in a browser, ended in the same one. */
 export interface UpstreamSignIns {
   readonly providers: readonly Pick<UpstreamProvider, 'issuer' | 'namespace' | 'host'>[]
-  /** Where the browser goes, and the value that it must bring back in a cookie. Undefined: no such provider. */
+  /**
+   * Where the browser goes, and the value that it must bring back in a cookie. Undefined: no such provider.
+   */
   begin(
     namespace: string,
     origin: SignInOrigin,
@@ -46,13 +49,14 @@ export interface UpstreamSignIns {
   /** Who came back, once. */
   take(browser: string | undefined, binding: string): Promise<UpstreamIdentity | undefined>
   /**
-   * The account that this identity signs in: the local one that it is linked to, or `namespace/key`. Undefined where
-   * that key belongs to somebody at another issuer.
+   * The account that this identity signs in: the local one that it is linked to, or `namespace/key`.
+   * Undefined where that key belongs to somebody at another issuer.
    */
   account(identity: UpstreamIdentity): Promise<SignedInAs | undefined>
   sweep(): Promise<number>
 }
 
+/** The person that somebody is after a sign-in elsewhere. */
 export interface SignedInAs extends Person {
   /** Linked so lately that it shows no more than a password does. */
   readonly isYoung?: boolean
@@ -116,7 +120,8 @@ export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIn
     async returned(namespace, search, browser) {
       const provider = providerOf(namespace)
       const state = new URLSearchParams(search).get('state')
-      // One browser, one state, once. Another browser's state is what an attacker sends to sign somebody in as them.
+      // One browser, one state, once. Another browser's state is what an attacker sends to sign somebody in
+      // as them.
       const attempt =
         browser === undefined || state === null ? undefined : await attempts.claim(browser, state)
       if (browser === undefined || attempt === undefined)

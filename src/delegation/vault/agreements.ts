@@ -9,6 +9,7 @@ export interface Party {
   readonly client: string
 }
 
+/** The connection that an agreement is about. */
 export interface AgreedConnection {
   readonly id: string
   readonly subject: FgaObject
@@ -16,8 +17,8 @@ export interface AgreedConnection {
 }
 
 /**
- * Notes what a person agreed to, on record with it, and answers what agents were waiting for. An agent has one account of
- * a provider through one client: agreed to for another account, the one before is over.
+ * Notes what a person agreed to, on record with it, and answers what agents were waiting for. An agent has
+ * one account of a provider through one client: agreed to for another account, the one before is over.
  */
 export async function recordAgreement(
   sql: Sql,
@@ -88,9 +89,9 @@ export async function endAgreementsOf(sql: Sql, agent: string, recordedAs: Who):
 }
 
 /**
- * After an older copy of the database was put in place: what was agreed to may have been taken back since, and tokens
- * that were renewed since are none any more, which their provider would take for theft. Nothing is agreed to from here
- * on, and accounts are to be connected once more. Returns how many.
+ * After an older copy of the database was put in place: what was agreed to may have been taken back since,
+ * and tokens that were renewed since are none any more, which their provider would take for theft. Nothing is
+ * agreed to from here on, and accounts are to be connected once more. Returns how many.
  */
 export async function forgetAgreements(sql: Sql): Promise<number> {
   await sql.query('delete from connection_agents')

@@ -11,6 +11,7 @@ export interface VaultAnswer {
   readonly encoding: 'text' | 'base64'
 }
 
+/** The call that an answer belongs to. */
 export interface AnsweredCall {
   /** Every token that was sent with it. */
   readonly tokens: readonly string[]
@@ -20,8 +21,9 @@ export interface AnsweredCall {
 }
 
 /**
- * An answer without what must not get to an agent: the token in any form, cookies, challenges, and whatever else is not
- * on the list; a `location` only within the provider's API. Undefined: it cannot be told what is in it.
+ * An answer without what must not get to an agent: the token in any form, cookies, challenges, and whatever
+ * else is not on the list; a `location` only within the provider's API. Undefined: it cannot be told what is
+ * in it.
  */
 export async function answerOf(
   { status, headers, body }: OutboundResponse,

@@ -13,8 +13,9 @@ const allowed: ReadonlySet<string> = new Set([
 const valueMax = 1_000
 
 /**
- * What an agent may say to a third party beside the path and the body: headers from a short list, by small names. What is
- * not on it, or could end a line, is a 422: a header that is dropped without a word would change what was asked.
+ * What an agent may say to a third party beside the path and the body: headers from a short list, by small
+ * names. What is not on it, or could end a line, is a 422: a header that is dropped without a word would
+ * change what was asked.
  */
 export function callHeaders(
   agentHeaders: Readonly<Record<string, string>>,

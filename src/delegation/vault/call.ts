@@ -65,7 +65,10 @@ export const digestOfBody = (body: Uint8Array | undefined): string | undefined =
     ? undefined
     : createHash('sha256').update(body).digest('base64url')
 
-/** On record without the query, which may hold what somebody searched for; the digest says whether it was that call. */
+/**
+ * On record without the query, which may hold what somebody searched for; the digest says whether it was that
+ * call.
+ */
 export const recordedCall = (call: VaultCall) => ({
   connection: call.connection,
   method: call.method,

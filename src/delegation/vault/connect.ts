@@ -29,8 +29,10 @@ export interface Agreement {
   readonly rules: readonly string[]
 }
 
+/** `not_begun_here`: another browser or session began it, or it is over. */
 export type ConnectRefusal = CodeRefusal | 'not_begun_here'
 
+/** Connects accounts at providers: begun, returned, finished. */
 export interface Connecting {
   /** `agreement` undefined: nothing new, an account is renewed. 404 for an unknown provider, 422 for an agent that neither waits for this person nor was lent anything by them. */
   begin(
@@ -39,11 +41,14 @@ export interface Connecting {
     agreement: Agreement | undefined,
   ): Promise<Result<{ readonly url: string; readonly browser: string }, 'provider_unavailable'>>
   /**
-   * The browser came back with this query. Only notes it: nothing is redeemed before {@link finish} knows who is in front
-   * of it. False: not begun in this browser, over, or answered at the address of another provider.
+   * The browser came back with this query. Only notes it: nothing is redeemed before {@link finish} knows who
+   * is in front of it. False: not begun in this browser, over, or answered at the address of another
+   * provider.
    */
   returned(provider: string, search: string, browser: string | undefined): Promise<boolean>
-  /** In the session that began it, once: redeems the code, seals the tokens, and what was agreed to counts. */
+  /**
+   * In the session that began it, once: redeems the code, seals the tokens, and what was agreed to counts.
+   */
   finish(
     owner: ConnectionOwner,
     browser: string | undefined,
@@ -137,7 +142,9 @@ export function createConnecting(deps: ConnectingDeps): Connecting {
 
 const ruleFields = ({ title, methods, paths }: Rule) => ({ title, methods: [...methods], paths: [...paths] })
 
-/** Only who waits for this very person, or was lent something by them: no page of ours offers anybody else. */
+/**
+ * Only who waits for this very person, or was lent something by them: no page of ours offers anybody else.
+ */
 export async function assertParties(
   parties: PartyLabels,
   { subject }: Pick<ConnectionOwner, 'subject'>,

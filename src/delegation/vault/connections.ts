@@ -20,37 +20,44 @@ export interface ConnectionForAgent {
   readonly rules: readonly Rule[]
 }
 
+/** Why an agent gets no connection. Forbidden and missing share one answer. */
 export type NoConnection = 'connection_required' | 'reconnect_required' | 'not_found'
 
+/** How a token is used, and who is on record for it. */
 export interface ConnectionUse<T> {
   /** On record before the token is used, and with each refresh. */
   readonly recordedAs: Who
   /**
-   * Whether the API refused the token itself (401). Then it is refreshed once and used once more, where that can be;
-   * what comes of that is the answer. Left out: never.
+   * Whether the API refused the token itself (401). Then it is refreshed once and used once more, where that
+   * can be; what comes of that is the answer. Left out: never.
    */
   readonly isRefused?: (answer: T) => boolean
 }
 
+/** What agents may use of the accounts that people connected. */
 export interface Connections {
   /**
-   * By this person, for the outermost agent and the client through which it speaks: another client of the same agent
-   * is another consent. `not_found`: no such provider, or no agent. `connection_required` for whatever is missing: the
-   * account, the consent, the agent, the person or what they lent it. NOT checked: the scope `vault.use`.
+   * By this person, for the outermost agent and the client through which it speaks: another client of the
+   * same agent is another consent. `not_found`: no such provider, or no agent. `connection_required` for
+   * whatever is missing: the account, the consent, the agent, the person or what they lent it. NOT checked:
+   * the scope `vault.use`.
    */
   find(principal: Principal, provider: string): Promise<Result<ConnectionForAgent, NoConnection>>
   /**
-   * The only way to a token: of this moment, refreshed where it is over, exchanged for a narrower one where the
-   * provider can. `use` must let it get nowhere else. Throws `connection_required` or `reconnect_required` where the
-   * connection ended meanwhile, `provider_unavailable` where the provider does not answer. NOT checked: that an agent
-   * may use it; {@link find} did.
+   * The only way to a token: of this moment, refreshed where it is over, exchanged for a narrower one where
+   * the provider can. `use` must let it get nowhere else. Throws `connection_required` or
+   * `reconnect_required` where the connection ended meanwhile, `provider_unavailable` where the provider does
+   * not answer. NOT checked: that an agent may use it; {@link find} did.
    */
   withToken<T>(
     connection: string,
     use: (token: string, provider: Provider) => Promise<T>,
     options: ConnectionUse<T>,
   ): Promise<T>
-  /** The address of our page on which the person, and nobody else, can agree to what `find` lacked. Opens nothing. */
+  /**
+   * The address of our page on which the person, and nobody else, can agree to what `find` lacked. Opens
+   * nothing.
+   */
   connectUrl(principal: Principal, provider: string): Promise<string>
 }
 
@@ -66,6 +73,7 @@ export interface ConnectionsDeps {
 // Long enough for somebody who is told of it in the evening.
 const requestMs = 24 * 3_600_000
 
+/** Does NOT check the scope `vault.use`. */
 export function createConnections(deps: ConnectionsDeps): Connections {
   const { sql, clock, providers, tokens, publicUrl } = deps
 

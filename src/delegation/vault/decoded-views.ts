@@ -1,4 +1,7 @@
-/** A text as somebody may read it, which knows of each character from where to where it stands in the original. */
+/**
+ * A text as somebody may read it, which knows of each character from where to where it stands in the
+ * original.
+ */
 export interface DecodedView {
   readonly text: string
   readonly from: Uint32Array
@@ -33,8 +36,9 @@ export function withoutBlanks({ text, from: fromOffsets, to: toOffsets }: Decode
 }
 
 /**
- * With one layer of escapes taken off: those of URLs, of JSON and JavaScript, of HTML, each a reading of its own, since
- * to one of them the others are plain text. Each is made when it is called for; undefined where there is nothing to undo.
+ * With one layer of escapes taken off: those of URLs, of JSON and JavaScript, of HTML, each a reading of its
+ * own, since to one of them the others are plain text. Each is made when it is called for; undefined where
+ * there is nothing to undo.
  */
 export const unescapeSteps = (reading: DecodedView): readonly DecodeStep[] =>
   [urls, scripts, pages].map((escapes) => () => without(escapes, reading))
@@ -60,9 +64,9 @@ function without(
 }
 
 /**
- * Whatever could be read out of base64 or base64url, each of the four ways to cut it into groups being one reading. Of a
- * squeezed one. Only what comes out as text: nine characters or more of printable ASCII. `done` is what was decoded
- * before, in another reading of the same place.
+ * Whatever could be read out of base64 or base64url, each of the four ways to cut it into groups being one
+ * reading. Of a squeezed one. Only what comes out as text: nine characters or more of printable ASCII. `done`
+ * is what was decoded before, in another reading of the same place.
  */
 export const base64Steps = (reading: DecodedView, decodedRuns: Set<string>): readonly DecodeStep[] =>
   digitSteps(reading, decodedRuns, {

@@ -18,12 +18,14 @@ export interface EncryptionContext {
   readonly subject: string
 }
 
+/** Tokens as a row holds them. */
 export interface SealedTokens {
   /** Compact JWE, `dir` and `A256GCM`. */
   readonly jwe: string
   readonly key: WrappedKey
 }
 
+/** Encrypts tokens by one data key each (envelope encryption). */
 export interface Envelope {
   /** Of the key-encryption key by which data keys are wrapped from now on. */
   readonly currentVersion: string

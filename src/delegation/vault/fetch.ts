@@ -14,6 +14,7 @@ import type { ConnectionForAgent, Connections } from './connections.ts'
 import { hasOverrideInForm, isCovered } from './patterns.ts'
 import type { ResolveCall, ResolvedCall } from './resolve-call.ts'
 
+/** A call as an agent asks for it, not checked yet. */
 export interface VaultRequest {
   /** Name of the provider. */
   readonly connection: string
@@ -26,10 +27,10 @@ export interface VaultRequest {
 }
 
 /**
- * One call to a third party with the person's token, which stays here. What the person agreed to for this agent is done;
- * anything else takes an approval of exactly this call, which counts once, before it is sent. Whatever changes something
- * is on record before it is sent, and how it ended before the answer leaves. Not retried but after a 401, once, with
- * another token. NOT checked: the scope `vault.use`.
+ * One call to a third party with the person's token, which stays here. What the person agreed to for this
+ * agent is done; anything else takes an approval of exactly this call, which counts once, before it is sent.
+ * Whatever changes something is on record before it is sent, and how it ended before the answer leaves. Not
+ * retried but after a 401, once, with another token. NOT checked: the scope `vault.use`.
  */
 export type VaultFetch = (principal: Principal, vaultRequest: VaultRequest) => Promise<VaultAnswer>
 
@@ -52,6 +53,7 @@ const largeBytes = 65_536
 type Outcome = { readonly answer: VaultAnswer; readonly bytes: number } | { readonly failed: Failure }
 type Failure = 'not_sent' | 'timed_out' | 'too_large' | 'broken' | 'unreadable'
 
+/** Checks, records, sends, scans. A write is on record before it is sent. */
 export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
   const { database, connections, resolve, grants, outbound, log } = deps
   const { timeoutMs = 20_000, bytesMax = 1_048_576 } = deps

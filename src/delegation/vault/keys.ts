@@ -1,10 +1,11 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 
 /**
- * Where the keys are that wrap data keys: here in memory, or at a key management service, which then is asked once for
- * each record that is sealed or opened. `context` names the record; what was wrapped for one unwraps for no other.
- * A service in its place needs nothing more: AWS KMS Encrypt and Decrypt with `context` as encryption context, Google's
- * and Azure's with it as additional authenticated data. `version` is then the id of the key there.
+ * Where the keys are that wrap data keys: here in memory, or at a key management service, which then is asked
+ * once for each record that is sealed or opened. `context` names the record; what was wrapped for one unwraps
+ * for no other. A service in its place needs nothing more: AWS KMS Encrypt and Decrypt with `context` as
+ * encryption context, Google's and Azure's with it as additional authenticated data. `version` is then the id
+ * of the key there.
  */
 export interface KeyEncryption {
   /** Version by which data keys are wrapped from now on. */
@@ -12,12 +13,13 @@ export interface KeyEncryption {
   /** By the current version. */
   wrap(dataKey: Uint8Array, context: string): Promise<WrappedKey>
   /**
-   * Throws {@link NotUnwrapped} for a version that is not there, another key of its name, another context, and for what
-   * was changed. Whatever else it throws says that it cannot be asked now.
+   * Throws {@link NotUnwrapped} for a version that is not there, another key of its name, another context,
+   * and for what was changed. Whatever else it throws says that it cannot be asked now.
    */
   unwrap(wrapped: WrappedKey, context: string): Promise<Uint8Array>
 }
 
+/** A data key, encrypted by a key-encryption key. */
 export interface WrappedKey {
   readonly bytes: Uint8Array
   readonly version: string

@@ -16,6 +16,7 @@ export interface ConnectionRequest extends LabelledParty {
   readonly provider: string
 }
 
+/** Names of agents and clients for the page on which a person connects accounts. */
 export interface PartyLabels {
   /** To whom the person lends something now, through each of their registered clients. */
   offered(subject: FgaObject): Promise<LabelledParty[]>
@@ -26,6 +27,7 @@ export interface PartyLabels {
   sweep(): Promise<number>
 }
 
+/** Reads rows. Does NOT check that the caller is the person. */
 export function createPartyLabels({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): PartyLabels {
   const now = () => new Date(clock.now())
   return {

@@ -10,7 +10,10 @@ import {
 
 /** Lets others go on between two readings: a body can be made so that looking through it takes seconds. */
 export interface LeakScanner {
-  /** The same bytes where no form of a secret was in them. Undefined: it could not be looked through to its end. */
+  /**
+   * The same bytes where no form of a secret was in them. Undefined: it could not be looked through to its
+   * end.
+   */
   bytes(given: Uint8Array): Promise<Uint8Array | undefined>
   /** Of a header; undefined as above. */
   text(given: string): Promise<string | undefined>
@@ -24,11 +27,12 @@ const pauseAt = 16_384
 const mark = '[removed]'
 
 /**
- * Takes secrets out of what a third party answered: as they are, in any case, with blanks, line ends or NULs between
- * their characters (so also in UTF-16 and wrapped), as hexadecimal, percent-encoded, escaped as in JSON, JavaScript or
- * HTML, in base64 or base64url at any alignment with its neighbours, and in any of these within any other, five deep.
- * Whoever could only read whole secrets is left with none. NOT found: parts of one, one that is reversed, encrypted or
- * inside of an archive, and in base64 one of less than nine characters.
+ * Takes secrets out of what a third party answered: as they are, in any case, with blanks, line ends or NULs
+ * between their characters (so also in UTF-16 and wrapped), as hexadecimal, percent-encoded, escaped as in
+ * JSON, JavaScript or HTML, in base64 or base64url at any alignment with its neighbours, and in any of these
+ * within any other, five deep. Whoever could only read whole secrets is left with none. NOT found: parts of
+ * one, one that is reversed, encrypted or inside of an archive, and in base64 one of less than nine
+ * characters.
  */
 export function createLeakScanner(secrets: readonly string[]): LeakScanner {
   const needles = secrets.flatMap(needlesOf)
@@ -119,8 +123,9 @@ function merged(found: readonly Range[]): readonly Range[] {
 }
 
 /**
- * As readings spell it: small letters, without what readings leave out. Beside it as the usual encoders write it, which
- * is found wherever it stands; undoing them goes wrong where what stands before it begins an escape.
+ * As readings spell it: small letters, without what readings leave out. Beside it as the usual encoders write
+ * it, which is found wherever it stands; undoing them goes wrong where what stands before it begins an
+ * escape.
  */
 const needlesOf = (secret: string): string[] => {
   const forms = [

@@ -3,8 +3,9 @@ import type { WrappedKey } from './keys.ts'
 import type { ConnectionRow } from './rows.ts'
 
 /**
- * The right to write one row, by its number, for {@link leaseMs}. A number that was passed on since (the lease ran out
- * and somebody took the next, or the connection was taken back or made anew) writes nothing any more.
+ * The right to write one row, by its number, for {@link leaseMs}. A number that was passed on since (the
+ * lease ran out and somebody took the next, or the connection was taken back or made anew) writes nothing any
+ * more.
  */
 export interface Lease {
   /** Milliseconds since the epoch; from then on somebody else may ask the provider. */
@@ -17,6 +18,7 @@ export interface Lease {
   giveBack(): Promise<void>
 }
 
+/** Tokens that a refresh gave, as they are stored. */
 export interface NewPair {
   readonly sealed: string
   readonly key: WrappedKey
@@ -29,7 +31,10 @@ export interface NewPair {
 /** Milliseconds: well over what a token endpoint may take. */
 const leaseMs = 30_000
 
-/** Undefined while somebody else has it, or where the row is not as it was read. One statement, no open transaction. */
+/**
+ * Undefined while somebody else has it, or where the row is not as it was read. One statement, no open
+ * transaction.
+ */
 export async function takeLease(
   sql: Sql,
   { id, lease: seenLease }: Pick<ConnectionRow, 'id' | 'lease'>,
@@ -47,8 +52,8 @@ export async function takeLease(
   return {
     until: now + leaseMs,
     async write(transaction, { sealed, key, tokenExpiresAt, refreshable, scopes, sealedAt }) {
-      // The number passes on with it: whoever read the row while this was under way would else take the next one with the
-      // pair before, which the provider does not take a second time.
+      // The number passes on with it: whoever read the row while this was under way would else take the next
+      // one with the pair before, which the provider does not take a second time.
       const written = await transaction.query(
         `update connections set sealed = $3, wrapped_key = $4, key_version = $5, token_expires_at = $6,
            refreshable = $7, scopes = $8, sealed_at = $9, lease = lease + 1, leased_until = null

@@ -25,6 +25,7 @@ export interface OwnConnection {
   readonly agents: readonly AgreedParty[]
 }
 
+/** An agent and its client that may use an account, with titles. */
 export interface AgreedParty extends Party {
   readonly agentTitle: string
   readonly clientTitle: string
@@ -39,8 +40,8 @@ export interface OwnConnections {
   agree(owner: ConnectionOwner, id: string, agreement: Agreement): Promise<void>
   removeAgent(owner: ConnectionOwner, id: string, party: Party): Promise<void>
   /**
-   * From the next use on there is none: what is sealed is gone, and a refresh under way writes nothing any more. Then
-   * the provider is told; false: it has no way to be told, or did not answer.
+   * From the next use on there is none: what is sealed is gone, and a refresh under way writes nothing any
+   * more. Then the provider is told; false: it has no way to be told, or did not answer.
    */
   disconnect(owner: ConnectionOwner, id: string): Promise<{ readonly toldProvider: boolean }>
 }
@@ -54,6 +55,7 @@ export interface OwnConnectionsDeps {
   readonly clock: Clock
 }
 
+/** Does NOT check that the caller is the person: the session does. */
 export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
   const { database, envelope, clients, parties, connecting, clock } = deps
   const now = () => new Date(clock.now())

@@ -4,7 +4,9 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 /** Where a call goes, every part of it in its one spelling. */
 export interface ResolvedPath {
   readonly url: string
-  /** As approvals and records know it: path and query; with its origin where that is not the provider's first. */
+  /**
+   * As approvals and records know it: path and query; with its origin where that is not the provider's first.
+   */
   readonly text: string
   /** Of the path, decoded once. The last one is empty where it ends with a slash. */
   readonly segments: readonly string[]
@@ -13,11 +15,11 @@ export interface ResolvedPath {
 }
 
 /**
- * A path at a provider's API, as an agent wrote it: from its first slash, or with one of the provider's origins before
- * it. Refused is whatever two readers could read in two ways: a dot segment, an empty segment, `\`, `;`, `#`, anything
- * that is not printable ASCII, an encoded slash, dot, backslash, `;`, `?`, `#`, `%` or control character, bytes that are
- * not UTF-8, and everything that the parser of URLs would write differently. The reasons are for the caller.
- * NOT checked: whether anybody may call it.
+ * A path at a provider's API, as an agent wrote it: from its first slash, or with one of the provider's
+ * origins before it. Refused is whatever two readers could read in two ways: a dot segment, an empty segment,
+ * `\`, `;`, `#`, anything that is not printable ASCII, an encoded slash, dot, backslash, `;`, `?`, `#`, `%`
+ * or control character, bytes that are not UTF-8, and everything that the parser of URLs would write
+ * differently. The reasons are for the caller. NOT checked: whether anybody may call it.
  */
 export function resolvePath(path: string, origins: readonly string[]): Result<ResolvedPath, 'bad_path'> {
   const [defaultOrigin = ''] = origins

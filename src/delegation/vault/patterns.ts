@@ -3,8 +3,8 @@ import type { ResolvedPath } from './path.ts'
 /** What an agent may do without asking: methods, and paths as patterns. */
 export interface CallRule {
   readonly methods: readonly string[]
-  // `/repos/*/*/issues?state&page`: `*` is one whole segment, `**` any number of them; after `?` the query parameters that
-  // may be sent, `?*` for any. Nothing else has a meaning.
+  // `/repos/*/*/issues?state&page`: `*` is one whole segment, `**` any number of them; after `?` the query
+  // parameters that may be sent, `?*` for any. Nothing else has a meaning.
   readonly paths: readonly string[]
 }
 
@@ -27,9 +27,9 @@ export function isMatch(pattern: string, { segments, parameters }: Path): boolea
 }
 
 /**
- * Whether a path is one of those that hand out credentials. Read as generously as any server might: in any case and
- * width of letters, with or without a slash at its end or a suffix after its last segment (`/token.json`), whatever the
- * query.
+ * Whether a path is one of those that hand out credentials. Read as generously as any server might: in any
+ * case and width of letters, with or without a slash at its end or a suffix after its last segment
+ * (`/token.json`), whatever the query.
  */
 export function isMinting(mints: readonly string[], { segments }: Pick<Path, 'segments'>): boolean {
   const folded = segments.map(fold)
@@ -43,15 +43,16 @@ export function isMinting(mints: readonly string[], { segments }: Pick<Path, 'se
 }
 
 /**
- * Query parameters by which APIs let a request be another one than it looks: method, headers or credentials. Read as
- * generously as any server might: PHP drops blanks before a name and writes `_` for a dot, and `_method[]` is a list.
+ * Query parameters by which APIs let a request be another one than it looks: method, headers or credentials.
+ * Read as generously as any server might: PHP drops blanks before a name and writes `_` for a dot, and
+ * `_method[]` is a list.
  */
 export const hasOverride = ({ parameters }: Pick<Path, 'parameters'>): boolean =>
   parameters.some((name) => overrides.test(fold(name).replace(/\[.*$/s, '').replaceAll(/[. ]/g, '_')))
 
 /**
- * The same in a form, where Rails, Symfony and Laravel look for `_method` before anywhere else. Of any other type of body
- * nothing is known. Undecodable names are read with what stands in for what is none.
+ * The same in a form, where Rails, Symfony and Laravel look for `_method` before anywhere else. Of any other
+ * type of body nothing is known. Undecodable names are read with what stands in for what is none.
  */
 export function hasOverrideInForm(type: string | undefined, body: Uint8Array | undefined): boolean {
   const text = Buffer.from(body ?? []).toString('utf8')
@@ -84,7 +85,9 @@ function split(pattern: string): [path: string, query: string | undefined] {
   return queryStart < 0 ? [pattern, undefined] : [pattern.slice(0, queryStart), pattern.slice(queryStart + 1)]
 }
 
-/** In one pass and a half: `**` is given more only when what follows it did not fit. No pattern takes long. */
+/**
+ * In one pass and a half: `**` is given more only when what follows it did not fit. No pattern takes long.
+ */
 function fits(pattern: readonly string[], segments: readonly string[]): boolean {
   let [p, s] = [0, 0]
   let star: { readonly p: number; s: number } | undefined

@@ -21,6 +21,7 @@ export interface GrantedTokens {
   readonly expiresAt: Date | undefined
 }
 
+/** The account at a provider, by an id that does not change there. */
 export interface ProviderAccount {
   readonly id: string
   readonly title: string
@@ -32,9 +33,9 @@ export interface ProviderClient {
   /** Where the browser goes. */
   begin(): Promise<Result<CodeChecks & { readonly url: string }, 'provider_unavailable'>>
   /**
-   * Redeems the code that the browser came back with (`search`: the callback's query). Checked: state, RFC 9207 `iss`
-   * where it is sent or announced, PKCE; of an ID token signature, issuer, audience, nonce, expiry. NOT checked: that
-   * this browser began it.
+   * Redeems the code that the browser came back with (`search`: the callback's query). Checked: state, RFC
+   * 9207 `iss` where it is sent or announced, PKCE; of an ID token signature, issuer, audience, nonce,
+   * expiry. NOT checked: that this browser began it.
    */
   redeem(
     search: string,
@@ -46,9 +47,9 @@ export interface ProviderClient {
     scopes: readonly string[],
   ): Promise<Result<GrantedTokens, 'refused' | 'provider_unavailable'>>
   /**
-   * RFC 8693: a token for what the provider's data names, which is kept nowhere. `refused`: the provider does not take
-   * the one that we hold. Not taken for an answer: the same token again, one of another type, and one that says that it
-   * can do more than was asked for and `scopes`, which are the connection's.
+   * RFC 8693: a token for what the provider's data names, which is kept nowhere. `refused`: the provider does
+   * not take the one that we hold. Not taken for an answer: the same token again, one of another type, and
+   * one that says that it can do more than was asked for and `scopes`, which are the connection's.
    */
   exchange(
     accessToken: string,
@@ -67,6 +68,7 @@ export interface ProviderClientDeps {
 /** Where a provider sends the browser back to: register `PUBLIC_URL` + this as redirect URI there. */
 export const connectCallbackPath = (provider: string): string => `/connections/${provider}/callback`
 
+/** Configures itself when it is first needed. Does NOT check which person the browser belongs to. */
 export function createProviderClient(
   provider: Provider,
   clientSecret: string,
@@ -168,7 +170,8 @@ export function createProviderClient(
 
 const tokenExchangeGrant = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token'
-// RFC 8693 §2.2.2 says the first of a subject token that is not good; others are about us, or about what is asked for.
+// RFC 8693 §2.2.2 says the first of a subject token that is not good; others are about us, or about what is
+// asked for.
 const isOfToken: ReadonlySet<string> = new Set(['invalid_request', 'invalid_grant', 'invalid_token'])
 
 const metadataOf = (

@@ -4,8 +4,9 @@ export interface Rule {
   readonly title: string
   /** `GET`, `POST`, … */
   readonly methods: readonly string[]
-  // Paths at the provider's API: `/repos/*/*/issues?state&page`. `*` stands for one whole segment, `**` for any number
-  // of them; after `?` the query parameters that may be sent, `?*` for any. Nothing else has a meaning.
+  // Paths at the provider's API: `/repos/*/*/issues?state&page`. `*` stands for one whole segment, `**` for
+  // any number of them; after `?` the query parameters that may be sent, `?*` for any. Nothing else has a
+  // meaning.
   readonly paths: readonly string[]
 }
 
@@ -41,6 +42,7 @@ export interface Provider {
   readonly tokenExchange: TokenExchange | undefined
 }
 
+/** Addresses of a provider that has no discovery document. */
 export interface Endpoints {
   readonly authorization: string
   readonly token: string
@@ -49,6 +51,7 @@ export interface Endpoints {
   readonly clientAuth?: 'client_secret_post'
 }
 
+/** Where a provider says whose account it is. */
 export interface AccountEndpoint {
   readonly url: string
   /** Members of its answer. */
@@ -56,6 +59,7 @@ export interface AccountEndpoint {
   readonly title: string
 }
 
+/** How a provider gives a narrower token. */
 export interface TokenExchange {
   readonly audience?: string
   readonly resource?: string
@@ -89,6 +93,7 @@ export interface ProviderEntry {
 export const nameOf = ({ provider, name = provider }: Pick<ProviderEntry, 'provider' | 'name'>): string =>
   name
 
+/** Fills what an entry leaves out with the defaults of its product. Does NOT check the entry. */
 export function createProvider(entry: ProviderEntry): Provider {
   const definition = entry.provider === 'openid' ? generic(entry) : wellKnown[entry.provider]
   return {
@@ -105,7 +110,9 @@ type Known = Omit<Provider, 'name' | 'clientId'>
 
 const noQuirks = { errorsWith200: false, invalidGrant: [] }
 
-/** A person has to agree to more than reading one rule at a time; reading everything is the plain first one. */
+/**
+ * A person has to agree to more than reading one rule at a time; reading everything is the plain first one.
+ */
 const readAll: Rule = {
   title: 'Read everything that this account may read there',
   methods: ['GET'],

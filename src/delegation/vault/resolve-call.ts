@@ -6,6 +6,7 @@ import type { ConnectionForAgent, Connections } from './connections.ts'
 import { type ResolvedPath, resolvePath } from './path.ts'
 import { hasOverride, isMinting } from './patterns.ts'
 
+/** A call whose path and connection are resolved. */
 export interface ResolvedCall {
   readonly found: ConnectionForAgent
   readonly path: ResolvedPath
@@ -24,6 +25,7 @@ export type ResolveCall = (
   field?: (member: keyof VaultCall) => string,
 ) => Promise<ResolvedCall>
 
+/** NOT checked: that the person agreed to the call. */
 export function createCallResolution({
   connections,
 }: {

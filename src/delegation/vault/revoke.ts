@@ -9,7 +9,9 @@ export interface RevokeDeps {
   readonly outbound: GuardedFetch
 }
 
-/** Tells the provider. False: it has no way to be told, or did not take it. Throws where it does not answer. */
+/**
+ * Tells the provider. False: it has no way to be told, or did not take it. Throws where it does not answer.
+ */
 export async function revokeAt(
   { revocation, clientId }: Provider,
   tokens: ConnectionTokens,
@@ -25,7 +27,9 @@ export async function revokeAt(
   }
 }
 
-/** RFC 7009. The refresh token first: with it goes what it gave; what it gave is told by itself all the same. */
+/**
+ * RFC 7009. The refresh token first: with it goes what it gave; what it gave is told by itself all the same.
+ */
 async function revoke(
   { accessToken, refreshToken }: ConnectionTokens,
   config: client.Configuration,

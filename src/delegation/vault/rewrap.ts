@@ -5,7 +5,9 @@ import type { Envelope } from './envelope.ts'
 import { NotUnwrapped, type WrappedKey } from './keys.ts'
 import { type ConnectionRow, encryptionContextOf } from './rows.ts'
 
-/** Accounts of one provider in one state whose data keys are wrapped by one version of the key. Nobody's name. */
+/**
+ * Accounts of one provider in one state whose data keys are wrapped by one version of the key. Nobody's name.
+ */
 export interface KeyCount {
   readonly provider: string
   readonly state: 'live' | 'needs_reconnect'
@@ -13,20 +15,25 @@ export interface KeyCount {
   readonly accounts: number
 }
 
+/** What a rewrap did, and what it left for the next run. */
 export interface RewrapReport {
   /** The current version. */
   readonly to: string
   readonly rewrapped: number
-  /** Still wrapped by another one: unreadable, or sealed meanwhile by a process that has another current one. */
+  /**
+   * Still wrapped by another one: unreadable, or sealed meanwhile by a process that has another current one.
+   */
   readonly left: number
 }
 
+/** Keys by which connections are sealed: counted, and rewrapped to the current one. */
 export interface VaultKeyring {
   counts(): Promise<KeyCount[]>
   /**
-   * Wraps every data key by the current version; what is sealed stays as it is, and no provider is asked. May end at any
-   * line and be run again, beside refreshes and beside itself: a row that changed since it was read is left as it is.
-   * Throws `conflict`, with nothing changed, where accounts in use are sealed by a key that is not here.
+   * Wraps every data key by the current version; what is sealed stays as it is, and no provider is asked. May
+   * end at any line and be run again, beside refreshes and beside itself: a row that changed since it was
+   * read is left as it is. Throws `conflict`, with nothing changed, where accounts in use are sealed by a key
+   * that is not here.
    */
   rewrap(recordedAs: Who): Promise<RewrapReport>
 }
@@ -40,6 +47,7 @@ const batchMax = 100
 // Of each version: one row that somebody broke must not look like a key that is gone.
 const samplesMax = 3
 
+/** Rewraps in batches; a run that was cut off goes on at the next. */
 export function createVaultKeyring({ database, envelope }: VaultKeyringDeps): VaultKeyring {
   const { currentVersion } = envelope
 
@@ -116,6 +124,7 @@ const keyOf = ({ wrapped_key, key_version }: WrappedRow): WrappedKey => ({
   version: key_version,
 })
 
+/** A key that sealed accounts in use and does not open them here. */
 export interface MissingKey {
   readonly version: string
   /** In use, sealed by it. */
@@ -140,14 +149,15 @@ export async function missingKeys(sql: Sql, envelope: Envelope): Promise<Missing
   return missing
 }
 
+/** One clause for each key, for a log or an error. */
 export const missingKeysText = (missing: readonly MissingKey[]): string =>
   missing
     .map(({ version, accounts }) => `${accounts} accounts are sealed by a key ${version} that is not here`)
     .join('; ')
 
 /**
- * Whoever lost a key has these accounts connected once more: those in use that it sealed and that do not open are marked,
- * each on record, and nothing of them is deleted. Returns how many.
+ * Whoever lost a key has these accounts connected once more: those in use that it sealed and that do not open
+ * are marked, each on record, and nothing of them is deleted. Returns how many.
  */
 export async function markUnreadable(
   { database, envelope }: VaultKeyringDeps,

@@ -24,6 +24,7 @@ export interface ConnectionRow {
   readonly created_at: Date
 }
 
+/** The columns of a {@link ConnectionRow}, for a select. */
 export const connectionColumns = `id, subject, provider, issuer, account, account_title, state, scopes, sealed, wrapped_key, key_version,
   token_expires_at, refreshable, sealed_at, lease, created_at`
 
@@ -36,6 +37,7 @@ export async function readRow(sql: Sql, id: string): Promise<ConnectionRow | und
   return rows[0]
 }
 
+/** The context in which a row's tokens are sealed. */
 export const encryptionContextOf = ({
   id,
   subject,
@@ -44,6 +46,7 @@ export const encryptionContextOf = ({
   subject,
 })
 
+/** The sealed tokens of a row. */
 export const sealedOf = ({ sealed, wrapped_key, key_version }: ConnectionRow): SealedTokens => ({
   jwe: sealed,
   key: { bytes: wrapped_key, version: key_version },

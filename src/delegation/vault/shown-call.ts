@@ -12,6 +12,7 @@ export interface ShownCall {
   readonly account: string | undefined
 }
 
+/** Titles for one call, for the page on which a person decides it. Does NOT check the call. */
 export type ShowCall = (
   subject: FgaObject,
   vaultCall: { readonly call: VaultCall; readonly provider: string },

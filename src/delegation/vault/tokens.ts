@@ -19,6 +19,7 @@ export interface LiveToken {
   readonly sealedAt: Date
 }
 
+/** Tokens of this moment: refreshed where they are over, by one process at a time. */
 export interface LiveTokens {
   /**
    * Refreshed where it is over, exchanged where the provider can; on record as used before it is handed out. Throws
@@ -50,9 +51,10 @@ const waitMsMax = 15_000
 const pauseMs = 50
 
 /**
- * One refresh at a time, in this process and among all of them: whoever needs one takes the row's next number for a
- * while and asks the provider without a transaction, the others wait for what it writes. The new pair is written before
- * it is used; where the number was passed on meanwhile (taken back, connected anew), it is not written at all.
+ * One refresh at a time, in this process and among all of them: whoever needs one takes the row's next number
+ * for a while and asks the provider without a transaction, the others wait for what it writes. The new pair
+ * is written before it is used; where the number was passed on meanwhile (taken back, connected anew), it is
+ * not written at all.
  */
 export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   const { database, envelope, clients, clock, log, step = async () => undefined } = deps
@@ -131,8 +133,8 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
       }),
     )
     await step('kept')
-    // Taken back meanwhile: what the provider gave since must not live on there. Connected anew: it may be the same
-    // grant, and is left alone.
+    // Taken back meanwhile: what the provider gave since must not live on there. Connected anew: it may be
+    // the same grant, and is left alone.
     if (!written && (await readRow(database, row.id)) === undefined) await clientOf(row).revoke(tokens)
     return usable(row.id)
   }
@@ -147,8 +149,9 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   }
 
   /**
-   * Where the provider exchanges tokens and does not take this one any more, of the next pair. What was taken back while
-   * the provider, or this process, took its time is not handed out: its end and the record of its use wait for each other.
+   * Where the provider exchanges tokens and does not take this one any more, of the next pair. What was taken
+   * back while the provider, or this process, took its time is not handed out: its end and the record of its
+   * use wait for each other.
    */
   async function handOut(row: ConnectionRow, recordedAs: Who, isNew = false): Promise<LiveToken> {
     const client = clientOf(row)

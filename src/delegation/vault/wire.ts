@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { VaultAnswer } from './answer.ts'
 import type { VaultRequest } from './fetch.ts'
 
+/** From the JSON of a request that its schema has validated. */
 export const toVaultRequest = ({
   body: text,
   body_base64: bytes,
@@ -17,6 +18,7 @@ export const toVaultRequest = ({
   ...(approval !== undefined && { approval }),
 })
 
+/** To the JSON that an agent gets. */
 export const toVaultAnswer = (answered: VaultAnswer, txn: string): z.output<typeof vaultAnswerSchema> => ({
   ...answered,
   headers: { ...answered.headers },

@@ -56,6 +56,7 @@ export interface BackchannelDeps {
   readonly publicUrl: string
 }
 
+/** Whether a request came to the backchannel endpoint (CIBA). */
 export const isBackchannel = (ctx: KoaContextWithOIDC): boolean =>
   ctx.oidc.route === 'backchannel_authentication'
 
@@ -72,6 +73,7 @@ interface Prepared {
   readonly asked: RequestedAccess
 }
 
+/** Hooks for the authorization server. Client authentication is the library's, before these. */
 export function createBackchannel(deps: BackchannelDeps): Backchannel {
   const { approvals, clients, lentTo, requests, resultOf, pings, clock, newTxn, publicUrl } = deps
   const wishes = new WeakMap<KoaContextWithOIDC, ParsedRequest>()

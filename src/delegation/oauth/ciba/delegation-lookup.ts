@@ -1,6 +1,7 @@
 import type { Clock } from '../../../kernel/clock.ts'
 import type { Sql } from '../../../store/sql.ts'
 
+/** The one delegation on which a question rests. */
 export interface FoundDelegation {
   readonly delegation: string
 }
@@ -9,9 +10,9 @@ export interface FoundDelegation {
 export type DelegationLookup = (person: string, agent: string) => Promise<FoundDelegation | undefined>
 
 /**
- * Whether an agent may ask a person at all: they have an account, are not barred, and lent it something of ours, or lent
- * it to an agent that may pass it on to this one. One statement, so that a name that nobody has and a person who lent
- * nothing cannot be told apart by how long it takes.
+ * Whether an agent may ask a person at all: they have an account, are not barred, and lent it something of
+ * ours, or lent it to an agent that may pass it on to this one. One statement, so that a name that nobody has
+ * and a person who lent nothing cannot be told apart by how long it takes.
  */
 export const createDelegationLookup =
   ({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): DelegationLookup =>

@@ -33,12 +33,14 @@ export function secondsOf(requested: unknown): number {
 export const retentionSeconds = (seconds: number): number => 2 * seconds
 
 const secondsDefault = 300
+/** Seconds that a person has at least. */
 export const secondsLeast = 30
+/** Seconds that a person has at most: a day. */
 export const secondsMost = 86_400
 
 /**
- * Reads what a request asks for, once the library has validated each detail for the API. One API, since a token is for
- * one; not an agent as an addressee, which gets what it needs by exchange.
+ * Reads what a request asks for, once the library has validated each detail for the API. One API, since a
+ * token is for one; not an agent as an addressee, which gets what it needs by exchange.
  */
 export function parseRequest(ctx: KoaContextWithOIDC, publicUrl: string): ParsedRequest {
   const { params, resourceServers = {} } = ctx.oidc
@@ -83,7 +85,9 @@ export function soleScopeOf(details: unknown): string | undefined {
 const scopeOf = (asking: object): string =>
   'type' in asking && asking.type === 'vault_call' ? scopeOfApproved.vault_call : scopeOfApproved.documents
 
-/** Else a yes to one thing would give a token for others: they are asked for as such, by a page that says so. */
+/**
+ * Else a yes to one thing would give a token for others: they are asked for as such, by a page that says so.
+ */
 function assertNoMore(asking: object, requested: ReadonlySet<string>, grantable: readonly string[]): void {
   const only = scopeOf(asking)
   const extra = [...requested].filter((detail) => ![only, 'openid', 'offline_access'].includes(detail))

@@ -48,10 +48,10 @@ const { timeoutMs, bytesMax, standingMs } = delivery
 type Outcome = 'told' | 'refused' | 'later'
 
 /**
- * One POST of the auth_req_id to the client's registered address, with the token that the client sent for it. Only the
- * guarded fetcher asks that address; no redirect is followed and nothing that comes back is read. A refusal (4xx) is
- * final: the client can still poll. What may pass by itself is tried five times. Whoever stood still until others took it
- * leaves it to them. NOT promised: exactly once.
+ * One POST of the auth_req_id to the client's registered address, with the token that the client sent for it.
+ * Only the guarded fetcher asks that address; no redirect is followed and nothing that comes back is read. A
+ * refusal (4xx) is final: the client can still poll. What may pass by itself is tried five times. Whoever
+ * stood still until others took it leaves it to them. NOT promised: exactly once.
  */
 export function createPingHandler({ requests, clients, fetch, clock, log }: PingHandlerDeps): Handler {
   async function post({ client, authReqId, token }: Ping, signal: AbortSignal): Promise<Outcome> {

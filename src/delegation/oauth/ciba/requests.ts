@@ -20,18 +20,19 @@ export interface Ping extends Pick<BackchannelRequest, 'approval' | 'client'> {
   readonly token: string
 }
 
+/** Rows of requests by the backchannel, each with its approval. */
 export interface BackchannelRequests {
   /** `notificationToken`: the client wants to be told. */
   save(id: string, request: BackchannelRequest, notificationToken: string | undefined): Promise<void>
   get(id: string): Promise<BackchannelRequest | undefined>
   /**
-   * Those that were answered, whose clients want to be told, and that nobody has handed over yet, of all or of one
-   * approval; by their hashes, marked as handed over.
+   * Those that were answered, whose clients want to be told, and that nobody has handed over yet, of all or
+   * of one approval; by their hashes, marked as handed over.
    */
   takePings(sql: Sql, approval?: string): Promise<readonly string[]>
   /**
-   * What the client is to be told; undefined once it was told or given up, or the request is gone. What does not open,
-   * sealed with another key or changed, is given up.
+   * What the client is to be told; undefined once it was told or given up, or the request is gone. What does
+   * not open, sealed with another key or changed, is given up.
    */
   ping(idHash: string): Promise<Ping | undefined>
   /** The client was told, or is given up. */
@@ -52,7 +53,10 @@ export interface BackchannelRequestsDeps {
   readonly log: Log
 }
 
-/** One row for each auth_req_id, by its keyed hash; what a ping needs of it is sealed. Each method is one statement. */
+/**
+ * One row for each auth_req_id, by its keyed hash; what a ping needs of it is sealed. Each method is one
+ * statement.
+ */
 export function createBackchannelRequests({
   sql,
   seal,

@@ -33,18 +33,18 @@ export type ResultOf = (
   provider: Provider,
 ) => Promise<AdapterPayload | undefined>
 
-// From the yes on. Until it is fetched, nothing of it stands where the person could take it back: hours later they have
-// forgotten it, or changed the password with which somebody else had said it.
+// From the yes on. Until it is fetched, nothing of it stands where the person could take it back: hours later
+// they have forgotten it, or changed the password with which somebody else had said it.
 const fetchMs = 600_000
 // Longer than one poll is under way.
 const overlapMs = 10_000
 
 /**
- * What came of a request is said by the approvals table each time somebody polls, and is written nowhere else: between
- * a decision and its token there is nothing that a crash could leave undone. All that a yes makes (the grant, its link,
- * what is lent for another's API) has an id that follows from the approval, so that it is made once, whoever polls,
- * however often, with whichever of several auth_req_ids that stand for the one question. Once that has ended, by the clock
- * or by whom it is of, nothing more comes of the yes.
+ * What came of a request is said by the approvals table each time somebody polls, and is written nowhere
+ * else: between a decision and its token there is nothing that a crash could leave undone. All that a yes
+ * makes (the grant, its link, what is lent for another's API) has an id that follows from the approval, so
+ * that it is made once, whoever polls, however often, with whichever of several auth_req_ids that stand for
+ * the one question. Once that has ended, by the clock or by whom it is of, nothing more comes of the yes.
  */
 export function createResults(deps: ResultsDeps): ResultOf {
   const { requests, approvals, seal, clock } = deps
@@ -55,8 +55,9 @@ export function createResults(deps: ResultsDeps): ResultOf {
     // Nobody was asked: the process died before, and nobody was told this id.
     if (request === undefined) return overPayload(payload)
     const grantId = seal.hash('grant of approval', request.approval)
-    // A replay ends this grant; nothing is made any more. But who asked twice at once is told nothing, and ends nothing:
-    // the other poll's answer may still be on its way, and nobody but this client could have come.
+    // A replay ends this grant; nothing is made any more. But who asked twice at once is told nothing, and
+    // ends nothing: the other poll's answer may still be on its way, and nobody but this client could have
+    // come.
     const { consumed } = payload
     if (typeof consumed === 'number')
       return consumed * 1_000 + overlapMs > clock.now() ? undefined : { ...payload, grantId }
@@ -138,7 +139,8 @@ async function grant(granting: Granting, deps: ResultsDeps): Promise<Partial<Ada
       { resource, scope, txn: approval.txn },
     )
   } catch (error) {
-    // The sign-in counts no more (whoever was revoked, or whose link ended, since they decided), or the consent is over.
+    // The sign-in counts no more (whoever was revoked, or whose link ended, since they decided), or the
+    // consent is over.
     if (error instanceof AppError && error.code === 'forbidden') return undefined
     throw error
   }

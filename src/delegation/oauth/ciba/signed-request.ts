@@ -10,9 +10,9 @@ const types = new Set(['jwt', 'oauth-authz-req+jwt'])
 const lifetimeMax = 3_600
 
 /**
- * What a signed authentication request has to be beyond what the library sees to: signature, algorithm, issuer,
- * audience, and that it is not over. NOT checked: that its `jti` is new. Only its own client can send it, whose
- * assertion of who it is is good once.
+ * What a signed authentication request has to be beyond what the library sees to: signature, algorithm,
+ * issuer, audience, and that it is not over. NOT checked: that its `jti` is new. Only its own client can send
+ * it, whose assertion of who it is is good once.
  */
 export function assertSignedRequest(claims: Members, { typ }: Members, now: number): void {
   const refuse = (reason: string) => new errors.InvalidRequestObject(`the signed request ${reason}`)
@@ -27,7 +27,8 @@ export function assertSignedRequest(claims: Members, { typ }: Members, now: numb
     throw refuse('is a JWT of another type')
   const missing = required.filter((name) => claims[name] === undefined)
   if (missing.length > 0) throw refuse(`lacks ${missing.join(', ')}`)
-  // With a subject it could be shown as an assertion of who its client is, by whoever saw it (RFC 9101 §10.8).
+  // With a subject it could be shown as an assertion of who its client is, by whoever saw it (RFC 9101
+  // §10.8).
   if (claims['sub'] !== undefined) throw refuse('has a subject')
   const nbf = Number(claims['nbf'])
   if (!(nbf >= now / 1_000 - lifetimeMax)) throw refuse('is more than an hour old')

@@ -7,7 +7,10 @@ import type { GuardedFetch } from '../../../outbound/guarded-fetch.ts'
 import { isRedirect } from '../../registry/clients.ts'
 import { isPattern } from './hosts.ts'
 
-/** What a client that nobody registered says of itself at its own address (draft-ietf-oauth-client-id-metadata-document-02). */
+/**
+ * What a client that nobody registered says of itself at its own address
+ * (draft-ietf-oauth-client-id-metadata-document-02).
+ */
 export interface ClientDocument {
   /** The address itself, as an exact string. */
   readonly clientId: string
@@ -17,8 +20,12 @@ export interface ClientDocument {
   readonly redirectUris: readonly string[]
 }
 
+/** Reads and caches client metadata documents by their address. */
 export interface ClientDocuments {
-  /** Undefined: not such an address, nothing there, or nothing that a public client may be. Kept for 5 minutes. */
+  /**
+   * Undefined: not such an address, nothing there, or nothing that a public client may be. Kept for 5
+   * minutes.
+   */
   get(clientId: string): Promise<ClientDocument | undefined>
 }
 
@@ -30,7 +37,8 @@ export interface ClientDocumentsDeps {
 }
 
 const freshMs = 5 * 60_000
-// A host that is away for an hour must not sign everybody out; one that took its document away is heard at once.
+// A host that is away for an hour must not sign everybody out; one that took its document away is heard at
+// once.
 const keptMs = 24 * 3_600_000
 const documentsMax = 500
 const limits = { timeoutMs: 5_000, bytesMax: 16 * 1_024 } as const
@@ -41,9 +49,10 @@ interface Kept {
 }
 
 /**
- * Reads clients' documents. The address must be https, of a public host without a label `*`, without user, fragment or dots as segments (draft
- * §3); what is found must name exactly it, hold no secret, and be of a client that proves itself by nothing but its redirect
- * addresses: keys of strangers prove no more, and would be one more thing to fetch. NOT used: its own title, logo and other words.
+ * Reads clients' documents. The address must be https, of a public host without a label `*`, without user,
+ * fragment or dots as segments (draft §3); what is found must name exactly it, hold no secret, and be of a
+ * client that proves itself by nothing but its redirect addresses: keys of strangers prove no more, and would
+ * be one more thing to fetch. NOT used: its own title, logo and other words.
  */
 export function createClientDocuments({ outbound, clock, log }: ClientDocumentsDeps): ClientDocuments {
   const cachedDocuments = createLru<Kept>({ entriesMax: documentsMax })
@@ -97,7 +106,8 @@ function addressOf(clientId: string): URL | undefined {
     url.password !== ''
   )
     return undefined
-  // One client has one spelling: a path that the parser would shorten, or a name that it would write otherwise, has two.
+  // One client has one spelling: a path that the parser would shorten, or a name that it would write
+  // otherwise, has two.
   return url.href === clientId && url.pathname !== '/' ? url : undefined
 }
 

@@ -7,8 +7,9 @@ import { isMetadataClient } from './metadata-clients.ts'
 export const cimdDraft = 'draft-02'
 
 /**
- * The library's own support for clients with documents, on our fetcher: it reads what {@link clientOf} makes of a document,
- * never the document itself, so that what such a client may do is fixed here and is not its own choice.
+ * The library's own support for clients with documents, on our fetcher: it reads what {@link clientOf} makes
+ * of a document, never the document itself, so that what such a client may do is fixed here and is not its
+ * own choice.
  */
 export function documentFeature(clients: Clients) {
   return {
@@ -16,7 +17,8 @@ export function documentFeature(clients: Clients) {
       clientIdMetadataDocument: {
         enabled: true,
         ack: cimdDraft,
-        // A token request of somebody unknown reads nothing: codes and refresh tokens are of clients that were let in.
+        // A token request of somebody unknown reads nothing: codes and refresh tokens are of clients that
+        // were let in.
         allowFetch: async (ctx, clientId) =>
           isBeginning(ctx?.oidc?.route) || (await clients.get(clientId)) !== undefined,
         // Its agent may be disabled since the library remembered it.
@@ -31,7 +33,10 @@ export function documentFeature(clients: Clients) {
   } satisfies Configuration
 }
 
-/** Whether this id is the library's to find, by a document: nobody registered it. Asks nobody but the registry. */
+/**
+ * Whether this id is the library's to find, by a document: nobody registered it. Asks nobody but the
+ * registry.
+ */
 export async function isByDocument(clients: Clients, clientId: string): Promise<boolean> {
   const row = await clients.get(clientId)
   return row === undefined || isMetadataClient(row)

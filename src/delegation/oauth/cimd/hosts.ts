@@ -5,6 +5,7 @@ import { invalid } from '../../../kernel/errors.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
 import { createAgents } from '../../registry/agents.ts'
 
+/** A host whose client documents are refused, with those below it. */
 export interface DeniedHost {
   /** It and every name below it, at any port. */
   readonly host: string
@@ -14,8 +15,8 @@ export interface DeniedHost {
 /** Hosts of which no client that nobody registered is let in. Each change is on record with the row. */
 export interface DeniedHosts {
   /**
-   * The kill switch for a host: no program of it begins anything from the next request on, and every agent that came from
-   * it is disabled. Again: those that came meanwhile. 422 for what is no name of a host.
+   * The kill switch for a host: no program of it begins anything from the next request on, and every agent
+   * that came from it is disabled. Again: those that came meanwhile. 422 for what is no name of a host.
    */
   deny(recordedAs: Who, host: string): Promise<{ readonly host: string; readonly agents: readonly string[] }>
   /** Programs of it may come again; its agents stay disabled. False: it was not denied. */
@@ -23,8 +24,9 @@ export interface DeniedHosts {
   list(): Promise<DeniedHost[]>
   isDenied(clientId: string): Promise<boolean>
   /**
-   * Lets a program in by what `work` writes, all of it or nothing, and nothing where its host is denied. Whoever denies the
-   * host at the same time comes wholly before or wholly after: then its agent is there to be disabled.
+   * Lets a program in by what `task` writes, all of it or nothing, and nothing where its host is denied.
+   * Whoever denies the host at the same time comes wholly before or wholly after: then its agent is there to
+   * be disabled.
    */
   unlessDenied(clientId: string, task: (sql: Sql) => Promise<void>): Promise<void>
 }
@@ -34,6 +36,7 @@ interface Came {
   readonly client_id: string
 }
 
+/** Does NOT check who asks. */
 export function createDeniedHosts({
   database,
   clock,
@@ -102,7 +105,10 @@ function namesOf(clientId: string): string[] {
 /** Whether it reads as all names below another one, and would be no more than one of that name. */
 export const isPattern = (host: string): boolean => host.split('.').includes('*')
 
-/** Whatever the address of a client may have: what the URL parser leaves as it is. A dot at the end is left out; of IPv6 any spelling. */
+/**
+ * Whatever the address of a client may have: what the URL parser leaves as it is. A dot at the end is left
+ * out; of IPv6 any spelling.
+ */
 function named(hostText: string): string {
   const name = hostText.toLowerCase().replace(/\.$/, '')
   const address = name.replace(/^\[(.*)\]$/, '$1')

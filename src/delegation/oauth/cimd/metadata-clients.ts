@@ -7,15 +7,18 @@ import type { ClientDocument, ClientDocuments } from './documents.ts'
 import type { DeniedHosts } from './hosts.ts'
 
 /**
- * Clients that nobody registered, beside those that somebody did. Each is an agent's of its own, with the least that is of
- * use, no agents below it, and gets its rows when the first person lets it in.
+ * Clients that nobody registered, beside those that somebody did. Each is an agent's of its own, with the
+ * least that is of use, no agents below it, and gets its rows when the first person lets it in.
  */
 export interface MetadataClients {
   /** Registered ones, and strangers by their documents: a document that is gone is a client that is gone. */
   readonly clients: Clients
   /** Registered ones, and those that the strangers would be, once their document was read here. */
   readonly agents: Agents
-  /** Writes down an agent and a client, where this is a stranger that no person let in before and its host is not denied. */
+  /**
+   * Writes down an agent and a client, where this is a stranger that no person let in before and its host is
+   * not denied.
+   */
   introduce(client: Client & Registration, person: string): Promise<void>
 }
 
@@ -50,6 +53,7 @@ export const isMetadataClient = (client: Client): boolean =>
 
 const seenMax = 1_000
 
+/** Wraps the registry: whoever is registered there comes first. */
 export function createMetadataClients(deps: MetadataClientsDeps): MetadataClients {
   const { clients, agents, documents, hosts, issuer, clock } = deps
   const documentsByAgent = createLru<ClientDocument>({ entriesMax: seenMax })
