@@ -4,7 +4,7 @@
 
 create sequence publication_numbers;
 
-create sequence unsettled_numbers;
+create sequence unreconciled_numbers;
 
 create table account_links (
   issuer text not null,
@@ -34,12 +34,12 @@ create table administrators (
   constraint administrators_roles_check CHECK (((cardinality(roles) > 0) AND (roles <@ ARRAY['security.read'::text, 'security.write'::text, 'agents.write'::text])))
 );
 
-create table agent_reach (
+create table agent_baselines (
   agent text not null,
   day date not null,
   document_id text not null,
   reads integer not null,
-  constraint agent_reach_pkey PRIMARY KEY (agent, day, document_id)
+  constraint agent_baselines_pkey PRIMARY KEY (agent, day, document_id)
 );
 
 create table agents (
@@ -144,24 +144,6 @@ CREATE INDEX approvals_asker ON public.approvals USING btree (subject, agent, cr
 CREATE INDEX approvals_open ON public.approvals USING btree (expires_at) WHERE (state = ANY (ARRAY['pending'::text, 'info_requested'::text]));
 CREATE TRIGGER approvals_over BEFORE INSERT OR UPDATE ON public.approvals FOR EACH ROW WHEN ((new.state <> ALL (ARRAY['pending'::text, 'info_requested'::text]))) EXECUTE FUNCTION approval_over();
 CREATE TRIGGER approvals_told AFTER INSERT OR UPDATE ON public.approvals FOR EACH ROW EXECUTE FUNCTION approval_changed();
-
-create table authority (
-  single boolean default true not null,
-  version bigint not null,
-  constraint authority_pkey PRIMARY KEY (single),
-  constraint authority_single_check CHECK (single)
-);
-
-create table authority_changes (
-  version bigint not null,
-  kind text not null,
-  key text not null,
-  until timestamp with time zone,
-  lifted boolean not null,
-  at timestamp with time zone default now() not null,
-  constraint authority_changes_pkey PRIMARY KEY (version),
-  constraint authority_changes_kind_check CHECK ((kind = ANY (ARRAY['jti'::text, 'grant'::text, 'subject'::text, 'agent'::text, 'delegation'::text, 'registry'::text])))
-);
 
 create table backchannel_requests (
   id_hash text not null,
@@ -380,6 +362,14 @@ create table denied_hosts (
   host text not null,
   denied_at timestamp with time zone not null,
   constraint denied_hosts_pkey PRIMARY KEY (host)
+);
+
+create table desired_tuples (
+  object text not null,
+  relation text not null,
+  subject text not null,
+  expires_at timestamp with time zone,
+  constraint desired_tuples_pkey PRIMARY KEY (object, relation, subject)
 );
 
 create table document_codes (
@@ -934,6 +924,24 @@ create table revisions (
   constraint revisions_item_no_fkey FOREIGN KEY (item_no) REFERENCES job_items(item_no) ON DELETE CASCADE
 );
 
+create table revocation_feed (
+  single boolean default true not null,
+  version bigint not null,
+  constraint revocation_feed_pkey PRIMARY KEY (single),
+  constraint revocation_feed_single_check CHECK (single)
+);
+
+create table revocation_feed_changes (
+  version bigint not null,
+  kind text not null,
+  key text not null,
+  until timestamp with time zone,
+  lifted boolean not null,
+  at timestamp with time zone default now() not null,
+  constraint revocation_feed_changes_pkey PRIMARY KEY (version),
+  constraint revocation_feed_changes_kind_check CHECK ((kind = ANY (ARRAY['jti'::text, 'grant'::text, 'subject'::text, 'agent'::text, 'delegation'::text, 'registry'::text])))
+);
+
 create table revocations (
   kind text not null,
   key text not null,
@@ -960,13 +968,6 @@ create table settings (
   constraint settings_pkey PRIMARY KEY (key)
 );
 
-create table spent_proofs (
-  id text not null,
-  until timestamp with time zone not null,
-  constraint spent_proofs_pkey PRIMARY KEY (id)
-);
-CREATE INDEX spent_proofs_until ON public.spent_proofs USING btree (until);
-
 create table staged_chunks (
   doc_no integer not null,
   revision bigint not null,
@@ -991,20 +992,12 @@ create table staged_texts (
   constraint staged_texts_doc_no_revision_fkey FOREIGN KEY (doc_no, revision) REFERENCES revisions(doc_no, revision) ON DELETE CASCADE
 );
 
-create table tags (
-  object text not null,
-  relation text not null,
-  subject text not null,
-  expires_at timestamp with time zone,
-  constraint tags_pkey PRIMARY KEY (object, relation, subject)
-);
-
-create table unsettled (
+create table unreconciled (
   object text not null,
   purge boolean not null,
   since timestamp with time zone default now() not null,
-  number bigint default nextval('unsettled_numbers'::regclass) not null,
-  constraint unsettled_pkey PRIMARY KEY (object)
+  number bigint default nextval('unreconciled_numbers'::regclass) not null,
+  constraint unreconciled_pkey PRIMARY KEY (object)
 );
 
 create table upstream_sign_ins (
@@ -1018,6 +1011,13 @@ create table upstream_sign_ins (
   constraint upstream_sign_ins_stage_check CHECK ((stage = ANY (ARRAY['begun'::text, 'claimed'::text, 'answered'::text])))
 );
 CREATE INDEX upstream_sign_ins_expiry ON public.upstream_sign_ins USING btree (expires_at);
+
+create table used_proofs (
+  id text not null,
+  until timestamp with time zone not null,
+  constraint used_proofs_pkey PRIMARY KEY (id)
+);
+CREATE INDEX used_proofs_until ON public.used_proofs USING btree (until);
 
 CREATE OR REPLACE FUNCTION public.approval_changed()
  RETURNS trigger
@@ -1035,7 +1035,7 @@ CREATE OR REPLACE FUNCTION public.approval_grant_changed()
  LANGUAGE plpgsql
 AS $function$
 begin
-  perform authority_changed('delegation', old.delegation, null, false);
+  perform revocation_feed_changed('delegation', old.delegation, null, false);
   return null;
 end
 $function$;
@@ -1051,26 +1051,12 @@ begin
 end
 $function$;
 
-CREATE OR REPLACE FUNCTION public.authority_changed(kind text, key text, until timestamp with time zone, lifted boolean)
- RETURNS void
- LANGUAGE plpgsql
-AS $function$
-declare
-  number bigint;
-begin
-  update authority set version = version + 1 returning version into number;
-  insert into authority_changes values (number, kind, key, until, lifted);
-  -- Delivered when this is committed, and to the committing session before its commit is answered.
-  perform pg_notify('remit_authority', number::text);
-end
-$function$;
-
 CREATE OR REPLACE FUNCTION public.delegation_changed()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 begin
-  perform authority_changed('delegation', old.id, null, false);
+  perform revocation_feed_changed('delegation', old.id, null, false);
   return null;
 end
 $function$;
@@ -1208,7 +1194,7 @@ CREATE OR REPLACE FUNCTION public.registry_changed()
  LANGUAGE plpgsql
 AS $function$
 begin
-  perform authority_changed('registry', tg_table_name, null, false);
+  perform revocation_feed_changed('registry', tg_table_name, null, false);
   return null;
 end
 $function$;
@@ -1219,10 +1205,24 @@ CREATE OR REPLACE FUNCTION public.revocation_changed()
 AS $function$
 begin
   if tg_op = 'DELETE' then
-    perform authority_changed(old.kind, old.key, old.until, true);
+    perform revocation_feed_changed(old.kind, old.key, old.until, true);
   else
-    perform authority_changed(new.kind, new.key, new.until, false);
+    perform revocation_feed_changed(new.kind, new.key, new.until, false);
   end if;
   return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.revocation_feed_changed(kind text, key text, until timestamp with time zone, lifted boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+  number bigint;
+begin
+  update revocation_feed set version = version + 1 returning version into number;
+  insert into revocation_feed_changes values (number, kind, key, until, lifted);
+  -- Delivered when this is committed, and to the committing session before its commit is answered.
+  perform pg_notify('remit_revocation_feed', number::text);
 end
 $function$;

@@ -85,7 +85,7 @@ async function sealing(sql: Database): Promise<void> {
   )
   // By the clock too where nobody else uses the machine.
   expect((busy / sealed) * 2_000 < 1, 'one processor seals 2,000 records/s')
-  await sql.query('vacuum analyze agent_reach')
+  await sql.query('vacuum analyze agent_baselines')
 }
 
 async function asking(sql: Database): Promise<void> {

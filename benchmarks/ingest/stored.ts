@@ -30,7 +30,7 @@ const things = `
     from engine_tuples where object like 'document:' || $1 || '/%'
   union all
   select split_part(object, '/', 2), 'tag', relation || ' ' || replace(subject, $1, '')
-    from tags where object like 'document:' || $1 || '/%'`
+    from desired_tuples where object like 'document:' || $1 || '/%'`
 
 /** Compares the `killed` collection with the `whole` one, thing by thing, each as often as it is there. */
 export async function compareStored(home: string, whole: string, killed: string): Promise<Compared> {
@@ -43,7 +43,7 @@ export async function compareStored(home: string, whole: string, killed: string)
   const [row] = await database.query<Pick<Compared, 'withoutVector' | 'leftOver' | 'begunAgain'>>(
     `select (select count(*)::int from chunks c join documents d using (doc_no)
          where c.embedding is null and d.collection in ($1, $2)) as "withoutVector",
-       ((select count(*) from revisions) + (select count(*) from staged_chunks) + (select count(*) from unsettled)
+       ((select count(*) from revisions) + (select count(*) from staged_chunks) + (select count(*) from unreconciled)
          + (select coalesce(sum(total - done - failed), 0) from jobs))::int as "leftOver",
        (select count(*)::int from documents where collection = $2 and live_revision > 1) as "begunAgain"`,
     [whole, killed],

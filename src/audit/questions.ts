@@ -177,10 +177,10 @@ export const createRecordQuestions = ({ database }: { readonly database: Databas
   async reach(agent, { until: untilTime, history }) {
     const days = await inReadOnly(database, async (sql) =>
       sql.query<ReachDay>(
-        `with firsts as (select document_id, min(day) as first from agent_reach where agent = $1 group by document_id)
+        `with firsts as (select document_id, min(day) as first from agent_baselines where agent = $1 group by document_id)
        select day::text as day, count(*) as documents, count(*) filter (where first = day) as new_documents,
          sum(reads)::bigint as reads
-       from agent_reach join firsts using (document_id)
+       from agent_baselines join firsts using (document_id)
        where agent = $1 and day <= $2::date and day > $2::date - $3::int
        group by day order by day`,
         [agent, untilTime.toISOString().slice(0, 10), history + 1],

@@ -155,7 +155,7 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
     tasks: {
       delegations: () => delegations.mend(),
       revocations: () => revocations.sweep(),
-      spent_proofs: () => proofs.sweep(),
+      used_proofs: () => proofs.sweep(),
       authority: () => authority.sweep(),
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

@@ -22,7 +22,7 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
   const ours = entries.filter(({ tuple }) => isTagged(splitObject(tuple.object).type, tuple.relation))
   const objects = [...new Set(ours.map(({ tuple }) => tuple.object))]
   const unsettled = await sql.query<{ object: string }>(
-    'select object from unsettled where object = any($1)',
+    'select object from unreconciled where object = any($1)',
     [objects],
   )
   const waiting = await changePending(sql, ours)

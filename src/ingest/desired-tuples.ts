@@ -121,7 +121,7 @@ interface TagRow {
 /** Stored tags by object. */
 export async function readTags(sql: Sql, objects: readonly string[]): Promise<Map<string, Tag[]>> {
   const rows = await sql.query<TagRow>(
-    'select object, relation, subject, expires_at from tags where object = any($1) order by object, relation, subject',
+    'select object, relation, subject, expires_at from desired_tuples where object = any($1) order by object, relation, subject',
     [objects],
   )
   const tagsByObject = new Map<string, Tag[]>()
@@ -143,7 +143,7 @@ export async function setTags(
   newTags: readonly Tag[],
   { purge = false }: { readonly purge?: boolean } = {},
 ): Promise<void> {
-  await sql.query('delete from tags where object = $1', [object])
+  await sql.query('delete from desired_tuples where object = $1', [object])
   await addTags(sql, object, newTags)
   await markUnsettled(sql, object, purge)
 }
@@ -152,7 +152,7 @@ export async function setTags(
 export async function addTags(sql: Sql, object: string, newTags: readonly Tag[]): Promise<void> {
   if (newTags.length === 0) return
   await sql.query(
-    `insert into tags (object, relation, subject, expires_at)
+    `insert into desired_tuples (object, relation, subject, expires_at)
      select $1, * from unnest($2::text[], $3::text[], $4::timestamptz[])
      on conflict (object, relation, subject) do update set expires_at = excluded.expires_at`,
     [
@@ -167,7 +167,7 @@ export async function addTags(sql: Sql, object: string, newTags: readonly Tag[])
 /** Removes stored tags by their tuple keys. */
 export async function removeTags(sql: Sql, keys: readonly TupleKey[]): Promise<void> {
   for (const { object, relation, user } of keys) {
-    await sql.query('delete from tags where object = $1 and relation = $2 and subject = $3', [
+    await sql.query('delete from desired_tuples where object = $1 and relation = $2 and subject = $3', [
       object,
       relation,
       user,
@@ -184,9 +184,9 @@ export interface Mark {
 /** Gives the mark: only whoever read it, or one set before, may take it away. */
 export async function markUnsettled(sql: Sql, object: string, purge: boolean): Promise<Mark> {
   const [row] = await sql.query<{ number: number }>(
-    `insert into unsettled (object, purge) values ($1, $2)
+    `insert into unreconciled (object, purge) values ($1, $2)
      on conflict (object) do update
-       set purge = unsettled.purge or excluded.purge, since = now(), number = nextval('unsettled_numbers')
+       set purge = unreconciled.purge or excluded.purge, since = now(), number = nextval('unreconciled_numbers')
      returning number`,
     [object, purge],
   )
@@ -198,7 +198,7 @@ export async function markUnsettled(sql: Sql, object: string, purge: boolean): P
 export async function unmark(sql: Sql, marks: readonly Mark[]): Promise<void> {
   if (marks.length === 0) return
   await sql.query(
-    `delete from unsettled u using unnest($1::text[], $2::bigint[]) as m (object, number)
+    `delete from unreconciled u using unnest($1::text[], $2::bigint[]) as m (object, number)
      where u.object = m.object and u.number = m.number`,
     [marks.map(({ object }) => object), marks.map(({ number }) => number)],
   )

@@ -39,7 +39,7 @@ export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<M
   const rows = await sql.query<Row>(
     `select d.id, d.doc_no, d.collection, d.live_revision, d.accepted_revision, d.accepted_version, d.was_sensitive,
        d.withdrawn_at, r.access as pending,
-       not exists (select from unsettled u where u.object = 'document:' || d.id) as settled
+       not exists (select from unreconciled u where u.object = 'document:' || d.id) as settled
      from documents d left join revisions r on r.doc_no = d.doc_no and r.revision = d.accepted_revision
      where d.id = any($1)`,
     [ids],

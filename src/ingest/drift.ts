@@ -27,7 +27,7 @@ export async function drift(context: IngestContext): Promise<DriftReport> {
   const { database } = context
   const { found, strangers } = await scan(context)
   const rows = await database.query<{ object: FgaObject }>(
-    'select object from tags union select object from unsettled order by 1',
+    'select object from desired_tuples union select object from unreconciled order by 1',
   )
   const objects = [...new Set([...rows.map(({ object }) => object), ...strangers])]
   const report = { compared: objects.length, mended: 0, added: 0, removed: 0, requestOnly: found }
@@ -51,7 +51,7 @@ export async function drift(context: IngestContext): Promise<DriftReport> {
  */
 export async function mendUnsettled(context: IngestContext): Promise<number> {
   const rows = await context.database.query<{ object: FgaObject }>(
-    'select object from unsettled order by object',
+    'select object from unreconciled order by object',
   )
   await eachOf(
     rows.map(({ object }) => object),

@@ -42,9 +42,9 @@ async function readAncestry(sql: Sql, folders: readonly string[]): Promise<Paren
     `with recursive up (object) as (
        select unnest($1::text[])
        union
-       select t.subject from tags t join up using (object) where t.relation = 'parent'
+       select t.subject from desired_tuples t join up using (object) where t.relation = 'parent'
      )
-     select t.object, t.subject from tags t join up using (object) where t.relation = 'parent'`,
+     select t.object, t.subject from desired_tuples t join up using (object) where t.relation = 'parent'`,
     [folders],
   )
   const parents: Parents = new Map()

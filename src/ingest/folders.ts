@@ -40,7 +40,7 @@ export async function reconcileFolders(context: IngestContext, documentTags: rea
   const parents = documentTags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))
   if (parents.length === 0) return
   const rows = await context.database.query<{ object: FgaObject }>(
-    `select object from unsettled where object = any($1) and object like 'folder:%' order by object`,
+    `select object from unreconciled where object = any($1) and object like 'folder:%' order by object`,
     [parents],
   )
   for (const { object } of rows)

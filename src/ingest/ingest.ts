@@ -244,7 +244,7 @@ const digestOf = (kind: string, request: unknown): string =>
  */
 async function settleJob(context: IngestContext, jobId: string): Promise<void> {
   const rows = await context.database.query<{ object: FgaObject }>(
-    `select distinct u.object from unsettled u join job_items i on u.object = 'document:' || i.document_id
+    `select distinct u.object from unreconciled u join job_items i on u.object = 'document:' || i.document_id
      where i.job_id = $1`,
     [jobId],
   )

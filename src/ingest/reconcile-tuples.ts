@@ -38,7 +38,7 @@ export function reconcileObject(
 ): Promise<Reconciled> {
   return anew(async () => {
     const [mark] = await database.query<{ purge: boolean; number: number }>(
-      'select purge, number from unsettled where object = $1',
+      'select purge, number from unreconciled where object = $1',
       [object],
     )
     const desiredTags = (await readTags(database, [object])).get(object) ?? []

@@ -5,7 +5,10 @@ import { mendUnsettled } from './drift.ts'
 
 /** Tags that name a subject (`user:acme/anne`). */
 export async function countTags(sql: Sql, subject: string): Promise<number> {
-  const [row] = await sql.query<{ n: number }>('select count(*) as n from tags where subject = $1', [subject])
+  const [row] = await sql.query<{ n: number }>(
+    'select count(*) as n from desired_tuples where subject = $1',
+    [subject],
+  )
   return row?.n ?? 0
 }
 
@@ -21,18 +24,18 @@ export async function renameSubject(
 ): Promise<void> {
   await context.database.transaction(async (sql) => {
     const objects = await sql.query<{ object: string }>(
-      'select distinct object from tags where subject = $1 order by object',
+      'select distinct object from desired_tuples where subject = $1 order by object',
       [oldSubject],
     )
     await sql.query(
-      `insert into tags (object, relation, subject, expires_at)
-       select object, relation, $2, expires_at from tags where subject = $1
+      `insert into desired_tuples (object, relation, subject, expires_at)
+       select object, relation, $2, expires_at from desired_tuples where subject = $1
        on conflict (object, relation, subject) do update set expires_at =
-         case when tags.expires_at is null or excluded.expires_at is null then null
-              else greatest(tags.expires_at, excluded.expires_at) end`,
+         case when desired_tuples.expires_at is null or excluded.expires_at is null then null
+              else greatest(desired_tuples.expires_at, excluded.expires_at) end`,
       [oldSubject, newSubject],
     )
-    await sql.query('delete from tags where subject = $1', [oldSubject])
+    await sql.query('delete from desired_tuples where subject = $1', [oldSubject])
     for (const { object } of objects) await markUnsettled(sql, object, false)
     await sql.query('update documents set owner = $2 where owner = $1', [oldSubject, newSubject])
     await sql.query('update revisions set owner = $2 where owner = $1', [oldSubject, newSubject])

@@ -165,12 +165,12 @@ export function createPgDatabase({
     query,
     queryFixedPlan,
     transaction,
-    onNotice: (listener, on = 'remit_authority') => {
+    onNotice: (listener, on = 'remit_revocation_feed') => {
       listeners.push({ on, listener })
     },
     openListener:
       kind === 'postgres'
-        ? (listener, on = 'remit_authority') => openListener(poolConfig, listener, on)
+        ? (listener, on = 'remit_revocation_feed') => openListener(poolConfig, listener, on)
         : undefined,
     close,
     [Symbol.asyncDispose]: close,

@@ -47,7 +47,7 @@ export interface Database extends Sql, AsyncDisposable {
    */
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>
   /**
-   * Calls the listener with what was notified on the channel, `remit_authority` where left out. A change that this process commits is told before
+   * Calls the listener with what was notified on the channel, `remit_revocation_feed` where left out. A change that this process commits is told before
    * its `query` or `transaction` resolves, on both kinds. Those of other processes only happen to be told here, to
    * connections that are open: whoever relies on them opens an {@link Listener}.
    */
@@ -60,7 +60,7 @@ export interface Database extends Sql, AsyncDisposable {
 }
 
 /** On which the database tells of changes: of who may act, and of what people are asked. */
-export const channels = ['remit_authority', 'remit_approvals'] as const
+export const channels = ['remit_revocation_feed', 'remit_approvals'] as const
 /** One of {@link channels}. */
 export type Channel = (typeof channels)[number]
 

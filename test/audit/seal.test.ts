@@ -48,7 +48,7 @@ describe.each([
     beforeEach(async () => {
       now = Date.now()
       await asOwner(
-        'delete from record_leaves; delete from record_seals; delete from decision_records; delete from record_gaps; delete from record_people; delete from agent_reach; delete from record_given; delete from record_who',
+        'delete from record_leaves; delete from record_seals; delete from decision_records; delete from record_gaps; delete from record_people; delete from agent_baselines; delete from record_given; delete from record_who',
       )
     })
     afterEach(() => asOwner('select 1'))
@@ -467,7 +467,7 @@ describe.each([
       await record(database, { ...who('user:anne'), actors: [] }, read('a'))
       await seal()
       const rows = await database.query<{ document_id: string; reads: number }>(
-        `select agent, document_id, reads from agent_reach where document_id in ('a', 'b') order by document_id`,
+        `select agent, document_id, reads from agent_baselines where document_id in ('a', 'b') order by document_id`,
       )
       expect(rows).toEqual([
         { agent: 'agent:research-bot', document_id: 'a', reads: 2 },

@@ -37,7 +37,7 @@ async function standsUnder(key: string) {
     for (const { user, relation, object } of page)
       if (user === `user:${key}`) tuples.push(`${relation} ${object}`)
   const rows = await world.database.query(
-    'select object from tags where subject = $1 union all select subject from administrators where subject = $1',
+    'select object from desired_tuples where subject = $1 union all select subject from administrators where subject = $1',
     [`user:${key}`],
   )
   return { tuples: tuples.sort(), rows: rows.length }

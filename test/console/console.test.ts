@@ -201,7 +201,7 @@ describe('the console', needsChromium, () => {
     const { page } = browser
     for (let back = 1; back <= 9; back += 1)
       await world.database.query(
-        `insert into agent_reach select 'agent:research-bot', now()::date - $1::int, 'd' || n, 2 from generate_series(1, $2::int) n`,
+        `insert into agent_baselines select 'agent:research-bot', now()::date - $1::int, 'd' || n, 2 from generate_series(1, $2::int) n`,
         [back, back === 2 ? 60 : 4],
       )
     await page.goto(`${world.url}/console/agents/research-bot`)

@@ -122,7 +122,7 @@ describeDatabases('a proof', (kind) => {
     await proofs.sweep()
     clock.move(1_000)
     await proofs.sweep()
-    expect(await database.query('select 1 from spent_proofs')).toEqual([])
+    expect(await database.query('select 1 from used_proofs')).toEqual([])
   })
 
   test.each<readonly [string, Partial<ProofOptions>]>([

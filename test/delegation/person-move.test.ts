@@ -294,7 +294,7 @@ const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 're
   'approval_grants.subject': 'moved',
   'approval_host_askers.subject': 'moved',
   'approvals.subject': 'moved',
-  'authority_changes.key': 'log',
+  'revocation_feed_changes.key': 'log',
   'backchannel_requests.subject': 'ended',
   'browser_sessions.person': 'ended',
   'browser_sessions.upstream_person': 'ended',
@@ -332,5 +332,5 @@ const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 're
   'revisions.owner': 'moved',
   'revocations.key': 'moved',
   'settings.key': 'no person',
-  'tags.subject': 'moved',
+  'desired_tuples.subject': 'moved',
 }

@@ -112,7 +112,7 @@ describe.each(['pglite', 'postgres'] as const)('on %s', (kind) => {
       await database.transaction(async (sql) => {
         await sql.query(`insert into revocations values ('subject', 'user:anne', null, 'tests', now())`)
         await sql.query('set constraints all immediate')
-        await sql.query('delete from authority_changes')
+        await sql.query('delete from revocation_feed_changes')
       })
       await authority.refresh()
       expect(changes).toContainEqual({ kind: 'all', key: '' })
@@ -123,7 +123,7 @@ describe.each(['pglite', 'postgres'] as const)('on %s', (kind) => {
       await revokeAnne()
       const authority = await follow()
       authority.assertHeard()
-      await database.query('update authority set version = 0')
+      await database.query('update revocation_feed set version = 0')
       await expect(authority.refresh()).rejects.toThrow('older')
       expect(() => authority.assertHeard()).toThrow('back in time')
       expect(authority.current).toBeUndefined()
@@ -287,6 +287,6 @@ test('every table that a token is looked up in tells its changes', async () => {
   expect(read.map(({ name }) => name)).toEqual(
     expect.arrayContaining(['agents', 'clients', 'delegations', 'revocations', 'services']),
   )
-  expect(read.filter(({ name, told }) => !told && name !== 'authority')).toEqual([])
+  expect(read.filter(({ name, told }) => !told && name !== 'revocation_feed')).toEqual([])
   await close()
 })

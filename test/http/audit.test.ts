@@ -274,13 +274,13 @@ describe.each([
       const day = (back: number) => new Date(Date.parse('2026-06-30T12:00:00Z') - back * 86_400_000)
       for (let back = 1; back <= 10; back += 1)
         await world.database.query(
-          `insert into agent_reach select 'agent:reacher', $1::date, 'd' || n, 2 from generate_series(1, $2::int) n`,
+          `insert into agent_baselines select 'agent:reacher', $1::date, 'd' || n, 2 from generate_series(1, $2::int) n`,
           [day(back).toISOString(), 4 + (back % 3)],
         )
       const reach = '/audit/reach?agent=agent:reacher&until=2026-06-30T12:00:00Z'
       expect(await get(reach)).toMatchObject({ unusual: false })
       await world.database.query(
-        `insert into agent_reach select 'agent:reacher', '2026-06-30', 'x' || n, 1 from generate_series(1, 40) n`,
+        `insert into agent_baselines select 'agent:reacher', '2026-06-30', 'x' || n, 1 from generate_series(1, 40) n`,
       )
       expect(await get(reach)).toMatchObject({
         unusual: true,

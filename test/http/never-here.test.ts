@@ -46,8 +46,8 @@ beforeAll(async () => {
     "insert into administrators values ('user:chief', '{security.write}')",
     "insert into person_moves values ('up/before', 'up/after', false, now(), now())",
     "update agents set owner = 'user:founder' where id = 'other-bot'",
-    "insert into tags values ('document:handbook/marked', 'viewer', 'user:tagged')",
-    "insert into tags values ('document:handbook/marked', 'viewer', 'group:tagged#member')",
+    "insert into desired_tuples values ('document:handbook/marked', 'viewer', 'user:tagged')",
+    "insert into desired_tuples values ('document:handbook/marked', 'viewer', 'group:tagged#member')",
     "update documents set owner = 'user:author' where id = 'handbook/old'",
     `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state, created_at)
        values ('d_gone', 'user:lender', 'research-bot', '{}', '{}', 'tests', false, now(), 'revoked', now())`,

@@ -80,7 +80,7 @@ for (const backend of extremes)
           'user:bob viewer',
         ])
         const left = await world.database.query(
-          'select 1 from staged_chunks union all select 1 from revisions union all select 1 from unsettled',
+          'select 1 from staged_chunks union all select 1 from revisions union all select 1 from unreconciled',
         )
         expect(left).toEqual([])
       })

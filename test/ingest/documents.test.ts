@@ -161,7 +161,7 @@ describeBackends('ingestion', (backend) => {
       const sooner = new Date(Date.now() + 3_600_000).toISOString()
       const ends = () =>
         world.database.query(
-          `select expires_at from tags where object = 'document:ends' and relation = 'viewer'`,
+          `select expires_at from desired_tuples where object = 'document:ends' and relation = 'viewer'`,
         )
       await world.putDone({ id: 'ends', access: { viewers: [{ user: 'user:anne', expires_at: later }] } })
       await world.put({ id: 'ends', access: { viewers: [{ user: 'user:anne', expires_at: sooner }] } })

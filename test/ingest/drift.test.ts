@@ -97,17 +97,17 @@ test('mends all others where one cannot be mended, says so, and starts all the s
   // The model takes it, and OpenFGA refuses so long an id.
   const wrong = { object: `document:a-${'wrong'.repeat(60)}` }
   await world.database.query(
-    `insert into tags (object, relation, subject) values ($1, 'viewer', 'user:anne')`,
+    `insert into desired_tuples (object, relation, subject) values ($1, 'viewer', 'user:anne')`,
     [wrong.object],
   )
-  await world.database.query('insert into unsettled (object, purge) values ($1, false), ($2, false)', [
+  await world.database.query('insert into unreconciled (object, purge) values ($1, false), ($2, false)', [
     wrong.object,
     'document:d1',
   ])
   await world.fga.write({ writes: [tuple('user:mallory viewer document:d1')] })
   await world.restart()
   expect(await world.tuples('document:d1')).not.toContain('user:mallory viewer')
-  expect(await world.database.query('select object from unsettled')).toEqual([wrong])
+  expect(await world.database.query('select object from unreconciled')).toEqual([wrong])
   expect(world.logged).toContainEqual({
     event: 'background_failed',
     fields: { name: 'mend', reason: expect.any(String) },
@@ -115,7 +115,7 @@ test('mends all others where one cannot be mended, says so, and starts all the s
   await world.fga.write({ writes: [tuple('user:mallory viewer document:d1')] })
   await expect(world.ingest.drift()).rejects.toThrow()
   expect(await world.tuples('document:d1')).not.toContain('user:mallory viewer')
-  for (const table of ['tags', 'unsettled'])
+  for (const table of ['desired_tuples', 'unreconciled'])
     await world.database.query(`delete from ${table} where object = $1`, [wrong.object])
   expect(await world.ingest.drift()).toMatchObject({ mended: 0 })
 })

@@ -27,11 +27,11 @@ describe('what a process held that died, on PGlite beside an OpenFGA of its own'
     const first = await markUnsettled(world.database, 'document:held', true)
     const second = await markUnsettled(world.database, 'document:held', false)
     await unmark(world.database, [first])
-    expect(await world.database.query('select object, purge from unsettled')).toEqual([
+    expect(await world.database.query('select object, purge from unreconciled')).toEqual([
       { object: 'document:held', purge: true },
     ])
     await unmark(world.database, [second])
-    expect(await world.database.query('select object from unsettled')).toEqual([])
+    expect(await world.database.query('select object from unreconciled')).toEqual([])
   })
 })
 

@@ -19,9 +19,9 @@ export async function addToBaselines(sql: Sql, rows: readonly SealedRow[]): Prom
     .sort()
     .map(([key, reads]) => [...(JSON.parse(key) as [string, string, string]), reads] as const)
   await sql.query(
-    `insert into agent_reach (agent, day, document_id, reads)
+    `insert into agent_baselines (agent, day, document_id, reads)
      select * from unnest($1::text[], $2::date[], $3::text[], $4::int[])
-     on conflict (agent, day, document_id) do update set reads = agent_reach.reads + excluded.reads`,
+     on conflict (agent, day, document_id) do update set reads = agent_baselines.reads + excluded.reads`,
     [
       found.map(([agent]) => agent),
       found.map(([, day]) => day),

@@ -46,7 +46,7 @@ const knownSql = `select asked.id from (select id, substr(id, strpos(id, ':') + 
   where case split_part(asked.id, ':', 1)
     when 'document' then exists (select from documents d where d.id = bare)
       or exists (select from record_given g where g.document_id = bare)
-      or exists (select from tags t where t.object = asked.id)
+      or exists (select from desired_tuples t where t.object = asked.id)
     when 'user' then exists (select from people p where p.key = bare)
       or exists (select from revocations r where r.kind = 'subject' and r.key = asked.id)
       or exists (select from administrators a where a.subject = asked.id)
@@ -57,12 +57,12 @@ const knownSql = `select asked.id from (select id, substr(id, strpos(id, ':') + 
       or exists (select from decision_records r where r.subject = asked.id)
       or exists (select from agents a where a.owner = asked.id)
       or exists (select from documents d where d.owner = asked.id)
-      or exists (select from tags t where t.subject = asked.id)
+      or exists (select from desired_tuples t where t.subject = asked.id)
     when 'agent' then exists (select from agents a where a.id = bare)
       or exists (select from revocations r where r.kind = 'agent' and r.key = bare)
     when 'collection' then exists (select from collections c where c.id = bare)
     when 'group' then exists (
       select from decision_records r where r.objects @> array[asked.id] and r.event = 'access_changed')
-      or exists (select from tags t where t.subject = asked.id || '#member')
+      or exists (select from desired_tuples t where t.subject = asked.id || '#member')
     else true
   end`

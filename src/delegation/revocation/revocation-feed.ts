@@ -161,7 +161,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     async sweep() {
       denied.sweep()
       const rows = await database.query(
-        `delete from authority_changes where at < now() - interval '1 hour' returning version`,
+        `delete from revocation_feed_changes where at < now() - interval '1 hour' returning version`,
       )
       return rows.length
     },
@@ -193,8 +193,8 @@ async function readNews(sql: Sql, sinceVersion: number): Promise<News> {
   const [row] = await sql.query<News>(
     `select version, (
        select coalesce(json_agg(c order by c.version), '[]')
-       from (select version, kind, key, lifted, ${milliseconds} from authority_changes where version > $1) as c
-     ) as changes from authority`,
+       from (select version, kind, key, lifted, ${milliseconds} from revocation_feed_changes where version > $1) as c
+     ) as changes from revocation_feed`,
     [sinceVersion],
   )
   if (row === undefined) throw new Error('The database has no row of authority.')
@@ -210,7 +210,7 @@ async function readList(sql: Sql): Promise<{ readonly version: number; readonly 
   const [row] = await sql.query<{ version: number; list: DenyRow[] }>(
     `select version, (
        select coalesce(json_agg(r), '[]') from (select kind, key, ${milliseconds} from revocations) as r
-     ) as list from authority`,
+     ) as list from revocation_feed`,
   )
   if (row === undefined) throw new Error('The database has no row of authority.')
   return row

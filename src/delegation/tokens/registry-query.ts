@@ -167,4 +167,4 @@ select
     select from revocations join revocable using (kind, key) where until is null or until > $6
   ) as revoked,
   (select (extract(epoch from tokens_from) * 1000)::float8 from epochs) as tokens_from,
-  (select version from authority) as version`
+  (select version from revocation_feed) as version`

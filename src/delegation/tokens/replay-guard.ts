@@ -16,13 +16,13 @@ export function createReplayGuard({ sql, clock }: { readonly sql: Sql; readonly 
     async spend(value, ms) {
       const id = createHash('sha256').update(value).digest('base64url')
       const inserted = await sql.query(
-        'insert into spent_proofs (id, until) values ($1, $2) on conflict (id) do nothing returning id',
+        'insert into used_proofs (id, until) values ($1, $2) on conflict (id) do nothing returning id',
         [id, new Date(clock.now() + ms)],
       )
       return inserted.length === 1
     },
     async sweep() {
-      const rows = await sql.query('delete from spent_proofs where until < $1 returning id', [
+      const rows = await sql.query('delete from used_proofs where until < $1 returning id', [
         new Date(clock.now()),
       ])
       return rows.length

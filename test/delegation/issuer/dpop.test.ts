@@ -160,7 +160,7 @@ describe('a token that is bound to its holder’s key', () => {
   })
 
   test('spends no proof before the token is known to be good', async () => {
-    const spent = () => world.database.query('select id from spent_proofs')
+    const spent = () => world.database.query('select id from used_proofs')
     const before = await spent()
     const stray = `${token.slice(0, -4)}AAAA`
     const response = await shown(stray, await holder.proof({ url: retrieve(), accessToken: stray }))
