@@ -1,76 +1,19 @@
 import { z } from '@hono/zod-openapi'
+import { failuresMax, modelPlan, planTests } from '@remit/contract/model'
 import type { Side } from '../../../authz/model/impact.ts'
 import type { Finding } from '../../../authz/model/invariants.ts'
 import type { OpenPlan, Plan } from '../../../authz/model/plan-store.ts'
 import { hold, type PlanTests } from '../../../authz/model/plan-tests.ts'
-import { answer, answerToWire } from './model-tests.ts'
+import { answerToWire } from './model-tests.ts'
 
-const changeSide = z.strictObject({
-  count: z.int(),
-  people: z.int(),
-  documents: z.int(),
-  samples: z.array(z.strictObject({ who: z.string(), document_id: z.string() })),
-})
-const change = z.strictObject({ gained: changeSide, lost: changeSide })
-const finding = z.strictObject({ rule: z.string(), relation: z.string(), detail: z.string() })
-
-// Whoever decides by more than these looks at the model again.
-const failuresMax = 100
-
-const tests = z
-  .strictObject({
-    hold: z
-      .boolean()
-      .openapi({ description: 'False: some fail or none ran; whoever confirms it has to give a reason' }),
-    passed: z.int(),
-    failed: z.int(),
-    error: z.string().optional().openapi({ description: 'Why none ran' }),
-    failures: z
-      .array(
-        z.strictObject({
-          test: z.string(),
-          question: z.string().optional().openapi({ example: 'user:anne can_read document:plan' }),
-          expected: answer.optional(),
-          got: answer.optional(),
-          refused: z.string().optional().openapi({ description: 'Why OpenFGA refused the test’s tuples' }),
-        }),
-      )
-      .openapi({ description: `At most ${failuresMax}` }),
-  })
+const tests = planTests
+  .clone()
   .openapi('ModelPlanTests', { description: 'What the truth table of model.fga says of it' })
 
 /** A plan in full: who gains and loses what, its tests and its refusals. */
-export const plan = z
-  .strictObject({
-    plan_id: z.string(),
-    state: z.enum(['open', 'awaiting_second', 'active']),
-    planner: z.string(),
-    base_model: z.string(),
-    digest: z.string(),
-    expires_at: z.string(),
-    approved_by: z.array(z.string()),
-    approvers_needed: z.int().openapi({ description: 'How many different people have to confirm it' }),
-    reasons: z
-      .array(z.strictObject({ by: z.string(), reason: z.string() }))
-      .openapi({ description: 'Why they confirmed it although tests failed' }),
-    outdated: z.string().optional().openapi({ description: 'Why nobody can confirm it any more' }),
-    tests,
-    complete: z.boolean(),
-    people: z.int(),
-    documents: z.int(),
-    delegations: z.int(),
-    unanswered: z.int(),
-    watermark: z.strictObject({ read_to: z.string(), tuples: z.int() }),
-    can_read: change,
-    can_read_delegated: change,
-    invalid_tuples: z.strictObject({
-      count: z.int(),
-      samples: z.array(z.strictObject({ tuple: z.string(), reason: z.string() })),
-    }),
-    refusals: z.array(finding),
-    warnings: z.array(finding),
-  })
-  .openapi('ModelPlan')
+export const plan = modelPlan.extend({ tests }).openapi('ModelPlan')
+
+type WirePlan = z.output<typeof plan>
 
 const counts = z.strictObject({ gain: z.int(), lose: z.int() })
 
@@ -153,12 +96,12 @@ function testsToWire(ran: PlanTests | undefined): z.output<typeof tests> {
   }
 }
 
-const sideToWire = ({ samples, ...counts }: Side): z.output<typeof changeSide> => ({
+const sideToWire = ({ samples, ...counts }: Side): WirePlan['can_read']['gained'] => ({
   ...counts,
   samples: samples.map(({ who: asker, document }) => ({ who: asker, document_id: document })),
 })
 
-const findingToWire = ({ rule, relation, detail }: Finding): z.output<typeof finding> => ({
+const findingToWire = ({ rule, relation, detail }: Finding): WirePlan['refusals'][number] => ({
   rule,
   relation,
   detail,

@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { modelAnswer } from '@remit/contract/model'
 import { text } from '@remit/contract/text'
 import type { ModelCheck } from '../../../authz/model/check.ts'
 import { questionText } from '../../../authz/model/plan-tests.ts'
@@ -43,8 +44,6 @@ const checked = z
   })
   .openapi('ModelChecked')
 
-/** What a model answers to a test's question. */
-export const answer = z.union([z.boolean(), z.array(z.string()), z.strictObject({ error: z.string() })])
 const tested = z
   .strictObject({
     passed: z.int(),
@@ -56,8 +55,8 @@ const tested = z
         questions: z.array(
           z.strictObject({
             question: z.string().openapi({ example: 'user:anne can_read document:plan' }),
-            expected: answer,
-            got: answer,
+            expected: modelAnswer,
+            got: modelAnswer,
             passed: z.boolean(),
           }),
         ),
@@ -164,9 +163,9 @@ function testsToWire(results: readonly TestResult[], txn: string): z.output<type
 }
 
 /** A model's answer as JSON. */
-export const answerToWire = (modelAnswer: Answer): z.output<typeof answer> =>
-  typeof modelAnswer === 'object' && 'error' in modelAnswer
-    ? { error: modelAnswer.error }
-    : Array.isArray(modelAnswer)
-      ? [...modelAnswer]
-      : modelAnswer === true
+export const answerToWire = (answered: Answer): z.output<typeof modelAnswer> =>
+  typeof answered === 'object' && 'error' in answered
+    ? { error: answered.error }
+    : Array.isArray(answered)
+      ? [...answered]
+      : answered === true

@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { auditDelegation, auditDelegationsAnswer } from '@remit/contract/audit'
 import { text } from '@remit/contract/text'
 import {
   type DelegationFilter,
@@ -30,38 +31,15 @@ const query = z.strictObject({
   limit: z.coerce.number<string>().int().min(1).max(200).default(100),
 })
 
-const delegationSchema = z
-  .strictObject({
-    delegation: z.string(),
-    subject: z.string(),
-    agent: z.string(),
-    sub_agents: z.array(z.string()),
-    scope: z.array(z.string()).openapi({ description: 'Empty where it is for another’s API.' }),
-    resource: z.string().optional().openapi({ description: 'The other’s API that it is for.' }),
-    purpose: z.string(),
-    standing: z.boolean(),
-    created_at: z.string(),
-    expires_at: z.string(),
-    revoked_at: z.string().optional(),
-    state: z.enum(listedDelegationStates),
-    agent_disabled: z
-      .boolean()
-      .openapi({ description: 'Whether the agent is disabled that it was lent to, and is given nothing.' }),
-  })
-  .openapi('AuditDelegation')
+const delegationSchema = auditDelegation.clone().openapi('AuditDelegation')
 
-const answer = z
-  .strictObject({
-    delegations: z.array(delegationSchema).openapi({ description: 'Newest first.' }),
-    names: z.record(z.string(), z.string()),
-    next_cursor: z.string().optional().openapi({ description: 'Left out on the last page.' }),
-    txn: z.string(),
-  })
+const answer = auditDelegationsAnswer
+  .extend({ delegations: z.array(delegationSchema).openapi({ description: 'Newest first.' }) })
   .openapi('AuditDelegations')
 
 /** `GET /audit/delegations`: who lent what to which agent, ended ones too; for administrators, and on record first. */
 export function auditDelegationRoutes({
-  asGetReader: asLooker,
+  asGetReader,
   assertReader,
   record,
   listLent,
@@ -72,7 +50,7 @@ export function auditDelegationRoutes({
     path: '/audit/delegations',
     summary: 'Who lent what to which agent, until when, and what became of it',
     security: bearer,
-    middleware: [...asLooker] as const,
+    middleware: [...asGetReader] as const,
     request: { query },
     responses: {
       200: { description: 'One page', content: { 'application/json': { schema: answer } } },

@@ -47,7 +47,7 @@ const historyDays = 28
 
 /** The questions of an incident; for administrators, and each on record before it is answered. */
 export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
-  const { asGetReader: asLooker, assertReader, questions, record } = dependencies
+  const { asGetReader, assertReader, questions, record } = dependencies
   const route = <Query extends z.ZodObject, Answer extends z.ZodType>(
     path: string,
     summary: string,
@@ -59,7 +59,7 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
       path,
       summary,
       security: bearer,
-      middleware: [...asLooker] as const,
+      middleware: [...asGetReader] as const,
       request: { query },
       responses: {
         200: { description: summary, content: { 'application/json': { schema: answer } } },

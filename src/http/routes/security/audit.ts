@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { recordAnswer, recordEntry } from '@remit/contract/audit'
 import type { DecisionEvent } from '@remit/contract/decision-event'
 import { decisions, eventNames } from '@remit/contract/events'
 import { instant } from '@remit/contract/instant'
@@ -58,53 +59,21 @@ const query = z.strictObject({
 
 type Asked = Omit<z.output<typeof query>, 'cursor' | 'limit'>
 
-const entry = z
-  .strictObject({
-    seq: z
-      .int()
-      .openapi({ description: 'Begun in this order; a number that is missing was never committed.' }),
-    time: z.string().openapi({ example: '2026-11-25T04:09:42.084113Z' }),
-    event: z.string(),
-    decision: z.enum(decisions).openapi({ description: '`none`: nothing was decided.' }),
-    subject: z.string(),
-    actors: z.array(z.string()).openapi({ description: 'Outermost first.' }),
-    client: z.string(),
-    delegation: z.string().optional(),
-    tool: z.string().optional(),
-    txn: z.string(),
-    trace_id: z.string().optional(),
-    names: z
-      .record(z.string(), z.string())
-      .openapi({ description: 'Of subject, actors and client, where they have one.' }),
-    detail: z.looseObject({}).openapi({ description: 'What the event says; ids only.' }),
-  })
-  .openapi('RecordEntry')
+const entry = recordEntry.clone().openapi('RecordEntry')
 
-const answer = z
-  .strictObject({
-    records: z.array(entry),
-    next_cursor: z.string().optional().openapi({ description: 'Left out on the last page.' }),
-    txn: z.string(),
-  })
-  .openapi('RecordAnswer')
+const answer = recordAnswer.extend({ records: z.array(entry) }).openapi('RecordAnswer')
 
 /**
  * `GET /audit`: what happened, newest first; for administrators, and itself on record. With `Accept:
  * application/x-ndjson` all that fits is streamed, one line each.
  */
-export function auditRoutes({
-  asGetReader: asLooker,
-  assertReader,
-  record,
-  reader,
-  names,
-}: AuditRouteDeps): App {
+export function auditRoutes({ asGetReader, assertReader, record, reader, names }: AuditRouteDeps): App {
   const route = createRoute({
     method: 'get',
     path: '/audit',
     summary: 'What happened: the decision record, newest first',
     security: bearer,
-    middleware: [...asLooker] as const,
+    middleware: [...asGetReader] as const,
     request: { query },
     responses: {
       200: {

@@ -1,10 +1,10 @@
+import type { RecordPage } from '@remit/contract/audit'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { readsPath, recordPath } from '../../paths.ts'
 import { go, Link, withQuery } from '../../router.tsx'
 import { useAnswer } from '../../use-answer.ts'
 import { DelegationTable } from '../delegations/list.tsx'
 import { Entries } from '../record/entries.tsx'
-import type { EntryPage } from '../record/entry.ts'
 
 /** To what it read for one person, and what of it would be refused today. */
 export const ReadFor = ({ agent }: { readonly agent: string }) => (
@@ -55,7 +55,7 @@ const readMax = '10'
 export function RecentDecisions({ agent }: { readonly agent: string }) {
   const actor = `agent:${agent}`
   const answer = useAnswer(`read ${agent}`, (api, signal) =>
-    api.get<EntryPage>(withQuery('/audit', { actor, limit: readMax }), signal),
+    api.get<RecordPage>(withQuery('/audit', { actor, limit: readMax }), signal),
   )
   return (
     <section aria-labelledby="read">

@@ -1,3 +1,4 @@
+import type { AuditDelegation, AuditDelegationPage, RecordPage } from '@remit/contract/audit'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
@@ -6,8 +7,7 @@ import { readsPath, recordPath, viewAsPath, whatIfPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
 import { useAnswer } from '../../use-answer.ts'
 import { Entries } from '../record/entries.tsx'
-import type { EntryPage } from '../record/entry.ts'
-import { type AuditDelegation, type AuditDelegationPage, fetchDelegations } from './audit-delegations.ts'
+import { fetchDelegations } from './audit-delegations.ts'
 import { State } from './list.tsx'
 
 /** Who lent what to whom, when, until when, what became of it, and what was done with it. */
@@ -143,7 +143,7 @@ const usesMax = '20'
 function Uses({ id }: { readonly id: string }) {
   const object = `delegation:${id}`
   const answer = useAnswer(`uses ${id}`, (api, signal) =>
-    api.get<EntryPage>(withQuery('/audit', { object, limit: usesMax }), signal),
+    api.get<RecordPage>(withQuery('/audit', { object, limit: usesMax }), signal),
   )
   return (
     <section aria-labelledby="uses">

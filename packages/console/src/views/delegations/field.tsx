@@ -1,7 +1,8 @@
+import type { AuditDelegation } from '@remit/contract/audit'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { useAnswer } from '../../use-answer.ts'
 import { agentId } from '../why/ask-form.tsx'
-import { type AuditDelegation, fetchDelegations, standingOf } from './audit-delegations.ts'
+import { fetchDelegations, standingOf } from './audit-delegations.ts'
 
 const waitMs = 300
 

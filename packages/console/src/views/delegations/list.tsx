@@ -1,3 +1,4 @@
+import type { AuditDelegation, AuditDelegationPage } from '@remit/contract/audit'
 import { useState } from 'preact/hooks'
 import { AsyncAnswer as AskedFor } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
@@ -7,14 +8,7 @@ import { Table } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
 import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
 import { AskForm, Field, type Inputs } from '../why/ask-form.tsx'
-import {
-  type AuditDelegation,
-  type AuditDelegationPage,
-  type DelegationFilter,
-  fetchDelegations,
-  isInForce,
-  standingOf,
-} from './audit-delegations.ts'
+import { type DelegationFilter, fetchDelegations, isInForce, standingOf } from './audit-delegations.ts'
 import '../why/why.css'
 
 const states = { live: 'live', over: 'over: their time has passed', revoked: 'revoked' }

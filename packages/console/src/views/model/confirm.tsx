@@ -1,3 +1,4 @@
+import type { Plan } from '@remit/contract/model'
 import { useState } from 'preact/hooks'
 import type { Problem } from '../../api.ts'
 import { counted } from '../../parts/counted.ts'
@@ -5,7 +6,6 @@ import { ProblemBox } from '../../parts/problem.tsx'
 import { Time } from '../../parts/time.tsx'
 import { Link } from '../../router.tsx'
 import { asProblem, useConsole } from '../../use-answer.ts'
-import type { Plan } from './wire.ts'
 
 /** One person's yes. Over failed tests it takes a reason, and its button is not the one that is meant to be pressed. */
 export function Confirm(props: { readonly plan: Plan; readonly onConfirmed: () => Promise<void> }) {

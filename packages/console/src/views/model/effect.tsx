@@ -1,5 +1,5 @@
+import type { Change, ChangeSide } from '@remit/contract/model'
 import { counted } from '../../parts/counted.ts'
-import type { Change, ChangeSide } from './wire.ts'
 
 /** Who gains and who loses, by themselves and through agents. */
 export function Effect(props: { readonly canRead: Change; readonly delegated: Change }) {

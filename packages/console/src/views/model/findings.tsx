@@ -1,4 +1,4 @@
-import type { Finding } from './wire.ts'
+import type { Finding } from '@remit/contract/model'
 
 /** What the rules found in a model, as a list; nothing where they found nothing. */
 export const Findings = (props: {

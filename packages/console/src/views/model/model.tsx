@@ -1,3 +1,4 @@
+import type { Plan } from '@remit/contract/model'
 import { useEffect, useState } from 'preact/hooks'
 import type { Problem } from '../../api.ts'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
@@ -15,7 +16,7 @@ import { Findings } from './findings.tsx'
 import { ModelEditor } from './model-editor.tsx'
 import { OnePlan } from './plan.tsx'
 import { TruthTable } from './truth-table.tsx'
-import type { ActiveModel, ModelCheck, OpenPlanList, Plan, TestRun } from './wire.ts'
+import type { ActiveModel, ModelCheck, OpenPlanList, TestRun } from './wire.ts'
 import './model.css'
 
 /** The model in force, and one plan for another. */

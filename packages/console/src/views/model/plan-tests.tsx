@@ -1,6 +1,6 @@
+import type { PlanTests } from '@remit/contract/model'
 import { counted } from '../../parts/counted.ts'
 import { answerText } from './truth-table.tsx'
-import type { PlanTests } from './wire.ts'
 
 /** What the truth table says of a plan: what fails stands open, above everything that it would do. */
 export function TestsOfPlan({ tests }: { readonly tests: PlanTests }) {

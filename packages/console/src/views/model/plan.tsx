@@ -1,3 +1,4 @@
+import type { Plan } from '@remit/contract/model'
 import { useState } from 'preact/hooks'
 import type { Api } from '../../api.ts'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
@@ -10,7 +11,6 @@ import { Confirm } from './confirm.tsx'
 import { Effect } from './effect.tsx'
 import { Findings } from './findings.tsx'
 import { TestsOfPlan } from './plan-tests.tsx'
-import type { Plan } from './wire.ts'
 import './model.css'
 
 interface Read {

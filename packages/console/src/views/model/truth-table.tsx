@@ -1,7 +1,8 @@
-import type { Answer, TestRun } from './wire.ts'
+import type { ModelAnswer } from '@remit/contract/model'
+import type { TestRun } from './wire.ts'
 
 /** An answer of the model in words. */
-export const answerText = (answer: Answer): string => {
+export const answerText = (answer: ModelAnswer): string => {
   if (typeof answer === 'boolean') return answer ? 'yes' : 'no'
   return 'error' in answer ? answer.error : answer.join(', ') || 'nobody and nothing'
 }

@@ -1,3 +1,4 @@
+import type { RecordEntry, RecordPage } from '@remit/contract/audit'
 import type { ComponentChildren } from 'preact'
 import type { Api } from '../../api.ts'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
@@ -9,20 +10,20 @@ import { Time } from '../../parts/time.tsx'
 import { actionPath, explainPath, recordPath, whoCanPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
 import { useAnswer, useConsole } from '../../use-answer.ts'
-import { type Entry, type EntryPage, idsIn, type Released, releasedIn } from './entry.ts'
+import { idsIn, type Released, releasedIn } from './entry.ts'
 
 interface Thread {
   /** Oldest first. */
-  readonly entries: readonly Entry[]
+  readonly entries: readonly RecordEntry[]
   readonly isWhole: boolean
   /** How each delegation came about that it rests on, and the model that was in force when something left. */
-  readonly grounds: readonly Entry[]
+  readonly grounds: readonly RecordEntry[]
 }
 
 /** `GET /audit/thread`. */
 interface ThreadAnswer {
-  readonly steps: readonly Omit<Entry, 'names'>[]
-  readonly names: Entry['names']
+  readonly steps: readonly Omit<RecordEntry, 'names'>[]
+  readonly names: RecordEntry['names']
 }
 
 const stepsMax = 1_000
@@ -30,7 +31,7 @@ const delegationsMax = 5
 
 async function readThread(api: Api, txn: string, signal: AbortSignal): Promise<Thread> {
   const { steps, names } = await api.get<ThreadAnswer>(withQuery('/audit/thread', { txn }), signal)
-  const entries = steps.map((step): Entry => ({ ...step, names }))
+  const entries = steps.map((step): RecordEntry => ({ ...step, names }))
   const named = [...new Set(entries.flatMap(({ delegation }) => delegation ?? []))].slice(0, delegationsMax)
   const lastRelease = entries.findLast((entry) => releasedIn(entry).length > 0)
   const pages = await Promise.all(
@@ -39,7 +40,7 @@ async function readThread(api: Api, txn: string, signal: AbortSignal): Promise<T
       ...(lastRelease === undefined
         ? []
         : [{ event: 'model_activated', until: lastRelease.time, limit: '1' }]),
-    ].map((filter) => api.get<EntryPage>(withQuery('/audit', filter), signal)),
+    ].map((filter) => api.get<RecordPage>(withQuery('/audit', filter), signal)),
   )
   const sequences = new Set(entries.map(({ seq }) => seq))
   return {
@@ -104,7 +105,7 @@ function Steps({
 }
 
 /** `isOther`: of another action, to which a trace leads. */
-function Step({ entry, isOther }: { readonly entry: Entry; readonly isOther: boolean }) {
+function Step({ entry, isOther }: { readonly entry: RecordEntry; readonly isOther: boolean }) {
   const { time, event, decision, subject, actors, client, delegation, tool, trace_id: trace, names } = entry
   const released = releasedIn(entry)
   return (
@@ -165,7 +166,7 @@ const Fact = ({ title, children }: { readonly title: string; readonly children: 
   </>
 )
 
-const Details = ({ entry: { detail, delegation } }: { readonly entry: Entry }) => (
+const Details = ({ entry: { detail, delegation } }: { readonly entry: RecordEntry }) => (
   <>
     {Object.entries(detail)
       // Said already, in a form of its own.
@@ -208,7 +209,7 @@ function Value({ member, value }: { readonly member: string; readonly value: unk
 }
 
 /** What left, and the two questions that follow: why could it, and who else can. */
-function Left({ entry, released }: { readonly entry: Entry; readonly released: readonly Released[] }) {
+function Left({ entry, released }: { readonly entry: RecordEntry; readonly released: readonly Released[] }) {
   const { leadsTo } = useConsole()
   const [actor] = entry.actors
   return (

@@ -1,3 +1,4 @@
+import type { RecordEntry } from '@remit/contract/audit'
 import { Chain } from '../../parts/chain.tsx'
 import { Decision } from '../../parts/decision.tsx'
 import { Id } from '../../parts/id.tsx'
@@ -5,12 +6,12 @@ import { Table } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
 import { actionPath } from '../../paths.ts'
 import { Link } from '../../router.tsx'
-import { about, type Entry } from './entry.ts'
+import { about } from './entry.ts'
 
 const shownMax = 3
 
 /** Records in a list, each leading to its whole action. */
-export const Entries = ({ entries }: { readonly entries: readonly Entry[] }) => (
+export const Entries = ({ entries }: { readonly entries: readonly RecordEntry[] }) => (
   <Table
     caption="Newest first, times in UTC"
     rows={entries}
@@ -39,7 +40,7 @@ export const Entries = ({ entries }: { readonly entries: readonly Entry[] }) => 
   />
 )
 
-function About({ entry }: { readonly entry: Entry }) {
+function About({ entry }: { readonly entry: RecordEntry }) {
   const ids = about(entry)
   const { command } = entry.detail
   return (

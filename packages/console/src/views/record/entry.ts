@@ -1,26 +1,4 @@
-/** One record, as `GET /audit` gives it. */
-export interface Entry {
-  readonly seq: number
-  readonly time: string
-  readonly event: string
-  readonly decision: 'allowed' | 'denied' | 'error' | 'none'
-  readonly subject: string
-  /** Outermost first. */
-  readonly actors: readonly string[]
-  readonly client: string
-  readonly delegation?: string
-  readonly tool?: string
-  readonly txn: string
-  readonly trace_id?: string
-  readonly names: Readonly<Record<string, string>>
-  readonly detail: Readonly<Record<string, unknown>>
-}
-
-/** One page of `GET /audit`. */
-export interface EntryPage {
-  readonly records: readonly Entry[]
-  readonly next_cursor?: string
-}
+import type { RecordEntry } from '@remit/contract/audit'
 
 /** One document that left. */
 export interface Released {
@@ -33,7 +11,7 @@ export interface Released {
 }
 
 /** What of it left. A single document that was read stands in another form than those of an answer. */
-export function releasedIn({ event, detail }: Entry): readonly Released[] {
+export function releasedIn({ event, detail }: RecordEntry): readonly Released[] {
   const { released, document_id: document } = detail
   if (
     event === 'document_read' &&
@@ -78,7 +56,7 @@ export function idsIn(member: string, value: unknown): readonly string[] | undef
 }
 
 /** What it was about, in a line. */
-export function about(entry: Entry): readonly string[] {
+export function about(entry: RecordEntry): readonly string[] {
   const released = releasedIn(entry).map(({ document_id: id }) => `document:${id}`)
   if (released.length > 0) return released
   return Object.entries(entry.detail).flatMap(([member, value]) => idsIn(member, value) ?? [])

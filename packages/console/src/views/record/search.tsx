@@ -1,3 +1,4 @@
+import type { RecordPage } from '@remit/contract/audit'
 import { decisions, eventNames } from '@remit/contract/events'
 import { useEffect, useState } from 'preact/hooks'
 import type { Api } from '../../api.ts'
@@ -10,7 +11,6 @@ import { recordPath } from '../../paths.ts'
 import { go, withQuery } from '../../router.tsx'
 import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
 import { Entries } from './entries.tsx'
-import type { EntryPage } from './entry.ts'
 
 const fields = ['object', 'subject', 'actor', 'client', 'txn', 'event', 'decision', 'since', 'until'] as const
 type Filter = Readonly<Partial<Record<(typeof fields)[number], string>>>
@@ -30,7 +30,7 @@ export function Search({ query }: { readonly query: URLSearchParams }) {
   )
 }
 
-const ask = (api: Api, filter: Filter, cursor?: string, signal?: AbortSignal): Promise<EntryPage> =>
+const ask = (api: Api, filter: Filter, cursor?: string, signal?: AbortSignal): Promise<RecordPage> =>
   api.get(withQuery('/audit', { ...filter, cursor }), signal)
 
 function FilterForm({ filter }: { readonly filter: Filter }) {
@@ -120,7 +120,7 @@ function Found({ filter }: { readonly filter: Filter }) {
   )
 }
 
-function Pages({ firstPage, filter }: { readonly firstPage: EntryPage; readonly filter: Filter }) {
+function Pages({ firstPage, filter }: { readonly firstPage: RecordPage; readonly filter: Filter }) {
   const { api } = useConsole()
   const [entries, setEntries] = useState(firstPage.records)
   const [next, setNext] = useState(firstPage.next_cursor)
