@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { exportJWK, generateKeyPair } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { own, publicUrl } from '../delegation/world.ts'
+import { ownIssuerUrl, publicUrl } from '../delegation/world.ts'
 import { type Commands, openCommands, remit, serving } from './world.ts'
 
 let world: Commands
@@ -51,7 +51,7 @@ test('the agent of programs on people’s own computers is registered with an ow
   expect((await remit(['mcp', 'register'], world)).stderr).toContain('--owner')
   const registered = await remit(['mcp', 'register', '--owner', 'user:anne'], world)
   expect(registered).toMatchObject({ code: 0, stdout: '' })
-  expect(await world.deps.agents.get('local-mcp')).toMatchObject({ owner: 'user:anne', issuer: own })
+  expect(await world.deps.agents.get('local-mcp')).toMatchObject({ owner: 'user:anne', issuer: ownIssuerUrl })
   expect(await world.deps.clients.registered('remit-mcp')).toMatchObject({
     kind: 'agent',
     agent: 'local-mcp',
@@ -205,7 +205,7 @@ test.each([
       id: 'asked-bot',
       owner: 'user:anne',
       purpose: 'tests',
-      issuer: own,
+      issuer: ownIssuerUrl,
       sub: 'asked-bot',
     })
     const { id } = await delegations.lend({

@@ -33,7 +33,7 @@ import { createLocalKeys } from '../../src/delegation/vault/keys.ts'
 import { createVaultKeyring } from '../../src/delegation/vault/rewrap.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import { createSeal } from '../../src/store/encryption.ts'
-import { openMigrated, own, publicUrl } from '../delegation/world.ts'
+import { openMigrated, ownIssuerUrl, publicUrl } from '../delegation/world.ts'
 import { openFga } from '../delegation/world-fga.ts'
 import { createTestTokens } from '../support/tokens.ts'
 
@@ -71,7 +71,7 @@ export async function openCommands() {
     id: 'research-bot',
     owner: 'user:anne',
     purpose: 'tests',
-    issuer: own,
+    issuer: ownIssuerUrl,
     sub: 'research-bot',
   })
   await delegations.lend({
@@ -98,7 +98,11 @@ export async function openCommands() {
     clock: systemClock,
     randomBytes,
   })
-  const signInEnds = createSignInEnds({ seal: createSeal(randomBytes(32)), clock: systemClock, issuer: own })
+  const signInEnds = createSignInEnds({
+    seal: createSeal(randomBytes(32)),
+    clock: systemClock,
+    issuer: ownIssuerUrl,
+  })
   const vaultKeys = createLocalKeys([{ version: 'two', key: randomBytes(32) }])
   const deps: AdminDeps = {
     database,
@@ -116,7 +120,7 @@ export async function openCommands() {
     delegations,
     keys,
     vault: { keyring: createVaultKeyring({ database, envelope: createEnvelope(vaultKeys) }) },
-    ownIssuer: own,
+    ownIssuer: ownIssuerUrl,
     resources: createResources({ sql: database, agents, publicUrl }),
     grants: createConsents({
       database,

@@ -19,7 +19,7 @@ import {
   type MovableClock,
   movableClock,
   openMigrated,
-  own,
+  ownIssuerUrl,
   publicUrl,
   putDelegation,
   researchBot,
@@ -102,7 +102,7 @@ beforeEach(async () => {
     id: agent,
     owner: 'user:anne',
     purpose: 'tests',
-    issuer: own,
+    issuer: ownIssuerUrl,
     sub: agent,
   })
   await createClients({ sql: database }).register({ clientId: client, kind: 'agent', agent })
@@ -121,7 +121,7 @@ async function tokenOf(claims: Record<string, unknown> = {}): Promise<string> {
   const { kid, privateKey } = ring.current()
   const iat = Math.floor(clock.now() / 1_000)
   return new SignJWT({
-    iss: own,
+    iss: ownIssuerUrl,
     sub: `anne-${serial}`,
     aud: publicUrl,
     client_id: client,
@@ -215,8 +215,16 @@ async function seenThrice(token: string): Promise<readonly Principal[]> {
 
 describe('a known token is refused at its very next sight', () => {
   const removals: readonly [string, string, () => Promise<unknown>][] = [
-    ['its jti is on the list', 'revoked', () => revoke({ kind: 'jti', issuer: own, id: `j_${serial}` })],
-    ['its grant is on the list', 'revoked', () => revoke({ kind: 'grant', issuer: own, id: `g_${serial}` })],
+    [
+      'its jti is on the list',
+      'revoked',
+      () => revoke({ kind: 'jti', issuer: ownIssuerUrl, id: `j_${serial}` }),
+    ],
+    [
+      'its grant is on the list',
+      'revoked',
+      () => revoke({ kind: 'grant', issuer: ownIssuerUrl, id: `g_${serial}` }),
+    ],
     ['its person is on the list', 'revoked', () => revoke({ kind: 'subject', id: `user:anne-${serial}` })],
     ['its agent is on the list', 'revoked', () => revoke({ kind: 'agent', id: agent })],
     ['its agent was disabled', 'agent_disabled', () => createAgents({ sql: database, clock }).disable(agent)],
@@ -249,7 +257,7 @@ describe('a known token is refused at its very next sight', () => {
           id: `other-${serial}`,
           owner: 'user:anne',
           purpose: 'tests',
-          issuer: own,
+          issuer: ownIssuerUrl,
           sub: `other-${serial}`,
         })
         await database.query('update clients set agent = $2 where client_id = $1', [
@@ -341,7 +349,7 @@ test('a change of another delegation leaves what is known', async () => {
 
 test('a token that is first seen after some other change is known at its second sight', async () => {
   await knownToken()
-  await revoke({ kind: 'jti', issuer: own, id: 'j_of_somebody' })
+  await revoke({ kind: 'jti', issuer: ownIssuerUrl, id: 'j_of_somebody' })
   await authority.refresh()
   const token = await tokenOf({ jti: 'j_later' })
   expect([await see(token), await see(token)]).toEqual(['accepted', 'accepted'])

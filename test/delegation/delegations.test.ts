@@ -9,7 +9,7 @@ import {
 } from '../../src/delegation/lending/delegations.ts'
 import { createAgents } from '../../src/delegation/registry/agents.ts'
 import type { Database } from '../../src/store/sql.ts'
-import { type MovableClock, movableClock, openMigrated, own } from './world.ts'
+import { type MovableClock, movableClock, openMigrated, ownIssuerUrl } from './world.ts'
 import { openFga, tuplesOf } from './world-fga.ts'
 
 let database: Database
@@ -24,20 +24,20 @@ beforeAll(async () => {
   delegations = createDelegations({ database, fga, clock, randomBytes })
   const agents = createAgents({ sql: database, clock })
   for (const id of ['research-bot', 'helper-bot', 'off-bot']) {
-    await agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: own, sub: id })
+    await agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: ownIssuerUrl, sub: id })
   }
   await agents.disable('off-bot')
 })
 afterAll(() => database.close())
 
 const inAnHour = () => new Date(clock.now() + 3_600_000)
-const lending = (more: Partial<Lending> = {}): Lending => ({
+const lending = (overrides: Partial<Lending> = {}): Lending => ({
   subject: 'user:anne',
   agent: 'research-bot',
   scope: ['collection:handbook'],
   purpose: 'tests',
   expiresAt: inAnHour(),
-  ...more,
+  ...overrides,
 })
 
 /** Throws at the given call, as a process that dies there would stop. */
@@ -97,10 +97,10 @@ describe('lending', () => {
   })
 
   test('under the same id twice is one lending; another under that id is refused', async () => {
-    const first = await delegations.lend(lending({ id: 'd_fixed' }))
+    const firstDelegation = await delegations.lend(lending({ id: 'd_fixed' }))
     expect(
       await delegations.lend(lending({ id: 'd_fixed', expiresAt: new Date(clock.now() + 9_000) })),
-    ).toEqual(first)
+    ).toEqual(firstDelegation)
     await expect(
       delegations.lend(lending({ id: 'd_fixed', scope: ['collection:board'] })),
     ).rejects.toMatchObject({ code: 'conflict' })
@@ -110,8 +110,8 @@ describe('lending', () => {
   })
 
   test('under the same id by many at once is one lending, that stands with its tuples', async () => {
-    const wanted = lending({ id: 'd_at-once' })
-    const made = await Promise.all(Array.from({ length: 5 }, () => delegations.lend(wanted)))
+    const requested = lending({ id: 'd_at-once' })
+    const made = await Promise.all(Array.from({ length: 5 }, () => delegations.lend(requested)))
     expect(new Set(made.map(({ id, state }) => `${id} ${state}`))).toEqual(new Set(['d_at-once live']))
     expect(await delegations.isLive('d_at-once')).toBe(true)
     expect(await tuplesOf(fga, 'd_at-once')).toHaveLength(3)
@@ -122,14 +122,16 @@ describe('lending', () => {
 
   test('keeps at most one live standing one for a person and an agent, and lets an ended one give way', async () => {
     const end = new Date(clock.now() + 5_000)
-    const first = await delegations.lend(lending({ subject: 'user:stan', standing: true, expiresAt: end }))
+    const firstDelegation = await delegations.lend(
+      lending({ subject: 'user:stan', standing: true, expiresAt: end }),
+    )
     await expect(delegations.lend(lending({ subject: 'user:stan', standing: true }))).rejects.toMatchObject({
       code: 'conflict',
     })
     clock.move(6_000)
     const second = await delegations.lend(lending({ subject: 'user:stan', standing: true }))
     expect(await delegations.current('user:stan', 'research-bot')).toMatchObject({ id: second.id })
-    expect(await delegations.get(first.id)).toMatchObject({ state: 'revoked' })
+    expect(await delegations.get(firstDelegation.id)).toMatchObject({ state: 'revoked' })
   })
 
   test.each<[string, Partial<Lending>, string]>([
@@ -184,7 +186,7 @@ describe('a lending whose caller was told that it is over', () => {
   })
 
   /** Ends the request once the tuples are written. */
-  async function lendLate(wanted: Lending): Promise<string> {
+  async function lendLate(requested: Lending): Promise<string> {
     const request = new AbortController()
     let id = ''
     const late: Fga = {
@@ -195,11 +197,11 @@ describe('a lending whose caller was told that it is over', () => {
         request.abort()
       },
     }
-    const lent = createDelegations({ database, fga: late, clock, randomBytes }).lend(
-      wanted,
+    const lentDelegation = createDelegations({ database, fga: late, clock, randomBytes }).lend(
+      requested,
       askedBy(request.signal),
     )
-    await expect(lent).rejects.toMatchObject({ code: 'deadline_exceeded' })
+    await expect(lentDelegation).rejects.toMatchObject({ code: 'deadline_exceeded' })
     return id
   }
 
@@ -213,9 +215,9 @@ describe('a lending whose caller was told that it is over', () => {
   })
 
   test('under an id of its own goes on with the same again', async () => {
-    const wanted = { ...standing(), id: 'd_late' }
-    await lendLate(wanted)
-    expect((await delegations.lend(wanted)).state).toBe('live')
+    const requested = { ...standing(), id: 'd_late' }
+    await lendLate(requested)
+    expect((await delegations.lend(requested)).state).toBe('live')
     await delegations.revoke('d_late')
   })
 
@@ -272,10 +274,10 @@ describe('a crash while lending', () => {
         await fga.write(change)
       },
     }
-    const lent = createDelegations({ database, fga: slow, clock, randomBytes }).lend(
+    const lentDelegation = createDelegations({ database, fga: slow, clock, randomBytes }).lend(
       lending({ id: 'd_race' }),
     )
-    await expect(lent).rejects.toMatchObject({ code: 'conflict' })
+    await expect(lentDelegation).rejects.toMatchObject({ code: 'conflict' })
     expect(await delegations.get('d_race')).toMatchObject({ state: 'revoked' })
     expect(await tuplesOf(fga, 'd_race')).toEqual([])
   })

@@ -23,7 +23,8 @@ describeDatabases('a proof', (kind) => {
   })
   afterAll(() => database?.close())
 
-  const made = (more: Partial<ProofOptions> = {}) => holder.proof({ url, now: clock.now(), ...more })
+  const proofOf = (overrides: Partial<ProofOptions> = {}) =>
+    holder.proof({ url, now: clock.now(), ...overrides })
   const check = async (proof: string, demand = {}) => {
     const checked = await proofs.check({ proof, method: 'POST', url }, demand)
     return checked.ok ? checked.value : checked.reason
@@ -40,13 +41,13 @@ describeDatabases('a proof', (kind) => {
   })
 
   test('made for a token holds its digest, for this one and no other', async () => {
-    expect(await check(await made({ accessToken: 'a.b.c' }), { accessToken: 'a.b.c' })).toBe(holder.jkt)
-    expect(await check(await made({ accessToken: 'a.b.d' }), { accessToken: 'a.b.c' })).toBe(refused)
-    expect(await check(await made(), { accessToken: 'a.b.c' })).toBe(refused)
+    expect(await check(await proofOf({ accessToken: 'a.b.c' }), { accessToken: 'a.b.c' })).toBe(holder.jkt)
+    expect(await check(await proofOf({ accessToken: 'a.b.d' }), { accessToken: 'a.b.c' })).toBe(refused)
+    expect(await check(await proofOf(), { accessToken: 'a.b.c' })).toBe(refused)
   })
 
   test('is for one method and one address; query and fragment do not count', async () => {
-    expect(await check(await made({ url: `${url}?a=b#c` }))).toBe(holder.jkt)
+    expect(await check(await proofOf({ url: `${url}?a=b#c` }))).toBe(holder.jkt)
     const others = [
       `${url}/`,
       'https://remit.test',
@@ -58,35 +59,35 @@ describeDatabases('a proof', (kind) => {
       'retrieve',
       '',
     ]
-    for (const other of others) expect(await check(await made({ url: other }))).toBe(refused)
-    expect(await check(await made({ method: 'GET' }))).toBe(refused)
-    expect(await check(await made({ method: 'post' }))).toBe(refused)
+    for (const other of others) expect(await check(await proofOf({ url: other }))).toBe(refused)
+    expect(await check(await proofOf({ method: 'GET' }))).toBe(refused)
+    expect(await check(await proofOf({ method: 'post' }))).toBe(refused)
   })
 
   test('counts for a minute to each side of its time; with a nonce its time does not matter', async () => {
     const at = (seconds: number) => ({ now: clock.now() + seconds * 1_000 })
-    for (const off of [-59, 59]) expect(await check(await made(at(off)))).toBe(holder.jkt)
-    for (const off of [-62, 62, 86_400]) expect(await check(await made(at(off)))).toBe('use_dpop_nonce')
-    expect(await check(await made({ ...at(-86_400), nonce: proofs.nonce() }))).toBe(holder.jkt)
+    for (const off of [-59, 59]) expect(await check(await proofOf(at(off)))).toBe(holder.jkt)
+    for (const off of [-62, 62, 86_400]) expect(await check(await proofOf(at(off)))).toBe('use_dpop_nonce')
+    expect(await check(await proofOf({ ...at(-86_400), nonce: proofs.nonce() }))).toBe(holder.jkt)
   })
 
   test('needs a nonce of ours where one is demanded, and an old or made-up one never passes', async () => {
     const demand = { nonce: 'demanded' }
-    expect(await check(await made(), demand)).toBe('use_dpop_nonce')
+    expect(await check(await proofOf(), demand)).toBe('use_dpop_nonce')
     const nonce = proofs.nonce()
-    expect(await check(await made({ nonce }), demand)).toBe(holder.jkt)
-    expect(await check(await made({ nonce: 'made-up' }))).toBe('use_dpop_nonce')
+    expect(await check(await proofOf({ nonce }), demand)).toBe(holder.jkt)
+    expect(await check(await proofOf({ nonce: 'made-up' }))).toBe('use_dpop_nonce')
     const elsewhere = createProofs({ sql: database, clock, secret: randomBytes(32) })
-    expect(await check(await made({ nonce: elsewhere.nonce() }))).toBe('use_dpop_nonce')
+    expect(await check(await proofOf({ nonce: elsewhere.nonce() }))).toBe('use_dpop_nonce')
     clock.move(120_000)
-    expect(await check(await made({ nonce }), demand)).toBe(holder.jkt)
+    expect(await check(await proofOf({ nonce }), demand)).toBe(holder.jkt)
     clock.move(180_000)
-    expect(await check(await made({ nonce }), demand)).toBe('use_dpop_nonce')
+    expect(await check(await proofOf({ nonce }), demand)).toBe('use_dpop_nonce')
   })
 
   test('is good once: of 20 at the same time, in two processes, exactly one passes', async () => {
     const elsewhere = createProofs({ sql: database, clock, secret })
-    const proof = await made()
+    const proof = await proofOf()
     const outcomes = await Promise.all(
       Array.from({ length: 20 }, (_, index) =>
         (index % 2 === 0 ? proofs : elsewhere).check({ proof, method: 'POST', url }),
@@ -99,20 +100,20 @@ describeDatabases('a proof', (kind) => {
   test('uses up its own jti only: another key may have the same', async () => {
     const jti = crypto.randomUUID()
     const other = await makeHolder()
-    expect(await check(await made({ claims: { jti } }))).toBe(holder.jkt)
+    expect(await check(await proofOf({ claims: { jti } }))).toBe(holder.jkt)
     expect(await check(await other.proof({ url, now: clock.now(), claims: { jti } }))).toBe(other.jkt)
   })
 
   test('that was refused for another reason is not used up by it', async () => {
-    const proof = await made()
+    const proof = await proofOf()
     expect((await proofs.check({ proof, method: 'GET', url })).ok).toBe(false)
     expect(await check(proof)).toBe(holder.jkt)
   })
 
   test('is forgotten only when it is too old to pass anyway', async () => {
     await proofs.sweep()
-    const early = await made({ now: clock.now() + 59_000 })
-    const byNonce = await made({ nonce: proofs.nonce() })
+    const early = await proofOf({ now: clock.now() + 59_000 })
+    const byNonce = await proofOf({ nonce: proofs.nonce() })
     for (const proof of [early, byNonce]) expect(await check(proof)).toBe(holder.jkt)
     for (let moved = 0; moved < 300_000; moved += 10_000) {
       clock.move(10_000)
@@ -138,12 +139,12 @@ describeDatabases('a proof', (kind) => {
     ['without a key', { header: { jwk: undefined } }],
     ['that points to its key', { header: { jwk: undefined, jku: 'https://elsewhere.test', kid: 'a' } }],
   ])('%s is refused', async (_, options) => {
-    expect(await check(await made(options))).toBe(refused)
+    expect(await check(await proofOf(options))).toBe(refused)
   })
 
   test('with a private key, or one that is no key, in its header is refused', async () => {
     const shown = { ...holder.jwk, ...(await exportJWK(holder.privateKey)) }
-    expect(await check(await made({ header: { jwk: shown } }))).toBe(refused)
+    expect(await check(await proofOf({ header: { jwk: shown } }))).toBe(refused)
     for (const jwk of [
       {},
       { kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA' },
@@ -151,12 +152,12 @@ describeDatabases('a proof', (kind) => {
       'x',
       null,
     ])
-      expect(await check(await made({ header: { jwk } }))).toBe(refused)
+      expect(await check(await proofOf({ header: { jwk } }))).toBe(refused)
   })
 
   test('signed by another key than it shows is refused', async () => {
     const other = await makeHolder()
-    expect(await check(await made({ header: { jwk: other.jwk } }))).toBe(refused)
+    expect(await check(await proofOf({ header: { jwk: other.jwk } }))).toBe(refused)
   })
 
   test('signed by a shared secret, by RSA or by nobody is refused', async () => {

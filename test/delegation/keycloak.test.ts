@@ -242,9 +242,9 @@ describe('a live Keycloak', needsKeycloak, () => {
 
   test('has an account that is linked to a local one: one person by every door, until the link ends', async () => {
     const account = { issuer: realm.issuer, sub: anneSub, person: 'anne' }
-    const who = { subject: 'user:anne', actors: [], client: 'tests', txn: 't' } as const
+    const recordedAs = { subject: 'user:anne', actors: [], client: 'tests', txn: 't' } as const
     const before = await exchange('agent-app', await accessToken(assistant))
-    await world.service.accountLinks.link(account, who)
+    await world.service.accountLinks.link(account, recordedAs)
     const direct = await accessToken(portal)
     expect((await asked(direct)).split(' ').sort()).toEqual(['finance/budget', 'handbook/travel'])
     // What was given to the account before it was Anne's is over; what it lent was lent by somebody else.
@@ -258,7 +258,7 @@ describe('a live Keycloak', needsKeycloak, () => {
       upstream: { iss: realm.issuer, sub: anneSub },
     })
     expect(await asked(issued.access_token)).toBe('finance/budget')
-    await world.service.accountLinks.unlink(account, who)
+    await world.service.accountLinks.unlink(account, recordedAs)
     expect(await asked(issued.access_token)).toBe('invalid_token')
     expect(await asked(direct)).toBe('handbook/travel')
   })
@@ -277,7 +277,7 @@ describe('a live Keycloak', needsKeycloak, () => {
     await realm.addClient(acting)
     expect(await asked(await accessToken(acting))).toBe('actor_unauthorized')
     expect(why()).toEqual({ reason: 'delegation_missing' })
-    const lent = await delegations.lend({
+    const lentDelegation = await delegations.lend({
       subject: `user:staff/${anneSub}`,
       agent: 'realm-bot',
       scope: ['collection:handbook'],
@@ -288,7 +288,7 @@ describe('a live Keycloak', needsKeycloak, () => {
     expect(await asked(await accessToken(acting))).toBe('handbook/travel')
     // It names its actor without an issuer: we know whom it means, and write it into no token of ours.
     expect(await exchange('agent-app', await accessToken(acting))).toEqual({ error: 'invalid_request' })
-    await delegations.revoke(lent.id)
+    await delegations.revoke(lentDelegation.id)
     expect(await asked(await accessToken(acting))).toBe('actor_unauthorized')
     const impersonated = {
       ...acting,

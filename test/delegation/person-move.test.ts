@@ -249,8 +249,8 @@ describe('a move', () => {
     ] as const)
       for (const one of ['look', 'move'] as const)
         await expect(world.service.personMove[one](from, to)).rejects.toMatchObject({ field })
-    const who = operator('t_1')
-    await world.service.accountLinks.link({ issuer, sub: '00u1anne', person: 'anne' }, who)
+    const recordedAs = operator('t_1')
+    await world.service.accountLinks.link({ issuer, sub: '00u1anne', person: 'anne' }, recordedAs)
     await expect(world.service.personMove.move(old, other)).rejects.toMatchObject({
       field: 'to',
       public: expect.stringContaining('linked to anne'),

@@ -20,7 +20,7 @@ import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
-import { movableClock, openMigrated, own } from './world.ts'
+import { movableClock, openMigrated, ownIssuerUrl } from './world.ts'
 import { openFga, tuplesOf } from './world-fga.ts'
 
 const clock = movableClock()
@@ -107,7 +107,7 @@ const addBot = (database: Database) =>
     id: 'bot',
     owner: 'user:anne',
     purpose: 'tests',
-    issuer: own,
+    issuer: ownIssuerUrl,
     sub: 'bot',
   })
 

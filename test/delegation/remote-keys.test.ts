@@ -14,18 +14,18 @@ interface More {
   readonly timeoutMs?: number
 }
 
-function keysOf(issuer: TestIssuer, more: More = {}) {
+function keysOf(issuer: TestIssuer, overrides: More = {}) {
   const clock = movableClock()
-  const keys = remoteKeys({ issuer: issuer.issuer, fetch, clock, timeoutMs: 5_000, ...more })
+  const keys = remoteKeys({ issuer: issuer.issuer, fetch, clock, timeoutMs: 5_000, ...overrides })
   return { clock, keys }
 }
 
 /** How the keys look where the issuer answers the key set's address so. */
-async function withAnswer(answer: NonNullable<TestIssuerOptions['answer']>, more: More = {}) {
+async function withAnswer(answer: NonNullable<TestIssuerOptions['answer']>, overrides: More = {}) {
   const issuer = await startTestIssuer({
     answer: (request, response) => request.url?.endsWith('/jwks') === true && answer(request, response),
   })
-  return { issuer, ...keysOf(issuer, more), [Symbol.asyncDispose]: issuer[Symbol.asyncDispose] }
+  return { issuer, ...keysOf(issuer, overrides), [Symbol.asyncDispose]: issuer[Symbol.asyncDispose] }
 }
 
 describe('an issuer’s keys', () => {
@@ -138,20 +138,20 @@ describe('a key set is refused, as 503 and never as a pass,', () => {
     const issuer = await startTestIssuer()
     const { keys } = keysOf(issuer)
     await issuer[Symbol.asyncDispose]()
-    let asked = 0
+    let requestCount = 0
     const counting = remoteKeys({
       issuer: issuer.issuer,
       fetch: (url, init) => {
-        asked += 1
+        requestCount += 1
         return fetch(url, init)
       },
       clock: movableClock(),
     })
     expect(await keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
     await counting(header)
-    const before = asked
+    const before = requestCount
     await counting(header)
-    expect(asked).toBe(before)
+    expect(requestCount).toBe(before)
   })
 })
 
@@ -179,8 +179,8 @@ test('settings under which a token could mean two things are refused', () => {
     preset: 'generic',
     person_clients: ['app'],
   }
-  const make = (more: object) => () =>
-    externalIssuer(trustedIssuer.parse({ ...entry, ...more }), { fetch, clock: movableClock() })
+  const make = (overrides: object) => () =>
+    externalIssuer(trustedIssuer.parse({ ...entry, ...overrides }), { fetch, clock: movableClock() })
   expect(make({})).not.toThrow()
   expect(make({ audiences: { api: 'a', mcp: 'a' } })).toThrow('must differ')
   expect(make({ service_clients: { app: 'loader' } })).toThrow('more than one')

@@ -13,7 +13,7 @@ import { createRevocations, type Revocations } from '../../src/delegation/revoca
 import type { Database, Listener } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { needsPostgres } from '../support/native.ts'
-import { type MovableClock, movableClock, own } from './world.ts'
+import { type MovableClock, movableClock, ownIssuerUrl } from './world.ts'
 
 let database: Database
 let clock: MovableClock
@@ -135,7 +135,7 @@ describe.each(['pglite', 'postgres'] as const)('on %s', (kind) => {
         id: 'bot',
         owner: 'user:anne',
         purpose: 'tests',
-        issuer: own,
+        issuer: ownIssuerUrl,
         sub: 'bot',
       })
       await authority.refresh()

@@ -7,7 +7,7 @@ import { externalIssuer, type Resource } from '../../src/delegation/tokens/issue
 import { publicErrorOf } from '../../src/delegation/tokens/reasons.ts'
 import { makeHolder } from '../support/dpop.ts'
 import { startTestIssuer, type TestIssuer, type TokenOptions } from '../support/issuer.ts'
-import { helperBot, openVerifying, own, publicUrl, putDelegation, researchBot } from './world.ts'
+import { helperBot, openVerifying, ownIssuerUrl, publicUrl, putDelegation, researchBot } from './world.ts'
 
 let issuer: TestIssuer
 let world: Awaited<ReturnType<typeof openVerifying>>
@@ -114,7 +114,14 @@ describe('what is accepted', () => {
       collections: readonly string[] | undefined,
     ) => {
       const limits = { scopes, collections }
-      await world.agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: own, sub: id, limits })
+      await world.agents.save({
+        id,
+        owner: 'user:anne',
+        purpose: 'tests',
+        issuer: ownIssuerUrl,
+        sub: id,
+        limits,
+      })
     }
     await save('research-bot', ['docs.search', 'docs.read'], ['handbook', 'finance'])
     await save('helper-bot', ['docs.search', 'approvals.request'], ['finance', 'board'])
@@ -297,7 +304,7 @@ describe('who acts', () => {
     expect((await accepted(external({ act: researchBot, delegation: 'd_ext' }))).kind).toBe('agent')
   })
 
-  test.each([null, 'research-bot', {}, { sub: 'research-bot' }, { iss: own }, []])(
+  test.each([null, 'research-bot', {}, { sub: 'research-bot' }, { iss: ownIssuerUrl }, []])(
     'an act that does not say who: %j',
     async (act) => {
       expect(await reason(external({ overrides: { act } }))).toBe('bad_actor')
@@ -311,17 +318,17 @@ describe('who acts', () => {
   })
 
   test('an unregistered agent, anywhere in the chain, or one of another issuer with the same sub', async () => {
-    expect(await reason(agentToken({ act: { iss: own, sub: 'stranger' } }))).toBe('unknown_actor')
+    expect(await reason(agentToken({ act: { iss: ownIssuerUrl, sub: 'stranger' } }))).toBe('unknown_actor')
     expect(await reason(agentToken({ act: { iss: issuer.issuer, sub: 'research-bot' } }))).toBe(
       'unknown_actor',
     )
-    expect(await reason(agentToken({ act: { ...researchBot, act: { iss: own, sub: 'stranger' } } }))).toBe(
-      'unknown_actor',
-    )
+    expect(
+      await reason(agentToken({ act: { ...researchBot, act: { iss: ownIssuerUrl, sub: 'stranger' } } })),
+    ).toBe('unknown_actor')
   })
 
   test('a disabled agent, anywhere in the chain', async () => {
-    const off = { iss: own, sub: 'off-bot' }
+    const off = { iss: ownIssuerUrl, sub: 'off-bot' }
     expect(await reason(agentToken({ act: off }))).toBe('agent_disabled')
     expect(await reason(agentToken({ act: { ...researchBot, act: off } }))).toBe('agent_disabled')
   })
@@ -426,7 +433,10 @@ describe('revocation', () => {
 
   test('of a grant family, until it is over', async () => {
     const until = new Date(world.clock.now() + 1_000)
-    await world.revocations.revoke({ kind: 'grant', issuer: own, id: 'gf_dead' }, { until, reason: 'test' })
+    await world.revocations.revoke(
+      { kind: 'grant', issuer: ownIssuerUrl, id: 'gf_dead' },
+      { until, reason: 'test' },
+    )
     expect(await reason(world.ownToken({ grant_id: 'gf_dead' }))).toBe('revoked')
     world.clock.move(2_000)
     expect(await reason(world.ownToken({ grant_id: 'gf_dead' }))).toMatch(/^accepted/)

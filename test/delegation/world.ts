@@ -20,7 +20,7 @@ import { openTestDatabase } from '../support/database.ts'
 import type { TestIssuer } from '../support/issuer.ts'
 
 export const publicUrl = 'http://localhost:8787'
-export const own = `${publicUrl}/oauth`
+export const ownIssuerUrl = `${publicUrl}/oauth`
 
 /** A clock that stands still until it is moved. */
 export interface MovableClock extends Clock {
@@ -74,7 +74,7 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
   const key = ring.current()
   const agents = createAgents({ sql: database, clock })
   for (const id of ['research-bot', 'helper-bot', 'off-bot']) {
-    await agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: own, sub: id })
+    await agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: ownIssuerUrl, sub: id })
   }
   await agents.disable('off-bot')
   await database.query(`insert into services (name, collections, prefixes) values ('loader', '{}', '{}')`)
@@ -113,7 +113,7 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
   async function ownToken(claims: Record<string, unknown> = {}, header: Partial<JWTHeaderParameters> = {}) {
     const iat = Math.floor(clock.now() / 1_000)
     const all: Record<string, unknown> = {
-      iss: own,
+      iss: ownIssuerUrl,
       sub: 'anne',
       aud: publicUrl,
       client_id: 'pages',
@@ -149,5 +149,5 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
   }
 }
 
-export const researchBot = { iss: own, sub: 'research-bot', sub_profile: 'ai_agent' }
-export const helperBot = { iss: own, sub: 'helper-bot', sub_profile: 'ai_agent' }
+export const researchBot = { iss: ownIssuerUrl, sub: 'research-bot', sub_profile: 'ai_agent' }
+export const helperBot = { iss: ownIssuerUrl, sub: 'helper-bot', sub_profile: 'ai_agent' }

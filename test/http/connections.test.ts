@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Connections } from '../../src/delegation/vault/connections.ts'
 import { type Browser, openBrowser, type Page } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
-import { agentPrincipal, by } from '../delegation/vault/world.ts'
+import { agentPrincipal, recordedAs } from '../delegation/vault/world.ts'
 import {
   type AuthorizeMood,
   type ProviderDouble,
@@ -99,7 +99,7 @@ describe('an account is connected', () => {
       reason: 'connection_required',
     })
     const token = await connections.withToken(found.ok ? found.value.id : '', async (one) => one, {
-      recordedAs: by,
+      recordedAs,
     })
     expect(double.issued).toContain(token)
   })

@@ -47,9 +47,9 @@ describeBackends('a process that dies', (backend) => {
         return {
           async prepare(wanted) {
             die('before anything is prepared')
-            const made = await grants.prepare(wanted)
+            const grant = await grants.prepare(wanted)
             die('once they are written')
-            return made
+            return grant
           },
           async activateWithin(sql, id, by) {
             die('in the transaction, before the grant is live')
@@ -79,7 +79,7 @@ describeBackends('a process that dies', (backend) => {
   })
   const presentable = (named?: string) =>
     grants.presentable(holder(), { queryHmac: 'hmac of budget', named: named === undefined ? [] : [named] })
-  const made = async (approval: string) =>
+  const grantsOf = async (approval: string) =>
     world.database.query<{ id: string; state: string }>(
       'select id, state from approval_grants where approval = $1 order by created_at',
       [approval],
@@ -102,23 +102,23 @@ describeBackends('a process that dies', (backend) => {
   test.each(places)(
     '%s has opened nothing: the question is still there, is answered once, and what was left goes away',
     async (place) => {
-      const asked = await world.ask(asker, ['board/1'])
+      const approval = await world.ask(asker, ['board/1'])
       dies = place
-      await expect(world.decide(asked, { answer: 'approve' })).rejects.toThrow('killed')
-      expect(await world.approvals.of(asker, asked.id)).toMatchObject({ state: 'pending' })
-      expect(await world.recorded(asked.id)).toEqual(['approval_asked'])
-      for (const { id, state } of await made(asked.id)) {
+      await expect(world.decide(approval, { answer: 'approve' })).rejects.toThrow('killed')
+      expect(await world.approvals.of(asker, approval.id)).toMatchObject({ state: 'pending' })
+      expect(await world.recorded(approval.id)).toEqual(['approval_asked'])
+      for (const { id, state } of await grantsOf(approval.id)) {
         expect(state).toBe('preparing')
         expect(await presentable(id)).toEqual([])
       }
       dies = undefined
-      const decided = await world.decide(asked, { answer: 'approve' })
+      const decided = await world.decide(approval, { answer: 'approve' })
       const grant = decided.ok ? (decided.value.grant ?? '') : ''
       expect(await presentable(grant)).toHaveLength(1)
       expect(await opens(grant)).toBe('allowed')
       world.clock.move(61_000)
       await grants.mend()
-      const all = await made(asked.id)
+      const all = await grantsOf(approval.id)
       expect(all.filter(({ state }) => state === 'live').map(({ id }) => id)).toEqual([grant])
       for (const { id } of all.filter(({ state }) => state !== 'live')) {
         const left = world.service.fga.read({ object: `grant:${id}` })
@@ -128,38 +128,38 @@ describeBackends('a process that dies', (backend) => {
   )
 
   test('after a yes that counts has lost nothing: who asks hears of it from the row', async () => {
-    const asked = await world.ask(asker, ['board/1'])
+    const approval = await world.ask(asker, ['board/1'])
     // Whoever was to be told is gone; another process looks.
-    await world.decide(asked, { answer: 'approve' })
+    await world.decide(approval, { answer: 'approve' })
     const another = await world.another()
-    expect(await another.wait(asker, asked.id, AbortSignal.timeout(10_000))).toMatchObject({
+    expect(await another.wait(asker, approval.id, AbortSignal.timeout(10_000))).toMatchObject({
       state: 'approved',
       grant: expect.any(String),
     })
-    expect(await world.decide(asked, { answer: 'approve' })).toEqual({ ok: false, reason: 'over' })
-    expect((await made(asked.id)).filter(({ state }) => state === 'live')).toHaveLength(1)
+    expect(await world.decide(approval, { answer: 'approve' })).toEqual({ ok: false, reason: 'over' })
+    expect((await grantsOf(approval.id)).filter(({ state }) => state === 'live')).toHaveLength(1)
   })
 
   test('leaves one grant of several decisions at once', async () => {
-    const asked = await world.ask(asker, ['board/1'])
+    const approval = await world.ask(asker, ['board/1'])
     const results = await Promise.all(
-      Array.from({ length: 4 }, () => world.decide(asked, { answer: 'approve' })),
+      Array.from({ length: 4 }, () => world.decide(approval, { answer: 'approve' })),
     )
     const [decided, ...more] = results.filter(({ ok }) => ok)
     expect(more).toEqual([])
-    const live = (await made(asked.id)).filter(({ state }) => state === 'live')
+    const live = (await grantsOf(approval.id)).filter(({ state }) => state === 'live')
     expect(live.map(({ id }) => id)).toEqual([decided?.ok ? decided.value.grant : 'none'])
   })
 
   test('what was lent ends while its person says yes: it is a yes to nothing, and says that it is over', async () => {
-    const asked = await world.ask(asker, ['board/1'])
+    const approval = await world.ask(asker, ['board/1'])
     const [decided] = await Promise.all([
-      world.decide(asked, { answer: 'approve' }),
+      world.decide(approval, { answer: 'approve' }),
       world.service.delegations.revoke(asker.delegation),
     ]).catch((error: unknown) => [{ ok: false as const, reason: String(error) }])
     const grant = decided.ok ? decided.value.grant : undefined
     if (grant === undefined)
-      expect(await made(asked.id).then((all) => all.map(({ state }) => state))).not.toContain('live')
+      expect(await grantsOf(approval.id).then((all) => all.map(({ state }) => state))).not.toContain('live')
     else expect(await presentable(grant)).toEqual([])
     expect((await world.approvals.mine(asker.subject)).open).toEqual([])
   })

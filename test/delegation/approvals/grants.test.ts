@@ -10,10 +10,10 @@ import type { Principal } from '../../../src/kernel/principal.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
-import { type MovableClock, movableClock, own } from '../world.ts'
+import { type MovableClock, movableClock, ownIssuerUrl } from '../world.ts'
 import { openFga } from '../world-fga.ts'
 
-const by = operator('t_tests')
+const recordedAs = operator('t_tests')
 
 describeDatabases('grants of approvals', (kind) => {
   let database: Database
@@ -34,12 +34,12 @@ describeDatabases('grants of approvals', (kind) => {
     grants = createWith(fga)
     const agents = createAgents({ sql: database, clock })
     for (const id of ['research-bot', 'helper-bot', 'other-bot'])
-      await agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: own, sub: id })
+      await agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: ownIssuerUrl, sub: id })
     delegation = await lend()
   })
   afterAll(() => database?.close())
 
-  async function lend(more: Partial<Parameters<Delegations['lend']>[0]> = {}): Promise<string> {
+  async function lend(overrides: Partial<Parameters<Delegations['lend']>[0]> = {}): Promise<string> {
     const { id } = await delegations.lend({
       subject: 'user:anne',
       agent: 'research-bot',
@@ -47,13 +47,13 @@ describeDatabases('grants of approvals', (kind) => {
       scope: ['collection:handbook'],
       purpose: 'tests',
       expiresAt: new Date(clock.now() + 86_400_000),
-      ...more,
+      ...overrides,
     })
     return id
   }
 
   let asked = 0
-  const wanted = (more: Partial<GrantDraft> = {}): GrantDraft => {
+  const grantDraft = (overrides: Partial<GrantDraft> = {}): GrantDraft => {
     asked += 1
     return {
       approval: `ap_${asked}`,
@@ -62,16 +62,16 @@ describeDatabases('grants of approvals', (kind) => {
       delegation,
       objects: ['document:minutes'],
       until: new Date(clock.now() + 300_000),
-      ...more,
+      ...overrides,
     }
   }
-  const activate = (id: string) => database.transaction((sql) => grants.activateWithin(sql, id, by))
-  async function granted(more: Partial<GrantDraft> = {}) {
-    const grant = await grants.prepare(wanted(more))
+  const activate = (id: string) => database.transaction((sql) => grants.activateWithin(sql, id, recordedAs))
+  async function granted(overrides: Partial<GrantDraft> = {}) {
+    const grant = await grants.prepare(grantDraft(overrides))
     expect(await activate(grant.id)).toBe(true)
     return grant.id
   }
-  const bot = (more: Partial<Principal> = {}): Principal => ({
+  const bot = (overrides: Partial<Principal> = {}): Principal => ({
     kind: 'agent',
     subject: 'user:anne',
     actors: ['agent:research-bot'],
@@ -81,12 +81,12 @@ describeDatabases('grants of approvals', (kind) => {
     delegation,
     txn: 't_1',
     expiresAt: 0,
-    ...more,
+    ...overrides,
   })
   const shown = async (principal: Principal, asking: Parameters<ApprovalGrants['presentable']>[1]) =>
     (await grants.presentable(principal, asking)).map(({ id }) => id)
-  const use = (id: string, more: Partial<Parameters<ApprovalGrants['useWithin']>[1]> = {}) =>
-    database.transaction((sql) => grants.useWithin(sql, { id, principal: bot(), ...more }))
+  const use = (id: string, overrides: Partial<Parameters<ApprovalGrants['useWithin']>[1]> = {}) =>
+    database.transaction((sql) => grants.useWithin(sql, { id, principal: bot(), ...overrides }))
   async function tuplesOf(id: string): Promise<string[]> {
     const found: string[] = []
     for await (const page of fga.readAll())
@@ -105,7 +105,7 @@ describeDatabases('grants of approvals', (kind) => {
 
   describe('a yes', () => {
     test('is its row and its tuples, and opens nothing before the answer is in', async () => {
-      const { id } = await grants.prepare(wanted({ objects: ['document:a', 'document:b'] }))
+      const { id } = await grants.prepare(grantDraft({ objects: ['document:a', 'document:b'] }))
       expect(await tuplesOf(id)).toEqual([
         `agent:research-bot agent grant:${id}`,
         `grant:${id} granted_by document:a`,
@@ -120,9 +120,9 @@ describeDatabases('grants of approvals', (kind) => {
     })
 
     test('does not count where the answer that it belongs to is rolled back', async () => {
-      const { id } = await grants.prepare(wanted())
+      const { id } = await grants.prepare(grantDraft())
       const failing = database.transaction(async (sql) => {
-        expect(await grants.activateWithin(sql, id, by)).toBe(true)
+        expect(await grants.activateWithin(sql, id, recordedAs)).toBe(true)
         throw new Error('killed')
       })
       await expect(failing).rejects.toThrow('killed')
@@ -132,7 +132,7 @@ describeDatabases('grants of approvals', (kind) => {
     test('answers one question once: a second grant of the same approval cannot count', async () => {
       const approval = 'ap_twice'
       await granted({ approval })
-      const second = await grants.prepare(wanted({ approval }))
+      const second = await grants.prepare(grantDraft({ approval }))
       await expect(activate(second.id)).rejects.toThrow(/approval_grants_approval/)
       expect(await shown(bot(), { named: [second.id] })).toEqual([])
     })
@@ -140,7 +140,9 @@ describeDatabases('grants of approvals', (kind) => {
     test('never outlasts what was lent', async () => {
       const end = new Date(clock.now() + 10_000)
       const short = await lend({ expiresAt: end })
-      const grant = await grants.prepare(wanted({ delegation: short, until: new Date(clock.now() + 60_000) }))
+      const grant = await grants.prepare(
+        grantDraft({ delegation: short, until: new Date(clock.now() + 60_000) }),
+      )
       expect(grant.until).toEqual(end)
     })
 
@@ -154,8 +156,8 @@ describeDatabases('grants of approvals', (kind) => {
       ['no use at all', () => ({ maxUses: 0 }), { field: 'max_uses' }],
       ['another person’s delegation', () => ({ subject: 'user:bob' }), { code: 'conflict' }],
       ['another agent’s delegation', () => ({ agent: 'other-bot' }), { code: 'conflict' }],
-    ])('cannot be %s', async (_, more, refusal) => {
-      await expect(grants.prepare(wanted(more()))).rejects.toMatchObject(refusal)
+    ])('cannot be %s', async (_, overrides, refusal) => {
+      await expect(grants.prepare(grantDraft(overrides()))).rejects.toMatchObject(refusal)
     })
   })
 
@@ -198,7 +200,7 @@ describeDatabases('grants of approvals', (kind) => {
       const id = await granted({ delegation: remembering, remembered: true, objects: ['folder:board'] })
       expect(await shown(bot({ delegation: remembering }), { named: [] })).toEqual([id])
       expect(await shown(bot(), { named: [] })).toEqual([])
-      await grants.revoke('user:anne', id, by)
+      await grants.revoke('user:anne', id, recordedAs)
       expect(await shown(bot({ delegation: remembering }), { named: [] })).toEqual([])
     })
 
@@ -280,8 +282,8 @@ describeDatabases('grants of approvals', (kind) => {
     test('by its person counts at once, takes the tuples along, and is nobody else’s to make', async () => {
       const id = await granted()
       expect((await grants.listOf('user:anne')).map((one) => one.id)).toContain(id)
-      expect(await grants.revoke('user:bob', id, by)).toBe(false)
-      expect(await grants.revoke('user:anne', id, by)).toBe(true)
+      expect(await grants.revoke('user:bob', id, recordedAs)).toBe(false)
+      expect(await grants.revoke('user:anne', id, recordedAs)).toBe(true)
       expect(await shown(bot(), { named: [id] })).toEqual([])
       expect(await use(id)).toBe(false)
       expect(await tuplesOf(id)).toEqual([])
@@ -290,11 +292,11 @@ describeDatabases('grants of approvals', (kind) => {
     })
 
     test('of what was lent is its end, in one transaction, and of whoever answers meanwhile', async () => {
-      const lent = await lend()
-      const of = { delegation: lent }
+      const lentDelegation = await lend()
+      const of = { delegation: lentDelegation }
       const id = await granted(of)
-      const answering = await grants.prepare(wanted(of))
-      await delegations.revoke(lent)
+      const answering = await grants.prepare(grantDraft(of))
+      await delegations.revoke(lentDelegation)
       expect(await shown(bot(of), { named: [id] })).toEqual([])
       expect(await use(id, { principal: bot(of) })).toBe(false)
       expect(await grants.get(id)).toMatchObject({ state: 'ended' })
@@ -304,22 +306,22 @@ describeDatabases('grants of approvals', (kind) => {
       clock.move(61_000)
       await grants.mend()
       expect(await tuplesOf(answering.id)).toEqual([])
-      await expect(grants.prepare(wanted(of))).rejects.toMatchObject({ code: 'conflict' })
+      await expect(grants.prepare(grantDraft(of))).rejects.toMatchObject({ code: 'conflict' })
     })
 
     test('of what was lent that is undone leaves it as it was', async () => {
-      const lent = await lend()
-      const id = await granted({ delegation: lent })
+      const lentDelegation = await lend()
+      const id = await granted({ delegation: lentDelegation })
       const undone = database.transaction(async (sql) => {
-        await delegations.revokeWithin(sql, lent, by)
+        await delegations.revokeWithin(sql, lentDelegation, recordedAs)
         throw new Error('killed')
       })
       await expect(undone).rejects.toThrow('killed')
-      expect(await shown(bot({ delegation: lent }), { named: [id] })).toEqual([id])
+      expect(await shown(bot({ delegation: lentDelegation }), { named: [id] })).toEqual([id])
     })
 
     test('of one that was never answered comes after a minute', async () => {
-      const { id } = await grants.prepare(wanted())
+      const { id } = await grants.prepare(grantDraft())
       await grants.mend()
       expect(await grants.get(id)).toMatchObject({ state: 'preparing' })
       clock.move(61_000)

@@ -6,7 +6,7 @@ import type { Principal } from '../../../src/kernel/principal.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
-import { type MovableClock, movableClock, own, putDelegation } from '../world.ts'
+import { type MovableClock, movableClock, ownIssuerUrl, putDelegation } from '../world.ts'
 
 describeDatabases('offers', (kind) => {
   let database: Database
@@ -18,7 +18,7 @@ describeDatabases('offers', (kind) => {
     clock = movableClock()
     const agents = createAgents({ sql: database, clock })
     for (const id of ['research-bot', 'other-bot'])
-      await agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: own, sub: id })
+      await agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: ownIssuerUrl, sub: id })
     const expiresAt = new Date(clock.now() + 86_400_000)
     for (const [id, agent] of [
       ['d_1', 'research-bot'],
@@ -30,7 +30,7 @@ describeDatabases('offers', (kind) => {
   })
   afterAll(() => database?.close())
 
-  const bot = (more: Partial<Principal> = {}): Principal => ({
+  const bot = (overrides: Partial<Principal> = {}): Principal => ({
     kind: 'agent',
     subject: 'user:anne',
     actors: ['agent:research-bot'],
@@ -40,7 +40,7 @@ describeDatabases('offers', (kind) => {
     delegation: 'd_1',
     txn: 't_1',
     expiresAt: 0,
-    ...more,
+    ...overrides,
   })
   const make = (principal: Principal, documentIds: readonly string[] = ['minutes']) =>
     database.transaction((sql) => offers.makeWithin(sql, principal, { queryHmac: 'q', documentIds }))

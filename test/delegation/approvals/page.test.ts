@@ -26,15 +26,15 @@ describeBackends('what a person is shown and says yes to', (backend) => {
     return found
   }
   const approve = async (decision: Omit<Extract<Decision, { answer: 'approve' }>, 'answer'> = {}) => {
-    const asked = await world.ask(asker, ['board/1', 'board/2'], { query: crypto.randomUUID() })
-    const result = await world.decide(asked, { answer: 'approve', ...decision })
-    return { result, grant: result.ok ? grants.prepared.at(-1) : undefined, asked }
+    const approval = await world.ask(asker, ['board/1', 'board/2'], { query: crypto.randomUUID() })
+    const result = await world.decide(approval, { answer: 'approve', ...decision })
+    return { result, grant: result.ok ? grants.prepared.at(-1) : undefined, asked: approval }
   }
   const inMs = (ms: number) => new Date(world.clock.now() + ms)
 
   test('names the documents that they may read, in our words, and no title of one that they may not', async () => {
-    const asked = await world.ask(asker, ['board/2', 'board/4', 'board/1', 'board/none'])
-    const page = await shown(asked.id)
+    const approval = await world.ask(asker, ['board/2', 'board/4', 'board/1', 'board/none'])
+    const page = await shown(approval.id)
     expect(page).toMatchObject({
       agentTitle: 'research-bot',
       lentFor: 'tests',
@@ -45,19 +45,19 @@ describeBackends('what a person is shown and says yes to', (backend) => {
       { id: 'board/2', title: 'Minutes 2', collection: 'finance', owner: 'user:bob', isSensitive: true },
     ])
     expect(JSON.stringify([page.documents, page.places])).not.toMatch(/Minutes 4|board\/4|none/)
-    expect(await world.decide(asked, { answer: 'approve', documentIds: ['board/4'] })).toMatchObject({
+    expect(await world.decide(approval, { answer: 'approve', documentIds: ['board/4'] })).toMatchObject({
       reason: 'not_offered',
       detail: 'documentIds',
     })
   })
 
   test('drops what they may no longer read, and what is no longer lent, and then is another page', async () => {
-    const asked = await world.ask(asker, ['board/1', 'board/2', 'board/3'])
-    const before = digestOf(await shown(asked.id))
+    const approval = await world.ask(asker, ['board/1', 'board/2', 'board/3'])
+    const before = digestOf(await shown(approval.id))
     await world.write('user:anne blocked document:board/2')
-    const page = await shown(asked.id)
+    const page = await shown(approval.id)
     expect(page.documents.map(({ id }) => id)).toEqual(['board/1', 'board/3'])
-    expect(await world.decide(asked, { answer: 'approve' }, { digest: before })).toEqual({
+    expect(await world.decide(approval, { answer: 'approve' }, { digest: before })).toEqual({
       ok: false,
       reason: 'changed',
     })
@@ -70,30 +70,30 @@ describeBackends('what a person is shown and says yes to', (backend) => {
   })
 
   test('that nothing is left of cannot be said yes to, only no', async () => {
-    const asked = await world.ask(asker, ['board/4'])
-    expect((await shown(asked.id)).documents).toEqual([])
-    expect(await world.decide(asked, { answer: 'approve' })).toMatchObject({ reason: 'not_offered' })
-    expect(await world.decide(asked, { answer: 'deny' })).toMatchObject({ ok: true })
+    const approval = await world.ask(asker, ['board/4'])
+    expect((await shown(approval.id)).documents).toEqual([])
+    expect(await world.decide(approval, { answer: 'approve' })).toMatchObject({ reason: 'not_offered' })
+    expect(await world.decide(approval, { answer: 'deny' })).toMatchObject({ ok: true })
   })
 
   test.each([
     ['a question of theirs', () => ({ answer: 'ask', question: 'Why?' }) as const],
     ['an answer of the agent', undefined],
   ])('is another page after %s', async (_, decision) => {
-    const asked = await world.ask(asker, ['board/1'])
-    if (decision === undefined) await world.decide(asked, { answer: 'ask', question: 'Why?' })
-    const before = digestOf(await shown(asked.id))
-    if (decision === undefined) await world.approvals.answer(asker, asked.id, 'So.')
-    else await world.decide(asked, decision())
-    expect(await world.decide(asked, { answer: 'approve' }, { digest: before })).toMatchObject({
+    const approval = await world.ask(asker, ['board/1'])
+    if (decision === undefined) await world.decide(approval, { answer: 'ask', question: 'Why?' })
+    const before = digestOf(await shown(approval.id))
+    if (decision === undefined) await world.approvals.answer(asker, approval.id, 'So.')
+    else await world.decide(approval, decision())
+    expect(await world.decide(approval, { answer: 'approve' }, { digest: before })).toMatchObject({
       reason: 'changed',
     })
-    expect(grants.activated).not.toContain((await world.approvals.of(asker, asked.id))?.grant)
+    expect(grants.activated).not.toContain((await world.approvals.of(asker, approval.id))?.grant)
   })
 
   test('is another page after a new title, another owner, or another name of the agent', async () => {
-    const asked = await world.ask(asker, ['board/1'])
-    const digests = new Set([digestOf(await shown(asked.id))])
+    const approval = await world.ask(asker, ['board/1'])
+    const digests = new Set([digestOf(await shown(approval.id))])
     for (const change of [
       `update documents set title = 'Minutes 1, corrected' where id = 'board/1'`,
       `update documents set owner = 'user:carol' where id = 'board/1'`,
@@ -101,10 +101,10 @@ describeBackends('what a person is shown and says yes to', (backend) => {
       `update delegations set purpose = 'else' where id = '${asker.delegation}'`,
     ]) {
       await world.database.query(change)
-      digests.add(digestOf(await shown(asked.id)))
+      digests.add(digestOf(await shown(approval.id)))
     }
     expect(digests.size).toBe(5)
-    expect(digestOf(await shown(asked.id))).toBe(digestOf(await shown(asked.id)))
+    expect(digestOf(await shown(approval.id))).toBe(digestOf(await shown(approval.id)))
     await world.database.query(
       `update documents set title = 'Minutes 1', owner = 'user:bob' where id = 'board/1'`,
     )
@@ -112,14 +112,14 @@ describeBackends('what a person is shown and says yes to', (backend) => {
   })
 
   test('is by default one answer to the very question, within 15 minutes', async () => {
-    const { grant, asked } = await approve()
+    const { grant, asked: approval } = await approve()
     expect(grant).toEqual({
-      approval: asked.id,
+      approval: approval.id,
       subject: 'user:anne',
       agent: 'research-bot',
       delegation: asker.delegation,
       objects: ['document:board/1', 'document:board/2'],
-      queryHmac: asked.asked.kind === 'documents' ? asked.asked.queryHmac : '',
+      queryHmac: approval.asked.kind === 'documents' ? approval.asked.queryHmac : '',
       maxUses: 1,
       until: inMs(15 * 60_000),
     })
@@ -143,12 +143,12 @@ describeBackends('what a person is shown and says yes to', (backend) => {
   })
 
   test('is remembered for a place that holds one of the documents and that they may know', async () => {
-    const asked = await world.ask(asker, ['board/1', 'board/2'])
-    expect((await shown(asked.id)).places).toEqual([
+    const approval = await world.ask(asker, ['board/1', 'board/2'])
+    expect((await shown(approval.id)).places).toEqual([
       { object: 'collection:finance', title: 'The finance', documentIds: ['board/1', 'board/2'] },
     ])
     const remember = { object: 'collection:finance' as const, until: inMs(3_000_000) }
-    expect(await world.decide(asked, { answer: 'approve', remember })).toMatchObject({ ok: true })
+    expect(await world.decide(approval, { answer: 'approve', remember })).toMatchObject({ ok: true })
     expect(grants.prepared.at(-1)).toMatchObject({
       objects: ['collection:finance'],
       remembered: true,
@@ -163,8 +163,8 @@ describeBackends('what a person is shown and says yes to', (backend) => {
       'folder:board/shut parent document:board/2',
       'user:anne viewer folder:board/open',
     )
-    const asked = await world.ask(asker, ['board/1', 'board/2'])
-    expect((await shown(asked.id)).places.map(({ object }) => object)).toEqual([
+    const approval = await world.ask(asker, ['board/1', 'board/2'])
+    expect((await shown(approval.id)).places.map(({ object }) => object)).toEqual([
       'collection:finance',
       'folder:board/open',
     ])
@@ -175,7 +175,7 @@ describeBackends('what a person is shown and says yes to', (backend) => {
       ['organization:acme', ['board/1']],
     ] as const)
       expect(
-        await world.decide(asked, {
+        await world.decide(approval, {
           answer: 'approve',
           documentIds,
           remember: { object, until: inMs(60_000) },
@@ -221,15 +221,15 @@ describeBackends('what a person is shown and says yes to', (backend) => {
       bodyDigest: 'x'.repeat(43),
     }
     const wish = { seconds: 300, front: 'rest' } as const
-    const asked = await world.approvals.ask(asker, askedCall(call), wish)
+    const approval = await world.approvals.ask(asker, askedCall(call), wish)
     for (const more of [
       { documentIds: ['board/1'] },
       { remember: { object: 'collection:finance' as const, until: inMs(60_000) } },
     ])
-      expect(await world.decide(asked, { answer: 'approve', ...more })).toMatchObject({
+      expect(await world.decide(approval, { answer: 'approve', ...more })).toMatchObject({
         reason: 'not_offered',
       })
-    expect(await world.decide(asked, { answer: 'approve', oneUse: false })).toMatchObject({ ok: true })
+    expect(await world.decide(approval, { answer: 'approve', oneUse: false })).toMatchObject({ ok: true })
     expect(grants.prepared.at(-1)).toMatchObject({ objects: [], vaultCall: call, maxUses: 1 })
   })
 

@@ -20,20 +20,20 @@ describeBackends('an approval', (backend) => {
   })
 
   test('is asked, asked back, answered and approved, each step on record once', async () => {
-    const asked = await world.ask(asker, ['board/1', 'board/2'])
-    expect(asked).toMatchObject({ state: 'pending', agent: 'research-bot', rounds: [] })
-    expect(await world.decide(asked, { answer: 'ask', question: 'What for?' })).toMatchObject({
+    const approval = await world.ask(asker, ['board/1', 'board/2'])
+    expect(approval).toMatchObject({ state: 'pending', agent: 'research-bot', rounds: [] })
+    expect(await world.decide(approval, { answer: 'ask', question: 'What for?' })).toMatchObject({
       ok: true,
       value: { state: 'info_requested', rounds: [{ question: 'What for?' }] },
     })
-    expect(await world.approvals.answer(asker, asked.id, 'For the report.')).toMatchObject({
+    expect(await world.approvals.answer(asker, approval.id, 'For the report.')).toMatchObject({
       state: 'pending',
       rounds: [{ question: 'What for?', answer: 'For the report.' }],
     })
-    const decided = await world.decide(asked, { answer: 'approve' })
+    const decided = await world.decide(approval, { answer: 'approve' })
     expect(decided).toMatchObject({ ok: true, value: { state: 'approved', grant: expect.any(String) } })
     expect(grants.activated).toContain(decided.ok && decided.value.grant)
-    expect(await world.recorded(asked.id)).toEqual([
+    expect(await world.recorded(approval.id)).toEqual([
       'approval_asked',
       'approval_info_requested',
       'approval_answered',
@@ -41,93 +41,99 @@ describeBackends('an approval', (backend) => {
     ])
     const [kept] = await world.database.query<{ all: string }>(
       `select string_agg(detail::text, ' ') as all from decision_records where detail ->> 'approval' = $1`,
-      [asked.id],
+      [approval.id],
     )
     expect(kept?.all).toContain('board/1')
     expect(kept?.all).not.toMatch(/What for|For the report|quarterly|Minutes/)
   })
 
   test('keeps the person’s reason for a no, and is over for good', async () => {
-    const asked = await world.ask(asker, ['board/1'])
-    await world.decide(asked, { answer: 'deny', reason: 'Not this one.' })
-    expect(await world.approvals.of(asker, asked.id)).toMatchObject({
+    const approval = await world.ask(asker, ['board/1'])
+    await world.decide(approval, { answer: 'deny', reason: 'Not this one.' })
+    expect(await world.approvals.of(asker, approval.id)).toMatchObject({
       state: 'denied',
       reason: 'Not this one.',
     })
     for (const answer of ['approve', 'deny'] as const)
-      expect(await world.decide(asked, { answer })).toEqual({ ok: false, reason: 'over' })
-    await expect(world.approvals.answer(asker, asked.id, 'But…')).rejects.toMatchObject({ code: 'conflict' })
+      expect(await world.decide(approval, { answer })).toEqual({ ok: false, reason: 'over' })
+    await expect(world.approvals.answer(asker, approval.id, 'But…')).rejects.toMatchObject({
+      code: 'conflict',
+    })
   })
 
   test('ends by the clock alone, whatever the row says, and is put on record later', async () => {
-    const asked = await world.ask(asker, ['board/1'], { seconds: 60 })
-    const shown = await world.approvals.oneOfMine(asker.subject, asked.id)
+    const approval = await world.ask(asker, ['board/1'], { seconds: 60 })
+    const shown = await world.approvals.oneOfMine(asker.subject, approval.id)
     world.clock.move(60_000)
-    expect(await world.approvals.of(asker, asked.id)).toMatchObject({ state: 'expired' })
+    expect(await world.approvals.of(asker, approval.id)).toMatchObject({ state: 'expired' })
     expect(
-      await world.decide(asked, { answer: 'deny' }, { digest: shown === undefined ? '' : digestOf(shown) }),
+      await world.decide(
+        approval,
+        { answer: 'deny' },
+        { digest: shown === undefined ? '' : digestOf(shown) },
+      ),
     ).toEqual({ ok: false, reason: 'over' })
-    expect(await world.recorded(asked.id)).toEqual(['approval_asked'])
+    expect(await world.recorded(approval.id)).toEqual(['approval_asked'])
     expect(await world.approvals.mend()).toBeGreaterThan(0)
-    expect(await world.recorded(asked.id)).toEqual(['approval_asked', 'approval_expired'])
+    expect(await world.recorded(approval.id)).toEqual(['approval_asked', 'approval_expired'])
     expect(await world.approvals.mend()).toBe(0)
   })
 
   test('is over once what was lent is', async () => {
-    const asked = await world.ask(asker, ['board/1'])
+    const approval = await world.ask(asker, ['board/1'])
     await world.service.delegations.revoke(asker.delegation)
-    expect(await world.decide(asked, { answer: 'approve' })).toEqual({ ok: false, reason: 'over' })
+    expect(await world.decide(approval, { answer: 'approve' })).toEqual({ ok: false, reason: 'over' })
     expect(await world.approvals.mine(asker.subject)).toMatchObject({ open: [] })
   })
 
   test('is over once its agent is disabled', async () => {
     const other = await world.asker('anne', 'other-bot')
-    const asked = await world.ask(other, ['board/1'])
+    const approval = await world.ask(other, ['board/1'])
     await world.service.agents.disable('other-bot')
-    expect(await world.decide(asked, { answer: 'approve' })).toEqual({ ok: false, reason: 'over' })
+    expect(await world.decide(approval, { answer: 'approve' })).toEqual({ ok: false, reason: 'over' })
     await expect(world.ask(other, ['board/2'])).rejects.toMatchObject({ code: 'actor_unauthorized' })
     await world.service.agents.enable('other-bot')
   })
 
   test('never lasts longer than what was lent', async () => {
-    const asked = await world.ask(asker, ['board/1'], { seconds: 86_400 })
-    expect(asked.expiresAt.getTime()).toBeLessThanOrEqual(world.clock.now() + 3_600_000)
+    const approval = await world.ask(asker, ['board/1'], { seconds: 86_400 })
+    expect(approval.expiresAt.getTime()).toBeLessThanOrEqual(world.clock.now() + 3_600_000)
   })
 
   test('is one of two decisions at once, never both', async () => {
     for (let round = 0; round < 5; round += 1) {
       world.clock.move(3_600_000)
       asker = await world.asker()
-      const asked = await world.ask(asker, ['board/1'])
-      const shown = await world.approvals.oneOfMine(asker.subject, asked.id)
+      const approval = await world.ask(asker, ['board/1'])
+      const shown = await world.approvals.oneOfMine(asker.subject, approval.id)
       if (shown === undefined) throw new Error('not shown')
       const over = { digest: digestOf(shown) }
       const results = await Promise.all([
-        world.decide(asked, { answer: 'approve' }, over),
-        world.decide(asked, { answer: 'deny' }, over),
-        world.decide(asked, { answer: 'approve' }, over),
+        world.decide(approval, { answer: 'approve' }, over),
+        world.decide(approval, { answer: 'deny' }, over),
+        world.decide(approval, { answer: 'approve' }, over),
       ])
       expect(results.filter(({ ok }) => ok)).toHaveLength(1)
-      const after = await world.approvals.of(asker, asked.id)
+      const after = await world.approvals.of(asker, approval.id)
       expect([after]).toEqual(results.flatMap((one) => (one.ok ? [one.value] : [])))
-      expect(await world.recorded(asked.id)).toEqual(['approval_asked', 'approval_decided'])
+      expect(await world.recorded(approval.id)).toEqual(['approval_asked', 'approval_decided'])
     }
   })
 
   test('takes one of several questions at once', async () => {
-    const asked = await world.ask(asker, ['board/1'])
-    const shown = await world.approvals.oneOfMine(asker.subject, asked.id)
+    const approval = await world.ask(asker, ['board/1'])
+    const shown = await world.approvals.oneOfMine(asker.subject, approval.id)
     const over = { digest: shown === undefined ? '' : digestOf(shown) }
     const results = await Promise.all([
       ...['Why?', 'What for?', 'Which?'].map((question) =>
-        world.decide(asked, { answer: 'ask', question }, over),
+        world.decide(approval, { answer: 'ask', question }, over),
       ),
-      world.approvals.answer(asker, asked.id, 'So.').catch(() => undefined),
+      world.approvals.answer(asker, approval.id, 'So.').catch(() => undefined),
     ])
     expect(results.filter((one) => one !== undefined && 'ok' in one && one.ok)).toHaveLength(1)
-    const after = await world.approvals.of(asker, asked.id)
+    const after = await world.approvals.of(asker, approval.id)
     expect(after?.rounds).toHaveLength(1)
-    expect(await world.recorded(asked.id)).toEqual(
+    expect(await world.recorded(approval.id)).toEqual(
       ['approval_asked', 'approval_info_requested', 'approval_answered'].slice(
         0,
         after?.state === 'pending' ? 3 : 2,
@@ -136,39 +142,41 @@ describeBackends('an approval', (backend) => {
   })
 
   test('takes five questions, no more, and one at a time', async () => {
-    const asked = await world.ask(asker, ['board/1'], { seconds: 3_000 })
+    const approval = await world.ask(asker, ['board/1'], { seconds: 3_000 })
     for (let round = 1; round <= 5; round += 1) {
-      expect(await world.decide(asked, { answer: 'ask', question: `${round}?` })).toMatchObject({ ok: true })
-      expect(await world.decide(asked, { answer: 'ask', question: 'And?' })).toEqual({
+      expect(await world.decide(approval, { answer: 'ask', question: `${round}?` })).toMatchObject({
+        ok: true,
+      })
+      expect(await world.decide(approval, { answer: 'ask', question: 'And?' })).toEqual({
         ok: false,
         reason: 'question_open',
       })
-      await world.approvals.answer(asker, asked.id, `${round}.`)
+      await world.approvals.answer(asker, approval.id, `${round}.`)
     }
-    expect(await world.decide(asked, { answer: 'ask', question: '6?' })).toEqual({
+    expect(await world.decide(approval, { answer: 'ask', question: '6?' })).toEqual({
       ok: false,
       reason: 'too_many_rounds',
     })
-    expect((await world.approvals.of(asker, asked.id))?.rounds).toHaveLength(5)
+    expect((await world.approvals.of(asker, approval.id))?.rounds).toHaveLength(5)
   })
 
   test('is longer by the first answer, and by no other', async () => {
-    const asked = await world.ask(asker, ['board/1'], { seconds: 100 })
-    const end = asked.expiresAt.getTime()
+    const approval = await world.ask(asker, ['board/1'], { seconds: 100 })
+    const end = approval.expiresAt.getTime()
     world.clock.move(50_000)
-    await world.decide(asked, { answer: 'ask', question: 'Why?' })
-    const once = await world.approvals.answer(asker, asked.id, 'So.')
+    await world.decide(approval, { answer: 'ask', question: 'Why?' })
+    const once = await world.approvals.answer(asker, approval.id, 'So.')
     expect(once.expiresAt.getTime()).toBe(end + 50_000)
-    await world.decide(asked, { answer: 'ask', question: 'Why then?' })
+    await world.decide(approval, { answer: 'ask', question: 'Why then?' })
     world.clock.move(10_000)
-    expect((await world.approvals.answer(asker, asked.id, 'So.')).expiresAt).toEqual(once.expiresAt)
+    expect((await world.approvals.answer(asker, approval.id, 'So.')).expiresAt).toEqual(once.expiresAt)
   })
 
   test('takes one answer to a question of two at once', async () => {
-    const asked = await world.ask(asker, ['board/1'])
-    await world.decide(asked, { answer: 'ask', question: 'Why?' })
+    const approval = await world.ask(asker, ['board/1'])
+    await world.decide(approval, { answer: 'ask', question: 'Why?' })
     const results = await Promise.allSettled(
-      ['one', 'two', 'three'].map((text) => world.approvals.answer(asker, asked.id, text)),
+      ['one', 'two', 'three'].map((text) => world.approvals.answer(asker, approval.id, text)),
     )
     expect(results.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
   })
@@ -181,21 +189,23 @@ describeBackends('an approval', (backend) => {
     ['spaces alone', '   '],
     ['more than there is room for', 'a'.repeat(1_001)],
   ])('takes no words with %s', async (_, text) => {
-    const asked = await world.ask(asker, ['board/1'])
+    const approval = await world.ask(asker, ['board/1'])
     await expect(world.ask(asker, ['board/2'], { purpose: text })).rejects.toMatchObject({
       code: 'invalid_request',
       field: 'purpose',
     })
-    expect(await world.decide(asked, { answer: 'ask', question: text })).toMatchObject({
+    expect(await world.decide(approval, { answer: 'ask', question: text })).toMatchObject({
       reason: 'not_plain',
     })
-    expect(await world.decide(asked, { answer: 'deny', reason: text })).toMatchObject({ reason: 'not_plain' })
-    await world.decide(asked, { answer: 'ask', question: 'Why?' })
-    await expect(world.approvals.answer(asker, asked.id, text)).rejects.toMatchObject({ field: 'text' })
+    expect(await world.decide(approval, { answer: 'deny', reason: text })).toMatchObject({
+      reason: 'not_plain',
+    })
+    await world.decide(approval, { answer: 'ask', question: 'Why?' })
+    await expect(world.approvals.answer(asker, approval.id, text)).rejects.toMatchObject({ field: 'text' })
   })
 
   test('is there for its own asker and its own person alone', async () => {
-    const asked = await world.ask(asker, ['board/1'])
+    const approval = await world.ask(asker, ['board/1'])
     const others = [
       { ...asker, client: 'other-app' },
       { ...asker, agent: 'other-bot' },
@@ -203,17 +213,19 @@ describeBackends('an approval', (backend) => {
       { ...asker, delegation: (await world.asker()).delegation },
     ]
     for (const other of others) {
-      expect(await world.approvals.of(other, asked.id)).toBeUndefined()
-      await expect(world.approvals.answer(other, asked.id, 'x')).rejects.toMatchObject({ code: 'not_found' })
+      expect(await world.approvals.of(other, approval.id)).toBeUndefined()
+      await expect(world.approvals.answer(other, approval.id, 'x')).rejects.toMatchObject({
+        code: 'not_found',
+      })
     }
-    expect(await world.approvals.oneOfMine('user:bob', asked.id)).toBeUndefined()
+    expect(await world.approvals.oneOfMine('user:bob', approval.id)).toBeUndefined()
     expect(await world.approvals.mine('user:bob')).toEqual({ open: [], recent: [] })
     const session = { person: 'bob', subject: 'user:bob', verifiedAt: new Date(world.clock.now()) } as const
-    expect(await world.decide(asked, { answer: 'deny' }, { session })).toEqual({
+    expect(await world.decide(approval, { answer: 'deny' }, { session })).toEqual({
       ok: false,
       reason: 'not_found',
     })
-    expect((await world.approvals.mine(asker.subject)).open.map(({ id }) => id)).toEqual([asked.id])
+    expect((await world.approvals.mine(asker.subject)).open.map(({ id }) => id)).toEqual([approval.id])
   })
 
   test('cannot be asked under what is over, or was lent to another agent', async () => {
@@ -227,7 +239,7 @@ describeBackends('an approval', (backend) => {
   })
 
   test('needs a verified person for documents and calls, and not for a no or a question', async () => {
-    const asked = await world.ask(asker, ['board/1'])
+    const approval = await world.ask(asker, ['board/1'])
     const old = {
       session: {
         person: 'anne',
@@ -237,14 +249,16 @@ describeBackends('an approval', (backend) => {
     }
     const none = { session: { person: 'anne', subject: asker.subject } }
     for (const over of [old, none]) {
-      expect(await world.decide(asked, { answer: 'approve' }, over)).toEqual({
+      expect(await world.decide(approval, { answer: 'approve' }, over)).toEqual({
         ok: false,
         reason: 'needs_verification',
       })
-      expect(await world.decide(asked, { answer: 'ask', question: 'Why?' }, over)).toMatchObject({ ok: true })
-      await world.approvals.answer(asker, asked.id, 'So.')
+      expect(await world.decide(approval, { answer: 'ask', question: 'Why?' }, over)).toMatchObject({
+        ok: true,
+      })
+      await world.approvals.answer(asker, approval.id, 'So.')
     }
-    expect(await world.decide(asked, { answer: 'deny' }, none)).toMatchObject({ ok: true })
+    expect(await world.decide(approval, { answer: 'deny' }, none)).toMatchObject({ ok: true })
     const call = await world.approvals.ask(
       asker,
       askedCall({ connection: 'github', method: 'POST', path: '/issues' }),

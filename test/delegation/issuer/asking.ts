@@ -25,14 +25,14 @@ export async function createAsking(world: IssuerWorld) {
 
   /** One request as the library sends it, with its own assertion of who it is. */
   async function send(
-    by: Asking,
+    requestingClient: Asking,
     endpoint: string,
     parameters: Readonly<Record<string, string>> | URLSearchParams,
   ): Promise<{ readonly status: number; readonly headers: Headers; readonly body: Answer }> {
     const body = new URLSearchParams(parameters)
-    const config = configurations[by]
+    const config = configurations[requestingClient]
     const headers = new Headers({ accept: 'application/json' })
-    const proves = client.PrivateKeyJwt(world.keys[by])
+    const proves = client.PrivateKeyJwt(world.keys[requestingClient])
     // It is a promise, which its type does not say.
     await Promise.resolve(proves(config.serverMetadata(), config.clientMetadata(), body, headers))
     const response = await fetch(`${world.issuer}${endpoint}`, { method: 'POST', body, headers })
@@ -43,32 +43,37 @@ export async function createAsking(world: IssuerWorld) {
     configurations,
     discover,
     send,
-    begin: (by: Asking, parameters: Readonly<Record<string, string>> = {}) =>
-      send(by, '/backchannel', { scope: 'openid docs.search docs.read', login_hint: 'anne', ...parameters }),
-    poll: (by: Asking, id: unknown, parameters: Readonly<Record<string, string>> = {}) =>
-      send(by, '/token', { grant_type: cibaGrant, auth_req_id: String(id), ...parameters }),
+    begin: (requestingClient: Asking, parameters: Readonly<Record<string, string>> = {}) =>
+      send(requestingClient, '/backchannel', {
+        scope: 'openid docs.search docs.read',
+        login_hint: 'anne',
+        ...parameters,
+      }),
+    poll: (requestingClient: Asking, id: unknown, parameters: Readonly<Record<string, string>> = {}) =>
+      send(requestingClient, '/token', { grant_type: cibaGrant, auth_req_id: String(id), ...parameters }),
     /** The person's newest open question. */
     async open(person: string) {
-      const { open } = await world.service.approvals.mine(`user:${person}`)
-      return open[0]
+      const { open: openApprovals } = await world.service.approvals.mine(`user:${person}`)
+      return openApprovals[0]
     },
     /** What a yes to it may be remembered for. */
     async places(person: string) {
-      const { open } = await world.service.approvals.mine(`user:${person}`)
-      const shown = open[0] && (await world.service.approvals.oneOfMine(`user:${person}`, open[0].id))
-      return shown?.places ?? []
+      const { open: openApprovals } = await world.service.approvals.mine(`user:${person}`)
+      const shownApproval =
+        openApprovals[0] && (await world.service.approvals.oneOfMine(`user:${person}`, openApprovals[0].id))
+      return shownApproval?.places ?? []
     },
     /** Decides the person's newest open question, as the page would. */
     async decide(person: string, decision: Decision, signedIn: object = {}) {
       const { approvals } = world.service
       const subject = `user:${person}` as const
-      const { open } = await approvals.mine(subject)
-      const shown = open[0] && (await approvals.oneOfMine(subject, open[0].id))
-      if (shown === undefined) throw new Error(`${person} is asked nothing.`)
+      const { open: openApprovals } = await approvals.mine(subject)
+      const shownApproval = openApprovals[0] && (await approvals.oneOfMine(subject, openApprovals[0].id))
+      if (shownApproval === undefined) throw new Error(`${person} is asked nothing.`)
       const now = new Date()
       const session = { person, subject, signedInAt: now, amr: ['pwd'], verifiedAt: now, ...signedIn }
-      const decided = await approvals.decide(subject, shown.id, decision, {
-        digest: digestOf(shown),
+      const decided = await approvals.decide(subject, shownApproval.id, decision, {
+        digest: digestOf(shownApproval),
         session,
       })
       if (!decided.ok) throw new Error(`Not decided: ${decided.reason}`)

@@ -249,9 +249,14 @@ describeBackends('a yes from afar', (backend) => {
         act: { sub: 'research-bot' },
         authorization_details: [order],
       })
-      const lent = await world.service.delegations.get(String(claims['delegation']))
-      expect(lent).toMatchObject({ resource: broker, details: [order], scope: [], subject: 'user:anne' })
-      expect(lent?.id).not.toBe(delegation)
+      const lentDelegation = await world.service.delegations.get(String(claims['delegation']))
+      expect(lentDelegation).toMatchObject({
+        resource: broker,
+        details: [order],
+        scope: [],
+        subject: 'user:anne',
+      })
+      expect(lentDelegation?.id).not.toBe(delegation)
       const refused = await world.call('POST', '/retrieve', { token: tokens.access_token, body: question })
       expect(refused.status).toBe(401)
     })

@@ -283,10 +283,10 @@ describe('polling', () => {
   )
 
   test('gives no token any more where what was lent was taken back after the yes', async () => {
-    const lent = await world.lend('carol', 'research-bot', 'collection:handbook')
+    const lentDelegation = await world.lend('carol', 'research-bot', 'collection:handbook')
     const id = await begun({ login_hint: 'carol' })
     await asking.decide('carol', { answer: 'approve' })
-    await world.service.delegations.revoke(lent)
+    await world.service.delegations.revoke(lentDelegation)
     expect((await asking.poll('agent-app', id)).body).toEqual({
       error: 'access_denied',
       error_description: 'What was lent is over.',

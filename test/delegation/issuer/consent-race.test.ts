@@ -8,7 +8,7 @@ import { openTestDatabase } from '../../support/database.ts'
 import { needsPostgres } from '../../support/native.ts'
 
 const account = { issuer: 'https://idp.test', sub: 'a-1' }
-const who = { subject: 'user:anne', actors: [], client: 'remit-pages', txn: 't_1' } as const
+const recordedAs = { subject: 'user:anne', actors: [], client: 'remit-pages', txn: 't_1' } as const
 const consent = { resource: 'https://remit.test', scope: 'docs.search', txn: 't_2' }
 const rounds = 60
 
@@ -25,13 +25,13 @@ test(
     }
     const clock = systemClock
     const links = createAccountLinks({ database, delegations, clock })
-    const standing = createSignInValidity({
+    const signInValidity = createSignInValidity({
       trustedIssuers: [{ issuer: account.issuer, namespace: 'up' }],
       clock,
     })
-    const grants = createConsents({ database, delegations, signInValidity: standing, clock })
+    const grants = createConsents({ database, delegations, signInValidity: signInValidity, clock })
     for (let round = 0; round < rounds; round += 1) {
-      await links.link({ ...account, person: 'anne' }, who)
+      await links.link({ ...account, person: 'anne' }, recordedAs)
       const grantId = `g${round}`
       const [saved] = await Promise.allSettled([
         grants.save(
@@ -47,7 +47,7 @@ test(
           },
           consent,
         ),
-        links.unlink({ ...account, person: 'anne' }, who),
+        links.unlink({ ...account, person: 'anne' }, recordedAs),
       ])
       // The row itself, not what `get` makes of it: it would come alive with the next link.
       const left = await database.query('select grant_id from oauth_grants')

@@ -34,11 +34,11 @@ afterAll(async () => {
 beforeEach(async () => {
   await world.database.query('delete from account_links')
   for (const sub of ['u-1', 'u-2'])
-    await world.service.accountLinks.link({ issuer: double.issuer, sub, person: 'anne' }, who)
+    await world.service.accountLinks.link({ issuer: double.issuer, sub, person: 'anne' }, recordedAs)
   double.person = { sub: 'u-1', name: 'Anne of Upstream' }
 })
 
-const who = { subject: 'user:anne', actors: [], client: 'remit-pages', txn: 't_1' } as const
+const recordedAs = { subject: 'user:anne', actors: [], client: 'remit-pages', txn: 't_1' } as const
 const barred = { kind: 'subject', id: 'user:up/u-1' } as const
 const onwards = ({ text }: Page): string =>
   (/http-equiv="refresh" content="0;url=([^"]+)"/.exec(text)?.[1] ?? `nowhere:\n${text}`).replaceAll(
@@ -118,7 +118,7 @@ describe('a link that its person ends', () => {
     const browser = await onOurPages()
     const { refresh } = await agreed(browser)
     await endLink()
-    await world.service.accountLinks.link({ issuer: double.issuer, sub: 'u-1', person: 'anne' }, who)
+    await world.service.accountLinks.link({ issuer: double.issuer, sub: 'u-1', person: 'anne' }, recordedAs)
     await expect(refresh()).rejects.toMatchObject(refused)
     expect(await isSignedIn(browser)).toBe(false)
   })

@@ -26,7 +26,7 @@ beforeAll(async () => {
     },
   })
   key = (await openKeyRing(`${world.config.home}/keys`, { now: Date.now })).current()
-  const lent = await world.service.delegations.lend({
+  const lentDelegation = await world.service.delegations.lend({
     subject: 'user:anne',
     agent: 'research-bot',
     subAgents: ['other-bot'],
@@ -34,10 +34,10 @@ beforeAll(async () => {
     purpose: 'tests',
     expiresAt: new Date(Date.now() + 3_600_000),
   })
-  delegation = lent.id
+  delegation = lentDelegation.id
   for (const id of ['agent-app', 'helper-app'] as const) {
-    const known = world.keys[id]
-    const auth = client.PrivateKeyJwt({ key: known.key, kid: known.kid })
+    const clientKey = world.keys[id]
+    const auth = client.PrivateKeyJwt({ key: clientKey.key, kid: clientKey.kid })
     const options = { execute: [client.allowInsecureRequests], algorithm: 'oauth2' as const }
     configurations.set(id, await client.discovery(new URL(world.issuer), id, undefined, auth, options))
   }
@@ -75,12 +75,12 @@ async function token(claims: Readonly<Record<string, unknown>> = {}): Promise<st
 }
 
 async function exchange(
-  by: Exchanger,
+  exchanger: Exchanger,
   subjectToken: string,
   parameters: Readonly<Record<string, string>> | URLSearchParams = {},
 ): Promise<Answer> {
-  const config = configurations.get(by)
-  if (config === undefined) throw new Error(`There is no ${by}.`)
+  const config = configurations.get(exchanger)
+  if (config === undefined) throw new Error(`There is no ${exchanger}.`)
   const all = new URLSearchParams({ subject_token: subjectToken, subject_token_type: accessToken })
   const more = new URLSearchParams(parameters)
   if (!more.has('resource')) more.set('resource', world.url)
@@ -168,7 +168,7 @@ describe('an exchange is refused', () => {
   test('for every client that the token is neither addressed to nor issued to', async () => {
     const clients = ['agent-app', 'helper-app'] as const
     const agents = { 'agent-app': 'research-bot', 'helper-app': 'other-bot' } as const
-    for (const by of clients) {
+    for (const exchanger of clients) {
       for (const audience of [world.url, `${world.url}/mcp`, ...clients.map((id) => addressed(agents[id]))]) {
         for (const issuedTo of ['cli', ...clients] as const) {
           const isAgent = issuedTo !== 'cli'
@@ -177,12 +177,12 @@ describe('an exchange is refused', () => {
             client_id: issuedTo,
             ...(isAgent && { act: act(agents[issuedTo]), delegation }),
           })
-          const mayPass = issuedTo === by || audience === addressed(agents[by])
-          const answer = await exchange(by, subject)
-          const label = `${by} shows a token of ${issuedTo} for ${audience}`
+          const mayPass = issuedTo === exchanger || audience === addressed(agents[exchanger])
+          const answer = await exchange(exchanger, subject)
+          const label = `${exchanger} shows a token of ${issuedTo} for ${audience}`
           if (!mayPass) expect(answer, label).toEqual({ error: 'invalid_request' })
           // Anne lent to research-bot; other-bot gets there through it alone.
-          else if (issuedTo === 'cli' && by === 'helper-app')
+          else if (issuedTo === 'cli' && exchanger === 'helper-app')
             expect(answer, label).toEqual({ error: 'actor_unauthorized' })
           else expect(answer, label).toHaveProperty('access_token')
         }

@@ -11,23 +11,23 @@ export type Answer = Readonly<Record<string, unknown>> & {
 
 /** A registered client's requests at the token endpoint, by a library that we did not write. OAuth's errors are answers. */
 export function createExchanger(world: IssuerWorld) {
-  const known = new Map<Exchanger, Promise<client.Configuration>>()
+  const configurations = new Map<Exchanger, Promise<client.Configuration>>()
   const discover = (id: Exchanger, { key, kid }: ClientKey) => {
     const options = { execute: [client.allowInsecureRequests], algorithm: 'oauth2' as const }
     return client.discovery(new URL(world.issuer), id, undefined, client.PrivateKeyJwt({ key, kid }), options)
   }
-  const configuration = (by: Exchanger) => {
-    const configured = known.get(by) ?? discover(by, world.keys[by])
-    known.set(by, configured)
+  const configuration = (exchanger: Exchanger) => {
+    const configured = configurations.get(exchanger) ?? discover(exchanger, world.keys[exchanger])
+    configurations.set(exchanger, configured)
     return configured
   }
   const exchange = async (
-    by: Exchanger,
+    exchanger: Exchanger,
     subjectToken: string,
     parameters: Readonly<Record<string, string>> = {},
   ): Promise<Answer> => {
     try {
-      return await client.genericGrantRequest(await configuration(by), grantType, {
+      return await client.genericGrantRequest(await configuration(exchanger), grantType, {
         subject_token: subjectToken,
         subject_token_type: accessTokenType,
         resource: world.url,
@@ -39,8 +39,9 @@ export function createExchanger(world: IssuerWorld) {
     }
   }
   return Object.assign(exchange, {
-    introspect: async (by: Exchanger, token: string) =>
-      client.tokenIntrospection(await configuration(by), token),
-    revoke: async (by: Exchanger, token: string) => client.tokenRevocation(await configuration(by), token),
+    introspect: async (exchanger: Exchanger, token: string) =>
+      client.tokenIntrospection(await configuration(exchanger), token),
+    revoke: async (exchanger: Exchanger, token: string) =>
+      client.tokenRevocation(await configuration(exchanger), token),
   })
 }

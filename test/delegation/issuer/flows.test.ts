@@ -27,8 +27,9 @@ afterAll(() => world?.[Symbol.asyncDispose]())
 async function as(
   clientId: keyof IssuerWorld['keys'] | 'cli' | 'public-agent',
 ): Promise<client.Configuration> {
-  const known = clientId in world.keys ? world.keys[clientId as keyof IssuerWorld['keys']] : undefined
-  const auth = known === undefined ? client.None() : client.PrivateKeyJwt({ key: known.key, kid: known.kid })
+  const clientKey = clientId in world.keys ? world.keys[clientId as keyof IssuerWorld['keys']] : undefined
+  const auth =
+    clientKey === undefined ? client.None() : client.PrivateKeyJwt({ key: clientKey.key, kid: clientKey.kid })
   return client.discovery(new URL(world.issuer), clientId, undefined, auth, {
     execute: [client.allowInsecureRequests],
     algorithm: 'oauth2',

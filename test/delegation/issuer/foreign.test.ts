@@ -172,11 +172,11 @@ describe('a token of ours that was made from another issuer’s', () => {
       expect(why()).toEqual({ reason: 'account_changed' })
     }
     const account = { issuer: issuer.issuer, sub: 'carl', person: 'carol' }
-    const who = { subject: 'user:carol', actors: [], client: 'tests', txn: 't' } as const
-    await world.service.accountLinks.link(account, who)
+    const recordedAs = { subject: 'user:carol', actors: [], client: 'tests', txn: 't' } as const
+    await world.service.accountLinks.link(account, recordedAs)
     expect(await asked(await token('staff/carl'))).toBe('invalid_token')
     expect(await asked(await token('carol'))).toBe(200)
-    await world.service.accountLinks.unlink(account, who)
+    await world.service.accountLinks.unlink(account, recordedAs)
     expect(await asked(await token('carol'))).toBe('invalid_token')
   })
 
@@ -184,8 +184,8 @@ describe('a token of ours that was made from another issuer’s', () => {
     ['there', 'dora', 'user:staff/dora'],
     ['here', 'dina', 'user:dan'],
   ])('is over when the person is revoked by the name that they have %s', async (_, sub, key) => {
-    const who = { subject: 'user:dan', actors: [], client: 'tests', txn: 't' } as const
-    await world.service.accountLinks.link({ issuer: issuer.issuer, sub, person: 'dan' }, who)
+    const recordedAs = { subject: 'user:dan', actors: [], client: 'tests', txn: 't' } as const
+    await world.service.accountLinks.link({ issuer: issuer.issuer, sub, person: 'dan' }, recordedAs)
     const tokens = [
       await issuer.token({ client_id: 'portal', sub }),
       await own({ client_id: 'cli', sub: 'dan', upstream: { iss: issuer.issuer, sub } }),

@@ -35,8 +35,9 @@ interface Party {
 }
 
 function as(id: ClientId): Party {
-  const known = id in world.keys ? world.keys[id as keyof IssuerWorld['keys']] : undefined
-  const auth = known === undefined ? oauth.None() : oauth.PrivateKeyJwt({ key: known.key, kid: known.kid })
+  const clientKey = id in world.keys ? world.keys[id as keyof IssuerWorld['keys']] : undefined
+  const auth =
+    clientKey === undefined ? oauth.None() : oauth.PrivateKeyJwt({ key: clientKey.key, kid: clientKey.kid })
   return { client: { client_id: id }, auth }
 }
 

@@ -33,7 +33,7 @@ beforeAll(async () => {
     takesVerification: false,
   })
   key = (await openKeyRing(`${world.config.home}/keys`, { now: Date.now })).current()
-  const lent = await world.service.delegations.lend({
+  const lentDelegation = await world.service.delegations.lend({
     subject: 'user:anne',
     agent: 'research-bot',
     subAgents: ['other-bot'],
@@ -41,11 +41,13 @@ beforeAll(async () => {
     purpose: 'tests',
     expiresAt: new Date(Date.now() + 3_600_000),
   })
-  delegation = lent.id
+  delegation = lentDelegation.id
   for (const id of ['agent-app', 'helper-app', 'cli'] as const) {
-    const known = id === 'cli' ? undefined : world.keys[id]
+    const clientKey = id === 'cli' ? undefined : world.keys[id]
     const auth =
-      known === undefined ? client.None() : client.PrivateKeyJwt({ key: known.key, kid: known.kid })
+      clientKey === undefined
+        ? client.None()
+        : client.PrivateKeyJwt({ key: clientKey.key, kid: clientKey.kid })
     const options = { execute: [client.allowInsecureRequests], algorithm: 'oauth2' as const }
     configurations.set(id, await client.discovery(new URL(world.issuer), id, undefined, auth, options))
   }
@@ -89,10 +91,14 @@ const forBroker = (...details: readonly object[]) => ({
   authorization_details: JSON.stringify(details),
 })
 
-async function exchange(by: Exchanger, subject: string, parameters: Record<string, string>): Promise<Answer> {
+async function exchange(
+  exchanger: Exchanger,
+  subject: string,
+  parameters: Record<string, string>,
+): Promise<Answer> {
   const all = { subject_token: subject, subject_token_type: accessToken, ...parameters }
   try {
-    return await client.genericGrantRequest(configuration(by), grantType, all)
+    return await client.genericGrantRequest(configuration(exchanger), grantType, all)
   } catch (error) {
     if (error instanceof client.ResponseBodyError) return { error: error.error }
     throw error
@@ -148,8 +154,8 @@ describe('a token for another’s API', () => {
       body: { query: 'travel' },
     })
     expect(answer.status).toBe(401)
-    const lent = await world.service.delegations.get(String(claims['delegation']))
-    expect(lent).toMatchObject({ scope: [], resource: broker, details: [order], state: 'live' })
+    const lentDelegation = await world.service.delegations.get(String(claims['delegation']))
+    expect(lentDelegation).toMatchObject({ scope: [], resource: broker, details: [order], state: 'live' })
     // What was lent for it is not what the agent's next token for our own API rests on.
     expect((await world.service.delegations.current('user:anne', 'research-bot'))?.id).toBe(delegation)
   })
@@ -211,37 +217,39 @@ describe('an exchange of details of others', () => {
   const cheap = { ...order, quantity: 1 }
 
   test('keeps them, or those of them that are asked for, and nothing else', async () => {
-    const { access_token: held } = await obtain('agent-app', forBroker(order, cheap))
-    const same = await exchange('agent-app', held, { resource: broker })
+    const { access_token: heldToken } = await obtain('agent-app', forBroker(order, cheap))
+    const same = await exchange('agent-app', heldToken, { resource: broker })
     expect(same['authorization_details']).toEqual([order, cheap])
     const reordered = Object.fromEntries(Object.entries(cheap).reverse())
-    const one = await exchange('agent-app', held, forBroker(reordered))
+    const one = await exchange('agent-app', heldToken, forBroker(reordered))
     expect(decodeJwt(one.access_token ?? '')['authorization_details']).toEqual([cheap])
     const more = [{ ...order, quantity: 11 }, { ...order, quantity: 9 }, { type: 'trade_order' }]
     for (const wider of more)
-      expect(await exchange('agent-app', held, forBroker(wider))).toEqual({
+      expect(await exchange('agent-app', heldToken, forBroker(wider))).toEqual({
         error: 'invalid_authorization_details',
       })
-    expect(await exchange('agent-app', held, { ...forBroker(), authorization_details: '[]' })).toMatchObject({
+    expect(
+      await exchange('agent-app', heldToken, { ...forBroker(), authorization_details: '[]' }),
+    ).toMatchObject({
       authorization_details: [order, cheap],
     })
   })
 
   test('takes them from a token addressed to the agent to the one API that they name, and no other', async () => {
     const located = { ...order, locations: [broker] }
-    const { access_token: held } = await obtain('cli', {
+    const { access_token: heldToken } = await obtain('cli', {
       resource: addressed('research-bot'),
       scope: 'docs.search',
       authorization_details: JSON.stringify([located]),
     })
-    const answer = await exchange('agent-app', held, { resource: broker })
+    const answer = await exchange('agent-app', heldToken, { resource: broker })
     expect(decodeJwt(answer.access_token ?? '')).toMatchObject({
       aud: broker,
       scope: '',
       act: actor('research-bot'),
       authorization_details: [located],
     })
-    const ours = await exchange('agent-app', held, { resource: world.url })
+    const ours = await exchange('agent-app', heldToken, { resource: world.url })
     expect(decodeJwt(ours.access_token ?? '')).not.toHaveProperty('authorization_details')
     await world.service.issuer.resources.save({
       resource: 'https://second.test',
@@ -249,7 +257,7 @@ describe('an exchange of details of others', () => {
       authorizationDetailsTypes: ['trade_order'],
       allowedClients: ['agent-app'],
     })
-    expect(await exchange('agent-app', held, { resource: 'https://second.test' })).toEqual({
+    expect(await exchange('agent-app', heldToken, { resource: 'https://second.test' })).toEqual({
       error: 'invalid_authorization_details',
     })
     const unnamed = { resource: addressed('research-bot'), scope: 'docs.search' }
@@ -268,17 +276,18 @@ describe('an exchange of details of others', () => {
       fc.asyncProperty(
         fc.uniqueArray(detail, { minLength: 1, maxLength: 4, selector: (one) => JSON.stringify(one) }),
         fc.array(detail, { minLength: 1, maxLength: 3 }),
-        async (held, wanted) => {
+        async (heldToken, wanted) => {
           const subject = await token({
             aud: broker,
             client_id: 'agent-app',
             act: actor('research-bot'),
             delegation,
             scope: 'orders.place',
-            authorization_details: held,
+            authorization_details: heldToken,
           })
           const answer = await exchange('agent-app', subject, forBroker(...wanted))
-          const isIn = (one: object) => held.some((other) => JSON.stringify(other) === JSON.stringify(one))
+          const isIn = (one: object) =>
+            heldToken.some((other) => JSON.stringify(other) === JSON.stringify(one))
           expect('access_token' in answer).toBe(wanted.every(isIn))
           const given = (answer['authorization_details'] ?? []) as object[]
           expect(given.every(isIn)).toBe(true)
@@ -322,7 +331,7 @@ describe('between two APIs nothing passes', () => {
     const others = Object.keys(apis)
     const own = () => [world.url, `${world.url}/mcp`, ...Object.values(agents).map(addressed)]
     const seen = { given: 0, refused: 0 }
-    for (const by of ['agent-app', 'helper-app'] as const) {
+    for (const exchanger of ['agent-app', 'helper-app'] as const) {
       for (const from of [...others, ...own()]) {
         for (const to of [...others, ...own()]) {
           for (const issuedTo of ['agent-app', 'helper-app'] as const) {
@@ -334,12 +343,13 @@ describe('between two APIs nothing passes', () => {
               scope: 'docs.search read',
             })
             const { owner = undefined } = from in apis ? apis[from as keyof typeof apis] : {}
-            const mayShow = issuedTo === by || owner === by || from === addressed(agents[by])
+            const mayShow =
+              issuedTo === exchanger || owner === exchanger || from === addressed(agents[exchanger])
             const named: readonly string[] = to in apis ? (apis[to as keyof typeof apis].allowed ?? []) : []
-            const mayHave = to === 'https://shared.test' || !(to in apis) || named.includes(by)
-            const mayPass = from === to || (to in apis ? named.includes(by) : !(from in apis))
-            const answer = await exchange(by, subject, { resource: to })
-            const label = `${by} shows a token of ${issuedTo} for ${from}, wants ${to}`
+            const mayHave = to === 'https://shared.test' || !(to in apis) || named.includes(exchanger)
+            const mayPass = from === to || (to in apis ? named.includes(exchanger) : !(from in apis))
+            const answer = await exchange(exchanger, subject, { resource: to })
+            const label = `${exchanger} shows a token of ${issuedTo} for ${from}, wants ${to}`
             const accepted: Readonly<Record<string, Readonly<Record<string, string>>>> =
               to in apis ? apis[to as keyof typeof apis].accepts : {}
             const as = from === to || !(to in apis) ? 'its own' : accepted[from]?.['read']
@@ -447,12 +457,12 @@ test('an agent whose limits hold no scope of an API gets no token for it by deta
     const { limits, ...same } = agent
     await agents.save({ ...same, limits: { ...limits, scopes } })
   }
-  const { access_token: held } = await obtain('cli', {
+  const { access_token: heldToken } = await obtain('cli', {
     resource: addressed('research-bot'),
     scope: 'docs.search',
     authorization_details: JSON.stringify([{ ...order, locations: [broker] }]),
   })
-  const exchanged = () => exchange('agent-app', held, { resource: broker })
+  const exchanged = () => exchange('agent-app', heldToken, { resource: broker })
   const direct = { resource: broker, scope: 'docs.search', authorization_details: JSON.stringify([order]) }
   const before = await obtain('agent-app', forBroker(order))
   await limitTo('docs.search')

@@ -90,28 +90,31 @@ test('a sign-out leaves everybody else signed in', async () => {
 describe('a new password', () => {
   test('ends the sessions, what waits for the person, and the programs that act as them', async () => {
     const browser = world.browser()
-    const held = await tokensOf('cli', browser, 'anne')
+    const heldTokens = await tokensOf('cli', browser, 'anne')
     const own = world.browser()
     await signIn(world, own, 'anne')
     const waiting = await begun('cli', browser)
-    expect(await statusOf(held)).toBe(200)
+    expect(await statusOf(heldTokens)).toBe(200)
     await world.service.issuer.passwords.set('anne', 'correct horse battery')
     expect(await isSignedIn(own)).toBe(false)
     expect(await asksForSignIn(browser)).toBe(true)
     const consented = await browser.submit(waiting.page, '/consent', { seconds: '3600' })
     expect(consented.url.searchParams.has('code')).toBe(false)
-    await expect(refreshed(held)).rejects.toMatchObject({ error: 'invalid_grant' })
-    expect(await statusOf(held)).toBe(401)
+    await expect(refreshed(heldTokens)).rejects.toMatchObject({ error: 'invalid_grant' })
+    expect(await statusOf(heldTokens)).toBe(401)
   })
 
   test('leaves what was lent to agents', async () => {
-    const held = await tokensOf('agent-app', world.browser(), 'anne')
+    const heldTokens = await tokensOf('agent-app', world.browser(), 'anne')
     await world.service.issuer.passwords.set('anne', 'correct horse battery')
-    expect(await statusOf(await renewed(held))).toBe(200)
+    expect(await statusOf(await renewed(heldTokens))).toBe(200)
   })
 })
 
-const renewed = async (held: Held): Promise<Held> => ({ ...held, tokens: await refreshed(held) })
+const renewed = async (heldTokens: Held): Promise<Held> => ({
+  ...heldTokens,
+  tokens: await refreshed(heldTokens),
+})
 
 test('removing a passkey ends what another browser holds at the authorization server', async () => {
   const stranger = world.browser()
@@ -134,26 +137,26 @@ describe('somebody who is disabled', () => {
   test('gets nothing back when they are enabled, and what they lent stands', async () => {
     const browser = world.browser()
     const own = world.browser()
-    const held = await tokensOf('cli', browser, 'bob')
+    const heldTokens = await tokensOf('cli', browser, 'bob')
     await signIn(world, own, 'bob')
-    const lent = await world.lend('bob', 'research-bot', 'collection:handbook')
+    const lentDelegation = await world.lend('bob', 'research-bot', 'collection:handbook')
     const { barring } = world.service.issuer
     await barring.bar('bob')
     expect(await isSignedIn(own)).toBe(false)
     await barring.admit('bob')
     expect(await isSignedIn(own)).toBe(false)
     expect(await asksForSignIn(browser)).toBe(true)
-    await expect(refreshed(held)).rejects.toMatchObject({ error: 'invalid_grant' })
-    expect(await statusOf(held)).toBe(401)
-    expect(await world.service.delegations.isLive(lent)).toBe(true)
+    await expect(refreshed(heldTokens)).rejects.toMatchObject({ error: 'invalid_grant' })
+    expect(await statusOf(heldTokens)).toBe(401)
+    expect(await world.service.delegations.isLive(lentDelegation)).toBe(true)
   })
 
   test('loses the grants of agents too', async () => {
-    const held = await tokensOf('agent-app', world.browser(), 'bob')
+    const heldTokens = await tokensOf('agent-app', world.browser(), 'bob')
     const { barring } = world.service.issuer
     await barring.bar('bob')
     await barring.admit('bob')
-    await expect(refreshed(held)).rejects.toMatchObject({ error: 'invalid_grant' })
+    await expect(refreshed(heldTokens)).rejects.toMatchObject({ error: 'invalid_grant' })
   })
 
   test('cannot consent while they are, whatever page is open', async () => {

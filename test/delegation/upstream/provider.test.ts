@@ -36,8 +36,8 @@ const provider = (change: Partial<UpstreamProviderSettings> = {}, ask: Fetch = f
     { publicUrl, fetch: ask, clock: { now: () => Date.now() } },
   )
 
-async function begun(one: UpstreamProvider) {
-  const started = await one.begin()
+async function beginAt(upstream: UpstreamProvider) {
+  const started = await upstream.begin()
   if (!started.ok) throw new Error(started.detail)
   const { url, ...checks } = started.value
   const { url: back } = await openBrowser(double.issuer).open(url)
@@ -56,15 +56,15 @@ const tampering =
   }
 
 test('says who signed in there: key in its namespace, name for people, and when', async () => {
-  const one = provider()
-  const { back, checks, asked } = await begun(one)
+  const upstream = provider()
+  const { back, checks, asked } = await beginAt(upstream)
   expect(Object.fromEntries(asked)).toMatchObject({
     redirect_uri: `${publicUrl}/sign-in/upstream/up/callback`,
     scope: 'openid profile',
     code_challenge_method: 'S256',
     max_age: '300',
   })
-  const redeemed = await one.redeem(back.search, checks)
+  const redeemed = await upstream.redeem(back.search, checks)
   expect(redeemed).toEqual({
     ok: true,
     value: {
@@ -84,26 +84,26 @@ test.each([
   ['user:anne', 'up/user%3Aanne'],
 ])('keeps the account %j apart from every local one', async (sub, key) => {
   double.person = { sub, name: 'anne' }
-  const one = provider()
-  const { back, checks } = await begun(one)
-  expect(await one.redeem(back.search, checks)).toMatchObject({ ok: true, value: { key } })
+  const upstream = provider()
+  const { back, checks } = await beginAt(upstream)
+  expect(await upstream.redeem(back.search, checks)).toMatchObject({ ok: true, value: { key } })
 })
 
 test('shows no mark in a name that would change the text around it', async () => {
   double.person = { sub: 'u-2', name: 'Anne\u202e\n evil' }
-  const one = provider()
-  const { back, checks } = await begun(one)
-  expect(await one.redeem(back.search, checks)).toMatchObject({ value: { name: 'Anne evil' } })
+  const upstream = provider()
+  const { back, checks } = await beginAt(upstream)
+  expect(await upstream.redeem(back.search, checks)).toMatchObject({ value: { name: 'Anne evil' } })
 })
 
 describe('nobody is signed in', () => {
   async function redeemed(
     change: (came: { back: URL; checks: { state: string; nonce: string; verifier: string } }) => void,
   ) {
-    const one = provider()
-    const came = await begun(one)
+    const upstream = provider()
+    const came = await beginAt(upstream)
     change(came)
-    return one.redeem(came.back.search, came.checks)
+    return upstream.redeem(came.back.search, came.checks)
   }
 
   test.each<[string, Parameters<typeof redeemed>[0]]>([
@@ -124,25 +124,25 @@ describe('nobody is signed in', () => {
   })
 
   test('twice by one code', async () => {
-    const one = provider()
-    const { back, checks } = await begun(one)
-    expect(await one.redeem(back.search, checks)).toMatchObject({ ok: true })
-    expect(await one.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'not_verified' })
+    const upstream = provider()
+    const { back, checks } = await beginAt(upstream)
+    expect(await upstream.redeem(back.search, checks)).toMatchObject({ ok: true })
+    expect(await upstream.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'not_verified' })
   })
 
   test('by an ID token of an earlier sign-in', async () => {
     const seen: string[] = []
-    const one = provider(
+    const upstream = provider(
       {},
       tampering((body) => {
         seen.push(body['id_token'] ?? '')
         return { ...body, id_token: seen[0] ?? '' }
       }),
     )
-    const first = await begun(one)
-    expect(await one.redeem(first.back.search, first.checks)).toMatchObject({ ok: true })
-    const second = await begun(one)
-    expect(await one.redeem(second.back.search, second.checks)).toMatchObject({ reason: 'not_verified' })
+    const first = await beginAt(upstream)
+    expect(await upstream.redeem(first.back.search, first.checks)).toMatchObject({ ok: true })
+    const second = await beginAt(upstream)
+    expect(await upstream.redeem(second.back.search, second.checks)).toMatchObject({ reason: 'not_verified' })
   })
 
   test('by an ID token whose claims were changed after it was signed', async () => {
@@ -151,9 +151,9 @@ describe('nobody is signed in', () => {
       const claims = { ...decodeJwt(body['id_token'] ?? ''), sub: 'somebody else' }
       return { ...body, id_token: [head, base64(claims), signature].join('.') }
     })
-    const one = provider({}, forged)
-    const { back, checks } = await begun(one)
-    expect(await one.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'not_verified' })
+    const upstream = provider({}, forged)
+    const { back, checks } = await beginAt(upstream)
+    expect(await upstream.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'not_verified' })
   })
 
   /** A provider that signs other claims with its own key: nothing but the claims is wrong. */
@@ -170,9 +170,9 @@ describe('nobody is signed in', () => {
   }
 
   test('but by one that says nothing wrong', async () => {
-    const one = provider({}, await saying({}))
-    const { back, checks } = await begun(one)
-    expect(await one.redeem(back.search, checks)).toMatchObject({ ok: true })
+    const upstream = provider({}, await saying({}))
+    const { back, checks } = await beginAt(upstream)
+    expect(await upstream.redeem(back.search, checks)).toMatchObject({ ok: true })
   })
 
   test.each([
@@ -182,9 +182,9 @@ describe('nobody is signed in', () => {
     ['that does not say when they signed in', { auth_time: undefined }],
     ['of a sign-in of long ago', { auth_time: Math.floor(Date.now() / 1_000) - 3_600 }],
   ])('by an ID token %s', async (_, change) => {
-    const one = provider({}, await saying(change))
-    const { back, checks } = await begun(one)
-    expect(await one.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'not_verified' })
+    const upstream = provider({}, await saying(change))
+    const { back, checks } = await beginAt(upstream)
+    expect(await upstream.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'not_verified' })
   })
 
   test('by an ID token that is signed with our client’s secret, or by an algorithm that is not allowed', async () => {
@@ -197,25 +197,25 @@ describe('nobody is signed in', () => {
           .sign(Buffer.from(clientSecret)),
       })),
     )
-    for (const one of [symmetric, provider({ algorithms: ['ES256'] })]) {
-      const { back, checks } = await begun(one)
-      expect(await one.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'not_verified' })
+    for (const upstream of [symmetric, provider({ algorithms: ['ES256'] })]) {
+      const { back, checks } = await beginAt(upstream)
+      expect(await upstream.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'not_verified' })
     }
   })
 
   test('who refused there', async () => {
     double.mood = 'refuses'
-    const one = provider()
-    const { back, checks } = await begun(one)
-    expect(await one.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'denied_there' })
+    const upstream = provider()
+    const { back, checks } = await beginAt(upstream)
+    expect(await upstream.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'denied_there' })
   })
 
   test('while the provider does not answer', async () => {
-    const one = provider()
-    const { back, checks } = await begun(one)
+    const upstream = provider()
+    const { back, checks } = await beginAt(upstream)
     double.mood = 'is down'
     expect(await provider().begin()).toMatchObject({ ok: false, reason: 'provider_unavailable' })
-    expect(await one.redeem(back.search, checks)).toMatchObject({ ok: false })
+    expect(await upstream.redeem(back.search, checks)).toMatchObject({ ok: false })
   })
 })
 
@@ -244,9 +244,9 @@ describe('a provider is not asked', () => {
       asked.push(url)
       return discovered({ token_endpoint: 'http://evil.test/token' })(url, init)
     }
-    const one = provider({}, spying)
-    const { back, checks } = await begun(one)
-    expect(await one.redeem(back.search, checks)).toMatchObject({ ok: false })
+    const upstream = provider({}, spying)
+    const { back, checks } = await beginAt(upstream)
+    expect(await upstream.redeem(back.search, checks)).toMatchObject({ ok: false })
     expect(asked.filter((url) => !url.startsWith(double.issuer))).toEqual([])
   })
 })
@@ -256,7 +256,7 @@ const base64 = (value: object): string => Buffer.from(JSON.stringify(value)).toS
 test('a provider that is down is asked once a second, by however many at once, and forgiven after it', async () => {
   let now = Date.now()
   let asked = 0
-  const one = createUpstreamProvider(
+  const upstream = createUpstreamProvider(
     {
       issuer: double.issuer,
       namespace: 'up',
@@ -275,7 +275,7 @@ test('a provider that is down is asked once a second, by however many at once, a
     },
   )
   const begin = async (times: number) =>
-    (await Promise.all(Array.from({ length: times }, () => one.begin()))).map(({ ok }) => ok)
+    (await Promise.all(Array.from({ length: times }, () => upstream.begin()))).map(({ ok }) => ok)
   double.mood = 'is down'
   expect(new Set(await begin(20))).toEqual(new Set([false]))
   expect(new Set(await begin(20))).toEqual(new Set([false]))

@@ -46,6 +46,6 @@ const connections = createConnections({
   randomBytes,
   publicUrl,
 })
-const by = { subject: 'user:anne', actors: [], client: 'agent-app', txn: 't_dying' } as const
-await connections.withToken('c_1', async (token) => console.log(token), { recordedAs: by })
+const recordedAs = { subject: 'user:anne', actors: [], client: 'agent-app', txn: 't_dying' } as const
+await connections.withToken('c_1', async (token) => console.log(token), { recordedAs })
 await database.close()

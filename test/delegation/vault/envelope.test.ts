@@ -12,7 +12,7 @@ const keyOf = (version: string, byte: number): VaultKey => ({
 })
 const [one, two] = [keyOf('one', 1), keyOf('two', 2)]
 const envelope = createEnvelope(createLocalKeys([one]))
-const place = { connection: 'c_1', subject: 'user:anne' }
+const context = { connection: 'c_1', subject: 'user:anne' }
 const tokens: ConnectionTokens = { accessToken: 'at_of_anne', refreshToken: 'rt_of_anne' }
 
 const flipped = (text: string, at: number): string =>
@@ -20,8 +20,8 @@ const flipped = (text: string, at: number): string =>
 
 describe('what is sealed', () => {
   test('opens in its own row, and is not to be seen in it', async () => {
-    const sealed = await envelope.seal(place, tokens)
-    expect(await envelope.open(place, sealed)).toEqual(tokens)
+    const sealed = await envelope.seal(context, tokens)
+    expect(await envelope.open(context, sealed)).toEqual(tokens)
     const row = JSON.stringify({ ...sealed, key: Buffer.from(sealed.key.bytes).toString('latin1') })
     for (const secret of ['at_of_anne', 'rt_of_anne']) {
       expect(row).not.toContain(secret)
@@ -32,9 +32,9 @@ describe('what is sealed', () => {
   })
 
   test('is sealed by another key each time, of 256 bits, by A256GCM', async () => {
-    const [first, second] = [await envelope.seal(place, tokens), await envelope.seal(place, tokens)]
+    const [first, second] = [await envelope.seal(context, tokens), await envelope.seal(context, tokens)]
     expect(first.jwe).not.toBe(second.jwe)
-    await expect(envelope.open(place, { jwe: first.jwe, key: second.key })).rejects.toThrow()
+    await expect(envelope.open(context, { jwe: first.jwe, key: second.key })).rejects.toThrow()
     expect(JSON.parse(Buffer.from(String(first.jwe.split('.')[0]), 'base64url').toString())).toMatchObject({
       alg: 'dir',
       enc: 'A256GCM',
@@ -42,10 +42,10 @@ describe('what is sealed', () => {
   })
 
   test.each([
-    ['another account of the same person', { ...place, connection: 'c_2' }],
-    ['the same account given to another person', { ...place, subject: 'user:mallory' }],
+    ['another account of the same person', { ...context, connection: 'c_2' }],
+    ['the same account given to another person', { ...context, subject: 'user:mallory' }],
   ])('does not open in the row of %s, wrapped key and all', async (_, other) => {
-    const sealed = await envelope.seal(place, tokens)
+    const sealed = await envelope.seal(context, tokens)
     await expect(envelope.open(other, sealed)).rejects.toThrow()
     // Nor where only one of the two columns is put there.
     const theirs = await envelope.seal(other, { accessToken: 'at_of_mallory' })
@@ -60,33 +60,33 @@ describe('what is sealed', () => {
       wrap: async (bytes) => ({ bytes, version: 'none' }),
       unwrap: async ({ bytes }) => bytes,
     })
-    const sealed = await careless.seal(place, tokens)
-    expect(await careless.open(place, sealed)).toEqual(tokens)
-    await expect(careless.open({ ...place, connection: 'c_2' }, sealed)).rejects.toThrow('of another')
-    await expect(careless.open({ ...place, subject: 'user:bob' }, sealed)).rejects.toThrow('of another')
+    const sealed = await careless.seal(context, tokens)
+    expect(await careless.open(context, sealed)).toEqual(tokens)
+    await expect(careless.open({ ...context, connection: 'c_2' }, sealed)).rejects.toThrow('of another')
+    await expect(careless.open({ ...context, subject: 'user:bob' }, sealed)).rejects.toThrow('of another')
   })
 
   test('opens for nobody who has the whole database and not the key', async () => {
-    const sealed = await envelope.seal(place, tokens)
+    const sealed = await envelope.seal(context, tokens)
     for (const key of [two, keyOf('one', 2)])
-      await expect(createEnvelope(createLocalKeys([key])).open(place, sealed)).rejects.toThrow(NotUnwrapped)
-    await expect(envelope.open(place, renamed(sealed, 'two'))).rejects.toThrow(NotUnwrapped)
+      await expect(createEnvelope(createLocalKeys([key])).open(context, sealed)).rejects.toThrow(NotUnwrapped)
+    await expect(envelope.open(context, renamed(sealed, 'two'))).rejects.toThrow(NotUnwrapped)
   })
 
   test('does not open once any part of it was changed', async () => {
-    const sealed = await envelope.seal(place, tokens)
+    const sealed = await envelope.seal(context, tokens)
     const parts = sealed.jwe.split('.')
     for (const [index, part] of parts.entries()) {
       // Of `dir` the second one is empty.
       if (part === '') continue
       const changed = parts.with(index, flipped(part, 2)).join('.')
-      await expect(envelope.open(place, { ...sealed, jwe: changed }), String(index)).rejects.toThrow()
+      await expect(envelope.open(context, { ...sealed, jwe: changed }), String(index)).rejects.toThrow()
     }
     for (let at = 0; at < sealed.key.bytes.length; at += 1) {
       const bytes = Uint8Array.from(sealed.key.bytes)
       bytes[at] = (bytes[at] ?? 0) ^ 1
       await expect(
-        envelope.open(place, { ...sealed, key: { ...sealed.key, bytes } }),
+        envelope.open(context, { ...sealed, key: { ...sealed.key, bytes } }),
         String(at),
       ).rejects.toThrow(NotUnwrapped)
     }
@@ -95,9 +95,9 @@ describe('what is sealed', () => {
   test.each(['{"alg":"none"}', '{"alg":"dir","enc":"A128GCM"}', '{"alg":"RSA-OAEP","enc":"A256GCM"}'])(
     'is not opened as its header says: %s',
     async (header) => {
-      const sealed = await envelope.seal(place, tokens)
+      const sealed = await envelope.seal(context, tokens)
       const jwe = sealed.jwe.split('.').with(0, Buffer.from(header).toString('base64url')).join('.')
-      await expect(envelope.open(place, { ...sealed, jwe })).rejects.toThrow()
+      await expect(envelope.open(context, { ...sealed, jwe })).rejects.toThrow()
     },
   )
 })
@@ -106,20 +106,20 @@ describe('a change of the key', () => {
   const both = createEnvelope(createLocalKeys([two, one]))
 
   test('wraps anew and leaves what is sealed as it is', async () => {
-    const sealed = await envelope.seal(place, tokens)
-    const key = await both.rewrap(place, sealed.key)
+    const sealed = await envelope.seal(context, tokens)
+    const key = await both.rewrap(context, sealed.key)
     expect(key?.version).toBe('two')
     const after = { jwe: sealed.jwe, key: key ?? sealed.key }
-    expect(await createEnvelope(createLocalKeys([two])).open(place, after)).toEqual(tokens)
-    await expect(envelope.open(place, after)).rejects.toThrow(NotUnwrapped)
-    expect(await both.rewrap(place, after.key)).toBeUndefined()
+    expect(await createEnvelope(createLocalKeys([two])).open(context, after)).toEqual(tokens)
+    await expect(envelope.open(context, after)).rejects.toThrow(NotUnwrapped)
+    expect(await both.rewrap(context, after.key)).toBeUndefined()
   })
 
   test('does not lend a hand to whoever swapped rows', async () => {
-    const sealed = await envelope.seal(place, tokens)
-    await expect(both.rewrap({ ...place, connection: 'c_2' }, sealed.key)).rejects.toThrow(NotUnwrapped)
-    expect(await both.opens({ ...place, connection: 'c_2' }, sealed.key)).toBe(false)
-    expect(await both.opens(place, sealed.key)).toBe(true)
+    const sealed = await envelope.seal(context, tokens)
+    await expect(both.rewrap({ ...context, connection: 'c_2' }, sealed.key)).rejects.toThrow(NotUnwrapped)
+    expect(await both.opens({ ...context, connection: 'c_2' }, sealed.key)).toBe(false)
+    expect(await both.opens(context, sealed.key)).toBe(true)
   })
 })
 

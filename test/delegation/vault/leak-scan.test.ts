@@ -46,7 +46,7 @@ const ways: Readonly<Record<string, { say(text: string): string; read(text: stri
 
 describe('what is left of an answer', () => {
   test.each(Object.keys(ways))('has no token in it that was said so: %s', async (name) => {
-    for (const [before, after] of [
+    for (const [prefix, suffix] of [
       ['', ''],
       ['Bearer ', ''],
       ['{"authorization":"Bearer ', '"}'],
@@ -54,10 +54,10 @@ describe('what is left of an answer', () => {
       ['ab', 'c'],
       ['abc', '='],
     ] as const) {
-      const said = ways[name]?.say(`${before}${token}${after}`) ?? ''
-      expect(readable(await scrub(said), [name]), said).toBe(false)
+      const spelled = ways[name]?.say(`${prefix}${token}${suffix}`) ?? ''
+      expect(readable(await scrub(spelled), [name]), spelled).toBe(false)
       // Nobody would see that a test's own reading does not work.
-      expect(readable(said, [name]), said).toBe(true)
+      expect(readable(spelled, [name]), spelled).toBe(true)
     }
   })
 
@@ -69,12 +69,17 @@ describe('what is left of an answer', () => {
     const outer = fc.constantFrom(...Object.keys(ways).filter((name) => name !== 'lines'))
     const names = fc.tuple(inner, fc.array(outer, { maxLength: 2 })).map(([one, more]) => [one, ...more])
     await fc.assert(
-      fc.asyncProperty(secret, names, around, around, async (one, chain, before, after) => {
-        const said = chain.reduce((text, name) => ways[name]?.say(text) ?? text, `${before}${one}${after}`)
-        const left = await createLeakScanner([one]).text(`${before}${said}${after}`)
+      fc.asyncProperty(secret, names, around, around, async (one, chain, prefix, suffix) => {
+        const spelled = chain.reduce(
+          (text, name) => ways[name]?.say(text) ?? text,
+          `${prefix}${one}${suffix}`,
+        )
+        const remaining = await createLeakScanner([one]).text(`${prefix}${spelled}${suffix}`)
         // Nothing at all leaves then.
-        if (left === undefined) return
-        expect(readable(left, chain, one), JSON.stringify({ said, left })).toBe(false)
+        if (remaining === undefined) return
+        expect(readable(remaining, chain, one), JSON.stringify({ said: spelled, left: remaining })).toBe(
+          false,
+        )
       }),
       { numRuns: 1_000 },
     )
@@ -85,19 +90,19 @@ describe('what is left of an answer', () => {
       fc.asyncProperty(
         fc.uint8Array({ maxLength: 200 }),
         fc.uint8Array({ maxLength: 200 }),
-        async (before, after) => {
-          const given = Buffer.concat([before, Buffer.from(token), after])
-          const left = Buffer.from((await createLeakScanner([token]).bytes(given)) ?? [])
-          expect(left.includes(token)).toBe(false)
+        async (prefix, suffix) => {
+          const input = Buffer.concat([prefix, Buffer.from(token), suffix])
+          const remaining = Buffer.from((await createLeakScanner([token]).bytes(input)) ?? [])
+          expect(remaining.includes(token)).toBe(false)
           // What may be a part of how its first character is spelled goes with it.
           const kept = Buffer.from(
-            Buffer.from(before)
+            Buffer.from(prefix)
               .toString('latin1')
               .replace(/\\[^a-z]*$/, ''),
             'latin1',
           )
-          expect(left.subarray(0, kept.length).equals(kept)).toBe(true)
-          expect(left.subarray(left.length - after.length).equals(after)).toBe(true)
+          expect(remaining.subarray(0, kept.length).equals(kept)).toBe(true)
+          expect(remaining.subarray(remaining.length - suffix.length).equals(suffix)).toBe(true)
         },
       ),
       { numRuns: 500 },
@@ -106,8 +111,8 @@ describe('what is left of an answer', () => {
 
   test('is otherwise as it came, to the byte', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.uint8Array({ maxLength: 500 }), async (given) => {
-        expect(await createLeakScanner([token]).bytes(given)).toEqual(given)
+      fc.asyncProperty(fc.uint8Array({ maxLength: 500 }), async (input) => {
+        expect(await createLeakScanner([token]).bytes(input)).toEqual(input)
       }),
     )
     const text = JSON.stringify({
@@ -121,28 +126,28 @@ describe('what is left of an answer', () => {
 
   test('is still JSON where it was', async () => {
     for (const one of [token, `/${token}`, `\\${token}`, `"${token}"`, `\u0000${token}`]) {
-      const left =
+      const remaining =
         (await createLeakScanner([one.trim()]).text(
           JSON.stringify({ a: one, b: [`Bearer ${one}`], c: 1 }),
         )) ?? ''
-      expect(JSON.parse(left)).toMatchObject({ c: 1 })
-      expect(left).toContain('[removed]')
+      expect(JSON.parse(remaining)).toMatchObject({ c: 1 })
+      expect(remaining).toContain('[removed]')
     }
   })
 
   test('holds none of several, one of which is a part of another', async () => {
-    const left = await createLeakScanner([token, `${token}-longer`, 'other-secret-of-theirs']).text(
+    const remaining = await createLeakScanner([token, `${token}-longer`, 'other-secret-of-theirs']).text(
       `a ${token}-longer b ${token} c other-secret-of-theirs d`,
     )
-    expect(left).toBe('a [removed] b [removed] c [removed] d')
+    expect(remaining).toBe('a [removed] b [removed] c [removed] d')
   })
 
   test('is nothing at all where reading it would not end', async () => {
     let body = 'x'.repeat(3_000)
     for (let layer = 0; layer < 12; layer += 1) body = Buffer.from(`AAAA${body}`).toString('base64')
-    const before = performance.now()
+    const startedAt = performance.now()
     expect([undefined, body]).toContain(await scrub(body))
-    expect(performance.now() - before).toBeLessThan(10_000)
+    expect(performance.now() - startedAt).toBeLessThan(10_000)
   })
 
   test('is there soon, of a body of a megabyte', async () => {
@@ -153,9 +158,9 @@ describe('what is left of an answer', () => {
       Uint8Array.from({ length: 786_432 }, (_, index) => (index * 7_919) % 251),
     ).toString('base64')
     for (const body of [words, base64]) {
-      const before = performance.now()
+      const startedAt = performance.now()
       expect(await scrub(`${body}${token}`)).toBe(`${body}[removed]`)
-      expect(performance.now() - before).toBeLessThan(5_000)
+      expect(performance.now() - startedAt).toBeLessThan(5_000)
     }
   })
 

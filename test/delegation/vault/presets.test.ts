@@ -15,8 +15,8 @@ interface Asked {
 }
 
 /** A client of a provider whose servers answer as the test says. */
-function clientOf(entry: ProviderEntry, answer: (asked: Asked) => { status?: number; body?: object }) {
-  const asked: Asked[] = []
+function clientOf(entry: ProviderEntry, answer: (requests: Asked) => { status?: number; body?: object }) {
+  const requests: Asked[] = []
   const outbound: GuardedFetch = async (url, { method = 'GET', headers = {}, body = '' }) => {
     const text = typeof body === 'string' ? body : Buffer.from(body).toString()
     const request = {
@@ -27,7 +27,7 @@ function clientOf(entry: ProviderEntry, answer: (asked: Asked) => { status?: num
       ),
       body: Object.fromEntries(new URLSearchParams(text)),
     }
-    asked.push(request)
+    requests.push(request)
     const { status = 200, body: given } = answer(request)
     return {
       status,
@@ -37,7 +37,7 @@ function clientOf(entry: ProviderEntry, answer: (asked: Asked) => { status?: num
   }
   const provider = createProvider(entry)
   const deps = { publicUrl: 'https://remit.test', outbound, clock: { now: () => 1_000_000 } }
-  return { asked, provider, client: createProviderClient(provider, 'the secret', deps) }
+  return { asked: requests, provider, client: createProviderClient(provider, 'the secret', deps) }
 }
 
 const values = <T>(result: { ok: true; value: T } | { ok: false; reason: string; detail?: string }): T => {
@@ -106,9 +106,9 @@ describe('GitHub', () => {
     ['incorrect_client_credentials', 'provider_unavailable'],
     ['a server that has had enough', 'provider_unavailable'],
   ])('says %s with status 200, which is %s', async (error, reason) => {
-    const { client, asked } = clientOf(entry, () => ({ body: { error, error_description: 'why' } }))
+    const { client, asked: requests } = clientOf(entry, () => ({ body: { error, error_description: 'why' } }))
     expect(await client.refresh('ghr_1', [])).toMatchObject({ ok: false, reason })
-    expect(asked[0]?.body).toMatchObject({ grant_type: 'refresh_token', refresh_token: 'ghr_1' })
+    expect(requests[0]?.body).toMatchObject({ grant_type: 'refresh_token', refresh_token: 'ghr_1' })
   })
 
   test('refuses a code with status 200, and nothing is connected', async () => {
@@ -125,9 +125,9 @@ describe('GitHub', () => {
   )
 
   test('is told of the end in its own way', async () => {
-    const { client, asked } = clientOf(entry, () => ({ status: 204 }))
+    const { client, asked: requests } = clientOf(entry, () => ({ status: 204 }))
     expect(await client.revoke({ accessToken: 'gho_1' })).toBe(true)
-    expect(asked).toMatchObject([
+    expect(requests).toMatchObject([
       {
         method: 'DELETE',
         url: 'https://api.github.com/applications/Iv1.app/token',
@@ -146,15 +146,15 @@ describe('Google', () => {
     jwks_uri: 'https://www.googleapis.com/oauth2/v3/certs',
     token_endpoint_auth_methods_supported: ['client_secret_post', 'client_secret_basic'],
   }
-  const google = (answer: (asked: Asked) => { status?: number; body?: object }) =>
-    clientOf({ provider: 'google', client_id: 'app.apps.googleusercontent.com' }, (asked) =>
-      asked.url.includes('/.well-known/') ? { body: discovery } : answer(asked),
+  const google = (answer: (requests: Asked) => { status?: number; body?: object }) =>
+    clientOf({ provider: 'google', client_id: 'app.apps.googleusercontent.com' }, (requests) =>
+      requests.url.includes('/.well-known/') ? { body: discovery } : answer(requests),
     )
 
   test('is asked for a refresh token each time: without that it gives one at the very first consent only', async () => {
-    const { client, asked } = google(() => ({}))
+    const { client, asked: requests } = google(() => ({}))
     const { url } = values(await client.begin())
-    expect(asked[0]?.url).toBe('https://accounts.google.com/.well-known/openid-configuration')
+    expect(requests[0]?.url).toBe('https://accounts.google.com/.well-known/openid-configuration')
     expect(url).toMatch(/^https:\/\/accounts\.google\.com\/o\/oauth2\/v2\/auth\?/)
     expect(Object.fromEntries(new URL(url).searchParams)).toMatchObject({
       access_type: 'offline',
@@ -197,9 +197,9 @@ describe('Google', () => {
   })
 
   test('is told of the end by the refresh token, with which everything goes', async () => {
-    const { client, asked } = google(() => ({}))
+    const { client, asked: requests } = google(() => ({}))
     expect(await client.revoke({ accessToken: 'ya29.1', refreshToken: '1//rt' })).toBe(true)
-    expect(asked.find(({ url }) => url.endsWith('/revoke'))?.body).toMatchObject({ token: '1//rt' })
+    expect(requests.find(({ url }) => url.endsWith('/revoke'))?.body).toMatchObject({ token: '1//rt' })
   })
 })
 

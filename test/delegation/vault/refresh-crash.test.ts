@@ -12,7 +12,7 @@ import {
   startProvider,
 } from '../../support/provider.ts'
 import type { Dying } from './dying.ts'
-import { by, openVaultParts } from './world.ts'
+import { openVaultParts, recordedAs } from './world.ts'
 
 /** Where a process dies in a refresh, how the provider treats an old refresh token, and what the next use comes to. */
 const cases: readonly (readonly [
@@ -42,7 +42,7 @@ async function survived(
 ): Promise<void> {
   // The lease of whoever died is over.
   clock.move(31_000)
-  const next = connections.withToken('c_1', async (token) => token, { recordedAs: by })
+  const next = connections.withToken('c_1', async (token) => token, { recordedAs })
   const said = await next.then(
     (token) => (double.issued.includes(token) ? 'works' : 'another token'),
     (error: { readonly code?: string }) => error.code,
@@ -55,20 +55,20 @@ async function survived(
     key_version: string
   }>(`select state, sealed, wrapped_key, key_version from connections where id = 'c_1'`)
   expect(row?.state).toBe(outcome === 'works' ? 'live' : 'needs_reconnect')
-  const place = { connection: 'c_1', subject: 'user:anne' }
+  const context = { connection: 'c_1', subject: 'user:anne' }
   const sealed = {
     jwe: row?.sealed ?? '',
     key: { bytes: row?.wrapped_key ?? new Uint8Array(), version: row?.key_version ?? '' },
   }
-  expect((await envelope.open(place, sealed)).accessToken).toMatch(/^at_/)
+  expect((await envelope.open(context, sealed)).accessToken).toMatch(/^at_/)
 }
 
 describeDatabases('a refresh that nobody ends', (kind) => {
   let database: Database
-  let parts: Awaited<ReturnType<typeof openVaultParts>>
+  let vaultParts: Awaited<ReturnType<typeof openVaultParts>>
   beforeAll(async () => {
     database = await openTestDatabase(kind)
-    parts = await openVaultParts(database, double)
+    vaultParts = await openVaultParts(database, double)
   })
   afterAll(() => database?.close())
   beforeEach(() => database.query('delete from connections'))
@@ -76,34 +76,34 @@ describeDatabases('a refresh that nobody ends', (kind) => {
   test.each(cases)('once %s, of a provider that %s: the account %s', async (dies, mood, outcome) => {
     double.mood = mood
     const there = Promise.withResolvers<void>()
-    const dead = parts.process({
+    const dead = vaultParts.process({
       async step(name) {
         if (name !== dies) return
         there.resolve()
         await new Promise(() => undefined)
       },
     })
-    await parts.put({ tokens: double.grant(), endsIn: -1 })
-    void dead.withToken('c_1', async (token) => token, { recordedAs: by })
+    await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
+    void dead.withToken('c_1', async (token) => token, { recordedAs })
     await there.promise
-    await survived(parts, outcome)
+    await survived(vaultParts, outcome)
   })
 })
 
 describe('a process that is killed in a refresh', needsPostgres, () => {
   let database: Database
-  let parts: Awaited<ReturnType<typeof openVaultParts>>
+  let vaultParts: Awaited<ReturnType<typeof openVaultParts>>
   beforeAll(async () => {
     if (native.databaseUrl === undefined) return
     database = await openTestDatabase('postgres')
-    parts = await openVaultParts(database, double)
+    vaultParts = await openVaultParts(database, double)
   })
   afterAll(() => database?.close())
   beforeEach(() => database?.query('delete from connections'))
 
   test.each(cases)('once %s, of a provider that %s: the account %s', async (step, mood, outcome) => {
     double.mood = mood
-    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
     const [is] = await database.query<{ name: string }>('select current_database() as name')
     const url = new URL(native.databaseUrl ?? '')
     url.pathname = `/${is?.name}`
@@ -112,7 +112,7 @@ describe('a process that is killed in a refresh', needsPostgres, () => {
       entry: double.entry() as unknown as ProviderEntry,
       secret: providerSecret,
       key: Buffer.alloc(32, 1).toString('base64'),
-      now: parts.clock.now(),
+      now: vaultParts.clock.now(),
       step,
     }
     await using child = startCommand([JSON.stringify(dying)], {}, 'test/delegation/vault/dying.ts')
@@ -121,6 +121,6 @@ describe('a process that is killed in a refresh', needsPostgres, () => {
       '',
       '',
     ])
-    await survived(parts, outcome)
+    await survived(vaultParts, outcome)
   })
 })

@@ -5,7 +5,7 @@ import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
 import { type ProviderDouble, startProvider } from '../../support/provider.ts'
-import { by, openVaultParts } from './world.ts'
+import { openVaultParts, recordedAs } from './world.ts'
 
 let double: ProviderDouble
 beforeAll(async () => {
@@ -15,10 +15,10 @@ afterAll(() => double?.[Symbol.asyncDispose]())
 
 describeDatabases('an access token that is over', (kind) => {
   let database: Database
-  let parts: Awaited<ReturnType<typeof openVaultParts>>
+  let vaultParts: Awaited<ReturnType<typeof openVaultParts>>
   beforeAll(async () => {
     database = await openTestDatabase(kind)
-    parts = await openVaultParts(database, double)
+    vaultParts = await openVaultParts(database, double)
   })
   afterAll(() => database?.close())
   beforeEach(async () => {
@@ -28,8 +28,8 @@ describeDatabases('an access token that is over', (kind) => {
     await database.query('select 1')
   })
 
-  const used = (connections = parts.connections) =>
-    connections.withToken('c_1', async (token) => token, { recordedAs: by })
+  const used = (connections = vaultParts.connections) =>
+    connections.withToken('c_1', async (token) => token, { recordedAs })
   const refreshes = (since: number) =>
     double.tokenRequests.slice(since).filter(({ grant_type }) => grant_type === 'refresh_token')
   const row = async () =>
@@ -42,69 +42,69 @@ describeDatabases('an access token that is over', (kind) => {
     ).map(({ event }) => event)
 
   test('is refreshed once for 50 uses at once by two processes', async () => {
-    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
     double.tokenDelayMs = 50
-    const other = parts.process()
-    const before = double.tokenRequests.length
+    const other = vaultParts.process()
+    const requestsBefore = double.tokenRequests.length
     const tokens = await Promise.all(
-      Array.from({ length: 50 }, (_, index) => used(index % 2 === 0 ? parts.connections : other)),
+      Array.from({ length: 50 }, (_, index) => used(index % 2 === 0 ? vaultParts.connections : other)),
     )
     expect(new Set(tokens).size).toBe(1)
-    expect(refreshes(before)).toHaveLength(1)
+    expect(refreshes(requestsBefore)).toHaveLength(1)
   })
 
   test('is not refreshed a second time by whoever looked while the first time was under way', async () => {
-    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
     double.tokenDelayMs = 100
-    const before = double.tokenRequests.length
+    const requestsBefore = double.tokenRequests.length
     const using = used()
-    await expect.poll(() => refreshes(before).length).toBe(1)
+    await expect.poll(() => refreshes(requestsBefore).length).toBe(1)
     const seen = await readRow(database, 'c_1')
     await using
-    expect(seen && (await takeLease(database, seen, parts.clock.now() + 60_000))).toBeUndefined()
+    expect(seen && (await takeLease(database, seen, vaultParts.clock.now() + 60_000))).toBeUndefined()
   })
 
   test('is refreshed before it ends, and the new pair is there before it is used', async () => {
     const first = double.grant()
-    await parts.put({ tokens: first, endsIn: 30 })
+    await vaultParts.put({ tokens: first, endsIn: 30 })
     const sealed = (await row())?.sealed
-    await parts.connections.withToken(
+    await vaultParts.connections.withToken(
       'c_1',
       async (token) => {
         expect(token).not.toBe(first.accessToken)
         expect((await row())?.sealed).not.toBe(sealed)
       },
-      { recordedAs: by },
+      { recordedAs },
     )
     expect((await events()).slice(-2)).toEqual(['connection_refreshed', 'connection_used'])
   })
 
   test('keeps its refresh token where the provider gives no new one', async () => {
     const { refreshToken, accessToken } = double.grant()
-    await parts.put({ tokens: { refreshToken, accessToken }, endsIn: -1 })
+    await vaultParts.put({ tokens: { refreshToken, accessToken }, endsIn: -1 })
     double.mood = 'drops the refresh token'
     await used()
-    parts.clock.move(3_600_000)
-    const before = double.tokenRequests.length
+    vaultParts.clock.move(3_600_000)
+    const requestsBefore = double.tokenRequests.length
     await used()
-    expect(refreshes(before)).toMatchObject([{ refresh_token: refreshToken }])
+    expect(refreshes(requestsBefore)).toMatchObject([{ refresh_token: refreshToken }])
   })
 
   test('ends in “connect again” where the provider refuses, and is not deleted', async () => {
-    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
     double.mood = 'refuses'
     await expect(used()).rejects.toMatchObject({ code: 'reconnect_required' })
     expect(await row()).toMatchObject({ state: 'needs_reconnect', sealed: expect.stringContaining('.') })
     expect((await events()).at(-1)).toBe('connection_broken')
-    const before = double.tokenRequests.length
+    const requestsBefore = double.tokenRequests.length
     await expect(used()).rejects.toMatchObject({ code: 'reconnect_required' })
-    expect(refreshes(before)).toEqual([])
+    expect(refreshes(requestsBefore)).toEqual([])
   })
 
   test.each(['is down', 'sends garbage', 'sends a huge answer', 'redirects'] as const)(
     'stays as it is where the provider %s, and is tried anew',
     async (mood) => {
-      await parts.put({ tokens: double.grant(), endsIn: -1 })
+      await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
       double.mood = mood
       await expect(used()).rejects.toMatchObject({ code: 'provider_unavailable' })
       expect(await row()).toMatchObject({ state: 'live' })
@@ -115,39 +115,39 @@ describeDatabases('an access token that is over', (kind) => {
 
   test('is used for as long as it lasts where the provider is down', async () => {
     const { accessToken, refreshToken } = double.grant()
-    await parts.put({ tokens: { accessToken, refreshToken }, endsIn: 30 })
+    await vaultParts.put({ tokens: { accessToken, refreshToken }, endsIn: 30 })
     double.mood = 'is down'
     expect(await used()).toBe(accessToken)
   })
 
   test('is refreshed once and used once more where the API refuses it', async () => {
     const { accessToken, refreshToken } = double.grant()
-    await parts.put({ tokens: { accessToken, refreshToken } })
-    parts.clock.move(120_000)
+    await vaultParts.put({ tokens: { accessToken, refreshToken } })
+    vaultParts.clock.move(120_000)
     const seen: string[] = []
-    const answer = await parts.connections.withToken(
+    const answer = await vaultParts.connections.withToken(
       'c_1',
       async (token) => {
         seen.push(token)
         return token === accessToken ? 401 : 200
       },
-      { recordedAs: by, isRefused: (status) => status === 401 },
+      { recordedAs, isRefused: (status) => status === 401 },
     )
     expect(answer).toBe(200)
     expect(seen).toHaveLength(2)
     // An API that refuses everything does not make us ask for tokens again and again.
-    const before = double.tokenRequests.length
-    await parts.connections.withToken('c_1', async () => 401, { recordedAs: by, isRefused: () => true })
-    expect(refreshes(before)).toEqual([])
+    const requestsBefore = double.tokenRequests.length
+    await vaultParts.connections.withToken('c_1', async () => 401, { recordedAs, isRefused: () => true })
+    expect(refreshes(requestsBefore)).toEqual([])
   })
 
   test('does not come back to life by a refresh that was in flight when it was taken back', async () => {
-    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
     double.tokenDelayMs = 200
-    const before = double.tokenRequests.length
+    const requestsBefore = double.tokenRequests.length
     const using = used()
     using.catch(() => undefined)
-    await expect.poll(() => refreshes(before).length).toBe(1)
+    await expect.poll(() => refreshes(requestsBefore).length).toBe(1)
     await database.query(
       `update connections set state = 'ended', sealed = null, wrapped_key = null, key_version = null, ended_at = now()`,
     )
@@ -158,11 +158,11 @@ describeDatabases('an access token that is over', (kind) => {
   })
 
   test('is not refreshed any more by who stood still with the lease before asking: the provider would see it twice', async () => {
-    await parts.put({ tokens: double.grant(), endsIn: -1 })
-    const before = double.tokenRequests.length
+    await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
+    const requestsBefore = double.tokenRequests.length
     const [there, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     const standing = used(
-      parts.process({
+      vaultParts.process({
         async step(name) {
           if (name !== 'leased') return
           there.resolve()
@@ -171,33 +171,33 @@ describeDatabases('an access token that is over', (kind) => {
       }),
     )
     await there.promise
-    parts.clock.move(30_000)
+    vaultParts.clock.move(30_000)
     const token = await used()
     goesOn.resolve()
     expect(await standing).toBe(token)
-    expect(refreshes(before)).toHaveLength(1)
+    expect(refreshes(requestsBefore)).toHaveLength(1)
   })
 
   test('is not written over by whoever held the lease before', async () => {
-    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    await vaultParts.put({ tokens: double.grant(), endsIn: -1 })
     double.tokenDelayMs = 300
-    const before = double.tokenRequests.length
-    const late = used()
-    await expect.poll(() => refreshes(before).length).toBe(1)
+    const requestsBefore = double.tokenRequests.length
+    const lateUse = used()
+    await expect.poll(() => refreshes(requestsBefore).length).toBe(1)
     // Its time is over while it waits, and another one comes in between.
     await database.query(`update connections set lease = lease + 1, sealed_at = now() + interval '1 hour'`)
     const sealed = (await row())?.sealed
-    await late
+    await lateUse
     expect((await row())?.sealed).toBe(sealed)
   })
 })
 
 describe('a provider that understands token exchange', () => {
   let database: Database
-  let parts: Awaited<ReturnType<typeof openVaultParts>>
+  let vaultParts: Awaited<ReturnType<typeof openVaultParts>>
   beforeAll(async () => {
     database = await openTestDatabase()
-    parts = await openVaultParts(database, double, {
+    vaultParts = await openVaultParts(database, double, {
       entry: { token_exchange: { audience: 'reports', scope: 'reports.read' } },
     })
   })
@@ -207,12 +207,12 @@ describe('a provider that understands token exchange', () => {
     double.exchangeMood = 'narrows'
     await database.query('delete from connections')
   })
-  const used = () => parts.connections.withToken('c_1', async (token) => token, { recordedAs: by })
+  const used = () => vaultParts.connections.withToken('c_1', async (token) => token, { recordedAs })
   const uses = () => database.query(`select txn from decision_records where event = 'connection_used'`)
 
   test('is asked for a narrower token, and only that is used', async () => {
     const { accessToken, refreshToken } = double.grant()
-    await parts.put({ tokens: { accessToken, refreshToken } })
+    await vaultParts.put({ tokens: { accessToken, refreshToken } })
     expect(await used()).toMatch(/^narrow_/)
     expect(double.tokenRequests.at(-1)).toMatchObject({
       audience: 'reports',
@@ -233,12 +233,12 @@ describe('a provider that understands token exchange', () => {
     'and answers after %s was taken back: nothing is used or on record as used',
     async (_, end, isRevoked) => {
       const { accessToken, refreshToken } = double.grant()
-      await parts.put({ tokens: { accessToken, refreshToken } })
-      const [before, revokedBefore] = [double.tokenRequests.length, double.revoked.length]
+      await vaultParts.put({ tokens: { accessToken, refreshToken } })
+      const [requestsBefore, revokedBefore] = [double.tokenRequests.length, double.revoked.length]
       const usesBefore = await uses()
       double.tokenDelayMs = 300
       const using = used()
-      await expect.poll(() => double.tokenRequests.length).toBe(before + 1)
+      await expect.poll(() => double.tokenRequests.length).toBe(requestsBefore + 1)
       await database.query(end)
       await expect(using).rejects.toMatchObject({ code: 'connection_required' })
       double.tokenDelayMs = 0
@@ -254,29 +254,29 @@ describe('a provider that understands token exchange', () => {
     'gives more',
     'does not know the target',
   ] as const)('and %s is not used at all: the whole token is not used in its place', async (mood) => {
-    await parts.put({ tokens: double.grant() })
+    await vaultParts.put({ tokens: double.grant() })
     double.exchangeMood = mood
     await expect(used()).rejects.toMatchObject({ code: 'provider_unavailable' })
   })
 
   test('and does not take the token any more is asked for another pair, once', async () => {
     const { accessToken, refreshToken } = double.grant()
-    await parts.put({ tokens: { accessToken, refreshToken } })
+    await vaultParts.put({ tokens: { accessToken, refreshToken } })
     double.forget(accessToken)
-    const before = double.tokenRequests.length
+    const requestsBefore = double.tokenRequests.length
     expect(await used()).toMatch(/^narrow_/)
-    expect(double.tokenRequests.slice(before).map(({ grant_type }) => grant_type?.split(':').at(-1))).toEqual(
-      ['token-exchange', 'refresh_token', 'token-exchange'],
-    )
+    expect(
+      double.tokenRequests.slice(requestsBefore).map(({ grant_type }) => grant_type?.split(':').at(-1)),
+    ).toEqual(['token-exchange', 'refresh_token', 'token-exchange'])
   })
 
   test('and takes neither the token nor what refreshes it has its person connect once more', async () => {
     const { accessToken } = double.grant()
-    await parts.put({ tokens: { accessToken, refreshToken: 'not_theirs' } })
+    await vaultParts.put({ tokens: { accessToken, refreshToken: 'not_theirs' } })
     double.forget(accessToken)
     await expect(used()).rejects.toMatchObject({ code: 'reconnect_required' })
     await database.query('delete from connections')
-    await parts.put({ tokens: { accessToken } })
+    await vaultParts.put({ tokens: { accessToken } })
     await expect(used()).rejects.toMatchObject({ code: 'reconnect_required' })
   })
 })

@@ -15,11 +15,11 @@ import type { Principal } from '../../../src/kernel/principal.ts'
 import { createSystemFetch } from '../../../src/outbound/system.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { type ProviderDouble, providerSecret } from '../../support/provider.ts'
-import { movableClock, own, publicUrl, putDelegation } from '../world.ts'
+import { movableClock, ownIssuerUrl, publicUrl, putDelegation } from '../world.ts'
 
 export const readRule: Rule = { title: 'Read everything', methods: ['GET'], paths: ['/**?*'] }
 
-export const by: Who = {
+export const recordedAs: Who = {
   subject: 'user:anne',
   actors: ['agent:research-bot'],
   client: 'agent-app',
@@ -74,7 +74,7 @@ export async function openVaultParts(
   }
   const agents = createAgents({ sql: database, clock })
   for (const id of ['research-bot', 'other-bot'])
-    await agents.save({ id, owner: 'user:dan', purpose: 'tests', issuer: own, sub: id })
+    await agents.save({ id, owner: 'user:dan', purpose: 'tests', issuer: ownIssuerUrl, sub: id })
   const end = new Date(clock.now() + 86_400_000)
   await putDelegation(database, { id: 'd_1', subject: 'user:anne', agent: 'research-bot', expiresAt: end })
 
