@@ -492,10 +492,10 @@ describe('the FAPI-CIBA plan of OpenID’s conformance suite', () => {
 const head = `# The FAPI-CIBA plan, module by module
 
 OpenID's conformance suite is a service of its own (Java, MongoDB, TLS with certificates of clients) and is not run here. What
-each module of its \`fapi-ciba-id1-test-plan\` does (suite of August 2026; \`private_key_jwt\`, poll and ping) is done by
-[\`fapi-ciba.test.ts\`](../test/delegation/issuer/fapi-ciba.test.ts) against the whole service, and this table is written by that
-test. It certifies nothing. Two things of FAPI-CIBA are a client's choice here, not the server's demand: requests that are signed
-(\`remit client add … --signs PS256\`) and tokens that are bound to a key (DPoP in place of certificates).
+each module of its \`fapi-ciba-id1-test-plan\` does (suite of August 2026; \`private_key_jwt\`, poll and ping) runs in
+[\`fapi-ciba.test.ts\`](../test/delegation/issuer/fapi-ciba.test.ts) against the whole service. That test writes this table. It certifies
+nothing. The client chooses two things of FAPI-CIBA here; the server does not demand them: signed requests
+(\`remit client add … --signs PS256\`), and tokens bound to a key (DPoP in place of certificates).
 
 | module (\`fapi-ciba-id1-…\`) | result | |
 |---|---|---|`

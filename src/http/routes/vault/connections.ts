@@ -37,7 +37,7 @@ export interface ConnectionFaces {
 
 /** What the page says above its list: what was done, or what went wrong. */
 export interface PageNotice {
-  readonly done?: ConnectionsDone
+  readonly notice?: ConnectionsDone
   readonly problem?: string
 }
 
@@ -139,7 +139,7 @@ export function connectionRoutes(dependencies: ConnectionRoutesDeps): App {
   const pageForBrowsers: MiddlewareHandler<AppEnv> = async (c, next) => {
     c.header('vary', 'Accept')
     const notice = c.req.query('done')
-    return wantsPage(c) ? show(c, 200, isDone(notice) ? { done: notice } : {}) : next()
+    return wantsPage(c) ? show(c, 200, isDone(notice) ? { notice } : {}) : next()
   }
 
   const listRoute = createRoute({
