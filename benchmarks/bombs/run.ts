@@ -112,7 +112,7 @@ const isOver = (): boolean => areThrough || performance.now() >= endsAt
 
 async function client(nth: number): Promise<void> {
   for (let round = nth; !isOver(); round++) {
-    const headers = { authorization: `Bearer ${await fresh()}`, 'content-type': 'application/json' }
+    const headers = { authorization: `Bearer ${await freshToken()}`, 'content-type': 'application/json' }
     const query = { query: `harvest of ${1900 + (round % documents)}`, mode: 'keyword' }
     if (round % 4 > 0)
       await ask('read', '/retrieve', { method: 'POST', headers, body: JSON.stringify(query) })
@@ -120,11 +120,12 @@ async function client(nth: number): Promise<void> {
   }
 }
 
-let held: { readonly token: Promise<string>; readonly until: number } | undefined
-function fresh(): Promise<string> {
-  const at = performance.now()
-  if (held === undefined || held.until < at) held = { token: token({ sub: 'anne' }), until: at + 120_000 }
-  return held.token
+let cachedToken: { readonly token: Promise<string>; readonly until: number } | undefined
+function freshToken(): Promise<string> {
+  const elapsedMs = performance.now()
+  if (cachedToken === undefined || cachedToken.until < elapsedMs)
+    cachedToken = { token: token({ sub: 'anne' }), until: elapsedMs + 120_000 }
+  return cachedToken.token
 }
 
 async function health(): Promise<void> {
@@ -217,7 +218,7 @@ await Promise.all([...asking(), health(), bombs()])
 const statesUnder = states.slice(statesAlone)
 await ask('read', '/retrieve', {
   method: 'POST',
-  headers: { authorization: `Bearer ${await fresh()}`, 'content-type': 'application/json' },
+  headers: { authorization: `Bearer ${await freshToken()}`, 'content-type': 'application/json' },
   body: JSON.stringify({ query: 'harvest', mode: 'keyword' }),
 })
 await withdrawAll()

@@ -12,7 +12,7 @@ import { documentObject } from '../../src/kernel/ids.ts'
 import { freePort } from '../../test/support/port.ts'
 import { createRandom } from '../kubernetes/random.ts'
 import type { Corpus } from '../search/corpus.ts'
-import { doorsWorld } from '../search/worlds/doors.ts'
+import { distinctAclsWorld } from '../search/worlds/distinct-acls.ts'
 import { driveWorld } from '../search/worlds/drive.ts'
 import { treeWorld } from '../search/worlds/tree.ts'
 
@@ -94,7 +94,7 @@ async function load(name: 'tree' | 'drive' | 'doors', server: Server): Promise<L
   const world = {
     tree: () => treeWorld(corpus, 'strewn', random),
     drive: () => driveWorld(corpus, 'strewn', random, Date.now()),
-    doors: () => doorsWorld(corpus, 'strewn', random),
+    doors: () => distinctAclsWorld(corpus, 'strewn', random),
   }[name]()
   const tuples = [
     ...new Map(world.tuples.map((one) => [`${one.user} ${one.relation} ${one.object}`, one])).values(),

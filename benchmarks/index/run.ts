@@ -87,7 +87,7 @@ async function revoke(seconds: number): Promise<void> {
 
   const pending: { readonly tuple: Tuple; readonly at: number }[] = []
   const delays: number[] = []
-  const look = setInterval(() => {
+  const watcher = setInterval(() => {
     const tuples = index.view()?.tuples
     for (
       let next = pending[0];
@@ -111,7 +111,7 @@ async function revoke(seconds: number): Promise<void> {
   await Promise.all(running)
   const rate = writes / ((performance.now() - started) / 1_000)
   while (pending.length > 0) await sleep(5)
-  clearInterval(look)
+  clearInterval(watcher)
   delays.sort((a, b) => a - b)
   const at = (share: number): string => (delays[Math.floor(delays.length * share)] ?? Number.NaN).toFixed(0)
   console.log(

@@ -20,7 +20,7 @@ import { type Ours, openOurs } from './ways/ours.ts'
 import { nearest, rawWay } from './ways/raw.ts'
 import { sentTo } from './ways/vector.ts'
 import { type Peer, topK, type Way } from './ways/way.ts'
-import { doorsWorld } from './worlds/doors.ts'
+import { distinctAclsWorld } from './worlds/distinct-acls.ts'
 import { driveWorld } from './worlds/drive.ts'
 import { kubernetesWorld } from './worlds/kubernetes.ts'
 import { treeWorld } from './worlds/tree.ts'
@@ -189,7 +189,7 @@ async function worldOf(policy: Policy, layout: Layout, { corpus, seed, env }: Be
   const random = createRandom(seed)
   if (policy === 'kubernetes') return kubernetesWorld(corpus, sharedData('kubernetes', env))
   if (policy === 'drive') return driveWorld(corpus, layout, random, Date.now())
-  return policy === 'tree' ? treeWorld(corpus, layout, random) : doorsWorld(corpus, layout, random)
+  return policy === 'tree' ? treeWorld(corpus, layout, random) : distinctAclsWorld(corpus, layout, random)
 }
 
 interface OpenWaysOptions {

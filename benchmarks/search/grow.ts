@@ -1,7 +1,7 @@
 import { createRandom } from '../kubernetes/random.ts'
 import { type Corpus, dimensions, dot, rounded, vectorAt } from './corpus.ts'
 
-const cells = 256
+const pivotCount = 256
 const looked = 160
 const kept = 6
 const growthMax = 10
@@ -50,16 +50,18 @@ export function grownCorpus(real: Corpus, count: number, seed: number): Corpus {
 /** Of each passage the nearest few among some that are near to the same drawn passage: near enough to grow by. */
 function nearNeighbours(real: Corpus, seed: number): Int32Array {
   const random = createRandom(seed + 1)
-  const pivots = Array.from({ length: cells }, () => vectorAt(real, Math.floor(random.next() * real.count)))
+  const pivots = Array.from({ length: pivotCount }, () =>
+    vectorAt(real, Math.floor(random.next() * real.count)),
+  )
   const members: number[][] = pivots.map(() => [])
   for (let at = 0; at < real.count; at++) {
     const vector = vectorAt(real, at)
-    let [best, cell] = [Number.NEGATIVE_INFINITY, 0]
+    let [bestScore, nearestPivot] = [Number.NEGATIVE_INFINITY, 0]
     for (const [index, pivot] of pivots.entries()) {
       const score = dot(vector, pivot)
-      if (score > best) [best, cell] = [score, index]
+      if (score > bestScore) [bestScore, nearestPivot] = [score, index]
     }
-    members[cell]?.push(at)
+    members[nearestPivot]?.push(at)
   }
   const neighbours = new Int32Array(real.count * kept)
   for (const group of members) {

@@ -39,7 +39,7 @@ export async function openOurs(
   { fga, model }: { readonly fga: Fga; readonly model: ModelVersion },
 ): Promise<Ours> {
   const now = Date.now
-  const held = createVerdictCache({ now, ttlMs: 5_000 })
+  const verdictCache = createVerdictCache({ now, ttlMs: 5_000 })
   const index = createPermissionIndex({
     fga,
     storage: createStorage(database, fga.storeId),
@@ -60,7 +60,7 @@ export async function openOurs(
       return fga.batchCheck(checks, options)
     },
   }
-  const parts = { fga: counted, index, held, limiter: createLimiter(200), now }
+  const parts = { fga: counted, index, held: verdictCache, limiter: createLimiter(200), now }
   const askNamed = createAskNamed({ ...parts, randomBytes })
   const gate = createGate({ ...parts, askNamed, cacheTtlMs: 10_000 })
   const nominator = createNominator({ fga, index, now, serverDeadlineMs: 2_500 })
@@ -71,7 +71,7 @@ export async function openOurs(
   const visibility = createVisibility({ database, snapshots, corpus, nominator, hasTail: () => true })
   const search = createSearch({ sql: database, index: createPostgresIndex({ database, ivf }), corpus })
 
-  /** Whoever asked before is known: what seeing for the first time costs is told by bench:doors. */
+  /** Whoever asked before is known: what seeing for the first time costs is told by bench:acls. */
   async function sees({ person, filter }: Pick<Asked, 'person' | 'filter'>) {
     const principal = principalOf(person)
     const sight = await visibility.of(principal, {

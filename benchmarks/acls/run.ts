@@ -13,14 +13,14 @@ import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 
 /**
- * Who sees what of some 12,000 documents at 1,000 doors: ids that the database turns into numbers, as it was before
- * docs/decisions/0021-doors-and-plans.md, against bits in memory, in turn. Needs DATABASE_URL (an empty database, which is
- * filled). `DOCUMENTS`, `DOORS` and `ROUNDS` may be set.
+ * Who sees what of some 12,000 documents under 1,000 ACLs: ids that the database turns into numbers, as it was
+ * before docs/decisions/0021-doors-and-plans.md, against bits in memory, in turn. Needs DATABASE_URL (an empty
+ * database, which is filled). `DOCUMENTS`, `ACLS` and `ROUNDS` may be set.
  */
-const { DATABASE_URL, DOCUMENTS = '12470', DOORS = '1000', ROUNDS = '40' } = process.env
+const { DATABASE_URL, DOCUMENTS = '12470', ACLS = '1000', ROUNDS = '40' } = process.env
 if (DATABASE_URL === undefined) throw new Error('Set DATABASE_URL.')
 const documents = Number(DOCUMENTS)
-const doors = Number(DOORS)
+const aclCount = Number(ACLS)
 const shares = [0.5, 0.1, 0.01]
 
 await using database = await openPostgres({ url: DATABASE_URL, poolSize: 2 })
@@ -35,68 +35,73 @@ await database.query('analyze documents')
 
 const model = compileModel(readDsl(readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')))
 const replica = createReplica()
-const plain = createTupleStore()
-const reaches = createReachability()
-reaches.useModel(model)
-reaches.follow(replica.tuples)
-const index = { ...reaches, reachableAcls: (question: Question) => reaches.reachableAcls(question, 0) }
+const storedTuples = createTupleStore()
+const reachability = createReachability()
+reachability.useModel(model)
+reachability.follow(replica.tuples)
+const index = {
+  ...reachability,
+  reachableAcls: (question: Question) => reachability.reachableAcls(question, 0),
+}
 
 function write(...lines: readonly string[]): void {
   const tuples = lines.map((line) => {
     const [user = '', relation = '', object = ''] = line.split(' ')
     return { user, relation, object, writtenAt: 1 } as StoredTuple
   })
-  reaches.note(replica.apply(tuples.map((tuple) => ({ operation: 'write', tuple }))))
-  for (const { user, relation, object } of tuples) plain.add({ user, relation, object }, '')
+  reachability.note(replica.apply(tuples.map((tuple) => ({ operation: 'write', tuple }))))
+  for (const { user, relation, object } of tuples) storedTuples.add({ user, relation, object }, '')
 }
 
 write(
-  ...Array.from({ length: doors }, (_, door) => `group:g${door}#member viewer folder:f${door}`),
+  ...Array.from({ length: aclCount }, (_, acl) => `group:g${acl}#member viewer folder:f${acl}`),
   ...Array.from({ length: documents }, (_, at) => [
-    `folder:f${at % doors} parent document:d/${at + 1}`,
+    `folder:f${at % aclCount} parent document:d/${at + 1}`,
     `collection:c filed_in document:d/${at + 1}`,
   ]).flat(),
   ...shares.flatMap((share) =>
-    Array.from({ length: doors * share }, (_, door) => `user:u${share} member group:g${door}`),
+    Array.from({ length: aclCount * share }, (_, acl) => `user:u${share} member group:g${acl}`),
   ),
 )
 await using corpus = createCorpus({ database, log: () => undefined, staleAfterMs: Number.POSITIVE_INFINITY })
-let made = 0
+let snapshotCount = 0
 const onMake = () => {
-  made += 1
+  snapshotCount += 1
 }
 const snapshots = createSnapshots({ index, corpus, onMake })
 await corpus.refresh()
 
-const relaxed = overApproximate(model)
-const relation = relaxed.types.get('document')?.get('can_read')
+const overApproximated = overApproximate(model)
+const relation = overApproximated.types.get('document')?.get('can_read')
 if (relation === undefined) throw new Error('no relation')
 const about = (user: string): Question => ({ user: `user:${user}`, relation: 'can_read', contextual: [] })
 
-function seen(question: Question) {
+function visibleTo(question: Question) {
   const snapshot = snapshots.of(question)
   if (snapshot === undefined) throw new Error('not ready')
   return visibleAs(snapshot.content, snapshot.documents.chunks)
 }
 
-console.log(`${documents} documents, ${doors} doors; time as a part of what it took before`)
-console.log('visible       again: memory ÷ database   first question: doors ÷ documents')
+console.log(`${documents} documents, ${aclCount} ACLs; time as a part of what it took before`)
+console.log('visible       again: memory ÷ database   first question:  ACLs ÷ documents')
 for (const share of shares) {
   const question = about(`u${share}`)
-  const ids = (reaches.nominate(question, 0) ?? []).slice()
+  const ids = (reachability.nominate(question, 0) ?? []).slice()
   const times = { before: [] as number[], now: [] as number[], list: [] as number[], reach: [] as number[] }
   for (let round = 0; round < Number(ROUNDS); round++) {
     times.before.push(await timed(async () => (await visibleByQuery({ database }, ids, {})).docNos.length))
-    times.now.push(await timed(async () => seen(question).docNos.length))
+    times.now.push(await timed(async () => visibleTo(question).docNos.length))
     times.list.push(
-      await timed(async () => listCandidates(relaxed, plain, relation, { user: question.user }).length),
+      await timed(
+        async () => listCandidates(overApproximated, storedTuples, relation, { user: question.user }).length,
+      ),
     )
     // Somebody who was not asked about before, and has the same.
     const stranger = {
       ...question,
       contextual: [{ user: 'user:x', relation: 'presented', object: `grant:${round}` }],
     }
-    times.reach.push(await timed(async () => seen(stranger as Question).docNos.length))
+    times.reach.push(await timed(async () => visibleTo(stranger as Question).docNos.length))
   }
   const ratio = (of: readonly number[], to: readonly number[]): string => (median(of) / median(to)).toFixed(4)
   console.log(
@@ -104,7 +109,7 @@ for (const share of shares) {
   )
 }
 
-const before = made
+const before = snapshotCount
 const began = performance.now()
 for (let nth = 1; nth <= 200; nth++) {
   write(`folder:f0 parent document:new/${nth}`, `user:u0.01 owner document:new/${nth}`)
@@ -113,11 +118,11 @@ for (let nth = 1; nth <= 200; nth++) {
     [`new/${nth}`],
   )
   await corpus.changed([row?.doc_no ?? 0])
-  for (const share of shares) seen(about(`u${share}`))
+  for (const share of shares) visibleTo(about(`u${share}`))
 }
 console.log(
-  `200 documents taken into a folder that all three read: ${made - before} snapshots made anew, ` +
-    `${seen(about('u0.01')).docNos.length - documents / 100 >= 200 ? 'all' : 'not all'} found at once`,
+  `200 documents taken into a folder that all three read: ${snapshotCount - before} snapshots made anew, ` +
+    `${visibleTo(about('u0.01')).docNos.length - documents / 100 >= 200 ? 'all' : 'not all'} found at once`,
 )
 console.log(
   `(${((performance.now() - began) / 200).toFixed(1)} ms each, the insert and three questions included)`,
