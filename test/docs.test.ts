@@ -90,6 +90,13 @@ test('docs/architecture.md names files and folders that exist', () => {
   expect(named.filter((to) => !isThere(new URL(to, root)))).toEqual([])
 })
 
+test('docs/renamed.md leads from each old file to one that exists', () => {
+  const files = text('docs/renamed.md').split('\n## Files\n')[1]?.split('\n## ')[0] ?? ''
+  const targets = [...files.matchAll(/^\| `[^`]+` \| `([^`]+)` \|$/gm)].map(([, to]) => to ?? '')
+  expect(targets.length).toBeGreaterThan(50)
+  expect(targets.filter((to) => !isThere(new URL(to, root)))).toEqual([])
+})
+
 test('docs/README.md leads to every page of docs', () => {
   const pages = readdirSync(new URL('docs/', root)).filter(
     (name) => name.endsWith('.md') && name !== 'README.md',
