@@ -88,7 +88,7 @@ function gateOn(replica: PermissionIndex): Gate {
     fga,
     now,
     index: replica,
-    held: createVerdictCache({ now, ttlMs: 0 }),
+    verdictCache: createVerdictCache({ now, ttlMs: 0 }),
     limiter: createLimiter(200),
   }
   return createGate({ ...parts, askNamed: createAskNamed({ ...parts, randomBytes }), cacheTtlMs: 0 })

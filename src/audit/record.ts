@@ -7,7 +7,7 @@ import type { Sql, SqlValue } from '../store/sql.ts'
 import { decisionOf, objectsOf } from './facts.ts'
 
 /** Who a record is about: a principal, or the machine's operator for commands and jobs. */
-export type Who = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &
+export type RecordActor = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &
   Partial<Pick<Principal, 'delegation' | 'tool'>> & {
     /** Fires when nobody waits for the request any more. Then nothing of it goes on record, nor in with that. */
     readonly over?: AbortSignal | undefined
@@ -35,7 +35,7 @@ export const recordRow = (firstParameter: number): string =>
     .join(', ')
 
 /** The values of one record in the order of {@link recordRow}. */
-export function recordValues(actor: Who, decision: DecisionEvent): SqlValue[] {
+export function recordValues(actor: RecordActor, decision: DecisionEvent): SqlValue[] {
   // An event that the contract does not name does not compile.
   const { event, ...detail }: { readonly event: EventName } = decision
   return [
@@ -57,7 +57,7 @@ export function recordValues(actor: Who, decision: DecisionEvent): SqlValue[] {
  * Writes one record. Give it the transaction of what it records, or the database for a row of its own. Throws
  * `deadline_exceeded` where `who` is over: with it goes what the transaction was about to do.
  */
-export async function record(sql: Sql, actor: Who, decision: DecisionEvent): Promise<void> {
+export async function record(sql: Sql, actor: RecordActor, decision: DecisionEvent): Promise<void> {
   assertNotAborted(actor.over)
   await sql.query(
     `insert into decision_records (${recordColumns}) values (${recordRow(1)})`,
@@ -66,7 +66,7 @@ export async function record(sql: Sql, actor: Who, decision: DecisionEvent): Pro
 }
 
 /** The operator of this machine, for commands and background jobs. */
-export const operator = (txn: string): Who => ({
+export const operator = (txn: string): RecordActor => ({
   subject: 'service:remit',
   actors: [],
   client: 'machine',

@@ -25,7 +25,7 @@ export interface Guarded {
 
 /** How fresh the verdicts must be, the grants that were shown, and a signal that ends the wait. */
 export interface GateOptions {
-  /** `strict` takes OpenFGA's yes only as it is now; `fast` also from its caches, or held for `VERDICT_TTL`. */
+  /** `strict` takes OpenFGA's yes only as it is now; `fast` also from its caches, or cached for `VERDICT_TTL`. */
   readonly consistency: Consistency
   /** Grants of approvals that are presented beside the delegation. Their documents are never left out unasked. */
   readonly grants?: readonly ShownGrant[]
@@ -192,7 +192,7 @@ interface Item {
 }
 
 function createClearing(dependencies: GateDeps, question: Question, options: GateOptions): Clearing {
-  const { fga, held: verdictCache, limiter, now } = dependencies
+  const { fga, verdictCache: verdictCache, limiter, now } = dependencies
   const { consistency, signal, grants = [] } = options
   const granted = new Set(grants.flatMap(({ documentIds }) => documentIds))
   const { modelId } = fga
@@ -211,7 +211,7 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
     const nowMs = now()
     const precheck = asker.check(documentIds)
     const idsToCheck = documentIds.filter((id) => {
-      const cachedAllow = precheck.held.get(id)
+      const cachedAllow = precheck.cachedAllows.get(id)
       if (precheck.refused.has(id) && !granted.has(id)) outcomes.set(id, 'passed_over')
       else if (cachedAllow !== undefined) {
         outcomes.set(id, { kind: 'held', ageMs: nowMs - cachedAllow.askedAt })
@@ -435,7 +435,7 @@ function createNamedClearing(
 /** What a wave leaves to ask OpenFGA. */
 interface Pending {
   readonly asked: readonly Item[]
-  /** Of the held verdicts, when the replica was looked at. */
+  /** Of the cached verdicts, when the replica was looked at. */
   readonly generation: number
   readonly cacheable: ReadonlySet<string>
   readonly holdable: ReadonlyMap<string, number | undefined>

@@ -9,7 +9,7 @@ import { cliClient } from '../delegation/registry/clients.ts'
 import { agentResource } from '../delegation/registry/resources.ts'
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import type { Resource } from '../delegation/tokens/issuers.ts'
-import { alone, parseJson, readPrivate, writePrivate } from '../store/private-file.ts'
+import { parseJson, readPrivate, withExclusiveFolder, writePrivate } from '../store/private-file.ts'
 import type { AdminClient } from './admin-client.ts'
 import { isNotAnswering, NotAnsweringError } from './not-answering.ts'
 
@@ -93,7 +93,7 @@ export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTo
     const clientId = `demo-${kind}-${ownerId}`
     const path = join(keysDir, `${encodeURIComponent(clientId)}.json`)
     // Two first uses at once would each register a key, and keep the other's.
-    const jwk = await alone(
+    const jwk = await withExclusiveFolder(
       keysDir,
       async () => (await readKey(path)) ?? (await makeKey(path, clientId, kind, ownerId)),
     )

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { alone, parseJson, readPrivate, writePrivate } from '../store/private-file.ts'
+import { parseJson, readPrivate, withExclusiveFolder, writePrivate } from '../store/private-file.ts'
 
 const signIn = z.strictObject({
   /** Address of the service that gave the tokens, and the only one that they are sent to. */
@@ -42,6 +42,6 @@ export function createSignInStore(dir: string): SignInStore {
     },
     save: (signIn) => writePrivate(pathOf(signIn.url), JSON.stringify(signIn)),
     remove: (url) => rm(pathOf(url), { force: true }),
-    alone: (task) => alone(dir, task),
+    alone: (task) => withExclusiveFolder(dir, task),
   }
 }

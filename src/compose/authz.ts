@@ -118,12 +118,12 @@ export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
   activeModel.onChange(verdictCache.drop)
 
   const limiter = createLimiter(checksInFlightMax)
-  const askNamed = createAskNamed({ fga, index, held: verdictCache, limiter, now, randomBytes })
+  const askNamed = createAskNamed({ fga, index, verdictCache: verdictCache, limiter, now, randomBytes })
   const gate = createGate({
     askNamed,
     fga,
     index,
-    held: verdictCache,
+    verdictCache: verdictCache,
     limiter,
     now,
     // What its caches answer, and what it reads for them, may come from the secondary.

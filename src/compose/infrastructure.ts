@@ -18,13 +18,13 @@ import { readStoredVectors, type StoredVectors } from '../store/vectors.ts'
 import { admitModel, type Embeddings, openEmbeddings, refuseUnfinished } from './embeddings.ts'
 
 /** What is stored, and a model for vectors where one can be had. */
-export interface Stored extends AsyncDisposable {
+export interface StoredParts extends AsyncDisposable {
   readonly database: Database
   readonly embeddings: Embeddings
 }
 
 /** What the service stands on. */
-export interface Infrastructure extends Stored {
+export interface Infrastructure extends StoredParts {
   readonly openfga: FgaApi
 }
 
@@ -90,7 +90,7 @@ export interface StoredOptions {
 export async function openStored(
   config: Config,
   { mayChange, mayMake, step, onProgress, onLost }: StoredOptions,
-): Promise<Stored & { readonly vectors: StoredVectors }> {
+): Promise<StoredParts & { readonly vectors: StoredVectors }> {
   await using stack = new AsyncDisposableStack()
   const database = stack.use(
     await step('opening the database; an embedded one is made at the first start', () =>

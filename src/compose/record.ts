@@ -1,11 +1,11 @@
 import { join } from 'node:path'
-import { createErasures, type Erased } from '../audit/seal/erase.ts'
+import { createErasures, type ErasureResult } from '../audit/seal/erase.ts'
 import { type ExportedHead, readHeads } from '../audit/seal/heads.ts'
 import { openSealKey } from '../audit/seal/key.ts'
 import { readUnsealed, type Unsealed } from '../audit/seal/lag.ts'
 import { createRetention } from '../audit/seal/retention.ts'
 import { createSealer } from '../audit/seal/sealer.ts'
-import { type Verified, verifyRecord } from '../audit/seal/verify.ts'
+import { type VerifyResult, verifyRecord } from '../audit/seal/verify.ts'
 import type { Config } from '../config/config.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
@@ -33,9 +33,9 @@ export interface RecordKeeping {
   /** How far that is behind. */
   unsealed(): Promise<Unsealed>
   /** From the seal of the newest head on, where `resumes`: what was sealed before it was verified when that head was kept. */
-  verify(heads: readonly ExportedHead[], resumes?: boolean): Promise<Verified>
+  verify(heads: readonly ExportedHead[], resumes?: boolean): Promise<VerifyResult>
   heads(after: number, limit: number): Promise<readonly ExportedHead[]>
-  erase(subject: string): Promise<Erased>
+  erase(subject: string): Promise<ErasureResult>
   /** To be run every hour. */
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }

@@ -11,7 +11,7 @@ import type { IngestContext, Writer } from './context.ts'
 import { toTag, unmark } from './desired-tuples.ts'
 import { assertNoCircle, foldersLock, writesFolderParent } from './folder-cycles.ts'
 import { reconcileFolders } from './folders.ts'
-import { anew, type Hold } from './hold.ts'
+import { type Hold, retryRefusedWrite } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 
@@ -184,7 +184,7 @@ async function writeChange(
   const change = changeOf(entries.filter(({ tuple }) => !waiting.has(tuple.object)))
   // What is there already is rare, and only said by a refusal; another end would be refused for good.
   let isSure = !change.writes.some(({ condition }) => condition !== undefined)
-  await anew(async () => {
+  await retryRefusedWrite(async () => {
     const remaining = isSure ? change : await leftToDo(context, change)
     isSure = false
     await hold.write(remaining)

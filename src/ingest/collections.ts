@@ -7,7 +7,7 @@ import { AppError, invalid } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject } from '../kernel/ids.ts'
 import type { IngestContext, Writer } from './context.ts'
 import type { FieldType } from './document-rows.ts'
-import { anew } from './hold.ts'
+import { retryRefusedWrite } from './hold.ts'
 
 /** A collection to make or change. */
 export interface CollectionInput {
@@ -56,7 +56,7 @@ export async function saveCollection(
         )
         await record(sql, writer, { event: 'collection_saved', collection: input.id })
       })
-      await anew(async () => hold.write(await change()))
+      await retryRefusedWrite(async () => hold.write(await change()))
     },
     signal,
   )

@@ -1,4 +1,4 @@
-import type { Who } from '../audit/record.ts'
+import type { RecordActor } from '../audit/record.ts'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { Queue } from '../jobs/queue.ts'
@@ -122,4 +122,4 @@ export interface IngestContext {
 }
 
 /** A service that writes: its principal, from a verified token. */
-export type Writer = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> & Pick<Who, 'over'>
+export type Writer = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> & Pick<RecordActor, 'over'>

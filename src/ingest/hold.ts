@@ -7,7 +7,7 @@ import { type Fences, turnOf, turnsMax } from './fences.ts'
 export interface Hold {
   /**
    * Writes to OpenFGA while it is held, else not at all: no clock decides that, the Write itself does. Throws
-   * {@link WriteRefused} where OpenFGA holds something already that was to be written: read and compute it {@link anew}.
+   * {@link WriteRefused} where OpenFGA holds something already that was to be written: read and compute it {@link retryRefusedWrite}.
    */
   write(change: Writing): Promise<void>
   /** Whether nobody reads more than before or after while this is written: see `Fga.isOrderly`. */
@@ -122,7 +122,7 @@ const lost = (): Lost => new Lost('storage_unavailable', { internal: 'a lease wa
 const triesMax = 4
 
 /** Does it again, from reading on, where OpenFGA refused it for what it holds meanwhile. */
-export async function anew<T>(task: () => Promise<T>): Promise<T> {
+export async function retryRefusedWrite<T>(task: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await task()

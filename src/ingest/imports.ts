@@ -9,7 +9,7 @@ import { countFailed, findJob, insertItem, insertJob, toldMax } from './job-stor
 import { readNdjson } from './ndjson.ts'
 import { breakOff, keepReceiving, stillReceiving } from './receiving.ts'
 import { askRights } from './rights.ts'
-import { applySnapshot, type Received, type Snapshot } from './snapshot.ts'
+import { applySnapshot, type ReceivedBody, type Snapshot } from './snapshot.ts'
 import { documentSchema } from './wire.ts'
 
 /** An import as it comes in. */
@@ -110,7 +110,7 @@ async function receive(
   jobId: string,
   body: AsyncIterable<Uint8Array>,
   { snapshot, signal }: Pick<ImportRequest, 'snapshot' | 'signal'>,
-): Promise<Received> {
+): Promise<ReceivedBody> {
   let batch: Item[] = []
   let bytes = 0
   let documents = 0

@@ -3,7 +3,7 @@ import { type Fga, type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { IngestContext } from './context.ts'
 import { readTags, toTuple, unmark } from './desired-tuples.ts'
-import { anew, type Hold } from './hold.ts'
+import { type Hold, retryRefusedWrite } from './hold.ts'
 
 /** The tuples that were added to OpenFGA, and those that were taken away. */
 export interface Reconciled {
@@ -36,7 +36,7 @@ export function reconcileObject(
   hold: Hold,
   object: FgaObject,
 ): Promise<Reconciled> {
-  return anew(async () => {
+  return retryRefusedWrite(async () => {
     const [mark] = await database.query<{ purge: boolean; number: number }>(
       'select purge, number from unreconciled where object = $1',
       [object],

@@ -6,7 +6,7 @@ import { stillReceiving } from './receiving.ts'
 import { withdrawDocuments } from './withdraw.ts'
 
 /** What a body turned out to hold. */
-export interface Received {
+export interface ReceivedBody {
   /** Lines with a document. */
   readonly documents: number
   readonly refused: number
@@ -34,7 +34,7 @@ export async function applySnapshot(
   writer: Writer,
   jobId: string,
   snapshot: Snapshot,
-  received: Received,
+  received: ReceivedBody,
   signal?: AbortSignal,
 ): Promise<void> {
   const { database } = context
@@ -64,7 +64,7 @@ export async function applySnapshot(
 
 function doubtOf(
   { allowEmpty, allowWithdraw }: Snapshot,
-  { documents, refused: refusedCount, end: expectedCount }: Received,
+  { documents, refused: refusedCount, end: expectedCount }: ReceivedBody,
   withdrawals: number,
   total: number,
 ): string | undefined {

@@ -16,12 +16,12 @@ export interface Attempt {
 
 /** Answers a question with the grants that count for it, and looks for none where there most likely are none. */
 export interface Attempts {
-  /** Begins beside what else the question needs; {@link Begun.answer} then tries. */
-  begin(principal: Principal, approval: string | undefined): Promise<Begun>
+  /** Begins beside what else the question needs; {@link BegunAttempts.answer} then tries. */
+  begin(principal: Principal, approval: string | undefined): Promise<BegunAttempts>
 }
 
 /** Attempts that began for one question, to be finished with or without grants. */
-export interface Begun {
+export interface BegunAttempts {
   /** Gives what `make` makes. Where that is undefined it rested on a grant that does not count, and is made anew. */
   answer<T>(queryHmac: string, make: (attempt: Attempt) => Promise<T | undefined>): Promise<T>
 }

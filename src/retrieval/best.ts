@@ -29,7 +29,7 @@ export interface ClearBestOptions {
 }
 
 /** The best passages that the gate cleared. */
-export interface Best {
+export interface ClearedBest {
   readonly cleared: readonly Cleared<Candidate>[]
   /** False: the deadline, or OpenFGA, ended it early, or left a document without a verdict. */
   readonly complete: boolean
@@ -46,7 +46,7 @@ const deeper = 4
  * little is left it searches deeper, until exhaustion or the deadline. Whoever sees little waits for OpenFGA, hardly for the
  * search: what is found whatever was asked is asked about meanwhile.
  */
-export async function clearBest(options: ClearBestOptions): Promise<Best> {
+export async function clearBest(options: ClearBestOptions): Promise<ClearedBest> {
   const { topK, sight, branches, clearing, deadline, tells } = options
   let { visible } = sight
   let { depth } = branches

@@ -8,7 +8,7 @@ import type { Documents } from './corpus/documents.ts'
  * behind where an older copy of the database was put in its place: text is read only of a chunk that belongs to the document
  * under whose name it was cleared (read.ts). A document that is gone has no name, and nothing of it is left.
  */
-export async function named(
+export async function withDocumentIds(
   sql: Sql,
   documents: Pick<Documents, 'idOf'> | undefined,
   found: readonly FoundChunk[],

@@ -7,11 +7,11 @@ export interface Keyed {
   /** Of the canonical query; the record keeps this instead of the words. */
   query(question: Question): string
   /** Lets a cache below the service keep scopes apart. Holds no tuple state: it does not tell of revocations. */
-  scope(principal: Principal, under: Under): string
+  scope(principal: Principal, under: AnswerConditions): string
 }
 
 /** What an answer was made under beside its principal. */
-export interface Under {
+export interface AnswerConditions {
   readonly modelId: string
   /** Grants of approvals that were presented. */
   readonly grants: readonly string[]

@@ -5,7 +5,7 @@ import type { AccessFilter } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
 import type { ChunkSearch, FoundChunk } from './chunk-index/port.ts'
 import type { Corpus } from './corpus/corpus.ts'
-import { named } from './names.ts'
+import { withDocumentIds } from './names.ts'
 import { weighWords } from './ranking/statistics.ts'
 import type { Scope } from './ranking/weigh.ts'
 
@@ -45,7 +45,7 @@ export interface SearchDeps {
 export function createSearch({ sql, index, corpus, statistics = 'deployment' }: SearchDeps): Search {
   const candidates = (found: readonly FoundChunk[], filter: AccessFilter): Promise<Candidate[]> => {
     for (const { docNo } of found) if (!filter.has(docNo)) throw strayed()
-    return named(sql, corpus?.lastKnown(), found)
+    return withDocumentIds(sql, corpus?.lastKnown(), found)
   }
 
   return {

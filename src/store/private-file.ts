@@ -50,7 +50,7 @@ const waitMsMax = 20_000
 const pauseMs = 50
 
 /** Runs alone among all processes that work on the folder. */
-export async function alone<T>(dir: string, operation: () => Promise<T>): Promise<T> {
+export async function withExclusiveFolder<T>(dir: string, operation: () => Promise<T>): Promise<T> {
   await using _lock = await patiently(() => lockFolder(dir))
   return await operation()
 }

@@ -5,7 +5,7 @@ import type { DecisionEvent } from '@remit/contract/decision-event'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createRandom } from '../../benchmarks/kubernetes/random.ts'
 import { createRecordQuestions } from '../../src/audit/questions.ts'
-import { operator, record, type Who } from '../../src/audit/record.ts'
+import { operator, type RecordActor, record } from '../../src/audit/record.ts'
 import { createErasures } from '../../src/audit/seal/erase.ts'
 import { openSealKey, type SealKey } from '../../src/audit/seal/key.ts'
 import { createRetention } from '../../src/audit/seal/retention.ts'
@@ -64,7 +64,7 @@ describe.each([
         ...common,
       }
     }
-    const somebody = (): Who => {
+    const somebody = (): RecordActor => {
       const actors = agents[below(agents.length)] ?? []
       const subject = people[below(people.length)] ?? 'user:anne'
       return { subject, actors, client: `c${below(2)}`, txn: `t_${below(1e6)}`, delegation: 'd' }

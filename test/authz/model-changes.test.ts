@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { operator, type Who } from '../../src/audit/record.ts'
+import { operator, type RecordActor } from '../../src/audit/record.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createModelChanges, type ModelChanges } from '../../src/authz/model/changes.ts'
 import { createTexts } from '../../src/authz/model/texts.ts'
@@ -452,7 +452,7 @@ describe('two first yeses at once in two processes', needsPostgres, () => {
         return rows as never
       },
     }
-    const who = (subject: Who['subject']): Who => ({ ...operator('test'), subject })
+    const who = (subject: RecordActor['subject']): RecordActor => ({ ...operator('test'), subject })
     const answers = await Promise.allSettled([
       process().apply(who('user:dan'), made.plan_id, 'why'),
       process().apply(who('user:carol'), made.plan_id, 'why'),

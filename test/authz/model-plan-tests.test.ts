@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { operator, type Who } from '../../src/audit/record.ts'
+import { operator, type RecordActor } from '../../src/audit/record.ts'
 import { AllowListError } from '../../src/authz/allow-list/read.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createModelChanges, type ModelChanges } from '../../src/authz/model/changes.ts'
@@ -123,8 +123,8 @@ tests:
     check: [{ user: user:anne, object: document:plan, assertions: { can_read: ${expected} } }]
 `
   const [dan, carol] = (['user:dan', 'user:carol'] as const).map(
-    (subject): Who => ({ ...operator('test'), subject }),
-  ) as [Who, Who]
+    (subject): RecordActor => ({ ...operator('test'), subject }),
+  ) as [RecordActor, RecordActor]
   let table: string | undefined
   let runs: number
   let nth = 0

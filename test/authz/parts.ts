@@ -126,7 +126,7 @@ export function gateOf(parts: GateParts): Gate {
     fga,
     now,
     index: index ?? unready,
-    held: held ?? createVerdictCache({ now, ttlMs }),
+    verdictCache: held ?? createVerdictCache({ now, ttlMs }),
     limiter: createLimiter(checksMax),
   }
   return createGate({

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Who } from '../../src/audit/record.ts'
+import type { RecordActor } from '../../src/audit/record.ts'
 import { type AccountLinks, createAccountLinks } from '../../src/delegation/people/links.ts'
 import { createPeople } from '../../src/delegation/people/people.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { movableClock, openMigrated } from './world.ts'
 
-const recordedAs: Who = { subject: 'user:anne', actors: [], client: 'remit-pages', txn: 't_1' }
+const recordedAs: RecordActor = { subject: 'user:anne', actors: [], client: 'remit-pages', txn: 't_1' }
 const account = { issuer: 'https://idp.test', sub: 'a-1' }
 let database: Database
 let links: AccountLinks

@@ -6,7 +6,12 @@ import { expect, test } from 'vitest'
 import { type KubernetesData, readKubernetes, sample } from '../../benchmarks/kubernetes/data.ts'
 import { createRandom, type Random } from '../../benchmarks/kubernetes/random.ts'
 import { seed } from '../../packages/engine/test/support/seed.ts'
-import { delegatedAskers, type LiveDelegation, ownAsker, stranger } from '../../src/authz/compare/askers.ts'
+import {
+  delegatedAskers,
+  type LiveDelegation,
+  ownAsker,
+  strangerUser,
+} from '../../src/authz/compare/askers.ts'
 import { namesIn } from '../../src/authz/compare/names.ts'
 import { type Check, contextAt, type Fga, type Tuple } from '../../src/authz/fga.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'
@@ -79,7 +84,7 @@ test(`on ${share} of the Kubernetes set, ${changes} random changes do on a real 
       if (measured !== undefined) seen.changed += 1
       // Whom no tuple names was asked about as anybody.
       const [, user = ''] = question.split(' ')
-      const said = predicted.get(named.has(user) ? question : question.replace(user, stranger))
+      const said = predicted.get(named.has(user) ? question : question.replace(user, strangerUser))
       if (measured !== said)
         wrong.push(`${JSON.stringify(change)}: ${question} ${before[index]}→${after[index]} ${said}`)
     }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { ChunkId } from '../../src/kernel/ids.ts'
-import { named } from '../../src/retrieval/names.ts'
+import { withDocumentIds } from '../../src/retrieval/names.ts'
 import { describeDatabases } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
 
@@ -21,7 +21,7 @@ describeDatabases('names of documents, kept in memory', (kind) => {
     const [mine] = await world.database.query<{ doc_no: number }>(
       `select doc_no from documents where id = 'mine'`,
     )
-    const candidates = await named(
+    const candidates = await withDocumentIds(
       world.database,
       { idOf: (docNo) => (docNo === 7_000 ? 'known' : undefined) },
       [found(7_000), found(mine?.doc_no ?? 0), found(8_000)],

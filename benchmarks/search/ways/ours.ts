@@ -60,7 +60,7 @@ export async function openOurs(
       return fga.batchCheck(checks, options)
     },
   }
-  const parts = { fga: counted, index, held: verdictCache, limiter: createLimiter(200), now }
+  const parts = { fga: counted, index, verdictCache, limiter: createLimiter(200), now }
   const askNamed = createAskNamed({ ...parts, randomBytes })
   const gate = createGate({ ...parts, askNamed, cacheTtlMs: 10_000 })
   const nominator = createNominator({ fga, index, now, serverDeadlineMs: 2_500 })

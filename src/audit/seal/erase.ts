@@ -9,7 +9,7 @@ import { ensureKeys } from './people.ts'
 import { holdSealing } from './sealer.ts'
 
 /** The alias that stays in the record, and how many records named the person. */
-export interface Erased {
+export interface ErasureResult {
   readonly alias: string
   /** Records that named them. */
   readonly records: number
@@ -32,7 +32,7 @@ export interface Erasures {
    * Takes a person out of the record for good. May run twice. Does NOT touch anything but the record. Throws OperatorError
    * where something that names them is never sealed: what is sealed is erased then, and the rest stays to be done.
    */
-  erase(subject: string): Promise<Erased>
+  erase(subject: string): Promise<ErasureResult>
   /** Goes on with those that a crash left. */
   mend(): Promise<void>
 }

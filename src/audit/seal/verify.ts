@@ -37,7 +37,7 @@ export interface Finding {
 }
 
 /** What a verification went through, and what it found wrong. */
-export interface Verified {
+export interface VerifyResult {
   readonly records: number
   readonly seals: number
   /** Not sealed yet, and younger than a minute. */
@@ -96,7 +96,7 @@ const keptMs = 30 * 86_400_000
 export async function verifyRecord(
   sql: Sql,
   { publicKey, heads = [], from: firstSeal = 1, now }: VerifyOptions,
-): Promise<Verified> {
+): Promise<VerifyResult> {
   const findings: Finding[] = []
   let found = 0
   const find = (finding: Finding): void => {

@@ -1,6 +1,6 @@
 import type { Model } from '@remit/engine'
 import { type Problem, problemsOf } from './problems.ts'
-import { readAllowList, without } from './read.ts'
+import { readAllowList, withoutRows } from './read.ts'
 
 /** An allow-list without what another model lacks: who could write that can no longer. */
 export interface Fitted {
@@ -16,5 +16,5 @@ export function fitted(text: string, model: Model): Fitted {
     key,
     ...(subject !== undefined && { subject }),
   }))
-  return { text: without(text, removals), dropped }
+  return { text: withoutRows(text, removals), dropped }
 }

@@ -64,7 +64,7 @@ export function readAllowList(content: string, fileName = 'allow_list'): readonl
 }
 
 /** The same text without these rows and kinds of subject, comments and order kept. */
-export function without(
+export function withoutRows(
   content: string,
   dropped: readonly { readonly key: string; readonly subject?: string }[],
 ): string {

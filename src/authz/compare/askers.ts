@@ -26,11 +26,11 @@ export interface Asker {
 }
 
 /** Stands for everybody for whom no tuple is stored. No id that may be written looks like this. */
-export const stranger = 'user:!anyone'
+export const strangerUser = 'user:!anyone'
 
 /** A person who reads for themselves. */
 export const ownAsker = (user: string): Asker => ({
-  who: user === stranger ? 'anyone' : user,
+  who: user === strangerUser ? 'anyone' : user,
   user,
   relation: 'can_read',
   contextual: [],

@@ -12,7 +12,7 @@ import type { TupleKey } from '../fga.ts'
 import type { Asker } from './askers.ts'
 
 /** A model and the tuples that it is asked on. */
-export interface Side {
+export interface ComparedSide {
   readonly model: Model
   readonly tuples: TupleView
 }
@@ -20,7 +20,7 @@ export interface Side {
 /** What is compared: two sides, and the groups of questions that both are asked. */
 export interface ComparePairs {
   /** Asked for at the start and after each pause: the tuples may have changed meanwhile. */
-  readonly sides: () => { readonly before: Side; readonly after: Side }
+  readonly sides: () => { readonly before: ComparedSide; readonly after: ComparedSide }
   readonly groups: Iterable<Group>
   /** Context of every question. */
   readonly context: { readonly current_time: string }
@@ -53,7 +53,7 @@ export interface Verdicts {
 }
 
 /** How far a comparison came. */
-export interface Ended {
+export interface ComparisonEnd {
   readonly asked: number
   /** What stopped it before its end. */
   readonly stopped: 'questions' | 'time' | 'enough' | undefined
@@ -87,7 +87,7 @@ export function createSlices(now: () => number, pause: () => Promise<void>): Sli
 }
 
 /** Asks each question on both sides, as the gate would. In slices, so that the process goes on answering. */
-export async function comparePairs(input: ComparePairs): Promise<Ended> {
+export async function comparePairs(input: ComparePairs): Promise<ComparisonEnd> {
   const { groups, slices, limits, take } = input
   let bothSides = input.sides()
   let checkCount = 0
@@ -118,7 +118,7 @@ export async function comparePairs(input: ComparePairs): Promise<Ended> {
 }
 
 function questionsOf(
-  { before: oldSide, after: newSide }: { readonly before: Side; readonly after: Side },
+  { before: oldSide, after: newSide }: { readonly before: ComparedSide; readonly after: ComparedSide },
   asker: Asker,
   context: ComparePairs['context'],
 ) {
@@ -134,7 +134,7 @@ function questionsOf(
   }
 }
 
-function questionOn({ model, tuples }: Side, context: ComparePairs['context']) {
+function questionOn({ model, tuples }: ComparedSide, context: ComparePairs['context']) {
   const memo: Memo = createMemo()
   return (
     { user, relation, contextual }: { user: string; relation: string; contextual: readonly TupleKey[] },

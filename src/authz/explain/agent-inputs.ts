@@ -59,7 +59,7 @@ export function agentInputsOf(verdicts: readonly Verdict[]): AgentInputs | undef
  * What of the question no stored tuple names: a mistyped id is denied like one that exists. Only for whoever may explain,
  * who sees all tuples; of a replica that has caught up.
  */
-export function unnamed({ tuples }: ReplicaView, { user, object }: ExplainQuestion): readonly string[] {
+export function unnamedInputs({ tuples }: ReplicaView, { user, object }: ExplainQuestion): readonly string[] {
   const reasons: string[] = []
   const buckets = [...(tuples.node(object)?.out.values() ?? [])]
   if (buckets.every(({ concrete, usersets }) => concrete.length + usersets.length === 0))

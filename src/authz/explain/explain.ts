@@ -3,7 +3,7 @@ import { record } from '../../audit/record.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { type Check, contextAt, type Fga, type Verdict } from '../fga.ts'
 import type { LocalReplica, LogFollower } from '../permission-index.ts'
-import { type AgentInputs, agentInputChecks, agentInputsOf, inWords, unnamed } from './agent-inputs.ts'
+import { type AgentInputs, agentInputChecks, agentInputsOf, inWords, unnamedInputs } from './agent-inputs.ts'
 import { assertInModel, checkOf, type ExplainQuestion } from './input.ts'
 import { type RegistryDeps, type RegistryLimit, registryLimit } from './registry.ts'
 import { type CaughtUp, caughtUp, type ReplicaState } from './replica.ts'
@@ -100,7 +100,7 @@ async function ask(
       decision,
       question,
       agentSides,
-      view !== undefined && replica.state === 'ready' ? unnamed(view, question) : [],
+      view !== undefined && replica.state === 'ready' ? unnamedInputs(view, question) : [],
     ),
     at: evaluatedAt,
     modelId,

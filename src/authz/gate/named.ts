@@ -53,7 +53,7 @@ export interface NamedAsking {
 export interface NamedDeps {
   readonly fga: Fga
   readonly index: LocalReplica & LocalChecks & RemovalWatch
-  readonly held: VerdictCache
+  readonly verdictCache: VerdictCache
   readonly limiter: Limiter
   readonly now: () => number
   readonly randomBytes: (size: number) => Buffer
@@ -68,7 +68,7 @@ const lookMax = 200
 export function createAskNamed({
   fga,
   index,
-  held: verdictCache,
+  verdictCache: verdictCache,
   limiter,
   now,
   randomBytes,
@@ -96,7 +96,7 @@ export function createAskNamed({
       )
     }
 
-    const isAtTail = (): boolean => hasTail({ fga, index, held: verdictCache }, modelId, now())
+    const isAtTail = (): boolean => hasTail({ fga, index, verdictCache: verdictCache }, modelId, now())
 
     /** Those of the objects that the replica would let through. It is asked for the same whatever it knows. */
     function allowedOf(namedObjects: NamedQuestion['asked'], nowMs: number): ReadonlySet<FgaObject> {

@@ -10,10 +10,10 @@ export interface PrecheckResult {
   /** The replica has the tail and says no: not worth asking about. */
   readonly refused: ReadonlySet<string>
   /** OpenFGA's own yes, which may be said again: nothing that the document leads to was taken away since. */
-  readonly held: ReadonlyMap<string, CachedAllow>
+  readonly cachedAllows: ReadonlyMap<string, CachedAllow>
   /** OpenFGA's caches may answer: nothing that these lead to was taken away since those were filled. */
   readonly cacheable: ReadonlySet<string>
-  /** A yes about these may be held; with the earliest end that the replica met, in milliseconds since the epoch. */
+  /** A yes about these may be cached; with the earliest end that the replica met, in milliseconds since the epoch. */
   readonly holdable: ReadonlyMap<string, number | undefined>
 }
 
@@ -23,7 +23,7 @@ export interface PrecheckResult {
 export interface PrecheckDeps {
   readonly fga: Pick<Fga, 'storeId' | 'modelId'>
   readonly index: LocalReplica & LocalChecks & RemovalWatch
-  readonly held: VerdictCache
+  readonly verdictCache: VerdictCache
   readonly now: () => number
   /** Milliseconds for which OpenFGA may answer from its caches; undefined: it may not, not even once. */
   readonly cacheTtlMs: number | undefined
@@ -36,7 +36,7 @@ export interface Decomposed {
   moved(documents: readonly FgaObject[], signal?: AbortSignal): Promise<ReadonlySet<string>>
 }
 
-/** The replica and the held verdicts, for one question. */
+/** The replica and the cached verdicts, for one question. */
 export interface Precheck {
   /** For `strict` it only says what is refused. */
   check(documentIds: readonly string[]): PrecheckResult
@@ -66,7 +66,7 @@ export const isAtTail = ({ state, tailReadAt }: IndexStatus, nowMs: number): boo
 
 /** The replica holds all that OpenFGA held less than a second ago, what this process wrote included, under this model. */
 export function hasTail(
-  { fga, index, held: verdictCache }: Pick<PrecheckDeps, 'fga' | 'index' | 'held'>,
+  { fga, index, verdictCache: verdictCache }: Pick<PrecheckDeps, 'fga' | 'index' | 'verdictCache'>,
   modelId: string,
   nowMs: number,
 ): boolean {
@@ -81,14 +81,14 @@ export function hasTail(
 
 const nothing: PrecheckResult = {
   refused: new Set(),
-  held: new Map(),
+  cachedAllows: new Map(),
   cacheable: new Set(),
   holdable: new Map(),
 }
 
 /** Makes the pre-check of one question. Its allowances decide nothing without OpenFGA's yes. */
 export function createPrecheck(
-  { fga, index, held: verdictCache, now, cacheTtlMs }: PrecheckDeps,
+  { fga, index, verdictCache: verdictCache, now, cacheTtlMs }: PrecheckDeps,
   question: Question,
   consistency: Consistency,
 ): Precheck {
@@ -97,7 +97,8 @@ export function createPrecheck(
   // OpenFGA's caches may still know of no grant where there is one now.
   const presentsGrants = question.contextual.some(({ object }) => object.startsWith('grant:'))
 
-  const holdsTail = (nowMs: number): boolean => hasTail({ fga, index, held: verdictCache }, modelId, nowMs)
+  const holdsTail = (nowMs: number): boolean =>
+    hasTail({ fga, index, verdictCache: verdictCache }, modelId, nowMs)
 
   /**
    * Whose yes may outlive its answer: nothing sensitive, whoever asks; and what cannot be told is not. With the earliest end
@@ -190,12 +191,12 @@ export function createPrecheck(
     check(ids) {
       const nowMs = now()
       const atTail = holdsTail(nowMs)
-      const cachedAllows = atTail && consistency === 'fast' ? heldOf(ids, nowMs) : nothing.held
+      const cachedAllows = atTail && consistency === 'fast' ? heldOf(ids, nowMs) : nothing.cachedAllows
       const confirmedAllows = new Map(
         [...cachedAllows].filter(([, cachedAllow]) => isConfirmed(cachedAllow, nowMs)),
       )
       const unconfirmedIds = confirmedAllows.size === 0 ? ids : ids.filter((id) => !confirmedAllows.has(id))
-      if (unconfirmedIds.length === 0) return { ...nothing, held: confirmedAllows }
+      if (unconfirmedIds.length === 0) return { ...nothing, cachedAllows: confirmedAllows }
       const verdicts = atTail ? index.evaluate(question, unconfirmedIds, nowMs) : undefined
       if (verdicts === undefined) return nothing
       const refusedIds = new Set(unconfirmedIds.filter((id) => verdicts.get(id)?.allowed === false))
@@ -213,7 +214,7 @@ export function createPrecheck(
       const perhapsCached = presentsGrants ? [...ordinaryUntil.keys()] : allowed
       return {
         refused: refusedIds,
-        held: confirmedAllows,
+        cachedAllows: confirmedAllows,
         cacheable: new Set(perhapsCached.filter(mayBeCached)),
         holdable: new Map(
           [...ordinaryUntil].map(([id, expiryMs]) => [id, earlier(expiryMs, verdicts.get(id)?.until)]),

@@ -8,13 +8,13 @@ import type { Question } from './question.ts'
 export interface CachedAllow {
   /** Milliseconds since the epoch, before OpenFGA was asked. */
   readonly askedAt: number
-  /** Of the held verdicts, before OpenFGA was asked. */
+  /** Of the cached verdicts, before OpenFGA was asked. */
   readonly generation: number
   /** The earliest end among the expiring tuples that the replica met then. */
   readonly until?: number
 }
 
-/** The replica said of a held yes that it stands, and says the same until a tuple comes or goes, or this is over. */
+/** The replica said of a cached yes that it stands, and says the same until a tuple comes or goes, or this is over. */
 export interface Confirmed {
   readonly tuples: ReplicaView['tuples']
   readonly revision: number
@@ -47,13 +47,13 @@ export interface VerdictCache {
 /** `ttlMs` is how long a yes counts, in milliseconds; 50,000 entries by default. */
 export interface VerdictCacheOptions {
   readonly now: () => number
-  /** Milliseconds; 0: nothing is held. */
+  /** Milliseconds; 0: nothing is cached. */
   readonly ttlMs: number
   /** Defaults to 50,000. */
   readonly entriesMax?: number
 }
 
-// Objects of removals that are remembered, more than come in the time for which a yes is held.
+// Objects of removals that are remembered, more than come in the time for which a yes is cached.
 const takenMax = 10_000
 
 /** Makes an empty cache of OpenFGA's positive verdicts. It never holds a denial. */

@@ -1,31 +1,31 @@
 import type { Tuple } from '@remit/engine'
 
 /**
- * What tuples on documents say without the document, each once: one lock for all documents of a folder, one for all that
- * are the same owner's. A door is a set of them. Who opens which is found lock by lock, of which there are few, and a door
- * costs a look at each of its own.
+ * Access-control entries: what tuples on documents say without the document, each once. All documents of a folder share
+ * one, and all of an owner's another. An ACL is a set of them. Who reaches an ACL is found ACE by ACE: there are few, and
+ * an ACL costs a look at each of its own.
  */
 export interface Aces {
-  /** One more than the largest number. Numbers of locks that are gone are given again. */
+  /** One more than the largest number. Numbers of ACEs that are gone are given again. */
   readonly end: number
-  /** The lock of such a tuple, made where it is new: it lasts while it is held, but at least until `sweep`. */
+  /** The ACE of such a tuple, made where it is new. It lasts while an ACL retains it, and at least until `sweep`. */
   of(tuple: Tuple): number
-  retain(lock: number): void
-  release(lock: number): void
+  retain(ace: number): void
+  release(ace: number): void
   /** Forgets those that nobody holds. */
   sweep(): void
   /** A tuple that says it. On which document says nothing, and it may be gone from there. */
-  tuple(lock: number): Tuple | undefined
+  tuple(ace: number): Tuple | undefined
   /** Those whose user this is, also as the object of a userset: the first, and the one after each; -1 after the last. */
   firstFor(user: string): number
-  nextFor(lock: number): number
+  nextFor(ace: number): number
 }
 
 const noAce = -1
 
 /** Makes an empty table of ACEs: (relation, user) pairs of tuples on documents, each with a number. */
 export function createAces(): Aces {
-  // By lock; those that name the same user are a list.
+  // By ACE; those that name the same user are a list.
   const tuples: (Tuple | undefined)[] = []
   const holders: number[] = []
   const nextAce: number[] = []

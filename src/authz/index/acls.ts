@@ -2,49 +2,49 @@ import type { TupleStore } from '@remit/engine'
 import { type Aces, createAces } from './aces.ts'
 
 /**
- * Doors: documents with the same tuples on them are reached alike by everybody, and count as one. What such tuples say is
- * a lock, which many doors share. Walks from people to documents pass all by that stand at a door.
+ * Access-control lists: documents with the same tuples on them are reached alike by everybody, and share one ACL. What
+ * such a tuple says is an ACE, which many ACLs share. Walks from people to documents pass by documents that have an ACL.
  */
 export interface Acls {
-  /** One more than the largest number. Numbers of doors that are gone are given again. */
+  /** One more than the largest number. Numbers of ACLs that are gone are given again. */
   readonly end: number
   /** The tuples on this document are others now: the next `settle` looks at it. */
   touch(document: string): void
-  /** Has every document that was touched stand at the door of the tuples that are on it now. */
+  /** Gives every document that was touched the ACL of the tuples that are on it now. */
   update(): AclChanges
   /** -1: at none, since there is no tuple on it that could let anybody in. */
   aclOf(document: string): number
-  /** All documents that stand at this door. */
-  documentsOf(door: number): Generator<string>
-  /** What is known of the locks of a door, in one: bit by bit, those of whichever lock. 0: there is no such door. */
-  bitsOf(door: number, ofLock: (lock: number) => number): number
+  /** All documents that have this ACL. */
+  documentsOf(acl: number): Generator<string>
+  /** The bits that `ofAce` gives for the ACEs of this ACL, joined by OR. 0: there is no such ACL. */
+  bitsOf(acl: number, ofAce: (ace: number) => number): number
   readonly aces: Pick<Aces, 'end' | 'tuple' | 'firstFor' | 'nextFor'>
 }
 
 /** What a change of tuples did to the ACLs. */
 export interface AclChanges {
-  /** Documents that stand at another door than before, or at none. */
+  /** Documents that have another ACL than before, or none. */
   readonly moved: readonly string[]
-  /** Numbers of doors that are new or gone: what was known of them is over. */
+  /** Numbers of ACLs that are new or gone: what was known of them is over. */
   readonly renewed: readonly number[]
 }
 
 const noEntry = -1
 
 /**
- * `relations`: whose tuples count. undefined: documents are told apart by more than those: each has a door of its own,
- * without locks, and walks come to all of them.
+ * `relations`: whose tuples count. undefined: documents are told apart by more than those: each has an ACL of its
+ * own, without ACEs, and walks come to all of them.
  */
 export function createAcls(tuples: TupleStore, relations: ReadonlySet<string> | undefined): Acls {
   const aces = createAces()
-  // By document: a place each. The documents of a door are a list through their places.
+  // By document: a place each. The documents of an ACL are a list through their places.
   const entryByDocument = new Map<string, number>()
   const names: string[] = []
   const aclOfEntry: number[] = []
   const nextEntry: number[] = []
   const previousEntry: number[] = []
   const freePlaces: number[] = []
-  // By door. Its locks are a list through links.
+  // By ACL. Its ACEs are a list through links.
   const numbers = new Map<string, number>()
   const keys: (string | undefined)[] = []
   const firstEntry: number[] = []
@@ -165,10 +165,10 @@ export function createAcls(tuples: TupleStore, relations: ReadonlySet<string> | 
         if (name !== undefined) yield name
       }
     },
-    bitsOf(acl, ofLock) {
+    bitsOf(acl, ofAce) {
       let found = 0
       for (let link = firstLink[acl] ?? noEntry; link !== noEntry; link = nextLink[link] ?? noEntry)
-        found |= ofLock(linked[link] ?? noEntry)
+        found |= ofAce(linked[link] ?? noEntry)
       return found
     },
     aces: aces,

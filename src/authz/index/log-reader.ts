@@ -8,7 +8,7 @@ import {
   tupleId,
 } from '../fga.ts'
 import type { Mark } from './storage.ts'
-import { createTailRescan, far, type Stretch, stretchOf } from './tail-rescan.ts'
+import { createTailRescan, farRescan, type Stretch, stretchOf } from './tail-rescan.ts'
 import type { Watermarks } from './watermarks.ts'
 
 /** `now` is in milliseconds; `onChanges` gets each slice of changes, in the log's order. */
@@ -183,7 +183,7 @@ export function createLogReader(dependencies: LogReaderDeps): LogReader {
       await readTail(mark)
       if (lateBefore === undefined) return
       // From before where it began: the mark has moved on meanwhile, by as long as nothing ran.
-      const changed = await readAgain({ startTime: lateBefore - far.spanMs })
+      const changed = await readAgain({ startTime: lateBefore - farRescan.spanMs })
       if (changed !== undefined) lateBefore = undefined
     },
     async rescanTail() {
@@ -201,7 +201,7 @@ export function createLogReader(dependencies: LogReaderDeps): LogReader {
       const changed = await readAgain(
         otherMark.lastChangeAt === undefined
           ? otherMark.position
-          : { startTime: otherMark.lastChangeAt - far.spanMs },
+          : { startTime: otherMark.lastChangeAt - farRescan.spanMs },
       )
       if (changed === undefined) throw new Error('the log was read from a server that lags')
       return changed

@@ -25,7 +25,7 @@ export function catchUpAfterWrites(
 }
 
 /**
- * Takes away the held verdicts that a write of this process concerns, before its caller hears of it. Which those are
+ * Takes away the cached verdicts that a write of this process concerns, before its caller hears of it. Which those are
  * is told by the replica, so that it must have the write: where it has missed it, all are taken away.
  */
 export function dropAfterWrites(

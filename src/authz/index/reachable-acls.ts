@@ -17,7 +17,7 @@ import { type Acls, createAcls } from './acls.ts'
 import { isOver, watchEnds } from './ends.ts'
 import type { Effect } from './replica.ts'
 
-/** Who reaches which doors by the whole model, remembered and kept up as long as it stays right. */
+/** Which ACLs somebody reaches by the whole model: remembered, and kept up as long as it stays right. */
 export interface Reachability {
   useModel(model: Model): void
   /** From now on of these tuples, of which nothing is known yet. */
@@ -27,7 +27,7 @@ export interface Reachability {
   note(effects: readonly Effect[]): void
   /** undefined: the model has no such relation, or what is asked brings tuples on documents. */
   reachableAcls(question: LocalQuestion, now: number): ReachableAcls | undefined
-  /** Ids of the documents at the doors that are reached. undefined: the model has no such relation. */
+  /** Ids of the documents whose ACL is reached. undefined: the model has no such relation. */
   nominate(question: LocalQuestion, now: number): readonly string[] | undefined
   /** -1: at none. */
   aclOf(documentId: string): number
@@ -69,7 +69,7 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
   let tuples: TupleStore | undefined
   let counted: ReadonlySet<string> | undefined
   let acls: Acls | undefined
-  // By lock, while somebody's doors are gone through; else nothing.
+  // By ACE, while somebody's ACLs are gone through; else nothing.
   let aceVerdicts = new Int32Array(0)
 
   const tell = (documentIds?: readonly string[]): void => {
@@ -108,7 +108,7 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
       metBy,
       standsWith,
       open: new Uint8Array((acls.end >> 3) + 1),
-      // A bit for each door weighs little, but there may be many doors.
+      // A bit for each ACL weighs little, but there may be many ACLs.
       weight: reached.size + (acls.end >> 8),
       isOver: false,
       until: () => Math.min(validUntil() ?? Number.POSITIVE_INFINITY, checkedUntil),
@@ -116,13 +116,13 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
       acls: () => bitsIn(newSet.open),
       count: () => countBits(newSet.open),
     }
-    // Where there are no locks the walk came to the documents.
+    // Where there are no ACEs the walk came to the documents.
     if (counted === undefined) for (const object of found.objects) setBit(newSet.open, acls.aclOf(object))
     else openDoors(newSet, acls)
     return newSet
   }
 
-  /** All doors, by the locks of what was reached: a look at each, whether it is opened or not. */
+  /** Every ACL, by the ACEs that were reached: each is looked at, whether it is satisfied or not. */
   function openDoors(
     { open: openBits, reached, metBy, standsWith }: Kept,
     { end: aclCount, bitsOf: anyOf, aces: aces }: Acls,
@@ -149,7 +149,7 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
     return ids
   }
 
-  /** Doors that are new to one who was asked about before. */
+  /** Evaluates ACLs that are new, for somebody who was asked about before. */
   function reexamine(
     aclSet: Kept,
     renewed: readonly number[],
@@ -161,16 +161,16 @@ export function createReachability(options: ReachabilityOptions = {}): Reachabil
       aclSet.open = openBits
     }
     const { metBy, standsWith } = aclSet
-    // Many that come at once share their locks.
+    // Many that come at once share their ACEs.
     const verdictByAce = new Map<number, number>()
-    const ofLock = (ace: number): number => {
+    const ofAce = (ace: number): number => {
       const found = verdictByAce.get(ace) ?? metOf(ace, metBy, aces)
       verdictByAce.set(ace, found)
       return found
     }
     for (const acl of renewed) {
-      // Where there are no locks, whoever a tuple on the document concerns was dropped.
-      const found = anyOf(acl, ofLock)
+      // Where there are no ACEs, whoever a tuple on the document concerns was dropped.
+      const found = anyOf(acl, ofAce)
       setBit(aclSet.open, acl, found !== 0 && standsWith(found))
     }
   }

@@ -55,7 +55,7 @@ export interface TailRescanDeps {
 // request may last.
 const near = { spanMs: 5_000, everyMs: 1_000, whileMs: 10_000 }
 /** Older stretches: how wide they are, how often they are read again and for how long, in milliseconds. */
-export const far = { spanMs: 60_000, everyMs: 30_000, whileMs: 90_000 }
+export const farRescan = { spanMs: 60_000, everyMs: 30_000, whileMs: 90_000 }
 // What is looked at so long after its stamp is done with: by default OpenFGA gives a request 3 s.
 const settledMs = 20_000
 const pageMax = 100
@@ -87,7 +87,7 @@ export function createTailRescan({ fga, now, signal, onUnseen, isAwaited }: Tail
 
   function dueAt(stretch: Stretch, time: number): number {
     const isNear = time - newsAt <= near.whileMs && stretch.lastAt >= lastChangeAt - near.spanMs
-    return lookedAt(stretch, time) + (isNear ? near : far).everyMs
+    return lookedAt(stretch, time) + (isNear ? near : farRescan).everyMs
   }
 
   /** By the stamps' clock, which showed `lastChangeAt` at `newsAt` or before: ours may be another. */
@@ -144,9 +144,9 @@ export function createTailRescan({ fga, now, signal, onUnseen, isAwaited }: Tail
 
   function forget(time: number): void {
     const size =
-      time - newsAt > far.whileMs
+      time - newsAt > farRescan.whileMs
         ? stretches.length
-        : stretches.findIndex(({ lastAt }) => lastAt >= lastChangeAt - far.spanMs)
+        : stretches.findIndex(({ lastAt }) => lastAt >= lastChangeAt - farRescan.spanMs)
     const forgotten = stretches.splice(0, Math.max(0, size))
     if (!forgotten.every((stretch) => isSettled(stretch, time))) onUnseen()
   }

@@ -1,4 +1,4 @@
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { createSerialQueue } from '../../kernel/serial-queue.ts'
@@ -23,7 +23,7 @@ import {
 import { countsOf, hold, showsMore, whatFails } from './plan-tests.ts'
 import type { Texts } from './texts.ts'
 import type { TruthTable } from './truth-table.ts'
-import { candidateOf, type Wanted } from './wanted.ts'
+import { candidateOf, type WantedModel } from './wanted.ts'
 
 /** What applying a plan came to. */
 export type Applied =
@@ -33,7 +33,7 @@ export type Applied =
 /** Changes of the model in force: a plan shows what would happen and what fails, and enough different people confirm it. */
 export interface ModelChanges {
   /** Throws `invalid_request` for what is no model, `not_found` for an earlier one that was never in force. */
-  plan(who: Who, wanted: Wanted): Promise<Plan>
+  plan(who: RecordActor, wanted: WantedModel): Promise<Plan>
   /**
    * Says yes for this subject; the last yes that is needed puts the model in force. Throws `not_found`;
    * `invalid_request` where tests fail and no `reason` is given; `conflict` for a second yes of the same person, by
@@ -41,7 +41,7 @@ export interface ModelChanges {
    * `plan_outdated` and `model_refused` as the errors' pages say; `deadline_exceeded` where `signal` fired before its
    * turn. What has begun takes minutes, and goes on after it.
    */
-  apply(who: Who, planId: string, reason?: string, signal?: AbortSignal): Promise<Applied>
+  apply(who: RecordActor, planId: string, reason?: string, signal?: AbortSignal): Promise<Applied>
   /** How many different people have to confirm it. */
   approversOf(plan: Plan): number
   /** Why nobody can confirm it any more; undefined: it still counts, or is in force. */
@@ -88,7 +88,7 @@ export function createModelChanges(dependencies: ModelChangesDeps): ModelChanges
   // One at a time: each evaluates everything, and two last yeses must not pass each other.
   const queue = createSerialQueue()
 
-  async function plan(caller: Who, requested: Wanted): Promise<Plan> {
+  async function plan(caller: RecordActor, requested: WantedModel): Promise<Plan> {
     const base = activeModel.current
     const candidate = await candidateOf(database, requested, base, dependencies.texts)
     const { report, gains } = await assess(base, candidate, dependencies)
@@ -115,7 +115,7 @@ export function createModelChanges(dependencies: ModelChangesDeps): ModelChanges
     return newPlan
   }
 
-  async function apply(caller: Who, planId: string, reason: string | undefined): Promise<Applied> {
+  async function apply(caller: RecordActor, planId: string, reason: string | undefined): Promise<Applied> {
     await activeModel.refresh()
     const found = await readPlan(database, planId)
     if (found === undefined) throw noPlan()
@@ -135,7 +135,7 @@ export function createModelChanges(dependencies: ModelChangesDeps): ModelChanges
    * last one, where each of them stored for itself would wait for a third person.
    */
   function approve(
-    caller: Who,
+    caller: RecordActor,
     planId: string,
     reason: string | undefined,
   ): Promise<{ readonly plan: Plan; readonly isEnough: boolean }> {
@@ -228,7 +228,7 @@ async function testAgain({ truthTable }: ModelChangesDeps, { tests, json }: Plan
  */
 async function activate(
   dependencies: ModelChangesDeps,
-  caller: Who,
+  caller: RecordActor,
   plan: Plan,
   reason: string | undefined,
 ): Promise<Applied> {

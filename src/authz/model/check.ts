@@ -34,7 +34,7 @@ export function checkText(dsl: string): ModelCheck {
   } catch (error) {
     if (!(error instanceof FgaError || error instanceof ModelSyntaxError)) throw error
     // What OpenFGA's own reading lets pass has no place in the text.
-    return { problems: [atStart(error.message)], refusals: [], warnings: [] }
+    return { problems: [problemAtStart(error.message)], refusals: [], warnings: [] }
   }
 }
 
@@ -42,14 +42,14 @@ type Found = errors.DSLSyntaxError['errors'][number] | errors.ModelValidationErr
 
 function problemsOf(dsl: string): readonly TextProblem[] {
   const deep = tooDeepIn(dsl)
-  if (deep !== undefined) return [{ ...atStart(tooDeep), line: deep, endLine: deep }]
+  if (deep !== undefined) return [{ ...problemAtStart(tooDeep), line: deep, endLine: deep }]
   try {
     validator.validateDSL(dsl)
     return []
   } catch (error) {
     if (!(error instanceof Error)) throw error
     const found = 'errors' in error && Array.isArray(error.errors) ? (error.errors as readonly Found[]) : []
-    return found.length === 0 ? [atStart(error.message)] : found.slice(0, problemsMax).map(toProblem)
+    return found.length === 0 ? [problemAtStart(error.message)] : found.slice(0, problemsMax).map(toProblem)
   }
 }
 
@@ -63,7 +63,7 @@ const toProblem = ({ msg, line, column }: Found): TextProblem => ({
 })
 
 /** A problem of the text as a whole, shown at its first character. */
-export const atStart = (message: string): TextProblem => ({
+export const problemAtStart = (message: string): TextProblem => ({
   line: 1,
   column: 1,
   endLine: 1,

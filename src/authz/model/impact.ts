@@ -5,7 +5,7 @@ import {
   delegatedAskers,
   type LiveDelegation,
   ownAsker,
-  stranger,
+  strangerUser,
 } from '../compare/askers.ts'
 import { comparePairs, createSlices, type Verdicts } from '../compare/compare.ts'
 import { namesIn } from '../compare/names.ts'
@@ -75,7 +75,7 @@ export async function compareModels(input: ImpactInput): Promise<Impact> {
   const { base, candidate, tuples, delegations, context } = input
   const limits = { ...defaults, ...input.limits }
   const { people, documents } = namesIn(tuples)
-  const askers = [...[stranger, ...people].map(ownAsker), ...delegations.flatMap(delegatedAskers)]
+  const askers = [...[strangerUser, ...people].map(ownAsker), ...delegations.flatMap(delegatedAskers)]
   const found = createFound()
   const { stopped } = await comparePairs({
     sides: () => ({ before: { model: base, tuples }, after: { model: candidate, tuples } }),
@@ -117,9 +117,9 @@ const isBeyondOwn = ({ user }: Asker, { after: allowedAfter, askAfter }: Verdict
 
 const isByRequest = ({ relation, contextual }: Asker, { askAfter }: Verdicts): boolean =>
   askAfter({
-    user: stranger,
+    user: strangerUser,
     relation,
-    contextual: contextual.map((tuple) => ({ ...tuple, user: stranger })),
+    contextual: contextual.map((tuple) => ({ ...tuple, user: strangerUser })),
   }) === true
 
 function createFound() {

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import { AppError } from '../../kernel/errors.ts'
 import { createPacedQueue } from '../../kernel/paced-queue.ts'
 import { AllowListError } from '../allow-list/read.ts'
-import { atStart, type ModelCheck } from './check.ts'
+import { type ModelCheck, problemAtStart } from './check.ts'
 import { type ModelJson, ModelSyntaxError } from './dsl.ts'
 import { type StoreFile, StoreFileError } from './store-file.ts'
 import type { ListRead, TextReply, TextTask, TextWork } from './texts-worker.ts'
@@ -135,7 +135,7 @@ export function createTexts({
     check: (dsl, signal) =>
       run({ kind: 'check', dsl }, signal).catch((error: unknown) => {
         if (!(error instanceof ModelSyntaxError)) throw error
-        return { problems: [atStart(error.message)], refusals: [], warnings: [] }
+        return { problems: [problemAtStart(error.message)], refusals: [], warnings: [] }
       }),
     readAllowList: (allowList, model) => run({ kind: 'allowList', allowList, model }),
     readTable: (tests, model) => run({ kind: 'table', tests, model }),

@@ -8,7 +8,9 @@ import type { Texts } from './texts.ts'
 import { type ModelSource, withMarks } from './with-marks.ts'
 
 /** A changed model, a changed allow-list or both as texts, or an earlier version by OpenFGA's id. */
-export type Wanted = { readonly dsl?: string; readonly allowList?: string } | { readonly modelId: string }
+export type WantedModel =
+  | { readonly dsl?: string; readonly allowList?: string }
+  | { readonly modelId: string }
 
 /** A model with who may write its tuples. */
 export interface Candidate extends ModelSource {
@@ -23,7 +25,7 @@ export interface Candidate extends ModelSource {
  */
 export async function candidateOf(
   sql: Sql,
-  request: Wanted,
+  request: WantedModel,
   current: ModelVersion,
   texts: Pick<Texts, 'readSource' | 'readAllowList'>,
 ): Promise<Candidate> {

@@ -6,7 +6,7 @@ import {
   delegatedAskers,
   type LiveDelegation,
   ownAsker,
-  stranger,
+  strangerUser,
 } from '../compare/askers.ts'
 import type { Group, Slices } from '../compare/compare.ts'
 import { namesIn } from '../compare/names.ts'
@@ -48,7 +48,7 @@ function* groupsOf(
 ): Iterable<Group> {
   const could = createCould([model], tuples)
   const everybody = ownAffected.some((affected) => affected.everybody)
-    ? [stranger, ...namesIn(tuples).people]
+    ? [strangerUser, ...namesIn(tuples).people]
     : []
   const people = new Set([...everybody, ...ownAffected.flatMap(({ users }) => [...users]).sort()])
   for (const user of people) {

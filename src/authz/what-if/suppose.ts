@@ -8,11 +8,17 @@ import {
 } from '@remit/engine'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { splitObject } from '../../kernel/ids.ts'
-import { type Asker, delegatedAskers, type LiveDelegation, ownAsker, stranger } from '../compare/askers.ts'
 import {
+  type Asker,
+  delegatedAskers,
+  type LiveDelegation,
+  ownAsker,
+  strangerUser,
+} from '../compare/askers.ts'
+import {
+  type ComparisonEnd,
   comparePairs,
   createSlices,
-  type Ended,
   type Group,
   type PairLimits,
   type Verdicts,
@@ -47,7 +53,7 @@ export interface SupposeInput {
 }
 
 /** How a comparison ended, and how many were asked about. */
-export interface Supposed extends Ended {
+export interface Supposed extends ComparisonEnd {
   /** How many were asked about: people by themselves, agents for people under a delegation. */
   readonly people: number
   readonly agents: number
@@ -110,7 +116,7 @@ function* everyone(
   delegations: readonly LiveDelegation[],
 ): Iterable<Group> {
   const could = createCould(models, tuples)
-  const people = [stranger, ...namesIn(tuples).people].map(ownAsker)
+  const people = [strangerUser, ...namesIn(tuples).people].map(ownAsker)
   for (const asker of [...people, ...delegations.flatMap(delegatedAskers)])
     yield { asker, documents: could.read(asker) }
 }

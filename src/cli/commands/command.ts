@@ -1,8 +1,8 @@
 import { isId } from '@remit/contract/id'
 import { z } from 'zod'
-import type { Erased } from '../../audit/seal/erase.ts'
+import type { ErasureResult } from '../../audit/seal/erase.ts'
 import type { ExportedHead } from '../../audit/seal/heads.ts'
-import type { Verified } from '../../audit/seal/verify.ts'
+import type { VerifyResult } from '../../audit/seal/verify.ts'
 import type { Fga } from '../../authz/fga.ts'
 import type { Administrators } from '../../delegation/administration/administrators.ts'
 import type { AgentAdministration } from '../../delegation/administration/agent-administration.ts'
@@ -69,9 +69,9 @@ export interface NewCollection {
 
 /** What commands need of the record's keeping. */
 interface Keeping {
-  readonly verify: (heads: readonly ExportedHead[], resumes: boolean) => Promise<Verified>
+  readonly verify: (heads: readonly ExportedHead[], resumes: boolean) => Promise<VerifyResult>
   readonly heads: (afterSeal: number, limit: number) => Promise<readonly ExportedHead[]>
-  readonly erase: (subject: string) => Promise<Erased>
+  readonly erase: (subject: string) => Promise<ErasureResult>
 }
 
 /** Checks the arguments and says what would run; the arguments are what goes on record. */

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { DpopKeyPair } from '@modelcontextprotocol/client'
 import { calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK } from 'jose'
 import { z } from 'zod'
-import { alone, parseJson, readPrivate, writePrivate } from '../../store/private-file.ts'
+import { parseJson, readPrivate, withExclusiveFolder, writePrivate } from '../../store/private-file.ts'
 
 const alg = 'ES256'
 
@@ -25,7 +25,8 @@ export async function loadProofKey(dir: string, url: string): Promise<ProofKey> 
   // An encoded address is one path segment, whatever the address holds.
   const path = join(dir, `${encodeURIComponent(url)}.key`)
   const text =
-    (await readPrivate(path)) ?? (await alone(dir, async () => (await readPrivate(path)) ?? make(path)))
+    (await readPrivate(path)) ??
+    (await withExclusiveFolder(dir, async () => (await readPrivate(path)) ?? make(path)))
   const parsed = stored.safeParse(parseJson(text))
   if (!parsed.success) throw new Error(`${path} is not a key. Remove it, and sign in again.`)
   const { d, ...publicJwk } = parsed.data

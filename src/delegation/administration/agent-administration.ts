@@ -1,4 +1,4 @@
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { pluralize } from '../../kernel/pluralize.ts'
@@ -26,19 +26,19 @@ export interface AgentAdministration {
    * and `lent` is left out: it says how much.
    */
   save(
-    recordedAs: Who,
+    recordedAs: RecordActor,
     agent: NewAgent,
     options?: { readonly lent?: 'end' | 'keep' | undefined },
   ): Promise<{ readonly agent: Agent; readonly isNew: boolean; readonly ended: AgentEntitlements }>
   /** The kill switch. Again: nothing more happens. `not_found`: no such agent. */
-  disable(recordedAs: Who, id: string): Promise<Agent>
+  disable(recordedAs: RecordActor, id: string): Promise<Agent>
   /**
    * Takes the kill switch back. What people lent to it meanwhile counts in no check: it ends with this, or
    * counts again, as `lent` says. `conflict` where something is live and `lent` is left out: it says how
    * much, and the agent stays disabled. `not_found`: no such agent. `ended`: delegations.
    */
   enable(
-    recordedAs: Who,
+    recordedAs: RecordActor,
     id: string,
     options?: { readonly lent?: 'end' | 'keep' | undefined },
   ): Promise<{ readonly ended: number }>
@@ -65,7 +65,12 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
     return agent
   }
 
-  async function save(sql: Sql, recordedAs: Who, agent: NewAgent, lentPolicy: 'end' | 'keep' | undefined) {
+  async function save(
+    sql: Sql,
+    recordedAs: RecordActor,
+    agent: NewAgent,
+    lentPolicy: 'end' | 'keep' | undefined,
+  ) {
     const agentsInTransaction = createAgents({ sql, clock })
     // Whoever lends to it now is waited for, or finds it as it will be.
     await sql.query('select from agents where id = $1 for update', [agent.id])
@@ -88,7 +93,12 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
     return { isNew: previous === undefined, ended: entitlements, settle }
   }
 
-  async function enable(sql: Sql, recordedAs: Who, id: string, lentPolicy: 'end' | 'keep' | undefined) {
+  async function enable(
+    sql: Sql,
+    recordedAs: RecordActor,
+    id: string,
+    lentPolicy: 'end' | 'keep' | undefined,
+  ) {
     const agentsInTransaction = createAgents({ sql, clock })
     await sql.query('select from agents where id = $1 for update', [id])
     const previous = await agentsInTransaction.get(id)

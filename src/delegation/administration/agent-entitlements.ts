@@ -1,4 +1,4 @@
-import type { Who } from '../../audit/record.ts'
+import type { RecordActor } from '../../audit/record.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import { endAgreementsOf } from '../vault/agreements.ts'
@@ -50,7 +50,7 @@ export async function endEntitlements(
   {
     delegations,
     recordedAs,
-  }: { readonly delegations: Pick<Delegations, 'revokeWithin'>; readonly recordedAs: Who },
+  }: { readonly delegations: Pick<Delegations, 'revokeWithin'>; readonly recordedAs: RecordActor },
 ): Promise<() => Promise<void>> {
   const settles: (() => Promise<void>)[] = []
   const rows = await sql.query<{ readonly id: string }>(

@@ -1,4 +1,4 @@
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 
@@ -17,7 +17,7 @@ export interface Block {
 export interface Blocks {
   of(subject: FgaObject): Promise<Block[]>
   /** On record; for every other from the same host as well. False: it was not blocked. */
-  lift(subject: FgaObject, agent: string, recordedAs: Who): Promise<boolean>
+  lift(subject: FgaObject, agent: string, recordedAs: RecordActor): Promise<boolean>
 }
 
 /** Reads and writes the table of blocks. Does NOT check that the caller is the person. */
@@ -57,7 +57,7 @@ export const createBlocks = (database: Database): Blocks => ({
 export async function blockAgent(
   sql: Sql,
   { subject, agent }: { readonly subject: FgaObject; readonly agent: string },
-  { recordedAs, now }: { readonly recordedAs: Who; readonly now: Date },
+  { recordedAs, now }: { readonly recordedAs: RecordActor; readonly now: Date },
 ): Promise<void> {
   await sql.query(
     `insert into approval_askers (subject, agent, blocked_at) values ($1, $2, $3)

@@ -1,5 +1,5 @@
 import { isPlain } from '@remit/contract/text'
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Database, Sql } from '../../store/sql.ts'
@@ -70,7 +70,7 @@ export interface GrantMaker {
   /**
    * In the transaction that says "approved", on record with it. False: its delegation or its time has ended.
    */
-  activateWithin(sql: Sql, id: string, recordedAs: Who): Promise<boolean>
+  activateWithin(sql: Sql, id: string, recordedAs: RecordActor): Promise<boolean>
 }
 
 export interface DecideDeps extends ViewDeps {
@@ -105,7 +105,10 @@ export async function decideApproval(
   if (digestOf(shownApproval) !== digest) return refuse('changed')
   const change = await changeOf(deps, shownApproval, decision, session.verifiedAt)
   if (!change.ok) return change
-  const recordedAs: Who = { ...atPages(session.person, approval.txn), delegation: approval.delegation }
+  const recordedAs: RecordActor = {
+    ...atPages(session.person, approval.txn),
+    delegation: approval.delegation,
+  }
   const isDone = await undone(
     database.transaction((sql) =>
       commit(sql, deps, { was: approval, to: change.value, recordedAs, session, now: new Date(clock.now()) }),
@@ -162,7 +165,7 @@ async function changeOf(
 interface Committing {
   readonly was: Approval
   readonly to: Change
-  readonly recordedAs: Who
+  readonly recordedAs: RecordActor
   readonly session: DecideOptions['session']
   readonly now: Date
 }

@@ -1,4 +1,4 @@
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
@@ -25,7 +25,7 @@ export interface ApprovalGrants {
    * ended meanwhile. Locks the delegation's row (shared), then the grant's: whoever holds other rows takes
    * them after.
    */
-  activateWithin(sql: Sql, id: string, recordedAs: Who): Promise<boolean>
+  activateWithin(sql: Sql, id: string, recordedAs: RecordActor): Promise<boolean>
   /**
    * What may be presented with a question: those named, by the request or by its token, whose rows match the
    * subject, the outermost agent, the delegation and, where one is for one question, that question's digest;
@@ -48,7 +48,7 @@ export interface ApprovalGrants {
   /**
    * From its commit on it is presented no more; then its tuples go. False: no such live grant of this person.
    */
-  revoke(subject: FgaObject, id: string, recordedAs: Who): Promise<boolean>
+  revoke(subject: FgaObject, id: string, recordedAs: RecordActor): Promise<boolean>
   /** This person's that count now, newest first. */
   listOf(subject: FgaObject): Promise<ApprovalGrant[]>
   /**
@@ -270,7 +270,7 @@ async function endGrant(
     id,
     recordedAs,
     now,
-  }: { readonly subject: string; readonly id: string; readonly recordedAs: Who; readonly now: Date },
+  }: { readonly subject: string; readonly id: string; readonly recordedAs: RecordActor; readonly now: Date },
 ): Promise<ApprovalGrant | undefined> {
   const rows = await sql.query<GrantRow>(
     `update approval_grants set state = 'ended', ended_at = $3

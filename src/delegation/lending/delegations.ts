@@ -1,4 +1,4 @@
-import { operator, record, type Who } from '../../audit/record.ts'
+import { operator, type RecordActor, record } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
 import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import type { Clock } from '../../kernel/clock.ts'
@@ -57,17 +57,17 @@ export interface Delegations {
    * what is not there lends nothing. 409: a standing one is live already, or the id means another lending. On
    * record with the moment from which it counts; `by`: left out, the operator.
    */
-  lend(lending: Lending, recordedAs?: Who): Promise<Delegation>
+  lend(lending: Lending, recordedAs?: RecordActor): Promise<Delegation>
   /**
    * Dead in every check from the moment the row says so, and with it, on record, the consents of clients and
    * the grants of approvals that hang on it; then the tuples go. False: no such live delegation.
    */
-  revoke(id: string, recordedAs?: Who): Promise<boolean>
+  revoke(id: string, recordedAs?: RecordActor): Promise<boolean>
   /**
    * The same inside somebody else's transaction, which may still fail. Answers with what is left to do once
    * it is committed; where that is not done, {@link mend} does it.
    */
-  revokeWithin(sql: Sql, id: string, recordedAs: Who): Promise<() => Promise<void>>
+  revokeWithin(sql: Sql, id: string, recordedAs: RecordActor): Promise<() => Promise<void>>
   get(id: string): Promise<Delegation | undefined>
   listOf(subject: FgaObject): Promise<Delegation[]>
   /** The one that the agent's next token for our own APIs would carry: standing first, then the newest. */
@@ -194,7 +194,7 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
 }
 
 /** From here on it counts, and is on record. Undefined: revoked meanwhile. */
-async function activate(sql: Sql, id: string, recordedAs: Who): Promise<Delegation | undefined> {
+async function activate(sql: Sql, id: string, recordedAs: RecordActor): Promise<Delegation | undefined> {
   const rows = await sql.query<DelegationRow>(
     `update delegations set state = 'live' where id = $1 and state = 'lending' returning ${columns}`,
     [id],
@@ -216,7 +216,7 @@ interface Ended {
 async function endDelegation(
   sql: Sql,
   id: string,
-  { now, recordedAs }: { readonly now: Date; readonly recordedAs: Who },
+  { now, recordedAs }: { readonly now: Date; readonly recordedAs: RecordActor },
 ): Promise<Ended | undefined> {
   const [row] = await sql.query<DelegationRow & Pick<Ended, 'was'>>(
     `update delegations set state = 'revoked', revoked_at = $2
@@ -257,7 +257,7 @@ const eventOf = (
 async function beginDelegation(
   database: Database,
   requested: Delegation,
-  { now, recordedAs }: { readonly now: Date; readonly recordedAs: Who },
+  { now, recordedAs }: { readonly now: Date; readonly recordedAs: RecordActor },
 ): Promise<Delegation> {
   return database.transaction(async (sql) => {
     const find = async () =>

@@ -1,4 +1,4 @@
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
 import type { Sql } from '../../store/sql.ts'
 import { type ApprovalGrant, type GrantRow, grantColumns, grantOf } from './grant-row.ts'
@@ -15,7 +15,7 @@ export type GrantEnd = 'revoked' | 'delegation_ended' | 'used_up' | 'forgotten'
 export async function endGrantsOf(
   sql: Sql,
   delegation: string,
-  { now, recordedAs }: { readonly now: Date; readonly recordedAs: Who },
+  { now, recordedAs }: { readonly now: Date; readonly recordedAs: RecordActor },
 ): Promise<ApprovalGrant[]> {
   // In the order of their ids, as a use takes them: neither waits for what the other holds.
   const rows = await sql.query<GrantRow & { readonly was_live: boolean }>(
@@ -33,7 +33,7 @@ export async function endGrantsOf(
 /** Puts the end of a grant on record, in the caller's transaction. */
 export const recordEnd = (
   sql: Sql,
-  recordedAs: Who,
+  recordedAs: RecordActor,
   { id, approval, subject, agent, delegation }: ApprovalGrant,
   reason: GrantEnd,
 ): Promise<void> =>

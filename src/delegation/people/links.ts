@@ -1,4 +1,4 @@
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Database, Sql } from '../../store/sql.ts'
@@ -34,7 +34,7 @@ export interface AccountLinks {
    * NOT checked: that whoever asks has proved both accounts, in this moment and in one browser; the caller
    * must.
    */
-  link(account: NewLink, recordedAs: Who): Promise<void>
+  link(account: NewLink, recordedAs: RecordActor): Promise<void>
   /**
    * From the next request on, the account is `namespace/key` again, and tokens of ours that were given for it
    * as the person are refused. What came of signing in by it ends in the same transaction: browsers on our
@@ -42,7 +42,7 @@ export interface AccountLinks {
    * no such link. NOT ended: an access token that another's API holds and asks nobody about, for its last 5
    * minutes.
    */
-  unlink(account: ExternalAccount & { readonly person: string }, recordedAs: Who): Promise<boolean>
+  unlink(account: ExternalAccount & { readonly person: string }, recordedAs: RecordActor): Promise<boolean>
   /** Key of the local account that it is, if any. */
   of(account: ExternalAccount): Promise<string | undefined>
   list(person: string): Promise<AccountLink[]>

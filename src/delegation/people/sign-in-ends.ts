@@ -1,4 +1,4 @@
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { Seal } from '../../store/encryption.ts'
 import type { Database, Sql } from '../../store/sql.ts'
@@ -109,9 +109,9 @@ export interface Barring {
    * model plan that is not in force; what they lent stays. `recordedAs` is left out where it is part of what
    * is on record by itself.
    */
-  bar(person: string, recordedAs?: Who): Promise<void>
+  bar(person: string, recordedAs?: RecordActor): Promise<void>
   /** They may sign in again, and have to. False: they were not barred. */
-  admit(person: string, recordedAs?: Who): Promise<boolean>
+  admit(person: string, recordedAs?: RecordActor): Promise<boolean>
 }
 
 /** Bars a person from everything, or admits them again, on record. */

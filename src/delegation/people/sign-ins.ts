@@ -1,4 +1,4 @@
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import type { Sql } from '../../store/sql.ts'
 import { isKey } from '../registry/subject.ts'
 import type { ExternalAccount } from './links.ts'
@@ -78,7 +78,7 @@ export function createSignIns({ sql, people, signInValidity }: SignInsDeps): Sig
 const pages = 'remit-pages'
 
 /** A person in their own browser on our pages. */
-export const atPages = (person: string, txn: string, overSignal?: AbortSignal): Who => ({
+export const atPages = (person: string, txn: string, overSignal?: AbortSignal): RecordActor => ({
   subject: `user:${person}`,
   actors: [],
   client: pages,
@@ -87,4 +87,4 @@ export const atPages = (person: string, txn: string, overSignal?: AbortSignal): 
 })
 
 /** Somebody in a browser of whom nothing is known. */
-const nobody = (txn: string): Who => ({ subject: 'nobody:unknown', actors: [], client: pages, txn })
+const nobody = (txn: string): RecordActor => ({ subject: 'nobody:unknown', actors: [], client: pages, txn })

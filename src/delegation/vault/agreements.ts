@@ -1,4 +1,4 @@
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Rule } from './provider.ts'
@@ -24,7 +24,7 @@ export async function recordAgreement(
   sql: Sql,
   { id, subject, provider }: AgreedConnection,
   agreement: { readonly parties: readonly Party[]; readonly rules: readonly Rule[]; readonly now: Date },
-  recordedAs: Who,
+  recordedAs: RecordActor,
 ): Promise<void> {
   const { parties, rules, now } = agreement
   for (const { agent, client } of parties) {
@@ -58,7 +58,7 @@ export async function endAgreement(
   sql: Sql,
   { id, provider }: AgreedConnection,
   { agent, client }: Party,
-  recordedAs: Who,
+  recordedAs: RecordActor,
 ): Promise<boolean> {
   const ended = await sql.query(
     'delete from connection_agents where connection = $1 and agent = $2 and client = $3 returning agent',
@@ -77,7 +77,7 @@ export async function endAgreement(
 }
 
 /** Every person's with this agent, each on record, and what it asked for. */
-export async function endAgreementsOf(sql: Sql, agent: string, recordedAs: Who): Promise<void> {
+export async function endAgreementsOf(sql: Sql, agent: string, recordedAs: RecordActor): Promise<void> {
   await sql.query('delete from connection_requests where agent = $1', [agent])
   const agreed = await sql.query<AgreedConnection & { readonly client: string }>(
     `select c.id, c.subject, c.provider, a.client from connection_agents as a join connections as c on c.id = a.connection

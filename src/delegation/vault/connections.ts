@@ -1,4 +1,4 @@
-import type { Who } from '../../audit/record.ts'
+import type { RecordActor } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import { outermostActor, type Principal } from '../../kernel/principal.ts'
@@ -26,7 +26,7 @@ export type NoConnection = 'connection_required' | 'reconnect_required' | 'not_f
 /** How a token is used, and who is on record for it. */
 export interface ConnectionUse<T> {
   /** On record before the token is used, and with each refresh. */
-  readonly recordedAs: Who
+  readonly recordedAs: RecordActor
   /**
    * Whether the API refused the token itself (401). Then it is refreshed once and used once more, where that
    * can be; what comes of that is the answer. Left out: never.

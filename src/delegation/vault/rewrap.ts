@@ -1,4 +1,4 @@
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Envelope } from './envelope.ts'
@@ -35,7 +35,7 @@ export interface VaultKeyring {
    * read is left as it is. Throws `conflict`, with nothing changed, where accounts in use are sealed by a key
    * that is not here.
    */
-  rewrap(recordedAs: Who): Promise<RewrapReport>
+  rewrap(recordedAs: RecordActor): Promise<RewrapReport>
 }
 
 export interface VaultKeyringDeps {
@@ -62,7 +62,7 @@ export function createVaultKeyring({ database, envelope }: VaultKeyringDeps): Va
   }
 
   /** How many were written, on record with them. */
-  async function batch(rows: readonly WrappedRow[], recordedAs: Who): Promise<number> {
+  async function batch(rows: readonly WrappedRow[], recordedAs: RecordActor): Promise<number> {
     // Before the transaction: a key management service takes its time, and refreshes would wait.
     const anew: { readonly row: WrappedRow; readonly key: WrappedKey }[] = []
     for (const row of rows) {
@@ -162,7 +162,7 @@ export const missingKeysText = (missing: readonly MissingKey[]): string =>
 export async function markUnreadable(
   { database, envelope }: VaultKeyringDeps,
   versions: readonly string[],
-  recordedAs: Who,
+  recordedAs: RecordActor,
 ): Promise<number> {
   if (versions.length === 0) return 0
   const rows = await database.query<WrappedRow & Pick<ConnectionRow, 'provider' | 'account'>>(

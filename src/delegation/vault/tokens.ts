@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { record, type Who } from '../../audit/record.ts'
+import { type RecordActor, record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
@@ -25,9 +25,9 @@ export interface LiveTokens {
    * Refreshed where it is over, exchanged where the provider can; on record as used before it is handed out. Throws
    * `connection_required` where the connection, or the agent's use of it, ended meanwhile.
    */
-  get(connection: string, recordedAs: Who): Promise<LiveToken>
+  get(connection: string, recordedAs: RecordActor): Promise<LiveToken>
   /** Another one than that which was refused; undefined where there is none to be had. */
-  after(refusedToken: LiveToken, recordedAs: Who): Promise<LiveToken | undefined>
+  after(refusedToken: LiveToken, recordedAs: RecordActor): Promise<LiveToken | undefined>
 }
 
 export interface LiveTokensDeps {
@@ -75,7 +75,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   }
 
   /** The row once it holds another pair than `old`, by our refresh or somebody's. */
-  async function renewed(old: ConnectionRow, recordedAs: Who): Promise<ConnectionRow> {
+  async function renewed(old: ConnectionRow, recordedAs: RecordActor): Promise<ConnectionRow> {
     for (let waited = 0; ; waited += pauseMs) {
       const row = await usable(old.id)
       if (row.sealed_at.getTime() !== old.sealed_at.getTime()) return row
@@ -86,7 +86,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     }
   }
 
-  function flight(row: ConnectionRow, recordedAs: Who): Promise<ConnectionRow> {
+  function flight(row: ConnectionRow, recordedAs: RecordActor): Promise<ConnectionRow> {
     const flightOf = flights.get(row.id)
     if (flightOf !== undefined) return flightOf
     const ownFlight = renewed(row, recordedAs).finally(() => flights.delete(row.id))
@@ -94,7 +94,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     return ownFlight
   }
 
-  async function refresh(row: ConnectionRow, lease: Lease, recordedAs: Who): Promise<ConnectionRow> {
+  async function refresh(row: ConnectionRow, lease: Lease, recordedAs: RecordActor): Promise<ConnectionRow> {
     const client = clientOf(row)
     const { refreshToken } = await envelope.open(encryptionContextOf(row), sealedOf(row))
     if (refreshToken === undefined) return broken(row, lease, recordedAs)
@@ -114,7 +114,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   async function keep(
     row: ConnectionRow,
     lease: Lease,
-    recordedAs: Who,
+    recordedAs: RecordActor,
     { tokens, scopes, expiresAt }: GrantedTokens,
   ): Promise<ConnectionRow> {
     const { jwe, key } = await envelope.seal(encryptionContextOf(row), tokens)
@@ -140,7 +140,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   }
 
   /** Never deleted: the person sees it, and connects once more. */
-  async function broken(row: ConnectionRow, lease: Lease, recordedAs: Who): Promise<ConnectionRow> {
+  async function broken(row: ConnectionRow, lease: Lease, recordedAs: RecordActor): Promise<ConnectionRow> {
     await database.transaction(async (sql) => {
       if (await lease.breakOff(sql)) await record(sql, recordedAs, eventOf('connection_broken', row))
     })
@@ -153,7 +153,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
    * back while the provider, or this process, took its time is not handed out: its end and the record of its
    * use wait for each other.
    */
-  async function handOut(row: ConnectionRow, recordedAs: Who, isNew = false): Promise<LiveToken> {
+  async function handOut(row: ConnectionRow, recordedAs: RecordActor, isNew = false): Promise<LiveToken> {
     const client = clientOf(row)
     const { accessToken } = await envelope.open(encryptionContextOf(row), sealedOf(row))
     const { provider } = client
@@ -203,7 +203,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
 }
 
 /** Live, and agreed to for who asks; stays so until the end of the transaction. */
-async function isAgreed(sql: Sql, connection: string, { actors, client }: Who): Promise<boolean> {
+async function isAgreed(sql: Sql, connection: string, { actors, client }: RecordActor): Promise<boolean> {
   const rows = await sql.query(
     `select from connections as c join connection_agents as a on a.connection = c.id
      where c.id = $1 and c.state = 'live' and 'agent:' || a.agent = $2 and a.client = $3 for share`,

@@ -1,6 +1,6 @@
 import type { DecisionEvent } from '@remit/contract/decision-event'
 import type { MiddlewareHandler } from 'hono'
-import type { Who } from '../../audit/record.ts'
+import type { RecordActor } from '../../audit/record.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { AppEnv } from '../env.ts'
@@ -11,7 +11,7 @@ import { routeOf } from './trace.ts'
  * nothing is known there is nothing to say; a document that is refused has a record of its own.
  */
 export function recordRefusals(
-  record: (caller: Who, refusal: DecisionEvent) => Promise<void>,
+  record: (caller: RecordActor, refusal: DecisionEvent) => Promise<void>,
 ): MiddlewareHandler<AppEnv> {
   return async function refusals(c, next) {
     await next()

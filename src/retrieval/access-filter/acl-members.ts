@@ -1,12 +1,12 @@
 import { growArray } from '../../kernel/grow-array.ts'
 
-/** Which documents stand at which door, by number: what somebody sees is gone through by the doors that are open. */
+/** Which documents have which ACL, by number: what somebody sees is gone through by the ACLs that they reach. */
 export interface AclMembers {
   /** -1: at none. */
-  move(docNo: number, door: number): void
+  move(docNo: number, acl: number): void
   aclOf(docNo: number): number
-  /** The documents at a door: the first, and the one after each; -1 after the last. */
-  first(door: number): number
+  /** The documents with an ACL: the first, and the one after each; -1 after the last. */
+  first(acl: number): number
   next(docNo: number): number
 }
 
@@ -19,7 +19,7 @@ export function createAclMembers(): AclMembers {
   let aclOfDocument = new Int32Array(0)
   let nextDocument = new Int32Array(0)
   let previousDocument = new Int32Array(0)
-  // By door.
+  // By ACL.
   let firsts = new Int32Array(0)
 
   const doorOf = (docNo: number): number => (aclOfDocument[docNo] ?? 0) + noDocument

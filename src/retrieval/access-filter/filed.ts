@@ -5,7 +5,7 @@ import type { Documents } from '../corpus/documents.ts'
 import { type Content, narrowed } from './visible.ts'
 
 /** Which documents are filed in some collections: a bit for each, nobody's own, that turns with its document. */
-export interface Filed {
+export interface FiledBitmaps {
   /** Those of the content that are filed in one of these. An unknown collection has none. */
   within(content: Content, documents: Documents, collections: readonly string[]): Content
 }
@@ -21,7 +21,7 @@ const initialCapacity = 4_096
 const entriesMax = 500
 
 /** `bytesMax` of all bitmaps together: default 32 MB, 256 choices of collections where there are a million documents. */
-export function createFiled(corpus: Pick<Corpus, 'onChange'>, bytesMax = 32_000_000): Filed {
+export function createFiled(corpus: Pick<Corpus, 'onChange'>, bytesMax = 32_000_000): FiledBitmaps {
   const setsByKey = createLru<Kept>({
     weightMax: bytesMax,
     entriesMax,

@@ -9,7 +9,7 @@ import { type Content, contentIn } from './visible.ts'
 
 /**
  * What each person, with what they present, may perhaps see of the corpus: a bit for each document, and an exact count.
- * A document that comes, goes or moves to another door turns one bit in each of them; none is made anew for it.
+ * A document that comes, goes or gets another ACL turns one bit in each of them; none is made anew for it.
  */
 export interface Snapshots {
   /** undefined where index or corpus are not ready, or the question brings tuples on documents. */
@@ -33,10 +33,10 @@ export interface SnapshotsDeps {
    */
   readonly bytesMax?: number
   /**
-   * Doors, as a part of all documents: whoever opens fewer pays for what is behind them, not for all documents. Default a
-   * sixteenth, because going from door to door costs several times a look at the next document.
+   * ACLs, as a part of all documents: whoever reaches fewer pays for their documents, not for all. Default a
+   * sixteenth, because going from ACL to ACL costs several times a look at the next document.
    */
-  readonly fewDoors?: number
+  readonly fewAcls?: number
   /** Told of each snapshot that is made. */
   readonly onMake?: () => void
 }
@@ -56,7 +56,7 @@ const spareDocuments = 512
 
 /** Keeps bitmaps of what somebody may see, and moves documents between them as ACLs change. */
 export function createSnapshots(dependencies: SnapshotsDeps): Snapshots {
-  const { index, corpus, bytesMax = 128_000_000, fewDoors = 1 / 16, onMake } = dependencies
+  const { index, corpus, bytesMax = 128_000_000, fewAcls: fewDoors = 1 / 16, onMake } = dependencies
   const snapshotsByKey = createLru<Kept>({
     weightMax: bytesMax,
     // With the numbers that are made of the bits, as many as there were when it was last asked for.
@@ -93,7 +93,7 @@ export function createSnapshots(dependencies: SnapshotsDeps): Snapshots {
     snapshot.chunks += is - was
   }
 
-  /** Documents that came, went, or may stand at another door. */
+  /** Documents that came, went, or may have another ACL. */
   function follow(docNos: Iterable<number>, documents: Documents): void {
     if (counts.length < documents.end) counts = growArray(counts, 2 * documents.end)
     for (const [key, { reach: aclSet }] of snapshotsByKey.entries())

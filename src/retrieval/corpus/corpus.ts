@@ -3,7 +3,7 @@ import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Database } from '../../store/sql.ts'
 import { createDocumentTable, type DocumentRow, type Documents } from './documents.ts'
-import { follows, readAll, readSince, readThese, type Seen } from './read.ts'
+import { type CorpusMark, follows, readAll, readSince, readThese } from './read.ts'
 
 /**
  * The corpus in memory: which documents are live, where they are filed and how many chunks they have. It only nominates
@@ -51,7 +51,7 @@ export function createCorpus(dependencies: CorpusDeps): Corpus {
   const table = createDocumentTable()
   const listeners: CorpusListener[] = []
   const replacedListeners: (() => void)[] = []
-  let lastSeen: Seen | undefined
+  let lastSeen: CorpusMark | undefined
   let loadedAt = Number.NEGATIVE_INFINITY
 
   function tell(docNos: readonly number[]): void {

@@ -2,7 +2,7 @@ import type { Sql } from '../../store/sql.ts'
 import type { DocumentRow } from './documents.ts'
 
 /** What a read saw, as Postgres writes it: the place to read on from. */
-export interface Seen {
+export interface CorpusMark {
   readonly snapshot: string
   /** Transactions from this number on were not begun. */
   readonly end: bigint
@@ -25,7 +25,7 @@ export const snapshotColumns = `pg_current_snapshot()::text as snapshot, extract
 const columns = `id, doc_no, collection, case when live_revision is null then 0 else chunk_count end as chunks`
 
 /** Reads every document that there is or was, in pages. What is committed meanwhile comes after the place it gives. */
-export async function readAll(sql: Sql, onPage: (rows: readonly DocumentRow[]) => void): Promise<Seen> {
+export async function readAll(sql: Sql, onPage: (rows: readonly DocumentRow[]) => void): Promise<CorpusMark> {
   let firstRow: Row | undefined
   for (let lastDocNo = 0; ; ) {
     const rows = await sql.query<Row>(
@@ -37,7 +37,7 @@ export async function readAll(sql: Sql, onPage: (rows: readonly DocumentRow[]) =
     const found = rows.flatMap(toDocument)
     onPage(found)
     lastDocNo = found.at(-1)?.docNo ?? lastDocNo
-    if (found.length < pageSize) return seenBy(firstRow)
+    if (found.length < pageSize) return corpusMarkOf(firstRow)
   }
 }
 
@@ -47,8 +47,8 @@ export async function readAll(sql: Sql, onPage: (rows: readonly DocumentRow[]) =
  */
 export async function readSince(
   sql: Sql,
-  { snapshot }: Seen,
-): Promise<{ readonly rows: readonly DocumentRow[]; readonly seen: Seen }> {
+  { snapshot }: CorpusMark,
+): Promise<{ readonly rows: readonly DocumentRow[]; readonly seen: CorpusMark }> {
   const rows = await sql.query<Row>(
     `select ${snapshotColumns}, d.* from (values (1)) as one
      left join (
@@ -59,7 +59,7 @@ export async function readSince(
      ) d on true`,
     [snapshot],
   )
-  return { rows: rows.flatMap(toDocument), seen: seenBy(rows[0]) }
+  return { rows: rows.flatMap(toDocument), seen: corpusMarkOf(rows[0]) }
 }
 
 /** These documents as they are now. */
@@ -75,7 +75,7 @@ const toDocument = ({ doc_no, id, collection, chunks }: Omit<Row, 'snapshot' | '
   doc_no === null ? [] : [{ docNo: doc_no, id, collection, chunks }]
 
 /** By what {@link snapshotColumns} gives: `xmin:xmax:in progress`, https://www.postgresql.org/docs/current/functions-info.html */
-export function seenBy(row: Pick<Row, 'snapshot' | 'server'> | undefined): Seen {
+export function corpusMarkOf(row: Pick<Row, 'snapshot' | 'server'> | undefined): CorpusMark {
   const { snapshot = '', server = '' } = row ?? {}
   return { snapshot, end: BigInt(snapshot.split(':')[1] ?? ''), server }
 }
@@ -84,5 +84,5 @@ export function seenBy(row: Pick<Row, 'snapshot' | 'server'> | undefined): Seen 
  * False: an older copy was put in its place, or another server took over and may lack its last transactions; as soon as it
  * has given their numbers again, nothing else tells. What it lacks has to go.
  */
-export const follows = (now: Seen, earlier: Seen): boolean =>
+export const follows = (now: CorpusMark, earlier: CorpusMark): boolean =>
   now.server === earlier.server && now.end >= earlier.end

@@ -16,7 +16,7 @@ import {
   delegatedAskers,
   type LiveDelegation,
   ownAsker,
-  stranger,
+  strangerUser,
 } from '../../../src/authz/compare/askers.ts'
 import { readDsl } from '../../../src/authz/model/dsl.ts'
 import { type SupposeInput, suppose } from '../../../src/authz/what-if/suppose.ts'
@@ -153,7 +153,7 @@ function measured({ change, after, tuples, delegations: lent = delegations }: In
   const changed = storeOf([...kept, ...new Map(change.writes.map((key) => [lineOf(key), key])).values()])
   const lines = new Set<string>()
   for (const { who, user, relation, contextual, delegation = '' } of [
-    ...[stranger, ...people].map(ownAsker),
+    ...[strangerUser, ...people].map(ownAsker),
     ...lent.flatMap(delegatedAskers),
   ]) {
     const memos = [createMemo(), createMemo()]

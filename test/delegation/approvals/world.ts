@@ -81,7 +81,7 @@ export async function openAskingWorld(options: AskingWorldOptions): Promise<Aski
   const parts = {
     fga,
     index,
-    held: createVerdictCache({ now, ttlMs: 0 }),
+    verdictCache: createVerdictCache({ now, ttlMs: 0 }),
     limiter: createLimiter(100),
     now,
   }

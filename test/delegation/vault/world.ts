@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { Who } from '../../../src/audit/record.ts'
+import type { RecordActor } from '../../../src/audit/record.ts'
 import { createAgents } from '../../../src/delegation/registry/agents.ts'
 import { createConnections } from '../../../src/delegation/vault/connections.ts'
 import {
@@ -19,7 +19,7 @@ import { movableClock, ownIssuerUrl, publicUrl, putDelegation } from '../world.t
 
 export const readRule: Rule = { title: 'Read everything', methods: ['GET'], paths: ['/**?*'] }
 
-export const recordedAs: Who = {
+export const recordedAs: RecordActor = {
   subject: 'user:anne',
   actors: ['agent:research-bot'],
   client: 'agent-app',

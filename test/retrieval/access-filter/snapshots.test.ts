@@ -136,7 +136,7 @@ describe('what is visible, bit by bit', () => {
         fc.boolean(),
         async (steps, byDoors) => {
           await database.query('delete from documents')
-          const index = await openIndex(database, { fewDoors: byDoors ? Number.POSITIVE_INFINITY : 0 })
+          const index = await openIndex(database, { fewAcls: byDoors ? Number.POSITIVE_INFINITY : 0 })
           await using _ = index.corpus
           for (const one of steps) {
             if ('write' in one) index.write(...new Set(one.write))
@@ -160,7 +160,7 @@ describe('what is visible, bit by bit', () => {
   test.each([0, Number.POSITIVE_INFINITY])(
     'is for somebody new what there is now, of documents that came, moved, were emptied and went (few doors: %d)',
     async (fewDoors) => {
-      const index = await openIndex(database, { fewDoors })
+      const index = await openIndex(database, { fewAcls: fewDoors })
       await using _ = index.corpus
       const docNos = await Promise.all(['d0', 'd1', 'd2', 'd3'].map((id) => setChunks(database, id, 2)))
       index.write(...['d0', 'd1', 'd2', 'd3'].map((id) => `user:anne viewer document:${id}`))

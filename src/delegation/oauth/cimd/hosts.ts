@@ -1,5 +1,5 @@
 import { isIPv6 } from 'node:net'
-import { record, type Who } from '../../../audit/record.ts'
+import { type RecordActor, record } from '../../../audit/record.ts'
 import type { Clock } from '../../../kernel/clock.ts'
 import { invalid } from '../../../kernel/errors.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
@@ -18,9 +18,12 @@ export interface DeniedHosts {
    * The kill switch for a host: no program of it begins anything from the next request on, and every agent
    * that came from it is disabled. Again: those that came meanwhile. 422 for what is no name of a host.
    */
-  deny(recordedAs: Who, host: string): Promise<{ readonly host: string; readonly agents: readonly string[] }>
+  deny(
+    recordedAs: RecordActor,
+    host: string,
+  ): Promise<{ readonly host: string; readonly agents: readonly string[] }>
   /** Programs of it may come again; its agents stay disabled. False: it was not denied. */
-  allow(recordedAs: Who, host: string): Promise<boolean>
+  allow(recordedAs: RecordActor, host: string): Promise<boolean>
   list(): Promise<DeniedHost[]>
   isDenied(clientId: string): Promise<boolean>
   /**

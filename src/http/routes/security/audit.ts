@@ -5,14 +5,14 @@ import { decisions, eventNames } from '@remit/contract/events'
 import { instant } from '@remit/contract/instant'
 import { text } from '@remit/contract/text'
 import type { RecordEntry, RecordFilter, RecordReader } from '../../../audit/query.ts'
-import type { Who } from '../../../audit/record.ts'
+import type { RecordActor } from '../../../audit/record.ts'
 import type { RecordNames } from '../../../delegation/registry/record-names.ts'
 import { type App, createRouter } from '../../env.ts'
 import { bearer, problems } from '../../schemas.ts'
 import type { Reading } from '../reading.ts'
 
 /** Puts on record who looks. */
-export type OnRecord = (asker: Who, looked: DecisionEvent) => Promise<void>
+export type OnRecord = (asker: RecordActor, looked: DecisionEvent) => Promise<void>
 
 /** A record with the names of whom it names. */
 interface NamedEntry extends RecordEntry {

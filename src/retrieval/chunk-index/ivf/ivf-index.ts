@@ -8,7 +8,7 @@ import {
 } from '@remit/vector-index'
 import type { Log } from '../../../kernel/log.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
-import { follows, type Seen } from '../../corpus/read.ts'
+import { type CorpusMark, follows } from '../../corpus/read.ts'
 import {
   type DocumentCodes,
   type Generation,
@@ -58,7 +58,7 @@ export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
   const { database, log, pollMs = 1_000, threads = defaultScanThreads() } = dependencies
   const scanPool = createScanPool({ threads, log })
   let sets: InvertedLists[] = []
-  let position: Seen | undefined
+  let position: CorpusMark | undefined
   let lastRefresh: Promise<void> = Promise.resolve()
   let isDeaf = false
   let closed = false
@@ -111,7 +111,10 @@ export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
     return opened
   }
 
-  async function readOn(lists: readonly InvertedLists[], position: Seen | undefined): Promise<Seen> {
+  async function readOn(
+    lists: readonly InvertedLists[],
+    position: CorpusMark | undefined,
+  ): Promise<CorpusMark> {
     if (position === undefined) return readAllCodes(database, (row) => take(lists, row))
     const changes = await readCodesSince(database, position)
     for (const row of changes.rows) take(lists, row)

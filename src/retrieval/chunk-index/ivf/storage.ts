@@ -1,7 +1,7 @@
 import type { Assignments, IvfModel, Vectors } from '@remit/vector-index'
 import { modelFromBytes, modelToBytes } from '@remit/vector-index'
 import type { Database, Sql } from '../../../store/sql.ts'
-import { type Seen, seenBy, snapshotColumns } from '../../corpus/read.ts'
+import { type CorpusMark, corpusMarkOf, snapshotColumns } from '../../corpus/read.ts'
 
 /** A stored model, by its number. */
 export interface Generation {
@@ -73,7 +73,7 @@ const pageSize = 5_000
 const columns = 'doc_no, generation, partitions, codes'
 
 /** Reads all, in pages, and gives the place from which to read on. */
-export async function readAllCodes(sql: Sql, onRow: (row: DocumentCodes) => void): Promise<Seen> {
+export async function readAllCodes(sql: Sql, onRow: (row: DocumentCodes) => void): Promise<CorpusMark> {
   let firstRow: Row | undefined
   for (let lastDocNo = 0; ; ) {
     const rows = await sql.query<Row>(
@@ -85,15 +85,15 @@ export async function readAllCodes(sql: Sql, onRow: (row: DocumentCodes) => void
     const found = rows.flatMap(toDocumentCodes)
     for (const row of found) onRow(row)
     lastDocNo = found.at(-1)?.docNo ?? lastDocNo
-    if (found.length < pageSize) return seenBy(firstRow)
+    if (found.length < pageSize) return corpusMarkOf(firstRow)
   }
 }
 
 /** What a snapshot did not show, whenever it was begun. */
 export async function readCodesSince(
   sql: Sql,
-  { snapshot }: Seen,
-): Promise<{ readonly rows: readonly DocumentCodes[]; readonly seen: Seen }> {
+  { snapshot }: CorpusMark,
+): Promise<{ readonly rows: readonly DocumentCodes[]; readonly seen: CorpusMark }> {
   const rows = await sql.query<Row>(
     `select ${snapshotColumns}, d.* from (values (1)) as one
      left join (
@@ -102,7 +102,7 @@ export async function readCodesSince(
      ) d on true`,
     [snapshot],
   )
-  return { rows: rows.flatMap(toDocumentCodes), seen: seenBy(rows[0]) }
+  return { rows: rows.flatMap(toDocumentCodes), seen: corpusMarkOf(rows[0]) }
 }
 
 function toDocumentCodes({ doc_no, generation, partitions, codes }: Row): DocumentCodes[] {
