@@ -202,7 +202,7 @@ export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
   })
   const asking = await openBackchannel({ ...dependencies, seal, grants, publicUrl })
   const areStrangersWelcome = config.clientIdMetadataDocuments !== undefined
-  const strangers = createMetadataClients({
+  const metadataClients = createMetadataClients({
     clients,
     agents,
     documents: areStrangersWelcome ? createClientDocuments(dependencies) : undefined,
@@ -211,7 +211,7 @@ export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
     clock,
   })
   const server = createAuthorizationServer({
-    ...strangers,
+    ...metadataClients,
     areStrangersWelcome,
     backchannel: asking.backchannel,
     publicUrl,

@@ -55,7 +55,7 @@ export interface Delegations {
    * Row first (not usable), then the tuples, then the row goes live. After a crash nothing is usable and
    * {@link mend} clears up. Whether the scope's objects exist is not asked: an answer would tell, and lending
    * what is not there lends nothing. 409: a standing one is live already, or the id means another lending. On
-   * record with the moment from which it counts; `by`: left out, the operator.
+   * record with the moment from which it counts; `recordedAs`: left out, the operator.
    */
   lend(lending: Lending, recordedAs?: RecordActor): Promise<Delegation>
   /**

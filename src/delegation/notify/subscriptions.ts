@@ -34,7 +34,7 @@ export interface Subscriptions {
   count(person: string): Promise<number>
   /**
    * Those to tell; none of a person who is revoked, or was since they were last seen. `newsAt`: of news of
-   * the account of that moment, of which some hear that are told of nothing else any more. `within`: the
+   * the account of that moment, of which some hear that are told of nothing else any more. `transaction`: the
    * caller's transaction.
    */
   of(person: string, newsAt?: Date, transaction?: Sql): Promise<SubscribedBrowser[]>

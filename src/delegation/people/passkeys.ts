@@ -68,7 +68,7 @@ export interface Passkeys {
   add(
     person: Person,
     binding: string,
-    made: {
+    registration: {
       readonly answer: unknown
       readonly title: string
       readonly verified: boolean

@@ -44,7 +44,7 @@ export interface Sessions {
    */
   find(id: string): Promise<BrowserSession | undefined>
   /** The person of this session has just been verified in front of it. On record with it. */
-  verified(id: string, by: { readonly amr: readonly string[]; readonly txn: string }): Promise<void>
+  verified(id: string, verification: { readonly amr: readonly string[]; readonly txn: string }): Promise<void>
   /**
    * Signs out, on record with it, also at the authorization server. Nothing where there is no such session.
    */

@@ -29,17 +29,17 @@ export async function answerOf(
   { status, headers, body }: OutboundResponse,
   { tokens, url, provider }: AnsweredCall,
 ): Promise<VaultAnswer | undefined> {
-  const scrubber = createLeakScanner(tokens)
+  const scanner = createLeakScanner(tokens)
   const allowedHeaders: Record<string, string> = {}
   for (const [name, value] of headers) {
     if (!isAllowed(name) || value.length > valueMax) continue
     const headerValue = name === 'location' ? locationOf(value, url, provider) : value
     if (headerValue === undefined) continue
-    const clean = await scrubber.text(headerValue)
+    const clean = await scanner.text(headerValue)
     if (clean === undefined) return undefined
     allowedHeaders[name] = clean
   }
-  const clean = await scrubber.bytes(body)
+  const clean = await scanner.bytes(body)
   if (clean === undefined) return undefined
   const text = textOf(clean, headers.get('content-type'))
   return text === undefined

@@ -11,7 +11,7 @@ export interface DecodedView {
 /** One step towards how somebody may read it: as long as the text, and not to be made of several at once. */
 export type DecodeStep = () => DecodedView | undefined
 
-/** The text itself. As every reading it is without NULs, and so the same for UTF-16. */
+/** The text itself. As every view it is without NULs, and so the same for UTF-16. */
 export function viewOf(text: string): DecodedView {
   const built = builder(text.length)
   for (let index = 0; index < text.length; index += 1) built.add(text.charCodeAt(index), index, index + 1)
@@ -40,8 +40,8 @@ export function withoutBlanks({ text, from: fromOffsets, to: toOffsets }: Decode
  * own, since to one of them the others are plain text. Each is made when it is called for; undefined where
  * there is nothing to undo.
  */
-export const unescapeSteps = (reading: DecodedView): readonly DecodeStep[] =>
-  [urls, scripts, pages].map((escapes) => () => without(escapes, reading))
+export const unescapeSteps = (view: DecodedView): readonly DecodeStep[] =>
+  [urls, scripts, pages].map((escapes) => () => without(escapes, view))
 
 function without(
   { pattern, codeOf }: Escapes,
@@ -65,11 +65,11 @@ function without(
 
 /**
  * Whatever could be read out of base64 or base64url, each of the four ways to cut it into groups being one
- * reading. Of a squeezed one. Only what comes out as text: nine characters or more of printable ASCII. `done`
- * is what was decoded before, in another reading of the same place.
+ * view. Give it a view without blanks. Only what comes out as text: nine characters or more of printable
+ * ASCII. `decodedRuns` is what was decoded before, in another view of the same place.
  */
-export const base64Steps = (reading: DecodedView, decodedRuns: Set<string>): readonly DecodeStep[] =>
-  digitSteps(reading, decodedRuns, {
+export const base64Steps = (view: DecodedView, decodedRuns: Set<string>): readonly DecodeStep[] =>
+  digitSteps(view, decodedRuns, {
     pattern: /[A-Za-z0-9+/_-]{12,}/g,
     encoding: 'base64',
     each: 4 / 3,
@@ -77,8 +77,8 @@ export const base64Steps = (reading: DecodedView, decodedRuns: Set<string>): rea
   })
 
 /** The same of hexadecimal, cut in two ways. */
-export const hexSteps = (reading: DecodedView, decodedRuns: Set<string>): readonly DecodeStep[] =>
-  digitSteps(reading, decodedRuns, { pattern: /[0-9a-f]{18,}/gi, encoding: 'hex', each: 2, shifts: 2 })
+export const hexSteps = (view: DecodedView, decodedRuns: Set<string>): readonly DecodeStep[] =>
+  digitSteps(view, decodedRuns, { pattern: /[0-9a-f]{18,}/gi, encoding: 'hex', each: 2, shifts: 2 })
 
 interface Digits {
   readonly pattern: RegExp
@@ -88,14 +88,14 @@ interface Digits {
   readonly shifts: number
 }
 
-function digitSteps(reading: DecodedView, decodedRuns: Set<string>, digits: Digits): readonly DecodeStep[] {
+function digitSteps(view: DecodedView, decodedRuns: Set<string>, digits: Digits): readonly DecodeStep[] {
   const isNew = ({ 0: run, index }: RegExpExecArray): boolean => {
-    const key = `${digits.encoding} ${reading.from[index]} ${run}`
+    const key = `${digits.encoding} ${view.from[index]} ${run}`
     return !decodedRuns.has(key) && decodedRuns.add(key) !== undefined
   }
-  const runs = [...reading.text.matchAll(digits.pattern)].filter(isNew)
+  const runs = [...view.text.matchAll(digits.pattern)].filter(isNew)
   return Array.from({ length: digits.shifts }, (_, shift) => () => {
-    const found = decoded(reading, runs, { ...digits, shift })
+    const found = decoded(view, runs, { ...digits, shift })
     return found.text === '' ? undefined : found
   })
 }

@@ -8,21 +8,21 @@ import {
   withoutBlanks,
 } from './decoded-views.ts'
 
-/** Lets others go on between two readings: a body can be made so that looking through it takes seconds. */
+/** Lets others go on between two views: a body can be made so that looking through it takes seconds. */
 export interface LeakScanner {
   /**
    * The same bytes where no form of a secret was in them. Undefined: it could not be looked through to its
    * end.
    */
-  bytes(given: Uint8Array): Promise<Uint8Array | undefined>
+  bytes(bytes: Uint8Array): Promise<Uint8Array | undefined>
   /** Of a header; undefined as above. */
-  text(given: string): Promise<string | undefined>
+  text(text: string): Promise<string | undefined>
 }
 
 const depthMax = 5
 // How many times its own length is read: a body that is an encoding of an encoding of … must not hold us up.
 const workMax = 24
-// Characters of a reading that is worth a pause; less is read in a millisecond or two.
+// Characters of a view that is worth a pause; less is read in a millisecond or two.
 const pauseAt = 16_384
 const mark = '[removed]'
 
@@ -69,32 +69,32 @@ interface Range {
   to: number
 }
 
-/** Every place in the text where a needle is in some reading of it, in order, none touching another. */
+/** Every place in the text where a needle is in some view of it, in order, none touching another. */
 async function ranges(text: string, needles: readonly string[]): Promise<readonly Range[] | undefined> {
   const found: Range[] = []
   let budget = workMax * (text.length + 1)
-  let readings: readonly DecodedView[] = [viewOf(text)]
+  let views: readonly DecodedView[] = [viewOf(text)]
   const seenTexts = new Set([text])
   const runs = new Set<string>()
-  for (let depth = 0; depth <= depthMax && readings.length > 0; depth += 1) {
+  for (let depth = 0; depth <= depthMax && views.length > 0; depth += 1) {
     const next = new Map<string, DecodedView>()
-    for (const reading of readings) {
-      budget -= reading.text.length
+    for (const view of views) {
+      budget -= view.text.length
       if (budget < 0) return undefined
-      const compactView = withoutBlanks(reading)
+      const compactView = withoutBlanks(view)
       for (const match of placesIn(compactView, needles)) found.push(match)
       for (const undo of [
-        ...unescapeSteps(reading),
+        ...unescapeSteps(view),
         ...base64Steps(compactView, runs),
         ...hexSteps(compactView, runs),
       ]) {
-        if (reading.text.length > pauseAt) await pause()
+        if (view.text.length > pauseAt) await pause()
         const less = undo()
         if (less !== undefined && !seenTexts.has(less.text)) next.set(less.text, less)
       }
     }
     for (const text of next.keys()) seenTexts.add(text)
-    readings = [...next.values()]
+    views = [...next.values()]
   }
   return merged(found)
 }
@@ -123,7 +123,7 @@ function merged(found: readonly Range[]): readonly Range[] {
 }
 
 /**
- * As readings spell it: small letters, without what readings leave out. Beside it as the usual encoders write
+ * As views spell it: small letters, without what views leave out. Beside it as the usual encoders write
  * it, which is found wherever it stands; undoing them goes wrong where what stands before it begins an
  * escape.
  */

@@ -11,13 +11,15 @@ import type { DeniedHosts } from './hosts.ts'
  * least that is of use, no agents below it, and gets its rows when the first person lets it in.
  */
 export interface MetadataClients {
-  /** Registered ones, and strangers by their documents: a document that is gone is a client that is gone. */
+  /**
+   * Registered ones, and others by their metadata documents. Where the document is gone, so is the client.
+   */
   readonly clients: Clients
-  /** Registered ones, and those that the strangers would be, once their document was read here. */
+  /** Registered ones, and those of clients whose metadata document was read here. */
   readonly agents: Agents
   /**
-   * Writes down an agent and a client, where this is a stranger that no person let in before and its host is
-   * not denied.
+   * Writes down an agent and a client, where this is a metadata client that no person let in before and its
+   * host is not denied.
    */
   introduce(client: Client & Registration, person: string): Promise<void>
 }
@@ -25,7 +27,7 @@ export interface MetadataClients {
 export interface MetadataClientsDeps {
   readonly clients: Clients
   readonly agents: Agents
-  /** Undefined: there are no strangers, and those that were let in before are let in no more. */
+  /** Undefined: clients by document are refused, those that were let in before too. */
   readonly documents: ClientDocuments | undefined
   readonly hosts: Pick<DeniedHosts, 'isDenied' | 'unlessDenied'>
   /** `iss` of the built-in issuer, by which its agents are known. */
