@@ -204,20 +204,11 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
     },
   })
   routes.openapi(lendRoute, async (c) => {
-    const {
-      agent,
-      scope,
-      sub_agents: subAgents,
-      expires_at,
-      purpose,
-      standing: isStanding,
-    } = c.req.valid('json')
+    const { scope, sub_agents: subAgents, expires_at, ...terms } = c.req.valid('json')
     const delegation = await delegations.lend(lender(c), {
-      agent,
+      ...terms,
       scope: scope as FgaObject[],
       subAgents,
-      purpose,
-      standing: isStanding,
       expiresAt: new Date(expires_at),
     })
     return c.json({ delegation: toWire(delegation), txn: c.get('txn') }, 201)
@@ -294,27 +285,18 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
 const doneIn = (value: string | undefined): Done | undefined =>
   value === 'lent' || value === 'taken_back' || value === 'signed_out' ? value : undefined
 
-const toWire = ({
-  id,
-  agent,
-  subAgents,
-  items: scopeItems,
-  clients,
-  purpose,
-  standing: isStanding,
-  ...delegation
-}: OwnDelegation) => ({
+const toWire = ({ id, agent, subAgents, clients, purpose, ...delegation }: OwnDelegation) => ({
   id,
   agent,
   sub_agents: [...subAgents],
-  scope: scopeItems.map(({ object, title }) => ({ object, ...(title !== undefined && { title }) })),
+  scope: delegation.items.map(({ object, title }) => ({ object, ...(title !== undefined && { title }) })),
   ...(delegation.resource !== undefined && {
     resource: delegation.resource,
     authorization_details: delegation.details.map((detail) => ({ ...detail })),
   }),
   clients: clients.map(({ clientId, title }) => ({ client_id: clientId, title })),
   purpose,
-  standing: isStanding,
+  standing: delegation.standing,
   created_at: delegation.createdAt.toISOString(),
   expires_at: delegation.expiresAt.toISOString(),
 })

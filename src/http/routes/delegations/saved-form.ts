@@ -47,19 +47,16 @@ const savedSchema = z.strictObject({
  */
 export function createSavedForm({ cookie, seal, now }: SavedFormDeps): SavedForm {
   return {
-    keep(
-      c,
-      person,
-      { agent, objects, more: typedObjects, subAgents, seconds, purpose, standing: isStanding },
-    ) {
+    keep(c, person, form) {
+      const { agent, objects, subAgents, seconds, purpose } = form
       const attempt = {
         agent,
         objects,
-        more: typedObjects,
+        more: form.more,
         subAgents,
         seconds,
         purpose,
-        standing: isStanding,
+        standing: form.standing,
       }
       const sealed = seal.close(context, { until: now() + secondsMax * 1_000, person, tried: attempt })
       const value = Buffer.from(sealed).toString('base64url')
