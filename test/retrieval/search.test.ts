@@ -58,7 +58,7 @@ describeBackends('search', (backend) => {
     await search.vector(visible, await embedder.embedQuery('amber'), 10)
     expect(events).toEqual([
       {
-        plan: 'exact',
+        strategy: 'exact',
         predictedMs: expect.any(Number),
         actualMs: expect.any(Number),
         visible: 67,

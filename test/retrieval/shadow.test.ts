@@ -71,7 +71,7 @@ describe('a search that is done again exactly', needsPostgres, () => {
       const { told, shadow, ask } = watching({}, 'hnsw', found(numbers))
       expect(await ask()).toHaveLength(numbers.length)
       expect(told).toEqual([])
-      await expect.poll(() => told).toEqual([{ plan: 'hnsw', recall }])
+      await expect.poll(() => told).toEqual([{ strategy: 'hnsw', recall }])
       await shadow[Symbol.asyncDispose]()
     }
   })

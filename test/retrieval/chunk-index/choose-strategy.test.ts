@@ -22,7 +22,7 @@ describe('the plan', () => {
     ['there are no cells', situation({ visible: 6_000 })],
     ['much lies in no cell yet', situation({ visible: 30_000, ...ivf, unassigned: 1_000 })],
   ])('compares all where %s', (_, of) => {
-    expect(chooseStrategy(of, createCosts())).toMatchObject({ plan: 'exact' })
+    expect(chooseStrategy(of, createCosts())).toMatchObject({ strategy: 'exact' })
   })
 
   test.each([
@@ -31,7 +31,7 @@ describe('the plan', () => {
     ['all is visible', 105, situation({ ...ivf })],
     ['a few documents lie in no cell yet', 100, situation({ visible: million / 2, ...ivf, unassigned: 20 })],
   ])('compares what is near where %s, more where there is more of it: %i', (_, rows, of) => {
-    expect(chooseStrategy(of, createCosts())).toMatchObject({ plan: 'ivf', rows })
+    expect(chooseStrategy(of, createCosts())).toMatchObject({ strategy: 'ivf', rows })
   })
 
   test('compares more where codes tell less', () => {
@@ -46,7 +46,7 @@ describe('the plan', () => {
   })
 
   test('walks the graph where all is visible and there are no cells', () => {
-    expect(chooseStrategy(situation({}), createCosts())).toMatchObject({ plan: 'hnsw' })
+    expect(chooseStrategy(situation({}), createCosts())).toMatchObject({ strategy: 'hnsw' })
   })
 
   test('walks the graph only where nearly all is visible, or comparing all is slow', () => {

@@ -104,7 +104,7 @@ describeDatabases('search plans', (kind) => {
     const found = await nearestBy('hnsw', ask, { events, through })
     expect(ids(found)).toEqual(corpus.best(ask.visible, ask.embedding, wanted))
     expect(found).toHaveLength(5)
-    expect(events).toMatchObject([{ plan: 'exact', fellBack: true, returned: 5, visible: 5 }])
+    expect(events).toMatchObject([{ strategy: 'exact', fellBack: true, returned: 5, visible: 5 }])
   })
 
   test('run over nothing too, and find nothing', async () => {
@@ -120,8 +120,8 @@ describeDatabases('search plans', (kind) => {
     const nearest = createNearest({ database: watched, onStrategy: (event) => events.push(event) })
     const ask = { visible: corpus.visible(() => false), embedding: corpus.ask(1), limit: wanted }
     expect(await nearest(ask)).toEqual([])
-    expect(statements).toEqual(['plan_exact'])
-    expect(events).toMatchObject([{ plan: 'exact', returned: 0, visible: 0 }])
+    expect(statements).toEqual(['search_exact'])
+    expect(events).toMatchObject([{ strategy: 'exact', returned: 0, visible: 0 }])
   })
 
   test('know nothing of a document that is newer than the bits', async () => {

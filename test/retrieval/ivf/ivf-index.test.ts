@@ -114,7 +114,7 @@ describeDatabases('ivf', (kind) => {
       expect(ids).toHaveLength(Math.min(wanted, visible.chunks))
       best += expected.length
       found += expected.filter((id) => ids.includes(id)).length
-      expect(events.at(-1)).toMatchObject({ plan: 'ivf', fellBack: false })
+      expect(events.at(-1)).toMatchObject({ strategy: 'ivf', fellBack: false })
     }
     expect(found / best).toBeGreaterThanOrEqual(0.99)
   })
@@ -144,7 +144,7 @@ describeDatabases('ivf', (kind) => {
     const question = corpus.chunks.find(({ docNo }) => docNo === 17)?.vector ?? new Float32Array()
     const [first] = await search(visible, question)
     expect(first?.docNo).toBe(17)
-    expect(events.at(-1)).toMatchObject({ plan: 'ivf', fellBack: false })
+    expect(events.at(-1)).toMatchObject({ strategy: 'ivf', fellBack: false })
     await using again = open()
     await again.refresh()
     expect(again.lists()[0]?.size).toBe(documents * chunksEach)
@@ -154,7 +154,7 @@ describeDatabases('ivf', (kind) => {
     const visible = corpus.visible((docNo) => docNo === 30)
     await database.query('update chunks set ordinal = ordinal + 100 where doc_no = 30')
     expect(await search(visible, corpus.ask(3))).toHaveLength(chunksEach)
-    expect(events.at(-1)).toMatchObject({ plan: 'exact', fellBack: true })
+    expect(events.at(-1)).toMatchObject({ strategy: 'exact', fellBack: true })
     await database.query('update chunks set ordinal = ordinal - 100 where doc_no = 30')
   })
 
@@ -171,7 +171,7 @@ describeDatabases('ivf', (kind) => {
     const question = corpus.ask(3)
     const found = await search(visible, question, wanted, full)
     expect(found.map(({ chunkId }) => chunkId)).toEqual(corpus.best(visible, question, wanted))
-    expect(events.at(-1)).toMatchObject({ plan: 'exact', fellBack: true })
+    expect(events.at(-1)).toMatchObject({ strategy: 'exact', fellBack: true })
   })
 
   test('that are too few are trained anew, by one process at a time, and by the next one where that died', async () => {
