@@ -23,7 +23,7 @@ export interface CliDeps {
   /** REMIT_TOKEN: an access token of a service or a person, which wins over all others. */
   readonly envToken: string | undefined
   /** Of `remit mcp`. */
-  readonly door: McpCommandsDeps['door']
+  readonly stdio: McpCommandsDeps['stdio']
   readonly newKey: () => string
   readonly now: () => number
   /** From this call on Ctrl-C fires the signal and ends nothing by itself; a second one does. */

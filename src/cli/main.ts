@@ -88,7 +88,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
     },
   }),
   envToken: process.env['REMIT_TOKEN'],
-  door: { folder: join(configFolder(), 'mcp'), stdin: process.stdin, stdout: process.stdout },
+  stdio: { folder: join(configFolder(), 'mcp'), stdin: process.stdin, stdout: process.stdout },
   newKey: randomUUID,
   now: Date.now,
   whenInterrupted() {

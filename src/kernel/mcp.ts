@@ -1,6 +1,6 @@
 import { version } from './version.ts'
 
-/** What a server of MCP says of itself in the handshake: the service's, and the door that stands for it until somebody is signed in. */
+/** What a server of MCP says of itself in the handshake: the service's, and the proxy that stands for it until somebody is signed in. */
 export const mcpServer = { name: 'remit', title: 'Remit', version } as const
 
 /** What the MCP server says that it can do. */

@@ -178,7 +178,7 @@ export const nobody: SignIns = {
 }
 
 /** Where no program is. */
-export const noDoor = { folder: '/nowhere', stdin: Readable.from([]), stdout: new PassThrough() }
+export const noStdio = { folder: '/nowhere', stdin: Readable.from([]), stdout: new PassThrough() }
 
 export const noDemo: DemoTokens = { person: notHere, agent: notHere, service: notHere }
 
@@ -226,7 +226,7 @@ export async function remit(
     signIns: more.signIns ?? nobody,
     publicUrl: more.url ?? publicUrl,
     envToken: more.envToken,
-    door: noDoor,
+    stdio: noStdio,
     newKey: randomUUID,
     now: more.now ?? Date.now,
     whenInterrupted: () => more.stopping ?? new AbortController().signal,

@@ -6,7 +6,7 @@ import { readStoreFile, readStoreText } from '../../src/authz/model/store-file.t
 import { testStoreFile } from '../../src/authz/model/store-test.ts'
 import { runCli } from '../../src/cli/program.ts'
 import { createTerminal } from '../../src/cli/terminal.ts'
-import { nobody, noDemo, noDoor } from '../cli/world.ts'
+import { nobody, noDemo, noStdio } from '../cli/world.ts'
 import { engineApi } from './store.ts'
 
 const source = await readFile(new URL('../../model.fga.yaml', import.meta.url), 'utf8')
@@ -181,7 +181,7 @@ describe('`remit model test`', () => {
       signIns: nobody,
       demoTokens: noDemo,
       envToken: undefined,
-      door: noDoor,
+      stdio: noStdio,
       newKey: () => 'key',
       now: Date.now,
     })

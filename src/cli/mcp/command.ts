@@ -16,7 +16,7 @@ export interface McpCommandsDeps {
   readonly now: () => number
   /** Address of the service, without a trailing slash. */
   readonly publicUrl: string
-  readonly door: {
+  readonly stdio: {
     /** Where keys and sign-ins of agents are kept: one folder a client. */
     readonly folder: string
     readonly stdin: Readable
@@ -39,7 +39,7 @@ const scopes = ['docs.search', 'docs.read', 'approvals.request', 'vault.use']
 // What a model may do without the person's own page is read; an account of theirs is asked for when it is needed.
 const scopeDefault = 'docs.search docs.read approvals.request'
 
-/** `mcp`: the door of a program on this machine that speaks MCP by standard input and output. */
+/** `mcp`: the proxy of a program on this machine that speaks MCP by standard input and output. */
 export function addMcpCommands(program: Command, deps: McpCommandsDeps): void {
   const { admin, terminal } = deps
   const at = (command: Command): Command =>
@@ -57,11 +57,11 @@ export function addMcpCommands(program: Command, deps: McpCommandsDeps): void {
     .action(async (flags: Where & Asked) => {
       const { clientId, url, signIns, key } = await open(flags, deps)
       // Loaded here, since no other command has a use for them.
-      const [{ StdioServerTransport }, { createAuthorized }, { openDoor }, { createSession }] =
+      const [{ StdioServerTransport }, { createDpopFetch }, { proxyStdio }, { createSession }] =
         await Promise.all([
           import('@modelcontextprotocol/server/stdio'),
-          import('./authorized.ts'),
-          import('./door.ts'),
+          import('./dpop-fetch.ts'),
+          import('./stdio-proxy.ts'),
           import('./session.ts'),
         ])
       const closing = new AbortController()
@@ -75,10 +75,10 @@ export function addMcpCommands(program: Command, deps: McpCommandsDeps): void {
         closing: closing.signal,
       })
       try {
-        await openDoor({
+        await proxyStdio({
           url: `${url}/mcp`,
-          inside: new StdioServerTransport(deps.door.stdin, deps.door.stdout),
-          fetch: await createAuthorized({ session, key, fetch: deps.fetch }),
+          inside: new StdioServerTransport(deps.stdio.stdin, deps.stdio.stdout),
+          fetch: await createDpopFetch({ session, key, fetch: deps.fetch }),
           say: (line) => terminal.say(printable(line)),
         })
       } finally {
@@ -87,7 +87,7 @@ export function addMcpCommands(program: Command, deps: McpCommandsDeps): void {
     })
 
   scoped(at(mcp.command('sign-in')))
-    .description('Signs you in ahead, so that a program that starts the door waits for nobody.')
+    .description('Signs you in ahead, so that a program that starts the proxy waits for nobody.')
     .action(async (flags: Where & Asked) => {
       const { clientId, url, signIns } = await open(flags, deps)
       const { subject, scope } = await signIns.login(url, flags.scope, (prompt) => show(prompt, terminal))
@@ -126,11 +126,11 @@ export function addMcpCommands(program: Command, deps: McpCommandsDeps): void {
     })
 }
 
-async function open(flags: Where, { door, fetch, now, publicUrl }: McpCommandsDeps) {
+async function open(flags: Where, { stdio, fetch, now, publicUrl }: McpCommandsDeps) {
   const { client: clientId } = flags
   if (!isId(clientId) || clientId.includes('/')) throw new Error('This is not the id of a client.')
   const url = (flags.url ?? publicUrl).replace(/\/$/, '')
-  const dir = join(door.folder, encodeURIComponent(clientId))
+  const dir = join(stdio.folder, encodeURIComponent(clientId))
   const { loadProofKey } = await import('./proof-key.ts')
   // Before anything is asked: with a key that others have, nobody is signed in.
   const key = await loadProofKey(dir, url)

@@ -12,7 +12,7 @@ import { freePort } from '../../support/port.ts'
 const program = fileURLToPath(new URL('../../../src/cli/main.ts', import.meta.url))
 
 /** The service on a port that can fail, with an agent's client for programs on this machine. */
-export interface DoorWorld extends AsyncDisposable {
+export interface ProxyWorld extends AsyncDisposable {
   readonly service: IssuerWorld
   readonly url: string
   /** As a crash does: every connection ends at once, and nobody listens until `revive`. */
@@ -21,9 +21,9 @@ export interface DoorWorld extends AsyncDisposable {
   /** Holds what comes in from now on, and resolves with the next request's connection. */
   hold(): Promise<Socket>
   release(): void
-  /** A new, empty folder for what the door keeps. */
+  /** A new, empty folder for what the proxy keeps. */
   folder(): Promise<string>
-  open(options: DoorOptions): Door
+  open(options: ProxyOptions): StdioProxy
   /** The person, at a browser elsewhere, enters the code and agrees. */
   agree(code: string, answer?: Agreement): Promise<void>
 }
@@ -33,7 +33,7 @@ export interface Agreement {
   readonly refuse?: boolean
 }
 
-export interface DoorOptions {
+export interface ProxyOptions {
   readonly folder: string
   readonly argv?: readonly string[]
   readonly client?: ClientOptions
@@ -42,7 +42,7 @@ export interface DoorOptions {
 }
 
 /** `remit mcp`, started by an official client as any host starts it. */
-export interface Door {
+export interface StdioProxy {
   readonly client: Client
   /** Resolves when the client and the service have agreed on a revision. */
   connect(): Promise<void>
@@ -55,7 +55,7 @@ export interface Door {
   close(): Promise<void>
 }
 
-export async function openDoorWorld(): Promise<DoorWorld> {
+export async function openProxyWorld(): Promise<ProxyWorld> {
   const outside = await freePort()
   const service = await openIssuerWorld({ env: { PUBLIC_URL: `http://localhost:${outside}` } })
   const url = service.config.publicUrl
@@ -122,11 +122,11 @@ export async function openDoorWorld(): Promise<DoorWorld> {
       waiting = []
     },
     async folder() {
-      const folder = await mkdtemp(join(tmpdir(), 'remit-door-'))
+      const folder = await mkdtemp(join(tmpdir(), 'remit-mcp-'))
       folders.push(folder)
       return folder
     },
-    open: (options) => openDoor(url, agree, options),
+    open: (options) => startProxy(url, agree, options),
     agree,
     async [Symbol.asyncDispose]() {
       front.close()
@@ -137,7 +137,7 @@ export async function openDoorWorld(): Promise<DoorWorld> {
   }
 }
 
-export const doorArguments = (url: string, argv: readonly string[] = []): string[] => [
+export const proxyArguments = (url: string, argv: readonly string[] = []): string[] => [
   program,
   'mcp',
   ...argv,
@@ -145,18 +145,18 @@ export const doorArguments = (url: string, argv: readonly string[] = []): string
   url,
 ]
 
-function openDoor(
+function startProxy(
   url: string,
   agree: (code: string) => Promise<void>,
-  { folder, argv = [], client: options = {}, onCode = agree }: DoorOptions,
-): Door {
+  { folder, argv = [], client: options = {}, onCode = agree }: ProxyOptions,
+): StdioProxy {
   const client = new Client(
     { name: 'test-host', version: '1.0.0' },
     { versionNegotiation: { mode: { pin: '2026-07-28' } }, ...options },
   )
   const transport = new StdioClientTransport({
     command: process.execPath,
-    args: doorArguments(url, argv),
+    args: proxyArguments(url, argv),
     env: { PATH: process.env['PATH'] ?? '', HOME: folder, XDG_CONFIG_HOME: folder },
     cwd: folder,
     stderr: 'pipe',

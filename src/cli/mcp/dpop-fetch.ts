@@ -5,7 +5,7 @@ import { mcpCapabilities, mcpInstructions, mcpListed, mcpServer } from '../../ke
 import type { ProofKey } from './proof-key.ts'
 import type { Session } from './session.ts'
 
-export interface AuthorizedDeps {
+export interface DpopFetchDeps {
   readonly session: Session
   readonly key: ProofKey
   readonly fetch: Fetch
@@ -16,11 +16,11 @@ export interface AuthorizedDeps {
  * is put into the proof, a token that is refused makes way for another, and the person is asked for the scopes that are
  * missing. Whatever is still refused then is the answer.
  */
-export async function createAuthorized({
+export async function createDpopFetch({
   session,
   key,
   fetch,
-}: AuthorizedDeps): Promise<typeof globalThis.fetch> {
+}: DpopFetchDeps): Promise<typeof globalThis.fetch> {
   const proofs = await DpopSession.create({ keyPair: key })
 
   async function send(url: string, init: RequestInit, token: string, isAgain = false): Promise<Response> {

@@ -6,19 +6,19 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../../src/delegation/approvals/view.ts'
-import { type DoorOptions, type DoorWorld, doorArguments, openDoorWorld } from './world.ts'
+import { openProxyWorld, type ProxyOptions, type ProxyWorld, proxyArguments } from './world.ts'
 
-// The door as a host starts it: a process of its own, spoken to by the official client over its standard streams. Signing in
+// The proxy as a host starts it: a process of its own, spoken to by the official client over its standard streams. Signing in
 // takes five seconds at least, so that most tests share one sign-in.
 
 const slow = 60_000
 const patience = 30_000
 
-let world: DoorWorld
+let world: ProxyWorld
 /** Signed in as anne, with what she lent: the handbook. */
 let signedIn: string
 beforeAll(async () => {
-  world = await openDoorWorld()
+  world = await openProxyWorld()
   signedIn = await world.folder()
   const { service } = world.service
   await service.agents.save({
@@ -56,10 +56,10 @@ async function copied(): Promise<string> {
   return folder
 }
 
-async function opened(options: Partial<DoorOptions> = {}) {
-  const door = world.open({ folder: options.folder ?? signedIn, ...options })
-  await door.connect()
-  return door
+async function opened(options: Partial<ProxyOptions> = {}) {
+  const proxy = world.open({ folder: options.folder ?? signedIn, ...options })
+  await proxy.connect()
+  return proxy
 }
 
 const file = (folder: string, end: 'json' | 'key') =>
@@ -73,26 +73,26 @@ async function expire(folder: string): Promise<void> {
   await writeFile(file(folder, 'json'), JSON.stringify({ ...(await keptIn(folder)), expires_at: 0 }))
 }
 
-const retrieve = (door: Awaited<ReturnType<typeof opened>>, query = 'travel budget') =>
-  door.client.callTool({ name: 'retrieve', arguments: { query } })
+const retrieve = (proxy: Awaited<ReturnType<typeof opened>>, query = 'travel budget') =>
+  proxy.client.callTool({ name: 'retrieve', arguments: { query } })
 
 test('signs the person in by a code on stderr, as an agent with what they lend it, its token bound to a key of 0600', {
   timeout: slow,
 }, async () => {
-  const door = await opened()
+  const proxy = await opened()
   // A host has its handshake at once, and asks for the first thing only then.
-  expect([door.said(), door.codes]).toEqual(['', []])
-  const { tools } = await door.client.listTools()
+  expect([proxy.said(), proxy.codes]).toEqual(['', []])
+  const { tools } = await proxy.client.listTools()
   expect(tools.map(({ name }) => name)).toContain('retrieve')
-  expect(door.said()).toContain(`open in a browser:  ${world.url}/oauth/device\n`)
-  expect(door.said()).toContain('remit-mcp may ask for anne: docs.search docs.read approvals.request\n')
-  const found = await retrieve(door)
+  expect(proxy.said()).toContain(`open in a browser:  ${world.url}/oauth/device\n`)
+  expect(proxy.said()).toContain('remit-mcp may ask for anne: docs.search docs.read approvals.request\n')
+  const found = await retrieve(proxy)
   expect(found.structuredContent).toMatchObject({
     content_trust: 'untrusted',
     results: [{ document_id: 'handbook/travel' }],
   })
-  await door.close()
-  expect(door.strays).toEqual([])
+  await proxy.close()
+  expect(proxy.strays).toEqual([])
   for (const path of [file(signedIn, 'json'), file(signedIn, 'key')])
     expect((await stat(path)).mode & 0o777).toBe(0o600)
   expect((await stat(join(signedIn, 'remit', 'mcp', 'remit-mcp'))).mode & 0o777).toBe(0o700)
@@ -118,35 +118,35 @@ test.each([
   ['2026-07-28', {}],
   ['2025-11-25', legacy],
 ] as const)('speaks revision %s, and asks nobody again', { timeout: slow }, async (revision, client) => {
-  const door = await opened({ client })
-  expect(door.client.getNegotiatedProtocolVersion()).toBe(revision)
-  const { tools } = await door.client.listTools()
+  const proxy = await opened({ client })
+  expect(proxy.client.getNegotiatedProtocolVersion()).toBe(revision)
+  const { tools } = await proxy.client.listTools()
   expect(tools.map(({ name }) => name)).toContain('request_approval')
-  expect((await retrieve(door)).structuredContent).toMatchObject({ results: [{}] })
-  const read = await door.client.readResource({ uri: 'remit://document/handbook%2Ftravel' })
+  expect((await retrieve(proxy)).structuredContent).toMatchObject({ results: [{}] })
+  const read = await proxy.client.readResource({ uri: 'remit://document/handbook%2Ftravel' })
   expect(read.contents).toMatchObject([{ text: 'Travel budget: 900.' }])
-  const missing = await door.client.callTool({ name: 'read_document', arguments: { id: 'finance/travel' } })
+  const missing = await proxy.client.callTool({ name: 'read_document', arguments: { id: 'finance/travel' } })
   expect(missing).toMatchObject({ isError: true })
-  expect(door.codes).toEqual([])
-  await door.close()
-  expect(door.strays).toEqual([])
+  expect(proxy.codes).toEqual([])
+  await proxy.close()
+  expect(proxy.strays).toEqual([])
 })
 
-test('two doors with one sign-in refresh it once, and neither ends it for the other', {
+test('two proxies with one sign-in refresh it once, and neither ends it for the other', {
   timeout: slow,
 }, async () => {
   const folder = signedIn
   const { refresh_token: before } = await keptIn(folder)
   await expire(folder)
-  const doors = await Promise.all([opened({ folder }), opened({ folder, client: legacy })])
-  await Promise.all(doors.flatMap((door) => [retrieve(door), retrieve(door)]))
+  const proxies = await Promise.all([opened({ folder }), opened({ folder, client: legacy })])
+  await Promise.all(proxies.flatMap((proxy) => [retrieve(proxy), retrieve(proxy)]))
   expect((await keptIn(folder))['refresh_token']).not.toBe(before)
   await expire(folder)
-  const again = await Promise.all(doors.map((door) => retrieve(door)))
+  const again = await Promise.all(proxies.map((proxy) => retrieve(proxy)))
   expect(again).toMatchObject([{ structuredContent: {} }, { structuredContent: {} }])
-  for (const door of doors) {
-    expect(door.codes).toEqual([])
-    await door.close()
+  for (const proxy of proxies) {
+    expect(proxy.codes).toEqual([])
+    await proxy.close()
   }
 })
 
@@ -167,47 +167,47 @@ describe('what the person has to do', () => {
     timeout: slow,
   }, async () => {
     const folder = await world.folder()
-    const door = await opened({ folder, argv: ['--patience', '1'] })
-    await expect(door.client.listTools()).rejects.toThrow(
+    const proxy = await opened({ folder, argv: ['--patience', '1'] })
+    await expect(proxy.client.listTools()).rejects.toThrow(
       new RegExp(`Sign in first: open ${world.url}/oauth/device in a browser, enter [A-Z]{4}-[A-Z]{4}, and`),
     )
-    await eventually(() => retrieve(door))
-    expect(door.codes).toHaveLength(1)
+    await eventually(() => retrieve(proxy))
+    expect(proxy.codes).toHaveLength(1)
 
     const { access_token: token } = await keptIn(folder)
     await world.service.service.delegations.revoke(String(decodeJwt(String(token))['delegation']))
-    await expect(retrieve(door)).rejects.toThrow('Sign in first')
-    // Whoever starts the door now has the handshake at once all the same, and as the service would give it.
+    await expect(retrieve(proxy)).rejects.toThrow('Sign in first')
+    // Whoever starts the proxy now has the handshake at once all the same, and as the service would give it.
     const other = await opened({ folder, onCode: async () => undefined })
-    expect(other.client.getDiscoverResult()).toEqual(door.client.getDiscoverResult())
+    expect(other.client.getDiscoverResult()).toEqual(proxy.client.getDiscoverResult())
     await other.close()
-    const found = await eventually(() => retrieve(door))
+    const found = await eventually(() => retrieve(proxy))
     expect(found.structuredContent).toMatchObject({ results: [{}] })
-    expect(door.codes).toHaveLength(2)
-    await door.close()
+    expect(proxy.codes).toHaveLength(2)
+    await proxy.close()
   })
 
   test('is asked for once where they say no, and the call ends with that', { timeout: slow }, async () => {
-    const door = await opened({
+    const proxy = await opened({
       folder: await world.folder(),
       onCode: (code) => world.agree(code, { refuse: true }),
     })
-    await expect(door.client.listTools()).rejects.toThrow('The sign-in was refused.')
-    expect(door.codes).toHaveLength(1)
-    await door.close()
+    await expect(proxy.client.listTools()).rejects.toThrow('The sign-in was refused.')
+    expect(proxy.codes).toHaveLength(1)
+    await proxy.close()
   })
 
   test('is to agree to more where a tool needs it: asked once, with what is held already', {
     timeout: slow,
   }, async () => {
     const folder = signedIn
-    const door = await opened()
+    const proxy = await opened()
     const args = { connection: 'acme', method: 'GET', path: '/issues/1' }
-    const answered = await door.client.callTool({ name: 'vault_fetch', arguments: args })
+    const answered = await proxy.client.callTool({ name: 'vault_fetch', arguments: args })
     // There is no such account here, which only a token with the scope is told.
     expect(answered).toMatchObject({ isError: true })
     expect(JSON.stringify(answered.content)).toContain('not_found')
-    expect(door.codes).toHaveLength(1)
+    expect(proxy.codes).toHaveLength(1)
     const { scope } = decodeJwt(String((await keptIn(folder))['access_token']))
     expect(String(scope).split(' ').sort()).toEqual([
       'approvals.request',
@@ -215,7 +215,7 @@ describe('what the person has to do', () => {
       'docs.search',
       'vault.use',
     ])
-    await door.close()
+    await proxy.close()
   })
 
   test('comes through: the page of an approval, by URL-mode elicitation, and what they said there', {
@@ -223,9 +223,9 @@ describe('what the person has to do', () => {
   }, async () => {
     const { approvals } = world.service.service
     const opens = { capabilities: { elicitation: { url: {} } } }
-    const door = await opened({ client: { ...opens, versionNegotiation: { mode: { pin: '2026-07-28' } } } })
+    const proxy = await opened({ client: { ...opens, versionNegotiation: { mode: { pin: '2026-07-28' } } } })
     const pages: string[] = []
-    door.client.setRequestHandler('elicitation/create', async ({ params }) => {
+    proxy.client.setRequestHandler('elicitation/create', async ({ params }) => {
       const { url } = params as { readonly url: string }
       pages.push(url)
       const id = url.split('/').at(-1) ?? ''
@@ -237,9 +237,9 @@ describe('what the person has to do', () => {
     })
     // The questions of the other tests were offered something as well, and there is a limit an hour.
     await world.service.database.query('delete from offer_limits')
-    const found = await retrieve(door, 'travel budget of the board')
+    const found = await retrieve(proxy, 'travel budget of the board')
     const { approval } = found.structuredContent as { readonly approval: { readonly offer_id: string } }
-    const asked = await door.client.callTool({
+    const asked = await proxy.client.callTool({
       name: 'request_approval',
       arguments: {
         authorization_details: [{ type: 'document_access', offer: approval.offer_id }],
@@ -249,13 +249,13 @@ describe('what the person has to do', () => {
     const { id, state, grant_id } = asked.structuredContent as Record<string, string>
     expect(pages).toEqual([`${world.url}/approvals/${id}`])
     expect(state).toBe('approved')
-    const opened_ = await door.client.callTool({
+    const opened_ = await proxy.client.callTool({
       name: 'retrieve',
       arguments: { query: 'travel budget of the board', approval: grant_id },
     })
     expect(JSON.stringify(opened_.structuredContent)).toContain('of the board is secret')
-    await door.close()
-    expect(door.strays).toEqual([])
+    await proxy.close()
+    expect(proxy.strays).toEqual([])
   })
 })
 
@@ -263,34 +263,34 @@ describe('a service that fails', () => {
   test('in the middle of a call ends it with an error, and the next call goes through when it is back', {
     timeout: slow,
   }, async () => {
-    const door = await opened()
+    const proxy = await opened()
     const holding = world.hold()
-    const call = retrieve(door)
+    const call = retrieve(proxy)
     await holding
     world.kill()
     await expect(call).rejects.toThrow('The service does not answer.')
     world.release()
-    await expect(retrieve(door)).rejects.toThrow('The service does not answer.')
+    await expect(retrieve(proxy)).rejects.toThrow('The service does not answer.')
     await world.revive()
-    expect((await retrieve(door)).structuredContent).toMatchObject({ results: [{}] })
-    expect(door.codes).toEqual([])
-    await door.close()
+    expect((await retrieve(proxy)).structuredContent).toMatchObject({ results: [{}] })
+    expect(proxy.codes).toEqual([])
+    await proxy.close()
   })
 
   test.each([
     ['2026-07-28', {}],
     ['2025-11-25', legacy],
   ] as const)(
-    'to answer in time is given up by the client of %s, and by the door with it',
+    'to answer in time is given up by the client of %s, and by the proxy with it',
     {
       timeout: slow,
     },
     async (_, client) => {
-      const door = await opened({ client })
-      await retrieve(door)
+      const proxy = await opened({ client })
+      await retrieve(proxy)
       const holding = world.hold()
       const giveUp = new AbortController()
-      const call = door.client.callTool(
+      const call = proxy.client.callTool(
         { name: 'retrieve', arguments: { query: 'travel' } },
         { signal: giveUp.signal },
       )
@@ -301,10 +301,10 @@ describe('a service that fails', () => {
       socket.resume()
       await ended
       world.release()
-      expect((await retrieve(door)).structuredContent).toMatchObject({ results: [{}] })
-      await door.close()
+      expect((await retrieve(proxy)).structuredContent).toMatchObject({ results: [{}] })
+      await proxy.close()
       // No answer came to what was given up.
-      expect(door.strays).toEqual([])
+      expect(proxy.strays).toEqual([])
     },
   )
 })
@@ -313,7 +313,7 @@ const codeShown = /enter this code: +(\S+)\n/
 
 /** `remit mcp` without a client: what it prints, and how it ends. */
 async function run(folder: string, input?: string, argv: readonly string[] = []) {
-  const child = spawn(process.execPath, doorArguments(world.url, argv), {
+  const child = spawn(process.execPath, proxyArguments(world.url, argv), {
     env: { PATH: process.env['PATH'] ?? '', HOME: folder, XDG_CONFIG_HOME: folder },
     cwd: folder,
   })
@@ -382,7 +382,7 @@ describe('the program', () => {
     child.kill()
   })
 
-  test('signs in ahead, and out: the door asks nobody between the two, and no token counts after', {
+  test('signs in ahead, and out: the proxy asks nobody between the two, and no token counts after', {
     timeout: slow,
   }, async () => {
     const folder = await world.folder()
@@ -390,15 +390,15 @@ describe('the program', () => {
     await expect.poll(ahead.stderr, { timeout: patience }).toMatch(codeShown)
     await world.agree(codeShown.exec(ahead.stderr())?.[1] ?? '')
     expect((await ahead.exited)[0]).toBe(0)
-    const door = await opened({ folder })
-    await retrieve(door)
-    expect(door.codes).toEqual([])
+    const proxy = await opened({ folder })
+    await retrieve(proxy)
+    expect(proxy.codes).toEqual([])
     const out = await run(folder, undefined, ['sign-out'])
     expect((await out.exited)[0]).toBe(0)
     // The next call finds nobody signed in.
-    const next = retrieve(door)
-    await expect.poll(() => door.codes.length, { timeout: patience }).toBe(1)
+    const next = retrieve(proxy)
+    await expect.poll(() => proxy.codes.length, { timeout: patience }).toBe(1)
     await next
-    await door.close()
+    await proxy.close()
   })
 })

@@ -12,7 +12,7 @@ import {
 } from '@modelcontextprotocol/client'
 import { SignInNeeded } from './session.ts'
 
-export interface DoorDeps {
+export interface StdioProxyDeps {
   /** Address of `/mcp`. */
   readonly url: string
   /** Where a program on this machine speaks MCP: standard input and output. */
@@ -28,7 +28,7 @@ export interface DoorDeps {
  * them. One message is one request; a request that cannot be passed on is answered with an error, so that nobody waits for
  * ever. Resolves when the program has closed its side: what is under way is given up then.
  */
-export async function openDoor({ url, inside, fetch, say }: DoorDeps): Promise<void> {
+export async function proxyStdio({ url, inside, fetch, say }: StdioProxyDeps): Promise<void> {
   const outside = new StreamableHTTPClientTransport(new URL(url), { fetch })
   const open = new Map<string | number, AbortController>()
   const handshakes = new Set<string | number>()
