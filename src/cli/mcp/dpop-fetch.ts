@@ -1,4 +1,4 @@
-import { DpopSession, extractWWWAuthenticateParams, isDpopNonceChallenge } from '@modelcontextprotocol/client'
+import { DpopSession, extractWWWAuthenticateParams, withDpop } from '@modelcontextprotocol/client'
 import { createMcpHandler, McpServer } from '@modelcontextprotocol/server'
 import type { Fetch } from '../../delegation/tokens/fetch-json.ts'
 import { mcpCapabilities, mcpInstructions, mcpListed, mcpServer } from '../../kernel/mcp.ts'
@@ -23,17 +23,12 @@ export async function createDpopFetch({
 }: DpopFetchDeps): Promise<typeof globalThis.fetch> {
   const proofs = await DpopSession.create({ keyPair: key })
 
-  async function send(url: string, init: RequestInit, token: string, isAgain = false): Promise<Response> {
-    const headers = new Headers(init.headers)
-    headers.set('authorization', `DPoP ${token}`)
-    const proof = { htm: init.method ?? 'GET', htu: url, accessToken: token }
-    headers.set('dpop', await proofs.buildProof(proof))
-    const response = await fetch(url, { ...init, headers, redirect: 'manual' })
-    proofs.observeNonce(response, url)
-    if (isAgain || !isDpopNonceChallenge(response)) return response
-    await response.body?.cancel()
-    return send(url, init, token, true)
-  }
+  // The library signs, and puts a nonce into the proof where the service asks for one.
+  const send = (url: string, init: RequestInit, token: string): Promise<Response> =>
+    withDpop(proofs, () => token)((to, signed) => fetch(String(to), { ...signed, redirect: 'manual' }))(
+      url,
+      init,
+    )
 
   /** Asks no person. Undefined: nobody is signed in. */
   async function greetService(url: string, init: RequestInit): Promise<Response | undefined> {
