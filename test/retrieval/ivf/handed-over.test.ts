@@ -16,7 +16,11 @@ test('a question that is asked beside others is handed over, and how long it wai
   const handed: number[] = []
   const learned: number[] = []
   const nearest = createNearest({
-    database: { vectorType: 'halfvec', forced: async () => [], query: async () => [] } as unknown as Database,
+    database: {
+      vectorType: 'halfvec',
+      queryFixedPlan: async () => [],
+      query: async () => [],
+    } as unknown as Database,
     ivf: {
       lists: () => [set],
       scanPool: {
