@@ -22,7 +22,7 @@ export interface DocumentNominator {
    */
   reachableAcls(question: LocalQuestion): ReachableAcls | undefined
   /**
-   * Number of the document's ACL, see docs/decisions/0021-doors-and-plans.md. -1: it has none. No number means anything
+   * Number of the document's ACL, see docs/decisions/0021-acls-and-strategies.md. -1: it has none. No number means anything
    * while the index is not ready.
    */
   aclOf(documentId: string): number
