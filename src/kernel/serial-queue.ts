@@ -30,18 +30,25 @@ export function createSerialQueue({ pendingMax, full }: SerialQueueOptions = {})
     const result = state.tail.then(task).finally(() => {
       state.pending -= 1
     })
-    state.tail = result.catch(() => undefined)
+    // Not the result itself: it would stay in memory until the next work is done.
+    state.tail = result.then(forget, forget)
     return result
   }
 
   function shared<T>(task: () => Promise<T>): () => Promise<T> {
     let waiting: Promise<T> | undefined
     return () => {
-      waiting ??= run(() => {
+      if (waiting !== undefined) return waiting
+      const begun = run(() => {
         waiting = undefined
         return task()
       })
-      return waiting
+      waiting = begun
+      // A queue that was full took it in for nobody: the next call tries again.
+      begun.catch(() => {
+        if (waiting === begun) waiting = undefined
+      })
+      return begun
     }
   }
 
@@ -53,3 +60,5 @@ export function createSerialQueue({ pendingMax, full }: SerialQueueOptions = {})
     },
   }
 }
+
+const forget = (): void => undefined

@@ -60,6 +60,8 @@ test('a serial queue is idle only when all that came before has ended, failed wo
   const work = held(log, 'a')
   const failing = queue.run(work.work)
   const idle = queue.idle().then(() => log.push('idle'))
+  await turn()
+  expect(log).toEqual(['a begins'])
   work.fail()
   await expect(failing).rejects.toThrow('a')
   await idle
@@ -75,4 +77,16 @@ test('a full serial queue refuses at once, and takes work again when some has en
   work.end()
   expect(await Promise.all(running)).toEqual(['a', 'b'])
   expect(await queue.run(async () => 'd')).toBe('d')
+})
+
+test('shared work that a full serial queue refused is tried again by the next call', async () => {
+  const log: string[] = []
+  const queue = createSerialQueue({ pendingMax: 1, full: () => new Error('full') })
+  const shared = queue.shared(async () => 'done')
+  const work = held(log, 'a')
+  const running = queue.run(work.work)
+  await expect(shared()).rejects.toThrow('full')
+  work.end()
+  await running
+  expect(await shared()).toBe('done')
 })
