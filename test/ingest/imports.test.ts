@@ -34,6 +34,7 @@ describe('an import', () => {
       doc('bad/6'),
       { ...doc('bad/7'), title: 'nul \0' },
       '{"id":"\xff"}',
+      { ...doc('bad/9'), 'nul\0': 1 },
     ])
     expect(job.errors.map(({ line, id, code, field }) => [line, id, code, field])).toEqual([
       [1, 'bad/1', 'invalid_request', 'surprise'],
@@ -42,8 +43,9 @@ describe('an import', () => {
       [4, 'bad/4', 'forbidden', 'access.parents.1'],
       [7, 'bad/7', 'invalid_request', 'title'],
       [8, undefined, 'invalid_request', 'id'],
+      [9, 'bad/9', 'invalid_request', 'nul⟨U+0000⟩'],
     ])
-    expect(job).toMatchObject({ state: 'done', done: 1, failed: 6 })
+    expect(job).toMatchObject({ state: 'done', done: 1, failed: 7 })
   })
 
   test('with a date that Postgres does not take notes that line and takes the others in', async () => {

@@ -60,4 +60,13 @@ describe('what is wrong with what was sent', () => {
   test('a misspelt name is named before the one that is missing for it', () => {
     expect(wrong({ name: undefined, naem: 'a' })).toBe('naem This member is not known.')
   })
+
+  test.each([
+    ['a\0b', 'a⟨U+0000⟩b'],
+    ['a\u202Eb', 'a⟨U+202E⟩b'],
+    ['a\uD800', 'a⟨U+D800⟩'],
+    ['x'.repeat(1_000), 'x'.repeat(200)],
+  ])('a name that its sender made up can be stored and read: %j', (name, shown) => {
+    expect(wrong({ [name]: 1 })).toBe(`${shown} This member is not known.`)
+  })
 })
