@@ -20,7 +20,7 @@ const waiting = (database: Database): Database => ({
   ...database,
   async queryFixedPlan(statement, values) {
     const now = asking.getStore()
-    if (now !== undefined && statement.name.startsWith('plan_')) {
+    if (now !== undefined && statement.name.startsWith('search_')) {
       const sign = now.asked.promise.then(() => 'asked' as const)
       now.searched.push(await Promise.race([sign, sleep(500, 'not asked' as const)]))
     }
