@@ -103,9 +103,9 @@ export interface IngestContext {
   readonly limits: IngestLimits
   readonly log: Log
   readonly failures: Failures
-  readonly deaths: CrashCounts
+  readonly crashCounts: CrashCounts
   /** Of this process: one that ended is no witness of what others were at. */
-  readonly turnstile: SharedLock
+  readonly sharedLock: SharedLock
   /** Milliseconds between two signs of life of an import that comes in. */
   readonly beatMs: number
   /** Called after each step; a throw there is a crash. Tests only. */

@@ -66,7 +66,7 @@ export interface Ingest extends AsyncDisposable {
 export interface IngestDeps
   extends Omit<
     IngestContext,
-    'documentLocks' | 'step' | 'jobChanged' | 'corpusChanged' | 'failures' | 'deaths' | 'turnstile' | 'beatMs'
+    'documentLocks' | 'step' | 'jobChanged' | 'corpusChanged' | 'failures' | 'crashCounts' | 'sharedLock' | 'beatMs'
   > {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
@@ -104,8 +104,8 @@ export function createIngest({
     corpusChanged,
     jobChanged: waiter.changed,
     failures: createFailures(),
-    deaths: createCrashCounts(database, newId()),
-    turnstile: createSharedLock(),
+    crashCounts: createCrashCounts(database, newId()),
+    sharedLock: createSharedLock(),
     beatMs: mendEveryMs / 2,
   }
   const openImports = createOpenImports()

@@ -52,7 +52,7 @@ const givenUp = (cause: unknown): UnreadableError =>
 async function inTurn(context: IngestContext, task: Task, signal: AbortSignal): Promise<void> {
   const revision = await readRevision(context.database, task.document, task.revision)
   if (revision === undefined) return supersede(context, task)
-  const { deaths, deathsAlone } = await context.deaths.of(revision)
+  const { deaths, deathsAlone } = await context.crashCounts.of(revision)
   if (deathsAlone >= deathsMax) {
     return refuse(
       context,
@@ -61,7 +61,7 @@ async function inTurn(context: IngestContext, task: Task, signal: AbortSignal): 
     )
   }
   const isAlone = deaths > 0
-  await context.turnstile.pass(isAlone, () => bringIn(context, task, { revision, isAlone, signal }))
+  await context.sharedLock.pass(isAlone, () => bringIn(context, task, { revision, isAlone, signal }))
 }
 
 interface Attempt {
@@ -77,7 +77,7 @@ async function bringIn(
 ): Promise<void> {
   signal.throwIfAborted()
   if (!(await isStaged(context.database, revision))) {
-    const refusal = await context.deaths.unlessEnded(revision, isAlone, () =>
+    const refusal = await context.crashCounts.unlessEnded(revision, isAlone, () =>
       prepareAndStage(context, revision, signal).catch(asRefusal),
     )
     if (refusal !== undefined) return refuse(context, revision, refusal)
