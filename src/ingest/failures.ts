@@ -1,5 +1,6 @@
 import { EmbeddingError } from '../embed/embedder.ts'
 import { AppError } from '../kernel/errors.ts'
+import { NotFound } from '../retrieval/chunk-index/port.ts'
 import { ThreadError } from './parse/parsed.ts'
 
 /** Which tasks fail again and again, so that one that never can succeed comes to an end. */
@@ -49,11 +50,11 @@ export function createFailures(): Failures {
   }
 }
 
-/** Undefined for what says nothing of the document: a store, a model, a lock, a thread that cannot be had now. */
+/** Undefined for what says nothing of the document: a store, a model, a lock, a thread, an index that lacks it now. */
 export function reasonOf(error: unknown): string | undefined {
   if (error instanceof AppError) return error.code === 'internal_error' ? error.code : undefined
   if (error instanceof EmbeddingError) return error.code === 'wrong_answer' ? error.code : undefined
-  if (error instanceof ThreadError) return undefined
+  if (error instanceof ThreadError || error instanceof NotFound) return undefined
   if (!(error instanceof Error)) return 'thrown value'
   const code = codeOf(error)
   return transient.test(code) ? undefined : `${error.name} ${code}`.trim()

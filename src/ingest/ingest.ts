@@ -66,7 +66,14 @@ export interface Ingest extends AsyncDisposable {
 export interface IngestDeps
   extends Omit<
     IngestContext,
-    'documentLocks' | 'step' | 'jobChanged' | 'corpusChanged' | 'failures' | 'crashCounts' | 'sharedLock' | 'beatMs'
+    | 'documentLocks'
+    | 'step'
+    | 'jobChanged'
+    | 'corpusChanged'
+    | 'failures'
+    | 'crashCounts'
+    | 'sharedLock'
+    | 'beatMs'
   > {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>

@@ -1,5 +1,6 @@
 import type { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
+import { NotFound } from '../retrieval/chunk-index/port.ts'
 import { type IngestContext, UnreadableError } from './context.ts'
 import { sameTags, sensitiveTag, setTags, type Tag } from './desired-tuples.ts'
 import { readDocuments } from './document-rows.ts'
@@ -9,7 +10,7 @@ import { publish } from './publish.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 import { type Revision, readRevision } from './revision.ts'
 import { askSensitivity } from './sensitivity.ts'
-import { isStaged, stage } from './stage.ts'
+import { isStaged, stage, stageAnew } from './stage.ts'
 
 // What ends the process this often, with nothing beside it, is at fault itself.
 const deathsMax = 3
@@ -83,9 +84,13 @@ async function bringIn(
     if (refusal !== undefined) return refuse(context, revision, refusal)
   }
   signal.throwIfAborted()
-  const jobId = await context.documentLocks.hold([documentObject(revision.id)], (hold) =>
-    publish(context, hold, task),
-  )
+  const jobId = await context.documentLocks
+    .hold([documentObject(revision.id)], (hold) => publish(context, hold, task))
+    .catch(async (error: unknown) => {
+      // The index has lost it since: another try would find it staged, and no nearer to being found.
+      if (error instanceof NotFound) await stageAnew(context.database, revision)
+      throw error
+    })
   // Overtaken while it was prepared: nothing was published.
   if (jobId === undefined) return supersede(context, task)
   context.failures.published()

@@ -19,6 +19,17 @@ export async function isStaged(
   return rows.length > 0
 }
 
+/** Has the next try stage the revision once more. What of it is staged stays until then, where nobody sees it. */
+export async function stageAnew(
+  sql: Sql,
+  { docNo, revision }: Pick<Revision, 'docNo' | 'revision'>,
+): Promise<void> {
+  await sql.query('update revisions set staged_text = null where doc_no = $1 and revision = $2', [
+    docNo,
+    revision,
+  ])
+}
+
 /** The database for texts, and the index for chunks. */
 export interface StageDeps {
   readonly database: Database

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createFailures } from '../../src/ingest/failures.ts'
 import { NotFound } from '../../src/retrieval/chunk-index/port.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openIngestWorld } from '../ingest/world.ts'
@@ -80,6 +81,36 @@ describe('an index that lies', () => {
       expect(JSON.stringify(results)).not.toContain('5,000')
     },
   )
+})
+
+test('a document that the index lost before it was shown is staged anew and published', async () => {
+  let stagedCount = 0
+  const lost: number[] = []
+  await using world = await openIngestWorld(undefined, {
+    retryPauseSecondsMax: 1,
+    index: (index) => ({
+      ...index,
+      async stage(publication, chunks) {
+        stagedCount += 1
+        await index.stage(publication, chunks)
+        if (stagedCount > 1) return
+        lost.push(publication.number)
+        await world.database.transaction((sql) => index.forget(sql, publication))
+      },
+    }),
+  })
+  const job = await world.put({ id: 'lost', text: 'found again', access: { viewers: ['user:anne'] } })
+  expect(await world.done(job)).toMatchObject({ state: 'done', done: 1 })
+  expect([lost.length, stagedCount]).toEqual([1, 2])
+  expect(await world.sees('user:anne', 'lost')).toBe('found again')
+}, 60_000)
+
+test('a document is never given up because the index does not find it, however often', () => {
+  const failures = createFailures()
+  failures.failed('task', new NotFound(1))
+  failures.published()
+  const isHopeless = Array.from({ length: 20 }, () => failures.failed('task', new NotFound(1)))
+  expect(isHopeless).not.toContain(true)
 })
 
 test('a document that the index would not find yet is not published, and is once it would', async () => {
