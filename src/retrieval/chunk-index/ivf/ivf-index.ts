@@ -7,6 +7,7 @@ import {
   type ScanPool,
 } from '@remit/vector-index'
 import type { Log } from '../../../kernel/log.ts'
+import { reasonOf } from '../../../kernel/reason.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
 import { type CorpusMark, follows } from '../../corpus/read.ts'
 import {
@@ -133,8 +134,7 @@ export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
       await refresh()
       isDeaf = false
     } catch (error) {
-      if (!isDeaf && !closed)
-        log('ivf_unheard', { reason: error instanceof Error ? error.message : 'thrown value' })
+      if (!isDeaf && !closed) log('ivf_unheard', { reason: reasonOf(error) })
       isDeaf = true
     }
     if (!closed) timer = setTimeout(() => void poll(), pollMs).unref()

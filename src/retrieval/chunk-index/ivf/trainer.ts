@@ -8,6 +8,7 @@ import {
   vectorCount,
 } from '@remit/vector-index'
 import type { Log } from '../../../kernel/log.ts'
+import { reasonOf } from '../../../kernel/reason.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
 import {
   dropOlder,
@@ -164,7 +165,7 @@ export function createTrainer({
       if (closing.signal.aborted) return
       log('background_failed', {
         name: 'ivf',
-        reason: error instanceof Error ? error.message : 'thrown value',
+        reason: reasonOf(error),
       })
     })
   }
