@@ -16,7 +16,7 @@ import {
 } from './placement.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 import { digestOf, isSameContent, isUnchanged, noteAgain } from './unchanged.ts'
-import { contentOf, type DocumentInput } from './wire.ts'
+import { bytesOf, type DocumentInput, mimeTypeOf } from './wire.ts'
 
 /** The queue's tasks: one for each accepted revision. */
 export interface RevisionTask extends Readonly<Record<string, string | number>> {
@@ -71,7 +71,7 @@ export async function acceptDocuments(
       const checked = decisions.map((entry, index): PlacementDecision => {
         const input = documentItems[index]?.input
         if (!entry.ok || input === undefined) return entry
-        const error = contentRefusal(input, contentOf(input).mimeType, context.mimeTypes, fields)
+        const error = contentRefusal(input, context.mimeTypes, fields)
         return error === undefined ? entry : { ok: false, error }
       })
       const firstRefusal = checked.find((entry) => !entry.ok)
@@ -218,7 +218,6 @@ async function insertRevision(
     [input.id, input.collection, input.version ?? null, itemNo, digest],
   )
   if (row === undefined) throw new Error('The row of a document was not written.')
-  const { mimeType, bytes } = contentOf(input)
   const storedDocument = accepted.storedDocument
   await sql.query(
     `insert into revisions (doc_no, revision, item_no, source, title, uri, mime_type, content, metadata, owner,
@@ -231,8 +230,8 @@ async function insertRevision(
       splitObject(writer.subject).id,
       input.title,
       input.uri ?? null,
-      mimeType,
-      bytes,
+      mimeTypeOf(input),
+      bytesOf(input),
       input.metadata ?? {},
       input.access.owner ?? null,
       JSON.stringify(accepted.tags),

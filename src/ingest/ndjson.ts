@@ -47,7 +47,7 @@ export async function* readNdjson(
       if (total > lineBytesMax) yield tooLong(line, lineBytesMax)
       else if (total > 0) {
         lineBuffer = size === 0 ? lineBuffer : appended(lineBuffer, size, lineEnd)
-        const read = readLine(line, size === 0 ? lineEnd : lineBuffer.subarray(0, total))
+        const read = await readLine(line, size === 0 ? lineEnd : lineBuffer.subarray(0, total))
         if (read !== undefined) yield read
       }
       size = 0
@@ -62,7 +62,7 @@ export async function* readNdjson(
   if (size > 0 && line > linesMax) throw tooMany()
   if (size > lineBytesMax) yield tooLong(line, lineBytesMax)
   else if (size > 0) {
-    const lastLine = readLine(line, lineBuffer.subarray(0, size))
+    const lastLine = await readLine(line, lineBuffer.subarray(0, size))
     if (lastLine !== undefined) yield lastLine
   }
 }
@@ -87,11 +87,11 @@ const tooLong = (line: number, bytesMax: number): NdjsonLine => ({
   detail: `A line holds at most ${bytesMax} bytes.`,
 })
 
-function readLine(line: number, bytes: Uint8Array): NdjsonLine | undefined {
+async function readLine(line: number, bytes: Uint8Array): Promise<NdjsonLine | undefined> {
   try {
     const text = decoder.decode(bytes)
     if (blank.test(text)) return undefined
-    if (hasTooManyParts(text)) {
+    if (await hasTooManyParts(text)) {
       const detail = `A line has at most ${partsMax} members and elements.`
       return { line, ok: false, code: 'payload_too_large', detail }
     }

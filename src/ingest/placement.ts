@@ -15,7 +15,7 @@ import {
 } from './document-rows.ts'
 import { askRights, type Rights } from './rights.ts'
 import { askSensitivity } from './sensitivity.ts'
-import type { Access, DocumentInput } from './wire.ts'
+import { type Access, type DocumentInput, mimeTypeOf } from './wire.ts'
 
 /** What a document shall be: where it is filed and who may read it. */
 export interface Placement {
@@ -224,11 +224,10 @@ const forbidden = (field: string, detail: string): AppError =>
 /** The first member of the document that its content type or a declared field does not allow. */
 export function contentRefusal(
   input: DocumentInput,
-  mimeType: string,
   mimeTypes: ReadonlySet<string>,
   fields: ReadonlyMap<string, FieldType>,
 ): AppError | undefined {
-  if (!mimeTypes.has(mimeType)) {
+  if (!mimeTypes.has(mimeTypeOf(input))) {
     return new AppError('unsupported_media_type', {
       field: 'mime_type',
       public: 'This type of content is not read here.',

@@ -1,22 +1,22 @@
 import { createHash } from 'node:crypto'
+import { setImmediate as giveWay } from 'node:timers/promises'
 import { splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { sameTags } from './desired-tuples.ts'
 import type { AcceptedPlacement } from './placement.ts'
-import { contentOf, type DocumentInput } from './wire.ts'
+import { bytesOf, type DocumentInput, mimeTypeOf } from './wire.ts'
 
 /** Raised with every change of what is read from a document, so that the same content is read again. */
 const readingVersion = 1
 
 /** SHA-256 of what passages and their citation are made of: content and what is said of it, but no access, times or versions. */
 export function digestOf(subject: string, input: DocumentInput): Buffer {
-  const { mimeType, bytes } = contentOf(input)
   const { title, uri = null, metadata = {} } = input
-  const digested = [readingVersion, splitObject(subject).id, mimeType, title, uri, metadata]
+  const digested = [readingVersion, splitObject(subject).id, mimeTypeOf(input), title, uri, metadata]
   return createHash('sha256')
     .update(`${canonical(digested)}\n`)
-    .update(bytes)
+    .update(bytesOf(input))
     .digest()
 }
 
@@ -82,6 +82,8 @@ export async function isSameContent(
     metadata: metadata as DocumentInput['metadata'],
   }
   const isSaidAnew = !digestOf(subject, input).equals(digest) || !sameTags(storedDocument.tags, desiredTags)
+  // Of a long document each digest takes a good part of what one turn of the event loop may.
+  await giveWay()
   return isSaidAnew && digestOf(subject, previousInput).equals(digest)
 }
 

@@ -97,13 +97,9 @@ export const documentBodySchema = documentMembers
   .refine(hasOneContent, oneContent)
   .refine(isTyped, typed)
 
-/** The bytes to parse and their type. */
-export function contentOf({ text, content_base64, mime_type }: DocumentInput): {
-  readonly mimeType: string
-  readonly bytes: Uint8Array
-} {
-  if (content_base64 !== undefined && mime_type !== undefined) {
-    return { mimeType: mime_type, bytes: Buffer.from(content_base64, 'base64') }
-  }
-  return { mimeType: mime_type ?? 'text/markdown', bytes: Buffer.from(text ?? '') }
-}
+/** The type of the content; text is Markdown unless it says otherwise. */
+export const mimeTypeOf = ({ mime_type = 'text/markdown' }: DocumentInput): string => mime_type
+
+/** The bytes to parse: a copy, made each time. */
+export const bytesOf = ({ text = '', content_base64 }: DocumentInput): Uint8Array =>
+  content_base64 === undefined ? Buffer.from(text) : Buffer.from(content_base64, 'base64')

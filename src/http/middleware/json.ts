@@ -1,3 +1,4 @@
+import { setImmediate as giveWay } from 'node:timers/promises'
 import type { MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { AppError, invalid } from '../../kernel/errors.ts'
@@ -37,7 +38,7 @@ function requireSmall(bytesMax: number): MiddlewareHandler<AppEnv> {
 const requirePlain: MiddlewareHandler<AppEnv> = async function plainJson(c, next) {
   // Read once and kept; each who asks for JSON parses it again.
   const text = await c.req.text().catch(() => '')
-  if (hasTooManyParts(text))
+  if (await hasTooManyParts(text))
     throw new AppError('payload_too_large', {
       public: `A body has at most ${partsMax} members and elements.`,
     })
@@ -46,8 +47,13 @@ const requirePlain: MiddlewareHandler<AppEnv> = async function plainJson(c, next
     const path = prototypeIn(await c.req.json().catch(() => undefined))
     if (path !== undefined) throw invalid(path, 'This member is not known.')
   }
+  // To parse and to validate a long body is work enough for one turn of the event loop.
+  if (text.length > longBody) await giveWay()
   await next()
 }
+
+/** Characters from which a body is parsed in a turn of the event loop of its own. */
+const longBody = 1_000_000
 
 // Any of its letters may be written by its number.
 const mayName = /__proto__|\\u/
