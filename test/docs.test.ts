@@ -48,7 +48,9 @@ test('docs/incident.md shows pictures that exist, small ones, and links to pages
 })
 
 test('docs/client-options.md shows every option of the client’s functions', () => {
-  const sources = globSync('packages/client/src/{service,tokens,tools,writer}/*.ts', { cwd: fileURLToPath(root) })
+  const sources = globSync('packages/client/src/{service,tokens,tools,writer}/*.ts', {
+    cwd: fileURLToPath(root),
+  })
   const shown = text('docs/client-options.md')
   const interfaces = sources.flatMap((file) => [
     ...text(file).matchAll(/^export interface (\w+Options|ClientProof|Person)\b[^{]*\{\n(.*?)^\}/gms),
