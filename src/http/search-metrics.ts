@@ -12,23 +12,23 @@ export interface SearchMetrics {
 /** What searching and asking OpenFGA cost, and what it brought. See docs/metrics.md. */
 export function observeSearch(registry: Registry): SearchMetrics {
   const registers = [registry]
-  const planSeconds = new Histogram({
-    name: 'remit_plan_seconds',
-    help: 'Seconds of one search by vectors, by its plan.',
-    labelNames: ['plan'],
+  const strategySeconds = new Histogram({
+    name: 'remit_search_strategy_seconds',
+    help: 'Seconds of one search by vectors, by its strategy.',
+    labelNames: ['strategy'],
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1],
     registers,
   })
-  const planRatio = new Histogram({
-    name: 'remit_plan_actual_to_predicted',
+  const strategyRatio = new Histogram({
+    name: 'remit_search_strategy_actual_to_predicted',
     help: 'What a search by vectors took, as a part of what had been predicted.',
-    labelNames: ['plan'],
+    labelNames: ['strategy'],
     buckets: [0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8],
     registers,
   })
   const fallbacks = new Counter({
-    name: 'remit_plan_fallbacks_total',
-    help: 'Searches for which a cheaper plan was tried first and found too little.',
+    name: 'remit_search_strategy_fallbacks_total',
+    help: 'Searches for which a cheaper strategy was tried first and found too little.',
     registers,
   })
   const documents = new Counter({
@@ -56,14 +56,14 @@ export function observeSearch(registry: Registry): SearchMetrics {
   const recall = new Histogram({
     name: 'remit_shadow_recall',
     help: 'Recall at 10 of searches that were done again exactly.',
-    labelNames: ['plan'],
+    labelNames: ['strategy'],
     buckets: [0.5, 0.8, 0.9, 0.95, 0.99, 1],
     registers,
   })
   return {
-    onStrategy({ strategy: plan, predictedMs, actualMs, fellBack }) {
-      planSeconds.observe({ plan }, actualMs / 1_000)
-      if (predictedMs > 0) planRatio.observe({ plan }, actualMs / predictedMs)
+    onStrategy({ strategy, predictedMs, actualMs, fellBack }) {
+      strategySeconds.observe({ strategy }, actualMs / 1_000)
+      if (predictedMs > 0) strategyRatio.observe({ strategy }, actualMs / predictedMs)
       if (fellBack) fallbacks.inc()
     },
     onAnswer({ considered, denied, passedOver, errors, ...answer }) {
@@ -75,6 +75,6 @@ export function observeSearch(registry: Registry): SearchMetrics {
       calls.observe(answer.calls)
       returned.inc(answer.returned)
     },
-    onShadow: ({ strategy: plan, recall: found }) => recall.observe({ plan }, found),
+    onShadow: ({ strategy, recall: found }) => recall.observe({ strategy }, found),
   }
 }

@@ -168,8 +168,8 @@ describe('/metrics', () => {
     )
     // What searching took and brought.
     for (const told of [
-      /remit_plan_seconds_count\{plan="exact"\} [1-9]/,
-      /remit_plan_actual_to_predicted_count\{plan="exact"\} [1-9]/,
+      /remit_search_strategy_seconds_count\{strategy="exact"\} [1-9]/,
+      /remit_search_strategy_actual_to_predicted_count\{strategy="exact"\} [1-9]/,
       /remit_gate_documents_total\{verdict="allowed"\} [1-9]/,
       /remit_gate_checks_total [1-9]/,
       /remit_gate_calls_count [1-9]/,
