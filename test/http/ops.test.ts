@@ -143,7 +143,7 @@ describe('/metrics', () => {
     const names = new Set(found.map(([name]) => name))
     for (const ours of ['route', 'method', 'status']) expect(names).toContain(ours)
     // The rest is the runtime's own; `kind` is there once the garbage was collected, which may be never.
-    const searches = ['plan', 'verdict']
+    const searches = ['strategy', 'verdict']
     const runtimes = ['le', 'kind', 'space', 'type', 'version', 'major', 'minor', 'patch']
     expect(
       [...names].filter((name) => !['route', 'method', 'status', ...searches, ...runtimes].includes(name)),
