@@ -229,6 +229,11 @@ describe('the guard catches', () => {
     ['a library that the wiring reaches for', 'src/compose/a.ts', `import { Hono } from 'hono'`],
     ['a folder without a row', 'src/utils/a.ts', `export const a = 1`],
     [
+      'a service that imports a benchmark',
+      'src/compose/a.ts',
+      `import { shelf } from '../../benchmarks/bombs/shelf.ts'`,
+    ],
+    [
       'a room that imports the one above it',
       'src/delegation/tokens/a.ts',
       `import { e } from '../oauth/exchange.ts'`,
