@@ -94,6 +94,71 @@ export const membershipsAnswer = z.strictObject({
   txn: z.string(),
 })
 
+const holds = z.enum(['yes', 'no', 'cycle', 'error'])
+
+/** One step of an explanation, without those below it. */
+export const reasonStep = z.strictObject({
+  kind: z.enum(['relation', 'rule', 'not', 'tuple', 'missing', 'self', 'cycle', 'depth', 'seen', 'cut']),
+  holds,
+  relation: z.string().optional(),
+  object: z.string().optional(),
+  rule: z.string().optional(),
+  tuple: z.strictObject({ user: z.string(), relation: z.string(), object: z.string() }).optional(),
+  source: z.enum(['stored', 'request']).optional(),
+  written_at: z.string().optional(),
+  condition: z
+    .strictObject({
+      name: z.string(),
+      expression: z.string(),
+      parameters: z.record(z.string(), z.unknown()),
+      holds,
+      until: z.string().optional().meta({ description: 'When it ends, or ended.' }),
+      error: z.string().optional(),
+    })
+    .optional(),
+  users: z.array(z.string()).optional().meta({ description: 'Whose tuple would have been needed.' }),
+  count: z.int().optional(),
+})
+
+const verdict = z.enum(['allowed', 'denied', 'error'])
+
+/** What `POST /explain` answers beside its tree of reasons. */
+export const explainAnswer = z.strictObject({
+  decision: verdict.meta({ description: 'OpenFGA’s own, asked past its caches.' }),
+  explained: verdict.nullable().meta({ description: 'The replica’s; null where it cannot be used.' }),
+  agrees: z.boolean().nullable(),
+  in_words: z.string(),
+  sides: z
+    .strictObject({
+      person: verdict,
+      delegation: verdict,
+      scope: verdict,
+      sensitive: verdict,
+      approval: verdict,
+    })
+    .optional(),
+  registry: z
+    .strictObject({
+      collections: z.array(z.string()).nullable(),
+      allows: z.boolean(),
+      in_words: z.string(),
+    })
+    .optional()
+    .meta({
+      description: 'What the registry of agents takes away beside `decision`: a request is held to both.',
+    }),
+  /** The service puts the whole tree here; a schema of steps within steps has one name in its OpenAPI document. */
+  reason: reasonStep.nullable(),
+  cut: z.int().meta({ description: 'How many branches were left out.' }),
+  error: z.string().optional(),
+  at: z.string().meta({ description: 'The clock that conditions were evaluated with.' }),
+  tuples: z.literal('current').meta({ description: 'Always today’s tuples, whatever `at` says.' }),
+  replica: replicaSchema,
+  authorization_model_id: z.string(),
+  ...neverHere,
+  txn: z.string(),
+})
+
 /** What an answer says of ids that were asked about and that nothing here has or had. */
 export type NotHere = Wire<z.ZodObject<typeof neverHere>>
 
@@ -108,3 +173,9 @@ export type ViewAsPage = Wire<typeof viewAsAnswer>
 
 /** One page of what `POST /memberships` answers. */
 export type MembershipPage = Wire<typeof membershipsAnswer>
+
+/** One step of an explanation. `because` holds the path that grants, or every branch that could have. */
+export type Reason = Wire<typeof reasonStep> & { readonly because: readonly Reason[] }
+
+/** What `POST /explain` answers. */
+export type Explained = Omit<Wire<typeof explainAnswer>, 'reason'> & { readonly reason: Reason | null }

@@ -1,5 +1,5 @@
-import { z } from '@hono/zod-openapi'
-import { failuresMax, modelPlan, planTests } from '@remit/contract/model'
+import type { z } from '@hono/zod-openapi'
+import { failuresMax, modelPlan, openModelPlan, planTests } from '@remit/contract/model'
 import type { Side } from '../../../authz/model/impact.ts'
 import type { Finding } from '../../../authz/model/invariants.ts'
 import type { OpenPlan, Plan } from '../../../authz/model/plan-store.ts'
@@ -15,24 +15,8 @@ export const plan = modelPlan.extend({ tests }).openapi('ModelPlan')
 
 type WirePlan = z.output<typeof plan>
 
-const counts = z.strictObject({ gain: z.int(), lose: z.int() })
-
 /** A plan in the list of open ones: counts alone. */
-export const openPlan = z
-  .strictObject({
-    plan_id: z.string(),
-    state: z.enum(['open', 'awaiting_second']),
-    planner: z.string(),
-    digest: z.string(),
-    created_at: z.string(),
-    expires_at: z.string(),
-    approved_by: z.array(z.string()),
-    applicable: z.boolean().openapi({ description: 'False: refused, or not complete' }),
-    tests_hold: z.boolean(),
-    people: counts,
-    agents: counts,
-  })
-  .openapi('ModelPlanOpen')
+export const openPlan = openModelPlan.clone().openapi('ModelPlanOpen')
 
 /** Both are the words of {@link ModelChanges}: `approversOf`, `outdatedOf`. */
 export function planToWire(

@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { modelAnswer } from '@remit/contract/model'
+import { type modelAnswer, modelCheckAnswer, modelTestAnswer } from '@remit/contract/model'
 import { text } from '@remit/contract/text'
 import type { ModelCheck } from '../../../authz/model/check.ts'
 import { questionText } from '../../../authz/model/plan-tests.ts'
@@ -24,47 +24,8 @@ const bodyBytesMax = 1024 * 1024
 const textMax = 256 * 1024
 const model = text(1, textMax).openapi({ description: 'In OpenFGA’s language' })
 
-const finding = z.strictObject({ rule: z.string(), relation: z.string(), detail: z.string() })
-const checked = z
-  .strictObject({
-    problems: z
-      .array(
-        z.strictObject({
-          line: z.int(),
-          column: z.int(),
-          end_line: z.int(),
-          end_column: z.int(),
-          message: z.string(),
-        }),
-      )
-      .openapi({ description: 'Lines and columns count from 1; `end_column` is the first behind it' }),
-    refusals: z.array(finding).openapi({ description: 'None of these may come into force' }),
-    warnings: z.array(finding),
-    txn: z.string(),
-  })
-  .openapi('ModelChecked')
-
-const tested = z
-  .strictObject({
-    passed: z.int(),
-    failed: z.int(),
-    tests: z.array(
-      z.strictObject({
-        name: z.string(),
-        refused: z.string().optional().openapi({ description: 'OpenFGA took its tuples not' }),
-        questions: z.array(
-          z.strictObject({
-            question: z.string().openapi({ example: 'user:anne can_read document:plan' }),
-            expected: modelAnswer,
-            got: modelAnswer,
-            passed: z.boolean(),
-          }),
-        ),
-      }),
-    ),
-    txn: z.string(),
-  })
-  .openapi('ModelTested')
+const checked = modelCheckAnswer.clone().openapi('ModelChecked')
+const tested = modelTestAnswer.clone().openapi('ModelTested')
 
 const json = <T extends z.ZodType>(description: string, schema: T) => ({
   description,

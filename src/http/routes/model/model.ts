@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { activeModelAnswer, modelPlanned, modelPlanRead, openModelPlansAnswer } from '@remit/contract/model'
 import { plain, text } from '@remit/contract/text'
 import { allowListMax } from '../../../authz/allow-list/read.ts'
 import type { ModelChanges } from '../../../authz/model/changes.ts'
@@ -43,26 +44,9 @@ const planInput = z
   )
   .openapi('ModelPlanInput')
 
-const planned = z.strictObject({ plan, txn: z.string() }).openapi('ModelPlanned')
-const read = z
-  .strictObject({
-    plan,
-    model: z.string(),
-    diff: z
-      .string()
-      .openapi({ description: 'What it changes in the model that it was made from, as of diff -u' }),
-    allow_list: z.string().nullable().openapi({ description: 'Null: made before there were any' }),
-    allow_list_diff: z.string(),
-    txn: z.string(),
-  })
-  .openapi('ModelPlanRead')
-const openPlansAnswer = z
-  .strictObject({
-    plans: z.array(openPlan),
-    more: z.boolean().openapi({ description: 'There are others beside these, older ones' }),
-    txn: z.string(),
-  })
-  .openapi('ModelPlansOpen')
+const planned = modelPlanned.extend({ plan }).openapi('ModelPlanned')
+const read = modelPlanRead.extend({ plan }).openapi('ModelPlanRead')
+const openPlans = openModelPlansAnswer.extend({ plans: z.array(openPlan) }).openapi('ModelPlansOpen')
 const confirmed = z
   .strictObject({
     plan_id: text(1, 100),
@@ -81,26 +65,7 @@ const applied = z
     txn: z.string(),
   })
   .openapi('ModelApplied')
-const activeModelAnswer = z
-  .strictObject({
-    model_id: z.string(),
-    digest: z.string(),
-    model: z.string().nullable(),
-    allow_list: z.string().nullable(),
-    matches_file: z.boolean(),
-    history: z.array(
-      z.strictObject({
-        model_id: z.string(),
-        digest: z.string(),
-        plan_id: z.string().optional(),
-        activated_by: z.array(z.string()),
-        activated_at: z.string(),
-      }),
-    ),
-    awaiting: z.array(plan),
-    txn: z.string(),
-  })
-  .openapi('ModelShown')
+const shown = activeModelAnswer.extend({ awaiting: z.array(plan) }).openapi('ModelShown')
 
 const json = <T extends z.ZodType>(description: string, schema: T) => ({
   description,
@@ -132,7 +97,7 @@ export function modelRoutes({
     summary: 'Plans that can still be confirmed, the newest first',
     security: bearer,
     middleware: [administrator] as const,
-    responses: { 200: json('At most a hundred', openPlansAnswer), ...problems() },
+    responses: { 200: json('At most a hundred', openPlans), ...problems() },
   })
   const readRoute = createRoute({
     method: 'get',
@@ -167,7 +132,7 @@ export function modelRoutes({
     summary: 'The model in force, those before it, and plans that wait for another yes',
     security: bearer,
     middleware: [administrator] as const,
-    responses: { 200: json('The model', activeModelAnswer), ...problems() },
+    responses: { 200: json('The model', shown), ...problems() },
   })
 
   const wire = (createdPlan: Plan) =>

@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { allAgentsAnswer, oneAgentAnswer, registeredAgent } from '@remit/contract/agents'
 import { text } from '@remit/contract/text'
 import type { AgentAdministration } from '../../../delegation/administration/agent-administration.ts'
 import type { Agent, Agents } from '../../../delegation/registry/agents.ts'
@@ -53,22 +54,9 @@ const input = z
   })
   .openapi('AgentInput')
 
-const agentSchema = z
-  .strictObject({
-    id: z.string(),
-    owner: z.string(),
-    title: z.string(),
-    purpose: z.string(),
-    scopes: z.array(z.string()).nullable(),
-    collections: z.array(z.string()).nullable(),
-    actor: z.strictObject({ issuer: z.string(), sub: z.string() }),
-    jwks: jwks.optional(),
-    state: z.enum(['enabled', 'disabled']),
-    disabled_at: z.string().optional(),
-  })
-  .openapi('Agent')
-const agentAnswer = z.strictObject({ agent: agentSchema, txn: z.string() }).openapi('AgentAnswer')
-const agentList = z.strictObject({ agents: z.array(agentSchema), txn: z.string() }).openapi('AgentList')
+const agentSchema = registeredAgent.extend({ jwks: jwks.optional() }).openapi('Agent')
+const agentAnswer = oneAgentAnswer.extend({ agent: agentSchema }).openapi('AgentAnswer')
+const agentList = allAgentsAnswer.extend({ agents: z.array(agentSchema) }).openapi('AgentList')
 
 const json = <T extends z.ZodType>(description: string, schema: T) => ({
   description,

@@ -1,38 +1,14 @@
 import { z } from '@hono/zod-openapi'
+import { reasonStep } from '@remit/contract/explain'
 import type { ExplainAnswer } from '../../../authz/explain/explain.ts'
 
 type Reason = NonNullable<ExplainAnswer['explanation']>['reason']
 
-const holds = z.enum(['yes', 'no', 'cycle', 'error'])
-
-const condition = z.strictObject({
-  name: z.string(),
-  expression: z.string(),
-  parameters: z.record(z.string(), z.unknown()),
-  holds,
-  until: z.string().optional().openapi({ description: 'When it ends, or ended.' }),
-  error: z.string().optional(),
-})
-
-const members = {
-  kind: z.enum(['relation', 'rule', 'not', 'tuple', 'missing', 'self', 'cycle', 'depth', 'seen', 'cut']),
-  holds,
-  relation: z.string().optional(),
-  object: z.string().optional(),
-  rule: z.string().optional(),
-  tuple: z.strictObject({ user: z.string(), relation: z.string(), object: z.string() }).optional(),
-  source: z.enum(['stored', 'request']).optional(),
-  written_at: z.string().optional(),
-  condition: condition.optional(),
-  users: z.array(z.string()).optional().openapi({ description: 'Whose tuple would have been needed.' }),
-  count: z.int().optional(),
-}
-
-type WireReason = z.output<z.ZodObject<typeof members, z.core.$strict>> & { because: WireReason[] }
+type WireReason = z.output<typeof reasonStep> & { because: WireReason[] }
 
 /** One step of the tree. `because` holds the path that grants, or every branch that could have. */
 export const reasonSchema: z.ZodType<WireReason> = z
-  .lazy(() => z.strictObject({ ...members, because: z.array(reasonSchema) }))
+  .lazy(() => reasonStep.extend({ because: z.array(reasonSchema) }))
   .openapi('Reason')
 
 /** One node of an explanation as JSON, with those below it. */

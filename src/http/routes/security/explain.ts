@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { neverHere, replicaSchema } from '@remit/contract/explain'
+import { explainAnswer, type neverHere } from '@remit/contract/explain'
 import { instant } from '@remit/contract/instant'
 import { text } from '@remit/contract/text'
 import type { ExplainAnswer, Explainer } from '../../../authz/explain/explain.ts'
@@ -27,44 +27,7 @@ const body = z
   })
   .openapi('ExplainRequest')
 
-const verdict = z.enum(['allowed', 'denied', 'error'])
-
-const answer = z
-  .strictObject({
-    decision: verdict.openapi({ description: 'OpenFGA’s own, asked past its caches.' }),
-    explained: verdict.nullable().openapi({ description: 'The replica’s; null where it cannot be used.' }),
-    agrees: z.boolean().nullable(),
-    in_words: z.string(),
-    sides: z
-      .strictObject({
-        person: verdict,
-        delegation: verdict,
-        scope: verdict,
-        sensitive: verdict,
-        approval: verdict,
-      })
-      .optional(),
-    registry: z
-      .strictObject({
-        collections: z.array(z.string()).nullable(),
-        allows: z.boolean(),
-        in_words: z.string(),
-      })
-      .optional()
-      .openapi({
-        description: 'What the registry of agents takes away beside `decision`: a request is held to both.',
-      }),
-    reason: reasonSchema.nullable(),
-    cut: z.int().openapi({ description: 'How many branches were left out.' }),
-    error: z.string().optional(),
-    at: z.string().openapi({ description: 'The clock that conditions were evaluated with.' }),
-    tuples: z.literal('current').openapi({ description: 'Always today’s tuples, whatever `at` says.' }),
-    replica: replicaSchema,
-    authorization_model_id: z.string(),
-    ...neverHere,
-    txn: z.string(),
-  })
-  .openapi('ExplainAnswer')
+const answer = explainAnswer.extend({ reason: reasonSchema.nullable() }).openapi('ExplainAnswer')
 
 type OwnPart = Omit<z.output<typeof answer>, keyof typeof neverHere | 'txn'>
 

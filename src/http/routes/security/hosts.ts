@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { hostsAnswer } from '@remit/contract/agents'
 import type { DeniedHosts } from '../../../delegation/oauth/cimd/hosts.ts'
 import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
@@ -17,9 +18,7 @@ const params = z.strictObject({ host: z.string().max(253).openapi({ example: 'as
 const disabled = z
   .strictObject({ host: z.string(), agents: z.array(z.string()), txn: z.string() })
   .openapi('HostDisabled')
-const list = z
-  .strictObject({ hosts: z.array(z.strictObject({ host: z.string(), since: z.string() })), txn: z.string() })
-  .openapi('HostList')
+const list = hostsAnswer.clone().openapi('HostList')
 
 const json = <T extends z.ZodType>(description: string, schema: T) => ({
   description,

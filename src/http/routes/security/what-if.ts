@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { replicaSchema } from '@remit/contract/explain'
 import { text } from '@remit/contract/text'
+import { type tupleLines, whatIfAnswer, whatIfDifference } from '@remit/contract/what-if'
 import type { Difference, WhatIf, WhatIfAnswer, WhatIfQuestion } from '../../../authz/what-if/what-if.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import type { Principal } from '../../../kernel/principal.ts'
@@ -63,52 +63,12 @@ const body = z
   })
   .openapi('WhatIfRequest')
 
-const difference = z
-  .strictObject({
-    count: z.int().openapi({ description: 'Pairs of somebody and a document' }),
-    people: z.int(),
-    documents: z.int(),
-    samples: z
-      .array(
-        z.strictObject({
-          who: z
-            .string()
-            .openapi({ description: '`user:anne`, `anyone`, `user:anne by agent:research-bot`' }),
-          document_id: z.string(),
-          user: z.string().nullable().openapi({ description: 'null: anyone for whom nothing is stored' }),
-          agent: z.string().nullable(),
-          delegation_id: z.string().nullable(),
-        }),
-      )
-      .openapi({ description: 'At most 100, one a person first' }),
-    collections: z
-      .array(z.strictObject({ collection: z.string().nullable(), count: z.int(), documents: z.int() }))
-      .openapi({ description: 'Where the documents are filed, the most first, at most 50; null: nowhere' }),
-  })
-  .openapi('WhatIfDifference')
+const difference = whatIfDifference.clone().openapi('WhatIfDifference')
 const change = z.strictObject({ gained: difference, lost: difference })
-const lines = z.array(z.strictObject({ user: z.string(), relation: z.string(), object: z.string() }))
-
-const answer = z
-  .strictObject({
-    complete: z.boolean().openapi({ description: 'False: somebody may be missing, and counts are at least' }),
-    limited_by: z.array(z.enum(['questions', 'time', 'replica'])),
+const answer = whatIfAnswer
+  .extend({
     can_read: change.openapi({ description: 'People by themselves' }),
     can_read_delegated: change.openapi({ description: 'Agents for people, under each live delegation' }),
-    asked: z
-      .strictObject({ people: z.int(), agents: z.int(), questions: z.int() })
-      .openapi({ description: 'Whom the change can reach; all others are answered as before' }),
-    unanswered: z.int().openapi({ description: 'Questions that cannot be answered, which denies' }),
-    unchanged: z
-      .strictObject({ writes: lines, deletes: lines })
-      .openapi({ description: 'Writes of what is stored already, and deletes of what is not' }),
-    nobody_may_write: lines.openapi({ description: 'Writes that the allow-list lets nobody make' }),
-    at: z.string().openapi({ description: 'The clock that conditions were evaluated with' }),
-    replica: replicaSchema,
-    watermark: z.strictObject({ read_to: z.string(), tuples: z.int() }),
-    authorization_model_id: z.string(),
-    candidate_digest: z.string().nullable().openapi({ description: 'sha256 of `model`' }),
-    txn: z.string(),
   })
   .openapi('WhatIfAnswer')
 
@@ -185,7 +145,7 @@ const changeToWire = ({ gained, lost }: WhatIfAnswer['changes']['can_read']) => 
   lost: differenceToWire(lost),
 })
 
-const toLines = (tuples: WhatIfAnswer['unchanged']['deletes']): z.output<typeof lines> =>
+const toLines = (tuples: WhatIfAnswer['unchanged']['deletes']): z.output<typeof tupleLines> =>
   tuples.map(({ user, relation, object }) => ({ user, relation, object }))
 
 const toWire = (found: WhatIfAnswer, txn: string): z.output<typeof answer> => ({

@@ -1,3 +1,4 @@
+import type { Agent, AgentAnswer } from '@remit/contract/agents'
 import { useState } from 'preact/hooks'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
@@ -8,13 +9,13 @@ import { type Answer, useAnswer, useConsole } from '../../use-answer.ts'
 import { KillSwitch } from './kill-switch.tsx'
 import { DelegationsToAgent, ReadFor, RecentDecisions } from './on-record.tsx'
 import { ReachSection } from './reach.tsx'
-import { type Agent, State } from './registry.tsx'
+import { State } from './registry.tsx'
 
 /** What an agent is, its switch, whether it reads more than usual, what people lend to it, what it read. */
 export function OneAgent({ id, endTime }: { readonly id: string; readonly endTime: string | undefined }) {
   const { roles } = useConsole()
   const [changed, setChanged] = useState<Agent>()
-  const read: Answer<{ readonly agent: Agent }> = useAnswer(`agent ${id}`, (api, signal) =>
+  const read: Answer<Pick<AgentAnswer, 'agent'>> = useAnswer(`agent ${id}`, (api, signal) =>
     api.get(`/agents/${encodeURIComponent(id)}`, signal),
   )
   const isNone = read.state === 'failed' && read.problem.status === 404

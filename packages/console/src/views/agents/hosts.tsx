@@ -1,13 +1,9 @@
+import type { HostList } from '@remit/contract/agents'
 import { useState } from 'preact/hooks'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { Table } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
 import { useAnswer } from '../../use-answer.ts'
-
-interface Host {
-  readonly host: string
-  readonly since: string
-}
 
 /** Whose programs may not come. Asked for by a button: it takes a recent sign-in, which the registry does not. */
 export function DisabledHosts() {
@@ -29,7 +25,7 @@ export function DisabledHosts() {
 
 function Hosts() {
   const answer = useAnswer('hosts', (api, signal) =>
-    api.get<{ readonly hosts: readonly Host[] }>('/hosts', signal),
+    api.get<HostList>('/hosts', signal),
   )
   return (
     <AsyncAnswer answer={answer} subject="the disabled hosts">

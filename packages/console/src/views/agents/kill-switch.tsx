@@ -1,7 +1,7 @@
+import type { Agent, AgentAnswer } from '@remit/contract/agents'
 import { useState } from 'preact/hooks'
 import { ProblemBox } from '../../parts/problem.tsx'
 import { asProblem, useConsole } from '../../use-answer.ts'
-import type { Agent } from './registry.tsx'
 
 /** By typing its name: what is pulled here is put back at the machine only. */
 export function KillSwitch({
@@ -38,7 +38,7 @@ export function KillSwitch({
     setSending(true)
     setProblem(undefined)
     try {
-      const { agent: disabledAgent } = await api.post<{ readonly agent: Agent }>(
+      const { agent: disabledAgent } = await api.post<AgentAnswer>(
         `/agents/${encodeURIComponent(agent.id)}/disable`,
       )
       onDone(disabledAgent)

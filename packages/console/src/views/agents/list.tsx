@@ -1,3 +1,4 @@
+import type { AgentList } from '@remit/contract/agents'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
@@ -6,13 +7,13 @@ import { agentPath } from '../../paths.ts'
 import { Link } from '../../router.tsx'
 import { useAnswer, useConsole } from '../../use-answer.ts'
 import { DisabledHosts } from './hosts.tsx'
-import { type Agent, State } from './registry.tsx'
+import { State } from './registry.tsx'
 
 /** The registry, and the disabled hosts for those who may write agents. */
 export function Agents() {
   const { roles } = useConsole()
   const answer = useAnswer('agents', (api, signal) =>
-    api.get<{ readonly agents: readonly Agent[] }>('/agents', signal),
+    api.get<AgentList>('/agents', signal),
   )
   return (
     <>

@@ -3,16 +3,8 @@ import { syntaxHighlighting } from '@codemirror/language'
 import { type Diagnostic, lintKeymap, setDiagnostics } from '@codemirror/lint'
 import { EditorState } from '@codemirror/state'
 import { drawSelection, EditorView, keymap, lineNumbers } from '@codemirror/view'
+import type { TextProblem } from '@remit/contract/model'
 import { colours, openfga } from './language.ts'
-
-/** A problem of the model's text. Lines and columns count from 1. */
-export interface TextProblem {
-  readonly line: number
-  readonly column: number
-  readonly end_line: number
-  readonly end_column: number
-  readonly message: string
-}
 
 /** The model's text in an editor. `destroy` takes it off the page. */
 export interface Editor {

@@ -1,5 +1,6 @@
+import type { TextProblem } from '@remit/contract/model'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import type { Editor, TextProblem } from './editor.ts'
+import type { Editor } from './editor.ts'
 
 /** The text of a model with colours, and with the problems that the service found in it. */
 export function ModelEditor(props: {

@@ -1,4 +1,4 @@
-import type { Plan } from '@remit/contract/model'
+import type { ActiveModel, ModelCheck, OpenPlanList, PlanMade, TestRun, TextProblem } from '@remit/contract/model'
 import { useEffect, useState } from 'preact/hooks'
 import type { Problem } from '../../api.ts'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
@@ -11,12 +11,10 @@ import { planPath } from '../../paths.ts'
 import { go, Link } from '../../router.tsx'
 import type { Section } from '../../section.ts'
 import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
-import type { TextProblem } from './editor.ts'
 import { Findings } from './findings.tsx'
 import { ModelEditor } from './model-editor.tsx'
 import { OnePlan } from './plan.tsx'
 import { TruthTable } from './truth-table.tsx'
-import type { ActiveModel, ModelCheck, OpenPlanList, TestRun } from './wire.ts'
 import './model.css'
 
 /** The model in force, and one plan for another. */
@@ -111,14 +109,17 @@ function OpenPlans() {
   )
 }
 
+/** What is wrong with a text. */
+type Checked = Omit<ModelCheck, 'txn'>
+
 const waitMs = 400
-const clean: ModelCheck = { problems: [], refusals: [], warnings: [] }
+const clean: Checked = { problems: [], refusals: [], warnings: [] }
 
 function Workbench({ text, allowList }: { readonly text: string; readonly allowList: string }) {
   const { api } = useConsole()
   const [draft, setDraft] = useState(text)
   const [list, setList] = useState(allowList)
-  const [checked, setChecked] = useState<ModelCheck & { readonly of: string }>({ ...clean, of: text })
+  const [checked, setChecked] = useState<Checked & { readonly of: string }>({ ...clean, of: text })
   const [lookAt, setLookAt] = useState<TextProblem>()
   const [tests, setTests] = useState('')
   const [tested, setTested] = useState<TestRun & { readonly of: string }>()
@@ -161,7 +162,7 @@ function Workbench({ text, allowList }: { readonly text: string; readonly allowL
     })
   const plan = () =>
     during('planning', async () => {
-      const { plan: newPlan } = await api.post<{ readonly plan: Plan }>('/model/plan', {
+      const { plan: newPlan } = await api.post<PlanMade>('/model/plan', {
         // Left out, the one is today's and the other what of today's fits.
         ...(draft !== text && { model: draft }),
         ...(list !== allowList && { allow_list: list }),
@@ -249,7 +250,7 @@ function History({ shown: { history, model_id: current } }: { readonly shown: Ac
   const [problem, setProblem] = useState<Problem>()
   async function back(id: string): Promise<void> {
     try {
-      const { plan } = await api.post<{ readonly plan: Plan }>('/model/plan', { model_id: id })
+      const { plan } = await api.post<PlanMade>('/model/plan', { model_id: id })
       go(planPath(plan.plan_id))
     } catch (thrown) {
       setProblem(asProblem(thrown))

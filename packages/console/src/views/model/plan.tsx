@@ -1,4 +1,4 @@
-import type { Plan } from '@remit/contract/model'
+import type { Plan, PlanRead } from '@remit/contract/model'
 import { useState } from 'preact/hooks'
 import type { Api } from '../../api.ts'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
@@ -13,20 +13,14 @@ import { Findings } from './findings.tsx'
 import { TestsOfPlan } from './plan-tests.tsx'
 import './model.css'
 
-interface Read {
-  readonly plan: Plan
-  readonly diff: string
-  readonly allow_list_diff: string
-}
-
-const readPlan = (api: Api, id: string, signal?: AbortSignal): Promise<Read> =>
+const readPlan = (api: Api, id: string, signal?: AbortSignal): Promise<PlanRead> =>
   api.get(`/model/plans/${encodeURIComponent(id)}`, signal)
 
 /** What whoever confirms a change reads: who gains, who loses, and what changes in the text. */
 export function OnePlan({ id }: { readonly id: string }) {
   const { api } = useConsole()
   // Once it is confirmed the page is about another state of it: asked for again, and shown in the same place.
-  const [confirmed, setConfirmed] = useState<Read>()
+  const [confirmed, setConfirmed] = useState<PlanRead>()
   const read = useAnswer(`plan ${id}`, (api, signal) => readPlan(api, id, signal))
   const answer: typeof read = confirmed === undefined ? read : { state: 'there', value: confirmed }
   return (

@@ -1,5 +1,4 @@
-import type { ModelAnswer } from '@remit/contract/model'
-import type { TestRun } from './wire.ts'
+import type { ModelAnswer, TestRun } from '@remit/contract/model'
 
 /** An answer of the model in words. */
 export const answerText = (answer: ModelAnswer): string => {

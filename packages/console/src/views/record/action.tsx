@@ -1,4 +1,5 @@
 import type { RecordEntry, RecordPage } from '@remit/contract/audit'
+import type { Thread as ThreadAnswer } from '@remit/contract/record-questions'
 import type { ComponentChildren } from 'preact'
 import type { Api } from '../../api.ts'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
@@ -18,12 +19,6 @@ interface Thread {
   readonly isWhole: boolean
   /** How each delegation came about that it rests on, and the model that was in force when something left. */
   readonly grounds: readonly RecordEntry[]
-}
-
-/** `GET /audit/thread`. */
-interface ThreadAnswer {
-  readonly steps: readonly Omit<RecordEntry, 'names'>[]
-  readonly names: RecordEntry['names']
 }
 
 const stepsMax = 1_000

@@ -1,14 +1,10 @@
 import type { RecordEntry } from '@remit/contract/audit'
+import type { ByGrants, ByTuples, Proven } from '@remit/contract/decision-event'
 
 /** One document that left. */
-export interface Released {
-  readonly document_id: string
-  readonly chunk_ids?: readonly string[]
-  readonly proof: string
-  readonly grants?: readonly string[]
-  /** The stored tuples that it rested on when it was decided. */
-  readonly why?: readonly string[]
-}
+export type Released = Left & { readonly document_id: string }
+
+type Left = Proven & ByGrants & ByTuples & { readonly chunk_ids?: readonly string[] }
 
 /** What of it left. A single document that was read stands in another form than those of an answer. */
 export function releasedIn({ event, detail }: RecordEntry): readonly Released[] {
@@ -19,7 +15,7 @@ export function releasedIn({ event, detail }: RecordEntry): readonly Released[] 
     released !== null &&
     typeof released === 'object'
   )
-    return [{ ...(released as Omit<Released, 'document_id'>), document_id: document }]
+    return [{ ...(released as Left), document_id: document }]
   return event === 'retrieved' && Array.isArray(released) ? released : []
 }
 

@@ -1,5 +1,4 @@
-import type { Replica } from '@remit/contract/explain'
-import type { Change } from '@remit/contract/model'
+import type { WhatIfAnswer } from '@remit/contract/what-if'
 import { useState } from 'preact/hooks'
 import { Problem } from '../../api.ts'
 import { counted } from '../../parts/counted.ts'
@@ -11,18 +10,6 @@ import { Effect } from '../model/effect.tsx'
 import { ReplicaNote } from '../why/replica.tsx'
 import '../model/model.css'
 import { type Line, type Preset, presets, readLines } from './lines.ts'
-
-interface WhatIfAnswer {
-  readonly complete: boolean
-  readonly limited_by: readonly string[]
-  readonly can_read: Change
-  readonly can_read_delegated: Change
-  readonly asked: { readonly people: number; readonly agents: number; readonly questions: number }
-  readonly unchanged: { readonly writes: readonly Line[]; readonly deletes: readonly Line[] }
-  readonly nobody_may_write: readonly Line[]
-  readonly replica: Replica
-  readonly txn: string
-}
 
 /** `/what-if`, with `writes` and `deletes` as lines to begin with; nothing is asked before somebody says so. */
 export const whatIfViews: Section = {

@@ -1,3 +1,4 @@
+import type { Explained } from '@remit/contract/explain'
 import { AsyncAnswer as AskedFor } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { NeverHere } from '../../parts/never-here.tsx'
@@ -5,7 +6,6 @@ import type { Section } from '../../section.ts'
 import { useAnswer } from '../../use-answer.ts'
 import { DelegationField } from '../delegations/field.tsx'
 import { AskForm, Field, type Inputs, inputsOf } from './ask-form.tsx'
-import type { Explained, Verdict } from './reason.ts'
 import { ReplicaNote } from './replica.tsx'
 import { ReasonTree } from './tree.tsx'
 import './why.css'
@@ -70,7 +70,7 @@ function Why({ explained, isByClock }: { readonly explained: Explained; readonly
   const isKept = registry?.allows === false
   return (
     <>
-      <NeverHere of={{ never_here: [], ...explained }} />
+      <NeverHere of={explained} />
       <section class={`answer ${isKept ? 'denied' : decision}`} aria-live="polite">
         <p class="said">
           <Word verdict={isKept ? 'denied' : decision} /> {isKept ? registry.in_words : in_words}
@@ -96,6 +96,9 @@ function Why({ explained, isByClock }: { readonly explained: Explained; readonly
     </>
   )
 }
+
+/** Outcome of a check; `error` is none that could be had. */
+type Verdict = Explained['decision']
 
 const verdictWords: Readonly<Record<Verdict, string>> = {
   allowed: 'Yes.',

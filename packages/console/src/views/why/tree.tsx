@@ -1,6 +1,7 @@
+import type { Reason } from '@remit/contract/explain'
 import type { ComponentChildren } from 'preact'
 import { Time } from '../../parts/time.tsx'
-import { type Reason, saidOf } from './reason.ts'
+import { saidOf } from './reason.ts'
 import './tree.css'
 
 const marks = {
