@@ -30,7 +30,7 @@ test('each button that we have wakes late, or is known to agree to nothing', () 
 
 test('so does the yes to a change of the model, in the console', () => {
   const folder = new URL('../../packages/console/src/', import.meta.url)
-  const yes = readFileSync(new URL('views/model/confirm.tsx', folder), 'utf8')
+  const yes = readFileSync(new URL('views/model/plan.tsx', folder), 'utf8')
   const buttons = [...yes.matchAll(/<button[^>]*>/g)].map(([button]) => button)
   expect(buttons).toHaveLength(1)
   expect(buttons[0]).toMatch(/class=\{hold \? 'main wakes' : 'bad wakes'\}/)

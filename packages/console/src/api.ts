@@ -2,11 +2,7 @@ import { createRemit, type TokenSource } from '@remit/client'
 import { SignInOver } from './sign-in/sign-in.ts'
 
 /** Remit's API, as any client has it: bearer tokens that are bound to a key, problem+json. */
-export interface Api {
-  get<T>(path: string, signal?: AbortSignal): Promise<T>
-  post<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T>
-  delete<T>(path: string): Promise<T>
-}
+export type Api = ReturnType<typeof createApi>
 
 /** What went wrong, as RFC 9457 says it or as near to it as can be. */
 export class Problem extends Error {
@@ -36,7 +32,7 @@ export function createApi(options: {
   readonly subject: string
   readonly roles: readonly string[]
   readonly source: TokenSource
-}): Api {
+}) {
   const { origin, subject, roles, source } = options
   const session = createRemit({
     url: origin,
@@ -63,9 +59,8 @@ export function createApi(options: {
     }
   }
   return {
-    get: (path, signal) => ask('GET', path, undefined, signal),
-    post: (path, body, signal) => ask('POST', path, body, signal),
-    delete: (path) => ask('DELETE', path, undefined),
+    get: <T>(path: string, signal?: AbortSignal) => ask<T>('GET', path, undefined, signal),
+    post: <T>(path: string, body?: unknown, signal?: AbortSignal) => ask<T>('POST', path, body, signal),
   }
 }
 

@@ -1,35 +1,131 @@
+import type { ComponentChildren, ComponentType } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
+import { type Inputs, inputsOf } from './parts/form.tsx'
 import { Heading } from './parts/heading.tsx'
 import { SignedIn } from './parts/signed-in.tsx'
-import { Link, useRoute } from './router.tsx'
-import type { Section } from './section.ts'
+import { Link, type Route, useRoute } from './router.tsx'
 import { type Console, ConsoleContext } from './use-answer.ts'
-import { agentViews } from './views/agents/index.tsx'
-import { delegationViews } from './views/delegations/index.tsx'
-import { modelViews } from './views/model/model.tsx'
-import { overviewViews } from './views/overview/index.tsx'
-import { peopleViews } from './views/people/index.tsx'
-import { readersViews } from './views/questions/readers.tsx'
-import { readsViews } from './views/questions/reads.tsx'
-import { recordViews } from './views/record/index.tsx'
-import { whatIfViews } from './views/what-if/what-if.tsx'
-import { explainViews } from './views/why/explain.tsx'
-import { viewAsViews } from './views/why/view-as.tsx'
-import { whoCanViews } from './views/why/who-can.tsx'
+import { OneAgent } from './views/agents/agent.tsx'
+import { Agents } from './views/agents/list.tsx'
+import { Delegation } from './views/delegations/delegation.tsx'
+import { Delegations } from './views/delegations/list.tsx'
+import { Model } from './views/model/model.tsx'
+import { OnePlan } from './views/model/plan.tsx'
+import { Overview } from './views/overview/index.tsx'
+import { Group, People, Person } from './views/people/index.tsx'
+import { Readers } from './views/questions/readers.tsx'
+import { Reads } from './views/questions/reads.tsx'
+import { Action } from './views/record/action.tsx'
+import { Search } from './views/record/search.tsx'
+import { WhatIf } from './views/what-if/what-if.tsx'
+import { Explain } from './views/why/explain.tsx'
+import { ViewAs, WhoCan } from './views/why/lists.tsx'
+
+/** What one entry of the navigation leads to. */
+interface Section {
+  readonly path: string
+  readonly title: string
+  /** One of these roles: without, the API answers nothing there. */
+  readonly roles: readonly ('security.read' | 'security.write' | 'agents.write')[]
+  /** `rest`: segments of the path below its own. */
+  readonly show: (route: Route, rest: readonly string[]) => ComponentChildren
+}
+
+/** A question, with what its address says in these fields; another address is another question. */
+const question =
+  (View: ComponentType<{ readonly inputs: Inputs }>, fields: readonly string[]) =>
+  ({ query }: Route) => {
+    const inputs = inputsOf(query, fields)
+    return <View key={JSON.stringify(inputs)} inputs={inputs} />
+  }
+
+const delegations = question(Delegations, ['subject', 'agent', 'state'])
+const readers = ['security.read'] as const
 
 const sections: readonly Section[] = [
-  overviewViews,
-  recordViews,
-  readersViews,
-  readsViews,
-  explainViews,
-  whoCanViews,
-  viewAsViews,
-  whatIfViews,
-  modelViews,
-  agentViews,
-  delegationViews,
-  peopleViews,
+  {
+    path: '/',
+    title: 'Overview',
+    roles: readers,
+    show: ({ query }) => <Overview hours={query.get('hours') ?? '24'} />,
+  },
+  {
+    path: '/record',
+    title: 'Record',
+    roles: readers,
+    show: ({ query }, [txn]) =>
+      txn === undefined ? <Search query={query} /> : <Action key={txn} txn={txn} />,
+  },
+  {
+    path: '/readers',
+    title: 'Who got it',
+    roles: readers,
+    show: question(Readers, ['document', 'since', 'until']),
+  },
+  {
+    path: '/reads',
+    title: 'What they got',
+    roles: readers,
+    show: question(Reads, ['subject', 'agent', 'since', 'until', 'today']),
+  },
+  {
+    path: '/explain',
+    title: 'Why',
+    roles: readers,
+    show: question(Explain, ['user', 'agent', 'delegation', 'grants', 'relation', 'object', 'at']),
+  },
+  { path: '/who-can', title: 'Who can', roles: readers, show: question(WhoCan, ['relation', 'object']) },
+  {
+    path: '/view-as',
+    title: 'View as',
+    roles: readers,
+    show: question(ViewAs, ['user', 'agent', 'delegation', 'collection']),
+  },
+  {
+    path: '/what-if',
+    title: 'What if',
+    roles: readers,
+    show: ({ query }) => (
+      <WhatIf
+        key={query.toString()}
+        writes={query.get('writes') ?? ''}
+        deletes={query.get('deletes') ?? ''}
+      />
+    ),
+  },
+  {
+    path: '/model',
+    title: 'Model',
+    roles: ['security.write'],
+    show: (_, [part, id]) =>
+      part === 'plans' && id !== undefined ? <OnePlan key={id} id={id} /> : <Model />,
+  },
+  {
+    path: '/agents',
+    title: 'Agents',
+    roles: ['agents.write', 'security.read'],
+    show: ({ query }, [id]) =>
+      id === undefined ? <Agents /> : <OneAgent key={id} id={id} endTime={query.get('until') ?? undefined} />,
+  },
+  {
+    path: '/delegations',
+    title: 'Delegations',
+    roles: readers,
+    show: (route, [id]) => (id === undefined ? delegations(route) : <Delegation key={id} id={id} />),
+  },
+  {
+    path: '/people',
+    title: 'People',
+    roles: readers,
+    show: (_, [principal]) => {
+      if (principal === undefined) return <People />
+      return principal.startsWith('user:') ? (
+        <Person key={principal} user={principal} />
+      ) : (
+        <Group key={principal} group={principal} />
+      )
+    },
+  },
 ]
 
 /** The frame around every view: navigation by role, the person, and the view of the route. */
@@ -90,13 +186,8 @@ function decoded(segment: string): string {
   }
 }
 
-function Nothing({
-  firstSegment,
-  visibleSections,
-}: {
-  readonly firstSegment: string
-  readonly visibleSections: readonly Section[]
-}) {
+function Nothing(props: { readonly firstSegment: string; readonly visibleSections: readonly Section[] }) {
+  const { firstSegment, visibleSections } = props
   const closed = sections.find(({ path }) => path === `/${firstSegment}`)
   const title =
     firstSegment === ''

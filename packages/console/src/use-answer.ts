@@ -1,7 +1,6 @@
 import { createContext } from 'preact'
 import { useContext, useEffect, useState } from 'preact/hooks'
-import type { Api } from './api.ts'
-import { Problem } from './api.ts'
+import { type Api, Problem } from './api.ts'
 
 /** What every view may use. */
 export interface Console {
@@ -56,6 +55,31 @@ export function useAnswer<T>(
   return answer !== undefined && answer.key === key ? answer.is : { state: 'asking' }
 }
 
+/** What a button or a form does, one thing at a time: whether it is under way, and what went wrong with it last. */
+export function useAction() {
+  const [doing, setDoing] = useState<string>()
+  const [problem, setProblem] = useState<Problem>()
+  const fail = (thrown: unknown): void => setProblem(asProblem(thrown))
+  async function act(doIt: () => Promise<void>, name: string): Promise<void> {
+    setDoing(name)
+    setProblem(undefined)
+    try {
+      await doIt()
+    } catch (thrown) {
+      fail(thrown)
+    } finally {
+      setDoing(undefined)
+    }
+  }
+  return {
+    /** The name of what is under way. */
+    doing,
+    problem,
+    fail,
+    run: (doIt: () => Promise<void>, name = 'it'): void => void act(doIt, name),
+  }
+}
+
 /** Whatever was thrown, as a problem that can be shown. */
-export const asProblem = (thrown: unknown): Problem =>
+const asProblem = (thrown: unknown): Problem =>
   thrown instanceof Problem ? thrown : new Problem(0, { title: 'The console failed', detail: String(thrown) })

@@ -99,9 +99,7 @@ export const modelPlanned = z.strictObject({ plan: modelPlan, txn: z.string() })
 export const modelPlanRead = z.strictObject({
   plan: modelPlan,
   model: z.string(),
-  diff: z
-    .string()
-    .meta({ description: 'What it changes in the model that it was made from, as of diff -u' }),
+  diff: z.string().meta({ description: 'What it changes in the model that it was made from, as of diff -u' }),
   allow_list: z.string().nullable().meta({ description: 'Null: made before there were any' }),
   allow_list_diff: z.string(),
   txn: z.string(),

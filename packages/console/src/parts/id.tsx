@@ -72,6 +72,41 @@ function placeOf(id: string, leadsTo: Console['leadsTo']): string | undefined {
   }
 }
 
+/** Ids one below the other, under whatever stands before them; of those beyond `max` how many there are. */
+export const Ids = (props: {
+  readonly ids: readonly string[]
+  readonly names?: Readonly<Record<string, string>>
+  readonly max?: number
+  readonly children?: ComponentChildren
+}) => {
+  const { ids, names, max = ids.length, children } = props
+  return (
+    <ul class="plain">
+      {children}
+      {ids.slice(0, max).map((id) => (
+        <li key={id}>
+          <Id id={id} name={names?.[id]} />
+        </li>
+      ))}
+      {ids.length > max && <li class="soft">and {ids.length - max} more</li>}
+    </ul>
+  )
+}
+
+/** The agents through which something went, outermost first; whoever asked themselves, by their program. */
+export const Chain = (props: {
+  readonly actors: readonly string[]
+  readonly client: string
+  readonly names: Readonly<Record<string, string>>
+}) => {
+  const { actors, client, names } = props
+  return actors.length === 0 ? (
+    <span class="soft">{names[client] ?? client}</span>
+  ) : (
+    <Ids ids={actors} names={names} />
+  )
+}
+
 /** A stored tuple, each part leading on. */
 export function Tuple({ tuple }: { readonly tuple: string }) {
   const [user = '', relation = '', object = '', ...extras] = tuple.split(' ')

@@ -1,18 +1,19 @@
-import type { NotHere as Answered } from '@remit/contract/explain'
+import type { NotHere } from '@remit/contract/explain'
 import { Link, useRoute, withQuery } from '../router.tsx'
 
 const kinds: Readonly<Record<string, string>> = { user: 'person' }
 
-/** `did_you_mean`: not of an older service. */
-export type NotHere = Pick<Answered, 'never_here'> & Partial<Answered>
-
 /** Said apart from "nobody" and "nothing", which a mistyped id would else look like. */
-export const NeverHere = ({ of: { never_here, did_you_mean } }: { readonly of: NotHere }) =>
+export const NeverHere = ({
+  of: { never_here = [], did_you_mean = {} },
+}: {
+  readonly of: Partial<NotHere>
+}) =>
   never_here.length === 0 ? null : (
     <div class="problem" role="alert">
       {never_here.map((id) => {
         const [type, bare] = halves(id)
-        const similar = did_you_mean?.[id] ?? []
+        const similar = did_you_mean[id] ?? []
         return (
           <p key={id}>
             No {kinds[type] ?? type} with the id <code>{bare}</code> was ever here.{' '}

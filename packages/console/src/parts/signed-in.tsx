@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks'
-import { useConsole } from '../use-answer.ts'
+import { useAction, useConsole } from '../use-answer.ts'
 
 const lastMinutes = 2
 const minuteMs = 60_000
@@ -8,16 +8,11 @@ const minuteMs = 60_000
 export function SignedIn() {
   const { subject, until: signedInUntil, signOut, signInAgain } = useConsole()
   const minutesLeft = useMinutesTo(signedInUntil)
-  const [isLeaving, setLeaving] = useState(false)
-  const [hasFailed, setFailed] = useState(false)
+  const { doing, problem, run } = useAction()
 
   async function leave(): Promise<void> {
-    setLeaving(true)
-    const isOver = await signOut()
     // Where it is over there is nothing here any more.
-    if (isOver) return
-    setFailed(true)
-    setLeaving(false)
+    if (!(await signOut())) throw new Error('The service was not told.')
   }
 
   return (
@@ -27,7 +22,7 @@ export function SignedIn() {
         {subject}
       </span>
       <span role="status" class={minutesLeft > lastMinutes ? 'soft' : 'warn'}>
-        {hasFailed
+        {problem !== undefined
           ? 'The service was not told: try again.'
           : minutesLeft > lastMinutes
             ? `until ${clockOf(signedInUntil)}`
@@ -40,7 +35,7 @@ export function SignedIn() {
           Sign in anew
         </button>
       )}
-      <button type="button" disabled={isLeaving} onClick={() => void leave()}>
+      <button type="button" disabled={doing !== undefined} onClick={() => run(leave)}>
         Sign out
       </button>
     </div>

@@ -24,25 +24,14 @@ export interface Person {
 export type SignInState = { readonly person: Person } | { readonly refused: Refusal }
 
 /** The sign-in of this tab. Its tokens never leave it. */
-export interface SignIn {
-  /** At the start: from the answer in the address, or by the session at the authorization server. */
-  resume(): Promise<SignInState>
-  /** Leaves for the sign-in page and comes back to where the person is. */
-  leave(options?: { readonly anew?: boolean }): Promise<void>
-  /** Ends the sign-in here and at the authorization server. False: the service was not there to be told. */
-  end(): Promise<boolean>
-  /** Gives up what is held here: another tab has ended the sign-in. */
-  forget(): void
-  /** Tokens for the API. In memory alone: whoever reloads the page gets others. */
-  readonly source: TokenSource
-}
+export type SignIn = Awaited<ReturnType<typeof createSignIn>>
 
 /** What a token lacks of its end when it is not used any more, in milliseconds. */
 const marginMs = 15_000
 const storageKey = 'remit-console-sign-in'
 
 /** A sign-in with a proof key of its own, which cannot be exported from the browser. */
-export async function createSignIn(origin: string): Promise<SignIn> {
+export async function createSignIn(origin: string) {
   // Its private half cannot leave the browser: a token that was read by whatever means is worth nothing elsewhere.
   const prover = createProver(await createProofKey(), () => Date.now())
   let token: AccessToken | undefined
@@ -91,8 +80,23 @@ export async function createSignIn(origin: string): Promise<SignIn> {
     return token
   }
 
+  /** Tokens for the API. In memory alone: whoever reloads the page gets others. */
+  const source: TokenSource = {
+    agent: clientId,
+    async get() {
+      const accessToken = await get()
+      if (accessToken === undefined) throw new SignInOver()
+      return accessToken
+    },
+    async drop(_, refusedToken) {
+      if (token === refusedToken) token = undefined
+    },
+  }
+
   return {
-    async resume() {
+    source,
+    /** At the start: from the answer in the address, or by the session at the authorization server. */
+    async resume(): Promise<SignInState> {
       const currentUrl = new URL(location.href)
       if (currentUrl.pathname !== '/console/callback') return renew()
       const pending = takePending()
@@ -100,7 +104,8 @@ export async function createSignIn(origin: string): Promise<SignIn> {
       history.replaceState(null, '', pending?.path ?? '/console')
       return redeemed(code, pending?.verifier ?? '')
     },
-    async leave({ anew = false } = {}) {
+    /** Leaves for the sign-in page and comes back to where the person is. */
+    async leave({ anew = false } = {}): Promise<void> {
       const path = `${location.pathname}${location.search}`
       const { url, pending } = await startCodeFlow(origin, {
         path,
@@ -109,26 +114,17 @@ export async function createSignIn(origin: string): Promise<SignIn> {
       sessionStorage.setItem(storageKey, JSON.stringify(pending))
       location.assign(url)
     },
-    async end() {
+    /** Ends the sign-in here and at the authorization server. False: the service was not there to be told. */
+    async end(): Promise<boolean> {
       // Without one there is nothing to end: the authorization server gave none any more.
       const accessToken = await get()
       if (accessToken !== undefined && !(await revoke(origin, accessToken.reveal()))) return false
       token = undefined
       return true
     },
-    forget() {
+    /** Gives up what is held here: another tab has ended the sign-in. */
+    forget(): void {
       token = undefined
-    },
-    source: {
-      agent: clientId,
-      async get() {
-        const accessToken = await get()
-        if (accessToken === undefined) throw new SignInOver()
-        return accessToken
-      },
-      async drop(_, refusedToken) {
-        if (token === refusedToken) token = undefined
-      },
     },
   }
 }

@@ -14,13 +14,8 @@ const messages = {
 }
 
 /** For whoever is not signed in, or may not be here. */
-export function Welcome({
-  refused: refusal,
-  signIn,
-}: {
-  readonly refused: Refusal | 'signed_out'
-  readonly signIn: SignIn
-}) {
+export function Welcome(props: { readonly refused: Refusal | 'signed_out'; readonly signIn: SignIn }) {
+  const { refused: refusal, signIn } = props
   return (
     <main class="welcome">
       <p class="mark-line">

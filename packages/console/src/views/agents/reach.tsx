@@ -1,9 +1,9 @@
 import type { Reach as ReachAnswer } from '@remit/contract/record-questions'
-import { AsyncAnswer } from '../../parts/async-answer.tsx'
+import { Asked } from '../../parts/async-answer.tsx'
+import { Part } from '../../parts/part.tsx'
 import { Table } from '../../parts/table.tsx'
 import { agentPath, recordPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
-import { useAnswer } from '../../use-answer.ts'
 
 const names = {
   documents: 'Documents',
@@ -12,35 +12,24 @@ const names = {
 }
 
 /** Whether one day of an agent is unlike the ones before: today, unless the address names another by its end. */
-export function ReachSection({
-  agent,
-  endTime,
-}: {
-  readonly agent: string
-  readonly endTime: string | undefined
-}) {
-  const answer = useAnswer(`reach ${agent} ${endTime}`, (api, signal) =>
-    api.get<ReachAnswer>(withQuery('/audit/reach', { agent: `agent:${agent}`, until: endTime }), signal),
-  )
-  return (
-    <section aria-labelledby="reach">
-      <h2 id="reach">Is its reach unusual?</h2>
-      <AsyncAnswer answer={answer} subject="how much it reads">
-        {(found) => <Judged agent={agent} day={endTime?.slice(0, 10)} reach={found} />}
-      </AsyncAnswer>
-    </section>
-  )
-}
+export const Reach = (props: { readonly agent: string; readonly endTime: string | undefined }) => (
+  <Part id="reach" title="Is its reach unusual?">
+    <Asked<ReachAnswer>
+      path={withQuery('/audit/reach', { agent: `agent:${props.agent}`, until: props.endTime })}
+      subject="how much it reads"
+    >
+      {(found) => <Judged agent={props.agent} day={props.endTime?.slice(0, 10)} reach={found} />}
+    </Asked>
+  </Part>
+)
 
-function Judged({
-  agent,
-  day,
-  reach: { days, measures, unusual },
-}: {
+function Judged(props: {
   readonly agent: string
   readonly day: string | undefined
   readonly reach: ReachAnswer
 }) {
+  const { agent, day } = props
+  const { days, measures, unusual } = props.reach
   const when = day === undefined ? 'Today' : `On ${day}`
   if (days.length === 0) return <p>It was given nothing in the four weeks before.</p>
   return (

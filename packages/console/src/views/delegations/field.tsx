@@ -1,8 +1,8 @@
-import type { AuditDelegation } from '@remit/contract/audit'
+import type { AuditDelegation, AuditDelegationPage } from '@remit/contract/audit'
 import { useEffect, useRef, useState } from 'preact/hooks'
+import { agentId } from '../../parts/form.tsx'
 import { useAnswer } from '../../use-answer.ts'
-import { agentId } from '../why/ask-form.tsx'
-import { fetchDelegations, standingOf } from './audit-delegations.ts'
+import { standingOf, withFilter } from './list.tsx'
 
 const waitMs = 300
 
@@ -15,13 +15,8 @@ interface Pair {
  * Delegations of the person and the agent that stand in the same form, to pick from. They are asked for, which is on record,
  * once both have been written.
  */
-export function DelegationField({
-  chosen,
-  hint,
-}: {
-  readonly chosen: string | undefined
-  readonly hint: string
-}) {
+export function DelegationField(props: { readonly chosen: string | undefined; readonly hint: string }) {
+  const { chosen, hint } = props
   const ref = useRef<HTMLSelectElement>(null)
   const [pair, setPair] = useState<Pair>()
   useEffect(() => {
@@ -50,7 +45,7 @@ export function DelegationField({
     }
   }, [])
   const answer = useAnswer(pair === undefined ? null : JSON.stringify(pair), (api, signal) =>
-    fetchDelegations(api, { ...pair, limit: '50' }, signal),
+    api.get<AuditDelegationPage>(withFilter({ ...pair, limit: '50' }), signal),
   )
   const found = pair !== undefined && answer.state === 'there' ? answer.value.delegations : []
   const usable = found.filter(({ resource }) => resource === undefined)

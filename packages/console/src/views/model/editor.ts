@@ -1,18 +1,64 @@
 import { defaultKeymap, history, historyKeymap } from '@codemirror/commands'
-import { syntaxHighlighting } from '@codemirror/language'
+import { HighlightStyle, StreamLanguage, type StreamParser, syntaxHighlighting } from '@codemirror/language'
 import { type Diagnostic, lintKeymap, setDiagnostics } from '@codemirror/lint'
 import { EditorState } from '@codemirror/state'
 import { drawSelection, EditorView, keymap, lineNumbers } from '@codemirror/view'
+import { tags } from '@lezer/highlight'
 import type { TextProblem } from '@remit/contract/model'
-import { colours, openfga } from './language.ts'
+
+interface State {
+  /** Within a condition, whose body is another language (CEL). */
+  inBody: boolean
+}
+
+const keywords = /^(model|schema|module|extend|type|relations|define|condition)\b/
+const operators = /^(or|and|but not|from|with)\b/
+
+/** OpenFGA's language, as far as colours need it: what is right and what is not the service says. */
+const parser: StreamParser<State> = {
+  name: 'openfga',
+  startState: () => ({ inBody: false }),
+  token(stream, state) {
+    if (stream.eatSpace()) return null
+    // Only after a space: `group#member` is no comment.
+    if (/(^|\s)$/.test(stream.string.slice(0, stream.pos)) && stream.match(/^#.*/)) return 'comment'
+    if (state.inBody) {
+      if (stream.eat('}')) state.inBody = false
+      else if (stream.match(/^("[^"]*"|'[^']*')/)) return 'string'
+      else stream.next()
+      return null
+    }
+    if (stream.eat('{')) {
+      state.inBody = true
+      return null
+    }
+    if (stream.match(keywords)) return 'keyword'
+    if (stream.match(operators)) return 'operator'
+    if (stream.match(/^[0-9.]+\b/)) return 'number'
+    if (stream.eat('[')) return 'bracket'
+    if (stream.match(/^[A-Za-z_][\w-]*(?=\s*:(?!\*))/)) return 'propertyName'
+    if (stream.match(/^[A-Za-z_][\w-]*(?=(:\*|#))/)) return 'typeName'
+    if (stream.match(/^[A-Za-z_][\w-]*/)) return 'variableName'
+    stream.next()
+    return null
+  },
+  languageData: { commentTokens: { line: '#' } },
+}
+
+/** OpenFGA's modelling language, for highlighting. */
+const openfga = StreamLanguage.define(parser)
+
+/** The page's own colours, which follow dark and light. */
+const colours = HighlightStyle.define([
+  { tag: tags.keyword, color: 'var(--accent)', fontWeight: '600' },
+  { tag: tags.operator, color: 'var(--warn)' },
+  { tag: tags.comment, color: 'var(--soft)', fontStyle: 'italic' },
+  { tag: tags.propertyName, fontWeight: '600' },
+  { tag: [tags.typeName, tags.number, tags.string], color: 'var(--code)' },
+])
 
 /** The model's text in an editor. `destroy` takes it off the page. */
-export interface Editor {
-  readonly text: () => string
-  show(problems: readonly TextProblem[]): void
-  goTo(problem: TextProblem): void
-  destroy(): void
-}
+export type Editor = ReturnType<typeof openEditor>
 
 /**
  * The editor, in a chunk of its own. It lives in a shadow root, where its styles need no inline style, which the
@@ -23,7 +69,7 @@ export function openEditor(options: {
   readonly text: string
   readonly labelledBy: string
   readonly onChange: (text: string) => void
-}): Editor {
+}) {
   const { root, text, labelledBy, onChange } = options
   const view = new EditorView({
     root,
@@ -59,13 +105,13 @@ export function openEditor(options: {
     return Math.min(lineStart + column - 1, lineEnd)
   }
   return {
-    text: () => view.state.doc.toString(),
-    show: (problems) => view.dispatch(setDiagnostics(view.state, problems.map(diagnostic))),
-    goTo({ line, column }) {
+    show: (problems: readonly TextProblem[]): void =>
+      view.dispatch(setDiagnostics(view.state, problems.map(diagnostic))),
+    goTo({ line, column }: TextProblem): void {
       view.dispatch({ selection: { anchor: offsetOf(line, column) }, scrollIntoView: true })
       view.focus()
     },
-    destroy: () => view.destroy(),
+    destroy: (): void => view.destroy(),
   }
 }
 

@@ -1,60 +1,54 @@
-import type { ActiveModel, ModelCheck, OpenPlanList, PlanMade, TestRun, TextProblem } from '@remit/contract/model'
+import type {
+  ActiveModel,
+  ModelCheck,
+  OpenPlanList,
+  PlanMade,
+  TestRun,
+  TextProblem,
+} from '@remit/contract/model'
 import { useEffect, useState } from 'preact/hooks'
-import type { Problem } from '../../api.ts'
-import { AsyncAnswer } from '../../parts/async-answer.tsx'
+import { Asked } from '../../parts/async-answer.tsx'
 import { counted } from '../../parts/counted.ts'
+import { Lines } from '../../parts/form.tsx'
 import { Heading } from '../../parts/heading.tsx'
+import { Fact, Part } from '../../parts/part.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
 import { Table } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
 import { planPath } from '../../paths.ts'
 import { go, Link } from '../../router.tsx'
-import type { Section } from '../../section.ts'
-import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
+import { useAction, useConsole } from '../../use-answer.ts'
 import { Findings } from './findings.tsx'
 import { ModelEditor } from './model-editor.tsx'
-import { OnePlan } from './plan.tsx'
 import { TruthTable } from './truth-table.tsx'
 import './model.css'
 
-/** The model in force, and one plan for another. */
-export const modelViews: Section = {
-  path: '/model',
-  title: 'Model',
-  roles: ['security.write'],
-  show: (_, [section, id]) =>
-    section === 'plans' && id !== undefined ? <OnePlan id={id} key={id} /> : <Model />,
-}
-
-function Model() {
-  const answer = useAnswer('model', (api, signal) => api.get<ActiveModel>('/model', signal))
-  return (
-    <>
-      <Heading title="The model" />
-      <AsyncAnswer answer={answer} subject="the model">
-        {(model) => (
-          <>
-            <InForce shown={model} />
-            <OpenPlans />
-            {model.model === null ? (
-              <p>Of the model in force no text was kept: a plan is made by the command line.</p>
-            ) : (
-              <Workbench text={model.model} allowList={model.allow_list ?? ''} />
-            )}
-            <History shown={model} />
-          </>
-        )}
-      </AsyncAnswer>
-    </>
-  )
-}
+/** The model in force, plans for another, and those that were in force before. */
+export const Model = () => (
+  <>
+    <Heading title="The model" />
+    <Asked<ActiveModel> path="/model" subject="the model">
+      {(model) => (
+        <>
+          <InForce shown={model} />
+          <OpenPlans />
+          {model.model === null ? (
+            <p>Of the model in force no text was kept: a plan is made by the command line.</p>
+          ) : (
+            <Workbench text={model.model} allowList={model.allow_list ?? ''} />
+          )}
+          <History shown={model} />
+        </>
+      )}
+    </Asked>
+  </>
+)
 
 function InForce({ shown: { model_id, history, matches_file } }: { readonly shown: ActiveModel }) {
   const [now] = history
   return (
     <dl class="facts">
-      <dt>In force</dt>
-      <dd>
+      <Fact title="In force">
         <code>{model_id}</code>
         {now !== undefined && (
           <>
@@ -63,51 +57,46 @@ function InForce({ shown: { model_id, history, matches_file } }: { readonly show
           </>
         )}
         {now !== undefined && now.activated_by.length > 0 && `, by ${now.activated_by.join(' and ')}`}
-      </dd>
-      <dt>Files</dt>
-      <dd>
+      </Fact>
+      <Fact title="Files">
         model.fga with model.allow-list.yaml{' '}
         {matches_file ? 'is the deployed version' : 'differs from the deployed version'}
-      </dd>
+      </Fact>
     </dl>
   )
 }
 
-function OpenPlans() {
-  const answer = useAnswer('plans', (api, signal) => api.get<OpenPlanList>('/model/plans', signal))
-  return (
-    <section aria-labelledby="open">
-      <h2 id="open">Open plans</h2>
-      <AsyncAnswer answer={answer} subject="the open plans">
-        {({ plans, more: hasMore }) => (
-          <>
-            {plans.length === 0 && <p class="soft">Nothing can be confirmed now.</p>}
-            <ul class="plain">
-              {plans.map(
-                ({ plan_id, planner, approved_by, applicable, tests_hold, expires_at, ...summary }) => (
-                  <li key={plan_id}>
-                    <Link to={planPath(plan_id)}>
-                      Planned by {planner},{' '}
-                      {applicable ? `confirmed by ${approved_by.join(', ') || 'nobody yet'}` : 'refused'}
-                    </Link>
-                    {!tests_hold && <span class="bad"> ✕ tests fail</span>}, until <Time time={expires_at} />{' '}
-                    UTC
-                    <br />
-                    <small class="soft">
-                      <code>{summary.digest.slice(0, 12)}</code>: people gain {summary.people.gain}, lose{' '}
-                      {summary.people.lose}; agents gain {summary.agents.gain}, lose {summary.agents.lose}
-                    </small>
-                  </li>
-                ),
-              )}
-            </ul>
-            {hasMore && <p class="soft">There are older ones, which are not shown.</p>}
-          </>
-        )}
-      </AsyncAnswer>
-    </section>
-  )
-}
+const OpenPlans = () => (
+  <Part id="open" title="Open plans">
+    <Asked<OpenPlanList> path="/model/plans" subject="the open plans">
+      {({ plans, more: hasMore }) => (
+        <>
+          {plans.length === 0 && <p class="soft">Nothing can be confirmed now.</p>}
+          <ul class="plain">
+            {plans.map(
+              ({ plan_id, planner, approved_by, applicable, tests_hold, expires_at, ...summary }) => (
+                <li key={plan_id}>
+                  <Link to={planPath(plan_id)}>
+                    Planned by {planner},{' '}
+                    {applicable ? `confirmed by ${approved_by.join(', ') || 'nobody yet'}` : 'refused'}
+                  </Link>
+                  {!tests_hold && <span class="bad"> ✕ tests fail</span>}, until <Time time={expires_at} />{' '}
+                  UTC
+                  <br />
+                  <small class="soft">
+                    <code>{summary.digest.slice(0, 12)}</code>: people gain {summary.people.gain}, lose{' '}
+                    {summary.people.lose}; agents gain {summary.agents.gain}, lose {summary.agents.lose}
+                  </small>
+                </li>
+              ),
+            )}
+          </ul>
+          {hasMore && <p class="soft">There are older ones, which are not shown.</p>}
+        </>
+      )}
+    </Asked>
+  </Part>
+)
 
 /** What is wrong with a text. */
 type Checked = Omit<ModelCheck, 'txn'>
@@ -123,8 +112,7 @@ function Workbench({ text, allowList }: { readonly text: string; readonly allowL
   const [lookAt, setLookAt] = useState<TextProblem>()
   const [tests, setTests] = useState('')
   const [tested, setTested] = useState<TestRun & { readonly of: string }>()
-  const [problem, setProblem] = useState<Problem>()
-  const [doing, setDoing] = useState<'testing' | 'planning'>()
+  const { doing, problem, fail, run } = useAction()
 
   // While somebody types nothing is asked, and an answer about what stands there no more is not waited for.
   useEffect(() => {
@@ -134,7 +122,7 @@ function Workbench({ text, allowList }: { readonly text: string; readonly allowL
       api.post<ModelCheck>('/model/check', { model: draft }, stop.signal).then(
         (found) => setChecked({ ...found, of: draft }),
         (thrown: unknown) => {
-          if (!stop.signal.aborted) setProblem(asProblem(thrown))
+          if (!stop.signal.aborted) fail(thrown)
         },
       )
     }, waitMs)
@@ -144,38 +132,24 @@ function Workbench({ text, allowList }: { readonly text: string; readonly allowL
     }
   }, [draft])
 
-  async function during(activity: 'testing' | 'planning', run: () => Promise<void>): Promise<void> {
-    setDoing(activity)
-    setProblem(undefined)
-    try {
-      await run()
-    } catch (thrown) {
-      setProblem(asProblem(thrown))
-    } finally {
-      setDoing(undefined)
-    }
+  async function test(): Promise<void> {
+    const body = { model: draft, ...(tests.trim() !== '' && { tests }) }
+    setTested({ ...(await api.post<TestRun>('/model/test', body)), of: draft })
   }
-  const test = () =>
-    during('testing', async () => {
-      const body = { model: draft, ...(tests.trim() !== '' && { tests }) }
-      setTested({ ...(await api.post<TestRun>('/model/test', body)), of: draft })
+  async function plan(): Promise<void> {
+    const { plan: newPlan } = await api.post<PlanMade>('/model/plan', {
+      // Left out, the one is today's and the other what of today's fits.
+      ...(draft !== text && { model: draft }),
+      ...(list !== allowList && { allow_list: list }),
     })
-  const plan = () =>
-    during('planning', async () => {
-      const { plan: newPlan } = await api.post<PlanMade>('/model/plan', {
-        // Left out, the one is today's and the other what of today's fits.
-        ...(draft !== text && { model: draft }),
-        ...(list !== allowList && { allow_list: list }),
-      })
-      go(planPath(newPlan.plan_id))
-    })
+    go(planPath(newPlan.plan_id))
+  }
 
   const isWrong = checked.problems.length > 0
   const isUnsure = checked.of !== draft
   const isRed = tested !== undefined && tested.of === draft && tested.failed > 0
   return (
-    <section aria-labelledby="change">
-      <h2 id="change">Change it</h2>
+    <Part id="change" title="Change it">
       <p class="soft">
         Editing changes nothing. Plan a change to see which tests fail, who gains and loses access and who may
         write what; it applies once enough people confirm it.
@@ -203,37 +177,33 @@ function Workbench({ text, allowList }: { readonly text: string; readonly allowL
       <Findings title="Warnings" kind="note" found={checked.warnings} />
       <details class="more">
         <summary>Who may write which tuples: the allow-list</summary>
-        <label>
-          The allow-list <small class="soft">model.allow-list.yaml: a row for each relation</small>
-          <textarea
-            rows={20}
-            spellcheck={false}
-            value={list}
-            onInput={({ currentTarget }) => setList(currentTarget.value)}
-          />
-        </label>
+        <Lines
+          title="The allow-list"
+          hint="model.allow-list.yaml: a row for each relation"
+          rows={20}
+          text={list}
+          onInput={setList}
+        />
       </details>
       <details class="more">
         <summary>A truth table of your own</summary>
-        <label>
-          Tests <small class="soft">a store file (.fga.yaml); left empty: those of model.fga</small>
-          <textarea
-            rows={8}
-            spellcheck={false}
-            value={tests}
-            onInput={({ currentTarget }) => setTests(currentTarget.value)}
-          />
-        </label>
+        <Lines
+          title="Tests"
+          hint="a store file (.fga.yaml); left empty: those of model.fga"
+          rows={8}
+          text={tests}
+          onInput={setTests}
+        />
       </details>
       <p class="buttons">
-        <button type="button" disabled={isWrong || doing !== undefined} onClick={() => void test()}>
+        <button type="button" disabled={isWrong || doing !== undefined} onClick={() => run(test, 'testing')}>
           {doing === 'testing' ? 'Running …' : 'Run the truth table'}
         </button>{' '}
         <button
           type="button"
           class={isRed ? undefined : 'main'}
           disabled={isWrong || isUnsure || (draft === text && list === allowList) || doing !== undefined}
-          onClick={() => void plan()}
+          onClick={() => run(plan, 'planning')}
         >
           {doing === 'planning' ? 'Planning …' : 'Plan this change'}
         </button>
@@ -241,24 +211,19 @@ function Workbench({ text, allowList }: { readonly text: string; readonly allowL
       {problem !== undefined && <ProblemBox problem={problem} />}
       {tested !== undefined && tested.of !== draft && <p class="warn">Of the text before it was changed:</p>}
       {tested !== undefined && <TruthTable tested={tested} />}
-    </section>
+    </Part>
   )
 }
 
 function History({ shown: { history, model_id: current } }: { readonly shown: ActiveModel }) {
   const { api } = useConsole()
-  const [problem, setProblem] = useState<Problem>()
-  async function back(id: string): Promise<void> {
-    try {
-      const { plan } = await api.post<PlanMade>('/model/plan', { model_id: id })
-      go(planPath(plan.plan_id))
-    } catch (thrown) {
-      setProblem(asProblem(thrown))
-    }
+  const { problem, run } = useAction()
+  async function planBack(id: string): Promise<void> {
+    const { plan } = await api.post<PlanMade>('/model/plan', { model_id: id })
+    go(planPath(plan.plan_id))
   }
   return (
-    <section aria-labelledby="history">
-      <h2 id="history">What was in force</h2>
+    <Part id="history" title="What was in force">
       {problem !== undefined && <ProblemBox problem={problem} />}
       <Table
         caption="The newest first, times in UTC"
@@ -277,7 +242,7 @@ function History({ shown: { history, model_id: current } }: { readonly shown: Ac
               <>
                 {plan_id !== undefined && <Link to={planPath(plan_id)}>Its plan</Link>}{' '}
                 {model_id !== current && (
-                  <button type="button" onClick={() => void back(model_id)}>
+                  <button type="button" onClick={() => run(() => planBack(model_id))}>
                     Plan going back
                   </button>
                 )}
@@ -286,6 +251,6 @@ function History({ shown: { history, model_id: current } }: { readonly shown: Ac
           },
         ]}
       />
-    </section>
+    </Part>
   )
 }

@@ -1,17 +1,18 @@
-import type { Plan, PlanRead } from '@remit/contract/model'
+import type { Plan, PlanRead, PlanTests } from '@remit/contract/model'
 import { useState } from 'preact/hooks'
 import type { Api } from '../../api.ts'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { counted } from '../../parts/counted.ts'
+import { Form, type Inputs } from '../../parts/form.tsx'
 import { Heading } from '../../parts/heading.tsx'
+import { Fact, Part } from '../../parts/part.tsx'
+import { ProblemBox } from '../../parts/problem.tsx'
 import { Time } from '../../parts/time.tsx'
 import { Link } from '../../router.tsx'
-import { useAnswer, useConsole } from '../../use-answer.ts'
-import { Confirm } from './confirm.tsx'
+import { useAction, useAnswer, useConsole } from '../../use-answer.ts'
 import { Effect } from './effect.tsx'
 import { Findings } from './findings.tsx'
-import { TestsOfPlan } from './plan-tests.tsx'
-import './model.css'
+import { answerText } from './truth-table.tsx'
 
 const readPlan = (api: Api, id: string, signal?: AbortSignal): Promise<PlanRead> =>
   api.get(`/model/plans/${encodeURIComponent(id)}`, signal)
@@ -56,41 +57,66 @@ export function OnePlan({ id }: { readonly id: string }) {
   )
 }
 
-const Facts = ({
-  plan: { planner, expires_at, approved_by, approvers_needed, reasons, state },
-}: {
-  readonly plan: Plan
-}) => (
+const Facts = ({ plan }: { readonly plan: Plan }) => (
   <dl class="facts">
-    <dt>Planned by</dt>
-    <dd>{planner}</dd>
-    <dt>Confirmed by</dt>
-    <dd>
-      {approved_by.join(', ') || 'nobody yet'}
-      {state !== 'active' && ` (${approvers_needed} needed)`}
-    </dd>
-    {reasons.length > 0 && (
-      <>
-        <dt>Although tests fail</dt>
-        <dd>
-          {reasons.map(({ by: approver, reason }) => (
-            <div key={approver}>
-              {approver}: “{reason}”
-            </div>
-          ))}
-        </dd>
-      </>
+    <Fact title="Planned by">{plan.planner}</Fact>
+    <Fact title="Confirmed by">
+      {plan.approved_by.join(', ') || 'nobody yet'}
+      {plan.state !== 'active' && ` (${plan.approvers_needed} needed)`}
+    </Fact>
+    {plan.reasons.length > 0 && (
+      <Fact title="Although tests fail">
+        {plan.reasons.map(({ by: approver, reason }) => (
+          <div key={approver}>
+            {approver}: “{reason}”
+          </div>
+        ))}
+      </Fact>
     )}
-    {state !== 'active' && (
-      <>
-        <dt>Counts until</dt>
-        <dd>
-          <Time time={expires_at} /> UTC
-        </dd>
-      </>
+    {plan.state !== 'active' && (
+      <Fact title="Counts until">
+        <Time time={plan.expires_at} /> UTC
+      </Fact>
     )}
   </dl>
 )
+
+/** What the truth table says of a plan: what fails stands open, above everything that it would do. */
+function TestsOfPlan({ tests }: { readonly tests: PlanTests }) {
+  const { hold, passed, failed, error, failures } = tests
+  if (hold) return <p class="done">✓ The truth table holds: {counted(passed, 'test')}.</p>
+  if (error !== undefined)
+    return (
+      <section class="problem">
+        <h3>✕ The truth table did not run</h3>
+        <p>{error}</p>
+      </section>
+    )
+  return (
+    <section class="problem">
+      <h3>
+        ✕ {failed} of {counted(passed + failed, 'test')} {failed === 1 ? 'fails' : 'fail'}
+      </h3>
+      <ul>
+        {failures.map(({ test, question, expected, got, refused: refusal }, index) => (
+          // One question may be asked twice, with other contexts.
+          // biome-ignore lint/suspicious/noArrayIndexKey: the tests of one plan never change
+          <li key={`${index} ${test}`}>
+            {refusal === undefined ? (
+              <>
+                <code>{question}</code>: {answerText(got ?? false)}, expected: {answerText(expected ?? false)}
+              </>
+            ) : (
+              `Its tuples were refused: ${refusal}`
+            )}{' '}
+            <span class="soft">({test})</span>
+          </li>
+        ))}
+      </ul>
+      {failures.length < failed && <p>{failed - failures.length} more</p>}
+    </section>
+  )
+}
 
 const Completeness = ({ plan }: { readonly plan: Plan }) => (
   <>
@@ -140,3 +166,59 @@ const Diff = ({ diff }: { readonly diff: string }) =>
       ))}
     </pre>
   )
+
+/** One person's yes. Over failed tests it takes a reason, and its button is not the one that is meant to be pressed. */
+function Confirm(props: { readonly plan: Plan; readonly onConfirmed: () => Promise<void> }) {
+  const { plan, onConfirmed } = props
+  const { api, subject } = useConsole()
+  const { doing, problem, run } = useAction()
+  const { hold, failed, error } = plan.tests
+
+  async function confirm({ reason }: Inputs): Promise<void> {
+    await api.post('/model/apply', { plan_id: plan.plan_id, ...(!hold && { reason }) })
+    await onConfirmed()
+  }
+
+  return (
+    <Part id="confirm" title="Confirm it">
+      {plan.state === 'active' ? (
+        <p class="done" role="status">
+          It came into force. What is in force now: <Link to="/model">the model</Link>
+        </p>
+      ) : plan.approved_by.includes(subject) ? (
+        <p class="done" role="status">
+          You have confirmed it. You cannot confirm it a second time: somebody else has to. Send them the
+          address of this page; it counts until <Time time={plan.expires_at} /> UTC.
+        </p>
+      ) : (
+        <Form onSubmit={(fields) => run(() => confirm(fields))}>
+          {!hold && (
+            <label>
+              {error === undefined
+                ? `${counted(failed, 'test fails', 'tests fail')}. Why may it come into force all the same?`
+                : 'The tests did not run. Why may it come into force all the same?'}{' '}
+              <small class="soft">
+                Your reason is on record. {counted(plan.approvers_needed, 'person', 'people')} must give one.
+              </small>
+              <input name="reason" maxLength={300} required pattern=".*\S.*" />
+            </label>
+          )}
+          <button
+            type="submit"
+            class={hold ? 'main wakes' : 'bad wakes'}
+            disabled={
+              doing !== undefined || plan.refusals.length > 0 || !plan.complete || plan.outdated !== undefined
+            }
+          >
+            {doing !== undefined
+              ? 'Confirming …'
+              : hold
+                ? 'Confirm this change'
+                : 'Confirm despite the tests'}
+          </button>
+        </Form>
+      )}
+      {problem !== undefined && <ProblemBox problem={problem} />}
+    </Part>
+  )
+}

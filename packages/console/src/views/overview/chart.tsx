@@ -6,13 +6,8 @@ import type { Activity } from '@remit/contract/activity'
 const height = 220
 
 /** What was asked over time, by how it went. A picture: what it says stands in the table below it. */
-export function Chart({
-  stretches,
-  seconds,
-}: {
-  readonly stretches: Activity['stretches']
-  readonly seconds: number
-}) {
+export function Chart(props: { readonly stretches: Activity['stretches']; readonly seconds: number }) {
+  const { stretches, seconds } = props
   const ref = useRef<HTMLDivElement>(null)
   useEffect(() => {
     const container = ref.current

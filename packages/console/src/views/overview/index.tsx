@@ -1,30 +1,18 @@
 import type { Activity } from '@remit/contract/activity'
 import { useState } from 'preact/hooks'
-import { AsyncAnswer } from '../../parts/async-answer.tsx'
+import { Asked } from '../../parts/async-answer.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Table } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
 import { recordPath } from '../../paths.ts'
 import { go, Link, withQuery } from '../../router.tsx'
-import type { Section } from '../../section.ts'
-import { useAnswer } from '../../use-answer.ts'
 import { Chart } from './chart.tsx'
-
-/** The overview of the last hours. */
-export const overviewViews: Section = {
-  path: '/',
-  title: 'Overview',
-  roles: ['security.read'],
-  show: ({ query }) => <Overview hours={query.get('hours') ?? '24'} />,
-}
 
 const periods: Readonly<Record<string, string>> = { '1': 'hour', '24': '24 hours', '168': '7 days' }
 
-function Overview({ hours }: { readonly hours: string }) {
+/** What happened in the last hours. */
+export function Overview({ hours }: { readonly hours: string }) {
   const [turn, setTurn] = useState(0)
-  const answer = useAnswer(`activity ${hours} ${turn}`, (api, signal) =>
-    api.get<Activity>(withQuery('/activity', { hours }), signal),
-  )
   return (
     <>
       <Heading title="Overview" />
@@ -46,9 +34,9 @@ function Overview({ hours }: { readonly hours: string }) {
           Ask again
         </button>
       </form>
-      <AsyncAnswer answer={answer} subject="what happened lately">
+      <Asked<Activity> key={turn} path={withQuery('/activity', { hours })} subject="what happened lately">
         {(activity) => <Shown activity={activity} />}
-      </AsyncAnswer>
+      </Asked>
     </>
   )
 }
@@ -58,6 +46,8 @@ function Shown({ activity }: { readonly activity: Activity }) {
   const firstTime = stretches[0]?.at ?? ''
   const sum = (outcome: 'allowed' | 'denied' | 'error' | 'none'): number =>
     stretches.reduce((total, stretch) => total + stretch[outcome], 0)
+  const sinceThen = (filter: Readonly<Record<string, string>>): string =>
+    recordPath({ ...filter, since: firstTime })
   const busy = stretches.filter(
     ({ allowed, denied, error, none: empty }) => allowed + denied + error + empty > 0,
   )
@@ -65,31 +55,19 @@ function Shown({ activity }: { readonly activity: Activity }) {
     <>
       <dl class="figures">
         <Figure title="Allowed" value={sum('allowed')} />
-        <Figure
-          title="Denied"
-          value={sum('denied')}
-          to={recordPath({ decision: 'denied', since: firstTime })}
-        />
-        <Figure
-          title="Empty"
-          value={sum('none')}
-          to={recordPath({ event: 'retrieved', decision: 'none', since: firstTime })}
-        />
+        <Figure title="Denied" value={sum('denied')} to={sinceThen({ decision: 'denied' })} />
+        <Figure title="Empty" value={sum('none')} to={sinceThen({ event: 'retrieved', decision: 'none' })} />
         <Figure
           title="Errors"
           value={sum('error')}
-          to={recordPath({ decision: 'error', since: firstTime })}
+          to={sinceThen({ decision: 'error' })}
           isBad={sum('error') > 0}
         />
-        <Figure
-          title="Approvals waiting"
-          value={waiting}
-          to={recordPath({ event: 'approval_asked', since: firstTime })}
-        />
+        <Figure title="Approvals waiting" value={waiting} to={sinceThen({ event: 'approval_asked' })} />
         <Figure
           title="Drift repaired"
           value={drift}
-          to={recordPath({ event: 'drift_mended', since: firstTime })}
+          to={sinceThen({ event: 'drift_mended' })}
           isBad={drift > 0}
         />
         <Figure

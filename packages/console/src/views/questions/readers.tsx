@@ -1,32 +1,19 @@
 import type { Readers as ReadersAnswer } from '@remit/contract/record-questions'
-import { AsyncAnswer as AskedFor } from '../../parts/async-answer.tsx'
-import { Chain } from '../../parts/chain.tsx'
+import { Asked } from '../../parts/async-answer.tsx'
+import { AskForm, Field, type Inputs, Period } from '../../parts/form.tsx'
 import { Heading } from '../../parts/heading.tsx'
-import { Id } from '../../parts/id.tsx'
-import { Moment } from '../../parts/moment.tsx'
+import { Chain, Id } from '../../parts/id.tsx'
 import { NeverHere } from '../../parts/never-here.tsx'
+import { Onwards } from '../../parts/part.tsx'
 import { Table } from '../../parts/table.tsx'
 import { readsPath, recordPath, whoCanPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
-import type { Section } from '../../section.ts'
-import { useAnswer } from '../../use-answer.ts'
-import { AskForm, Field, type Inputs, inputsOf } from '../why/ask-form.tsx'
-import { givenColumns } from './given.tsx'
-import '../why/why.css'
+import { givenColumns } from './reads.tsx'
 
 /** `/readers?document=…`, with `since` and `until`: who got it, as far as the record goes. */
-export const readersViews: Section = {
-  path: '/readers',
-  title: 'Who got it',
-  roles: ['security.read'],
-  show: ({ query }) => {
-    const inputs = inputsOf(query, ['document', 'since', 'until'])
-    return <Readers inputs={inputs} key={JSON.stringify(inputs)} />
-  },
-}
-
-function Readers({ inputs }: { readonly inputs: Inputs }) {
+export function Readers({ inputs }: { readonly inputs: Inputs }) {
   const document = inputs['document']?.replace(/^document:/, '')
+  const object = `document:${document}`
   return (
     <>
       <Heading title="Who got it?" />
@@ -36,35 +23,25 @@ function Readers({ inputs }: { readonly inputs: Inputs }) {
       </p>
       <AskForm path="/readers" button="Who got it?">
         <Field name="document" title="Document" inputs={inputs} example="handbook/welcome.md" isNeeded />
-        <Moment name="since" title="From (UTC)" value={inputs['since']} />
-        <Moment name="until" title="Before (UTC)" value={inputs['until']} />
+        <Period inputs={inputs} />
       </AskForm>
-      {document !== undefined && <Answer inputs={{ ...inputs, document }} document={document} />}
-    </>
-  )
-}
-
-function Answer({ inputs, document }: { readonly inputs: Inputs; readonly document: string }) {
-  const answer = useAnswer('readers', (api, signal) =>
-    api.get<ReadersAnswer>(withQuery('/audit/readers', inputs), signal),
-  )
-  const object = `document:${document}`
-  return (
-    <>
-      <AskedFor answer={answer} subject="who got it">
-        {(found) => <Found found={found} inputs={inputs} />}
-      </AskedFor>
-      <ul class="onwards" aria-label="On from here">
-        <li>
-          <Link to={whoCanPath(object)}>Who can read it now</Link>
-        </li>
-        <li>
-          <Link to={recordPath({ object, event: 'access_changed' })}>How its access was changed</Link>
-        </li>
-        <li>
-          <Link to={recordPath({ object })}>All that is on record of it</Link>
-        </li>
-      </ul>
+      {document !== undefined && (
+        <>
+          <Asked<ReadersAnswer>
+            path={withQuery('/audit/readers', { ...inputs, document })}
+            subject="who got it"
+          >
+            {(found) => <Found found={found} inputs={inputs} />}
+          </Asked>
+          <Onwards
+            links={{
+              'Who can read it now': whoCanPath(object),
+              'How its access was changed': recordPath({ object, event: 'access_changed' }),
+              'All that is on record of it': recordPath({ object }),
+            }}
+          />
+        </>
+      )}
     </>
   )
 }

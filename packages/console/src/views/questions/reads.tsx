@@ -1,32 +1,20 @@
-import type { Reads as ReadsAnswer } from '@remit/contract/record-questions'
-import { AsyncAnswer as AskedFor } from '../../parts/async-answer.tsx'
+import type { Readers, Reads as ReadsAnswer } from '@remit/contract/record-questions'
+import { Asked } from '../../parts/async-answer.tsx'
+import { AskForm, Field, type Inputs, Period } from '../../parts/form.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
-import { Moment } from '../../parts/moment.tsx'
 import { NeverHere } from '../../parts/never-here.tsx'
-import { Table } from '../../parts/table.tsx'
-import { explainPath } from '../../paths.ts'
+import { type Column, Table } from '../../parts/table.tsx'
+import { Time } from '../../parts/time.tsx'
+import { actionPath, explainPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
-import type { Section } from '../../section.ts'
-import { useAnswer } from '../../use-answer.ts'
-import { AskForm, Field, type Inputs, inputsOf } from '../why/ask-form.tsx'
-import { givenColumns } from './given.tsx'
-import '../why/why.css'
 
 type ReadDocument = ReadsAnswer['documents'][number]
 
 /** `/reads?subject=…`, with `agent`, `since`, `until`, and `today=true` to ask what of it would be refused now. */
-export const readsViews: Section = {
-  path: '/reads',
-  title: 'What they got',
-  roles: ['security.read'],
-  show: ({ query }) => {
-    const inputs = inputsOf(query, ['subject', 'agent', 'since', 'until', 'today'])
-    return <Reads inputs={inputs} key={JSON.stringify(inputs)} />
-  },
-}
-
-function Reads({ inputs }: { readonly inputs: Inputs }) {
+export function Reads({ inputs }: { readonly inputs: Inputs }) {
+  const { subject, agent } = inputs
+  const query = { ...inputs, ...(agent !== undefined && { agent: `agent:${agent}` }) }
   return (
     <>
       <Heading title="What did they get?" />
@@ -37,40 +25,27 @@ function Reads({ inputs }: { readonly inputs: Inputs }) {
       <AskForm path="/reads" button="What did they get?">
         <Field name="subject" title="Who" inputs={inputs} example="user:anne" isNeeded />
         <Field name="agent" title="Through agent" inputs={inputs} example="themselves" />
-        <Moment name="since" title="From (UTC)" value={inputs['since']} />
-        <Moment name="until" title="Before (UTC)" value={inputs['until']} />
+        <Period inputs={inputs} />
         <label class="check">
           <input type="checkbox" name="today" value="true" defaultChecked={inputs['today'] === 'true'} />
           Ask what of it would be refused today
         </label>
       </AskForm>
-      {inputs['subject'] !== undefined && <Answer inputs={inputs} subject={inputs['subject']} />}
+      {subject !== undefined && (
+        <Asked<ReadsAnswer> path={withQuery('/audit/reads', query)} subject="what they got">
+          {(found) => <Found found={found} subject={subject} agent={agent} />}
+        </Asked>
+      )}
     </>
   )
 }
 
-function Answer({ inputs, subject }: { readonly inputs: Inputs; readonly subject: string }) {
-  const { agent } = inputs
-  const query = { ...inputs, ...(agent !== undefined && { agent: `agent:${agent}` }) }
-  const answer = useAnswer('reads', (api, signal) =>
-    api.get<ReadsAnswer>(withQuery('/audit/reads', query), signal),
-  )
-  return (
-    <AskedFor answer={answer} subject="what they got">
-      {(found) => <Found found={found} subject={subject} agent={agent} />}
-    </AskedFor>
-  )
-}
-
-function Found({
-  found,
-  subject,
-  agent,
-}: {
+function Found(props: {
   readonly found: ReadsAnswer
   readonly subject: string
   readonly agent: string | undefined
 }) {
+  const { found, subject, agent } = props
   const { documents, complete: isComplete, asked_today: askedCount } = found
   if (found.never_here.length > 0) return <NeverHere of={found} />
   if (documents.length === 0) return <p role="status">They were given nothing, as far as the record goes.</p>
@@ -147,3 +122,20 @@ function TodayTag({ today }: { readonly today: NonNullable<ReadDocument['today']
   const [style, label] = tagStyles[today]
   return <span class={style}>{label}</span>
 }
+
+/** What the record sums up of answers that were given. */
+type Given = Pick<Readers['readers'][number], 'answers' | 'first_at' | 'last_at' | 'last_txn'>
+
+/** How often, and when: the last one leads to its action. */
+export const givenColumns: readonly Column<Given>[] = [
+  { title: 'Answers', cell: ({ answers }) => answers, isNumber: true },
+  { title: 'First', cell: ({ first_at }) => <Time time={first_at} /> },
+  {
+    title: 'Last',
+    cell: ({ last_at, last_txn }) => (
+      <Link to={actionPath(last_txn)}>
+        <Time time={last_at} />
+      </Link>
+    ),
+  },
+]

@@ -1,12 +1,12 @@
 import type { RecordEntry, RecordPage } from '@remit/contract/audit'
 import type { Thread as ThreadAnswer } from '@remit/contract/record-questions'
-import type { ComponentChildren } from 'preact'
 import type { Api } from '../../api.ts'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { counted } from '../../parts/counted.ts'
 import { Decision } from '../../parts/decision.tsx'
 import { Heading } from '../../parts/heading.tsx'
-import { Id, Tuple } from '../../parts/id.tsx'
+import { Id, Ids, Tuple } from '../../parts/id.tsx'
+import { Fact } from '../../parts/part.tsx'
 import { Time } from '../../parts/time.tsx'
 import { actionPath, explainPath, recordPath, whoCanPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
@@ -63,13 +63,8 @@ export function Action({ txn }: { readonly txn: string }) {
   )
 }
 
-function Steps({
-  thread: { entries, grounds, isWhole },
-  txn,
-}: {
-  readonly thread: Thread
-  readonly txn: string
-}) {
+function Steps({ thread, txn }: { readonly thread: Thread; readonly txn: string }) {
+  const { entries, grounds, isWhole } = thread
   const [firstEntry] = entries
   if (firstEntry === undefined) return <p role="status">Nothing is on record under it.</p>
   const releasedCount = entries.reduce((sum, entry) => sum + releasedIn(entry).length, 0)
@@ -154,13 +149,6 @@ function Step({ entry, isOther }: { readonly entry: RecordEntry; readonly isOthe
   )
 }
 
-const Fact = ({ title, children }: { readonly title: string; readonly children: ComponentChildren }) => (
-  <>
-    <dt>{title}</dt>
-    <dd>{children}</dd>
-  </>
-)
-
 const Details = ({ entry: { detail, delegation } }: { readonly entry: RecordEntry }) => (
   <>
     {Object.entries(detail)
@@ -177,16 +165,7 @@ const Details = ({ entry: { detail, delegation } }: { readonly entry: RecordEntr
 
 function Value({ member, value }: { readonly member: string; readonly value: unknown }) {
   const ids = idsIn(member, value)
-  if (ids !== undefined)
-    return (
-      <ul class="plain">
-        {ids.map((id) => (
-          <li key={id}>
-            <Id id={id} />
-          </li>
-        ))}
-      </ul>
-    )
+  if (ids !== undefined) return <Ids ids={ids} />
   if (member.endsWith('_at') && typeof value === 'string') return <Time time={value} />
   if (Array.isArray(value) && value.length === 0) return <span class="soft">none</span>
   if (Array.isArray(value) && value.every((entryText) => typeof entryText === 'string'))

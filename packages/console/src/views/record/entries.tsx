@@ -1,14 +1,12 @@
-import type { RecordEntry } from '@remit/contract/audit'
-import { Chain } from '../../parts/chain.tsx'
+import type { RecordEntry, RecordPage } from '@remit/contract/audit'
+import { Asked } from '../../parts/async-answer.tsx'
 import { Decision } from '../../parts/decision.tsx'
-import { Id } from '../../parts/id.tsx'
+import { Chain, Id, Ids } from '../../parts/id.tsx'
 import { Table } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
-import { actionPath } from '../../paths.ts'
-import { Link } from '../../router.tsx'
+import { actionPath, recordPath } from '../../paths.ts'
+import { Link, withQuery } from '../../router.tsx'
 import { about } from './entry.ts'
-
-const shownMax = 3
 
 /** Records in a list, each leading to its whole action. */
 export const Entries = ({ entries }: { readonly entries: readonly RecordEntry[] }) => (
@@ -41,21 +39,43 @@ export const Entries = ({ entries }: { readonly entries: readonly RecordEntry[] 
 )
 
 function About({ entry }: { readonly entry: RecordEntry }) {
-  const ids = about(entry)
   const { command } = entry.detail
   return (
-    <ul class="plain">
+    <Ids ids={about(entry)} max={3}>
       {entry.event === 'command' && typeof command === 'string' && (
         <li>
           <code>{command}</code>
         </li>
       )}
-      {ids.slice(0, shownMax).map((id) => (
-        <li key={id}>
-          <Id id={id} />
-        </li>
-      ))}
-      {ids.length > shownMax && <li class="soft">and {ids.length - shownMax} more</li>}
-    </ul>
+    </Ids>
   )
 }
+
+/** The last records of an actor, or about an object, and the way to all of them. */
+export const LatestEntries = (props: {
+  readonly of: { readonly actor: string } | { readonly object: string }
+  readonly limit: number
+  readonly subject: string
+  /** Said where there is none. */
+  readonly none: string
+}) => (
+  <Asked<RecordPage>
+    path={withQuery('/audit', { ...props.of, limit: `${props.limit}` })}
+    subject={props.subject}
+  >
+    {({ records, next_cursor: next }) =>
+      records.length === 0 ? (
+        <p>{props.none}</p>
+      ) : (
+        <>
+          <Entries entries={records} />
+          {next !== undefined && (
+            <p>
+              <Link to={recordPath(props.of)}>All that is on record of it</Link>
+            </p>
+          )}
+        </>
+      )
+    }
+  </Asked>
+)

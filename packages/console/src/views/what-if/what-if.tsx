@@ -2,34 +2,97 @@ import type { WhatIfAnswer } from '@remit/contract/what-if'
 import { useState } from 'preact/hooks'
 import { Problem } from '../../api.ts'
 import { counted } from '../../parts/counted.ts'
+import { agentId, Field, Form, type Inputs, Lines } from '../../parts/form.tsx'
 import { Heading } from '../../parts/heading.tsx'
+import { Part } from '../../parts/part.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
-import type { Section } from '../../section.ts'
-import { asProblem, useConsole } from '../../use-answer.ts'
+import { useAction, useConsole } from '../../use-answer.ts'
 import { Effect } from '../model/effect.tsx'
 import { ReplicaNote } from '../why/replica.tsx'
 import '../model/model.css'
-import { type Line, type Preset, presets, readLines } from './lines.ts'
 
-/** `/what-if`, with `writes` and `deletes` as lines to begin with; nothing is asked before somebody says so. */
-export const whatIfViews: Section = {
-  path: '/what-if',
-  title: 'What if',
-  roles: ['security.read'],
-  show: ({ query }) => (
-    <WhatIf key={query.toString()} writes={query.get('writes') ?? ''} deletes={query.get('deletes') ?? ''} />
-  ),
+/** One tuple that a what-if writes or deletes. */
+interface Line {
+  readonly user: string
+  readonly relation: string
+  readonly object: string
+  readonly condition?: { readonly name: 'until'; readonly context: { readonly expires_at: string } }
 }
 
-function WhatIf(props: { readonly writes: string; readonly deletes: string }) {
+/** `user:anne member group:finance`, or `… until 2027-01-01T00:00:00Z`, one a line. Throws `Problem` at a line that is neither. */
+function readLines(text: string): readonly Line[] {
+  const lines: Line[] = []
+  for (const written of text.split('\n').map((line) => line.trim())) {
+    if (written === '') continue
+    const [user, relation, object, condition, expires_at, ...extras] = written.split(/\s+/)
+    const isWhole =
+      user !== undefined && relation !== undefined && object !== undefined && extras.length === 0
+    const isTimed = condition === 'until' && expires_at !== undefined
+    if (!isWhole || (condition !== undefined && !isTimed))
+      throw new Problem(422, { title: 'This line is no tuple', detail: written, code: 'invalid_request' })
+    lines.push({
+      user,
+      relation,
+      object,
+      ...(isTimed && { condition: { name: 'until', context: { expires_at } } }),
+    })
+  }
+  return lines
+}
+
+/** What people wonder about most, as the tuples that it comes down to. */
+interface Preset {
+  readonly title: string
+  readonly fields: readonly { readonly name: string; readonly title: string; readonly example: string }[]
+  readonly lines: (fields: Inputs) => Supposed
+}
+
+interface Supposed {
+  readonly writes?: readonly string[]
+  readonly deletes?: readonly string[]
+}
+
+/** Changes that a form can fill in. */
+const presets: readonly Preset[] = [
+  {
+    title: 'Take somebody out of a group',
+    fields: [
+      { name: 'user', title: 'Who', example: 'user:anne' },
+      { name: 'group', title: 'Group', example: 'group:finance' },
+    ],
+    lines: ({ user, group }) => ({ deletes: [`${user} member ${group}`] }),
+  },
+  {
+    title: 'Lend something to an agent',
+    fields: [
+      { name: 'user', title: 'Who lends', example: 'user:anne' },
+      { name: 'object', title: 'What', example: 'collection:handbook' },
+      { name: 'agent', title: 'To agent', example: 'research-bot' },
+    ],
+    lines: ({ user, object, agent }) => ({
+      writes: [
+        `${user} delegator delegation:supposed until 2999-01-01T00:00:00Z`,
+        `agent:${agentId(agent ?? '')} agent delegation:supposed`,
+        `delegation:supposed delegated_to ${object}`,
+      ],
+    }),
+  },
+  {
+    title: 'Mark something sensitive',
+    fields: [{ name: 'object', title: 'What', example: 'folder:customers/pricing' }],
+    lines: ({ object }) => ({ writes: [`user:* sensitive ${object}`] }),
+  },
+]
+
+/** `/what-if`, with `writes` and `deletes` as lines to begin with; nothing is asked before somebody says so. */
+export function WhatIf(props: { readonly writes: string; readonly deletes: string }) {
   const { api } = useConsole()
   const [writes, setWrites] = useState(props.writes)
   const [deletes, setDeletes] = useState(props.deletes)
   const [answer, setAnswer] = useState<WhatIfAnswer>()
-  const [problem, setProblem] = useState<Problem>()
-  const [isAsking, setAsking] = useState(false)
+  const { doing, problem, run } = useAction()
 
-  function add(lines: ReturnType<Preset['lines']>): void {
+  function add(lines: Supposed): void {
     const joined = (text: string, addition: readonly string[] = []): string =>
       [text.trim(), ...addition].filter((line) => line !== '').join('\n')
     setWrites(joined(writes, lines.writes))
@@ -37,26 +100,14 @@ function WhatIf(props: { readonly writes: string; readonly deletes: string }) {
   }
 
   async function ask(): Promise<void> {
+    setAnswer(undefined)
     const added = readLines(writes)
     const removed = readLines(deletes)
-    const wrong = added.wrong ?? removed.wrong
-    setProblem(undefined)
-    setAnswer(undefined)
-    if (wrong !== undefined) {
-      setProblem(new Problem(422, { title: 'This line is no tuple', detail: wrong, code: 'invalid_request' }))
-      return
-    }
-    setAsking(true)
-    try {
-      const keys = removed.lines.map(({ user, relation, object }) => ({ user, relation, object }))
-      setAnswer(await api.post<WhatIfAnswer>('/what-if', { writes: added.lines, deletes: keys }))
-    } catch (thrown) {
-      setProblem(asProblem(thrown))
-    } finally {
-      setAsking(false)
-    }
+    const keys = removed.map(({ user, relation, object }) => ({ user, relation, object }))
+    setAnswer(await api.post<WhatIfAnswer>('/what-if', { writes: added, deletes: keys }))
   }
 
+  const hint = 'one a line: user relation object'
   return (
     <>
       <Heading title="What if?" />
@@ -69,82 +120,44 @@ function WhatIf(props: { readonly writes: string; readonly deletes: string }) {
           <PresetForm preset={preset} onAdd={add} key={preset.title} />
         ))}
       </div>
-      <form
-        class="what-if"
-        onSubmit={(event) => {
-          event.preventDefault()
-          void ask()
-        }}
-      >
-        <Lines title="If these tuples were added" value={writes} onInput={setWrites} />
-        <Lines title="If these tuples were removed" value={deletes} onInput={setDeletes} />
-        <button type="submit" class="main" disabled={isAsking || (writes + deletes).trim() === ''}>
-          {isAsking ? 'Working it out …' : 'What would change?'}
+      <Form class="what-if" onSubmit={() => run(ask)}>
+        <Lines title="If these tuples were added" hint={hint} rows={4} text={writes} onInput={setWrites} />
+        <Lines
+          title="If these tuples were removed"
+          hint={hint}
+          rows={4}
+          text={deletes}
+          onInput={setDeletes}
+        />
+        <button type="submit" class="main" disabled={doing !== undefined || (writes + deletes).trim() === ''}>
+          {doing !== undefined ? 'Working it out …' : 'What would change?'}
         </button>
-      </form>
+      </Form>
       {problem !== undefined && <ProblemBox problem={problem} />}
       {answer !== undefined && <Told answer={answer} />}
     </>
   )
 }
 
-const Lines = (props: {
-  readonly title: string
-  readonly value: string
-  readonly onInput: (text: string) => void
-}) => (
-  <label>
-    {props.title} <small class="soft">one a line: user relation object</small>
-    <textarea
-      rows={4}
-      spellcheck={false}
-      value={props.value}
-      onInput={({ currentTarget }) => props.onInput(currentTarget.value)}
-    />
-  </label>
+const PresetForm = (props: { readonly preset: Preset; readonly onAdd: (lines: Supposed) => void }) => (
+  <details class="more">
+    <summary>{props.preset.title}</summary>
+    <Form class="line" onSubmit={(fields) => props.onAdd(props.preset.lines(fields))}>
+      {props.preset.fields.map((field) => (
+        <Field key={field.name} {...field} isNeeded />
+      ))}
+      <button type="submit">Suppose it</button>
+    </Form>
+  </details>
 )
 
-function PresetForm({
-  preset,
-  onAdd,
+const Unchanged = ({
+  lines,
+  reason,
 }: {
-  readonly preset: Preset
-  readonly onAdd: (lines: ReturnType<Preset['lines']>) => void
-}) {
-  return (
-    <details class="more">
-      <summary>{preset.title}</summary>
-      <form
-        class="line"
-        onSubmit={(event) => {
-          event.preventDefault()
-          const fields = [...new FormData(event.currentTarget)].map(([name, value]) => [
-            name,
-            String(value).trim(),
-          ])
-          onAdd(preset.lines(Object.fromEntries(fields)))
-        }}
-      >
-        {preset.fields.map(({ name, title, example }) => (
-          <label key={name}>
-            {title}
-            <input
-              type="text"
-              name={name}
-              placeholder={example}
-              required
-              autocomplete="off"
-              spellcheck={false}
-            />
-          </label>
-        ))}
-        <button type="submit">Suppose it</button>
-      </form>
-    </details>
-  )
-}
-
-const Unchanged = ({ lines, reason }: { readonly lines: readonly Line[]; readonly reason: string }) =>
+  readonly lines: WhatIfAnswer['nobody_may_write']
+  readonly reason: string
+}) =>
   lines.length === 0 ? null : (
     <p class="warn">
       Changes nothing, since it {reason}:{' '}
@@ -159,21 +172,11 @@ const limits: Readonly<Record<string, string>> = {
 }
 
 function Told({ answer }: { readonly answer: WhatIfAnswer }) {
-  const {
-    complete: isComplete,
-    limited_by,
-    can_read,
-    can_read_delegated,
-    asked: askedPairs,
-    unchanged,
-    replica,
-    txn,
-  } = answer
+  const { limited_by, asked: askedPairs, unchanged } = answer
   return (
-    <section aria-labelledby="told">
-      <h2 id="told">What would change</h2>
+    <Part id="told" title="What would change">
       <div role="status">
-        {isComplete ? (
+        {answer.complete ? (
           <p>
             Checked everyone affected: {counted(askedPairs.people, 'person', 'people')},{' '}
             {counted(askedPairs.agents, 'agent')}.
@@ -191,11 +194,11 @@ function Told({ answer }: { readonly answer: WhatIfAnswer }) {
         lines={answer.nobody_may_write}
         reason="may be written by nobody: the allow-list has no row for it"
       />
-      <Effect canRead={can_read} delegated={can_read_delegated} />
-      <ReplicaNote replica={replica} />
+      <Effect canRead={answer.can_read} delegated={answer.can_read_delegated} />
+      <ReplicaNote replica={answer.replica} />
       <p class="soft">
-        On record as <code>{txn}</code>
+        On record as <code>{answer.txn}</code>
       </p>
-    </section>
+    </Part>
   )
 }

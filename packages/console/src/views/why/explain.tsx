@@ -1,30 +1,20 @@
 import type { Explained } from '@remit/contract/explain'
-import { AsyncAnswer as AskedFor } from '../../parts/async-answer.tsx'
+import { Asked } from '../../parts/async-answer.tsx'
+import { AskForm, Field, type Inputs } from '../../parts/form.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { NeverHere } from '../../parts/never-here.tsx'
-import type { Section } from '../../section.ts'
-import { useAnswer } from '../../use-answer.ts'
 import { DelegationField } from '../delegations/field.tsx'
-import { AskForm, Field, type Inputs, inputsOf } from './ask-form.tsx'
 import { ReplicaNote } from './replica.tsx'
 import { ReasonTree } from './tree.tsx'
 import './why.css'
 
-/** `/explain?user=…&relation=…&object=…`, with `agent` and `delegation` for an agent; asked as soon as it is opened. */
-export const explainViews: Section = {
-  path: '/explain',
-  title: 'Why',
-  roles: ['security.read'],
-  show: ({ query }) => {
-    const inputs = inputsOf(query, ['user', 'agent', 'delegation', 'grants', 'relation', 'object', 'at'])
-    return <Explain inputs={inputs} key={JSON.stringify(inputs)} />
-  },
-}
-
 const relations = ['can_read', 'can_read_delegated', 'can_be_told', 'viewer', 'owner', 'blocked', 'member']
 
-function Explain({ inputs }: { readonly inputs: Inputs }) {
+/** `/explain?user=…&relation=…&object=…`, with `agent` and `delegation` for an agent; asked as soon as it is opened. */
+export function Explain({ inputs }: { readonly inputs: Inputs }) {
   const isAsked = ['user', 'relation', 'object'].every((name) => inputs[name] !== undefined)
+  const { grants, ...otherInputs } = inputs
+  const body = { ...otherInputs, ...(grants !== undefined && { grants: grants.split(/[\s,]+/) }) }
   return (
     <>
       <Heading title="Why may they, or why not?" />
@@ -48,19 +38,12 @@ function Explain({ inputs }: { readonly inputs: Inputs }) {
           </div>
         </details>
       </AskForm>
-      {isAsked && <Answer inputs={inputs} />}
+      {isAsked && (
+        <Asked<Explained> path="/explain" body={body} subject="the reason">
+          {(explained) => <Why explained={explained} isByClock={inputs['at'] !== undefined} />}
+        </Asked>
+      )}
     </>
-  )
-}
-
-function Answer({ inputs }: { readonly inputs: Inputs }) {
-  const { grants, ...inputsWithoutGrants } = inputs
-  const body = { ...inputsWithoutGrants, ...(grants !== undefined && { grants: grants.split(/[\s,]+/) }) }
-  const answer = useAnswer('explained', (api, signal) => api.post<Explained>('/explain', body, signal))
-  return (
-    <AskedFor answer={answer} subject="the reason">
-      {(explained) => <Why explained={explained} isByClock={inputs['at'] !== undefined} />}
-    </AskedFor>
   )
 }
 
@@ -109,11 +92,8 @@ const verdictWords: Readonly<Record<Verdict, string>> = {
 const Word = ({ verdict }: { readonly verdict: Verdict }) => <strong>{verdictWords[verdict]}</strong>
 
 /** OpenFGA's word beside that of the index, from which the tree comes. */
-function Agreement({
-  explained: { decision, explained, agrees, registry },
-}: {
-  readonly explained: Explained
-}) {
+function Agreement(props: { readonly explained: Explained }) {
+  const { decision, explained, agrees, registry } = props.explained
   return (
     <>
       <p>

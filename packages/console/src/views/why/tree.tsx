@@ -1,7 +1,6 @@
 import type { Reason } from '@remit/contract/explain'
 import type { ComponentChildren } from 'preact'
 import { Time } from '../../parts/time.tsx'
-import { saidOf } from './reason.ts'
 import './tree.css'
 
 const marks = {
@@ -74,12 +73,32 @@ function wordsOf(reason: Reason): ComponentChildren {
   return saidOf(reason)
 }
 
+/** What stands at a step that is no tuple. */
+function saidOf({ kind, holds, relation = '', object = '', rule = '', count = 0 }: Reason): string {
+  switch (kind) {
+    case 'not':
+      return holds === 'yes' ? `not excluded by: ${rule}` : `excluded by: ${rule}`
+    case 'rule':
+      return rule
+    case 'self':
+      return 'it is the subject itself'
+    case 'cycle':
+      return `${relation} of ${object}: goes round in a circle`
+    case 'depth':
+      return `${relation} of ${object}: too deep, not looked at`
+    case 'seen':
+      return `${relation} of ${object}: as shown elsewhere`
+    case 'missing':
+      return `${relation} of ${object}: the model knows no way to it`
+    case 'cut':
+      return `${count} more`
+    default:
+      return `${relation} of ${object}`
+  }
+}
+
 /** One tuple on a line. */
-export const TupleLine = (tuple: {
-  readonly user: string
-  readonly relation: string
-  readonly object: string
-}) => (
+const TupleLine = (tuple: { readonly user: string; readonly relation: string; readonly object: string }) => (
   <code class="tuple">
     {tuple.user} <b>{tuple.relation}</b> {tuple.object}
   </code>
