@@ -1,22 +1,19 @@
 import type { ComponentChildren, ComponentType } from 'preact'
-import { useEffect, useRef } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { type Inputs, inputsOf } from './parts/form.tsx'
 import { Heading } from './parts/heading.tsx'
-import { SignedIn } from './parts/signed-in.tsx'
 import { Link, type Route, useRoute } from './router.tsx'
-import { type Console, ConsoleContext } from './use-answer.ts'
+import { type Console, ConsoleContext, useAction, useConsole } from './use-answer.ts'
 import { OneAgent } from './views/agents/agent.tsx'
 import { Agents } from './views/agents/list.tsx'
-import { Delegation } from './views/delegations/delegation.tsx'
-import { Delegations } from './views/delegations/list.tsx'
+import { Delegation, Delegations } from './views/delegations/list.tsx'
 import { Model } from './views/model/model.tsx'
 import { OnePlan } from './views/model/plan.tsx'
 import { Overview } from './views/overview/index.tsx'
 import { Group, People, Person } from './views/people/index.tsx'
-import { Readers } from './views/questions/readers.tsx'
-import { Reads } from './views/questions/reads.tsx'
+import { Readers, Reads } from './views/questions/reads.tsx'
 import { Action } from './views/record/action.tsx'
-import { Search } from './views/record/search.tsx'
+import { Search } from './views/record/entries.tsx'
 import { WhatIf } from './views/what-if/what-if.tsx'
 import { Explain } from './views/why/explain.tsx'
 import { ViewAs, WhoCan } from './views/why/lists.tsx'
@@ -212,4 +209,59 @@ function Nothing(props: { readonly firstSegment: string; readonly visibleSection
       </ul>
     </>
   )
+}
+
+const lastMinutes = 2
+const minuteMs = 60_000
+
+/** Who is signed in, until when, and the way out. Near the end it says so, and whoever works on signs in anew. */
+function SignedIn() {
+  const { subject, until: signedInUntil, signOut, signInAgain } = useConsole()
+  const minutesLeft = useMinutesTo(signedInUntil)
+  const { doing, problem, run } = useAction()
+
+  async function leave(): Promise<void> {
+    // Where it is over there is nothing here any more.
+    if (!(await signOut())) throw new Error('The service was not told.')
+  }
+
+  return (
+    <div class="signed-in">
+      <span class="who">
+        <span class="unseen">Signed in as </span>
+        {subject}
+      </span>
+      <span role="status" class={minutesLeft > lastMinutes ? 'soft' : 'warn'}>
+        {problem !== undefined
+          ? 'The service was not told: try again.'
+          : minutesLeft > lastMinutes
+            ? `until ${clockOf(signedInUntil)}`
+            : minutesLeft > 0
+              ? `your sign-in ends at ${clockOf(signedInUntil)}`
+              : 'your sign-in is over'}
+      </span>
+      {minutesLeft <= lastMinutes && (
+        <button type="button" onClick={signInAgain}>
+          Sign in anew
+        </button>
+      )}
+      <button type="button" disabled={doing !== undefined} onClick={() => run(leave)}>
+        Sign out
+      </button>
+    </div>
+  )
+}
+
+const clockOf = (time: number): string => `${new Date(time).toISOString().slice(11, 16)} UTC`
+
+const minutesTo = (time: number): number => Math.max(0, Math.ceil((time - Date.now()) / minuteMs))
+
+/** Looks as often as it matters. */
+function useMinutesTo(time: number): number {
+  const [minutesLeft, setLeft] = useState(() => minutesTo(time))
+  useEffect(() => {
+    const timer = setInterval(() => setLeft(minutesTo(time)), 10_000)
+    return () => clearInterval(timer)
+  }, [time])
+  return minutesLeft
 }

@@ -1,3 +1,4 @@
+import './model.css'
 import type {
   ActiveModel,
   ModelCheck,
@@ -6,7 +7,7 @@ import type {
   TestRun,
   TextProblem,
 } from '@remit/contract/model'
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import { Asked } from '../../parts/async-answer.tsx'
 import { counted } from '../../parts/counted.ts'
 import { Lines } from '../../parts/form.tsx'
@@ -18,10 +19,9 @@ import { Time } from '../../parts/time.tsx'
 import { planPath } from '../../paths.ts'
 import { go, Link } from '../../router.tsx'
 import { useAction, useConsole } from '../../use-answer.ts'
+import type { Editor } from './editor.ts'
 import { Findings } from './findings.tsx'
-import { ModelEditor } from './model-editor.tsx'
 import { TruthTable } from './truth-table.tsx'
-import './model.css'
 
 /** The model in force, plans for another, and those that were in force before. */
 export const Model = () => (
@@ -253,4 +253,39 @@ function History({ shown: { history, model_id: current } }: { readonly shown: Ac
       />
     </Part>
   )
+}
+
+/** The text of a model with colours, and with the problems that the service found in it. */
+function ModelEditor(props: {
+  readonly text: string
+  readonly problems: readonly TextProblem[]
+  /** Where somebody wants to look. */
+  readonly lookAt: TextProblem | undefined
+  readonly onChange: (text: string) => void
+}) {
+  const { text, problems, lookAt, onChange } = props
+  const container = useRef<HTMLDivElement>(null)
+  const [editor, setEditor] = useState<Editor>()
+
+  useEffect(() => {
+    let isThere = true
+    let opened: Editor | undefined
+    const root = container.current?.shadowRoot ?? container.current?.attachShadow({ mode: 'open' })
+    // Only whoever edits a model loads an editor.
+    void import('./editor.ts').then(({ openEditor }) => {
+      if (!isThere || root === undefined) return
+      opened = openEditor({ root, text, labelledBy: 'The model’s text', onChange })
+      setEditor(opened)
+    })
+    return () => {
+      isThere = false
+      opened?.destroy()
+    }
+  }, [text])
+  useEffect(() => editor?.show(problems), [editor, problems])
+  useEffect(() => {
+    if (lookAt !== undefined) editor?.goTo(lookAt)
+  }, [editor, lookAt])
+
+  return <div class="editor" ref={container} />
 }

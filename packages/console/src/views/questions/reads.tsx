@@ -1,13 +1,94 @@
-import type { Readers, Reads as ReadsAnswer } from '@remit/contract/record-questions'
+import type { Readers as ReadersAnswer, Reads as ReadsAnswer } from '@remit/contract/record-questions'
 import { Asked } from '../../parts/async-answer.tsx'
 import { AskForm, Field, type Inputs, Period } from '../../parts/form.tsx'
 import { Heading } from '../../parts/heading.tsx'
-import { Id } from '../../parts/id.tsx'
+import { Chain, Id } from '../../parts/id.tsx'
 import { NeverHere } from '../../parts/never-here.tsx'
+import { Onwards } from '../../parts/part.tsx'
 import { type Column, Table } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
-import { actionPath, explainPath } from '../../paths.ts'
+import { actionPath, explainPath, readsPath, recordPath, whoCanPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
+
+/** `/readers?document=…`, with `since` and `until`: who got it, as far as the record goes. */
+export function Readers({ inputs }: { readonly inputs: Inputs }) {
+  const document = inputs['document']?.replace(/^document:/, '')
+  const object = `document:${document}`
+  return (
+    <>
+      <Heading title="Who got it?" />
+      <p class="soft">
+        People who received this document, directly or through an agent. Who could read it now is another
+        question.
+      </p>
+      <AskForm path="/readers" button="Who got it?">
+        <Field name="document" title="Document" inputs={inputs} example="handbook/welcome.md" isNeeded />
+        <Period inputs={inputs} />
+      </AskForm>
+      {document !== undefined && (
+        <>
+          <Asked<ReadersAnswer>
+            path={withQuery('/audit/readers', { ...inputs, document })}
+            subject="who got it"
+          >
+            {(found) => <FoundReaders found={found} inputs={inputs} />}
+          </Asked>
+          <Onwards
+            links={{
+              'Who can read it now': whoCanPath(object),
+              'How its access was changed': recordPath({ object, event: 'access_changed' }),
+              'All that is on record of it': recordPath({ object }),
+            }}
+          />
+        </>
+      )}
+    </>
+  )
+}
+
+function FoundReaders({ found, inputs }: { readonly found: ReadersAnswer; readonly inputs: Inputs }) {
+  const { readers, names, complete: isComplete } = found
+  if (found.never_here.length > 0) return <NeverHere of={found} />
+  if (readers.length === 0) return <p role="status">It was given to nobody, as far as the record goes.</p>
+  const people = new Set(readers.map(({ subject }) => subject)).size
+  return (
+    <>
+      <p role="status">
+        {people === 1 ? 'One person' : `${people} people`}
+        {isComplete ? '.' : ', and more: narrow the time.'}
+      </p>
+      <Table
+        caption="The last first, times in UTC"
+        rows={readers}
+        keyOf={({ subject, actors, client }) => JSON.stringify([subject, actors, client])}
+        columns={[
+          { title: 'Person', cell: ({ subject }) => <Id id={subject} name={names[subject]} /> },
+          {
+            title: 'Through',
+            cell: ({ actors, client }) => <Chain actors={actors} client={client} names={names} />,
+          },
+          ...givenColumns,
+          {
+            title: 'What else',
+            cell: ({ subject, actors: [agent] }) => (
+              <Link
+                to={readsPath({
+                  subject,
+                  agent,
+                  since: inputs['since'],
+                  until: inputs['until'],
+                  today: 'true',
+                })}
+              >
+                What else {agent === undefined ? 'they got' : 'it read for them'}
+              </Link>
+            ),
+          },
+        ]}
+      />
+    </>
+  )
+}
 
 type ReadDocument = ReadsAnswer['documents'][number]
 
@@ -33,14 +114,14 @@ export function Reads({ inputs }: { readonly inputs: Inputs }) {
       </AskForm>
       {subject !== undefined && (
         <Asked<ReadsAnswer> path={withQuery('/audit/reads', query)} subject="what they got">
-          {(found) => <Found found={found} subject={subject} agent={agent} />}
+          {(found) => <FoundReads found={found} subject={subject} agent={agent} />}
         </Asked>
       )}
     </>
   )
 }
 
-function Found(props: {
+function FoundReads(props: {
   readonly found: ReadsAnswer
   readonly subject: string
   readonly agent: string | undefined
@@ -124,7 +205,7 @@ function TodayTag({ today }: { readonly today: NonNullable<ReadDocument['today']
 }
 
 /** What the record sums up of answers that were given. */
-type Given = Pick<Readers['readers'][number], 'answers' | 'first_at' | 'last_at' | 'last_txn'>
+type Given = Pick<ReadersAnswer['readers'][number], 'answers' | 'first_at' | 'last_at' | 'last_txn'>
 
 /** How often, and when: the last one leads to its action. */
 export const givenColumns: readonly Column<Given>[] = [
