@@ -18,6 +18,7 @@ import { LatestEntries } from '../record/entries.tsx'
 
 /** What an agent is, its switch, whether it reads more than usual, what people lend to it, what it read. */
 export function OneAgent({ id, endTime }: { readonly id: string; readonly endTime: string | undefined }) {
+  const actor = `agent:${id}`
   const { roles } = useConsole()
   const [changed, setChanged] = useState<AgentAnswer>()
   const read: Answer<AgentAnswer> = useAnswer(`agent ${id}`, (api, signal) =>
@@ -28,7 +29,7 @@ export function OneAgent({ id, endTime }: { readonly id: string; readonly endTim
     <>
       <Heading title={`Agent ${id}`} />
       {isNone ? (
-        <NeverHere of={{ never_here: [`agent:${id}`] }} />
+        <NeverHere of={{ never_here: [actor] }} />
       ) : (
         <AsyncAnswer
           answer={changed === undefined ? read : { state: 'there', value: changed }}
@@ -37,7 +38,15 @@ export function OneAgent({ id, endTime }: { readonly id: string; readonly endTim
           {({ agent }) => (
             <>
               <Facts agent={agent} />
-              {roles.includes('agents.write') && <KillSwitch agent={agent} onDone={setChanged} />}
+              {roles.includes('agents.write') && (
+                <Part id="switch" title="Kill switch">
+                  {agent.state === 'disabled' ? (
+                    <PulledSwitch agent={agent} />
+                  ) : (
+                    <KillSwitch agent={agent} onDone={setChanged} />
+                  )}
+                </Part>
+              )}
             </>
           )}
         </AsyncAnswer>
@@ -45,15 +54,10 @@ export function OneAgent({ id, endTime }: { readonly id: string; readonly endTim
       {roles.includes('security.read') && !isNone && (
         <>
           <Reach agent={id} endTime={endTime} />
-          <ReadFor agent={`agent:${id}`} />
-          <LentTo agent={`agent:${id}`} key={changed?.agent.state} />
+          <ReadFor agent={actor} />
+          <LentTo agent={actor} key={changed?.agent.state} />
           <Part id="read" title="What it did last">
-            <LatestEntries
-              of={{ actor: `agent:${id}` }}
-              limit={10}
-              subject="what it did"
-              none="Nothing is on record."
-            />
+            <LatestEntries of={{ actor }} limit={10} subject="what it did" none="Nothing is on record." />
           </Part>
         </>
       )}
@@ -104,28 +108,10 @@ function KillSwitch(props: { readonly agent: Agent; readonly onDone: (answer: Ag
   const { api } = useConsole()
   const [typed, setTyped] = useState('')
   const { doing, problem, run } = useAction()
-  if (agent.state === 'disabled')
-    return (
-      <Part id="switch" title="Kill switch">
-        <p role="status" class="done">
-          Disabled. No token in whose chain it stands counts any more, none is made, and nobody can lend to
-          it.
-        </p>
-        <p>Only whoever runs this service enables it, at the machine:</p>
-        <pre>
-          <code>npm run remit -- agent enable {agent.id}</code>
-        </pre>
-        <p>
-          Where people have lent to it: with <code>--end-lent</code>, and they lend anew, or{' '}
-          <code>--keep-lent</code> if the switch was pulled by mistake.
-        </p>
-      </Part>
-    )
-
   const disable = () =>
     run(async () => onDone(await api.post<AgentAnswer>(`/agents/${encodeURIComponent(agent.id)}/disable`)))
   return (
-    <Part id="switch" title="Kill switch">
+    <>
       <p>
         Takes effect on the next request. Every token issued to this agent, or through it, is rejected. It is
         re-enabled by a command at the machine only. Whoever runs it says whether what people lent to this
@@ -147,9 +133,25 @@ function KillSwitch(props: { readonly agent: Agent; readonly onDone: (answer: Ag
         </button>
       </Form>
       {problem !== undefined && <ProblemBox problem={problem} />}
-    </Part>
+    </>
   )
 }
+
+const PulledSwitch = ({ agent }: { readonly agent: Agent }) => (
+  <>
+    <p role="status" class="done">
+      Disabled. No token in whose chain it stands counts any more, none is made, and nobody can lend to it.
+    </p>
+    <p>Only whoever runs this service enables it, at the machine:</p>
+    <pre>
+      <code>npm run remit -- agent enable {agent.id}</code>
+    </pre>
+    <p>
+      Where people have lent to it: with <code>--end-lent</code>, and they lend anew, or{' '}
+      <code>--keep-lent</code> if the switch was pulled by mistake.
+    </p>
+  </>
+)
 
 /** To what it read for one person, and what of it would be refused today. */
 const ReadFor = ({ agent }: { readonly agent: string }) => (
@@ -209,66 +211,72 @@ function Judged(props: {
               ? `Unusual: ${when.toLowerCase()} it read more than on a normal day.`
               : `Not unusual: ${when.toLowerCase()} it read as on a normal day.`}
           </p>
-          <Table
-            caption="Against the days of the four weeks before on which it read anything"
-            rows={measures}
-            keyOf={({ name }) => name}
-            columns={[
-              { title: 'What', cell: ({ name }) => names[name] },
-              { title: when, cell: ({ last: lastDay }) => lastDay, isNumber: true },
-              { title: 'Usually', cell: ({ median }) => median, isNumber: true },
-              { title: 'Unusual above', cell: ({ threshold }) => threshold, isNumber: true },
-              {
-                title: 'So it is',
-                cell: (measure) => (
-                  <span class={measure.unusual ? 'tag bad' : 'tag'}>
-                    {measure.unusual ? 'unusual' : 'usual'}
-                  </span>
-                ),
-              },
-            ]}
-          />
+          <Measures when={when} measures={measures} />
         </>
       )}
       <details class="more" open={unusual === null}>
         <summary>Day by day</summary>
-        <Table
-          caption="Newest first, days of UTC"
-          rows={days.toReversed()}
-          keyOf={({ day: dayRow }) => dayRow}
-          columns={[
-            {
-              title: 'Day',
-              cell: ({ day: dayRow }) => (
-                <Link
-                  to={recordPath({
-                    actor: `agent:${agent}`,
-                    decision: 'allowed',
-                    since: `${dayRow}T00:00:00Z`,
-                    until: `${nextDay(dayRow)}T00:00:00Z`,
-                  })}
-                >
-                  {dayRow}
-                </Link>
-              ),
-            },
-            { title: 'Documents', cell: ({ documents }) => documents, isNumber: true },
-            { title: 'Never before', cell: ({ new_documents }) => new_documents, isNumber: true },
-            { title: 'Answers', cell: ({ reads }) => reads, isNumber: true },
-            {
-              title: 'Unusual?',
-              cell: ({ day: dayRow }) => (
-                <Link to={agentPath(agent, `${dayRow}T23:59:59Z`)}>
-                  Check this day<span class="unseen"> {dayRow}</span>
-                </Link>
-              ),
-            },
-          ]}
-        />
+        <Days agent={agent} days={days} />
       </details>
     </>
   )
 }
+
+const Measures = (props: { readonly when: string; readonly measures: ReachAnswer['measures'] }) => (
+  <Table
+    caption="Against the days of the four weeks before on which it read anything"
+    rows={props.measures}
+    keyOf={({ name }) => name}
+    columns={[
+      { title: 'What', cell: ({ name }) => names[name] },
+      { title: props.when, cell: ({ last: lastDay }) => lastDay, isNumber: true },
+      { title: 'Usually', cell: ({ median }) => median, isNumber: true },
+      { title: 'Unusual above', cell: ({ threshold }) => threshold, isNumber: true },
+      {
+        title: 'So it is',
+        cell: ({ unusual }) => (
+          <span class={unusual ? 'tag bad' : 'tag'}>{unusual ? 'unusual' : 'usual'}</span>
+        ),
+      },
+    ]}
+  />
+)
+
+const Days = ({ agent, days }: { readonly agent: string; readonly days: ReachAnswer['days'] }) => (
+  <Table
+    caption="Newest first, days of UTC"
+    rows={days.toReversed()}
+    keyOf={({ day }) => day}
+    columns={[
+      {
+        title: 'Day',
+        cell: ({ day }) => (
+          <Link
+            to={recordPath({
+              actor: `agent:${agent}`,
+              decision: 'allowed',
+              since: `${day}T00:00:00Z`,
+              until: `${nextDay(day)}T00:00:00Z`,
+            })}
+          >
+            {day}
+          </Link>
+        ),
+      },
+      { title: 'Documents', cell: ({ documents }) => documents, isNumber: true },
+      { title: 'Never before', cell: ({ new_documents }) => new_documents, isNumber: true },
+      { title: 'Answers', cell: ({ reads }) => reads, isNumber: true },
+      {
+        title: 'Unusual?',
+        cell: ({ day }) => (
+          <Link to={agentPath(agent, `${day}T23:59:59Z`)}>
+            Check this day<span class="unseen"> {day}</span>
+          </Link>
+        ),
+      },
+    ]}
+  />
+)
 
 const nextDay = (day: string): string =>
   new Date(Date.parse(`${day}T00:00:00Z`) + 86_400_000).toISOString().slice(0, 10)

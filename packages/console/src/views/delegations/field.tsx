@@ -1,4 +1,5 @@
 import type { AuditDelegation, AuditDelegationPage } from '@remit/contract/audit'
+import type { RefObject } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { agentId } from '../../parts/form.tsx'
 import { useAnswer } from '../../use-answer.ts'
@@ -18,32 +19,7 @@ interface Pair {
 export function DelegationField(props: { readonly chosen: string | undefined; readonly hint: string }) {
   const { chosen, hint } = props
   const ref = useRef<HTMLSelectElement>(null)
-  const [pair, setPair] = useState<Pair>()
-  useEffect(() => {
-    const form = ref.current?.form
-    if (form === null || form === undefined) return undefined
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const read = (): void => {
-      const fields = new FormData(form)
-      const subject = String(fields.get('user') ?? '').trim()
-      const agent = agentId(String(fields.get('agent') ?? '').trim())
-      setPair(
-        /^user:[^*#]+$/.test(subject) && agent !== '' ? { subject, agent: `agent:${agent}` } : undefined,
-      )
-    }
-    const later = ({ target }: Event): void => {
-      if (target === ref.current) return
-      clearTimeout(timer)
-      timer = setTimeout(read, waitMs)
-    }
-    form.addEventListener('input', later)
-    ref.current?.addEventListener('focus', read)
-    return () => {
-      clearTimeout(timer)
-      form.removeEventListener('input', later)
-      ref.current?.removeEventListener('focus', read)
-    }
-  }, [])
+  const pair = usePair(ref)
   const answer = useAnswer(pair === undefined ? null : JSON.stringify(pair), (api, signal) =>
     api.get<AuditDelegationPage>(withFilter({ ...pair, limit: '50' }), signal),
   )
@@ -75,6 +51,37 @@ export function DelegationField(props: { readonly chosen: string | undefined; re
       </select>
     </div>
   )
+}
+
+/** Whom the form around the field names, once both are written. */
+function usePair(ref: RefObject<HTMLSelectElement | null>): Pair | undefined {
+  const [pair, setPair] = useState<Pair>()
+  useEffect(() => {
+    const form = ref.current?.form
+    if (form === null || form === undefined) return undefined
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const read = (): void => {
+      const fields = new FormData(form)
+      const subject = String(fields.get('user') ?? '').trim()
+      const agent = agentId(String(fields.get('agent') ?? '').trim())
+      setPair(
+        /^user:[^*#]+$/.test(subject) && agent !== '' ? { subject, agent: `agent:${agent}` } : undefined,
+      )
+    }
+    const later = ({ target }: Event): void => {
+      if (target === ref.current) return
+      clearTimeout(timer)
+      timer = setTimeout(read, waitMs)
+    }
+    form.addEventListener('input', later)
+    ref.current?.addEventListener('focus', read)
+    return () => {
+      clearTimeout(timer)
+      form.removeEventListener('input', later)
+      ref.current?.removeEventListener('focus', read)
+    }
+  }, [])
+  return pair
 }
 
 function saidOf(pair: Pair | undefined, state: string, count: number): string {

@@ -172,7 +172,7 @@ function Confirm(props: { readonly plan: Plan; readonly onConfirmed: () => Promi
   const { plan, onConfirmed } = props
   const { api, subject } = useConsole()
   const { doing, problem, run } = useAction()
-  const { hold, failed, error } = plan.tests
+  const { hold } = plan.tests
 
   async function confirm({ reason }: Inputs): Promise<void> {
     await api.post('/model/apply', { plan_id: plan.plan_id, ...(!hold && { reason }) })
@@ -192,17 +192,7 @@ function Confirm(props: { readonly plan: Plan; readonly onConfirmed: () => Promi
         </p>
       ) : (
         <Form onSubmit={(fields) => run(() => confirm(fields))}>
-          {!hold && (
-            <label>
-              {error === undefined
-                ? `${counted(failed, 'test fails', 'tests fail')}. Why may it come into force all the same?`
-                : 'The tests did not run. Why may it come into force all the same?'}{' '}
-              <small class="soft">
-                Your reason is on record. {counted(plan.approvers_needed, 'person', 'people')} must give one.
-              </small>
-              <input name="reason" maxLength={300} required pattern=".*\S.*" />
-            </label>
-          )}
+          {!hold && <Reason plan={plan} />}
           <button
             type="submit"
             class={hold ? 'main wakes' : 'bad wakes'}
@@ -222,3 +212,16 @@ function Confirm(props: { readonly plan: Plan; readonly onConfirmed: () => Promi
     </Part>
   )
 }
+
+/** Why it may come into force although tests fail. */
+const Reason = ({ plan }: { readonly plan: Plan }) => (
+  <label>
+    {plan.tests.error === undefined
+      ? `${counted(plan.tests.failed, 'test fails', 'tests fail')}. Why may it come into force all the same?`
+      : 'The tests did not run. Why may it come into force all the same?'}{' '}
+    <small class="soft">
+      Your reason is on record. {counted(plan.approvers_needed, 'person', 'people')} must give one.
+    </small>
+    <input name="reason" maxLength={300} required pattern=".*\S.*" />
+  </label>
+)

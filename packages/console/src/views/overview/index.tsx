@@ -85,24 +85,28 @@ function Shown({ activity }: { readonly activity: Activity }) {
           <Chart stretches={stretches} seconds={activity.stretch_seconds} />
           <details>
             <summary>As a table</summary>
-            <Table
-              caption={`Each ${activity.stretch_seconds / 60} minutes in which something was asked, newest first, times in UTC`}
-              rows={busy.toReversed()}
-              keyOf={({ at: time }) => time}
-              columns={[
-                { title: 'From', cell: ({ at: time }) => <Time time={time} /> },
-                { title: 'Allowed', cell: ({ allowed }) => allowed, isNumber: true },
-                { title: 'Denied', cell: ({ denied }) => denied, isNumber: true },
-                { title: 'Empty', cell: ({ none: empty }) => empty, isNumber: true },
-                { title: 'Errors', cell: ({ error }) => error, isNumber: true },
-              ]}
-            />
+            <Stretches busy={busy} minutes={activity.stretch_seconds / 60} />
           </details>
         </>
       )}
     </>
   )
 }
+
+const Stretches = (props: { readonly busy: Activity['stretches']; readonly minutes: number }) => (
+  <Table
+    caption={`Each ${props.minutes} minutes in which something was asked, newest first, times in UTC`}
+    rows={props.busy.toReversed()}
+    keyOf={({ at: time }) => time}
+    columns={[
+      { title: 'From', cell: ({ at: time }) => <Time time={time} /> },
+      { title: 'Allowed', cell: ({ allowed }) => allowed, isNumber: true },
+      { title: 'Denied', cell: ({ denied }) => denied, isNumber: true },
+      { title: 'Empty', cell: ({ none: empty }) => empty, isNumber: true },
+      { title: 'Errors', cell: ({ error }) => error, isNumber: true },
+    ]}
+  />
+)
 
 const lag = (ms: number): string => (ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`)
 

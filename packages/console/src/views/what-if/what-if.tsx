@@ -107,7 +107,7 @@ export function WhatIf(props: { readonly writes: string; readonly deletes: strin
     setAnswer(await api.post<WhatIfAnswer>('/what-if', { writes: added, deletes: keys }))
   }
 
-  const hint = 'one a line: user relation object'
+  const area = { hint: 'one a line: user relation object', rows: 4 }
   return (
     <>
       <Heading title="What if?" />
@@ -121,14 +121,8 @@ export function WhatIf(props: { readonly writes: string; readonly deletes: strin
         ))}
       </div>
       <Form class="what-if" onSubmit={() => run(ask)}>
-        <Lines title="If these tuples were added" hint={hint} rows={4} text={writes} onInput={setWrites} />
-        <Lines
-          title="If these tuples were removed"
-          hint={hint}
-          rows={4}
-          text={deletes}
-          onInput={setDeletes}
-        />
+        <Lines title="If these tuples were added" {...area} text={writes} onInput={setWrites} />
+        <Lines title="If these tuples were removed" {...area} text={deletes} onInput={setDeletes} />
         <button type="submit" class="main" disabled={doing !== undefined || (writes + deletes).trim() === ''}>
           {doing !== undefined ? 'Working it out …' : 'What would change?'}
         </button>
@@ -151,17 +145,11 @@ const PresetForm = (props: { readonly preset: Preset; readonly onAdd: (lines: Su
   </details>
 )
 
-const Unchanged = ({
-  lines,
-  reason,
-}: {
-  readonly lines: WhatIfAnswer['nobody_may_write']
-  readonly reason: string
-}) =>
-  lines.length === 0 ? null : (
+const Unchanged = (props: { readonly lines: WhatIfAnswer['nobody_may_write']; readonly reason: string }) =>
+  props.lines.length === 0 ? null : (
     <p class="warn">
-      Changes nothing, since it {reason}:{' '}
-      {lines.map(({ user, relation, object }) => `${user} ${relation} ${object}`).join('; ')}
+      Changes nothing, since it {props.reason}:{' '}
+      {props.lines.map(({ user, relation, object }) => `${user} ${relation} ${object}`).join('; ')}
     </p>
   )
 
