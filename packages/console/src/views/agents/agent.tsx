@@ -13,8 +13,8 @@ import { Time } from '../../parts/time.tsx'
 import { agentPath, readsPath, recordPath } from '../../paths.ts'
 import { go, Link, withQuery } from '../../router.tsx'
 import { type Answer, useAction, useAnswer, useConsole } from '../../use-answer.ts'
-import { DelegationTable } from '../delegations/list.tsx'
-import { LatestEntries } from '../record/entries.tsx'
+import { DelegationTable } from '../delegations/delegations.tsx'
+import { LatestEntries } from '../record/list.tsx'
 
 /** What an agent is, its switch, whether it reads more than usual, what people lend to it, what it read. */
 export function OneAgent({ id, endTime }: { readonly id: string; readonly endTime: string | undefined }) {

@@ -3,7 +3,7 @@ import type { RefObject } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { agentId } from '../../parts/form.tsx'
 import { useAnswer } from '../../use-answer.ts'
-import { standingOf, withFilter } from './list.tsx'
+import { standingOf, withFilter } from './delegations.tsx'
 
 const waitMs = 300
 

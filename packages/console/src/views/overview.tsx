@@ -2,12 +2,12 @@ import 'uplot/dist/uPlot.min.css'
 import type { Activity } from '@remit/contract/activity'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
-import { Asked } from '../../parts/async-answer.tsx'
-import { Heading } from '../../parts/heading.tsx'
-import { Table } from '../../parts/table.tsx'
-import { Time } from '../../parts/time.tsx'
-import { recordPath } from '../../paths.ts'
-import { go, Link, withQuery } from '../../router.tsx'
+import { Asked } from '../parts/async-answer.tsx'
+import { Heading } from '../parts/heading.tsx'
+import { Table } from '../parts/table.tsx'
+import { Time } from '../parts/time.tsx'
+import { recordPath } from '../paths.ts'
+import { go, Link, withQuery } from '../router.tsx'
 
 const periods: Readonly<Record<string, string>> = { '1': 'hour', '24': '24 hours', '168': '7 days' }
 

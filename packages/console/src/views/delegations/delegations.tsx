@@ -9,7 +9,7 @@ import { Time } from '../../parts/time.tsx'
 import { usePages } from '../../parts/use-pages.tsx'
 import { readsPath, viewAsPath, whatIfPath } from '../../paths.ts'
 import { withQuery } from '../../router.tsx'
-import { LatestEntries } from '../record/entries.tsx'
+import { LatestEntries } from '../record/list.tsx'
 
 const states = { live: 'live', over: 'over: their time has passed', revoked: 'revoked' }
 
