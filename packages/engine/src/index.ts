@@ -1,12 +1,10 @@
 export { type Allowed, type ListableModel, listAllowed, listable, tuplesBehind } from './analysis/allowed.ts'
 export { type CheckPart, createDecomposeCheck, type DecomposeCheck } from './analysis/decompose-check.ts'
 export { type Dependents, type DependentsInput, dependentsOf } from './analysis/dependents.ts'
-export { type ExplainOptions, explain } from './analysis/explain/explain.ts'
+export { explain } from './analysis/explain/explain.ts'
 export type {
-  ConditionState,
   Explanation,
   Holds,
-  Lack,
   Part,
   Question,
   Reason,
@@ -14,38 +12,23 @@ export type {
 } from './analysis/explain/reasons.ts'
 export { listCandidates, overApproximate } from './analysis/over-approximate.ts'
 export { overlayTuples, type TupleChange } from './analysis/overlay.ts'
-export {
-  type SubjectUpperBound,
-  type SubjectUpperBoundOptions,
-  subjectUpperBound,
-} from './analysis/subject-upper-bound.ts'
+export { type SubjectUpperBound, subjectUpperBound } from './analysis/subject-upper-bound.ts'
 export { type CheckRequest, check, createMemo, type Memo } from './core/check.ts'
-export type { Json, JsonObject, ParamType } from './core/condition-values.ts'
+export type { Json, JsonObject } from './core/condition-values.ts'
 export type { Condition } from './core/conditions.ts'
 export { ConditionError, FgaError } from './core/errors.ts'
 export { listObjects } from './core/list-objects.ts'
 export { listUsers } from './core/list-users.ts'
 export { compileModel, type Model, type Relation, type Rewrite } from './core/model.ts'
-export { createSession, type Session, type SessionInput } from './core/session.ts'
-export {
-  createTupleStore,
-  keyOf,
-  type Node,
-  type Tuple,
-  type TupleKey,
-  type TupleStore,
-  type TupleView,
-  userOf,
-} from './core/tuples.ts'
+export { createTupleStore, type TupleStore } from './core/tuple-store.ts'
+export { keyOf, type Node, type Tuple, type TupleKey, type TupleView } from './core/tuples.ts'
 export { ulidFloor, ulidTime } from './core/ulid.ts'
 export { checkKey, checkTuple, checkUser, type Misfit } from './core/validity.ts'
 export { createEngine, type Engine, type EngineOptions } from './server/engine.ts'
 export type {
-  ChangeQuery,
   ChangeRow,
   Journal,
   ModelRow,
   StoreRow,
   TupleRow,
-  WriteBatch,
 } from './server/journal.ts'

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import type { JsonObject } from '../src/core/condition-values.ts'
-import { findWeightedProblems } from '../src/core/weighted.ts'
+import { findWeightedProblems, graphOf } from '../src/core/model-graph.ts'
 import { compileModel, FgaError } from '../src/index.ts'
 import { publishedFolder } from './support/matrix.ts'
 import { createStore, parseDsl, serverTarget } from './support/target.ts'
@@ -112,11 +112,13 @@ describe('model validation', () => {
 describe('what the weighted-graph engine refuses', () => {
   const problems = (relations: string): string[] =>
     findWeightedProblems(
-      compileModel(
-        parseDsl(
-          `model\n  schema 1.1\ntype user\ntype bot\ntype team\n  relations\n    define member: [user]\ntype folder\n  relations\n${relations}`,
-        ),
-      ).ast,
+      graphOf(
+        compileModel(
+          parseDsl(
+            `model\n  schema 1.1\ntype user\ntype bot\ntype team\n  relations\n    define member: [user]\ntype folder\n  relations\n${relations}`,
+          ),
+        ).ast,
+      ),
     ).map(({ rule, relation }) => `${relation} ${rule}`)
 
   test('nothing of a model that recurses only through unions', () => {

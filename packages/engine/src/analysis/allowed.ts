@@ -2,11 +2,13 @@ import { check, createMemo } from '../core/check.ts'
 import type { JsonObject } from '../core/condition-values.ts'
 import type { Condition } from '../core/conditions.ts'
 import { ConditionError } from '../core/errors.ts'
-import { reverseGraph, reverseReach } from '../core/list-objects.ts'
-import type { Model, Relation, Rewrite } from '../core/model.ts'
+import { getOrInsert } from '../core/get-or-insert.ts'
+import { reverseGraph } from '../core/list-objects.ts'
+import type { Model, Relation } from '../core/model.ts'
+import { leavesOf } from '../core/rule.ts'
 import { createSession, type Session, type SessionInput } from '../core/session.ts'
 import type { Node, Tuple, TupleView } from '../core/tuples.ts'
-import { mayStand, rewritten } from './over-approximate.ts'
+import { mapConditions, reachUnderRelaxed, rewritten } from './over-approximate.ts'
 import { type RuleParts, rulePartsOf } from './rule-parts.ts'
 
 /** A model made ready for {@link listAllowed}, once for all questions. */
@@ -15,7 +17,7 @@ export interface ListableModel {
   /** Every `but not` is an `or`: whatever has any bearing on an answer is reached in it, what takes away included. */
   readonly widened: Model
   /** Whether whatever is reached in the widened model has the relation: no `but not` is behind it. */
-  isPlain(relation: string): boolean
+  isPlain(relation: Relation): boolean
 }
 
 /**
@@ -24,21 +26,18 @@ export interface ListableModel {
  */
 export function listable(model: Model): ListableModel {
   const widened = rewritten(model, ({ base, subtract }) => ({ kind: 'union', children: [base, subtract] }))
-  const unconditional = new Map<string, boolean>()
+  const unconditional = new Map<Relation, boolean>()
   return {
     model,
     widened,
-    isPlain(key) {
-      const cachedAnswer = unconditional.get(key)
-      if (cachedAnswer !== undefined) return cachedAnswer
-      const [type = '', name = ''] = key.split('#')
-      const relation = model.types.get(type)?.get(name)
-      const behind = relation === undefined ? [] : [...reverseGraph(model).behind(relation)]
-      const found = behind.every(({ rewrite }) => !hasExclusion(rewrite))
-      unconditional.set(key, found)
-      return found
-    },
+    isPlain: (relation) => getOrInsert(unconditional, relation, () => hasNoExclusion(model, relation)),
   }
+}
+
+function hasNoExclusion(model: Model, { type, name }: Relation): boolean {
+  const relation = model.types.get(type)?.get(name)
+  const behind = relation === undefined ? [] : [...reverseGraph(model).behind(relation)]
+  return behind.every(({ rewrite }) => !leavesOf(rewrite).some(({ isSubtracted }) => isSubtracted))
 }
 
 /** Names, of which some may come several times. */
@@ -92,11 +91,8 @@ export function listAllowed(
 ): Allowed {
   const { model, widened } = listed
   const failed = new Set<JsonObject>()
-  const conditions = new Map(
-    [...(input.conditions ?? model.conditions)].map(([name, condition]) => [
-      name,
-      metWhereItFails(condition, failed),
-    ]),
+  const conditions = mapConditions(input.conditions ?? model.conditions, (condition) =>
+    metWhereItFails(condition, failed),
   )
   const session = createSession({ ...widened, conditions }, tuples.standing, input)
   const { objects, restsOnChecks, reached, may, must } = walk(listed, tuples, relation, input, {
@@ -148,15 +144,6 @@ interface Tuples {
 /** By `type#relation`: names of what the subject has it to. */
 type Bearing = ReadonlyMap<string, ReadonlySet<string>>
 
-interface Walk {
-  readonly objects: readonly string[]
-  readonly restsOnChecks: boolean
-  readonly reached: readonly ReadonlySet<string>[]
-  /** What may be had counts where it gives, what is had for certain where it takes away. */
-  readonly may: Bearing
-  readonly must: Bearing
-}
-
 /** What the subject reaches, and, where the widened model says too much, what a check says of it. */
 function walk(
   { model, widened, isPlain }: ListableModel,
@@ -164,36 +151,13 @@ function walk(
   relation: Relation,
   input: AllowedInput,
   { session, failed }: { readonly session: Session; readonly failed: ReadonlySet<JsonObject> },
-): Walk {
-  let hasFailed = false
-  const tell = (): void => {
-    hasFailed = true
-  }
-  const conditions = new Map(
-    [...(input.conditions ?? model.conditions)].map(([name, condition]) => [name, toldOf(condition, tell)]),
-  )
-  const full: Model = { ...model, conditions }
-  const memo = createMemo()
-  let restsOnChecks = false
-  /**
-   * undefined: it could not be evaluated. A check passes over such a tuple where another one can be, as the server does, and
-   * what it remembers rests on that: after one failure nothing is certain.
-   */
-  function ask(name: string, object: string): boolean | undefined {
-    restsOnChecks = true
-    try {
-      const verdict = check(full, tuples.all, { ...input, relation: name, object }, memo)
-      return hasFailed ? undefined : verdict
-    } catch {
-      return undefined
-    }
-  }
+) {
+  const asker = createAsker(model, tuples.all, input)
   const target = widened.types.get(relation.type)?.get(relation.name) ?? relation
-  const reachedNodes = reverseReach(session, target, (relation, node, found) =>
-    mayStand(relation, node, session, found),
-  )
+  const reachedNodes = reachUnderRelaxed(session, target)
   const users = userTypes(widened)
   const reached: ReadonlySet<string>[] = []
+  // What may be had counts where it gives, what is had for certain where it takes away.
   const may = new Map<string, ReadonlySet<string>>()
   const must = new Map<string, ReadonlySet<string>>()
   // The walk goes along both tuples of a key; a check sees one.
@@ -203,19 +167,48 @@ function walk(
     const names = new Set<string>()
     for (const { name } of nodes.keys()) names.add(name)
     reached.push(names)
-    if (isPlain(relation.key) && isCertain) {
+    if (isPlain(relation) && isCertain) {
       may.set(relation.key, names)
       must.set(relation.key, names)
       continue
     }
-    const verdicts = new Map([...names].map((name) => [name, ask(relation.name, name)]))
+    const verdicts = new Map([...names].map((name) => [name, asker.ask(relation.name, name)]))
     may.set(relation.key, new Set([...names].filter((name) => verdicts.get(name) !== false)))
     must.set(relation.key, new Set([...names].filter((name) => verdicts.get(name) === true)))
   }
   const objects = [...(reachedNodes.get(target)?.keys() ?? [])]
     .map(({ name }) => name)
-    .filter((name) => ask(relation.name, name) !== false)
-  return { objects, restsOnChecks, reached, may, must }
+    .filter((name) => asker.ask(relation.name, name) !== false)
+  return { objects, restsOnChecks: asker.hasAsked, reached, may, must }
+}
+
+/** Asks checks of the full model. */
+function createAsker(model: Model, tuples: TupleView, input: AllowedInput) {
+  let hasFailed = false
+  const conditions = mapConditions(input.conditions ?? model.conditions, (condition) =>
+    toldOf(condition, () => {
+      hasFailed = true
+    }),
+  )
+  const full: Model = { ...model, conditions }
+  const memo = createMemo()
+  const asker = {
+    hasAsked: false,
+    /**
+     * undefined: it could not be evaluated. A check passes over such a tuple where another one can be, as the server does, and
+     * what it remembers rests on that: after one failure nothing is certain.
+     */
+    ask(name: string, object: string): boolean | undefined {
+      asker.hasAsked = true
+      try {
+        const verdict = check(full, tuples, { ...input, relation: name, object }, memo)
+        return hasFailed ? undefined : verdict
+      } catch {
+        return undefined
+      }
+    },
+  }
+  return asker
 }
 
 const namesIn = (sets: readonly ReadonlySet<string>[]): ReachedNames => ({
@@ -252,11 +245,6 @@ const toldOf = (condition: Condition, tell: () => void): Condition => ({
   },
 })
 
-function hasExclusion(rewrite: Rewrite): boolean {
-  if (rewrite.kind === 'exclusion') return true
-  return (rewrite.kind === 'union' || rewrite.kind === 'intersection') && rewrite.children.some(hasExclusion)
-}
-
 /**
  * Whether the subject stands behind the user of a tuple: as it assigns, or, for `x from y`, by having x. By names: a node
  * may be another one by now.
@@ -292,14 +280,10 @@ function hidesStored(session: Session): boolean {
   return false
 }
 
-const partsOfModels = new WeakMap<Model, Map<Relation, RuleParts | undefined>>()
+const partsByRelation = new WeakMap<Relation, { readonly parts: RuleParts | undefined }>()
 
-function partsOf(model: Model, relation: Relation): RuleParts | undefined {
-  const partsOfModel = partsOfModels.get(model) ?? new Map<Relation, RuleParts | undefined>()
-  partsOfModels.set(model, partsOfModel)
-  if (!partsOfModel.has(relation)) partsOfModel.set(relation, rulePartsOf(model, relation))
-  return partsOfModel.get(relation)
-}
+const partsOf = (model: Model, relation: Relation): RuleParts | undefined =>
+  getOrInsert(partsByRelation, relation, () => ({ parts: rulePartsOf(model, relation) })).parts
 
 /**
  * Names of the relations of its own type whose tuples the relation may rest on: objects with the same tuples on these

@@ -1,5 +1,9 @@
 import { createEvaluator } from '../core/evaluate.ts'
-import type { Model, Relation, Rewrite } from '../core/model.ts'
+import { getOrInsert } from '../core/get-or-insert.ts'
+import { reverseGraph } from '../core/list-objects.ts'
+import type { Model, Relation, Rewrite, Ttu } from '../core/model.ts'
+import { typeOf } from '../core/names.ts'
+import { leavesOf } from '../core/rule.ts'
 import { createSession, type SessionInput } from '../core/session.ts'
 import { keyOf, type Node, type TupleView } from '../core/tuples.ts'
 
@@ -25,15 +29,10 @@ export type DecomposeCheck = (relation: string, object: string) => readonly Chec
  * where something behind it is `and` or `but not`: there nothing is taken apart. Nor is anything under a model that
  * recurses through `and` or `but not`: there an answer depends on where the question began, and a part's is not the whole's.
  */
-export function createDecomposeCheck(
-  model: Model,
-  tuples: TupleView,
-  input: SessionInput,
-  depthMax = 25,
-): DecomposeCheck {
+export function createDecomposeCheck(model: Model, tuples: TupleView, input: SessionInput): DecomposeCheck {
   if (!model.isWeighted) return () => undefined
   const session = createSession(model, tuples, input)
-  const { ask, askRule } = createEvaluator(session, { depthMax, mode: 'check' })
+  const { ask, askRule } = createEvaluator(session)
   const cachedParts = new Map<string, readonly CheckPart[]>()
 
   const wholeCheck = (relation: Relation, node: Node): CheckPart => ({
@@ -80,7 +79,7 @@ export function createDecomposeCheck(
     }
   }
 
-  function throughParent(rule: Rewrite & { kind: 'ttu' }, node: Node): readonly CheckPart[] | undefined {
+  function throughParent(rule: Ttu, node: Node): readonly CheckPart[] | undefined {
     const tupleset = model.types.get(node.type)?.get(rule.tupleset)
     if (tupleset === undefined) return undefined
     for (const { user } of session.concrete(tupleset, node).tuples) {
@@ -111,45 +110,15 @@ export function createDecomposeCheck(
   const unions = new Map<Relation, boolean>()
 
   /** Whether everything behind it is `or`: what leads to it from a group leads to it from each of its members. */
-  function isPlain(relation: Relation): boolean {
-    const cached = unions.get(relation)
-    if (cached !== undefined) return cached
-    // Where some of it leads back to itself, nothing may be said of any before all of it was looked at.
-    const behind = new Set([relation])
-    let found = true
-    for (const relationBehind of behind) found &&= addBehind(relationBehind.rewrite, relationBehind, behind)
-    unions.set(relation, found)
-    return found
-  }
-
-  /** Adds what a rule leads to; false where it is more than `or`. */
-  function addBehind(rule: Rewrite, relation: Relation, behind: Set<Relation>): boolean {
-    switch (rule.kind) {
-      case 'this':
-        for (const restriction of relation.restrictions) {
-          const target =
-            restriction.relation === undefined
-              ? undefined
-              : model.types.get(restriction.type)?.get(restriction.relation)
-          if (target !== undefined) behind.add(target)
-        }
-        return true
-      case 'computed':
-        behind.add(rule.relation)
-        return true
-      case 'ttu':
-        for (const target of rule.targets.values()) behind.add(target)
-        return true
-      case 'union':
-        return rule.children.every((child) => addBehind(child, relation, behind))
-      case 'intersection':
-      case 'exclusion':
-        return false
-    }
-  }
+  const isPlain = (relation: Relation): boolean =>
+    getOrInsert(unions, relation, () =>
+      [...reverseGraph(model).behind(relation)].every(({ rewrite }) =>
+        leavesOf(rewrite).every(({ isSure }) => isSure),
+      ),
+    )
 
   return (relation, object) => {
-    const found = model.types.get(object.slice(0, object.indexOf(':')))?.get(relation)
+    const found = model.types.get(typeOf(object))?.get(relation)
     const node = session.node(object)
     if (found === undefined || ask(found, node) !== 'yes') return undefined
     const checkParts = question(found, node)

@@ -1,7 +1,10 @@
 import type { JsonObject } from '../core/condition-values.ts'
-import { leavesOf, reverseGraph } from '../core/list-objects.ts'
-import type { Model, Relation, Rewrite } from '../core/model.ts'
+import { checkDepthMax } from '../core/evaluate.ts'
+import { getOrInsert } from '../core/get-or-insert.ts'
+import { reverseGraph } from '../core/list-objects.ts'
+import type { Leaf, Model, Relation } from '../core/model.ts'
 import { splitUser, typeOf } from '../core/names.ts'
+import { leavesOf } from '../core/rule.ts'
 import { createSession, type Session } from '../core/session.ts'
 import type { Node, TupleKey, TupleView } from '../core/tuples.ts'
 
@@ -35,7 +38,7 @@ export interface DependentsInput {
 }
 
 /** Hops after which a check errs, less one: what is near it counts as beyond. */
-const depthMax = 24
+const depthMax = checkDepthMax - 1
 const yieldEvery = 2_000
 
 type Question = readonly [Relation, Node]
@@ -152,28 +155,17 @@ function createDescent(session: Session, type: string) {
     for (const tuple of tuples) if (typeof session.holds(tuple) !== 'boolean') found.isUnsure = true
   }
 
-  function follow(rule: Rewrite, relation: Relation, node: Node): Step {
-    switch (rule.kind) {
-      case 'this':
-        return assigned(relation, node)
-      case 'computed':
-        return { sameObject: [[rule.relation, node]], nextQuestions: [] }
-      case 'ttu': {
-        const tupleset = model.types.get(node.type)?.get(rule.tupleset)
-        const parents = tupleset === undefined ? [] : [...session.every(tupleset, node, ['concrete'])]
-        watch(parents)
-        const nextQuestions = parents.flatMap(({ user }): Question[] => {
-          const through = rule.targets.get(user.type)
-          return through === undefined ? [] : [[through, user]]
-        })
-        return { sameObject: [], nextQuestions }
-      }
-      case 'union':
-      case 'intersection':
-        return join(rule.children.map((child) => follow(child, relation, node)))
-      case 'exclusion':
-        return join([follow(rule.base, relation, node), follow(rule.subtract, relation, node)])
-    }
+  function follow(leaf: Leaf, relation: Relation, node: Node): Step {
+    if (leaf.kind === 'this') return assigned(relation, node)
+    if (leaf.kind === 'computed') return { sameObject: [[leaf.relation, node]], nextQuestions: [] }
+    const tupleset = model.types.get(node.type)?.get(leaf.tupleset)
+    const parents = tupleset === undefined ? [] : [...session.every(tupleset, node, ['concrete'])]
+    watch(parents)
+    const nextQuestions = parents.flatMap(({ user }): Question[] => {
+      const through = leaf.targets.get(user.type)
+      return through === undefined ? [] : [[through, user]]
+    })
+    return { sameObject: [], nextQuestions }
   }
 
   function assigned(relation: Relation, node: Node): Step {
@@ -191,9 +183,12 @@ function createDescent(session: Session, type: string) {
   return Object.assign(found, {
     meet,
     step: ([relation, node]: Question): Step => {
-      const { sameObject, nextQuestions } = follow(relation.rewrite, relation, node)
+      const steps = leavesOf(relation.rewrite).map(({ leaf }) => follow(leaf, relation, node))
       const isReachable = ([relation]: Question): boolean => relation.strategy(type).reachable
-      return { sameObject: sameObject.filter(isReachable), nextQuestions: nextQuestions.filter(isReachable) }
+      return {
+        sameObject: steps.flatMap(({ sameObject }) => sameObject).filter(isReachable),
+        nextQuestions: steps.flatMap(({ nextQuestions }) => nextQuestions).filter(isReachable),
+      }
     },
     /** Read together with the tuple: a condition of theirs that cannot be evaluated is passed over, or not, because of it. */
     watchSiblings({ object, relation, condition }: TupleKey): void {
@@ -207,11 +202,6 @@ function createDescent(session: Session, type: string) {
     },
   })
 }
-
-const join = (steps: readonly Step[]): Step => ({
-  sameObject: steps.flatMap(({ sameObject }) => sameObject),
-  nextQuestions: steps.flatMap(({ nextQuestions }) => nextQuestions),
-})
 
 interface Walked {
   readonly seen: ReadonlyMap<Relation, ReadonlySet<Node>>
@@ -246,8 +236,7 @@ function* walk(
 }
 
 function add(visited: Map<Relation, Set<Node>>, [relation, node]: Question): boolean {
-  const nodes = visited.get(relation) ?? new Set<Node>()
-  visited.set(relation, nodes)
+  const nodes = getOrInsert(visited, relation, () => new Set<Node>())
   if (nodes.has(node)) return false
   nodes.add(node)
   return true

@@ -1,8 +1,9 @@
 import type { Condition } from '../core/conditions.ts'
+import { getOrInsert } from '../core/get-or-insert.ts'
 import { type Reached, reverseReach } from '../core/list-objects.ts'
 import { linkModel, type Model, type Relation, type Rewrite } from '../core/model.ts'
-import { analyseModel } from '../core/model-graph.ts'
 import type { ModelAst, RewriteAst } from '../core/model-json.ts'
+import { leavesOf } from '../core/rule.ts'
 import { createSession, type Session, type SessionInput } from '../core/session.ts'
 import type { Node, TupleView } from '../core/tuples.ts'
 
@@ -11,11 +12,15 @@ import type { Node, TupleView } from '../core/tuples.ts'
  * the model grants, at any time and with any context. Not validated: a base alone may be what a model may not say.
  */
 export function overApproximate(model: Model): Model {
-  const conditions = new Map(
-    [...model.conditions].map(([name, condition]) => [name, metCondition(condition)]),
-  )
+  const conditions = mapConditions(model.conditions, metCondition)
   return { ...rewritten(model, ({ base }) => base), conditions }
 }
+
+/** The conditions with each of them changed. */
+export const mapConditions = (
+  conditions: Model['conditions'],
+  change: (condition: Condition) => Condition,
+): Model['conditions'] => new Map([...conditions].map(([name, condition]) => [name, change(condition)]))
 
 /** The model with something else in the place of every `but not`. Not validated. */
 export function rewritten(
@@ -32,8 +37,7 @@ export function rewritten(
     relations: new Map([...type.relations].map(([name, rewrite]) => [name, overApproximated(rewrite)])),
   }))
   const ast: ModelAst = { ...model.ast, types }
-  const analysis = analyseModel(ast)
-  return { ...model, ast, types: linkModel(ast, analysis), isWeighted: analysis.isWeighted }
+  return { ...model, ast, ...linkModel(ast) }
 }
 
 const metCondition = (condition: Condition): Condition => ({
@@ -52,25 +56,20 @@ export function listCandidates(
   relation: Relation,
   input: SessionInput,
 ): readonly string[] {
-  const session = createSession(relaxed, tuples, input)
-  const reachedNodes = reverseReach(session, relation, (relation, node, reached) =>
-    mayStand(relation, node, session, reached),
-  )
+  const reachedNodes = reachUnderRelaxed(createSession(relaxed, tuples, input), relation)
   return [...(reachedNodes.get(relation)?.keys() ?? [])].map(({ name }) => name)
 }
+
+/** The same for every relation that this one may rest on, in a session of the relaxed model. */
+export const reachUnderRelaxed = (session: Session, target: Relation): Reached =>
+  reverseReach(session, target, (relation, node, reached) => mayStand(relation, node, session, reached))
 
 const gated = new WeakMap<Relation, boolean>()
 
 /** Whether a rule without exclusions holds by what was reached so far. Only where it has an `and` that is not said by being asked. */
-export function mayStand(relation: Relation, node: Node, session: Session, reached: Reached): boolean {
-  const isGated = gated.get(relation) ?? hasIntersection(relation.rewrite)
-  gated.set(relation, isGated)
+function mayStand(relation: Relation, node: Node, session: Session, reached: Reached): boolean {
+  const isGated = getOrInsert(gated, relation, () => leavesOf(relation.rewrite).some(({ isSure }) => !isSure))
   return !isGated || stands(relation.rewrite, relation, node, session, reached)
-}
-
-function hasIntersection(rewrite: Rewrite): boolean {
-  if (rewrite.kind === 'union') return rewrite.children.some(hasIntersection)
-  return rewrite.kind === 'intersection'
 }
 
 /** Whether a rule holds by what was reached so far. */

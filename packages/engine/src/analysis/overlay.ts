@@ -1,13 +1,14 @@
 import { isDeepStrictEqual } from 'node:util'
-import { splitUser } from '../core/names.ts'
+import { getOrInsert } from '../core/get-or-insert.ts'
 import {
   type Bucket,
-  isConcrete,
-  makeNode,
   type Node,
+  nodesBeside,
+  partOf,
   type Tuple,
   type TupleKey,
   type TupleView,
+  tupleOf,
 } from '../core/tuples.ts'
 
 /** Tuples to add to a store and to take from it, without changing it. */
@@ -25,57 +26,31 @@ const firstId = -1_000_000_000
  * make it anew once that has changed, and lay none over another. What does not fit a model is for `checkTuple` to say.
  */
 export function overlayTuples(base: TupleView, { writes = [], deletes = [] }: TupleChange): TupleView {
-  const addedNodes = new Map<string, Node>()
+  const { find, findOrMake } = nodesBeside(base, firstId)
   const removed = new Set<Tuple>()
   const added = new Map<string, Tuple>()
   const buckets = new Map<Node, Map<string, Bucket>>()
   const incoming = new Map<Node, Tuple[]>()
 
-  const find = (name: string): Node | undefined => base.node(name) ?? addedNodes.get(name)
-
-  function intern(name: string): Node {
-    const knownNode = find(name)
-    if (knownNode !== undefined) return knownNode
-    const newNode = makeNode(name, firstId - addedNodes.size)
-    addedNodes.set(name, newNode)
-    return newNode
-  }
-
   function touch({ object, relation, user }: Tuple): Bucket {
-    const relations = buckets.get(object) ?? new Map<string, Bucket>()
-    buckets.set(object, relations)
-    const baseBucket = base.at(object, relation)
-    const bucket = relations.get(relation) ?? {
-      concrete: [...(baseBucket?.concrete ?? [])],
-      usersets: [...(baseBucket?.usersets ?? [])],
-      index: undefined,
-    }
-    relations.set(relation, bucket)
+    const relations = getOrInsert(buckets, object, () => new Map<string, Bucket>())
+    const bucket = getOrInsert(relations, relation, () => {
+      const { concrete = [], usersets = [] } = base.at(object, relation) ?? {}
+      return { concrete: [...concrete], usersets: [...usersets], index: undefined }
+    })
     if (!incoming.has(user)) incoming.set(user, [])
     return bucket
   }
 
   function take(tuple: Tuple): void {
-    const bucket = touch(tuple)
-    const bucketPart = isConcrete(tuple) ? bucket.concrete : bucket.usersets
+    const bucketPart = partOf(touch(tuple), tuple)
     bucketPart.splice(bucketPart.indexOf(tuple), 1)
     removed.add(tuple)
   }
 
   function putTuple(key: TupleKey): void {
-    const user = splitUser(key.user)
-    const tuple: Tuple = {
-      object: intern(key.object),
-      relation: key.relation,
-      user: intern(user.object),
-      userRelation: user.relation,
-      condition: key.condition,
-      ulid: '',
-      place: -1,
-    }
-    const bucket = touch(tuple)
-    if (isConcrete(tuple)) bucket.concrete.push(tuple)
-    else bucket.usersets.push(tuple)
+    const tuple = tupleOf(key, findOrMake)
+    partOf(touch(tuple), tuple).push(tuple)
     incoming.get(tuple.user)?.push(tuple)
     added.set(nameOf(key), tuple)
   }

@@ -1,3 +1,4 @@
+import { getOrInsert } from '../core/get-or-insert.ts'
 import type { Model, Relation, Rewrite } from '../core/model.ts'
 
 /**
@@ -66,13 +67,7 @@ export function rulePartsOf(model: Model, target: Relation): RuleParts | undefin
   return {
     relations: new Set(reading.keys()),
     reading: (relation) => reading.get(relation) ?? [],
-    standsWith(partsMet) {
-      const cachedStanding = cachedStandings.get(partsMet)
-      if (cachedStanding !== undefined) return cachedStanding
-      const found = stands(partsMet)
-      cachedStandings.set(partsMet, found)
-      return found
-    },
+    standsWith: (partsMet) => getOrInsert(cachedStandings, partsMet, () => stands(partsMet)),
   }
 }
 

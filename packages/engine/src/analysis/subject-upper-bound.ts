@@ -1,4 +1,6 @@
-import type { Model, Relation, Rewrite } from '../core/model.ts'
+import { getOrInsert } from '../core/get-or-insert.ts'
+import type { Leaf, Model, Relation } from '../core/model.ts'
+import { leavesOf } from '../core/rule.ts'
 import { type Node, type Tuple, type TupleView, userOf } from '../core/tuples.ts'
 
 /** Subjects that may have a relation to an object, found by tuples alone. */
@@ -53,8 +55,7 @@ function createWalk(model: Model, tuples: TupleView, type: string, usersMax: num
 
     function visit(relation: Relation | undefined, node: Node): void {
       if (relation === undefined || !relation.strategy(type).reachable) return
-      const nodes = visited.get(relation) ?? new Set<Node>()
-      visited.set(relation, nodes)
+      const nodes = getOrInsert(visited, relation, () => new Set<Node>())
       if (nodes.has(node)) return
       nodes.add(node)
       pending.push([relation, node])
@@ -74,30 +75,17 @@ function createWalk(model: Model, tuples: TupleView, type: string, usersMax: num
       else if (!users.has(user)) isComplete = false
     }
 
-    function follow(rule: Rewrite, relation: Relation, node: Node): void {
-      switch (rule.kind) {
-        case 'this':
-          return assigned(relation, node)
-        case 'computed':
-          return visit(rule.relation, node)
-        case 'ttu':
-          for (const { user } of tuples.at(node, rule.tupleset)?.concrete ?? [])
-            visit(rule.targets.get(user.type), user)
-          return
-        case 'union':
-        case 'intersection':
-          for (const child of rule.children) follow(child, relation, node)
-          return
-        case 'exclusion':
-          follow(rule.base, relation, node)
-          if (bound === 'any') follow(rule.subtract, relation, node)
-          else subtracted.push(...questionsIn(rule.subtract, relation, node, tuples))
+    function follow(relation: Relation, node: Node): void {
+      for (const { leaf, isSubtracted } of leavesOf(relation.rewrite)) {
+        if (isSubtracted && bound === 'granted') subtracted.push(...questionsOf(leaf, relation, node, tuples))
+        else if (leaf.kind === 'this') assigned(relation, node)
+        else for (const question of questionsOf(leaf, relation, node, tuples)) visit(...question)
       }
     }
 
     for (const [relation, node] of startQuestions) visit(relation, node)
     for (let question = pending.pop(); question !== undefined && isComplete; question = pending.pop())
-      follow(question[0].rewrite, ...question)
+      follow(...question)
     return users
   }
 
@@ -113,25 +101,12 @@ function createWalk(model: Model, tuples: TupleView, type: string, usersMax: num
   }
 }
 
-/** The questions that a rule puts, for a subtracted rule to be followed by itself. */
-function questionsIn(rule: Rewrite, relation: Relation, node: Node, tuples: TupleView): Question[] {
-  switch (rule.kind) {
-    case 'this':
-      return [[relation, node]]
-    case 'computed':
-      return [[rule.relation, node]]
-    case 'ttu':
-      return (tuples.at(node, rule.tupleset)?.concrete ?? []).flatMap(({ user }): Question[] => {
-        const target = rule.targets.get(user.type)
-        return target === undefined ? [] : [[target, user]]
-      })
-    case 'union':
-    case 'intersection':
-      return rule.children.flatMap((child) => questionsIn(child, relation, node, tuples))
-    case 'exclusion':
-      return [
-        ...questionsIn(rule.base, relation, node, tuples),
-        ...questionsIn(rule.subtract, relation, node, tuples),
-      ]
-  }
+/** The questions that a leaf of the relation's rule puts. */
+function questionsOf(leaf: Leaf, relation: Relation, node: Node, tuples: TupleView): Question[] {
+  if (leaf.kind === 'this') return [[relation, node]]
+  if (leaf.kind === 'computed') return [[leaf.relation, node]]
+  return (tuples.at(node, leaf.tupleset)?.concrete ?? []).flatMap(({ user }): Question[] => {
+    const target = leaf.targets.get(user.type)
+    return target === undefined ? [] : [[target, user]]
+  })
 }

@@ -22,22 +22,6 @@ export function checkTypes(expr: Expr, params: ReadonlyMap<string, ParamType>): 
 
 type Names = ReadonlyMap<string, ParamType | undefined>
 
-const typeNames = new Set([
-  'bool',
-  'bytes',
-  'double',
-  'duration',
-  'dyn',
-  'int',
-  'list',
-  'map',
-  'null_type',
-  'string',
-  'timestamp',
-  'type',
-  'uint',
-])
-
 function kindOf(expr: Expr | undefined, names: Names): CelKind {
   const kind = expr?.exprKind
   if (kind === undefined) return 'dyn'
@@ -61,9 +45,8 @@ function kindOf(expr: Expr | undefined, names: Names): CelKind {
     case 'callExpr':
       return callKind(kind.value, names)
     case 'comprehensionExpr': {
-      kindOf(kind.value.iterRange, names)
-      const elementType = memberKind(kind.value.iterRange, names)
       const range = kindOf(kind.value.iterRange, names)
+      const elementType = memberKind(kind.value.iterRange, names)
       const inner = new Map([
         ...names,
         [kind.value.iterVar, range === 'map' ? { kind: 'string' as const } : elementType],
@@ -101,7 +84,8 @@ function memberKind(expr: Expr | undefined, names: Names): ParamType | undefined
   return expr?.exprKind.case === 'identExpr' ? names.get(expr.exprKind.value.name)?.of : undefined
 }
 
-type Call = Extract<NonNullable<Expr['exprKind']>, { case: 'callExpr' }>['value']
+/** A call in a parsed CEL expression. */
+export type Call = Extract<NonNullable<Expr['exprKind']>, { case: 'callExpr' }>['value']
 
 const boolCalls = new Set([
   '@in',
@@ -125,7 +109,7 @@ const intCalls = new Set([
   'getSeconds',
   'getMilliseconds',
 ])
-const casts = new Set([
+const casts = [
   'bool',
   'bytes',
   'double',
@@ -137,8 +121,13 @@ const casts = new Set([
   'type',
   'uint',
   'ipaddress',
+] as const satisfies readonly CelKind[]
+const typeNames = new Set<string>([
+  ...casts.filter((kind) => kind !== 'ipaddress'),
+  'list',
+  'map',
+  'null_type',
 ])
-const arithmetic = new Set(['_+_', '_-_', '_*_', '_/_', '_%_', '-_', '_[_]', '!_'])
 
 function callKind(call: Call, names: Names): CelKind {
   const target = call.target === undefined ? undefined : kindOf(call.target, names)
@@ -156,24 +145,7 @@ function callKind(call: Call, names: Names): CelKind {
     case '_<=_':
     case '_>_':
     case '_>=_':
-      if (
-        isKnown(leftKind) &&
-        isKnown(rightKind) &&
-        leftKind !== rightKind &&
-        !(
-          call.function.length === 4 &&
-          isNumber(leftKind) &&
-          isNumber(rightKind) &&
-          call.function !== '_==_' &&
-          call.function !== '_!=_'
-        )
-      )
-        throw noOverload(call.function, args)
-      if (
-        !call.function.includes('=_') &&
-        (leftKind === 'ipaddress' || leftKind === 'list' || leftKind === 'map')
-      )
-        throw noOverload(call.function, args)
+      if (!isComparable(call.function, leftKind, rightKind)) throw noOverload(call.function, args)
       return 'bool'
     case '_?_:_':
       expect(call.function, leftKind, 'bool')
@@ -193,30 +165,28 @@ function callKind(call: Call, names: Names): CelKind {
   return namedCall(call.function, target, args)
 }
 
+function isComparable(operator: string, left: CelKind, right: CelKind): boolean {
+  const takesNumbers = operator === '_<=_' || operator === '_>=_'
+  if (
+    isKnown(left) &&
+    isKnown(right) &&
+    left !== right &&
+    !(takesNumbers && isNumber(left) && isNumber(right))
+  )
+    return false
+  const isStrict = operator === '_<_' || operator === '_>_'
+  return !isStrict || (left !== 'ipaddress' && left !== 'list' && left !== 'map')
+}
+
 function namedCall(name: string, target: CelKind | undefined, args: readonly CelKind[]): CelKind {
   if (name === 'in_cidr' && target !== undefined) expect(name, target, 'ipaddress')
   if (boolCalls.has(name)) return 'bool'
   if (intCalls.has(name)) return 'int'
-  if (casts.has(name)) return name === 'dyn' ? 'dyn' : castKind(name)
-  if (arithmetic.has(name)) return args[0] ?? 'dyn'
+  const cast = casts.find((kind) => kind === name)
+  if (cast !== undefined) return cast
+  if (name === '-_') return args[0] ?? 'dyn'
   throw new Error(`undeclared reference to '${name}' (in container '')`)
 }
-
-const castKind = (name: string): CelKind =>
-  (
-    [
-      'bool',
-      'double',
-      'duration',
-      'int',
-      'string',
-      'timestamp',
-      'uint',
-      'ipaddress',
-      'bytes',
-      'type',
-    ] as const
-  ).find((kind) => kind === name) ?? 'dyn'
 
 function timeArithmetic(
   operator: string,

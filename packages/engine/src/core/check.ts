@@ -1,6 +1,7 @@
 import type { JsonObject } from './condition-values.ts'
 import { invalidRequest } from './errors.ts'
 import { createEvaluator } from './evaluate.ts'
+import { getOrInsert } from './get-or-insert.ts'
 import type { Model, Relation } from './model.ts'
 import { typeOf } from './names.ts'
 import type { Outcome } from './outcome.ts'
@@ -22,9 +23,7 @@ export interface CheckRequest {
  * Answers of one batch, shared between items with the same subject, contextual tuples and context. Valid only
  * as long as neither the tuples nor the model change: make one per batch, never keep it.
  */
-export interface Memo {
-  readonly shared: Map<string, Asker>
-}
+export type Memo = Map<string, Asker>
 
 interface Asker {
   readonly session: Session
@@ -32,24 +31,28 @@ interface Asker {
 }
 
 /** An empty memo, for checks that share one model and one state of the tuples. */
-export const createMemo = (): Memo => ({ shared: new Map() })
+export const createMemo = (): Memo => new Map()
 
 /**
  * Whether the user has the relation to the object, as the server's Check decides. Throws FgaError when the
- * request names what the model does not know or when the depth limit (25 hops unless `depthMax`) is met, and
+ * request names what the model does not know or when the depth limit (25 hops) is met, and
  * ConditionError when a condition that would decide cannot be evaluated. Neither is a no: deny, and do not
  * remember it as a denial. Contextual tuples must have been validated (`checkTuple`); they are not here.
  */
-export function check(
-  model: Model,
-  tuples: TupleView,
-  request: CheckRequest,
-  memo?: Memo,
-  depthMax = 25,
-): boolean {
+export function check(model: Model, tuples: TupleView, request: CheckRequest, memo?: Memo): boolean {
   const relation = relationOf(model, request)
-  const asker = askerFor(model, tuples, request, memo, depthMax)
-  return settle(asker.ask(relation, asker.session.node(request.object)))
+  const makeAsker = (): Asker => {
+    const session = createSession(model, tuples, request)
+    return { session, ask: createEvaluator(session).ask }
+  }
+  const { user, contextualTuples, context } = request
+  const asker =
+    memo === undefined
+      ? makeAsker()
+      : getOrInsert(memo, JSON.stringify([user, contextualTuples, context]), makeAsker)
+  const outcome = asker.ask(relation, asker.session.node(request.object))
+  if (typeof outcome !== 'string') throw outcome
+  return outcome === 'yes'
 }
 
 /** The relation that a request names; throws FgaError where the model has none. */
@@ -57,27 +60,4 @@ export function relationOf(model: Model, { object, relation }: CheckRequest): Re
   const found = model.types.get(typeOf(object))?.get(relation)
   if (found === undefined) throw invalidRequest(`relation '${typeOf(object)}#${relation}' not found`)
   return found
-}
-
-/** Turns an outcome into a boolean or throws its error. */
-export function settle(outcome: Outcome): boolean {
-  if (typeof outcome !== 'string') throw outcome
-  return outcome === 'yes'
-}
-
-function askerFor(
-  model: Model,
-  tuples: TupleView,
-  request: CheckRequest,
-  memo: Memo | undefined,
-  depthMax: number,
-): Asker {
-  const key =
-    memo === undefined ? '' : JSON.stringify([request.user, request.contextualTuples, request.context])
-  const sharedAsker = memo?.shared.get(key)
-  if (sharedAsker !== undefined) return sharedAsker
-  const session = createSession(model, tuples, request)
-  const asker = { session, ask: createEvaluator(session, { depthMax, mode: 'check' }).ask }
-  memo?.shared.set(key, asker)
-  return asker
 }

@@ -1,8 +1,19 @@
-import { type CelInput, CelScalar, celEnv, celFunc, celMethod, isCelError, parse, plan } from '@bufbuild/cel'
-import { exceedsBudget } from './cel-cost.ts'
-import { checkTypes } from './cel-types.ts'
+import {
+  type CelInput,
+  CelScalar,
+  celEnv,
+  celFunc,
+  celMethod,
+  isCelError,
+  isCelList,
+  isCelMap,
+  parse,
+  plan,
+} from '@bufbuild/cel'
+import { type Call, checkTypes, type Expr } from './cel-types.ts'
 import { ConversionError, convert, type JsonObject, type ParamType } from './condition-values.ts'
 import { ConditionError } from './errors.ts'
+import { getOrInsert } from './get-or-insert.ts'
 import { inCidr, parseAddress } from './ip.ts'
 
 /** A named condition of a model, ready to evaluate. */
@@ -49,6 +60,7 @@ export function compileCondition(
   const run = plan(env, parsed)
   const converted = createConversions(params)
   const names = [...params.keys()]
+  const failed = (reason: string): ConditionError => new ConditionError(name, reason)
   const accepted = new WeakMap<JsonObject, boolean>()
   function assertContext(context: JsonObject): void {
     assertKnownKeys(name, context, params)
@@ -58,37 +70,25 @@ export function compileCondition(
     name,
     params,
     assertContext,
-    accepts(context) {
-      const cachedVerdict = accepted.get(context)
-      if (cachedVerdict !== undefined) return cachedVerdict
-      const isAccepted = passes(() => assertContext(context))
-      accepted.set(context, isAccepted)
-      return isAccepted
-    },
+    accepts: (context) => getOrInsert(accepted, context, () => passes(() => assertContext(context))),
     evaluate(requestContext, tupleContext, tuple) {
       const values: Record<string, CelInput> = Object.create(null)
       try {
         Object.assign(values, converted(requestContext), converted(tupleContext))
       } catch (error) {
-        if (error instanceof ConversionError) throw new ConditionError(name, error.message)
+        if (error instanceof ConversionError) throw failed(error.message)
         throw error
       }
       const missing = names.filter((key) => !(key in values))
       if (missing.length > 0)
-        throw new ConditionError(
-          name,
-          `tuple '${tuple()}' is missing context parameters '[${missing.sort().join(' ')}]'`,
-        )
+        throw failed(`tuple '${tuple()}' is missing context parameters '[${missing.sort().join(' ')}]'`)
       if (exceedsBudget(parsed.expr, values))
-        throw new ConditionError(
-          name,
+        throw failed(
           'failed to evaluate condition expression: operation cancelled: actual cost limit exceeded',
         )
       const result = run(values)
-      if (isCelError(result))
-        throw new ConditionError(name, `failed to evaluate condition expression: ${result.message}`)
-      if (typeof result !== 'boolean')
-        throw new ConditionError(name, 'failed to convert condition output to bool')
+      if (isCelError(result)) throw failed(`failed to evaluate condition expression: ${result.message}`)
+      if (typeof result !== 'boolean') throw failed('failed to convert condition output to bool')
       return result
     },
   }
@@ -97,15 +97,13 @@ export function compileCondition(
 /** Converted contexts are kept per context object: a tuple's is converted once, a request's once per request. */
 function createConversions(params: ReadonlyMap<string, ParamType>) {
   const convertedContexts = new WeakMap<JsonObject, Record<string, CelInput>>()
-  return (context: JsonObject): Record<string, CelInput> => {
-    const converted = convertedContexts.get(context)
-    if (converted !== undefined) return converted
-    const values: Record<string, CelInput> = Object.create(null)
-    for (const [key, type] of params)
-      if (Object.hasOwn(context, key)) values[key] = convertKey(key, type, context)
-    convertedContexts.set(context, values)
-    return values
-  }
+  return (context: JsonObject): Record<string, CelInput> =>
+    getOrInsert(convertedContexts, context, () => {
+      const values: Record<string, CelInput> = Object.create(null)
+      for (const [key, type] of params)
+        if (Object.hasOwn(context, key)) values[key] = convertKey(key, type, context)
+      return values
+    })
 }
 
 function convertKey(key: string, type: ParamType, context: JsonObject): CelInput {
@@ -135,4 +133,105 @@ function passes(assertion: () => void): boolean {
     if (error instanceof ConversionError) return false
     throw error
   }
+}
+
+/** The server's limit on the cost of one evaluation (its `max-condition-evaluation-cost`). */
+const budget = 100
+
+/**
+ * Whether evaluating the expression over these values would cost more than the server allows. An upper
+ * bound in the manner of cel-go's tracker (a name 1, a call 1, a membership test one per element, a loop its
+ * body per element), without credit for short circuits: near the limit it says "too dear" sooner than the
+ * server, which is an error and never a yes.
+ */
+function exceedsBudget(expr: Expr, values: Readonly<Record<string, CelInput>>): boolean {
+  return cost(expr, { values, locals: new Map() }) > budget
+}
+
+interface Scope {
+  readonly values: Readonly<Record<string, CelInput>>
+  /** Sizes are all that is known of a loop variable: 0 stands for unknown. */
+  readonly locals: ReadonlyMap<string, number>
+}
+
+function cost(expr: Expr | undefined, scope: Scope): number {
+  const kind = expr?.exprKind
+  if (kind === undefined) return 0
+  switch (kind.case) {
+    case 'identExpr':
+      return 1
+    case 'selectExpr':
+      return 1 + cost(kind.value.operand, scope)
+    case 'listExpr':
+      return 10 + kind.value.elements.reduce((sum, element) => sum + cost(element, scope), 0)
+    case 'structExpr':
+      return 30 + kind.value.entries.reduce((sum, entry) => sum + cost(entry.value, scope), 0)
+    case 'callExpr':
+      return callCost(kind.value, scope)
+    case 'comprehensionExpr': {
+      const rounds = sizeOf(kind.value.iterRange, scope)
+      const inner = {
+        ...scope,
+        locals: new Map([...scope.locals, [kind.value.iterVar, 0], [kind.value.accuVar, 0]]),
+      }
+      const round = cost(kind.value.loopStep, inner) + cost(kind.value.loopCondition, inner)
+      return (
+        cost(kind.value.iterRange, scope) +
+        cost(kind.value.accuInit, scope) +
+        rounds * round +
+        cost(kind.value.result, inner)
+      )
+    }
+    default:
+      return 0
+  }
+}
+
+function callCost(call: Call, scope: Scope): number {
+  const operands = [call.target, ...call.args]
+  const inside = operands.reduce((sum, operand) => sum + cost(operand, scope), 0)
+  switch (call.function) {
+    case '_&&_':
+    case '_||_':
+      return inside
+    case '_?_:_':
+      return cost(call.args[0], scope) + Math.max(cost(call.args[1], scope), cost(call.args[2], scope))
+    case '@in':
+      return inside + Math.max(1, sizeOf(call.args[1], scope))
+    case '_==_':
+    case '_!=_':
+      return inside + Math.max(1, Math.ceil(Math.min(...call.args.map((arg) => sizeOf(arg, scope))) * 0.1))
+    case 'contains':
+    case 'startsWith':
+    case 'endsWith':
+    case 'matches':
+      return (
+        inside + Math.max(1, Math.ceil(Math.max(...operands.map((operand) => sizeOf(operand, scope))) * 0.1))
+      )
+    default:
+      return inside + 1
+  }
+}
+
+function sizeOf(expr: Expr | undefined, scope: Scope): number {
+  const kind = expr?.exprKind
+  if (kind?.case === 'identExpr')
+    return scope.locals.get(kind.value.name) ?? sizeOfValue(scope.values[kind.value.name])
+  if (kind?.case === 'listExpr') return kind.value.elements.length
+  if (kind?.case === 'constExpr')
+    return kind.value.constantKind.case === 'stringValue' ? kind.value.constantKind.value.length : 1
+  if (kind?.case === 'selectExpr') return sizeOfField(kind.value.operand, kind.value.field, scope)
+  return 1
+}
+
+function sizeOfField(operand: Expr | undefined, field: string, scope: Scope): number {
+  const holder =
+    operand?.exprKind.case === 'identExpr' ? scope.values[operand.exprKind.value.name] : undefined
+  return holder instanceof Map ? sizeOfValue(holder.get(field)) : 1
+}
+
+function sizeOfValue(value: unknown): number {
+  if (typeof value === 'string' || Array.isArray(value)) return value.length
+  if (value instanceof Map || isCelList(value) || isCelMap(value)) return value.size
+  return 1
 }

@@ -57,6 +57,10 @@ export class FgaError extends Error {
 /** A request that does not have the form the API wants: 400 `validation_error`. */
 export const invalidRequest = (message: string): FgaError => new FgaError('validation_error', message)
 
+/** A model that has the form the API wants, and no meaning. */
+export const invalidModel = (message: string): FgaError =>
+  new FgaError('invalid_authorization_model', message)
+
 /** The depth limit or the work limit was reached: neither yes nor no. */
 export const tooComplex = (): FgaError =>
   new FgaError(

@@ -1,22 +1,14 @@
 import { type FgaError, tooComplex } from './errors.ts'
-import type { Relation, Rewrite } from './model.ts'
-import type { Strategy } from './model-graph.ts'
-import { allOf, anyOf, except, isDepthError, type Outcome, toOutcome, worse } from './outcome.ts'
+import type { Leaf, Relation, Rewrite, Ttu } from './model.ts'
+import { isDepthError, type Outcome, outcomeOf, toOutcome, worse } from './outcome.ts'
 import type { Read, Session } from './session.ts'
+import type { Strategy } from './strategy.ts'
 import type { Node, Tuple } from './tuples.ts'
 
-/** Bounds of one evaluation, and what it may share with others. */
-export interface EvaluatorOptions {
-  /** Userset and parent hops after which a check errs (the server's resolve-node-limit). */
-  readonly depthMax: number
-  /** Relation evaluations after which a check errs, so that no graph can hold the process. */
-  readonly workMax?: number
-  /**
-   * `check`: a cycle taints (deny under `but not`) and a contextual tuple hides the stored one of the same key.
-   * `list`: least fixpoint, and either tuple may grant: the server's list calls.
-   */
-  readonly mode: 'check' | 'list'
-}
+/** Userset and parent hops after which a check errs: the server's own resolve-node-limit. */
+export const checkDepthMax = 25
+/** Relation evaluations after which a check errs, so that no graph can hold the process. */
+const workMax = 1_000_000
 
 /** Asks questions of one session. Each begins anew: no hop and no open question is carried over. */
 export interface Evaluator {
@@ -47,16 +39,19 @@ interface State {
 
 /**
  * Evaluates questions of one session. All questions share their partial answers: a group or folder that many
- * documents lead to is looked at once.
+ * documents lead to is looked at once. `check`: a cycle taints (deny under `but not`) and a contextual tuple hides the
+ * stored one of the same key. `list`: least fixpoint, and either tuple may grant: the server's list calls.
  *
  * An answer that met a cycle is kept only while it is safe: it rests on questions further up that count as
  * "no" meanwhile. When such a question turns out "yes", everything that rested on it is forgotten.
  */
-export function createEvaluator(session: Session, options: EvaluatorOptions): Evaluator {
+export function createEvaluator(
+  session: Session,
+  mode: 'check' | 'list' = 'check',
+  depthMax = checkDepthMax,
+): Evaluator {
   const { model, user } = session
   const relationCount = [...model.types.values()].reduce((sum, relations) => sum + relations.size, 0)
-  const workMax = options.workMax ?? 1_000_000
-  const override = options.mode === 'check'
   const state: State = {
     memo: new Map(),
     open: new Map(),
@@ -71,12 +66,12 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
     (strategies[relation.index] ??= relation.strategy(user.label))
 
   function resolve(relation: Relation, node: Node, depth: number): Outcome {
-    if (depth >= options.depthMax || ++state.work > workMax) return fail(depth)
+    if (depth >= depthMax || ++state.work > workMax) return fail(depth)
     const key = node.id * relationCount + relation.index
     const openIndex = state.open.get(key)
     if (openIndex !== undefined) {
       state.lowest = Math.min(state.lowest, openIndex)
-      return options.mode === 'check' ? 'cycle' : 'no'
+      return mode === 'check' ? 'cycle' : 'no'
     }
     if (user.relation === relation.name && user.node === node) return 'yes'
     if (!strategyOf(relation).reachable) return 'no'
@@ -91,9 +86,7 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
   function recall(key: number, depth: number): Outcome | undefined {
     const entry = state.memo.get(key)
     if (entry === undefined) return undefined
-    const stands = isDepthError(entry.outcome)
-      ? depth >= entry.depth
-      : depth + entry.height < options.depthMax
+    const stands = isDepthError(entry.outcome) ? depth >= entry.depth : depth + entry.height < depthMax
     if (!stands) return undefined
     state.deepest = Math.max(state.deepest, depth + entry.height)
     // What is built on it rests on the same open question, and would outlive its yes.
@@ -108,7 +101,7 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
     state.open.set(key, position)
     state.lowest = Infinity
     state.deepest = depth
-    const outcome = rewrite(relation.rewrite, relation, node, depth)
+    const outcome = outcomeOf(relation.rewrite, askLeaf(relation, node, depth))
     state.open.delete(key)
     settle(key, outcome, depth, position, mark)
     if (state.lowest >= position) state.lowest = Infinity
@@ -138,28 +131,21 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
     if (entry !== undefined) entry.lowest = lowest === Infinity ? lowest : Math.min(entry.lowest, lowest)
   }
 
-  function rewrite(rule: Rewrite, relation: Relation, node: Node, depth: number): Outcome {
-    switch (rule.kind) {
-      case 'this':
-        return assigned(relation, node, depth)
-      case 'computed':
-        return resolve(rule.relation, node, depth)
-      case 'ttu':
-        return parents(rule, relation, node, depth)
-      case 'union':
-        return anyOf(rule.children.length, (i) => rewrite(child(rule, i), relation, node, depth))
-      case 'intersection':
-        return allOf(rule.children.length, (i) => rewrite(child(rule, i), relation, node, depth))
-      case 'exclusion':
-        return except(
-          () => rewrite(rule.base, relation, node, depth),
-          () => rewrite(rule.subtract, relation, node, depth),
-        )
+  const askLeaf =
+    (relation: Relation, node: Node, depth: number) =>
+    (leaf: Leaf): Outcome => {
+      switch (leaf.kind) {
+        case 'this':
+          return assigned(relation, node, depth)
+        case 'computed':
+          return resolve(leaf.relation, node, depth)
+        case 'ttu':
+          return parents(leaf, relation, node, depth)
+      }
     }
-  }
 
   function assigned(relation: Relation, node: Node, depth: number): Outcome {
-    const direct = near(relation, node, override)
+    const direct = near(relation, node, mode === 'check')
     if (direct === 'yes') return direct
     const strategy = strategyOf(relation)
     if (strategy.recursion === 'userset')
@@ -188,7 +174,7 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
     return worse(direct, everyone.tuples.length > 0 ? 'yes' : (everyone.error ?? 'no'))
   }
 
-  function parents(rule: Rewrite & { kind: 'ttu' }, relation: Relation, node: Node, depth: number): Outcome {
+  function parents(rule: Ttu, relation: Relation, node: Node, depth: number): Outcome {
     const tupleset = model.types.get(node.type)?.get(rule.tupleset)
     if (tupleset === undefined) return 'no'
     if (strategyOf(relation).recursion === 'ttu' && rule.targets.get(node.type) === relation) {
@@ -225,8 +211,8 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
     let sum: Outcome = 'no'
     let level: readonly Node[] = [startNode]
     for (let hops = depth; level.length > 0; hops++) {
-      state.deepest = Math.max(state.deepest, Math.min(hops, options.depthMax))
-      if (hops >= options.depthMax) return worse(sum, isMemberAnywhere(relation) ? tooComplex() : 'no')
+      state.deepest = Math.max(state.deepest, Math.min(hops, depthMax))
+      if (hops >= depthMax) return worse(sum, isMemberAnywhere(relation) ? tooComplex() : 'no')
       const found = new Set<Node>()
       for (const node of level) {
         if (visited.has(node) && hops > depth + 1) continue
@@ -256,30 +242,12 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
     return objects.some((object) => object.type === relation.type && memberAt(relation, object) !== 'no')
   }
 
-  function memberAt(relation: Relation, node: Node): Outcome {
-    return flat(relation.rewrite, relation, node)
-  }
-
   /** Everything beside the recursion is one step from the subject, so that no hop is counted. */
-  function flat(rule: Rewrite, relation: Relation, node: Node): Outcome {
-    switch (rule.kind) {
-      case 'this':
-        return near(relation, node, false)
-      case 'computed':
-        return flat(rule.relation.rewrite, rule.relation, node)
-      case 'ttu':
-        return 'no'
-      case 'union':
-        return anyOf(rule.children.length, (i) => flat(child(rule, i), relation, node))
-      case 'intersection':
-        return allOf(rule.children.length, (i) => flat(child(rule, i), relation, node))
-      case 'exclusion':
-        return except(
-          () => flat(rule.base, relation, node),
-          () => flat(rule.subtract, relation, node),
-        )
-    }
-  }
+  const memberAt = (relation: Relation, node: Node): Outcome =>
+    outcomeOf(relation.rewrite, (leaf) => {
+      if (leaf.kind === 'this') return near(relation, node, false)
+      return leaf.kind === 'computed' ? memberAt(leaf.relation, node) : 'no'
+    })
 
   function startState(): void {
     // Recursion through `and` or `but not` makes an answer depend on where the question began.
@@ -296,15 +264,9 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
     },
     askRule(rule, relation, object) {
       startState()
-      return rewrite(rule, relation, object, 0)
+      return outcomeOf(rule, askLeaf(relation, object, 0))
     },
   }
 }
 
 const isUserset = (tuple: Tuple): boolean => tuple.userRelation !== ''
-
-function child(rule: Rewrite & { kind: 'union' | 'intersection' }, index: number): Rewrite {
-  const found = rule.children[index]
-  if (found === undefined) throw new Error('rewrite without operand')
-  return found
-}

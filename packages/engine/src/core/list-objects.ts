@@ -1,7 +1,9 @@
 import type { ConditionError, FgaError } from './errors.ts'
 import { createEvaluator } from './evaluate.ts'
-import type { Model, Relation, Rewrite } from './model.ts'
+import { getOrInsert } from './get-or-insert.ts'
+import type { Model, Relation } from './model.ts'
 import type { Outcome } from './outcome.ts'
+import { leavesOf } from './rule.ts'
 import { createSession, type Session, type SessionInput } from './session.ts'
 import type { Node, Tuple, TupleView } from './tuples.ts'
 
@@ -23,27 +25,21 @@ export function* listObjects(
 ): Generator<string> {
   const session = createSession(model, tuples, input)
   const isPlain = model.isWeighted && session.user.relation === '' && !session.user.node.wildcard
-  const { ask } = createEvaluator(session, { depthMax, mode: isPlain ? 'list' : 'check' })
-  for (const [node, isSure] of candidates(session, relation)) {
+  const { ask } = createEvaluator(session, isPlain ? 'list' : 'check', depthMax)
+  for (const [node, isSure] of reverseReach(session, relation).get(relation) ?? []) {
     const outcome: Outcome = isSure && !isPlain ? 'yes' : ask(relation, node)
     if (outcome === 'yes') yield node.name
     else if (outcome !== 'no' && outcome !== 'cycle') throw outcome
   }
 }
 
-/**
- * Objects that some chain of tuples from the subject leads to; a superset of the answer. True for those with a
- * chain on which no rule has an `and` or a `but not`: these are in the answer for certain.
- */
-export const candidates = (session: Session, target: Relation): ReadonlyMap<Node, boolean> =>
-  reverseReach(session, target).get(target) ?? new Map()
-
-/** Objects by relation, with whether they are certain. */
+/** Objects by relation. True for those with a chain on which no rule has an `and` or a `but not`: they have it for certain. */
 export type Reached = ReadonlyMap<Relation, ReadonlyMap<Node, boolean>>
 
 /**
- * The same for every relation that the target may rest on. `admits` is asked each time something speaks for an
- * object, about what was reached by then; what it keeps out leads nowhere.
+ * Objects that some chain of tuples from the subject leads to, for every relation that the target may rest on; a superset
+ * of those that have the relation. `admits` is asked each time something speaks for an object, about what was reached by
+ * then; what it keeps out leads nowhere.
  */
 export function reverseReach(
   session: Session,
@@ -57,8 +53,7 @@ export function reverseReach(
 
   function visit(relation: Relation | undefined, node: Node, isSure: boolean): void {
     if (relation === undefined || !useful.has(relation)) return
-    const nodes = sureByNode.get(relation) ?? new Map<Node, boolean>()
-    sureByNode.set(relation, nodes)
+    const nodes = getOrInsert(sureByNode, relation, () => new Map<Node, boolean>())
     const wasSure = nodes.get(node)
     if (wasSure !== undefined && (wasSure || !isSure)) return
     if (wasSure === undefined && !admits(relation, node, sureByNode)) return
@@ -109,8 +104,7 @@ function holds(session: Session, relation: Relation, tuple: Tuple): boolean {
 }
 
 function createIncoming(session: Session): (node: Node) => Iterable<Tuple> {
-  const extra = new Map<Node, Tuple[]>()
-  for (const tuple of session.contextual()) extra.set(tuple.user, [...(extra.get(tuple.user) ?? []), tuple])
+  const extra = Map.groupBy(session.contextual(), (tuple) => tuple.user)
   return (node) => {
     const extraTuples = extra.get(node)
     return extraTuples === undefined ? session.into(node) : [...session.into(node), ...extraTuples]
@@ -138,13 +132,8 @@ export interface ReverseGraph {
 const graphs = new WeakMap<Model['types'], ReverseGraph>()
 
 /** Which rules read which relation, cached for each model. */
-export function reverseGraph(model: Model): ReverseGraph {
-  const cachedGraph = graphs.get(model.types)
-  if (cachedGraph !== undefined) return cachedGraph
-  const graph = buildGraph(model)
-  graphs.set(model.types, graph)
-  return graph
-}
+export const reverseGraph = (model: Model): ReverseGraph =>
+  getOrInsert(graphs, model.types, () => buildGraph(model))
 
 const noEdges: readonly Edge[] = []
 
@@ -160,13 +149,12 @@ function buildGraph(model: Model): ReverseGraph {
         const edge = { to: relation, isSure }
         if (leaf.kind === 'this' && granting.get(relation) !== 'sure')
           granting.set(relation, isSure ? 'sure' : 'perhaps')
-        if (leaf.kind === 'computed')
-          computed.set(leaf.relation, [...(computed.get(leaf.relation) ?? []), edge])
+        if (leaf.kind === 'computed') getOrInsert(computed, leaf.relation, (): Edge[] => []).push(edge)
         const tupleset = leaf.kind === 'ttu' ? relations.get(leaf.tupleset) : undefined
         if (leaf.kind !== 'ttu' || tupleset === undefined) continue
         for (const target of leaf.targets.values()) {
-          const edges = through.get(target) ?? new Map<Relation, Edge[]>()
-          through.set(target, edges.set(tupleset, [...(edges.get(tupleset) ?? []), edge]))
+          const edges = getOrInsert(through, target, () => new Map<Relation, Edge[]>())
+          getOrInsert(edges, tupleset, (): Edge[] => []).push(edge)
         }
       }
     }
@@ -175,13 +163,7 @@ function buildGraph(model: Model): ReverseGraph {
     computedFrom: (relation) => computed.get(relation) ?? noEdges,
     through: (tupleset, relation) => through.get(relation)?.get(tupleset) ?? noEdges,
     byTuple: (relation) => granting.get(relation) ?? 'none',
-    behind(target) {
-      const cachedRelations = behind.get(target)
-      if (cachedRelations !== undefined) return cachedRelations
-      const found = collectBehind(model, target)
-      behind.set(target, found)
-      return found
-    },
+    behind: (target) => getOrInsert(behind, target, () => collectBehind(model, target)),
   }
 }
 
@@ -198,23 +180,4 @@ function collectBehind(model: Model, target: Relation): ReadonlySet<Relation> {
     }
   }
   return found
-}
-
-interface Leaf {
-  readonly leaf: Rewrite
-  readonly isSure: boolean
-}
-
-/** The parts of a rule that read tuples or other relations. */
-export function leavesOf(rewrite: Rewrite, isSure = true): Leaf[] {
-  switch (rewrite.kind) {
-    case 'union':
-      return rewrite.children.flatMap((operand) => leavesOf(operand, isSure))
-    case 'intersection':
-      return rewrite.children.flatMap((operand) => leavesOf(operand, false))
-    case 'exclusion':
-      return [...leavesOf(rewrite.base, false), ...leavesOf(rewrite.subtract, false)]
-    default:
-      return [{ leaf: rewrite, isSure }]
-  }
 }

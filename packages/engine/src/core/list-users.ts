@@ -1,5 +1,6 @@
 import { type ConditionError, type FgaError, tooComplex } from './errors.ts'
-import type { Model, Relation, Rewrite } from './model.ts'
+import { checkDepthMax } from './evaluate.ts'
+import type { Model, Relation, Rewrite, Ttu } from './model.ts'
 import { createSession, type Session, type SessionInput } from './session.ts'
 import { type Node, type Tuple, type TupleView, userOf } from './tuples.ts'
 
@@ -14,7 +15,6 @@ export interface UserFilter {
 export interface ListUsersInput extends Omit<SessionInput, 'user'> {
   readonly object: string
   readonly filter: UserFilter
-  readonly depthMax?: number
 }
 
 /** Someone met on the way: `has` = has the relation, else was taken out by an exclusion. */
@@ -47,11 +47,7 @@ export function listUsers(
   const label = filter.relation === '' ? filter.type : `${filter.type}#${filter.relation}`
   if (label !== relation.key && !mayHold(model, relation, filter, new Set())) return []
   const session = createSession(model, tuples, { ...input, user: `${filter.type}:` })
-  const { users, error } = createExpander(
-    session,
-    filter,
-    input.depthMax ?? 25,
-  )(relation, session.node(input.object))
+  const { users, error } = createExpander(session, filter)(relation, session.node(input.object))
   if (error !== undefined) throw error
   return [...byUser(users).values()].filter((found) => found.has).map((found) => found.user)
 }
@@ -94,40 +90,30 @@ function mayHold({ types }: Model, relation: Relation, filter: UserFilter, visit
   return leads(relation.rewrite, relation)
 }
 
-function createExpander(session: Session, filter: UserFilter, depthMax: number) {
+function createExpander(session: Session, filter: UserFilter) {
   const { model } = session
   const wildcard = `${filter.type}:*`
 
-  function expand(
-    relation: Relation | undefined,
-    node: Node,
-    depth: number,
-    path: ReadonlySet<string>,
-  ): Expansion {
-    if (depth >= depthMax) return failed(tooComplex())
+  /** `path`: the questions on the way here, each of them one hop. */
+  function expand(relation: Relation | undefined, node: Node, path: ReadonlySet<string>): Expansion {
+    if (path.size >= checkDepthMax) return failed(tooComplex())
     const key = `${node.name}#${relation?.name ?? ''}`
     if (path.has(key)) return { users: [], cycle: true, error: undefined }
     if (relation === undefined) return empty()
-    const inner = rewrite(relation.rewrite, relation, node, depth + 1, new Set([...path, key]))
+    const inner = rewrite(relation.rewrite, relation, node, new Set([...path, key]))
     if (relation.type !== filter.type || relation.name !== filter.relation) return inner
     return { ...inner, users: [{ user: key, has: true, excluded: [] }, ...inner.users] }
   }
 
-  function rewrite(
-    rule: Rewrite,
-    relation: Relation,
-    node: Node,
-    depth: number,
-    path: ReadonlySet<string>,
-  ): Expansion {
-    const expandOperand = (operand: Rewrite): Expansion => rewrite(operand, relation, node, depth, path)
+  function rewrite(rule: Rewrite, relation: Relation, node: Node, path: ReadonlySet<string>): Expansion {
+    const expandOperand = (operand: Rewrite): Expansion => rewrite(operand, relation, node, path)
     switch (rule.kind) {
       case 'this':
-        return assigned(relation, node, depth, path)
+        return assigned(relation, node, path)
       case 'computed':
-        return expand(rule.relation, node, depth, path)
+        return expand(rule.relation, node, path)
       case 'ttu':
-        return parents(rule, node, depth, path)
+        return parents(rule, node, path)
       case 'union':
         return union(rule.children.map(expandOperand))
       case 'intersection':
@@ -137,48 +123,33 @@ function createExpander(session: Session, filter: UserFilter, depthMax: number) 
     }
   }
 
-  function assigned(relation: Relation, node: Node, depth: number, path: ReadonlySet<string>): Expansion {
+  function assigned(relation: Relation, node: Node, path: ReadonlySet<string>): Expansion {
     const read = readAll(session, relation, node)
     const expansions: Expansion[] = [failedOr(read.error)]
     const users: Found[] = []
     for (const tuple of read.tuples) {
       if (tuple.userRelation !== '') {
-        expansions.push(
-          expand(model.types.get(tuple.user.type)?.get(tuple.userRelation), tuple.user, depth, path),
-        )
+        const target = model.types.get(tuple.user.type)?.get(tuple.userRelation)
+        expansions.push(expand(target, tuple.user, path))
       } else if (tuple.user.type === filter.type) users.push({ user: userOf(tuple), has: true, excluded: [] })
     }
-    return merge(
-      [{ ...empty(), users }, ...expansions],
-      expansions.some((expansion) => expansion.cycle),
-    )
+    const cycle = expansions.some((expansion) => expansion.cycle)
+    return { ...combined([...users, ...allUsers(expansions)], expansions), cycle }
   }
 
-  function parents(
-    rule: Rewrite & { kind: 'ttu' },
-    node: Node,
-    depth: number,
-    path: ReadonlySet<string>,
-  ): Expansion {
+  function parents(rule: Ttu, node: Node, path: ReadonlySet<string>): Expansion {
     const tupleset = model.types.get(node.type)?.get(rule.tupleset)
     if (tupleset === undefined) return empty()
     const read = readAll(session, tupleset, node)
-    const expansions = read.tuples.map((tuple) =>
-      expand(rule.targets.get(tuple.user.type), tuple.user, depth, path),
-    )
-    return merge([failedOr(read.error), ...expansions], false)
+    const expansions = read.tuples.map((tuple) => expand(rule.targets.get(tuple.user.type), tuple.user, path))
+    return combined(allUsers(expansions), [failedOr(read.error), ...expansions])
   }
 
-  return (relation: Relation, node: Node): Expansion => expand(relation, node, 0, new Set())
-}
-
-interface ReadAll {
-  readonly tuples: readonly Tuple[]
-  readonly error: ConditionError | undefined
+  return (relation: Relation, node: Node): Expansion => expand(relation, node, new Set())
 }
 
 /** Unlike a check, any condition that cannot be evaluated is an error, whatever else is found. */
-function readAll(session: Session, relation: Relation, node: Node): ReadAll {
+function readAll(session: Session, relation: Relation, node: Node) {
   const tuples: Tuple[] = []
   let error: ConditionError | undefined
   for (const tuple of session.every(relation, node)) {
@@ -194,8 +165,18 @@ const failed = (error: ConditionError | FgaError): Expansion => ({ users: [], cy
 const failedOr = (error: ConditionError | undefined): Expansion =>
   error === undefined ? empty() : failed(error)
 
-const firstError = (expansions: readonly Expansion[]): Expansion['error'] =>
-  expansions.map((expansion) => expansion.error).find((error) => error !== undefined)
+/** Users found from these expansions, with the first error that any of them met. */
+const combined = (users: readonly Found[], expansions: readonly Expansion[]): Expansion => ({
+  users,
+  cycle: false,
+  error: expansions.map((expansion) => expansion.error).find((error) => error !== undefined),
+})
+
+const allUsers = (expansions: readonly Expansion[]): Found[] =>
+  expansions.flatMap((expansion) => expansion.users)
+
+const namesThatHave = (users: readonly Found[]): Set<string> =>
+  new Set(users.filter((found) => found.has).map((found) => found.user))
 
 /** The last word on each user, but a yes over a no: the server takes whichever comes last. */
 function byUser(found: readonly Found[]): Map<string, Found> {
@@ -205,25 +186,11 @@ function byUser(found: readonly Found[]): Map<string, Found> {
   return users
 }
 
-const merge = (expansions: readonly Expansion[], cycle: boolean): Expansion => ({
-  users: expansions.flatMap((expansion) => expansion.users),
-  cycle,
-  error: firstError(expansions),
-})
-
 function union(expansions: readonly Expansion[]): Expansion {
   const counts = countExcluded(expansions)
   const excluded = [...counts].filter(([, count]) => count === expansions.length).map(([user]) => user)
-  const has = new Set(
-    expansions.flatMap((expansion) =>
-      expansion.users.filter((found) => found.has).map((found) => found.user),
-    ),
-  )
-  return {
-    users: [...has].map((user) => ({ user, has: true, excluded })),
-    cycle: false,
-    error: firstError(expansions),
-  }
+  const users = [...namesThatHave(allUsers(expansions))].map((user) => ({ user, has: true, excluded }))
+  return combined(users, expansions)
 }
 
 function intersect(expansions: readonly Expansion[], wildcard: string): Expansion {
@@ -231,7 +198,7 @@ function intersect(expansions: readonly Expansion[], wildcard: string): Expansio
   const excluded = [...countExcluded(expansions).keys()]
   let wildcards = 0
   for (const expansion of expansions) {
-    const has = new Set(expansion.users.filter((found) => found.has).map((found) => found.user))
+    const has = namesThatHave(expansion.users)
     const everyone = has.has(wildcard)
     if (everyone) wildcards++
     for (const user of has) counts.set(user, (counts.get(user) ?? 0) + (everyone ? 0 : 1))
@@ -239,21 +206,17 @@ function intersect(expansions: readonly Expansion[], wildcard: string): Expansio
   const passed = [...counts].filter(
     ([user, count]) => !excluded.includes(user) && count + wildcards === expansions.length,
   )
-  return {
-    users: passed.map(([user]) => ({ user, has: true, excluded })),
-    cycle: false,
-    error: firstError(expansions),
-  }
+  return combined(
+    passed.map(([user]) => ({ user, has: true, excluded })),
+    expansions,
+  )
 }
 
 /** How often each user was said to be excluded. The server counts sayings, not operands; so does this. */
 function countExcluded(expansions: readonly Expansion[]): Map<string, number> {
   const counts = new Map<string, number>()
-  for (const expansion of expansions) {
-    for (const found of expansion.users) {
-      for (const user of found.excluded) counts.set(user, (counts.get(user) ?? 0) + 1)
-    }
-  }
+  for (const found of allUsers(expansions))
+    for (const user of found.excluded) counts.set(user, (counts.get(user) ?? 0) + 1)
   return counts
 }
 
@@ -267,7 +230,7 @@ function subtract(base: Expansion, subtracted: Expansion, wildcard: string): Exp
       ? fromEveryone(found, subtractedUsers, wildcard)
       : [fromOne(found, subtractedUsers, wildcard)],
   )
-  return { users, cycle: false, error: firstError([base, subtracted]) }
+  return combined(users, [base, subtracted])
 }
 
 function fromOne(found: Found, subtractedUsers: ReadonlyMap<string, Found>, wildcard: string): Found {

@@ -1,239 +1,198 @@
-import type { ModelAst, RestrictionAst, RewriteAst } from './model-json.ts'
-import type { Tuple } from './tuples.ts'
-import { findWeightedProblems, leaves } from './weighted.ts'
+import { type LeafAst, labelOf, type ModelAst, type RestrictionAst, type RewriteAst } from './model-json.ts'
+import { isOperator, leavesOf, type Operator } from './rule.ts'
 
-/** How one relation reaches one subject type; decided once per model (see `analyseModel`). */
-export interface Strategy {
-  /** Whether any chain of rules leads from the subject to the relation. */
-  readonly reachable: boolean
-  /**
-   * `userset` or `ttu` when the relation only recurses into itself and everything else in it is one step from
-   * the subject: the server then walks breadth first, which neither sees cycles nor counts them.
-   */
-  readonly recursion: 'userset' | 'ttu' | undefined
-  /**
-   * Which stored usersets the server reads together: within one read, a condition that cannot be evaluated is
-   * passed over when another tuple's condition holds. Empty where there is no userset to read.
-   */
-  readonly reads: readonly ((tuple: Tuple) => boolean)[]
-}
-
-/** What the server's planner knows about a model, as far as it decides between answers. */
-export interface Analysis {
-  /** Whether the server plans by weights for this model; else it follows every rule one by one. */
-  readonly isWeighted: boolean
-  isTupleset(key: string): boolean
-  strategy(key: string, label: string): Strategy
-}
-
-interface RelationAst {
+/** A relation as it is written, before names are resolved. */
+export interface Vertex {
   readonly type: string
   readonly key: string
   readonly rewrite: RewriteAst
   readonly restrictions: readonly RestrictionAst[]
 }
 
-/**
- * What can be said about a model without tuples: which relations are tuplesets, which subject types reach
- * which relations, and which relations recurse only into themselves.
- */
-export function analyseModel(ast: ModelAst): Analysis {
-  const relations = new Map<string, RelationAst>()
-  for (const type of ast.types) {
-    for (const [name, rewrite] of type.relations) {
-      const key = `${type.type}#${name}`
-      relations.set(key, { type: type.type, key, rewrite, restrictions: type.restrictions.get(name) ?? [] })
+/** By `type#relation`. */
+export type Graph = ReadonlyMap<string, Vertex>
+
+/** Every relation of a model as a vertex. */
+export function graphOf(ast: ModelAst): Graph {
+  const graph = new Map<string, Vertex>()
+  for (const { type, relations, restrictions } of ast.types) {
+    for (const [name, rewrite] of relations) {
+      const key = `${type}#${name}`
+      graph.set(key, { type, key, rewrite, restrictions: restrictions.get(name) ?? [] })
     }
   }
-  const tuplesets = new Set<string>()
-  for (const relation of relations.values()) {
-    for (const ttu of ttusOf(relation.rewrite)) tuplesets.add(`${relation.type}#${ttu.tupleset}`)
-  }
-  const strategies = new Map<string, Strategy>()
-  const isWeighted = findWeightedProblems(ast).length === 0
-  return {
-    isWeighted,
-    isTupleset: (key) => tuplesets.has(key),
-    strategy(key, label) {
-      const strategyKey = `${key}@${label}`
-      const cachedStrategy = strategies.get(strategyKey)
-      if (cachedStrategy !== undefined) return cachedStrategy
-      const found = decide(relations, key, label, isWeighted)
-      strategies.set(strategyKey, found)
-      return found
-    },
-  }
+  return graph
 }
 
-function decide(
-  relations: ReadonlyMap<string, RelationAst>,
-  key: string,
-  label: string,
-  isWeighted: boolean,
-): Strategy {
-  const targetLabels = label.includes('#') ? [label] : [label, `${label}:*`]
-  const reachable = reaches(relations, key, new Set(targetLabels), new Set())
-  const recursion =
-    isWeighted && reachable && !label.includes('#') ? recursionOf(relations, key, label) : undefined
-  return { reachable, recursion, reads: readsOf(relations, key, label, isWeighted) }
-}
-
-/** Usersets one step from the subject are read apart, each kind by itself; all others in one read. */
-function readsOf(
-  relations: ReadonlyMap<string, RelationAst>,
-  key: string,
-  label: string,
-  isWeighted: boolean,
-): Strategy['reads'] {
-  const usersets = (relations.get(key)?.restrictions ?? []).filter((ref) => ref.relation !== undefined)
-  const isSame = (ref: RestrictionAst) => (tuple: Tuple) =>
-    tuple.userRelation === ref.relation && tuple.user.type === ref.type
-  const recurses = (weight(relations, key, label, new Set()) ?? 0) === Number.POSITIVE_INFINITY
-  const isApart = (ref: RestrictionAst): boolean =>
-    isWeighted &&
-    !label.includes('#') &&
-    !recurses &&
-    weight(relations, `${ref.type}#${ref.relation}`, label, new Set()) === 1
-  const kinds = [...new Map(usersets.map((ref) => [`${ref.type}#${ref.relation}`, ref])).values()]
-  const apart = kinds.filter(isApart).map(isSame)
-  const otherKinds = kinds.filter((ref) => !isApart(ref)).map(isSame)
-  return otherKinds.length === 0 ? apart : [...apart, (tuple) => otherKinds.some((matches) => matches(tuple))]
-}
-
-/** Any rule counts, also the subtracted side of an exclusion: this only spares work and never decides. */
-function reaches(
-  relations: ReadonlyMap<string, RelationAst>,
-  key: string,
-  targetLabels: ReadonlySet<string>,
-  visited: Set<string>,
-): boolean {
-  if (targetLabels.has(key)) return true
-  const relation = relations.get(key)
-  if (relation === undefined || visited.has(key)) return false
-  visited.add(key)
-  return leavesOf(relation, relations).some(
-    (leaf) => targetLabels.has(leaf.label) || reaches(relations, leaf.label, targetLabels, visited),
-  )
-}
-
-interface Leaf {
+/** From a relation to a subject type (`direct`), or to another relation. */
+export interface Edge {
   readonly label: string
   readonly via: 'direct' | 'userset' | 'computed' | 'ttu'
 }
 
-function leavesOf(relation: RelationAst, relations: ReadonlyMap<string, RelationAst>): Leaf[] {
-  return leaves(relation.rewrite).flatMap((leaf): Leaf[] => {
-    switch (leaf.kind) {
-      case 'this':
-        return relation.restrictions.map((ref) =>
-          ref.relation === undefined
-            ? { label: ref.wildcard === undefined ? ref.type : `${ref.type}:*`, via: 'direct' }
-            : { label: `${ref.type}#${ref.relation}`, via: 'userset' },
-        )
-      case 'computed':
-        return [{ label: `${relation.type}#${leaf.relation}`, via: 'computed' }]
-      case 'ttu': {
-        const parents = relations.get(`${relation.type}#${leaf.tupleset}`)?.restrictions ?? []
-        return parents
-          .map((ref): Leaf => ({ label: `${ref.type}#${leaf.computed}`, via: 'ttu' }))
-          .filter((found) => relations.has(found.label))
-      }
-      default:
-        return []
-    }
-  })
-}
+/** What the leaves of a rule on this relation lead to. */
+export const edgesOf = (rewrite: RewriteAst, vertex: Vertex, graph: Graph): Edge[] =>
+  leavesOf(rewrite).flatMap(({ leaf }) => edgesOfLeaf(leaf, vertex, graph))
 
-const ttusOf = (rewrite: RewriteAst) => leaves(rewrite).filter((leaf) => leaf.kind === 'ttu')
-
-/**
- * Recursion is only recognised at the top of a union (or alone): under `and` and `but not` the server's
- * weighted graph has no such shape. Everything beside the one recursive edge must be one step away.
- */
-function recursionOf(
-  relations: ReadonlyMap<string, RelationAst>,
-  key: string,
-  label: string,
-): 'userset' | 'ttu' | undefined {
-  const relation = relations.get(key)
-  if (relation === undefined) return undefined
-  const operands =
-    relation.rewrite.kind === 'union' ? flatten(relation.rewrite, relation, relations) : [relation.rewrite]
-  const leaves = operands.flatMap((operand) =>
-    leavesOf({ ...relation, rewrite: operand }, relations).map((leaf) => ({
-      ...leaf,
-      plain: isLeaf(operand),
-    })),
-  )
-  const recursive = leaves.filter((leaf) => leaf.label === key && leaf.via !== 'computed')
-  const [only] = recursive
-  if (only === undefined || recursive.length !== 1 || !only.plain) return undefined
-  const otherLeaves = leaves.filter((leaf) => leaf !== only)
-  const near = otherLeaves.every((leaf) => {
-    const steps = weight(relations, leaf.label, label, new Set([key]))
-    return steps === undefined || steps + (leaf.via === 'userset' || leaf.via === 'ttu' ? 1 : 0) <= 1
-  })
-  return near ? (only.via === 'ttu' ? 'ttu' : 'userset') : undefined
-}
-
-const isLeaf = (rewrite: RewriteAst): boolean =>
-  rewrite.kind === 'this' || rewrite.kind === 'ttu' || rewrite.kind === 'computed'
-
-/**
- * The operands of nested unions. Of equal siblings that are one and the same edge (`x from y or x from y` with one
- * type of y) the server's graph holds one, which leaves the recursion single; with more types it holds both.
- */
-function flatten(
-  rewrite: RewriteAst,
-  relation: RelationAst,
-  relations: ReadonlyMap<string, RelationAst>,
-): RewriteAst[] {
-  if (rewrite.kind !== 'union') return [rewrite]
-  const visitedEdges = new Set<string>()
-  const distinct = rewrite.children.filter((child) => {
-    const holder =
-      child.kind === 'ttu'
-        ? relations.get(`${relation.type}#${child.tupleset}`)
-        : child.kind === 'this'
-          ? relation
-          : undefined
-    if (holder?.restrictions.length !== 1) return true
-    const edge = JSON.stringify(child)
-    return !visitedEdges.has(edge) && visitedEdges.add(edge) !== undefined
-  })
-  return distinct.flatMap((child) => flatten(child, relation, relations))
-}
-
-/**
- * Longest chain from the label to a subject of this type, in tuples; undefined when there is none, Infinity when it recurses
- * or comes to one of `path`. Whatever the way to a label, its weight is the same: each is weighed once.
- */
-function weight(
-  relations: ReadonlyMap<string, RelationAst>,
-  label: string,
-  subject: string,
-  path: Iterable<string>,
-): number | undefined {
-  const onPath = new Set(path)
-  const weights = new Map<string, number | undefined>()
-
-  function weigh(vertexKey: string): number | undefined {
-    if (vertexKey === subject || vertexKey === `${subject}:*`) return 1
-    const relation = relations.get(vertexKey)
-    if (relation === undefined) return undefined
-    if (onPath.has(vertexKey)) return Number.POSITIVE_INFINITY
-    if (weights.has(vertexKey)) return weights.get(vertexKey)
-    onPath.add(vertexKey)
-    let longest: number | undefined
-    for (const leaf of leavesOf(relation, relations)) {
-      const steps = weigh(leaf.label)
-      if (steps === undefined) continue
-      longest = Math.max(longest ?? 0, steps + (leaf.via === 'userset' || leaf.via === 'ttu' ? 1 : 0))
-    }
-    onPath.delete(vertexKey)
-    weights.set(vertexKey, longest)
-    return longest
+function edgesOfLeaf(leaf: LeafAst, vertex: Vertex, graph: Graph): Edge[] {
+  switch (leaf.kind) {
+    case 'this':
+      return vertex.restrictions.map((ref) => ({
+        label: labelOf(ref),
+        via: ref.relation === undefined ? 'direct' : 'userset',
+      }))
+    case 'computed':
+      return [{ label: `${vertex.type}#${leaf.relation}`, via: 'computed' }]
+    case 'ttu':
+      return parentsOf(leaf.tupleset, vertex, graph)
+        .map((type): Edge => ({ label: `${type}#${leaf.computed}`, via: 'ttu' }))
+        .filter(({ label }) => graph.has(label))
+    case 'unset':
+      return []
   }
+}
 
-  return weigh(label)
+/** The types that a tupleset relation beside this one may name; a type may come several times. */
+const parentsOf = (tupleset: string, { type }: Vertex, graph: Graph): readonly string[] =>
+  (graph.get(`${type}#${tupleset}`)?.restrictions ?? []).map((ref) => ref.type)
+
+/** Whether a path of rules leads from a relation to one of the labels. Any rule counts, also the subtracted side. */
+export function reaches(graph: Graph, source: string, labels: readonly string[]): boolean {
+  const visited = new Set([source])
+  for (const label of visited) {
+    if (labels.includes(label)) return true
+    const vertex = graph.get(label)
+    if (vertex === undefined) continue
+    for (const edge of edgesOf(vertex.rewrite, vertex, graph)) visited.add(edge.label)
+  }
+  return false
+}
+
+/** A reason why the server's weighted-graph engine cannot take a model. */
+export interface WeightedProblem {
+  readonly relation: string
+  readonly rule:
+    | 'parent-lacks-relation'
+    | 'cycle-through-operator'
+    | 'operands-without-common-type'
+    | 'operands-equal'
+    | 'no-terminal-type'
+  readonly detail: string
+}
+
+/**
+ * What the weighted-graph engine ("v2") rejects in a model that today's server accepts. The server keeps
+ * answering such models with its older rules for as long as it has them; with these problems gone it plans by
+ * weights. After WeightedAuthorizationModelGraph in openfga/language.
+ */
+export function findWeightedProblems(graph: Graph): readonly WeightedProblem[] {
+  const vertices = [...graph.values()]
+  const terminals = terminalTypes(graph)
+  return [
+    ...vertices.flatMap((vertex) => missingParents(vertex, graph)),
+    ...vertices.flatMap((vertex) => operatorCycle(vertex, graph)),
+    ...vertices.flatMap((vertex) => equalOperands(vertex, graph)),
+    ...vertices.flatMap((vertex) => emptyOperands(vertex, graph, terminals)),
+  ]
+}
+
+function missingParents(vertex: Vertex, graph: Graph): WeightedProblem[] {
+  return leavesOf(vertex.rewrite).flatMap(({ leaf }) => {
+    if (leaf.kind !== 'ttu') return []
+    const lacking = new Set(
+      parentsOf(leaf.tupleset, vertex, graph).filter((type) => !graph.has(`${type}#${leaf.computed}`)),
+    )
+    return [...lacking].map(
+      (type): WeightedProblem => ({
+        relation: vertex.key,
+        rule: 'parent-lacks-relation',
+        detail: `'${leaf.computed} from ${leaf.tupleset}': type ${type} has no relation ${leaf.computed}`,
+      }),
+    )
+  })
+}
+
+/** Recursion may not pass through `and` or `but not`: split it into a recursive relation and a gated one. */
+function operatorCycle(vertex: Vertex, graph: Graph): WeightedProblem[] {
+  const cyclic = operatorsOf(vertex.rewrite).find((operator) =>
+    edgesOf(operator, vertex, graph).some(({ label }) => reaches(graph, label, [vertex.key])),
+  )
+  if (cyclic === undefined) return []
+  const name = cyclic.kind === 'exclusion' ? 'but not' : 'and'
+  const detail = `recursion passes through '${name}'`
+  return [{ relation: vertex.key, rule: 'cycle-through-operator', detail }]
+}
+
+/** `x but not x` over one and the same edge, which the engine's graph holds once. Grants nobody anything. */
+function equalOperands(vertex: Vertex, graph: Graph): WeightedProblem[] {
+  const areEqual = operatorsOf(vertex.rewrite).some((operator) => {
+    if (operator.kind !== 'exclusion') return false
+    const { base, subtract } = operator
+    if (isOperator(base) || base.kind === 'computed') return false
+    const labels = new Set(edgesOf(base, vertex, graph).map(({ label }) => label))
+    return labels.size === 1 && JSON.stringify(base) === JSON.stringify(subtract)
+  })
+  if (!areEqual) return []
+  return [{ relation: vertex.key, rule: 'operands-equal', detail: "both sides of 'but not' are the same" }]
+}
+
+/** By relation: subject types. */
+type Terminals = ReadonlyMap<string, ReadonlySet<string>>
+
+/** Subject types that each relation can end in; `and` keeps those of all operands, `but not` those of its base. */
+function terminalTypes(graph: Graph): Terminals {
+  const found = new Map([...graph.keys()].map((key) => [key, new Set<string>()]))
+  for (let changed = true; changed; ) {
+    changed = false
+    for (const vertex of graph.values()) {
+      const knownTypes = found.get(vertex.key) ?? new Set()
+      for (const type of terminalsOf(vertex.rewrite, vertex, graph, found)) {
+        if (knownTypes.has(type)) continue
+        knownTypes.add(type)
+        changed = true
+      }
+    }
+  }
+  return found
+}
+
+function terminalsOf(rewrite: RewriteAst, vertex: Vertex, graph: Graph, found: Terminals): string[] {
+  const terminalsOfOperand = (operand: RewriteAst): string[] => terminalsOf(operand, vertex, graph, found)
+  switch (rewrite.kind) {
+    case 'union':
+      return rewrite.children.flatMap(terminalsOfOperand)
+    case 'intersection': {
+      const [firstTerminals = [], ...otherTerminals] = rewrite.children.map(terminalsOfOperand)
+      return firstTerminals.filter((type) => otherTerminals.every((terminals) => terminals.includes(type)))
+    }
+    case 'exclusion':
+      return terminalsOfOperand(rewrite.base)
+    default:
+      return edgesOf(rewrite, vertex, graph).flatMap(({ label, via }) =>
+        via === 'direct' ? [label.replace(':*', '')] : [...(found.get(label) ?? [])],
+      )
+  }
+}
+
+function emptyOperands(vertex: Vertex, graph: Graph, terminals: Terminals): WeightedProblem[] {
+  const { key: relation } = vertex
+  const isEmpty = operatorsOf(vertex.rewrite).some(
+    (operator) =>
+      operator.kind === 'intersection' && terminalsOf(operator, vertex, graph, terminals).length === 0,
+  )
+  if (isEmpty) {
+    const detail = "no subject type can satisfy all operands of 'and'"
+    return [{ relation, rule: 'operands-without-common-type', detail }]
+  }
+  if (terminals.get(relation)?.size !== 0) return []
+  return [{ relation, rule: 'no-terminal-type', detail: 'no subject type leads to the relation' }]
+}
+
+/** The intersections and exclusions of a rule, the outer ones first. */
+function operatorsOf(rewrite: RewriteAst): Operator<LeafAst>[] {
+  if (!isOperator(rewrite)) return []
+  if (rewrite.kind === 'exclusion')
+    return [rewrite, ...operatorsOf(rewrite.base), ...operatorsOf(rewrite.subtract)]
+  const inner = rewrite.children.flatMap(operatorsOf)
+  return rewrite.kind === 'union' ? inner : [rewrite, ...inner]
 }

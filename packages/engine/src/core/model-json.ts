@@ -1,14 +1,26 @@
-import { isJsonObject, type Json, type JsonObject, type ParamType, paramKinds } from './condition-values.ts'
-import { FgaError, invalidRequest } from './errors.ts'
+import { type Json, type JsonObject, type ParamType, paramKinds } from './condition-values.ts'
+import { FgaError, invalidModel, invalidRequest } from './errors.ts'
+import {
+  entriesOf,
+  listMember,
+  match,
+  member,
+  objectMember,
+  relationPattern,
+  textMember,
+  typePattern,
+} from './json-members.ts'
+import type { Rule } from './rule.ts'
 
-/** A rule as it is written, before its names are resolved. */
-export type RewriteAst =
+/** A part of a rule that reads tuples or another relation, as it is written. */
+export type LeafAst =
   | { readonly kind: 'this' }
   | { readonly kind: 'computed'; readonly relation: string }
   | { readonly kind: 'ttu'; readonly tupleset: string; readonly computed: string }
-  | { readonly kind: 'union' | 'intersection'; readonly children: readonly RewriteAst[] }
-  | { readonly kind: 'exclusion'; readonly base: RewriteAst; readonly subtract: RewriteAst }
   | { readonly kind: 'unset' }
+
+/** A rule as it is written, before its names are resolved. */
+export type RewriteAst = Rule<LeafAst>
 
 /** One entry of `[user, user:*, group#member with c]`. At most one of `relation` and `wildcard` is set. */
 export interface RestrictionAst {
@@ -41,16 +53,19 @@ export interface ModelAst {
   readonly conditions: ReadonlyMap<string, ConditionAst>
 }
 
-const relationName = /^[^:#@\s]{1,50}$/
-const typeName = /^[^:#@\s]{1,254}$/
+/** What may be assigned, as the DSL has it: `user`, `user:*`, `group#member`. */
+export function labelOf({ type, relation, wildcard }: Omit<RestrictionAst, 'condition'>): string {
+  if (wildcard !== undefined) return `${type}:*`
+  return relation === undefined ? type : `${type}#${relation}`
+}
 
 /**
  * Reads an authorization model in OpenFGA's JSON form (names in snake_case or camelCase, as protojson takes
  * them). Throws FgaError for what the server refuses before it looks at the model's meaning.
  */
 export function parseModelJson(json: JsonObject): ModelAst {
-  const definitions = list(field(json, 'type_definitions', 'typeDefinitions'), 'type_definitions')
-  const schemaVersion = text(field(json, 'schema_version', 'schemaVersion'), 'schema_version')
+  const definitions = listMember(json, 'type_definitions')
+  const schemaVersion = textMember(json, 'schema_version')
   if (definitions.length === 0)
     throw new FgaError(
       'type_definitions_too_few_items',
@@ -65,44 +80,33 @@ export function parseModelJson(json: JsonObject): ModelAst {
       'exceeded_entity_limit',
       'The number of type definitions in an authorization model exceeds the allowed limit of 100',
     )
-  const conditions = entries(field(json, 'conditions'), 'conditions')
   return {
     schemaVersion,
-    types: definitions.map((definition) => parseType(object(definition, 'type_definitions'))),
+    types: definitions.map(parseType),
     conditions: new Map(
-      conditions.map(([key, value]) => [
-        named(key, relationName, 'Conditions'),
-        parseCondition(object(value, 'conditions')),
+      entriesOf(json, 'conditions').map(([key, condition]) => [
+        match(key, relationPattern, 'Conditions'),
+        parseCondition(condition),
       ]),
     ),
   }
 }
 
 function parseType(json: JsonObject): TypeAst {
-  const type = text(json['type'], 'type')
-  if (!typeName.test(type))
-    throw new FgaError(
-      'type_invalid_pattern',
-      'invalid TypeDefinition.Type: value does not match regex pattern "^[^:#@\\\\s]{1,254}$"',
-    )
-  const metadata = optionalObject(json['metadata'], 'metadata')
-  const relations = entries(json['relations'], 'relations').map(
-    ([name, value]) => [relationNamed(name), parseRewrite(object(value, `relations.${name}`))] as const,
+  const type = match(textMember(json, 'type'), typePattern, 'TypeDefinition.Type')
+  const metadata = objectMember(json, 'metadata')
+  const relations = entriesOf(json, 'relations').map(
+    ([name, rewrite]) => [relationNamed(name), parseRewrite(rewrite)] as const,
   )
-  const restrictions = entries(metadata?.['relations'], 'metadata.relations').map(([name, value]) => {
-    const refs = field(object(value, name), 'directly_related_user_types', 'directlyRelatedUserTypes')
-    return [
-      name,
-      list(refs, 'directly_related_user_types').map((ref) =>
-        parseRestriction(object(ref, 'directly_related_user_types')),
-      ),
-    ] as const
-  })
+  const restrictions = entriesOf(metadata ?? {}, 'relations').map(
+    ([name, relation]) =>
+      [name, listMember(relation, 'directly_related_user_types').map(parseRestriction)] as const,
+  )
   return { type, relations: new Map(relations), restrictions: new Map(restrictions), metadata }
 }
 
 function relationNamed(name: string): string {
-  if (relationName.test(name)) return name
+  if (relationPattern.test(name)) return name
   throw new FgaError(
     'relations_invalid_pattern',
     `invalid TypeDefinition.Relations[${name}]: value does not match regex pattern`,
@@ -110,51 +114,49 @@ function relationNamed(name: string): string {
 }
 
 function parseRestriction(json: JsonObject): RestrictionAst {
-  const type = named(text(json['type'], 'type'), typeName, 'Type')
-  const condition =
-    json['condition'] === undefined || json['condition'] === null ? '' : text(json['condition'], 'condition')
-  if (json['wildcard'] !== undefined && json['wildcard'] !== null) return { type, wildcard: true, condition }
-  if (json['relation'] === undefined || json['relation'] === null) return { type, condition }
-  const relation = text(json['relation'], 'relation')
-  return { type, relation: relation === '' ? '' : named(relation, relationName, 'Relation'), condition }
+  const type = match(textMember(json, 'type'), typePattern, 'Type')
+  const condition = textMember(json, 'condition')
+  if (member(json, 'wildcard') !== undefined) return { type, wildcard: true, condition }
+  if (member(json, 'relation') === undefined) return { type, condition }
+  const relation = textMember(json, 'relation')
+  return { type, relation: relation === '' ? '' : match(relation, relationPattern, 'Relation'), condition }
 }
 
 function parseRewrite(json: JsonObject): RewriteAst {
   if (json['this'] !== undefined) return { kind: 'this' }
-  const computed = field(json, 'computedUserset', 'computed_userset')
-  if (computed !== undefined) return { kind: 'computed', relation: relationOf(computed) }
-  const ttu = field(json, 'tupleToUserset', 'tuple_to_userset')
-  if (ttu !== undefined) {
-    const members = object(ttu, 'tupleToUserset')
+  if (member(json, 'computed_userset') !== undefined)
+    return { kind: 'computed', relation: relationIn(json, 'computed_userset') }
+  const ttu = objectMember(json, 'tuple_to_userset')
+  if (ttu !== undefined)
     return {
       kind: 'ttu',
-      tupleset: relationOf(members['tupleset']),
-      computed: relationOf(field(members, 'computedUserset', 'computed_userset')),
+      tupleset: relationIn(ttu, 'tupleset'),
+      computed: relationIn(ttu, 'computed_userset'),
     }
-  }
   for (const kind of ['union', 'intersection'] as const) {
-    if (json[kind] === undefined) continue
-    const children = list(field(object(json[kind], kind), 'child'), 'child')
-    return { kind, children: children.map((child) => parseRewrite(object(child, 'child'))) }
+    const operator = objectMember(json, kind)
+    if (operator !== undefined) return { kind, children: listMember(operator, 'child').map(parseRewrite) }
   }
-  if (json['difference'] === undefined) return { kind: 'unset' }
-  const difference = object(json['difference'], 'difference')
+  const difference = objectMember(json, 'difference')
+  if (difference === undefined) return { kind: 'unset' }
   return {
     kind: 'exclusion',
-    base: parseRewrite(object(difference['base'] ?? {}, 'base')),
-    subtract: parseRewrite(object(difference['subtract'] ?? {}, 'subtract')),
+    base: parseRewrite(objectMember(difference, 'base') ?? {}),
+    subtract: parseRewrite(objectMember(difference, 'subtract') ?? {}),
   }
 }
 
+const relationIn = (json: JsonObject, name: string): string =>
+  textMember(objectMember(json, name) ?? {}, 'relation')
+
 function parseCondition(json: JsonObject): ConditionAst {
-  const params = entries(json['parameters'], 'parameters')
   return {
-    name: named(text(json['name'], 'name'), relationName, 'Name'),
-    expression: text(json['expression'], 'expression'),
+    name: match(textMember(json, 'name'), relationPattern, 'Name'),
+    expression: textMember(json, 'expression'),
     params: new Map(
-      params.map(([key, value]) => [
-        named(key, relationName, 'Parameters'),
-        parseParam(object(value, 'parameters')),
+      entriesOf(json, 'parameters').map(([key, param]) => [
+        match(key, relationPattern, 'Parameters'),
+        parseParam(param),
       ]),
     ),
     metadata: json['metadata'] ?? null,
@@ -162,23 +164,15 @@ function parseCondition(json: JsonObject): ConditionAst {
 }
 
 function parseParam(json: JsonObject): ParamType {
-  const declared = field(json, 'type_name', 'typeName')
+  const declared = member(json, 'type_name')
   const kind = paramKinds.find((candidate) => `TYPE_NAME_${candidate.toUpperCase()}` === declared)
-  const generics = list(field(json, 'generic_types', 'genericTypes'), 'generic_types').map((generic) =>
-    parseParam(object(generic, 'generic_types')),
-  )
-  if (kind === undefined)
-    throw new FgaError(
-      'invalid_authorization_model',
-      `unknown condition parameter type \`${String(declared)}\``,
-    )
+  const generics = listMember(json, 'generic_types').map(parseParam)
+  if (kind === undefined) throw invalidModel(`unknown condition parameter type \`${String(declared)}\``)
   const genericCount = kind === 'list' || kind === 'map' ? 1 : 0
-  if (generics.length !== genericCount) {
-    throw new FgaError(
-      'invalid_authorization_model',
+  if (generics.length !== genericCount)
+    throw invalidModel(
       `condition parameter type \`TYPE_NAME_${kind.toUpperCase()}\` requires ${genericCount} generic types; found ${generics.length}`,
     )
-  }
   return generics[0] === undefined ? { kind } : { kind, of: generics[0] }
 }
 
@@ -213,14 +207,14 @@ export function renderModel(id: string, ast: ModelAst): JsonObject {
 function renderMetadata(type: TypeAst, metadata: JsonObject): JsonObject {
   const origin = (json: JsonObject): JsonObject => ({
     module: json['module'] ?? '',
-    source_info: field(json, 'source_info', 'sourceInfo') ?? null,
+    source_info: member(json, 'source_info') ?? null,
   })
-  const relationsMetadata = optionalObject(metadata['relations'], 'relations') ?? {}
+  const relationsMetadata = new Map(entriesOf(metadata, 'relations'))
   const relations = [...type.restrictions].map(([name, restrictions]) => [
     name,
     {
       directly_related_user_types: restrictions.map(renderRestriction),
-      ...origin(object(relationsMetadata[name] ?? {}, name)),
+      ...origin(relationsMetadata.get(name) ?? {}),
     },
   ])
   return { relations: Object.fromEntries(relations), ...origin(metadata) }
@@ -259,42 +253,4 @@ function renderRewrite(rewrite: RewriteAst): JsonObject {
     case 'unset':
       return {}
   }
-}
-
-function field(json: JsonObject, ...names: readonly string[]): Json | undefined {
-  const found = names.map((name) => json[name]).find((value) => value !== undefined)
-  return found === null ? undefined : found
-}
-
-const relationOf = (json: Json | undefined): string =>
-  text(object(json ?? {}, 'relation')['relation'], 'relation')
-
-function text(value: Json | undefined, name: string): string {
-  if (value === undefined || value === null) return ''
-  if (typeof value !== 'string')
-    throw invalidRequest(`invalid value for string field ${name}: ${JSON.stringify(value)}`)
-  return value
-}
-
-function list(value: Json | undefined, name: string): readonly Json[] {
-  if (value === undefined || value === null) return []
-  if (!Array.isArray(value)) throw invalidRequest(`syntax error: unexpected token for field ${name}`)
-  return value
-}
-
-function object(value: Json | undefined, name: string): JsonObject {
-  if (!isJsonObject(value)) throw invalidRequest(`syntax error: unexpected token for field ${name}`)
-  return value
-}
-
-const optionalObject = (value: Json | undefined, name: string): JsonObject | undefined =>
-  value === undefined || value === null ? undefined : object(value, name)
-
-const entries = (value: Json | undefined, name: string): [string, Json][] =>
-  Object.entries(optionalObject(value, name) ?? {})
-
-function named(value: string, pattern: RegExp, name: string): string {
-  if (!pattern.test(value))
-    throw invalidRequest(`invalid ${name}: value does not match regex pattern "${pattern.source}"`)
-  return value
 }

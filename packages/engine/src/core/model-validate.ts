@@ -1,5 +1,6 @@
-import { FgaError } from './errors.ts'
-import type { ModelAst, RestrictionAst, RewriteAst, TypeAst } from './model-json.ts'
+import { type FgaError, invalidModel } from './errors.ts'
+import { type LeafAst, labelOf, type ModelAst, type RewriteAst, type TypeAst } from './model-json.ts'
+import { leavesOf } from './rule.ts'
 
 /**
  * The server's write-time rules (typesystem.NewAndValidate): schema 1.1 or 1.2, unique types, no reserved
@@ -7,22 +8,24 @@ import type { ModelAst, RestrictionAst, RewriteAst, TypeAst } from './model-json
  * entry point for every relation, no relation that is computed from itself. Throws FgaError.
  */
 export function validateModel(ast: ModelAst): void {
-  if (ast.schemaVersion === '1.0') throw invalid('invalid schema version')
+  if (ast.schemaVersion === '1.0') throw invalidModel('invalid schema version')
   if (new Set(ast.types.map((type) => type.type)).size !== ast.types.length)
-    throw invalid('an authorization model cannot contain duplicate types')
+    throw invalidModel('an authorization model cannot contain duplicate types')
   const types = new Map(ast.types.map((type) => [type.type, type]))
   validateNames(ast.types)
   for (const type of [...ast.types].sort((a, b) => (a.type < b.type ? -1 : 1))) {
     const clear = new Set<string>()
+    const leaves = [...type.relations.values()].flatMap((rewrite) => leafList(rewrite))
+    const tuplesets = new Set(leaves.map((leaf) => leaf.kind === 'ttu' && leaf.tupleset))
     for (const [name, rewrite] of [...type.relations].sort(([a], [b]) => (a < b ? -1 : 1))) {
       validateRewrite(rewrite, type, name, types)
-      validateRestrictions(type, name, types, ast)
+      validateRestrictions(type, name, types, ast, tuplesets.has(name))
       validateEntrypoints(type, name, rewrite, types, clear)
     }
   }
   for (const [key, condition] of ast.conditions) {
     if (key !== condition.name)
-      throw invalid(`condition key '${key}' does not match condition name '${condition.name}'`)
+      throw invalidModel(`condition key '${key}' does not match condition name '${condition.name}'`)
   }
 }
 
@@ -32,7 +35,9 @@ function validateNames(types: readonly TypeAst[]): void {
   const reserved = (name: string): boolean => name === 'self' || name === 'this'
   for (const type of types) {
     if (reserved(type.type))
-      throw invalid(`the definition of type '${type.type}' is invalid: self and this are reserved keywords`)
+      throw invalidModel(
+        `the definition of type '${type.type}' is invalid: self and this are reserved keywords`,
+      )
     for (const name of type.relations.keys()) {
       if (reserved(name)) throw invalidRelation(type.type, name, 'self and this are reserved keywords')
     }
@@ -40,25 +45,12 @@ function validateNames(types: readonly TypeAst[]): void {
 }
 
 function validateRewrite(rewrite: RewriteAst, type: TypeAst, name: string, types: Types): void {
-  switch (rewrite.kind) {
-    case 'unset':
+  for (const leaf of leafList(rewrite)) {
+    if (leaf.kind === 'unset' || (leaf.kind === 'computed' && leaf.relation === name))
       throw invalidRelation(type.type, name, 'invalid userset rewrite definition')
-    case 'computed':
-      if (rewrite.relation === name)
-        throw invalidRelation(type.type, name, 'invalid userset rewrite definition')
-      if (!type.relations.has(rewrite.relation)) throw undefinedRelation(type.type, rewrite.relation)
-      return
-    case 'ttu':
-      return validateTtu(rewrite, type, types)
-    case 'union':
-    case 'intersection':
-      for (const child of rewrite.children) validateRewrite(child, type, name, types)
-      return
-    case 'exclusion':
-      validateRewrite(rewrite.base, type, name, types)
-      validateRewrite(rewrite.subtract, type, name, types)
-      return
-    case 'this':
+    if (leaf.kind === 'computed' && !type.relations.has(leaf.relation))
+      throw undefinedRelation(type.type, leaf.relation)
+    if (leaf.kind === 'ttu') validateTtu(leaf, type, types)
   }
 }
 
@@ -66,40 +58,45 @@ function validateTtu(rewrite: { tupleset: string; computed: string }, type: Type
   const tupleset = type.relations.get(rewrite.tupleset)
   if (tupleset === undefined) throw undefinedRelation(type.type, rewrite.tupleset)
   if (tupleset.kind !== 'this')
-    throw invalid(
+    throw invalidModel(
       `the '${type.type}#${rewrite.tupleset}' relation is referenced in at least one tupleset and thus must be a direct relation`,
     )
   const parents = type.restrictions.get(rewrite.tupleset) ?? []
   if (!parents.some((parent) => types.get(parent.type)?.relations.has(rewrite.computed))) {
-    throw invalid(
-      `undefined relation: ${rewrite.computed} does not appear as a relation in any of the directly related user types [${parents.map(showRestriction).join(' ')}]`,
+    throw invalidModel(
+      `undefined relation: ${rewrite.computed} does not appear as a relation in any of the directly related user types [${parents.map(labelOf).join(' ')}]`,
     )
   }
 }
 
-function validateRestrictions(type: TypeAst, name: string, types: Types, ast: ModelAst): void {
+function validateRestrictions(
+  type: TypeAst,
+  name: string,
+  types: Types,
+  ast: ModelAst,
+  isTupleset: boolean,
+): void {
   const restrictions = type.restrictions.get(name) ?? []
-  const assignable = containsThis(type.relations.get(name) ?? { kind: 'unset' })
+  const assignable = leafList(type.relations.get(name)).some((leaf) => leaf.kind === 'this')
   if (assignable && restrictions.length === 0)
-    throw invalid(
+    throw invalidModel(
       `the assignable relation '${name}' in object type '${type.type}' must contain at least one relation type`,
     )
   if (!assignable && restrictions.length > 0)
-    throw invalid(
+    throw invalidModel(
       `the non-assignable relation '${name}' in object type '${type.type}' should not contain a relation type`,
     )
-  const isTupleset = [...type.relations.values()].some((rewrite) => usesTupleset(rewrite, name))
   for (const restriction of restrictions) {
     const target = types.get(restriction.type)
     const faceted = restriction.relation !== undefined || restriction.wildcard !== undefined
     const dangling = restriction.relation !== undefined && !target?.relations.has(restriction.relation)
     if (target === undefined || (faceted && isTupleset) || dangling) {
-      throw invalid(
-        `the relation type '${showRestriction(restriction)}' on '${name}' in object type '${type.type}' is not valid`,
+      throw invalidModel(
+        `the relation type '${labelOf(restriction)}' on '${name}' in object type '${type.type}' is not valid`,
       )
     }
     if (restriction.condition !== '' && !ast.conditions.has(restriction.condition)) {
-      throw invalid(`condition ${restriction.condition} is undefined for relation ${name}`)
+      throw invalidModel(`condition ${restriction.condition} is undefined for relation ${name}`)
     }
   }
 }
@@ -142,6 +139,7 @@ function findEntry(
   visitedRelations.set(name, false)
   visitedByType.set(typeName, visitedRelations)
   const type = types.get(typeName)
+  const entryOf = (operand: RewriteAst): Entry => findEntry(types, typeName, name, operand, visited)
   switch (rewrite.kind) {
     case 'this':
       for (const ref of type?.restrictions.get(name) ?? []) {
@@ -151,7 +149,8 @@ function findEntry(
         }
         if (visitedByType.get(ref.type)?.has(ref.relation)) continue
         const target = types.get(ref.type)?.relations.get(ref.relation)
-        if (target === undefined) throw invalid(`undefined type definition for '${ref.type}#${ref.relation}'`)
+        if (target === undefined)
+          throw invalidModel(`undefined type definition for '${ref.type}#${ref.relation}'`)
         if (findEntry(types, ref.type, ref.relation, target, visitedByType).found) return plainEntry
       }
       return noEntry
@@ -160,7 +159,7 @@ function findEntry(
       if (cached !== undefined) return { found: cached, loop: true }
       const target = type?.relations.get(rewrite.relation)
       if (target === undefined)
-        throw invalid(`undefined type definition for '${typeName}#${rewrite.relation}'`)
+        throw invalidModel(`undefined type definition for '${typeName}#${rewrite.relation}'`)
       return findEntry(types, typeName, rewrite.relation, target, visitedByType)
     }
     case 'ttu':
@@ -177,57 +176,34 @@ function findEntry(
       }
       return noEntry
     case 'union':
-      return anyEntry(types, typeName, name, rewrite.children, visited)
     case 'intersection':
-      return everyEntry(types, typeName, name, rewrite.children, visited)
+      if (rewrite.children.length < 2)
+        throw invalidModel(
+          `invalid relation: '${typeName}#${name}' as ${rewrite.kind} has less than 2 children`,
+        )
+      return rewrite.kind === 'union'
+        ? anyEntry(rewrite.children, entryOf)
+        : everyEntry(rewrite.children, entryOf)
     case 'exclusion':
-      return allEntries(types, typeName, name, [rewrite.base, rewrite.subtract], visited)
+      return everyEntry([rewrite.base, rewrite.subtract], entryOf)
     case 'unset':
       throw invalidRelation(typeName, name, 'invalid userset rewrite definition')
   }
 }
 
-type Visited = ReadonlyMap<string, Map<string, boolean>>
-
-function anyEntry(
-  types: Types,
-  typeName: string,
-  name: string,
-  children: readonly RewriteAst[],
-  visited: Visited,
-): Entry {
-  if (children.length < 2)
-    throw invalid(`invalid relation: '${typeName}#${name}' as union has less than 2 children`)
+function anyEntry(operands: readonly RewriteAst[], entryOf: (operand: RewriteAst) => Entry): Entry {
   let loop = false
-  for (const child of children) {
-    const entry = findEntry(types, typeName, name, child, visited)
+  for (const operand of operands) {
+    const entry = entryOf(operand)
     if (entry.found) return plainEntry
     loop ||= entry.loop
   }
   return { found: false, loop }
 }
 
-function everyEntry(
-  types: Types,
-  typeName: string,
-  name: string,
-  children: readonly RewriteAst[],
-  visited: Visited,
-): Entry {
-  if (children.length < 2)
-    throw invalid(`invalid relation: '${typeName}#${name}' as intersection has less than 2 children`)
-  return allEntries(types, typeName, name, children, visited)
-}
-
-function allEntries(
-  types: Types,
-  typeName: string,
-  name: string,
-  children: readonly RewriteAst[],
-  visited: Visited,
-): Entry {
-  for (const child of children) {
-    const entry = findEntry(types, typeName, name, child, visited)
+function everyEntry(operands: readonly RewriteAst[], entryOf: (operand: RewriteAst) => Entry): Entry {
+  for (const operand of operands) {
+    const entry = entryOf(operand)
     if (!entry.found) return entry
   }
   return plainEntry
@@ -241,49 +217,18 @@ function hasCycle(type: TypeAst, name: string, path: Set<string>, clear: Set<str
   if (path.has(name)) return true
   if (clear.has(name)) return false
   path.add(name)
-  const found = computedIn(type.relations.get(name)).some((computed) => hasCycle(type, computed, path, clear))
+  const found = leafList(type.relations.get(name)).some(
+    (leaf) => leaf.kind === 'computed' && hasCycle(type, leaf.relation, path, clear),
+  )
   path.delete(name)
   if (!found) clear.add(name)
   return found
 }
 
-function computedIn(rewrite: RewriteAst | undefined): string[] {
-  switch (rewrite?.kind) {
-    case 'computed':
-      return [rewrite.relation]
-    case 'union':
-    case 'intersection':
-      return rewrite.children.flatMap(computedIn)
-    case 'exclusion':
-      return [...computedIn(rewrite.base), ...computedIn(rewrite.subtract)]
-    default:
-      return []
-  }
-}
+const leafList = (rewrite: RewriteAst = { kind: 'unset' }): LeafAst[] =>
+  leavesOf(rewrite).map(({ leaf }) => leaf)
 
-function containsThis(rewrite: RewriteAst): boolean {
-  if (rewrite.kind === 'union' || rewrite.kind === 'intersection') return rewrite.children.some(containsThis)
-  if (rewrite.kind === 'exclusion') return containsThis(rewrite.base) || containsThis(rewrite.subtract)
-  return rewrite.kind === 'this'
-}
-
-function usesTupleset(rewrite: RewriteAst, name: string): boolean {
-  if (rewrite.kind === 'union' || rewrite.kind === 'intersection')
-    return rewrite.children.some((child) => usesTupleset(child, name))
-  if (rewrite.kind === 'exclusion')
-    return usesTupleset(rewrite.base, name) || usesTupleset(rewrite.subtract, name)
-  return rewrite.kind === 'ttu' && rewrite.tupleset === name
-}
-
-const showRestriction = (ref: RestrictionAst): string =>
-  ref.wildcard !== undefined
-    ? `${ref.type}:*`
-    : ref.relation === undefined
-      ? ref.type
-      : `${ref.type}#${ref.relation}`
-
-const invalid = (message: string): FgaError => new FgaError('invalid_authorization_model', message)
 const invalidRelation = (type: string, relation: string, cause: string): FgaError =>
-  invalid(`the definition of relation '${relation}' in object type '${type}' is invalid: ${cause}`)
+  invalidModel(`the definition of relation '${relation}' in object type '${type}' is invalid: ${cause}`)
 const undefinedRelation = (type: string, relation: string): FgaError =>
-  invalid(`'${type}#${relation}' relation is undefined`)
+  invalidModel(`'${type}#${relation}' relation is undefined`)

@@ -1,8 +1,9 @@
 import type { JsonObject } from './condition-values.ts'
 import { type Condition, compileCondition } from './conditions.ts'
-import { FgaError } from './errors.ts'
-import { type Analysis, analyseModel, type Strategy } from './model-graph.ts'
+import { FgaError, invalidModel } from './errors.ts'
+import { getOrInsert } from './get-or-insert.ts'
 import {
+  type LeafAst,
   type ModelAst,
   parseModelJson,
   type RestrictionAst,
@@ -10,19 +11,26 @@ import {
   renderModel,
 } from './model-json.ts'
 import { validateModel } from './model-validate.ts'
+import { isOperator, type Rule } from './rule.ts'
+import { analyseModel, type Strategy } from './strategy.ts'
 
-/** A rewrite with its names resolved to the relations they mean. */
-export type Rewrite =
+/** A part of a rule that reads tuples or another relation, its names resolved to the relations they mean. */
+export type Leaf =
   | { readonly kind: 'this' }
   | { readonly kind: 'computed'; readonly relation: Relation }
-  | {
-      readonly kind: 'ttu'
-      readonly tupleset: string
-      readonly computed: string
-      readonly targets: ReadonlyMap<string, Relation>
-    }
-  | { readonly kind: 'union' | 'intersection'; readonly children: readonly Rewrite[] }
-  | { readonly kind: 'exclusion'; readonly base: Rewrite; readonly subtract: Rewrite }
+  | Ttu
+
+/** `computed from tupleset`. */
+export interface Ttu {
+  readonly kind: 'ttu'
+  readonly tupleset: string
+  readonly computed: string
+  /** By the type of the parent. */
+  readonly targets: ReadonlyMap<string, Relation>
+}
+
+/** A rewrite with its names resolved to the relations they mean. */
+export type Rewrite = Rule<Leaf>
 
 /** A relation of a compiled model. */
 export interface Relation {
@@ -68,14 +76,12 @@ export function compileModel(json: object, id = ''): Model {
   const conditions = new Map(
     [...ast.conditions.values()].map((condition) => [condition.name, compile(condition)]),
   )
-  const analysis = analyseModel(ast)
   return {
     id,
     schemaVersion: ast.schemaVersion,
-    types: linkModel(ast, analysis),
     conditions,
     ast,
-    isWeighted: analysis.isWeighted,
+    ...linkModel(ast),
     json: renderModel(id, ast),
   }
 }
@@ -85,15 +91,13 @@ function compile(condition: { name: string; expression: string; params: Conditio
     return compileCondition(condition.name, condition.expression, condition.params)
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
-    throw new FgaError(
-      'invalid_authorization_model',
-      `failed to compile expression on condition '${condition.name}' - ${reason}`,
-    )
+    throw invalidModel(`failed to compile expression on condition '${condition.name}' - ${reason}`)
   }
 }
 
 /** Resolves the names in a model's rules to the relations they mean. Validates nothing. */
-export function linkModel(ast: ModelAst, analysis: Analysis): Map<string, Map<string, Relation>> {
+export function linkModel(ast: ModelAst): Pick<Model, 'types' | 'isWeighted'> {
+  const analysis = analyseModel(ast)
   const types = new Map<string, Map<string, Relation>>()
   const pending: (() => void)[] = []
   let index = 0
@@ -119,47 +123,39 @@ export function linkModel(ast: ModelAst, analysis: Analysis): Map<string, Map<st
     }
   }
   for (const finish of pending) finish()
-  return types
+  return { types, isWeighted: analysis.isWeighted }
 }
 
 /** By the label alone: every question asks this of every relation that it meets. */
 function remembered(find: (label: string) => Strategy): (label: string) => Strategy {
   const found = new Map<string, Strategy>()
-  return (label) => {
-    const cachedStrategy = found.get(label)
-    if (cachedStrategy !== undefined) return cachedStrategy
-    const strategy = find(label)
-    found.set(label, strategy)
-    return strategy
-  }
+  return (label) => getOrInsert(found, label, () => find(label))
 }
 
-function resolve(
-  ast: RewriteAst,
-  owner: Relation,
-  types: ReadonlyMap<string, ReadonlyMap<string, Relation>>,
-): Rewrite {
+function resolve(ast: RewriteAst, owner: Relation, types: Model['types']): Rewrite {
+  if (!isOperator(ast)) return resolveLeaf(ast, owner, types)
   const resolveChild = (child: RewriteAst): Rewrite => resolve(child, owner, types)
-  switch (ast.kind) {
+  return ast.kind === 'exclusion'
+    ? { kind: 'exclusion', base: resolveChild(ast.base), subtract: resolveChild(ast.subtract) }
+    : { kind: ast.kind, children: ast.children.map(resolveChild) }
+}
+
+function resolveLeaf(leaf: LeafAst, owner: Relation, types: Model['types']): Leaf {
+  switch (leaf.kind) {
     case 'this':
       return { kind: 'this' }
     case 'computed':
-      return { kind: 'computed', relation: required(types.get(owner.type)?.get(ast.relation)) }
+      return { kind: 'computed', relation: required(types.get(owner.type)?.get(leaf.relation)) }
     case 'ttu': {
-      const targets = new Map<string, Relation>()
-      for (const [type, relations] of types) {
-        const target = relations.get(ast.computed)
-        if (target !== undefined) targets.set(type, target)
-      }
-      return { kind: 'ttu', tupleset: ast.tupleset, computed: ast.computed, targets }
+      const { tupleset, computed } = leaf
+      const targets = [...types].flatMap(([type, relations]): [string, Relation][] => {
+        const target = relations.get(computed)
+        return target === undefined ? [] : [[type, target]]
+      })
+      return { kind: 'ttu', tupleset, computed, targets: new Map(targets) }
     }
-    case 'union':
-    case 'intersection':
-      return { kind: ast.kind, children: ast.children.map(resolveChild) }
-    case 'exclusion':
-      return { kind: 'exclusion', base: resolveChild(ast.base), subtract: resolveChild(ast.subtract) }
     case 'unset':
-      return required<Rewrite>(undefined)
+      return required<Leaf>(undefined)
   }
 }
 

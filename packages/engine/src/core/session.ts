@@ -1,15 +1,18 @@
 import type { JsonObject } from './condition-values.ts'
 import { ConditionError } from './errors.ts'
+import { getOrInsert } from './get-or-insert.ts'
 import type { Model, Relation } from './model.ts'
 import { splitUser } from './names.ts'
 import {
   type Bucket,
   findIn,
-  makeNode,
   type Node,
+  nodesBeside,
+  partOf,
   type Tuple,
   type TupleKey,
   type TupleView,
+  tupleOf,
   userOf,
 } from './tuples.ts'
 
@@ -69,12 +72,9 @@ export function createSession(model: Model, tuples: TupleView, input: SessionInp
   const user = { node: overlay.node(userParts.object), relation: userParts.relation, label }
 
   function holds(tuple: Tuple): boolean | ConditionError {
-    if (tuple.condition === undefined) return true
-    const cachedVerdict = verdicts.get(tuple)
-    if (cachedVerdict !== undefined) return cachedVerdict
-    const verdict = evaluate(model, tuple, context)
-    verdicts.set(tuple, verdict)
-    return verdict
+    return (
+      tuple.condition === undefined || getOrInsert(verdicts, tuple, () => evaluate(model, tuple, context))
+    )
   }
 
   function isValid(relation: Relation, tuple: Tuple): boolean {
@@ -112,7 +112,7 @@ export function createSession(model: Model, tuples: TupleView, input: SessionInp
     holds,
     isValid,
     node: overlay.node,
-    contextual: overlay.all,
+    contextual: () => overlay.tuples,
     into: tuples.into,
     concrete: (relation, node) =>
       filter(
@@ -172,43 +172,21 @@ function accepts(model: Model, relation: Relation, tuple: Tuple): boolean {
   return model.conditions.get(name)?.accepts(tuple.condition.context) ?? false
 }
 
-interface Overlay {
-  node(name: string): Node
-  at(node: Node, relation: string): Bucket | undefined
-  all(): Iterable<Tuple>
+/** Contextual tuples kept beside the store, on the store's own nodes where these exist. */
+function createOverlay(store: TupleView, keys: readonly TupleKey[]) {
+  const { findOrMake: node } = nodesBeside(store, -1)
+  const buckets = new Map<Node, Map<string, Bucket>>()
+  const tuples = keys.map((key) => tupleOf(key, node))
+  for (const tuple of tuples) {
+    const relations = getOrInsert(buckets, tuple.object, () => new Map<string, Bucket>())
+    const bucket = getOrInsert(relations, tuple.relation, newBucket)
+    partOf(bucket, tuple).push(tuple)
+  }
+  return {
+    node,
+    tuples,
+    at: (object: Node, relation: string): Bucket | undefined => buckets.get(object)?.get(relation),
+  }
 }
 
-/** Contextual tuples kept beside the store, on the store's own nodes where these exist. */
-function createOverlay(store: TupleView, keys: readonly TupleKey[]): Overlay {
-  const contextualNodes = new Map<string, Node>()
-  const buckets = new Map<Node, Map<string, Bucket>>()
-  const tupleList: Tuple[] = []
-  function node(name: string): Node {
-    const knownNode = store.node(name) ?? contextualNodes.get(name)
-    if (knownNode !== undefined) return knownNode
-    const newNode = makeNode(name, -1 - contextualNodes.size)
-    contextualNodes.set(name, newNode)
-    return newNode
-  }
-  for (const key of keys) {
-    const user = splitUser(key.user)
-    const object = node(key.object)
-    const tuple: Tuple = {
-      object,
-      relation: key.relation,
-      user: node(user.object),
-      userRelation: user.relation,
-      condition: key.condition,
-      ulid: '',
-      place: -1,
-    }
-    const relations = buckets.get(object) ?? new Map<string, Bucket>()
-    const bucket = relations.get(key.relation) ?? { concrete: [], usersets: [], index: undefined }
-    buckets.set(object, relations)
-    relations.set(key.relation, bucket)
-    const bucketPart = tuple.userRelation === '' && !tuple.user.wildcard ? bucket.concrete : bucket.usersets
-    bucketPart.push(tuple)
-    tupleList.push(tuple)
-  }
-  return { node, at: (object, relation) => buckets.get(object)?.get(relation), all: () => tupleList }
-}
+const newBucket = (): Bucket => ({ concrete: [], usersets: [], index: undefined })

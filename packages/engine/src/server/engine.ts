@@ -1,5 +1,19 @@
-import type { Call } from './http/call.ts'
-import { answer, findRoute, type Route, readBody, showError, toFgaError } from './http/routes.ts'
+import { isJsonObject, type JsonObject } from '../core/condition-values.ts'
+import { ConditionError, FgaError, invalidRequest } from '../core/errors.ts'
+import { match } from '../core/json-members.ts'
+import type { Call, Reply } from './http/call.ts'
+import { readChanges, write } from './http/changes.ts'
+import { ulidPattern } from './http/input.ts'
+import { batchCheck, check, listObjects, listUsers, read, streamedListObjects } from './http/queries.ts'
+import {
+  createStore,
+  deleteStore,
+  getStore,
+  listStores,
+  readModel,
+  readModels,
+  writeModel,
+} from './http/stores.ts'
 import type { Journal } from './journal.ts'
 import { loadState, type State } from './state.ts'
 
@@ -9,10 +23,6 @@ export interface EngineOptions {
   readonly journal?: Journal
   /** Milliseconds since the epoch. Default: the system's clock. */
   readonly now?: () => number
-  /** Userset and parent hops after which a check errs (the server's resolve-node-limit). Default 25. */
-  readonly depthMax?: number
-  /** Source of ids; must grow. Default: made from `now`, above all that the journal holds. */
-  readonly ulid?: () => string
   /** Told of every failure that callers see only as `internal_error`. */
   readonly onError?: (error: unknown) => void
 }
@@ -30,14 +40,12 @@ export interface Engine {
 }
 
 /** Reads everything from the journal, then answers requests one after another as OpenFGA would. */
-export function createEngine(options: EngineOptions = {}): Engine {
-  const now = options.now ?? Date.now
-  const { journal, depthMax = 25, onError } = options
+export function createEngine({ journal, now = Date.now, onError }: EngineOptions = {}): Engine {
   let loading: Promise<State> | undefined
   let queue: Promise<unknown> = Promise.resolve()
 
   function load(): Promise<State> {
-    loading ??= loadState(journal, now, options.ulid).catch((error: unknown) => {
+    loading ??= loadState(journal, now).catch((error: unknown) => {
       loading = undefined
       throw error
     })
@@ -50,23 +58,25 @@ export function createEngine(options: EngineOptions = {}): Engine {
     return result
   }
 
-  async function serve(request: Request, route: Route, url: URL, headers: Headers): Promise<Response> {
-    const body = await readBody(request)
-    const state = await load()
-    const { storeId, id, handler } = route
-    const call: Call = {
-      storeId,
-      id,
-      query: url.searchParams,
-      body,
-      state,
-      journal,
-      now,
-      depthMax,
-      headers,
-      exclusive,
+  async function attempt(request: Request, url: URL, headers: Headers): Promise<Reply> {
+    let isStream = false
+    try {
+      const route = findRoute(request.method, url.pathname)
+      const { storeId, id } = route
+      const body = await readBody(request)
+      const state = await load()
+      isStream = route.handler === streamedListObjects
+      if (storeId !== '') {
+        headers.set('Openfga-Store-Id', storeId.replace(/[^\x21-\x7e]/g, '?'))
+        match(storeId, ulidPattern, 'Request.StoreId')
+      }
+      const query = url.searchParams
+      return await route.handler({ storeId, id, query, body, state, journal, now, headers, exclusive })
+    } catch (error) {
+      const fgaError = toFgaError(error)
+      if (fgaError.code === 'internal_error') onError?.(error)
+      return showError(fgaError, isStream)
     }
-    return answer({ ...route, handler: reporting(handler, onError) }, call)
   }
 
   return {
@@ -77,25 +87,122 @@ export function createEngine(options: EngineOptions = {}): Engine {
       const url = new URL(request.url)
       if (url.pathname === '/healthz') return Response.json({ status: 'SERVING' })
       const headers = new Headers({ 'X-Request-Id': globalThis.crypto.randomUUID() })
-      try {
-        return await serve(request, findRoute(request.method, url.pathname), url, headers)
-      } catch (error) {
-        const fgaError = toFgaError(error)
-        if (fgaError.code === 'internal_error') onError?.(error)
-        const { status, body } = showError(fgaError)
-        return Response.json(body, { status, headers })
-      }
+      const { status, body } = await attempt(request, url, headers)
+      if (body === undefined) return new Response(null, { status, headers })
+      headers.set('Content-Type', 'application/json')
+      return new Response(body instanceof ReadableStream ? body : JSON.stringify(body), { status, headers })
     },
   }
 }
 
-function reporting(handler: Route['handler'], onError: EngineOptions['onError']): Route['handler'] {
-  return async (call) => {
-    try {
-      return await handler(call)
-    } catch (error) {
-      if (toFgaError(error).code === 'internal_error') onError?.(error)
-      throw error
-    }
+/** Errors of a stream have a shape of their own. */
+const showError = ({ status, code, message }: FgaError, isStream: boolean): Reply => ({
+  status,
+  body: isStream ? { error: { code: 3, message, details: [] } } : { code, message },
+})
+
+/** Only what was thrown on purpose is told to the caller. */
+function toFgaError(error: unknown): FgaError {
+  if (error instanceof FgaError) return error
+  if (error instanceof ConditionError) return invalidRequest(error.message)
+  return new FgaError('internal_error', 'Internal Server Error')
+}
+
+type Handler = (call: Call) => Reply | Promise<Reply>
+type Methods = Readonly<Record<string, Handler>>
+
+/** The server's limit on a request (its gRPC message size). */
+const bodyBytesMax = 616_448
+
+const unsupported: Handler = () => {
+  throw new FgaError('unimplemented', 'this engine does not implement the method')
+}
+
+const rootRoutes: Methods = { POST: createStore, GET: listStores }
+const storeRoutes: Methods = { GET: getStore, DELETE: deleteStore, PATCH: unsupported }
+const underStore: Readonly<Record<string, Methods>> = {
+  'authorization-models': { POST: writeModel, GET: readModels },
+  write: { POST: write },
+  read: { POST: read },
+  changes: { GET: readChanges },
+  check: { POST: check },
+  'batch-check': { POST: batchCheck },
+  'list-objects': { POST: listObjects },
+  'streamed-list-objects': { POST: streamedListObjects },
+  'list-users': { POST: listUsers },
+  expand: { POST: unsupported },
+}
+const withId: Readonly<Record<string, Methods>> = {
+  'authorization-models': { GET: readModel },
+  assertions: { GET: unsupported, PUT: unsupported },
+}
+
+/** The handler of one method and path, with the ids that the path names. */
+interface Route {
+  readonly handler: Handler
+  readonly storeId: string
+  readonly id: string
+}
+
+/** The handler of a path and method. Throws `undefined_endpoint` or `unimplemented`. */
+function findRoute(method: string, path: string): Route {
+  const [stores, storeId = '', name, id = '', ...excess] = path.split('/').slice(1)
+  if (stores !== 'stores' || excess.length > 0) throw notFound()
+  const methods = methodsOf(path.split('/').length - 1, name ?? '')
+  if (methods === undefined) throw notFound()
+  const handler = Object.hasOwn(methods, method) ? methods[method] : undefined
+  if (handler === undefined) throw new FgaError('unimplemented', 'Method Not Allowed')
+  return { handler, storeId: decode(storeId), id: decode(id) }
+}
+
+function methodsOf(length: number, name: string): Methods | undefined {
+  if (length === 1) return rootRoutes
+  if (length === 2) return storeRoutes
+  const table = length === 3 ? underStore : withId
+  return Object.hasOwn(table, name) ? table[name] : undefined
+}
+
+const notFound = (): FgaError => new FgaError('undefined_endpoint', 'Not Found')
+
+function decode(segment: string): string {
+  try {
+    return decodeURIComponent(segment)
+  } catch (error) {
+    if (error instanceof URIError) throw notFound()
+    throw error
   }
+}
+
+/** Reads a JSON body; an empty one is `{}`. Unknown members are ignored, as by the server. */
+async function readBody(request: Request): Promise<JsonObject> {
+  if (request.body === null) return {}
+  const text = await readLimited(request.body)
+  if (text.trim() === '') return {}
+  const json = parse(text)
+  if (!isJsonObject(json)) throw invalidRequest('syntax error: unexpected token, expected an object')
+  return json
+}
+
+function parse(text: string): Parameters<typeof isJsonObject>[0] {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    if (error instanceof SyntaxError) throw invalidRequest(error.message)
+    throw error
+  }
+}
+
+async function readLimited(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string> {
+  const chunks: Uint8Array<ArrayBuffer>[] = []
+  let size = 0
+  for await (const chunk of stream) {
+    size += chunk.length
+    if (size > bodyBytesMax)
+      throw new FgaError(
+        'resource_exhausted',
+        `grpc: received message larger than max (${size} vs. ${bodyBytesMax})`,
+      )
+    chunks.push(chunk)
+  }
+  return new Blob(chunks).text()
 }

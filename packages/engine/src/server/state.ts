@@ -1,8 +1,8 @@
 import { compileModel, type Model } from '../core/model.ts'
-import { createTupleStore, type TupleStore } from '../core/tuples.ts'
+import { typeOf } from '../core/names.ts'
+import { createTupleStore, firstAfter, type TupleStore } from '../core/tuple-store.ts'
 import { createUlids } from '../core/ulid.ts'
-import { type ChangeLog, createChangeLog } from './changes.ts'
-import type { ChangeRow, Journal, StoreRow } from './journal.ts'
+import type { ChangeQuery, ChangeRow, Journal, StoreRow } from './journal.ts'
 
 /** One store in memory. */
 export interface StoreState {
@@ -37,11 +37,7 @@ export function createStoreState(
 }
 
 /** Rebuilds memory from the journal. Throws when a stored model no longer compiles. */
-export async function loadState(
-  journal: Journal | undefined,
-  now: () => number,
-  ulid: (() => string) | undefined,
-): Promise<State> {
+export async function loadState(journal: Journal | undefined, now: () => number): Promise<State> {
   const loaded = await journal?.load()
   const stores = new Map<string, StoreState>()
   const byUlid = (a: { ulid: string }, b: { ulid: string }): number => (a.ulid < b.ulid ? -1 : 1)
@@ -61,5 +57,36 @@ export async function loadState(
     floor = tuple.ulid > floor ? tuple.ulid : floor
   }
   for (const { ulid: changed } of loaded?.changes ?? []) floor = changed > floor ? changed : floor
-  return { stores, nextUlid: ulid ?? createUlids(now, floor) }
+  return { stores, nextUlid: createUlids(now, floor) }
+}
+
+/** The change log of one store, as far as memory holds it. */
+interface ChangeLog {
+  append(changes: readonly ChangeRow[]): void
+  /** Undefined when the answer begins before what memory holds: ask the journal. */
+  read(query: ChangeQuery): readonly ChangeRow[] | undefined
+}
+
+/** `keep` = how many changes stay at least; twice as many may, so that dropping is rare. */
+function createChangeLog(rows: readonly ChangeRow[], keep: number, isComplete: boolean): ChangeLog {
+  let log = [...rows].sort((a, b) => (a.ulid < b.ulid ? -1 : 1))
+  let hasEverything = isComplete
+  return {
+    append(changes) {
+      log.push(...changes)
+      if (log.length <= keep * 2) return
+      log = log.slice(-keep)
+      hasEverything = false
+    },
+    read({ after: afterUlid, type, limit }) {
+      if (!hasEverything && afterUlid < (log[0]?.ulid ?? '~')) return undefined
+      const found: ChangeRow[] = []
+      for (let i = firstAfter(log, afterUlid); i < log.length && found.length < limit; i++) {
+        const change = log[i]
+        if (change !== undefined && (type === undefined || typeOf(change.key.object) === type))
+          found.push(change)
+      }
+      return found
+    },
+  }
 }

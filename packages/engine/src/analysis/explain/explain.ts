@@ -1,12 +1,23 @@
 import { type CheckRequest, relationOf } from '../../core/check.ts'
-import { createEvaluator } from '../../core/evaluate.ts'
-import type { Model } from '../../core/model.ts'
-import { createSession } from '../../core/session.ts'
-import type { TupleView } from '../../core/tuples.ts'
-import type { Explanation, Reason } from './reasons.ts'
-import { createTree, type TreeOptions } from './tree.ts'
+import type { JsonObject } from '../../core/condition-values.ts'
+import { createEvaluator, type Evaluator } from '../../core/evaluate.ts'
+import type { Model, Relation } from '../../core/model.ts'
+import { createSession, type Session } from '../../core/session.ts'
+import type { Node, TupleView } from '../../core/tuples.ts'
+import { createProver, type Proof } from './prove.ts'
+import { type Explanation, type Question, type Reason, ruleText, stepOf } from './reasons.ts'
+import { createRefuter } from './refute.ts'
+import { createRoom } from './room.ts'
 
-export interface ExplainOptions extends Partial<Omit<TreeOptions, 'context'>> {}
+/** Bounds of the tree of reasons. */
+export interface ExplainOptions {
+  /** Most reasons of a refutation. */
+  readonly refutationMax?: number
+  /** Most reasons of each refutation inside a proof: what would have excluded. */
+  readonly exclusionMax?: number
+  /** Most reasons of all proofs. */
+  readonly proofMax?: number
+}
 
 /**
  * What `check` answers, and why. An allowance is shown by its shortest path, tuple by tuple, with what would have
@@ -20,14 +31,12 @@ export function explain(
   request: CheckRequest,
   options: ExplainOptions = {},
 ): Explanation {
-  const { depthMax = 25, refutationMax = 200, exclusionMax = 30, proofMax = 1_000 } = options
   const relation = relationOf(model, request)
   const session = createSession(model, tuples, request)
-  const evaluator = createEvaluator(session, { depthMax, mode: 'check' })
+  const evaluator = createEvaluator(session)
   const node = session.node(request.object)
   const outcome = evaluator.ask(relation, node)
-  const context = request.context ?? {}
-  const tree = createTree(session, evaluator, { context, depthMax, refutationMax, exclusionMax, proofMax })
+  const tree = createTree(session, evaluator, request.context ?? {}, options)
   const allowed = outcome === 'yes'
   const reason = allowed ? tree.proven(relation, node) : tree.refuted(relation, node)
   return {
@@ -35,6 +44,54 @@ export function explain(
     error: typeof outcome === 'string' ? undefined : outcome.message,
     reason,
     cut: countCut(reason),
+  }
+}
+
+/** Puts proofs and refutations into reasons. Each question is shown once; where it comes again, that is said. */
+function createTree(
+  session: Session,
+  evaluator: Evaluator,
+  context: JsonObject,
+  { refutationMax = 200, exclusionMax = 30, proofMax = 1_000 }: ExplainOptions,
+) {
+  const prover = createProver(session, evaluator)
+  const room = createRoom(proofMax)
+  const showAll = (proofs: readonly Proof[]): readonly Reason[] =>
+    room.branches(proofs, 'yes', (proof) => [show(proof)])
+  const refuter = createRefuter({ session, evaluator, prover, room, context, showAll })
+
+  function show(proof: Proof): Reason {
+    switch (proof.kind) {
+      case 'self':
+        return { kind: 'self', holds: 'yes' }
+      case 'tuple':
+        return stepOf(session, context, proof.tuple, 'yes', proof.next ? showAll([proof.next]) : [])
+      case 'rule': {
+        const rule = ruleText(proof.rule, proof.relation)
+        return { kind: 'rule', holds: 'yes', rule, because: showAll(proof.parts) }
+      }
+      case 'not': {
+        const because = room.fit(exclusionMax, () => refuter.rule(proof.rule, proof.relation, proof.node))
+        return { kind: 'not', holds: 'yes', rule: ruleText(proof.rule, proof.relation), because }
+      }
+      case 'relation': {
+        const statement = { holds: 'yes', relation: proof.relation.name, object: proof.node.name } as const
+        // Of one question there may be two: a contextual tuple hides the stored one for the one asked, not behind a recursion.
+        if (!room.isFirst(proof)) return { kind: 'seen', ...statement }
+        return { kind: 'relation', ...statement, because: showAll(proof.childProofs) }
+      }
+    }
+  }
+
+  return {
+    proven(relation: Relation, node: Node): Question {
+      const proof = prover.question(relation, node)
+      const because = proof === undefined ? [] : showAll([proof])
+      const [reason] = because
+      if (reason?.kind === 'relation') return reason
+      return { kind: 'relation', holds: 'yes', relation: relation.name, object: node.name, because }
+    },
+    refuted: (relation: Relation, node: Node): Question => refuter.question(relation, node, refutationMax),
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Evaluator } from '../../core/evaluate.ts'
-import type { Relation, Rewrite } from '../../core/model.ts'
+import type { Relation, Rewrite, Ttu } from '../../core/model.ts'
 import type { Session } from '../../core/session.ts'
 import type { Node, Tuple } from '../../core/tuples.ts'
 
@@ -20,6 +20,9 @@ export type Proof =
   | { readonly kind: 'tuple'; readonly tuple: Tuple; readonly next: Proof | undefined }
   | { readonly kind: 'not'; readonly rule: Rewrite; readonly relation: Relation; readonly node: Node }
   | { readonly kind: 'self' }
+
+/** Finds proofs in one session. */
+export type Prover = ReturnType<typeof createProver>
 
 /** More rules on top of each other than any check can pass within its depth limit. */
 const heightMax = 200
@@ -132,12 +135,7 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
     ).tuples[0]
   }
 
-  function parents(
-    rule: Rewrite & { kind: 'ttu' },
-    relation: Relation,
-    node: Node,
-    height: number,
-  ): Proof | undefined {
+  function parents(rule: Ttu, relation: Relation, node: Node, height: number): Proof | undefined {
     const tupleset = model.types.get(node.type)?.get(rule.tupleset)
     if (tupleset === undefined) return undefined
     const recurses = relation.strategy(user.label).recursion === 'ttu'

@@ -1,5 +1,7 @@
 import type { JsonObject } from '../../core/condition-values.ts'
 import type { Relation, Rewrite } from '../../core/model.ts'
+import { labelOf } from '../../core/model-json.ts'
+import { isOperator } from '../../core/rule.ts'
 import type { Session } from '../../core/session.ts'
 import { keyOf, type Tuple, type TupleKey } from '../../core/tuples.ts'
 import { isUlid, ulidTime } from '../../core/ulid.ts'
@@ -141,11 +143,9 @@ export function ruleText(rule: Rewrite, relation: Relation): string {
 }
 
 const nested = (rule: Rewrite, relation: Relation): string =>
-  rule.kind === 'union' || rule.kind === 'intersection' || rule.kind === 'exclusion'
-    ? `(${ruleText(rule, relation)})`
-    : ruleText(rule, relation)
+  isOperator(rule) ? `(${ruleText(rule, relation)})` : ruleText(rule, relation)
 
-function restrictionText({ type, relation, wildcard, condition }: Relation['restrictions'][number]): string {
-  const user = relation !== undefined ? `${type}#${relation}` : wildcard ? `${type}:*` : type
-  return condition === '' ? user : `${user} with ${condition}`
-}
+const restrictionText = (restriction: Relation['restrictions'][number]): string =>
+  restriction.condition === ''
+    ? labelOf(restriction)
+    : `${labelOf(restriction)} with ${restriction.condition}`

@@ -1,71 +1,16 @@
-import { isJsonObject, type Json, type JsonObject } from '../../core/condition-values.ts'
+import type { Json, JsonObject } from '../../core/condition-values.ts'
 import { FgaError, invalidRequest } from '../../core/errors.ts'
+import { listMember, match, objectMember, relationPattern, textMember } from '../../core/json-members.ts'
 import type { TupleKey } from '../../core/tuples.ts'
 
 /** The form of an id of a store or a model. */
 export const ulidPattern = /^[ABCDEFGHJKMNPQRSTVWXYZ0-9]{26}$/
-/** The form of a relation in a request. */
-export const relationPattern = /^[^:#@\s]{1,50}$/
-/** The form of a type in a request. */
-export const typePattern = /^[^:#@\s]{1,254}$/
 /** The form of an object in a request. */
 export const objectPattern = /^[^\s]{2,256}$/
-/** The form of a user in a check; looser than in a write, as on the server. */
-export const checkUserPattern = /^[^\s]{2,512}$/
+// Looser than in a write, as on the server.
+const checkUserPattern = /^[^\s]{2,512}$/
 const conditionPattern = /^[^\s]{2,256}$/
 const tokenPattern = /^$|^[A-Za-z0-9\-_]+={0,2}$/
-
-/** A member of a body under its snake_case or camelCase name; null counts as absent, as in protojson. */
-export function member(body: JsonObject, name: string): Json | undefined {
-  const value = body[name]
-  if (value !== undefined && value !== null) return value
-  const camel = name.includes('_')
-    ? name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
-    : name
-  return body[camel] ?? undefined
-}
-
-/** A text member of a body; empty where it is absent. Throws where it is no text. */
-export function textMember(body: JsonObject, name: string): string {
-  const value = member(body, name)
-  if (value === undefined) return ''
-  if (typeof value !== 'string')
-    throw invalidRequest(`invalid value for string field ${name}: ${JSON.stringify(value)}`)
-  return value
-}
-
-/** An object member of a body. Throws where it is something else. */
-export function objectMember(body: JsonObject, name: string): JsonObject | undefined {
-  const value = member(body, name)
-  if (value === undefined) return undefined
-  if (!isJsonObject(value)) throw invalidRequest(`syntax error: unexpected token ${JSON.stringify(value)}`)
-  return value
-}
-
-/** A member that lists objects. Throws where it is something else. */
-export function listMember(body: JsonObject, name: string): readonly JsonObject[] {
-  const value = member(body, name)
-  if (value === undefined) return []
-  if (!Array.isArray(value)) throw invalidRequest(`syntax error: unexpected token ${JSON.stringify(value)}`)
-  return (value as readonly Json[]).map((element) => {
-    if (!isJsonObject(element))
-      throw invalidRequest(`syntax error: unexpected token ${JSON.stringify(element)}`)
-    return element
-  })
-}
-
-/**
- * Throws what the server's request validator answers when a value does not match. `shown`: the server's own pattern,
- * where ours says the same in another way.
- */
-export function match(value: string, pattern: RegExp, field: string, patternShown = pattern.source): string {
-  if (pattern.test(value) && value.isWellFormed()) return value
-  const code = field.endsWith('.Type') ? 'type_invalid_pattern' : 'validation_error'
-  throw new FgaError(
-    code,
-    `invalid ${field}: value does not match regex pattern "${patternShown.replaceAll('\\', '\\\\')}"`,
-  )
-}
 
 const encoder = new TextEncoder()
 
@@ -98,20 +43,17 @@ export function pageSizeOf(value: Json | string | null | undefined, message: str
 }
 
 /** The continuation token of a request, its form checked, not yet decoded. */
-export const tokenOf = (value: string, message: string): string =>
-  match(value, tokenPattern, `${message}.ContinuationToken`)
+export const tokenOf = (value: string | null, message: string): string =>
+  match(value ?? '', tokenPattern, `${message}.ContinuationToken`)
+
+/** A tuple as messages name it. */
+export const nameOf = (key: TupleKey): string => `${key.object}#${key.relation}@${key.user}`
 
 /** A tuple key with its condition, as Write and contextual tuples carry it. */
-export function tupleKeyOf(json: JsonObject): TupleKey {
-  const user = textMember(json, 'user')
-  if (bytes(user) > 512) throw invalidRequest('invalid TupleKey.User: value length must be at most 512 bytes')
-  return {
-    user,
-    relation: match(textMember(json, 'relation'), relationPattern, 'TupleKey.Relation'),
-    object: match(textMember(json, 'object'), objectPattern, 'TupleKey.Object'),
-    condition: conditionOf(objectMember(json, 'condition')),
-  }
-}
+export const tupleKeyOf = (json: JsonObject): TupleKey => ({
+  ...keyIn(json, 'TupleKey'),
+  condition: conditionOf(objectMember(json, 'condition')),
+})
 
 function conditionOf(json: JsonObject | undefined): TupleKey['condition'] {
   if (json === undefined) return undefined
@@ -120,16 +62,19 @@ function conditionOf(json: JsonObject | undefined): TupleKey['condition'] {
 }
 
 /** A tuple key to delete: without a condition. */
-export function deleteKeyOf(json: JsonObject): TupleKey {
+export const deleteKeyOf = (json: JsonObject): TupleKey => keyIn(json, 'TupleKeyWithoutCondition')
+
+function keyIn(json: JsonObject, message: string): TupleKey {
   const user = textMember(json, 'user')
   if (bytes(user) > 512)
-    throw invalidRequest('invalid TupleKeyWithoutCondition.User: value length must be at most 512 bytes')
-  return {
-    user,
-    relation: match(textMember(json, 'relation'), relationPattern, 'TupleKeyWithoutCondition.Relation'),
-    object: match(textMember(json, 'object'), objectPattern, 'TupleKeyWithoutCondition.Object'),
-  }
+    throw invalidRequest(`invalid ${message}.User: value length must be at most 512 bytes`)
+  return { user, ...relationAndObject(json, message) }
 }
+
+const relationAndObject = (json: JsonObject, message: string): Pick<TupleKey, 'relation' | 'object'> => ({
+  relation: match(textMember(json, 'relation'), relationPattern, `${message}.Relation`),
+  object: match(textMember(json, 'object'), objectPattern, `${message}.Object`),
+})
 
 /** `contextual_tuples: {tuple_keys}`, at most 100. */
 export function contextualOf(body: JsonObject): readonly TupleKey[] {
@@ -150,7 +95,6 @@ export function checkKeyOf(body: JsonObject, message: string): TupleKey {
     throw new FgaError('tuple_key_value_not_specified', `invalid ${message}.TupleKey: value is required`)
   return {
     user: match(textMember(json, 'user'), checkUserPattern, 'CheckRequestTupleKey.User'),
-    relation: match(textMember(json, 'relation'), relationPattern, 'CheckRequestTupleKey.Relation'),
-    object: match(textMember(json, 'object'), objectPattern, 'CheckRequestTupleKey.Object'),
+    ...relationAndObject(json, 'CheckRequestTupleKey'),
   }
 }

@@ -1,11 +1,21 @@
 import type { JsonObject } from '../../core/condition-values.ts'
 import { FgaError } from '../../core/errors.ts'
+import { match, textMember } from '../../core/json-members.ts'
 import { compileModel } from '../../core/model.ts'
-import { isUlid } from '../../core/ulid.ts'
 import type { StoreRow } from '../journal.ts'
 import { createStoreState } from '../state.ts'
-import { badToken, type Call, decodeToken, encodeToken, ok, type Reply, storeOf } from './call.ts'
-import { bytes, match, pageSizeOf, textMember, tokenOf, ulidPattern } from './input.ts'
+import {
+  type Call,
+  decodeToken,
+  decodeUlid,
+  existingStore,
+  noSuchModel,
+  ok,
+  pageOf,
+  type Reply,
+  storeOf,
+} from './call.ts'
+import { bytes, pageSizeOf, tokenOf, ulidPattern } from './input.ts'
 
 const namePattern = /^[a-zA-Z0-9\s\.\-\/^_&@]{3,64}$/
 const modelBytesMax = 256 * 1024
@@ -32,25 +42,17 @@ export async function createStore(call: Call): Promise<Reply> {
 /** Answers `GET /stores`. */
 export function listStores(call: Call): Reply {
   const size = pageSizeOf(call.query.get('page_size'), 'ListStoresRequest')
-  const afterId = decodeToken(tokenOf(call.query.get('continuation_token') ?? '', 'ListStoresRequest'))
-  const name = call.query.get('name')
-  const rows = [...call.state.stores.values()].map((store) => store.row)
-  const page = rows
-    .filter((row) => row.id > afterId && (name === null || name === '' || row.name === name))
-    .slice(0, size + 1)
-  const lastStore = page.length > size ? page[size - 1] : undefined
-  return ok({
-    stores: page.slice(0, size).map((row) => ({ ...show(row), deleted_at: null })),
-    continuation_token: lastStore === undefined ? '' : encodeToken(lastStore.id),
-  })
+  const afterId = decodeToken(tokenOf(call.query.get('continuation_token'), 'ListStoresRequest'))
+  const name = call.query.get('name') ?? ''
+  const rows = [...call.state.stores.values()]
+    .map((store) => store.row)
+    .filter((row) => row.id > afterId && (name === '' || row.name === name))
+  const { page, continuation_token } = pageOf(rows, size, (row) => row.id)
+  return ok({ stores: page.map((row) => ({ ...show(row), deleted_at: null })), continuation_token })
 }
 
 /** Answers `GET /stores/{id}`. */
-export function getStore(call: Call): Reply {
-  const store = storeOf(call)
-  if (store === undefined) throw new FgaError('store_id_not_found', 'Store ID not found')
-  return ok({ ...show(store.row), deleted_at: null })
-}
+export const getStore = (call: Call): Reply => ok({ ...show(existingStore(call).row), deleted_at: null })
 
 /** 204 also for a store that is not there. */
 export async function deleteStore(call: Call): Promise<Reply> {
@@ -64,8 +66,7 @@ export async function deleteStore(call: Call): Promise<Reply> {
 /** Answers `POST /stores/{id}/authorization-models`. */
 export async function writeModel(call: Call): Promise<Reply> {
   return call.exclusive(async () => {
-    const store = storeOf(call)
-    if (store === undefined) throw new FgaError('store_id_not_found', 'Store ID not found')
+    const store = existingStore(call)
     const size = bytes(JSON.stringify(call.body))
     const id = call.state.nextUlid()
     const model = compileModel(call.body, id)
@@ -84,24 +85,17 @@ export async function writeModel(call: Call): Promise<Reply> {
 export function readModel(call: Call): Reply {
   match(call.id, ulidPattern, 'ReadAuthorizationModelRequest.Id')
   const model = storeOf(call)?.models.get(call.id)
-  if (model === undefined)
-    throw new FgaError('authorization_model_not_found', `Authorization Model '${call.id}' not found`)
+  if (model === undefined) throw noSuchModel(call.id)
   return ok({ authorization_model: model.json })
 }
 
 /** Newest first. */
 export function readModels(call: Call): Reply {
   const size = pageSizeOf(call.query.get('page_size'), 'ReadAuthorizationModelsRequest')
-  const token = decodeToken(
-    tokenOf(call.query.get('continuation_token') ?? '', 'ReadAuthorizationModelsRequest'),
-  )
-  if (token !== '' && !isUlid(token)) throw badToken()
+  const token = decodeUlid(tokenOf(call.query.get('continuation_token'), 'ReadAuthorizationModelsRequest'))
   const newest = [...(storeOf(call)?.models.values() ?? [])]
     .reverse()
     .filter((model) => token === '' || model.id < token)
-  const lastModel = newest.length > size ? newest[size - 1] : undefined
-  return ok({
-    authorization_models: newest.slice(0, size).map((model) => model.json),
-    continuation_token: lastModel === undefined ? '' : encodeToken(lastModel.id),
-  })
+  const { page, continuation_token } = pageOf(newest, size, (model) => model.id)
+  return ok({ authorization_models: page.map((model) => model.json), continuation_token })
 }
