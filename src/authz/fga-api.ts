@@ -23,3 +23,19 @@ type ReadChanges = (
   startTime: string | undefined,
   options?: { readonly signal?: AbortSignal },
 ) => Promise<ReadChangesResponse>
+
+/** What the SDK sends its requests by. */
+export type AxiosInstance = NonNullable<ConstructorParameters<typeof OpenFgaApi>[1]>
+type Anything = (...given: never[]) => unknown
+/** What axios asks instead of the network. */
+export type AxiosAdapter = Extract<AxiosInstance['defaults']['adapter'], Anything>
+
+/** How OpenFGA is reached. */
+export interface OpenFgaTransport {
+  readonly apiUrl: string
+  readonly apiToken?: string
+  /** Milliseconds for one call, a streamed list to its end included. The SDK's own default lets a call take over 12 s with its retries. */
+  readonly timeoutMs: number
+  /** Answers in process instead of over HTTP. */
+  readonly adapter?: AxiosAdapter
+}

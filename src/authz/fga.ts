@@ -163,6 +163,17 @@ export interface Fga {
   isHealthy(modelId: string): Promise<boolean>
 }
 
+/** As many checks as OpenFGA takes in one call. */
+export const batchMax = 50
+
+/** The entries in their order, at most as many together as one call takes. */
+export function pages<T>(entries: readonly T[]): T[][] {
+  const result: T[][] = []
+  for (let offset = 0; offset < entries.length; offset += batchMax)
+    result.push(entries.slice(offset, offset + batchMax))
+  return result
+}
+
 /** The context of every question. Rounded up to the next second: a grant that ends within this second is already over. */
 export const contextAt = (now: number): { readonly current_time: string } => ({
   current_time: new Date(Math.ceil(now / 1_000) * 1_000).toISOString(),

@@ -2,9 +2,8 @@ import type { BatchCheckRequest, ReadChangesResponse } from '@openfga/sdk'
 import { type Dispatcher, EnvHttpProxyAgent } from 'undici'
 import { traceHeaders } from '../kernel/trace.ts'
 import { PositionRefused } from './fga.ts'
-import type { BatchCheck, FgaApi } from './fga-api.ts'
+import type { BatchCheck, FgaApi, OpenFgaTransport } from './fga-api.ts'
 import { NoAnswer } from './fga-errors.ts'
-import type { OpenFgaTransport } from './openfga.ts'
 
 type Direct = Pick<FgaApi, 'batchCheck' | 'readChanges'>
 

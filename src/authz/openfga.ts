@@ -15,22 +15,17 @@ import {
   type Check,
   contextAt,
   type Fga,
+  pages,
   type QueryOptions,
   type Tuple,
   type UntilCondition,
   type Verdict,
 } from './fga.ts'
-import type { FgaApi } from './fga-api.ts'
+import type { AxiosAdapter, AxiosInstance, FgaApi, OpenFgaTransport } from './fga-api.ts'
 import { asUnavailable } from './fga-errors.ts'
-import { objectsOf } from './list-stream.ts'
 import { createDirect } from './openfga-direct.ts'
-import { readAll, readChanges } from './openfga-log.ts'
+import { objectsOf, readChanges, readPages, toStored } from './openfga-read.ts'
 import { createWriter } from './openfga-write.ts'
-
-type AxiosInstance = NonNullable<ConstructorParameters<typeof OpenFgaApi>[1]>
-type Anything = (...given: never[]) => unknown
-/** What axios asks instead of the network. */
-export type AxiosAdapter = Extract<AxiosInstance['defaults']['adapter'], Anything>
 
 // The SDK is CommonJS: its axios is the CommonJS build, whose types differ from the ES module's.
 const axios = createRequire(import.meta.url)('axios') as {
@@ -40,19 +35,6 @@ const axios = createRequire(import.meta.url)('axios') as {
     readonly adapter?: AxiosAdapter
   }): AxiosInstance
 }
-
-/** How OpenFGA is reached. */
-export interface OpenFgaTransport {
-  readonly apiUrl: string
-  readonly apiToken?: string
-  /** Milliseconds for one call, a streamed list to its end included. The SDK's own default lets a call take over 12 s with its retries. */
-  readonly timeoutMs: number
-  /** Answers in process instead of over HTTP. */
-  readonly adapter?: AxiosAdapter
-}
-
-const batchMax = 50
-const pageSize = 100
 
 /**
  * The OpenFGA API by the official SDK, without its retries: the query path has its own deadline. BatchCheck and ReadChanges
@@ -95,7 +77,7 @@ export function createFga(api: FgaApi, storeId: string, pinned: () => string): F
       // Once for all its pages: no answer mixes two models.
       const modelId = pinned()
       const calls = await Promise.all(
-        pages(checks, batchMax).map((page) => batchOnce(api, storeId, modelId, page, options)),
+        pages(checks).map((page) => batchOnce(api, storeId, modelId, page, options)),
       )
       return {
         verdicts: calls.flatMap(({ verdicts }) => verdicts),
@@ -120,28 +102,17 @@ export function createFga(api: FgaApi, storeId: string, pinned: () => string): F
     },
 
     async *read({ user, relation, object }) {
-      let token = ''
-      do {
-        const { tuples, continuation_token } = await asUnavailable(() =>
-          api.read(storeId, {
-            ...(object !== undefined && {
-              tuple_key: {
-                object,
-                ...(user !== undefined && { user }),
-                ...(relation !== undefined && { relation }),
-              },
-            }),
-            page_size: pageSize,
-            ...(token !== '' && { continuation_token: token }),
-            consistency: ConsistencyPreference.HigherConsistency,
-          }),
-        )
-        for (const { key } of tuples) yield toTuple(key)
-        token = continuation_token
-      } while (token !== '')
+      const key =
+        object === undefined
+          ? undefined
+          : { object, ...(user !== undefined && { user }), ...(relation !== undefined && { relation }) }
+      for await (const tuples of readPages(api, storeId, key))
+        yield* tuples.map((tuple) => toTuple(tuple.key))
     },
 
-    readAll: ({ signal } = {}) => readAll(api, storeId, signal),
+    async *readAll({ signal } = {}) {
+      for await (const tuples of readPages(api, storeId, undefined, signal)) yield tuples.map(toStored)
+    },
 
     readChanges: (position, options = {}) => readChanges(api, storeId, position, options),
 
@@ -238,11 +209,4 @@ function toTuple({
     object: object as FgaObject,
     ...(condition && { condition: condition as UntilCondition }),
   }
-}
-
-function pages<T>(entries: readonly T[], size: number): T[][] {
-  const result: T[][] = []
-  for (let offset = 0; offset < entries.length; offset += size)
-    result.push(entries.slice(offset, offset + size))
-  return result
 }
