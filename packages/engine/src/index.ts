@@ -10,9 +10,13 @@ export type {
   Reason,
   Step,
 } from './analysis/explain/reasons.ts'
-export { listCandidates, overApproximate } from './analysis/over-approximate.ts'
+export {
+  listCandidates,
+  overApproximate,
+  type SubjectUpperBound,
+  subjectUpperBound,
+} from './analysis/over-approximate.ts'
 export { overlayTuples, type TupleChange } from './analysis/overlay.ts'
-export { type SubjectUpperBound, subjectUpperBound } from './analysis/subject-upper-bound.ts'
 export { type CheckRequest, check, createMemo, type Memo } from './core/check.ts'
 export type { Json, JsonObject } from './core/condition-values.ts'
 export type { Condition } from './core/conditions.ts'

@@ -27,6 +27,15 @@ export type Prover = ReturnType<typeof createProver>
 /** More rules on top of each other than any check can pass within its depth limit. */
 const heightMax = 200
 
+/** What is to be proven, by a proof of at most this height. */
+interface Goal {
+  readonly relation: Relation
+  readonly node: Node
+  readonly height: number
+  /** A contextual tuple hides the stored one of its key; not so inside a recursion (see evaluate.ts). */
+  readonly hides: boolean
+}
+
 interface Known {
   /** Up to which there is no proof. */
   readonly failed: number
@@ -45,8 +54,8 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
   // allowed by nothing else is shown by that.
   let asServer = false
 
-  /** `hides`: a contextual tuple hides the stored one of its key; not so inside a recursion (see evaluate.ts). */
-  function question(relation: Relation, node: Node, height: number, hides: boolean): Proof | undefined {
+  function question(goal: Goal): Proof | undefined {
+    const { relation, node, height, hides } = goal
     if (user.relation === relation.name && user.node === node) return { kind: 'self' }
     if (height === 0 || !relation.strategy(user.label).reachable) return undefined
     const key = `${node.id} ${relation.index} ${hides}`
@@ -57,59 +66,48 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
       cachedProofs.set(key, { failed: Infinity })
       return undefined
     }
-    const partProofs = prove(relation.rewrite, relation, node, height, hides)
+    const childProofs = prove(relation.rewrite, goal)
     const meanwhile = cachedProofs.get(key)
-    if (partProofs === undefined) {
+    if (childProofs === undefined) {
       cachedProofs.set(key, { ...meanwhile, failed: height })
       return undefined
     }
     // A way that led back to itself has found a lower one: this one would hold it, in a circle.
     if (meanwhile?.found !== undefined && meanwhile.found.height <= height) return meanwhile.found.proof
-    const proof: Proof = { kind: 'relation', relation, node, childProofs: partProofs }
+    const proof: Proof = { kind: 'relation', relation, node, childProofs }
     cachedProofs.set(key, { failed: meanwhile?.failed ?? 0, found: { height, proof } })
     return proof
   }
 
-  function prove(
-    rule: Rewrite,
-    relation: Relation,
-    node: Node,
-    height: number,
-    hides: boolean,
-  ): readonly Proof[] | undefined {
+  function prove(rule: Rewrite, goal: Goal): readonly Proof[] | undefined {
+    const { relation, node, height } = goal
     switch (rule.kind) {
       case 'this':
-        return asList(assigned(relation, node, height, hides))
+        return asList(assigned(goal))
       case 'computed':
-        return asList(question(rule.relation, node, height - 1, hides))
+        return asList(question({ ...goal, relation: rule.relation, height: height - 1 }))
       case 'ttu':
-        return asList(parents(rule, relation, node, height))
+        return asList(parents(rule, goal))
       case 'union':
-        return firstProof(rule.children, (child) => prove(child, relation, node, height, hides))
+        return firstProof(rule.children, (child) => prove(child, goal))
       case 'intersection':
-        return proveEach(rule.children, (child) => proveOperand(child, relation, node, height, hides))
+        return proveEach(rule.children, (child) => proveOperand(child, goal))
       case 'exclusion': {
         if (askRule(rule.subtract, relation, node) !== 'no') return undefined
-        const base = proveOperand(rule.base, relation, node, height, hides)
+        const base = proveOperand(rule.base, goal)
         return base && [base, { kind: 'not', rule: rule.subtract, relation, node }]
       }
     }
   }
 
   /** One side of `and` or `but not`, named by its rule where it is not just a relation. */
-  function proveOperand(
-    rule: Rewrite,
-    relation: Relation,
-    node: Node,
-    height: number,
-    hides: boolean,
-  ): Proof | undefined {
-    const childProofs = prove(rule, relation, node, height, hides)
-    if (childProofs === undefined || rule.kind === 'computed') return childProofs?.[0]
-    return { kind: 'rule', rule, relation, parts: childProofs }
+  function proveOperand(rule: Rewrite, goal: Goal): Proof | undefined {
+    const parts = prove(rule, goal)
+    if (parts === undefined || rule.kind === 'computed') return parts?.[0]
+    return { kind: 'rule', rule, relation: goal.relation, parts }
   }
 
-  function assigned(relation: Relation, node: Node, height: number, hides: boolean): Proof | undefined {
+  function assigned({ relation, node, height, hides }: Goal): Proof | undefined {
     const near = subjectTuple(relation, node, hides)
     if (near !== undefined) return { kind: 'tuple', tuple: near, next: undefined }
     const recurses = relation.strategy(user.label).recursion === 'userset'
@@ -135,7 +133,7 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
     ).tuples[0]
   }
 
-  function parents(rule: Ttu, relation: Relation, node: Node, height: number): Proof | undefined {
+  function parents(rule: Ttu, { relation, node, height }: Goal): Proof | undefined {
     const tupleset = model.types.get(node.type)?.get(rule.tupleset)
     if (tupleset === undefined) return undefined
     const recurses = relation.strategy(user.label).recursion === 'ttu'
@@ -145,9 +143,9 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
     })
   }
 
-  function step(tuple: Tuple, target: Relation, height: number, hides: boolean): Proof | undefined {
-    const nextProof = question(target, tuple.user, height - 1, hides)
-    return nextProof && { kind: 'tuple', tuple, next: nextProof }
+  function step(tuple: Tuple, relation: Relation, height: number, hides: boolean): Proof | undefined {
+    const next = question({ relation, node: tuple.user, height: height - 1, hides })
+    return next && { kind: 'tuple', tuple, next }
   }
 
   function untilFound(ask: (height: number) => Proof | undefined): Proof | undefined {
@@ -164,9 +162,9 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
 
   return {
     question: (relation: Relation, node: Node): Proof | undefined =>
-      untilFound((height) => question(relation, node, height, true)),
+      untilFound((height) => question({ relation, node, height, hides: true })),
     rule: (rule: Rewrite, relation: Relation, node: Node): Proof | undefined =>
-      untilFound((height) => proveOperand(rule, relation, node, height, true)),
+      untilFound((height) => proveOperand(rule, { relation, node, height, hides: true })),
   }
 }
 
