@@ -3,7 +3,7 @@ import { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
 import { memoize } from '../kernel/memoize.ts'
 import { callerOf, outermostActor, type Principal } from '../kernel/principal.ts'
-import type { Check, Fga, Verdict } from './fga.ts'
+import { batchMax, type Check, type Fga, pages, type Verdict } from './fga.ts'
 import { checkDecomposed } from './gate/decompose-check.ts'
 import { coveringGrants, type ShownGrant } from './gate/granted.ts'
 import type { Limiter } from './gate/limiter.ts'
@@ -156,30 +156,18 @@ function questionWith(principal: Principal, grants: readonly string[]): Question
 
 /** Makes the gate. It fails closed: a check without an answer is a no. */
 export function createGate(dependencies: GateDeps): Gate {
+  const asked = (principal: Principal, grants: readonly ShownGrant[] | undefined): Question =>
+    questionFor(
+      principal,
+      grants?.map(({ id }) => id),
+    )
   return {
-    open: (principal, options) =>
-      createClearing(
-        dependencies,
-        questionFor(
-          principal,
-          options.grants?.map(({ id }) => id),
-        ),
-        options,
-      ),
+    open: (principal, options) => createClearing(dependencies, asked(principal, options.grants), options),
     named: (principal, options) =>
-      createNamedClearing(
-        dependencies,
-        questionFor(
-          principal,
-          options.grants?.map(({ id }) => id),
-        ),
-        options,
-      ),
+      createNamedClearing(dependencies, asked(principal, options.grants), options),
   }
 }
 
-// As many checks as OpenFGA takes in one call.
-const batchMax = 50
 // The replica is asked about so many at a time, so that no request holds the process.
 const lookMax = 200
 
@@ -192,7 +180,7 @@ interface Item {
 }
 
 function createClearing(dependencies: GateDeps, question: Question, options: GateOptions): Clearing {
-  const { fga, verdictCache: verdictCache, limiter, now } = dependencies
+  const { fga, verdictCache, limiter, now } = dependencies
   const { consistency, signal, grants = [] } = options
   const granted = new Set(grants.flatMap(({ documentIds }) => documentIds))
   const { modelId } = fga
@@ -454,10 +442,3 @@ const distinct = (candidates: readonly Guarded[]): string[] => [
 ]
 
 const isRefused = (outcome: Told | undefined): boolean => typeof outcome === 'string'
-
-function pages(candidates: readonly Item[]): Item[][] {
-  const result: Item[][] = []
-  for (let offset = 0; offset < candidates.length; offset += batchMax)
-    result.push(candidates.slice(offset, offset + batchMax))
-  return result
-}

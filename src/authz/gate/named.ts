@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
-import type { Check, Fga, Verdict } from '../fga.ts'
+import { batchMax, type Check, type Fga, type Verdict } from '../fga.ts'
 import type { LocalChecks, LocalReplica, RemovalWatch } from '../permission-index.ts'
 import type { Limiter } from './limiter.ts'
 import { hasTail } from './precheck.ts'
@@ -59,8 +59,6 @@ export interface NamedDeps {
   readonly randomBytes: (size: number) => Buffer
 }
 
-// As many checks as OpenFGA takes in one call.
-const batchMax = 50
 // The replica is asked about so many at a time, so that no request holds the process.
 const lookMax = 200
 
@@ -68,7 +66,7 @@ const lookMax = 200
 export function createAskNamed({
   fga,
   index,
-  verdictCache: verdictCache,
+  verdictCache,
   limiter,
   now,
   randomBytes,
@@ -96,7 +94,7 @@ export function createAskNamed({
       )
     }
 
-    const isAtTail = (): boolean => hasTail({ fga, index, verdictCache: verdictCache }, modelId, now())
+    const isAtTail = (): boolean => hasTail({ fga, index, verdictCache }, modelId, now())
 
     /** Those of the objects that the replica would let through. It is asked for the same whatever it knows. */
     function allowedOf(namedObjects: NamedQuestion['asked'], nowMs: number): ReadonlySet<FgaObject> {

@@ -66,7 +66,7 @@ export const isAtTail = ({ state, tailReadAt }: IndexStatus, nowMs: number): boo
 
 /** The replica holds all that OpenFGA held less than a second ago, what this process wrote included, under this model. */
 export function hasTail(
-  { fga, index, verdictCache: verdictCache }: Pick<PrecheckDeps, 'fga' | 'index' | 'verdictCache'>,
+  { fga, index, verdictCache }: Pick<PrecheckDeps, 'fga' | 'index' | 'verdictCache'>,
   modelId: string,
   nowMs: number,
 ): boolean {
@@ -88,7 +88,7 @@ const nothing: PrecheckResult = {
 
 /** Makes the pre-check of one question. Its allowances decide nothing without OpenFGA's yes. */
 export function createPrecheck(
-  { fga, index, verdictCache: verdictCache, now, cacheTtlMs }: PrecheckDeps,
+  { fga, index, verdictCache, now, cacheTtlMs }: PrecheckDeps,
   question: Question,
   consistency: Consistency,
 ): Precheck {
@@ -98,7 +98,7 @@ export function createPrecheck(
   const presentsGrants = question.contextual.some(({ object }) => object.startsWith('grant:'))
 
   const holdsTail = (nowMs: number): boolean =>
-    hasTail({ fga, index, verdictCache: verdictCache }, modelId, nowMs)
+    hasTail({ fga, index, verdictCache }, modelId, nowMs)
 
   /**
    * Whose yes may outlive its answer: nothing sensitive, whoever asks; and what cannot be told is not. With the earliest end
