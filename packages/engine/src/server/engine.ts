@@ -17,7 +17,7 @@ import {
 import type { Journal } from './journal.ts'
 import { loadState, type State } from './state.ts'
 
-/** Where the engine keeps its rows, which clock it reads, and its bounds. */
+/** Where the engine keeps its rows, which clock it reads, and who is told of its failures. */
 export interface EngineOptions {
   /** Persistence; without one, everything is gone with the process. */
   readonly journal?: Journal
