@@ -63,14 +63,7 @@ export interface NamedDeps {
 const lookMax = 200
 
 /** Makes the asker. It sends decoys, so that OpenFGA is called whether or not an object is there. */
-export function createAskNamed({
-  fga,
-  index,
-  verdictCache,
-  limiter,
-  now,
-  randomBytes,
-}: NamedDeps): AskNamed {
+export function createAskNamed({ fga, index, verdictCache, limiter, now, randomBytes }: NamedDeps): AskNamed {
   return ({ user, contextual, asked: namedObjects, granted = new Set(), signal }) => {
     const { modelId } = fga
     const decoys = decoysFor(namedObjects, randomBytes)

@@ -97,8 +97,7 @@ export function createPrecheck(
   // OpenFGA's caches may still know of no grant where there is one now.
   const presentsGrants = question.contextual.some(({ object }) => object.startsWith('grant:'))
 
-  const holdsTail = (nowMs: number): boolean =>
-    hasTail({ fga, index, verdictCache }, modelId, nowMs)
+  const holdsTail = (nowMs: number): boolean => hasTail({ fga, index, verdictCache }, modelId, nowMs)
 
   /**
    * Whose yes may outlive its answer: nothing sensitive, whoever asks; and what cannot be told is not. With the earliest end
