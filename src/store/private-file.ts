@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises'
+import { chmod, link, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FolderLockedError, lockFolder } from './lock.ts'
@@ -20,20 +20,40 @@ export async function readPrivate(path: string): Promise<string | undefined> {
   }
 }
 
-/** Written whole and then named: a crash leaves the one before. */
-export async function writePrivate(path: string, text: string): Promise<void> {
+/**
+ * Written whole and then named: a crash leaves the one before. `name`: by `link` whoever comes first wins, and every
+ * other gets EEXIST.
+ */
+export async function writePrivate(
+  path: string,
+  content: string | Uint8Array,
+  name: (draft: string, path: string) => Promise<void> = rename,
+): Promise<void> {
   const dir = dirname(path)
   await mkdir(dir, { recursive: true, mode: 0o700 })
   await chmod(dir, 0o700)
   const draft = `${path}.${randomUUID()}`
   const file = await open(draft, 'wx', 0o600)
   try {
-    await file.writeFile(text)
+    await file.writeFile(content)
     await file.sync()
   } finally {
     await file.close()
   }
-  await rename(draft, path)
+  try {
+    await name(draft, path)
+  } finally {
+    await rm(draft, { force: true })
+  }
+}
+
+/** The same for a file that is not there yet; one that another process has named meanwhile stays. */
+export async function makePrivate(path: string, content: string | Uint8Array): Promise<void> {
+  try {
+    await writePrivate(path, content, link)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+  }
 }
 
 /** The JSON value of a text; undefined where it is not JSON. Does NOT check its shape. */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { chmod, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { makePrivate } from './private-file.ts'
 
 /** 32 random bytes kept as `name` in `dir` (0700, the file 0600); made at the first call. */
 export async function loadSecret(dir: string, name: string): Promise<Uint8Array> {
@@ -23,15 +24,7 @@ async function readSecret(path: string): Promise<Uint8Array | undefined> {
 
 // Written aside and linked into place: neither a crash nor a second starter can leave or see half a key.
 async function makeSecret(path: string): Promise<Uint8Array> {
-  const aside = `${path}.${randomBytes(6).toString('hex')}`
-  await writeFile(aside, randomBytes(32), { mode: 0o600, flag: 'wx' })
-  try {
-    await link(aside, path)
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-  } finally {
-    await rm(aside, { force: true })
-  }
+  await makePrivate(path, randomBytes(32))
   const secret = await readSecret(path)
   if (secret === undefined) throw new Error(`${path} vanished while it was made.`)
   return secret

@@ -1,8 +1,8 @@
-import { randomUUID } from 'node:crypto'
-import { chmod, link, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
 import type { Clock } from '../../kernel/clock.ts'
+import { makePrivate, writePrivate } from '../../store/private-file.ts'
 import { type KeySource, localKeys } from './remote-keys.ts'
 
 /** The key by which tokens are signed, and its public half. */
@@ -52,7 +52,7 @@ export async function openKeyRing(dir: string, clock: Clock): Promise<KeyRing> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
   await chmod(dir, 0o700)
   const elliptic = await openRing(dir, 'ES256', clock)
-  let opening: Promise<Ring> | undefined
+  let opening: ReturnType<typeof openRing> | undefined
   const rsa = () =>
     (opening ??= openRing(dir, 'RS256', clock).catch((error: unknown) => {
       opening = undefined
@@ -83,14 +83,7 @@ export async function openKeyRing(dir: string, clock: Clock): Promise<KeyRing> {
 }
 
 /** The keys of one algorithm. */
-interface Ring {
-  current(): SigningKey
-  published(): readonly JWK[]
-  rotate(): Promise<void>
-  sweep(): Promise<number>
-}
-
-async function openRing(dir: string, alg: Algorithm, clock: Clock): Promise<Ring> {
+async function openRing(dir: string, alg: Algorithm, clock: Clock) {
   const name = `issuer-${alg.toLowerCase()}`
   const path = join(dir, `${name}.json`)
   let current = await keyOf((await readJson<JWK>(path)) ?? (await makeKey(path, alg)), alg, path)
@@ -98,24 +91,24 @@ async function openRing(dir: string, alg: Algorithm, clock: Clock): Promise<Ring
 
   const isLive = ({ until: retiredUntil }: Retired) => retiredUntil > clock.now()
   return {
-    current: () => current,
-    published: () => [
+    current: (): SigningKey => current,
+    published: (): readonly JWK[] => [
       publicHalf(current.privateJwk),
       ...retired.filter(isLive).map(({ jwk }) => publicHalf(jwk)),
     ],
-    async rotate() {
+    async rotate(): Promise<void> {
       const old = current
       const resting = join(dir, `${name}.retired.${old.kid}.json`)
       const retiredUntil = clock.now() + retiredMs
       const jwk = publicHalf(old.privateJwk)
       // Retired first, then replaced: a crash between leaves the old key signing, and published twice.
-      await writeAside(resting, JSON.stringify({ jwk, until: retiredUntil }), rename)
+      await writePrivate(resting, JSON.stringify({ jwk, until: retiredUntil }))
       const next = await newKey(alg)
-      await writeAside(path, JSON.stringify(next), rename)
+      await writePrivate(path, JSON.stringify(next))
       current = await keyOf(next, alg, path)
       retired = [...retired, { jwk, until: retiredUntil, path: resting }]
     },
-    async sweep() {
+    async sweep(): Promise<number> {
       const expiredKeys = retired.filter((key) => !isLive(key))
       for (const key of expiredKeys) await rm(key.path, { force: true })
       retired = retired.filter(isLive)
@@ -172,35 +165,8 @@ async function readJson<T>(path: string): Promise<T | undefined> {
 
 /** Whoever names it first wins: two first starts agree on one key. */
 async function makeKey(path: string, alg: Algorithm): Promise<JWK> {
-  await writeAside(path, JSON.stringify(await newKey(alg)), async (draft, name) => {
-    try {
-      await link(draft, name)
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-    }
-  })
+  await makePrivate(path, JSON.stringify(await newKey(alg)))
   const storedKey = await readJson<JWK>(path)
   if (storedKey === undefined) throw new Error(`${path} cannot be read back.`)
   return storedKey
-}
-
-/** Written whole and then named, so that a crash leaves no half key. */
-async function writeAside(
-  path: string,
-  text: string,
-  name: (draft: string, path: string) => Promise<void>,
-): Promise<void> {
-  const draft = `${path}.${randomUUID()}`
-  const file = await open(draft, 'wx', 0o600)
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  try {
-    await name(draft, path)
-  } finally {
-    await rm(draft, { force: true })
-  }
 }
