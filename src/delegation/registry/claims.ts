@@ -99,12 +99,6 @@ export const grantDetail = z.strictObject({
   grant: z.string().regex(/^g_[A-Za-z0-9_-]{1,100}$/),
 })
 
-/** In a request for approval only: asks for what an answer of `POST /retrieve` offered. Never in a token. */
-export const offerDetail = z.strictObject({
-  type: z.literal('document_access'),
-  offer: z.string().regex(/^o_[A-Za-z0-9_-]{1,100}$/),
-})
-
 /** The scopes of a token; none where the claim is absent. */
 export const scopesOf = (claims: Claims): readonly string[] =>
   claims.scope.split(' ').filter((scope) => scope !== '')

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { asks } from '../../../src/delegation/oauth/ciba/parsed-request.ts'
 import { detailsFor } from '../../../src/delegation/oauth/exchange-details.ts'
-import { offerDetail } from '../../../src/delegation/registry/claims.ts'
 import { detailsOf, isForeignDetail } from '../../../src/delegation/registry/details.ts'
 
 const grant = { type: 'document_access', grant: 'g_1' } as const
@@ -55,7 +55,7 @@ describe('the details of a token', () => {
 })
 
 test('a request for approval names one offer, and nothing beside it', () => {
-  expect(offerDetail.safeParse({ type: 'document_access', offer: 'o_1' }).success).toBe(true)
+  expect(asks.safeParse({ type: 'document_access', offer: 'o_1' }).success).toBe(true)
   for (const more of [{ grant: 'g_1' }, { collections: ['handbook'] }, { documents: ['x'] }])
-    expect(offerDetail.safeParse({ type: 'document_access', offer: 'o_1', ...more }).success).toBe(false)
+    expect(asks.safeParse({ type: 'document_access', offer: 'o_1', ...more }).success).toBe(false)
 })

@@ -95,7 +95,8 @@ function assertNoMore(asking: object, requested: ReadonlySet<string>, grantable:
     throw new errors.InvalidScope(`this is asked for with the scope ${only} alone`, extra.join(' '))
 }
 
-const asks = z.discriminatedUnion('type', [
+/** In a request for approval only: what is asked for by itself, an offer or one call. Never in a token. */
+export const asks = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('document_access'), offer: z.string().min(1).max(100) }),
   z.strictObject({
     type: z.literal('vault_call'),
