@@ -78,13 +78,10 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .command('list')
     .description('Prints every registered client.')
     .option('--json', 'one line of JSON each', false)
-    .action(async ({ json }: { readonly json: boolean }) =>
-      printList(terminal, (await admin.run('client_list', {}))['clients'], {
-        json,
-        whenEmpty: 'No clients.',
-        name: 'client',
-      }),
-    )
+    .action(async ({ json }: { readonly json: boolean }) => {
+      const answer = await admin.run('client_list', {})
+      printList(terminal, answer['clients'], { json, whenEmpty: 'No clients.', name: 'client' })
+    })
   clients
     .command('add <id>')
     .description('Registers a client, or changes its registration; its kind stays.')
@@ -117,7 +114,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
         title,
         redirect_uris: redirectUri,
         ...(ownerId !== undefined && { of: bare(kind === 'service' ? 'service' : 'agent')(ownerId) }),
-        ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
+        ...(jwks !== undefined && { jwks: await keysIn(jwks) }),
         ...(ping !== undefined && { notification_endpoint: ping }),
         ...(signs !== undefined && { request_algorithm: signs }),
         ...(idTokens !== undefined && { id_token_algorithm: idTokens }),
@@ -246,6 +243,8 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     )
 }
 
+const keysIn = async (file: string): Promise<unknown> => JSON.parse(await readFile(file, 'utf8'))
+
 interface LentFlags {
   readonly endLent?: boolean
   readonly keepLent?: boolean
@@ -270,18 +269,8 @@ interface AgentFlags extends LentFlags {
 }
 
 async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
-  const {
-    owner,
-    purpose,
-    title,
-    scope: scopes,
-    collection,
-    anyCollection,
-    jwks,
-    hostClient,
-    actorIssuer,
-    actorSub,
-  } = flags
+  const { owner, purpose, title, scope, collection, anyCollection, jwks } = flags
+  const { hostClient, actorIssuer, actorSub } = flags
   if (anyCollection === collection.length > 0)
     throw new Error('Name its collections with --collection, or say --any-collection.')
   if ((actorIssuer === undefined) !== (actorSub === undefined))
@@ -290,12 +279,12 @@ async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
     id,
     owner,
     purpose,
-    scopes,
+    scopes: scope,
     collections: anyCollection ? null : collection,
     ...(title !== undefined && { title }),
     ...(hostClient.length > 0 && { host_clients: hostClient }),
     ...(actorIssuer !== undefined && { actor: { issuer: actorIssuer, sub: actorSub } }),
-    ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
+    ...(jwks !== undefined && { jwks: await keysIn(jwks) }),
     ...lentOf(flags),
   }
 }

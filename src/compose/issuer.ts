@@ -63,28 +63,23 @@ import { createPasswordMethod } from '../http/sign-in/password.ts'
 import { createSignIn } from '../http/sign-in/sign-in.ts'
 import { createUpstreamMethod } from '../http/sign-in/upstream.ts'
 import type { Boss } from '../jobs/boss.ts'
-import type { Clock } from '../kernel/clock.ts'
 import type { FgaObject } from '../kernel/ids.ts'
-import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import type { CollectionLister } from '../retrieval/collections.ts'
 import { samplePasswordsFile } from '../sample/passwords.ts'
 import { createSeal } from '../store/encryption.ts'
+import type { Runtime } from '../store/runtime.ts'
 import { loadSecret } from '../store/secret.ts'
-import type { Database } from '../store/sql.ts'
 import { openBackchannel } from './backchannel.ts'
 
 /** Of the service, what the authorization server takes. */
-export interface IssuerDeps {
+export interface IssuerDeps extends Pick<Runtime, 'database' | 'clock' | 'log' | 'newTxn'> {
   readonly config: Config
-  readonly database: Database
   readonly boss: Boss
   readonly fga: Fga
   readonly askNamed: AskNamed
-  readonly clock: Clock
   readonly fetch: Fetch
-  readonly log: Log
   readonly keys: KeyRing
   readonly people: People
   readonly agents: Agents
@@ -104,7 +99,6 @@ export interface IssuerDeps {
   readonly resolve: ResolveDetail
   /** For addresses that clients registered. */
   readonly outbound: GuardedFetch
-  readonly newTxn: () => string
 }
 
 /** The built-in authorization server and what belongs to it. */
@@ -127,115 +121,62 @@ export interface Issuer extends AsyncDisposable {
 
 /** Opens Remit's own authorization server and its pages. */
 export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
-  const {
-    config,
-    database: sql,
-    clock,
-    log,
-    keys,
-    people,
-    agents,
-    clients,
-    delegations,
-    newTxn,
-  } = dependencies
+  const { config, database: sql, clock, log, clients, newTxn } = dependencies
   const { publicUrl, demo } = config
   const seal = createSeal(await loadSecret(join(config.home, 'keys'), 'oauth.key'))
-  const issuer = ownIssuerName(publicUrl)
-  const signInEnds = createSignInEnds({ seal, clock, issuer })
-  const signInValidity = createSignInValidity({ trustedIssuers: config.trustedIssuers, clock })
-  const grants = createConsents({ database: sql, delegations, signInValidity, clock })
-  const artifacts = createArtifacts({
+  const now = () => clock.now()
+  const base = {
+    ...dependencies,
     sql,
     seal,
-    clock,
-    revocations: dependencies.revocations,
-    issuer,
-    grantEnded: (grantId) => grants.end(grantId, newTxn()),
-  })
-  const resources = createResources({ sql, agents, publicUrl })
+    issuer: ownIssuerName(publicUrl),
+    publicUrl,
+    demo,
+    randomBytes,
+    now,
+  }
+  const signInEnds = createSignInEnds(base)
+  const signInValidity = createSignInValidity({ trustedIssuers: config.trustedIssuers, clock })
+  const grants = createConsents({ ...base, signInValidity })
+  const artifacts = createArtifacts({ ...base, grantEnded: (grantId) => grants.end(grantId, newTxn()) })
+  const resources = createResources(base)
   for (const { resource, scopes } of await resources.unusable())
     log('resource_unusable', { resource, scopes })
-  const passwords = createPasswords({ database: sql, clock, signInEnds })
-  const signIns = createSignIns({ sql, people, signInValidity })
-  const passkeys = createPasskeys({ database: sql, seal, clock, randomBytes, publicUrl })
-  const links = createAccountLinks({ database: sql, delegations, clock })
-  const upstream = createUpstreamSignIns({
-    sql,
-    seal,
-    clock,
-    log,
-    randomBytes,
-    people,
-    links,
-    providers: upstreamProviders(dependencies),
-  })
-  const sessions = createSessions({
-    database: sql,
-    seal,
-    signInValidity,
-    clock,
-    randomBytes,
-    signInEnds,
-  })
+  const passwords = createPasswords({ ...base, signInEnds })
+  const signIns = createSignIns({ ...base, signInValidity })
+  const passkeys = createPasskeys(base)
+  const links = createAccountLinks(base)
+  const upstream = createUpstreamSignIns({ ...base, links, providers: upstreamProviders(dependencies) })
+  const sessions = createSessions({ ...base, signInValidity, signInEnds })
   const lendables = createLendables({
-    sql,
-    fga: dependencies.fga,
-    askNamed: dependencies.askNamed,
-    clock,
+    ...base,
     readableCollections: (subject, signal) => readableBy(subject, signal, dependencies),
   })
-  const { verifier } = dependencies
-  const replayGuard = createReplayGuard({ sql, clock })
   const exchange = createExchange({
-    sql,
-    readActorToken: createActorTokens({ agents, verifier, spent: replayGuard, clock, issuer }),
-    verifier: dependencies.verifier,
+    ...base,
     resources,
-    agents,
-    delegations,
-    keys,
-    clock,
-    publicUrl,
-    issuer,
-    demo,
+    readActorToken: createActorTokens({ ...base, spent: createReplayGuard(base) }),
   })
-  const asking = await openBackchannel({ ...dependencies, seal, grants, publicUrl })
+  const asking = await openBackchannel({ ...base, grants })
   const areStrangersWelcome = config.clientIdMetadataDocuments !== undefined
   const metadataClients = createMetadataClients({
-    clients,
-    agents,
+    ...base,
     documents: areStrangersWelcome ? createClientDocuments(dependencies) : undefined,
     hosts: dependencies.deniedHosts,
-    issuer,
-    clock,
   })
   const server = createAuthorizationServer({
+    ...base,
     ...metadataClients,
     areStrangersWelcome,
     backchannel: asking.backchannel,
-    publicUrl,
-    issuer,
-    keys,
     cookieKey: seal.hash('cookie key', ''),
     artifacts,
-    people,
-    delegations,
     grants,
     signIns,
     resources,
     pages: issuerPages,
-    log,
-    demo,
-    newTxn,
-    seal,
-    clock,
     exchange,
-    verifier: dependencies.verifier,
-    proofs: dependencies.proofs,
-    proofSecret: dependencies.proofSecret,
-    revocations: dependencies.revocations,
-    consoleSignOut: createConsoleSignOut({ database: sql, signInEnds, newTxn }),
+    consoleSignOut: createConsoleSignOut({ ...base, signInEnds }),
     rolesOf: (person) => dependencies.administrators.rolesOf(`user:${person}`),
     lendable: (person) => lendables.offered(`user:${person}`),
   })
@@ -247,9 +188,6 @@ export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
     { clientId: consoleClient, kind: 'person' },
     { title: 'Remit console', redirectUris: [`${publicUrl}/console/callback`], jwks: undefined },
   )
-  const now = () => clock.now()
-  const sessionCookie = createSessionCookie(publicUrl)
-  const begunLimit = createBegunLimit({ perMinute: config.beginPerMinute, now })
   const upstreamCookie = createCookie('remit_upstream', { publicUrl, sameSite: 'Lax' })
   const knownBrowser = createKnownBrowser({
     cookie: createCookie('remit_known', { publicUrl, sameSite: 'Strict' }),
@@ -257,86 +195,70 @@ export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
     passwordChangedAt: (person) => passwords.changedAt(person),
     now,
   })
+  const begunLimit = createBegunLimit({ perMinute: config.beginPerMinute, now })
+  const methods = { ...base, signIns, upstream, cookie: upstreamCookie, begunLimit, passwords, knownBrowser }
   const signIn = createSignIn({
     signIns,
     knownBrowser,
     methods: [
-      ...(passkeys === undefined ? [] : [createPasskeyMethod({ passkeys, signIns, log, now })]),
-      ...(upstream.providers.length === 0
-        ? []
-        : [createUpstreamMethod({ upstream, cookie: upstreamCookie, signIns, begunLimit })]),
-      createPasswordMethod({ passwords, signIns, knownBrowser, now }),
+      ...(passkeys === undefined ? [] : [createPasskeyMethod({ ...methods, passkeys })]),
+      ...(upstream.providers.length === 0 ? [] : [createUpstreamMethod(methods)]),
+      createPasswordMethod(methods),
     ],
     publicUrl,
     ...(demo && { hint: `This is the demo. The passwords are in ${samplePasswordsFile(config.home)}` }),
   })
   const requireSession = createRequireSession({
+    ...base,
     sessions,
-    publicUrl,
     countWaiting: (subject) => dependencies.approvals.waiting(subject),
-    newsOf: createAccountNews({ sql, clock }),
-    now,
+    newsOf: createAccountNews(base),
   })
+  const pages = {
+    ...base,
+    signIn,
+    sessions,
+    sessionCookie: createSessionCookie(publicUrl),
+    requireSession,
+    upstream,
+    passkeys,
+  }
   return {
     routes: [
-      signInRoutes({
-        signIn,
-        sessions,
-        sessionCookie,
-        formCookie: createCookie('remit_sign_in', { publicUrl, sameSite: 'Lax' }),
-        requireSession,
-        randomBytes,
-      }),
+      signInRoutes({ ...pages, formCookie: createCookie('remit_sign_in', { publicUrl, sameSite: 'Lax' }) }),
       delegationRoutes({
-        delegations: createOwnDelegations({ sql, delegations, lendables, agents, clock }),
+        ...pages,
+        delegations: createOwnDelegations({ ...base, lendables }),
         programs: createOwnPrograms({
-          database: sql,
-          delegations,
+          ...base,
           signInEnds,
           // One API a consent: see interactions.ts.
           consentedAt: async (id) => Object.keys((await artifacts.of('Grant').find(id))?.resources ?? {})[0],
-          agents,
-          publicUrl,
-          clock,
         }),
         lendables,
-        agents,
-        requireSession,
         savedForm: createSavedForm({
+          ...base,
           cookie: createCookie('remit_form', { publicUrl, sameSite: 'Strict' }),
-          seal,
-          now,
         }),
         idOf: (value) => `d_${sessions.formToken(`lend ${value}`)}`,
-        randomBytes,
         perMinute: config.ratePerMinute,
-        now,
       }),
-      oauthRoutes({ server, signIn, sessions, sessionCookie, publicUrl, now, begunLimit }),
+      oauthRoutes({ ...pages, server, begunLimit }),
       upstreamRoutes({ upstream, cookie: upstreamCookie }),
-      passkeyRoutes({ passkeys, people, sessions, sessionCookie, requireSession, log, now }),
-      accountRoutes({
-        links,
-        upstream,
-        sessions,
-        sessionCookie,
-        upstreamCookie,
-        requireSession,
-        passkeys,
-        now,
-      }),
+      passkeyRoutes(pages),
+      accountRoutes({ ...pages, links, upstreamCookie }),
       protectedResourceRoutes({
         resources: await describe(config, resources),
         documentation: `${publicUrl}/docs`,
       }),
     ],
     passwords,
-    barring: createBarring({ database: sql, clock, signInEnds, persons: dependencies.persons, endApprovals }),
+    barring: createBarring({ ...base, signInEnds, endApprovals }),
     resources,
     grants,
     requireSession,
-    sessionCookie,
-    stepUp: createStepUp({ passkeys, sessions, clock }),
+    sessionCookie: pages.sessionCookie,
+    stepUp: createStepUp({ ...base, passkeys, sessions }),
     lendables,
     demoConsent: server.demoConsent,
     tasks: {
@@ -345,7 +267,7 @@ export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
       browser_sessions: () => sessions.sweep(),
       passkey_challenges: async () => passkeys?.sweep(),
       upstream_sign_ins: () => upstream.sweep(),
-      signing_keys: () => keys.sweep(),
+      signing_keys: () => dependencies.keys.sweep(),
       ...asking.tasks,
     },
     [Symbol.asyncDispose]: () => asking[Symbol.asyncDispose](),
@@ -354,23 +276,12 @@ export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
 
 /** Trusted issuers through which people sign in. */
 const upstreamProviders = ({ config, fetch, clock }: IssuerDeps) =>
-  config.trustedIssuers.flatMap(({ issuer, namespace, preset, algorithms, sign_in }) =>
-    sign_in === undefined
-      ? []
-      : [
-          createUpstreamProvider(
-            {
-              issuer,
-              namespace,
-              preset,
-              algorithms,
-              clientId: sign_in.client_id,
-              clientSecret: config.signInSecrets.get(issuer) ?? '',
-            },
-            { publicUrl: config.publicUrl, fetch, clock },
-          ),
-        ],
-  )
+  config.trustedIssuers.flatMap(({ sign_in, ...trusted }) => {
+    if (sign_in === undefined) return []
+    const clientSecret = config.signInSecrets.get(trusted.issuer) ?? ''
+    const settings = { ...trusted, clientId: sign_in.client_id, clientSecret }
+    return [createUpstreamProvider(settings, { publicUrl: config.publicUrl, fetch, clock })]
+  })
 
 /** What clients have to know of Remit's own two APIs, from the registry by which their tokens are issued. */
 async function describe(

@@ -20,6 +20,22 @@ export interface Sql {
   ): Promise<Row[]>
 }
 
+/** How many rows a statement gives. */
+export const countRows = async (sql: Sql, text: string, values?: readonly SqlValue[]): Promise<number> =>
+  (await sql.query(text, values)).length
+
+/** Rows whose columns are named as the type says; what is null in them is undefined. */
+export async function readRows<Row extends object>(
+  sql: Sql,
+  text: string,
+  values?: readonly SqlValue[],
+): Promise<Row[]> {
+  const rows = await sql.query<Row>(text, values)
+  for (const row of rows)
+    for (const [name, value] of Object.entries(row)) if (value === null) Reflect.set(row, name, undefined)
+  return rows
+}
+
 /** A statement that is prepared once a connection, under a name that no other text has. */
 export interface Statement {
   readonly name: string

@@ -1,5 +1,5 @@
-import type { Clock } from '../../kernel/clock.ts'
 import { invalid } from '../../kernel/errors.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Persons } from '../people/persons.ts'
 
@@ -39,10 +39,8 @@ export interface Administrators {
   list(): Promise<readonly { readonly subject: string; readonly roles: readonly Role[] }[]>
 }
 
-export interface AdministratorsDeps {
-  readonly sql: Sql
+export interface AdministratorsDeps extends Pick<Runtime, 'sql' | 'clock'> {
   readonly persons: Persons
-  readonly clock: Clock
 }
 
 /** Reads rights from the database at each call. Does NOT check who asks. */

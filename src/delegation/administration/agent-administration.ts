@@ -1,8 +1,8 @@
 import { type RecordActor, record } from '../../audit/record.ts'
-import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { pluralize } from '../../kernel/pluralize.ts'
-import type { Database, Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import type { Sql } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import { type Agent, type Agents, createAgents, type NewAgent } from '../registry/agents.ts'
 import { canonicalJson } from '../registry/details.ts'
@@ -28,7 +28,7 @@ export interface AgentAdministration {
   save(
     recordedAs: RecordActor,
     agent: NewAgent,
-    options?: { readonly lent?: 'end' | 'keep' | undefined },
+    options?: { readonly lent?: LentPolicy },
   ): Promise<{ readonly agent: Agent; readonly isNew: boolean; readonly ended: AgentEntitlements }>
   /** The kill switch. Again: nothing more happens. `not_found`: no such agent. */
   disable(recordedAs: RecordActor, id: string): Promise<Agent>
@@ -40,16 +40,17 @@ export interface AgentAdministration {
   enable(
     recordedAs: RecordActor,
     id: string,
-    options?: { readonly lent?: 'end' | 'keep' | undefined },
+    options?: { readonly lent?: LentPolicy },
   ): Promise<{ readonly ended: number }>
 }
 
-export interface AgentAdministrationDeps {
-  readonly database: Database
+export interface AgentAdministrationDeps extends Pick<Runtime, 'database' | 'clock'> {
   readonly agents: Agents
   readonly delegations: Pick<Delegations, 'revokeWithin'>
-  readonly clock: Clock
 }
+
+/** What becomes of what people lent; undefined: nobody said. */
+type LentPolicy = 'end' | 'keep' | undefined
 
 const nothing: AgentEntitlements = { delegations: 0, consents: 0, connections: 0 }
 
@@ -65,12 +66,7 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
     return agent
   }
 
-  async function save(
-    sql: Sql,
-    recordedAs: RecordActor,
-    agent: NewAgent,
-    lentPolicy: 'end' | 'keep' | undefined,
-  ) {
+  async function save(sql: Sql, recordedAs: RecordActor, agent: NewAgent, lentPolicy: LentPolicy) {
     const agentsInTransaction = createAgents({ sql, clock })
     // Whoever lends to it now is waited for, or finds it as it will be.
     await sql.query('select from agents where id = $1 for update', [agent.id])
@@ -93,12 +89,7 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
     return { isNew: previous === undefined, ended: entitlements, settle }
   }
 
-  async function enable(
-    sql: Sql,
-    recordedAs: RecordActor,
-    id: string,
-    lentPolicy: 'end' | 'keep' | undefined,
-  ) {
+  async function enable(sql: Sql, recordedAs: RecordActor, id: string, lentPolicy: LentPolicy) {
     const agentsInTransaction = createAgents({ sql, clock })
     await sql.query('select from agents where id = $1 for update', [id])
     const previous = await agentsInTransaction.get(id)

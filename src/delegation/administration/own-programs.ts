@@ -1,7 +1,7 @@
 import { record } from '../../audit/record.ts'
-import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
-import type { Database } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { readRows } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import type { Lender } from '../lending/own-delegations.ts'
 import type { SignInEnds } from '../people/sign-in-ends.ts'
@@ -44,15 +44,12 @@ export interface OwnPrograms {
   end(recordedAs: Pick<Lender, 'person' | 'txn'>, id: string): Promise<void>
 }
 
-export interface OwnProgramsDeps {
-  readonly database: Database
+export interface OwnProgramsDeps extends Pick<Runtime, 'database' | 'publicUrl' | 'clock'> {
   readonly delegations: Pick<Delegations, 'revokeWithin'>
   readonly signInEnds: Pick<SignInEnds, 'grant'>
   /** For which API this consent was given; undefined: there is none. */
   readonly consentedAt: (grantId: string) => Promise<string | undefined>
   readonly agents: Pick<Agents, 'get'>
-  readonly publicUrl: string
-  readonly clock: Clock
 }
 
 /** Lists and ends the programs that one person let in. Does NOT check that the caller is that person. */
@@ -61,21 +58,14 @@ export function createOwnPrograms(deps: OwnProgramsDeps): OwnPrograms {
   const now = () => new Date(clock.now())
   return {
     async list(person) {
-      const rows = await database.query<ProgramRow>(select, [person, now()])
-      return Promise.all(
-        rows.map(async (row) => ({ ...fromRow(row), ...(await usedAt(row.grant_id, deps)) })),
-      )
+      const rows = await readRows<Program>(database, select, [person, now()])
+      return Promise.all(rows.map(async (row) => ({ ...row, ...(await usedAt(row.id, deps)) })))
     },
     async end({ person, txn }, id) {
       const recordedAs = atPages(person, txn)
       const settle = await database.transaction(async (sql) => {
-        const [program] = (
-          await sql.query<ProgramRow>(`select * from (${select}) as own where grant_id = $3`, [
-            person,
-            now(),
-            id,
-          ])
-        ).map(fromRow)
+        const ofThis = `select * from (${select}) as own where id = $3`
+        const [program] = await readRows<Program>(sql, ofThis, [person, now(), id])
         if (program === undefined) throw new AppError('not_found')
         const { clientId, delegation, lends } = program
         // What was lent first, and rows before links, as whoever ends a delegation takes them.
@@ -104,31 +94,11 @@ async function usedAt(
 }
 
 // A grant whose delegation is over gives no token, and is over.
-const select = `select g.grant_id, g.client_id, coalesce(c.title, g.client_id) as title, c.agent, g.delegation, g.lends,
-    g.signed_in_at, g.expires_at
+const select = `select g.grant_id as id, g.client_id as "clientId", coalesce(c.title, g.client_id) as title, c.agent,
+    g.delegation, g.lends, g.signed_in_at as "signedInAt", g.expires_at as "expiresAt"
   from oauth_grants g join clients c using (client_id)
   where g.subject = $1 and g.expires_at > $2 and (g.delegation is null or exists (
     select from delegations d where d.id = g.delegation and d.state = 'live' and d.expires_at > $2))
   order by g.signed_in_at desc, g.grant_id`
 
-interface ProgramRow {
-  readonly grant_id: string
-  readonly client_id: string
-  readonly title: string
-  readonly agent: string | null
-  readonly delegation: string | null
-  readonly lends: boolean
-  readonly signed_in_at: Date
-  readonly expires_at: Date
-}
-
-const fromRow = (row: ProgramRow): Omit<OwnProgram, 'elsewhere' | 'handsTo'> => ({
-  id: row.grant_id,
-  clientId: row.client_id,
-  title: row.title,
-  agent: row.agent ?? undefined,
-  delegation: row.delegation ?? undefined,
-  lends: row.lends,
-  signedInAt: row.signed_in_at,
-  expiresAt: row.expires_at,
-})
+type Program = Omit<OwnProgram, 'elsewhere' | 'handsTo'>

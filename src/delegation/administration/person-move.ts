@@ -1,9 +1,9 @@
 import { isId } from '@remit/contract/id'
 import { operator } from '../../audit/record.ts'
 import { type Fga, type Tuple, tupleId } from '../../authz/fga.ts'
-import type { Clock } from '../../kernel/clock.ts'
 import { invalid } from '../../kernel/errors.ts'
-import type { Database, Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import type { Sql } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import { isLocal, type People } from '../people/people.ts'
 import type { Persons } from '../people/persons.ts'
@@ -39,8 +39,7 @@ export interface PersonMove {
   move(oldKey: string, newKey: string): Promise<UnderKey>
 }
 
-export interface PersonMoveDeps {
-  readonly database: Database
+export interface PersonMoveDeps extends Pick<Runtime, 'database' | 'clock' | 'newTxn'> {
   readonly fga: Pick<Fga, 'read' | 'write'>
   /** Of objects that may be stored: those of every model that was ever in force. */
   readonly types: () => Promise<readonly string[]>
@@ -54,8 +53,6 @@ export interface PersonMoveDeps {
     readonly count: (subject: string) => Promise<number>
     readonly rename: (oldKey: string, newKey: string) => Promise<void>
   }
-  readonly clock: Clock
-  readonly newTxn: () => string
 }
 
 /** A move that was cut off goes on where it stopped. Does NOT check who asks. */

@@ -1,7 +1,7 @@
 import { createLocalJWKSet, decodeJwt, jwtVerify } from 'jose'
 import { z } from 'zod'
-import type { Clock } from '../../kernel/clock.ts'
 import { splitObject } from '../../kernel/ids.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import type { Agent, Agents } from '../registry/agents.ts'
 import type { Client } from '../registry/clients.ts'
 import type { ReplayGuard } from '../tokens/replay-guard.ts'
@@ -20,12 +20,10 @@ export interface ActorToken {
 /** The agent that it names; undefined for whatever is not accepted. */
 export type ReadActorToken = (actor: ActorToken) => Promise<Agent | undefined>
 
-export interface ActorTokensDeps {
+export interface ActorTokensDeps extends Pick<Runtime, 'clock' | 'issuer'> {
   readonly agents: Agents
   readonly verifier: Verifier
   readonly spent: ReplayGuard
-  readonly clock: Clock
-  readonly issuer: string
 }
 
 const tokenType = 'urn:ietf:params:oauth:token-type:'

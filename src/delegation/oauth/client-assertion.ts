@@ -1,7 +1,8 @@
 import { errors } from 'oidc-provider'
+import { isTypeOf } from './ciba/signed-request.ts'
 
 // RFC 7523 names none, most libraries send `JWT`, and its successor asks for the last.
-const types = new Set(['jwt', 'client-authentication+jwt'])
+const assertionTypes = ['jwt', 'client-authentication+jwt']
 
 /**
  * Refuses a client's assertion (RFC 7523 §2.2) that says it is something else: one key may sign more than
@@ -10,7 +11,5 @@ const types = new Set(['jwt', 'client-authentication+jwt'])
  * checks everything but the type.
  */
 export function assertIsAssertion({ typ }: { readonly typ?: unknown }): void {
-  if (typ === undefined) return
-  if (typeof typ !== 'string' || !types.has(typ.toLowerCase().replace(/^application\//, '')))
-    throw new errors.InvalidClientAuth('the assertion is of another type')
+  if (!isTypeOf(assertionTypes, typ)) throw new errors.InvalidClientAuth('the assertion is of another type')
 }

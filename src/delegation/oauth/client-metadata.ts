@@ -1,7 +1,12 @@
 import type { AdapterPayload } from 'oidc-provider'
 import { type Client, consoleClient, type Registration } from '../registry/clients.ts'
 import { ownDetailTypes } from '../registry/details.ts'
-import { responseModes } from './metadata.ts'
+
+/**
+ * How the answer to an authorization request comes back. A page that posts itself needs a script, which ours
+ * forbid.
+ */
+export const responseModes = ['query'] as const
 
 /** Grant type of RFC 8693. */
 export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'

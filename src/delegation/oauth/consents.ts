@@ -1,9 +1,9 @@
 import { record } from '../../audit/record.ts'
-import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
-import type { Database, Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { countRows, readRows, type Sql } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
-import type { ExternalAccount } from '../people/links.ts'
+import { type ExternalAccount, upstreamAccount } from '../people/links.ts'
 import type { SignInValidity } from '../people/sign-in-validity.ts'
 import { atPages } from '../people/sign-ins.ts'
 
@@ -63,25 +63,26 @@ export interface ConsentedAccess {
   readonly txn: string
 }
 
-export interface ConsentsDeps {
-  readonly database: Database
+export interface ConsentsDeps extends Pick<Runtime, 'database' | 'clock'> {
   readonly delegations: Pick<Delegations, 'revoke'>
   readonly signInValidity: SignInValidity
-  readonly clock: Clock
 }
 
 /** Asks at each read whether the sign-in behind a consent still counts. */
 export function createConsents(deps: ConsentsDeps): Consents {
   const { database, delegations, signInValidity, clock } = deps
+  const consentOf = async (grantId: string): Promise<Consent | undefined> =>
+    (await readRows<Consent>(database, `${select} where grant_id = $1`, [grantId]))[0]
+
   const get: Consents['get'] = async (grantId) => {
-    const [link] = (await database.query<ConsentRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
+    const link = await consentOf(grantId)
     if (link === undefined || (await signInValidity.of(signInOf(link), database)) !== 'stands')
       return undefined
     return link
   }
 
   async function endConsent(grantId: string, txn: string): Promise<void> {
-    const [link] = (await database.query<ConsentRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
+    const link = await consentOf(grantId)
     // What was lent first: it takes the link along. The other way about, a crash between would leave it
     // standing.
     if (link?.delegation !== undefined && link.lends !== false)
@@ -107,12 +108,10 @@ export function createConsents(deps: ConsentsDeps): Consents {
     },
     save: (link, consent) =>
       database.transaction((sql) => save(sql, link, consent, { signInValidity, now: new Date(clock.now()) })),
-    async sweep() {
-      const rows = await database.query('delete from oauth_grants where expires_at < $1 returning grant_id', [
+    sweep: () =>
+      countRows(database, 'delete from oauth_grants where expires_at < $1 returning grant_id', [
         new Date(clock.now()),
-      ])
-      return rows.length
-    },
+      ]),
   }
 }
 
@@ -182,45 +181,19 @@ interface SavedConsent {
 
 /** Whether the one consent of an approval is made now for the first time, or is there and not over. */
 async function stands(sql: Sql, approval: string, { grantId, isNew, now }: SavedConsent): Promise<boolean> {
-  const rows = isNew
-    ? await sql.query(
+  const count = isNew
+    ? await countRows(
+        sql,
         `update backchannel_requests set consented = true where approval = $1 and not consented returning id_hash`,
         [approval],
       )
-    : await sql.query('select 1 from oauth_grants where grant_id = $1 and expires_at > $2', [grantId, now])
-  return rows.length > 0
+    : await countRows(sql, 'select 1 from oauth_grants where grant_id = $1 and expires_at > $2', [
+        grantId,
+        now,
+      ])
+  return count > 0
 }
 
-const fromRow = (row: ConsentRow): Consent => ({
-  grantId: row.grant_id,
-  clientId: row.client_id,
-  subject: row.subject,
-  delegation: row.delegation ?? undefined,
-  signedInAt: row.signed_in_at,
-  amr: row.amr,
-  upstream:
-    row.upstream_issuer === null || row.upstream_sub === null
-      ? undefined
-      : { issuer: row.upstream_issuer, sub: row.upstream_sub },
-  expiresAt: row.expires_at,
-  txn: row.txn ?? undefined,
-  lends: row.lends,
-})
-
-const select = `select grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at, upstream_issuer,
-    upstream_sub, txn, lends
+const select = `select grant_id as "grantId", client_id as "clientId", subject, delegation,
+    signed_in_at as "signedInAt", amr, ${upstreamAccount} as upstream, expires_at as "expiresAt", txn, lends
   from oauth_grants`
-
-interface ConsentRow {
-  readonly grant_id: string
-  readonly client_id: string
-  readonly subject: string
-  readonly delegation: string | null
-  readonly signed_in_at: Date
-  readonly amr: string[]
-  readonly upstream_issuer: string | null
-  readonly upstream_sub: string | null
-  readonly expires_at: Date
-  readonly txn: string | null
-  readonly lends: boolean
-}

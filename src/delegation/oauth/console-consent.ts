@@ -1,17 +1,14 @@
 import { errors, type KoaContextWithOIDC } from 'oidc-provider'
-import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import { consoleClient } from '../registry/clients.ts'
 import type { Consents } from './consents.ts'
 import { upstreamIn } from './session-upstream.ts'
 
-export interface ConsoleConsentDeps {
-  readonly publicUrl: string
+export interface ConsoleConsentDeps extends Pick<Runtime, 'publicUrl' | 'clock' | 'newTxn'> {
   readonly grants: Consents
-  readonly clock: Clock
   /** An administrator's roles of this person, each a scope. */
   readonly rolesOf: (person: string) => Promise<readonly string[]>
-  readonly newTxn: () => string
 }
 
 type Grant = InstanceType<KoaContextWithOIDC['oidc']['provider']['Grant']>

@@ -1,7 +1,7 @@
 import type { Provider } from 'oidc-provider'
 import { z } from 'zod'
-import type { Clock } from '../../kernel/clock.ts'
 import { invalid } from '../../kernel/errors.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import { isRole } from '../administration/administrators.ts'
 import type { People } from '../people/people.ts'
 import { cliClient } from '../registry/clients.ts'
@@ -15,14 +15,12 @@ export interface DemoConsent {
   confirm(code: string, person: string): Promise<void>
 }
 
-export interface DemoConsentDeps {
+export interface DemoConsentDeps extends Pick<Runtime, 'clock' | 'newTxn'> {
   readonly provider: () => Provider
   readonly people: People
   readonly grants: Consents
-  readonly clock: Clock
   /** An administrator's roles of this person, each a scope. */
   readonly rolesOf: (person: string) => Promise<readonly string[]>
-  readonly newTxn: () => string
 }
 
 // As long as one access token: what is refreshed later comes from a sign-in.

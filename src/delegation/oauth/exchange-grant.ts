@@ -53,11 +53,7 @@ export function registerExchange(
         // The library has parsed and validated it once already.
         details: details === undefined ? undefined : JSON.parse(details),
       })
-      if (!exchanged.ok)
-        throw new errors.CustomOIDCProviderError(
-          exchanged.reason,
-          exchanged.detail ?? 'this cannot be exchanged',
-        )
+      if (!exchanged.ok) throw refusal(exchanged, 'this cannot be exchanged')
       const { accessToken, expiresIn, scope, details: granted } = exchanged.value
       ctx.body = {
         access_token: accessToken,
@@ -87,10 +83,11 @@ async function provenKeyOf(
   const presentedProof = { proof, method: ctx.method, url: `${issuer}/token` }
   const possession = await proofs.check(presentedProof, { nonce: 'demanded' })
   ctx.set('dpop-nonce', proofs.nonce())
-  if (!possession.ok)
-    throw new errors.CustomOIDCProviderError(
-      possession.reason,
-      possession.detail ?? 'this proof is not accepted',
-    )
+  if (!possession.ok) throw refusal(possession, 'this proof is not accepted')
   return possession.value
 }
+
+const refusal = (
+  { reason, detail }: { readonly reason: string; readonly detail?: string },
+  otherwise: string,
+) => new errors.CustomOIDCProviderError(reason, detail ?? otherwise)

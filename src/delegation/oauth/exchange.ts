@@ -1,11 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { record } from '../../audit/record.ts'
-import type { Clock } from '../../kernel/clock.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import type { Delegation, Delegations } from '../lending/delegations.ts'
 import { type Agent, type AgentLimits, type Agents, agentObject, withinLimits } from '../registry/agents.ts'
 import { chainMax } from '../registry/claims.ts'
@@ -59,18 +58,13 @@ export type ExchangeError =
 /** Answers with a token or with the error of the token endpoint. Refuses whatever it cannot check. */
 export type Exchange = (request: ExchangeRequest) => Promise<Result<ExchangedToken, ExchangeError>>
 
-export interface ExchangeDeps {
-  readonly sql: Sql
+export interface ExchangeDeps extends Pick<Runtime, 'sql' | 'clock' | 'publicUrl' | 'issuer' | 'demo'> {
   readonly readActorToken: ReadActorToken
   readonly verifier: Verifier
   readonly resources: Resources
   readonly agents: Agents
   readonly delegations: Delegations
   readonly keys: KeyRing
-  readonly clock: Clock
-  readonly publicUrl: string
-  readonly issuer: string
-  readonly demo: boolean
 }
 
 /** Token type of RFC 8693 §3. */
@@ -97,10 +91,10 @@ export function createExchange(deps: ExchangeDeps): Exchange {
     if (!actor.ok) return actor
     const target = await targetOf(request, subject.value, actor.value, deps)
     if (!target.ok) return target
-    const scopes = await scopesFor(request, subject.value, { ...actor.value, ...target.value }, deps)
+    const scopes = await scopesFor(request, subject.value, { ...actor.value, entry: target.value }, deps)
     if (!scopes.ok) return scopes
     const details = detailsFor(request.details, subject.value.claims.authorization_details, {
-      ...target.value,
+      entry: target.value,
       publicUrl: deps.publicUrl,
     })
     if (!details.ok) return details
@@ -112,7 +106,7 @@ export function createExchange(deps: ExchangeDeps): Exchange {
         request,
         subject: subject.value,
         ...actor.value,
-        resource: target.value.entry.resource,
+        resource: target.value.resource,
         scopes: scopes.value,
         details: details.value,
       },
@@ -211,16 +205,12 @@ function names(mayAct: unknown, agent: Agent, client: Client, { kind }: Examined
   )
 }
 
-interface Target {
-  readonly entry: ResourceEntry
-}
-
 async function targetOf(
   { client, targets }: ExchangeRequest,
   { audience, issuer }: ExaminedToken,
   { delegation }: Acting,
   { resources, publicUrl }: ExchangeDeps,
-): Promise<Result<Target, ExchangeError>> {
+): Promise<Result<ResourceEntry, ExchangeError>> {
   const [resource, ...otherTargets] = targets
   if (resource === undefined || otherTargets.length > 0)
     return refuse('invalid_target', 'name exactly one resource')
@@ -231,14 +221,14 @@ async function targetOf(
   // What was lent for another's API opens that one alone.
   if (delegation.resource !== undefined && delegation.resource !== resource)
     return refuse('invalid_target', 'it was lent for another API')
-  return ok({ entry })
+  return ok(entry)
 }
 
 /** May be empty: then the details have to say what may be done. */
 async function scopesFor(
   { client, scope }: ExchangeRequest,
   subject: ExaminedToken,
-  { agent, entry }: Acting & Target,
+  { agent, entry }: Acting & { readonly entry: ResourceEntry },
   { agents, publicUrl }: ExchangeDeps,
 ): Promise<Result<readonly string[], ExchangeError>> {
   const limits = await limitsOf(subject.principal, agents)

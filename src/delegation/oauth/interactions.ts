@@ -1,9 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Provider } from 'oidc-provider'
-import type { Clock } from '../../kernel/clock.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
-import type { Seal } from '../../store/encryption.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import { isRole } from '../administration/administrators.ts'
 import { limitsAllow } from '../lending/collection-limits.ts'
 import type { Delegations } from '../lending/delegations.ts'
@@ -115,17 +114,14 @@ export interface Interactions {
   ): Promise<string>
 }
 
-export interface InteractionsDeps {
+export interface InteractionsDeps extends Pick<Runtime, 'seal' | 'clock' | 'publicUrl'> {
   readonly provider: () => Provider
   readonly clients: Clients
   readonly agents: Agents
   readonly delegations: Delegations
   readonly grants: Consents
   readonly signIns: SignIns
-  readonly seal: Seal
-  readonly clock: Clock
   readonly resources: Resources
-  readonly publicUrl: string
   /** An administrator's roles of this person, each a scope. */
   readonly rolesOf: (person: string) => Promise<readonly string[]>
   /** Writes down a client that nobody registered, when the first person lets it in. */
@@ -157,7 +153,7 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
       return consentPending(asking, details, deps)
     },
     async signedIn(request, response, signedIn, txn) {
-      await assertAdmitted(signedIn, deps, txn)
+      await assertAdmitted(signIns, signedIn, txn)
       await signIns.atAuthorizationServer(signedIn, txn)
       return provider().interactionResult(
         request,
@@ -220,9 +216,15 @@ async function consentPending(
   if (client.kind === 'agent' && agent === undefined) return undefined
   const grantable = missing[0] === deps.publicUrl ? await deps.rolesOf(person) : missing[1]
   const withheld = missing[1].filter((scope) => isRole(scope) && !grantable.includes(scope))
-  const asksFor = requestedDetails(details.params['authorization_details'])
-  if (asksFor === undefined) return undefined
-  const narrowed = narrowedTo(asksFor)
+  const detailsParam = details.params['authorization_details']
+  // The library has validated each. Together they may be nothing that can be shown.
+  const asksFor = detailsOf(typeof detailsParam === 'string' ? JSON.parse(detailsParam) : undefined)
+  if (!asksFor.ok) return undefined
+  const { others: foreignDetails } = asksFor.value
+  const narrowed = narrowedTo(asksFor.value)
+  const handedTo = agent === undefined ? agentIdOf(missing[0], deps.publicUrl) : undefined
+  // Every API at which something may be done: what an agent is handed names those that it carries it on to.
+  const apis = [missing[0], ...foreignDetails.flatMap(({ locations = [] }) => locations)]
   const ours = isOurs(missing[0], deps.publicUrl)
   return {
     ...asking,
@@ -237,10 +239,10 @@ async function consentPending(
     oidcScopes: missingOIDCScope,
     isStranger: isMetadataClient(client),
     agent,
-    addressee: agent === undefined ? await addresseeOf(missing[0], deps) : undefined,
+    addressee: handedTo === undefined ? undefined : await deps.agents.get(handedTo),
     isOurs: ours,
-    takesVerification: await takesVerification([missing[0], ...locationsOf(asksFor)], deps),
-    details: asksFor.others,
+    takesVerification: await takesVerification(apis, deps),
+    details: foreignDetails,
     lendable: agent === undefined || !ours ? [] : lendableOf(await deps.lendable(person), narrowed, agent),
     isNarrowed: narrowed !== undefined,
     subAgents:
@@ -250,18 +252,6 @@ async function consentPending(
   }
 }
 
-async function addresseeOf(
-  resource: string,
-  { agents, publicUrl }: InteractionsDeps,
-): Promise<Agent | undefined> {
-  const id = agentIdOf(resource, publicUrl)
-  return id === undefined ? undefined : agents.get(id)
-}
-
-/** Every API at which something may be done: what an agent is handed names those that it carries it on to. */
-const locationsOf = ({ others: foreignDetails }: Details) =>
-  foreignDetails.flatMap(({ locations = [] }) => locations)
-
 async function takesVerification(
   apis: readonly string[],
   { resources, publicUrl }: Pick<InteractionsDeps, 'resources' | 'publicUrl'>,
@@ -269,12 +259,6 @@ async function takesVerification(
   const foreign = apis.filter((api) => !isOurs(api, publicUrl))
   const foreignDetails = await Promise.all(foreign.map((api) => resources.get(api)))
   return foreignDetails.some((resource) => resource?.takesVerification ?? true)
-}
-
-/** The library has validated each. Undefined: together they are nothing that can be shown. */
-function requestedDetails(param: unknown): Details | undefined {
-  const details = detailsOf(typeof param === 'string' ? JSON.parse(param) : undefined)
-  return details.ok ? details.value : undefined
 }
 
 function narrowedTo({ documents }: Details): ReadonlySet<string> | undefined {
@@ -311,7 +295,7 @@ async function grantFor(
   const { provider, grants, clock, seal, delegations } = deps
   const { client, person, agent, signedInAt, upstream } = pending
   const amr = amrOf(pending, choice)
-  await assertAdmitted({ person, amr, ...(upstream && { upstream }) }, deps, txn)
+  await assertAdmitted(deps.signIns, { person, amr, ...(upstream && { upstream }) }, txn)
   const seconds = checkedSeconds(choice.seconds)
   const expiresAt = new Date(clock.now() + seconds * 1_000)
   const objects = chosen(pending, choice)
@@ -345,21 +329,21 @@ async function grantFor(
     })
   for (const detail of pending.details) grant.addRar({ ...detail })
   const grantId = await grant.save()
-  const saved = grants.save(
-    {
-      grantId,
-      clientId: client.clientId,
-      subject: person,
-      delegation: delegation?.id,
-      signedInAt,
-      amr,
-      upstream,
-      expiresAt,
-    },
-    { resource: pending.resource, scope: pending.scopes.join(' '), txn },
-  )
+  const { clientId } = client
+  const consent = {
+    grantId,
+    clientId,
+    subject: person,
+    delegation: delegation?.id,
+    signedInAt,
+    amr,
+    upstream,
+  }
   try {
-    await saved
+    await grants.save(
+      { ...consent, expiresAt },
+      { resource: pending.resource, scope: pending.scopes.join(' '), txn },
+    )
   } catch (error) {
     // What was lent in a name that counts no more must not stand without its consent.
     if (delegation !== undefined) await delegations.revoke(delegation.id, atPages(person, txn))
@@ -379,11 +363,7 @@ function amrOf({ takesVerification, amr }: ConsentPending, { verifiedBy }: Choic
 }
 
 /** Also here: somebody may be shut out between two pages. */
-async function assertAdmitted(
-  signedIn: SignedIn,
-  { signIns }: Pick<InteractionsDeps, 'signIns'>,
-  txn: string,
-): Promise<void> {
+async function assertAdmitted(signIns: SignIns, signedIn: SignedIn, txn: string): Promise<void> {
   if (await signIns.isBarred(signedIn, txn)) throw new AppError('forbidden')
 }
 

@@ -1,48 +1,41 @@
-import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import type { Resources } from '../registry/resources.ts'
-
-/** Types of details that the registered APIs announce. */
-export interface KnownTypes {
-  /** What was read last. */
-  current(): readonly string[]
-  /**
-   * Waits where nothing was read yet, or this process changed the registry; else reads again behind the
-   * request.
-   */
-  refresh(): Promise<void>
-}
 
 // Another process's change is seen that late; until then a new type is refused, and a removed one at the
 // token.
 const staleMs = 1_000
 
-/** The types of others' details, kept so that no request of the authorization server waits for them. */
-export function createKnownTypes({
-  resources,
-  now,
-  log,
-}: {
+interface KnownTypesDeps extends Pick<Runtime, 'clock' | 'log'> {
   readonly resources: Resources
-  readonly now: () => number
-  readonly log: Log
-}): KnownTypes {
+}
+
+/**
+ * Types of details that the registered APIs announce, kept so that no request of the authorization server waits for
+ * them.
+ */
+export function createKnownTypes({ resources, clock, log }: KnownTypesDeps) {
   let types: readonly string[] = []
   let seenVersion = -1
   let readAt = Number.NEGATIVE_INFINITY
 
   async function read(): Promise<void> {
     const version = resources.version()
-    readAt = now()
+    readAt = clock.now()
     types = await resources.detailTypes()
     seenVersion = version
   }
 
   return {
+    /** What was read last. */
     current: () => types,
-    async refresh() {
+    /**
+     * Waits where nothing was read yet, or this process changed the registry; else reads again behind the
+     * request.
+     */
+    async refresh(): Promise<void> {
       if (seenVersion !== resources.version()) return read()
-      if (now() - readAt < staleMs) return
+      if (clock.now() - readAt < staleMs) return
       read().catch((error: unknown) => log('resources_unread', { reason: reasonOf(error) }))
     },
   }

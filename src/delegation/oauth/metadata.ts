@@ -1,18 +1,13 @@
 import type { KoaContextWithOIDC } from 'oidc-provider'
 import { scopesOfKind } from '../registry/claims.ts'
-
-/**
- * How the answer to an authorization request comes back. A page that posts itself needs a script, which ours
- * forbid.
- */
-export const responseModes = ['query'] as const
+import { responseModes } from './client-metadata.ts'
 
 /**
  * Puts the authorization server's metadata (RFC 8414) right: the library announces all that it could do, and
  * leaves out what it does not know, our APIs (RFC 9728 §4) and how a client proves itself at the endpoints
  * beside the token's.
  */
-export function createMetadata({ publicUrl }: { readonly publicUrl: string }) {
+export function createMetadata(publicUrl: string) {
   return async (ctx: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> => {
     await next()
     if (ctx.oidc?.route !== 'discovery' || ctx.status !== 200) return

@@ -6,7 +6,7 @@ import {
   Provider,
   type ResourceServer,
 } from 'oidc-provider'
-import type { Log } from '../../kernel/log.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import type { People } from '../people/people.ts'
 import { scopesOfKind } from '../registry/claims.ts'
 import { type Clients, idTokenAlgorithms, requestAlgorithms } from '../registry/clients.ts'
@@ -36,9 +36,10 @@ export interface IssuerPages {
   deviceDone(page: { readonly client: string }): string
 }
 
-export interface ProviderDeps extends TokenClaimsDeps, ConsoleConsentDeps {
-  readonly publicUrl: string
-  readonly issuer: string
+export interface ProviderDeps
+  extends TokenClaimsDeps,
+    ConsoleConsentDeps,
+    Pick<Runtime, 'publicUrl' | 'issuer' | 'log'> {
   readonly keys: KeyRing
   readonly cookieKey: string
   readonly artifacts: Artifacts
@@ -51,7 +52,6 @@ export interface ProviderDeps extends TokenClaimsDeps, ConsoleConsentDeps {
   readonly areStrangersWelcome: boolean
   /** 32 bytes from which the nonces of DPoP proofs are derived. */
   readonly proofSecret: Uint8Array
-  readonly log: Log
 }
 
 const minute = 60
@@ -97,18 +97,13 @@ export function createProvider(
   return provider
 }
 
-function configuration(
-  deps: ProviderDeps,
-  {
-    foreignTypes,
-    idTokenKey,
-    provider,
-  }: {
-    readonly foreignTypes: readonly string[]
-    readonly idTokenKey: SigningKey | undefined
-    readonly provider: () => Provider
-  },
-): Configuration {
+interface Current {
+  readonly foreignTypes: readonly string[]
+  readonly idTokenKey: SigningKey | undefined
+  readonly provider: () => Provider
+}
+
+function configuration(deps: ProviderDeps, { foreignTypes, idTokenKey, provider }: Current): Configuration {
   const { artifacts, clients, people, grants, delegations, resources, publicUrl, keys, pages } = deps
   const { backchannel } = deps
   const documents = deps.areStrangersWelcome ? documentFeature(clients) : undefined
@@ -145,12 +140,9 @@ function configuration(
 
   const validate = async (ctx: KoaContextWithOIDC, detail: object): Promise<void> => {
     const { resource, audience, authorization_details: rawDetails } = ctx.oidc.params ?? {}
-    const detailsRequest = {
-      all: rawDetails,
-      resource: resource ?? audience ?? publicUrl,
-      isBackchannel: isBackchannel(ctx),
-    }
-    const problem = await detailProblem(detail, detailsRequest, deps)
+    const api = resource ?? audience ?? publicUrl
+    const request = { all: rawDetails, resource: api, isBackchannel: isBackchannel(ctx) }
+    const problem = await detailProblem(detail, request, deps)
     if (problem !== undefined) throw new errors.InvalidAuthorizationDetails(problem)
   }
 
@@ -213,10 +205,8 @@ function configuration(
     },
     async extraTokenClaims(_ctx, token) {
       if (token.clientId === undefined) throw new errors.InvalidGrant('no client')
-      const claims = await tokenClaims(
-        { clientId: token.clientId, grantId: 'grantId' in token ? token.grantId : undefined },
-        deps,
-      )
+      const grantId = 'grantId' in token ? token.grantId : undefined
+      const claims = await tokenClaims({ clientId: token.clientId, grantId }, deps)
       if (claims === undefined) throw new errors.InvalidGrant('nothing that is live was lent')
       return { ...claims }
     },

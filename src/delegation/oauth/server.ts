@@ -36,11 +36,11 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
   const { clock, keys, publicUrl } = deps
   const jwtEndpoints = createJwtEndpoints(deps)
   const polling = createPolling(clock)
-  const metadata = createMetadata({ publicUrl })
+  const metadata = createMetadata(publicUrl)
   let madeServer:
     | { readonly kid: string; readonly types: string; readonly provider: Provider; readonly answer: Answer }
     | undefined
-  const knownTypes = createKnownTypes({ resources: deps.resources, now: () => clock.now(), log: deps.log })
+  const knownTypes = createKnownTypes(deps)
 
   let idTokenKey: SigningKey | undefined
   function current() {

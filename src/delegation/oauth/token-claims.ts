@@ -1,26 +1,22 @@
+import type { Runtime } from '../../store/runtime.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import type { Agent, Agents } from '../registry/agents.ts'
 import type { Clients } from '../registry/clients.ts'
 import type { Consent, Consents } from './consents.ts'
 
 /** What the library hands over about a token that it is about to sign. */
-export interface UnissuedToken {
+interface UnissuedToken {
   readonly clientId: string
   /** Left out for a token of a program of its own. */
   readonly grantId?: string | undefined
 }
 
-export interface TokenClaimsDeps {
+export interface TokenClaimsDeps extends Pick<Runtime, 'demo' | 'newTxn'> {
   readonly clients: Clients
   readonly agents: Agents
   readonly delegations: Delegations
   readonly grants: Consents
-  readonly demo: boolean
-  readonly newTxn: () => string
 }
-
-/** Claims that a token gets beside the library's. */
-export type ExtraClaims = Readonly<Record<string, unknown>>
 
 /**
  * The claims that make a token say who acts for whom. An agent client's token names its actor and its
@@ -29,7 +25,7 @@ export type ExtraClaims = Readonly<Record<string, unknown>>
 export async function tokenClaims(
   token: UnissuedToken,
   { clients, agents, delegations, grants, demo, newTxn }: TokenClaimsDeps,
-): Promise<ExtraClaims | undefined> {
+): Promise<Readonly<Record<string, unknown>> | undefined> {
   const client = await clients.registered(token.clientId)
   if (client === undefined) return undefined
   const common = { txn: newTxn(), ...(demo && { demo: true }) }

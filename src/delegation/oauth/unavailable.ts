@@ -13,15 +13,15 @@ export function answerUnavailable(ctx: KoaContextWithOIDC, error: unknown, page:
   ctx.set({ 'retry-after': '5', ...error.headers })
   if (ctx.accepts('json', 'html') === 'html') {
     ctx.type = 'html'
-    ctx.body = page({ code, detail })
-  } else ctx.body = { error: code, error_description: detail }
+    ctx.body = page({ code: unavailableCode, detail })
+  } else ctx.body = { error: unavailableCode, error_description: detail }
   return true
 }
 
 /** Makes the HTML of an error. Its texts are ours, never the request's. */
 export type ErrorPage = (problem: { readonly code: string; readonly detail: string }) => string
 
-const code = 'temporarily_unavailable'
+const unavailableCode = 'temporarily_unavailable'
 
 const isRedirect = ({ status }: KoaContextWithOIDC): boolean => status >= 300 && status < 400
 

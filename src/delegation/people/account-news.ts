@@ -1,5 +1,4 @@
-import type { Clock } from '../../kernel/clock.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
 
 /**
  * One more way to sign in as somebody, which they hear of for a day: until then it shows no more than a
@@ -28,7 +27,7 @@ export const newsSince = (sincePlaceholder: string): string => `(
 
 /** What was added to somebody's account within a day, newest first. */
 export const createAccountNews =
-  ({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }) =>
+  ({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>) =>
   async (person: string): Promise<readonly AccountNews[]> => {
     const rows = await sql.query<{ at: Date; issuer: string | null }>(
       `select at, issuer from ${newsSince('$2')} as news where person = $1 order by at desc`,

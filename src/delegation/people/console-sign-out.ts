@@ -1,15 +1,13 @@
 import { record } from '../../audit/record.ts'
-import type { Database } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import { consoleClient } from '../registry/clients.ts'
 import type { SignInEnds } from './sign-in-ends.ts'
 
 /** Ends a person's sign-in to the console, whole or not at all, and on record. */
 export type ConsoleSignOut = (person: string) => Promise<void>
 
-export interface ConsoleSignOutDeps {
-  readonly database: Database
+export interface ConsoleSignOutDeps extends Pick<Runtime, 'database' | 'newTxn'> {
   readonly signInEnds: Pick<SignInEnds, 'program'>
-  readonly newTxn: () => string
 }
 
 /**

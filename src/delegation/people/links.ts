@@ -1,7 +1,7 @@
 import { type RecordActor, record } from '../../audit/record.ts'
-import type { Clock } from '../../kernel/clock.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
-import type { Database, Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { countRows, type Sql } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import { endPushOf } from './push-ends.ts'
 
@@ -10,6 +10,10 @@ export interface ExternalAccount {
   readonly issuer: string
   readonly sub: string
 }
+
+/** SQL: the {@link ExternalAccount} of a row that may name one; null where it names none. */
+export const upstreamAccount = `case when upstream_issuer is not null and upstream_sub is not null
+  then json_build_object('issuer', upstream_issuer, 'sub', upstream_sub) end`
 
 /** An account elsewhere, and the person that it is to be. */
 export interface NewLink extends ExternalAccount {
@@ -48,16 +52,12 @@ export interface AccountLinks {
   list(person: string): Promise<AccountLink[]>
 }
 
-/** Which accounts at trusted issuers are a local account. Each change is on record with the row. */
-export function createAccountLinks({
-  database,
-  delegations,
-  clock,
-}: {
-  readonly database: Database
+interface AccountLinksDeps extends Pick<Runtime, 'database' | 'clock'> {
   readonly delegations: Pick<Delegations, 'revokeWithin'>
-  readonly clock: Clock
-}): AccountLinks {
+}
+
+/** Which accounts at trusted issuers are a local account. Each change is on record with the row. */
+export function createAccountLinks({ database, delegations, clock }: AccountLinksDeps): AccountLinks {
   return {
     async link({ issuer, sub, person, verified = false }, recordedAs) {
       await database.transaction(async (sql) => {
@@ -110,24 +110,20 @@ export function createAccountLinks({
       )
       return rows[0]?.person
     },
-    async list(person) {
-      const rows = await database.query<LinkRow>(
-        'select issuer, sub, person, linked_at from account_links where person = $1 order by linked_at, issuer, sub',
+    list: (person) =>
+      database.query<AccountLink>(
+        `select issuer, sub, person, linked_at as "linkedAt" from account_links where person = $1
+         order by linked_at, issuer, sub`,
         [person],
-      )
-      return rows.map(({ linked_at: linkedAt, ...row }) => ({ ...row, linkedAt }))
-    },
+      ),
   }
 }
 
 /** One that counts. A row of theirs is held: one that is added meanwhile waits. */
 async function hasPasskey(sql: Sql, person: string, now: Date): Promise<boolean> {
   await sql.query('select from people where key = $1 for update', [person])
-  const rows = await sql.query('select from passkeys where person = $1 and verifies_from <= $2 limit 1', [
-    person,
-    now,
-  ])
-  return rows.length > 0
+  const passkeys = 'select from passkeys where person = $1 and verifies_from <= $2 limit 1'
+  return (await countRows(sql, passkeys, [person, now])) > 0
 }
 
 type Settle = () => Promise<void>
@@ -154,11 +150,4 @@ async function endWhatCameOf(
   const settles: Settle[] = []
   for (const { delegation } of grants) if (delegation !== null) settles.push(await revoke(delegation))
   return settles
-}
-
-interface LinkRow {
-  readonly issuer: string
-  readonly sub: string
-  readonly person: string
-  readonly linked_at: Date
 }

@@ -8,11 +8,10 @@ import {
   verifyRegistrationResponse,
 } from '@simplewebauthn/server'
 import { record } from '../../audit/record.ts'
-import type { Clock } from '../../kernel/clock.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
-import type { Seal } from '../../store/encryption.ts'
-import type { Database, Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { countRows, readRows, type Sql } from '../../store/sql.ts'
 import { settlesMs } from './account-news.ts'
 import { isFirstMeans } from './first-passkey.ts'
 import { assertion, attestation, challengeIn } from './passkey-answers.ts'
@@ -98,14 +97,6 @@ export interface Passkeys {
 /** A sign-in's answer confirms nothing, nor the other way round. Default `sign in`. */
 export type AnswerUse = Exclude<ChallengeUse, 'register'>
 
-export interface PasskeysDeps {
-  readonly database: Database
-  readonly seal: Seal
-  readonly clock: Clock
-  readonly randomBytes: (size: number) => Buffer
-  readonly publicUrl: string
-}
-
 /**
  * RFC 8176: a key that need not be in hardware, a person who was there, and verified by PIN or body besides.
  */
@@ -120,18 +111,15 @@ const algorithms = [-8, -7, -257]
  * Passkeys (WebAuthn level 3) of local accounts: discoverable, user verification required, no attestation.
  * Undefined where PUBLIC_URL's host is an IP address: WebAuthn knows names only.
  */
-export function createPasskeys({
-  database,
-  seal,
-  clock,
-  randomBytes,
-  publicUrl,
-}: PasskeysDeps): Passkeys | undefined {
+export function createPasskeys(
+  runtime: Pick<Runtime, 'database' | 'seal' | 'clock' | 'randomBytes' | 'publicUrl'>,
+): Passkeys | undefined {
+  const { database, seal, clock, publicUrl } = runtime
   const rpID = relyingParty(publicUrl)
   if (rpID === undefined) return undefined
   const { origin } = new URL(publicUrl)
   const expected = { expectedOrigin: origin, expectedRPID: rpID, requireUserVerification: true }
-  const challenges = createChallenges({ sql: database, seal, clock, randomBytes })
+  const challenges = createChallenges(runtime)
   // Opaque, stable and kept nowhere: an authenticator shows it to whoever holds the device.
   const handleOf = (person: string) => seal.hash('passkey user handle', person)
   const now = () => new Date(clock.now())
@@ -172,12 +160,13 @@ export function createPasskeys({
       if (!verified.ok) return verified
       const { credential, credentialDeviceType, credentialBackedUp } = verified.value.registrationInfo ?? {}
       if (!verified.value.verified || credential === undefined) return refuse('not_verified')
+      const { id, publicKey, counter } = credential
       return database.transaction((sql) =>
         insert(sql, {
           person: person.key,
-          id: credential.id,
-          publicKey: credential.publicKey,
-          counter: credential.counter,
+          id,
+          publicKey,
+          counter,
           transports: parsedAttestation.data.response.transports,
           backupEligible: credentialDeviceType === 'multiDevice',
           backedUp: credentialBackedUp === true,
@@ -202,7 +191,10 @@ export function createPasskeys({
       // Used up before anything else is looked at: one question, one try.
       if (!(await challenges.use(use, binding, challenge))) return refuse('unknown_challenge')
       const { id, response } = parsedAssertion.data
-      const [row] = await database.query<PasskeyRow>('select * from passkeys where id = $1', [id])
+      const [row] = await database.query<KnownKey>(
+        'select person, public_key, backup_eligible, verifies_from from passkeys where id = $1',
+        [id],
+      )
       // The handle is what the device says of whose it is: it must be the owner that we know.
       if (row === undefined || response.userHandle !== handleOf(row.person)) return refuse('unknown_passkey')
       const verified = await judged(() =>
@@ -212,7 +204,7 @@ export function createPasskeys({
           expectedChallenge: challenge,
           // The counter is judged below, by the statement that moves it: of two at once with one counter, one
           // wins.
-          credential: { id: row.id, publicKey: new Uint8Array(row.public_key), counter: 0 },
+          credential: { id, publicKey: new Uint8Array(row.public_key), counter: 0 },
         }),
       )
       if (!verified.ok) return verified
@@ -228,34 +220,27 @@ export function createPasskeys({
       if (moved.length === 0) return refuse('counter_went_back')
       return ok({ person: row.person, verifies: row.verifies_from.getTime() <= clock.now() })
     },
-    async list(person) {
-      const rows = await database.query<PasskeyRow>(
-        'select * from passkeys where person = $1 order by created_at, id',
+    list: (person) =>
+      readRows<Passkey>(
+        database,
+        `select ${columns} from passkeys where person = $1 order by created_at, id`,
         [person],
-      )
-      return rows.map(passkeyOf)
-    },
+      ),
     async rename(person, id, title) {
-      const renamed = await database.query(
-        'update passkeys set title = $3 where person = $1 and id = $2 returning id',
-        [person, id, titled(title)],
-      )
-      return renamed.length > 0
+      const text = 'update passkeys set title = $3 where person = $1 and id = $2 returning id'
+      return (await countRows(database, text, [person, id, titled(title)])) > 0
     },
-    async remove(person, id, txn) {
-      return database.transaction(async (sql) => {
-        const removed = await sql.query('delete from passkeys where person = $1 and id = $2 returning id', [
-          person,
-          id,
-        ])
-        if (removed.length > 0) {
+    remove: (person, id, txn) =>
+      database.transaction(async (sql) => {
+        const text = 'delete from passkeys where person = $1 and id = $2 returning id'
+        const isRemoved = (await countRows(sql, text, [person, id])) > 0
+        if (isRemoved) {
           await sql.query('update people set passkey_removed_at = $2 where key = $1', [person, now()])
           await record(sql, atPages(person, txn), { event: 'passkey_removed', passkey: id })
         }
-        return removed.length > 0
-      })
-    },
-    sweep: () => challenges.sweep(),
+        return isRemoved
+      }),
+    sweep: challenges.sweep,
   }
 }
 
@@ -309,10 +294,12 @@ async function insert(
   // A password alone would become one that counts, a day later.
   if (counting > 0 && !newPasskey.isByAnother) return refuse('needs_verification')
   const counts = newPasskey.isByAnother || (await isFirstMeans(sql, newPasskey.person, newPasskey.at))
-  const rows = await sql.query<PasskeyRow>(
+  const [added] = await readRows<Passkey>(
+    sql,
     `insert into passkeys
        (id, person, public_key, counter, transports, backup_eligible, backed_up, title, created_at, verifies_from)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (id) do nothing returning *`,
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (id) do nothing
+     returning ${columns}`,
     [
       newPasskey.id,
       newPasskey.person,
@@ -326,30 +313,17 @@ async function insert(
       counts ? newPasskey.at : new Date(newPasskey.at.getTime() + settlesMs),
     ],
   )
-  const [row] = rows.map(passkeyOf)
-  if (row === undefined) return refuse('taken')
-  await record(sql, atPages(newPasskey.person, newPasskey.txn), { event: 'passkey_added', passkey: row.id })
-  return ok(row)
+  if (added === undefined) return refuse('taken')
+  await record(sql, atPages(newPasskey.person, newPasskey.txn), { event: 'passkey_added', passkey: added.id })
+  return ok(added)
 }
 
-interface PasskeyRow {
-  readonly id: string
+const columns = `id, title, backed_up as "backedUp", created_at as "createdAt", last_used_at as "lastUsedAt",
+  verifies_from as "verifiesFrom"`
+
+interface KnownKey {
   readonly person: string
   readonly public_key: Uint8Array
-  readonly counter: number
   readonly backup_eligible: boolean
-  readonly backed_up: boolean
-  readonly title: string
-  readonly created_at: Date
-  readonly last_used_at: Date | null
   readonly verifies_from: Date
 }
-
-const passkeyOf = (row: PasskeyRow): Passkey => ({
-  id: row.id,
-  title: row.title,
-  backedUp: row.backed_up,
-  createdAt: row.created_at,
-  lastUsedAt: row.last_used_at ?? undefined,
-  verifiesFrom: row.verifies_from,
-})

@@ -1,8 +1,7 @@
 import { type Argon2Parameters, argon2, randomBytes, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
-import type { Clock } from '../../kernel/clock.ts'
 import { invalid } from '../../kernel/errors.ts'
-import type { Database } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import type { SignInEnds } from './sign-in-ends.ts'
 
 /** Passwords of local people, stored as argon2id hashes. */
@@ -28,9 +27,7 @@ const tagLength = 32
 const lengthMin = 12
 const lengthMax = 200
 
-export interface PasswordsDeps {
-  readonly database: Database
-  readonly clock: Clock
+export interface PasswordsDeps extends Pick<Runtime, 'database' | 'clock'> {
   readonly signInEnds: Pick<SignInEnds, 'everywhere'>
 }
 

@@ -1,13 +1,17 @@
 import { AppError } from '../../kernel/errors.ts'
-import type { Sql } from '../../store/sql.ts'
+import { countRows, readRows, type Sql } from '../../store/sql.ts'
 import { isKey } from '../registry/subject.ts'
-import type { ExternalAccount } from './links.ts'
+import { type ExternalAccount, upstreamAccount } from './links.ts'
 
 /** Somebody who can sign in here; `key` stands after `user:`. */
 export interface Person {
   /** `anne` for a local account, `namespace/key` for who signs in through a trusted issuer. */
   readonly key: string
   readonly name: string
+}
+
+interface KnownPerson extends Person {
+  readonly upstream: ExternalAccount | undefined
 }
 
 /** Accounts of people by their keys. */
@@ -20,7 +24,7 @@ export interface People {
    */
   arrive(person: Person, account: ExternalAccount): Promise<boolean>
   has(key: string): Promise<boolean>
-  get(key: string): Promise<(Person & { readonly upstream: ExternalAccount | undefined }) | undefined>
+  get(key: string): Promise<KnownPerson | undefined>
   /** Local accounts. */
   list(): Promise<Person[]>
 }
@@ -40,39 +44,21 @@ export function createPeople({ sql }: { readonly sql: Sql }): People {
       )
     },
     async arrive({ key, name }, { issuer, sub }) {
-      const rows = await sql.query(
+      const count = await countRows(
+        sql,
         `insert into people (key, name, upstream_issuer, upstream_sub) values ($1, $2, $3, $4)
          on conflict (key) do update set name = excluded.name
            where people.upstream_issuer = excluded.upstream_issuer and people.upstream_sub = excluded.upstream_sub
          returning key`,
         [key, name, issuer, sub],
       )
-      return rows.length > 0
+      return count > 0
     },
     async get(key) {
-      const [row] = await sql.query<PersonRow>(
-        'select key, name, upstream_issuer, upstream_sub from people where key = $1',
-        [key],
-      )
-      if (row === undefined) return undefined
-      const { upstream_issuer: issuer, upstream_sub: sub } = row
-      const upstream = issuer === null || sub === null ? undefined : { issuer, sub }
-      return { key: row.key, name: row.name, upstream }
+      const text = `select key, name, ${upstreamAccount} as upstream from people where key = $1`
+      return (await readRows<KnownPerson>(sql, text, [key]))[0]
     },
-    async has(key) {
-      return (await sql.query('select 1 from people where key = $1', [key])).length > 0
-    },
-    async list() {
-      return sql.query<{ key: string; name: string }>(
-        'select key, name from people where upstream_issuer is null order by key',
-      )
-    },
+    has: async (key) => (await countRows(sql, 'select 1 from people where key = $1', [key])) > 0,
+    list: () => sql.query<Person>('select key, name from people where upstream_issuer is null order by key'),
   }
-}
-
-interface PersonRow {
-  readonly key: string
-  readonly name: string
-  readonly upstream_issuer: string | null
-  readonly upstream_sub: string | null
 }

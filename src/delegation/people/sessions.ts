@@ -1,10 +1,9 @@
 import { record } from '../../audit/record.ts'
-import type { Clock } from '../../kernel/clock.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
-import type { Seal } from '../../store/encryption.ts'
-import type { Database } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { countRows, readRows } from '../../store/sql.ts'
 import { settlesMs } from './account-news.ts'
-import type { ExternalAccount } from './links.ts'
+import { type ExternalAccount, upstreamAccount } from './links.ts'
 import { endPushOf, endPushOfSession, passPushOn } from './push-ends.ts'
 import type { SignInEnds } from './sign-in-ends.ts'
 import type { SignInValidity } from './sign-in-validity.ts'
@@ -63,12 +62,8 @@ export interface Sessions {
   formToken(value: string): string
 }
 
-export interface SessionsDeps {
-  readonly database: Database
-  readonly seal: Seal
+export interface SessionsDeps extends Pick<Runtime, 'database' | 'seal' | 'clock' | 'randomBytes'> {
   readonly signInValidity: Pick<SignInValidity, 'upstreamPerson'>
-  readonly clock: Clock
-  readonly randomBytes: (size: number) => Buffer
   readonly signInEnds: Pick<SignInEnds, 'atAuthorizationServer'>
 }
 
@@ -118,22 +113,14 @@ export function createSessions(deps: SessionsDeps): Sessions {
       return id
     },
     async find(id) {
-      const rows = await database.query<SessionRow>(
-        `select person, amr, signed_in_at, verified_at, upstream_issuer, upstream_sub from browser_sessions
+      const [session] = await readRows<Omit<BrowserSession, 'csrf' | 'idHash'>>(
+        database,
+        `select person, 'user:' || person as subject, amr, signed_in_at as "signedInAt", verified_at as "verifiedAt",
+           ${upstreamAccount} as upstream from browser_sessions
          where id_hash = $1 and expires_at > $2 and not ${isRevoked('$2')} and ${isWhoTheyWere}`,
         [hashOf(id), new Date(clock.now())],
       )
-      return rows.map(({ person, amr, signed_in_at, verified_at, upstream_issuer, upstream_sub }) => ({
-        person,
-        subject: `user:${person}` as const,
-        amr,
-        signedInAt: signed_in_at,
-        ...(verified_at !== null && { verifiedAt: verified_at }),
-        ...(upstream_issuer !== null &&
-          upstream_sub !== null && { upstream: { issuer: upstream_issuer, sub: upstream_sub } }),
-        csrf: seal.hash('session csrf', id),
-        idHash: hashOf(id),
-      }))[0]
+      return session && { ...session, csrf: seal.hash('session csrf', id), idHash: hashOf(id) }
     },
     async verified(id, { amr, txn }) {
       await database.transaction(async (sql) => {
@@ -179,24 +166,14 @@ export function createSessions(deps: SessionsDeps): Sessions {
         return ended.length
       })
     },
-    async sweep() {
-      const ended = await database.query(
+    sweep: () =>
+      countRows(
+        database,
         `delete from browser_sessions where expires_at <= $1 or ${isRevoked('$1')} or not ${isWhoTheyWere} returning person`,
         [new Date(clock.now())],
-      )
-      return ended.length
-    },
+      ),
     formToken: (value) => seal.hash('form before sign-in', value),
   }
-}
-
-interface SessionRow {
-  readonly person: string
-  readonly amr: string[]
-  readonly signed_in_at: Date
-  readonly upstream_issuer: string | null
-  readonly upstream_sub: string | null
-  readonly verified_at: Date | null
 }
 
 // A thief of a session could have linked an account of their own, which then says that somebody was verified.

@@ -1,7 +1,6 @@
 import { type RecordActor, record } from '../../audit/record.ts'
-import type { Clock } from '../../kernel/clock.ts'
-import type { Seal } from '../../store/encryption.ts'
-import type { Database, Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import type { Sql } from '../../store/sql.ts'
 import { endSignIns, personHash, tokenMsMax } from '../revocation/artifacts.ts'
 import { createRevocations } from '../revocation/revocations.ts'
 import type { Persons } from './persons.ts'
@@ -25,15 +24,12 @@ export interface SignInEnds {
   grant(sql: Sql, id: string): Promise<void>
 }
 
-export interface SignInEndsDeps {
-  readonly seal: Seal
-  readonly clock: Clock
-  /** `iss` of the access tokens that end. */
-  readonly issuer: string
-}
-
 /** Ends sign-ins in the caller's transaction. */
-export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignInEnds {
+export function createSignInEnds({
+  seal,
+  clock,
+  issuer,
+}: Pick<Runtime, 'seal' | 'clock' | 'issuer'>): SignInEnds {
   const atAuthorizationServer: SignInEnds['atAuthorizationServer'] = async (sql, person) => {
     await endSignIns(sql, personHash(seal, person), new Date(clock.now()))
   }
@@ -62,13 +58,10 @@ export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignI
   ): Promise<void> {
     const which = 'subject = $1 and (not $2 or delegation is null) and ($3::text is null or client_id = $3)'
     const values = [person, includesOwn, clientId ?? null]
-    const consentRows = await sql.query<GrantId>(`select grant_id from oauth_grants where ${which}`, values)
-    await endArtifacts(sql, consentRows.map(idOf))
-    const ended = await sql.query<GrantId>(
-      `delete from oauth_grants where ${which} returning grant_id`,
-      values,
-    )
-    await revokeTokens(sql, ended.map(idOf))
+    const idsOf = async (text: string) =>
+      (await sql.query<{ grant_id: string }>(text, values)).map((row) => row.grant_id)
+    await endArtifacts(sql, await idsOf(`select grant_id from oauth_grants where ${which}`))
+    await revokeTokens(sql, await idsOf(`delete from oauth_grants where ${which} returning grant_id`))
   }
 
   return {
@@ -96,12 +89,6 @@ export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignI
   }
 }
 
-interface GrantId {
-  readonly grant_id: string
-}
-
-const idOf = ({ grant_id }: GrantId): string => grant_id
-
 /** Shuts somebody out and lets them in again. */
 export interface Barring {
   /**
@@ -114,15 +101,15 @@ export interface Barring {
   admit(person: string, recordedAs?: RecordActor): Promise<boolean>
 }
 
-/** Bars a person from everything, or admits them again, on record. */
-export function createBarring(deps: {
-  readonly database: Database
-  readonly clock: Clock
+interface BarringDeps extends Pick<Runtime, 'database' | 'clock'> {
   readonly signInEnds: SignInEnds
   readonly persons: Persons
   /** Takes back what these subjects agreed to as administrators and what is not done yet. */
   readonly endApprovals: (sql: Sql, subjects: readonly string[]) => Promise<void>
-}): Barring {
+}
+
+/** Bars a person from everything, or admits them again, on record. */
+export function createBarring(deps: BarringDeps): Barring {
   const { database, clock, signInEnds, persons, endApprovals } = deps
 
   async function endAll(sql: Sql, person: string, names: readonly string[]): Promise<void> {
@@ -148,10 +135,8 @@ export function createBarring(deps: {
       }),
     admit: (person, recordedAs) =>
       database.transaction(async (sql) => {
-        const lifted = await createRevocations({ sql, clock }).lift({
-          kind: 'subject',
-          id: `user:${person}`,
-        })
+        const target = { kind: 'subject', id: `user:${person}` } as const
+        const lifted = await createRevocations({ sql, clock }).lift(target)
         // Whatever was under way when they were shut out, and came to be since.
         if (lifted) await endAll(sql, person, [...(await persons.namesOf(sql, `user:${person}`))])
         if (lifted && recordedAs !== undefined)

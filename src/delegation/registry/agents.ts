@@ -1,8 +1,8 @@
 import { isId } from '@remit/contract/id'
-import type { Clock } from '../../kernel/clock.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { countRows, readRows } from '../../store/sql.ts'
 import { neverForActors } from './claims.ts'
 import { type PublicJwks, publicJwks } from './clients.ts'
 
@@ -70,16 +70,12 @@ export interface Agents {
 export const agentObject = (id: string): FgaObject => `agent:${id}`
 
 /** Reads and writes rows. Does NOT check who asks. */
-export function createAgents({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Agents {
+export function createAgents({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>): Agents {
   const assertSavable: Agents['assertSavable'] = async (agent) => {
     assertUsable(agent)
     const { issuer, sub, id } = agent
-    const clashing = await sql.query('select 1 from agents where issuer = $1 and sub = $2 and id <> $3', [
-      issuer,
-      sub,
-      id,
-    ])
-    if (clashing.length > 0)
+    const clashing = 'select 1 from agents where issuer = $1 and sub = $2 and id <> $3'
+    if ((await countRows(sql, clashing, [issuer, sub, id])) > 0)
       throw new AppError('conflict', { public: 'Another agent has this issuer and sub.' })
   }
   return {
@@ -113,27 +109,19 @@ export function createAgents({ sql, clock }: { readonly sql: Sql; readonly clock
         ],
       )
     },
-    async get(id) {
-      const rows = await sql.query<AgentRow>(`${select} where id = $1`, [id])
-      return rows.map(fromRow)[0]
-    },
-    async list() {
-      return (await sql.query<AgentRow>(`${select} order by id`)).map(fromRow)
-    },
+    get: async (id) => (await readRows<Agent>(sql, `${select} where id = $1`, [id]))[0],
+    list: () => readRows<Agent>(sql, `${select} order by id`),
     async isHost(clientId) {
-      const rows = await sql.query('select 1 from agents where $1 = any(host_clients) limit 1', [clientId])
-      return rows.length > 0
+      const hosted = 'select 1 from agents where $1 = any(host_clients) limit 1'
+      return (await countRows(sql, hosted, [clientId])) > 0
     },
     async disable(id) {
-      const rows = await sql.query(
-        'update agents set disabled_at = coalesce(disabled_at, $2) where id = $1 returning id',
-        [id, new Date(clock.now())],
-      )
-      return rows.length > 0
+      const text = 'update agents set disabled_at = coalesce(disabled_at, $2) where id = $1 returning id'
+      return (await countRows(sql, text, [id, new Date(clock.now())])) > 0
     },
     async enable(id) {
-      const rows = await sql.query('update agents set disabled_at = null where id = $1 returning id', [id])
-      return rows.length > 0
+      const text = 'update agents set disabled_at = null where id = $1 returning id'
+      return (await countRows(sql, text, [id])) > 0
     },
   }
 }
@@ -179,27 +167,8 @@ function assertUsable({ id, owner, title = id, purpose, issuer, sub, limits, jwk
   }
 }
 
-interface AgentRow {
-  readonly id: string
-  readonly owner: string
-  readonly title: string
-  readonly purpose: string
-  readonly issuer: string
-  readonly sub: string
-  readonly scopes: string[] | null
-  readonly collections: string[] | null
-  readonly jwks: PublicJwks | null
-  readonly host_clients: string[]
-  readonly disabled_at: Date | null
-}
-
-const select =
-  'select id, owner, title, purpose, issuer, sub, scopes, collections, jwks, host_clients, disabled_at from agents'
-
-const fromRow = ({ disabled_at, scopes, collections, jwks, host_clients, ...row }: AgentRow): Agent => ({
-  ...row,
-  limits: { scopes: scopes ?? undefined, collections: collections ?? undefined },
-  jwks: jwks ?? undefined,
-  hostClients: host_clients,
-  disabledAt: disabled_at ?? undefined,
-})
+// A limit that is null is none.
+const select = `select id, owner, title, purpose, issuer, sub, jwks, host_clients as "hostClients",
+    disabled_at as "disabledAt",
+    json_strip_nulls(json_build_object('scopes', scopes, 'collections', collections)) as limits
+  from agents`

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { AppError, invalid } from '../../kernel/errors.ts'
-import type { Sql } from '../../store/sql.ts'
+import { readRows, type Sql } from '../../store/sql.ts'
 
 /** A client of the built-in issuer. One that is not registered is taken for an agent's. */
 export type Client =
@@ -31,13 +31,11 @@ export interface Registration {
   /** The one algorithm by which it signs whatever it asks people (CIBA §7.1.1); left out: it may, by any. */
   readonly requestAlgorithm?: RequestAlgorithm | undefined
   /** What its ID tokens are signed by. Default ES256. */
-  readonly idTokenAlgorithm?: IdTokenAlgorithm | undefined
+  readonly idTokenAlgorithm?: (typeof idTokenAlgorithms)[number] | undefined
 }
 
 /** RS256 is what a client of OpenID Connect expects that says nothing (Registration §2); FAPI refuses it. */
 export const idTokenAlgorithms = ['RS256', 'ES256'] as const
-/** An algorithm by which ID tokens are signed. */
-export type IdTokenAlgorithm = (typeof idTokenAlgorithms)[number]
 
 /**
  * Algorithms by which a client may sign what it asks for (FAPI 1.0 Advanced §8.6, and Ed25519 beside them).
@@ -95,11 +93,8 @@ export interface Clients {
 /** Reads and writes rows. Does NOT check who asks. */
 export function createClients({ sql }: { readonly sql: Sql }): Clients {
   const get: Clients['get'] = async (clientId) => {
-    const rows = await sql.query<ClientRow>(
-      'select client_id, kind, agent, service from clients where client_id = $1',
-      [clientId],
-    )
-    return rows.map(fromRow)[0]
+    const text = 'select client_id, kind, agent, service from clients where client_id = $1'
+    return (await sql.query<ClientRow>(text, [clientId])).map(fromRow)[0]
   }
   return {
     get,
@@ -128,22 +123,18 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
       await sql.query('delete from clients where client_id = $1', [clientId])
     },
     async registered(clientId) {
-      const rows = await sql.query<ClientRow & RegistrationRow>(
-        `select client_id, kind, agent, service, clients.title, redirect_uris, clients.jwks,
-           notification_endpoint, request_alg, id_token_alg
+      const [row] = await readRows<ClientRow & Registration>(
+        sql,
+        `select client_id, kind, agent, service, clients.title, redirect_uris as "redirectUris", clients.jwks,
+           notification_endpoint as "notificationEndpoint", request_alg as "requestAlgorithm",
+           id_token_alg as "idTokenAlgorithm"
          from clients left join agents on agents.id = agent
          where client_id = $1 and clients.title is not null and disabled_at is null`,
         [clientId],
       )
-      return rows.map((row) => ({
-        ...fromRow(row),
-        title: row.title,
-        redirectUris: row.redirect_uris,
-        jwks: row.jwks ?? undefined,
-        notificationEndpoint: row.notification_endpoint ?? undefined,
-        requestAlgorithm: row.request_alg ?? undefined,
-        idTokenAlgorithm: row.id_token_alg ?? undefined,
-      }))[0]
+      if (row === undefined) return undefined
+      const { client_id, kind, agent, service, ...registration } = row
+      return { ...fromRow({ client_id, kind, agent, service }), ...registration }
     },
     async register(client, registration) {
       const agent = client.kind === 'agent' ? client.agent : null
@@ -217,9 +208,15 @@ function assertUsable(client: Client, registration: Registration): void {
  * says, so that RFC 8252 §8.3 advises programs to use an address.
  */
 export function isRedirect(uri: string): boolean {
+  const url = plainUrl(uri)
+  return url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback(url))
+}
+
+/** Undefined for what is no URL, or has a fragment, a user or a password. */
+function plainUrl(uri: string): URL | undefined {
   const url = URL.parse(uri)
-  if (url === null || uri.includes('#') || url.username !== '' || url.password !== '') return false
-  return url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url))
+  const isPlain = url?.username === '' && url.password === '' && !uri.includes('#')
+  return isPlain ? url : undefined
 }
 
 /** Whether whatever listens there is on the person's own computer. */
@@ -230,38 +227,20 @@ export const isLoopback = ({ hostname }: URL): boolean =>
  * NOT asked here: whether it may be asked at all (the guarded fetcher does, each time; plain http only where
  * allowed).
  */
-function isNotifiable(uri: string): boolean {
-  const url = URL.parse(uri)
-  return (
-    url !== null &&
-    /^https?:$/.test(url.protocol) &&
-    !uri.includes('#') &&
-    url.username === '' &&
-    url.password === ''
-  )
-}
+const isNotifiable = (uri: string): boolean => /^https?:$/.test(plainUrl(uri)?.protocol ?? '')
 
 /** A row of `clients`, with the columns as SQL names them. */
 export interface ClientRow {
   readonly client_id: string
   readonly kind: string
-  readonly agent: string | null
-  readonly service: string | null
-}
-
-interface RegistrationRow {
-  readonly title: string
-  readonly redirect_uris: string[]
-  readonly jwks: { readonly keys: PublicJwk[] } | null
-  readonly notification_endpoint: string | null
-  readonly request_alg: RequestAlgorithm | null
-  readonly id_token_alg: IdTokenAlgorithm | null
+  readonly agent: string | null | undefined
+  readonly service: string | null | undefined
 }
 
 /** A row as a client; the table's checks keep kind, agent and service in step. */
 export function fromRow({ client_id: clientId, kind, agent, service }: ClientRow): Client {
-  if (kind === 'agent' && agent !== null) return { clientId, kind, agent }
-  if (kind === 'service' && service !== null) return { clientId, kind, service }
+  if (kind === 'agent' && typeof agent === 'string') return { clientId, kind, agent }
+  if (kind === 'service' && typeof service === 'string') return { clientId, kind, service }
   if (kind === 'person') return { clientId, kind }
   throw new Error(`The client ${clientId} has no known kind.`)
 }

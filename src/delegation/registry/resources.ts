@@ -1,7 +1,8 @@
 import { isId } from '@remit/contract/id'
 import { invalid } from '../../kernel/errors.ts'
 import type { Scope } from '../../kernel/principal.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { countRows, readRows, type Sql } from '../../store/sql.ts'
 import { type Agent, type Agents, isScope, withinLimits } from './agents.ts'
 import { scopesOfKind } from './claims.ts'
 import type { Client } from './clients.ts'
@@ -66,10 +67,8 @@ export interface NewResource {
   readonly ownerClient?: string
 }
 
-export interface ResourcesDeps {
-  readonly sql: Sql
+export interface ResourcesDeps extends Pick<Runtime, 'sql' | 'publicUrl'> {
   readonly agents: Agents
-  readonly publicUrl: string
 }
 
 /** What the tools of `/mcp` take, all together. */
@@ -113,7 +112,7 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
     }
   }
 
-  const rows = async () => (await sql.query<ResourceRow>(`${select} order by resource`)).map(fromRow)
+  const rows = () => readRows<ResourceEntry>(sql, `${select} order by resource`)
 
   const detailTypes: Resources['detailTypes'] = async () => {
     const rows = await sql.query<{ type: string }>(
@@ -126,16 +125,17 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
     async get(resource) {
       const builtin = ownResources.get(resource) ?? (await addressee(resource))
       if (builtin !== undefined) return builtin
-      const [found] = (await sql.query<ResourceRow>(`${select} where resource = $1`, [resource])).map(fromRow)
+      const [found] = await readRows<ResourceEntry>(sql, `${select} where resource = $1`, [resource])
       // A token for us, which somebody agreed to on a page of ours, would count there as well.
       return found?.scopes.some(isOwnScope) === true ? undefined : found
     },
     list: async () => [...ownResources.values(), ...(await rows())],
     unusable: async () => (await rows()).filter(({ scopes }) => scopes.some(isOwnScope)),
     async remove(resource) {
-      const rows = await sql.query('delete from resources where resource = $1 returning resource', [resource])
+      const text = 'delete from resources where resource = $1 returning resource'
+      const removed = await countRows(sql, text, [resource])
       version += 1
-      return rows.length > 0
+      return removed > 0
     },
     version: () => version,
     detailTypes,
@@ -272,25 +272,7 @@ async function assertClients(sql: Sql, field: string, clients: readonly string[]
   if (missing !== undefined) throw invalid(field, `There is no client ${missing}. Add it first.`)
 }
 
-const select = `select resource, scopes, authorization_details_types, allowed_clients, owner_client, accepts,
-  takes_verification from resources`
-
-interface ResourceRow {
-  readonly resource: string
-  readonly scopes: string[]
-  readonly authorization_details_types: string[]
-  readonly allowed_clients: string[] | null
-  readonly owner_client: string | null
-  readonly accepts: Accepts
-  readonly takes_verification: boolean
-}
-
-const fromRow = (row: ResourceRow): ResourceEntry => ({
-  resource: row.resource,
-  scopes: row.scopes,
-  authorizationDetailsTypes: row.authorization_details_types,
-  allowedClients: row.allowed_clients ?? undefined,
-  accepts: row.accepts,
-  takesVerification: row.takes_verification,
-  owner: row.owner_client === null ? undefined : { client: row.owner_client },
-})
+const select = `select resource, scopes, authorization_details_types as "authorizationDetailsTypes",
+    allowed_clients as "allowedClients", accepts, takes_verification as "takesVerification",
+    case when owner_client is not null then json_build_object('client', owner_client) end as owner
+  from resources`

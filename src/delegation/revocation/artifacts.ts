@@ -1,16 +1,11 @@
 import { type Adapter, type AdapterPayload, errors } from 'oidc-provider'
-import type { Clock } from '../../kernel/clock.ts'
 import type { Seal } from '../../store/encryption.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { countRows, type Sql } from '../../store/sql.ts'
 import type { Revocations } from './revocations.ts'
 
-export interface ArtifactsDeps {
-  readonly sql: Sql
-  readonly seal: Seal
-  readonly clock: Clock
+export interface ArtifactsDeps extends Pick<Runtime, 'sql' | 'seal' | 'clock' | 'issuer'> {
   readonly revocations: Revocations
-  /** `iss` of the tokens whose grants are revoked here. */
-  readonly issuer: string
   /** Told of each grant that ends here, once nothing under it counts any more. */
   readonly grantEnded: (grantId: string) => Promise<void>
 }
@@ -81,7 +76,8 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
           // A replayed id must lose even against one that is being written now: nothing is replaced while it
           // lasts.
           const once = model === 'ReplayDetection'
-          const written = await sql.query(
+          const written = await countRows(
+            sql,
             `insert into oauth_artifacts (model, id_hash, sealed, grant_id, user_code_hash, uid_hash, person_hash, expires_at)
              values ($1, $2, $3, $4, $5, $6, $7, $8)
              on conflict (model, id_hash) do update set
@@ -93,17 +89,18 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
           )
           // Else it was ended while this request had it in hand; what is left of it keeps it from coming
           // back.
-          if (once && written.length === 0) throw new errors.InvalidRequest('it was used before')
+          if (once && written === 0) throw new errors.InvalidRequest('it was used before')
         },
         async consume(id) {
           // The library reads, then writes. Here only one of many at once changes the row; the others get an
           // error.
-          const consumed = await sql.query(
+          const consumed = await countRows(
+            sql,
             `update oauth_artifacts set consumed_at = $3
              where model = $1 and id_hash = $2 and consumed_at is null returning model`,
             [model, hashOf(id), now()],
           )
-          if (consumed.length === 0) throw new errors.InvalidGrant('it was redeemed already')
+          if (consumed === 0) throw new errors.InvalidGrant('it was redeemed already')
         },
         async destroy(id) {
           await sql.query('delete from oauth_artifacts where model = $1 and id_hash = $2', [
@@ -126,12 +123,10 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
         },
       }
     },
-    async sweep() {
-      const rows = await sql.query('delete from oauth_artifacts where expires_at < $1 returning model', [
+    sweep: () =>
+      countRows(sql, 'delete from oauth_artifacts where expires_at < $1 returning model', [
         new Date(clock.now() - keptMs),
-      ])
-      return rows.length
-    },
+      ]),
   }
 }
 

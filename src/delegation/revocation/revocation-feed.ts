@@ -1,9 +1,8 @@
-import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { createFollower, type Follower } from '../../kernel/follower.ts'
-import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
-import type { Database, Listener, Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { countRows, type Listener, type Sql, type SqlValue } from '../../store/sql.ts'
 
 /**
  * What this process has heard of who may no longer act: the deny-list in memory, and the number of the last
@@ -43,10 +42,7 @@ export interface RevocationChange {
   readonly key: string
 }
 
-export interface RevocationFeedOptions {
-  readonly database: Database
-  readonly clock: Clock
-  readonly log: Log
+export interface RevocationFeedOptions extends Pick<Runtime, 'database' | 'clock' | 'log'> {
   /** Milliseconds between two looks where other processes may change something. Default 500. */
   readonly pollMs?: number
   /** Milliseconds after which what is held is not believed without asking. Default 1,000. */
@@ -71,12 +67,17 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   const { openListener } = database
   const isAlone = openListener === undefined
   const listeners: ((change: RevocationChange) => void)[] = []
-  const denied = createDenyList(clock)
+  /** When each ends, in milliseconds since the epoch. */
+  const denied = new Map<string, number>()
   let applied = -1
   // Counts notices; `readTo` is how many of them had come when the last read began.
   let noticeCount = 0
   let readTo = 0
   let isOlder = false
+
+  const deny = ({ kind, key, until: expiresAt }: DenyRow): void => {
+    denied.set(denyKey(kind, key), expiresAt ?? Number.POSITIVE_INFINITY)
+  }
 
   const tell = (change: RevocationChange): void => {
     for (const listener of listeners) listener(change)
@@ -97,18 +98,20 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
 
   async function readAll(sql: Sql): Promise<void> {
     const { version, list } = await readList(sql)
-    denied.replace(list)
+    denied.clear()
+    for (const row of list) deny(row)
     tell({ kind: 'all', key: '' })
     applied = version
   }
 
-  function apply({ version, kind, key, until: expiresAt, lifted }: ChangeRow): void {
+  function apply(change: ChangeRow): void {
+    const { kind, key } = change
     if (kind !== 'delegation' && kind !== 'registry') {
-      if (lifted) denied.lift(denyKey(kind, key))
-      else denied.add(denyKey(kind, key), expiresAt)
+      if (change.lifted) denied.delete(denyKey(kind, key))
+      else deny(change)
     }
     tell({ kind, key })
-    applied = version
+    applied = change.version
   }
 
   function notice(payload: string): void {
@@ -153,17 +156,17 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     get current() {
       return readTo === noticeCount && !isOlder && isHeardWithin(freshMs) ? applied : undefined
     },
-    isDenied: (keys) => denied.hasAny(keys),
+    isDenied: (keys) => keys.some((key) => (denied.get(key) ?? 0) > clock.now()),
     onChange(listener) {
       listeners.push(listener)
     },
     refresh: follower.refresh,
     async sweep() {
-      denied.sweep()
-      const rows = await database.query(
+      for (const [key, expiresAt] of denied) if (expiresAt <= clock.now()) denied.delete(key)
+      return countRows(
+        database,
         `delete from revocation_feed_changes where at < now() - interval '1 hour' returning version`,
       )
-      return rows.length
     },
     [Symbol.asyncDispose]: () => follower[Symbol.asyncDispose](),
   }
@@ -189,14 +192,30 @@ interface News {
 const milliseconds = '(extract(epoch from until) * 1000)::float8 as until'
 
 /** In one statement, and so of one moment. */
-async function readNews(sql: Sql, sinceVersion: number): Promise<News> {
-  const [row] = await sql.query<News>(
+const readNews = (sql: Sql, sinceVersion: number): Promise<News> =>
+  readFeed<News>(
+    sql,
     `select version, (
        select coalesce(json_agg(c order by c.version), '[]')
        from (select version, kind, key, lifted, ${milliseconds} from revocation_feed_changes where version > $1) as c
      ) as changes from revocation_feed`,
     [sinceVersion],
   )
+
+const readList = (sql: Sql) =>
+  readFeed<{ readonly version: number; readonly list: readonly DenyRow[] }>(
+    sql,
+    `select version, (
+       select coalesce(json_agg(r), '[]') from (select kind, key, ${milliseconds} from revocations) as r
+     ) as list from revocation_feed`,
+  )
+
+async function readFeed<Row extends object>(
+  sql: Sql,
+  text: string,
+  values?: readonly SqlValue[],
+): Promise<Row> {
+  const [row] = await sql.query<Row>(text, values)
   if (row === undefined) throw new Error('The database has no row of authority.')
   return row
 }
@@ -205,39 +224,3 @@ async function readNews(sql: Sql, sinceVersion: number): Promise<News> {
 const isWhole = ({ version, changes }: News, sinceVersion: number): boolean =>
   changes.length === version - sinceVersion &&
   changes.every((change, index) => change.version === sinceVersion + index + 1)
-
-async function readList(sql: Sql): Promise<{ readonly version: number; readonly list: readonly DenyRow[] }> {
-  const [row] = await sql.query<{ version: number; list: DenyRow[] }>(
-    `select version, (
-       select coalesce(json_agg(r), '[]') from (select kind, key, ${milliseconds} from revocations) as r
-     ) as list from revocation_feed`,
-  )
-  if (row === undefined) throw new Error('The database has no row of authority.')
-  return row
-}
-
-function createDenyList({ now }: Clock) {
-  let ends = new Map<string, number>()
-  return {
-    replace(rows: readonly DenyRow[]): void {
-      ends = new Map(
-        rows.map(({ kind, key, until: expiresAt }) => [
-          denyKey(kind, key),
-          expiresAt ?? Number.POSITIVE_INFINITY,
-        ]),
-      )
-    },
-    add(key: string, expiresAt: number | null): void {
-      ends.set(key, expiresAt ?? Number.POSITIVE_INFINITY)
-    },
-    lift(key: string): void {
-      ends.delete(key)
-    },
-    hasAny(keys: readonly string[]): boolean {
-      return keys.some((key) => (ends.get(key) ?? 0) > now())
-    },
-    sweep(): void {
-      for (const [key, expiresAt] of ends) if (expiresAt <= now()) ends.delete(key)
-    },
-  }
-}

@@ -1,5 +1,5 @@
-import type { Clock } from '../../kernel/clock.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { countRows } from '../../store/sql.ts'
 
 /** What no longer counts. A token's `jti` and `grant_id` mean something at their issuer only. */
 export type RevocationTarget =
@@ -20,7 +20,7 @@ export interface Revocations {
 }
 
 /** Writes rows. Does NOT check who asks. */
-export function createRevocations({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Revocations {
+export function createRevocations({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>): Revocations {
   return {
     async revoke(target, { until: expiresAt, reason }) {
       await sql.query(
@@ -32,18 +32,11 @@ export function createRevocations({ sql, clock }: { readonly sql: Sql; readonly 
       )
     },
     async lift(target) {
-      const rows = await sql.query('delete from revocations where kind = $1 and key = $2 returning key', [
-        target.kind,
-        revocationKey(target),
-      ])
-      return rows.length > 0
+      const text = 'delete from revocations where kind = $1 and key = $2 returning key'
+      return (await countRows(sql, text, [target.kind, revocationKey(target)])) > 0
     },
-    async sweep() {
-      const rows = await sql.query('delete from revocations where until < $1 returning key', [
-        new Date(clock.now()),
-      ])
-      return rows.length
-    },
+    sweep: () =>
+      countRows(sql, 'delete from revocations where until < $1 returning key', [new Date(clock.now())]),
   }
 }
 

@@ -1,19 +1,17 @@
 import { hash } from 'node:crypto'
-import type { Clock } from '../../kernel/clock.ts'
 import { inAction, type Principal } from '../../kernel/principal.ts'
-import { ok, type Result } from '../../kernel/result.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import type { RevocationFeed } from '../revocation/revocation-feed.ts'
-import type { Proofs } from './dpop.ts'
+import type { PresentedProof, Proofs } from './dpop.ts'
 import type { Resource } from './issuers.ts'
 import { createPrincipalCache } from './principal-cache.ts'
 import type { VerifyReason } from './reasons.ts'
-import { checkPossession, type JudgedToken, type TokenJudge, type Verifier } from './verify.ts'
+import type { JudgedToken, TokenJudge, Verifier } from './verify.ts'
 
-export interface CachedVerifierDeps {
+export interface CachedVerifierDeps extends Pick<Runtime, 'clock' | 'newTxn'> {
   readonly judge: TokenJudge
   readonly authority: RevocationFeed
-  readonly clock: Clock
-  readonly newTxn: () => string
   /** Checks the proof of a token that is bound to a key. */
   readonly proofs: Pick<Proofs, 'check'>
   /** Tokens remembered, of about a kilobyte each. Default 10,000. */
@@ -31,7 +29,7 @@ type Remembered = Pick<JudgedToken, 'principal' | 'until' | 'deniable' | 'hasOwn
  */
 export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
   const { judge, authority, clock, newTxn, proofs, max = 10_000 } = deps
-  const cache = createPrincipalCache<Remembered>({ authority, max })
+  const cache = createPrincipalCache<Remembered>(authority, max)
 
   const stands = ({ until: validUntil, deniable, issuer, edition }: Remembered): boolean =>
     validUntil > clock.now() && issuer.keys.edition() === edition && !authority.isDenied(deniable)
@@ -51,7 +49,7 @@ export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
     if (!judged.ok) return judged
     const { principal, until: validUntil, deniable, hasOwnTxn, issuer, edition, version } = judged.value
     const remembered = { principal, until: validUntil, deniable, hasOwnTxn, issuer, edition }
-    if (edition !== undefined) cache.put(key, remembered, { version, delegation: principal.delegation })
+    if (edition !== undefined) cache.put(key, remembered, version, principal.delegation)
     return ok(principal)
   }
 
@@ -74,4 +72,19 @@ export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
       return judge.examineSubject(token)
     },
   }
+}
+
+/** Whether whoever shows a token may: by the proof of its key, or by having it where it is bound to none. */
+async function checkPossession(
+  token: string,
+  boundTo: string | undefined,
+  presentedProof: PresentedProof | undefined,
+  proofs: Pick<Proofs, 'check'>,
+): Promise<Result<true, VerifyReason>> {
+  if (boundTo === undefined) return presentedProof === undefined ? ok(true) : refuse('not_bound')
+  // Stolen, it would be as good as in its owner's hands.
+  if (presentedProof === undefined) return refuse('proof_missing')
+  const possession = await proofs.check(presentedProof, { accessToken: token })
+  if (!possession.ok) return refuse(possession.reason === 'use_dpop_nonce' ? 'nonce_needed' : 'proof_invalid')
+  return possession.value === boundTo ? ok(true) : refuse('proof_of_another_key')
 }

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
 import { calculateJwkThumbprint, decodeProtectedHeader, EmbeddedJWK, type JWTPayload, jwtVerify } from 'jose'
 import { z } from 'zod'
-import type { Clock } from '../../kernel/clock.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import { createNonces } from './dpop-nonces.ts'
 import { createReplayGuard } from './replay-guard.ts'
 
@@ -41,9 +40,7 @@ export interface Proofs {
   sweep(): Promise<number>
 }
 
-export interface ProofsDeps {
-  readonly sql: Sql
-  readonly clock: Clock
+export interface ProofsDeps extends Pick<Runtime, 'sql' | 'clock'> {
   /** 32 bytes from which nonces are derived; the same for every process of a deployment. */
   readonly secret: Uint8Array
 }
@@ -63,7 +60,7 @@ const charactersMax = 4_096
  */
 export function createProofs({ sql, clock, secret }: ProofsDeps): Proofs {
   const replayGuard = createReplayGuard({ sql, clock })
-  const nonces = createNonces({ secret, clock })
+  const nonces = createNonces(secret, clock)
 
   function isFresh({ iat, nonce }: Claims, demand: ProofDemand): boolean {
     if (nonce !== undefined) return nonces.isCurrent(nonce)

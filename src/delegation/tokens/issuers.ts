@@ -41,24 +41,14 @@ export interface ExternalIssuer extends CommonIssuer {
 /** `iss` of the built-in issuer. */
 export const ownIssuerName = (publicUrl: string): string => `${publicUrl}/oauth`
 
-const ownAudiences = (publicUrl: string) => ({ api: publicUrl, mcp: `${publicUrl}/mcp` })
-
 /** The built-in issuer as a source of tokens. */
-export function ownIssuer({
-  publicUrl,
-  keys,
-}: {
-  readonly publicUrl: string
-  readonly keys: KeySource
-}): OwnIssuer {
-  return {
-    kind: 'own',
-    issuer: ownIssuerName(publicUrl),
-    audiences: ownAudiences(publicUrl),
-    algorithms: ['ES256'],
-    keys,
-  }
-}
+export const ownIssuer = (own: { readonly publicUrl: string; readonly keys: KeySource }): OwnIssuer => ({
+  kind: 'own',
+  issuer: ownIssuerName(own.publicUrl),
+  audiences: { api: own.publicUrl, mcp: `${own.publicUrl}/mcp` },
+  algorithms: ['ES256'],
+  keys: own.keys,
+})
 
 /** One entry of TRUSTED_ISSUERS, as `src/config/config.ts` has validated it. */
 export interface TrustedIssuerSettings {

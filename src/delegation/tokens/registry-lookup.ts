@@ -27,7 +27,7 @@ export function createRegistryLookup({
   readonly sql: Sql
   readonly authority: RevocationFeed
 }): RegistryLookup {
-  const cache = createPrincipalCache<RegistryEntries>({ authority, max: heldMax })
+  const cache = createPrincipalCache<RegistryEntries>(authority, heldMax)
   return async (question) => {
     const { revocable, now, ...cacheableQuery } = question
     const key = JSON.stringify(cacheableQuery)
@@ -39,8 +39,7 @@ export function createRegistryLookup({
       return { ...registered, revoked: authority.isDenied(deniable), version, deniable }
     }
     const found = await readRegistries(sql, question)
-    if (!awaitsDelegation(question, found))
-      cache.put(key, found, { version: found.version, delegation: found.delegation?.id })
+    if (!awaitsDelegation(question, found)) cache.put(key, found, found.version, found.delegation?.id)
     return { ...found, deniable: deniableOf(question, found) }
   }
 }

@@ -1,4 +1,4 @@
-import type { Sql } from '../../store/sql.ts'
+import { readRows, type Sql } from '../../store/sql.ts'
 import type { ExternalAccount } from '../people/links.ts'
 import type { ActorClaim } from '../registry/claims.ts'
 import { type Client, type ClientRow, fromRow } from '../registry/clients.ts'
@@ -71,7 +71,7 @@ export interface RegistryQuery {
  */
 export async function readRegistries(sql: Sql, question: RegistryQuery): Promise<RegistryEntries> {
   const { ownClient, service, chain, delegation, account, standingOf, revocable, now } = question
-  const [row] = await sql.query<LookupRow>(statement, [
+  const [row] = await readRows<LookupRow>(sql, statement, [
     ownClient ?? null,
     service ?? null,
     chain.map(({ iss }) => iss),
@@ -86,46 +86,18 @@ export async function readRegistries(sql: Sql, question: RegistryQuery): Promise
   ])
   if (row === undefined) throw new Error('The registries gave no answer.')
   return {
-    client: row.client === null ? undefined : fromRow(row.client),
-    service: row.service ?? undefined,
+    ...row,
+    client: row.client && fromRow(row.client),
     agents: chain.map((_, index) => row.agents.find(({ link }) => link === index + 1)),
-    delegation: row.delegation === null ? undefined : asDelegation(row.delegation),
-    linked: row.linked ?? undefined,
-    revoked: row.revoked,
-    tokensFrom: row.tokens_from ?? 0,
-    version: row.version,
+    tokensFrom: row.tokensFrom ?? 0,
   }
 }
 
-interface LookupRow {
-  readonly client: ClientRow | null
-  readonly service: string | null
+interface LookupRow extends Omit<RegistryEntries, 'client' | 'agents' | 'tokensFrom'> {
+  readonly client: ClientRow | undefined
   readonly agents: readonly (RegisteredAgent & { readonly link: number })[]
-  readonly delegation: {
-    readonly id: string
-    readonly subject: string
-    readonly agent: string
-    readonly sub_agents: string[]
-    readonly is_live: boolean
-    readonly expires_at: number
-  } | null
-  readonly linked: string | null
-  readonly revoked: boolean
-  readonly tokens_from: number | null
-  readonly version: number
+  readonly tokensFrom: number | undefined
 }
-
-const asDelegation = ({
-  sub_agents,
-  is_live,
-  expires_at,
-  ...row
-}: NonNullable<LookupRow['delegation']>): RegisteredDelegation => ({
-  ...row,
-  subAgents: sub_agents,
-  isLive: is_live,
-  expiresAt: expires_at,
-})
 
 const statement = `
 with service as (
@@ -152,9 +124,9 @@ select
   (select name from service) as service,
   (select coalesce(json_agg(chain order by link), '[]') from chain) as agents,
   (select to_json(d) from (
-    select delegations.id, subject, agent, sub_agents,
-      state = 'live' and agents.disabled_at is null as is_live,
-      (extract(epoch from expires_at) * 1000)::float8 as expires_at
+    select delegations.id, subject, agent, sub_agents as "subAgents",
+      state = 'live' and agents.disabled_at is null as "isLive",
+      (extract(epoch from expires_at) * 1000)::float8 as "expiresAt"
     from delegations join agents on agents.id = agent
     where delegations.id = $5
       or $5::text is null and standing and state <> 'revoked'
@@ -166,5 +138,5 @@ select
   exists (
     select from revocations join revocable using (kind, key) where until is null or until > $6
   ) as revoked,
-  (select (extract(epoch from tokens_from) * 1000)::float8 from epochs) as tokens_from,
+  (select (extract(epoch from tokens_from) * 1000)::float8 from epochs) as "tokensFrom",
   (select version from revocation_feed) as version`

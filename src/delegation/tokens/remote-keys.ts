@@ -106,19 +106,17 @@ async function find(
 const jwksDocument = z.looseObject({ keys: z.array(z.looseObject({ kty: z.string() })).max(100) })
 
 function keySet(document: unknown): ReturnType<typeof createLocalJWKSet> | undefined {
-  const parsed = jwksDocument.safeParse(document)
-  if (!parsed.success) return undefined
-  return createLocalJWKSet(parsed.data)
+  const { data } = jwksDocument.safeParse(document)
+  return data && createLocalJWKSet(data)
 }
 
 const discoveryDocument = z.looseObject({ issuer: z.string(), jwks_uri: z.url() })
 
 async function discover(issuer: string, fetch: Fetch, timeoutMs: number): Promise<string | undefined> {
   for (const address of discoveryAddresses(issuer)) {
-    const parsed = discoveryDocument.safeParse(await fetchJson(address, fetch, timeoutMs))
+    const { data } = discoveryDocument.safeParse(await fetchJson(address, fetch, timeoutMs))
     // A document that names another issuer is not this issuer's (RFC 8414 §3.3).
-    if (parsed.success && parsed.data.issuer === issuer && isSafe(parsed.data.jwks_uri, issuer))
-      return parsed.data.jwks_uri
+    if (data?.issuer === issuer && isSafe(data.jwks_uri, issuer)) return data.jwks_uri
   }
   return undefined
 }

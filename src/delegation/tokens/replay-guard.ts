@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { Clock } from '../../kernel/clock.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { countRows } from '../../store/sql.ts'
 
 /** What is good once, in whichever process it is shown first: proofs of possession, actor tokens. */
 export interface ReplayGuard {
@@ -11,21 +11,15 @@ export interface ReplayGuard {
 }
 
 /** One statement that only one of many at once can win, on PGlite's one session too. */
-export function createReplayGuard({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): ReplayGuard {
+export function createReplayGuard({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>): ReplayGuard {
   return {
     async spend(value, ms) {
       const id = createHash('sha256').update(value).digest('base64url')
-      const inserted = await sql.query(
-        'insert into used_proofs (id, until) values ($1, $2) on conflict (id) do nothing returning id',
-        [id, new Date(clock.now() + ms)],
-      )
-      return inserted.length === 1
+      const text =
+        'insert into used_proofs (id, until) values ($1, $2) on conflict (id) do nothing returning id'
+      return (await countRows(sql, text, [id, new Date(clock.now() + ms)])) === 1
     },
-    async sweep() {
-      const rows = await sql.query('delete from used_proofs where until < $1 returning id', [
-        new Date(clock.now()),
-      ])
-      return rows.length
-    },
+    sweep: () =>
+      countRows(sql, 'delete from used_proofs where until < $1 returning id', [new Date(clock.now())]),
   }
 }

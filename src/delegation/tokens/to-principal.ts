@@ -1,7 +1,7 @@
-import type { Clock } from '../../kernel/clock.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { CollectionNarrowing, Principal, Scope } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import type { ExternalAccount } from '../people/links.ts'
 import { agentObject, withinLimits } from '../registry/agents.ts'
 import {
@@ -21,12 +21,10 @@ import type { VerifyReason } from './reasons.ts'
 import type { RegistryLookup } from './registry-lookup.ts'
 import type { RegisteredAgent, RegistryEntries } from './registry-query.ts'
 
-export interface ToPrincipalDeps {
+export interface ToPrincipalDeps extends Pick<Runtime, 'clock' | 'newTxn'> {
   readonly lookUp: RegistryLookup
-  readonly clock: Clock
   /** Trusted issuer → its namespace. */
   readonly namespaces: ReadonlyMap<string, string>
-  readonly newTxn: () => string
   /** Whether details of other APIs may stand in it: only where nobody reads by this token. */
   readonly foreignDetails: boolean
 }

@@ -13,7 +13,7 @@ import { createPacedQueue } from '../../kernel/paced-queue.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { type Claims, isFor, parseClaims } from '../registry/claims.ts'
-import type { PresentedProof, Proofs } from './dpop.ts'
+import type { PresentedProof } from './dpop.ts'
 import type { IssuerSource, Resource } from './issuers.ts'
 import { accessTokenTypes, type NormalisedToken, normalise } from './normalise.ts'
 import type { VerifyReason } from './reasons.ts'
@@ -49,7 +49,7 @@ export interface Verifier {
 
 /**
  * Says who a token stands for and what that rests on, for whoever would say it again. NOT checked: whether
- * whoever shows it proves the key it is bound to ({@link checkPossession}), and whether this process hears
+ * whoever shows it proves the key it is bound to (see `createCachedVerifier`), and whether this process hears
  * what is revoked.
  */
 export interface TokenJudge {
@@ -107,66 +107,65 @@ export function createTokenJudge({ issuers, lookUp, clock, demo, newTxn }: Token
   /** Its turn begins with the key in hand: an issuer that does not answer holds up its own tokens alone. */
   async function judge(
     token: string,
-    issuer: IssuerSource,
-    ...lookupArguments: readonly [
-      use: TokenUse,
-      audience: (claims: Claims) => string | undefined,
-      foreignDetails: boolean,
-    ]
+    purposeAt: (issuer: IssuerSource) => Purpose | undefined,
   ): Promise<Result<JudgedToken, VerifyReason>> {
+    const found = findIssuer(token, byName)
+    if (!found.ok) return found
+    const issuer = found.value
+    const purpose = purposeAt(issuer)
+    if (purpose === undefined) return refuse('unknown_issuer')
     const edition = issuer.keys.edition()
     const signed = await signedWith(token, issuer)
     if (!signed.ok) return signed
-    return inTurn(() => judgeNow(token, issuer, { ...signed.value, edition }, ...lookupArguments))
+    return inTurn(() => judgeNow(token, issuer, { ...signed.value, edition }, purpose))
   }
 
   async function judgeNow(
     token: string,
     issuer: IssuerSource,
     { edition, ...signed }: Signed & Pick<JudgedToken, 'edition'>,
-    use: TokenUse,
-    audience: (claims: Claims) => string | undefined,
-    foreignDetails: boolean,
+    { use, audience: audienceIn, foreignDetails }: Purpose,
   ): Promise<Result<JudgedToken, VerifyReason>> {
     const payload = await signedPayload(token, issuer, signed)
     if (!payload.ok) return payload
-    const claims = parseClaims(payload.value.payload)
-    if (!claims.ok) return claims
-    const found = audience(claims.value)
-    if (found === undefined || !isFor(claims.value.aud, found)) return refuse('wrong_audience')
-    const sound = isSound(claims.value, issuer, { now: clock.now() / 1_000, demo })
+    const parsed = parseClaims(payload.value.payload)
+    if (!parsed.ok) return parsed
+    const claims = parsed.value
+    const audience = audienceIn(claims)
+    if (audience === undefined || !isFor(claims.aud, audience)) return refuse('wrong_audience')
+    const sound = isSound(claims, issuer, { now: clock.now() / 1_000, demo })
     if (!sound.ok) return sound
-    const judgement = await toPrincipal(claims.value, issuer, use, {
-      lookUp,
-      clock,
-      namespaces,
-      newTxn,
-      foreignDetails,
-    })
+    const deps = { lookUp, clock, namespaces, newTxn, foreignDetails }
+    const judgement = await toPrincipal(claims, issuer, use, deps)
     if (!judgement.ok) return judgement
     const { actorsNamed } = payload.value
-    return ok({ ...judgement.value, claims: claims.value, audience: found, issuer, edition, actorsNamed })
+    return ok({ ...judgement.value, claims, audience, issuer, edition, actorsNamed })
   }
 
   return {
-    async judge(token, resource) {
-      const issuer = findIssuer(token, byName)
-      if (!issuer.ok) return issuer
-      return judge(token, issuer.value, 'request', () => issuer.value.audiences[resource], false)
-    },
-    async examine(token) {
-      const issuer = findIssuer(token, byName)
-      if (!issuer.ok) return issuer
-      if (issuer.value.kind !== 'own') return refuse('unknown_issuer')
-      return judge(token, issuer.value, 'request', theOnly, true)
-    },
-    async examineSubject(token) {
-      const issuer = findIssuer(token, byName)
-      if (!issuer.ok) return issuer
-      // What a person agreed to at another's API is our word alone.
-      return judge(token, issuer.value, 'exchange', theOnly, issuer.value.kind === 'own')
-    },
+    judge: (token, resource) =>
+      judge(token, ({ audiences }) => ({
+        use: 'request',
+        audience: () => audiences[resource],
+        foreignDetails: false,
+      })),
+    examine: (token) =>
+      judge(token, ({ kind }) =>
+        kind === 'own' ? { use: 'request', audience: theOnly, foreignDetails: true } : undefined,
+      ),
+    // What a person agreed to at another's API is our word alone.
+    examineSubject: (token) =>
+      judge(token, ({ kind }) => ({ use: 'exchange', audience: theOnly, foreignDetails: kind === 'own' })),
   }
+}
+
+/** What a token of one issuer is looked at for. */
+interface Purpose {
+  readonly use: TokenUse
+  /** The audience that it must have, alone. */
+  readonly audience: (claims: Claims) => string | undefined
+  /** Whether details of other APIs may stand in it. */
+  readonly foreignDetails: boolean
 }
 
 const tooMany = (): AppError =>
@@ -208,8 +207,9 @@ async function signedWith(token: string, issuer: IssuerSource): Promise<Result<S
   if (header === undefined) return refuse('malformed')
   if (header.alg === undefined || !issuer.algorithms.includes(header.alg)) return refuse('wrong_algorithm')
   const typ = typeOf(header)
-  if (typ === undefined || !(accessTokenTypes.has(typ) || otherTypes(issuer).includes(typ)))
-    return refuse('wrong_type')
+  const isKnown = (name: string) =>
+    accessTokenTypes.has(name) || (issuer.kind === 'external' && issuer.preset.otherTypes.includes(name))
+  if (typ === undefined || !isKnown(typ)) return refuse('wrong_type')
   const key = await issuer.keys(header)
   return key.ok ? ok({ header, typ, key: key.value }) : key
 }
@@ -247,9 +247,6 @@ async function payloadByJose(token: string, key: CryptoKey, issuer: IssuerSource
 const typeOf = ({ typ }: ProtectedHeaderParameters): string | undefined =>
   typ === undefined ? '' : typeof typ === 'string' ? typ.toLowerCase() : undefined
 
-const otherTypes = (issuer: IssuerSource): readonly string[] =>
-  issuer.kind === 'own' ? [] : issuer.preset.otherTypes
-
 function readHeader(token: string): ProtectedHeaderParameters | undefined {
   try {
     return decodeProtectedHeader(token)
@@ -259,34 +256,14 @@ function readHeader(token: string): ProtectedHeaderParameters | undefined {
   }
 }
 
-/** Whether whoever shows a token may: by the proof of its key, or by having it where it is bound to none. */
-export async function checkPossession(
-  token: string,
-  boundTo: string | undefined,
-  presentedProof: PresentedProof | undefined,
-  proofs: Pick<Proofs, 'check'>,
-): Promise<Result<true, VerifyReason>> {
-  if (boundTo === undefined) return presentedProof === undefined ? ok(true) : refuse('not_bound')
-  // Stolen, it would be as good as in its owner's hands.
-  if (presentedProof === undefined) return refuse('proof_missing')
-  const possession = await proofs.check(presentedProof, { accessToken: token })
-  if (!possession.ok) return refuse(possession.reason === 'use_dpop_nonce' ? 'nonce_needed' : 'proof_invalid')
-  return possession.value === boundTo ? ok(true) : refuse('proof_of_another_key')
-}
-
 const leewaySeconds = 5
 const ownSecondsMax = 300
 
-interface Circumstances {
-  /** Seconds since the epoch. */
-  readonly now: number
-  readonly demo: boolean
-}
-
+/** `now`: seconds since the epoch. */
 function isSound(
   claims: Claims,
   issuer: IssuerSource,
-  { now, demo }: Circumstances,
+  { now, demo }: { readonly now: number; readonly demo: boolean },
 ): Result<true, VerifyReason> {
   const { exp, iat, nbf } = claims
   if (exp <= now) return refuse('expired')

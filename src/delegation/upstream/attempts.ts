@@ -1,34 +1,14 @@
 import type { z } from 'zod'
-import type { Clock } from '../../kernel/clock.ts'
-import type { Seal } from '../../store/encryption.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import { countRows } from '../../store/sql.ts'
 
 /** What was begun holds at least the state by which the browser comes back. */
 interface Stateful {
   readonly checks: { readonly state: string }
 }
 
-/**
- * Something that went off to another provider and comes back. `browser`: the value that only the browser
- * which began it has. `binding`: what began it.
- */
-export interface Attempts<Begun extends Stateful, Answered> {
-  begin(browser: string, binding: string, attempt: Begun): Promise<void>
-  /** Once, for this browser and state; then nobody else can redeem its code. */
-  claim(browser: string, state: string): Promise<Begun | undefined>
-  answer(browser: string, answer: Answered): Promise<void>
-  drop(browser: string): Promise<void>
-  /** What came back, for a page that asks before anything happens. */
-  look(browser: string, binding: string): Promise<Answered | undefined>
-  /** The same, once. */
-  take(browser: string, binding: string): Promise<Answered | undefined>
-  sweep(): Promise<number>
-}
-
-export interface AttemptsDeps<Begun extends Stateful, Answered> {
-  readonly sql: Sql
-  readonly seal: Seal
-  readonly clock: Clock
+export interface AttemptsDeps<Begun extends Stateful, Answered>
+  extends Pick<Runtime, 'sql' | 'seal' | 'clock'> {
   /** Keeps those of one use from being those of another. */
   readonly use: string
   readonly begun: z.ZodType<Begun>
@@ -36,8 +16,13 @@ export interface AttemptsDeps<Begun extends Stateful, Answered> {
 }
 
 const livesMs = 600_000
+const answeredOne = `upstream_sign_ins
+  where browser_hash = $1 and bound_to = $2 and stage = 'answered' and expires_at > $3`
 
-/** Attempts under way, one row each; each step is one conditional statement, so that it happens once. */
+/**
+ * What went off to another provider and comes back, one row each; each step is one conditional statement, so that it
+ * happens once. `browser`: the value that only the browser which began it has. `binding`: what began it.
+ */
 export function createAttempts<Begun extends Stateful, Answered>({
   sql,
   seal,
@@ -45,18 +30,21 @@ export function createAttempts<Begun extends Stateful, Answered>({
   use,
   begun: attemptSchema,
   answered,
-}: AttemptsDeps<Begun, Answered>): Attempts<Begun, Answered> {
+}: AttemptsDeps<Begun, Answered>) {
   const hashOf = (browser: string) => seal.hash(`${use} browser`, browser)
   const stateHash = (state: string) => seal.hash(`${use} state`, state)
   const bound = (binding: string) => seal.hash(`${use} binding`, binding)
   const context = (hash: string, stage: string) => `${use} ${stage} ${hash}`
   const now = () => new Date(clock.now())
   const attemptEnd = () => new Date(clock.now() + livesMs)
-  const opened = (hash: string, [row]: readonly { readonly sealed: Uint8Array }[]) =>
-    row && answered.parse(seal.open(context(hash, 'answered'), row.sealed))
+  async function answeredBy(text: string, browser: string, binding: string): Promise<Answered | undefined> {
+    const hash = hashOf(browser)
+    const [row] = await sql.query<{ sealed: Uint8Array }>(text, [hash, bound(binding), now()])
+    return row && answered.parse(seal.open(context(hash, 'answered'), row.sealed))
+  }
 
   return {
-    async begin(browser, binding, attempt) {
+    async begin(browser: string, binding: string, attempt: Begun): Promise<void> {
       const hash = hashOf(browser)
       await sql.query(
         `insert into upstream_sign_ins (browser_hash, state_hash, bound_to, stage, sealed, expires_at)
@@ -70,7 +58,8 @@ export function createAttempts<Begun extends Stateful, Answered>({
         ],
       )
     },
-    async claim(browser, state) {
+    /** Once, for this browser and state; then nobody else can redeem its code. */
+    async claim(browser: string, state: string): Promise<Begun | undefined> {
       const hash = hashOf(browser)
       const [row] = await sql.query<{ sealed: Uint8Array }>(
         `update upstream_sign_ins set stage = 'claimed'
@@ -79,7 +68,7 @@ export function createAttempts<Begun extends Stateful, Answered>({
       )
       return row && attemptSchema.parse(seal.open(context(hash, 'begun'), row.sealed))
     },
-    async answer(browser, answer) {
+    async answer(browser: string, answer: Answered): Promise<void> {
       const hash = hashOf(browser)
       await sql.query(
         `update upstream_sign_ins set stage = 'answered', sealed = $2, expires_at = $3
@@ -87,36 +76,16 @@ export function createAttempts<Begun extends Stateful, Answered>({
         [hash, seal.close(context(hash, 'answered'), answer), attemptEnd()],
       )
     },
-    async drop(browser) {
+    async drop(browser: string): Promise<void> {
       await sql.query('delete from upstream_sign_ins where browser_hash = $1', [hashOf(browser)])
     },
-    async look(browser, binding) {
-      const hash = hashOf(browser)
-      return opened(
-        hash,
-        await sql.query<{ sealed: Uint8Array }>(
-          `select sealed from upstream_sign_ins
-           where browser_hash = $1 and bound_to = $2 and stage = 'answered' and expires_at > $3`,
-          [hash, bound(binding), now()],
-        ),
-      )
-    },
-    async take(browser, binding) {
-      const hash = hashOf(browser)
-      return opened(
-        hash,
-        await sql.query<{ sealed: Uint8Array }>(
-          `delete from upstream_sign_ins
-           where browser_hash = $1 and bound_to = $2 and stage = 'answered' and expires_at > $3 returning sealed`,
-          [hash, bound(binding), now()],
-        ),
-      )
-    },
-    async sweep() {
-      const rows = await sql.query('delete from upstream_sign_ins where expires_at <= $1 returning stage', [
-        now(),
-      ])
-      return rows.length
-    },
+    /** What came back, for a page that asks before anything happens. */
+    look: (browser: string, binding: string) =>
+      answeredBy(`select sealed from ${answeredOne}`, browser, binding),
+    /** The same, once. */
+    take: (browser: string, binding: string) =>
+      answeredBy(`delete from ${answeredOne} returning sealed`, browser, binding),
+    sweep: () =>
+      countRows(sql, 'delete from upstream_sign_ins where expires_at <= $1 returning stage', [now()]),
   }
 }

@@ -1,8 +1,8 @@
 import { decodeProtectedHeader } from 'jose'
 import type * as client from 'openid-client'
 import { z } from 'zod'
-import type { Clock } from '../../kernel/clock.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import { type CodeAnswer, createCodeClient } from '../oauth-client/code-client.ts'
 import type { CodeChecks, CodeRefusal } from '../oauth-client/code-flow.ts'
 import { cachedLoad, discover } from '../oauth-client/configuration.ts'
@@ -13,18 +13,20 @@ import { type PresetName, presets } from '../tokens/presets.ts'
 import { isSafe } from '../tokens/remote-keys.ts'
 
 /** Who somebody is at another provider, as its signed ID token says. */
-export interface UpstreamIdentity {
-  readonly issuer: string
-  readonly sub: string
+export const upstreamIdentity = z.object({
+  issuer: z.string(),
+  sub: z.string(),
   /** `namespace/key`. */
-  readonly key: string
+  key: z.string(),
   /** What to call them. Not unique, not checked by anybody: never a key. */
-  readonly name: string
+  name: z.string(),
   /** Seconds since the epoch at which they signed in there. */
-  readonly signedInAt: number
+  signedInAt: z.number(),
   /** How, where the provider says so (RFC 8176). */
-  readonly amr: readonly string[]
-}
+  amr: z.array(z.string()),
+})
+/** Who somebody is at another provider, as its signed ID token says. */
+export type UpstreamIdentity = z.output<typeof upstreamIdentity>
 
 /** Remit as a client of one trusted provider (OpenID Connect). */
 export interface UpstreamProvider {
@@ -52,10 +54,8 @@ export interface UpstreamProviderSettings {
   readonly clientSecret: string
 }
 
-export interface UpstreamProviderDeps {
-  readonly publicUrl: string
+export interface UpstreamProviderDeps extends Pick<Runtime, 'publicUrl' | 'clock'> {
   readonly fetch: Fetch
-  readonly clock: Clock
 }
 
 // How long ago they may have signed in there. An older session would make ours look recent, which lets lend

@@ -1,15 +1,12 @@
 import { z } from 'zod'
-import type { Clock } from '../../kernel/clock.ts'
-import type { Log } from '../../kernel/log.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
-import type { Seal } from '../../store/encryption.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Runtime } from '../../store/runtime.ts'
 import type { CodeRefusal } from '../oauth-client/code-flow.ts'
 import { settlesMs } from '../people/account-news.ts'
 import type { AccountLinks } from '../people/links.ts'
 import type { People, Person } from '../people/people.ts'
 import { createAttempts } from './attempts.ts'
-import type { UpstreamIdentity, UpstreamProvider } from './provider.ts'
+import { type UpstreamIdentity, type UpstreamProvider, upstreamIdentity } from './provider.ts'
 
 /** What the browser that came back is told. `back`: where it was begun, as far as that is known. */
 export type SignInReturn =
@@ -62,12 +59,7 @@ export interface SignedInAs extends Person {
   readonly isYoung?: boolean
 }
 
-export interface UpstreamSignInsDeps {
-  readonly sql: Sql
-  readonly seal: Seal
-  readonly clock: Clock
-  readonly log: Log
-  readonly randomBytes: (size: number) => Buffer
+export interface UpstreamSignInsDeps extends Pick<Runtime, 'sql' | 'seal' | 'clock' | 'log' | 'randomBytes'> {
   readonly providers: readonly UpstreamProvider[]
   readonly people: People
   readonly links: Pick<AccountLinks, 'of'>
@@ -81,20 +73,15 @@ const attemptSchema = z.object({
   back: z.string(),
 })
 
-/** Who came back. */
-const answered = z.object({
-  issuer: z.string(),
-  sub: z.string(),
-  key: z.string(),
-  name: z.string(),
-  signedInAt: z.number(),
-  amr: z.array(z.string()),
-})
-
 /** Sign-in through trusted issuers, bound to the browser and to the sign-in or session that began it. */
 export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIns {
   const { sql, clock, log, providers, people, links } = deps
-  const attempts = createAttempts({ ...deps, use: 'upstream', begun: attemptSchema, answered })
+  const attempts = createAttempts({
+    ...deps,
+    use: 'upstream',
+    begun: attemptSchema,
+    answered: upstreamIdentity,
+  })
   const providerOf = (namespace: string) => providers.find((candidate) => candidate.namespace === namespace)
 
   return {
@@ -104,11 +91,8 @@ export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIn
       if (provider === undefined) return refuse('no_provider')
       const authorization = await provider.begin()
       if (!authorization.ok) {
-        log('upstream_refused', {
-          issuer: provider.issuer,
-          reason: authorization.reason,
-          detail: authorization.detail,
-        })
+        const { reason, detail } = authorization
+        log('upstream_refused', { issuer: provider.issuer, reason, detail })
         return authorization
       }
       const { url, state, nonce, verifier } = authorization.value
@@ -136,7 +120,7 @@ export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIn
         log('upstream_refused', { issuer: attempt.issuer, reason: identity.reason, detail: identity.detail })
         return { ok: false, reason: identity.reason, back: attempt.back }
       }
-      await attempts.answer(browser, { ...identity.value, amr: [...identity.value.amr] })
+      await attempts.answer(browser, identity.value)
       return { ok: true, next: attempt.next }
     },
     look: async (browser, binding) => (browser === undefined ? undefined : attempts.look(browser, binding)),
@@ -156,6 +140,6 @@ export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIn
       log('upstream_key_taken', { issuer, detail: 'its namespace holds people of another issuer' })
       return undefined
     },
-    sweep: () => attempts.sweep(),
+    sweep: attempts.sweep,
   }
 }

@@ -9,6 +9,7 @@ import {
   type Provider,
 } from 'oidc-provider'
 import { AppError } from '../../../kernel/errors.ts'
+import type { Runtime } from '../../../store/runtime.ts'
 import type { Requester } from '../../approvals/approval.ts'
 import type { Approvals } from '../../approvals/approvals.ts'
 import { bindingMessageMax } from '../../approvals/request-approval.ts'
@@ -43,7 +44,7 @@ export interface Backchannel {
   readonly answers: (ctx: KoaContextWithOIDC, next: () => Promise<void>) => Promise<void>
 }
 
-export interface BackchannelDeps {
+export interface BackchannelDeps extends Pick<Runtime, 'clock' | 'newTxn' | 'publicUrl'> {
   readonly approvals: Pick<Approvals, 'ask' | 'of'>
   readonly clients: Pick<Clients, 'registered'>
   readonly lentTo: DelegationLookup
@@ -51,9 +52,6 @@ export interface BackchannelDeps {
   readonly resultOf: ResultOf
   readonly pings: Pick<OutboxDispatcher, 'wake'>
   readonly resolve: ResolveDetail
-  readonly clock: { now(): number }
-  readonly newTxn: () => string
-  readonly publicUrl: string
 }
 
 /** Whether a request came to the backchannel endpoint (CIBA). */

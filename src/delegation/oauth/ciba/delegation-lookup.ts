@@ -1,5 +1,4 @@
-import type { Clock } from '../../../kernel/clock.ts'
-import type { Sql } from '../../../store/sql.ts'
+import type { Runtime } from '../../../store/runtime.ts'
 
 /** The one delegation on which a question rests. */
 export interface FoundDelegation {
@@ -15,10 +14,10 @@ export type DelegationLookup = (person: string, agent: string) => Promise<FoundD
  * and a person who lent nothing cannot be told apart by how long it takes.
  */
 export const createDelegationLookup =
-  ({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): DelegationLookup =>
+  ({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>): DelegationLookup =>
   async (person, agent) => {
-    const rows = await sql.query<{ id: string }>(
-      `select delegations.id
+    const [found] = await sql.query<FoundDelegation>(
+      `select delegations.id as delegation
        from people
        join delegations on delegations.subject = 'user:' || people.key
        join agents as lender_of on lender_of.id = delegations.agent
@@ -32,5 +31,5 @@ export const createDelegationLookup =
        limit 1`,
       [person, agent, new Date(clock.now())],
     )
-    return rows.map(({ id }) => ({ delegation: id }))[0]
+    return found
   }

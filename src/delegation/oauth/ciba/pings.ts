@@ -1,9 +1,7 @@
 import type { Handler, Queue, Task } from '../../../jobs/queue.ts'
-import type { Clock } from '../../../kernel/clock.ts'
-import type { Log } from '../../../kernel/log.ts'
 import { OutboundError } from '../../../outbound/error.ts'
 import type { GuardedFetch } from '../../../outbound/guarded-fetch.ts'
-import type { Database } from '../../../store/sql.ts'
+import type { Runtime } from '../../../store/runtime.ts'
 import {
   delivery,
   type OutboxDispatcher,
@@ -13,12 +11,10 @@ import {
 import type { Clients } from '../../registry/clients.ts'
 import type { BackchannelRequests, Ping } from './requests.ts'
 
-export interface PingsDeps {
-  readonly database: Database
+export interface PingsDeps extends Pick<Runtime, 'database' | 'log'> {
   /** Its handler is {@link createPingHandler}. */
   readonly queue: Pick<Queue, 'send' | 'wake'>
   readonly requests: Pick<BackchannelRequests, 'takePings'>
-  readonly log: Log
   /** Milliseconds between two looks for what nobody woke us for. Default 5,000. */
   readonly everyMs?: number
 }
@@ -35,12 +31,10 @@ export const startPings = (deps: PingsDeps): OutboxDispatcher =>
 /** `tries`: the one that comes, counted from 1. What the task names is by its keyed hash: the id and the token stay sealed. */
 const taskOf = (idHash: string, tries: number): Task => ({ key: idHash, data: { request: idHash, tries } })
 
-export interface PingHandlerDeps {
+export interface PingHandlerDeps extends Pick<Runtime, 'clock' | 'log'> {
   readonly requests: Pick<BackchannelRequests, 'ping' | 'endPing'>
   readonly clients: Pick<Clients, 'registered'>
   readonly fetch: GuardedFetch
-  readonly clock: Clock
-  readonly log: Log
 }
 
 const { timeoutMs, bytesMax, standingMs } = delivery

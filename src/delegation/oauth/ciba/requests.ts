@@ -1,7 +1,7 @@
 import type { FgaObject } from '../../../kernel/ids.ts'
-import type { Log } from '../../../kernel/log.ts'
 import type { Seal } from '../../../store/encryption.ts'
-import type { Sql } from '../../../store/sql.ts'
+import type { Runtime } from '../../../store/runtime.ts'
+import { countRows, type Sql } from '../../../store/sql.ts'
 
 /** Which question an auth_req_id stands for, and who asked it of whom under what. */
 export interface BackchannelRequest {
@@ -46,13 +46,6 @@ const context = (idHash: string) => `backchannel ping ${idHash}`
 const keptMs = 3_600_000
 const batchSize = 100
 
-export interface BackchannelRequestsDeps {
-  readonly sql: Sql
-  readonly seal: Seal
-  readonly clock: { now(): number }
-  readonly log: Log
-}
-
 /**
  * One row for each auth_req_id, by its keyed hash; what a ping needs of it is sealed. Each method is one
  * statement.
@@ -62,7 +55,7 @@ export function createBackchannelRequests({
   seal,
   clock,
   log,
-}: BackchannelRequestsDeps): BackchannelRequests {
+}: Pick<Runtime, 'sql' | 'seal' | 'clock' | 'log'>): BackchannelRequests {
   const hashOf = (id: string) => seal.hash('backchannel request', id)
   const endPing: BackchannelRequests['endPing'] = async (idHash) => {
     await sql.query('update backchannel_requests set ping = null where id_hash = $1', [idHash])
@@ -88,12 +81,12 @@ export function createBackchannelRequests({
       )
     },
     async get(id) {
-      const rows = await sql.query<RequestRow>(
-        `select approval, subject, agent, client_id, delegation, expires_at
+      const [request] = await sql.query<BackchannelRequest>(
+        `select approval, subject, agent, client_id as client, delegation, expires_at as "expiresAt"
          from backchannel_requests where id_hash = $1`,
         [hashOf(id)],
       )
-      return rows.map(fromRow)[0]
+      return request
     },
     async takePings(transaction, approval) {
       const rows = await transaction.query<{ id_hash: string }>(
@@ -110,48 +103,32 @@ export function createBackchannelRequests({
     },
     async ping(idHash) {
       const [row] = await sql.query<PingRow>(
-        `select id_hash, approval, client_id, ping
+        `select approval, client_id as client, ping
          from backchannel_requests request join approvals on approvals.id = approval
          where id_hash = $1 and ping is not null and ${isAnswered}`,
         [idHash],
       )
-      const ping = row && readPing(row, seal)
+      const ping = row && readPing(idHash, row, seal)
       if (row === undefined || ping !== undefined) return ping
       log('pings_unreadable', { count: 1 })
       await endPing(idHash)
       return undefined
     },
     endPing,
-    async sweep() {
-      const rows = await sql.query(
-        'delete from backchannel_requests where expires_at < $1 returning id_hash',
-        [new Date(clock.now() - keptMs)],
-      )
-      return rows.length
-    },
+    sweep: () =>
+      countRows(sql, 'delete from backchannel_requests where expires_at < $1 returning id_hash', [
+        new Date(clock.now() - keptMs),
+      ]),
   }
 }
 
-interface RequestRow {
-  readonly approval: string
-  readonly subject: FgaObject
-  readonly agent: string
-  readonly client_id: string
-  readonly delegation: string
-  readonly expires_at: Date
-}
-
 interface PingRow {
-  readonly id_hash: string
   readonly approval: string
-  readonly client_id: string
+  readonly client: string
   readonly ping: Uint8Array
 }
 
-function readPing(
-  { id_hash: idHash, approval, client_id: client, ping }: PingRow,
-  seal: Seal,
-): Ping | undefined {
+function readPing(idHash: string, { approval, client, ping }: PingRow, seal: Seal): Ping | undefined {
   try {
     const { id, token } = seal.open(context(idHash), ping) as { readonly id: string; readonly token: string }
     return { approval, client, authReqId: id, token }
@@ -159,9 +136,3 @@ function readPing(
     return undefined
   }
 }
-
-const fromRow = ({ client_id: client, expires_at: expiresAt, ...row }: RequestRow): BackchannelRequest => ({
-  ...row,
-  client,
-  expiresAt,
-})

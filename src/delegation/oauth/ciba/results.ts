@@ -1,8 +1,7 @@
 import type { AdapterPayload, Provider } from 'oidc-provider'
-import type { Clock } from '../../../kernel/clock.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import { splitObject } from '../../../kernel/ids.ts'
-import type { Seal } from '../../../store/encryption.ts'
+import type { Runtime } from '../../../store/runtime.ts'
 import type { Approval, DecidedIn } from '../../approvals/approval.ts'
 import type { Approvals } from '../../approvals/approvals.ts'
 import { type RequestedAccess, tokenSeconds } from '../../approvals/requested-access.ts'
@@ -15,15 +14,12 @@ import type { Consents } from '../consents.ts'
 import { denialText } from './answer-texts.ts'
 import type { BackchannelRequest, BackchannelRequests } from './requests.ts'
 
-export interface ResultsDeps {
+export interface ResultsDeps extends Pick<Runtime, 'seal' | 'clock' | 'publicUrl'> {
   readonly requests: BackchannelRequests
   readonly approvals: Pick<Approvals, 'of'>
   readonly delegations: Delegations
   readonly agents: Pick<Agents, 'get'>
   readonly grants: Consents
-  readonly seal: Seal
-  readonly clock: Clock
-  readonly publicUrl: string
 }
 
 /** What the library's store says of one request, with what came of it. Undefined: as if it were unknown. */
@@ -61,7 +57,7 @@ export function createResults(deps: ResultsDeps): ResultOf {
     const { consumed } = payload
     if (typeof consumed === 'number')
       return consumed * 1_000 + overlapMs > clock.now() ? undefined : { ...payload, grantId }
-    const approval = await approvals.of(asker(request, payload), request.approval)
+    const approval = await approvals.of({ ...request, txn: String(payload.jti) }, request.approval)
     if (approval === undefined || approval.state === 'expired') return overPayload(payload)
     const openPayload = { ...payload, exp: seconds(approval.expiresAt) }
     if (approval.state === 'denied') return { ...openPayload, ...denied(denialText(approval.reason)) }
@@ -79,14 +75,6 @@ export function createResults(deps: ResultsDeps): ResultOf {
 const overPayload = (payload: AdapterPayload) => ({ ...payload, exp: payload.iat })
 
 const denied = (errorDescription: string) => ({ error: 'access_denied', errorDescription })
-
-const asker = ({ subject, agent, client, delegation }: BackchannelRequest, { jti }: AdapterPayload) => ({
-  subject,
-  agent,
-  client,
-  delegation,
-  txn: String(jti),
-})
 
 interface Granting {
   readonly request: BackchannelRequest

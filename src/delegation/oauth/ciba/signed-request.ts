@@ -5,9 +5,14 @@ type Members = Readonly<Record<string, unknown>>
 // CIBA §7.1.1.
 const required = ['iss', 'aud', 'exp', 'iat', 'nbf', 'jti']
 // RFC 9101 §4 names one, most libraries send `JWT` or none.
-const types = new Set(['jwt', 'oauth-authz-req+jwt'])
+const requestTypes = ['jwt', 'oauth-authz-req+jwt']
 /** Seconds from its `nbf` to its `exp`, and to now (FAPI 1.0 Advanced §5.2.2, 13 and 17). */
 const lifetimeMax = 3_600
+
+/** Whether a JWT says that it is one of these, or says nothing; media types are written in either form and case. */
+export const isTypeOf = (types: readonly string[], typ: unknown): boolean =>
+  typ === undefined ||
+  (typeof typ === 'string' && types.includes(typ.toLowerCase().replace(/^application\//, '')))
 
 /**
  * What a signed authentication request has to be beyond what the library sees to: signature, algorithm,
@@ -16,15 +21,7 @@ const lifetimeMax = 3_600
  */
 export function assertSignedRequest(claims: Members, { typ }: Members, now: number): void {
   const refuse = (reason: string) => new errors.InvalidRequestObject(`the signed request ${reason}`)
-  if (
-    typ !== undefined &&
-    !types.has(
-      String(typ)
-        .toLowerCase()
-        .replace(/^application\//, ''),
-    )
-  )
-    throw refuse('is a JWT of another type')
+  if (!isTypeOf(requestTypes, typ)) throw refuse('is a JWT of another type')
   const missing = required.filter((name) => claims[name] === undefined)
   if (missing.length > 0) throw refuse(`lacks ${missing.join(', ')}`)
   // With a subject it could be shown as an assertion of who its client is, by whoever saw it (RFC 9101

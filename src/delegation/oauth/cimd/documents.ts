@@ -1,9 +1,8 @@
 import { z } from 'zod'
-import type { Clock } from '../../../kernel/clock.ts'
-import type { Log } from '../../../kernel/log.ts'
 import { createLru } from '../../../kernel/lru.ts'
 import { OutboundError } from '../../../outbound/error.ts'
 import type { GuardedFetch } from '../../../outbound/guarded-fetch.ts'
+import type { Runtime } from '../../../store/runtime.ts'
 import { isRedirect } from '../../registry/clients.ts'
 import { isPattern } from './hosts.ts'
 
@@ -29,11 +28,9 @@ export interface ClientDocuments {
   get(clientId: string): Promise<ClientDocument | undefined>
 }
 
-export interface ClientDocumentsDeps {
+export interface ClientDocumentsDeps extends Pick<Runtime, 'clock' | 'log'> {
   /** Refuses addresses that are not public, redirects included, as answers. */
   readonly outbound: GuardedFetch
-  readonly clock: Clock
-  readonly log: Log
 }
 
 const freshMs = 5 * 60_000

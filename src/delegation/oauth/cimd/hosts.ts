@@ -1,8 +1,8 @@
 import { isIPv6 } from 'node:net'
 import { type RecordActor, record } from '../../../audit/record.ts'
-import type { Clock } from '../../../kernel/clock.ts'
 import { invalid } from '../../../kernel/errors.ts'
-import type { Database, Sql } from '../../../store/sql.ts'
+import type { Runtime } from '../../../store/runtime.ts'
+import { countRows, type Sql } from '../../../store/sql.ts'
 import { createAgents } from '../../registry/agents.ts'
 
 /** A host whose client documents are refused, with those below it. */
@@ -34,19 +34,8 @@ export interface DeniedHosts {
   unlessDenied(clientId: string, task: (sql: Sql) => Promise<void>): Promise<void>
 }
 
-interface Came {
-  readonly agent: string
-  readonly client_id: string
-}
-
 /** Does NOT check who asks. */
-export function createDeniedHosts({
-  database,
-  clock,
-}: {
-  readonly database: Database
-  readonly clock: Clock
-}): DeniedHosts {
+export function createDeniedHosts({ database, clock }: Pick<Runtime, 'database' | 'clock'>): DeniedHosts {
   return {
     deny: (recordedAs, hostText) =>
       database.transaction(async (sql) => {
@@ -55,22 +44,20 @@ export function createDeniedHosts({
           host,
           new Date(clock.now()),
         ])
-        const agents = (await cameFrom(sql)).filter(({ client_id }) => namesOf(client_id).includes(host))
-        await record(sql, recordedAs, {
-          event: 'host_disabled',
-          host,
-          agents: agents.map(({ agent }) => agent),
-        })
+        const came = (await cameFrom(sql)).filter(({ client_id }) => namesOf(client_id).includes(host))
+        const agents = came.map(({ agent }) => agent)
+        await record(sql, recordedAs, { event: 'host_disabled', host, agents })
         const agentsInTransaction = createAgents({ sql, clock })
-        for (const { agent } of agents) await agentsInTransaction.disable(agent)
-        return { host, agents: agents.map(({ agent }) => agent) }
+        for (const agent of agents) await agentsInTransaction.disable(agent)
+        return { host, agents }
       }),
     allow: (recordedAs, hostText) =>
       database.transaction(async (sql) => {
         const host = named(hostText)
-        const removed = await sql.query('delete from denied_hosts where host = $1 returning host', [host])
-        if (removed.length > 0) await record(sql, recordedAs, { event: 'host_enabled', host })
-        return removed.length > 0
+        const text = 'delete from denied_hosts where host = $1 returning host'
+        const isRemoved = (await countRows(sql, text, [host])) > 0
+        if (isRemoved) await record(sql, recordedAs, { event: 'host_enabled', host })
+        return isRemoved
       }),
     list: () =>
       database.query<{ host: string; since: Date }>(
@@ -87,15 +74,13 @@ export function createDeniedHosts({
 }
 
 async function isDenied(sql: Sql, clientId: string): Promise<boolean> {
-  const rows = await sql.query('select 1 from denied_hosts where host = any($1::text[]) limit 1', [
-    namesOf(clientId),
-  ])
-  return rows.length > 0
+  const denied = 'select 1 from denied_hosts where host = any($1::text[]) limit 1'
+  return (await countRows(sql, denied, [namesOf(clientId)])) > 0
 }
 
 /** Of clients that nobody registered: their ids are addresses. */
-const cameFrom = (sql: Sql): Promise<Came[]> =>
-  sql.query<Came>(
+const cameFrom = (sql: Sql) =>
+  sql.query<{ readonly agent: string; readonly client_id: string }>(
     `select agent, client_id from clients where agent like 'cimd/%' and client_id like 'https://%' order by agent`,
   )
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { Clock } from '../../../kernel/clock.ts'
 import { createLru } from '../../../kernel/lru.ts'
+import type { Runtime } from '../../../store/runtime.ts'
 import { type Agent, type AgentLimits, type Agents, createAgents } from '../../registry/agents.ts'
 import { type Client, type Clients, createClients, type Registration } from '../../registry/clients.ts'
 import type { ClientDocument, ClientDocuments } from './documents.ts'
@@ -24,15 +24,12 @@ export interface MetadataClients {
   introduce(client: Client & Registration, person: string): Promise<void>
 }
 
-export interface MetadataClientsDeps {
+export interface MetadataClientsDeps extends Pick<Runtime, 'issuer' | 'clock'> {
   readonly clients: Clients
   readonly agents: Agents
   /** Undefined: clients by document are refused, those that were let in before too. */
   readonly documents: ClientDocuments | undefined
   readonly hosts: Pick<DeniedHosts, 'isDenied' | 'unlessDenied'>
-  /** `iss` of the built-in issuer, by which its agents are known. */
-  readonly issuer: string
-  readonly clock: Clock
 }
 
 const limits: AgentLimits = {
