@@ -16,18 +16,22 @@ import { createClientDocuments } from '../delegation/oauth/cimd/documents.ts'
 import type { DeniedHosts } from '../delegation/oauth/cimd/hosts.ts'
 import { createMetadataClients } from '../delegation/oauth/cimd/metadata-clients.ts'
 import { type Consents, createConsents } from '../delegation/oauth/consents.ts'
-import type { DemoConsent } from '../delegation/oauth/demo-consent.ts'
 import { createExchange } from '../delegation/oauth/exchange.ts'
 import { createAuthorizationServer } from '../delegation/oauth/server.ts'
+import type { DemoConsent } from '../delegation/oauth/unasked-consents.ts'
 import { createAccountNews } from '../delegation/people/account-news.ts'
-import { createConsoleSignOut } from '../delegation/people/console-sign-out.ts'
 import { createAccountLinks } from '../delegation/people/links.ts'
 import { createPasskeys } from '../delegation/people/passkeys.ts'
 import { createPasswords, type Passwords } from '../delegation/people/passwords.ts'
 import type { People } from '../delegation/people/people.ts'
 import type { Persons } from '../delegation/people/persons.ts'
 import { createSessions } from '../delegation/people/sessions.ts'
-import { type Barring, createBarring, createSignInEnds } from '../delegation/people/sign-in-ends.ts'
+import {
+  type Barring,
+  createBarring,
+  createConsoleSignOut,
+  createSignInEnds,
+} from '../delegation/people/sign-in-ends.ts'
 import { createSignInValidity } from '../delegation/people/sign-in-validity.ts'
 import { createSignIns } from '../delegation/people/sign-ins.ts'
 import { createStepUp, type StepUp } from '../delegation/people/step-up.ts'

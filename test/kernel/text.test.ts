@@ -1,6 +1,6 @@
 import { isPlain, visible } from '@remit/contract/text'
 import { describe, expect, test } from 'vitest'
-import { shownName } from '../../src/delegation/registry/shown-name.ts'
+import { shownName } from '../../src/delegation/registry/record-names.ts'
 
 /** Hides a text in variation selectors, a byte in each: nothing of it is drawn. */
 const hidden = (text: string): string =>

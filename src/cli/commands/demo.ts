@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { DemoConsent } from '../../delegation/oauth/demo-consent.ts'
+import type { DemoConsent } from '../../delegation/oauth/unasked-consents.ts'
 import type { Services } from '../../delegation/registry/services.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { type Command, command, optional } from './command.ts'

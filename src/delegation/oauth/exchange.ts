@@ -13,11 +13,19 @@ import { isOurs, mayTarget, type ResourceEntry, type Resources, scopesAt } from 
 import type { KeyRing } from '../tokens/signing-key.ts'
 import type { ExaminedToken, Verifier } from '../tokens/verify.ts'
 import type { ReadActorToken } from './actor-token.ts'
-import { mayCross, originOf, scopesCrossing } from './crossing.ts'
-import { type Detail, detailsFor, isForeign } from './exchange-details.ts'
-import { mayExchangeSubjectToken } from './subject-token-policy.ts'
+import {
+  type Detail,
+  detailsFor,
+  grantableScopes,
+  grantOf,
+  isForeign,
+  mayCross,
+  mayExchangeSubjectToken,
+  originOf,
+  scopesCrossing,
+  upstreamOf,
+} from './exchange-rules.ts'
 import { actorClaim } from './token-claims.ts'
-import { grantableScopes, grantOf, upstreamOf } from './upstream.ts'
 
 /** What a client asks for (RFC 8693 §2.1), as it came. The client was authenticated before. */
 export interface ExchangeRequest {

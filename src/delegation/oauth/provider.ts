@@ -17,15 +17,14 @@ import { proofAlgorithms } from '../tokens/dpop.ts'
 import type { KeyRing, SigningKey } from '../tokens/signing-key.ts'
 import { type Backchannel, isBackchannel } from './ciba/backchannel.ts'
 import { retentionSeconds, secondsOf, soleScopeOf } from './ciba/parsed-request.ts'
-import { documentFeature, isByDocument } from './cimd/feature.ts'
-import { assertIsAssertion } from './client-assertion.ts'
+import { documentFeature, isByDocument } from './cimd/metadata-clients.ts'
 import { clientMetadata } from './client-metadata.ts'
-import { type ConsoleConsentDeps, createConsoleConsent } from './console-consent.ts'
 import { issuerCookies } from './cookies.ts'
+import { answerUnavailable, typedOnce } from './middleware.ts'
 import { detailProblem } from './requested-details.ts'
+import { assertIsAssertion } from './signed-jwts.ts'
 import { type TokenClaimsDeps, tokenClaims } from './token-claims.ts'
-import { typedOnce } from './typed-codes.ts'
-import { answerUnavailable } from './unavailable.ts'
+import { type ConsoleConsentDeps, createConsoleConsent } from './unasked-consents.ts'
 
 /** Pages of the authorization server, as HTML. Everything given is untrusted text, but for `form`. */
 export interface IssuerPages {
@@ -345,7 +344,7 @@ const sparing = (inner: Adapter): Adapter => ({
 })
 
 /**
- * A stored token is the business of the client that it was issued to; JWTs are judged in jwt-endpoints.ts.
+ * A stored token is the business of the client that it was issued to; JWTs are judged in middleware.ts.
  */
 const isOwn = (
   _ctx: unknown,

@@ -1,18 +1,26 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Provider } from 'oidc-provider'
+import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
+import { reasonOf } from '../../kernel/reason.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import type { Clients } from '../registry/clients.ts'
+import type { Resources } from '../registry/resources.ts'
+import type { Proofs } from '../tokens/dpop.ts'
 import type { SigningKey } from '../tokens/signing-key.ts'
-import { answeredScope } from './answered-scope.ts'
+import { tokenExchange } from './client-metadata.ts'
 import { hostCookies, ofFlow } from './cookies.ts'
-import { createDemoConsent, type DemoConsent } from './demo-consent.ts'
-import { type ExchangeGrantDeps, registerExchange } from './exchange-grant.ts'
+import { accessTokenType, type Exchange } from './exchange.ts'
 import { createInteractions, type Interactions, type InteractionsDeps } from './interactions.ts'
-import { createJwtEndpoints, type JwtEndpointsDeps } from './jwt-endpoints.ts'
-import { createKnownTypes } from './known-types.ts'
-import { createMetadata } from './metadata.ts'
-import { createPolling } from './polling.ts'
+import {
+  answeredScope,
+  createJwtEndpoints,
+  createMetadata,
+  createPolling,
+  createUnavailable,
+  type JwtEndpointsDeps,
+  typedCodes,
+} from './middleware.ts'
 import { createProvider, type ProviderDeps } from './provider.ts'
-import { typedCodes } from './typed-codes.ts'
-import { createUnavailable } from './unavailable.ts'
+import { createDemoConsent, type DemoConsent } from './unasked-consents.ts'
 
 /** The built-in authorization server, as the rest of the service sees it. */
 export interface AuthorizationServer {
@@ -105,4 +113,131 @@ function settle(
   request.headers['x-forwarded-host'] = host
   request.headers['x-forwarded-proto'] = protocol.slice(0, -1)
   delete request.headers['x-forwarded-for']
+}
+
+const parameters = [
+  'subject_token',
+  'subject_token_type',
+  'actor_token',
+  'actor_token_type',
+  'requested_token_type',
+  'resource',
+  'audience',
+  'scope',
+  'authorization_details',
+]
+
+interface ExchangeGrantDeps {
+  readonly exchange: Exchange
+  readonly clients: Clients
+  readonly proofs: Pick<Proofs, 'check' | 'nonce'>
+  readonly issuer: string
+}
+
+/** Token exchange (RFC 8693) as a grant type of the library, which has authenticated the client. */
+function registerExchange(
+  provider: Provider,
+  { exchange, clients, proofs, issuer }: ExchangeGrantDeps,
+): void {
+  provider.registerGrantType(
+    tokenExchange,
+    async (ctx) => {
+      const params: Readonly<Record<string, unknown>> = ctx.oidc.params
+      const singleParameter = (name: string): string | undefined => {
+        const value = params[name]
+        return typeof value === 'string' && value !== '' ? value : undefined
+      }
+      const client = await clients.registered(ctx.oidc.client.clientId)
+      if (client === undefined) throw new errors.UnauthorizedClient()
+      const provenKey = await provenKeyOf(ctx, proofs, issuer)
+      const details = singleParameter('authorization_details')
+      const exchanged = await exchange({
+        client,
+        provenKey,
+        subjectToken: singleParameter('subject_token') ?? '',
+        subjectTokenType: singleParameter('subject_token_type') ?? '',
+        actorToken: singleParameter('actor_token'),
+        actorTokenType: singleParameter('actor_token_type'),
+        requestedTokenType: singleParameter('requested_token_type'),
+        targets: [params['resource'], params['audience']].flat().filter((value) => typeof value === 'string'),
+        scope: singleParameter('scope'),
+        // The library has parsed and validated it once already.
+        details: details === undefined ? undefined : JSON.parse(details),
+      })
+      if (!exchanged.ok) throw refusal(exchanged, 'this cannot be exchanged')
+      const { accessToken, expiresIn, scope, details: granted } = exchanged.value
+      ctx.body = {
+        access_token: accessToken,
+        issued_token_type: accessTokenType,
+        token_type: provenKey === undefined ? 'Bearer' : 'DPoP',
+        expires_in: expiresIn,
+        scope,
+        ...(granted.length > 0 && { authorization_details: granted }),
+      }
+    },
+    parameters,
+    ['resource', 'audience'],
+  )
+}
+
+/**
+ * The key that the client proves, to which the new token is then bound; undefined for a request without a
+ * proof. The library checks proofs for its own grants only.
+ */
+async function provenKeyOf(
+  ctx: KoaContextWithOIDC,
+  proofs: ExchangeGrantDeps['proofs'],
+  issuer: string,
+): Promise<string | undefined> {
+  const proof = ctx.get('dpop')
+  if (proof === '') return undefined
+  const presentedProof = { proof, method: ctx.method, url: `${issuer}/token` }
+  const possession = await proofs.check(presentedProof, { nonce: 'demanded' })
+  ctx.set('dpop-nonce', proofs.nonce())
+  if (!possession.ok) throw refusal(possession, 'this proof is not accepted')
+  return possession.value
+}
+
+const refusal = (
+  { reason, detail }: { readonly reason: string; readonly detail?: string },
+  otherwise: string,
+) => new errors.CustomOIDCProviderError(reason, detail ?? otherwise)
+
+// Another process's change is seen that late; until then a new type is refused, and a removed one at the
+// token.
+const staleMs = 1_000
+
+interface KnownTypesDeps extends Pick<Runtime, 'clock' | 'log'> {
+  readonly resources: Resources
+}
+
+/**
+ * Types of details that the registered APIs announce, kept so that no request of the authorization server waits for
+ * them.
+ */
+function createKnownTypes({ resources, clock, log }: KnownTypesDeps) {
+  let types: readonly string[] = []
+  let seenVersion = -1
+  let readAt = Number.NEGATIVE_INFINITY
+
+  async function read(): Promise<void> {
+    const version = resources.version()
+    readAt = clock.now()
+    types = await resources.detailTypes()
+    seenVersion = version
+  }
+
+  return {
+    /** What was read last. */
+    current: () => types,
+    /**
+     * Waits where nothing was read yet, or this process changed the registry; else reads again behind the
+     * request.
+     */
+    async refresh(): Promise<void> {
+      if (seenVersion !== resources.version()) return read()
+      if (clock.now() - readAt < staleMs) return
+      read().catch((error: unknown) => log('resources_unread', { reason: reasonOf(error) }))
+    },
+  }
 }

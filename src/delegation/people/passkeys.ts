@@ -12,10 +12,14 @@ import { reasonOf } from '../../kernel/reason.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import { countRows, readRows, type Sql } from '../../store/sql.ts'
-import { settlesMs } from './account-news.ts'
-import { isFirstMeans } from './first-passkey.ts'
-import { assertion, attestation, challengeIn } from './passkey-answers.ts'
-import { type ChallengeUse, createChallenges } from './passkey-challenges.ts'
+import { isFirstMeans, settlesMs } from './account-news.ts'
+import {
+  assertion,
+  attestation,
+  type ChallengeUse,
+  challengeIn,
+  createChallenges,
+} from './passkey-challenges.ts'
 import { isLocal, type Person } from './people.ts'
 import { atPages } from './sign-ins.ts'
 

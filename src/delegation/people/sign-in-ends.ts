@@ -1,6 +1,7 @@
 import { type RecordActor, record } from '../../audit/record.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
+import { consoleClient } from '../registry/clients.ts'
 import { endSignIns, personHash, tokenMsMax } from '../revocation/artifacts.ts'
 import { createRevocations } from '../revocation/revocations.ts'
 import type { Persons } from './persons.ts'
@@ -145,3 +146,28 @@ export function createBarring(deps: BarringDeps): Barring {
       }),
   }
 }
+
+/** Ends a person's sign-in to the console, whole or not at all, and on record. */
+export type ConsoleSignOut = (person: string) => Promise<void>
+
+interface ConsoleSignOutDeps extends Pick<Runtime, 'database' | 'newTxn'> {
+  readonly signInEnds: Pick<SignInEnds, 'program'>
+}
+
+/**
+ * Its tokens in every tab, and the authorization server's sessions: a page that is opened again would be
+ * signed in by those without asking. Does NOT check who asks.
+ */
+export const createConsoleSignOut =
+  ({ database, signInEnds, newTxn }: ConsoleSignOutDeps): ConsoleSignOut =>
+  (person) =>
+    database.transaction(async (sql) => {
+      await signInEnds.program(sql, person, consoleClient)
+      const recordedAs = {
+        subject: `user:${person}`,
+        actors: [],
+        client: consoleClient,
+        txn: newTxn(),
+      } as const
+      await record(sql, recordedAs, { event: 'signed_out' })
+    })

@@ -1,5 +1,4 @@
 import type { Sql } from '../../store/sql.ts'
-import { shownName } from './shown-name.ts'
 
 /**
  * What people call those that a record names: people, agents and clients, by `user:…`, `agent:…` and client
@@ -22,3 +21,13 @@ export const createRecordNames =
 
 const bare = (ids: readonly string[], prefix: string): string[] =>
   ids.filter((id) => id.startsWith(prefix)).map((id) => id.slice(prefix.length))
+
+const nameMax = 80
+
+/** Names are shown next to decisions: no line breaks, no marks that turn the direction of what follows. */
+export function shownName(candidates: readonly (string | undefined)[], otherwise: string): string {
+  const [shortest = otherwise] = candidates.flatMap(
+    (candidate) => candidate?.replace(/[\p{C}\p{Zl}\p{Zp}\p{DI}]/gu, '').trim() || [],
+  )
+  return shortest.slice(0, nameMax)
+}

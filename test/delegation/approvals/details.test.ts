@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { asks } from '../../../src/delegation/oauth/ciba/parsed-request.ts'
-import { detailsFor } from '../../../src/delegation/oauth/exchange-details.ts'
+import { detailsFor } from '../../../src/delegation/oauth/exchange-rules.ts'
 import { detailsOf, isForeignDetail } from '../../../src/delegation/registry/details.ts'
 
 const grant = { type: 'document_access', grant: 'g_1' } as const

@@ -18,7 +18,7 @@ import type { ResolveDetail } from '../../approvals/resolve.ts'
 import type { OutboxDispatcher } from '../../notify/outbox-dispatcher.ts'
 import type { Clients } from '../../registry/clients.ts'
 import { ciba } from '../client-metadata.ts'
-import { infoRequest } from './answer-texts.ts'
+import { assertSignedRequest } from '../signed-jwts.ts'
 import type { DelegationLookup, FoundDelegation } from './delegation-lookup.ts'
 import {
   type ParsedRequest,
@@ -29,7 +29,7 @@ import {
 } from './parsed-request.ts'
 import type { BackchannelRequests } from './requests.ts'
 import type { ResultOf } from './results.ts'
-import { assertSignedRequest } from './signed-request.ts'
+import { infoRequest } from './results.ts'
 
 /** The front of the approvals table for programs that speak CIBA, as hooks of the library. */
 export interface Backchannel {
