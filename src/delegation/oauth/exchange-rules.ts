@@ -1,5 +1,7 @@
-import type { CollectionNarrowing } from '../../kernel/principal.ts'
+import { splitObject } from '../../kernel/ids.ts'
+import type { CollectionNarrowing, Principal } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
+import type { Agent, AgentLimits, Agents } from '../registry/agents.ts'
 import { scopesOf } from '../registry/claims.ts'
 import type { Client } from '../registry/clients.ts'
 import {
@@ -89,7 +91,7 @@ interface TokenOrigin {
 }
 
 /** What another issuer's token is shown with here, it was issued for us or for an agent of ours. */
-export const originOf = (
+const originOf = (
   { audience, issuer }: Pick<ExaminedToken, 'audience' | 'issuer'>,
   publicUrl: string,
 ): TokenOrigin => ({ resource: audience, isOurs: issuer.kind === 'external' || isOurs(audience, publicUrl) })
@@ -101,10 +103,11 @@ export const originOf = (
  * may show the token at all (`owns`), and what of it passes.
  */
 export function mayCross(
-  origin: TokenOrigin,
+  token: ExaminedToken,
   target: ResourceEntry,
   { client, publicUrl }: { readonly client: Client; readonly publicUrl: string },
 ): boolean {
+  const origin = originOf(token, publicUrl)
   if (origin.resource === target.resource) return true
   if (!isOurs(target.resource, publicUrl)) return target.allowedClients?.includes(client.clientId) ?? false
   return origin.isOurs
@@ -115,10 +118,11 @@ export function mayCross(
  * of its API, so that it passes only where the other's row says as what.
  */
 export function scopesCrossing(
-  origin: TokenOrigin,
+  token: ExaminedToken,
   target: ResourceEntry,
   { held: tokenScopes, publicUrl }: { readonly held: readonly string[]; readonly publicUrl: string },
 ): readonly string[] {
+  const origin = originOf(token, publicUrl)
   if (origin.resource === target.resource || (origin.isOurs && isOurs(target.resource, publicUrl)))
     return tokenScopes
   const as = new Map(Object.entries(new Map(Object.entries(target.accepts)).get(origin.resource) ?? {}))
@@ -167,20 +171,44 @@ function mayExchangeForeignToken(
 }
 
 /**
- * What a token made from this one says of who the person is elsewhere, and by which token of theirs we know:
- * ending that one ends all that came of it. It stays through every exchange.
+ * What a token made from this one says of where it comes from, through every exchange. `upstream`: who the person is
+ * elsewhere, and by which token of theirs we know; ending that one ends all that came of it. `grant_id`: families are
+ * their issuer's: another's would be taken for one of ours.
  */
-export function upstreamOf({ claims, issuer }: ExaminedToken): { readonly upstream?: object } {
+export function comesFrom({ claims, issuer }: ExaminedToken): {
+  readonly upstream?: object
+  readonly grant_id?: string
+} {
   if (issuer.kind === 'external') return { upstream: { iss: claims.iss, sub: claims.sub, jti: claims.jti } }
-  return claims.upstream === undefined ? {} : { upstream: claims.upstream }
+  const { upstream, grant_id } = claims
+  return { ...(upstream !== undefined && { upstream }), ...(grant_id !== undefined && { grant_id }) }
 }
-
-/** Grants are families at their issuer: another's would be taken for one of ours. */
-export const grantOf = ({ claims, issuer }: ExaminedToken): { readonly grant_id?: string } =>
-  issuer.kind === 'own' && claims.grant_id !== undefined ? { grant_id: claims.grant_id } : {}
 
 /** Scopes that a token made from this one may have: another issuer's count within what its settings allow. */
 export const grantableScopes = ({ claims, issuer }: ExaminedToken): readonly string[] =>
   issuer.kind === 'own'
     ? scopesOf(claims)
     : [...issuer.scopesAllowed].filter((scope) => scopesOf(claims).includes(scope))
+
+/** Whether `may_act` (RFC 8693 §4.4) names this agent, as this client. */
+export function mayActNames(
+  mayAct: unknown,
+  agent: Agent,
+  client: Client,
+  { kind }: ExaminedToken['issuer'],
+): boolean {
+  if (typeof mayAct !== 'object' || mayAct === null) return false
+  const { iss, sub, client_id } = mayAct as Readonly<Record<string, unknown>>
+  return (
+    sub === agent.sub &&
+    (iss === undefined || iss === agent.issuer) &&
+    // Another issuer's client of that name is not ours.
+    (client_id === undefined || (kind === 'own' && client_id === client.clientId))
+  )
+}
+
+/** What the agents that acted before allow; one that is gone allows nothing. */
+export async function limitsOf({ actors }: Principal, agents: Agents): Promise<readonly AgentLimits[]> {
+  const found = await Promise.all(actors.map((actor) => agents.get(splitObject(actor).id)))
+  return found.map((agent) => agent?.limits ?? { scopes: [], collections: [] })
+}

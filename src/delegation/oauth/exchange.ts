@@ -2,11 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { record } from '../../audit/record.ts'
 import { splitObject } from '../../kernel/ids.ts'
-import type { Principal } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Delegation, Delegations } from '../lending/delegations.ts'
-import { type Agent, type AgentLimits, type Agents, agentObject, withinLimits } from '../registry/agents.ts'
+import { type Agent, type Agents, agentObject, withinLimits } from '../registry/agents.ts'
 import { chainMax } from '../registry/claims.ts'
 import type { Client } from '../registry/clients.ts'
 import { isOurs, mayTarget, type ResourceEntry, type Resources, scopesAt } from '../registry/resources.ts'
@@ -14,16 +13,16 @@ import type { KeyRing } from '../tokens/signing-key.ts'
 import type { ExaminedToken, Verifier } from '../tokens/verify.ts'
 import type { ReadActorToken } from './actor-token.ts'
 import {
+  comesFrom,
   type Detail,
   detailsFor,
   grantableScopes,
-  grantOf,
   isForeign,
+  limitsOf,
+  mayActNames,
   mayCross,
   mayExchangeSubjectToken,
-  originOf,
   scopesCrossing,
-  upstreamOf,
 } from './exchange-rules.ts'
 import { actorClaim } from './token-claims.ts'
 
@@ -109,17 +108,8 @@ export function createExchange(deps: ExchangeDeps): Exchange {
     // Where what exactly may be done stands in the details, no scope has to say more.
     if (scopes.value.length === 0 && !details.value.some(isForeign))
       return refuse('invalid_scope', 'nothing of what the subject token holds')
-    return mint(
-      {
-        request,
-        subject: subject.value,
-        ...actor.value,
-        resource: target.value.resource,
-        scopes: scopes.value,
-        details: details.value,
-      },
-      deps,
-    )
+    const decided = { request, subject: subject.value, ...actor.value, resource: target.value.resource }
+    return mint({ ...decided, scopes: scopes.value, details: details.value }, deps)
   }
 }
 
@@ -189,7 +179,7 @@ async function actorOf(
   if (client.kind !== 'agent') return refuse('unauthorized_client', 'only agents exchange tokens')
   const agent = await agents.get(client.agent)
   if (agent === undefined || agent.disabledAt !== undefined) return refuse('actor_unauthorized')
-  if (Object.hasOwn(claims, 'may_act') && !names(claims['may_act'], agent, client, issuer))
+  if (Object.hasOwn(claims, 'may_act') && !mayActNames(claims['may_act'], agent, client, issuer))
     return refuse('invalid_request', 'may_act names somebody else')
   if (principal.actors.length >= chainMax) return refuse('invalid_request', 'the chain of actors is full')
   const delegation =
@@ -202,20 +192,9 @@ async function actorOf(
   return ok({ agent, delegation })
 }
 
-function names(mayAct: unknown, agent: Agent, client: Client, { kind }: ExaminedToken['issuer']): boolean {
-  if (typeof mayAct !== 'object' || mayAct === null) return false
-  const { iss, sub, client_id } = mayAct as Readonly<Record<string, unknown>>
-  return (
-    sub === agent.sub &&
-    (iss === undefined || iss === agent.issuer) &&
-    // Another issuer's client of that name is not ours.
-    (client_id === undefined || (kind === 'own' && client_id === client.clientId))
-  )
-}
-
 async function targetOf(
   { client, targets }: ExchangeRequest,
-  { audience, issuer }: ExaminedToken,
+  subject: ExaminedToken,
   { delegation }: Acting,
   { resources, publicUrl }: ExchangeDeps,
 ): Promise<Result<ResourceEntry, ExchangeError>> {
@@ -224,7 +203,7 @@ async function targetOf(
     return refuse('invalid_target', 'name exactly one resource')
   const entry = await resources.get(resource)
   if (entry === undefined || !mayTarget(entry, client, publicUrl)) return refuse('invalid_target')
-  if (!mayCross(originOf({ audience, issuer }, publicUrl), entry, { client, publicUrl }))
+  if (!mayCross(subject, entry, { client, publicUrl }))
     return refuse('invalid_target', 'a token for the one is not exchanged for one to the other')
   // What was lent for another's API opens that one alone.
   if (delegation.resource !== undefined && delegation.resource !== resource)
@@ -247,7 +226,7 @@ async function scopesFor(
   )
     return refuse('invalid_scope', 'nothing of that API is within the limits of its agents')
   const ownScopes = withinLimits(grantableScopes(subject), limits)
-  const crossing = scopesCrossing(originOf(subject, publicUrl), entry, { held: ownScopes, publicUrl })
+  const crossing = scopesCrossing(subject, entry, { held: ownScopes, publicUrl })
   const grantable = new Set(withinLimits(crossing, limits))
   const possible = scopesAt(entry, client, { publicUrl, agent }).filter((scopeName) =>
     grantable.has(scopeName),
@@ -256,12 +235,6 @@ async function scopesFor(
   return requestedScopes.every((scopeName) => possible.includes(scopeName))
     ? ok([...new Set(requestedScopes)])
     : refuse('invalid_scope', 'more than the subject token holds')
-}
-
-/** What the agents that acted before allow; one that is gone allows nothing. */
-async function limitsOf({ actors }: Principal, agents: Agents): Promise<readonly AgentLimits[]> {
-  const found = await Promise.all(actors.map((actor) => agents.get(splitObject(actor).id)))
-  return found.map((agent) => agent?.limits ?? { scopes: [], collections: [] })
 }
 
 interface Decided extends Acting {
@@ -294,8 +267,7 @@ async function mint(
     act: { ...actorClaim(agent), ...(Object.hasOwn(claims, 'act') && { act: claims.act }) },
     delegation: delegation.id,
     txn: principal.txn,
-    ...upstreamOf(subject),
-    ...grantOf(subject),
+    ...comesFrom(subject),
     ...(claims.auth_time !== undefined && { auth_time: claims.auth_time }),
     ...(claims.amr !== undefined && { amr: claims.amr }),
     ...(details.length > 0 && { authorization_details: details }),
