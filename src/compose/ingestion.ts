@@ -3,12 +3,10 @@ import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { Services } from '../delegation/registry/services.ts'
 import type { App } from '../http/env.ts'
-import { fieldRoutes } from '../http/routes/fields.ts'
 import { accessRoutes } from '../http/routes/ingest/access.ts'
-import { collectionWriteRoutes } from '../http/routes/ingest/collections-write.ts'
+import { declarationRoutes } from '../http/routes/ingest/declarations.ts'
 import { documentWriteRoutes } from '../http/routes/ingest/documents-write.ts'
-import { importRoutes } from '../http/routes/ingest/imports.ts'
-import { jobRoutes } from '../http/routes/ingest/jobs.ts'
+import { importRoutes, jobRoutes } from '../http/routes/ingest/imports.ts'
 import { createIngest, type Ingest } from '../ingest/ingest.ts'
 import { supportedMimeTypes } from '../ingest/parse/parsed.ts'
 import { createParser, parsersHere } from '../ingest/parse/parser.ts'
@@ -108,8 +106,7 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
         prefixesOf: async (service) => (await services.get(service))?.prefixes ?? [],
         now,
       }),
-      collectionWriteRoutes({ ingest, requireBearer, isAdministrator, now }),
-      fieldRoutes({ ingest, requireBearer, isAdministrator, now }),
+      declarationRoutes({ ingest, requireBearer, isAdministrator, now }),
       jobRoutes({ ingest, requireBearer }),
     ],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

@@ -1,8 +1,15 @@
 import { readFile } from 'node:fs/promises'
 import type { Config } from '../config/config.ts'
+import {
+  indexDetails,
+  type Metrics,
+  observeIndex,
+  observeRecord,
+  observeStock,
+  observeWhole,
+} from '../http/metrics.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
-import { createOps, indexDetails, type Metrics, observeIndex, type Readiness } from '../http/ops.ts'
-import { observeRecord, observeStock, observeWhole } from '../http/stored-metrics.ts'
+import { createOps, type Readiness } from '../http/ops.ts'
 import { readStock } from '../ingest/stock.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { withTimeout } from '../kernel/with-timeout.ts'

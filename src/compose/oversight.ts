@@ -20,10 +20,8 @@ import { auditRoutes, type OnRecord } from '../http/routes/security/audit.ts'
 import { auditDelegationRoutes } from '../http/routes/security/audit-delegations.ts'
 import { auditQuestionRoutes } from '../http/routes/security/audit-questions.ts'
 import { explainRoutes } from '../http/routes/security/explain.ts'
-import { membershipRoutes } from '../http/routes/security/memberships.ts'
-import { viewAsRoutes } from '../http/routes/security/view-as.ts'
+import { pagedRoutes } from '../http/routes/security/paged.ts'
 import { whatIfRoutes } from '../http/routes/security/what-if.ts'
-import { whoCanRoutes } from '../http/routes/security/who-can.ts'
 import type { ApiAccess } from './api-access.ts'
 import type { Authz } from './authz.ts'
 import type { ComposeContext } from './context.ts'
@@ -60,9 +58,12 @@ export function oversightRoutes(dependencies: OversightDeps): readonly App[] {
       now,
     }),
     auditDelegationRoutes({ ...looking, listLent: createDelegationList({ sql: database, now }) }),
-    viewAsRoutes({ ...paged, viewAs: createViewAs({ ...asking, isLive: dependencies.delegations.isLive }) }),
-    membershipRoutes({ ...paged, memberships: createMemberships(asking) }),
-    whoCanRoutes({ ...paged, whoCan: createWhoCan(asking) }),
+    ...pagedRoutes({
+      ...paged,
+      viewAs: createViewAs({ ...asking, isLive: dependencies.delegations.isLive }),
+      memberships: createMemberships(asking),
+      whoCan: createWhoCan(asking),
+    }),
     whatIfRoutes({
       whatIf: createWhatIf({
         ...asking,

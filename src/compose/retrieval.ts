@@ -2,11 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { isAtTail } from '../authz/gate/precheck.ts'
 import { untilAtTail } from '../authz/gate/tail.ts'
 import type { App } from '../http/env.ts'
+import type { SearchMetrics } from '../http/metrics.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
-import { collectionRoutes } from '../http/routes/retrieval/collections.ts'
-import { documentRoutes } from '../http/routes/retrieval/documents.ts'
-import { retrieveRoutes } from '../http/routes/retrieval/retrieve.ts'
-import type { SearchMetrics } from '../http/search-metrics.ts'
+import { retrievalRoutes } from '../http/routes/retrieval/retrieve.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
 import { createIvfIndex, type IvfIndex } from '../retrieval/chunk-index/ivf/ivf-index.ts'
@@ -118,9 +116,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     chunkIndex,
     ranking,
     routes: ({ requireBearer }) => [
-      retrieveRoutes({ retrieve, requireBearer, indexLagMs }),
-      documentRoutes({ readDocument, requireBearer }),
-      collectionRoutes({ listCollections, requireBearer }),
+      retrievalRoutes({ retrieve, readDocument, listCollections, requireBearer, indexLagMs }),
     ],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }

@@ -1,6 +1,11 @@
+import type { DecisionEvent } from '@remit/contract/decision-event'
 import type { MiddlewareHandler } from 'hono'
+import { html } from 'hono/html'
+import type { RecordActor } from '../audit/record.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
+import type { Principal } from '../kernel/principal.ts'
+import { version } from '../kernel/version.ts'
 import { createClientAddress } from './client-address.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from './env.ts'
 import {
@@ -10,13 +15,19 @@ import {
   requireHost,
   requireUtf8,
 } from './middleware/frame.ts'
-import { requireOpen } from './middleware/open.ts'
-import { recordRefusals } from './middleware/refusals.ts'
 import { wantsPage } from './middleware/session.ts'
-import { requireTrace } from './middleware/trace.ts'
-import { pageHeaders } from './pages/layout.ts'
-import { notFoundPage } from './pages/not-found.ts'
+import { requireTrace, routeOf } from './middleware/trace.ts'
+import { page } from './pages/layout.ts'
+import { showPage } from './pages/show.ts'
 import { createErrorHandler } from './problem.ts'
+import { temporarilyUnavailable } from './temporarily-unavailable.ts'
+
+/** For a browser at an address that leads nowhere, the same for every one of them. */
+const notFoundPage = page({
+  title: 'Nothing here',
+  body: html`<h1>There is nothing at this address</h1>
+<p>Your own pages: <a href="/delegations">what you lent to agents</a>. For programs: <a href="/docs">the API</a>.</p>`,
+})
 
 /** The routes and middleware that {@link createApp} puts together. */
 export interface AppDeps {
@@ -53,12 +64,12 @@ export function createApp(dependencies: AppDeps): App {
   const onError = createErrorHandler({ publicUrl, log })
   app.onError(onError)
   app.notFound((c: AppContext) =>
-    wantsPage(c) ? c.html(notFoundPage(), 404, pageHeaders()) : onError(new AppError('not_found'), c),
+    wantsPage(c) ? showPage(c, notFoundPage, { status: 404 }) : onError(new AppError('not_found'), c),
   )
   app.use(
     '*',
     requireTrace,
-    requireFrame({ newTxn, clientAddress: createClientAddress(dependencies.trustedProxies) }),
+    requireFrame(newTxn, createClientAddress(dependencies.trustedProxies)),
     dependencies.observe,
     requireHost(hosts),
     requireUtf8,
@@ -67,7 +78,7 @@ export function createApp(dependencies: AppDeps): App {
   app.use(
     '*',
     dependencies.limitAddress,
-    requireDeadline({ ms: requestDeadlineMs, now }),
+    requireDeadline(requestDeadlineMs, now),
     endWritesInTime(dependencies.writeDeadlineMs),
   )
   // Behind the limit: it asks the database and OpenFGA, for whoever comes.
@@ -80,4 +91,77 @@ export function createApp(dependencies: AppDeps): App {
   app.use('*', recordRefusals(dependencies.record))
   for (const routes of dependencies.routes) app.route('/', routes)
   return app
+}
+
+/**
+ * Lets nobody in while it is not known who may act: no code is redeemed, nobody signs in, nothing is lent or ended.
+ * Stands before every route, so that none can forget it. At the authorization server the answer has OAuth's form,
+ * which its clients read.
+ */
+function requireOpen({ assertOpen, log }: Pick<AppDeps, 'assertOpen' | 'log'>): MiddlewareHandler<AppEnv> {
+  return async (c, next) => {
+    try {
+      assertOpen()
+    } catch (error) {
+      if (!(error instanceof AppError) || !isOauth(c.req.path)) throw error
+      log('request_failed', { txn: c.get('txn'), code: error.code, reason: error.message })
+      return temporarilyUnavailable(c, {
+        form: c.req.header('accept')?.includes('text/html') === true ? 'page' : 'json',
+        status: 503,
+        detail: 'Nobody is answered before it is known who may act. Ask again in a few seconds.',
+        headers: error.headers,
+      })
+    }
+    await next()
+    return undefined
+  }
+}
+
+const isOauth = (path: string): boolean =>
+  path.startsWith('/oauth/') || path === '/.well-known/oauth-authorization-server/oauth'
+
+/**
+ * Puts on record what somebody with a good token asked for and was refused: a scope, a role, a route of others. Of whom
+ * nothing is known there is nothing to say; a document that is refused has a record of its own.
+ */
+function recordRefusals(
+  record: (caller: RecordActor, refusal: DecisionEvent) => Promise<void>,
+): MiddlewareHandler<AppEnv> {
+  return async function refusals(c, next) {
+    await next()
+    const principal: Principal | undefined = c.get('principal')
+    const { error } = c
+    if (principal === undefined || !(error instanceof AppError) || error.status !== 403) return
+    if (error.code === 'approval_required') return
+    await record(principal, {
+      event: 'request_refused',
+      code: error.code,
+      method: c.req.method,
+      route: routeOf(c) ?? 'none',
+    })
+  }
+}
+
+const info = {
+  title: 'Remit',
+  version,
+  description:
+    'Fine-grained authorized retrieval for AI agents: an agent that asks gets passages that exactly the person it works for may read, within what that person lent it.',
+}
+
+/** The contract, generated from the schemas that validate. Committed as `docs/openapi.json` and compared. */
+export function openApiOf(app: App): object {
+  app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', {
+    type: 'http',
+    scheme: 'bearer',
+    bearerFormat: 'JWT (RFC 9068, typ at+jwt)',
+  })
+  app.openAPIRegistry.registerComponent('securitySchemes', 'session', {
+    type: 'apiKey',
+    in: 'cookie',
+    name: 'remit_session',
+    description:
+      'The person’s own browser (`__Host-remit_session` over https). Changes also need our own `Origin`, `X-CSRF-Token` and a sign-in of at most 15 minutes. With an `Authorization` header it is always 403.',
+  })
+  return app.getOpenAPI31Document({ openapi: '3.1.0', info })
 }

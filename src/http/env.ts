@@ -40,6 +40,10 @@ export function peerOf(c: AppContext): string {
   return incoming?.socket?.remoteAddress ?? 'in-process'
 }
 
+/** Answers 200 with these members and the thread of the request. */
+export const reply = <Members extends object>(c: AppContext, members: Members) =>
+  c.json({ ...members, txn: c.get('txn') }, 200)
+
 /** A router whose validation errors are 422s that name the first wrong field. */
 export function createRouter(): App {
   return new OpenAPIHono<AppEnv>({

@@ -1,4 +1,4 @@
-import { z } from '@hono/zod-openapi'
+import { createRoute, type RouteConfig, z } from '@hono/zod-openapi'
 import { errorCodes } from '@remit/contract/errors'
 import { id as contractId } from '@remit/contract/id'
 
@@ -55,7 +55,36 @@ const describe = (status: number): string =>
     .map(([code]) => code)
     .join(', ')
 
+/** A body of JSON, which has to be there. */
+export const bodyOf = <Schema extends z.ZodType>(schema: Schema) => ({
+  required: true,
+  content: { 'application/json': { schema } },
+})
+
+/** A response of JSON. */
+export const json = <Schema extends z.ZodType>(description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+
 export const bearer = [{ bearer: [] }]
 
 /** The person's own browser: its cookie, and for changes `Origin` and `X-CSRF-Token`. */
 export const session = [{ session: [] }]
+
+type Method = 'get' | 'post' | 'put' | 'delete'
+type RouteOptions = Omit<RouteConfig, 'method' | 'path' | 'security'>
+
+/** A route that takes an access token. */
+export const bearerRoute = <Path extends string, Options extends RouteOptions>(
+  method: Method,
+  path: Path,
+  options: Options,
+) => createRoute({ method, path, ...options, security: bearer })
+
+/** A route for the person's own browser. */
+export const sessionRoute = <Path extends string, Options extends RouteOptions>(
+  method: Method,
+  path: Path,
+  options: Options,
+) => createRoute({ method, path, ...options, security: session })

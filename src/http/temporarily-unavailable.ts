@@ -16,9 +16,9 @@ const code = 'temporarily_unavailable'
 export function temporarilyUnavailable(
   c: AppContext,
   { form, status, detail, headers }: Unavailable,
-): Response | Promise<Response> {
-  for (const [name, value] of Object.entries({ ...pageHeaders(), ...headers })) c.header(name, value)
+): Response {
+  const allHeaders = { ...pageHeaders(), ...headers }
   return form === 'json'
-    ? c.json({ error: code, error_description: detail }, status)
-    : c.html(issuerPages.error({ code, detail }), status)
+    ? c.json({ error: code, error_description: detail }, status, allHeaders)
+    : c.html(issuerPages.error({ code, detail }), status, allHeaders)
 }

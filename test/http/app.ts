@@ -5,8 +5,7 @@ import type { App } from '../../src/http/env.ts'
 import { createRequireBearer } from '../../src/http/middleware/bearer.ts'
 import { hostsOf } from '../../src/http/middleware/frame.ts'
 import { createAdmission } from '../../src/http/middleware/limits.ts'
-import { documentRoutes } from '../../src/http/routes/retrieval/documents.ts'
-import { retrieveRoutes } from '../../src/http/routes/retrieval/retrieve.ts'
+import { retrievalRoutes } from '../../src/http/routes/retrieval/retrieve.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
 import { ok, refuse } from '../../src/kernel/result.ts'
 import type { DocumentReader } from '../../src/retrieval/document.ts'
@@ -72,8 +71,13 @@ export function createFace({
     isReady: async () => true,
     jwks: async () => ({ keys: [] }),
     routes: [
-      retrieveRoutes({ retrieve, requireBearer, indexLagMs: () => 0 }),
-      documentRoutes({ readDocument, requireBearer }),
+      retrievalRoutes({
+        retrieve,
+        readDocument,
+        listCollections: () => Promise.reject(new Error('not asked for')),
+        requireBearer,
+        indexLagMs: () => 0,
+      }),
     ],
   })
   const call = async (path: string, init: RequestInit = {}): Promise<Response> =>

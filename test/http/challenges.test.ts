@@ -3,7 +3,7 @@ import * as oauth from 'oauth4webapi'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { proofAlgorithms } from '../../src/delegation/tokens/dpop.ts'
 import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
-import { wwwAuthenticate } from '../../src/http/challenge.ts'
+import { wwwAuthenticate } from '../../src/http/problem.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 // What a client is told at every route that wants a token: the routes are those of the contract, so that none is forgotten.

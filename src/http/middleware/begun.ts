@@ -1,16 +1,10 @@
 import { AppError } from '../../kernel/errors.ts'
 import { type AppContext, addressOf } from '../env.ts'
 import { temporarilyUnavailable } from '../temporarily-unavailable.ts'
-import { createAddressLimits } from './limits.ts'
-
-export interface BegunLimitDeps {
-  /** Of one network address. */
-  readonly perMinute: number
-  readonly now: () => number
-}
+import { createAddressLimits, type LimitsOptions } from './limits.ts'
 
 /** Counts one that is begun. The answer to one too many, in this form; undefined: go on. */
-export type BegunLimit = (c: AppContext, form: 'page' | 'json') => Response | Promise<Response> | undefined
+export type BegunLimit = (c: AppContext, form: 'page' | 'json') => Response | undefined
 
 /**
  * Each of these keeps a row for minutes before anybody has proven anything; `/device` takes guesses at codes, and
@@ -30,8 +24,8 @@ const tooMany = 'This address began too many requests. Wait, then try again.'
  * Bounds how much one address begins before it has proven anything: authorization requests, pushed ones, device codes,
  * sign-ins elsewhere. A 429 (RFC 9126 §2.3) in OAuth's form, a page for a browser.
  */
-export function createBegunLimit(dependencies: BegunLimitDeps): BegunLimit {
-  const limits = createAddressLimits(dependencies)
+export function createBegunLimit(options: LimitsOptions): BegunLimit {
+  const limits = createAddressLimits(options)
   return (c, form) => {
     try {
       limits.take(addressOf(c))

@@ -6,14 +6,11 @@ import type { AppContext, AppEnv } from '../env.ts'
 
 const urlCharactersMax = 8_192
 
-/** What the frame around every request works with. */
-export interface FrameDeps {
-  readonly newTxn: () => string
-  readonly clientAddress: (c: AppContext) => string
-}
-
 /** The txn of a request, before its token may bring another, whom it counts for, and the headers of every answer. */
-export function requireFrame({ newTxn, clientAddress }: FrameDeps): MiddlewareHandler<AppEnv> {
+export function requireFrame(
+  newTxn: () => string,
+  clientAddress: (c: AppContext) => string,
+): MiddlewareHandler<AppEnv> {
   return async function frame(c, next) {
     c.set('txn', newTxn())
     c.set('address', clientAddress(c))
@@ -67,13 +64,7 @@ export function hostsOf(publicUrl: string, host: string, port: number): Readonly
 }
 
 /** Gives the request its deadline. The signal also fires when the client goes away. */
-export function requireDeadline({
-  ms,
-  now,
-}: {
-  readonly ms: number
-  readonly now: () => number
-}): MiddlewareHandler<AppEnv> {
+export function requireDeadline(ms: number, now: () => number): MiddlewareHandler<AppEnv> {
   return async function deadline(c, next) {
     const signal = AbortSignal.any([AbortSignal.timeout(ms), c.req.raw.signal])
     const value: Deadline = { signal, at: now() + ms, now }

@@ -5,12 +5,11 @@ import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { AppContext, AppEnv } from '../env.ts'
-import { pageHeaders } from '../pages/layout.ts'
 import { onwardsPage } from '../pages/onwards.ts'
+import { showPage } from '../pages/show.ts'
 import { createSessionCookie } from '../sign-in/cookies.ts'
 import { ownPage } from '../sign-in/next.ts'
-import { formLimit } from '../sign-in/sign-in.ts'
-import { isForm } from './form.ts'
+import { formLimit, isForm } from './form.ts'
 
 /** What {@link createRequireSession} works with. */
 export interface SessionDeps {
@@ -23,17 +22,17 @@ export interface SessionDeps {
   readonly now: () => number
 }
 
-export interface SessionRequirement {
+/** What stands before the routes of the person's own browser, by what they do. */
+export interface RequireSession {
+  readonly read: MiddlewareHandler<AppEnv>
   /** Changes something: our own Origin, the session's token and a sign-in of at most 15 minutes are needed as well. */
-  readonly write: boolean
+  readonly write: MiddlewareHandler<AppEnv>
   /**
-   * Whether a write needs the recent sign-in. Default true. False for what only takes away (a no, taking back,
-   * disconnecting, signing out): it must be as near as can be, and whoever stole a session gains nothing by it.
+   * A write without the recent sign-in, for what only takes away (a no, taking back, disconnecting, signing out): it
+   * must be as near as can be, and whoever stole a session gains nothing by it.
    */
-  readonly recent?: boolean
+  readonly takeAway: MiddlewareHandler<AppEnv>
 }
-
-export type RequireSession = (requirement: SessionRequirement) => MiddlewareHandler<AppEnv>
 
 const recentMs = 15 * 60_000
 
@@ -50,13 +49,15 @@ export function createRequireSession(dependencies: SessionDeps): RequireSession 
   const sessionCookie = createSessionCookie(publicUrl)
   const origin = new URL(publicUrl).origin
 
-  return ({ write, recent = write }) =>
+  const demand = (write: boolean, recent: boolean): MiddlewareHandler<AppEnv> =>
     async function session(c, next) {
       if (c.req.header('authorization') !== undefined)
         throw new AppError('forbidden', { public: 'Only the person themself may do this, in their browser.' })
       const id = sessionCookie.read(c)
       const found = id === undefined ? undefined : await sessions.find(id)
-      if (found === undefined) return isLedHere(c) ? onwards(c) : toSignIn(c)
+      // Comes here once more, from a page of ours.
+      if (found === undefined)
+        return isLedHere(c) ? showPage(c, onwardsPage(ownPage(c.req.path))) : toSignIn(c)
       if (!write) return pass(found)
       if (c.req.header('origin') !== origin)
         throw new AppError('forbidden', { public: 'This request did not come from our page.' })
@@ -85,17 +86,12 @@ export function createRequireSession(dependencies: SessionDeps): RequireSession 
         await next()
       }
     }
+  return { read: demand(false, false), write: demand(true, true), takeAway: demand(true, false) }
 }
 
 /** A link on another site led to a page of ours: the browser has left the strict cookie out. */
 const isLedHere = (c: AppContext): boolean =>
   c.req.method === 'GET' && wantsPage(c) && c.req.header('sec-fetch-site') === 'cross-site'
-
-/** Comes here once more, from a page of ours. */
-function onwards(c: AppContext): Response | Promise<Response> {
-  for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
-  return c.html(onwardsPage(ownPage(c.req.path)))
-}
 
 /** 401, or for a page the way to the sign-in, which leads back to the page and finishes nothing of what was pressed. */
 export function toSignIn(c: AppContext): Response {

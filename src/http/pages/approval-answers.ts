@@ -5,7 +5,7 @@ import { coolDownMs, hourlyMax, openMax } from '../../delegation/approvals/limit
 import type { OwnApproval } from '../../delegation/approvals/own.ts'
 import type { ShownApproval } from '../../delegation/approvals/view.ts'
 import type { StepUpWay } from '../../delegation/people/step-up.ts'
-import type { Html } from './layout.ts'
+import { type Choice, checkLine, type Html, hiddenField, optionList } from './layout.ts'
 
 /** The forms of an answer as they were filled in. */
 export interface TriedAnswer {
@@ -47,19 +47,20 @@ export interface Answering {
   readonly publicUrl: string
 }
 
-const spans = [
-  { seconds: 300, label: '5 minutes' },
-  { seconds: 900, label: '15 minutes' },
-  { seconds: 3_600, label: '1 hour' },
-  { seconds: 28_800, label: '8 hours' },
-  { seconds: 86_400, label: '24 hours' },
-] as const
-const longSpans = [
-  { seconds: 3_600, label: '1 hour' },
-  { seconds: 86_400, label: '24 hours' },
-  { seconds: 604_800, label: '7 days' },
-  { seconds: 2_592_000, label: '30 days' },
-] as const
+/** In seconds. */
+const spans: readonly Choice[] = [
+  ['300', '5 minutes'],
+  ['900', '15 minutes'],
+  ['3600', '1 hour'],
+  ['28800', '8 hours'],
+  ['86400', '24 hours'],
+]
+const longSpans: readonly Choice[] = [
+  ['3600', '1 hour'],
+  ['86400', '24 hours'],
+  ['604800', '7 days'],
+  ['2592000', '30 days'],
+]
 
 /** Yes, as far as they want, and no. */
 export function answerForms(answering: Answering): Html {
@@ -92,7 +93,7 @@ ${extent(answering)}
 }
 
 const hidden = ({ csrf, digest }: Answering, decision: string): Html =>
-  html`<input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="digest" value="${digest}"><input type="hidden" name="decision" value="${decision}">`
+  html`${hiddenField('csrf', csrf)}${hiddenField('digest', digest)}${hiddenField('decision', decision)}`
 
 const otherWay = (alternative: 'elsewhere' | 'add_passkey' | 'none', id: string): Html => {
   const back = encodeURIComponent(`/approvals/${id}`)
@@ -111,10 +112,12 @@ function extent({ approval, triedAnswer, now }: Answering): Html | string {
   const { shown: request } = approval
   const { kind } = request.asked
   if (kind === 'access') return ''
-  const select = (name: string, spans: readonly Span[], chosen: string) =>
-    html`<select name="${name}" aria-label="For how long?">${spansWithin(spans, request.lentUntil.getTime() - now).map(({ seconds, label }) => html`<option value="${seconds}"${String(seconds) === chosen ? html` selected` : ''}>${label}</option>`)}</select>`
+  const options = (spans: readonly Choice[], chosen: string) =>
+    optionList(spansWithin(spans, request.lentUntil.getTime() - now), chosen)
+  const select = (name: string, spans: readonly Choice[], chosen: string) =>
+    html`<select name="${name}" aria-label="For how long?">${options(spans, chosen)}</select>`
   if (kind === 'vault_call')
-    return html`<label class="field">It may do this once, within<select name="seconds">${spansWithin(spans, request.lentUntil.getTime() - now).map(({ seconds, label }) => html`<option value="${seconds}"${String(seconds) === triedAnswer.seconds ? html` selected` : ''}>${label}</option>`)}</select></label>`
+    return html`<label class="field">It may do this once, within<select name="seconds">${options(spans, triedAnswer.seconds)}</select></label>`
   const choice = (value: string, label: Html, extra: Html) =>
     html`<div class="choice"><label class="line"><input type="radio" name="extent" value="${value}"${triedAnswer.extent === value ? html` checked` : ''}> <span>${label}</span></label><div class="more">${extra}</div></div>`
   return html`<fieldset><legend>How far does your yes go?</legend>
@@ -126,24 +129,20 @@ ${
     : choice(
         'remember',
         html`<strong>Without asking again</strong><br><small>for everything in one place, not only these documents</small>`,
-        html`<select name="place" aria-label="Where?">${request.places.map(({ object, title }) => html`<option value="${object}"${object === triedAnswer.place ? html` selected` : ''}>${title}</option>`)}</select>
+        html`<select name="place" aria-label="Where?">${optionList(
+          request.places.map(({ object, title }) => [object, title]),
+          triedAnswer.place,
+        )}</select>
 <p class="warnbox"><strong>Documents that are added there later are included</strong>, sensitive ones too, as far as you may read them and have lent them.</p>For ${select('remember_seconds', longSpans, triedAnswer.rememberSeconds)}`,
       )
 }</fieldset>`
 }
 
-interface Span {
-  readonly seconds: number
-  readonly label: string
-}
-
 /** No yes lasts longer than what was lent: what would is offered as that. */
-function spansWithin(spans: readonly Span[], lentMs: number): readonly Span[] {
-  const shorter = spans.filter(({ seconds }) => seconds * 1_000 <= lentMs)
+function spansWithin(spans: readonly Choice[], lentMs: number): readonly Choice[] {
+  const shorter = spans.filter(([seconds]) => Number(seconds) * 1_000 <= lentMs)
   const [nextLonger] = spans.slice(shorter.length)
-  return nextLonger === undefined
-    ? shorter
-    : [...shorter, { ...nextLonger, label: 'until what you lent it ends' }]
+  return nextLonger === undefined ? shorter : [...shorter, [nextLonger[0], 'until what you lent it ends']]
 }
 
 const noForm = (answering: Answering): Html =>
@@ -173,7 +172,7 @@ function longNoForm(answering: Answering): Html {
   return html`<details${triedAnswer.blocks || triedAnswer.reason !== '' ? html` open` : ''}><summary>${isStale ? 'Refuse and block it' : 'Refuse and say why, or block it'}</summary>
 <form method="post" action="/approvals/${approval.shown.id}/decision">${hidden(answering, 'deny')}
 ${isStale ? html`<p class="soft"><small>To tell the agent why, sign in again first: it gets no words of a session in which nobody did lately.</small></p>` : html`<label class="field light">Tell the agent why<input type="text" name="reason" value="${triedAnswer.reason}" maxlength="${textMax}" autocomplete="off"></label>`}
-<label class="line"><input type="checkbox" name="block" value="yes"${triedAnswer.blocks ? html` checked` : ''}> <span>Block this agent<br><small>Whatever it asks of you is refused from now on, and you hear nothing of it. What you lent it stays.</small></span></label>
+${checkLine('block', 'yes', html`Block this agent<br><small>Whatever it asks of you is refused from now on, and you hear nothing of it. What you lent it stays.</small>`, triedAnswer.blocks)}
 <button class="wide bad" type="submit">Refuse</button>
 <p class="soft"><small>An agent can have ${openMax} questions before you at a time and ask ${hourlyMax} in an hour; after a no it has to wait ${coolDownMs / 60_000} minutes before it can ask the same again.</small></p></form></details>`
 }

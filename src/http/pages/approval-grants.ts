@@ -1,7 +1,7 @@
 import { html } from 'hono/html'
 import type { ShownGrant } from '../../delegation/approvals/own.ts'
 import { splitObject } from '../../kernel/ids.ts'
-import type { Html } from './layout.ts'
+import { type Html, hiddenField } from './layout.ts'
 import { moment, timeLeft } from './times.ts'
 
 /** What was agreed to and counts now, and how to take it back. */
@@ -11,7 +11,7 @@ export const grantRow = (
 ): Html => html`<li><p><strong>${grant.agentTitle}</strong> ${grant.remembered ? html`<span class="tag">need not ask</span>` : ''}</p>
 <div>${contentOf(grant)}</div>
 <p class="soft"><small>${grant.maxUses === undefined ? 'As often as it needs' : 'Once'}, until ${moment(grant.until)} (${timeLeft(grant.until.getTime() - now)})</small></p>
-<form class="aside" method="post" action="/approvals/grants/${grant.id}/revoke"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Take back<span class="unseen"> from ${grant.agentTitle}</span></button></form></li>`
+<form class="aside" method="post" action="/approvals/grants/${grant.id}/revoke">${hiddenField('csrf', csrf)}<button class="bad" type="submit">Take back<span class="unseen"> from ${grant.agentTitle}</span></button></form></li>`
 
 function contentOf({ items: grantItems, vaultCall, remembered }: ShownGrant): Html {
   if (vaultCall !== undefined)

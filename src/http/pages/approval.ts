@@ -7,19 +7,16 @@ import { isMetadataAgent } from '../../delegation/oauth/cimd/metadata-clients.ts
 import { type Answering, answerForms, moreWays } from './approval-answers.ts'
 import { askedSection, headline } from './approval-asked.ts'
 import { grantRow } from './approval-grants.ts'
-import { type Html, page } from './layout.ts'
+import { type Html, page, problemLine } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
 import { passkeyScript, scriptTag } from './passkey-script.ts'
 import { moment, timeLeft } from './times.ts'
-import { quote } from './words.ts'
 
 /** What the page of one approval shows. */
 export interface ApprovalPage extends Answering, OwnNav {
   readonly approval: OwnApproval
-  /** Account key of who is signed in. */
-  readonly person: string
   /** What went wrong with the answer that was sent. */
-  readonly problem?: string
+  readonly problem: string | undefined
   /** Whether a question of theirs was just sent. */
   readonly isAsked: boolean
 }
@@ -37,7 +34,7 @@ export function approvalPage(approvalView: ApprovalPage): string {
 <h1>${title}</h1>
 <p>Asked by the agent <strong>${request.agentTitle}</strong>, through <strong>${request.clientTitle ?? request.client}</strong>, for you, signed in as <strong>${person}</strong>.</p>
 ${isMetadataAgent(request.agent) ? html`<p class="problem">Nobody registered this agent here, and nobody here vouches for it. If you block it, you block every program of its host.</p>` : ''}
-${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
+${problemLine(problem)}
 ${approvalView.isAsked && canAnswer ? html`<p class="done" role="status">Asked. Its answer ${request.state === 'pending' ? 'is below' : 'will be here'}.</p>` : ''}
 ${askedSection(approval, { ticked: approvalView.triedAnswer.documents, publicUrl: approvalView.publicUrl })}
 ${ownWords(request)}
@@ -87,7 +84,7 @@ function outcome({ shown: request, grant }: OwnApproval, { csrf, now }: Approval
 }
 
 /** An approval of somebody else, and one that there never was: all the same. */
-export const noApprovalPage = ({ person, csrf, waiting }: OwnNav & { readonly person: string }): string =>
+export const noApprovalPage = ({ person, csrf, waiting }: OwnNav): string =>
   page({
     title: 'Nothing here for you',
     body: html`<h1>There is nothing here for you</h1>
@@ -96,3 +93,14 @@ export const noApprovalPage = ({ person, csrf, waiting }: OwnNav & { readonly pe
 <p><a href="/approvals">Your approvals</a></p>
 ${ownNav({ current: '/approvals', csrf, waiting })}`,
   })
+
+interface Words {
+  readonly by: string
+  /** Of somebody else: escaped, held apart from the direction of our own, never more than it may be long. */
+  readonly text: string
+  readonly note?: string
+}
+
+/** Words that are not ours, marked as such. */
+const quote = ({ by: author, text, note }: Words): Html =>
+  html`<figure class="words"><figcaption>${author} <span class="tag">not checked by us</span></figcaption><blockquote><p><bdi>${text}</bdi></p></blockquote>${note === undefined ? '' : html`<p class="soft"><small>${note}</small></p>`}</figure>`

@@ -3,7 +3,8 @@ import type { ConsentPending } from '../../delegation/oauth/interactions.ts'
 import type { Agent } from '../../delegation/registry/agents.ts'
 import { isLoopback } from '../../delegation/registry/clients.ts'
 import { detailLists } from './details.ts'
-import { type Html, page } from './layout.ts'
+import { checkLine, type Html, hiddenField, optionList, page, problemLine } from './layout.ts'
+import { endByDefault, ends, lendableLine } from './lending.ts'
 import { sayScopes } from './scopes.ts'
 
 /** What the consent page shows. */
@@ -12,19 +13,9 @@ export interface ConsentPage {
   readonly action: string
   readonly refuse: string
   /** Where they first show that it is they who sit there; left out: they have, or a yes takes none. */
-  readonly verify?: string
-  readonly problem?: string
+  readonly verify: string | undefined
+  readonly problem: string | undefined
 }
-
-/** How long a consent may last, as the page offers it. */
-const ends = [
-  { seconds: 3_600, label: '1 hour' },
-  { seconds: 28_800, label: '8 hours' },
-  { seconds: 86_400, label: '1 day' },
-  { seconds: 604_800, label: '7 days' },
-  { seconds: 1_209_600, label: '14 days' },
-] as const
-const endByDefault = 28_800
 
 /** Says who asks, for what, until when. Names come from our registry; the client's own words are not shown. */
 export function consentPage({ pending, action, refuse, verify, problem }: ConsentPage): string {
@@ -34,17 +25,14 @@ export function consentPage({ pending, action, refuse, verify, problem }: Consen
     title,
     body: html`<h1>${title}</h1>
 ${agent === undefined ? ownLead(pending) : agentLead(pending)}
-${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
+${problemLine(problem)}
 <form method="post" action="${action}" id="consent">
-<input type="hidden" name="csrf" value="${csrf}">
+${hiddenField('csrf', csrf)}
 ${agent === undefined || !pending.isOurs ? '' : objects(pending)}
 ${details(pending)}
 ${subAgents(pending)}
 <fieldset><legend>Until when?</legend>
-<select name="seconds" aria-label="Until when?">${ends.map(
-      ({ seconds, label }) =>
-        html`<option value="${seconds}"${seconds === endByDefault ? html` selected` : ''}>${label} from now</option>`,
-    )}</select></fieldset>
+<select name="seconds" aria-label="Until when?">${optionList(ends, endByDefault)}</select></fieldset>
 </form>
 <dl><dt>Signed in as</dt><dd>${person}</dd><dt>Application</dt><dd>${client.title}</dd>
 <dt>Goes back to</dt><dd>${destination(pending)}</dd><dt>${pending.addressee === undefined ? 'For the API' : 'Addressed to'}</dt><dd><code>${pending.resource}</code></dd></dl>
@@ -54,7 +42,7 @@ ${subAgents(pending)}
         : verify === undefined
           ? html`<button class="main wakes" type="submit" form="consent">Agree</button>`
           : html`<a class="button" href="${verify}">Show that it is you</a>`
-    }<form method="post" action="${refuse}"><input type="hidden" name="csrf" value="${csrf}"><button type="submit">Refuse</button></form></div>
+    }<form method="post" action="${refuse}">${hiddenField('csrf', csrf)}<button type="submit">Refuse</button></form></div>
 ${verify === undefined ? '' : html`<p class="soft">Something is done in your name elsewhere: to agree, sign in with a passkey of yours, or at your provider by more than a password. <a href="/passkeys">Add a passkey</a> if you have none.</p>`}
 <p class="soft"><small>It ends by itself when that time is over.</small></p>`,
   })
@@ -112,18 +100,12 @@ const details = ({ details: foreignDetails }: ConsentPending): Html | string =>
 function objects({ lendable, isNarrowed, isStranger }: ConsentPending): Html {
   if (lendable.length === 0)
     return html`<p class="problem">There is nothing among what it asks for that you could lend.</p>`
-  return html`<fieldset><legend>What may it look into?</legend>${lendable.map(
-    ({ object, title }) =>
-      html`<label class="line"><input type="checkbox" name="object" value="${object}"${isNarrowed && !isStranger ? html` checked` : ''}> <span>${title}${object.startsWith('organization:') ? html` <small>everything in it that you may read</small>` : ''}</span></label>`,
-  )}</fieldset>`
+  return html`<fieldset><legend>What may it look into?</legend>${lendable.map((entry) => lendableLine(entry, isNarrowed && !isStranger))}</fieldset>`
 }
 
 function subAgents({ subAgents: subAgentIds }: ConsentPending): Html | string {
   if (subAgentIds.length === 0) return ''
-  return html`<fieldset><legend>It asks to pass this on to other agents</legend>${subAgentIds.map(
-    (id) =>
-      html`<label class="line"><input type="checkbox" name="sub_agent" value="${id}"> <span>${id}</span></label>`,
-  )}</fieldset>`
+  return html`<fieldset><legend>It asks to pass this on to other agents</legend>${subAgentIds.map((id) => checkLine('sub_agent', id, html`${id}`))}</fieldset>`
 }
 
 function destination({ redirectUri }: ConsentPending): string {

@@ -6,15 +6,22 @@ import type { DelegatedItem, OwnDelegation } from '../../delegation/lending/own-
 import type { Agent } from '../../delegation/registry/agents.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import { detailLists } from './details.ts'
-import { type Html, page } from './layout.ts'
+import {
+  type Choice,
+  checkLine,
+  doneLine,
+  type Html,
+  hiddenField,
+  optionList,
+  page,
+  problemLine,
+} from './layout.ts'
+import { endByDefault, ends, lendableLine } from './lending.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
-import { programsSection } from './programs.ts'
 import { moment, timeLeft } from './times.ts'
 
 /** What the page of delegations shows. */
 export interface DelegationsPage extends OwnNav {
-  /** Account key of who is signed in. */
-  readonly person: string
   /** Those that count now. */
   readonly delegations: readonly OwnDelegation[]
   /** That get tokens for this person now. */
@@ -27,9 +34,9 @@ export interface DelegationsPage extends OwnNav {
   /** Milliseconds since the epoch. */
   readonly now: number
   /** What was just done, told once. */
-  readonly notice?: Done
+  readonly notice: Done | undefined
   /** The form as it was filled in, and what is wrong with it; or as it was before they had to sign in again. */
-  readonly attempt?: Tried
+  readonly attempt: Tried | undefined
 }
 
 export type Done = 'lent' | 'taken_back' | 'signed_out'
@@ -52,34 +59,27 @@ export interface Tried {
   readonly problem?: string
 }
 
-const ends = [
-  { seconds: '3600', label: '1 hour from now' },
-  { seconds: '28800', label: '8 hours from now' },
-  { seconds: '86400', label: '1 day from now' },
-  { seconds: '604800', label: '7 days from now' },
-  { seconds: '1209600', label: '14 days from now' },
-] as const
-const standingEnd = { seconds: '7776000', label: '90 days from now, if standing (under “More”)' }
+const standingEnd: Choice = ['7776000', '90 days from now, if standing (under “More”)']
 
 const untouched: Tried = {
   agent: '',
   objects: [],
   more: '',
   subAgents: [],
-  seconds: '28800',
+  seconds: endByDefault,
   purpose: '',
   standing: false,
 }
 
 /** What somebody has lent, to whom, until when; how to take it back, and how to lend more. */
 export function delegationsPage(delegationsView: DelegationsPage): string {
-  const { person, csrf, waiting, delegations, programs, agents, offered, now, notice } = delegationsView
+  const { person, csrf, waiting, delegations, agents, offered, now, notice } = delegationsView
   const agentsById = new Map(agents.map((agent) => [agent.id, agent]))
   return page({
     title: 'What you have lent',
     body: html`<div class="top"><h1>What you have lent</h1>
 <span class="soft who">${person}</span></div>
-${notice === undefined ? '' : html`<p class="done" role="status">${doneWords[notice]}</p>`}
+${doneLine(notice && doneWords[notice])}
 ${
   delegations.length === 0
     ? html`<p class="empty">Nothing. No agent can read anything for you now.</p>`
@@ -87,7 +87,7 @@ ${
 ${delegations.map((delegation) => card(delegation, { csrf, now, agent: agentsById.get(delegation.agent), offered }))}`
 }
 ${lendSection(delegationsView)}
-${programsSection({ programs, csrf, now })}
+${programsSection(delegationsView)}
 ${ownNav({ current: '/delegations', csrf, waiting })}`,
   })
 }
@@ -110,7 +110,7 @@ ${agent?.limits.collections === undefined || delegation.resource !== undefined ?
 <dt>Through</dt><dd>${delegation.clients.length === 0 ? 'any program of this agent' : delegation.clients.map(({ title }) => title).join(', ')}</dd>
 ${delegation.subAgents.length === 0 ? '' : html`<dt>May pass on to</dt><dd>${delegation.subAgents.join(', ')}</dd>`}
 <dt>Until</dt><dd>${moment(delegation.expiresAt)}<br><small>${timeLeft(delegation.expiresAt.getTime() - now)}</small></dd></dl>
-<form method="post" action="/delegations/${encodeURIComponent(delegation.id)}/revoke"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Take back<span class="unseen"> from ${delegation.agent}</span></button></form>
+<form method="post" action="/delegations/${encodeURIComponent(delegation.id)}/revoke">${hiddenField('csrf', csrf)}<button class="bad" type="submit">Take back<span class="unseen"> from ${delegation.agent}</span></button></form>
 </section>`
 }
 
@@ -148,7 +148,7 @@ function lendSection({
   const isKept = attempt !== untouched && attempt.problem === undefined
   const isOpen = attempt !== untouched || delegations.length === 0
   return html`<details${isOpen ? html` open` : ''}><summary>Lend to an agent</summary>
-${attempt.problem === undefined ? '' : html`<p class="problem" role="alert">${attempt.problem}</p>`}
+${problemLine(attempt.problem)}
 ${isKept ? html`<p class="warnbox" role="status">Nothing is lent yet. This is what you had filled in before you had to sign in again: press Lend.</p>` : ''}
 ${agents.length === 0 ? html`<p class="empty">No agent is registered here yet.</p>` : lendForm({ csrf, offered, agents, once, attempt })}
 </details>`
@@ -161,32 +161,22 @@ function lendForm({
   once,
   attempt,
 }: Pick<DelegationsPage, 'csrf' | 'offered' | 'agents' | 'once'> & { readonly attempt: Tried }): Html {
-  const chosen = new Set(attempt.objects)
   const passed = new Set(attempt.subAgents)
   return html`<form method="post" action="/delegations/lend">
-<input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="once" value="${once}">
-<label class="field">To which agent?<select name="agent" required><option value="">Choose</option>${agents.map(
-    ({ id, purpose }) =>
-      html`<option value="${id}"${id === attempt.agent ? html` selected` : ''}>${id}: ${shortened(purpose)}</option>`,
+${hiddenField('csrf', csrf)}${hiddenField('once', once)}
+<label class="field">To which agent?<select name="agent" required><option value="">Choose</option>${optionList(
+    agents.map(({ id, purpose }) => [id, `${id}: ${shortened(purpose)}`]),
+    attempt.agent,
   )}</select></label>
 ${limitHints(agents, offered)}
-<fieldset><legend>What may it read?</legend>${offered.map(
-    ({ object, title }) =>
-      html`<label class="line"><input type="checkbox" name="object" value="${object}"${chosen.has(object) ? html` checked` : ''}> <span>${title}${object.startsWith('organization:') ? html` <small>everything in it that you may read</small>` : ''}</span></label>`,
-  )}
+<fieldset><legend>What may it read?</legend>${offered.map((entry) => lendableLine(entry, attempt.objects.includes(entry.object)))}
 <label class="field light">Single folders or documents, one a line<br><small>a folder as <code>folder:</code> and its id, a document as <code>document:</code> and its id</small><textarea name="more" rows="2" placeholder="folder:support/playbooks
 document:handbook/travel.md" autocapitalize="none" spellcheck="false">${attempt.more}</textarea></label></fieldset>
 <label class="field">What is it for?<input type="text" name="purpose" value="${attempt.purpose}" maxlength="500" required></label>
-<label class="field">Until when?<select name="seconds">${[...ends, standingEnd].map(
-    ({ seconds, label }) =>
-      html`<option value="${seconds}"${seconds === attempt.seconds ? html` selected` : ''}>${label}</option>`,
-  )}</select></label>
+<label class="field">Until when?<select name="seconds">${optionList([...ends, standingEnd], attempt.seconds)}</select></label>
 <details class="inner"${passed.size > 0 || attempt.standing ? html` open` : ''}><summary>More</summary>
-<fieldset><legend>May it pass this on to other agents?</legend>${agents.map(
-    ({ id }) =>
-      html`<label class="line"><input type="checkbox" name="sub_agent" value="${id}"${passed.has(id) ? html` checked` : ''}> <span>${id}</span></label>`,
-  )}</fieldset>
-<label class="line"><input type="checkbox" name="standing" value="yes"${attempt.standing ? html` checked` : ''}> <span>Standing <small>up to 90 days, one for each agent. It also counts where the agent signs in through another provider, whose tokens cannot say which of your loans they are for</small></span></label>
+<fieldset><legend>May it pass this on to other agents?</legend>${agents.map(({ id }) => checkLine('sub_agent', id, html`${id}`, passed.has(id)))}</fieldset>
+${checkLine('standing', 'yes', html`Standing <small>up to 90 days, one for each agent. It also counts where the agent signs in through another provider, whose tokens cannot say which of your loans they are for</small>`, attempt.standing)}
 </details>
 <div class="buttons"><button class="main wakes" type="submit">Lend</button></div>
 </form>`
@@ -200,3 +190,26 @@ function limitHints(agents: readonly Agent[], offered: readonly Lendable[]): Htm
 }
 
 const shortened = (text: string): string => (text.length > 60 ? `${text.slice(0, 59)}…` : text)
+
+type ProgramsSection = Pick<DelegationsPage, 'programs' | 'csrf' | 'now'>
+
+/** Programs that get tokens for this person, each with its way out. */
+function programsSection(section: ProgramsSection): Html {
+  const { programs } = section
+  return html`<h2>Programs that you signed in</h2>
+${programs.length === 0 ? html`<p class="soft">None.</p>` : html`<ul class="rows">${programs.map((program) => row(program, section))}</ul>`}`
+}
+
+const row = (program: OwnProgram, { csrf, now }: ProgramsSection): Html =>
+  html`<li><div class="row"><div><p><strong>${program.title}</strong></p>
+<p class="soft"><small>${asWhom(program)}<br>Signed in on ${moment(program.signedInAt)}; ${timeLeft(program.expiresAt.getTime() - now)}</small></p></div>
+<form method="post" action="/delegations/programs/${encodeURIComponent(program.id)}/end">${hiddenField('csrf', csrf)}<button class="bad" type="submit">Sign out<span class="unseen"> ${program.title}</span></button></form></div></li>`
+
+function asWhom({ agent, lends, elsewhere, handsTo }: OwnProgram): Html {
+  if (handsTo !== undefined)
+    return html`Hands this to the agent <strong>${handsTo.title}</strong> (<code>${handsTo.id}</code>), within what you lent it; reads nothing itself`
+  const atPlace = elsewhere === undefined ? '' : html` at <code>${elsewhere}</code>`
+  if (agent === undefined)
+    return html`Acts as you${atPlace}${elsewhere === undefined ? ', with all that you may read' : ''}`
+  return html`Acts for you${atPlace} as <code>${agent}</code>${lends ? '; what you lent by it ends with it' : ''}`
+}

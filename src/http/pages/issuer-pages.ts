@@ -1,6 +1,6 @@
 import { html, raw } from 'hono/html'
 import type { IssuerPages } from '../../delegation/oauth/provider.ts'
-import { type Html, page } from './layout.ts'
+import { type Html, page, problemLine } from './layout.ts'
 
 /** The pages that the authorization server shows by itself: the device flow's, and its errors. */
 export const issuerPages: IssuerPages = {
@@ -16,7 +16,7 @@ export const issuerPages: IssuerPages = {
       title: 'Connect a device',
       body: html`<h1>Connect a device</h1>
 <p>Enter the code that the device or program shows. Only go on if <strong>you</strong> have just started it.</p>
-${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
+${problemLine(problem)}
 ${library(form)}
 <div class="buttons"><button class="main" type="submit" form="op.deviceInputForm">Continue</button></div>`,
     }),

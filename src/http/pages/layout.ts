@@ -11,6 +11,32 @@ export interface PageOptions {
   readonly head?: Html
 }
 
+/** What is wrong, where anything is. */
+export const problemLine = (problem: string | undefined): Html | string =>
+  problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`
+
+/** What was just done, where anything was. */
+export const doneLine = (words: string | undefined): Html | string =>
+  words === undefined ? '' : html`<p class="done" role="status">${words}</p>`
+
+/** A field of a form that nobody fills in. */
+export const hiddenField = (name: string, value: string): Html =>
+  html`<input type="hidden" name="${name}" value="${value}">`
+
+/** A box to tick, with what it stands for. */
+export const checkLine = (name: string, value: string, label: Html, isTicked = false): Html =>
+  html`<label class="line"><input type="checkbox" name="${name}" value="${value}"${isTicked ? html` checked` : ''}> <span>${label}</span></label>`
+
+/** One of what a field offers, as it is sent and as it is read. */
+export type Choice = readonly [value: string, label: string]
+
+/** What a field offers to choose from. */
+export const optionList = (choices: readonly Choice[], chosen: string): readonly Html[] =>
+  choices.map(
+    ([value, label]) =>
+      html`<option value="${value}"${value === chosen ? html` selected` : ''}>${label}</option>`,
+  )
+
 /** One page for people: nothing from elsewhere, readable without its style, working without a script. */
 export function page({ title, body, head }: PageOptions): string {
   return String(html`<!doctype html>
@@ -30,15 +56,22 @@ ${head ?? ''}
 </html>`)
 }
 
-/**
- * Headers of every page: what it may load (its own style only), where its forms may lead, and that nobody frames
- * it. `formTargets`: origins that a form's answer may redirect to; browsers hold redirects to the same list. `script`:
- * whether it runs one of ours; no page runs any other. `app`: it can be put on a home screen, and its script asks us.
- */
-export function pageHeaders(
-  formTargets: readonly string[] = [],
-  { script = false, app = false }: { readonly script?: boolean; readonly app?: boolean } = {},
-): Readonly<Record<string, string>> {
+/** What a page may do beside showing itself. */
+export interface PageRights {
+  /** Origins that a form's answer may redirect to; browsers hold redirects to the same list. */
+  readonly formTargets?: readonly string[]
+  /** Whether it runs a script of ours; no page runs any other. */
+  readonly script?: boolean
+  /** It can be put on a home screen, and its script asks us. */
+  readonly app?: boolean
+}
+
+/** Headers of every page: what it may load (its own style only), where its forms may lead, and that nobody frames it. */
+export function pageHeaders({
+  formTargets = [],
+  script = false,
+  app = false,
+}: PageRights = {}): Record<string, string> {
   return {
     'content-security-policy': [
       "default-src 'none'",

@@ -1,7 +1,7 @@
 import { html } from 'hono/html'
 import type { AccountNews } from '../../delegation/people/account-news.ts'
 import type { OwnPage } from '../sign-in/next.ts'
-import type { Html } from './layout.ts'
+import { type Html, hiddenField } from './layout.ts'
 import { moment } from './times.ts'
 
 const titles: Readonly<Record<OwnPage, string>> = {
@@ -20,18 +20,25 @@ export interface Waiting {
   readonly news: readonly AccountNews[]
 }
 
+/** What every page of somebody's own shows. */
 export interface OwnNav {
+  /** Account key of who is signed in. */
+  readonly person: string
   readonly csrf: string
   readonly waiting: Waiting
 }
 
 /** The way between the pages of whoever is signed in, and out. */
-export const ownNav = ({ current, csrf, waiting }: OwnNav & { readonly current: OwnPage }): Html =>
+export const ownNav = ({
+  current,
+  csrf,
+  waiting,
+}: Omit<OwnNav, 'person'> & { readonly current: OwnPage }): Html =>
   html`${newsOf(waiting.news)}
 <nav class="own" aria-label="Your account">${Object.entries(titles).map(
     ([path, title]) =>
       html`<a href="${path}"${path === current ? html` aria-current="page"` : ''}>${title}${path === '/approvals' && waiting.questions > 0 ? html` <span class="count">${waiting.questions}<span class="unseen"> waiting</span></span>` : ''}</a>`,
-  )}<form method="post" action="/sign-out"><input type="hidden" name="csrf" value="${csrf}"><button type="submit">Sign out</button></form></nav>`
+  )}<form method="post" action="/sign-out">${hiddenField('csrf', csrf)}<button type="submit">Sign out</button></form></nav>`
 
 /** The newest in full; the others are folded away, so that the notice leaves room for the page under it. */
 const newsOf = ([newest, ...olderNews]: readonly AccountNews[]): Html | string =>

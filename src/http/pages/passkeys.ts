@@ -1,17 +1,16 @@
 import { html } from 'hono/html'
 import type { Passkey } from '../../delegation/people/passkeys.ts'
-import { type Html, page } from './layout.ts'
+import { type Html, hiddenField, page, problemLine } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
 import { passkeyScript, scriptTag } from './passkey-script.ts'
 
 /** What the page of passkeys shows. */
 export interface PasskeysPage extends OwnNav {
-  readonly person: string
   readonly passkeys: readonly Passkey[]
   /** What the browser needs to make one; left out where none can be added now. */
-  readonly options?: object
+  readonly options: object | undefined
   /** Why none can be added, or why the last try failed. */
-  readonly problem?: string
+  readonly problem: string | undefined
   /** Whether the sign-in is too old for changes. */
   readonly stale: boolean
   /** Whether they were verified lately: what they add counts for approvals at once, and without they add none to one that does. */
@@ -31,7 +30,7 @@ export function passkeysPage(passkeysView: PasskeysPage): string {
     body: html`<h1>Passkeys</h1>
 <p>With a passkey you sign in as <strong>${person}</strong> by your fingerprint, your face or the PIN of a device of
 yours. There is nothing to type that somebody could steal, and it works on this site only.</p>
-${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
+${problemLine(problem)}
 ${
   passkeys.length === 0
     ? html`<p class="soft">You have none yet.</p>`
@@ -54,7 +53,7 @@ const addForm = (csrf: string, options: object, counts: boolean): Html => html`<
 ${counts ? '' : html`<p class="soft">You did not sign in with a passkey, or with a linked account by more than a password: what you add can approve what is sensitive only after a day. <a href="/sign-in?next=%2Fpasskeys">Sign in so</a> first if you can.</p>`}
 <p class="soft" data-without-script>This browser makes no passkeys here: it is too old, or runs no JavaScript.</p>
 <form method="post" action="/passkeys" data-passkey="create" data-options="${JSON.stringify(options)}" hidden>
-<input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="answer">
+${hiddenField('csrf', csrf)}<input type="hidden" name="answer">
 <label class="field">What is it on?<input type="text" name="title" maxlength="60" placeholder="My phone" autocomplete="off"></label>
 <div class="buttons"><button class="main wakes" type="submit">Add a passkey</button></div>
 <p class="problem" role="status"></p>
@@ -64,7 +63,7 @@ function row(
   { id, title, backedUp, createdAt, lastUsedAt, verifiesFrom }: Passkey,
   { csrf, stale, now }: { readonly csrf: string; readonly stale: boolean; readonly now: number },
 ): Html {
-  const hidden = html`<input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="id" value="${id}">`
+  const hidden = html`${hiddenField('csrf', csrf)}${hiddenField('id', id)}`
   const details = html`<p class="soft"><small>Added on ${day(createdAt)} · ${lastUsedAt === undefined ? 'never used' : html`last used on ${day(lastUsedAt)}`} · ${backedUp ? 'shared by your devices' : 'on one device'}${verifiesFrom.getTime() <= now ? '' : html`<br>Approves what is sensitive from ${moment(verifiesFrom)} on: it was added without another one of yours. If that was not you, remove it.`}</small></p>`
   if (stale) return html`<li><p><strong>${title}</strong></p>${details}</li>`
   return html`<li><div class="row"><form method="post" action="/passkeys/rename" class="grow">${hidden}<label class="field">Name<input type="text" name="title" value="${title}" maxlength="60" autocomplete="off" required></label><button type="submit">Save</button></form>

@@ -1,6 +1,6 @@
 import type { replicaSchema } from '@remit/contract/explain'
 import type { z } from 'zod'
-import type { NotHere } from '../../authz/explain/never-here.ts'
+import type { NeverHere, NotHere } from '../../authz/explain/never-here.ts'
 import type { ReplicaState } from '../../authz/explain/replica.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
@@ -13,6 +13,11 @@ export interface Reading {
   /** The same, of a request without a body. */
   readonly asGetReader: readonly [ReturnType<RequireBearer>]
   readonly assertReader: (principal: Principal) => Promise<void>
+}
+
+/** Who may read, and which ids were never here. */
+export interface Asking extends Reading {
+  readonly neverHere: NeverHere
 }
 
 /** Ids that this service has never had, each with similar ones, as JSON. */

@@ -4,9 +4,11 @@ import type { SignIns } from '../../delegation/people/sign-ins.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import { addressOf } from '../env.ts'
+import { textOf } from '../middleware/form.ts'
 import { createAddressLimits } from '../middleware/limits.ts'
+import { hiddenField } from '../pages/layout.ts'
 import { passkeyScript } from '../pages/passkey-script.ts'
-import { type SignInMethod, text } from './sign-in.ts'
+import type { SignInMethod } from './sign-in.ts'
 
 /** What {@link createPasskeyMethod} works with. */
 export interface PasskeyMethodDeps {
@@ -26,7 +28,7 @@ export function createPasskeyMethod({ passkeys, signIns, log, now }: PasskeyMeth
     offer: async ({
       form,
     }) => html`<form method="post" action="${form.at('/sign-in/passkey')}" class="way" data-passkey="get" data-options="${JSON.stringify(await passkeys.ask(form.csrf))}" hidden>
-<input type="hidden" name="csrf" value="${form.csrf}"><input type="hidden" name="answer">
+${hiddenField('csrf', form.csrf)}<input type="hidden" name="answer">
 <button class="wide" type="submit">Sign in with a passkey</button><p class="problem" role="status"></p>
 </form>`,
     steps: [
@@ -65,7 +67,7 @@ export function createPasskeyMethod({ passkeys, signIns, log, now }: PasskeyMeth
 /** What the script put into the form; undefined for what is no JSON. */
 export function answerIn(field: unknown): unknown {
   try {
-    return JSON.parse(text(field))
+    return JSON.parse(textOf(field))
   } catch {
     // Refused as malformed by whoever reads it.
     return undefined

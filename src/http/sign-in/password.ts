@@ -4,9 +4,11 @@ import type { SignIns } from '../../delegation/people/sign-ins.ts'
 import { isKey } from '../../delegation/registry/subject.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type AppContext, addressOf } from '../env.ts'
+import { textOf } from '../middleware/form.ts'
 import { createAddressLimits, createLimits } from '../middleware/limits.ts'
+import { hiddenField } from '../pages/layout.ts'
 import type { KnownBrowser } from './known-browser.ts'
-import { type SignInMethod, text } from './sign-in.ts'
+import type { SignInMethod } from './sign-in.ts'
 
 export interface PasswordMethodDeps {
   readonly passwords: Passwords
@@ -70,7 +72,7 @@ export function createPasswordMethod({
       user,
       problem,
     }) => html`<form method="post" action="${form.at('/sign-in')}" id="sign-in">
-<input type="hidden" name="csrf" value="${form.csrf}">
+${hiddenField('csrf', form.csrf)}
 <label class="field">Account<input type="text" name="user" value="${user}" autocomplete="username" autocapitalize="none" spellcheck="false" required${user === '' ? html` autofocus` : ''}></label>
 <label class="field">Password<input type="password" name="password" autocomplete="current-password" required${user === '' ? '' : html` autofocus`}${problem === undefined ? '' : html` aria-describedby="problem"`}></label>
 <div class="buttons"><button class="main" type="submit">Sign in</button></div>
@@ -80,14 +82,14 @@ export function createPasswordMethod({
         method: 'post',
         path: '/sign-in',
         async take(c, _place, fields) {
-          const user = text(fields['user'])
+          const user = textOf(fields['user'])
           // Not on record one by one: whoever is stopped here could fill it.
           // Counted before it is looked at, so that many at once are not let through together.
           const takeBack = await admit(c, user)
           if (takeBack === undefined)
             return { problem: 'Too many tries. Wait a minute, then try again.', user }
           // No database is asked with a name that no account can have.
-          if (isKey(user) && (await passwords.verify(user, text(fields['password'])))) {
+          if (isKey(user) && (await passwords.verify(user, textOf(fields['password'])))) {
             takeBack()
             return { signedIn: { person: user, amr: ['pwd'] } }
           }

@@ -1,9 +1,11 @@
-import { bodyLimit } from 'hono/body-limit'
+import { html } from 'hono/html'
 import type { SignedIn, SignIns } from '../../delegation/people/sign-ins.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { App, AppContext } from '../env.ts'
-import { type Html, pageHeaders } from '../pages/layout.ts'
-import { signInPage } from '../pages/sign-in.ts'
+import { type Fields, formLimit } from '../middleware/form.ts'
+import { type Html, hiddenField, page } from '../pages/layout.ts'
+import { scriptTag } from '../pages/passkey-script.ts'
+import { showPage } from '../pages/show.ts'
 import type { KnownBrowser } from './known-browser.ts'
 
 /** Where a sign-in leads: back to a request at the authorization server, or to our own pages. */
@@ -45,8 +47,6 @@ export interface SignInStep {
   take(c: AppContext, place: SignInPlace, fields: Fields): Promise<SignInOutcome>
 }
 
-export type Fields = Readonly<Record<string, unknown>>
-
 export type SignInOutcome =
   | { readonly signedIn: SignedIn }
   /** Shown on the page; `user`: what was typed. Never says whether there is such an account. */
@@ -78,33 +78,14 @@ export interface SignInDeps {
   readonly hint?: string
 }
 
-const formBytesMax = 64 * 1024
-
-/** Small enough to be read whole. */
-export const formLimit = bodyLimit({
-  maxSize: formBytesMax,
-  onError: () => {
-    throw new AppError('payload_too_large')
-  },
-})
-
 /** The sign-in page and its methods: one component for the authorization server's requests and for our own pages. */
 export function createSignIn({ methods, signIns, knownBrowser, publicUrl, hint }: SignInDeps): SignIn {
   const scripts = methods.flatMap(({ script }) => script ?? [])
   const show: SignIn['show'] = async (c, form, { problem, user = form.user ?? '' } = {}) => {
     const offers = await Promise.all(methods.map((method) => method.offer({ form, user, problem })))
-    const text = signInPage({
-      offers,
-      scripts,
-      csrf: form.csrf,
-      ...(form.client !== undefined && { client: form.client }),
-      ...(form.refuse !== undefined && { refuse: form.refuse }),
-      ...(problem !== undefined && { problem }),
-      ...(hint !== undefined && { hint }),
-    })
-    for (const [name, value] of Object.entries(pageHeaders(form.formTargets, { script: scripts.length > 0 })))
-      c.header(name, value)
-    return c.html(text)
+    const { csrf, client, refuse, formTargets } = form
+    const page = signInPage({ offers, scripts, csrf, client, refuse, problem, hint })
+    return showPage(c, page, { formTargets, script: scripts.length > 0 })
   }
 
   async function answer(c: AppContext, form: SignInPlace, outcome: SignInOutcome): Promise<Response> {
@@ -144,5 +125,37 @@ export async function ownForm(
   return fields
 }
 
-/** A field of a form as text; empty where it is a file or absent. */
-export const text = (value: unknown): string => (typeof value === 'string' ? value : '')
+/** What the sign-in page shows. */
+interface SignInPage {
+  /** What each method of signing in puts on the page. */
+  readonly offers: readonly Html[]
+  /** Addresses of scripts of ours that some of them need. */
+  readonly scripts: readonly string[]
+  readonly csrf: string
+  /** Application for which the person signs in; left out on our own page. */
+  readonly client: string | undefined
+  readonly problem: string | undefined
+  /** Where to give up; left out where there is nothing to give up. */
+  readonly refuse: string | undefined
+  /** Said below the forms, in the demo. */
+  readonly hint: string | undefined
+}
+
+function signInPage({ offers, scripts, csrf, client, problem, refuse, hint }: SignInPage): string {
+  return page({
+    title: 'Sign in',
+    head: html`${scripts.map(scriptTag)}`,
+    body: html`<h1>Sign in</h1>
+${client === undefined ? '' : html`<p>to continue to <strong>${client}</strong></p>`}
+${problem === undefined ? '' : html`<p class="problem" role="alert" id="problem">${problem}</p>`}
+<div class="ways">${offers.slice(0, -1)}</div>
+${offers.length > 1 ? html`<p class="or">or</p>` : ''}
+${offers.at(-1) ?? ''}
+${
+  refuse === undefined
+    ? ''
+    : html`<form method="post" action="${refuse}" class="aside">${hiddenField('csrf', csrf)}<button class="quiet" type="submit">Cancel</button></form>`
+}
+${hint === undefined ? '' : html`<p class="soft"><small>${hint}</small></p>`}`,
+  })
+}

@@ -4,10 +4,12 @@ import { isUserVerified } from '../../delegation/people/user-verification.ts'
 import type { UpstreamSignIns } from '../../delegation/upstream/sign-ins.ts'
 import type { AppContext } from '../env.ts'
 import type { BegunLimit } from '../middleware/begun.ts'
-import { pageHeaders } from '../pages/layout.ts'
+import { textOf } from '../middleware/form.ts'
+import { hiddenField } from '../pages/layout.ts'
+import { showPage } from '../pages/show.ts'
 import { awayPage } from '../pages/upstream.ts'
 import type { OwnCookie } from './cookies.ts'
-import { type SignInMethod, text } from './sign-in.ts'
+import type { SignInMethod } from './sign-in.ts'
 
 /** What {@link createUpstreamMethod} works with. */
 export interface UpstreamMethodDeps {
@@ -30,7 +32,7 @@ export function createUpstreamMethod(dependencies: UpstreamMethodDeps): SignInMe
           namespace,
           host,
         }) => html`<form method="post" action="${form.at('/sign-in/upstream')}" class="way">
-<input type="hidden" name="csrf" value="${form.csrf}"><input type="hidden" name="provider" value="${namespace}">
+${hiddenField('csrf', form.csrf)}${hiddenField('provider', namespace)}
 <button class="wide" type="submit">Continue with ${host}</button>
 </form>`,
       )}`,
@@ -40,9 +42,9 @@ export function createUpstreamMethod(dependencies: UpstreamMethodDeps): SignInMe
         path: '/sign-in/upstream',
         async take(c, form, fields) {
           // Whoever sends it may be anybody, and a row is kept of each.
-          const tooMany = await begunLimit(c, 'page')
+          const tooMany = begunLimit(c, 'page')
           if (tooMany !== undefined) return { response: tooMany }
-          const went = await goAway(c, { upstream, cookie }, text(fields['provider']), {
+          const went = await goAway(c, { upstream, cookie }, textOf(fields['provider']), {
             binding: form.csrf,
             next: form.at('/sign-in/upstream/done'),
             back: form.start,
@@ -85,6 +87,5 @@ export async function goAway(
   const attempt = await upstream.begin(namespace, origin)
   if (!attempt.ok) return undefined
   cookie.write(c, attempt.value.browser)
-  for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
-  return c.html(awayPage(attempt.value.url, new URL(attempt.value.url).host))
+  return showPage(c, awayPage(attempt.value.url))
 }

@@ -12,6 +12,8 @@ beforeAll(async () => {
 })
 afterAll(() => vault?.[Symbol.asyncDispose]())
 
+const noPage = () => Promise.reject(new Error('There is no page.'))
+
 /** As a start does it. */
 const open = (vaultLostKeys: readonly string[] = []) => {
   const { config, database, logged } = vault.world
@@ -21,7 +23,7 @@ const open = (vaultLostKeys: readonly string[] = []) => {
     clock: { now: Date.now },
     log: (event, fields) => void logged.push({ event, ...(fields && { fields }) }),
     outbound: () => Promise.reject(new Error('Nobody is asked.')),
-    requireSession: () => () => Promise.reject(new Error('There is no page.')),
+    requireSession: { read: noPage, write: noPage, takeAway: noPage },
     newTxn: randomUUID,
   })
 }

@@ -15,7 +15,7 @@ import { AppError, invalid } from '../../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
-import { bearer, id, problems, session } from '../../schemas.ts'
+import { bearer, bearerRoute, bodyOf, id, json, problems, session } from '../../schemas.ts'
 import { preferredWait } from '../writing.ts'
 import { oneSchema } from './own-approvals-wire.ts'
 
@@ -53,19 +53,15 @@ const prefer = z.object({
  */
 export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }: ApprovalRoutesDeps): App {
   const routes = createRouter()
-  const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
   const agents = requireBearer({ kinds: ['agent'], scopes: ['approvals.request'] })
 
-  const askRoute = createRoute({
-    method: 'post',
-    path: '/approvals',
+  const askRoute = bearerRoute('post', '/approvals', {
     summary: 'Ask the person for more than was lent',
     description:
       'An equal question that is open is answered with, whoever of the agent’s instances asked it.',
-    security: bearer,
-    middleware: [agents, ...jsonBody(bodyBytesMax)] as const,
-    request: { body: { required: true, content: json(input) } },
-    responses: { 201: { description: 'Asked', content: json(approvalAskedSchema) }, ...problems(409) },
+    middleware: [agents, ...jsonBody(bodyBytesMax)],
+    request: { body: bodyOf(input) },
+    responses: { 201: json('Asked', approvalAskedSchema), ...problems(409) },
   })
   routes.openapi(askRoute, async (c) => {
     const { authorization_details: details, resource, purpose, requested_expiry } = c.req.valid('json')
@@ -92,13 +88,10 @@ export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }:
     description:
       'With an `Authorization` header the agent’s side. Without one the person’s own, in their browser: what exactly is asked, as JSON with `X-CSRF-Token`, or as a page.',
     security: [...bearer, ...session],
-    middleware: [agents] as const,
+    middleware: [agents],
     request: { params, headers: prefer },
     responses: {
-      200: {
-        description: 'How it stands. `Retry-After` while it is not over',
-        content: json(z.union([approvalBody, oneSchema])),
-      },
+      200: json('How it stands. `Retry-After` while it is not over', z.union([approvalBody, oneSchema])),
       ...problems(404),
     },
   })
@@ -111,18 +104,12 @@ export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }:
     return c.json(respond(c, found), 200)
   })
 
-  const answerRoute = createRoute({
-    method: 'post',
-    path: '/approvals/{id}/answers',
+  const answerRoute = bearerRoute('post', '/approvals/{id}/answers', {
     summary: 'Answer what the person asked back',
     description: 'Shown to them as the agent’s own words. The first answer gives them as long again.',
-    security: bearer,
-    middleware: [agents, ...jsonBody(bodyBytesMax)] as const,
-    request: { params, body: { required: true, content: json(answerInput) } },
-    responses: {
-      200: { description: 'How it stands now', content: json(approvalBody) },
-      ...problems(404, 409),
-    },
+    middleware: [agents, ...jsonBody(bodyBytesMax)],
+    request: { params, body: bodyOf(answerInput) },
+    responses: { 200: json('How it stands now', approvalBody), ...problems(404, 409) },
   })
   routes.openapi(answerRoute, async (c) => {
     const { id } = c.req.valid('param')

@@ -197,21 +197,21 @@ export const ownToWire = ({
 }: Pick<OwnApproval, 'shown' | 'call'>): z.output<typeof ownSchema> => ({
   ...summaryToWire(details),
   client: details.client,
-  ...(details.clientTitle !== undefined && { client_title: details.clientTitle }),
+  client_title: details.clientTitle,
   asked: askedToWire(details.asked, call),
-  ...(details.purpose !== undefined && { purpose: details.purpose }),
-  ...(details.bindingMessage !== undefined && { binding_message: details.bindingMessage }),
+  purpose: details.purpose,
+  binding_message: details.bindingMessage,
   rounds: details.rounds.map(({ question, askedAt, answer, answeredAt }) => ({
     question,
     asked_at: askedAt.toISOString(),
-    ...(answer !== undefined && { answer }),
-    ...(answeredAt !== undefined && { answered_at: answeredAt.toISOString() }),
+    answer,
+    answered_at: answeredAt?.toISOString(),
   })),
   documents: details.documents.map(({ id, title, collection, owner, isSensitive }) => ({
     id,
     title,
     collection,
-    ...(owner !== undefined && { owner }),
+    owner,
     sensitive: isSensitive,
   })),
   places: details.places.map(({ object: folder, title, documentIds }) => ({
@@ -221,8 +221,8 @@ export const ownToWire = ({
   })),
   lent_for: details.lentFor,
   lent_until: details.lentUntil.toISOString(),
-  ...(details.reason !== undefined && { reason: details.reason }),
-  ...(details.grant !== undefined && { grant_id: details.grant }),
+  reason: details.reason,
+  grant_id: details.grant,
   digest: digestOf(details),
 })
 
@@ -260,10 +260,7 @@ export const grantToWire = (shownGrant: ShownGrant): z.output<typeof grant> => (
   approval: shownGrant.approval,
   agent: shownGrant.agent,
   agent_title: shownGrant.agentTitle,
-  objects: shownGrant.items.map(({ object: id, title }) => ({
-    object: id,
-    ...(title !== undefined && { title }),
-  })),
+  objects: shownGrant.items.map(({ object: id, title }) => ({ object: id, title })),
   vault_call: shownGrant.vaultCall !== undefined,
   remembered: shownGrant.remembered,
   ...(shownGrant.maxUses !== undefined && { uses_left: shownGrant.maxUses - shownGrant.used }),

@@ -1,12 +1,12 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { assertSubscription } from '../../../delegation/notify/subscription.ts'
 import type { Subscriptions } from '../../../delegation/notify/subscriptions.ts'
-import { type App, type AppContext, createRouter } from '../../env.ts'
+import { type App, type AppContext, createRouter, reply } from '../../env.ts'
 import { jsonBody } from '../../middleware/json.ts'
 import { createLimits } from '../../middleware/limits.ts'
 import type { RequireSession } from '../../middleware/session.ts'
 import { installable, type StaticFile } from '../../pages/installable.ts'
-import { problems, session } from '../../schemas.ts'
+import { bodyOf, json, problems, sessionRoute } from '../../schemas.ts'
 
 export interface PushRoutesDeps {
   readonly subscriptions: Subscriptions
@@ -45,8 +45,7 @@ export function pushRoutes(dependencies: PushRoutesDeps): App {
   const allowed = new Set(dependencies.allowedOrigins)
   const limits = createLimits({ perMinute: dependencies.perMinute, now: dependencies.now })
   const routes = createRouter()
-  const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
-  const ok = (description: string) => ({ 200: { description, content: json(answer) }, ...problems() })
+  const ok = (description: string) => ({ 200: json(description, answer), ...problems() })
 
   function owner(c: AppContext) {
     const { person, subject, idHash } = c.get('session')
@@ -54,14 +53,11 @@ export function pushRoutes(dependencies: PushRoutesDeps): App {
     return { person, session: idHash }
   }
 
-  const saveRoute = createRoute({
-    method: 'post',
-    path: '/approvals/push',
+  const saveRoute = sessionRoute('post', '/approvals/push', {
     summary: 'Be told in this browser that an answer is waited for',
     description: 'At most 10 browsers of one person: the one that was not seen for longest goes first.',
-    security: session,
-    middleware: [requireSession({ write: true }), ...jsonBody(bodyBytesMax)] as const,
-    request: { body: { required: true, content: json(subscription) } },
+    middleware: [requireSession.write, ...jsonBody(bodyBytesMax)],
+    request: { body: bodyOf(subscription) },
     responses: ok('Told from now on'),
   })
   routes.openapi(saveRoute, async (c) => {
@@ -69,46 +65,35 @@ export function pushRoutes(dependencies: PushRoutesDeps): App {
     const newSubscription = { endpoint: pushEndpoint, ...keys }
     assertSubscription(newSubscription, allowed)
     await subscriptions.save(owner(c), newSubscription)
-    return c.json({ told: true, txn: c.get('txn') }, 200)
+    return reply(c, { told: true })
   })
 
-  const seenRoute = createRoute({
-    method: 'post',
-    path: '/approvals/push/seen',
+  const seenRoute = sessionRoute('post', '/approvals/push/seen', {
     summary: 'Whether this browser is told; it belongs to this session from now on, whose end ends it',
-    security: session,
-    middleware: [requireSession({ write: true, recent: false }), ...jsonBody(bodyBytesMax)] as const,
-    request: { body: { required: true, content: json(named) } },
+    middleware: [requireSession.takeAway, ...jsonBody(bodyBytesMax)],
+    request: { body: bodyOf(named) },
     responses: ok('Whether it is'),
   })
-  routes.openapi(seenRoute, async (c) => {
-    const isKnown = await subscriptions.seen(owner(c), c.req.valid('json').endpoint)
-    return c.json({ told: isKnown, txn: c.get('txn') }, 200)
-  })
+  routes.openapi(seenRoute, async (c) =>
+    reply(c, { told: await subscriptions.seen(owner(c), c.req.valid('json').endpoint) }),
+  )
 
-  const endRoute = createRoute({
-    method: 'post',
-    path: '/approvals/push/end',
+  const endRoute = sessionRoute('post', '/approvals/push/end', {
     summary: 'Not to be told in this browser any more',
-    security: session,
-    middleware: [requireSession({ write: true, recent: false }), ...jsonBody(bodyBytesMax)] as const,
-    request: { body: { required: true, content: json(named) } },
+    middleware: [requireSession.takeAway, ...jsonBody(bodyBytesMax)],
+    request: { body: bodyOf(named) },
     responses: ok('Not told any more, or it was not before'),
   })
   routes.openapi(endRoute, async (c) => {
     await subscriptions.end(owner(c).person, c.req.valid('json').endpoint)
-    return c.json({ told: false, txn: c.get('txn') }, 200)
+    return reply(c, { told: false })
   })
 
   // The page's own form, which works without a script: for a phone that was lost.
-  routes.post(
-    '/approvals/push/end-all',
-    requireSession({ write: true, recent: false }),
-    async (c: AppContext) => {
-      await subscriptions.endAll(owner(c).person)
-      return c.redirect('/approvals', 303)
-    },
-  )
+  routes.post('/approvals/push/end-all', requireSession.takeAway, async (c: AppContext) => {
+    await subscriptions.endAll(owner(c).person)
+    return c.redirect('/approvals', 303)
+  })
 
   for (const [path, file] of Object.entries(installable)) routes.get(path, (c) => serve(c, file))
   return routes

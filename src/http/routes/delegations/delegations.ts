@@ -1,4 +1,4 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { isId } from '@remit/contract/id'
 import { instant } from '@remit/contract/instant'
 import { text } from '@remit/contract/text'
@@ -9,15 +9,15 @@ import type { Lender, OwnDelegation, OwnDelegations } from '../../../delegation/
 import type { Agents } from '../../../delegation/registry/agents.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../../kernel/ids.ts'
-import { type App, type AppContext, type AppEnv, createRouter } from '../../env.ts'
+import { type App, type AppContext, type AppEnv, createRouter, reply } from '../../env.ts'
+import { unlessOver } from '../../middleware/form.ts'
 import { jsonBody } from '../../middleware/json.ts'
 import { createLimits } from '../../middleware/limits.ts'
 import { isRecent, type RequireSession, toSignIn, wantsPage } from '../../middleware/session.ts'
 import { type Done, delegationsPage, type Tried } from '../../pages/delegations.ts'
-import { pageHeaders } from '../../pages/layout.ts'
-import { id, problems, session } from '../../schemas.ts'
-import { lendFormOf, wishOf } from './delegations-form.ts'
-import type { SavedForm } from './saved-form.ts'
+import { showPage } from '../../pages/show.ts'
+import { bodyOf, id, json, problems, sessionRoute } from '../../schemas.ts'
+import { lendFormOf, type SavedForm, wishOf } from './lend-form.ts'
 
 export interface DelegationRoutesDeps {
   readonly delegations: OwnDelegations
@@ -73,9 +73,7 @@ const output = z
     authorization_details: z
       .array(z.looseObject({ type: z.string() }))
       .optional()
-      .openapi({
-        description: 'What exactly was agreed to there',
-      }),
+      .openapi({ description: 'What exactly was agreed to there' }),
     clients: z.array(z.strictObject({ client_id: z.string(), title: z.string() })).openapi({
       description: 'Programs to which it went by a consent; empty: any program of the agent.',
     }),
@@ -121,8 +119,7 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
   const { delegations, programs, lendables, agents, requireSession, savedForm } = dependencies
   const limits = createLimits({ perMinute: dependencies.perMinute, now: dependencies.now })
   const routes = createRouter()
-  const takes = requireSession({ write: true, recent: false })
-  const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
+  const { read, takeAway, write } = requireSession
 
   function lender(c: AppContext): Lender {
     const { person, subject } = c.get('session')
@@ -133,7 +130,6 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
   const show = async (c: AppContext, status: 200 | 409 | 422, attempt?: Tried) => {
     const notice = c.req.method === 'GET' ? doneIn(c.req.query('done')) : undefined
     const currentLender = lender(c)
-    const { csrf, waiting } = c.get('session')
     const attemptShown = attempt ?? savedForm.take(c, currentLender.person)
     const [lentDelegations, signedIn, offered, registered] = await Promise.all([
       delegations.list(currentLender),
@@ -142,20 +138,17 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
       agents.list(),
     ])
     const page = delegationsPage({
-      person: currentLender.person,
-      csrf,
-      waiting,
+      ...c.get('session'),
       delegations: lentDelegations,
       programs: signedIn,
       offered,
       agents: registered.filter(({ disabledAt }) => disabledAt === undefined),
       once: dependencies.randomBytes(16).toString('base64url'),
       now: dependencies.now(),
-      ...(notice !== undefined && { notice }),
-      ...(attemptShown !== undefined && { attempt: attemptShown }),
+      notice,
+      attempt: attemptShown,
     })
-    for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
-    return c.html(page, status)
+    return showPage(c, page, { status })
   }
 
   const pageForBrowsers: MiddlewareHandler<AppEnv> = async (c, next) => {
@@ -163,17 +156,11 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
     return wantsPage(c) ? show(c, 200) : next()
   }
 
-  const listRoute = createRoute({
-    method: 'get',
-    path: '/delegations',
+  const listRoute = sessionRoute('get', '/delegations', {
     summary: 'What you have lent, as JSON or as a page',
-    security: session,
-    middleware: [requireSession({ write: false }), pageForBrowsers] as const,
+    middleware: [read, pageForBrowsers],
     responses: {
-      200: {
-        description: 'Those that count now, newest first; with `X-CSRF-Token` for changes',
-        content: json(list),
-      },
+      200: json('Those that count now, newest first; with `X-CSRF-Token` for changes', list),
       ...problems(),
     },
   })
@@ -184,68 +171,45 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
       delegations.list(currentLender),
       programs.list(currentLender.person),
     ])
-    return c.json(
-      { delegations: lentDelegations.map(toWire), programs: signedIn.map(programToWire), txn: c.get('txn') },
-      200,
-    )
+    return reply(c, { delegations: lentDelegations.map(toWire), programs: signedIn.map(programToWire) })
   })
 
-  const lendRoute = createRoute({
-    method: 'post',
-    path: '/delegations',
+  const lendRoute = sessionRoute('post', '/delegations', {
     summary: 'Lend an agent what you may read yourself',
     description: 'At most 14 days; a standing one 90, and one for each agent.',
-    security: session,
-    middleware: [requireSession({ write: true }), ...jsonBody(bodyBytesMax)] as const,
-    request: { body: { required: true, content: json(input) } },
-    responses: {
-      201: { description: 'Lent, from now on', content: json(delegationAnswer) },
-      ...problems(409),
-    },
+    middleware: [write, ...jsonBody(bodyBytesMax)],
+    request: { body: bodyOf(input) },
+    responses: { 201: json('Lent, from now on', delegationAnswer), ...problems(409) },
   })
   routes.openapi(lendRoute, async (c) => {
     const { scope, sub_agents: subAgents, expires_at, ...terms } = c.req.valid('json')
-    const delegation = await delegations.lend(lender(c), {
-      ...terms,
-      scope: scope as FgaObject[],
-      subAgents,
-      expiresAt: new Date(expires_at),
-    })
+    const draft = { ...terms, scope: scope as FgaObject[], subAgents, expiresAt: new Date(expires_at) }
+    const delegation = await delegations.lend(lender(c), draft)
     return c.json({ delegation: toWire(delegation), txn: c.get('txn') }, 201)
   })
 
-  const revokeRoute = createRoute({
-    method: 'delete',
-    path: '/delegations/{id}',
-    summary: 'Take back what you have lent, with every token under it',
-    security: session,
-    middleware: [takes] as const,
-    request: { params: z.strictObject({ id }) },
-    responses: { 200: { description: 'Over', content: json(revoked) }, ...problems(404) },
-  })
-  routes.openapi(revokeRoute, async (c) => {
-    const { id } = c.req.valid('param')
-    await delegations.revoke(lender(c), id)
-    return c.json({ id, txn: c.get('txn') }, 200)
-  })
-
-  const endRoute = createRoute({
-    method: 'delete',
-    path: '/delegations/programs/{id}',
-    summary: 'Sign one program out, with every token it has, and take back what was lent by the same consent',
-    security: session,
-    middleware: [takes] as const,
-    request: { params: z.strictObject({ id }) },
-    responses: { 200: { description: 'Over', content: json(revoked) }, ...problems(404) },
-  })
-  routes.openapi(endRoute, async (c) => {
-    const { id } = c.req.valid('param')
-    await programs.end(lender(c), id)
-    return c.json({ id, txn: c.get('txn') }, 200)
-  })
+  const mountEnd = (path: string, summary: string, endIt: OwnPrograms['end']) => {
+    const route = sessionRoute('delete', path, {
+      summary,
+      middleware: [takeAway],
+      request: { params: z.strictObject({ id }) },
+      responses: { 200: json('Over', revoked), ...problems(404) },
+    })
+    routes.openapi(route, async (c) => {
+      const { id } = c.req.valid('param')
+      await endIt(lender(c), id)
+      return reply(c, { id })
+    })
+  }
+  mountEnd('/delegations/{id}', 'Take back what you have lent, with every token under it', delegations.revoke)
+  mountEnd(
+    '/delegations/programs/{id}',
+    'Sign one program out, with every token it has, and take back what was lent by the same consent',
+    programs.end,
+  )
 
   // The page's own forms, which can send neither JSON nor DELETE.
-  routes.post('/delegations/lend', takes, async (c: AppContext) => {
+  routes.post('/delegations/lend', takeAway, async (c: AppContext) => {
     const currentLender = lender(c)
     const attempt = lendFormOf(await c.req.parseBody({ all: true }))
     if (!isRecent(c.get('session').signedInAt, dependencies.now())) {
@@ -253,13 +217,8 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
       return toSignIn(c)
     }
     try {
-      await delegations.lend(
-        currentLender,
-        wishOf(attempt, {
-          now: dependencies.now(),
-          id: dependencies.idOf(`${currentLender.person} ${attempt.once}`),
-        }),
-      )
+      const id = dependencies.idOf(`${currentLender.person} ${attempt.once}`)
+      await delegations.lend(currentLender, wishOf(attempt, { now: dependencies.now(), id }))
     } catch (error) {
       if (!(error instanceof AppError) || (error.status !== 422 && error.status !== 409)) throw error
       return show(c, error.status, { ...attempt, problem: error.public ?? 'That did not work.' })
@@ -267,16 +226,11 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
     return c.redirect('/delegations?done=lent', 303)
   })
   const ended = (notice: Done, endIt: OwnPrograms['end']) => async (c: AppContext) => {
-    try {
-      await endIt(lender(c), c.req.param('id') ?? '')
-    } catch (error) {
-      // Over already, perhaps by a second press: the page shows how it stands.
-      if (!(error instanceof AppError) || error.code !== 'not_found') throw error
-    }
+    await unlessOver(endIt(lender(c), c.req.param('id') ?? ''))
     return c.redirect(`/delegations?done=${notice}`, 303)
   }
-  routes.post('/delegations/:id/revoke', takes, ended('taken_back', delegations.revoke))
-  routes.post('/delegations/programs/:id/end', takes, ended('signed_out', programs.end))
+  routes.post('/delegations/:id/revoke', takeAway, ended('taken_back', delegations.revoke))
+  routes.post('/delegations/programs/:id/end', takeAway, ended('signed_out', programs.end))
 
   return routes
 }
@@ -285,40 +239,30 @@ export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
 const doneIn = (value: string | undefined): Done | undefined =>
   value === 'lent' || value === 'taken_back' || value === 'signed_out' ? value : undefined
 
-const toWire = ({ id, agent, subAgents, clients, purpose, ...delegation }: OwnDelegation) => ({
-  id,
-  agent,
-  sub_agents: [...subAgents],
-  scope: delegation.items.map(({ object, title }) => ({ object, ...(title !== undefined && { title }) })),
+const toWire = (delegation: OwnDelegation) => ({
+  id: delegation.id,
+  agent: delegation.agent,
+  sub_agents: [...delegation.subAgents],
+  scope: delegation.items.map(({ object, title }) => ({ object, title })),
   ...(delegation.resource !== undefined && {
     resource: delegation.resource,
     authorization_details: delegation.details.map((detail) => ({ ...detail })),
   }),
-  clients: clients.map(({ clientId, title }) => ({ client_id: clientId, title })),
-  purpose,
+  clients: delegation.clients.map(({ clientId, title }) => ({ client_id: clientId, title })),
+  purpose: delegation.purpose,
   standing: delegation.standing,
   created_at: delegation.createdAt.toISOString(),
   expires_at: delegation.expiresAt.toISOString(),
 })
 
-const programToWire = ({
-  id,
-  clientId,
-  title,
-  agent,
-  handsTo,
-  elsewhere,
-  delegation,
-  signedInAt,
-  expiresAt,
-}: OwnProgram) => ({
-  id,
-  client_id: clientId,
-  title,
-  ...(agent !== undefined && { agent }),
-  ...(handsTo !== undefined && { hands_to: handsTo.id }),
-  ...(elsewhere !== undefined && { resource: elsewhere }),
-  ...(delegation !== undefined && { delegation }),
-  signed_in_at: signedInAt.toISOString(),
-  expires_at: expiresAt.toISOString(),
+const programToWire = (program: OwnProgram) => ({
+  id: program.id,
+  client_id: program.clientId,
+  title: program.title,
+  agent: program.agent,
+  hands_to: program.handsTo?.id,
+  resource: program.elsewhere,
+  delegation: program.delegation,
+  signed_in_at: program.signedInAt.toISOString(),
+  expires_at: program.expiresAt.toISOString(),
 })

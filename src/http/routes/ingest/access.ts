@@ -1,14 +1,14 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { text } from '@remit/contract/text'
 import type { Tuple, TupleKey } from '../../../authz/fga.ts'
 import type { Caller } from '../../../ingest/access-rights.ts'
 import type { Ingest } from '../../../ingest/ingest.ts'
 import { type FgaObject, splitObject } from '../../../kernel/ids.ts'
 import type { Principal } from '../../../kernel/principal.ts'
-import { type App, createRouter } from '../../env.ts'
+import { type App, createRouter, reply } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
-import { bearer, problems } from '../../schemas.ts'
+import { bearerRoute, bodyOf, json, problems } from '../../schemas.ts'
 import { assertAdministrator, type IsAdministrator, notesSchema, notesToWire } from '../writing.ts'
 
 export interface AccessRouteDeps {
@@ -32,20 +32,12 @@ const body = z
   })
   .openapi('AccessChange')
 
-const answer = z
-  .strictObject({
-    notes: notesSchema,
-    txn: z.string(),
-  })
-  .openapi('AccessAnswer')
+const answer = z.strictObject({ notes: notesSchema, txn: z.string() }).openapi('AccessAnswer')
 
 /** `POST /access`: tuples by the allow-list, in force when this is answered. */
 export function accessRoutes(dependencies: AccessRouteDeps): App {
-  const route = createRoute({
-    method: 'post',
-    path: '/access',
+  const route = bearerRoute('post', '/access', {
     summary: 'Write and delete relationship tuples that the caller may touch',
-    security: bearer,
     middleware: [
       dependencies.requireBearer({
         kinds: ['service', 'person'],
@@ -53,25 +45,16 @@ export function accessRoutes(dependencies: AccessRouteDeps): App {
         anyOf: ['docs.write', 'directory.write', 'security.write'],
       }),
       ...jsonBody(bodyBytesMax),
-    ] as const,
-    request: { body: { required: true, content: { 'application/json': { schema: body } } } },
-    responses: {
-      200: { description: 'In force', content: { 'application/json': { schema: answer } } },
-      ...problems(409),
-    },
+    ],
+    request: { body: bodyOf(body) },
+    responses: { 200: json('In force', answer), ...problems(409) },
   })
   return createRouter().openapi(route, async (c) => {
     const caller = await callerOf(c.get('principal'), dependencies)
     const { writes, deletes } = c.req.valid('json')
     const change = { writes: writes.map(toTuple), deletes: deletes.map(toKey) }
     const notes = await dependencies.ingest.changeAccess(caller, change, c.get('over'))
-    return c.json(
-      {
-        notes: notesToWire(notes),
-        txn: c.get('txn'),
-      },
-      200,
-    )
+    return reply(c, { notes: notesToWire(notes) })
   })
 }
 

@@ -1,11 +1,12 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
+import { text } from '@remit/contract/text'
 import type { MiddlewareHandler } from 'hono'
 import type { Ingest } from '../../../ingest/ingest.ts'
 import { AppError, invalid } from '../../../kernel/errors.ts'
 import { type App, type AppEnv, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
-import { bearer, id, problems } from '../../schemas.ts'
-import { answerJob, idempotencyKeyOf, jobResponses } from '../writing.ts'
+import { bearerRoute, id, json, problems } from '../../schemas.ts'
+import { answerJob, idempotencyKeyOf, jobResponses, jobSchema, toWire } from '../writing.ts'
 
 export interface ImportRouteDeps {
   readonly ingest: Ingest
@@ -39,16 +40,10 @@ const requireNdjson: MiddlewareHandler<AppEnv> = async function ndjson(c, next) 
 
 /** `POST /imports`: documents, one JSON object a line, for a service with `docs.write`. */
 export function importRoutes({ ingest, requireBearer }: ImportRouteDeps): App {
-  const route = createRoute({
-    method: 'post',
-    path: '/imports',
+  const route = bearerRoute('post', '/imports', {
     summary: 'Bring many documents in; with mode=snapshot also withdraw what is no longer listed',
-    security: bearer,
-    middleware: [requireBearer({ kinds: ['service'], scopes: ['docs.write'] }), requireNdjson] as const,
-    request: {
-      query,
-      body: { required: true, content: { 'application/x-ndjson': { schema: z.string() } } },
-    },
+    middleware: [requireBearer({ kinds: ['service'], scopes: ['docs.write'] }), requireNdjson],
+    request: { query, body: { required: true, content: { 'application/x-ndjson': { schema: z.string() } } } },
     responses: { ...jobResponses, ...problems(409) },
   })
   return createRouter().openapi(route, async (c) => {
@@ -72,5 +67,20 @@ export function importRoutes({ ingest, requireBearer }: ImportRouteDeps): App {
       }),
     })
     return answerJob(c, ingest, jobId)
+  })
+}
+
+/** `GET /jobs/{id}`: for the service that asked for it; anybody else gets the 404 of a missing one. */
+export function jobRoutes({ ingest, requireBearer }: ImportRouteDeps): App {
+  const route = bearerRoute('get', '/jobs/{id}', {
+    summary: 'How a job stands',
+    middleware: [requireBearer({ kinds: ['service'], scopes: ['docs.write'] })],
+    request: { params: z.strictObject({ id: text(1, 200) }) },
+    responses: { 200: json('The job', jobSchema), ...problems(404) },
+  })
+  return createRouter().openapi(route, async (c) => {
+    const job = await ingest.job(c.req.valid('param').id, c.get('principal').subject)
+    if (job === undefined) throw new AppError('not_found')
+    return c.json(toWire(job), 200)
   })
 }

@@ -1,4 +1,4 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { type modelAnswer, modelCheckAnswer, modelTestAnswer } from '@remit/contract/model'
 import { text } from '@remit/contract/text'
 import type { ModelCheck } from '../../../authz/model/check.ts'
@@ -9,7 +9,7 @@ import type { TruthTable } from '../../../authz/model/truth-table.ts'
 import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
-import { bearer, problems } from '../../schemas.ts'
+import { bearerRoute, json, problems } from '../../schemas.ts'
 import { assertAdministrator, type IsAdministrator } from '../writing.ts'
 
 export interface ModelTestRouteDeps {
@@ -27,11 +27,6 @@ const model = text(1, textMax).openapi({ description: 'In OpenFGA’s language' 
 const checked = modelCheckAnswer.clone().openapi('ModelChecked')
 const tested = modelTestAnswer.clone().openapi('ModelTested')
 
-const json = <T extends z.ZodType>(description: string, schema: T) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
-
 /** `POST /model/check` and `POST /model/test`: for whoever writes a model. Nothing is changed, no live tuple looked at. */
 export function modelTestRoutes(dependencies: ModelTestRouteDeps): App {
   const { truthTable, texts, requireBearer, isAdministrator, now } = dependencies
@@ -39,23 +34,17 @@ export function modelTestRoutes(dependencies: ModelTestRouteDeps): App {
     requireBearer({ kinds: ['person'], scopes: ['security.write'] }),
     ...jsonBody(bodyBytesMax),
   ] as const
-  const checkRoute = createRoute({
-    method: 'post',
-    path: '/model/check',
+  const checkRoute = bearerRoute('post', '/model/check', {
     summary: 'Say what is wrong in a model’s text, and where',
-    security: bearer,
-    middleware: [...middleware] as const,
+    middleware: [...middleware],
     request: {
       body: { required: true, content: { 'application/json': { schema: z.strictObject({ model }) } } },
     },
     responses: { 200: json('What the text alone shows', checked), ...problems() },
   })
-  const testRoute = createRoute({
-    method: 'post',
-    path: '/model/test',
+  const testRoute = bearerRoute('post', '/model/test', {
     summary: 'Run a truth table about a model’s text, on OpenFGA, beside what is in force',
-    security: bearer,
-    middleware: [...middleware] as const,
+    middleware: [...middleware],
     request: {
       body: {
         required: true,

@@ -1,13 +1,13 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { activeModelAnswer, modelPlanned, modelPlanRead, openModelPlansAnswer } from '@remit/contract/model'
 import { plain, text } from '@remit/contract/text'
 import { allowListMax } from '../../../authz/allow-list/read.ts'
 import type { ModelChanges } from '../../../authz/model/changes.ts'
 import type { Plan } from '../../../authz/model/plan-store.ts'
-import { type App, createRouter } from '../../env.ts'
+import { type App, createRouter, reply } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
-import { bearer, problems } from '../../schemas.ts'
+import { bearerRoute, bodyOf, json, problems } from '../../schemas.ts'
 import { assertAdministrator, type IsAdministrator } from '../writing.ts'
 import { openPlan, openPlanToWire, plan, planToWire } from './model-plan-wire.ts'
 
@@ -67,11 +67,6 @@ const applied = z
   .openapi('ModelApplied')
 const shown = activeModelAnswer.extend({ awaiting: z.array(plan) }).openapi('ModelShown')
 
-const json = <T extends z.ZodType>(description: string, schema: T) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
-
 /** `POST /model/plan`, `GET /model/plans`, `GET /model/plans/{id}`, `POST /model/apply`, `GET /model`: for an administrator. */
 export function modelRoutes({
   models,
@@ -81,57 +76,37 @@ export function modelRoutes({
   now,
 }: ModelRouteDeps): App {
   const administrator = requireBearer({ kinds: ['person'], scopes: ['security.write'] })
-  const planRoute = createRoute({
-    method: 'post',
-    path: '/model/plan',
+  const planRoute = bearerRoute('post', '/model/plan', {
     summary:
       'Show who would gain and who would lose which documents under another model, and who may write what',
-    security: bearer,
-    middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
-    request: { body: { required: true, content: { 'application/json': { schema: planInput } } } },
+    middleware: [administrator, ...jsonBody(bodyBytesMax)],
+    request: { body: bodyOf(planInput) },
     responses: { 200: json('The plan; it counts for 24 hours', planned), ...problems(404) },
   })
-  const openRoute = createRoute({
-    method: 'get',
-    path: '/model/plans',
+  const openRoute = bearerRoute('get', '/model/plans', {
     summary: 'Plans that can still be confirmed, the newest first',
-    security: bearer,
-    middleware: [administrator] as const,
+    middleware: [administrator],
     responses: { 200: json('At most a hundred', openPlans), ...problems() },
   })
-  const readRoute = createRoute({
-    method: 'get',
-    path: '/model/plans/{id}',
+  const readRoute = bearerRoute('get', '/model/plans/{id}', {
     summary: 'Read a plan with its texts and what those change, before confirming it',
-    security: bearer,
-    middleware: [administrator] as const,
+    middleware: [administrator],
     request: { params: z.strictObject({ id: text(1, 100) }) },
     responses: { 200: json('The plan and its text', read), ...problems(404) },
   })
-  const applyRoute = createRoute({
-    method: 'post',
-    path: '/model/apply',
+  const applyRoute = bearerRoute('post', '/model/apply', {
     summary: 'Confirm a plan; the last person needed puts it in force',
-    security: bearer,
-    middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
-    request: {
-      body: {
-        required: true,
-        content: { 'application/json': { schema: confirmed } },
-      },
-    },
+    middleware: [administrator, ...jsonBody(bodyBytesMax)],
+    request: { body: bodyOf(confirmed) },
     responses: {
       200: json('In force', applied),
       202: json('Confirmed; somebody else has to confirm it too', applied),
       ...problems(404, 409),
     },
   })
-  const showRoute = createRoute({
-    method: 'get',
-    path: '/model',
+  const showRoute = bearerRoute('get', '/model', {
     summary: 'The model in force, those before it, and plans that wait for another yes',
-    security: bearer,
-    middleware: [administrator] as const,
+    middleware: [administrator],
     responses: { 200: json('The model', shown), ...problems() },
   })
 
@@ -152,12 +127,12 @@ export function modelRoutes({
             }
           : { modelId: model_id },
       )
-      return c.json({ plan: wire(newPlan), txn: c.get('txn') }, 200)
+      return reply(c, { plan: wire(newPlan) })
     })
     .openapi(openRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const { plans, more: hasMore } = await models.open()
-      return c.json({ plans: plans.map(openPlanToWire), more: hasMore, txn: c.get('txn') }, 200)
+      return reply(c, { plans: plans.map(openPlanToWire), more: hasMore })
     })
     .openapi(readRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
@@ -167,17 +142,13 @@ export function modelRoutes({
         diff,
         allowListDiff,
       } = await models.read(c.req.valid('param').id)
-      return c.json(
-        {
-          plan: wire(existingPlan),
-          model,
-          diff,
-          allow_list: existingPlan.allowList ?? null,
-          allow_list_diff: allowListDiff,
-          txn: c.get('txn'),
-        },
-        200,
-      )
+      return reply(c, {
+        plan: wire(existingPlan),
+        model,
+        diff,
+        allow_list: existingPlan.allowList ?? null,
+        allow_list_diff: allowListDiff,
+      })
     })
     .openapi(applyRoute, async (c) => {
       const principal = c.get('principal')
@@ -196,24 +167,20 @@ export function modelRoutes({
     .openapi(showRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const { current, history, awaiting } = await models.show()
-      return c.json(
-        {
-          model_id: current.id,
-          digest: current.digest,
-          model: current.dsl ?? null,
-          allow_list: current.allowList ?? null,
-          matches_file: matchesFile(),
-          history: history.map((version) => ({
-            model_id: version.id,
-            digest: version.digest,
-            ...(version.plan !== undefined && { plan_id: version.plan }),
-            activated_by: [...version.activatedBy],
-            activated_at: version.activatedAt.toISOString(),
-          })),
-          awaiting: awaiting.map(wire),
-          txn: c.get('txn'),
-        },
-        200,
-      )
+      return reply(c, {
+        model_id: current.id,
+        digest: current.digest,
+        model: current.dsl ?? null,
+        allow_list: current.allowList ?? null,
+        matches_file: matchesFile(),
+        history: history.map((version) => ({
+          model_id: version.id,
+          digest: version.digest,
+          ...(version.plan !== undefined && { plan_id: version.plan }),
+          activated_by: [...version.activatedBy],
+          activated_at: version.activatedAt.toISOString(),
+        })),
+        awaiting: awaiting.map(wire),
+      })
     })
 }

@@ -7,11 +7,11 @@ import { isVerifiedNow } from '../../../delegation/people/user-verification.ts'
 import type { UpstreamSignIns } from '../../../delegation/upstream/sign-ins.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
+import { textOf } from '../../middleware/form.ts'
 import { isRecent, type RequireSession } from '../../middleware/session.ts'
 import { accountsPage, confirmLinkPage } from '../../pages/accounts.ts'
-import { pageHeaders } from '../../pages/layout.ts'
+import { showPage } from '../../pages/show.ts'
 import type { OwnCookie } from '../../sign-in/cookies.ts'
-import { text } from '../../sign-in/sign-in.ts'
 import { goAway } from '../../sign-in/upstream.ts'
 
 export interface AccountRoutesDeps {
@@ -34,25 +34,25 @@ export function accountRoutes(dependencies: AccountRoutesDeps): App {
   const { links, upstream, sessions, sessionCookie, upstreamCookie, requireSession, passkeys, now } =
     dependencies
   const routes = createRouter()
-  const write = requireSession({ write: true })
+  const { read, takeAway, write } = requireSession
   // Whoever began it must be who ends it: the token is this session's and nobody else's.
   const bindingOf = (c: AppContext) => `link ${c.get('session').csrf}`
 
-  routes.get('/accounts', requireSession({ write: false }), (c) => show(c))
+  routes.get('/accounts', read, (c) => show(c))
 
   routes.post('/accounts/link', write, async (c) => {
     requireLocal(c)
     const { provider } = await c.req.parseBody()
     const origin = { binding: bindingOf(c), next: '/accounts/confirm', back: '/accounts' }
-    const went = await goAway(c, { upstream, cookie: upstreamCookie }, text(provider), origin)
+    const went = await goAway(c, { upstream, cookie: upstreamCookie }, textOf(provider), origin)
     return went ?? show(c, 'The other provider does not answer. Try again later.', 503)
   })
 
-  routes.get('/accounts/confirm', requireSession({ write: false }), async (c) => {
+  routes.get('/accounts/confirm', read, async (c) => {
     const { person, csrf } = c.get('session')
     const identity = await upstream.look(upstreamCookie.read(c), bindingOf(c))
     if (identity === undefined) return show(c, message, 404)
-    return html(c, confirmLinkPage({ person, csrf, host: new URL(identity.issuer).host, identity }))
+    return showPage(c, confirmLinkPage({ person, csrf, identity }))
   })
 
   routes.post('/accounts/confirm', write, async (c) => {
@@ -73,7 +73,7 @@ export function accountRoutes(dependencies: AccountRoutesDeps): App {
   })
 
   // Only gives up what was begun.
-  routes.post('/accounts/cancel', requireSession({ write: true, recent: false }), async (c) => {
+  routes.post('/accounts/cancel', takeAway, async (c) => {
     await upstream.take(upstreamCookie.read(c), bindingOf(c))
     upstreamCookie.remove(c)
     return c.redirect('/accounts', 303)
@@ -82,7 +82,7 @@ export function accountRoutes(dependencies: AccountRoutesDeps): App {
   routes.post('/accounts/end', write, async (c) => {
     const fields = await c.req.parseBody()
     const { person } = c.get('session')
-    const account = { issuer: text(fields['issuer']), sub: text(fields['sub']), person }
+    const account = { issuer: textOf(fields['issuer']), sub: textOf(fields['sub']), person }
     if (!(await links.unlink(account, atPages(person, c.get('txn'))))) throw new AppError('not_found')
     // Whoever has that account may be signed in with it.
     await sessions.endOthers(sessionCookie.read(c) ?? '', c.get('txn'))
@@ -93,19 +93,17 @@ export function accountRoutes(dependencies: AccountRoutesDeps): App {
     ((await passkeys?.list(person)) ?? []).some(({ verifiesFrom }) => verifiesFrom.getTime() <= now())
 
   async function show(c: AppContext, problem?: string, status: Status = 200): Promise<Response> {
-    const { person, csrf, waiting, signedInAt, verifiedAt } = c.get('session')
-    const reason = problem ?? (isLocal(person) ? undefined : 'Only accounts of this service can have links.')
-    const body = accountsPage({
-      person,
-      csrf,
-      waiting,
+    const session = c.get('session')
+    const { person } = session
+    const page = accountsPage({
+      ...session,
       links: await links.list(person),
       providers: isLocal(person) ? upstream.providers : [],
-      stale: !isRecent(signedInAt, now()),
-      needsPasskey: !isVerifiedNow({ verifiedAt }, now()) && (await hasPasskey(person)),
-      ...(reason !== undefined && { problem: reason }),
+      stale: !isRecent(session.signedInAt, now()),
+      needsPasskey: !isVerifiedNow(session, now()) && (await hasPasskey(person)),
+      problem: problem ?? (isLocal(person) ? undefined : localOnly),
     })
-    return html(c, body, status)
+    return showPage(c, page, { status })
   }
 
   return routes
@@ -114,13 +112,8 @@ export function accountRoutes(dependencies: AccountRoutesDeps): App {
 type Status = 200 | 401 | 404 | 409 | 503
 
 const message = 'That sign-in is over, or was begun elsewhere. Start again.'
+const localOnly = 'Only accounts of this service can have links.'
 
 function requireLocal(c: AppContext): void {
-  if (!isLocal(c.get('session').person))
-    throw new AppError('forbidden', { public: 'Only accounts of this service can have links.' })
-}
-
-function html(c: AppContext, body: string, status: Status = 200): Response | Promise<Response> {
-  for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
-  return c.html(body, status)
+  if (!isLocal(c.get('session').person)) throw new AppError('forbidden', { public: localOnly })
 }

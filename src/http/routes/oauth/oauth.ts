@@ -7,10 +7,12 @@ import { isVerifiedNow } from '../../../delegation/people/user-verification.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import { type BegunLimit, begunAt } from '../../middleware/begun.ts'
+import { formLimit, textOf, textsOf } from '../../middleware/form.ts'
 import { consentPage } from '../../pages/consent.ts'
 import { pageHeaders } from '../../pages/layout.ts'
+import { showPage } from '../../pages/show.ts'
 import type { OwnCookie } from '../../sign-in/cookies.ts'
-import { formLimit, ownForm, type SignIn, type SignInPlace, text } from '../../sign-in/sign-in.ts'
+import { ownForm, type SignIn, type SignInPlace } from '../../sign-in/sign-in.ts'
 
 export interface OauthRoutesDeps {
   readonly server: AuthorizationServer
@@ -49,9 +51,9 @@ export function oauthRoutes(dependencies: OauthRoutesDeps): App {
         node.outgoing,
         pending,
         {
-          objects: texts(fields['object']),
-          subAgents: texts(fields['sub_agent']),
-          seconds: Number(text(fields['seconds'])),
+          objects: textsOf(fields['object']),
+          subAgents: textsOf(fields['sub_agent']),
+          seconds: Number(textOf(fields['seconds'])),
           ...(verifiedBy && { verifiedBy }),
         },
         c.get('txn'),
@@ -130,10 +132,10 @@ export function oauthRoutes(dependencies: OauthRoutesDeps): App {
       pending,
       action: `${path(pending)}/consent`,
       refuse: `${path(pending)}/refuse`,
-      ...(!isVerified && { verify: `/sign-in?next=${encodeURIComponent(path(pending))}` }),
-      ...(problem !== undefined && { problem }),
+      verify: isVerified ? undefined : `/sign-in?next=${encodeURIComponent(path(pending))}`,
+      problem,
     })
-    return show(c, page, pending)
+    return showPage(c, page, { formTargets: formTargets(pending) })
   }
 
   return routes
@@ -142,14 +144,7 @@ export function oauthRoutes(dependencies: OauthRoutesDeps): App {
 const formTargets = ({ redirectUri }: PendingInteraction): readonly string[] =>
   redirectUri === undefined ? [] : [new URL(redirectUri).origin]
 
-function show(c: AppContext, text: string, pending: PendingInteraction): Response | Promise<Response> {
-  for (const [name, value] of Object.entries(pageHeaders(formTargets(pending)))) c.header(name, value)
-  return c.html(text)
-}
-
 const path = ({ uid }: PendingInteraction): string => `/oauth/interaction/${encodeURIComponent(uid)}`
-const texts = (value: unknown): string[] =>
-  [value].flat().filter((entry): entry is string => typeof entry === 'string')
 
 interface NodeBindings {
   readonly incoming: IncomingMessage

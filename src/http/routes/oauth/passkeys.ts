@@ -5,13 +5,13 @@ import { isVerifiedNow } from '../../../delegation/people/user-verification.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import type { Log } from '../../../kernel/log.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
+import { textOf } from '../../middleware/form.ts'
 import { isRecent, type RequireSession } from '../../middleware/session.ts'
-import { pageHeaders } from '../../pages/layout.ts'
 import { passkeyScript } from '../../pages/passkey-script.ts'
 import { passkeysPage } from '../../pages/passkeys.ts'
+import { showPage } from '../../pages/show.ts'
 import type { OwnCookie } from '../../sign-in/cookies.ts'
 import { answerIn } from '../../sign-in/passkey.ts'
-import { text } from '../../sign-in/sign-in.ts'
 
 export interface PasskeyRoutesDeps {
   /** Undefined where there are none: PUBLIC_URL is an IP address. */
@@ -32,16 +32,16 @@ export function passkeyRoutes(dependencies: PasskeyRoutesDeps): App {
   routes.get(passkeyScript.path, (c) =>
     c.body(passkeyScript.text, 200, { 'content-type': 'text/javascript; charset=utf-8' }),
   )
-  routes.get('/passkeys', requireSession({ write: false }), (c) => show(c))
+  routes.get('/passkeys', requireSession.read, (c) => show(c))
 
-  routes.post('/passkeys', requireSession({ write: true }), async (c) => {
+  routes.post('/passkeys', requireSession.write, async (c) => {
     const { person, csrf, verifiedAt } = c.get('session')
     const fields = await c.req.parseBody()
     const owner = await people.get(person)
     if (passkeys === undefined || owner === undefined) throw new AppError('not_found')
     const added = await passkeys.add(owner, csrf, {
       answer: answerIn(fields['answer']),
-      title: text(fields['title']),
+      title: textOf(fields['title']),
       verified: isVerifiedNow({ verifiedAt }, now()),
       txn: c.get('txn'),
     })
@@ -51,16 +51,20 @@ export function passkeyRoutes(dependencies: PasskeyRoutesDeps): App {
     return show(c, refusals[added.reason] ?? 'This passkey was not accepted.', status)
   })
 
-  routes.post('/passkeys/rename', requireSession({ write: true }), async (c) => {
+  routes.post('/passkeys/rename', requireSession.write, async (c) => {
     const fields = await c.req.parseBody()
-    const renamed = await passkeys?.rename(c.get('session').person, text(fields['id']), text(fields['title']))
+    const renamed = await passkeys?.rename(
+      c.get('session').person,
+      textOf(fields['id']),
+      textOf(fields['title']),
+    )
     if (renamed !== true) throw new AppError('not_found')
     return c.redirect('/passkeys', 303)
   })
 
-  routes.post('/passkeys/remove', requireSession({ write: true }), async (c) => {
+  routes.post('/passkeys/remove', requireSession.write, async (c) => {
     const { id } = await c.req.parseBody()
-    const removed = await passkeys?.remove(c.get('session').person, text(id), c.get('txn'))
+    const removed = await passkeys?.remove(c.get('session').person, textOf(id), c.get('txn'))
     if (removed !== true) throw new AppError('not_found')
     // Whoever has the device may be signed in with it.
     await sessions.endOthers(sessionCookie.read(c) ?? '', c.get('txn'))
@@ -68,26 +72,22 @@ export function passkeyRoutes(dependencies: PasskeyRoutesDeps): App {
   })
 
   async function show(c: AppContext, problem?: string, status: 200 | 401 | 422 = 200): Promise<Response> {
-    const { person, csrf, waiting, signedInAt, verifiedAt } = c.get('session')
+    const session = c.get('session')
+    const { person } = session
     const owner = await people.get(person)
-    const reason = problem ?? unavailable(passkeys, person)
-    const options = owner === undefined || !isLocal(person) ? undefined : await passkeys?.offer(owner, csrf)
-    for (const [name, value] of Object.entries(pageHeaders([], { script: true }))) c.header(name, value)
-    return c.html(
-      passkeysPage({
-        person,
-        csrf,
-        waiting,
-        passkeys: (await passkeys?.list(person)) ?? [],
-        stale: !isRecent(signedInAt, now()),
-        verified: isVerifiedNow({ verifiedAt }, now()),
-        countsAtOnce: (await passkeys?.countsAtOnce(person)) ?? false,
-        now: now(),
-        ...(options !== undefined && { options }),
-        ...(reason !== undefined && { problem: reason }),
-      }),
-      status,
-    )
+    const options =
+      owner === undefined || !isLocal(person) ? undefined : await passkeys?.offer(owner, session.csrf)
+    const page = passkeysPage({
+      ...session,
+      passkeys: (await passkeys?.list(person)) ?? [],
+      stale: !isRecent(session.signedInAt, now()),
+      verified: isVerifiedNow(session, now()),
+      countsAtOnce: (await passkeys?.countsAtOnce(person)) ?? false,
+      now: now(),
+      options,
+      problem: problem ?? unavailable(passkeys, person),
+    })
+    return showPage(c, page, { status, script: true })
   }
 
   return routes

@@ -1,7 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { proofAlgorithms } from '../../../delegation/tokens/dpop.ts'
-import { metadataUrl } from '../../challenge.ts'
 import { type App, createRouter } from '../../env.ts'
+import { metadataUrl } from '../../problem.ts'
+import { json } from '../../schemas.ts'
 
 /** One API of this service, as clients have to know it before they ask for a token. */
 export interface ProtectedResource {
@@ -44,9 +45,7 @@ export function protectedResourceRoutes({ resources, documentation }: ProtectedR
       method: 'get',
       path: new URL(metadataUrl(entry.resource)).pathname,
       summary: `Which tokens ${entry.name} takes, and who issues them (RFC 9728)`,
-      responses: {
-        200: { description: 'The metadata', content: { 'application/json': { schema: metadata } } },
-      },
+      responses: { 200: json('The metadata', metadata) },
     })
     routes.openapi(route, (c) => {
       c.header('access-control-allow-origin', '*')

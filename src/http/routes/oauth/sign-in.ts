@@ -1,8 +1,10 @@
 import type { Sessions } from '../../../delegation/people/sessions.ts'
+import type { UpstreamSignIns } from '../../../delegation/upstream/sign-ins.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import type { RequireSession } from '../../middleware/session.ts'
-import { pageHeaders } from '../../pages/layout.ts'
 import { onwardsPage } from '../../pages/onwards.ts'
+import { showPage } from '../../pages/show.ts'
+import { upstreamFailedPage } from '../../pages/upstream.ts'
 import type { OwnCookie } from '../../sign-in/cookies.ts'
 import { ownPage } from '../../sign-in/next.ts'
 import type { SignIn, SignInPlace } from '../../sign-in/sign-in.ts'
@@ -27,7 +29,7 @@ export function signInRoutes(dependencies: SignInRoutesDeps): App {
   routes.get('/sign-in', async (c) => signIn.show(c, await signInHere(c)))
   signIn.mount(routes, '', signInHere)
 
-  routes.post('/sign-out', requireSession({ write: true, recent: false }), async (c) => {
+  routes.post('/sign-out', requireSession.takeAway, async (c) => {
     await sessions.end(sessionCookie.read(c) ?? '', c.get('txn'))
     sessionCookie.remove(c)
     return c.redirect('/sign-in', 303)
@@ -52,8 +54,7 @@ export function signInRoutes(dependencies: SignInRoutesDeps): App {
         formCookie.remove(c)
         if (c.req.method === 'POST') return c.redirect(next, 303)
         // Back from another site: a browser sends a strict cookie along only where a page of ours leads on.
-        for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
-        return c.html(onwardsPage(next))
+        return showPage(c, onwardsPage(next))
       },
     }
   }
@@ -67,5 +68,33 @@ export function signInRoutes(dependencies: SignInRoutesDeps): App {
     return browserId
   }
 
+  return routes
+}
+
+interface UpstreamRoutesDeps {
+  readonly upstream: UpstreamSignIns
+  readonly cookie: OwnCookie
+}
+
+const problems = {
+  denied_there: 'You did not go on there.',
+  not_verified: 'What came back could not be verified.',
+  provider_unavailable: 'The other provider does not answer. Try again later, or use another way.',
+  not_begun_here: 'This sign-in was not begun in this browser, or is over.',
+} as const
+
+/**
+ * Where other providers send the browser back to. Says only who came back; what began it goes on from a page of ours,
+ * since a browser that comes from another site leaves strict cookies out.
+ */
+export function upstreamRoutes({ upstream, cookie }: UpstreamRoutesDeps): App {
+  const routes = createRouter()
+  routes.get('/sign-in/upstream/:namespace/callback', async (c) => {
+    const { search } = new URL(c.req.url)
+    const returned = await upstream.returned(c.req.param('namespace'), search, cookie.read(c))
+    if (returned.ok) return showPage(c, onwardsPage(returned.next))
+    const page = upstreamFailedPage(problems[returned.reason], returned.back ?? '/sign-in')
+    return showPage(c, page, { status: 400 })
+  })
   return routes
 }

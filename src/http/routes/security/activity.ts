@@ -1,9 +1,9 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { activityAnswer } from '@remit/contract/activity'
 import type { Activity, ActivityOptions } from '../../../audit/activity.ts'
 import type { IndexStatus } from '../../../authz/permission-index.ts'
-import { type App, createRouter } from '../../env.ts'
-import { bearer, problems } from '../../schemas.ts'
+import { type App, createRouter, reply } from '../../env.ts'
+import { bearerRoute, json, problems } from '../../schemas.ts'
 import type { Reading } from '../reading.ts'
 
 export interface ActivityRouteDeps extends Reading {
@@ -32,17 +32,11 @@ const answer = activityAnswer.clone().openapi('ActivityAnswer')
  * the one look at the record that is not itself on record.
  */
 export function activityRoutes(dependencies: ActivityRouteDeps): App {
-  const route = createRoute({
-    method: 'get',
-    path: '/activity',
+  const route = bearerRoute('get', '/activity', {
     summary: 'How much was asked and refused lately, what waits, and how far the index is behind',
-    security: bearer,
-    middleware: [...dependencies.asGetReader] as const,
+    middleware: [...dependencies.asGetReader],
     request: { query },
-    responses: {
-      200: { description: 'Counts', content: { 'application/json': { schema: answer } } },
-      ...problems(),
-    },
+    responses: { 200: json('Counts', answer), ...problems() },
   })
   return createRouter().openapi(route, async (c) => {
     await dependencies.assertReader(c.get('principal'))
@@ -57,16 +51,12 @@ export function activityRoutes(dependencies: ActivityRouteDeps): App {
       dependencies.countWaiting(),
     ])
     const { state, lagMs, tuples } = dependencies.index()
-    return c.json(
-      {
-        stretch_seconds: stretchMs / 1_000,
-        stretches: stretches.map(({ at: start, ...counts }) => ({ at: start.toISOString(), ...counts })),
-        approvals_waiting: waiting,
-        drift_mended: driftMended,
-        index: { state, lag_ms: lagMs, tuples },
-        txn: c.get('txn'),
-      },
-      200,
-    )
+    return reply(c, {
+      stretch_seconds: stretchMs / 1_000,
+      stretches: stretches.map(({ at: start, ...counts }) => ({ at: start.toISOString(), ...counts })),
+      approvals_waiting: waiting,
+      drift_mended: driftMended,
+      index: { state, lag_ms: lagMs, tuples },
+    })
   })
 }

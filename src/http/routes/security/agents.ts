@@ -1,4 +1,4 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { allAgentsAnswer, oneAgentAnswer, registeredAgent } from '@remit/contract/agents'
 import { text } from '@remit/contract/text'
 import type { AgentAdministration } from '../../../delegation/administration/agent-administration.ts'
@@ -6,10 +6,10 @@ import type { Agent, Agents } from '../../../delegation/registry/agents.ts'
 import { publicJwks } from '../../../delegation/registry/clients.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import type { Principal } from '../../../kernel/principal.ts'
-import { type App, createRouter } from '../../env.ts'
+import { type App, createRouter, reply } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
-import { bearer, id, problems } from '../../schemas.ts'
+import { bearerRoute, bodyOf, id, json, problems } from '../../schemas.ts'
 import { assertAdministrator, type IsAdministrator } from '../writing.ts'
 
 export interface AgentRouteDeps {
@@ -58,11 +58,6 @@ const agentSchema = registeredAgent.extend({ jwks: jwks.optional() }).openapi('A
 const agentAnswer = oneAgentAnswer.extend({ agent: agentSchema }).openapi('AgentAnswer')
 const agentList = allAgentsAnswer.extend({ agents: z.array(agentSchema) }).openapi('AgentList')
 
-const json = <T extends z.ZodType>(description: string, schema: T) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
-
 /**
  * `POST /agents`, `GET /agents`, `GET /agents/{id}`, `POST /agents/{id}/disable`: for a person who is an administrator
  * with `agents.write` and signed in within 15 minutes, never for an agent; looking also with `security.read`. No route
@@ -80,42 +75,30 @@ export function agentRoutes(dependencies: AgentRouteDeps): App {
     return assertAdministrator(principal, mayLook, now())
   }
   const params = z.strictObject({ id })
-  const saveRoute = createRoute({
-    method: 'post',
-    path: '/agents',
+  const saveRoute = bearerRoute('post', '/agents', {
     summary: 'Register an agent, or give it exactly these properties; never enables a disabled one',
-    security: bearer,
-    middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
-    request: { body: { required: true, content: { 'application/json': { schema: input } } } },
+    middleware: [administrator, ...jsonBody(bodyBytesMax)],
+    request: { body: bodyOf(input) },
     responses: {
       200: json('It was there already: replaced, and as it is now', agentAnswer),
       201: json('Registered', agentAnswer),
       ...problems(409),
     },
   })
-  const listRoute = createRoute({
-    method: 'get',
-    path: '/agents',
+  const listRoute = bearerRoute('get', '/agents', {
     summary: 'Every registered agent',
-    security: bearer,
-    middleware: [viewer] as const,
+    middleware: [viewer],
     responses: { 200: json('By id', agentList), ...problems() },
   })
-  const showRoute = createRoute({
-    method: 'get',
-    path: '/agents/{id}',
+  const showRoute = bearerRoute('get', '/agents/{id}', {
     summary: 'One registered agent',
-    security: bearer,
-    middleware: [viewer] as const,
+    middleware: [viewer],
     request: { params },
     responses: { 200: json('The agent', agentAnswer), ...problems(404) },
   })
-  const disableRoute = createRoute({
-    method: 'post',
-    path: '/agents/{id}/disable',
+  const disableRoute = bearerRoute('post', '/agents/{id}/disable', {
     summary: 'The kill switch: no token in whose chain it stands counts from now on',
-    security: bearer,
-    middleware: [administrator] as const,
+    middleware: [administrator],
     request: { params },
     responses: { 200: json('Disabled', agentAnswer), ...problems(404) },
   })
@@ -142,19 +125,19 @@ export function agentRoutes(dependencies: AgentRouteDeps): App {
     })
     .openapi(listRoute, async (c) => {
       await assertViewer(c.get('principal'))
-      return c.json({ agents: (await agents.list()).map(toWire), txn: c.get('txn') }, 200)
+      return reply(c, { agents: (await agents.list()).map(toWire) })
     })
     .openapi(showRoute, async (c) => {
       await assertViewer(c.get('principal'))
       const agent = await agents.get(c.req.valid('param').id)
       // To whoever may look at all of them.
       if (agent === undefined) throw new AppError('not_found', { public: 'There is no such agent.' })
-      return c.json({ agent: toWire(agent), txn: c.get('txn') }, 200)
+      return reply(c, { agent: toWire(agent) })
     })
     .openapi(disableRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const agent = await administration.disable(c.get('principal'), c.req.valid('param').id)
-      return c.json({ agent: toWire(agent), txn: c.get('txn') }, 200)
+      return reply(c, { agent: toWire(agent) })
     })
 }
 

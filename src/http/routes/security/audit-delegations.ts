@@ -1,15 +1,14 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { auditDelegation, auditDelegationsAnswer } from '@remit/contract/audit'
 import { text } from '@remit/contract/text'
 import {
-  type DelegationFilter,
   type ListDelegations,
   type ListedDelegation,
   listedDelegationStates,
 } from '../../../delegation/lending/delegation-list.ts'
 import type { RecordNames } from '../../../delegation/registry/record-names.ts'
-import { type App, createRouter } from '../../env.ts'
-import { bearer, problems } from '../../schemas.ts'
+import { type App, createRouter, reply } from '../../env.ts'
+import { bearerRoute, json, problems } from '../../schemas.ts'
 import type { Reading } from '../reading.ts'
 import type { OnRecord } from './audit.ts'
 import { agentId, person } from './audit-questions.ts'
@@ -38,24 +37,13 @@ const answer = auditDelegationsAnswer
   .openapi('AuditDelegations')
 
 /** `GET /audit/delegations`: who lent what to which agent, ended ones too; for administrators, and on record first. */
-export function auditDelegationRoutes({
-  asGetReader,
-  assertReader,
-  record,
-  listLent,
-  names,
-}: AuditDelegationDeps): App {
-  const route = createRoute({
-    method: 'get',
-    path: '/audit/delegations',
+export function auditDelegationRoutes(dependencies: AuditDelegationDeps): App {
+  const { asGetReader, assertReader, record, listLent, names } = dependencies
+  const route = bearerRoute('get', '/audit/delegations', {
     summary: 'Who lent what to which agent, until when, and what became of it',
-    security: bearer,
-    middleware: [...asGetReader] as const,
+    middleware: [...asGetReader],
     request: { query },
-    responses: {
-      200: { description: 'One page', content: { 'application/json': { schema: answer } } },
-      ...problems(),
-    },
+    responses: { 200: json('One page', answer), ...problems() },
   })
   return createRouter().openapi(route, async (c) => {
     const principal = c.get('principal')
@@ -63,41 +51,22 @@ export function auditDelegationRoutes({
     const { delegation, subject, agent, state, cursor, limit } = c.req.valid('query')
     const filter = { delegation, subject, agent, state }
     const recordedFilter: Readonly<Record<string, string>> = JSON.parse(JSON.stringify(filter))
-    await record(principal, {
-      event: 'record_read',
-      question: 'delegations',
-      filter: recordedFilter,
-      exported: false,
-    })
-    const page = await listLent(toFilter(filter), { cursor, limit })
+    const look = { event: 'record_read', question: 'delegations', exported: false } as const
+    await record(principal, { ...look, filter: recordedFilter })
+    const lent = { id: delegation, subject, agent: agent?.slice('agent:'.length), state }
+    const page = await listLent(lent, { cursor, limit })
     const knownNames = await names([
       ...new Set(page.rows.flatMap((row) => [row.subject, ...[row.agent, ...row.subAgents].map(asAgent)])),
     ])
-    return c.json(
-      {
-        delegations: page.rows.map(toWire),
-        names: { ...knownNames },
-        ...(page.next !== undefined && { next_cursor: page.next }),
-        txn: c.get('txn'),
-      },
-      200,
-    )
+    return reply(c, {
+      delegations: page.rows.map(toWire),
+      names: { ...knownNames },
+      next_cursor: page.next,
+    })
   })
 }
 
 const asAgent = (id: string): string => `agent:${id}`
-
-const toFilter = ({
-  delegation: id,
-  subject,
-  agent,
-  state,
-}: Pick<z.output<typeof query>, 'delegation' | 'subject' | 'agent' | 'state'>): DelegationFilter => ({
-  id,
-  subject,
-  agent: agent?.slice('agent:'.length),
-  state,
-})
 
 const toWire = (row: ListedDelegation): z.output<typeof delegationSchema> => ({
   delegation: row.id,
@@ -105,12 +74,12 @@ const toWire = (row: ListedDelegation): z.output<typeof delegationSchema> => ({
   agent: asAgent(row.agent),
   sub_agents: row.subAgents.map(asAgent),
   scope: [...row.scope],
-  ...(row.resource !== undefined && { resource: row.resource }),
+  resource: row.resource,
   purpose: row.purpose,
   standing: row.standing,
   created_at: row.createdAt.toISOString(),
   expires_at: row.expiresAt.toISOString(),
-  ...(row.revokedAt !== undefined && { revoked_at: row.revokedAt.toISOString() }),
+  revoked_at: row.revokedAt?.toISOString(),
   state: row.state,
   agent_disabled: row.isAgentDisabled,
 })

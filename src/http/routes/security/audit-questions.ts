@@ -1,22 +1,20 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { instant } from '@remit/contract/instant'
 import { reachAnswer, readersAnswer, readsAnswer, threadAnswer } from '@remit/contract/record-questions'
 import { text } from '@remit/contract/text'
 import type { RecordQuestions } from '../../../audit/questions.ts'
 import type { ThreadStep } from '../../../audit/thread.ts'
-import type { NeverHere } from '../../../authz/explain/never-here.ts'
 import type { StillReadable } from '../../../authz/explain/still-readable.ts'
 import type { RecordNames } from '../../../delegation/registry/record-names.ts'
 import { invalid } from '../../../kernel/errors.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
 import type { Principal } from '../../../kernel/principal.ts'
-import { type App, createRouter } from '../../env.ts'
-import { bearer, id, problems } from '../../schemas.ts'
-import { neverHereToWire, type Reading } from '../reading.ts'
+import { type App, createRouter, reply } from '../../env.ts'
+import { bearerRoute, id, json, problems } from '../../schemas.ts'
+import { type Asking, neverHereToWire } from '../reading.ts'
 import type { OnRecord } from './audit.ts'
 
-export interface AuditQuestionDeps extends Reading {
-  readonly neverHere: NeverHere
+export interface AuditQuestionDeps extends Asking {
   readonly record: OnRecord
   readonly questions: RecordQuestions
   /** Everything of one action. */
@@ -54,17 +52,11 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
     query: Query,
     answer: Answer,
   ) =>
-    createRoute({
-      method: 'get',
-      path,
+    bearerRoute('get', path, {
       summary,
-      security: bearer,
-      middleware: [...asGetReader] as const,
+      middleware: [...asGetReader],
       request: { query },
-      responses: {
-        200: { description: summary, content: { 'application/json': { schema: answer } } },
-        ...problems(),
-      },
+      responses: { 200: json(summary, answer), ...problems() },
     })
   const recordQuestion = async (principal: Principal, question: string, filter: object): Promise<void> => {
     await assertReader(principal)
@@ -162,7 +154,7 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
           ...(trace !== undefined && { trace_id: trace }),
           detail: { ...detail },
         }))
-        return c.json({ steps, names: await namesOf(found), txn: c.get('txn') }, 200)
+        return reply(c, { steps, names: await namesOf(found) })
       },
     )
     .openapi(
@@ -179,10 +171,7 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
           until: new Date(endTime ?? dependencies.now()),
           history: historyDays,
         })
-        return c.json(
-          { days: [...days], measures: [...measures], unusual: unusual ?? null, txn: c.get('txn') },
-          200,
-        )
+        return reply(c, { days: [...days], measures: [...measures], unusual: unusual ?? null })
       },
     )
 }

@@ -1,4 +1,4 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { recordAnswer, recordEntry } from '@remit/contract/audit'
 import type { DecisionEvent } from '@remit/contract/decision-event'
 import { decisions, eventNames } from '@remit/contract/events'
@@ -7,8 +7,8 @@ import { text } from '@remit/contract/text'
 import type { RecordEntry, RecordFilter, RecordReader } from '../../../audit/query.ts'
 import type { RecordActor } from '../../../audit/record.ts'
 import type { RecordNames } from '../../../delegation/registry/record-names.ts'
-import { type App, createRouter } from '../../env.ts'
-import { bearer, problems } from '../../schemas.ts'
+import { type App, createRouter, reply } from '../../env.ts'
+import { bearerRoute, problems } from '../../schemas.ts'
 import type { Reading } from '../reading.ts'
 
 /** Puts on record who looks. */
@@ -68,12 +68,9 @@ const answer = recordAnswer.extend({ records: z.array(entry) }).openapi('RecordA
  * application/x-ndjson` all that fits is streamed, one line each.
  */
 export function auditRoutes({ asGetReader, assertReader, record, reader, names }: AuditRouteDeps): App {
-  const route = createRoute({
-    method: 'get',
-    path: '/audit',
+  const route = bearerRoute('get', '/audit', {
     summary: 'What happened: the decision record, newest first',
-    security: bearer,
-    middleware: [...asGetReader] as const,
+    middleware: [...asGetReader],
     request: { query },
     responses: {
       200: {
@@ -103,10 +100,7 @@ export function auditRoutes({ asGetReader, assertReader, record, reader, names }
     if (!exported) {
       const page = await reader.page(filter, { limit, ...(cursor !== undefined && { cursor }) })
       const records = (await named(page.entries)).map(toWire)
-      return c.json(
-        { records, ...(page.next !== undefined && { next_cursor: page.next }), txn: c.get('txn') },
-        200,
-      )
+      return reply(c, { records, next_cursor: page.next })
     }
     c.header('content-type', `${ndjson}; charset=utf-8`)
     const lines = exportOf(filter, cursor, async (entries) =>

@@ -1,17 +1,16 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { explainAnswer, type neverHere } from '@remit/contract/explain'
 import { instant } from '@remit/contract/instant'
 import { text } from '@remit/contract/text'
 import type { ExplainAnswer, Explainer } from '../../../authz/explain/explain.ts'
 import type { ExplainQuestion } from '../../../authz/explain/input.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
-import { type App, createRouter } from '../../env.ts'
-import { bearer, id, problems } from '../../schemas.ts'
-import type { PagedDeps } from '../paged.ts'
-import { neverHereToWire, replicaToWire } from '../reading.ts'
+import { type App, createRouter, reply } from '../../env.ts'
+import { bearerRoute, bodyOf, id, json, problems } from '../../schemas.ts'
+import { type Asking, neverHereToWire, replicaToWire } from '../reading.ts'
 import { reasonSchema, reasonToWire } from './explain-reasons.ts'
 
-export interface ExplainRouteDeps extends PagedDeps {
+export interface ExplainRouteDeps extends Asking {
   readonly explain: Explainer
 }
 
@@ -33,17 +32,11 @@ type OwnPart = Omit<z.output<typeof answer>, keyof typeof neverHere | 'txn'>
 
 /** `POST /explain`: why a user has a relation, or has not; for administrators, and on record. */
 export function explainRoutes(dependencies: ExplainRouteDeps): App {
-  const route = createRoute({
-    method: 'post',
-    path: '/explain',
+  const route = bearerRoute('post', '/explain', {
     summary: 'Why a user has a relation to an object, or has not',
-    security: bearer,
-    middleware: [...dependencies.asReader] as const,
-    request: { body: { required: true, content: { 'application/json': { schema: body } } } },
-    responses: {
-      200: { description: 'The decision and why', content: { 'application/json': { schema: answer } } },
-      ...problems(),
-    },
+    middleware: [...dependencies.asReader],
+    request: { body: bodyOf(body) },
+    responses: { 200: json('The decision and why', answer), ...problems() },
   })
   return createRouter().openapi(route, async (c) => {
     const principal = c.get('principal')
@@ -58,7 +51,7 @@ export function explainRoutes(dependencies: ExplainRouteDeps): App {
       ...(agent === undefined ? [] : [`agent:${agent}`]),
       object,
     ])
-    return c.json({ ...toWire(explained), ...neverHereToWire(notHere), txn: c.get('txn') }, 200)
+    return reply(c, { ...toWire(explained), ...neverHereToWire(notHere) })
   })
 }
 

@@ -1,9 +1,9 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { hostsAnswer } from '@remit/contract/agents'
 import type { DeniedHosts } from '../../../delegation/oauth/cimd/hosts.ts'
-import { type App, createRouter } from '../../env.ts'
+import { type App, createRouter, reply } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
-import { bearer, problems } from '../../schemas.ts'
+import { bearerRoute, json, problems } from '../../schemas.ts'
 import { assertAdministrator, type IsAdministrator } from '../writing.ts'
 
 export interface HostRouteDeps {
@@ -20,40 +20,29 @@ const disabled = z
   .openapi('HostDisabled')
 const list = hostsAnswer.clone().openapi('HostList')
 
-const json = <T extends z.ZodType>(description: string, schema: T) => ({
-  description,
-  content: { 'application/json': { schema } },
-})
-
 /**
  * `POST /hosts/{host}/disable`, `GET /hosts`: whose programs may not come, for a person who is an administrator with
  * `agents.write` and signed in within 15 minutes. No route enables: `remit host enable`.
  */
 export function hostRoutes({ hosts, requireBearer, isAdministrator, now }: HostRouteDeps): App {
   const administrator = requireBearer({ kinds: ['person'], scopes: ['agents.write'] })
-  const disableRoute = createRoute({
-    method: 'post',
-    path: '/hosts/{host}/disable',
+  const disableRoute = bearerRoute('post', '/hosts/{host}/disable', {
     summary:
       'The kill switch for clients that nobody registered: none of this host, or a name below it, comes any more',
-    security: bearer,
-    middleware: [administrator] as const,
+    middleware: [administrator],
     request: { params },
     responses: { 200: json('Disabled, with every agent that came from it', disabled), ...problems() },
   })
-  const listRoute = createRoute({
-    method: 'get',
-    path: '/hosts',
+  const listRoute = bearerRoute('get', '/hosts', {
     summary: 'Hosts that are disabled',
-    security: bearer,
-    middleware: [administrator] as const,
+    middleware: [administrator],
     responses: { 200: json('By name', list), ...problems() },
   })
   return createRouter()
     .openapi(disableRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const { host, agents } = await hosts.deny(c.get('principal'), c.req.valid('param').host)
-      return c.json({ host, agents: [...agents], txn: c.get('txn') }, 200)
+      return reply(c, { host, agents: [...agents] })
     })
     .openapi(listRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
@@ -61,6 +50,6 @@ export function hostRoutes({ hosts, requireBearer, isAdministrator, now }: HostR
         host,
         since: disabledSince.toISOString(),
       }))
-      return c.json({ hosts: found, txn: c.get('txn') }, 200)
+      return reply(c, { hosts: found })
     })
 }

@@ -1,4 +1,4 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { text } from '@remit/contract/text'
 import { type tupleLines, whatIfAnswer, whatIfDifference } from '@remit/contract/what-if'
 import type { Difference, WhatIf, WhatIfAnswer, WhatIfQuestion } from '../../../authz/what-if/what-if.ts'
@@ -7,7 +7,7 @@ import type { Principal } from '../../../kernel/principal.ts'
 import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
-import { bearer, id, problems } from '../../schemas.ts'
+import { bearerRoute, bodyOf, id, json, problems } from '../../schemas.ts'
 import { replicaToWire } from '../reading.ts'
 import { assertAdministrator, type IsAdministrator } from '../writing.ts'
 
@@ -74,11 +74,8 @@ const answer = whatIfAnswer
 
 /** `POST /what-if`: who would gain and lose which documents; for administrators, and on record. Nothing is changed. */
 export function whatIfRoutes(dependencies: WhatIfRouteDeps): App {
-  const route = createRoute({
-    method: 'post',
-    path: '/what-if',
+  const route = bearerRoute('post', '/what-if', {
     summary: 'Who would gain and lose which documents by changed tuples, a changed model, or both',
-    security: bearer,
     middleware: [
       dependencies.requireBearer({
         kinds: ['person'],
@@ -86,12 +83,9 @@ export function whatIfRoutes(dependencies: WhatIfRouteDeps): App {
         anyOf: ['security.read', 'security.write'],
       }),
       ...jsonBody(bodyBytesMax),
-    ] as const,
-    request: { body: { required: true, content: { 'application/json': { schema: body } } } },
-    responses: {
-      200: { description: 'What would be', content: { 'application/json': { schema: answer } } },
-      ...problems(),
-    },
+    ],
+    request: { body: bodyOf(body) },
+    responses: { 200: json('What would be', answer), ...problems() },
   })
   return createRouter().openapi(route, async (c) => {
     const principal = c.get('principal')

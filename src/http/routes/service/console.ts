@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
+import { html } from 'hono/html'
 import { type App, type AppContext, createRouter } from '../../env.ts'
-import { pageHeaders } from '../../pages/layout.ts'
-import { notBuiltPage } from '../../pages/not-built.ts'
+import { page, pageHeaders } from '../../pages/layout.ts'
 
 export interface ConsoleRouteDeps {
   /** What `packages/console/build.ts` makes: the page, and its files, whose names change with what is in them. */
@@ -68,3 +68,11 @@ async function read(url: URL): Promise<Uint8Array<ArrayBuffer> | undefined> {
     throw error
   }
 }
+
+/** Where the console's files are not there: the service was started past `npm start`. */
+const notBuiltPage = (): string =>
+  page({
+    title: 'Not built',
+    body: html`<h1>The console was not built</h1>
+<p>Whoever runs this service makes it by <code>npm run build --workspace @remit/console</code>; <code>npm start</code> does it by itself.</p>`,
+  })

@@ -1,14 +1,48 @@
-import type { ConnectRefusal } from '../../../delegation/vault/connect.ts'
+import type {
+  Agreement,
+  Connecting,
+  ConnectionOwner,
+  ConnectRefusal,
+} from '../../../delegation/vault/connect.ts'
+import type { PartyLabels } from '../../../delegation/vault/labels.ts'
+import type { OwnConnections } from '../../../delegation/vault/own-connections.ts'
+import type { Provider } from '../../../delegation/vault/provider.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
-import { isForm } from '../../middleware/form.ts'
-import { connectionRequestPage, noRequestPage, notConnectedPage } from '../../pages/connection-request.ts'
-import { pageHeaders } from '../../pages/layout.ts'
+import { type Fields, isForm, textOf, textsOf, unlessOver } from '../../middleware/form.ts'
+import type { RequireSession } from '../../middleware/session.ts'
+import type { ConnectionsDone } from '../../pages/connections.ts'
+import { connectionRequestPage, noRequestPage, notConnectedPage } from '../../pages/connections.ts'
 import { onwardsPage } from '../../pages/onwards.ts'
 import { partyOf } from '../../pages/party.ts'
+import { showPage } from '../../pages/show.ts'
 import { awayPage } from '../../pages/upstream.ts'
-import type { ConnectionFaces, ConnectionRoutesDeps } from './connections.ts'
-import { agreementOf } from './connections-form.ts'
+import type { OwnCookie } from '../../sign-in/cookies.ts'
+
+export interface ConnectionRoutesDeps {
+  readonly own: OwnConnections
+  readonly connecting: Connecting
+  readonly parties: PartyLabels
+  readonly providers: readonly Provider[]
+  /** Lax: the browser brings it back from the provider. Everything else of ours is strict. */
+  readonly cookie: OwnCookie
+  readonly requireSession: RequireSession
+  /** Requests of one person. */
+  readonly perMinute: number
+  readonly now: () => number
+}
+
+/** What the pages' own forms share with the routes for programs. */
+export interface ConnectionFaces {
+  owner(c: AppContext): ConnectionOwner
+  show(c: AppContext, status: 200 | 404 | 409 | 422 | 503, notice?: PageNotice): Promise<Response>
+}
+
+/** What the page says above its list: what was done, or what went wrong. */
+export interface PageNotice {
+  readonly notice?: ConnectionsDone
+  readonly problem?: string
+}
 
 const problems: Readonly<Record<ConnectRefusal, string>> = {
   denied_there: 'You did not go on there.',
@@ -30,25 +64,23 @@ export function connectionFormRoutes(dependencies: ConnectionRoutesDeps & Connec
     show,
   } = dependencies
   const routes = createRouter()
-  const read = requireSession({ write: false })
-  const write = requireSession({ write: true })
-  const takes = requireSession({ write: true, recent: false })
+  const { read, takeAway, write } = requireSession
 
   routes.get('/connections/requests/:id', read, async (c: AppContext) => {
-    const { person, subject } = owner(c)
-    const { csrf, waiting } = c.get('session')
+    const { subject } = owner(c)
+    const session = c.get('session')
     // Looked for among this person's: somebody else's is as one that was never made.
     const request = (await parties.requests(subject)).find((candidate) => candidate.id === c.req.param('id'))
     const provider = providers.find((candidate) => candidate.name === request?.provider)
     if (request === undefined || provider === undefined)
-      return html(c, noRequestPage({ person, csrf, waiting }), 404)
+      return showPage(c, noRequestPage(session), { status: 404 })
     const connected = (await ownConnections.list(subject)).filter(
       (connection) => connection.provider === provider.name,
     )
-    return html(c, connectionRequestPage({ person, csrf, waiting, request, provider, connected }), 200)
+    return showPage(c, connectionRequestPage({ ...session, request, provider, connected }))
   })
 
-  routes.post('/connections/requests/:id/refuse', takes, async (c: AppContext) => {
+  routes.post('/connections/requests/:id/refuse', takeAway, async (c: AppContext) => {
     await parties.refuse(owner(c).subject, c.req.param('id') ?? '')
     return c.redirect('/connections?done=refused', 303)
   })
@@ -65,7 +97,7 @@ export function connectionFormRoutes(dependencies: ConnectionRoutesDeps & Connec
         const started = await connecting.begin(owner(c), c.req.param('name') ?? '', agreement)
         if (!started.ok) return show(c, 503, { problem: problems.provider_unavailable })
         cookie.write(c, started.value.browser)
-        return html(c, awayPage(started.value.url, new URL(started.value.url).host), 200)
+        return showPage(c, awayPage(started.value.url))
       })
     },
   )
@@ -78,8 +110,8 @@ export function connectionFormRoutes(dependencies: ConnectionRoutesDeps & Connec
     const { search } = new URL(c.req.url)
     const isOurs = await connecting.returned(c.req.param('name') ?? '', search, cookie.read(c))
     return isOurs
-      ? html(c, onwardsPage('/connections/finish'), 200)
-      : html(c, notConnectedPage(problems.not_begun_here), 400)
+      ? showPage(c, onwardsPage('/connections/finish'))
+      : showPage(c, notConnectedPage(problems.not_begun_here), { status: 400 })
   })
 
   routes.get('/connections/finish', read, async (c: AppContext) => {
@@ -87,7 +119,7 @@ export function connectionFormRoutes(dependencies: ConnectionRoutesDeps & Connec
     cookie.remove(c)
     return finished.ok
       ? c.redirect('/connections?done=connected', 303)
-      : html(c, notConnectedPage(problems[finished.reason]), 400)
+      : showPage(c, notConnectedPage(problems[finished.reason]), { status: 400 })
   })
 
   routes.post('/connections/:id/agents', write, async (c: AppContext) =>
@@ -98,19 +130,14 @@ export function connectionFormRoutes(dependencies: ConnectionRoutesDeps & Connec
     }),
   )
 
-  routes.post('/connections/:id/agents/remove', takes, async (c: AppContext) => {
+  routes.post('/connections/:id/agents/remove', takeAway, async (c: AppContext) => {
     const { party } = await c.req.parseBody()
-    await unlessOver(
-      ownConnections.removeAgent(
-        owner(c),
-        c.req.param('id') ?? '',
-        partyOf(typeof party === 'string' ? party : ''),
-      ),
-    )
+    const remover = owner(c)
+    await unlessOver(ownConnections.removeAgent(remover, c.req.param('id') ?? '', partyOf(textOf(party))))
     return c.redirect('/connections?done=agent_removed', 303)
   })
 
-  routes.post('/connections/:id/disconnect', takes, async (c: AppContext) => {
+  routes.post('/connections/:id/disconnect', takeAway, async (c: AppContext) => {
     const ended = await unlessOver(ownConnections.disconnect(owner(c), c.req.param('id') ?? ''))
     const notice = ended?.toldProvider === false ? 'disconnected_here' : 'disconnected'
     return c.redirect(`/connections?done=${notice}`, 303)
@@ -131,17 +158,8 @@ export function connectionFormRoutes(dependencies: ConnectionRoutesDeps & Connec
   return routes
 }
 
-/** Over already, perhaps by a second press: the page shows how it stands. */
-async function unlessOver<T>(ended: Promise<T>): Promise<T | undefined> {
-  try {
-    return await ended
-  } catch (error) {
-    if (error instanceof AppError && error.code === 'not_found') return undefined
-    throw error
-  }
-}
-
-function html(c: AppContext, body: string, status: 200 | 400 | 404): Response | Promise<Response> {
-  for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
-  return c.html(body, status)
-}
+/** What the form says that its person agrees to; the feature judges it. */
+const agreementOf = (fields: Fields): Agreement => ({
+  parties: textsOf(fields['party']).map(partyOf),
+  rules: textsOf(fields['rule']),
+})

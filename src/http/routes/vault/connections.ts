@@ -1,45 +1,18 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import { text } from '@remit/contract/text'
 import type { MiddlewareHandler } from 'hono'
-import type { Agreement, Connecting, ConnectionOwner } from '../../../delegation/vault/connect.ts'
-import type { PartyLabels } from '../../../delegation/vault/labels.ts'
-import type { OwnConnection, OwnConnections } from '../../../delegation/vault/own-connections.ts'
+import type { Agreement, ConnectionOwner } from '../../../delegation/vault/connect.ts'
+import type { OwnConnection } from '../../../delegation/vault/own-connections.ts'
 import type { Provider } from '../../../delegation/vault/provider.ts'
 import { AppError } from '../../../kernel/errors.ts'
-import { type App, type AppContext, type AppEnv, createRouter } from '../../env.ts'
+import { type App, type AppContext, type AppEnv, createRouter, reply } from '../../env.ts'
 import { jsonBody } from '../../middleware/json.ts'
 import { createLimits } from '../../middleware/limits.ts'
-import { type RequireSession, wantsPage } from '../../middleware/session.ts'
-import { type ConnectionsDone, connectionsPage, isDone } from '../../pages/connections.ts'
-import { pageHeaders } from '../../pages/layout.ts'
-import { id, problems, session } from '../../schemas.ts'
-import type { OwnCookie } from '../../sign-in/cookies.ts'
-import { connectionFormRoutes } from './connections-forms.ts'
-
-export interface ConnectionRoutesDeps {
-  readonly own: OwnConnections
-  readonly connecting: Connecting
-  readonly parties: PartyLabels
-  readonly providers: readonly Provider[]
-  /** Lax: the browser brings it back from the provider. Everything else of ours is strict. */
-  readonly cookie: OwnCookie
-  readonly requireSession: RequireSession
-  /** Requests of one person. */
-  readonly perMinute: number
-  readonly now: () => number
-}
-
-/** What the pages' own forms share with the routes for programs. */
-export interface ConnectionFaces {
-  owner(c: AppContext): ConnectionOwner
-  show(c: AppContext, status: 200 | 404 | 409 | 422 | 503, notice?: PageNotice): Promise<Response>
-}
-
-/** What the page says above its list: what was done, or what went wrong. */
-export interface PageNotice {
-  readonly notice?: ConnectionsDone
-  readonly problem?: string
-}
+import { wantsPage } from '../../middleware/session.ts'
+import { connectionsPage, isDone } from '../../pages/connections.ts'
+import { showPage } from '../../pages/show.ts'
+import { bodyOf, id, json, problems, sessionRoute } from '../../schemas.ts'
+import { type ConnectionFaces, type ConnectionRoutesDeps, connectionFormRoutes } from './connections-forms.ts'
 
 const bodyBytesMax = 16 * 1024
 
@@ -106,8 +79,7 @@ export function connectionRoutes(dependencies: ConnectionRoutesDeps): App {
   const { own: ownConnections, connecting, parties, providers, cookie, requireSession } = dependencies
   const limits = createLimits({ perMinute: dependencies.perMinute, now: dependencies.now })
   const routes = createRouter()
-  const takes = requireSession({ write: true, recent: false })
-  const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
+  const { read, takeAway, write } = requireSession
 
   function owner(c: AppContext): ConnectionOwner {
     const { person, subject, csrf } = c.get('session')
@@ -116,24 +88,14 @@ export function connectionRoutes(dependencies: ConnectionRoutesDeps): App {
   }
 
   const show: ConnectionFaces['show'] = async (c, status, notice = {}) => {
-    const { subject, person } = owner(c)
+    const { subject } = owner(c)
     const [connections, requests, offered] = await Promise.all([
       ownConnections.list(subject),
       parties.requests(subject),
       parties.offered(subject),
     ])
-    const page = connectionsPage({
-      person,
-      csrf: c.get('session').csrf,
-      waiting: c.get('session').waiting,
-      connections,
-      requests,
-      providers,
-      offered,
-      ...notice,
-    })
-    for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
-    return c.html(page, status)
+    const view = { connections, requests, providers, offered, ...notice }
+    return showPage(c, connectionsPage({ ...c.get('session'), ...view }), { status })
   }
 
   const pageForBrowsers: MiddlewareHandler<AppEnv> = async (c, next) => {
@@ -142,69 +104,45 @@ export function connectionRoutes(dependencies: ConnectionRoutesDeps): App {
     return wantsPage(c) ? show(c, 200, isDone(notice) ? { notice } : {}) : next()
   }
 
-  const listRoute = createRoute({
-    method: 'get',
-    path: '/connections',
+  const listRoute = sessionRoute('get', '/connections', {
     summary: 'Accounts at APIs of others that you have connected, as JSON or as a page',
-    security: session,
-    middleware: [requireSession({ write: false }), pageForBrowsers] as const,
-    responses: {
-      200: { description: 'Yours alone; with `X-CSRF-Token` for changes', content: json(list) },
-      ...problems(),
-    },
+    middleware: [read, pageForBrowsers],
+    responses: { 200: json('Yours alone; with `X-CSRF-Token` for changes', list), ...problems() },
   })
   routes.openapi(listRoute, async (c) => {
-    const { subject, txn } = owner(c)
+    const { subject } = owner(c)
     c.header('x-csrf-token', c.get('session').csrf)
     const [connections, requests] = await Promise.all([
       ownConnections.list(subject),
       parties.requests(subject),
     ])
-    return c.json(
-      {
-        connections: connections.map(toWire),
-        requests: requests.map((request) => ({
-          id: request.id,
-          provider: request.provider,
-          agent: request.agent,
-          client: request.client,
-        })),
-        providers: providers.map(({ name, title, rules }) => ({ name, title, rules: rules.map(copy) })),
-        txn,
-      },
-      200,
-    )
+    return reply(c, {
+      connections: connections.map(toWire),
+      requests: requests.map(({ id, provider, agent, client }) => ({ id, provider, agent, client })),
+      providers: providers.map(({ name, title, rules }) => ({ name, title, rules: rules.map(copy) })),
+    })
   })
 
-  const connectRoute = createRoute({
-    method: 'post',
-    path: '/connections/{name}/connect',
+  const connectRoute = sessionRoute('post', '/connections/{name}/connect', {
     summary: 'Agree to what agents may do with an account, and go to its provider to connect it',
     description: 'The answer sets a cookie without which the way back leads nowhere.',
-    security: session,
-    middleware: [requireSession({ write: true }), ...jsonBody(bodyBytesMax)] as const,
-    request: { params: z.strictObject({ name: id }), body: { required: true, content: json(input) } },
-    responses: { 200: { description: 'Go there', content: json(away) }, ...problems(404) },
+    middleware: [write, ...jsonBody(bodyBytesMax)],
+    request: { params: z.strictObject({ name: id }), body: bodyOf(input) },
+    responses: { 200: json('Go there', away), ...problems(404) },
   })
 
-  const endRoute = createRoute({
-    method: 'delete',
-    path: '/connections/{id}',
+  const endRoute = sessionRoute('delete', '/connections/{id}', {
     summary: 'Disconnect an account: its tokens are deleted here, and the provider is told',
-    security: session,
-    middleware: [takes] as const,
+    middleware: [takeAway],
     request: { params: z.strictObject({ id }) },
-    responses: { 200: { description: 'Over', content: json(ended) }, ...problems(404) },
+    responses: { 200: json('Over', ended), ...problems(404) },
   })
 
-  const removeRoute = createRoute({
-    method: 'delete',
-    path: '/connections/{id}/agents/{agent}',
+  const removeRoute = sessionRoute('delete', '/connections/{id}/agents/{agent}', {
     summary: 'Take an account back from one agent, through one client',
-    security: session,
-    middleware: [takes] as const,
+    middleware: [takeAway],
     request: { params: z.strictObject({ id, agent: id }), query: z.strictObject({ client: text(1, 500) }) },
-    responses: { 200: { description: 'Over', content: json(removed) }, ...problems(404) },
+    responses: { 200: json('Over', removed), ...problems(404) },
   })
 
   // First the pages' own forms: they pass on what is not theirs.
@@ -215,18 +153,18 @@ export function connectionRoutes(dependencies: ConnectionRoutesDeps): App {
     const started = await connecting.begin(owner(c), c.req.valid('param').name, agreement)
     if (!started.ok) throw new AppError('provider_unavailable')
     cookie.write(c, started.value.browser)
-    return c.json({ authorization_url: started.value.url, txn: c.get('txn') }, 200)
+    return reply(c, { authorization_url: started.value.url })
   })
   routes.openapi(endRoute, async (c) => {
     const { id: connectionId } = c.req.valid('param')
     const { toldProvider } = await ownConnections.disconnect(owner(c), connectionId)
-    return c.json({ id: connectionId, told_provider: toldProvider, txn: c.get('txn') }, 200)
+    return reply(c, { id: connectionId, told_provider: toldProvider })
   })
   routes.openapi(removeRoute, async (c) => {
     const { id: connectionId, agent } = c.req.valid('param')
     const { client } = c.req.valid('query')
     await ownConnections.removeAgent(owner(c), connectionId, { agent, client })
-    return c.json({ id: connectionId, agent, client, txn: c.get('txn') }, 200)
+    return reply(c, { id: connectionId, agent, client })
   })
   return routes
 }

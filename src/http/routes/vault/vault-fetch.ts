@@ -1,11 +1,10 @@
-import { createRoute } from '@hono/zod-openapi'
 import { vaultAnswerSchema, vaultRequestSchema } from '@remit/contract/vault-schemas'
 import type { VaultFetch } from '../../../delegation/vault/fetch.ts'
 import { toVaultAnswer, toVaultRequest } from '../../../delegation/vault/wire.ts'
 import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
-import { bearer, problems } from '../../schemas.ts'
+import { bearerRoute, bodyOf, json, problems } from '../../schemas.ts'
 
 const bodyBytesMax = 1_048_576
 
@@ -20,22 +19,13 @@ export interface VaultFetchRouteDeps {
 
 /** `POST /vault/fetch`: one call to a third party with the person's token, which the agent never holds. */
 export function vaultFetchRoutes({ fetch, requireBearer }: VaultFetchRouteDeps): App {
-  const route = createRoute({
-    method: 'post',
-    path: '/vault/fetch',
+  const route = bearerRoute('post', '/vault/fetch', {
     summary: 'Call an API of others with an account that the person linked',
-    security: bearer,
     // Not ended at the deadline of readings: what was sent may have happened, and its outcome has to be told.
-    middleware: [
-      requireBearer({ kinds: ['agent'], scopes: ['vault.use'] }),
-      ...jsonBody(bodyBytesMax),
-    ] as const,
-    request: { body: { required: true, content: { 'application/json': { schema: body } } } },
+    middleware: [requireBearer({ kinds: ['agent'], scopes: ['vault.use'] }), ...jsonBody(bodyBytesMax)],
+    request: { body: bodyOf(body) },
     responses: {
-      200: {
-        description: 'What the provider answered, with whatever status',
-        content: { 'application/json': { schema: answer } },
-      },
+      200: json('What the provider answered, with whatever status', answer),
       ...problems(404, 409, 504),
     },
   })

@@ -1,0 +1,242 @@
+import type { MiddlewareHandler } from 'hono'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { Unsealed } from '../audit/seal/lag.ts'
+import type { IndexStatus } from '../authz/permission-index.ts'
+import type { Stock } from '../ingest/stock.ts'
+import { withTimeout } from '../kernel/with-timeout.ts'
+import type { OnStrategy } from '../retrieval/chunk-index/postgres/strategy.ts'
+import type { OnAnswer } from '../retrieval/question.ts'
+import type { ShadowEvent } from '../retrieval/shadow.ts'
+import type { AppEnv } from './env.ts'
+import { routeOf } from './middleware/trace.ts'
+
+/** Counters and timings of the requests. */
+export interface Metrics {
+  readonly registry: Registry
+  /** Counts every answer by route pattern, method and status. No label names a person, agent, document or query. */
+  readonly observe: MiddlewareHandler<AppEnv>
+}
+
+/** Empty metrics; `now` is the clock in milliseconds. */
+export function createMetrics(now: () => number): Metrics {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const answers = new Counter({
+    name: 'remit_http_answers_total',
+    help: 'Answers by route, method and status.',
+    labelNames: ['route', 'method', 'status'],
+    registers: [registry],
+  })
+  const seconds = new Histogram({
+    name: 'remit_http_seconds',
+    help: 'Seconds from request to answer by route.',
+    labelNames: ['route'],
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [registry],
+  })
+  return {
+    registry,
+    async observe(c, next) {
+      const started = now()
+      await next()
+      // The pattern, never the path: a path holds document ids.
+      const route = routeOf(c) ?? 'none'
+      answers.inc({ route, method: c.req.method, status: c.res.status })
+      seconds.observe({ route }, (now() - started) / 1_000)
+    },
+  }
+}
+
+/** What operators see of the permission index. */
+export const indexDetails = ({ state, lagMs, tuples }: IndexStatus) => ({ state, lag_ms: lagMs, tuples })
+
+/** The permission index as gauges, read when they are asked for. */
+export function observeIndex(registry: Registry, status: () => IndexStatus): void {
+  const lag = 'Seconds since the change log was last read to its end.'
+  const following = '1 while the replica follows OpenFGA; 0 while it builds or is broken.'
+  observeGauge(registry, 'remit_index_lag_seconds', lag, () => status().lagMs / 1_000)
+  observeGauge(registry, 'remit_index_tuples', 'Tuples in the replica.', () => status().tuples)
+  observeGauge(registry, 'remit_index_following', following, () => (status().state === 'following' ? 1 : 0))
+}
+
+/** A gauge that is read when it is asked for. */
+function observeGauge(registry: Registry, name: string, help: string, read: () => number | Promise<number>) {
+  new Gauge({
+    name,
+    help,
+    registers: [registry],
+    async collect() {
+      this.set(await read())
+    },
+  })
+}
+
+/** Name, help, value. */
+type Told<T> = readonly [name: string, help: string, value: (read: T) => number]
+
+/** How much of the record no seal holds yet, read when it is asked for; both are NaN where the database does not say. */
+export const observeRecord = (registry: Registry, unsealed: () => Promise<Unsealed | undefined>): void =>
+  observeStored(registry, unsealed, [
+    ['remit_record_unsealed', 'Records that are not sealed yet; counted to 100,000.', ({ rows }) => rows],
+    [
+      'remit_record_unsealed_seconds',
+      'Age of the oldest record that is not sealed yet.',
+      ({ seconds }) => seconds,
+    ],
+  ])
+
+const stockMsMax = 60_000
+const countingMsMax = 2_000
+
+/**
+ * What is stored and what waits, counted at most once a minute and never twice at a time; all NaN where the database does not
+ * say so within two seconds.
+ */
+export function observeStock(
+  registry: Registry,
+  stock: () => Promise<Stock | undefined>,
+  now: () => number,
+): void {
+  let lastStock: { readonly stock: Stock; readonly at: number } | undefined
+  let counting: Promise<Stock | undefined> | undefined
+  const count = async (): Promise<Stock | undefined> => {
+    try {
+      const found = await stock()
+      lastStock = found && { stock: found, at: now() }
+      return found
+    } finally {
+      counting = undefined
+    }
+  }
+  const read = async (): Promise<Stock | undefined> => {
+    if (lastStock !== undefined && now() - lastStock.at < stockMsMax) return lastStock.stock
+    // One that is late is not begun anew: a busy database would get one more at each look.
+    counting ??= count()
+    return withTimeout(countingMsMax, counting, undefined)
+  }
+  observeStored(registry, read, [
+    ['remit_ingest_waiting', 'Documents accepted and not done yet.', ({ waiting }) => waiting],
+    ['remit_ingest_failed', 'Documents that were not taken in, in 30 days.', ({ failed }) => failed],
+    ['remit_documents', 'Documents that can be found.', ({ documents }) => documents],
+    ['remit_passages', 'Passages that can be found.', ({ passages }) => passages],
+    ['remit_database_bytes', 'Size of the database.', ({ databaseBytes }) => databaseBytes],
+  ])
+}
+
+/** Whether database and OpenFGA are whole, or one is an older copy: 0 until `remit recover` has run. */
+export function observeWhole(
+  registry: Registry,
+  isWhole: () => { readonly database: boolean; readonly openfga: boolean },
+): void {
+  const help = '0: seen to be an older copy, and nobody is answered until remit recover has run.'
+  for (const store of ['database', 'openfga'] as const)
+    observeGauge(registry, `remit_${store}_whole`, help, () => (isWhole()[store] ? 1 : 0))
+}
+
+/** Gauges that come from one look, for which all of them wait. */
+function observeStored<T>(
+  registry: Registry,
+  read: () => Promise<T | undefined>,
+  metrics: readonly Told<T>[],
+): void {
+  let reading: Promise<T | undefined> | undefined
+  const together = (): Promise<T | undefined> => {
+    reading ??= read()
+      .catch(() => undefined)
+      .finally(() => {
+        reading = undefined
+      })
+    return reading
+  }
+  for (const [name, help, value] of metrics)
+    observeGauge(registry, name, help, async () => {
+      const found = await together()
+      return found === undefined ? Number.NaN : value(found)
+    })
+}
+
+/** Counts the passages that the embedding model was asked for, tried again or not. A process counts its own. */
+export function observeEmbedding(registry: Registry): (passages: number) => void {
+  const passages = new Counter({
+    name: 'remit_passages_embedded_total',
+    help: 'Passages that the embedding model was asked for; a document that comes unchanged adds none.',
+    registers: [registry],
+  })
+  return (count) => passages.inc(count)
+}
+
+export interface SearchMetrics {
+  readonly onStrategy: OnStrategy
+  readonly onAnswer: OnAnswer
+  readonly onShadow: (event: ShadowEvent) => void
+}
+
+/** What searching and asking OpenFGA cost, and what it brought. See docs/metrics.md. */
+export function observeSearch(registry: Registry): SearchMetrics {
+  const registers = [registry]
+  const strategySeconds = new Histogram({
+    name: 'remit_search_strategy_seconds',
+    help: 'Seconds of one search by vectors, by its strategy.',
+    labelNames: ['strategy'],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1],
+    registers,
+  })
+  const strategyRatio = new Histogram({
+    name: 'remit_search_strategy_actual_to_predicted',
+    help: 'What a search by vectors took, as a part of what had been predicted.',
+    labelNames: ['strategy'],
+    buckets: [0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8],
+    registers,
+  })
+  const fallbacks = new Counter({
+    name: 'remit_search_strategy_fallbacks_total',
+    help: 'Searches for which a cheaper strategy was tried first and found too little.',
+    registers,
+  })
+  const documents = new Counter({
+    name: 'remit_gate_documents_total',
+    help: 'Documents that questions nominated, by what became of them. allowed / all is the precision of nomination.',
+    labelNames: ['verdict'],
+    registers,
+  })
+  const checks = new Counter({
+    name: 'remit_gate_checks_total',
+    help: 'Checks that questions sent to OpenFGA.',
+    registers,
+  })
+  const returned = new Counter({
+    name: 'remit_answer_documents_total',
+    help: 'Documents in answers. remit_gate_checks_total / this: checks for each that was returned.',
+    registers,
+  })
+  const calls = new Histogram({
+    name: 'remit_gate_calls',
+    help: 'Calls to OpenFGA for one answer: none where its verdicts were held, one in the usual case.',
+    buckets: [0, 1, 2, 3, 5, 8],
+    registers,
+  })
+  const recall = new Histogram({
+    name: 'remit_shadow_recall',
+    help: 'Recall at 10 of searches that were done again exactly.',
+    labelNames: ['strategy'],
+    buckets: [0.5, 0.8, 0.9, 0.95, 0.99, 1],
+    registers,
+  })
+  return {
+    onStrategy({ strategy, predictedMs, actualMs, fellBack }) {
+      strategySeconds.observe({ strategy }, actualMs / 1_000)
+      if (predictedMs > 0) strategyRatio.observe({ strategy }, actualMs / predictedMs)
+      if (fellBack) fallbacks.inc()
+    },
+    onAnswer({ considered, denied, passedOver, errors, ...answer }) {
+      documents.inc({ verdict: 'allowed' }, considered - denied - passedOver - errors)
+      documents.inc({ verdict: 'denied' }, denied)
+      documents.inc({ verdict: 'passed_over' }, passedOver)
+      documents.inc({ verdict: 'error' }, errors)
+      checks.inc(answer.checks)
+      calls.observe(answer.calls)
+      returned.inc(answer.returned)
+    },
+    onShadow: ({ strategy, recall: found }) => recall.observe({ strategy }, found),
+  }
+}

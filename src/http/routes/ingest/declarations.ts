@@ -1,0 +1,97 @@
+import { z } from '@hono/zod-openapi'
+import { isId } from '@remit/contract/id'
+import { named, text } from '@remit/contract/text'
+import type { Ingest } from '../../../ingest/ingest.ts'
+import { type App, createRouter, reply } from '../../env.ts'
+import type { RequireBearer } from '../../middleware/bearer.ts'
+import { jsonBody } from '../../middleware/json.ts'
+import { bearerRoute, bodyOf, id, json, problems } from '../../schemas.ts'
+import { assertAdministrator, type IsAdministrator } from '../writing.ts'
+
+export interface DeclarationRouteDeps {
+  readonly ingest: Ingest
+  readonly requireBearer: RequireBearer
+  readonly isAdministrator: IsAdministrator
+  readonly now: () => number
+}
+
+const bodyBytesMax = 64 * 1024
+const isService = (value: string): boolean =>
+  value.startsWith('service:') && isId(value.slice('service:'.length))
+const services = z.array(z.string().refine(isService, 'must be service:NAME')).max(100)
+
+const collection = z
+  .strictObject({
+    title: text(1, 200),
+    organization: id.optional(),
+    public_allowed: z.boolean().default(false),
+    writers: services.optional(),
+    taggers: services.optional(),
+  })
+  .openapi('CollectionInput')
+
+const collectionSaved = z
+  .strictObject({ id: z.string(), title: z.string(), public_allowed: z.boolean(), txn: z.string() })
+  .openapi('CollectionSaved')
+
+const fields = named(
+  z.enum(['string', 'number', 'boolean', 'date'], 'must be string, number, boolean or date'),
+  200,
+)
+
+const fieldsAnswer = z.strictObject({ fields, txn: z.string() }).openapi('Fields')
+
+/**
+ * What an administrator declares. `PUT /collections/{id}`: lists that are left out stay as they are. `/fields`: the
+ * metadata fields that filters may use, one list for the deployment; PUT replaces it.
+ */
+export function declarationRoutes(dependencies: DeclarationRouteDeps): App {
+  const { ingest, requireBearer, isAdministrator, now } = dependencies
+  const asWriter = requireBearer({ kinds: ['person'], scopes: ['security.write'] })
+  const collectionRoute = bearerRoute('put', '/collections/{id}', {
+    summary: 'Make or change a collection and say which services write to it',
+    middleware: [asWriter, ...jsonBody(bodyBytesMax)],
+    request: { params: z.strictObject({ id }), body: bodyOf(collection) },
+    responses: { 200: json('Saved', collectionSaved), ...problems() },
+  })
+  const responses = { 200: json('The list in force', fieldsAnswer), ...problems() }
+  // Only for whom PUT is for: what fields are called may tell what documents are about.
+  const fieldsRoute = bearerRoute('get', '/fields', {
+    summary: 'The metadata fields that filters may use',
+    middleware: [asWriter],
+    responses,
+  })
+  const declareRoute = bearerRoute('put', '/fields', {
+    summary: 'Declare the metadata fields that filters may use',
+    description: 'The whole list: a field that is left out is declared no more.',
+    middleware: [asWriter, ...jsonBody(bodyBytesMax)],
+    request: { body: bodyOf(fields) },
+    responses,
+  })
+  return createRouter()
+    .openapi(collectionRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const { id } = c.req.valid('param')
+      const { title, organization, public_allowed, writers, taggers } = c.req.valid('json')
+      const input = {
+        id,
+        title,
+        publicAllowed: public_allowed,
+        ...(organization !== undefined && { organization }),
+        ...(writers !== undefined && { writers }),
+        ...(taggers !== undefined && { taggers }),
+      }
+      await ingest.saveCollection(c.get('principal'), input, c.get('over'))
+      return reply(c, { id, title, public_allowed })
+    })
+    .openapi(fieldsRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      return reply(c, { fields: Object.fromEntries(await ingest.fields()) })
+    })
+    .openapi(declareRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const list = c.req.valid('json')
+      await ingest.saveFields({ ...c.get('principal'), over: c.get('over') }, list)
+      return reply(c, { fields: list })
+    })
+}
