@@ -17,7 +17,6 @@ import { createRecordNames } from '../delegation/registry/record-names.ts'
 import type { App } from '../http/env.ts'
 import { activityRoutes } from '../http/routes/security/activity.ts'
 import { auditRoutes, type OnRecord } from '../http/routes/security/audit.ts'
-import { auditDelegationRoutes } from '../http/routes/security/audit-delegations.ts'
 import { auditQuestionRoutes } from '../http/routes/security/audit-questions.ts'
 import { explainRoutes } from '../http/routes/security/explain.ts'
 import { pagedRoutes } from '../http/routes/security/paged.ts'
@@ -55,9 +54,9 @@ export function oversightRoutes(dependencies: OversightDeps): readonly App[] {
       questions: createRecordQuestions({ database }),
       thread: (txn) => readThread(database, txn),
       today: createStillReadable(asking),
+      listLent: createDelegationList({ sql: database, now }),
       now,
     }),
-    auditDelegationRoutes({ ...looking, listLent: createDelegationList({ sql: database, now }) }),
     ...pagedRoutes({
       ...paged,
       viewAs: createViewAs({ ...asking, isLive: dependencies.delegations.isLive }),

@@ -1,20 +1,9 @@
 import { type ErrorCode, errorCodes } from '@remit/contract/errors'
 import { HTTPException } from 'hono/http-exception'
 import { proofAlgorithms } from '../delegation/tokens/dpop.ts'
-import { AppError, asAppError, type Challenge, type ProblemMembers, stackOf } from '../kernel/errors.ts'
+import { AppError, asAppError, type Challenge, stackOf } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import type { AppContext } from './env.ts'
-
-/** RFC 9457, with our code, the field that is wrong and the thread of the request. */
-export interface Problem extends ProblemMembers {
-  readonly type: string
-  readonly title: string
-  readonly status: number
-  readonly detail?: string
-  readonly code: ErrorCode
-  readonly field?: string
-  readonly txn: string
-}
 
 /** Turns whatever was thrown into problem+json. Only an AppError's public half leaves; the rest is a bare 500. */
 export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: string; readonly log: Log }) {
@@ -23,7 +12,8 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
     const txn = c.get('txn') ?? ''
     if (error.status >= 500)
       log('request_failed', { txn, code: error.code, reason: error.message, stack: stackOf(thrown) })
-    const problem: Problem = {
+    // RFC 9457, with our code, the field that is wrong and the thread of the request.
+    const problem = {
       type: `${publicUrl}/docs/errors/${error.code}`,
       title: errorCodes[error.code].title,
       status: error.status,

@@ -55,6 +55,14 @@ const describe = (status: number): string =>
     .map(([code]) => code)
     .join(', ')
 
+/** What the contract calls by a name of its own. It knows all its members. */
+export const objectOf = <Shape extends z.ZodRawShape>(name: string, shape: Shape) =>
+  z.strictObject(shape).openapi(name)
+
+/** The same, of an answer: with the thread of the request. */
+export const answerOf = <Shape extends z.ZodRawShape>(name: string, shape: Shape) =>
+  z.strictObject({ ...shape, txn: z.string() }).openapi(name)
+
 /** A body of JSON, which has to be there. */
 export const bodyOf = <Schema extends z.ZodType>(schema: Schema) => ({
   required: true,
@@ -75,16 +83,13 @@ export const session = [{ session: [] }]
 type Method = 'get' | 'post' | 'put' | 'delete'
 type RouteOptions = Omit<RouteConfig, 'method' | 'path' | 'security'>
 
+const routeFor =
+  (security: Record<string, string[]>[]) =>
+  <Path extends string, Options extends RouteOptions>(method: Method, path: Path, options: Options) =>
+    createRoute({ method, path, ...options, security })
+
 /** A route that takes an access token. */
-export const bearerRoute = <Path extends string, Options extends RouteOptions>(
-  method: Method,
-  path: Path,
-  options: Options,
-) => createRoute({ method, path, ...options, security: bearer })
+export const bearerRoute = routeFor(bearer)
 
 /** A route for the person's own browser. */
-export const sessionRoute = <Path extends string, Options extends RouteOptions>(
-  method: Method,
-  path: Path,
-  options: Options,
-) => createRoute({ method, path, ...options, security: session })
+export const sessionRoute = routeFor(session)

@@ -27,7 +27,12 @@ export const isApprovalsDone = (value: string | undefined): value is ApprovalsDo
 export interface ApprovalsPage extends OwnNav {
   readonly list: OwnApprovalList
   /** Being told in browsers. */
-  readonly push: Omit<PushSection, 'csrf'>
+  readonly push: {
+    /** `applicationServerKey`, in base64url. */
+    readonly publicKey: string
+    /** In how many this person is told now. */
+    readonly devices: number
+  }
   /** Milliseconds since the epoch. */
   readonly now: number
   readonly notice: ApprovalsDone | undefined
@@ -38,7 +43,8 @@ export function approvalsPage({ person, csrf, waiting, list, push, now, notice }
   const { open: openApprovals, recent, grants, blocked } = list
   return page({
     title: openApprovals.length === 0 ? 'Approvals' : `(${openApprovals.length}) Approvals`,
-    head: html`${installableHead}${pushHead}`,
+    // The script without which the section on being told has no buttons.
+    head: html`${installableHead}${scriptTag('/approvals/push.js')}`,
     body: html`<div class="top"><h1>Approvals</h1><span class="soft who">${person}</span></div>
 ${doneLine(notice && doneWords[notice])}
 ${openApprovals.length === 0 ? html`<p class="empty">Nothing waits for you.</p>` : openApprovals.map((approval) => card(approval, now))}
@@ -46,7 +52,7 @@ ${openApprovals.length === 0 ? html`<p class="empty">Nothing waits for you.</p>`
 ${grants.length === 0 ? html`<p class="soft">No approvals in effect. See <a href="/delegations">what you lent</a>.</p>` : html`<ul class="rows">${grants.map((grant) => grantRow(grant, { csrf, now }))}</ul>`}
 ${recent.length === 0 ? '' : html`<h2>The last 7 days</h2><ul class="rows">${recent.map(past)}</ul>`}
 ${blocked.length === 0 ? '' : html`<h2>Blocked agents</h2><ul class="rows">${blocked.map(({ agent, agentTitle, since: blockedSince }) => html`<li><div class="row"><div><p><strong>${agentTitle}</strong></p><p class="soft"><small>since ${moment(blockedSince)}</small></p></div><form method="post" action="/approvals/blocks/lift">${hiddenField('csrf', csrf)}${hiddenField('agent', agent)}<button class="wakes" type="submit">Unblock<span class="unseen"> ${agentTitle}</span></button></form></div></li>`)}</ul>`}
-${pushSection({ ...push, csrf })}
+${pushSection(push, csrf)}
 ${ownNav({ current: '/approvals', csrf, waiting })}`,
   })
 }
@@ -77,19 +83,8 @@ const past = (approval: ListedApproval): Html =>
 ${ownWords(approval)}
 <p class="soft"><small><span class="tag">${states[approval.state]}</span> asked on ${moment(approval.createdAt)}</small></p></li>`
 
-interface PushSection {
-  /** `applicationServerKey`, in base64url. */
-  readonly publicKey: string
-  readonly csrf: string
-  /** In how many browsers this person is told now. */
-  readonly devices: number
-}
-
-/** The script without which the section has no buttons. */
-const pushHead: Html = scriptTag('/approvals/push.js')
-
 /** Being told on this device; what is sent, in plain words. */
-const pushSection = ({ publicKey, csrf, devices }: PushSection): Html =>
+const pushSection = ({ publicKey, devices }: ApprovalsPage['push'], csrf: string): Html =>
   html`<section class="card" aria-label="On this device" data-push="${publicKey}" data-csrf="${csrf}">
 <h2>On this device</h2>
 <p class="soft">You can be told here when somebody asks for your answer. The notification says only that someone is waiting. It is end-to-end encrypted: the push service of your browser’s maker learns only that there was one.</p>

@@ -92,12 +92,9 @@ ${ownNav({ current: '/delegations', csrf, waiting })}`,
   })
 }
 
-interface CardContext {
-  readonly csrf: string
-  readonly now: number
+interface CardContext extends Pick<DelegationsPage, 'csrf' | 'now' | 'offered'> {
   /** undefined: it is disabled. */
   readonly agent: Agent | undefined
-  readonly offered: readonly Lendable[]
 }
 
 function card(delegation: OwnDelegation, { csrf, now, agent, offered }: CardContext): Html {

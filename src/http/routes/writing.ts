@@ -5,39 +5,38 @@ import { AppError, invalid } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { AppContext } from '../env.ts'
+import { answerOf, json, objectOf } from '../schemas.ts'
 
 /** What the routes that write have in common: jobs, `Prefer: wait`, `Idempotency-Key`, administrators. */
 
 const jobState = z.enum(['queued', 'running', 'done', 'failed'])
 
 /** A job as its owner sees it. */
-export const jobSchema = z
-  .strictObject({
-    id: z.string(),
-    state: jobState,
-    done: z.int(),
-    failed: z.int(),
-    total: z.int(),
-    withdrawn: z.int().openapi({ description: 'How many of those done were withdrawn.' }),
-    errors: z.array(
-      z.strictObject({
-        line: z.int().optional(),
-        id: z.string().optional(),
-        code: z.string(),
-        field: z.string().optional(),
-        detail: z.string(),
-      }),
-    ),
-    notes: z.array(
-      z.strictObject({
-        line: z.int().optional(),
-        id: z.string().optional(),
-        code: z.string(),
-        detail: z.string(),
-      }),
-    ),
-  })
-  .openapi('Job')
+export const jobSchema = objectOf('Job', {
+  id: z.string(),
+  state: jobState,
+  done: z.int(),
+  failed: z.int(),
+  total: z.int(),
+  withdrawn: z.int().openapi({ description: 'How many of those done were withdrawn.' }),
+  errors: z.array(
+    z.strictObject({
+      line: z.int().optional(),
+      id: z.string().optional(),
+      code: z.string(),
+      field: z.string().optional(),
+      detail: z.string(),
+    }),
+  ),
+  notes: z.array(
+    z.strictObject({
+      line: z.int().optional(),
+      id: z.string().optional(),
+      code: z.string(),
+      detail: z.string(),
+    }),
+  ),
+})
 
 /** What a change kept or did beside what was asked. */
 export const notesSchema = z.array(
@@ -49,23 +48,15 @@ export const notesToWire = (notes: readonly JobNote[]): z.output<typeof notesSch
   notes.map(({ id, code, detail }) => ({ ...(id !== undefined && { id }), code, detail }))
 
 /** Answer with a finished job, or with its state. */
-export const jobAnswer = z.strictObject({ job: jobSchema, txn: z.string() }).openapi('JobAnswer')
+export const jobAnswer = answerOf('JobAnswer', { job: jobSchema })
 
 /** Answer with the id of a job that goes on. */
-export const acceptedAnswer = z
-  .strictObject({ job: z.strictObject({ id: z.string() }), txn: z.string() })
-  .openapi('AcceptedAnswer')
+export const acceptedAnswer = answerOf('AcceptedAnswer', { job: z.strictObject({ id: z.string() }) })
 
 /** The responses of every route that starts a job. */
 export const jobResponses = {
-  200: {
-    description: 'Done, as `Prefer: wait` asked',
-    content: { 'application/json': { schema: jobAnswer } },
-  },
-  202: {
-    description: 'Accepted; what takes access away is in force already',
-    content: { 'application/json': { schema: acceptedAnswer } },
-  },
+  200: json('Done, as `Prefer: wait` asked', jobAnswer),
+  202: json('Accepted; what takes access away is in force already', acceptedAnswer),
 }
 
 const waitSecondsMax = 30
@@ -101,17 +92,7 @@ export async function answerJob(
   content: 'text' | 'content_base64' = 'text',
 ) {
   const txn = c.get('txn')
-  const { subject } = c.get('principal')
-  const ms = preferredWait(c.req.header('prefer'))
-  const ended =
-    ms === undefined
-      ? undefined
-      : await waitFor(
-          ingest,
-          jobId,
-          subject,
-          AbortSignal.any([AbortSignal.timeout(ms), c.get('deadline').signal]),
-        )
+  const ended = await endedInTime(c, ingest, jobId)
   if (ended === undefined) return c.json({ job: { id: jobId }, txn }, 202)
   // Whoever waits for one document looks at the status: content that cannot be read is a refusal.
   const [error] = ended.errors
@@ -128,13 +109,12 @@ function refusalOf({ code, field, detail }: JobView['errors'][number], content: 
   return invalid(field ?? content, detail)
 }
 
-async function waitFor(
-  ingest: Ingest,
-  jobId: string,
-  owner: FgaObject,
-  signal: AbortSignal,
-): Promise<JobView | undefined> {
-  const job = await ingest.waitForJob(jobId, owner, signal)
+/** The job, where the client waits and it ends in time. */
+async function endedInTime(c: AppContext, ingest: Ingest, jobId: string): Promise<JobView | undefined> {
+  const ms = preferredWait(c.req.header('prefer'))
+  if (ms === undefined) return undefined
+  const signal = AbortSignal.any([AbortSignal.timeout(ms), c.get('deadline').signal])
+  const job = await ingest.waitForJob(jobId, c.get('principal').subject, signal)
   return job?.state === 'done' || job?.state === 'failed' ? job : undefined
 }
 

@@ -8,6 +8,7 @@ import type { RequestedAccess } from '../../../delegation/approvals/requested-ac
 import { digestOf } from '../../../delegation/approvals/view.ts'
 import type { ShownCall } from '../../../delegation/vault/shown-call.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
+import { answerOf, objectOf } from '../../schemas.ts'
 
 /** What the person's own browser is told of approvals, and what it sends. */
 
@@ -15,93 +16,84 @@ const state = z.enum(['pending', 'info_requested', 'approved', 'denied', 'expire
 const moment = z.iso.datetime()
 const kind = z.enum(['documents', 'vault_call', 'access'])
 
-const summary = z
-  .strictObject({
-    id: z.string(),
-    state,
-    kind,
-    agent: z.string(),
-    agent_title: z.string(),
-    created_at: moment,
-    expires_at: moment,
-  })
-  .openapi('OwnApprovalSummary')
+const summary = objectOf('OwnApprovalSummary', {
+  id: z.string(),
+  state,
+  kind,
+  agent: z.string(),
+  agent_title: z.string(),
+  created_at: moment,
+  expires_at: moment,
+})
 
-const grant = z
-  .strictObject({
-    id: z.string(),
-    approval: z.string(),
-    agent: z.string(),
-    agent_title: z.string(),
-    objects: z.array(
-      z.strictObject({
-        object: z.string(),
-        title: z.string().optional().openapi({ description: 'Left out where you may not read it now.' }),
-      }),
-    ),
-    vault_call: z.boolean(),
-    remembered: z.boolean().openapi({ description: 'Documents that come later are included.' }),
-    uses_left: z.int().optional().openapi({ description: 'Left out: as often as wanted.' }),
-    until: moment,
-  })
-  .openapi('OwnGrant')
+const grant = objectOf('OwnGrant', {
+  id: z.string(),
+  approval: z.string(),
+  agent: z.string(),
+  agent_title: z.string(),
+  objects: z.array(
+    z.strictObject({
+      object: z.string(),
+      title: z.string().optional().openapi({ description: 'Left out where you may not read it now.' }),
+    }),
+  ),
+  vault_call: z.boolean(),
+  remembered: z.boolean().openapi({ description: 'Documents that come later are included.' }),
+  uses_left: z.int().optional().openapi({ description: 'Left out: as often as wanted.' }),
+  until: moment,
+})
 
 /** `GET /approvals`, for the person. */
-export const listSchema = z
-  .strictObject({
-    open: z.array(summary),
-    recent: z.array(summary).openapi({ description: 'Decided or over, of the last 7 days' }),
-    grants: z.array(grant).openapi({ description: 'What you agreed to and what counts now' }),
-    blocked: z.array(z.strictObject({ agent: z.string(), agent_title: z.string(), since: moment })),
-    txn: z.string(),
-  })
-  .openapi('OwnApprovalList')
+export const listSchema = answerOf('OwnApprovalList', {
+  open: z.array(summary),
+  recent: z.array(summary).openapi({ description: 'Decided or over, of the last 7 days' }),
+  grants: z.array(grant).openapi({ description: 'What you agreed to and what counts now' }),
+  blocked: z.array(z.strictObject({ agent: z.string(), agent_title: z.string(), since: moment })),
+})
 
 const askedSchema = z.looseObject({ kind }).openapi({
   description:
     '`scopes`: of the token that a yes gives, for five minutes; none where it gives none. `vault_call`: `{provider, provider_title, host, account?, method, path, content_type?, body_digest?, body?}`. `access`: `{resource, authorization_details, collections?}`.',
 })
 
-const ownSchema = z
-  .strictObject({
-    ...summary.shape,
-    client: z.string(),
-    client_title: z.string().optional(),
-    asked: askedSchema,
-    purpose: z.string().optional().openapi({ description: 'The agent’s own words. Untrusted.' }),
-    binding_message: z.string().optional().openapi({ description: 'The agent’s own words. Untrusted.' }),
-    rounds: z.array(
+const ownSchema = objectOf('OwnApproval', {
+  ...summary.shape,
+  client: z.string(),
+  client_title: z.string().optional(),
+  asked: askedSchema,
+  purpose: z.string().optional().openapi({ description: 'The agent’s own words. Untrusted.' }),
+  binding_message: z.string().optional().openapi({ description: 'The agent’s own words. Untrusted.' }),
+  rounds: z.array(
+    z.strictObject({
+      question: z.string(),
+      asked_at: moment,
+      answer: z.string().optional().openapi({ description: 'The agent’s own words. Untrusted.' }),
+      answered_at: moment.optional(),
+    }),
+  ),
+  documents: z
+    .array(
       z.strictObject({
-        question: z.string(),
-        asked_at: moment,
-        answer: z.string().optional().openapi({ description: 'The agent’s own words. Untrusted.' }),
-        answered_at: moment.optional(),
+        id: z.string(),
+        title: z.string(),
+        collection: z.string(),
+        owner: z.string().optional(),
+        sensitive: z.boolean(),
       }),
-    ),
-    documents: z
-      .array(
-        z.strictObject({
-          id: z.string(),
-          title: z.string(),
-          collection: z.string(),
-          owner: z.string().optional(),
-          sensitive: z.boolean(),
-        }),
-      )
-      .openapi({ description: 'Those that you may read and have lent to this agent, now' }),
-    places: z
-      .array(z.strictObject({ object: z.string(), title: z.string(), document_ids: z.array(z.string()) }))
-      .openapi({ description: 'For which a yes may be remembered' }),
-    lent_for: z.string(),
-    lent_until: moment,
-    reason: z.string().optional(),
-    grant_id: z.string().optional(),
-    digest: z.string().openapi({ description: 'Of all this: whoever decides sends it back' }),
-  })
-  .openapi('OwnApproval')
+    )
+    .openapi({ description: 'Those that you may read and have lent to this agent, now' }),
+  places: z
+    .array(z.strictObject({ object: z.string(), title: z.string(), document_ids: z.array(z.string()) }))
+    .openapi({ description: 'For which a yes may be remembered' }),
+  lent_for: z.string(),
+  lent_until: moment,
+  reason: z.string().optional(),
+  grant_id: z.string().optional(),
+  digest: z.string().openapi({ description: 'Of all this: whoever decides sends it back' }),
+})
 
 /** `GET /approvals/{id}`, for the person. */
-export const oneSchema = z.strictObject({ approval: ownSchema, txn: z.string() }).openapi('OwnApprovalAnswer')
+export const oneSchema = answerOf('OwnApprovalAnswer', { approval: ownSchema })
 
 const digest = z.string().max(100).openapi({ description: 'Of what was looked at, as GET gave it' })
 const object = z.custom<FgaObject>(
@@ -150,10 +142,10 @@ export const decisionSchema = z
   .openapi('ApprovalDecision')
 
 /** Answer to `DELETE /approvals/grants/{id}`. */
-export const grantEnded = z.strictObject({ id: z.string(), txn: z.string() }).openapi('OwnGrantEnded')
+export const grantEnded = answerOf('OwnGrantEnded', { id: z.string() })
 
 /** Answer to `DELETE /approvals/blocks/{id}`. */
-export const blockLifted = z.strictObject({ agent: z.string(), txn: z.string() }).openapi('BlockLifted')
+export const blockLifted = answerOf('BlockLifted', { agent: z.string() })
 
 /** A sent decision as the feature takes it. Whether it may be taken is not checked here. */
 export function decisionOf(sent: z.output<typeof decisionSchema>): Decision {

@@ -6,7 +6,7 @@ import { jsonBody } from '../../middleware/json.ts'
 import { createLimits } from '../../middleware/limits.ts'
 import type { RequireSession } from '../../middleware/session.ts'
 import { installable, type StaticFile } from '../../pages/installable.ts'
-import { bodyOf, json, problems, sessionRoute } from '../../schemas.ts'
+import { answerOf, bodyOf, json, objectOf, problems, sessionRoute } from '../../schemas.ts'
 
 export interface PushRoutesDeps {
   readonly subscriptions: Subscriptions
@@ -28,13 +28,10 @@ const subscription = z
     keys: z.strictObject({ p256dh: z.string().max(100), auth: z.string().max(40) }),
   })
   .openapi('PushSubscription', { description: 'As `PushSubscription.toJSON()` gives it' })
-const named = z.strictObject({ endpoint }).openapi('PushEndpoint')
-const answer = z
-  .strictObject({
-    told: z.boolean().openapi({ description: 'Whether this browser is told from now on' }),
-    txn: z.string(),
-  })
-  .openapi('PushAnswer')
+const named = objectOf('PushEndpoint', { endpoint })
+const answer = answerOf('PushAnswer', {
+  told: z.boolean().openapi({ description: 'Whether this browser is told from now on' }),
+})
 
 /**
  * `/approvals/push`: a person is told in this browser, or not any more; and the files by which a phone takes the page for

@@ -16,7 +16,7 @@ import { createLimits } from '../../middleware/limits.ts'
 import { isRecent, type RequireSession, toSignIn, wantsPage } from '../../middleware/session.ts'
 import { type Done, delegationsPage, type Tried } from '../../pages/delegations.ts'
 import { showPage } from '../../pages/show.ts'
-import { bodyOf, id, json, problems, sessionRoute } from '../../schemas.ts'
+import { answerOf, bodyOf, id, json, objectOf, problems, sessionRoute } from '../../schemas.ts'
 import { lendFormOf, type SavedForm, wishOf } from './lend-form.ts'
 
 export interface DelegationRoutesDeps {
@@ -42,74 +42,63 @@ const isLendable = (value: string): boolean => {
 }
 const agent = z.string().refine(isId, 'must be an agent’s id')
 
-const input = z
-  .strictObject({
-    agent,
-    scope: z
-      .array(
-        z.string().refine(isLendable, 'must be organization:ID, collection:ID, folder:ID or document:ID'),
-      )
-      .min(1)
-      .max(80),
-    sub_agents: z.array(agent).max(10).default([]),
-    expires_at: instant,
-    purpose: text(1, 500),
-    standing: z.boolean().default(false),
-  })
-  .openapi('DelegationInput')
+const input = objectOf('DelegationInput', {
+  agent,
+  scope: z
+    .array(z.string().refine(isLendable, 'must be organization:ID, collection:ID, folder:ID or document:ID'))
+    .min(1)
+    .max(80),
+  sub_agents: z.array(agent).max(10).default([]),
+  expires_at: instant,
+  purpose: text(1, 500),
+  standing: z.boolean().default(false),
+})
 
-const output = z
-  .strictObject({
-    id: z.string(),
-    agent: z.string(),
-    sub_agents: z.array(z.string()),
-    scope: z.array(
-      z.strictObject({
-        object: z.string(),
-        title: z.string().optional().openapi({ description: 'Left out where you may not read it now.' }),
-      }),
-    ),
-    resource: z.string().optional().openapi({ description: 'Another’s API that it is for' }),
-    authorization_details: z
-      .array(z.looseObject({ type: z.string() }))
-      .optional()
-      .openapi({ description: 'What exactly was agreed to there' }),
-    clients: z.array(z.strictObject({ client_id: z.string(), title: z.string() })).openapi({
-      description: 'Programs to which it went by a consent; empty: any program of the agent.',
+const output = objectOf('Delegation', {
+  id: z.string(),
+  agent: z.string(),
+  sub_agents: z.array(z.string()),
+  scope: z.array(
+    z.strictObject({
+      object: z.string(),
+      title: z.string().optional().openapi({ description: 'Left out where you may not read it now.' }),
     }),
-    purpose: z.string(),
-    standing: z.boolean(),
-    created_at: z.iso.datetime(),
-    expires_at: z.iso.datetime(),
-  })
-  .openapi('Delegation')
+  ),
+  resource: z.string().optional().openapi({ description: 'Another’s API that it is for' }),
+  authorization_details: z
+    .array(z.looseObject({ type: z.string() }))
+    .optional()
+    .openapi({ description: 'What exactly was agreed to there' }),
+  clients: z.array(z.strictObject({ client_id: z.string(), title: z.string() })).openapi({
+    description: 'Programs to which it went by a consent; empty: any program of the agent.',
+  }),
+  purpose: z.string(),
+  standing: z.boolean(),
+  created_at: z.iso.datetime(),
+  expires_at: z.iso.datetime(),
+})
 
-const program = z
-  .strictObject({
-    id: z.string(),
-    client_id: z.string(),
-    title: z.string(),
-    agent: z.string().optional().openapi({ description: 'As whom it reads for you; absent: as you.' }),
-    hands_to: z
-      .string()
-      .optional()
-      .openapi({ description: 'Agent to which it hands its tokens; they open nothing by themselves.' }),
-    resource: z.string().optional().openapi({ description: 'Another’s API that its tokens are for' }),
-    delegation: z.string().optional().openapi({ description: 'What it reads under' }),
-    signed_in_at: z.iso.datetime(),
-    expires_at: z.iso.datetime(),
-  })
-  .openapi('Program')
+const program = objectOf('Program', {
+  id: z.string(),
+  client_id: z.string(),
+  title: z.string(),
+  agent: z.string().optional().openapi({ description: 'As whom it reads for you; absent: as you.' }),
+  hands_to: z
+    .string()
+    .optional()
+    .openapi({ description: 'Agent to which it hands its tokens; they open nothing by themselves.' }),
+  resource: z.string().optional().openapi({ description: 'Another’s API that its tokens are for' }),
+  delegation: z.string().optional().openapi({ description: 'What it reads under' }),
+  signed_in_at: z.iso.datetime(),
+  expires_at: z.iso.datetime(),
+})
 
-const delegationAnswer = z.strictObject({ delegation: output, txn: z.string() }).openapi('DelegationAnswer')
-const list = z
-  .strictObject({
-    delegations: z.array(output),
-    programs: z.array(program).openapi({ description: 'That get tokens for you by a consent of yours' }),
-    txn: z.string(),
-  })
-  .openapi('DelegationList')
-const revoked = z.strictObject({ id: z.string(), txn: z.string() }).openapi('DelegationRevoked')
+const delegationAnswer = answerOf('DelegationAnswer', { delegation: output })
+const list = answerOf('DelegationList', {
+  delegations: z.array(output),
+  programs: z.array(program).openapi({ description: 'That get tokens for you by a consent of yours' }),
+})
+const revoked = answerOf('DelegationRevoked', { id: z.string() })
 
 /**
  * `/delegations`: what the person in front of this browser has lent. JSON for programs of the page's origin, a page

@@ -8,7 +8,7 @@ import type { Principal } from '../../../kernel/principal.ts'
 import { type App, createRouter, reply } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
-import { bearerRoute, bodyOf, json, problems } from '../../schemas.ts'
+import { answerOf, bearerRoute, bodyOf, json, objectOf, problems } from '../../schemas.ts'
 import { assertAdministrator, type IsAdministrator, notesSchema, notesToWire } from '../writing.ts'
 
 export interface AccessRouteDeps {
@@ -25,14 +25,12 @@ const bodyBytesMax = 256 * 1024
 // Whether a tuple fits the model is for the allow-list to say: here it only has the shape of one.
 const key = { user: text(1, 600), relation: text(1, 60), object: text(1, 300) }
 const condition = z.strictObject({ name: text(1, 60), context: z.record(text(1, 60), z.unknown()) })
-const body = z
-  .strictObject({
-    writes: z.array(z.strictObject({ ...key, condition: condition.optional() })).default([]),
-    deletes: z.array(z.strictObject(key)).default([]),
-  })
-  .openapi('AccessChange')
+const body = objectOf('AccessChange', {
+  writes: z.array(z.strictObject({ ...key, condition: condition.optional() })).default([]),
+  deletes: z.array(z.strictObject(key)).default([]),
+})
 
-const answer = z.strictObject({ notes: notesSchema, txn: z.string() }).openapi('AccessAnswer')
+const answer = answerOf('AccessAnswer', { notes: notesSchema })
 
 /** `POST /access`: tuples by the allow-list, in force when this is answered. */
 export function accessRoutes(dependencies: AccessRouteDeps): App {

@@ -5,7 +5,7 @@ import type { Ingest } from '../../../ingest/ingest.ts'
 import { type App, createRouter, reply } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
-import { bearerRoute, bodyOf, id, json, problems } from '../../schemas.ts'
+import { answerOf, bearerRoute, bodyOf, id, json, objectOf, problems } from '../../schemas.ts'
 import { assertAdministrator, type IsAdministrator } from '../writing.ts'
 
 export interface DeclarationRouteDeps {
@@ -20,26 +20,26 @@ const isService = (value: string): boolean =>
   value.startsWith('service:') && isId(value.slice('service:'.length))
 const services = z.array(z.string().refine(isService, 'must be service:NAME')).max(100)
 
-const collection = z
-  .strictObject({
-    title: text(1, 200),
-    organization: id.optional(),
-    public_allowed: z.boolean().default(false),
-    writers: services.optional(),
-    taggers: services.optional(),
-  })
-  .openapi('CollectionInput')
+const collection = objectOf('CollectionInput', {
+  title: text(1, 200),
+  organization: id.optional(),
+  public_allowed: z.boolean().default(false),
+  writers: services.optional(),
+  taggers: services.optional(),
+})
 
-const collectionSaved = z
-  .strictObject({ id: z.string(), title: z.string(), public_allowed: z.boolean(), txn: z.string() })
-  .openapi('CollectionSaved')
+const collectionSaved = answerOf('CollectionSaved', {
+  id: z.string(),
+  title: z.string(),
+  public_allowed: z.boolean(),
+})
 
 const fields = named(
   z.enum(['string', 'number', 'boolean', 'date'], 'must be string, number, boolean or date'),
   200,
 )
 
-const fieldsAnswer = z.strictObject({ fields, txn: z.string() }).openapi('Fields')
+const fieldsAnswer = answerOf('Fields', { fields })
 
 /**
  * What an administrator declares. `PUT /collections/{id}`: lists that are left out stay as they are. `/fields`: the

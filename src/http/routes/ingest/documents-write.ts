@@ -1,11 +1,11 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import type { Ingest } from '../../../ingest/ingest.ts'
 import { accessSchema, documentBodySchema } from '../../../ingest/wire.ts'
 import { invalid } from '../../../kernel/errors.ts'
 import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
-import { bearer, id, problems } from '../../schemas.ts'
+import { bearerRoute, bodyOf, id, json, problems } from '../../schemas.ts'
 import { answerJob, idempotencyKeyOf, jobResponses, notesSchema, notesToWire } from '../writing.ts'
 
 export interface DocumentWriteRouteDeps {
@@ -29,40 +29,25 @@ const retagged = z
 export function documentWriteRoutes({ ingest, requireBearer, bodyBytesMax }: DocumentWriteRouteDeps): App {
   const writes = requireBearer({ kinds: ['service'], scopes: ['docs.write'] })
 
-  const putRoute = createRoute({
-    method: 'put',
-    path: '/documents/{id}',
+  const putRoute = bearerRoute('put', '/documents/{id}', {
     summary: 'Bring a document in, or replace it: content and access together',
-    security: bearer,
-    middleware: [writes, ...jsonBody(bodyBytesMax)] as const,
-    request: {
-      params,
-      body: { required: true, content: { 'application/json': { schema: documentBodySchema } } },
-    },
+    middleware: [writes, ...jsonBody(bodyBytesMax)],
+    request: { params, body: bodyOf(documentBodySchema) },
     responses: { ...jobResponses, ...problems(404, 409) },
   })
 
-  const remove = createRoute({
-    method: 'delete',
-    path: '/documents/{id}',
+  const remove = bearerRoute('delete', '/documents/{id}', {
     summary: 'Withdraw a document: hidden when this is answered',
-    security: bearer,
-    middleware: [writes] as const,
+    middleware: [writes],
     request: { params },
     responses: { ...jobResponses, ...problems(404, 409) },
   })
 
-  const retag = createRoute({
-    method: 'put',
-    path: '/documents/{id}/access',
+  const retag = bearerRoute('put', '/documents/{id}/access', {
     summary: 'Set anew who may read a document; removals are in force when this is answered',
-    security: bearer,
-    middleware: [writes, ...jsonBody(accessBytesMax)] as const,
-    request: { params, body: { required: true, content: { 'application/json': { schema: accessSchema } } } },
-    responses: {
-      200: { description: 'In force', content: { 'application/json': { schema: retagged } } },
-      ...problems(404, 409),
-    },
+    middleware: [writes, ...jsonBody(accessBytesMax)],
+    request: { params, body: bodyOf(accessSchema) },
+    responses: { 200: json('In force', retagged), ...problems(404, 409) },
   })
 
   return createRouter()

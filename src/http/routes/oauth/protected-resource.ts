@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { proofAlgorithms } from '../../../delegation/tokens/dpop.ts'
 import { type App, createRouter } from '../../env.ts'
 import { metadataUrl } from '../../problem.ts'
-import { json } from '../../schemas.ts'
+import { json, objectOf } from '../../schemas.ts'
 
 /** One API of this service, as clients have to know it before they ask for a token. */
 export interface ProtectedResource {
@@ -23,19 +23,17 @@ export interface ProtectedResourceRoutesDeps {
   readonly documentation: string
 }
 
-const metadata = z
-  .strictObject({
-    resource: z.string(),
-    resource_name: z.string(),
-    resource_documentation: z.string(),
-    authorization_servers: z.array(z.string()),
-    scopes_supported: z.array(z.string()),
-    bearer_methods_supported: z.array(z.literal('header')),
-    dpop_signing_alg_values_supported: z.array(z.string()),
-    authorization_details_types_supported: z.array(z.string()),
-    actor_profile_required: z.boolean(),
-  })
-  .openapi('ProtectedResourceMetadata')
+const metadata = objectOf('ProtectedResourceMetadata', {
+  resource: z.string(),
+  resource_name: z.string(),
+  resource_documentation: z.string(),
+  authorization_servers: z.array(z.string()),
+  scopes_supported: z.array(z.string()),
+  bearer_methods_supported: z.array(z.literal('header')),
+  dpop_signing_alg_values_supported: z.array(z.string()),
+  authorization_details_types_supported: z.array(z.string()),
+  actor_profile_required: z.boolean(),
+})
 
 /** RFC 9728 metadata, one document a resource, for anyone; browsers may read it from any origin. */
 export function protectedResourceRoutes({ resources, documentation }: ProtectedResourceRoutesDeps): App {

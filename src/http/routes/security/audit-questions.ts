@@ -1,10 +1,16 @@
 import { z } from '@hono/zod-openapi'
+import { auditDelegation, auditDelegationsAnswer } from '@remit/contract/audit'
 import { instant } from '@remit/contract/instant'
 import { reachAnswer, readersAnswer, readsAnswer, threadAnswer } from '@remit/contract/record-questions'
 import { text } from '@remit/contract/text'
 import type { RecordQuestions } from '../../../audit/questions.ts'
 import type { ThreadStep } from '../../../audit/thread.ts'
 import type { StillReadable } from '../../../authz/explain/still-readable.ts'
+import {
+  type ListDelegations,
+  type ListedDelegation,
+  listedDelegationStates,
+} from '../../../delegation/lending/delegation-list.ts'
 import type { RecordNames } from '../../../delegation/registry/record-names.ts'
 import { invalid } from '../../../kernel/errors.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
@@ -22,15 +28,17 @@ export interface AuditQuestionDeps extends Asking {
   /** What was given then, asked now. */
   readonly today: StillReadable
   readonly names: RecordNames
+  /** Ended ones too. */
+  readonly listLent: ListDelegations
   readonly now: () => number
 }
 
 /** `user:ID` */
-export const person = text(1, 600)
+const person = text(1, 600)
   .refine((value) => /^user:[^*#]+$/.test(value), 'must be user:ID, such as user:anne')
   .openapi({ example: 'user:anne' })
 /** `agent:ID` */
-export const agentId = text(1, 300)
+const agentId = text(1, 300)
   .refine((value) => /^agent:[^*#]+$/.test(value), 'must be agent:ID, such as agent:research-bot')
   .openapi({ example: 'agent:research-bot' })
 const span = { since: instant.optional(), until: instant.optional() }
@@ -39,6 +47,23 @@ const readersSchema = readersAnswer.clone().openapi('AuditReaders')
 const readsSchema = readsAnswer.clone().openapi('AuditReads')
 const threadSchema = threadAnswer.clone().openapi('AuditThread')
 const reachSchema = reachAnswer.clone().openapi('AuditReach')
+
+const delegationsQuery = z.strictObject({
+  delegation: text(1, 200).optional().openapi({ example: 'd_q7m2xk4v9anr' }),
+  subject: person.optional().openapi({ description: 'Who lent it.' }),
+  agent: agentId
+    .optional()
+    .openapi({ description: 'To whom it was lent, or may be passed on.', example: 'agent:research-bot' }),
+  state: z.enum(listedDelegationStates).optional().openapi({ description: '`over`: its time has passed.' }),
+  cursor: text(1, 400).optional(),
+  limit: z.coerce.number<string>().int().min(1).max(200).default(100),
+})
+
+const delegationSchema = auditDelegation.clone().openapi('AuditDelegation')
+
+const delegationsSchema = auditDelegationsAnswer
+  .extend({ delegations: z.array(delegationSchema).openapi({ description: 'Newest first.' }) })
+  .openapi('AuditDelegations')
 
 const todayMax = 200
 const historyDays = 28
@@ -51,12 +76,13 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
     summary: string,
     query: Query,
     answer: Answer,
+    description = summary,
   ) =>
     bearerRoute('get', path, {
       summary,
       middleware: [...asGetReader],
       request: { query },
-      responses: { 200: json(summary, answer), ...problems() },
+      responses: { 200: json(description, answer), ...problems() },
     })
   const recordQuestion = async (principal: Principal, question: string, filter: object): Promise<void> => {
     await assertReader(principal)
@@ -85,13 +111,12 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
         const { document, ...between } = c.req.valid('query')
         await recordQuestion(c.get('principal'), 'readers', c.req.valid('query'))
         const { rows, complete: isComplete } = await questions.readers(document, datesOf(between))
-        const readers = rows.map((row) => ({ ...row, actors: [...row.actors] }))
-        const common = {
+        return reply(c, {
+          readers: rows.map((row) => ({ ...row, actors: [...row.actors] })),
+          names: await namesOf(rows),
           complete: isComplete,
           ...neverHereToWire(await dependencies.neverHere([`document:${document}`])),
-          txn: c.get('txn'),
-        }
-        return c.json({ readers, names: await namesOf(rows), ...common }, 200)
+        })
       },
     )
     .openapi(
@@ -110,14 +135,9 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
         const { subject, agent, today, ...between } = c.req.valid('query')
         await recordQuestion(c.get('principal'), 'reads', c.req.valid('query'))
         const { rows, complete: isComplete } = await questions.reads({ subject, agent }, datesOf(between))
-        const common = {
-          complete: isComplete,
-          ...neverHereToWire(
-            await dependencies.neverHere(agent === undefined ? [subject] : [subject, agent]),
-          ),
-          txn: c.get('txn'),
-        }
-        if (today === 'false') return c.json({ documents: [...rows], ...common }, 200)
+        const asked = agent === undefined ? [subject] : [subject, agent]
+        const common = { complete: isComplete, ...neverHereToWire(await dependencies.neverHere(asked)) }
+        if (today === 'false') return reply(c, { documents: [...rows], ...common })
         const judgedRows = rows.slice(0, todayMax)
         const verdicts = await dependencies.today(
           {
@@ -131,7 +151,7 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
           ...row,
           today: verdicts[index] ?? ('not_asked' as const),
         }))
-        return c.json({ documents, asked_today: judgedRows.length, ...common }, 200)
+        return reply(c, { documents, asked_today: judgedRows.length, ...common })
       },
     )
     .openapi(
@@ -145,13 +165,11 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
         const { txn } = c.req.valid('query')
         await recordQuestion(c.get('principal'), 'thread', { txn })
         const found = await dependencies.thread(txn)
-        const steps = found.map(({ at: occurredAt, trace, actors, detail, delegation, tool, ...step }) => ({
+        const steps = found.map(({ at: occurredAt, trace, actors, detail, ...step }) => ({
           ...step,
           time: occurredAt.toISOString(),
           actors: [...actors],
-          ...(delegation !== undefined && { delegation }),
-          ...(tool !== undefined && { tool }),
-          ...(trace !== undefined && { trace_id: trace }),
+          trace_id: trace,
           detail: { ...detail },
         }))
         return reply(c, { steps, names: await namesOf(found) })
@@ -174,7 +192,46 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
         return reply(c, { days: [...days], measures: [...measures], unusual: unusual ?? null })
       },
     )
+    .openapi(
+      route(
+        '/audit/delegations',
+        'Who lent what to which agent, until when, and what became of it',
+        delegationsQuery,
+        delegationsSchema,
+        'One page',
+      ),
+      async (c) => {
+        const { delegation, subject, agent, state, cursor, limit } = c.req.valid('query')
+        await recordQuestion(c.get('principal'), 'delegations', { delegation, subject, agent, state })
+        const filter = { id: delegation, subject, agent: agent?.slice('agent:'.length), state }
+        const { rows, next } = await dependencies.listLent(filter, { cursor, limit })
+        const named = rows.flatMap((row) => [row.subject, ...[row.agent, ...row.subAgents].map(asAgent)])
+        return reply(c, {
+          delegations: rows.map(delegationToWire),
+          names: { ...(await dependencies.names([...new Set(named)])) },
+          next_cursor: next,
+        })
+      },
+    )
 }
+
+const asAgent = (id: string): string => `agent:${id}`
+
+const delegationToWire = (row: ListedDelegation): z.output<typeof delegationSchema> => ({
+  delegation: row.id,
+  subject: row.subject,
+  agent: asAgent(row.agent),
+  sub_agents: row.subAgents.map(asAgent),
+  scope: [...row.scope],
+  resource: row.resource,
+  purpose: row.purpose,
+  standing: row.standing,
+  created_at: row.createdAt.toISOString(),
+  expires_at: row.expiresAt.toISOString(),
+  revoked_at: row.revokedAt?.toISOString(),
+  state: row.state,
+  agent_disabled: row.isAgentDisabled,
+})
 
 function datesOf({
   since: startTime,

@@ -11,65 +11,52 @@ import { createLimits } from '../../middleware/limits.ts'
 import { wantsPage } from '../../middleware/session.ts'
 import { connectionsPage, isDone } from '../../pages/connections.ts'
 import { showPage } from '../../pages/show.ts'
-import { bodyOf, id, json, problems, sessionRoute } from '../../schemas.ts'
+import { answerOf, bodyOf, id, json, objectOf, problems, sessionRoute } from '../../schemas.ts'
 import { type ConnectionFaces, type ConnectionRoutesDeps, connectionFormRoutes } from './connections-forms.ts'
 
 const bodyBytesMax = 16 * 1024
 
 const party = z.strictObject({ agent: id, client: text(1, 500) })
-const rule = z
-  .strictObject({ title: z.string(), methods: z.array(z.string()), paths: z.array(z.string()) })
-  .openapi('ConnectionRule')
+const rule = objectOf('ConnectionRule', {
+  title: z.string(),
+  methods: z.array(z.string()),
+  paths: z.array(z.string()),
+})
 
-const input = z
-  .strictObject({
-    agents: z.array(party).min(1).max(20),
-    rules: z.array(z.string()).min(1).max(20).openapi({
-      description: 'Titles of the provider’s rules, as GET /connections lists them',
-    }),
-  })
-  .openapi('ConnectInput')
+const input = objectOf('ConnectInput', {
+  agents: z.array(party).min(1).max(20),
+  rules: z.array(z.string()).min(1).max(20).openapi({
+    description: 'Titles of the provider’s rules, as GET /connections lists them',
+  }),
+})
 
-const connection = z
-  .strictObject({
-    id: z.string(),
-    provider: z.string(),
-    account: z.string().openapi({ description: 'What it is called there' }),
-    state: z.enum(['live', 'needs_reconnect']),
-    scopes: z.array(z.string()),
-    agents: z.array(z.strictObject({ agent: z.string(), client: z.string(), rules: z.array(rule) })),
-    created_at: z.iso.datetime(),
-  })
-  .openapi('Connection')
+const connection = objectOf('Connection', {
+  id: z.string(),
+  provider: z.string(),
+  account: z.string().openapi({ description: 'What it is called there' }),
+  state: z.enum(['live', 'needs_reconnect']),
+  scopes: z.array(z.string()),
+  agents: z.array(z.strictObject({ agent: z.string(), client: z.string(), rules: z.array(rule) })),
+  created_at: z.iso.datetime(),
+})
 
-const list = z
-  .strictObject({
-    connections: z.array(connection),
-    requests: z.array(
-      z.strictObject({ id: z.string(), provider: z.string(), agent: z.string(), client: z.string() }),
-    ),
-    providers: z.array(z.strictObject({ name: z.string(), title: z.string(), rules: z.array(rule) })),
-    txn: z.string(),
-  })
-  .openapi('ConnectionList')
-const away = z
-  .strictObject({
-    authorization_url: z.string().openapi({ description: 'Where this browser has to go next' }),
-    txn: z.string(),
-  })
-  .openapi('ConnectAway')
-const ended = z
-  .strictObject({
-    id: z.string(),
-    told_provider: z.boolean().openapi({
-      description: 'false: take the application off the list at the provider as well',
-    }),
-    txn: z.string(),
-  })
-  .openapi('ConnectionEnded')
-const removed = z
-  .strictObject({ id: z.string(), agent: z.string(), client: z.string(), txn: z.string() })
-  .openapi('ConnectionAgentRemoved')
+const list = answerOf('ConnectionList', {
+  connections: z.array(connection),
+  requests: z.array(
+    z.strictObject({ id: z.string(), provider: z.string(), agent: z.string(), client: z.string() }),
+  ),
+  providers: z.array(z.strictObject({ name: z.string(), title: z.string(), rules: z.array(rule) })),
+})
+const away = answerOf('ConnectAway', {
+  authorization_url: z.string().openapi({ description: 'Where this browser has to go next' }),
+})
+const ended = answerOf('ConnectionEnded', {
+  id: z.string(),
+  told_provider: z.boolean().openapi({
+    description: 'false: take the application off the list at the provider as well',
+  }),
+})
+const removed = answerOf('ConnectionAgentRemoved', { id: z.string(), agent: z.string(), client: z.string() })
 
 /**
  * `/connections`: accounts at APIs of others that the person in front of this browser has connected. JSON for programs of
