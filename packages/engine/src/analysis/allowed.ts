@@ -95,10 +95,8 @@ export function listAllowed(
     metWhereItFails(condition, failed),
   )
   const session = createSession({ ...widened, conditions }, tuples.standing, input)
-  const { objects, restsOnChecks, reached, may, must } = walk(listed, tuples, relation, input, {
-    session,
-    failed,
-  })
+  const walked = walk(listed, tuples, relation, input, session, failed)
+  const { objects, restsOnChecks, reached, may, must } = walked
   const { node: subject } = session.user
   const ruleParts = partsOf(model, relation)
 
@@ -150,7 +148,8 @@ function walk(
   tuples: Tuples,
   relation: Relation,
   input: AllowedInput,
-  { session, failed }: { readonly session: Session; readonly failed: ReadonlySet<JsonObject> },
+  session: Session,
+  failed: ReadonlySet<JsonObject>,
 ) {
   const asker = createAsker(model, tuples.all, input)
   const target = widened.types.get(relation.type)?.get(relation.name) ?? relation

@@ -42,7 +42,7 @@ export interface Engine {
 /** Reads everything from the journal, then answers requests one after another as OpenFGA would. */
 export function createEngine({ journal, now = Date.now, onError }: EngineOptions = {}): Engine {
   let loading: Promise<State> | undefined
-  let queue: Promise<unknown> = Promise.resolve()
+  const exclusive = createExclusive()
 
   function load(): Promise<State> {
     loading ??= loadState(journal, now).catch((error: unknown) => {
@@ -50,12 +50,6 @@ export function createEngine({ journal, now = Date.now, onError }: EngineOptions
       throw error
     })
     return loading
-  }
-
-  function exclusive<T>(task: () => Promise<T>): Promise<T> {
-    const result = queue.then(task)
-    queue = result.catch(() => undefined)
-    return result
   }
 
   async function attempt(request: Request, url: URL, headers: Headers): Promise<Reply> {
@@ -92,6 +86,16 @@ export function createEngine({ journal, now = Date.now, onError }: EngineOptions
       headers.set('Content-Type', 'application/json')
       return new Response(body instanceof ReadableStream ? body : JSON.stringify(body), { status, headers })
     },
+  }
+}
+
+/** Runs tasks one after another, whether or not those before failed. */
+function createExclusive(): Call['exclusive'] {
+  let queue: Promise<unknown> = Promise.resolve()
+  return (task) => {
+    const result = queue.then(task)
+    queue = result.catch(() => undefined)
+    return result
   }
 }
 

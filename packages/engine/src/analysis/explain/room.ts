@@ -14,18 +14,19 @@ interface Attempt {
   readonly seen: Set<string | object>
 }
 
+const newAttempt = (levels: number, reasonsMax: number, alreadySeen: Iterable<string | object>): Attempt => ({
+  levels,
+  reasonsMax,
+  made: 0,
+  isShallow: false,
+  seen: new Set(alreadySeen),
+})
+
 /** How much of a tree of reasons is shown. */
 export type Room = ReturnType<typeof createRoom>
 
 /** Room for at most so many reasons, and for each question once. */
 export function createRoom(reasonsMax: number) {
-  const newAttempt = (levels: number, max: number, seen: Iterable<string | object>): Attempt => ({
-    levels,
-    reasonsMax: max,
-    made: 0,
-    isShallow: false,
-    seen: new Set(seen),
-  })
   let attempt = newAttempt(Infinity, reasonsMax, [])
 
   return {
