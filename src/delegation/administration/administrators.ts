@@ -46,11 +46,7 @@ export interface AdministratorsDeps extends Pick<Runtime, 'sql' | 'clock'> {
 /** Reads rights from the database at each call. Does NOT check who asks. */
 export function createAdministrators({ sql, persons, clock }: AdministratorsDeps): Administrators {
   async function rolesNow(transaction: Sql, subject: string, isLocked: boolean): Promise<readonly Role[]> {
-    const rows = await transaction.query<{ roles: Role[] }>(
-      `select roles from administrators where subject = $1${isLocked ? ' for share' : ''}`,
-      [subject],
-    )
-    const currentRoles = rows[0]?.roles ?? []
+    const currentRoles = await storedRoles(transaction, subject, isLocked ? ' for share' : '')
     if (currentRoles.length === 0) return currentRoles
     const names = await persons.namesOf(transaction, subject, { since: new Date(0) })
     if (names.size === 0) return []
@@ -96,11 +92,13 @@ export function createAdministrators({ sql, persons, clock }: AdministratorsDeps
          delete from administrators where subject = $1 and roles <@ $2::text[]`,
         [subject, [...removed]],
       )
-      const rows = await sql.query<{ roles: Role[] }>('select roles from administrators where subject = $1', [
-        subject,
-      ])
-      return rows[0]?.roles ?? []
+      return storedRoles(sql, subject, '')
     },
     list: () => sql.query('select subject, roles from administrators order by subject'),
   }
+}
+
+async function storedRoles(sql: Sql, subject: string, lock: '' | ' for share'): Promise<readonly Role[]> {
+  const text = `select roles from administrators where subject = $1${lock}`
+  return (await sql.query<{ roles: Role[] }>(text, [subject]))[0]?.roles ?? []
 }

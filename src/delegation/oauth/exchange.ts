@@ -251,11 +251,7 @@ async function mint(
 ): Promise<Result<ExchangedToken, ExchangeError>> {
   const { claims, principal } = subject
   const iat = Math.floor(clock.now() / 1_000)
-  const exp = Math.min(
-    iat + secondsMax,
-    Math.floor(claims.exp),
-    Math.floor(delegation.expiresAt.getTime() / 1_000),
-  )
+  const exp = Math.floor(Math.min(iat + secondsMax, claims.exp, delegation.expiresAt.getTime() / 1_000))
   if (exp <= iat) return refuse('invalid_request', 'no time is left')
   const key = keys.current()
   const scope = scopes.join(' ')

@@ -155,19 +155,13 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
     async signedIn(request, response, signedIn, txn) {
       await assertAdmitted(signIns, signedIn, txn)
       await signIns.atAuthorizationServer(signedIn, txn)
-      return provider().interactionResult(
-        request,
-        response,
-        {
-          login: {
-            accountId: signedIn.person,
-            amr: [...signedIn.amr],
-            ...(signedIn.upstream && { acr: upstreamIn.write(signedIn.upstream) }),
-            remember: false,
-          },
-        },
-        { mergeWithLastSubmission: false },
-      )
+      const login = {
+        accountId: signedIn.person,
+        amr: [...signedIn.amr],
+        ...(signedIn.upstream && { acr: upstreamIn.write(signedIn.upstream) }),
+        remember: false,
+      }
+      return provider().interactionResult(request, response, { login }, { mergeWithLastSubmission: false })
     },
     async refuse(request, response, pending, txn) {
       // Before anybody has signed in nobody has refused.

@@ -38,10 +38,8 @@ export async function detailProblem(
   if (!Array.isArray(parsedDetails) || parsedDetails.length > detailsMax)
     return `at most ${detailsMax} details`
   const asks = isBackchannel && onlyAsks(detail)
-  if (
-    !detailsOf(isBackchannel ? parsedDetails.filter((detailEntry) => !onlyAsks(detailEntry)) : parsedDetails)
-      .ok
-  )
+  const given = isBackchannel ? parsedDetails.filter((entry) => !onlyAsks(entry)) : parsedDetails
+  if (!detailsOf(given).ok)
     return 'at most 10 details, one of them document_access, each of at most 2 KiB of plain text'
   const entry = await resources.get(resource)
   // What it stands for is looked up once it is known who is asked.

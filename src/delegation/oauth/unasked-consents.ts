@@ -66,17 +66,10 @@ export function createDemoConsent(deps: DemoConsentDeps): DemoConsent {
       const grant = new Grant({ accountId: person, clientId: cliClient, expiresIn: grantSeconds } as never)
       grant.addResourceScope(resource, scopes.join(' '))
       const grantId = await grant.save()
+      const expiresAt = new Date(signedInAt.getTime() + grantSeconds * 1_000)
+      const consent = { grantId, clientId: cliClient, subject: person, signedInAt, amr: [], expiresAt }
       await grants.save(
-        {
-          grantId,
-          clientId: cliClient,
-          subject: person,
-          delegation: undefined,
-          signedInAt,
-          amr: [],
-          upstream: undefined,
-          expiresAt: new Date(signedInAt.getTime() + grantSeconds * 1_000),
-        },
+        { ...consent, delegation: undefined, upstream: undefined },
         { resource, scope: scopes.join(' '), txn: newTxn() },
       )
       Object.assign(code, {

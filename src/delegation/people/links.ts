@@ -73,12 +73,9 @@ export function createAccountLinks({ database, delegations, clock }: AccountLink
         )
         if (inserted.length > 0)
           return record(sql, recordedAs, { event: 'account_linked', issuer, sub, person })
-        const [existingLink] = await sql.query<{ readonly person: string }>(
-          'select person from account_links where issuer = $1 and sub = $2',
-          [issuer, sub],
-        )
-        if (existingLink === undefined) throw invalid('person', 'There is no such local account.')
-        if (existingLink.person !== person)
+        const linked = await personOf(sql, { issuer, sub })
+        if (linked === undefined) throw invalid('person', 'There is no such local account.')
+        if (linked !== person)
           throw new AppError('conflict', { public: 'This account is linked to another person already.' })
       })
     },
@@ -103,13 +100,7 @@ export function createAccountLinks({ database, delegations, clock }: AccountLink
       for (const settle of afterwards ?? []) await settle()
       return afterwards !== undefined
     },
-    async of({ issuer, sub }) {
-      const rows = await database.query<{ readonly person: string }>(
-        'select person from account_links where issuer = $1 and sub = $2',
-        [issuer, sub],
-      )
-      return rows[0]?.person
-    },
+    of: (account) => personOf(database, account),
     list: (person) =>
       database.query<AccountLink>(
         `select issuer, sub, person, linked_at as "linkedAt" from account_links where person = $1
@@ -117,6 +108,11 @@ export function createAccountLinks({ database, delegations, clock }: AccountLink
         [person],
       ),
   }
+}
+
+async function personOf(sql: Sql, { issuer, sub }: ExternalAccount): Promise<string | undefined> {
+  const text = 'select person from account_links where issuer = $1 and sub = $2'
+  return (await sql.query<{ readonly person: string }>(text, [issuer, sub]))[0]?.person
 }
 
 /** One that counts. A row of theirs is held: one that is added meanwhile waits. */

@@ -33,9 +33,10 @@ export interface PasswordsDeps extends Pick<Runtime, 'database' | 'clock'> {
 
 /** Does NOT limit the rate of tries. */
 export function createPasswords({ database, clock, signInEnds }: PasswordsDeps): Passwords {
-  const hashOf = async (person: string) =>
-    (await database.query<{ hash: string }>('select hash from passwords where person = $1', [person]))[0]
-      ?.hash
+  async function passwordOf(person: string) {
+    const text = 'select hash, changed_at as "changedAt" from passwords where person = $1'
+    return (await database.query<{ hash: string; changedAt: Date }>(text, [person]))[0]
+  }
   // For accounts that do not exist: as dear as a real one, and nothing fits it.
   const decoy = hash(randomBytes(32).toString('base64url'))
 
@@ -59,20 +60,12 @@ export function createPasswords({ database, clock, signInEnds }: PasswordsDeps):
       })
     },
     async verify(person, password) {
-      const storedHash = await hashOf(person)
+      const storedHash = (await passwordOf(person))?.hash
       const fits = await matches(storedHash ?? (await decoy), password)
       return storedHash !== undefined && fits
     },
-    async has(person) {
-      return (await hashOf(person)) !== undefined
-    },
-    async changedAt(person) {
-      const rows = await database.query<{ changed_at: Date }>(
-        'select changed_at from passwords where person = $1',
-        [person],
-      )
-      return rows[0]?.changed_at
-    },
+    has: async (person) => (await passwordOf(person)) !== undefined,
+    changedAt: async (person) => (await passwordOf(person))?.changedAt,
   }
 }
 

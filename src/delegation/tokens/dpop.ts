@@ -1,5 +1,5 @@
 import { createHash, hkdfSync } from 'node:crypto'
-import { calculateJwkThumbprint, decodeProtectedHeader, EmbeddedJWK, type JWTPayload, jwtVerify } from 'jose'
+import { calculateJwkThumbprint, decodeProtectedHeader, EmbeddedJWK, jwtVerify } from 'jose'
 import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
@@ -107,21 +107,16 @@ async function readProof(
   if (proof === '' || proof.length > charactersMax) return undefined
   try {
     const jwk = publicKey.parse(decodeProtectedHeader(proof).jwk)
-    const payload = await verified(proof, now)
+    const { payload } = await jwtVerify(proof, EmbeddedJWK, {
+      algorithms: [...proofAlgorithms],
+      typ: 'dpop+jwt',
+      currentDate: now,
+    })
     return { claims: proofClaims.parse(payload), jkt: await calculateJwkThumbprint(jwk) }
   } catch {
     // jose throws TypeErrors and WebCrypto's own errors too for what is neither a proof nor a key.
     return undefined
   }
-}
-
-async function verified(proof: string, now: Date): Promise<JWTPayload> {
-  const { payload } = await jwtVerify(proof, EmbeddedJWK, {
-    algorithms: [...proofAlgorithms],
-    typ: 'dpop+jwt',
-    currentDate: now,
-  })
-  return payload
 }
 
 /**
