@@ -1,5 +1,6 @@
 import { isIP, type LookupFunction } from 'node:net'
 import { buildConnector, Client, errors } from 'undici'
+import { unlessAborted } from '../kernel/unless-aborted.ts'
 import { isPublicAddress } from './addresses.ts'
 import { type Destination, destinationOf } from './destination.ts'
 import { OutboundError, type OutboundReason } from './error.ts'
@@ -73,7 +74,7 @@ export function createGuardedFetch({
     // A connection to an address asks nobody, so nobody may answer for it here.
     const family = isIP(host)
     const addresses =
-      family === 0 ? await unlessAborted(signal, lookup(host)).catch(() => []) : [{ address: host, family }]
+      family === 0 ? await unlessAborted(lookup(host), signal).catch(() => []) : [{ address: host, family }]
     signal.throwIfAborted()
     if (addresses.length === 0) throw new OutboundError('unreachable', { sent: false })
     if (!isAllowed && !addresses.every(({ address }) => isPublic(address)))
@@ -224,17 +225,4 @@ function outbound(error: unknown, limits: Deadlines, sent: boolean): unknown {
 function reasonOf(error: unknown, sent: boolean): OutboundReason {
   if (!sent) return 'unreachable'
   return error instanceof TooLarge || error instanceof errors.HeadersOverflowError ? 'too_large' : 'broken'
-}
-
-/** The promise, or the signal's reason as soon as it is aborted: a resolver cannot be called off. */
-async function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
-  signal.throwIfAborted()
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }

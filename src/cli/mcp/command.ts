@@ -57,10 +57,9 @@ export function addMcpCommands(program: Command, deps: McpCommandsDeps): void {
     .action(async (flags: Where & Asked) => {
       const { clientId, url, signIns, key } = await open(flags, deps)
       // Loaded here, since no other command has a use for them.
-      const [{ StdioServerTransport }, { createDpopFetch }, { proxyStdio }, { createSession }] =
+      const [{ StdioServerTransport }, { proxyStdio }, { createDpopFetch, createSession }] =
         await Promise.all([
           import('@modelcontextprotocol/server/stdio'),
-          import('./dpop-fetch.ts'),
           import('./stdio-proxy.ts'),
           import('./session.ts'),
         ])

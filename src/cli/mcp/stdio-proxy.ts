@@ -10,6 +10,8 @@ import {
   StreamableHTTPClientTransport,
   type Transport,
 } from '@modelcontextprotocol/client'
+import { z } from 'zod'
+import { parseJson } from '../../store/private-file.ts'
 import { SignInNeeded } from './session.ts'
 
 export interface StdioProxyDeps {
@@ -131,22 +133,20 @@ function asAnswer(error: unknown): Answer {
   return { code, message: message === 'fetch failed' ? 'The service does not answer.' : message }
 }
 
+/** What a service says of a refusal, over HTTP or in JSON-RPC. */
+const problem = z.looseObject({
+  title: z.unknown().optional(),
+  detail: z.unknown().optional(),
+  code: z.unknown().optional(),
+  error: z.looseObject({ message: z.unknown().optional() }).optional().catch(undefined),
+})
+
 function refusal({ status, data }: SdkHttpError): Answer {
-  const problem = jsonOf(data.text)
-  const { title, detail, code: reason, error } = problem
-  const said = detail ?? title ?? (error as { readonly message?: unknown } | undefined)?.message
+  const { title, detail, code: reason, error } = problem.safeParse(parseJson(String(data.text))).data ?? {}
+  const said = detail ?? title ?? error?.message
   return {
     code,
     message: typeof said === 'string' ? said : `The service answered ${status}.`,
     data: { status, ...(typeof reason === 'string' && { code: reason }) },
-  }
-}
-
-function jsonOf(text: unknown): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(String(text))
-    return typeof value === 'object' && value !== null ? { ...value } : {}
-  } catch {
-    return {}
   }
 }
