@@ -1,6 +1,6 @@
 import { createAdminClient } from '../../src/cli/admin-client.ts'
 import { createDemoTokens } from '../../src/cli/demo-tokens.ts'
-import type { Lending } from '../../src/delegation/lending/delegations.ts'
+import type { Lending } from '../../src/delegation/lending/delegation.ts'
 import { atPages } from '../../src/delegation/people/sign-ins.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
 import type { RunningService } from '../../src/start.ts'

@@ -1,4 +1,4 @@
-import type { FgaObject } from './ids.ts'
+import { type FgaObject, splitObject } from './ids.ts'
 
 /** What kind of client made the request; decides which scopes it may hold at all. */
 export type PrincipalKind = 'person' | 'agent' | 'service'
@@ -58,6 +58,12 @@ export interface Principal {
 
 /** The agent that speaks now, if any. */
 export const outermostActor = (principal: Principal): FgaObject | undefined => principal.actors[0]
+
+/** The agent that speaks now, by its id alone: `research-bot`. */
+export function agentOf(principal: Principal): string | undefined {
+  const actor = outermostActor(principal)
+  return actor && splitObject(actor).id
+}
 
 /** The same caller in another action. */
 export function inAction(principal: Principal, txn: string): Principal {

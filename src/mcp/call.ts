@@ -1,6 +1,5 @@
 import { type Agents, withinLimits } from '../delegation/registry/agents.ts'
-import { splitObject } from '../kernel/ids.ts'
-import { outermostActor, type Principal, type Scope } from '../kernel/principal.ts'
+import { agentOf, type Principal, type Scope } from '../kernel/principal.ts'
 import type { Deadline } from '../retrieval/deadline.ts'
 
 /** One request at the door: who asks, verified and admitted, and until when it is answered. */
@@ -29,8 +28,8 @@ export function createCall(principal: Principal, deadline: Deadline, agents: Pic
       return isHeld || firstScope === undefined ? undefined : [firstScope, ...otherScopes]
     },
     async isBeyond(scopes) {
-      const actor = outermostActor(principal)
-      const agent = actor === undefined ? undefined : await agents.get(splitObject(actor).id)
+      const id = agentOf(principal)
+      const agent = id === undefined ? undefined : await agents.get(id)
       return agent !== undefined && withinLimits(scopes, [agent.limits]).length < scopes.length
     },
   }

@@ -2,11 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
 import type { Fga } from '../../src/authz/fga.ts'
-import {
-  createDelegations,
-  type Delegations,
-  type Lending,
-} from '../../src/delegation/lending/delegations.ts'
+import type { Lending } from '../../src/delegation/lending/delegation.ts'
+import { createDelegations, type Delegations } from '../../src/delegation/lending/delegations.ts'
 import { createAgents } from '../../src/delegation/registry/agents.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { type MovableClock, movableClock, openMigrated, ownIssuerUrl } from './world.ts'

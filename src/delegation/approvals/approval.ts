@@ -1,4 +1,4 @@
-import type { FgaObject } from '../../kernel/ids.ts'
+import type { GrantHolder } from '../lending/grant-row.ts'
 import type { ExternalAccount } from '../people/links.ts'
 import type { RequestedAccess } from './requested-access.ts'
 
@@ -13,16 +13,17 @@ export interface QuestionRound {
   readonly answeredAt?: Date
 }
 
+/** Who asks: an agent with a token. */
+export interface Requester extends GrantHolder {
+  readonly client: string
+  /** Thread of the request that asked, through every record of what came of it. */
+  readonly txn: string
+}
+
 /** One question of one agent to the one person it works for. */
-export interface Approval {
+export interface Approval extends Requester {
   /** `ap_…` */
   readonly id: string
-  /** `user:anne` */
-  readonly subject: FgaObject
-  /** Id of the outermost actor, `research-bot`. */
-  readonly agent: string
-  readonly client: string
-  readonly delegation: string
   readonly asked: RequestedAccess
   readonly front: 'rest' | 'ciba'
   /** The agent's own words, as is `bindingMessage`: shown, never believed. */
@@ -44,8 +45,6 @@ export interface Approval {
   readonly decidedIn?: DecidedIn
   /** As narrowed. */
   readonly answer?: RequestedAccess
-  /** Thread of the request that asked, through every record of what came of it. */
-  readonly txn: string
   /** One more with every change. */
   readonly version: number
 }
@@ -56,16 +55,6 @@ export interface DecidedIn {
   readonly amr: readonly string[]
   /** Who they are at the trusted issuer through which they came. */
   readonly upstream?: ExternalAccount
-}
-
-/** Who asks: an agent with a token. */
-export interface Requester {
-  readonly subject: FgaObject
-  /** Id of the outermost actor. */
-  readonly agent: string
-  readonly client: string
-  readonly delegation: string
-  readonly txn: string
 }
 
 /** Whether the person can still decide. */

@@ -4,9 +4,9 @@ import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Result } from '../../kernel/result.ts'
 import { answerQuestion } from './answer-question.ts'
-import type { Approval, Requester } from './approval.ts'
+import { type Approval, isOpen, type Requester } from './approval.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
-import { type ApprovalChanges, followApprovals } from './changes.ts'
+import { followApprovals } from './changes.ts'
 import { type DecideDeps, type DecideOptions, type Decision, decideApproval, type Refusal } from './decide.ts'
 import { expireApprovals } from './expire.ts'
 import { type ApprovalOptions, requestApproval } from './request-approval.ts'
@@ -82,7 +82,7 @@ const recentMax = 50
 /** Starts to follow changes, then answers. Does NOT verify tokens: a requester is verified before. */
 export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
   const { database, clock, log, assertOpen } = deps
-  const changes = await followApprovals({ database, log })
+  const changes = await followApprovals(database, log)
   const waits = createWaits({ changes, clock, assertOpen })
   const read = (condition: string, ...values: readonly (string | Date)[]) =>
     readApprovals(database, condition, new Date(clock.now()), values)
@@ -98,6 +98,14 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
         delegation,
       )
     )[0]
+
+  async function tell(listener: Parameters<Approvals['onChange']>[0], id: string): Promise<void> {
+    try {
+      for (const approval of await read('a.id = $2', id)) await listener(approval)
+    } catch (error) {
+      log('approval_untold', { reason: reasonOf(error) })
+    }
+  }
 
   return {
     ask: (requester, access, options) => requestApproval(deps, requester, access, options),
@@ -117,17 +125,15 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
       return answered
     },
     async mine(subject) {
-      const recentFrom = new Date(clock.now() - recentMs)
       const candidates = await read(
         `a.subject = $2 and not a.blocked and (a.state in ('pending', 'info_requested') or a.created_at > $3)
          order by a.created_at desc, a.id limit 1000`,
         subject,
-        recentFrom,
+        new Date(clock.now() - recentMs),
       )
-      const undecided = candidates.filter(({ state }) => state === 'pending' || state === 'info_requested')
       return {
-        open: undecided,
-        recent: candidates.filter((approval) => !undecided.includes(approval)).slice(0, recentMax),
+        open: candidates.filter(isOpen),
+        recent: candidates.filter((approval) => !isOpen(approval)).slice(0, recentMax),
       }
     },
     async waiting(subject) {
@@ -143,7 +149,7 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
       return approval && showApproval(deps, approval)
     },
     decide: (subject, id, decision, options) => decideApproval(deps, { subject, id }, decision, options),
-    onChange: (listener) => listening(changes, listener, { read: (id) => read('a.id = $2', id), log }),
+    onChange: (listener) => changes.onChange((id) => void tell(listener, id)),
     blocks: createBlocks(database),
     mend: () => expireApprovals(deps),
     endWaits: () => waits.close(),
@@ -152,24 +158,4 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
       await changes[Symbol.asyncDispose]()
     },
   }
-}
-
-interface Listening {
-  readonly read: (id: string) => Promise<Approval[]>
-  readonly log: Log
-}
-
-function listening(
-  changes: Pick<ApprovalChanges, 'onChange'>,
-  listener: (approval: Approval) => void | Promise<void>,
-  { read, log }: Listening,
-): Disposable {
-  async function tell(id: string): Promise<void> {
-    try {
-      for (const approval of await read(id)) await listener(approval)
-    } catch (error) {
-      log('approval_untold', { reason: reasonOf(error) })
-    }
-  }
-  return changes.onChange((id) => void tell(id))
 }

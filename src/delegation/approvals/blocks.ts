@@ -22,14 +22,12 @@ export interface Blocks {
 
 /** Reads and writes the table of blocks. Does NOT check that the caller is the person. */
 export const createBlocks = (database: Database): Blocks => ({
-  async of(subject) {
-    const rows = await database.query<{ agent: string; title: string; blocked_at: Date }>(
-      `select b.agent, g.title, b.blocked_at from approval_askers b join agents g on g.id = b.agent
+  of: (subject) =>
+    database.query<Block>(
+      `select b.agent, g.title as "agentTitle", b.blocked_at as since from approval_askers b join agents g on g.id = b.agent
        where b.subject = $1 and b.blocked_at is not null order by b.blocked_at desc, b.agent`,
       [subject],
-    )
-    return rows.map(({ agent, title, blocked_at }) => ({ agent, agentTitle: title, since: blocked_at }))
-  },
+    ),
   lift: (subject, agent, recordedAs) =>
     database.transaction(async (sql) => {
       const blocked = await sql.query<{ agent: string }>(

@@ -17,13 +17,8 @@ export interface ApprovalChanges extends AsyncDisposable {
   watch(id: string, listener: () => void): Disposable
 }
 
-export interface ApprovalChangesOptions {
-  readonly database: Database
-  readonly log: Log
-  /** Milliseconds between two looks where other processes may change something. Default 500. */
-  readonly pollMs?: number
-}
-
+/** Milliseconds between two looks where other processes may change something. */
+const pollMs = 500
 // Each change is told by every connection that is open: which were told already is remembered for so many.
 const toldMax = 10_000
 
@@ -32,11 +27,7 @@ const toldMax = 10_000
  * itself; on native Postgres a connection listens, and is asked besides after what somebody waits for. No
  * connection waits with them.
  */
-export async function followApprovals({
-  database,
-  log,
-  pollMs = 500,
-}: ApprovalChangesOptions): Promise<ApprovalChanges> {
+export async function followApprovals(database: Database, log: Log): Promise<ApprovalChanges> {
   const listeners = new Set<(id: string) => void>()
   const watched = new Map<string, Set<() => void>>()
   const announcedVersions = createLru<number>({ entriesMax: toldMax })

@@ -2,6 +2,7 @@ import type { Fga } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { collectionObject, documentObject, type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
+import { titlesOf } from '../lending/lendable.ts'
 import type { RememberableContainer, ShownDocument } from './view.ts'
 
 export interface ContainersDeps {
@@ -48,12 +49,3 @@ export async function rememberableContainers(
 
 const isContainer = (object: string): object is FgaObject =>
   object.startsWith('folder:') || object.startsWith('collection:')
-
-/** Folders have none. */
-async function titlesOf(sql: Sql, containers: readonly FgaObject[]): Promise<ReadonlyMap<string, string>> {
-  const rows = await sql.query<{ object: string; title: string }>(
-    `select 'collection:' || id as object, title from collections where 'collection:' || id = any($1)`,
-    [containers],
-  )
-  return new Map(rows.map(({ object, title }) => [object, title]))
-}

@@ -50,21 +50,8 @@ export async function checkedGrant(
     throw new AppError('conflict', { public: 'What was lent to the agent has ended.' })
   const grantEnd = new Date(Math.min(draft.until.getTime(), delegationRow.expires_at.getTime()))
   if (!(grantEnd > soonest)) throw invalid('until', 'The end has to be in the future.')
-  return {
-    id,
-    approval: draft.approval,
-    subject,
-    agent,
-    delegation,
-    objects,
-    queryHmac,
-    vaultCall,
-    until: grantEnd,
-    maxUses,
-    used: 0,
-    remembered,
-    state: 'preparing',
-  }
+  const limits = { objects, queryHmac, vaultCall, until: grantEnd, maxUses, remembered }
+  return { ...draft, ...limits, id, used: 0, state: 'preparing' }
 }
 
 function checkedObjects({ objects, remembered, vaultCall }: GrantDraft): readonly FgaObject[] {

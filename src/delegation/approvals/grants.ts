@@ -1,16 +1,17 @@
 import { type RecordActor, record } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
-import { type FgaObject, splitObject } from '../../kernel/ids.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
 import type { Log } from '../../kernel/log.ts'
-import { outermostActor, type Principal } from '../../kernel/principal.ts'
+import type { Principal } from '../../kernel/principal.ts'
 import { reasonOf } from '../../kernel/reason.ts'
-import type { Database, Sql } from '../../store/sql.ts'
+import { type Database, rowsWithoutNulls, type Sql, type SqlValue } from '../../store/sql.ts'
 import { recordEnd, settleGrants } from '../lending/grant-ends.ts'
-import { type ApprovalGrant, type GrantRow, grantColumns, grantOf } from '../lending/grant-row.ts'
+import { type ApprovalGrant, type GrantHolder, grantColumns } from '../lending/grant-row.ts'
 import { grantTuples, strayTuples } from '../lending/grant-tuples.ts'
 import { recordedCall, type VaultCall, vaultCallText } from '../vault/call.ts'
 import { checkedGrant, type GrantDraft } from './grant-checks.ts'
+import { holderOf } from './requester.ts'
 
 /** What an approval's yes becomes. See docs/flows/approvals.md. */
 export interface ApprovalGrants {
@@ -93,10 +94,8 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
   // As OpenFGA is asked: rounded up, so that a grant that ends within this second is over in both.
   const atOpenFga = () => new Date(Math.ceil(clock.now() / 1_000) * 1_000)
   const settleAll = (grants: readonly ApprovalGrant[]) => settleGrants({ sql: database, fga }, grants, now())
-
-  async function find(text: string, values: readonly (string | Date)[]): Promise<ApprovalGrant[]> {
-    return (await database.query<GrantRow>(text, values)).map(grantOf)
-  }
+  const find = (text: string, values: readonly SqlValue[]) =>
+    rowsWithoutNulls<ApprovalGrant>(database, text, values)
 
   return {
     async prepare(draft) {
@@ -118,31 +117,32 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
         [id, now()],
       )
       if (delegationRow.length === 0) return false
-      const rows = await sql.query<GrantRow>(
+      const [grant] = await rowsWithoutNulls<ApprovalGrant>(
+        sql,
         `update approval_grants set state = 'live', live_at = $2
          where id = $1 and state = 'preparing' and expires_at > $3 returning ${grantColumns}`,
         [id, now(), atOpenFga()],
       )
-      const [liveGrants] = rows.map(grantOf)
-      if (liveGrants === undefined) return false
-      await record(sql, { ...recordedAs, delegation: liveGrants.delegation }, madeEvent(liveGrants))
+      if (grant === undefined) return false
+      await record(sql, { ...recordedAs, delegation: grant.delegation }, madeEvent(grant))
       return true
     },
     async presentable(principal, { named, queryHmac }) {
       const holder = holderOf(principal)
       if (holder === undefined) return []
-      return database.query<Pick<GrantRow, 'id' | 'objects' | 'remembered'>>(
+      return database.query<PresentableGrant>(
         `select id, objects, remembered from approval_grants
          where ${counts} and vault_call is null
            and (remembered or id = any($5) and (query_hmac is null or query_hmac = $6))
          order by id`,
-        [...holder, atOpenFga(), named, queryHmac ?? null],
+        [...idsOf(holder), atOpenFga(), named, queryHmac ?? null],
       )
     },
     async useWithin(sql, { id, principal, queryHmac, vaultCall }) {
       const holder = holderOf(principal)
       if (holder === undefined) return false
-      const rows = await sql.query<GrantRow>(
+      const [grant] = await rowsWithoutNulls<ApprovalGrant>(
+        sql,
         `update approval_grants set used = used + 1,
            state = case when used + 1 = max_uses then 'ended' else state end,
            ended_at = case when used + 1 = max_uses then $8 else ended_at end
@@ -150,7 +150,7 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
            and vault_call is not distinct from $7
          returning ${grantColumns}`,
         [
-          ...holder,
+          ...idsOf(holder),
           atOpenFga(),
           id,
           queryHmac ?? null,
@@ -158,17 +158,16 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
           now(),
         ],
       )
-      const [grant] = rows.map(grantOf)
       if (grant?.state === 'ended') await recordEnd(sql, principal, grant, 'used_up')
       return grant !== undefined
     },
     async settle(ids) {
       try {
-        const ended = await database.query<GrantRow>(
+        const ended = await find(
           `select ${grantColumns} from approval_grants where id = any($1) and state = 'ended' and settled_at is null`,
           [ids],
         )
-        if (ended.length > 0) await settleAll(ended.map(grantOf))
+        if (ended.length > 0) await settleAll(ended)
       } catch (error) {
         log('grants_unsettled', { reason: reasonOf(error) })
       }
@@ -234,12 +233,7 @@ const counts = `subject = $1 and agent = $2 and delegation = $3 and state = 'liv
     where delegations.id = delegation and delegations.state = 'live' and delegations.expires_at > $4
   )`
 
-/** Undefined without an agent or without a delegation: nothing is ever presented for a person alone. */
-function holderOf(principal: Principal): [string, string, string] | undefined {
-  const agent = outermostActor(principal)
-  if (agent === undefined || principal.delegation === undefined) return undefined
-  return [principal.subject, splitObject(agent).id, principal.delegation]
-}
+const idsOf = ({ subject, agent, delegation }: GrantHolder) => [subject, agent, delegation]
 
 async function insert(sql: Sql, grant: ApprovalGrant, now: Date): Promise<void> {
   await sql.query(
@@ -272,36 +266,26 @@ async function endGrant(
     now,
   }: { readonly subject: string; readonly id: string; readonly recordedAs: RecordActor; readonly now: Date },
 ): Promise<ApprovalGrant | undefined> {
-  const rows = await sql.query<GrantRow>(
+  const [grant] = await rowsWithoutNulls<ApprovalGrant>(
+    sql,
     `update approval_grants set state = 'ended', ended_at = $3
      where id = $1 and subject = $2 and state = 'live' returning ${grantColumns}`,
     [id, subject, now],
   )
-  const [grant] = rows.map(grantOf)
   if (grant !== undefined) await recordEnd(sql, recordedAs, grant, 'revoked')
   return grant
 }
 
-const madeEvent = ({
-  id,
-  approval,
-  subject,
-  agent,
-  objects,
-  until: expiresAt,
-  maxUses,
-  remembered,
-  ...grant
-}: ApprovalGrant) => ({
+const madeEvent = (grant: ApprovalGrant) => ({
   event: 'grant_made' as const,
-  grant: id,
-  approval,
-  grantor: subject,
-  agent,
-  objects,
+  grant: grant.id,
+  approval: grant.approval,
+  grantor: grant.subject,
+  agent: grant.agent,
+  objects: grant.objects,
   vault_call: grant.vaultCall === undefined ? null : recordedCall(grant.vaultCall),
   one_question: grant.queryHmac !== undefined,
-  max_uses: maxUses ?? null,
-  remembered,
-  expires_at: expiresAt.toISOString(),
+  max_uses: grant.maxUses ?? null,
+  remembered: grant.remembered,
+  expires_at: grant.until.toISOString(),
 })

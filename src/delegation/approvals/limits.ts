@@ -28,11 +28,11 @@ export async function assertRoom(
        (select count(*) from approvals a where a.subject = $2 and a.agent = $3
           and a.state in ('pending', 'info_requested') and ${isCurrent}) as open,
        (select min(a.expires_at) from approvals a where a.subject = $2 and a.agent = $3
-          and a.state in ('pending', 'info_requested') and ${isCurrent}) as open_until,
+          and a.state in ('pending', 'info_requested') and ${isCurrent}) as "openUntil",
        (select count(*) from approvals a where a.subject = $2 and a.agent = $3 and a.created_at > $4) as recent,
        (select min(a.created_at) from approvals a where a.subject = $2 and a.agent = $3 and a.created_at > $4) as since,
        (select max(a.decided_at) from approvals a where a.subject = $2 and a.agent = $3 and a.created_at > $5
-          and a.state = 'denied' and a.decided_at > $6 and a.asked @> $7::jsonb) as denied_at`,
+          and a.state = 'denied' and a.decided_at > $6 and a.asked @> $7::jsonb) as "deniedAt"`,
     [
       now,
       subject,
@@ -46,7 +46,7 @@ export async function assertRoom(
     ],
   )
   if (counts === undefined) throw new Error('Counting gave no row.')
-  const { open: openCount, open_until: openUntil, recent, since: windowStart, denied_at: deniedAt } = counts
+  const { open: openCount, openUntil, recent, since: windowStart, deniedAt } = counts
   if (deniedAt !== null) throw tooMany('This person said no to this.', deniedAt.getTime() + coolDownMs, now)
   if (openCount >= openMax)
     throw tooMany(
@@ -64,10 +64,10 @@ export async function assertRoom(
 
 interface Counts {
   readonly open: number
-  readonly open_until: Date | null
+  readonly openUntil: Date | null
   readonly recent: number
   readonly since: Date | null
-  readonly denied_at: Date | null
+  readonly deniedAt: Date | null
 }
 
 const tooMany = (reason: string, retryAt: number, now: Date): AppError =>

@@ -1,27 +1,21 @@
 import type { Clock } from '../../kernel/clock.ts'
-import { type FgaObject, splitObject } from '../../kernel/ids.ts'
-import { outermostActor, type Principal } from '../../kernel/principal.ts'
+import type { Principal } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
+import type { GrantHolder } from '../lending/grant-row.ts'
+import { holderOf } from './requester.ts'
 
 /**
  * One bit to an agent: that its person could be asked. What for stands here alone, fixed when it was made.
  */
-export interface Offer {
+export interface Offer extends GrantHolder {
   /** `o_…` */
   readonly id: string
-  readonly subject: FgaObject
-  /** `research-bot`: the outermost actor. */
-  readonly agent: string
-  readonly delegation: string
   /** Of the question that was answered. */
   readonly queryHmac: string
   /** Best first, 1 to 8. */
   readonly documentIds: readonly string[]
   readonly expiresAt: Date
 }
-
-/** The only ones to whom an offer means anything: this person, this agent, this delegation. */
-export type OfferHolder = Pick<Offer, 'subject' | 'agent' | 'delegation'>
 
 /** Short-lived names for documents that an answer withheld, for which a person may be asked. */
 export interface Offers {
@@ -35,7 +29,7 @@ export interface Offers {
   /**
    * Undefined: there is none, it is older than 5 minutes, or it is another person's, agent's or delegation's.
    */
-  find(holder: OfferHolder, id: string): Promise<Offer | undefined>
+  find(holder: GrantHolder, id: string): Promise<Offer | undefined>
   /** Forgets those that are over, and returns how many. */
   sweep(): Promise<number>
 }
@@ -87,12 +81,13 @@ export function createOffers({ sql: database, clock, randomBytes }: OffersDeps):
       return id
     },
     async find({ subject, agent, delegation }, id) {
-      const [row] = await database.query<OfferRow>(
-        `select id, subject, agent, delegation, query_hmac, document_ids, expires_at from offers
+      const [offer] = await database.query<Offer>(
+        `select id, subject, agent, delegation, query_hmac as "queryHmac", document_ids as "documentIds",
+           expires_at as "expiresAt" from offers
          where id = $1 and subject = $2 and agent = $3 and delegation = $4 and expires_at > $5`,
         [id, subject, agent, delegation, new Date(clock.now())],
       )
-      return row && fromRow(row)
+      return offer
     },
     async sweep() {
       const now = clock.now()
@@ -109,7 +104,7 @@ export function createOffers({ sql: database, clock, randomBytes }: OffersDeps):
 }
 
 /** One statement on one row: of those who come at once no more pass than there are turns left. */
-async function takeTurn(sql: Sql, { subject, agent }: OfferHolder, now: number): Promise<boolean> {
+async function takeTurn(sql: Sql, { subject, agent }: GrantHolder, now: number): Promise<boolean> {
   const turn = await sql.query(
     `insert into offer_limits as held (subject, agent, made_at) values ($1, $2, array[$3::timestamptz])
      on conflict (subject, agent) do update
@@ -120,30 +115,3 @@ async function takeTurn(sql: Sql, { subject, agent }: OfferHolder, now: number):
   )
   return turn.length > 0
 }
-
-function holderOf(principal: Principal): OfferHolder | undefined {
-  const { subject, delegation } = principal
-  const agent = outermostActor(principal)
-  if (agent === undefined || delegation === undefined) return undefined
-  return { subject, agent: splitObject(agent).id, delegation }
-}
-
-interface OfferRow {
-  readonly id: string
-  readonly subject: FgaObject
-  readonly agent: string
-  readonly delegation: string
-  readonly query_hmac: string
-  readonly document_ids: string[]
-  readonly expires_at: Date
-}
-
-const fromRow = (row: OfferRow): Offer => ({
-  id: row.id,
-  subject: row.subject,
-  agent: row.agent,
-  delegation: row.delegation,
-  queryHmac: row.query_hmac,
-  documentIds: row.document_ids,
-  expiresAt: row.expires_at,
-})

@@ -48,11 +48,18 @@ export async function requestApproval(
   return deps.database.transaction(async (sql) => {
     const { isBlocked } = await hold(sql, requester)
     const delegationEnd = await endOfLending(sql, requester, now)
-    const openApproval = await joined(sql, { requester, asked: access, options, now })
+    const { subject, agent, client, delegation } = requester
+    const [openApproval] = await readApprovals(
+      sql,
+      `a.subject = $2 and a.agent = $3 and a.client = $4 and a.delegation = $5 and a.front = $6 and a.digest = $7
+         and a.state in ('pending', 'info_requested') and ${isCurrent}`,
+      now,
+      [subject, agent, client, delegation, options.front, digestOfAccess(access)],
+    )
     if (openApproval !== undefined) return openApproval
     await assertRoom(sql, requester, access, now)
     const expiresAt = new Date(Math.min(now.getTime() + options.seconds * 1_000, delegationEnd.getTime()))
-    await insert(sql, { id, requester, asked: access, options, now, expiresAt, isBlocked })
+    await insert(sql, { id, requester, access, options, now, expiresAt, isBlocked })
     const [approval] = await readApprovals(sql, 'a.id = $2', now, [id])
     if (approval === undefined) throw new Error('An approval was lost while it was asked for.')
     await record(sql, recordedRequester(requester), {
@@ -101,38 +108,17 @@ async function endOfLending(sql: Sql, { subject, agent, delegation }: Requester,
   return row.expires_at
 }
 
-interface Joining {
+interface Inserting {
   readonly requester: Requester
-  readonly asked: RequestedAccess
+  readonly access: RequestedAccess
   readonly options: ApprovalOptions
   readonly now: Date
-}
-
-async function joined(
-  sql: Sql,
-  { requester, asked: access, options, now }: Joining,
-): Promise<Approval | undefined> {
-  const { subject, agent, client, delegation } = requester
-  const [openApproval] = await readApprovals(
-    sql,
-    `a.subject = $2 and a.agent = $3 and a.client = $4 and a.delegation = $5 and a.front = $6 and a.digest = $7
-       and a.state in ('pending', 'info_requested') and ${isCurrent}`,
-    now,
-    [subject, agent, client, delegation, options.front, digestOfAccess(access)],
-  )
-  return openApproval
-}
-
-interface Inserting extends Joining {
   readonly id: string
   readonly expiresAt: Date
   readonly isBlocked: boolean
 }
 
-async function insert(
-  sql: Sql,
-  { id, requester, asked: access, options, now, expiresAt, isBlocked }: Inserting,
-) {
+async function insert(sql: Sql, { id, requester, access, options, now, expiresAt, isBlocked }: Inserting) {
   await sql.query(
     `insert into approvals (id, subject, agent, client, delegation, front, asked, digest, purpose, binding_message,
        state, created_at, expires_at, decided_at, blocked, txn)

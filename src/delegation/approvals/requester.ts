@@ -1,13 +1,19 @@
 import { AppError } from '../../kernel/errors.ts'
-import { splitObject } from '../../kernel/ids.ts'
-import { outermostActor, type Principal } from '../../kernel/principal.ts'
+import { agentOf, type Principal } from '../../kernel/principal.ts'
+import type { GrantHolder } from '../lending/grant-row.ts'
 import type { Requester } from './approval.ts'
+
+/** Undefined without an agent or without a delegation: nothing is ever offered or presented for a person alone. */
+export function holderOf(principal: Principal): GrantHolder | undefined {
+  const { subject, delegation } = principal
+  const agent = agentOf(principal)
+  if (agent === undefined || delegation === undefined) return undefined
+  return { subject, agent, delegation }
+}
 
 /** Who asks, from a verified token: what is absent never decides. */
 export function requesterOf(principal: Principal): Requester {
-  const agent = outermostActor(principal)
-  const { subject, client, delegation, txn } = principal
-  if (agent === undefined || delegation === undefined)
-    throw new AppError('actor_unauthorized', { internal: 'nobody asks for themself' })
-  return { subject, agent: splitObject(agent).id, client, delegation, txn }
+  const holder = holderOf(principal)
+  if (holder === undefined) throw new AppError('actor_unauthorized', { internal: 'nobody asks for themself' })
+  return { ...holder, client: principal.client, txn: principal.txn }
 }

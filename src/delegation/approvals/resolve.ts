@@ -1,22 +1,14 @@
+import type { approvalDetail } from '@remit/contract/approval-schemas'
+import type { z } from 'zod'
 import { invalid } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { digestOfBody, type VaultCall } from '../vault/call.ts'
-import type { Requester } from './approval.ts'
+import type { Offers } from './offers.ts'
 import type { RequestedAccess } from './requested-access.ts'
 import { requesterOf } from './requester.ts'
 
 /** What an agent asks for, in its own words. */
-export type RequestedDetail =
-  | { readonly type: 'document_access'; readonly offer: string }
-  | {
-      readonly type: 'vault_call'
-      readonly connection: string
-      readonly method: string
-      readonly path: string
-      readonly content_type?: string | undefined
-      readonly body_digest?: string | undefined
-      readonly body?: string | undefined
-    }
+export type RequestedDetail = z.output<typeof approvalDetail>
 
 /** Turns it into what is asked, every id our own. With no scopes: a grant is no token. */
 export type ResolveDetail = (principal: Principal, detail: RequestedDetail) => Promise<RequestedAccess>
@@ -26,12 +18,7 @@ export interface ResolveDetailDeps {
    * What an offer of this principal's stands for; undefined for every other, for one that is over, and for
    * none.
    */
-  readonly findOffer: (
-    holder: Requester,
-    offer: string,
-  ) => Promise<
-    { readonly id: string; readonly documentIds: readonly string[]; readonly queryHmac: string } | undefined
-  >
+  readonly findOffer: Offers['find']
   /**
    * Throws where this principal could not make the call even with an approval. Left out: there is no vault.
    */

@@ -1,4 +1,4 @@
-import type { FgaObject } from '../../kernel/ids.ts'
+import { documentObject, type FgaObject } from '../../kernel/ids.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { GrantDraft } from './grant-checks.ts'
 import type { RequestedAccess } from './requested-access.ts'
@@ -45,65 +45,63 @@ export function termsOf(
   approveAnswer: ApproveAnswer,
   now: number,
 ): Result<ApprovedTerms, 'not_offered'> {
-  const { id: approval, subject, agent, delegation, asked: access } = shownApproval
-  const whose = { approval, subject, agent, delegation }
-  if (
-    access.kind !== 'documents' &&
-    (approveAnswer.documentIds !== undefined || approveAnswer.remember !== undefined)
-  )
-    return refuse('not_offered', approveAnswer.remember === undefined ? 'documentIds' : 'remember')
+  const { id: approval, subject, agent, delegation, asked: access, lentUntil } = shownApproval
+  const { documentIds, until: requestedEnd, remember } = approveAnswer
+  if (access.kind !== 'documents' && (documentIds !== undefined || remember !== undefined))
+    return refuse('not_offered', remember === undefined ? 'documentIds' : 'remember')
   if (access.kind === 'access') return ok({ answer: access, grant: undefined })
-  if (access.kind === 'vault_call') {
-    const grantEnd = endOf(approveAnswer.until, { now, most: grantMsMax, lentUntil: shownApproval.lentUntil })
-    if (grantEnd === undefined) return refuse('not_offered', 'until')
-    // Whatever is said: a call is for one use.
-    return ok({
-      answer: access,
-      grant: { ...whose, objects: [], vaultCall: access.call, maxUses: 1, until: grantEnd },
-    })
-  }
-  const offered = shownApproval.documents.map(({ id }) => id)
-  const chosen = [...new Set(approveAnswer.documentIds ?? offered)].sort()
+  const narrowed =
+    access.kind === 'documents'
+      ? narrowedDocuments(access, shownApproval, approveAnswer)
+      : ok(onlyCall(access))
+  if (!narrowed.ok) return narrowed
+  const { answer, limits } = narrowed.value
+  const until =
+    remember === undefined
+      ? endOf(requestedEnd, grantMsMax, now)
+      : endOf(remember.until, rememberedMsMax, now)
+  if (until === undefined) return refuse('not_offered', 'until')
+  // What was lent ends it in any case.
+  const grantEnd = new Date(Math.min(until, lentUntil.getTime()))
+  return ok({ answer, grant: { approval, subject, agent, delegation, ...limits, until: grantEnd } })
+}
+
+/** What is agreed to, and what it is good for, until an end that is yet to be said. */
+interface Narrowed extends Pick<ApprovedTerms, 'answer'> {
+  readonly limits: Pick<GrantDraft, 'objects' | 'queryHmac' | 'vaultCall' | 'maxUses' | 'remembered'>
+}
+
+type AccessOf<Kind> = Extract<RequestedAccess, { readonly kind: Kind }>
+
+/** Whatever is said: a call is for one use. */
+const onlyCall = (access: AccessOf<'vault_call'>): Narrowed => ({
+  answer: access,
+  limits: { objects: [], vaultCall: access.call, maxUses: 1 },
+})
+
+function narrowedDocuments(
+  access: AccessOf<'documents'>,
+  { documents, places }: ShownApproval,
+  { documentIds, oneUse, remember }: ApproveAnswer,
+): Result<Narrowed, 'not_offered'> {
+  const offered = documents.map(({ id }) => id)
+  const chosen = [...new Set(documentIds ?? offered)].sort()
   if (chosen.length === 0 || !chosen.every((id) => offered.includes(id)))
     return refuse('not_offered', 'documentIds')
-  const answer: RequestedAccess = { ...access, documentIds: chosen }
-  if (approveAnswer.remember !== undefined) {
-    const { object, until: requestedEnd } = approveAnswer.remember
-    if (approveAnswer.oneUse === true) return refuse('not_offered', 'oneUse')
-    const container = shownApproval.places.find((candidate) => candidate.object === object)
-    // What is remembered holds for something that they say yes to.
-    if (!chosen.some((id) => container?.documentIds.includes(id))) return refuse('not_offered', 'remember')
-    const grantEnd = endOf(requestedEnd, { now, most: rememberedMsMax, lentUntil: shownApproval.lentUntil })
-    if (grantEnd === undefined) return refuse('not_offered', 'until')
-    return ok({ answer, grant: { ...whose, objects: [object], remembered: true, until: grantEnd } })
+  const answer = { ...access, documentIds: chosen }
+  if (remember === undefined) {
+    const once = (oneUse ?? true) && { queryHmac: access.queryHmac, maxUses: 1 }
+    return ok({ answer, limits: { objects: chosen.map(documentObject), ...once } })
   }
-  const grantEnd = endOf(approveAnswer.until, { now, most: grantMsMax, lentUntil: shownApproval.lentUntil })
-  if (grantEnd === undefined) return refuse('not_offered', 'until')
-  const isOnce = approveAnswer.oneUse ?? true
-  return ok({
-    answer,
-    grant: {
-      ...whose,
-      objects: chosen.map((id): FgaObject => `document:${id}`),
-      until: grantEnd,
-      ...(isOnce && { queryHmac: access.queryHmac, maxUses: 1 }),
-    },
-  })
+  if (oneUse === true) return refuse('not_offered', 'oneUse')
+  const container = places.find(({ object }) => object === remember.object)
+  // What is remembered holds for something that they say yes to.
+  if (!chosen.some((id) => container?.documentIds.includes(id))) return refuse('not_offered', 'remember')
+  return ok({ answer, limits: { objects: [remember.object], remembered: true } })
 }
 
-interface Bounds {
-  readonly now: number
-  readonly most: number
-  readonly lentUntil: Date
-}
-
-/** Undefined where the end is past or further off than may be. What was lent ends it in any case. */
-function endOf(
-  requestedEnd: Date | undefined,
-  { now, most: longestMs, lentUntil }: Bounds,
-): Date | undefined {
+/** Undefined where the end is past or further off than may be, also for what is no time at all. */
+function endOf(requestedEnd: Date | undefined, longestMs: number, now: number): number | undefined {
   const grantEnd = requestedEnd?.getTime() ?? now + grantDefaultMs
-  // Also what is no time at all.
-  if (!(grantEnd > now && grantEnd <= now + longestMs + slackMs)) return undefined
-  return new Date(Math.min(grantEnd, lentUntil.getTime()))
+  return grantEnd > now && grantEnd <= now + longestMs + slackMs ? grantEnd : undefined
 }

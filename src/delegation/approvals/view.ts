@@ -4,7 +4,7 @@ import { presentedTuples } from '../../authz/presented.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { documentObject, type FgaObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
-import type { Sql } from '../../store/sql.ts'
+import { rowsWithoutNulls, type Sql } from '../../store/sql.ts'
 import { agentObject } from '../registry/agents.ts'
 import { canonicalJson } from '../registry/details.ts'
 import { isOurs } from '../registry/resources.ts'
@@ -69,13 +69,13 @@ const msMax = 5_000
  * decided.
  */
 export async function showApproval(deps: ViewDeps, approval: Approval): Promise<ShownApproval> {
-  const [titles, documents, verifies] = await Promise.all([
-    titlesOf(deps.sql, approval),
+  const [lending, documents, verifies] = await Promise.all([
+    lendingOf(deps.sql, approval),
     approval.asked.kind === 'documents' ? shownDocuments(deps, approval, approval.asked.documentIds) : [],
     takesVerification(deps, approval.asked),
   ])
   const containers = await rememberableContainers(deps, approval.subject, documents)
-  return { ...approval, ...titles, documents, places: containers, takesVerification: verifies }
+  return { ...approval, ...lending, documents, places: containers, takesVerification: verifies }
 }
 
 /** A token for an API of ours reads what was lent before. Another's says by its row that it takes none. */
@@ -96,75 +96,55 @@ async function takesVerification(
  * Of everything that the page shows: whoever decides sends it back, so that they decide what they have seen.
  * Left out: ids that say nothing to a person, and how much time is left.
  */
-export function digestOf(shownApproval: ShownApproval): string {
-  const {
-    id,
-    subject,
-    agent,
-    agentTitle,
-    client,
-    clientTitle,
-    asked: access,
-    purpose,
-    bindingMessage,
-  } = shownApproval
-  const { state, rounds, expiresAt, documents, places: containers, lentUntil, lentFor } = shownApproval
+export function digestOf({ asked: access, ...shown }: ShownApproval): string {
   return digest(
     canonicalJson({
-      id,
-      subject,
-      agent: [agent, agentTitle],
-      client: [client, clientTitle ?? null],
+      id: shown.id,
+      subject: shown.subject,
+      agent: [shown.agent, shown.agentTitle],
+      client: [shown.client, shown.clientTitle ?? null],
       asked: access.kind === 'documents' ? [access.queryHmac, access.scopes] : access,
-      words: [purpose ?? null, bindingMessage ?? null],
-      state,
-      rounds: rounds.map(({ question, answer }) => [question, answer ?? null]),
-      documents: documents.map((shownDocument) => [
-        shownDocument.id,
-        shownDocument.title,
-        shownDocument.collection,
-        shownDocument.owner ?? null,
-        shownDocument.isSensitive,
+      words: [shown.purpose ?? null, shown.bindingMessage ?? null],
+      state: shown.state,
+      rounds: shown.rounds.map(({ question, answer }) => [question, answer ?? null]),
+      documents: shown.documents.map(({ id, title, collection, owner = null, isSensitive }) => [
+        id,
+        title,
+        collection,
+        owner,
+        isSensitive,
       ]),
-      places: containers.map(({ object, title, documentIds }) => [object, title, documentIds]),
-      ends: [expiresAt.toISOString(), lentUntil.toISOString()],
-      lentFor,
+      places: shown.places.map(({ object, title, documentIds }) => [object, title, documentIds]),
+      ends: [shown.expiresAt.toISOString(), shown.lentUntil.toISOString()],
+      lentFor: shown.lentFor,
     }),
   )
 }
 
-async function titlesOf(sql: Sql, { agent, client, delegation }: Approval) {
-  const [row] = await sql.query<TitleRow>(
-    `select (select title from agents where id = $1) as agent_title,
-       (select title from clients where client_id = $2) as client_title, expires_at, purpose
-     from delegations where id = $3`,
+async function lendingOf(sql: Sql, { agent, client, delegation }: Approval) {
+  const [lending] = await rowsWithoutNulls<
+    Pick<ShownApproval, 'agentTitle' | 'clientTitle' | 'lentUntil' | 'lentFor'>
+  >(
+    sql,
+    `select coalesce((select title from agents where id = $1), $1) as "agentTitle",
+       (select title from clients where client_id = $2) as "clientTitle", expires_at as "lentUntil",
+       purpose as "lentFor" from delegations where id = $3`,
     [agent, client, delegation],
   )
-  if (row === undefined) throw new Error('An approval has no delegation.')
-  return {
-    agentTitle: row.agent_title ?? agent,
-    ...(row.client_title !== null && { clientTitle: row.client_title }),
-    lentUntil: row.expires_at,
-    lentFor: row.purpose,
-  }
-}
-
-interface TitleRow {
-  readonly agent_title: string | null
-  readonly client_title: string | null
-  readonly expires_at: Date
-  readonly purpose: string
+  if (lending === undefined) throw new Error('An approval has no delegation.')
+  return lending
 }
 
 async function shownDocuments(
   { sql, fga, gate, clock }: ViewDeps,
-  { subject, agent, delegation, txn }: Approval,
+  approval: Approval,
   documentIds: readonly string[],
 ): Promise<ShownDocument[]> {
+  const { subject, agent, delegation } = approval
   const signal = AbortSignal.timeout(msMax)
   const now = clock.now()
   const cleared = await gate
-    .named(personOf({ subject, txn, now }), { documentIds, signal })
+    .named(personOf(approval, now), { documentIds, signal })
     .clear(documentIds.map((documentId) => ({ documentId })))
   const asAgent = {
     user: subject,
@@ -183,39 +163,20 @@ async function shownDocuments(
     cleared.filter((_, index) => verdicts[2 * index + 1] !== 'denied').map(({ documentId }) => documentId),
   )
   const rows = await readTitles(sql, visibleDocuments)
-  return rows.map(({ id, title, collection, owner }) => ({
-    id,
-    title: title === '' ? id : title,
-    collection,
-    ...(owner !== null && { owner }),
-    isSensitive: sensitive.has(id),
-  }))
-}
-
-interface DocumentRow {
-  readonly id: string
-  readonly title: string
-  readonly collection: string
-  readonly owner: string | null
+  return rows.map((row) => ({ ...row, isSensitive: sensitive.has(row.id) }))
 }
 
 /** Only of what was cleared for the person who looks. In a fixed order. */
-const readTitles = (sql: Sql, documents: readonly Cleared<Guarded>[]): Promise<DocumentRow[]> =>
-  sql.query<DocumentRow>(
-    `select id, title, collection, owner from documents where id = any($1) and live_revision is not null order by id`,
+const readTitles = (sql: Sql, documents: readonly Cleared<Guarded>[]) =>
+  rowsWithoutNulls<Omit<ShownDocument, 'isSensitive'>>(
+    sql,
+    `select id, coalesce(nullif(title, ''), id) as title, collection, owner from documents
+     where id = any($1) and live_revision is not null order by id`,
     [documents.map(({ documentId }) => documentId)],
   )
 
 /** The approver themself, in front of their own page. */
-const personOf = ({
-  subject,
-  txn,
-  now,
-}: {
-  readonly subject: FgaObject
-  readonly txn: string
-  readonly now: number
-}): Principal => ({
+const personOf = ({ subject, txn }: Approval, now: number): Principal => ({
   kind: 'person',
   subject,
   actors: [],

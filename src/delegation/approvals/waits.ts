@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from '../../kernel/clock.ts'
 import type { Approval } from './approval.ts'
 import type { ApprovalChanges } from './changes.ts'
@@ -53,13 +54,8 @@ export function createWaits({ changes, clock, assertOpen }: WaitsDeps): Waits {
     async until(read, { id, owner }, signal) {
       const stop = AbortSignal.any([signal, closing.signal])
       // Heard before the first look: what changes from there on is not missed.
-      let heard = 0
-      let wake = (): void => undefined
-      using _watch = changes.watch(id, () => {
-        heard += 1
-        wake()
-      })
-      let seenChanges = heard
+      let change = new AbortController()
+      using _watch = changes.watch(id, () => change.abort())
       const initial = await read()
       if (initial === undefined || (counts.get(owner) ?? 0) >= waitsMax) return initial
       count(owner, 1)
@@ -67,13 +63,12 @@ export function createWaits({ changes, clock, assertOpen }: WaitsDeps): Waits {
         let current: Approval | undefined = initial
         while (current?.state === 'pending' && current.version === initial.version && !stop.aborted) {
           const lookAt = Math.min(clock.now() + lookMs, current.expiresAt.getTime())
-          while (heard === seenChanges && !stop.aborted && clock.now() < lookAt) {
+          const awake = AbortSignal.any([stop, change.signal])
+          while (!awake.aborted && clock.now() < lookAt) {
             assertOpen()
-            await pause(stop, (finish) => {
-              wake = finish
-            })
+            await sleep(tickMs, undefined, { signal: awake }).catch(() => undefined)
           }
-          seenChanges = heard
+          change = new AbortController()
           current = await read()
         }
         return current
@@ -82,20 +77,5 @@ export function createWaits({ changes, clock, assertOpen }: WaitsDeps): Waits {
       }
     },
     close: () => closing.abort(),
-  }
-}
-
-/** Until woken, stopped, or half a second is over. */
-async function pause(stop: AbortSignal, onWake: (finish: () => void) => void): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  onWake(resolve)
-  const finish = (): void => resolve()
-  const timer = setTimeout(finish, tickMs)
-  stop.addEventListener('abort', finish, { once: true })
-  try {
-    await promise
-  } finally {
-    clearTimeout(timer)
-    stop.removeEventListener('abort', finish)
   }
 }

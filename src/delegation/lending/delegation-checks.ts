@@ -2,7 +2,7 @@ import { isId } from '@remit/contract/id'
 import { invalid } from '../../kernel/errors.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { Delegation, Lending } from './delegations.ts'
+import type { Delegation, Lending } from './delegation.ts'
 
 const scopeTypes = new Set(['organization', 'collection', 'folder', 'document'])
 const scopeMax = 80
@@ -43,17 +43,14 @@ export async function checkedDelegation(
     throw invalid('purpose', 'A purpose of 1 to 500 characters is needed.')
   await assertAgents(sql, [agent, ...subAgents])
   return {
+    ...lending,
     id,
-    subject,
-    agent,
-    purpose,
     standing: isStanding,
     subAgents: [...new Set(subAgents)],
     scope: [...new Set(scope)],
     resource,
     details,
     createdAt: now,
-    expiresAt,
     state: 'lending',
   }
 }

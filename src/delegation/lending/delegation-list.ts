@@ -1,20 +1,9 @@
 import { cursorAt, positionIn } from '../../kernel/cursor.ts'
-import type { FgaObject } from '../../kernel/ids.ts'
-import type { Sql } from '../../store/sql.ts'
+import { rowsWithoutNulls, type Sql } from '../../store/sql.ts'
+import type { Delegation } from './delegation.ts'
 
 /** A delegation as whoever looks into it sees it, ended ones too. */
-export interface ListedDelegation {
-  readonly id: string
-  readonly subject: FgaObject
-  readonly agent: string
-  readonly subAgents: readonly string[]
-  readonly scope: readonly FgaObject[]
-  /** The other's API that it is for; undefined: Remit's own. */
-  readonly resource: string | undefined
-  readonly purpose: string
-  readonly standing: boolean
-  readonly createdAt: Date
-  readonly expiresAt: Date
+export interface ListedDelegation extends Omit<Delegation, 'details' | 'state'> {
   readonly revokedAt: Date | undefined
   readonly state: ListedDelegationState
   /** Of the agent that it was lent to: it is given nothing, however live this is. */
@@ -57,7 +46,7 @@ export const createDelegationList =
   ({ sql, now }: { readonly sql: Sql; readonly now: () => number }): ListDelegations =>
   async ({ id, subject, agent, state }, { cursor, limit }) => {
     const position = positionIn(cursor, readPosition)
-    const found = await sql.query<ListedDelegationRow>(select, [
+    const found = await rowsWithoutNulls<ListedDelegation>(sql, select, [
       id ?? null,
       subject ?? null,
       agent ?? null,
@@ -67,7 +56,7 @@ export const createDelegationList =
       position?.id ?? null,
       limit + 1,
     ])
-    const rows = found.slice(0, limit).map(fromRow)
+    const rows = found.slice(0, limit)
     const lastRow = found.length > limit ? rows.at(-1) : undefined
     return { rows, next: lastRow && cursorAt([lastRow.createdAt.getTime(), lastRow.id]) }
   }
@@ -76,9 +65,9 @@ const state = `case when state = 'revoked' then 'revoked' when expires_at <= $5 
 
 // Outermost and inner agents each by an index of their own.
 const select = `
-  select id, subject, agent, sub_agents, scope, resource, purpose, standing, created_at, expires_at, revoked_at,
-    ${state} as state,
-    exists (select from agents where agents.id = agent and disabled_at is not null) as agent_disabled
+  select id, subject, agent, sub_agents as "subAgents", scope, resource, purpose, standing, created_at as "createdAt",
+    expires_at as "expiresAt", revoked_at as "revokedAt", ${state} as state,
+    exists (select from agents where agents.id = agent and disabled_at is not null) as "isAgentDisabled"
   from delegations
   where state <> 'lending'
     and ($1::text is null or id = $1)
@@ -88,38 +77,6 @@ const select = `
     and ($6::timestamptz is null or created_at < $6 or (created_at = $6 and id > $7))
   order by created_at desc, id
   limit $8`
-
-interface ListedDelegationRow {
-  readonly id: string
-  readonly subject: FgaObject
-  readonly agent: string
-  readonly sub_agents: readonly string[]
-  readonly scope: readonly FgaObject[]
-  readonly resource: string | null
-  readonly purpose: string
-  readonly standing: boolean
-  readonly created_at: Date
-  readonly expires_at: Date
-  readonly revoked_at: Date | null
-  readonly state: ListedDelegationState
-  readonly agent_disabled: boolean
-}
-
-const fromRow = (row: ListedDelegationRow): ListedDelegation => ({
-  id: row.id,
-  subject: row.subject,
-  agent: row.agent,
-  subAgents: row.sub_agents,
-  scope: row.scope,
-  resource: row.resource ?? undefined,
-  purpose: row.purpose,
-  standing: row.standing,
-  createdAt: row.created_at,
-  expiresAt: row.expires_at,
-  revokedAt: row.revoked_at ?? undefined,
-  state: row.state,
-  isAgentDisabled: row.agent_disabled,
-})
 
 function readPosition([time, id]: readonly unknown[]):
   | Pick<ListedDelegation, 'createdAt' | 'id'>

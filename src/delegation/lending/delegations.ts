@@ -4,50 +4,12 @@ import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
-import type { Database, Sql } from '../../store/sql.ts'
-import { canonicalJson, type ForeignDetail } from '../registry/details.ts'
+import { type Database, rowsWithoutNulls, type Sql, type SqlValue } from '../../store/sql.ts'
+import { canonicalJson } from '../registry/details.ts'
+import { type Delegation, delegationTuples, type Lending } from './delegation.ts'
 import { checkedDelegation, lockAgents } from './delegation-checks.ts'
-import { delegationTuples } from './delegation-tuples.ts'
 import { endGrantsOf, settleGrants } from './grant-ends.ts'
 import type { ApprovalGrant } from './grant-row.ts'
-
-/** One consent: who lent what to which agent until when. */
-export interface Delegation {
-  readonly id: string
-  /** `user:anne` */
-  readonly subject: FgaObject
-  /** `research-bot` */
-  readonly agent: string
-  /** Agents to which `agent` may pass it on. */
-  readonly subAgents: readonly string[]
-  /** Organizations, collections, folders, documents. Empty where it is for another's API. */
-  readonly scope: readonly FgaObject[]
-  /** The other's API that it is for: then it opens nothing here. undefined: for Remit's own. */
-  readonly resource: string | undefined
-  /** What exactly was agreed to there, as the person was shown it. */
-  readonly details: readonly ForeignDetail[]
-  readonly purpose: string
-  /** Used where an external issuer may leave the `delegation` claim out; at most one a (subject, agent). */
-  readonly standing: boolean
-  readonly createdAt: Date
-  readonly expiresAt: Date
-  readonly state: 'lending' | 'live' | 'revoked'
-}
-
-/** What somebody is about to lend. It becomes a {@link Delegation} when it is checked. */
-export interface Lending {
-  readonly subject: FgaObject
-  readonly agent: string
-  readonly scope: readonly FgaObject[]
-  readonly resource?: string | undefined
-  readonly details?: readonly ForeignDetail[]
-  readonly subAgents?: readonly string[]
-  readonly purpose: string
-  readonly expiresAt: Date
-  readonly standing?: boolean
-  /** Left out: `d_` and randomness. Given: the same lending again answers with what stands. */
-  readonly id?: string
-}
 
 /** Rows in the database and tuples at OpenFGA, written in an order in which a crash lends nothing. */
 export interface Delegations {
@@ -96,8 +58,9 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
   const now = () => new Date(clock.now())
   const newId = (prefix: 'd' | 't') => `${prefix}_${randomBytes(16).toString('base64url')}`
 
-  const get: Delegations['get'] = async (id) =>
-    (await database.query<DelegationRow>(`${select} where id = $1`, [id])).map(fromRow)[0]
+  const find = (condition: string, values: readonly SqlValue[]) =>
+    rowsWithoutNulls<Delegation>(database, `${select} where ${condition}`, values)
+  const get: Delegations['get'] = async (id) => (await find('id = $1', [id]))[0]
 
   async function settle(delegation: Delegation, grants: readonly ApprovalGrant[] = []): Promise<void> {
     if (grants.length > 0) await settleGrants({ sql: database, fga }, grants, now())
@@ -151,43 +114,31 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
         if (ended?.was === 'live') await settle(ended.delegation, ended.grants)
       }
     },
-    async listOf(subject) {
-      return (
-        await database.query<DelegationRow>(`${select} where subject = $1 order by created_at desc, id`, [
-          subject,
-        ])
-      ).map(fromRow)
-    },
+    listOf: (subject) => find('subject = $1 order by created_at desc, id', [subject]),
     async current(subject, agent) {
-      const rows = await database.query<DelegationRow>(
-        `${select} where subject = $1 and agent = $2 and state = 'live' and expires_at > $3 and resource is null
+      const [newest] = await find(
+        `subject = $1 and agent = $2 and state = 'live' and expires_at > $3 and resource is null
          order by standing desc, created_at desc, id limit 1`,
         [subject, agent, now()],
       )
-      return rows.map(fromRow)[0]
+      return newest
     },
     async isLive(id) {
       const row = await get(id)
       return row !== undefined && row.state === 'live' && row.expiresAt > now()
     },
-    async listLive() {
-      const rows = await database.query<DelegationRow>(
-        `${select} where state = 'live' and expires_at > $1 order by id`,
-        [now()],
-      )
-      return rows.map(fromRow)
-    },
+    listLive: () => find(`state = 'live' and expires_at > $1 order by id`, [now()]),
     async mend() {
       const abandonedBefore = new Date(clock.now() - lendingMsMax)
       await database.query(
         `update delegations set state = 'revoked', revoked_at = $2 where state = 'lending' and created_at < $1`,
         [abandonedBefore, now()],
       )
-      const expired = await database.query<DelegationRow>(
-        `${select} where settled_at is null and created_at < $1 and (state = 'revoked' or expires_at <= $2)`,
+      const expired = await find(
+        `settled_at is null and created_at < $1 and (state = 'revoked' or expires_at <= $2)`,
         [abandonedBefore, now()],
       )
-      for (const row of expired) await settle(fromRow(row))
+      for (const delegation of expired) await settle(delegation)
       return expired.length
     },
   }
@@ -195,11 +146,11 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
 
 /** From here on it counts, and is on record. Undefined: revoked meanwhile. */
 async function activate(sql: Sql, id: string, recordedAs: RecordActor): Promise<Delegation | undefined> {
-  const rows = await sql.query<DelegationRow>(
+  const [liveDelegation] = await rowsWithoutNulls<Delegation>(
+    sql,
     `update delegations set state = 'live' where id = $1 and state = 'lending' returning ${columns}`,
     [id],
   )
-  const liveDelegation = rows.map(fromRow)[0]
   if (liveDelegation === undefined) return undefined
   await record(sql, { ...recordedAs, delegation: id }, eventOf('delegation_made', liveDelegation))
   return liveDelegation
@@ -218,13 +169,14 @@ async function endDelegation(
   id: string,
   { now, recordedAs }: { readonly now: Date; readonly recordedAs: RecordActor },
 ): Promise<Ended | undefined> {
-  const [row] = await sql.query<DelegationRow & Pick<Ended, 'was'>>(
+  const [ended] = await rowsWithoutNulls<Delegation & Pick<Ended, 'was'>>(
+    sql,
     `update delegations set state = 'revoked', revoked_at = $2
        from (select id as old_id, state as was from delegations where id = $1) as old
      where id = old_id and state <> 'revoked' returning ${columns}, was`,
     [id, now],
   )
-  if (row === undefined) return undefined
+  if (ended === undefined) return undefined
   // Rows that somebody else is at are theirs to end: waiting for one another, both would be stopped. Without
   // its link and its delegation an artifact gives no token anyway.
   await sql.query(
@@ -234,9 +186,9 @@ async function endDelegation(
     [id],
   )
   await sql.query('delete from oauth_grants where delegation = $1', [id])
-  const delegation = fromRow(row)
+  const { was, ...delegation } = ended
   await record(sql, { ...recordedAs, delegation: id }, eventOf('delegation_revoked', delegation))
-  return { delegation, was: row.was, grants: await endGrantsOf(sql, id, { now, recordedAs }) }
+  return { delegation, was, grants: await endGrantsOf(sql, id, { now, recordedAs }) }
 }
 
 const eventOf = (
@@ -261,7 +213,7 @@ async function beginDelegation(
 ): Promise<Delegation> {
   return database.transaction(async (sql) => {
     const find = async () =>
-      (await sql.query<DelegationRow>(`${select} where id = $1 for update`, [requested.id])).map(fromRow)[0]
+      (await rowsWithoutNulls<Delegation>(sql, `${select} where id = $1 for update`, [requested.id]))[0]
     const existing = await find()
     if (existing !== undefined) return resumed(existing, requested, now)
     await lockAgents(sql, requested)
@@ -295,19 +247,16 @@ async function beginDelegation(
 }
 
 function resumed(existing: Delegation, requested: Delegation, now: Date): Delegation {
-  const isSame =
-    existing.subject === requested.subject &&
-    existing.agent === requested.agent &&
-    existing.standing === requested.standing &&
-    existing.resource === requested.resource &&
-    canonicalJson(existing.details) === canonicalJson(requested.details) &&
-    existing.scope.join(' ') === requested.scope.join(' ') &&
-    existing.subAgents.join(' ') === requested.subAgents.join(' ')
+  const isSame = termsOf(existing) === termsOf(requested)
   if (!isSame || existing.state === 'revoked' || existing.expiresAt <= now) {
     throw new AppError('conflict', { public: `The delegation id ${requested.id} is taken.` })
   }
   return existing
 }
+
+/** What has to be the same in another try. */
+const termsOf = ({ subject, agent, standing, resource, details, scope, subAgents }: Delegation) =>
+  canonicalJson({ subject, agent, standing, resource: resource ?? null, details, scope, subAgents })
 
 /** An ended or abandoned standing delegation gives way to the next; a live one does not. */
 async function makeRoom(sql: Sql, { subject, agent }: Delegation, now: Date): Promise<void> {
@@ -325,37 +274,7 @@ async function makeRoom(sql: Sql, { subject, agent }: Delegation, now: Date): Pr
     throw new AppError('conflict', { public: 'A standing delegation to this agent is live already.' })
 }
 
-/** A row of `delegations`, with the columns as SQL names them. */
-export interface DelegationRow {
-  readonly id: string
-  readonly subject: FgaObject
-  readonly agent: string
-  readonly sub_agents: string[]
-  readonly scope: FgaObject[]
-  readonly purpose: string
-  readonly standing: boolean
-  readonly created_at: Date
-  readonly expires_at: Date
-  readonly state: Delegation['state']
-  readonly resource: string | null
-  readonly authorization_details: ForeignDetail[] | null
-}
-
-const columns =
-  'id, subject, agent, sub_agents, scope, purpose, standing, created_at, expires_at, state, resource, authorization_details'
+const columns = `id, subject, agent, sub_agents as "subAgents", scope, resource,
+  coalesce(authorization_details, '[]') as details, purpose, standing, created_at as "createdAt",
+  expires_at as "expiresAt", state`
 const select = `select ${columns} from delegations`
-
-const fromRow = (row: DelegationRow): Delegation => ({
-  id: row.id,
-  subject: row.subject,
-  agent: row.agent,
-  subAgents: row.sub_agents,
-  scope: row.scope,
-  resource: row.resource ?? undefined,
-  details: row.authorization_details ?? [],
-  purpose: row.purpose,
-  standing: row.standing,
-  createdAt: row.created_at,
-  expiresAt: row.expires_at,
-  state: row.state,
-})

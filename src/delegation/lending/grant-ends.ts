@@ -1,7 +1,7 @@
 import { type RecordActor, record } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
-import type { Sql } from '../../store/sql.ts'
-import { type ApprovalGrant, type GrantRow, grantColumns, grantOf } from './grant-row.ts'
+import { rowsWithoutNulls, type Sql } from '../../store/sql.ts'
+import { type ApprovalGrant, grantColumns } from './grant-row.ts'
 import { grantTuples } from './grant-tuples.ts'
 
 /** Why a grant counts no more, as the record says it. */
@@ -18,16 +18,17 @@ export async function endGrantsOf(
   { now, recordedAs }: { readonly now: Date; readonly recordedAs: RecordActor },
 ): Promise<ApprovalGrant[]> {
   // In the order of their ids, as a use takes them: neither waits for what the other holds.
-  const rows = await sql.query<GrantRow & { readonly was_live: boolean }>(
+  const ended = await rowsWithoutNulls<ApprovalGrant & { readonly wasLive: boolean }>(
+    sql,
     `update approval_grants set state = 'ended', ended_at = $2
      where id in (
        select id from approval_grants where delegation = $1 and state <> 'ended' order by id for update
-     ) returning ${grantColumns}, live_at is not null as was_live`,
+     ) returning ${grantColumns}, live_at is not null as "wasLive"`,
     [delegation, now],
   )
-  for (const row of rows) await recordEnd(sql, recordedAs, grantOf(row), 'delegation_ended')
+  for (const grant of ended) await recordEnd(sql, recordedAs, grant, 'delegation_ended')
   // Of one that is still being prepared somebody may be writing the tuples now: mend() removes them.
-  return rows.filter(({ was_live }) => was_live).map(grantOf)
+  return ended.filter(({ wasLive }) => wasLive)
 }
 
 /** Puts the end of a grant on record, in the caller's transaction. */

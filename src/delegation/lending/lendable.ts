@@ -95,7 +95,10 @@ export function createLendables(deps: LendablesDeps): Lendables {
 }
 
 /** Titles of what this person may read. Organizations and folders have none. */
-async function titlesOf(sql: Sql, objects: readonly FgaObject[]): Promise<ReadonlyMap<string, string>> {
+export async function titlesOf(
+  sql: Sql,
+  objects: readonly FgaObject[],
+): Promise<ReadonlyMap<string, string>> {
   const idsOf = (type: string) =>
     objects.map(splitObject).flatMap((object) => (object.type === type ? [object.id] : []))
   const rows = await sql.query<{ object: string; title: string }>(

@@ -5,7 +5,8 @@ import type { Sql } from '../../store/sql.ts'
 import { atPages } from '../people/sign-ins.ts'
 import type { Agents } from '../registry/agents.ts'
 import { limitsExcludeAll } from './collection-limits.ts'
-import type { Delegation, Delegations, Lending } from './delegations.ts'
+import type { Delegation, Lending } from './delegation.ts'
+import type { Delegations } from './delegations.ts'
 import type { Lendables } from './lendable.ts'
 
 /** A delegation as its lender sees it. */
@@ -132,11 +133,9 @@ function assertEnd({ expiresAt, standing: isStanding = false }: DelegationDraft,
     )
 }
 
-async function clientsOf(sql: Sql, lentDelegations: readonly Delegation[]) {
-  const rows = await sql.query<{ delegation: string; client_id: string; title: string }>(
-    `select distinct delegation, client_id, coalesce(title, client_id) as title
+const clientsOf = (sql: Sql, lentDelegations: readonly Delegation[]) =>
+  sql.query<{ delegation: string; clientId: string; title: string }>(
+    `select distinct delegation, client_id as "clientId", coalesce(title, client_id) as title
      from oauth_grants join clients using (client_id) where delegation = any($1) order by title`,
     [lentDelegations.map(({ id }) => id)],
   )
-  return rows.map(({ delegation, client_id: clientId, title }) => ({ delegation, clientId, title }))
-}

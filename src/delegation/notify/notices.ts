@@ -1,5 +1,5 @@
 import type { Clock } from '../../kernel/clock.ts'
-import type { Sql } from '../../store/sql.ts'
+import { rowsWithoutNulls, type Sql } from '../../store/sql.ts'
 import { isCurrent } from '../approvals/rows.ts'
 import { newsSince, settlesMs } from '../people/account-news.ts'
 
@@ -53,8 +53,9 @@ const openNotices = `
 export function createNotices({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Notices {
   const times = () => [new Date(clock.now()), new Date(clock.now() - settlesMs)]
   return {
-    async take(transaction, approval) {
-      const rows = await transaction.query<NoticeRow>(
+    take: (transaction, approval) =>
+      rowsWithoutNulls<Notice>(
+        transaction,
         `with open as (${openNotices}),
          due as (
            select open.* from open left join push_notices n on n.approval = open.id and n.round = open.round
@@ -62,18 +63,17 @@ export function createNotices({ sql, clock }: { readonly sql: Sql; readonly cloc
          taken as (
            insert into push_notices (approval, round, queued_at) select id, round, $1 from due
            on conflict (approval, round) do nothing returning approval, round)
-         select due.id, due.round, due.person, due.expires_at, due.news_at
+         select due.id as approval, due.round, due.person, due.expires_at as "expiresAt", due.news_at as "newsAt"
          from due join taken on taken.approval = due.id and taken.round = due.round`,
         [...times(), approval ?? null],
-      )
-      return rows.map(fromRow)
-    },
+      ),
     async get({ approval, round }) {
-      const rows = await sql.query<NoticeRow>(
-        `select id, round, person, expires_at, news_at from (${openNotices}) as open where round = $4`,
+      const [notice] = await rowsWithoutNulls<Notice>(
+        sql,
+        `select id as approval, round, person, expires_at as "expiresAt", news_at as "newsAt" from (${openNotices}) as open where round = $4`,
         [...times(), approval, round],
       )
-      return rows.map(fromRow)[0]
+      return notice
     },
     async sweep() {
       const rows = await sql.query('delete from push_notices where queued_at < $1 returning approval', [
@@ -83,19 +83,3 @@ export function createNotices({ sql, clock }: { readonly sql: Sql; readonly cloc
     },
   }
 }
-
-interface NoticeRow {
-  readonly id: string
-  readonly round: number
-  readonly person: string
-  readonly expires_at: Date
-  readonly news_at: Date | null
-}
-
-const fromRow = ({ id, round, person, expires_at: expiresAt, news_at: newsAt }: NoticeRow): Notice => ({
-  approval: id,
-  round,
-  person,
-  expiresAt,
-  ...(newsAt !== null && { newsAt }),
-})

@@ -1,26 +1,27 @@
-import type { Handler, LaterTask, Queue, Task } from '../../jobs/queue.ts'
+import type { Handler, LaterTask, Task } from '../../jobs/queue.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { Log } from '../../kernel/log.ts'
 import { OutboundError } from '../../outbound/error.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
-import type { Database, Sql } from '../../store/sql.ts'
+import type { Sql } from '../../store/sql.ts'
 import type { Message } from './message.ts'
 import type { Notices } from './notices.ts'
-import { delivery, type OutboxDispatcher, pauseAfter, startOutboxDispatcher } from './outbox-dispatcher.ts'
+import {
+  delivery,
+  type OutboxDispatcher,
+  type OutboxDispatcherDeps,
+  pauseAfter,
+  startOutboxDispatcher,
+} from './outbox-dispatcher.ts'
 import type { Subscription } from './subscription.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
-export interface PushesDeps {
-  readonly database: Database
-  /** Its handler is {@link createPushHandler}. */
-  readonly queue: Pick<Queue, 'send' | 'wake'>
+/** The queue's handler is {@link createPushHandler}. */
+export interface PushesDeps extends Omit<OutboxDispatcherDeps, 'name' | 'take'> {
   readonly notices: Pick<Notices, 'take'>
   readonly subscriptions: Pick<Subscriptions, 'of'>
-  readonly log: Log
   /** Throws while it is not known who may act: then nobody is told anything. */
   readonly assertOpen: () => void
-  /** Milliseconds between two looks for what nobody woke us for. Default 5,000. */
-  readonly everyMs?: number
 }
 
 /** Which browser is to be told of what; `tries`: the one that comes, counted from 1. */

@@ -39,12 +39,9 @@ export function createCodeClient(options: CodeClientOptions): CodeClient {
   return {
     async begin(parameters) {
       try {
-        const authorizationParameters = { ...parameters, redirect_uri: redirectUri }
-        const aged =
-          maxAge === undefined
-            ? authorizationParameters
-            : { ...authorizationParameters, max_age: String(maxAge) }
-        return ok(await beginCode(await configuration(), aged, { isOpenid }))
+        const aged = maxAge === undefined ? {} : { max_age: String(maxAge) }
+        const sent = { ...parameters, redirect_uri: redirectUri, ...aged }
+        return ok(await beginCode(await configuration(), sent, { isOpenid }))
       } catch (error) {
         return refuse('provider_unavailable', clientReason(error))
       }

@@ -4,11 +4,11 @@ import type { Fga, StoredTuple, Tuple } from '../../authz/fga.ts'
 import { tupleId } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
-import type { Database } from '../../store/sql.ts'
-import { delegationTuples } from '../lending/delegation-tuples.ts'
+import { type Database, rowsWithoutNulls } from '../../store/sql.ts'
+import { delegationTuples } from '../lending/delegation.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import { recordEnd } from '../lending/grant-ends.ts'
-import { type GrantRow, grantColumns, grantOf } from '../lending/grant-row.ts'
+import { type ApprovalGrant, grantColumns } from '../lending/grant-row.ts'
 import { forgetAgreements } from '../vault/agreements.ts'
 import {
   markerObject,
@@ -18,25 +18,20 @@ import {
   writeMarker,
 } from './restore-detection.ts'
 
-/** How much a recovery ended or mended, by kind. */
-export interface RecoveryReport {
-  /** Which of the two is an older copy; `not_known`: nothing tells, and it was asked for all the same. */
-  readonly older: 'database' | 'openfga' | 'not_known'
-  /** Objects on which OpenFGA held other access than our tags say. */
-  readonly access_mended: number
-  /** When the database was last known to be whole: what happened after that may be forgotten. */
-  readonly whole_at: string
-  /** Delegations that OpenFGA no longer knows whole: taken back since. */
-  readonly delegations_ended: number
-  /** Grants of approvals: all of them, since each may have been used or taken back since. */
-  readonly grants_ended: number
-  /** Linked accounts, which are to be connected and agreed to once more. */
-  readonly accounts_to_reconnect: number
-  /** Tuples of delegations and grants that the database does not know, or that are over. */
-  readonly tuples_removed: number
-  readonly sessions_ended: number
-  /** Codes, refresh tokens, device codes, grants and the like at the authorization server. */
-  readonly artifacts_ended: number
+type Recovered = Extract<DecisionEvent, { event: 'recovered' }>
+
+/**
+ * How much a recovery ended or mended, by kind, as it is on record.
+ * - `older`: which of the two is an older copy; `not_known`: nothing tells, and it was asked for all the same.
+ * - `access_mended`: objects on which OpenFGA held other access than our tags say.
+ * - `whole_at`: when the database was last known to be whole: what happened after that may be forgotten.
+ * - `delegations_ended`: delegations that OpenFGA no longer knows whole: taken back since.
+ * - `grants_ended`: grants of approvals: all of them, since each may have been used or taken back since.
+ * - `accounts_to_reconnect`: linked accounts, which are to be connected and agreed to once more.
+ * - `tuples_removed`: tuples of delegations and grants that the database does not know, or that are over.
+ * - `artifacts_ended`: codes, refresh tokens, device codes, grants and the like at the authorization server.
+ */
+export interface RecoveryReport extends Omit<Recovered, 'event'> {
   /** What nothing here tells, and has to be sent by those who keep it. */
   readonly send_again: readonly string[]
 }
@@ -144,7 +139,7 @@ async function beginRecovery(database: Database, now: Date): Promise<Date> {
 async function endRecovery(
   database: Database,
   { told: markedNumber, txn, now }: { readonly told: number; readonly txn: string; readonly now: Date },
-  event: Extract<DecisionEvent, { event: 'recovered' }>,
+  event: Recovered,
 ): Promise<number> {
   return database.transaction(async (sql) => {
     const [row] = await sql.query<{ number: number }>(
@@ -165,13 +160,14 @@ async function endRecovery(
 async function endGrants({ database, clock }: RecoverDeps, txn: string): Promise<number> {
   return database.transaction(async (sql) => {
     await sql.query('delete from offers')
-    const rows = await sql.query<GrantRow>(
+    const ended = await rowsWithoutNulls<ApprovalGrant>(
+      sql,
       `update approval_grants set state = 'ended', ended_at = $1, settled_at = null where state <> 'ended'
        returning ${grantColumns}`,
       [new Date(clock.now())],
     )
-    for (const row of rows) await recordEnd(sql, operator(txn), grantOf(row), 'forgotten')
-    return rows.length
+    for (const grant of ended) await recordEnd(sql, operator(txn), grant, 'forgotten')
+    return ended.length
   })
 }
 
