@@ -1,7 +1,7 @@
 import { type RecordActor, record } from '../../audit/record.ts'
-import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Rule } from './provider.ts'
+import type { ConnectionRow } from './rows.ts'
 
 /** Who may use a connection: an agent, and the client through which it speaks. */
 export interface Party {
@@ -10,11 +10,7 @@ export interface Party {
 }
 
 /** The connection that an agreement is about. */
-export interface AgreedConnection {
-  readonly id: string
-  readonly subject: FgaObject
-  readonly provider: string
-}
+export type AgreedConnection = Pick<ConnectionRow, 'id' | 'subject' | 'provider'>
 
 /**
  * Notes what a person agreed to, on record with it, and answers what agents were waiting for. An agent has

@@ -1,15 +1,15 @@
+import type { vaultAnswerSchema } from '@remit/contract/vault-schemas'
+import type { z } from 'zod'
 import type { OutboundResponse } from '../../outbound/guarded-fetch.ts'
+import { utf8Of } from './call.ts'
 import { createLeakScanner } from './leak-scan.ts'
 import type { Provider } from './provider.ts'
 
-/** What an agent gets of what a third party answered. */
-export interface VaultAnswer {
-  readonly status: number
-  readonly headers: Readonly<Record<string, string>>
-  /** Text where it says that it is text and is UTF-8; anything else in base64. */
-  readonly body: string
-  readonly encoding: 'text' | 'base64'
-}
+/**
+ * What an agent gets of what a third party answered. The body is text where it says that it is text and is UTF-8;
+ * anything else is in base64.
+ */
+export type VaultAnswer = Omit<z.output<typeof vaultAnswerSchema>, 'txn'>
 
 /** The call that an answer belongs to. */
 export interface AnsweredCall {
@@ -41,7 +41,9 @@ export async function answerOf(
   }
   const clean = await scanner.bytes(body)
   if (clean === undefined) return undefined
-  const text = textOf(clean, headers.get('content-type'))
+  const isText = clean.byteLength === 0 || textual.test(headers.get('content-type') ?? '')
+  // What says that it is text may be none.
+  const text = isText ? utf8Of(clean) : undefined
   return text === undefined
     ? { status, headers: allowedHeaders, body: Buffer.from(clean).toString('base64'), encoding: 'base64' }
     : { status, headers: allowedHeaders, body: text, encoding: 'text' }
@@ -82,13 +84,3 @@ function locationOf(
 
 const textual =
   /^(text\/|application\/([\w.-]+\+)?(json|xml|yaml|javascript|x-www-form-urlencoded|x-ndjson)\b)/i
-
-function textOf(bytes: Uint8Array, type: string | null): string | undefined {
-  if (bytes.byteLength > 0 && !textual.test(type ?? '')) return undefined
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-  } catch {
-    // It says that it is text, and is not.
-    return undefined
-  }
-}

@@ -21,11 +21,15 @@ export const hasBody = (method: string): boolean => method !== 'GET' && method !
 /** As a person can be shown it; undefined where it is no text, or too long. */
 export function shownBody(body: Uint8Array | undefined): string | undefined {
   if (body === undefined || body.byteLength === 0 || body.byteLength > 3 * shownBodyMax) return undefined
+  const text = utf8Of(body)
+  return text === undefined || text.length > shownBodyMax || text.includes('\0') ? undefined : text
+}
+
+/** The text that bytes are in UTF-8, to the byte; undefined where they are none. */
+export function utf8Of(bytes: Uint8Array): string | undefined {
   try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body)
-    return text.length > shownBodyMax || text.includes('\0') ? undefined : text
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
   } catch {
-    // Bytes.
     return undefined
   }
 }

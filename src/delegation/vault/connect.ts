@@ -14,7 +14,8 @@ import { type AgreedConnection, type Party, recordAgreement } from './agreements
 import type { Envelope } from './envelope.ts'
 import type { PartyLabels } from './labels.ts'
 import type { Provider, Rule } from './provider.ts'
-import type { GrantedTokens, ProviderAccount, ProviderClient } from './provider-client.ts'
+import type { GrantedTokens, ProviderAccount, ProviderClients } from './provider-client.ts'
+import { ruleList } from './rows.ts'
 
 /** A person in one browser session of theirs. */
 export interface ConnectionOwner extends Lender {
@@ -61,20 +62,18 @@ export interface ConnectingDeps {
   readonly database: Database
   readonly seal: Seal
   readonly envelope: Envelope
-  /** By name. */
-  readonly clients: ReadonlyMap<string, ProviderClient>
+  readonly clients: ProviderClients
   readonly parties: PartyLabels
   readonly clock: Clock
   readonly log: Log
   readonly randomBytes: (size: number) => Buffer
 }
 
-const rule = z.object({ title: z.string(), methods: z.array(z.string()), paths: z.array(z.string()) })
 const attemptSchema = z.object({
   provider: z.string(),
   checks: z.object({ state: z.string(), nonce: z.string(), verifier: z.string() }),
-  parties: z.array(z.object({ agent: z.string(), client: z.string() })),
-  rules: z.array(rule),
+  parties: z.array(z.object({ agent: z.string(), client: z.string() })).readonly(),
+  rules: ruleList,
 })
 const answered = attemptSchema.extend({ search: z.string() })
 
@@ -107,8 +106,8 @@ export function createConnecting(deps: ConnectingDeps): Connecting {
       await attempts.begin(browser, owner.session, {
         provider: name,
         checks,
-        parties: [...(agreement?.parties ?? [])],
-        rules: rules.map(ruleFields),
+        parties: agreement?.parties ?? [],
+        rules,
       })
       return ok({ url, browser })
     },
@@ -139,8 +138,6 @@ export function createConnecting(deps: ConnectingDeps): Connecting {
     },
   }
 }
-
-const ruleFields = ({ title, methods, paths }: Rule) => ({ title, methods: [...methods], paths: [...paths] })
 
 /**
  * Only who waits for this very person, or was lent something by them: no page of ours offers anybody else.

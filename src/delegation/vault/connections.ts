@@ -1,27 +1,34 @@
 import type { RecordActor } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
-import { type FgaObject, splitObject } from '../../kernel/ids.ts'
-import { outermostActor, type Principal } from '../../kernel/principal.ts'
+import { AppError } from '../../kernel/errors.ts'
+import { agentOf, type Principal } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Provider, Rule } from './provider.ts'
-import { rulesOf } from './rows.ts'
+import { ruleList } from './rows.ts'
 import type { LiveTokens } from './tokens.ts'
 
 /** What one agent may do, through one client, with an account that a person linked. */
 export interface ConnectionForAgent {
   readonly id: string
   readonly provider: Provider
-  readonly subject: FgaObject
-  /** Id of the outermost agent, without its type. */
-  readonly agent: string
-  readonly client: string
   /** What the person agreed to; whatever else is asked for needs an approval. */
   readonly rules: readonly Rule[]
 }
 
 /** Why an agent gets no connection. Forbidden and missing share one answer. */
 export type NoConnection = 'connection_required' | 'reconnect_required' | 'not_found'
+
+/** The error that leads the person to the page on which they can agree to what is missing. */
+export async function unlinked(
+  connections: Pick<Connections, 'connectUrl'>,
+  principal: Principal,
+  provider: string,
+  code: 'connection_required' | 'reconnect_required',
+): Promise<AppError> {
+  const connect_url = await connections.connectUrl(principal, provider)
+  return new AppError(code, { members: { connect_url } })
+}
 
 /** How a token is used, and who is on record for it. */
 export interface ConnectionUse<T> {
@@ -96,7 +103,7 @@ export function createConnections(deps: ConnectionsDeps): Connections {
       )
       if (row === undefined) return refuse('connection_required')
       if (row.state !== 'live') return refuse('reconnect_required')
-      return ok({ id: row.id, provider, subject, agent, client, rules: rulesOf(row.rules) })
+      return ok({ id: row.id, provider, rules: ruleList.parse(row.rules) })
     },
     async withToken(connection, use, { recordedAs, isRefused = () => false }) {
       const firstToken = await tokens.get(connection, recordedAs)
@@ -128,9 +135,4 @@ export function createConnections(deps: ConnectionsDeps): Connections {
       return `${publicUrl}/connections/requests/${row?.id ?? ''}`
     },
   }
-}
-
-const agentOf = (principal: Principal): string | undefined => {
-  const actor = outermostActor(principal)
-  return actor && splitObject(actor).id
 }

@@ -161,44 +161,14 @@ function builder(lengthMax: number) {
   }
 }
 
-const named: Readonly<Record<string, string>> = {
-  excl: '!',
-  quot: '"',
-  num: '#',
-  dollar: '$',
-  percnt: '%',
-  amp: '&',
-  apos: "'",
-  lpar: '(',
-  rpar: ')',
-  ast: '*',
-  midast: '*',
-  plus: '+',
-  comma: ',',
-  period: '.',
-  sol: '/',
-  colon: ':',
-  semi: ';',
-  lt: '<',
-  equals: '=',
-  gt: '>',
-  quest: '?',
-  commat: '@',
-  lsqb: '[',
-  lbrack: '[',
-  bsol: '\\',
-  rsqb: ']',
-  rbrack: ']',
-  hat: '^',
-  lowbar: '_',
-  grave: '`',
-  lcub: '{',
-  lbrace: '{',
-  verbar: '|',
-  vert: '|',
-  rcub: '}',
-  rbrace: '}',
-}
+/** Each name before what it stands for. */
+const named = new Map(
+  `excl! quot" num# dollar$ percnt% amp& apos' lpar( rpar) ast* midast* plus+ comma, period. sol/ colon: semi; lt<
+   equals= gt> quest? commat@ lsqb[ lbrack[ bsol\\ rsqb] rbrack] hat^ lowbar_ grave\` lcub{ lbrace{ verbar| vert|
+   rcub} rbrace}`
+    .split(/\s+/)
+    .map((entity) => [entity.slice(0, -1), entity.slice(-1)]),
+)
 
 interface Escapes {
   readonly pattern: RegExp
@@ -224,12 +194,12 @@ const scripts: Escapes = {
 
 const pages: Escapes = {
   pattern: new RegExp(
-    `&#x(?<hex>[0-9a-f]{1,8});?|&#(?<decimal>[0-9]{1,8});?|&(?<name>${Object.keys(named).join('|')});`,
+    `&#x(?<hex>[0-9a-f]{1,8});?|&#(?<decimal>[0-9]{1,8});?|&(?<name>${[...named.keys()].join('|')});`,
     'gi',
   ),
   codeOf({ hex, decimal, name = '' }) {
     if (hex !== undefined) return number(hex, 16)
     if (decimal !== undefined) return number(decimal, 10)
-    return (named[name.toLowerCase()] ?? ' ').charCodeAt(0)
+    return (named.get(name.toLowerCase()) ?? ' ').charCodeAt(0)
   },
 }

@@ -10,7 +10,7 @@ import type { ApprovalGrants } from '../approvals/grants.ts'
 import { answerOf, type VaultAnswer } from './answer.ts'
 import { digestOfBody, hasBody, recordedCall, shownBody, type VaultCall } from './call.ts'
 import { callHeaders } from './call-headers.ts'
-import type { ConnectionForAgent, Connections } from './connections.ts'
+import { type Connections, unlinked } from './connections.ts'
 import { hasOverrideInForm, isCovered } from './patterns.ts'
 import type { ResolveCall, ResolvedCall } from './resolve-call.ts'
 
@@ -72,18 +72,13 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     if (!isAllowed) throw approvalRequired(call)
   }
 
-  async function send(
-    { path, found, call }: Begun,
-    token: string,
-    tokens: readonly string[],
-    vaultRequest: Sent,
-  ) {
+  async function send({ path, found, call, headers, body }: Begun, token: string, tokens: readonly string[]) {
     try {
       const response = await outbound(path.url, {
         method: call.method,
         // Nothing of what came in but this list: no token of ours, no cookie, no address.
-        headers: { ...vaultRequest.headers, authorization: `Bearer ${token}` },
-        ...(vaultRequest.body !== undefined && { body: vaultRequest.body }),
+        headers: { ...headers, authorization: `Bearer ${token}` },
+        ...(body !== undefined && { body }),
         timeoutMs,
         bytesMax,
       })
@@ -98,23 +93,6 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
       log('vault_call_failed', { provider: found.provider.name, reason: error.message })
       return { failed: failureOf(error) }
     }
-  }
-
-  async function unlinked(
-    principal: Principal,
-    { provider }: ConnectionForAgent,
-    code: 'connection_required' | 'reconnect_required',
-  ): Promise<AppError> {
-    const connect_url = await connections.connectUrl(principal, provider.name)
-    return new AppError(code, { members: { connect_url } })
-  }
-
-  /** Where the connection ended between being found and being used. */
-  async function ended(principal: Principal, found: ConnectionForAgent, error: unknown) {
-    if (!(error instanceof AppError)) return undefined
-    return error.code === 'connection_required' || error.code === 'reconnect_required'
-      ? unlinked(principal, found, error.code)
-      : undefined
   }
 
   return async (principal, vaultRequest) => {
@@ -134,7 +112,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
       throw invalid('body', 'A field of the form says another method, headers or credentials.')
     const isAgreed = isCovered(found.rules, call.method, path)
     const grant = isAgreed ? undefined : (vaultRequest.approval ?? principal.grant)
-    const prepared: Begun = { ...resolved, grant, body }
+    const prepared: Begun = { ...resolved, grant, headers, body }
     if (!isAgreed && grant === undefined) throw approvalRequired(prepared)
 
     const tokens: string[] = []
@@ -142,13 +120,19 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
       // Once, and only now: a token that cannot be had must not use an approval up.
       if (tokens.length === 0 && (grant !== undefined || isWrite(call))) await beginCall(principal, prepared)
       tokens.push(token)
-      return send(prepared, token, tokens, { headers, body })
+      return send(prepared, token, tokens)
     }
     const isRefused = (outcome: Outcome) => 'answer' in outcome && outcome.answer.status === 401
     const outcome = await connections
       .withToken(found.id, use, { recordedAs: principal, isRefused })
       .catch(async (error: unknown) => {
-        throw (await ended(principal, found, error)) ?? error
+        // It ended between being found and being used.
+        if (
+          error instanceof AppError &&
+          (error.code === 'connection_required' || error.code === 'reconnect_required')
+        )
+          throw await unlinked(connections, principal, found.provider.name, error.code)
+        throw error
       })
     await record(database, principal, {
       event: 'vault_called',
@@ -157,7 +141,8 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     })
     if (grant !== undefined) await grants.settle([grant])
     if ('failed' in outcome) throw failed(outcome.failed, call, bytesMax)
-    if (isRefused(outcome)) throw await unlinked(principal, found, 'reconnect_required')
+    if (isRefused(outcome))
+      throw await unlinked(connections, principal, found.provider.name, 'reconnect_required')
     return outcome.answer
   }
 }
@@ -171,13 +156,9 @@ const members = {
   bodyDigest: 'body',
 } as const
 
-interface Sent {
-  readonly headers: Readonly<Record<string, string>>
-  readonly body: Uint8Array | undefined
-}
-
 interface Begun extends ResolvedCall {
   readonly grant: string | undefined
+  readonly headers: Readonly<Record<string, string>>
   readonly body: Uint8Array | undefined
 }
 

@@ -31,28 +31,24 @@ export interface PartyLabels {
 export function createPartyLabels({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): PartyLabels {
   const now = () => new Date(clock.now())
   return {
-    async offered(subject) {
-      return (
-        await sql.query<PartyRow>(
-          `select ${party} from agents as a join clients as c on c.agent = a.id or c.client_id = any(a.host_clients)
-           where a.disabled_at is null and c.kind = 'agent' and c.title is not null and exists (
-             select from delegations as d where d.subject = $1 and d.state = 'live' and d.expires_at > $2
-               and d.resource is null and (d.agent = a.id or a.id = any(d.sub_agents)))
-           order by a.title, a.id, client_title limit 200`,
-          [subject, now()],
-        )
-      ).map(fromRow)
-    },
-    async requests(subject) {
-      const rows = await sql.query<PartyRow & { readonly id: string; readonly provider: string }>(
-        `select r.id, r.provider, a.id as agent, a.title as agent_title, a.purpose, r.client,
-           coalesce(c.title, r.client) as client_title
+    offered: (subject) =>
+      sql.query<LabelledParty>(
+        `select a.id as agent, a.title as "agentTitle", a.purpose, c.client_id as client, c.title as "clientTitle"
+         from agents as a join clients as c on c.agent = a.id or c.client_id = any(a.host_clients)
+         where a.disabled_at is null and c.kind = 'agent' and c.title is not null and exists (
+           select from delegations as d where d.subject = $1 and d.state = 'live' and d.expires_at > $2
+             and d.resource is null and (d.agent = a.id or a.id = any(d.sub_agents)))
+         order by a.title, a.id, c.title limit 200`,
+        [subject, now()],
+      ),
+    requests: (subject) =>
+      sql.query<ConnectionRequest>(
+        `select r.id, r.provider, a.id as agent, a.title as "agentTitle", a.purpose, r.client,
+           coalesce(c.title, r.client) as "clientTitle"
          from connection_requests as r join agents as a on a.id = r.agent left join clients as c on c.client_id = r.client
          where r.subject = $1 and r.expires_at > $2 and a.disabled_at is null order by r.expires_at desc, r.id limit 50`,
         [subject, now()],
-      )
-      return rows.map((row) => ({ ...fromRow(row), id: row.id, provider: row.provider }))
-    },
+      ),
     async refuse(subject, id) {
       await sql.query('delete from connection_requests where subject = $1 and id = $2', [subject, id])
     },
@@ -64,21 +60,3 @@ export function createPartyLabels({ sql, clock }: { readonly sql: Sql; readonly 
     },
   }
 }
-
-const party = `a.id as agent, a.title as agent_title, a.purpose, c.client_id as client, c.title as client_title`
-
-interface PartyRow {
-  readonly agent: string
-  readonly agent_title: string
-  readonly purpose: string
-  readonly client: string
-  readonly client_title: string
-}
-
-const fromRow = ({ agent, agent_title, purpose, client, client_title }: PartyRow): LabelledParty => ({
-  agent,
-  agentTitle: agent_title,
-  purpose,
-  client,
-  clientTitle: client_title,
-})

@@ -8,9 +8,9 @@ import { endAgreement, type Party, recordAgreement } from './agreements.ts'
 import { type Agreement, assertParties, type Connecting, type ConnectionOwner } from './connect.ts'
 import type { Envelope } from './envelope.ts'
 import type { PartyLabels } from './labels.ts'
-import type { Provider, Rule } from './provider.ts'
-import type { ProviderClient } from './provider-client.ts'
-import { type ConnectionRow, connectionColumns, encryptionContextOf, rulesOf, sealedOf } from './rows.ts'
+import type { Rule } from './provider.ts'
+import { clientOf, type ProviderClients } from './provider-client.ts'
+import { type ConnectionRow, connectionColumns, encryptionContextOf, ruleList, sealedOf } from './rows.ts'
 
 /** A connection as its person sees it. Holds no token. */
 export interface OwnConnection {
@@ -49,7 +49,7 @@ export interface OwnConnections {
 export interface OwnConnectionsDeps {
   readonly database: Database
   readonly envelope: Envelope
-  readonly clients: ReadonlyMap<string, ProviderClient>
+  readonly clients: ProviderClients
   readonly parties: PartyLabels
   readonly connecting: Pick<Connecting, 'rulesOf'>
   readonly clock: Clock
@@ -69,11 +69,6 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
     return row
   }
 
-  const providerOf = ({ provider, issuer }: ConnectionRow): Provider | undefined => {
-    const found = clients.get(provider)?.provider
-    return found?.issuer === issuer ? found : undefined
-  }
-
   return {
     async list(subject) {
       const rows = await database.query<ConnectionRow>(
@@ -87,7 +82,7 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
       return rows.map((row) => ({
         id: row.id,
         provider: row.provider,
-        providerTitle: providerOf(row)?.title,
+        providerTitle: clientOf(clients, row)?.provider.title,
         accountTitle: row.account_title,
         state: row.state,
         scopes: row.scopes,
@@ -101,9 +96,9 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
       await assertParties(parties, owner, name, agreement.parties)
       await database.transaction(async (sql) => {
         const row = await ownConnection(sql, owner, id)
-        const provider = providerOf(row)
-        if (provider === undefined) throw new AppError('not_found')
-        const rules = connecting.rulesOf(provider, agreement.rules)
+        const client = clientOf(clients, row)
+        if (client === undefined) throw new AppError('not_found')
+        const rules = connecting.rulesOf(client.provider, agreement.rules)
         await recordAgreement(
           sql,
           row,
@@ -138,10 +133,10 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
 
   /** After it has ended here: the provider may take its time, or not answer at all. */
   async function tell(row: ConnectionRow): Promise<boolean> {
-    if (providerOf(row) === undefined) return false
+    const client = clientOf(clients, row)
+    if (client === undefined) return false
     try {
-      const tokens = await envelope.open(encryptionContextOf(row), sealedOf(row))
-      return (await clients.get(row.provider)?.revoke(tokens)) ?? false
+      return await client.revoke(await envelope.open(encryptionContextOf(row), sealedOf(row)))
     } catch {
       // Sealed by a key that is gone: nobody can use it either, and nobody can name it to the provider.
       return false
@@ -159,38 +154,19 @@ async function endConnection(sql: Sql, id: string, now: Date): Promise<void> {
   await sql.query('delete from connection_agents where connection = $1', [id])
 }
 
-interface AgreedRow {
-  readonly connection: string
-  readonly agent: string
-  readonly agent_title: string
-  readonly client: string
-  readonly client_title: string
-  readonly is_disabled: boolean
-  readonly rules: unknown
-}
-
 async function agreedOf(
   sql: Sql,
   ids: readonly string[],
 ): Promise<ReadonlyMap<string, readonly AgreedParty[]>> {
-  const rows = await sql.query<AgreedRow>(
-    `select ca.connection, ca.agent, a.title as agent_title, ca.client, coalesce(c.title, ca.client) as client_title,
-       a.disabled_at is not null as is_disabled, ca.rules
+  const rows = await sql.query<Omit<AgreedParty, 'rules'> & { connection: string; rules: unknown }>(
+    `select ca.connection, ca.agent, a.title as "agentTitle", ca.client, coalesce(c.title, ca.client) as "clientTitle",
+       a.disabled_at is not null as "isDisabled", ca.rules
      from connection_agents as ca join agents as a on a.id = ca.agent left join clients as c on c.client_id = ca.client
-     where ca.connection = any($1) order by agent_title, client_title, ca.agent, ca.client`,
+     where ca.connection = any($1) order by "agentTitle", "clientTitle", ca.agent, ca.client`,
     [ids],
   )
   const found = new Map<string, AgreedParty[]>()
-  for (const row of rows) {
-    const party = {
-      agent: row.agent,
-      agentTitle: row.agent_title,
-      client: row.client,
-      clientTitle: row.client_title,
-      isDisabled: row.is_disabled,
-      rules: rulesOf(row.rules),
-    }
-    found.set(row.connection, [...(found.get(row.connection) ?? []), party])
-  }
+  for (const { connection, rules, ...party } of rows)
+    found.set(connection, [...(found.get(connection) ?? []), { ...party, rules: ruleList.parse(rules) }])
   return found
 }

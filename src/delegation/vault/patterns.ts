@@ -1,17 +1,14 @@
 import type { ResolvedPath } from './path.ts'
-
-/** What an agent may do without asking: methods, and paths as patterns. */
-export interface CallRule {
-  readonly methods: readonly string[]
-  // `/repos/*/*/issues?state&page`: `*` is one whole segment, `**` any number of them; after `?` the query
-  // parameters that may be sent, `?*` for any. Nothing else has a meaning.
-  readonly paths: readonly string[]
-}
+import type { Rule } from './provider.ts'
 
 type Path = Pick<ResolvedPath, 'segments' | 'parameters'>
 
 /** Whether one of the rules covers a call. Who may GET may HEAD. */
-export const isCovered = (rules: readonly CallRule[], method: string, path: Path): boolean =>
+export const isCovered = (
+  rules: readonly Pick<Rule, 'methods' | 'paths'>[],
+  method: string,
+  path: Path,
+): boolean =>
   rules.some(
     ({ methods, paths }) =>
       (methods.includes(method) || (method === 'HEAD' && methods.includes('GET'))) &&

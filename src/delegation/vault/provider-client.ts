@@ -59,6 +59,18 @@ export interface ProviderClient {
   revoke(tokens: ConnectionTokens): Promise<boolean>
 }
 
+/** By the name of the provider. */
+export type ProviderClients = ReadonlyMap<string, ProviderClient>
+
+/** Undefined: no more in the settings, or another issuer's there, for which its tokens are not. */
+export function clientOf(
+  clients: ProviderClients,
+  { provider, issuer }: { readonly provider: string; readonly issuer: string },
+): ProviderClient | undefined {
+  const client = clients.get(provider)
+  return client?.provider.issuer === issuer ? client : undefined
+}
+
 export interface ProviderClientDeps {
   readonly publicUrl: string
   readonly outbound: GuardedFetch

@@ -60,11 +60,7 @@ export interface AccountEndpoint {
 }
 
 /** How a provider gives a narrower token. */
-export interface TokenExchange {
-  readonly audience?: string
-  readonly resource?: string
-  readonly scope?: string
-}
+export type TokenExchange = Readonly<Partial<Record<'audience' | 'resource' | 'scope', string>>>
 
 /** One entry of VAULT_PROVIDERS. */
 export interface ProviderEntry {
@@ -78,13 +74,7 @@ export interface ProviderEntry {
   readonly mints?: readonly string[] | undefined
   readonly authorize?: Readonly<Record<string, string>> | undefined
   readonly scope_on_refresh?: boolean | undefined
-  readonly token_exchange?:
-    | {
-        readonly audience?: string | undefined
-        readonly resource?: string | undefined
-        readonly scope?: string | undefined
-      }
-    | undefined
+  readonly token_exchange?: { readonly [Member in keyof TokenExchange]: string | undefined } | undefined
   readonly scopes?: readonly string[] | undefined
   readonly rules?: readonly Rule[] | undefined
 }

@@ -2,7 +2,7 @@ import { callMethods } from '@remit/contract/vault-schemas'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { contentType, hasBody, type VaultCall } from './call.ts'
-import type { ConnectionForAgent, Connections } from './connections.ts'
+import { type ConnectionForAgent, type Connections, unlinked } from './connections.ts'
 import { type ResolvedPath, resolvePath } from './path.ts'
 import { hasOverride, isMinting } from './patterns.ts'
 
@@ -35,8 +35,7 @@ export function createCallResolution({
     const result = await connections.find(principal, name)
     if (result.ok) return result.value
     if (result.reason === 'not_found') throw new AppError('not_found')
-    const connect_url = await connections.connectUrl(principal, name)
-    throw new AppError(result.reason, { members: { connect_url } })
+    throw await unlinked(connections, principal, name, result.reason)
   }
 
   return async (principal, vaultCall, field = (member) => member) => {

@@ -3,7 +3,7 @@ import { AppError } from '../../kernel/errors.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Envelope } from './envelope.ts'
 import { NotUnwrapped, type WrappedKey } from './keys.ts'
-import { type ConnectionRow, encryptionContextOf } from './rows.ts'
+import { type ConnectionRow, encryptionContextOf, keyOf } from './rows.ts'
 
 /**
  * Accounts of one provider in one state whose data keys are wrapped by one version of the key. Nobody's name.
@@ -119,10 +119,6 @@ export function createVaultKeyring({ database, envelope }: VaultKeyringDeps): Va
 
 type WrappedRow = Pick<ConnectionRow, 'id' | 'subject' | 'wrapped_key' | 'key_version'>
 const columns = 'id, subject, wrapped_key, key_version'
-const keyOf = ({ wrapped_key, key_version }: WrappedRow): WrappedKey => ({
-  bytes: wrapped_key,
-  version: key_version,
-})
 
 /** A key that sealed accounts in use and does not open them here. */
 export interface MissingKey {

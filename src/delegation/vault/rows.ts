@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { EncryptionContext, SealedTokens } from './envelope.ts'
-import type { Rule } from './provider.ts'
+import type { WrappedKey } from './keys.ts'
 
 /** A row of `connections` that has not ended. */
 export interface ConnectionRow {
@@ -46,15 +46,18 @@ export const encryptionContextOf = ({
   subject,
 })
 
+/** The data key of a row, as it is wrapped. */
+export const keyOf = ({
+  wrapped_key: bytes,
+  key_version: version,
+}: Pick<ConnectionRow, 'wrapped_key' | 'key_version'>): WrappedKey => ({ bytes, version })
+
 /** The sealed tokens of a row. */
-export const sealedOf = ({ sealed, wrapped_key, key_version }: ConnectionRow): SealedTokens => ({
-  jwe: sealed,
-  key: { bytes: wrapped_key, version: key_version },
-})
+export const sealedOf = (row: ConnectionRow): SealedTokens => ({ jwe: row.sealed, key: keyOf(row) })
 
-const rules = z.array(
-  z.strictObject({ title: z.string(), methods: z.array(z.string()), paths: z.array(z.string()) }),
-)
+const texts = z.array(z.string()).readonly()
 
-/** Throws for what is none: a rule that cannot be read allows nothing. */
-export const rulesOf = (value: unknown): readonly Rule[] => rules.parse(value)
+/** Rules as they are kept. Throws for what is none: a rule that cannot be read allows nothing. */
+export const ruleList = z
+  .array(z.strictObject({ title: z.string(), methods: texts, paths: texts }))
+  .readonly()

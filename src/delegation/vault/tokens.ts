@@ -7,7 +7,7 @@ import type { Database, Sql } from '../../store/sql.ts'
 import type { Envelope } from './envelope.ts'
 import { type Lease, takeLease } from './lease.ts'
 import type { Provider } from './provider.ts'
-import type { GrantedTokens, ProviderClient } from './provider-client.ts'
+import { clientOf, type GrantedTokens, type ProviderClient, type ProviderClients } from './provider-client.ts'
 import { type ConnectionRow, encryptionContextOf, readRow, sealedOf } from './rows.ts'
 
 /** A token as it is handed to whoever makes one call with it. */
@@ -33,8 +33,7 @@ export interface LiveTokens {
 export interface LiveTokensDeps {
   readonly database: Database
   readonly envelope: Envelope
-  /** By name. */
-  readonly clients: ReadonlyMap<string, ProviderClient>
+  readonly clients: ProviderClients
   readonly clock: Clock
   readonly log: Log
   /** Tests end the process here. */
@@ -60,10 +59,9 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   const { database, envelope, clients, clock, log, step = async () => undefined } = deps
   const flights = new Map<string, Promise<ConnectionRow>>()
 
-  const clientOf = ({ provider, issuer }: ConnectionRow): ProviderClient => {
-    const client = clients.get(provider)
-    // Renamed or given to another issuer in the settings: these tokens are not for it.
-    if (client === undefined || client.provider.issuer !== issuer) throw new AppError('connection_required')
+  const assuredClient = (row: ConnectionRow): ProviderClient => {
+    const client = clientOf(clients, row)
+    if (client === undefined) throw new AppError('connection_required')
     return client
   }
 
@@ -95,7 +93,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   }
 
   async function refresh(row: ConnectionRow, lease: Lease, recordedAs: RecordActor): Promise<ConnectionRow> {
-    const client = clientOf(row)
+    const client = assuredClient(row)
     const { refreshToken } = await envelope.open(encryptionContextOf(row), sealedOf(row))
     if (refreshToken === undefined) return broken(row, lease, recordedAs)
     await step('leased')
@@ -135,7 +133,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     await step('kept')
     // Taken back meanwhile: what the provider gave since must not live on there. Connected anew: it may be
     // the same grant, and is left alone.
-    if (!written && (await readRow(database, row.id)) === undefined) await clientOf(row).revoke(tokens)
+    if (!written && (await readRow(database, row.id)) === undefined) await assuredClient(row).revoke(tokens)
     return usable(row.id)
   }
 
@@ -154,7 +152,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
    * use wait for each other.
    */
   async function handOut(row: ConnectionRow, recordedAs: RecordActor, isNew = false): Promise<LiveToken> {
-    const client = clientOf(row)
+    const client = assuredClient(row)
     const { accessToken } = await envelope.open(encryptionContextOf(row), sealedOf(row))
     const { provider } = client
     const exchanged = provider.tokenExchange && (await client.exchange(accessToken, row.scopes))
@@ -187,7 +185,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
   return {
     async get(id, recordedAs) {
       const row = await usable(id)
-      clientOf(row)
+      assuredClient(row)
       const leftMs = row.token_expires_at ? row.token_expires_at.getTime() - clock.now() : Infinity
       if (leftMs > marginMs) return handOut(row, recordedAs)
       if (!row.refreshable && leftMs > 0) return handOut(row, recordedAs)

@@ -1,6 +1,5 @@
-import type { vaultAnswerSchema, vaultRequestSchema } from '@remit/contract/vault-schemas'
+import type { vaultRequestSchema } from '@remit/contract/vault-schemas'
 import type { z } from 'zod'
-import type { VaultAnswer } from './answer.ts'
 import type { VaultRequest } from './fetch.ts'
 
 /** From the JSON of a request that its schema has validated. */
@@ -16,11 +15,4 @@ export const toVaultRequest = ({
   ...(text !== undefined && { body: Buffer.from(text) }),
   ...(bytes !== undefined && { body: Buffer.from(bytes, 'base64') }),
   ...(approval !== undefined && { approval }),
-})
-
-/** To the JSON that an agent gets. */
-export const toVaultAnswer = (answered: VaultAnswer, txn: string): z.output<typeof vaultAnswerSchema> => ({
-  ...answered,
-  headers: { ...answered.headers },
-  txn,
 })

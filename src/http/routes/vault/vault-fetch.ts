@@ -1,6 +1,6 @@
 import { vaultAnswerSchema, vaultRequestSchema } from '@remit/contract/vault-schemas'
 import type { VaultFetch } from '../../../delegation/vault/fetch.ts'
-import { toVaultAnswer, toVaultRequest } from '../../../delegation/vault/wire.ts'
+import { toVaultRequest } from '../../../delegation/vault/wire.ts'
 import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
@@ -31,6 +31,6 @@ export function vaultFetchRoutes({ fetch, requireBearer }: VaultFetchRouteDeps):
   })
   return createRouter().openapi(route, async (c) => {
     const answered = await fetch(c.get('principal'), toVaultRequest(c.req.valid('json')))
-    return c.json(toVaultAnswer(answered, c.get('txn')), 200)
+    return c.json({ ...answered, txn: c.get('txn') }, 200)
   })
 }
