@@ -33,7 +33,7 @@ export function registerDocuments(
     },
     async (uri, { id }) => {
       try {
-        const principal = await asker({ call, tool: 'resources/read', scopes })
+        const principal = await asker(call, 'resources/read', scopes)
         const found = await inTime(call.deadline, readDocument(principal, idOf(id), call.deadline))
         const { text, ...about } = toDocument(found, principal.txn)
         return {

@@ -18,15 +18,13 @@ import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Deadline } from '../../retrieval/deadline.ts'
 import { opensPages, sendTo } from '../pages.ts'
 import type { ToolContext } from '../tool-context.ts'
-import { listed, run } from './tool.ts'
+import { addTool } from './tool.ts'
 
 export interface ApprovalToolDeps {
   readonly approvals: Pick<Approvals, 'ask' | 'of' | 'wait' | 'answer'>
   readonly resolve: ResolveDetail
   readonly publicUrl: string
 }
-
-const scopes = ['approvals.request'] as const
 
 const input = z
   .strictObject({
@@ -66,11 +64,22 @@ const output = z.strictObject({
   next: z.string().optional().describe('What to do now'),
 })
 
+const requestApprovalTool = {
+  name: 'request_approval',
+  title: 'Ask the person',
+  description:
+    'Asks the person you work for to agree to more than they lent you: to documents that a search could have found, or to one call with an account of theirs. They answer on their own page, not here; nothing you write decides it. `grant_id` of an approved answer is what the other tools take as `approval`. Ask once, and look again with `id`.',
+  scopes: ['approvals.request'],
+  input,
+  output,
+  annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+} as const
+
 /** `request_approval`: asks the person for more than was lent, and looks how that stands. It decides nothing. */
 export function registerRequestApproval(
   server: McpServer,
   { approvals, resolve, publicUrl }: ApprovalToolDeps,
-  { call, challenge, state, ...toolContext }: ToolContext,
+  toolContext: ToolContext,
 ): void {
   const pageOf = (id: string) => `${publicUrl}/approvals/${id}`
 
@@ -80,52 +89,28 @@ export function registerRequestApproval(
     return approvalResult(found, pageOf(id))
   }
 
-  server.registerTool(
-    'request_approval',
-    {
-      title: 'Ask the person',
-      description:
-        'Asks the person you work for to agree to more than they lent you: to documents that a search could have found, or to one call with an account of theirs. They answer on their own page, not here; nothing you write decides it. `grant_id` of an approved answer is what the other tools take as `approval`. Ask once, and look again with `id`.',
-      inputSchema: listed(input),
-      outputSchema: output,
-      annotations: {
-        readOnlyHint: false,
-        destructiveHint: false,
-        idempotentHint: true,
-        openWorldHint: false,
-      },
-      scopeChallenge: challenge(scopes),
-    },
-    (args, context) =>
-      run(
-        { call, tool: 'request_approval', scopes, input, args, ...toolContext },
-        async (parsed, principal, deadline) => {
-          const asker = requesterOf(principal)
-          // Back from the page; whatever the client says of it, the table says how it stands.
-          const carried = context.mcpReq.requestState<string>()
-          if (carried !== undefined) return readApproval(asker, carried, deadline)
-          if (parsed.id !== undefined && parsed.answer === undefined)
-            return readApproval(asker, parsed.id, deadline)
-          if (parsed.id !== undefined)
-            return approvalResult(
-              await approvals.answer(asker, parsed.id, parsed.answer ?? ''),
-              pageOf(parsed.id),
-            )
-          const [detail] = parsed.authorization_details ?? []
-          if (detail === undefined) throw invalid('authorization_details', 'Exactly one is needed.')
-          const approval = await approvals.ask(asker, await resolve(principal, detail), {
-            ...(parsed.purpose !== undefined && { purpose: parsed.purpose }),
-            seconds: parsed.requested_expiry,
-            front: 'rest',
-          })
-          const url = pageOf(approval.id)
-          if (approval.state !== 'pending' || !opensPages(server)) return approvalResult(approval, url)
-          const message =
-            'An agent asks you to agree to something. What it is stands on this page, where you decide.'
-          return sendTo({ url, message, carried: approval.id }, state, context)
-        },
-      ),
-  )
+  addTool(server, toolContext, requestApprovalTool, async (parsed, { principal, deadline, context }) => {
+    const asker = requesterOf(principal)
+    // Back from the page; whatever the client says of it, the table says how it stands.
+    const carried = context.mcpReq.requestState<string>()
+    if (carried !== undefined) return readApproval(asker, carried, deadline)
+    if (parsed.id !== undefined && parsed.answer === undefined)
+      return readApproval(asker, parsed.id, deadline)
+    if (parsed.id !== undefined)
+      return approvalResult(await approvals.answer(asker, parsed.id, parsed.answer ?? ''), pageOf(parsed.id))
+    const [detail] = parsed.authorization_details ?? []
+    if (detail === undefined) throw invalid('authorization_details', 'Exactly one is needed.')
+    const approval = await approvals.ask(asker, await resolve(principal, detail), {
+      ...(parsed.purpose !== undefined && { purpose: parsed.purpose }),
+      seconds: parsed.requested_expiry,
+      front: 'rest',
+    })
+    const url = pageOf(approval.id)
+    if (approval.state !== 'pending' || !opensPages(server)) return approvalResult(approval, url)
+    const message =
+      'An agent asks you to agree to something. What it is stands on this page, where you decide.'
+    return sendTo({ url, message, carried: approval.id }, toolContext.state, context)
+  })
 }
 
 const marginMs = 500

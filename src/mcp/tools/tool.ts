@@ -1,7 +1,10 @@
 import type {
   CallToolResult,
   InputRequiredResult,
+  McpServer,
+  ServerContext,
   StandardSchemaWithJSON,
+  ToolAnnotations,
 } from '@modelcontextprotocol/server'
 import type { z } from 'zod'
 import { AppError, invalid } from '../../kernel/errors.ts'
@@ -9,30 +12,36 @@ import type { Principal, Scope } from '../../kernel/principal.ts'
 import { firstIssue } from '../../kernel/validation-message.ts'
 import { type Deadline, inTime } from '../../retrieval/deadline.ts'
 import type { Call } from '../call.ts'
-import { type FailureDeps, toolFailure } from '../failure.ts'
+import { toolFailure } from '../failure.ts'
+import type { ToolContext } from '../tool-context.ts'
 
-/** One call of a tool. */
-export interface Run<Input extends z.ZodType> extends FailureDeps {
-  readonly call: Call
-  /** As it stands in the record. */
-  readonly tool: string
+/** A tool as it is listed, and how it is run. */
+export interface Tool<Input extends z.ZodType> {
+  /** Also as it stands in the record. */
+  readonly name: string
+  readonly title: string
+  readonly description: string
   readonly scopes: readonly Scope[]
   readonly input: Input
-  /** The arguments as they came. */
-  readonly args: unknown
+  readonly output: StandardSchemaWithJSON
+  readonly annotations: ToolAnnotations
   /** Whether its outcome has to be told however long it takes: what was sent may have happened. Default false. */
   readonly untimed?: boolean
+}
+
+/** One call of a tool, its arguments read. */
+export interface ToolCall {
+  /** Who asks, with the tool's name for the record. */
+  readonly principal: Principal
+  readonly deadline: Deadline
+  readonly context: ServerContext
 }
 
 /** What a tool call gives: a result, or a question to the person. */
 export type Outcome = CallToolResult | InputRequiredResult
 
 /** Who asks, as the features get it: the principal, with the tool's name for the record. */
-export async function asker({
-  call,
-  tool,
-  scopes,
-}: Pick<Run<never>, 'call' | 'tool' | 'scopes'>): Promise<Principal> {
+export async function asker(call: Call, tool: string, scopes: readonly Scope[]): Promise<Principal> {
   if (call.lacking(scopes) === undefined) return { ...call.principal, tool }
   // No challenge: the person would be asked again and again for what no consent of theirs gives.
   if (await call.isBeyond(scopes))
@@ -45,9 +54,9 @@ export async function asker({
 
 /**
  * A tool's arguments as the library lists them, and hands on unread: it would refuse in a sentence of its own, without code,
- * field and txn. {@link run} reads them.
+ * field and txn.
  */
-export const listed = <Input extends z.ZodType>(input: Input): StandardSchemaWithJSON<unknown> => ({
+const listed = <Input extends z.ZodType>(input: Input): StandardSchemaWithJSON<unknown> => ({
   '~standard': { ...input['~standard'], validate: (value) => ({ value }) },
 })
 
@@ -58,18 +67,26 @@ function read<Input extends z.ZodType>(input: Input, args: unknown): z.output<In
   throw invalid(path.join('.') || 'arguments', says)
 }
 
-/** Runs one tool to its end or the request's, and turns what went wrong into a result. */
-export async function run<Input extends z.ZodType>(
-  options: Run<Input>,
-  answer: (parsedInput: z.output<Input>, principal: Principal, deadline: Deadline) => Promise<Outcome>,
-): Promise<Outcome> {
-  const { deadline } = options.call
-  try {
-    const working = asker(options).then((caller) =>
-      answer(read(options.input, options.args), caller, deadline),
-    )
-    return await (options.untimed === true ? working : inTime(deadline, working))
-  } catch (error) {
-    return toolFailure(error, options)
-  }
+/** Adds a tool, which runs to its end or the request's; what goes wrong in it is a result. */
+export function addTool<Input extends z.ZodType>(
+  server: McpServer,
+  { call, challenge, ...toolContext }: ToolContext,
+  { name, scopes, input, output, untimed = false, ...about }: Tool<Input>,
+  answer: (parsedInput: z.output<Input>, toolCall: ToolCall) => Promise<Outcome>,
+): void {
+  const { deadline } = call
+  server.registerTool(
+    name,
+    { ...about, inputSchema: listed(input), outputSchema: output, scopeChallenge: challenge(scopes) },
+    async (args, context) => {
+      try {
+        const working = asker(call, name, scopes).then((principal) =>
+          answer(read(input, args), { principal, deadline, context }),
+        )
+        return await (untimed ? working : inTime(deadline, working))
+      } catch (error) {
+        return toolFailure(error, toolContext)
+      }
+    },
+  )
 }
