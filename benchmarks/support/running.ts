@@ -6,7 +6,7 @@ import { type Infrastructure, openInfrastructure } from '../../src/compose/infra
 import { listen } from '../../src/compose/serve.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
-import { createSystemFetch } from '../../src/outbound/system.ts'
+import { createSystemFetch } from '../../src/outbound/guarded-fetch.ts'
 import { startTestIssuer, type TestIssuer, type TokenOptions } from '../../test/support/issuer.ts'
 import { freePort } from '../../test/support/port.ts'
 import { remembering } from './remember.ts'

@@ -3,12 +3,12 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { operator } from '../audit/record.ts'
 import type { Config } from '../config/config.ts'
+import { createPartyLabels } from '../delegation/vault/agreements.ts'
 import { createConnecting } from '../delegation/vault/connect.ts'
 import { type Connections, createConnections } from '../delegation/vault/connections.ts'
 import { createEnvelope, type Envelope } from '../delegation/vault/envelope.ts'
 import { createLocalKeys, type KeyEncryption } from '../delegation/vault/keys.ts'
-import { createPartyLabels } from '../delegation/vault/labels.ts'
-import { createOwnConnections } from '../delegation/vault/own-connections.ts'
+import { createOwnConnections, createShowCall, type ShowCall } from '../delegation/vault/own-connections.ts'
 import { createProvider } from '../delegation/vault/provider.ts'
 import { createProviderClient } from '../delegation/vault/provider-client.ts'
 import {
@@ -18,7 +18,6 @@ import {
   missingKeysText,
   type VaultKeyring,
 } from '../delegation/vault/rewrap.ts'
-import { createShowCall, type ShowCall } from '../delegation/vault/shown-call.ts'
 import { createLiveTokens } from '../delegation/vault/tokens.ts'
 import type { App } from '../http/env.ts'
 import type { RequireSession } from '../http/middleware/session.ts'

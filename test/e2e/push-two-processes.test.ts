@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { vapidKeyOf } from '../../src/delegation/notify/message.ts'
 import { createSubscriptions } from '../../src/delegation/notify/subscriptions.ts'
-import { vapidKeyOf } from '../../src/delegation/notify/vapid.ts'
 import { createSeal } from '../../src/store/encryption.ts'
 import { loadSecret } from '../../src/store/secret.ts'
 import { native, needsOpenfga, needsPostgres } from '../support/native.ts'

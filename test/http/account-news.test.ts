@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { vapidKeyOf } from '../../src/delegation/notify/vapid.ts'
+import { vapidKeyOf } from '../../src/delegation/notify/message.ts'
 import { callbackPath } from '../../src/delegation/upstream/provider.ts'
 import { loadSecret } from '../../src/store/secret.ts'
 import { type Browser, openBrowser, type Page } from '../delegation/issuer/browser.ts'

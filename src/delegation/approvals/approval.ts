@@ -1,3 +1,7 @@
+import type { approvalBody } from '@remit/contract/approval-schemas'
+import type { z } from 'zod'
+import { AppError } from '../../kernel/errors.ts'
+import { agentOf, type Principal } from '../../kernel/principal.ts'
 import type { GrantHolder } from '../lending/grant-row.ts'
 import type { ExternalAccount } from '../people/links.ts'
 import type { RequestedAccess } from './requested-access.ts'
@@ -60,3 +64,41 @@ export interface DecidedIn {
 /** Whether the person can still decide. */
 export const isOpen = ({ state }: Pick<Approval, 'state'>): boolean =>
   state === 'pending' || state === 'info_requested'
+
+/** Undefined without an agent or without a delegation: nothing is ever offered or presented for a person alone. */
+export function holderOf(principal: Principal): GrantHolder | undefined {
+  const { subject, delegation } = principal
+  const agent = agentOf(principal)
+  if (agent === undefined || delegation === undefined) return undefined
+  return { subject, agent, delegation }
+}
+
+/** Who asks, from a verified token: what is absent never decides. */
+export function requesterOf(principal: Principal): Requester {
+  const holder = holderOf(principal)
+  if (holder === undefined) throw new AppError('actor_unauthorized', { internal: 'nobody asks for themself' })
+  return { ...holder, client: principal.client, txn: principal.txn }
+}
+
+/** The JSON that an agent gets of its own approval. Documents stay unnamed. */
+export function approvalToWire(approval: Approval): z.output<typeof approvalBody> {
+  const { state, rounds, grant, reason, expiresAt } = approval
+  const question = state === 'info_requested' ? rounds.at(-1)?.question : undefined
+  const details = state === 'approved' ? detailsOf(approval) : undefined
+  return {
+    id: approval.id,
+    state,
+    ...(question !== undefined && { question }),
+    ...(grant !== undefined && { grant_id: grant }),
+    ...(details !== undefined && { authorization_details: details }),
+    ...(reason !== undefined && { reason }),
+    expires_at: expiresAt.toISOString(),
+  }
+}
+
+/** Documents stay unnamed: what they are is on the person's page, and in the answers that they open. */
+function detailsOf({ answer, grant }: Approval) {
+  if (answer === undefined) return undefined
+  if (answer.kind === 'access') return answer.details.map((detail) => ({ ...detail }))
+  return [{ type: answer.kind === 'documents' ? 'document_access' : 'vault_call', grant }]
+}

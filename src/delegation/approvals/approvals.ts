@@ -1,19 +1,24 @@
+import { record } from '../../audit/record.ts'
+import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Result } from '../../kernel/result.ts'
-import { answerQuestion } from './answer-question.ts'
+import type { Database } from '../../store/sql.ts'
 import { type Approval, isOpen, type Requester } from './approval.ts'
 import { type Blocks, createBlocks } from './blocks.ts'
-import { followApprovals } from './changes.ts'
+import { createWaits, followApprovals } from './changes.ts'
 import { type DecideDeps, type DecideOptions, type Decision, decideApproval, type Refusal } from './decide.ts'
-import { expireApprovals } from './expire.ts'
-import { type ApprovalOptions, requestApproval } from './request-approval.ts'
+import {
+  type ApprovalOptions,
+  answerQuestion,
+  recordedRequester,
+  requestApproval,
+} from './request-approval.ts'
 import type { RequestedAccess } from './requested-access.ts'
 import { isCurrent, readApprovals } from './rows.ts'
 import { type ShownApproval, showApproval } from './view.ts'
-import { createWaits } from './waits.ts'
 
 /**
  * What agents ask of the people they work for. One table, whichever front a question came by (REST, CIBA):
@@ -159,3 +164,46 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
     },
   }
 }
+
+const batchMax = 200
+// Decided or not: a grant that came of it has ended long before.
+const keptMs = 90 * 24 * 3_600_000
+
+/**
+ * Writes down, and puts on record, what the clock decided long ago: open ones whose time, delegation or agent
+ * is over. Forgets those that were over 90 days ago. Returns how many expired.
+ */
+async function expireApprovals({
+  database,
+  clock,
+}: {
+  readonly database: Database
+  readonly clock: Clock
+}): Promise<number> {
+  const now = new Date(clock.now())
+  await database.query(
+    `delete from approvals where expires_at < $1 and state not in ('pending', 'info_requested')`,
+    [new Date(clock.now() - keptMs)],
+  )
+  let count = 0
+  for (;;) {
+    const overdue = await readApprovals(database, isOver, now, [])
+    for (const approval of overdue) if (await write(database, approval)) count += 1
+    if (overdue.length < batchMax) return count
+  }
+}
+
+const isOver = `a.state in ('pending', 'info_requested') and not ${isCurrent} order by a.expires_at limit ${batchMax}`
+
+/** False: somebody was there before. */
+const write = (database: Database, approval: Approval): Promise<boolean> =>
+  database.transaction(async (sql) => {
+    const rows = await sql.query(
+      `update approvals set state = 'expired', version = version + 1
+       where id = $1 and version = $2 and state in ('pending', 'info_requested') returning id`,
+      [approval.id, approval.version],
+    )
+    if (rows.length === 0) return false
+    await record(sql, recordedRequester(approval), { event: 'approval_expired', approval: approval.id })
+    return true
+  })

@@ -6,12 +6,18 @@ import type { Log } from '../../kernel/log.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import { type Database, rowsWithoutNulls, type Sql, type SqlValue } from '../../store/sql.ts'
-import { recordEnd, settleGrants } from '../lending/grant-ends.ts'
-import { type ApprovalGrant, type GrantHolder, grantColumns } from '../lending/grant-row.ts'
-import { grantTuples, strayTuples } from '../lending/grant-tuples.ts'
+import {
+  type ApprovalGrant,
+  type GrantHolder,
+  grantColumns,
+  grantTuples,
+  recordEnd,
+  settleGrants,
+  strayTuples,
+} from '../lending/grant-row.ts'
 import { recordedCall, type VaultCall, vaultCallText } from '../vault/call.ts'
+import { holderOf } from './approval.ts'
 import { checkedGrant, type GrantDraft } from './grant-checks.ts'
-import { holderOf } from './requester.ts'
 
 /** What an approval's yes becomes. See docs/flows/approvals.md. */
 export interface ApprovalGrants {

@@ -2,7 +2,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { GrantHolder } from '../lending/grant-row.ts'
-import { holderOf } from './requester.ts'
+import { holderOf } from './approval.ts'
 
 /**
  * One bit to an agent: that its person could be asked. What for stands here alone, fixed when it was made.

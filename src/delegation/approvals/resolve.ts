@@ -3,9 +3,9 @@ import type { z } from 'zod'
 import { invalid } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { digestOfBody, type VaultCall } from '../vault/call.ts'
+import { requesterOf } from './approval.ts'
 import type { Offers } from './offers.ts'
 import type { RequestedAccess } from './requested-access.ts'
-import { requesterOf } from './requester.ts'
 
 /** What an agent asks for, in its own words. */
 export type RequestedDetail = z.output<typeof approvalDetail>

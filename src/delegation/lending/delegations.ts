@@ -8,8 +8,8 @@ import { type Database, rowsWithoutNulls, type Sql, type SqlValue } from '../../
 import { canonicalJson } from '../registry/details.ts'
 import { type Delegation, delegationTuples, type Lending } from './delegation.ts'
 import { checkedDelegation, lockAgents } from './delegation-checks.ts'
-import { endGrantsOf, settleGrants } from './grant-ends.ts'
 import type { ApprovalGrant } from './grant-row.ts'
+import { endGrantsOf, settleGrants } from './grant-row.ts'
 
 /** Rows in the database and tuples at OpenFGA, written in an order in which a crash lends nothing. */
 export interface Delegations {

@@ -7,8 +7,7 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import { type Database, rowsWithoutNulls } from '../../store/sql.ts'
 import { delegationTuples } from '../lending/delegation.ts'
 import type { Delegations } from '../lending/delegations.ts'
-import { recordEnd } from '../lending/grant-ends.ts'
-import { type ApprovalGrant, grantColumns } from '../lending/grant-row.ts'
+import { type ApprovalGrant, grantColumns, recordEnd } from '../lending/grant-row.ts'
 import { forgetAgreements } from '../vault/agreements.ts'
 import {
   markerObject,

@@ -3,8 +3,12 @@ import type * as client from 'openid-client'
 import { z } from 'zod'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Runtime } from '../../store/runtime.ts'
-import { type CodeAnswer, createCodeClient } from '../oauth-client/code-client.ts'
-import type { CodeChecks, CodeRefusal } from '../oauth-client/code-flow.ts'
+import {
+  type CodeAnswer,
+  type CodeChecks,
+  type CodeRefusal,
+  createCodeClient,
+} from '../oauth-client/code-client.ts'
 import { cachedLoad, discover } from '../oauth-client/configuration.ts'
 import { shownName } from '../registry/record-names.ts'
 import { accountKey } from '../registry/subject.ts'

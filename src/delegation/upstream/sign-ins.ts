@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Runtime } from '../../store/runtime.ts'
-import type { CodeRefusal } from '../oauth-client/code-flow.ts'
+import type { CodeRefusal } from '../oauth-client/code-client.ts'
 import { settlesMs } from '../people/account-news.ts'
 import type { AccountLinks } from '../people/links.ts'
 import type { People, Person } from '../people/people.ts'

@@ -1,3 +1,5 @@
+import type { vaultRequestSchema } from '@remit/contract/vault-schemas'
+import type { z } from 'zod'
 import { record } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
@@ -9,7 +11,6 @@ import type { Database } from '../../store/sql.ts'
 import type { ApprovalGrants } from '../approvals/grants.ts'
 import { answerOf, type VaultAnswer } from './answer.ts'
 import { digestOfBody, hasBody, recordedCall, shownBody, type VaultCall } from './call.ts'
-import { callHeaders } from './call-headers.ts'
 import { type Connections, unlinked } from './connections.ts'
 import { hasOverrideInForm, isCovered } from './patterns.ts'
 import type { ResolveCall, ResolvedCall } from './resolve-call.ts'
@@ -221,3 +222,51 @@ function failed(failure: Failure, call: VaultCall, bytesMax: number): AppError {
     }[failure],
   })
 }
+
+const allowed: ReadonlySet<string> = new Set([
+  'accept',
+  'accept-language',
+  'content-type',
+  'if-match',
+  'if-none-match',
+  'if-modified-since',
+  'if-unmodified-since',
+])
+
+const valueMax = 1_000
+
+/**
+ * What an agent may say to a third party beside the path and the body: headers from a short list, by small
+ * names. What is not on it, or could end a line, is a 422: a header that is dropped without a word would
+ * change what was asked.
+ */
+function callHeaders(
+  agentHeaders: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> & { readonly 'content-type'?: string } {
+  const headers: Record<string, string> = {}
+  for (const [spelled, value] of Object.entries(agentHeaders)) {
+    const name = spelled.toLowerCase()
+    if (!allowed.has(name))
+      throw invalid(`headers.${spelled}`, `Only ${[...allowed].join(', ')} can be sent.`)
+    if (Object.hasOwn(headers, name)) throw invalid(`headers.${spelled}`, 'This header is given twice.')
+    if (value.length > valueMax || !/^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(value))
+      throw invalid(`headers.${spelled}`, `must be 1 to ${valueMax} characters of printable ASCII`)
+    headers[name] = value
+  }
+  return headers
+}
+
+/** From the JSON of a request that its schema has validated. */
+export const toVaultRequest = ({
+  body: text,
+  body_base64: bytes,
+  headers = {},
+  approval,
+  ...call
+}: z.output<typeof vaultRequestSchema>): VaultRequest => ({
+  ...call,
+  headers,
+  ...(text !== undefined && { body: Buffer.from(text) }),
+  ...(bytes !== undefined && { body: Buffer.from(bytes, 'base64') }),
+  ...(approval !== undefined && { approval }),
+})

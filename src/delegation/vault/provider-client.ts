@@ -3,14 +3,13 @@ import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
+import type { CodeChecks, CodeRefusal } from '../oauth-client/code-client.ts'
 import { type CodeAnswer, clientReason, createCodeClient } from '../oauth-client/code-client.ts'
-import type { CodeChecks, CodeRefusal } from '../oauth-client/code-flow.ts'
 import { cachedLoad, configure, discover } from '../oauth-client/configuration.ts'
 import { shownName } from '../registry/record-names.ts'
 import type { ConnectionTokens } from './envelope.ts'
-import { asFetch } from './outbound.ts'
 import type { AccountEndpoint, Provider } from './provider.ts'
-import { revokeAt } from './revoke.ts'
+import { asFetch, revokeAt } from './revoke.ts'
 
 /** What a provider gave. */
 export interface GrantedTokens {

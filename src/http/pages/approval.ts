@@ -1,7 +1,7 @@
 import { html } from 'hono/html'
-import { questionsMax } from '../../delegation/approvals/answer-question.ts'
 import { isOpen } from '../../delegation/approvals/approval.ts'
 import type { OwnApproval } from '../../delegation/approvals/own.ts'
+import { questionsMax } from '../../delegation/approvals/request-approval.ts'
 import type { ShownApproval } from '../../delegation/approvals/view.ts'
 import { isMetadataAgent } from '../../delegation/oauth/cimd/metadata-clients.ts'
 import { type Answering, answerForms, moreWays } from './approval-answers.ts'

@@ -1,5 +1,5 @@
 import { html } from 'hono/html'
-import type { ConnectionRequest, LabelledParty } from '../../delegation/vault/labels.ts'
+import type { ConnectionRequest, LabelledParty } from '../../delegation/vault/agreements.ts'
 import type { AgreedParty, OwnConnection } from '../../delegation/vault/own-connections.ts'
 import type { Provider, Rule } from '../../delegation/vault/provider.ts'
 import { checkLine, doneLine, type Html, hiddenField, page, problemLine } from './layout.ts'

@@ -10,14 +10,13 @@ import {
 import { plain } from '@remit/contract/text'
 import { z } from 'zod'
 import type { Approval, Requester } from '../../delegation/approvals/approval.ts'
+import { approvalToWire, requesterOf } from '../../delegation/approvals/approval.ts'
 import type { Approvals } from '../../delegation/approvals/approvals.ts'
-import { requesterOf } from '../../delegation/approvals/requester.ts'
 import type { ResolveDetail } from '../../delegation/approvals/resolve.ts'
-import { approvalToWire } from '../../delegation/approvals/wire.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Deadline } from '../../retrieval/deadline.ts'
 import { opensPages, sendTo } from '../pages.ts'
-import type { ToolContext } from '../tool-context.ts'
+import type { ToolContext } from './tool.ts'
 import { addTool } from './tool.ts'
 
 export interface ApprovalToolDeps {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Approval, Requester } from '../../../src/delegation/approvals/approval.ts'
-import { createWaits, waitsMax } from '../../../src/delegation/approvals/waits.ts'
+import { createWaits, waitsMax } from '../../../src/delegation/approvals/changes.ts'
 import { AppError } from '../../../src/kernel/errors.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { type AskingWorld, notedGrants, openAskingWorld } from './world.ts'

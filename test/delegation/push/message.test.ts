@@ -1,7 +1,6 @@
 import { createECDH, randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { createMessages } from '../../../src/delegation/notify/message.ts'
-import { vapidKeyOf } from '../../../src/delegation/notify/vapid.ts'
+import { createMessages, vapidKeyOf } from '../../../src/delegation/notify/message.ts'
 
 const browser = () => {
   const curve = createECDH('prime256v1')

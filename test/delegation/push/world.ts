@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { createMessages } from '../../../src/delegation/notify/message.ts'
+import { createMessages, vapidKeyOf } from '../../../src/delegation/notify/message.ts'
 import { createNotices } from '../../../src/delegation/notify/notices.ts'
 import {
   createPushHandler,
@@ -7,10 +7,9 @@ import {
   startPushes,
 } from '../../../src/delegation/notify/pushes.ts'
 import { createSubscriptions, type Subscriptions } from '../../../src/delegation/notify/subscriptions.ts'
-import { vapidKeyOf } from '../../../src/delegation/notify/vapid.ts'
 import { createBoss } from '../../../src/jobs/boss.ts'
 import { createPgBossQueue } from '../../../src/jobs/pgboss.ts'
-import { createSystemFetch } from '../../../src/outbound/system.ts'
+import { createSystemFetch } from '../../../src/outbound/guarded-fetch.ts'
 import { createSeal } from '../../../src/store/encryption.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import type { Backend } from '../../support/backends.ts'

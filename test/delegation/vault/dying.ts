@@ -5,7 +5,7 @@ import { createLocalKeys } from '../../../src/delegation/vault/keys.ts'
 import { createProvider, type ProviderEntry } from '../../../src/delegation/vault/provider.ts'
 import { createProviderClient } from '../../../src/delegation/vault/provider-client.ts'
 import { createLiveTokens } from '../../../src/delegation/vault/tokens.ts'
-import { createSystemFetch } from '../../../src/outbound/system.ts'
+import { createSystemFetch } from '../../../src/outbound/guarded-fetch.ts'
 import { openPostgres } from '../../../src/store/postgres.ts'
 
 export interface Dying {

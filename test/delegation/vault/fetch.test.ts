@@ -2,8 +2,11 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createVaultFetch, type VaultFetchDeps } from '../../../src/delegation/vault/fetch.ts'
 import { createCallResolution } from '../../../src/delegation/vault/resolve-call.ts'
 import { AppError } from '../../../src/kernel/errors.ts'
-import { createGuardedFetch, type GuardedFetch } from '../../../src/outbound/guarded-fetch.ts'
-import { createSystemFetch } from '../../../src/outbound/system.ts'
+import {
+  createGuardedFetch,
+  createSystemFetch,
+  type GuardedFetch,
+} from '../../../src/outbound/guarded-fetch.ts'
 import type { Database, Sql } from '../../../src/store/sql.ts'
 import { openVaultWorld, type VaultWorld } from '../../http/vault-world.ts'
 import { agentPrincipal } from './world.ts'

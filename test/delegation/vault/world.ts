@@ -12,7 +12,7 @@ import { createProvider, type ProviderEntry, type Rule } from '../../../src/dele
 import { createProviderClient } from '../../../src/delegation/vault/provider-client.ts'
 import { createLiveTokens, type LiveTokensDeps } from '../../../src/delegation/vault/tokens.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
-import { createSystemFetch } from '../../../src/outbound/system.ts'
+import { createSystemFetch } from '../../../src/outbound/guarded-fetch.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { type ProviderDouble, providerSecret } from '../../support/provider.ts'
 import { movableClock, ownIssuerUrl, publicUrl, putDelegation } from '../world.ts'

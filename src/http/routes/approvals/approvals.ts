@@ -7,10 +7,9 @@ import {
   approvalDetail as detailSchema,
 } from '@remit/contract/approval-schemas'
 import type { Approval } from '../../../delegation/approvals/approval.ts'
+import { approvalToWire, requesterOf } from '../../../delegation/approvals/approval.ts'
 import type { Approvals } from '../../../delegation/approvals/approvals.ts'
-import { requesterOf } from '../../../delegation/approvals/requester.ts'
 import type { ResolveDetail } from '../../../delegation/approvals/resolve.ts'
-import { approvalToWire } from '../../../delegation/approvals/wire.ts'
 import { AppError, invalid } from '../../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'

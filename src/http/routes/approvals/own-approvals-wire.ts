@@ -6,7 +6,7 @@ import { type Decision, textMax } from '../../../delegation/approvals/decide.ts'
 import type { ListedApproval, OwnApproval, ShownGrant } from '../../../delegation/approvals/own.ts'
 import type { RequestedAccess } from '../../../delegation/approvals/requested-access.ts'
 import { digestOf } from '../../../delegation/approvals/view.ts'
-import type { ShownCall } from '../../../delegation/vault/shown-call.ts'
+import type { ShownCall } from '../../../delegation/vault/own-connections.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
 import { answerOf, objectOf } from '../../schemas.ts'
 

@@ -4,7 +4,7 @@ import type {
   ConnectionOwner,
   ConnectRefusal,
 } from '../../../delegation/vault/connect.ts'
-import type { PartyLabels } from '../../../delegation/vault/labels.ts'
+import type { PartyLabels } from '../../../delegation/vault/agreements.ts'
 import type { OwnConnections } from '../../../delegation/vault/own-connections.ts'
 import type { Provider } from '../../../delegation/vault/provider.ts'
 import { AppError } from '../../../kernel/errors.ts'

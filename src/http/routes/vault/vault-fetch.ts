@@ -1,6 +1,6 @@
 import { vaultAnswerSchema, vaultRequestSchema } from '@remit/contract/vault-schemas'
 import type { VaultFetch } from '../../../delegation/vault/fetch.ts'
-import { toVaultRequest } from '../../../delegation/vault/wire.ts'
+import { toVaultRequest } from '../../../delegation/vault/fetch.ts'
 import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { createClientDocuments } from '../../../../src/delegation/oauth/cimd/documents.ts'
-import { createSystemFetch } from '../../../../src/outbound/system.ts'
+import { createSystemFetch } from '../../../../src/outbound/guarded-fetch.ts'
 import { clientId, document, openWeb, redirectUri } from './web.ts'
 
 function open(outbound = openWeb()) {
