@@ -5,8 +5,8 @@ import type { Log } from '../kernel/log.ts'
 import type { Principal, Scope } from '../kernel/principal.ts'
 import type { Deadline } from '../retrieval/deadline.ts'
 import { createRequestState, type RequestStateDeps } from './state.ts'
-import type { ToolContext } from './tools/tool.ts'
-import { createCall } from './tools/tool.ts'
+import type { ToolContext } from './tool.ts'
+import { createCall } from './tool.ts'
 
 /** One message as it came in, from a caller who was verified and admitted. */
 export interface McpRequest {

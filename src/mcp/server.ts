@@ -23,7 +23,7 @@ import type { Retriever } from '../retrieval/retrieve.ts'
 import { toAnswer, toCollectionList, toDocument } from '../retrieval/wire/answer.ts'
 import { toQuestion } from '../retrieval/wire/question.ts'
 import { opensPages, sendTo } from './pages.ts'
-import { type ApprovalToolDeps, registerRequestApproval } from './tools/request-approval.ts'
+import { type ApprovalToolDeps, registerRequestApproval } from './request-approval.ts'
 import {
   addTool,
   asker,
@@ -33,7 +33,7 @@ import {
   type ToolContext,
   untrusted,
   untrustedMembers,
-} from './tools/tool.ts'
+} from './tool.ts'
 
 export interface ServerDeps extends RetrieveToolDeps, ApprovalToolDeps {
   readonly vaultFetch: VaultFetch

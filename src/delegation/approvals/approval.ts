@@ -2,7 +2,7 @@ import type { approvalBody } from '@remit/contract/approval-schemas'
 import type { z } from 'zod'
 import { AppError } from '../../kernel/errors.ts'
 import { agentOf, type Principal } from '../../kernel/principal.ts'
-import type { GrantHolder } from '../lending/grant-row.ts'
+import type { GrantHolder } from '../lending/approval-grant.ts'
 import type { ExternalAccount } from '../people/links.ts'
 import type { RequestedAccess } from './requested-access.ts'
 

@@ -2,7 +2,7 @@ import { isId } from '@remit/contract/id'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { ApprovalGrant } from '../lending/grant-row.ts'
+import type { ApprovalGrant } from '../lending/approval-grant.ts'
 
 /** What a yes is about to become. */
 export type GrantDraft = Pick<

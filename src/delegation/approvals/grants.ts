@@ -14,7 +14,7 @@ import {
   recordEnd,
   settleGrants,
   strayTuples,
-} from '../lending/grant-row.ts'
+} from '../lending/approval-grant.ts'
 import { recordedCall, type VaultCall, vaultCallText } from '../vault/call.ts'
 import { holderOf } from './approval.ts'
 import { checkedGrant, type GrantDraft } from './grant-checks.ts'

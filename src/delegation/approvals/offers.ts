@@ -1,7 +1,7 @@
 import type { Clock } from '../../kernel/clock.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { GrantHolder } from '../lending/grant-row.ts'
+import type { GrantHolder } from '../lending/approval-grant.ts'
 import { holderOf } from './approval.ts'
 
 /**

@@ -1,5 +1,5 @@
 import type { FgaObject } from '../../kernel/ids.ts'
-import type { ApprovalGrant } from '../lending/grant-row.ts'
+import type { ApprovalGrant } from '../lending/approval-grant.ts'
 import type { Lendables } from '../lending/lendable.ts'
 import type { Agents } from '../registry/agents.ts'
 import type { ShowCall, ShownCall } from '../vault/own-connections.ts'

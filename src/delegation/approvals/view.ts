@@ -187,8 +187,6 @@ const personOf = ({ subject, txn }: Approval, now: number): Principal => ({
   expiresAt: Math.floor(now / 1_000) + 60,
 })
 
-const containersMsMax = 5_000
-
 /**
  * Where a yes may be remembered, later documents included: the collections in which these documents are
  * filed, which their reader may know of (`GET /collections`), and the folders and collections that they lie
@@ -212,7 +210,7 @@ async function rememberableContainers(
   const unfiledContainers = [...holding.keys()].filter((object) => !filed.has(object))
   const { verdicts } = await fga.batchCheck(
     unfiledContainers.map((object) => ({ user: subject, relation: 'viewer', object })),
-    { now: clock.now(), signal: AbortSignal.timeout(containersMsMax), consistency: 'fresh' },
+    { now: clock.now(), signal: AbortSignal.timeout(msMax), consistency: 'fresh' },
   )
   const visible = [...filed, ...unfiledContainers.filter((_, index) => verdicts[index] === 'allowed')].sort()
   const titles = await titlesOf(sql, visible)

@@ -6,10 +6,10 @@ import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { type Database, rowsWithoutNulls, type Sql, type SqlValue } from '../../store/sql.ts'
 import { canonicalJson } from '../registry/details.ts'
+import type { ApprovalGrant } from './approval-grant.ts'
+import { endGrantsOf, settleGrants } from './approval-grant.ts'
 import { type Delegation, delegationTuples, type Lending } from './delegation.ts'
 import { checkedDelegation, lockAgents } from './delegation-checks.ts'
-import type { ApprovalGrant } from './grant-row.ts'
-import { endGrantsOf, settleGrants } from './grant-row.ts'
 
 /** Rows in the database and tuples at OpenFGA, written in an order in which a crash lends nothing. */
 export interface Delegations {

@@ -5,9 +5,9 @@ import { tupleId } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { type Database, rowsWithoutNulls } from '../../store/sql.ts'
+import { type ApprovalGrant, grantColumns, recordEnd } from '../lending/approval-grant.ts'
 import { delegationTuples } from '../lending/delegation.ts'
 import type { Delegations } from '../lending/delegations.ts'
-import { type ApprovalGrant, grantColumns, recordEnd } from '../lending/grant-row.ts'
 import { forgetAgreements } from '../vault/agreements.ts'
 import {
   markerObject,

@@ -9,7 +9,7 @@ import { cachedLoad, configure, discover } from '../oauth-client/configuration.t
 import { shownName } from '../registry/record-names.ts'
 import type { ConnectionTokens } from './envelope.ts'
 import type { AccountEndpoint, Provider } from './provider.ts'
-import { asFetch, revokeAt } from './revoke.ts'
+import { asFetch, revokeAt } from './provider-quirks.ts'
 
 /** What a provider gave. */
 export interface GrantedTokens {

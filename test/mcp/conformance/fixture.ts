@@ -9,7 +9,7 @@ import {
 } from '@modelcontextprotocol/server'
 import { z } from 'zod'
 import { serverOptions } from '../../../src/mcp/server.ts'
-import type { ToolContext } from '../../../src/mcp/tools/tool.ts'
+import type { ToolContext } from '../../../src/mcp/tool.ts'
 
 // What MCP's suite expects of a server that it can examine whole, by its own descriptions of each scenario.
 

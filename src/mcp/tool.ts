@@ -12,13 +12,13 @@ import {
 } from '@modelcontextprotocol/server'
 import { errorCodes } from '@remit/contract/errors'
 import { z } from 'zod'
-import { type Agents, withinLimits } from '../../delegation/registry/agents.ts'
-import { AppError, asAppError, invalid, stackOf } from '../../kernel/errors.ts'
-import type { Log } from '../../kernel/log.ts'
-import { agentOf, type Principal, type Scope } from '../../kernel/principal.ts'
-import { firstIssue } from '../../kernel/validation-message.ts'
-import { type Deadline, inTime } from '../../retrieval/deadline.ts'
-import type { RequestState } from '../state.ts'
+import { type Agents, withinLimits } from '../delegation/registry/agents.ts'
+import { AppError, asAppError, invalid, stackOf } from '../kernel/errors.ts'
+import type { Log } from '../kernel/log.ts'
+import { agentOf, type Principal, type Scope } from '../kernel/principal.ts'
+import { firstIssue } from '../kernel/validation-message.ts'
+import { type Deadline, inTime } from '../retrieval/deadline.ts'
+import type { RequestState } from './state.ts'
 
 /** One request at the door: who asks, verified and admitted, and until when it is answered. */
 interface Call {
