@@ -12,29 +12,6 @@ export interface CodeChecks {
 /** Why a code that came back was not redeemed. */
 export type CodeRefusal = 'denied_there' | 'not_verified' | 'provider_unavailable'
 
-/**
- * Where the browser goes for a code: with state, PKCE (RFC 7636) and, where an ID token comes back, a nonce.
- */
-async function beginCode(
-  config: client.Configuration,
-  parameters: Readonly<Record<string, string>>,
-  { isOpenid }: { readonly isOpenid: boolean },
-): Promise<CodeChecks & { readonly url: string }> {
-  const checks = {
-    state: client.randomState(),
-    nonce: client.randomNonce(),
-    verifier: client.randomPKCECodeVerifier(),
-  }
-  const { href } = client.buildAuthorizationUrl(config, {
-    ...parameters,
-    state: checks.state,
-    ...(isOpenid && { nonce: checks.nonce }),
-    code_challenge: await client.calculatePKCECodeChallenge(checks.verifier),
-    code_challenge_method: 'S256',
-  })
-  return { ...checks, url: href }
-}
-
 /** What an error of the client library means for the browser: refused there, unreachable, or not verified. */
 function codeRefusal(error: unknown): CodeRefusal {
   if (error instanceof client.AuthorizationResponseError)
@@ -64,7 +41,10 @@ export interface CodeClientOptions {
 
 /** A client of one provider by code and PKCE (RFC 7636). */
 export interface CodeClient {
-  /** Where the browser goes; `parameters`: of the authorization request, beside those of the flow itself. */
+  /**
+   * Where the browser goes: with state, PKCE (RFC 7636) and, where an ID token comes back, a nonce; `parameters`: of the
+   * authorization request, beside those of the flow itself.
+   */
   begin(
     parameters: Readonly<Record<string, string>>,
   ): Promise<Result<CodeChecks & { readonly url: string }, 'provider_unavailable'>>
@@ -85,9 +65,19 @@ export function createCodeClient(options: CodeClientOptions): CodeClient {
   return {
     async begin(parameters) {
       try {
-        const aged = maxAge === undefined ? {} : { max_age: String(maxAge) }
-        const sent = { ...parameters, redirect_uri: redirectUri, ...aged }
-        return ok(await beginCode(await configuration(), sent, { isOpenid }))
+        const config = await configuration()
+        const [state, nonce] = [client.randomState(), client.randomNonce()]
+        const verifier = client.randomPKCECodeVerifier()
+        const { href: url } = client.buildAuthorizationUrl(config, {
+          ...parameters,
+          redirect_uri: redirectUri,
+          ...(maxAge !== undefined && { max_age: String(maxAge) }),
+          state,
+          ...(isOpenid && { nonce }),
+          code_challenge: await client.calculatePKCECodeChallenge(verifier),
+          code_challenge_method: 'S256',
+        })
+        return ok({ state, nonce, verifier, url })
       } catch (error) {
         return refuse('provider_unavailable', clientReason(error))
       }
