@@ -12,8 +12,7 @@ import { mcpRoutes } from '../http/routes/service/mcp.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { refuse } from '../kernel/result.ts'
-import { createMcpFace } from '../mcp/face.ts'
-import { createServer, type ServerDeps } from '../mcp/server.ts'
+import { createMcpFace, createServer, type ServerDeps } from '../mcp/server.ts'
 import { loadSecret } from '../store/secret.ts'
 
 /** The features that the tools call, and what tokens are verified by. */

@@ -1,7 +1,7 @@
 import { operator } from '../../src/audit/record.ts'
 import type { Decision } from '../../src/delegation/approvals/decide.ts'
-import type { GrantDraft } from '../../src/delegation/approvals/grant-checks.ts'
 import type { RequestedAccess } from '../../src/delegation/approvals/requested-access.ts'
+import type { GrantDraft } from '../../src/delegation/approvals/terms.ts'
 import { digestOf } from '../../src/delegation/approvals/view.ts'
 import type { VaultCall } from '../../src/delegation/vault/call.ts'
 import type { World } from './world.ts'

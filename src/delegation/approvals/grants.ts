@@ -17,7 +17,7 @@ import {
 } from '../lending/approval-grant.ts'
 import { recordedCall, type VaultCall, vaultCallText } from '../vault/call.ts'
 import { holderOf } from './approval.ts'
-import { checkedGrant, type GrantDraft } from './grant-checks.ts'
+import { checkedGrant, type GrantDraft } from './terms.ts'
 
 /** What an approval's yes becomes. See docs/flows/approvals.md. */
 export interface ApprovalGrants {

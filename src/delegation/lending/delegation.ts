@@ -1,5 +1,8 @@
+import { isId } from '@remit/contract/id'
 import type { Tuple } from '../../authz/fga.ts'
-import type { FgaObject } from '../../kernel/ids.ts'
+import { invalid } from '../../kernel/errors.ts'
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
+import type { Sql } from '../../store/sql.ts'
 import { agentObject } from '../registry/agents.ts'
 import type { ForeignDetail } from '../registry/details.ts'
 
@@ -47,4 +50,81 @@ export function delegationTuples({ id, subject, agent, subAgents, scope, expires
     ...subAgents.map((sub) => ({ user: agentObject(sub), relation: 'sub_agent', object: delegation })),
     ...scope.map((object) => ({ user: delegation, relation: 'delegated_to', object })),
   ]
+}
+
+const scopeTypes = new Set(['organization', 'collection', 'folder', 'document'])
+const scopeMax = 80
+const subAgentsMax = 10
+
+/**
+ * A lending that is within its limits, of agents that are registered and not disabled; a 422 that names the
+ * field.
+ */
+export async function checkedDelegation(
+  sql: Sql,
+  lending: Lending,
+  now: Date,
+  id: string,
+): Promise<Delegation> {
+  const { subject, agent, scope, subAgents = [], purpose, expiresAt, standing: isStanding = false } = lending
+  const { resource, details = [] } = lending
+  if (!isId(id) || id.includes('/')) throw invalid('id', 'The delegation id is not valid.')
+  if (!subject.startsWith('user:') || !isId(splitObject(subject).id))
+    throw invalid('subject', 'Only a person can lend.')
+  if (resource !== undefined && (scope.length > 0 || isStanding))
+    throw invalid('scope', 'What is lent for another’s API opens nothing here, and does not stand.')
+  if ((scope.length < 1 && resource === undefined) || scope.length > scopeMax)
+    throw invalid('scope', `Name 1 to ${scopeMax} objects.`)
+  for (const [index, object] of scope.entries()) {
+    const { type, id: objectId } = splitObject(object)
+    if (!scopeTypes.has(type) || !isId(objectId)) {
+      throw invalid(
+        `scope.${index}`,
+        'An organization, collection, folder or document is needed, as type:id.',
+      )
+    }
+  }
+  if (subAgents.length > subAgentsMax) throw invalid('sub_agents', `At most ${subAgentsMax} agents.`)
+  if (subAgents.includes(agent)) throw invalid('sub_agents', 'The agent is not its own sub-agent.')
+  if (!(expiresAt > now)) throw invalid('expires_at', 'The end has to be in the future.')
+  if (purpose.length < 1 || purpose.length > 500)
+    throw invalid('purpose', 'A purpose of 1 to 500 characters is needed.')
+  await assertAgents(sql, [agent, ...subAgents])
+  return {
+    ...lending,
+    id,
+    standing: isStanding,
+    subAgents: [...new Set(subAgents)],
+    scope: [...new Set(scope)],
+    resource,
+    details,
+    createdAt: now,
+    state: 'lending',
+  }
+}
+
+async function assertAgents(sql: Sql, ids: readonly string[]): Promise<void> {
+  const rows = await sql.query<{ id: string }>(
+    'select id from agents where id = any($1) and disabled_at is null',
+    [[...ids]],
+  )
+  const usable = new Set(rows.map(({ id }) => id))
+  const missing = ids.find((id) => !usable.has(id))
+  if (missing !== undefined)
+    throw invalid(missing === ids[0] ? 'agent' : 'sub_agents', 'The agent is not registered, or is disabled.')
+}
+
+/**
+ * Holds the rows of all its agents until the transaction ends: whoever makes another program of one, or lets
+ * it reach further, waits and finds this delegation to end, or has come wholly before. Exclusively for a
+ * standing one: two at once would both find room, and the unique index would then answer with a bare error.
+ */
+export async function lockAgents(
+  sql: Sql,
+  { agent, subAgents, standing: isStanding }: Delegation,
+): Promise<void> {
+  await sql.query(
+    `select from agents where id = any($1) order by id for ${isStanding ? 'update' : 'key share'}`,
+    [[agent, ...subAgents]],
+  )
 }

@@ -8,8 +8,13 @@ import { type Database, rowsWithoutNulls, type Sql, type SqlValue } from '../../
 import { canonicalJson } from '../registry/details.ts'
 import type { ApprovalGrant } from './approval-grant.ts'
 import { endGrantsOf, settleGrants } from './approval-grant.ts'
-import { type Delegation, delegationTuples, type Lending } from './delegation.ts'
-import { checkedDelegation, lockAgents } from './delegation-checks.ts'
+import {
+  checkedDelegation,
+  type Delegation,
+  delegationTuples,
+  type Lending,
+  lockAgents,
+} from './delegation.ts'
 
 /** Rows in the database and tuples at OpenFGA, written in an order in which a crash lends nothing. */
 export interface Delegations {

@@ -61,3 +61,76 @@ const texts = z.array(z.string()).readonly()
 export const ruleList = z
   .array(z.strictObject({ title: z.string(), methods: texts, paths: texts }))
   .readonly()
+
+/**
+ * The right to write one row, by its number, for {@link leaseMs}. A number that was passed on since (the
+ * lease ran out and somebody took the next, or the connection was taken back or made anew) writes nothing any
+ * more.
+ */
+export interface Lease {
+  /** Milliseconds since the epoch; from then on somebody else may ask the provider. */
+  readonly until: number
+  /** False: it is not ours any more, and nothing was written. */
+  write(sql: Sql, pair: NewPair): Promise<boolean>
+  /** The provider refuses to refresh. False: not ours any more. */
+  breakOff(sql: Sql): Promise<boolean>
+  /** Nothing came of it: the next one may try at once. */
+  giveBack(): Promise<void>
+}
+
+/** Tokens that a refresh gave, as they are stored. */
+interface NewPair {
+  readonly sealed: string
+  readonly key: WrappedKey
+  readonly tokenExpiresAt: Date | undefined
+  readonly refreshable: boolean
+  readonly scopes: readonly string[]
+  readonly sealedAt: Date
+}
+
+/** Milliseconds: well over what a token endpoint may take. */
+const leaseMs = 30_000
+
+/**
+ * Undefined while somebody else has it, or where the row is not as it was read. One statement, no open
+ * transaction.
+ */
+export async function takeLease(
+  sql: Sql,
+  { id, lease: seenLease }: Pick<ConnectionRow, 'id' | 'lease'>,
+  now: number,
+): Promise<Lease | undefined> {
+  const [row] = await sql.query<{ lease: number }>(
+    `update connections set lease = lease + 1, leased_until = $3
+     where id = $1 and lease = $2 and state = 'live' and (leased_until is null or leased_until <= $4)
+     returning lease`,
+    [id, seenLease, new Date(now + leaseMs), new Date(now)],
+  )
+  if (row === undefined) return undefined
+  const { lease } = row
+  const isOurs = `id = $1 and lease = $2 and state = 'live'`
+  return {
+    until: now + leaseMs,
+    async write(transaction, { sealed, key, tokenExpiresAt, refreshable, scopes, sealedAt }) {
+      // The number passes on with it: whoever read the row while this was under way would else take the next
+      // one with the pair before, which the provider does not take a second time.
+      const written = await transaction.query(
+        `update connections set sealed = $3, wrapped_key = $4, key_version = $5, token_expires_at = $6,
+           refreshable = $7, scopes = $8, sealed_at = $9, lease = lease + 1, leased_until = null
+         where ${isOurs} returning id`,
+        [id, lease, sealed, key.bytes, key.version, tokenExpiresAt ?? null, refreshable, scopes, sealedAt],
+      )
+      return written.length > 0
+    },
+    async breakOff(transaction) {
+      const broken = await transaction.query(
+        `update connections set state = 'needs_reconnect', leased_until = null where ${isOurs} returning id`,
+        [id, lease],
+      )
+      return broken.length > 0
+    },
+    async giveBack() {
+      await sql.query(`update connections set leased_until = null where ${isOurs}`, [id, lease])
+    },
+  }
+}

@@ -5,10 +5,9 @@ import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Envelope } from './envelope.ts'
-import { type Lease, takeLease } from './lease.ts'
 import type { Provider } from './provider.ts'
 import { clientOf, type GrantedTokens, type ProviderClient, type ProviderClients } from './provider-client.ts'
-import { type ConnectionRow, encryptionContextOf, readRow, sealedOf } from './rows.ts'
+import { type ConnectionRow, encryptionContextOf, type Lease, readRow, sealedOf, takeLease } from './rows.ts'
 
 /** A token as it is handed to whoever makes one call with it. */
 export interface LiveToken {

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { takeLease } from '../../../src/delegation/vault/lease.ts'
-import { readRow } from '../../../src/delegation/vault/rows.ts'
+import { readRow, takeLease } from '../../../src/delegation/vault/rows.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
