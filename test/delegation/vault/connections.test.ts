@@ -30,7 +30,7 @@ describe('a connection is found', () => {
     const result = await vaultParts.connections.find(agentPrincipal(), 'acme')
     expect(result).toMatchObject({
       ok: true,
-      value: { id: 'c_1', agent: 'research-bot', rules: [{ methods: ['GET'], paths: ['/**?*'] }] },
+      value: { id: 'c_1', provider: { name: 'acme' }, rules: [{ methods: ['GET'], paths: ['/**?*'] }] },
     })
   })
 
