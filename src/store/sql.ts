@@ -36,21 +36,6 @@ export async function readRows<Row extends object>(
   return rows
 }
 
-/**
- * The rows of a statement that names its columns as the members of `Row`, without what is null: such a member is optional,
- * or may be undefined.
- */
-export async function rowsWithoutNulls<Row extends object>(
-  sql: Sql,
-  text: string,
-  values?: readonly SqlValue[],
-): Promise<Row[]> {
-  const rows = await sql.query<Row>(text, values)
-  for (const row of rows)
-    for (const [name, value] of Object.entries(row)) if (value === null) Reflect.deleteProperty(row, name)
-  return rows
-}
-
 /** A statement that is prepared once a connection, under a name that no other text has. */
 export interface Statement {
   readonly name: string

@@ -5,7 +5,7 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import type { Log } from '../../kernel/log.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { reasonOf } from '../../kernel/reason.ts'
-import { type Database, rowsWithoutNulls, type Sql, type SqlValue } from '../../store/sql.ts'
+import { type Database, readRows, type Sql, type SqlValue } from '../../store/sql.ts'
 import {
   type ApprovalGrant,
   type GrantHolder,
@@ -100,8 +100,7 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
   // As OpenFGA is asked: rounded up, so that a grant that ends within this second is over in both.
   const atOpenFga = () => new Date(Math.ceil(clock.now() / 1_000) * 1_000)
   const settleAll = (grants: readonly ApprovalGrant[]) => settleGrants({ sql: database, fga }, grants, now())
-  const find = (text: string, values: readonly SqlValue[]) =>
-    rowsWithoutNulls<ApprovalGrant>(database, text, values)
+  const find = (text: string, values: readonly SqlValue[]) => readRows<ApprovalGrant>(database, text, values)
 
   return {
     async prepare(draft) {
@@ -123,7 +122,7 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
         [id, now()],
       )
       if (delegationRow.length === 0) return false
-      const [grant] = await rowsWithoutNulls<ApprovalGrant>(
+      const [grant] = await readRows<ApprovalGrant>(
         sql,
         `update approval_grants set state = 'live', live_at = $2
          where id = $1 and state = 'preparing' and expires_at > $3 returning ${grantColumns}`,
@@ -147,7 +146,7 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
     async useWithin(sql, { id, principal, queryHmac, vaultCall }) {
       const holder = holderOf(principal)
       if (holder === undefined) return false
-      const [grant] = await rowsWithoutNulls<ApprovalGrant>(
+      const [grant] = await readRows<ApprovalGrant>(
         sql,
         `update approval_grants set used = used + 1,
            state = case when used + 1 = max_uses then 'ended' else state end,
@@ -272,7 +271,7 @@ async function endGrant(
     now,
   }: { readonly subject: string; readonly id: string; readonly recordedAs: RecordActor; readonly now: Date },
 ): Promise<ApprovalGrant | undefined> {
-  const [grant] = await rowsWithoutNulls<ApprovalGrant>(
+  const [grant] = await readRows<ApprovalGrant>(
     sql,
     `update approval_grants set state = 'ended', ended_at = $3
      where id = $1 and subject = $2 and state = 'live' returning ${grantColumns}`,

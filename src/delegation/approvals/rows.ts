@@ -1,4 +1,4 @@
-import { rowsWithoutNulls, type Sql, type SqlValue } from '../../store/sql.ts'
+import { readRows, type Sql, type SqlValue } from '../../store/sql.ts'
 import { type Approval, type DecidedIn, isOpen, type QuestionRound } from './approval.ts'
 import { type AccessTarget, type RequestedAccess, scopeOfApproved } from './requested-access.ts'
 
@@ -12,7 +12,7 @@ export async function readApprovals(
   now: Date,
   values: readonly SqlValue[],
 ): Promise<Approval[]> {
-  const rows = await rowsWithoutNulls<ApprovalRow>(
+  const rows = await readRows<ApprovalRow>(
     sql,
     `select ${columns}, ${isCurrent} as "isCurrent" from approvals a where ${condition}`,
     [now, ...values],

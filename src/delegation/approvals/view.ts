@@ -4,7 +4,7 @@ import { presentedTuples } from '../../authz/presented.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { collectionObject, documentObject, type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
-import { rowsWithoutNulls, type Sql } from '../../store/sql.ts'
+import { readRows, type Sql } from '../../store/sql.ts'
 import { titlesOf } from '../lending/lendable.ts'
 import { agentObject } from '../registry/agents.ts'
 import { canonicalJson } from '../registry/details.ts'
@@ -122,7 +122,7 @@ export function digestOf({ asked: access, ...shown }: ShownApproval): string {
 }
 
 async function lendingOf(sql: Sql, { agent, client, delegation }: Approval) {
-  const [lending] = await rowsWithoutNulls<
+  const [lending] = await readRows<
     Pick<ShownApproval, 'agentTitle' | 'clientTitle' | 'lentUntil' | 'lentFor'>
   >(
     sql,
@@ -168,7 +168,7 @@ async function shownDocuments(
 
 /** Only of what was cleared for the person who looks. In a fixed order. */
 const readTitles = (sql: Sql, documents: readonly Cleared<Guarded>[]) =>
-  rowsWithoutNulls<Omit<ShownDocument, 'isSensitive'>>(
+  readRows<Omit<ShownDocument, 'isSensitive'>>(
     sql,
     `select id, coalesce(nullif(title, ''), id) as title, collection, owner from documents
      where id = any($1) and live_revision is not null order by id`,

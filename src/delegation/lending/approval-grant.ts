@@ -1,7 +1,7 @@
 import { type RecordActor, record } from '../../audit/record.ts'
 import { type Fga, type Tuple, type TupleKey, tupleId } from '../../authz/fga.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
-import { rowsWithoutNulls, type Sql } from '../../store/sql.ts'
+import { readRows, type Sql } from '../../store/sql.ts'
 import { agentObject } from '../registry/agents.ts'
 import type { VaultCall } from '../vault/call.ts'
 
@@ -104,7 +104,7 @@ export async function endGrantsOf(
   { now, recordedAs }: { readonly now: Date; readonly recordedAs: RecordActor },
 ): Promise<ApprovalGrant[]> {
   // In the order of their ids, as a use takes them: neither waits for what the other holds.
-  const ended = await rowsWithoutNulls<ApprovalGrant & { readonly wasLive: boolean }>(
+  const ended = await readRows<ApprovalGrant & { readonly wasLive: boolean }>(
     sql,
     `update approval_grants set state = 'ended', ended_at = $2
      where id in (

@@ -1,5 +1,5 @@
 import { cursorAt, positionIn } from '../../kernel/cursor.ts'
-import { rowsWithoutNulls, type Sql } from '../../store/sql.ts'
+import { readRows, type Sql } from '../../store/sql.ts'
 import type { Delegation } from './delegation.ts'
 
 /** A delegation as whoever looks into it sees it, ended ones too. */
@@ -46,7 +46,7 @@ export const createDelegationList =
   ({ sql, now }: { readonly sql: Sql; readonly now: () => number }): ListDelegations =>
   async ({ id, subject, agent, state }, { cursor, limit }) => {
     const position = positionIn(cursor, readPosition)
-    const found = await rowsWithoutNulls<ListedDelegation>(sql, select, [
+    const found = await readRows<ListedDelegation>(sql, select, [
       id ?? null,
       subject ?? null,
       agent ?? null,

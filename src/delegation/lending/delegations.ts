@@ -4,7 +4,7 @@ import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
-import { type Database, rowsWithoutNulls, type Sql, type SqlValue } from '../../store/sql.ts'
+import { type Database, readRows, type Sql, type SqlValue } from '../../store/sql.ts'
 import { canonicalJson } from '../registry/details.ts'
 import type { ApprovalGrant } from './approval-grant.ts'
 import { endGrantsOf, settleGrants } from './approval-grant.ts'
@@ -64,7 +64,7 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
   const newId = (prefix: 'd' | 't') => `${prefix}_${randomBytes(16).toString('base64url')}`
 
   const find = (condition: string, values: readonly SqlValue[]) =>
-    rowsWithoutNulls<Delegation>(database, `${select} where ${condition}`, values)
+    readRows<Delegation>(database, `${select} where ${condition}`, values)
   const get: Delegations['get'] = async (id) => (await find('id = $1', [id]))[0]
 
   async function settle(delegation: Delegation, grants: readonly ApprovalGrant[] = []): Promise<void> {
@@ -151,7 +151,7 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
 
 /** From here on it counts, and is on record. Undefined: revoked meanwhile. */
 async function activate(sql: Sql, id: string, recordedAs: RecordActor): Promise<Delegation | undefined> {
-  const [liveDelegation] = await rowsWithoutNulls<Delegation>(
+  const [liveDelegation] = await readRows<Delegation>(
     sql,
     `update delegations set state = 'live' where id = $1 and state = 'lending' returning ${columns}`,
     [id],
@@ -174,7 +174,7 @@ async function endDelegation(
   id: string,
   { now, recordedAs }: { readonly now: Date; readonly recordedAs: RecordActor },
 ): Promise<Ended | undefined> {
-  const [ended] = await rowsWithoutNulls<Delegation & Pick<Ended, 'was'>>(
+  const [ended] = await readRows<Delegation & Pick<Ended, 'was'>>(
     sql,
     `update delegations set state = 'revoked', revoked_at = $2
        from (select id as old_id, state as was from delegations where id = $1) as old
@@ -218,7 +218,7 @@ async function beginDelegation(
 ): Promise<Delegation> {
   return database.transaction(async (sql) => {
     const find = async () =>
-      (await rowsWithoutNulls<Delegation>(sql, `${select} where id = $1 for update`, [requested.id]))[0]
+      (await readRows<Delegation>(sql, `${select} where id = $1 for update`, [requested.id]))[0]
     const existing = await find()
     if (existing !== undefined) return resumed(existing, requested, now)
     await lockAgents(sql, requested)

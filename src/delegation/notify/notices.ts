@@ -1,5 +1,5 @@
 import type { Clock } from '../../kernel/clock.ts'
-import { rowsWithoutNulls, type Sql } from '../../store/sql.ts'
+import { readRows, type Sql } from '../../store/sql.ts'
 import { isCurrent } from '../approvals/rows.ts'
 import { newsSince, settlesMs } from '../people/account-news.ts'
 
@@ -54,7 +54,7 @@ export function createNotices({ sql, clock }: { readonly sql: Sql; readonly cloc
   const times = () => [new Date(clock.now()), new Date(clock.now() - settlesMs)]
   return {
     take: (transaction, approval) =>
-      rowsWithoutNulls<Notice>(
+      readRows<Notice>(
         transaction,
         `with open as (${openNotices}),
          due as (
@@ -68,7 +68,7 @@ export function createNotices({ sql, clock }: { readonly sql: Sql; readonly cloc
         [...times(), approval ?? null],
       ),
     async get({ approval, round }) {
-      const [notice] = await rowsWithoutNulls<Notice>(
+      const [notice] = await readRows<Notice>(
         sql,
         `select id as approval, round, person, expires_at as "expiresAt", news_at as "newsAt" from (${openNotices}) as open where round = $4`,
         [...times(), approval, round],

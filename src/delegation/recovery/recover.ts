@@ -4,7 +4,7 @@ import type { Fga, StoredTuple, Tuple } from '../../authz/fga.ts'
 import { tupleId } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
-import { type Database, rowsWithoutNulls } from '../../store/sql.ts'
+import { type Database, readRows } from '../../store/sql.ts'
 import { type ApprovalGrant, grantColumns, recordEnd } from '../lending/approval-grant.ts'
 import { delegationTuples } from '../lending/delegation.ts'
 import type { Delegations } from '../lending/delegations.ts'
@@ -159,7 +159,7 @@ async function endRecovery(
 async function endGrants({ database, clock }: RecoverDeps, txn: string): Promise<number> {
   return database.transaction(async (sql) => {
     await sql.query('delete from offers')
-    const ended = await rowsWithoutNulls<ApprovalGrant>(
+    const ended = await readRows<ApprovalGrant>(
       sql,
       `update approval_grants set state = 'ended', ended_at = $1, settled_at = null where state <> 'ended'
        returning ${grantColumns}`,
