@@ -1,10 +1,10 @@
+import type { PartyLabels } from '../../../delegation/vault/agreements.ts'
 import type {
   Agreement,
   Connecting,
   ConnectionOwner,
   ConnectRefusal,
 } from '../../../delegation/vault/connect.ts'
-import type { PartyLabels } from '../../../delegation/vault/agreements.ts'
 import type { OwnConnections } from '../../../delegation/vault/own-connections.ts'
 import type { Provider } from '../../../delegation/vault/provider.ts'
 import { AppError } from '../../../kernel/errors.ts'
