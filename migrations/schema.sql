@@ -523,14 +523,6 @@ create table index_tuples (
   constraint index_tuples_pkey PRIMARY KEY (object, relation, subject)
 );
 
-create table ivf_lease (
-  single boolean default true not null,
-  until timestamp with time zone not null,
-  number bigint default 1 not null,
-  constraint ivf_lease_pkey PRIMARY KEY (single),
-  constraint ivf_lease_single_check CHECK (single)
-);
-
 create table ivf_models (
   generation integer generated always as identity not null,
   passages integer not null,

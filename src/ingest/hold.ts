@@ -1,5 +1,6 @@
 import { type Fga, type Tuple, WriteRefused, type Writing } from '../authz/fga.ts'
 import { AppError } from '../kernel/errors.ts'
+import type { Lease } from '../store/lease.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import { type Fences, turnOf, turnsMax } from './fences.ts'
 
@@ -16,11 +17,12 @@ export interface Hold {
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>
 }
 
-/** The leases that keep others away from documents. */
+/** What a hold writes by. */
 export interface HoldDeps {
-  readonly database: Database
   readonly fga: Pick<Fga, 'read' | 'write' | 'isOrderly'>
-  readonly leaseSeconds: number
+  /** Left out: no Write comes late. */
+  readonly fences: Fences | undefined
+  readonly newHoldId: () => string
 }
 
 /** Where no other process writes, and no Write comes late. */
@@ -30,45 +32,32 @@ export const plainHold = (database: Database, fga: HoldDeps['fga']): Hold => ({
   transaction: (task) => database.transaction(task),
 })
 
-/** `id` has so many leases. `end` gives them back. */
+/** What the lease gives the right to. `end` gives it back. */
 export function createHold(
-  dependencies: HoldDeps & { readonly fences: Fences | undefined; readonly newHoldId: () => string },
-  firstId: string,
-  size: number,
+  { fga, fences, newHoldId }: HoldDeps,
+  lease: Lease,
 ): Hold & { end(): Promise<void> } {
-  const { database, fga, fences, leaseSeconds, newHoldId } = dependencies
-  let id = firstId
   let turn = 0
   let isInDoubt = false
 
-  const extend = (): Promise<readonly object[]> =>
-    database.query(
-      'update leases set until = now() + make_interval(secs => $2) where holder = $1 returning 1',
-      [id, leaseSeconds],
-    )
-  const renewal = setInterval(() => void extend().catch(() => undefined), (leaseSeconds * 1_000) / 3)
-
   /** A cheap early end, no fence: this process may stand still right after it. */
   async function assertHeld(): Promise<void> {
-    if (isInDoubt || (await extend()).length < size) throw lost()
+    if (isInDoubt) throw lost()
+    await lease.assertHeld()
   }
 
   async function nextTurn(): Promise<Tuple> {
     await assertHeld()
     if (turn === turnsMax) await goOnAs(newHoldId())
     turn += 1
-    return turnOf(id, turn)
+    return turnOf(lease.holder, turn)
   }
 
-  /** What was written as another was answered for: nothing of it can come late. */
-  async function goOnAs(nextObject: string): Promise<void> {
-    const rows = await database.query('update leases set holder = $2 where holder = $1 returning 1', [
-      id,
-      nextObject,
-    ])
-    if (rows.length < size) throw lost()
-    fences?.ended(id, turn)
-    id = nextObject
+  /** What was written under the name before was answered for: nothing of it can come late. */
+  async function goOnAs(nextId: string): Promise<void> {
+    const previousId = lease.holder
+    await lease.goOnAs(nextId)
+    fences?.ended(previousId, turn)
     turn = 0
   }
 
@@ -76,7 +65,7 @@ export function createHold(
     try {
       await fga.write(change, nextTurn)
     } catch (error) {
-      if (error instanceof WriteRefused) throw (await fences.has(id, turn)) ? lost() : error
+      if (error instanceof WriteRefused) throw (await fences.has(lease.holder, turn)) ? lost() : error
       // Of what has no answer nobody knows whether it is still to come: the last turn of a refusal by ourselves, too.
       if (!(error instanceof Lost)) isInDoubt = true
       throw error
@@ -91,25 +80,18 @@ export function createHold(
       await fga.write(change)
     },
     isOrderly: (change) => fga.isOrderly(change, { fenced: fences !== undefined }),
-    transaction: (task) =>
-      database.transaction(async (sql) => {
-        const rows = await sql.query('select 1 from leases where holder = $1 order by object for update', [
-          id,
-        ])
-        if (rows.length < size) throw lost()
-        return task(sql)
-      }),
+    transaction: (task) => lease.transaction(task),
     async end() {
-      clearInterval(renewal)
+      lease.stop()
       if (isInDoubt) {
         // Where that fails too the leases stay: whoever takes them over when they are over raises it first.
-        const isRaised = await fences?.raise(id).then(
+        const isRaised = await fences?.raise(lease.holder).then(
           () => true,
           () => false,
         )
         if (isRaised !== true) return
-      } else fences?.ended(id, turn)
-      await database.query('delete from leases where holder = $1', [id])
+      } else fences?.ended(lease.holder, turn)
+      await lease.end()
     },
   }
 }
@@ -117,7 +99,8 @@ export function createHold(
 /** Another may hold it now: nothing more is written. */
 class Lost extends AppError {}
 
-const lost = (): Lost => new Lost('storage_unavailable', { internal: 'a lease was lost' })
+/** What is thrown where a lease was lost. */
+export const lost = (): Lost => new Lost('storage_unavailable', { internal: 'a lease was lost' })
 
 const triesMax = 4
 

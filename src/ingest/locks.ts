@@ -2,8 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
 import { type Background, currentBackground, inBackground, isInBackground } from '../kernel/background.ts'
 import { AppError } from '../kernel/errors.ts'
+import { endExpired, type Lease, takeLease } from '../store/lease.ts'
 import { createFences, type Fences, type FencesDeps, holdId } from './fences.ts'
-import { createHold, type Hold, type HoldDeps, plainHold } from './hold.ts'
+import { createHold, type Hold, lost, plainHold } from './hold.ts'
 
 /** Keeps other writers from objects while their tuples change. */
 export interface Locks {
@@ -48,12 +49,8 @@ export function createLocks(dependencies: LocksDeps): Locks {
     assertNotAborted(signal)
     if (objects.length === 0 || (database.kind === 'pglite' && !isApart))
       return task(plainHold(database, fga))
-    const id = await acquire(dependencies, fences, objects, signal)
-    const hold = createHold(
-      { ...dependencies, fences, newHoldId: () => newHoldId(dependencies) },
-      id,
-      objects.length,
-    )
+    const lease = await acquire(dependencies, fences, objects, signal)
+    const hold = createHold({ fga, fences, newHoldId: () => newHoldId(dependencies) }, lease)
     try {
       // Whoever was told meanwhile that it is over may have done the opposite since, and been told that it is done.
       assertNotAborted(signal)
@@ -96,49 +93,21 @@ async function acquire(
   fences: Fences | undefined,
   objects: readonly string[],
   signal: AbortSignal | undefined,
-): Promise<string> {
+): Promise<Lease> {
   const { database, leaseSeconds } = dependencies
   const deadline = performance.now() + waitMsMax
   for (;;) {
     const id = newHoldId(dependencies)
-    const rows = await database.query(
-      `insert into leases (object, holder, until)
-       select object, $2, now() + make_interval(secs => $3) from unnest($1::text[]) as wanted (object) order by object
-       on conflict (object) do nothing returning 1`,
-      [objects, id, leaseSeconds],
-    )
-    if (rows.length === objects.length) return id
-    await database.query('delete from leases where holder = $1', [id])
-    await takeOver(dependencies, fences, objects)
+    const lease = await takeLease({ database, seconds: leaseSeconds, lost }, objects, id)
+    if (lease !== undefined) return lease
+    await endExpired(database, objects, {
+      isAlone: database.kind === 'pglite',
+      // First whatever its holder may still be about to write, then the rows.
+      beforeEnd: async (holder) => fences?.raise(holder),
+    })
     assertNotAborted(signal)
     if (performance.now() > deadline)
       throw new AppError('storage_unavailable', { internal: 'an object stayed locked' })
     await sleep(pauseMs)
-  }
-}
-
-/**
- * Ends leases that are over. First whatever their holder may still be about to write, then the rows: whoever dies between leaves
- * rows by which the next one knows what to fence off. PGlite has one process: there a row that is in the way is of one that died.
- */
-async function takeOver(
-  { database }: HoldDeps,
-  fences: Fences | undefined,
-  objects: readonly string[],
-): Promise<void> {
-  const isAlone = database.kind === 'pglite'
-  const expired = await database.query<{ holder: string }>(
-    'select distinct holder from leases where object = any($1) and (until < now() or $2)',
-    [objects, isAlone],
-  )
-  for (const { holder } of expired) {
-    await fences?.raise(holder)
-    // Past rows that a transaction of the holder has locked: it may stand still in there for a minute, and each request that
-    // wants any of them would keep a connection of the pool waiting, until nothing at all is answered.
-    await database.query(
-      `delete from leases where object in
-         (select object from leases where holder = $1 and (until < now() or $2) for update skip locked)`,
-      [holder, isAlone],
-    )
   }
 }

@@ -3,11 +3,10 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.ts'
 import { createIvfIndex, type IvfIndex } from '../../../src/retrieval/chunk-index/ivf/ivf-index.ts'
 import {
-  endLease,
   readModel,
   readUnassigned,
   saveAssigned,
-  takeLease,
+  takeTrainingLease,
 } from '../../../src/retrieval/chunk-index/ivf/storage.ts'
 import { createTrainer } from '../../../src/retrieval/chunk-index/ivf/trainer.ts'
 import type { Costs } from '../../../src/retrieval/chunk-index/postgres/costs.ts'
@@ -187,13 +186,14 @@ describeDatabases('ivf', (kind) => {
       numbers: numbers.slice(0, 40 * dimensions),
     }
     await database.query('update ivf_models set model = $1', [modelToBytes({ ...model, centroids })])
-    const somebody = await takeLease(database, 60)
+    const somebody = await takeTrainingLease(database, 60)
+    somebody?.stop()
     expect(somebody).toBeDefined()
     await using other = open()
     const before = await generations()
     await other.renew()
     expect(await generations()).toEqual(before)
-    await database.query(`update ivf_lease set until = now() - interval '1 second'`)
+    await database.query(`update leases set until = now() - interval '1 second'`)
     await other.renew()
     const after = await generations()
     expect(after).toEqual([{ generation: (before[0]?.generation ?? 0) + 1, lie: documents }])
@@ -224,7 +224,7 @@ describeDatabases('ivf', (kind) => {
         everyMs: 3_600_000,
       })
       await stopped
-      await database.query(`update ivf_lease set until = now() - interval '1 second'`)
+      await database.query(`update leases set until = now() - interval '1 second'`)
       await breakModel()
       await using second = open()
       await second.renew()
@@ -249,16 +249,16 @@ describeDatabases('ivf', (kind) => {
       partitions: new Uint16Array(chunksEach),
       codes: new Uint8Array(chunksEach * codeLength),
     }
-    const hold = await takeLease(database, 60)
+    const lease = await takeTrainingLease(database, 60)
+    if (lease === undefined) throw new Error('Somebody trains the index.')
     await saveAssigned(
-      database,
-      hold ?? 0,
+      lease,
       newest,
       unplaced.map((document) => ({ ...document, assignments })),
     )
     const left = await readUnassigned(database, newest, 0, 1_000)
     expect(left.map(({ docNo, revision }) => [docNo, revision])).toEqual([[50, 2]])
-    await endLease(database, hold ?? 0)
+    await lease.end()
     await index.renew()
     expect(await readUnassigned(database, newest, 0, 1_000)).toEqual([])
   })

@@ -2,7 +2,7 @@ import { seededRandom, trainModel } from '@remit/vector-index'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
 import { serviceObject } from '../../../src/delegation/registry/services.ts'
-import { endLease, readSample, saveModel, takeLease } from '../../../src/retrieval/chunk-index/ivf/storage.ts'
+import { readSample, saveModel, takeTrainingLease } from '../../../src/retrieval/chunk-index/ivf/storage.ts'
 import { openWorld, type World } from '../../support/world.ts'
 
 let world: World
@@ -15,14 +15,10 @@ beforeAll(async () => {
     ),
   )
   // As a large corpus has: a small one would never get any.
-  const hold = (await takeLease(world.database, 60)) ?? 0
-  await saveModel(
-    world.database,
-    hold,
-    trainModel(await readSample(world.database, 100), 4, seededRandom(1)),
-    20,
-  )
-  await endLease(world.database, hold)
+  const lease = await takeTrainingLease(world.database, 60)
+  if (lease === undefined) throw new Error('Somebody trains the index.')
+  await saveModel(lease, trainModel(await readSample(world.database, 100), 4, seededRandom(1)), 20)
+  await lease.end()
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
 

@@ -1,5 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import type { Assignments, IvfModel, Vectors } from '@remit/vector-index'
 import { modelFromBytes, modelToBytes } from '@remit/vector-index'
+import { endExpired, type Lease, takeLease } from '../../../store/lease.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
 import { type CorpusMark, corpusMarkOf, snapshotColumns } from '../../corpus/read.ts'
 
@@ -26,13 +28,8 @@ export async function readModel(sql: Sql, generation: number): Promise<IvfModel 
 }
 
 /** Stores a model as the newest generation. Throws where the lease went to another process. */
-export function saveModel(
-  database: Database,
-  hold: number,
-  model: IvfModel,
-  passages: number,
-): Promise<void> {
-  return asHolder(database, hold, async (sql) => {
+export function saveModel(lease: Lease, model: IvfModel, passages: number): Promise<void> {
+  return lease.transaction(async (sql) => {
     await sql.query('insert into ivf_models (model, passages) values ($1, $2)', [
       modelToBytes(model),
       passages,
@@ -41,8 +38,8 @@ export function saveModel(
 }
 
 /** What lies in no older one any more. */
-export function dropOlder(database: Database, hold: number, generation: number): Promise<void> {
-  return asHolder(database, hold, async (sql) => {
+export function dropOlder(lease: Lease, generation: number): Promise<void> {
+  return lease.transaction(async (sql) => {
     await sql.query(
       `delete from ivf_models m where generation < $1 and not exists (
          select from document_codes d where d.generation = m.generation and d.partitions <> '')`,
@@ -202,12 +199,11 @@ export async function readStagedVectors(
  * meanwhile is left out.
  */
 export async function saveAssigned(
-  database: Database,
-  hold: number,
+  lease: Lease,
   generation: number,
   documents: readonly (Unassigned & { readonly assignments: Assignments })[],
 ): Promise<void> {
-  await asHolder(database, hold, async (sql) => {
+  await lease.transaction(async (sql) => {
     const rows = await sql.query<{ doc_no: number; revision: number }>(
       `select doc_no, live_revision as revision from documents where doc_no = any($1::int[]) order by doc_no for share`,
       [Int32Array.from(documents, ({ docNo }) => docNo)],
@@ -230,37 +226,14 @@ export async function saveAssigned(
   })
 }
 
-/** The number of the hold under which the index may be trained now; undefined: somebody else does. */
-export async function takeLease(sql: Sql, seconds: number): Promise<number | undefined> {
-  const [row] = await sql.query<{ number: number }>(
-    `insert into ivf_lease (until) values (now() + make_interval(secs => $1))
-     on conflict (single) do update set number = ivf_lease.number + 1, until = excluded.until
-     where ivf_lease.until < now() returning number`,
-    [seconds],
-  )
-  return row?.number
-}
+// Beside it in its table lie documents, folders and collections, which have a colon in their names.
+const training = ['ivf']
+const lost = () => new Error('Another process trains the index by now.')
 
-/** Does nothing where somebody took over. */
-export async function extendLease(sql: Sql, hold: number, seconds: number): Promise<void> {
-  await sql.query('update ivf_lease set until = now() + make_interval(secs => $2) where number = $1', [
-    hold,
-    seconds,
-  ])
-}
-
-/** Gives the lease back, if it is still this one. */
-export async function endLease(sql: Sql, hold: number): Promise<void> {
-  await sql.query(`update ivf_lease set until = '-infinity' where number = $1`, [hold])
-}
-
-/** Writes while nobody else can take over; throws, with nothing written, where somebody has. */
-function asHolder(database: Database, hold: number, write: (sql: Sql) => Promise<void>): Promise<void> {
-  return database.transaction(async (sql) => {
-    const leases = await sql.query('select from ivf_lease where number = $1 for share', [hold])
-    if (leases.length === 0) throw new Error('Another process trains the index by now.')
-    await write(sql)
-  })
+/** The right to train the index, without which nothing of it is written; undefined: somebody else does. */
+export async function takeTrainingLease(database: Database, seconds: number): Promise<Lease | undefined> {
+  await endExpired(database, training)
+  return takeLease({ database, seconds, lost }, training, randomUUID())
 }
 
 const send = ({ vectorType }: Pick<Database, 'vectorType'>): string =>

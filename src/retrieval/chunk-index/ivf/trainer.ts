@@ -9,18 +9,17 @@ import {
 } from '@remit/vector-index'
 import type { Log } from '../../../kernel/log.ts'
 import { reasonOf } from '../../../kernel/reason.ts'
+import type { Lease } from '../../../store/lease.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
 import {
   dropOlder,
-  endLease,
-  extendLease,
   readGenerations,
   readModel,
   readSample,
   readUnassigned,
   saveAssigned,
   saveModel,
-  takeLease,
+  takeTrainingLease,
 } from './storage.ts'
 
 /** When to train, and by which random numbers. */
@@ -61,7 +60,7 @@ const driftSamples = 2_000
 
 /**
  * Trains cells where the corpus is large enough and none fit, and moves passages into the newest ones, a batch a
- * transaction, one process at a time: each write asks for the number of its hold. Whatever a crash leaves is found at the next look: what is not in the newest model is moved, and a model
+ * transaction, one process at a time: each write asks for its lease. Whatever a crash leaves is found at the next look: what is not in the newest model is moved, and a model
  * in which nothing lies goes.
  */
 export function createTrainer({
@@ -87,24 +86,20 @@ export function createTrainer({
   async function trainAndMove(): Promise<void> {
     const passages = await countPassages(database)
     if (passages < passagesMin) return
-    const hold = await takeLease(database, leaseSeconds)
-    if (hold === undefined) return
-    const keeping = setInterval(() => {
-      extendLease(database, hold, leaseSeconds).catch(() => undefined)
-    }, leaseSeconds * 250)
+    const lease = await takeTrainingLease(database, leaseSeconds)
+    if (lease === undefined) return
     let worker: ModelWorker | undefined
     const thread = () => (worker ??= createModelWorker())
     // Nobody waits for a minute of arithmetic at the end.
     const stop = () => void worker?.[Symbol.asyncDispose]()
     closing.signal.addEventListener('abort', stop)
     try {
-      if (!(await fits(passages))) await train(thread(), hold, passages)
-      await moveAll(thread, hold)
+      if (!(await fits(passages))) await train(thread(), lease, passages)
+      await moveAll(thread, lease)
     } finally {
-      clearInterval(keeping)
       closing.signal.removeEventListener('abort', stop)
       await worker?.[Symbol.asyncDispose]()
-      await endLease(database, hold)
+      await lease.end()
     }
   }
 
@@ -127,7 +122,7 @@ export function createTrainer({
     return true
   }
 
-  async function train(worker: ModelWorker, hold: number, passages: number): Promise<void> {
+  async function train(worker: ModelWorker, lease: Lease, passages: number): Promise<void> {
     const count = partitionsFor(passages)
     const sampleSize = Math.max(samplesMin, samplesPerPartition * count)
     const sample = await readSample(database, (100 * sampleSize) / passages)
@@ -135,11 +130,11 @@ export function createTrainer({
     if (vectorCount(sample) < count) return
     const model = await worker.train(sample, count, seed())
     closing.signal.throwIfAborted()
-    await saveModel(database, hold, model, passages)
+    await saveModel(lease, model, passages)
     log('ivf_trained', { passages, cells: vectorCount(model.centroids) })
   }
 
-  async function moveAll(thread: () => ModelWorker, hold: number): Promise<void> {
+  async function moveAll(thread: () => ModelWorker, lease: Lease): Promise<void> {
     const newest = (await readGenerations(database)).at(-1)
     if (newest === undefined) return
     let model: IvfModel | undefined
@@ -154,10 +149,10 @@ export function createTrainer({
       const assigned = []
       for (const document of documents)
         assigned.push({ ...document, assignments: await thread().assign(model, document.vectors) })
-      await saveAssigned(database, hold, newest.generation, assigned)
+      await saveAssigned(lease, newest.generation, assigned)
       afterDocNo = lastDocument.docNo
     }
-    await dropOlder(database, hold, newest.generation)
+    await dropOlder(lease, newest.generation)
   }
 
   const renewInBackground = (): void => {
