@@ -13,20 +13,15 @@ import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { approvalRoutes } from '../http/routes/approvals/approvals.ts'
 import { ownApprovalRoutes } from '../http/routes/approvals/own-approvals.ts'
 import type { OwnApprovalRoutesDeps } from '../http/routes/approvals/own-approvals-pages.ts'
-import type { Clock } from '../kernel/clock.ts'
-import type { Log } from '../kernel/log.ts'
-import type { Database } from '../store/sql.ts'
+import type { ComposeContext } from './context.ts'
 import type { Grants } from './grants.ts'
 
 /** Grants, and the resolution of calls that an approval names. */
-export interface ApprovalsPartDeps {
-  readonly database: Database
+export interface ApprovalsPartDeps extends Pick<ComposeContext, 'database' | 'clock' | 'log'> {
   readonly fga: Fga
   readonly gate: Gate
   readonly grants: Grants
   readonly resolveCall: NonNullable<ResolveDetailDeps['resolveCall']>
-  readonly clock: Clock
-  readonly log: Log
   /** Throws a 503 while it is not known who may act. */
   readonly assertOpen: () => void
   readonly publicUrl: string

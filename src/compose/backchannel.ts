@@ -1,37 +1,24 @@
 import type { Approvals } from '../delegation/approvals/approvals.ts'
 import type { ResolveDetail } from '../delegation/approvals/resolve.ts'
-import type { Delegations } from '../delegation/lending/delegations.ts'
 import { type Backchannel, createBackchannel } from '../delegation/oauth/ciba/backchannel.ts'
 import { createDelegationLookup } from '../delegation/oauth/ciba/delegation-lookup.ts'
 import { createPingHandler, startPings } from '../delegation/oauth/ciba/pings.ts'
 import { createBackchannelRequests } from '../delegation/oauth/ciba/requests.ts'
 import { createResults } from '../delegation/oauth/ciba/results.ts'
 import type { Consents } from '../delegation/oauth/consents.ts'
-import type { Agents } from '../delegation/registry/agents.ts'
-import type { Clients } from '../delegation/registry/clients.ts'
-import type { Boss } from '../jobs/boss.ts'
 import { createPgBossQueue } from '../jobs/pgboss.ts'
-import type { Clock } from '../kernel/clock.ts'
-import type { Log } from '../kernel/log.ts'
-import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import type { Seal } from '../store/encryption.ts'
-import type { Database } from '../store/sql.ts'
+import type { ComposeContext } from './context.ts'
+import type { DelegationPart } from './delegation.ts'
 
 /** What CIBA requests are made of. */
-export interface BackchannelPartDeps {
-  readonly database: Database
-  readonly boss: Boss
+export interface BackchannelPartDeps
+  extends Pick<ComposeContext, 'database' | 'boss' | 'clock' | 'log' | 'outbound' | 'newTxn'>,
+    Pick<DelegationPart, 'clients' | 'agents' | 'delegations'> {
   readonly seal: Seal
-  readonly clock: Clock
-  readonly log: Log
-  readonly outbound: GuardedFetch
-  readonly clients: Clients
-  readonly agents: Agents
-  readonly delegations: Delegations
   readonly grants: Consents
   readonly approvals: Approvals
   readonly resolve: ResolveDetail
-  readonly newTxn: () => string
   readonly publicUrl: string
 }
 

@@ -3,23 +3,13 @@ import { join } from 'node:path'
 import { record } from '../audit/record.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { ActiveModel } from '../authz/model/active.ts'
+import { typesEver } from '../authz/model/pin.ts'
 import type { PermissionIndex } from '../authz/permission-index.ts'
-import type { Administrators } from '../delegation/administration/administrators.ts'
-import type { AgentAdministration } from '../delegation/administration/agent-administration.ts'
-import type { PersonMove } from '../delegation/administration/person-move.ts'
+import { createPersonMove, type PersonMove } from '../delegation/administration/person-move.ts'
 import type { Approvals } from '../delegation/approvals/approvals.ts'
-import type { Delegations } from '../delegation/lending/delegations.ts'
-import type { DeniedHosts } from '../delegation/oauth/cimd/hosts.ts'
-import type { AccountLinks } from '../delegation/people/links.ts'
-import type { People } from '../delegation/people/people.ts'
 import { type RecoveryReport, recover } from '../delegation/recovery/recover.ts'
-import type { Agents } from '../delegation/registry/agents.ts'
-import type { Clients } from '../delegation/registry/clients.ts'
-import type { Services } from '../delegation/registry/services.ts'
-import type { Revocations } from '../delegation/revocation/revocations.ts'
 import { ownIssuerName } from '../delegation/tokens/issuers.ts'
 import { createReplayGuard } from '../delegation/tokens/replay-guard.ts'
-import type { KeyRing } from '../delegation/tokens/signing-key.ts'
 import { createApp, openApiOf } from '../http/app.ts'
 import type { App } from '../http/env.ts'
 import { createMetrics, observeEmbedding, observeSearch } from '../http/metrics.ts'
@@ -31,19 +21,18 @@ import { consoleRoutes } from '../http/routes/service/console.ts'
 import { docsRoutes } from '../http/routes/service/docs.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import { createBoss } from '../jobs/boss.ts'
+import { startRecurring } from '../kernel/recurring.ts'
 import type { RankingStatistics } from '../retrieval/ranking/renew.ts'
 import { createApiAccess } from './api-access.ts'
 import { openApprovalsPart } from './approvals.ts'
 import { openAuthz } from './authz.ts'
 import type { ComposeContext, ComposeOptions } from './context.ts'
-import { openDelegation } from './delegation.ts'
+import { type DelegationPart, openDelegation } from './delegation.ts'
 import { createGrants, type Grants } from './grants.ts'
-import { everyHour } from './hourly.ts'
 import { openIngestion } from './ingestion.ts'
 import { type Issuer, openIssuer } from './issuer.ts'
 import { openMcp } from './mcp.ts'
 import { modelsRoutes } from './models.ts'
-import { createMoving } from './moving.ts'
 import { openOperators } from './operators.ts'
 import { oversightRoutes } from './oversight.ts'
 import { openPush } from './push.ts'
@@ -111,17 +100,9 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   // After a recovery what was removed since the copy is to be sent again first: an hour is left for it.
   const compares = epoch.isSound
   await epoch.whenSound(() => ingest.start({ compares }))
-  stack.use(
-    everyHour(log, {
-      ...delegation.tasks,
-      ...grants.tasks,
-      ...issuer.tasks,
-      ...vault.tasks,
-      ...asking.tasks,
-      ...push.tasks,
-      ...keeping.tasks,
-    }),
-  )
+  const parts = [delegation, grants, issuer, vault, asking, push, keeping]
+  for (const [name, task] of parts.flatMap(({ tasks }) => Object.entries(tasks)))
+    void stack.use(startRecurring(log, name, 3_600_000, task)).poll()
 
   const access = createApiAccess({ ...context, verifier, proofs, administrators })
   const { admission, requireBearer } = access
@@ -231,7 +212,15 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     vault,
     ownIssuer: ownIssuerName(publicUrl),
     ingest,
-    personMove: createMoving({ ...context, fga, authz, delegation, barring: issuer.barring, ingest }),
+    personMove: createPersonMove({
+      ...context,
+      ...delegation,
+      fga,
+      barring: issuer.barring,
+      isStorable: (tuple) => allowList().isStorable(tuple),
+      types: () => typesEver(database),
+      tags: { count: ingest.countTags, rename: ingest.renameSubject },
+    }),
     newTxn,
     ranking: retrieval.ranking,
     record: keeping,
@@ -257,7 +246,22 @@ export async function compose(options: ComposeOptions): Promise<Service> {
 }
 
 /** The composed service: its faces, and the features that commands and seeding use. */
-export interface Service extends AsyncDisposable {
+export interface Service
+  extends AsyncDisposable,
+    Pick<
+      DelegationPart,
+      | 'people'
+      | 'agents'
+      | 'agentAdministration'
+      | 'services'
+      | 'administrators'
+      | 'accountLinks'
+      | 'delegations'
+      | 'clients'
+      | 'deniedHosts'
+      | 'keys'
+      | 'revocations'
+    > {
   readonly app: App
   /** What stands before a route of the app, for those that are put beside its own. */
   readonly requireBearer: RequireBearer
@@ -265,18 +269,8 @@ export interface Service extends AsyncDisposable {
   readonly fga: Fga
   readonly index: PermissionIndex
   readonly activeModel: ActiveModel
-  readonly people: People
-  readonly agents: Agents
-  readonly agentAdministration: AgentAdministration
-  readonly services: Services
-  readonly administrators: Administrators
-  readonly accountLinks: AccountLinks
-  readonly delegations: Delegations
   readonly grants: Grants
   readonly approvals: Approvals
-  readonly clients: Clients
-  readonly deniedHosts: DeniedHosts
-  readonly keys: KeyRing
   readonly issuer: Issuer
   readonly vault: Vault
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
@@ -286,7 +280,6 @@ export interface Service extends AsyncDisposable {
   readonly newTxn: () => string
   readonly ranking: RankingStatistics
   readonly record: RecordKeeping
-  readonly revocations: Revocations
   /** Whether the database or OpenFGA is older than the other, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>
   /** After an older copy of the database or of OpenFGA was put in place. */

@@ -8,9 +8,7 @@ import { declarationRoutes } from '../http/routes/ingest/declarations.ts'
 import { documentWriteRoutes } from '../http/routes/ingest/documents-write.ts'
 import { importRoutes, jobRoutes } from '../http/routes/ingest/imports.ts'
 import { createIngest, type Ingest } from '../ingest/ingest.ts'
-import { supportedMimeTypes } from '../ingest/parse/parsed.ts'
 import { createParser, parsersHere } from '../ingest/parse/parser.ts'
-import { createPrepare } from '../ingest/prepare.ts'
 import { createPgBossQueue } from '../jobs/pgboss.ts'
 import type { ApiAccess } from './api-access.ts'
 import type { ComposeContext } from './context.ts'
@@ -83,8 +81,7 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
           dependencies.onEmbed(texts.length)
           return embedder.embedPassages(texts, options)
         }),
-      prepare: createPrepare(parser),
-      mimeTypes: new Set(supportedMimeTypes),
+      prepare: (content, signal) => parser.prepare(content, signal),
       clock,
       newId: () => `j_${randomBytes(16).toString('base64url')}`,
       limits: { lineBytesMax: config.bodyBytesMax, linesMax: importLinesMax },

@@ -4,16 +4,13 @@ import type { Fga } from '../authz/fga.ts'
 import type { AskNamed } from '../authz/gate/named.ts'
 import { endApprovals } from '../authz/model/plan-store.ts'
 import type { Config } from '../config/config.ts'
-import type { Administrators } from '../delegation/administration/administrators.ts'
 import { createOwnPrograms } from '../delegation/administration/own-programs.ts'
 import type { Approvals } from '../delegation/approvals/approvals.ts'
 import type { ResolveDetail } from '../delegation/approvals/resolve.ts'
-import type { Delegations } from '../delegation/lending/delegations.ts'
 import { createLendables, type Lendables } from '../delegation/lending/lendable.ts'
 import { createOwnDelegations } from '../delegation/lending/own-delegations.ts'
 import { createActorTokens } from '../delegation/oauth/actor-token.ts'
 import { createClientDocuments } from '../delegation/oauth/cimd/documents.ts'
-import type { DeniedHosts } from '../delegation/oauth/cimd/hosts.ts'
 import { createMetadataClients } from '../delegation/oauth/cimd/metadata-clients.ts'
 import { type Consents, createConsents } from '../delegation/oauth/consents.ts'
 import { createExchange } from '../delegation/oauth/exchange.ts'
@@ -23,8 +20,6 @@ import { createAccountNews } from '../delegation/people/account-news.ts'
 import { createAccountLinks } from '../delegation/people/links.ts'
 import { createPasskeys } from '../delegation/people/passkeys.ts'
 import { createPasswords, type Passwords } from '../delegation/people/passwords.ts'
-import type { People } from '../delegation/people/people.ts'
-import type { Persons } from '../delegation/people/persons.ts'
 import { createSessions } from '../delegation/people/sessions.ts'
 import {
   type Barring,
@@ -35,17 +30,11 @@ import {
 import { createSignInValidity } from '../delegation/people/sign-in-validity.ts'
 import { createSignIns } from '../delegation/people/sign-ins.ts'
 import { createStepUp, type StepUp } from '../delegation/people/step-up.ts'
-import type { Agents } from '../delegation/registry/agents.ts'
-import { type Clients, cliClient, consoleClient } from '../delegation/registry/clients.ts'
+import { cliClient, consoleClient } from '../delegation/registry/clients.ts'
 import { createResources, type Resources } from '../delegation/registry/resources.ts'
 import { createArtifacts } from '../delegation/revocation/artifacts.ts'
-import type { Revocations } from '../delegation/revocation/revocations.ts'
-import type { Proofs } from '../delegation/tokens/dpop.ts'
-import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import { ownIssuerName } from '../delegation/tokens/issuers.ts'
 import { createReplayGuard } from '../delegation/tokens/replay-guard.ts'
-import type { KeyRing } from '../delegation/tokens/signing-key.ts'
-import type { Verifier } from '../delegation/tokens/verify.ts'
 import { createUpstreamProvider } from '../delegation/upstream/provider.ts'
 import { createUpstreamSignIns } from '../delegation/upstream/sign-ins.ts'
 import type { App } from '../http/env.ts'
@@ -65,43 +54,43 @@ import { createPasskeyMethod } from '../http/sign-in/passkey.ts'
 import { createPasswordMethod } from '../http/sign-in/password.ts'
 import { createSignIn } from '../http/sign-in/sign-in.ts'
 import { createUpstreamMethod } from '../http/sign-in/upstream.ts'
-import type { Boss } from '../jobs/boss.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { Principal } from '../kernel/principal.ts'
-import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import type { CollectionLister } from '../retrieval/collections.ts'
 import { samplePasswordsFile } from '../sample/passwords.ts'
 import { createSeal } from '../store/encryption.ts'
-import type { Runtime } from '../store/runtime.ts'
 import { loadSecret } from '../store/secret.ts'
 import { openBackchannel } from './backchannel.ts'
+import type { ComposeContext } from './context.ts'
+import type { DelegationPart } from './delegation.ts'
 
 /** Of the service, what the authorization server takes. */
-export interface IssuerDeps extends Pick<Runtime, 'database' | 'clock' | 'log' | 'newTxn'> {
-  readonly config: Config
-  readonly boss: Boss
+export interface IssuerDeps
+  extends Pick<
+      ComposeContext,
+      'config' | 'database' | 'boss' | 'clock' | 'fetch' | 'log' | 'outbound' | 'newTxn'
+    >,
+    Pick<
+      DelegationPart,
+      | 'keys'
+      | 'people'
+      | 'agents'
+      | 'clients'
+      | 'deniedHosts'
+      | 'persons'
+      | 'administrators'
+      | 'delegations'
+      | 'revocations'
+      | 'verifier'
+      | 'proofs'
+      | 'proofSecret'
+    > {
   readonly fga: Fga
   readonly askNamed: AskNamed
-  readonly fetch: Fetch
-  readonly keys: KeyRing
-  readonly people: People
-  readonly agents: Agents
-  readonly clients: Clients
-  readonly deniedHosts: DeniedHosts
-  readonly persons: Persons
-  readonly administrators: Administrators
-  readonly delegations: Delegations
-  readonly revocations: Revocations
-  readonly verifier: Verifier
-  readonly proofs: Proofs
-  /** 32 bytes, those that `proofs` derives its nonces from. */
-  readonly proofSecret: Uint8Array
   readonly listCollections: CollectionLister
   readonly approvals: Approvals
   /** Turns what is asked for by a detail of ours into what a person is asked. */
   readonly resolve: ResolveDetail
-  /** For addresses that clients registered. */
-  readonly outbound: GuardedFetch
 }
 
 /** The built-in authorization server and what belongs to it. */

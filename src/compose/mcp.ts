@@ -1,30 +1,27 @@
 import { join } from 'node:path'
-import type { Config } from '../config/config.ts'
 import type { Agents } from '../delegation/registry/agents.ts'
-import type { Proofs } from '../delegation/tokens/dpop.ts'
 import { publicErrorOf } from '../delegation/tokens/reasons.ts'
 import type { ReplayGuard } from '../delegation/tokens/replay-guard.ts'
-import type { Verifier } from '../delegation/tokens/verify.ts'
 import type { App } from '../http/env.ts'
 import { createRequireBearer } from '../http/middleware/bearer.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
 import { mcpRoutes } from '../http/routes/service/mcp.ts'
-import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { refuse } from '../kernel/result.ts'
 import { createMcpFace, createServer, type ServerDeps } from '../mcp/server.ts'
 import { loadSecret } from '../store/secret.ts'
+import type { ComposeContext } from './context.ts'
+import type { DelegationPart } from './delegation.ts'
 
 /** The features that the tools call, and what tokens are verified by. */
-export interface McpDeps extends Omit<ServerDeps, 'publicUrl'> {
-  readonly config: Config
-  readonly verifier: Verifier
-  readonly proofs: Proofs
+export interface McpDeps
+  extends Omit<ServerDeps, 'publicUrl'>,
+    Pick<ComposeContext, 'config' | 'log'>,
+    Pick<DelegationPart, 'verifier' | 'proofs'> {
   /** Counts what this principal asks, with what it asks elsewhere; throws 429. */
   readonly admit: (principal: Principal) => void
   readonly spent: ReplayGuard
   readonly agents: Pick<Agents, 'get'>
-  readonly log: Log
 }
 
 /** `/mcp`, an audience of its own: a token for the API is no good here, nor one for here at the API. */

@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import type { Config } from '../config/config.ts'
 import type { Approvals } from '../delegation/approvals/approvals.ts'
 import { createMessages, vapidKeyOf } from '../delegation/notify/message.ts'
 import { createNotices } from '../delegation/notify/notices.ts'
@@ -8,24 +7,14 @@ import { createSubscriptions, type Subscriptions } from '../delegation/notify/su
 import type { App } from '../http/env.ts'
 import type { RequireSession } from '../http/middleware/session.ts'
 import { pushRoutes } from '../http/routes/approvals/push.ts'
-import type { Boss } from '../jobs/boss.ts'
 import { createPgBossQueue } from '../jobs/pgboss.ts'
-import type { Clock } from '../kernel/clock.ts'
-import type { Log } from '../kernel/log.ts'
-import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import { createSeal } from '../store/encryption.ts'
 import { loadSecret } from '../store/secret.ts'
-import type { Database } from '../store/sql.ts'
+import type { ComposeContext } from './context.ts'
 
 /** Of the service, what push messages take. */
-export interface PushDeps {
-  readonly config: Config
-  readonly database: Database
-  readonly boss: Boss
-  readonly clock: Clock
-  readonly log: Log
-  /** The guarded fetch: endpoints come from outside. */
-  readonly outbound: GuardedFetch
+export interface PushDeps
+  extends Pick<ComposeContext, 'config' | 'database' | 'boss' | 'clock' | 'log' | 'outbound'> {
   readonly approvals: Pick<Approvals, 'onChange'>
   readonly requireSession: RequireSession
   readonly assertOpen: () => void

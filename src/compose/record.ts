@@ -6,21 +6,12 @@ import { readUnsealed, type Unsealed } from '../audit/seal/lag.ts'
 import { createRetention } from '../audit/seal/retention.ts'
 import { createSealer } from '../audit/seal/sealer.ts'
 import { type VerifyResult, verifyRecord } from '../audit/seal/verify.ts'
-import type { Config } from '../config/config.ts'
-import type { Clock } from '../kernel/clock.ts'
-import type { Log } from '../kernel/log.ts'
-import { reasonOf } from '../kernel/reason.ts'
+import { startRecurring } from '../kernel/recurring.ts'
 import { guardRecord } from '../store/guard-record.ts'
-import type { Database } from '../store/sql.ts'
+import type { ComposeContext } from './context.ts'
 
 /** Of the wiring's context, what the record's upkeep takes. */
-export interface RecordDeps {
-  readonly config: Config
-  readonly database: Database
-  readonly clock: Clock
-  readonly log: Log
-  readonly newTxn: () => string
-}
+export type RecordDeps = Pick<ComposeContext, 'config' | 'database' | 'clock' | 'log' | 'newTxn'>
 
 /** What keeps the record sealed, and as short as it has to be. */
 export interface RecordKeeping {
@@ -63,7 +54,15 @@ export async function openRecord({
   return {
     isInsertOnly,
     seal: sealer.seal,
-    sealing: () => everySecond(sealer.seal, log),
+    sealing() {
+      const sealing = startRecurring(log, 'seal', sealEveryMs, sealer.seal)
+      return {
+        async [Symbol.asyncDispose]() {
+          await sealing[Symbol.asyncDispose]()
+          await sealing.poll()
+        },
+      }
+    },
     unsealed: () => readUnsealed(database),
     verify: async (heads, resumes = false) => {
       // What was done a moment ago is looked at too.
@@ -74,37 +73,5 @@ export async function openRecord({
     heads: (afterSeal, limit) => readHeads(database, { after: afterSeal, limit }),
     erase: erasures.erase,
     tasks: { record_erasures: erasures.mend, record_retention: dropOld },
-  }
-}
-
-/** A turn begins a second after the one before ended: it never runs beside itself. */
-function everySecond(task: () => Promise<unknown>, log: Log): AsyncDisposable {
-  let timer: NodeJS.Timeout | undefined
-  let running: Promise<void> = Promise.resolve()
-  let ended = false
-  const turn = async (): Promise<void> => {
-    try {
-      await task()
-    } catch (error) {
-      log('background_failed', {
-        name: 'seal',
-        reason: reasonOf(error),
-      })
-    }
-  }
-  const scheduleNext = (): void => {
-    if (ended) return
-    timer = setTimeout(() => {
-      running = turn().then(scheduleNext)
-    }, sealEveryMs).unref()
-  }
-  scheduleNext()
-  return {
-    async [Symbol.asyncDispose]() {
-      ended = true
-      clearTimeout(timer)
-      await running
-      await turn()
-    },
   }
 }

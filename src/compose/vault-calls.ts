@@ -4,19 +4,14 @@ import { createCallResolution } from '../delegation/vault/resolve-call.ts'
 import type { App } from '../http/env.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { vaultFetchRoutes } from '../http/routes/vault/vault-fetch.ts'
-import type { Log } from '../kernel/log.ts'
-import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
-import type { Database } from '../store/sql.ts'
+import type { ComposeContext } from './context.ts'
 import type { Grants } from './grants.ts'
 import type { Vault } from './vault.ts'
 
 /** Connections of people, grants and the guarded fetch. */
-export interface VaultCallsDeps {
-  readonly database: Database
+export interface VaultCallsDeps extends Pick<ComposeContext, 'database' | 'outbound' | 'log'> {
   readonly vault: Pick<Vault, 'connections'>
   readonly grants: Pick<Grants, 'approvalGrants'>
-  readonly outbound: GuardedFetch
-  readonly log: Log
 }
 
 /** What agents do with accounts that people linked. */

@@ -23,24 +23,16 @@ import type { App } from '../http/env.ts'
 import type { RequireSession } from '../http/middleware/session.ts'
 import { connectionRoutes } from '../http/routes/vault/connections.ts'
 import { createCookie } from '../http/sign-in/cookies.ts'
-import type { Clock } from '../kernel/clock.ts'
-import type { Log } from '../kernel/log.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
-import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import { createSeal } from '../store/encryption.ts'
 import { loadSecret } from '../store/secret.ts'
 import type { Database } from '../store/sql.ts'
+import type { ComposeContext } from './context.ts'
 
 /** Of the wiring's context, what the vault takes. */
-export interface VaultDeps {
+export interface VaultDeps
+  extends Pick<ComposeContext, 'config' | 'database' | 'clock' | 'log' | 'outbound' | 'newTxn'> {
   readonly requireSession: RequireSession
-  readonly config: Config
-  readonly database: Database
-  readonly clock: Clock
-  readonly log: Log
-  /** The guarded fetch. */
-  readonly outbound: GuardedFetch
-  readonly newTxn: () => string
 }
 
 /** Accounts at APIs of others, and the tokens that no agent holds. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
-import { reasonOf } from '../kernel/reason.ts'
+import { type Recurring, startRecurring } from '../kernel/recurring.ts'
 import type { Sql } from '../store/sql.ts'
 import { acceptDocuments, type RevisionTask } from './accept.ts'
 import { type AccessChange, applyTuples, changeAccess } from './access.ts'
@@ -116,19 +116,14 @@ export function createIngest({
     beatMs: mendEveryMs / 2,
   }
   const openImports = createOpenImports()
-  const timers: NodeJS.Timeout[] = []
-  const running = new Map<string, Promise<unknown>>()
+  const recurring: Recurring[] = []
   let closing: Promise<void> | undefined
 
   /** What has not ended when it is due again goes on alone. */
-  function inBackground(name: string, task: () => Promise<unknown>): Promise<unknown> {
-    const runningTask = running.get(name)
-    if (runningTask !== undefined) return runningTask
-    const run = task()
-      .catch((error: unknown) => log('background_failed', { name, reason: reasonOf(error) }))
-      .finally(() => running.delete(name))
-    running.set(name, run)
-    return run
+  function every(everyMs: number, name: string, task: () => Promise<unknown>): Recurring {
+    const started = startRecurring(log, name, everyMs, task)
+    recurring.push(started)
+    return started
   }
 
   async function startJobs({ compares = true } = {}): Promise<void> {
@@ -136,21 +131,14 @@ export function createIngest({
     await breakSilent(context, database.kind === 'pglite' ? 0 : undefined)
     await removeRequestOnly(context)
     // What it cannot mend now was acknowledged to nobody: it is no reason to serve none of the rest.
-    await inBackground('mend', () => mendUnsettled(context))
+    await every(mendEveryMs, 'mend', () => mendUnsettled(context)).poll()
     await queue.start((payload, signal) => processRevision(context, payload as RevisionTask, signal))
+    const drifting = every(driftEveryMs, 'drift', () => drift(context))
     // An OpenFGA that was put back by less than anything else notices may let read who was taken off.
-    if (compares) void inBackground('drift', () => drift(context))
-    timers.push(
-      setInterval(() => void inBackground('mend', () => mendUnsettled(context)), mendEveryMs).unref(),
-      setInterval(() => void inBackground('break_silent', () => breakSilent(context)), mendEveryMs).unref(),
-      setInterval(() => void inBackground('drift', () => drift(context)), driftEveryMs).unref(),
-      setInterval(() => void inBackground('fences', () => sweep()), sweepEveryMs).unref(),
-      setInterval(() => void inBackground('forget_jobs', () => forgetJobs(database)), driftEveryMs).unref(),
-    )
-  }
-
-  const sweep = async (): Promise<void> => {
-    if (isApart) await sweepFences({ fga }, clock.now())
+    if (compares) void drifting.poll()
+    every(mendEveryMs, 'break_silent', () => breakSilent(context))
+    if (isApart) every(sweepEveryMs, 'fences', () => sweepFences({ fga }, clock.now()))
+    every(driftEveryMs, 'forget_jobs', () => forgetJobs(database))
   }
 
   /** Makes one job; with a known key the request is not done again. */
@@ -174,9 +162,9 @@ export function createIngest({
 
   const close = (): Promise<void> => {
     closing ??= (async () => {
-      for (const timer of timers) clearInterval(timer)
+      const ended = Promise.all(recurring.map((task) => task[Symbol.asyncDispose]()))
       await queue.close()
-      await Promise.all(running.values())
+      await ended
     })()
     return closing
   }

@@ -8,7 +8,7 @@ import {
   vectorCount,
 } from '@remit/vector-index'
 import type { Log } from '../../../kernel/log.ts'
-import { reasonOf } from '../../../kernel/reason.ts'
+import { startRecurring } from '../../../kernel/recurring.ts'
 import type { Lease } from '../../../store/lease.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
 import {
@@ -155,23 +155,18 @@ export function createTrainer({
     await dropOlder(lease, newest.generation)
   }
 
-  const renewInBackground = (): void => {
+  const renewal = startRecurring(log, 'ivf', everyMs, () =>
     renew().catch((error: unknown) => {
-      if (closing.signal.aborted) return
-      log('background_failed', {
-        name: 'ivf',
-        reason: reasonOf(error),
-      })
-    })
-  }
-  const timer = setInterval(renewInBackground, everyMs).unref()
-  renewInBackground()
+      if (!closing.signal.aborted) throw error
+    }),
+  )
+  void renewal.poll()
 
   return {
     renew,
     async [Symbol.asyncDispose]() {
-      clearInterval(timer)
       closing.abort(new Error('The service is shutting down.'))
+      await renewal[Symbol.asyncDispose]()
       await running
     },
   }
