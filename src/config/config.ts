@@ -2,21 +2,21 @@ import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { OperatorError } from '../kernel/operator-error.ts'
 import '../kernel/validation-message.ts'
-import { type DemoConfig, demo } from './demo.ts'
-import { type EmbeddingsConfig, embeddings } from './embeddings.ts'
+import { demo } from './demo.ts'
+import { embeddings } from './embeddings.ts'
 import { isLoopback } from './forms.ts'
 import type { Derived, Environment } from './group.ts'
-import { type IngestionConfig, ingestion } from './ingestion.ts'
-import { type IssuersConfig, issuers } from './issuers.ts'
-import { type LimitsConfig, limits } from './limits.ts'
-import { type ListeningConfig, listening } from './listening.ts'
-import { type OutboundConfig, outbound } from './outbound.ts'
-import { type RecordConfig, record } from './record.ts'
-import { type RetrievalConfig, retrieval } from './retrieval.ts'
+import { ingestion } from './ingestion.ts'
+import { issuers } from './issuers.ts'
+import { limits } from './limits.ts'
+import { listening } from './listening.ts'
+import { outbound } from './outbound.ts'
+import { record } from './record.ts'
+import { retrieval } from './retrieval.ts'
 import { withSecretFiles } from './secret-files.ts'
 import { slips } from './slips.ts'
-import { type StoresConfig, stores } from './stores.ts'
-import { type VaultConfig, vault } from './vault.ts'
+import { stores } from './stores.ts'
+import { vault } from './vault.ts'
 
 /** Every setting, group by group: name, default and what it is for. `.env.example` is generated from this. */
 export const settings = z.object({
@@ -48,19 +48,7 @@ const groups = [
 ] as const
 
 /** All settings, read and checked. Frozen. */
-export interface Config
-  extends ListeningConfig,
-    StoresConfig,
-    IssuersConfig,
-    VaultConfig,
-    RecordConfig,
-    IngestionConfig,
-    RetrievalConfig,
-    LimitsConfig,
-    OutboundConfig,
-    DemoConfig {
-  readonly embeddings: EmbeddingsConfig
-}
+export type Config = ReturnType<typeof loadConfig>
 
 export class ConfigError extends OperatorError {
   readonly problems: readonly string[]
@@ -77,7 +65,7 @@ export class ConfigError extends OperatorError {
 export function loadConfig(
   environment: Environment,
   readFile: (path: string) => string = (path) => readFileSync(path, 'utf8'),
-): Config {
+) {
   const { env, problems: unreadable } = withSecretFiles(environment, readFile)
   const present = Object.fromEntries(
     Object.entries(env).filter(([name, value]) => name in settings.shape && value !== ''),

@@ -1,13 +1,6 @@
 import { flag } from './forms.ts'
 import { group } from './group.ts'
 
-/** Settings of a demo. */
-export interface DemoConfig {
-  readonly demo: boolean
-  /** Whether the demo brings its company. */
-  readonly demoSample: boolean
-}
-
 const settingNames = ['REMIT_DEMO', 'HOST', 'OPS_HOST', 'PUBLIC_URL']
 
 /** Whether all of it is there to be looked at only. */
@@ -24,7 +17,11 @@ export const demo = group({
         'false: the demo starts empty, without the sample company, for people and documents of your own.',
       ),
   },
-  read: ({ DEMO_SAMPLE }, { demo }): DemoConfig => ({ demo, demoSample: demo && DEMO_SAMPLE }),
+  read: ({ DEMO_SAMPLE }, { demo }) => ({
+    demo,
+    /** Whether the demo brings its company. */
+    demoSample: demo && DEMO_SAMPLE,
+  }),
   contradictions: (_, { demo, embedded, loopback }) => [
     {
       isSo: demo && !embedded,

@@ -1,13 +1,6 @@
 import { count } from './forms.ts'
 import { group } from './group.ts'
 
-/** Settings of ingestion. */
-export interface IngestionConfig {
-  readonly parserThreads: number | undefined
-  readonly parserCpuMs: number
-  readonly parserMemoryBytes: number
-}
-
 /** What reading documents may cost. */
 export const ingestion = group({
   settings: {
@@ -30,7 +23,7 @@ export const ingestion = group({
         'MiB of memory that reading one document may take; for a moment it can be half as much again: docs/flows/ingest.md.',
       ),
   },
-  read: (value): IngestionConfig => ({
+  read: (value) => ({
     parserThreads: value.PARSER_THREADS,
     parserCpuMs: value.PARSER_CPU_SECONDS * 1_000,
     parserMemoryBytes: value.PARSER_MEMORY_MB * 1024 * 1024,

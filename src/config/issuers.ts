@@ -52,15 +52,6 @@ export type TrustedIssuer = z.infer<typeof trustedIssuer>
 
 const jsonIssuers = json.pipe(z.array(trustedIssuer))
 
-/** Settings of the issuers whose tokens are accepted. */
-export interface IssuersConfig {
-  readonly trustedIssuers: readonly TrustedIssuer[]
-  /** Our client's secret at each trusted issuer with `sign_in`, by issuer. */
-  readonly signInSecrets: ReadonlyMap<string, string>
-  /** The draft by which clients that nobody registered are known; undefined: there are none. */
-  readonly clientIdMetadataDocuments: 'draft-02' | undefined
-}
-
 /** Who else says who somebody is. */
 export const issuers = group({
   settings: {
@@ -76,9 +67,11 @@ export const issuers = group({
         'draft-02: clients that nobody registered may sign in as agents, known by a document at their own https address (draft-ietf-oauth-client-id-metadata-document-02). Default: off.',
       ),
   },
-  read: ({ TRUSTED_ISSUERS: trusted = [], CLIENT_ID_METADATA_DOCUMENTS }, _, env): IssuersConfig => ({
+  read: ({ TRUSTED_ISSUERS: trusted = [], CLIENT_ID_METADATA_DOCUMENTS }, _, env) => ({
     trustedIssuers: trusted,
+    /** Our client's secret at each trusted issuer with `sign_in`, by issuer. */
     signInSecrets: signInSecrets(trusted, env),
+    /** The draft by which clients that nobody registered are known; undefined: there are none. */
     clientIdMetadataDocuments: CLIENT_ID_METADATA_DOCUMENTS,
   }),
   contradictions: ({ TRUSTED_ISSUERS: trusted }, { demo }, env) => [

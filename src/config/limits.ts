@@ -1,19 +1,6 @@
 import { count, milliseconds } from './forms.ts'
 import { group } from './group.ts'
 
-/** Settings of the rate limits. */
-export interface LimitsConfig {
-  readonly requestDeadlineMs: number
-  readonly writeDeadlineMs: number
-  readonly bodyBytesMax: number
-  readonly ratePerMinute: number
-  readonly beginPerMinute: number
-  readonly modelApplyApprovers: number
-  /** And at least so many where its tests fail: nobody goes over those alone, but who looks at a demo. */
-  readonly modelApplyApproversDespiteTests: number
-  readonly leaseSeconds: number
-}
-
 /** How much, how often, how long; and how many must agree. */
 export const limits = group({
   settings: {
@@ -51,7 +38,7 @@ export const limits = group({
         'Different people who must confirm a changed authorization model as administrators; linked accounts are one. Default 2; 1 in the demo. Where its tests fail, 2 at least outside the demo.',
       ),
   },
-  read: (value, { demo }): LimitsConfig => ({
+  read: (value, { demo }) => ({
     requestDeadlineMs: value.REQUEST_DEADLINE_MS,
     writeDeadlineMs: Math.max(value.WRITE_DEADLINE_MS, 2 * value.REQUEST_DEADLINE_MS),
     bodyBytesMax: value.BODY_BYTES_MAX,
@@ -59,6 +46,7 @@ export const limits = group({
     beginPerMinute: value.BEGIN_PER_MINUTE,
     leaseSeconds: value.LEASE_SECONDS,
     modelApplyApprovers: value.MODEL_APPLY_APPROVERS ?? (demo ? 1 : 2),
+    /** And at least so many where its tests fail: nobody goes over those alone, but who looks at a demo. */
     modelApplyApproversDespiteTests: demo ? 1 : 2,
   }),
 })

@@ -18,23 +18,6 @@ const addressRanges = list.refine((ranges) => ranges.every(isAddressRange), {
   message: 'must be addresses or ranges like 10.0.0.0/8, with commas between them',
 })
 
-/** Settings of the listeners and public addresses. */
-export interface ListeningConfig {
-  readonly host: string
-  readonly port: number
-  readonly publicUrl: string
-  readonly ops: OpsListening
-  readonly trustedProxies: readonly string[]
-}
-
-interface OpsListening {
-  readonly host: string
-  readonly port: number
-  /** Nobody but this machine reaches it. */
-  readonly loopback: boolean
-  readonly bearerFile: string | undefined
-}
-
 /** Where the service is reached. */
 export const listening = group({
   settings: {
@@ -62,13 +45,14 @@ export const listening = group({
         'Addresses and ranges (10.0.0.0/8,::1) of proxies that set X-Forwarded-For: limits then count the client, not the proxy. Default none.',
       ),
   },
-  read: (value, { publicUrl }): ListeningConfig => ({
+  read: (value, { publicUrl }) => ({
     host: value.HOST,
     port: value.PORT,
     publicUrl,
     ops: {
       host: value.OPS_HOST,
       port: value.OPS_PORT,
+      /** Nobody but this machine reaches it. */
       loopback: isLoopback(value.OPS_HOST),
       bearerFile: value.OPS_BEARER_FILE,
     },

@@ -10,14 +10,6 @@ const origins = list.refine((urls) => urls.every(isOrigin), {
   message: 'must be origins like https://gitlab.corp.example:8443, with commas between them and no path',
 })
 
-/** Settings of outgoing requests. */
-export interface OutboundConfig {
-  readonly outboundAllowedOrigins: readonly string[]
-  /** By which push services reach whoever runs this. */
-  readonly pushContact: string
-  readonly otlpEndpoint: string | undefined
-}
-
 /** Whom the service asks or tells by itself. */
 export const outbound = group({
   settings: {
@@ -39,8 +31,9 @@ export const outbound = group({
         'Receiver of traces (OpenTelemetry, OTLP over HTTP; /v1/traces is added). Left out: none are sent.',
       ),
   },
-  read: (value, { publicUrl }): OutboundConfig => ({
+  read: (value, { publicUrl }) => ({
     outboundAllowedOrigins: value.OUTBOUND_ALLOWED_ORIGINS ?? [],
+    /** By which push services reach whoever runs this. */
     pushContact:
       value.PUSH_CONTACT ?? (publicUrl.startsWith('https:') ? publicUrl : 'mailto:remit@localhost'),
     otlpEndpoint: value.OTEL_EXPORTER_OTLP_ENDPOINT,

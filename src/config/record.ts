@@ -1,14 +1,6 @@
 import { count, flag } from './forms.ts'
 import { group } from './group.ts'
 
-/** Settings of the decision record. */
-export interface RecordConfig {
-  /** Whether what was asked is kept in words. */
-  readonly auditQueryText: boolean
-  /** undefined: records are kept for ever. */
-  readonly auditRetentionDays: number | undefined
-}
-
 /** What the record keeps, and how long. */
 export const record = group({
   settings: {
@@ -23,8 +15,10 @@ export const record = group({
         'Days after which records are taken away, whole seals at a time; at least 30. Their heads stay. Default: never. docs/audit.md.',
       ),
   },
-  read: (value): RecordConfig => ({
+  read: (value) => ({
+    /** Whether what was asked is kept in words. */
     auditQueryText: value.AUDIT_QUERY_TEXT,
+    /** undefined: records are kept for ever. */
     auditRetentionDays: value.AUDIT_RETENTION_DAYS,
   }),
 })

@@ -2,16 +2,6 @@ import { z } from 'zod'
 import { count, milliseconds, seconds } from './forms.ts'
 import { group } from './group.ts'
 
-/** Settings of search. */
-export interface RetrievalConfig {
-  readonly verdictTtlMs: number
-  readonly openfgaCacheTtlMs: number
-  readonly indexPollMs: number
-  readonly rankingStatistics: 'deployment' | 'collection'
-  readonly shadowSearchShare: number
-  readonly searchThreads: number | undefined
-}
-
 /** How questions are searched for and decided. */
 export const retrieval = group({
   settings: {
@@ -51,7 +41,7 @@ export const retrieval = group({
         'Threads that look for what is near a question, where it is asked about 3,000 passages or more; 0: the main one does. Default as many as there are cores, at most 4; on one core 0.',
       ),
   },
-  read: (value): RetrievalConfig => ({
+  read: (value) => ({
     verdictTtlMs: value.VERDICT_TTL * 1_000,
     openfgaCacheTtlMs: value.OPENFGA_CACHE_TTL * 1_000,
     indexPollMs: value.INDEX_POLL_MS,

@@ -3,21 +3,6 @@ import { z } from 'zod'
 import { httpUrl, isLoopback, text } from './forms.ts'
 import { group } from './group.ts'
 
-/** Settings of the database and of OpenFGA. */
-export interface StoresConfig {
-  readonly home: string
-  readonly databaseUrl: string | undefined
-  readonly openfga:
-    | {
-        readonly apiUrl: string
-        readonly storeId: string | undefined
-        readonly apiToken: string | undefined
-        /** Reads may be answered by a secondary of its database: none is known to be there, or one is. */
-        readonly maybeSecondary: boolean
-      }
-    | undefined
-}
-
 /** Where everything is kept. */
 export const stores = group({
   settings: {
@@ -45,7 +30,7 @@ export const stores = group({
         'Whether OpenFGA reads from a secondary of its database (OPENFGA_DATASTORE_SECONDARY_URI): `none` if you know that it has none; otherwise marks are written into its log to tell how far that is behind, and every check goes past its caches and the secondary, which is slower (docs/scaling.md).',
       ),
   },
-  read: (value): StoresConfig => ({
+  read: (value) => ({
     home: resolve(value.REMIT_HOME),
     databaseUrl: value.DATABASE_URL,
     openfga:
@@ -55,6 +40,7 @@ export const stores = group({
             apiUrl: value.OPENFGA_API_URL,
             storeId: value.OPENFGA_STORE_ID,
             apiToken: value.OPENFGA_API_TOKEN,
+            /** Reads may be answered by a secondary of its database: none is known to be there, or one is. */
             maybeSecondary: value.OPENFGA_SECONDARY !== 'none',
           },
   }),

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import type { VaultKey } from '../delegation/vault/keys.ts'
 import { nameOf } from '../delegation/vault/provider.ts'
 import { httpsOrLoopback, json, list, variableName } from './forms.ts'
 import { type Environment, group } from './group.ts'
@@ -109,17 +108,6 @@ const vaultLostKeys = list.pipe(
   z.array(z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, 'holds something that is no version of a key')),
 )
 
-/** Settings of the vault. */
-export interface VaultConfig {
-  readonly vaultProviders: readonly VaultProvider[]
-  /** Our client's secret at each of them, by the variable that holds it. */
-  readonly vaultSecrets: ReadonlyMap<string, string>
-  /** The current one first; empty: the key file. */
-  readonly vaultKeys: readonly VaultKey[]
-  /** Accounts that these sealed, and that do not open, are to be connected once more. */
-  readonly vaultLostKeys: readonly string[]
-}
-
 /** Whose accounts people may link, and what seals them. */
 export const vault = group({
   settings: {
@@ -139,10 +127,13 @@ export const vault = group({
         'Versions of keys that are lost for good, with commas between: people are asked to connect the accounts that they sealed once more. docs/vault.md.',
       ),
   },
-  read: ({ VAULT_PROVIDERS: providers = [], VAULT_KEYS, VAULT_LOST_KEYS }, _, env): VaultConfig => ({
+  read: ({ VAULT_PROVIDERS: providers = [], VAULT_KEYS, VAULT_LOST_KEYS }, _, env) => ({
     vaultProviders: providers,
+    /** Our client's secret at each of them, by the variable that holds it. */
     vaultSecrets: new Map(providers.map(({ client_secret_env: name }) => [name, env[name] ?? ''])),
+    /** The current one first; empty: the key file. */
     vaultKeys: VAULT_KEYS ?? [],
+    /** Accounts that these sealed, and that do not open, are to be connected once more. */
     vaultLostKeys: VAULT_LOST_KEYS,
   }),
   contradictions: ({ VAULT_PROVIDERS: providers }, _, env) => missingSecrets(providers ?? [], env),

@@ -15,7 +15,7 @@ afterAll(() => vault?.[Symbol.asyncDispose]())
 const noPage = () => Promise.reject(new Error('There is no page.'))
 
 /** As a start does it. */
-const open = (vaultLostKeys: readonly string[] = []) => {
+const open = (vaultLostKeys: string[] = []) => {
   const { config, database, logged } = vault.world
   return openVault({
     config: { ...config, vaultLostKeys },
