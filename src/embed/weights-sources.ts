@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { reasonOf } from '../kernel/reason.ts'
+import { withTimeout } from '../kernel/with-timeout.ts'
 import { readZip } from '../kernel/zip.ts'
 
 /** What a file must be to be used. */
@@ -85,28 +86,17 @@ async function collect(
   let length = 0
   try {
     for (;;) {
-      const { done: isEnded, value } = await withinTime(reader.read(), stallTimeoutMs)
-      if (isEnded) return Buffer.concat(chunks)
-      chunks.push(value)
-      length += value.length
+      const read = await withTimeout(stallTimeoutMs, reader.read(), undefined)
+      if (read === undefined) throw new Error(`no more bytes for ${stallTimeoutMs} ms`)
+      if (read.done) return Buffer.concat(chunks)
+      chunks.push(read.value)
+      length += read.value.length
       if (length > bytesMax) throw new Error('more bytes than the file has')
       onBytes(length)
     }
   } finally {
     // The transfer is over or given up; that cancelling a broken one fails too is no news.
     reader.cancel().catch(() => undefined)
-  }
-}
-
-async function withinTime<T>(task: Promise<T>, ms: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no more bytes for ${ms} ms`)), ms)
-  })
-  try {
-    return await Promise.race([task, timeout])
-  } finally {
-    clearTimeout(timer)
   }
 }
 

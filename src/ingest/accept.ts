@@ -71,7 +71,7 @@ export async function acceptDocuments(
       const checked = decisions.map((entry, index): PlacementDecision => {
         const input = documentItems[index]?.input
         if (!entry.ok || input === undefined) return entry
-        const error = contentRefusal(input, context.mimeTypes, fields)
+        const error = contentRefusal(input, fields)
         return error === undefined ? entry : { ok: false, error }
       })
       const firstRefusal = checked.find((entry) => !entry.ok)

@@ -7,29 +7,16 @@ import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { ChunkPublisher } from '../retrieval/chunk-index/port.ts'
 import type { Database } from '../store/sql.ts'
+import type { Chunk } from './chunk.ts'
 import type { CrashCounts } from './crash-counts.ts'
 import type { Failures } from './failures.ts'
 import type { Locks } from './locks.ts'
 import type { SharedLock } from './shared-lock.ts'
 
-/** One chunk that is ready to be embedded and stored. Offsets are UTF-16 units in the document's text. */
-export interface PreparedChunk {
-  readonly ordinal: number
-  readonly text: string
-  readonly headings: readonly string[]
-  readonly page?: number
-  readonly start: number
-  readonly end: number
-  /** What the model reads: the text with its place in the document. */
-  readonly embedText: string
-  /** Of `embedText`, as the model counts, its own marks included. */
-  readonly tokens: number
-}
-
 /** A document's text and its chunks. */
 export interface Prepared {
   readonly text: string
-  readonly chunks: readonly PreparedChunk[]
+  readonly chunks: readonly Chunk[]
 }
 
 /** The content that came in, before it is parsed. */
@@ -42,21 +29,10 @@ export interface Content {
 }
 
 /**
- * Parses and chunks. Throws {@link UnreadableError} for what no other try can read, and the signal's reason once it fires:
+ * Parses and chunks. Throws {@link ParseError} for what no other try can read, and the signal's reason once it fires:
  * then nothing of it is read any more.
  */
 export type Prepare = (content: Content, signal?: AbortSignal) => Promise<Prepared>
-
-/** The content itself is at fault: its job item fails with this code, and it is not tried again. */
-export class UnreadableError extends Error {
-  readonly code: string
-
-  constructor(code: string, detail: string, cause?: unknown) {
-    super(detail, { cause })
-    this.name = 'UnreadableError'
-    this.code = code
-  }
-}
 
 /** Passages to vectors of length 1. */
 export type EmbedPassages = (
@@ -95,8 +71,6 @@ export interface IngestContext {
   /** Left out: keyword mode, chunks have no vectors. */
   readonly embed: EmbedPassages | undefined
   readonly prepare: Prepare
-  /** Types that {@link Prepare} reads. */
-  readonly mimeTypes: ReadonlySet<string>
   readonly clock: Clock
   /** A fresh opaque id, not guessable. */
   readonly newId: () => string

@@ -21,25 +21,14 @@ export interface StoredDocument {
   readonly tags: readonly Tag[]
 }
 
-interface Row {
-  readonly id: string
-  readonly doc_no: number
-  readonly collection: string
-  readonly live_revision: number | null
-  readonly accepted_revision: number
-  readonly accepted_version: number | null
-  readonly was_sensitive: boolean
-  readonly withdrawn_at: Date | null
-  readonly pending: readonly Tag[] | null
-  readonly settled: boolean
-}
-
 /** What is known of these documents. Stays true for as long as their locks are held. */
 export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<Map<string, StoredDocument>> {
-  const rows = await sql.query<Row>(
-    `select d.id, d.doc_no, d.collection, d.live_revision, d.accepted_revision, d.accepted_version, d.was_sensitive,
-       d.withdrawn_at, r.access as pending,
-       not exists (select from unreconciled u where u.object = 'document:' || d.id) as settled
+  const rows = await sql.query<Omit<StoredDocument, 'tags'> & { readonly id: string }>(
+    `select d.id, d.doc_no as "docNo", d.collection, d.live_revision is not null as "isLive",
+       d.accepted_revision as "acceptedRevision", d.accepted_version as "acceptedVersion",
+       d.was_sensitive as "wasSensitive", d.withdrawn_at is not null as "isWithdrawn", r.access is not null as "isPending",
+       coalesce(r.access, '[]') as "pendingTags",
+       not exists (select from unreconciled u where u.object = 'document:' || d.id) as "isSettled"
      from documents d left join revisions r on r.doc_no = d.doc_no and r.revision = d.accepted_revision
      where d.id = any($1)`,
     [ids],
@@ -49,22 +38,7 @@ export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<M
     rows.map(({ id }) => documentObject(id)),
   )
   return new Map(
-    rows.map((row) => [
-      row.id,
-      {
-        docNo: row.doc_no,
-        collection: row.collection,
-        isLive: row.live_revision !== null,
-        acceptedRevision: row.accepted_revision,
-        acceptedVersion: row.accepted_version,
-        wasSensitive: row.was_sensitive,
-        isWithdrawn: row.withdrawn_at !== null,
-        isPending: row.pending !== null,
-        pendingTags: row.pending ?? [],
-        isSettled: row.settled,
-        tags: tagsByObject.get(documentObject(row.id)) ?? [],
-      },
-    ]),
+    rows.map(({ id, ...row }) => [id, { ...row, tags: tagsByObject.get(documentObject(id)) ?? [] }]),
   )
 }
 
@@ -73,11 +47,11 @@ export async function readCollections(
   sql: Sql,
   ids: readonly string[],
 ): Promise<Map<string, { readonly publicAllowed: boolean }>> {
-  const rows = await sql.query<{ id: string; public_allowed: boolean }>(
-    'select id, public_allowed from collections where id = any($1)',
+  const rows = await sql.query<{ id: string; publicAllowed: boolean }>(
+    'select id, public_allowed as "publicAllowed" from collections where id = any($1)',
     [ids],
   )
-  return new Map(rows.map(({ id, public_allowed }) => [id, { publicAllowed: public_allowed }]))
+  return new Map(rows.map(({ id, publicAllowed }) => [id, { publicAllowed }]))
 }
 
 /** Folder → the collection in which it is filed. */

@@ -1,40 +1,15 @@
+import type { Job, JobEntry } from '@remit/contract/writes'
 import { AppError } from '../kernel/errors.ts'
 import type { Sql } from '../store/sql.ts'
 
-/** How far a job is. */
-export type JobState = 'queued' | 'running' | 'done' | 'failed'
-
-/** A job as its owner sees it. */
-export interface JobView {
-  readonly id: string
-  /** `failed`: nothing of it went in, or an import's body broke off. With some errors among successes: `done`. */
-  readonly state: JobState
-  readonly done: number
-  readonly failed: number
-  readonly total: number
-  /** How many of those done were withdrawn. */
-  readonly withdrawn: number
-  /** The first 1,000. */
-  readonly errors: readonly JobError[]
-  /** What the owner should know of work that went well. The first 1,000. */
+/** A job as its owner sees it: of errors and of notes the first 1,000. */
+export interface JobView extends Job {
   readonly notes: readonly JobNote[]
 }
 
-/** Why an item failed, in words that its service may read. */
-export interface JobError {
-  readonly line?: number
-  readonly id?: string
-  readonly code: string
-  readonly field?: string
-  readonly detail: string
-}
-
 /** Something that the service should know of an item that did not fail. */
-export interface JobNote {
-  readonly line?: number
-  readonly id?: string
+export interface JobNote extends JobEntry {
   readonly code: NoteCode
-  readonly detail: string
 }
 
 /** The codes of notes; part of the API. */
@@ -227,14 +202,14 @@ export async function readJob(sql: Sql, id: string, owner: string): Promise<JobV
   }
 }
 
-function stateOf({ state, total, done: doneCount, failed }: JobRow): JobState {
+function stateOf({ state, total, done: doneCount, failed }: JobRow): JobView['state'] {
   if (state === 'broken') return 'failed'
   if (state === 'receiving' || doneCount + failed < total)
     return doneCount + failed > 0 ? 'running' : 'queued'
   return failed > 0 && doneCount === 0 ? 'failed' : 'done'
 }
 
-const toError = ({ line, document_id, code, field, detail }: ToldRow): JobError => ({
+const toError = ({ line, document_id, code, field, detail }: ToldRow): JobEntry => ({
   ...(line !== null && { line }),
   ...(document_id !== null && { id: document_id }),
   code,

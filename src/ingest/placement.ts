@@ -13,6 +13,7 @@ import {
   readFolders,
   type StoredDocument,
 } from './document-rows.ts'
+import { supportedMimeTypes } from './parse/parsed.ts'
 import { askRights, type Rights } from './rights.ts'
 import { askSensitivity } from './sensitivity.ts'
 import { type Access, type DocumentInput, mimeTypeOf } from './wire.ts'
@@ -224,10 +225,9 @@ const forbidden = (field: string, detail: string): AppError =>
 /** The first member of the document that its content type or a declared field does not allow. */
 export function contentRefusal(
   input: DocumentInput,
-  mimeTypes: ReadonlySet<string>,
   fields: ReadonlyMap<string, FieldType>,
 ): AppError | undefined {
-  if (!mimeTypes.has(mimeTypeOf(input))) {
+  if (!supportedMimeTypes.includes(mimeTypeOf(input))) {
     return new AppError('unsupported_media_type', {
       field: 'mime_type',
       public: 'This type of content is not read here.',

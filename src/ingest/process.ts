@@ -1,11 +1,11 @@
-import type { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
 import { NotFound } from '../retrieval/chunk-index/port.ts'
-import { type IngestContext, UnreadableError } from './context.ts'
+import type { IngestContext } from './context.ts'
 import { sameTags, sensitiveTag, setTags, type Tag } from './desired-tuples.ts'
 import { readDocuments } from './document-rows.ts'
 import { reasonOf } from './failures.ts'
 import { finishItem } from './job-store.ts'
+import { ParseError } from './parse/parsed.ts'
 import { publish } from './publish.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 import { type Revision, readRevision } from './revision.ts'
@@ -43,8 +43,8 @@ export async function processRevision(
   failures.ended(key)
 }
 
-const givenUp = (cause: unknown): UnreadableError =>
-  new UnreadableError('unreadable', 'Taking this content in failed ten times for the same reason.', cause)
+const givenUp = (cause: unknown): ParseError =>
+  new ParseError('unreadable', 'Taking this content in failed ten times for the same reason.', cause)
 
 /**
  * A process that ends takes down whatever it was at, and says of none that it was the cause. So what was begun and did not end goes
@@ -55,11 +55,8 @@ async function inTurn(context: IngestContext, task: Task, signal: AbortSignal): 
   if (revision === undefined) return supersede(context, task)
   const { deaths, deathsAlone } = await context.crashCounts.of(revision)
   if (deathsAlone >= deathsMax) {
-    return refuse(
-      context,
-      revision,
-      new UnreadableError('unreadable', 'Reading this content ended the process.'),
-    )
+    const error = new ParseError('unreadable', 'Reading this content ended the process.')
+    return refuse(context, revision, error)
   }
   const isAlone = deaths > 0
   await context.sharedLock.pass(isAlone, () => bringIn(context, task, { revision, isAlone, signal }))
@@ -98,8 +95,8 @@ async function bringIn(
 }
 
 /** Content that cannot be read was read to its end all the same. */
-function asRefusal(error: unknown): UnreadableError {
-  if (error instanceof UnreadableError) return error
+function asRefusal(error: unknown): ParseError {
+  if (error instanceof ParseError) return error
   throw error
 }
 
@@ -151,11 +148,7 @@ async function supersede(
  * The content cannot be read: what is live stays live, under the access that was set since, if any was. What made the
  * document sensitive was accepted all the same, and stays: on what is live, else remembered for the next revision.
  */
-async function refuse(
-  context: IngestContext,
-  revision: Revision,
-  error: UnreadableError | AppError,
-): Promise<void> {
+async function refuse(context: IngestContext, revision: Revision, error: ParseError): Promise<void> {
   const { index, documentLocks, jobChanged } = context
   const object = documentObject(revision.id)
   const jobId = await documentLocks.hold([object], async (hold) => {
@@ -169,7 +162,7 @@ async function refuse(
         revision.docNo,
         revision.revision,
       ])
-      return finishItem(sql, revision.itemNo, { state: 'failed', code: error.code, detail: error.message })
+      return finishItem(sql, revision.itemNo, { state: 'failed', code: error.code, detail: error.detail })
     })
     if (leftOver?.tags !== undefined) await reconcileObject(context, hold, object)
     return finished

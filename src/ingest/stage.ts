@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { ChunkPublisher, LexemeCount } from '../retrieval/chunk-index/port.ts'
 import type { Database, Sql } from '../store/sql.ts'
-import type { Prepared, PreparedChunk } from './context.ts'
+import type { Chunk } from './chunk.ts'
+import type { Prepared } from './context.ts'
 import type { Revision } from './revision.ts'
 
 // Rows in one statement: bounds the size of a message to the database.
@@ -69,11 +70,7 @@ export async function stage(
 }
 
 /** What the index is to find each chunk by: the words of its title, its headings and its text. */
-async function countLexemes(
-  sql: Sql,
-  title: string,
-  chunks: readonly PreparedChunk[],
-): Promise<LexemeCount[][]> {
+async function countLexemes(sql: Sql, title: string, chunks: readonly Chunk[]): Promise<LexemeCount[][]> {
   const counted: LexemeCount[][] = []
   for (let offset = 0; offset < chunks.length; offset += rowsMax) {
     const page = chunks.slice(offset, offset + rowsMax)
@@ -103,7 +100,7 @@ async function countLexemes(
 async function insertTexts(
   sql: Sql,
   { id, docNo, revision }: Revision,
-  chunks: readonly PreparedChunk[],
+  chunks: readonly Chunk[],
 ): Promise<void> {
   await sql.query(
     `insert into staged_texts (doc_no, revision, ordinal, chunk_id, text, headings, page, start_offset, end_offset)

@@ -114,11 +114,8 @@ class PgBossQueue implements Queue {
     this.wake()
   }
 
-  async send(sql: Sql, tasks: readonly Task[]): Promise<void> {
-    if (tasks.length > 0) await this.#insert(sql, tasks)
-  }
-
-  async #insert(sql: Sql, tasks: readonly (Task & Partial<LaterTask>)[]): Promise<void> {
+  async send(sql: Sql, tasks: readonly (Task & Partial<LaterTask>)[]): Promise<void> {
+    if (tasks.length === 0) return
     const { boss, name } = this.#options
     const { traceparent } = traceHeaders()
     const jobs = tasks.map(({ key, turn, data: payload, afterSeconds }) => ({
@@ -232,10 +229,8 @@ class PgBossQueue implements Queue {
   async #replace(boss: PgBoss, job: TaskJob, later: LaterTask): Promise<void> {
     const { database, name } = this.#options
     await database.transaction(async (sql) => {
-      const { settled: settledCounts } = (await boss.complete(name, job, null, {
-        db: bossDb(sql),
-      })) as Settled
-      if (settledCounts.length > 0) await this.#insert(sql, [later])
+      const { settled: ours } = (await boss.complete(name, job, null, { db: bossDb(sql) })) as Settled
+      if (ours.length > 0) await this.send(sql, [later])
     })
   }
 
@@ -248,11 +243,8 @@ class PgBossQueue implements Queue {
   /** Those of these tasks that are ours no longer; the others are for another while. */
   async #lapsedOf(boss: PgBoss, jobs: TaskJob[]): Promise<TaskJob[]> {
     if (jobs.length === 0) return []
-    // The types of pg-boss 12 leave out what is answered: the ids that are still ours.
-    const { settled: settledCounts } = (await boss.touch(this.#options.name, jobs)) as {
-      readonly settled: readonly string[]
-    }
-    return jobs.filter(({ id }) => !settledCounts.includes(id))
+    const { settled: ours } = (await boss.touch(this.#options.name, jobs)) as Settled
+    return jobs.filter(({ id }) => !ours.includes(id))
   }
 
   /** Begins none of them, and tells those that run: whatever they still settle is refused. */
@@ -301,10 +293,6 @@ async function retakeAbandoned(boss: PgBoss, sql: Sql, name: string): Promise<vo
     `select id from ${schema}.job where name = $1 and state = 'active'`,
     [name],
   )
-  if (rows.length === 0) return
-  await boss.fail(
-    name,
-    rows.map(({ id }) => id),
-    { error: 'abandoned' },
-  )
+  const ids = rows.map(({ id }) => id)
+  if (ids.length > 0) await boss.fail(name, ids, { error: 'abandoned' })
 }

@@ -53,7 +53,6 @@ const ingest = createIngest({
     const whole = { ordinal: 0, headings: [], start: 0, end: text.length, tokens: 1 }
     return { text, chunks: [{ ...whole, text, embedText: text }] }
   },
-  mimeTypes: new Set(['text/plain', 'text/markdown']),
   clock: { now: Date.now },
   newId: () => `j_${randomUUID()}`,
   limits: { lineBytesMax: 1, linesMax: 1 },

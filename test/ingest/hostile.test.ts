@@ -2,7 +2,6 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { afterAll, describe, expect, test } from 'vitest'
 import { mimeTypes, ParseError, type ParseLimits } from '../../src/ingest/parse/parsed.ts'
 import { createParser } from '../../src/ingest/parse/parser.ts'
-import { createPrepare } from '../../src/ingest/prepare.ts'
 import { localModel } from '../support/model.ts'
 import { hostileDocuments } from './hostile-documents.ts'
 
@@ -113,11 +112,15 @@ test.skipIf(!localModel.available).each([
   'the main thread stands still for 250 ms at most while this is read and cut: %s',
   async (_, text) => {
     await using parser = createParser({ cutting })
-    const prepare = createPrepare(parser)
-    await prepare({ mimeType: mimeTypes.plain, bytes: Buffer.from('warm'), title: 'Warm', source: 's' })
+    await parser.prepare({
+      mimeType: mimeTypes.plain,
+      bytes: Buffer.from('warm'),
+      title: 'Warm',
+      source: 's',
+    })
     const bytes = Buffer.from(text)
     const { result, cpuMs } = await costOf(() =>
-      prepare({ mimeType: mimeTypes.markdown, bytes, title: 'Hostile', source: 's' }),
+      parser.prepare({ mimeType: mimeTypes.markdown, bytes, title: 'Hostile', source: 's' }),
     )
     expect(result.chunks.length).toBeGreaterThan(1_000)
     expect(cpuMs).toBeLessThan(250)
@@ -128,8 +131,12 @@ test.skipIf(!localModel.available).each([
 test('a tokenizer that cannot be read is no fault of the document', async () => {
   const broken = { kind: 'model', folder: '/there/is/none' } as const
   await using parser = createParser({ cutting: { counting: broken, tokensMax: 256 } })
-  const prepare = createPrepare(parser)
-  const failure = prepare({ mimeType: mimeTypes.plain, bytes: Buffer.from('text'), title: 'T', source: 's' })
+  const failure = parser.prepare({
+    mimeType: mimeTypes.plain,
+    bytes: Buffer.from('text'),
+    title: 'T',
+    source: 's',
+  })
   await expect(failure).rejects.toThrow('No thread that reads documents can start')
-  await expect(failure).rejects.not.toMatchObject({ name: 'UnreadableError' })
+  await expect(failure).rejects.not.toMatchObject({ name: 'ParseError' })
 })

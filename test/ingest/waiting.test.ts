@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Caller } from '../../src/ingest/access-rights.ts'
-import { UnreadableError } from '../../src/ingest/context.ts'
+import { ParseError } from '../../src/ingest/parse/parsed.ts'
 import { describeBackends } from '../support/backends.ts'
 import {
   documentOf,
@@ -31,7 +31,7 @@ describeBackends('what was accepted and waits', (backend) => {
   const docs: Caller = { kind: 'service', writer: loader, scopes: new Set(['docs.write']), prefixes: [] }
   const administrator: Caller = { kind: 'administrator', writer: { ...loader, subject: 'user:root' } }
   const anne = { viewers: ['user:anne'] }
-  const unreadable = new UnreadableError('unreadable', 'Not read here.')
+  const unreadable = new ParseError('unreadable', 'Not read here.')
   const isSensitive = (id: string) => world.check('user:*', 'sensitive', `document:${id}`)
 
   // Content that was accepted is held where it is read until a test lets it go on, or finds it unreadable.

@@ -11,9 +11,7 @@ import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import type { Prepared, Step, Writer } from '../../src/ingest/context.ts'
 import { createIngest, type Ingest } from '../../src/ingest/ingest.ts'
 import type { JobView } from '../../src/ingest/job-store.ts'
-import { supportedMimeTypes } from '../../src/ingest/parse/parsed.ts'
 import { createParser } from '../../src/ingest/parse/parser.ts'
-import { createPrepare } from '../../src/ingest/prepare.ts'
 import { type DocumentInput, documentSchema } from '../../src/ingest/wire.ts'
 import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
 import { AppError } from '../../src/kernel/errors.ts'
@@ -129,7 +127,6 @@ export async function openIngestWorld(
   }
   const embedder = createWordEmbedder()
   const parser = createParser({ cutting: { counting: embedder.counting, tokensMax: 64 } })
-  const prepare = createPrepare(parser)
   let die = (): void => undefined
   const dead: Promise<void>[] = []
   const open = (): Ingest => {
@@ -152,11 +149,10 @@ export async function openIngestWorld(
       embed: (texts, options) => embedder.embedPassages(texts, options),
       prepare: async (content, signal = new AbortController().signal) => {
         await world.onRead(signal)
-        const prepared = await prepare(content, signal)
+        const prepared = await parser.prepare(content, signal)
         world.onPrepared(prepared)
         return prepared
       },
-      mimeTypes: new Set(supportedMimeTypes),
       clock: { now: Date.now },
       newId: () => `j_${randomBytes(8).toString('hex')}`,
       limits: { lineBytesMax: 100_000, linesMax: 3_000 },
