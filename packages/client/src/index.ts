@@ -1,5 +1,14 @@
 export type { Approval, ApprovalAsked } from '@remit/contract/approvals'
 export type { CollectionList, Document, Passage, Question, RetrieveAnswer } from '@remit/contract/retrieval'
+export type {
+  AccessChange,
+  AccessChanged,
+  AccessTuple,
+  DocumentAccess,
+  DocumentInput,
+  Job,
+  JobEntry,
+} from '@remit/contract/writes'
 export { type AiTool, aiTool } from './adapters/ai-sdk.ts'
 export { type DefinedTool, defineTool, type ToolDefinition, type Who } from './adapters/define-tool.ts'
 export {
@@ -73,15 +82,6 @@ export {
   type ServiceTokenRequest,
   type ServiceTokens,
 } from './writer/client-credentials.ts'
-export type {
-  AccessChange,
-  AccessChanged,
-  AccessTuple,
-  DocumentAccess,
-  DocumentInput,
-  Job,
-  JobEntry,
-} from './writer/wire.ts'
 export {
   createWriter,
   type ImportLines,

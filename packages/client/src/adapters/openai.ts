@@ -1,4 +1,5 @@
 import { isRemitError } from '../errors/make.ts'
+import { parsedJson } from '../shared/json.ts'
 import type { ToolCall } from '../tools/tool.ts'
 import { type DefinedTool, sessionOf, type Who } from './define-tool.ts'
 import { jsonSchemaOf } from './schema.ts'
@@ -51,7 +52,7 @@ export function openAiTools(
     const tool = byName.get(name)
     if (tool === undefined) return { error: 'unknown_tool' }
     try {
-      return await tool.call(parsed(text), sessionOf(sessionSource), options)
+      return await tool.call(parsedJson(text), sessionOf(sessionSource), options)
     } catch (error) {
       if (isRemitError(error) && forTheModel.has(error.code))
         return { error: error.code, message: error.message }
@@ -69,14 +70,5 @@ export function openAiTools(
       tool_call_id: call.id,
       content: JSON.stringify((await run(call, options)) ?? null),
     }),
-  }
-}
-
-/** Undefined, which is no tool's arguments, for what is no JSON. */
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
   }
 }

@@ -1,7 +1,8 @@
 import type { ErrorCode } from '@remit/contract/errors'
+import type { Job } from '@remit/contract/writes'
 import { type Detail, isDetail } from '../shared/detail.ts'
 import { type Check, isAnyObject, isNumber, isText, listOf, optional, shape } from '../shared/shape.ts'
-import { isJob, type Job } from '../writer/wire.ts'
+import { isJob } from '../writer/wire.ts'
 import { type ErrorFacts, RemitError } from './error.ts'
 
 /** A person has to agree first. What to ask them for is in `data.authorizationDetails`. */
@@ -113,33 +114,6 @@ export class WriteFailed extends RemitError<{ readonly job: Job }> {
   override readonly name = 'WriteFailed'
 }
 
-/** The error class of each code that has one of its own. */
-export interface ErrorsByCode {
-  approval_required: ApprovalRequired
-  approval_denied: ApprovalDenied
-  approval_expired: ApprovalExpired
-  approval_pending: ApprovalPending
-  sign_in_required: SignInRequired
-  connection_required: ConnectionRequired
-  reconnect_required: ConnectionRequired
-  actor_unauthorized: ActorUnauthorized
-  insufficient_scope: InsufficientScope
-  not_found: NotFound
-  rate_limited: RateLimited
-  unavailable: Unavailable
-  authorization_unavailable: Unavailable
-  search_unavailable: Unavailable
-  storage_unavailable: Unavailable
-  temporarily_unavailable: Unavailable
-  provider_unavailable: Unavailable
-  deadline_exceeded: Unavailable
-  outcome_unknown: OutcomeUnknown
-  no_person: NoPerson
-  wrong_person: WrongPerson
-  granted_differs: GrantedDiffers
-  write_failed: WriteFailed
-}
-
 /** What the service never answers with: errors of OAuth's endpoints, and the client's own. */
 type OwnCode =
   | 'approval_denied'
@@ -186,7 +160,7 @@ const connection = kind(ConnectionRequired, shape<ConnectionRequired['data']>({ 
 const unavailable = kind(Unavailable, isAnyObject)
 
 /** How each code becomes an error. One that the service no longer has is a compile error here. */
-export const kinds: { readonly [C in keyof ErrorsByCode]: Make<ErrorsByCode[C]> } = {
+export const kinds = {
   approval_required: kind(
     ApprovalRequired,
     shape<ApprovalRequired['data']>({ authorizationDetails: listOf(isDetail) }),
@@ -214,3 +188,8 @@ export const kinds: { readonly [C in keyof ErrorsByCode]: Make<ErrorsByCode[C]> 
   granted_differs: kind(GrantedDiffers, isAnyObject),
   write_failed: kind(WriteFailed, shape<WriteFailed['data']>({ job: isJob })),
 } satisfies Readonly<Partial<Record<ErrorCode | OwnCode, unknown>>>
+
+/** The error class of each code that has one of its own. */
+export type ErrorsByCode = {
+  readonly [C in keyof typeof kinds]: NonNullable<ReturnType<(typeof kinds)[C]>>
+}

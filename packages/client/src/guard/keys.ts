@@ -1,5 +1,6 @@
 import { type CryptoKey, importJWK, type JWK } from 'jose'
 import { type Fetch, fetchJson, isSafe } from '../shared/fetch-json.ts'
+import { readIssuerDocument } from '../shared/issuer-document.ts'
 import { isObject } from '../shared/json.ts'
 
 /** `unavailable`: nothing is known about the key, since the issuer's keys cannot be had. */
@@ -84,18 +85,7 @@ async function importAll(jwks: readonly unknown[]): Promise<ReadonlyMap<string, 
   return keys
 }
 
-async function discover(issuer: string, fetch: Fetch): Promise<string | undefined> {
-  const url = new URL(issuer)
-  const path = url.pathname === '/' ? '' : url.pathname.replace(/\/$/, '')
-  for (const address of [
-    `${url.origin}/.well-known/oauth-authorization-server${path}`,
-    `${url.origin}${path}/.well-known/openid-configuration`,
-  ]) {
-    const document = await fetchJson(fetch, address)
-    // A document that names another issuer is not this one's (RFC 8414 §3.3).
-    if (!isObject(document) || document['issuer'] !== issuer) continue
-    const uri = document['jwks_uri']
-    if (typeof uri === 'string' && isSafe(uri)) return uri
-  }
-  return undefined
-}
+const discover = (issuer: string, fetch: Fetch): Promise<string | undefined> =>
+  readIssuerDocument(issuer, fetch, ({ jwks_uri: uri }) =>
+    typeof uri === 'string' && isSafe(uri) ? uri : undefined,
+  )

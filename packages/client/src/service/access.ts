@@ -1,9 +1,8 @@
-import { Unavailable } from '../errors/kinds.ts'
 import type { Detail } from '../shared/detail.ts'
 import { urlOf } from '../shared/fetch-json.ts'
 import type { Platform } from '../shared/platform.ts'
 import type { AccessToken, Person, TokenRequest, TokenSource } from '../tokens/token.ts'
-import { type SentRequest, sendAs, sendFor } from './authorized.ts'
+import { inTime, type SentRequest, sendAs, sendFor } from './authorized.ts'
 
 /** Options of `Access.fetch`: the part of `RequestInit` that it takes. Default method `GET`. */
 export interface AccessInit {
@@ -53,19 +52,9 @@ export function createAccess({ person, token, send }: AccessDeps): Access {
     details,
     async fetch(address, { method = 'GET', headers = {}, body, signal } = {}) {
       const url = addressWithin(audience, address)
-      const timeout = AbortSignal.timeout(timeoutMs)
-      try {
-        return await send({
-          method,
-          url,
-          headers: new Headers(headers),
-          body,
-          signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-        })
-      } catch (thrown) {
-        if (!timeout.aborted || signal?.aborted === true) throw thrown
-        throw new Unavailable('unavailable', { message: 'There was no answer in time.' }, {})
-      }
+      return inTime(timeoutMs, signal, (timed) =>
+        send({ method, url, headers: new Headers(headers), body, signal: timed }),
+      )
     },
   })
 }

@@ -1,11 +1,11 @@
 import { RemitError } from '../errors/error.ts'
 import { errorFromResponse, retryAfterOf } from '../errors/from-response.ts'
-import { Unavailable } from '../errors/kinds.ts'
 import { limitedText } from '../shared/fetch-json.ts'
+import { parsedJson } from '../shared/json.ts'
 import type { Platform } from '../shared/platform.ts'
 import type { Check } from '../shared/shape.ts'
 import type { Person, TokenSource } from '../tokens/token.ts'
-import { sendFor } from './authorized.ts'
+import { inTime, sendFor } from './authorized.ts'
 
 /** What any call of a session takes. */
 export interface CallOptions {
@@ -93,24 +93,16 @@ export function createApi({ url, source, platform, timeoutMs, readScopes }: ApiD
     }
   }
 
-  async function inTime<T>(request: ApiRequest, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const timeout = AbortSignal.timeout(request.timeoutMs ?? timeoutMs)
-    try {
-      return await run(request.signal === undefined ? timeout : AbortSignal.any([request.signal, timeout]))
-    } catch (thrown) {
-      // The caller's own reason is theirs; ours says what happened.
-      if (!timeout.aborted || request.signal?.aborted === true) throw thrown
-      throw new Unavailable('unavailable', { message: 'There was no answer in time.' }, {})
-    }
-  }
+  const timed = <T>(request: ApiRequest, run: (signal: AbortSignal) => Promise<T>): Promise<T> =>
+    inTime(request.timeoutMs ?? timeoutMs, request.signal, run)
 
   return {
-    send: (person, request) => inTime(request, (signal) => attempt(person, request, signal)),
+    send: (person, request) => timed(request, (signal) => attempt(person, request, signal)),
     json: (person, request, check) =>
-      inTime(request, async (signal) => {
+      timed(request, async (signal) => {
         const { response, error } = await attempt(person, request, signal)
         if (!response.ok) throw await error()
-        const answer = await readJson(response)
+        const answer = parsedJson(await limitedText(response, bytesMax))
         if (check(answer)) return answer
         const message = `The answer to ${request.method} ${request.path.replace(/\?.*/, '')} cannot be read.`
         throw new RemitError('bad_answer', { message, status: response.status }, {})
@@ -123,14 +115,4 @@ function waitOf(response: Response, now: number): number | undefined {
   if (response.status !== 503 && response.status !== 429) return undefined
   const seconds = retryAfterOf(response.headers, now)
   return seconds === undefined || seconds > waitSecondsMax ? undefined : seconds
-}
-
-async function readJson(response: Response): Promise<unknown> {
-  const text = await limitedText(response, bytesMax)
-  try {
-    return JSON.parse(text)
-  } catch {
-    // No shape fits undefined: the caller says that it cannot be read.
-    return undefined
-  }
 }

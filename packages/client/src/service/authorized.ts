@@ -45,6 +45,26 @@ export async function sendAs(
   }
 }
 
+/**
+ * What `run` comes to within so many milliseconds.
+ *
+ * @throws Unavailable where it takes longer; the signal's reason where it was given up.
+ */
+export async function inTime<T>(
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const timeout = AbortSignal.timeout(timeoutMs)
+  try {
+    return await run(signal === undefined ? timeout : AbortSignal.any([signal, timeout]))
+  } catch (thrown) {
+    // The caller's own reason is theirs; ours says what happened.
+    if (!timeout.aborted || signal?.aborted === true) throw thrown
+    throw new Unavailable('unavailable', { message: 'There was no answer in time.' }, {})
+  }
+}
+
 /** Where a request's token comes from, and where one that was refused goes. */
 export interface TokenSupply {
   get(): Promise<AccessToken>

@@ -12,6 +12,15 @@ export const isObject = (value: unknown): value is Readonly<Record<string, unkno
 export const isWord = (value: unknown): value is string =>
   typeof value === 'string' && value !== '' && value.length <= 1_024
 
+/** The JSON value of a text; undefined, which no shape fits, where it is not JSON. */
+export function parsedJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
 /** One text for equal JSON values, whatever the order of their members. Members that are undefined do not count. */
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`

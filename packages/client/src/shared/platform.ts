@@ -11,11 +11,7 @@ export interface PlatformOptions {
   readonly sleep?: (milliseconds: number, signal?: AbortSignal) => Promise<void>
 }
 
-export interface Platform {
-  readonly fetch: Fetch
-  readonly now: () => number
-  readonly sleep: (milliseconds: number, signal?: AbortSignal) => Promise<void>
-}
+export type Platform = Required<PlatformOptions>
 
 /** The clock, the sleep and the `fetch` to use; each defaults to the platform's own. */
 export const platformOf = ({ fetch, now, sleep }: PlatformOptions): Platform => ({

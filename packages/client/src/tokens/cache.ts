@@ -1,5 +1,7 @@
 import { abandonable } from '../shared/abandon.ts'
 import { canonicalJson } from '../shared/json.ts'
+import { keepLatest } from '../shared/keep-latest.ts'
+import type { IssuerClient } from './issuer-client.ts'
 import type { AccessToken, TokenRequest } from './token.ts'
 
 /** Access tokens in memory, of whatever people, agents and APIs. */
@@ -11,25 +13,22 @@ export interface TokenCache {
   put(key: string, token: AccessToken): void
 }
 
-/** All that makes two tokens interchangeable: issuer, agent, key and request. */
-export interface CacheKeyInput {
-  readonly issuer: string
-  readonly agent: string
-  /** Of the key that tokens are bound to. */
-  readonly thumbprint: string | undefined
-  readonly request: TokenRequest
-}
-
-/** Person and agent and audience, and whatever else makes two tokens different ones. */
-export const cacheKey = ({ issuer, agent, thumbprint, request }: CacheKeyInput): string =>
+/**
+ * Person and agent and audience, and whatever else makes two tokens different ones: the issuer, the key that they are bound
+ * to, scopes and details.
+ */
+export const cacheKey = async (
+  { issuer, agent, prover }: Pick<IssuerClient, 'issuer' | 'agent' | 'prover'>,
+  { person, audience, scopes, details = [] }: TokenRequest,
+): Promise<string> =>
   canonicalJson([
     issuer,
     agent,
-    thumbprint ?? null,
-    request.person.subject,
-    request.audience,
-    [...new Set(request.scopes)].sort(),
-    request.details ?? [],
+    (await prover?.thumbprint()) ?? null,
+    person.subject,
+    audience,
+    [...new Set(scopes)].sort(),
+    details,
   ])
 
 const heldMax = 10_000
@@ -45,10 +44,8 @@ export function createTokenCache({ now = Date.now }: { readonly now?: () => numb
 
   function store(key: string, token: AccessToken): void {
     const remainingMs = token.facts.expiresAt - now()
-    entries.delete(key)
-    entries.set(key, { token, until: token.facts.expiresAt - Math.min(aheadMsMax, remainingMs / 5) })
-    const [oldest] = entries.keys()
-    if (entries.size > heldMax && oldest !== undefined) entries.delete(oldest)
+    const renewAt = token.facts.expiresAt - Math.min(aheadMsMax, remainingMs / 5)
+    keepLatest(entries, key, { token, until: renewAt }, heldMax)
   }
 
   function obtainOnce(key: string, obtain: () => Promise<AccessToken>): Promise<AccessToken> {

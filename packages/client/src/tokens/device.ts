@@ -2,8 +2,15 @@ import { SignInRequired, Unavailable } from '../errors/kinds.ts'
 import { isRemitError } from '../errors/make.ts'
 import { isSafe } from '../shared/fetch-json.ts'
 import { isWord } from '../shared/json.ts'
+import { keepLatest } from '../shared/keep-latest.ts'
 import { cacheKey, createTokenCache, type TokenCache } from './cache.ts'
-import { createIssuerClient, type Form, type IssuerClient, type IssuerOptions } from './issuer-client.ts'
+import {
+  askedFor,
+  createIssuerClient,
+  type Form,
+  type IssuerClient,
+  type IssuerOptions,
+} from './issuer-client.ts'
 import { readTokenAnswer } from './read-answer.ts'
 import type { AccessToken, Person, TokenRequest, TokenSource } from './token.ts'
 
@@ -48,14 +55,6 @@ export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
   const flows = new Map<string, PendingFlow>()
   const refreshTokens = new Map<string, string>()
 
-  const keyOf = async (request: TokenRequest): Promise<string> =>
-    cacheKey({
-      issuer: client.issuer,
-      agent: client.agent,
-      thumbprint: await client.prover?.thumbprint(),
-      request,
-    })
-
   async function redeem(
     key: string,
     request: TokenRequest,
@@ -66,7 +65,7 @@ export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
     const { person, audience, scopes, details } = request
     const token = readTokenAnswer(answer, { subject: person.subject, audience, scopes, details }, client)
     const { refresh_token: refreshToken } = answer
-    if (isWord(refreshToken)) keep(refreshTokens, key, refreshToken)
+    if (isWord(refreshToken)) keepLatest(refreshTokens, key, refreshToken, entriesMax)
     return token
   }
 
@@ -84,21 +83,9 @@ export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
     }
   }
 
-  async function startFlow(
-    key: string,
-    { audience, scopes, details = [] }: TokenRequest,
-  ): Promise<PendingFlow> {
-    const answer = await client.post(
-      'device',
-      {
-        resource: audience,
-        scope: scopes.length > 0 ? scopes.join(' ') : undefined,
-        authorization_details: details.length > 0 ? JSON.stringify(details) : undefined,
-      },
-      [],
-    )
-    const flow = pendingFlowFrom(answer, client)
-    keep(flows, key, flow)
+  async function startFlow(key: string, request: TokenRequest): Promise<PendingFlow> {
+    const flow = pendingFlowFrom(await client.post('device', askedFor(request), []), client)
+    keepLatest(flows, key, flow, entriesMax)
     return flow
   }
 
@@ -128,7 +115,7 @@ export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
   }
 
   const pollFlow: DeviceFlow['look'] = async (request) => {
-    const key = await keyOf(request)
+    const key = await cacheKey(client, request)
     return cache.get(key, request.signal, () => obtain(key, request))
   }
 
@@ -155,7 +142,7 @@ export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
         ? pollFlow(request)
         : wait(request, (signIn) => options.onSignIn?.(signIn, request.person)),
     async drop(request, token) {
-      cache.drop(await keyOf(request), token)
+      cache.drop(await cacheKey(client, request), token)
     },
   }
 }
@@ -184,12 +171,4 @@ function pendingFlowFrom(
     },
   )
   return { deviceCode, signIn, interval: pause, nextAt: platform.now() + pause * 1_000 }
-}
-
-/** The newest of a bounded number. */
-function keep<T>(map: Map<string, T>, key: string, value: T): void {
-  map.delete(key)
-  map.set(key, value)
-  const [oldest] = map.keys()
-  if (map.size > entriesMax && oldest !== undefined) map.delete(oldest)
 }

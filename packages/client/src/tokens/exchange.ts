@@ -1,6 +1,6 @@
 import { NoPerson } from '../errors/kinds.ts'
 import { cacheKey, createTokenCache, type TokenCache } from './cache.ts'
-import { createIssuerClient, type IssuerOptions } from './issuer-client.ts'
+import { askedFor, createIssuerClient, type IssuerOptions } from './issuer-client.ts'
 import { readTokenAnswer } from './read-answer.ts'
 import type { Person, TokenRequest, TokenSource } from './token.ts'
 
@@ -27,15 +27,8 @@ export function exchange(options: ExchangeOptions): TokenSource {
   const cache = options.cache ?? createTokenCache({ now: client.platform.now })
   const subjectToken = options.subjectToken ?? ((person: Person) => handedOver(person))
 
-  const keyOf = async (request: TokenRequest) =>
-    cacheKey({
-      issuer: client.issuer,
-      agent: client.agent,
-      thumbprint: await client.prover?.thumbprint(),
-      request,
-    })
-
-  async function obtain({ person, audience, scopes, details = [] }: TokenRequest) {
+  async function obtain(request: TokenRequest) {
+    const { person, audience, scopes, details } = request
     const subject = await subjectToken(person)
     const answer = await client.post(
       'token',
@@ -43,9 +36,7 @@ export function exchange(options: ExchangeOptions): TokenSource {
         grant_type: grantType,
         subject_token: subject,
         subject_token_type: accessTokenType,
-        resource: audience,
-        scope: scopes.length > 0 ? scopes.join(' ') : undefined,
-        authorization_details: details.length > 0 ? JSON.stringify(details) : undefined,
+        ...askedFor(request),
       },
       [subject],
     )
@@ -54,9 +45,9 @@ export function exchange(options: ExchangeOptions): TokenSource {
 
   return {
     agent: client.agent,
-    get: async (request) => cache.get(await keyOf(request), request.signal, () => obtain(request)),
+    get: async (request) => cache.get(await cacheKey(client, request), request.signal, () => obtain(request)),
     async drop(request, token) {
-      cache.drop(await keyOf(request), token)
+      cache.drop(await cacheKey(client, request), token)
     },
   }
 }

@@ -7,6 +7,7 @@ import { type Platform, type PlatformOptions, platformOf } from '../shared/platf
 import { type ClientProof, proveClient } from './client-proof.ts'
 import { createDiscovery, type IssuerMetadata } from './metadata.ts'
 import { createProver, type ProofKey, type Prover } from './prover.ts'
+import type { TokenRequest } from './token.ts'
 
 /** The issuer, and how this client proves itself there. */
 export interface IssuerOptions extends PlatformOptions, ClientProof {
@@ -36,6 +37,13 @@ export type Endpoint = 'token' | 'device' | 'backchannel'
 /** Fields of a form; undefined ones are left out. */
 export type Form = Readonly<Record<string, string | undefined>>
 
+/** The members of a form by which a token for this API is asked for. */
+export const askedFor = ({ audience, scopes, details = [] }: Omit<TokenRequest, 'person'>): Form => ({
+  resource: audience,
+  scope: scopes.length > 0 ? scopes.join(' ') : undefined,
+  authorization_details: details.length > 0 ? JSON.stringify(details) : undefined,
+})
+
 const bytesMax = 256 * 1024
 const timeoutMs = 15_000
 const waitSecondsMax = 5
@@ -45,7 +53,7 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
   const platform = platformOf(options)
   const { fetch, now, sleep } = platform
   const { issuer, clientId, proofKey } = options
-  const discovery = createDiscovery({ fetch, now })
+  const discover = createDiscovery({ fetch, now })
   const prover = proofKey && createProver(proofKey, now)
 
   async function send(url: string, form: Form, withProof: boolean, secrets: string[]): Promise<Response> {
@@ -84,7 +92,7 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
     prover,
     platform,
     async post(endpoint, form, knownSecrets) {
-      const url = addressOf(endpoint, await discovery.issuer(issuer))
+      const url = addressOf(endpoint, await discover(issuer))
       const secrets = [...knownSecrets]
       const withProof = endpoint === 'token'
       for (let attempt = 1; ; attempt += 1) {

@@ -1,5 +1,6 @@
 import { Unavailable } from '../errors/kinds.ts'
 import { type Fetch, fetchJson, isSafe, urlOf } from '../shared/fetch-json.ts'
+import { partsOf, readIssuerDocument } from '../shared/issuer-document.ts'
 import { isObject } from '../shared/json.ts'
 import { type PlatformOptions, platformOf } from '../shared/platform.ts'
 
@@ -9,16 +10,6 @@ export interface IssuerMetadata {
   readonly tokenEndpoint: string
   readonly deviceAuthorizationEndpoint: string | undefined
   readonly backchannelEndpoint: string | undefined
-}
-
-/** Reads the metadata of issuers (RFC 8414). */
-export interface Discovery {
-  /**
-   * The issuer's metadata, kept for ten minutes.
-   *
-   * @throws Unavailable where it cannot be had, names another issuer, or an address that is not safe.
-   */
-  issuer(issuer: string): Promise<IssuerMetadata>
 }
 
 /** How metadata is fetched, and the clock that ages it. */
@@ -31,30 +22,30 @@ export interface DiscoveryDeps {
 const keptMs = 600_000
 const keptMax = 100
 
-/** Discovery with a cache in this process. */
-export function createDiscovery({ fetch, now }: DiscoveryDeps): Discovery {
-  return { issuer: remember((issuer) => readIssuer(issuer, fetch), now) }
-}
+/**
+ * Reads the metadata of issuers (RFC 8414), kept for ten minutes in this process. What it makes throws Unavailable where
+ * that cannot be had, names another issuer, or an address that is not safe.
+ */
+export const createDiscovery = ({
+  fetch,
+  now,
+}: DiscoveryDeps): ((issuer: string) => Promise<IssuerMetadata>) =>
+  remember((issuer) => readIssuer(issuer, fetch), now)
 
 async function readIssuer(issuer: string, fetch: Fetch): Promise<IssuerMetadata> {
   if (!isSafe(issuer)) throw new TypeError(`${issuer} has to be an https URL, or http on loopback.`)
-  const { origin, path } = partsOf(issuer)
-  for (const address of [
-    `${origin}/.well-known/oauth-authorization-server${path}`,
-    `${origin}${path}/.well-known/openid-configuration`,
-  ]) {
-    const document = await fetchJson(fetch, address)
-    // A document that names another issuer is not this one's (RFC 8414 §3.3).
-    if (!isObject(document) || document['issuer'] !== issuer) continue
+  const metadata = await readIssuerDocument(issuer, fetch, (document) => {
     const tokenEndpoint = addressOf(document['token_endpoint'])
-    if (tokenEndpoint === undefined) continue
-    return {
-      issuer,
-      tokenEndpoint,
-      deviceAuthorizationEndpoint: addressOf(document['device_authorization_endpoint']),
-      backchannelEndpoint: addressOf(document['backchannel_authentication_endpoint']),
-    }
-  }
+    return (
+      tokenEndpoint && {
+        issuer,
+        tokenEndpoint,
+        deviceAuthorizationEndpoint: addressOf(document['device_authorization_endpoint']),
+        backchannelEndpoint: addressOf(document['backchannel_authentication_endpoint']),
+      }
+    )
+  })
+  if (metadata) return metadata
   throw new Unavailable('unavailable', { message: `What ${issuer} says of itself cannot be had.` }, {})
 }
 
@@ -80,11 +71,6 @@ export async function findIssuer(resource: string, options: PlatformOptions = {}
   if (ownServers.length !== 1 || typeof issuer !== 'string')
     throw new TypeError(`The issuer of tokens for ${resource} has to be named.`)
   return issuer
-}
-
-function partsOf(address: string): { readonly origin: string; readonly path: string } {
-  const url = new URL(address)
-  return { origin: url.origin, path: url.pathname === '/' ? '' : url.pathname.replace(/\/$/, '') }
 }
 
 const addressOf = (value: unknown): string | undefined =>

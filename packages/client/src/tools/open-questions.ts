@@ -1,5 +1,6 @@
 import { type PendingApproval, Unavailable } from '../errors/kinds.ts'
 import { isRemitError } from '../errors/make.ts'
+import { keepLatest } from '../shared/keep-latest.ts'
 import { approvalPendingOf, type Ciba, type CibaRequest, digestOf } from '../tokens/ciba.ts'
 import type { AccessToken } from '../tokens/token.ts'
 
@@ -27,10 +28,7 @@ export function createOpenQuestions(): OpenQuestions {
   const turns = new Map<string, Promise<unknown>>()
 
   function hold(key: string, pending: PendingApproval, now: number): void {
-    questions.delete(key)
-    questions.set(key, { pending, nextAt: now + pending.interval * 1_000 })
-    const [oldest] = questions.keys()
-    if (questions.size > questionsMax && oldest !== undefined) questions.delete(oldest)
+    keepLatest(questions, key, { pending, nextAt: now + pending.interval * 1_000 }, questionsMax)
   }
 
   async function lookOnce(key: string, ciba: Ciba, request: CibaRequest, now: () => number) {

@@ -30,14 +30,8 @@ export function clientCredentials(options: ClientCredentialsOptions): ServiceTok
   const client = createIssuerClient(options)
   const { scopes = ['docs.write'], cache = createTokenCache({ now: client.platform.now }) } = options
 
-  const keyOf = async (audience: string) =>
-    cacheKey({
-      issuer: client.issuer,
-      agent: client.agent,
-      thumbprint: await client.prover?.thumbprint(),
-      // No person: a service's own token is nobody's.
-      request: { person: { subject: '' }, audience, scopes },
-    })
+  // No person: a service's own token is nobody's.
+  const keyOf = (audience: string) => cacheKey(client, { person: { subject: '' }, audience, scopes })
 
   async function obtain(audience: string): Promise<AccessToken> {
     const answer = await client.post(

@@ -3,6 +3,7 @@ import { errorFromResponse, retryAfterOf } from '../errors/from-response.ts'
 import { Unavailable } from '../errors/kinds.ts'
 import { sendUnder } from '../service/authorized.ts'
 import { limitedText } from '../shared/fetch-json.ts'
+import { parsedJson } from '../shared/json.ts'
 import type { Platform } from '../shared/platform.ts'
 import type { Check } from '../shared/shape.ts'
 import type { ServiceTokens } from './client-credentials.ts'
@@ -77,17 +78,8 @@ async function readAnswer<T>(response: Response, check: Check<T>, name: string):
   const text = await limitedText(response, bytesMax).catch(() => {
     throw new Unavailable('unavailable', { message: `The answer to ${name} broke off.` }, {})
   })
-  const answer = parsed(text)
+  const answer = parsedJson(text)
   if (check(answer)) return answer
   const message = `The answer to ${name} cannot be read.`
   throw new RemitError('bad_answer', { message, status: response.status }, {})
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    // No shape fits undefined: the caller says that it cannot be read.
-    return undefined
-  }
 }

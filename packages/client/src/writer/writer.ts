@@ -1,19 +1,11 @@
+import type { AccessChange, AccessChanged, DocumentAccess, DocumentInput, Job } from '@remit/contract/writes'
 import { WriteFailed } from '../errors/kinds.ts'
 import { isSafe } from '../shared/fetch-json.ts'
 import { type PlatformOptions, platformOf } from '../shared/platform.ts'
 import type { Check } from '../shared/shape.ts'
 import { AccessToken } from '../tokens/token.ts'
 import type { ServiceTokens } from './client-credentials.ts'
-import {
-  type AccessChange,
-  type AccessChanged,
-  type DocumentAccess,
-  type DocumentInput,
-  isAccessChanged,
-  isJob,
-  isJobAnswer,
-  type Job,
-} from './wire.ts'
+import { isAccessChanged, isJob, isJobAnswer } from './wire.ts'
 import { type WriteRequest, writeRequest } from './write-request.ts'
 
 /** Settings of `createWriter` for one service. */

@@ -21,16 +21,16 @@ test('an issuer is read once in ten minutes, however many ask, and again after a
   const documents: Record<string, unknown> = {}
   const { asked, fetch } = serving(documents)
   const discovery = createDiscovery({ fetch, now: () => now })
-  await expect(discovery.issuer(issuer)).rejects.toMatchObject({ name: 'Unavailable' })
+  await expect(discovery(issuer)).rejects.toMatchObject({ name: 'Unavailable' })
   documents['https://remit.test/.well-known/oauth-authorization-server/oauth'] = good
   asked.length = 0
-  await Promise.all([1, 2, 3].map(() => discovery.issuer(issuer)))
+  await Promise.all([1, 2, 3].map(() => discovery(issuer)))
   expect(asked).toHaveLength(1)
   now = 599_999
-  await discovery.issuer(issuer)
+  await discovery(issuer)
   expect(asked).toHaveLength(1)
   now = 600_000
-  await discovery.issuer(issuer)
+  await discovery(issuer)
   expect(asked).toHaveLength(2)
 })
 
@@ -47,10 +47,10 @@ test('a document that names another issuer, or sends tokens over plain http, is 
       'https://remit.test/oauth/.well-known/openid-configuration': document,
     })
     const discovery = createDiscovery({ fetch, now: Date.now })
-    await expect(discovery.issuer(issuer)).rejects.toMatchObject({ name: 'Unavailable' })
+    await expect(discovery(issuer)).rejects.toMatchObject({ name: 'Unavailable' })
   }
   const { fetch } = serving({})
-  await expect(createDiscovery({ fetch, now: Date.now }).issuer('http://remit.test')).rejects.toThrow('https')
+  await expect(createDiscovery({ fetch, now: Date.now })('http://remit.test')).rejects.toThrow('https')
 })
 
 test('an API names its issuer only within its own origin', async () => {

@@ -1,0 +1,86 @@
+// Types alone, so that whoever reads them needs no zod.
+
+/** Who may read a document, and what narrows that. Members that are left out: nobody. Subjects as `user:anne`. */
+export interface DocumentAccess {
+  readonly owner?: string
+  /** `user:ID`, `group:ID#member`, `organization:ID#member`, or `user:*` where the collection allows it. */
+  readonly viewers?: readonly (string | { readonly user: string; readonly expires_at: string })[]
+  /** `folder:ID` or `collection:ID`, whose readers may read the document. */
+  readonly parents?: readonly string[]
+  /** Who may not read it, whatever else lets them: `user:ID` or `group:ID#member`. */
+  readonly blocked?: readonly string[]
+  readonly sensitive?: boolean
+}
+
+type MetadataValue = string | number | boolean
+
+/** A document as `PUT /documents/{id}` takes it. Exactly one of `text` and `content_base64`, which needs `mime_type`. */
+export interface DocumentInput {
+  readonly id: string
+  /** Where it is filed. That lets nobody read it. */
+  readonly collection: string
+  readonly title: string
+  /** Where a citation leads. */
+  readonly uri?: string
+  readonly text?: string
+  readonly content_base64?: string
+  /** Default for `text`: `text/markdown`. */
+  readonly mime_type?: string
+  readonly metadata?: Readonly<Record<string, MetadataValue | readonly MetadataValue[]>>
+  /** ISO 8601. */
+  readonly updated_at?: string
+  /** A whole number: the service keeps the content of the highest. */
+  readonly version?: number
+  /** Left out: nobody may read it. */
+  readonly access?: DocumentAccess
+}
+
+/** What a job says about one document, or about itself. */
+export interface JobEntry {
+  /** Line of the import, from 1. */
+  readonly line?: number | undefined
+  /** Of the document. */
+  readonly id?: string | undefined
+  readonly code: string
+  /** Member of the document that is wrong. */
+  readonly field?: string | undefined
+  readonly detail: string
+}
+
+/** How a job of the service stands. */
+export interface Job {
+  readonly id: string
+  /** `failed`: nothing of it went in, or an import's body broke off. With some errors among successes: `done`. */
+  readonly state: 'queued' | 'running' | 'done' | 'failed'
+  readonly done: number
+  readonly failed: number
+  readonly total: number
+  /** How many of those done were withdrawn. */
+  readonly withdrawn: number
+  readonly errors: readonly JobEntry[]
+  /** What the service kept, or left undone, beside what was asked. */
+  readonly notes: readonly JobEntry[]
+}
+
+/** A relationship tuple of `POST /access`. */
+export interface AccessTuple {
+  /** `user:ID`, `group:ID#member`, … */
+  readonly user: string
+  readonly relation: string
+  /** `type:ID` */
+  readonly object: string
+  /** `{name: 'until', context: {expires_at}}`, and no other. */
+  readonly condition?: { readonly name: string; readonly context: Readonly<Record<string, unknown>> }
+}
+
+/** Tuples to write and to delete in one change. Both are left out where there are none. */
+export interface AccessChange {
+  readonly writes?: readonly AccessTuple[]
+  readonly deletes?: readonly Omit<AccessTuple, 'condition'>[]
+}
+
+/** The answer to a change of access, which is in force by then. */
+export interface AccessChanged {
+  readonly notes: readonly JobEntry[]
+  readonly txn: string
+}
