@@ -3,9 +3,9 @@ import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import { type AsPersonDeps, personToken } from './as-person.ts'
 import { type Explained, explanationLines } from './explain-tree.ts'
 import { anyType, bare, repeatable, typed } from './ids.ts'
-import { type NotHere, neverHereWords, noneOr, printable } from './listing.ts'
+import { type NotHere, neverHereWords, noneOr } from './listing.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
-import type { Terminal } from './terminal.ts'
+import { printable, type Terminal } from './terminal.ts'
 
 /** What the commands that explain decisions work with. */
 export interface ExplainCommandDeps extends AsPersonDeps {

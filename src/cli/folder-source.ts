@@ -13,6 +13,7 @@ import {
 } from '@remit/connector'
 import { mimeTypes, type ParseInput } from '../ingest/parse/parsed.ts'
 import { pathId } from './path-id.ts'
+import { printable } from './terminal.ts'
 
 /** A folder of files, all of which the same people may read. */
 export interface FolderOptions {
@@ -184,6 +185,3 @@ function failRead(error: unknown): never {
 
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
-
-/** A name without what a terminal would obey. */
-export const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

@@ -1,29 +1,63 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { Readable } from 'node:stream'
-import { isRemitError, type Job, type JobEntry } from '@remit/client'
-import type { Terminal } from './terminal.ts'
-import { type CommandWriter, problemOf } from './writer.ts'
+import { type ImportOptions, isRemitError, type Job, type JobEntry } from '@remit/client'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { CliDeps } from './deps.ts'
+import { bare } from './ids.ts'
+import { asWriter, type CommandWriter, problemOf, type WriterFlags, writerFor } from './writer.ts'
 
-export interface ImportOptions {
-  readonly file: string
-  /** Withdraws what the file does not list. */
-  readonly snapshotOf?: string
+interface ImportFlags extends WriterFlags {
+  readonly mode?: string
   readonly allowEmpty: boolean
-  /** How many documents of more than half of the collection may go. */
   readonly allowWithdraw?: number
 }
 
-export interface ImportDeps {
-  readonly to: CommandWriter
-  readonly terminal: Terminal
-  readonly newKey: () => string
+/** `import`: an NDJSON file of documents. */
+export function addImportCommand(program: Command, dependencies: CliDeps, outcome: { ok: boolean }): void {
+  const command = program
+    .command('import <file>')
+    .description('Imports an NDJSON file of documents.')
+    .addOption(
+      new Option('--mode <mode>', 'snapshot: what the file does not list is withdrawn').choices(['snapshot']),
+    )
+    .option('--collection <id>', 'collection of the snapshot', bare('collection'))
+    .option('--allow-empty', 'lets an empty snapshot withdraw all, within --allow-withdraw', false)
+    .option(
+      '--allow-withdraw <n>',
+      'how many documents may go where they are more than half of the collection (else none go, and it says how many would)',
+      count,
+    )
+  asWriter(command).action(async (file: string, flags: ImportFlags) => {
+    const { mode, collection, allowEmpty, allowWithdraw } = flags
+    if ((mode === undefined) !== (collection === undefined))
+      throw new Error('--mode snapshot and --collection belong together.')
+    const withdrawing = {
+      allowEmpty,
+      ...(collection !== undefined && { snapshotOf: collection }),
+      ...(allowWithdraw !== undefined && { allowWithdraw }),
+    }
+    outcome.ok = await importFile(file, withdrawing, writerFor(flags, dependencies), dependencies)
+  })
 }
 
+function count(value: string): number {
+  if (!/^\d{1,9}$/.test(value)) throw new InvalidArgumentError('A number is needed.')
+  return Number(value)
+}
+
+/** What the file withdraws, and how much of it. */
+type Withdrawing = Pick<ImportOptions, 'snapshotOf' | 'allowEmpty' | 'allowWithdraw'>
+
 /** Streams an NDJSON file to the service, waits for its job and prints errors and notes by line. Returns whether all went well. */
-export async function importFile(options: ImportOptions, deps: ImportDeps): Promise<boolean> {
-  const { terminal } = deps
-  const job = await runImport(options, deps)
+async function importFile(
+  file: string,
+  options: Withdrawing,
+  to: CommandWriter,
+  dependencies: CliDeps,
+): Promise<boolean> {
+  const { terminal } = dependencies
+  const job = await runImport(file, options, to, dependencies)
   if (job === undefined) return false
   const { state, done, failed, total, withdrawn, errors, notes } = job
   for (const entry of [...errors, ...notes]) terminal.say(lineOf(entry))
@@ -35,8 +69,10 @@ export async function importFile(options: ImportOptions, deps: ImportDeps): Prom
 
 /** The ended job; undefined where the import was refused, which is said. */
 async function runImport(
-  { file, ...options }: ImportOptions,
-  { to: { writer, reasonOf }, terminal, newKey }: ImportDeps,
+  file: string,
+  options: Withdrawing,
+  { writer, reasonOf }: CommandWriter,
+  { terminal, newKey }: CliDeps,
 ): Promise<Job | undefined> {
   const { size } = await stat(file)
   let isAccepted = false

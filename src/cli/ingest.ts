@@ -1,34 +1,92 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isRemitError, type JobEntry } from '@remit/client'
 import { isId } from '@remit/contract/id'
+import { type Command, InvalidArgumentError } from 'commander'
 import { ownTitle } from '../ingest/parse/own-title.ts'
 import { mimeTypes, ParseError, type ParseInput, parseLimitsDefault } from '../ingest/parse/parsed.ts'
 import { createParser, type Parser } from '../ingest/parse/parser.ts'
 import { pluralize } from '../kernel/pluralize.ts'
-import {
-  createFolderSource,
-  FileProblem,
-  type FolderFile,
-  type FolderOptions,
-  printable,
-} from './folder-source.ts'
+import type { CliDeps } from './deps.ts'
+import { createFolderSource, FileProblem, type FolderFile, type FolderOptions } from './folder-source.ts'
+import { anyType, bare, repeatable, typed } from './ids.ts'
 import { isNotAnswering } from './not-answering.ts'
-import type { Terminal } from './terminal.ts'
-import { type CommandWriter, problemOf } from './writer.ts'
+import { printable, type Terminal } from './terminal.ts'
+import { asWriter, type CommandWriter, problemOf, type WriterFlags, writerFor } from './writer.ts'
 
-export interface IngestOptions {
-  readonly folder: string
+interface IngestFlags extends WriterFlags {
   readonly collection: string
   readonly owner?: string
-  readonly viewers: readonly string[]
-  readonly parents: readonly string[]
-  /** Put before each file's path to make its id. */
-  readonly prefix: string
-  /** Address under which the files lie for whoever follows a citation. Left out: documents have none. */
+  readonly viewer: string[]
+  readonly parent: string[]
+  /** False: --no-readers. */
+  readonly readers: boolean
+  readonly prefix?: string
   readonly baseUrl?: string
 }
 
-export interface IngestDeps {
+/** `ingest`: a folder's documents. */
+export function addIngestCommand(program: Command, dependencies: CliDeps, outcome: { ok: boolean }): void {
+  const command = program
+    .command('ingest <folder>')
+    .description('Puts a folder’s documents into a collection.')
+    .requiredOption('--collection <id>', 'where they are filed', bare('collection'))
+    .option('--owner <user>', 'for example user:anne', typed('user'))
+    .option(
+      '--viewer <subject>',
+      'for example user:anne or group:eng#member; repeat for more',
+      repeatable(anyType('user:anne', 'group:eng#member')),
+      [],
+    )
+    .option(
+      '--parent <object>',
+      'folder or collection whose readers may read; repeat for more',
+      repeatable(anyType('collection:handbook', 'folder:plans')),
+      [],
+    )
+    .option('--no-readers', 'nobody may read them, nor what is there already of them')
+    .option('--prefix <prefix>', 'put before each path to make its id (default: the collection and a slash)')
+    .option(
+      '--base-url <url>',
+      'where the files lie for whoever follows a citation: each has this and its path',
+      webAddress,
+    )
+  asWriter(command).action(async (folder: string, flags: IngestFlags) => {
+    assertReaders(flags)
+    const { collection, owner, viewer: viewers, parent: parents, prefix = `${collection}/`, baseUrl } = flags
+    outcome.ok = await ingestFolder(
+      {
+        folder,
+        collection,
+        access: { ...(owner !== undefined && { owner }), viewers, parents },
+        prefix,
+        ...(baseUrl !== undefined && { baseUrl }),
+      },
+      {
+        to: writerFor(flags, dependencies),
+        terminal: dependencies.terminal,
+        now: dependencies.now,
+        stopping: dependencies.whenInterrupted?.() ?? new AbortController().signal,
+      },
+    )
+  })
+}
+
+/** What is sent replaces who may read: saying nothing would take the documents from all their readers. */
+function assertReaders({ owner, viewer, parent, readers }: IngestFlags): void {
+  const named = owner !== undefined || viewer.length > 0 || parent.length > 0
+  if (named !== readers)
+    throw new Error(
+      'Name who may read the documents with --owner, --viewer or --parent, or say --no-readers. Who could read them before can no more, unless named again.',
+    )
+}
+
+function webAddress(value: string): string {
+  if (!/^https?:$/.test(URL.parse(value)?.protocol ?? ''))
+    throw new InvalidArgumentError('An http or https address is needed.')
+  return value
+}
+
+interface IngestDeps {
   readonly to: CommandWriter
   readonly terminal: Terminal
   readonly now: () => number
@@ -48,14 +106,14 @@ const pauseMsMax = 2_000
  * token, the collection, who may read) is told once, and no further file is sent. A service that answered before is waited for,
  * two minutes at most. Always says how many are in. Returns whether all went well.
  */
-export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Promise<boolean> {
+async function ingestFolder(options: FolderOptions, deps: IngestDeps): Promise<boolean> {
   const { to, terminal, stopping } = deps
   if (!isId(`${options.prefix}x`))
     throw new Error(
       `--prefix makes no valid id (${printable(options.prefix)}): use A-Z a-z 0-9 . _ / @ + = % - only, % as %XX.`,
     )
   await using parser = createParser()
-  const source = createFolderSource(sourceOptions(options), { titleOf: (input) => titleOf(input, parser) })
+  const source = createFolderSource(options, { titleOf: (input) => titleOf(input, parser) })
   const { files, skipped } = await source.files()
   for (const path of skipped) terminal.say(`skipped, not a kind of document that is read: ${printable(path)}`)
   const queue = [...files]
@@ -123,11 +181,6 @@ export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Pr
   if (broke !== undefined) throw broke
   return failed === 0 && notSent === 0
 }
-
-const sourceOptions = ({ owner, viewers, parents, ...options }: IngestOptions): FolderOptions => ({
-  ...options,
-  access: { ...(owner !== undefined && { owner }), viewers, parents },
-})
 
 /** Does it again while a service that answered before does not, with growing pauses, for {@link downMsMax} at most. */
 function createPatience({ terminal, now, stopping }: IngestDeps) {

@@ -1,4 +1,6 @@
-import type { Terminal } from './terminal.ts'
+import type { Command } from 'commander'
+import type { AdminClient } from './admin-client.ts'
+import { printable, type Terminal } from './terminal.ts'
 
 type Row = Readonly<Record<string, unknown>>
 
@@ -12,6 +14,33 @@ export function printList(
   for (const row of records) terminal.out(json ? JSON.stringify(row) : readable(row, name))
   // On stderr: to a program an empty answer is one.
   if (records.length === 0) terminal.say(whenEmpty)
+}
+
+/** The machine's own commands, and where they print. */
+export interface MachineDeps {
+  readonly admin: AdminClient
+  readonly terminal: Terminal
+}
+
+/** What a list is of, by the names of its command and of its members. */
+type Listed = 'administrator' | 'agent' | 'client' | 'collection' | 'host' | 'resource' | 'service'
+
+/** `list`: every row that the command of this name answers. */
+export function addList(
+  group: Command,
+  { admin, terminal }: MachineDeps,
+  name: Listed,
+  says: { readonly description: string; readonly whenEmpty: string; readonly json?: string },
+): void {
+  const { description, whenEmpty, json: jsonHelp = 'one line of JSON each' } = says
+  group
+    .command('list')
+    .description(description)
+    .option('--json', jsonHelp, false)
+    .action(async ({ json }: { readonly json: boolean }) => {
+      const answer = await admin.run(name === 'administrator' ? 'admin_list' : `${name}_list`, {})
+      printList(terminal, answer[`${name}s`], { json, whenEmpty, name })
+    })
 }
 
 /** Of an answer: what was asked about and never was here, and what is spelled nearly alike. */
@@ -72,7 +101,3 @@ const isFlat = (value: unknown): value is Readonly<Record<string, string | numbe
   value !== null &&
   !Array.isArray(value) &&
   Object.values(value).every((member) => typeof member === 'string' || typeof member === 'number')
-
-// Titles and purposes are others' text, which a terminal would obey.
-/** A text without the characters that a terminal would act on. */
-export const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

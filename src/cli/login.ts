@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { type SignIns, signInHint } from './sign-ins.ts'
-import type { Terminal } from './terminal.ts'
+import { printable, type Terminal } from './terminal.ts'
 
 /** What the commands that sign a person in and out work with. */
 export interface LoginCommandsDeps {
@@ -71,6 +71,3 @@ export function addLoginCommands(program: Command, dependencies: LoginCommandsDe
     noteToken()
   })
 }
-
-// What a service says may hold control characters, which a terminal would obey.
-const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

@@ -1,4 +1,4 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
 import { roles } from '../delegation/administration/administrators.ts'
 import type { Resource } from '../delegation/tokens/issuers.ts'
 import { AppError } from '../kernel/errors.ts'
@@ -7,20 +7,18 @@ import { addAuditCommands } from './audit.ts'
 import type { DemoTokens } from './demo-tokens.ts'
 import type { CliDeps } from './deps.ts'
 import { addExplainCommands } from './explain.ts'
-import { anyType, bare, repeatable, typed } from './ids.ts'
-import { importFile } from './import.ts'
-import { ingestFolder } from './ingest.ts'
+import { bare, repeatable, typed } from './ids.ts'
+import { addImportCommand } from './import.ts'
+import { addIngestCommand } from './ingest.ts'
 import { addIssuerCommands } from './issuer.ts'
-import { printFacts, printList } from './listing.ts'
+import { addList, printFacts, printList } from './listing.ts'
 import { addLoginCommands } from './login.ts'
 import { addMcpCommands } from './mcp/command.ts'
 import { addModelCommands } from './model.ts'
 import { addRegistryCommands } from './registry.ts'
 import { addResourceCommands } from './resources.ts'
-import { addTraceCommand } from './trace.ts'
 import { addVaultCommands } from './vault.ts'
 import { addWhatIfCommand } from './what-if.ts'
-import { type WriterFlags, writerFor } from './writer.ts'
 
 /** Runs one command line (without node and script) and returns the exit code: 0 only if all went well. */
 export async function runCli(argv: readonly string[], dependencies: CliDeps): Promise<number> {
@@ -107,22 +105,25 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
       const answer = await admin.run('admin_remove', { subject, ...(role !== undefined && { roles: role }) })
       terminal.say(`${subject}: ${String(answer['roles']) || 'no role'}`)
     })
-  admins
-    .command('list')
-    .description('Prints every administrator.')
-    .option('--json', 'one line of JSON each', false)
-    .action(async ({ json }: { readonly json: boolean }) =>
-      printList(terminal, (await admin.run('admin_list', {}))['administrators'], {
-        json,
-        whenEmpty: 'No administrators.',
-        name: 'administrator',
-      }),
-    )
+  addList(admins, { admin, terminal }, 'administrator', {
+    description: 'Prints every administrator.',
+    whenEmpty: 'No administrators.',
+  })
 
   addIssuerCommands(program, dependencies)
   addResourceCommands(program, dependencies)
   addVaultCommands(program, dependencies)
-  addTraceCommand(program, dependencies)
+  program
+    .command('trace <txn>')
+    .description('Prints what is on record of one action: every answer, approval and request of its txn.')
+    .option('--json', 'one line of JSON each', false)
+    .action(async (txn: string, { json }: { readonly json: boolean }) =>
+      printList(terminal, (await admin.run('trace', { txn }))['steps'], {
+        json,
+        whenEmpty: `Nothing is on record under ${txn}.`,
+        name: 'step',
+      }),
+    )
   addAuditCommands(program, dependencies, outcome)
 
   program
@@ -160,101 +161,8 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
       )
     })
 
-  program
-    .command('ingest <folder>')
-    .description('Puts a folder’s documents into a collection.')
-    .requiredOption('--collection <id>', 'where they are filed', bare('collection'))
-    .option('--owner <user>', 'for example user:anne', typed('user'))
-    .option(
-      '--viewer <subject>',
-      'for example user:anne or group:eng#member; repeat for more',
-      repeatable(viewer),
-      [],
-    )
-    .option(
-      '--parent <object>',
-      'folder or collection whose readers may read; repeat for more',
-      repeatable(parent),
-      [],
-    )
-    .option('--no-readers', 'nobody may read them, nor what is there already of them')
-    .option('--prefix <prefix>', 'put before each path to make its id (default: the collection and a slash)')
-    .option(
-      '--base-url <url>',
-      'where the files lie for whoever follows a citation: each has this and its path',
-      webAddress,
-    )
-    .option('--service <name>', 'service that writes (demo)', bare('service'))
-    .option(
-      '--client <id>',
-      'client of the service that writes (not the demo), with --key; or set REMIT_TOKEN',
-    )
-    .option('--key <file>', 'private key of the client, a JWK: a token is renewed by it before it ends')
-    .option('--url <url>', 'address of the service')
-    .action(async (folder: string, flags: IngestFlags) => {
-      const {
-        collection,
-        owner,
-        viewer: viewers,
-        parent: parents,
-        prefix = `${collection}/`,
-        baseUrl,
-      } = flags
-      assertReaders(flags)
-      outcome.ok = await ingestFolder(
-        {
-          folder,
-          collection,
-          viewers,
-          parents,
-          prefix,
-          ...(owner !== undefined && { owner }),
-          ...(baseUrl !== undefined && { baseUrl }),
-        },
-        {
-          to: writerFor(flags, dependencies),
-          terminal,
-          now: dependencies.now,
-          stopping: dependencies.whenInterrupted?.() ?? new AbortController().signal,
-        },
-      )
-    })
-
-  program
-    .command('import <file>')
-    .description('Imports an NDJSON file of documents.')
-    .addOption(
-      new Option('--mode <mode>', 'snapshot: what the file does not list is withdrawn').choices(['snapshot']),
-    )
-    .option('--collection <id>', 'collection of the snapshot', bare('collection'))
-    .option('--allow-empty', 'lets an empty snapshot withdraw all, within --allow-withdraw', false)
-    .option(
-      '--allow-withdraw <n>',
-      'how many documents may go where they are more than half of the collection (else none go, and it says how many would)',
-      count,
-    )
-    .option('--service <name>', 'service that writes (demo)', bare('service'))
-    .option(
-      '--client <id>',
-      'client of the service that writes (not the demo), with --key; or set REMIT_TOKEN',
-    )
-    .option('--key <file>', 'private key of the client, a JWK: a token is renewed by it before it ends')
-    .option('--url <url>', 'address of the service')
-    .action(async (file: string, flags: ImportFlags) => {
-      if ((flags.mode === undefined) !== (flags.collection === undefined)) {
-        throw new Error('--mode snapshot and --collection belong together.')
-      }
-      outcome.ok = await importFile(
-        {
-          file,
-          allowEmpty: flags.allowEmpty,
-          ...(flags.collection !== undefined && { snapshotOf: flags.collection }),
-          ...(flags.allowWithdraw !== undefined && { allowWithdraw: flags.allowWithdraw }),
-        },
-        { to: writerFor(flags, dependencies), terminal, newKey: dependencies.newKey },
-      )
-    })
-
+  addIngestCommand(program, dependencies, outcome)
+  addImportCommand(program, dependencies, outcome)
   addModelCommands(program, dependencies, outcome)
   addExplainCommands(program, dependencies)
   addWhatIfCommand(program, dependencies)
@@ -267,46 +175,6 @@ interface TokenFlags {
   readonly service?: string
   readonly scope?: string
   readonly resource: Resource
-}
-
-interface IngestFlags extends WriterFlags {
-  readonly collection: string
-  readonly owner?: string
-  readonly viewer: string[]
-  readonly parent: string[]
-  /** False: --no-readers. */
-  readonly readers: boolean
-  readonly prefix?: string
-  readonly baseUrl?: string
-}
-
-interface ImportFlags extends WriterFlags {
-  readonly mode?: string
-  readonly allowEmpty: boolean
-  readonly allowWithdraw?: number
-}
-
-const viewer = anyType('user:anne', 'group:eng#member')
-const parent = anyType('collection:handbook', 'folder:plans')
-
-/** What is sent replaces who may read: saying nothing would take the documents from all their readers. */
-function assertReaders({ owner, viewer, parent, readers }: IngestFlags): void {
-  const named = owner !== undefined || viewer.length > 0 || parent.length > 0
-  if (named !== readers)
-    throw new Error(
-      'Name who may read the documents with --owner, --viewer or --parent, or say --no-readers. Who could read them before can no more, unless named again.',
-    )
-}
-
-function webAddress(value: string): string {
-  if (!/^https?:$/.test(URL.parse(value)?.protocol ?? ''))
-    throw new InvalidArgumentError('An http or https address is needed.')
-  return value
-}
-
-function count(value: string): number {
-  if (!/^\d{1,9}$/.test(value)) throw new InvalidArgumentError('A number is needed.')
-  return Number(value)
 }
 
 async function tokenFor(flags: TokenFlags, demoTokens: DemoTokens): Promise<string> {

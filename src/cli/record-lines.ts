@@ -1,5 +1,6 @@
 import { pluralize } from '../kernel/pluralize.ts'
-import { printable, spaced } from './listing.ts'
+import { spaced } from './listing.ts'
+import { printable } from './terminal.ts'
 
 /** A record as `GET /audit` and `GET /audit/thread` give it. */
 export interface WireRecord {

@@ -1,9 +1,7 @@
 import type { Command } from 'commander'
 import { pluralize } from '../kernel/pluralize.ts'
-import type { AdminClient } from './admin-client.ts'
 import { bare, repeatable } from './ids.ts'
-import { printList } from './listing.ts'
-import type { Terminal } from './terminal.ts'
+import { addList, type MachineDeps } from './listing.ts'
 
 interface CollectionFlags {
   readonly title?: string
@@ -18,10 +16,7 @@ interface ServiceFlags {
 }
 
 /** Commands for collections, the services that write to them, and hosts of which no program comes. */
-export function addRegistryCommands(
-  program: Command,
-  { admin, terminal }: { readonly admin: AdminClient; readonly terminal: Terminal },
-): void {
+export function addRegistryCommands(program: Command, { admin, terminal }: MachineDeps): void {
   const collections = program.command('collection').description('Works on collections.')
   collections
     .command('add <id>')
@@ -43,17 +38,10 @@ export function addRegistryCommands(
       if (answer['organization_known'] === false)
         terminal.say(`Note: nothing is known of an organization ${organization} yet.`)
     })
-  collections
-    .command('list')
-    .description('Prints every collection.')
-    .option('--json', 'one line of JSON each', false)
-    .action(async ({ json }: { readonly json: boolean }) =>
-      printList(terminal, (await admin.run('collection_list', {}))['collections'], {
-        json,
-        whenEmpty: 'No collections.',
-        name: 'collection',
-      }),
-    )
+  addList(collections, { admin, terminal }, 'collection', {
+    description: 'Prints every collection.',
+    whenEmpty: 'No collections.',
+  })
 
   const services = program.command('service').description('Works on services.')
   services
@@ -84,17 +72,10 @@ export function addRegistryCommands(
           `Note: no longer to ${ended.join(', ')}. What is named replaces what it had; name all of it.`,
         )
     })
-  services
-    .command('list')
-    .description('Prints every service and where it may write.')
-    .option('--json', 'one line of JSON each', false)
-    .action(async ({ json }: { readonly json: boolean }) =>
-      printList(terminal, (await admin.run('service_list', {}))['services'], {
-        json,
-        whenEmpty: 'No services.',
-        name: 'service',
-      }),
-    )
+  addList(services, { admin, terminal }, 'service', {
+    description: 'Prints every service and where it may write.',
+    whenEmpty: 'No services.',
+  })
   services
     .command('remove <name>')
     .description('Takes away its rights and its clients; what it brought in stays.')
@@ -124,15 +105,8 @@ export function addRegistryCommands(
       await admin.run('host_enable', { host })
       terminal.say(`The host ${host} is enabled. Its agents: npm run remit -- agent enable`)
     })
-  hosts
-    .command('list')
-    .description('Prints every host that is disabled.')
-    .option('--json', 'one line of JSON each', false)
-    .action(async ({ json }: { readonly json: boolean }) =>
-      printList(terminal, (await admin.run('host_list', {}))['hosts'], {
-        json,
-        whenEmpty: 'No hosts.',
-        name: 'host',
-      }),
-    )
+  addList(hosts, { admin, terminal }, 'host', {
+    description: 'Prints every host that is disabled.',
+    whenEmpty: 'No hosts.',
+  })
 }

@@ -1,8 +1,6 @@
 import { type Command, Option } from 'commander'
-import type { AdminClient } from './admin-client.ts'
 import { repeatable } from './ids.ts'
-import { printList } from './listing.ts'
-import type { Terminal } from './terminal.ts'
+import { addList, type MachineDeps } from './listing.ts'
 
 interface ResourceFlags {
   readonly scope: string[]
@@ -15,10 +13,7 @@ interface ResourceFlags {
 }
 
 /** Commands for the APIs of others that tokens can be for. */
-export function addResourceCommands(
-  program: Command,
-  { admin, terminal }: { readonly admin: AdminClient; readonly terminal: Terminal },
-): void {
+export function addResourceCommands(program: Command, { admin, terminal }: MachineDeps): void {
   const resource = program.command('resource').description('Works on the APIs that tokens can be for.')
   resource
     .command('add <url>')
@@ -59,14 +54,11 @@ export function addResourceCommands(
       })
       terminal.say(`Tokens can be for ${url} from now on.`)
     })
-  resource
-    .command('list')
-    .description('Prints Remit’s own APIs and every other.')
-    .option('--json', 'one line of JSON each; allowed_clients null: any', false)
-    .action(async ({ json }: { readonly json: boolean }) => {
-      const { resources } = await admin.run('resource_list', {})
-      printList(terminal, resources, { json, whenEmpty: 'No APIs.', name: 'resource' })
-    })
+  addList(resource, { admin, terminal }, 'resource', {
+    description: 'Prints Remit’s own APIs and every other.',
+    whenEmpty: 'No APIs.',
+    json: 'one line of JSON each; allowed_clients null: any',
+  })
   resource
     .command('remove <url>')
     .description('No token is made for it from now on; those that were end within 300 s.')

@@ -59,17 +59,19 @@ export function createTerminal(
         toldAt ??= now()
         if (now() - toldAt < lineEveryMs) return
         toldAt = now()
-        stderr.write(`${doneCount} of ${total}: ${printable(noun)}\n`)
+        stderr.write(`${doneCount} of ${total}: ${printable(noun).slice(0, nameLengthMax)}\n`)
         return
       }
       const filled = total === 0 ? width : Math.round((width * Math.min(doneCount, total)) / total)
       stderr.write(
-        `${clear}[${'#'.repeat(filled)}${'.'.repeat(width - filled)}] ${doneCount}/${total} ${printable(noun)}`,
+        `${clear}[${'#'.repeat(filled)}${'.'.repeat(width - filled)}] ${doneCount}/${total} ${printable(noun).slice(0, nameLengthMax)}`,
       )
       drawn = true
     },
   }
 }
 
-// A file's name may hold control characters, which a terminal would obey.
-const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?').slice(0, 40)
+const nameLengthMax = 40
+
+/** A text of others' (a title, a file's name, what a service says) without the characters that a terminal would obey. */
+export const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

@@ -1,13 +1,8 @@
 import type { Command } from 'commander'
-import type { AdminClient } from './admin-client.ts'
-import { printList } from './listing.ts'
-import type { Terminal } from './terminal.ts'
+import { type MachineDeps, printList } from './listing.ts'
 
 /** Commands for the keys by which people's accounts at APIs of others are sealed. */
-export function addVaultCommands(
-  program: Command,
-  { admin, terminal }: { readonly admin: AdminClient; readonly terminal: Terminal },
-): void {
+export function addVaultCommands(program: Command, { admin, terminal }: MachineDeps): void {
   const vault = program.command('vault').description('Works on the keys of the vault.')
   vault
     .command('list')

@@ -1,12 +1,25 @@
 import { STATUS_CODES } from 'node:http'
 import { createWriter, isRemitError, type RemitError, type Writer } from '@remit/client'
+import type { Command } from 'commander'
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import type { AdminClient } from './admin-client.ts'
 import { clientTokens } from './client-tokens.ts'
 import type { DemoTokens } from './demo-tokens.ts'
+import { bare } from './ids.ts'
 import { NotAnsweringError } from './not-answering.ts'
 import type { TokenSource } from './remit-http.ts'
 import { renewed } from './renewed.ts'
+
+/** A command with the options by which a service that writes is named. */
+export const asWriter = (command: Command): Command =>
+  command
+    .option('--service <name>', 'service that writes (demo)', bare('service'))
+    .option(
+      '--client <id>',
+      'client of the service that writes (not the demo), with --key; or set REMIT_TOKEN',
+    )
+    .option('--key <file>', 'private key of the client, a JWK: a token is renewed by it before it ends')
+    .option('--url <url>', 'address of the service')
 
 /** Which service writes, and where. */
 export interface WriterFlags {
