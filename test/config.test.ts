@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { ConfigError, loadConfig } from '../src/config/config.ts'
-import { slips } from '../src/config/slips.ts'
+import { slips } from '../src/config/secret-files.ts'
 
 const issuer = {
   issuer: 'https://login.example/realms/a',

@@ -1,10 +1,127 @@
+import { z } from 'zod'
 import { operator, record } from '../audit/record.ts'
-import { AppError } from '../kernel/errors.ts'
-import type { AdminDeps } from './commands/command.ts'
-import { demoCommands } from './commands/demo.ts'
-import { keepingCommands } from './commands/keeping.ts'
+import { parseHeads } from '../audit/seal/heads.ts'
+import { readThread } from '../audit/thread.ts'
+import type { DemoConsent } from '../delegation/oauth/unasked-consents.ts'
+import type { Services } from '../delegation/registry/services.ts'
+import { AppError, invalid } from '../kernel/errors.ts'
+import { type AdminDeps, type Command, command, optional } from './commands/command.ts'
 import { peopleCommands } from './commands/people.ts'
 import { registryCommands } from './commands/registry.ts'
+
+/** Keys, the record, and what mends a deployment. */
+const keepingCommands = {
+  keys_rotate: command(z.strictObject({}), async (_, { keys }) => ({ kid: (await keys.rotate()).kid })),
+  vault_list: command(z.strictObject({}), async (_, { vault }) => ({
+    accounts: await vault.keyring.counts(),
+  })),
+  vault_rewrap: command(z.strictObject({}), (_, { vault, newTxn }) =>
+    vault.keyring.rewrap(operator(newTxn())),
+  ),
+  recover: command(
+    z.strictObject({ anyway: z.boolean().default(false) }),
+    async ({ anyway }, { mayHaveForgotten, recover, newTxn }) => {
+      // It ends everybody's sessions and tokens.
+      if (!anyway && !(await mayHaveForgotten()))
+        throw new AppError('conflict', {
+          public:
+            'Neither the database nor OpenFGA is known to be older than the other. Recovering ends every session and token; if an older copy of either was put in place all the same, say --anyway.',
+        })
+      return recover(newTxn())
+    },
+  ),
+  trace: command(z.strictObject({ txn: z.string().min(1).max(64) }), async ({ txn }, { database }) => ({
+    steps: (await readThread(database, txn)).map(
+      ({ at: recordedAt, event, subject, actors, trace, detail, ...record }) => ({
+        step: `${recordedAt.toISOString()} ${event}`,
+        for: subject,
+        by: actors,
+        client: record.client,
+        delegation: record.delegation ?? null,
+        tool: record.tool ?? null,
+        trace: trace ?? null,
+        ...detail,
+      }),
+    ),
+  })),
+  audit_verify: command(
+    // A head holds everything before it: few of a file are enough, and they have to fit into a request.
+    z.strictObject({
+      heads: z.array(z.looseObject({})).max(100).default([]),
+      resume: z.boolean().default(false),
+    }),
+    ({ heads, resume }, { record: keeping }) => keeping.verify(parseHeads(heads), resume),
+    ({ heads, resume }) => ({ heads: heads.length, resume }),
+  ),
+  audit_heads: command(
+    z.strictObject({ after: z.int().min(0).default(0), limit: z.int().min(1).max(10_000).default(10_000) }),
+    async ({ after: afterSeal, limit }, { record: keeping }) => ({
+      heads: await keeping.heads(afterSeal, limit),
+    }),
+  ),
+  audit_erase: command(
+    z.strictObject({ subject: z.string().regex(/^user:[^*]/, 'must be user:SUBJECT, such as user:anne') }),
+    ({ subject }, { record: keeping }) => keeping.erase(subject),
+    // Whom it erases is what it must not keep.
+    () => ({}),
+  ),
+  drift: command(z.strictObject({}), (_, { drift }) => drift()),
+} as const satisfies Record<string, Command>
+
+/** What speaks for people in the demo, and finds the service that writes. */
+const demoCommands = {
+  demo: command(z.strictObject({}), async (_, { demoConsent, publicUrl }) => {
+    assertDemo(demoConsent)
+    return { url: publicUrl }
+  }),
+  demo_confirm: command(
+    z.strictObject({ code: z.string().max(40), user: z.string() }),
+    async ({ code, user }, { demoConsent }) => {
+      await assertDemo(demoConsent).confirm(code, user)
+      return { user }
+    },
+  ),
+  writer: command(
+    z.strictObject({ service: optional(z.string()), collection: optional(z.string()) }),
+    async (request, { demoConsent, services }) => {
+      if (demoConsent === undefined)
+        // Whoever signs in is a person, and no person writes.
+        throw new AppError('forbidden', {
+          public:
+            'A service writes here, and REMIT_TOKEN needs its access token (scope docs.write). How one is had: docs/your-own-documents.md, "Outside the demo".',
+        })
+      return { service: request.service ?? (await theWriter(services, request.collection)) }
+    },
+  ),
+} as const satisfies Record<string, Command>
+
+function assertDemo(consent: DemoConsent | undefined): DemoConsent {
+  if (consent !== undefined) return consent
+  throw new AppError('forbidden', {
+    public:
+      'Tokens are given out like this in the demo only. Elsewhere sign in (remit login), exchange, or ask an issuer of TRUSTED_ISSUERS.',
+  })
+}
+
+/** The service that writes to a collection, or the only one there is; never one of several. */
+async function theWriter(services: Services, collection: string | undefined): Promise<string> {
+  const able = (await services.list()).filter(
+    ({ collections }) => collection === undefined || collections.includes(collection),
+  )
+  const [only, ...otherServices] = able.map(({ name }) => name)
+  const writingTo = collection === undefined ? '' : ` that writes to ${collection}`
+  if (only === undefined)
+    throw invalid(
+      'service',
+      `There is no service${writingTo}. Add one: npm run remit -- service add NAME --collection X.`,
+    )
+  if (otherServices.length > 0)
+    throw invalid(
+      'service',
+      `Several services fit: ${[only, ...otherServices].join(', ')}. Name one with --service.`,
+    )
+  return only
+}
 
 /** Every command that the machine's operator has, by name. Arguments and answers are JSON. */
 const commands = {

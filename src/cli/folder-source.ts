@@ -12,7 +12,6 @@ import {
   SourceUnavailable,
 } from '@remit/connector'
 import { mimeTypes, type ParseInput } from '../ingest/parse/parsed.ts'
-import { pathId } from './path-id.ts'
 import { printable } from './terminal.ts'
 
 /** A folder of files, all of which the same people may read. */
@@ -185,3 +184,18 @@ function failRead(error: unknown): never {
 
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
+
+const unsafeCharacters = /[^A-Za-z0-9._@+=-]/gu
+
+/**
+ * A file's path as part of a document's id: a folder or file whose name ids take stays as it is, so that ids of earlier runs
+ * stay theirs; in any other name each character that ids do not take is percent-encoded (RFC 3986, UTF-8), `%` included. Two
+ * paths have the same one only where a name on disk is another's encoded form (`a%20b` beside `a b`): the caller refuses the second.
+ */
+const pathId = (path: string): string => path.split('/').map(nameId).join('/')
+
+const nameId = (name: string): string =>
+  /^(?:[A-Za-z0-9._@+=-]|%[0-9A-Fa-f]{2})*$/.test(name) ? name : name.replace(unsafeCharacters, encoded)
+
+const encoded = (character: string): string =>
+  Buffer.from(character).toString('hex').toUpperCase().replace(/../g, '%$&')

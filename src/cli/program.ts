@@ -15,9 +15,7 @@ import { addList, printFacts, printList } from './listing.ts'
 import { addLoginCommands } from './login.ts'
 import { addMcpCommands } from './mcp/command.ts'
 import { addModelCommands } from './model.ts'
-import { addRegistryCommands } from './registry.ts'
-import { addResourceCommands } from './resources.ts'
-import { addVaultCommands } from './vault.ts'
+import { addRegistryCommands, addResourceCommands, addVaultCommands } from './registry.ts'
 import { addWhatIfCommand } from './what-if.ts'
 
 /** Runs one command line (without node and script) and returns the exit code: 0 only if all went well. */

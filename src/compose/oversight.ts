@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { readActivity } from '../audit/activity.ts'
 import { createRecordReader } from '../audit/query.ts'
 import { createRecordQuestions } from '../audit/questions.ts'
@@ -9,12 +11,18 @@ import { createNeverHere } from '../authz/explain/never-here.ts'
 import { createStillReadable } from '../authz/explain/still-readable.ts'
 import { createViewAs } from '../authz/explain/view-as.ts'
 import { createWhoCan } from '../authz/explain/who-can.ts'
+import { createModelChanges } from '../authz/model/changes.ts'
+import { createTruthTable } from '../authz/model/truth-table.ts'
 import { createWhatIf } from '../authz/what-if/what-if.ts'
+import type { Administrators } from '../delegation/administration/administrators.ts'
 import { createDelegationList } from '../delegation/lending/delegation-list.ts'
 import type { Delegations } from '../delegation/lending/delegations.ts'
+import type { Persons } from '../delegation/people/persons.ts'
 import type { Agents } from '../delegation/registry/agents.ts'
 import { createRecordNames } from '../delegation/registry/record-names.ts'
 import type { App } from '../http/env.ts'
+import { modelRoutes } from '../http/routes/model/model.ts'
+import { modelTestRoutes } from '../http/routes/model/model-tests.ts'
 import { activityRoutes } from '../http/routes/security/activity.ts'
 import { auditRoutes, type OnRecord } from '../http/routes/security/audit.ts'
 import { auditQuestionRoutes } from '../http/routes/security/audit-questions.ts'
@@ -83,4 +91,43 @@ export function oversightRoutes(dependencies: OversightDeps): readonly App[] {
       now,
     }),
   ]
+}
+
+/** Of the service, what the model's routes take. */
+interface ModelsDeps extends Pick<ComposeContext, 'config' | 'infrastructure' | 'database' | 'now'> {
+  readonly authz: Pick<Authz, 'active' | 'index' | 'matchesFile' | 'texts'>
+  readonly administrators: Pick<Administrators, 'keeps'>
+  readonly persons: Persons
+  readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
+  readonly access: Pick<ApiAccess, 'requireBearer' | 'isAdministrator'>
+}
+
+/** How the authorization model is tried, planned, confirmed and applied. */
+export function modelsRoutes(dependencies: ModelsDeps): readonly App[] {
+  const { config, database, now, administrators, persons, listLiveDelegations } = dependencies
+  const { active: activeModel, index, matchesFile, texts } = dependencies.authz
+  const api = dependencies.infrastructure.openfga
+  const { requireBearer, isAdministrator } = dependencies.access
+  const behind = { requireBearer, isAdministrator, now }
+  const truthTable = createTruthTable({
+    api,
+    texts,
+    own: () => readFile(new URL('../../model.fga.yaml', import.meta.url), 'utf8'),
+  })
+  const models = createModelChanges({
+    database,
+    api,
+    active: activeModel,
+    index,
+    listLiveDelegations,
+    approvers: config.modelApplyApprovers,
+    approversDespiteTests: config.modelApplyApproversDespiteTests,
+    truthTable,
+    texts,
+    isAdministrator: (sql, subject) => administrators.keeps(sql, subject, 'security.write'),
+    namesOf: (sql, subject, sinceTime) => persons.namesOf(sql, subject, { since: sinceTime }),
+    now,
+    newId: () => `m_${randomBytes(16).toString('base64url')}`,
+  })
+  return [modelRoutes({ ...behind, models, matchesFile }), modelTestRoutes({ ...behind, truthTable, texts })]
 }

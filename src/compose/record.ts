@@ -7,7 +7,7 @@ import { createRetention } from '../audit/seal/retention.ts'
 import { createSealer } from '../audit/seal/sealer.ts'
 import { type VerifyResult, verifyRecord } from '../audit/seal/verify.ts'
 import { startRecurring } from '../kernel/recurring.ts'
-import { guardRecord } from '../store/guard-record.ts'
+import { guardRecord } from '../store/migrate.ts'
 import type { ComposeContext } from './context.ts'
 
 /** Of the wiring's context, what the record's upkeep takes. */

@@ -1,22 +1,54 @@
+import '../kernel/validation-message.ts'
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { OperatorError } from '../kernel/operator-error.ts'
-import '../kernel/validation-message.ts'
-import { demo } from './demo.ts'
 import { embeddings } from './embeddings.ts'
-import { isLoopback } from './forms.ts'
-import type { Derived, Environment } from './group.ts'
-import { ingestion } from './ingestion.ts'
+import { flag, isLoopback } from './forms.ts'
+import { type Derived, type Environment, group } from './group.ts'
 import { issuers } from './issuers.ts'
-import { limits } from './limits.ts'
-import { listening } from './listening.ts'
-import { outbound } from './outbound.ts'
-import { record } from './record.ts'
+import { ingestion, limits } from './limits.ts'
+import { listening, outbound } from './listening.ts'
 import { retrieval } from './retrieval.ts'
-import { withSecretFiles } from './secret-files.ts'
-import { slips } from './slips.ts'
-import { stores } from './stores.ts'
+import { slips, withSecretFiles } from './secret-files.ts'
+import { record, stores } from './stores.ts'
 import { vault } from './vault.ts'
+
+const settingNames = ['REMIT_DEMO', 'HOST', 'OPS_HOST', 'PUBLIC_URL']
+
+/** Whether all of it is there to be looked at only. */
+const demo = group({
+  settings: {
+    REMIT_DEMO: flag
+      .optional()
+      .describe(
+        'Sample corpus, people and demo tokens. Default on only when everything is embedded and loopback.',
+      ),
+    DEMO_SAMPLE: flag
+      .default(true)
+      .describe(
+        'false: the demo starts empty, without the sample company, for people and documents of your own.',
+      ),
+  },
+  read: ({ DEMO_SAMPLE }, { demo }) => ({
+    demo,
+    /** Whether the demo brings its company. */
+    demoSample: demo && DEMO_SAMPLE,
+  }),
+  contradictions: (_, { demo, embedded, loopback }) => [
+    {
+      isSo: demo && !embedded,
+      of: settingNames,
+      problem:
+        'REMIT_DEMO needs everything embedded: unset DATABASE_URL, OPENFGA_API_URL and TRUSTED_ISSUERS, or set REMIT_DEMO=false',
+    },
+    {
+      isSo: demo && !loopback,
+      of: settingNames,
+      problem:
+        'REMIT_DEMO needs HOST, OPS_HOST and PUBLIC_URL on loopback: anyone who reaches it could mint tokens',
+    },
+  ],
+})
 
 /** Every setting, group by group: name, default and what it is for. `.env.example` is generated from this. */
 export const settings = z.object({

@@ -5,15 +5,14 @@ import { endsOf, type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { type Caller, type Entry, readObjects, refusalOf } from './access-rights.ts'
-import { keepSensitive } from './access-sensitivity.ts'
 import { storeChange } from './access-store.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { toTag, unmark } from './desired-tuples.ts'
-import { assertNoCircle, foldersLock, writesFolderParent } from './folder-cycles.ts'
-import { reconcileFolders } from './folders.ts'
+import { assertNoCircle, foldersLock, reconcileFolders, writesFolderParent } from './folders.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
+import { keepSensitive } from './sensitivity.ts'
 
 /** Tuples that a service writes and deletes. */
 export interface AccessChange {

@@ -74,3 +74,15 @@ export async function readFields(sql: Sql): Promise<ReadonlyMap<string, FieldTyp
   )
   return new Map(rows.map(({ name, type }) => [name, type]))
 }
+
+/** A collection as an operator sees it. */
+interface CollectionRow {
+  readonly id: string
+  readonly title: string
+  /** Whether documents in it may be readable by everyone. */
+  readonly publicAllowed: boolean
+}
+
+/** Every collection, for the operator: whoever asks over HTTP sees those in which they may read something. */
+export const allCollections = (sql: Sql): Promise<CollectionRow[]> =>
+  sql.query<CollectionRow>('select id, title, public_allowed as "publicAllowed" from collections order by id')

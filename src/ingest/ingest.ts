@@ -13,18 +13,23 @@ import { type FieldType, readFields } from './document-rows.ts'
 import { type DriftReport, drift, mendUnsettled, removeRequestOnly } from './drift.ts'
 import { createFailures } from './failures.ts'
 import { sweepFences } from './fences.ts'
-import { type ImportRequest, importDocuments } from './imports.ts'
-import { findJob, type Idempotency, insertJob, type JobNote, type JobView, readJob } from './job-store.ts'
+import { createOpenImports, type ImportRequest, importDocuments } from './imports.ts'
+import {
+  createJobWaiter,
+  findJob,
+  type Idempotency,
+  insertJob,
+  type JobNote,
+  type JobView,
+  readJob,
+} from './job-store.ts'
 import { createLocks } from './locks.ts'
-import { createOpenImports } from './open-imports.ts'
 import { processRevision } from './process.ts'
 import { breakSilent } from './receiving.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
-import { countTags, renameSubject } from './rename.ts'
-import { retag } from './retag.ts'
+import { countTags, renameSubject, retag } from './retag.ts'
 import { createSharedLock } from './shared-lock.ts'
 import { canonical } from './unchanged.ts'
-import { createJobWaiter } from './waiter.ts'
 import type { Access, DocumentInput } from './wire.ts'
 import { withdrawDocuments } from './withdraw.ts'
 

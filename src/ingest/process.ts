@@ -6,11 +6,10 @@ import { readDocuments } from './document-rows.ts'
 import { reasonOf } from './failures.ts'
 import { finishItem } from './job-store.ts'
 import { ParseError } from './parse/parsed.ts'
-import { publish } from './publish.ts'
+import { isStaged, publish, stage, stageAnew } from './publish.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 import { type Revision, readRevision } from './revision.ts'
 import { askSensitivity } from './sensitivity.ts'
-import { isStaged, stage, stageAnew } from './stage.ts'
 
 // What ends the process this often, with nothing beside it, is at fault itself.
 const deathsMax = 3

@@ -2,14 +2,16 @@ import { record } from '../audit/record.ts'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 import type { ChunkPublisher } from '../retrieval/chunk-index/port.ts'
 import type { Sql } from '../store/sql.ts'
 import { keptOf } from './by-allow-list.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { setTags, type Tag } from './desired-tuples.ts'
 import { readDocuments } from './document-rows.ts'
-import { insertItem } from './job-store.ts'
+import { insertItem, type JobNote, noteTexts } from './job-store.ts'
 import { hide } from './publish.ts'
+import { stillReceiving } from './receiving.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 import { askRights } from './rights.ts'
 import { askSensitivity } from './sensitivity.ts'
@@ -121,4 +123,113 @@ async function bury(
     [docNo, isSensitive],
   )
   await setTags(sql, documentObject(id), keptTags, { purge: true })
+}
+
+/** What a body turned out to hold. */
+export interface ReceivedBody {
+  /** Lines with a document. */
+  readonly documents: number
+  readonly refused: number
+  /** The count of the end line; undefined without one as the last line. */
+  readonly end: number | undefined
+}
+
+/** An import that lists a collection whole. */
+export interface Snapshot {
+  readonly collection: string
+  /** Lets an empty list withdraw everything; the second limit holds besides. */
+  readonly allowEmpty: boolean
+  /** Lets more than half of the collection be withdrawn, up to this many documents. */
+  readonly allowWithdraw: number | undefined
+}
+
+const batchMax = 50
+
+/**
+ * Withdraws what the collection holds and the list does not. Only after a list that is beyond doubt: every line
+ * accepted, the end line last and right. Else nothing is withdrawn, and the job says why.
+ */
+export async function applySnapshot(
+  context: IngestContext,
+  writer: Writer,
+  jobId: string,
+  snapshot: Snapshot,
+  received: ReceivedBody,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { database } = context
+  const unlisted = await findUnlisted(database, jobId, snapshot.collection)
+  const doubt = doubtOf(snapshot, received, unlisted.ids.length, unlisted.total)
+  if (doubt !== undefined) {
+    await note(database, jobId, {
+      code: 'snapshot_not_applied',
+      detail: `${noteTexts.snapshot_not_applied} ${doubt}`,
+    })
+    return
+  }
+  for (let offset = 0; offset < unlisted.ids.length; offset += batchMax) {
+    const ids = unlisted.ids.slice(offset, offset + batchMax)
+    // The earlier ones take time, in which somebody may have brought these in.
+    const stillMeant = async () => (await findUnlisted(database, jobId, snapshot.collection, ids)).ids
+    await withdrawDocuments(context, writer, {
+      jobId,
+      ids,
+      stillMeant,
+      begin: (sql) => stillReceiving(sql, jobId),
+      signal,
+    })
+  }
+  await note(database, jobId, { code: 'snapshot_applied', detail: noteTexts.snapshot_applied })
+}
+
+function doubtOf(
+  { allowEmpty, allowWithdraw }: Snapshot,
+  { documents, refused: refusedCount, end: expectedCount }: ReceivedBody,
+  withdrawals: number,
+  total: number,
+): string | undefined {
+  if (expectedCount === undefined) return 'The last line is not {"end": <count>}: the list may be cut short.'
+  if (refusedCount > 0) return 'Some lines were refused.'
+  if (expectedCount !== documents)
+    return `The end line counts ${expectedCount} documents, the list holds ${documents}.`
+  if (documents === 0 && !allowEmpty)
+    return `The list is empty: it would withdraw ${pluralize(withdrawals, 'document')}, all that there are. If that is meant, import it again with allow_empty=true and allow_withdraw=${withdrawals} (remit import --allow-empty --allow-withdraw ${withdrawals}).`
+  if (withdrawals * 2 > total && (allowWithdraw ?? 0) < withdrawals) {
+    return `It would withdraw ${withdrawals} of the collection’s ${pluralize(total, 'document')}, more than half. If that is meant, import it again with allow_withdraw=${withdrawals} (remit import --allow-withdraw ${withdrawals}), which lets so many go and no more.`
+  }
+  return undefined
+}
+
+/**
+ * Documents of the collection that were not accepted again since this import began, by it or by anyone. What others
+ * merely sent does not count: refused, or older than what is there. A line of its own that is older does: the list has it.
+ */
+async function findUnlisted(
+  sql: Sql,
+  jobId: string,
+  collection: string,
+  /** Of these alone. */
+  among?: readonly string[],
+): Promise<{ readonly ids: readonly string[]; readonly total: number }> {
+  const rows = await sql.query<{ id: string; listed: boolean; known: boolean }>(
+    `select d.id, (d.live_revision is not null or d.accepted_revision > 1) as known,
+       coalesce(d.accepted_item > j.items_before, false) or exists (
+         select 1 from job_items i where i.job_id = j.id and i.document_id = d.id and i.state <> 'failed'
+       ) as listed
+     from jobs j, documents d where j.id = $1 and d.collection = $2 and d.withdrawn_at is null
+       and ($3::text[] is null or d.id = any($3)) order by d.id`,
+    [jobId, collection, among ?? null],
+  )
+  return {
+    ids: rows.flatMap(({ id, listed }) => (listed ? [] : [id])),
+    // What this import itself brought is not the collection that it would shrink.
+    total: rows.filter(({ listed, known: isKnown }) => !listed || isKnown).length,
+  }
+}
+
+async function note(sql: Sql, jobId: string, { code, detail }: JobNote): Promise<void> {
+  await sql.query(`update jobs set notes = notes || $2::jsonb where id = $1`, [
+    jobId,
+    JSON.stringify([{ code, detail }]),
+  ])
 }

@@ -8,3 +8,16 @@ export async function withTimeout<T, U>(ms: number, promise: Promise<T>, otherwi
     clearTimeout(timer)
   }
 }
+
+/** What the work comes to; its waiting ends with the signal, whose reason it throws, while the work goes on. */
+export async function unlessAborted<T>(pending: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted()
+  const { promise, reject } = Promise.withResolvers<never>()
+  const onAbort = (): void => reject(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([pending, promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}

@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import pg from 'pg'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { lockFolder } from './lock.ts'
+import { readPrivate, writePrivate } from './private-file.ts'
 
 /** There is no Remit in the folder that `REMIT_HOME` names. */
 export class NoHomeError extends OperatorError {
@@ -28,3 +30,52 @@ export function assertHome(dir: string): void {
 
 /** The embedded database; signing keys, which are there with DATABASE_URL too. */
 const madeAtStart = ['db', 'keys']
+
+const markName = 'database'
+
+interface Asked {
+  /** REMIT_HOME. */
+  readonly home: string
+  /** Left out: the embedded database of the folder. */
+  readonly databaseUrl: string | undefined
+  /** Only the service's start makes an embedded database: a command on an empty one would "succeed" on nothing. */
+  readonly mayMake: boolean
+}
+
+/**
+ * Throws an {@link OperatorError} where this is not the database with which the folder was last opened: whoever forgets
+ * DATABASE_URL, or names another, would else work on an empty database beside the one that is meant. Makes nothing.
+ */
+export async function assertSameDatabase({ home, databaseUrl, mayMake }: Asked): Promise<void> {
+  const path = join(home, markName)
+  const mark = (await readPrivate(path))?.trim()
+  const askedPlace = databaseUrl === undefined ? undefined : placeOf(databaseUrl)
+  if (mark !== undefined && mark !== askedPlace)
+    throw new OperatorError(
+      `${home} belongs to the database ${mark}, but DATABASE_URL ${askedPlace === undefined ? 'is not set' : `names ${askedPlace}`}. ` +
+        `Give DATABASE_URL as the service has it; if you mean to change the database, remove ${path} first.`,
+    )
+  if (databaseUrl === undefined && !mayMake && !existsSync(join(home, 'db')))
+    throw new OperatorError(
+      `There is no database in ${home}, and DATABASE_URL is not set. Give DATABASE_URL as the service has it, or start the service once (npm start), which makes an embedded one.`,
+    )
+}
+
+/** Marks the folder as one of this native database; {@link assertSameDatabase} compares. */
+export async function rememberDatabase(home: string, databaseUrl: string): Promise<void> {
+  const path = join(home, markName)
+  if ((await readPrivate(path)) === undefined) await writePrivate(path, `${placeOf(databaseUrl)}\n`)
+}
+
+/** `host:port/database`, as the driver reads the URL: nothing of who signs in. */
+function placeOf(databaseUrl: string): string {
+  try {
+    const { host, port, database } = new pg.Client({ connectionString: databaseUrl })
+    return `${host}:${port}/${database ?? ''}`
+  } catch {
+    // The driver's error has the URL, which holds a password.
+    throw new OperatorError(
+      'DATABASE_URL cannot be read as an address: postgres://USER:PASSWORD@HOST/DATABASE',
+    )
+  }
+}

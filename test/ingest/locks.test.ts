@@ -1,8 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { expect, test } from 'vitest'
 import { createLocks, type LocksDeps } from '../../src/ingest/locks.ts'
-import { inBackground, isInBackground } from '../../src/kernel/background.ts'
-import { createPrioritySemaphore } from '../../src/kernel/priority-semaphore.ts'
+import { createPrioritySemaphore, inBackground, isInBackground } from '../../src/kernel/background.ts'
 
 // On PGlite beside an embedded engine nothing of these is asked: holds are in this process's memory.
 const inMemory = { database: { kind: 'pglite' }, isApart: false } as LocksDeps

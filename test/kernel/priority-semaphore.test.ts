@@ -1,7 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
-import { currentBackground, inBackground } from '../../src/kernel/background.ts'
-import { createPrioritySemaphore } from '../../src/kernel/priority-semaphore.ts'
+import { createPrioritySemaphore, currentBackground, inBackground } from '../../src/kernel/background.ts'
 
 /** Serves what waits for one place, and says in which order. */
 async function served(comers: readonly ('question' | 'document')[], places = 1): Promise<string[]> {

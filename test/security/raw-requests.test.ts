@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Listening, listen } from '../../src/compose/serve.ts'
+import { type Listening, listen } from '../../src/start.ts'
 import { openWorld, type World } from '../support/world.ts'
 import { sendRaw } from './raw.ts'
 

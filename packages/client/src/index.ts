@@ -51,8 +51,8 @@ export { McpSignIn, type McpSignInOptions, type McpTokens } from './mcp/sign-in.
 export type { Access, AccessInit } from './service/access.ts'
 export type { CallOptions } from './service/api.ts'
 export type { ApprovalQuestion, Approvals, WaitOptions } from './service/approvals.ts'
-export { createRemit, type Remit, type RemitOptions } from './service/remit.ts'
 export type { RetrieveOptions, Session } from './service/session.ts'
+export { createRemit, type Remit, type RemitOptions } from './service/session.ts'
 export type { VaultFetch, VaultInit } from './service/vault.ts'
 export type { Detail } from './shared/detail.ts'
 export { type PlatformOptions } from './shared/platform.ts'
@@ -62,8 +62,14 @@ export { type DeviceFlow, type DeviceFlowOptions, deviceFlow } from './tokens/de
 export { type ExchangeOptions, exchange } from './tokens/exchange.ts'
 export { findIssuer } from './tokens/metadata.ts'
 export { createProofKey, createProver, type ProofKey, type Prover } from './tokens/prover.ts'
-export { type StaticTokenOptions, staticToken } from './tokens/static.ts'
-export { AccessToken, type Person, type TokenRequest, type TokenSource } from './tokens/token.ts'
+export {
+  AccessToken,
+  type Person,
+  type StaticTokenOptions,
+  staticToken,
+  type TokenRequest,
+  type TokenSource,
+} from './tokens/token.ts'
 export { isWithin, type Within } from './tokens/within.ts'
 export { type ContextStore, type Conversations, conversationsOn } from './tools/conversations.ts'
 export { type AskingOptions, retrieveAsking } from './tools/retrieve-asking.ts'

@@ -8,7 +8,7 @@ import {
   publicJwks,
   requestAlgorithms,
 } from '../../delegation/registry/clients.ts'
-import { allCollections } from '../../ingest/collection-list.ts'
+import { allCollections } from '../../ingest/document-rows.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { type Command, command, id, optional } from './command.ts'
 

@@ -1,5 +1,5 @@
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK } from 'jose'
-import { listen } from '../../../src/compose/serve.ts'
+import { listen } from '../../../src/start.ts'
 import { freePort } from '../../support/port.ts'
 import { openWorld, type World, type WorldOptions } from '../../support/world.ts'
 import { type Browser, openBrowser, type Page } from './browser.ts'

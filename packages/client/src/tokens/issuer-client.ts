@@ -1,10 +1,10 @@
+import { type CryptoKey, SignJWT } from 'jose'
 import { errorFromResponse } from '../errors/from-response.ts'
 import { Unavailable } from '../errors/kinds.ts'
 import { isRemitError } from '../errors/make.ts'
 import { limitedText } from '../shared/fetch-json.ts'
 import { isObject } from '../shared/json.ts'
 import { type Platform, type PlatformOptions, platformOf } from '../shared/platform.ts'
-import { type ClientProof, proveClient } from './client-proof.ts'
 import { createDiscovery, type IssuerMetadata } from './metadata.ts'
 import { createProver, type ProofKey, type Prover } from './prover.ts'
 import type { TokenRequest } from './token.ts'
@@ -129,4 +129,40 @@ function addressOf(endpoint: Endpoint, metadata: IssuerMetadata): string {
   }[endpoint]
   if (address === undefined) throw new TypeError(`${metadata.issuer} has no endpoint for this (${endpoint}).`)
   return address
+}
+
+/** How an agent's program proves at the issuer that it is this client. */
+interface ClientProof {
+  readonly clientId: string
+  /** Left out: a public client, which has no way to. */
+  readonly key?: {
+    readonly privateKey: CryptoKey
+    readonly kid?: string
+    /** Default ES256. */
+    readonly alg?: string
+  }
+}
+
+const assertionSeconds = 60
+const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
+
+/** Form members that prove the client (`private_key_jwt`, RFC 7523), good once and for a minute. */
+async function proveClient(
+  { clientId, key }: ClientProof,
+  issuer: string,
+  now: number,
+): Promise<Readonly<Record<string, string>>> {
+  if (key === undefined) return { client_id: clientId }
+  const { privateKey, kid, alg = 'ES256' } = key
+  const seconds = Math.floor(now / 1_000)
+  const assertion = await new SignJWT({ jti: crypto.randomUUID() })
+    .setProtectedHeader({ alg, ...(kid !== undefined && { kid }) })
+    .setIssuer(clientId)
+    .setSubject(clientId)
+    // The issuer, not an endpoint: an assertion that another server asked for is worth nothing here.
+    .setAudience(issuer)
+    .setIssuedAt(seconds)
+    .setExpirationTime(seconds + assertionSeconds)
+    .sign(privateKey)
+  return { client_id: clientId, client_assertion: assertion, client_assertion_type: assertionType }
 }
