@@ -50,7 +50,7 @@ export interface JobEntry {
 /** How a job of the service stands. */
 export interface Job {
   readonly id: string
-  /** `failed`: nothing of it went in, or an import's body broke off. With some errors among successes: `done`. */
+  /** `failed`: nothing of it went in, or the body of an import broke off. With some errors among successes: `done`. */
   readonly state: 'queued' | 'running' | 'done' | 'failed'
   readonly done: number
   readonly failed: number
