@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { type ErrorCode, errorCodes } from '@remit/contract/errors'
 import { AppError } from '../kernel/errors.ts'
 import { assertHome, lockHome } from '../store/home.ts'
@@ -98,20 +99,13 @@ interface Exchanged {
 }
 
 function exchange(socketPath: string, path: string, body: string): Promise<Exchanged> {
+  const headers = { 'content-type': 'application/json', host: 'remit' }
   return new Promise((resolve, reject) => {
-    const sent = request(
-      { socketPath, path, method: 'POST', headers: { 'content-type': 'application/json', host: 'remit' } },
-      (response) => {
-        const chunks: Buffer[] = []
-        response.on('data', (chunk: Buffer) => chunks.push(chunk))
-        response.on('error', reject)
-        response.on('end', () =>
-          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }),
-        )
-      },
-    )
-    sent.on('error', reject)
-    sent.end(body)
+    request({ socketPath, path, method: 'POST', headers }, (response) => {
+      text(response).then((answer) => resolve({ status: response.statusCode ?? 0, body: answer }), reject)
+    })
+      .on('error', reject)
+      .end(body)
   })
 }
 

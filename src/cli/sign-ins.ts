@@ -91,16 +91,8 @@ export function createSignIns({ store, fetch, now, program = commandLine }: Sign
   const signInOver = (url: string, cause?: unknown) =>
     new SignInOver(`Your sign-in at ${url} is over. ${hint}`, { cause })
 
-  async function server(url: string): Promise<client.Configuration> {
-    const isPlain = new URL(url).protocol === 'http:'
-    if (isPlain && !isLoopback(url))
-      throw new Error(`${url} is plain http: tokens would travel in the clear. Use https.`)
-    return client.discovery(new URL(`${url}/oauth`), clientId, undefined, client.None(), {
-      algorithm: 'oauth2',
-      execute: isPlain ? [client.allowInsecureRequests] : [],
-      [client.customFetch]: (url, init) => fetch(url, { ...init, body: init.body ?? null }),
-    })
-  }
+  const server = (url: string): Promise<client.Configuration> =>
+    discoverServer(url, clientId, client.None(), fetch)
 
   const proving = (config: client.Configuration): client.DPoPOptions =>
     program.proofKey === undefined ? {} : { DPoP: client.getDPoPHandle(config, program.proofKey) }
@@ -214,6 +206,23 @@ export function createSignIns({ store, fetch, now, program = commandLine }: Sign
   }
 }
 
+/** The authorization server of a service, as this client. Throws for plain http, but on this machine. */
+export async function discoverServer(
+  url: string,
+  clientId: string,
+  authentication: client.ClientAuth,
+  fetch: Fetch,
+): Promise<client.Configuration> {
+  const isPlain = new URL(url).protocol === 'http:'
+  if (isPlain && !isLoopback(url))
+    throw new Error(`${url} is plain http: tokens would travel in the clear. Use https.`)
+  return client.discovery(new URL(`${url}/oauth`), clientId, undefined, authentication, {
+    algorithm: 'oauth2',
+    execute: isPlain ? [client.allowInsecureRequests] : [],
+    [client.customFetch]: (address, init) => fetch(address, { ...init, body: init.body ?? null }),
+  })
+}
+
 const refusals: ReadonlyMap<string | undefined, string> = new Map([
   ['access_denied', 'The sign-in was refused.'],
   [
@@ -228,5 +237,4 @@ const errorCode = (error: unknown): string | undefined =>
 /** The refresh token was used, revoked, or is too old: only a new sign-in helps. */
 const isOver = (error: unknown): boolean => errorCode(error) === 'invalid_grant'
 
-export const isLoopback = (url: string): boolean =>
-  /^(localhost|127\.0\.0\.1|\[::1\])$/.test(new URL(url).hostname)
+const isLoopback = (url: string): boolean => /^(localhost|127\.0\.0\.1|\[::1\])$/.test(new URL(url).hostname)

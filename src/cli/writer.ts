@@ -11,7 +11,7 @@ import type { DemoTokens } from './demo-tokens.ts'
 import { bare } from './ids.ts'
 import { isNotAnswering, NotAnsweringError } from './not-answering.ts'
 import type { TokenSource } from './remit-http.ts'
-import { isLoopback } from './sign-ins.ts'
+import { discoverServer } from './sign-ins.ts'
 
 /** A command with the options by which a service that writes is named. */
 export const asWriter = (command: Command): Command =>
@@ -93,8 +93,7 @@ function tokensFor(flags: WriterFlags, url: string, deps: WriterDeps): TokenSour
   const { client, key } = flags
   const { envToken, publicUrl } = deps
   if ((client === undefined) !== (key === undefined)) throw new Error('--client and --key belong together.')
-  if (client !== undefined && key !== undefined)
-    return clientTokens({ url, clientId: client, keyFile: key, scope }, deps)
+  if (client !== undefined && key !== undefined) return clientTokens(url, client, key, deps)
   if (envToken !== undefined) return async () => envToken
   // The demo's token is for the demo: another address would get it, and could use it here.
   if (flags.url !== undefined && url !== publicUrl)
@@ -120,41 +119,23 @@ const demoTokensFor = (
     return { token: await demoTokens.service({ service: writer, scopes: [scope] }), seconds }
   }, now)
 
-/** How a client gets its tokens: server, resource, key. */
-interface ClientTokensOptions {
-  /** Address of the service, without a trailing slash, exactly as its `PUBLIC_URL`. */
-  readonly url: string
-  readonly clientId: string
-  /** A private JWK (0600), as `npm run -s example -- key-pair` makes it. Its public half is registered with the client. */
-  readonly keyFile: string
-  readonly scope: string
-}
-
 // What a server that says nothing of it gives is renewed soon.
 const secondsUnsaid = 60
 
 /**
- * Tokens of a service's own client (RFC 6749 §4.4) by its key (`private_key_jwt`), a new one before the last one ends. Throws where the
+ * Tokens of a service's own client (RFC 6749 §4.4) at this address, exactly as its `PUBLIC_URL`, by the client's key (`private_key_jwt`), a new one before the last one ends. Throws where the
  * file holds no private key or others can read it, and with what the authorization server says where it refuses.
  */
 function clientTokens(
-  { url, clientId, keyFile, scope }: ClientTokensOptions,
-  { fetch, now }: { readonly fetch: Fetch; readonly now: () => number },
+  url: string,
+  clientId: string,
+  keyFile: string,
+  { fetch, now }: Pick<WriterDeps, 'fetch' | 'now'>,
 ): TokenSource {
-  const fetchWithBody: client.CustomFetch = (url, init) => fetch(url, { ...init, body: init.body ?? null })
   let found: Promise<client.Configuration> | undefined
 
-  async function discover(): Promise<client.Configuration> {
-    const isPlain = new URL(url).protocol === 'http:'
-    if (isPlain && !isLoopback(url))
-      throw new Error(`${url} is plain http: tokens would travel in the clear. Use https.`)
-    const auth = client.PrivateKeyJwt(await readKey(keyFile))
-    return client.discovery(new URL(`${url}/oauth`), clientId, undefined, auth, {
-      algorithm: 'oauth2',
-      [client.customFetch]: fetchWithBody,
-      execute: isPlain ? [client.allowInsecureRequests] : [],
-    })
-  }
+  const discover = async (): Promise<client.Configuration> =>
+    discoverServer(url, clientId, client.PrivateKeyJwt(await readKey(keyFile)), fetch)
 
   async function ask(): Promise<Issued> {
     try {
@@ -174,6 +155,7 @@ function clientTokens(
 
 const privateJwk = z.looseObject({ kty: z.string(), d: z.string(), kid: z.string().optional() })
 
+/** Of a private JWK (0600), as `npm run -s example -- key-pair` makes it. Its public half is registered with the client. */
 async function readKey(path: string): Promise<client.PrivateKey | CryptoKey> {
   const read = privateJwk.safeParse(parseJson((await readPrivate(path)) ?? ''))
   const key = read.success

@@ -1,11 +1,8 @@
 import type { Fga, Tuple } from '../authz/fga.ts'
 import type { FgaObject } from '../kernel/ids.ts'
-import type { Database } from '../store/sql.ts'
 
-/** OpenFGA, and the database of the leases. */
-export interface FencesDeps {
-  readonly database: Database
-  readonly fga: Pick<Fga, 'read' | 'write' | 'isOrderly'>
+interface FencesDeps {
+  readonly fga: Pick<Fga, 'read' | 'write'>
 }
 
 /**
@@ -50,7 +47,7 @@ const turnsOf = (hold: string, count: number): Tuple[] =>
   Array.from({ length: count }, (_, index) => turnOf(hold, index + 1))
 
 /** Makes fences in OpenFGA, which keep a late Write of an ended hold out. */
-export function createFences({ fga, now }: Pick<FencesDeps, 'fga'> & { readonly now: () => number }): Fences {
+export function createFences({ fga, now }: FencesDeps & { readonly now: () => number }): Fences {
   const endedFences: { readonly hold: string; readonly turns: number; readonly endedAt: number }[] = []
 
   return {
@@ -87,7 +84,7 @@ export function createFences({ fga, now }: Pick<FencesDeps, 'fga'> & { readonly 
 }
 
 /** Takes away the turns of holds that are long over. Gives how many. */
-export async function sweepFences({ fga }: Pick<FencesDeps, 'fga'>, now: number): Promise<number> {
+export async function sweepFences({ fga }: FencesDeps, now: number): Promise<number> {
   const old: string[] = []
   for await (const { object } of fga.read({ user: 'turn:1', relation: 'turn', object: 'fence:' })) {
     const hold = object.slice('fence:'.length)

@@ -224,25 +224,13 @@ const toNote = ({ line, document_id, code }: ToldRow): JobNote => ({
   detail: noteTexts[code as NoteCode] ?? '',
 })
 
-/** Waits for a job to end. */
-interface JobWaiter {
-  /** Wakes who waits for this job. */
-  changed(jobId: string): void
-  /** Reads until the job has ended or the signal fires, and returns the last reading. */
-  wait(
-    jobId: string,
-    read: () => Promise<JobView | undefined>,
-    signal: AbortSignal,
-  ): Promise<JobView | undefined>
-}
-
 // Another process may have ended it: nobody wakes us then.
 const pollMs = 500
 
 const hasEnded = ({ state }: JobView): boolean => state === 'done' || state === 'failed'
 
 /** Lets a request wait for a job without asking the database all the time. */
-export function createJobWaiter(): JobWaiter {
+export function createJobWaiter() {
   const waiting = new Map<string, Set<() => void>>()
 
   function nextChange(jobId: string, signal: AbortSignal): Promise<void> {
@@ -263,10 +251,12 @@ export function createJobWaiter(): JobWaiter {
   }
 
   return {
-    changed(jobId) {
+    /** Wakes who waits for this job. */
+    changed(jobId: string): void {
       for (const wake of waiting.get(jobId) ?? []) wake()
     },
-    async wait(jobId, read, signal) {
+    /** Reads until the job has ended or the signal fires, and returns the last reading. */
+    async wait(jobId: string, read: () => Promise<JobView | undefined>, signal: AbortSignal) {
       for (;;) {
         // Listens before it reads: a change in between must not be missed.
         const change = nextChange(jobId, signal)

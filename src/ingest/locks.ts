@@ -3,8 +3,9 @@ import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
 import { type Background, currentBackground, inBackground, isInBackground } from '../kernel/background.ts'
 import { AppError } from '../kernel/errors.ts'
 import { endExpired, type Lease, takeLease } from '../store/lease.ts'
-import { createFences, type Fences, type FencesDeps, holdId } from './fences.ts'
-import { createHold, type Hold, lost, plainHold } from './hold.ts'
+import type { Database } from '../store/sql.ts'
+import { createFences, type Fences, holdId } from './fences.ts'
+import { createHold, type Hold, type HoldDeps, lost, plainHold } from './hold.ts'
 
 /** Keeps other writers from objects while their tuples change. */
 export interface Locks {
@@ -18,7 +19,8 @@ export interface Locks {
 }
 
 /** What leases over documents need. */
-export interface LocksDeps extends FencesDeps {
+export interface LocksDeps extends Pick<HoldDeps, 'fga'> {
+  readonly database: Database
   readonly newId: () => string
   readonly now: () => number
   /** Seconds after which a dead process's lease is over; renewed at a third of that. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { operator, record } from '../audit/record.ts'
 import { documentObject } from '../kernel/ids.ts'
 import type { ChunkPublisher, LexemeCount } from '../retrieval/chunk-index/port.ts'
-import type { Database, Sql } from '../store/sql.ts'
+import type { Sql } from '../store/sql.ts'
 import type { Chunk } from './chunk.ts'
 import type { IngestContext, Prepared } from './context.ts'
 import { readTags, setTags, widens } from './desired-tuples.ts'
@@ -115,18 +115,12 @@ export async function stageAnew(
   ])
 }
 
-/** The database for texts, and the index for chunks. */
-interface StageDeps {
-  readonly database: Database
-  readonly index: ChunkPublisher
-}
-
 /**
  * Hands the chunks to the index, then stores the texts, where no search and no reader sees them. Replaces an earlier try.
  * Of a revision that is gone nothing stays.
  */
 export async function stage(
-  { database, index }: StageDeps,
+  { database, index }: Pick<IngestContext, 'database' | 'index'>,
   target: Revision,
   { text, chunks }: Prepared,
   vectors: readonly Float32Array[] | undefined,

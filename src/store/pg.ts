@@ -85,10 +85,10 @@ export function createPgDatabase({
   // The pool itself serves in the order of coming, and one document that is taken in comes with dozens of statements.
   const enter = kind === 'pglite' ? createPrioritySemaphore(1) : undefined
   /** Lends a connection for as long as `work` takes; one that is not as good as new afterwards is not used again. */
-  async function lend<T>(operation: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  async function lend<T>(operation: (client: pg.PoolClient) => Promise<T>, lender = pool): Promise<T> {
     const leave = await enter?.()
     try {
-      const client = await connect(pool)
+      const client = await connect(lender)
       let broken: Error | undefined
       try {
         return await operation(client)
@@ -108,10 +108,13 @@ export function createPgDatabase({
   const inTransaction = new AsyncLocalStorage<true>()
   let closing: Promise<void> | undefined
 
-  const query: Sql['query'] = async (text, values) => {
-    if (inTransaction.getStore()) {
+  function assertOutside(): void {
+    if (inTransaction.getStore())
       throw new Error('Inside a transaction only its own Sql may be used: PGlite has one session.')
-    }
+  }
+
+  const query: Sql['query'] = async (text, values) => {
+    assertOutside()
     // Not `pool.query`: that drops the connection after every error, a mistyped statement included.
     return lend((client) => ask(client, text, values))
   }
@@ -124,19 +127,8 @@ export function createPgDatabase({
         return sql.query(statement.text, values)
       })
     }
-    if (inTransaction.getStore()) {
-      throw new Error('Inside a transaction only its own Sql may be used: PGlite has one session.')
-    }
-    const client = await connect(forcedPool)
-    let broken: Error | undefined
-    try {
-      return await ask(client, statement, values)
-    } catch (error) {
-      broken = await rollBack(client, watch)
-      throw error
-    } finally {
-      client.release(broken)
-    }
+    assertOutside()
+    return lend((client) => ask(client, statement, values), forcedPool)
   }
 
   async function transaction<T>(operation: (sql: Sql) => Promise<T>): Promise<T> {

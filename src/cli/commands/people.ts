@@ -22,9 +22,9 @@ export const peopleCommands = {
     }),
   ),
   admin_list: command(z.strictObject({}), async (_, { administrators }) => ({
-    administrators: (await administrators.list()).map(({ subject, roles: roles }) => ({
-      administrator: subject,
-      roles: roles,
+    administrators: (await administrators.list()).map(({ subject: administrator, roles }) => ({
+      administrator,
+      roles,
     })),
   })),
   admin_remove: command(

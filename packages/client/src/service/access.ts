@@ -30,20 +30,14 @@ export interface Access {
   fetch(address: string, init?: AccessInit): Promise<Response>
 }
 
-/** Sends a request with the token of an `Access` on it. */
-export type Send = (request: SentRequest) => Promise<Response>
-
 const timeoutMs = 30_000
 
-/** The person, the token and the sender behind one `Access`. */
-export interface AccessDeps {
-  readonly person: Person
-  readonly token: AccessToken
-  readonly send: Send
-}
-
 /** Leave to call one API for one person, with a token that cannot be read out of it. */
-export function createAccess({ person, token, send }: AccessDeps): Access {
+function createAccess(
+  person: Person,
+  token: AccessToken,
+  send: (request: SentRequest) => Promise<Response>,
+): Access {
   const { audience, scopes, details } = token.facts
   return Object.freeze<Access>({
     person,
@@ -61,7 +55,7 @@ export function createAccess({ person, token, send }: AccessDeps): Access {
 
 /** With this one token, for as long as it is good: it stands for one answer of the person's, and there is no other. */
 export const accessWith = (person: Person, token: AccessToken, platform: Platform): Access =>
-  createAccess({ person, token, send: (request) => sendAs(token, request, platform) })
+  createAccess(person, token, (request) => sendAs(token, request, platform))
 
 /** With tokens of the source, renewed as they end. */
 export async function accessFrom(
@@ -71,11 +65,9 @@ export async function accessFrom(
 ): Promise<Access> {
   const token = await source.get(tokenRequest)
   const { signal: _, ...later } = tokenRequest
-  return createAccess({
-    person: tokenRequest.person,
-    token,
-    send: async (request) =>
-      (await sendFor(source, { ...later, signal: request.signal }, request, platform)).response,
+  return createAccess(tokenRequest.person, token, async (request) => {
+    const sent = await sendFor(source, { ...later, signal: request.signal }, request, platform)
+    return sent.response
   })
 }
 

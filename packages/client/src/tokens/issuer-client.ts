@@ -32,7 +32,7 @@ export interface IssuerClient {
 }
 
 /** The issuer's endpoints that this package posts to. */
-export type Endpoint = 'token' | 'device' | 'backchannel'
+export type Endpoint = Exclude<keyof IssuerMetadata, 'issuer'>
 
 /** Fields of a form; undefined ones are left out. */
 export type Form = Readonly<Record<string, string | undefined>>
@@ -122,11 +122,7 @@ async function readAnswer(response: Response, issuer: string): Promise<Readonly<
 }
 
 function addressOf(endpoint: Endpoint, metadata: IssuerMetadata): string {
-  const address = {
-    token: metadata.tokenEndpoint,
-    device: metadata.deviceAuthorizationEndpoint,
-    backchannel: metadata.backchannelEndpoint,
-  }[endpoint]
+  const address = metadata[endpoint]
   if (address === undefined) throw new TypeError(`${metadata.issuer} has no endpoint for this (${endpoint}).`)
   return address
 }

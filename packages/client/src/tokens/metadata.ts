@@ -7,9 +7,10 @@ import { type PlatformOptions, platformOf } from '../shared/platform.ts'
 /** What a client has to know of an authorization server (RFC 8414). */
 export interface IssuerMetadata {
   readonly issuer: string
-  readonly tokenEndpoint: string
-  readonly deviceAuthorizationEndpoint: string | undefined
-  readonly backchannelEndpoint: string | undefined
+  /** Where tokens are had. */
+  readonly token: string
+  readonly device: string | undefined
+  readonly backchannel: string | undefined
 }
 
 /** How metadata is fetched, and the clock that ages it. */
@@ -35,15 +36,10 @@ export const createDiscovery = ({
 async function readIssuer(issuer: string, fetch: Fetch): Promise<IssuerMetadata> {
   if (!isSafe(issuer)) throw new TypeError(`${issuer} has to be an https URL, or http on loopback.`)
   const metadata = await readIssuerDocument(issuer, fetch, (document) => {
-    const tokenEndpoint = addressOf(document['token_endpoint'])
-    return (
-      tokenEndpoint && {
-        issuer,
-        tokenEndpoint,
-        deviceAuthorizationEndpoint: addressOf(document['device_authorization_endpoint']),
-        backchannelEndpoint: addressOf(document['backchannel_authentication_endpoint']),
-      }
-    )
+    const token = addressOf(document['token_endpoint'])
+    const device = addressOf(document['device_authorization_endpoint'])
+    const backchannel = addressOf(document['backchannel_authentication_endpoint'])
+    return token && { issuer, token, device, backchannel }
   })
   if (metadata) return metadata
   throw new Unavailable('unavailable', { message: `What ${issuer} says of itself cannot be had.` }, {})

@@ -54,7 +54,7 @@ export function withApproval<Args, Result>(
   tool: Tool<Args, Result>,
 ): WrappedTool<Args, Result> {
   const { mode = 'interrupt' } = options
-  const openQuestions = createOpenQuestions()
+  const lookAgain = createOpenQuestions()
 
   function requestOf(args: Args, session: Session, { signal }: ToolCall): CibaRequest {
     const { audience, scopes = [], details, bindingMessage, expirySeconds, within: containment } = options
@@ -84,7 +84,7 @@ export function withApproval<Args, Result>(
       case 'interrupt':
         throw approvalPendingOf(await ciba.start(request))
       case 'poll':
-        return openQuestions.look(ciba, request, internals.platform.now)
+        return lookAgain(ciba, request, internals.platform.now)
       case 'block': {
         const started = call.resume ?? (await ciba.start(request))
         await options.onPending?.(approvalPendingOf(started), session, request.bindingMessage)
@@ -143,16 +143,6 @@ interface Waiting<Args> {
   readonly internals: SessionInternals
 }
 
-/** What people were asked for one tool and have not answered, in this process. */
-interface OpenQuestions {
-  /**
-   * Asks, or looks again where this person was asked for exactly this already; no two looks at one question overlap.
-   *
-   * @throws ApprovalPending, and whatever `poll` throws, which ends the question.
-   */
-  look(ciba: Ciba, request: CibaRequest, now: () => number): Promise<AccessToken>
-}
-
 interface Question {
   readonly pending: PendingApproval
   /** Milliseconds since the epoch: sooner the issuer would only slow it down. */
@@ -161,8 +151,12 @@ interface Question {
 
 const questionsMax = 10_000
 
-/** Open questions in this process, 10,000 at most; the oldest goes first. */
-function createOpenQuestions(): OpenQuestions {
+/**
+ * What people were asked for one tool and have not answered, in this process: 10,000 at most; the oldest goes first. What
+ * it makes asks, or looks again where this person was asked for exactly this already; no two looks at one question overlap.
+ * It throws ApprovalPending, and whatever `poll` throws, which ends the question.
+ */
+function createOpenQuestions() {
   const questions = new Map<string, Question>()
   const turns = new Map<string, Promise<unknown>>()
 
@@ -191,22 +185,20 @@ function createOpenQuestions(): OpenQuestions {
     }
   }
 
-  return {
-    async look(ciba, request, now) {
-      // The agent is part of it: its client, and the person is in the digest.
-      const key = `${ciba.agent} ${await digestOf(request)}`
-      const previousTurn = turns.get(key) ?? Promise.resolve()
-      const looking = previousTurn.then(() => lookOnce(key, ciba, request, now))
-      const turn = looking.then(
-        () => undefined,
-        () => undefined,
-      )
-      turns.set(key, turn)
-      try {
-        return await looking
-      } finally {
-        if (turns.get(key) === turn) turns.delete(key)
-      }
-    },
+  return async (ciba: Ciba, request: CibaRequest, now: () => number): Promise<AccessToken> => {
+    // The agent is part of it: its client, and the person is in the digest.
+    const key = `${ciba.agent} ${await digestOf(request)}`
+    const previousTurn = turns.get(key) ?? Promise.resolve()
+    const looking = previousTurn.then(() => lookOnce(key, ciba, request, now))
+    const turn = looking.then(
+      () => undefined,
+      () => undefined,
+    )
+    turns.set(key, turn)
+    try {
+      return await looking
+    } finally {
+      if (turns.get(key) === turn) turns.delete(key)
+    }
   }
 }
