@@ -2,7 +2,7 @@ import { DpopSession, extractWWWAuthenticateParams, withDpop } from '@modelconte
 import { createMcpHandler, McpServer } from '@modelcontextprotocol/server'
 import type { Fetch } from '../../delegation/tokens/fetch-json.ts'
 import { mcpCapabilities, mcpInstructions, mcpListed, mcpServer } from '../../kernel/mcp.ts'
-import { unlessAborted } from '../../kernel/unless-aborted.ts'
+import { unlessAborted } from '../../kernel/with-timeout.ts'
 import { type Prompt, SignInOver, type SignIns } from '../sign-ins.ts'
 import type { ProofKey } from './proof-key.ts'
 
