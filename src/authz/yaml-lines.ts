@@ -1,6 +1,7 @@
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml'
 import type { z } from 'zod'
 import { reasonOf } from '../kernel/reason.ts'
+import { TextError } from './text-error.ts'
 
 /** A file of YAML that fits its schema. `lineOf`: of a member, or of the nearest thing around it, from 1. */
 export interface YamlFile<T> {
@@ -9,19 +10,18 @@ export interface YamlFile<T> {
   lineOf(path: readonly PropertyKey[]): number
 }
 
-/** Reads YAML by a schema. `refuse` makes the error of what was said of it, each with `file`, line and member. */
+/** Reads YAML by a schema. Throws TextError, with `file`, line and member of all that is wrong. */
 export function readYaml<T extends z.ZodType>(
   content: string,
   schema: T,
   file: string,
-  refuse: (message: string) => Error,
 ): YamlFile<z.infer<T>> {
   const lines = new LineCounter()
   const document = parseDocument(content, { lineCounter: lines })
   const [broken] = document.errors
-  if (broken !== undefined) throw refuse(`${file}: ${broken.message}`)
+  if (broken !== undefined) throw new TextError(`${file}: ${broken.message}`)
   const lineOf = (path: readonly PropertyKey[]): number => lineIn(document, lines, path)
-  const parsed = schema.safeParse(valueOf(document, file, refuse))
+  const parsed = schema.safeParse(valueOf(document, file))
   if (parsed.success) return { data: parsed.data, document, lineOf }
   const problems = parsed.error.issues.map((issue) => {
     const [key] = issue.code === 'unrecognized_keys' ? issue.keys : []
@@ -29,15 +29,15 @@ export function readYaml<T extends z.ZodType>(
     const message = key === undefined ? issue.message : 'this member is not known'
     return `${file}:${lineOf(path)}: ${path.join('.') || 'the file'}: ${message}`
   })
-  throw refuse(problems.join('\n'))
+  throw new TextError(problems.join('\n'))
 }
 
 /** Aliases that lead nowhere, or to too much, are found only here. */
-function valueOf(document: Document, file: string, refuse: (message: string) => Error): unknown {
+function valueOf(document: Document, file: string): unknown {
   try {
     return document.toJS()
   } catch (error) {
-    throw refuse(`${file}: ${reasonOf(error)}`)
+    throw new TextError(`${file}: ${reasonOf(error)}`)
   }
 }
 

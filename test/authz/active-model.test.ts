@@ -31,10 +31,7 @@ afterEach(async () => {
   await database.close()
 })
 
-const pin = (id: string, store = 's') =>
-  database.transaction((sql) =>
-    writePin(sql, { store_id: store, model_id: id, digest: `digest of ${id}` }, version(id)),
-  )
+const pin = (id: string, store = 's') => database.transaction((sql) => writePin(sql, store, version(id)))
 
 function follow(pollMs?: number, staleAfterMs = 60_000): ActiveModel {
   const model = followModel({
@@ -117,9 +114,7 @@ test('a refresh that failed is tried again by itself, nobody is answered meanwhi
 test('of two first starts one makes the pin, and the other takes it', async () => {
   await database.query('delete from settings')
   const first = (id: string) =>
-    database.transaction((sql) =>
-      writePin(sql, { store_id: id, model_id: id, digest: '' }, version(id), { isFirst: true }),
-    )
+    database.transaction((sql) => writePin(sql, id, version(id), { isFirst: true }))
   expect(await first('mine')).toBe(true)
   expect(await first('theirs')).toBe(false)
   expect((await readPin(database))?.store_id).toBe('mine')

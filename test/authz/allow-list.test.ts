@@ -2,10 +2,11 @@ import { compileModel } from '@remit/engine'
 import { describe, expect, test } from 'vitest'
 import { compileAllowList, type Operation } from '../../src/authz/allow-list/allow-list.ts'
 import { problemsOf } from '../../src/authz/allow-list/problems.ts'
-import { AllowListError, readAllowList } from '../../src/authz/allow-list/read.ts'
+import { readAllowList } from '../../src/authz/allow-list/read.ts'
 import { requestOnly } from '../../src/authz/allow-list/reserved.ts'
 import type { Tuple } from '../../src/authz/fga.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'
+import { TextError } from '../../src/authz/text-error.ts'
 import { dsl, parse, text } from './allow-list-rows.ts'
 
 const list = compileAllowList({ id: 'm', json: readDsl(dsl), allowList: text })
@@ -138,7 +139,7 @@ describe('a list that is no list names the line', () => {
       5,
     ],
   ])('%s', (_, content, line) => {
-    expect(() => readAllowList(content)).toThrow(AllowListError)
+    expect(() => readAllowList(content)).toThrow(TextError)
     expect(() => readAllowList(content)).toThrow(new RegExp(`allow_list:${line}:|at line ${line}`))
   })
 
@@ -146,7 +147,7 @@ describe('a list that is no list names the line', () => {
     const aliased = text
       .replace('    owner: {', '    owner: &o {')
       .replace('    blocked: {', '    second: *o\n    blocked: {')
-    expect(() => readAllowList(aliased)).toThrow(AllowListError)
+    expect(() => readAllowList(aliased)).toThrow(TextError)
     expect(() => readAllowList(aliased)).toThrow(/^allow_list:25: \*o/)
   })
 

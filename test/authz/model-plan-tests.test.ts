@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { operator, type RecordActor } from '../../src/audit/record.ts'
-import { AllowListError } from '../../src/authz/allow-list/read.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createModelChanges, type ModelChanges } from '../../src/authz/model/changes.ts'
 import { createTexts, type Texts } from '../../src/authz/model/texts.ts'
 import { createTruthTable } from '../../src/authz/model/truth-table.ts'
+import { TextError } from '../../src/authz/text-error.ts'
 import { replaceOnce } from '../model/mutants.ts'
 import { backends } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
@@ -157,7 +157,7 @@ tests:
         ...texts,
         readAllowList: (...list) =>
           tooMuch
-            ? Promise.reject(new AllowListError('It takes too much time to read.'))
+            ? Promise.reject(new TextError('It takes too much time to read.'))
             : texts.readAllowList(...list),
       },
       truthTable: {

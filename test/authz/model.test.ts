@@ -165,20 +165,16 @@ describeBackends('the model', (backend) => {
     const { authorization_model_id: id } = await (await openApi()).writeAuthorizationModel(storeId, json)
     former.id = id
     await database.transaction((sql) =>
-      writePin(
-        sql,
-        { store_id: storeId, model_id: id, digest: digestOf(formerDsl) },
-        {
-          id,
-          digest: digestOf(formerDsl),
-          dsl: formerDsl,
-          json,
-          allowList: undefined,
-          plan: 'm_x',
-          activatedBy: ['user:kim', 'user:lea'],
-          activatedAt: new Date(),
-        },
-      ),
+      writePin(sql, storeId, {
+        id,
+        digest: digestOf(formerDsl),
+        dsl: formerDsl,
+        json,
+        allowList: undefined,
+        plan: 'm_x',
+        activatedBy: ['user:kim', 'user:lea'],
+        activatedAt: new Date(),
+      }),
     )
   }
 
@@ -261,7 +257,7 @@ describe('a model that an older version put in force, which knows no allow-list,
     const { authorization_model_id: id } = await api.writeAuthorizationModel(storeId, json)
     const digest = digestOf(dsl)
     const older = { ...model, id, digest, allowList: undefined, plan: 'm_x', activatedBy: ['user:kim'] }
-    await database.transaction((sql) => writePin(sql, { store_id: storeId, model_id: id, digest }, older))
+    await database.transaction((sql) => writePin(sql, storeId, older))
     const started = await again()
     expect(started.model).toMatchObject({ allowList: after, plan: 'm_x', activatedBy: ['user:kim'] })
     expect(await again()).toEqual(started)

@@ -163,7 +163,7 @@ describe('while another list comes into force', () => {
       const version = pin && (await readVersion(sql, pin.model_id))
       if (pin === undefined || version === undefined) throw new Error('no model in force')
       const id = `${version.id}+`
-      await writePin(sql, { ...pin, model_id: id }, { ...version, id })
+      await writePin(sql, pin.store_id, { ...version, id })
     })
   }
 

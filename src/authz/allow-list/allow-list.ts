@@ -97,6 +97,7 @@ interface Entry {
 /** Of rows without problems. */
 export function createAllowList(modelId: string, rows: readonly Row[], model: Model): AllowList {
   const types = entriesOf(rows, model)
+  const entryOf = (type: string, relation: string) => types.get(type)?.get(relation)
   const polarity = polarityOf(model)
   const grants = (type: string, relation: string): boolean =>
     polarity.grants({ user: '', relation, object: `${type}:x` })
@@ -106,21 +107,16 @@ export function createAllowList(modelId: string, rows: readonly Row[], model: Mo
     misfitOf: (tuple, operation) => misfitIn(types, tuple, operation),
     requirementOf({ user, relation, object }, operation) {
       const [type = '', id = ''] = object.split(':')
-      const holder = types.get(type)?.get(relation)?.row?.[operation]
+      const holder = entryOf(type, relation)?.row?.[operation]
       if (holder === undefined) return { kind: 'nobody' }
       if ((holder === 'writer' || holder === 'tagger') && user.endsWith(':*') && grants(type, relation))
         return { kind: 'everybody', object, right: holder }
       return requirementBy(holder, { user, relation, object }, type, id)
     },
-    has: (type, relation) => types.get(type)?.get(relation)?.row !== undefined,
+    has: (type, relation) => entryOf(type, relation)?.row !== undefined,
     mayEnd({ user, relation, object }) {
       const [type = ''] = object.split(':')
-      return (
-        types
-          .get(type)
-          ?.get(relation)
-          ?.subjects.get(subjectLabel(user) ?? '')?.ending === true
-      )
+      return entryOf(type, relation)?.subjects.get(subjectLabel(user) ?? '')?.ending === true
     },
     isStorable: (tuple) => checkTuple(model, tuple) === undefined,
     isWidening: grants,
@@ -163,14 +159,13 @@ function entriesOf(rows: readonly Row[], model: Model): ReadonlyMap<string, Read
           }))
         : (row?.subjects ?? []).map(({ label, ends }) => ({ label, plain: !ends, ending: ends }))
       if (subjectLabels.length === 0) continue
-      const subjects = new Map<string, { plain: boolean; ending: boolean }>()
-      for (const { label, plain: isPlain, ending } of subjectLabels) {
-        const knownSubject = subjects.get(label)
-        subjects.set(label, {
-          plain: isPlain || knownSubject?.plain === true,
-          ending: ending || knownSubject?.ending === true,
-        })
-      }
+      const byLabel = [...Map.groupBy(subjectLabels, ({ label }) => label)]
+      const subjects = new Map(
+        byLabel.map(([label, kinds]) => [
+          label,
+          { plain: kinds.some(({ plain }) => plain), ending: kinds.some(({ ending }) => ending) },
+        ]),
+      )
       entries.set(name, { row, subjects })
     }
     if (entries.size > 0) types.set(type, entries)

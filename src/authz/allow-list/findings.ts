@@ -105,12 +105,9 @@ function beyond(
   rule: 'may_now_write' | 'may_no_longer_write',
   may: string,
 ): Finding[] {
-  const otherRights = new Set(rightsOf(otherWriting).map(({ right: writeRight }) => writeRight))
-  const found = rightsOf(writing).filter(({ right: writeRight }) => !otherRights.has(writeRight))
-  const grouped = Map.groupBy(
-    found,
-    ({ key, operation, holderLabel }) => `${key} ${operation} ${holderLabel}`,
-  )
+  const otherRights = new Set(rightsOf(otherWriting).map(keyOf))
+  const found = rightsOf(writing).filter((right) => !otherRights.has(keyOf(right)))
+  const grouped = Map.groupBy(found, groupOf)
   return [...grouped.values()].flatMap(([firstRight, ...moreRights]) =>
     firstRight === undefined
       ? []
@@ -129,40 +126,30 @@ interface OneRight {
   readonly subject: string
   readonly operation: 'write' | 'delete'
   readonly holder: Holder
-  /** Whom it lets: the holder, and how far. */
-  readonly holderLabel: string
+  /** Whether it opens the object to everybody. */
   readonly isOpening: boolean
-  readonly right: string
 }
+
+/** Rights of the same holders over the same relation. */
+const groupOf = ({ key, operation, holder, isOpening }: OneRight): string =>
+  JSON.stringify([key, operation, holder, isOpening])
+const keyOf = (right: OneRight): string => `${groupOf(right)} ${right.subject}`
 
 function rightsOf({ rows, model }: Writing): readonly OneRight[] {
   const polarity = polarityOf(model)
   return rows.flatMap(({ type, relation, key, subjects, write, delete: deletes }) =>
-    subjects.flatMap(({ text: subject, isWildcard }) =>
-      (
-        [
-          ['write', write],
-          ['delete', deletes],
-        ] as const
-      ).flatMap(([operation, holder]) => {
-        if (holder === undefined) return []
-        // As the list asks for it (`everybody`): whether it opens an object is the model's to say.
-        const isOpening =
-          isWildcard && isRight(holder) && polarity.grants({ user: '', relation, object: `${type}:x` })
-        const holderLabel = `${holder}${isOpening ? ' opening' : ''}`
-        return [
-          {
-            key,
-            subject,
-            operation,
-            holder,
-            holderLabel,
-            isOpening,
-            right: `${key} ${subject} ${operation} ${holderLabel}`,
-          },
-        ]
-      }),
-    ),
+    subjects.flatMap(({ text: subject, isWildcard }) => {
+      // As the list asks for it (`everybody`): whether it opens an object is the model's to say.
+      const mayOpen = isWildcard && polarity.grants({ user: '', relation, object: `${type}:x` })
+      const rightTo = (operation: OneRight['operation'], holder: Holder): OneRight => ({
+        key,
+        subject,
+        operation,
+        holder,
+        isOpening: mayOpen && isRight(holder),
+      })
+      return [rightTo('write', write), ...(deletes === undefined ? [] : [rightTo('delete', deletes)])]
+    }),
   )
 }
 

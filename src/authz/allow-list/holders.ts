@@ -1,13 +1,5 @@
-import {
-  ConditionError,
-  check,
-  FgaError,
-  listObjects,
-  type Model,
-  type Relation,
-  type Rewrite,
-  type TupleView,
-} from '@remit/engine'
+import { check, listObjects, type Model, type Relation, type Rewrite, type TupleView } from '@remit/engine'
+import { unlessUnknown } from '../compare/compare.ts'
 import { sidesOf } from '../write-order.ts'
 import { labelOf } from './label.ts'
 
@@ -88,15 +80,6 @@ function heldOneByOne(
     if (isHeld !== false) found.set(object, isHeld === true ? 'held' : 'unknown')
   }
   return found
-}
-
-function unlessUnknown<T>(evaluate: () => T): T | undefined {
-  try {
-    return evaluate()
-  } catch (error) {
-    if (error instanceof ConditionError || error instanceof FgaError) return undefined
-    throw error
-  }
 }
 
 /** Who holds a right by the one and not by the other. */

@@ -5,6 +5,7 @@ import type { ActiveModel } from '../model/active.ts'
 import type { ModelJson } from '../model/dsl.ts'
 import { readPin } from '../model/pin.ts'
 import type { Texts } from '../model/texts.ts'
+import { TextError } from '../text-error.ts'
 import {
   type AllowList,
   compileAllowList,
@@ -12,7 +13,7 @@ import {
   type ListedModel,
   unusable,
 } from './allow-list.ts'
-import { AllowListError, readAllowList } from './read.ts'
+import { readAllowList } from './read.ts'
 
 /**
  * Gives the allow-list of the model in force. It throws `authorization_unavailable` while nobody knows which that is, and
@@ -34,12 +35,12 @@ export async function allowListUnder(
   texts: Pick<Texts, 'readAllowList'>,
 ): Promise<AllowList> {
   try {
-    if (allowList === undefined) throw new AllowListError('there is none')
+    if (allowList === undefined) throw new TextError('there is none')
     const { fitting, refused: refusals } = await texts.readAllowList(allowList, json)
-    if (refusals[0] !== undefined) throw new AllowListError(refusals[0].detail)
+    if (refusals[0] !== undefined) throw new TextError(refusals[0].detail)
     return createAllowList(id, readAllowList(fitting), compileModel(json))
   } catch (error) {
-    throw error instanceof AllowListError ? unusable(id, error) : error
+    throw error instanceof TextError ? unusable(id, error) : error
   }
 }
 

@@ -1,8 +1,8 @@
-import type { Model, Relation, Rewrite } from '@remit/engine'
-import { reachable } from '../model/reachable.ts'
+import type { Model, Relation } from '@remit/engine'
+import { leavesOf, reachable } from '../model/reachable.ts'
 import { readingOf, sidesOf } from '../write-order.ts'
 import { labelOf } from './label.ts'
-import type { Holder, Row, SubjectKind } from './read.ts'
+import { type Holder, type Row, readAllowList, type SubjectKind, withoutRows } from './read.ts'
 import { isReserved, isReservedType } from './reserved.ts'
 
 /** Why a row cannot count beside a model. */
@@ -39,21 +39,16 @@ export const problemToText = ({ row: { key, line }, detail }: Problem, file: str
   `${file}:${line}: ${key}: ${detail}`
 
 function unknownIn(row: Row, model: Model): Problem[] {
+  const unknown = (detail: string): Problem => ({ kind: 'unknown', row, detail })
   const relations = model.types.get(row.type)
-  if (relations === undefined) return [{ kind: 'unknown', row, detail: `The model has no type ${row.type}.` }]
+  if (relations === undefined) return [unknown(`The model has no type ${row.type}.`)]
   const relation = relations.get(row.relation)
-  if (relation === undefined)
-    return [{ kind: 'unknown', row, detail: `The model has no such relation on ${row.type}.` }]
+  if (relation === undefined) return [unknown(`The model has no such relation on ${row.type}.`)]
   if (relation.restrictions.length === 0)
-    return [{ kind: 'unknown', row, detail: 'The model computes it: no tuple of it can be written.' }]
+    return [unknown('The model computes it: no tuple of it can be written.')]
   return row.subjects
     .filter((subject) => !takes(relation, subject))
-    .map((subject) => ({
-      kind: 'unknown',
-      row,
-      subject: subject.text,
-      detail: `The model does not take ${subject.text} here.`,
-    }))
+    .map(({ text }) => ({ ...unknown(`The model does not take ${text} here.`), subject: text }))
 }
 
 const takes = ({ restrictions }: Relation, { label, ends }: SubjectKind): boolean =>
@@ -190,26 +185,13 @@ function lendingReached(rows: readonly Row[], model: Model, guarded: ReadonlySet
 
 /** Relations by whose tuples an object has what is guarded from another: `in_scope from organization`. */
 function passingIn(model: Model, guarded: ReadonlySet<string>): ReadonlySet<string> {
-  const passing = new Set<string>()
-  const read = (rewrite: Rewrite, type: string): void => {
-    switch (rewrite.kind) {
-      case 'ttu':
-        if ([...rewrite.targets.values()].some(({ key }) => guarded.has(key)))
-          passing.add(`${type}#${rewrite.tupleset}`)
-        return
-      case 'union':
-      case 'intersection':
-        for (const child of rewrite.children) read(child, type)
-        return
-      case 'exclusion':
-        for (const operand of [rewrite.base, rewrite.subtract]) read(operand, type)
-        return
-      case 'this':
-      case 'computed':
-    }
-  }
-  for (const relation of relationsOf(model)) read(relation.rewrite, relation.type)
-  return passing
+  const links = relationsOf(model).flatMap(({ type, rewrite }) =>
+    [...leavesOf(rewrite, { subtracted: true })]
+      .filter((leaf) => leaf.kind === 'ttu')
+      .filter(({ targets }) => [...targets.values()].some(({ key }) => guarded.has(key)))
+      .map(({ tupleset }) => `${type}#${tupleset}`),
+  )
+  return new Set(links)
 }
 
 const relationsOf = (model: Model): readonly Relation[] =>
@@ -224,28 +206,18 @@ function relationOf(model: Model, key: string): Relation | undefined {
 function guardedIn(model: Model): ReadonlySet<string> {
   const relations = relationsOf(model)
   const rests = new Set<Relation>()
-  const does = (rewrite: Rewrite, owner: Relation): boolean => {
-    switch (rewrite.kind) {
-      case 'this':
-        return owner.restrictions.some(({ type }) => isReservedType(type))
-      case 'computed':
-        return rests.has(rewrite.relation)
-      case 'ttu': {
-        const targets = model.types.get(owner.type)?.get(rewrite.tupleset)?.restrictions ?? []
-        return (
-          targets.some(({ type }) => isReservedType(type)) ||
-          [...rewrite.targets.values()].some((target) => rests.has(target))
-        )
-      }
-      case 'exclusion':
-        return does(rewrite.base, owner)
-      default:
-        return rewrite.children.some((child) => does(child, owner))
-    }
-  }
+  const restsOnLent = (owner: Relation): boolean =>
+    [...leavesOf(owner.rewrite)].some((leaf) => {
+      if (leaf.kind === 'computed') return rests.has(leaf.relation)
+      const direct = leaf.kind === 'this' ? owner : model.types.get(owner.type)?.get(leaf.tupleset)
+      return (
+        direct?.restrictions.some(({ type }) => isReservedType(type)) === true ||
+        (leaf.kind === 'ttu' && [...leaf.targets.values()].some((target) => rests.has(target)))
+      )
+    })
   for (let sizeBefore = -1; rests.size > sizeBefore; ) {
     sizeBefore = rests.size
-    for (const relation of relations) if (does(relation.rewrite, relation)) rests.add(relation)
+    for (const relation of relations) if (restsOnLent(relation)) rests.add(relation)
   }
   const lendingReads = ['can_be_told', 'can_read_delegated'].map((name) =>
     model.types.get('document')?.get(name),
@@ -257,4 +229,21 @@ function guardedIn(model: Model): ReadonlySet<string> {
       .concat([...grants].filter((grant) => rests.has(grant)))
       .map(({ key }) => key),
   )
+}
+
+/** An allow-list without what another model lacks: who could write that can no longer. */
+interface Fitted {
+  readonly text: string
+  readonly dropped: readonly Problem[]
+}
+
+/** Keeps of a list what still fits. What may not be written whatever the file says stays in it, to be refused. Throws TextError. */
+export function fitted(text: string, model: Model): Fitted {
+  const dropped = problemsOf(readAllowList(text), model).filter(({ kind }) => kind === 'unknown')
+  if (dropped.length === 0) return { text, dropped }
+  const removals = dropped.map(({ row: { key }, subject }) => ({
+    key,
+    ...(subject !== undefined && { subject }),
+  }))
+  return { text: withoutRows(text, removals), dropped }
 }

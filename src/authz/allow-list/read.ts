@@ -1,5 +1,6 @@
 import { isMap, isSeq, visit } from 'yaml'
 import { z } from 'zod'
+import { TextError } from '../text-error.ts'
 import { readYaml, type YamlFile } from '../yaml-lines.ts'
 
 /** Who a row lets write: see the head of `model.allow-list.yaml`. */
@@ -31,14 +32,6 @@ export interface Row {
   readonly line: number
 }
 
-/** A text that is no allow-list. The message names each line that is wrong. */
-export class AllowListError extends Error {
-  constructor(message: string) {
-    super(message)
-    this.name = 'AllowListError'
-  }
-}
-
 const name = z.string().regex(/^[a-z_][a-z0-9_]{0,59}$/i, 'must be a name of the model')
 const subjectForm = /^([a-z_]\w*)(?:(:\*)|#([a-z_]\w*))?( with until)?$/i
 const subject = z
@@ -58,7 +51,7 @@ const file = z.strictObject({
 /** Most characters of an allow-list. */
 export const allowListMax = 64 * 1024
 
-/** Reads the text of an allow-list. Throws AllowListError. Does not compare it with a model: {@link problemsOf} does. */
+/** Reads the text of an allow-list. Throws TextError. Does not compare it with a model: {@link problemsOf} does. */
 export function readAllowList(content: string, fileName = 'allow_list'): readonly Row[] {
   return rowsOf(parse(content, fileName))
 }
@@ -83,14 +76,13 @@ export function withoutRows(
 }
 
 function parse(content: string, fileName: string): YamlFile<z.infer<typeof file>> {
-  if (content.length > allowListMax)
-    throw new AllowListError(`${fileName}: at most ${allowListMax} characters`)
-  const read = readYaml(content, file, fileName, (message) => new AllowListError(message))
+  if (content.length > allowListMax) throw new TextError(`${fileName}: at most ${allowListMax} characters`)
+  const read = readYaml(content, file, fileName)
   visit(read.document, {
     Alias(_, { range, source }) {
       const line = content.slice(0, range?.[0]).split('\n').length
       // A row that is left out would take the anchor of another with it.
-      throw new AllowListError(`${fileName}:${line}: *${source}: an alias is not taken, write it out`)
+      throw new TextError(`${fileName}:${line}: *${source}: an alias is not taken, write it out`)
     },
   })
   return read

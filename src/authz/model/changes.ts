@@ -10,6 +10,8 @@ import { diffLines } from './diff.ts'
 import { textOf } from './dsl.ts'
 import { listVersions, type ModelVersion, readPin, readVersion, writePin } from './pin.ts'
 import {
+  assertApplicable,
+  assertOpen,
   insertApproval,
   insertPlan,
   keepModelId,
@@ -17,6 +19,8 @@ import {
   listOpen,
   markActive,
   type OpenPlan,
+  outdated,
+  outdatedBy,
   type Plan,
   readPlan,
 } from './plan-store.ts'
@@ -160,8 +164,7 @@ export function createModelChanges(dependencies: ModelChangesDeps): ModelChanges
         return apply(caller, planId, reason)
       }),
     approversOf: (plan) => neededFor(dependencies, plan),
-    outdatedOf: (plan) =>
-      plan.state === 'active' ? undefined : outdatedBy(plan, activeModel.current.id, now()),
+    outdatedOf: (plan) => outdatedBy(plan, activeModel.current.id, now()),
     async read(planId) {
       const plan = await readPlan(database, planId)
       const base = plan && (await readVersion(database, plan.baseModel))
@@ -181,31 +184,6 @@ export function createModelChanges(dependencies: ModelChangesDeps): ModelChanges
       return { current, history, awaiting: await listAwaiting(database, current.id, new Date(now())) }
     },
   }
-}
-
-function assertOpen(plan: Plan, current: string, now: number): void {
-  if (plan.state === 'active') throw new AppError('conflict', { public: 'This plan is in force already.' })
-  const reason = outdatedBy(plan, current, now)
-  if (reason !== undefined) throw outdated(reason)
-}
-
-function outdatedBy({ baseModel, expiresAt }: Plan, current: string, now: number): string | undefined {
-  if (expiresAt.getTime() <= now) return 'The plan is older than 24 hours.'
-  if (baseModel !== current) return 'Another model is in force than the one it was made from.'
-  return undefined
-}
-
-function assertApplicable({ report: { refusals, complete: isComplete } }: Plan): void {
-  const [firstRefusal] = refusals
-  if (firstRefusal !== undefined) {
-    throw new AppError('model_refused', {
-      public: refusals.map(({ relation, detail }) => `${relation}: ${detail}`).join(' '),
-    })
-  }
-  if (isComplete) return
-  throw new AppError('model_refused', {
-    public: 'The plan is not complete: somebody whom it does not name could gain something.',
-  })
 }
 
 const neededFor = (
@@ -256,20 +234,17 @@ async function activate(
     const approval = { subject: caller.subject, at: new Date(now()), reason }
     if (!(await insertApproval(sql, plan.id, approval))) throw saidYes()
     await markActive(sql, plan.id)
-    await writePin(
-      sql,
-      { store_id: activeModel.storeId, model_id: modelId, digest: plan.digest },
-      {
-        id: modelId,
-        digest: plan.digest,
-        dsl: plan.dsl,
-        json: plan.json,
-        allowList: plan.allowList,
-        plan: plan.id,
-        activatedBy: counted,
-        activatedAt: new Date(now()),
-      },
-    )
+    const { digest, dsl, json, allowList } = plan
+    await writePin(sql, activeModel.storeId, {
+      id: modelId,
+      digest,
+      dsl,
+      json,
+      allowList,
+      plan: plan.id,
+      activatedBy: counted,
+      activatedAt: approval.at,
+    })
     await record(sql, caller, {
       event: 'model_activated',
       ...factsOf(plan),
@@ -328,6 +303,3 @@ const noPlan = (): AppError => new AppError('not_found', { public: 'There is no 
 
 const saidYes = (): AppError =>
   new AppError('conflict', { public: 'You have confirmed this plan already: it needs somebody else.' })
-
-const outdated = (reason: string): AppError =>
-  new AppError('plan_outdated', { public: `${reason} Make a new plan.` })

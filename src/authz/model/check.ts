@@ -1,7 +1,8 @@
 import type { errors } from '@openfga/syntax-transformer'
 import { validator } from '@openfga/syntax-transformer'
-import { compileModel, FgaError } from '@remit/engine'
-import { assertSmall, ModelSyntaxError, problemsMax, readDsl, tooDeep, tooDeepIn } from './dsl.ts'
+import { compileModel } from '@remit/engine'
+import { isTextError } from '../text-error.ts'
+import { assertSmall, problemsMax, readDsl, tooDeep, tooDeepIn } from './dsl.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
 import { withMarks } from './with-marks.ts'
 
@@ -32,7 +33,7 @@ export function checkText(dsl: string): ModelCheck {
     const model = compileModel(withMarks({ dsl: undefined, json }).json)
     return { problems, refusals: refusalsOf(model), warnings: warningsOf(model) }
   } catch (error) {
-    if (!(error instanceof FgaError || error instanceof ModelSyntaxError)) throw error
+    if (!isTextError(error)) throw error
     // What OpenFGA's own reading lets pass has no place in the text.
     return { problems: [problemAtStart(error.message)], refusals: [], warnings: [] }
   }

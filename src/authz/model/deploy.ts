@@ -4,11 +4,11 @@ import { operator, record } from '../../audit/record.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { OperatorError } from '../../kernel/operator-error.ts'
 import type { Database } from '../../store/sql.ts'
-import { fitted } from '../allow-list/fitted.ts'
-import { problemsOf, problemToText } from '../allow-list/problems.ts'
-import { AllowListError, readAllowList } from '../allow-list/read.ts'
+import { fitted, problemsOf, problemToText } from '../allow-list/problems.ts'
+import { readAllowList } from '../allow-list/read.ts'
 import type { FgaApi } from '../fga-api.ts'
-import { digestOf, digestOfVersion, type ModelJson, readDsl, textOf } from './dsl.ts'
+import { TextError } from '../text-error.ts'
+import { digestOf, digestOfVersion, type ModelJson, readDsl } from './dsl.ts'
 import { refusalsOf } from './invariants.ts'
 import {
   keepVersion,
@@ -19,7 +19,7 @@ import {
   readVersion,
   writePin,
 } from './pin.ts'
-import { type ModelSource, withMarks } from './with-marks.ts'
+import { versioned, withMarks } from './with-marks.ts'
 
 /** The store and the model that are in force after the start. */
 export interface DeployedModel {
@@ -73,19 +73,12 @@ export async function deployModel(options: DeployOptions): Promise<DeployedModel
     activatedBy: [],
     activatedAt: new Date(now()),
   }
-  const pin = { store_id: store, model_id: id, digest: model.digest }
   const isOurs = await database.transaction((sql) =>
-    writePin(sql, pin, model, { isFirst: pinned === undefined }),
+    writePin(sql, store, model, { isFirst: pinned === undefined }),
   )
   // Another process started first: both must ask the same store. Ours stays empty.
   return isOurs ? { storeId: store, model } : await deployModel(options)
 }
-
-const versioned = (source: ModelSource, allowList: string | undefined) => ({
-  ...source,
-  allowList,
-  digest: digestOfVersion(textOf(source), allowList),
-})
 
 /** The file's list, which has to fit; without one what fits of the list in force. Throws OperatorError. */
 function listFor(json: ModelJson, file: string | undefined, oldList: string | undefined): string | undefined {
@@ -107,7 +100,7 @@ function readable<T>(read: () => T): T {
   try {
     return read()
   } catch (error) {
-    if (error instanceof AllowListError) throw new OperatorError(error.message, error)
+    if (error instanceof TextError) throw new OperatorError(error.message, error)
     throw error
   }
 }
@@ -137,7 +130,7 @@ async function completeVersion(
   const model: ModelVersion = { ...version, ...target, id, activatedAt: new Date(now()) }
   const isOurs = await database.transaction(async (sql) => {
     if ((await readPin(sql, { lock: 'update' }))?.model_id !== version.id) return false
-    await writePin(sql, { store_id: storeId, model_id: id, digest: model.digest }, model)
+    await writePin(sql, storeId, model)
     await record(sql, operator(newTxn()), {
       event: 'model_activated',
       digest: model.digest,

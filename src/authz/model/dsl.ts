@@ -1,32 +1,25 @@
 import { createHash } from 'node:crypto'
 import type { AuthorizationModel } from '@openfga/sdk'
 import { transformer } from '@openfga/syntax-transformer'
+import { TextError } from '../text-error.ts'
 
 /** A model in OpenFGA's JSON form, as it is written to a server. */
 export type ModelJson = Omit<AuthorizationModel, 'id'>
 
-/** Text that is no model. The message names each line that is wrong. */
-export class ModelSyntaxError extends Error {
-  constructor(message: string, cause?: unknown) {
-    super(message, { cause })
-    this.name = 'ModelSyntaxError'
-  }
-}
-
-/** Reads a model's text. Throws ModelSyntaxError. Does not check what the model means: `compileModel` does. */
+/** Reads a model's text. Throws TextError. Does not check what the model means: `compileModel` does. */
 export function readDsl(dsl: string): ModelJson {
   const deep = tooDeepIn(dsl)
-  if (deep !== undefined) throw new ModelSyntaxError(`line ${deep}: ${tooDeep}`)
+  if (deep !== undefined) throw new TextError(`line ${deep}: ${tooDeep}`)
   return reading(() => transformer.transformDSLToJSONObject(dsl))
 }
 
 const relationsMax = 500
 
-/** Many times ours. To compile more takes the thread that serves requests longer than others should wait. Throws ModelSyntaxError. */
+/** Many times ours. To compile more takes the thread that serves requests longer than others should wait. Throws TextError. */
 export function assertSmall({ type_definitions: types, conditions = {} }: ModelJson): void {
   const relations = types.reduce((sum, type) => sum + Object.keys(type.relations ?? {}).length, 0)
   if (relations + Object.keys(conditions).length > relationsMax)
-    throw new ModelSyntaxError(`A model has at most ${relationsMax} relations and conditions.`)
+    throw new TextError(`A model has at most ${relationsMax} relations and conditions.`)
 }
 
 const depthMax = 12
@@ -48,7 +41,7 @@ export function tooDeepIn(dsl: string): number | undefined {
   return undefined
 }
 
-/** Reads the files of a model in modules (`fga.mod`). Throws ModelSyntaxError. */
+/** Reads the files of a model in modules (`fga.mod`). Throws TextError. */
 export const readModules = (
   files: readonly { readonly name: string; readonly contents: string }[],
   schema: string,
@@ -77,7 +70,7 @@ function reading(read: () => object): ModelJson {
     return JSON.parse(JSON.stringify(read())) as ModelJson
   } catch (error) {
     if (!(error instanceof Error)) throw error
-    throw new ModelSyntaxError(linesOf(error), error)
+    throw new TextError(linesOf(error), error)
   }
 }
 

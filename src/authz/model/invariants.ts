@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { checkTuple, type Model, type Relation, type Rewrite } from '@remit/engine'
 import { labelOf } from '../allow-list/label.ts'
 import { requestOnly, requestOnlyKeys, serviceWrites } from '../allow-list/reserved.ts'
@@ -88,15 +89,9 @@ function changedMarks(model: Model): Finding[] {
       found === undefined ||
       found.size !== relations.length ||
       relations.some((name) => {
-        const relation = found.get(name)
-        const [only, ...moreRestrictions] = relation?.restrictions ?? []
-        return (
-          relation?.rewrite.kind !== 'this' ||
-          only === undefined ||
-          moreRestrictions.length > 0 ||
-          labelOf(only) !== 'turn' ||
-          only.condition !== ''
-        )
+        const { rewrite, restrictions = [] } = found.get(name) ?? {}
+        const taken = restrictions.map((restriction) => [labelOf(restriction), restriction.condition])
+        return rewrite?.kind !== 'this' || !isDeepStrictEqual(taken, [['turn', '']])
       })
     )
   })

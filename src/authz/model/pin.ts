@@ -1,4 +1,4 @@
-import type { Sql } from '../../store/sql.ts'
+import type { Sql, SqlValue } from '../../store/sql.ts'
 import type { ModelJson } from './dsl.ts'
 
 /** The row that says which model is in force, in which store. */
@@ -43,14 +43,14 @@ export async function readPin(
  */
 export async function writePin(
   sql: Sql,
-  pin: Pin,
+  storeId: string,
   version: ModelVersion,
   { isFirst = false } = {},
 ): Promise<boolean> {
   const rows = await sql.query(
     `insert into settings (key, value) values ('authorization_model', $1)
      on conflict (key) do ${isFirst ? 'nothing' : 'update set value = excluded.value'} returning key`,
-    [pin],
+    [{ store_id: storeId, model_id: version.id, digest: version.digest } satisfies Pin],
   )
   if (rows.length === 0) return false
   await keepVersion(sql, version)
@@ -67,34 +67,18 @@ export async function keepVersion(sql: Sql, version: ModelVersion): Promise<void
   )
 }
 
-interface VersionRow {
-  readonly id: string
-  readonly digest: string
-  readonly dsl: string | null
-  readonly json: ModelJson
-  readonly allow_list: string | null
-  readonly plan: string | null
-  readonly activated_by: string[]
-  readonly activated_at: Date
-}
-
 // An older version that activates a plan keeps no list beside the model: the plan has it.
-const columns = `id, digest, dsl, json, plan, activated_by, activated_at,
-  coalesce(allow_list, (select p.allow_list from model_plans p where p.id = models.plan)) as allow_list`
+const columns = `id, digest, dsl, json, plan, activated_by as "activatedBy", activated_at as "activatedAt",
+  coalesce(allow_list, (select p.allow_list from model_plans p where p.id = models.plan)) as "allowList"`
 
 /** The stored version with this model id, if there is one. */
 export async function readVersion(sql: Sql, id: string): Promise<ModelVersion | undefined> {
-  const rows = await sql.query<VersionRow>(`select ${columns} from models where id = $1`, [id])
-  return rows.map(fromRow)[0]
+  return (await rowsOf<ModelVersion>(sql, `select ${columns} from models where id = $1`, [id]))[0]
 }
 
 /** The newest first, at most 100. */
-export async function listVersions(sql: Sql): Promise<readonly ModelVersion[]> {
-  const rows = await sql.query<VersionRow>(
-    `select ${columns} from models order by activated_at desc, id desc limit 100`,
-  )
-  return rows.map(fromRow)
-}
+export const listVersions = (sql: Sql): Promise<readonly ModelVersion[]> =>
+  rowsOf(sql, `select ${columns} from models order by activated_at desc, id desc limit 100`)
 
 /** Types of all models that are or were in force: tuples of each may be stored. */
 export async function typesEver(sql: Sql): Promise<readonly string[]> {
@@ -107,25 +91,21 @@ export async function typesEver(sql: Sql): Promise<readonly string[]> {
 
 /** Of the list that came into force last. Undefined: none ever did. */
 export async function lastAllowList(sql: Sql): Promise<string | undefined> {
-  const [row] = await sql.query<{ allow_list: string }>(
-    `select allow_list from (select ${columns} from models) as versions where allow_list is not null
-     order by activated_at desc, id desc limit 1`,
+  const [row] = await sql.query<{ allowList: string }>(
+    `select "allowList" from (select ${columns} from models) as versions where "allowList" is not null
+     order by "activatedAt" desc, id desc limit 1`,
   )
-  return row?.allow_list
+  return row?.allowList
 }
 
-const fromRow = ({
-  dsl,
-  allow_list,
-  plan,
-  activated_by,
-  activated_at,
-  ...row
-}: VersionRow): ModelVersion => ({
-  ...row,
-  dsl: dsl ?? undefined,
-  allowList: allow_list ?? undefined,
-  plan: plan ?? undefined,
-  activatedBy: activated_by,
-  activatedAt: activated_at,
-})
+/** The rows of a query whose columns are the members of what it gives: undefined for null. */
+export async function rowsOf<T extends object>(
+  sql: Sql,
+  text: string,
+  values: readonly SqlValue[] = [],
+): Promise<readonly T[]> {
+  const rows = await sql.query(text, values)
+  return rows.map(
+    (row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value ?? undefined])) as T,
+  )
+}

@@ -1,8 +1,10 @@
+import { AppError } from '../../kernel/errors.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { WriterGain } from '../allow-list/holders.ts'
 import type { ModelJson } from './dsl.ts'
 import type { Gains, Impact } from './impact.ts'
 import type { Finding } from './invariants.ts'
+import { rowsOf } from './pin.ts'
 import type { PlanTests } from './plan-tests.ts'
 
 /** What would happen if a model came into force, as it is shown to whoever confirms it. */
@@ -49,27 +51,42 @@ interface Reason {
   readonly reason: string
 }
 
-interface PlanRow {
-  readonly id: string
-  readonly planner: string
-  readonly base_model: string
-  readonly digest: string
-  readonly dsl: string | null
-  readonly json: ModelJson
-  readonly allow_list: string | null
-  readonly report: Report
-  readonly gains: Gains
-  readonly tests: PlanTests | null
-  readonly model_id: string | null
-  readonly state: 'open' | 'active'
-  readonly created_at: Date
-  readonly expires_at: Date
-  readonly approved_by: string[]
-  readonly reasons: readonly Reason[]
+/** Throws `conflict` for a plan that is in force, `plan_outdated` for one that nobody can confirm any more. */
+export function assertOpen(plan: Plan, current: string, now: number): void {
+  if (plan.state === 'active') throw new AppError('conflict', { public: 'This plan is in force already.' })
+  const reason = outdatedBy(plan, current, now)
+  if (reason !== undefined) throw outdated(reason)
 }
 
-const select = `select p.*, array(select subject from model_approvals a where a.plan = p.id order by at, subject)
-  as approved_by,
+/** Why nobody can confirm it any more; undefined: it still counts, or is in force. */
+export function outdatedBy(
+  { state, baseModel, expiresAt }: Plan,
+  current: string,
+  now: number,
+): string | undefined {
+  if (state === 'active') return undefined
+  if (expiresAt.getTime() <= now) return 'The plan is older than 24 hours.'
+  if (baseModel !== current) return 'Another model is in force than the one it was made from.'
+  return undefined
+}
+
+/** Throws `model_refused` for a plan that may not come into force. */
+export function assertApplicable({ report: { refusals, complete: isComplete } }: Plan): void {
+  if (refusals.length === 0 && isComplete) return
+  throw new AppError('model_refused', {
+    public:
+      refusals.map(({ relation, detail }) => `${relation}: ${detail}`).join(' ') ||
+      'The plan is not complete: somebody whom it does not name could gain something.',
+  })
+}
+
+/** The 409 for a plan that nobody can confirm any more. */
+export const outdated = (reason: string): AppError =>
+  new AppError('plan_outdated', { public: `${reason} Make a new plan.` })
+
+const approvedBy = `array(select subject from model_approvals a where a.plan = p.id order by at, subject) as "approvedBy"`
+const select = `select id, planner, base_model as "baseModel", digest, dsl, json, allow_list as "allowList", report, gains,
+  tests, model_id as "modelId", state, created_at as "createdAt", expires_at as "expiresAt", ${approvedBy},
   (select coalesce(jsonb_agg(jsonb_build_object('by', subject, 'reason', reason) order by at, subject), '[]')
    from model_approvals a where a.plan = p.id and reason is not null) as reasons
   from model_plans p`
@@ -82,20 +99,18 @@ export async function readPlan(
 ): Promise<Plan | undefined> {
   // By itself: a statement that waited for the lock would still see the yeses of before its wait.
   if (forUpdate) await sql.query('select from model_plans where id = $1 for update', [id])
-  const rows = await sql.query<PlanRow>(`${select} where id = $1`, [id])
-  return rows.map(fromRow)[0]
+  return (await rowsOf<Plan>(sql, `${select} where id = $1`, [id]))[0]
 }
 
 /** Open plans on this model that at least one has confirmed, the newest first. */
-export async function listAwaiting(sql: Sql, baseModel: string, now: Date): Promise<readonly Plan[]> {
-  const rows = await sql.query<PlanRow>(
+export const listAwaiting = (sql: Sql, baseModel: string, now: Date): Promise<readonly Plan[]> =>
+  rowsOf(
+    sql,
     `${select} where state = 'open' and base_model = $1 and expires_at > $2
        and exists (select 1 from model_approvals a where a.plan = p.id)
      order by created_at desc limit 20`,
     [baseModel, now],
   )
-  return rows.map(fromRow)
-}
 
 /** What a list says of a plan; the rest of it can be megabytes. */
 export interface OpenPlan
@@ -108,14 +123,6 @@ export interface OpenPlan
   readonly agents: { readonly gain: number; readonly lose: number }
 }
 
-interface OpenRow
-  extends Pick<PlanRow, 'id' | 'planner' | 'digest' | 'created_at' | 'expires_at' | 'approved_by'> {
-  readonly applicable: boolean
-  readonly tests_hold: boolean
-  readonly people: OpenPlan['people']
-  readonly agents: OpenPlan['agents']
-}
-
 const openMax = 100
 
 /** Those that can still be confirmed on this model, the newest first, at most a hundred, and whether there are more. */
@@ -124,11 +131,10 @@ export async function listOpen(
   baseModel: string,
   now: Date,
 ): Promise<{ readonly plans: readonly OpenPlan[]; readonly more: boolean }> {
-  const rows = await sql.query<OpenRow>(
-    `select id, planner, digest, created_at, expires_at,
-       array(select subject from model_approvals a where a.plan = p.id order by at, subject) as approved_by,
+  const rows = await sql.query<OpenPlan>(
+    `select id, planner, digest, created_at as "createdAt", expires_at as "expiresAt", ${approvedBy},
        (report->>'complete')::boolean and jsonb_array_length(report->'refusals') = 0 as applicable,
-       coalesce(tests->'error' is null and tests->>'failed' = '0', false) as tests_hold,
+       coalesce(tests->'error' is null and tests->>'failed' = '0', false) as "testsHold",
        jsonb_build_object('gain', report#>'{changes,can_read,gained,count}',
                           'lose', report#>'{changes,can_read,lost,count}') as people,
        jsonb_build_object('gain', report#>'{changes,can_read_delegated,gained,count}',
@@ -137,14 +143,7 @@ export async function listOpen(
      order by created_at desc, id limit $3`,
     [baseModel, now, openMax + 1],
   )
-  const plans = rows.slice(0, openMax).map(({ created_at, expires_at, approved_by, tests_hold, ...row }) => ({
-    ...row,
-    testsHold: tests_hold,
-    createdAt: created_at,
-    expiresAt: expires_at,
-    approvedBy: approved_by,
-  }))
-  return { plans, more: rows.length > openMax }
+  return { plans: rows.slice(0, openMax), more: rows.length > openMax }
 }
 
 /** Stores a new plan. */
@@ -208,22 +207,3 @@ export async function keepModelId(sql: Sql, plan: string, modelId: string): Prom
 export async function markActive(sql: Sql, plan: string): Promise<void> {
   await sql.query(`update model_plans set state = 'active' where id = $1`, [plan])
 }
-
-const fromRow = (row: PlanRow): Plan => ({
-  id: row.id,
-  planner: row.planner,
-  baseModel: row.base_model,
-  digest: row.digest,
-  dsl: row.dsl ?? undefined,
-  json: row.json,
-  allowList: row.allow_list ?? undefined,
-  report: row.report,
-  gains: row.gains,
-  tests: row.tests ?? undefined,
-  modelId: row.model_id ?? undefined,
-  state: row.state,
-  createdAt: row.created_at,
-  expiresAt: row.expires_at,
-  approvedBy: row.approved_by,
-  reasons: row.reasons,
-})

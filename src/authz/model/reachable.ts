@@ -15,19 +15,14 @@ export interface Possible {
 export function reachable(model: Model, possible: Possible): ReadonlySet<string> {
   const had = new Set<string>()
   const relations = [...model.types.values()].flatMap((typeRelations) => [...typeRelations.values()])
-  const readers = new Map<string, Relation[]>()
-  for (const relation of relations)
-    for (const key of readBy(relation.rewrite, relation)) {
-      const readersOfKey = readers.get(key)
-      if (readersOfKey === undefined) readers.set(key, [relation])
-      else readersOfKey.push(relation)
-    }
+  const reads = relations.flatMap((relation) => readBy(relation).map((key) => ({ key, relation })))
+  const readers = Map.groupBy(reads, ({ key }) => key)
   // Each is asked again only when something that it reads was added: in passes over all, a long chain would be quadratic.
   const pending = [...relations]
   for (let relation = pending.pop(); relation !== undefined; relation = pending.pop()) {
     if (had.has(relation.key) || !holds(relation.rewrite, relation)) continue
     had.add(relation.key)
-    pending.push(...(readers.get(relation.key) ?? []))
+    pending.push(...(readers.get(relation.key) ?? []).map((reader) => reader.relation))
   }
   return had
 
@@ -68,17 +63,22 @@ export function reachable(model: Model, possible: Possible): ReadonlySet<string>
 }
 
 /** The keys that {@link reachable} asks for to decide this one. */
-function readBy(rewrite: Rewrite, readingRelation: Relation): readonly string[] {
-  switch (rewrite.kind) {
-    case 'this':
-      return readingRelation.restrictions.map(({ type, relation }) => `${type}#${relation ?? ''}`)
-    case 'computed':
-      return [rewrite.relation.key]
-    case 'ttu':
-      return [...rewrite.targets.values()].map((target) => target.key)
-    case 'exclusion':
-      return readBy(rewrite.base, readingRelation)
-    default:
-      return rewrite.children.flatMap((child) => readBy(child, readingRelation))
-  }
+const readBy = ({ rewrite, restrictions }: Relation): readonly string[] =>
+  [...leavesOf(rewrite)].flatMap((leaf) => {
+    if (leaf.kind === 'computed') return leaf.relation.key
+    return leaf.kind === 'ttu'
+      ? [...leaf.targets.values()].map(({ key }) => key)
+      : restrictions.map(({ type, relation }) => `${type}#${relation ?? ''}`)
+  })
+
+type Leaf = Extract<Rewrite, { readonly kind: 'this' | 'computed' | 'ttu' }>
+
+/** What a rule is put together of; `subtracted`: also what it takes away. */
+export function* leavesOf(rewrite: Rewrite, { subtracted = false } = {}): Generator<Leaf> {
+  if (rewrite.kind === 'exclusion') {
+    yield* leavesOf(rewrite.base, { subtracted })
+    if (subtracted) yield* leavesOf(rewrite.subtract, { subtracted })
+  } else if ('children' in rewrite)
+    for (const child of rewrite.children) yield* leavesOf(child, { subtracted })
+  else yield rewrite
 }

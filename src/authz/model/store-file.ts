@@ -3,6 +3,7 @@ import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
 import { reasonOf } from '../../kernel/reason.ts'
+import { TextError } from '../text-error.ts'
 import { readYaml } from '../yaml-lines.ts'
 import { type ModelJson, readDsl, readModules } from './dsl.ts'
 import { readTupleFile } from './tuple-file.ts'
@@ -24,62 +25,47 @@ export interface StoreTest {
 
 /** A tuple as the file spells it. */
 export type StoreTuple = z.infer<typeof tuple>
-type Context = Readonly<Record<string, unknown>>
+type Context = Readonly<z.infer<typeof contextOf>>
 
 /** One assertion. Lists are expected in any order. */
-export type Question =
+export type Question = { readonly relation: string; readonly context?: Context | undefined } & (
   | {
       readonly kind: 'check'
       readonly user: string
-      readonly relation: string
       readonly object: string
-      readonly context?: Context
       readonly expected: boolean
     }
   | {
       readonly kind: 'list_objects'
       readonly user: string
-      readonly relation: string
       readonly type: string
-      readonly context?: Context
       readonly expected: readonly string[]
     }
   | {
       readonly kind: 'list_users'
       readonly object: string
-      readonly relation: string
       readonly filter: { readonly type: string; readonly relation?: string }
-      readonly context?: Context
       readonly expected: readonly string[]
     }
-
-/** A store file that cannot be used. The message names the file, the line and the member. */
-export class StoreFileError extends Error {
-  constructor(message: string) {
-    super(message)
-    this.name = 'StoreFileError'
-  }
-}
+)
 
 /**
  * Reads a store file and the files it names, none of which may lie outside its folder: it may come from anybody's
  * change request. Unknown members are refused, so that an assertion that nothing runs cannot hide behind a slip of
- * the pen. Throws StoreFileError; ModelSyntaxError for the model's text.
+ * the pen. Throws TextError; TextError for the model's text.
  */
 export async function readStoreFile(path: string): Promise<StoreFile> {
   if (/\.fga$/i.test(path))
-    throw new StoreFileError(
+    throw new TextError(
       `${basename(path)} is a model: name a store file (.fga.yaml), which says what the model must answer`,
     )
   const content = parseStore(await readFile(path, 'utf8'), basename(path))
   const files = inFolderOf(path)
   const common = [...content.tuples, ...(await tuplesIn(files, content.tuple_file, content.tuple_files))]
   const tests = await Promise.all(
-    content.tests.map(async (test, index) => ({
-      name: nameOf(test, index),
-      tuples: [...common, ...test.tuples, ...(await tuplesIn(files, test.tuple_file))],
-      questions: questionsOf(test),
-    })),
+    content.tests.map(async (test, index) =>
+      testOf(test, index, [...common, ...test.tuples, ...(await tuplesIn(files, test.tuple_file))]),
+    ),
   )
   const { model, model_file } = content
   return {
@@ -91,42 +77,43 @@ export async function readStoreFile(path: string): Promise<StoreFile> {
 
 /**
  * The same from text, about a model of one's own in place of the one that it names. There is no folder: tuples that
- * it would take from other files are refused. Throws StoreFileError.
+ * it would take from other files are refused. Throws TextError.
  */
 export function readStoreText(content: string, model: ModelJson, name: string): StoreFile {
   const { tests, tuples: common, ...storeFields } = parseStore(content, name)
   if ([storeFields, ...tests].some((section) => 'tuple_file' in section || 'tuple_files' in section))
-    throw new StoreFileError(`${name}: tuples have to stand in the text itself`)
+    throw new TextError(`${name}: tuples have to stand in the text itself`)
   return {
     name: storeFields.name || name,
     model,
-    tests: tests.map((test, index) => ({
-      name: nameOf(test, index),
-      tuples: [...common, ...test.tuples],
-      questions: questionsOf(test),
-    })),
+    tests: tests.map((test, index) => testOf(test, index, [...common, ...test.tuples])),
   }
 }
 
-/** The tool takes tests without a name, and shows none; by its place a failing one can be found. */
-const nameOf = ({ name }: z.infer<typeof store>['tests'][number], index: number): string =>
-  name || `test ${index + 1}`
-
-const questionsOf = (test: z.infer<typeof store>['tests'][number]): readonly Question[] => [
-  ...test.check.flatMap(checks),
-  ...test.list_objects.flatMap(objectLists),
-  ...test.list_users.flatMap(userLists),
-]
+const testOf = (
+  { name, check, list_objects, list_users }: z.infer<typeof store>['tests'][number],
+  index: number,
+  tuples: readonly StoreTuple[],
+): StoreTest => ({
+  // The tool takes tests without a name, and shows none; by its place a failing one can be found.
+  name: name || `test ${index + 1}`,
+  tuples,
+  questions: [
+    ...check.flatMap(checks),
+    ...list_objects.flatMap(objectLists),
+    ...list_users.flatMap(userLists),
+  ],
+})
 
 const text = z.string().min(1)
 // What decides nothing may be empty, as for the tool.
 const label = z.string().nullish()
-const context = z.record(text, z.unknown()).optional()
+const contextOf = z.record(text, z.unknown())
 const tuple = z.strictObject({
   user: text,
   relation: text,
   object: text,
-  condition: z.strictObject({ name: text, context: z.record(text, z.unknown()).default({}) }).optional(),
+  condition: z.strictObject({ name: text, context: contextOf.default({}) }).optional(),
 })
 const tuples = z.array(tuple)
 const check = z
@@ -135,7 +122,7 @@ const check = z
     users: z.array(text).min(1).optional(),
     object: text.optional(),
     objects: z.array(text).min(1).optional(),
-    context,
+    context: contextOf.optional(),
     assertions: z.record(text, z.boolean()),
   })
   .refine(({ user, users }) => (user === undefined) !== (users === undefined), 'name either user or users')
@@ -146,14 +133,14 @@ const check = z
 const listObjects = z.strictObject({
   user: text,
   type: text,
-  context,
+  context: contextOf.optional(),
   assertions: z.record(text, z.array(text)),
 })
 const listUsers = z.strictObject({
   object: text,
   // The format has a list; the tool uses its first entry and says nothing of the others.
   user_filter: z.array(z.strictObject({ type: text, relation: text.optional() })).length(1),
-  context,
+  context: contextOf.optional(),
   assertions: z.record(text, z.strictObject({ users: z.array(text) })),
 })
 const store = z
@@ -184,14 +171,14 @@ const store = z
   )
 
 const parseStore = (content: string, file: string): z.infer<typeof store> =>
-  readYaml(content, store, file, (message) => new StoreFileError(message)).data
+  readYaml(content, store, file).data
 
 type ReadInFolder = (name: string) => Promise<string>
 
 function inFolderOf(path: string): ReadInFolder {
   const folder = dirname(path)
   return async (name) => {
-    const outside = new StoreFileError(`${basename(path)}: ${name} lies outside the folder of the file`)
+    const outside = new TextError(`${basename(path)}: ${name} lies outside the folder of the file`)
     const isInside = (folder: string, path: string): boolean => {
       const relativePath = relative(folder, path)
       return relativePath !== '..' && !relativePath.startsWith(`..${sep}`) && !isAbsolute(relativePath)
@@ -203,8 +190,8 @@ function inFolderOf(path: string): ReadInFolder {
       if (!isInside(await realpath(folder), real)) throw outside
       return await readFile(real, 'utf8')
     } catch (error) {
-      if (error instanceof StoreFileError) throw error
-      throw new StoreFileError(`${basename(path)}: ${name} cannot be read: ${reasonOf(error)}`)
+      if (error instanceof TextError) throw error
+      throw new TextError(`${basename(path)}: ${name} cannot be read: ${reasonOf(error)}`)
     }
   }
 }
@@ -243,7 +230,7 @@ function parsing<T>(file: string, parse: () => T): T {
   try {
     return parse()
   } catch (error) {
-    throw new StoreFileError(`${file}: ${problemsOf(error)}`)
+    throw new TextError(`${file}: ${problemsOf(error)}`)
   }
 }
 
@@ -254,53 +241,36 @@ function problemsOf(error: unknown): string {
   return reasonOf(error)
 }
 
-function checks(assertion: z.infer<typeof check>): readonly Question[] {
-  const users = assertion.users ?? [assertion.user ?? '']
-  const objects = assertion.objects ?? [assertion.object ?? '']
+function checks({ context, assertions, ...asked }: z.infer<typeof check>): readonly Question[] {
+  const { users = [asked.user ?? ''], objects = [asked.object ?? ''] } = asked
   return users.flatMap((user) =>
     objects.flatMap((object) =>
-      Object.entries(assertion.assertions).map(([relation, expected]) => ({
-        kind: 'check' as const,
-        user,
-        relation,
-        object,
-        ...sent(assertion.context),
-        expected,
-      })),
+      Object.entries(assertions).map(
+        ([relation, expected]): Question => ({ kind: 'check', user, relation, object, context, expected }),
+      ),
     ),
   )
 }
 
-const objectLists = ({
-  user,
-  type,
-  context: contextGiven,
-  assertions,
-}: z.infer<typeof listObjects>): Question[] =>
+const objectLists = ({ user, type, context, assertions }: z.infer<typeof listObjects>): Question[] =>
   Object.entries(assertions).map(([relation, expected]) => ({
     kind: 'list_objects',
     user,
     relation,
     type,
-    ...sent(contextGiven),
+    context,
     expected,
   }))
 
-function userLists({
-  object,
-  user_filter,
-  context: contextGiven,
-  assertions,
-}: z.infer<typeof listUsers>): Question[] {
+function userLists({ object, user_filter, context, assertions }: z.infer<typeof listUsers>): Question[] {
   const [{ type, relation: userRelation } = { type: '' }] = user_filter
+  const filter = { type, ...(userRelation !== undefined && { relation: userRelation }) }
   return Object.entries(assertions).map(([relation, { users }]) => ({
     kind: 'list_users',
     object,
     relation,
-    filter: { type, ...(userRelation !== undefined && { relation: userRelation }) },
-    ...sent(contextGiven),
+    filter,
+    context,
     expected: users,
   }))
 }
-
-const sent = (context: Context | undefined) => (context === undefined ? {} : { context: context })

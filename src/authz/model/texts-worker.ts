@@ -1,13 +1,13 @@
 import { parentPort } from 'node:worker_threads'
-import { compileModel, FgaError } from '@remit/engine'
+import { compileModel } from '@remit/engine'
 import { refusedRows } from '../allow-list/findings.ts'
-import { fitted } from '../allow-list/fitted.ts'
-import { problemToText } from '../allow-list/problems.ts'
-import { AllowListError, readAllowList } from '../allow-list/read.ts'
+import { fitted, problemToText } from '../allow-list/problems.ts'
+import { readAllowList } from '../allow-list/read.ts'
+import { isTextError } from '../text-error.ts'
 import { checkText, type ModelCheck } from './check.ts'
-import { assertSmall, type ModelJson, ModelSyntaxError, readDsl } from './dsl.ts'
+import { assertSmall, type ModelJson, readDsl } from './dsl.ts'
 import type { Finding } from './invariants.ts'
-import { readStoreText, type StoreFile, StoreFileError } from './store-file.ts'
+import { readStoreText, type StoreFile } from './store-file.ts'
 import { type ModelSource, withMarks } from './with-marks.ts'
 
 /** What can be done with a text, and what comes of it. */
@@ -61,17 +61,12 @@ function workOn(task: TextTask): TextWork[keyof TextWork]['gives'] {
   }
 }
 
-const isSaid = (error: unknown): error is Error =>
-  [ModelSyntaxError, StoreFileError, AllowListError, FgaError].some(
-    (errorClass) => error instanceof errorClass,
-  )
-
 function reply(task: TextTask): TextReply {
   try {
     return { value: workOn(task) }
   } catch (error) {
     // The libraries' own stumbling, over a stack that ends or too many aliases, is the text's doing.
-    return { wrong: isSaid(error) ? error.message : 'It cannot be read.' }
+    return { wrong: isTextError(error) ? error.message : 'It cannot be read.' }
   }
 }
 

@@ -2,10 +2,10 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { AppError } from '../../kernel/errors.ts'
 import { createPacedQueue } from '../../kernel/paced-queue.ts'
-import { AllowListError } from '../allow-list/read.ts'
+import { TextError } from '../text-error.ts'
 import { type ModelCheck, problemAtStart } from './check.ts'
-import { type ModelJson, ModelSyntaxError } from './dsl.ts'
-import { type StoreFile, StoreFileError } from './store-file.ts'
+import type { ModelJson } from './dsl.ts'
+import type { StoreFile } from './store-file.ts'
 import type { ListRead, TextReply, TextTask, TextWork } from './texts-worker.ts'
 import type { ModelSource } from './with-marks.ts'
 
@@ -15,15 +15,15 @@ import type { ModelSource } from './with-marks.ts'
  * `rate_limited` where too many wait.
  */
 export interface Texts extends AsyncDisposable {
-  /** Throws ModelSyntaxError, also for one that is larger than anybody writes. */
+  /** Throws TextError, also for one that is larger than anybody writes. */
   read(dsl: string): Promise<ModelJson>
   /** The same, with the service's own marks. */
   readSource(dsl: string): Promise<ModelSource>
   /** Throws `deadline_exceeded` once the signal fires: who types goes and asks anew meanwhile. */
   check(dsl: string, signal: AbortSignal): Promise<ModelCheck>
-  /** What of an allow-list's text fits this model and what may not stand. Throws AllowListError. */
+  /** What of an allow-list's text fits this model and what may not stand. Throws TextError. */
   readAllowList(allowList: string, model: ModelJson): Promise<ListRead>
-  /** A store file's text about this model. Throws StoreFileError. */
+  /** A store file's text about this model. Throws TextError. */
   readTable(tests: string, model: ModelJson): Promise<StoreFile>
 }
 
@@ -77,7 +77,7 @@ export function createTexts({
     return inTurn(async () => {
       if (signal?.aborted) throw new AppError('deadline_exceeded')
       const reply = await answerOf(task, signal)
-      if ('wrong' in reply) throw new errors[task.kind](reply.wrong)
+      if ('wrong' in reply) throw new TextError(reply.wrong)
       return reply.value as TextWork[Kind]['gives']
     })
   }
@@ -134,7 +134,7 @@ export function createTexts({
     readSource: (dsl) => run({ kind: 'source', dsl }),
     check: (dsl, signal) =>
       run({ kind: 'check', dsl }, signal).catch((error: unknown) => {
-        if (!(error instanceof ModelSyntaxError)) throw error
+        if (!(error instanceof TextError)) throw error
         return { problems: [problemAtStart(error.message)], refusals: [], warnings: [] }
       }),
     readAllowList: (allowList, model) => run({ kind: 'allowList', allowList, model }),
@@ -143,14 +143,6 @@ export function createTexts({
       await idle?.terminate()
     },
   }
-}
-
-const errors = {
-  json: ModelSyntaxError,
-  source: ModelSyntaxError,
-  check: ModelSyntaxError,
-  allowList: AllowListError,
-  table: StoreFileError,
 }
 
 type Said = Exclude<TextReply, { ready: true }>

@@ -1,9 +1,10 @@
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { FgaApi } from '../fga-api.ts'
-import { digestOf, type ModelJson, ModelSyntaxError } from './dsl.ts'
+import { reading } from '../text-error.ts'
+import { digestOf, type ModelJson } from './dsl.ts'
 import { type PlanTests, testsOfPlan } from './plan-tests.ts'
-import { readStoreText, type StoreFile, StoreFileError } from './store-file.ts'
+import { readStoreText, type StoreFile } from './store-file.ts'
 import { RefusedError, type TestResult, testStoreFile } from './store-test.ts'
 import type { Texts } from './texts.ts'
 
@@ -64,7 +65,7 @@ export function createTruthTable(dependencies: {
   return {
     test: ({ dsl, tests }) =>
       queue.run(async () => {
-        const model = await modelOf(dependencies.texts, dsl)
+        const model = await reading('model', () => dependencies.texts.read(dsl))
         const file = await small(async () =>
           tests === undefined
             ? readStoreText(await dependencies.own(), model, 'tests')
@@ -77,26 +78,12 @@ export function createTruthTable(dependencies: {
   }
 }
 
-async function modelOf(texts: Pick<Texts, 'read'>, dsl: string): Promise<ModelJson> {
-  try {
-    return await texts.read(dsl)
-  } catch (error) {
-    if (error instanceof ModelSyntaxError) throw invalid('model', error.message)
-    throw error
-  }
-}
-
 async function small(read: () => StoreFile | Promise<StoreFile>): Promise<StoreFile> {
-  try {
-    const file = await read()
-    const questions = file.tests.reduce((sum, test) => sum + test.questions.length, 0)
-    if (file.tests.length > testsMax || questions > questionsMax)
-      throw invalid('tests', `At most ${testsMax} tests with ${questionsMax} questions together.`)
-    return file
-  } catch (error) {
-    if (error instanceof StoreFileError) throw invalid('tests', error.message)
-    throw error
-  }
+  const file = await reading('tests', read)
+  const questions = file.tests.reduce((sum, test) => sum + test.questions.length, 0)
+  if (file.tests.length > testsMax || questions > questionsMax)
+    throw invalid('tests', `At most ${testsMax} tests with ${questionsMax} questions together.`)
+  return file
 }
 
 async function testsOf(api: FgaApi, file: StoreFile): Promise<readonly TestResult[]> {

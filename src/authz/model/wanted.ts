@@ -1,22 +1,14 @@
-import { FgaError } from '@remit/engine'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Sql } from '../../store/sql.ts'
-import { AllowListError } from '../allow-list/read.ts'
-import { digestOfVersion, ModelSyntaxError, textOf } from './dsl.ts'
+import { reading } from '../text-error.ts'
 import { type ModelVersion, readVersion } from './pin.ts'
 import type { Texts } from './texts.ts'
-import { type ModelSource, withMarks } from './with-marks.ts'
+import { type Candidate, type ModelSource, versioned, withMarks } from './with-marks.ts'
 
 /** A changed model, a changed allow-list or both as texts, or an earlier version by OpenFGA's id. */
 export type WantedModel =
   | { readonly dsl?: string; readonly allowList?: string }
   | { readonly modelId: string }
-
-/** A model with who may write its tuples. */
-export interface Candidate extends ModelSource {
-  readonly digest: string
-  readonly allowList: string | undefined
-}
 
 /**
  * A text without an allow-list keeps of today's what fits, and a list without a text keeps today's model. Throws
@@ -35,10 +27,10 @@ export async function candidateOf(
     return listed(version, version.allowList ?? current.allowList, texts)
   }
   const { dsl, allowList } = request
-  const source = dsl === undefined ? current : await refusing('model', () => texts.readSource(dsl))
+  const source = dsl === undefined ? current : await reading('model', () => texts.readSource(dsl))
   if (allowList === undefined) return listed(source, current.allowList, texts)
   const marked = withMarks(source)
-  const { lacking } = await refusing('allow_list', () => texts.readAllowList(allowList, marked.json))
+  const { lacking } = await reading('allow_list', () => texts.readAllowList(allowList, marked.json))
   if (lacking.length > 0) throw invalid('allow_list', lacking.join('\n'))
   return versioned(marked, allowList)
 }
@@ -50,23 +42,6 @@ async function listed(
 ): Promise<Candidate> {
   const marked = withMarks(source)
   if (allowList === undefined) return versioned(marked, undefined)
-  const { fitting } = await refusing('model', () => texts.readAllowList(allowList, marked.json))
+  const { fitting } = await reading('model', () => texts.readAllowList(allowList, marked.json))
   return versioned(marked, fitting)
-}
-
-const versioned = ({ dsl, json }: ModelSource, allowList: string | undefined): Candidate => ({
-  dsl,
-  json,
-  digest: digestOfVersion(textOf({ dsl, json }), allowList),
-  allowList,
-})
-
-async function refusing<T>(field: 'model' | 'allow_list', read: () => Promise<T>): Promise<T> {
-  try {
-    return await read()
-  } catch (error) {
-    if (error instanceof ModelSyntaxError || error instanceof FgaError || error instanceof AllowListError)
-      throw invalid(field, error.message)
-    throw error
-  }
 }

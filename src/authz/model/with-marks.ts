@@ -1,11 +1,26 @@
 import { ownMarks } from '../own-marks.ts'
-import { type ModelJson, readDsl } from './dsl.ts'
+import { digestOfVersion, type ModelJson, readDsl, textOf } from './dsl.ts'
 
 /** A model as text, where that is kept, and in OpenFGA's JSON form. */
 export interface ModelSource {
   readonly dsl: string | undefined
   readonly json: ModelJson
 }
+
+/** A model with who may write its tuples. */
+export interface Candidate extends ModelSource {
+  /** Of both: see {@link digestOfVersion}. */
+  readonly digest: string
+  readonly allowList: string | undefined
+}
+
+/** Puts an allow-list beside a model. */
+export const versioned = ({ dsl, json }: ModelSource, allowList: string | undefined): Candidate => ({
+  dsl,
+  json,
+  digest: digestOfVersion(textOf({ dsl, json }), allowList),
+  allowList,
+})
 
 const header = /^[ \t]*schema[ \t]+\S+.*$/m
 const texts = new Map(

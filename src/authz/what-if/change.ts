@@ -2,8 +2,10 @@ import { isDeepStrictEqual } from 'node:util'
 import { isId } from '@remit/contract/id'
 import { checkTuple, type Model, type TupleKey, type TupleView } from '@remit/engine'
 import { invalid } from '../../kernel/errors.ts'
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import { isEnd } from '../allow-list/allow-list.ts'
 import { requestOnlyKeys } from '../allow-list/reserved.ts'
+import type { LiveDelegation } from '../compare/askers.ts'
 import { isOwnMark } from '../own-marks.ts'
 
 /** Tuples as they would be written and deleted, whoever may do so or nobody. */
@@ -44,6 +46,32 @@ export function unchangedBy({ writes, deletes }: SupposedChange, tuples: TupleVi
     }),
     deletes: deletes.filter((tuple) => tuples.get(tuple) === undefined),
   }
+}
+
+/** Delegations that the change makes, or adds somebody to: as if they were in force. */
+export function supposedDelegations(
+  changed: readonly TupleKey[],
+  views: readonly TupleView[],
+): LiveDelegation[] {
+  const ids = new Set(
+    changed
+      .filter(({ object }) => object.startsWith('delegation:'))
+      .map(({ object }) => splitObject(object).id),
+  )
+  return [...ids].flatMap((id) => {
+    const named = (relation: string, type: string): string[] =>
+      views.flatMap((view) => {
+        const node = view.node(`delegation:${id}`)
+        const found = node === undefined ? [] : (view.at(node, relation)?.concrete ?? [])
+        return found.filter(({ user }) => user.type === type).map(({ user }) => user.name)
+      })
+    const agents = [...named('agent', 'agent'), ...named('sub_agent', 'agent')].map(
+      (name) => splitObject(name).id,
+    )
+    return named('delegator', 'user').map(
+      (subject): LiveDelegation => ({ id, subject: subject as FgaObject, agents }),
+    )
+  })
 }
 
 function assertForm(field: string, { user, relation, object }: TupleKey): void {

@@ -1,6 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import { isId } from '@remit/contract/id'
-import { compileModel, FgaError, type Model, type TupleView } from '@remit/engine'
+import { compileModel, type Model, type TupleView } from '@remit/engine'
 import { record } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { documentObject, splitObject } from '../../kernel/ids.ts'
@@ -8,15 +7,18 @@ import type { Principal } from '../../kernel/principal.ts'
 import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { AllowList } from '../allow-list/allow-list.ts'
-import type { Asker, Compared, LiveDelegation } from '../compare/askers.ts'
+import type { Asker, LiveDelegation } from '../compare/askers.ts'
 import type { PairLimits, Verdicts } from '../compare/compare.ts'
-import { type Counted, createTally } from '../compare/tally.ts'
+import { type Changes, type Counted, changesOf, createTally, sideOf } from '../compare/compare.ts'
+import { assertPerson } from '../explain/input.ts'
+import type { Asking } from '../explain/listing.ts'
 import { caughtUp, type ReplicaState } from '../explain/replica.ts'
 import { contextAt, endsOf, type Fga, type Tuple } from '../fga.ts'
-import { digestOf, type ModelJson, ModelSyntaxError } from '../model/dsl.ts'
+import { digestOf, type ModelJson } from '../model/dsl.ts'
 import { refusalsOf } from '../model/invariants.ts'
 import type { Texts } from '../model/texts.ts'
 import type { LocalReplica, LogFollower } from '../permission-index.ts'
+import { reading } from '../text-error.ts'
 import { assertSupposable, type SupposedChange, unchangedBy } from './change.ts'
 import { suppose } from './suppose.ts'
 
@@ -42,7 +44,7 @@ export interface Difference extends Counted {
 
 /** Who would gain and lose which documents, as the replica evaluates it. Nothing is changed. */
 export interface WhatIfAnswer {
-  readonly changes: Readonly<Record<Compared, { readonly gained: Difference; readonly lost: Difference }>>
+  readonly changes: Changes<Difference>
   /** Why somebody may be missing; empty: nobody is. */
   readonly limitedBy: readonly ('questions' | 'time' | 'replica')[]
   /** How many were asked about, and how many questions that took. */
@@ -66,11 +68,7 @@ export interface WhatIfAnswer {
 }
 
 /** Evaluates a change that is not made. Throws `invalid_request` for one that cannot be. */
-export type WhatIf = (
-  asker: Principal,
-  question: WhatIfQuestion,
-  options: { readonly signal: AbortSignal },
-) => Promise<WhatIfAnswer>
+export type WhatIf = Asking<WhatIfQuestion, WhatIfAnswer>
 
 /** The replica evaluates both sides of the change. `limits` bound the work. */
 export interface WhatIfDeps {
@@ -140,9 +138,11 @@ async function answerTo(
   signal: AbortSignal,
 ): Promise<WhatIfAnswer> {
   const { fga, index, now } = dependencies
-  assertPeople(question)
-  const json = question.model === undefined ? undefined : await readJson(dependencies.texts, question.model)
-  const candidate = json && readModel(json)
+  for (const [index, person] of (question.people ?? []).entries())
+    assertPerson(person, `question.people.${index}`, 'user:ID is needed.')
+  const { model: dsl } = question
+  const json = dsl === undefined ? undefined : await reading('model', () => dependencies.texts.read(dsl))
+  const candidate = json && (await reading('model', () => readModel(json)))
   const nobodyMayWrite = await nobodys(() => dependencies.allowListOf(json), question.writes)
   const replica = await caughtUp(index, fga, signal)
   const delegations = await dependencies.listLiveDelegations()
@@ -163,8 +163,8 @@ async function answerTo(
     after: changedModel,
     tuples,
     delegations,
-    ...(question.people && { people: question.people }),
-    ...(question.documents && { documents: question.documents }),
+    people: question.people,
+    documents: question.documents,
     context: contextAt(nowMs),
     now,
     pause: () => setImmediate(),
@@ -185,7 +185,7 @@ async function answerTo(
     tuples: tuples.size,
     at: nowMs,
     modelId,
-    candidate: question.model === undefined ? undefined : digestOf(question.model),
+    candidate: dsl && digestOf(dsl),
   }
 }
 
@@ -208,58 +208,28 @@ async function nobodys(
   }
 }
 
-async function readJson(texts: Pick<Texts, 'read'>, dsl: string): Promise<ModelJson> {
-  try {
-    return await texts.read(dsl)
-  } catch (error) {
-    if (error instanceof ModelSyntaxError) throw invalid('model', error.message)
-    throw error
-  }
-}
-
 /** A model that can be compared: it compiles, and has what the service asks for. */
 function readModel(json: ModelJson): Model {
-  try {
-    const model = compileModel(json)
-    const [lacks] = refusalsOf(model).filter(
-      ({ rule }) => rule === 'relation_missing' || rule === 'request_only_missing',
-    )
-    if (lacks !== undefined) throw invalid('model', `${lacks.relation}: ${lacks.detail}`)
-    return model
-  } catch (error) {
-    if (error instanceof FgaError) throw invalid('model', error.message)
-    throw error
-  }
-}
-
-function assertPeople({ people = [] }: WhatIfQuestion): void {
-  for (const [index, person] of people.entries()) {
-    const { type, id } = splitObject(person)
-    if (type !== 'user' || !isId(id)) throw invalid(`question.people.${index}`, 'user:ID is needed.')
-  }
+  const model = compileModel(json)
+  const [lacks] = refusalsOf(model).filter(
+    ({ rule }) => rule === 'relation_missing' || rule === 'request_only_missing',
+  )
+  if (lacks !== undefined) throw invalid('model', `${lacks.relation}: ${lacks.detail}`)
+  return model
 }
 
 function createFound(tuples: TupleView) {
-  const tallies = {
-    can_read: { gained: createFiledTally(tuples), lost: createFiledTally(tuples) },
-    can_read_delegated: { gained: createFiledTally(tuples), lost: createFiledTally(tuples) },
-  }
+  const tallies = changesOf(() => createFiledTally(tuples))
   let unanswered = 0
   return {
-    take(asker: Asker, document: string, { before: allowedBefore, after: allowedAfter }: Verdicts): void {
-      if (allowedBefore === undefined || allowedAfter === undefined) unanswered += 1
-      if ((allowedBefore === true) === (allowedAfter === true)) return
-      tallies[asker.relation][allowedAfter === true ? 'gained' : 'lost'].add(asker, document)
+    take(asker: Asker, document: string, verdicts: Verdicts): void {
+      if (verdicts.before === undefined || verdicts.after === undefined) unanswered += 1
+      const side = sideOf(verdicts)
+      if (side !== undefined) tallies[asker.relation][side].add(asker, document)
     },
     result: () => ({
       unanswered,
-      changes: {
-        can_read: { gained: tallies.can_read.gained.result(), lost: tallies.can_read.lost.result() },
-        can_read_delegated: {
-          gained: tallies.can_read_delegated.gained.result(),
-          lost: tallies.can_read_delegated.lost.result(),
-        },
-      },
+      changes: changesOf((relation, side) => tallies[relation][side].result()),
     }),
   }
 }
