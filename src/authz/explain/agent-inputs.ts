@@ -3,49 +3,40 @@ import type { Check, Verdict } from '../fga.ts'
 import type { ReplicaView } from '../permission-index.ts'
 import type { ExplainQuestion } from './input.ts'
 
-/** What an agent's answer rests on, each in OpenFGA's own word. */
-export interface AgentInputs {
+/** What an agent's answer rests on, each by the relation that says so: of the document, `active` of the delegation. */
+const inputs = {
   /** The person may read it. */
-  readonly person: Verdict
+  person: 'can_read',
   /** What was lent is in force: this person lent it to this agent, and it has not ended. */
-  readonly delegation: Verdict
+  delegation: 'active',
   /** It is within what was lent. */
-  readonly scope: Verdict
+  scope: 'in_scope',
   /** It is sensitive: an agent needs an approval. */
-  readonly sensitive: Verdict
+  sensitive: 'sensitive',
   /** An approval that was presented covers it. */
-  readonly approval: Verdict
-}
+  approval: 'granted',
+} as const
+
+/** Each in OpenFGA's own word. */
+export type AgentInputs = Readonly<Record<keyof typeof inputs, Verdict>>
 
 const delegated = new Set(['can_read_delegated', 'can_be_told'])
 /** Whether it is a relation that agents are asked about. */
 export const isDelegated = (relation: string): boolean => delegated.has(relation)
-const relations = { person: 'can_read', scope: 'in_scope', sensitive: 'sensitive', approval: 'granted' }
 
-/** The checks behind a delegated relation, in the order of `Sides`; none where the model or the question has no such sides. */
+/** The checks behind a delegated relation, in the order of `AgentInputs`; none where the model or the question has no such sides. */
 export function agentInputChecks(
-  view: ReplicaView,
-  question: ExplainQuestion,
+  { model }: ReplicaView,
+  { agent, delegation }: ExplainQuestion,
   check: Check,
 ): readonly Check[] {
-  const { agent, delegation } = question
-  const typeRelations = view.model.types.get(typeOf(check.object))
-  const isKnown =
-    Object.values(relations).every((relation) => typeRelations?.has(relation)) &&
-    view.model.types.get('delegation')?.has('active')
-  if (agent === undefined || !isDelegated(check.relation) || !isKnown) return []
-  const about = (relation: string, object: FgaObject = check.object): Check => ({
-    ...check,
-    relation,
-    object,
+  if (agent === undefined || !isDelegated(check.relation)) return []
+  const checks = Object.values(inputs).map((relation): Check => {
+    const object: FgaObject = relation === 'active' ? `delegation:${delegation}` : check.object
+    return { ...check, relation, object }
   })
-  return [
-    about(relations.person),
-    about('active', `delegation:${delegation}`),
-    about(relations.scope),
-    about(relations.sensitive),
-    about(relations.approval),
-  ]
+  const isKnown = checks.every(({ relation, object }) => model.types.get(typeOf(object))?.has(relation))
+  return isKnown ? checks : []
 }
 
 /** The verdicts of {@link agentInputChecks} by name; undefined where one is missing. */

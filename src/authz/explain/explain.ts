@@ -1,10 +1,10 @@
 import { type Explanation, explain } from '@remit/engine'
 import { record } from '../../audit/record.ts'
-import type { Principal } from '../../kernel/principal.ts'
 import { type Check, contextAt, type Fga, type Verdict } from '../fga.ts'
 import type { LocalReplica, LogFollower } from '../permission-index.ts'
 import { type AgentInputs, agentInputChecks, agentInputsOf, inWords, unnamedInputs } from './agent-inputs.ts'
 import { assertInModel, checkOf, type ExplainQuestion } from './input.ts'
+import type { Asking } from './listing.ts'
 import { type RegistryDeps, type RegistryLimit, registryLimit } from './registry.ts'
 import { type CaughtUp, caughtUp, type ReplicaState } from './replica.ts'
 
@@ -28,11 +28,7 @@ export interface ExplainAnswer {
 }
 
 /** Explains one decision. Throws `authorization_unavailable` where OpenFGA does not answer. */
-export type Explainer = (
-  asker: Principal,
-  question: ExplainQuestion,
-  options: { readonly signal: AbortSignal },
-) => Promise<ExplainAnswer>
+export type Explainer = Asking<ExplainQuestion, ExplainAnswer>
 
 /** What {@link createExplainer} asks. */
 export interface ExplainDeps extends RegistryDeps {

@@ -11,10 +11,10 @@ export interface ExplainQuestion {
   /** `user:anne`, `user:*`, `group:eng#member`. */
   readonly user: string
   /** Id of the agent that asks for the user; with it comes the delegation. */
-  readonly agent?: string
-  readonly delegation?: string
+  readonly agent?: string | undefined
+  readonly delegation?: string | undefined
   /** Approvals that are presented beside the delegation. */
-  readonly grants?: readonly string[]
+  readonly grants?: readonly string[] | undefined
   readonly relation: string
   readonly object: FgaObject
   /**
@@ -24,8 +24,8 @@ export interface ExplainQuestion {
   readonly at?: number
 }
 
-const typeName = /^[A-Za-z0-9_-]{1,60}$/
-const relationName = /^[A-Za-z0-9_-]{1,60}$/
+/** Of a type and of a relation. */
+const modelName = /^[A-Za-z0-9_-]{1,60}$/
 
 /**
  * The check that the gate would make for this question, its contextual tuples included. Throws `invalid_request`
@@ -42,13 +42,8 @@ export function checkOf({ user, agent, delegation, grants, relation, object }: E
   }
   if (delegation === undefined) throw invalid('delegation', 'An agent needs its delegation: name both.')
   if (!/^user:[^*#]+$/.test(user)) throw invalid('user', 'An agent acts for a person: name user:ID.')
-  for (const [field, ids] of Object.entries({
-    agent: [agent],
-    delegation: [delegation],
-    grants: grants ?? [],
-  }))
-    for (const [index, id] of ids.entries())
-      if (!isId(id)) throw invalid(field === 'grants' ? `grants.${index}` : field, 'This is not an id.')
+  const ids = { agent, delegation, ...Object.fromEntries((grants ?? []).map((id, i) => [`grants.${i}`, id])) }
+  for (const [field, id] of Object.entries(ids)) if (!isId(id)) throw invalid(field, 'This is not an id.')
   const contextual = presentedTuples({
     user: user as FgaObject,
     agent: `agent:${agent}`,
@@ -70,13 +65,19 @@ export function assertInModel({ model }: ReplicaView, { user, relation, object }
 /** Throws `invalid_request` where a text is no object. */
 export function assertObject(object: string, field = 'object'): void {
   const { type, id } = splitObject(object)
-  if (!object.includes(':') || !typeName.test(type) || !isId(id))
+  if (!object.includes(':') || !modelName.test(type) || !isId(id))
     throw invalid(field, 'type:id is needed, with an id of the contract.')
+}
+
+/** Throws `invalid_request`, which names the field and says `detail`, where a text is no `user:ID`. */
+export function assertPerson(user: string, field: string, detail: string): void {
+  const { type, id } = splitObject(user)
+  if (type !== 'user' || !isId(id)) throw invalid(field, detail)
 }
 
 /** Throws `invalid_request` where a text can name no relation. */
 export function assertRelation(relation: string): void {
-  if (!relationName.test(relation)) throw invalid('relation', 'This is not the name of a relation.')
+  if (!modelName.test(relation)) throw invalid('relation', 'This is not the name of a relation.')
 }
 
 function assertSubject(user: string): void {
@@ -86,9 +87,9 @@ function assertSubject(user: string): void {
   const fits =
     excess.length === 0 &&
     object.includes(':') &&
-    typeName.test(type) &&
+    modelName.test(type) &&
     (isWildcard || isId(id)) &&
-    (relation === undefined || relationName.test(relation))
+    (relation === undefined || modelName.test(relation))
   if (!fits)
     throw invalid('user', 'type:id, type:* or type:id#relation is needed, with an id of the contract.')
 }

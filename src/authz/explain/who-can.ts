@@ -1,17 +1,19 @@
-import { explain, type Relation, type SubjectUpperBound, subjectUpperBound } from '@remit/engine'
+import { type Model, type Relation, subjectUpperBound } from '@remit/engine'
 import { record } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
-import type { Principal } from '../../kernel/principal.ts'
-import type { Sql } from '../../store/sql.ts'
-import { contextAt, type Fga, type Verdict } from '../fga.ts'
-import type { Limiter } from '../gate/limiter.ts'
-import type { LocalReplica, LogFollower, ReplicaView } from '../permission-index.ts'
-import { cursorAfter, placeOf } from './cursor.ts'
+import { requestOnlyKeys } from '../allow-list/reserved.ts'
+import { leavesOf } from '../model/reachable.ts'
+import type { ReplicaView } from '../permission-index.ts'
 import { assertInModel, assertObject, assertRelation } from './input.ts'
-import { pathOf } from './path.ts'
-import { caughtUp, type ReplicaState } from './replica.ts'
-import { restsOnRequest } from './request-only.ts'
+import {
+  type Answered,
+  type Asking,
+  type ListedPage,
+  type ListingDeps,
+  listPage,
+  type Nominated,
+} from './listing.ts'
 
 /** The object and relation, and the page to give. */
 export interface WhoCanQuestion {
@@ -31,34 +33,12 @@ export interface WhoCanEntry {
 }
 
 /** A page of subjects, in the order of their names. */
-export interface WhoCanPage {
+export interface WhoCanPage extends ListedPage {
   readonly entries: readonly WhoCanEntry[]
-  /** Where the next page begins; undefined on the last one. */
-  readonly cursor: string | undefined
-  /**
-   * False: somebody may be missing from this page or from those after it, because the replica is behind or is
-   * not there, the list is longer than can be collected, or OpenFGA did not answer about somebody.
-   */
-  readonly complete: boolean
-  readonly replica: ReplicaState
-  readonly modelId: string
 }
 
 /** Lists who has a relation to an object. Does NOT check that the asker may know it: the route does. */
-export type WhoCan = (
-  asker: Principal,
-  question: WhoCanQuestion,
-  options: { readonly signal: AbortSignal },
-) => Promise<WhoCanPage>
-
-/** The replica names the candidates, OpenFGA decides each. */
-export interface WhoCanDeps {
-  readonly sql: Sql
-  readonly fga: Fga
-  readonly index: LocalReplica & LogFollower
-  readonly limiter: Limiter
-  readonly now: () => number
-}
+export type WhoCan = Asking<WhoCanQuestion, WhoCanPage>
 
 const everyone = 'user:*'
 const usersMax = 100_000
@@ -68,86 +48,58 @@ const usersMax = 100_000
  * superset; groups are followed to their people. On record before it is given. Throws `invalid_request` for a
  * relation that no person can have without an agent's request. Does NOT check who asks.
  */
-export function createWhoCan({ sql, fga, index, limiter, now }: WhoCanDeps): WhoCan {
+export function createWhoCan(dependencies: ListingDeps): WhoCan {
   return async (asker, question, { signal }) => {
-    const { object, relation, limit } = question
+    const { object, relation, cursor, limit } = question
     assertObject(object)
     assertRelation(relation)
-    const afterName = placeOf(question)
-    const { view, ...replica } = await caughtUp(index, fga, signal)
-    const nowMs = now()
-    const modelId = fga.modelId
-    const listed = candidates(view(), question)
-    const remaining = listed.names.filter((name) => afterName === undefined || name > afterName)
-    const page = remaining.slice(0, limit)
-    const checkedUsers = listed.everyone ? [everyone, ...page] : page
-    const { verdicts, requestIds } =
-      checkedUsers.length === 0
-        ? { verdicts: [], requestIds: [] }
-        : await limiter.run(checkedUsers.length, signal, () =>
-            fga.batchCheck(
-              checkedUsers.map((user) => ({ user, relation, object })),
-              { now: nowMs, signal },
-            ),
-          )
-    const verdictByUser = new Map(
-      checkedUsers.map((user, index): [string, Verdict] => [user, verdicts[index] ?? 'error']),
+    const { answers, page, facts } = await listPage<Candidate>(
+      dependencies,
+      {
+        named: [object, relation],
+        cursor,
+        limit,
+        nominate: (view, after) => nominate(view, question, after),
+        nameOf: ({ user }) => user,
+        checkOf: ({ user }) => ({ user, relation, object }),
+      },
+      signal,
     )
-    const entries = entriesOf(verdictByUser, afterName === undefined, listed, (user) =>
-      wayTo(view(), user, question, nowMs),
-    )
-    const lastUser = page.at(-1)
-    const cursor =
-      lastUser !== undefined && remaining.length > page.length ? cursorAfter(question, lastUser) : undefined
-    const isComplete =
-      replica.state === 'ready' &&
-      listed.complete &&
-      [...verdictByUser.values()].every((verdict) => verdict !== 'error')
-    await record(sql, asker, {
+    const entries = entriesOf(answers, !facts.continued)
+    await record(dependencies.sql, asker, {
       event: 'who_can_listed',
       object,
       relation,
-      continued: afterName !== undefined,
       listed: entries.length,
-      complete: isComplete,
-      model_id: modelId,
-      openfga_request_ids: requestIds,
+      ...facts,
     })
-    return {
-      entries,
-      cursor,
-      complete: isComplete,
-      replica: { state: replica.state, lagMs: replica.lagMs },
-      modelId,
-    }
+    return { entries, ...page }
   }
 }
 
-interface Candidates {
-  /** In the order of pages. */
-  readonly names: readonly string[]
-  readonly everyone: boolean
-  /** The others are named only to see whether they are left out of everyone. */
-  readonly users: ReadonlySet<string>
-  readonly complete: boolean
+interface Candidate {
+  readonly user: string
+  /** False: named only to see whether it is left out of everyone. */
+  readonly isReached: boolean
 }
 
-function candidates(view: ReplicaView | undefined, { object, relation }: WhoCanQuestion): Candidates {
-  if (view === undefined) return { names: [], everyone: false, users: new Set(), complete: false }
-  const relationDefinition = relationFor(view, object, relation)
-  const reached: SubjectUpperBound = subjectUpperBound(
-    view.model,
-    view.tuples,
-    relationDefinition,
-    object,
-    'user',
-    {
-      usersMax,
-    },
-  )
-  // By code unit, as they are compared with the cursor.
-  const names = [...reached.users, ...(reached.everyone ? reached.excluded : [])]
-  return { ...reached, names: [...new Set(names)].sort() }
+function nominate(
+  view: ReplicaView | undefined,
+  { object, relation }: WhoCanQuestion,
+  after: string | undefined,
+): Nominated<Candidate> {
+  if (view === undefined) return { candidates: [], complete: false }
+  const target = relationFor(view, object, relation)
+  const reached = subjectUpperBound(view.model, view.tuples, target, object, 'user', { usersMax })
+  const names = new Set([...reached.users, ...reached.excluded])
+  return {
+    candidates: [...names]
+      .filter((user) => after === undefined || user > after)
+      .sort()
+      .map((user) => ({ user, isReached: reached.users.has(user) })),
+    beside: reached.everyone ? [{ user: everyone, isReached: true }] : [],
+    complete: reached.complete,
+  }
 }
 
 function relationFor(view: ReplicaView, object: FgaObject, relation: string): Relation {
@@ -162,33 +114,34 @@ function relationFor(view: ReplicaView, object: FgaObject, relation: string): Re
   return relationDefinition
 }
 
-function entriesOf(
-  verdictByUser: ReadonlyMap<string, Verdict>,
-  isFirst: boolean,
-  { users }: Candidates,
-  pathFor: (user: string) => string | undefined,
-): WhoCanEntry[] {
-  const isForEveryone = verdictByUser.get(everyone) === 'allowed'
-  return [...verdictByUser].flatMap(([user, verdict]): WhoCanEntry[] => {
-    if (user === everyone)
-      return isForEveryone && isFirst ? [{ kind: 'everyone', user, via: pathFor(user) }] : []
-    if (verdict === 'allowed') return users.has(user) ? [{ kind: 'person', user, via: pathFor(user) }] : []
-    return isForEveryone && verdict === 'denied' ? [{ kind: 'excluded', user, via: undefined }] : []
-  })
+/** Whether a relation rests, by whatever rule, on tuples that only come with an agent's request. */
+function restsOnRequest({ types }: Model, target: Relation): boolean {
+  const found = new Set<Relation>([target])
+  const add = (type: string, name: string | undefined): void => {
+    const relation = types.get(type)?.get(name ?? '')
+    if (relation !== undefined) found.add(relation)
+  }
+  // What is added while it is gone through is gone through as well.
+  for (const { key, type, rewrite, restrictions } of found) {
+    if (requestOnlyKeys.has(key)) return true
+    for (const leaf of leavesOf(rewrite, { subtracted: true })) {
+      if (leaf.kind === 'computed') found.add(leaf.relation)
+      else if (leaf.kind === 'this') for (const { type, relation } of restrictions) add(type, relation)
+      else
+        for (const parent of types.get(type)?.get(leaf.tupleset)?.restrictions ?? [])
+          add(parent.type, leaf.computed)
+    }
+  }
+  return false
 }
 
-function wayTo(
-  view: ReplicaView | undefined,
-  user: string,
-  { object, relation }: WhoCanQuestion,
-  nowMs: number,
-): string | undefined {
-  if (view === undefined) return undefined
-  const { allowed, reason } = explain(
-    view.model,
-    view.tuples,
-    { user, relation, object, context: contextAt(nowMs) },
-    { exclusionMax: 1 },
+function entriesOf(answers: readonly Answered<Candidate>[], isFirst: boolean): WhoCanEntry[] {
+  const isForEveryone = answers.some(
+    ({ candidate, verdict }) => candidate.user === everyone && verdict === 'allowed',
   )
-  return allowed ? pathOf(reason) : undefined
+  return answers.flatMap(({ candidate: { user, isReached }, verdict, via }): WhoCanEntry[] => {
+    if (user === everyone) return isForEveryone && isFirst ? [{ kind: 'everyone', user, via: via() }] : []
+    if (verdict === 'allowed') return isReached ? [{ kind: 'person', user, via: via() }] : []
+    return isForEveryone && verdict === 'denied' ? [{ kind: 'excluded', user, via: undefined }] : []
+  })
 }
