@@ -9,10 +9,10 @@ import { seed } from '../../packages/engine/test/support/seed.ts'
 import {
   delegatedAskers,
   type LiveDelegation,
+  namesIn,
   ownAsker,
   strangerUser,
 } from '../../src/authz/compare/askers.ts'
-import { namesIn } from '../../src/authz/compare/names.ts'
 import { type Check, contextAt, type Fga, type Tuple } from '../../src/authz/fga.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'
 import { createFga } from '../../src/authz/openfga.ts'

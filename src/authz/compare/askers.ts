@@ -1,4 +1,5 @@
-import type { FgaObject } from '../../kernel/ids.ts'
+import type { TupleView } from '@remit/engine'
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { TupleKey } from '../fga.ts'
 import { presentedTuples } from '../presented.ts'
 
@@ -46,3 +47,28 @@ export const delegatedAskers = ({ id, subject, agents }: LiveDelegation): Asker[
     relation: 'can_read_delegated',
     contextual: presentedTuples({ user: subject, agent: `agent:${agent}`, delegation: id }),
   }))
+
+/** The names that a comparison asks about. */
+export interface Names {
+  /** `user:anne` */
+  readonly people: readonly string[]
+  /** Ids. */
+  readonly documents: readonly string[]
+}
+
+/** Every person and document that a tuple names, each in the order of its name. */
+export function namesIn(tuples: TupleView): Names {
+  const people = new Set<string>()
+  const documents = new Set<string>()
+  for (const { user, userRelation, object } of tuples.after('')) {
+    if (user.type === 'user' && userRelation === '' && !user.wildcard) people.add(user.name)
+    if (object.type === 'document') documents.add(splitObject(object.name).id)
+  }
+  return { people: [...people].sort(), documents: [...documents].sort() }
+}
+
+/** Everybody who reads for themselves, those for whom nothing is stored among them, then the agents. */
+export const askersOf = (people: readonly string[], delegations: readonly LiveDelegation[]): Asker[] => [
+  ...[strangerUser, ...people].map(ownAsker),
+  ...delegations.flatMap(delegatedAskers),
+]

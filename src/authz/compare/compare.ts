@@ -5,11 +5,11 @@ import {
   FgaError,
   type Memo,
   type Model,
+  type TupleStore,
   type TupleView,
 } from '@remit/engine'
 import { documentObject } from '../../kernel/ids.ts'
-import type { TupleKey } from '../fga.ts'
-import type { Asker } from './askers.ts'
+import type { Asker, Compared, LiveDelegation } from './askers.ts'
 
 /** A model and the tuples that it is asked on. */
 export interface ComparedSide {
@@ -17,13 +17,24 @@ export interface ComparedSide {
   readonly tuples: TupleView
 }
 
+/** The tuples, and the times, of a comparison. */
+export interface ComparisonInput {
+  /** Changes in place while this runs: what comes in meanwhile may be in the result or not. */
+  readonly tuples: TupleStore
+  readonly delegations: readonly LiveDelegation[]
+  /** Context of every question. */
+  readonly context: { readonly current_time: string }
+  /** Milliseconds, for slices. */
+  readonly now: () => number
+  /** Lets everything else in the process have a turn. */
+  readonly pause: () => Promise<void>
+}
+
 /** What is compared: two sides, and the groups of questions that both are asked. */
-export interface ComparePairs {
+export interface ComparePairs extends Pick<ComparisonInput, 'context'> {
   /** Asked for at the start and after each pause: the tuples may have changed meanwhile. */
   readonly sides: () => { readonly before: ComparedSide; readonly after: ComparedSide }
   readonly groups: Iterable<Group>
-  /** Context of every question. */
-  readonly context: { readonly current_time: string }
   readonly slices: Slices
   readonly limits: PairLimits
   /** Takes one answer; false: enough. */
@@ -49,8 +60,10 @@ export interface Verdicts {
   readonly before: boolean | undefined
   readonly after: boolean | undefined
   /** Another question about the same document, on the side after. */
-  readonly askAfter: (question: Pick<Asker, 'user' | 'relation' | 'contextual'>) => boolean | undefined
+  readonly askAfter: (question: Asked) => boolean | undefined
 }
+
+type Asked = Pick<Asker, 'user' | 'relation' | 'contextual'>
 
 /** How far a comparison came. */
 export interface ComparisonEnd {
@@ -136,15 +149,88 @@ function questionsOf(
 
 function questionOn({ model, tuples }: ComparedSide, context: ComparePairs['context']) {
   const memo: Memo = createMemo()
-  return (
-    { user, relation, contextual }: { user: string; relation: string; contextual: readonly TupleKey[] },
-    object: string,
-  ): boolean | undefined => {
-    try {
-      return check(model, tuples, { user, relation, object, contextualTuples: contextual, context }, memo)
-    } catch (error) {
-      if (error instanceof ConditionError || error instanceof FgaError) return undefined
-      throw error
-    }
+  return ({ user, relation, contextual }: Asked, object: string): boolean | undefined =>
+    unlessUnknown(() =>
+      check(model, tuples, { user, relation, object, contextualTuples: contextual, context }, memo),
+    )
+}
+
+/** undefined: it cannot be evaluated. */
+export function unlessUnknown<T>(evaluate: () => T): T | undefined {
+  try {
+    return evaluate()
+  } catch (error) {
+    if (error instanceof ConditionError || error instanceof FgaError) return undefined
+    throw error
+  }
+}
+
+/** Those who gain, or those who lose. */
+export interface Counted {
+  /** Pairs of somebody and a document. */
+  readonly count: number
+  /** Different `who`. */
+  readonly people: number
+  readonly documents: number
+  readonly samples: readonly Sample[]
+}
+
+/** One difference, as an example. */
+interface Sample {
+  readonly asker: Asker
+  readonly document: string
+}
+
+type Side = 'gained' | 'lost'
+
+/** Of people by themselves, and of agents for people: what is gained and what is lost. */
+export type Changes<T> = Readonly<Record<Compared, Readonly<Record<Side, T>>>>
+
+/** Makes both sides of either relation. */
+export function changesOf<T>(make: (relation: Compared, side: Side) => T): Changes<T> {
+  const sides = (relation: Compared) => ({ gained: make(relation, 'gained'), lost: make(relation, 'lost') })
+  return { can_read: sides('can_read'), can_read_delegated: sides('can_read_delegated') }
+}
+
+/** undefined: it is as before. What cannot be evaluated is no yes. */
+export function sideOf({ before, after }: Pick<Verdicts, 'before' | 'after'>): Side | undefined {
+  if ((before === true) === (after === true)) return undefined
+  return after === true ? 'gained' : 'lost'
+}
+
+/** Counts differences, and keeps some as examples. */
+export interface Tally {
+  add(asker: Asker, document: string): void
+  result(): Counted
+}
+
+/**
+ * Counts, and keeps some: one a person first, since twenty documents of one and the same say less than twenty people; as
+ * long as there is room then a second of each, and so on.
+ */
+export function createTally({ samplesMax }: { samplesMax: number }): Tally {
+  const people = new Set<string>()
+  const documents = new Set<string>()
+  const rounds = new Map<string, Sample[]>()
+  let count = 0
+  return {
+    add(asker, document) {
+      count += 1
+      people.add(asker.who)
+      documents.add(document)
+      const rowsOfAsker = rounds.get(asker.who)
+      if (rowsOfAsker === undefined && rounds.size < samplesMax) rounds.set(asker.who, [{ asker, document }])
+      if (rowsOfAsker !== undefined && rowsOfAsker.length < samplesMax) rowsOfAsker.push({ asker, document })
+    },
+    result: () => ({
+      count,
+      people: people.size,
+      documents: documents.size,
+      samples: Array.from({ length: samplesMax }, (_, round) =>
+        [...rounds.values()].flatMap((rowsOfRound) => rowsOfRound[round] ?? []),
+      )
+        .flat()
+        .slice(0, samplesMax),
+    }),
   }
 }

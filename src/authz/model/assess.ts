@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
-import { compileModel, FgaError, type Model, type TupleStore } from '@remit/engine'
-import { AppError, invalid } from '../../kernel/errors.ts'
+import { compileModel, type Model, type TupleStore } from '@remit/engine'
+import { AppError } from '../../kernel/errors.ts'
 import { writingOf } from '../allow-list/findings.ts'
 import {
   changedRights,
@@ -10,10 +10,11 @@ import {
   type WriterGain,
   writerGains,
 } from '../allow-list/holders.ts'
-import { AllowListError, type Row, readAllowList } from '../allow-list/read.ts'
+import { type Row, readAllowList } from '../allow-list/read.ts'
 import type { LiveDelegation } from '../compare/askers.ts'
 import { contextAt } from '../fga.ts'
 import type { FgaApi } from '../fga-api.ts'
+import { reading, TextError } from '../text-error.ts'
 import type { ModelJson } from './dsl.ts'
 import {
   compareModels,
@@ -21,6 +22,7 @@ import {
   type Impact,
   type ImpactLimits,
   invalidTuples,
+  notCompared,
   type Side,
   unconfirmed,
 } from './impact.ts'
@@ -28,7 +30,6 @@ import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
 import type { Report } from './plan-store.ts'
 import { openTrial, RefusedError } from './store-test.ts'
 import type { Texts } from './texts.ts'
-import type { TupleSource } from './tuple-source.ts'
 
 /** What {@link assess} reads. */
 export interface AssessDeps {
@@ -58,7 +59,7 @@ export interface Assessment {
  */
 export async function assess(base: Listed, candidate: Listed, dependencies: AssessDeps): Promise<Assessment> {
   const { api, index, now } = dependencies
-  const model = compile(candidate.json)
+  const model = await reading('model', () => compileModel(candidate.json))
   await index.catchUp()
   const tuples = index.view()?.tuples
   const { tailReadAt } = index.status()
@@ -74,10 +75,9 @@ export async function assess(base: Listed, candidate: Listed, dependencies: Asse
     ...(await refusedRowsOf(candidate, dependencies.texts)),
     ...(await refusedBy(api, candidate.json)),
   ]
-  // A model that lacks what is asked for has no answers to compare.
   const impact =
     wrong.length > 0
-      ? nothing
+      ? notCompared()
       : await compareModels({
           base: baseModel,
           candidate: model,
@@ -124,7 +124,7 @@ async function refusedRowsOf(
   try {
     return allowList === undefined ? [] : (await texts.readAllowList(allowList, json)).refused
   } catch (error) {
-    if (!(error instanceof AllowListError)) throw error
+    if (!(error instanceof TextError)) throw error
     return [{ rule: 'allow_list_refused', relation: '', detail: error.message }]
   }
 }
@@ -158,15 +158,6 @@ function rowsOf({ allowList }: Pick<Listed, 'allowList'>): readonly Row[] {
   }
 }
 
-function compile(json: ModelJson): Model {
-  try {
-    return compileModel(json)
-  } catch (error) {
-    if (error instanceof FgaError) throw invalid('model', error.message)
-    throw error
-  }
-}
-
 /** Asked in a store of its own: a model in ours would be the latest one for whoever does not pin. */
 async function refusedBy(api: FgaApi, json: ModelJson): Promise<Finding[]> {
   try {
@@ -183,53 +174,43 @@ async function refusedBy(api: FgaApi, json: ModelJson): Promise<Finding[]> {
 }
 
 function refusedByTuples({ beyondOwn, byRequest, unknown }: Impact): Finding[] {
-  const example = ({ count, samples: [sample] }: Side): string =>
-    `${count} cases, for example ${sample?.who ?? ''} and document:${sample?.document ?? ''}`
-  const relation = 'document#can_read_delegated'
+  const refused = (
+    rule: Finding['rule'],
+    relation: string,
+    { count, samples: [sample] }: Side,
+    what: string,
+  ): Finding[] => {
+    const example = `${count} cases, for example ${sample?.who ?? ''} and document:${sample?.document ?? ''}`
+    return count === 0 ? [] : [{ rule, relation, detail: `${what}: ${example}.` }]
+  }
   return [
-    ...(beyondOwn.count === 0
-      ? []
-      : [
-          {
-            rule: 'delegated_beyond_own' as const,
-            relation,
-            detail: `An agent would be told what its person may not read: ${example(beyondOwn)}.`,
-          },
-        ]),
-    ...(byRequest.count === 0
-      ? []
-      : [
-          {
-            rule: 'request_only_grants' as const,
-            relation,
-            detail: `What a request brings would be enough, with nothing stored for the person: ${example(byRequest)}.`,
-          },
-        ]),
-    ...(unknown.count === 0
-      ? []
-      : [
-          {
-            rule: 'gains_unknown' as const,
-            relation: 'document#can_read',
-            detail: `What today is denied could not be evaluated under it, so that nobody can say who gains: ${example(unknown)}.`,
-          },
-        ]),
+    ...refused(
+      'delegated_beyond_own',
+      'document#can_read_delegated',
+      beyondOwn,
+      'An agent would be told what its person may not read',
+    ),
+    ...refused(
+      'request_only_grants',
+      'document#can_read_delegated',
+      byRequest,
+      'What a request brings would be enough, with nothing stored for the person',
+    ),
+    ...refused(
+      'gains_unknown',
+      'document#can_read',
+      unknown,
+      'What today is denied could not be evaluated under it, so that nobody can say who gains',
+    ),
   ]
 }
 
-const noSide: Side = { count: 0, people: 0, documents: 0, samples: [] }
-const nothing: Impact = {
-  complete: false,
-  people: 0,
-  documents: 0,
-  delegations: 0,
-  gains: { can_read: {}, can_read_delegated: {} },
-  changes: {
-    can_read: { gained: noSide, lost: noSide },
-    can_read_delegated: { gained: noSide, lost: noSide },
-  },
-  beyondOwn: noSide,
-  byRequest: noSide,
-  unanswered: 0,
-  unknown: noSide,
+/** The tuples to try a model on. */
+interface TupleSource {
+  /** Resolves when everything that OpenFGA held when this was called is in. */
+  catchUp(): Promise<void>
+  /** undefined while there is nothing to try on. */
+  view(): { readonly tuples: TupleStore } | undefined
+  /** When the last read that reached the end began, in milliseconds. */
+  status(): { readonly tailReadAt: number | undefined }
 }

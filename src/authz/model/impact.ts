@@ -1,50 +1,37 @@
 import { checkTuple, keyOf, type Model, type TupleStore } from '@remit/engine'
+import { type Asker, askersOf, type Compared, namesIn, strangerUser } from '../compare/askers.ts'
 import {
-  type Asker,
-  type Compared,
-  delegatedAskers,
-  type LiveDelegation,
-  ownAsker,
-  strangerUser,
-} from '../compare/askers.ts'
-import { comparePairs, createSlices, type Verdicts } from '../compare/compare.ts'
-import { namesIn } from '../compare/names.ts'
-import { createTally, type Tally } from '../compare/tally.ts'
+  type Changes,
+  type ComparisonInput,
+  type Counted,
+  changesOf,
+  comparePairs,
+  createSlices,
+  createTally,
+  type PairLimits,
+  sideOf,
+  type Tally,
+  type Verdicts,
+} from '../compare/compare.ts'
 
 /** Two models over the same tuples. */
-export interface ImpactInput {
+export interface ImpactInput extends ComparisonInput {
   readonly base: Model
   readonly candidate: Model
-  /** Changes in place while this runs: what comes in meanwhile may be in the result or not. */
-  readonly tuples: TupleStore
-  readonly delegations: readonly LiveDelegation[]
-  /** Context of every question. */
-  readonly context: { readonly current_time: string }
-  /** Milliseconds, for slices. */
-  readonly now: () => number
-  /** Lets everything else in the process have a turn. */
-  readonly pause: () => Promise<void>
   readonly limits?: Partial<ImpactLimits>
 }
 
 /** Where the comparison stops; the result is then not complete. */
-export interface ImpactLimits {
-  /** Questions, each asked under both models. */
-  readonly questions: number
+export interface ImpactLimits extends PairLimits {
   /** Gained (who, document) pairs that are kept. */
   readonly gains: number
-  /** Milliseconds. */
-  readonly duration: number
 }
 
 /** relation → who → ids of documents. Who is `user:anne`, `anyone`, or `user:anne by agent:research-bot`. */
 export type Gains = Readonly<Record<Compared, Readonly<Record<string, readonly string[]>>>>
 
 /** What is gained or lost for one relation, with some samples. */
-export interface Side {
-  readonly count: number
-  readonly people: number
-  readonly documents: number
+export interface Side extends Omit<Counted, 'samples'> {
   readonly samples: readonly { readonly who: string; readonly document: string }[]
 }
 
@@ -56,7 +43,7 @@ export interface Impact {
   readonly documents: number
   readonly delegations: number
   readonly gains: Gains
-  readonly changes: Readonly<Record<Compared, { readonly gained: Side; readonly lost: Side }>>
+  readonly changes: Changes<Side>
   /** An agent is told what its person may not read. */
   readonly beyondOwn: Side
   /** Somebody for whom nothing is stored gets something by what a request brings. */
@@ -75,11 +62,10 @@ export async function compareModels(input: ImpactInput): Promise<Impact> {
   const { base, candidate, tuples, delegations, context } = input
   const limits = { ...defaults, ...input.limits }
   const { people, documents } = namesIn(tuples)
-  const askers = [...[strangerUser, ...people].map(ownAsker), ...delegations.flatMap(delegatedAskers)]
   const found = createFound()
   const { stopped } = await comparePairs({
     sides: () => ({ before: { model: base, tuples }, after: { model: candidate, tuples } }),
-    groups: askers.map((asker) => ({ asker, documents })),
+    groups: askersOf(people, delegations).map((asker) => ({ asker, documents })),
     context,
     slices: createSlices(input.now, input.pause),
     limits,
@@ -96,6 +82,15 @@ export async function compareModels(input: ImpactInput): Promise<Impact> {
     ...found.result(),
   }
 }
+
+/** Of a model that lacks what is asked for: it has no answers to compare. */
+export const notCompared = (): Impact => ({
+  complete: false,
+  people: 0,
+  documents: 0,
+  delegations: 0,
+  ...createFound().result(),
+})
 
 /** Stored tuples that fit the one model and not the other. */
 export function invalidTuples(base: Model, candidate: Model, tuples: TupleStore) {
@@ -123,14 +118,10 @@ const isByRequest = ({ relation, contextual }: Asker, { askAfter }: Verdicts): b
   }) === true
 
 function createFound() {
+  const newTally = () => createTally({ samplesMax })
   const gains: Record<Compared, Record<string, string[]>> = { can_read: {}, can_read_delegated: {} }
-  const changesByRelation = {
-    can_read: { gained: createTally({ samplesMax }), lost: createTally({ samplesMax }) },
-    can_read_delegated: { gained: createTally({ samplesMax }), lost: createTally({ samplesMax }) },
-    beyondOwn: createTally({ samplesMax }),
-    byRequest: createTally({ samplesMax }),
-    unknown: createTally({ samplesMax }),
-  }
+  const changes = changesOf(newTally)
+  const [beyondOwn, byRequest, unknown] = [newTally(), newTally(), newTally()]
   let unanswered = 0
   let gained = 0
   return {
@@ -139,45 +130,35 @@ function createFound() {
     },
     add(asker: Asker, document: string, verdicts: Verdicts): void {
       const { who: userName, relation } = asker
-      const { before: allowedBefore, after: allowedAfter } = verdicts
-      if (allowedAfter === undefined) {
+      if (verdicts.after === undefined) {
         unanswered += 1
-        if (allowedBefore === false) changesByRelation.unknown.add(asker, document)
+        if (verdicts.before === false) unknown.add(asker, document)
       }
       if (relation === 'can_read_delegated') {
-        if (isBeyondOwn(asker, verdicts)) changesByRelation.beyondOwn.add(asker, document)
-        if (isByRequest(asker, verdicts)) changesByRelation.byRequest.add(asker, document)
+        if (isBeyondOwn(asker, verdicts)) beyondOwn.add(asker, document)
+        if (isByRequest(asker, verdicts)) byRequest.add(asker, document)
       }
-      if ((allowedBefore === true) === (allowedAfter === true)) return
-      const changes = changesByRelation[relation]
-      if (allowedBefore === true) return changes.lost.add(asker, document)
+      const side = sideOf(verdicts)
+      if (side === undefined) return
+      changes[relation][side].add(asker, document)
+      if (side === 'lost') return
       gained += 1
-      changes.gained.add(asker, document)
       const documents = gains[relation][userName] ?? []
       documents.push(document)
       gains[relation][userName] = documents
     },
     result: () => ({
       gains,
-      changes: {
-        can_read: {
-          gained: sideOf(changesByRelation.can_read.gained),
-          lost: sideOf(changesByRelation.can_read.lost),
-        },
-        can_read_delegated: {
-          gained: sideOf(changesByRelation.can_read_delegated.gained),
-          lost: sideOf(changesByRelation.can_read_delegated.lost),
-        },
-      },
-      beyondOwn: sideOf(changesByRelation.beyondOwn),
-      byRequest: sideOf(changesByRelation.byRequest),
+      changes: changesOf((relation, side) => shown(changes[relation][side])),
+      beyondOwn: shown(beyondOwn),
+      byRequest: shown(byRequest),
       unanswered,
-      unknown: sideOf(changesByRelation.unknown),
+      unknown: shown(unknown),
     }),
   }
 }
 
-function sideOf(tally: Tally): Side {
+function shown(tally: Tally): Side {
   const { samples, ...counts } = tally.result()
   return { ...counts, samples: samples.map(({ asker, document }) => ({ who: asker.who, document })) }
 }
