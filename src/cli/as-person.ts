@@ -1,10 +1,11 @@
-import type { DemoTokens } from './demo-tokens.ts'
-import { type SignIns, signInHint } from './sign-ins.ts'
+import type { CliDeps } from './deps.ts'
+import { createRemitHttp, problemOf } from './remit-http.ts'
+import { signInHint } from './sign-ins.ts'
 
 /** As whom a command asks. */
-export interface AsPerson {
-  /** Address of the service. */
-  readonly url: string
+interface AsPerson {
+  /** `--url`: address of the service. */
+  readonly url?: string | undefined
   /** `--token`. */
   readonly token?: string | undefined
   /** A person of the demo, named on the command line. */
@@ -15,21 +16,51 @@ export interface AsPerson {
   readonly scope: string
 }
 
-/** Where the token of the person at this terminal comes from. */
-export interface AsPersonDeps {
-  readonly demoTokens: DemoTokens
-  readonly signIns: SignIns
-  /** REMIT_TOKEN. */
-  readonly envToken: string | undefined
+/** What a command works with that asks the service as the person at this terminal. */
+export type AskDeps = Pick<
+  CliDeps,
+  'terminal' | 'fetch' | 'publicUrl' | 'demoTokens' | 'signIns' | 'envToken'
+>
+
+interface Sent {
+  /** Goes as JSON, by POST. Without one it is a GET. */
+  readonly body?: object
+  readonly accept?: string
 }
+
+/** Asks as a person, never with machine rights: gives the answer, whatever its form. Throws what a refusal says. */
+export async function sendAs(
+  dependencies: AskDeps,
+  person: AsPerson,
+  path: string,
+  { body, accept = 'application/json' }: Sent = {},
+): Promise<Response> {
+  const url = (person.url ?? dependencies.publicUrl).replace(/\/$/, '')
+  const http = createRemitHttp({
+    url,
+    token: () => personToken(url, person, dependencies),
+    fetch: dependencies.fetch,
+  })
+  const response = await http.send(path, () => ({
+    headers: { accept, ...(body !== undefined && { 'content-type': 'application/json' }) },
+    ...(body !== undefined && { method: 'POST', body: JSON.stringify(body) }),
+  }))
+  if (!response.ok) throw new Error(await problemOf(response))
+  return response
+}
+
+/** The same, of an answer in JSON. */
+export const askAs = async <T>(...question: Parameters<typeof sendAs>): Promise<T> =>
+  (await (await sendAs(...question)).json()) as T
 
 /**
  * A person's own token: `--token`, the demo's person who is named, REMIT_TOKEN, the sign-in of `remit login`, and
  * last the demo's default. Only the demo gives one out, and there too it is one person's, never the machine's.
  */
-export async function personToken(
-  { url, token, user, userByDefault, scope }: AsPerson,
-  { demoTokens, signIns, envToken }: AsPersonDeps,
+async function personToken(
+  url: string,
+  { token, user, userByDefault, scope }: AsPerson,
+  { demoTokens, signIns, envToken }: AskDeps,
 ): Promise<string> {
   const ofDemo = (name: string) => demoTokens.person({ user: name, scopes: [scope] })
   if (token !== undefined) return token

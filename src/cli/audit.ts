@@ -1,15 +1,16 @@
 import { type Command, Option } from 'commander'
 import { listedDelegationStates } from '../delegation/lending/delegation-list.ts'
 import type { AdminClient } from './admin-client.ts'
+import { type AskDeps, askAs, sendAs } from './as-person.ts'
 import { addSealCommands } from './audit-seals.ts'
-import { type AsWhom, asWhom, type ExplainCommandDeps, sendAs } from './explain.ts'
+import { type AsWhom, asWhom, readerOf } from './explain.ts'
 import { anyType, bare, typed } from './ids.ts'
 import { type NotHere, noneOr, printList } from './listing.ts'
 import { recordLines, type WireNames, type WireRecord, withName } from './record-lines.ts'
 import type { Terminal } from './terminal.ts'
 
 /** What the commands that read the record work with. */
-export interface AuditCommandDeps extends ExplainCommandDeps {
+export interface AuditCommandDeps extends AskDeps {
   readonly admin: AdminClient
 }
 
@@ -74,7 +75,9 @@ function addList(audit: Command, dependencies: AuditCommandDeps): void {
   asWhom(list).action(async (flags: Flags) => {
     const query = queryOf(flags, Object.keys(filters))
     if (flags['all'] === true) {
-      const response = await sendAs(dependencies, flags, `/audit?${query}`, undefined, 'application/x-ndjson')
+      const response = await sendAs(dependencies, readerOf(flags), `/audit?${query}`, {
+        accept: 'application/x-ndjson',
+      })
       const decoder = new TextDecoder()
       for await (const bytes of response.body ?? []) {
         const text = decoder.decode(bytes, { stream: true })
@@ -250,7 +253,7 @@ function queryOf(flags: Flags, names: readonly string[]): URLSearchParams {
 
 /** How each delegation of an action came about, and the model that was in force when something was given. */
 async function groundsOf(
-  dependencies: ExplainCommandDeps,
+  dependencies: AskDeps,
   flags: AsWhom,
   steps: readonly WireRecord[],
 ): Promise<RecordPage['records']> {
@@ -270,6 +273,5 @@ async function groundsOf(
     .toSorted((a, b) => a.time.localeCompare(b.time))
 }
 
-async function ask<T>(dependencies: ExplainCommandDeps, flags: AsWhom, path: string): Promise<T> {
-  return (await (await sendAs(dependencies, flags, path)).json()) as T
-}
+const ask = <T>(dependencies: AskDeps, flags: AsWhom, path: string): Promise<T> =>
+  askAs(dependencies, readerOf(flags), path)

@@ -1,18 +1,9 @@
+import type { MembershipPage, WhoCanPage } from '@remit/contract/explain'
 import type { Command } from 'commander'
-import type { Fetch } from '../delegation/tokens/fetch-json.ts'
-import { type AsPersonDeps, personToken } from './as-person.ts'
-import { type Explained, explanationLines } from './explain-tree.ts'
+import { type AskDeps, askAs } from './as-person.ts'
 import { anyType, bare, repeatable, typed } from './ids.ts'
 import { type NotHere, neverHereWords, noneOr } from './listing.ts'
-import { createRemitHttp, problemOf } from './remit-http.ts'
-import { printable, type Terminal } from './terminal.ts'
-
-/** What the commands that explain decisions work with. */
-export interface ExplainCommandDeps extends AsPersonDeps {
-  readonly terminal: Terminal
-  readonly fetch: Fetch
-  readonly publicUrl: string
-}
+import { printable } from './terminal.ts'
 
 /** As which administrator a question is asked, and how its answer is printed. */
 export interface AsWhom {
@@ -29,27 +20,8 @@ interface ExplainFlags extends AsWhom {
   readonly at?: string
 }
 
-interface WhoCanAnswer extends NotHere {
-  readonly subjects: readonly { readonly kind: string; readonly user: string; readonly via: string | null }[]
-  readonly cursor: string | null
-  readonly complete: boolean
-}
-
-interface MembershipsAnswer extends NotHere {
-  readonly memberships: readonly {
-    readonly member: string
-    readonly relation: string
-    readonly group: string
-    readonly counts: 'allowed' | 'denied' | 'error'
-    readonly via: string | null
-    readonly until: string | null
-  }[]
-  readonly cursor: string | null
-  readonly complete: boolean
-}
-
 /** `explain`, `who-can` and `groups`: all ask as a signed-in administrator, never with machine rights. */
-export function addExplainCommands(program: Command, dependencies: ExplainCommandDeps): void {
+export function addExplainCommands(program: Command, dependencies: AskDeps): void {
   const { terminal } = dependencies
   asWhom(
     program
@@ -61,14 +33,17 @@ export function addExplainCommands(program: Command, dependencies: ExplainComman
       .option('--at <time>', 'clock for conditions, ISO 8601; the tuples are today’s'),
   ).action(async (user: string, relation: string, object: string, flags: ExplainFlags) => {
     const { agent, delegation, grant: grants, at: time } = flags
-    const answer = await ask<Explained & Partial<NotHere>>(dependencies, flags, '/explain', {
+    const question = {
       user: typed('user')(user),
       relation,
       object: objectOf(relation, object),
-      ...(agent !== undefined && { agent }),
-      ...(delegation !== undefined && { delegation }),
+      agent,
+      delegation,
       ...(grants.length > 0 && { grants }),
-      ...(time !== undefined && { at: time }),
+      at: time,
+    }
+    const answer = await askAs<Explained & Partial<NotHere>>(dependencies, readerOf(flags), '/explain', {
+      body: question,
     })
     if (flags.json) return terminal.out(JSON.stringify(answer))
     if (time !== undefined) terminal.out(`By the clock of ${answer.at}, on today’s tuples:`)
@@ -82,25 +57,14 @@ export function addExplainCommands(program: Command, dependencies: ExplainComman
       .command('who-can <relation> <object>')
       .description('The people who have a relation to an object, and how each gets it.'),
   ).action(async (relation: string, object: string, flags: AsWhom) => {
-    let isComplete = true
-    let found = 0
-    let cursor: string | null = null
-    let notHere: NotHere = { never_here: [] }
-    do {
-      const page: WhoCanAnswer = await ask(dependencies, flags, '/who-can', {
-        relation,
-        object: objectOf(relation, object),
-        ...(cursor !== null && { cursor }),
-      })
-      for (const subject of page.subjects)
-        terminal.out(flags.json ? JSON.stringify(subject) : printable(subjectLine(subject)))
-      found += page.subjects.length
-      isComplete &&= page.complete
-      cursor = page.cursor
-      notHere = page
-    } while (cursor !== null)
-    if (found === 0 && isComplete) terminal.say(noneOr('Nobody.', notHere))
-    if (!isComplete) terminal.say('The list may lack people: the replica or OpenFGA could not tell all.')
+    await printPages(dependencies, flags, {
+      path: '/who-can',
+      question: { relation, object: objectOf(relation, object) },
+      rowsOf: ({ subjects }: WhoCanPage) => subjects,
+      lineOf: subjectLine,
+      whenEmpty: 'Nobody.',
+      lacking: 'people',
+    })
   })
 
   asWhom(
@@ -109,31 +73,52 @@ export function addExplainCommands(program: Command, dependencies: ExplainComman
       .description('The groups that a person is in, and through which; or whom a group holds.'),
   ).action(async (input: string, flags: AsWhom) => {
     const subject = typed('user')(input)
-    const query = subject.startsWith('user:') ? { user: subject } : { group: subject }
-    let isComplete = true
-    let found = 0
-    let cursor: string | null = null
-    let notHere: NotHere = { never_here: [] }
-    do {
-      const page: MembershipsAnswer = await ask(dependencies, flags, '/memberships', {
-        ...query,
-        ...(cursor !== null && { cursor }),
-      })
-      for (const membership of page.memberships)
-        terminal.out(flags.json ? JSON.stringify(membership) : printable(membershipLine(membership, subject)))
-      found += page.memberships.length
-      isComplete &&= page.complete
-      cursor = page.cursor
-      notHere = page
-    } while (cursor !== null)
-    if (found === 0 && isComplete) terminal.say(noneOr('None.', notHere))
-    if (!isComplete) terminal.say('The list may lack some: the replica or OpenFGA could not tell all.')
+    await printPages(dependencies, flags, {
+      path: '/memberships',
+      question: subject.startsWith('user:') ? { user: subject } : { group: subject },
+      rowsOf: ({ memberships }: MembershipPage) => memberships,
+      lineOf: (membership) => membershipLine(membership, subject),
+      whenEmpty: 'None.',
+      lacking: 'some',
+    })
   })
+}
+
+interface Paged<Page, Row> {
+  readonly path: string
+  readonly question: object
+  readonly rowsOf: (page: Page) => readonly Row[]
+  readonly lineOf: (row: Row) => string
+  readonly whenEmpty: string
+  /** What is missing from a list that is not complete. */
+  readonly lacking: string
+}
+
+/** Prints every page of a list, a line for each of its rows. */
+async function printPages<Page extends NotHere & Pick<WhoCanPage, 'cursor' | 'complete'>, Row>(
+  dependencies: AskDeps,
+  flags: AsWhom,
+  { path, question, rowsOf, lineOf, whenEmpty, lacking }: Paged<Page, Row>,
+): Promise<void> {
+  const { terminal } = dependencies
+  let isComplete = true
+  let found = 0
+  let page: Page | undefined
+  do {
+    const body = { ...question, cursor: page?.cursor ?? undefined }
+    page = await askAs<Page>(dependencies, readerOf(flags), path, { body })
+    const rows = rowsOf(page)
+    for (const row of rows) terminal.out(flags.json ? JSON.stringify(row) : printable(lineOf(row)))
+    found += rows.length
+    isComplete &&= page.complete
+  } while (page.cursor !== null)
+  if (found === 0 && isComplete) terminal.say(noneOr(whenEmpty, page))
+  if (!isComplete) terminal.say(`The list may lack ${lacking}: the replica or OpenFGA could not tell all.`)
 }
 
 const counted = { allowed: '', denied: '  does not count now', error: '  OpenFGA did not say' }
 
-function membershipLine(membership: MembershipsAnswer['memberships'][number], subject: string): string {
+function membershipLine(membership: MembershipPage['memberships'][number], subject: string): string {
   const until = membership.until === null ? '' : `  until ${membership.until}`
   return membership.member === subject
     ? `${membership.group}  ${membership.via ?? membership.relation}${until}${counted[membership.counts]}`
@@ -146,52 +131,125 @@ const anyObject = anyType('document:handbook/travel.md', 'folder:plans')
 const objectOf = (relation: string, object: string): string =>
   (relation.startsWith('can_read') ? typed('document') : anyObject)(object)
 
-export const asWhom = (command: Command): Command =>
+export const asWhom = (command: Command, byDefault = 'lena where nobody is signed in'): Command =>
   command
-    .option(
-      '--as <user>',
-      'administrator of the demo who asks (lena where nobody is signed in)',
-      bare('user'),
-    )
+    .option('--as <user>', `administrator of the demo who asks (${byDefault})`, bare('user'))
     .option('--token <token>', 'access token of an administrator (default: REMIT_TOKEN, or your sign-in)')
     .option('--url <url>', 'address of the service')
     .option('--json', 'prints what the service answers', false)
 
-function subjectLine({ kind, user, via }: WhoCanAnswer['subjects'][number]): string {
+function subjectLine({ kind, user, via }: WhoCanPage['subjects'][number]): string {
   if (kind === 'excluded') return `${user}  not, though everyone else`
   return `${kind === 'everyone' ? 'everyone' : user}  ${via ?? 'OpenFGA says so; the replica does not show how'}`
 }
 
-/** Without a body it is a GET. */
-async function ask<T>(
-  dependencies: ExplainCommandDeps,
-  flags: AsWhom,
-  path: string,
-  body?: object,
-): Promise<T> {
-  return (await (await sendAs(dependencies, flags, path, body)).json()) as T
+/** As whom {@link askAs} asks by these flags. */
+export const readerOf = ({ as: user, token, url }: AsWhom) => ({
+  user,
+  token,
+  url,
+  userByDefault: 'lena',
+  scope: 'security.read',
+})
+
+/** What `POST /explain` answers, as far as it is printed. */
+interface Explained {
+  readonly decision: string
+  readonly explained: string | null
+  readonly agrees: boolean | null
+  readonly in_words: string
+  /** What the registry of agents takes away beside the decision. */
+  readonly registry?: { readonly in_words: string } | undefined
+  readonly reason: WireReason | null
+  readonly cut: number
+  readonly at: string
+  readonly replica: { readonly state: string; readonly lag_ms: number }
 }
 
-/** The answer, whatever its form. Throws what a refusal says. */
-export async function sendAs(
-  dependencies: ExplainCommandDeps,
-  flags: AsWhom,
-  path: string,
-  body?: object,
-  accept = 'application/json',
-): Promise<Response> {
-  const { token, as: user } = flags
-  const url = (flags.url ?? dependencies.publicUrl).replace(/\/$/, '')
-  const http = createRemitHttp({
-    url,
-    token: () =>
-      personToken({ url, token, user, userByDefault: 'lena', scope: 'security.read' }, dependencies),
-    fetch: dependencies.fetch,
+interface WireReason {
+  readonly kind: string
+  readonly holds: string
+  readonly relation?: string | undefined
+  readonly object?: string | undefined
+  readonly rule?: string | undefined
+  readonly tuple?: { readonly user: string; readonly relation: string; readonly object: string } | undefined
+  readonly source?: string | undefined
+  readonly written_at?: string | undefined
+  readonly condition?:
+    | { readonly holds: string; readonly until?: string | undefined; readonly error?: string | undefined }
+    | undefined
+  readonly users?: readonly string[] | undefined
+  readonly count?: number | undefined
+  readonly because: readonly WireReason[]
+}
+
+const marks: Readonly<Record<string, string>> = { yes: '+', no: '-', cycle: '?', error: '!' }
+
+/** The answer as lines: the decision, what to know about it, and the tree. `+` holds, `-` does not, `?` and `!` cannot be decided. */
+export function explanationLines({
+  in_words,
+  registry,
+  agrees,
+  replica,
+  reason,
+  cut,
+}: Explained): readonly string[] {
+  return [
+    in_words,
+    ...(registry === undefined ? [] : [registry.in_words]),
+    ...(agrees === false
+      ? ['The replica says otherwise than OpenFGA: do not take the tree for the reason.']
+      : []),
+    ...(replica.state === 'ready' ? [] : [`The replica is not up to date (${replica.state}).`]),
+    ...(reason === null ? ['No tree: the replica cannot be used now.'] : ['', ...treeLines(reason)]),
+    ...(cut > 0 ? ['', `${cut} more branches are not shown.`] : []),
+  ]
+}
+
+function treeLines(reason: WireReason): string[] {
+  const below = reason.because.flatMap((inner, index) => {
+    const isLast = index === reason.because.length - 1
+    return treeLines(inner).map(
+      (line, row) => `${row > 0 ? (isLast ? '   ' : '|  ') : isLast ? '`- ' : '|- '}${line}`,
+    )
   })
-  const response = await http.send(path, () => ({
-    headers: { accept, ...(body !== undefined && { 'content-type': 'application/json' }) },
-    ...(body !== undefined && { method: 'POST', body: JSON.stringify(body) }),
-  }))
-  if (!response.ok) throw new Error(await problemOf(response))
-  return response
+  return [`${marks[reason.holds] ?? '?'} ${reasonText(reason)}`, ...below]
+}
+
+function reasonText(reason: WireReason): string {
+  const { kind, relation = '', object = '', rule = '', users = [], count = 0, holds } = reason
+  switch (kind) {
+    case 'tuple':
+      return tupleText(reason)
+    case 'not':
+      return holds === 'yes' ? `not excluded by: ${rule}` : `excluded by: ${rule}`
+    case 'rule':
+      return rule
+    case 'missing':
+      return users.length === 0
+        ? `${relation} of ${object}: the model knows no way to it`
+        : `no tuple: ${users.join(' or ')} ${relation} ${object}`
+    case 'self':
+      return 'it is the subject itself'
+    case 'cycle':
+      return `${relation} of ${object}: goes round in a circle`
+    case 'depth':
+      return `${relation} of ${object}: too deep, not looked at`
+    case 'seen':
+      return `${relation} of ${object}: as shown elsewhere`
+    case 'cut':
+      return `${count} more`
+    default:
+      return `${relation} of ${object}`
+  }
+}
+
+function tupleText({ tuple, source, written_at: written, condition }: WireReason): string {
+  const about = [
+    source === 'request' ? 'comes with the request' : written && `written ${written}`,
+    condition?.until && `${condition.holds === 'yes' ? 'until' : 'ended'} ${condition.until}`,
+    condition?.error,
+  ].filter((segment) => segment !== undefined && segment !== '')
+  const text = `${tuple?.user} ${tuple?.relation} ${tuple?.object}`
+  return about.length === 0 ? text : `${text} (${about.join(', ')})`
 }

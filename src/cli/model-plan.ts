@@ -1,66 +1,5 @@
+import type { ChangeSide, Finding, ModelAnswer, Plan, PlanTests } from '@remit/contract/model'
 import { pluralize } from '../kernel/pluralize.ts'
-/** Plans of `POST /model/plan`, as a person who has to confirm one reads them. */
-
-export interface Side {
-  readonly count: number
-  readonly people: number
-  readonly documents: number
-  readonly samples: readonly { readonly who: string; readonly document_id: string }[]
-}
-
-export interface Finding {
-  readonly rule: string
-  readonly relation: string
-  readonly detail: string
-}
-
-/** The results of a plan's tests, as the service writes them. */
-export interface WireTests {
-  readonly hold: boolean
-  readonly passed: number
-  readonly failed: number
-  /** Why none ran. */
-  readonly error?: string
-  readonly failures: readonly {
-    readonly test: string
-    readonly question?: string
-    readonly expected?: WireAnswer
-    readonly got?: WireAnswer
-    readonly refused?: string
-  }[]
-}
-
-type WireAnswer = boolean | readonly string[] | { readonly error: string }
-
-/** A plan, as the service writes it. */
-export interface WirePlan {
-  readonly plan_id: string
-  readonly state: string
-  readonly planner: string
-  readonly base_model: string
-  readonly digest: string
-  readonly expires_at: string
-  readonly approved_by: readonly string[]
-  readonly approvers_needed: number
-  readonly reasons: readonly { readonly by: string; readonly reason: string }[]
-  /** Why nobody can confirm it any more. */
-  readonly outdated?: string
-  readonly tests: WireTests
-  readonly complete: boolean
-  readonly people: number
-  readonly documents: number
-  readonly delegations: number
-  readonly unanswered: number
-  readonly watermark: { readonly read_to: string; readonly tuples: number }
-  readonly can_read: { readonly gained: Side; readonly lost: Side }
-  readonly can_read_delegated: { readonly gained: Side; readonly lost: Side }
-  readonly invalid_tuples: {
-    readonly count: number
-    readonly samples: readonly { readonly tuple: string; readonly reason: string }[]
-  }
-  readonly refusals: readonly Finding[]
-  readonly warnings: readonly Finding[]
-}
 
 /** The plans that wait, as the service writes them. */
 export interface WireOpenPlans {
@@ -69,7 +8,7 @@ export interface WireOpenPlans {
 }
 
 export interface WirePlanRead {
-  readonly plan: WirePlan
+  readonly plan: Plan
   readonly diff: string
   readonly allow_list_diff: string
 }
@@ -86,11 +25,11 @@ export interface WireModel {
     readonly activated_by: readonly string[]
     readonly activated_at: string
   }[]
-  readonly awaiting: readonly WirePlan[]
+  readonly awaiting: readonly Plan[]
 }
 
 /** What a plan says, worst first. */
-export function planToText(plan: WirePlan): string {
+export function planToText(plan: Plan): string {
   const { people, documents, delegations, watermark } = plan
   const isOpen = plan.state !== 'active'
   return [
@@ -119,7 +58,7 @@ export function planToText(plan: WirePlan): string {
 // Enough to see what kind of thing fails; the console and --json show more.
 const failuresShown = 20
 
-function testsToText({ hold, passed, failed, error, failures }: WireTests): string[] {
+function testsToText({ hold, passed, failed, error, failures }: PlanTests): string[] {
   if (hold) return [`The truth table holds: ${pluralize(passed, 'test')}.`]
   if (error !== undefined) return [`THE TRUTH TABLE DID NOT RUN: ${error}`]
   const failureLines = failures.slice(0, failuresShown).map((failure) => `  ✕ ${failureToText(failure)}`)
@@ -137,12 +76,12 @@ export const failureToText = ({
   expected,
   got,
   refused: refusal,
-}: WireTests['failures'][number]) =>
+}: PlanTests['failures'][number]) =>
   refusal === undefined
     ? `${question}: ${answerToText(got)}, expected: ${answerToText(expected)} (${test})`
     : `${test}: its tuples are refused: ${refusal}`
 
-function answerToText(answer: WireAnswer = false): string {
+function answerToText(answer: ModelAnswer = false): string {
   if (typeof answer === 'boolean') return answer ? 'yes' : 'no'
   return 'error' in answer ? answer.error : answer.join(', ') || 'nobody and nothing'
 }
@@ -183,18 +122,43 @@ const listed = (title: string, lines: readonly string[]): string[] =>
   lines.length === 0 ? [] : [title, ...lines]
 
 /** False: a refusal or a limit came before anything was compared, so that no gain and no loss says nothing. */
-export const isCompared = ({ complete: isComplete, documents }: WirePlan): boolean =>
-  isComplete || documents > 0
+export const isCompared = ({ complete: isComplete, documents }: Plan): boolean => isComplete || documents > 0
 
 /** What is said of a plan that was not compared. */
 export const notCompared = 'It was not compared: who gains and who loses is not known.'
 
-function effectToText(plan: WirePlan): string[] {
+function effectToText(plan: Plan): string[] {
   if (!isCompared(plan)) return [notCompared]
   const { can_read: direct, can_read_delegated: delegated, complete: isComplete } = plan
   const allSides = [direct.gained, direct.lost, delegated.gained, delegated.lost]
   if (allSides.every(({ count }) => count === 0))
     return [`Nobody gains and nobody loses anything${isComplete ? '' : ' in what was compared'}.`]
+  return changesToText(plan, ({ samples }) => ({ samples, places: [] }))
+}
+
+/** What people by themselves, and agents for them, would gain and lose. */
+export interface Changes<Side> {
+  readonly can_read: { readonly gained: Side; readonly lost: Side }
+  readonly can_read_delegated: { readonly gained: Side; readonly lost: Side }
+}
+
+/** Each side with what is `shown` of it. */
+export function changesToText<Side extends ChangeSide>(
+  { can_read: direct, can_read_delegated: delegated }: Changes<Side>,
+  shown: (side: Side) => Pick<ChangeSide, 'samples'> & { readonly places: readonly string[] },
+): string[] {
+  const sideToText = (title: string, sign: string, side: Side): string[] => {
+    const { count, people, documents } = side
+    if (count === 0) return [`${title} nothing.`]
+    const { samples, places } = shown(side)
+    const unlisted = count - samples.length
+    return [
+      `${title} ${count}: ${people} of them, ${pluralize(documents, 'document')}`,
+      ...places,
+      ...samples.map(({ who: subject, document_id }) => `  ${sign} ${subject}  document:${document_id}`),
+      ...(unlisted > 0 ? [`  ${sign} and ${unlisted} more`] : []),
+    ]
+  }
   return [
     ...sideToText('People gain', '+', direct.gained),
     ...sideToText('People lose', '-', direct.lost),
@@ -203,20 +167,7 @@ function effectToText(plan: WirePlan): string[] {
   ]
 }
 
-function sideToText(title: string, sign: string, { count, people, documents, samples }: Side): string[] {
-  if (count === 0) return [`${title} nothing.`]
-  const sampleLines = samples.map(
-    ({ who: subject, document_id }) => `  ${sign} ${subject}  document:${document_id}`,
-  )
-  const unlisted = count - samples.length
-  return [
-    `${title} ${count}: ${people} of them, ${pluralize(documents, 'document')}`,
-    ...sampleLines,
-    ...(unlisted > 0 ? [`  ${sign} and ${unlisted} more`] : []),
-  ]
-}
-
-function invalidToText({ count, samples }: WirePlan['invalid_tuples']): string[] {
+function invalidToText({ count, samples }: Plan['invalid_tuples']): string[] {
   if (count === 0) return []
   return [
     `${pluralize(count, 'stored tuple')} would not count any more:`,
@@ -229,3 +180,92 @@ function invalidToText({ count, samples }: WirePlan['invalid_tuples']): string[]
 /** What becomes of tuples that the model would not take. */
 export const staysStored =
   'They stay stored: while it is in force nobody can delete them by POST /access, and under a model that takes them they count again. Delete them first.'
+
+/** A plan as a comment on the change that it is about: what must be seen first, the rest folded away. */
+export function planToMarkdown(plan: Plan): string {
+  const { people, documents, delegations, watermark } = plan
+  const isApplicable = plan.complete && plan.refusals.length === 0
+  return [
+    '### What this change of the authorization model would do',
+    '',
+    ...(isApplicable ? [] : ['> **It could not come into force as it is.**', '']),
+    ...(plan.complete
+      ? []
+      : ['> The plan is not complete: somebody who is not named here could gain something.', '']),
+    ...findings('Refused', plan.refusals),
+    ...tests(plan.tests),
+    ...(isCompared(plan) ? effect(plan) : [`> **${notCompared}**`, '']),
+    ...samples('People gain', plan.can_read.gained),
+    ...samples('People lose', plan.can_read.lost),
+    ...samples('Agents gain', plan.can_read_delegated.gained),
+    ...samples('Agents lose', plan.can_read_delegated.lost),
+    ...(plan.unanswered === 0
+      ? []
+      : [`${pluralize(plan.unanswered, 'question')} could not be answered, which denies.`, '']),
+    ...(plan.invalid_tuples.count === 0
+      ? []
+      : [
+          `${pluralize(plan.invalid_tuples.count, 'stored tuple')} would not count any more. ${staysStored}`,
+          '',
+        ]),
+    ...findings('Warnings', plan.warnings),
+    `Tried on ${pluralize(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${pluralize(people, 'person', 'people')} and anyone, ${pluralize(documents, 'document')}, ${pluralize(delegations, 'delegation')}. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
+  ].join('\n')
+}
+
+const effect = ({ can_read: direct, can_read_delegated: delegated }: Plan): string[] => [
+  '| | gain | lose |',
+  '|---|---|---|',
+  `| people | ${counts(direct.gained)} | ${counts(direct.lost)} |`,
+  `| agents, for people | ${counts(delegated.gained)} | ${counts(delegated.lost)} |`,
+  '',
+]
+
+function tests({ hold, passed, failed, error, failures }: PlanTests): string[] {
+  if (hold) return [`The truth table holds: ${pluralize(passed, 'test')}.`, '']
+  if (error !== undefined) return [`> **The truth table did not run:** ${code(error)}`, '']
+  return [
+    `> **${failed} of ${passed + failed} tests of the truth table fail.**`,
+    '',
+    ...failures.map((failure) => `- ${code(failureToText(failure))}`),
+    ...(failed > failures.length ? [`- and ${failed - failures.length} more`] : []),
+    '',
+  ]
+}
+
+const counts = ({ count, people, documents }: ChangeSide): string =>
+  count === 0 ? 'nothing' : `**${count}**: ${people} of them, ${pluralize(documents, 'document')}`
+
+function samples(title: string, { count, samples: subjects }: ChangeSide): string[] {
+  if (count === 0) return []
+  const unlisted = count - subjects.length
+  return [
+    `<details><summary>${title}</summary>`,
+    '',
+    ...subjects.map(
+      ({ who: subject, document_id }) => `- ${code(subject)} ${code(`document:${document_id}`)}`,
+    ),
+    ...(unlisted > 0 ? [`- and ${unlisted} more`] : []),
+    '',
+    '</details>',
+    '',
+  ]
+}
+
+function findings(title: string, found: readonly Finding[]): string[] {
+  if (found.length === 0) return []
+  return [
+    `**${title}**`,
+    '',
+    ...found.map(
+      ({ relation, detail, rule }) => `- ${code(relation === '' ? rule : relation)} ${code(detail)}`,
+    ),
+    '',
+  ]
+}
+
+/** As letters: names and details hold text of whoever wrote the model or an id, which must draw nothing in a comment. */
+function code(text: string): string {
+  const printable = text.replaceAll(/\p{C}/gu, '?').replaceAll('`', '’')
+  return `\`${printable}\``
+}

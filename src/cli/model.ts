@@ -1,25 +1,28 @@
 import { readFile } from 'node:fs/promises'
+import type { Plan } from '@remit/contract/model'
 import type { Command } from 'commander'
 import { embeddedUrl, openInMemory } from '../authz/embedded.ts'
-import { readStoreFile } from '../authz/model/store-file.ts'
-import { testStoreFile } from '../authz/model/store-test.ts'
+import { type Question, readStoreFile } from '../authz/model/store-file.ts'
+import {
+  type Answer,
+  type QuestionResult,
+  type TestResult,
+  testStoreFile,
+} from '../authz/model/store-test.ts'
 import { createFgaApi } from '../authz/openfga.ts'
-import { personToken } from './as-person.ts'
+import { askAs } from './as-person.ts'
 import type { CliDeps } from './deps.ts'
 import { bare } from './ids.ts'
 import { printList } from './listing.ts'
-import { planToMarkdown } from './model-markdown.ts'
 import {
   diffToText,
   modelToText,
+  planToMarkdown,
   planToText,
   type WireModel,
   type WireOpenPlans,
-  type WirePlan,
   type WirePlanRead,
 } from './model-plan.ts'
-import { isPassing, reportOf } from './model-report.ts'
-import { createRemitHttp, problemOf } from './remit-http.ts'
 
 interface TestFlags {
   readonly server?: string
@@ -83,13 +86,7 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
     .description('Lists the plans that can still be confirmed.')
     .option('--json', 'one line of JSON each', false)
     .action(async ({ json, ...flags }: PersonFlags & { readonly json: boolean }) => {
-      const { plans, more: hasMore } = await ask<WireOpenPlans>(
-        'GET',
-        '/model/plans',
-        undefined,
-        flags,
-        dependencies,
-      )
+      const { plans, more: hasMore } = await ask<WireOpenPlans>('/model/plans', flags, dependencies)
       printList(dependencies.terminal, plans, {
         json,
         whenEmpty: 'No plan can be confirmed now.',
@@ -113,8 +110,7 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
     .option('--reason <text>', 'why it may come into force although tests fail; on record')
     .action(async (id: string, flags: PersonFlags & { readonly reason?: string }) => {
       const { reason } = flags
-      const body = { plan_id: id, ...(reason !== undefined && { reason }) }
-      const answer = await ask<Applied>('POST', '/model/apply', body, flags, dependencies)
+      const answer = await ask<Applied>('/model/apply', flags, dependencies, { plan_id: id, reason })
       const flagsAgain = `${reason === undefined ? '' : ' --reason WHY'}${asUser(flags.user && 'NAME')}`
       dependencies.terminal.out(
         answer.state === 'active'
@@ -130,13 +126,11 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
     .action(async (id: string | undefined, flags: PersonFlags) => {
       if (id !== undefined) {
         const path = `/model/plans/${encodeURIComponent(await planOf(id, flags, dependencies))}`
-        const { plan, ...diffs } = await ask<WirePlanRead>('GET', path, undefined, flags, dependencies)
+        const { plan, ...diffs } = await ask<WirePlanRead>(path, flags, dependencies)
         dependencies.terminal.out(`${planToText(plan)}\n${diffToText(diffs)}`)
         return
       }
-      dependencies.terminal.out(
-        modelToText(await ask<WireModel>('GET', '/model', undefined, flags, dependencies)),
-      )
+      dependencies.terminal.out(modelToText(await ask<WireModel>('/model', flags, dependencies)))
     })
 }
 
@@ -154,7 +148,7 @@ const asPerson = (command: Command): Command =>
 
 /** Whether it could be applied. */
 async function showPlan(body: object, flags: PlanFlags, dependencies: CliDeps): Promise<boolean> {
-  const { plan } = await ask<{ readonly plan: WirePlan }>('POST', '/model/plan', body, flags, dependencies)
+  const { plan } = await ask<{ readonly plan: Plan }>('/model/plan', flags, dependencies, body)
   const { json, markdown } = flags
   dependencies.terminal.out(json ? JSON.stringify(plan) : markdown ? planToMarkdown(plan) : planToText(plan))
   if (!plan.complete || plan.refusals.length > 0) return false
@@ -171,7 +165,7 @@ const asUser = (user: string | undefined): string => (user === undefined ? '' : 
 /** A record names the model that decided, not the plan that brought it. */
 async function planOf(id: string, flags: PersonFlags, dependencies: CliDeps): Promise<string> {
   if (id.startsWith('m_')) return id
-  const { history } = await ask<WireModel>('GET', '/model', undefined, flags, dependencies)
+  const { history } = await ask<WireModel>('/model', flags, dependencies)
   const version = history.find(({ model_id }) => model_id === id)
   if (version === undefined) throw new Error(`No model ${id} was ever in force.`)
   if (version.plan_id !== undefined) return version.plan_id
@@ -179,32 +173,15 @@ async function planOf(id: string, flags: PersonFlags, dependencies: CliDeps): Pr
 }
 
 async function previous(flags: PersonFlags, dependencies: CliDeps): Promise<string> {
-  const { history, model_id } = await ask<WireModel>('GET', '/model', undefined, flags, dependencies)
+  const { history, model_id } = await ask<WireModel>('/model', flags, dependencies)
   const previousVersion = history.find((version) => version.model_id !== model_id)
   if (previousVersion === undefined) throw new Error('There is no earlier model.')
   return previousVersion.model_id
 }
 
-async function ask<T>(
-  method: string,
-  path: string,
-  body: object | undefined,
-  flags: PersonFlags,
-  dependencies: CliDeps,
-): Promise<T> {
-  const { token, user } = flags
-  const url = (flags.url ?? dependencies.publicUrl).replace(/\/$/, '')
-  const http = createRemitHttp({
-    url,
-    token: () => personToken({ url, token, user, scope: 'security.write' }, dependencies),
-    fetch: dependencies.fetch,
-  })
-  const response = await http.send(path, () => ({
-    method,
-    ...(body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
-  }))
-  if (!response.ok) throw new Error(await problemOf(response))
-  return (await response.json()) as T
+const ask = <T>(path: string, flags: PersonFlags, dependencies: CliDeps, body?: object): Promise<T> => {
+  const { user, token, url } = flags
+  return askAs(dependencies, { user, token, url, scope: 'security.write' }, path, body && { body })
 }
 
 function apisOf({ server, token }: TestFlags, { openfga }: CliDeps) {
@@ -222,4 +199,81 @@ function apisOf({ server, token }: TestFlags, { openfga }: CliDeps) {
           },
         ]
   return [{ name: 'the embedded engine', api: engine }, ...real]
+}
+
+export const isPassing = (results: readonly TestResult[]): boolean => results.every(testPasses)
+
+/** What failed, then the counts, in the shape of OpenFGA's own tool. */
+export function reportOf(results: readonly TestResult[]): string {
+  const failing = results.filter((result) => !testPasses(result))
+  const questionResults = results.flatMap((result) => result.results)
+  const summary = [
+    '# Test Summary #',
+    `Tests ${results.length - failing.length}/${results.length} passing`,
+    ...countsOf(questionResults, (name, passing) => `${name} ${passing} passing`),
+  ]
+  return [...failing.map(failureOf), summary.join('\n')].join('\n---\n')
+}
+
+const kinds = [
+  { kind: 'check', name: 'Checks' },
+  { kind: 'list_objects', name: 'ListObjects' },
+  { kind: 'list_users', name: 'ListUsers' },
+] as const
+
+const testPasses = ({ refused: refusal, results }: TestResult): boolean =>
+  refusal === undefined && results.every(({ passed }) => passed)
+
+/** Of each kind that was asked how many pass: `3/4`. */
+const countsOf = (
+  results: readonly QuestionResult[],
+  inWords: (name: string, passing: string) => string,
+): string[] =>
+  kinds.flatMap(({ kind, name }) => {
+    const ofKind = results.filter(({ question }) => question.kind === kind)
+    const passing = `${ofKind.filter(({ passed }) => passed).length}/${ofKind.length}`
+    return ofKind.length === 0 ? [] : [inWords(name, passing)]
+  })
+
+function failureOf({ name, refused: refusal, results }: TestResult): string {
+  if (refusal !== undefined) return `(FAILING) ${name}: its tuples are refused: ${refusal}`
+  const counts = countsOf(results, (kind, passing) => `${kind} (${passing} passing)`)
+  const lines = results.filter(({ passed }) => !passed).map(differenceOf)
+  return [`(FAILING) ${name}: ${counts.join(' | ')}`, ...lines].join('\n')
+}
+
+function differenceOf({ question, got }: QuestionResult): string {
+  return `ⅹ ${questionText(question)}: expected=${answerText(question.expected)}, got=${answerText(got)}${listDifference(question.expected, got)}`
+}
+
+function questionText(question: Question): string {
+  const contextText = question.context === undefined ? '' : `,context=${JSON.stringify(question.context)}`
+  switch (question.kind) {
+    case 'check':
+      return `Check(user=${question.user},relation=${question.relation},object=${question.object}${contextText})`
+    case 'list_objects':
+      return `ListObjects(user=${question.user},relation=${question.relation},type=${question.type}${contextText})`
+    case 'list_users': {
+      const { type, relation } = question.filter
+      const filter = relation === undefined ? type : `${type}#${relation}`
+      return `ListUsers(object=${question.object},relation=${question.relation},user_filter=${filter}${contextText})`
+    }
+  }
+}
+
+function answerText(answer: Answer): string {
+  if (typeof answer === 'boolean') return String(answer)
+  return 'error' in answer ? `N/A, error=${answer.error}` : `[${answer.join(' ')}]`
+}
+
+/** In a list of forty nobody sees the one that is missing. */
+function listDifference(expected: Question['expected'], got: Answer): string {
+  if (typeof expected === 'boolean' || typeof got === 'boolean' || 'error' in got) return ''
+  const missing = expected
+    .filter((expectedItem) => !got.includes(expectedItem))
+    .map((missingItem) => `\n    missing:    ${missingItem}`)
+  const extra = got
+    .filter((gotItem) => !expected.includes(gotItem))
+    .map((extraItem) => `\n    unexpected: ${extraItem}`)
+  return [...missing, ...extra].join('')
 }

@@ -1,29 +1,19 @@
 import { readFile } from 'node:fs/promises'
+import type { ChangeSide } from '@remit/contract/model'
 import { type Command, InvalidArgumentError } from 'commander'
-import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import { pluralize } from '../kernel/pluralize.ts'
-import { type AsPersonDeps, personToken } from './as-person.ts'
+import { type AskDeps, askAs } from './as-person.ts'
+import { type AsWhom, asWhom, readerOf } from './explain.ts'
 import { bare, repeatable, typed } from './ids.ts'
-import { createRemitHttp, problemOf } from './remit-http.ts'
-import type { Terminal } from './terminal.ts'
+import { printable } from './terminal.ts'
+import { type Changes, changesToText } from './model-plan.ts'
 
-/** What the command works with. */
-export interface WhatIfCommandDeps extends AsPersonDeps {
-  readonly terminal: Terminal
-  readonly fetch: Fetch
-  readonly publicUrl: string
-}
-
-interface Flags {
+interface Flags extends AsWhom {
   readonly write: Tuple[]
   readonly delete: Tuple[]
   readonly model?: string
   readonly person: string[]
   readonly document: string[]
-  readonly as?: string
-  readonly token?: string
-  readonly url?: string
-  readonly json: boolean
 }
 
 interface Tuple {
@@ -33,24 +23,13 @@ interface Tuple {
   readonly condition?: object
 }
 
-interface Difference {
-  readonly count: number
-  readonly people: number
-  readonly documents: number
-  readonly samples: readonly { readonly who: string; readonly document_id: string }[]
+interface Difference extends ChangeSide {
   readonly collections: readonly { readonly collection: string | null; readonly count: number }[]
 }
 
-interface Change {
-  readonly gained: Difference
-  readonly lost: Difference
-}
-
-interface Answer {
+interface Answer extends Changes<Difference> {
   readonly complete: boolean
   readonly limited_by: readonly string[]
-  readonly can_read: Change
-  readonly can_read_delegated: Change
   readonly asked: { readonly people: number; readonly agents: number; readonly questions: number }
   readonly unanswered: number
   readonly unchanged: { readonly writes: readonly Tuple[]; readonly deletes: readonly Tuple[] }
@@ -60,9 +39,9 @@ interface Answer {
 }
 
 /** `what-if`: asks as a signed-in administrator, never with machine rights. */
-export function addWhatIfCommand(program: Command, dependencies: WhatIfCommandDeps): void {
+export function addWhatIfCommand(program: Command, dependencies: AskDeps): void {
   const { terminal } = dependencies
-  program
+  const command = program
     .command('what-if')
     .description('Who would gain and lose which documents by a change. Nothing is changed.')
     .option(
@@ -75,23 +54,15 @@ export function addWhatIfCommand(program: Command, dependencies: WhatIfCommandDe
     .option('--model <file>', 'a changed model; it takes security.write')
     .option('--person <user>', 'only about this person; repeat for more', repeatable(typed('user')), [])
     .option('--document <id>', 'only about this document; repeat for more', repeatable(bare('document')), [])
-    .option(
-      '--as <user>',
-      'administrator of the demo who asks (lena where nobody is signed in; kim with --model)',
-      bare('user'),
-    )
-    .option('--token <token>', 'access token of an administrator (default: REMIT_TOKEN, or your sign-in)')
-    .option('--url <url>', 'address of the service')
-    .option('--json', 'prints what the service answers', false)
-    .action(async (flags: Flags) => {
-      const answer = await ask(dependencies, flags)
-      if (flags.json) return terminal.out(JSON.stringify(answer))
-      for (const line of linesOf(answer)) terminal.out(printable(line))
-    })
+  asWhom(command, 'lena where nobody is signed in; kim with --model').action(async (flags: Flags) => {
+    const answer = await ask(dependencies, flags)
+    if (flags.json) return terminal.out(JSON.stringify(answer))
+    for (const line of linesOf(answer)) terminal.out(printable(line))
+  })
 }
 
-async function ask(dependencies: WhatIfCommandDeps, flags: Flags): Promise<Answer> {
-  const { token, as: user, person: people, document: documents } = flags
+async function ask(dependencies: AskDeps, flags: Flags): Promise<Answer> {
+  const { person: people, document: documents } = flags
   if (flags.write.length + flags.delete.length === 0 && flags.model === undefined)
     throw new Error('Say what is supposed to change: --write, --delete or --model.')
   const model = flags.model === undefined ? undefined : await readFile(flags.model, 'utf8')
@@ -103,54 +74,32 @@ async function ask(dependencies: WhatIfCommandDeps, flags: Flags): Promise<Answe
       question: { ...(people.length > 0 && { people }), ...(documents.length > 0 && { documents }) },
     }),
   }
-  const url = (flags.url ?? dependencies.publicUrl).replace(/\/$/, '')
-  const as =
-    model === undefined
-      ? { scope: 'security.read', userByDefault: 'lena' }
-      : { scope: 'security.write', userByDefault: 'kim' }
-  const http = createRemitHttp({
-    url,
-    token: () => personToken({ url, token, user, ...as }, dependencies),
-    fetch: dependencies.fetch,
-  })
-  const response = await http.send('/what-if', () => ({
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  }))
-  if (!response.ok) throw new Error(await problemOf(response))
-  return (await response.json()) as Answer
+  const asker = readerOf(flags)
+  return askAs(
+    dependencies,
+    model === undefined ? asker : { ...asker, scope: 'security.write', userByDefault: 'kim' },
+    '/what-if',
+    { body },
+  )
 }
 
 function linesOf(answer: Answer): string[] {
-  const { asked: size, can_read, can_read_delegated: delegated, unchanged, watermark } = answer
+  const { asked: size, unchanged, watermark } = answer
   return [
     ...(answer.complete ? [] : [`NOT COMPLETE (${answer.limited_by.join(', ')}): somebody may be missing.`]),
     ...unchanged.writes.map((tuple) => `Is so already: ${lineOf(tuple)}`),
     ...unchanged.deletes.map((tuple) => `Is not stored: ${lineOf(tuple)}`),
     ...answer.nobody_may_write.map((tuple) => `NOBODY MAY WRITE, by the allow-list: ${lineOf(tuple)}`),
-    ...differenceLines('People gain', '+', can_read.gained),
-    ...differenceLines('People lose', '-', can_read.lost),
-    ...differenceLines('Agents gain', '+', delegated.gained),
-    ...differenceLines('Agents lose', '-', delegated.lost),
+    ...changesToText(answer, ({ samples, collections }) => ({
+      samples: samples.slice(0, 20),
+      places: collections
+        .slice(0, 10)
+        .map(({ collection, count }) => `  ${count} in ${collection ?? 'no collection'}`),
+    })),
     ...(answer.unanswered === 0
       ? []
       : [`${pluralize(answer.unanswered, 'question')} could not be answered, which denies.`]),
     `It can reach ${pluralize(size.people, 'person', 'people')} and ${pluralize(size.agents, 'agent')}: ${pluralize(size.questions, 'question')}, on ${pluralize(watermark.tuples, 'tuple')} read to ${watermark.read_to}. Nothing is changed.`,
-  ]
-}
-
-function differenceLines(title: string, sign: string, difference: Difference): string[] {
-  const { count, people, documents, samples, collections } = difference
-  if (count === 0) return [`${title} nothing.`]
-  const samplesShown = samples.slice(0, 20)
-  return [
-    `${title} ${count}: ${people} of them, ${pluralize(documents, 'document')}`,
-    ...collections
-      .slice(0, 10)
-      .map(({ collection, count: inIt }) => `  ${inIt} in ${collection ?? 'no collection'}`),
-    ...samplesShown.map(({ who: subject, document_id }) => `  ${sign} ${subject}  document:${document_id}`),
-    ...(count > samplesShown.length ? [`  ${sign} and ${count - samplesShown.length} more`] : []),
   ]
 }
 
@@ -176,6 +125,3 @@ function remove(text: string, previousTuples: readonly Tuple[]): Tuple[] {
   const [user = '', relation = '', object = ''] = tupleIn(text, 3)
   return [...previousTuples, { user, relation, object }]
 }
-
-// An id is anybody's text, which a terminal would obey.
-const printable = (line: string): string => line.replaceAll(/\p{C}/gu, '?')

@@ -1,7 +1,7 @@
 import { explain } from '@remit/engine'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { CliDeps } from '../../src/cli/deps.ts'
-import { explanationLines } from '../../src/cli/explain-tree.ts'
+import { explanationLines } from '../../src/cli/explain.ts'
 import { runCli } from '../../src/cli/program.ts'
 import { createTerminal } from '../../src/cli/terminal.ts'
 import { reasonToWire } from '../../src/http/routes/security/explain-reasons.ts'

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readStoreFile } from '../../src/authz/model/store-file.ts'
 import { testStoreFile } from '../../src/authz/model/store-test.ts'
-import { isPassing, reportOf } from '../../src/cli/model-report.ts'
+import { isPassing, reportOf } from '../../src/cli/model.ts'
 import { needsOpenfga } from '../support/native.ts'
 import { engineApi, serverApi } from './store.ts'
 
