@@ -36,24 +36,33 @@ export function planToText(plan: Plan): string {
     `Plan ${plan.plan_id} by ${plan.planner}, ${isOpen ? `until ${plan.expires_at}` : 'which came into force'}`,
     `  from model ${plan.base_model} to the text with sha256 ${plan.digest}`,
     `  tried on ${pluralize(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${pluralize(people, 'person', 'people')} and anyone, ${pluralize(documents, 'document')}, ${pluralize(delegations, 'delegation')}`,
-    ...(plan.outdated === undefined
-      ? []
-      : [`OUTDATED, nobody can confirm it: ${plan.outdated} Make a new plan.`]),
-    ...(plan.complete ? [] : ['NOT COMPLETE: somebody who is not named here could gain something.']),
+    ...when(
+      plan.outdated !== undefined,
+      `OUTDATED, nobody can confirm it: ${plan.outdated} Make a new plan.`,
+    ),
+    ...when(!plan.complete, 'NOT COMPLETE: somebody who is not named here could gain something.'),
     ...listed('REFUSED, this model cannot come into force:', plan.refusals.map(findingToText)),
     ...testsToText(plan.tests),
     ...effectToText(plan),
-    ...(plan.unanswered === 0
-      ? []
-      : [`${pluralize(plan.unanswered, 'question')} could not be answered, which denies.`]),
+    ...when(plan.unanswered > 0, unansweredToText(plan.unanswered)),
     ...invalidToText(plan.invalid_tuples),
     ...listed('Warnings:', plan.warnings.map(findingToText)),
-    ...(plan.approved_by.length === 0 ? [] : [`Confirmed by ${plan.approved_by.join(', ')}.`]),
+    ...when(plan.approved_by.length > 0, `Confirmed by ${plan.approved_by.join(', ')}.`),
     ...plan.reasons.map(
       ({ by: approver, reason }) => `  ${approver}, although tests fail: ${withoutControls(reason)}`,
     ),
   ].join('\n')
 }
+
+/** The lines where it is so, else none. */
+export const when = (isSo: boolean, ...lines: readonly string[]): readonly string[] => (isSo ? lines : [])
+
+/** What is said of questions without an answer. */
+export const unansweredToText = (count: number): string =>
+  `${pluralize(count, 'question')} could not be answered, which denies.`
+
+const moreToText = (sign: string, count: number, shown: number): readonly string[] =>
+  when(count > shown, `${sign} and ${count - shown} more`)
 
 // Enough to see what kind of thing fails; the console and --json show more.
 const failuresShown = 20
@@ -65,7 +74,7 @@ function testsToText({ hold, passed, failed, error, failures }: PlanTests): stri
   return [
     `TESTS FAIL: ${failed} of ${passed + failed} in the truth table.`,
     ...failureLines,
-    ...(failed > failureLines.length ? [`  ✕ and ${failed - failureLines.length} more`] : []),
+    ...moreToText('  ✕', failed, failureLines.length),
   ]
 }
 
@@ -95,9 +104,10 @@ export const diffToText = ({
     diff === ''
       ? 'The text is that of the model that it was made from.'
       : `What it changes in the text:\n${withoutControls(diff)}`,
-    ...(allow_list_diff === ''
-      ? []
-      : [`What it changes in the allow-list:\n${withoutControls(allow_list_diff)}`]),
+    ...when(
+      allow_list_diff !== '',
+      `What it changes in the allow-list:\n${withoutControls(allow_list_diff)}`,
+    ),
   ].join('\n')
 
 const withoutControls = (text: string): string =>
@@ -151,12 +161,11 @@ export function changesToText<Side extends ChangeSide>(
     const { count, people, documents } = side
     if (count === 0) return [`${title} nothing.`]
     const { samples, places } = shown(side)
-    const unlisted = count - samples.length
     return [
       `${title} ${count}: ${people} of them, ${pluralize(documents, 'document')}`,
       ...places,
       ...samples.map(({ who: subject, document_id }) => `  ${sign} ${subject}  document:${document_id}`),
-      ...(unlisted > 0 ? [`  ${sign} and ${unlisted} more`] : []),
+      ...moreToText(`  ${sign}`, count, samples.length),
     ]
   }
   return [
@@ -172,7 +181,7 @@ function invalidToText({ count, samples }: Plan['invalid_tuples']): string[] {
   return [
     `${pluralize(count, 'stored tuple')} would not count any more:`,
     ...samples.map(({ tuple, reason }) => `  ${tuple}  (${reason})`),
-    ...(count > samples.length ? [`  and ${count - samples.length} more`] : []),
+    ...moreToText(' ', count, samples.length),
     `  ${staysStored}`,
   ]
 }
@@ -185,13 +194,16 @@ export const staysStored =
 export function planToMarkdown(plan: Plan): string {
   const { people, documents, delegations, watermark } = plan
   const isApplicable = plan.complete && plan.refusals.length === 0
+  const invalidCount = plan.invalid_tuples.count
   return [
     '### What this change of the authorization model would do',
     '',
-    ...(isApplicable ? [] : ['> **It could not come into force as it is.**', '']),
-    ...(plan.complete
-      ? []
-      : ['> The plan is not complete: somebody who is not named here could gain something.', '']),
+    ...when(!isApplicable, '> **It could not come into force as it is.**', ''),
+    ...when(
+      !plan.complete,
+      '> The plan is not complete: somebody who is not named here could gain something.',
+      '',
+    ),
     ...findings('Refused', plan.refusals),
     ...tests(plan.tests),
     ...(isCompared(plan) ? effect(plan) : [`> **${notCompared}**`, '']),
@@ -199,15 +211,12 @@ export function planToMarkdown(plan: Plan): string {
     ...samples('People lose', plan.can_read.lost),
     ...samples('Agents gain', plan.can_read_delegated.gained),
     ...samples('Agents lose', plan.can_read_delegated.lost),
-    ...(plan.unanswered === 0
-      ? []
-      : [`${pluralize(plan.unanswered, 'question')} could not be answered, which denies.`, '']),
-    ...(plan.invalid_tuples.count === 0
-      ? []
-      : [
-          `${pluralize(plan.invalid_tuples.count, 'stored tuple')} would not count any more. ${staysStored}`,
-          '',
-        ]),
+    ...when(plan.unanswered > 0, unansweredToText(plan.unanswered), ''),
+    ...when(
+      invalidCount > 0,
+      `${pluralize(invalidCount, 'stored tuple')} would not count any more. ${staysStored}`,
+      '',
+    ),
     ...findings('Warnings', plan.warnings),
     `Tried on ${pluralize(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${pluralize(people, 'person', 'people')} and anyone, ${pluralize(documents, 'document')}, ${pluralize(delegations, 'delegation')}. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
   ].join('\n')
@@ -228,7 +237,7 @@ function tests({ hold, passed, failed, error, failures }: PlanTests): string[] {
     `> **${failed} of ${passed + failed} tests of the truth table fail.**`,
     '',
     ...failures.map((failure) => `- ${code(failureToText(failure))}`),
-    ...(failed > failures.length ? [`- and ${failed - failures.length} more`] : []),
+    ...moreToText('-', failed, failures.length),
     '',
   ]
 }
@@ -238,14 +247,13 @@ const counts = ({ count, people, documents }: ChangeSide): string =>
 
 function samples(title: string, { count, samples: subjects }: ChangeSide): string[] {
   if (count === 0) return []
-  const unlisted = count - subjects.length
   return [
     `<details><summary>${title}</summary>`,
     '',
     ...subjects.map(
       ({ who: subject, document_id }) => `- ${code(subject)} ${code(`document:${document_id}`)}`,
     ),
-    ...(unlisted > 0 ? [`- and ${unlisted} more`] : []),
+    ...moreToText('-', count, subjects.length),
     '',
     '</details>',
     '',

@@ -185,20 +185,16 @@ const ask = <T>(path: string, flags: PersonFlags, dependencies: CliDeps, body?: 
 }
 
 function apisOf({ server, token }: TestFlags, { openfga }: CliDeps) {
-  const engine = createFgaApi({ apiUrl: embeddedUrl, timeoutMs, adapter: openInMemory().adapter })
+  const engine = {
+    name: 'the embedded engine',
+    api: createFgaApi({ apiUrl: embeddedUrl, timeoutMs, adapter: openInMemory().adapter }),
+  }
   const apiUrl = server ?? openfga?.apiUrl
   // A key belongs to the server it was given for.
   const apiToken = token ?? (server === undefined ? openfga?.apiToken : undefined)
-  const real =
-    apiUrl === undefined
-      ? []
-      : [
-          {
-            name: `the server at ${apiUrl}`,
-            api: createFgaApi({ apiUrl, timeoutMs, ...(apiToken !== undefined && { apiToken }) }),
-          },
-        ]
-  return [{ name: 'the embedded engine', api: engine }, ...real]
+  if (apiUrl === undefined) return [engine]
+  const api = createFgaApi({ apiUrl, timeoutMs, ...(apiToken !== undefined && { apiToken }) })
+  return [engine, { name: `the server at ${apiUrl}`, api }]
 }
 
 export const isPassing = (results: readonly TestResult[]): boolean => results.every(testPasses)

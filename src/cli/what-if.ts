@@ -5,8 +5,8 @@ import { pluralize } from '../kernel/pluralize.ts'
 import { type AskDeps, askAs } from './as-person.ts'
 import { type AsWhom, asWhom, readerOf } from './explain.ts'
 import { bare, repeatable, typed } from './ids.ts'
+import { type Changes, changesToText, unansweredToText, when } from './model-plan.ts'
 import { printable } from './terminal.ts'
-import { type Changes, changesToText } from './model-plan.ts'
 
 interface Flags extends AsWhom {
   readonly write: Tuple[]
@@ -96,9 +96,7 @@ function linesOf(answer: Answer): string[] {
         .slice(0, 10)
         .map(({ collection, count }) => `  ${count} in ${collection ?? 'no collection'}`),
     })),
-    ...(answer.unanswered === 0
-      ? []
-      : [`${pluralize(answer.unanswered, 'question')} could not be answered, which denies.`]),
+    ...when(answer.unanswered > 0, unansweredToText(answer.unanswered)),
     `It can reach ${pluralize(size.people, 'person', 'people')} and ${pluralize(size.agents, 'agent')}: ${pluralize(size.questions, 'question')}, on ${pluralize(watermark.tuples, 'tuple')} read to ${watermark.read_to}. Nothing is changed.`,
   ]
 }

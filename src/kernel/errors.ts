@@ -80,6 +80,10 @@ export function asAppError(thrown: unknown): AppError {
 export const stackOf = (thrown: unknown): string | undefined =>
   thrown instanceof AppError ? undefined : thrown instanceof Error ? thrown.stack : undefined
 
+/** A 429 that says when to come again. */
+export const tooMany = (detail: string, seconds: number): AppError =>
+  new AppError('rate_limited', { public: detail, headers: { 'retry-after': String(seconds) } })
+
 /** A 422 that names the field. */
 export const invalid = (field: string, detail: string): AppError =>
   new AppError('invalid_request', { field, public: detail })

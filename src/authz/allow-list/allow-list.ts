@@ -4,7 +4,7 @@ import { checkTuple, compileModel, type Model } from '@remit/engine'
 import { AppError } from '../../kernel/errors.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Tuple, TupleKey } from '../fga.ts'
-import type { ModelJson } from '../model/dsl.ts'
+import type { ModelVersion } from '../model/pin.ts'
 import { polarityOf } from '../write-order.ts'
 import { labelOf } from './label.ts'
 import { isFiled, problemsOf, problemToText } from './problems.ts'
@@ -56,12 +56,7 @@ export interface AllowList {
 }
 
 /** A version of the model with its list. */
-export interface ListedModel {
-  readonly id: string
-  readonly json: ModelJson
-  /** Undefined: none was ever kept with it. */
-  readonly allowList: string | undefined
-}
+export type ListedModel = Pick<ModelVersion, 'id' | 'json' | 'allowList'>
 
 /** Throws `authorization_unavailable` where it is missing, cannot be read or does not match its model: nobody writes then. */
 export function compileAllowList({ id, json, allowList }: ListedModel): AllowList {

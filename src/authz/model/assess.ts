@@ -28,8 +28,9 @@ import {
 } from './impact.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
 import type { Report } from './plan-store.ts'
-import { openTrial, RefusedError } from './store-test.ts'
+import { notTried, openTrial, RefusedError } from './store-test.ts'
 import type { Texts } from './texts.ts'
+import type { Candidate } from './with-marks.ts'
 
 /** What {@link assess} reads. */
 export interface AssessDeps {
@@ -42,10 +43,7 @@ export interface AssessDeps {
 }
 
 /** A model with who may write its tuples. */
-export interface Listed {
-  readonly json: ModelJson
-  readonly allowList: string | undefined
-}
+export type Listed = Pick<Candidate, 'json' | 'allowList'>
 
 /** What a candidate model would change: the report, and every gain that has to be confirmed. */
 export interface Assessment {
@@ -166,10 +164,7 @@ async function refusedBy(api: FgaApi, json: ModelJson): Promise<Finding[]> {
   } catch (error) {
     if (error instanceof RefusedError)
       return [{ rule: 'server_refuses', relation: '', detail: error.message }]
-    // Not the error itself: the SDK's carry the request with its key.
-    throw new AppError('authorization_unavailable', {
-      internal: `OpenFGA did not try the model: ${error instanceof Error ? error.name : 'thrown value'}`,
-    })
+    throw notTried('OpenFGA did not try the model', error)
   }
 }
 

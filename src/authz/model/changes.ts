@@ -12,6 +12,7 @@ import { listVersions, type ModelVersion, readPin, readVersion, writePin } from 
 import {
   assertApplicable,
   assertOpen,
+  factsOf,
   insertApproval,
   insertPlan,
   keepModelId,
@@ -24,7 +25,7 @@ import {
   type Plan,
   readPlan,
 } from './plan-store.ts'
-import { countsOf, hold, showsMore, whatFails } from './plan-tests.ts'
+import { hold, showsMore, whatFails } from './plan-tests.ts'
 import type { Texts } from './texts.ts'
 import type { TruthTable } from './truth-table.ts'
 import { candidateOf, type WantedModel } from './wanted.ts'
@@ -291,13 +292,6 @@ async function write({ active: activeModel, api, database }: ModelChangesDeps, p
   await keepModelId(database, plan.id, id)
   return id
 }
-
-const factsOf = ({ id, digest, baseModel, tests }: Plan) => ({
-  plan: id,
-  digest,
-  base_model: baseModel,
-  ...(tests && countsOf(tests)),
-})
 
 const noPlan = (): AppError => new AppError('not_found', { public: 'There is no such plan.' })
 

@@ -1,5 +1,5 @@
 import type { Sql, SqlValue } from '../../store/sql.ts'
-import type { ModelJson } from './dsl.ts'
+import type { Candidate } from './with-marks.ts'
 
 /** The row that says which model is in force, in which store. */
 export interface Pin {
@@ -10,15 +10,9 @@ export interface Pin {
 }
 
 /** A model that is or was in force. */
-export interface ModelVersion {
+export interface ModelVersion extends Candidate {
   /** OpenFGA's id. */
   readonly id: string
-  readonly digest: string
-  /** Undefined: it was in force before texts were kept. */
-  readonly dsl: string | undefined
-  readonly json: ModelJson
-  /** Text of who may write which tuples under it. Undefined: it was in force before that was kept. */
-  readonly allowList: string | undefined
   /** Undefined: put in force by a start. */
   readonly plan: string | undefined
   /** Those who confirmed the plan. */

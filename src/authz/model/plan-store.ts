@@ -1,11 +1,11 @@
 import { AppError } from '../../kernel/errors.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { WriterGain } from '../allow-list/holders.ts'
-import type { ModelJson } from './dsl.ts'
 import type { Gains, Impact } from './impact.ts'
 import type { Finding } from './invariants.ts'
 import { rowsOf } from './pin.ts'
-import type { PlanTests } from './plan-tests.ts'
+import { countsOf, type PlanTests } from './plan-tests.ts'
+import type { Candidate } from './with-marks.ts'
 
 /** What would happen if a model came into force, as it is shown to whoever confirms it. */
 export interface Report extends Omit<Impact, 'gains'> {
@@ -22,15 +22,10 @@ export interface Report extends Omit<Impact, 'gains'> {
 }
 
 /** A planned change of the model, as it is stored. */
-export interface Plan {
+export interface Plan extends Candidate {
   readonly id: string
   readonly planner: string
   readonly baseModel: string
-  readonly digest: string
-  readonly dsl: string | undefined
-  readonly json: ModelJson
-  /** Who may write which tuples under it. Undefined: made before plans had any. */
-  readonly allowList: string | undefined
   readonly report: Report
   readonly gains: Gains
   /** Undefined: made before plans had any. */
@@ -79,6 +74,14 @@ export function assertApplicable({ report: { refusals, complete: isComplete } }:
       'The plan is not complete: somebody whom it does not name could gain something.',
   })
 }
+
+/** What of a plan goes on record. */
+export const factsOf = ({ id, digest, baseModel, tests }: Plan) => ({
+  plan: id,
+  digest,
+  base_model: baseModel,
+  ...(tests && countsOf(tests)),
+})
 
 /** The 409 for a plan that nobody can confirm any more. */
 export const outdated = (reason: string): AppError =>

@@ -1,6 +1,7 @@
+import type { PlanTests as ToldTests } from '@remit/contract/model'
 import { pluralize } from '../../kernel/pluralize.ts'
 import type { Question } from './store-file.ts'
-import type { Answer, TestResult } from './store-test.ts'
+import type { TestResult } from './store-test.ts'
 
 /** What the truth table says of a planned model, as it is stored with the plan. */
 export interface PlanTests {
@@ -15,15 +16,8 @@ export interface PlanTests {
   readonly error?: string
 }
 
-interface TestFailure {
-  readonly test: string
-  /** Left out, as are the two answers, where OpenFGA refused the test's tuples. */
-  readonly question?: string
-  readonly expected?: Answer
-  readonly got?: Answer
-  /** Why OpenFGA refused them. */
-  readonly refused?: string
-}
+/** Without a question and answers where OpenFGA `refused` the test's tuples. */
+type TestFailure = ToldTests['failures'][number]
 
 /** The results of a plan's tests: their failures, and the digest of what was tested. */
 export function testsOfPlan(digest: string, results: readonly TestResult[]): PlanTests {

@@ -1,11 +1,13 @@
 import { FgaApiError } from '@openfga/sdk'
+import type { ModelAnswer } from '@remit/contract/model'
+import { AppError } from '../../kernel/errors.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import type { FgaApi } from '../fga-api.ts'
 import type { ModelJson } from './dsl.ts'
 import type { Question, StoreFile, StoreTuple } from './store-file.ts'
 
 /** What a server says: a verdict, a list in alphabetical order, or why it says nothing. */
-export type Answer = boolean | readonly string[] | { readonly error: string }
+export type Answer = ModelAnswer
 
 /** A question of a test, the answer to it, and whether it was the expected one. */
 export interface QuestionResult {
@@ -36,6 +38,13 @@ export class RefusedError extends Error {
     this.what = refusedInput
   }
 }
+
+/** The 503 where a trial failed. Not with the error itself: the SDK's carry the request with its key. */
+export const notTried = (what: string, error: unknown, detail?: string): AppError =>
+  new AppError('authorization_unavailable', {
+    ...(detail !== undefined && { public: detail }),
+    internal: `${what}: ${error instanceof Error ? error.name : 'thrown value'}`,
+  })
 
 /** Runs every test of a store file, each in a store of its own. Throws RefusedError for a model that is refused. */
 export async function testStoreFile(api: FgaApi, file: StoreFile): Promise<readonly TestResult[]> {

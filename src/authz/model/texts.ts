@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { AppError } from '../../kernel/errors.ts'
+import { AppError, tooMany } from '../../kernel/errors.ts'
 import { createPacedQueue } from '../../kernel/paced-queue.ts'
 import { TextError } from '../text-error.ts'
 import { type ModelCheck, problemAtStart } from './check.ts'
@@ -50,11 +50,7 @@ export function createTexts({
     atOnce: 1,
     perTurn: 1,
     waitingMax,
-    full: () =>
-      new AppError('rate_limited', {
-        public: 'Others are waiting for their texts, too.',
-        headers: { 'retry-after': '10' },
-      }),
+    full: () => tooMany('Others are waiting for their texts, too.', 10),
   })
 
   function startThread(): Worker {

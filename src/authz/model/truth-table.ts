@@ -1,11 +1,11 @@
-import { AppError, invalid } from '../../kernel/errors.ts'
+import { AppError, invalid, tooMany } from '../../kernel/errors.ts'
 import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { FgaApi } from '../fga-api.ts'
 import { reading } from '../text-error.ts'
 import { digestOf, type ModelJson } from './dsl.ts'
 import { type PlanTests, testsOfPlan } from './plan-tests.ts'
 import { readStoreText, type StoreFile } from './store-file.ts'
-import { RefusedError, type TestResult, testStoreFile } from './store-test.ts'
+import { notTried, RefusedError, type TestResult, testStoreFile } from './store-test.ts'
 import type { Texts } from './texts.ts'
 
 /** Runs truth tables about models, on OpenFGA, in stores of their own that are removed at the end. Live tuples are not looked at. */
@@ -40,11 +40,7 @@ export function createTruthTable(dependencies: {
   // One table at a time: each makes and removes stores on the server that also answers everybody.
   const queue = createSerialQueue({
     pendingMax: waitingMax,
-    full: () =>
-      new AppError('rate_limited', {
-        public: 'Others are waiting for their tables, too.',
-        headers: { 'retry-after': '10' },
-      }),
+    full: () => tooMany('Others are waiting for their tables, too.', 10),
   })
 
   async function ofPlan(model: ModelJson): Promise<PlanTests> {
@@ -92,10 +88,6 @@ async function testsOf(api: FgaApi, file: StoreFile): Promise<readonly TestResul
   } catch (error) {
     if (error instanceof AppError) throw error
     if (error instanceof RefusedError) throw invalid('model', error.message)
-    // Not the error itself: the SDK's carry the request with its key.
-    throw new AppError('authorization_unavailable', {
-      public: 'OpenFGA could not be asked.',
-      internal: `OpenFGA ran no tests: ${error instanceof Error ? error.name : 'thrown value'}`,
-    })
+    throw notTried('OpenFGA ran no tests', error, 'OpenFGA could not be asked.')
   }
 }

@@ -3,6 +3,7 @@ import { digestOfVersion, type ModelJson, readDsl, textOf } from './dsl.ts'
 
 /** A model as text, where that is kept, and in OpenFGA's JSON form. */
 export interface ModelSource {
+  /** Undefined: it is of before texts were kept. */
   readonly dsl: string | undefined
   readonly json: ModelJson
 }
@@ -11,6 +12,7 @@ export interface ModelSource {
 export interface Candidate extends ModelSource {
   /** Of both: see {@link digestOfVersion}. */
   readonly digest: string
+  /** Text of who may write which tuples. Undefined: it is of before that was kept. */
   readonly allowList: string | undefined
 }
 

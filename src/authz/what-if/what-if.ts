@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { compileModel, type Model, type TupleView } from '@remit/engine'
 import { record } from '../../audit/record.ts'
-import { AppError, invalid } from '../../kernel/errors.ts'
+import { AppError, invalid, tooMany } from '../../kernel/errors.ts'
 import { documentObject, splitObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { createSerialQueue } from '../../kernel/serial-queue.ts'
@@ -98,11 +98,7 @@ const waitingMax = 4
 export function createWhatIf(dependencies: WhatIfDeps): WhatIf {
   const queue = createSerialQueue({
     pendingMax: waitingMax,
-    full: () =>
-      new AppError('rate_limited', {
-        public: 'Others are waiting for what would be, too.',
-        headers: { 'retry-after': '30' },
-      }),
+    full: () => tooMany('Others are waiting for what would be, too.', 30),
   })
   return (asker, question, options) =>
     queue.run(() => answerAndRecord(dependencies, asker, question, options.signal))
