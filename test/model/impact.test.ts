@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { compileModel, createTupleStore, type JsonObject, type TupleStore } from '@remit/engine'
 import { describe, expect, test } from 'vitest'
+import { beyondConfirmed } from '../../src/authz/model/assess.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'
-import { compareModels, type ImpactInput, invalidTuples, unconfirmed } from '../../src/authz/model/impact.ts'
+import { compareModels, type ImpactInput, invalidTuples } from '../../src/authz/model/impact.ts'
 import { replaceOnce } from './mutants.ts'
 
 const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
@@ -220,21 +221,31 @@ describe('the difference between two models', () => {
   })
 })
 
-test('a gain that was not confirmed is found by person and by document', () => {
-  const confirmed = { can_read: { 'user:anne': ['a'] }, can_read_delegated: {} }
-  expect(unconfirmed(confirmed, confirmed)).toEqual([])
-  expect(unconfirmed({ can_read: {}, can_read_delegated: {} }, confirmed)).toEqual([])
+test('a gain that was not confirmed is found by person and by document, and by service and collection', () => {
+  const right = { right: 'writer', service: 'service:crm', collection: 'collection:npm' } as const
+  const confirmed = {
+    gains: { can_read: { 'user:anne': ['a'] }, can_read_delegated: {} },
+    report: { writerGains: [right] },
+  }
+  expect(beyondConfirmed(confirmed, confirmed)).toEqual([])
+  expect(beyondConfirmed({ gains: { can_read: {}, can_read_delegated: {} }, report: {} }, confirmed)).toEqual(
+    [],
+  )
   expect(
-    unconfirmed(
+    beyondConfirmed(
       {
-        can_read: { 'user:anne': ['a', 'b'], 'user:bob': ['a'] },
-        can_read_delegated: { 'user:anne': ['a'] },
+        gains: {
+          can_read: { 'user:anne': ['a', 'b'], 'user:bob': ['a'] },
+          can_read_delegated: { 'user:anne': ['a'] },
+        },
+        report: { writerGains: [right, { ...right, right: 'tagger' }] },
       },
       confirmed,
     ),
   ).toEqual([
-    { who: 'user:anne', document: 'b' },
-    { who: 'user:bob', document: 'a' },
-    { who: 'user:anne', document: 'a' },
+    'user:anne and document:b',
+    'user:bob and document:a',
+    'user:anne and document:a',
+    'service:crm as tagger of collection:npm',
   ])
 })

@@ -100,17 +100,6 @@ export const writerGains = (oldHolders: Holders, newHolders: Holders): readonly 
     })),
   )
 
-/** Gains that are not among those that were confirmed. */
-export function unconfirmedWriters(
-  gains: readonly WriterGain[],
-  confirmed: readonly WriterGain[],
-): readonly WriterGain[] {
-  const keyOf = ({ right: writeRight, service, collection }: WriterGain) =>
-    `${writeRight} ${service} ${collection}`
-  const confirmedKeys = new Set(confirmed.map(keyOf))
-  return gains.filter((gain) => !confirmedKeys.has(keyOf(gain)))
-}
-
 /** Rights that follow from another rule under the one model than under the other, in whatever they rest on. */
 export const changedRights = (oldModel: Model, newModel: Model): readonly Right[] =>
   rights.filter((writeRight) => ruleOf(oldModel, writeRight) !== ruleOf(newModel, writeRight))

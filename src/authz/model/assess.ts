@@ -6,7 +6,6 @@ import {
   changedRights,
   holdersUnder,
   serviceName,
-  unconfirmedWriters,
   type WriterGain,
   writerGains,
 } from '../allow-list/holders.ts'
@@ -24,7 +23,6 @@ import {
   invalidTuples,
   notCompared,
   type Side,
-  unconfirmed,
 } from './impact.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
 import type { Report } from './plan-store.ts'
@@ -45,10 +43,9 @@ export interface AssessDeps {
 /** A model with who may write its tuples. */
 export type Listed = Pick<Candidate, 'json' | 'allowList'>
 
-/** What a candidate model would change: the report, and every gain that has to be confirmed. */
-export interface Assessment {
+/** What a candidate model would change: the report, and every gain of whoever reads. */
+export interface Assessment extends Confirmable {
   readonly report: Report
-  readonly gains: Gains
 }
 
 /**
@@ -101,17 +98,34 @@ export async function assess(base: Listed, candidate: Listed, dependencies: Asse
   }
 }
 
+/** Every gain that has to be confirmed. */
+interface Confirmable {
+  readonly gains: Gains
+  readonly report: Pick<Report, 'writerGains'>
+}
+
 /** Who reads or writes more by a later look than by the one that was confirmed. */
-export function beyondConfirmed(assessment: Assessment, confirmed: Assessment): readonly string[] {
-  return [
-    ...unconfirmed(assessment.gains, confirmed.gains).map(
-      ({ who: user, document }) => `${user} and document:${document}`,
+export function beyondConfirmed(later: Confirmable, confirmed: Confirmable): readonly string[] {
+  const confirmedKeys = new Set(gainsOf(confirmed).map(({ key }) => key))
+  return gainsOf(later)
+    .filter(({ key }) => !confirmedKeys.has(key))
+    .map(({ inWords }) => inWords)
+}
+
+function gainsOf({ gains, report: { writerGains = [] } }: Confirmable) {
+  const readers = Object.entries(gains).flatMap(([relation, byWho]) =>
+    Object.entries(byWho).flatMap(([who, documents]) =>
+      documents.map((document) => ({
+        key: `${relation} ${who} ${document}`,
+        inWords: `${who} and document:${document}`,
+      })),
     ),
-    ...unconfirmedWriters(assessment.report.writerGains ?? [], confirmed.report.writerGains ?? []).map(
-      ({ right: writeRight, service, collection }) =>
-        `${serviceName(service)} as ${writeRight} of ${collection}`,
-    ),
-  ]
+  )
+  const writers = writerGains.map(({ right, service, collection }) => ({
+    key: `${right} ${service} ${collection}`,
+    inWords: `${serviceName(service)} as ${right} of ${collection}`,
+  }))
+  return [...readers, ...writers]
 }
 
 /** One that cannot be read lets nobody write, and does not come into force. */

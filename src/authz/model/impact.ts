@@ -162,17 +162,3 @@ function shown(tally: Tally): Side {
   const { samples, ...counts } = tally.result()
   return { ...counts, samples: samples.map(({ asker, document }) => ({ who: asker.who, document })) }
 }
-
-/** Gains that are not among those of another comparison. */
-export function unconfirmed(now: Gains, confirmed: Gains): readonly { who: string; document: string }[] {
-  return (Object.keys(now) as Compared[]).flatMap((relation) =>
-    Object.entries(now[relation]).flatMap(([userName, documents]) => {
-      const confirmedDocuments = new Set(
-        Object.hasOwn(confirmed[relation], userName) ? confirmed[relation][userName] : [],
-      )
-      return documents
-        .filter((document) => !confirmedDocuments.has(document))
-        .map((document) => ({ who: userName, document }))
-    }),
-  )
-}
