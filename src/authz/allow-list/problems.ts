@@ -78,8 +78,8 @@ function refusalOf(row: Row, ownRelation: Relation, { reading, rights, passing }
   const reserved = subjects.find((subject) => isReservedType(subject.type))
   if (reserved !== undefined) return `It leads to ${reserved.type}, where the service alone writes.`
   const holders = deletes === undefined ? [write] : [write, deletes]
-  const stranger = holders.find((holder) => !isHeldOn(holder, type))
-  if (stranger !== undefined) return heldElsewhere[stranger]
+  const [elsewhere] = holders.flatMap((holder) => heldElsewhere(holder, type) ?? [])
+  if (elsewhere !== undefined) return elsewhere
   if (key === 'folder#filed_in')
     return write === 'tagger' && deletes === undefined
       ? undefined
@@ -107,19 +107,14 @@ function refusalOf(row: Row, ownRelation: Relation, { reading, rights, passing }
   return undefined
 }
 
-const isHeldOn = (holder: Holder, type: string): boolean => {
-  if (holder === 'writer') return type === 'document'
-  if (holder === 'tagger') return filed.has(type)
-  return holder === 'administrator' || !filed.has(type)
-}
-
-const heldElsewhere: Readonly<Record<Holder, string>> = {
-  writer: 'A writer writes on documents only.',
-  tagger:
-    'A tagger writes on documents, folders and collections only: nothing else is filed in a collection.',
-  directory:
-    'A directory writes by the ids of its own prefix, which documents, folders and collections have not.',
-  administrator: '',
+/** Why this holder has no say on objects of the type; undefined: it has. */
+function heldElsewhere(holder: Holder, type: string): string | undefined {
+  if (holder === 'writer' && type !== 'document') return 'A writer writes on documents only.'
+  if (holder === 'tagger' && !filed.has(type))
+    return 'A tagger writes on documents, folders and collections only: nothing else is filed in a collection.'
+  if (holder === 'directory' && filed.has(type))
+    return 'A directory writes by the ids of its own prefix, which documents, folders and collections have not.'
+  return undefined
 }
 
 /** Relations by whose tuples a service comes to the right to write. */

@@ -3,7 +3,6 @@ import {
   check,
   createMemo,
   FgaError,
-  type Memo,
   type Model,
   type TupleStore,
   type TupleView,
@@ -131,12 +130,19 @@ export async function comparePairs(input: ComparePairs): Promise<ComparisonEnd> 
 }
 
 function questionsOf(
-  { before: oldSide, after: newSide }: { readonly before: ComparedSide; readonly after: ComparedSide },
+  { before, after }: ReturnType<ComparePairs['sides']>,
   asker: Asker,
   context: ComparePairs['context'],
 ) {
-  const askBefore = questionOn(oldSide, context)
-  const askAfter = questionOn(newSide, context)
+  const questionOn = ({ model, tuples }: ComparedSide) => {
+    const memo = createMemo()
+    return ({ user, relation, contextual }: Asked, object: string): boolean | undefined =>
+      unlessUnknown(() =>
+        check(model, tuples, { user, relation, object, contextualTuples: contextual, context }, memo),
+      )
+  }
+  const askBefore = questionOn(before)
+  const askAfter = questionOn(after)
   return (document: string): Verdicts => {
     const object = documentObject(document)
     return {
@@ -145,14 +151,6 @@ function questionsOf(
       askAfter: (question) => askAfter(question, object),
     }
   }
-}
-
-function questionOn({ model, tuples }: ComparedSide, context: ComparePairs['context']) {
-  const memo: Memo = createMemo()
-  return ({ user, relation, contextual }: Asked, object: string): boolean | undefined =>
-    unlessUnknown(() =>
-      check(model, tuples, { user, relation, object, contextualTuples: contextual, context }, memo),
-    )
 }
 
 /** undefined: it cannot be evaluated. */

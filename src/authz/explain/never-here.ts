@@ -34,7 +34,7 @@ export function createNeverHere({
     const ids = unnamed.filter((id) => !isKnown.has(id))
     const alike = new Map<string, readonly string[]>()
     for (const id of ids) {
-      const alikeIds = await spelledAlike({ sql, isNamed }, id)
+      const alikeIds = await spelledAlike(sql, isNamed, id)
       if (alikeIds.length > 0) alike.set(id, alikeIds)
     }
     return { ids, alike }
@@ -67,13 +67,6 @@ const knownSql = `select asked.id from (select id, substr(id, strpos(id, ':') + 
     else true
   end`
 
-/** What {@link spelledAlike} looks through. */
-interface SpelledAlikeDeps {
-  readonly sql: Sql
-  /** Whether a tuple names it. */
-  readonly isNamed: (id: string) => boolean
-}
-
 const suggestionsMax = 3
 // Left out by whoever writes a name of a file from memory.
 const endings = ['.md', '.txt', '.html', '.pdf', '.docx']
@@ -81,9 +74,9 @@ const endings = ['.md', '.txt', '.html', '.pdf', '.docx']
 /**
  * At most 3 `type:id` that are, or were, here and are spelled nearly like this one: one slip or a file's ending away, else those
  * that go on where it ends. Takes look-ups by key alone, as many as the id is long, however much is here.
- * Does NOT check who asks: it tells what exists.
+ * `isNamed`: whether a tuple names it. Does NOT check who asks: it tells what exists.
  */
-async function spelledAlike({ sql, isNamed }: SpelledAlikeDeps, id: string): Promise<string[]> {
+async function spelledAlike(sql: Sql, isNamed: (id: string) => boolean, id: string): Promise<string[]> {
   const [, type = '', bare = ''] = /^([^:]*):(.*)$/s.exec(id) ?? []
   const typed = (withType: string): string => `${type}:${withType}`
   const near = [...singleEdits(bare), ...endings.map((ending) => bare + ending)]

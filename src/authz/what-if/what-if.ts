@@ -3,7 +3,6 @@ import { compileModel, type Model, type TupleView } from '@remit/engine'
 import { record } from '../../audit/record.ts'
 import { AppError, invalid, tooMany } from '../../kernel/errors.ts'
 import { documentObject, splitObject } from '../../kernel/ids.ts'
-import type { Principal } from '../../kernel/principal.ts'
 import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { AllowList } from '../allow-list/allow-list.ts'
@@ -100,32 +99,25 @@ export function createWhatIf(dependencies: WhatIfDeps): WhatIf {
     pendingMax: waitingMax,
     full: () => tooMany('Others are waiting for what would be, too.', 30),
   })
-  return (asker, question, options) =>
-    queue.run(() => answerAndRecord(dependencies, asker, question, options.signal))
-}
-
-async function answerAndRecord(
-  dependencies: WhatIfDeps,
-  asker: Principal,
-  question: WhatIfQuestion,
-  signal: AbortSignal,
-): Promise<WhatIfAnswer> {
-  const answer = await answerTo(dependencies, question, signal)
-  const { can_read, can_read_delegated } = answer.changes
-  await record(dependencies.sql, asker, {
-    event: 'what_if_asked',
-    writes: question.writes.map(toLine),
-    deletes: question.deletes.map(toLine),
-    ...endsOf(question.writes),
-    model_digest: answer.candidate ?? null,
-    people: question.people ?? null,
-    documents: question.documents ?? null,
-    gained: { can_read: can_read.gained.count, can_read_delegated: can_read_delegated.gained.count },
-    lost: { can_read: can_read.lost.count, can_read_delegated: can_read_delegated.lost.count },
-    complete: answer.limitedBy.length === 0,
-    model_id: answer.modelId,
-  })
-  return answer
+  return (asker, question, { signal }) =>
+    queue.run(async () => {
+      const answer = await answerTo(dependencies, question, signal)
+      const { can_read, can_read_delegated } = answer.changes
+      await record(dependencies.sql, asker, {
+        event: 'what_if_asked',
+        writes: question.writes.map(toLine),
+        deletes: question.deletes.map(toLine),
+        ...endsOf(question.writes),
+        model_digest: answer.candidate ?? null,
+        people: question.people ?? null,
+        documents: question.documents ?? null,
+        gained: { can_read: can_read.gained.count, can_read_delegated: can_read_delegated.gained.count },
+        lost: { can_read: can_read.lost.count, can_read_delegated: can_read_delegated.lost.count },
+        complete: answer.limitedBy.length === 0,
+        model_id: answer.modelId,
+      })
+      return answer
+    })
 }
 
 async function answerTo(
