@@ -1,4 +1,4 @@
-import type { MembershipPage, WhoCanPage } from '@remit/contract/explain'
+import type { Explained, MembershipPage, Reason, WhoCanPage } from '@remit/contract/explain'
 import type { Command } from 'commander'
 import { type AskDeps, askAs } from './as-person.ts'
 import { anyType, bare, repeatable, typed } from './ids.ts'
@@ -42,9 +42,14 @@ export function addExplainCommands(program: Command, dependencies: AskDeps): voi
       ...(grants.length > 0 && { grants }),
       at: time,
     }
-    const answer = await askAs<Explained & Partial<NotHere>>(dependencies, readerOf(flags), '/explain', {
-      body: question,
-    })
+    const answer = await askAs<Omit<Explained, keyof NotHere> & Partial<NotHere>>(
+      dependencies,
+      readerOf(flags),
+      '/explain',
+      {
+        body: question,
+      },
+    )
     if (flags.json) return terminal.out(JSON.stringify(answer))
     if (time !== undefined) terminal.out(`By the clock of ${answer.at}, on today’s tuples:`)
     for (const line of explanationLines(answer)) terminal.out(printable(line))
@@ -152,37 +157,6 @@ export const readerOf = ({ as: user, token, url }: AsWhom) => ({
   scope: 'security.read',
 })
 
-/** What `POST /explain` answers, as far as it is printed. */
-interface Explained {
-  readonly decision: string
-  readonly explained: string | null
-  readonly agrees: boolean | null
-  readonly in_words: string
-  /** What the registry of agents takes away beside the decision. */
-  readonly registry?: { readonly in_words: string } | undefined
-  readonly reason: WireReason | null
-  readonly cut: number
-  readonly at: string
-  readonly replica: { readonly state: string; readonly lag_ms: number }
-}
-
-interface WireReason {
-  readonly kind: string
-  readonly holds: string
-  readonly relation?: string | undefined
-  readonly object?: string | undefined
-  readonly rule?: string | undefined
-  readonly tuple?: { readonly user: string; readonly relation: string; readonly object: string } | undefined
-  readonly source?: string | undefined
-  readonly written_at?: string | undefined
-  readonly condition?:
-    | { readonly holds: string; readonly until?: string | undefined; readonly error?: string | undefined }
-    | undefined
-  readonly users?: readonly string[] | undefined
-  readonly count?: number | undefined
-  readonly because: readonly WireReason[]
-}
-
 const marks: Readonly<Record<string, string>> = { yes: '+', no: '-', cycle: '?', error: '!' }
 
 /** The answer as lines: the decision, what to know about it, and the tree. `+` holds, `-` does not, `?` and `!` cannot be decided. */
@@ -193,7 +167,7 @@ export function explanationLines({
   replica,
   reason,
   cut,
-}: Explained): readonly string[] {
+}: Pick<Explained, 'in_words' | 'registry' | 'agrees' | 'replica' | 'reason' | 'cut'>): readonly string[] {
   return [
     in_words,
     ...(registry === undefined ? [] : [registry.in_words]),
@@ -206,7 +180,7 @@ export function explanationLines({
   ]
 }
 
-function treeLines(reason: WireReason): string[] {
+function treeLines(reason: Reason): string[] {
   const below = reason.because.flatMap((inner, index) => {
     const isLast = index === reason.because.length - 1
     return treeLines(inner).map(
@@ -216,7 +190,7 @@ function treeLines(reason: WireReason): string[] {
   return [`${marks[reason.holds] ?? '?'} ${reasonText(reason)}`, ...below]
 }
 
-function reasonText(reason: WireReason): string {
+function reasonText(reason: Reason): string {
   const { kind, relation = '', object = '', rule = '', users = [], count = 0, holds } = reason
   switch (kind) {
     case 'tuple':
@@ -244,7 +218,7 @@ function reasonText(reason: WireReason): string {
   }
 }
 
-function tupleText({ tuple, source, written_at: written, condition }: WireReason): string {
+function tupleText({ tuple, source, written_at: written, condition }: Reason): string {
   const about = [
     source === 'request' ? 'comes with the request' : written && `written ${written}`,
     condition?.until && `${condition.holds === 'yes' ? 'until' : 'ended'} ${condition.until}`,

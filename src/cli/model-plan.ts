@@ -1,32 +1,13 @@
-import type { ChangeSide, Finding, ModelAnswer, Plan, PlanTests } from '@remit/contract/model'
+import type {
+  ActiveModel,
+  ChangeSide,
+  Finding,
+  ModelAnswer,
+  Plan,
+  PlanRead,
+  PlanTests,
+} from '@remit/contract/model'
 import { pluralize } from '../kernel/pluralize.ts'
-
-/** The plans that wait, as the service writes them. */
-export interface WireOpenPlans {
-  readonly plans: readonly Readonly<Record<string, unknown>>[]
-  readonly more: boolean
-}
-
-export interface WirePlanRead {
-  readonly plan: Plan
-  readonly diff: string
-  readonly allow_list_diff: string
-}
-
-export interface WireModel {
-  readonly model_id: string
-  readonly digest: string
-  readonly matches_file: boolean
-  readonly history: readonly {
-    readonly model_id: string
-    readonly digest: string
-    /** Left out: a start put it in force. */
-    readonly plan_id?: string
-    readonly activated_by: readonly string[]
-    readonly activated_at: string
-  }[]
-  readonly awaiting: readonly Plan[]
-}
 
 /** What a plan says, worst first. */
 export function planToText(plan: Plan): string {
@@ -96,10 +77,7 @@ function answerToText(answer: ModelAnswer = false): string {
 }
 
 /** The text is a person's: nothing in it may move the cursor or hide a line of a terminal. */
-export const diffToText = ({
-  diff,
-  allow_list_diff,
-}: Pick<WirePlanRead, 'diff' | 'allow_list_diff'>): string =>
+export const diffToText = ({ diff, allow_list_diff }: Pick<PlanRead, 'diff' | 'allow_list_diff'>): string =>
   [
     diff === ''
       ? 'The text is that of the model that it was made from.'
@@ -113,7 +91,7 @@ export const diffToText = ({
 const withoutControls = (text: string): string =>
   text.replaceAll(/\p{C}/gu, (character) => (character === '\n' || character === '\t' ? character : '?'))
 
-export function modelToText({ model_id, digest, matches_file, history, awaiting }: WireModel): string {
+export function modelToText({ model_id, digest, matches_file, history, awaiting }: ActiveModel): string {
   return [
     `In force: ${model_id}, sha256 ${digest}${matches_file ? ', as model.fga and model.allow-list.yaml' : ', which is not model.fga with model.allow-list.yaml'}`,
     'Before, the newest first:',
@@ -147,7 +125,7 @@ function effectToText(plan: Plan): string[] {
 }
 
 /** What people by themselves, and agents for them, would gain and lose. */
-export interface Changes<Side> {
+interface Changes<Side> {
   readonly can_read: { readonly gained: Side; readonly lost: Side }
   readonly can_read_delegated: { readonly gained: Side; readonly lost: Side }
 }

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import type { Plan } from '@remit/contract/model'
+import type { ActiveModel, OpenPlanList, PlanMade, PlanRead } from '@remit/contract/model'
 import type { Command } from 'commander'
 import { embeddedUrl, openInMemory } from '../authz/embedded.ts'
 import { type Question, readStoreFile } from '../authz/model/store-file.ts'
@@ -14,15 +14,7 @@ import { askAs } from './as-person.ts'
 import type { CliDeps } from './deps.ts'
 import { bare } from './ids.ts'
 import { printList } from './listing.ts'
-import {
-  diffToText,
-  modelToText,
-  planToMarkdown,
-  planToText,
-  type WireModel,
-  type WireOpenPlans,
-  type WirePlanRead,
-} from './model-plan.ts'
+import { diffToText, modelToText, planToMarkdown, planToText } from './model-plan.ts'
 
 interface TestFlags {
   readonly server?: string
@@ -86,7 +78,7 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
     .description('Lists the plans that can still be confirmed.')
     .option('--json', 'one line of JSON each', false)
     .action(async ({ json, ...flags }: PersonFlags & { readonly json: boolean }) => {
-      const { plans, more: hasMore } = await ask<WireOpenPlans>('/model/plans', flags, dependencies)
+      const { plans, more: hasMore } = await ask<OpenPlanList>('/model/plans', flags, dependencies)
       printList(dependencies.terminal, plans, {
         json,
         whenEmpty: 'No plan can be confirmed now.',
@@ -126,11 +118,11 @@ export function addModelCommands(program: Command, dependencies: CliDeps, outcom
     .action(async (id: string | undefined, flags: PersonFlags) => {
       if (id !== undefined) {
         const path = `/model/plans/${encodeURIComponent(await planOf(id, flags, dependencies))}`
-        const { plan, ...diffs } = await ask<WirePlanRead>(path, flags, dependencies)
+        const { plan, ...diffs } = await ask<PlanRead>(path, flags, dependencies)
         dependencies.terminal.out(`${planToText(plan)}\n${diffToText(diffs)}`)
         return
       }
-      dependencies.terminal.out(modelToText(await ask<WireModel>('/model', flags, dependencies)))
+      dependencies.terminal.out(modelToText(await ask<ActiveModel>('/model', flags, dependencies)))
     })
 }
 
@@ -148,7 +140,7 @@ const asPerson = (command: Command): Command =>
 
 /** Whether it could be applied. */
 async function showPlan(body: object, flags: PlanFlags, dependencies: CliDeps): Promise<boolean> {
-  const { plan } = await ask<{ readonly plan: Plan }>('/model/plan', flags, dependencies, body)
+  const { plan } = await ask<PlanMade>('/model/plan', flags, dependencies, body)
   const { json, markdown } = flags
   dependencies.terminal.out(json ? JSON.stringify(plan) : markdown ? planToMarkdown(plan) : planToText(plan))
   if (!plan.complete || plan.refusals.length > 0) return false
@@ -165,7 +157,7 @@ const asUser = (user: string | undefined): string => (user === undefined ? '' : 
 /** A record names the model that decided, not the plan that brought it. */
 async function planOf(id: string, flags: PersonFlags, dependencies: CliDeps): Promise<string> {
   if (id.startsWith('m_')) return id
-  const { history } = await ask<WireModel>('/model', flags, dependencies)
+  const { history } = await ask<ActiveModel>('/model', flags, dependencies)
   const version = history.find(({ model_id }) => model_id === id)
   if (version === undefined) throw new Error(`No model ${id} was ever in force.`)
   if (version.plan_id !== undefined) return version.plan_id
@@ -173,7 +165,7 @@ async function planOf(id: string, flags: PersonFlags, dependencies: CliDeps): Pr
 }
 
 async function previous(flags: PersonFlags, dependencies: CliDeps): Promise<string> {
-  const { history, model_id } = await ask<WireModel>('/model', flags, dependencies)
+  const { history, model_id } = await ask<ActiveModel>('/model', flags, dependencies)
   const previousVersion = history.find((version) => version.model_id !== model_id)
   if (previousVersion === undefined) throw new Error('There is no earlier model.')
   return previousVersion.model_id

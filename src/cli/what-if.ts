@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises'
-import type { ChangeSide } from '@remit/contract/model'
+import type { WhatIfAnswer } from '@remit/contract/what-if'
 import { type Command, InvalidArgumentError } from 'commander'
 import { pluralize } from '../kernel/pluralize.ts'
 import { type AskDeps, askAs } from './as-person.ts'
 import { type AsWhom, asWhom, readerOf } from './explain.ts'
 import { bare, repeatable, typed } from './ids.ts'
-import { type Changes, changesToText, unansweredToText, when } from './model-plan.ts'
+import { changesToText, unansweredToText, when } from './model-plan.ts'
 import { printable } from './terminal.ts'
 
 interface Flags extends AsWhom {
@@ -21,21 +21,6 @@ interface Tuple {
   readonly relation: string
   readonly object: string
   readonly condition?: object
-}
-
-interface Difference extends ChangeSide {
-  readonly collections: readonly { readonly collection: string | null; readonly count: number }[]
-}
-
-interface Answer extends Changes<Difference> {
-  readonly complete: boolean
-  readonly limited_by: readonly string[]
-  readonly asked: { readonly people: number; readonly agents: number; readonly questions: number }
-  readonly unanswered: number
-  readonly unchanged: { readonly writes: readonly Tuple[]; readonly deletes: readonly Tuple[] }
-  readonly nobody_may_write: readonly Tuple[]
-  readonly watermark: { readonly read_to: string; readonly tuples: number }
-  readonly authorization_model_id: string
 }
 
 /** `what-if`: asks as a signed-in administrator, never with machine rights. */
@@ -61,7 +46,7 @@ export function addWhatIfCommand(program: Command, dependencies: AskDeps): void 
   })
 }
 
-async function ask(dependencies: AskDeps, flags: Flags): Promise<Answer> {
+async function ask(dependencies: AskDeps, flags: Flags): Promise<WhatIfAnswer> {
   const { person: people, document: documents } = flags
   if (flags.write.length + flags.delete.length === 0 && flags.model === undefined)
     throw new Error('Say what is supposed to change: --write, --delete or --model.')
@@ -83,7 +68,7 @@ async function ask(dependencies: AskDeps, flags: Flags): Promise<Answer> {
   )
 }
 
-function linesOf(answer: Answer): string[] {
+function linesOf(answer: WhatIfAnswer): string[] {
   const { asked: size, unchanged, watermark } = answer
   return [
     ...(answer.complete ? [] : [`NOT COMPLETE (${answer.limited_by.join(', ')}): somebody may be missing.`]),

@@ -82,13 +82,10 @@ test('a tree can be read by a person', () => {
     })
     const decision = allowed ? 'allowed' : 'denied'
     return explanationLines({
-      decision,
-      explained: decision,
       agrees: true,
       in_words: `${user}: ${decision}.`,
-      reason: reasonToWire(reason),
+      reason: JSON.parse(JSON.stringify(reasonToWire(reason))),
       cut,
-      at: '',
       replica: { state: 'ready', lag_ms: 0 },
     }).join('\n')
   }
