@@ -1,7 +1,6 @@
-import { check, listObjects, type Model, type Relation, type Rewrite, type TupleView } from '@remit/engine'
+import { check, listObjects, type Model, type Relation, type TupleView } from '@remit/engine'
 import { unlessUnknown } from '../compare/compare.ts'
 import { sidesOf } from '../write-order.ts'
-import { labelOf } from './label.ts'
 
 /** What a service holds on a collection by tuples. Scopes, prefixes and roles stand in the database, whatever the model. */
 const rights = ['writer', 'tagger'] as const
@@ -107,29 +106,15 @@ export const changedRights = (oldModel: Model, newModel: Model): readonly Right[
 /** All rules that a right rests on, in one text that two models share only where the right follows from the same. */
 function ruleOf(model: Model, writeRight: Right): string {
   const { grants, restricts } = sidesOf(model, [rightIn(model, writeRight)]).seen
-  const behind = [...new Set([...grants, ...restricts])].map((relation) => {
-    const conditions = relation.restrictions.map(({ condition }) => model.ast.conditions.get(condition))
+  const behind = [...new Set([...grants, ...restricts])].map(({ type, name, key, restrictions }) => {
+    const rewrite = model.ast.types.find((written) => written.type === type)?.relations.get(name)
+    const conditions = restrictions.map(({ condition }) => model.ast.conditions.get(condition))
     const bodies = conditions.map(
       (condition) => condition && [condition.name, condition.expression, ...condition.params.entries()],
     )
-    return [relation.key, textOf(relation.rewrite, relation), bodies]
+    return [key, rewrite, restrictions, bodies]
   })
   return JSON.stringify(behind.sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)))
-}
-
-function textOf(rewrite: Rewrite, owner: Relation): string {
-  switch (rewrite.kind) {
-    case 'this':
-      return `[${owner.restrictions.map((restriction) => `${labelOf(restriction)} ${restriction.condition}`).join(', ')}]`
-    case 'computed':
-      return rewrite.relation.name
-    case 'ttu':
-      return `${rewrite.computed} from ${rewrite.tupleset}`
-    case 'exclusion':
-      return `(${textOf(rewrite.base, owner)} but not ${textOf(rewrite.subtract, owner)})`
-    default:
-      return `(${rewrite.children.map((child) => textOf(child, owner)).join(` ${rewrite.kind} `)})`
-  }
 }
 
 const rightIn = (model: Model, writeRight: Right): Relation | undefined =>
