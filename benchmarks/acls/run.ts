@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs'
 import { compileModel, createTupleStore, listCandidates, overApproximate } from '@remit/engine'
 import type { StoredTuple } from '../../src/authz/fga.ts'
 import type { Question } from '../../src/authz/gate/question.ts'
-import { createReachability } from '../../src/authz/index/reachable-acls.ts'
-import { createReplica } from '../../src/authz/index/replica.ts'
+import { Reachability } from '../../src/authz/index/reachable-acls.ts'
+import { Replica } from '../../src/authz/index/replica.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'
-import { createSnapshots } from '../../src/retrieval/access-filter/snapshots.ts'
+import { createSnapshots, type SnapshotsDeps } from '../../src/retrieval/access-filter/snapshots.ts'
 import { visibleAs } from '../../src/retrieval/access-filter/visible.ts'
 import { visibleByQuery } from '../../src/retrieval/access-filter/visible-by-query.ts'
 import { createCorpus } from '../../src/retrieval/corpus/corpus.ts'
@@ -34,14 +34,15 @@ await database.query(
 await database.query('analyze documents')
 
 const model = compileModel(readDsl(readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')))
-const replica = createReplica()
+const replica = new Replica()
 const storedTuples = createTupleStore()
-const reachability = createReachability()
+const reachability = new Reachability()
 reachability.useModel(model)
 reachability.follow(replica.tuples)
-const index = {
-  ...reachability,
-  reachableAcls: (question: Question) => reachability.reachableAcls(question, 0),
+const index: SnapshotsDeps['index'] = {
+  aclOf: (documentId) => reachability.aclOf(documentId),
+  onAclChange: (listener) => reachability.onAclChange(listener),
+  reachableAcls: (question) => reachability.reachableAcls(question, 0),
 }
 
 function write(...lines: readonly string[]): void {

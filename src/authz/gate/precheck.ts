@@ -1,6 +1,6 @@
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Fga } from '../fga.ts'
-import { isOver } from '../index/ends.ts'
+import { isOver } from '../index/local.ts'
 import type { CheckPart, IndexStatus, LocalChecks, LocalReplica, RemovalWatch } from '../permission-index.ts'
 import type { Consistency, Question } from './question.ts'
 import { type CachedAllow, type VerdictCache, verdictKey } from './verdict-cache.ts'

@@ -1,8 +1,13 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { TupleStore } from '@remit/engine'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
+import { tupleId } from '../fga.ts'
 import type { VerdictCache } from '../gate/verdict-cache.ts'
 import type { WriteObserver } from '../observed-fga.ts'
-import type { LocalReplica, LogFollower, OwnWrites } from '../permission-index.ts'
+import { isOwnMark } from '../own-marks.ts'
+import type { LocalReplica, LogFollower, OwnWrites, WrittenChange } from '../permission-index.ts'
+import type { Effect } from './replica.ts'
 
 /**
  * Lets a writer go on when the index has its write too: what this process gives and takes is nominated, or no
@@ -43,3 +48,30 @@ export function dropAfterWrites(
     }
   }
 }
+
+/** What a write does to the replica, before the log tells of it. */
+export function effectsOfWrite(change: WrittenChange, writtenAt: number): Effect[] {
+  const { writes, deletes } = withoutMarks(change)
+  return [
+    ...deletes.map((tuple): Effect => ({ kind: 'removed', tuple: { ...tuple, writtenAt } })),
+    ...writes.map((tuple): Effect => ({ kind: 'added', tuple: { ...tuple, writtenAt } })),
+  ]
+}
+
+/** Whether these tuples are what such a write left. */
+export function isWriteHeld(change: WrittenChange, tuples: TupleStore): boolean {
+  const { writes, deletes } = withoutMarks(change)
+  const written = new Set(writes.map(tupleId))
+  return (
+    writes.every((tuple) => {
+      const held = tuples.get(tuple)
+      return held !== undefined && isDeepStrictEqual(held.condition, tuple.condition)
+    }) && deletes.every((tuple) => written.has(tupleId(tuple)) || tuples.get(tuple) === undefined)
+  )
+}
+
+/** Of a write what the replica takes. */
+const withoutMarks = ({ writes = [], deletes = [] }: WrittenChange) => ({
+  writes: writes.filter(({ object }) => !isOwnMark(object)),
+  deletes: deletes.filter(({ object }) => !isOwnMark(object)),
+})

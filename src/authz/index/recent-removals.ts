@@ -3,61 +3,106 @@ import { documentObject } from '../../kernel/ids.ts'
 import type { StoredTuple } from '../fga.ts'
 import type { Effect } from './replica.ts'
 
-/** What was seen to be taken away lately, by the object of the tuple that did it. */
-export interface RecentRemovals {
-  /** Gives the objects of those that take away. */
-  note(effects: readonly Effect[], seenAt: number): readonly string[]
-  /** Before this time nothing is known: what is asked about earlier times is answered with "all". */
-  forgetBefore(time: number): void
-  /** Which relations take away in this model. */
-  useModel(model: Model): void
-  touched(documentIds: readonly string[], since: number, tuples: TupleStore): ReadonlySet<string>
+// Objects that are told of while a question is answered; beyond them it is asked whole.
+const objectsMax = 10_000
+
+/** The objects of all tuples of which the log told lately, added or removed: in the order in which it did, by no clock. */
+export class ChangedObjects {
+  // The latest last.
+  readonly #latest = new Map<string, number>()
+  #count = 0
+  #knownFrom = 0
+
+  /** Grows with every change. */
+  get count(): number {
+    return this.#count
+  }
+
+  note(objects: Iterable<string>): void {
+    for (const object of objects) {
+      this.#count += 1
+      setLatest(this.#latest, object, this.#count)
+    }
+    for (const [object, position] of this.#latest) {
+      if (this.#latest.size <= objectsMax) break
+      this.#latest.delete(object)
+      this.#knownFrom = position
+    }
+  }
+
+  /** Those of which it told since it was at `count`; undefined: more than is remembered. */
+  since(count: number): ReadonlySet<string> | undefined {
+    if (count < this.#knownFrom) return undefined
+    const found = new Set<string>()
+    if (count === this.#count) return found
+    for (const [object, position] of this.#latest) if (position > count) found.add(object)
+    return found
+  }
+
+  /** Nothing is known of what was before now. */
+  forget(): void {
+    this.#latest.clear()
+    this.#count += 1
+    this.#knownFrom = this.#count
+  }
 }
 
 /**
- * `keepMs` is how long a change is remembered, at least. A document is touched when a tuple that was removed, or was
- * added where a model subtracts, is on an object that it leads to: along any path that broke, the first edge that is
- * missing starts at an object that the document still leads to.
+ * What was seen to be taken away lately, by the object of the tuple that did it. A document is touched when a tuple that was
+ * removed, or was added where a model subtracts, is on an object that it leads to: along any path that broke, the first edge
+ * that is missing starts at an object that the document still leads to.
  */
-export function createRecentRemovals(keepMs: number): RecentRemovals {
-  // By object, the latest last.
-  const seenMsByObject = new Map<string, number>()
+export class RecentRemovals {
+  readonly #keepMs: number
+  // The latest last.
+  readonly #seenMsByObject = new Map<string, number>()
   // undefined before the first model: then any tuple may take away.
-  let subtracts: ReadonlySet<string> | undefined
-  let knownSince = Number.POSITIVE_INFINITY
+  #subtracts: ReadonlySet<string> | undefined
+  #knownSince = Number.POSITIVE_INFINITY
 
-  function takesAway({ kind, tuple }: Effect): boolean {
-    return kind !== 'added' || subtracts === undefined || subtracts.has(keyOf(tuple))
+  /** `keepMs` is how long a change is remembered, at least. */
+  constructor(keepMs: number) {
+    this.#keepMs = keepMs
   }
 
-  return {
-    forgetBefore(time) {
-      seenMsByObject.clear()
-      knownSince = time
-    },
-    useModel(model) {
-      subtracts = subtractingRelations(model)
-    },
-    note(effects, seenAt) {
-      const objects = effects.filter(takesAway).map(({ tuple }) => tuple.object)
-      for (const object of objects) {
-        seenMsByObject.delete(object)
-        seenMsByObject.set(object, seenAt)
-      }
-      for (const [object, seenMs] of seenMsByObject) {
-        if (seenMs >= seenAt - keepMs) break
-        seenMsByObject.delete(object)
-        knownSince = Math.max(knownSince, seenMs + 1)
-      }
-      return objects
-    },
-    touched(documentIds, sinceMs, tuples) {
-      if (sinceMs < knownSince) return new Set(documentIds)
-      const hit = new Set<string>()
-      for (const [object, seenMs] of seenMsByObject) if (seenMs >= sinceMs) hit.add(object)
-      return leadingTo(documentIds, hit, tuples)
-    },
+  /** Gives the objects of those that take away. */
+  note(effects: readonly Effect[], seenAt: number): readonly string[] {
+    const objects = effects.filter((effect) => this.#takesAway(effect)).map(({ tuple }) => tuple.object)
+    for (const object of objects) setLatest(this.#seenMsByObject, object, seenAt)
+    for (const [object, seenMs] of this.#seenMsByObject) {
+      if (seenMs >= seenAt - this.#keepMs) break
+      this.#seenMsByObject.delete(object)
+      this.#knownSince = Math.max(this.#knownSince, seenMs + 1)
+    }
+    return objects
   }
+
+  /** Before this time nothing is known: what is asked about earlier times is answered with "all". */
+  forgetBefore(time: number): void {
+    this.#seenMsByObject.clear()
+    this.#knownSince = time
+  }
+
+  /** Which relations take away in this model. */
+  useModel(model: Model): void {
+    this.#subtracts = subtractingRelations(model)
+  }
+
+  touched(documentIds: readonly string[], sinceMs: number, tuples: TupleStore): ReadonlySet<string> {
+    if (sinceMs < this.#knownSince) return new Set(documentIds)
+    const hit = new Set<string>()
+    for (const [object, seenMs] of this.#seenMsByObject) if (seenMs >= sinceMs) hit.add(object)
+    return leadingTo(documentIds, hit, tuples)
+  }
+
+  #takesAway({ kind, tuple }: Effect): boolean {
+    return kind !== 'added' || this.#subtracts === undefined || this.#subtracts.has(keyOf(tuple))
+  }
+}
+
+function setLatest(map: Map<string, number>, key: string, value: number): void {
+  map.delete(key)
+  map.set(key, value)
 }
 
 /**

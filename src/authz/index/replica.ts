@@ -1,14 +1,14 @@
+import { setImmediate as giveWay } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import {
   createTupleStore,
   keyOf,
   type Tuple as ReplicaTuple,
   type TupleKey,
-  type TupleStore,
   ulidFloor,
   ulidTime,
 } from '@remit/engine'
-import type { Change, StoredTuple } from '../fga.ts'
+import { type Change, type Fga, type StoredTuple, tupleId } from '../fga.ts'
 import { isOwnMark } from '../own-marks.ts'
 
 /** What a change of the log did to the replica; nothing for what it held already. */
@@ -19,51 +19,44 @@ export interface Effect {
 }
 
 /** The tuples in memory, but for the service's own marks, which no question needs. Its `tuples` are not in the order of their times: late ones come later. */
-export interface Replica {
-  readonly tuples: TupleStore
+export class Replica {
+  readonly tuples = createTupleStore()
+  // The log gives times, the replica keeps ULIDs: one text for all tuples of a millisecond, which come together.
+  #stamp = { writtenAt: Number.NaN, ulid: '' }
+
   /** Applies changes in the order given; each may be one that it holds already. */
-  apply(changes: Iterable<Change>): Effect[]
+  apply(changes: Iterable<Change>): Effect[] {
+    return [...changes]
+      .map(({ operation, tuple }) => (operation === 'write' ? this.put(tuple) : this.#remove(tuple)))
+      .filter((effect) => effect !== undefined)
+  }
+
   /** Adds or replaces one tuple. */
-  put(tuple: StoredTuple): Effect | undefined
-  get(tuple: StoredTuple): StoredTuple | undefined
-}
-
-/** Makes an empty replica of the tuples; Remit's own marks stay out. */
-export function createReplica(): Replica {
-  const tuples = createTupleStore()
-  const stamp = createStamp()
-
-  function putTuple(tuple: StoredTuple): Effect | undefined {
+  put(tuple: StoredTuple): Effect | undefined {
     if (isOwnMark(tuple.object)) return undefined
     const key = toKey(tuple)
-    const ulid = stamp(tuple.writtenAt)
-    const previousTuple = tuples.get(key)
+    if (tuple.writtenAt !== this.#stamp.writtenAt)
+      this.#stamp = { writtenAt: tuple.writtenAt, ulid: ulidFloor(tuple.writtenAt) }
+    const { ulid } = this.#stamp
+    const previousTuple = this.tuples.get(key)
     if (previousTuple === undefined) {
-      tuples.add(key, ulid)
+      this.tuples.add(key, ulid)
       return { kind: 'added', tuple }
     }
     const isSame = isDeepStrictEqual(previousTuple.condition, key.condition)
     if (isSame && previousTuple.ulid === ulid) return undefined
-    tuples.remove(key)
-    tuples.add(key, ulid)
+    this.tuples.remove(key)
+    this.tuples.add(key, ulid)
     return { kind: isSame ? 'added' : 'changed', tuple }
   }
 
-  function remove(tuple: StoredTuple): Effect | undefined {
-    return tuples.remove(toKey(tuple)) === undefined ? undefined : { kind: 'removed', tuple }
+  get(tuple: StoredTuple): StoredTuple | undefined {
+    const found = this.tuples.get(toKey(tuple))
+    return found && toStored(found)
   }
 
-  return {
-    tuples,
-    put: putTuple,
-    get(tuple) {
-      const found = tuples.get(toKey(tuple))
-      return found && toStored(found)
-    },
-    apply: (changes) =>
-      [...changes]
-        .map(({ operation, tuple }) => (operation === 'write' ? putTuple(tuple) : remove(tuple)))
-        .filter((effect) => effect !== undefined),
+  #remove(tuple: StoredTuple): Effect | undefined {
+    return this.tuples.remove(toKey(tuple)) === undefined ? undefined : { kind: 'removed', tuple }
   }
 }
 
@@ -80,15 +73,47 @@ const toKey = ({ user, relation, object, condition }: StoredTuple): TupleKey => 
   condition: condition as TupleKey['condition'],
 })
 
-/** The log gives times, the replica keeps ULIDs: one text for all tuples of a millisecond, which come together. */
-function createStamp(): (time: number) => string {
-  let lastWrittenAt = Number.NaN
-  let ulid = ''
-  return (time) => {
-    if (time !== lastWrittenAt) {
-      lastWrittenAt = time
-      ulid = ulidFloor(time)
+/** OpenFGA is read page by page and compared with the replica. */
+export interface ReconcileDeps {
+  readonly fga: Pick<Fga, 'readAll'>
+  readonly replica: Replica
+  readonly signal: AbortSignal
+  /** Brings the replica to the end of the log. */
+  readonly catchUp: () => Promise<void>
+}
+
+// So many at once keep a question waiting for a millisecond or two.
+const sliceSize = 10_000
+
+/**
+ * Compares the replica with all of OpenFGA's tuples and gives what mends it, beside the service's own marks, which it does not
+ * hold. What the log told of since this began is for the caller to leave out: there the log is newer than what was read.
+ */
+export async function findDifferences({ fga, replica, signal, catchUp }: ReconcileDeps) {
+  const matching = new Set<object>()
+  const missing = new Map<string, StoredTuple>()
+  const marks: StoredTuple[] = []
+  for await (const page of fga.readAll({ signal })) {
+    for (const tuple of page) {
+      if (isOwnMark(tuple.object)) {
+        marks.push(tuple)
+        continue
+      }
+      const replicaTuple = replica.tuples.get(tuple as Parameters<typeof replica.tuples.get>[0])
+      if (replicaTuple !== undefined && isDeepStrictEqual(replicaTuple.condition, tuple.condition))
+        matching.add(replicaTuple)
+      else missing.set(tupleId(tuple), tuple)
     }
-    return ulid
   }
+  await catchUp()
+  const differences: Change[] = []
+  // Tuples come and go while these are compared.
+  for (const [index, replicaTuple] of [...replica.tuples.after('')].entries()) {
+    if (index % sliceSize === sliceSize - 1) await giveWay()
+    if (matching.has(replicaTuple)) continue
+    const tuple = toStored(replicaTuple)
+    if (!missing.has(tupleId(tuple))) differences.push({ operation: 'delete', tuple })
+  }
+  for (const tuple of missing.values()) differences.push({ operation: 'write', tuple })
+  return { differences, marks }
 }

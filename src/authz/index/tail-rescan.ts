@@ -11,35 +11,6 @@ export interface Stretch {
   readonly lookedAt: number
 }
 
-/**
- * What was read of the end of the log, and is looked at again: a change is stamped before it is committed, so one may
- * appear before others that were read. A stretch that is as long as before and ends where it ended has nothing new in it;
- * nothing else of it is kept, and it costs one page to find that out, however much was written.
- */
-export interface TailRescan {
-  /** Behind all others. */
-  add(stretch: Stretch): void
-  /** In the place of all from this one's place on; of all there are, where it is none of theirs. */
-  replace(from: ChangePosition, stretches: readonly Stretch[]): void
-  /** How many changes were read from this place on; 0, where it is none of theirs. */
-  countFrom(from: ChangePosition): number
-  /** The log was read on, to a change of this time. */
-  heard(lastChangeAt: number): void
-  /**
-   * Looks at what is due, for a moment. Gives the place of the first stretch in which something is new: it stays due until it is
-   * replaced.
-   */
-  rescan(): Promise<ChangePosition | undefined>
-  /**
-   * The same of the newest page, whenever that was looked at last: what came within the last second is likeliest to have got
-   * company. What comes later than that is found by `look`, a second later.
-   */
-  rescanNewest(): Promise<ChangePosition | undefined>
-  /** Whether one page tells that nothing came, neither late to the newest page nor behind it. False: it does not tell. */
-  isStill(): Promise<boolean>
-  clear(): void
-}
-
 /** `now` is in milliseconds; `onUnseen` gets changes that were not seen before. */
 export interface TailRescanDeps {
   readonly fga: Pick<Fga, 'readChanges'>
@@ -75,31 +46,106 @@ export const stretchOf = (
   lookedAt: readAt,
 })
 
-/** Reads the log's tail again, for changes that were committed after later ones. */
-export function createTailRescan({ fga, now, signal, onUnseen, isAwaited }: TailRescanDeps): TailRescan {
-  let stretches: Stretch[] = []
-  let lastChangeAt = 0
-  let newsAt = Number.NEGATIVE_INFINITY
+/**
+ * Reads the log's tail again, for changes that were committed after later ones: a change is stamped before it is committed,
+ * so one may appear before others that were read. A stretch that is as long as before and ends where it ended has nothing
+ * new in it; nothing else of it is kept, and it costs one page to find that out, however much was written.
+ */
+export class TailRescan {
+  readonly #deps: TailRescanDeps
+  #stretches: Stretch[] = []
+  #lastChangeAt = 0
+  #newsAt = Number.NEGATIVE_INFINITY
 
-  /** A time that is still to come is one of a clock that was set back since. */
-  const lookedAt = (stretch: Stretch, time: number): number =>
-    stretch.lookedAt <= time ? stretch.lookedAt : Number.NEGATIVE_INFINITY
+  constructor(dependencies: TailRescanDeps) {
+    this.#deps = dependencies
+  }
 
-  function dueAt(stretch: Stretch, time: number): number {
-    const isNear = time - newsAt <= near.whileMs && stretch.lastAt >= lastChangeAt - near.spanMs
+  /** Behind all others. */
+  add(stretch: Stretch): void {
+    this.#stretches.push(stretch)
+  }
+
+  /** In the place of all from this one's place on; of all there are, where it is none of theirs. */
+  replace(start: ChangePosition, replacements: readonly Stretch[]): void {
+    this.#stretches = [...this.#stretches.slice(0, Math.max(0, this.#indexOf(start))), ...replacements]
+  }
+
+  /** How many changes were read from this place on; 0, where it is none of theirs. */
+  countFrom(start: ChangePosition): number {
+    const index = this.#indexOf(start)
+    return index < 0 ? 0 : this.#stretches.slice(index).reduce((sum, { count }) => sum + count, 0)
+  }
+
+  /** The log was read on, to a change of this time. */
+  heard(lastChangeAt: number): void {
+    this.#lastChangeAt = Math.max(this.#lastChangeAt, lastChangeAt)
+    this.#newsAt = this.#deps.now()
+    // At once: a place in the log that is stored says with it what was passed over on the way there.
+    this.#forget(this.#newsAt)
+  }
+
+  /**
+   * Looks at what is due, for a moment. Gives the place of the first stretch in which something is new: it stays due until it is
+   * replaced.
+   */
+  async rescan(): Promise<ChangePosition | undefined> {
+    const { now, isAwaited } = this.#deps
+    const beganAt = now()
+    this.#newsAt = Math.min(this.#newsAt, beganAt)
+    this.#forget(beganAt)
+    do {
+      const time = now()
+      const index = this.#mostDue(time)
+      if (index === undefined) return undefined
+      const [stretch, size] = this.#joined(index)
+      if (stretch === undefined) return undefined
+      if (await this.#hasCompany(stretch)) return stretch.from
+      this.#stretches.splice(index, size, { ...stretch, lookedAt: time })
+    } while (now() - beganAt < momentMs && !isAwaited())
+    return undefined
+  }
+
+  /**
+   * The same of the newest page, whenever that was looked at last: what came within the last second is likeliest to have got
+   * company. What comes later than that is found by {@link rescan}, a second later.
+   */
+  async rescanNewest(): Promise<ChangePosition | undefined> {
+    const stretch = this.#newest()
+    return stretch !== undefined && (await this.#hasCompany(stretch)) ? stretch.from : undefined
+  }
+
+  /** Whether one page tells that nothing came, neither late to the newest page nor behind it. False: it does not tell. */
+  async isStill(): Promise<boolean> {
+    const stretch = this.#newest()
+    // A full page does not say whether more is behind it.
+    return stretch !== undefined && stretch.count < pageMax && !(await this.#hasCompany(stretch, pageMax))
+  }
+
+  clear(): void {
+    this.#stretches = []
+  }
+
+  #indexOf(start: ChangePosition): number {
+    return this.#stretches.findIndex((stretch) => stretch.from === start)
+  }
+
+  #dueAt(stretch: Stretch, time: number): number {
+    const isNear = time - this.#newsAt <= near.whileMs && stretch.lastAt >= this.#lastChangeAt - near.spanMs
     return lookedAt(stretch, time) + (isNear ? near : farRescan).everyMs
   }
 
-  /** By the stamps' clock, which showed `lastChangeAt` at `newsAt` or before: ours may be another. */
-  const isSettled = (stretch: Stretch, time: number): boolean =>
-    lastChangeAt - stretch.lastAt + (lookedAt(stretch, time) - newsAt) >= settledMs
+  /** By the stamps' clock, which showed the last change at the time of the news or before: ours may be another. */
+  #isSettled(stretch: Stretch, time: number): boolean {
+    return this.#lastChangeAt - stretch.lastAt + (lookedAt(stretch, time) - this.#newsAt) >= settledMs
+  }
 
   /** The one that has been due for the longest, by its place. */
-  function mostDue(time: number): number | undefined {
+  #mostDue(time: number): number | undefined {
     let found: number | undefined
     let earliest = time
-    for (const [index, stretch] of stretches.entries()) {
-      const due = dueAt(stretch, time)
+    for (const [index, stretch] of this.#stretches.entries()) {
+      const due = this.#dueAt(stretch, time)
       if (due > earliest || (found !== undefined && due === earliest)) continue
       found = index
       earliest = due
@@ -108,11 +154,11 @@ export function createTailRescan({ fga, now, signal, onUnseen, isAwaited }: Tail
   }
 
   /** With those behind it, as many as one page holds: of single changes there are many. */
-  function joined(index: number): readonly [one: Stretch | undefined, size: number] {
-    let stretch = stretches[index]
+  #joined(index: number): readonly [one: Stretch | undefined, size: number] {
+    let stretch = this.#stretches[index]
     let size = 1
     for (; stretch !== undefined; size++) {
-      const nextStretch = stretches[index + size]
+      const nextStretch = this.#stretches[index + size]
       if (nextStretch === undefined || stretch.count + nextStretch.count > pageMax) break
       stretch = {
         ...stretch,
@@ -124,77 +170,36 @@ export function createTailRescan({ fga, now, signal, onUnseen, isAwaited }: Tail
     return [stretch, size]
   }
 
-  async function hasCompany({ from: start, to: end, count }: Stretch, limit = count): Promise<boolean> {
+  async #hasCompany({ from: start, to: end, count }: Stretch, limit = count): Promise<boolean> {
+    const { fga, signal } = this.#deps
     const { changes, position } = await fga.readChanges(start, { signal, limit })
     return changes.length !== count || position.after !== end.after
   }
 
-  /** As many of the newest as one page holds; undefined where they came so long ago that `look` has seen to them. */
-  function newest(): Stretch | undefined {
-    if (now() - newsAt > near.everyMs) return undefined
-    let index = stretches.length - 1
-    let count = stretches[index]?.count ?? 0
+  /** As many of the newest as one page holds; undefined where they came so long ago that {@link rescan} has seen to them. */
+  #newest(): Stretch | undefined {
+    if (this.#deps.now() - this.#newsAt > near.everyMs) return undefined
+    let index = this.#stretches.length - 1
+    let count = this.#stretches[index]?.count ?? 0
     for (; index > 0; index--) {
-      const previous = stretches[index - 1]
+      const previous = this.#stretches[index - 1]
       count += previous?.count ?? 0
-      if (previous === undefined || count > pageMax || previous.lastAt < lastChangeAt - near.spanMs) break
+      if (previous === undefined || count > pageMax) break
+      if (previous.lastAt < this.#lastChangeAt - near.spanMs) break
     }
-    return joined(index)[0]
+    return this.#joined(index)[0]
   }
 
-  function forget(time: number): void {
+  #forget(time: number): void {
     const size =
-      time - newsAt > farRescan.whileMs
-        ? stretches.length
-        : stretches.findIndex(({ lastAt }) => lastAt >= lastChangeAt - farRescan.spanMs)
-    const forgotten = stretches.splice(0, Math.max(0, size))
-    if (!forgotten.every((stretch) => isSettled(stretch, time))) onUnseen()
-  }
-
-  return {
-    add(stretch) {
-      stretches.push(stretch)
-    },
-    replace(start, replacements) {
-      const index = stretches.findIndex((stretch) => stretch.from === start)
-      stretches = [...stretches.slice(0, Math.max(0, index)), ...replacements]
-    },
-    countFrom(start) {
-      const index = stretches.findIndex((stretch) => stretch.from === start)
-      return index < 0 ? 0 : stretches.slice(index).reduce((sum, { count }) => sum + count, 0)
-    },
-    heard(time) {
-      lastChangeAt = Math.max(lastChangeAt, time)
-      newsAt = now()
-      // At once: a place in the log that is stored says with it what was passed over on the way there.
-      forget(newsAt)
-    },
-    async rescan() {
-      const beganAt = now()
-      newsAt = Math.min(newsAt, beganAt)
-      forget(beganAt)
-      do {
-        const time = now()
-        const index = mostDue(time)
-        if (index === undefined) return undefined
-        const [stretch, size] = joined(index)
-        if (stretch === undefined) return undefined
-        if (await hasCompany(stretch)) return stretch.from
-        stretches.splice(index, size, { ...stretch, lookedAt: time })
-      } while (now() - beganAt < momentMs && !isAwaited())
-      return undefined
-    },
-    async rescanNewest() {
-      const stretch = newest()
-      return stretch !== undefined && (await hasCompany(stretch)) ? stretch.from : undefined
-    },
-    async isStill() {
-      const stretch = newest()
-      // A full page does not say whether more is behind it.
-      return stretch !== undefined && stretch.count < pageMax && !(await hasCompany(stretch, pageMax))
-    },
-    clear() {
-      stretches = []
-    },
+      time - this.#newsAt > farRescan.whileMs
+        ? this.#stretches.length
+        : this.#stretches.findIndex(({ lastAt }) => lastAt >= this.#lastChangeAt - farRescan.spanMs)
+    const forgotten = this.#stretches.splice(0, Math.max(0, size))
+    if (!forgotten.every((stretch) => this.#isSettled(stretch, time))) this.#deps.onUnseen()
   }
 }
+
+/** A time that is still to come is one of a clock that was set back since. */
+const lookedAt = (stretch: Stretch, time: number): number =>
+  stretch.lookedAt <= time ? stretch.lookedAt : Number.NEGATIVE_INFINITY

@@ -1,31 +1,5 @@
 import { isWithin } from '../../kernel/occasional.ts'
-import type { Change, Fga, Tuple } from '../fga.ts'
-
-/**
- * How far a log was read that may come from a server that lags: OpenFGA sends reads of its log to a secondary of its
- * database, whatever consistency is asked. Marks of this process's own go through the primary; once the log tells of one, it
- * has told of everything that was committed before that began to be written.
- */
-export interface Watermarks extends AsyncDisposable {
-  /** By our clock: when the newest mark began to be written that the log told of. */
-  readonly seenAt: number | undefined
-  /** What the log tells, in its order. */
-  see(changes: readonly Change[]): void
-  /** A read lacked what another had: only marks that begin to be written from now on count. */
-  lost(): void
-  /** Somebody asks: marks are written for a minute. */
-  wake(): void
-  /** Takes away those that processes left behind which are gone. */
-  sweep(objects: readonly StoredMark[]): Promise<void>
-}
-
-/** A watermark as a read of OpenFGA gives it; `writtenAt` is in milliseconds. */
-export interface StoredMark {
-  readonly user: string
-  readonly relation: string
-  readonly object: string
-  readonly writtenAt: number
-}
+import type { Change, Fga, StoredTuple, Tuple } from '../fga.ts'
 
 /** `id` is this process's own; a mark is written every `everyMs`, 300 by default. */
 export interface WatermarkDeps {
@@ -45,113 +19,120 @@ const awakeMs = 60_000
 // A process that lives and is asked has none that is older than a second; one that is not asked loses nothing with it.
 const leftMs = 3_600_000
 
-interface State {
-  /** Numbers the marks of this process. */
-  turn: number
-  /** The one that is stored: it is written and then taken away, so that no more than one is, and the log grows by a row each time. */
-  current: Tuple | undefined
-  /** Of failed writes, which may be stored all the same: taken away with the next. */
-  left: Tuple[]
-  seenAt: number | undefined
-  askedAt: number
-  timer: NodeJS.Timeout | undefined
-  writing: Promise<void> | undefined
-  isClosed: boolean
-  isFailing: boolean
-}
-
 /** Whether a tuple on this object is a watermark, of any process. */
-export const isWatermark = (object: string): boolean => object.startsWith('watermark:')
+const isWatermark = (object: string): boolean => object.startsWith('watermark:')
 
-/** Writes marks to OpenFGA, whose coming back in the log shows how far it was read. */
-export function createWatermarks(dependencies: WatermarkDeps): Watermarks {
-  const { fga, now, id, onWritten, onError, everyMs = 300 } = dependencies
-  const object = `watermark:${id}` as const
+/**
+ * How far a log was read that may come from a server that lags: OpenFGA sends reads of its log to a secondary of its
+ * database, whatever consistency is asked. Marks of this process's own go through the primary; once the log tells of one, it
+ * has told of everything that was committed before that began to be written.
+ */
+export class Watermarks implements AsyncDisposable {
+  readonly #deps: WatermarkDeps
+  readonly #object: `watermark:${string}`
   // When each began to be written, by what the log says of it, in their order. Never twice the same: what became of a
   // Write that failed nobody knows, and it would pass for the later one.
-  const begunAt = new Map<string, number>()
-  const state: State = {
-    turn: 0,
-    current: undefined,
-    left: [],
-    seenAt: undefined,
-    askedAt: Number.NEGATIVE_INFINITY,
-    timer: undefined,
-    writing: undefined,
-    isClosed: false,
-    isFailing: false,
+  readonly #begunAt = new Map<string, number>()
+  /** Numbers the marks of this process. */
+  #turn = 0
+  /** The one that is stored: it is written and then taken away, so that no more than one is, and the log grows by a row each time. */
+  #current: Tuple | undefined
+  /** Of failed writes, which may be stored all the same: taken away with the next. */
+  #left: Tuple[] = []
+  #seenAt: number | undefined
+  #askedAt = Number.NEGATIVE_INFINITY
+  #timer: NodeJS.Timeout | undefined
+  #writing: Promise<void> | undefined
+  #isClosed = false
+  #isFailing = false
+
+  constructor(dependencies: WatermarkDeps) {
+    this.#deps = dependencies
+    this.#object = `watermark:${dependencies.id}`
   }
 
-  async function beat(): Promise<void> {
-    const previousMark = state.current
-    const mark: Tuple = previousMark ?? { user: `turn:${++state.turn}`, relation: 'at', object }
-    begunAt.set(`${previousMark === undefined ? 'write' : 'delete'} ${mark.user}`, now())
-    try {
-      await fga.write(
-        previousMark === undefined
-          ? { writes: [mark], deletes: state.left }
-          : { deletes: [mark, ...state.left] },
-      )
-      state.left = []
-      state.current = previousMark === undefined ? mark : undefined
-      state.isFailing = false
-      onWritten()
-    } catch (error) {
-      state.left.push(mark)
-      state.current = undefined
-      if (!state.isFailing) onError(error)
-      state.isFailing = true
+  /** By our clock: when the newest mark began to be written that the log told of. */
+  get seenAt(): number | undefined {
+    return this.#seenAt
+  }
+
+  /** What the log tells, in its order. */
+  see(changes: readonly Change[]): void {
+    for (const { operation, tuple } of changes) {
+      const key = `${operation} ${tuple.user}`
+      if (tuple.object !== this.#object || !this.#begunAt.has(key)) continue
+      for (const [mark, startedAt] of this.#begunAt) {
+        // Those before it were passed, or never came in.
+        this.#begunAt.delete(mark)
+        this.#seenAt = startedAt
+        if (mark === key) break
+      }
     }
   }
 
-  function goOn(): void {
-    const isAwake = isWithin(awakeMs, now() - state.askedAt)
-    if (state.isClosed || !isAwake || state.writing !== undefined || state.timer !== undefined) return
-    state.writing = beat().finally(() => {
-      state.writing = undefined
-      state.timer = setTimeout(() => {
-        state.timer = undefined
-        goOn()
-      }, everyMs).unref()
-    })
+  /** A read lacked what another had: only marks that begin to be written from now on count. */
+  lost(): void {
+    this.#seenAt = undefined
+    this.#begunAt.clear()
   }
 
-  return {
-    get seenAt() {
-      return state.seenAt
-    },
-    see(changes) {
-      for (const { operation, tuple } of changes) {
-        const key = `${operation} ${tuple.user}`
-        if (tuple.object !== object || !begunAt.has(key)) continue
-        for (const [mark, startedAt] of begunAt) {
-          // Those before it were passed, or never came in.
-          begunAt.delete(mark)
-          state.seenAt = startedAt
-          if (mark === key) break
-        }
-      }
-    },
-    lost() {
-      state.seenAt = undefined
-      begunAt.clear()
-    },
-    wake() {
-      state.askedAt = now()
-      goOn()
-    },
-    async sweep(stored) {
-      const deletes = stored
-        .filter((tuple) => tuple.object !== object && now() - tuple.writtenAt > leftMs)
-        .map(({ user, relation, object: objectName }) => ({ user, relation, object: objectName }) as Tuple)
-      if (deletes.length > 0) await fga.write({ deletes })
-    },
-    async [Symbol.asyncDispose]() {
-      state.isClosed = true
-      await state.writing
-      clearTimeout(state.timer)
-      const deletes = state.current === undefined ? state.left : [state.current, ...state.left]
-      if (deletes.length > 0) await fga.write({ deletes }).catch(() => undefined)
-    },
+  /** Somebody asks: marks are written for a minute. */
+  wake(): void {
+    this.#askedAt = this.#deps.now()
+    this.#goOn()
+  }
+
+  /** Takes away, of the service's own marks that are stored, those that processes left behind which are gone. */
+  async sweep(stored: readonly StoredTuple[]): Promise<void> {
+    const { fga, now } = this.#deps
+    const deletes = stored
+      .filter(({ object }) => isWatermark(object) && object !== this.#object)
+      .filter(({ writtenAt }) => now() - writtenAt > leftMs)
+      .map(({ user, relation, object }) => ({ user, relation, object }) as Tuple)
+    if (deletes.length > 0) await fga.write({ deletes })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true
+    await this.#writing
+    clearTimeout(this.#timer)
+    const deletes = this.#current === undefined ? this.#left : [this.#current, ...this.#left]
+    if (deletes.length > 0) await this.#deps.fga.write({ deletes }).catch(() => undefined)
+  }
+
+  async #beat(): Promise<void> {
+    const { fga, now, onWritten, onError } = this.#deps
+    const previousMark = this.#current
+    const mark: Tuple = previousMark ?? { user: `turn:${++this.#turn}`, relation: 'at', object: this.#object }
+    this.#begunAt.set(`${previousMark === undefined ? 'write' : 'delete'} ${mark.user}`, now())
+    try {
+      await fga.write(
+        previousMark === undefined
+          ? { writes: [mark], deletes: this.#left }
+          : { deletes: [mark, ...this.#left] },
+      )
+      this.#left = []
+      this.#current = previousMark === undefined ? mark : undefined
+      this.#isFailing = false
+      onWritten()
+    } catch (error) {
+      this.#left.push(mark)
+      this.#current = undefined
+      if (!this.#isFailing) onError(error)
+      this.#isFailing = true
+    }
+  }
+
+  #goOn(): void {
+    const { now, everyMs = 300 } = this.#deps
+    const isAwake = isWithin(awakeMs, now() - this.#askedAt)
+    if (this.#isClosed || !isAwake || this.#writing !== undefined || this.#timer !== undefined) return
+    this.#writing = this.#beat().finally(() => {
+      this.#writing = undefined
+      this.#timer = setTimeout(() => {
+        this.#timer = undefined
+        this.#goOn()
+      }, everyMs).unref()
+    })
   }
 }

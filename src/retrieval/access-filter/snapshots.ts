@@ -1,10 +1,10 @@
 import type { DocumentNominator, LocalQuestion, ReachableAcls } from '../../authz/permission-index.ts'
 import { hasBit, setBit } from '../../kernel/bits.ts'
+import { GroupedNumbers } from '../../kernel/grouped-numbers.ts'
 import { growArray } from '../../kernel/grow-array.ts'
 import { createLru } from '../../kernel/lru.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
-import { createAclMembers } from './acl-members.ts'
 import { type Content, contentIn } from './visible.ts'
 
 /**
@@ -63,7 +63,8 @@ export function createSnapshots(dependencies: SnapshotsDeps): Snapshots {
     weightOf: (_, { bits, size }) => bits.length + 4 * size,
   })
   let lastDocuments: Documents | undefined
-  const stands = createAclMembers()
+  // By number, in groups by ACL: what somebody sees is gone through by the ACLs that they reach.
+  const stands = new GroupedNumbers()
   // By number: the chunks that a document counts for in every snapshot.
   let counts = new Int32Array(0)
 
@@ -73,7 +74,8 @@ export function createSnapshots(dependencies: SnapshotsDeps): Snapshots {
       for (const acl of aclSet.acls())
         for (let docNo = stands.first(acl); docNo !== -1; docNo = stands.next(docNo)) setBit(bits, docNo)
     } else {
-      for (let docNo = 0; docNo < docNoEnd; docNo++) if (aclSet.has(stands.aclOf(docNo))) setBit(bits, docNo)
+      for (let docNo = 0; docNo < docNoEnd; docNo++)
+        if (aclSet.has(stands.groupOf(docNo))) setBit(bits, docNo)
     }
     onMake?.()
     return { reach: aclSet, bits, ...countIn(bits), content: undefined }

@@ -5,8 +5,8 @@ import { createRandom } from '../../../packages/engine/test/support/random.ts'
 import { seed } from '../../../packages/engine/test/support/seed.ts'
 import { type Change, contextAt, type StoredTuple } from '../../../src/authz/fga.ts'
 import type { Question } from '../../../src/authz/gate/question.ts'
-import { createReachability } from '../../../src/authz/index/reachable-acls.ts'
-import { createReplica } from '../../../src/authz/index/replica.ts'
+import { Reachability } from '../../../src/authz/index/reachable-acls.ts'
+import { Replica } from '../../../src/authz/index/replica.ts'
 import { readDsl } from '../../../src/authz/model/dsl.ts'
 import type { LocalQuestion } from '../../../src/authz/permission-index.ts'
 import { compiled, createDocumentWorld, questionsOf, somePool } from './worlds.ts'
@@ -16,9 +16,9 @@ const inForce = compileModel(readDsl(readFileSync(new URL('../../../model.fga', 
 
 /** The replica, with all that is kept of who reaches what, and beside it the tuples alone. */
 function open(model: Model) {
-  const replica = createReplica()
+  const replica = new Replica()
   const plain = createTupleStore()
-  const reaches = createReachability()
+  const reaches = new Reachability()
   reaches.useModel(model)
   reaches.follow(replica.tuples)
   let now = 0
@@ -483,9 +483,9 @@ condition until(current_time: timestamp, expires_at: timestamp) {
 
   test('are forgotten, the longest unasked first, and asked about anew', () => {
     const index = openFolder()
-    const few = createReachability({ namesMax: 4 })
+    const few = new Reachability({ namesMax: 4 })
     few.useModel(inForce)
-    const replica = createReplica()
+    const replica = new Replica()
     few.follow(replica.tuples)
     few.note(replica.apply([{ operation: 'write', tuple: storedOf(key('user:anne viewer document:1'), 1) }]))
     const anne = few.reachableAcls(about('anne'), 0)

@@ -19,8 +19,8 @@ import {
 } from '../../../packages/engine/test/support/target.ts'
 import { createTuple, createWorld, fullContext } from '../../../packages/engine/test/support/world.ts'
 import type { Question } from '../../../src/authz/gate/question.ts'
-import { createReachability } from '../../../src/authz/index/reachable-acls.ts'
-import { createReplica, toStored } from '../../../src/authz/index/replica.ts'
+import { Reachability } from '../../../src/authz/index/reachable-acls.ts'
+import { Replica, toStored } from '../../../src/authz/index/replica.ts'
 import { needsOpenfga } from '../../support/native.ts'
 import { compiled, createDocumentWorld } from './worlds.ts'
 
@@ -97,8 +97,8 @@ test(`what is nominated holds all that a real server allows, in ${onServer} rand
     const written = await server.call('POST', `${store}/write`, { writes: { tuple_keys } })
     expect(written.status, written.text).toBe(200)
     const relaxed = overApproximate(model)
-    const replica = createReplica()
-    const reaches = createReachability()
+    const replica = new Replica()
+    const reaches = new Reachability()
     reaches.useModel(model)
     reaches.follow(replica.tuples)
     // In turns, so that documents come to doors and leave them.

@@ -1,8 +1,8 @@
 import { describe, expect, test, vi } from 'vitest'
 import type { Change, ChangePosition, Fga } from '../../../src/authz/fga.ts'
 import { createPermissionIndex } from '../../../src/authz/index/create.ts'
-import { createLogReader, type LogReader, LogWentBack } from '../../../src/authz/index/log-reader.ts'
-import { createReplica, type Replica } from '../../../src/authz/index/replica.ts'
+import { LogReader, LogWentBack } from '../../../src/authz/index/log-reader.ts'
+import { Replica } from '../../../src/authz/index/replica.ts'
 import type { Storage } from '../../../src/authz/index/storage.ts'
 
 const second = 1_000
@@ -60,9 +60,9 @@ interface Setting {
   readonly slices: number[]
 }
 
-function open(clock: Setting['clock'], source: Setting['source'], replica = createReplica()): Setting {
+function open(clock: Setting['clock'], source: Setting['source'], replica = new Replica()): Setting {
   const slices: number[] = []
-  const follower = createLogReader({
+  const follower = new LogReader({
     fga: source.log,
     now: () => clock.now,
     signal: new AbortController().signal,

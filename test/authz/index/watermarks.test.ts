@@ -11,7 +11,7 @@ import {
 } from '../../../src/authz/fga.ts'
 import { createPermissionIndex } from '../../../src/authz/index/create.ts'
 import type { Storage } from '../../../src/authz/index/storage.ts'
-import { createWatermarks } from '../../../src/authz/index/watermarks.ts'
+import { Watermarks } from '../../../src/authz/index/watermarks.ts'
 import { anne } from '../double.ts'
 import { gateOf } from '../parts.ts'
 
@@ -226,7 +226,7 @@ describe('the marks', () => {
 
   test('of processes that left them behind are taken away after an hour', async () => {
     const { fga, stored, put } = openSecondary()
-    await using marks = createWatermarks({
+    await using marks = new Watermarks({
       fga,
       now: Date.now,
       id: 'p1',
@@ -246,7 +246,7 @@ describe('the marks', () => {
     let isLost = true
     const { fga, stored } = openSecondary()
     const told: Change[] = []
-    await using marks = createWatermarks({
+    await using marks = new Watermarks({
       fga: {
         async write(change) {
           await fga.write(change)

@@ -3,8 +3,8 @@ import { compileModel } from '@remit/engine'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Change, StoredTuple } from '../../../src/authz/fga.ts'
 import type { Question } from '../../../src/authz/gate/question.ts'
-import { createReachability } from '../../../src/authz/index/reachable-acls.ts'
-import { createReplica } from '../../../src/authz/index/replica.ts'
+import { Reachability } from '../../../src/authz/index/reachable-acls.ts'
+import { Replica } from '../../../src/authz/index/replica.ts'
 import { readDsl } from '../../../src/authz/model/dsl.ts'
 import { createSnapshots, type SnapshotsDeps } from '../../../src/retrieval/access-filter/snapshots.ts'
 import { visibleAs } from '../../../src/retrieval/access-filter/visible.ts'
@@ -25,8 +25,8 @@ const presentedAt = (nth: number) => ({ user: 'user:x', relation: 'presented', o
 /** Replica, doors and snapshots over a corpus; nothing of it waits for anybody. */
 async function openIndex(database: Database, options: Partial<SnapshotsDeps> = {}) {
   let now = 0
-  const replica = createReplica()
-  const reaches = createReachability()
+  const replica = new Replica()
+  const reaches = new Reachability()
   reaches.useModel(model)
   reaches.follow(replica.tuples)
   const corpus = createCorpus({
@@ -35,7 +35,11 @@ async function openIndex(database: Database, options: Partial<SnapshotsDeps> = {
     pollMs: 1_000_000_000,
     staleAfterMs: 1_000_000_000,
   })
-  const index = { ...reaches, reachableAcls: (question: Question) => reaches.reachableAcls(question, ++now) }
+  const index: SnapshotsDeps['index'] = {
+    aclOf: (documentId) => reaches.aclOf(documentId),
+    onAclChange: (listener) => reaches.onAclChange(listener),
+    reachableAcls: (question) => reaches.reachableAcls(question, ++now),
+  }
   let made = 0
   const onMake = () => {
     made += 1
@@ -219,7 +223,7 @@ describe('what is visible, bit by bit', () => {
     expect(seenBy(index, question).docNos).toEqual([])
     index.write('user:anne viewer document:d0')
     expect(seenBy(index, question).chunks).toBe(1)
-    const anew = createReplica()
+    const anew = new Replica()
     for (const id of ['d0', 'd1']) anew.put(toStored(`user:anne viewer document:${id}`, 1))
     index.reaches.follow(anew.tuples)
     await index.corpus.changed([await setChunks(database, 'd1', 1)])

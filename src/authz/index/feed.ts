@@ -1,0 +1,315 @@
+import type { TupleStore } from '@remit/engine'
+import { createFollower, type Follower } from '../../kernel/follower.ts'
+import type { Log } from '../../kernel/log.ts'
+import { createOccasional, isWithin, type Occasional } from '../../kernel/occasional.ts'
+import { reasonOf } from '../../kernel/reason.ts'
+import { type Change, type Fga, PositionRefused, type StoredTuple, tupleId } from '../fga.ts'
+import type { IndexStatus } from '../permission-index.ts'
+import { LogReader, LogWentBack, positionBeforeNow } from './log-reader.ts'
+import type { Reachability } from './reachable-acls.ts'
+import { type Effect, findDifferences, Replica, toStored } from './replica.ts'
+import { type Mark, Persistence, type Storage } from './storage.ts'
+import { Watermarks } from './watermarks.ts'
+
+/** Times are in milliseconds. OpenFGA's log feeds the replica, and `storage` keeps it over a restart. */
+export interface ReplicaFeedDeps {
+  /** The port itself, not one that waits for the index after a write. */
+  readonly fga: Pick<Fga, 'readAll' | 'readChanges'>
+  readonly storage: Storage
+  readonly now: () => number
+  readonly log: Log
+  /**
+   * Where the log may be read from a server that lags (docs/decisions/0033): by what marks are written through the primary, and
+   * a name that no process ever had. Nothing is asked in parts then: no read of the log tells what changed meanwhile.
+   */
+  readonly marks?: { readonly fga: Pick<Fga, 'write'>; readonly id: string }
+  /** Milliseconds between two looks at the end of the change log. */
+  readonly pollMs: number
+}
+
+/** Told of what comes into the replica, before anybody may ask about it. */
+export interface FeedListener extends Pick<Reachability, 'follow' | 'filled'> {
+  /** The log told of these, whatever they do: a tuple that came and went again has no effect. */
+  told(changes: readonly Change[]): void
+  applied(effects: readonly Effect[]): void
+  /** All that OpenFGA held is in, for the first time or anew. */
+  built(): void
+  /** All of it is read anew: what the log told of before says nothing any more. */
+  startedAnew(): void
+}
+
+const saveEveryMs = 1_000
+const retryMaxMs = 1_000
+const reconcileEveryMs = 3_600_000
+const reconcileRetryMs = 300_000
+
+/** Keeps a replica of OpenFGA's tuples: from what is stored, else from all of them, and from then on by the log. */
+export class ReplicaFeed implements AsyncDisposable {
+  readonly #deps: ReplicaFeedDeps
+  readonly #listener: FeedListener
+  readonly #openedAt: number
+  readonly #closing = new AbortController()
+  readonly #watermarks: Watermarks | undefined
+  readonly #logReader: LogReader
+  readonly #follower: Follower
+  readonly #settle: () => Promise<void>
+  // Behind the memory and beside it: what is not stored now is stored at the next turn.
+  readonly #saving = this.#occasionally(saveEveryMs, 'index_not_saved', () => this.#save())
+  readonly #reconciling = this.#occasionally(reconcileRetryMs, 'index_not_reconciled', () =>
+    this.#reconcile(),
+  )
+  #replica = new Replica()
+  #persistence: Persistence
+  /** Ids of the tuples that the log told of since a comparison with OpenFGA's began; undefined while none runs. */
+  #toldWhileComparing: Set<string> | undefined
+  /** The log was read to its end once. */
+  #isBuilt = false
+  #isStoredBad = false
+  #isFailing = false
+  #logWentBack = false
+  /** Answers that wait for a look at the log. */
+  #awaited = 0
+
+  constructor(dependencies: ReplicaFeedDeps, listener: FeedListener) {
+    const { fga, storage, now, log, pollMs, marks } = dependencies
+    this.#deps = dependencies
+    this.#listener = listener
+    this.#openedAt = now()
+    this.#persistence = new Persistence(storage)
+    this.#watermarks =
+      marks &&
+      new Watermarks({
+        ...marks,
+        now,
+        onWritten: () => void this.refresh().catch(() => undefined),
+        onError: (error) => log('watermark_not_written', { reason: reasonOf(error) }),
+      })
+    this.#logReader = new LogReader({
+      fga,
+      now,
+      signal: this.#closing.signal,
+      onChanges: (changes) => this.#take(changes),
+      isAwaited: () => this.#awaited > 0,
+      ...(this.#watermarks && { watermarks: this.#watermarks }),
+    })
+    this.#follower = createFollower({
+      read: () => this.#cycle(),
+      poll: () => this.#poll(),
+      pollMs,
+      retryMs: (failures) => Math.min(pollMs * 2 ** failures, retryMaxMs),
+    })
+    this.#settle = this.#follower.shared(() => this.#orFail(() => this.#logReader.settle()))
+    this.#follower.start(0)
+  }
+
+  get tuples(): TupleStore {
+    return this.#replica.tuples
+  }
+
+  /** All that OpenFGA held is in, or was: {@link isFresh} tells. */
+  get isBuilt(): boolean {
+    return this.#isBuilt
+  }
+
+  /** OpenFGA's log lacked changes that it had told of, when it was last read. */
+  get logWentBack(): boolean {
+    return this.#logWentBack
+  }
+
+  /** Whether what is in was read to the end of the log at most so many milliseconds ago. */
+  isFresh(staleAfterMs: number): boolean {
+    return this.#isBuilt && !this.#isFailing && this.#elapsedSince(this.#logReader.endReadAt) <= staleAfterMs
+  }
+
+  status(): IndexStatus {
+    return {
+      state: this.#isFailing ? 'broken' : this.#isBuilt ? 'following' : 'building',
+      tailReadAt: this.#logReader.tailReadAt,
+      lagMs: this.#elapsedSince(this.#logReader.tailReadAt),
+      tuples: this.tuples.size,
+    }
+  }
+
+  /** Somebody asks. */
+  wake(): void {
+    this.#watermarks?.wake()
+  }
+
+  /** Resolves when everything that OpenFGA held when this was called is in. */
+  refresh(): Promise<void> {
+    return this.#follower.refresh()
+  }
+
+  /** A look at the end of the log for an answer, for which whatever else is to be looked at waits. See {@link LogReader.settle}. */
+  async settle(): Promise<void> {
+    this.#awaited += 1
+    try {
+      await this.#settle()
+    } finally {
+      this.#awaited -= 1
+    }
+  }
+
+  /** Reads all of OpenFGA's tuples anew, whatever was stored. */
+  async rebuild(): Promise<void> {
+    await this.#follower.run(async () => this.#startAnew())
+    await this.refresh()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#watermarks?.[Symbol.asyncDispose]()
+    this.#closing.abort()
+    await this.#follower[Symbol.asyncDispose]()
+    await this.#reconciling.idle()
+    await this.#saving.idle()
+    if (this.#isBuilt) await this.#save().catch(() => undefined)
+  }
+
+  #elapsedSince(timeMs: number | undefined): number {
+    return Math.max(0, this.#deps.now() - (timeMs ?? this.#openedAt))
+  }
+
+  #take(changes: readonly Change[]): void {
+    if (changes.length === 0) return
+    for (const { tuple } of changes) this.#toldWhileComparing?.add(tupleId(tuple))
+    this.#listener.told(changes)
+    const effects = this.#replica.apply(changes)
+    this.#listener.applied(effects)
+    this.#persistence.note(effects.map(({ tuple }) => tuple))
+  }
+
+  /** From what is stored, else from all that OpenFGA holds. */
+  async #build(): Promise<void> {
+    const { fga, now } = this.#deps
+    const { signal } = this.#closing
+    const stored = new Replica()
+    const mark = this.#isStoredBad ? undefined : await this.#load(stored)
+    this.#replica = mark === undefined ? new Replica() : stored
+    if (mark !== undefined) {
+      this.#logReader.start(mark, { isOld: true })
+      return
+    }
+    this.#listener.follow(this.tuples)
+    const position = await positionBeforeNow(fga, now(), signal)
+    for await (const page of fga.readAll({ signal })) this.#fill(this.#replica, page)
+    this.#logReader.start({ position, reconciledAt: now() }, { isOld: false })
+  }
+
+  /** undefined: nothing is stored that is of use. */
+  async #load(replica: Replica): Promise<Mark | undefined> {
+    const { storage, log } = this.#deps
+    this.#persistence = new Persistence(storage)
+    this.#listener.follow(replica.tuples)
+    try {
+      return await this.#persistence.load((page) => this.#fill(replica, page))
+    } catch (error) {
+      log('index_not_loaded', { reason: reasonOf(error) })
+      return undefined
+    }
+  }
+
+  #fill(replica: Replica, page: readonly StoredTuple[]): void {
+    for (const tuple of page) replica.put(tuple)
+    this.#listener.filled(page)
+  }
+
+  async #orFail<T>(task: () => Promise<T>): Promise<T> {
+    try {
+      return await task()
+    } catch (error) {
+      this.#fail(error)
+      throw error
+    }
+  }
+
+  async #cycle(): Promise<void> {
+    await this.#orFail(async () => {
+      if (this.#logReader.mark === undefined) await this.#build()
+      await this.#logReader.readOn()
+    })
+    if (!this.#isBuilt) this.#listener.built()
+    // Only of what was said to be broken: a start without trouble says nothing.
+    if (this.#isFailing) this.#deps.log('index_ready', { tuples: this.tuples.size })
+    this.#isBuilt = true
+    this.#isFailing = false
+  }
+
+  #fail(error: unknown): void {
+    if (this.#closing.signal.aborted) return
+    if (!this.#isFailing) this.#deps.log('index_broken', { reason: reasonOf(error) })
+    this.#isFailing = true
+    // Another store's token, or a log that is not what it was.
+    if (error instanceof PositionRefused) this.#startAnew()
+    // Nothing of it is taken or stored: the next start has to see it too.
+    if (error instanceof LogWentBack) this.#logWentBack = true
+  }
+
+  /** From all tuples again at the next turn. */
+  #startAnew(): void {
+    this.#logReader.reset()
+    this.#isBuilt = false
+    this.#isStoredBad = true
+    this.#persistence = new Persistence(this.#deps.storage, { anew: true })
+    this.#listener.startedAnew()
+    this.#logWentBack = false
+  }
+
+  #occasionally(everyMs: number, event: string, work: () => Promise<void>): Occasional {
+    const now = () => this.#deps.now()
+    const onError = (error: unknown) => this.#deps.log(event, { reason: reasonOf(error) })
+    return createOccasional({ everyMs, now, work, onError })
+  }
+
+  #save(): Promise<void> {
+    return this.#persistence.save({
+      mark: () => this.#logReader.mark ?? { position: {}, reconciledAt: 0 },
+      all: () => this.#allStored(),
+      get: (tuple) => this.#replica.get(tuple),
+      changedSince: (mark) => this.#follower.run(() => this.#logReader.readFrom(mark)),
+    })
+  }
+
+  *#allStored(): Generator<StoredTuple> {
+    // Tuples come and go while these are stored.
+    for (const tuple of [...this.tuples.after('')]) yield toStored(tuple)
+  }
+
+  /** Compares the replica with all of OpenFGA's tuples, and mends it. */
+  async #reconcile(): Promise<void> {
+    this.#toldWhileComparing = new Set()
+    const compared = this.#replica
+    const { unseen } = this.#logReader
+    try {
+      const { differences, marks } = await findDifferences({
+        fga: this.#deps.fga,
+        replica: compared,
+        signal: this.#closing.signal,
+        catchUp: () => this.refresh(),
+      })
+      await this.#watermarks?.sweep(marks)
+      // Between two looks at the log: what one of them has read and not yet applied is no newer than this.
+      await this.#follower.run(async () => {
+        // Built anew meanwhile: what the one before lacked says nothing of this one.
+        if (compared !== this.#replica) return
+        const changes = differences.filter(({ tuple }) => !this.#toldWhileComparing?.has(tupleId(tuple)))
+        if (changes.length > 0) this.#deps.log('index_reconciled', { changes: changes.length })
+        this.#take(changes)
+        // What was passed over meanwhile may have come where this had looked already.
+        if (this.#logReader.unseen === unseen) this.#logReader.setReconciled(this.#deps.now())
+      })
+    } finally {
+      this.#toldWhileComparing = undefined
+    }
+  }
+
+  /** What fails was said where it failed. */
+  async #poll(): Promise<void> {
+    const { now } = this.#deps
+    await this.refresh()
+    this.#saving.run()
+    const reconciledAt = this.#logReader.mark?.reconciledAt ?? now()
+    if (!isWithin(reconcileEveryMs, now() - reconciledAt)) this.#reconciling.run()
+    await this.#follower.run(() => this.#orFail(() => this.#logReader.rescanTail()))
+    this.#logWentBack = false
+  }
+}
