@@ -25,3 +25,22 @@ export function countBits(bits: Uint8Array): number {
     for (let remaining = bits[index] ?? 0; remaining !== 0; remaining &= remaining - 1) count += 1
   return count
 }
+
+/** A bit for each number, in pages that are there only where there is one. */
+export class PagedBits {
+  readonly #pages = new Map<number, Uint8Array>()
+
+  add(number: number): void {
+    const index = Math.floor(number / pageBits)
+    const page = this.#pages.get(index) ?? new Uint8Array(pageBits / 8)
+    this.#pages.set(index, page)
+    setBit(page, number % pageBits)
+  }
+
+  has(number: number): boolean {
+    return hasBit(this.#pages.get(Math.floor(number / pageBits)) ?? noBits, number % pageBits)
+  }
+}
+
+const pageBits = 65_536
+const noBits = new Uint8Array()

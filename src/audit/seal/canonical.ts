@@ -1,4 +1,5 @@
 import { createHash, createHmac } from 'node:crypto'
+import type { Sql } from '../../store/sql.ts'
 
 /** One record as it is sealed: every column, what is JSON as Postgres writes it. */
 export interface SealedRow {
@@ -21,6 +22,15 @@ export interface SealedRow {
 /** Its columns, of `decision_records`. */
 export const sealedColumns = `record_no, to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as time,
   txn, event, decision, subject, actors, client, delegation, tool, trace_id, objects, detail::text as detail`
+
+/** Those of these records that are there. */
+export const readRows = (sql: Sql, numbers: readonly number[]): Promise<SealedRow[]> =>
+  numbers.length === 0
+    ? Promise.resolve([])
+    : sql.query<SealedRow>(
+        `select ${sealedColumns} from decision_records where record_no = any($1::bigint[])`,
+        [numbers],
+      )
 
 /** Somebody who has a key, and what it makes of their id. */
 export interface KeyedPerson {

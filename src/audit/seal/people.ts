@@ -1,6 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import type { Sql } from '../../store/sql.ts'
-import { aliasOf, type KeyedPerson, type PersonOf } from './canonical.ts'
+import {
+  aliasOf,
+  digestOf,
+  type KeyedPerson,
+  KeyMissing,
+  type PersonOf,
+  peopleIn,
+  type SealedRow,
+} from './canonical.ts'
 
 /** The keys of those who have one. */
 export async function keysOf(sql: Sql, people: readonly string[]): Promise<Map<string, KeyedPerson>> {
@@ -28,4 +36,55 @@ export async function ensureKeys(sql: Sql, people: readonly string[]): Promise<P
     for (const [subject, personKey] of await keysOf(sql, newPeople)) keyOf.set(subject, personKey)
   }
   return (subject) => keyOf.get(subject)
+}
+
+const peopleMax = 50_000
+
+/** Keys of the people in the rows at hand, and whether an alias is really that of somebody who was erased. */
+export class PeopleCache {
+  readonly #sql: Sql
+  #keys = new Map<string, KeyedPerson>()
+  // Those of the batch that is compared while another is read.
+  #olderKeys: ReadonlyMap<string, KeyedPerson> = new Map()
+  readonly #isErased = new Map<string, boolean>()
+
+  constructor(sql: Sql) {
+    this.#sql = sql
+  }
+
+  async load(rows: readonly SealedRow[]): Promise<void> {
+    if (this.#keys.size > peopleMax) {
+      this.#olderKeys = this.#keys
+      this.#keys = new Map()
+    }
+    const missing = [...new Set(rows.flatMap(peopleIn))].filter((person) => !this.#keys.has(person))
+    for (const [subject, personKey] of await keysOf(this.#sql, missing)) this.#keys.set(subject, personKey)
+    const aliases = [...new Set(rows.map(({ subject }) => subject))].filter(
+      (subject) => subject.startsWith('erased:') && !this.#isErased.has(subject),
+    )
+    if (aliases.length === 0) return
+    const erased = await this.#sql.query<{ alias: string }>(
+      // The record itself has to say so, where whoever may write the table of people cannot take it back.
+      `select alias from record_people p where alias = any($1) and erasing_since is not null and exists (
+         select 1 from decision_records where event = 'person_erased' and detail ->> 'alias' = p.alias)`,
+      [aliases],
+    )
+    for (const alias of aliases) this.#isErased.set(alias, false)
+    for (const { alias } of erased) this.#isErased.set(alias, true)
+  }
+
+  /** undefined: somebody whom it names has no key. */
+  digestOf(row: SealedRow, recordNo?: number): Buffer | undefined {
+    try {
+      return digestOf(row, (subject) => this.#keys.get(subject) ?? this.#olderKeys.get(subject), recordNo)
+    } catch (error) {
+      if (error instanceof KeyMissing) return undefined
+      throw error
+    }
+  }
+
+  /** Whether it names an alias of somebody who was not erased. */
+  isHidden({ subject }: SealedRow): boolean {
+    return this.#isErased.get(subject) === false
+  }
 }

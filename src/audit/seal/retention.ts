@@ -1,5 +1,5 @@
 import type { Clock } from '../../kernel/clock.ts'
-import type { Database } from '../../store/sql.ts'
+import type { Database, Sql } from '../../store/sql.ts'
 import { operator, record } from '../record.ts'
 
 /** `days` is how long records are kept; undefined: for ever. */
@@ -37,4 +37,12 @@ export function createRetention({ database, clock, newTxn, days }: RetentionDeps
       total += dropped
     }
   }
+}
+
+/** Seals up to here were taken away, as the record itself says. */
+export async function droppedByRetention(sql: Sql): Promise<number> {
+  const [row] = await sql.query<{ to: number | null }>(
+    `select max((detail ->> 'to_seal')::bigint) as to from decision_records where event = 'records_dropped'`,
+  )
+  return row?.to ?? 0
 }
