@@ -1,6 +1,7 @@
 import type { AccessFilter } from '../../src/retrieval/access-filter/visible.ts'
 import { visibleByQuery } from '../../src/retrieval/access-filter/visible-by-query.ts'
 import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
+import { createWordSampler } from '../../src/retrieval/chunk-index/postgres/words.ts'
 import { createRankingStatistics } from '../../src/retrieval/ranking/renew.ts'
 import { createSearch } from '../../src/retrieval/search.ts'
 import { migrate } from '../../src/store/migrate.ts'
@@ -25,6 +26,7 @@ await migrate(database, { dir: new URL('../../migrations/', import.meta.url), di
 await database.transaction(fill)
 await using statistics = createRankingStatistics({
   database,
+  sampler: createWordSampler(database),
   scope: 'deployment',
   now: Date.now,
   log: () => undefined,

@@ -11,6 +11,7 @@ import { createIvfIndex, type IvfIndex } from '../retrieval/chunk-index/ivf/ivf-
 import type { ChunkIndex } from '../retrieval/chunk-index/port.ts'
 import { createPostgresIndex } from '../retrieval/chunk-index/postgres/postgres-index.ts'
 import type { OnStrategy } from '../retrieval/chunk-index/postgres/strategy.ts'
+import { createWordSampler } from '../retrieval/chunk-index/postgres/words.ts'
 import { type CollectionLister, createCollectionLister } from '../retrieval/collections.ts'
 import { type Corpus, createCorpus } from '../retrieval/corpus/corpus.ts'
 import { createDocumentReader, type DocumentReader } from '../retrieval/document.ts'
@@ -55,7 +56,9 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   const { index, gate, nominator, why: whyReader } = dependencies.authz
   const keyed = createKeyed(await loadSecret(dependencies.keysDir, 'digest.key'))
   await using stack = new AsyncDisposableStack()
-  const ranking = stack.use(createRankingStatistics({ database, scope: config.rankingStatistics, now, log }))
+  const sampler = createWordSampler(database)
+  const scope = config.rankingStatistics
+  const ranking = stack.use(createRankingStatistics({ database, sampler, scope, now, log }))
   const corpus = stack.use(createCorpus({ database, log }))
   const ivf = stack.use(createIvfIndex({ database, log, threads: config.searchThreads }))
   const shadow = stack.use(
@@ -77,9 +80,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   const retrieve = createRetriever({
     sql: database,
     ...grants,
-    search: shadow.watch(
-      createSearch({ sql: database, index: chunkIndex, corpus, statistics: config.rankingStatistics }),
-    ),
+    search: shadow.watch(createSearch({ sql: database, index: chunkIndex, corpus, statistics: scope })),
     visibility: createVisibility({ database, snapshots, corpus, nominator, hasTail }),
     gate,
     embedder: embeddings.available ? embeddings.embedder : undefined,

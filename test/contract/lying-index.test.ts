@@ -1,24 +1,17 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createFailures } from '../../src/ingest/failures.ts'
-import { NotFound } from '../../src/retrieval/chunk-index/port.ts'
+import { type FoundChunk, NotFound } from '../../src/retrieval/chunk-index/port.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openIngestWorld } from '../ingest/world.ts'
 import { openWorld, type World } from '../support/world.ts'
 
-interface ChunkRow {
-  readonly chunk_id: string
-  readonly doc_no: number
-  readonly ordinal: number
-  readonly score: number
-}
-
 /** What the index says in place of the truth; nothing: the truth. */
-let lie: ((found: readonly ChunkRow[]) => readonly ChunkRow[]) | undefined
+let lie: ((found: readonly FoundChunk[]) => readonly FoundChunk[]) | undefined
 
 /** Every search of chunks answers as the lie has it. */
 function lying(database: Database): Database {
   const told = async (text: string, rows: Promise<object[]>): Promise<object[]> =>
-    lie !== undefined && /chunk_words|distance/.test(text) ? [...lie((await rows) as ChunkRow[])] : rows
+    lie !== undefined && /chunk_words|distance/.test(text) ? [...lie((await rows) as FoundChunk[])] : rows
   return {
     ...database,
     query: <Row extends object>(...sent: Parameters<Database['query']>) =>
@@ -31,10 +24,10 @@ function lying(database: Database): Database {
 describe('an index that lies', () => {
   let world: World
   let token: string
-  let foreign: ChunkRow
-  const chunkOf = async (id: string): Promise<ChunkRow> => {
-    const [row] = await world.database.query<ChunkRow>(
-      `select c.chunk_id, c.doc_no, c.ordinal, 1::float8 as score
+  let foreign: FoundChunk
+  const chunkOf = async (id: string): Promise<FoundChunk> => {
+    const [row] = await world.database.query<FoundChunk>(
+      `select c.chunk_id as "chunkId", c.doc_no as "docNo", c.ordinal, 1::float8 as score
        from chunks c join documents d using (doc_no) where d.id = $1`,
       [id],
     )
@@ -74,8 +67,8 @@ describe('an index that lies', () => {
   test.each(modes)(
     'by giving a hidden chunk another document’s number has none of its text read: %s',
     async (mode) => {
-      const { doc_no } = await chunkOf('open')
-      lie = (found) => [...found, { ...foreign, doc_no }]
+      const { docNo } = await chunkOf('open')
+      lie = (found) => [...found, { ...foreign, docNo }]
       const { results } = await world.retrieve(token, { query: 'merger', mode })
       expect(results.map(({ document_id }) => document_id)).toEqual(['open'])
       expect(JSON.stringify(results)).not.toContain('5,000')

@@ -116,6 +116,25 @@ export interface ChunkVectors {
   put(sql: Sql, chunks: readonly { readonly chunkId: string; readonly vector: Float32Array }[]): Promise<void>
 }
 
+/** Counts words for the weights that Remit makes: see {@link WeightedLexeme}. */
+export interface WordSampler {
+  /**
+   * What stands in the next chunks that are shown, by their ids: `limit` of those above `after`, or all that there are. Of one
+   * collection's documents, or of all where it is null.
+   */
+  sample(after: string, limit: number, collection: string | null): Promise<WordSample>
+}
+
+/** Some chunks, and how common words are in them. */
+export interface WordSample {
+  /** In the order of their ids. */
+  readonly chunkIds: readonly string[]
+  /** In all of them together. */
+  readonly words: number
+  /** By lexeme, how many of the chunks have it. */
+  readonly chunksByLexeme: ReadonlyMap<string, number>
+}
+
 /** How one search is done, not what it finds. */
 export interface SearchOptions {
   /**

@@ -3,7 +3,7 @@ import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Database } from '../../store/sql.ts'
 import { createDocumentTable, type DocumentRow, type Documents } from './documents.ts'
-import { type CorpusMark, follows, readAll, readSince, readThese } from './read.ts'
+import { type CorpusMark, documentsTable, follows, readChanged, readPages, readThese } from './read.ts'
 
 /**
  * The corpus in memory: which documents are live, where they are filed and how many chunks they have. It only nominates
@@ -44,6 +44,8 @@ export interface CorpusDeps {
   readonly elapsed?: () => number
 }
 
+const pageSize = 10_000
+
 /** Reads the corpus in the background, and follows it. */
 export function createCorpus(dependencies: CorpusDeps): Corpus {
   const { database, log, pollMs = 500, staleAfterMs = 2_000, reloadMs = 3_600_000 } = dependencies
@@ -63,7 +65,7 @@ export function createCorpus(dependencies: CorpusDeps): Corpus {
 
   async function load(): Promise<void> {
     const found = new Set<number>()
-    const now = await readAll(database, (rows) => {
+    const now = await readPages<DocumentRow>(database, documentsTable, pageSize, (rows) => {
       for (const { docNo } of rows) found.add(docNo)
       take(rows)
     })
@@ -81,7 +83,7 @@ export function createCorpus(dependencies: CorpusDeps): Corpus {
       await load()
       loadedAt = beganAt
     } else {
-      const { rows, seen: now } = await readSince(database, lastSeen)
+      const { rows, seen: now } = await readChanged<DocumentRow>(database, documentsTable, lastSeen)
       if (follows(now, lastSeen)) {
         take(rows)
         lastSeen = now

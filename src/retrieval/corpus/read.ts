@@ -10,31 +10,44 @@ export interface CorpusMark {
   readonly server: string
 }
 
-interface Row {
-  readonly snapshot: string
-  readonly server: string
-  readonly doc_no: number | null
-  readonly id: string
-  readonly collection: string
-  readonly chunks: number
+/** A table with a row for each document, which `changed_in` says who changed last. Its columns begin with `doc_no as "docNo"`. */
+interface DocumentsTable {
+  readonly name: string
+  readonly columns: string
 }
 
-const pageSize = 10_000
+interface Numbered {
+  readonly docNo: number
+}
+
+interface Marked {
+  readonly snapshot: string
+  readonly server: string
+}
+
+type MarkedRow<Row> = Marked & (Row | { readonly docNo: null })
+
 /** Where a read stands: of whose transactions, and which of them it saw. For any role. */
 export const snapshotColumns = `pg_current_snapshot()::text as snapshot, extract(epoch from pg_postmaster_start_time())::text as server`
-const columns = `id, doc_no, collection, case when live_revision is null then 0 else chunk_count end as chunks`
 
-/** Reads every document that there is or was, in pages. What is committed meanwhile comes after the place it gives. */
-export async function readAll(sql: Sql, onPage: (rows: readonly DocumentRow[]) => void): Promise<CorpusMark> {
-  let firstRow: Row | undefined
+const isThere = <Row extends Numbered>(row: MarkedRow<Row>): row is Marked & Row => row.docNo !== null
+
+/** Reads all rows, in pages. What is committed meanwhile comes after the place it gives. */
+export async function readPages<Row extends Numbered>(
+  sql: Sql,
+  { name, columns }: DocumentsTable,
+  pageSize: number,
+  onPage: (rows: readonly Row[]) => void,
+): Promise<CorpusMark> {
+  let firstRow: Marked | undefined
   for (let lastDocNo = 0; ; ) {
-    const rows = await sql.query<Row>(
+    const rows = await sql.query<MarkedRow<Row>>(
       `select ${snapshotColumns}, d.* from (values (1)) as one
-       left join (select ${columns} from documents where doc_no > $1 order by doc_no limit $2) d on true`,
+       left join (select ${columns} from ${name} where doc_no > $1 order by doc_no limit $2) d on true`,
       [lastDocNo, pageSize],
     )
     firstRow ??= rows[0]
-    const found = rows.flatMap(toDocument)
+    const found = rows.filter(isThere<Row>)
     onPage(found)
     lastDocNo = found.at(-1)?.docNo ?? lastDocNo
     if (found.length < pageSize) return corpusMarkOf(firstRow)
@@ -45,37 +58,38 @@ export async function readAll(sql: Sql, onPage: (rows: readonly DocumentRow[]) =
  * What was committed since a read, whenever it was begun: whatever that read's snapshot did not show. A number that is
  * not given yet came with a copy of another database, whose rows were read when all were.
  */
-export async function readSince(
+export async function readChanged<Row extends Numbered>(
   sql: Sql,
+  { name, columns }: DocumentsTable,
   { snapshot }: CorpusMark,
-): Promise<{ readonly rows: readonly DocumentRow[]; readonly seen: CorpusMark }> {
-  const rows = await sql.query<Row>(
+): Promise<{ readonly rows: readonly Row[]; readonly seen: CorpusMark }> {
+  const rows = await sql.query<MarkedRow<Row>>(
     `select ${snapshotColumns}, d.* from (values (1)) as one
      left join (
-       select ${columns} from documents
+       select ${columns} from ${name}
        where changed_in >= pg_snapshot_xmin($1::pg_snapshot)
          and changed_in < pg_snapshot_xmax(pg_current_snapshot())
          and not pg_visible_in_snapshot(changed_in, $1::pg_snapshot)
      ) d on true`,
     [snapshot],
   )
-  return { rows: rows.flatMap(toDocument), seen: corpusMarkOf(rows[0]) }
+  return { rows: rows.filter(isThere<Row>), seen: corpusMarkOf(rows[0]) }
+}
+
+/** Every document that there is or was. */
+export const documentsTable: DocumentsTable = {
+  name: 'documents',
+  columns: `doc_no as "docNo", id, collection, case when live_revision is null then 0 else chunk_count end as chunks`,
 }
 
 /** These documents as they are now. */
-export async function readThese(sql: Sql, docNos: readonly number[]): Promise<readonly DocumentRow[]> {
-  const rows = await sql.query<Omit<Row, 'snapshot' | 'server'>>(
-    `select ${columns} from documents where doc_no = any($1::int[])`,
-    [Int32Array.from(docNos)],
-  )
-  return rows.flatMap(toDocument)
-}
-
-const toDocument = ({ doc_no, id, collection, chunks }: Omit<Row, 'snapshot' | 'server'>): DocumentRow[] =>
-  doc_no === null ? [] : [{ docNo: doc_no, id, collection, chunks }]
+export const readThese = (sql: Sql, docNos: readonly number[]): Promise<readonly DocumentRow[]> =>
+  sql.query<DocumentRow>(`select ${documentsTable.columns} from documents where doc_no = any($1::int[])`, [
+    Int32Array.from(docNos),
+  ])
 
 /** By what {@link snapshotColumns} gives: `xmin:xmax:in progress`, https://www.postgresql.org/docs/current/functions-info.html */
-export function corpusMarkOf(row: Pick<Row, 'snapshot' | 'server'> | undefined): CorpusMark {
+function corpusMarkOf(row: Marked | undefined): CorpusMark {
   const { snapshot = '', server = '' } = row ?? {}
   return { snapshot, end: BigInt(snapshot.split(':')[1] ?? ''), server }
 }

@@ -1,19 +1,22 @@
+import { createFollower, type Follower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Sql } from '../../store/sql.ts'
+import type { WordSampler } from '../chunk-index/port.ts'
 import { averageOf, inSteps, type Scope } from './weigh.ts'
 
 /** Counts how common words are, now and then. Between two counts nobody's writing moves a rank. */
 export interface RankingStatistics extends AsyncDisposable {
   /** Counts now. */
   renew(): Promise<void>
-  /** Resolves when no count is going on. */
-  idle(): Promise<void>
+  /** Counts now if that is due, or waits for whoever does. Never rejects. */
+  poll(): Promise<void>
 }
 
-/** The database, the scope that words are counted in, and how often it is looked at. */
+/** The database, who samples words, the scope that they are counted in, and how often it is looked at. */
 export interface RankingStatisticsDeps {
   readonly database: Database
+  readonly sampler: WordSampler
   readonly scope: Scope
   readonly now: () => number
   readonly log: Log
@@ -34,40 +37,27 @@ const leastInSample = 10
 const partSize = 2_000
 const rowsMax = 5_000
 
-/** Counts the words of the corpus now and then, and stores a snapshot that all processes use. */
+/** Counts the words of the corpus now and then, one count at a time, and stores a snapshot that all processes use. */
 export function createRankingStatistics(dependencies: RankingStatisticsDeps): RankingStatistics {
   const { log, everyMs = 60_000 } = dependencies
   const closing = new AbortController()
-  let running: Promise<void> = Promise.resolve()
-
-  /** One count at a time. */
-  function take(task: () => Promise<void>): Promise<void> {
-    const thisRun = running.then(task)
-    running = thisRun.catch(() => undefined)
-    return thisRun
-  }
-
-  const renewIfDue = (): void => {
-    take(async () => {
-      if (await isOutdated(dependencies)) await renew(dependencies, closing.signal)
-    }).catch((error: unknown) => {
-      if (closing.signal.aborted) return
-      log('background_failed', {
-        name: 'ranking_statistics',
-        reason: reasonOf(error),
-      })
-    })
-  }
-  renewIfDue()
-  const timer = setInterval(renewIfDue, everyMs).unref()
-
+  const countNow = () => renew(dependencies, closing.signal)
+  const follower: Follower = createFollower({
+    read: countNow,
+    poll: () =>
+      follower.run(async () => {
+        if (await isOutdated(dependencies)) await countNow()
+      }),
+    pollMs: everyMs,
+    onFailed: (error) => log('background_failed', { name: 'ranking_statistics', reason: reasonOf(error) }),
+  })
+  follower.start(0)
   return {
-    renew: () => take(() => renew(dependencies, closing.signal)),
-    idle: () => running,
+    renew: follower.refresh,
+    poll: () => follower.poll(),
     async [Symbol.asyncDispose]() {
-      clearInterval(timer)
       closing.abort(new Error('The service is shutting down.'))
-      await running
+      await follower[Symbol.asyncDispose]()
     },
   }
 }
@@ -97,7 +87,7 @@ interface Counted {
 
 /** Nothing comes of a count during which another one was stored: who stood still would put an older one in its place. */
 async function renew(
-  { database, scope, sampleMax = sampleMaxDefault }: RankingStatisticsDeps,
+  { database, sampler, scope, sampleMax = sampleMaxDefault }: RankingStatisticsDeps,
   signal: AbortSignal,
 ): Promise<void> {
   const previousSnapshot = await newest(database, scope)
@@ -108,7 +98,7 @@ async function renew(
     const liveChunks = await countLive(database, collection)
     passages += liveChunks
     if (liveChunks > 0)
-      counted.push(await count(database, collection, { live: liveChunks, sampleMax }, signal))
+      counted.push(await count(sampler, collection, { live: liveChunks, sampleMax }, signal))
   }
   await database.transaction(async (sql) => {
     if ((await newest(sql, scope, { lock: true })) !== previousSnapshot) return
@@ -143,7 +133,7 @@ async function countLive(sql: Sql, collection: string | null): Promise<number> {
 }
 
 async function count(
-  sql: Sql,
+  sampler: WordSampler,
   collection: string | null,
   { live: liveChunks, sampleMax }: { readonly live: number; readonly sampleMax: number },
   signal: AbortSignal,
@@ -155,27 +145,12 @@ async function count(
   while (looked < sampleMax) {
     signal.throwIfAborted()
     const size = Math.min(partSize, sampleMax - looked)
-    const samplePage = await sql.query<{ chunk_id: string; words: number }>(
-      `select p.chunk_id, p.words from chunk_words p
-       where p.chunk_id > $1 and ($2::text is null
-         or p.doc_no in (select doc_no from documents where collection = $2))
-       order by p.chunk_id limit $3`,
-      [afterId, collection, size],
-    )
-    const lastChunk = samplePage.at(-1)
-    if (lastChunk === undefined) break
-    const ids = samplePage.map(({ chunk_id }) => chunk_id)
-    // ts_stat takes a query as text: only the digests of passages are put into it, as a literal.
-    const stat = await sql.query<{ word: string; ndoc: number }>(
-      `select word, ndoc
-       from ts_stat(format('select tsv from chunk_words where chunk_id = any(%L::text[])', $1::text[]))`,
-      [ids],
-    )
-    for (const { word: lexeme, ndoc } of stat) found.set(lexeme, (found.get(lexeme) ?? 0) + ndoc)
-    wordCount += samplePage.reduce((sum, row) => sum + row.words, 0)
-    looked += samplePage.length
-    afterId = lastChunk.chunk_id
-    if (samplePage.length < size) break
+    const { chunkIds, words, chunksByLexeme } = await sampler.sample(afterId, size, collection)
+    for (const [lexeme, chunks] of chunksByLexeme) found.set(lexeme, (found.get(lexeme) ?? 0) + chunks)
+    wordCount += words
+    looked += chunkIds.length
+    afterId = chunkIds.at(-1) ?? afterId
+    if (chunkIds.length < size) break
   }
   const times = looked === 0 ? 1 : Math.max(1, liveChunks / looked)
   return {

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.ts'
 import { visibleByQuery } from '../../../src/retrieval/access-filter/visible-by-query.ts'
 import { createPostgresIndex } from '../../../src/retrieval/chunk-index/postgres/postgres-index.ts'
+import { createWordSampler } from '../../../src/retrieval/chunk-index/postgres/words.ts'
 import { createRankingStatistics, type RankingStatistics } from '../../../src/retrieval/ranking/renew.ts'
 import { dampeningOf, mostOften, type Scope, weightOf } from '../../../src/retrieval/ranking/weigh.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
@@ -67,7 +68,14 @@ const byWords = (
   )
 
 const counting = (database: Database, scope: Scope, now = Date.now()): RankingStatistics =>
-  createRankingStatistics({ database, scope, now: () => now, log: () => undefined, everyMs: 3_600_000 })
+  createRankingStatistics({
+    database,
+    sampler: createWordSampler(database),
+    scope,
+    now: () => now,
+    log: () => undefined,
+    everyMs: 3_600_000,
+  })
 const many = (name: string, count: number, text: string) =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`${name}/${index}`, text]))
 
@@ -116,6 +124,7 @@ describeDatabases('words rank', (kind) => {
     }
     await using first = createRankingStatistics({
       database: { ...database, transaction },
+      sampler: createWordSampler(database),
       scope: 'deployment',
       now: () => 0,
       log: () => undefined,
@@ -193,7 +202,7 @@ describeDatabases('words rank', (kind) => {
   test('by counts that are made anew only when a fifth came or went, or after a day', async () => {
     const looking = async (now: number) => {
       const looks = counting(database, 'deployment', now)
-      await looks.idle()
+      await looks.poll()
       await looks[Symbol.asyncDispose]()
       return database.query('select snapshot from ranking_snapshots')
     }
@@ -211,6 +220,7 @@ describeDatabases('words rank', (kind) => {
   test('by counts of a sample that never make one sampled passage, hidden or not, a word that counts', async () => {
     await using sampling = createRankingStatistics({
       database,
+      sampler: createWordSampler(database),
       scope: 'deployment',
       now: Date.now,
       log: () => undefined,

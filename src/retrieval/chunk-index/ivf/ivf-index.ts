@@ -6,6 +6,7 @@ import {
   type InvertedLists,
   type ScanPool,
 } from '@remit/vector-index'
+import { createFollower } from '../../../kernel/follower.ts'
 import type { Log } from '../../../kernel/log.ts'
 import { reasonOf } from '../../../kernel/reason.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
@@ -60,10 +61,6 @@ export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
   const scanPool = createScanPool({ threads, log })
   let sets: InvertedLists[] = []
   let position: CorpusMark | undefined
-  let lastRefresh: Promise<void> = Promise.resolve()
-  let isDeaf = false
-  let closed = false
-  let timer: NodeJS.Timeout | undefined
 
   function hold(newest: InvertedLists[]): void {
     if (sets.length > 0 || newest.length > 0) scanPool.use(newest)
@@ -122,24 +119,15 @@ export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
     return changes.seen
   }
 
-  /** One after the other, so that no older answer undoes a newer one. */
-  function refresh(): Promise<void> {
-    const refreshed = lastRefresh.then(follow)
-    lastRefresh = refreshed.catch(() => undefined)
-    return refreshed
-  }
-
-  async function poll(): Promise<void> {
-    try {
-      await refresh()
-      isDeaf = false
-    } catch (error) {
-      if (!isDeaf && !closed) log('ivf_unheard', { reason: reasonOf(error) })
-      isDeaf = true
-    }
-    if (!closed) timer = setTimeout(() => void poll(), pollMs).unref()
-  }
-  timer = setTimeout(() => void poll(), 0).unref()
+  // One read after the other, so that no older answer undoes a newer one.
+  const follower = createFollower({
+    read: follow,
+    pollMs,
+    onFailed(error, failures) {
+      if (failures === 1) log('ivf_unheard', { reason: reasonOf(error) })
+    },
+  })
+  follower.start(0)
   const upkeep = createTrainer(dependencies)
 
   return {
@@ -154,17 +142,15 @@ export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
       const assigned = assignAll(newest.model, vectors)
       await saveCodes(sql, { docNo, generation: newest.generation, ...assigned })
     },
-    refresh,
+    refresh: follower.refresh,
     async renew() {
       await upkeep.renew()
-      await refresh()
+      await follower.refresh()
     },
     async [Symbol.asyncDispose]() {
-      closed = true
-      clearTimeout(timer)
+      await follower[Symbol.asyncDispose]()
       await upkeep[Symbol.asyncDispose]()
       await scanPool[Symbol.asyncDispose]()
-      await lastRefresh
     },
   }
 }

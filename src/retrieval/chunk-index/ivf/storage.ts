@@ -3,7 +3,7 @@ import type { Assignments, IvfModel, Vectors } from '@remit/vector-index'
 import { modelFromBytes, modelToBytes } from '@remit/vector-index'
 import { endExpired, type Lease, takeLease } from '../../../store/lease.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
-import { type CorpusMark, corpusMarkOf, snapshotColumns } from '../../corpus/read.ts'
+import { type CorpusMark, readChanged, readPages } from '../../corpus/read.ts'
 
 /** A stored model, by its number. */
 export interface Generation {
@@ -57,63 +57,36 @@ export interface DocumentCodes {
   readonly codes: Uint8Array
 }
 
-interface Row {
-  readonly snapshot: string
-  readonly server: string
-  readonly doc_no: number | null
-  readonly generation: number
+interface CodesRow extends Pick<DocumentCodes, 'docNo' | 'generation'> {
   readonly partitions: Buffer
   readonly codes: Buffer
 }
 
 const pageSize = 5_000
-const columns = 'doc_no, generation, partitions, codes'
+const codesTable = { name: 'document_codes', columns: 'doc_no as "docNo", generation, partitions, codes' }
 
 /** Reads all, in pages, and gives the place from which to read on. */
-export async function readAllCodes(sql: Sql, onRow: (row: DocumentCodes) => void): Promise<CorpusMark> {
-  let firstRow: Row | undefined
-  for (let lastDocNo = 0; ; ) {
-    const rows = await sql.query<Row>(
-      `select ${snapshotColumns}, d.* from (values (1)) as one
-       left join (select ${columns} from document_codes where doc_no > $1 order by doc_no limit $2) d on true`,
-      [lastDocNo, pageSize],
-    )
-    firstRow ??= rows[0]
-    const found = rows.flatMap(toDocumentCodes)
-    for (const row of found) onRow(row)
-    lastDocNo = found.at(-1)?.docNo ?? lastDocNo
-    if (found.length < pageSize) return corpusMarkOf(firstRow)
-  }
-}
+export const readAllCodes = (sql: Sql, onRow: (row: DocumentCodes) => void): Promise<CorpusMark> =>
+  readPages<CodesRow>(sql, codesTable, pageSize, (rows) => {
+    for (const row of rows) onRow(toDocumentCodes(row))
+  })
 
 /** What a snapshot did not show, whenever it was begun. */
 export async function readCodesSince(
   sql: Sql,
-  { snapshot }: CorpusMark,
+  mark: CorpusMark,
 ): Promise<{ readonly rows: readonly DocumentCodes[]; readonly seen: CorpusMark }> {
-  const rows = await sql.query<Row>(
-    `select ${snapshotColumns}, d.* from (values (1)) as one
-     left join (
-       select ${columns} from document_codes
-       where changed_in >= pg_snapshot_xmin($1::pg_snapshot) and not pg_visible_in_snapshot(changed_in, $1::pg_snapshot)
-     ) d on true`,
-    [snapshot],
-  )
-  return { rows: rows.flatMap(toDocumentCodes), seen: corpusMarkOf(rows[0]) }
+  const { rows, seen } = await readChanged<CodesRow>(sql, codesTable, mark)
+  return { rows: rows.map(toDocumentCodes), seen }
 }
 
-function toDocumentCodes({ doc_no, generation, partitions, codes }: Row): DocumentCodes[] {
-  if (doc_no === null) return []
-  // Copies begin at 0: two bytes may not begin anywhere.
-  return [
-    {
-      docNo: doc_no,
-      generation,
-      partitions: new Uint16Array(Uint8Array.from(partitions).buffer),
-      codes: Uint8Array.from(codes),
-    },
-  ]
-}
+// Copies begin at 0: two bytes may not begin anywhere.
+const toDocumentCodes = ({ docNo, generation, partitions, codes }: CodesRow): DocumentCodes => ({
+  docNo,
+  generation,
+  partitions: new Uint16Array(Uint8Array.from(partitions).buffer),
+  codes: Uint8Array.from(codes),
+})
 
 /** Of one document, in the transaction that makes it live. */
 export async function saveCodes(

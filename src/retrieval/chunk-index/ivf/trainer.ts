@@ -7,8 +7,9 @@ import {
   type Vectors,
   vectorCount,
 } from '@remit/vector-index'
+import { createFollower } from '../../../kernel/follower.ts'
 import type { Log } from '../../../kernel/log.ts'
-import { startRecurring } from '../../../kernel/recurring.ts'
+import { reasonOf } from '../../../kernel/reason.ts'
 import type { Lease } from '../../../store/lease.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
 import {
@@ -71,17 +72,10 @@ export function createTrainer({
   seed = () => Date.now(),
 }: Deps): Trainer {
   const closing = new AbortController()
-  let running: Promise<void> = Promise.resolve()
   /** Passages when the newest model was last found to fit. */
   let fitted:
     | { readonly generation: number; readonly passages: number; readonly partitions: number }
     | undefined
-
-  function renew(): Promise<void> {
-    const renewed = running.then(trainAndMove)
-    running = renewed.catch(() => undefined)
-    return renewed
-  }
 
   async function trainAndMove(): Promise<void> {
     const passages = await countPassages(database)
@@ -155,19 +149,17 @@ export function createTrainer({
     await dropOlder(lease, newest.generation)
   }
 
-  const renewal = startRecurring(log, 'ivf', everyMs, () =>
-    renew().catch((error: unknown) => {
-      if (!closing.signal.aborted) throw error
-    }),
-  )
-  void renewal.poll()
-
+  const follower = createFollower({
+    read: trainAndMove,
+    pollMs: everyMs,
+    onFailed: (error) => log('background_failed', { name: 'ivf', reason: reasonOf(error) }),
+  })
+  follower.start(0)
   return {
-    renew,
+    renew: follower.refresh,
     async [Symbol.asyncDispose]() {
       closing.abort(new Error('The service is shutting down.'))
-      await renewal[Symbol.asyncDispose]()
-      await running
+      await follower[Symbol.asyncDispose]()
     },
   }
 }

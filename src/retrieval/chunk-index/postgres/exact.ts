@@ -1,12 +1,12 @@
 import { vectorParameter } from '../../../store/binary.ts'
 import type { Database, Statement } from '../../../store/sql.ts'
 import type { FoundChunk } from '../port.ts'
-import { type ChunkRow, toFound, type VectorQuery } from './strategy.ts'
+import { foundColumns, type VectorQuery } from './strategy.ts'
 
 /** `+ 0` keeps the order from being that of the HNSW index. */
 export const exactStatement: Statement = {
   name: 'search_exact',
-  text: `select chunk_id, doc_no, ordinal, -distance as score
+  text: `select ${foundColumns}
   from (
     select c.chunk_id, c.doc_no, c.ordinal, (c.embedding <#> $1) + 0 as distance
     from unnest($2::int[]) as visible (doc_no) join chunks c on c.doc_no = visible.doc_no
@@ -17,34 +17,26 @@ export const exactStatement: Statement = {
 }
 
 /** Compares every visible chunk. Blind to what is hidden; over nothing it takes what it takes over little. */
-export async function exact(
+export const exact = (
   database: Database,
   { visible, embedding, limit }: VectorQuery,
-): Promise<FoundChunk[]> {
-  const rows = await database.queryFixedPlan<ChunkRow>(exactStatement, [
+): Promise<FoundChunk[]> =>
+  database.queryFixedPlan<FoundChunk>(exactStatement, [
     vectorParameter(database.vectorType, embedding),
     visible.docNos,
     limit,
   ])
-  return rows.map(toFound)
-}
 
 /** The same without choosing a strategy, with the whole machine's other work first. Rejects after so many milliseconds. */
-export async function exactWithin(
-  database: Database,
-  ask: VectorQuery,
-  timeoutMs: number,
-): Promise<FoundChunk[]> {
-  const rows = await database.transaction(async (sql) => {
+export const exactWithin = (database: Database, ask: VectorQuery, timeoutMs: number): Promise<FoundChunk[]> =>
+  database.transaction(async (sql) => {
     await sql.query(
       `select set_config('statement_timeout', $1, true), set_config('max_parallel_workers_per_gather', '0', true)`,
       [String(timeoutMs)],
     )
-    return sql.query<ChunkRow>(exactStatement.text, [
+    return sql.query<FoundChunk>(exactStatement.text, [
       vectorParameter(database.vectorType, ask.embedding),
       ask.visible.docNos,
       ask.limit,
     ])
   })
-  return rows.map(toFound)
-}

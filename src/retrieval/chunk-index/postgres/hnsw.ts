@@ -1,7 +1,7 @@
 import { vectorParameter } from '../../../store/binary.ts'
 import type { Database, Statement } from '../../../store/sql.ts'
 import type { FoundChunk } from '../port.ts'
-import { type ChunkRow, toFound, type VectorQuery } from './strategy.ts'
+import { foundColumns, type VectorQuery } from './strategy.ts'
 
 /**
  * Settings last as long as the statement's own transaction, and are read where the scan begins: it depends on
@@ -10,7 +10,7 @@ import { type ChunkRow, toFound, type VectorQuery } from './strategy.ts'
  */
 export const hnswStatement: Statement = {
   name: 'search_hnsw',
-  text: `select near.chunk_id, near.doc_no, near.ordinal, -near.distance as score
+  text: `select ${foundColumns}
   from (
     select set_config('hnsw.ef_search', $4, true) as ef, set_config('hnsw.max_scan_tuples', $5, true) as tuples offset 0
   ) settings
@@ -42,15 +42,12 @@ export async function hnsw(
   { visible, embedding, limit }: VectorQuery,
   { ef, rows, tuples }: GraphWalk,
 ): Promise<FoundChunk[]> {
-  const found = await database.queryFixedPlan<ChunkRow>(hnswStatement, [
+  const found = await database.queryFixedPlan<FoundChunk>(hnswStatement, [
     vectorParameter(database.vectorType, embedding),
     visible.bits(),
     rows,
     String(ef),
     String(tuples),
   ])
-  return found
-    .map(toFound)
-    .sort((a, b) => b.score - a.score || (a.chunkId < b.chunkId ? -1 : 1))
-    .slice(0, limit)
+  return found.sort((a, b) => b.score - a.score || (a.chunkId < b.chunkId ? -1 : 1)).slice(0, limit)
 }

@@ -3,12 +3,12 @@ import { vectorParameter } from '../../../store/binary.ts'
 import type { Database, Statement } from '../../../store/sql.ts'
 import type { AccessFilter } from '../../access-filter/visible.ts'
 import type { FoundChunk } from '../port.ts'
-import { type ChunkRow, toFound, type VectorQuery } from './strategy.ts'
+import { foundColumns, type VectorQuery } from './strategy.ts'
 
 /** What lies in no partition yet is compared whole, as by the exact search. */
 export const ivfStatement: Statement = {
   name: 'search_ivf',
-  text: `select chunk_id, doc_no, ordinal, -distance as score
+  text: `select ${foundColumns}
   from (
     select c.chunk_id, c.doc_no, c.ordinal, (c.embedding <#> $1) + 0 as distance
     from unnest($2::int[], $3::int[]) as nominated (doc_no, ordinal)
@@ -24,21 +24,19 @@ export const ivfStatement: Statement = {
 }
 
 /** Compares the nominated chunks, and all of the documents that lie in no partition. May return fewer than there are. */
-export async function ivf(
+export const ivf = (
   database: Database,
   { embedding, limit }: VectorQuery,
   nominated: Nominated,
   unassigned: Int32Array,
-): Promise<FoundChunk[]> {
-  const rows = await database.queryFixedPlan<ChunkRow>(ivfStatement, [
+): Promise<FoundChunk[]> =>
+  database.queryFixedPlan<FoundChunk>(ivfStatement, [
     vectorParameter(database.vectorType, embedding),
     nominated.docs,
     nominated.ordinals,
     unassigned,
     limit,
   ])
-  return rows.map(toFound)
-}
 
 /** Visible documents that lie in no partition: those that were published a moment ago. */
 export function unassignedOf(lists: readonly InvertedLists[], visible: AccessFilter): Int32Array {

@@ -1,6 +1,4 @@
-import type { ChunkId } from '../../../kernel/ids.ts'
 import type { AccessFilter } from '../../access-filter/visible.ts'
-import type { FoundChunk } from '../port.ts'
 
 /**
  * Ways to find the nearest of what is visible:
@@ -39,18 +37,5 @@ export interface StrategyEvent {
 /** Told after each search; must not throw. */
 export type OnStrategy = (event: StrategyEvent) => void
 
-/** A chunk as a statement gives it. */
-export interface ChunkRow {
-  readonly chunk_id: string
-  readonly doc_no: number
-  readonly ordinal: number
-  readonly score: number
-}
-
-/** The row as the port gives it. */
-export const toFound = ({ chunk_id, doc_no, ordinal, score }: ChunkRow): FoundChunk => ({
-  chunkId: chunk_id as ChunkId,
-  docNo: doc_no,
-  ordinal,
-  score,
-})
+/** What a statement gives of a chunk: a {@link FoundChunk}. */
+export const foundColumns = 'chunk_id as "chunkId", doc_no as "docNo", ordinal, -distance as score'

@@ -1,7 +1,6 @@
 import type { Database } from '../../../store/sql.ts'
 import type { AccessFilter } from '../../access-filter/visible.ts'
-import type { FoundChunk, WeightedLexeme, WordQuery } from '../port.ts'
-import { type ChunkRow, toFound } from './strategy.ts'
+import type { FoundChunk, WeightedLexeme, WordQuery, WordSampler } from '../port.ts'
 
 /** How many chunks to find, and whether rare lexemes go first. */
 export interface WordSearchOptions {
@@ -65,7 +64,7 @@ const indexed = 'p.tsv @@ $1::tsquery'
 const unindexed = `(${indexed}) is true`
 
 // `ts_rank` of one word is Σ 1/i² over its places, divided by π²/6: turned round, how often it stands there.
-async function rank(
+function rank(
   database: Database,
   filter: AccessFilter,
   { lexemes, corpora, base, perWord, repetitionMax }: WordQuery,
@@ -77,8 +76,8 @@ async function rank(
   // Fewer are visible than have such a word: to walk the postings first takes longer than all the rest.
   const hasALexeme = filter.chunks <= postings ? unindexed : indexed
   const perWords = [perWord, ...corpora.map((corpus) => corpus.perWord)]
-  const rows = await database.query<ChunkRow>(
-    `select p.chunk_id, p.doc_no, p.ordinal, s.score
+  return database.query<FoundChunk>(
+    `select p.chunk_id as "chunkId", p.doc_no as "docNo", p.ordinal, s.score
      from chunk_words p join documents d using (doc_no)
      left join unnest($7::text[]) with ordinality as corpus (collection, no)
        on corpus.collection = case when $8::boolean then '' else d.collection end
@@ -107,8 +106,32 @@ async function rank(
       perWords,
     ],
   )
-  return rows.map(toFound)
 }
 
 /** As a tsquery and a tsvector take a lexeme whatever it is made of. */
 export const quoted = (lexeme: string): string => `'${lexeme.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
+
+/** Counts the words of the chunks in Postgres. */
+export const createWordSampler = (database: Database): WordSampler => ({
+  async sample(afterId, limit, collection) {
+    const rows = await database.query<{ chunk_id: string; words: number }>(
+      `select p.chunk_id, p.words from chunk_words p
+       where p.chunk_id > $1 and ($2::text is null
+         or p.doc_no in (select doc_no from documents where collection = $2))
+       order by p.chunk_id limit $3`,
+      [afterId, collection, limit],
+    )
+    const chunkIds = rows.map(({ chunk_id }) => chunk_id)
+    // ts_stat takes a query as text: only the digests of passages are put into it, as a literal.
+    const counted = await database.query<{ word: string; ndoc: number }>(
+      `select word, ndoc
+       from ts_stat(format('select tsv from chunk_words where chunk_id = any(%L::text[])', $1::text[]))`,
+      [chunkIds],
+    )
+    return {
+      chunkIds,
+      words: rows.reduce((sum, { words }) => sum + words, 0),
+      chunksByLexeme: new Map(counted.map(({ word, ndoc }) => [word, ndoc])),
+    }
+  },
+})
