@@ -3,8 +3,8 @@
 import {
   assignAll,
   codeLength,
-  createInvertedLists,
   dot,
+  InvertedLists,
   probeWithPool,
   seededRandom,
   trainModel,
@@ -51,7 +51,7 @@ const samples = numbers.subarray(0, Math.min(vectorCount, 16 * partitionCount) *
 const trained = timed(() => trainModel({ numbers: samples, dimensions }, partitionCount, random))
 const assigned = timed(() => assignAll(trained.result, { numbers, dimensions }))
 const { partitions, codes } = assigned.result
-const lists = createInvertedLists(1, trained.result)
+const lists = new InvertedLists(1, trained.result)
 for (let document = 0; document < documentCount; document += 1) {
   const from = document * chunksEach
   lists.put(

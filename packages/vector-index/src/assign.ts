@@ -1,7 +1,12 @@
 import { noPartition } from './inverted-lists.ts'
 import { type Vectors, vectorCount } from './kmeans.ts'
 import { assign, codeLength, type IvfModel } from './model.ts'
-import type { Assignments } from './model-worker.ts'
+
+/** The cells and codes of vectors, in their order: `codes` has {@link codeLength} bytes for each. */
+export interface Assignments {
+  readonly partitions: Uint16Array
+  readonly codes: Uint8Array
+}
 
 /** Where each of the vectors lies. One that is all 0 stands for a passage without any. */
 export function assignAll(model: IvfModel, vectors: Vectors): Assignments {

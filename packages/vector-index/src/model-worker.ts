@@ -1,12 +1,7 @@
 import { Worker } from 'node:worker_threads'
+import type { Assignments } from './assign.ts'
 import type { Vectors } from './kmeans.ts'
 import type { IvfModel } from './model.ts'
-
-/** The cells and codes of vectors, in their order: `codes` has {@link codeLength} bytes for each. */
-export interface Assignments {
-  readonly partitions: Uint16Array
-  readonly codes: Uint8Array
-}
 
 /** Arithmetic in a thread of its own: it takes seconds to minutes, and nothing else may wait for it. */
 export interface ModelWorker extends AsyncDisposable {

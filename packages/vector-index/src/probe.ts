@@ -1,6 +1,5 @@
 import type { InvertedLists } from './inverted-lists.ts'
 import { blockRunsMax } from './quantized-codes.ts'
-import type { PoolScan, ScanPool } from './scan-pool.ts'
 import { scoreSteps } from './scratch-memory.ts'
 import { type SimdScanner, scanBatch, scoreStepOf } from './simd.ts'
 
@@ -59,38 +58,8 @@ export interface BestSlots {
   readonly scores: Float32Array
 }
 
-/** Nominates chunks that are worth comparing; in this thread. */
-export function probe(
-  lists: readonly InvertedLists[],
-  filter: ScanFilter,
-  embedding: Float32Array,
-  rows: number,
-): Nominated {
-  const query = queryOf(filter, embedding, rows)
-  return nominate(lists, scanHere(lists, query), query)
-}
-
-/** As {@link probe}, in a thread where one is to be had and the query is worth it. */
-export async function probeWithPool(
-  pool: Pick<ScanPool, 'scan'> | undefined,
-  lists: readonly InvertedLists[],
-  filter: ScanFilter,
-  embedding: Float32Array,
-  rows: number,
-): Promise<Nominated & Pick<PoolScan, 'waitedMs'>> {
-  const query = queryOf(filter, embedding, rows)
-  const scanned = (await pool?.scan(lists, query)) ?? { best: scanHere(lists, query), waitedMs: 0 }
-  return { ...nominate(lists, scanned.best, query), waitedMs: scanned.waitedMs }
-}
-
-const queryOf = (filter: ScanFilter, embedding: Float32Array, rows: number): ScanQuery => ({
-  embedding,
-  chunks: filter.chunks,
-  bits: filter.bits(),
-  rows,
-})
-
-const scanHere = (lists: readonly InvertedLists[], query: ScanQuery): BestSlots[] =>
+/** In this thread. */
+export const scanHere = (lists: readonly InvertedLists[], query: ScanQuery): BestSlots[] =>
   lists.map(({ scanner, size }) => scanLists(scanner, size, query))
 
 /**
@@ -183,7 +152,7 @@ function nearestPartitions(scores: Float32Array): Uint16Array {
 const ordinalsMax = 2 ** 21
 
 /** Of the best of each generation the best, by document and ordinal. */
-function nominate(
+export function nominate(
   lists: readonly InvertedLists[],
   bestSlots: readonly BestSlots[],
   { rows, bits }: ScanQuery,

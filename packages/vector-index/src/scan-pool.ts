@@ -1,22 +1,19 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { InvertedLists } from './inverted-lists.ts'
-import type { BestSlots, ScanQuery } from './probe.ts'
+import {
+  type BestSlots,
+  type Nominated,
+  nominate,
+  type ScanFilter,
+  type ScanQuery,
+  scanHere,
+} from './probe.ts'
+import type { SharedCodes } from './quantized-codes.ts'
 import type { FromThread, ToThread } from './scan-thread.ts'
 
 /** One line of the operator's log. */
 export type Log = (event: string, fields?: Readonly<Record<string, unknown>>) => void
-
-/** Threads that scan codes, so that one query does not wait for the scans of all others. */
-export interface ScanPool extends AsyncDisposable {
-  /** These are scanned from now on. */
-  use(lists: readonly InvertedLists[]): void
-  /**
-   * The best of each generation. Undefined: scan in this thread, since the query is small, no thread is up yet, or there
-   * are none. It resolves with undefined where a thread fails.
-   */
-  scan(lists: readonly InvertedLists[], query: ScanQuery): Promise<PoolScan | undefined> | undefined
-}
 
 /** What a thread found, and how long the query waited for one. */
 export interface PoolScan {
@@ -50,6 +47,9 @@ const restartMs = 1_000
 // thread is free first: behind one that gets little of a core they would wait for all that is ahead of them.
 const queueMax = 2
 
+/** What a thread has to know of lists. */
+type ScannedLists = Pick<InvertedLists, 'generation'> & { readonly codes: SharedCodes }
+
 interface PendingQuery {
   readonly lists: readonly InvertedLists[]
   readonly query: ScanQuery
@@ -64,75 +64,126 @@ interface PoolThread {
   isUp: boolean
 }
 
-/** Scans lists in up to `threads` worker threads; with 0, or too few chunks, in this one. */
-export function createScanPool({ threads, log, chunksMin = chunksWorthIt }: ScanPoolOptions): ScanPool {
-  let running: PoolThread[] = []
-  let waiting: PendingQuery[] = []
-  let lists: readonly InvertedLists[] = []
-  let startableFrom = Number.NEGATIVE_INFINITY
-  let closed = false
+/**
+ * Threads that scan codes, so that one query does not wait for the scans of all others: up to `threads` of them; with 0, or too
+ * few chunks, none.
+ */
+export class ScanPool implements AsyncDisposable {
+  readonly #options: ScanPoolOptions
+  #running: readonly PoolThread[] = []
+  #waiting: PendingQuery[] = []
+  #lists: readonly ScannedLists[] = []
+  #startableFrom = Number.NEGATIVE_INFINITY
+  #isClosed = false
 
-  const sharedLists = () =>
-    lists.map(({ generation, codes: { partitions, dimensions, steps, codeMemory, documentMemory } }) => ({
-      generation,
-      codes: { partitions, dimensions, steps, codeMemory, documentMemory },
-    }))
+  constructor(options: ScanPoolOptions) {
+    this.#options = options
+  }
 
-  function startThread(): void {
-    const worker = new Worker(new URL('./scan-thread.ts', import.meta.url), { workerData: sharedLists() })
+  /** These are scanned from now on. */
+  use(lists: readonly ScannedLists[]): void {
+    this.#lists = lists
+    // No thread knows any more what they ask for.
+    this.#answerHere()
+    for (const { worker } of this.#running) {
+      try {
+        postTo(worker, { kind: 'use', lists: this.#sharedLists() })
+      } catch (error) {
+        // Lists that are made anew have the same generation: the thread would scan the former ones for ever.
+        this.#fail(undefined, reasonOf(error))
+        void worker.terminate()
+      }
+    }
+  }
+
+  /**
+   * The best of each generation. Undefined: scan in this thread, since the query is small, no thread is up yet, or there
+   * are none. It resolves with undefined where a thread fails.
+   */
+  scan(lists: readonly InvertedLists[], query: ScanQuery): Promise<PoolScan | undefined> | undefined {
+    const { threads, chunksMin = chunksWorthIt } = this.#options
+    if (threads === 0 || this.#isClosed || query.chunks < chunksMin) return undefined
+    this.#startAll()
+    if (!this.#running.some(({ isUp }) => isUp)) return undefined
+    return new Promise((settle) => {
+      this.#waiting.push({ lists, query, since: performance.now(), settle })
+      this.#dispatch()
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true
+    // Who waits is answered as each ends.
+    await Promise.all(this.#running.map(({ worker }) => worker.terminate()))
+  }
+
+  #sharedLists() {
+    return this.#lists.map(({ generation, codes }) => {
+      const { partitions, dimensions, steps, codeMemory, documentMemory } = codes
+      return { generation, codes: { partitions, dimensions, steps, codeMemory, documentMemory } }
+    })
+  }
+
+  #startThread(): void {
+    const worker = new Worker(new URL('./scan-thread.ts', import.meta.url), {
+      workerData: this.#sharedLists(),
+    })
     worker.unref()
     const thread: PoolThread = { worker, queue: [], isUp: false }
-    running.push(thread)
-    worker.on('message', (message: FromThread) => {
-      if (message === undefined) {
-        thread.isUp = true
-        dispatch()
-        return
-      }
-      const pending = thread.queue.shift()
-      dispatch()
-      if ('failed' in message) {
-        fail(pending, message.failed)
-        return
-      }
-      const { best: bestSlots, tookMs } = message
-      pending?.settle({ best: bestSlots, waitedMs: performance.now() - pending.since - tookMs })
-    })
-    const onEnd = (reason: string): void => {
-      if (!running.includes(thread)) return
-      running = running.filter(({ worker: candidate }) => candidate !== worker)
-      if (!closed) noteEnd(reason)
-      for (const { settle } of thread.queue.splice(0)) settle(undefined)
-      if (!running.some(({ isUp }) => isUp)) answerHere()
+    this.#running = [...this.#running, thread]
+    worker.on('message', (message: FromThread) => this.#hear(thread, message))
+    worker.on('error', (error) => this.#end(thread, reasonOf(error)))
+    worker.on('exit', (code) => this.#end(thread, `exit code ${code}`))
+  }
+
+  #hear(thread: PoolThread, message: FromThread): void {
+    if (message === undefined) {
+      thread.isUp = true
+      this.#dispatch()
+      return
     }
-    worker.on('error', (error) => onEnd(reasonOf(error)))
-    worker.on('exit', (code) => onEnd(`exit code ${code}`))
+    const pending = thread.queue.shift()
+    this.#dispatch()
+    if ('failed' in message) {
+      this.#fail(pending, message.failed)
+      return
+    }
+    const { best, tookMs } = message
+    pending?.settle({ best, waitedMs: performance.now() - pending.since - tookMs })
   }
 
-  function noteEnd(reason: string): void {
-    log('search_thread_ended', { reason })
-    startableFrom = performance.now() + restartMs
+  #end(thread: PoolThread, reason: string): void {
+    if (!this.#running.includes(thread)) return
+    this.#running = this.#running.filter((other) => other !== thread)
+    if (!this.#isClosed) this.#noteEnd(reason)
+    for (const { settle } of thread.queue.splice(0)) settle(undefined)
+    if (!this.#running.some(({ isUp }) => isUp)) this.#answerHere()
   }
 
-  function fail(pending: PendingQuery | undefined, reason: string): void {
-    log('search_thread_failed', { reason })
+  #noteEnd(reason: string): void {
+    this.#options.log('search_thread_ended', { reason })
+    this.#startableFrom = performance.now() + restartMs
+  }
+
+  #fail(pending: PendingQuery | undefined, reason: string): void {
+    this.#options.log('search_thread_failed', { reason })
     pending?.settle(undefined)
   }
 
   /** Those that were never started, and those that ended: as soon as there is something for them. */
-  function startAll(): void {
-    if (performance.now() < startableFrom) return
+  #startAll(): void {
+    if (performance.now() < this.#startableFrom) return
     try {
-      while (running.length < threads) startThread()
+      while (this.#running.length < this.#options.threads) this.#startThread()
     } catch (error) {
       // Where the system has no thread left to give.
-      noteEnd(reasonOf(error))
+      this.#noteEnd(reasonOf(error))
     }
   }
 
-  function dispatch(): void {
-    for (let thread = leastBusyThread(running); thread !== undefined; thread = leastBusyThread(running)) {
-      const pending = waiting.shift()
+  #dispatch(): void {
+    for (let thread = this.#leastBusy(); thread !== undefined; thread = this.#leastBusy()) {
+      const pending = this.#waiting.shift()
       if (pending === undefined) return
       try {
         postTo(thread.worker, {
@@ -142,60 +193,40 @@ export function createScanPool({ threads, log, chunksMin = chunksWorthIt }: Scan
         })
       } catch (error) {
         // Where there is no memory to copy it. Nobody answers it, so that the next answer would be taken for its.
-        fail(pending, reasonOf(error))
+        this.#fail(pending, reasonOf(error))
         continue
       }
       thread.queue.push(pending)
     }
   }
 
-  /** Queries that wait are answered in the callers' thread. */
-  function answerHere(): void {
-    const pending = waiting
-    waiting = []
-    for (const { settle } of pending) settle(undefined)
+  /** The least busy of those that have room for one more. */
+  #leastBusy(): PoolThread | undefined {
+    let leastBusy: PoolThread | undefined
+    for (const thread of this.#running)
+      if (thread.isUp && thread.queue.length < (leastBusy?.queue.length ?? queueMax)) leastBusy = thread
+    return leastBusy
   }
 
-  return {
-    use(newLists) {
-      lists = newLists
-      // No thread knows any more what they ask for.
-      answerHere()
-      for (const { worker } of running) {
-        try {
-          postTo(worker, { kind: 'use', lists: sharedLists() })
-        } catch (error) {
-          // Lists that are made anew have the same generation: the thread would scan the former ones for ever.
-          fail(undefined, reasonOf(error))
-          void worker.terminate()
-        }
-      }
-    },
-    scan(queried, query) {
-      if (threads === 0 || closed || query.chunks < chunksMin) return undefined
-      startAll()
-      if (!running.some(({ isUp }) => isUp)) return undefined
-      return new Promise((settle) => {
-        waiting.push({ lists: queried, query, since: performance.now(), settle })
-        dispatch()
-      })
-    },
-    async [Symbol.asyncDispose]() {
-      closed = true
-      // Who waits is answered as each ends.
-      await Promise.all(running.map(({ worker }) => worker.terminate()))
-    },
+  /** Queries that wait are answered in the callers' thread. */
+  #answerHere(): void {
+    for (const { settle } of this.#waiting.splice(0)) settle(undefined)
   }
+}
+
+/** Nominates chunks that are worth comparing: in a thread, where one is to be had and the query is worth it. */
+export async function probeWithPool(
+  pool: Pick<ScanPool, 'scan'> | undefined,
+  lists: readonly InvertedLists[],
+  filter: ScanFilter,
+  embedding: Float32Array,
+  rows: number,
+): Promise<Nominated & Pick<PoolScan, 'waitedMs'>> {
+  const query = { embedding, chunks: filter.chunks, bits: filter.bits(), rows }
+  const scanned = (await pool?.scan(lists, query)) ?? { best: scanHere(lists, query), waitedMs: 0 }
+  return { ...nominate(lists, scanned.best, query), waitedMs: scanned.waitedMs }
 }
 
 const postTo = (worker: Worker, message: ToThread): void => worker.postMessage(message)
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : 'thrown value')
-
-/** The least busy of those that have room for one more. */
-function leastBusyThread(threads: readonly PoolThread[]): PoolThread | undefined {
-  let leastBusy: PoolThread | undefined
-  for (const thread of threads)
-    if (thread.isUp && thread.queue.length < (leastBusy?.queue.length ?? queueMax)) leastBusy = thread
-  return leastBusy
-}

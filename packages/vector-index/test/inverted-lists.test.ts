@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import fc from '../../../test/support/properties.ts'
 import { assignAll } from '../src/assign.ts'
-import { createInvertedLists, type InvertedLists, noPartition } from '../src/inverted-lists.ts'
+import { InvertedLists, noPartition } from '../src/inverted-lists.ts'
 import { seededRandom } from '../src/kmeans.ts'
 import {
   assign,
@@ -10,12 +10,12 @@ import {
   componentPosition,
   type IvfModel,
   levelMidpoint,
+  modelFromBytes,
+  modelToBytes,
   trainModel,
 } from '../src/model.ts'
-import { modelFromBytes, modelToBytes } from '../src/model-bytes.ts'
-import { probe } from '../src/probe.ts'
 import { blockRunsMax, slotsInBlock } from '../src/quantized-codes.ts'
-import { filterOf, hasBit } from './filter.ts'
+import { filterOf, hasBit, probe } from './filter.ts'
 
 const dimensions = 48
 const topics = 30
@@ -42,7 +42,7 @@ const placed = assignAll(model, samples)
 const set = setOf(model)
 
 function setOf(of: IvfModel): InvertedLists {
-  const made = createInvertedLists(1, of)
+  const made = new InvertedLists(1, of)
   for (let docNo = 0; docNo < documents; docNo += 1)
     made.put(
       docNo + 1,
@@ -90,7 +90,7 @@ test.each([
 })
 
 test('nominates what lies in an older model and in the newest one together', () => {
-  const newer = createInvertedLists(2, trainModel(samples, 40, seededRandom(9)))
+  const newer = new InvertedLists(2, trainModel(samples, 40, seededRandom(9)))
   const older = setOf(model)
   for (const docNo of every.filter((docNo) => docNo % 2 === 0)) {
     const own = {
@@ -150,7 +150,7 @@ test('what lies where is right after any puts and removals', () => {
   const act = fc.record({ docNo: fc.integer({ min: 1, max: 6 }), places: fc.array(place, { maxLength: 4 }) })
   fc.assert(
     fc.property(fc.array(act), (acts) => {
-      const own = createInvertedLists(1, model)
+      const own = new InvertedLists(1, model)
       const expected = new Map<number, readonly number[]>()
       for (const { docNo, places } of acts) {
         if (places.length === 0) own.remove(docNo)
@@ -186,7 +186,7 @@ test('what lies where is right after any puts and removals', () => {
 })
 
 test('where documents have their chunks is right however often these come and go', () => {
-  const own = createInvertedLists(1, model)
+  const own = new InvertedLists(1, model)
   const random = seededRandom(8)
   const expected = new Map<number, Uint16Array>()
   for (let round = 0; round < 4_000; round += 1) {
@@ -209,7 +209,7 @@ test('where documents have their chunks is right however often these come and go
   expect(seen.size).toBe(own.size)
   // As much as if they had been put there once.
   expect(own.bytes).toBeLessThan(
-    createInvertedLists(1, model).bytes + (6_000 * 434_176) / 4_096 + 2 * 434_176 + 100_000,
+    new InvertedLists(1, model).bytes + (6_000 * 434_176) / 4_096 + 2 * 434_176 + 100_000,
   )
 })
 

@@ -1,10 +1,10 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { createInvertedLists, type InvertedLists } from '../src/inverted-lists.ts'
+import { InvertedLists } from '../src/inverted-lists.ts'
 import { seededRandom } from '../src/kmeans.ts'
 import { codeLength, componentCount, type IvfModel } from '../src/model.ts'
-import { probeWithPool as findNearWaiting, probe, type ScanFilter } from '../src/probe.ts'
-import { createScanPool, type ScanPool } from '../src/scan-pool.ts'
-import { filterOf } from './filter.ts'
+import type { ScanFilter } from '../src/probe.ts'
+import { probeWithPool as findNearWaiting, ScanPool } from '../src/scan-pool.ts'
+import { filterOf, probe } from './filter.ts'
 
 const dimensions = 24
 const cells = 7
@@ -34,7 +34,7 @@ function put(set: InvertedLists, docNo: number, chunks = 3): void {
 }
 
 function setOf(generation: number, documents: number): InvertedLists {
-  const set = createInvertedLists(generation, modelOf())
+  const set = new InvertedLists(generation, modelOf())
   for (let docNo = 1; docNo <= documents; docNo += 1) put(set, docNo)
   return set
 }
@@ -48,8 +48,8 @@ const everyOther = (documents: number, chunks: number): ScanFilter =>
 const told: string[] = []
 const open: ScanPool[] = []
 
-function lookersOf(sets: readonly InvertedLists[], threads = 1): ScanPool {
-  const lookers = createScanPool({
+function lookersOf(sets: Parameters<ScanPool['use']>[0], threads = 1): ScanPool {
+  const lookers = new ScanPool({
     threads,
     log: (event, fields) => told.push(`${event}: ${fields?.reason}`),
     chunksMin: 0,
@@ -251,8 +251,8 @@ test('there is a thread from the first question on that is worth one', async () 
   const set = setOf(1, 400)
   const threads = () => process.getActiveResourcesInfo().filter((kind) => kind === 'MessagePort').length
   const before = threads()
-  const none = createScanPool({ threads: 0, log: () => undefined, chunksMin: 0 })
-  const some = createScanPool({ threads: 2, log: () => undefined })
+  const none = new ScanPool({ threads: 0, log: () => undefined, chunksMin: 0 })
+  const some = new ScanPool({ threads: 2, log: () => undefined })
   none.use([set])
   some.use([set])
   const small = everyOther(400, 600)

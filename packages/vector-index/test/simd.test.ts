@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import wabt from 'wabt'
 import fc from '../../../test/support/properties.ts'
-import { createInvertedLists, noPartition } from '../src/inverted-lists.ts'
+import { InvertedLists, noPartition } from '../src/inverted-lists.ts'
 import { seededRandom } from '../src/kmeans.ts'
 import {
   codeLength,
@@ -12,11 +12,10 @@ import {
   levelMidpoint,
   stepPerDeviation,
 } from '../src/model.ts'
-import { probe } from '../src/probe.ts'
-import { createQuantizedCodes } from '../src/quantized-codes.ts'
+import { QuantizedCodes } from '../src/quantized-codes.ts'
 import { scoreSteps } from '../src/scratch-memory.ts'
 import { SimdScanner, scoreStepOf } from '../src/simd.ts'
-import { filterOf, setBit } from './filter.ts'
+import { filterOf, probe, setBit } from './filter.ts'
 
 const file = (name: string) => readFileSync(new URL(`../src/${name}`, import.meta.url))
 
@@ -88,7 +87,7 @@ test.each([1, 7, 8, 24, 100])(
   (dimensions) => {
     const random = seededRandom(dimensions)
     const model = modelOf(dimensions, random)
-    const written = createQuantizedCodes(model)
+    const written = new QuantizedCodes(model)
     const kernel = new SimdScanner(written)
     const drawn = Float32Array.from({ length: dimensions }, () => random() - 0.5)
     const question = drawn.map((value) => value / Math.hypot(...drawn))
@@ -116,7 +115,7 @@ test.each([1, 7, 8, 24, 100])(
 )
 
 test.each([true, false])('gathers of blocks what is visible, in its order: dense %s', (isDense) => {
-  const written = createQuantizedCodes(modelOf(8, seededRandom(1)))
+  const written = new QuantizedCodes(modelOf(8, seededRandom(1)))
   const kernel = new SimdScanner(written)
   written.reserve(128)
   const code = drawCode(seededRandom(2))
@@ -157,7 +156,7 @@ test('a score is in the step here that the kernel counts it in, at the edge of a
 test('chooses of the visible documents the chunks whose cells score most, however many were counted', () => {
   const model = modelOf(8, seededRandom(1))
   const random = seededRandom(3)
-  const set = createInvertedLists(1, model)
+  const set = new InvertedLists(1, model)
   const { scanner: kernel } = set
   // One of them lies in more than two segments.
   const lengths = [3, 9_000, 1, 8, 17, 0, 300]
@@ -190,7 +189,7 @@ test('chooses of the visible documents the chunks whose cells score most, howeve
 })
 
 test('keeps what was put into it while its memory grows', () => {
-  const written = createQuantizedCodes(modelOf(8, seededRandom(1)))
+  const written = new QuantizedCodes(modelOf(8, seededRandom(1)))
   const kernel = new SimdScanner(written)
   const before = written.bytes
   const code = drawCode(seededRandom(2))
@@ -214,7 +213,7 @@ test('keeps what was put into it while its memory grows', () => {
 
 const manyOf = (count: number, codeOf: (at: number) => Uint8Array) => {
   const model = modelOf(24, seededRandom(1))
-  const set = createInvertedLists(1, model)
+  const set = new InvertedLists(1, model)
   const own = Array.from({ length: count }, (_, at) => codeOf(at))
   for (const [at, code] of own.entries()) set.put(at + 1, Uint16Array.of(at % cells), code)
   const question = model.centroids.numbers.slice(0, 24)
@@ -242,7 +241,7 @@ test.each([
 test('nominates as many as are wanted, the best first seen among them, of more that are equally good than are kept', () => {
   const model = modelOf(24, seededRandom(1))
   const question = model.centroids.numbers.slice(0, 24)
-  const set = createInvertedLists(1, model)
+  const set = new InvertedLists(1, model)
   const codes = [drawCode(seededRandom(3)), drawCode(seededRandom(4))].toSorted(
     (a, b) => plainScore(model, question, 0, b) - plainScore(model, question, 0, a),
   )
@@ -272,7 +271,7 @@ test('the same chunks are nominated as by one number after the other, whatever i
       fc.boolean(),
       (documents, seed, rows, isMany) => {
         const random = seededRandom(seed)
-        const set = createInvertedLists(1, model)
+        const set = new InvertedLists(1, model)
         const scored: { readonly name: string; readonly score: number }[] = []
         for (const [index, { places, isVisible }] of documents.entries()) {
           const codes = places.map(() => drawCode(random))

@@ -1,13 +1,13 @@
-import { createInvertedLists, seededRandom, trainModel } from '@remit/vector-index'
+import { InvertedLists, seededRandom, trainModel } from '@remit/vector-index'
 import { expect, test } from 'vitest'
 import { visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
-import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'
+import { createNearest } from '../../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import type { Database } from '../../../src/store/sql.ts'
 
 const dimensions = 24
 const random = seededRandom(11)
 const numbers = Float32Array.from({ length: 50 * dimensions }, () => random() - 0.5)
-const set = createInvertedLists(1, trainModel({ numbers, dimensions }, 7, random))
+const set = new InvertedLists(1, trainModel({ numbers, dimensions }, 7, random))
 const question = numbers.subarray(0, dimensions)
 
 test('a question that is asked beside others is handed over, and how long it waits is not what its plan takes', async () => {

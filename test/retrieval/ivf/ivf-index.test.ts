@@ -1,4 +1,4 @@
-import { codeLength, modelToBytes, SimdScanner, scanLists } from '@remit/vector-index'
+import { codeLength, modelToBytes, scanLists } from '@remit/vector-index'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.ts'
 import { createIvfIndex, type IvfIndex } from '../../../src/retrieval/chunk-index/ivf/ivf-index.ts'
@@ -10,8 +10,7 @@ import {
 } from '../../../src/retrieval/chunk-index/ivf/storage.ts'
 import { createTrainer } from '../../../src/retrieval/chunk-index/ivf/trainer.ts'
 import type { Costs } from '../../../src/retrieval/chunk-index/postgres/costs.ts'
-import { ivfStatement } from '../../../src/retrieval/chunk-index/postgres/ivf.ts'
-import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'
+import { createNearest, ivfStatement } from '../../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import type { StrategyEvent } from '../../../src/retrieval/chunk-index/postgres/strategy.ts'
 import { vectorParameter } from '../../../src/store/binary.ts'
 import type { Database } from '../../../src/store/sql.ts'
@@ -160,15 +159,14 @@ describeDatabases('ivf', (kind) => {
   test('are followed by comparing all, too, where there is no memory to look into them', async () => {
     const [set] = index.lists()
     if (set === undefined) throw new Error('There is no index.')
-    class FullScanner extends SimdScanner {
-      override begin(): never {
-        throw new RangeError('WebAssembly.Memory.grow(): Maximum memory size exceeded')
-      }
-    }
-    const full = { ...index, lists: () => [{ ...set, scanner: new FullScanner(set.codes) }] }
+    const begin = vi.spyOn(set.scanner, 'begin').mockImplementation(() => {
+      throw new RangeError('WebAssembly.Memory.grow(): Maximum memory size exceeded')
+    })
     const visible = corpus.visible((docNo) => docNo % 2 === 0)
     const question = corpus.ask(3)
-    const found = await search(visible, question, wanted, full)
+    const found = await search(visible, question, wanted)
+    expect(begin).toHaveBeenCalled()
+    begin.mockRestore()
     expect(found.map(({ chunkId }) => chunkId)).toEqual(corpus.best(visible, question, wanted))
     expect(events.at(-1)).toMatchObject({ strategy: 'exact', fellBack: true })
   })

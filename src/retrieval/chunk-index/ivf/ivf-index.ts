@@ -1,11 +1,4 @@
-import {
-  assignAll,
-  createInvertedLists,
-  createScanPool,
-  defaultScanThreads,
-  type InvertedLists,
-  type ScanPool,
-} from '@remit/vector-index'
+import { assignAll, defaultScanThreads, InvertedLists, ScanPool } from '@remit/vector-index'
 import { createFollower } from '../../../kernel/follower.ts'
 import type { Log } from '../../../kernel/log.ts'
 import { reasonOf } from '../../../kernel/reason.ts'
@@ -58,7 +51,7 @@ const residualVarianceMax = 0.25
  */
 export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
   const { database, log, pollMs = 1_000, threads = defaultScanThreads() } = dependencies
-  const scanPool = createScanPool({ threads, log })
+  const scanPool = new ScanPool({ threads, log })
   let sets: InvertedLists[] = []
   let position: CorpusMark | undefined
 
@@ -104,7 +97,7 @@ export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
     for (const { generation } of generations) {
       const reused = current.find((set) => set.generation === generation)
       const model = reused?.model ?? (await readModel(database, generation))
-      if (model !== undefined) opened.push(reused ?? createInvertedLists(generation, model))
+      if (model !== undefined) opened.push(reused ?? new InvertedLists(generation, model))
     }
     return opened
   }
@@ -139,8 +132,7 @@ export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
       if (newest === undefined) return
       const vectors = await readStagedVectors(sql, database.vectorType, { docNo, revision })
       if (vectors.dimensions !== newest.model.centroids.dimensions) return
-      const assigned = assignAll(newest.model, vectors)
-      await saveCodes(sql, { docNo, generation: newest.generation, ...assigned })
+      await saveCodes(sql, newest.generation, [{ docNo, ...assignAll(newest.model, vectors) }])
     },
     refresh: follower.refresh,
     async renew() {

@@ -48,13 +48,10 @@ export function dropOlder(lease: Lease, generation: number): Promise<void> {
   })
 }
 
-/** The assignments of one document's chunks, in their order. */
-export interface DocumentCodes {
+/** The assignments of one document's chunks, in their order. None: the document is gone. */
+export interface DocumentCodes extends Assignments {
   readonly docNo: number
   readonly generation: number
-  /** Empty: the document is gone. */
-  readonly partitions: Uint16Array
-  readonly codes: Uint8Array
 }
 
 interface CodesRow extends Pick<DocumentCodes, 'docNo' | 'generation'> {
@@ -88,16 +85,24 @@ const toDocumentCodes = ({ docNo, generation, partitions, codes }: CodesRow): Do
   codes: Uint8Array.from(codes),
 })
 
-/** Of one document, in the transaction that makes it live. */
+/** Of some documents, in the transaction that makes them live or moves them. */
 export async function saveCodes(
   sql: Sql,
-  { docNo, generation, partitions, codes }: DocumentCodes,
+  generation: number,
+  documents: readonly Omit<DocumentCodes, 'generation'>[],
 ): Promise<void> {
   await sql.query(
-    `insert into document_codes (doc_no, generation, partitions, codes) values ($1, $2, $3, $4)
+    `insert into document_codes (doc_no, generation, partitions, codes)
+     select n, $1, decode(partitions, 'base64'), decode(codes, 'base64')
+     from unnest($2::int[], $3::text[], $4::text[]) as d (n, partitions, codes)
      on conflict (doc_no) do update set generation = excluded.generation, partitions = excluded.partitions,
        codes = excluded.codes, changed_in = pg_current_xact_id()`,
-    [docNo, generation, bytesOf(partitions), bytesOf(codes)],
+    [
+      generation,
+      Int32Array.from(documents, ({ docNo }) => docNo),
+      documents.map(({ partitions }) => bytesOf(partitions).toString('base64')),
+      documents.map(({ codes }) => bytesOf(codes).toString('base64')),
+    ],
   )
 }
 
@@ -183,18 +188,10 @@ export async function saveAssigned(
     )
     const liveRevisions = new Map(rows.map(({ doc_no, revision }) => [doc_no, revision]))
     const unchanged = documents.filter(({ docNo, revision }) => liveRevisions.get(docNo) === revision)
-    await sql.query(
-      `insert into document_codes (doc_no, generation, partitions, codes)
-       select n, $1, decode(partitions, 'base64'), decode(codes, 'base64')
-       from unnest($2::int[], $3::text[], $4::text[]) as d (n, partitions, codes)
-       on conflict (doc_no) do update set generation = excluded.generation, partitions = excluded.partitions,
-         codes = excluded.codes, changed_in = pg_current_xact_id()`,
-      [
-        generation,
-        Int32Array.from(unchanged, ({ docNo }) => docNo),
-        unchanged.map(({ assignments }) => bytesOf(assignments.partitions).toString('base64')),
-        unchanged.map(({ assignments }) => bytesOf(assignments.codes).toString('base64')),
-      ],
+    await saveCodes(
+      sql,
+      generation,
+      unchanged.map(({ docNo, assignments }) => ({ docNo, ...assignments })),
     )
   })
 }
