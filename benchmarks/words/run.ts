@@ -1,5 +1,5 @@
+import { visibleByQuery } from '../../src/retrieval/access-filter/visibility.ts'
 import type { AccessFilter } from '../../src/retrieval/access-filter/visible.ts'
-import { visibleByQuery } from '../../src/retrieval/access-filter/visible-by-query.ts'
 import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { createWordSampler } from '../../src/retrieval/chunk-index/postgres/words.ts'
 import { createRankingStatistics } from '../../src/retrieval/ranking/renew.ts'

@@ -37,32 +37,24 @@ export async function readActivity(
   const lastStretch = Math.floor(endAt.getTime() / stretchMs)
   const firstStretch = lastStretch - count + 1
   const startAt = new Date(firstStretch * stretchMs)
-  const [rows, [drift]] = await Promise.all([
-    sql.query<{ stretch: number; allowed: number; denied: number; error: number; none: number }>(
-      `select floor(extract(epoch from at) * 1000 / $3)::int as stretch,
+  const [stretches, [drift]] = await Promise.all([
+    sql.query<Stretch>(
+      `select to_timestamp((stretch * $3::numeric / 1000)::float8) as at,
          count(*) filter (where decision = 'allowed')::int as allowed,
          count(*) filter (where decision = 'denied')::int as denied,
          count(*) filter (where decision = 'error')::int as error,
          count(*) filter (where decision = 'none')::int as none
-       from decision_records where event = any($1) and at >= $2 group by 1`,
-      [recordedEvents, startAt, stretchMs],
+       from generate_series($4::bigint, $5::bigint) stretch left join (
+         select floor(extract(epoch from at) * 1000 / $3::numeric)::bigint as stretch, decision
+         from decision_records where event = any($1) and at >= $2
+       ) asked using (stretch)
+       group by stretch order by stretch`,
+      [recordedEvents, startAt, stretchMs, firstStretch, lastStretch],
     ),
     sql.query<{ count: number }>(
       `select count(*)::int as count from decision_records where event = 'drift_mended' and at >= $1`,
       [startAt],
     ),
   ])
-  const counted = new Map(rows.map((row) => [row.stretch, row]))
-  return {
-    driftMended: drift?.count ?? 0,
-    stretches: Array.from({ length: count }, (_, index) => {
-      const {
-        allowed = 0,
-        denied = 0,
-        error = 0,
-        none: noneCount = 0,
-      } = counted.get(firstStretch + index) ?? {}
-      return { at: new Date((firstStretch + index) * stretchMs), allowed, denied, error, none: noneCount }
-    }),
-  }
+  return { driftMended: drift?.count ?? 0, stretches }
 }

@@ -1,3 +1,4 @@
+import type { Reach as ReachAnswer, Readers, Reads } from '@remit/contract/record-questions'
 import type { Database, Sql } from '../store/sql.ts'
 
 /** The questions of an incident, asked of the record. None of them checks who asks, nor puts it on record. */
@@ -25,58 +26,22 @@ interface Listed<T> {
   readonly complete: boolean
 }
 
-interface Times {
-  /** Answers that held it. */
-  readonly answers: number
-  readonly first_at: string
-  readonly last_at: string
-  /** One of these actions, the last. Empty: its record is gone, which `audit verify` tells. */
-  readonly last_txn: string
-}
+/** Somebody who was given a document, with the first and last time and how often. `last_txn` is empty where its record is gone. */
+type Reader = Readers['readers'][number]
 
-/** Somebody who was given a document, with the first and last time and how often. */
-export interface Reader extends Times {
-  readonly subject: string
-  /** Outermost first; empty: the person themselves. */
-  readonly actors: readonly string[]
-  readonly client: string
-}
+/** A document that somebody was given, with the first and last time and how often, and under which delegation it was last. */
+type Read = Omit<Reads['documents'][number], 'today'>
 
-/** A document that somebody was given, with the first and last time and how often. */
-export interface Read extends Times {
-  readonly document_id: string
-  /** Under which it was last given; null: no agent. */
-  readonly delegation: string | null
-}
-
-/** How much an agent read a day, and whether its last day stands out against the days before. */
-export interface Reach {
-  readonly days: readonly ReachDay[]
-  readonly measures: readonly Measure[]
-  /** Any measure is. Undefined: too few days to tell. */
-  readonly unusual: boolean | undefined
-}
-
-/** What an agent read on one day (UTC). `new_documents` counts those read on no earlier day. */
-export interface ReachDay {
-  /** YYYY-MM-DD, UTC. */
-  readonly day: string
-  /** Distinct ones that it was given. */
-  readonly documents: number
-  /** Of these, those that it was given on no day before. */
-  readonly new_documents: number
-  readonly reads: number
-}
+/** What an agent read on one day (UTC). */
+type ReachDay = ReachAnswer['days'][number]
 
 /** One measure of the last day against the median of the earlier days. */
-export interface Measure {
-  readonly name: 'documents' | 'new_documents' | 'reads'
-  readonly last: number
-  /** Of the days before on which it read anything. */
-  readonly median: number
-  /** More than this is unusual. */
-  readonly threshold: number
-  readonly unusual: boolean
+type Measure = ReachAnswer['measures'][number]
+
+/** How much an agent read a day, and whether its last day stands out against the days before. */
+export interface Reach extends Pick<ReachAnswer, 'days' | 'measures'> {
+  /** Any measure is. Undefined: too few days to tell. */
+  readonly unusual: boolean | undefined
 }
 
 const rowsMax = 1_000

@@ -1,51 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { Sql } from '../../store/sql.ts'
 
-/** One seal, without its signature. */
-export interface SealHead {
-  readonly seal: number
-  /** ISO 8601. */
-  readonly sealed_at: string
-  readonly records: number
-  readonly first: number
-  readonly last: number
-  readonly sealed_to: number
-  readonly newest_at: string
-  /** Hexadecimal, as both below. */
-  readonly digest: string
-  /** Head of the seal before; zeros for the first. */
-  readonly previous: string
-}
-
-const schema = 1
-
-/** Before the first seal. */
-export const noHead = '0'.repeat(64)
-
-/** SHA-256 of a seal and, with it, of every one before. */
-export const headOf = (head: SealHead): Buffer =>
-  createHash('sha256')
-    .update(
-      JSON.stringify([
-        schema,
-        head.seal,
-        head.sealed_at,
-        head.records,
-        head.first,
-        head.last,
-        head.sealed_to,
-        head.newest_at,
-        head.digest,
-        head.previous,
-      ]),
-    )
-    .digest()
-
-/** Over the digests of its records, 32 bytes each, in their order. */
-export const digestOfLeaves = (digests: Uint8Array): Buffer => createHash('sha256').update(digests).digest()
-
-/** A seal as it is stored, with what is under it. */
-export interface SealRow {
+/** One seal, without its head and signature. */
+export interface Seal {
   readonly seal_no: number
   readonly sealed_at: Date
   readonly records: number
@@ -54,6 +11,10 @@ export interface SealRow {
   readonly sealed_to: number
   readonly newest_at: Date
   readonly digest: Uint8Array
+}
+
+/** A seal as it is stored, with what is under it. */
+export interface SealRow extends Seal {
   readonly head: Uint8Array
   readonly public_key: Uint8Array
   readonly signature: Uint8Array
@@ -61,6 +22,33 @@ export interface SealRow {
   readonly record_nos: readonly number[] | null
   readonly digests: Uint8Array | null
 }
+
+const schema = 1
+
+/** Before the first seal. */
+export const noHead = '0'.repeat(64)
+
+/** SHA-256 of a seal and, with it, of every one before. `previous`: head of the one before; zeros for the first. */
+export const headOf = (seal: Seal, previous: string): Buffer =>
+  createHash('sha256')
+    .update(
+      JSON.stringify([
+        schema,
+        seal.seal_no,
+        seal.sealed_at.toISOString(),
+        seal.records,
+        seal.first_no,
+        seal.last_no,
+        seal.sealed_to,
+        seal.newest_at.toISOString(),
+        Buffer.from(seal.digest).toString('hex'),
+        previous,
+      ]),
+    )
+    .digest()
+
+/** Over the digests of its records, 32 bytes each, in their order. */
+export const digestOfLeaves = (digests: Uint8Array): Buffer => createHash('sha256').update(digests).digest()
 
 const recordsAtOnce = 5_000
 // Each read begins where the one before ended; most seals of an idle service hold a record or two.

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { invalid } from '../../kernel/errors.ts'
 import type { Sql } from '../../store/sql.ts'
+import type { SealRow } from './head.ts'
 
 /** A head as it is kept elsewhere: with it, nobody can rewrite what was sealed before, whatever keys they have. */
 export type ExportedHead = z.output<typeof exportedHead>
@@ -17,22 +18,13 @@ const exportedHead = z.looseObject({
   signature: z.string().regex(/^[A-Za-z0-9_-]{86}$/),
 })
 
-interface HeadRow {
-  readonly seal_no: number
-  readonly sealed_at: Date
-  readonly records: number
-  readonly head: Uint8Array
-  readonly public_key: Uint8Array
-  readonly signature: Uint8Array
-}
-
 /** Heads after a seal, oldest first, at most `limit`. */
 export async function readHeads(
   sql: Sql,
   { after: afterSeal, limit }: { readonly after: number; readonly limit: number },
 ) {
-  const rows = await sql.query<HeadRow>(
-    `select seal_no, sealed_at, records, head, public_key, signature from record_seals
+  const rows = await sql.query<Omit<SealRow, 'record_nos' | 'digests'>>(
+    `select * from record_seals
      where seal_no > $1 order by seal_no limit $2`,
     [afterSeal, limit],
   )

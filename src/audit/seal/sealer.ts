@@ -1,8 +1,7 @@
 import type { Clock } from '../../kernel/clock.ts'
 import type { Database, Sql } from '../../store/sql.ts'
-import { addToBaselines } from './baseline.ts'
 import { digestOf, peopleIn, type SealedRow, sealedColumns } from './canonical.ts'
-import { digestOfLeaves, headOf, noHead } from './head.ts'
+import { digestOfLeaves, headOf, noHead, type Seal } from './head.ts'
 import type { SealKey } from './key.ts'
 import { ensureKeys } from './people.ts'
 
@@ -52,46 +51,28 @@ export function createSealer({ database, key, clock }: SealerDeps): Sealer {
     const numbers = rows.map(({ record_no }) => record_no)
     const [firstNumber = 0] = numbers
     const newest = numbers.at(-1) ?? 0
-    const sealedTo = Math.max(previousSeal.sealedTo, newest)
-    const sealedAt = new Date(clock.now())
-    const newestAt = new Date(Math.max(...rows.map(({ time }) => Date.parse(time))))
-    const digest = digestOfLeaves(digests)
-    const seal = previousSeal.sealNo + 1
-    const head = headOf({
-      seal,
-      sealed_at: sealedAt.toISOString(),
+    const seal: Seal = {
+      seal_no: previousSeal.sealNo + 1,
+      sealed_at: new Date(clock.now()),
       records: rows.length,
-      first: firstNumber,
-      last: newest,
-      sealed_to: sealedTo,
-      newest_at: newestAt.toISOString(),
-      digest: digest.toString('hex'),
-      previous: previousSeal.head,
-    })
+      first_no: firstNumber,
+      last_no: newest,
+      sealed_to: Math.max(previousSeal.sealedTo, newest),
+      newest_at: new Date(Math.max(...rows.map(({ time }) => Date.parse(time)))),
+      digest: digestOfLeaves(digests),
+    }
+    const head = headOf(seal, previousSeal.head)
     await sql.query(
-      `insert into record_seals (seal_no, sealed_at, records, first_no, last_no, sealed_to, newest_at, digest, head,
-         public_key, signature)
+      `insert into record_seals (${Object.keys(seal).join(', ')}, head, public_key, signature)
        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-      [
-        seal,
-        sealedAt,
-        rows.length,
-        firstNumber,
-        newest,
-        sealedTo,
-        newestAt,
-        digest,
-        head,
-        key.publicKey,
-        key.sign(head),
-      ],
+      [...Object.values(seal), head, key.publicKey, key.sign(head)],
     )
     await sql.query('insert into record_leaves (seal_no, record_nos, digests) values ($1, $2, $3)', [
-      seal,
+      seal.seal_no,
       numbers,
       digests,
     ])
-    await keepGaps(sql, numbers, previousSeal.sealedTo, sealedAt)
+    await keepGaps(sql, numbers, previousSeal.sealedTo, seal.sealed_at)
     await addToBaselines(sql, rows)
     return rows.length
   }
@@ -164,3 +145,36 @@ async function keepGaps(sql: Sql, numbers: readonly number[], sealedTo: number, 
 }
 
 const gapMs = 3_600_000
+
+/** Adds what agents were given to the days of their reach, in the transaction that seals it: once for each record. */
+async function addToBaselines(sql: Sql, rows: readonly SealedRow[]): Promise<void> {
+  const counts = new Map<string, number>()
+  for (const { actors, decision, event, objects, time } of rows) {
+    const [agent] = actors
+    if (agent === undefined || decision !== 'allowed' || !readingEvents.has(event)) continue
+    for (const object of objects) {
+      if (!object.startsWith(documentPrefix)) continue
+      const key = JSON.stringify([agent, time.slice(0, 10), object.slice(documentPrefix.length)])
+      counts.set(key, (counts.get(key) ?? 0) + 1)
+    }
+  }
+  if (counts.size === 0) return
+  // In one order, so that no two transactions wait for each other.
+  const found = [...counts]
+    .sort()
+    .map(([key, reads]) => [...(JSON.parse(key) as [string, string, string]), reads] as const)
+  await sql.query(
+    `insert into agent_baselines (agent, day, document_id, reads)
+     select * from unnest($1::text[], $2::date[], $3::text[], $4::int[])
+     on conflict (agent, day, document_id) do update set reads = agent_baselines.reads + excluded.reads`,
+    [
+      found.map(([agent]) => agent),
+      found.map(([, day]) => day),
+      found.map(([, , id]) => id),
+      found.map(([, , , n]) => n),
+    ],
+  )
+}
+
+const readingEvents: ReadonlySet<string> = new Set(['retrieved', 'document_read'])
+const documentPrefix = 'document:'

@@ -228,17 +228,7 @@ class Verification {
 
   #checkHead(sealRow: SealRow): void {
     const seal = sealRow.seal_no
-    const head = headOf({
-      seal,
-      sealed_at: sealRow.sealed_at.toISOString(),
-      records: sealRow.records,
-      first: sealRow.first_no,
-      last: sealRow.last_no,
-      sealed_to: sealRow.sealed_to,
-      newest_at: sealRow.newest_at.toISOString(),
-      digest: Buffer.from(sealRow.digest).toString('hex'),
-      previous: this.#previousHead,
-    })
+    const head = headOf(sealRow, this.#previousHead)
     const ownHead = Buffer.from(sealRow.head).toString('hex')
     if (head.toString('hex') !== ownHead || !isSigned(sealRow.head, sealRow.signature, sealRow.public_key))
       this.#find({
