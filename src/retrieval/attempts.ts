@@ -33,15 +33,28 @@ export interface AttemptsDeps {
   readonly now: () => number
 }
 
+// What other processes offered meanwhile is found then: an agent that may be offered no more is asked about as others are.
+const keptMs = 60_000
+const holdersMax = 10_000
+
 /** Answers without grants first where somebody probably has none, and again where they had. */
 export function createAttempts({ approvals, presenting, now }: AttemptsDeps): Attempts {
-  const without = createHoldersWithout(now)
+  // When the last look found no approval to present, and nothing against an offer. It only tells what is worth looking for
+  // first: an answer that rests on it looks once more in the statement of its record (`readRecorded`).
+  const seenWithout = createLru<number>({ entriesMax: holdersMax })
+
+  function isLikelyWithoutAny(principal: Principal): boolean {
+    if (outermostActor(principal) === undefined) return true
+    const age = now() - (seenWithout.peek(keyOf(callerOf(principal))) ?? Number.NEGATIVE_INFINITY)
+    return age >= 0 && age < keptMs
+  }
+
   return {
     async begin(principal, approval) {
       const named = namedBy(principal, approval)
-      const isLikelyWithout = named.length === 0 && without.has(principal)
+      const isLikelyWithout = named.length === 0 && isLikelyWithoutAny(principal)
       const mayOffer = isLikelyWithout ? mayAsk(principal) : await approvals.mayOffer(principal)
-      const lookNextTime = () => without.forget(principal)
+      const lookNextTime = () => seenWithout.delete(keyOf(callerOf(principal)))
       return {
         async answer(queryHmac, make) {
           if (isLikelyWithout) {
@@ -51,41 +64,12 @@ export function createAttempts({ approvals, presenting, now }: AttemptsDeps): At
           }
           return presenting.answer(principal, { named, queryHmac }, (presentedGrants) => {
             if (named.length === 0 && presentedGrants.length === 0 && mayOffer === mayAsk(principal))
-              without.note(principal)
+              seenWithout.set(keyOf(callerOf(principal)), now())
             return make({ presented: presentedGrants, isUnchecked: false, mayOffer, lookNextTime })
           })
         },
       }
     },
-  }
-}
-
-/**
- * Principals for whom the last look found no approval to present, and nothing against an offer. It only tells what is worth
- * looking for first: an answer that rests on it looks once more in the statement of its record ({@link readRecorded}).
- */
-interface HoldersWithout {
-  has(principal: Principal): boolean
-  note(principal: Principal): void
-  forget(principal: Principal): void
-}
-
-// What other processes offered meanwhile is found then: an agent that may be offered no more is asked about as others are.
-const keptMs = 60_000
-const holdersMax = 10_000
-
-function createHoldersWithout(now: () => number): HoldersWithout {
-  const seenHolders = createLru<number>({ entriesMax: holdersMax })
-  return {
-    has(principal) {
-      if (outermostActor(principal) === undefined) return true
-      const age = now() - (seenHolders.peek(keyOf(callerOf(principal))) ?? Number.NEGATIVE_INFINITY)
-      return age >= 0 && age < keptMs
-    },
-    note(principal) {
-      seenHolders.set(keyOf(callerOf(principal)), now())
-    },
-    forget: (principal) => seenHolders.delete(keyOf(callerOf(principal))),
   }
 }
 

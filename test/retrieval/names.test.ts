@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { ChunkId } from '../../src/kernel/ids.ts'
-import { withDocumentIds } from '../../src/retrieval/names.ts'
+import { withDocumentIds } from '../../src/retrieval/search.ts'
 import { describeDatabases } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { visibleByQuery } from '../../src/retrieval/access-filter/visibility.ts'
 import type { AccessFilter } from '../../src/retrieval/access-filter/visible.ts'
-import { visibleByQuery } from '../../src/retrieval/access-filter/visible-by-query.ts'
 import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { createSearch } from '../../src/retrieval/search.ts'
 import { describeBackends } from '../support/backends.ts'

@@ -9,20 +9,21 @@ import { isOwnMark } from '../own-marks.ts'
 import type { LocalReplica, LogFollower, OwnWrites, WrittenChange } from '../permission-index.ts'
 import type { Effect } from './replica.ts'
 
+const catchUpMs = 1_000
+
 /**
  * Lets a writer go on when the index has its write too: what this process gives and takes is nominated, or no
- * longer, at its next question. An index that cannot follow keeps nobody waiting for longer than `waitMs`.
+ * longer, at its next question. An index that cannot follow keeps nobody waiting for longer than a second.
  */
 export function catchUpAfterWrites(
   index: Pick<LocalReplica, 'status'> & LogFollower,
   log: Log,
-  waitMs = 1_000,
 ): WriteObserver {
   return async () => {
     // While it builds or is broken, questions are answered without it.
     if (index.status().state !== 'following') return
     try {
-      await index.catchUp({ signal: AbortSignal.timeout(waitMs) })
+      await index.catchUp({ signal: AbortSignal.timeout(catchUpMs) })
     } catch (error) {
       log('index_behind', { reason: reasonOf(error) })
     }

@@ -1,7 +1,7 @@
 import { isWithin } from '../../kernel/occasional.ts'
 import type { Change, Fga, StoredTuple, Tuple } from '../fga.ts'
 
-/** `id` is this process's own; a mark is written every `everyMs`, 300 by default. */
+/** `id` is this process's own. */
 export interface WatermarkDeps {
   readonly fga: Pick<Fga, 'write'>
   readonly now: () => number
@@ -10,10 +10,10 @@ export interface WatermarkDeps {
   /** Called when one is in: it can be read now. */
   readonly onWritten: () => void
   readonly onError: (error: unknown) => void
-  /** Milliseconds between two. Default 300: when it is looked at, the newest must be younger than a second. */
-  readonly everyMs?: number
 }
 
+// When it is looked at, the newest must be younger than a second.
+const everyMs = 300
 // What stands in OpenFGA's log stays there: nothing is written while nobody asks.
 const awakeMs = 60_000
 // A process that lives and is asked has none that is older than a second; one that is not asked loses nothing with it.
@@ -124,8 +124,7 @@ export class Watermarks implements AsyncDisposable {
   }
 
   #goOn(): void {
-    const { now, everyMs = 300 } = this.#deps
-    const isAwake = isWithin(awakeMs, now() - this.#askedAt)
+    const isAwake = isWithin(awakeMs, this.#deps.now() - this.#askedAt)
     if (this.#isClosed || !isAwake || this.#writing !== undefined || this.#timer !== undefined) return
     this.#writing = this.#beat().finally(() => {
       this.#writing = undefined

@@ -68,7 +68,8 @@ export function createSnapshots(dependencies: SnapshotsDeps): Snapshots {
   // By number: the chunks that a document counts for in every snapshot.
   let counts = new Int32Array(0)
 
-  function make(aclSet: ReachableAcls, { end: docNoEnd, countIn }: Documents): Kept {
+  function make(aclSet: ReachableAcls, documents: Documents): Kept {
+    const { end: docNoEnd } = documents
     const bits = Buffer.alloc((docNoEnd + spareDocuments) >> 3)
     if (aclSet.count() < docNoEnd * fewDoors) {
       for (const acl of aclSet.acls())
@@ -78,7 +79,7 @@ export function createSnapshots(dependencies: SnapshotsDeps): Snapshots {
         if (aclSet.has(stands.groupOf(docNo))) setBit(bits, docNo)
     }
     onMake?.()
-    return { reach: aclSet, bits, ...countIn(bits), content: undefined }
+    return { reach: aclSet, bits, ...documents.countIn(bits), content: undefined }
   }
 
   function turn(snapshot: Kept, docNo: number, was: number, is: number): void {

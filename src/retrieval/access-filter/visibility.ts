@@ -2,16 +2,26 @@ import type { Question } from '../../authz/gate/question.ts'
 import { questionFor } from '../../authz/gate.ts'
 import type { NominateOptions, Nominator } from '../../authz/nominate.ts'
 import type { LocalQuestion } from '../../authz/permission-index.ts'
+import { setBit } from '../../kernel/bits.ts'
+import { createLru } from '../../kernel/lru.ts'
 import { memoize } from '../../kernel/memoize.ts'
 import type { Principal } from '../../kernel/principal.ts'
-import type { Database } from '../../store/sql.ts'
+import type { Database, Sql, SqlValue } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
-import { createFiled } from './filed.ts'
+import { type Fields, type Filter, filterSql } from '../filter.ts'
 import { createMatches } from './matches.ts'
 import type { Snapshots } from './snapshots.ts'
-import { type AccessFilter, type Content, contentOf, except, including, visibleAs } from './visible.ts'
-import { type Narrowing, visibleByQuery } from './visible-by-query.ts'
+import {
+  type AccessFilter,
+  type Content,
+  contentOf,
+  except,
+  including,
+  narrowed,
+  visibleAs,
+  visibleOf,
+} from './visible.ts'
 
 /** What a question may touch. It only nominates and counts: what is in it may still be refused. */
 export interface Visibility {
@@ -117,3 +127,102 @@ export function createVisibility(dependencies: VisibilityDeps): Visibility {
 const nothing = contentOf(new Int32Array(), 0)
 
 const tellingOf = memoize((question: Question): LocalQuestion => ({ ...question, relation: 'can_be_told' }))
+
+/** Which documents are filed in some collections: a bit for each, nobody's own, that turns with its document. */
+interface FiledBitmaps {
+  /** Those of the content that are filed in one of these. An unknown collection has none. */
+  within(content: Content, documents: Documents, collections: readonly string[]): Content
+}
+
+interface Kept {
+  readonly collections: ReadonlySet<string>
+  readonly bits: Buffer
+}
+
+// Room for so many documents more before a bitmap is made anew.
+const initialCapacity = 4_096
+// A changed document turns a bit in each; and collections may be asked for that there never were.
+const entriesMax = 500
+
+/** `bytesMax` of all bitmaps together: default 32 MB, 256 choices of collections where there are a million documents. */
+export function createFiled(corpus: Pick<Corpus, 'onChange'>, bytesMax = 32_000_000): FiledBitmaps {
+  const setsByKey = createLru<Kept>({
+    weightMax: bytesMax,
+    entriesMax,
+    // The names stand in key and set, two bytes a letter at most.
+    weightOf: (key, { bits }) => bits.length + 4 * key.length,
+  })
+
+  corpus.onChange((docNos, documents) => {
+    for (const [, { collections, bits }] of setsByKey.entries()) {
+      for (const docNo of docNos) setBit(bits, docNo, collections.has(documents.collectionOf(docNo) ?? ''))
+    }
+  })
+
+  function make(documents: Documents, collections: readonly string[]): Kept {
+    const bits = Buffer.alloc((documents.end + initialCapacity) >> 3)
+    const isFiled = documents.filedIn(collections)
+    for (let docNo = 0; docNo < documents.end; docNo++) if (isFiled(docNo)) setBit(bits, docNo)
+    return { collections: new Set(collections), bits }
+  }
+
+  return {
+    within(content, documents, collections) {
+      const key = JSON.stringify([...collections].sort())
+      let filedSet = setsByKey.get(key)
+      // Beyond its end it was told of nothing.
+      if (filedSet === undefined || filedSet.bits.length * 8 < documents.end) {
+        filedSet = make(documents, collections)
+        setsByKey.set(key, filedSet)
+      }
+      return narrowed(content, filedSet.bits, documents)
+    },
+  }
+}
+
+/** Collections and a metadata filter that narrow what is visible. */
+export interface Narrowing {
+  readonly collections?: readonly string[]
+  readonly filter?: Filter
+}
+
+/** The database, and the corpus where it is known. */
+interface VisibleByQueryDeps {
+  readonly database: Database
+  readonly corpus?: Pick<Corpus, 'lastKnown'>
+}
+
+/** Asks the database which of these documents are live, and how many chunks they have. */
+export async function visibleByQuery(
+  { database, corpus }: VisibleByQueryDeps,
+  documentIds: readonly string[],
+  { collections, filter }: Narrowing,
+): Promise<AccessFilter> {
+  const values: SqlValue[] = [documentIds]
+  const conditions = ['id = any($1)', 'live_revision is not null', 'chunk_count > 0']
+  if (collections !== undefined) {
+    values.push(collections)
+    conditions.push(`collection = any($${values.length})`)
+  }
+  // First of all: a wrong filter is refused the same way for those who may read nothing.
+  if (filter !== undefined) conditions.push(...filterSql(filter, await readFields(database), values))
+  const rows = await database.query<{ doc_no: number | null; chunk_count: number; estimate: number }>(
+    `select d.doc_no, d.chunk_count, greatest(c.reltuples, 0)::float8 as estimate
+     from pg_class c left join (
+       select doc_no, chunk_count from documents where ${conditions.join(' and ')}
+     ) d on true
+     where c.oid = 'chunk_texts'::regclass order by d.doc_no`,
+    values,
+  )
+  const docNos = rows.flatMap(({ doc_no }) => doc_no ?? [])
+  const chunks = rows.reduce((sum, { chunk_count }) => sum + chunk_count, 0)
+  const chunkCount = corpus?.lastKnown()?.chunks ?? rows[0]?.estimate ?? 0
+  return visibleOf(Int32Array.from(docNos), chunks, Math.max(chunks, chunkCount))
+}
+
+async function readFields(sql: Sql): Promise<Fields> {
+  const rows = await sql.query<{ name: string; type: 'string' | 'number' | 'boolean' | 'date' }>(
+    'select name, type from fields',
+  )
+  return new Map(rows.map(({ name, type }) => [name, type]))
+}

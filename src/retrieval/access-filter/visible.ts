@@ -63,21 +63,19 @@ export function contentIn(bits: Buffer, { size, chunks }: Pick<Content, 'size' |
  * Those whose bit is set there, too. What is in neither costs nearly nothing: eight documents are a byte. As long as the
  * content is, whatever is set there: how long the next steps take would tell of a document that is not the person's.
  */
-export function narrowed(content: Content, mask: Buffer, documents: Documents): Content {
-  const contentBits = content.bits()
-  const bits = Buffer.alloc(contentBits.length)
-  const sharedLength = Math.min(contentBits.length, mask.length)
-  for (let index = 0; index < sharedLength; index++)
-    bits[index] = (contentBits[index] ?? 0) & (mask[index] ?? 0)
-  return contentIn(bits, documents.countIn(bits))
-}
+export const narrowed = (content: Content, mask: Buffer, documents: Documents): Content =>
+  masked(content, mask, documents, 0x00)
 
 /** Those whose bit is not set there. As long as the content is, whatever is set there. */
-export function except(content: Content, mask: Buffer, documents: Documents): Content {
+export const except = (content: Content, mask: Buffer, documents: Documents): Content =>
+  masked(content, mask, documents, 0xff)
+
+/** `flipped`: the bits of each byte of the mask that are turned round before it counts. */
+function masked(content: Content, mask: Buffer, documents: Documents, flipped: number): Content {
   const contentBits = content.bits()
   const bits = Buffer.alloc(contentBits.length)
   for (let index = 0; index < contentBits.length; index++)
-    bits[index] = (contentBits[index] ?? 0) & ~(mask[index] ?? 0)
+    bits[index] = (contentBits[index] ?? 0) & ((mask[index] ?? 0) ^ flipped)
   return contentIn(bits, documents.countIn(bits))
 }
 

@@ -2,7 +2,7 @@ import { createFollower } from '../../kernel/follower.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Database } from '../../store/sql.ts'
-import { createDocumentTable, type DocumentRow, type Documents } from './documents.ts'
+import { type DocumentRow, type Documents, DocumentTable } from './documents.ts'
 import { type CorpusMark, documentsTable, follows, readChanged, readPages, readThese } from './read.ts'
 
 /**
@@ -50,7 +50,7 @@ const pageSize = 10_000
 export function createCorpus(dependencies: CorpusDeps): Corpus {
   const { database, log, pollMs = 500, staleAfterMs = 2_000, reloadMs = 3_600_000 } = dependencies
   const { elapsed = () => performance.now() } = dependencies
-  const table = createDocumentTable()
+  const table = new DocumentTable()
   const listeners: CorpusListener[] = []
   const replacedListeners: (() => void)[] = []
   let lastSeen: CorpusMark | undefined

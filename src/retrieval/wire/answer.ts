@@ -22,19 +22,17 @@ export function toAnswer(
   }
 }
 
-function toResult(passage: Passage, rank: number): z.output<typeof answerSchema>['results'][number] {
-  const { chunkId, documentId, collection, title, uri, ordinal, text: passageText, locator } = passage
+function toResult(
+  { chunkId, documentId, locator, provenance, ...passage }: Passage,
+  rank: number,
+): z.output<typeof answerSchema>['results'][number] {
   return {
     chunk_id: chunkId,
     document_id: documentId,
-    collection,
-    title,
-    uri,
-    ordinal,
-    text: passageText,
+    ...passage,
     rank,
     locator: { ...locator, headings: [...locator.headings] },
-    provenance: toProvenance(passage.provenance),
+    provenance: toProvenance(provenance),
   }
 }
 

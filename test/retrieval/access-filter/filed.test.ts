@@ -1,28 +1,26 @@
 import { expect, test } from 'vitest'
-import { createFiled } from '../../../src/retrieval/access-filter/filed.ts'
+import { createFiled } from '../../../src/retrieval/access-filter/visibility.ts'
 import { contentOf } from '../../../src/retrieval/access-filter/visible.ts'
 import type { CorpusListener } from '../../../src/retrieval/corpus/corpus.ts'
-import { createDocumentTable } from '../../../src/retrieval/corpus/documents.ts'
+import { DocumentTable } from '../../../src/retrieval/corpus/documents.ts'
 
 function open(bytesMax?: number) {
-  const table = createDocumentTable()
-  for (const docNo of [1, 2, 3]) table.put({ docNo, id: `d${docNo}`, collection: 'c', chunks: 1 })
-  const listeners: CorpusListener[] = []
-  const filed = createFiled({ onChange: (listener) => void listeners.push(listener) }, bytesMax)
   let made = 0
   let turned = 0
-  const documents = {
-    ...table,
-    end: table.end,
-    filedIn: (collections: readonly string[]) => {
+  class CountingTable extends DocumentTable {
+    override filedIn(collections: readonly string[]) {
       made += 1
-      return table.filedIn(collections)
-    },
-    collectionOf: (docNo: number) => {
+      return super.filedIn(collections)
+    }
+    override collectionOf(docNo: number) {
       turned += 1
-      return table.collectionOf(docNo)
-    },
+      return super.collectionOf(docNo)
+    }
   }
+  const documents = new CountingTable()
+  for (const docNo of [1, 2, 3]) documents.put({ docNo, id: `d${docNo}`, collection: 'c', chunks: 1 })
+  const listeners: CorpusListener[] = []
+  const filed = createFiled({ onChange: (listener) => void listeners.push(listener) }, bytesMax)
   return {
     ask: (name: string) => filed.within(contentOf(Int32Array.of(1, 2, 3), 3), documents, [name]).size,
     change: (docNo: number) => {

@@ -3,8 +3,12 @@ import { operator } from '../../../src/audit/record.ts'
 import { createNominator } from '../../../src/authz/nominate.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
 import { createSnapshots } from '../../../src/retrieval/access-filter/snapshots.ts'
-import { createVisibility, type Visibility } from '../../../src/retrieval/access-filter/visibility.ts'
-import { type Narrowing, visibleByQuery } from '../../../src/retrieval/access-filter/visible-by-query.ts'
+import {
+  createVisibility,
+  type Narrowing,
+  type Visibility,
+  visibleByQuery,
+} from '../../../src/retrieval/access-filter/visibility.ts'
 import { type Corpus, createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { openWorld, type World } from '../../support/world.ts'

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Costs } from '../../../src/retrieval/chunk-index/postgres/costs.ts'
 import { exact, exactStatement } from '../../../src/retrieval/chunk-index/postgres/exact.ts'
 import { hnsw, hnswStatement } from '../../../src/retrieval/chunk-index/postgres/hnsw.ts'
-import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'
+import { createNearest } from '../../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import type {
   StrategyEvent,
   StrategyName,

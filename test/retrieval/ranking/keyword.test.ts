@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { visibleByQuery } from '../../../src/retrieval/access-filter/visibility.ts'
 import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.ts'
-import { visibleByQuery } from '../../../src/retrieval/access-filter/visible-by-query.ts'
 import { createPostgresIndex } from '../../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { createWordSampler } from '../../../src/retrieval/chunk-index/postgres/words.ts'
 import { createRankingStatistics, type RankingStatistics } from '../../../src/retrieval/ranking/renew.ts'
