@@ -6,8 +6,7 @@ import { reasonOf } from '../../kernel/reason.ts'
 import { type Change, type Fga, PositionRefused, type StoredTuple, tupleId } from '../fga.ts'
 import type { IndexStatus } from '../permission-index.ts'
 import { LogReader, LogWentBack, positionBeforeNow } from './log-reader.ts'
-import type { Reachability } from './reachable-acls.ts'
-import { type Effect, findDifferences, Replica, toStored } from './replica.ts'
+import { findDifferences, Replica, type ReplicaListener, toStored } from './replica.ts'
 import { type Mark, Persistence, type Storage } from './storage.ts'
 import { Watermarks } from './watermarks.ts'
 
@@ -27,17 +26,6 @@ export interface ReplicaFeedDeps {
   readonly pollMs: number
 }
 
-/** Told of what comes into the replica, before anybody may ask about it. */
-export interface FeedListener extends Pick<Reachability, 'follow' | 'filled'> {
-  /** The log told of these, whatever they do: a tuple that came and went again has no effect. */
-  told(changes: readonly Change[]): void
-  applied(effects: readonly Effect[]): void
-  /** All that OpenFGA held is in, for the first time or anew. */
-  built(): void
-  /** All of it is read anew: what the log told of before says nothing any more. */
-  startedAnew(): void
-}
-
 const saveEveryMs = 1_000
 const retryMaxMs = 1_000
 const reconcileEveryMs = 3_600_000
@@ -46,7 +34,7 @@ const reconcileRetryMs = 300_000
 /** Keeps a replica of OpenFGA's tuples: from what is stored, else from all of them, and from then on by the log. */
 export class ReplicaFeed implements AsyncDisposable {
   readonly #deps: ReplicaFeedDeps
-  readonly #listener: FeedListener
+  readonly #listener: ReplicaListener
   readonly #openedAt: number
   readonly #closing = new AbortController()
   readonly #watermarks: Watermarks | undefined
@@ -70,7 +58,7 @@ export class ReplicaFeed implements AsyncDisposable {
   /** Answers that wait for a look at the log. */
   #awaited = 0
 
-  constructor(dependencies: ReplicaFeedDeps, listener: FeedListener) {
+  constructor(dependencies: ReplicaFeedDeps, listener: ReplicaListener) {
     const { fga, storage, now, log, pollMs, marks } = dependencies
     this.#deps = dependencies
     this.#listener = listener
@@ -141,13 +129,11 @@ export class ReplicaFeed implements AsyncDisposable {
   }
 
   /** A look at the end of the log for an answer, for which whatever else is to be looked at waits. See {@link LogReader.settle}. */
-  async settle(): Promise<void> {
+  settle(): Promise<void> {
     this.#awaited += 1
-    try {
-      await this.#settle()
-    } finally {
+    return this.#settle().finally(() => {
       this.#awaited -= 1
-    }
+    })
   }
 
   /** Reads all of OpenFGA's tuples anew, whatever was stored. */
@@ -185,10 +171,7 @@ export class ReplicaFeed implements AsyncDisposable {
     const stored = new Replica()
     const mark = this.#isStoredBad ? undefined : await this.#load(stored)
     this.#replica = mark === undefined ? new Replica() : stored
-    if (mark !== undefined) {
-      this.#logReader.start(mark, { isOld: true })
-      return
-    }
+    if (mark !== undefined) return this.#logReader.start(mark, { isOld: true })
     this.#listener.follow(this.tuples)
     const position = await positionBeforeNow(fga, now(), signal)
     for await (const page of fga.readAll({ signal })) this.#fill(this.#replica, page)

@@ -5,6 +5,7 @@ import {
   keyOf,
   type Tuple as ReplicaTuple,
   type TupleKey,
+  type TupleStore,
   ulidFloor,
   ulidTime,
 } from '@remit/engine'
@@ -16,6 +17,21 @@ export interface Effect {
   /** `changed`: the same tuple with another condition, which may give and take. */
   readonly kind: 'added' | 'removed' | 'changed'
   readonly tuple: StoredTuple
+}
+
+/** Told of what comes into the replica, before anybody may ask about it. */
+export interface ReplicaListener {
+  /** Another one is filled from now on, of whose tuples nothing is known yet. */
+  follow(tuples: TupleStore): void
+  /** These were added while nobody asks. */
+  filled(tuples: readonly StoredTuple[]): void
+  /** The log told of these, whatever they do: a tuple that came and went again has no effect. */
+  told(changes: readonly Change[]): void
+  applied(effects: readonly Effect[]): void
+  /** All that OpenFGA held is in, for the first time or anew. */
+  built(): void
+  /** All of it is read anew: what the log told of before says nothing any more. */
+  startedAnew(): void
 }
 
 /** The tuples in memory, but for the service's own marks, which no question needs. Its `tuples` are not in the order of their times: late ones come later. */

@@ -199,7 +199,7 @@ describe('looking again at what was read of the log', () => {
     expect(has(setting, 'document:d10')).toBe(false)
     source.put('write', 'document:late', began - 190)
     const seen: boolean[] = []
-    const { apply } = replica
+    const apply = replica.apply.bind(replica)
     Object.assign(replica, {
       apply(changes: Iterable<Change>) {
         const effects = apply(changes)
