@@ -1,14 +1,10 @@
+import type { Activity as ActivityAnswer } from '@remit/contract/activity'
 import type { Sql } from '../store/sql.ts'
 
 /** What was asked for in one stretch of time, by how it went. */
-export interface Stretch {
+export type Stretch = Omit<ActivityAnswer['stretches'][number], 'at'> & {
   /** When it begins. */
   readonly at: Date
-  readonly allowed: number
-  readonly denied: number
-  readonly error: number
-  /** Answers that held nothing, of which nothing was refused. */
-  readonly none: number
 }
 
 /** What agents and people did in a time, cut into stretches of equal length. */

@@ -1,3 +1,4 @@
+import type { RecordEntry as WireEntry } from '@remit/contract/audit'
 import type { DecisionEvent } from '@remit/contract/decision-event'
 import type { Decision } from '@remit/contract/events'
 import { cursorAt, positionIn } from '../kernel/cursor.ts'
@@ -20,24 +21,13 @@ export interface RecordFilter {
   readonly until?: Date | undefined
 }
 
-/** One record, as it was written. */
-export interface RecordEntry {
-  /** In the order in which they were begun; a number that is missing was never committed. */
-  readonly seq: number
-  /** ISO 8601, microseconds. */
-  readonly time: string
+/** One record, as it was written: what it has none of is null. Its time is in microseconds. */
+export interface RecordEntry extends Omit<WireEntry, 'event' | 'delegation' | 'tool' | 'trace_id' | 'names'> {
   readonly event: DecisionEvent['event']
-  readonly decision: Decision
-  readonly subject: string
-  /** Outermost first. */
-  readonly actors: readonly string[]
-  readonly client: string
   readonly delegation: string | null
   /** Of MCP, by which it was asked. */
   readonly tool: string | null
-  readonly txn: string
   readonly trace_id: string | null
-  readonly detail: Readonly<Record<string, unknown>>
 }
 
 /** A page of the record, newest first. */
