@@ -1,4 +1,5 @@
 import { AppError } from '../kernel/errors.ts'
+import { withTimeout } from '../kernel/with-timeout.ts'
 
 /** The end of one request: a signal for what can be stopped, a time for what must be asked. */
 export interface Deadline {
@@ -16,17 +17,12 @@ const graceMs = 200
  * to its own end, but nothing of it leaves.
  */
 export async function inTime<T>({ at: deadlineMs, now }: Deadline, promise: Promise<T>): Promise<T> {
-  const { promise: expired, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(
-    () => reject(new AppError('deadline_exceeded')),
-    Math.max(0, deadlineMs + graceMs - now()),
-  )
-  try {
-    return await Promise.race([promise, expired])
-  } finally {
-    clearTimeout(timer)
-  }
+  const outcome = await withTimeout(Math.max(0, deadlineMs + graceMs - now()), promise, expired)
+  if (outcome === expired) throw new AppError('deadline_exceeded')
+  return outcome
 }
+
+const expired: unique symbol = Symbol('expired')
 
 /** Whether the deadline has passed or the caller has gone. */
 export const isOver = ({ signal, at: deadlineMs, now }: Deadline): boolean =>

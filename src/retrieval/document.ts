@@ -38,18 +38,13 @@ export interface DocumentReaderDeps {
  * document and OpenFGA says that it may be told of it, the answer is 403 `approval_required`. No offer comes of it:
  * those are made by a question. Does NOT check token scopes: the face does.
  */
-export function createDocumentReader({
-  sql,
-  gate,
-  presenting,
-  why: whyReader,
-}: DocumentReaderDeps): DocumentReader {
+export function createDocumentReader(dependencies: DocumentReaderDeps): DocumentReader {
   return async (principal, documentId, deadline, approval) => {
     const reading = { principal, documentId, deadline }
-    const { document, toldOf } = await presenting.answer(
+    const { document, toldOf } = await dependencies.presenting.answer(
       principal,
       { named: namedBy(principal, approval) },
-      (presentedGrants) => readWith(reading, presentedGrants, { sql, gate, presenting, why: whyReader }),
+      (presentedGrants) => readWith(reading, presentedGrants, dependencies),
     )
     if (document !== undefined) return document
     throw toldOf ? approvalRequired() : new AppError('not_found')

@@ -42,29 +42,23 @@ export interface WholeDocument {
   readonly provenance: Provenance
 }
 
-interface DocumentColumns {
-  readonly id: string
-  readonly collection: string
-  readonly title: string
-  readonly uri: string | null
+interface ProvenanceRow {
   readonly owner: string | null
   readonly source: string
-  readonly source_updated_at: Date | null
+  readonly updatedAt: Date | null
 }
 
-interface PassageRow extends DocumentColumns {
-  readonly chunk_id: string
-  readonly ordinal: number
-  readonly text: string
+interface PassageRow extends Omit<Passage, 'locator' | 'provenance'>, ProvenanceRow {
   readonly headings: readonly string[]
   readonly page: number | null
-  readonly start_offset: number
-  readonly end_offset: number
+  readonly start: number
+  readonly end: number
 }
 
-const documentColumns = 'd.id, d.collection, d.title, d.uri, d.owner, d.source, d.source_updated_at'
+const provenanceColumns = 'd.owner, d.source, d.source_updated_at as "updatedAt"'
 
-const passageColumns = `t.chunk_id, t.ordinal, t.text, t.headings, t.page, t.start_offset, t.end_offset, ${documentColumns}`
+const passageColumns = `t.chunk_id as "chunkId", d.id as "documentId", d.collection, d.title, d.uri, t.ordinal, t.text, t.headings,
+  t.page, t.start_offset as start, t.end_offset as "end", ${provenanceColumns}`
 /** Only of the document under whose name a chunk was cleared: names may come from memory, and that be behind. */
 const passagesFrom = (
   documentIds: number,
@@ -120,7 +114,7 @@ export async function readRecorded(
   { principal, decision, isUnchecked }: Recording,
 ): Promise<Passage[] | undefined> {
   const agent = outermostActor(principal)
-  const rows = await database.queryFixedPlan<PassageRow | { readonly chunk_id: null }>(recordedStatement, [
+  const rows = await database.queryFixedPlan<PassageRow | { readonly chunkId: null }>(recordedStatement, [
     chunkIds(candidates),
     isUnchecked && agent !== undefined ? splitObject(agent).id : null,
     principal.subject,
@@ -137,10 +131,10 @@ const documentIds = (candidates: readonly Candidate[]): string[] =>
 
 function inOrder(
   candidates: readonly Candidate[],
-  rows: readonly (PassageRow | { readonly chunk_id: null })[],
+  rows: readonly (PassageRow | { readonly chunkId: null })[],
 ): Passage[] {
   const byId = new Map<string, PassageRow>()
-  for (const row of rows) if (row.chunk_id !== null) byId.set(row.chunk_id, row)
+  for (const row of rows) if (row.chunkId !== null) byId.set(row.chunkId, row)
   return candidates.flatMap(({ chunkId }) => {
     const row = byId.get(chunkId)
     return row === undefined ? [] : [toPassage(row)]
@@ -175,38 +169,36 @@ export async function readDocument(
   sql: Sql,
   { documentId, revision }: Cleared<Revision>,
 ): Promise<WholeDocument | undefined> {
-  const [row] = await sql.query<DocumentColumns & { text: string; metadata: Record<string, unknown> }>(
-    `select ${documentColumns}, d.metadata, t.text
+  const [row] = await sql.query<Omit<WholeDocument, 'provenance'> & ProvenanceRow>(
+    `select d.id, d.collection, d.title, d.uri, t.text, d.metadata, ${provenanceColumns}
      from documents d join document_texts t using (doc_no)
      where d.id = $1 and d.live_revision = $2`,
     [documentId, revision],
   )
   if (row === undefined) return undefined
-  const { id, collection, title, uri, text, metadata } = row
-  return { id, collection, title, uri, text, metadata, provenance: provenanceOf(row) }
+  const { owner, source, updatedAt, ...document } = row
+  return { ...document, provenance: provenanceOf({ owner, source, updatedAt }) }
 }
 
-function toPassage(row: PassageRow): Passage {
+function toPassage({
+  headings,
+  page,
+  start,
+  end,
+  owner,
+  source,
+  updatedAt,
+  ...passage
+}: PassageRow): Passage {
   return {
-    chunkId: row.chunk_id,
-    documentId: row.id,
-    collection: row.collection,
-    title: row.title,
-    uri: row.uri,
-    ordinal: row.ordinal,
-    text: row.text,
-    locator: {
-      headings: row.headings,
-      ...(row.page !== null && { page: row.page }),
-      start: row.start_offset,
-      end: row.end_offset,
-    },
-    provenance: provenanceOf(row),
+    ...passage,
+    locator: { headings, ...(page !== null && { page }), start, end },
+    provenance: provenanceOf({ owner, source, updatedAt }),
   }
 }
 
-const provenanceOf = ({ owner, source, source_updated_at }: DocumentColumns): Provenance => ({
+const provenanceOf = ({ owner, source, updatedAt }: ProvenanceRow): Provenance => ({
   ...(owner !== null && { owner }),
   source,
-  updatedAt: source_updated_at?.toISOString() ?? null,
+  updatedAt: updatedAt?.toISOString() ?? null,
 })

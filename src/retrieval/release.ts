@@ -48,31 +48,19 @@ export interface Release {
  */
 export async function release(releasing: Releasing, dependencies: ReleaseDeps): Promise<Release | undefined> {
   const { sql, approvals, presenting } = dependencies
-  const {
-    principal,
-    queryHmac,
-    presented: presentedGrants,
-    clearing,
-    cleared,
-    tellable,
-    isUnchecked,
-  } = releasing
-  if (presentedGrants.length === 0 && tellable.length === 0) {
-    const { complete: isSearchComplete } = releasing
-    const decision = eventOf(
-      releasing,
-      { items: cleared, uses: noUses, complete: isSearchComplete },
-      dependencies,
-    )
+  const { principal, queryHmac, presented, clearing, cleared, tellable, isUnchecked } = releasing
+  if (presented.length === 0 && tellable.length === 0) {
+    const { complete } = releasing
+    const decision = eventOf(releasing, { items: cleared, uses: noUses, complete }, dependencies)
     const passages = await readRecorded(sql, cleared, { principal, decision, isUnchecked })
-    if (passages !== undefined) return { passages, complete: isSearchComplete }
+    if (passages !== undefined) return { passages, complete }
   }
   if (isUnchecked && (await approvals.presentable(principal, { named: [] })).length > 0) return undefined
   const passages = await readPassages(sql, cleared)
   // Withdrawn or replaced since it was found: another passage would stand in its place.
   const isComplete = releasing.complete && passages.length === cleared.length
   const documentIds = [...new Set(passages.map(({ documentId }) => documentId))]
-  const uses = await presenting.usesOf(clearing, presentedGrants, documentIds)
+  const uses = await presenting.usesOf(clearing, presented, documentIds)
   if (uses === undefined) return undefined
   if (tellable.length > 0) releasing.lookNextTime()
   let offer: string | undefined

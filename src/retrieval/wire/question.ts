@@ -5,25 +5,16 @@ import type { Question } from '../question.ts'
 
 /** The question of a parsed request, with its vector scaled to length 1. */
 export function toQuestion(parsed: z.output<typeof questionSchema>): Question {
-  const {
-    query,
-    embedding,
-    top_k,
-    mode,
-    collections,
-    filter: conditions,
-    consistency,
-    approval: grant,
-  } = parsed
+  const { query, embedding, top_k, mode, collections, filter, consistency, approval } = parsed
   return {
     ...(query !== undefined && { query }),
     ...(embedding !== undefined && { embedding: unit(embedding) }),
     topK: top_k,
     mode: embedding === undefined ? (mode ?? 'hybrid') : 'vector',
     ...(collections !== undefined && { collections }),
-    ...(conditions !== undefined && { filter: conditions }),
+    ...(filter !== undefined && { filter }),
     consistency,
-    ...(grant !== undefined && { approval: grant }),
+    ...(approval !== undefined && { approval }),
   }
 }
 
