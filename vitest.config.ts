@@ -22,7 +22,8 @@ export default defineConfig({
     hookTimeout: 60_000,
     teardownTimeout: 10_000,
     passWithNoTests: false,
-    // A test that asserts nothing cannot fail. What is waited for may take its time on a machine that is busy.
+    // A test that asserts nothing cannot fail. What is waited for may take its time on a machine that is
+    // busy.
     expect: { requireAssertions: true, poll: { timeout: 10_000 } },
     reporters: ['default', './test/support/reporter.ts'],
   },

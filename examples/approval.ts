@@ -1,9 +1,9 @@
 /**
- * An approval, by REST alone: an agent learns that there is more, asks for it, waits until the person has answered on their
- * own page, and reads it once. With the demo running:
+ * An approval, by REST alone: an agent learns that there is more, asks for it, waits until the person has
+ * answered on their own page, and reads it once. With the demo running:
  *
  *     TOKEN=$(npm run -s remit -- token --user anne --agent research-bot) \
- *       npm run -s example -- approval "What was said about the Kestel settlement?"
+ * npm run -s example -- approval "What was said about the Kestel settlement?"
  */
 import assert from 'node:assert/strict'
 

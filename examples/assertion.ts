@@ -1,5 +1,6 @@
 /**
- * Prints what a client proves itself with at `/oauth` (`private_key_jwt`, RFC 7523 §3): good once, for a minute.
+ * Prints what a client proves itself with at `/oauth` (`private_key_jwt`, RFC 7523 §3): good once, for a
+ * minute.
  *
  *     npm run -s example -- assertion CLIENT_ID [KEY_FILE]
  */

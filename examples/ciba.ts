@@ -1,10 +1,11 @@
 /**
- * An agent's program that works while its person is elsewhere. It asks them on their own device (OpenID Connect CIBA), waits
- * for their answer, reads what that opens, and asks again for what is kept from every agent until they agree. With the
- * demo running, in the folder of the repository:
+ * An agent's program that works while its person is elsewhere. It asks them on their own device (OpenID
+ * Connect CIBA), waits for their answer, reads what that opens, and asks again for what is kept from every
+ * agent until they agree. With the demo running, in the folder of the repository:
  *
- *     npm run -s remit -- token --user anne --agent research-bot    # once: makes the agent's key, and Anne lends
- *     npm run -s example -- ciba "What did the March recall cost?"  # then answer at http://localhost:8787/approvals
+ * npm run -s remit -- token --user anne --agent research-bot # once: makes the agent's key, and Anne lends
+ * npm run -s example -- ciba "What did the March recall cost?" # then answer at
+ * http://localhost:8787/approvals
  */
 import { readFile } from 'node:fs/promises'
 import { type CryptoKey, importJWK, type JWK } from 'jose'
@@ -92,7 +93,8 @@ async function main(): Promise<void> {
   show(first)
   const offer = first.approval?.offer_id
   if (offer === undefined) return
-  // Something would have been found that no agent may read by itself: one bit, and a name for it. What it is the person sees.
+  // Something would have been found that no agent may read by itself: one bit, and a name for it. What it is
+  // the person sees.
   console.log('— and with your yes:')
   const rest = { type: 'document_access', offer }
   // For one offer the scope that redeems it, and no other.

@@ -1,6 +1,6 @@
 /**
- * An incident that did not happen: two days at the demo company, in a service of their own, and afterwards that service with
- * its record for whoever wants to find out. docs/incident.md does.
+ * An incident that did not happen: two days at the demo company, in a service of their own, and afterwards
+ * that service with its record for whoever wants to find out. docs/incident.md does.
  *
  *     npm run -s example -- incident [--home FOLDER] [--port PORT] [--ops-port PORT]
  *

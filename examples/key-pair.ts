@@ -1,6 +1,6 @@
 /**
- * Makes a client's key pair (a JWK, ES256): NAME.key.json stays with the program, NAME.jwks.json is registered. Both
- * lie in the folder where it runs; git leaves them out there. Writes over nothing.
+ * Makes a client's key pair (a JWK, ES256): NAME.key.json stays with the program, NAME.jwks.json is
+ * registered. Both lie in the folder where it runs; git leaves them out there. Writes over nothing.
  *
  *     npm run -s example -- key-pair NAME
  */

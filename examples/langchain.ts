@@ -1,8 +1,9 @@
 /**
- * Remit as a retriever and a tool of LangChain.js, for whoever the conversation is with. With the demo running:
+ * Remit as a retriever and a tool of LangChain.js, for whoever the conversation is with. With the demo
+ * running:
  *
  *     TOKEN=$(npm run -s remit -- token --user anne --agent research-bot) \
- *       npm run -s example -- langchain "What did the March recall cost?"
+ * npm run -s example -- langchain "What did the March recall cost?"
  */
 import { BaseRetriever } from '@langchain/core/retrievers'
 import { RunnableLambda } from '@langchain/core/runnables'
@@ -19,7 +20,8 @@ const {
 const question = process.argv[2] ?? 'What did the March recall cost?'
 
 const remit = createRemit({ url, token: staticToken({ subject: PERSON, token: TOKEN }) })
-// Chains are made once, for everybody: each run finds the person that it is for. Outside of one it finds nothing.
+// Chains are made once, for everybody: each run finds the person that it is for. Outside of one it finds
+// nothing.
 const { run, current } = conversations()
 
 class RemitRetriever extends BaseRetriever {

@@ -1,6 +1,7 @@
 /**
- * From `npm start` to a first answer with its source. Brings a document in, together with who may read it; asks as a person, as
- * somebody else, and as an agent that works for a person; then takes the access away. With the demo running:
+ * From `npm start` to a first answer with its source. Brings a document in, together with who may read it;
+ * asks as a person, as somebody else, and as an agent that works for a person; then takes the access away.
+ * With the demo running:
  *
  *     npm run -s example -- quick-start
  */

@@ -1,10 +1,10 @@
 /**
- * An agent works with an account that its person has at a third party, and never holds a token for it. It is told to have the
- * account linked, reads what the person agreed to, and has every write approved. Needs a provider in VAULT_PROVIDERS and the
- * demo running:
+ * An agent works with an account that its person has at a third party, and never holds a token for it. It is
+ * told to have the account linked, reads what the person agreed to, and has every write approved. Needs a
+ * provider in VAULT_PROVIDERS and the demo running:
  *
  *     TOKEN=$(npm run -s remit -- token --user anne --agent research-bot) CONNECTION=github \
- *       READ=/user/repos WRITE=/repos/OWNER/NAME/issues npm run -s example -- vault
+ * READ=/user/repos WRITE=/repos/OWNER/NAME/issues npm run -s example -- vault
  */
 import assert from 'node:assert/strict'
 import { createRemit, isRemitError, staticToken, withConnection } from '@remit/client'
@@ -46,7 +46,8 @@ const report = withConnection(
     }),
 )
 
-// 1. Not linked: the person links it, on a page of Remit's and at the provider. Then the reading goes through.
+// 1. Not linked: the person links it, on a page of Remit's and at the provider. Then the reading goes
+// through.
 const reading = await read(READ, session)
 assert(reading.ok, `The provider says ${reading.status}.`)
 console.log(`Read ${READ}: ${reading.status}`)

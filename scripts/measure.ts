@@ -4,7 +4,9 @@ import { arrowsBackUp, circlesOf, importsOf, withOneImporter } from './measure/i
 import { declaredIn, participles, vague } from './measure/names.ts'
 import { codeLines, filesOf, parse, type Source, sourcesOf } from './measure/source.ts'
 
-/** What is counted for size alone: everything outside tests and benchmarks that a person wrote in TypeScript. */
+/**
+ * What is counted for size alone: everything outside tests and benchmarks that a person wrote in TypeScript.
+ */
 const counted = /^(src|examples|scripts|packages\/[^/]+(\/src)?(?=\/[^/]+$)|packages\/[^/]+\/src)\/.*\.tsx?$/
 
 /** The figures of a checkout by name, in the order in which they are printed. */

@@ -5,11 +5,13 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 /**
- * Makes a package of this workspace fit for `npm pack`, and undoes that: in the workspace its exports are TypeScript, which
- * Node does not run below `node_modules`. Run by a package's `prepack` and `postpack`, in its folder.
+ * Makes a package of this workspace fit for `npm pack`, and undoes that: in the workspace its exports are
+ * TypeScript, which Node does not run below `node_modules`. Run by a package's `prepack` and `postpack`, in
+ * its folder.
  *
- * `before` compiles `src` to JavaScript and declarations, and writes a package.json that exports those. `after` brings the
- * package.json of the workspace back; so does `before`, where an earlier one was cut short.
+ * `before` compiles `src` to JavaScript and declarations, and writes a package.json that exports those.
+ * `after` brings the package.json of the workspace back; so does `before`, where an earlier one was cut
+ * short.
  */
 
 interface Manifest {
@@ -77,7 +79,8 @@ async function compile(): Promise<void> {
 const imported = /(\bfrom\s*|\bimport\s*\(?\s*)(['"])([^'"]+)\2/g
 
 /**
- * Makes every file that these reach fit to be shipped, and gives all of them: each import ends in a file that is there.
+ * Makes every file that these reach fit to be shipped, and gives all of them: each import ends in a file that
+ * is there.
  *
  * @throws where one needs what is neither a dependency nor Node's.
  */

@@ -38,7 +38,10 @@ export interface StartOptions {
   readonly print: (text: string) => void
   /** Whether progress may redraw its line. */
   readonly isTerminal: boolean
-  /** The embedded database will never answer again, which is in the log: nothing is left but to end the process. */
+  /**
+   * The embedded database will never answer again, which is in the log: nothing is left but to end the
+   * process.
+   */
   readonly onStorageLost: () => void
   /** Ends a start that is under way: what was opened is closed, and its reason is thrown. */
   readonly signal?: AbortSignal
@@ -168,7 +171,10 @@ const adminDeps = ({ publicUrl }: Config, infrastructure: Infrastructure, servic
   drift: () => service.ingest.drift(),
 })
 
-/** Makes all vectors anew with the configured model, or gives those passages one that lack it. No service runs. */
+/**
+ * Makes all vectors anew with the configured model, or gives those passages one that lack it. No service
+ * runs.
+ */
 export async function reembedStored(
   config: Config,
   {
@@ -245,9 +251,9 @@ interface ListenOptions {
 export async function listen({ fetch, host, port, drainMs = 10_000 }: ListenOptions): Promise<Listening> {
   const server = createAdaptorServer({
     fetch,
-    // Slow senders may not hold a socket for ever; Node looks only every 30 s unless told.
-    // A kept connection outlasts what proxies keep and the slowest polling: many clients do not send again what they
-    // sent into one that was just closed, and Node's 5 s are the pause between two polls.
+    // Slow senders may not hold a socket for ever; Node looks only every 30 s unless told. A kept connection
+    // outlasts what proxies keep and the slowest polling: many clients do not send again what they sent into
+    // one that was just closed, and Node's 5 s are the pause between two polls.
     serverOptions: {
       headersTimeout: 10_000,
       requestTimeout: 120_000,

@@ -26,7 +26,8 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   // faces: never each other
   http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
   mcp: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
-  // The command line also works beside no running service: it takes the folder's lock, or finds the service's socket.
+  // The command line also works beside no running service: it takes the folder's lock, or finds the service's
+  // socket.
   cli: ['kernel', 'store', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
   // What of the environment means what.
   config: ['kernel', 'delegation'],
@@ -36,8 +37,8 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
- * The walls inside the big rooms, as above: a folder's rooms → the rooms that each may import. `.` is what lies in the
- * folder itself. An arrow that runs back up is one of types alone, and says what would turn it.
+ * The walls inside the big rooms, as above: a folder's rooms → the rooms that each may import. `.` is what
+ * lies in the folder itself. An arrow that runs back up is one of types alone, and says what would turn it.
  */
 const walls: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   'src/delegation': {
@@ -110,7 +111,8 @@ const ports: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
 
 /** Packages that have one home, so that they can be replaced, and watched, there. */
 const homes: Readonly<Record<string, RegExp>> = {
-  // The embedded authorizer, the permission index and the model's trials. Never the gate: OpenFGA has the last word.
+  // The embedded authorizer, the permission index and the model's trials. Never the gate: OpenFGA has the
+  // last word.
   '@remit/engine': /^src\/authz\/(?!gate)/,
   // What is nearest is searched for in one room, with whatever index.
   '@remit/vector-index': /^src\/retrieval\/chunk-index\//,
@@ -136,10 +138,14 @@ const homes: Readonly<Record<string, RegExp>> = {
   '@remit/connector': /^(test|benchmarks|src\/cli)\//,
 }
 
-/** Packages whose entries are their files: what they have is imported by subject, `@remit/contract/errors`. */
+/**
+ * Packages whose entries are their files: what they have is imported by subject, `@remit/contract/errors`.
+ */
 const byEntry = /^@remit\/contract\/[\w-]+$/
 
-/** What a package may be made of: others run it where there is no Node, and trust no more than they have to. */
+/**
+ * What a package may be made of: others run it where there is no Node, and trust no more than they have to.
+ */
 const ingredients: Readonly<Record<string, readonly string[]>> = {
   // Arithmetic, and the threads that do it.
   'vector-index': ['node:fs', 'node:os', 'node:worker_threads'],
@@ -162,7 +168,10 @@ const ingredients: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-/** Entries of the contract without a schema in them: elsewhere the client and the console take types alone from it. */
+/**
+ * Entries of the contract without a schema in them: elsewhere the client and the console take types alone
+ * from it.
+ */
 const plainEntries = ['@remit/contract/errors', '@remit/contract/events']
 
 /** Entries of such a package for one platform, which nothing else of it imports. */

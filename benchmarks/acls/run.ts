@@ -13,9 +13,9 @@ import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 
 /**
- * Who sees what of some 12,000 documents under 1,000 ACLs: ids that the database turns into numbers, as it was
- * before docs/decisions/0021-acls-and-strategies.md, against bits in memory, in turn. Needs DATABASE_URL (an empty
- * database, which is filled). `DOCUMENTS`, `ACLS` and `ROUNDS` may be set.
+ * Who sees what of some 12,000 documents under 1,000 ACLs: ids that the database turns into numbers, as it
+ * was before docs/decisions/0021-acls-and-strategies.md, against bits in memory, in turn. Needs DATABASE_URL
+ * (an empty database, which is filled). `DOCUMENTS`, `ACLS` and `ROUNDS` may be set.
  */
 const { DATABASE_URL, DOCUMENTS = '12470', ACLS = '1000', ROUNDS = '40' } = process.env
 if (DATABASE_URL === undefined) throw new Error('Set DATABASE_URL.')

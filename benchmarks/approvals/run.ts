@@ -2,11 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { agentsCount, asked, documentId, openPairTarget, openPgliteTarget, type Target } from './target.ts'
 
 /**
- * Approvals in blocking mode: from the moment in which a person's yes is sent until the agent that waits has its answer, and
- * until it has read what was agreed to; beside the time that the yes itself takes. And how many of 20 parallel uses of a grant
- * for one use are let through. On PGlite in one process, and on native Postgres with two (the agent asks and waits at one,
- * the person decides at the other), where TEST_DATABASE_URL (a database is made there), OPENFGA_TEST_URL and
- * OPENFGA_TEST_TOKEN are set. EMBEDDINGS_MODEL_PATH: a folder with the local model. Ends with 1 where a figure is missed.
+ * Approvals in blocking mode: from the moment in which a person's yes is sent until the agent that waits has
+ * its answer, and until it has read what was agreed to; beside the time that the yes itself takes. And how
+ * many of 20 parallel uses of a grant for one use are let through. On PGlite in one process, and on native
+ * Postgres with two (the agent asks and waits at one, the person decides at the other), where
+ * TEST_DATABASE_URL (a database is made there), OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN are set.
+ * EMBEDDINGS_MODEL_PATH: a folder with the local model. Ends with 1 where a figure is missed.
  */
 const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, EMBEDDINGS_MODEL_PATH } = process.env
 

@@ -14,9 +14,9 @@ import { openTestDatabase } from '../../test/support/database.ts'
 import { openWorld } from '../../test/support/world.ts'
 
 /**
- * The record at a million rows on native Postgres (TEST_DATABASE_URL; databases are made there and dropped): the questions of
- * an incident, sealing, verifying, what it finds of what was done to it, and what the record costs an answer. RECORDS=… for
- * another number. Ends with 1 where a figure is missed.
+ * The record at a million rows on native Postgres (TEST_DATABASE_URL; databases are made there and dropped):
+ * the questions of an incident, sealing, verifying, what it finds of what was done to it, and what the record
+ * costs an answer. RECORDS=… for another number. Ends with 1 where a figure is missed.
  */
 const wanted = Number(process.env['RECORDS'] ?? 1_000_000)
 const days = 30
@@ -37,8 +37,8 @@ try {
 }
 
 /**
- * 2,000 people of whom one is in every sixth answer, 20 agents of which one asks half of all and gives all of it one trace,
- * 10,000 documents of which a few are read most.
+ * 2,000 people of whom one is in every sixth answer, 20 agents of which one asks half of all and gives all of
+ * it one trace, 10,000 documents of which a few are read most.
  */
 async function fill(sql: Database): Promise<void> {
   const took = await timed(async () => {
@@ -292,7 +292,10 @@ async function answerPath(): Promise<void> {
   expect(sealing < 0.03, 'sealing and the indexes of the questions cost less than 3 % of an answer')
 }
 
-/** Of this process and of what it has open at a Postgres on the same machine: what others do there does not count. */
+/**
+ * Of this process and of what it has open at a Postgres on the same machine: what others do there does not
+ * count.
+ */
 async function processorSeconds(sql: Database): Promise<number> {
   const { user, system } = process.cpuUsage()
   const open = await sql.query<{ pid: number }>(
@@ -301,7 +304,8 @@ async function processorSeconds(sql: Database): Promise<number> {
   const theirs = await Promise.all(
     open.map(async ({ pid }) => {
       const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
-      // proc(5): user and system time are the 14th and 15th field, in hundredths of a second; the 2nd ends with a bracket.
+      // proc(5): user and system time are the 14th and 15th field, in hundredths of a second; the 2nd ends
+      // with a bracket.
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
       return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / 100
     }),

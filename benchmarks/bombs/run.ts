@@ -10,15 +10,16 @@ import { serviceClient } from '../support/running.ts'
 import { type Asked, collection, documents, type Told } from './shelf.ts'
 
 /**
- * Whether one service that sends hostile documents stops anybody: 64 clients ask by words and open documents for five
- * minutes, the first of them alone, while every document of test/ingest/hostile-documents.ts is put, one after the other
- * and again. Native Postgres and a real OpenFGA server (TEST_DATABASE_URL, a database is made there; OPENFGA_TEST_URL,
- * OPENFGA_TEST_TOKEN). `--seconds 300`, `--alone 60`, `--clients 64`, `--scale 1`. Ends with 1 on a 5xx that is no 503, a 503
- * without a code, a tenth more live memory afterwards than before, or a service that is not whole. Memory is compared with no
- * question and no document under way: what was sent is withdrawn at the end, and waited for, 15 minutes at most.
- * `--each`: one client, and each document alone until it is published or given up: how long the event loop stood still, the
- * slowest question, the most memory. Ends with 1 where it stood still for over 250 ms, or a question took a second longer.
- * `--only TEXT`: documents whose names have this in them.
+ * Whether one service that sends hostile documents stops anybody: 64 clients ask by words and open documents
+ * for five minutes, the first of them alone, while every document of test/ingest/hostile-documents.ts is put,
+ * one after the other and again. Native Postgres and a real OpenFGA server (TEST_DATABASE_URL, a database is
+ * made there; OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN). `--seconds 300`, `--alone 60`, `--clients 64`,
+ * `--scale 1`. Ends with 1 on a 5xx that is no 503, a 503 without a code, a tenth more live memory afterwards
+ * than before, or a service that is not whole. Memory is compared with no question and no document under way:
+ * what was sent is withdrawn at the end, and waited for, 15 minutes at most. `--each`: one client, and each
+ * document alone until it is published or given up: how long the event loop stood still, the slowest
+ * question, the most memory. Ends with 1 where it stood still for over 250 ms, or a question took a second
+ * longer. `--only TEXT`: documents whose names have this in them.
  */
 const { values } = parseArgs({
   options: {

@@ -4,13 +4,19 @@ import type { TokenOptions } from '../../test/support/issuer.ts'
 export type Told =
   | { readonly kind: 'ready'; readonly url: string; readonly backend: string }
   | { readonly kind: 'token'; readonly id: number; readonly token: string }
-  /** Megabytes that live in the main thread while nobody asks and no document is under way; undefined where one still is. */
+  /**
+   * Megabytes that live in the main thread while nobody asks and no document is under way; undefined where
+   * one still is.
+   */
   | { readonly kind: 'rest'; readonly live: number | undefined }
   | {
       readonly kind: 'state'
       /** Of the whole process. */
       readonly megabytes: number
-      /** Of the main thread's heap and buffers right after everything dead was collected; every tenth state has it. */
+      /**
+       * Of the main thread's heap and buffers right after everything dead was collected; every tenth state
+       * has it.
+       */
       readonly live?: number
       readonly delayMs: number
     }

@@ -16,10 +16,11 @@ import { documentObject } from '../../src/kernel/ids.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
 
 /**
- * One writer goes back and forth, by one Write each, between a state in which a person is in the group that reads a folder and
- * blocked from its documents, and one in which they are neither. In no state may they read. How often OpenFGA says yes all the
- * same, asked whole and in parts, by the service's own gate in random turn; and how long an answer takes while nobody writes.
- * Needs OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN of a real server on Postgres. `npm run bench:flips -- [QUESTIONS]`
+ * One writer goes back and forth, by one Write each, between a state in which a person is in the group that
+ * reads a folder and blocked from its documents, and one in which they are neither. In no state may they
+ * read. How often OpenFGA says yes all the same, asked whole and in parts, by the service's own gate in
+ * random turn; and how long an answer takes while nobody writes. Needs OPENFGA_TEST_URL and
+ * OPENFGA_TEST_TOKEN of a real server on Postgres. `npm run bench:flips -- [QUESTIONS]`
  */
 const { OPENFGA_TEST_URL: apiUrl, OPENFGA_TEST_TOKEN: apiToken } = process.env
 if (!apiUrl || !apiToken) throw new Error('Set OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN.')

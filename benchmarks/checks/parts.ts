@@ -17,8 +17,10 @@ import { driveWorld } from '../search/worlds/drive.ts'
 import { treeWorld } from '../search/worlds/tree.ts'
 
 /**
- * Ten documents that a person may read, drawn from all of those, past all caches: `can_read` asked whole and in parts, of the
- * real server on Postgres with its defaults, with one node at a time and as docker-compose.yml runs it, with Postgres misled about how many users there are and not (docs/scaling.md), in turn. Needs OPENFGA_BINARY and TEST_DATABASE_URL.
+ * Ten documents that a person may read, drawn from all of those, past all caches: `can_read` asked whole and
+ * in parts, of the real server on Postgres with its defaults, with one node at a time and as
+ * docker-compose.yml runs it, with Postgres misled about how many users there are and not (docs/scaling.md),
+ * in turn. Needs OPENFGA_BINARY and TEST_DATABASE_URL.
  */
 const { OPENFGA_BINARY: binary, TEST_DATABASE_URL: admin } = process.env
 if (!binary || !admin) throw new Error('Set OPENFGA_BINARY (1.22.1) and TEST_DATABASE_URL.')

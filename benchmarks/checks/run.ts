@@ -9,8 +9,9 @@ import type { FgaObject } from '../../src/kernel/ids.ts'
 import { freePort } from '../../test/support/port.ts'
 
 /**
- * BatchCheck of 50 mixed documents: the engine in this process against the real server over HTTP, without and with
- * its caches. Needs OPENFGA_BINARY; both servers keep their tuples in memory, which is the fastest they can.
+ * BatchCheck of 50 mixed documents: the engine in this process against the real server over HTTP, without and
+ * with its caches. Needs OPENFGA_BINARY; both servers keep their tuples in memory, which is the fastest they
+ * can.
  */
 const binary = process.env.OPENFGA_BINARY
 if (binary === undefined) throw new Error('Set OPENFGA_BINARY to the openfga program (1.22.1).')

@@ -10,9 +10,10 @@ import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 
 /**
- * The permission index: how long it takes from its stored tuples to the first answer, what it weighs, and how long
- * after OpenFGA has a removal it has it too, at 100 writes a second. Needs DATABASE_URL (an empty database, which is
- * filled) and OPENFGA_API_URL, OPENFGA_API_TOKEN. `TUPLES` (default 1,000,000) and `SECONDS` (default 20) may be set.
+ * The permission index: how long it takes from its stored tuples to the first answer, what it weighs, and how
+ * long after OpenFGA has a removal it has it too, at 100 writes a second. Needs DATABASE_URL (an empty
+ * database, which is filled) and OPENFGA_API_URL, OPENFGA_API_TOKEN. `TUPLES` (default 1,000,000) and
+ * `SECONDS` (default 20) may be set.
  */
 const { DATABASE_URL, OPENFGA_API_URL, OPENFGA_API_TOKEN, TUPLES = '1000000', SECONDS = '20' } = process.env
 if (DATABASE_URL === undefined || OPENFGA_API_URL === undefined)

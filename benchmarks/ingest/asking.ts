@@ -16,7 +16,10 @@ const topics = [
 ]
 const pauseMs = 200
 
-/** Puts one question after the other, none of them twice, until it is over. `isOver` hears how many were answered. */
+/**
+ * Puts one question after the other, none of them twice, until it is over. `isOver` hears how many were
+ * answered.
+ */
 export async function ask(url: string, token: string, isOver: (count: number) => boolean): Promise<Asked> {
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
   const ms: number[] = []

@@ -9,11 +9,12 @@ import { createPrograms, type Ingesting } from './programs.ts'
 import { compareStored } from './stored.ts'
 
 /**
- * `remit ingest` of a folder into the demo with everything embedded, both as programs of their own. The folder holds the shortest
- * real documents of at least so many characters, so that 300 take minutes. Phases: `first`, always; `unchanged`, the same again;
- * `questions`, bob's, alone and while documents come into another collection; `kills` (SIGKILL) of the service at a third of that
- * one, which is started again, and of the command at two thirds, which is run again; then the store is compared with the first's.
- * Ends with 1 where a judgement of {@link judge} fails, each of which it says.
+ * `remit ingest` of a folder into the demo with everything embedded, both as programs of their own. The
+ * folder holds the shortest real documents of at least so many characters, so that 300 take minutes. Phases:
+ * `first`, always; `unchanged`, the same again; `questions`, bob's, alone and while documents come into
+ * another collection; `kills` (SIGKILL) of the service at a third of that one, which is started again, and of
+ * the command at two thirds, which is run again; then the store is compared with the first's. Ends with 1
+ * where a judgement of {@link judge} fails, each of which it says.
  */
 const phases = ['first', 'unchanged', 'questions', 'kills']
 const { values } = parseArgs({
@@ -115,7 +116,10 @@ async function intoAnother(): Promise<void> {
   if (only.includes('kills')) await kills(run, third, 2 * third)
 }
 
-/** Resolves once bob can read the document of that place, or the command ended. The command itself tells every five seconds only. */
+/**
+ * Resolves once bob can read the document of that place, or the command ended. The command itself tells every
+ * five seconds only.
+ */
 async function reached(run: Ingesting, index: number): Promise<void> {
   const headers = { authorization: `Bearer ${await programs.remit('token', '--user', 'bob')}` }
   const address = `${programs.url}/documents/${encodeURIComponent(`killed/${nameOf(index)}`)}`

@@ -11,13 +11,17 @@ export interface Compared {
   readonly twice: number
   /** Passages without a vector, of either. */
   readonly withoutVector: number
-  /** Revisions, passages and permissions that still wait to be put in or taken away, and work of jobs not done, of either. */
+  /**
+   * Revisions, passages and permissions that still wait to be put in or taken away, and work of jobs not
+   * done, of either.
+   */
   readonly leftOver: number
   /** Documents of the second that were begun again. No loss: the newest revision alone is found. */
   readonly begunAgain: number
 }
 
-// One row for each thing that a document is made of; of a passage its text and place count, not its id, of which the revision is a part.
+// One row for each thing that a document is made of; of a passage its text and place count, not its id, of
+// which the revision is a part.
 const things = `
   select split_part(d.id, '/', 2) as document, 'document' as kind, md5(t.text) as what
     from documents d join document_texts t using (doc_no) where d.collection = $1 and d.live_revision is not null

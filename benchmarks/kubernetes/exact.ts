@@ -3,7 +3,10 @@ import type { Database } from '../../src/store/sql.ts'
 /** Every stored vector, compared one by one: what a search over exactly these documents would find. */
 export interface ExactSearch {
   readonly chunks: number
-  /** Score of the `count`-th best chunk of these documents; of the last where there are fewer; undefined for none. */
+  /**
+   * Score of the `count`-th best chunk of these documents; of the last where there are fewer; undefined for
+   * none.
+   */
   best(query: Float32Array, documents: ReadonlySet<string>, count: number): Exact
 }
 

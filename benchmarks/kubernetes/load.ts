@@ -13,7 +13,10 @@ export interface Loaded {
   readonly importSeconds: number
 }
 
-/** Takes the data in as a source of a service: tuples by `POST /access`, documents with their access by `POST /imports`. */
+/**
+ * Takes the data in as a source of a service: tuples by `POST /access`, documents with their access by
+ * `POST /imports`.
+ */
 export async function loadKubernetes(
   running: Running,
   data: KubernetesData,
@@ -61,7 +64,10 @@ const writerOf = (running: Running) =>
       }),
   })
 
-/** Lends a person's everything to the agent: all collections, and with them whatever the person may read there. */
+/**
+ * Lends a person's everything to the agent: all collections, and with them whatever the person may read
+ * there.
+ */
 export async function lendAll(running: Running, person: string, data: KubernetesData): Promise<string> {
   const collections = [...new Set(data.documents.map(({ repo }) => repo))]
   const { id } = await running.service.delegations.lend({

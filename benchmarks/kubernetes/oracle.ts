@@ -58,7 +58,9 @@ function closure(
   return reached
 }
 
-/** How many people were compared with the digests that came with the data; throws at the first that differs. */
+/**
+ * How many people were compared with the digests that came with the data; throws at the first that differs.
+ */
 export function verifyOracle(oracle: Oracle, { visible }: Pick<KubernetesData, 'visible'>): number {
   for (const { user, documents, sha256 } of visible) {
     const ids = [...oracle.visible(user)].sort()

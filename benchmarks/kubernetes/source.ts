@@ -26,8 +26,9 @@ const relations: Readonly<Record<string, 'viewer' | 'parent'>> = {
 }
 
 /**
- * The Kubernetes data set as a source: its people and teams as accounts and groups, its folders as folders, its files as items. A
- * document with a relation that cannot be said here is broken: it may be one that keeps somebody from reading.
+ * The Kubernetes data set as a source: its people and teams as accounts and groups, its folders as folders,
+ * its files as items. A document with a relation that cannot be said here is broken: it may be one that keeps
+ * somebody from reading.
  */
 export function createKubernetesSource({ read, subjectOf }: KubernetesSourceOptions): Source {
   async function list(): Promise<readonly (ItemChange | BrokenItem)[]> {

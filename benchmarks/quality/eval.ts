@@ -5,7 +5,9 @@ import { backendOf, sharedData } from '../support/shared.ts'
 import { readCollection } from './collection.ts'
 import { evaluate, loadCollection, type Mode } from './evaluate.ts'
 
-/** What hybrid must reach: the fusion of BM25 and the same model elsewhere (docs/decisions/0005-ranking.md). */
+/**
+ * What hybrid must reach: the fusion of BM25 and the same model elsewhere (docs/decisions/0005-ranking.md).
+ */
 const floors: Readonly<Record<string, number>> = { scifact: 0.715, cranfield: 0.424 }
 const modes: readonly Mode[] = ['hybrid', 'vector', 'keyword']
 

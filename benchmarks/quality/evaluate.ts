@@ -30,7 +30,10 @@ export async function loadCollection(
   await service.ranking.renew()
 }
 
-/** Asks every judged question as that person and compares with the judgements. Passages count as their documents. */
+/**
+ * Asks every judged question as that person and compares with the judgements. Passages count as their
+ * documents.
+ */
 export async function evaluate(
   running: Running,
   { name, queries, relevant }: Collection,

@@ -1,4 +1,7 @@
-/** How good one ranked list of distinct documents is. Relevance is binary, as in BEIR's use of both collections. */
+/**
+ * How good one ranked list of distinct documents is. Relevance is binary, as in BEIR's use of both
+ * collections.
+ */
 export interface Measures {
   readonly ndcg10: number
   readonly recall10: number

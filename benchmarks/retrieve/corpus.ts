@@ -25,7 +25,10 @@ export function createVectors(seed: number): DrawVector {
   }
 }
 
-/** Stores so many passages; `passages / 10` documents in a hundred folders, of which each person may read a share. */
+/**
+ * Stores so many passages; `passages / 10` documents in a hundred folders, of which each person may read a
+ * share.
+ */
 export async function fillCorpus(
   { service, database }: { readonly service: Service; readonly database: Database },
   { passages, shares, draw }: { passages: number; shares: ReadonlyMap<string, number>; draw: DrawVector },

@@ -32,12 +32,13 @@ import { agent, createVectors, dimensions, fillCorpus } from './corpus.ts'
 import { profiled, spentSoFar } from './processor.ts'
 
 /**
- * Whole `POST /retrieve`, hot: its verdicts held, its record committed. Beside it, by turns over the same HTTP server,
- * database and pool, a route of the same frame that verifies the same token, searches HNSW as it is (`ef_search` 40, nobody
- * asked), inserts one row and answers with ids. Another process asks. Both routes are asked `--warm` times before anything is
- * measured: what is not compiled yet takes three times as long. The last columns are milliseconds of processor an answer by `--clients` takes, here
- * and in Postgres; `--profile FOLDER` writes a profile of each. Native Postgres and a real OpenFGA server:
- * TEST_DATABASE_URL (a database is made there), OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN.
+ * Whole `POST /retrieve`, hot: its verdicts held, its record committed. Beside it, by turns over the same
+ * HTTP server, database and pool, a route of the same frame that verifies the same token, searches HNSW as it
+ * is (`ef_search` 40, nobody asked), inserts one row and answers with ids. Another process asks. Both routes
+ * are asked `--warm` times before anything is measured: what is not compiled yet takes three times as long.
+ * The last columns are milliseconds of processor an answer by `--clients` takes, here and in Postgres;
+ * `--profile FOLDER` writes a profile of each. Native Postgres and a real OpenFGA server: TEST_DATABASE_URL
+ * (a database is made there), OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN.
  */
 const { values } = parseArgs({
   options: {

@@ -44,8 +44,8 @@ interface Streams {
 const corpora = ['seeded', 'real', 'grown'] as const satisfies readonly Corpus['kind'][]
 
 /**
- * Reads the command line, before anything is opened: a run takes minutes, and one that measured something else than was
- * meant looks like any other. Throws a CommanderError that has been said, for `--help` too.
+ * Reads the command line, before anything is opened: a run takes minutes, and one that measured something
+ * else than was meant looks like any other. Throws a CommanderError that has been said, for `--help` too.
  */
 export function readArguments(
   argv: readonly string[],

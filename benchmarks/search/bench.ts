@@ -45,8 +45,9 @@ export interface BenchOptions {
   /** Of each measure of many clients. */
   readonly seconds: number
   /**
-   * Milliseconds from writing tuples until anything is measured. The index reads the last minute of changes again every
-   * half minute: just after a hundred thousand of them that is work which no service has that has been up for a while.
+   * Milliseconds from writing tuples until anything is measured. The index reads the last minute of changes
+   * again every half minute: just after a hundred thousand of them that is work which no service has that has
+   * been up for a while.
    */
   readonly settleMs: number
   /** Passages to be released while access comes and goes. */
@@ -74,7 +75,10 @@ export interface WorldFacts {
   readonly writeSeconds: number
 }
 
-/** Every policy, one after the other: its tuples into a store of its own, then its cells, all ways side by side. */
+/**
+ * Every policy, one after the other: its tuples into a store of its own, then its cells, all ways side by
+ * side.
+ */
 export async function bench(options: BenchOptions): Promise<Benched> {
   const { corpus, servers, say } = options
   const measured: Measured[] = []
@@ -172,7 +176,10 @@ export async function bench(options: BenchOptions): Promise<Benched> {
   return { measured, ef99, worlds, leftOut: [...leftOut], extras: more, service }
 }
 
-/** Which documents lie together decides what a question can lie to: strewn ones for all, those by topic for the others. */
+/**
+ * Which documents lie together decides what a question can lie to: strewn ones for all, those by topic for
+ * the others.
+ */
 function roundsOf({ policies, topics }: BenchOptions): [Policy, Layout, readonly Topic[]][] {
   const asked = (wanted: readonly Topic[]) => topics.filter((topic) => wanted.includes(topic))
   return policies.flatMap((policy): [Policy, Layout, readonly Topic[]][] => {
@@ -256,9 +263,9 @@ async function openWays(opening: OpenWaysOptions): Promise<OpenedWays> {
 }
 
 /**
- * A copy of a database has none of its pages in the server's memory, and the first questions of whoever sees much would tell of
- * the disk: each reads some fifty pages that none before it did, which takes three times as long as all else they do. So
- * what ours reads and what the raw search reads is there from the start.
+ * A copy of a database has none of its pages in the server's memory, and the first questions of whoever sees
+ * much would tell of the disk: each reads some fifty pages that none before it did, which takes three times
+ * as long as all else they do. So what ours reads and what the raw search reads is there from the start.
  */
 async function readPages(place: Place, pool: readonly Pooled[], ef: number): Promise<void> {
   const text = 'select count(embedding) from chunks where doc_no > 0'

@@ -161,7 +161,9 @@ function cellOf({ corpus, world, oracle, pool, questions, random, ...cell }: Cel
   }
 }
 
-/** Inside: at least 8 of the ten nearest may be read; outside: none; as near to that as there are questions. */
+/**
+ * Inside: at least 8 of the ten nearest may be read; outside: none; as near to that as there are questions.
+ */
 function choose(
   pool: readonly Pooled[],
   visible: Uint8Array,

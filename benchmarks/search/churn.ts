@@ -48,8 +48,8 @@ const pollMs = 2
 const patienceMs = 60_000
 
 /**
- * Clients ask without a pause while, one after the other, documents that a person could not read are given to that
- * person, looked for until they are found, taken away, and looked for until they are gone.
+ * Clients ask without a pause while, one after the other, documents that a person could not read are given to
+ * that person, looked for until they are found, taken away, and looked for until they are gone.
  */
 export async function churn(options: ChurnOptions): Promise<Churned> {
   const { corpus, way, questions, sent, clients, releases, seconds } = options

@@ -9,7 +9,10 @@ export interface Corpus {
   /** `seeded`, `real` or `grown`: said beside every figure. */
   readonly kind: 'seeded' | 'real' | 'grown'
   readonly count: number
-  /** One after the other, `dimensions` numbers each, of length 1, rounded to half precision as Postgres keeps them. */
+  /**
+   * One after the other, `dimensions` numbers each, of length 1, rounded to half precision as Postgres keeps
+   * them.
+   */
   readonly vectors: Float32Array
   /** Of each passage. A document's passages need not follow each other. */
   readonly documentOf: Int32Array
@@ -38,8 +41,8 @@ export function dot(one: Float32Array, other: Float32Array): number {
 }
 
 /**
- * Seeded vectors with the shape of text: topics in topics in topics, documents that keep to theirs, and noise that falls
- * off over the axes. The ten nearest of a question stand in some four documents.
+ * Seeded vectors with the shape of text: topics in topics in topics, documents that keep to theirs, and noise
+ * that falls off over the axes. The ten nearest of a question stand in some four documents.
  */
 export function seededCorpus(count: number, seed: number, questions: number): Corpus {
   const random = createRandom(seed)
@@ -67,7 +70,10 @@ export function seededCorpus(count: number, seed: number, questions: number): Co
   return { kind: 'seeded', count, vectors, documentOf, documents, questions: asked }
 }
 
-/** The pieces of the Kubernetes documents whose vectors are in the folder of `vectors.ts`, and held-out ones as questions. */
+/**
+ * The pieces of the Kubernetes documents whose vectors are in the folder of `vectors.ts`, and held-out ones
+ * as questions.
+ */
 export async function realCorpus(folder: string, count: number, env: NodeJS.ProcessEnv): Promise<Corpus> {
   const bytes = await readFile(join(folder, 'vectors.f32'))
   const rows = Math.floor(bytes.length / (dimensions * Float32Array.BYTES_PER_ELEMENT))
@@ -123,7 +129,10 @@ export function rounded(vector: Float32Array): Float32Array {
   return vector.map((value) => half(value / length))
 }
 
-/** Of at most 1: eleven digits, and none below 2 ** -24. Adding and taking away leaves what the larger one has room for. */
+/**
+ * Of at most 1: eleven digits, and none below 2 ** -24. Adding and taking away leaves what the larger one has
+ * room for.
+ */
 function half(value: number): number {
   const step = 2 ** (Math.max(-14, Math.floor(Math.log2(Math.abs(value)))) - 10)
   const room = 1.5 * 2 ** 52 * step

@@ -18,7 +18,9 @@ const hot = 'ours, hot'
 const filter50 = 'FGAFilter, fetch 50'
 const refill = 'over-fetch ×3, refill'
 
-/** Compares what was measured with what is to be reached; `before`: the same from a run over fewer passages. */
+/**
+ * Compares what was measured with what is to be reached; `before`: the same from a run over fewer passages.
+ */
 export function figuresOf(
   benched: Benched,
   before?: { readonly measured: readonly Measured[] },
@@ -99,7 +101,8 @@ export function figuresOf(
       ),
     )
   }
-  // Each time beside the median of its own cell, and all cells of a policy and topic together: in one cell chance has its say.
+  // Each time beside the median of its own cell, and all cells of a policy and topic together: in one cell
+  // chance has its say.
   const tailOf = (rows: readonly Measured[]): number =>
     quantile(
       rows.flatMap(({ times, p50 }) => times.map((time) => time / p50)),

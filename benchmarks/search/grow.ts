@@ -7,9 +7,9 @@ const kept = 6
 const growthMax = 10
 
 /**
- * More passages around real ones, at most ten times as many: a real one moved towards two of its near neighbours, and by
- * what two other neighbours differ. Each belongs to a further copy of its document. The questions stay real ones that are
- * in neither.
+ * More passages around real ones, at most ten times as many: a real one moved towards two of its near
+ * neighbours, and by what two other neighbours differ. Each belongs to a further copy of its document. The
+ * questions stay real ones that are in neither.
  */
 export function grownCorpus(real: Corpus, count: number, seed: number): Corpus {
   if (count > growthMax * real.count)
@@ -47,7 +47,9 @@ export function grownCorpus(real: Corpus, count: number, seed: number): Corpus {
   return { ...real, kind: 'grown', count, vectors, documentOf, documents }
 }
 
-/** Of each passage the nearest few among some that are near to the same drawn passage: near enough to grow by. */
+/**
+ * Of each passage the nearest few among some that are near to the same drawn passage: near enough to grow by.
+ */
 function nearNeighbours(real: Corpus, seed: number): Int32Array {
   const random = createRandom(seed + 1)
   const pivots = Array.from({ length: pivotCount }, () =>

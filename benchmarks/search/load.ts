@@ -20,7 +20,10 @@ export const metadataOf = (document: number) => ({
 // Documents beside each other are of one text: not every tenth of them, but a tenth drawn.
 const spread = (document: number): number => Math.imul(document + 1, 0x9e3779b1) >>> 8
 
-/** Puts the passages where ingestion would, without its jobs: documents, chunks, a word of text each; then the indexes. */
+/**
+ * Puts the passages where ingestion would, without its jobs: documents, chunks, a word of text each; then the
+ * indexes.
+ */
 export async function loadCorpus(place: Place, corpus: Corpus): Promise<void> {
   const { database } = place
   await database.query(`insert into collections (id, title) values ('bench', 'bench')`)

@@ -64,7 +64,10 @@ export interface MeasureOptions {
   readonly processorTime: ProcessorTime
 }
 
-/** Asks every question by every way in turn, each time beginning with another, so that all meet the same machine. */
+/**
+ * Asks every question by every way in turn, each time beginning with another, so that all meet the same
+ * machine.
+ */
 export async function measure(options: MeasureOptions): Promise<Measured[]> {
   const { corpus, cell, ways, sent, budgetMs, rounds, processorTime } = options
   const samples = new Map(ways.map((way) => [way, [] as Sample[]]))

@@ -1,13 +1,15 @@
 import { type Corpus, dot, vectorAt } from './corpus.ts'
 
 /**
- * Who may read what, and what is nearest to a question: by a walk of its own over the tuples and products of its own.
- * Shares nothing with the service, its engine or its SQL.
+ * Who may read what, and what is nearest to a question: by a walk of its own over the tuples and products of
+ * its own. Shares nothing with the service, its engine or its SQL.
  */
 export interface Oracle {
   /** 1 for each document that the person may read at this time. */
   visibleTo(person: string, at: number): Uint8Array
-  /** The best of the passages of these documents: how many they have, and the score of the last of the best. */
+  /**
+   * The best of the passages of these documents: how many they have, and the score of the last of the best.
+   */
   best(question: Float32Array, documents: Uint8Array, count: number): Best
 }
 

@@ -2,7 +2,10 @@ import { join } from 'node:path'
 import { createRandom } from '../kubernetes/random.ts'
 import { readLines } from '../support/lines.ts'
 
-/** Every document in pieces of at most 400 characters, and each text once: templates stand in hundreds of documents. */
+/**
+ * Every document in pieces of at most 400 characters, and each text once: templates stand in hundreds of
+ * documents.
+ */
 export interface Pieces {
   /** In a drawn order, so that whoever has embedded only some of them has some of every document. */
   readonly texts: readonly string[]
@@ -31,7 +34,10 @@ export async function readPieces(kubernetes: string): Promise<Pieces> {
   return { texts: drawn.map(([text]) => text), saidBy: drawn.map(([, said]) => said), documentOf }
 }
 
-/** Cuts at the end of a paragraph, line, sentence or word, whichever of the larger ones lies in the second half. */
+/**
+ * Cuts at the end of a paragraph, line, sentence or word, whichever of the larger ones lies in the second
+ * half.
+ */
 function* split(text: string): Generator<string> {
   for (let from = 0; from < text.length; ) {
     const window = text.slice(from, from + charactersMax)

@@ -14,7 +14,10 @@ const colours = [
 ]
 const [width, height, left, top, right, bottom] = [860, 420, 60, 40, 240, 50]
 
-/** For each kind of question a drawing of p50 over what is visible, both in powers of ten; small points: recall under 0.99. */
+/**
+ * For each kind of question a drawing of p50 over what is visible, both in powers of ten; small points:
+ * recall under 0.99.
+ */
 export function plotsOf(measured: readonly Measured[]): readonly (readonly [string, string])[] {
   const topics = [...new Set(measured.map(({ topic }) => topic))]
   return topics.map((topic) => [

@@ -1,12 +1,15 @@
 import { readFileSync } from 'node:fs'
 import type { Place } from './servers.ts'
 
-/** Milliseconds of processor time that this process and the database's own processes for it have taken so far. */
+/**
+ * Milliseconds of processor time that this process and the database's own processes for it have taken so far.
+ */
 export type ProcessorTime = () => number
 
 /**
- * Beside other work a question waits for its turn; what it computes stays the same. Linux tells it of each process, in
- * nanoseconds; the database has to run here. Without that it is this process alone. OpenFGA, which others share, is not in it.
+ * Beside other work a question waits for its turn; what it computes stays the same. Linux tells it of each
+ * process, in nanoseconds; the database has to run here. Without that it is this process alone. OpenFGA,
+ * which others share, is not in it.
  */
 export async function processorTimeOf({ database, url }: Place): Promise<ProcessorTime> {
   const rows = await database.query<{ pid: number }>(

@@ -10,14 +10,15 @@ import { type Run, writeReport } from './report.ts'
 import { openServers } from './servers.ts'
 
 /**
- * Authorized search beside every peer's way and beside the search that asks nobody, in one run, question by question in
- * turn. Ends with 1 where something was released that its person may not read, or recall@10 of a cell is under 0.99.
+ * Authorized search beside every peer's way and beside the search that asks nobody, in one run, question by
+ * question in turn. Ends with 1 where something was released that its person may not read, or recall@10 of a
+ * cell is under 0.99.
  *
  *   npm run bench -- --quick [--json]
- *   npm run bench -- --corpus real --chunks 100000 --questions 60 --out benchmarks/results
+ * npm run bench -- --corpus real --chunks 100000 --questions 60 --out benchmarks/results
  *
- * Native Postgres and OpenFGA where TEST_DATABASE_URL, OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN are set, else PGlite and the
- * engine. `--help` names every flag; a wrong one ends with 2.
+ * Native Postgres and OpenFGA where TEST_DATABASE_URL, OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN are set, else
+ * PGlite and the engine. `--help` names every flag; a wrong one ends with 2.
  */
 const say = (text: string): void => {
   process.stderr.write(`${((performance.now() - began) / 1_000).toFixed(0).padStart(5)} s  ${text}\n`)

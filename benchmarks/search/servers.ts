@@ -14,8 +14,8 @@ import { dimensions } from './corpus.ts'
 
 export interface ServersOptions {
   /**
-   * The name of a loaded database that stays for the next run, which then begins at once. Native Postgres only. Whether
-   * it holds the same corpus is NOT checked: name it after it.
+   * The name of a loaded database that stays for the next run, which then begins at once. Native Postgres
+   * only. Whether it holds the same corpus is NOT checked: name it after it.
    */
   readonly keep?: string
 }
@@ -48,7 +48,10 @@ const openfgaTimeoutMs = 30_000
 // As many as the service's own pool has, and those that load.
 const poolSize = 16
 
-/** Native Postgres and a real OpenFGA where the environment names both (`TEST_DATABASE_URL`, `OPENFGA_TEST_URL`, `_TOKEN`). */
+/**
+ * Native Postgres and a real OpenFGA where the environment names both (`TEST_DATABASE_URL`,
+ * `OPENFGA_TEST_URL`, `_TOKEN`).
+ */
 export async function openServers(env: NodeJS.ProcessEnv, { keep }: ServersOptions = {}): Promise<Servers> {
   const { TEST_DATABASE_URL: url, OPENFGA_TEST_URL: openfga, OPENFGA_TEST_TOKEN: token } = env
   return url && openfga && token ? openNative(url, { url: openfga, token }, keep) : openEmbeddedOnes()

@@ -1,6 +1,9 @@
 import type { Random } from '../kubernetes/random.ts'
 
-/** The smallest of the values than which at least this share are no larger: of twenty, the 19th for 95 %. NaN of none. */
+/**
+ * The smallest of the values than which at least this share are no larger: of twenty, the 19th for 95 %. NaN
+ * of none.
+ */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b)
   return sorted[Math.max(0, Math.ceil(sorted.length * share - 1e-9) - 1)] ?? Number.NaN

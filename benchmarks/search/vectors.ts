@@ -9,12 +9,14 @@ import { sharedData } from '../support/shared.ts'
 import { readPieces } from './pieces.ts'
 
 /**
- * Embeds the pieces of the Kubernetes documents with the service's own model, once for every benchmark on the machine:
+ * Embeds the pieces of the Kubernetes documents with the service's own model, once for every benchmark on the
+ * machine:
  *
  *   node benchmarks/search/vectors.ts --folder PATH --threads 2
  *
- * The folder (default `remit-vectors` among the temporary files) holds `vectors.f32`, one row a text in the order of
- * `readPieces`, and `vectors.json`, which says by which model. Started again, it goes on where it was stopped.
+ * The folder (default `remit-vectors` among the temporary files) holds `vectors.f32`, one row a text in the
+ * order of `readPieces`, and `vectors.json`, which says by which model. Started again, it goes on where it
+ * was stopped.
  */
 const { values } = parseArgs({
   options: {

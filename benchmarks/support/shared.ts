@@ -2,7 +2,9 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** Folder of a shared data set: REMIT_SHARED, else `shared` beside the repository. Throws where there is none. */
+/**
+ * Folder of a shared data set: REMIT_SHARED, else `shared` beside the repository. Throws where there is none.
+ */
 export function sharedData(name: string, env: NodeJS.ProcessEnv): string {
   const root = env.REMIT_SHARED ?? fileURLToPath(new URL('../../../shared', import.meta.url))
   const path = join(root, 'data', name)

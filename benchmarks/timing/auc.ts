@@ -1,6 +1,6 @@
 /**
- * How often a time of `some` is longer than one of `others`, ties by halves: 0.5 tells nothing, 1 or 0 tells them apart each
- * time.
+ * How often a time of `some` is longer than one of `others`, ties by halves: 0.5 tells nothing, 1 or 0 tells
+ * them apart each time.
  */
 export function auc(some: readonly number[], others: readonly number[]): number {
   const all = [

@@ -4,12 +4,13 @@ import { auc, medians, quantile } from './auc.ts'
 import { ids, openTimingWorld, type Who } from './world.ts'
 
 /**
- * Whether the time of a 404 tells what is there: requests for what never was and for what is hidden in several ways, in random
- * turn, one after the other, over loopback, on native Postgres and a real OpenFGA server (TEST_DATABASE_URL, a database is made
- * there; OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN). Of each case: milliseconds, and how well one request, and the median of ten,
- * tells it from what never was (AUC: 0.5 not at all). "never was, another" is the noise. Ends with 1 where one request tells
- * more than 0.53, or the median of ten more than 0.56. `--requests 1000`: of each case at each face; the bounds are meant for
- * 5,000. `--faces person,agent` some of them.
+ * Whether the time of a 404 tells what is there: requests for what never was and for what is hidden in
+ * several ways, in random turn, one after the other, over loopback, on native Postgres and a real OpenFGA
+ * server (TEST_DATABASE_URL, a database is made there; OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN). Of each case:
+ * milliseconds, and how well one request, and the median of ten, tells it from what never was (AUC: 0.5 not
+ * at all). "never was, another" is the noise. Ends with 1 where one request tells more than 0.53, or the
+ * median of ten more than 0.56. `--requests 1000`: of each case at each face; the bounds are meant for 5,000.
+ * `--faces person,agent` some of them.
  */
 const { values } = parseArgs({
   options: {

@@ -20,7 +20,10 @@ import { createTestTokens } from '../../test/support/tokens.ts'
 /** `asking`: an agent that may ask for approval. */
 export type Who = 'person' | 'narrowed' | 'agent' | 'asking' | 'mcp'
 
-/** The service on native Postgres and a real OpenFGA server, on loopback, with what is hidden from anne and her agent. */
+/**
+ * The service on native Postgres and a real OpenFGA server, on loopback, with what is hidden from anne and
+ * her agent.
+ */
 export interface TimingWorld extends AsyncDisposable {
   readonly url: string
   token(who: Who): Promise<string>

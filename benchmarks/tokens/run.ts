@@ -15,10 +15,10 @@ import { createTokenJudge, type Verifier } from '../../src/delegation/tokens/ver
 import { openPair, type Pair, statusOf } from '../../test/support/pair.ts'
 
 /**
- * Tokens: what verifying one costs beside the bare signature, at first and at second sight; an exchange; and how long
- * after a token was revoked in one process another one refuses it. Two real service processes on one native Postgres
- * and one OpenFGA server: TEST_DATABASE_URL (a database is made there), OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN.
- * Ends with 1 where a figure is missed.
+ * Tokens: what verifying one costs beside the bare signature, at first and at second sight; an exchange; and
+ * how long after a token was revoked in one process another one refuses it. Two real service processes on one
+ * native Postgres and one OpenFGA server: TEST_DATABASE_URL (a database is made there), OPENFGA_TEST_URL,
+ * OPENFGA_TEST_TOKEN. Ends with 1 where a figure is missed.
  */
 const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN } = process.env
 if (TEST_DATABASE_URL === undefined || OPENFGA_TEST_URL === undefined || OPENFGA_TEST_TOKEN === undefined)

@@ -6,10 +6,11 @@ import { openPair } from '../../test/support/pair.ts'
 import { providerSecret, providerSecretVariable, startProvider } from '../../test/support/provider.ts'
 
 /**
- * The vault: sealing and opening; a call through `POST /vault/fetch` beside one that its caller makes by itself; and how
- * often a provider is asked to refresh by 50 calls at once in two processes. Two real service processes on one native
- * Postgres and one OpenFGA server: TEST_DATABASE_URL (a database is made there), OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN. The
- * provider is a double in this process. Ends with 1 where a figure is missed.
+ * The vault: sealing and opening; a call through `POST /vault/fetch` beside one that its caller makes by
+ * itself; and how often a provider is asked to refresh by 50 calls at once in two processes. Two real service
+ * processes on one native Postgres and one OpenFGA server: TEST_DATABASE_URL (a database is made there),
+ * OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN. The provider is a double in this process. Ends with 1 where a figure
+ * is missed.
  */
 const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN } = process.env
 if (TEST_DATABASE_URL === undefined || OPENFGA_TEST_URL === undefined || OPENFGA_TEST_TOKEN === undefined)

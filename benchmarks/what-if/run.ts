@@ -7,7 +7,8 @@ import { readDsl } from '../../src/authz/model/dsl.ts'
 import type { SupposedChange } from '../../src/authz/what-if/change.ts'
 import { suppose } from '../../src/authz/what-if/suppose.ts'
 
-// A million tuples: documents in folders in collections, each folder shared with a group, some documents with people.
+// A million tuples: documents in folders in collections, each folder shared with a group, some documents with
+// people.
 const documents = 200_000
 const folders = 4_000
 const groups = 2_000

@@ -11,9 +11,9 @@ import { readCollection } from '../quality/collection.ts'
 import { sharedData } from '../support/shared.ts'
 
 /**
- * Ranking by words over some 100,000 passages: BM25 as the service does it against `ts_rank` over a table with the
- * vectors, as it was before, in turn on the same rows. Needs DATABASE_URL (an empty database, which is filled) and the
- * shared data. `QUESTIONS` (default 40) may be set.
+ * Ranking by words over some 100,000 passages: BM25 as the service does it against `ts_rank` over a table
+ * with the vectors, as it was before, in turn on the same rows. Needs DATABASE_URL (an empty database, which
+ * is filled) and the shared data. `QUESTIONS` (default 40) may be set.
  */
 const { DATABASE_URL, QUESTIONS = '40' } = process.env
 if (DATABASE_URL === undefined) throw new Error('Set DATABASE_URL.')

@@ -34,7 +34,8 @@ export function openConversation({ model, tools }: ConversationDeps): Conversati
         }
         return 'I go round in circles and stop here.'
       } catch (error) {
-        // What only the person can resolve is theirs to read. The model's history keeps no half of a call, and no word of a no.
+        // What only the person can resolve is theirs to read. The model's history keeps no half of a call,
+        // and no word of a no.
         messages.splice(begun, messages.length, { role: 'user', content: text }, notDone)
         if (signal.aborted && !isRemitError(error)) throw error
         return problemOf(error)

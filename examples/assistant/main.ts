@@ -1,9 +1,10 @@
 /**
- * A terminal assistant that trades for whoever it talks to, and the services that it needs: see docs/assistant.md.
+ * A terminal assistant that trades for whoever it talks to, and the services that it needs: see
+ * docs/assistant.md.
  *
  *     npm run demo:assistant                       # asks who you are
- *     npm run demo:assistant -- --person bob       # a second terminal joins what the first one started
- *     npm run demo:assistant -- --person anne --script FILE
+ * npm run demo:assistant -- --person bob       # a second terminal joins what the first one started
+ * npm run demo:assistant -- --person anne --script FILE
  */
 import { readFile } from 'node:fs/promises'
 import { Readable } from 'node:stream'

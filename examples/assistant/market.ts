@@ -1,7 +1,7 @@
 /**
- * A DOUBLE, not a company: a third party that sells quotes, in one small process. It stands for whatever service a person
- * has an account at. An OpenID provider (sign in with any name), an API that only its own tokens open, and at `/` a page on
- * which you are the market: it moves a price.
+ * A DOUBLE, not a company: a third party that sells quotes, in one small process. It stands for whatever
+ * service a person has an account at. An OpenID provider (sign in with any name), an API that only its own
+ * tokens open, and at `/` a page on which you are the market: it moves a price.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { serve } from '@hono/node-server'

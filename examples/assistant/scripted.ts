@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import type { Message, Model } from './model.ts'
 
 /**
- * NOT A MODEL: five rules, so that the whole demo can be seen offline. It reads what the person wrote and what a tool gave, as
- * a model would, and calls the same tools.
+ * NOT A MODEL: five rules, so that the whole demo can be seen offline. It reads what the person wrote and
+ * what a tool gave, as a model would, and calls the same tools.
  */
 export const scriptedModel: Model = {
   title:

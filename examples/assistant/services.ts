@@ -18,8 +18,9 @@ const readyMs = 300_000
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
 /**
- * Remit, the broker and the double of a market-data provider, each a process of its own: the assistant reaches them over
- * HTTP and in no other way. Where they run already they are used; those that were started here end with this process.
+ * Remit, the broker and the double of a market-data provider, each a process of its own: the assistant
+ * reaches them over HTTP and in no other way. Where they run already they are used; those that were started
+ * here end with this process.
  */
 export async function openServices(places: Places, signal: AbortSignal): Promise<Services> {
   if (await areRunning(places)) return { areOurs: false, [Symbol.asyncDispose]: async () => undefined }
@@ -153,7 +154,10 @@ async function end(child: ChildProcess, ended: Promise<unknown>): Promise<void> 
   clearTimeout(late)
 }
 
-/** What a Node process needs, and where the embedding model is; settings of a Remit of one's own are not for this one. */
+/**
+ * What a Node process needs, and where the embedding model is; settings of a Remit of one's own are not for
+ * this one.
+ */
 const inherited = (): Record<string, string> =>
   Object.fromEntries(
     Object.entries(process.env).filter(

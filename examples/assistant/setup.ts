@@ -1,7 +1,7 @@
 /**
- * What an operator does once, by the commands of `npm run remit`: a collection and the service that writes to it, two
- * people, the agent and its client, the broker as an API. Then the service sends the analysts' notes in, by the same route
- * and with the same rights as any other. May run again after it died half way.
+ * What an operator does once, by the commands of `npm run remit`: a collection and the service that writes to
+ * it, two people, the agent and its client, the broker as an API. Then the service sends the analysts' notes
+ * in, by the same route and with the same rights as any other. May run again after it died half way.
  */
 import { existsSync } from 'node:fs'
 import { readdir, readFile, writeFile } from 'node:fs/promises'

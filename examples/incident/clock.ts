@@ -8,8 +8,8 @@ export interface StoryClock extends Clock {
 }
 
 /**
- * The clock of this whole process: the authorization server's library asks `Date`, not the service. Timers go on as they
- * were, so that a step forward is to the service what sleep is to a laptop.
+ * The clock of this whole process: the authorization server's library asks `Date`, not the service. Timers go
+ * on as they were, so that a step forward is to the service what sleep is to a laptop.
  */
 export function takeOverClock(): StoryClock {
   const Real = Date
@@ -32,7 +32,10 @@ export function takeOverClock(): StoryClock {
   }
 }
 
-/** Has records carry the clock's time. They have the database's, which nobody can put: its default is what is changed. */
+/**
+ * Has records carry the clock's time. They have the database's, which nobody can put: its default is what is
+ * changed.
+ */
 export async function recordBy(clock: Clock, database: Database) {
   await database.query('create table story_clock (ahead interval not null)')
   await database.query(`insert into story_clock values ('0')`)

@@ -1,4 +1,7 @@
-/** What happens at Wrenfield Dosing on two days: the line of the model that goes, the folder that comes, who asked what. */
+/**
+ * What happens at Wrenfield Dosing on two days: the line of the model that goes, the folder that comes, who
+ * asked what.
+ */
 
 /** Days count from 1, times are in UTC. */
 export interface Moment {
@@ -17,14 +20,20 @@ export type Deed =
   | { readonly does: 'plan' | 'confirm'; readonly for: string }
   | { readonly does: 'file' }
 
-/** That sensitive documents in folders are told by the folder, as readers are: it was meant for published resolutions. */
+/**
+ * That sensitive documents in folders are told by the folder, as readers are: it was meant for published
+ * resolutions.
+ */
 export const changed = (model: string): string =>
   model.replace(/^( *define sensitive: .*) or sensitive from filed_in$/m, '$1')
 
 export const folder = 'folder:board/gannet'
 export const leaked = 'board/gannet/term-sheet.md'
 
-/** What Fay files in a folder of its own in the board's collection: for Ida and herself, and for nobody that it could take over. */
+/**
+ * What Fay files in a folder of its own in the board's collection: for Ida and herself, and for nobody that
+ * it could take over.
+ */
 export const filed = {
   [leaked]: `# Project Gannet: term sheet, third draft
 

@@ -1,6 +1,6 @@
 /**
- * Step 2, while programs move: tokens for one person and one agent, with what they may do. The key still opens what it has to, and
- * no more: lists, no payments. Each use of it is said, until there are none.
+ * Step 2, while programs move: tokens for one person and one agent, with what they may do. The key still
+ * opens what it has to, and no more: lists, no payments. Each use of it is said, until there are none.
  */
 import { createResourceGuard, memoryStore } from '@remit/client/guard'
 import { type Admit, serveInvoices } from './invoices.ts'

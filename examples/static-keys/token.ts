@@ -1,8 +1,8 @@
 /**
- * What the agent does in place of reading a key from its environment: Anne agrees to exactly what it may do at the API, for a
- * token that is addressed to the agent and opens nothing; with its own key it exchanges that for one to the API (RFC 8693). An
- * agent in TypeScript has all of this behind `session.access(…)` of `@remit/client`, and never sees the token; here it is printed,
- * so that it can be stolen.
+ * What the agent does in place of reading a key from its environment: Anne agrees to exactly what it may do
+ * at the API, for a token that is addressed to the agent and opens nothing; with its own key it exchanges
+ * that for one to the API (RFC 8693). An agent in TypeScript has all of this behind `session.access(…)` of
+ * `@remit/client`, and never sees the token; here it is printed, so that it can be stolen.
  */
 import { readFile } from 'node:fs/promises'
 import { type CryptoKey, importJWK, type JWK } from 'jose'

@@ -6,7 +6,9 @@ export type Measured = {
   path: string
   name: string
   lines: number
-  /** How many `let`s of its own the functions inside it read or write: state that no type and no field shows. */
+  /**
+   * How many `let`s of its own the functions inside it read or write: state that no type and no field shows.
+   */
   captured: number
 }
 

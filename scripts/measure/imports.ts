@@ -1,7 +1,10 @@
 import { posix } from 'node:path'
 import { isNode, type Source, walk } from './source.ts'
 
-/** file → the files of the same checkout that it imports, those that it needs for a type alone included or not. */
+/**
+ * file → the files of the same checkout that it imports, those that it needs for a type alone included or
+ * not.
+ */
 export type Imports = ReadonlyMap<string, ReadonlySet<string>>
 
 export function importsOf(sources: readonly Source[], withTypes: boolean): Imports {
@@ -33,7 +36,10 @@ function isTypeOnly(node: Record<string, unknown>): boolean {
   return node.importKind === 'type' || node.exportKind === 'type' || isAllTypes
 }
 
-/** The circles of a graph: its strongly connected parts of two files or more, the largest first (Tarjan, 1972). */
+/**
+ * The circles of a graph: its strongly connected parts of two files or more, the largest first (Tarjan,
+ * 1972).
+ */
 export function circlesOf(graph: Imports): string[][] {
   const order = new Map<string, { index: number; low: number; open: boolean }>()
   const stack: string[] = []
@@ -71,8 +77,9 @@ export function withOneImporter(graph: Imports): string[] {
 }
 
 /**
- * The arrows that run back up inside a folder: its files and folders are rooms, and the fewest imports between rooms
- * stand against one order of them that a search by moves of one room finds (a bound from above: no search of all orders).
+ * The arrows that run back up inside a folder: its files and folders are rooms, and the fewest imports
+ * between rooms stand against one order of them that a search by moves of one room finds (a bound from above:
+ * no search of all orders).
  */
 export function arrowsBackUp(graph: Imports, folder: string): [from: string, to: string][] {
   const roomOf = (file: string) =>

@@ -18,7 +18,10 @@ export type Source = {
   lineOf(offset: number): number
 }
 
-/** The TypeScript of a checkout that runs in the service, its packages' sources and its commands; no test, no benchmark. */
+/**
+ * The TypeScript of a checkout that runs in the service, its packages' sources and its commands; no test, no
+ * benchmark.
+ */
 export function sourcesOf(root: string): Source[] {
   return filesOf(root, /^(src|packages\/[^/]+\/src)\/.*\.tsx?$/).map((path) => parse(root, path))
 }

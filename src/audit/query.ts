@@ -72,7 +72,8 @@ export const createRecordReader = ({ sql }: { readonly sql: Sql }): RecordReader
 const columns = `record_no as seq, to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as time, event,
   decision, subject, actors, client, delegation, tool, txn, trace_id, detail`
 
-// What is not asked for is null, and planned away: the statement has no name, so it is planned for its values.
+// What is not asked for is null, and planned away: the statement has no name, so it is planned for its
+// values.
 const matching = (actor: string): string => `
   select * from decision_records
   where ${actor}
@@ -88,7 +89,8 @@ const matching = (actor: string): string => `
   order by at desc, record_no desc
   limit $12`
 
-// The outermost agent has an index in this order, inner ones are found by another: each by its own, then together.
+// The outermost agent has an index in this order, inner ones are found by another: each by its own, then
+// together.
 const select = `
   select ${columns} from (
     (${matching(`($2::text is null or actors <> '{}' and actors[1] = $2)`)})

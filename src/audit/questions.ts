@@ -26,10 +26,16 @@ interface Listed<T> {
   readonly complete: boolean
 }
 
-/** Somebody who was given a document, with the first and last time and how often. `last_txn` is empty where its record is gone. */
+/**
+ * Somebody who was given a document, with the first and last time and how often. `last_txn` is empty where
+ * its record is gone.
+ */
 type Reader = Readers['readers'][number]
 
-/** A document that somebody was given, with the first and last time and how often, and under which delegation it was last. */
+/**
+ * A document that somebody was given, with the first and last time and how often, and under which delegation
+ * it was last.
+ */
 type Read = Omit<Reads['documents'][number], 'today'>
 
 /** What an agent read on one day (UTC). */
@@ -56,9 +62,9 @@ function stamp(value: string): string {
 }
 
 /**
- * Answers that no seal holds yet, and that are therefore not listed: after the last one, or in a gap. $1 is a number up to
- * which all is known to be sealed, by which the database plans; what counts is the table of this moment. Neither may be planned
- * together with what is asked for: it would be looked for in the whole record.
+ * Answers that no seal holds yet, and that are therefore not listed: after the last one, or in a gap. $1 is a
+ * number up to which all is known to be sealed, by which the database plans; what counts is the table of this
+ * moment. Neither may be planned together with what is asked for: it would be looked for in the whole record.
  */
 const unsealed = `unsealed as materialized (
   select d.* from (
@@ -79,7 +85,10 @@ async function sealedTo(sql: Sql): Promise<number> {
   return lastSeal?.sealed_to ?? 0
 }
 
-/** Compiling a statement takes longer than any of these; and what it groups may be as much as there are people. */
+/**
+ * Compiling a statement takes longer than any of these; and what it groups may be as much as there are
+ * people.
+ */
 const inReadOnly = <T>(database: Database, query: (sql: Sql) => Promise<T>): Promise<T> =>
   database.transaction(async (sql) => {
     await sql.query(`select set_config('jit', 'off', true), set_config('work_mem', '64MB', true)`)
@@ -161,9 +170,10 @@ const listed = <T>(rows: readonly T[]): Listed<T> => ({
 })
 
 /**
- * The last day against those before it: unusual is more than median + 3 × the largest of 1.4826 × MAD, √median and 1.
- * MAD × 1.4826 is the standard deviation of a normal distribution, and one wild day moves neither it nor the median; √median
- * is what chance alone does to a count. Its very first days are all new: those of the first seven are compared with nothing.
+ * The last day against those before it: unusual is more than median + 3 × the largest of 1.4826 × MAD,
+ * √median and 1. MAD × 1.4826 is the standard deviation of a normal distribution, and one wild day moves
+ * neither it nor the median; √median is what chance alone does to a count. Its very first days are all new:
+ * those of the first seven are compared with nothing.
  */
 function judged(days: readonly ReachDay[], lastDay: string): Pick<Reach, 'measures' | 'unusual'> {
   const today = days.find(({ day }) => day === lastDay)

@@ -8,7 +8,9 @@ import type { Sql, SqlValue } from '../store/sql.ts'
 /** Who a record is about: a principal, or the machine's operator for commands and jobs. */
 export type RecordActor = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &
   Partial<Pick<Principal, 'delegation' | 'tool'>> & {
-    /** Fires when nobody waits for the request any more. Then nothing of it goes on record, nor in with that. */
+    /**
+     * Fires when nobody waits for the request any more. Then nothing of it goes on record, nor in with that.
+     */
     readonly over?: AbortSignal | undefined
   }
 
@@ -25,7 +27,10 @@ const columns = {
   decision: 'text',
   objects: 'text[]',
 } as const
-/** For a statement that writes a record together with something else: its columns, their parameters, {@link recordValues}. */
+/**
+ * For a statement that writes a record together with something else: its columns, their parameters,
+ * {@link recordValues}.
+ */
 export const recordColumns = Object.keys(columns).join(', ')
 /** The placeholders of one record's columns, from `$firstParameter` on, each cast to its type. */
 export const recordRow = (firstParameter: number): string =>
@@ -120,7 +125,10 @@ function byCounts(allowed: number, { denied, passed_over, errors }: Counts): Dec
 // More than any answer gives; a Write holds 100 tuples.
 const objectsMax = 300
 
-/** `type:id` of what it was about: given, asked for, changed; and the inner agents, which no index but this one finds. */
+/**
+ * `type:id` of what it was about: given, asked for, changed; and the inner agents, which no index but this
+ * one finds.
+ */
 function objectsOf(
   { actors, delegation }: Pick<Principal, 'actors'> & Partial<Pick<Principal, 'delegation'>>,
   decided: DecisionEvent,

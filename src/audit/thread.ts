@@ -24,13 +24,13 @@ export interface ThreadStep {
 export const threadMax = 1_000
 
 /**
- * What was put on record under one txn, and under the traces that it was part of, oldest first: from the agent's first
- * call to the last request that came of it. NOT checked: who may see it.
+ * What was put on record under one txn, and under the traces that it was part of, oldest first: from the
+ * agent's first call to the last request that came of it. NOT checked: who may see it.
  */
 export async function readThread(sql: Sql, txn: string): Promise<readonly ThreadStep[]> {
   const rows = await sql.query<ThreadRow>(
-    // Each by its own index and in its order: an OR of the two would read the whole record, and so would a sort where
-    // somebody gives one trace to all of theirs.
+    // Each by its own index and in its order: an OR of the two would read the whole record, and so would a
+    // sort where somebody gives one trace to all of theirs.
     `with own as materialized (
        select * from decision_records where txn = $1 order by record_no limit ${threadMax})
      select record_no as seq, at, event, decision, txn, subject, actors, client, delegation, tool, trace_id, detail from (

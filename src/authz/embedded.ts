@@ -27,8 +27,9 @@ export interface EmbeddedEngine {
 
 /**
  * The embedded OpenFGA-compatible engine: in memory, written through to our database. One process only: its
- * memory would not see another's writes, so native Postgres needs `exclusive`, and each memory has a number there that
- * its writes ask for: `exclusive` may be lost between a look at it and the write. No listener, hence no key to keep.
+ * memory would not see another's writes, so native Postgres needs `exclusive`, and each memory has a number
+ * there that its writes ask for: `exclusive` may be lost between a look at it and the write. No listener,
+ * hence no key to keep.
  */
 export async function openEmbedded(
   database: Database,
@@ -135,8 +136,8 @@ async function takeHold(sql: Sql): Promise<number> {
 }
 
 /**
- * Keeps the embedded engine's stores, models, tuples and change log in our database. `hold`: nothing is written once
- * somebody else took it; left out where nobody else can.
+ * Keeps the embedded engine's stores, models, tuples and change log in our database. `hold`: nothing is
+ * written once somebody else took it; left out where nobody else can.
  */
 function createJournal(database: Database, hold?: number): Journal {
   /** In one transaction, during which nobody can take the hold. */

@@ -34,7 +34,10 @@ export type AxiosAdapter = Extract<AxiosInstance['defaults']['adapter'], Anythin
 export interface OpenFgaTransport {
   readonly apiUrl: string
   readonly apiToken?: string
-  /** Milliseconds for one call, a streamed list to its end included. The SDK's own default lets a call take over 12 s with its retries. */
+  /**
+   * Milliseconds for one call, a streamed list to its end included. The SDK's own default lets a call take
+   * over 12 s with its retries.
+   */
   readonly timeoutMs: number
   /** Answers in process instead of over HTTP. */
   readonly adapter?: AxiosAdapter

@@ -10,7 +10,10 @@ export class NoAnswer extends Error {
   }
 }
 
-/** Turns everything that keeps OpenFGA from answering into one 503; what it refuses as wrong stays an error of ours. */
+/**
+ * Turns everything that keeps OpenFGA from answering into one 503; what it refuses as wrong stays an error of
+ * ours.
+ */
 export async function asUnavailable<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call()

@@ -51,7 +51,9 @@ export interface ChangePage {
   readonly isEnd: boolean
 }
 
-/** OpenFGA does not know this place of its change log: another store's token, a time that it calls the future. */
+/**
+ * OpenFGA does not know this place of its change log: another store's token, a time that it calls the future.
+ */
 export class PositionRefused extends Error {
   constructor(cause: unknown) {
     super('OpenFGA refused a place of its change log', { cause })
@@ -65,7 +67,10 @@ export interface Writing {
   readonly deletes?: readonly TupleKey[]
 }
 
-/** OpenFGA wrote nothing of a Write, beyond doubt: mostly since something that was to be written exists already. */
+/**
+ * OpenFGA wrote nothing of a Write, beyond doubt: mostly since something that was to be written exists
+ * already.
+ */
 export class WriteRefused extends Error {
   constructor(reason = 'OpenFGA holds a tuple already that was to be written') {
     super(reason)
@@ -83,8 +88,8 @@ export interface Check {
 }
 
 /**
- * `fresh` bypasses every cache of the server (HIGHER_CONSISTENCY); `cached` may repeat an answer that is as old as
- * the server's cache lifetime, for whoever watches for what was taken away since.
+ * `fresh` bypasses every cache of the server (HIGHER_CONSISTENCY); `cached` may repeat an answer that is as
+ * old as the server's cache lifetime, for whoever watches for what was taken away since.
  */
 export type Consistency = 'fresh' | 'cached'
 
@@ -114,11 +119,19 @@ export interface BatchAnswer {
 /** OpenFGA, the real server or the embedded engine: one store, one model in force. */
 export interface Fga {
   readonly storeId: string
-  /** The model in force, pinned on every call. It changes while the process runs: read it where it is used. */
+  /**
+   * The model in force, pinned on every call. It changes while the process runs: read it where it is used.
+   */
   readonly modelId: string
-  /** Answers any number of checks, at most 50 a call. Throws `authorization_unavailable` when nothing answered. */
+  /**
+   * Answers any number of checks, at most 50 a call. Throws `authorization_unavailable` when nothing
+   * answered.
+   */
   batchCheck(checks: readonly Check[], options: QueryOptions): Promise<BatchAnswer>
-  /** Objects of `type` for which the server says yes. Only nominates: the server may truncate at its own deadline. */
+  /**
+   * Objects of `type` for which the server says yes. Only nominates: the server may truncate at its own
+   * deadline.
+   */
   listObjects(
     query: {
       readonly user: string
@@ -137,8 +150,9 @@ export interface Fga {
   /** Every stored tuple, 100 a page, in the order written. What changes meanwhile may be in or not. */
   readAll(options?: { readonly signal?: AbortSignal }): AsyncIterable<readonly StoredTuple[]>
   /**
-   * At most `limit` changes after a place of the log. Throws `PositionRefused` where that is none. Near the end of a
-   * real server's log a change may still appear before ones that were read: it is stamped before it is committed.
+   * At most `limit` changes after a place of the log. Throws `PositionRefused` where that is none. Near the
+   * end of a real server's log a change may still appear before ones that were read: it is stamped before it
+   * is committed.
    */
   readChanges(
     position: ChangePosition,
@@ -149,15 +163,17 @@ export interface Fga {
     },
   ): Promise<ChangePage>
   /**
-   * One Write, where the server takes that many tuples at once; else several, of which each leaves nobody with more than
-   * before or nobody with more than after (write-order.ts). Writes that exist and deletes that do not are ignored, so that a
-   * step may run twice. A tuple whose end changes is among the deletes as well as among the writes.
-   * `nextTurn` gives a tuple that the next Write brings along. With it nothing that is written may exist already, else that
-   * Write throws {@link WriteRefused}: then nothing of it was written, what went before it was. Any other throw leaves open
-   * whether the last Write takes effect, now or later.
+   * One Write, where the server takes that many tuples at once; else several, of which each leaves nobody
+   * with more than before or nobody with more than after (write-order.ts). Writes that exist and deletes that
+   * do not are ignored, so that a step may run twice. A tuple whose end changes is among the deletes as well
+   * as among the writes. `nextTurn` gives a tuple that the next Write brings along. With it nothing that is
+   * written may exist already, else that Write throws {@link WriteRefused}: then nothing of it was written,
+   * what went before it was. Any other throw leaves open whether the last Write takes effect, now or later.
    */
   write(change: Writing, nextTurn?: () => Promise<Tuple>): Promise<void>
-  /** Whether `write` can keep its promise about what is between: what may give as well as take fits one Write. */
+  /**
+   * Whether `write` can keep its promise about what is between: what may give as well as take fits one Write.
+   */
   isOrderly(change: Writing, options: { readonly fenced: boolean }): Promise<boolean>
   /** Whether the server answers, and has this model. */
   isHealthy(modelId: string): Promise<boolean>
@@ -174,7 +190,10 @@ export function pages<T>(entries: readonly T[]): T[][] {
   return result
 }
 
-/** The context of every question. Rounded up to the next second: a grant that ends within this second is already over. */
+/**
+ * The context of every question. Rounded up to the next second: a grant that ends within this second is
+ * already over.
+ */
 export const contextAt = (now: number): { readonly current_time: string } => ({
   current_time: new Date(Math.ceil(now / 1_000) * 1_000).toISOString(),
 })
@@ -183,7 +202,10 @@ export const contextAt = (now: number): { readonly current_time: string } => ({
 export const tupleId = ({ user, relation, object }: Pick<StoredTuple, keyof TupleKey>): string =>
   `${user} ${relation} ${object}`
 
-/** For the record: tuples that end, each with its end, as `why` spells them. Without one the member is left out. */
+/**
+ * For the record: tuples that end, each with its end, as `why` spells them. Without one the member is left
+ * out.
+ */
 export function endsOf(
   tuples: readonly (Pick<StoredTuple, keyof TupleKey> & {
     readonly condition?: { readonly context: Readonly<Record<string, unknown>> } | undefined

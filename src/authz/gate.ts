@@ -25,9 +25,13 @@ export interface Guarded {
 
 /** How fresh the verdicts must be, the grants that were shown, and a signal that ends the wait. */
 export interface GateOptions {
-  /** `strict` takes OpenFGA's yes only as it is now; `fast` also from its caches, or cached for `VERDICT_TTL`. */
+  /**
+   * `strict` takes OpenFGA's yes only as it is now; `fast` also from its caches, or cached for `VERDICT_TTL`.
+   */
   readonly consistency: Consistency
-  /** Grants of approvals that are presented beside the delegation. Their documents are never left out unasked. */
+  /**
+   * Grants of approvals that are presented beside the delegation. Their documents are never left out unasked.
+   */
   readonly grants?: readonly ShownGrant[]
   /** At its end only what is proven by then is cleared. */
   readonly signal?: AbortSignal
@@ -61,10 +65,11 @@ export interface GateCounts {
 /** One request's way through the gate. What it was told about a document it does not ask again. */
 export interface Clearing {
   /**
-   * Goes through the items in their order, in waves, until `enough` of them are cleared (all, where left out), and
-   * returns those, at most `enough`. Whatever is not OpenFGA's yes, an error, a time-out or a missing answer, is a
-   * no for that item. `telling`: documents of which OpenFGA is asked in the first call, too, whether the agent may at
-   * least be told of them; that it says nothing about these is no reason to stop.
+   * Goes through the items in their order, in waves, until `enough` of them are cleared (all, where left
+   * out), and returns those, at most `enough`. Whatever is not OpenFGA's yes, an error, a time-out or a
+   * missing answer, is a no for that item. `telling`: documents of which OpenFGA is asked in the first call,
+   * too, whether the agent may at least be told of them; that it says nothing about these is no reason to
+   * stop.
    */
   clear<T extends Guarded>(
     items: readonly T[],
@@ -76,9 +81,14 @@ export interface Clearing {
   isRefused(documentId: string): boolean
   /** The yes that was said again, where it was: the same object every time. */
   cachedAllow(documentId: string): object | undefined
-  /** In the order given: documents that were not cleared, and of which OpenFGA said that the agent may be told. */
+  /**
+   * In the order given: documents that were not cleared, and of which OpenFGA said that the agent may be
+   * told.
+   */
   readonly tellable: readonly string[]
-  /** By which of the grants presented each of these documents goes: see gate/granted.ts. Throws as that does. */
+  /**
+   * By which of the grants presented each of these documents goes: see gate/granted.ts. Throws as that does.
+   */
   grantsOf(documentIds: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>
   /** The model that all of it was decided under. */
   readonly modelId: string
@@ -90,7 +100,10 @@ export interface Clearing {
 /** Documents that the caller names. */
 export interface NamedOptions {
   readonly documentIds: readonly string[]
-  /** Grants of approvals that are presented: their documents are asked about although the replica refuses them. */
+  /**
+   * Grants of approvals that are presented: their documents are asked about although the replica refuses
+   * them.
+   */
   readonly grants?: readonly ShownGrant[]
   /** Also asks of each which an agent is kept from whether it may be told of it. */
   readonly tell?: boolean
@@ -101,8 +114,9 @@ export interface NamedOptions {
 export interface NamedClearing
   extends Pick<Clearing, 'proofOf' | 'tellable' | 'grantsOf' | 'modelId' | 'requestIds'> {
   /**
-   * `there`: those of the named documents that are there within what the caller's token is for, found out by the same
-   * statements for all. Throws where OpenFGA as a whole does not answer, whatever is there. To be called once.
+   * `there`: those of the named documents that are there within what the caller's token is for, found out by
+   * the same statements for all. Throws where OpenFGA as a whole does not answer, whatever is there. To be
+   * called once.
    */
   clear<T extends Guarded>(there: readonly T[]): Promise<readonly Cleared<T>[]>
 }
@@ -110,13 +124,14 @@ export interface NamedClearing
 /** The only maker of `Cleared<T>`: nothing is read without one. */
 export interface Gate {
   /**
-   * Begins to clear for the person and for what was lent: one check a document. Throws for a principal who cannot
-   * read at all. Does NOT check token scopes: the face does.
+   * Begins to clear for the person and for what was lent: one check a document. Throws for a principal who
+   * cannot read at all. Does NOT check token scopes: the face does.
    */
   open(principal: Principal, options: GateOptions): Clearing
   /**
-   * The same for documents that the caller names: past all caches, and in a time that does not tell what is hidden from what
-   * never was (gate/named.ts). A check of OpenFGA begins with this call: find out meanwhile what is there.
+   * The same for documents that the caller names: past all caches, and in a time that does not tell what is
+   * hidden from what never was (gate/named.ts). A check of OpenFGA begins with this call: find out meanwhile
+   * what is there.
    */
   named(principal: Principal, options: NamedOptions): NamedClearing
 }

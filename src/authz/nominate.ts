@@ -28,7 +28,9 @@ export interface NominatorDeps {
   readonly fga: Fga
   readonly index: Pick<DocumentNominator, 'nominate'>
   readonly now: () => number
-  /** Milliseconds after which the server is known to cut its list short without a word (its deadline is 3 s). */
+  /**
+   * Milliseconds after which the server is known to cut its list short without a word (its deadline is 3 s).
+   */
   readonly serverDeadlineMs: number
 }
 

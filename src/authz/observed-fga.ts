@@ -1,8 +1,8 @@
 import type { Fga } from './fga.ts'
 
 /**
- * Called once a write that went through this process is in, also when it failed: it may have been stored all the
- * same. Whoever wrote goes on only when it resolves. Must not throw: the write has happened.
+ * Called once a write that went through this process is in, also when it failed: it may have been stored all
+ * the same. Whoever wrote goes on only when it resolves. Must not throw: the write has happened.
  */
 export type WriteObserver = (change: Parameters<Fga['write']>[0]) => Promise<void> | void
 

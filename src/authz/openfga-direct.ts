@@ -8,14 +8,16 @@ import { NoAnswer } from './fga-errors.ts'
 type Direct = Pick<FgaApi, 'batchCheck' | 'readChanges'>
 
 /**
- * BatchCheck and ReadChanges as the SDK has them, past the SDK and axios, and past undici's streams and signals: every answer
- * waits for the one, and those in parts for the other (docs/decisions/0024). One attempt; what is no JSON is an answer without
- * results. Throws `NoAnswer`; `PositionRefused` for a place of the log that the server refuses.
+ * BatchCheck and ReadChanges as the SDK has them, past the SDK and axios, and past undici's streams and
+ * signals: every answer waits for the one, and those in parts for the other (docs/decisions/0024). One
+ * attempt; what is no JSON is an answer without results. Throws `NoAnswer`; `PositionRefused` for a place of
+ * the log that the server refuses.
  */
 export function createDirect({ apiUrl, apiToken, timeoutMs }: OpenFgaTransport): Direct {
-  // HTTP_PROXY, HTTPS_PROXY and NO_PROXY hold, as for all other calls. Unlike those, ALL_PROXY does not, and https goes by
-  // HTTP_PROXY where HTTPS_PROXY is not set. By HTTP/2 a time-out would end its stream and not the connection: one that is lost
-  // was found out after two minutes, and all that was asked until then was denied.
+  // HTTP_PROXY, HTTPS_PROXY and NO_PROXY hold, as for all other calls. Unlike those, ALL_PROXY does not, and
+  // https goes by HTTP_PROXY where HTTPS_PROXY is not set. By HTTP/2 a time-out would end its stream and not
+  // the connection: one that is lost was found out after two minutes, and all that was asked until then was
+  // denied.
   const dispatcher = new EnvHttpProxyAgent({ allowH2: false })
   const authorization = apiToken === undefined ? {} : { authorization: `Bearer ${apiToken}` }
 
@@ -77,7 +79,9 @@ interface Answer {
   readonly text: string
 }
 
-/** The whole answer within the time, however slowly it comes; a request that is given up is sent no further. */
+/**
+ * The whole answer within the time, however slowly it comes; a request that is given up is sent no further.
+ */
 function answerTo(
   dispatcher: Dispatcher,
   request: Dispatcher.DispatchOptions,

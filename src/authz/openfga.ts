@@ -37,8 +37,8 @@ const axios = createRequire(import.meta.url)('axios') as {
 }
 
 /**
- * The OpenFGA API by the official SDK, without its retries: the query path has its own deadline. BatchCheck and ReadChanges
- * go over the network by a shorter way.
+ * The OpenFGA API by the official SDK, without its retries: the query path has its own deadline. BatchCheck
+ * and ReadChanges go over the network by a shorter way.
  */
 export function createFgaApi(transport: OpenFgaTransport): FgaApi {
   const { apiUrl, apiToken, timeoutMs, adapter } = transport
@@ -64,7 +64,9 @@ export function createFgaApi(transport: OpenFgaTransport): FgaApi {
   return adapter === undefined ? Object.assign(api, createDirect(transport)) : api
 }
 
-/** One store on the real server or the embedded engine; `pinned` gives the model in force, asked once a call. */
+/**
+ * One store on the real server or the embedded engine; `pinned` gives the model in force, asked once a call.
+ */
 export function createFga(api: FgaApi, storeId: string, pinned: () => string): Fga {
   const writer = createWriter(api, storeId, pinned)
   return {
@@ -130,7 +132,8 @@ export function createFga(api: FgaApi, storeId: string, pinned: () => string): F
   }
 }
 
-// Of one call alone: an answer to another one, that comes late or once too often on a connection that is kept, is none to this.
+// Of one call alone: an answer to another one, that comes late or once too often on a connection that is
+// kept, is none to this.
 const callsOfThis = randomBytes(6).toString('hex')
 let calls = 0
 
@@ -145,7 +148,8 @@ async function batchOnce(
   const call = `${callsOfThis}-${(calls++).toString(36)}`
   const batchItems: BatchCheckItem[] = checks.map(({ user, relation, object, contextual = [] }, index) => ({
     tuple_key: { user, relation, object },
-    // Of fifty empty lists every one is written, read and passed on: a twentieth of what a call costs OpenFGA.
+    // Of fifty empty lists every one is written, read and passed on: a twentieth of what a call costs
+    // OpenFGA.
     ...(contextual.length > 0 && { contextual_tuples: { tuple_keys: [...contextual] } }),
     context,
     correlation_id: `${call}-${index}`,

@@ -1,7 +1,10 @@
 import { FgaError } from '@remit/engine'
 import { invalid } from '../kernel/errors.ts'
 
-/** A text that is no model, no allow-list or no store file. The message names each line or member that is wrong. */
+/**
+ * A text that is no model, no allow-list or no store file. The message names each line or member that is
+ * wrong.
+ */
 export class TextError extends Error {
   constructor(message: string, cause?: unknown) {
     super(message, { cause })

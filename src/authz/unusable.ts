@@ -8,8 +8,8 @@ interface Asked {
 }
 
 /**
- * What whoever starts the service can mend of OpenFGA: its address, and what came back from there. Never the token. Undefined
- * for an error that is not of a call to OpenFGA.
+ * What whoever starts the service can mend of OpenFGA: its address, and what came back from there. Never the
+ * token. Undefined for an error that is not of a call to OpenFGA.
  */
 export function unusableOpenFga(error: unknown, { apiUrl, apiToken }: Asked): OperatorError | undefined {
   const failure =

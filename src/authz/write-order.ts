@@ -14,7 +14,10 @@ export interface Polarity {
 }
 
 type Side = 'grants' | 'restricts'
-/** `gives`: under no `but not`; `undoes`: under a second one, by which it takes a restriction away. `grants` is both. */
+/**
+ * `gives`: under no `but not`; `undoes`: under a second one, by which it takes a restriction away. `grants`
+ * is both.
+ */
 type Depth = 'gives' | 'restricts' | 'undoes'
 type Sides = Readonly<Record<Side | Depth, ReadonlySet<Relation>>>
 
@@ -77,8 +80,9 @@ export const readingOf = (model: Model): Sides =>
   ).direct
 
 /**
- * Relations whose tuples may let somebody read, and those whose tuples may keep somebody from it. One that a model does not
- * know may do both; one that leads to no reading at all grants something else, such as the right to write.
+ * Relations whose tuples may let somebody read, and those whose tuples may keep somebody from it. One that a
+ * model does not know may do both; one that leads to no reading at all grants something else, such as the
+ * right to write.
  */
 export function polarityOf(model: Model): Polarity {
   const direct = readingOf(model)
@@ -97,10 +101,11 @@ export function polarityOf(model: Model): Polarity {
 }
 
 /**
- * The Writes of a change that does not fit one, each of at most `max` tuples. First what only takes away: nobody reads more
- * than before. Then, at once, all that may do both: from here on nobody reads more than after. Last what only gives. A crash
- * between any two leaves a subset of before or of after. `isSafe`: what may do both fits one Write; if not, it goes in pages,
- * deletes first, and the caller has to see to it that nobody is answered meanwhile.
+ * The Writes of a change that does not fit one, each of at most `max` tuples. First what only takes away:
+ * nobody reads more than before. Then, at once, all that may do both: from here on nobody reads more than
+ * after. Last what only gives. A crash between any two leaves a subset of before or of after. `isSafe`: what
+ * may do both fits one Write; if not, it goes in pages, deletes first, and the caller has to see to it that
+ * nobody is answered meanwhile.
  */
 export function stepsOf(
   { writes, deletes }: Change,

@@ -32,8 +32,8 @@ export interface AdminClientOptions {
 const needService: ReadonlySet<CommandName> = new Set<CommandName>(['demo', 'demo_confirm', 'writer'])
 
 /**
- * Speaks to the service that runs on REMIT_HOME; where none does, takes the folder's lock and works itself, but for what only
- * a running service can do. Makes no folder: only starting the service does.
+ * Speaks to the service that runs on REMIT_HOME; where none does, takes the folder's lock and works itself,
+ * but for what only a running service can do. Makes no folder: only starting the service does.
  */
 export function createAdminClient({ home, withService }: AdminClientOptions): AdminClient {
   return {
@@ -52,7 +52,10 @@ export function createAdminClient({ home, withService }: AdminClientOptions): Ad
   }
 }
 
-/** Address of the service that runs on REMIT_HOME; undefined where none does, or where that is another's folder. */
+/**
+ * Address of the service that runs on REMIT_HOME; undefined where none does, or where that is another's
+ * folder.
+ */
 export const runningUrl = (home: string): Promise<string | undefined> =>
   readFile(join(home, addressName), 'utf8').catch(() => undefined)
 

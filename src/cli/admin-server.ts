@@ -27,8 +27,8 @@ export const socketName = 'admin.sock'
 export const addressName = 'admin.url'
 
 /**
- * The running service's face for the machine's operator: HTTP on a Unix socket (0600 in a 0700 folder). Who may
- * open it is who may read the folder; there is no other check and no TCP route.
+ * The running service's face for the machine's operator: HTTP on a Unix socket (0600 in a 0700 folder). Who
+ * may open it is who may read the folder; there is no other check and no TCP route.
  */
 export async function startAdminServer({ dir, deps, onError }: AdminServerOptions): Promise<AsyncDisposable> {
   const socket = await socketPath(dir, socketName)

@@ -28,7 +28,10 @@ interface Sent {
   readonly accept?: string
 }
 
-/** Asks as a person, never with machine rights: gives the answer, whatever its form. Throws what a refusal says. */
+/**
+ * Asks as a person, never with machine rights: gives the answer, whatever its form. Throws what a refusal
+ * says.
+ */
 export async function sendAs(
   dependencies: AskDeps,
   person: AsPerson,
@@ -54,8 +57,9 @@ export const askAs = async <T>(...question: Parameters<typeof sendAs>): Promise<
   (await (await sendAs(...question)).json()) as T
 
 /**
- * A person's own token: `--token`, the demo's person who is named, REMIT_TOKEN, the sign-in of `remit login`, and
- * last the demo's default. Only the demo gives one out, and there too it is one person's, never the machine's.
+ * A person's own token: `--token`, the demo's person who is named, REMIT_TOKEN, the sign-in of `remit login`,
+ * and last the demo's default. Only the demo gives one out, and there too it is one person's, never the
+ * machine's.
  */
 async function personToken(
   url: string,

@@ -19,7 +19,9 @@ interface VerifyFlags {
   readonly json: boolean
 }
 
-/** The commands of `audit` that only the machine may run: whether the record is whole, and what takes from it. */
+/**
+ * The commands of `audit` that only the machine may run: whether the record is whole, and what takes from it.
+ */
 export function addSealCommands(
   audit: Command,
   dependencies: SealCommandDeps,

@@ -46,8 +46,8 @@ interface Reader extends Row {
 }
 
 /**
- * `audit`: questions are asked as a signed-in administrator; whether the record is whole, and what takes from it, is the
- * machine's.
+ * `audit`: questions are asked as a signed-in administrator; whether the record is whole, and what takes from
+ * it, is the machine's.
  */
 export function addAuditCommands(
   program: Command,

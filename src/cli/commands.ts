@@ -136,7 +136,8 @@ export type CommandName = keyof typeof commands
 
 /**
  * Runs one command. It is put on record before it runs, so that nothing happens unrecorded; its answer, which
- * may be a token, never is. All of it has one `txn`, an error too. Throws `not_found` for no such command and `invalid_request` for wrong arguments.
+ * may be a token, never is. All of it has one `txn`, an error too. Throws `not_found` for no such command and
+ * `invalid_request` for wrong arguments.
  */
 export async function runCommand(name: string, args: unknown, dependencies: AdminDeps): Promise<object> {
   if (!isCommand(name)) throw new AppError('not_found', { public: `There is no command ${name}.` })

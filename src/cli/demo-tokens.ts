@@ -20,7 +20,9 @@ interface Wanted {
   readonly resource?: Resource
 }
 
-/** Access tokens of the running demo, each of at most 300 s, by the flows that anybody's programs would use. */
+/**
+ * Access tokens of the running demo, each of at most 300 s, by the flows that anybody's programs would use.
+ */
 export interface DemoTokens {
   /** The device flow, with the service's own word instead of a browser (`DemoConsent`). */
   person(wanted: Wanted & { readonly user: string }): Promise<string>

@@ -159,7 +159,10 @@ export const readerOf = ({ as: user, token, url }: AsWhom) => ({
 
 const marks: Readonly<Record<string, string>> = { yes: '+', no: '-', cycle: '?', error: '!' }
 
-/** The answer as lines: the decision, what to know about it, and the tree. `+` holds, `-` does not, `?` and `!` cannot be decided. */
+/**
+ * The answer as lines: the decision, what to know about it, and the tree. `+` holds, `-` does not, `?` and
+ * `!` cannot be decided.
+ */
 export function explanationLines({
   in_words,
   registry,

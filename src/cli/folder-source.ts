@@ -66,9 +66,10 @@ const types: Readonly<Record<string, string>> = {
 const idLengthMax = 200
 
 /**
- * The files of a folder as a source. What of a file's name ids do not take is percent-encoded in its id ({@link pathId}); a file
- * whose id is too long, or another file's, is broken. A folder has no feed: each reading lists it, and reads every file to know
- * its version, since two changes within a tick of the clock have one time.
+ * The files of a folder as a source. What of a file's name ids do not take is percent-encoded in its id
+ * ({@link pathId}); a file whose id is too long, or another file's, is broken. A folder has no feed: each
+ * reading lists it, and reads every file to know its version, since two changes within a tick of the clock
+ * have one time.
  */
 export function createFolderSource(options: FolderOptions, deps: FolderDeps): FolderSource {
   async function files() {
@@ -139,7 +140,9 @@ function versionOf(bytes: Buffer, { collection, access, baseUrl }: FolderOptions
   return createHash('sha256').update(settings).update('\0').update(bytes).digest('base64url')
 }
 
-/** Relative paths of the plain files, in order. Hidden ones and links are left out: a link may lead elsewhere. */
+/**
+ * Relative paths of the plain files, in order. Hidden ones and links are left out: a link may lead elsewhere.
+ */
 async function listFiles(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
     throw new SourceUnavailable(`The folder ${printable(folder)} cannot be read (${codeOf(error)}).`, {
@@ -153,7 +156,10 @@ async function listFiles(folder: string): Promise<string[]> {
     .sort()
 }
 
-/** The id of each file, or why it can have none. A name that is as it stands wins over one that had to be encoded. */
+/**
+ * The id of each file, or why it can have none. A name that is as it stands wins over one that had to be
+ * encoded.
+ */
 function idsOf(
   paths: readonly string[],
   prefix: string,
@@ -188,9 +194,10 @@ const codeOf = (error: unknown): string =>
 const unsafeCharacters = /[^A-Za-z0-9._@+=-]/gu
 
 /**
- * A file's path as part of a document's id: a folder or file whose name ids take stays as it is, so that ids of earlier runs
- * stay theirs; in any other name each character that ids do not take is percent-encoded (RFC 3986, UTF-8), `%` included. Two
- * paths have the same one only where a name on disk is another's encoded form (`a%20b` beside `a b`): the caller refuses the second.
+ * A file's path as part of a document's id: a folder or file whose name ids take stays as it is, so that ids
+ * of earlier runs stay theirs; in any other name each character that ids do not take is percent-encoded (RFC
+ * 3986, UTF-8), `%` included. Two paths have the same one only where a name on disk is another's encoded form
+ * (`a%20b` beside `a b`): the caller refuses the second.
  */
 const pathId = (path: string): string => path.split('/').map(nameId).join('/')
 

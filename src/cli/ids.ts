@@ -1,6 +1,7 @@
 /**
- * How ids are taken on the command line: `anne` and `user:anne` are the same wherever only one type is possible. Another
- * type that somebody writes is passed on, for the service to refuse: guessing would ask about somebody else.
+ * How ids are taken on the command line: `anne` and `user:anne` are the same wherever only one type is
+ * possible. Another type that somebody writes is passed on, for the service to refuse: guessing would ask
+ * about somebody else.
  */
 export type IdType =
   | 'user'

@@ -49,7 +49,10 @@ function count(value: string): number {
 /** What the file withdraws, and how much of it. */
 type Withdrawing = Pick<ImportOptions, 'snapshotOf' | 'allowEmpty' | 'allowWithdraw'>
 
-/** Streams an NDJSON file to the service, waits for its job and prints errors and notes by line. Returns whether all went well. */
+/**
+ * Streams an NDJSON file to the service, waits for its job and prints errors and notes by line. Returns
+ * whether all went well.
+ */
 async function importFile(
   file: string,
   options: Withdrawing,

@@ -101,10 +101,11 @@ const downMsMax = 120_000
 const pauseMsMax = 2_000
 
 /**
- * Puts every readable file of a folder into a collection, four at a time, and waits until each is in. Files that are gone are not
- * withdrawn. A file that the source calls broken is reported and left out. What is refused for something that all files share (the
- * token, the collection, who may read) is told once, and no further file is sent. A service that answered before is waited for,
- * two minutes at most. Always says how many are in. Returns whether all went well.
+ * Puts every readable file of a folder into a collection, four at a time, and waits until each is in. Files
+ * that are gone are not withdrawn. A file that the source calls broken is reported and left out. What is
+ * refused for something that all files share (the token, the collection, who may read) is told once, and no
+ * further file is sent. A service that answered before is waited for, two minutes at most. Always says how
+ * many are in. Returns whether all went well.
  */
 async function ingestFolder(options: FolderOptions, deps: IngestDeps): Promise<boolean> {
   const { to, terminal, stopping } = deps
@@ -182,7 +183,10 @@ async function ingestFolder(options: FolderOptions, deps: IngestDeps): Promise<b
   return failed === 0 && notSent === 0
 }
 
-/** Does it again while a service that answered before does not, with growing pauses, for {@link downMsMax} at most. */
+/**
+ * Does it again while a service that answered before does not, with growing pauses, for {@link downMsMax} at
+ * most.
+ */
 function createPatience({ terminal, now, stopping }: IngestDeps) {
   let answered = false
   let downSince: number | undefined
@@ -228,7 +232,10 @@ async function putFile(
   }
 }
 
-/** In a thread where it takes a library that a document can hold up. Of one that cannot be read the service says why. */
+/**
+ * In a thread where it takes a library that a document can hold up. Of one that cannot be read the service
+ * says why.
+ */
 async function titleOf(input: ParseInput, parser: Parser): Promise<string | undefined> {
   const { mimeType } = input
   try {
@@ -241,7 +248,10 @@ async function titleOf(input: ParseInput, parser: Parser): Promise<string | unde
   }
 }
 
-/** Of a refused document whether every other file's would be too. A conflict is with what is stored of this one. */
+/**
+ * Of a refused document whether every other file's would be too. A conflict is with what is stored of this
+ * one.
+ */
 const isShared = (status: number, field: string | undefined): boolean =>
   status === 401 ||
   (status === 403 && field === undefined) ||

@@ -25,7 +25,9 @@ const wholeService = () => {
   return import('../start.ts')
 }
 
-/** Only what finds the service is read here: the service itself may run under other settings than this shell. */
+/**
+ * Only what finds the service is read here: the service itself may run under other settings than this shell.
+ */
 const read = settings
   .pick({ REMIT_HOME: true, PORT: true, PUBLIC_URL: true, OPENFGA_API_URL: true, OPENFGA_API_TOKEN: true })
   .safeParse(withSecretFiles(process.env, (path) => readFileSync(path, 'utf8')).env)
@@ -43,14 +45,18 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(0)
 })
 
-/** The person's own folder, beside no service's: where the XDG base directories say. A relative path counts as none. */
+/**
+ * The person's own folder, beside no service's: where the XDG base directories say. A relative path counts as
+ * none.
+ */
 function configFolder(): string {
   const { XDG_CONFIG_HOME: configured = '' } = process.env
   return join(isAbsolute(configured) ? configured : join(homedir(), '.config'), 'remit')
 }
 
 const home = resolve(REMIT_HOME)
-// What this shell names counts; else the service of the folder, wherever it listens: the port that is usual may be another's.
+// What this shell names counts; else the service of the folder, wherever it listens: the port that is usual
+// may be another's.
 const running = process.env['PORT'] === undefined ? await runningUrl(home) : undefined
 const admin = createAdminClient({
   home,

@@ -109,7 +109,9 @@ const findingToText = ({ relation, detail, rule }: Finding): string =>
 const listed = (title: string, lines: readonly string[]): string[] =>
   lines.length === 0 ? [] : [title, ...lines]
 
-/** False: a refusal or a limit came before anything was compared, so that no gain and no loss says nothing. */
+/**
+ * False: a refusal or a limit came before anything was compared, so that no gain and no loss says nothing.
+ */
 export const isCompared = ({ complete: isComplete, documents }: Plan): boolean => isComplete || documents > 0
 
 /** What is said of a plan that was not compared. */
@@ -250,7 +252,10 @@ function findings(title: string, found: readonly Finding[]): string[] {
   ]
 }
 
-/** As letters: names and details hold text of whoever wrote the model or an id, which must draw nothing in a comment. */
+/**
+ * As letters: names and details hold text of whoever wrote the model or an id, which must draw nothing in a
+ * comment.
+ */
 function code(text: string): string {
   const printable = text.replaceAll(/\p{C}/gu, '?').replaceAll('`', '’')
   return `\`${printable}\``

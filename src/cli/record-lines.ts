@@ -44,7 +44,9 @@ const aside = new Set([
   'openfga_request_ids',
 ])
 
-/** One record for people: who, through what, what it says, and of each document that left, by which tuples. */
+/**
+ * One record for people: who, through what, what it says, and of each document that left, by which tuples.
+ */
 export function recordLines(record: WireRecord, names: WireNames): string[] {
   const { document_id: document, released, ...detail } = record.detail
   const members = Object.entries(detail).filter(([, value]) => value !== null && String(value) !== '')

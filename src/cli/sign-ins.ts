@@ -38,8 +38,8 @@ export interface SignInProgram {
 /** A person's sign-ins with one program, by the address of the service. */
 export interface SignIns {
   /**
-   * Device flow (RFC 8628): shows, waits, keeps. Throws where the person refuses, the code is over, or it is given up by
-   * the signal.
+   * Device flow (RFC 8628): shows, waits, keeps. Throws where the person refuses, the code is over, or it is
+   * given up by the signal.
    */
   login(
     url: string,
@@ -48,8 +48,9 @@ export interface SignIns {
     signal?: AbortSignal,
   ): Promise<Identity>
   /**
-   * An access token that counts for half a minute at least, and is not the one that was `refused`; undefined where
-   * nobody is signed in. Throws `SignInOver` where the service has ended the sign-in, which is then forgotten.
+   * An access token that counts for half a minute at least, and is not the one that was `refused`; undefined
+   * where nobody is signed in. Throws `SignInOver` where the service has ended the sign-in, which is then
+   * forgotten.
    */
   token(url: string, refused?: string): Promise<string | undefined>
   /** Undefined where nobody is signed in. */
@@ -83,8 +84,8 @@ const commandLine: SignInProgram = {
 }
 
 /**
- * Signs a person in at the service's authorization server with a program that has no secret, and keeps the tokens fresh. It
- * opens no browser, and hands tokens to nobody but the service that gave them.
+ * Signs a person in at the service's authorization server with a program that has no secret, and keeps the
+ * tokens fresh. It opens no browser, and hands tokens to nobody but the service that gave them.
  */
 export function createSignIns({ store, fetch, now, program = commandLine }: SignInsDeps): SignIns {
   const { clientId, hint } = program

@@ -9,7 +9,9 @@ export interface Terminal {
   say(line: string): void
   /** The line that somebody types in answer; undefined where nobody sits at a terminal, or they end it. */
   ask(question: string): Promise<string | undefined>
-  /** A bar that is drawn over and over where stderr is a terminal, and elsewhere a line every five seconds. */
+  /**
+   * A bar that is drawn over and over where stderr is a terminal, and elsewhere a line every five seconds.
+   */
   progress(done: number, total: number, what: string): void
 }
 
@@ -73,5 +75,8 @@ export function createTerminal(
 
 const nameLengthMax = 40
 
-/** A text of others' (a title, a file's name, what a service says) without the characters that a terminal would obey. */
+/**
+ * A text of others' (a title, a file's name, what a service says) without the characters that a terminal
+ * would obey.
+ */
 export const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

@@ -52,8 +52,8 @@ export interface CommandWriter {
 }
 
 /**
- * Writes documents by the client's key, else by REMIT_TOKEN, else in the demo of this machine. Throws where none of these can be;
- * nobody is asked for that.
+ * Writes documents by the client's key, else by REMIT_TOKEN, else in the demo of this machine. Throws where
+ * none of these can be; nobody is asked for that.
  */
 export function writerFor(flags: WriterFlags, deps: WriterDeps): CommandWriter {
   const url = (flags.url ?? deps.publicUrl).replace(/\/$/, '')
@@ -123,8 +123,9 @@ const demoTokensFor = (
 const secondsUnsaid = 60
 
 /**
- * Tokens of a service's own client (RFC 6749 §4.4) at this address, exactly as its `PUBLIC_URL`, by the client's key (`private_key_jwt`), a new one before the last one ends. Throws where the
- * file holds no private key or others can read it, and with what the authorization server says where it refuses.
+ * Tokens of a service's own client (RFC 6749 §4.4) at this address, exactly as its `PUBLIC_URL`, by the
+ * client's key (`private_key_jwt`), a new one before the last one ends. Throws where the file holds no
+ * private key or others can read it, and with what the authorization server says where it refuses.
  */
 function clientTokens(
   url: string,
@@ -155,7 +156,10 @@ function clientTokens(
 
 const privateJwk = z.looseObject({ kty: z.string(), d: z.string(), kid: z.string().optional() })
 
-/** Of a private JWK (0600), as `npm run -s example -- key-pair` makes it. Its public half is registered with the client. */
+/**
+ * Of a private JWK (0600), as `npm run -s example -- key-pair` makes it. Its public half is registered with
+ * the client.
+ */
 async function readKey(path: string): Promise<client.PrivateKey | CryptoKey> {
   const read = privateJwk.safeParse(parseJson((await readPrivate(path)) ?? ''))
   const key = read.success

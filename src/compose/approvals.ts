@@ -42,7 +42,9 @@ export interface ApprovalsPart extends AsyncDisposable {
   readonly approvals: Approvals
   /** What a detail of ours asks for. */
   readonly resolve: ResolveDetail
-  /** The agents' side. `GET /approvals/{id}` with an Authorization header is theirs, without one the person's. */
+  /**
+   * The agents' side. `GET /approvals/{id}` with an Authorization header is theirs, without one the person's.
+   */
   routes(face: AgentsFace): App
   /** The person's side: stands before the agents', and passes on what is theirs. */
   ownRoutes(face: PeoplesFace): App

@@ -56,7 +56,8 @@ export interface Authz extends AsyncDisposable {
 const checksInFlightMax = 200
 // The server cuts its lists short without a word at 3 s: a list that took that long may lack documents.
 const openfgaListDeadlineMs = 2_500
-// A question about what was taken away lately looks back as far as OpenFGA's caches, and some time passes meanwhile.
+// A question about what was taken away lately looks back as far as OpenFGA's caches, and some time passes
+// meanwhile.
 const leastRememberMs = 60_000
 // A change of the model is in force everywhere within a second.
 const modelPollMs = 500

@@ -39,7 +39,10 @@ import { openRetrieval } from './retrieval.ts'
 import { openVault, type Vault } from './vault.ts'
 import { createVaultCalls } from './vault-calls.ts'
 
-/** Builds every part, each a file of `parts/`, and hands each what it needs. The only place that knows all of them. */
+/**
+ * Builds every part, each a file of `parts/`, and hands each what it needs. The only place that knows all of
+ * them.
+ */
 export async function compose(options: ComposeOptions): Promise<Service> {
   const { config, infrastructure, clock, log, outbound } = options
   const { database } = infrastructure
@@ -77,7 +80,8 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       grants,
       assertOpen,
       publicUrl: config.publicUrl,
-      // The vault's pages stand behind the issuer's sign-in, which stands behind this; asked by requests only.
+      // The vault's pages stand behind the issuer's sign-in, which stands behind this; asked by requests
+      // only.
       resolveCall: (...callArguments) => calls.resolveCall(...callArguments),
     }),
   )

@@ -19,7 +19,9 @@ export type Embeddings =
 /** What is stored of an earlier model, and whether it may be replaced. */
 export interface OpenEmbeddingsOptions {
   readonly stored: StoredVectors
-  /** Another build of the local model will do where the stored one's cannot be had; else that is keyword mode. */
+  /**
+   * Another build of the local model will do where the stored one's cannot be had; else that is keyword mode.
+   */
   readonly mayChange: boolean
   readonly onProgress?: (progress: WeightsProgress) => void
 }
@@ -89,7 +91,9 @@ Configure the former, or make all vectors anew with the latter: ${reembedCommand
   )
 }
 
-/** Documents may have been taken in without a model, into columns that were made for vectors of another size. */
+/**
+ * Documents may have been taken in without a model, into columns that were made for vectors of another size.
+ */
 async function firstModel(database: Database, model: VectorModel): Promise<void> {
   await database.transaction(async (sql) => {
     const vectors = createChunkVectors(database)

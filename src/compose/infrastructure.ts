@@ -78,7 +78,10 @@ export async function openInfrastructure(
 
 /** How the database is opened, and who hears of it. */
 export interface StoredOptions {
-  /** Whoever opens it will change the stored vectors to the configured model; else an unfinished change is refused. */
+  /**
+   * Whoever opens it will change the stored vectors to the configured model; else an unfinished change is
+   * refused.
+   */
   readonly mayChange: boolean
   readonly mayMake: boolean
   readonly step: Step

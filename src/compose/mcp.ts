@@ -42,7 +42,8 @@ export async function openMcp(dependencies: McpDeps): Promise<App> {
     requireBearer: createRequireBearer({
       async verify(token, credentials) {
         const verified = await verifier.verify(token, 'mcp', credentials)
-        // Every client of MCP is an agent's: a token without an actor would let it do whatever the person may.
+        // Every client of MCP is an agent's: a token without an actor would let it do whatever the person
+        // may.
         if (verified.ok && verified.value.kind === 'agent') return verified
         const reason = verified.ok ? 'actor_missing' : verified.reason
         log('token_refused', { reason })

@@ -64,7 +64,8 @@ export async function openOperators(dependencies: OperatorsDeps): Promise<Operat
         openfga: openfgaOk,
         record: { insert_only_by_role: keeping.isInsertOnly },
         permission_index: indexDetails(index.status()),
-        // Not known: its row could not be read for a while, and nobody is answered by a model that may be over.
+        // Not known: its row could not be read for a while, and nobody is answered by a model that may be
+        // over.
         authorization_model: {
           id: activeModel.current.id,
           known: activeModel.isKnown,

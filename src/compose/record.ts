@@ -23,7 +23,10 @@ export interface RecordKeeping {
   sealing(): AsyncDisposable
   /** How far that is behind. */
   unsealed(): Promise<Unsealed>
-  /** From the seal of the newest head on, where `resumes`: what was sealed before it was verified when that head was kept. */
+  /**
+   * From the seal of the newest head on, where `resumes`: what was sealed before it was verified when that
+   * head was kept.
+   */
   verify(heads: readonly ExportedHead[], resumes?: boolean): Promise<VerifyResult>
   heads(after: number, limit: number): Promise<readonly ExportedHead[]>
   erase(subject: string): Promise<ErasureResult>

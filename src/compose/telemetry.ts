@@ -4,16 +4,18 @@ import { W3CTraceContextPropagator } from '@opentelemetry/core'
 
 /** Where traces are sent; undefined: nowhere. */
 export interface TelemetryOptions {
-  /** Base URL of an OTLP/HTTP receiver, to which `/v1/traces` is added. Left out: nothing is sent anywhere. */
+  /**
+   * Base URL of an OTLP/HTTP receiver, to which `/v1/traces` is added. Left out: nothing is sent anywhere.
+   */
   readonly endpoint: string | undefined
   /** `service.version` */
   readonly version: string
 }
 
 /**
- * Sets OpenTelemetry up for this process; disposal sends what is left and takes it down again. Every trace is kept:
- * whoever calls us must not be able to switch it off, so that sampling is the receiver's. Its headers come from the
- * standard variables (`OTEL_EXPORTER_OTLP_HEADERS`), which the exporter reads itself.
+ * Sets OpenTelemetry up for this process; disposal sends what is left and takes it down again. Every trace is
+ * kept: whoever calls us must not be able to switch it off, so that sampling is the receiver's. Its headers
+ * come from the standard variables (`OTEL_EXPORTER_OTLP_HEADERS`), which the exporter reads itself.
  */
 export async function openTelemetry({ endpoint, version }: TelemetryOptions): Promise<AsyncDisposable> {
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())

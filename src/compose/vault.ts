@@ -105,7 +105,10 @@ const fileName = 'vault.key'
 /** Version of the key in the file, which VAULT_KEYS cannot name. */
 const fileVersion = 'home'
 
-/** From the setting; without it from the file, which is made at the first start. One that is there stays readable. */
+/**
+ * From the setting; without it from the file, which is made at the first start. One that is there stays
+ * readable.
+ */
 async function openKeys({ home, vaultKeys }: Config): Promise<KeyEncryption> {
   const dir = join(home, 'keys')
   const [currentKey, ...olderKeys] = vaultKeys

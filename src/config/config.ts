@@ -92,7 +92,8 @@ export class ConfigError extends OperatorError {
 }
 
 /**
- * Reads the settings, and the files that hold secrets; reports every problem at once; a missing security setting is a problem.
+ * Reads the settings, and the files that hold secrets; reports every problem at once; a missing security
+ * setting is a problem.
  */
 export function loadConfig(
   environment: Environment,

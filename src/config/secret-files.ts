@@ -12,9 +12,9 @@ export const secretsOf = ({ TRUSTED_ISSUERS = '', VAULT_PROVIDERS = '' }: Enviro
 ]
 
 /**
- * The environment with each secret that a file holds: NAME_FILE names it, for every setting that is a secret and every variable
- * that `client_secret_env` names. White space around it is left out. Also says what cannot be used: both NAME and NAME_FILE,
- * a file that cannot be read, an empty one.
+ * The environment with each secret that a file holds: NAME_FILE names it, for every setting that is a secret
+ * and every variable that `client_secret_env` names. White space around it is left out. Also says what cannot
+ * be used: both NAME and NAME_FILE, a file that cannot be read, an empty one.
  *
  * @param read the text of a file; throws where there is none
  */
@@ -52,8 +52,8 @@ function textOf(path: string, read: (path: string) => string): string | undefine
 const charactersMin = 9
 
 /**
- * A problem for each variable that is no setting and is spelled nearly like one: it would change nothing, and the service start
- * with a default that nobody meant.
+ * A problem for each variable that is no setting and is spelled nearly like one: it would change nothing, and
+ * the service start with a default that nobody meant.
  *
  * @param settings the name of every setting
  */

@@ -15,7 +15,9 @@ export interface Embedder extends AsyncDisposable {
   countTokens(text: string): number
   /** The same for a thread that has no embedder. */
   readonly counting: Counting
-  /** A vector of length 1. Goes ahead of passages that wait. Rejects with the signal's reason when aborted. */
+  /**
+   * A vector of length 1. Goes ahead of passages that wait. Rejects with the signal's reason when aborted.
+   */
   embedQuery(text: string, options?: EmbedOptions): Promise<Float32Array>
   /** Vectors of length 1, in the order of `texts`. Rejects as a whole: there is no half answer. */
   embedPassages(texts: readonly string[], options?: EmbedPassagesOptions): Promise<Float32Array[]>
@@ -28,7 +30,10 @@ export interface EmbedOptions {
 export interface EmbedPassagesOptions extends EmbedOptions {
   /** Called with the number of texts done so far. */
   readonly onProgress?: (doneCount: number) => void
-  /** What is known of the texts' tokens, where they were counted elsewhere. Left out: they are counted in this thread. */
+  /**
+   * What is known of the texts' tokens, where they were counted elsewhere. Left out: they are counted in this
+   * thread.
+   */
   readonly countTokens?: (text: string) => number
 }
 

@@ -7,7 +7,9 @@ export interface LocalEmbedderOptions {
   readonly folder: string
   /** Name to store with the vectors, as `findWeights` gives it. */
   readonly model: string
-  /** Worker threads, each with a session of its own (about 150 MB). Default 1; 2 embed nearly twice as fast. */
+  /**
+   * Worker threads, each with a session of its own (about 150 MB). Default 1; 2 embed nearly twice as fast.
+   */
   readonly threads?: 1 | 2
 }
 

@@ -4,9 +4,9 @@ import { EmbeddingError } from './embedder.ts'
 import type { WorkerReply, WorkerRequest, WorkerStart } from './local-worker.ts'
 
 /**
- * A few worker threads behind two lanes. In the first what is urgent goes first. The others give way to it and to all else that
- * wants the processor: they take what is patient first, and what is urgent only where nothing of that waits. While the first
- * starts anew, the next that is ready does its part.
+ * A few worker threads behind two lanes. In the first what is urgent goes first. The others give way to it
+ * and to all else that wants the processor: they take what is patient first, and what is urgent only where
+ * nothing of that waits. While the first starts anew, the next that is ready does its part.
  */
 export interface Pool {
   /** Length of the model's vectors, as the model itself showed at start. */
@@ -169,7 +169,10 @@ export async function createPool(dependencies: {
   }
 }
 
-/** A thread with work keeps the process alive, an idle one does not: a forgotten close must not hang a command. */
+/**
+ * A thread with work keeps the process alive, an idle one does not: a forgotten close must not hang a
+ * command.
+ */
 function send(slot: Slot, request: WorkerRequest): void {
   slot.worker?.ref()
   slot.worker?.postMessage(request)
@@ -190,7 +193,9 @@ function leave(lane: Task[], task: Task, reason: unknown): void {
   task.reject(reason)
 }
 
-/** Asks first, so that the session frees its native memory; ends the thread by force when it does not hear. */
+/**
+ * Asks first, so that the session frees its native memory; ends the thread by force when it does not hear.
+ */
 async function endWorker(worker: Worker): Promise<void> {
   const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
   worker.postMessage({ kind: 'close' } satisfies WorkerRequest)

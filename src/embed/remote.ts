@@ -97,7 +97,10 @@ export function createRemoteEmbedder(options: RemoteEmbedderOptions): Embedder {
   }
 }
 
-/** Everything that the client would otherwise read from the environment is given, so that settings have one door. */
+/**
+ * Everything that the client would otherwise read from the environment is given, so that settings have one
+ * door.
+ */
 function createClient(options: RemoteEmbedderOptions): OpenAI {
   return new OpenAI({
     baseURL: options.baseUrl,

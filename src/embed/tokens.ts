@@ -36,7 +36,9 @@ export function readTokens(folder: string): Tokens {
   return { encode, count: (text) => marks + countBert(text, countWord, piece) }
 }
 
-/** A query of a megabyte must not cost a second: what comes this far behind cannot be among the first tokens. */
+/**
+ * A query of a megabyte must not cost a second: what comes this far behind cannot be among the first tokens.
+ */
 const CHARACTERS_READ_PER_TOKEN = 1000
 
 function isBert(json: unknown): json is object {
@@ -54,9 +56,9 @@ function pick(value: unknown, ...path: readonly string[]): unknown {
 
 /**
  * BERT splits at white space and at every punctuation mark before it looks at words, so the count of a text
- * is the sum over its words, and words repeat. That makes counting cheap enough to size chunks exactly.
- * A piece with anything but printable ASCII, or with one of the marks written out, goes to the tokenizer whole, but for
- * its ideographs.
+ * is the sum over its words, and words repeat. That makes counting cheap enough to size chunks exactly. A
+ * piece with anything but printable ASCII, or with one of the marks written out, goes to the tokenizer whole,
+ * but for its ideographs.
  */
 function countBert(text: string, countWord: (text: string) => number, splitter: RegExp): number {
   let count = 0

@@ -114,7 +114,9 @@ async function isWhole(folder: string, source: Source): Promise<boolean> {
   return true
 }
 
-/** A file that cannot be read is as good as none: it is fetched again, and writing it then says what is wrong. */
+/**
+ * A file that cannot be read is as good as none: it is fetched again, and writing it then says what is wrong.
+ */
 const isGood = (path: string, expected: WeightFile): Promise<boolean> =>
   readFile(path).then(
     (bytes) => sha256(bytes) === expected.sha256,
@@ -139,7 +141,10 @@ async function fill(
   }
 }
 
-/** Two services that start at once each write their own file; the later rename puts the same bytes there again. */
+/**
+ * Two services that start at once each write their own file; the later rename puts the same bytes there
+ * again.
+ */
 async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
   const partial = `${path}.${randomUUID()}.partial`
   try {

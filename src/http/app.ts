@@ -94,9 +94,9 @@ export function createApp(dependencies: AppDeps): App {
 }
 
 /**
- * Lets nobody in while it is not known who may act: no code is redeemed, nobody signs in, nothing is lent or ended.
- * Stands before every route, so that none can forget it. At the authorization server the answer has OAuth's form,
- * which its clients read.
+ * Lets nobody in while it is not known who may act: no code is redeemed, nobody signs in, nothing is lent or
+ * ended. Stands before every route, so that none can forget it. At the authorization server the answer has
+ * OAuth's form, which its clients read.
  */
 function requireOpen({ assertOpen, log }: Pick<AppDeps, 'assertOpen' | 'log'>): MiddlewareHandler<AppEnv> {
   return async (c, next) => {
@@ -121,8 +121,9 @@ const isOauth = (path: string): boolean =>
   path.startsWith('/oauth/') || path === '/.well-known/oauth-authorization-server/oauth'
 
 /**
- * Puts on record what somebody with a good token asked for and was refused: a scope, a role, a route of others. Of whom
- * nothing is known there is nothing to say; a document that is refused has a record of its own.
+ * Puts on record what somebody with a good token asked for and was refused: a scope, a role, a route of
+ * others. Of whom nothing is known there is nothing to say; a document that is refused has a record of its
+ * own.
  */
 function recordRefusals(
   record: (caller: RecordActor, refusal: DecisionEvent) => Promise<void>,

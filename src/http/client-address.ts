@@ -2,9 +2,9 @@ import { BlockList, isIP, SocketAddress } from 'node:net'
 import { type AppContext, peerOf } from './env.ts'
 
 /**
- * Whom a request counts for: the network of the socket's peer, or, where that is one of our proxies, of the last hop of
- * `X-Forwarded-For` that is none of them. Everything before that hop is the sender's own word. A hop that is no address
- * ends the way there: the proxy that passed it on counts.
+ * Whom a request counts for: the network of the socket's peer, or, where that is one of our proxies, of the
+ * last hop of `X-Forwarded-For` that is none of them. Everything before that hop is the sender's own word. A
+ * hop that is no address ends the way there: the proxy that passed it on counts.
  */
 export function createClientAddress(trusted: readonly string[]): (c: AppContext) => string {
   const addressOf = createLastHop(trusted)

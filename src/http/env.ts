@@ -16,7 +16,10 @@ export interface AppEnv {
     address: string | undefined
     principal: Principal
     deadline: Deadline
-    /** Fires when nobody waits for this request any more: it was answered with its deadline's 503, or its client left. */
+    /**
+     * Fires when nobody waits for this request any more: it was answered with its deadline's 503, or its
+     * client left.
+     */
     over: AbortSignal
     /** The person's own browser, where a route asks for it. */
     session: PageSession

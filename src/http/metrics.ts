@@ -13,7 +13,10 @@ import { routeOf } from './middleware/trace.ts'
 /** Counters and timings of the requests. */
 export interface Metrics {
   readonly registry: Registry
-  /** Counts every answer by route pattern, method and status. No label names a person, agent, document or query. */
+  /**
+   * Counts every answer by route pattern, method and status. No label names a person, agent, document or
+   * query.
+   */
   readonly observe: MiddlewareHandler<AppEnv>
 }
 
@@ -74,7 +77,10 @@ function observeGauge(registry: Registry, name: string, help: string, read: () =
 /** Name, help, value. */
 type Told<T> = readonly [name: string, help: string, value: (read: T) => number]
 
-/** How much of the record no seal holds yet, read when it is asked for; both are NaN where the database does not say. */
+/**
+ * How much of the record no seal holds yet, read when it is asked for; both are NaN where the database does
+ * not say.
+ */
 export const observeRecord = (registry: Registry, unsealed: () => Promise<Unsealed | undefined>): void =>
   observeStored(registry, unsealed, [
     ['remit_record_unsealed', 'Records that are not sealed yet; counted to 100,000.', ({ rows }) => rows],
@@ -89,8 +95,8 @@ const stockMsMax = 60_000
 const countingMsMax = 2_000
 
 /**
- * What is stored and what waits, counted at most once a minute and never twice at a time; all NaN where the database does not
- * say so within two seconds.
+ * What is stored and what waits, counted at most once a minute and never twice at a time; all NaN where the
+ * database does not say so within two seconds.
  */
 export function observeStock(
   registry: Registry,
@@ -155,7 +161,9 @@ function observeStored<T>(
     })
 }
 
-/** Counts the passages that the embedding model was asked for, tried again or not. A process counts its own. */
+/**
+ * Counts the passages that the embedding model was asked for, tried again or not. A process counts its own.
+ */
 export function observeEmbedding(registry: Registry): (passages: number) => void {
   const passages = new Counter({
     name: 'remit_passages_embedded_total',

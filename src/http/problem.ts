@@ -5,7 +5,9 @@ import { AppError, asAppError, type Challenge, stackOf } from '../kernel/errors.
 import type { Log } from '../kernel/log.ts'
 import type { AppContext } from './env.ts'
 
-/** Turns whatever was thrown into problem+json. Only an AppError's public half leaves; the rest is a bare 500. */
+/**
+ * Turns whatever was thrown into problem+json. Only an AppError's public half leaves; the rest is a bare 500.
+ */
 export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: string; readonly log: Log }) {
   return (thrown: unknown, c: AppContext): Response => {
     const error = thrown instanceof HTTPException ? fromHttp(thrown) : asAppError(thrown)
@@ -57,10 +59,10 @@ function fromHttp({ status, message }: HTTPException): AppError {
 }
 
 /**
- * The one form of `WWW-Authenticate` at our APIs (RFC 6750 §3): what was wrong with the token, the complete set of
- * scopes that the operation needs, how recent the sign-in must be (RFC 9470), and where the API says which servers
- * issue its tokens (RFC 9728 §5.1). Under the scheme `DPoP` for whoever came with it, and whose token is bound to a key
- * (RFC 9449 §7). Values are ours alone, so that nothing of a caller's is quoted back.
+ * The one form of `WWW-Authenticate` at our APIs (RFC 6750 §3): what was wrong with the token, the complete
+ * set of scopes that the operation needs, how recent the sign-in must be (RFC 9470), and where the API says
+ * which servers issue its tokens (RFC 9728 §5.1). Under the scheme `DPoP` for whoever came with it, and whose
+ * token is bound to a key (RFC 9449 §7). Values are ours alone, so that nothing of a caller's is quoted back.
  */
 export function wwwAuthenticate(
   code: ErrorCode,
@@ -82,7 +84,9 @@ export function wwwAuthenticate(
     .join(', ')}`
 }
 
-/** Where a resource says which tokens it takes: the well-known part stands before its path (RFC 9728 §3.1). */
+/**
+ * Where a resource says which tokens it takes: the well-known part stands before its path (RFC 9728 §3.1).
+ */
 export function metadataUrl(resource: string): string {
   const { origin, pathname } = new URL(resource)
   return `${origin}/.well-known/oauth-protected-resource${pathname === '/' ? '' : pathname}`

@@ -45,9 +45,9 @@ export interface Accepting {
 
 /**
  * Accepts documents for publishing: their rows, the queue's tasks and the job's items commit together, and
- * whatever access they take away is gone from OpenFGA when this returns. Ids must be distinct. Returns how many items were refused.
- * Throws the refusal with `throw`, and 503 when rights cannot be asked or removals cannot be made; a removal
- * that was begun is then completed by the worker.
+ * whatever access they take away is gone from OpenFGA when this returns. Ids must be distinct. Returns how
+ * many items were refused. Throws the refusal with `throw`, and 503 when rights cannot be asked or removals
+ * cannot be made; a removal that was begun is then completed by the worker.
  */
 export async function acceptDocuments(
   context: IngestContext,

@@ -39,8 +39,8 @@ export interface StoredObjects {
 const collectionsPadded = 25
 
 /**
- * Looks up all that is named, and asks OpenFGA about as many collections as objects are named: how many there are of them
- * would tell which of others' objects exist.
+ * Looks up all that is named, and asks OpenFGA about as many collections as objects are named: how many there
+ * are of them would tell which of others' objects exist.
  */
 export async function readObjects(
   { database, fga, clock, newId }: IngestContext,
@@ -82,7 +82,10 @@ export async function readObjects(
 
 const notAllowed = 'This caller may not change this tuple.'
 
-/** Why the caller may not make this entry, or undefined. Says the same for what is missing and what is others'. */
+/**
+ * Why the caller may not make this entry, or undefined. Says the same for what is missing and what is
+ * others'.
+ */
 export function refusalOf(
   list: AllowList,
   caller: Caller,

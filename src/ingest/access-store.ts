@@ -70,7 +70,8 @@ async function changePending(sql: Sql, entries: readonly Entry[]): Promise<Reado
     if (!storedDocument.isPending) continue
     const object = documentObject(id)
     const access = tagsAfter(object, storedDocument.pendingTags, entries)
-    // Not `retagged`: what is live gets the change by itself, and else keeps what it had if this is never published.
+    // Not `retagged`: what is live gets the change by itself, and else keeps what it had if this is never
+    // published.
     await sql.query('update revisions set access = $2 where doc_no = $1 and revision = $3', [
       storedDocument.docNo,
       JSON.stringify(access),
@@ -93,7 +94,10 @@ export function tagsAfter(object: FgaObject, currentTags: readonly Tag[], entrie
   return [...tagsByKey.values()]
 }
 
-/** Keeps what the rows of documents say in step: the owner that is cited, and what a withdrawal would remember. */
+/**
+ * Keeps what the rows of documents say in step: the owner that is cited, and what a withdrawal would
+ * remember.
+ */
 async function noteDocuments(sql: Sql, entries: readonly Entry[]): Promise<void> {
   for (const { tuple, operation } of entries) {
     const { type, id } = splitObject(tuple.object)

@@ -25,11 +25,11 @@ const tuplesMax = 100
 const pageMax = 99
 
 /**
- * Changes tuples by the allow-list of the model in force, in one Write to OpenFGA, in force when this returns.
- * Throws `invalid_request` naming the tuple that does not fit the model, `forbidden` naming the one that this
- * caller may not touch, `conflict` for one that exists with another end; then nothing of it is written. A folder that
- * would lie in itself is `invalid_request`.
- * After a 503 the change may yet take effect: it is remembered before it is sent, and drift completes it.
+ * Changes tuples by the allow-list of the model in force, in one Write to OpenFGA, in force when this
+ * returns. Throws `invalid_request` naming the tuple that does not fit the model, `forbidden` naming the one
+ * that this caller may not touch, `conflict` for one that exists with another end; then nothing of it is
+ * written. A folder that would lie in itself is `invalid_request`. After a 503 the change may yet take
+ * effect: it is remembered before it is sent, and drift completes it.
  */
 export async function changeAccess(
   context: IngestContext,
@@ -75,8 +75,8 @@ export async function changeAccess(
 }
 
 /**
- * The same without asking who may: for the operator's own data, such as the sample's groups and folders. Keeps
- * our tags in step, which tuples written straight to OpenFGA would not: drift would take those away.
+ * The same without asking who may: for the operator's own data, such as the sample's groups and folders.
+ * Keeps our tags in step, which tuples written straight to OpenFGA would not: drift would take those away.
  * Any number of tuples.
  */
 export async function applyTuples(

@@ -52,9 +52,9 @@ export function settingRefused(
 }
 
 /**
- * What stays of a document's tags where its writer says anew who may read it: what that cannot name, and what keeps others
- * from reading and is not the writer's to take back. `refused`: the writer would take away what it may only add.
- * `sensitive` has a rule of its own (sensitivity.ts).
+ * What stays of a document's tags where its writer says anew who may read it: what that cannot name, and what
+ * keeps others from reading and is not the writer's to take back. `refused`: the writer would take away what
+ * it may only add. `sensitive` has a rule of its own (sensitivity.ts).
  */
 export function leftBy(
   list: AllowList,
@@ -83,7 +83,9 @@ export function leftBy(
   return { kept: keptTags, refused: undefined }
 }
 
-/** What keeps others from reading a document, and is not its writer's to take back: it outlives a withdrawal. */
+/**
+ * What keeps others from reading a document, and is not its writer's to take back: it outlives a withdrawal.
+ */
 export function keptOf(
   list: AllowList | undefined,
   object: FgaObject,

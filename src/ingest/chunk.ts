@@ -33,7 +33,9 @@ export interface ChunkOptions {
   readonly title?: string
 }
 
-/** What a document's headings may come to, copied to each of its passages: so many times its text, or so much. */
+/**
+ * What a document's headings may come to, copied to each of its passages: so many times its text, or so much.
+ */
 const HEADING_COPIES_PER_TEXT_MAX = 2
 const HEADING_COPIES_MAX = 1_000_000
 
@@ -42,8 +44,9 @@ const HEADING_COPIES_MAX = 1_000_000
  * passage unless the one before is still small, code and tables stay whole where they fit and are split
  * between lines where not, prose is split between sentences. Every character but white space is in at least
  * one passage; every `embedText` has at most `tokensMax` tokens (a single character that has more is kept).
- * Pure: the same document gives the same passages. Throws `too_large` where the headings, copied to each passage,
- * come to more than twice the text and than a million characters: nobody writes that, and all of it would be stored.
+ * Pure: the same document gives the same passages. Throws `too_large` where the headings, copied to each
+ * passage, come to more than twice the text and than a million characters: nobody writes that, and all of it
+ * would be stored.
  */
 export function chunk(parsed: Parsed, options: ChunkOptions): Chunk[] {
   const marks = options.countTokens('')
@@ -167,8 +170,8 @@ function withoutTrailingHeadings(task: Task, covered: number, endIndex: number):
 }
 
 /**
- * Counts the passage as a whole: a tokenizer may make more of a text than of its parts. Gives up segments from
- * the end, then what is repeated, then half of the only one.
+ * Counts the passage as a whole: a tokenizer may make more of a text than of its parts. Gives up segments
+ * from the end, then what is repeated, then half of the only one.
  */
 function shrink(task: Task, range: Range): Range & { readonly tokens: number } {
   let { from: firstIndex, to: endIndex } = range

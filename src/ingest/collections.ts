@@ -24,8 +24,8 @@ export interface CollectionInput {
 
 /**
  * Makes or changes a collection: its row first, then its rights, removals before additions. A crash between
- * leaves rights out, never over; saying it again completes it. Documents that were opened to everybody stay so
- * when `publicAllowed` ends: take their tuples away too.
+ * leaves rights out, never over; saying it again completes it. Documents that were opened to everybody stay
+ * so when `publicAllowed` ends: take their tuples away too.
  */
 export async function saveCollection(
   context: IngestContext,
@@ -131,7 +131,9 @@ async function rightsChange(
 
 const namePattern = /^[A-Za-z][A-Za-z0-9_.-]{0,99}$/
 
-/** Replaces the list of metadata fields that filters may use. Stored documents of another type stop matching. */
+/**
+ * Replaces the list of metadata fields that filters may use. Stored documents of another type stop matching.
+ */
 export async function saveFields(
   { database }: IngestContext,
   writer: Writer,

@@ -29,8 +29,8 @@ export interface Content {
 }
 
 /**
- * Parses and chunks. Throws {@link ParseError} for what no other try can read, and the signal's reason once it fires:
- * then nothing of it is read any more.
+ * Parses and chunks. Throws {@link ParseError} for what no other try can read, and the signal's reason once
+ * it fires: then nothing of it is read any more.
  */
 export type Prepare = (content: Content, signal?: AbortSignal) => Promise<Prepared>
 
@@ -85,8 +85,8 @@ export interface IngestContext {
   /** Called after each step; a throw there is a crash. Tests only. */
   readonly step: (step: Step, documentId: string) => Promise<void>
   /**
-   * Tells whoever holds the corpus in memory, after the commit, that these documents came or went. Never rejects. Waited
-   * for before anybody hears of it: who was told that a document is there finds it.
+   * Tells whoever holds the corpus in memory, after the commit, that these documents came or went. Never
+   * rejects. Waited for before anybody hears of it: who was told that a document is there finds it.
    */
   readonly corpusChanged: (docNos: readonly number[]) => Promise<void>
   /** What finds the passages: it takes them in hidden, shows and hides them. */

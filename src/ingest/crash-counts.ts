@@ -3,11 +3,14 @@ import type { Revision } from './revision.ts'
 
 /** Which revisions a process was at when it ended. */
 export interface CrashCounts {
-  /** How often the revision was begun and its process ended, in all and alone. Asked before the revision is begun again. */
+  /**
+   * How often the revision was begun and its process ended, in all and alone. Asked before the revision is
+   * begun again.
+   */
   of(revision: Revision): Promise<Pick<Revision, 'deaths' | 'deathsAlone'>>
   /**
-   * Counts a death, and takes it back once `work` has ended. What it resolves with alone was not what ended the process
-   * before: that is forgotten. A rejection says nothing of it.
+   * Counts a death, and takes it back once `work` has ended. What it resolves with alone was not what ended
+   * the process before: that is forgotten. A rejection says nothing of it.
    */
   unlessEnded<T>(revision: Revision, isAlone: boolean, work: () => Promise<T>): Promise<T>
 }

@@ -12,14 +12,19 @@ export interface Tag {
   readonly expiresAt?: string
 }
 
-/** Whether more of a relation means more access, by the model's rules: `blocked` and `sensitive` take access away. */
+/**
+ * Whether more of a relation means more access, by the model's rules: `blocked` and `sensitive` take access
+ * away.
+ */
 export type IsWidening = (relation: string) => boolean
 
 /** Identifies a tag among those of one object; its end does not count. */
 export const tagKey = ({ relation, subject }: Pick<Tag, 'relation' | 'subject'>): string =>
   `${relation} ${subject}`
 
-/** The tags of a document of `collection` with this access. A subject that is named twice keeps its later end. */
+/**
+ * The tags of a document of `collection` with this access. A subject that is named twice keeps its later end.
+ */
 export function tagsOf(collection: string, access: Access): Tag[] {
   const accessTags: Tag[] = [{ relation: 'filed_in', subject: collectionObject(collection) }]
   if (access.owner !== undefined) accessTags.push({ relation: 'owner', subject: access.owner })
@@ -134,8 +139,8 @@ export async function readTags(sql: Sql, objects: readonly string[]): Promise<Ma
 }
 
 /**
- * Replaces the tags of an object and marks it unsettled: from now until {@link reconcileObject} has made OpenFGA
- * agree, a crash is mended by drift. `purge` also removes what others wrote on it.
+ * Replaces the tags of an object and marks it unsettled: from now until {@link reconcileObject} has made
+ * OpenFGA agree, a crash is mended by drift. `purge` also removes what others wrote on it.
  */
 export async function setTags(
   sql: Sql,

@@ -18,10 +18,10 @@ export interface DriftReport {
 }
 
 /**
- * Compares our tags with OpenFGA, object by object, and makes OpenFGA agree. Also looks through the whole store
- * for tuples on objects that we know nothing of, and for request-only ones: those would let an agent pass for
- * whoever they name, so they go first. Delegations are mended elsewhere. Throws for an object that could not be mended once
- * all others are.
+ * Compares our tags with OpenFGA, object by object, and makes OpenFGA agree. Also looks through the whole
+ * store for tuples on objects that we know nothing of, and for request-only ones: those would let an agent
+ * pass for whoever they name, so they go first. Delegations are mended elsewhere. Throws for an object that
+ * could not be mended once all others are.
  */
 export async function drift(context: IngestContext): Promise<DriftReport> {
   const { database } = context
@@ -46,8 +46,8 @@ export async function drift(context: IngestContext): Promise<DriftReport> {
 }
 
 /**
- * Completes what a crash left half done, and throws for what it could not once all the rest is. Cheap where there is nothing:
- * run at start and every minute.
+ * Completes what a crash left half done, and throws for what it could not once all the rest is. Cheap where
+ * there is nothing: run at start and every minute.
  */
 export async function mendUnsettled(context: IngestContext): Promise<number> {
   const rows = await context.database.query<{ object: FgaObject }>(
@@ -60,7 +60,9 @@ export async function mendUnsettled(context: IngestContext): Promise<number> {
   return rows.length
 }
 
-/** One that is held by somebody who stands still, or that the model refuses, keeps no other from being mended. */
+/**
+ * One that is held by somebody who stands still, or that the model refuses, keeps no other from being mended.
+ */
 async function eachOf<T>(objects: readonly T[], handle: (object: T) => Promise<unknown>): Promise<void> {
   const failures: unknown[] = []
   for (const object of objects) await handle(object).catch((error: unknown) => failures.push(error))

@@ -10,7 +10,9 @@ export const CONTEXT_SHARE = 0.25
 export const joinLead = (lead: readonly string[], text: string): string =>
   [...lead.filter((line) => line !== ''), text].join('\n')
 
-/** The line that says where a passage stands: outermost first, the outermost giving way while it is too long. */
+/**
+ * The line that says where a passage stands: outermost first, the outermost giving way while it is too long.
+ */
 export function placeLine(names: readonly string[], fits: (line: string) => boolean): string {
   let skipped = 0
   while (skipped < names.length && !fits(names.slice(skipped).join(' > '))) skipped++

@@ -25,9 +25,10 @@ interface Failing {
 }
 
 /**
- * A task is hopeless when it failed ten times in a row for the same reason, unless that may be everybody's: whatever
- * cannot be reached now never counts, and a reason that does not lie in the data counts only while other documents go
- * in. An outage, or a mistake of ours, must lose nothing. Kept in memory: a start counts anew.
+ * A task is hopeless when it failed ten times in a row for the same reason, unless that may be everybody's:
+ * whatever cannot be reached now never counts, and a reason that does not lie in the data counts only while
+ * other documents go in. An outage, or a mistake of ours, must lose nothing. Kept in memory: a start counts
+ * anew.
  */
 export function createFailures(): Failures {
   const failing = new Map<string, Failing>()
@@ -50,7 +51,10 @@ export function createFailures(): Failures {
   }
 }
 
-/** Undefined for what says nothing of the document: a store, a model, a lock, a thread, an index that lacks it now. */
+/**
+ * Undefined for what says nothing of the document: a store, a model, a lock, a thread, an index that lacks it
+ * now.
+ */
 export function reasonOf(error: unknown): string | undefined {
   if (error instanceof AppError) return error.code === 'internal_error' ? error.code : undefined
   if (error instanceof EmbeddingError) return error.code === 'wrong_answer' ? error.code : undefined

@@ -6,8 +6,9 @@ interface FencesDeps {
 }
 
 /**
- * What keeps a late Write of a hold out. Each Write of a hold brings a tuple along that must not exist yet, its turn: who
- * writes all turns of a hold that it does not know the end of has either come after a Write of it, or keeps it out for good.
+ * What keeps a late Write of a hold out. Each Write of a hold brings a tuple along that must not exist yet,
+ * its turn: who writes all turns of a hold that it does not know the end of has either come after a Write of
+ * it, or keeps it out for good.
  */
 export interface Fences {
   /** Keeps out all that this hold may still be about to write. */
@@ -15,15 +16,16 @@ export interface Fences {
   /** Whether the turn is taken. */
   has(hold: string, turn: number): Promise<boolean>
   /**
-   * All Writes of this hold were answered, and there will be no more: its turns are swept a while later, in the background.
-   * Until then they keep out what a proxy sends once more.
+   * All Writes of this hold were answered, and there will be no more: its turns are swept a while later, in
+   * the background. Until then they keep out what a proxy sends once more.
    */
   ended(hold: string, turns: number): void
 }
 
 /** Writes of one hold; more go under another id. With what a Write brings along, all turns fit one Write. */
 export const turnsMax = 90
-// A fence that was raised keeps out what is late by days; any other is of a hold that is over, or still has its leases.
+// A fence that was raised keeps out what is late by days; any other is of a hold that is over, or still has
+// its leases.
 const sweepAfterMs = 3_600_000
 // Longer than anything between us and OpenFGA tries a request again.
 const sweepEndedAfterMs = 600_000

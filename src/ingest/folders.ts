@@ -10,8 +10,9 @@ import { reconcileObject } from './reconcile-tuples.ts'
 export const folderObject = (id: string): FgaObject => `folder:${id}`
 
 /**
- * Files folders at their first mention, in the caller's transaction. Returns those that were new; {@link reconcileFolders}
- * has to come before anybody reads by them. Tuples found on a new folder are removed like on a new document.
+ * Files folders at their first mention, in the caller's transaction. Returns those that were new;
+ * {@link reconcileFolders} has to come before anybody reads by them. Tuples found on a new folder are removed
+ * like on a new document.
  */
 export async function fileFolders(sql: Sql, collection: string, ids: readonly string[]): Promise<string[]> {
   if (ids.length === 0) return []
@@ -34,8 +35,8 @@ export async function fileFolders(sql: Sql, collection: string, ids: readonly st
 }
 
 /**
- * Makes OpenFGA agree about what a document of these tags lies in, new folders above all: whoever filed one may have died
- * before. The caller must not hold the folders' locks.
+ * Makes OpenFGA agree about what a document of these tags lies in, new folders above all: whoever filed one
+ * may have died before. The caller must not hold the folders' locks.
  */
 export async function reconcileFolders(context: IngestContext, documentTags: readonly Tag[]): Promise<void> {
   const parents = documentTags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))
@@ -59,9 +60,10 @@ export const writesFolderParent = ({ tuple, operation }: Entry): boolean =>
   tuple.user.startsWith('folder:')
 
 /**
- * Throws `invalid_request` naming the parent by which a folder would lie in itself. Today's OpenFGA denies what rests
- * on such a circle behind `but not`, so that no agent is told anything that lies in it; its coming engine does not see
- * the circle. The caller holds {@link foldersLock}. Knows our tags only, which drift keeps equal to OpenFGA.
+ * Throws `invalid_request` naming the parent by which a folder would lie in itself. Today's OpenFGA denies
+ * what rests on such a circle behind `but not`, so that no agent is told anything that lies in it; its coming
+ * engine does not see the circle. The caller holds {@link foldersLock}. Knows our tags only, which drift
+ * keeps equal to OpenFGA.
  */
 export async function assertNoCircle(sql: Sql, entries: readonly Entry[]): Promise<void> {
   const written = entries.filter(writesFolderParent)

@@ -8,7 +8,8 @@ import { type Fences, turnOf, turnsMax } from './fences.ts'
 export interface Hold {
   /**
    * Writes to OpenFGA while it is held, else not at all: no clock decides that, the Write itself does. Throws
-   * {@link WriteRefused} where OpenFGA holds something already that was to be written: read and compute it {@link retryRefusedWrite}.
+   * {@link WriteRefused} where OpenFGA holds something already that was to be written: read and compute it
+   * {@link retryRefusedWrite}.
    */
   write(change: Writing): Promise<void>
   /** Whether nobody reads more than before or after while this is written: see `Fga.isOrderly`. */
@@ -66,7 +67,8 @@ export function createHold(
       await fga.write(change, nextTurn)
     } catch (error) {
       if (error instanceof WriteRefused) throw (await fences.has(lease.holder, turn)) ? lost() : error
-      // Of what has no answer nobody knows whether it is still to come: the last turn of a refusal by ourselves, too.
+      // Of what has no answer nobody knows whether it is still to come: the last turn of a refusal by
+      // ourselves, too.
       if (!(error instanceof Lost)) isInDoubt = true
       throw error
     }

@@ -16,7 +16,9 @@ import { applySnapshot, type ReceivedBody, type Snapshot } from './withdraw.ts'
 export interface ImportRequest {
   /** Newline-delimited JSON, read once and never held as a whole. */
   readonly body: AsyncIterable<Uint8Array>
-  /** Withdraws what is no longer listed, under the rules of the contract. Left out: only adds and replaces. */
+  /**
+   * Withdraws what is no longer listed, under the rules of the contract. Left out: only adds and replaces.
+   */
   readonly snapshot?: Snapshot
   readonly idempotencyKey?: string
   /** Fires when whoever sends it is gone: what has not begun then does not begin. */
@@ -32,10 +34,11 @@ const countedAtOnce = 1_000
 const endLine = z.strictObject({ end: z.int().min(0) })
 
 /**
- * Accepts an import line by line: a bad line is noted and the others go in; past a thousand they are only counted. Returns the job's id once the whole
- * body was read; by then everything that it takes away is out of force. A body that breaks off leaves a failed
- * job whose good lines went in, and frees its idempotency key; so does, two minutes later, a process that died.
- * Throws `idempotency_mismatch`, `conflict`, and 503 when rights cannot be asked.
+ * Accepts an import line by line: a bad line is noted and the others go in; past a thousand they are only
+ * counted. Returns the job's id once the whole body was read; by then everything that it takes away is out of
+ * force. A body that breaks off leaves a failed job whose good lines went in, and frees its idempotency key;
+ * so does, two minutes later, a process that died. Throws `idempotency_mismatch`, `conflict`, and 503 when
+ * rights cannot be asked.
  */
 export async function importDocuments(
   context: IngestContext,

@@ -34,13 +34,15 @@ import type { Access, DocumentInput } from './wire.ts'
 import { withdrawDocuments } from './withdraw.ts'
 
 /**
- * Everything that changes the corpus and who may read it. Each call says on its function what it promises. One whose
- * `signal` fired before its turn came throws `deadline_exceeded`, and has done nothing.
+ * Everything that changes the corpus and who may read it. Each call says on its function what it promises.
+ * One whose `signal` fired before its turn came throws `deadline_exceeded`, and has done nothing.
  */
 export interface Ingest extends AsyncDisposable {
   /** Mends what a crash left, asserts that no request-only tuple is stored, and begins to work. */
   start(options?: { readonly compares?: boolean }): Promise<void>
-  /** Accepts one document; returns the job's id. `idempotencyKey`: the same request again gets the same job. */
+  /**
+   * Accepts one document; returns the job's id. `idempotencyKey`: the same request again gets the same job.
+   */
   put(writer: Writer, input: DocumentInput, idempotencyKey?: string, signal?: AbortSignal): Promise<string>
   /** Withdraws one document; it is hidden when this returns. Returns the job's id. */
   withdraw(writer: Writer, id: string, idempotencyKey?: string, signal?: AbortSignal): Promise<string>
@@ -239,8 +241,8 @@ const digestOf = (kind: string, request: unknown): string =>
     .digest('hex')
 
 /**
- * The first request of a key may have failed after its commit, before OpenFGA had what it takes away: its repetition is not
- * answered before that is so.
+ * The first request of a key may have failed after its commit, before OpenFGA had what it takes away: its
+ * repetition is not answered before that is so.
  */
 async function settleJob(context: IngestContext, jobId: string): Promise<void> {
   const rows = await context.database.query<{ object: FgaObject }>(

@@ -94,10 +94,16 @@ export interface NewItem {
   readonly detail?: string
 }
 
-/** Failures of a job that are told, and notes of it. Of what fails before it is accepted no more are kept than are told. */
+/**
+ * Failures of a job that are told, and notes of it. Of what fails before it is accepted no more are kept than
+ * are told.
+ */
 export const toldMax = 1_000
 
-/** Adds an item and counts it. Returns its number; 0 for a failure that is counted alone, since so many are kept already. */
+/**
+ * Adds an item and counts it. Returns its number; 0 for a failure that is counted alone, since so many are
+ * kept already.
+ */
 export async function insertItem(sql: Sql, newItem: NewItem): Promise<number> {
   const [row] = await sql.query<{ item_no: number }>(
     `with counted as (

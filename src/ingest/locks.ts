@@ -11,9 +11,10 @@ import { createHold, type Hold, type HoldDeps, lost, plainHold } from './hold.ts
 export interface Locks {
   /**
    * Runs `work` as the only writer of these objects, in this process and, on native Postgres, in all. All or
-   * nothing, so two callers never wait for each other. What was held may be lost on the way, when this process stood still:
-   * so `work` writes by its {@link Hold} alone. Throws `storage_unavailable` after 30 s of waiting, or when it was lost.
-   * Throws `deadline_exceeded` where `signal` fired before `work` began: nothing was done.
+   * nothing, so two callers never wait for each other. What was held may be lost on the way, when this
+   * process stood still: so `work` writes by its {@link Hold} alone. Throws `storage_unavailable` after 30 s
+   * of waiting, or when it was lost. Throws `deadline_exceeded` where `signal` fired before `work` began:
+   * nothing was done.
    */
   hold<T>(objects: readonly string[], work: (hold: Hold) => Promise<T>, signal?: AbortSignal): Promise<T>
 }
@@ -33,8 +34,8 @@ const waitMsMax = 30_000
 const pauseMs = 25
 
 /**
- * Locks that live outside any transaction, since work under them calls OpenFGA, whose embedded engine needs the
- * database's one session. Where that engine runs over PGlite the memory of this process is enough.
+ * Locks that live outside any transaction, since work under them calls OpenFGA, whose embedded engine needs
+ * the database's one session. Where that engine runs over PGlite the memory of this process is enough.
  */
 export function createLocks(dependencies: LocksDeps): Locks {
   const { database, fga, isApart } = dependencies
@@ -54,7 +55,8 @@ export function createLocks(dependencies: LocksDeps): Locks {
     const lease = await acquire(dependencies, fences, objects, signal)
     const hold = createHold({ fga, fences, newHoldId: () => newHoldId(dependencies) }, lease)
     try {
-      // Whoever was told meanwhile that it is over may have done the opposite since, and been told that it is done.
+      // Whoever was told meanwhile that it is over may have done the opposite since, and been told that it is
+      // done.
       assertNotAborted(signal)
       return await task(hold)
     } finally {
@@ -65,7 +67,8 @@ export function createLocks(dependencies: LocksDeps): Locks {
   return {
     async hold(objects, task, signal) {
       while (objects.some((object) => backgroundByObject.has(object))) {
-        // On PGlite a holder whose statements stand behind all questions would hold a removal up past its deadline.
+        // On PGlite a holder whose statements stand behind all questions would hold a removal up past its
+        // deadline.
         if (!isInBackground()) for (const object of objects) hurry(backgroundByObject.get(object))
         await new Promise<void>((wake) => waiting.push(wake))
       }

@@ -24,8 +24,9 @@ const blank = /^[\t\r ]*$/
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /**
- * Reads newline-delimited JSON as it comes in, one line in memory at a time. A line that is too long, not UTF-8
- * or not JSON is reported and left behind; what follows it is read. Blank lines are counted and skipped. Throws `payload_too_large` after `linesMax` lines.
+ * Reads newline-delimited JSON as it comes in, one line in memory at a time. A line that is too long, not
+ * UTF-8 or not JSON is reported and left behind; what follows it is read. Blank lines are counted and
+ * skipped. Throws `payload_too_large` after `linesMax` lines.
  */
 export async function* readNdjson(
   body: AsyncIterable<Uint8Array>,

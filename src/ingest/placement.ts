@@ -131,8 +131,8 @@ export async function decidePlacements(
     const narrowedTags = narrow(stored?.tags ?? [], newTags, (relation) =>
       allowList.isWidening('document', relation),
     )
-    // A parent lets people read and makes sensitive: one that goes now, or comes with the content, must not leave what is
-    // live ordinary meanwhile.
+    // A parent lets people read and makes sensitive: one that goes now, or comes with the content, must not
+    // leave what is live ordinary meanwhile.
     const bare = sensitivity.by(newTags) && !sensitivity.by(narrowedTags)
     return {
       ok: true,

@@ -21,8 +21,8 @@ interface Task {
 
 /**
  * Brings one accepted revision into force: parse, chunk, embed, stage hidden, then hide → tuples → publish.
- * Every step may run twice; whatever was superseded ends without effect. Throws what another try may mend; what fails
- * again and again for a reason of its own is refused.
+ * Every step may run twice; whatever was superseded ends without effect. Throws what another try may mend;
+ * what fails again and again for a reason of its own is refused.
  */
 export async function processRevision(
   context: IngestContext,
@@ -46,8 +46,8 @@ const givenUp = (cause: unknown): ParseError =>
   new ParseError('unreadable', 'Taking this content in failed ten times for the same reason.', cause)
 
 /**
- * A process that ends takes down whatever it was at, and says of none that it was the cause. So what was begun and did not end goes
- * in alone from then on, and only what ends the process alone is given up.
+ * A process that ends takes down whatever it was at, and says of none that it was the cause. So what was
+ * begun and did not end goes in alone from then on, and only what ends the process alone is given up.
  */
 async function inTurn(context: IngestContext, task: Task, signal: AbortSignal): Promise<void> {
   const revision = await readRevision(context.database, task.document, task.revision)
@@ -144,8 +144,9 @@ async function supersede(
 }
 
 /**
- * The content cannot be read: what is live stays live, under the access that was set since, if any was. What made the
- * document sensitive was accepted all the same, and stays: on what is live, else remembered for the next revision.
+ * The content cannot be read: what is live stays live, under the access that was set since, if any was. What
+ * made the document sensitive was accepted all the same, and stays: on what is live, else remembered for the
+ * next revision.
  */
 async function refuse(context: IngestContext, revision: Revision, error: ParseError): Promise<void> {
   const { index, documentLocks, jobChanged } = context

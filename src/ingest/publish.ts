@@ -15,7 +15,8 @@ import { type Revision, readRevision } from './revision.ts'
 /**
  * Brings a staged revision into force. Hidden first out, visible last in: where anybody gains access, the old
  * content is gone before their tuples are written, and the new one appears after. The caller holds the
- * document's lock. Returns the job whose item was finished; undefined when the revision was superseded meanwhile.
+ * document's lock. Returns the job whose item was finished; undefined when the revision was superseded
+ * meanwhile.
  */
 export async function publish(
   context: IngestContext,
@@ -104,7 +105,9 @@ export async function isStaged(
   return rows.length > 0
 }
 
-/** Has the next try stage the revision once more. What of it is staged stays until then, where nobody sees it. */
+/**
+ * Has the next try stage the revision once more. What of it is staged stays until then, where nobody sees it.
+ */
 export async function stageAnew(
   sql: Sql,
   { docNo, revision }: Pick<Revision, 'docNo' | 'revision'>,
@@ -116,8 +119,8 @@ export async function stageAnew(
 }
 
 /**
- * Hands the chunks to the index, then stores the texts, where no search and no reader sees them. Replaces an earlier try.
- * Of a revision that is gone nothing stays.
+ * Hands the chunks to the index, then stores the texts, where no search and no reader sees them. Replaces an
+ * earlier try. Of a revision that is gone nothing stays.
  */
 export async function stage(
   { database, index }: Pick<IngestContext, 'database' | 'index'>,

@@ -6,8 +6,8 @@ import type { IngestContext } from './context.ts'
 const silentSecondsMax = 120
 
 /**
- * Says in the caller's transaction that the import still comes in. Throws `conflict` where it was given up meanwhile:
- * its key may stand for another request by now, so nothing more of this one goes in.
+ * Says in the caller's transaction that the import still comes in. Throws `conflict` where it was given up
+ * meanwhile: its key may stand for another request by now, so nothing more of this one goes in.
  */
 export async function stillReceiving(sql: Sql, jobId: string): Promise<void> {
   const rows = await sql.query(

@@ -23,13 +23,17 @@ const untagged: ReadonlySet<string> = new Set([
 export const isTagged = (type: string, relation: string): boolean =>
   tagged.has(type) && !untagged.has(`${type}#${relation}`)
 
-/** Whether our tags speak for all tuples of it. Lendings, grants and what no row lets anybody write are others'. */
+/**
+ * Whether our tags speak for all tuples of it. Lendings, grants and what no row lets anybody write are
+ * others'.
+ */
 const isOurs = (list: AllowList, type: string, relation: string): boolean =>
   isTagged(type, relation) && (relation === 'filed_in' || list.has(type, relation))
 
 /**
- * Makes OpenFGA hold exactly the tags of `object`, and takes its unsettled mark away. May run twice. The caller holds the
- * object and is not inside a transaction: the embedded engine writes to the same single-session database.
+ * Makes OpenFGA hold exactly the tags of `object`, and takes its unsettled mark away. May run twice. The
+ * caller holds the object and is not inside a transaction: the embedded engine writes to the same
+ * single-session database.
  */
 export function reconcileObject(
   { database, fga, allowList }: Pick<IngestContext, 'database' | 'fga' | 'allowList'>,

@@ -29,9 +29,10 @@ export interface Reembedded {
 }
 
 /**
- * Gives every live passage a vector of this model: all of them where the stored ones are another's, else those
- * that lack one. Old vectors go first, in one transaction with the mark that keeps the service from starting,
- * so that no kill leaves vectors of two models. After a kill it goes on; with yet another model it begins anew.
+ * Gives every live passage a vector of this model: all of them where the stored ones are another's, else
+ * those that lack one. Old vectors go first, in one transaction with the mark that keeps the service from
+ * starting, so that no kill leaves vectors of two models. After a kill it goes on; with yet another model it
+ * begins anew.
  */
 export async function reembed(options: ReembedOptions): Promise<Reembedded> {
   const { database, vectors, embedder, newTxn } = options
@@ -61,7 +62,10 @@ export async function reembed(options: ReembedOptions): Promise<Reembedded> {
   return { model: embedder.model, passages, replaced }
 }
 
-/** What was staged without vectors is prepared once more at the next start: it would be published without them. */
+/**
+ * What was staged without vectors is prepared once more at the next start: it would be published without
+ * them.
+ */
 async function prepareAnew(sql: Sql, vectors: ChunkVectors): Promise<void> {
   const staged = await vectors.stagedWithout(sql)
   await sql.query(
@@ -112,8 +116,9 @@ async function fill(options: ReembedOptions): Promise<number> {
 }
 
 /**
- * On native Postgres a service of another folder may use the same database: it would go on to store and to ask
- * for vectors of the old model. Sees those that connect directly or through a pooler that passes their name on.
+ * On native Postgres a service of another folder may use the same database: it would go on to store and to
+ * ask for vectors of the old model. Sees those that connect directly or through a pooler that passes their
+ * name on.
  */
 async function assertAlone({ kind }: Database, sql: Sql): Promise<void> {
   if (kind === 'pglite') return

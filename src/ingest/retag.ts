@@ -113,9 +113,9 @@ export async function countTags(sql: Sql, subject: string): Promise<number> {
 }
 
 /**
- * Gives another subject every tag of this one, and what of documents names it, and resolves when OpenFGA holds that. A tag
- * that both have keeps its later end. May run twice; after a crash the objects' marks see to OpenFGA. Does NOT move what has
- * no tag: groups, lendings.
+ * Gives another subject every tag of this one, and what of documents names it, and resolves when OpenFGA
+ * holds that. A tag that both have keeps its later end. May run twice; after a crash the objects' marks see
+ * to OpenFGA. Does NOT move what has no tag: groups, lendings.
  */
 export async function renameSubject(
   context: IngestContext,

@@ -5,13 +5,17 @@ export interface Section {
   readonly kind: Block['kind']
   readonly start: number
   readonly end: number
-  /** Titles of the headings above, outermost first; a heading's own is the last. One list for a whole part. */
+  /**
+   * Titles of the headings above, outermost first; a heading's own is the last. One list for a whole part.
+   */
   readonly path: readonly string[]
   readonly headerEnd?: number
   readonly page?: number
 }
 
-/** The smallest piece that a chunk is made of: a sentence, a line, a heading. Segments follow on each other. */
+/**
+ * The smallest piece that a chunk is made of: a sentence, a line, a heading. Segments follow on each other.
+ */
 export interface Segment {
   readonly start: number
   readonly end: number
@@ -26,7 +30,9 @@ export const CHARACTERS_PER_TOKEN_MAX = 8
 /** What a text costs a passage, in tokens. */
 export type Cost = (text: string) => number
 
-/** Cuts a document into segments of at most `costMax`. They cover the text and never split a surrogate pair. */
+/**
+ * Cuts a document into segments of at most `costMax`. They cover the text and never split a surrogate pair.
+ */
 export function toSegments(parsed: Parsed, cost: Cost, costMax: number): Segment[] {
   const segments: Segment[] = []
   for (const section of toSections(parsed)) {
@@ -111,10 +117,14 @@ function cutAfter(text: string, [startOffset, endOffset]: Range, boundary: RegEx
   return ranges
 }
 
-/** Cuts what is too large at lines, then at words, then into pieces of the length that a token may stand for, then in halves. */
+/**
+ * Cuts what is too large at lines, then at words, then into pieces of the length that a token may stand for,
+ * then in halves.
+ */
 function fit(text: string, startOffset: number, endOffset: number, cost: Cost, costMax: number): Sized[] {
   const charactersMax = costMax * CHARACTERS_PER_TOKEN_MAX
-  // What is too long by its length is not counted: a word of a megabyte would be counted whole, then in halves, then ...
+  // What is too long by its length is not counted: a word of a megabyte would be counted whole, then in
+  // halves, then ...
   const size =
     endOffset - startOffset > charactersMax
       ? Number.POSITIVE_INFINITY
@@ -174,7 +184,9 @@ function halfway(text: string, startOffset: number, endOffset: number): number |
   return middleOrNext > startOffset && middleOrNext < endOffset ? middleOrNext : undefined
 }
 
-/** One segment as two, for a text whose whole costs more than its parts did. None where it is one character. */
+/**
+ * One segment as two, for a text whose whole costs more than its parts did. None where it is one character.
+ */
 export function halves(text: string, segment: Segment, cost: Cost): readonly [Segment, Segment] | undefined {
   const middle = halfway(text, segment.start, segment.end)
   if (middle === undefined) return undefined

@@ -10,8 +10,9 @@ import { askSensitive } from './rights.ts'
 /** Whether documents are sensitive, as OpenFGA said, and whether tags alone would make them so. */
 export interface Sensitivity {
   /**
-   * Whether the object is sensitive; a document by anything that was ever accepted and that nobody who may has ended: what
-   * is in force, what waits to be published, what was withdrawn or refused. False for an object that was not asked about.
+   * Whether the object is sensitive; a document by anything that was ever accepted and that nobody who may
+   * has ended: what is in force, what waits to be published, what was withdrawn or refused. False for an
+   * object that was not asked about.
    */
   of(object: FgaObject): boolean
   /** Whether an object with these tags is sensitive, by itself or by where they put it. */
@@ -25,8 +26,9 @@ interface More {
 }
 
 /**
- * What every decision about sensitivity rests on: marking takes a writer, unmarking `security.write`, whatever state a
- * document is in. Stays true for as long as the documents' locks are held. Throws 503 when OpenFGA does not answer.
+ * What every decision about sensitivity rests on: marking takes a writer, unmarking `security.write`,
+ * whatever state a document is in. Stays true for as long as the documents' locks are held. Throws 503 when
+ * OpenFGA does not answer.
  */
 export async function askSensitivity(
   { fga, now }: { readonly fga: Fga; readonly now: number },
@@ -70,8 +72,8 @@ const placesOf = (documentTags: readonly Tag[]): FgaObject[] =>
   )
 
 /**
- * Extra writes that keep sensitive what a service's change would make ordinary: a document or folder that loses
- * the parent from which it is sensitive, in force or with what waits, is marked sensitive itself.
+ * Extra writes that keep sensitive what a service's change would make ordinary: a document or folder that
+ * loses the parent from which it is sensitive, in force or with what waits, is marked sensitive itself.
  */
 export async function keepSensitive(
   { database, fga, clock }: IngestContext,

@@ -1,9 +1,11 @@
 /**
- * Work beside each other, or alone: in the order in which it came, but that whoever waits when one that was alone ends goes in
- * before the next alone. Many of those are often one service's.
+ * Work beside each other, or alone: in the order in which it came, but that whoever waits when one that was
+ * alone ends goes in before the next alone. Many of those are often one service's.
  */
 export interface SharedLock {
-  /** Runs `work` once those before it let it: all of them have ended if it, or one of them, is to be alone. */
+  /**
+   * Runs `work` once those before it let it: all of them have ended if it, or one of them, is to be alone.
+   */
   pass<T>(isAlone: boolean, work: () => Promise<T>): Promise<T>
 }
 

@@ -10,7 +10,10 @@ import { bytesOf, type DocumentInput, mimeTypeOf } from './wire.ts'
 /** Raised with every change of what is read from a document, so that the same content is read again. */
 const readingVersion = 1
 
-/** SHA-256 of what passages and their citation are made of: content and what is said of it, but no access, times or versions. */
+/**
+ * SHA-256 of what passages and their citation are made of: content and what is said of it, but no access,
+ * times or versions.
+ */
 export function digestOf(subject: string, input: DocumentInput): Buffer {
   const { title, uri = null, metadata = {} } = input
   const digested = [readingVersion, splitObject(subject).id, mimeTypeOf(input), title, uri, metadata]
@@ -29,9 +32,10 @@ export const canonical = (value: unknown): string =>
   )
 
 /**
- * Whether the document is just what is asked for, so that there is nothing to do: its newest accepted revision is the live one and
- * was made of this content, its tags are in force in OpenFGA, and no passage lacks a vector. Whatever waits, failed, was withdrawn
- * or is remembered as sensitive is not. The caller holds the document's lock.
+ * Whether the document is just what is asked for, so that there is nothing to do: its newest accepted
+ * revision is the live one and was made of this content, its tags are in force in OpenFGA, and no passage
+ * lacks a vector. Whatever waits, failed, was withdrawn or is remembered as sensitive is not. The caller
+ * holds the document's lock.
  */
 export async function isUnchanged(
   { embed, index }: Pick<IngestContext, 'embed' | 'index'>,
@@ -58,8 +62,9 @@ export async function isUnchanged(
 }
 
 /**
- * Whether the content that is live came from this service and is just this one: what differs is said of it, or who may read it.
- * Told to that service alone, it tells of nothing but what it sent itself. The caller holds the document's lock.
+ * Whether the content that is live came from this service and is just this one: what differs is said of it,
+ * or who may read it. Told to that service alone, it tells of nothing but what it sent itself. The caller
+ * holds the document's lock.
  */
 export async function isSameContent(
   sql: Sql,

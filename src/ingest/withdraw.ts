@@ -146,8 +146,8 @@ export interface Snapshot {
 const batchMax = 50
 
 /**
- * Withdraws what the collection holds and the list does not. Only after a list that is beyond doubt: every line
- * accepted, the end line last and right. Else nothing is withdrawn, and the job says why.
+ * Withdraws what the collection holds and the list does not. Only after a list that is beyond doubt: every
+ * line accepted, the end line last and right. Else nothing is withdrawn, and the job says why.
  */
 export async function applySnapshot(
   context: IngestContext,
@@ -201,8 +201,9 @@ function doubtOf(
 }
 
 /**
- * Documents of the collection that were not accepted again since this import began, by it or by anyone. What others
- * merely sent does not count: refused, or older than what is there. A line of its own that is older does: the list has it.
+ * Documents of the collection that were not accepted again since this import began, by it or by anyone. What
+ * others merely sent does not count: refused, or older than what is there. A line of its own that is older
+ * does: the list has it.
  */
 async function findUnlisted(
   sql: Sql,

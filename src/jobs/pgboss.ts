@@ -20,7 +20,10 @@ export interface PgBossQueueOptions {
   readonly pollSeconds?: number
   /** Milliseconds between two signs of life. Defaults to 15,000: half of what a claim lasts without one. */
   readonly beatMs?: number
-  /** The longest pause before a task that failed is tried again, in seconds. Defaults to 30; the first is a second. */
+  /**
+   * The longest pause before a task that failed is tried again, in seconds. Defaults to 30; the first is a
+   * second.
+   */
   readonly retryPauseSecondsMax?: number
   /** Told of everything that goes wrong in the background, tasks' failures included. */
   readonly onError: (error: Error) => void
@@ -41,8 +44,8 @@ type TaskJob = Job<Task['data']>
 
 // 30 s: a task whose process died without a word is taken up again after that.
 const heartbeatSeconds = 30
-// A look at the queue goes over the first task of every key that waits: it has to be worth it, and what one process has
-// taken no other gets. No more wait here than a few services' worth.
+// A look at the queue goes over the first task of every key that waits: it has to be worth it, and what one
+// process has taken no other gets. No more wait here than a few services' worth.
 const batchSize = 8
 const backlogMax = 256
 // So long is not looked again, in multiples of what a look took, unless there is nothing to do.
@@ -135,8 +138,8 @@ class PgBossQueue implements Queue {
   }
 
   /**
-   * Begins tasks one by one as places are free: none waits for those that were fetched along with it. Tasks of those
-   * who have none here are looked for even while others wait: they are next.
+   * Begins tasks one by one as places are free: none waits for those that were fetched along with it. Tasks
+   * of those who have none here are looked for even while others wait: they are next.
    */
   async #scanQueue(): Promise<void> {
     const boss = this.#boss
@@ -192,7 +195,8 @@ class PgBossQueue implements Queue {
 
   async #settle(boss: PgBoss, job: TaskJob, signal: AbortSignal): Promise<void> {
     const { name } = this.#options
-    // It may have waited here for so long, or this process stood still for so long, that it is another's by now.
+    // It may have waited here for so long, or this process stood still for so long, that it is another's by
+    // now.
     if ((await this.#lapsedOf(boss, [job])).length > 0) return
     let later: LaterTask | undefined
     try {
@@ -234,7 +238,10 @@ class PgBossQueue implements Queue {
     })
   }
 
-  /** Says that we are still at it: what is not heard of for so long is taken for abandoned, and is another's then. */
+  /**
+   * Says that we are still at it: what is not heard of for so long is taken for abandoned, and is another's
+   * then.
+   */
   async #beat(boss: PgBoss): Promise<void> {
     const lapsed = await this.#lapsedOf(boss, [...this.#backlog, ...this.#running.keys()])
     this.#lose((job) => lapsed.includes(job))

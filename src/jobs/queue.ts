@@ -3,7 +3,10 @@ import type { Sql } from '../store/sql.ts'
 /** One piece of work: `key` orders it after earlier ones of the same key; `data` must be JSON. */
 export interface Task {
   readonly key: string
-  /** Whose it is, where several share the queue: who has nothing running goes first, and nobody holds every place. */
+  /**
+   * Whose it is, where several share the queue: who has nothing running goes first, and nobody holds every
+   * place.
+   */
   readonly turn?: string
   readonly data: Readonly<Record<string, string | number>>
 }
@@ -15,10 +18,10 @@ export interface LaterTask extends Task {
 
 /**
  * Runs one task. It may run again after a crash, so it must be able to run twice. A throw means "try again
- * later", after a pause that grows; `continueLater`, called once before it returns, has this task end and that one be
- * there in one step, in its place. What can never succeed returns normally and says so elsewhere. `signal` aborts at
- * shutdown, and when another may have begun the same task, since nothing was heard of this process for too long: then
- * nothing that the handler says counts any more.
+ * later", after a pause that grows; `continueLater`, called once before it returns, has this task end and
+ * that one be there in one step, in its place. What can never succeed returns normally and says so elsewhere.
+ * `signal` aborts at shutdown, and when another may have begun the same task, since nothing was heard of this
+ * process for too long: then nothing that the handler says counts any more.
  */
 export type Handler = (
   data: Task['data'],
@@ -31,8 +34,8 @@ export interface Queue extends AsyncDisposable {
   /** Prepares the queue, takes up what a dead process left, and begins to work. */
   start(handler: Handler): Promise<void>
   /**
-   * Adds tasks in the caller's transaction, at most one of a key: those of one transaction have no order among
-   * them. Call {@link wake} after it was committed.
+   * Adds tasks in the caller's transaction, at most one of a key: those of one transaction have no order
+   * among them. Call {@link wake} after it was committed.
    */
   send(sql: Sql, tasks: readonly Task[]): Promise<void>
   /** Has this process look for work now instead of at its next poll. */

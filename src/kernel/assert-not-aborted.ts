@@ -1,8 +1,8 @@
 import { AppError } from './errors.ts'
 
 /**
- * Throws `deadline_exceeded` once the signal fired: whoever wanted this was told that it is over, or left. Asked after each
- * wait that stands before the first effect.
+ * Throws `deadline_exceeded` once the signal fired: whoever wanted this was told that it is over, or left.
+ * Asked after each wait that stands before the first effect.
  */
 export function assertNotAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true)

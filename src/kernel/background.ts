@@ -7,7 +7,10 @@ export interface Background {
 
 const patience = new AsyncLocalStorage<Background>()
 
-/** Runs work that nobody waits for, such as taking a document in: questions go before it wherever both wait for one thing. */
+/**
+ * Runs work that nobody waits for, such as taking a document in: questions go before it wherever both wait
+ * for one thing.
+ */
 export const inBackground = <T>(task: () => T): T => patience.run({ isOver: false }, task)
 
 /** Undefined: this is no part of work that is done {@link inBackground}. */
@@ -19,10 +22,16 @@ export const isInBackground = (): boolean => patience.getStore()?.isOver === fal
 /** Waits for a place; what it gives gives it back. */
 type Acquire = () => Promise<() => void>
 
-/** Of so many places that are given to others, patient work gets the next: it is slow then, and never stands still. */
+/**
+ * Of so many places that are given to others, patient work gets the next: it is slow then, and never stands
+ * still.
+ */
 const shareOfPatient = 8
 
-/** So many places, for which two lanes wait: {@link currentBackground} is the second. Each in the order in which it came. */
+/**
+ * So many places, for which two lanes wait: {@link currentBackground} is the second. Each in the order in
+ * which it came.
+ */
 export function createPrioritySemaphore(permits: number): Acquire {
   const urgent: (() => void)[] = []
   const patient: { readonly of: Background; readonly go: () => void }[] = []

@@ -1,4 +1,7 @@
-/** One bit for each number from 0 on, the lowest of a byte first, as Postgres' `get_bit(bytea, bigint)` counts. */
+/**
+ * One bit for each number from 0 on, the lowest of a byte first, as Postgres' `get_bit(bytea, bigint)`
+ * counts.
+ */
 export const hasBit = (bits: Uint8Array, position: number): boolean =>
   position >= 0 && (((bits[position >> 3] ?? 0) >> (position & 7)) & 1) === 1
 

@@ -1,15 +1,16 @@
 import { invalid } from './errors.ts'
 
 /**
- * A position in a list, as callers get it: opaque, but neither secret nor signed, since it is a right to nothing.
- * `position`: what {@link positionIn} gives back.
+ * A position in a list, as callers get it: opaque, but neither secret nor signed, since it is a right to
+ * nothing. `position`: what {@link positionIn} gives back.
  */
 export const cursorAt = (position: readonly (string | number)[]): string =>
   Buffer.from(JSON.stringify(position)).toString('base64url')
 
 /**
- * The position that a cursor names, by `read`, which gives undefined for what is no position of its list. Undefined for
- * the first page, which has no cursor. Throws `invalid_request` for a cursor of another list, and for what is none.
+ * The position that a cursor names, by `read`, which gives undefined for what is no position of its list.
+ * Undefined for the first page, which has no cursor. Throws `invalid_request` for a cursor of another list,
+ * and for what is none.
  */
 export function positionIn<T>(
   cursor: string | undefined,

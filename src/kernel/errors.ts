@@ -26,7 +26,10 @@ export interface AppErrorOptions {
   readonly headers?: Readonly<Record<string, string>>
   /** Goes out as `WWW-Authenticate`, with where the API is described (RFC 9728 §5.1). */
   readonly challenge?: Challenge
-  /** What a caller needs to go on, beside the members that every problem has (RFC 9457 §3.2). Goes out as it stands. */
+  /**
+   * What a caller needs to go on, beside the members that every problem has (RFC 9457 §3.2). Goes out as it
+   * stands.
+   */
   readonly members?: ProblemMembers
   readonly cause?: unknown
 }

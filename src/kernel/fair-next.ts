@@ -1,6 +1,6 @@
 /**
- * What is done next of what waits: of those whose owners have fewest running, the first. Undefined where nothing waits, or
- * only for owners who have `most` running. What has no owner has none running.
+ * What is done next of what waits: of those whose owners have fewest running, the first. Undefined where
+ * nothing waits, or only for owners who have `most` running. What has no owner has none running.
  */
 export function fairNext<T>(
   waiting: Iterable<T>,

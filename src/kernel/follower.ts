@@ -4,8 +4,8 @@ import { realTimer, type Timer } from './timer.ts'
 /** Times are in milliseconds. */
 export interface FollowerOptions<Connection extends AsyncDisposable> {
   /**
-   * Reads what is new and takes it in. Runs never overlap. `connection` is the one that `connect` opened, and undefined
-   * where there is none or somebody asked for a read past it.
+   * Reads what is new and takes it in. Runs never overlap. `connection` is the one that `connect` opened, and
+   * undefined where there is none or somebody asked for a read past it.
    */
   readonly read: (connection: Connection | undefined) => Promise<void>
   /** Milliseconds between the end of one poll and the next. Left out: nothing is polled. */
@@ -14,7 +14,10 @@ export interface FollowerOptions<Connection extends AsyncDisposable> {
   readonly retryMs?: (failures: number) => number
   /** What a poll does. Default: one read. */
   readonly poll?: () => Promise<void>
-  /** Opens a connection that tells of changes. It is opened before a poll, closed when a poll fails, and opened anew. */
+  /**
+   * Opens a connection that tells of changes. It is opened before a poll, closed when a poll fails, and
+   * opened anew.
+   */
   readonly connect?: () => Promise<Connection>
   /** Called when a poll, or a read that `wake` began, fails: for how often in a row. Not after the end. */
   readonly onFailed?: (error: unknown, failures: number) => void
@@ -27,22 +30,28 @@ export interface FollowerOptions<Connection extends AsyncDisposable> {
 }
 
 /**
- * Keeps something in memory that others change, by reading on from where it stands: one read at a time, a poll that
- * tells deafness once, a time by which to tell what is stale, and an end that waits for what is under way. Disposing
- * ends the polls, waits for reads and closes the connection.
+ * Keeps something in memory that others change, by reading on from where it stands: one read at a time, a
+ * poll that tells deafness once, a time by which to tell what is stale, and an end that waits for what is
+ * under way. Disposing ends the polls, waits for reads and closes the connection.
  */
 export interface Follower extends AsyncDisposable, Pick<SerialQueue, 'run' | 'shared'> {
   /** When the last read that came through began, by `elapsed`; undefined before the first. */
   readonly readAt: number | undefined
   /** Whether a read came through that began at most so many milliseconds ago. */
   isFresh(ms: number): boolean
-  /** A read past the connection that begins after this call; callers who wait for the same one share it. Rejects. */
+  /**
+   * A read past the connection that begins after this call; callers who wait for the same one share it.
+   * Rejects.
+   */
   refresh(): Promise<void>
   /** Somebody told of a change: reads over the connection. A failure is told to `onFailed`. */
   wake(): void
   /** Polls now, or waits for the poll that is under way. Never rejects. */
   poll(): Promise<void>
-  /** Polls after so many milliseconds, in place of the poll that is due, and goes on from there. Default: `pollMs`. */
+  /**
+   * Polls after so many milliseconds, in place of the poll that is due, and goes on from there. Default:
+   * `pollMs`.
+   */
   start(afterMs?: number): void
 }
 

@@ -3,7 +3,10 @@ import { growArray } from './grow-array.ts'
 const none = -1
 const roomFor = (index: number): number => 2 * index + 64
 
-/** Numbers that are each in one group at most, also numbers: documents by their ACL. Each group is gone through by itself. */
+/**
+ * Numbers that are each in one group at most, also numbers: documents by their ACL. Each group is gone
+ * through by itself.
+ */
 export class GroupedNumbers {
   // By member, moved up by one: 0 is none, so that room that was never written to is in no group.
   #groups = new Int32Array(0)

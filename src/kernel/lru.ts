@@ -20,13 +20,16 @@ export interface LruOptions<Value> {
   readonly weightMax?: number
   /** Default: nothing. Called once for each `set`: a value that grows is to be set again. */
   readonly weightOf?: (key: string, value: Value) => number
-  /** Told of each value that `delete`, `clear` or another value takes out, but not of one that its own key replaces. */
+  /**
+   * Told of each value that `delete`, `clear` or another value takes out, but not of one that its own key
+   * replaces.
+   */
   readonly onDrop?: (value: Value) => void
 }
 
 /**
- * An empty cache. Without `entriesMax` and `weightMax` it is not bounded. Ours, not a library's: the latest stays even
- * where it weighs more than all may, which lru-cache refuses to keep.
+ * An empty cache. Without `entriesMax` and `weightMax` it is not bounded. Ours, not a library's: the latest
+ * stays even where it weighs more than all may, which lru-cache refuses to keep.
  */
 export function createLru<Value>(options: LruOptions<Value>): Lru<Value> {
   const { entriesMax = Number.POSITIVE_INFINITY, weightMax = Number.POSITIVE_INFINITY } = options

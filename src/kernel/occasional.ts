@@ -14,7 +14,10 @@ export interface OccasionalOptions {
   readonly onError: (error: unknown) => void
 }
 
-/** Whether so little time has passed. Less than none is what a clock says that was set back: nobody knows how much. */
+/**
+ * Whether so little time has passed. Less than none is what a clock says that was set back: nobody knows how
+ * much.
+ */
 export const isWithin = (ms: number, passed: number): boolean => passed >= 0 && passed <= ms
 
 /** Nothing runs before the first call of `run`. */

@@ -13,7 +13,10 @@ export interface PacedQueueOptions {
 /** Runs the work in the order in which it came, once it is its turn. */
 export type PacedQueue = <T>(work: () => Promise<T>) => Promise<T>
 
-/** Keeps work of which much may come at once from keeping everybody else waiting: so much in one turn of the event loop. */
+/**
+ * Keeps work of which much may come at once from keeping everybody else waiting: so much in one turn of the
+ * event loop.
+ */
 export function createPacedQueue({ atOnce, perTurn, waitingMax, full }: PacedQueueOptions): PacedQueue {
   const waiting: (() => void)[] = []
   let underWay = 0

@@ -29,7 +29,9 @@ export interface Principal {
   readonly kind: PrincipalKind
   /** The OpenFGA user: `user:anne`, `user:namespace/key`, or `service:NAME` for a program of its own. */
   readonly subject: FgaObject
-  /** Agents, outermost (the one that speaks now) first: `agent:research-bot`. Empty for a person or a service. */
+  /**
+   * Agents, outermost (the one that speaks now) first: `agent:research-bot`. Empty for a person or a service.
+   */
   readonly actors: readonly FgaObject[]
   /** OAuth client id. */
   readonly client: string
@@ -38,13 +40,16 @@ export interface Principal {
   /** Id of the live delegation whose row was checked against this token. Present iff there is an actor. */
   readonly delegation?: string
   /**
-   * Grant of an approval that the token presents, `g_…`, as the token names it: whether it counts for this agent,
-   * delegation and question is for its row to say, on every use.
+   * Grant of an approval that the token presents, `g_…`, as the token names it: whether it counts for this
+   * agent, delegation and question is for its row to say, on every use.
    */
   readonly grant?: string
   /** Id of the grant family of the token, for revocation. */
   readonly grantId?: string
-  /** Thumbprint of the key that the token is bound to, where it is: whoever shows it proves that key (RFC 9449). */
+  /**
+   * Thumbprint of the key that the token is bound to, where it is: whoever shows it proves that key (RFC
+   * 9449).
+   */
   readonly boundTo?: string
   /** Thread through every record of this action. */
   readonly txn: string
@@ -73,8 +78,8 @@ export function inAction(principal: Principal, txn: string): Principal {
 }
 
 /**
- * Who a principal is in all of their actions: one object for as long as their token is known, so that what is worked out of it
- * need not be worked out anew for each. For nothing that rests on `txn`.
+ * Who a principal is in all of their actions: one object for as long as their token is known, so that what is
+ * worked out of it need not be worked out anew for each. For nothing that rests on `txn`.
  */
 export const callerOf = (principal: Principal): Principal => callers.get(principal) ?? principal
 

@@ -2,12 +2,15 @@ import { createFollower, type Follower } from './follower.ts'
 import type { Log } from './log.ts'
 import { reasonOf } from './reason.ts'
 
-/** Work that is done again and again. `poll` does it now, or waits for the run that is under way; it never rejects. */
+/**
+ * Work that is done again and again. `poll` does it now, or waits for the run that is under way; it never
+ * rejects.
+ */
 export type Recurring = Pick<Follower, 'poll'> & AsyncDisposable
 
 /**
- * Does the work so many milliseconds after now, and after the end of each run: it never runs beside itself. What fails is
- * logged, and tried again at its next turn. Disposing waits for what is under way.
+ * Does the work so many milliseconds after now, and after the end of each run: it never runs beside itself.
+ * What fails is logged, and tried again at its next turn. Disposing waits for what is under way.
  */
 export function startRecurring(
   log: Log,

@@ -1,10 +1,14 @@
-/** Runs one piece of work at a time, in the order in which it came: an older answer never undoes a newer one. */
+/**
+ * Runs one piece of work at a time, in the order in which it came: an older answer never undoes a newer one.
+ */
 export interface SerialQueue {
-  /** Runs the work when all that came before it has ended, however that went. Throws where the queue is full. */
+  /**
+   * Runs the work when all that came before it has ended, however that went. Throws where the queue is full.
+   */
   run<T>(work: () => Promise<T>): Promise<T>
   /**
-   * The same work, coalesced: each call waits for a run that begins after it, and calls that wait for the same run
-   * share it.
+   * The same work, coalesced: each call waits for a run that begins after it, and calls that wait for the
+   * same run share it.
    */
   shared<T>(work: () => Promise<T>): () => Promise<T>
   /** Resolves when all that has come so far has ended. */
@@ -19,7 +23,10 @@ export interface SerialQueueOptions {
   readonly full?: () => Error
 }
 
-/** An empty queue. Work that fails holds nothing up. NOT checked: work that waits for its own queue never ends. */
+/**
+ * An empty queue. Work that fails holds nothing up. NOT checked: work that waits for its own queue never
+ * ends.
+ */
 export function createSerialQueue({ pendingMax, full }: SerialQueueOptions = {}): SerialQueue {
   const state: { tail: Promise<unknown>; pending: number } = { tail: Promise.resolve(), pending: 0 }
 

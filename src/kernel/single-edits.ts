@@ -1,7 +1,10 @@
 // What ids and names of settings are made of most.
 const letters = [...'abcdefghijklmnopqrstuvwxyz0123456789-_./@']
 
-/** Each text that is one slip of the keys away: a character too many, too few, another or in other case, two swapped. */
+/**
+ * Each text that is one slip of the keys away: a character too many, too few, another or in other case, two
+ * swapped.
+ */
 export function singleEdits(text: string): string[] {
   const found = new Set([text.toLowerCase()])
   for (let index = 0; index <= text.length; index += 1) {

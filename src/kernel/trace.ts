@@ -11,9 +11,9 @@ import {
 } from '@opentelemetry/api'
 
 /**
- * OpenTelemetry as the service uses it. Without a provider (see src/compose/telemetry.ts) nothing is made or sent, and only
- * the trace id that a caller brought goes on into the record. Attributes hold no token, person, text or query: spans
- * leave for a system that asks nobody's permission.
+ * OpenTelemetry as the service uses it. Without a provider (see src/compose/telemetry.ts) nothing is made or
+ * sent, and only the trace id that a caller brought goes on into the record. Attributes hold no token,
+ * person, text or query: spans leave for a system that asks nobody's permission.
  */
 // Asked for anew each time: one that is kept goes on to a provider that was taken down.
 const tracer = () => trace.getTracer('remit')
@@ -26,7 +26,10 @@ export interface SpanOptions {
   readonly attributes: Attributes
 }
 
-/** Runs `work` as a step of the trace that is under way; outside of one (background polls) it is no step of anything. */
+/**
+ * Runs `work` as a step of the trace that is under way; outside of one (background polls) it is no step of
+ * anything.
+ */
 export function step<T>(name: string, options: SpanOptions, task: () => Promise<T>): Promise<T> {
   return trace.getActiveSpan() === undefined ? task() : spanned(name, options, task)
 }

@@ -2,9 +2,10 @@ import { visible } from '@remit/contract/text'
 import { z } from 'zod'
 
 /**
- * The first thing that is wrong with what somebody sent: its path, and what it has to be. Before all a name that is not
- * known: misspelt, it is also why another is missing. Names that the sender made up are cut at 200 characters, and what
- * nobody can see in them stands as its number, `⟨U+0000⟩`: the path goes into answers, logs and rows.
+ * The first thing that is wrong with what somebody sent: its path, and what it has to be. Before all a name
+ * that is not known: misspelt, it is also why another is missing. Names that the sender made up are cut at
+ * 200 characters, and what nobody can see in them stands as its number, `⟨U+0000⟩`: the path goes into
+ * answers, logs and rows.
  */
 export function firstIssue({ issues }: z.ZodError): {
   readonly path: readonly string[]
@@ -21,8 +22,9 @@ const nameLengthMax = 200
 const pathOf = (path: readonly PropertyKey[]): readonly string[] =>
   path.map((name) => visible(String(name).slice(0, nameLengthMax)))
 
-// Zod's own words are about its parser ("expected number, received NaN"); who reads them sent a body or made a
-// setting, and wants to know what it takes. A schema's own words go before these; what is not here keeps Zod's.
+// Zod's own words are about its parser ("expected number, received NaN"); who reads them sent a body or made
+// a setting, and wants to know what it takes. A schema's own words go before these; what is not here keeps
+// Zod's.
 z.config({ customError: saysOf })
 
 function saysOf(issue: z.core.$ZodRawIssue): string | undefined {

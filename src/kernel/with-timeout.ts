@@ -1,4 +1,7 @@
-/** What `work` comes to, or `otherwise` where it takes longer than so many milliseconds; it goes on all the same. */
+/**
+ * What `work` comes to, or `otherwise` where it takes longer than so many milliseconds; it goes on all the
+ * same.
+ */
 export async function withTimeout<T, U>(ms: number, promise: Promise<T>, otherwise: U): Promise<T | U> {
   const { promise: timedOut, resolve } = Promise.withResolvers<U>()
   const timer = setTimeout(resolve, ms, otherwise)
@@ -9,7 +12,9 @@ export async function withTimeout<T, U>(ms: number, promise: Promise<T>, otherwi
   }
 }
 
-/** What the work comes to; its waiting ends with the signal, whose reason it throws, while the work goes on. */
+/**
+ * What the work comes to; its waiting ends with the signal, whose reason it throws, while the work goes on.
+ */
 export async function unlessAborted<T>(pending: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted()
   const { promise, reject } = Promise.withResolvers<never>()

@@ -8,7 +8,9 @@ export interface ZipEntry {
   read(bytesMax: number): Uint8Array
 }
 
-/** `unreadable`: not a zip, damaged, encrypted or of a kind not read here. `too_large`: unpacks to too much. */
+/**
+ * `unreadable`: not a zip, damaged, encrypted or of a kind not read here. `too_large`: unpacks to too much.
+ */
 export class ZipError extends Error {
   readonly code: 'unreadable' | 'too_large'
 

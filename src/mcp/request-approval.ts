@@ -74,7 +74,9 @@ const requestApprovalTool = {
   annotations: { readOnlyHint: false, destructiveHint: false, idempotentHint: true, openWorldHint: false },
 } as const
 
-/** `request_approval`: asks the person for more than was lent, and looks how that stands. It decides nothing. */
+/**
+ * `request_approval`: asks the person for more than was lent, and looks how that stands. It decides nothing.
+ */
 export function registerRequestApproval(
   server: McpServer,
   { approvals, resolve, publicUrl }: ApprovalToolDeps,
@@ -119,8 +121,8 @@ const abortsBefore = ({ signal, at: endsAt, now }: Deadline): AbortSignal =>
   AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, endsAt - now() - marginMs))])
 
 /**
- * A no is an error, so that no model reads it as an answer. What is open says how it goes on: a client that opens no
- * addresses has nobody but its model to send the person there.
+ * A no is an error, so that no model reads it as an answer. What is open says how it goes on: a client that
+ * opens no addresses has nobody but its model to send the person there.
  */
 function approvalResult(approval: Approval, url: string): CallToolResult {
   const nextHint = nextStep(approval, url)

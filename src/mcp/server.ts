@@ -48,16 +48,18 @@ export interface ServerDeps extends RetrieveToolDeps, ApprovalToolDeps {
 }
 
 /**
- * What every server of ours is made with. Nothing is announced: every list is what it was, and each answer stands for its own
- * moment, so that no stream outlives its token. A client of the revision before cannot be asked anything during a call: there
- * is no session through which its answer would come.
+ * What every server of ours is made with. Nothing is announced: every list is what it was, and each answer
+ * stands for its own moment, so that no stream outlives its token. A client of the revision before cannot be
+ * asked anything during a call: there is no session through which its answer would come.
  */
 export const serverOptions = ({ state }: ToolContext): ServerOptions => ({
   inputRequired: { legacyShim: false },
   requestState: { verify: state.verify },
 })
 
-/** A server for one call: which tools there are is the same for everybody, what they give is for this caller. */
+/**
+ * A server for one call: which tools there are is the same for everybody, what they give is for this caller.
+ */
 export function createServer(dependencies: ServerDeps, context: ToolContext): McpServer {
   const server = new McpServer(mcpServer, {
     ...serverOptions(context),
@@ -139,7 +141,8 @@ const retrieveTool = {
   scopes: ['docs.search'],
   input: questionSchema,
   output: z.strictObject({ ...untrustedMembers, ...answerSchema.shape }),
-  // What it gives was written by anybody: where a client limits what a model may do after that, it should here.
+  // What it gives was written by anybody: where a client limits what a model may do after that, it should
+  // here.
   annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: true },
 } as const
 
@@ -158,8 +161,8 @@ function registerRetrieve(
 const documentScopes = ['docs.read'] as const
 
 /**
- * Documents as resources: `remit://document/{id}`, the id as one segment (`/` → `%2F`, `%` → `%25`). Read through the same
- * gate as everything. There is no list of them: what can be read is found by asking.
+ * Documents as resources: `remit://document/{id}`, the id as one segment (`/` → `%2F`, `%` → `%25`). Read
+ * through the same gate as everything. There is no list of them: what can be read is found by asking.
  */
 function registerDocuments(
   server: McpServer,
@@ -261,9 +264,9 @@ interface McpFaceDeps extends RequestStateDeps {
 }
 
 /**
- * MCP on the official library: one server a message, made for its caller. The library gets no token: none can be passed on.
- * Throws `insufficient_scope` with the complete set, so that the door answers in its own form and scheme. NOT checked
- * here: the token, Origin and Host, size and rate: the door does.
+ * MCP on the official library: one server a message, made for its caller. The library gets no token: none can
+ * be passed on. Throws `insufficient_scope` with the complete set, so that the door answers in its own form
+ * and scheme. NOT checked here: the token, Origin and Host, size and rate: the door does.
  */
 export function createMcpFace({ serve, resource, agents, log, ...stateDeps }: McpFaceDeps): McpFace {
   return async ({ request, body, principal, deadline }) => {

@@ -9,7 +9,9 @@ import type { Principal } from '../kernel/principal.ts'
 export interface RequestState {
   /** Readable for whoever holds it: no secret, nothing that the caller may not know. */
   mint(value: string, context: ServerContext): Promise<string>
-  /** Gives the value back, once. Throws for a state that is changed, over, used, or of another caller or call. */
+  /**
+   * Gives the value back, once. Throws for a state that is changed, over, used, or of another caller or call.
+   */
   verify(state: string, context: ServerContext): Promise<string>
 }
 
@@ -22,16 +24,17 @@ const seconds = 300
 const payload = z.strictObject({ id: z.string(), value: z.string() })
 
 /**
- * A state for one call: bound to the person, every actor, the client and the delegation, and to what is asked (method, name
- * and a digest of the arguments), for 300 s and one use. It says where a call stands, never who asks nor that they may: that is
- * the token's, each time.
+ * A state for one call: bound to the person, every actor, the client and the delegation, and to what is asked
+ * (method, name and a digest of the arguments), for 300 s and one use. It says where a call stands, never who
+ * asks nor that they may: that is the token's, each time.
  */
 export function createRequestState(
   { subject, actors, client, delegation }: Principal,
   body: unknown,
   { key, spent: replayGuard }: RequestStateDeps,
 ): RequestState {
-  // Only where there is a state: a body may be nested deeper than this can follow, which is a reason to refuse no other.
+  // Only where there is a state: a body may be nested deeper than this can follow, which is a reason to
+  // refuse no other.
   const bound = () => JSON.stringify([subject, actors, client, delegation ?? null, requestDigest(body)])
   const codec = createRequestStateCodec<unknown>({ key, ttlSeconds: seconds, bind: bound })
   return {

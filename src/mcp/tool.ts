@@ -25,13 +25,13 @@ interface Call {
   readonly principal: Principal
   readonly deadline: Deadline
   /**
-   * What is missing of these scopes, as the set to ask for: with what the token holds already, since a client that
-   * asks for exactly what it is told would otherwise lose the rest. Undefined: nothing is missing.
+   * What is missing of these scopes, as the set to ask for: with what the token holds already, since a client
+   * that asks for exactly what it is told would otherwise lose the rest. Undefined: nothing is missing.
    */
   lacking(scopes: readonly Scope[]): readonly [Scope, ...Scope[]] | undefined
   /**
-   * Whether the limits of the agent that speaks leave one of them out, so that no consent gives it. Not asked of those that
-   * it speaks through: their limits are not for it to know.
+   * Whether the limits of the agent that speaks leave one of them out, so that no consent gives it. Not asked
+   * of those that it speaks through: their limits are not for it to know.
    */
   isBeyond(scopes: readonly Scope[]): Promise<boolean>
 }
@@ -73,7 +73,9 @@ export interface Tool<Input extends z.ZodType> {
   readonly input: Input
   readonly output: StandardSchemaWithJSON
   readonly annotations: ToolAnnotations
-  /** Whether its outcome has to be told however long it takes: what was sent may have happened. Default false. */
+  /**
+   * Whether its outcome has to be told however long it takes: what was sent may have happened. Default false.
+   */
   readonly untimed?: boolean
 }
 
@@ -101,8 +103,8 @@ export async function asker(call: Call, tool: string, scopes: readonly Scope[]):
 }
 
 /**
- * A tool's arguments as the library lists them, and hands on unread: it would refuse in a sentence of its own, without code,
- * field and txn.
+ * A tool's arguments as the library lists them, and hands on unread: it would refuse in a sentence of its
+ * own, without code, field and txn.
  */
 const listed = <Input extends z.ZodType>(input: Input): StandardSchemaWithJSON<unknown> => ({
   '~standard': { ...input['~standard'], validate: (value) => ({ value }) },
@@ -146,8 +148,8 @@ interface FailureDeps {
 }
 
 /**
- * What went wrong, as the result of a tool: the model reads it, and code and txn are the same as over HTTP. Nothing leaves
- * but the public half of an expected failure.
+ * What went wrong, as the result of a tool: the model reads it, and code and txn are the same as over HTTP.
+ * Nothing leaves but the public half of an expected failure.
  */
 function toolFailure(thrown: unknown, dependencies: FailureDeps): CallToolResult {
   const error = logged(thrown, dependencies)
@@ -201,8 +203,8 @@ export const untrusted = { content_trust: 'untrusted', notice } as const
 export const untrustedMembers = { content_trust: z.literal('untrusted'), notice: z.literal(notice) }
 
 /**
- * A result that holds others' words. As text it is JSON: whatever a document says stays inside its own string, so that no
- * passage can end the quotation and go on in our voice.
+ * A result that holds others' words. As text it is JSON: whatever a document says stays inside its own
+ * string, so that no passage can end the quotation and go on in our voice.
  */
 export const quoted = <T extends Record<string, unknown>>(members: T) => {
   const structuredContent = { ...untrusted, ...members }

@@ -2,11 +2,12 @@ import { BlockList, isIP } from 'node:net'
 
 /**
  * Whether an address, as the system resolved it, is somebody's on the public internet: IANA's special-purpose
- * registries (RFC 6890) read as an allow-list. Of IPv6 only global unicast (2000::/3) may be, so that everything
- * that is not handed out (unspecified, loopback, link-local, unique local, multicast, v4-mapped, v4-compatible, local
- * NAT64) is refused without being listed. An address that carries an IPv4 address (6to4, Teredo) is refused whatever
- * it carries; of NAT64's well-known prefix, by which an IPv6-only host reaches IPv4, the carried one decides.
- * NOT checked: whether a public address is one of our own machines. That is the firewall's to know.
+ * registries (RFC 6890) read as an allow-list. Of IPv6 only global unicast (2000::/3) may be, so that
+ * everything that is not handed out (unspecified, loopback, link-local, unique local, multicast, v4-mapped,
+ * v4-compatible, local NAT64) is refused without being listed. An address that carries an IPv4 address (6to4,
+ * Teredo) is refused whatever it carries; of NAT64's well-known prefix, by which an IPv6-only host reaches
+ * IPv4, the carried one decides. NOT checked: whether a public address is one of our own machines. That is
+ * the firewall's to know.
  */
 export function isPublicAddress(address: string): boolean {
   // A zone (fe80::1%eth0) exists for link-local addresses only.

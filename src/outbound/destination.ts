@@ -10,9 +10,9 @@ export interface Destination {
 const lengthMax = 8_192
 
 /**
- * Undefined: not to be asked. https only, but for an origin that the settings name exactly; no user or password; at most
- * 8192 characters. Spellings of one address (decimal, octal, hex, short, full-width) are one here already: the URL
- * standard has written them with dots. NOT checked: what a name resolves to.
+ * Undefined: not to be asked. https only, but for an origin that the settings name exactly; no user or
+ * password; at most 8192 characters. Spellings of one address (decimal, octal, hex, short, full-width) are
+ * one here already: the URL standard has written them with dots. NOT checked: what a name resolves to.
  */
 export function destinationOf(address: string, allowedOrigins: ReadonlySet<string>): Destination | undefined {
   const url = address.length > lengthMax ? null : URL.parse(address)

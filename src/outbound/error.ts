@@ -1,7 +1,7 @@
 /**
- * Why nothing, or nothing whole, came back. `url_refused`, `address_refused`: it may not be asked. `unreachable`: no
- * name, no connection, no valid certificate. `timed_out`, `aborted`: by us. `too_large`: headers or body over the
- * limit. `broken`: what came is not HTTP, not its encoding, or ended early.
+ * Why nothing, or nothing whole, came back. `url_refused`, `address_refused`: it may not be asked.
+ * `unreachable`: no name, no connection, no valid certificate. `timed_out`, `aborted`: by us. `too_large`:
+ * headers or body over the limit. `broken`: what came is not HTTP, not its encoding, or ended early.
  */
 export type OutboundReason =
   | 'url_refused'
@@ -13,8 +13,9 @@ export type OutboundReason =
   | 'broken'
 
 /**
- * The only thing that a guarded fetch throws. Holds neither address nor headers nor anything that the other side sent,
- * and no `cause`: undici's own errors quote answers, which may quote the token they were asked with.
+ * The only thing that a guarded fetch throws. Holds neither address nor headers nor anything that the other
+ * side sent, and no `cause`: undici's own errors quote answers, which may quote the token they were asked
+ * with.
  */
 export class OutboundError extends Error {
   readonly reason: OutboundReason

@@ -13,7 +13,10 @@ import { OutboundError, type OutboundReason } from './error.ts'
 export interface OutboundRequest {
   /** Default GET. */
   readonly method?: string
-  /** `host`, `accept-encoding` and everything about the connection are set here: naming one is a bug, which throws. */
+  /**
+   * `host`, `accept-encoding` and everything about the connection are set here: naming one is a bug, which
+   * throws.
+   */
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string | Uint8Array
   readonly signal?: AbortSignal
@@ -46,7 +49,9 @@ export interface Resolved {
 export interface GuardedFetchOptions {
   /** Every address of a name. Addresses are not asked for. */
   readonly lookup: (host: string) => Promise<readonly Resolved[]>
-  /** Exact origins (`http://127.0.0.1:9000`) that may be http and have private addresses. None is the rule. */
+  /**
+   * Exact origins (`http://127.0.0.1:9000`) that may be http and have private addresses. None is the rule.
+   */
   readonly allowedOrigins: readonly string[]
   /** Roots of trust instead of the system's, as PEM. For tests. */
   readonly ca?: string
@@ -59,11 +64,12 @@ const ownHeaders =
   /^(host|connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|content-length|accept-encoding)$/i
 
 /**
- * Requests to addresses that come from outside: SSRF ends here. A name is resolved once; if any of its addresses is
- * not public, none is used; the connection goes to those that were judged and to no others, whatever the name says a
- * moment later (DNS rebinding). TLS is verified by name whatever NODE_TLS_REJECT_UNAUTHORIZED says; HTTP/1.1; proxies
- * of the environment are not used; each request has a connection of its own, so that none is used that was judged for
- * another one. NOT checked: whether the caller may ask that host at all.
+ * Requests to addresses that come from outside: SSRF ends here. A name is resolved once; if any of its
+ * addresses is not public, none is used; the connection goes to those that were judged and to no others,
+ * whatever the name says a moment later (DNS rebinding). TLS is verified by name whatever
+ * NODE_TLS_REJECT_UNAUTHORIZED says; HTTP/1.1; proxies of the environment are not used; each request has a
+ * connection of its own, so that none is used that was judged for another one. NOT checked: whether the
+ * caller may ask that host at all.
  */
 export function createGuardedFetch({
   lookup,
@@ -234,9 +240,10 @@ function reasonOf(error: unknown, sent: boolean): OutboundReason {
 class TooLarge extends Error {}
 
 /**
- * The whole body, decoded; throws `TooLarge` as soon as either what came or what it decodes to is over `bytesMax`, so
- * that a bomb is never held. One layer of gzip, deflate or brotli; anything else is an error. We ask for none
- * (`accept-encoding: identity`), but whoever reads an answer for what must not leave has to read what it says.
+ * The whole body, decoded; throws `TooLarge` as soon as either what came or what it decodes to is over
+ * `bytesMax`, so that a bomb is never held. One layer of gzip, deflate or brotli; anything else is an error.
+ * We ask for none (`accept-encoding: identity`), but whoever reads an answer for what must not leave has to
+ * read what it says.
  */
 async function readBody(body: Readable, encoding: string | null, bytesMax: number): Promise<Uint8Array> {
   const decode = decoder(encoding)

@@ -5,7 +5,10 @@ import type { Log } from '../kernel/log.ts'
 import { outermostActor, type Principal } from '../kernel/principal.ts'
 import type { Database, Sql } from '../store/sql.ts'
 
-/** What a person agreed to beside what they lent, and what they could still be asked: see src/delegation/approvals. */
+/**
+ * What a person agreed to beside what they lent, and what they could still be asked: see
+ * src/delegation/approvals.
+ */
 export interface Approvals {
   /** Those of the named grants that count for this principal and this question, and every remembered one. */
   presentable(principal: Principal, asking: Asking): Promise<readonly Presented[]>
@@ -57,23 +60,27 @@ export interface PresentingDeps {
 /** Presents the grants of one request, and accounts for them. */
 export interface Presenting {
   /**
-   * Gives what `make` makes with all that may be presented. Where that rests on a use that does not count (any more),
-   * `make` gives undefined and the answer is made anew: as if nothing had been named, then as if nothing were there at all.
+   * Gives what `make` makes with all that may be presented. Where that rests on a use that does not count
+   * (any more), `make` gives undefined and the answer is made anew: as if nothing had been named, then as if
+   * nothing were there at all.
    */
   answer<T>(
     principal: Principal,
     asking: Asking,
     make: (presented: readonly Presented[]) => Promise<T | undefined>,
   ): Promise<T>
-  /** Which of the grants presented cover what is about to leave. Undefined: one covers what its row does not know. */
+  /**
+   * Which of the grants presented cover what is about to leave. Undefined: one covers what its row does not
+   * know.
+   */
   usesOf(
     clearing: Pick<Clearing, 'grantsOf'>,
     presented: readonly Presented[],
     documentIds: readonly string[],
   ): Promise<Uses | undefined>
   /**
-   * Runs `write`, which has to record all of it, in one transaction with the uses; outside of one where there are none
-   * and `write` is one statement. False: a use does not count any more, and nothing was written.
+   * Runs `write`, which has to record all of it, in one transaction with the uses; outside of one where there
+   * are none and `write` is one statement. False: a use does not count any more, and nothing was written.
    */
   commit(by: UsesBy, write: (sql: Sql) => Promise<void>): Promise<boolean>
 }

@@ -6,7 +6,10 @@ import { type Approvals, mayAsk, namedBy, type Presented, type Presenting } from
 /** One try to answer a question, and what it presents. */
 export interface Attempt {
   readonly presented: readonly Presented[]
-  /** Nobody looked whether there is a grant to present: the statement of the record does ({@link readRecorded}). */
+  /**
+   * Nobody looked whether there is a grant to present: the statement of the record does
+   * ({@link readRecorded}).
+   */
   readonly isUnchecked: boolean
   /** The agent may be offered to ask now. */
   readonly mayOffer: boolean
@@ -14,7 +17,9 @@ export interface Attempt {
   lookNextTime(): void
 }
 
-/** Answers a question with the grants that count for it, and looks for none where there most likely are none. */
+/**
+ * Answers a question with the grants that count for it, and looks for none where there most likely are none.
+ */
 export interface Attempts {
   /** Begins beside what else the question needs; {@link BegunAttempts.answer} then tries. */
   begin(principal: Principal, approval: string | undefined): Promise<BegunAttempts>
@@ -22,7 +27,10 @@ export interface Attempts {
 
 /** Attempts that began for one question, to be finished with or without grants. */
 export interface BegunAttempts {
-  /** Gives what `make` makes. Where that is undefined it rested on a grant that does not count, and is made anew. */
+  /**
+   * Gives what `make` makes. Where that is undefined it rested on a grant that does not count, and is made
+   * anew.
+   */
   answer<T>(queryHmac: string, make: (attempt: Attempt) => Promise<T | undefined>): Promise<T>
 }
 
@@ -33,14 +41,16 @@ export interface AttemptsDeps {
   readonly now: () => number
 }
 
-// What other processes offered meanwhile is found then: an agent that may be offered no more is asked about as others are.
+// What other processes offered meanwhile is found then: an agent that may be offered no more is asked about
+// as others are.
 const keptMs = 60_000
 const holdersMax = 10_000
 
 /** Answers without grants first where somebody probably has none, and again where they had. */
 export function createAttempts({ approvals, presenting, now }: AttemptsDeps): Attempts {
-  // When the last look found no approval to present, and nothing against an offer. It only tells what is worth looking for
-  // first: an answer that rests on it looks once more in the statement of its record (`readRecorded`).
+  // When the last look found no approval to present, and nothing against an offer. It only tells what is
+  // worth looking for first: an answer that rests on it looks once more in the statement of its record
+  // (`readRecorded`).
   const seenWithout = createLru<number>({ entriesMax: holdersMax })
 
   function isLikelyWithoutAny(principal: Principal): boolean {

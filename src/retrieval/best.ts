@@ -32,18 +32,22 @@ export interface ClearedBest {
   readonly cleared: readonly Cleared<Candidate>[]
   /** False: the deadline, or OpenFGA, ended it early, or left a document without a verdict. */
   readonly complete: boolean
-  /** Documents that would be in the answer were the agent given them, and of which OpenFGA says that it may be told. */
+  /**
+   * Documents that would be in the answer were the agent given them, and of which OpenFGA says that it may be
+   * told.
+   */
   readonly tellable: readonly string[]
 }
 
 const deeper = 4
 
 /**
- * Takes the best candidates through the gate until `topK` are cleared. What OpenFGA refuses, although the replica let it
- * through, is taken out, and the rest is searched and ranked anew as if it were not there; what was asked is not asked
- * again. Where it refuses time and again, it is asked ahead of that, ever further: much may be taken away at once. Where too
- * little is left it searches deeper, until exhaustion or the deadline. Whoever sees little waits for OpenFGA, hardly for the
- * search: what is found whatever was asked is asked about meanwhile.
+ * Takes the best candidates through the gate until `topK` are cleared. What OpenFGA refuses, although the
+ * replica let it through, is taken out, and the rest is searched and ranked anew as if it were not there;
+ * what was asked is not asked again. Where it refuses time and again, it is asked ahead of that, ever
+ * further: much may be taken away at once. Where too little is left it searches deeper, until exhaustion or
+ * the deadline. Whoever sees little waits for OpenFGA, hardly for the search: what is found whatever was
+ * asked is asked about meanwhile.
  */
 export async function clearBest(options: ClearBestOptions): Promise<ClearedBest> {
   const { topK, sight, branches, clearing, deadline, tells } = options
@@ -118,10 +122,10 @@ type Lists = readonly (readonly Candidate[])[]
 const decoysMax = 8
 
 /**
- * Of which documents OpenFGA is asked whether the agent may be told of them: those kept from it that would be among the best
- * `topK`. Of no other, for which no offer would be made: its time would tell of them as often as one likes. Always as many;
- * where there are fewer, others fill up, and then names that no document has: it must not take longer where there is something
- * to be told of.
+ * Of which documents OpenFGA is asked whether the agent may be told of them: those kept from it that would be
+ * among the best `topK`. Of no other, for which no offer would be made: its time would tell of them as often
+ * as one likes. Always as many; where there are fewer, others fill up, and then names that no document has:
+ * it must not take longer where there is something to be told of.
  */
 function choose(
   lists: Lists,

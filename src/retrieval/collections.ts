@@ -28,7 +28,10 @@ export interface CollectionListerDeps {
   readonly nominator: Nominator
   readonly gate: Gate
   readonly approvals: Pick<Approvals, 'presentable'>
-  /** Whether the permission index has heard of all that OpenFGA held a moment ago; it may wait a little for that. */
+  /**
+   * Whether the permission index has heard of all that OpenFGA held a moment ago; it may wait a little for
+   * that.
+   */
   readonly hasTail: () => boolean | Promise<boolean>
 }
 
@@ -44,7 +47,8 @@ interface Filed {
 export function createCollectionLister(dependencies: CollectionListerDeps): CollectionLister {
   const { sql, nominator, gate, approvals, hasTail } = dependencies
   return async (principal, { signal }) => {
-    // By remembered grants alone: nothing of a document leaves, so that this is no use of one that is counted.
+    // By remembered grants alone: nothing of a document leaves, so that this is no use of one that is
+    // counted.
     const presentedGrants = await approvals.presentable(principal, { named: [] })
     const grants = presentedGrants.map(({ id }) => id)
     const isWhole = await hasTail()

@@ -13,8 +13,8 @@ export interface Deadline {
 const graceMs = 200
 
 /**
- * The outcome of `work`, or `deadline_exceeded` soon after the deadline, whatever it waits for. What was going on may go on
- * to its own end, but nothing of it leaves.
+ * The outcome of `work`, or `deadline_exceeded` soon after the deadline, whatever it waits for. What was
+ * going on may go on to its own end, but nothing of it leaves.
  */
 export async function inTime<T>({ at: deadlineMs, now }: Deadline, promise: Promise<T>): Promise<T> {
   const outcome = await withTimeout(Math.max(0, deadlineMs + graceMs - now()), promise, expired)

@@ -30,13 +30,13 @@ export interface DocumentReaderDeps {
 /**
  * Reads one document whole if the gate clears it. Missing, hidden, forbidden and outside of what the token
  * was narrowed to are the same 404, after the same check: OpenFGA is asked about a missing id as well, so
- * that the time taken tells nothing. So is a document on which OpenFGA alone has no verdict, such as one that is
- * nested too deep: another status would tell that it is there. OpenFGA as a whole not answering is a 503. It is
- * always asked as it is now (`strict`).
+ * that the time taken tells nothing. So is a document on which OpenFGA alone has no verdict, such as one that
+ * is nested too deep: another status would tell that it is there. OpenFGA as a whole not answering is a 503.
+ * It is always asked as it is now (`strict`).
  *
- * An agent that may ask for approval is asked about twice, in one call, whatever is there: where it is kept from the
- * document and OpenFGA says that it may be told of it, the answer is 403 `approval_required`. No offer comes of it:
- * those are made by a question. Does NOT check token scopes: the face does.
+ * An agent that may ask for approval is asked about twice, in one call, whatever is there: where it is kept
+ * from the document and OpenFGA says that it may be told of it, the answer is 403 `approval_required`. No
+ * offer comes of it: those are made by a question. Does NOT check token scopes: the face does.
  */
 export function createDocumentReader(dependencies: DocumentReaderDeps): DocumentReader {
   return async (principal, documentId, deadline, approval) => {

@@ -1,7 +1,10 @@
 import type { Proven } from '@remit/contract/decision-event'
 import type { Proof } from '../authz/gate.ts'
 
-/** The gate's proof in the words of the record. What was read without one cannot be: reading takes a `Cleared<T>`. */
+/**
+ * The gate's proof in the words of the record. What was read without one cannot be: reading takes a
+ * `Cleared<T>`.
+ */
 export function evidenceOf(proof: Proof | undefined): Proven {
   if (proof === undefined) throw new Error('Something was read that the gate did not clear.')
   return proof.kind === 'held' ? { proof: 'held', age_ms: proof.ageMs } : { proof: proof.kind }

@@ -1,7 +1,7 @@
 import type { Candidate } from './candidate.ts'
 
-// Reciprocal ranks (Cormack, Clarke, Büttcher, SIGIR 2009). Their k of 60 is for many lists; of these two, each good by itself, the
-// heads say more: docs/decisions/0020-bm25.md.
+// Reciprocal ranks (Cormack, Clarke, Büttcher, SIGIR 2009). Their k of 60 is for many lists; of these two,
+// each good by itself, the heads say more: docs/decisions/0020-bm25.md.
 const k = 10
 
 /** What is in either of two lists, best first, as if both had been searched as one. */

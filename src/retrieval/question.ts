@@ -12,7 +12,10 @@ export interface Question {
   readonly collections?: readonly string[]
   readonly filter?: Filter
   readonly consistency: 'fast' | 'strict'
-  /** A grant that the agent presents, `g_…`. No part of what is asked: its digest is the same with and without. */
+  /**
+   * A grant that the agent presents, `g_…`. No part of what is asked: its digest is the same with and
+   * without.
+   */
   readonly approval?: string
 }
 
@@ -29,7 +32,10 @@ export interface Answer {
   readonly offer?: string
 }
 
-/** What one answer took of OpenFGA, and what it brought: documents, each once. Tells neither who asked nor what. */
+/**
+ * What one answer took of OpenFGA, and what it brought: documents, each once. Tells neither who asked nor
+ * what.
+ */
 export interface AnswerEvent extends GateCounts {
   readonly returned: number
 }

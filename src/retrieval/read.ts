@@ -59,7 +59,9 @@ const provenanceColumns = 'd.owner, d.source, d.source_updated_at as "updatedAt"
 
 const passageColumns = `t.chunk_id as "chunkId", d.id as "documentId", d.collection, d.title, d.uri, t.ordinal, t.text, t.headings,
   t.page, t.start_offset as start, t.end_offset as "end", ${provenanceColumns}`
-/** Only of the document under whose name a chunk was cleared: names may come from memory, and that be behind. */
+/**
+ * Only of the document under whose name a chunk was cleared: names may come from memory, and that be behind.
+ */
 const passagesFrom = (
   documentIds: number,
 ): string => `unnest($1::text[], $${documentIds}::text[]) as cleared (chunk_id, id)
@@ -67,8 +69,9 @@ const passagesFrom = (
   where d.id = cleared.id and d.live_revision is not null`
 
 /**
- * Loads the text of cleared candidates, in their order. With {@link readRecorded} the only statement that joins text to a
- * search: uncleared candidates do not type-check here. What was withdrawn meanwhile is left out.
+ * Loads the text of cleared candidates, in their order. With {@link readRecorded} the only statement that
+ * joins text to a search: uncleared candidates do not type-check here. What was withdrawn meanwhile is left
+ * out.
  */
 export async function readPassages(sql: Sql, candidates: readonly Cleared<Candidate>[]): Promise<Passage[]> {
   if (candidates.length === 0) return []
@@ -105,8 +108,9 @@ export interface Recording {
 }
 
 /**
- * The same, and their record in the same statement: it says that all of them left. Undefined, and nothing is on record: one
- * of them was withdrawn meanwhile, or where nobody had looked there is a remembered approval to present.
+ * The same, and their record in the same statement: it says that all of them left. Undefined, and nothing is
+ * on record: one of them was withdrawn meanwhile, or where nobody had looked there is a remembered approval
+ * to present.
  */
 export async function readRecorded(
   database: Database,

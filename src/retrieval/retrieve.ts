@@ -40,9 +40,9 @@ export interface RetrieverDeps extends BranchesDeps {
 export type Retriever = (principal: Principal, question: Question, deadline: Deadline) => Promise<Answer>
 
 /**
- * Answers a question with passages that the principal may read: embed → nominate → search → gate → read → record.
- * Every candidate is cleared before any text is loaded, and the record is committed before the answer leaves, with
- * the uses of the grants that it rests on. Does NOT check token scopes: the face does.
+ * Answers a question with passages that the principal may read: embed → nominate → search → gate → read →
+ * record. Every candidate is cleared before any text is loaded, and the record is committed before the answer
+ * leaves, with the uses of the grants that it rests on. Does NOT check token scopes: the face does.
  */
 export function createRetriever(dependencies: RetrieverDeps): Retriever {
   const attempts = createAttempts(dependencies)
@@ -76,7 +76,8 @@ async function answerWith(
   const { signal } = deadline
   const { modeUsed } = branches
   const grants = attempt.presented.map(({ id }) => id)
-  // Also where no offer may be made any more: what is done, and how long it takes, does not tell whether there is one.
+  // Also where no offer may be made any more: what is done, and how long it takes, does not tell whether
+  // there is one.
   const tells = mayAsk(principal)
   const sight = await visibility.of(principal, {
     signal,
@@ -117,8 +118,9 @@ interface ChosenBranches extends Branches {
 }
 
 /**
- * Chooses what a question is searched by, and embeds it. A model that does not answer leaves the words; a vector search has
- * nothing else: `search_unavailable`. `invalid` names `embedding` where its length is not the model's.
+ * Chooses what a question is searched by, and embeds it. A model that does not answer leaves the words; a
+ * vector search has nothing else: `search_unavailable`. `invalid` names `embedding` where its length is not
+ * the model's.
  */
 async function chooseBranches(
   question: Question,
@@ -182,8 +184,9 @@ async function embed(
   }
 }
 
-// Fusing only 50 of each list loses a little of what the longer ones agree on (docs/decisions/0005-ranking.md). Of one list
-// only its head can be in the answer; the rest stands by for what is refused.
+// Fusing only 50 of each list loses a little of what the longer ones agree on
+// (docs/decisions/0005-ranking.md). Of one list only its head can be in the answer; the rest stands by for
+// what is refused.
 const fusedMin = 100
 const aloneMin = 20
 const aloneEach = 2

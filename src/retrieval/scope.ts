@@ -6,7 +6,9 @@ import type { Question } from './question.ts'
 export interface Keyed {
   /** Of the canonical query; the record keeps this instead of the words. */
   query(question: Question): string
-  /** Lets a cache below the service keep scopes apart. Holds no tuple state: it does not tell of revocations. */
+  /**
+   * Lets a cache below the service keep scopes apart. Holds no tuple state: it does not tell of revocations.
+   */
   scope(principal: Principal, under: AnswerConditions): string
 }
 

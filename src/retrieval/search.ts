@@ -11,7 +11,10 @@ import { weighWords } from './ranking/weigh.ts'
 
 /** The two searches, by vectors and by words. */
 export interface Search {
-  /** Nearest by inner product of unit vectors, best first. `like`: with the work that a search of this would take. */
+  /**
+   * Nearest by inner product of unit vectors, best first. `like`: with the work that a search of this would
+   * take.
+   */
   vector(
     filter: AccessFilter,
     embedding: Float32Array,
@@ -21,8 +24,8 @@ export interface Search {
   /** Best by BM25, best first. `like`: in as many statements whatever is in the filter. */
   keyword(filter: AccessFilter, query: string, limit: number, like?: AccessFilter): Promise<Candidate[]>
   /**
-   * Documents that searching by vectors finds whatever the question is: all of the filter's, where they have no more chunks
-   * than are looked for. None where memory does not know what they are called.
+   * Documents that searching by vectors finds whatever the question is: all of the filter's, where they have
+   * no more chunks than are looked for. None where memory does not know what they are called.
    */
   foundAnyway(filter: AccessFilter, limit: number): readonly Guarded[]
 }
@@ -40,7 +43,8 @@ export interface SearchDeps {
 
 /**
  * Searches the chunks of the given documents only; every branch is filtered before its limit. Throws
- * `search_unavailable` where the index names a document outside of the filter: nothing that it says then is believed.
+ * `search_unavailable` where the index names a document outside of the filter: nothing that it says then is
+ * believed.
  */
 export function createSearch({ sql, index, corpus, statistics = 'deployment' }: SearchDeps): Search {
   const candidates = (found: readonly FoundChunk[], filter: AccessFilter): Promise<Candidate[]> => {
@@ -52,7 +56,8 @@ export function createSearch({ sql, index, corpus, statistics = 'deployment' }: 
     vector: async (filter, embedding, limit, like) =>
       candidates(await index.nearest(embedding, filter, limit, like && { like }), filter),
 
-    // For those who may read nothing, too: what is skipped for them would tell them from those who may read little.
+    // For those who may read nothing, too: what is skipped for them would tell them from those who may read
+    // little.
     async keyword(filter, question, limit, like) {
       const query = await weighWords(sql, question, statistics)
       return candidates(await index.words(query, filter, limit, like && { like }), filter)
@@ -75,9 +80,10 @@ const strayed = (): AppError =>
   })
 
 /**
- * What was found, under the names of its documents: from memory, and from the database those that are newer. Memory may be
- * behind where an older copy of the database was put in its place: text is read only of a chunk that belongs to the document
- * under whose name it was cleared (read.ts). A document that is gone has no name, and nothing of it is left.
+ * What was found, under the names of its documents: from memory, and from the database those that are newer.
+ * Memory may be behind where an older copy of the database was put in its place: text is read only of a chunk
+ * that belongs to the document under whose name it was cleared (read.ts). A document that is gone has no
+ * name, and nothing of it is left.
  */
 export async function withDocumentIds(
   sql: Sql,

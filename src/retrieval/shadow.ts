@@ -27,7 +27,10 @@ export interface ShadowDeps {
   readonly longestMs?: number
 }
 
-/** Looks now and then whether the strategies find what is nearest, when the answer has left and never more than one at a time. */
+/**
+ * Looks now and then whether the strategies find what is nearest, when the answer has left and never more
+ * than one at a time.
+ */
 export interface Shadow extends AsyncDisposable {
   /** To be told of each search's strategy. */
   readonly onStrategy: OnStrategy
@@ -38,8 +41,8 @@ export interface Shadow extends AsyncDisposable {
 export const recallAt = 10
 
 /**
- * Only searches whose strategy may miss something are done again, and none on PGlite, whose one session everybody waits for.
- * What was asked is kept until then and nowhere else.
+ * Only searches whose strategy may miss something are done again, and none on PGlite, whose one session
+ * everybody waits for. What was asked is kept until then and nowhere else.
  */
 export function createShadow(dependencies: ShadowDeps): Shadow {
   const { database, share, random, onShadow, afterMs = 500, longestMs = 2_000 } = dependencies

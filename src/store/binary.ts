@@ -1,8 +1,8 @@
 import type { Database } from './sql.ts'
 
 /**
- * A vector as pgvector's `halfvec_recv` and `vector_recv` read it (int16 count, int16 0, then the numbers, big-endian):
- * a third of the time of its text.
+ * A vector as pgvector's `halfvec_recv` and `vector_recv` read it (int16 count, int16 0, then the numbers,
+ * big-endian): a third of the time of its text.
  */
 export function vectorParameter(vectorType: Database['vectorType'], vector: Float32Array): Buffer {
   const size = vectorType === 'halfvec' ? 2 : 4

@@ -14,9 +14,10 @@ export class NoHomeError extends OperatorError {
 }
 
 /**
- * {@link lockFolder} for whoever works on what is there: throws {@link NoHomeError} and makes nothing where no service
- * was ever started. A mistyped folder would else become a new service, and a command there "succeed" while the one that
- * was meant knows nothing of it. Whether the database is the one that belongs to it: {@link assertSameDatabase}.
+ * {@link lockFolder} for whoever works on what is there: throws {@link NoHomeError} and makes nothing where
+ * no service was ever started. A mistyped folder would else become a new service, and a command there
+ * "succeed" while the one that was meant knows nothing of it. Whether the database is the one that belongs to
+ * it: {@link assertSameDatabase}.
  */
 export async function lockHome(dir: string): Promise<AsyncDisposable> {
   assertHome(dir)
@@ -38,13 +39,17 @@ interface Asked {
   readonly home: string
   /** Left out: the embedded database of the folder. */
   readonly databaseUrl: string | undefined
-  /** Only the service's start makes an embedded database: a command on an empty one would "succeed" on nothing. */
+  /**
+   * Only the service's start makes an embedded database: a command on an empty one would "succeed" on
+   * nothing.
+   */
   readonly mayMake: boolean
 }
 
 /**
- * Throws an {@link OperatorError} where this is not the database with which the folder was last opened: whoever forgets
- * DATABASE_URL, or names another, would else work on an empty database beside the one that is meant. Makes nothing.
+ * Throws an {@link OperatorError} where this is not the database with which the folder was last opened:
+ * whoever forgets DATABASE_URL, or names another, would else work on an empty database beside the one that is
+ * meant. Makes nothing.
  */
 export async function assertSameDatabase({ home, databaseUrl, mayMake }: Asked): Promise<void> {
   const path = join(home, markName)

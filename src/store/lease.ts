@@ -10,16 +10,19 @@ export interface LeaseDeps {
 }
 
 /**
- * The right to be the only one at some objects, among all processes that use the database. This process may stand still for
- * longer than it lasts, between any two statements: so whatever rests on it is written in {@link Lease.transaction}, or by
- * a fence of its own (decision 0032).
+ * The right to be the only one at some objects, among all processes that use the database. This process may
+ * stand still for longer than it lasts, between any two statements: so whatever rests on it is written in
+ * {@link Lease.transaction}, or by a fence of its own (decision 0032).
  */
 export interface Lease {
   /** By which its rows are known. No lease has the name of another one, ended ones included. */
   readonly holder: string
   /** Renews it, and throws where it was lost. A cheap early end, no fence. */
   assertHeld(): Promise<void>
-  /** Runs `work` in a transaction that commits only while it is held; throws, with nothing written, where it was lost. */
+  /**
+   * Runs `work` in a transaction that commits only while it is held; throws, with nothing written, where it
+   * was lost.
+   */
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>
   /** Gives it a new name. Throws where it was lost. */
   goOnAs(holder: string): Promise<void>
@@ -92,7 +95,9 @@ export async function takeLease(
 export interface EndExpiredOptions {
   /** No other process is there: whatever is in the way is of one that died. */
   readonly isAlone?: boolean
-  /** Runs before the rows of a holder go: whoever dies meanwhile leaves the rows, by which the next one knows. */
+  /**
+   * Runs before the rows of a holder go: whoever dies meanwhile leaves the rows, by which the next one knows.
+   */
   readonly beforeEnd?: (holder: string) => Promise<void>
 }
 
@@ -108,8 +113,9 @@ export async function endExpired(
   )
   for (const { holder } of expired) {
     await beforeEnd?.(holder)
-    // Past rows that a transaction of the holder has locked: it may stand still in there for a minute, and each request that
-    // wants any of them would keep a connection of the pool waiting, until nothing at all is answered.
+    // Past rows that a transaction of the holder has locked: it may stand still in there for a minute, and
+    // each request that wants any of them would keep a connection of the pool waiting, until nothing at all
+    // is answered.
     await sql.query(
       `delete from leases where object in
          (select object from leases where holder = $1 and (until < now() or $2) for update skip locked)`,

@@ -12,7 +12,8 @@ export class FolderLockedError extends OperatorError {
 }
 
 /**
- * Takes a folder for this process alone, or throws {@link FolderLockedError} at once. Makes the folder (0700).
+ * Takes a folder for this process alone, or throws {@link FolderLockedError} at once. Makes the folder
+ * (0700).
  *
  * Node has no flock(2). SQLite, which comes with Node, locks its file in the kernel: the lock ends with the
  * process, kill -9 included, so it is never stale and there is no pid to mistake for another's. It also holds

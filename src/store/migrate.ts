@@ -11,8 +11,9 @@ export interface MigrateOptions {
 }
 
 /**
- * Brings the schema up to date, one transaction a file, and returns the names applied now. Throws OperatorError where a file
- * changes what belongs to the record's owner, and that has not been handed back for it.
+ * Brings the schema up to date, one transaction a file, and returns the names applied now. Throws
+ * OperatorError where a file changes what belongs to the record's owner, and that has not been handed back
+ * for it.
  */
 export async function migrate(database: Database, { dir, dimensions }: MigrateOptions): Promise<string[]> {
   await database.query(
@@ -52,8 +53,9 @@ const fill = (text: string, vectorType: string, dimensions: number): string =>
   text.replaceAll(':vector', vectorType).replaceAll(':dimensions', String(dimensions))
 
 /**
- * Hands the record to its own role, where a superuser has provided for that (docker/record-owner.sql), and tells whether
- * this connection could change a record now. Runs at each start: tables that a migration made are handed over too.
+ * Hands the record to its own role, where a superuser has provided for that (docker/record-owner.sql), and
+ * tells whether this connection could change a record now. Runs at each start: tables that a migration made
+ * are handed over too.
  */
 export async function guardRecord(database: Database): Promise<{ readonly isInsertOnly: boolean }> {
   if (database.kind === 'pglite') return { isInsertOnly: false }

@@ -29,12 +29,16 @@ export interface PgDatabaseOptions {
 
 const int8 = 20
 
-/** Else a date without a zone would be another instant on a server, in a database or for a role with a zone of its own. */
+/**
+ * Else a date without a zone would be another instant on a server, in a database or for a role with a zone of
+ * its own.
+ */
 const inUtc = `set timezone to 'UTC'`
 
 /**
- * What leaves a statement one plan: an index for each table, in a loop, and HNSW only where its text orders by distance.
- * A generic plan is the same whatever the values. Compiling costs more than any of these statements takes.
+ * What leaves a statement one plan: an index for each table, in a loop, and HNSW only where its text orders
+ * by distance. A generic plan is the same whatever the values. Compiling costs more than any of these
+ * statements takes.
  */
 const forcing = {
   enable_seqscan: 'off',
@@ -68,23 +72,28 @@ export function createPgDatabase({
   }
   const pool = new pg.Pool({
     ...poolConfig,
-    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits for it; its types do not say so
+    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits, whatever its types say
     onConnect: async (client: ClientBase) => {
-      // A connection that breaks while it is lent tells its query and then also the process, which it would end. What
-      // it was committing may be in.
+      // A connection that breaks while it is lent tells its query and then also the process, which it would
+      // end. What it was committing may be in.
       client.on('error', () => tell('lost'))
       client.setTypeParser(int8, Number)
       await pgvector.registerTypes(client)
-      // A session is notified of its own commit before that is answered: whoever changed something has been heard.
+      // A session is notified of its own commit before that is answered: whoever changed something has been
+      // heard.
       client.on('notification', ({ channel, payload = '' }) => tell(payload, channel))
       await client.query([inUtc, ...channels.map((channel) => `listen ${channel}`)].join('; '))
     },
   })
   // An idle connection that breaks must not end the process; the next query reports it.
   pool.on('error', () => undefined)
-  // The pool itself serves in the order of coming, and one document that is taken in comes with dozens of statements.
+  // The pool itself serves in the order of coming, and one document that is taken in comes with dozens of
+  // statements.
   const enter = kind === 'pglite' ? createPrioritySemaphore(1) : undefined
-  /** Lends a connection for as long as `work` takes; one that is not as good as new afterwards is not used again. */
+  /**
+   * Lends a connection for as long as `work` takes; one that is not as good as new afterwards is not used
+   * again.
+   */
   async function lend<T>(operation: (client: pg.PoolClient) => Promise<T>, lender = pool): Promise<T> {
     const leave = await enter?.()
     try {
@@ -93,8 +102,8 @@ export function createPgDatabase({
       try {
         return await operation(client)
       } catch (error) {
-        // A text of several statements may have begun a transaction before it failed. And roll back first: a client
-        // dropped inside a transaction leaves PGlite blocked for everybody.
+        // A text of several statements may have begun a transaction before it failed. And roll back first: a
+        // client dropped inside a transaction leaves PGlite blocked for everybody.
         broken = await rollBack(client, watch)
         throw error
       } finally {
@@ -169,11 +178,14 @@ export function createPgDatabase({
   }
 }
 
-/** Connections whose settings are {@link forcing} for good. Opened as they are needed, as many as the other pool may. */
+/**
+ * Connections whose settings are {@link forcing} for good. Opened as they are needed, as many as the other
+ * pool may.
+ */
 function openForcedPool(config: pg.PoolConfig): pg.Pool {
   const pool = new pg.Pool({
     ...config,
-    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits for it; its types do not say so
+    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits, whatever its types say
     onConnect: async (client: ClientBase) => {
       client.on('error', () => undefined)
       client.setTypeParser(int8, Number)
@@ -188,7 +200,10 @@ function openForcedPool(config: pg.PoolConfig): pg.Pool {
 
 const earMsMax = 2_000
 
-/** Listens beside the pool, whose connections come and go. Every question has an end: half-open is not hearing. */
+/**
+ * Listens beside the pool, whose connections come and go. Every question has an end: half-open is not
+ * hearing.
+ */
 async function openListener(
   config: pg.PoolConfig,
   listener: (payload: string) => void,
@@ -283,8 +298,9 @@ function asUnavailable(error: unknown): AppError | undefined {
 }
 
 /**
- * Postgres quotes the value that it could not read (SQLSTATE class 22, and a tsquery's syntax), and the message of an
- * unexpected error is logged: a question or a text would be too. The code and Postgres' own routine say enough.
+ * Postgres quotes the value that it could not read (SQLSTATE class 22, and a tsquery's syntax), and the
+ * message of an unexpected error is logged: a question or a text would be too. The code and Postgres' own
+ * routine say enough.
  */
 function withoutValue(error: unknown): unknown {
   if (!(error instanceof pg.DatabaseError)) return error

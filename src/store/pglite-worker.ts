@@ -21,8 +21,8 @@ const db = await PGlite.create({
   pgliteWasmModule: program,
 })
 await db.exec('create extension if not exists vector')
-// A mistyped statement is answered; what is thrown here broke off in the middle of Postgres, as a full disk does. The
-// server below would wait for it for ever, and take no other statement.
+// A mistyped statement is answered; what is thrown here broke off in the middle of Postgres, as a full disk
+// does. The server below would wait for it for ever, and take no other statement.
 const run = db.execProtocolRawStream.bind(db)
 db.execProtocolRawStream = async (...message) => {
   try {
@@ -35,8 +35,8 @@ db.execProtocolRawStream = async (...message) => {
     throw error
   }
 }
-// The pool holds one connection. The second place is for its successor: while a broken one takes leave, the only
-// place would still be taken, and the next query would be turned away.
+// The pool holds one connection. The second place is for its successor: while a broken one takes leave, the
+// only place would still be taken, and the next query would be turned away.
 const server = new PGLiteSocketServer({ db, path: socket, maxConnections: 2 })
 await server.start()
 

@@ -17,8 +17,9 @@ export interface PgliteOptions {
   /** A dump to start from, as {@link PgliteDatabase.dump} gives it. */
   readonly loadDump?: Uint8Array
   /**
-   * Called once when it will never answer again: its disk is full, its thread has ended, or a statement has no end. What was
-   * acknowledged is on the disk, and an opening anew recovers it. Left out: statements are not watched.
+   * Called once when it will never answer again: its disk is full, its thread has ended, or a statement has
+   * no end. What was acknowledged is on the disk, and an opening anew recovers it. Left out: statements are
+   * not watched.
    */
   readonly onLost?: (reason: string) => void
   /** Milliseconds that a statement may go unanswered while nothing works on it. Defaults to 30,000. */
@@ -129,7 +130,10 @@ const busyMsMax = 600_000
 declare const WebAssembly: { compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> }
 let compiled: Promise<WebAssembly.Module> | undefined
 
-/** Once a process: each worker would compile its own, which takes longer than all else that it does at its start. */
+/**
+ * Once a process: each worker would compile its own, which takes longer than all else that it does at its
+ * start.
+ */
 function compiledPostgres(): Promise<WebAssembly.Module> {
   const folder = dirname(createRequire(import.meta.url).resolve('@electric-sql/pglite'))
   compiled ??= readFile(join(folder, 'pglite.wasm')).then((bytes) => WebAssembly.compile(bytes))

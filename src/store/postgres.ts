@@ -28,7 +28,8 @@ export async function openPostgres({
       max: poolSize,
       connectionTimeoutMillis: 5_000,
       statement_timeout: 60_000,
-      // A process that stands still inside a transaction keeps its locks no longer: nothing else would ever end it.
+      // A process that stands still inside a transaction keeps its locks no longer: nothing else would ever
+      // end it.
       idle_in_transaction_session_timeout: idleMsMax,
       // One name a process: by it a command that needs the database for itself sees that it is not alone.
       application_name: `remit ${randomUUID()}`,

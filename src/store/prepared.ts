@@ -3,8 +3,9 @@ import { intsParameter } from './binary.ts'
 import type { SqlValue, Statement } from './sql.ts'
 
 /**
- * Runs a statement that is prepared once a connection. As `pg` does, but that its columns are asked for once as well, and
- * nothing is copied on the way: `pg` takes as long for that as for the rest of an answer's search.
+ * Runs a statement that is prepared once a connection. As `pg` does, but that its columns are asked for once
+ * as well, and nothing is copied on the way: `pg` takes as long for that as for the rest of an answer's
+ * search.
  */
 export async function runPrepared<Row extends object>(
   client: ClientBase,
@@ -41,7 +42,9 @@ class Prepared implements Submittable {
   readonly text: string
   readonly #client: ClientBase
   readonly #values: readonly SqlValue[]
-  /** `pg` puts another one here that ends its wait of `query_timeout` first, and tells it what was overdue. */
+  /**
+   * `pg` puts another one here that ends its wait of `query_timeout` first, and tells it what was overdue.
+   */
   callback: (error: unknown, rows?: object[]) => void
   readonly #rows: object[] = []
   #columns: readonly Column[] | undefined

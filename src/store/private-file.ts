@@ -21,8 +21,8 @@ export async function readPrivate(path: string): Promise<string | undefined> {
 }
 
 /**
- * Written whole and then named: a crash leaves the one before. `name`: by `link` whoever comes first wins, and every
- * other gets EEXIST.
+ * Written whole and then named: a crash leaves the one before. `name`: by `link` whoever comes first wins,
+ * and every other gets EEXIST.
  */
 export async function writePrivate(
   path: string,

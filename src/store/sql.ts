@@ -1,4 +1,7 @@
-/** A value that can be sent: arrays become Postgres arrays, an Int32Array an `int[]`, bytes a `bytea`, objects JSON. */
+/**
+ * A value that can be sent: arrays become Postgres arrays, an Int32Array an `int[]`, bytes a `bytea`, objects
+ * JSON.
+ */
 export type SqlValue =
   | string
   | number
@@ -48,9 +51,9 @@ export interface Database extends Sql, AsyncDisposable {
   /** `halfvec` on native Postgres; `vector` on PGlite, where halfvec is up to 2.8 times slower. */
   readonly vectorType: 'vector' | 'halfvec'
   /**
-   * Runs one statement whose plan its text decides, never the database's guess: loops over index scans, an ordered
-   * HNSW scan that goes on until the limit is met (`relaxed_order`), no parallel workers. Prepared, and one round trip on
-   * native Postgres, where such statements have connections of their own.
+   * Runs one statement whose plan its text decides, never the database's guess: loops over index scans, an
+   * ordered HNSW scan that goes on until the limit is met (`relaxed_order`), no parallel workers. Prepared,
+   * and one round trip on native Postgres, where such statements have connections of their own.
    */
   queryFixedPlan<Row extends object = Record<string, unknown>>(
     statement: Statement,
@@ -63,9 +66,10 @@ export interface Database extends Sql, AsyncDisposable {
    */
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>
   /**
-   * Calls the listener with what was notified on the channel, `remit_revocation_feed` where left out. A change that this process commits is told before
-   * its `query` or `transaction` resolves, on both kinds. Those of other processes only happen to be told here, to
-   * connections that are open: whoever relies on them opens an {@link Listener}.
+   * Calls the listener with what was notified on the channel, `remit_revocation_feed` where left out. A
+   * change that this process commits is told before its `query` or `transaction` resolves, on both kinds.
+   * Those of other processes only happen to be told here, to connections that are open: whoever relies on
+   * them opens an {@link Listener}.
    */
   onNotice(listener: (payload: string) => void, on?: Channel): void
   /** A connection of its own that listens. Undefined on PGlite, which has one session and one process. */

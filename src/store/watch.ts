@@ -9,8 +9,8 @@ export interface WatchOptions {
   /** Resolves once the database's thread listens: not while it works on a statement. */
   readonly listens: () => Promise<unknown>
   /**
-   * Whether the disk is: Postgres in this form then works on for ever, also when there is room again. Where it rejects, nobody
-   * knows.
+   * Whether the disk is: Postgres in this form then works on for ever, also when there is room again. Where
+   * it rejects, nobody knows.
    */
   readonly isFull: () => Promise<boolean>
   readonly onLost: (reason: string) => void
@@ -22,13 +22,14 @@ export type Watch = <T>(statement: Promise<T>) => Promise<T>
 
 // What the thread sent before may still lie in the socket.
 const onItsWayMs = 1_000
-// A process that stood still (stopped, or the machine slept) finds what is due long over when it goes on, and the thread had none of
-// that time. So time is counted in parts, each begun after the one before: a standstill is one of them, however long.
+// A process that stood still (stopped, or the machine slept) finds what is due long over when it goes on, and
+// the thread had none of that time. So time is counted in parts, each begun after the one before: a
+// standstill is one of them, however long.
 const stepCount = 10
 
 /**
- * Gives every statement an end: one that nobody works on and that was not answered for `idleMs`, or that is worked on for
- * `busyMs` or while the disk is full, never will be. Only time that the process had counts.
+ * Gives every statement an end: one that nobody works on and that was not answered for `idleMs`, or that is
+ * worked on for `busyMs` or while the disk is full, never will be. Only time that the process had counts.
  */
 export function createWatch({
   idleMs,

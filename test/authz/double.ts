@@ -30,7 +30,9 @@ export interface Call {
   }
 }
 
-/** Answers one call: a value is sent as JSON with 200; undefined: the function answers by itself, or never. */
+/**
+ * Answers one call: a value is sent as JSON with 200; undefined: the function answers by itself, or never.
+ */
 export type Answer = (call: Call, response: ServerResponse, nth: number) => unknown
 
 export interface Double extends AsyncDisposable {

@@ -4,7 +4,8 @@ import { readDsl } from '../../src/authz/model/dsl.ts'
 import { createTexts } from '../../src/authz/model/texts.ts'
 import { TextError } from '../../src/authz/text-error.ts'
 
-// What administrators may send for a model, at the size that is taken: the language's own reader never ends on some.
+// What administrators may send for a model, at the size that is taken: the language's own reader never ends
+// on some.
 const size = 256 * 1_024
 const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
 const table = readFileSync(new URL('../../model.fga.yaml', import.meta.url), 'utf8')

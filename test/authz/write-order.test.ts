@@ -64,7 +64,10 @@ interface Counted {
   leaks: string[]
 }
 
-/** Takes a change step by step, and notes each state in which somebody reads what they read neither before nor after. */
+/**
+ * Takes a change step by step, and notes each state in which somebody reads what they read neither before nor
+ * after.
+ */
 function walk(
   model: Model,
   [before, after]: readonly [readonly Tuple[], readonly Tuple[]],
@@ -96,7 +99,10 @@ function walk(
 const someOf = <T>(random: Random, all: readonly T[], share: number): T[] =>
   all.filter(() => random.chance(share))
 
-/** Every tuple that our model can store of a small company, each with and without an end where it may have one. */
+/**
+ * Every tuple that our model can store of a small company, each with and without an end where it may have
+ * one.
+ */
 function pool(): Tuple[] {
   const at = (hours: number) => ({
     name: 'until' as const,

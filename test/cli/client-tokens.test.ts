@@ -46,7 +46,10 @@ beforeEach(() => {
   ahead = 0
 })
 
-/** `before` is told of each request, and may answer, or throw what fetch would. Tokens that are over by the clock get a 401. */
+/**
+ * `before` is told of each request, and may answer, or throw what fetch would. Tokens that are over by the
+ * clock get a 401.
+ */
 const ingest = (more: readonly string[], before: (path: string) => unknown = () => undefined) => {
   const issued = new Map<string, number>()
   const told: Fetch = async (to, init) => {

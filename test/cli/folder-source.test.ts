@@ -7,7 +7,10 @@ import { createFolderSource } from '../../src/cli/folder-source.ts'
 
 const spoiled = 'spoiled'
 
-/** A folder on disk. A file is broken where its title cannot be read: whoever runs the tests may read every file. */
+/**
+ * A folder on disk. A file is broken where its title cannot be read: whoever runs the tests may read every
+ * file.
+ */
 async function openFolder(): Promise<SourceWorld & AsyncDisposable & { readonly folder: string }> {
   const folder = await mkdtemp(join(tmpdir(), 'remit-folder-'))
   const options = { folder, collection: 'docs', access: { viewers: ['user:anne'] }, prefix: 'docs/' }

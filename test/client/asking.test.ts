@@ -25,8 +25,8 @@ import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts
 import { askedCall } from '../support/approvals.ts'
 import { enterCode, signInTo } from './people.ts'
 
-// A tool that asks first, on the real service: its authorization server, its table of approvals, and an API of others
-// behind the guard that checks what was agreed to.
+// A tool that asks first, on the real service: its authorization server, its table of approvals, and an API
+// of others behind the guard that checks what was agreed to.
 const broker = 'https://broker.test/api'
 interface Order {
   readonly symbol: string
@@ -71,7 +71,9 @@ afterEach(async () => {
 
 const consent = { objects: ['collection:handbook'] }
 
-/** One client of the agent's, to which the person signed in. Its pauses move the service's clock on instead. */
+/**
+ * One client of the agent's, to which the person signed in. Its pauses move the service's clock on instead.
+ */
 function sessionOf(more: { readonly proofKey?: ProofKey } = {}): Session {
   const { key: privateKey, kid } = world.keys['agent-app']
   const platform = {

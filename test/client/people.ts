@@ -17,8 +17,8 @@ export async function enterCode(
 }
 
 /**
- * What a program gets when a person signs in to it (code and PKCE): `agent-app` a token of its own, for whatever it
- * asked; the person's own `cli` one that can be addressed to an agent.
+ * What a program gets when a person signs in to it (code and PKCE): `agent-app` a token of its own, for
+ * whatever it asked; the person's own `cli` one that can be addressed to an agent.
  */
 export async function signInTo(
   world: IssuerWorld,

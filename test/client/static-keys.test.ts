@@ -29,7 +29,9 @@ beforeAll(async () => {
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
 
-/** The clients that the demo has: the person's own program, and the agent's, with a key in the home folder. */
+/**
+ * The clients that the demo has: the person's own program, and the agent's, with a key in the home folder.
+ */
 async function registerDemo(): Promise<void> {
   const { clients } = world.service
   const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })

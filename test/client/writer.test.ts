@@ -2,7 +2,8 @@ import { clientCredentials, createProofKey, createWriter, isRemitError, type Wri
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 
-// A service's program on the real service: its key at the authorization server, real tokens, a port of loopback.
+// A service's program on the real service: its key at the authorization server, real tokens, a port of
+// loopback.
 let world: IssuerWorld
 let writer: Writer
 beforeAll(async () => {

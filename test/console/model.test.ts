@@ -30,7 +30,8 @@ describe('a change of the model, in the console', needsChromium, () => {
       'select dsl from models order by activated_at desc limit 1',
     )
     await page.keyboard.press('ControlOrMeta+a')
-    // Typed over a selection, Chromium's own editing tries an inline style first, which the page's policy refuses.
+    // Typed over a selection, Chromium's own editing tries an inline style first, which the page's policy
+    // refuses.
     await page.evaluate(`((pasted) => {
       const clipboardData = new DataTransfer()
       clipboardData.setData('text/plain', pasted)
@@ -49,7 +50,8 @@ describe('a change of the model, in the console', needsChromium, () => {
     expect(await page.getByRole('button', { name: 'Plan this change' }).isDisabled()).toBe(true)
     expect(await browser.findings('model-wrong')).toEqual([])
     await found.click()
-    // Asked from outside: `waitForFunction` evaluates text in the page, which the page's policy refuses when it must wait.
+    // Asked from outside: `waitForFunction` evaluates text in the page, which the page's policy refuses when
+    // it must wait.
     await expect.poll(() => page.evaluate('document.activeElement.classList.contains("editor")')).toBe(true)
     expect(browser.said).toEqual([])
   })

@@ -17,7 +17,10 @@ export interface ConsolePage extends Chromium {
   readonly said: readonly string[]
   /** To a place of the console, by way of the sign-in. */
   signIn(user: string, path?: string): Promise<void>
-  /** Nothing serious by axe, nothing wider than this or a small screen, on a phone nothing that a thumb misses; and a picture. */
+  /**
+   * Nothing serious by axe, nothing wider than this or a small screen, on a phone nothing that a thumb
+   * misses; and a picture.
+   */
   findings(name: string): Promise<readonly unknown[]>
 }
 
@@ -49,7 +52,8 @@ export async function openConsolePage(
   const { page } = browser
   const said: string[] = []
   page.on('console', (message) => {
-    // The first proof after a sign-in page has no nonce yet, which the server answers with one: browsers note every such answer.
+    // The first proof after a sign-in page has no nonce yet, which the server answers with one: browsers note
+    // every such answer.
     if (!/^Failed to load resource: .* status of 40[01]/.test(message.text())) said.push(message.text())
   })
   page.on('pageerror', (error) => said.push(error.message))

@@ -38,8 +38,9 @@ interface Held {
 }
 
 /**
- * An engine apart from the database: puts and removals wait in an outbox, and it finds them late. What is in force is the
- * database's to say, so that it is asked for publications by number, and forgets when it comes to it.
+ * An engine apart from the database: puts and removals wait in an outbox, and it finds them late. What is in
+ * force is the database's to say, so that it is asked for publications by number, and forgets when it comes
+ * to it.
  */
 export function createAsyncSubject(lie?: Lie): Subject {
   let state: State = { shown: new Map(), ended: new Set() }

@@ -14,7 +14,9 @@ export interface Subject extends AsyncDisposable {
   readonly index: ChunkIndex
   /** Numbers in a vector. */
   readonly dimensions: number
-  /** The part of the nearest that an approximate search finds on average, at least. 1: it compares everything. */
+  /**
+   * The part of the nearest that an approximate search finds on average, at least. 1: it compares everything.
+   */
   readonly recallMin: number
   /** Makes a document, and says its number. */
   newDocument(): Promise<number>
@@ -411,7 +413,9 @@ async function tiesById(world: World): Promise<void> {
   )
 }
 
-/** Documents that come, change and go, and filters of every size, those of documents that are gone included. */
+/**
+ * Documents that come, change and go, and filters of every size, those of documents that are gone included.
+ */
 async function randomWorlds(world: World): Promise<void> {
   const documents: number[] = []
   for (let count = 0; count < 60; count += 1) {

@@ -284,7 +284,9 @@ describe('every column that may hold a person', () => {
 /** Of revisions that wait, of which there are none here; and of the old key, which stays disabled. */
 const passing: ReadonlySet<string> = new Set(['revisions.access', 'revisions.owner', 'revocations.key'])
 
-/** `log`: says what was, under the name of that time. `local`: of local accounts, which are not moved from. */
+/**
+ * `log`: says what was, under the name of that time. `local`: of local accounts, which are not moved from.
+ */
 const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 'replica' | 'no person'>> = {
   'account_links.person': 'local',
   'account_links_ended.person': 'local',

@@ -9,7 +9,8 @@ import { startTestIssuer, type TestIssuer } from '../support/issuer.ts'
 import fc from '../support/properties.ts'
 import { openVerifying, putDelegation } from './world.ts'
 
-// What each product sends, as its documentation and trials show it: the claims that matter, with those around them.
+// What each product sends, as its documentation and trials show it: the claims that matter, with those around
+// them.
 
 const tid = '6c1f2b3a-1111-4222-8333-944455556666'
 const oid = 'A0b1c2d3-0000-4000-8000-000000000001'

@@ -169,7 +169,9 @@ describe(
       )
     }
 
-    /** OpenFGA's rows of a store as they are now. Gives what puts them back, as a backup of its database does. */
+    /**
+     * OpenFGA's rows of a store as they are now. Gives what puts them back, as a backup of its database does.
+     */
     async function openfgaNow(storeId: string): Promise<() => Promise<void>> {
       const address = new URL(native.databaseUrl ?? '')
       address.pathname = '/openfga'

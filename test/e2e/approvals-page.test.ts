@@ -33,7 +33,8 @@ const reaches = (ms: number): string => `(() => {
   for (const one of button.getAnimations()) one.finish()
   return there === button
 })()`
-// Whatever takes the focus by the keyboard and lies under something then (WCAG 2.2, 2.4.11), from below as from above.
+// Whatever takes the focus by the keyboard and lies under something then (WCAG 2.2, 2.4.11), from below as
+// from above.
 const hidden = `(() => {
   const all = [...document.querySelectorAll('main button, main a, main summary, main input, main select')]
     .filter((one) => one.checkVisibility() && one.type !== 'hidden' && one.closest('.news') === null)

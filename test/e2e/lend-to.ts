@@ -4,8 +4,8 @@ import type { IssuerWorld } from '../delegation/issuer/world.ts'
 import type { Chromium } from '../support/chromium.ts'
 
 /**
- * An agent's application sends a person's browser to sign in, which `signIn` does, and to lend the handbook. Gives the agent's
- * token.
+ * An agent's application sends a person's browser to sign in, which `signIn` does, and to lend the handbook.
+ * Gives the agent's token.
  */
 export async function lendTo(
   world: Pick<IssuerWorld, 'issuer' | 'keys' | 'redirectUri'>,

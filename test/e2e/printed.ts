@@ -1,4 +1,6 @@
-/** What a page shows, read as a pattern for what is really printed, whose ids and times are others each time. */
+/**
+ * What a page shows, read as a pattern for what is really printed, whose ids and times are others each time.
+ */
 export interface Printed {
   /** What was shown, as it is called in this run: ids that were printed before, days, and what is given. */
   here(shown: string): string
@@ -9,7 +11,10 @@ export interface Printed {
 const tokens =
   /(?<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)|(?<id>(?<![\w-])(?:[a-z]_[\w-]{22}|[\w-]{43}|01[0-9A-Z]{24}|[0-9a-f]{64})(?![\w-]))|(?<count>(?<=(?:records|seals|seal|line):? )\d+)|(?<rest>…)/g
 
-/** `shownOn`, `today`: the days on which the page and this run were made; what is given is said otherwise here. */
+/**
+ * `shownOn`, `today`: the days on which the page and this run were made; what is given is said otherwise
+ * here.
+ */
 export function createPrinted(given: {
   readonly shownOn: string
   readonly today: string
@@ -39,7 +44,9 @@ export function createPrinted(given: {
     return { pattern: new RegExp(`^${pattern}${literal(shown.slice(end))}$`), groups }
   }
 
-  /** To the minute where it was before the day of the page; what is today or later is when the command ran. */
+  /**
+   * To the minute where it was before the day of the page; what is today or later is when the command ran.
+   */
   function timePattern(time: string): string {
     if (Date.parse(time) >= Date.parse(given.shownOn)) return '\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z'
     return `${dayHere(time).slice(0, 16)}:[\\d.]+Z`

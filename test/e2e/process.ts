@@ -23,12 +23,18 @@ export interface Running extends AsyncDisposable {
   /** Resolves once stdout holds the text; rejects with all that was said when the process ends before. */
   said(text: string): Promise<void>
   kill(signal: NodeJS.Signals): void
-  /** Ends it as a crash does, and waits until it is gone; rejects with all that was said when it had ended by itself. */
+  /**
+   * Ends it as a crash does, and waits until it is gone; rejects with all that was said when it had ended by
+   * itself.
+   */
   crash(): Promise<void>
   readonly exit: Promise<Exit>
 }
 
-/** Settings of one service: a fresh folder, free ports, and a model that is there or is none: nothing is fetched. */
+/**
+ * Settings of one service: a fresh folder, free ports, and a model that is there or is none: nothing is
+ * fetched.
+ */
 export interface Settings extends AsyncDisposable {
   readonly home: string
   readonly url: string
@@ -77,8 +83,8 @@ export const startServiceAfter = (module: string, env: Readonly<Record<string, s
   run(['--import', `data:text/javascript,${encodeURIComponent(module)}`, 'src/main.ts'], env)
 
 /**
- * Resolves once this very process listens; rejects with all that it said when it ends before. An answer at its address
- * alone says nothing: whoever else has its port gives it as well.
+ * Resolves once this very process listens; rejects with all that it said when it ends before. An answer at
+ * its address alone says nothing: whoever else has its port gives it as well.
  */
 export const listens = (service: Running): Promise<void> => service.said('Ctrl-C stops.')
 

@@ -6,10 +6,10 @@ import { needsChromium } from '../support/native.ts'
 import { type PushedBrowser, type PushService, startPushService } from '../support/push-service.ts'
 
 /**
- * On a phone. A headless Chromium has no push service: what it would subscribe at is the double, which checks and
- * decrypts, and the browser's debugging protocol hands over what it decrypted (`ServiceWorker.deliverPushMessage`).
- * Page, script, worker and notification are real; the click is an event of ours, since no protocol clicks a
- * notification, and so is the window that only a click may open.
+ * On a phone. A headless Chromium has no push service: what it would subscribe at is the double, which checks
+ * and decrypts, and the browser's debugging protocol hands over what it decrypted
+ * (`ServiceWorker.deliverPushMessage`). Page, script, worker and notification are real; the click is an event
+ * of ours, since no protocol clicks a notification, and so is the window that only a click may open.
  */
 describe('on a phone', needsChromium, () => {
   let service: PushService

@@ -4,7 +4,10 @@ import { createRevocations, type RevocationTarget } from '../../src/delegation/r
 import { backends } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
 
-/** Takes something away by the way that its title names; `id` is the document and the name of all that is around it. */
+/**
+ * Takes something away by the way that its title names; `id` is the document and the name of all that is
+ * around it.
+ */
 interface Removal {
   readonly title: string
   readonly access: (id: string) => object

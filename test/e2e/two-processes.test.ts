@@ -13,8 +13,8 @@ describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : n
   const seen = (token: string) => Promise.all(pair.urls.map((url) => statusOf(url, token)))
 
   /**
-   * Milliseconds from the end of `remove` to the beginning of the last request with which the token passed: how long its
-   * answer takes is the machine's. The first process must not pass it at all.
+   * Milliseconds from the end of `remove` to the beginning of the last request with which the token passed:
+   * how long its answer takes is the machine's. The first process must not pass it at all.
    */
   async function untilRefused(token: string, remove: () => Promise<unknown>): Promise<number> {
     // An agent may not ask for jobs: 403 and a code say that the token was good.

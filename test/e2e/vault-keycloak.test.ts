@@ -11,7 +11,10 @@ const person = { name: 'anne', password: 'of the realm' }
 const secret = 'a secret of the test'
 const userinfo = (realm: Realm) => `${new URL(realm.issuer).pathname}/protocol/openid-connect/userinfo`
 
-/** One realm, of which an account is linked twice: as it is, and where its tokens are exchanged for narrower ones first. */
+/**
+ * One realm, of which an account is linked twice: as it is, and where its tokens are exchanged for narrower
+ * ones first.
+ */
 describe('an account at a live Keycloak', needsKeycloak, () => {
   let realm: Realm
   let world: IssuerWorld
@@ -80,7 +83,9 @@ describe('an account at a live Keycloak', needsKeycloak, () => {
     return back.url.href
   }
 
-  /** The agent is refused, its person opens the page that the refusal names, agrees, and goes there and back. */
+  /**
+   * The agent is refused, its person opens the page that the refusal names, agrees, and goes there and back.
+   */
   async function connect(name: string): Promise<Page> {
     const refused = await ask(name)
     expect(refused).toMatchObject({ status: 409, connect_url: expect.stringContaining(world.url) })
@@ -153,7 +158,8 @@ describe('an account at a live Keycloak', needsKeycloak, () => {
     expect(String(whole['scope']).split(' ')).toContain('reports.read')
     expect(String(narrow['scope']).split(' ')).not.toContain('reports.read')
     expect([narrow.sub, whole.sub]).toEqual([sub, sub])
-    // Taken back there while the token still lasts: the exchange is refused, the refresh too, and the person is told.
+    // Taken back there while the token still lasts: the exchange is refused, the refresh too, and the person
+    // is told.
     await realm.signOut(sub)
     expect(await ask('narrow')).toMatchObject({ status: 409, code: 'reconnect_required' })
   }, 60_000)

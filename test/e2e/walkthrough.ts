@@ -29,8 +29,8 @@ export async function inShell(command: string, env: Readonly<Record<string, stri
 }
 
 /**
- * What of a shown answer does not fit a real one: members that are missing or too many, and texts that differ. Where
- * `…` stands, anything may; numbers may differ.
+ * What of a shown answer does not fit a real one: members that are missing or too many, and texts that
+ * differ. Where `…` stands, anything may; numbers may differ.
  */
 export function differences(shown: unknown, real: unknown, at = ''): string[] {
   if (typeof shown === 'string' && typeof real === 'string') {

@@ -44,7 +44,9 @@ describe('in a real browser', needsChromium, () => {
     pages = await agreeingPages()
   }, 60_000)
 
-  /** Everything is open and seen, as after every press on the page; what agrees, and whether it takes a click. */
+  /**
+   * Everything is open and seen, as after every press on the page; what agrees, and whether it takes a click.
+   */
   const look = (page: Page) => page.evaluate<{ words: string; takes: boolean }[]>(lookInPage)
 
   test('whatever agrees takes no click before the pointer has been over the page for a second', async () => {

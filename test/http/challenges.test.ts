@@ -6,7 +6,8 @@ import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 import { wwwAuthenticate } from '../../src/http/problem.ts'
 import { openWorld, type World } from '../support/world.ts'
 
-// What a client is told at every route that wants a token: the routes are those of the contract, so that none is forgotten.
+// What a client is told at every route that wants a token: the routes are those of the contract, so that none
+// is forgotten.
 
 interface Operation {
   readonly security?: readonly object[]

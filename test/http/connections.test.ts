@@ -66,7 +66,9 @@ const onwards = ({ text }: Page): string =>
 
 const page = (browser: Browser) => browser.open(`${world.url}/connections`)
 
-/** Agrees on our page and is sent to the provider and back to the callback's address, which is not opened yet. */
+/**
+ * Agrees on our page and is sent to the provider and back to the callback's address, which is not opened yet.
+ */
 async function away(browser: Browser, from: Page, fields = { party, rule: 'Read reports' }): Promise<string> {
   const going = await browser.submit(from, '/connections/acme/connect', fields)
   return (await openBrowser(double.origin).open(onwards(going))).url.href

@@ -4,8 +4,8 @@ import { expect, test } from 'vitest'
 const routes = new URL('../../src/http/routes/', import.meta.url)
 const contract = new URL('../../packages/contract/src/', import.meta.url)
 
-// `.openapi()` is put on what zod makes after @hono/zod-openapi was loaded. What the contract made before lacks it, and
-// which comes first is chance: the order of the imports of whoever asks.
+// `.openapi()` is put on what zod makes after @hono/zod-openapi was loaded. What the contract made before
+// lacks it, and which comes first is chance: the order of the imports of whoever asks.
 test('a route’s schemas do not care whether the contract’s were made before the library that documents them was loaded', async () => {
   const { instant } = await import('@remit/contract/instant')
   expect(instant).not.toHaveProperty('openapi')

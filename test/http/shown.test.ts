@@ -10,8 +10,9 @@ import { providerSecret, providerSecretVariable, startProvider } from '../suppor
 import { type OwnBrowser, openOwnBrowser } from './own-browser.ts'
 
 /**
- * Whatever comes of a yes stands in the text of the page that it was said on: each scope, object, agent, time and count of
- * the token, the grant or what is lent. Read from what was made, and looked for in what was shown.
+ * Whatever comes of a yes stands in the text of the page that it was said on: each scope, object, agent, time
+ * and count of the token, the grant or what is lent. Read from what was made, and looked for in what was
+ * shown.
  */
 
 const broker = 'https://broker.test/api'

@@ -4,7 +4,10 @@ import type { Requester } from '../../src/delegation/approvals/approval.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
 import { type OwnBrowser, openOwnBrowser, signIn, signInAction } from './own-browser.ts'
 
-/** Every route by which a person's own session changes something, each by what a sign-in of long ago is good for. */
+/**
+ * Every route by which a person's own session changes something, each by what a sign-in of long ago is good
+ * for.
+ */
 const takes = [
   'POST /delegations/:id/revoke',
   'DELETE /delegations/:id',

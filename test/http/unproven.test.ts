@@ -4,7 +4,8 @@ import type { Browser, Page } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { clientSecret, secretVariable, startUpstream, type UpstreamDouble } from '../support/upstream.ts'
 
-// Whoever asks here has proven nothing. What keeps a row of it is bounded, and a new route has to say which it is.
+// Whoever asks here has proven nothing. What keeps a row of it is bounded, and a new route has to say which
+// it is.
 
 let double: UpstreamDouble
 let world: IssuerWorld
@@ -95,8 +96,9 @@ const inOwn = (step: string, fields: Record<string, string>) => within(own, step
 const inFlow = (step = '', fields?: Record<string, string>) => within(flow, step, fields)
 
 /**
- * What one request leaves behind: `nothing`; `begins`: rows, counted in the bucket of what is begun; `guesses`: a record,
- * counted in the buckets of guesses; `bounded`: nothing, and it counts as what is begun; `ends`: the record that something is over which was begun, and counted, before.
+ * What one request leaves behind: `nothing`; `begins`: rows, counted in the bucket of what is begun;
+ * `guesses`: a record, counted in the buckets of guesses; `bounded`: nothing, and it counts as what is begun;
+ * `ends`: the record that something is over which was begun, and counted, before.
  */
 type Leaves = 'nothing' | 'bounded' | 'begins' | 'guesses' | 'ends'
 

@@ -20,7 +20,10 @@ export interface Answered {
   readonly text: string
 }
 
-/** The whole service with a provider that behaves as a test says, whose API is the only inside address it may ask. */
+/**
+ * The whole service with a provider that behaves as a test says, whose API is the only inside address it may
+ * ask.
+ */
 export const openVaultWorld = (database: Backend['database'] = 'pglite', entry: object = {}) =>
   openVaultWorldOn(openWorld, database, entry)
 

@@ -29,7 +29,10 @@ for (const backend of extremes)
       })
     }
 
-    /** What somebody could see that was never theirs. Collected: a throw in the worker would only be tried again. */
+    /**
+     * What somebody could see that was never theirs. Collected: a throw in the worker would only be tried
+     * again.
+     */
     async function leaksOf(id: string): Promise<string[]> {
       const seen = {
         bob: (await world.sees('user:bob', id)) ?? '',

@@ -20,7 +20,10 @@ import { type IngestWorld, openIngestWorld } from './world.ts'
 const rounds = Number(process.env.FENCE_ROUNDS ?? 16)
 const leaseSeconds = Number(process.env.FENCE_LEASE ?? 1)
 
-/** Where the one who gives access stands still, or where what it wrote is held up, while another takes it away. */
+/**
+ * Where the one who gives access stands still, or where what it wrote is held up, while another takes it
+ * away.
+ */
 const points = [
   'before it reads the tags',
   'before it reads the tuples',
@@ -34,7 +37,10 @@ const points = [
 ] as const
 type Point = (typeof points)[number]
 
-/** What is there in one round: a document that `user:anne` does not read yet, and where it gets its readers from. */
+/**
+ * What is there in one round: a document that `user:anne` does not read yet, and where it gets its readers
+ * from.
+ */
 interface Place {
   readonly id: string
   readonly document: FgaObject
@@ -136,7 +142,10 @@ const cases: readonly Case[] = [
 /** Stands between a process and OpenFGA. */
 interface Passage extends AsyncDisposable {
   readonly url: string
-  /** Called with what is asked, before it goes on; `answered`: before the answer goes back. `again` sends it once more. */
+  /**
+   * Called with what is asked, before it goes on; `answered`: before the answer goes back. `again` sends it
+   * once more.
+   */
   on: {
     asked(path: string, body: string, again: () => Promise<unknown>): Promise<void>
     answered(path: string, body: string): Promise<void>
@@ -261,7 +270,10 @@ describe('two processes that set who may read', needsPostgres.skip ? needsPostgr
     readonly beganBefore: boolean
   }
 
-  /** Gives at the point named, takes away meanwhile; tells whether what was acknowledged as taken away came back. */
+  /**
+   * Gives at the point named, takes away meanwhile; tells whether what was acknowledged as taken away came
+   * back.
+   */
   async function cameBack(place: Place, one: Case, point: Point, random: Random): Promise<Found> {
     const { document } = place
     const reads = (): Promise<boolean> => world.check(anne, 'can_read', document)

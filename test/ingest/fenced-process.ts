@@ -14,8 +14,8 @@ import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/po
 import { openPostgres } from '../../src/store/postgres.ts'
 import { loader } from './world.ts'
 
-// A process of its own: the real ingestion, whose jobs, mending and drift run only when they are asked for, behind one route.
-// It answers with the status that the service would.
+// A process of its own: the real ingestion, whose jobs, mending and drift run only when they are asked for,
+// behind one route. It answers with the status that the service would.
 const {
   DATABASE_URL = '',
   FGA_URL = '',
@@ -24,7 +24,8 @@ const {
   FGA_MODEL = '',
   LEASE = '1',
 } = process.env
-// One that stands still inside a transaction keeps the other waiting for as long as two leases, not for a minute.
+// One that stands still inside a transaction keeps the other waiting for as long as two leases, not for a
+// minute.
 const database = await openPostgres({ url: DATABASE_URL, poolSize: 4, idleMsMax: Number(LEASE) * 2_000 })
 const api = createFgaApi({ apiUrl: FGA_URL, apiToken: FGA_TOKEN, timeoutMs: 1_500 })
 const version = await readVersion(database, FGA_MODEL)

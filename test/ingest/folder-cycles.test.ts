@@ -79,7 +79,9 @@ describeBackends('a folder', (backend) => {
   })
 })
 
-/** Why it is refused: what an agent is told of a document in a circle of folders without anything sensitive. */
+/**
+ * Why it is refused: what an agent is told of a document in a circle of folders without anything sensitive.
+ */
 describe('in a circle of folders the embedded engine and the servers', () => {
   const ask = async (target: Target): Promise<unknown> => {
     const store = await createStore(target)

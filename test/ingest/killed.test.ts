@@ -84,7 +84,8 @@ test('a folder whose service and then whose command is killed in the middle is i
   expect(await run.ended).toContain('Trying again')
   const rest = await ingest(service.url).ended
   expect(lastOf(rest)).toMatch(/^12 of 12 files are in closed \(\d+ unchanged\), 0 failed, 0 skipped\.$/)
-  // What was accepted and not published when it was sent again has a second revision, and the first no effect.
+  // What was accepted and not published when it was sent again has a second revision, and the first no
+  // effect.
   const rows = await world.database.query(
     `select count(*) as documents, sum(chunk_count)::int as passages,
        (select count(*) from chunks) as stored, (select count(*) from revisions) + (select count(*) from staged_chunks) as left

@@ -111,7 +111,8 @@ test('takes a document that takes long by the clock alone, as any does on a busy
     await stillReads(parser)
     const read = parser.parse({ mimeType: mimeTypes.plain, bytes: Buffer.from('slowly') })
     await new Promise((resolve) => setImmediate(resolve))
-    // This thread stands still as if others had the processor: what it looks at the clock by is over, and the answer is not read.
+    // This thread stands still as if others had the processor: what it looks at the clock by is over, and the
+    // answer is not read.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500)
     expect((await read).text).toBe('slowly')
   })

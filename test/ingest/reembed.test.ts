@@ -21,7 +21,10 @@ interface TestEmbedder extends Embedder {
   readonly seen: string[]
 }
 
-/** A model of its own name and size, whose vectors are told apart; `dies` ends it once so many texts were asked. */
+/**
+ * A model of its own name and size, whose vectors are told apart; `dies` ends it once so many texts were
+ * asked.
+ */
 function model(name: string, dimensions: number, dies = Number.POSITIVE_INFINITY): TestEmbedder {
   const seen: string[] = []
   const embed = (text: string): Float32Array =>

@@ -47,7 +47,10 @@ export interface IngestWorld extends AsyncDisposable {
   onPart: () => void
   /** Ends the process's ingestion and begins a new one on the same database. */
   restart(): Promise<void>
-  /** Ends it as `kill -9` does, whatever it is at, and begins a new one. What it was at is free at once, not after 30 s. */
+  /**
+   * Ends it as `kill -9` does, whatever it is at, and begins a new one. What it was at is free at once, not
+   * after 30 s.
+   */
   kill(): Promise<void>
   put(sketch: Sketch, writer?: Writer): Promise<string>
   /** Puts and waits until the job has ended. */
@@ -307,7 +310,10 @@ async function openfgaOf({ openfga }: Pick<Backend, 'openfga'>, database: Databa
   return createFgaApi({ apiUrl: native.openfga.url, apiToken: native.openfga.token, timeoutMs: 4_000 })
 }
 
-/** Collections `open` (public allowed) and `closed` with the service `loader`; `other`, where it may do nothing. */
+/**
+ * Collections `open` (public allowed) and `closed` with the service `loader`; `other`, where it may do
+ * nothing.
+ */
 async function furnish(ingest: Ingest, fga: Fga): Promise<void> {
   const mine = { writers: ['service:loader'], taggers: ['service:loader'] }
   await ingest.saveCollection(machine, { id: 'open', title: 'Open', publicAllowed: true, ...mine })

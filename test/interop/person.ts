@@ -10,8 +10,8 @@ import { decide } from '../support/approvals.ts'
 export type Said = Readonly<Record<string, unknown>>
 
 /**
- * Anne, who sits at programs of others: she follows the addresses that they show, lends the handbook, enters codes and
- * decides what they ask for.
+ * Anne, who sits at programs of others: she follows the addresses that they show, lends the handbook, enters
+ * codes and decides what they ask for.
  */
 export function createPerson(world: IssuerWorld) {
   const browser = world.browser()
@@ -47,7 +47,10 @@ export function createPerson(world: IssuerWorld) {
   }
 
   return {
-    /** Runs a program to its end; gives what it said, but for what she had to do. Fails where the program does. */
+    /**
+     * Runs a program to its end; gives what it said, but for what she had to do. Fails where the program
+     * does.
+     */
     async run(
       [command = '', ...args]: readonly string[],
       env: Readonly<Record<string, string | undefined>> = {},

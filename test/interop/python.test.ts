@@ -7,7 +7,8 @@ import { documents } from './documents.ts'
 import { createPerson, type Said } from './person.ts'
 import { rowOf, shown } from './table.ts'
 
-// Libraries of others as they come, in another language: what they cannot do with the service, nobody's program can.
+// Libraries of others as they come, in another language: what they cannot do with the service, nobody's
+// program can.
 
 const folder = fileURLToPath(new URL('python', import.meta.url))
 
@@ -148,7 +149,8 @@ describe('by libraries for Python', needsInteropPython, () => {
       expect(calls.map(({ result }) => JSON.stringify(result).includes('of the board'))).toEqual([
         ...[false, false, false, false, false, true],
       ])
-      // What a model reads of a refusal and of a question: a code, what to send, where the person decides, what to do next.
+      // What a model reads of a refusal and of a question: a code, what to send, where the person decides,
+      // what to do next.
       expect(calls[1]?.['result']).toMatchObject({
         code: 'approval_required',
         detail: expect.stringMatching(/retrieve.*request_approval/),

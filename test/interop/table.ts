@@ -3,7 +3,10 @@ import type { Said } from './person.ts'
 
 const page = new URL('../../docs/flows/consent-and-exchange.md', import.meta.url)
 
-/** What the table of the docs says that a library was seen to do: step → `yes`, or `by hand` where it lacks a function. */
+/**
+ * What the table of the docs says that a library was seen to do: step → `yes`, or `by hand` where it lacks a
+ * function.
+ */
 export function rowOf(library: string): Readonly<Record<string, string>> {
   const [header, ...rows] = tableOf(readFileSync(page, 'utf8'))
   const row = rows.find(([name]) => name === library)

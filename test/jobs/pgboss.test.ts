@@ -176,7 +176,9 @@ test('takes many tasks at each look at the queue, since a look goes over all tha
   expect(looks).toBeLessThan(160)
 })
 
-/** Takes tasks from whoever has them, as is done with those of a process that was not heard of for 30 seconds. */
+/**
+ * Takes tasks from whoever has them, as is done with those of a process that was not heard of for 30 seconds.
+ */
 const lapse = (name: string, ...keys: string[]): Promise<unknown> =>
   database.query(
     `update pgboss.job set state = 'retry', start_after = now() + interval '1 hour'

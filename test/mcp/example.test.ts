@@ -6,7 +6,8 @@ import type { Decision } from '../../src/delegation/approvals/decide.ts'
 import { digestOf } from '../../src/delegation/approvals/view.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 
-// The example as somebody would run it, a process of its own; the person signs in, agrees and decides meanwhile.
+// The example as somebody would run it, a process of its own; the person signs in, agrees and decides
+// meanwhile.
 const example = fileURLToPath(new URL('../../examples/mcp.ts', import.meta.url))
 const patience = 30_000
 let world: IssuerWorld

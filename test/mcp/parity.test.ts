@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { World } from '../support/world.ts'
 import { callTool, openMcpWorld, type Reply, type Revision, revisions, say, textOf } from './world.ts'
 
-// One gate, two faces: whatever is asked over HTTP is asked over MCP, by the same people and agents, in both revisions.
+// One gate, two faces: whatever is asked over HTTP is asked over MCP, by the same people and agents, in both
+// revisions.
 
 const askers = [
   { user: 'anne', agent: 'research-bot' },

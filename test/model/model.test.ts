@@ -31,7 +31,8 @@ describe('on the embedded engine', () => {
   }
 })
 
-// A test for each part of the table: what one machine lacks should not fill its report with hundreds of lines.
+// A test for each part of the table: what one machine lacks should not fill its report with hundreds of
+// lines.
 describe('on a real OpenFGA server', needsOpenfga, () => {
   for (const one of table) {
     test(one.name, async () => {

@@ -5,8 +5,8 @@ export interface Mutant {
 }
 
 /**
- * Every way to leave one thing out of one rule: an operand of `or` and `and`, a `but not`, one of several kinds of
- * subject. What is left is a valid model that lets in more or fewer.
+ * Every way to leave one thing out of one rule: an operand of `or` and `and`, a `but not`, one of several
+ * kinds of subject. What is left is a valid model that lets in more or fewer.
  */
 export function leaveOutEach(dsl: string): readonly Mutant[] {
   const lines = dsl.split('\n')

@@ -29,7 +29,8 @@ describeDatabases('names of documents, kept in memory', (kind) => {
     expect(candidates.map(({ documentId }) => documentId)).toEqual(['known', 'mine'])
   })
 
-  // As after an older copy was put in the database's place, in which numbers belong to others: memory hears of it later.
+  // As after an older copy was put in the database's place, in which numbers belong to others: memory hears
+  // of it later.
   test.each(['vector', 'hybrid'])(
     'clear no text of a document that has another name by now: %s',
     async (mode) => {
@@ -51,7 +52,8 @@ describeDatabases('names of documents, kept in memory', (kind) => {
         })
       expect(await ask()).toEqual(['The travel budget is 900.'])
       await exchange({ isTold: false })
-      // Whatever memory holds at this moment: the old names, or those in the database, by which Anne may read the other text.
+      // Whatever memory holds at this moment: the old names, or those in the database, by which Anne may read
+      // the other text.
       expect(await ask()).not.toContain('The travel budget is 900.')
       await exchange({ isTold: true })
       await expect.poll(ask, { timeout: 10_000 }).toEqual(['The travel budget is 900.'])

@@ -3,7 +3,8 @@ import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { noting, sentBy } from '../support/noting.ts'
 import { openWorld, type RetrieveBody, type World } from '../support/world.ts'
 
-// Anne leaves a group that reads all of these, and the replica has not heard of it: it lets all of them through.
+// Anne leaves a group that reads all of these, and the replica has not heard of it: it lets all of them
+// through.
 
 const many = 240
 const staff = { user: 'user:anne', relation: 'member', object: 'group:staff' }

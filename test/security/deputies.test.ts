@@ -3,8 +3,8 @@ import * as client from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 
-// Every client with every token, at every endpoint that takes one. Who may do what is said here once more, in the
-// words of the registry, and from nothing of the service.
+// Every client with every token, at every endpoint that takes one. Who may do what is said here once more, in
+// the words of the registry, and from nothing of the service.
 
 const exchangeGrant = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token'

@@ -23,7 +23,8 @@ beforeAll(async () => {
   world = await openWorld({
     openfga: faulty.wrap,
     database: storage.wrap,
-    // Nothing is held: each answer here needs an OpenFGA that can be asked. What may be held is the gate's tests' to show.
+    // Nothing is held: each answer here needs an OpenFGA that can be asked. What may be held is the gate's
+    // tests' to show.
     env: { REQUEST_DEADLINE_MS: String(deadlineMs), VERDICT_TTL: '0' },
   })
   const readable = { access: { viewers: ['user:anne'] } }

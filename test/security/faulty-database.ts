@@ -13,7 +13,9 @@ export interface FaultyDatabase {
   hits(): number
 }
 
-/** A database that goes away at one statement. Without `first` it throws what `src/store/pg.ts` throws then. */
+/**
+ * A database that goes away at one statement. Without `first` it throws what `src/store/pg.ts` throws then.
+ */
 export function faultyDatabase(): FaultyDatabase {
   let statement: RegExp | undefined
   let first: ((real: Database) => Promise<void>) | undefined

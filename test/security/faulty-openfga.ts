@@ -23,14 +23,20 @@ export interface Fault {
   readonly hang?: (call: AskedCall) => boolean
   /** Instead of 200. */
   readonly status?: (call: AskedCall) => number | undefined
-  /** Changes the verdicts of one batch check, by object; of those on being told alone, by `object can_be_told`. */
+  /**
+   * Changes the verdicts of one batch check, by object; of those on being told alone, by
+   * `object can_be_told`.
+   */
   readonly verdicts?: (verdicts: Verdicts, call: AskedCall) => Verdicts
   /** Runs once OpenFGA has decided and before its answer is sent. */
   readonly decided?: (call: AskedCall) => Promise<void>
 }
 
 export interface FaultyOpenFga extends AsyncDisposable {
-  /** Give it to `openWorld`: questions go over a socket through the faults, everything else straight to `real`. */
+  /**
+   * Give it to `openWorld`: questions go over a socket through the faults, everything else straight to
+   * `real`.
+   */
   readonly wrap: (real: FgaApi) => FgaApi
   /** undefined: all is well again. */
   set(fault: Fault | undefined): void

@@ -2,7 +2,8 @@ import { exportJWK, generateKeyPair } from 'jose'
 import { expect, test } from 'vitest'
 import { remoteKeys } from '../../src/delegation/tokens/remote-keys.ts'
 
-// What a trusted issuer's documents can make us fetch. An issuer that was taken over must not be a way into our network.
+// What a trusted issuer's documents can make us fetch. An issuer that was taken over must not be a way into
+// our network.
 
 const issuer = 'https://idp.example'
 const header = { alg: 'ES256', kid: 'a' }

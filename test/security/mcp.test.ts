@@ -3,8 +3,8 @@ import { callTool, message, openMcpWorld, replyOf, revisions, say, textOf } from
 import type { World } from '../support/world.ts'
 import { startFaultyOpenFga } from './faulty-openfga.ts'
 
-// What hostile clients, pages and documents try at /mcp. The door's ordinary refusals: test/mcp/door.test.ts; the state
-// that clients carry: test/mcp/state.test.ts.
+// What hostile clients, pages and documents try at /mcp. The door's ordinary refusals: test/mcp/door.test.ts;
+// the state that clients carry: test/mcp/state.test.ts.
 
 let world: World
 let token: string

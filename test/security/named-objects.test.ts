@@ -11,7 +11,8 @@ import { describeDatabases } from '../support/backends.ts'
 import { isNoting, note, noting, sentBy } from '../support/noting.ts'
 import { type DocumentSketch, openWorld, type World } from '../support/world.ts'
 
-// Counted at the ports, since a time that is measured is right only most of the time (`npm run bench:timing`).
+// Counted at the ports, since a time that is measured is right only most of the time
+// (`npm run bench:timing`).
 
 // Told apart from decoys, of which nobody knows the names.
 const named = new Set<string>()

@@ -72,7 +72,8 @@ const visible: Readonly<Record<string, DocumentSketch>> = {
     ]),
   ),
   'handbook/unread': { text: 'Travel budget of nobody.' },
-  // There is always something that an agent could ask for: an offer, or a limit of offers, must not depend on the rest.
+  // There is always something that an agent could ask for: an offer, or a limit of offers, must not depend on
+  // the rest.
   'handbook/board': { ...sensitive, text: 'Travel budget of the board.' },
 }
 

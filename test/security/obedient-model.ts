@@ -1,4 +1,7 @@
-/** A tool as a model gets it. What it throws is read by the model as well: no program keeps anything from this one. */
+/**
+ * A tool as a model gets it. What it throws is read by the model as well: no program keeps anything from this
+ * one.
+ */
 export type ModelTool = (args: Readonly<Record<string, unknown>>) => Promise<unknown>
 
 /** One thing that it did, and what it read of that. */
@@ -11,9 +14,9 @@ export interface Step {
 const order = /^\s*DO (\w+) (\{.*\})\s*$/gm
 
 /**
- * The most gullible model there is. Wherever it reads a line `DO tool {arguments}`, in a passage, a document, an error, the
- * answer of a third party, it does that, once. `$name` in an argument is what it read last under that name, whoever said it;
- * `$ALL` is everything that it has read, fit for an address.
+ * The most gullible model there is. Wherever it reads a line `DO tool {arguments}`, in a passage, a document,
+ * an error, the answer of a third party, it does that, once. `$name` in an argument is what it read last
+ * under that name, whoever said it; `$ALL` is everything that it has read, fit for an address.
  */
 export async function obey(
   tools: Readonly<Record<string, ModelTool>>,

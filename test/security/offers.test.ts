@@ -37,7 +37,10 @@ beforeEach(() => world.database.query('delete from offer_limits'))
 type Answer = RetrieveBody & { readonly approval?: { readonly offer_id: string } }
 const ask = async () => (await world.retrieve(bot, asking)) as Answer
 
-/** Checks sent to OpenFGA for one question: as few as it takes once the replica has all, whatever the machine does. */
+/**
+ * Checks sent to OpenFGA for one question: as few as it takes once the replica has all, whatever the machine
+ * does.
+ */
 async function checksSent(times = 8): Promise<number> {
   let fewest = Number.POSITIVE_INFINITY
   for (let count = 0; count < times; count += 1) {

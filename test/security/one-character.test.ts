@@ -67,7 +67,10 @@ const begins: Readonly<Record<string, readonly string[]>> = {
   Cookie: ['a=b; ', 'remit_session='],
 }
 
-/** Milliseconds of this thread that one request takes, its sender's own among them: the median where the first is high. */
+/**
+ * Milliseconds of this thread that one request takes, its sender's own among them: the median where the first
+ * is high.
+ */
 async function cost(target: string, lines: readonly string[] = []): Promise<number> {
   const request = [
     `GET ${target} HTTP/1.1`,

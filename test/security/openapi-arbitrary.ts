@@ -35,7 +35,9 @@ export interface Vocabulary {
   readonly everybody: readonly string[]
   /** Whose token the operation is for: half of the requests carry theirs. */
   readonly callers: (operation: string) => readonly string[]
-  /** Makes a body right that only fits its schema: what no schema can say. Every other right body is repaired. */
+  /**
+   * Makes a body right that only fits its schema: what no schema can say. Every other right body is repaired.
+   */
   readonly repair: (operation: string, body: Body) => Body
 }
 

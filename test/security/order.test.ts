@@ -7,9 +7,9 @@ import { fuse } from '../../src/retrieval/fuse.ts'
 import { noting, notingChecks, sentBy } from '../support/noting.ts'
 import { type DocumentSketch, openWorld, type RetrieveBody, type World } from '../support/world.ts'
 
-// Whoever may read forty documents asks in every way, with and without others that they may not know of. The order of what
-// they get, how it is searched, and what OpenFGA is asked must be the same; and a hybrid answer must be what anybody can
-// make of the two single lists.
+// Whoever may read forty documents asks in every way, with and without others that they may not know of. The
+// order of what they get, how it is searched, and what OpenFGA is asked must be the same; and a hybrid answer
+// must be what anybody can make of the two single lists.
 
 const worlds = Number(process.env.FUZZ_WORLDS ?? 60)
 const words = [
@@ -133,8 +133,8 @@ async function told(asked: Asked): Promise<string[]> {
   const text = JSON.stringify(rest)
     .replaceAll(/"txn":"[^"]*"/g, '"txn":"…"')
     .replaceAll(/"index_lag_ms":[\d.]+/g, '"index_lag_ms":0')
-  // Of search and check; those that are under way together come in any order. What a token says is looked up now and then,
-  // and an offer that is made, which the answer itself says, takes statements of its own.
+  // Of search and check; those that are under way together come in any order. What a token says is looked up
+  // now and then, and an offer that is made, which the answer itself says, takes statements of its own.
   return [text, ...sent.filter((one) => isOfSearch.test(one)).sort()]
 }
 

@@ -5,7 +5,8 @@ import { certificateFor } from '../support/certificate.ts'
 import { serve } from '../support/hostile-server.ts'
 import { limits, names, read, refusal, resolver } from './outbound-fetch.ts'
 
-// Whatever address somebody gives us, we must not become their way into our network, nor be held by what answers.
+// Whatever address somebody gives us, we must not become their way into our network, nor be held by what
+// answers.
 
 describe('is never asked', () => {
   test.each([

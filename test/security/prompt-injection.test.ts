@@ -12,13 +12,16 @@ import { openVaultWorld, type VaultWorld } from '../http/vault-world.ts'
 import { callTool, textOf } from '../mcp/world.ts'
 import { type ModelTool, obey, type Step } from './obedient-model.ts'
 
-// A model that obeys every word of every document, with the agent's real tools in its hands. Who is kept from what is decided
-// without it: so it gets nothing by obeying. What it can do nevertheless stands below, and in docs/threats.md.
+// A model that obeys every word of every document, with the agent's real tools in its hands. Who is kept from
+// what is decided without it: so it gets nothing by obeying. What it can do nevertheless stands below, and in
+// docs/threats.md.
 
 interface Order {
   readonly tool: string
   readonly args: object
-  /** What becomes of it, by either face: a code, a status, `pending`, or `read`: passages that anne may read. */
+  /**
+   * What becomes of it, by either face: a code, a status, `pending`, or `read`: passages that anne may read.
+   */
   readonly expected: string
 }
 

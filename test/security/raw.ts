@@ -7,7 +7,9 @@ export interface RawAnswer {
   readonly body: string
 }
 
-/** Sends bytes as they are to a loopback port and reads one answer: no client that tidies a path or a header. */
+/**
+ * Sends bytes as they are to a loopback port and reads one answer: no client that tidies a path or a header.
+ */
 export async function sendRaw(port: number, request: string): Promise<RawAnswer> {
   const socket = connect({ host: '127.0.0.1', port })
   const parts: Buffer[] = []

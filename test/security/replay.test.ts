@@ -4,9 +4,10 @@ import type { Browser } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { describeDatabases } from '../support/backends.ts'
 
-// Twenty at the same time, each with the same bearer value and everything else right. One of them at most gets anything:
-// whoever comes after it is taken for a thief, and then all that came of it is over, which may be before it is sent.
-// That exactly one uses it up, whatever becomes of the grant, is shown at the store: artifacts.test.ts.
+// Twenty at the same time, each with the same bearer value and everything else right. One of them at most
+// gets anything: whoever comes after it is taken for a thief, and then all that came of it is over, which may
+// be before it is sent. That exactly one uses it up, whatever becomes of the grant, is shown at the store:
+// artifacts.test.ts.
 
 const parallel = 20
 

@@ -10,8 +10,8 @@ import { annesBot } from '../authz/double.ts'
 import { gateOf } from '../authz/parts.ts'
 import { openWorld, type World } from '../support/world.ts'
 
-// `acting_for` and `presented` come with a check, from a verified token. Stored ones would count for everybody:
-// these tests put them into OpenFGA past the service, see the harm, and see it end.
+// `acting_for` and `presented` come with a check, from a verified token. Stored ones would count for
+// everybody: these tests put them into OpenFGA past the service, see the harm, and see it end.
 
 let openfga: FgaApi | undefined
 let world: World

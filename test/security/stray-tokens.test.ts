@@ -4,8 +4,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { startTestIssuer, type TestIssuer } from '../support/issuer.ts'
 
-// What a real flow hands out beside the access token, and what clients sign themselves: none of it opens the API, and
-// none of it is a subject token. tokens.test.ts does the same with what was made up.
+// What a real flow hands out beside the access token, and what clients sign themselves: none of it opens the
+// API, and none of it is a subject token. tokens.test.ts does the same with what was made up.
 
 const exchangeGrant = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token'

@@ -29,7 +29,8 @@ beforeAll(async () => {
   expect(await answered.ask()).toBe(200)
   const refreshed = await call({ endsIn: -1 })
   expect(await refreshed.ask()).toBe(200)
-  // The provider refuses the token that it gave, and what should renew it; or breaks off in the middle of its answer.
+  // The provider refuses the token that it gave, and what should renew it; or breaks off in the middle of its
+  // answer.
   const refused = await call()
   double.forget(refused.accessToken)
   double.mood = 'refuses'

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { openVaultWorld, readRules, type VaultWorld } from '../http/vault-world.ts'
 import type { ApiAnswer, SeenRequest } from '../support/provider.ts'
 
-// An agent has the vault call APIs of others. It must not get the token by it, nor anywhere that nobody agreed to.
+// An agent has the vault call APIs of others. It must not get the token by it, nor anywhere that nobody
+// agreed to.
 
 let vault: VaultWorld
 beforeAll(async () => {

@@ -1,4 +1,5 @@
-// A process that stores a row after the other in an embedded database, and says each one that was acknowledged.
+// A process that stores a row after the other in an embedded database, and says each one that was
+// acknowledged.
 import { setTimeout as pause } from 'node:timers/promises'
 import { openPglite } from '../../src/store/pglite.ts'
 

@@ -1,4 +1,5 @@
-// Loaded before a process of a test, and each of its threads: the disk has no room while a file named DISK_FULL exists.
+// Loaded before a process of a test, and each of its threads: the disk has no room while a file named
+// DISK_FULL exists.
 import fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 

@@ -64,7 +64,10 @@ describe('a statement', () => {
 })
 
 describe('a statement that a standstill of the process interrupts', () => {
-  /** Timers by a clock of its own. What is due in a standstill comes at once after it, before anything that arrived meanwhile. */
+  /**
+   * Timers by a clock of its own. What is due in a standstill comes at once after it, before anything that
+   * arrived meanwhile.
+   */
   function heldClock() {
     let now = 0
     let due: { readonly at: number; readonly then: () => void }[] = []

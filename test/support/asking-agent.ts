@@ -1,7 +1,7 @@
 /**
- * An agent's program, in a process of its own: asks the service, is offered an approval, asks its person and waits for the
- * answer, answers what they ask back, then asks the service twice with what they agreed to. Says each step as a line of
- * JSON. REMIT_URL, TOKEN, QUERY.
+ * An agent's program, in a process of its own: asks the service, is offered an approval, asks its person and
+ * waits for the answer, answers what they ask back, then asks the service twice with what they agreed to.
+ * Says each step as a line of JSON. REMIT_URL, TOKEN, QUERY.
  */
 const { REMIT_URL: url = '', TOKEN: token = '', QUERY: query = '' } = process.env
 

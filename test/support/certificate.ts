@@ -5,7 +5,10 @@ export interface Certificate {
   readonly cert: string
 }
 
-/** A certificate for these names that signs itself (RFC 5280): valid for a day, trusted by whoever is given it. */
+/**
+ * A certificate for these names that signs itself (RFC 5280): valid for a day, trusted by whoever is given
+ * it.
+ */
 export function certificateFor(...names: readonly string[]): Certificate {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const algorithm = sequence(oid('2a8648ce3d040302')) // ecdsa-with-SHA256

@@ -5,7 +5,9 @@ import { native } from './native.ts'
 export interface Chromium extends AsyncDisposable {
   readonly context: BrowserContext
   readonly page: Page
-  /** Puts a device with passkeys into the page's machine: a platform authenticator that keeps what it makes. */
+  /**
+   * Puts a device with passkeys into the page's machine: a platform authenticator that keeps what it makes.
+   */
   addDevice(options?: { readonly verifiesUser?: boolean }): Promise<Device>
 }
 
@@ -39,7 +41,10 @@ export async function openChromium(options: ChromiumOptions = {}): Promise<Chrom
   }
 }
 
-/** Somebody's hand is on the mouse, over each page that comes up: what agrees wakes only then, and Playwright looks before it moves. */
+/**
+ * Somebody's hand is on the mouse, over each page that comes up: what agrees wakes only then, and Playwright
+ * looks before it moves.
+ */
 function restHand(session: CDPSession, page: Page): void {
   page.on('domcontentloaded', () => {
     // Not by Playwright's own mouse, which may be on its way to a click.

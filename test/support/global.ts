@@ -20,7 +20,10 @@ declare module 'vitest' {
 
 const migrations = { dir: new URL('../../migrations/', import.meta.url), dimensions: 384 }
 
-/** Migrates one database of each kind for the whole run: a fresh one costs seconds, a copy of it a fraction of one. */
+/**
+ * Migrates one database of each kind for the whole run: a fresh one costs seconds, a copy of it a fraction of
+ * one.
+ */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dir = await mkdtemp(join(tmpdir(), 'remit-test-'))
   await using database = await openPglite({ socketDir: dir })

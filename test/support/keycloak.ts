@@ -47,7 +47,9 @@ export interface Realm extends AsyncDisposable {
   rotateKey(): Promise<void>
 }
 
-/** Makes a realm with the optional client scopes `docs.search` and `docs.read`; it is deleted with the object. */
+/**
+ * Makes a realm with the optional client scopes `docs.search` and `docs.read`; it is deleted with the object.
+ */
 export async function openRealm({
   clients = [],
   scopes = ['docs.search', 'docs.read'],

@@ -1,6 +1,9 @@
 import type { Database } from '../../src/store/sql.ts'
 
-/** A database whose place another server takes: from then on each row that says which server it is of names that one. */
+/**
+ * A database whose place another server takes: from then on each row that says which server it is of names
+ * that one.
+ */
 export function moving(database: Database): { readonly database: Database; moveTo(server: string): void } {
   let server = ''
   return {

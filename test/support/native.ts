@@ -1,7 +1,8 @@
 import type { TestOptions } from 'vitest'
 
 /**
- * What a bare machine lacks and `.ci/services` starts. Without them the tests that need them are skipped by name.
+ * What a bare machine lacks and `.ci/services` starts. Without them the tests that need them are skipped by
+ * name.
  */
 export interface NativeServices {
   /** A superuser's URL of a Postgres with pgvector in which tests may create databases. */

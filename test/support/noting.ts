@@ -8,7 +8,10 @@ export const note = (text: string): void => void asking.getStore()?.push(text)
 
 export const isNoting = (): boolean => asking.getStore() !== undefined
 
-/** What is sent to the database, and to OpenFGA, on the way of one question: statements, and how transactions begin and end. */
+/**
+ * What is sent to the database, and to OpenFGA, on the way of one question: statements, and how transactions
+ * begin and end.
+ */
 export async function sentBy(ask: () => Promise<unknown>): Promise<string[]> {
   const sent: string[] = []
   await asking.run(sent, ask)

@@ -1,6 +1,8 @@
 import { deflateSync } from 'node:zlib'
 
-/** A PDF of the given objects, numbered from 1; the first is the catalog. `trailer`: what it says beside that. */
+/**
+ * A PDF of the given objects, numbered from 1; the first is the catalog. `trailer`: what it says beside that.
+ */
 export function pdf(objects: readonly (string | Uint8Array)[], trailer = ''): Buffer {
   const parts: Buffer[] = [Buffer.from('%PDF-1.7\n')]
   const offsets = objects.map((body, index) => {

@@ -3,7 +3,10 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { importJWK, type JWTPayload, jwtVerify } from 'jose'
 
-/** A push service that believes nothing: it checks who sends (RFC 8292) and what (RFC 8291), by code of its own. */
+/**
+ * A push service that believes nothing: it checks who sends (RFC 8292) and what (RFC 8291), by code of its
+ * own.
+ */
 export interface PushService extends AsyncDisposable {
   readonly origin: string
   /** A browser that subscribed there for this `applicationServerKey`. */
@@ -116,7 +119,10 @@ async function received(request: IncomingMessage, browser: Kept, origin: string)
   }
 }
 
-/** RFC 8292 §2 and §4.2: signed by the key that this browser subscribed for, for this service, for a day at most. */
+/**
+ * RFC 8292 §2 and §4.2: signed by the key that this browser subscribed for, for this service, for a day at
+ * most.
+ */
 async function vapid(authorization: string, key: string, origin: string): Promise<JWTPayload> {
   const [, token = '', sent = ''] = /^vapid t=([\w.-]+), ?k=([\w-]+)$/.exec(authorization) ?? []
   if (sent !== key) throw new Error('Not the key of the subscription.')

@@ -8,9 +8,10 @@ declare module 'vitest' {
 }
 
 /**
- * Ends every run with one plain line, `N passed, N failed, N skipped`, below a list of what was skipped and why.
- * A file that does not load, a hook that throws, an error outside any test and a test that never ended each
- * count as failed. A run in which nothing was executed fails, and with TEST_NOTHING_SKIPPED one that skipped a test.
+ * Ends every run with one plain line, `N passed, N failed, N skipped`, below a list of what was skipped and
+ * why. A file that does not load, a hook that throws, an error outside any test and a test that never ended
+ * each count as failed. A run in which nothing was executed fails, and with TEST_NOTHING_SKIPPED one that
+ * skipped a test.
  */
 export default class ClosingLine implements Reporter {
   #filtered = false
@@ -38,7 +39,9 @@ export default class ClosingLine implements Reporter {
   }
 }
 
-/** Files that did not load and suites whose hooks threw: vitest reports their tests as skipped or not at all. */
+/**
+ * Files that did not load and suites whose hooks threw: vitest reports their tests as skipped or not at all.
+ */
 function brokenOutsideTests(modules: readonly TestModule[]): number {
   const suites = modules.flatMap((module) => [module, ...module.children.allSuites()])
   return suites.filter((suite) => suite.errors().length > 0).length

@@ -4,7 +4,10 @@ import type { Page } from 'playwright-core'
 /** CSS pixels: what is still to be readable without scrolling sideways (WCAG 2.2, 1.4.10), and a phone. */
 const widths = [320, 390]
 
-/** By how much a page is wider than a small screen, for each that it is too wide for. Leaves it as wide as it was. */
+/**
+ * By how much a page is wider than a small screen, for each that it is too wide for. Leaves it as wide as it
+ * was.
+ */
 export async function sideways(page: Page): Promise<readonly string[]> {
   const before = page.viewportSize()
   const found: string[] = []

@@ -38,7 +38,10 @@ export const makeDue = (database: Database, name: string): Promise<unknown> =>
     [name],
   )
 
-/** Takes what runs from whoever has it, as is done with the tasks of a process that was not heard of for 30 seconds. */
+/**
+ * Takes what runs from whoever has it, as is done with the tasks of a process that was not heard of for 30
+ * seconds.
+ */
 export const lapse = (database: Database, name: string): Promise<unknown> =>
   database.query(
     `update pgboss.job set state = 'retry', start_after = now() where name = $1 and state = 'active'`,

@@ -33,7 +33,10 @@ export interface MintForService {
 }
 
 export interface TestTokens {
-  /** A signed access token of at most 300 s. 422 names what is unknown: user, agent, service, scope, delegation. */
+  /**
+   * A signed access token of at most 300 s. 422 names what is unknown: user, agent, service, scope,
+   * delegation.
+   */
   mint(request: MintRequest): Promise<string>
 }
 
@@ -55,8 +58,8 @@ export interface TestTokensDeps {
 const ttlSeconds = 300
 
 /**
- * Signs tokens as the built-in issuer would at the end of its flows, without any of them: for tests of what a token
- * opens. The flows have tests of their own.
+ * Signs tokens as the built-in issuer would at the end of its flows, without any of them: for tests of what a
+ * token opens. The flows have tests of their own.
  */
 export function createTestTokens(deps: TestTokensDeps): TestTokens {
   const { publicUrl, keys, clock } = deps

@@ -2,7 +2,10 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Provider } from 'oidc-provider'
 
-/** Another OpenID provider on loopback, on code that is not ours. Signs in whoever the test says, without asking. */
+/**
+ * Another OpenID provider on loopback, on code that is not ours. Signs in whoever the test says, without
+ * asking.
+ */
 export interface UpstreamDouble extends AsyncDisposable {
   readonly issuer: string
   /** Its entry of TRUSTED_ISSUERS. */

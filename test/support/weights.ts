@@ -2,8 +2,8 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { findWeights } from '../../src/embed/weights.ts'
 
-// Prints the folder of the embedding weights, fetched first where they are missing. Run by `.ci/services`, so that
-// no test has to fetch and none is skipped for want of a model.
+// Prints the folder of the embedding weights, fetched first where they are missing. Run by `.ci/services`, so
+// that no test has to fetch and none is skipped for want of a model.
 const weights = await findWeights({
   cacheFolder: process.env.EMBEDDINGS_CACHE ?? join(homedir(), '.cache', 'remit'),
 })

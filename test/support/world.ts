@@ -84,7 +84,10 @@ export interface RetrieveBody {
 const collections = ['handbook', 'finance']
 export const people = ['anne', 'bob', 'carol', 'dan']
 
-/** Opens a world with the collections `handbook` and `finance`, four people, two agents and the service `loader`. */
+/**
+ * Opens a world with the collections `handbook` and `finance`, four people, two agents and the service
+ * `loader`.
+ */
 export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const home = await mkdtemp(join(tmpdir(), 'remit-world-'))
   const config = loadConfig({

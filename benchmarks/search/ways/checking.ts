@@ -28,7 +28,10 @@ interface Auth0 {
   }
 }
 
-/** The advice of the field: fetch 50, keep what `@auth0/ai`'s own filter lets through. Undefined where it is not installed. */
+/**
+ * The advice of the field: fetch 50, keep what `@auth0/ai`'s own filter lets through. Undefined where it is
+ * not installed.
+ */
 export function auth0Way(
   connection: Connection,
   { servers: { openfga }, storeId, ids }: { servers: Servers; storeId: string; ids: readonly string[] },
@@ -77,12 +80,14 @@ const refillMax = 20_000
 // Ten calls of fifty: what OpenFGA's SDK has under way at a time.
 const checksAtOnce = 500
 /**
- * Where its figures are about. Below, one answer asks for thousands of checks: nobody does that, and one would take
- * minutes; a single answer at 1 % takes half a minute as it is.
+ * Where its figures are about. Below, one answer asks for thousands of checks: nobody does that, and one
+ * would take minutes; a single answer at 1 % takes half a minute as it is.
  */
 export const isRefilled = (level: number): boolean => level >= 0.1 || level === 0.01
 
-/** Fetches three times what is wanted, checks, and fetches three times as much again while too few are left. */
+/**
+ * Fetches three times what is wanted, checks, and fetches three times as much again while too few are left.
+ */
 export const refillWay = (
   connection: Connection,
   { fga, ids }: { fga: Fga; ids: readonly string[] },

@@ -1,7 +1,10 @@
 import pg from 'pg'
 import type { Place } from '../servers.ts'
 
-/** A connection of its own with settings of its own, as a service keeps one for each plan; statements are prepared once. */
+/**
+ * A connection of its own with settings of its own, as a service keeps one for each plan; statements are
+ * prepared once.
+ */
 export interface Connection extends AsyncDisposable {
   query<Row extends object>(
     name: string,
@@ -51,7 +54,10 @@ export async function connect({ url, database }: Place, settings: Settings): Pro
   }
 }
 
-/** A setting of an extension is taken as it comes until the extension is there, and dropped then if it is wrong. */
+/**
+ * A setting of an extension is taken as it comes until the extension is there, and dropped then if it is
+ * wrong.
+ */
 async function hold(client: pg.Client, set: readonly (readonly [string, string | number])[]): Promise<void> {
   await client.query(`select '[1]'::vector`)
   for (const [name, value] of set) {

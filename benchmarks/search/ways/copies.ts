@@ -8,8 +8,8 @@ import { type Peer, topK, type Way } from './way.ts'
 const reader = 'remit_search_reader'
 
 /**
- * Two ways that copy permissions into the database and ask OpenFGA nothing: row-level security over a table of who may
- * read what, and labels in the row. On a table of their own, with an HNSW index of its own.
+ * Two ways that copy permissions into the database and ask OpenFGA nothing: row-level security over a table
+ * of who may read what, and labels in the row. On a table of their own, with an HNSW index of its own.
  */
 export async function copyWays(
   place: Place,

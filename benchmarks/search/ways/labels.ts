@@ -1,7 +1,10 @@
 import type { Tuple } from '../../../src/authz/fga.ts'
 import type { Corpus } from '../corpus.ts'
 
-/** What copies of permissions beside the vectors hold: to whom a document is open or closed, and in what a person is. */
+/**
+ * What copies of permissions beside the vectors hold: to whom a document is open or closed, and in what a
+ * person is.
+ */
 export interface Labels {
   /** Of each document. */
   readonly open: readonly (readonly number[])[]

@@ -2,8 +2,8 @@
 export interface Way<Name extends string = string> {
   readonly name: Name
   /**
-   * `release`: only what the person may read. `nominate`: what is worth asking OpenFGA about, all of which it may refuse.
-   * `raw`: whatever is nearest.
+   * `release`: only what the person may read. `nominate`: what is worth asking OpenFGA about, all of which it
+   * may refuse. `raw`: whatever is nearest.
    */
   readonly kind: 'release' | 'nominate' | 'raw'
   ask(asked: Asked): Promise<Answered>

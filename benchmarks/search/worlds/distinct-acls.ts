@@ -9,7 +9,10 @@ import { type Asker, type Layout, levelsAll, personOf, type World } from './worl
 const groupsEach = 2
 const peopleEach = 5
 
-/** Against every index of policies: each document is shared by itself, and with one person of its own, so that none is like another. */
+/**
+ * Against every index of policies: each document is shared by itself, and with one person of its own, so that
+ * none is like another.
+ */
 export function distinctAclsWorld(corpus: Corpus, layout: Layout, random: Random): World {
   const order = orderOf(corpus, layout, random)
   const document = (at: number): FgaObject => `document:${corpus.documents[order[at] ?? 0]?.id}`

@@ -12,9 +12,10 @@ const peopleEach = 4
 const day = 86_400_000
 
 /**
- * As in a company's drive: folders in folders, groups in groups in groups, an owner for each document, 3 % shared with one
- * person more, two of a thousand public, a tenth of what a circle is given closed to some of it, and for every other circle
- * its folders only until next month, beside as many that were its until yesterday.
+ * As in a company's drive: folders in folders, groups in groups in groups, an owner for each document, 3 %
+ * shared with one person more, two of a thousand public, a tenth of what a circle is given closed to some of
+ * it, and for every other circle its folders only until next month, beside as many that were its until
+ * yesterday.
  */
 export function driveWorld(corpus: Corpus, layout: Layout, random: Random, now: number): World {
   const order = orderOf(corpus, layout, random)

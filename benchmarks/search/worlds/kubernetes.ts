@@ -5,8 +5,9 @@ import type { Corpus } from '../corpus.ts'
 import { personOf, type World } from './world.ts'
 
 /**
- * The real people, teams and owners of the documents. What is open to everybody there is left out, so that some see
- * little; a part of a document has the tuples of the whole. Levels are the people's own: see `askersOf`.
+ * The real people, teams and owners of the documents. What is open to everybody there is left out, so that
+ * some see little; a part of a document has the tuples of the whole. Levels are the people's own: see
+ * `askersOf`.
  */
 export async function kubernetesWorld(corpus: Corpus, folder: string): Promise<World> {
   const data = await readKubernetes(folder)

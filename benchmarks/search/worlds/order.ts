@@ -2,7 +2,10 @@ import type { Random } from '../../kubernetes/random.ts'
 import { type Corpus, dimensions, dot, vectorAt } from '../corpus.ts'
 import type { Layout } from './world.ts'
 
-/** The documents in one line, by number: drawn, or so that neighbours say the like. A folder is a stretch of it. */
+/**
+ * The documents in one line, by number: drawn, or so that neighbours say the like. A folder is a stretch of
+ * it.
+ */
 export function orderOf(corpus: Corpus, layout: Layout, random: Random): readonly number[] {
   const drawn = random.pick(
     corpus.documents.map((_, at) => at),

@@ -10,8 +10,8 @@ const rolesEach = 10
 const peopleEach = 10
 
 /**
- * Roles over a tree of folders, as in papers on vectors under roles (HoneyBee, arXiv 2505.01538): 1,000 people in two
- * teams of each of 100 roles, ten roles a level, each with a stretch of the tree.
+ * Roles over a tree of folders, as in papers on vectors under roles (HoneyBee, arXiv 2505.01538): 1,000
+ * people in two teams of each of 100 roles, ten roles a level, each with a stretch of the tree.
  */
 export function treeWorld(corpus: Corpus, layout: Layout, random: Random): World {
   const order = orderOf(corpus, layout, random)

@@ -19,7 +19,9 @@ export interface World {
 export interface Asker {
   /** `user:…` */
   readonly person: `user:${string}`
-  /** The share of all passages that the person is meant to see; what it is in truth is the oracle's to say. */
+  /**
+   * The share of all passages that the person is meant to see; what it is in truth is the oracle's to say.
+   */
   readonly level: number
 }
 

@@ -19,8 +19,8 @@ import {
 import { conversations } from '../src/node.ts'
 import { broker, createDouble, type Double, issuer, url } from './double/double.ts'
 
-// Two people and two agents in one process, and everything shared that can be: one cache, one of each wrapped tool. The
-// other side says whose token it saw. benchmarks/crossover puts the same to a peer.
+// Two people and two agents in one process, and everything shared that can be: one cache, one of each wrapped
+// tool. The other side says whose token it saw. benchmarks/crossover puts the same to a peer.
 const people = ['anne', 'bob']
 const agents = ['agent-a', 'agent-b'] as const
 const calls = 1_000

@@ -18,7 +18,9 @@ const document = {
   access: { viewers: ['user:anne'] },
 }
 
-/** A writer whose service answers as `answer` says; by default every write is accepted and its job has ended. */
+/**
+ * A writer whose service answers as `answer` says; by default every write is accepted and its job has ended.
+ */
 function writer(answer: Answering = () => undefined, token: () => Promise<string> = async () => 't'): Writer {
   double.before = async (seen) =>
     (await answer(seen)) ??

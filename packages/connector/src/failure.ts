@@ -2,8 +2,8 @@ import { isRemitError } from '@remit/client'
 import { SourceUnavailable } from './source.ts'
 
 /**
- * Whether an error ends a sync as it stands, instead of being one item's: nobody answers, the token is not taken, somebody
- * gave up, or nothing is known of it.
+ * Whether an error ends a sync as it stands, instead of being one item's: nobody answers, the token is not
+ * taken, somebody gave up, or nothing is known of it.
  */
 export function endsSync(error: unknown, signal: AbortSignal | undefined): boolean {
   if (signal?.aborted === true || error instanceof SourceUnavailable) return true

@@ -7,12 +7,15 @@ export type Listing = (signal?: AbortSignal) => Promise<readonly (ItemChange | B
 const pageSizeMin = 100
 const pagesMax = 20
 
-/** Instead of the version of an item that is broken: it is told again until it is not, and its deletion is told. */
+/**
+ * Instead of the version of an item that is broken: it is told again until it is not, and its deletion is
+ * told.
+ */
 const brokenVersion = ''
 
 /**
- * `changes` for a source that can only list. The cursor holds the version of each item, so that what is other and what
- * is gone can be told.
+ * `changes` for a source that can only list. The cursor holds the version of each item, so that what is other
+ * and what is gone can be told.
  */
 export async function* changesByListing(
   list: Listing,

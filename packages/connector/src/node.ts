@@ -2,8 +2,9 @@ import { open, readFile, rename } from 'node:fs/promises'
 import { SyncMemories, type SyncState, type SyncUpdate } from './state.ts'
 
 /**
- * A state in a file: one update a line, written through to the disk, and put together anew at each `load`. The last line of a
- * process that was killed may be half a line; it is left out. One process at a time may use it, which is not checked.
+ * A state in a file: one update a line, written through to the disk, and put together anew at each `load`.
+ * The last line of a process that was killed may be half a line; it is left out. One process at a time may
+ * use it, which is not checked.
  *
  * @throws where another line cannot be read: what was brought is not known any more.
  */

@@ -22,10 +22,12 @@ export interface ItemChange {
   /** Who may read it. Never left out: `{}` is nobody. */
   readonly access: DocumentAccess
   /**
-   * The content, or a way to fetch it. Whoever fetches reads the content first, then who may read it, and then the version:
-   * else a secret that is written after an unshare could be brought under the readers of before.
+   * The content, or a way to fetch it. Whoever fetches reads the content first, then who may read it, and
+   * then the version: else a secret that is written after an unshare could be brought under the readers of
+   * before.
    *
-   * @throws SourceUnavailable where the source as a whole does not answer. Any other error is this item's own.
+   * @throws SourceUnavailable where the source as a whole does not answer. Any other error is this item's
+   * own.
    */
   readonly content: ItemContent | ((signal?: AbortSignal) => Promise<LoadedItem>)
 }
@@ -36,7 +38,10 @@ export interface DeletedItem {
   readonly id: string
 }
 
-/** An item that is there and cannot be brought: its permissions cannot be said, say. Nobody reads it until it can be. */
+/**
+ * An item that is there and cannot be brought: its permissions cannot be said, say. Nobody reads it until it
+ * can be.
+ */
 export interface BrokenItem {
   readonly kind: 'broken'
   /** Left out where it has none, or where the id is another item's. */
@@ -52,7 +57,10 @@ export type Change = ItemChange | DeletedItem | BrokenItem
 /** One page of a source's changes. */
 export interface ChangePage {
   readonly changes: readonly Change[]
-  /** Opaque. Where to go on once everything up to here is in; asked from an earlier one, the same changes come again. */
+  /**
+   * Opaque. Where to go on once everything up to here is in; asked from an earlier one, the same changes come
+   * again.
+   */
   readonly cursor: string
   /** The source's own word that this page is the last one. A reading without it was cut short. */
   readonly isLast: boolean
@@ -62,7 +70,9 @@ export interface ChangePage {
 export interface SourceAccount {
   /** The source's own id of them, which never becomes somebody else's. */
   readonly id: string
-  /** Who they are in Remit, `user:anne`. Left out: nobody, and what the source lets them read stays closed. */
+  /**
+   * Who they are in Remit, `user:anne`. Left out: nobody, and what the source lets them read stays closed.
+   */
   readonly subject?: string
 }
 
@@ -96,10 +106,11 @@ export interface Directory {
 /** A system whose items Remit guards. `sourceRules` says what an implementation has to keep to. */
 export interface Source {
   /**
-   * What changed since a cursor, in pages, at least one; left out: everything that is there. What takes access away should
-   * come first.
+   * What changed since a cursor, in pages, at least one; left out: everything that is there. What takes
+   * access away should come first.
    *
-   * @throws CursorExpired where the source cannot say what changed since; SourceUnavailable where it does not answer.
+   * @throws CursorExpired where the source cannot say what changed since; SourceUnavailable where it does not
+   * answer.
    */
   changes(cursor: string | undefined, signal?: AbortSignal): AsyncIterable<ChangePage>
   /** One item as it is now: to try again what failed. `deleted` where there is none. */
@@ -113,7 +124,10 @@ export class CursorExpired extends Error {
   override readonly name = 'CursorExpired'
 }
 
-/** The source as a whole does not answer, or does not let us in. Nothing is known of any item: the sync stops as it stands. */
+/**
+ * The source as a whole does not answer, or does not let us in. Nothing is known of any item: the sync stops
+ * as it stands.
+ */
 export class SourceUnavailable extends Error {
   override readonly name = 'SourceUnavailable'
 }

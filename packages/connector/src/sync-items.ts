@@ -177,7 +177,9 @@ export class ItemSync {
     }
   }
 
-  /** Names an item, and takes its readers away: what it was before may be what nobody should read any more. */
+  /**
+   * Names an item, and takes its readers away: what it was before may be what nobody should read any more.
+   */
   async #fail({ id, name, problem }: BrokenItem): Promise<void> {
     const refusal = id === undefined ? undefined : await this.#hide(id)
     this.#failed.set(id ?? name, {

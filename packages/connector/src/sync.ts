@@ -14,10 +14,15 @@ export interface SyncOptions {
 
 /** What one sync did. */
 export interface SyncReport {
-  /** Items that are in Remit as the source has them, those that were before included if the source told them. */
+  /**
+   * Items that are in Remit as the source has them, those that were before included if the source told them.
+   */
   readonly imported: number
   readonly withdrawn: number
-  /** Items that nobody reads until they can be brought, each with its reason. They are tried again at the next sync. */
+  /**
+   * Items that nobody reads until they can be brought, each with its reason. They are tried again at the next
+   * sync.
+   */
   readonly failed: readonly FailedItem[]
   /** Left out: the source has none. */
   readonly directory?: DirectoryReport
@@ -26,12 +31,12 @@ export interface SyncReport {
 }
 
 /**
- * Brings into Remit what changed in a source since the last time, first the directory, then what was left unsettled, then
- * the changes. A page is acknowledged once all of it is in or named; a process that is killed loses nothing, and the next
- * sync goes on from there. One sync of a state at a time, which is not checked.
+ * Brings into Remit what changed in a source since the last time, first the directory, then what was left
+ * unsettled, then the changes. A page is acknowledged once all of it is in or named; a process that is killed
+ * loses nothing, and the next sync goes on from there. One sync of a state at a time, which is not checked.
  *
- * @throws SourceUnavailable, RemitError where one side as a whole does not answer or lets nobody in; the signal's reason.
- * What was done by then counts.
+ * @throws SourceUnavailable, RemitError where one side as a whole does not answer or lets nobody in; the
+ * signal's reason. What was done by then counts.
  */
 export async function syncOnce(
   source: Source,
@@ -110,7 +115,8 @@ async function syncChanges(
 ): Promise<boolean> {
   const { cursor, known: knownIds } = journal.memory
   const isCrawl = cursor === undefined
-  // What of these is not told is gone. A crawl that is cut short begins anew, since it forgets what it has told.
+  // What of these is not told is gone. A crawl that is cut short begins anew, since it forgets what it has
+  // told.
   const untold = new Set(isCrawl ? knownIds : [])
   const mayResume = untold.size === 0
   for await (const page of source.changes(cursor, signal)) {

@@ -214,7 +214,9 @@ function Nothing(props: { readonly firstSegment: string; readonly visibleSection
 const lastMinutes = 2
 const minuteMs = 60_000
 
-/** Who is signed in, until when, and the way out. Near the end it says so, and whoever works on signs in anew. */
+/**
+ * Who is signed in, until when, and the way out. Near the end it says so, and whoever works on signs in anew.
+ */
 function SignedIn() {
   const { subject, until: signedInUntil, signOut, signInAgain } = useConsole()
   const minutesLeft = useMinutesTo(signedInUntil)

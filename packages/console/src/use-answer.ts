@@ -55,7 +55,10 @@ export function useAnswer<T>(
   return answer !== undefined && answer.key === key ? answer.is : { state: 'asking' }
 }
 
-/** What a button or a form does, one thing at a time: whether it is under way, and what went wrong with it last. */
+/**
+ * What a button or a form does, one thing at a time: whether it is under way, and what went wrong with it
+ * last.
+ */
 export function useAction() {
   const [doing, setDoing] = useState<string>()
   const [problem, setProblem] = useState<Problem>()

@@ -1,4 +1,5 @@
-// Types alone, so that whoever reads them needs no zod. `approval-schemas.ts` has the schemas; a type test holds both together.
+// Types alone, so that whoever reads them needs no zod. `approval-schemas.ts` has the schemas; a type test
+// holds both together.
 
 /** One of a token's, or a request's, `authorization_details` (RFC 9396). */
 export interface AuthorizationDetail {

@@ -8,12 +8,18 @@ export interface ByGrants {
   readonly grants?: readonly string[]
 }
 
-/** The stored tuples that it rested on when it was decided, as the replica had them; left out where it could not tell. */
+/**
+ * The stored tuples that it rested on when it was decided, as the replica had them; left out where it could
+ * not tell.
+ */
 export interface ByTuples {
   readonly why?: readonly string[]
 }
 
-/** Of the tuples that are written: `user:carol contractor collection:npm until 2027-01-01T00:00:00Z`; left out where none ends. */
+/**
+ * Of the tuples that are written: `user:carol contractor collection:npm until 2027-01-01T00:00:00Z`; left out
+ * where none ends.
+ */
 export interface WithEnds {
   readonly ends?: readonly string[]
 }
@@ -36,7 +42,10 @@ export type DecisionEvent =
       readonly mode: string
       readonly openfga_request_ids: readonly string[]
       readonly released: readonly Released[]
-      /** Distinct documents: all, then those that OpenFGA denied, that the replica denied, that nobody answered. */
+      /**
+       * Distinct documents: all, then those that OpenFGA denied, that the replica denied, that nobody
+       * answered.
+       */
       readonly considered: number
       readonly denied: number
       readonly passed_over: number
@@ -218,7 +227,10 @@ export type DecisionEvent =
       readonly approval: string
       readonly grantor: string
       readonly agent: string
-      /** Its time being over is in `grant_made`. `forgotten`: an older copy of the database may not know of its end. */
+      /**
+       * Its time being over is in `grant_made`. `forgotten`: an older copy of the database may not know of
+       * its end.
+       */
       readonly reason: 'revoked' | 'delegation_ended' | 'used_up' | 'forgotten'
     }
   | {
@@ -293,7 +305,10 @@ export type DecisionEvent =
       readonly reason?: string
     }
   | {
-      /** Only in older records: a planned model was evaluated beside the one in force. No route writes these now. */
+      /**
+       * Only in older records: a planned model was evaluated beside the one in force. No route writes these
+       * now.
+       */
       readonly event: 'model_shadow_started' | 'model_shadow_ended' | 'model_shadow_read'
       readonly shadow: string
       readonly plan: string
@@ -327,7 +342,10 @@ export type DecisionEvent =
   /** Begun with the same `txn`; by which error it ended. */
   | { readonly event: 'command_failed'; readonly command: string; readonly code: string }
   | {
-      /** Counts, of what ended or was mended because an older copy of the database or of OpenFGA had forgotten the rest. */
+      /**
+       * Counts, of what ended or was mended because an older copy of the database or of OpenFGA had forgotten
+       * the rest.
+       */
       readonly event: 'recovered'
       readonly older: 'database' | 'openfga' | 'not_known'
       readonly access_mended: number
@@ -341,7 +359,10 @@ export type DecisionEvent =
     }
   | VaultCallEvent
   | {
-      /** Of the vault: linked, linked once more, refreshed, refused by its provider, taken back. Never a token. */
+      /**
+       * Of the vault: linked, linked once more, refreshed, refused by its provider, taken back. Never a
+       * token.
+       */
       readonly event:
         | 'connection_made'
         | 'connection_renewed'

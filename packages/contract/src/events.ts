@@ -1,4 +1,6 @@
-/** Every event that the record knows, by which it can be asked for, in the order in which documents list them. */
+/**
+ * Every event that the record knows, by which it can be asked for, in the order in which documents list them.
+ */
 export const eventNames = [
   'retrieved',
   'document_read',
@@ -76,7 +78,10 @@ export const eventNames = [
 /** `event` of every record. */
 export type EventName = (typeof eventNames)[number]
 
-/** How it went, in one of four words for every event. `none`: nothing was decided, or there was nothing to decide. */
+/**
+ * How it went, in one of four words for every event. `none`: nothing was decided, or there was nothing to
+ * decide.
+ */
 export const decisions = ['allowed', 'denied', 'error', 'none'] as const
 
 /** `decision` of every record. */

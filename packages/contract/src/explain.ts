@@ -147,7 +147,10 @@ export const explainAnswer = z.strictObject({
     .meta({
       description: 'What the registry of agents takes away beside `decision`: a request is held to both.',
     }),
-  /** The service puts the whole tree here; a schema of steps within steps has one name in its OpenAPI document. */
+  /**
+   * The service puts the whole tree here; a schema of steps within steps has one name in its OpenAPI
+   * document.
+   */
   reason: reasonStep.nullable(),
   cut: z.int().meta({ description: 'How many branches were left out.' }),
   error: z.string().optional(),

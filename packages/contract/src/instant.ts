@@ -6,9 +6,9 @@ const firstMs = Date.parse('0001-01-01T00:00:00Z')
 const endMs = Date.parse('+010000-01-01T00:00:00Z')
 
 /**
- * Whether it is an RFC 3339 date-time, seconds left out or not, that JavaScript, Postgres and OpenFGA read alike: a day
- * of the calendar, the years 1 to 9999 in UTC too, at most 14 hours from it. Anything else would be an error of ours, or
- * a task that fails each time.
+ * Whether it is an RFC 3339 date-time, seconds left out or not, that JavaScript, Postgres and OpenFGA read
+ * alike: a day of the calendar, the years 1 to 9999 in UTC too, at most 14 hours from it. Anything else would
+ * be an error of ours, or a task that fails each time.
  */
 export function isInstant(value: unknown): value is string {
   if (typeof value !== 'string') return false

@@ -17,7 +17,10 @@ const filter = named(
   20,
 )
 
-/** A grant that is presented. One that does not count for this principal and this question is as if it were left out. */
+/**
+ * A grant that is presented. One that does not count for this principal and this question is as if it were
+ * left out.
+ */
 export const approval = z
   .string()
   .regex(/^g_[A-Za-z0-9_-]{1,100}$/, 'must be g_…')
@@ -51,7 +54,10 @@ export const questionMembers = {
   approval: approval.optional(),
 }
 
-/** A question as it is asked at every face: words, or a vector of the caller's own. Unknown members are refused. */
+/**
+ * A question as it is asked at every face: words, or a vector of the caller's own. Unknown members are
+ * refused.
+ */
 export const questionSchema = z
   .strictObject(questionMembers)
   .superRefine(({ query, embedding, mode }, context) => {

@@ -1,4 +1,5 @@
-// Types alone, so that whoever reads them needs no zod. `retrieval-schemas.ts` has the schemas; a type test holds both together.
+// Types alone, so that whoever reads them needs no zod. `retrieval-schemas.ts` has the schemas; a type test
+// holds both together.
 
 /** A value of a metadata field. */
 export type Scalar = string | number | boolean
@@ -58,7 +59,10 @@ export interface RetrieveAnswer {
   /** false: the search was stopped before its end, so that there may be more. */
   readonly complete: boolean
   readonly mode_used: 'hybrid' | 'vector' | 'keyword'
-  /** There is more that this person could let the agent read for this question: ask them, by `approvals.request`. */
+  /**
+   * There is more that this person could let the agent read for this question: ask them, by
+   * `approvals.request`.
+   */
   readonly approval?: { readonly offer_id: string }
   readonly freshness: { readonly index_lag_ms: number; readonly authorization_model_id: string }
   /** Keeps apart, in a cache of yours, what different people and agents may see. */

@@ -1,4 +1,5 @@
-// Types alone, so that whoever reads them needs no zod. `vault-schemas.ts` has the schemas; a type test holds both together.
+// Types alone, so that whoever reads them needs no zod. `vault-schemas.ts` has the schemas; a type test holds
+// both together.
 
 /** What `POST /vault/fetch` takes: one call to an API of others. */
 export interface VaultRequest {

@@ -1,6 +1,9 @@
 import type { z } from 'zod'
 
-/** What a schema's value is to whoever reads it: readonly all the way down; what is optional is absent, not undefined. */
+/**
+ * What a schema's value is to whoever reads it: readonly all the way down; what is optional is absent, not
+ * undefined.
+ */
 export type Wire<Schema extends z.ZodType> = Immutable<z.output<Schema>>
 
 /** What a schema takes, likewise: members with a default may be left out. */

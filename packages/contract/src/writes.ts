@@ -1,6 +1,8 @@
 // Types alone, so that whoever reads them needs no zod.
 
-/** Who may read a document, and what narrows that. Members that are left out: nobody. Subjects as `user:anne`. */
+/**
+ * Who may read a document, and what narrows that. Members that are left out: nobody. Subjects as `user:anne`.
+ */
 export interface DocumentAccess {
   readonly owner?: string
   /** `user:ID`, `group:ID#member`, `organization:ID#member`, or `user:*` where the collection allows it. */
@@ -14,7 +16,10 @@ export interface DocumentAccess {
 
 type MetadataValue = string | number | boolean
 
-/** A document as `PUT /documents/{id}` takes it. Exactly one of `text` and `content_base64`, which needs `mime_type`. */
+/**
+ * A document as `PUT /documents/{id}` takes it. Exactly one of `text` and `content_base64`, which needs
+ * `mime_type`.
+ */
 export interface DocumentInput {
   readonly id: string
   /** Where it is filed. That lets nobody read it. */
@@ -50,7 +55,10 @@ export interface JobEntry {
 /** How a job of the service stands. */
 export interface Job {
   readonly id: string
-  /** `failed`: nothing of it went in, or the body of an import broke off. With some errors among successes: `done`. */
+  /**
+   * `failed`: nothing of it went in, or the body of an import broke off. With some errors among successes:
+   * `done`.
+   */
   readonly state: 'queued' | 'running' | 'done' | 'failed'
   readonly done: number
   readonly failed: number

@@ -20,7 +20,9 @@ import { createTuple, fullContext, type World } from './support/world.ts'
 
 const worlds = Number(process.env['FUZZ_WORLDS'] ?? 400)
 
-/** The one who takes apart may have missed any change: parts of what is so no longer must come out otherwise. */
+/**
+ * The one who takes apart may have missed any change: parts of what is so no longer must come out otherwise.
+ */
 test(`a yes follows from its parts, whatever is wrong where it was taken apart, in ${worlds} random worlds (FUZZ_SEED=${seed})`, () => {
   const counts = { apart: 0, followed: 0, stale: 0, circles: 0 }
   const wrong: string[] = []
@@ -109,7 +111,8 @@ test.skipIf(server === undefined)(
           at += parts.length
           if (!isProven) counts.stale += 1
           else if (wholes[index] === true) counts.followed += 1
-          // It meets a circle that grants nothing, and denies what its rules allow, or goes round until its deadline.
+          // It meets a circle that grants nothing, and denies what its rules allow, or goes round until its
+          // deadline.
           else if (wholes[index] === false && isListed(model, truth, whole, context)) counts.circles += 1
           else if (isOverdue(wholes[index]) && isListed(model, truth, whole, context)) counts.overdue += 1
           else

@@ -24,13 +24,15 @@ describe.skipIf(server === undefined)('the engine against the real server (OPENF
       let world = 0
       let repeated = 0
       let leftOut = 0
-      // A wrong answer always fails; a server too slow to give one is told, and fails only where it gave none at all.
+      // A wrong answer always fails; a server too slow to give one is told, and fails only where it gave none
+      // at all.
       const isTooSlow = (): boolean => leftOut > leftOutMax && leftOut * 4 > world
       // Some at once: most of the time of one goes by between the processes.
       const work = async (): Promise<void> => {
         while (tally.answers < wanted && tally.differences.length < 5 && !isTooSlow()) {
           const own = seed + world++
-          // From the beginning where the server was too slow: half a world is not comparable. Some are too much for it.
+          // From the beginning where the server was too slow: half a world is not comparable. Some are too
+          // much for it.
           const part = await patiently(
             async () => {
               const one = createTally()

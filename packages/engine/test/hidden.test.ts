@@ -116,7 +116,8 @@ describe('who is a member by name, beside a wildcard whose condition does not ho
           verdicts,
           without: await may('anne').ask(patient, without),
           named: await isHidden(may('anne'), true, place, patient),
-          // A yes or a no of the engine's that the server does not give without those tuples either stays a difference.
+          // A yes or a no of the engine's that the server does not give without those tuples either stays a
+          // difference.
           wrongYes: await isHidden(may('bob'), true, place, patient),
           wrongNo: await isHidden(may('anne'), false, place, patient),
           // Nothing is taken away, so nothing can have been hidden.

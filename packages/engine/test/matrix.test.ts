@@ -91,8 +91,9 @@ function declare({ name, stages }: MatrixTest, open: () => Target | undefined): 
 }
 
 /**
- * For each stage what goes with its questions in place of what the stages up to it stored. Undefined where that is
- * over 100 tuples, or does not fit the stage's model: a stored tuple is then ignored, a contextual one is an error.
+ * For each stage what goes with its questions in place of what the stages up to it stored. Undefined where
+ * that is over 100 tuples, or does not fit the stage's model: a stored tuple is then ignored, a contextual
+ * one is an error.
  */
 function contextualOf(stages: readonly Stage[]): readonly (readonly JsonObject[] | undefined)[] {
   return stages.map((stage, index) => {

@@ -3,11 +3,12 @@ import { QuantizedCodes, slotsInBlock } from './quantized-codes.ts'
 import { SimdScanner } from './simd.ts'
 
 /**
- * Which chunks lie in which partition of one model, in memory. It only nominates: a chunk too many finds nothing.
+ * Which chunks lie in which partition of one model, in memory. It only nominates: a chunk too many finds
+ * nothing.
  *
- * A chunk has a slot, which it keeps. Its code lies there in memory that other threads read, too, and what else is known
- * of it at the same index of the arrays here. Sixteen slots beside each other are a block, and belong to one partition,
- * so that what is scanned together lies together.
+ * A chunk has a slot, which it keeps. Its code lies there in memory that other threads read, too, and what
+ * else is known of it at the same index of the arrays here. Sixteen slots beside each other are a block, and
+ * belong to one partition, so that what is scanned together lies together.
  */
 export class InvertedLists {
   readonly generation: number
@@ -57,7 +58,10 @@ export class InvertedLists {
     return this.#bits
   }
 
-  /** In place of what was known of the document. `partitions` has one number a chunk; {@link noPartition}: no vector. */
+  /**
+   * In place of what was known of the document. `partitions` has one number a chunk; {@link noPartition}: no
+   * vector.
+   */
   put(docNo: number, partitions: Uint16Array, codes: Uint8Array): void {
     this.remove(docNo)
     if (docNo >= 8 * this.#bits.length)
@@ -91,7 +95,10 @@ export class InvertedLists {
     setBit(this.#bits, docNo, false)
   }
 
-  /** Blocks for a partition that is full: a quarter more, beside each other, since they are read one after the other. */
+  /**
+   * Blocks for a partition that is full: a quarter more, beside each other, since they are read one after the
+   * other.
+   */
   #addBlocks(partition: number): void {
     const count = this.#blockCounts[partition] as number
     const firstBlock = this.#blockCount

@@ -23,8 +23,8 @@ const samplesPerCentre = 64
 const groupsProbed = 8
 
 /**
- * k-means over unit vectors by inner product, in two levels: groups, then centroids within each, then all of them moved
- * once more over the borders. The same input and random numbers give the same centroids.
+ * k-means over unit vectors by inner product, in two levels: groups, then centroids within each, then all of
+ * them moved once more over the borders. The same input and random numbers give the same centroids.
  */
 export function trainCentroids(samples: Vectors, count: number, random: () => number): Centroids {
   const { dimensions } = samples

@@ -1,8 +1,8 @@
 import { type Centroids, dot, nearestCentroid, trainCentroids, type Vectors, vectorCount } from './kmeans.ts'
 
 /**
- * Where vectors lie, roughly: the nearest of some centroids, and what is left to it along the axes in which that differs
- * most, four bits each.
+ * Where vectors lie, roughly: the nearest of some centroids, and what is left to it along the axes in which
+ * that differs most, four bits each.
  */
 export interface IvfModel {
   readonly centroids: Centroids
@@ -14,7 +14,9 @@ export interface IvfModel {
   readonly error: number
 }
 
-/** Bytes of a code: two axes each. Twice as many axes of four bits tell far more than half as many of eight. */
+/**
+ * Bytes of a code: two axes each. Twice as many axes of four bits tell far more than half as many of eight.
+ */
 export const codeLength = 96
 
 /** Components of a residual that are quantized; each takes four bits of the code. */
@@ -55,12 +57,15 @@ export function trainModel(samples: Vectors, count: number, random: () => number
 const componentSamples = 10_000
 const levels = 16
 /**
- * Of what is spread normally, 16 steps of this size around 0 lose least, about a hundredth (Max, Quantizing for Minimum
- * Distortion, 1960, table II).
+ * Of what is spread normally, 16 steps of this size around 0 lose least, about a hundredth (Max, Quantizing
+ * for Minimum Distortion, 1960, table II).
  */
 export const stepPerDeviation = 0.3352
 
-/** Mean square of what neither cell nor code tells of a vector of length 1: 0.04 to 0.06 of text, 0.4 of noise. */
+/**
+ * Mean square of what neither cell nor code tells of a vector of length 1: 0.04 to 0.06 of text, 0.4 of
+ * noise.
+ */
 export const residualVarianceOf = ({ error, steps }: Pick<IvfModel, 'error' | 'steps'>): number =>
   steps.reduce((variance, step) => variance - (step / stepPerDeviation) ** 2, error)
 
@@ -156,8 +161,8 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array | Int32Array):
 const rounds = 20
 
 /**
- * The directions in which these vectors differ from 0 most, one after the other, each of length 1 and at right angles to
- * the others: principal axes, by subspace iteration.
+ * The directions in which these vectors differ from 0 most, one after the other, each of length 1 and at
+ * right angles to the others: principal axes, by subspace iteration.
  */
 function principalComponents(
   { numbers, dimensions }: Vectors,

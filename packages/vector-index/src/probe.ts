@@ -30,8 +30,8 @@ const partitionsProbed = 600
 const shareExponent = 1 / 4
 
 /**
- * How many codes are scanned: as many as so many partitions hold of visible chunks, however large the corpus is, and
- * some more where a smaller share is visible. With fewer partitions it is all.
+ * How many codes are scanned: as many as so many partitions hold of visible chunks, however large the corpus
+ * is, and some more where a smaller share is visible. With fewer partitions it is all.
  */
 export function scanBudget({ visible, corpus, partitions }: ScanCounts): number {
   const share = visible / Math.max(1, corpus, visible)
@@ -63,9 +63,10 @@ export const scanHere = (lists: readonly InvertedLists[], query: ScanQuery): Bes
   lists.map(({ scanner, size }) => scanLists(scanner, size, query))
 
 /**
- * Scans codes of visible chunks in the partitions nearest to the query, as many as are worth it, and gives the best of
- * them. Which chunks these are is read from the documents where that takes less, and else from the partitions; what is
- * not visible there costs a test of its bit. What it gives holds until the scanner begins another query.
+ * Scans codes of visible chunks in the partitions nearest to the query, as many as are worth it, and gives
+ * the best of them. Which chunks these are is read from the documents where that takes less, and else from
+ * the partitions; what is not visible there costs a test of its bit. What it gives holds until the scanner
+ * begins another query.
  */
 export function scanLists(
   scanner: SimdScanner,
@@ -81,7 +82,8 @@ export function scanLists(
   return { slots: hits.slots.subarray(0, hits.size), scores: hits.scores.subarray(0, hits.size) }
 }
 
-// A chunk that is read from its document costs half as much again as one from its partition, and its code lies alone.
+// A chunk that is read from its document costs half as much again as one from its partition, and its code
+// lies alone.
 const documentsTimes = 1 / 2
 // Where fewer are visible, most of the codes beside each other are not scanned.
 const denseShare = 1 / 3

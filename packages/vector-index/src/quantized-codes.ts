@@ -26,14 +26,15 @@ export function layoutOf({ partitions, dimensions }: Pick<SharedCodes, 'partitio
 export const blockRunsMax = 64
 
 /**
- * What a scanner reads, in whatever thread it is: codes in their slots, and of documents in which slots their chunks are.
- * It lies in two memories that only ever grow, so that nothing that somebody reads is moved:
+ * What a scanner reads, in whatever thread it is: codes in their slots, and of documents in which slots their
+ * chunks are. It lies in two memories that only ever grow, so that nothing that somebody reads is moved:
  *
- *   codes: segments of 4,096 slots, with as many entries
- *   documents: how many entries are somebody's · centroids and components · blocks by partition · runs of entries by document
+ * codes: segments of 4,096 slots, with as many entries documents: how many entries are somebody's · centroids
+ * and components · blocks by partition · runs of entries by document
  *
- * Only who made it writes. Whoever reads meanwhile may meet what is half written: each number in it was written
- * at some time, so that it reads no further than this goes, and nominates at worst what is not visible or not there.
+ * Only who made it writes. Whoever reads meanwhile may meet what is half written: each number in it was
+ * written at some time, so that it reads no further than this goes, and nominates at worst what is not
+ * visible or not there.
  */
 export class QuantizedCodes implements SharedCodes {
   readonly partitions: number

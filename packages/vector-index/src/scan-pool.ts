@@ -31,7 +31,10 @@ export interface ScanPoolOptions {
   readonly chunksMin?: number
 }
 
-/** As many as there are cores, since the main one does little besides; more than a few are not needed to keep it busy. */
+/**
+ * As many as there are cores, since the main one does little besides; more than a few are not needed to keep
+ * it busy.
+ */
 export function defaultScanThreads(): number {
   const cores = availableParallelism()
   return cores === 1 ? 0 : Math.min(cores, 4)
@@ -43,8 +46,9 @@ const chunksWorthIt = 3_000
 // A thread that cannot live is not started again and again.
 const restartMs = 1_000
 
-// One query that is scanned for, and one that begins without waiting for this thread. The others wait here for whichever
-// thread is free first: behind one that gets little of a core they would wait for all that is ahead of them.
+// One query that is scanned for, and one that begins without waiting for this thread. The others wait here
+// for whichever thread is free first: behind one that gets little of a core they would wait for all that is
+// ahead of them.
 const queueMax = 2
 
 /** What a thread has to know of lists. */
@@ -65,8 +69,8 @@ interface PoolThread {
 }
 
 /**
- * Threads that scan codes, so that one query does not wait for the scans of all others: up to `threads` of them; with 0, or too
- * few chunks, none.
+ * Threads that scan codes, so that one query does not wait for the scans of all others: up to `threads` of
+ * them; with 0, or too few chunks, none.
  */
 export class ScanPool implements AsyncDisposable {
   readonly #options: ScanPoolOptions
@@ -97,8 +101,8 @@ export class ScanPool implements AsyncDisposable {
   }
 
   /**
-   * The best of each generation. Undefined: scan in this thread, since the query is small, no thread is up yet, or there
-   * are none. It resolves with undefined where a thread fails.
+   * The best of each generation. Undefined: scan in this thread, since the query is small, no thread is up
+   * yet, or there are none. It resolves with undefined where a thread fails.
    */
   scan(lists: readonly InvertedLists[], query: ScanQuery): Promise<PoolScan | undefined> | undefined {
     const { threads, chunksMin = chunksWorthIt } = this.#options
@@ -192,7 +196,8 @@ export class ScanPool implements AsyncDisposable {
           query: pending.query,
         })
       } catch (error) {
-        // Where there is no memory to copy it. Nobody answers it, so that the next answer would be taken for its.
+        // Where there is no memory to copy it. Nobody answers it, so that the next answer would be taken for
+        // its.
         this.#fail(pending, reasonOf(error))
         continue
       }
@@ -214,7 +219,9 @@ export class ScanPool implements AsyncDisposable {
   }
 }
 
-/** Nominates chunks that are worth comparing: in a thread, where one is to be had and the query is worth it. */
+/**
+ * Nominates chunks that are worth comparing: in a thread, where one is to be had and the query is worth it.
+ */
 export async function probeWithPool(
   pool: Pick<ScanPool, 'scan'> | undefined,
   lists: readonly InvertedLists[],

@@ -14,7 +14,10 @@ export type ToThread =
       readonly query: ScanQuery
     }
 
-/** The best of what was scanned, and the milliseconds that it took. Undefined: the thread can be asked from now on. */
+/**
+ * The best of what was scanned, and the milliseconds that it took. Undefined: the thread can be asked from
+ * now on.
+ */
 export type FromThread =
   | { readonly best: readonly BestSlots[]; readonly tookMs: number }
   | { readonly failed: string }

@@ -1,7 +1,10 @@
 import { componentCount } from './model.ts'
 import { type layoutOf, type SharedCodes, slotsInBlock } from './quantized-codes.ts'
 
-/** Scores lie between -1 and 1, and by codes a little beside. Sorting thousands of them to find one takes longer than counting. */
+/**
+ * Scores lie between -1 and 1, and by codes a little beside. Sorting thousands of them to find one takes
+ * longer than counting.
+ */
 export const scoreSteps = 4_096
 
 /** There is room for so many slots to be scanned, whatever is chosen. */

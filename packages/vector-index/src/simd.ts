@@ -51,17 +51,21 @@ interface QueryTerms {
 }
 
 /**
- * Scores codes by the hundred: arithmetic over many numbers at once, in WebAssembly, some ten times as fast as the same
- * loops in JavaScript. A thread has a scanner of its own for all {@link SharedCodes} that it scans: it writes into its
- * own memory alone, where for a query nothing is copied but the query and who sees what:
+ * Scores codes by the hundred: arithmetic over many numbers at once, in WebAssembly, some ten times as fast
+ * as the same loops in JavaScript. A thread has a scanner of its own for all {@link SharedCodes} that it
+ * scans: it writes into its own memory alone, where for a query nothing is copied but the query and who sees
+ * what:
  *
- *   projections · step counts · order · query · steps of partitions · products with centroids and components ·
- *   queued runs · bits · hits · chosen · collected
+ * projections · step counts · order · query · steps of partitions · products with centroids and components ·
+ * queued runs · bits · hits · chosen · collected
  *
  * A chunk's score is that of its partition, the product of centroid and query, and what its code adds.
  */
 export class SimdScanner {
-  /** By partition {@link blockRunsMax} runs of blocks: the first block of each, and how many there are; 0: no more. */
+  /**
+   * By partition {@link blockRunsMax} runs of blocks: the first block of each, and how many there are; 0: no
+   * more.
+   */
   readonly blocks: Int32Array
   readonly #codes: SharedCodes
   readonly #layout: ReturnType<typeof layoutOf>
@@ -113,8 +117,8 @@ export class SimdScanner {
   }
 
   /**
-   * Begins a query about documents with these bits, of which so many chunks are wanted. Gives of each partition the
-   * inner product of its centroid and the query, which lies there until the next query.
+   * Begins a query about documents with these bits, of which so many chunks are wanted. Gives of each
+   * partition the inner product of its centroid and the query, which lies there until the next query.
    *
    * @throws RangeError where there is no memory for it.
    */
@@ -142,7 +146,9 @@ export class SimdScanner {
     return views.partitionScores
   }
 
-  /** Adds so many blocks beside each other, of a partition that scores this, to those that are gathered next. */
+  /**
+   * Adds so many blocks beside each other, of a partition that scores this, to those that are gathered next.
+   */
   queueBlocks(block: number, count: number, score: number): void {
     const run = 3 * this.#queuedRuns
     this.#views.queued[run] = block
@@ -152,7 +158,10 @@ export class SimdScanner {
     this.#queuedSlots += count * slotsInBlock
   }
 
-  /** Chooses the visible slots of what was queued; most of them are visible where it is dense. Returns how many there are. */
+  /**
+   * Chooses the visible slots of what was queued; most of them are visible where it is dense. Returns how
+   * many there are.
+   */
   gather(isDense: boolean): number {
     const count = this.#simd.gather(this.#queuedRuns, isDense ? 1 : 0)
     this.#queuedRuns = 0
@@ -161,8 +170,8 @@ export class SimdScanner {
   }
 
   /**
-   * Chooses of so many visible chunks, collected from their documents, those in the partitions that score most,
-   * partition by partition but for a step. Returns how many there are.
+   * Chooses of so many visible chunks, collected from their documents, those in the partitions that score
+   * most, partition by partition but for a step. Returns how many there are.
    */
   chooseNearest(chunks: number, limit: number): number {
     const collected = this.#collect(chunks, limit)
@@ -198,7 +207,10 @@ export class SimdScanner {
     this.#hitCount = this.#simd.keepBest(this.#hitCount, this.#query.rows)
   }
 
-  /** How many chunks the visible documents have here, beside each other: no more than were counted, or moments ago. */
+  /**
+   * How many chunks the visible documents have here, beside each other: no more than were counted, or moments
+   * ago.
+   */
   #collect(chunks: number, limit: number): number {
     for (const expected of [chunks + pastEnd, (this.#liveEntries[0] as number) + pastEnd]) {
       this.#ensure({ chosen: Math.min(limit, expected) + 1, collected: expected })
@@ -208,7 +220,9 @@ export class SimdScanner {
     return 0
   }
 
-  /** More room, at the end: the bits of a query stay where they are, while it needs more for what it collects. */
+  /**
+   * More room, at the end: the bits of a query stay where they are, while it needs more for what it collects.
+   */
   #ensure({ bits = 0, hits = 0, chosen = 0, collected = 0 }: Partial<Capacity>): void {
     const current = this.#capacity
     const isEnough =
@@ -228,8 +242,8 @@ export class SimdScanner {
   }
 
   /**
-   * Grows the memory to this capacity, and says what lies where. Memory that has grown is another buffer: what looked at
-   * the former one sees nothing any more.
+   * Grows the memory to this capacity, and says what lies where. Memory that has grown is another buffer:
+   * what looked at the former one sees nothing any more.
    */
   #arrange(capacity: Capacity): ScratchViews {
     const addresses = addressesOf(this.#offsets, this.#layout.runsAt, capacity)
@@ -241,7 +255,10 @@ export class SimdScanner {
   }
 }
 
-/** Writes what a query has along each component into `projections`, as codes have them, and gives what goes with it. */
+/**
+ * Writes what a query has along each component into `projections`, as codes have them, and gives what goes
+ * with it.
+ */
 function termsOf(
   products: Float32Array,
   steps: Float32Array,
@@ -271,11 +288,14 @@ function termsOf(
 
 // Chunks are collected eight at a time.
 const pastEnd = 8
-// More than the spread of all codes would call for: the best are so because all components point their way, the late
-// ones too.
+// More than the spread of all codes would call for: the best are so because all components point their way,
+// the late ones too.
 const deviationsLate = 8
 
-/** By component, where it stands in `projections`: of sixteen bytes of a code the lower bits, and the upper ones. */
+/**
+ * By component, where it stands in `projections`: of sixteen bytes of a code the lower bits, and the upper
+ * ones.
+ */
 const projectionPositions = Int32Array.from({ length: componentCount }, (_, component) => {
   const { byte, shift } = componentPosition(component)
   return 32 * (byte >> 4) + 4 * shift + (byte & 15)

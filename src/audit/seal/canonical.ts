@@ -45,8 +45,8 @@ const schema = 1
 const prefix = 'erased:'
 
 /**
- * SHA-256 of the record as it is when everybody in it is erased: so it is the same before and after. The number is part of
- * it: no two rows can change places. Throws {@link KeyMissing} for a person without a key.
+ * SHA-256 of the record as it is when everybody in it is erased: so it is the same before and after. The
+ * number is part of it: no two rows can change places. Throws {@link KeyMissing} for a person without a key.
  */
 export function digestOf(row: SealedRow, personOf: PersonOf, recordNo: number = row.record_no): Buffer {
   const { subject: alias, detail } = masked(row, (subject) => {

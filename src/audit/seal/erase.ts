@@ -29,8 +29,9 @@ export interface EraseDeps {
 /** Erases persons from the record. */
 export interface Erasures {
   /**
-   * Takes a person out of the record for good. May run twice. Does NOT touch anything but the record. Throws OperatorError
-   * where something that names them is never sealed: what is sealed is erased then, and the rest stays to be done.
+   * Takes a person out of the record for good. May run twice. Does NOT touch anything but the record. Throws
+   * OperatorError where something that names them is never sealed: what is sealed is erased then, and the
+   * rest stays to be done.
    */
   erase(subject: string): Promise<ErasureResult>
   /** Goes on with those that a crash left. */
@@ -48,9 +49,10 @@ const batchMax = 2_000
 const idleMax = 50
 
 /**
- * Erases people by the destruction of their key: an alias that it made takes their place in each record, and then the key
- * goes. Seals are over aliases from the first, so the chain stays as it is; what is left tells that one person did all
- * of it, and not who. Only what is sealed is touched: a change of anything else would show nowhere.
+ * Erases people by the destruction of their key: an alias that it made takes their place in each record, and
+ * then the key goes. Seals are over aliases from the first, so the chain stays as it is; what is left tells
+ * that one person did all of it, and not who. Only what is sealed is touched: a change of anything else would
+ * show nowhere.
  */
 export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }: EraseDeps): Erasures {
   async function beginErasure(subject: string): Promise<void> {
@@ -121,7 +123,9 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
     }
   }
 
-  /** While nobody seals: what was sealed by this key and names them still would look changed once it is gone. */
+  /**
+   * While nobody seals: what was sealed by this key and names them still would look changed once it is gone.
+   */
   function dropKey(subject: string, alias: string, key: Uint8Array): Promise<Pass> {
     return database.transaction(async (sql) => {
       await holdSealing(sql, database)

@@ -28,7 +28,10 @@ const schema = 1
 /** Before the first seal. */
 export const noHead = '0'.repeat(64)
 
-/** SHA-256 of a seal and, with it, of every one before. `previous`: head of the one before; zeros for the first. */
+/**
+ * SHA-256 of a seal and, with it, of every one before. `previous`: head of the one before; zeros for the
+ * first.
+ */
 export const headOf = (seal: Seal, previous: string): Buffer =>
   createHash('sha256')
     .update(

@@ -3,7 +3,10 @@ import { invalid } from '../../kernel/errors.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { SealRow } from './head.ts'
 
-/** A head as it is kept elsewhere: with it, nobody can rewrite what was sealed before, whatever keys they have. */
+/**
+ * A head as it is kept elsewhere: with it, nobody can rewrite what was sealed before, whatever keys they
+ * have.
+ */
 export type ExportedHead = z.output<typeof exportedHead>
 
 const hex = z.string().regex(/^[0-9a-f]{64}$/)

@@ -11,7 +11,10 @@ export interface Unsealed {
 
 const rowsMax = 100_000
 
-/** How far the job that seals is behind. What lies in gaps is not counted: a second later it is sealed with the rest. */
+/**
+ * How far the job that seals is behind. What lies in gaps is not counted: a second later it is sealed with
+ * the rest.
+ */
 export async function readUnsealed(sql: Sql): Promise<Unsealed> {
   const [row] = await sql.query<{ rows: number; seconds: number | null }>(
     `with late as materialized (

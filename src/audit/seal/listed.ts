@@ -1,6 +1,9 @@
 import type { Sql } from '../../store/sql.ts'
 
-/** Compares the list of who got what with the records: that is counted from the list, which may not leave anybody out. */
+/**
+ * Compares the list of who got what with the records: that is counted from the list, which may not leave
+ * anybody out.
+ */
 export class Listing {
   readonly #sql: Sql
   // What is between two calls belongs to the later one.
@@ -13,8 +16,8 @@ export class Listing {
   }
 
   /**
-   * Of these records those that are listed as something else than they say; and, between the numbers, what is listed of records
-   * that do not exist. One statement: an erasure or retention may be under way.
+   * Of these records those that are listed as something else than they say; and, between the numbers, what is
+   * listed of records that do not exist. One statement: an erasure or retention may be under way.
    */
   async differing(numbers: readonly number[]): Promise<readonly number[]> {
     if (numbers.length === 0) return []

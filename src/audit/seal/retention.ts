@@ -11,7 +11,10 @@ export interface RetentionDeps {
   readonly days: number | undefined
 }
 
-/** Takes whole seals off the beginning once all of their records are old enough. Their heads stay: the chain still verifies. */
+/**
+ * Takes whole seals off the beginning once all of their records are old enough. Their heads stay: the chain
+ * still verifies.
+ */
 export function createRetention({ database, clock, newTxn, days }: RetentionDeps) {
   return async (): Promise<number> => {
     if (days === undefined) return 0

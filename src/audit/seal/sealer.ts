@@ -14,18 +14,23 @@ export interface SealerDeps {
 
 /** Puts committed records under a signed seal. Safe to run on several processes. */
 export interface Sealer {
-  /** Seals what was committed and is not sealed yet; gives how many records. 0 also while another process seals. */
+  /**
+   * Seals what was committed and is not sealed yet; gives how many records. 0 also while another process
+   * seals.
+   */
   seal(): Promise<number>
 }
 
-// Any number that nothing else here locks. Not on PGlite: one process, and advisory locks that do not exclude.
+// Any number that nothing else here locks. Not on PGlite: one process, and advisory locks that do not
+// exclude.
 const lockNumber = 7_364_838
 const batchMax = 5_000
 
 /**
- * Seals the record: each batch is one seal with a digest of each record, chained to the one before and signed. One process
- * at a time; a batch is one transaction, so a crash leaves it sealed or not at all. Records are committed in another order
- * than they are numbered: a number that is passed by is looked at until no transaction can have it any more.
+ * Seals the record: each batch is one seal with a digest of each record, chained to the one before and
+ * signed. One process at a time; a batch is one transaction, so a crash leaves it sealed or not at all.
+ * Records are committed in another order than they are numbered: a number that is passed by is looked at
+ * until no transaction can have it any more.
  */
 export function createSealer({ database, key, clock }: SealerDeps): Sealer {
   return {
@@ -110,8 +115,8 @@ const unsealed = (sql: Sql, sealedTo: number): Promise<SealedRow[]> =>
   )
 
 /**
- * What is missing between the numbers is kept; what has come since is taken out. A gap is given up after an hour, once
- * every transaction of when it was seen has ended.
+ * What is missing between the numbers is kept; what has come since is taken out. A gap is given up after an
+ * hour, once every transaction of when it was seen has ended.
  */
 async function keepGaps(sql: Sql, numbers: readonly number[], sealedTo: number, now: Date): Promise<void> {
   const lateNumbers = numbers.filter((number) => number <= sealedTo)
@@ -146,7 +151,10 @@ async function keepGaps(sql: Sql, numbers: readonly number[], sealedTo: number, 
 
 const gapMs = 3_600_000
 
-/** Adds what agents were given to the days of their reach, in the transaction that seals it: once for each record. */
+/**
+ * Adds what agents were given to the days of their reach, in the transaction that seals it: once for each
+ * record.
+ */
 async function addToBaselines(sql: Sql, rows: readonly SealedRow[]): Promise<void> {
   const counts = new Map<string, number>()
   for (const { actors, decision, event, objects, time } of rows) {

@@ -18,7 +18,9 @@ export interface Finding {
     | 'removed'
     | 'unsealed'
     | 'erased_without_erasure'
-    /** Who was given a document by it is listed in another way, or it is listed and there is no such record. */
+    /**
+     * Who was given a document by it is listed in another way, or it is listed and there is no such record.
+     */
     | 'listed_otherwise'
     | 'seal_changed'
     | 'seal_missing'
@@ -53,7 +55,10 @@ export interface VerifyOptions {
   readonly publicKey: Uint8Array
   /** Heads that were kept elsewhere. */
   readonly heads?: readonly ExportedHead[]
-  /** Number of a seal whose head is among them: what was sealed before it is not looked at again. Default: the first. */
+  /**
+   * Number of a seal whose head is among them: what was sealed before it is not looked at again. Default: the
+   * first.
+   */
   readonly from?: number | undefined
   readonly now: number
 }
@@ -63,8 +68,9 @@ const findingsMax = 100
 const keptMs = 30 * 86_400_000
 
 /**
- * Compares the whole record with its seals, from the first on, in bounded memory: a bit for each number beside two batches.
- * Tells what was edited, removed or swapped, and where; a tail that was cut off shows against a head kept elsewhere.
+ * Compares the whole record with its seals, from the first on, in bounded memory: a bit for each number
+ * beside two batches. Tells what was edited, removed or swapped, and where; a tail that was cut off shows
+ * against a head kept elsewhere.
  */
 export const verifyRecord = (sql: Sql, options: VerifyOptions): Promise<VerifyResult> =>
   new Verification(sql, options).run()

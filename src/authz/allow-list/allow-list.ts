@@ -15,7 +15,9 @@ import { isReserved } from './reserved.ts'
 export type Requirement =
   /** A service with `docs.write` that is writer of the document's collection. */
   | { readonly kind: 'document_writer'; readonly document: string; readonly parent?: string }
-  /** A service with `docs.write` that is tagger of the object's collection, and of the parent's if it has one. */
+  /**
+   * A service with `docs.write` that is tagger of the object's collection, and of the parent's if it has one.
+   */
   | { readonly kind: 'tagger'; readonly object: string; readonly parent?: string }
   /** A service with `docs.write` that is tagger of this collection files a folder at its first mention. */
   | { readonly kind: 'filing'; readonly folder: string; readonly collection: string }
@@ -23,7 +25,10 @@ export type Requirement =
   | { readonly kind: 'directory'; readonly id: string }
   /** A person with `security.write`. `object`: must exist, if it is a document, folder or collection. */
   | { readonly kind: 'security'; readonly object: string }
-  /** Opens an object to everybody: for a service with this right where its collection allows it, else `security`. */
+  /**
+   * Opens an object to everybody: for a service with this right where its collection allows it, else
+   * `security`.
+   */
   | { readonly kind: 'everybody'; readonly object: string; readonly right: 'writer' | 'tagger' }
   /** Nobody, by any route. */
   | { readonly kind: 'nobody' }
@@ -31,13 +36,18 @@ export type Requirement =
 /** What is done to a tuple. */
 export type Operation = 'write' | 'delete'
 
-/** The first member of the tuple that does not fit the model or the id rules: `relation`, `condition.name`. */
+/**
+ * The first member of the tuple that does not fit the model or the id rules: `relation`, `condition.name`.
+ */
 export interface Misfit {
   readonly field: string
   readonly detail: string
 }
 
-/** Who may write which tuples under one model. Each relation stands alone, never by `*`; what has no row nobody writes. */
+/**
+ * Who may write which tuples under one model. Each relation stands alone, never by `*`; what has no row
+ * nobody writes.
+ */
 export interface AllowList {
   /** OpenFGA's id of the model that it belongs to. */
   readonly modelId: string
@@ -58,7 +68,10 @@ export interface AllowList {
 /** A version of the model with its list. */
 export type ListedModel = Pick<ModelVersion, 'id' | 'json' | 'allowList'>
 
-/** Throws `authorization_unavailable` where it is missing, cannot be read or does not match its model: nobody writes then. */
+/**
+ * Throws `authorization_unavailable` where it is missing, cannot be read or does not match its model: nobody
+ * writes then.
+ */
 export function compileAllowList({ id, json, allowList }: ListedModel): AllowList {
   try {
     if (allowList === undefined) throw new Error('there is none')
@@ -139,7 +152,10 @@ function requirementBy(
   }
 }
 
-/** What can be written, by rows, and what the service alone writes, by the model: known by its form, and nobody's. */
+/**
+ * What can be written, by rows, and what the service alone writes, by the model: known by its form, and
+ * nobody's.
+ */
 function entriesOf(rows: readonly Row[], model: Model): ReadonlyMap<string, ReadonlyMap<string, Entry>> {
   const types = new Map<string, Map<string, Entry>>()
   for (const [type, relations] of model.types) {
@@ -212,7 +228,9 @@ function conditionMisfit(condition: { readonly name: string; readonly context: o
 /** Whether it is a time at which a tuple can end. With seconds: OpenFGA reads none without. */
 export const isEnd = (value: unknown): boolean => isInstant(value) && /T\d\d:\d\d:/.test(value)
 
-/** `user:anne` → `user`, `user:*` → `user:*`, `group:x#member` → `group#member`; undefined for anything else. */
+/**
+ * `user:anne` → `user`, `user:*` → `user:*`, `group:x#member` → `group#member`; undefined for anything else.
+ */
 function subjectLabel(user: string): string | undefined {
   const [type, idAndRelation, ...excess] = user.split(':')
   if (type === undefined || idAndRelation === undefined || excess.length > 0) return undefined

@@ -22,7 +22,10 @@ export interface Writing {
   readonly holders: Holders
 }
 
-/** What whoever confirms a plan should know of who may write: whom it lets, whom no longer, and what nobody may. */
+/**
+ * What whoever confirms a plan should know of who may write: whom it lets, whom no longer, and what nobody
+ * may.
+ */
 export function writingOf(oldWriting: Writing, newWriting: Writing): readonly Finding[] {
   const changed = changedRights(oldWriting.model, newWriting.model)
   return [

@@ -2,14 +2,17 @@ import { check, listObjects, type Model, type Relation, type TupleView } from '@
 import { unlessUnknown } from '../compare/compare.ts'
 import { sidesOf } from '../write-order.ts'
 
-/** What a service holds on a collection by tuples. Scopes, prefixes and roles stand in the database, whatever the model. */
+/**
+ * What a service holds on a collection by tuples. Scopes, prefixes and roles stand in the database, whatever
+ * the model.
+ */
 const rights = ['writer', 'tagger'] as const
 /** A right over a collection that a service can hold. */
 export type Right = (typeof rights)[number]
 
 /**
- * For each right: service → collections on which it holds it, `service:crm` → `collection:npm`. `unknown`: an error, which
- * denies today and may not tomorrow.
+ * For each right: service → collections on which it holds it, `service:crm` → `collection:npm`. `unknown`: an
+ * error, which denies today and may not tomorrow.
  */
 export type Holders = Readonly<Record<Right, ReadonlyMap<string, ReadonlyMap<string, Held>>>>
 type Held = 'held' | 'unknown'
@@ -99,11 +102,16 @@ export const writerGains = (oldHolders: Holders, newHolders: Holders): readonly 
     })),
   )
 
-/** Rights that follow from another rule under the one model than under the other, in whatever they rest on. */
+/**
+ * Rights that follow from another rule under the one model than under the other, in whatever they rest on.
+ */
 export const changedRights = (oldModel: Model, newModel: Model): readonly Right[] =>
   rights.filter((writeRight) => ruleOf(oldModel, writeRight) !== ruleOf(newModel, writeRight))
 
-/** All rules that a right rests on, in one text that two models share only where the right follows from the same. */
+/**
+ * All rules that a right rests on, in one text that two models share only where the right follows from the
+ * same.
+ */
 function ruleOf(model: Model, writeRight: Right): string {
   const { grants, restricts } = sidesOf(model, [rightIn(model, writeRight)]).seen
   const behind = [...new Set([...grants, ...restricts])].map(({ type, name, key, restrictions }) => {

@@ -16,8 +16,8 @@ import {
 import { readAllowList } from './read.ts'
 
 /**
- * Gives the allow-list of the model in force. It throws `authorization_unavailable` while nobody knows which that is, and
- * where the list cannot be used.
+ * Gives the allow-list of the model in force. It throws `authorization_unavailable` while nobody knows which
+ * that is, and where the list cannot be used.
  */
 export function followAllowList(activeModel: Pick<ActiveModel, 'current' | 'idInForce'>): () => AllowList {
   let compiled: AllowList | undefined
@@ -28,7 +28,10 @@ export function followAllowList(activeModel: Pick<ActiveModel, 'current' | 'idIn
   }
 }
 
-/** What of a version's list fits a changed model. Throws `authorization_unavailable` like {@link compileAllowList}. */
+/**
+ * What of a version's list fits a changed model. Throws `authorization_unavailable` like
+ * {@link compileAllowList}.
+ */
 export async function allowListUnder(
   { id, allowList }: ListedModel,
   json: ModelJson,

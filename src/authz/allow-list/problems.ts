@@ -7,7 +7,10 @@ import { isReserved, isReservedType } from './reserved.ts'
 
 /** Why a row cannot count beside a model. */
 export interface Problem {
-  /** `unknown`: the model lacks what it names. `refused`: whatever the model says, nobody may be let write this. */
+  /**
+   * `unknown`: the model lacks what it names. `refused`: whatever the model says, nobody may be let write
+   * this.
+   */
   readonly kind: 'unknown' | 'refused'
   readonly row: Row
   /** The one kind of subject that is wrong; undefined: the row as a whole. */
@@ -16,8 +19,8 @@ export interface Problem {
 }
 
 /**
- * What is wrong with an allow-list beside this model; empty: it may come into force. What is refused is so whatever the file
- * says, since the gate, the lending and the rights of services rest on it.
+ * What is wrong with an allow-list beside this model; empty: it may come into force. What is refused is so
+ * whatever the file says, since the gate, the lending and the rights of services rest on it.
  */
 export function problemsOf(rows: readonly Row[], model: Model): readonly Problem[] {
   const unknown = rows.flatMap((row) => unknownIn(row, model))
@@ -61,7 +64,8 @@ const filed: ReadonlySet<string> = new Set(['document', 'folder', 'collection'])
 /** Whether objects of the type are filed in a collection. */
 export const isFiled = (type: string): boolean => filed.has(type)
 
-// A document's own list is its source's, a membership its directory's; of parents the change keeps what is sensitive so.
+// A document's own list is its source's, a membership its directory's; of parents the change keeps what is
+// sensitive so.
 const takenBack: ReadonlySet<string> = new Set(['document#blocked', 'document#parent', 'folder#parent'])
 
 interface Rules {
@@ -124,7 +128,10 @@ function rightsIn(model: Model): ReadonlySet<string> {
   return new Set([...grants, ...restricts].map(({ key }) => key))
 }
 
-/** Each by itself, on whichever type: what an agent was lent, what was approved, and what stands in for either. */
+/**
+ * Each by itself, on whichever type: what an agent was lent, what was approved, and what stands in for
+ * either.
+ */
 const lendingNames: ReadonlySet<string> = new Set([
   'acts',
   'active',
@@ -144,7 +151,8 @@ function lendingReached(rows: readonly Row[], model: Model, guarded: ReadonlySet
     const had = reachable(model, {
       stored: (relation, restriction) =>
         byKey.get(relation.key)?.subjects.some(({ label }) => label === labelOf(restriction)) === true,
-      // Links may be stored already, whether or not a row lets write more. Where a document is filed its writer says.
+      // Links may be stored already, whether or not a row lets write more. Where a document is filed its
+      // writer says.
       linked: (type, tupleset) =>
         !isReserved(type, tupleset) || `${type}#${tupleset}` === 'document#filed_in',
     })
@@ -232,7 +240,10 @@ interface Fitted {
   readonly dropped: readonly Problem[]
 }
 
-/** Keeps of a list what still fits. What may not be written whatever the file says stays in it, to be refused. Throws TextError. */
+/**
+ * Keeps of a list what still fits. What may not be written whatever the file says stays in it, to be refused.
+ * Throws TextError.
+ */
 export function fitted(text: string, model: Model): Fitted {
   const dropped = problemsOf(readAllowList(text), model).filter(({ kind }) => kind === 'unknown')
   if (dropped.length === 0) return { text, dropped }

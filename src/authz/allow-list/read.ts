@@ -51,7 +51,10 @@ const file = z.strictObject({
 /** Most characters of an allow-list. */
 export const allowListMax = 64 * 1024
 
-/** Reads the text of an allow-list. Throws TextError. Does not compare it with a model: {@link problemsOf} does. */
+/**
+ * Reads the text of an allow-list. Throws TextError. Does not compare it with a model: {@link problemsOf}
+ * does.
+ */
 export function readAllowList(content: string, fileName = 'allow_list'): readonly Row[] {
   return rowsOf(parse(content, fileName))
 }

@@ -12,7 +12,9 @@ export const requestOnlyKeys: ReadonlySet<string> = new Set(
   requestOnly.map(({ object, relation }) => `${object}#${relation}`),
 )
 
-/** Types of what was lent and approved, and of the service's own marks: no allow-list names or leads to them. */
+/**
+ * Types of what was lent and approved, and of the service's own marks: no allow-list names or leads to them.
+ */
 const types: ReadonlySet<string> = new Set(['agent', 'delegation', 'grant', ...ownMarks.keys()])
 /** On whichever type: what leads from a document to what was lent, and what a request brings. */
 const relations: ReadonlySet<string> = new Set(['delegated_to', 'granted_by', 'acting_for', 'presented'])

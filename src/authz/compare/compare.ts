@@ -203,8 +203,8 @@ export interface Tally {
 }
 
 /**
- * Counts, and keeps some: one a person first, since twenty documents of one and the same say less than twenty people; as
- * long as there is room then a second of each, and so on.
+ * Counts, and keeps some: one a person first, since twenty documents of one and the same say less than twenty
+ * people; as long as there is room then a second of each, and so on.
  */
 export function createTally({ samplesMax }: { samplesMax: number }): Tally {
   const people = new Set<string>()

@@ -3,7 +3,10 @@ import type { Check, Verdict } from '../fga.ts'
 import type { ReplicaView } from '../permission-index.ts'
 import type { ExplainQuestion } from './input.ts'
 
-/** What an agent's answer rests on, each by the relation that says so: of the document, `active` of the delegation. */
+/**
+ * What an agent's answer rests on, each by the relation that says so: of the document, `active` of the
+ * delegation.
+ */
 const inputs = {
   /** The person may read it. */
   person: 'can_read',
@@ -24,7 +27,10 @@ const delegated = new Set(['can_read_delegated', 'can_be_told'])
 /** Whether it is a relation that agents are asked about. */
 export const isDelegated = (relation: string): boolean => delegated.has(relation)
 
-/** The checks behind a delegated relation, in the order of `AgentInputs`; none where the model or the question has no such sides. */
+/**
+ * The checks behind a delegated relation, in the order of `AgentInputs`; none where the model or the question
+ * has no such sides.
+ */
 export function agentInputChecks(
   { model }: ReplicaView,
   { agent, delegation }: ExplainQuestion,
@@ -47,8 +53,8 @@ export function agentInputsOf(verdicts: readonly Verdict[]): AgentInputs | undef
 }
 
 /**
- * What of the question no stored tuple names: a mistyped id is denied like one that exists. Only for whoever may explain,
- * who sees all tuples; of a replica that has caught up.
+ * What of the question no stored tuple names: a mistyped id is denied like one that exists. Only for whoever
+ * may explain, who sees all tuples; of a replica that has caught up.
  */
 export function unnamedInputs({ tuples }: ReplicaView, { user, object }: ExplainQuestion): readonly string[] {
   const reasons: string[] = []

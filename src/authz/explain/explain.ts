@@ -38,9 +38,10 @@ export interface ExplainDeps extends RegistryDeps {
 }
 
 /**
- * Why a user has a relation, or has not. OpenFGA decides; the replica explains; where they differ, or the replica
- * cannot be used, the answer says so. On record before it is given. Throws `invalid_request` for a question that
- * does not fit the model, `authorization_unavailable` where OpenFGA does not answer. Does NOT check who asks.
+ * Why a user has a relation, or has not. OpenFGA decides; the replica explains; where they differ, or the
+ * replica cannot be used, the answer says so. On record before it is given. Throws `invalid_request` for a
+ * question that does not fit the model, `authorization_unavailable` where OpenFGA does not answer. Does NOT
+ * check who asks.
  */
 export function createExplainer(dependencies: ExplainDeps): Explainer {
   return async (asker, question, { signal }) => {

@@ -18,8 +18,8 @@ export interface ExplainQuestion {
   readonly relation: string
   readonly object: FgaObject
   /**
-   * Milliseconds since the epoch: the clock that conditions are evaluated with. The tuples are today's, whatever it
-   * says: what was deleted since is not seen, what was written since is.
+   * Milliseconds since the epoch: the clock that conditions are evaluated with. The tuples are today's,
+   * whatever it says: what was deleted since is not seen, what was written since is.
    */
   readonly at?: number
 }
@@ -28,8 +28,9 @@ export interface ExplainQuestion {
 const modelName = /^[A-Za-z0-9_-]{1,60}$/
 
 /**
- * The check that the gate would make for this question, its contextual tuples included. Throws `invalid_request`
- * for ids that break the rule and for an agent without its delegation: what is absent never decides.
+ * The check that the gate would make for this question, its contextual tuples included. Throws
+ * `invalid_request` for ids that break the rule and for an agent without its delegation: what is absent never
+ * decides.
  */
 export function checkOf({ user, agent, delegation, grants, relation, object }: ExplainQuestion): Check {
   assertSubject(user)

@@ -28,8 +28,8 @@ export interface ListedPage {
   /** Where the next page begins; undefined on the last one. */
   readonly cursor: string | undefined
   /**
-   * False: something may be missing, here or on a later page, for another reason than paging: the replica is behind or is
-   * not there, there is more than can be collected, or OpenFGA did not answer about some.
+   * False: something may be missing, here or on a later page, for another reason than paging: the replica is
+   * behind or is not there, there is more than can be collected, or OpenFGA did not answer about some.
    */
   readonly complete: boolean
   readonly replica: ReplicaState
@@ -54,7 +54,10 @@ interface Listing<Candidate> {
 
 /** Candidates of a page. */
 export interface Nominated<Candidate> {
-  /** In the order of their names, by code unit, as they are compared with the cursor. More than the limit: a page follows. */
+  /**
+   * In the order of their names, by code unit, as they are compared with the cursor. More than the limit: a
+   * page follows.
+   */
   readonly candidates: readonly Candidate[]
   /** Asked about with every page, before the others. */
   readonly beside?: readonly Candidate[]
@@ -68,11 +71,17 @@ export interface Nominated<Candidate> {
 export interface Answered<Candidate> {
   readonly candidate: Candidate
   readonly verdict: Verdict
-  /** `member of group:eng, viewer of folder:plans`; undefined where the replica shows none. Ask it before the next `await`. */
+  /**
+   * `member of group:eng, viewer of folder:plans`; undefined where the replica shows none. Ask it before the
+   * next `await`.
+   */
   readonly via: () => string | undefined
 }
 
-/** Answers about a page's candidates, in the order asked, what the page says of itself, and what of it goes on record. */
+/**
+ * Answers about a page's candidates, in the order asked, what the page says of itself, and what of it goes on
+ * record.
+ */
 interface Listed<Candidate> {
   readonly answers: readonly Answered<Candidate>[]
   readonly page: ListedPage
@@ -85,7 +94,10 @@ interface Listed<Candidate> {
   }
 }
 
-/** Asks about a page of candidates at once. Throws `invalid_request` for another list's cursor. Puts nothing on record. */
+/**
+ * Asks about a page of candidates at once. Throws `invalid_request` for another list's cursor. Puts nothing
+ * on record.
+ */
 export async function listPage<Candidate>(
   { fga, index, limiter, now }: ListingDeps,
   { named, cursor, limit, nominate, nameOf, checkOf }: Listing<Candidate>,
@@ -149,8 +161,9 @@ function wayTo(view: ReplicaView | undefined, check: Check, nowMs: number): stri
 }
 
 /**
- * How a subject gets what it has, in one line, from itself outwards: `member of group:eng, viewer of folder:plans,
- * parent of document:plan`. Where a rule has several sides, the first that rests on tuples.
+ * How a subject gets what it has, in one line, from itself outwards:
+ * `member of group:eng, viewer of folder:plans, parent of document:plan`. Where a rule has several sides, the
+ * first that rests on tuples.
  */
 function pathOf(reason: Reason): string | undefined {
   const steps = stepsOf(reason)

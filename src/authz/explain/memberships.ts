@@ -8,7 +8,10 @@ import type { ReplicaView } from '../permission-index.ts'
 import { assertObject, assertPerson } from './input.ts'
 import { type Asking, type ListedPage, type ListingDeps, listPage } from './listing.ts'
 
-/** Of a person: the groups that they are in, by themselves or through others. Of a group: whom it was told to hold. */
+/**
+ * Of a person: the groups that they are in, by themselves or through others. Of a group: whom it was told to
+ * hold.
+ */
 export interface MembershipQuestion {
   readonly of: { readonly user: FgaObject } | { readonly group: FgaObject }
   readonly cursor?: string
@@ -39,8 +42,9 @@ export interface MembershipPage extends ListedPage {
 export type Memberships = Asking<MembershipQuestion, MembershipPage>
 
 /**
- * The replica nominates, OpenFGA says of each whether it counts. A group is whatever the model lets stand for its members on
- * the left of a tuple: `group#member`, `organization#member`. On record before it is given. Does NOT check who asks.
+ * The replica nominates, OpenFGA says of each whether it counts. A group is whatever the model lets stand for
+ * its members on the left of a tuple: `group#member`, `organization#member`. On record before it is given.
+ * Does NOT check who asks.
  */
 export function createMemberships(dependencies: ListingDeps): Memberships {
   return async (asker, { of: subject, cursor, limit }, { signal }) => {
@@ -126,7 +130,10 @@ function groupings({ types }: Model): readonly Relation[] {
   ]
 }
 
-/** The relations of the same object whose tuples give one of these; what comes from other objects is not among them. */
+/**
+ * The relations of the same object whose tuples give one of these; what comes from other objects is not among
+ * them.
+ */
 function directOf(targets: readonly Relation[]): ReadonlySet<Relation> {
   const direct = new Set<Relation>()
   const visited = new Set(targets)

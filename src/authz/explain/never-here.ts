@@ -3,9 +3,9 @@ import type { Sql } from '../../store/sql.ts'
 import type { LocalReplica } from '../permission-index.ts'
 
 /**
- * Which of these `type:id` nothing here has or had: no row, no tuple, and nothing on record that proves it. Who is asked
- * about one that is mistyped would else say "nobody", as of one that is safe. Answers none of them while there is no replica
- * to look into. Does NOT check who asks: it tells what exists.
+ * Which of these `type:id` nothing here has or had: no row, no tuple, and nothing on record that proves it.
+ * Who is asked about one that is mistyped would else say "nobody", as of one that is safe. Answers none of
+ * them while there is no replica to look into. Does NOT check who asks: it tells what exists.
  */
 export type NeverHere = (ids: readonly string[]) => Promise<NotHere>
 
@@ -72,9 +72,9 @@ const suggestionsMax = 3
 const endings = ['.md', '.txt', '.html', '.pdf', '.docx']
 
 /**
- * At most 3 `type:id` that are, or were, here and are spelled nearly like this one: one slip or a file's ending away, else those
- * that go on where it ends. Takes look-ups by key alone, as many as the id is long, however much is here.
- * `isNamed`: whether a tuple names it. Does NOT check who asks: it tells what exists.
+ * At most 3 `type:id` that are, or were, here and are spelled nearly like this one: one slip or a file's
+ * ending away, else those that go on where it ends. Takes look-ups by key alone, as many as the id is long,
+ * however much is here. `isNamed`: whether a tuple names it. Does NOT check who asks: it tells what exists.
  */
 async function spelledAlike(sql: Sql, isNamed: (id: string) => boolean, id: string): Promise<string[]> {
   const [, type = '', bare = ''] = /^([^:]*):(.*)$/s.exec(id) ?? []

@@ -7,7 +7,9 @@ import type { ExplainQuestion } from './input.ts'
 export interface RegistryLimit {
   /** The only collections that the agent may reach; undefined: no limit. */
   readonly collections: readonly string[] | undefined
-  /** Whether the limit lets it have this document. False also for an agent that is disabled or not registered. */
+  /**
+   * Whether the limit lets it have this document. False also for an agent that is disabled or not registered.
+   */
   readonly allows: boolean
   readonly inWords: string
 }
@@ -26,8 +28,8 @@ export interface RegistryDeps {
 }
 
 /**
- * What narrows an agent's question about a document beyond its tuples; undefined where nothing does. NOT looked at:
- * what narrows one token, and other agents of its chain, which no question names.
+ * What narrows an agent's question about a document beyond its tuples; undefined where nothing does. NOT
+ * looked at: what narrows one token, and other agents of its chain, which no question names.
  */
 export async function registryLimit(
   { sql, agentOf }: RegistryDeps,

@@ -29,8 +29,9 @@ export type StillReadable = (
 const batchMax = 50
 
 /**
- * Asks anew, past every cache, by today's tuples and model, and by the registry of agents. Without the grants of
- * approvals, which were for then: what needed one is refused. Throws `authorization_unavailable` where OpenFGA does not answer.
+ * Asks anew, past every cache, by today's tuples and model, and by the registry of agents. Without the grants
+ * of approvals, which were for then: what needed one is refused. Throws `authorization_unavailable` where
+ * OpenFGA does not answer.
  */
 export const createStillReadable =
   (dependencies: StillReadableDeps): StillReadable =>

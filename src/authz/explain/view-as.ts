@@ -31,7 +31,10 @@ export interface ViewedDocument {
 /** A page of documents, in the order of their ids. */
 export interface ViewAsPage extends ListedPage {
   readonly documents: readonly ViewedDocument[]
-  /** Why an agent is given nothing, or less than OpenFGA would let it have; undefined: nothing takes anything away. */
+  /**
+   * Why an agent is given nothing, or less than OpenFGA would let it have; undefined: nothing takes anything
+   * away.
+   */
   readonly limitedBy: string | undefined
 }
 
@@ -48,10 +51,10 @@ export interface ViewAsDeps extends ListingDeps {
 }
 
 /**
- * Which documents somebody would be given, by themselves or through an agent: ids alone. The index nominates, a
- * superset; each is confirmed by OpenFGA past its caches, and held to what a request is held to beside it, the row of
- * the delegation and the registry of agents. On record before it is given. NOT looked at: approvals, and what narrows
- * one token. Does NOT check who asks, and opens nothing to them.
+ * Which documents somebody would be given, by themselves or through an agent: ids alone. The index nominates,
+ * a superset; each is confirmed by OpenFGA past its caches, and held to what a request is held to beside it,
+ * the row of the delegation and the registry of agents. On record before it is given. NOT looked at:
+ * approvals, and what narrows one token. Does NOT check who asks, and opens nothing to them.
  */
 export function createViewAs(dependencies: ViewAsDeps): ViewAs {
   return async (asker, question, { signal }) => {

@@ -5,7 +5,10 @@ import { contextAt, tupleId } from '../fga.ts'
 import { questionFor } from '../gate.ts'
 import type { LocalReplica } from '../permission-index.ts'
 
-/** The stored tuples that each release rests on, `user:anne member group:eng`, as the replica had them in that moment. */
+/**
+ * The stored tuples that each release rests on, `user:anne member group:eng`, as the replica had them in that
+ * moment.
+ */
 export type Why = (
   principal: Principal,
   releaseContext: {
@@ -22,8 +25,9 @@ const documentsMax = 20
 const tuplesMax = 20
 
 /**
- * Kept at evaluation time, since tomorrow's tuples explain nothing of today. OpenFGA has decided; this only says by what the
- * replica says so too. A document is left out where it cannot: it is not built, follows another model or says no.
+ * Kept at evaluation time, since tomorrow's tuples explain nothing of today. OpenFGA has decided; this only
+ * says by what the replica says so too. A document is left out where it cannot: it is not built, follows
+ * another model or says no.
  *
  * A yes that is said again rests on what it rested on: it would not be said, had any of that been taken away.
  */

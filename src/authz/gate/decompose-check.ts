@@ -3,18 +3,21 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import { type Check, tupleId, type Verdict } from '../fga.ts'
 import type { CheckPart } from '../permission-index.ts'
 
-/** A question, and smaller ones by whose answers a yes to it follows. They are OpenFGA's to answer, every one of them. */
+/**
+ * A question, and smaller ones by whose answers a yes to it follows. They are OpenFGA's to answer, every one
+ * of them.
+ */
 export interface DecomposedCheck {
   readonly check: Check
   readonly parts: readonly CheckPart[] | undefined
 }
 
 /**
- * One verdict for each question. Parts go in its place, each once for all that share it; what its parts do not say yes
- * to, by a denial or an error or a missing answer, is asked whole, so that a denial is always an answer to the question
- * itself. So is what `moved` gives of those that its parts said yes to: OpenFGA may have read one of them before a change
- * and the next after it, and said yes to what was true at no moment. `send` answers checks in their order; where it fails
- * the second time, what was proven before stands.
+ * One verdict for each question. Parts go in its place, each once for all that share it; what its parts do
+ * not say yes to, by a denial or an error or a missing answer, is asked whole, so that a denial is always an
+ * answer to the question itself. So is what `moved` gives of those that its parts said yes to: OpenFGA may
+ * have read one of them before a change and the next after it, and said yes to what was true at no moment.
+ * `send` answers checks in their order; where it fails the second time, what was proven before stands.
  */
 export async function checkDecomposed(
   questions: readonly DecomposedCheck[],

@@ -29,9 +29,9 @@ export interface Covering {
 }
 
 /**
- * The grants by which each document goes: those that name it, and those by which OpenFGA says that it is granted, each
- * asked alone and past all caches. Where OpenFGA failed on one it counts as covering: rather a use too many than one that
- * nobody counted. Throws when OpenFGA as a whole does not answer.
+ * The grants by which each document goes: those that name it, and those by which OpenFGA says that it is
+ * granted, each asked alone and past all caches. Where OpenFGA failed on one it counts as covering: rather a
+ * use too many than one that nobody counted. Throws when OpenFGA as a whole does not answer.
  */
 export async function coveringGrants(
   { fga, limiter, now }: CoveringDeps,

@@ -1,9 +1,9 @@
 /** Lets only so many checks be under way in this process at once, whoever they are for. */
 export interface Limiter {
   /**
-   * Runs `work` once `permits` are free, first come, first served, and keeps them until it settles. More permits
-   * than there are count as all. Rejects with the signal's reason when that fires while it waits; work that has
-   * begun is not stopped.
+   * Runs `work` once `permits` are free, first come, first served, and keeps them until it settles. More
+   * permits than there are count as all. Rejects with the signal's reason when that fires while it waits;
+   * work that has begun is not stopped.
    */
   run<T>(permits: number, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T>
 }

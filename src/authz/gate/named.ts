@@ -30,21 +30,23 @@ export interface NamedAnswer {
 }
 
 /**
- * Asks OpenFGA about objects that the caller names itself, as it is now, so that neither the answer nor its time tells what
- * is hidden from what never was. See docs/decisions/0034-named-objects.md.
+ * Asks OpenFGA about objects that the caller names itself, as it is now, so that neither the answer nor its
+ * time tells what is hidden from what never was. See docs/decisions/0034-named-objects.md.
  *
- * OpenFGA reads nothing for an object that never was, and every folder and group for one that is hidden. So all callers wait
- * for a check about decoys, which is sent at once; within its time the object is looked up (by the caller) and the replica
- * is asked about it, there or not. What the replica refuses while it has the tail, and what is not there, OpenFGA is not
- * asked about: then the decoys are the only check. Without the tail it is asked about every object beside the decoys.
+ * OpenFGA reads nothing for an object that never was, and every folder and group for one that is hidden. So
+ * all callers wait for a check about decoys, which is sent at once; within its time the object is looked up
+ * (by the caller) and the replica is asked about it, there or not. What the replica refuses while it has the
+ * tail, and what is not there, OpenFGA is not asked about: then the decoys are the only check. Without the
+ * tail it is asked about every object beside the decoys.
  */
 export type AskNamed = (question: NamedQuestion) => NamedAsking
 
 /** A question that waits to be told which of its objects are there. */
 export interface NamedAsking {
   /**
-   * `isThere`: whether there is such a thing within what the caller's token is for; it must have been found out by the same
-   * statements for every object. Throws where OpenFGA as a whole does not answer, whatever was asked about.
+   * `isThere`: whether there is such a thing within what the caller's token is for; it must have been found
+   * out by the same statements for every object. Throws where OpenFGA as a whole does not answer, whatever
+   * was asked about.
    */
   answer(isThere?: (object: FgaObject) => boolean): Promise<NamedAnswer>
 }
@@ -89,7 +91,9 @@ export function createAskNamed({ fga, index, verdictCache, limiter, now, randomB
 
     const isAtTail = (): boolean => hasTail({ fga, index, verdictCache }, modelId, now())
 
-    /** Those of the objects that the replica would let through. It is asked for the same whatever it knows. */
+    /**
+     * Those of the objects that the replica would let through. It is asked for the same whatever it knows.
+     */
     function allowedOf(namedObjects: NamedQuestion['asked'], nowMs: number): ReadonlySet<FgaObject> {
       const allowed = new Set<FgaObject>()
       for (const [kind, objects] of Map.groupBy(namedObjects, kindOf)) {

@@ -5,7 +5,9 @@ import type { CheckPart, IndexStatus, LocalChecks, LocalReplica, RemovalWatch } 
 import type { Consistency, Question } from './question.ts'
 import { type CachedAllow, type VerdictCache, verdictKey } from './verdict-cache.ts'
 
-/** What the replica lets the gate leave unasked, or ask for less. It never lets anything through by itself. */
+/**
+ * What the replica lets the gate leave unasked, or ask for less. It never lets anything through by itself.
+ */
 export interface PrecheckResult {
   /** The replica has the tail and says no: not worth asking about. */
   readonly refused: ReadonlySet<string>
@@ -13,7 +15,10 @@ export interface PrecheckResult {
   readonly cachedAllows: ReadonlyMap<string, CachedAllow>
   /** OpenFGA's caches may answer: nothing that these lead to was taken away since those were filled. */
   readonly cacheable: ReadonlySet<string>
-  /** A yes about these may be cached; with the earliest end that the replica met, in milliseconds since the epoch. */
+  /**
+   * A yes about these may be cached; with the earliest end that the replica met, in milliseconds since the
+   * epoch.
+   */
   readonly holdable: ReadonlyMap<string, number | undefined>
 }
 
@@ -32,7 +37,10 @@ export interface PrecheckDeps {
 /** Smaller checks for some documents, and the watch over changes meanwhile. */
 export interface Decomposed {
   readonly parts: ReadonlyMap<string, readonly CheckPart[]>
-  /** What led to something that changed while the parts were answered: no yes of theirs counts. See `RemovalWatch.watch`. */
+  /**
+   * What led to something that changed while the parts were answered: no yes of theirs counts. See
+   * `RemovalWatch.watch`.
+   */
   moved(documents: readonly FgaObject[], signal?: AbortSignal): Promise<ReadonlySet<string>>
 }
 
@@ -40,11 +48,14 @@ export interface Decomposed {
 export interface Precheck {
   /** For `strict` it only says what is refused. */
   check(documentIds: readonly string[]): PrecheckResult
-  /** Those about which OpenFGA's caches may be asked, whatever is asked: nothing that they lead to was taken away lately. */
+  /**
+   * Those about which OpenFGA's caches may be asked, whatever is asked: nothing that they lead to was taken
+   * away lately.
+   */
   untouched(documentIds: readonly string[]): ReadonlySet<string>
   /**
-   * Smaller questions for OpenFGA, by whose answers its yes to each document follows, where that spares work: what
-   * documents share, folders and groups, is asked once for all. The others are asked whole.
+   * Smaller questions for OpenFGA, by whose answers its yes to each document follows, where that spares work:
+   * what documents share, folders and groups, is asked once for all. The others are asked whole.
    */
   decompose(documentIds: readonly string[]): Decomposed
   /** Those that are not known to be ordinary: only these can need a grant. All, where it has not the tail. */
@@ -64,7 +75,10 @@ export const isAtTail = ({ state, tailReadAt }: IndexStatus, nowMs: number): boo
   nowMs >= tailReadAt &&
   nowMs - tailReadAt < tailMaxMs
 
-/** The replica holds all that OpenFGA held less than a second ago, what this process wrote included, under this model. */
+/**
+ * The replica holds all that OpenFGA held less than a second ago, what this process wrote included, under
+ * this model.
+ */
 export function hasTail(
   { fga, index, verdictCache }: Pick<PrecheckDeps, 'fga' | 'index' | 'verdictCache'>,
   modelId: string,
@@ -100,8 +114,8 @@ export function createPrecheck(
   const holdsTail = (nowMs: number): boolean => hasTail({ fga, index, verdictCache }, modelId, nowMs)
 
   /**
-   * Whose yes may outlive its answer: nothing sensitive, whoever asks; and what cannot be told is not. With the earliest end
-   * that was met when that was looked at.
+   * Whose yes may outlive its answer: nothing sensitive, whoever asks; and what cannot be told is not. With
+   * the earliest end that was met when that was looked at.
    */
   function ordinary(ids: readonly string[], nowMs: number): ReadonlyMap<string, number | undefined> {
     const sensitive = index.evaluate({ ...question, relation: 'sensitive' }, ids, nowMs)
@@ -128,7 +142,10 @@ export function createPrecheck(
     return found
   }
 
-  /** What this process took away counts by its order, not by a clock, and whether or not the replica has it yet. */
+  /**
+   * What this process took away counts by its order, not by a clock, and whether or not the replica has it
+   * yet.
+   */
   function forgetTaken(found: Map<string, CachedAllow>): void {
     let oldest = verdictCache.generation
     for (const { generation } of found.values()) oldest = Math.min(oldest, generation)

@@ -14,7 +14,10 @@ export interface CachedAllow {
   readonly until?: number
 }
 
-/** The replica said of a cached yes that it stands, and says the same until a tuple comes or goes, or this is over. */
+/**
+ * The replica said of a cached yes that it stands, and says the same until a tuple comes or goes, or this is
+ * over.
+ */
 export interface Confirmed {
   readonly tuples: ReplicaView['tuples']
   readonly revision: number
@@ -22,20 +25,26 @@ export interface Confirmed {
   readonly until: number | undefined
 }
 
-/** Yeses of OpenFGA only: neither a denial nor an error can be put in. Bounded; those not used longest go first. */
+/**
+ * Yeses of OpenFGA only: neither a denial nor an error can be put in. Bounded; those not used longest go
+ * first.
+ */
 export interface VerdictCache {
   /** Grows with every change that may have taken something away. */
   readonly generation: number
-  /** When this process last wrote or dropped; -Infinity before, Infinity while a write is not gone through. */
+  /**
+   * When this process last wrote or dropped; -Infinity before, Infinity while a write is not gone through.
+   */
   readonly wroteAt: number
   /** One that is not older than the time to live, and that no `drop` came after. */
   find(key: string, now: number): CachedAllow | undefined
   put(key: string, yes: CachedAllow): void
   readonly confirmed: WeakMap<CachedAllow, Confirmed>
   /**
-   * Notes a write of this process once it is in, or may be, before its caller hears of it. `objects` are those on
-   * which it took a tuple away, or added one that takes away: what leads to any of them may not be said again. Gives
-   * what to call when it is known that the replica has the write, or everything was dropped.
+   * Notes a write of this process once it is in, or may be, before its caller hears of it. `objects` are
+   * those on which it took a tuple away, or added one that takes away: what leads to any of them may not be
+   * said again. Gives what to call when it is known that the replica has the write, or everything was
+   * dropped.
    */
   wrote(objects: readonly string[]): () => void
   /** Objects on which this process took something away since a generation; undefined: too much to tell. */
@@ -121,8 +130,9 @@ export function createVerdictCache({ now, ttlMs, entriesMax = 50_000 }: VerdictC
 }
 
 /**
- * What two questions must share to have one answer: store, model, person, relation and every contextual tuple. The
- * clock is left out, and it is all that is sent as context: whoever repeats a yes looks at the ends again.
+ * What two questions must share to have one answer: store, model, person, relation and every contextual
+ * tuple. The clock is left out, and it is all that is sent as context: whoever repeats a yes looks at the
+ * ends again.
  */
 export function verdictKey(
   question: Question,
@@ -139,7 +149,8 @@ export function verdictKey(
   return (documentId) => `${digest} ${documentId}`
 }
 
-// The same principal's question is the same object: digesting it took longer than looking up ten documents by it.
+// The same principal's question is the same object: digesting it took longer than looking up ten documents by
+// it.
 const digests = new WeakMap<
   Question,
   { readonly storeId: string; readonly modelId: string; readonly digest: string }

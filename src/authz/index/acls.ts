@@ -12,8 +12,9 @@ export interface AclChanges {
 const none = -1
 
 /**
- * Access-control lists: documents with the same tuples on them are reached alike by everybody, and share one ACL. What
- * such a tuple says is an ACE, which many ACLs share. Walks from people to documents pass by documents that have an ACL.
+ * Access-control lists: documents with the same tuples on them are reached alike by everybody, and share one
+ * ACL. What such a tuple says is an ACE, which many ACLs share. Walks from people to documents pass by
+ * documents that have an ACL.
  */
 export class Acls {
   readonly aces = new Aces()
@@ -32,8 +33,8 @@ export class Acls {
   readonly #touched = new Set<string>()
 
   /**
-   * `relations`: whose tuples count. undefined: documents are told apart by more than those: each has an ACL of its
-   * own, without ACEs, and walks come to all of them.
+   * `relations`: whose tuples count. undefined: documents are told apart by more than those: each has an ACL
+   * of its own, without ACEs, and walks come to all of them.
    */
   constructor(tuples: TupleStore, relations: ReadonlySet<string> | undefined) {
     this.#tuples = tuples
@@ -147,14 +148,16 @@ export class Acls {
 interface AcesOfUser {
   /** Those without an end: a few. */
   readonly standing: number[]
-  /** One user may have as many as there are ends: these are found by what they say, not by going through them. */
+  /**
+   * One user may have as many as there are ends: these are found by what they say, not by going through them.
+   */
   ending: Map<string, number> | undefined
 }
 
 /**
- * Access-control entries: what tuples on documents say without the document, each once, with a number. All documents of a
- * folder share one, and all of an owner's another. An ACL is a set of them. Who reaches an ACL is found ACE by ACE: there
- * are few, and an ACL costs a look at each of its own.
+ * Access-control entries: what tuples on documents say without the document, each once, with a number. All
+ * documents of a folder share one, and all of an owner's another. An ACL is a set of them. Who reaches an ACL
+ * is found ACE by ACE: there are few, and an ACL costs a look at each of its own.
  */
 class Aces {
   // By ACE.
@@ -169,7 +172,10 @@ class Aces {
     return this.#tuples.length
   }
 
-  /** The ACE of such a tuple, made where it is new. It lasts while an ACL retains it, and at least until {@link sweep}. */
+  /**
+   * The ACE of such a tuple, made where it is new. It lasts while an ACL retains it, and at least until
+   * {@link sweep}.
+   */
   of(tuple: Tuple): number {
     const ofUser = this.#byUser.get(tuple.user.name) ?? { standing: [], ending: undefined }
     const isSame = (ace: number): boolean => {

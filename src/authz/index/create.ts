@@ -18,8 +18,9 @@ export interface PermissionIndexDeps extends ReplicaFeedDeps {
 /** The index with what its owner steers: the model, and building it anew. */
 export interface FollowingIndex extends PermissionIndex {
   /**
-   * The model that all questions are put to from now on, in OpenFGA's JSON form; before the first there is no view.
-   * Throws FgaError for one that the engine cannot read; there is no view then, so that nothing is asked of the one before.
+   * The model that all questions are put to from now on, in OpenFGA's JSON form; before the first there is no
+   * view. Throws FgaError for one that the engine cannot read; there is no view then, so that nothing is
+   * asked of the one before.
    */
   useModel(modelId: string, json: object): void
   /** OpenFGA's log lacked changes that it had told of, when it was last read. */

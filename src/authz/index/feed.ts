@@ -18,8 +18,9 @@ export interface ReplicaFeedDeps {
   readonly now: () => number
   readonly log: Log
   /**
-   * Where the log may be read from a server that lags (docs/decisions/0033): by what marks are written through the primary, and
-   * a name that no process ever had. Nothing is asked in parts then: no read of the log tells what changed meanwhile.
+   * Where the log may be read from a server that lags (docs/decisions/0033): by what marks are written
+   * through the primary, and a name that no process ever had. Nothing is asked in parts then: no read of the
+   * log tells what changed meanwhile.
    */
   readonly marks?: { readonly fga: Pick<Fga, 'write'>; readonly id: string }
   /** Milliseconds between two looks at the end of the change log. */
@@ -31,7 +32,10 @@ const retryMaxMs = 1_000
 const reconcileEveryMs = 3_600_000
 const reconcileRetryMs = 300_000
 
-/** Keeps a replica of OpenFGA's tuples: from what is stored, else from all of them, and from then on by the log. */
+/**
+ * Keeps a replica of OpenFGA's tuples: from what is stored, else from all of them, and from then on by the
+ * log.
+ */
 export class ReplicaFeed implements AsyncDisposable {
   readonly #deps: ReplicaFeedDeps
   readonly #listener: ReplicaListener
@@ -48,7 +52,10 @@ export class ReplicaFeed implements AsyncDisposable {
   )
   #replica = new Replica()
   #persistence: Persistence
-  /** Ids of the tuples that the log told of since a comparison with OpenFGA's began; undefined while none runs. */
+  /**
+   * Ids of the tuples that the log told of since a comparison with OpenFGA's began; undefined while none
+   * runs.
+   */
   #toldWhileComparing: Set<string> | undefined
   /** The log was read to its end once. */
   #isBuilt = false
@@ -128,7 +135,10 @@ export class ReplicaFeed implements AsyncDisposable {
     return this.#follower.refresh()
   }
 
-  /** A look at the end of the log for an answer, for which whatever else is to be looked at waits. See {@link LogReader.settle}. */
+  /**
+   * A look at the end of the log for an answer, for which whatever else is to be looked at waits. See
+   * {@link LogReader.settle}.
+   */
   settle(): Promise<void> {
     this.#awaited += 1
     return this.#settle().finally(() => {

@@ -30,7 +30,8 @@ export function evaluateLocally(
       const request = { user, relation, object: `${type}:${id}`, contextualTuples: contextual, context }
       allowed.set(id, check(watched, tuples, request, memo))
     } catch {
-      // Too deep, a condition without what it needs, a relation that is not there: whoever asks must ask OpenFGA.
+      // Too deep, a condition without what it needs, a relation that is not there: whoever asks must ask
+      // OpenFGA.
     }
   }
   const validUntil = earliest()
@@ -59,7 +60,10 @@ export function decomposeLocally(
   return new Map(found.flatMap(([id, subChecks]) => (subChecks === undefined ? [] : [[id, subChecks]])))
 }
 
-/** Whether it can only end, and its tuple says when: by its whole text, since a model may mean something else by the name. */
+/**
+ * Whether it can only end, and its tuple says when: by its whole text, since a model may mean something else
+ * by the name.
+ */
 const isEnding = ({ ast }: Model, { name, params }: Condition): boolean =>
   name === 'until' &&
   ast.conditions.get(name)?.expression.replaceAll(/\s/g, '') === 'current_time<expires_at' &&
@@ -74,8 +78,8 @@ interface Watched {
 }
 
 /**
- * The model's conditions, noting the earliest end among the tuples that were looked at. Answers share what they rest on,
- * so one end counts for all of them: for some it is too early, which only costs asking again.
+ * The model's conditions, noting the earliest end among the tuples that were looked at. Answers share what
+ * they rest on, so one end counts for all of them: for some it is too early, which only costs asking again.
  */
 export function watchEnds(model: Model, now: number): Watched {
   let earliestEnd = Number.POSITIVE_INFINITY

@@ -38,8 +38,8 @@ const skewMs = 3_600_000
 const sliceSize = 200
 
 /**
- * Reads OpenFGA's change log on from a mark, and the tail again for late commits. Its calls must not overlap, and throw
- * `LogWentBack` where it is that of an older copy.
+ * Reads OpenFGA's change log on from a mark, and the tail again for late commits. Its calls must not overlap,
+ * and throw `LogWentBack` where it is that of an older copy.
  */
 export class LogReader {
   readonly #deps: LogReaderDeps
@@ -77,7 +77,10 @@ export class LogReader {
     return this.#endReadAt
   }
 
-  /** How often so far there was more to look for than there was time: each time all tuples are due to be compared. */
+  /**
+   * How often so far there was more to look for than there was time: each time all tuples are due to be
+   * compared.
+   */
   get unseen(): number {
     return this.#unseen
   }
@@ -111,9 +114,10 @@ export class LogReader {
   }
 
   /**
-   * Reads on to the end of the log and, within a second of the last change, once more what was read last, which may just have
-   * got company: then all is told of that was committed when this was called, but for what came behind a hundred changes that
-   * were stamped later, or more than a second after one. One page, where nothing came.
+   * Reads on to the end of the log and, within a second of the last change, once more what was read last,
+   * which may just have got company: then all is told of that was committed when this was called, but for
+   * what came behind a hundred changes that were stamped later, or more than a second after one. One page,
+   * where nothing came.
    */
   async settle(): Promise<void> {
     if (this.#mark === undefined) throw new Error('nothing to go on from')
@@ -174,8 +178,8 @@ export class LogReader {
   }
 
   /**
-   * To the end and only then applied, each tuple's last change: what is held already must not go back and forth. undefined: what
-   * answered lags, and nothing of it was taken.
+   * To the end and only then applied, each tuple's last change: what is held already must not go back and
+   * forth. undefined: what answered lags, and nothing of it was taken.
    */
   async #readAgain(position: ChangePosition): Promise<readonly StoredTuple[] | undefined> {
     const { onChanges, watermarks } = this.#deps
@@ -225,7 +229,9 @@ export class LogReader {
   }
 }
 
-/** A place of the log before now, for whoever reads all tuples next: what changes meanwhile comes after it. */
+/**
+ * A place of the log before now, for whoever reads all tuples next: what changes meanwhile comes after it.
+ */
 export async function positionBeforeNow(
   fga: Pick<Fga, 'readChanges'>,
   now: number,

@@ -31,8 +31,9 @@ export function catchUpAfterWrites(
 }
 
 /**
- * Takes away the cached verdicts that a write of this process concerns, before its caller hears of it. Which those are
- * is told by the replica, so that it must have the write: where it has missed it, all are taken away.
+ * Takes away the cached verdicts that a write of this process concerns, before its caller hears of it. Which
+ * those are is told by the replica, so that it must have the write: where it has missed it, all are taken
+ * away.
  */
 export function dropAfterWrites(
   index: OwnWrites,

@@ -115,7 +115,9 @@ export class Reachability {
     return this.#acls?.aclOf(`document:${documentId}`) ?? -1
   }
 
-  /** Called with the ids of documents that stand elsewhere now; without, when that may be so of all of them. */
+  /**
+   * Called with the ids of documents that stand elsewhere now; without, when that may be so of all of them.
+   */
   onAclChange(listener: (documentIds?: readonly string[]) => void): void {
     this.#listeners.push(listener)
   }

@@ -6,7 +6,10 @@ import type { Effect } from './replica.ts'
 // Objects that are told of while a question is answered; beyond them it is asked whole.
 const objectsMax = 10_000
 
-/** The objects of all tuples of which the log told lately, added or removed: in the order in which it did, by no clock. */
+/**
+ * The objects of all tuples of which the log told lately, added or removed: in the order in which it did, by
+ * no clock.
+ */
 export class ChangedObjects {
   // The latest last.
   readonly #latest = new Map<string, number>()
@@ -48,9 +51,9 @@ export class ChangedObjects {
 }
 
 /**
- * What was seen to be taken away lately, by the object of the tuple that did it. A document is touched when a tuple that was
- * removed, or was added where a model subtracts, is on an object that it leads to: along any path that broke, the first edge
- * that is missing starts at an object that the document still leads to.
+ * What was seen to be taken away lately, by the object of the tuple that did it. A document is touched when a
+ * tuple that was removed, or was added where a model subtracts, is on an object that it leads to: along any
+ * path that broke, the first edge that is missing starts at an object that the document still leads to.
  */
 export class RecentRemovals {
   readonly #keepMs: number
@@ -106,9 +109,9 @@ function setLatest(map: Map<string, number>, key: string, value: number): void {
 }
 
 /**
- * Those of the documents from which tuples lead to one of the objects, or that are one. Where no tuple leads to any of the
- * objects nothing is walked: each minute the marker of epochs is written anew, and for as long as that is remembered every held
- * yes would walk its document's graph for it.
+ * Those of the documents from which tuples lead to one of the objects, or that are one. Where no tuple leads
+ * to any of the objects nothing is walked: each minute the marker of epochs is written anew, and for as long
+ * as that is remembered every held yes would walk its document's graph for it.
  */
 export function leadingTo(
   documentIds: readonly string[],

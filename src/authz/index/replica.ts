@@ -34,10 +34,14 @@ export interface ReplicaListener {
   startedAnew(): void
 }
 
-/** The tuples in memory, but for the service's own marks, which no question needs. Its `tuples` are not in the order of their times: late ones come later. */
+/**
+ * The tuples in memory, but for the service's own marks, which no question needs. Its `tuples` are not in the
+ * order of their times: late ones come later.
+ */
 export class Replica {
   readonly tuples = createTupleStore()
-  // The log gives times, the replica keeps ULIDs: one text for all tuples of a millisecond, which come together.
+  // The log gives times, the replica keeps ULIDs: one text for all tuples of a millisecond, which come
+  // together.
   #stamp = { writtenAt: Number.NaN, ulid: '' }
 
   /** Applies changes in the order given; each may be one that it holds already. */
@@ -102,8 +106,9 @@ export interface ReconcileDeps {
 const sliceSize = 10_000
 
 /**
- * Compares the replica with all of OpenFGA's tuples and gives what mends it, beside the service's own marks, which it does not
- * hold. What the log told of since this began is for the caller to leave out: there the log is newer than what was read.
+ * Compares the replica with all of OpenFGA's tuples and gives what mends it, beside the service's own marks,
+ * which it does not hold. What the log told of since this began is for the caller to leave out: there the log
+ * is newer than what was read.
  */
 export async function findDifferences({ fga, replica, signal, catchUp }: ReconcileDeps) {
   const matching = new Set<object>()

@@ -10,7 +10,9 @@ export interface Mark {
   readonly reconciledAt: number
 }
 
-/** The rows may be newer than the mark, never older: reading on from it makes up for what they have already. */
+/**
+ * The rows may be newer than the mark, never older: reading on from it makes up for what they have already.
+ */
 export interface Storage {
   /** undefined where nothing usable is stored for this store. Rows come in pages. */
   load(onPage: (tuples: readonly StoredTuple[]) => void): Promise<Stored | undefined>
@@ -195,7 +197,10 @@ export class Persistence {
     for (const tuple of tuples) this.#dirty.set(tupleId(tuple), tuple)
   }
 
-  /** Stores what was noted, with the mark that it reaches. Rejects when the database fails: nothing is lost by it. */
+  /**
+   * Stores what was noted, with the mark that it reaches. Rejects when the database fails: nothing is lost by
+   * it.
+   */
   async save(snapshot: Snapshot): Promise<void> {
     if (this.#version !== undefined) await this.#writeDirty(snapshot)
     if (this.#version !== undefined) return

@@ -1,6 +1,9 @@
 import type { ChangePage, ChangePosition, Fga } from '../fga.ts'
 
-/** Consecutive changes of the log, at most a page. Between its places nothing else was when it was last looked at. */
+/**
+ * Consecutive changes of the log, at most a page. Between its places nothing else was when it was last looked
+ * at.
+ */
 export interface Stretch {
   readonly from: ChangePosition
   readonly to: ChangePosition
@@ -22,15 +25,16 @@ export interface TailRescanDeps {
   readonly isAwaited: () => boolean
 }
 
-// So far behind the last change seen, so often, for so long after it was seen: the nearer part soon, the rest as long as a
-// request may last.
+// So far behind the last change seen, so often, for so long after it was seen: the nearer part soon, the rest
+// as long as a request may last.
 const near = { spanMs: 5_000, everyMs: 1_000, whileMs: 10_000 }
 /** Older stretches: how wide they are, how often they are read again and for how long, in milliseconds. */
 export const farRescan = { spanMs: 60_000, everyMs: 30_000, whileMs: 90_000 }
 // What is looked at so long after its stamp is done with: by default OpenFGA gives a request 3 s.
 const settledMs = 20_000
 const pageMax = 100
-// After a bulk there are many: between two such moments the end of the log is read, and questions have the server.
+// After a bulk there are many: between two such moments the end of the log is read, and questions have the
+// server.
 const momentMs = 40
 
 /** The stretch of the log that one page covers. */
@@ -47,9 +51,10 @@ export const stretchOf = (
 })
 
 /**
- * Reads the log's tail again, for changes that were committed after later ones: a change is stamped before it is committed,
- * so one may appear before others that were read. A stretch that is as long as before and ends where it ended has nothing
- * new in it; nothing else of it is kept, and it costs one page to find that out, however much was written.
+ * Reads the log's tail again, for changes that were committed after later ones: a change is stamped before it
+ * is committed, so one may appear before others that were read. A stretch that is as long as before and ends
+ * where it ended has nothing new in it; nothing else of it is kept, and it costs one page to find that out,
+ * however much was written.
  */
 export class TailRescan {
   readonly #deps: TailRescanDeps
@@ -86,8 +91,8 @@ export class TailRescan {
   }
 
   /**
-   * Looks at what is due, for a moment. Gives the place of the first stretch in which something is new: it stays due until it is
-   * replaced.
+   * Looks at what is due, for a moment. Gives the place of the first stretch in which something is new: it
+   * stays due until it is replaced.
    */
   async rescan(): Promise<ChangePosition | undefined> {
     const { now, isAwaited } = this.#deps
@@ -107,15 +112,18 @@ export class TailRescan {
   }
 
   /**
-   * The same of the newest page, whenever that was looked at last: what came within the last second is likeliest to have got
-   * company. What comes later than that is found by {@link rescan}, a second later.
+   * The same of the newest page, whenever that was looked at last: what came within the last second is
+   * likeliest to have got company. What comes later than that is found by {@link rescan}, a second later.
    */
   async rescanNewest(): Promise<ChangePosition | undefined> {
     const stretch = this.#newest()
     return stretch !== undefined && (await this.#hasCompany(stretch)) ? stretch.from : undefined
   }
 
-  /** Whether one page tells that nothing came, neither late to the newest page nor behind it. False: it does not tell. */
+  /**
+   * Whether one page tells that nothing came, neither late to the newest page nor behind it. False: it does
+   * not tell.
+   */
   async isStill(): Promise<boolean> {
     const stretch = this.#newest()
     // A full page does not say whether more is behind it.
@@ -135,7 +143,10 @@ export class TailRescan {
     return lookedAt(stretch, time) + (isNear ? near : farRescan).everyMs
   }
 
-  /** By the stamps' clock, which showed the last change at the time of the news or before: ours may be another. */
+  /**
+   * By the stamps' clock, which showed the last change at the time of the news or before: ours may be
+   * another.
+   */
   #isSettled(stretch: Stretch, time: number): boolean {
     return this.#lastChangeAt - stretch.lastAt + (lookedAt(stretch, time) - this.#newsAt) >= settledMs
   }
@@ -176,7 +187,10 @@ export class TailRescan {
     return changes.length !== count || position.after !== end.after
   }
 
-  /** As many of the newest as one page holds; undefined where they came so long ago that {@link rescan} has seen to them. */
+  /**
+   * As many of the newest as one page holds; undefined where they came so long ago that {@link rescan} has
+   * seen to them.
+   */
   #newest(): Stretch | undefined {
     if (this.#deps.now() - this.#newsAt > near.everyMs) return undefined
     let index = this.#stretches.length - 1

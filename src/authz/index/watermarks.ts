@@ -16,26 +16,30 @@ export interface WatermarkDeps {
 const everyMs = 300
 // What stands in OpenFGA's log stays there: nothing is written while nobody asks.
 const awakeMs = 60_000
-// A process that lives and is asked has none that is older than a second; one that is not asked loses nothing with it.
+// A process that lives and is asked has none that is older than a second; one that is not asked loses nothing
+// with it.
 const leftMs = 3_600_000
 
 /** Whether a tuple on this object is a watermark, of any process. */
 const isWatermark = (object: string): boolean => object.startsWith('watermark:')
 
 /**
- * How far a log was read that may come from a server that lags: OpenFGA sends reads of its log to a secondary of its
- * database, whatever consistency is asked. Marks of this process's own go through the primary; once the log tells of one, it
- * has told of everything that was committed before that began to be written.
+ * How far a log was read that may come from a server that lags: OpenFGA sends reads of its log to a secondary
+ * of its database, whatever consistency is asked. Marks of this process's own go through the primary; once
+ * the log tells of one, it has told of everything that was committed before that began to be written.
  */
 export class Watermarks implements AsyncDisposable {
   readonly #deps: WatermarkDeps
   readonly #object: `watermark:${string}`
-  // When each began to be written, by what the log says of it, in their order. Never twice the same: what became of a
-  // Write that failed nobody knows, and it would pass for the later one.
+  // When each began to be written, by what the log says of it, in their order. Never twice the same: what
+  // became of a Write that failed nobody knows, and it would pass for the later one.
   readonly #begunAt = new Map<string, number>()
   /** Numbers the marks of this process. */
   #turn = 0
-  /** The one that is stored: it is written and then taken away, so that no more than one is, and the log grows by a row each time. */
+  /**
+   * The one that is stored: it is written and then taken away, so that no more than one is, and the log grows
+   * by a row each time.
+   */
   #current: Tuple | undefined
   /** Of failed writes, which may be stored all the same: taken away with the next. */
   #left: Tuple[] = []
@@ -82,7 +86,9 @@ export class Watermarks implements AsyncDisposable {
     this.#goOn()
   }
 
-  /** Takes away, of the service's own marks that are stored, those that processes left behind which are gone. */
+  /**
+   * Takes away, of the service's own marks that are stored, those that processes left behind which are gone.
+   */
   async sweep(stored: readonly StoredTuple[]): Promise<void> {
     const { fga, now } = this.#deps
     const deletes = stored

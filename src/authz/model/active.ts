@@ -5,23 +5,29 @@ import { reasonOf } from '../../kernel/reason.ts'
 import type { Sql } from '../../store/sql.ts'
 import { type ModelVersion, readPin, readVersion } from './pin.ts'
 
-/** The model in force, as this process knows it. Changes while the process runs: ask `current` where it is used. */
+/**
+ * The model in force, as this process knows it. Changes while the process runs: ask `current` where it is
+ * used.
+ */
 export interface ActiveModel extends AsyncDisposable {
   readonly storeId: string
   readonly current: ModelVersion
   /**
-   * OpenFGA's id of `current`, for whoever asks with it. Throws `authorization_unavailable` where the row was not read
-   * for `staleAfterMs`, or a `refresh` failed: another model may be in force, under which less may be read.
+   * OpenFGA's id of `current`, for whoever asks with it. Throws `authorization_unavailable` where the row was
+   * not read for `staleAfterMs`, or a `refresh` failed: another model may be in force, under which less may
+   * be read.
    */
   idInForce(): string
   /** Whether `idInForce` gives it. */
   readonly isKnown: boolean
   /**
-   * Reads the row now, and switches when it names another model. Where that fails, nobody is answered until a later
-   * try of its own, each `retryMs`, has come through: another model may be in force.
+   * Reads the row now, and switches when it names another model. Where that fails, nobody is answered until a
+   * later try of its own, each `retryMs`, has come through: another model may be in force.
    */
   refresh(): Promise<void>
-  /** Called at every change after it is `current`, in the order of registration, and not before all is told. */
+  /**
+   * Called at every change after it is `current`, in the order of registration, and not before all is told.
+   */
   onChange(listener: (model: ModelVersion) => void | Promise<void>): void
 }
 
@@ -32,7 +38,9 @@ export interface ActiveModelOptions {
   readonly first: ModelVersion
   /** Milliseconds between two looks at the row. Left out where no other process can change it. */
   readonly pollMs?: number
-  /** Milliseconds without a look after which nothing is asked any more. Default 5,000; without `pollMs` never. */
+  /**
+   * Milliseconds without a look after which nothing is asked any more. Default 5,000; without `pollMs` never.
+   */
   readonly staleAfterMs?: number
   /** Milliseconds until the next try after a `refresh` that failed. Default 500. */
   readonly retryMs?: number
@@ -40,7 +48,10 @@ export interface ActiveModelOptions {
   readonly log: Log
 }
 
-/** Follows the row that pins the model; where it cannot be read for long, nobody is answered by a model that may be over. */
+/**
+ * Follows the row that pins the model; where it cannot be read for long, nobody is answered by a model that
+ * may be over.
+ */
 export function followModel(options: ActiveModelOptions): ActiveModel {
   const {
     sql,

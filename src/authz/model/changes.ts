@@ -35,30 +35,41 @@ export type Applied =
   | { readonly state: 'awaiting_second'; readonly plan: Plan }
   | { readonly state: 'active'; readonly plan: Plan; readonly modelId: string }
 
-/** Changes of the model in force: a plan shows what would happen and what fails, and enough different people confirm it. */
+/**
+ * Changes of the model in force: a plan shows what would happen and what fails, and enough different people
+ * confirm it.
+ */
 export interface ModelChanges {
-  /** Throws `invalid_request` for what is no model, `not_found` for an earlier one that was never in force. */
+  /**
+   * Throws `invalid_request` for what is no model, `not_found` for an earlier one that was never in force.
+   */
   plan(who: RecordActor, wanted: WantedModel): Promise<Plan>
   /**
    * Says yes for this subject; the last yes that is needed puts the model in force. Throws `not_found`;
-   * `invalid_request` where tests fail and no `reason` is given; `conflict` for a second yes of the same person, by
-   * whichever of their accounts, or a plan that is in force; `forbidden` for who is no administrator (any more);
-   * `plan_outdated` and `model_refused` as the errors' pages say; `deadline_exceeded` where `signal` fired before its
-   * turn. What has begun takes minutes, and goes on after it.
+   * `invalid_request` where tests fail and no `reason` is given; `conflict` for a second yes of the same
+   * person, by whichever of their accounts, or a plan that is in force; `forbidden` for who is no
+   * administrator (any more); `plan_outdated` and `model_refused` as the errors' pages say;
+   * `deadline_exceeded` where `signal` fired before its turn. What has begun takes minutes, and goes on after
+   * it.
    */
   apply(who: RecordActor, planId: string, reason?: string, signal?: AbortSignal): Promise<Applied>
   /** How many different people have to confirm it. */
   approversOf(plan: Plan): number
   /** Why nobody can confirm it any more; undefined: it still counts, or is in force. */
   outdatedOf(plan: Plan): string | undefined
-  /** A plan as whoever confirms it reads it: with its texts, and what those change in today's. Throws `not_found`. */
+  /**
+   * A plan as whoever confirms it reads it: with its texts, and what those change in today's. Throws
+   * `not_found`.
+   */
   read(planId: string): Promise<{
     readonly plan: Plan
     readonly text: string
     readonly diff: string
     readonly allowListDiff: string
   }>
-  /** Plans that can still be confirmed, whether anybody has or not, the newest first; `more`: not all of them. */
+  /**
+   * Plans that can still be confirmed, whether anybody has or not, the newest first; `more`: not all of them.
+   */
   open(): Promise<{ readonly plans: readonly OpenPlan[]; readonly more: boolean }>
   /** What is in force, what was, the newest first, and what waits for another yes. */
   show(): Promise<{
@@ -78,7 +89,9 @@ export interface ModelChangesDeps extends AssessDeps {
   readonly approversDespiteTests: number
   readonly truthTable: Pick<TruthTable, 'ofPlan' | 'ownDigest'>
   readonly texts: Pick<Texts, 'readSource' | 'readAllowList'>
-  /** Asked of all who confirmed, in the transaction that their yeses count in; it must stay so until its end. */
+  /**
+   * Asked of all who confirmed, in the transaction that their yeses count in; it must stay so until its end.
+   */
   readonly isAdministrator: (sql: Sql, subject: string) => Promise<boolean>
   /** Every name that is one person, now or at any time since. */
   readonly namesOf: (sql: Sql, subject: string, since: Date) => Promise<ReadonlySet<string>>
@@ -136,8 +149,8 @@ export function createModelChanges(dependencies: ModelChangesDeps): ModelChanges
   }
 
   /**
-   * Stores a yes that is not the last one. With the row locked: of two first yeses in two processes the second is the
-   * last one, where each of them stored for itself would wait for a third person.
+   * Stores a yes that is not the last one. With the row locked: of two first yeses in two processes the
+   * second is the last one, where each of them stored for itself would wait for a third person.
    */
   function approve(
     caller: RecordActor,
@@ -201,9 +214,9 @@ async function testAgain({ truthTable }: ModelChangesDeps, { tests, json }: Plan
 }
 
 /**
- * Written to OpenFGA first, then pinned with its record and the last yes in one transaction, then switched to. A
- * crash before the transaction leaves a model that nobody asks and a plan that waits; one after it leaves a row
- * that every process reads.
+ * Written to OpenFGA first, then pinned with its record and the last yes in one transaction, then switched
+ * to. A crash before the transaction leaves a model that nobody asks and a plan that waits; one after it
+ * leaves a row that every process reads.
  */
 async function activate(
   dependencies: ModelChangesDeps,
@@ -254,15 +267,16 @@ async function activate(
     })
     return counted
   })
-  // It is in force: where this process fails to switch, it answers nobody until it has, and tries on (active.ts).
+  // It is in force: where this process fails to switch, it answers nobody until it has, and tries on
+  // (active.ts).
   await Promise.allSettled([activeModel.refresh()])
   return { state: 'active', plan: { ...plan, state: 'active', approvedBy: approvers }, modelId }
 }
 
 /**
- * The people who confirmed, `subject` last among them, each as the subjects by which they did. Whoever may not administer
- * now does not count, and of a person's yeses, as whom they have come since the plan was made, one does. In one order: two
- * transactions that lock the same administrators do not wait for each other.
+ * The people who confirmed, `subject` last among them, each as the subjects by which they did. Whoever may
+ * not administer now does not count, and of a person's yeses, as whom they have come since the plan was made,
+ * one does. In one order: two transactions that lock the same administrators do not wait for each other.
  */
 async function administratorsAmong(
   { isAdministrator, namesOf }: ModelChangesDeps,

@@ -6,7 +6,10 @@ import { assertSmall, problemsMax, readDsl, tooDeep, tooDeepIn } from './dsl.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
 import { withMarks } from './with-marks.ts'
 
-/** What is wrong in a model's text, and where: lines and columns count from 1, `endColumn` is the first behind it. */
+/**
+ * What is wrong in a model's text, and where: lines and columns count from 1, `endColumn` is the first behind
+ * it.
+ */
 export interface TextProblem {
   readonly line: number
   readonly column: number

@@ -33,7 +33,10 @@ export interface DeployOptions {
   readonly database: Database
   /** Text of `model.fga`. */
   readonly dsl: string
-  /** Text of `model.allow-list.yaml`. Left out: there is none, and where none is in force nobody writes tuples. */
+  /**
+   * Text of `model.allow-list.yaml`. Left out: there is none, and where none is in force nobody writes
+   * tuples.
+   */
   readonly allowList?: string
   /** Store to use. Left out: the one made at the first start. */
   readonly storeId?: string
@@ -106,8 +109,9 @@ function readable<T>(read: () => T): T {
 }
 
 /**
- * Puts the types of the service's own marks, and an allow-list, beside a model that an older version put in force, which
- * knew of none: nobody is asked, since no verdict changes. Undefined: another process changed the model meanwhile.
+ * Puts the types of the service's own marks, and an allow-list, beside a model that an older version put in
+ * force, which knew of none: nobody is asked, since no verdict changes. Undefined: another process changed
+ * the model meanwhile.
  */
 async function completeVersion(
   { api, database, allowList: file, now, newTxn }: DeployOptions,
@@ -143,8 +147,9 @@ async function completeVersion(
 }
 
 /**
- * What fits of the list that was last in force: a start never puts a wider file in its place. Undefined: the model makes it
- * one that is refused, and nobody writes until people confirm another. Where none ever was in force, the file's.
+ * What fits of the list that was last in force: a start never puts a wider file in its place. Undefined: the
+ * model makes it one that is refused, and nobody writes until people confirm another. Where none ever was in
+ * force, the file's.
  */
 function lackedList(
   model: Model,
@@ -177,7 +182,10 @@ async function write(api: FgaApi, storeId: string, json: ModelJson): Promise<str
   }
 }
 
-/** Only what OpenFGA says of the model: the SDK's error has the whole request, and names nothing that could be done. */
+/**
+ * Only what OpenFGA says of the model: the SDK's error has the whole request, and names nothing that could be
+ * done.
+ */
 const refusedModel = (reason: string): OperatorError =>
   new OperatorError(
     `OpenFGA refuses the authorization model: ${reason}. Nothing was changed. ` +

@@ -1,4 +1,7 @@
-/** What turns one text into another, line by line as `diff -u` shows it, without its header; '' where they are equal. */
+/**
+ * What turns one text into another, line by line as `diff -u` shows it, without its header; '' where they are
+ * equal.
+ */
 export function diffLines(oldText: string, newText: string): string {
   const [old, newLines] = [linesOf(oldText), linesOf(newText)]
   const edits = editsOf(old, newLines)

@@ -15,7 +15,10 @@ export function readDsl(dsl: string): ModelJson {
 
 const relationsMax = 500
 
-/** Many times ours. To compile more takes the thread that serves requests longer than others should wait. Throws TextError. */
+/**
+ * Many times ours. To compile more takes the thread that serves requests longer than others should wait.
+ * Throws TextError.
+ */
 export function assertSmall({ type_definitions: types, conditions = {} }: ModelJson): void {
   const relations = types.reduce((sum, type) => sum + Object.keys(type.relations ?? {}).length, 0)
   if (relations + Object.keys(conditions).length > relationsMax)
@@ -27,8 +30,8 @@ const depthMax = 12
 export const tooDeep = `Parentheses are nested more than ${depthMax} deep.`
 
 /**
- * The line on which parentheses are nested deeper than anybody writes, from 1. The transformer takes seconds for a hundred
- * of them, and nobody else has a turn meanwhile.
+ * The line on which parentheses are nested deeper than anybody writes, from 1. The transformer takes seconds
+ * for a hundred of them, and nobody else has a turn meanwhile.
  */
 export function tooDeepIn(dsl: string): number | undefined {
   for (const [index, line] of dsl.split('\n').entries()) {
@@ -60,7 +63,10 @@ export const textOf = ({
 /** SHA-256 of a model's text, in hex. */
 export const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex')
 
-/** Of a model and who may write its tuples, as one: sha256 of both texts with a NUL between, which stands in neither. */
+/**
+ * Of a model and who may write its tuples, as one: sha256 of both texts with a NUL between, which stands in
+ * neither.
+ */
 export const digestOfVersion = (dsl: string, allowList: string | undefined): string =>
   digestOf(allowList === undefined ? dsl : `${dsl}\0${allowList}`)
 

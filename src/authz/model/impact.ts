@@ -57,7 +57,9 @@ export interface Impact {
 const defaults: ImpactLimits = { questions: 5_000_000, gains: 200_000, duration: 300_000 }
 const samplesMax = 20
 
-/** Evaluates both models for every person and document that the tuples name, and for every live delegation. */
+/**
+ * Evaluates both models for every person and document that the tuples name, and for every live delegation.
+ */
 export async function compareModels(input: ImpactInput): Promise<Impact> {
   const { base, candidate, tuples, delegations, context } = input
   const limits = { ...defaults, ...input.limits }

@@ -81,7 +81,10 @@ function missingRequestOnly(model: Model): Finding[] {
     )
 }
 
-/** What the service notes for itself must never decide: nothing else leads to it, and it takes what is written there. */
+/**
+ * What the service notes for itself must never decide: nothing else leads to it, and it takes what is written
+ * there.
+ */
 function changedMarks(model: Model): Finding[] {
   const wrong = [...ownMarks].filter(([type, relations]) => {
     const found = model.types.get(type)

@@ -20,7 +20,10 @@ export interface ModelVersion extends Candidate {
   readonly activatedAt: Date
 }
 
-/** `lock`: nobody else changes it before the end of the transaction; with `share` others may hold it so as well. */
+/**
+ * `lock`: nobody else changes it before the end of the transaction; with `share` others may hold it so as
+ * well.
+ */
 export async function readPin(
   sql: Sql,
   { lock: lockMode }: { readonly lock?: 'update' | 'share' } = {},
@@ -32,8 +35,8 @@ export async function readPin(
 }
 
 /**
- * Puts a model in force: the row, and the model itself for going back to it. Give it a transaction. `isFirst`: only
- * where there is no row yet; false: there was one, and nothing is written.
+ * Puts a model in force: the row, and the model itself for going back to it. Give it a transaction.
+ * `isFirst`: only where there is no row yet; false: there was one, and nothing is written.
  */
 export async function writePin(
   sql: Sql,

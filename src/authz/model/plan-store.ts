@@ -17,7 +17,10 @@ export interface Report extends Omit<Impact, 'gains'> {
   }
   readonly refusals: readonly Finding[]
   readonly warnings: readonly Finding[]
-  /** All that the warnings tell a few of. Absent in plans that were made before it was kept: nothing of it is confirmed. */
+  /**
+   * All that the warnings tell a few of. Absent in plans that were made before it was kept: nothing of it is
+   * confirmed.
+   */
   readonly writerGains?: readonly WriterGain[]
 }
 
@@ -46,7 +49,9 @@ interface Reason {
   readonly reason: string
 }
 
-/** Throws `conflict` for a plan that is in force, `plan_outdated` for one that nobody can confirm any more. */
+/**
+ * Throws `conflict` for a plan that is in force, `plan_outdated` for one that nobody can confirm any more.
+ */
 export function assertOpen(plan: Plan, current: string, now: number): void {
   if (plan.state === 'active') throw new AppError('conflict', { public: 'This plan is in force already.' })
   const reason = outdatedBy(plan, current, now)
@@ -128,7 +133,10 @@ export interface OpenPlan
 
 const openMax = 100
 
-/** Those that can still be confirmed on this model, the newest first, at most a hundred, and whether there are more. */
+/**
+ * Those that can still be confirmed on this model, the newest first, at most a hundred, and whether there are
+ * more.
+ */
 export async function listOpen(
   sql: Sql,
   baseModel: string,

@@ -7,17 +7,24 @@ type Restriction = Relation['restrictions'][number]
 export interface Possible {
   /** A tuple of the relation with such a subject: a person, everybody, or a userset. */
   stored(relation: Relation, of: Restriction): boolean
-  /** A tuple that links an object of this type by its relation to another. Left out: objects may be linked in any way. */
+  /**
+   * A tuple that links an object of this type by its relation to another. Left out: objects may be linked in
+   * any way.
+   */
   linked?(type: string, tupleset: string, to: string): boolean
 }
 
-/** Relations that a person can have by request-only tuples and by those there may be. What is excluded is left out: a superset. */
+/**
+ * Relations that a person can have by request-only tuples and by those there may be. What is excluded is left
+ * out: a superset.
+ */
 export function reachable(model: Model, possible: Possible): ReadonlySet<string> {
   const had = new Set<string>()
   const relations = [...model.types.values()].flatMap((typeRelations) => [...typeRelations.values()])
   const reads = relations.flatMap((relation) => readBy(relation).map((key) => ({ key, relation })))
   const readers = Map.groupBy(reads, ({ key }) => key)
-  // Each is asked again only when something that it reads was added: in passes over all, a long chain would be quadratic.
+  // Each is asked again only when something that it reads was added: in passes over all, a long chain would
+  // be quadratic.
   const pending = [...relations]
   for (let relation = pending.pop(); relation !== undefined; relation = pending.pop()) {
     if (had.has(relation.key) || !holds(relation.rewrite, relation)) continue

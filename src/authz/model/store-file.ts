@@ -50,9 +50,9 @@ export type Question = { readonly relation: string; readonly context?: Context |
 )
 
 /**
- * Reads a store file and the files it names, none of which may lie outside its folder: it may come from anybody's
- * change request. Unknown members are refused, so that an assertion that nothing runs cannot hide behind a slip of
- * the pen. Throws TextError; TextError for the model's text.
+ * Reads a store file and the files it names, none of which may lie outside its folder: it may come from
+ * anybody's change request. Unknown members are refused, so that an assertion that nothing runs cannot hide
+ * behind a slip of the pen. Throws TextError; TextError for the model's text.
  */
 export async function readStoreFile(path: string): Promise<StoreFile> {
   if (/\.fga$/i.test(path))
@@ -76,8 +76,8 @@ export async function readStoreFile(path: string): Promise<StoreFile> {
 }
 
 /**
- * The same from text, about a model of one's own in place of the one that it names. There is no folder: tuples that
- * it would take from other files are refused. Throws TextError.
+ * The same from text, about a model of one's own in place of the one that it names. There is no folder:
+ * tuples that it would take from other files are refused. Throws TextError.
  */
 export function readStoreText(content: string, model: ModelJson, name: string): StoreFile {
   const { tests, tuples: common, ...storeFields } = parseStore(content, name)

@@ -46,7 +46,10 @@ export const notTried = (what: string, error: unknown, detail?: string): AppErro
     internal: `${what}: ${error instanceof Error ? error.name : 'thrown value'}`,
   })
 
-/** Runs every test of a store file, each in a store of its own. Throws RefusedError for a model that is refused. */
+/**
+ * Runs every test of a store file, each in a store of its own. Throws RefusedError for a model that is
+ * refused.
+ */
 export async function testStoreFile(api: FgaApi, file: StoreFile): Promise<readonly TestResult[]> {
   const results: TestResult[] = []
   // One after the other: a server of one's own is small, and the answer is a report, not a page.

@@ -10,9 +10,9 @@ import type { ListRead, TextReply, TextTask, TextWork } from './texts-worker.ts'
 import type { ModelSource } from './with-marks.ts'
 
 /**
- * Reads texts that somebody sent, in a thread, one at a time: the language's reader takes minutes for some kilobytes that
- * are made for it, and nobody else would have a turn meanwhile. The thread ends with a text that takes too much. Throws
- * `rate_limited` where too many wait.
+ * Reads texts that somebody sent, in a thread, one at a time: the language's reader takes minutes for some
+ * kilobytes that are made for it, and nobody else would have a turn meanwhile. The thread ends with a text
+ * that takes too much. Throws `rate_limited` where too many wait.
  */
 export interface Texts extends AsyncDisposable {
   /** Throws TextError, also for one that is larger than anybody writes. */
@@ -28,7 +28,9 @@ export interface Texts extends AsyncDisposable {
 }
 
 interface TextLimits {
-  /** Milliseconds of processor for one text. Default 3,000: a model of 256 KiB as people write them takes 900. */
+  /**
+   * Milliseconds of processor for one text. Default 3,000: a model of 256 KiB as people write them takes 900.
+   */
   readonly cpuMsMax?: number
   /** Milliseconds of the clock, far above. Default 300,000. */
   readonly timeoutMs?: number

@@ -8,18 +8,24 @@ import { readStoreText, type StoreFile } from './store-file.ts'
 import { notTried, RefusedError, type TestResult, testStoreFile } from './store-test.ts'
 import type { Texts } from './texts.ts'
 
-/** Runs truth tables about models, on OpenFGA, in stores of their own that are removed at the end. Live tuples are not looked at. */
+/**
+ * Runs truth tables about models, on OpenFGA, in stores of their own that are removed at the end. Live tuples
+ * are not looked at.
+ */
 export interface TruthTable {
   /**
-   * Throws `invalid_request` for a text that is no model or no table, or that OpenFGA refuses; `rate_limited` where too
-   * many wait.
+   * Throws `invalid_request` for a text that is no model or no table, or that OpenFGA refuses; `rate_limited`
+   * where too many wait.
    */
   test(wanted: {
     readonly dsl: string
     /** A store file's text; left out: that of model.fga. */
     readonly tests?: string
   }): Promise<readonly TestResult[]>
-  /** What the table of model.fga says of a model that is planned. Throws `rate_limited`; where it cannot run, its answer says why. */
+  /**
+   * What the table of model.fga says of a model that is planned. Throws `rate_limited`; where it cannot run,
+   * its answer says why.
+   */
   ofPlan(model: ModelJson): Promise<PlanTests>
   /** sha256 of the table of model.fga; undefined where it cannot be read. */
   ownDigest(): Promise<string | undefined>
@@ -27,7 +33,8 @@ export interface TruthTable {
 
 const questionsMax = 2_000
 const testsMax = 200
-// Each may be thousands of questions to the server that answers everybody: who comes later is told to come again.
+// Each may be thousands of questions to the server that answers everybody: who comes later is told to come
+// again.
 const waitingMax = 4
 
 /** Runs the truth table against a model in a store of its own, one run after another. */

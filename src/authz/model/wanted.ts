@@ -11,9 +11,9 @@ export type WantedModel =
   | { readonly modelId: string }
 
 /**
- * A text without an allow-list keeps of today's what fits, and a list without a text keeps today's model. Throws
- * `invalid_request` for a text that is no model or no list, and for a list that names what the model lacks; `not_found` for
- * one that was never in force.
+ * A text without an allow-list keeps of today's what fits, and a list without a text keeps today's model.
+ * Throws `invalid_request` for a text that is no model or no list, and for a list that names what the model
+ * lacks; `not_found` for one that was never in force.
  */
 export async function candidateOf(
   sql: Sql,

@@ -37,9 +37,9 @@ const texts = new Map(
 )
 
 /**
- * The same model with the types of the service's own marks, where it lacks them: one that was written before there were
- * any. No verdict changes by it, since nothing leads to them. Types of these names that mean something else stay, and
- * {@link refusalsOf} names them.
+ * The same model with the types of the service's own marks, where it lacks them: one that was written before
+ * there were any. No verdict changes by it, since nothing leads to them. Types of these names that mean
+ * something else stay, and {@link refusalsOf} names them.
  */
 export function withMarks(source: ModelSource): ModelSource {
   const has = new Set(source.json.type_definitions.map(({ type }) => type))

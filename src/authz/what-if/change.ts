@@ -15,8 +15,9 @@ export interface SupposedChange {
 }
 
 /**
- * Refuses what could not be stored at all: ids that break the rule, tuples that do not fit the model, and those that only
- * come with a request. Grants too: nobody asks with one here, so that one would seem to change nothing.
+ * Refuses what could not be stored at all: ids that break the rule, tuples that do not fit the model, and
+ * those that only come with a request. Grants too: nobody asks with one here, so that one would seem to
+ * change nothing.
  */
 export function assertSupposable({ writes, deletes }: SupposedChange, model: Model): void {
   for (const [index, tuple] of writes.entries()) {

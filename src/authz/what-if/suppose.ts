@@ -45,7 +45,10 @@ export interface SupposeInput extends ComparisonInput {
   /** Only these ids. */
   readonly documents?: readonly string[] | undefined
   readonly limits: PairLimits
-  /** Fewer documents are asked about sooner than it is found out which of them somebody could have. Default 200. */
+  /**
+   * Fewer documents are asked about sooner than it is found out which of them somebody could have. Default
+   * 200.
+   */
   readonly narrowFrom?: number
   readonly take: (asker: Asker, document: string, verdicts: Verdicts) => void
 }
@@ -58,8 +61,9 @@ export interface Supposed extends ComparisonEnd {
 }
 
 /**
- * Asks what may be read before and after a change that nobody makes: on the tuples with the change laid over them. Where
- * only tuples change, only those are asked about whom it can reach; with another model everybody, about all that they could have.
+ * Asks what may be read before and after a change that nobody makes: on the tuples with the change laid over
+ * them. Where only tuples change, only those are asked about whom it can reach; with another model everybody,
+ * about all that they could have.
  */
 export async function suppose(input: SupposeInput): Promise<Supposed> {
   const { change, before: modelBefore, after: modelAfter, tuples, context } = input
@@ -124,7 +128,8 @@ function* narrowed(
         ? reached
         : [...reached].filter((document) => wantedDocuments.has(document))
     if (!isEmpty(asked)) onMet(asker)
-    // Also where there is nothing to ask: to find that out took its time, and others have their turn in between.
+    // Also where there is nothing to ask: to find that out took its time, and others have their turn in
+    // between.
     yield { asker, documents: asked }
   }
 }
@@ -158,8 +163,8 @@ interface Reached extends Dependents {
 }
 
 /**
- * Those whom a change of tuples can reach, each with the documents that it can reach: all others are answered as
- * before, and need not be asked about. Each group is made when its turn comes.
+ * Those whom a change of tuples can reach, each with the documents that it can reach: all others are answered
+ * as before, and need not be asked about. Each group is made when its turn comes.
  */
 function* reachedBy(
   { model, tuples }: Reach,
@@ -205,7 +210,9 @@ async function affectedOf(
   return found
 }
 
-/** All agents of one name share what a request of theirs brings: whether it is enough for this one is asked. */
+/**
+ * All agents of one name share what a request of theirs brings: whether it is enough for this one is asked.
+ */
 function bears(
   { users, questions, direct, asked: askedDocuments }: Reached,
   asker: Asker,
@@ -239,7 +246,9 @@ function documentsOf(
 
 type Could = ReturnType<typeof createCould>
 
-/** What somebody could have, by an over-approximation: with exclusions left out and conditions taken as met. */
+/**
+ * What somebody could have, by an over-approximation: with exclusions left out and conditions taken as met.
+ */
 function createCould(models: readonly Model[], tuples: TupleView) {
   const relaxed = models.map(overApproximate)
   const isOwn = models.every(isOwnImplied)

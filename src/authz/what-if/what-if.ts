@@ -76,7 +76,10 @@ export interface WhatIfDeps {
   readonly index: LocalReplica & LogFollower
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
   readonly texts: Pick<Texts, 'read'>
-  /** Who may write under the model in force, or what of that fits a changed one; `authorization_unavailable`: nobody. */
+  /**
+   * Who may write under the model in force, or what of that fits a changed one; `authorization_unavailable`:
+   * nobody.
+   */
   readonly allowListOf: (changed: ModelJson | undefined) => Promise<AllowList>
   readonly now: () => number
   readonly limits?: Partial<PairLimits>
@@ -89,10 +92,11 @@ const collectionsMax = 50
 const waitingMax = 4
 
 /**
- * Who would gain and who would lose which documents. Nothing is written, and OpenFGA is not asked: the replica answers,
- * with the change laid over its tuples. On record before it is given. One at a time. Throws `invalid_request` for a
- * change that does not fit the model, `authorization_unavailable` while there is no replica, `rate_limited` where too
- * many wait. NOT looked at: what the registry of agents or a token takes away besides. Does NOT check who asks.
+ * Who would gain and who would lose which documents. Nothing is written, and OpenFGA is not asked: the
+ * replica answers, with the change laid over its tuples. On record before it is given. One at a time. Throws
+ * `invalid_request` for a change that does not fit the model, `authorization_unavailable` while there is no
+ * replica, `rate_limited` where too many wait. NOT looked at: what the registry of agents or a token takes
+ * away besides. Does NOT check who asks.
  */
 export function createWhatIf(dependencies: WhatIfDeps): WhatIf {
   const queue = createSerialQueue({

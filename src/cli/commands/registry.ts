@@ -188,7 +188,8 @@ export const registryCommands = {
       actor: optional(z.strictObject({ issuer: z.string(), sub: z.string() })),
       jwks: optional(publicJwks),
       host_clients: z.array(z.string()).max(20).default([]),
-      // Left out: refused where another program could act as it, or it would reach further than when people lent to it.
+      // Left out: refused where another program could act as it, or it would reach further than when people
+      // lent to it.
       lent: optional(z.enum(['end', 'keep'])),
     }),
     async (

@@ -36,7 +36,8 @@ interface Asked {
 
 const agent = 'local-mcp'
 const scopes = ['docs.search', 'docs.read', 'approvals.request', 'vault.use']
-// What a model may do without the person's own page is read; an account of theirs is asked for when it is needed.
+// What a model may do without the person's own page is read; an account of theirs is asked for when it is
+// needed.
 const scopeDefault = 'docs.search docs.read approvals.request'
 
 /** `mcp`: the proxy of a program on this machine that speaks MCP by standard input and output. */

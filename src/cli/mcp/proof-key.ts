@@ -18,8 +18,9 @@ const stored = z.strictObject({
 })
 
 /**
- * The key of one program at one service, kept as 0600 in a folder of 0700; made at the first call, once however many
- * processes ask. Throws where others could read it, or where it is none: a key that somebody else may have is not used.
+ * The key of one program at one service, kept as 0600 in a folder of 0700; made at the first call, once
+ * however many processes ask. Throws where others could read it, or where it is none: a key that somebody
+ * else may have is not used.
  */
 export async function loadProofKey(dir: string, url: string): Promise<ProofKey> {
   // An encoded address is one path segment, whatever the address holds.

@@ -18,11 +18,14 @@ export class SignInNeeded extends Error {
 
 /** The tokens of one program at one service, for as long as it runs. */
 export interface Session {
-  /** An access token other than the one that was `refused`; undefined where nobody is signed in. Asks no person. */
+  /**
+   * An access token other than the one that was `refused`; undefined where nobody is signed in. Asks no
+   * person.
+   */
   held(refused?: string): Promise<string | undefined>
   /**
-   * An access token other than the one that was `refused`. Where nobody is signed in the person is asked to, once for all who
-   * wait; whoever waited too long gets `SignInNeeded`, and the next one what came of it.
+   * An access token other than the one that was `refused`. Where nobody is signed in the person is asked to,
+   * once for all who wait; whoever waited too long gets `SignInNeeded`, and the next one what came of it.
    */
   token(signal: AbortSignal, refused?: string): Promise<string>
   /** A token for these scopes: asks the person to sign in for them, once. False: they were asked already. */
@@ -113,9 +116,9 @@ export interface DpopFetchDeps {
 }
 
 /**
- * Sends each request under a token of the session with a proof of its key. What a token cannot do is mended once each: a nonce
- * is put into the proof, a token that is refused makes way for another, and the person is asked for the scopes that are
- * missing. Whatever is still refused then is the answer.
+ * Sends each request under a token of the session with a proof of its key. What a token cannot do is mended
+ * once each: a nonce is put into the proof, a token that is refused makes way for another, and the person is
+ * asked for the scopes that are missing. Whatever is still refused then is the answer.
  */
 export async function createDpopFetch({
   session,
@@ -161,8 +164,8 @@ export async function createDpopFetch({
 }
 
 /**
- * Whether another token may do better. 403 without a scope: what was lent is over, or the agent is barred; a sign-in that has
- * ended shows at the refresh.
+ * Whether another token may do better. 403 without a scope: what was lent is over, or the agent is barred; a
+ * sign-in that has ended shows at the refresh.
  */
 const isRefused = (response: Response): boolean =>
   response.status === 401 || (response.status === 403 && scopeMissing(response) === undefined)
@@ -173,8 +176,8 @@ const isGreeting = (body: RequestInit['body']): boolean =>
   typeof body === 'string' && greetings.has((JSON.parse(body) as { readonly method?: unknown }).method)
 
 /**
- * Answers a handshake as the service would, while nobody is signed in: the official client tries one with a process of which
- * it shows nothing. There is nothing in it that is not the same for everybody.
+ * Answers a handshake as the service would, while nobody is signed in: the official client tries one with a
+ * process of which it shows nothing. There is nothing in it that is not the same for everybody.
  */
 const greet = (request: Request): Promise<Response> =>
   createMcpHandler(

@@ -26,9 +26,10 @@ export interface StdioProxyDeps {
 }
 
 /**
- * Passes messages between a program on this machine and `/mcp`, in whatever revision the two agree on, and changes none of
- * them. One message is one request; a request that cannot be passed on is answered with an error, so that nobody waits for
- * ever. Resolves when the program has closed its side: what is under way is given up then.
+ * Passes messages between a program on this machine and `/mcp`, in whatever revision the two agree on, and
+ * changes none of them. One message is one request; a request that cannot be passed on is answered with an
+ * error, so that nobody waits for ever. Resolves when the program has closed its side: what is under way is
+ * given up then.
  */
 export async function proxyStdio({ url, inside, fetch, say }: StdioProxyDeps): Promise<void> {
   const outside = new StreamableHTTPClientTransport(new URL(url), { fetch })
@@ -80,7 +81,8 @@ export async function proxyStdio({ url, inside, fetch, say }: StdioProxyDeps): P
       // Given up meanwhile.
       if (id === undefined || !open.delete(id)) return
       const agreed = handshakes.delete(id) && 'result' in message && message.result['protocolVersion']
-      // The revision before says in a header what was agreed on in the handshake; the newest, in each message.
+      // The revision before says in a header what was agreed on in the handshake; the newest, in each
+      // message.
       if (typeof agreed === 'string') outside.setProtocolVersion(agreed)
     }
     tell(message)

@@ -65,7 +65,10 @@ export interface DecidedIn {
 export const isOpen = ({ state }: Pick<Approval, 'state'>): boolean =>
   state === 'pending' || state === 'info_requested'
 
-/** Undefined without an agent or without a delegation: nothing is ever offered or presented for a person alone. */
+/**
+ * Undefined without an agent or without a delegation: nothing is ever offered or presented for a person
+ * alone.
+ */
 export function holderOf(principal: Principal): GrantHolder | undefined {
   const { subject, delegation } = principal
   const agent = agentOf(principal)

@@ -22,8 +22,8 @@ import { type ShownApproval, showApproval } from './view.ts'
 
 /**
  * What agents ask of the people they work for. One table, whichever front a question came by (REST, CIBA):
- * `pending → info_requested → pending → approved | denied | expired`. Each step is one conditional update with its
- * record; the clock expires by itself.
+ * `pending → info_requested → pending → approved | denied | expired`. Each step is one conditional update
+ * with its record; the clock expires by itself.
  */
 export interface Approvals extends AsyncDisposable {
   /**

@@ -48,10 +48,10 @@ export interface DecideOptions {
 }
 
 /**
- * `changed`: not what the page showed; nothing was decided. `over`: decided already, its time is over, or what was
- * lent is. `needs_verification`: a yes to this takes one of the last 5 minutes. `not_offered`, with the member: more or
- * other than the page shows. `not_plain`: a text that cannot be shown as what it is. `too_many_rounds`: five questions.
- * `question_open`: the agent has yet to answer.
+ * `changed`: not what the page showed; nothing was decided. `over`: decided already, its time is over, or
+ * what was lent is. `needs_verification`: a yes to this takes one of the last 5 minutes. `not_offered`, with
+ * the member: more or other than the page shows. `not_plain`: a text that cannot be shown as what it is.
+ * `too_many_rounds`: five questions. `question_open`: the agent has yet to answer.
  */
 export type Refusal =
   | 'not_found'

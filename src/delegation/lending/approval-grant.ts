@@ -40,7 +40,10 @@ export interface ApprovalGrant extends GrantHolder {
   readonly state: 'preparing' | 'live' | 'ended'
 }
 
-/** The columns of an {@link ApprovalGrant}, as its members are named. A call is kept as `vaultCallText` writes it. */
+/**
+ * The columns of an {@link ApprovalGrant}, as its members are named. A call is kept as `vaultCallText` writes
+ * it.
+ */
 export const grantColumns = `id, approval, subject, agent, delegation, objects, query_hmac as "queryHmac",
   case when vault_call is not null then jsonb_strip_nulls(jsonb_build_object(
     'connection', vault_call::jsonb -> 'connection', 'method', vault_call::jsonb -> 'method',

@@ -30,8 +30,8 @@ export interface Delegation {
 }
 
 /**
- * What somebody is about to lend. It becomes a {@link Delegation} when it is checked. Without an `id`: `d_` and randomness.
- * With one: the same lending again answers with what stands.
+ * What somebody is about to lend. It becomes a {@link Delegation} when it is checked. Without an `id`: `d_`
+ * and randomness. With one: the same lending again answers with what stands.
  */
 export type Lending = Pick<Delegation, 'subject' | 'agent' | 'scope' | 'purpose' | 'expiresAt'> &
   Partial<Pick<Delegation, 'id' | 'resource' | 'details' | 'subAgents' | 'standing'>>

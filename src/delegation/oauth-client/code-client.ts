@@ -42,8 +42,8 @@ export interface CodeClientOptions {
 /** A client of one provider by code and PKCE (RFC 7636). */
 export interface CodeClient {
   /**
-   * Where the browser goes: with state, PKCE (RFC 7636) and, where an ID token comes back, a nonce; `parameters`: of the
-   * authorization request, beside those of the flow itself.
+   * Where the browser goes: with state, PKCE (RFC 7636) and, where an ID token comes back, a nonce;
+   * `parameters`: of the authorization request, beside those of the flow itself.
    */
   begin(
     parameters: Readonly<Record<string, string>>,
@@ -108,9 +108,10 @@ export const clientReason = (error: unknown): string =>
   error instanceof client.ResponseBodyError ? `${error.status} ${knownError(error.error)}` : reasonOf(error)
 
 /**
- * An `error` of somebody else's answer as it may stand in a log: a code of the protocols that are spoken here, else
- * `other`. Where an answer echoes what it was asked, a token may stand in it. RFC 6749 §4.1.2.1 and §5.2, 6750 §3.1,
- * 7009 §2.2.1, 8628 §3.5, 8693 §2.2.2, 8707 §2, 9449 §5 and §8, OpenID Connect Core §3.1.2.6; and GitHub's own.
+ * An `error` of somebody else's answer as it may stand in a log: a code of the protocols that are spoken
+ * here, else `other`. Where an answer echoes what it was asked, a token may stand in it. RFC 6749 §4.1.2.1
+ * and §5.2, 6750 §3.1, 7009 §2.2.1, 8628 §3.5, 8693 §2.2.2, 8707 §2, 9449 §5 and §8, OpenID Connect Core
+ * §3.1.2.6; and GitHub's own.
  */
 const knownError = (error: string): string => (knownErrors.has(error) ? error : 'other')
 

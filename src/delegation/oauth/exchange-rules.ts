@@ -171,9 +171,9 @@ function mayExchangeForeignToken(
 }
 
 /**
- * What a token made from this one says of where it comes from, through every exchange. `upstream`: who the person is
- * elsewhere, and by which token of theirs we know; ending that one ends all that came of it. `grant_id`: families are
- * their issuer's: another's would be taken for one of ours.
+ * What a token made from this one says of where it comes from, through every exchange. `upstream`: who the
+ * person is elsewhere, and by which token of theirs we know; ending that one ends all that came of it.
+ * `grant_id`: families are their issuer's: another's would be taken for one of ours.
  */
 export function comesFrom({ claims, issuer }: ExaminedToken): {
   readonly upstream?: object

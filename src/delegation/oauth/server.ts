@@ -212,8 +212,8 @@ interface KnownTypesDeps extends Pick<Runtime, 'clock' | 'log'> {
 }
 
 /**
- * Types of details that the registered APIs announce, kept so that no request of the authorization server waits for
- * them.
+ * Types of details that the registered APIs announce, kept so that no request of the authorization server
+ * waits for them.
  */
 function createKnownTypes({ resources, clock, log }: KnownTypesDeps) {
   let types: readonly string[] = []

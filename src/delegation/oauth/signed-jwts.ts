@@ -9,7 +9,10 @@ const requestTypes = ['jwt', 'oauth-authz-req+jwt']
 /** Seconds from its `nbf` to its `exp`, and to now (FAPI 1.0 Advanced §5.2.2, 13 and 17). */
 const lifetimeMax = 3_600
 
-/** Whether a JWT says that it is one of these, or says nothing; media types are written in either form and case. */
+/**
+ * Whether a JWT says that it is one of these, or says nothing; media types are written in either form and
+ * case.
+ */
 export const isTypeOf = (types: readonly string[], typ: unknown): boolean =>
   typ === undefined ||
   (typeof typ === 'string' && types.includes(typ.toLowerCase().replace(/^application\//, '')))

@@ -96,9 +96,10 @@ type Grant = InstanceType<KoaContextWithOIDC['oidc']['provider']['Grant']>
 const consoleSeconds = 15 * 60
 
 /**
- * The yes of whoever signs in to the console: it is this service's own page, at the one address to which the code can
- * go, so that nobody else is let in by it and there is nothing to ask. For the roles that they have, and no other scope;
- * on record like every consent. Undefined for every other client, which asks on the consent page.
+ * The yes of whoever signs in to the console: it is this service's own page, at the one address to which the
+ * code can go, so that nobody else is let in by it and there is nothing to ask. For the roles that they have,
+ * and no other scope; on record like every consent. Undefined for every other client, which asks on the
+ * consent page.
  *
  * @throws AccessDenied for whoever has no role that is asked for, or whose sign-in counts no more.
  */

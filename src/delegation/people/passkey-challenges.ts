@@ -12,9 +12,9 @@ const headBytes = timeBytes + 16
 const macBytes = 32
 
 /**
- * Challenges for passkeys, single-use and short-lived. They are made by whoever opens the page, so that none is stored: when it was made, a random part, and
- * a keyed hash of both with what asked. Only those that come back ours are written down, so that they come
- * back once.
+ * Challenges for passkeys, single-use and short-lived. They are made by whoever opens the page, so that none
+ * is stored: when it was made, a random part, and a keyed hash of both with what asked. Only those that come
+ * back ours are written down, so that they come back once.
  */
 export function createChallenges({
   database: sql,

@@ -42,7 +42,10 @@ export async function passPushOn(
   ])
 }
 
-/** `condition`: of what ends at `endedAt`, with `values`. Of one person 20 are kept, those that were told for longest. */
+/**
+ * `condition`: of what ends at `endedAt`, with `values`. Of one person 20 are kept, those that were told for
+ * longest.
+ */
 export async function endPushWhere(
   sql: Sql,
   condition: string,

@@ -36,7 +36,10 @@ export interface SignIns {
   ): Promise<boolean>
   /** Before the authorization server is told. */
   atAuthorizationServer(signedIn: SignedIn, txn: string): Promise<void>
-  /** `typed`: what stood in the account's field. Kept only where it is an account: people type passwords there. */
+  /**
+   * `typed`: what stood in the account's field. Kept only where it is an account: people type passwords
+   * there.
+   */
   failed(attempt: { readonly typed: string; readonly method: string }, txn: string): Promise<void>
   consentRefused(refusal: { readonly person: string; readonly client: string }, txn: string): Promise<void>
 }

@@ -31,8 +31,8 @@ export interface StepUp {
 export type VerifiedSession = Required<Pick<BrowserSession, 'verifiedAt' | 'amr'>>
 
 /**
- * `passkey`: `options` are for the browser. `elsewhere`: by a fresh sign-in at the provider through which they came.
- * `add_passkey`: they have none yet, and may add one. `none`: there are no passkeys here.
+ * `passkey`: `options` are for the browser. `elsewhere`: by a fresh sign-in at the provider through which
+ * they came. `add_passkey`: they have none yet, and may add one. `none`: there are no passkeys here.
  */
 export type StepUpWay =
   | { readonly way: 'passkey'; readonly options: object }

@@ -21,7 +21,8 @@ type Recovered = Extract<DecisionEvent, { event: 'recovered' }>
 
 /**
  * How much a recovery ended or mended, by kind, as it is on record.
- * - `older`: which of the two is an older copy; `not_known`: nothing tells, and it was asked for all the same.
+ * - `older`: which of the two is an older copy; `not_known`: nothing tells, and it was asked for all the
+ *   same.
  * - `access_mended`: objects on which OpenFGA held other access than our tags say.
  * - `whole_at`: when the database was last known to be whole: what happened after that may be forgotten.
  * - `delegations_ended`: delegations that OpenFGA no longer knows whole: taken back since.

@@ -204,8 +204,8 @@ function assertUsable(client: Client, registration: Registration): void {
 }
 
 /**
- * `localhost` beside the addresses: MCP's clients come back there. A name resolves to wherever the person's machine
- * says, so that RFC 8252 §8.3 advises programs to use an address.
+ * `localhost` beside the addresses: MCP's clients come back there. A name resolves to wherever the person's
+ * machine says, so that RFC 8252 §8.3 advises programs to use an address.
  */
 export function isRedirect(uri: string): boolean {
   const url = plainUrl(uri)

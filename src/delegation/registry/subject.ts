@@ -29,9 +29,9 @@ export function subjectOf(key: string): string | undefined {
 }
 
 /**
- * Who an account at a trusted issuer is here, as an account key: the local person that it is linked to (`linked`), or
- * `namespace/key`, the same by whichever door they come. The one rule for tokens, exchange and sign-in. Undefined for
- * a `sub` that is no person's key.
+ * Who an account at a trusted issuer is here, as an account key: the local person that it is linked to
+ * (`linked`), or `namespace/key`, the same by whichever door they come. The one rule for tokens, exchange and
+ * sign-in. Undefined for a `sub` that is no person's key.
  */
 export function accountKey(namespace: string, sub: string, linked: string | undefined): string | undefined {
   const key = subjectKey(sub)

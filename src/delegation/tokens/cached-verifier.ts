@@ -21,11 +21,11 @@ export interface CachedVerifierDeps extends Pick<Runtime, 'clock' | 'newTxn'> {
 type Remembered = Pick<JudgedToken, 'principal' | 'until' | 'deniable' | 'hasOwnTxn' | 'issuer' | 'edition'>
 
 /**
- * Says who a token stands for without checking its signature and asking the database again, by the token's sha256:
- * the token itself is not kept. Only a yes is remembered, and every doubt about it (a change of who may act, a key that
- * came or went, its end, the deny-list) goes to the judge, which alone refuses. The proof of a token that is
- * bound to a key (RFC 9449) is not remembered: it is checked on every call. Both kinds of question throw
- * `authorization_unavailable` while changes are not heard.
+ * Says who a token stands for without checking its signature and asking the database again, by the token's
+ * sha256: the token itself is not kept. Only a yes is remembered, and every doubt about it (a change of who
+ * may act, a key that came or went, its end, the deny-list) goes to the judge, which alone refuses. The proof
+ * of a token that is bound to a key (RFC 9449) is not remembered: it is checked on every call. Both kinds of
+ * question throw `authorization_unavailable` while changes are not heard.
  */
 export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
   const { judge, authority, clock, newTxn, proofs, max = 10_000 } = deps

@@ -31,8 +31,9 @@ export interface Preset {
   /** Whether a person took part, by what the product says of itself. What is absent never says yes. */
   readonly isPerson: (payload: Payload) => boolean
   /**
-   * `claim`: the actor is in `act`, each link with its issuer. `claim_of_issuer`: a link without one means this
-   * issuer, for us and nowhere else. `facet`: there is no `act`, and the client acts iff the issuer calls it an agent.
+   * `claim`: the actor is in `act`, each link with its issuer. `claim_of_issuer`: a link without one means
+   * this issuer, for us and nowhere else. `facet`: there is no `act`, and the client acts iff the issuer
+   * calls it an agent.
    */
   readonly actor: 'claim' | 'claim_of_issuer' | 'facet'
   /**
@@ -91,8 +92,9 @@ const auth0: Preset = {
 }
 
 /**
- * Okta's custom authorization servers: `jti` begins with what the token is, and `cid` stands in access tokens only. Their
- * `sub` is a login, which may be somebody else's later; a person's own id is `uid` there, and `sub` in ID tokens.
+ * Okta's custom authorization servers: `jti` begins with what the token is, and `cid` stands in access tokens
+ * only. Their `sub` is a login, which may be somebody else's later; a person's own id is `uid` there, and
+ * `sub` in ID tokens.
  */
 const okta: Preset = {
   otherTypes: ['', 'jwt'],

@@ -2,8 +2,8 @@ import { createLru } from '../../kernel/lru.ts'
 import type { RevocationFeed } from '../revocation/revocation-feed.ts'
 
 /**
- * Yes-answers that may be said again while nothing that they rest on has changed. At most `max`; the one that was not
- * asked for longest makes room.
+ * Yes-answers that may be said again while nothing that they rest on has changed. At most `max`; the one that
+ * was not asked for longest makes room.
  */
 export function createPrincipalCache<T>(authority: RevocationFeed, max: number) {
   const entries = createLru<{ readonly value: T; readonly delegation: string | undefined }>({
@@ -23,8 +23,8 @@ export function createPrincipalCache<T>(authority: RevocationFeed, max: number) 
     get: (key: string): T | undefined =>
       authority.current === undefined ? undefined : entries.get(key)?.value,
     /**
-     * `version`: number of the last change when it was judged. `delegation`: the one that it rests on, whose changes end
-     * it; those of agents, clients and services end all.
+     * `version`: number of the last change when it was judged. `delegation`: the one that it rests on, whose
+     * changes end it; those of agents, clients and services end all.
      */
     put(key: string, value: T, version: number, delegation: string | undefined): void {
       // Judged before or after what is known here: a change between the two may have passed it by.

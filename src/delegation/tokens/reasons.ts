@@ -1,10 +1,10 @@
 import type { ErrorCode } from '@remit/contract/errors'
 
 /**
- * What the caller is told for each reason. 401 `invalid_token`: this token is no good, or not under `Bearer` (RFC 9449
- * §7.2); `invalid_dpop_proof` and `use_dpop_nonce`: it may be, but whoever shows it did not prove its key. 403
- * `actor_unauthorized`: the token is sound, but who acts may not, or nobody says who acts. 503: the issuer's keys
- * cannot be had, so that nothing is known about the token; a refusal all the same.
+ * What the caller is told for each reason. 401 `invalid_token`: this token is no good, or not under `Bearer`
+ * (RFC 9449 §7.2); `invalid_dpop_proof` and `use_dpop_nonce`: it may be, but whoever shows it did not prove
+ * its key. 403 `actor_unauthorized`: the token is sound, but who acts may not, or nobody says who acts. 503:
+ * the issuer's keys cannot be had, so that nothing is known about the token; a refusal all the same.
  */
 const publicErrors = {
   malformed: 'invalid_token',

@@ -91,7 +91,10 @@ export async function toPrincipal(
   return ok({ principal, version, until: validUntil, deniable, hasOwnTxn })
 }
 
-/** `exchange`: a program shows a token that it was issued elsewhere, to get one of its own that names its actor. */
+/**
+ * `exchange`: a program shows a token that it was issued elsewhere, to get one of its own that names its
+ * actor.
+ */
 export type TokenUse = 'request' | 'exchange'
 
 /** What the token alone says. */

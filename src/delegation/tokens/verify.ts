@@ -25,9 +25,10 @@ import { type Judgement, type TokenUse, toPrincipal } from './to-principal.ts'
 export interface Verifier {
   /**
    * Turns an access token into who asks, or refuses it; {@link outer} turns the reason into an error code.
-   * `presentedProof`: the proof that came with it under the scheme `DPoP`; left out for `Bearer`. A token that is bound
-   * to a key needs the one, a token that is not the other. The proof is checked on every call: it is good once.
-   * Throws only when the database cannot be asked (`storage_unavailable`), which is a refusal too.
+   * `presentedProof`: the proof that came with it under the scheme `DPoP`; left out for `Bearer`. A token
+   * that is bound to a key needs the one, a token that is not the other. The proof is checked on every call:
+   * it is good once. Throws only when the database cannot be asked (`storage_unavailable`), which is a
+   * refusal too.
    */
   verify(
     token: string,
@@ -91,9 +92,10 @@ export interface TokenJudgeDeps {
 
 /**
  * Judges JWT access tokens (RFC 9068): issuer and audience by exact string, algorithms by the issuer's list,
- * `typ` `at+jwt`, or, by its issuer's preset, other proof that it is an access token, so that no ID token passes. Keys
- * come from the issuer's settings only. Opaque tokens are not supported. Of many at once 8 are begun in one turn of the
- * event loop and 32 are under way; 2,000 wait, and whoever comes after them gets `authorization_unavailable`.
+ * `typ` `at+jwt`, or, by its issuer's preset, other proof that it is an access token, so that no ID token
+ * passes. Keys come from the issuer's settings only. Opaque tokens are not supported. Of many at once 8 are
+ * begun in one turn of the event loop and 32 are under way; 2,000 wait, and whoever comes after them gets
+ * `authorization_unavailable`.
  */
 export function createTokenJudge({ issuers, lookUp, clock, demo, newTxn }: TokenJudgeDeps): TokenJudge {
   const byName = new Map(issuers.map((issuer) => [issuer.issuer, issuer]))

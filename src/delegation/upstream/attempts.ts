@@ -20,8 +20,9 @@ const answeredOne = `upstream_sign_ins
   where browser_hash = $1 and bound_to = $2 and stage = 'answered' and expires_at > $3`
 
 /**
- * What went off to another provider and comes back, one row each; each step is one conditional statement, so that it
- * happens once. `browser`: the value that only the browser which began it has. `binding`: what began it.
+ * What went off to another provider and comes back, one row each; each step is one conditional statement, so
+ * that it happens once. `browser`: the value that only the browser which began it has. `binding`: what began
+ * it.
  */
 export function createAttempts<Begun extends Stateful, Answered>({
   sql,

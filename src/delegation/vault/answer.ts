@@ -6,8 +6,8 @@ import { createLeakScanner } from './leak-scan.ts'
 import type { Provider } from './provider.ts'
 
 /**
- * What an agent gets of what a third party answered. The body is text where it says that it is text and is UTF-8;
- * anything else is in base64.
+ * What an agent gets of what a third party answered. The body is text where it says that it is text and is
+ * UTF-8; anything else is in base64.
  */
 export type VaultAnswer = Omit<z.output<typeof vaultAnswerSchema>, 'txn'>
 

@@ -35,7 +35,10 @@ export type ConnectRefusal = CodeRefusal | 'not_begun_here'
 
 /** Connects accounts at providers: begun, returned, finished. */
 export interface Connecting {
-  /** `agreement` undefined: nothing new, an account is renewed. 404 for an unknown provider, 422 for an agent that neither waits for this person nor was lent anything by them. */
+  /**
+   * `agreement` undefined: nothing new, an account is renewed. 404 for an unknown provider, 422 for an agent
+   * that neither waits for this person nor was lent anything by them.
+   */
   begin(
     owner: ConnectionOwner,
     provider: string,

@@ -15,9 +15,9 @@ export interface ResolvedCall {
 }
 
 /**
- * What an agent asks to call, as it would be sent: 404 for a provider that is none, 409 with the person's page where
- * nothing is linked for this agent, 422 for a path that can be read in two ways, 403 for one that hands out credentials.
- * `field` names the member of the request. NOT checked: that the person agreed to it.
+ * What an agent asks to call, as it would be sent: 404 for a provider that is none, 409 with the person's
+ * page where nothing is linked for this agent, 422 for a path that can be read in two ways, 403 for one that
+ * hands out credentials. `field` names the member of the request. NOT checked: that the person agreed to it.
  */
 export type ResolveCall = (
   principal: Principal,

@@ -21,8 +21,8 @@ export interface LiveToken {
 /** Tokens of this moment: refreshed where they are over, by one process at a time. */
 export interface LiveTokens {
   /**
-   * Refreshed where it is over, exchanged where the provider can; on record as used before it is handed out. Throws
-   * `connection_required` where the connection, or the agent's use of it, ended meanwhile.
+   * Refreshed where it is over, exchanged where the provider can; on record as used before it is handed out.
+   * Throws `connection_required` where the connection, or the agent's use of it, ended meanwhile.
    */
   get(connection: string, recordedAs: RecordActor): Promise<LiveToken>
   /** Another one than that which was refused; undefined where there is none to be had. */

@@ -11,8 +11,8 @@ import type { AppContext, AppEnv } from '../env.ts'
 /** What {@link createRequireBearer} works with. */
 export interface BearerDeps {
   /**
-   * Turns a token for this resource into its principal, or the outer code of its refusal, with the inner one as
-   * `detail`. `presented`: what came with it under the scheme `DPoP`; undefined under `Bearer`.
+   * Turns a token for this resource into its principal, or the outer code of its refusal, with the inner one
+   * as `detail`. `presented`: what came with it under the scheme `DPoP`; undefined under `Bearer`.
    */
   readonly verify: (token: string, proof: PresentedProof | undefined) => Promise<Result<Principal, ErrorCode>>
   /** Called once the principal is known, before any work: throws 429. */
@@ -39,10 +39,11 @@ export interface Requirement {
 export type RequireBearer = (requirement: Requirement) => MiddlewareHandler<AppEnv>
 
 /**
- * Demands an access token of one of the kinds with the scopes: under the scheme `Bearer` (RFC 6750), or under `DPoP`
- * with a proof where it is bound to a key (RFC 9449 §7). Whoever lacks one is told by a challenge
- * what token would do; who may not act at all (`actor_unauthorized`) is not told why. Does NOT check what the
- * principal may read (the gate does), nor roles and recent sign-ins of administrators (`assertAdministrator`).
+ * Demands an access token of one of the kinds with the scopes: under the scheme `Bearer` (RFC 6750), or under
+ * `DPoP` with a proof where it is bound to a key (RFC 9449 §7). Whoever lacks one is told by a challenge what
+ * token would do; who may not act at all (`actor_unauthorized`) is not told why. Does NOT check what the
+ * principal may read (the gate does), nor roles and recent sign-ins of administrators
+ * (`assertAdministrator`).
  */
 export function createRequireBearer(dependencies: BearerDeps): RequireBearer {
   const { verify, admit, publicUrl, resource = publicUrl, nonce } = dependencies

@@ -7,8 +7,8 @@ import { createAddressLimits, type LimitsOptions } from './limits.ts'
 export type BegunLimit = (c: AppContext, form: 'page' | 'json') => Response | undefined
 
 /**
- * Each of these keeps a row for minutes before anybody has proven anything; `/device` takes guesses at codes, and
- * `/backchannel` at people.
+ * Each of these keeps a row for minutes before anybody has proven anything; `/device` takes guesses at codes,
+ * and `/backchannel` at people.
  */
 const counted: ReadonlyMap<string, 'page' | 'json'> = new Map([
   ['/auth', 'page'],
@@ -21,8 +21,8 @@ const counted: ReadonlyMap<string, 'page' | 'json'> = new Map([
 const tooMany = 'This address began too many requests. Wait, then try again.'
 
 /**
- * Bounds how much one address begins before it has proven anything: authorization requests, pushed ones, device codes,
- * sign-ins elsewhere. A 429 (RFC 9126 §2.3) in OAuth's form, a page for a browser.
+ * Bounds how much one address begins before it has proven anything: authorization requests, pushed ones,
+ * device codes, sign-ins elsewhere. A 429 (RFC 9126 §2.3) in OAuth's form, a page for a browser.
  */
 export function createBegunLimit(options: LimitsOptions): BegunLimit {
   const limits = createAddressLimits(options)

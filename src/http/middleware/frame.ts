@@ -6,7 +6,10 @@ import type { AppContext, AppEnv } from '../env.ts'
 
 const urlCharactersMax = 8_192
 
-/** The txn of a request, before its token may bring another, whom it counts for, and the headers of every answer. */
+/**
+ * The txn of a request, before its token may bring another, whom it counts for, and the headers of every
+ * answer.
+ */
 export function requireFrame(
   newTxn: () => string,
   clientAddress: (c: AppContext) => string,
@@ -32,8 +35,8 @@ export function requireHost(hosts: ReadonlySet<string>): MiddlewareHandler<AppEn
 }
 
 /**
- * Refuses a path whose octets are no UTF-8 (RFC 3986 §2.5), naming its parameter: the router would hand it on as it is
- * spelled, and `%ff` is an id of its own.
+ * Refuses a path whose octets are no UTF-8 (RFC 3986 §2.5), naming its parameter: the router would hand it on
+ * as it is spelled, and `%ff` is an id of its own.
  */
 export const requireUtf8: MiddlewareHandler<AppEnv> = async function utf8(c, next) {
   const { pathname } = new URL(c.req.url)
@@ -74,15 +77,16 @@ export function requireDeadline(ms: number, now: () => number): MiddlewareHandle
 }
 
 /**
- * Ends a reading request that is not answered soon after its deadline, whatever it waits for, with a 503. What was
- * going on may go on to its own end, but nothing of it leaves.
+ * Ends a reading request that is not answered soon after its deadline, whatever it waits for, with a 503.
+ * What was going on may go on to its own end, but nothing of it leaves.
  */
 export const endInTime: MiddlewareHandler<AppEnv> = async function ending(c, next) {
   await inTime(c.get('deadline'), next())
 }
 
 const reading: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
-// The first answers past us, by a library; the others take as long as what they bring, and tell what became of it.
+// The first answers past us, by a library; the others take as long as what they bring, and tell what became
+// of it.
 const endsItself = (path: string): boolean =>
   path.startsWith('/oauth/') || ['/mcp', '/vault/fetch', '/imports'].includes(path)
 
@@ -90,8 +94,9 @@ const mayBeIn =
   'It may have been accepted all the same: look, or send it again with the same Idempotency-Key where the route takes one.'
 
 /**
- * Ends a changing request `ms` milliseconds after all of it has arrived, whatever it waits for, with a 503 that says
- * that it may be in: what was going on goes on to its own end, and what was still waiting for its turn does not begin.
+ * Ends a changing request `ms` milliseconds after all of it has arrived, whatever it waits for, with a 503
+ * that says that it may be in: what was going on goes on to its own end, and what was still waiting for its
+ * turn does not begin.
  */
 export function endWritesInTime(ms: number): MiddlewareHandler<AppEnv> {
   return async function endingWrite(c, next) {

@@ -5,7 +5,10 @@ import { AppError, invalid } from '../../kernel/errors.ts'
 import { hasTooManyParts, partsMax } from '../../kernel/json-parts.ts'
 import type { AppEnv } from '../env.ts'
 
-/** What stands before a route with a JSON body: it says that it is JSON (415), is small enough (413) and plain. */
+/**
+ * What stands before a route with a JSON body: it says that it is JSON (415), is small enough (413) and
+ * plain.
+ */
 export const jsonBody = (bytesMax: number) => [requireJson, requireSmall(bytesMax), requirePlain] as const
 
 const requireJson: MiddlewareHandler<AppEnv> = async function json(c, next) {
@@ -17,8 +20,8 @@ const requireJson: MiddlewareHandler<AppEnv> = async function json(c, next) {
 }
 
 /**
- * A body that says how long it is, is no longer (RFC 9112 §6.3): Node's parser sees to that. To count it as it comes
- * makes a whole Request and its stream first, half of what reading a question takes.
+ * A body that says how long it is, is no longer (RFC 9112 §6.3): Node's parser sees to that. To count it as
+ * it comes makes a whole Request and its stream first, half of what reading a question takes.
  */
 function requireSmall(bytesMax: number): MiddlewareHandler<AppEnv> {
   const tooLarge = (): never => {

@@ -25,8 +25,8 @@ const minuteMs = 60_000
 const tinyMs = 1e-6
 
 /**
- * Token buckets in this process. Burst = a minute's worth; refilled evenly. A bucket is the time at which it is full
- * again (GCRA): one that is full is as good as none.
+ * Token buckets in this process. Burst = a minute's worth; refilled evenly. A bucket is the time at which it
+ * is full again (GCRA): one that is full is as good as none.
  */
 export function createLimits({ perMinute, now, bucketsMax = 100_000 }: LimitsOptions): Limits {
   const fullAt = new Map<string, number>()
@@ -53,7 +53,8 @@ export function createLimits({ perMinute, now, bucketsMax = 100_000 }: LimitsOpt
     }
     fullAt.set(key, full)
     if (fullTime === undefined) soonest.add({ key, at: full })
-    // Never the idlest: whoever comes from ever new addresses would empty the memory of everybody who is bounded.
+    // Never the idlest: whoever comes from ever new addresses would empty the memory of everybody who is
+    // bounded.
     while (fullAt.size > bucketsMax) {
       const soonestDue = soonest.take()
       if (soonestDue === undefined) break

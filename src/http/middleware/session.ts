@@ -25,11 +25,14 @@ export interface SessionDeps {
 /** What stands before the routes of the person's own browser, by what they do. */
 export interface RequireSession {
   readonly read: MiddlewareHandler<AppEnv>
-  /** Changes something: our own Origin, the session's token and a sign-in of at most 15 minutes are needed as well. */
+  /**
+   * Changes something: our own Origin, the session's token and a sign-in of at most 15 minutes are needed as
+   * well.
+   */
   readonly write: MiddlewareHandler<AppEnv>
   /**
-   * A write without the recent sign-in, for what only takes away (a no, taking back, disconnecting, signing out): it
-   * must be as near as can be, and whoever stole a session gains nothing by it.
+   * A write without the recent sign-in, for what only takes away (a no, taking back, disconnecting, signing
+   * out): it must be as near as can be, and whoever stole a session gains nothing by it.
    */
   readonly takeAway: MiddlewareHandler<AppEnv>
 }
@@ -40,9 +43,10 @@ const recentMs = 15 * 60_000
 export const isRecent = (signedInAt: Date, now: number): boolean => now - signedInAt.getTime() <= recentMs
 
 /**
- * Demands the person's own browser session. A request with an Authorization header is refused whatever it brings: no
- * token, the person's own included, may do what only the person in front of their browser may. A page (a browser that
- * asks for HTML) without a session, or with one that is too old for what it does, is led to the sign-in.
+ * Demands the person's own browser session. A request with an Authorization header is refused whatever it
+ * brings: no token, the person's own included, may do what only the person in front of their browser may. A
+ * page (a browser that asks for HTML) without a session, or with one that is too old for what it does, is led
+ * to the sign-in.
  */
 export function createRequireSession(dependencies: SessionDeps): RequireSession {
   const { sessions, publicUrl, countWaiting, newsOf, now } = dependencies
@@ -93,7 +97,10 @@ export function createRequireSession(dependencies: SessionDeps): RequireSession 
 const isLedHere = (c: AppContext): boolean =>
   c.req.method === 'GET' && wantsPage(c) && c.req.header('sec-fetch-site') === 'cross-site'
 
-/** 401, or for a page the way to the sign-in, which leads back to the page and finishes nothing of what was pressed. */
+/**
+ * 401, or for a page the way to the sign-in, which leads back to the page and finishes nothing of what was
+ * pressed.
+ */
 export function toSignIn(c: AppContext): Response {
   if (!wantsPage(c)) throw new AppError('insufficient_user_authentication')
   return c.redirect(`/sign-in?next=${encodeURIComponent(ownPage(c.req.path))}`, 303)

@@ -3,8 +3,8 @@ import { traced } from '../../kernel/trace.ts'
 import type { AppContext, AppEnv } from '../env.ts'
 
 /**
- * Makes each request a step of the caller's trace, or the first of a new one. By the route's pattern, never the path,
- * which holds ids of documents.
+ * Makes each request a step of the caller's trace, or the first of a new one. By the route's pattern, never
+ * the path, which holds ids of documents.
  */
 export const requireTrace: MiddlewareHandler<AppEnv> = (c, next) =>
   traced(

@@ -63,7 +63,9 @@ function ownWords({ purpose, bindingMessage }: ShownApproval): Html {
   }`
 }
 
-/** What was asked back. The answers are a program's, and may have been written by anybody whose text it read. */
+/**
+ * What was asked back. The answers are a program's, and may have been written by anybody whose text it read.
+ */
 const conversation = ({ id, rounds }: ShownApproval): Html =>
   html`<section aria-label="What you asked it"><h2>What you asked it <small>${rounds.length} of ${questionsMax}</small></h2>
 ${rounds.map(

@@ -17,7 +17,9 @@ export interface ConsentPage {
   readonly problem: string | undefined
 }
 
-/** Says who asks, for what, until when. Names come from our registry; the client's own words are not shown. */
+/**
+ * Says who asks, for what, until when. Names come from our registry; the client's own words are not shown.
+ */
 export function consentPage({ pending, action, refuse, verify, problem }: ConsentPage): string {
   const { agent, client, person, csrf } = pending
   const title = titleOf(pending)

@@ -35,7 +35,9 @@ export interface DelegationsPage extends OwnNav {
   readonly now: number
   /** What was just done, told once. */
   readonly notice: Done | undefined
-  /** The form as it was filled in, and what is wrong with it; or as it was before they had to sign in again. */
+  /**
+   * The form as it was filled in, and what is wrong with it; or as it was before they had to sign in again.
+   */
   readonly attempt: Tried | undefined
 }
 
@@ -112,8 +114,8 @@ ${delegation.subAgents.length === 0 ? '' : html`<dt>May pass on to</dt><dd>${del
 }
 
 /**
- * Where the registry lets the agent read at all, in titles of what this person may read themself: others are not
- * theirs to know.
+ * Where the registry lets the agent read at all, in titles of what this person may read themself: others are
+ * not theirs to know.
  */
 function limitWords({ limits }: Agent, offered: readonly Lendable[]): string {
   const titles = offered.flatMap(({ object, title }) =>

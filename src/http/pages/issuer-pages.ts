@@ -38,7 +38,10 @@ ${library(form)}
     }),
 }
 
-/** The library's form: its own markup, escaped by it. Handlers in attributes are what the page's policy forbids. */
+/**
+ * The library's form: its own markup, escaped by it. Handlers in attributes are what the page's policy
+ * forbids.
+ */
 const library = (form: string): Html =>
   html`${raw(
     form

@@ -66,7 +66,10 @@ export interface PageRights {
   readonly app?: boolean
 }
 
-/** Headers of every page: what it may load (its own style only), where its forms may lead, and that nobody frames it. */
+/**
+ * Headers of every page: what it may load (its own style only), where its forms may lead, and that nobody
+ * frames it.
+ */
 export function pageHeaders({
   formTargets = [],
   script = false,
@@ -93,9 +96,9 @@ export function pageHeaders({
 }
 
 /**
- * Whatever agrees takes no click in the first second that the page is there, nor, where there is a pointer, in the first
- * that it is over the page: one that was meant for a window which lay over it and closed must not land on a yes. Also where
- * the page had waited below for long.
+ * Whatever agrees takes no click in the first second that the page is there, nor, where there is a pointer,
+ * in the first that it is over the page: one that was meant for a window which lay over it and closed must
+ * not land on a yes. Also where the page had waited below for long.
  */
 const wakes = `.wakes { animation: wake 1s; } @keyframes wake { 0%, 99% { pointer-events: none; } }
 @media (hover: hover) { html:not(:hover) .wakes { animation: none; pointer-events: none; } }`

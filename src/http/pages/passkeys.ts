@@ -13,7 +13,10 @@ export interface PasskeysPage extends OwnNav {
   readonly problem: string | undefined
   /** Whether the sign-in is too old for changes. */
   readonly stale: boolean
-  /** Whether they were verified lately: what they add counts for approvals at once, and without they add none to one that does. */
+  /**
+   * Whether they were verified lately: what they add counts for approvals at once, and without they add none
+   * to one that does.
+   */
   readonly verified: boolean
   /** Whether what they add counts for approvals at once all the same. */
   readonly countsAtOnce: boolean

@@ -1,7 +1,10 @@
 import { html } from 'hono/html'
 import { page } from './layout.ts'
 
-/** Leads to another provider. A page, not a redirect: browsers hold what follows a form to the page's own targets. */
+/**
+ * Leads to another provider. A page, not a redirect: browsers hold what follows a form to the page's own
+ * targets.
+ */
 export function awayPage(url: string): string {
   const { host } = new URL(url)
   return page({

@@ -7,7 +7,9 @@ import type { RequireBearer } from '../middleware/bearer.ts'
 import { jsonBody } from '../middleware/json.ts'
 import { assertAdministrator, type IsAdministrator } from './writing.ts'
 
-/** What stands before the questions of security teams: a person with `security.read`, in scope and in role. */
+/**
+ * What stands before the questions of security teams: a person with `security.read`, in scope and in role.
+ */
 export interface Reading {
   readonly asReader: ReturnType<typeof middlewareOf>
   /** The same, of a request without a body. */

@@ -82,8 +82,8 @@ export function idempotencyKeyOf(c: AppContext): string | undefined {
 }
 
 /**
- * 202 with the job's id, or 200 with the whole job where the client waits and it ends in time. `content`: the member
- * that held it, which is named where it cannot be read.
+ * 202 with the job's id, or 200 with the whole job where the client waits and it ends in time. `content`: the
+ * member that held it, which is named where it cannot be read.
  */
 export async function answerJob(
   c: AppContext,

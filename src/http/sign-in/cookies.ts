@@ -11,15 +11,16 @@ export interface OwnCookie {
 }
 
 /**
- * `strict`: sent only with requests that our own pages began; `lax`: also when a link elsewhere leads here. Ends
- * with the browser: what it stands for ends by itself here.
+ * `strict`: sent only with requests that our own pages began; `lax`: also when a link elsewhere leads here.
+ * Ends with the browser: what it stands for ends by itself here.
  */
 export function createCookie(
   base: string,
   { publicUrl, sameSite }: { readonly publicUrl: string; readonly sameSite: 'Strict' | 'Lax' },
 ): OwnCookie {
   const secure = publicUrl.startsWith('https:')
-  // Another host of the same site, and whoever speaks plain http in its name, cannot set a cookie of this name.
+  // Another host of the same site, and whoever speaks plain http in its name, cannot set a cookie of this
+  // name.
   const name = secure ? `__Host-${base}` : base
   const options = { httpOnly: true, sameSite, path: '/', secure } as const
   return {

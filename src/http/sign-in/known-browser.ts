@@ -2,11 +2,14 @@ import { timingSafeEqual } from 'node:crypto'
 import type { AppContext } from '../env.ts'
 import type { OwnCookie } from './cookies.ts'
 
-/** Browsers from which accounts signed in lately. Proves nothing: only whose guesses at a password are not a stranger's. */
+/**
+ * Browsers from which accounts signed in lately. Proves nothing: only whose guesses at a password are not a
+ * stranger's.
+ */
 export interface KnownBrowser {
   /**
-   * What stands for this account in this browser; undefined where it did not sign in from it in the last 30 days, nor since
-   * its password was last changed: whoever knew the old one is a stranger.
+   * What stands for this account in this browser; undefined where it did not sign in from it in the last 30
+   * days, nor since its password was last changed: whoever knew the old one is a stranger.
    */
   of(c: AppContext, user: string): Promise<string | undefined>
   /** The header `Set-Cookie` for a browser from which this account has signed in now. */
@@ -28,8 +31,8 @@ const accountsMax = 5
 const between = '~'
 
 /**
- * Kept in the browser alone: when, of which password, and a keyed hash of both and who, for the last five accounts. No name
- * is in it. The database is asked for marks of ours alone.
+ * Kept in the browser alone: when, of which password, and a keyed hash of both and who, for the last five
+ * accounts. No name is in it. The database is asked for marks of ours alone.
  */
 export function createKnownBrowser(dependencies: KnownBrowserDeps): KnownBrowser {
   const { cookie, hash, passwordChangedAt, now } = dependencies

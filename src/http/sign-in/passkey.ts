@@ -20,7 +20,9 @@ export interface PasskeyMethodDeps {
 
 const perMinute = 30
 
-/** Any passkey of a local account, which says itself whose it is: nothing is typed. Bound to this one sign-in. */
+/**
+ * Any passkey of a local account, which says itself whose it is: nothing is typed. Bound to this one sign-in.
+ */
 export function createPasskeyMethod({ passkeys, signIns, log, now }: PasskeyMethodDeps): SignInMethod {
   const limits = createAddressLimits({ perMinute, now })
   return {

@@ -18,8 +18,8 @@ export interface PasswordMethodDeps {
 }
 
 const wrong = 'The account or the password is wrong.'
-// Wrong guesses at one account's password from one network, and ten times that from all: a stranger's guesses alone must
-// not keep its owner out, and what was right is no guess. Each costs some 30 ms of a core besides.
+// Wrong guesses at one account's password from one network, and ten times that from all: a stranger's guesses
+// alone must not keep its owner out, and what was right is no guess. Each costs some 30 ms of a core besides.
 const guessesPerMinute = 6
 
 /** Account and password. Counts guesses wherever the page is shown. */
@@ -33,8 +33,8 @@ export function createPasswordMethod({
   const guessesOfAll = createLimits({ perMinute: guessesPerMinute * 10, now })
   // One password tried on many accounts, and memory and cores for the hashing of whatever is sent.
   const guessesOfAddress = createAddressLimits({ perMinute: guessesPerMinute * 5, now })
-  // Out of strangers' reach, however many networks they have: from here this account has signed in. Each sign-in leaves
-  // another mark, and who once had the password may hold many.
+  // Out of strangers' reach, however many networks they have: from here this account has signed in. Each
+  // sign-in leaves another mark, and who once had the password may hold many.
   const guessesOfKnown = createLimits({ perMinute: guessesPerMinute, now })
   const guessesOfAllKnown = createLimits({ perMinute: guessesPerMinute * 2, now })
 

@@ -28,7 +28,10 @@ export interface SignInPlace {
   readonly finish: (signedIn: SignedIn) => Promise<Response>
 }
 
-/** One way to prove who one is: what it offers on the page, and the steps that its forms and redirects lead to. */
+/**
+ * One way to prove who one is: what it offers on the page, and the steps that its forms and redirects lead
+ * to.
+ */
 export interface SignInMethod {
   offer(offer: {
     readonly form: SignInPlace
@@ -41,7 +44,10 @@ export interface SignInMethod {
 }
 
 export interface SignInStep {
-  /** A POST is a form of our page: its token and Origin are checked before. A GET has to bring a proof of its own. */
+  /**
+   * A POST is a form of our page: its token and Origin are checked before. A GET has to bring a proof of its
+   * own.
+   */
   readonly method: 'get' | 'post'
   readonly path: `/sign-in${string}`
   take(c: AppContext, place: SignInPlace, fields: Fields): Promise<SignInOutcome>
@@ -57,8 +63,8 @@ export type SignInOutcome =
 export interface SignIn {
   show(c: AppContext, place: SignInPlace, tried?: Tried): Promise<Response>
   /**
-   * Adds every method's steps below `base`. `open` says where the sign-in of this request leads, or answers itself
-   * where there is none.
+   * Adds every method's steps below `base`. `open` says where the sign-in of this request leads, or answers
+   * itself where there is none.
    */
   mount(routes: App, base: string, open: (c: AppContext) => Promise<SignInPlace | Response>): void
 }
@@ -78,7 +84,10 @@ export interface SignInDeps {
   readonly hint?: string
 }
 
-/** The sign-in page and its methods: one component for the authorization server's requests and for our own pages. */
+/**
+ * The sign-in page and its methods: one component for the authorization server's requests and for our own
+ * pages.
+ */
 export function createSignIn({ methods, signIns, knownBrowser, publicUrl, hint }: SignInDeps): SignIn {
   const scripts = methods.flatMap(({ script }) => script ?? [])
   const show: SignIn['show'] = async (c, form, { problem, user = form.user ?? '' } = {}) => {

@@ -62,7 +62,8 @@ ${hiddenField('csrf', form.csrf)}${hiddenField('provider', namespace)}
           const account = await upstream.account(identity)
           if (account !== undefined) {
             const { issuer, sub, signedInAt } = identity
-            // Other APIs read it as well: whoever linked it a moment ago may have had no more than the password.
+            // Other APIs read it as well: whoever linked it a moment ago may have had no more than the
+            // password.
             const amr = identity.amr.filter((method) => account.isYoung !== true || method === 'pwd')
             const signedIn = { person: account.key, amr, upstream: { issuer, sub } }
             // When they were there, not when their browser came back.

@@ -8,8 +8,8 @@ type Node = Root['children'][number]
 
 /**
  * Markdown with GitHub's tables; its other additions do not change where blocks are, and cost half the time.
- * The source itself stays the text, but for its front matter, which is about the document: a passage is quoted as it was
- * written. Only the outer blocks are told apart; a code block inside a list is list.
+ * The source itself stays the text, but for its front matter, which is about the document: a passage is
+ * quoted as it was written. Only the outer blocks are told apart; a code block inside a list is list.
  */
 export function parseMarkdown(source: string): Parsed {
   const front = frontMatter(source)

@@ -7,11 +7,12 @@ import { decode } from './text.ts'
 const charactersMax = 1_000
 
 /**
- * The title that a document gives itself, of 1 to 1,000 characters, on one line and without any that nobody sees: of
- * Markdown its front matter's `title`, else its first heading; of HTML its `<title>`, else its first `<h1>`; of PDF what
- * its XMP or its information dictionary says; of DOCX its core properties' title, else the first paragraph in a style of
- * titles or headings. A PDF's or DOCX's that a program made up is none. Undefined where it has none, or is of another kind.
- * Throws `ParseError` for a PDF or DOCX that cannot be read. Does NOT limit time and memory: call it through `createParser`.
+ * The title that a document gives itself, of 1 to 1,000 characters, on one line and without any that nobody
+ * sees: of Markdown its front matter's `title`, else its first heading; of HTML its `<title>`, else its first
+ * `<h1>`; of PDF what its XMP or its information dictionary says; of DOCX its core properties' title, else
+ * the first paragraph in a style of titles or headings. A PDF's or DOCX's that a program made up is none.
+ * Undefined where it has none, or is of another kind. Throws `ParseError` for a PDF or DOCX that cannot be
+ * read. Does NOT limit time and memory: call it through `createParser`.
  */
 export async function ownTitle(input: ParseInput, limits: ParseLimits): Promise<string | undefined> {
   // Where it is cut, too, half a character may stand.
@@ -40,7 +41,10 @@ async function readTitle({ mimeType, bytes }: ParseInput, limits: ParseLimits): 
   }
 }
 
-/** Invisible characters could carry words to a model that no reader sees, or turn a name around; halves of one cannot be stored. */
+/**
+ * Invisible characters could carry words to a model that no reader sees, or turn a name around; halves of one
+ * cannot be stored.
+ */
 const cleaned = (title: string | undefined): string =>
   plainCharacters((title ?? '').replaceAll(/[\s\p{Cc}]/gu, ' '))
     .replaceAll(/ +/g, ' ')

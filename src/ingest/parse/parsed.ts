@@ -2,7 +2,9 @@ import { reasonOf } from '../../kernel/reason.ts'
 /** A document as text, and where its parts stand in it. */
 export interface Parsed {
   readonly text: string
-  /** In order, not overlapping, none empty; what stands between them is white space or prose without a mark. */
+  /**
+   * In order, not overlapping, none empty; what stands between them is white space or prose without a mark.
+   */
   readonly blocks: readonly Block[]
 }
 
@@ -21,7 +23,10 @@ export interface Block {
   readonly page?: number
 }
 
-/** Each passage carries the titles of all headings above it: one of a megabyte would be copied a thousand times. */
+/**
+ * Each passage carries the titles of all headings above it: one of a megabyte would be copied a thousand
+ * times.
+ */
 const TITLE_CHARACTERS_MAX = 200
 
 /** As much of a heading's title as is kept: its first characters, none of them half a pair. */
@@ -100,7 +105,9 @@ export class ParseError extends Error {
   }
 }
 
-/** There is no thread to read with, for want of memory, of processes or of files: another try may find one. */
+/**
+ * There is no thread to read with, for want of memory, of processes or of files: another try may find one.
+ */
 export class ThreadError extends Error {
   constructor(cause: unknown) {
     const reason = reasonOf(cause)

@@ -15,9 +15,15 @@ import type { Cutting, ParseRequest } from './worker.ts'
 
 /** Reads documents in threads of its own. */
 export interface Parser extends AsyncDisposable {
-  /** Text and blocks of a document; throws `ParseError` for one that is not taken, `ThreadError` where none can be read now. */
+  /**
+   * Text and blocks of a document; throws `ParseError` for one that is not taken, `ThreadError` where none
+   * can be read now.
+   */
   parse(input: ParseInput): Promise<Parsed>
-  /** The same, cut into passages. Ends at once with the signal's reason when it fires, and so does the reading. */
+  /**
+   * The same, cut into passages. Ends at once with the signal's reason when it fires, and so does the
+   * reading.
+   */
   prepare(input: Content, signal?: AbortSignal): Promise<Prepared>
   /** What it calls itself: see `own-title.ts`. */
   ownTitle(input: ParseInput): Promise<string | undefined>
@@ -50,8 +56,9 @@ interface ParserOptions extends Partial<ParseLimits> {
 export const parsersHere = (): number => Math.min(4, Math.max(2, availableParallelism() - 1))
 
 /**
- * Parsing is where strangers' bytes meet much code: a document that takes too much time or memory costs its thread, never the
- * service. Who has fewest documents being read is next, and nobody's are read in all threads: one is left for others.
+ * Parsing is where strangers' bytes meet much code: a document that takes too much time or memory costs its
+ * thread, never the service. Who has fewest documents being read is next, and nobody's are read in all
+ * threads: one is left for others.
  */
 export function createParser({
   threads = 1,

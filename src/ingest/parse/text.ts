@@ -30,7 +30,8 @@ export const clean = (text: string): string =>
 export function parsePlain(text: string): Parsed {
   const blocks: Block[] = []
   let paragraphStart = 0
-  // By what stands between them: an expression for a paragraph itself runs out of stack at some megabytes without a blank line.
+  // By what stands between them: an expression for a paragraph itself runs out of stack at some megabytes
+  // without a blank line.
   for (const { index, 0: between } of [...text.matchAll(/\n\s*\n/g), { index: text.length, 0: '' }]) {
     const raw = text.slice(paragraphStart, index)
     const textStart = paragraphStart + raw.length - raw.trimStart().length
@@ -56,7 +57,10 @@ export function parseJson(text: string): Parsed {
 /** What lies deeper stands on one line: 4 kB nested 2,000 deep would else be 8 million characters. */
 const LEVELS_INDENTED_MAX = 16
 
-/** As `JSON.stringify(value, null, 2)` has it down to that level, and at most 18 times as long as without white space. */
+/**
+ * As `JSON.stringify(value, null, 2)` has it down to that level, and at most 18 times as long as without
+ * white space.
+ */
 function indented(value: unknown, level = 1): string {
   if (typeof value !== 'object' || value === null || level > LEVELS_INDENTED_MAX) return JSON.stringify(value)
   const [opening, close] = Array.isArray(value) ? '[]' : '{}'

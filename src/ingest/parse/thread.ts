@@ -13,8 +13,8 @@ export type Read =
 /** A thread that reads one document at a time, and is replaced by a fresh one where a document cost it. */
 export interface ParseThread extends AsyncDisposable {
   /**
-   * Not before the one before has ended. Throws `ParseError` for a document that is not taken, {@link ThreadError} where no
-   * document is at fault.
+   * Not before the one before has ended. Throws `ParseError` for a document that is not taken,
+   * {@link ThreadError} where no document is at fault.
    */
   read(request: ParseRequest): Promise<Read>
   /** Ends the reading with this reason, and the thread with it. Nothing where none is under way. */
@@ -37,9 +37,9 @@ const LOOK_EVERY_MS = 50
 const startMsMax = 60_000
 
 /**
- * Begins when it is first needed. Processor time and the memory beside the heap (unpacked streams) are looked at from outside
- * every 50 ms, so that a document can pass its limits for that long, or for as long as one call of a library that never
- * answers meanwhile: the clock ends those.
+ * Begins when it is first needed. Processor time and the memory beside the heap (unpacked streams) are looked
+ * at from outside every 50 ms, so that a document can pass its limits for that long, or for as long as one
+ * call of a library that never answers meanwhile: the clock ends those.
  */
 export function createThread(
   limits: ParseLimits,
@@ -88,7 +88,9 @@ export function createThread(
     return newWorker
   }
 
-  /** What a thread takes to start, and what ends it until then, is not the document's: it gets none before. */
+  /**
+   * What a thread takes to start, and what ends it until then, is not the document's: it gets none before.
+   */
   function beginNext(started: Worker): void {
     if (started !== worker) return
     isReady = true
@@ -104,8 +106,8 @@ export function createThread(
     if (fromWorker !== worker || reply.id !== running?.request.id) return
     const task = running
     running = undefined
-    // What a large document leaves behind would count against the next one; and of one that was given up a library may
-    // still read other parts.
+    // What a large document leaves behind would count against the next one; and of one that was given up a
+    // library may still read other parts.
     const isGivenUp = 'code' in reply
     const { bytes } = isGivenUp ? { bytes: 0 } : await usedBy(fromWorker)
     fromWorker.unref()

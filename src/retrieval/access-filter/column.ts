@@ -4,8 +4,8 @@ import type { FieldType, Filter, Scalar } from '../filter.ts'
 import { numbersIn } from './metadata-changes.ts'
 
 /**
- * What each document has in one field, as a number, so that what equals a value is seen without asking anybody. Which values are
- * equal Postgres said: two numbers that it takes for one have one text here.
+ * What each document has in one field, as a number, so that what equals a value is seen without asking
+ * anybody. Which values are equal Postgres said: two numbers that it takes for one have one text here.
  */
 export interface Column {
   readonly name: string
@@ -17,7 +17,10 @@ export interface Column {
 }
 
 interface Values {
-  /** By number of a document: its value's place; 0 where it has none of the type, or one that nobody may ask for here. */
+  /**
+   * By number of a document: its value's place; 0 where it has none of the type, or one that nobody may ask
+   * for here.
+   */
   codes: Uint16Array<ArrayBuffer>
   readonly places: Map<string, number>
   /** In bytes. */
@@ -32,8 +35,8 @@ const initialCapacity = 4_096
 const perValue = 64
 
 /**
- * What a filter wants fields to equal, as the text that stands for it in a column. undefined: it wants something else, or a value
- * that no column has.
+ * What a filter wants fields to equal, as the text that stands for it in a column. undefined: it wants
+ * something else, or a value that no column has.
  */
 export function equalities(filter: Filter): ReadonlyMap<string, readonly string[]> | undefined {
   const textsByField = new Map<string, string[]>()
@@ -50,7 +53,10 @@ export function equalities(filter: Filter): ReadonlyMap<string, readonly string[
   return textsByField.size === 0 ? undefined : textsByField
 }
 
-/** Of a number its decimal digits, as Postgres writes them without zeros at the end; not where JavaScript writes an exponent. */
+/**
+ * Of a number its decimal digits, as Postgres writes them without zeros at the end; not where JavaScript
+ * writes an exponent.
+ */
 function textOf(value: Scalar): string | undefined {
   const text = String(value)
   if (typeof value === 'number') return /^-?\d+(\.\d+)?$/.test(text) ? text : undefined
@@ -125,8 +131,9 @@ export const bytesOf = ({ name, values }: Column): number =>
   (values === undefined ? 0 : 2 * values.codes.length + values.text + perValue * values.places.size)
 
 /**
- * Leaves those bits whose document has one of these values. What is in none of eight documents' bits is passed over; of the
- * others all eight are looked up, so that nothing but the bits themselves says how long it takes.
+ * Leaves those bits whose document has one of these values. What is in none of eight documents' bits is
+ * passed over; of the others all eight are looked up, so that nothing but the bits themselves says how long
+ * it takes.
  */
 export function keepEqual(bits: Uint8Array, values: Values, wantedTexts: readonly string[]): void {
   const flags = new Uint8Array(values.places.size + 1)

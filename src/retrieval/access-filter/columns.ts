@@ -8,19 +8,22 @@ import { bytesOf, type Column, equalities, keepEqual, readColumn, renewColumns }
 import { type MetadataSnapshot, readMetadataChanges } from './metadata-changes.ts'
 import { type Content, contentIn } from './visible.ts'
 
-/** Fields in memory, nobody's own: what equals a value is seen there, also one that nobody asked for before. */
+/**
+ * Fields in memory, nobody's own: what equals a value is seen there, also one that nobody asked for before.
+ */
 export interface Columns {
   /**
-   * Those of the content that match, as the database has them now. One statement; two more where something changed since. Throws
-   * where the filter is wrong. undefined: to be asked for, because it wants more than what is equal, a field has too many
-   * values, or is not read yet. Then it is, which looks at all documents and which nobody waits for.
+   * Those of the content that match, as the database has them now. One statement; two more where something
+   * changed since. Throws where the filter is wrong. undefined: to be asked for, because it wants more than
+   * what is equal, a field has too many values, or is not read yet. Then it is, which looks at all documents
+   * and which nobody waits for.
    */
   within(content: Content, documents: Documents, filter: Filter): Promise<Content | undefined>
 }
 
 /**
- * Every document stands in each column as it was at `since` or later. A column never goes back, so whoever had it before they
- * looked, and saw no change, has what they looked for.
+ * Every document stands in each column as it was at `since` or later. A column never goes back, so whoever
+ * had it before they looked, and saw no change, has what they looked for.
  */
 interface Table {
   since: MetadataSnapshot | undefined
@@ -45,7 +48,10 @@ export interface ColumnsDeps {
   readonly bytesMax?: number
   /** A field of more has none. Default 65,535, what two bytes count. */
   readonly valuesMax?: number
-  /** Milliseconds before a field is read again that was dropped for others. Default a minute: else it would be for ever. */
+  /**
+   * Milliseconds before a field is read again that was dropped for others. Default a minute: else it would be
+   * for ever.
+   */
   readonly restMs?: number
   /** Milliseconds that never jump. Default: since the process began. */
   readonly elapsed?: () => number
@@ -97,7 +103,10 @@ export function createColumns(dependencies: ColumnsDeps): Columns {
     return lastRead?.type === type ? lastRead.at : Number.NEGATIVE_INFINITY
   }
 
-  /** One at a time: each looks at all documents. Kept as soon as it is read, so that many take no more room than they may. */
+  /**
+   * One at a time: each looks at all documents. Kept as soon as it is read, so that many take no more room
+   * than they may.
+   */
   function read(targetTable: Table, fields: readonly (readonly [string, FieldType])[]): void {
     const due = fields.filter(([name, type]) => elapsed() - readLast(targetTable, name, type) >= restMs)
     if (isReading || due.length === 0) return

@@ -15,14 +15,18 @@ import {
 } from './metadata-changes.ts'
 import { type Content, contentOf, narrowed } from './visible.ts'
 
-/** Which documents match a filter: a bit for each document of the corpus, nobody's own, as a column is nobody's own. */
+/**
+ * Which documents match a filter: a bit for each document of the corpus, nobody's own, as a column is
+ * nobody's own.
+ */
 export interface Matches {
   /**
-   * Those of the content that match, as the database has them now, whichever process wrote last. Throws where the filter is
-   * wrong, whatever is in the content. What equals a value is seen in columns, in one statement, once a field is there. Any
-   * other filter that was asked before costs one statement, and one more where something of the corpus changed since;
-   * another costs two. One look at all documents is under way at a time: whoever sees much waits for their turn, everybody else
-   * is answered from among what they see.
+   * Those of the content that match, as the database has them now, whichever process wrote last. Throws where
+   * the filter is wrong, whatever is in the content. What equals a value is seen in columns, in one
+   * statement, once a field is there. Any other filter that was asked before costs one statement, and one
+   * more where something of the corpus changed since; another costs two. One look at all documents is under
+   * way at a time: whoever sees much waits for their turn, everybody else is answered from among what they
+   * see.
    */
   within(content: Content, documents: Documents, filter: Filter): Promise<Content>
 }
@@ -45,7 +49,10 @@ const entriesMax = 10_000
 export interface MatchesDeps {
   readonly database: Database
   readonly corpus: Pick<Corpus, 'onReplaced'>
-  /** Of all bitmaps together: default 32 MB, 250 filters where there are a million documents; columns have as much. */
+  /**
+   * Of all bitmaps together: default 32 MB, 250 filters where there are a million documents; columns have as
+   * much.
+   */
   readonly bytesMax?: number
 }
 
@@ -105,7 +112,8 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
       const key = createHash('sha256').update(JSON.stringify(filter)).digest('base64url')
       for (;;) {
         const { kept: matchesByKey, making } = heldMatches
-        // What was read before this question was asked may lack what was answered since: what it lacks is looked for.
+        // What was read before this question was asked may lack what was answered since: what it lacks is
+        // looked for.
         const previousMatch = (isFew ? undefined : await making.get(key)) ?? matchesByKey.get(key)
         const now = await readMetadataChanges(database, previousMatch)
         let match = previousMatch

@@ -11,13 +11,16 @@ export interface MetadataSnapshot {
 /** Declared fields, and the documents whose metadata changed since a snapshot. */
 export interface MetadataChanges extends MetadataSnapshot {
   readonly fields: Fields
-  /** Numbers of documents whose rows changed since. undefined: by an older copy or another server, which cannot tell. */
+  /**
+   * Numbers of documents whose rows changed since. undefined: by an older copy or another server, which
+   * cannot tell.
+   */
   readonly changed: Int32Array | undefined
 }
 
 /**
- * The fields, and what changed since a snapshot: a trigger sets `changed_in` with whatever changes metadata, or whether a
- * document is found. Of no snapshot nothing did.
+ * The fields, and what changed since a snapshot: a trigger sets `changed_in` with whatever changes metadata,
+ * or whether a document is found. Of no snapshot nothing did.
  */
 const lookStatement: Statement = {
   name: 'filter_look',

@@ -8,8 +8,9 @@ import type { Documents } from '../corpus/documents.ts'
 import { type Content, contentIn } from './visible.ts'
 
 /**
- * What each person, with what they present, may perhaps see of the corpus: a bit for each document, and an exact count.
- * A document that comes, goes or gets another ACL turns one bit in each of them; none is made anew for it.
+ * What each person, with what they present, may perhaps see of the corpus: a bit for each document, and an
+ * exact count. A document that comes, goes or gets another ACL turns one bit in each of them; none is made
+ * anew for it.
  */
 export interface Snapshots {
   /** undefined where index or corpus are not ready, or the question brings tuples on documents. */
@@ -28,8 +29,8 @@ export interface SnapshotsDeps {
   readonly index: Omit<DocumentNominator, 'nominate'>
   readonly corpus: Pick<Corpus, 'current' | 'lastKnown' | 'onChange'>
   /**
-   * Bytes of all snapshots together. Default 128 MB: of a million documents those of 30 people who see all of them, or of
-   * 800 who see a hundredth.
+   * Bytes of all snapshots together. Default 128 MB: of a million documents those of 30 people who see all of
+   * them, or of 800 who see a hundredth.
    */
   readonly bytesMax?: number
   /**

@@ -43,8 +43,8 @@ export interface SightOptions extends NominateOptions, Narrowing {
 export interface Sight {
   readonly visible: AccessFilter
   /**
-   * Of which the agent may perhaps be told, and which it may not read. Nothing where that was not asked for, or cannot be
-   * said from memory.
+   * Of which the agent may perhaps be told, and which it may not read. Nothing where that was not asked for,
+   * or cannot be said from memory.
    */
   readonly untold: AccessFilter
   /** False: documents that this principal may read may be missing. */
@@ -59,14 +59,18 @@ export interface VisibilityDeps {
   readonly snapshots: Snapshots
   readonly corpus: Corpus
   readonly nominator: Nominator
-  /** Whether the permission index has heard of all that OpenFGA held a moment ago; it may wait a little for that. */
+  /**
+   * Whether the permission index has heard of all that OpenFGA held a moment ago; it may wait a little for
+   * that.
+   */
   readonly hasTail: () => boolean | Promise<boolean>
 }
 
 /**
- * From memory, where index and corpus are there; else by lists of ids, which the database is asked about. The same
- * statements are run for those who may read nothing and for everybody else: none without a filter. What the index refuses is
- * not in it, so that nothing of a question, its order, its depth or what it costs, rests on that.
+ * From memory, where index and corpus are there; else by lists of ids, which the database is asked about. The
+ * same statements are run for those who may read nothing and for everybody else: none without a filter. What
+ * the index refuses is not in it, so that nothing of a question, its order, its depth or what it costs, rests
+ * on that.
  */
 export function createVisibility(dependencies: VisibilityDeps): Visibility {
   const { database, snapshots, corpus, nominator, hasTail } = dependencies
@@ -128,7 +132,9 @@ const nothing = contentOf(new Int32Array(), 0)
 
 const tellingOf = memoize((question: Question): LocalQuestion => ({ ...question, relation: 'can_be_told' }))
 
-/** Which documents are filed in some collections: a bit for each, nobody's own, that turns with its document. */
+/**
+ * Which documents are filed in some collections: a bit for each, nobody's own, that turns with its document.
+ */
 interface FiledBitmaps {
   /** Those of the content that are filed in one of these. An unknown collection has none. */
   within(content: Content, documents: Documents, collections: readonly string[]): Content
@@ -144,7 +150,10 @@ const initialCapacity = 4_096
 // A changed document turns a bit in each; and collections may be asked for that there never were.
 const entriesMax = 500
 
-/** `bytesMax` of all bitmaps together: default 32 MB, 256 choices of collections where there are a million documents. */
+/**
+ * `bytesMax` of all bitmaps together: default 32 MB, 256 choices of collections where there are a million
+ * documents.
+ */
 export function createFiled(corpus: Pick<Corpus, 'onChange'>, bytesMax = 32_000_000): FiledBitmaps {
   const setsByKey = createLru<Kept>({
     weightMax: bytesMax,

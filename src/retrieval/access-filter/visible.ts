@@ -1,7 +1,10 @@
 import { hasBit, setBit } from '../../kernel/bits.ts'
 import type { Documents } from '../corpus/documents.ts'
 
-/** The documents that a search may touch, already narrowed by nomination, collections and filter. Never changes. */
+/**
+ * The documents that a search may touch, already narrowed by nomination, collections and filter. Never
+ * changes.
+ */
 export interface AccessFilter {
   /** Ascending. As a parameter of a query it is a Postgres `int[]`. */
   readonly docNos: Int32Array
@@ -10,14 +13,14 @@ export interface AccessFilter {
   /** Their live chunks together: an exact count, from which the plan is chosen. */
   readonly chunks: number
   /**
-   * All live chunks there are. Exact; before the corpus was read it is Postgres' own estimate, which no choice may
-   * rest on that costs recall.
+   * All live chunks there are. Exact; before the corpus was read it is Postgres' own estimate, which no
+   * choice may rest on that costs recall.
    */
   readonly corpusChunks: number
   has(docNo: number): boolean
   /**
-   * One bit for each number, the lowest first: what `get_bit(bytea, bigint)` reads. It may end before the largest
-   * number that there is: guard with `case when doc_no < 8 * length(bits)`. Not to be written to.
+   * One bit for each number, the lowest first: what `get_bit(bytea, bigint)` reads. It may end before the
+   * largest number that there is: guard with `case when doc_no < 8 * length(bits)`. Not to be written to.
    */
   bits(): Buffer
 }
@@ -60,8 +63,9 @@ export function contentIn(bits: Buffer, { size, chunks }: Pick<Content, 'size' |
 }
 
 /**
- * Those whose bit is set there, too. What is in neither costs nearly nothing: eight documents are a byte. As long as the
- * content is, whatever is set there: how long the next steps take would tell of a document that is not the person's.
+ * Those whose bit is set there, too. What is in neither costs nearly nothing: eight documents are a byte. As
+ * long as the content is, whatever is set there: how long the next steps take would tell of a document that
+ * is not the person's.
  */
 export const narrowed = (content: Content, mask: Buffer, documents: Documents): Content =>
   masked(content, mask, documents, 0x00)

@@ -3,17 +3,17 @@ import type { Sql } from '../../store/sql.ts'
 import type { AccessFilter } from '../access-filter/visible.ts'
 
 /**
- * What finds chunks. Postgres is one (`postgres/`); another search engine is another. It gets lexemes and vectors, and
- * never a text, a title, a name or a permission: the filter says which documents count, not why. It only nominates:
- * the gate decides about each document that it names, and text is read from Postgres.
+ * What finds chunks. Postgres is one (`postgres/`); another search engine is another. It gets lexemes and
+ * vectors, and never a text, a title, a name or a permission: the filter says which documents count, not why.
+ * It only nominates: the gate decides about each document that it names, and text is read from Postgres.
  *
  * test/contract/chunk-index.ts says in tests what an implementation promises.
  */
 export interface ChunkSearch {
   /**
-   * The nearest chunks by inner product, best first, ties by chunk id: `limit` of them, or all that there are in the
-   * filter. An approximate one may rank a few wrongly, and gives no fewer for it. Rejects rather than give a part.
-   * Does NOT check that the vector has length 1.
+   * The nearest chunks by inner product, best first, ties by chunk id: `limit` of them, or all that there are
+   * in the filter. An approximate one may rank a few wrongly, and gives no fewer for it. Rejects rather than
+   * give a part. Does NOT check that the vector has length 1.
    */
   nearest(
     vector: Float32Array,
@@ -22,8 +22,8 @@ export interface ChunkSearch {
     options?: SearchOptions,
   ): Promise<readonly FoundChunk[]>
   /**
-   * The best chunks by BM25 with these weights, best first, ties by chunk id: `limit` of those in the filter that have
-   * one of the lexemes, or all. The same order whatever is stored outside of the filter.
+   * The best chunks by BM25 with these weights, best first, ties by chunk id: `limit` of those in the filter
+   * that have one of the lexemes, or all. The same order whatever is stored outside of the filter.
    */
   words(
     query: WordQuery,
@@ -34,26 +34,35 @@ export interface ChunkSearch {
 }
 
 /**
- * What takes chunks in and out. Visible last in, hidden first out: {@link stage} → tuples → {@link show}; {@link hide} →
- * tuples. What is in force is decided by Postgres' commit alone.
+ * What takes chunks in and out. Visible last in, hidden first out: {@link stage} → tuples → {@link show};
+ * {@link hide} → tuples. What is in force is decided by Postgres' commit alone.
  */
 export interface ChunkPublisher {
   /**
-   * Takes a publication's chunks in, where no search finds them. Resolves when every copy of the index would find them.
-   * Again, it replaces what was staged before; of a publication that was shown it changes nothing.
+   * Takes a publication's chunks in, where no search finds them. Resolves when every copy of the index would
+   * find them. Again, it replaces what was staged before; of a publication that was shown it changes nothing.
    */
   stage(publication: Publication, chunks: readonly IndexedChunk[]): Promise<void>
   /**
-   * Puts a staged publication in the place of whatever the document had, with the caller's transaction. Resolves with how
-   * many chunks it has. Throws {@link NotFound}, which the transaction must not survive, where it is not staged, or not
-   * found on every copy yet. What is shown already stays.
+   * Puts a staged publication in the place of whatever the document had, with the caller's transaction.
+   * Resolves with how many chunks it has. Throws {@link NotFound}, which the transaction must not survive,
+   * where it is not staged, or not found on every copy yet. What is shown already stays.
    */
   show(sql: Sql, publication: Publication): Promise<number>
-  /** Takes what the document has out of every search, with the caller's transaction. The index may forget it later. */
+  /**
+   * Takes what the document has out of every search, with the caller's transaction. The index may forget it
+   * later.
+   */
   hide(sql: Sql, docNo: number): Promise<void>
-  /** Drops a staged publication that will not be shown, with the caller's transaction. Leaves one that is shown. */
+  /**
+   * Drops a staged publication that will not be shown, with the caller's transaction. Leaves one that is
+   * shown.
+   */
   forget(sql: Sql, publication: Publication): Promise<void>
-  /** Numbers of what the index holds, shown or staged, ascending, above `after`: for whoever compares it with Postgres. */
+  /**
+   * Numbers of what the index holds, shown or staged, ascending, above `after`: for whoever compares it with
+   * Postgres.
+   */
   listed(after: number, limit: number): Promise<readonly number[]>
   /** Whether a chunk that is shown of the document has no vector. */
   lacksVector(sql: Sql, docNo: number): Promise<boolean>
@@ -100,7 +109,10 @@ export class NotFound extends Error {
 
 /** Vectors apart from their publication: where a model comes late, or another takes its place. */
 export interface ChunkVectors {
-  /** Empties the index of vectors, live or staged, and makes it one of this many numbers each, in the caller's transaction. */
+  /**
+   * Empties the index of vectors, live or staged, and makes it one of this many numbers each, in the caller's
+   * transaction.
+   */
   shape(sql: Sql, dimensions: number): Promise<void>
   /** Makes what {@link shape} dropped and searching needs, in the caller's transaction. May take long. */
   finish(sql: Sql): Promise<void>
@@ -119,8 +131,8 @@ export interface ChunkVectors {
 /** Counts words for the weights that Remit makes: see {@link WeightedLexeme}. */
 export interface WordSampler {
   /**
-   * What stands in the next chunks that are shown, by their ids: `limit` of those above `after`, or all that there are. Of one
-   * collection's documents, or of all where it is null.
+   * What stands in the next chunks that are shown, by their ids: `limit` of those above `after`, or all that
+   * there are. Of one collection's documents, or of all where it is null.
    */
   sample(after: string, limit: number, collection: string | null): Promise<WordSample>
 }
@@ -138,8 +150,9 @@ export interface WordSample {
 /** How one search is done, not what it finds. */
 export interface SearchOptions {
   /**
-   * Search as if it were for this filter: by the same strategy, in as many statements. What is in the filter itself then
-   * tells nothing by how it is searched. Fewer chunks may be found than there are. Default: the filter itself.
+   * Search as if it were for this filter: by the same strategy, in as many statements. What is in the filter
+   * itself then tells nothing by how it is searched. Fewer chunks may be found than there are. Default: the
+   * filter itself.
    */
   readonly like?: AccessFilter
 }
@@ -155,8 +168,8 @@ export interface FoundChunk {
 }
 
 /**
- * The lexemes of a question, rarest first, and how a chunk's score is made of them. One that stands `n` times in a chunk
- * of `words` words adds `weight × repetitionMax × n / (n + base + perWord × words)`.
+ * The lexemes of a question, rarest first, and how a chunk's score is made of them. One that stands `n` times
+ * in a chunk of `words` words adds `weight × repetitionMax × n / (n + base + perWord × words)`.
  */
 export interface WordQuery {
   readonly lexemes: readonly WeightedLexeme[]
@@ -166,8 +179,8 @@ export interface WordQuery {
   /** How length dampens repetition where a chunk lies in none of the {@link corpora}. */
   readonly perWord: number
   /**
-   * Corpora whose words are counted apart, by the collection that a document is filed in; one with an empty name stands
-   * for every document.
+   * Corpora whose words are counted apart, by the collection that a document is filed in; one with an empty
+   * name stands for every document.
    */
   readonly corpora: readonly WordCorpus[]
 }
@@ -181,7 +194,10 @@ export interface WordCorpus {
   readonly perWord: number
 }
 
-/** A lexeme with weights that Remit made of a snapshot. An index never weighs by its own counts: those tell what is hidden. */
+/**
+ * A lexeme with weights that Remit made of a snapshot. An index never weighs by its own counts: those tell
+ * what is hidden.
+ */
 export interface WeightedLexeme {
   readonly lexeme: string
   /** In a chunk that lies in none of the corpora, then in each of {@link WordQuery.corpora}. Above 0. */

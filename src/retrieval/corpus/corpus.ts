@@ -6,22 +6,30 @@ import { type DocumentRow, type Documents, DocumentTable } from './documents.ts'
 import { type CorpusMark, documentsTable, follows, readChanged, readPages, readThese } from './read.ts'
 
 /**
- * The corpus in memory: which documents are live, where they are filed and how many chunks they have. It only nominates
- * and counts: one that is missing is not found for as long as it is, one too many finds nothing in the database.
+ * The corpus in memory: which documents are live, where they are filed and how many chunks they have. It only
+ * nominates and counts: one that is missing is not found for as long as it is, one too many finds nothing in
+ * the database.
  */
 export interface Corpus extends AsyncDisposable {
   /** undefined while it is not read yet, or nothing was heard for `staleAfterMs`: ask the database. */
   current(): Documents | undefined
   /** The same however old, for what does not mind: undefined only before all was read once. */
   lastKnown(): Documents | undefined
-  /** Called after each change with the numbers of the documents concerned, also while all are read. Must not throw. */
+  /**
+   * Called after each change with the numbers of the documents concerned, also while all are read. Must not
+   * throw.
+   */
   onChange(listener: CorpusListener): void
   /**
-   * Called when this is not the database any more that was read, or its server began anew: it may lack what was seen, and
-   * give the numbers of those transactions again. What is kept by snapshots of it is to be dropped. Must not throw.
+   * Called when this is not the database any more that was read, or its server began anew: it may lack what
+   * was seen, and give the numbers of those transactions again. What is kept by snapshots of it is to be
+   * dropped. Must not throw.
    */
   onReplaced(listener: () => void): void
-  /** This process committed something about these. Resolves when it is in; where it cannot be read now, it is later. */
+  /**
+   * This process committed something about these. Resolves when it is in; where it cannot be read now, it is
+   * later.
+   */
   changed(docNos: readonly number[]): Promise<void>
   /** Reads now what any process committed before this call. Rejects when it cannot be had. */
   refresh(): Promise<void>

@@ -12,7 +12,10 @@ export interface DocumentRow {
 /** The table without the side that writes. */
 export type Documents = Omit<DocumentTable, 'put' | 'keepOnly'>
 
-/** All live documents, by the number that stands beside their chunks and never changes. A document is live when it has a chunk. */
+/**
+ * All live documents, by the number that stands beside their chunks and never changes. A document is live
+ * when it has a chunk.
+ */
 export class DocumentTable {
   readonly #numbers = new Map<string, number>()
   readonly #ids: (string | undefined)[] = []

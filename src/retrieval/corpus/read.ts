@@ -10,7 +10,10 @@ export interface CorpusMark {
   readonly server: string
 }
 
-/** A table with a row for each document, which `changed_in` says who changed last. Its columns begin with `doc_no as "docNo"`. */
+/**
+ * A table with a row for each document, which `changed_in` says who changed last. Its columns begin with
+ * `doc_no as "docNo"`.
+ */
 interface DocumentsTable {
   readonly name: string
   readonly columns: string
@@ -55,8 +58,8 @@ export async function readPages<Row extends Numbered>(
 }
 
 /**
- * What was committed since a read, whenever it was begun: whatever that read's snapshot did not show. A number that is
- * not given yet came with a copy of another database, whose rows were read when all were.
+ * What was committed since a read, whenever it was begun: whatever that read's snapshot did not show. A
+ * number that is not given yet came with a copy of another database, whose rows were read when all were.
  */
 export async function readChanged<Row extends Numbered>(
   sql: Sql,
@@ -88,15 +91,18 @@ export const readThese = (sql: Sql, docNos: readonly number[]): Promise<readonly
     Int32Array.from(docNos),
   ])
 
-/** By what {@link snapshotColumns} gives: `xmin:xmax:in progress`, https://www.postgresql.org/docs/current/functions-info.html */
+/**
+ * By what {@link snapshotColumns} gives: `xmin:xmax:in progress`,
+ * https://www.postgresql.org/docs/current/functions-info.html
+ */
 function corpusMarkOf(row: Marked | undefined): CorpusMark {
   const { snapshot = '', server = '' } = row ?? {}
   return { snapshot, end: BigInt(snapshot.split(':')[1] ?? ''), server }
 }
 
 /**
- * False: an older copy was put in its place, or another server took over and may lack its last transactions; as soon as it
- * has given their numbers again, nothing else tells. What it lacks has to go.
+ * False: an older copy was put in its place, or another server took over and may lack its last transactions;
+ * as soon as it has given their numbers again, nothing else tells. What it lacks has to go.
  */
 export const follows = (now: CorpusMark, earlier: CorpusMark): boolean =>
   now.server === earlier.server && now.end >= earlier.end

@@ -29,15 +29,19 @@ export interface RankingStatisticsDeps {
 // A fifth more or less than was counted, or a day.
 const grownBy = 0.2
 const keptMs = 86_400_000
-// Digests in their order are a sample that nobody chose. A part at a time: PGlite has one session for everybody.
+// Digests in their order are a sample that nobody chose. A part at a time: PGlite has one session for
+// everybody.
 const sampleMaxDefault = 100_000
-// What fewer of the passages that were looked at have is not told of, however many those stand for: else one hidden
-// passage that fell into the sample would make its words count.
+// What fewer of the passages that were looked at have is not told of, however many those stand for: else one
+// hidden passage that fell into the sample would make its words count.
 const leastInSample = 10
 const partSize = 2_000
 const rowsMax = 5_000
 
-/** Counts the words of the corpus now and then, one count at a time, and stores a snapshot that all processes use. */
+/**
+ * Counts the words of the corpus now and then, one count at a time, and stores a snapshot that all processes
+ * use.
+ */
 export function createRankingStatistics(dependencies: RankingStatisticsDeps): RankingStatistics {
   const { log, everyMs = 60_000 } = dependencies
   const closing = new AbortController()
@@ -85,7 +89,10 @@ interface Counted {
   readonly words: ReadonlyMap<string, number>
 }
 
-/** Nothing comes of a count during which another one was stored: who stood still would put an older one in its place. */
+/**
+ * Nothing comes of a count during which another one was stored: who stood still would put an older one in its
+ * place.
+ */
 async function renew(
   { database, sampler, scope, sampleMax = sampleMaxDefault }: RankingStatisticsDeps,
   signal: AbortSignal,

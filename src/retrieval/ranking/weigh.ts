@@ -26,8 +26,8 @@ const step = Math.SQRT2
 const passagesAtLeast = 1_000
 
 /**
- * A count as it is kept: at least 8, in steps of √2 (8, 11, 16, 23, …). What one document adds does not show but
- * where it happens to stand at a step, and what stands in a few passages only never does.
+ * A count as it is kept: at least 8, in steps of √2 (8, 11, 16, 23, …). What one document adds does not show
+ * but where it happens to stand at a step, and what stands in a few passages only never does.
  */
 export function inSteps(count: number): number {
   if (count <= fewest) return fewest
@@ -35,8 +35,8 @@ export function inSteps(count: number): number {
 }
 
 /**
- * BM25's weight of a word that stands in so many of the corpus' passages; never 0. A small corpus counts as one of 1,000
- * passages: it says little about its words, and must not rank below a large one for that.
+ * BM25's weight of a word that stands in so many of the corpus' passages; never 0. A small corpus counts as
+ * one of 1,000 passages: it says little about its words, and must not rank below a large one for that.
  */
 export function weightOf({ passages }: Corpus, withWord: number): number {
   const passageCount = Math.max(passages, passagesAtLeast)
@@ -44,7 +44,10 @@ export function weightOf({ passages }: Corpus, withWord: number): number {
   return Math.log(1 + (passageCount - passagesWithWord + 0.5) / (passagesWithWord + 0.5))
 }
 
-/** The average length as it is kept: to the next 5, and of 1,000 passages at the least, those that lack being of 90 words. */
+/**
+ * The average length as it is kept: to the next 5, and of 1,000 passages at the least, those that lack being
+ * of 90 words.
+ */
 export function averageOf(wordCount: number, passages: number): number {
   const lacking = Math.max(0, passagesAtLeast - passages)
   return Math.max(
@@ -75,7 +78,9 @@ interface Row {
 // What more there is adds to the work and next to nothing to the ranks.
 const lexemesMax = 64
 
-/** The question as an index is asked: its lexemes, rarest first, with what the newest snapshot says of them. */
+/**
+ * The question as an index is asked: its lexemes, rarest first, with what the newest snapshot says of them.
+ */
 export async function weighWords(sql: Sql, question: string, scope: Scope): Promise<WordQuery> {
   const rows = await sql.query<Row>(
     `select w.lexeme, c.collection, c.passages, c.words_on_average, r.passages as with_word

@@ -18,8 +18,8 @@ export function toQuestion(parsed: z.output<typeof questionSchema>): Question {
   }
 }
 
-// Stored vectors have length 1: one of another length would only scale the scores, zero has no direction. By index: by
-// iterator this took as long as parsing the body.
+// Stored vectors have length 1: one of another length would only scale the scores, zero has no direction. By
+// index: by iterator this took as long as parsing the body.
 function unit(values: readonly number[]): Float32Array {
   const { length: count } = values
   let largest = 0

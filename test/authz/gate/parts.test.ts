@@ -123,8 +123,8 @@ describe('what is asked in parts', () => {
 })
 
 /**
- * The group's member is blocked from all, and both go by one Write while OpenFGA answers: it is still told of the membership and
- * no longer of the block. Of what `told` says the log tells afterwards.
+ * The group's member is blocked from all, and both go by one Write while OpenFGA answers: it is still told of
+ * the membership and no longer of the block. Of what `told` says the log tells afterwards.
  */
 async function changedMeanwhile(told: (world: GateWorld) => void) {
   const world = filed()

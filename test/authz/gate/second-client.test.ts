@@ -179,7 +179,8 @@ describe.skipIf(needsPostgres.skip)('while another client writes to the same ser
       `${lags.length} removals by another client, in ${ways.length} ways: a held yes was repeated for at most ` +
         `p50 ${at(0.5).toFixed(0)} ms, p99 ${at(0.99).toFixed(0)} ms, max ${at(1).toFixed(0)} ms after`,
     )
-    // Of design and decision 0007: the log is read every 100 ms, and nothing is held where it was not for a second.
+    // Of design and decision 0007: the log is read every 100 ms, and nothing is held where it was not for a
+    // second.
     expect(at(0.99)).toBeLessThanOrEqual(1_000)
   })
 })

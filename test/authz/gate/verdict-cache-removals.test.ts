@@ -10,9 +10,9 @@ import { leadsToAny, subtractingRelations } from '../../../src/authz/index/recen
 const worlds = Number(process.env.FUZZ_WORLDS ?? 150)
 
 /**
- * The second line behind the replica's own evaluation, which has each write of this process: a yes that was held, that
- * the replica still gives, and whose object does not lead to where this process took a tuple away since, is true
- * whichever of those removals the replica has missed.
+ * The second line behind the replica's own evaluation, which has each write of this process: a yes that was
+ * held, that the replica still gives, and whose object does not lead to where this process took a tuple away
+ * since, is true whichever of those removals the replica has missed.
  */
 test(`a held yes that no write of this process concerns is true, in ${worlds} random worlds (FUZZ_SEED=${seed})`, () => {
   const counts = { asked: 0, repeated: 0, forgotten: 0, kept: 0 }

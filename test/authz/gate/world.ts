@@ -33,8 +33,8 @@ export interface Asked {
 }
 
 /**
- * OpenFGA and its replica side by side, each with what it holds, under a clock that a test moves: so that one can
- * know what the other does not yet.
+ * OpenFGA and its replica side by side, each with what it holds, under a clock that a test moves: so that one
+ * can know what the other does not yet.
  */
 export interface GateWorld {
   /** What OpenFGA holds. */

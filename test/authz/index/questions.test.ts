@@ -15,8 +15,8 @@ describeBackends('the permission index', (backend) => {
       ending: { access: { viewers: [{ user: 'user:bob', expires_at: '2099-01-01T00:00:00Z' }] } },
       secret: { access: { viewers: ['user:bob'], sensitive: true } },
     })
-    // Written at once: on a real server one of them may be stamped before others and committed after them. The next
-    // look at what is just past, a second later, finds it.
+    // Written at once: on a real server one of them may be stamped before others and committed after them.
+    // The next look at what is just past, a second later, finds it.
     await vi.waitUntil(() => world.service.index.nominate(about('bob'))?.length === 3, { timeout: 10_000 })
   })
   afterAll(() => world[Symbol.asyncDispose]())

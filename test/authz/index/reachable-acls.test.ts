@@ -39,7 +39,10 @@ function open(model: Model) {
       }
     },
     nominated: (question: LocalQuestion) => [...(reaches.nominate(question, ++now) ?? [])].sort(),
-    /** From the tuples as they are, document by document, by the model in full; `open`: what cannot be evaluated. */
+    /**
+     * From the tuples as they are, document by document, by the model in full; `open`: what cannot be
+     * evaluated.
+     */
     checked({ user, relation, contextual }: Question) {
       const named = [...plain.after('')].map(({ object }) => object.name)
       const all = [...named, ...contextual.map(({ object }) => object)]
@@ -99,7 +102,8 @@ test(`who reaches which doors, kept up through changes, is whom a check of each 
     const model = compiled(world.model)
     if (model === undefined) continue
     const { reaches, change, checked, nominated, now, pass } = open(model)
-    // In half of them some conditions cannot be evaluated: what rests on one may be listed, and nothing may be lost.
+    // In half of them some conditions cannot be evaluated: what rests on one may be listed, and nothing may
+    // be lost.
     const isWhole = nth % 2 === 0
     const fits = (key: TupleKey) => !isWhole || canBeEvaluated(key, model)
     const pool = somePool(random, world, 90).filter(fits)
@@ -115,8 +119,8 @@ test(`who reaches which doors, kept up through changes, is whom a check of each 
       })
       const before = questionsOf(contextual).map((question) => reaches.reachableAcls(question, now()))
       change(changes)
-      // A check is taken otherwise where tuples lead in a circle on the way of a `but not`, whoever is asked about; what was
-      // kept from one may be right only 5 s after it.
+      // A check is taken otherwise where tuples lead in a circle on the way of a `but not`, whoever is asked
+      // about; what was kept from one may be right only 5 s after it.
       const isClear = !hasCircle([...isHeld, ...contextual])
       if (isClear && hadCircle) pass(5_000)
       hadCircle = !isClear

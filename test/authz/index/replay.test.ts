@@ -71,7 +71,8 @@ describe.skipIf(needsShared.skip)('a year of changes of a real organization', ne
     const parts = Array.from({ length: points }, (_, nth) =>
       changes.slice((changes.length * nth) / points, (changes.length * (nth + 1)) / points),
     )
-    // Nothing here excludes or ends. Later a list may be wide for some seconds: what was taken away stays in it.
+    // Nothing here excludes or ends. Later a list may be wide for some seconds: what was taken away stays in
+    // it.
     const { nominated, allowed } = await compare('now')
     expect(allowed).toBe(nominated)
     for (const [nth, part] of parts.toReversed().entries()) {

@@ -8,7 +8,10 @@ import type { Storage } from '../../../src/authz/index/storage.ts'
 const second = 1_000
 const began = 1_800_000_000_000
 
-/** A log in which changes are stamped when they like and appear when they are put in, and each read takes its time. */
+/**
+ * A log in which changes are stamped when they like and appear when they are put in, and each read takes its
+ * time.
+ */
 function createLog(clock: { now: number }, readMs: number) {
   const entries: (Change & { readonly id: string })[] = []
   const reads: { readonly position: ChangePosition; readonly count: number }[] = []

@@ -16,7 +16,9 @@ const unstored: Storage = {
   save: async ({ version }) => version,
 }
 
-/** OpenFGA's log, in which a change may appear before others that were read, and the index that follows it. */
+/**
+ * OpenFGA's log, in which a change may appear before others that were read, and the index that follows it.
+ */
 async function follow(...lines: readonly string[]) {
   const clock = { now: began }
   const entries: (Change & { readonly id: number })[] = []

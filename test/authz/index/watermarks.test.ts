@@ -33,7 +33,10 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-/** OpenFGA whose log is read from a secondary that shows what was committed until `shown()`; all else is the primary's. */
+/**
+ * OpenFGA whose log is read from a secondary that shows what was committed until `shown()`; all else is the
+ * primary's.
+ */
 function openSecondary() {
   const log: { readonly id: number; readonly change: Change }[] = []
   const stored = new Map<string, Tuple>()

@@ -5,8 +5,8 @@ import { createTuple, createWorld, type World } from '../../../packages/engine/t
 import type { Question } from '../../../src/authz/gate/question.ts'
 
 /**
- * A random world as the index reads one: documents, and the two relations that are asked about. In most of them no tuple
- * has a document for its user, as in ours.
+ * A random world as the index reads one: documents, and the two relations that are asked about. In most of
+ * them no tuple has a document for its user, as in ours.
  */
 export function createDocumentWorld(random: Random): World {
   const named = renamed(createWorld(random))

@@ -8,8 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../../src/delegation/approvals/view.ts'
 import { openProxyWorld, type ProxyOptions, type ProxyWorld, proxyArguments } from './world.ts'
 
-// The proxy as a host starts it: a process of its own, spoken to by the official client over its standard streams. Signing in
-// takes five seconds at least, so that most tests share one sign-in.
+// The proxy as a host starts it: a process of its own, spoken to by the official client over its standard
+// streams. Signing in takes five seconds at least, so that most tests share one sign-in.
 
 const slow = 60_000
 const patience = 30_000

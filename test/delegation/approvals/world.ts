@@ -13,7 +13,10 @@ import type { Backend } from '../../support/backends.ts'
 import { openWorld, type World } from '../../support/world.ts'
 import { type MovableClock, movableClock } from '../world.ts'
 
-/** The whole service, and approvals of its own over the same parts, on a clock that stands still until it is moved. */
+/**
+ * The whole service, and approvals of its own over the same parts, on a clock that stands still until it is
+ * moved.
+ */
 export interface AskingWorld extends World {
   readonly clock: MovableClock
   readonly approvals: Approvals

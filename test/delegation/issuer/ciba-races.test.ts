@@ -5,7 +5,8 @@ import { describeDatabases } from '../../support/backends.ts'
 import { createAsking } from './asking.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
-// Between a person's yes and the token that comes of it: who dies, who comes at once, and what ends meanwhile.
+// Between a person's yes and the token that comes of it: who dies, who comes at once, and what ends
+// meanwhile.
 const broker = 'https://broker.test/api'
 const order = [{ type: 'trade_order', symbol: 'ACME', quantity: 10 }]
 const trade = { resource: broker, scope: 'openid orders.place', authorization_details: JSON.stringify(order) }

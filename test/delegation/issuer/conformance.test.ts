@@ -8,7 +8,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freePort } from '../../support/port.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
-// MCP's own suite for authorization servers: its command is run as anybody would, and a browser of ours consents.
+// MCP's own suite for authorization servers: its command is run as anybody would, and a browser of ours
+// consents.
 const suite = fileURLToPath(
   new URL('../../../node_modules/@modelcontextprotocol/conformance/dist/index.js', import.meta.url),
 )

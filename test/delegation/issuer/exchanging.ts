@@ -9,7 +9,10 @@ export type Answer = Readonly<Record<string, unknown>> & {
   readonly access_token?: string
 }
 
-/** A registered client's requests at the token endpoint, by a library that we did not write. OAuth's errors are answers. */
+/**
+ * A registered client's requests at the token endpoint, by a library that we did not write. OAuth's errors
+ * are answers.
+ */
 export function createExchanger(world: IssuerWorld) {
   const configurations = new Map<Exchanger, Promise<client.Configuration>>()
   const discover = (id: Exchanger, { key, kid }: ClientKey) => {

@@ -6,9 +6,10 @@ import { byHand, type Program, type Said, type Signing } from './by-hand.ts'
 import { openNotified } from './notified.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
-// OpenID's conformance suite takes Java, MongoDB and TLS with certificates of clients. What each module of its plan
-// fapi-ciba-id1-test-plan does is done here by hand, in the plan's order: `npx vitest run test/delegation/issuer/fapi-ciba.test.ts`.
-// A module that returns a text passes with that remark, unless it begins with `differs:` or `does not apply:`.
+// OpenID's conformance suite takes Java, MongoDB and TLS with certificates of clients. What each module of
+// its plan fapi-ciba-id1-test-plan does is done here by hand, in the plan's order:
+// `npx vitest run test/delegation/issuer/fapi-ciba.test.ts`. A module that returns a text passes with that
+// remark, unless it begins with `differs:` or `does not apply:`.
 interface Module {
   readonly name: string
   readonly run?: () => Promise<string | undefined>

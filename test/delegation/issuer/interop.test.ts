@@ -4,8 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Browser } from './browser.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
-// Every flow once more by a second client library of others, lower level than the first and strict in its own way:
-// it reads each answer by the letter of its RFC. flows.test.ts, exchange.test.ts and dpop.test.ts do it by openid-client.
+// Every flow once more by a second client library of others, lower level than the first and strict in its own
+// way: it reads each answer by the letter of its RFC. flows.test.ts, exchange.test.ts and dpop.test.ts do it
+// by openid-client.
 
 type ClientId = keyof IssuerWorld['keys'] | 'cli' | 'public-agent'
 const insecure = { [oauth.allowInsecureRequests]: true }
@@ -61,7 +62,10 @@ interface Asking {
   readonly DPoP?: oauth.DPoPHandle
 }
 
-/** Code and PKCE, from the request to the answer at the redirect address, whose `state` and `iss` were checked. */
+/**
+ * Code and PKCE, from the request to the answer at the redirect address, whose `state` and `iss` were
+ * checked.
+ */
 async function authorized({ client, auth }: Party, { parameters = {}, objects, isPushed, DPoP }: Asking) {
   const verifier = oauth.generateRandomCodeVerifier()
   const state = oauth.generateRandomState()

@@ -6,7 +6,8 @@ import { makeHolder } from '../../support/dpop.ts'
 import { byHand } from './by-hand.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
-// Whatever the authorization server announces (RFC 8414) is tried: a member without a trial here fails the last test.
+// Whatever the authorization server announces (RFC 8414) is tried: a member without a trial here fails the
+// last test.
 
 type Metadata = Readonly<Record<string, unknown>>
 

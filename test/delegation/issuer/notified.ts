@@ -9,7 +9,10 @@ export interface Told {
   readonly body: string
 }
 
-/** A client's notification endpoint (CIBA §10.2): a server of its own on loopback, which answers as a test says. */
+/**
+ * A client's notification endpoint (CIBA §10.2): a server of its own on loopback, which answers as a test
+ * says.
+ */
 export interface Notified extends AsyncDisposable {
   readonly origin: string
   readonly url: string

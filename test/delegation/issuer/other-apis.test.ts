@@ -299,8 +299,8 @@ describe('an exchange of details of others', () => {
 })
 
 describe('between two APIs nothing passes', () => {
-  // Each client owns one API. `shared` names nobody: everybody may ask people for it, nobody gets there by exchange.
-  // All have one word, which passes only where the target says as what.
+  // Each client owns one API. `shared` names nobody: everybody may ask people for it, nobody gets there by
+  // exchange. All have one word, which passes only where the target says as what.
   const apis = {
     'https://one.test': {
       owner: 'agent-app',

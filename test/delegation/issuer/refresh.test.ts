@@ -60,7 +60,8 @@ test('what a refresh gives is never more than what the person agreed to', { time
           throw error
         })
         if (typeof answer === 'string') {
-          // Asked for more, or for what is asked for at the consent only; the token that was shown is still good.
+          // Asked for more, or for what is asked for at the consent only; the token that was shown is still
+          // good.
           expect(['invalid_scope', 'invalid_target', 'invalid_authorization_details']).toContain(answer)
           const isMore =
             wanted?.some((scope) => !asked.includes(scope)) ||

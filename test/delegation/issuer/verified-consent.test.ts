@@ -6,7 +6,8 @@ import { type Authenticator, createAuthenticator } from '../../support/authentic
 import type { Browser, Page } from './browser.ts'
 import { type IssuerWorld, openIssuerWorld, password } from './world.ts'
 
-// What is done in somebody's name at another's API takes them in front of their device, also where they consent.
+// What is done in somebody's name at another's API takes them in front of their device, also where they
+// consent.
 const broker = 'https://broker.test/api'
 const order = { type: 'trade_order', symbol: 'ACME', quantity: 10 }
 let world: IssuerWorld

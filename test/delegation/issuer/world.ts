@@ -16,7 +16,10 @@ export interface ClientKey {
 export interface IssuerWorld extends World {
   readonly url: string
   readonly issuer: string
-  /** Of `agent-app` (research-bot), `helper-app` (other-bot) and `loader-app`; `cli` and `public-agent` have none. */
+  /**
+   * Of `agent-app` (research-bot), `helper-app` (other-bot) and `loader-app`; `cli` and `public-agent` have
+   * none.
+   */
   readonly keys: Readonly<Record<'agent-app' | 'helper-app' | 'loader-app', ClientKey>>
   readonly redirectUri: string
   browser(): Browser

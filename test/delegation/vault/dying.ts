@@ -19,7 +19,10 @@ export interface Dying {
   readonly step: string
 }
 
-/** A process that uses the account `c_1` and is killed in the middle of a refresh. Its one argument is a {@link Dying}. */
+/**
+ * A process that uses the account `c_1` and is killed in the middle of a refresh. Its one argument is a
+ * {@link Dying}.
+ */
 const { databaseUrl, entry, secret, key, now, step } = JSON.parse(process.argv[2] ?? '') as Dying
 const database = await openPostgres({ url: databaseUrl, poolSize: 2 })
 const clock = { now: () => now }

@@ -11,7 +11,8 @@ import type { Database, Sql } from '../../../src/store/sql.ts'
 import { openVaultWorld, type VaultWorld } from '../../http/vault-world.ts'
 import { agentPrincipal } from './world.ts'
 
-// What a call leaves behind when a part of it fails. What it answers otherwise: test/http/vault-fetch.test.ts.
+// What a call leaves behind when a part of it fails. What it answers otherwise:
+// test/http/vault-fetch.test.ts.
 
 let vault: VaultWorld
 let outbound: GuardedFetch

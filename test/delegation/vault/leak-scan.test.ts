@@ -4,7 +4,10 @@ import fc from '../../support/properties.ts'
 
 const token = 'ya29.a0Af+B/yB=_~x"7&k-\\Zq'
 
-/** Ways in which an API says something, and how whoever wants it back reads them, whatever has become of the rest. */
+/**
+ * Ways in which an API says something, and how whoever wants it back reads them, whatever has become of the
+ * rest.
+ */
 const ways: Readonly<Record<string, { say(text: string): string; read(text: string): string[] }>> = {
   plain: { say: (text) => text, read: (text) => [text] },
   capitals: { say: (text) => text.toUpperCase(), read: (text) => [text.toLowerCase()] },

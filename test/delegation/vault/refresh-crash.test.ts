@@ -14,7 +14,10 @@ import {
 import type { Dying } from './dying.ts'
 import { openVaultParts, recordedAs } from './world.ts'
 
-/** Where a process dies in a refresh, how the provider treats an old refresh token, and what the next use comes to. */
+/**
+ * Where a process dies in a refresh, how the provider treats an old refresh token, and what the next use
+ * comes to.
+ */
 const cases: readonly (readonly [
   step: string,
   mood: ProviderMood,

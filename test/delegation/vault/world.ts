@@ -37,7 +37,10 @@ export interface PutConnection {
   readonly state?: 'live' | 'needs_reconnect'
 }
 
-/** The vault on a database, with one provider, agents `research-bot` and `other-bot`, and a delegation `d_1` to the first. */
+/**
+ * The vault on a database, with one provider, agents `research-bot` and `other-bot`, and a delegation `d_1`
+ * to the first.
+ */
 export async function openVaultParts(
   database: Database,
   double: ProviderDouble,

@@ -16,7 +16,10 @@ interface ComposeService {
 export const composeFile = (): ComposeFile =>
   parse(readFileSync(new URL('../../../docker-compose.yml', import.meta.url), 'utf8')) as ComposeFile
 
-/** What the container of the service gets: of `.env`, and what the file says over it, filled in from `.env` and the shell. */
+/**
+ * What the container of the service gets: of `.env`, and what the file says over it, filled in from `.env`
+ * and the shell.
+ */
 export function inContainer(
   dotenv: Readonly<Record<string, string>>,
   shell: Readonly<Record<string, string>> = {},

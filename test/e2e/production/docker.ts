@@ -6,9 +6,10 @@ import { fileURLToPath } from 'node:url'
 import { parseEnv } from 'node:util'
 import { composeFile, filled, inContainer } from './compose-file.ts'
 
-// `docker compose …` as docs/production.md calls it, with this machine's programs in the place of containers: there is no
-// daemon where tests run. It does what docker-compose.yml and the files in docker/ say, on a native Postgres in which other
-// tests work as well, so that databases and roles have names of their own. Run in the deployment's folder.
+// `docker compose …` as docs/production.md calls it, with this machine's programs in the place of containers:
+// there is no daemon where tests run. It does what docker-compose.yml and the files in docker/ say, on a
+// native Postgres in which other tests work as well, so that databases and roles have names of their own. Run
+// in the deployment's folder.
 
 /** Written by the test. */
 interface Stand {

@@ -27,7 +27,8 @@ function blocksOf(heading: string): string[] {
   return [...(text ?? '').matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, block = '']) => block)
 }
 
-// No daemon runs containers here: what stands in for `docker compose` starts this machine's programs by docker-compose.yml.
+// No daemon runs containers here: what stands in for `docker compose` starts this machine's programs by
+// docker-compose.yml.
 describe(
   'every command of docs/production.md, in its order',
   needsPostgres.skip ? needsPostgres : needsOpenfgaProgram,

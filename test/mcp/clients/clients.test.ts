@@ -49,7 +49,10 @@ describe('with an official client', needsChromium, () => {
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 
-  /** Goes where the program sends the person, signs in if asked, lends the handbook, and gives where it leads back. */
+  /**
+   * Goes where the program sends the person, signs in if asked, lends the handbook, and gives where it leads
+   * back.
+   */
   async function consent(page: Page, url: URL): Promise<URL> {
     const returned = page.waitForRequest((request) => request.url().startsWith('http://127.0.0.1:49152/'))
     await page.goto(url.href)

@@ -15,7 +15,10 @@ export interface ToolResult {
   readonly content?: unknown
 }
 
-/** One official client, as a test drives it. Every step throws {@link isSignInNeeded} where the person has to sign in. */
+/**
+ * One official client, as a test drives it. Every step throws {@link isSignInNeeded} where the person has to
+ * sign in.
+ */
 export interface Driven extends AsyncDisposable {
   connect(): Promise<void>
   /** The person came back to the program with this. */

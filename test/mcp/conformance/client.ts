@@ -6,7 +6,8 @@ import {
 } from '@modelcontextprotocol/client'
 import { McpSignIn } from '@remit/client'
 
-// The client that MCP's suite examines: the official one, with our sign-in. Started by the suite with the server's address.
+// The client that MCP's suite examines: the official one, with our sign-in. Started by the suite with the
+// server's address.
 
 const {
   MCP_CONFORMANCE_SCENARIO: scenario = '',

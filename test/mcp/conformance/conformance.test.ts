@@ -13,7 +13,8 @@ import { openMcpWorld, revisions } from '../world.ts'
 import { openFixtureFace } from './fixture-face.ts'
 import { openProxy, type Proxy, runSuite, type SuiteResult } from './suite.ts'
 
-// MCP's own suite is run by its command, as anybody would; a proxy on loopback adds the agent's token, which it knows nothing of.
+// MCP's own suite is run by its command, as anybody would; a proxy on loopback adds the agent's token, which
+// it knows nothing of.
 
 const expected = z
   .record(z.string(), z.record(z.string(), z.string()))
@@ -26,7 +27,10 @@ const requirements = z.object({ server: z.array(z.string()), client: z.array(z.s
 const requiredBy = (revision: string, leg: 'server' | 'client' = 'server'): readonly string[] =>
   requirements.parse(parse(readFileSync(new URL(`requirements/${revision}.yaml`, suiteFolder), 'utf8')))[leg]
 
-/** What of these scenarios passed; what failed or was warned of beside what is expected; what was expected and passed. */
+/**
+ * What of these scenarios passed; what failed or was warned of beside what is expected; what was expected and
+ * passed.
+ */
 async function examine(url: string, revision: string, scenarios: readonly string[], known: string) {
   const { checks } = await runSuite('server', ['--url', `${url}/mcp`, '--requirements', revision])
   return judge(checks, scenarios, known)

@@ -66,8 +66,8 @@ export interface Proxy extends AsyncDisposable {
 }
 
 /**
- * A program of the agent's on the same machine: adds its token to what passes, since the suite knows of none, and changes
- * nothing else, Host and Origin included.
+ * A program of the agent's on the same machine: adds its token to what passes, since the suite knows of none,
+ * and changes nothing else, Host and Origin included.
  */
 export async function openProxy({
   server = createServer(),

@@ -28,7 +28,10 @@ export interface CorpusOptions {
   readonly dimensions?: number
 }
 
-/** Documents on topics, straight into the tables; a document's chunks lie near each other, a topic's documents too. */
+/**
+ * Documents on topics, straight into the tables; a document's chunks lie near each other, a topic's documents
+ * too.
+ */
 export async function storeCorpus(
   database: Database,
   { documents, chunksEach, topics, dimensions = 384 }: CorpusOptions,

@@ -12,8 +12,9 @@ export interface AiTool<Args, Result> {
 }
 
 /**
- * A tool for the Vercel AI SDK (`tools: {buy: aiTool(buy, session)}`), bound to whom it works for. What it throws becomes
- * a `tool-error` part, in which the app finds it as it was thrown (`isRemitError(part.error, 'approval_pending')`).
+ * A tool for the Vercel AI SDK (`tools: {buy: aiTool(buy, session)}`), bound to whom it works for. What it
+ * throws becomes a `tool-error` part, in which the app finds it as it was thrown
+ * (`isRemitError(part.error, 'approval_pending')`).
  */
 export const aiTool = <Args, Result>(
   tool: DefinedTool<Args, Result>,

@@ -18,11 +18,16 @@ export interface DefinedTool<Args, Result> {
   readonly name: string
   readonly description: string
   readonly input: InputSchema<Args>
-  /** @throws RemitError `invalid_arguments` for arguments that are none of this tool's; whatever the tool throws. */
+  /**
+   * @throws RemitError `invalid_arguments` for arguments that are none of this tool's; whatever the tool
+   * throws.
+   */
   call(input: unknown, session: Session, options?: ToolCall): Promise<Result>
 }
 
-/** Whom a tool is called for: one session, or whoever the conversation is with (`conversations().current`). */
+/**
+ * Whom a tool is called for: one session, or whoever the conversation is with (`conversations().current`).
+ */
 export type Who = Session | (() => Session)
 
 /** The session at the time of a call, where an adapter was given a function. */

@@ -12,7 +12,10 @@ export interface LangChainTool<Result> {
   }
 }
 
-/** What LangChain's `tool(func, fields)` takes, bound to whom it works for. What it throws goes through `invoke`. */
+/**
+ * What LangChain's `tool(func, fields)` takes, bound to whom it works for. What it throws goes through
+ * `invoke`.
+ */
 export const langChainTool = <Result>(
   tool: DefinedTool<unknown, Result>,
   sessionSource: Who,
@@ -28,7 +31,10 @@ export interface LangChainDocument {
   metadata: Record<string, unknown>
 }
 
-/** What a LangChain retriever's `_getRelevantDocuments` does, for whom it works. `question` holds the rest of what to ask. */
+/**
+ * What a LangChain retriever's `_getRelevantDocuments` does, for whom it works. `question` holds the rest of
+ * what to ask.
+ */
 export const langChainDocuments =
   (sessionSource: Who, question: Omit<Question, 'query' | 'embedding'> = {}) =>
   async (query: string): Promise<LangChainDocument[]> =>

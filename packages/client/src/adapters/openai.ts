@@ -31,9 +31,9 @@ export interface OpenAiTools {
   /** For `tools` of a request. */
   readonly tools: FunctionTool[]
   /**
-   * Does what the model called, and gives the message with its result. What a model can mend (a tool that is not there,
-   * wrong arguments, a document that is not found) is told to it. Everything else is thrown, to the app: a denial, a question
-   * that waits, an account to link. None of that is content for a model.
+   * Does what the model called, and gives the message with its result. What a model can mend (a tool that is
+   * not there, wrong arguments, a document that is not found) is told to it. Everything else is thrown, to
+   * the app: a denial, a question that waits, an account to link. None of that is content for a model.
    */
   answer(call: FunctionCall, options?: ToolCall): Promise<ToolMessage>
 }

@@ -50,8 +50,8 @@ export const retrieveTool: DefinedTool<RetrieveArgs, Passages> = defineTool({
 })
 
 /**
- * The same, and where something sensitive would answer the person is asked for it and waited for (`retrieveAsking`). The
- * model gets passages, and nothing of the question or of a no.
+ * The same, and where something sensitive would answer the person is asked for it and waited for
+ * (`retrieveAsking`). The model gets passages, and nothing of the question or of a no.
  */
 export const askingRetrieveTool = (options: AskingOptions): DefinedTool<RetrieveArgs, Passages> =>
   defineTool({

@@ -1,6 +1,6 @@
 /**
- * A schema that says what it is as JSON Schema as well (Standard Schema, with its JSON Schema part): zod's, valibot's and
- * others' are such. Structural, so that none of them is needed here.
+ * A schema that says what it is as JSON Schema as well (Standard Schema, with its JSON Schema part): zod's,
+ * valibot's and others' are such. Structural, so that none of them is needed here.
  */
 export interface InputSchema<Args> {
   readonly '~standard': {

@@ -29,8 +29,9 @@ export interface SerializedError {
 const brand = Symbol.for('@remit/client/error')
 
 /**
- * What the client throws. `code` is one of `docs/errors` of the service, an OAuth error, or one of the client's own.
- * No error holds a token, nor the `cause` that might; what looks like one in a message is taken out.
+ * What the client throws. `code` is one of `docs/errors` of the service, an OAuth error, or one of the
+ * client's own. No error holds a token, nor the `cause` that might; what looks like one in a message is taken
+ * out.
  */
 export class RemitError<Data extends object = object> extends Error {
   override readonly name: string = 'RemitError'

@@ -17,8 +17,8 @@ export interface ResponseContext {
 }
 
 /**
- * What an answer that is no success says: problem+json (RFC 9457) of the service, or the error of an OAuth endpoint (RFC
- * 6749 §5.2). Anything else, a proxy's page say, is told by its status alone.
+ * What an answer that is no success says: problem+json (RFC 9457) of the service, or the error of an OAuth
+ * endpoint (RFC 6749 §5.2). Anything else, a proxy's page say, is told by its status alone.
  */
 export async function errorFromResponse(response: Response, context: ResponseContext): Promise<RemitError> {
   const { status } = response

@@ -10,7 +10,10 @@ export class ApprovalRequired extends RemitError<{ readonly authorizationDetails
   override readonly name = 'ApprovalRequired'
 }
 
-/** The person said no. Never a result: nothing of what was asked for happened, and asking again is for the person to begin. */
+/**
+ * The person said no. Never a result: nothing of what was asked for happened, and asking again is for the
+ * person to begin.
+ */
 export class ApprovalDenied extends RemitError<{
   readonly approval?: string
   /** The person's words, if any. Not part of the message, which a model may read. */
@@ -24,7 +27,10 @@ export class ApprovalExpired extends RemitError<{ readonly approval?: string }> 
   override readonly name = 'ApprovalExpired'
 }
 
-/** What an app keeps of a question that waits for its answer, to go on with in whatever process. Holds no token. */
+/**
+ * What an app keeps of a question that waits for its answer, to go on with in whatever process. Holds no
+ * token.
+ */
 export interface PendingApproval {
   readonly authReqId: string
   /** Whom it was asked of: nobody else's session goes on with it. */
@@ -84,7 +90,10 @@ export class RateLimited extends RemitError {
   override readonly name = 'RateLimited'
 }
 
-/** No answer, or none now: it cannot be reached, was too slow, or says that it cannot decide. Nothing was given out. */
+/**
+ * No answer, or none now: it cannot be reached, was too slow, or says that it cannot decide. Nothing was
+ * given out.
+ */
 export class Unavailable extends RemitError {
   override readonly name = 'Unavailable'
 }
@@ -99,7 +108,10 @@ export class NoPerson extends RemitError {
   override readonly name = 'NoPerson'
 }
 
-/** A token, or a question that waits, belongs to somebody else than the person of this session. It was not used. */
+/**
+ * A token, or a question that waits, belongs to somebody else than the person of this session. It was not
+ * used.
+ */
 export class WrongPerson extends RemitError {
   override readonly name = 'WrongPerson'
 }

@@ -11,7 +11,9 @@ export function isRemitError(value: unknown, code?: string): value is RemitError
   return isBranded(value) && (code === undefined || value.code === code)
 }
 
-/** The error of this code, of its own class where it has one. Undefined: `data` is not what that class says. */
+/**
+ * The error of this code, of its own class where it has one. Undefined: `data` is not what that class says.
+ */
 export function makeError(code: string, errorFacts: ErrorFacts, payload: unknown): RemitError | undefined {
   if (isKnown(code)) return kinds[code](code, errorFacts, payload)
   return isObject(payload) ? new RemitError(code, errorFacts, payload) : undefined

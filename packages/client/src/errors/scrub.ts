@@ -1,12 +1,14 @@
 /**
- * Takes what looks like a credential out of a text: a JWT, whatever follows an authorization scheme, the members of a
- * form that hold one, and these secrets wherever they stand. A last net: no message is made of such in the first place.
+ * Takes what looks like a credential out of a text: a JWT, whatever follows an authorization scheme, the
+ * members of a form that hold one, and these secrets wherever they stand. A last net: no message is made of
+ * such in the first place.
  */
 export const scrubbed = (text: string, secrets: readonly string[] = []): string =>
   secrets
     .filter((secret) => secret !== '')
     .reduce((partlyScrubbed, secret) => partlyScrubbed.replaceAll(secret, removed), text)
-    // The rest of a JWT is optional here, so that a long run of its letters is looked at once, not from each `eyJ` in it.
+    // The rest of a JWT is optional here, so that a long run of its letters is looked at once, not from each
+    // `eyJ` in it.
     .replaceAll(/\beyJ[\w-]+(\.[\w-]+\.[\w-]*)?/g, (run, tail) => (tail === undefined ? run : removed))
     .replaceAll(/\b(bearer|dpop|basic)\s+[\w.~+/=-]{8,}/gi, `$1 ${removed}`)
     .replaceAll(

@@ -17,7 +17,10 @@ export interface Access {
   readonly client: string
   /** Opaque id of what was lent to the agent. */
   readonly delegation: string
-  /** Opaque id of the one consent that all this comes of, however often the person lends; undefined where none is known. */
+  /**
+   * Opaque id of the one consent that all this comes of, however often the person lends; undefined where none
+   * is known.
+   */
   readonly grant: string | undefined
   /** Thread through every record of this action, at the issuer and here. */
   readonly txn: string | undefined
@@ -25,8 +28,8 @@ export interface Access {
   /** Empty: the scopes alone say what may be done. */
   readonly details: readonly Detail[]
   /**
-   * How the person had proven who they are (RFC 8176): `mfa` where they were verified by more than a password. Empty where
-   * the issuer says nothing.
+   * How the person had proven who they are (RFC 8176): `mfa` where they were verified by more than a
+   * password. Empty where the issuer says nothing.
    */
   readonly amr: readonly string[]
   /** When they signed in for this, in seconds since the epoch; undefined where the issuer says nothing. */

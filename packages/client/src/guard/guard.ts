@@ -40,7 +40,9 @@ export interface GuardOptions {
 /** What the guard reads of an HTTP request. It does not read the body. */
 export interface GuardRequest {
   readonly method: string
-  /** Public URL of the request: of the resource's configuration, never put together from a sender's `Host`. */
+  /**
+   * Public URL of the request: of the resource's configuration, never put together from a sender's `Host`.
+   */
   readonly url: string
   /** Those of a `Request`, or of Node's `IncomingMessage`. */
   readonly headers:
@@ -51,11 +53,11 @@ export interface GuardRequest {
 /** Checks the tokens that requests bring to your API. */
 export interface ResourceGuard {
   /**
-   * Who asks, for whom, what exactly. Checked: signature (ES256), issuer and single audience by exact string, type
-   * `at+jwt`, times, that an agent acts under a delegation, scopes, that every detail is of a known type, the proof of a
-   * bound token, and whether it still counts where `introspection` is given. NOT checked: whether the details cover
-   * what is asked for (`permits`), how often (`use`), what the person themself may do here, whether an agent is one
-   * that you want.
+   * Who asks, for whom, what exactly. Checked: signature (ES256), issuer and single audience by exact string,
+   * type `at+jwt`, times, that an agent acts under a delegation, scopes, that every detail is of a known
+   * type, the proof of a bound token, and whether it still counts where `introspection` is given. NOT
+   * checked: whether the details cover what is asked for (`permits`), how often (`use`), what the person
+   * themself may do here, whether an agent is one that you want.
    */
   verify(request: GuardRequest): Promise<Outcome<Access>>
   /** The first of the token's details that covers the action, as you judge it; a refusal where none does. */
@@ -63,8 +65,8 @@ export interface ResourceGuard {
   permits(access: Access, fits: (detail: Detail) => boolean): Outcome<Detail>
   /**
    * Takes one use of a detail: once, or as often as its `max_uses` says. Counted by consent and content (by
-   * delegation where the token names no consent), so that another token of the same consent is not another use, nor is one
-   * after the person lent anew. Call it last, right before the action; a use whose action
+   * delegation where the token names no consent), so that another token of the same consent is not another
+   * use, nor is one after the person lent anew. Call it last, right before the action; a use whose action
    * then fails is spent.
    */
   use(access: Access, detail: Detail): Promise<Outcome<Access>>
@@ -80,7 +82,9 @@ export interface ResourceGuard {
 const keepUsesMs = 14 * 86_400_000
 const usesMax = 1_000_000
 
-/** The check in front of an API that takes tokens of one issuer. Throws where the options leave a check open. */
+/**
+ * The check in front of an API that takes tokens of one issuer. Throws where the options leave a check open.
+ */
 export function createResourceGuard(options: GuardOptions): ResourceGuard {
   const { issuer, resource, requiredScopes = [], detailsTypes = [], dpop, uses, introspection } = options
   const now = () => (options.clock ?? Date).now()

@@ -1,12 +1,14 @@
 import { type Fetch, fetchJson } from '../shared/fetch-json.ts'
 import { isObject } from '../shared/json.ts'
 
-/** Asks the issuer whether a token still counts (RFC 7662), so that a revoked one is refused before it ends. */
+/**
+ * Asks the issuer whether a token still counts (RFC 7662), so that a revoked one is refused before it ends.
+ */
 export interface Introspection {
   readonly endpoint: string
   /**
-   * How this API proves itself there, made anew for each question: for `private_key_jwt` the form members `client_id`,
-   * `client_assertion` and `client_assertion_type`.
+   * How this API proves itself there, made anew for each question: for `private_key_jwt` the form members
+   * `client_id`, `client_assertion` and `client_assertion_type`.
    */
   readonly authenticate: () => Promise<Readonly<Record<string, string>>>
 }

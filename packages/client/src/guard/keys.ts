@@ -28,8 +28,8 @@ export function fixedKeys(jwks: { readonly keys: readonly JWK[] }): KeySource {
 }
 
 /**
- * The issuer's keys by its metadata (RFC 8414): kept 10 minutes, read again for an unknown `kid` at most every 30
- * seconds, one read at a time. Keys that are too old are not used where no newer ones can be had.
+ * The issuer's keys by its metadata (RFC 8414): kept 10 minutes, read again for an unknown `kid` at most
+ * every 30 seconds, one read at a time. Keys that are too old are not used where no newer ones can be had.
  */
 export function issuerKeys({ issuer, fetch, now }: IssuerKeysOptions): KeySource {
   let cached: { readonly keys: ReadonlyMap<string, CryptoKey>; readonly at: number } | undefined

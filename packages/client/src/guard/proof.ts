@@ -5,7 +5,9 @@ import { isWord } from '../shared/json.ts'
 
 /** Remembers proofs, for all processes of an API together. */
 export interface ReplayStore {
-  /** Whether this key was not seen before, atomically. May be forgotten after `until` (ms since the epoch). */
+  /**
+   * Whether this key was not seen before, atomically. May be forgotten after `until` (ms since the epoch).
+   */
   isFirst(key: string, until: number): Promise<boolean>
 }
 
@@ -25,8 +27,8 @@ export const proofAlgorithms = ['ES256', 'EdDSA']
 const secondsMax = 60
 
 /**
- * Whether a DPoP proof (RFC 9449 §4.3) is for this request, this token and its key, fresh (±60 s) and new. Nonces of
- * the server's own (§9) are not asked for.
+ * Whether a DPoP proof (RFC 9449 §4.3) is for this request, this token and its key, fresh (±60 s) and new.
+ * Nonces of the server's own (§9) are not asked for.
  */
 export async function isProven(
   { proof, token, method, url, boundTo }: Proof,

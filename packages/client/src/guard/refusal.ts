@@ -9,7 +9,9 @@ export type RefusalCode =
   | 'already_used'
   | 'temporarily_unavailable'
 
-/** Why a request is not let through: plain data, to be sent as it is. Says nothing about the token's content. */
+/**
+ * Why a request is not let through: plain data, to be sent as it is. Says nothing about the token's content.
+ */
 export interface Refusal {
   readonly status: 401 | 403 | 503
   readonly error: RefusalCode
@@ -48,7 +50,10 @@ const statuses: Readonly<Record<RefusalCode, Refusal['status']>> = {
   temporarily_unavailable: 503,
 }
 
-/** Makes refusals with the challenge that each is to carry. Descriptions are ours: nothing of a caller is quoted. */
+/**
+ * Makes refusals with the challenge that each is to carry. Descriptions are ours: nothing of a caller is
+ * quoted.
+ */
 export function createChallenges({ metadataUrl, scopes, proofAlgorithms }: ChallengeOptions): Challenges {
   const common = {
     ...(scopes.length > 0 && { scope: scopes.join(' ') }),

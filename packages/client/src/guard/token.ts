@@ -23,8 +23,8 @@ const leewaySeconds = 5
 const types = new Set(['at+jwt', 'application/at+jwt'])
 
 /**
- * Who an access token (RFC 9068) stands for, or why it does not count here. NOT checked: the proof of a bound token,
- * scopes, whether it was revoked.
+ * Who an access token (RFC 9068) stands for, or why it does not count here. NOT checked: the proof of a bound
+ * token, scopes, whether it was revoked.
  */
 export async function readToken(token: string, rules: TokenRules): Promise<Outcome<Access>> {
   const { refuse, keys, issuer, now } = rules
@@ -118,7 +118,10 @@ function isTimely({ exp, iat, nbf }: Claims, { now, lifetimeMax }: TokenRules): 
   return exp > seconds && iat <= seconds + leewaySeconds && exp > iat && exp - iat <= lifetimeMax
 }
 
-/** Undefined: not bound. null: bound in a way that cannot be checked here, so that it must not pass for unbound. */
+/**
+ * Undefined: not bound. null: bound in a way that cannot be checked here, so that it must not pass for
+ * unbound.
+ */
 function boundToOf({ cnf }: Claims): string | undefined | null {
   if (cnf === undefined) return undefined
   return isObject(cnf) && Object.keys(cnf).length === 1 && isWord(cnf['jkt']) ? cnf['jkt'] : null

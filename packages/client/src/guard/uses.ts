@@ -3,13 +3,16 @@ import type { ReplayStore } from './proof.ts'
 /** Counts uses, for all processes of an API together. */
 export interface UseStore {
   /**
-   * Takes one use of `max` and says whether there was one left, atomically: of twenty at once with one left, one is
-   * true. What it counts may be forgotten after `until` (milliseconds since the epoch).
+   * Takes one use of `max` and says whether there was one left, atomically: of twenty at once with one left,
+   * one is true. What it counts may be forgotten after `until` (milliseconds since the epoch).
    */
   take(key: string, max: number, until: number): Promise<boolean>
 }
 
-/** For one process, and for tests: a second process, or a restart, counts from zero. Holds at most 100,000 keys. */
+/**
+ * For one process, and for tests: a second process, or a restart, counts from zero. Holds at most 100,000
+ * keys.
+ */
 export function memoryStore({
   now = Date.now,
 }: {

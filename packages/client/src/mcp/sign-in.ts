@@ -6,20 +6,23 @@ export interface McpSignInOptions<Dpop = never> {
   readonly redirectUrl: string
   /** Sends the person there. */
   readonly open: (url: URL) => void | Promise<void>
-  /** Of a client that is registered, with its secret where it has one; `issuer`, if named, is the only server that sees it. */
+  /**
+   * Of a client that is registered, with its secret where it has one; `issuer`, if named, is the only server
+   * that sees it.
+   */
   readonly client?: { readonly client_id: string; readonly client_secret?: string; readonly issuer?: string }
   /** Of a client that is known by a document at this https address (Client ID Metadata Document). */
   readonly clientMetadataUrl?: string
   /**
-   * Asked for from the first sign-in on, beside what the server demands, so that the person agrees once. Default: none. Remit
-   * offers what needs an approval only to whoever may ask for one (`approvals.request`).
+   * Asked for from the first sign-in on, beside what the server demands, so that the person agrees once.
+   * Default: none. Remit offers what needs an approval only to whoever may ask for one (`approvals.request`).
    */
   readonly scopes?: readonly string[]
   /** What a server is told that registers clients by itself. Default `MCP client`. */
   readonly clientName?: string
   /**
-   * Whether refresh tokens are kept. Default true. `@modelcontextprotocol/sdk` 1.x needs false: it answers a demand for more
-   * scopes by refreshing what it has, and gives up.
+   * Whether refresh tokens are kept. Default true. `@modelcontextprotocol/sdk` 1.x needs false: it answers a
+   * demand for more scopes by refreshing what it has, and gives up.
    */
   readonly refreshes?: boolean
   /** `DpopSession.create()` of the official client: binds tokens to its key. Default: bearer tokens. */
@@ -46,9 +49,10 @@ interface Issued {
 }
 
 /**
- * The sign-in of one person at one MCP server, for the official clients (their `OAuthClientProvider`), in memory. What one
- * authorization server gave is never shown to another: tokens and registrations are kept by issuer. An answer counts once, and
- * only for the attempt that this program began: see {@link McpSignIn.back}.
+ * The sign-in of one person at one MCP server, for the official clients (their `OAuthClientProvider`), in
+ * memory. What one authorization server gave is never shown to another: tokens and registrations are kept by
+ * issuer. An answer counts once, and only for the attempt that this program began: see
+ * {@link McpSignIn.back}.
  */
 export class McpSignIn<Dpop = never> {
   readonly clientMetadataUrl?: string
@@ -88,8 +92,8 @@ export class McpSignIn<Dpop = never> {
   /**
    * What the browser came back with, to be handed to `transport.finishAuth`.
    *
-   * @throws TypeError where it is not the answer to the last attempt, or was handed over before: somebody else's code would
-   *   sign this program in as them (RFC 6749 §10.12).
+   * @throws TypeError where it is not the answer to the last attempt, or was handed over before: somebody
+   * else's code would sign this program in as them (RFC 6749 §10.12).
    */
   back(url: URL): URLSearchParams {
     const { searchParams } = url
@@ -126,7 +130,8 @@ export class McpSignIn<Dpop = never> {
     const tokens = this.#options.refreshes === false || refresh === undefined ? withoutRefresh : issuedTokens
     this.#latest = tokens
     if (issued !== undefined) this.#tokens.set(issued.issuer, tokens)
-    // Which server it was is held for the answer that comes back. Next time the resource is asked: it may have moved.
+    // Which server it was is held for the answer that comes back. Next time the resource is asked: it may
+    // have moved.
     this.#discovered = undefined
   }
 

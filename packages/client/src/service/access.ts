@@ -13,7 +13,8 @@ export interface AccessInit {
 }
 
 /**
- * Leave to call one API for one person. The token stays inside: it goes to that API with each request, and nowhere else.
+ * Leave to call one API for one person. The token stays inside: it goes to that API with each request, and
+ * nowhere else.
  */
 export interface Access {
   readonly person: Person
@@ -23,9 +24,11 @@ export interface Access {
   /** As granted: the person may have agreed to less than what was asked for. */
   readonly details: readonly Detail[]
   /**
-   * As `fetch`, for an address of the API or a path below it (`/orders`). Redirects are given back, not followed.
+   * As `fetch`, for an address of the API or a path below it (`/orders`). Redirects are given back, not
+   * followed.
    *
-   * @throws TypeError for an address that is not the API's; Unavailable where there is no answer in 30 seconds.
+   * @throws TypeError for an address that is not the API's; Unavailable where there is no answer in 30
+   * seconds.
    */
   fetch(address: string, init?: AccessInit): Promise<Response>
 }
@@ -53,7 +56,10 @@ function createAccess(
   })
 }
 
-/** With this one token, for as long as it is good: it stands for one answer of the person's, and there is no other. */
+/**
+ * With this one token, for as long as it is good: it stands for one answer of the person's, and there is no
+ * other.
+ */
 export const accessWith = (person: Person, token: AccessToken, platform: Platform): Access =>
   createAccess(person, token, (request) => sendAs(token, request, platform))
 

@@ -25,7 +25,8 @@ export interface Approvals {
   request(question: ApprovalQuestion, options?: CallOptions): Promise<ApprovalAsked>
   get(id: string, options?: CallOptions): Promise<Approval>
   /**
-   * Waits until the person has answered, or asks back: `approved`, with the grant in `grant_id`, or `info_requested`.
+   * Waits until the person has answered, or asks back: `approved`, with the grant in `grant_id`, or
+   * `info_requested`.
    *
    * @throws ApprovalDenied, ApprovalExpired
    */

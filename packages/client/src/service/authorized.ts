@@ -13,8 +13,8 @@ export interface SentRequest {
 }
 
 /**
- * Sends a request under a token, with the proof that it needs, once more where the server asks for a nonce. No redirect
- * is followed: a token goes where it was meant to, or nowhere.
+ * Sends a request under a token, with the proof that it needs, once more where the server asks for a nonce.
+ * No redirect is followed: a token goes where it was meant to, or nowhere.
  *
  * @throws Unavailable where there is no answer; the signal's reason where it was given up.
  */

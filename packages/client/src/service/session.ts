@@ -31,15 +31,16 @@ import { createVaultFetch, type VaultFetch } from './vault.ts'
 
 export interface RetrieveOptions extends CallOptions {
   /**
-   * Asks to be told, in `approval`, whether there is more that the person could release: the token for it holds
-   * `approvals.request` too. Default false.
+   * Asks to be told, in `approval`, whether there is more that the person could release: the token for it
+   * holds `approvals.request` too. Default false.
    */
   readonly offers?: boolean
 }
 
 /**
- * One agent, working for one person. Everything that is done through it is done for that person, and everything that is
- * done for a person goes through one: hand it on, do not keep it in a place that conversations share.
+ * One agent, working for one person. Everything that is done through it is done for that person, and
+ * everything that is done for a person goes through one: hand it on, do not keep it in a place that
+ * conversations share.
  */
 export interface Session {
   readonly person: Person
@@ -127,9 +128,9 @@ export function internalsOf(session: Session | undefined): SessionInternals {
 const queryOf = ({ approval }: { readonly approval: string | undefined }): string =>
   approval === undefined ? '' : `?${new URLSearchParams({ approval })}`
 
-// Each guard names every member of its type: one that the contract gains, loses or changes is a compile error here.
-// Members that are not named are let through, so that a newer service can say more; a member that is missing or of
-// another type makes the answer unreadable.
+// Each guard names every member of its type: one that the contract gains, loses or changes is a compile error
+// here. Members that are not named are let through, so that a newer service can say more; a member that is
+// missing or of another type makes the answer unreadable.
 
 const provenance = shape<Provenance>({
   owner: optional(isText),

@@ -18,8 +18,9 @@ export interface VaultInit extends CallOptions {
 /**
  * One call to a third party with the account that the person linked; the token for it stays with the service.
  *
- * @throws ConnectionRequired where the person has not linked one for this agent; ApprovalRequired where they have to
- *   agree to this call first; OutcomeUnknown where nobody knows whether it took effect: it must not simply be repeated.
+ * @throws ConnectionRequired where the person has not linked one for this agent; ApprovalRequired where they
+ * have to agree to this call first; OutcomeUnknown where nobody knows whether it took effect: it must not
+ * simply be repeated.
  */
 export type VaultFetch = (connection: string, path: string, init?: VaultInit) => Promise<Response>
 

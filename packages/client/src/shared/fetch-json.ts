@@ -5,8 +5,8 @@ const bytesMax = 256 * 1024
 const timeoutMs = 5_000
 
 /**
- * A small JSON document, or undefined for whatever goes wrong: no answer in five seconds, any status but 200 (redirects
- * are not followed: keys come from where the issuer says), more than 256 KiB, not JSON.
+ * A small JSON document, or undefined for whatever goes wrong: no answer in five seconds, any status but 200
+ * (redirects are not followed: keys come from where the issuer says), more than 256 KiB, not JSON.
  */
 export async function fetchJson(fetch: Fetch, url: string, init: RequestInit = {}): Promise<unknown> {
   try {

@@ -2,8 +2,8 @@ import { type Fetch, fetchJson } from './fetch-json.ts'
 import { isObject } from './json.ts'
 
 /**
- * What `read` takes of the metadata of an issuer (RFC 8414), at either of its two addresses; undefined where it cannot be
- * had.
+ * What `read` takes of the metadata of an issuer (RFC 8414), at either of its two addresses; undefined where
+ * it cannot be had.
  */
 export async function readIssuerDocument<T>(
   issuer: string,

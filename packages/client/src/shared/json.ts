@@ -21,7 +21,10 @@ export function parsedJson(text: string): unknown {
   }
 }
 
-/** One text for equal JSON values, whatever the order of their members. Members that are undefined do not count. */
+/**
+ * One text for equal JSON values, whatever the order of their members. Members that are undefined do not
+ * count.
+ */
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)

@@ -6,7 +6,9 @@ import type { AccessToken, TokenRequest } from './token.ts'
 
 /** Access tokens in memory, of whatever people, agents and APIs. */
 export interface TokenCache {
-  /** The one that is held under the key, or the one that `obtain` brings: asked for once, however many wait. */
+  /**
+   * The one that is held under the key, or the one that `obtain` brings: asked for once, however many wait.
+   */
   get(key: string, signal: AbortSignal | undefined, obtain: () => Promise<AccessToken>): Promise<AccessToken>
   /** Forgets this token, and no other that has taken its place. */
   drop(key: string, token: AccessToken): void
@@ -14,8 +16,8 @@ export interface TokenCache {
 }
 
 /**
- * Person and agent and audience, and whatever else makes two tokens different ones: the issuer, the key that they are bound
- * to, scopes and details.
+ * Person and agent and audience, and whatever else makes two tokens different ones: the issuer, the key that
+ * they are bound to, scopes and details.
  */
 export const cacheKey = async (
   { issuer, agent, prover }: Pick<IssuerClient, 'issuer' | 'agent' | 'prover'>,
@@ -35,8 +37,8 @@ const heldMax = 10_000
 const aheadMsMax = 30_000
 
 /**
- * Holds at most 10,000 tokens, those asked for last. A token is renewed 30 seconds before it ends, or in the last fifth of
- * its life where that is shorter. What failed is not held: the next one asks anew.
+ * Holds at most 10,000 tokens, those asked for last. A token is renewed 30 seconds before it ends, or in the
+ * last fifth of its life where that is shorter. What failed is not held: the next one asks anew.
  */
 export function createTokenCache({ now = Date.now }: { readonly now?: () => number } = {}): TokenCache {
   const entries = new Map<string, { readonly token: AccessToken; readonly until: number }>()

@@ -21,7 +21,9 @@ export interface CibaRequest extends TokenRequest {
   readonly bindingMessage: string
   /** Seconds that the person has. Default: the issuer's. */
   readonly expirySeconds?: number | undefined
-  /** Whether a detail that was granted is within one that was asked for. Default: the same, or plainly less. */
+  /**
+   * Whether a detail that was granted is within one that was asked for. Default: the same, or plainly less.
+   */
   readonly within?: Within | undefined
 }
 
@@ -31,11 +33,11 @@ export interface Ciba {
   /** Asks the person of the request. What it gives may be stored, and gone on with in another process. */
   start(request: CibaRequest): Promise<PendingApproval>
   /**
-   * Looks once. The same request as at the start is needed again: who, what and for which API is held against what
-   * waits, and against what was granted.
+   * Looks once. The same request as at the start is needed again: who, what and for which API is held against
+   * what waits, and against what was granted.
    *
-   * @throws ApprovalPending, ApprovalDenied, ApprovalExpired; WrongPerson and GrantedDiffers where it is not that
-   *   question's; Unavailable where the issuer cannot be asked.
+   * @throws ApprovalPending, ApprovalDenied, ApprovalExpired; WrongPerson and GrantedDiffers where it is not
+   * that question's; Unavailable where the issuer cannot be asked.
    */
   poll(pending: PendingApproval, request: CibaRequest): Promise<AccessToken>
 }

@@ -17,8 +17,8 @@ import type { AccessToken, Person, TokenRequest, TokenSource } from './token.ts'
 /** Settings of `deviceFlow`. */
 export interface DeviceFlowOptions extends IssuerOptions {
   /**
-   * Shows the person where to sign in; the caller then waits until they have. Left out: whoever needs a token gets
-   * `SignInRequired`, and asks again later.
+   * Shows the person where to sign in; the caller then waits until they have. Left out: whoever needs a token
+   * gets `SignInRequired`, and asks again later.
    */
   readonly onSignIn?: (signIn: SignInRequired, person: Person) => void | Promise<void>
   /** Default: a cache of its own. */
@@ -44,9 +44,9 @@ const grantType = 'urn:ietf:params:oauth:grant-type:device_code'
 const entriesMax = 10_000
 
 /**
- * Tokens by the device flow (RFC 8628): the person signs in in any browser and enters a code. Whoever that is has to be
- * the person of the request: with somebody else's sign-in there is no token. Renewed by refresh token, as long as
- * that lasts; device codes and refresh tokens stay in this process.
+ * Tokens by the device flow (RFC 8628): the person signs in in any browser and enters a code. Whoever that is
+ * has to be the person of the request: with somebody else's sign-in there is no token. Renewed by refresh
+ * token, as long as that lasts; device codes and refresh tokens stay in this process.
  */
 export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
   const client = createIssuerClient(options)
@@ -108,7 +108,8 @@ export function deviceFlow(options: DeviceFlowOptions): DeviceFlow {
       if (isRemitError(error, 'slow_down')) waiting.interval += 5
       if (isRemitError(error, 'authorization_pending') || isRemitError(error, 'slow_down'))
         throw waiting.signIn
-      // No answer says nothing about the code; everything else ends it: denied, over, or somebody else's sign-in.
+      // No answer says nothing about the code; everything else ends it: denied, over, or somebody else's
+      // sign-in.
       if (!isRemitError(error) || !(error instanceof Unavailable)) flows.delete(key)
       throw error
     }

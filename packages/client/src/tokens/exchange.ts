@@ -7,8 +7,8 @@ import type { Person, TokenRequest, TokenSource } from './token.ts'
 /** Settings of `exchange`. */
 export interface ExchangeOptions extends IssuerOptions {
   /**
-   * A token of the person's that is addressed to this agent. Default: the `subjectToken` of the person itself. Whatever
-   * it gives, a token for somebody else is refused.
+   * A token of the person's that is addressed to this agent. Default: the `subjectToken` of the person
+   * itself. Whatever it gives, a token for somebody else is refused.
    */
   readonly subjectToken?: (person: Person, signal?: AbortSignal) => Promise<string>
   /** Default: a cache of its own. One may be shared by several agents and APIs. */
@@ -19,8 +19,8 @@ const grantType = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token'
 
 /**
- * Tokens by exchange (RFC 8693): what a person handed to the agent becomes a token for one API that names both. Held by
- * person, agent and API until shortly before it ends.
+ * Tokens by exchange (RFC 8693): what a person handed to the agent becomes a token for one API that names
+ * both. Held by person, agent and API until shortly before it ends.
  */
 export function exchange(options: ExchangeOptions): TokenSource {
   const client = createIssuerClient(options)

@@ -26,7 +26,8 @@ export interface IssuerClient {
   /**
    * Sends a form and gives the JSON object of a 200. `secrets` are kept out of errors.
    *
-   * @throws RemitError of OAuth's own code (`invalid_grant`, …); Unavailable where there was no answer in 15 seconds.
+   * @throws RemitError of OAuth's own code (`invalid_grant`, …); Unavailable where there was no answer in 15
+   * seconds.
    */
   post(endpoint: Endpoint, form: Form, secrets: readonly string[]): Promise<Readonly<Record<string, unknown>>>
 }

@@ -24,8 +24,8 @@ const keptMs = 600_000
 const keptMax = 100
 
 /**
- * Reads the metadata of issuers (RFC 8414), kept for ten minutes in this process. What it makes throws Unavailable where
- * that cannot be had, names another issuer, or an address that is not safe.
+ * Reads the metadata of issuers (RFC 8414), kept for ten minutes in this process. What it makes throws
+ * Unavailable where that cannot be had, names another issuer, or an address that is not safe.
  */
 export const createDiscovery = ({
   fetch,
@@ -46,8 +46,8 @@ async function readIssuer(issuer: string, fetch: Fetch): Promise<IssuerMetadata>
 }
 
 /**
- * The one authorization server of an API by what that says of itself (RFC 9728), if it is of the API's own origin: an
- * API must not be able to send an agent's proof, and a person's token, to any other.
+ * The one authorization server of an API by what that says of itself (RFC 9728), if it is of the API's own
+ * origin: an API must not be able to send an agent's proof, and a person's token, to any other.
  *
  * @throws TypeError where the issuer has to be named by you; Unavailable where it cannot be had.
  */

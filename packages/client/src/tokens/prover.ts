@@ -1,7 +1,10 @@
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose'
 import { digest } from '../shared/digest.ts'
 
-/** The key that an agent's tokens are bound to (DPoP, RFC 9449). The private half may be one that cannot be exported. */
+/**
+ * The key that an agent's tokens are bound to (DPoP, RFC 9449). The private half may be one that cannot be
+ * exported.
+ */
 export interface ProofKey {
   readonly privateKey: CryptoKey
   readonly publicJwk: JWK
@@ -22,7 +25,10 @@ export interface Prover {
   /** Thumbprint of the key (RFC 7638). */
   thumbprint(): Promise<string>
   prove(request: ProofRequest): Promise<string>
-  /** Keeps the nonce of an answer for the next proof to that origin (RFC 9449 §8.2). True: there was a new one. */
+  /**
+   * Keeps the nonce of an answer for the next proof to that origin (RFC 9449 §8.2). True: there was a new
+   * one.
+   */
   learn(url: string, response: Response): boolean
 }
 

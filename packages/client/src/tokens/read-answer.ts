@@ -14,10 +14,10 @@ export interface Expected extends Pick<TokenRequest, 'audience' | 'scopes' | 'de
 }
 
 /**
- * The token of an answer (RFC 6749 §5.1), if it is what was asked for: of the kind that was, for this person, this API. What
- * an access token says is the API's to verify; here it is only held against what was asked for, so that no mix-up,
- * of the app's or on the way, ends in one person's session with another's token. A token that does not say whom it is for is
- * refused.
+ * The token of an answer (RFC 6749 §5.1), if it is what was asked for: of the kind that was, for this person,
+ * this API. What an access token says is the API's to verify; here it is only held against what was asked
+ * for, so that no mix-up, of the app's or on the way, ends in one person's session with another's token. A
+ * token that does not say whom it is for is refused.
  *
  * @throws WrongPerson, GrantedDiffers
  */

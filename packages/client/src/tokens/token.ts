@@ -7,8 +7,8 @@ export interface Person {
   /** Their subject at the issuer, `anne`: exactly what their tokens say in `sub`. */
   readonly subject: string
   /**
-   * A token of theirs that is addressed to the agent, for `exchange`: fresh at each call. It is bound to this object, so
-   * that an app never has to look for it by name.
+   * A token of theirs that is addressed to the agent, for `exchange`: fresh at each call. It is bound to this
+   * object, so that an app never has to look for it by name.
    */
   readonly subjectToken?: (signal?: AbortSignal) => Promise<string>
 }
@@ -77,7 +77,10 @@ export interface StaticTokenOptions {
   readonly agent?: string
 }
 
-/** A token from elsewhere, for one person, used as it is until it is refused: for scripts and trials. Bearer only. */
+/**
+ * A token from elsewhere, for one person, used as it is until it is refused: for scripts and trials. Bearer
+ * only.
+ */
 export function staticToken({ subject, token, agent = 'static' }: StaticTokenOptions): TokenSource {
   return {
     agent,

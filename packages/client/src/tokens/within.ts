@@ -11,10 +11,11 @@ const limits = new Set(['until', 'valid_until', 'max_uses'])
 const allowLists = new Set(['collections', 'actions', 'locations', 'datatypes', 'privileges'])
 
 /**
- * The same detail, or a smaller one: every member of the one that was asked for is there and equal, a list that allows
- * (`collections`, and those of RFC 9396 §2.2) may have lost items, and nothing was added but an end or a number of uses. A missing member is not smaller: without its limit an order
- * has none. An offer of documents becomes its grant, as does a call to a third party. Which numbers are smaller orders only an API knows: see `within` of
- * `withApproval`.
+ * The same detail, or a smaller one: every member of the one that was asked for is there and equal, a list
+ * that allows (`collections`, and those of RFC 9396 §2.2) may have lost items, and nothing was added but an
+ * end or a number of uses. A missing member is not smaller: without its limit an order has none. An offer of
+ * documents becomes its grant, as does a call to a third party. Which numbers are smaller orders only an API
+ * knows: see `within` of `withApproval`.
  */
 export const isWithin: Within = (granted, requested) => {
   if (granted.type !== requested.type) return false
@@ -27,8 +28,8 @@ export const isWithin: Within = (granted, requested) => {
 }
 
 /**
- * Whether everything that was granted is within something that was asked for, and something was. Where nothing in
- * particular was asked for, whatever came is less.
+ * Whether everything that was granted is within something that was asked for, and something was. Where
+ * nothing in particular was asked for, whatever came is less.
  */
 export const areWithin = (
   granted: readonly Detail[],

@@ -2,13 +2,18 @@ import { NoPerson } from '../errors/kinds.ts'
 import { internalsOf, type Session } from '../service/session.ts'
 import type { ToolCall, WrappedTool } from './tool.ts'
 
-/** What follows an asynchronous flow of control: Node's AsyncLocalStorage, or whatever a platform has of the kind. */
+/**
+ * What follows an asynchronous flow of control: Node's AsyncLocalStorage, or whatever a platform has of the
+ * kind.
+ */
 export interface ContextStore<T> {
   run<Result>(store: T, callback: () => Result): Result
   getStore(): T | undefined
 }
 
-/** Binds the person to the asynchronous flow of a conversation, for frameworks that hand nothing on to a tool. */
+/**
+ * Binds the person to the asynchronous flow of a conversation, for frameworks that hand nothing on to a tool.
+ */
 export interface Conversations {
   /** Everything that happens in `conversation`, and whatever that awaits, is for the session's person. */
   run<Result>(session: Session, conversation: () => Result): Result

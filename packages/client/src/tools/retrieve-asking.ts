@@ -7,9 +7,14 @@ import type { ToolCall } from './tool.ts'
 
 /** Settings of `retrieveAsking`. */
 export interface AskingOptions {
-  /** Why the agent wants to read it, in its own words, which the person sees as such: always the same, or by the question. */
+  /**
+   * Why the agent wants to read it, in its own words, which the person sees as such: always the same, or by
+   * the question.
+   */
   readonly purpose: string | ((question: Question) => string)
-  /** Called once the person was asked, so that the app can say where they answer: their page of `asked.id`. */
+  /**
+   * Called once the person was asked, so that the app can say where they answer: their page of `asked.id`.
+   */
   readonly onPending?: (pendingApproval: ApprovalAsked, session: Session) => void | Promise<void>
   /** Answers what the person asks back. Left out: their question ends the wait, as a no would. */
   readonly onQuestion?: (question: string, session: Session) => string | Promise<string>
@@ -20,9 +25,9 @@ export interface AskingOptions {
 }
 
 /**
- * `session.retrieve`, and where the service offers more that this person could release to the agent, they are asked and
- * waited for, and the question is put again with their yes. Without one the answer is what it was: what needs no yes, with
- * nothing in it of what was asked for or refused.
+ * `session.retrieve`, and where the service offers more that this person could release to the agent, they are
+ * asked and waited for, and the question is put again with their yes. Without one the answer is what it was:
+ * what needs no yes, with nothing in it of what was asked for or refused.
  *
  * @throws NoPerson; whatever `session.retrieve` throws, and the reason of `call.signal`.
  */
@@ -44,7 +49,10 @@ export async function retrieveAsking(
   return grant === undefined ? answer : session.retrieve({ ...question, approval: grant }, { signal })
 }
 
-/** The grant of a yes; undefined for everything else that a person, or the limit of questions to them, can say. */
+/**
+ * The grant of a yes; undefined for everything else that a person, or the limit of questions to them, can
+ * say.
+ */
 async function agreed(
   { purpose, onPending, onQuestion, onDenied, expirySeconds }: AskingOptions,
   offer: string,

@@ -18,33 +18,40 @@ export interface ApprovalOptions<Args> {
   /** What exactly the person is asked for, of this call's arguments. Default: the scopes alone. */
   readonly details?: (args: Args) => readonly Detail[]
   /**
-   * What the person reads beside it, of this call's arguments: at most 128 characters of plain text on one line. Their page
-   * tells them to refuse where the app did not show the same words.
+   * What the person reads beside it, of this call's arguments: at most 128 characters of plain text on one
+   * line. Their page tells them to refuse where the app did not show the same words.
    */
   readonly bindingMessage: (args: Args) => string
   /**
-   * `interrupt` (default): asks, and throws `ApprovalPending`, whose `data.resume` the app stores; the call that is given
-   * it goes on. `poll`: the same, but this process remembers: the same call again looks again. `block`: waits.
+   * `interrupt` (default): asks, and throws `ApprovalPending`, whose `data.resume` the app stores; the call
+   * that is given it goes on. `poll`: the same, but this process remembers: the same call again looks again.
+   * `block`: waits.
    */
   readonly mode?: 'interrupt' | 'poll' | 'block'
   /** Seconds that the person has. Default: the issuer's. */
   readonly expirySeconds?: number
   /** What counts as less, where only the API knows it: 5 shares of 10. Default: the same, or plainly less. */
   readonly within?: Within
-  /** With `block`: called once the person was asked, so that the app can say so, with the words that it has to show. */
+  /**
+   * With `block`: called once the person was asked, so that the app can say so, with the words that it has to
+   * show.
+   */
   readonly onPending?: (
     pending: ApprovalPending,
     session: Session,
     bindingMessage: string,
   ) => void | Promise<void>
-  /** With `block`: answers what the person asks back. Left out: their question ends the call, as `ApprovalPending`. */
+  /**
+   * With `block`: answers what the person asks back. Left out: their question ends the call, as
+   * `ApprovalPending`.
+   */
   readonly onQuestion?: (question: string, args: Args, session: Session) => string | Promise<string>
 }
 
 /**
- * A tool that asks its person first, on their own device (CIBA), for exactly what this call is about. The tool runs only
- * with a token that was granted for that: same person, same API, the details of these arguments or less, which it finds in
- * `access.details`. One answer is one call: it is not kept for the next.
+ * A tool that asks its person first, on their own device (CIBA), for exactly what this call is about. The
+ * tool runs only with a token that was granted for that: same person, same API, the details of these
+ * arguments or less, which it finds in `access.details`. One answer is one call: it is not kept for the next.
  *
  * The wrapped tool throws: ApprovalPending; ApprovalDenied, so that a no is never a result; ApprovalExpired;
  * GrantedDiffers; WrongPerson; NoPerson.
@@ -152,9 +159,10 @@ interface Question {
 const questionsMax = 10_000
 
 /**
- * What people were asked for one tool and have not answered, in this process: 10,000 at most; the oldest goes first. What
- * it makes asks, or looks again where this person was asked for exactly this already; no two looks at one question overlap.
- * It throws ApprovalPending, and whatever `poll` throws, which ends the question.
+ * What people were asked for one tool and have not answered, in this process: 10,000 at most; the oldest goes
+ * first. What it makes asks, or looks again where this person was asked for exactly this already; no two
+ * looks at one question overlap. It throws ApprovalPending, and whatever `poll` throws, which ends the
+ * question.
  */
 function createOpenQuestions() {
   const questions = new Map<string, Question>()

@@ -11,15 +11,15 @@ export interface ConnectionOptions<Args> {
   /** Name of the provider at the service: `github`. */
   readonly connection: string
   /**
-   * `interrupt` (default): what the person has to do first is thrown: `ConnectionRequired` says where they link their
-   * account, `ApprovalRequired` what to ask them for. `block`: waits until they have.
+   * `interrupt` (default): what the person has to do first is thrown: `ConnectionRequired` says where they
+   * link their account, `ApprovalRequired` what to ask them for. `block`: waits until they have.
    */
   readonly mode?: 'interrupt' | 'block'
   /** Needed with `block`: shows this person where to link their account. */
   readonly onConnect?: (required: ConnectionRequired, session: Session) => void | Promise<void>
   /**
-   * With `block`: why the agent wants a call that the person has not agreed to, in its own words; they are asked and waited
-   * for. Left out: such a call ends with `ApprovalRequired`.
+   * With `block`: why the agent wants a call that the person has not agreed to, in its own words; they are
+   * asked and waited for. Left out: such a call ends with `ApprovalRequired`.
    */
   readonly purpose?: string | ((args: Args) => string)
   /** With `block` and `purpose`: answers what the person asks back. */
@@ -48,11 +48,12 @@ const waitMsDefault = 600_000
 const pauseMs = 3_000
 
 /**
- * A tool that works with an account of its person at a third party. Its token never comes here: calls go through the
- * service's vault, for this person and agent. A refusal ends the wrapped tool also where the tool itself took it for an
- * answer.
+ * A tool that works with an account of its person at a third party. Its token never comes here: calls go
+ * through the service's vault, for this person and agent. A refusal ends the wrapped tool also where the tool
+ * itself took it for an answer.
  *
- * The wrapped tool throws: ConnectionRequired; ApprovalRequired; ApprovalDenied; ApprovalExpired; OutcomeUnknown; NoPerson.
+ * The wrapped tool throws: ConnectionRequired; ApprovalRequired; ApprovalDenied; ApprovalExpired;
+ * OutcomeUnknown; NoPerson.
  */
 export function withConnection<Args, Result>(
   options: ConnectionOptions<Args>,

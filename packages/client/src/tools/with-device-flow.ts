@@ -12,8 +12,8 @@ export interface DeviceFlowToolOptions<Args> {
   readonly scopes?: readonly string[]
   readonly details?: (args: Args) => readonly Detail[]
   /**
-   * `interrupt` (default): throws `SignInRequired` until the person has signed in; the same call again looks again.
-   * `block`: waits, once `onSignIn` has shown where.
+   * `interrupt` (default): throws `SignInRequired` until the person has signed in; the same call again looks
+   * again. `block`: waits, once `onSignIn` has shown where.
    */
   readonly mode?: 'interrupt' | 'block'
   /** Needed with `block`: shows this person where to sign in. */
@@ -21,8 +21,8 @@ export interface DeviceFlowToolOptions<Args> {
 }
 
 /**
- * A tool that has its person sign in first, in any browser (device flow), for the API that it calls. Whoever signs in has
- * to be that person. The sign-in is kept for them, this agent and this API until it is over.
+ * A tool that has its person sign in first, in any browser (device flow), for the API that it calls. Whoever
+ * signs in has to be that person. The sign-in is kept for them, this agent and this API until it is over.
  *
  * The wrapped tool throws: SignInRequired; WrongPerson; GrantedDiffers; NoPerson.
  */

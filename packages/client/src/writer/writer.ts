@@ -15,9 +15,14 @@ import { isAccessChanged, isJob, isJobAnswer } from './wire.ts'
 export interface WriterOptions extends PlatformOptions {
   /** Of the service: its PUBLIC_URL, exactly. */
   readonly url: string
-  /** The service's own tokens: `clientCredentials`, or a function that gives one which still counts for a while. */
+  /**
+   * The service's own tokens: `clientCredentials`, or a function that gives one which still counts for a
+   * while.
+   */
   readonly token: ServiceTokens | (() => Promise<string>)
-  /** Lets tokens travel over plain http beyond this machine, in a network that is yours alone. Default false. */
+  /**
+   * Lets tokens travel over plain http beyond this machine, in a network that is yours alone. Default false.
+   */
   readonly allowPlainHttp?: boolean
 }
 
@@ -35,8 +40,8 @@ export interface JobOptions extends WriteOptions {
 /** Options of an import. Without `snapshotOf` it withdraws nothing. */
 export interface ImportOptions extends JobOptions {
   /**
-   * Withdraws what this collection has and the lines do not list. The last line has to be `{"end": <number of lines before>}`,
-   * else nothing is withdrawn and the job notes `snapshot_not_applied`.
+   * Withdraws what this collection has and the lines do not list. The last line has to be
+   * `{"end": <number of lines before>}`, else nothing is withdrawn and the job notes `snapshot_not_applied`.
    */
   readonly snapshotOf?: string
   /** Lets an empty list withdraw everything, within `allowWithdraw`. Default false. */
@@ -50,13 +55,14 @@ export interface ImportOptions extends JobOptions {
 }
 
 /**
- * Lines of an import: documents, or NDJSON as a function that makes the same stream anew each time it is sent.
+ * Lines of an import: documents, or NDJSON as a function that makes the same stream anew each time it is
+ * sent.
  */
 export type ImportLines = Iterable<DocumentInput> | (() => ReadableStream<Uint8Array>)
 
 /**
- * A service's way to write: documents with who may read them, and the relationships beside them. Every call may be made
- * again after a failure. What each may touch is for the service to say.
+ * A service's way to write: documents with who may read them, and the relationships beside them. Every call
+ * may be made again after a failure. What each may touch is for the service to say.
  */
 export interface Writer {
   /**
@@ -67,13 +73,15 @@ export interface Writer {
   put(document: DocumentInput, options?: WriteOptions): Promise<Job>
   /** Withdraws a document. Nobody finds it any more when this begins to wait for the rest. */
   withdraw(id: string, options?: WriteOptions): Promise<Job>
-  /** Sets anew who may read a document; `{}` is nobody. What it takes away is in force when this is answered. */
+  /**
+   * Sets anew who may read a document; `{}` is nobody. What it takes away is in force when this is answered.
+   */
   setAccess(id: string, access: DocumentAccess, options?: WriteOptions): Promise<AccessChanged>
   /** Writes and deletes relationship tuples: memberships, and readers and parents of folders. */
   changeAccess(change: AccessChange, options?: WriteOptions): Promise<AccessChanged>
   /**
-   * Imports many documents and waits for the job. The job is given whatever became of its lines: look at `failed`,
-   * `errors` and `notes`.
+   * Imports many documents and waits for the job. The job is given whatever became of its lines: look at
+   * `failed`, `errors` and `notes`.
    *
    * @throws RemitError where the import as a whole is refused.
    */
@@ -208,7 +216,9 @@ function failureOf(job: Job): WriteFailed {
   return new WriteFailed('write_failed', { message, field: error?.field }, { job })
 }
 
-/** One request of a writer. It may be sent again: each of them is the same whether it arrives once or twice. */
+/**
+ * One request of a writer. It may be sent again: each of them is the same whether it arrives once or twice.
+ */
 interface WriteRequest {
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE'
   /** Begins with a slash; may have a query. */
@@ -232,11 +242,12 @@ const attemptsMax = 6
 const pauseMsMax = 30_000
 
 /**
- * Sends a request, again where the service asks to come back (429, 503; six times in all), and gives the JSON of its
- * success. There is no limit of time but the signal's and the platform's: an import takes as long as it takes.
+ * Sends a request, again where the service asks to come back (429, 503; six times in all), and gives the JSON
+ * of its success. There is no limit of time but the signal's and the platform's: an import takes as long as
+ * it takes.
  *
- * @throws RemitError of the service's code; `bad_answer` where the answer has another shape; Unavailable without a status
- * where there was none.
+ * @throws RemitError of the service's code; `bad_answer` where the answer has another shape; Unavailable
+ * without a status where there was none.
  */
 async function writeRequest<T>(
   request: WriteRequest,

@@ -41,8 +41,8 @@ export interface Double
 }
 
 /**
- * The service as a client sees it, in memory: strict about what it is sent, and telling who it thinks is asking. For what
- * the real one does not do on demand; the real one is asked by test/client.
+ * The service as a client sees it, in memory: strict about what it is sent, and telling who it thinks is
+ * asking. For what the real one does not do on demand; the real one is asked by test/client.
  */
 export async function createDouble(): Promise<Double> {
   const signing = await generateKeyPair('ES256')

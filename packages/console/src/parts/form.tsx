@@ -4,7 +4,9 @@ import { go, withQuery } from '../router.tsx'
 /** What a question is made of: the fields of its form, and the members of its address. */
 export type Inputs = Readonly<Record<string, string>>
 
-/** `agent:research-bot`, as the record and tuples have it, is the agent `research-bot` to whoever is asked. */
+/**
+ * `agent:research-bot`, as the record and tuples have it, is the agent `research-bot` to whoever is asked.
+ */
 export const agentId = (written: string): string => written.replace(/^agent:/, '')
 
 /** The named fields of an address that say something. */
@@ -17,7 +19,10 @@ export const inputsOf = (query: URLSearchParams, names: readonly string[]): Inpu
     }),
   )
 
-/** A form that leaves the page where it is; its fields as they were written, without spaces around, times in UTC. */
+/**
+ * A form that leaves the page where it is; its fields as they were written, without spaces around, times in
+ * UTC.
+ */
 export function Form(props: {
   readonly class?: string
   /** Said of a form to search with. */

@@ -4,7 +4,9 @@ import { Link } from '../router.tsx'
 import { type Console, useConsole } from '../use-answer.ts'
 import { Time } from './time.tsx'
 
-/** Who or what something names, leading on to what is known of it. A name beside the id, never in its place. */
+/**
+ * Who or what something names, leading on to what is known of it. A name beside the id, never in its place.
+ */
 export function Id(props: {
   readonly id: string
   readonly name?: string | undefined
@@ -31,7 +33,10 @@ export function Id(props: {
 
 const chunkPattern = /.{1,20}/gsu
 
-/** Where a line may end within it: after what separates, and in what is longer than a column of a table should be. */
+/**
+ * Where a line may end within it: after what separates, and in what is longer than a column of a table should
+ * be.
+ */
 const broken = (id: string): ComponentChildren =>
   id
     .split(/(?<=[:/])/)

@@ -9,8 +9,8 @@ export interface Column<T> {
 }
 
 /**
- * Rows and columns; on a narrow screen each row is a block in which every value has its column's title. The roles are
- * said aloud, since a table that is shown in another way is none to a screen reader any more.
+ * Rows and columns; on a narrow screen each row is a block in which every value has its column's title. The
+ * roles are said aloud, since a table that is shown in another way is none to a screen reader any more.
  */
 export function Table<T>({
   caption,

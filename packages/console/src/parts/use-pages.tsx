@@ -3,7 +3,10 @@ import type { Api } from '../api.ts'
 import { useAction, useConsole } from '../use-answer.ts'
 import { ProblemBox } from './problem.tsx'
 
-/** A list that comes in pages: those that were fetched so far, and the way to the next, which the last one names. */
+/**
+ * A list that comes in pages: those that were fetched so far, and the way to the next, which the last one
+ * names.
+ */
 export function usePages<P>(options: {
   readonly first: P
   readonly cursorOf: (page: P) => string | null | undefined

@@ -26,7 +26,9 @@ export interface Tokens {
   readonly signedInAt: number
 }
 
-/** Seconds that a sign-in counts for administrators' routes, and the authorization server's session with it. */
+/**
+ * Seconds that a sign-in counts for administrators' routes, and the authorization server's session with it.
+ */
 export const signInSeconds = 900
 
 const redirectUri = (origin: string): string => `${origin}/console/callback`
@@ -117,7 +119,8 @@ export async function revoke(origin: string, accessToken: string): Promise<boole
   return response?.ok ?? false
 }
 
-// It came from the token endpoint itself, so that its signature says nothing more (OpenID Connect Core §3.1.3.7).
+// It came from the token endpoint itself, so that its signature says nothing more (OpenID Connect Core
+// §3.1.3.7).
 function personOf(idToken: string): Pick<Tokens, 'subject' | 'signedInAt'> | undefined {
   try {
     const payload = (idToken.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/')

@@ -32,7 +32,8 @@ const storageKey = 'remit-console-sign-in'
 
 /** A sign-in with a proof key of its own, which cannot be exported from the browser. */
 export async function createSignIn(origin: string) {
-  // Its private half cannot leave the browser: a token that was read by whatever means is worth nothing elsewhere.
+  // Its private half cannot leave the browser: a token that was read by whatever means is worth nothing
+  // elsewhere.
   const prover = createProver(await createProofKey(), () => Date.now())
   let token: AccessToken | undefined
   let renewal: Promise<SignInState> | undefined

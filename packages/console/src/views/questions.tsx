@@ -92,7 +92,10 @@ function FoundReaders({ found, inputs }: { readonly found: ReadersAnswer; readon
 
 type ReadDocument = ReadsAnswer['documents'][number]
 
-/** `/reads?subject=…`, with `agent`, `since`, `until`, and `today=true` to ask what of it would be refused now. */
+/**
+ * `/reads?subject=…`, with `agent`, `since`, `until`, and `today=true` to ask what of it would be refused
+ * now.
+ */
 export function Reads({ inputs }: { readonly inputs: Inputs }) {
   const { subject, agent } = inputs
   const query = { ...inputs, ...(agent !== undefined && { agent: `agent:${agent}` }) }

@@ -19,7 +19,10 @@ interface Line {
   readonly condition?: { readonly name: 'until'; readonly context: { readonly expires_at: string } }
 }
 
-/** `user:anne member group:finance`, or `… until 2027-01-01T00:00:00Z`, one a line. Throws `Problem` at a line that is neither. */
+/**
+ * `user:anne member group:finance`, or `… until 2027-01-01T00:00:00Z`, one a line. Throws `Problem` at a line
+ * that is neither.
+ */
 function readLines(text: string): readonly Line[] {
   const lines: Line[] = []
   for (const written of text.split('\n').map((line) => line.trim())) {
@@ -84,7 +87,9 @@ const presets: readonly Preset[] = [
   },
 ]
 
-/** `/what-if`, with `writes` and `deletes` as lines to begin with; nothing is asked before somebody says so. */
+/**
+ * `/what-if`, with `writes` and `deletes` as lines to begin with; nothing is asked before somebody says so.
+ */
 export function WhatIf(props: { readonly writes: string; readonly deletes: string }) {
   const { api } = useConsole()
   const [writes, setWrites] = useState(props.writes)

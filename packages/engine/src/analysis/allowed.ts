@@ -14,7 +14,10 @@ import { type RuleParts, rulePartsOf } from './rule-parts.ts'
 /** A model made ready for {@link listAllowed}, once for all questions. */
 export interface ListableModel {
   readonly model: Model
-  /** Every `but not` is an `or`: whatever has any bearing on an answer is reached in it, what takes away included. */
+  /**
+   * Every `but not` is an `or`: whatever has any bearing on an answer is reached in it, what takes away
+   * included.
+   */
   readonly widened: Model
   /** Whether whatever is reached in the widened model has the relation: no `but not` is behind it. */
   isPlain(relation: Relation): boolean
@@ -52,11 +55,14 @@ export interface Allowed {
   /** Names of objects that walks come to, each once, in no order. */
   readonly objects: readonly string[]
   /**
-   * Checks were asked on the way. Where tuples lead in a circle those may answer otherwise after a change of something
-   * that is not `reached`: such a list is not to be kept for long.
+   * Checks were asked on the way. Where tuples lead in a circle those may answer otherwise after a change of
+   * something that is not `reached`: such a list is not to be kept for long.
    */
   readonly restsOnChecks: boolean
-  /** What the subject has any bearing relation to, itself and its type's wildcard included; also what takes away. */
+  /**
+   * What the subject has any bearing relation to, itself and its type's wildcard included; also what takes
+   * away.
+   */
   readonly reached: ReachedNames
   /**
    * Whether this object is one, with the tuples that are on it now, everything else as it was. As `metBy` and
@@ -64,8 +70,8 @@ export interface Allowed {
    */
   holds(object: string): boolean
   /**
-   * The parts of the relation's rule that such a tuple meets, on whichever object, as bits; 0: none, as for all whose user
-   * is not `reached`. By the clock that the list was made with.
+   * The parts of the relation's rule that such a tuple meets, on whichever object, as bits; 0: none, as for
+   * all whose user is not `reached`. By the clock that the list was made with.
    */
   metBy(tuple: Tuple): number
   /** Whether an object on which tuples meet these parts together, and no others, is one. */
@@ -79,9 +85,9 @@ export interface AllowedInput extends SessionInput {
 }
 
 /**
- * Whom the model in full allows, exclusions and conditions included: from the subject on, as `listCandidates` does, and
- * with a check of each object on the way (a group, a folder) whose own rule has an exclusion. `tuples.standing` may leave
- * out objects that have no tuples leading on from them.
+ * Whom the model in full allows, exclusions and conditions included: from the subject on, as `listCandidates`
+ * does, and with a check of each object on the way (a group, a folder) whose own rule has an exclusion.
+ * `tuples.standing` may leave out objects that have no tuples leading on from them.
  */
 export function listAllowed(
   listed: ListableModel,
@@ -194,8 +200,8 @@ function createAsker(model: Model, tuples: TupleView, input: AllowedInput) {
   const asker = {
     hasAsked: false,
     /**
-     * undefined: it could not be evaluated. A check passes over such a tuple where another one can be, as the server does, and
-     * what it remembers rests on that: after one failure nothing is certain.
+     * undefined: it could not be evaluated. A check passes over such a tuple where another one can be, as the
+     * server does, and what it remembers rests on that: after one failure nothing is certain.
      */
     ask(name: string, object: string): boolean | undefined {
       asker.hasAsked = true
@@ -245,8 +251,8 @@ const toldOf = (condition: Condition, tell: () => void): Condition => ({
 })
 
 /**
- * Whether the subject stands behind the user of a tuple: as it assigns, or, for `x from y`, by having x. By names: a node
- * may be another one by now.
+ * Whether the subject stands behind the user of a tuple: as it assigns, or, for `x from y`, by having x. By
+ * names: a node may be another one by now.
  */
 function bearsOn(
   tuple: Tuple,
@@ -262,7 +268,10 @@ function bearsOn(
   return tuple.user.wildcard ? tuple.user.type === user.node.type : tuple.user.name === user.node.name
 }
 
-/** The stored tuple that a check does not see as the subject's own, since the question brings one with the same key. */
+/**
+ * The stored tuple that a check does not see as the subject's own, since the question brings one with the
+ * same key.
+ */
 function hiddenBy(session: Session, relation: Relation, node: Node): Tuple | undefined {
   // Of usersets and wildcards it reads both.
   if (session.user.relation !== '' || session.user.node.wildcard) return undefined
@@ -285,9 +294,9 @@ const partsOf = (model: Model, relation: Relation): RuleParts | undefined =>
   getOrInsert(partsByRelation, relation, () => ({ parts: rulePartsOf(model, relation) })).parts
 
 /**
- * Names of the relations of its own type whose tuples the relation may rest on: objects with the same tuples on these
- * are alike to everybody. undefined: more than that counts, since a tuple may have an object of that type for its user, or
- * its rule has too many parts.
+ * Names of the relations of its own type whose tuples the relation may rest on: objects with the same tuples
+ * on these are alike to everybody. undefined: more than that counts, since a tuple may have an object of that
+ * type for its user, or its rule has too many parts.
  */
 export const tuplesBehind = (model: Model, relation: Relation): ReadonlySet<string> | undefined =>
   userTypes(model).has(relation.type) ? undefined : partsOf(model, relation)?.relations

@@ -15,19 +15,23 @@ export interface CheckPart {
   readonly allowed: boolean
 }
 
-/** The parts of one question of the session's subject; undefined: it is not a yes here, or parts would spare nothing. */
+/**
+ * The parts of one question of the session's subject; undefined: it is not a yes here, or parts would spare
+ * nothing.
+ */
 export type DecomposeCheck = (relation: string, object: string) => readonly CheckPart[] | undefined
 
 /**
- * Takes a yes apart along the tuples that grant it here, so that what many questions lead to is asked once. The yes
- * follows from the parts by the rules of the model alone: tuples that are wrong here make parts that come out
- * otherwise, never a wrong yes. All parts have to be asked with the same contextual tuples and context, under this
- * model, and every one has to come out as it says.
+ * Takes a yes apart along the tuples that grant it here, so that what many questions lead to is asked once.
+ * The yes follows from the parts by the rules of the model alone: tuples that are wrong here make parts that
+ * come out otherwise, never a wrong yes. All parts have to be asked with the same contextual tuples and
+ * context, under this model, and every one has to come out as it says.
  *
- * Of `a or b` one is enough; `a and b` needs both; `a but not b` needs a, and a plain no to b, which is asked whole.
- * `a from parent` needs that the parent is one, and a of it. What a group is given is given to its members, except
- * where something behind it is `and` or `but not`: there nothing is taken apart. Nor is anything under a model that
- * recurses through `and` or `but not`: there an answer depends on where the question began, and a part's is not the whole's.
+ * Of `a or b` one is enough; `a and b` needs both; `a but not b` needs a, and a plain no to b, which is asked
+ * whole. `a from parent` needs that the parent is one, and a of it. What a group is given is given to its
+ * members, except where something behind it is `and` or `but not`: there nothing is taken apart. Nor is
+ * anything under a model that recurses through `and` or `but not`: there an answer depends on where the
+ * question began, and a part's is not the whole's.
  */
 export function createDecomposeCheck(model: Model, tuples: TupleView, input: SessionInput): DecomposeCheck {
   if (!model.isWeighted) return () => undefined
@@ -109,7 +113,9 @@ export function createDecomposeCheck(model: Model, tuples: TupleView, input: Ses
 
   const unions = new Map<Relation, boolean>()
 
-  /** Whether everything behind it is `or`: what leads to it from a group leads to it from each of its members. */
+  /**
+   * Whether everything behind it is `or`: what leads to it from a group leads to it from each of its members.
+   */
   const isPlain = (relation: Relation): boolean =>
     getOrInsert(unions, relation, () =>
       [...reverseGraph(model).behind(relation)].every(({ rewrite }) =>

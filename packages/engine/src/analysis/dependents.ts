@@ -15,15 +15,21 @@ export interface Dependents {
   /** Users of the type for whom it may, by name. */
   readonly users: ReadonlySet<string>
   /**
-   * For every user: a tuple leads to everyone, lies on a circle or on a chain near the depth limit, or beside a
-   * condition that cannot be evaluated.
+   * For every user: a tuple leads to everyone, lies on a circle or on a chain near the depth limit, or beside
+   * a condition that cannot be evaluated.
    */
   readonly everybody: boolean
-  /** `type#relation object`: what is asked behind the tuples. Whoever brings a contextual tuple there is one for whom it may. */
+  /**
+   * `type#relation object`: what is asked behind the tuples. Whoever brings a contextual tuple there is one
+   * for whom it may.
+   */
   readonly questions: ReadonlySet<string>
   /** Users whom a tuple names itself. */
   readonly direct: ReadonlySet<string>
-  /** What is asked of the tuples' users: who has none of it under the relaxed model, and is not named, is not affected. */
+  /**
+   * What is asked of the tuples' users: who has none of it under the relaxed model, and is not named, is not
+   * affected.
+   */
   readonly asked: readonly { readonly relation: string; readonly object: string }[]
 }
 
@@ -44,11 +50,12 @@ const yieldEvery = 2_000
 type Question = readonly [Relation, Node]
 
 /**
- * The answers about `target` that may change when tuples on one object and relation are written or deleted. Give it tuples that hold all of
- * before and all of after the change: conditions are taken as met and exclusions followed, so that what follows from
- * many tuples changed at once is in the union over them. Yields now and then, for whoever drives it to let others run;
- * what is stored meanwhile may be in or not. One thing it does not see: a check that fails on depth for a member
- * of something, where it is a plain no for a member of nothing, on a chain that no changed tuple is part of.
+ * The answers about `target` that may change when tuples on one object and relation are written or deleted.
+ * Give it tuples that hold all of before and all of after the change: conditions are taken as met and
+ * exclusions followed, so that what follows from many tuples changed at once is in the union over them.
+ * Yields now and then, for whoever drives it to let others run; what is stored meanwhile may be in or not.
+ * One thing it does not see: a check that fails on depth for a member of something, where it is a plain no
+ * for a member of nothing, on a chain that no changed tuple is part of.
  */
 export function* dependentsOf(
   model: Model,
@@ -190,7 +197,10 @@ function createDescent(session: Session, type: string) {
         nextQuestions: steps.flatMap(({ nextQuestions }) => nextQuestions).filter(isReachable),
       }
     },
-    /** Read together with the tuple: a condition of theirs that cannot be evaluated is passed over, or not, because of it. */
+    /**
+     * Read together with the tuple: a condition of theirs that cannot be evaluated is passed over, or not,
+     * because of it.
+     */
     watchSiblings({ object, relation, condition }: TupleKey): void {
       const ownRelation = model.types.get(typeOf(object))?.get(relation)
       if (ownRelation === undefined) return
@@ -209,7 +219,10 @@ interface Walked {
   readonly hops: number
 }
 
-/** Level by level, where what was seen is gone through again on a longer way, until ways are as long as they may be. */
+/**
+ * Level by level, where what was seen is gone through again on a longer way, until ways are as long as they
+ * may be.
+ */
 function* walk(
   firstLevel: readonly Question[],
   step: (question: Question) => Step,

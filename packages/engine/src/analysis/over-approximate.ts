@@ -8,8 +8,9 @@ import { createSession, type Session, type SessionInput } from '../core/session.
 import { type Node, type Tuple, type TupleView, userOf } from '../core/tuples.ts'
 
 /**
- * The model with every `but not` reduced to its base and every condition met: what it grants is a superset of what
- * the model grants, at any time and with any context. Not validated: a base alone may be what a model may not say.
+ * The model with every `but not` reduced to its base and every condition met: what it grants is a superset of
+ * what the model grants, at any time and with any context. Not validated: a base alone may be what a model
+ * may not say.
  */
 export function overApproximate(model: Model): Model {
   const conditions = mapConditions(model.conditions, metCondition)
@@ -47,8 +48,8 @@ const metCondition = (condition: Condition): Condition => ({
 })
 
 /**
- * Objects to which the subject has the relation under a relaxed model: the least fixpoint, from the subject on, so
- * that neither depth nor cycles nor the work of a question can lose one.
+ * Objects to which the subject has the relation under a relaxed model: the least fixpoint, from the subject
+ * on, so that neither depth nor cycles nor the work of a question can lose one.
  */
 export function listCandidates(
   relaxed: Model,
@@ -66,7 +67,10 @@ export const reachUnderRelaxed = (session: Session, target: Relation): Reached =
 
 const gated = new WeakMap<Relation, boolean>()
 
-/** Whether a rule without exclusions holds by what was reached so far. Only where it has an `and` that is not said by being asked. */
+/**
+ * Whether a rule without exclusions holds by what was reached so far. Only where it has an `and` that is not
+ * said by being asked.
+ */
 function mayStand(relation: Relation, node: Node, session: Session, reached: Reached): boolean {
   const isGated = getOrInsert(gated, relation, () => leavesOf(relation.rewrite).some(({ isSure }) => !isSure))
   return !isGated || stands(relation.rewrite, relation, node, session, reached)
@@ -110,7 +114,10 @@ function stands(rule: Rewrite, owner: Relation, node: Node, session: Session, re
 
 /** Subjects that may have a relation to an object, found by tuples alone. */
 export interface SubjectUpperBound {
-  /** `user:anne`: every one that a chain of tuples leads to. A superset: exclusions and conditions are left out. */
+  /**
+   * `user:anne`: every one that a chain of tuples leads to. A superset: exclusions and conditions are left
+   * out.
+   */
   readonly users: ReadonlySet<string>
   /** The wildcard of the type is among them. */
   readonly everyone: boolean
@@ -126,7 +133,9 @@ interface SubjectUpperBoundOptions {
   readonly usersMax: number
 }
 
-/** Whom a check of this relation could allow, of one subject type: to be asked about one by one. Never throws. */
+/**
+ * Whom a check of this relation could allow, of one subject type: to be asked about one by one. Never throws.
+ */
 export function subjectUpperBound(
   model: Model,
   tuples: TupleView,

@@ -21,9 +21,10 @@ export interface TupleChange {
 const firstId = -1_000_000_000
 
 /**
- * The tuples as they would be after a change: deletes first, then writes, of which one with the key of a stored tuple
- * takes its place. Copies only the lists that the change touches. Holds for the state of the store in which it is made:
- * make it anew once that has changed, and lay none over another. What does not fit a model is for `checkTuple` to say.
+ * The tuples as they would be after a change: deletes first, then writes, of which one with the key of a
+ * stored tuple takes its place. Copies only the lists that the change touches. Holds for the state of the
+ * store in which it is made: make it anew once that has changed, and lay none over another. What does not fit
+ * a model is for `checkTuple` to say.
  */
 export function overlayTuples(base: TupleView, { writes = [], deletes = [] }: TupleChange): TupleView {
   const { find, findOrMake } = nodesBeside(base, firstId)

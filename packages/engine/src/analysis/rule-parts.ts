@@ -2,8 +2,9 @@ import { getOrInsert } from '../core/get-or-insert.ts'
 import type { Model, Relation, Rewrite } from '../core/model.ts'
 
 /**
- * A relation's rule as parts that each read one kind of tuple on the object itself, a bit for each part. What a tuple meets
- * of it follows from the tuple's relation and user alone, so that it is found once for all objects with such a tuple.
+ * A relation's rule as parts that each read one kind of tuple on the object itself, a bit for each part. What
+ * a tuple meets of it follows from the tuple's relation and user alone, so that it is found once for all
+ * objects with such a tuple.
  */
 export interface RuleParts {
   /** Names of the relations of the object's type whose tuples count. */

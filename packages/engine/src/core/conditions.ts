@@ -49,7 +49,10 @@ const env = celEnv({
   ],
 })
 
-/** Compiles a condition. Throws Error with the reason when the expression is not a CEL expression over its parameters. */
+/**
+ * Compiles a condition. Throws Error with the reason when the expression is not a CEL expression over its
+ * parameters.
+ */
 export function compileCondition(
   name: string,
   expression: string,
@@ -94,7 +97,9 @@ export function compileCondition(
   }
 }
 
-/** Converted contexts are kept per context object: a tuple's is converted once, a request's once per request. */
+/**
+ * Converted contexts are kept per context object: a tuple's is converted once, a request's once per request.
+ */
 function createConversions(params: ReadonlyMap<string, ParamType>) {
   const convertedContexts = new WeakMap<JsonObject, Record<string, CelInput>>()
   return (context: JsonObject): Record<string, CelInput> =>

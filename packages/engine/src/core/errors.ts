@@ -1,4 +1,6 @@
-/** OpenFGA's error codes that this engine answers, with their numbers (openfga.v1 ErrorCode and relatives). */
+/**
+ * OpenFGA's error codes that this engine answers, with their numbers (openfga.v1 ErrorCode and relatives).
+ */
 export const fgaCodes = {
   bearer_token_missing: 1010,
   unauthenticated: 1500,

@@ -39,8 +39,9 @@ interface State {
 
 /**
  * Evaluates questions of one session. All questions share their partial answers: a group or folder that many
- * documents lead to is looked at once. `check`: a cycle taints (deny under `but not`) and a contextual tuple hides the
- * stored one of the same key. `list`: least fixpoint, and either tuple may grant: the server's list calls.
+ * documents lead to is looked at once. `check`: a cycle taints (deny under `but not`) and a contextual tuple
+ * hides the stored one of the same key. `list`: least fixpoint, and either tuple may grant: the server's list
+ * calls.
  *
  * An answer that met a cycle is kept only while it is safe: it rests on questions further up that count as
  * "no" meanwhile. When such a question turns out "yes", everything that rested on it is forgotten.
@@ -233,7 +234,10 @@ export function createEvaluator(
     return sum
   }
 
-  /** The server gives up on depth only for subjects that are a member of something at all; the others get their no first. */
+  /**
+   * The server gives up on depth only for subjects that are a member of something at all; the others get
+   * their no first.
+   */
   function isMemberAnywhere(relation: Relation): boolean {
     const everyone = session.node(`${user.node.type}:*`)
     const objects = [...session.into(user.node), ...session.into(everyone), ...session.contextual()].map(

@@ -49,8 +49,8 @@ const unexpected = (value: Json, name: string): FgaError =>
   invalidRequest(`syntax error: unexpected token ${JSON.stringify(value)} for field ${name}`)
 
 /**
- * Throws what the server's request validator answers when a value does not match. `shown`: the server's own pattern,
- * where ours says the same in another way.
+ * Throws what the server's request validator answers when a value does not match. `shown`: the server's own
+ * pattern, where ours says the same in another way.
  */
 export function match(value: string, pattern: RegExp, field: string, patternShown = pattern.source): string {
   if (pattern.test(value) && value.isWellFormed()) return value

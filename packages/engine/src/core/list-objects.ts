@@ -11,8 +11,8 @@ import type { Node, Tuple, TupleView } from './tuples.ts'
 const depthMax = 400
 
 /**
- * The objects of the relation's type to which the subject has the relation, in no order, each once.
- * Like the server's pipeline: a least fixpoint without the check's depth limit, and a condition that cannot be
+ * The objects of the relation's type to which the subject has the relation, in no order, each once. Like the
+ * server's pipeline: a least fixpoint without the check's depth limit, and a condition that cannot be
  * evaluated on any tuple met on the way fails the whole call (throws ConditionError). `FgaError` on depth.
  * For userset and wildcard subjects, and for models that the weighted graph cannot hold, the rules of a check
  * apply (cycles taint) to what lies behind `and` or `but not`, as there.
@@ -33,13 +33,16 @@ export function* listObjects(
   }
 }
 
-/** Objects by relation. True for those with a chain on which no rule has an `and` or a `but not`: they have it for certain. */
+/**
+ * Objects by relation. True for those with a chain on which no rule has an `and` or a `but not`: they have it
+ * for certain.
+ */
 export type Reached = ReadonlyMap<Relation, ReadonlyMap<Node, boolean>>
 
 /**
- * Objects that some chain of tuples from the subject leads to, for every relation that the target may rest on; a superset
- * of those that have the relation. `admits` is asked each time something speaks for an object, about what was reached by
- * then; what it keeps out leads nowhere.
+ * Objects that some chain of tuples from the subject leads to, for every relation that the target may rest
+ * on; a superset of those that have the relation. `admits` is asked each time something speaks for an object,
+ * about what was reached by then; what it keeps out leads nowhere.
  */
 export function reverseReach(
   session: Session,
@@ -122,7 +125,10 @@ export interface ReverseGraph {
   computedFrom(relation: Relation): readonly Edge[]
   /** Relations `x from tupleset` of its type, where x is the given relation of the parent. */
   through(tupleset: Relation, computed: Relation): readonly Edge[]
-  /** Whether a tuple on the relation grants it: alone, perhaps, or not at all, as in a relaxed model whose rule lost that part. */
+  /**
+   * Whether a tuple on the relation grants it: alone, perhaps, or not at all, as in a relaxed model whose
+   * rule lost that part.
+   */
   byTuple(relation: Relation): 'sure' | 'perhaps' | 'none'
   /** Relations that the target may rest on, itself included. */
   behind(target: Relation): ReadonlySet<Relation>

@@ -35,7 +35,8 @@ interface Expansion {
  * The users of one type (`user:anne`, `user:*`) or userset kind (`group:eng#member`) with the relation to the
  * object, in no order. A wildcard is listed as itself and not expanded; with intersections a wildcard on one
  * side lets concrete users of the other through. Every rule hop counts towards the depth limit, also computed
- * ones. Throws ConditionError or FgaError as soon as anything on the way cannot be evaluated. After the server.
+ * ones. Throws ConditionError or FgaError as soon as anything on the way cannot be evaluated. After the
+ * server.
  */
 export function listUsers(
   model: Model,
@@ -53,8 +54,8 @@ export function listUsers(
 }
 
 /**
- * Whether the server looks at all: of an `and` it asks only the first operand, of a `but not` only the base. Else it lists
- * nobody, and does not meet the error that a tuple of the other operands is.
+ * Whether the server looks at all: of an `and` it asks only the first operand, of a `but not` only the base.
+ * Else it lists nobody, and does not meet the error that a tuple of the other operands is.
  */
 function mayHold({ types }: Model, relation: Relation, filter: UserFilter, visited: Set<Relation>): boolean {
   function reaches(target: Relation | undefined): boolean {

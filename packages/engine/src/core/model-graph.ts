@@ -56,7 +56,10 @@ function edgesOfLeaf(leaf: LeafAst, vertex: Vertex, graph: Graph): Edge[] {
 const parentsOf = (tupleset: string, { type }: Vertex, graph: Graph): readonly string[] =>
   (graph.get(`${type}#${tupleset}`)?.restrictions ?? []).map((ref) => ref.type)
 
-/** Whether a path of rules leads from a relation to one of the labels. Any rule counts, also the subtracted side. */
+/**
+ * Whether a path of rules leads from a relation to one of the labels. Any rule counts, also the subtracted
+ * side.
+ */
 export function reaches(graph: Graph, source: string, labels: readonly string[]): boolean {
   const visited = new Set([source])
   for (const label of visited) {
@@ -139,7 +142,10 @@ function equalOperands(vertex: Vertex, graph: Graph): WeightedProblem[] {
 /** By relation: subject types. */
 type Terminals = ReadonlyMap<string, ReadonlySet<string>>
 
-/** Subject types that each relation can end in; `and` keeps those of all operands, `but not` those of its base. */
+/**
+ * Subject types that each relation can end in; `and` keeps those of all operands, `but not` those of its
+ * base.
+ */
 function terminalTypes(graph: Graph): Terminals {
   const found = new Map([...graph.keys()].map((key) => [key, new Set<string>()]))
   for (let changed = true; changed; ) {

@@ -210,8 +210,9 @@ function everyEntry(operands: readonly RewriteAst[], entryOf: (operand: RewriteA
 }
 
 /**
- * Whether relations of one type that name each other lead from this one into a circle. `clear` grows by those from which
- * none does: looked into anew on every way to them, a text of forty lines would keep the process for ever.
+ * Whether relations of one type that name each other lead from this one into a circle. `clear` grows by those
+ * from which none does: looked into anew on every way to them, a text of forty lines would keep the process
+ * for ever.
  */
 function hasCycle(type: TypeAst, name: string, path: Set<string>, clear: Set<string>): boolean {
   if (path.has(name)) return true

@@ -69,7 +69,8 @@ export interface Model {
  * `$expression` conditions are an experiment of the server and are refused.
  */
 export function compileModel(json: object, id = ''): Model {
-  // A copy as plain JSON: what an SDK or a transformer hands over may hold undefined members, and may change later.
+  // A copy as plain JSON: what an SDK or a transformer hands over may hold undefined members, and may change
+  // later.
   const plainJson: JsonObject = JSON.parse(JSON.stringify(json))
   const ast = parseModelJson(plainJson)
   validateModel(ast)

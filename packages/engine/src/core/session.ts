@@ -31,7 +31,10 @@ export interface Session {
    * key, as in the server's Check; without it, either may grant, as in its list calls.
    */
   direct(relation: Relation, node: Node, override: boolean): boolean | ConditionError
-  /** The tuples that `direct` looks at: contextual first. Whether they fit the model and hold is not looked at. */
+  /**
+   * The tuples that `direct` looks at: contextual first. Whether they fit the model and hold is not looked
+   * at.
+   */
   ownTuples(relation: Relation, node: Node, override: boolean): readonly Tuple[]
   /** All tuples on this object and relation that fit the model, their conditions not looked at. */
   every(relation: Relation, node: Node, parts?: readonly BucketPart[]): Iterable<Tuple>

@@ -105,8 +105,9 @@ function recursionOf(graph: Graph, key: string, label: string): Strategy['recurs
 const hopsOf = ({ via }: Edge): number => (via === 'userset' || via === 'ttu' ? 1 : 0)
 
 /**
- * The operands of nested unions. Of equal siblings that are one and the same edge (`x from y or x from y` with one
- * type of y) the server's graph holds one, which leaves the recursion single; with more types it holds both.
+ * The operands of nested unions. Of equal siblings that are one and the same edge (`x from y or x from y`
+ * with one type of y) the server's graph holds one, which leaves the recursion single; with more types it
+ * holds both.
  */
 function flatten(rewrite: RewriteAst, vertex: Vertex, graph: Graph): RewriteAst[] {
   if (rewrite.kind !== 'union') return [rewrite]
@@ -121,8 +122,9 @@ function flatten(rewrite: RewriteAst, vertex: Vertex, graph: Graph): RewriteAst[
 }
 
 /**
- * Longest chain from the label to a subject of this type, in tuples; undefined when there is none, Infinity when it recurses
- * or comes to `origin`. Whatever the way to a label, its weight is the same: each is weighed once.
+ * Longest chain from the label to a subject of this type, in tuples; undefined when there is none, Infinity
+ * when it recurses or comes to `origin`. Whatever the way to a label, its weight is the same: each is weighed
+ * once.
  */
 function weight(graph: Graph, label: string, subject: string, origin?: string): number | undefined {
   const onPath = new Set([origin])

@@ -22,8 +22,8 @@ export interface TupleStore extends TupleView {
   /** Removes a tuple and answers it; undefined if it was not there. */
   remove(key: TupleKey): Tuple | undefined
   /**
-   * Whether `standing` passes this object by. Forgotten with its last tuple. Does nothing where no tuple names the
-   * object.
+   * Whether `standing` passes this object by. Forgotten with its last tuple. Does nothing where no tuple
+   * names the object.
    */
   setApart(name: string, apart: boolean): void
   /** The same tuples, in which walks from users to objects come to those only that are not set apart. */

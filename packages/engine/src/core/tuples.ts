@@ -24,11 +24,17 @@ export interface Node {
   readonly name: string
   readonly type: string
   readonly wildcard: boolean
-  /** Counts up from 0 per store, never reused: half of a memo key. Nodes of one request only count down from -1. */
+  /**
+   * Counts up from 0 per store, never reused: half of a memo key. Nodes of one request only count down from
+   * -1.
+   */
   readonly id: number
   /** Tuples whose object this is, by relation. */
   readonly out: Map<string, Bucket>
-  /** Tuples whose user this is (also as the object of a userset), in no order: on objects that stand, and on those apart. */
+  /**
+   * Tuples whose user this is (also as the object of a userset), in no order: on objects that stand, and on
+   * those apart.
+   */
   in: Set<Tuple>
   aside: Set<Tuple>
   /** See {@link TupleStore.setApart}. */
@@ -101,8 +107,8 @@ export const keyOf = (tuple: Tuple): TupleKey => ({
 })
 
 /**
- * For a node that is nobody's subject. Most objects are, and most buckets hold one tuple: at a million of them, what is
- * empty or has room to grow weighs as much as what is there. Shared, and never written to.
+ * For a node that is nobody's subject. Most objects are, and most buckets hold one tuple: at a million of
+ * them, what is empty or has room to grow weighs as much as what is there. Shared, and never written to.
  */
 export const noSet = new Set<Tuple>()
 
@@ -133,7 +139,9 @@ export function tupleOf(key: TupleKey, nodeOf: (name: string) => Node): Tuple {
   }
 }
 
-/** Nodes by name: those of a store, and, for names that it lacks, others whose ids count down from `firstId`. */
+/**
+ * Nodes by name: those of a store, and, for names that it lacks, others whose ids count down from `firstId`.
+ */
 export function nodesBeside(store: Pick<TupleView, 'node'>, firstId: number) {
   const addedNodes = new Map<string, Node>()
   return {

@@ -29,23 +29,35 @@ export interface Tally {
   /** Rejected models among the worlds: they end a world early. */
   refused: number
   /**
-   * Known divergence: recursion through `and` or `but not`. When a cycle and a plain no meet there, the server
-   * answers by which of them it meets first; the engine lets the no win. Such models are refused by the
-   * weighted-graph engine (`findWeightedProblems`).
+   * Known divergence: recursion through `and` or `but not`. When a cycle and a plain no meet there, the
+   * server answers by which of them it meets first; the engine lets the no win. Such models are refused by
+   * the weighted-graph engine (`findWeightedProblems`).
    */
   knownCycles: number
-  /** Known divergence: the server grants through another type's tupleset of that name (`recursion-through-strangers`). */
+  /**
+   * Known divergence: the server grants through another type's tupleset of that name
+   * (`recursion-through-strangers`).
+   */
   strangers: number
-  /** Known divergence: the server's ListUsers leaves out whom its own Check grants, where an exclusion beside took them out. */
+  /**
+   * Known divergence: the server's ListUsers leaves out whom its own Check grants, where an exclusion beside
+   * took them out.
+   */
   unlisted: number
-  /** Known divergence: the server passes over a tuple for another one whose condition does not hold (`isHidden`). */
+  /**
+   * Known divergence: the server passes over a tuple for another one whose condition does not hold
+   * (`isHidden`).
+   */
   hidden: number
   /** Loose questions on which both deny, one of them by an error. */
   loose: number
   /** Questions that the server answers differently from one store to the next. */
   unsteady: number
   readonly byKind: Map<string, number>
-  /** How many server answers were a yes or a list with something in it: a fuzz of nothing but no finds nothing. */
+  /**
+   * How many server answers were a yes or a list with something in it: a fuzz of nothing but no finds
+   * nothing.
+   */
   positive: number
   readonly differences: Difference[]
 }
@@ -93,7 +105,10 @@ const isMore = (engine: Verdict, server: Verdict): boolean =>
     typeof server !== 'string' &&
     !same(engine, server))
 
-/** Whether the engine lists all that the server does, and beside it only those whom the server grants when asked about each. */
+/**
+ * Whether the engine lists all that the server does, and beside it only those whom the server grants when
+ * asked about each.
+ */
 async function isUnlisted(
   { kind, body }: Question,
   engine: Verdict,
@@ -204,7 +219,8 @@ export async function compareWorld(
   ])
   for (const [index, question] of batch.entries())
     await compare(question, mineOfBatch[index] ?? 'missing', theirsOfBatch[index] ?? 'missing')
-  // Few at once: the server's questions wait for each other's connections to its database, until none goes on.
+  // Few at once: the server's questions wait for each other's connections to its database, until none goes
+  // on.
   for (let at = 0; at < others.length; at += atOnce) {
     const some = others.slice(at, at + atOnce)
     const answers = await Promise.all(some.map(put))
@@ -236,8 +252,8 @@ async function isSteady(
 }
 
 /**
- * Whether the server's other engine, the one with weights, says yes where the default one denies: that one denies where a cycle
- * below an operator reaches it before a plain no does, on an idle machine every time.
+ * Whether the server's other engine, the one with weights, says yes where the default one denies: that one
+ * denies where a cycle below an operator reaches it before a plain no does, on an idle machine every time.
  */
 async function isDeniedByCycle(
   question: Question,

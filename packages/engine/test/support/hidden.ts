@@ -3,9 +3,10 @@ import { type Question, questionOf, writeModelCode } from './questions.ts'
 import { askBatch, createStore, same, type Target, type Verdict } from './target.ts'
 
 /**
- * Known divergence: where a user has a tuple of their own on an object and a wildcard has one beside it, the server reads
- * one of the two, and takes a condition of that one that does not hold for both. A tuple whose condition does not hold
- * says nothing; so this is it where the server itself, asked without those tuples, says what the engine says.
+ * Known divergence: where a user has a tuple of their own on an object and a wildcard has one beside it, the
+ * server reads one of the two, and takes a condition of that one that does not hold for both. A tuple whose
+ * condition does not hold says nothing; so this is it where the server itself, asked without those tuples,
+ * says what the engine says.
  */
 export async function isHidden(
   question: Question,

@@ -10,7 +10,10 @@ export const publishedFolder = join(
   'data/openfga',
 )
 
-/** The matrices of the server's own version, where `.ci/services` left them; else those among the published data. */
+/**
+ * The matrices of the server's own version, where `.ci/services` left them; else those among the published
+ * data.
+ */
 const matrixFolder = process.env['OPENFGA_MATRICES'] ?? publishedFolder
 
 export const matrixFiles = ['consolidated_1_1_tests.yaml', 'abac_tests.yaml'] as const

@@ -4,7 +4,10 @@ import type { Target } from './target.ts'
 /** The server was too slow to answer, which says nothing of what it would have said. */
 export class Overdue extends Error {}
 
-/** What the server gives a call. After it, lists are cut without a word, and other calls end in whatever broke first. */
+/**
+ * What the server gives a call. After it, lists are cut without a word, and other calls end in whatever broke
+ * first.
+ */
 const deadlineMs = 3_000
 
 /** The same target; throws `Overdue` where it met its own deadline, in the call or in one item of a batch. */

@@ -16,8 +16,8 @@ export interface Question {
   readonly kind: 'model' | 'write' | 'check' | 'batch-check' | 'list-objects' | 'list-users'
   readonly body: JsonObject
   /**
-   * Conditions may lack context. Which of several errors the server sees, and whether it sees one at all, hangs
-   * on the resolver that its planner picks; so only this is promised: no yes where the server has none.
+   * Conditions may lack context. Which of several errors the server sees, and whether it sees one at all,
+   * hangs on the resolver that its planner picks; so only this is promised: no yes where the server has none.
    */
   readonly isLoose?: boolean
   ask(target: Target, store: string): Promise<Verdict>
@@ -160,7 +160,10 @@ const checkQuestion = (body: JsonObject): Question => ({
   ask: (target, store) => askCheck(target, store, body),
 })
 
-/** An item of a batch: its errors have more detail than check's, and items err alone. Asked by itself when asked again. */
+/**
+ * An item of a batch: its errors have more detail than check's, and items err alone. Asked by itself when
+ * asked again.
+ */
 const batchItem = (body: JsonObject): Question => ({
   kind: 'batch-check',
   body,

@@ -1,9 +1,9 @@
 import type { ModelAst, RewriteAst } from '../../src/core/model-json.ts'
 
 /**
- * Whether a model has `x from parent` on objects whose parents may be of another type that has a `parent` of its own:
- * OpenFGA v1.22.1 walks that one too, and so grants from objects to which no rule of the model leads. The engine does
- * not, which is no fault of it.
+ * Whether a model has `x from parent` on objects whose parents may be of another type that has a `parent` of
+ * its own: OpenFGA v1.22.1 walks that one too, and so grants from objects to which no rule of the model
+ * leads. The engine does not, which is no fault of it.
  */
 export const recursesThroughStrangers = ({ types }: ModelAst): boolean =>
   types.some(({ type, relations, restrictions }) =>

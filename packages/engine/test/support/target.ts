@@ -30,7 +30,10 @@ export function engineTarget(): Target {
 /** The real server named by `OPENFGA_TEST_URL`, with `OPENFGA_TEST_TOKEN` as its preshared key. */
 export const serverTarget = (): Target | undefined => targetAt(process.env['OPENFGA_TEST_URL'])
 
-/** The same version with its weighted-graph engine on, named by `OPENFGA_WEIGHTED_TEST_URL`; it has the same key. */
+/**
+ * The same version with its weighted-graph engine on, named by `OPENFGA_WEIGHTED_TEST_URL`; it has the same
+ * key.
+ */
 export const weightedTarget = (): Target | undefined => targetAt(process.env['OPENFGA_WEIGHTED_TEST_URL'])
 
 function targetAt(url: string | undefined): Target | undefined {
@@ -66,7 +69,10 @@ async function send(
 /** What a query says, without the order of lists: a boolean, a sorted list, or `code:…`. */
 export type Verdict = boolean | string | readonly string[]
 
-/** The server gave up on its own deadline, of the call or of one item: that says nothing of what it would have said. */
+/**
+ * The server gave up on its own deadline, of the call or of one item: that says nothing of what it would have
+ * said.
+ */
 export const isOverdue = (verdict: Verdict | undefined): boolean =>
   verdict === 'code:deadline_exceeded' || verdict === 'error:deadline_exceeded'
 
@@ -93,7 +99,10 @@ export async function askCheck(target: Target, store: string, body: JsonObject):
   return answer.status === 200 ? answer.body['allowed'] === true : codeOf(answer)
 }
 
-/** One verdict an item, in the order given; 50 go in one call. Items err alone, and with more detail than checks. */
+/**
+ * One verdict an item, in the order given; 50 go in one call. Items err alone, and with more detail than
+ * checks.
+ */
 export async function askBatch(
   target: Target,
   store: string,

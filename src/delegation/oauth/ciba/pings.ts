@@ -28,7 +28,10 @@ export const startPings = (deps: PingsDeps): OutboxDispatcher =>
       (await deps.requests.takePings(sql, approval)).map((idHash) => taskOf(idHash, 1)),
   })
 
-/** `tries`: the one that comes, counted from 1. What the task names is by its keyed hash: the id and the token stay sealed. */
+/**
+ * `tries`: the one that comes, counted from 1. What the task names is by its keyed hash: the id and the token
+ * stay sealed.
+ */
 const taskOf = (idHash: string, tries: number): Task => ({ key: idHash, data: { request: idHash, tries } })
 
 export interface PingHandlerDeps extends Pick<Runtime, 'clock' | 'log'> {

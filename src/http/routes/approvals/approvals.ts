@@ -47,8 +47,9 @@ const prefer = z.object({
 })
 
 /**
- * The agents' side of `/approvals`: ask, look or wait, answer the person's question. What is not the caller's own, under
- * the same client, person and delegation, is the 404 of what does not exist. No route here decides anything.
+ * The agents' side of `/approvals`: ask, look or wait, answer the person's question. What is not the caller's
+ * own, under the same client, person and delegation, is the 404 of what does not exist. No route here decides
+ * anything.
  */
 export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }: ApprovalRoutesDeps): App {
   const routes = createRouter()
@@ -119,7 +120,10 @@ export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }:
   return routes
 }
 
-/** Ends with the wait, and when the client goes away. The request's own deadline is for what has to be worked for. */
+/**
+ * Ends with the wait, and when the client goes away. The request's own deadline is for what has to be worked
+ * for.
+ */
 const waiting = (c: AppContext, ms: number): AbortSignal =>
   AbortSignal.any([AbortSignal.timeout(ms), c.req.raw.signal])
 

@@ -96,7 +96,9 @@ export function createApprovalPages(dependencies: ApprovalPagesDeps): ApprovalPa
     return showPage(c, page, { status, script: true })
   }
 
-  /** Verifies the person where the form brings what their passkey said; their session says so from then on. */
+  /**
+   * Verifies the person where the form brings what their passkey said; their session says so from then on.
+   */
   async function verified(
     c: AppContext,
     proof: { readonly own: OwnApproval; readonly digest: string; readonly answer: unknown },
@@ -223,7 +225,10 @@ const answerFormOf = (fields: Fields): TriedAnswer => {
   }
 }
 
-/** What it says; the feature judges it. A form always names its documents: none ticked is none, not all of them. */
+/**
+ * What it says; the feature judges it. A form always names its documents: none ticked is none, not all of
+ * them.
+ */
 function decisionIn(
   decision: unknown,
   attempt: TriedAnswer,
@@ -246,8 +251,8 @@ function decisionIn(
 }
 
 /**
- * Refusing takes no recent sign-in, but its words reach the agent with one alone: whoever stole a session could else tell a
- * program what to do.
+ * Refusing takes no recent sign-in, but its words reach the agent with one alone: whoever stole a session
+ * could else tell a program what to do.
  */
 export const withoutUnverifiedReason = (decision: Decision, isRecent: boolean): Decision =>
   isRecent || decision.answer !== 'deny' ? decision : { answer: 'deny', block: decision.block ?? false }

@@ -35,9 +35,9 @@ const bodyBytesMax = 64 * 1024
 const approvalId = /^ap_[\w-]{1,100}$/
 
 /**
- * The person's side of `/approvals`: what waits for them, one question, their answer, what they agreed to, whom they
- * blocked. Their own browser session alone; whatever brings an Authorization header is refused, or is the agent's side.
- * JSON for programs of the page's origin, pages for people.
+ * The person's side of `/approvals`: what waits for them, one question, their answer, what they agreed to,
+ * whom they blocked. Their own browser session alone; whatever brings an Authorization header is refused, or
+ * is the agent's side. JSON for programs of the page's origin, pages for people.
  */
 export function ownApprovalRoutes(dependencies: OwnApprovalRoutesDeps): App {
   const { own: ownApprovals, approvals, grants, push, requireSession } = dependencies

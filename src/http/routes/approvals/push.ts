@@ -34,8 +34,9 @@ const answer = answerOf('PushAnswer', {
 })
 
 /**
- * `/approvals/push`: a person is told in this browser, or not any more; and the files by which a phone takes the page for
- * an app. Only the person's own session, as for `/delegations`. That one is told is not said of anybody else's endpoint.
+ * `/approvals/push`: a person is told in this browser, or not any more; and the files by which a phone takes
+ * the page for an app. Only the person's own session, as for `/delegations`. That one is told is not said of
+ * anybody else's endpoint.
  */
 export function pushRoutes(dependencies: PushRoutesDeps): App {
   const { subscriptions, requireSession } = dependencies

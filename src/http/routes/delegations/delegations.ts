@@ -101,8 +101,9 @@ const list = answerOf('DelegationList', {
 const revoked = answerOf('DelegationRevoked', { id: z.string() })
 
 /**
- * `/delegations`: what the person in front of this browser has lent. JSON for programs of the page's origin, a page
- * for people; the token that changes need comes with every answer to GET, in the header `X-CSRF-Token` or in the form.
+ * `/delegations`: what the person in front of this browser has lent. JSON for programs of the page's origin,
+ * a page for people; the token that changes need comes with every answer to GET, in the header `X-CSRF-Token`
+ * or in the form.
  */
 export function delegationRoutes(dependencies: DelegationRoutesDeps): App {
   const { delegations, programs, lendables, agents, requireSession, savedForm } = dependencies

@@ -60,7 +60,10 @@ export interface SavedForm {
 
 export interface SavedFormDeps {
   readonly cookie: OwnCookie
-  /** Encrypts for this service alone; `open` throws where it was not sealed for that context here, or was changed. */
+  /**
+   * Encrypts for this service alone; `open` throws where it was not sealed for that context here, or was
+   * changed.
+   */
   readonly seal: {
     close(context: string, value: unknown): Uint8Array
     open(context: string, sealed: Uint8Array): unknown
@@ -86,8 +89,9 @@ const triedSchema = z.object({
 const savedSchema = z.strictObject({ until: z.number(), person: z.string(), tried: triedSchema })
 
 /**
- * In this browser alone, sealed: with the session it would lie where whoever stole one can put words that its owner then
- * finds filled in after their own sign-in. The form comes again with nothing done: they press it once more.
+ * In this browser alone, sealed: with the session it would lie where whoever stole one can put words that its
+ * owner then finds filled in after their own sign-in. The form comes again with nothing done: they press it
+ * once more.
  */
 export function createSavedForm({ cookie, seal, now }: SavedFormDeps): SavedForm {
   return {

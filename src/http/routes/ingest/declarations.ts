@@ -42,8 +42,8 @@ const fields = named(
 const fieldsAnswer = answerOf('Fields', { fields })
 
 /**
- * What an administrator declares. `PUT /collections/{id}`: lists that are left out stay as they are. `/fields`: the
- * metadata fields that filters may use, one list for the deployment; PUT replaces it.
+ * What an administrator declares. `PUT /collections/{id}`: lists that are left out stay as they are.
+ * `/fields`: the metadata fields that filters may use, one list for the deployment; PUT replaces it.
  */
 export function declarationRoutes(dependencies: DeclarationRouteDeps): App {
   const { ingest, requireBearer, isAdministrator, now } = dependencies

@@ -27,7 +27,10 @@ const model = text(1, textMax).openapi({ description: 'In OpenFGA’s language' 
 const checked = modelCheckAnswer.clone().openapi('ModelChecked')
 const tested = modelTestAnswer.clone().openapi('ModelTested')
 
-/** `POST /model/check` and `POST /model/test`: for whoever writes a model. Nothing is changed, no live tuple looked at. */
+/**
+ * `POST /model/check` and `POST /model/test`: for whoever writes a model. Nothing is changed, no live tuple
+ * looked at.
+ */
 export function modelTestRoutes(dependencies: ModelTestRouteDeps): App {
   const { truthTable, texts, requireBearer, isAdministrator, now } = dependencies
   const middleware = [

@@ -67,7 +67,10 @@ const applied = z
   .openapi('ModelApplied')
 const shown = activeModelAnswer.extend({ awaiting: z.array(plan) }).openapi('ModelShown')
 
-/** `POST /model/plan`, `GET /model/plans`, `GET /model/plans/{id}`, `POST /model/apply`, `GET /model`: for an administrator. */
+/**
+ * `POST /model/plan`, `GET /model/plans`, `GET /model/plans/{id}`, `POST /model/apply`, `GET /model`: for an
+ * administrator.
+ */
 export function modelRoutes({
   models,
   matchesFile,

@@ -27,8 +27,8 @@ export interface AccountRoutesDeps {
 }
 
 /**
- * `/accounts`: a person who has just signed in here signs in at another provider as well, in the same session, looks at
- * both sides and makes them one; or ends that. Nobody else can link anything to them.
+ * `/accounts`: a person who has just signed in here signs in at another provider as well, in the same
+ * session, looks at both sides and makes them one; or ends that. Nobody else can link anything to them.
  */
 export function accountRoutes(dependencies: AccountRoutesDeps): App {
   const { links, upstream, sessions, sessionCookie, upstreamCookie, requireSession, passkeys, now } =

@@ -24,7 +24,9 @@ export interface OauthRoutesDeps {
   readonly now: () => number
 }
 
-/** The authorization server at `/oauth`, its discovery alias, and the pages where people sign in and consent. */
+/**
+ * The authorization server at `/oauth`, its discovery alias, and the pages where people sign in and consent.
+ */
 export function oauthRoutes(dependencies: OauthRoutesDeps): App {
   const { server, signIn, begunLimit, sessions, sessionCookie, publicUrl, now } = dependencies
   const { interactions } = server

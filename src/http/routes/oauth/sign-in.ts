@@ -13,7 +13,9 @@ export interface SignInRoutesDeps {
   readonly signIn: SignIn
   readonly sessions: Sessions
   readonly sessionCookie: OwnCookie
-  /** Binds the form to this browser while nobody is signed in: else a stranger could sign it in as themself. */
+  /**
+   * Binds the form to this browser while nobody is signed in: else a stranger could sign it in as themself.
+   */
   readonly formCookie: OwnCookie
   readonly requireSession: RequireSession
   readonly randomBytes: (size: number) => Buffer
@@ -84,8 +86,8 @@ const problems = {
 } as const
 
 /**
- * Where other providers send the browser back to. Says only who came back; what began it goes on from a page of ours,
- * since a browser that comes from another site leaves strict cookies out.
+ * Where other providers send the browser back to. Says only who came back; what began it goes on from a page
+ * of ours, since a browser that comes from another site leaves strict cookies out.
  */
 export function upstreamRoutes({ upstream, cookie }: UpstreamRoutesDeps): App {
   const routes = createRouter()

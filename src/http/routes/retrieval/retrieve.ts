@@ -37,9 +37,9 @@ export interface RetrievalRouteDeps {
 
 /**
  * `POST /retrieve`: passages that the person may read, within what was lent to the agent.
- * `GET /documents/{id}`: the whole text if cleared; 403 `approval_required` to an agent that may be told of it and may
- * ask; else the same 404 as for a missing one.
- * `GET /collections`: those in which this principal was just cleared for at least one document.
+ * `GET /documents/{id}`: the whole text if cleared; 403 `approval_required` to an agent that may be told of
+ * it and may ask; else the same 404 as for a missing one. `GET /collections`: those in which this principal
+ * was just cleared for at least one document.
  */
 export function retrievalRoutes(dependencies: RetrievalRouteDeps): App {
   const { retrieve, readDocument, listCollections, requireBearer, indexLagMs } = dependencies

@@ -28,8 +28,8 @@ const query = z.strictObject({
 const answer = activityAnswer.clone().openapi('ActivityAnswer')
 
 /**
- * `GET /activity`: how much was asked and refused lately, and what waits; for administrators. Counts alone, of everybody:
- * the one look at the record that is not itself on record.
+ * `GET /activity`: how much was asked and refused lately, and what waits; for administrators. Counts alone,
+ * of everybody: the one look at the record that is not itself on record.
  */
 export function activityRoutes(dependencies: ActivityRouteDeps): App {
   const route = bearerRoute('get', '/activity', {

@@ -59,9 +59,9 @@ const agentAnswer = oneAgentAnswer.extend({ agent: agentSchema }).openapi('Agent
 const agentList = allAgentsAnswer.extend({ agents: z.array(agentSchema) }).openapi('AgentList')
 
 /**
- * `POST /agents`, `GET /agents`, `GET /agents/{id}`, `POST /agents/{id}/disable`: for a person who is an administrator
- * with `agents.write` and signed in within 15 minutes, never for an agent; looking also with `security.read`. No route
- * enables: `remit agent enable`.
+ * `POST /agents`, `GET /agents`, `GET /agents/{id}`, `POST /agents/{id}/disable`: for a person who is an
+ * administrator with `agents.write` and signed in within 15 minutes, never for an agent; looking also with
+ * `security.read`. No route enables: `remit agent enable`.
  */
 export function agentRoutes(dependencies: AgentRouteDeps): App {
   const { agents, administration, ownIssuer, requireBearer, isAdministrator, isReader, now } = dependencies

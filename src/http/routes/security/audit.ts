@@ -110,7 +110,10 @@ export function auditRoutes({ asGetReader, assertReader, record, reader, names }
     return c.body(lines, 200) as never
   })
 
-  /** Page after page, as fast as it is taken. An error breaks the connection: half an export must not look whole. */
+  /**
+   * Page after page, as fast as it is taken. An error breaks the connection: half an export must not look
+   * whole.
+   */
   function exportOf(
     filter: RecordFilter,
     startCursor: string | undefined,

@@ -21,8 +21,8 @@ const disabled = z
 const list = hostsAnswer.clone().openapi('HostList')
 
 /**
- * `POST /hosts/{host}/disable`, `GET /hosts`: whose programs may not come, for a person who is an administrator with
- * `agents.write` and signed in within 15 minutes. No route enables: `remit host enable`.
+ * `POST /hosts/{host}/disable`, `GET /hosts`: whose programs may not come, for a person who is an
+ * administrator with `agents.write` and signed in within 15 minutes. No route enables: `remit host enable`.
  */
 export function hostRoutes({ hosts, requireBearer, isAdministrator, now }: HostRouteDeps): App {
   const administrator = requireBearer({ kinds: ['person'], scopes: ['agents.write'] })

@@ -72,7 +72,10 @@ const answer = whatIfAnswer
   })
   .openapi('WhatIfAnswer')
 
-/** `POST /what-if`: who would gain and lose which documents; for administrators, and on record. Nothing is changed. */
+/**
+ * `POST /what-if`: who would gain and lose which documents; for administrators, and on record. Nothing is
+ * changed.
+ */
 export function whatIfRoutes(dependencies: WhatIfRouteDeps): App {
   const route = bearerRoute('post', '/what-if', {
     summary: 'Who would gain and lose which documents by changed tuples, a changed model, or both',

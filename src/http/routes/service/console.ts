@@ -4,14 +4,18 @@ import { type App, type AppContext, createRouter } from '../../env.ts'
 import { page, pageHeaders } from '../../pages/layout.ts'
 
 export interface ConsoleRouteDeps {
-  /** What `packages/console/build.ts` makes: the page, and its files, whose names change with what is in them. */
+  /**
+   * What `packages/console/build.ts` makes: the page, and its files, whose names change with what is in them.
+   */
   readonly folder: URL
   readonly publicUrl: string
   /** For `DPoP-Nonce`. */
   readonly nonce: () => string
 }
 
-/** Whatever stands in a record, in a name or in a model: nothing of it can run, load, frame or send anything. */
+/**
+ * Whatever stands in a record, in a name or in a model: nothing of it can run, load, frame or send anything.
+ */
 const policy = [
   "default-src 'none'",
   "script-src 'self'",
@@ -30,8 +34,8 @@ const types: Readonly<Record<string, string>> = {
 }
 
 /**
- * `/console`: files alone, the same for everybody. The page signs its person in at the authorization server and asks the
- * API like any other client; no cookie opens anything here.
+ * `/console`: files alone, the same for everybody. The page signs its person in at the authorization server
+ * and asks the API like any other client; no cookie opens anything here.
  */
 export function consoleRoutes({ folder, publicUrl, nonce }: ConsoleRouteDeps): App {
   const routes = createRouter()
@@ -48,7 +52,8 @@ export function consoleRoutes({ folder, publicUrl, nonce }: ConsoleRouteDeps): A
     const file = await read(new URL('index.html', folder))
     if (file === undefined) return c.html(notBuiltPage(), 503, pageHeaders())
     const html = new TextDecoder().decode(file).replace('%PUBLIC_URL%', encodeURI(publicUrl))
-    // The page ends here whenever it asks for a code, whose redeeming needs one: without, each load was refused once.
+    // The page ends here whenever it asks for a code, whose redeeming needs one: without, each load was
+    // refused once.
     return c.html(html, 200, {
       ...pageHeaders(),
       'content-security-policy': policy,

@@ -24,13 +24,13 @@ export interface McpRouteDeps {
 const bodyBytesMax = 1_048_576
 
 /**
- * `/mcp`: what stands before the protocol. A page elsewhere gets nothing, with a token or without; there are no sessions, so
- * that nothing but the token of each message says who asks.
+ * `/mcp`: what stands before the protocol. A page elsewhere gets nothing, with a token or without; there are
+ * no sessions, so that nothing but the token of each message says who asks.
  */
 export function mcpRoutes({ face, requireBearer, origins }: McpRouteDeps): App {
   const routes = createRouter()
-  // All at first: a client asks for what it is told and no more, and an offer is made only to whoever may ask. What the
-  // person does not lend and the agent may not have is cut where they consent.
+  // All at first: a client asks for what it is told and no more, and an offer is made only to whoever may
+  // ask. What the person does not lend and the agent may not have is cut where they consent.
   const bearer = requireBearer({ kinds: ['agent'], scopes: [], atFirst: mcpScopes })
   routes.use('/mcp', async (c, next) => {
     const origin = c.req.header('origin')
@@ -38,7 +38,8 @@ export function mcpRoutes({ face, requireBearer, origins }: McpRouteDeps): App {
       throw new AppError('forbidden', { public: 'Pages of other origins may not ask here.' })
     await next()
   })
-  // Not ended at the deadline here: the tools that read end themselves, and what was sent elsewhere may have happened.
+  // Not ended at the deadline here: the tools that read end themselves, and what was sent elsewhere may have
+  // happened.
   routes.post('/mcp', bearer, ...jsonBody(bodyBytesMax), async (c) => {
     const body: unknown = await c.req.json().catch(() => undefined)
     if (body === undefined) return refuse(c, -32_700, 'The body is not JSON.')

@@ -51,7 +51,10 @@ const problems: Readonly<Record<ConnectRefusal, string>> = {
   not_begun_here: 'This was not begun in this browser by who is signed in now, or is over. Start again.',
 }
 
-/** The pages of one request, the way to the provider and back, and the forms, which can send neither JSON nor DELETE. */
+/**
+ * The pages of one request, the way to the provider and back, and the forms, which can send neither JSON nor
+ * DELETE.
+ */
 export function connectionFormRoutes(dependencies: ConnectionRoutesDeps & ConnectionFaces): App {
   const {
     own: ownConnections,
@@ -103,8 +106,8 @@ export function connectionFormRoutes(dependencies: ConnectionRoutesDeps & Connec
   )
 
   /**
-   * Where providers send the browser back to. It comes from another site, without the strict cookie: nothing is known of
-   * who that is, so nothing is redeemed here.
+   * Where providers send the browser back to. It comes from another site, without the strict cookie: nothing
+   * is known of who that is, so nothing is redeemed here.
    */
   routes.get('/connections/:name/callback', async (c: AppContext) => {
     const { search } = new URL(c.req.url)

@@ -59,8 +59,9 @@ const ended = answerOf('ConnectionEnded', {
 const removed = answerOf('ConnectionAgentRemoved', { id: z.string(), agent: z.string(), client: z.string() })
 
 /**
- * `/connections`: accounts at APIs of others that the person in front of this browser has connected. JSON for programs of
- * the page's origin, pages for people. No answer holds a token, or anything that was made from one.
+ * `/connections`: accounts at APIs of others that the person in front of this browser has connected. JSON for
+ * programs of the page's origin, pages for people. No answer holds a token, or anything that was made from
+ * one.
  */
 export function connectionRoutes(dependencies: ConnectionRoutesDeps): App {
   const { own: ownConnections, connecting, parties, providers, cookie, requireSession } = dependencies

@@ -19,17 +19,22 @@ import { createTrainer, type TrainerOptions } from './trainer.ts'
 /** The IVF index: which passages lie near each other, in memory. It follows what any process commits. */
 export interface IvfIndex extends AsyncDisposable {
   /**
-   * One while all is well, two while passages move to a newer one; none where the corpus is small, or codes tell too little
-   * of its vectors to nominate by.
+   * One while all is well, two while passages move to a newer one; none where the corpus is small, or codes
+   * tell too little of its vectors to nominate by.
    */
   lists(): readonly InvertedLists[]
   /** Who looks at them beside this thread. */
   readonly scanPool: ScanPool
-  /** Puts the passages of a document that is about to be live into partitions, in the caller's transaction. */
+  /**
+   * Puts the passages of a document that is about to be live into partitions, in the caller's transaction.
+   */
   assign(sql: Sql, revision: { readonly docNo: number; readonly revision: number }): Promise<void>
   /** Reads now what any process committed before this call. */
   refresh(): Promise<void>
-  /** Trains and moves now what there is to train and move. Resolves when nothing is left, or another process does it. */
+  /**
+   * Trains and moves now what there is to train and move. Resolves when nothing is left, or another process
+   * does it.
+   */
   renew(): Promise<void>
 }
 
@@ -80,7 +85,9 @@ export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
     if (isNew || opened.length < sets.length) hold(opened)
   }
 
-  /** What was read of another server is not believed; until all is read again, it is still what is looked at. */
+  /**
+   * What was read of another server is not believed; until all is read again, it is still what is looked at.
+   */
   async function readAnew(generations: readonly Generation[]): Promise<void> {
     const opened = await openLists(generations, [])
     position = await readOn(opened, undefined)

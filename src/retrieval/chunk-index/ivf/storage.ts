@@ -173,8 +173,8 @@ export async function readStagedVectors(
 }
 
 /**
- * Places of documents that are still at the revision whose vectors were read; one that was replaced or withdrawn
- * meanwhile is left out.
+ * Places of documents that are still at the revision whose vectors were read; one that was replaced or
+ * withdrawn meanwhile is left out.
  */
 export async function saveAssigned(
   lease: Lease,

@@ -44,7 +44,8 @@ interface Deps extends TrainerOptions {
 
 const leaseSeconds = 120
 const partitionsPerRoot = 4
-// Every centroid is compared for each question, and of a model's there are two copies. Enough for 17 million passages.
+// Every centroid is compared for each question, and of a model's there are two copies. Enough for 17 million
+// passages.
 const partitionsMax = 16_384
 const partitionsFor = (passages: number): number =>
   Math.min(partitionsMax, Math.round(partitionsPerRoot * Math.sqrt(passages)))
@@ -60,9 +61,9 @@ const driftMax = 1.2
 const driftSamples = 2_000
 
 /**
- * Trains cells where the corpus is large enough and none fit, and moves passages into the newest ones, a batch a
- * transaction, one process at a time: each write asks for its lease. Whatever a crash leaves is found at the next look: what is not in the newest model is moved, and a model
- * in which nothing lies goes.
+ * Trains cells where the corpus is large enough and none fit, and moves passages into the newest ones, a
+ * batch a transaction, one process at a time: each write asks for its lease. Whatever a crash leaves is found
+ * at the next look: what is not in the newest model is moved, and a model in which nothing lies goes.
  */
 export function createTrainer({
   database,

@@ -36,7 +36,8 @@ export type Strategy =
 // Without partitions nothing is known of a question's surroundings, which may be what is hidden.
 const shareMin = 0.9
 const shareMinOfMany = 0.3
-// Comparing everything is right, and past this it is slow: then a walk that may miss something is the better answer.
+// Comparing everything is right, and past this it is slow: then a walk that may miss something is the better
+// answer.
 const exactMsMax = 20
 // 400 and more is HNSW's own price for 99 %, whatever is visible.
 const efMin = 300
@@ -44,9 +45,9 @@ const efMax = 800
 // Measured: places that a walk visits for each candidate that it keeps.
 const placesPerCandidate = 12
 const rowsMin = 40
-// Measured on real vectors: what codes put behind so many more than are wanted is hardly ever among the best ten. Fifty
-// are enough for most questions, and lost three of ten where many passages say nearly the same. Of ten times as much, not
-// quite twice as many.
+// Measured on real vectors: what codes put behind so many more than are wanted is hardly ever among the best
+// ten. Fifty are enough for most questions, and lost three of ten where many passages say nearly the same. Of
+// ten times as much, not quite twice as many.
 const rowsMore = (visible: number, residualVariance: number): number =>
   Math.ceil(Math.max(90, 3 * visible ** (1 / 4)) * Math.max(1, residualVariance / residualVarianceUsual))
 const residualVarianceUsual = 0.1
@@ -73,13 +74,17 @@ export function chooseStrategy(situation: StrategyInputs, costs: Costs): Strateg
   const { walk, places: graphNodes } = walkOf(situation)
   const predictedMs = costs.of('hnsw', { places: graphNodes })
   if (predictedMs >= sure.predictedMs || !mayWalk(situation, exactMs)) return sure
-  // What the walk may cost beyond what is foreseen is what the sure strategy costs: together at most about twice.
+  // What the walk may cost beyond what is foreseen is what the sure strategy costs: together at most about
+  // twice.
   const perPlace = costs.of('hnsw', { places: 1 }) - costs.of('hnsw', {})
   const tuples = Math.min(tuplesMax, Math.ceil(graphNodes + sure.predictedMs / perPlace))
   return { strategy: 'hnsw', predictedMs, walk: { ...walk, tuples } }
 }
 
-/** Only where there is no IVF index: it finds as much sooner, and what is hidden near the question does not mislead them. */
+/**
+ * Only where there is no IVF index: it finds as much sooner, and what is hidden near the question does not
+ * mislead them.
+ */
 function mayWalk({ visible, corpus, unassigned }: StrategyInputs, exactMs: number): boolean {
   if (unassigned !== undefined) return false
   const share = visible / Math.max(corpus, visible, 1)

@@ -27,7 +27,10 @@ export const exact = (
     limit,
   ])
 
-/** The same without choosing a strategy, with the whole machine's other work first. Rejects after so many milliseconds. */
+/**
+ * The same without choosing a strategy, with the whole machine's other work first. Rejects after so many
+ * milliseconds.
+ */
 export const exactWithin = (database: Database, ask: VectorQuery, timeoutMs: number): Promise<FoundChunk[]> =>
   database.transaction(async (sql) => {
     await sql.query(

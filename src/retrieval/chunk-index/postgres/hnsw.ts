@@ -5,8 +5,8 @@ import { foundColumns, type VectorQuery } from './strategy.ts'
 
 /**
  * Settings last as long as the statement's own transaction, and are read where the scan begins: it depends on
- * them, so that they come first. A document that is newer than the bits is not in them, and `get_bit` past their end
- * would fail.
+ * them, so that they come first. A document that is newer than the bits is not in them, and `get_bit` past
+ * their end would fail.
  */
 export const hnswStatement: Statement = {
   name: 'search_hnsw',
@@ -35,7 +35,8 @@ export interface GraphWalk {
 }
 
 /**
- * Walks the HNSW graph past what is not visible. Approximate; may return fewer than there are, where the walk gave up.
+ * Walks the HNSW graph past what is not visible. Approximate; may return fewer than there are, where the walk
+ * gave up.
  */
 export async function hnsw(
   database: Database,

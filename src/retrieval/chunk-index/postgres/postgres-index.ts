@@ -23,7 +23,9 @@ export interface PostgresIndexDeps {
   readonly costs?: Costs
 }
 
-/** The chunk index in Postgres with pgvector: exact, HNSW or IVF, as `chooseStrategy` says for each question. */
+/**
+ * The chunk index in Postgres with pgvector: exact, HNSW or IVF, as `chooseStrategy` says for each question.
+ */
 export function createPostgresIndex({ database, ivf, onStrategy, costs }: PostgresIndexDeps): ChunkIndex {
   const nearest = createNearest({ database, ivf, onStrategy, ...(costs && { costs }) })
   return {
@@ -100,7 +102,8 @@ export function createNearest({
     const alone = ticks() - started
     // How many others asked at the same time says nothing of what the strategy takes.
     costs.learn(choice.strategy, choice.predictedMs, alone - ran.waitedMs)
-    // pgvector gives up without a word, and the IVF index may be behind: what is missing is found by comparing all.
+    // pgvector gives up without a word, and the IVF index may be behind: what is missing is found by
+    // comparing all.
     const fellBack = choice.strategy !== 'exact' && found.length < Math.min(limit, visible.chunks)
     if (fellBack) found = await exact(database, ask)
     onPlan?.({
@@ -171,7 +174,10 @@ export const ivfStatement: Statement = {
   limit $5`,
 }
 
-/** Compares the nominated chunks, and all of the documents that lie in no partition. May return fewer than there are. */
+/**
+ * Compares the nominated chunks, and all of the documents that lie in no partition. May return fewer than
+ * there are.
+ */
 const ivf = (
   database: Database,
   { embedding, limit }: VectorQuery,

@@ -1,9 +1,8 @@
 import type { AccessFilter } from '../../access-filter/visible.ts'
 
 /**
- * Ways to find the nearest of what is visible:
- * `exact` compares all of it, `hnsw` walks the HNSW graph past what is not visible, `ivf` compares what is visible near the
- * question.
+ * Ways to find the nearest of what is visible: `exact` compares all of it, `hnsw` walks the HNSW graph past
+ * what is not visible, `ivf` compares what is visible near the question.
  */
 export type StrategyName = 'exact' | 'hnsw' | 'ivf'
 
@@ -14,8 +13,8 @@ export interface VectorQuery {
   readonly embedding: Float32Array
   readonly limit: number
   /**
-   * Searched by the strategy that would be chosen for this, in as many statements: what is visible then tells nothing by how it
-   * is searched. Fewer may be found than there are. Default: by itself.
+   * Searched by the strategy that would be chosen for this, in as many statements: what is visible then tells
+   * nothing by how it is searched. Fewer may be found than there are. Default: by itself.
    */
   readonly like?: AccessFilter
 }

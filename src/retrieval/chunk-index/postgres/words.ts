@@ -6,11 +6,17 @@ import type { FoundChunk, WeightedLexeme, WordQuery, WordSampler } from '../port
 export interface WordSearchOptions {
   /** The most chunks to find. */
   readonly limit: number
-  /** Whether rare lexemes may be looked up first, and all after that: the ranks are the same, in up to two statements. */
+  /**
+   * Whether rare lexemes may be looked up first, and all after that: the ranks are the same, in up to two
+   * statements.
+   */
   readonly rareFirst: boolean
 }
 
-/** The best chunks of the filter by BM25, best first, ties by chunk id. A question without lexemes finds nothing. */
+/**
+ * The best chunks of the filter by BM25, best first, ties by chunk id. A question without lexemes finds
+ * nothing.
+ */
 export async function searchWords(
   database: Database,
   query: WordQuery,
@@ -21,7 +27,8 @@ export async function searchWords(
   if (lexemes.length === 0) return []
   const rarest = rareFirst ? countRarest(query, filter, limit) : lexemes.length
   const found = await rank(database, filter, query, rarest, limit)
-  // A chunk without any of those has only what the other lexemes can add. Where that is too little, all is found.
+  // A chunk without any of those has only what the other lexemes can add. Where that is too little, all is
+  // found.
   const worst = found.length < limit ? 0 : (found.at(-1)?.score ?? 0)
   const needed = countNeeded(lexemes, worst)
   return needed <= rarest ? found : rank(database, filter, query, needed, limit)

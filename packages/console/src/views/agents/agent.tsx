@@ -179,7 +179,9 @@ const names = {
   reads: 'Answers that held them',
 }
 
-/** Whether one day of an agent is unlike the ones before: today, unless the address names another by its end. */
+/**
+ * Whether one day of an agent is unlike the ones before: today, unless the address names another by its end.
+ */
 const Reach = (props: { readonly agent: string; readonly endTime: string | undefined }) => (
   <Part id="reach" title="Is its reach unusual?">
     <Asked<ReachAnswer>

@@ -38,7 +38,9 @@ export function Agents() {
   )
 }
 
-/** Whose programs may not come. Asked for by a button: it takes a recent sign-in, which the registry does not. */
+/**
+ * Whose programs may not come. Asked for by a button: it takes a recent sign-in, which the registry does not.
+ */
 function DisabledHosts() {
   const [isAsked, setAsked] = useState(false)
   return (

@@ -13,8 +13,8 @@ interface Pair {
 }
 
 /**
- * Delegations of the person and the agent that stand in the same form, to pick from. They are asked for, which is on record,
- * once both have been written.
+ * Delegations of the person and the agent that stand in the same form, to pick from. They are asked for,
+ * which is on record, once both have been written.
  */
 export function DelegationField(props: { readonly chosen: string | undefined; readonly hint: string }) {
   const { chosen, hint } = props

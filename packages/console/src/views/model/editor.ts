@@ -61,8 +61,8 @@ const colours = HighlightStyle.define([
 export type Editor = ReturnType<typeof openEditor>
 
 /**
- * The editor, in a chunk of its own. It lives in a shadow root, where its styles need no inline style, which the
- * page's policy refuses. Tab leaves it, as everywhere.
+ * The editor, in a chunk of its own. It lives in a shadow root, where its styles need no inline style, which
+ * the page's policy refuses. Tab leaves it, as everywhere.
  */
 export function openEditor(options: {
   readonly root: ShadowRoot

@@ -167,7 +167,10 @@ const Diff = ({ diff }: { readonly diff: string }) =>
     </pre>
   )
 
-/** One person's yes. Over failed tests it takes a reason, and its button is not the one that is meant to be pressed. */
+/**
+ * One person's yes. Over failed tests it takes a reason, and its button is not the one that is meant to be
+ * pressed.
+ */
 function Confirm(props: { readonly plan: Plan; readonly onConfirmed: () => Promise<void> }) {
   const { plan, onConfirmed } = props
   const { api, subject } = useConsole()

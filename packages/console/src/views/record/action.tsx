@@ -48,7 +48,9 @@ async function readThread(api: Api, txn: string, signal: AbortSignal): Promise<T
   }
 }
 
-/** Everything under one txn, in order: from what was lent or agreed to, through each exchange, to what left. */
+/**
+ * Everything under one txn, in order: from what was lent or agreed to, through each exchange, to what left.
+ */
 export function Action({ txn }: { readonly txn: string }) {
   const answer = useAnswer(`action ${txn}`, (api, signal) => readThread(api, txn, signal))
   return (
@@ -238,7 +240,10 @@ const leavesSaid = (count: number): string =>
     ? 'nothing was released'
     : `${count === 1 ? 'one document was' : `${count} documents were`} released`
 
-/** The stored tuples that a release rested on when it was decided, each with what is on record of it up to then. */
+/**
+ * The stored tuples that a release rested on when it was decided, each with what is on record of it up to
+ * then.
+ */
 const Then = (props: { readonly id: string; readonly why: readonly string[]; readonly until: string }) => (
   <>
     <p class="soft">It was allowed then by</p>

@@ -12,7 +12,10 @@ import { ReplicaNote } from './replica.tsx'
 
 const relations = ['can_read', 'can_read_delegated', 'can_be_told', 'viewer', 'owner', 'blocked', 'member']
 
-/** `/explain?user=…&relation=…&object=…`, with `agent` and `delegation` for an agent; asked as soon as it is opened. */
+/**
+ * `/explain?user=…&relation=…&object=…`, with `agent` and `delegation` for an agent; asked as soon as it is
+ * opened.
+ */
 export function Explain({ inputs }: { readonly inputs: Inputs }) {
   const isAsked = ['user', 'relation', 'object'].every((name) => inputs[name] !== undefined)
   const { grants, ...otherInputs } = inputs
@@ -140,8 +143,8 @@ const marks = {
 }
 
 /**
- * Why, as nested lists that can be folded, which every keyboard and screen reader knows; the lines between them are
- * drawn. A step that holds and one that does not differ by sign and by word, not by colour alone.
+ * Why, as nested lists that can be folded, which every keyboard and screen reader knows; the lines between
+ * them are drawn. A step that holds and one that does not differ by sign and by word, not by colour alone.
  */
 const ReasonTree = ({ reason }: { readonly reason: Reason }) => (
   <ul class="tree" aria-label="Why, step by step">

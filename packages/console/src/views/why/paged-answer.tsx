@@ -19,7 +19,10 @@ interface Question<P extends Page> {
   readonly children: (pages: readonly P[], hasMore: boolean) => ComponentChildren
 }
 
-/** A question that a list answers, in pages: those so far, the way to the next, and what is to be known of them. */
+/**
+ * A question that a list answers, in pages: those so far, the way to the next, and what is to be known of
+ * them.
+ */
 export const PagedAnswer = <P extends Page>(props: Question<P> & { readonly subject: string }) => (
   <Asked<P> path={props.path} body={props.inputs} subject={props.subject}>
     {(firstPage) => <Pages {...props} first={firstPage} />}

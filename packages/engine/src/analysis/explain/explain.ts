@@ -20,10 +20,10 @@ export interface ExplainOptions {
 }
 
 /**
- * What `check` answers, and why. An allowance is shown by its shortest path, tuple by tuple, with what would have
- * excluded; a denial by every branch that could have granted, with what was missing there. Wide and deep graphs
- * are cut: `cut` counts the branches left out; a path that grants is shown whole. Throws FgaError when the
- * request names what the model does not know; a condition or a depth that errs stands in `error` instead.
+ * What `check` answers, and why. An allowance is shown by its shortest path, tuple by tuple, with what would
+ * have excluded; a denial by every branch that could have granted, with what was missing there. Wide and deep
+ * graphs are cut: `cut` counts the branches left out; a path that grants is shown whole. Throws FgaError when
+ * the request names what the model does not know; a condition or a depth that errs stands in `error` instead.
  */
 export function explain(
   model: Model,
@@ -47,7 +47,9 @@ export function explain(
   }
 }
 
-/** Puts proofs and refutations into reasons. Each question is shown once; where it comes again, that is said. */
+/**
+ * Puts proofs and refutations into reasons. Each question is shown once; where it comes again, that is said.
+ */
 function createTree(
   session: Session,
   evaluator: Evaluator,
@@ -76,7 +78,8 @@ function createTree(
       }
       case 'relation': {
         const statement = { holds: 'yes', relation: proof.relation.name, object: proof.node.name } as const
-        // Of one question there may be two: a contextual tuple hides the stored one for the one asked, not behind a recursion.
+        // Of one question there may be two: a contextual tuple hides the stored one for the one asked, not
+        // behind a recursion.
         if (!room.isFirst(proof)) return { kind: 'seen', ...statement }
         return { kind: 'relation', ...statement, because: showAll(proof.childProofs) }
       }

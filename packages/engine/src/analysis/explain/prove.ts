@@ -50,8 +50,8 @@ interface Known {
 export function createProver(session: Session, { ask, askRule }: Evaluator) {
   const { model, user } = session
   const cachedProofs = new Map<string, Known>()
-  // In a recursion the server follows a userset of the recursing type whatever relation it names (see evaluate.ts): what is
-  // allowed by nothing else is shown by that.
+  // In a recursion the server follows a userset of the recursing type whatever relation it names (see
+  // evaluate.ts): what is allowed by nothing else is shown by that.
   let asServer = false
 
   function question(goal: Goal): Proof | undefined {

@@ -30,7 +30,10 @@ export type Reason =
   | Lack
   /** The subject asked about is the userset itself. */
   | { readonly kind: 'self'; readonly holds: 'yes' }
-  /** Not followed: met on the way here (`cycle`), too many hops from the question (`depth`), or shown elsewhere in the tree (`seen`). */
+  /**
+   * Not followed: met on the way here (`cycle`), too many hops from the question (`depth`), or shown
+   * elsewhere in the tree (`seen`).
+   */
   | {
       readonly kind: 'cycle' | 'depth' | 'seen'
       readonly holds: Holds
@@ -81,7 +84,10 @@ export interface ConditionState {
   readonly error: string | undefined
 }
 
-/** No such tuple, from none of these: `user:anne`, `user:*`, `group#member`, `folder`. Empty: the model knows no way from the subject. */
+/**
+ * No such tuple, from none of these: `user:anne`, `user:*`, `group#member`, `folder`. Empty: the model knows
+ * no way from the subject.
+ */
 export interface Lack {
   readonly kind: 'missing'
   readonly holds: 'no'

@@ -138,7 +138,10 @@ export function createRefuter({ session, evaluator, prover, room, context, showA
     return users.length === 0 ? steps : [missing(relation, node, users), ...steps]
   }
 
-  /** It could lead to the subject; or its condition errs, which makes the whole question err where it leads nowhere too. */
+  /**
+   * It could lead to the subject; or its condition errs, which makes the whole question err where it leads
+   * nowhere too.
+   */
   const matters = (tuple: Tuple, target: Relation | undefined): boolean =>
     reaches(target) || typeof session.holds(tuple) !== 'boolean'
 
@@ -221,7 +224,9 @@ const missing = (relation: Relation, node: Node, users: readonly string[]): Reas
 
 const holdsOf = (outcome: Outcome): Holds => (typeof outcome === 'string' ? outcome : 'error')
 
-/** Asked by itself it holds, but where it stands it rests on a question that is still open, or is too deep. */
+/**
+ * Asked by itself it holds, but where it stands it rests on a question that is still open, or is too deep.
+ */
 function refusal(outcome: Outcome): Holds {
   const holds = holdsOf(outcome)
   return holds === 'yes' ? 'cycle' : holds

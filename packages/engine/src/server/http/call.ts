@@ -41,7 +41,9 @@ export function existingStore(call: Call): StoreState {
   return store
 }
 
-/** The model asked for, or the latest. Unknown stores answer like stores without a model, as the server does. */
+/**
+ * The model asked for, or the latest. Unknown stores answer like stores without a model, as the server does.
+ */
 export function modelOf(
   call: Call,
   id: string | undefined,
@@ -100,7 +102,9 @@ export const showKey = ({ user, relation, object, condition }: TupleKey): JsonOb
 /** The time of a ULID, as answers show it. */
 export const timeOf = (ulid: string): string => new Date(ulidTime(ulid)).toISOString()
 
-/** The first `size` of what a page begins with, and the token of the next one: empty where nothing is left. */
+/**
+ * The first `size` of what a page begins with, and the token of the next one: empty where nothing is left.
+ */
 export function pageOf<Row>(rows: readonly Row[], size: number, idOf: (row: Row) => string) {
   const page = rows.slice(0, size)
   const last = rows.length > size ? page.at(-1) : undefined

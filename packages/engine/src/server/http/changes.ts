@@ -45,7 +45,10 @@ export async function readChanges(call: Call): Promise<Reply> {
   })
 }
 
-/** Milliseconds since the epoch. undefined: from the beginning, as also for the first moment of year 1, Go's zero. */
+/**
+ * Milliseconds since the epoch. undefined: from the beginning, as also for the first moment of year 1, Go's
+ * zero.
+ */
 function startOf(call: Call): number | undefined {
   const text = call.query.get('start_time')
   if (text === null) return undefined
