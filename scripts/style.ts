@@ -8,13 +8,7 @@ import retextPassive from 'retext-passive'
 import retextRepeatedWords from 'retext-repeated-words'
 import { unified } from 'unified'
 import { VFile } from 'vfile'
-
-/** What the check finds in one place of a page. Lines count from 1. */
-export interface Finding {
-  readonly path: string
-  readonly line: number
-  readonly problem: string
-}
+import { type Finding, wideComments } from './wide-comments.ts'
 
 /** A sentence of more words has to be read twice. */
 const wordsMax = 30
@@ -22,9 +16,9 @@ const wordsMax = 30
 const passiveSharePercent = 15
 
 /**
- * Checks the English of one Markdown page: sentences of at most 30 words, words that stand twice, how many sentences are in
- * the passive voice (by retext-passive: an auxiliary before one of its participles). Code is left out. Does NOT check
- * whether what it says is true.
+ * Checks the English of one Markdown page: sentences of at most 30 words, words that stand twice, how many
+ * sentences are in the passive voice (by retext-passive: an auxiliary before one of its participles). Code is
+ * left out. Does NOT check whether what it says is true.
  */
 export async function checkStyle(path: string, markdown: string): Promise<readonly Finding[]> {
   const file = new VFile({ path, value: markdown })
@@ -74,13 +68,18 @@ function wordsIn(tree: Tree): number {
 
 /** The pages that people read. Decisions are left as they were taken. */
 const pages = '{*.md,docs/*.md,docs/{flows,errors}/*.md,packages/*/*.md,examples/*.md,sample/*.md}'
+/** The code that has comments. */
+const sources = '{src,packages,test,benchmarks,examples,scripts}/**/*.{ts,tsx}'
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const root = fileURLToPath(new URL('../', import.meta.url))
   const paths = process.argv.length > 2 ? process.argv.slice(2) : globSync(pages, { cwd: root }).sort()
   const found: Finding[] = []
   for (const path of paths) found.push(...(await checkStyle(path, readFileSync(`${root}${path}`, 'utf8'))))
+  if (process.argv.length === 2)
+    for (const path of globSync(sources, { cwd: root, exclude: ['**/node_modules/**'] }))
+      found.push(...wideComments(path, readFileSync(`${root}${path}`, 'utf8')))
   for (const { path, line, problem } of found) console.log(`${path}:${line} ${problem}`)
-  console.log(`${found.length} findings in ${paths.length} pages`)
+  console.log(`${found.length} findings in ${paths.length} pages and the comments of the code`)
   if (found.length > 0) process.exitCode = 1
 }
