@@ -162,3 +162,22 @@ describe('a model of which relations name each other over many ways', () => {
     expect(compileModel(chain(2_000, (at) => `[user] or r${at}`)).types.size).toBe(2)
   })
 })
+
+test('a rule that names the same types many times costs by its length, not by its square', () => {
+  const users = (first: number) => `[${Array.from({ length: 40 }, (_, at) => `u${first + at}`).join(', ')}]`
+  const types = Array.from({ length: 80 }, (_, at) => `type u${at}`).join('\n')
+  const wide = (leaf: string, leaves: number) =>
+    `(${Array.from({ length: leaves }, () => leaf).join(' or ')})`
+  const cost = (leaves: number): number => {
+    const rule = `define x: ${wide('a', leaves)} and ${wide('b', leaves)}`
+    const json = parseDsl(
+      `model\n  schema 1.1\n${types}\ntype doc\n  relations\n    define a: ${users(0)}\n    define b: ${users(40)}\n    ${rule}\n`,
+    )
+    const before = process.threadCpuUsage()
+    compileModel(json)
+    const { user, system } = process.threadCpuUsage(before)
+    return user + system
+  }
+  cost(100)
+  expect(cost(800) / cost(100)).toBeLessThan(24)
+})

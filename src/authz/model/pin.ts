@@ -1,4 +1,4 @@
-import type { Sql, SqlValue } from '../../store/sql.ts'
+import { readRows, type Sql } from '../../store/sql.ts'
 import type { Candidate } from './with-marks.ts'
 
 /** The row that says which model is in force, in which store. */
@@ -70,12 +70,12 @@ const columns = `id, digest, dsl, json, plan, activated_by as "activatedBy", act
 
 /** The stored version with this model id, if there is one. */
 export async function readVersion(sql: Sql, id: string): Promise<ModelVersion | undefined> {
-  return (await rowsOf<ModelVersion>(sql, `select ${columns} from models where id = $1`, [id]))[0]
+  return (await readRows<ModelVersion>(sql, `select ${columns} from models where id = $1`, [id]))[0]
 }
 
 /** The newest first, at most 100. */
 export const listVersions = (sql: Sql): Promise<readonly ModelVersion[]> =>
-  rowsOf(sql, `select ${columns} from models order by activated_at desc, id desc limit 100`)
+  readRows(sql, `select ${columns} from models order by activated_at desc, id desc limit 100`)
 
 /** Types of all models that are or were in force: tuples of each may be stored. */
 export async function typesEver(sql: Sql): Promise<readonly string[]> {
@@ -93,16 +93,4 @@ export async function lastAllowList(sql: Sql): Promise<string | undefined> {
      order by "activatedAt" desc, id desc limit 1`,
   )
   return row?.allowList
-}
-
-/** The rows of a query whose columns are the members of what it gives: undefined for null. */
-export async function rowsOf<T extends object>(
-  sql: Sql,
-  text: string,
-  values: readonly SqlValue[] = [],
-): Promise<readonly T[]> {
-  const rows = await sql.query(text, values)
-  return rows.map(
-    (row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value ?? undefined])) as T,
-  )
 }

@@ -1,9 +1,8 @@
 import { AppError } from '../../kernel/errors.ts'
-import type { Sql } from '../../store/sql.ts'
+import { readRows, type Sql } from '../../store/sql.ts'
 import type { WriterGain } from '../allow-list/holders.ts'
 import type { Gains, Impact } from './impact.ts'
 import type { Finding } from './invariants.ts'
-import { rowsOf } from './pin.ts'
 import { countsOf, type PlanTests } from './plan-tests.ts'
 import type { Candidate } from './with-marks.ts'
 
@@ -107,12 +106,12 @@ export async function readPlan(
 ): Promise<Plan | undefined> {
   // By itself: a statement that waited for the lock would still see the yeses of before its wait.
   if (forUpdate) await sql.query('select from model_plans where id = $1 for update', [id])
-  return (await rowsOf<Plan>(sql, `${select} where id = $1`, [id]))[0]
+  return (await readRows<Plan>(sql, `${select} where id = $1`, [id]))[0]
 }
 
 /** Open plans on this model that at least one has confirmed, the newest first. */
 export const listAwaiting = (sql: Sql, baseModel: string, now: Date): Promise<readonly Plan[]> =>
-  rowsOf(
+  readRows(
     sql,
     `${select} where state = 'open' and base_model = $1 and expires_at > $2
        and exists (select 1 from model_approvals a where a.plan = p.id)

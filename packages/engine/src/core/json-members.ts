@@ -45,8 +45,13 @@ function asObject(value: Json, name: string): JsonObject {
   return value
 }
 
+/** Characters of a refused value that are repeated. */
+const shownMax = 100
+
 const unexpected = (value: Json, name: string): FgaError =>
-  invalidRequest(`syntax error: unexpected token ${JSON.stringify(value)} for field ${name}`)
+  invalidRequest(
+    `syntax error: unexpected token ${JSON.stringify(value).slice(0, shownMax)} for field ${name}`,
+  )
 
 /**
  * Throws what the server's request validator answers when a value does not match. `shown`: the server's own

@@ -162,20 +162,30 @@ function terminalTypes(graph: Graph): Terminals {
   return found
 }
 
-function terminalsOf(rewrite: RewriteAst, vertex: Vertex, graph: Graph, found: Terminals): string[] {
-  const terminalsOfOperand = (operand: RewriteAst): string[] => terminalsOf(operand, vertex, graph, found)
+// A set at each level: of a rule that names one type many times, an operand holds it once.
+function terminalsOf(
+  rewrite: RewriteAst,
+  vertex: Vertex,
+  graph: Graph,
+  found: Terminals,
+): ReadonlySet<string> {
+  const terminalsOfOperand = (operand: RewriteAst) => terminalsOf(operand, vertex, graph, found)
   switch (rewrite.kind) {
     case 'union':
-      return rewrite.children.flatMap(terminalsOfOperand)
+      return new Set(rewrite.children.flatMap((operand) => [...terminalsOfOperand(operand)]))
     case 'intersection': {
-      const [firstTerminals = [], ...otherTerminals] = rewrite.children.map(terminalsOfOperand)
-      return firstTerminals.filter((type) => otherTerminals.every((terminals) => terminals.includes(type)))
+      const [firstTerminals = new Set<string>(), ...otherTerminals] = rewrite.children.map(terminalsOfOperand)
+      return new Set(
+        [...firstTerminals].filter((type) => otherTerminals.every((terminals) => terminals.has(type))),
+      )
     }
     case 'exclusion':
       return terminalsOfOperand(rewrite.base)
     default:
-      return edgesOf(rewrite, vertex, graph).flatMap(({ label, via }) =>
-        via === 'direct' ? [label.replace(':*', '')] : [...(found.get(label) ?? [])],
+      return new Set(
+        edgesOf(rewrite, vertex, graph).flatMap(({ label, via }) =>
+          via === 'direct' ? [label.replace(':*', '')] : [...(found.get(label) ?? [])],
+        ),
       )
   }
 }
@@ -184,7 +194,7 @@ function emptyOperands(vertex: Vertex, graph: Graph, terminals: Terminals): Weig
   const { key: relation } = vertex
   const isEmpty = operatorsOf(vertex.rewrite).some(
     (operator) =>
-      operator.kind === 'intersection' && terminalsOf(operator, vertex, graph, terminals).length === 0,
+      operator.kind === 'intersection' && terminalsOf(operator, vertex, graph, terminals).size === 0,
   )
   if (isEmpty) {
     const detail = "no subject type can satisfy all operands of 'and'"

@@ -196,8 +196,8 @@ function parse(text: string): Parameters<typeof isJsonObject>[0] {
   }
 }
 
-async function readLimited(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string> {
-  const chunks: Uint8Array<ArrayBuffer>[] = []
+async function readLimited(stream: ReadableStream<Uint8Array>): Promise<string> {
+  const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of stream) {
     size += chunk.length
@@ -208,5 +208,5 @@ async function readLimited(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Pro
       )
     chunks.push(chunk)
   }
-  return new Blob(chunks).text()
+  return new TextDecoder().decode(Buffer.concat(chunks))
 }

@@ -117,7 +117,14 @@ const FilterForm = ({ filter }: { readonly filter: Inputs }) => (
       <button type="submit" class="main">
         Search
       </button>
-      <button type="button" onClick={() => go('/record')}>
+      <button
+        type="button"
+        onClick={({ currentTarget }) => {
+          // Where nothing was searched for the address stays as it is, and so would what was typed.
+          currentTarget.form?.reset()
+          go('/record')
+        }}
+      >
         Clear
       </button>
     </div>
