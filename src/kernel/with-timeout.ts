@@ -16,6 +16,8 @@ export async function withTimeout<T, U>(ms: number, promise: Promise<T>, otherwi
  * What the work comes to; its waiting ends with the signal, whose reason it throws, while the work goes on.
  */
 export async function unlessAborted<T>(pending: Promise<T>, signal: AbortSignal): Promise<T> {
+  // It fails unheard where nobody waits any more; Node would end the process for it.
+  pending.catch(() => undefined)
   signal.throwIfAborted()
   const { promise, reject } = Promise.withResolvers<never>()
   const onAbort = (): void => reject(signal.reason)

@@ -180,8 +180,9 @@ export async function readDocument(
     [documentId, revision],
   )
   if (row === undefined) return undefined
-  const { owner, source, updatedAt, ...document } = row
-  return { ...document, provenance: provenanceOf({ owner, source, updatedAt }) }
+  // Each member by its name: all that is here leaves.
+  const { id, collection, title, uri, text, metadata } = row
+  return { id, collection, title, uri, text, metadata, provenance: provenanceOf(row) }
 }
 
 function toPassage({

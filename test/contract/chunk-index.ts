@@ -51,6 +51,8 @@ export class World {
   readonly #subject: Subject
   readonly #random: () => number
   readonly #shown = new Map<number, readonly Stored[]>()
+  /** Publication numbers by document. */
+  readonly #inForce = new Map<number, number>()
   readonly #topics: readonly Float32Array[]
   #number = 0
   #revision = 0
@@ -112,6 +114,7 @@ export class World {
       await this.#subject.noteLive(sql, publication, count)
     })
     this.#shown.set(publication.docNo, chunks)
+    this.#inForce.set(publication.docNo, publication.number)
     await this.#subject.settle()
   }
 
@@ -127,6 +130,7 @@ export class World {
       await this.#subject.noteHidden(sql, docNo)
     })
     this.#shown.delete(docNo)
+    this.#inForce.delete(docNo)
     await this.#subject.settle()
   }
 
@@ -142,7 +146,8 @@ export class World {
   filter(docNos: readonly number[]): AccessFilter {
     const chunks = docNos.reduce((sum, docNo) => sum + (this.#shown.get(docNo)?.length ?? 0), 0)
     const all = [...this.#shown.values()].reduce((sum, { length }) => sum + length, 0)
-    return visibleOf(Int32Array.from(docNos.toSorted((a, b) => a - b)), chunks, all)
+    const numbers = Int32Array.from(docNos.toSorted((a, b) => a - b))
+    return visibleOf(numbers, chunks, all, (docNo) => this.#inForce.get(docNo) ?? 0)
   }
 
   /** Searches by both ways, and compares with what comparing everything here finds. */

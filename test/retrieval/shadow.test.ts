@@ -58,7 +58,7 @@ describe('a search that is done again exactly', needsPostgres, () => {
       },
     }
     const watched = shadow.watch(search)
-    const visible = visibleOf(Int32Array.of(docNo), passages, passages)
+    const visible = visibleOf(Int32Array.of(docNo), passages, passages, () => 1)
     return { told, shadow, ask: () => watched.vector(visible, embedding, 100) }
   }
 

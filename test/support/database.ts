@@ -2,21 +2,31 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { inject } from 'vitest'
+import { migrate } from '../../src/store/migrate.ts'
 import { openPglite } from '../../src/store/pglite.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { administer } from './administer.ts'
 import { native } from './native.ts'
 
-/** A migrated, empty database of its own. Close it: an unclosed one keeps the process alive. */
+const migrations = { dir: new URL('../../migrations/', import.meta.url), dimensions: 384 }
+
+/**
+ * A migrated, empty database of its own. Close it: an unclosed one keeps the process alive. A benchmark runs outside
+ * the test runner, which has one ready to copy, and makes its own.
+ */
 export async function openTestDatabase(kind: Database['kind'] = 'pglite'): Promise<Database> {
   return kind === 'pglite' ? openTestPglite() : openTestPostgres()
 }
 
 async function openTestPglite(): Promise<Database> {
   const socketDir = await mkdtemp(join(tmpdir(), 'remit-test-'))
-  const database = await openPglite({ socketDir, loadDump: await readFile(inject('pgliteDump')) })
+  const dump = await ready('pgliteDump')
+  const database = await openPglite({
+    socketDir,
+    ...(dump !== undefined && { loadDump: await readFile(dump) }),
+  })
+  if (dump === undefined) await migrate(database, migrations)
   return closing(database, () => rm(socketDir, { recursive: true, force: true }))
 }
 
@@ -24,13 +34,23 @@ async function openTestPostgres(): Promise<Database> {
   if (native.databaseUrl === undefined)
     throw new Error('This test needs native Postgres (TEST_DATABASE_URL).')
   const name = `remit_test_${randomBytes(6).toString('hex')}`
-  await administer(native.databaseUrl, `create database ${name} template ${inject('postgresTemplate')}`)
+  const template = await ready('postgresTemplate')
+  const from = template === undefined ? '' : ` template ${template}`
+  await administer(native.databaseUrl, `create database ${name}${from}`)
   const url = new URL(native.databaseUrl)
   url.pathname = `/${name}`
   const database = await openPostgres({ url: url.href, poolSize: 5 })
+  if (template === undefined) await migrate(database, migrations)
   return closing(database, () =>
     administer(native.databaseUrl ?? '', `drop database if exists ${name} with (force)`),
   )
+}
+
+/** What the test runner has ready; undefined outside it. */
+async function ready(name: 'pgliteDump' | 'postgresTemplate'): Promise<string | undefined> {
+  if (process.env['VITEST'] === undefined) return undefined
+  const { inject } = await import('vitest')
+  return inject(name)
 }
 
 function closing(database: Database, after: () => Promise<unknown>): Database {

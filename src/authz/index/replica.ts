@@ -11,6 +11,7 @@ import {
 } from '@remit/engine'
 import { type Change, type Fga, type StoredTuple, tupleId } from '../fga.ts'
 import { isOwnMark } from '../own-marks.ts'
+import { isWatermark } from './watermarks.ts'
 
 /** What a change of the log did to the replica; nothing for what it held already. */
 export interface Effect {
@@ -117,7 +118,7 @@ export async function findDifferences({ fga, replica, signal, catchUp }: Reconci
   for await (const page of fga.readAll({ signal })) {
     for (const tuple of page) {
       if (isOwnMark(tuple.object)) {
-        marks.push(tuple)
+        if (isWatermark(tuple.object)) marks.push(tuple)
         continue
       }
       const replicaTuple = replica.tuples.get(tuple as Parameters<typeof replica.tuples.get>[0])

@@ -20,8 +20,8 @@ const awakeMs = 60_000
 // with it.
 const leftMs = 3_600_000
 
-/** Whether a tuple on this object is a watermark, of any process. */
-const isWatermark = (object: string): boolean => object.startsWith('watermark:')
+/** Whether a tuple on this object marks how far the log was read; the service's other marks are fences. */
+export const isWatermark = (object: string): boolean => object.startsWith('watermark:')
 
 /**
  * How far a log was read that may come from a server that lags: OpenFGA sends reads of its log to a secondary

@@ -52,7 +52,7 @@ export type Question = { readonly relation: string; readonly context?: Context |
 /**
  * Reads a store file and the files it names, none of which may lie outside its folder: it may come from
  * anybody's change request. Unknown members are refused, so that an assertion that nothing runs cannot hide
- * behind a slip of the pen. Throws TextError; TextError for the model's text.
+ * behind a slip of the pen. Throws TextError.
  */
 export async function readStoreFile(path: string): Promise<StoreFile> {
   if (/\.fga$/i.test(path))

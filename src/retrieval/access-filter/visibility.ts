@@ -19,6 +19,7 @@ import {
   except,
   including,
   narrowed,
+  type PublicationOf,
   visibleAs,
   visibleOf,
 } from './visible.ts'
@@ -98,13 +99,15 @@ export function createVisibility(dependencies: VisibilityDeps): Visibility {
           visibleByQuery({ database, corpus }, documentIds, narrowing)
         return {
           visible: await lookUp(ids),
-          untold: visibleAs(nothing, 0),
+          untold: visibleAs(nothing, 0, () => 0),
           complete: nomination.complete && isWhole,
           without: (refusedIds) => lookUp(ids.filter((id) => !refusedIds.has(id))),
         }
       }
       const { documents } = snapshot
       const chunkCount = documents.chunks
+      const filterOf = (content: Content) =>
+        visibleAs(content, chunkCount, (docNo) => documents.publicationOf(docNo))
       const readable = including(snapshot.content, granted, documents)
       const onlyTellable =
         tellableSnapshot === undefined
@@ -115,13 +118,13 @@ export function createVisibility(dependencies: VisibilityDeps): Visibility {
         tells ? narrow(onlyTellable, documents, narrowing) : nothing,
       ])
       return {
-        visible: visibleAs(content, chunkCount),
-        untold: visibleAs(untold, chunkCount),
+        visible: filterOf(content),
+        untold: filterOf(untold),
         complete: isWhole,
         async without(refusedIds) {
           const numbers = [...refusedIds].flatMap((id) => documents.numberOf(id) ?? [])
           const out = contentOf(Int32Array.from(numbers.sort((a, b) => a - b)), 0)
-          return visibleAs(except(content, out.bits(), documents), chunkCount)
+          return filterOf(except(content, out.bits(), documents))
         },
       }
     },
@@ -215,10 +218,15 @@ export async function visibleByQuery(
   }
   // First of all: a wrong filter is refused the same way for those who may read nothing.
   if (filter !== undefined) conditions.push(...filterSql(filter, await readFields(database), values))
-  const rows = await database.query<{ doc_no: number | null; chunk_count: number; estimate: number }>(
-    `select d.doc_no, d.chunk_count, greatest(c.reltuples, 0)::float8 as estimate
+  const rows = await database.query<{
+    doc_no: number | null
+    chunk_count: number
+    publication: number
+    estimate: number
+  }>(
+    `select d.doc_no, d.chunk_count, d.publication, greatest(c.reltuples, 0)::float8 as estimate
      from pg_class c left join (
-       select doc_no, chunk_count from documents where ${conditions.join(' and ')}
+       select doc_no, chunk_count, publication from documents where ${conditions.join(' and ')}
      ) d on true
      where c.oid = 'chunk_texts'::regclass order by d.doc_no`,
     values,
@@ -226,7 +234,9 @@ export async function visibleByQuery(
   const docNos = rows.flatMap(({ doc_no }) => doc_no ?? [])
   const chunks = rows.reduce((sum, { chunk_count }) => sum + chunk_count, 0)
   const chunkCount = corpus?.lastKnown()?.chunks ?? rows[0]?.estimate ?? 0
-  return visibleOf(Int32Array.from(docNos), chunks, Math.max(chunks, chunkCount))
+  const publications = new Map(rows.map(({ doc_no, publication }) => [doc_no, publication]))
+  const publicationOf: PublicationOf = (docNo) => publications.get(docNo) ?? 0
+  return visibleOf(Int32Array.from(docNos), chunks, Math.max(chunks, chunkCount), publicationOf)
 }
 
 async function readFields(sql: Sql): Promise<Fields> {

@@ -23,7 +23,15 @@ export interface AccessFilter {
    * largest number that there is: guard with `case when doc_no < 8 * length(bits)`. Not to be written to.
    */
   bits(): Buffer
+  /**
+   * Publication numbers of those that are in force at the moment of this call, ascending: the filter of an index that
+   * knows chunks by their publication, and so keeps an old revision's apart. Numbers are never given again.
+   */
+  publications(): Int32Array
 }
+
+/** The publication in force of a document; 0: none. */
+export type PublicationOf = (docNo: number) => number
 
 /** Some documents, in whichever form they came; the other is made when it is asked for. Never changes. */
 export interface Content {
@@ -97,11 +105,19 @@ export function including(content: Content, documentIds: readonly string[], docu
 }
 
 /** From numbers in ascending order. */
-export const visibleOf = (docNos: Int32Array, chunks: number, corpusChunks: number): AccessFilter =>
-  visibleAs(contentOf(docNos, chunks), corpusChunks)
+export const visibleOf = (
+  docNos: Int32Array,
+  chunks: number,
+  corpusChunks: number,
+  publicationOf: PublicationOf,
+): AccessFilter => visibleAs(contentOf(docNos, chunks), corpusChunks, publicationOf)
 
 /** What is visible as the access filter of a search. */
-export const visibleAs = (content: Content, corpusChunks: number): AccessFilter => ({
+export const visibleAs = (
+  content: Content,
+  corpusChunks: number,
+  publicationOf: PublicationOf,
+): AccessFilter => ({
   get docNos() {
     return content.docNos()
   },
@@ -110,6 +126,12 @@ export const visibleAs = (content: Content, corpusChunks: number): AccessFilter 
   corpusChunks,
   has: (docNo) => hasBit(content.bits(), docNo),
   bits: content.bits,
+  publications: () =>
+    content
+      .docNos()
+      .map(publicationOf)
+      .filter((publication) => publication > 0)
+      .sort(),
 })
 
 function bitsOf(docNos: Int32Array): Buffer {

@@ -7,6 +7,8 @@ export interface DocumentRow {
   readonly collection: string
   /** 0: not live. */
   readonly chunks: number
+  /** The number of what is in force, never given again; 0: not live. */
+  readonly publication: number
 }
 
 /** The table without the side that writes. */
@@ -24,6 +26,7 @@ export class DocumentTable {
   readonly #numberByCollection = new Map<string, number>()
   #collections = new Int32Array(1024)
   #counts = new Int32Array(1024)
+  #publications = new Int32Array(1024)
   #chunks = 0
 
   /** How many are live. */
@@ -69,6 +72,11 @@ export class DocumentTable {
     return this.#counts[docNo] ?? 0
   }
 
+  /** 0: not live. */
+  publicationOf(docNo: number): number {
+    return this.#publications[docNo] ?? 0
+  }
+
   /** How many bits are set, and the live chunks of those documents together. */
   countIn(bits: Uint8Array): { readonly size: number; readonly chunks: number } {
     const counts = this.#counts
@@ -88,12 +96,15 @@ export class DocumentTable {
     for (let docNo = 0; docNo < this.#ids.length; docNo++) if (this.#ids[docNo] !== undefined) yield docNo
   }
 
-  /** Whether anything is different now. */
-  put({ docNo, id, collection, chunks }: DocumentRow): boolean {
+  /** Whether anything is different now that a filter by documents rests on. */
+  put({ docNo, id, collection, chunks, publication }: DocumentRow): boolean {
     if (chunks === 0) return this.#remove(docNo)
     const collectionNumber = this.#numberOfCollection(collection)
     const isSameChunks = this.#ids[docNo] === id && this.#counts[docNo] === chunks
-    if (isSameChunks && this.#collections[docNo] === collectionNumber) return false
+    if (isSameChunks && this.#collections[docNo] === collectionNumber) {
+      this.#publications[docNo] = publication
+      return false
+    }
     this.#remove(docNo)
     this.#makeRoom(docNo)
     // No holes: an array with them is a dictionary to the engine.
@@ -101,6 +112,7 @@ export class DocumentTable {
     this.#ids[docNo] = id
     this.#numbers.set(id, docNo)
     this.#counts[docNo] = chunks
+    this.#publications[docNo] = publication
     this.#collections[docNo] = collectionNumber
     this.#chunks += chunks
     return true
@@ -125,6 +137,7 @@ export class DocumentTable {
     const length = Math.max(docNo + 1, 2 * this.#counts.length)
     this.#counts = growArray(this.#counts, length)
     this.#collections = growArray(this.#collections, length)
+    this.#publications = growArray(this.#publications, length)
   }
 
   #remove(docNo: number): boolean {
@@ -135,6 +148,7 @@ export class DocumentTable {
     this.#ids[docNo] = undefined
     this.#chunks -= this.#counts[docNo] ?? 0
     this.#counts[docNo] = 0
+    this.#publications[docNo] = 0
     return true
   }
 }

@@ -22,17 +22,20 @@ export function toAnswer(
   }
 }
 
-function toResult(
-  { chunkId, documentId, locator, provenance, ...passage }: Passage,
-  rank: number,
-): z.output<typeof answerSchema>['results'][number] {
+// Each member by its name: what a statement reads one day beside them does not leave with them.
+function toResult(passage: Passage, rank: number): z.output<typeof answerSchema>['results'][number] {
+  const { chunkId, documentId, collection, title, uri, ordinal, text: passageText, locator } = passage
   return {
     chunk_id: chunkId,
     document_id: documentId,
-    ...passage,
+    collection,
+    title,
+    uri,
+    ordinal,
+    text: passageText,
     rank,
     locator: { ...locator, headings: [...locator.headings] },
-    provenance: toProvenance(provenance),
+    provenance: toProvenance(passage.provenance),
   }
 }
 

@@ -18,7 +18,8 @@ function open(bytesMax?: number) {
     }
   }
   const documents = new CountingTable()
-  for (const docNo of [1, 2, 3]) documents.put({ docNo, id: `d${docNo}`, collection: 'c', chunks: 1 })
+  for (const docNo of [1, 2, 3])
+    documents.put({ docNo, id: `d${docNo}`, collection: 'c', chunks: 1, publication: docNo })
   const listeners: CorpusListener[] = []
   const filed = createFiled({ onChange: (listener) => void listeners.push(listener) }, bytesMax)
   return {

@@ -85,7 +85,7 @@ async function setChunks(database: Database, id: string, chunks: number): Promis
 function seenBy(index: Index, question: Question) {
   const snapshot = index.snapshots.of(question)
   if (snapshot === undefined) throw new Error('not ready')
-  const visible = visibleAs(snapshot.content, snapshot.documents.chunks)
+  const visible = visibleAs(snapshot.content, snapshot.documents.chunks, () => 1)
   const { docNos, chunks, corpusChunks } = visible
   const bits = visible.bits()
   return {

@@ -76,7 +76,7 @@ export async function storeCorpus(
     ask: (topic) => near(centres[topic] ?? new Float32Array(dimensions), 0.9 * scattered),
     visible(passes) {
       const docNos = [...topicOf].filter(([docNo, topic]) => passes(docNo, topic)).map(([docNo]) => docNo)
-      return visibleOf(Int32Array.from(docNos), docNos.length * chunksEach, chunks.length)
+      return visibleOf(Int32Array.from(docNos), docNos.length * chunksEach, chunks.length, () => 1)
     },
     best(visible, question, limit) {
       return chunks

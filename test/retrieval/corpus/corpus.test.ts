@@ -52,6 +52,23 @@ describeDatabases('the corpus in memory', (kind) => {
   beforeEach(() => database.query('delete from documents'))
   afterAll(() => database?.close())
 
+  test('knows the publication in force of each document, one that takes another’s place included', async () => {
+    const docNo = await insert(database, 'first', 3)
+    await database.query('update documents set publication = 7 where doc_no = $1', [docNo])
+    const corpus = await follow(database)
+    expect(corpus.current()?.publicationOf(docNo)).toBe(7)
+    await database.query('update documents set live_revision = 2, publication = 9 where doc_no = $1', [docNo])
+    await corpus.refresh()
+    expect(corpus.current()?.publicationOf(docNo)).toBe(9)
+    await database.query(
+      'update documents set live_revision = null, publication = null, chunk_count = 0 where doc_no = $1',
+      [docNo],
+    )
+    await corpus.refresh()
+    expect(corpus.current()?.publicationOf(docNo)).toBe(0)
+    expect(corpus.current()?.publicationOf(docNo + 1)).toBe(0)
+  })
+
   test('holds what is live, with its exact counts, and tells what came and went', async () => {
     const first = await insert(database, 'first', 3)
     await insert(database, 'hidden', 0)

@@ -11,7 +11,7 @@ const set = new InvertedLists(1, trainModel({ numbers, dimensions }, 7, random))
 const question = numbers.subarray(0, dimensions)
 
 test('a question that is asked beside others is handed over, and how long it waits is not what its plan takes', async () => {
-  const visible = visibleOf(Int32Array.of(1, 3, 5), 600, 1_000_000)
+  const visible = visibleOf(Int32Array.of(1, 3, 5), 600, 1_000_000, () => 1)
   let now = 0
   const handed: number[] = []
   const learned: number[] = []

@@ -93,8 +93,9 @@ export function createTrainer({
       await moveAll(thread, lease)
     } finally {
       closing.signal.removeEventListener('abort', stop)
-      await worker?.[Symbol.asyncDispose]()
+      // First of all: whatever becomes of the thread, this process holds no lease that it does nothing with.
       await lease.end()
+      await worker?.[Symbol.asyncDispose]()
     }
   }
 
