@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest'
  * src/cli/main.ts) and `compose` alone know everybody. A folder without a row may not exist.
  */
 const matrix: Readonly<Record<string, readonly string[]>> = {
-  // ground
+  // base
   kernel: [],
   store: ['kernel'],
   jobs: ['kernel', 'store'],
@@ -211,7 +211,7 @@ describe('the guard catches', () => {
   const forbidden = (path: string, text: string) => forbiddenImports(new Map([[path, text]]))
 
   test.each([
-    ['ground that imports a feature', 'src/store/a.ts', `import { gate } from '../authz/gate.ts'`],
+    ['the base that imports a feature', 'src/store/a.ts', `import { gate } from '../authz/gate.ts'`],
     [
       'retrieval that imports delegation',
       'src/retrieval/a.ts',

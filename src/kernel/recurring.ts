@@ -9,8 +9,9 @@ import { reasonOf } from './reason.ts'
 export type Recurring = Pick<Follower, 'poll'> & AsyncDisposable
 
 /**
- * Does the work so many milliseconds after now, and after the end of each run: it never runs beside itself, so
- * it has to end. What fails is logged, and tried again at its next turn. Disposing waits for what is under way.
+ * Does the work so many milliseconds after now, and after the end of each run: it never runs beside itself,
+ * so it has to end. What fails is logged, and tried again at its next turn. Disposing waits for what is under
+ * way.
  */
 export function startRecurring(
   log: Log,

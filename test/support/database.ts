@@ -12,8 +12,8 @@ import { native } from './native.ts'
 const migrations = { dir: new URL('../../migrations/', import.meta.url), dimensions: 384 }
 
 /**
- * A migrated, empty database of its own. Close it: an unclosed one keeps the process alive. A benchmark runs outside
- * the test runner, which has one ready to copy, and makes its own.
+ * A migrated, empty database of its own. Close it: an unclosed one keeps the process alive. A benchmark runs
+ * outside the test runner, which has one ready to copy, and makes its own.
  */
 export async function openTestDatabase(kind: Database['kind'] = 'pglite'): Promise<Database> {
   return kind === 'pglite' ? openTestPglite() : openTestPostgres()

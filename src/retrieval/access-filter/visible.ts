@@ -24,8 +24,9 @@ export interface AccessFilter {
    */
   bits(): Buffer
   /**
-   * Publication numbers of those that are in force at the moment of this call, ascending: the filter of an index that
-   * knows chunks by their publication, and so keeps an old revision's apart. Numbers are never given again.
+   * Publication numbers of those that are in force at the moment of this call, ascending: the filter of an
+   * index that knows chunks by their publication, and so keeps an old revision's apart. Numbers are never
+   * given again.
    */
   publications(): Int32Array
 }
