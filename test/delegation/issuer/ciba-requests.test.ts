@@ -198,7 +198,7 @@ describe('a request', () => {
     expect(body.auth_req_id).toEqual(expect.any(String))
     const shown = await asking.open('anne')
     expect(shown).toMatchObject({ asked: { scopes: ['docs.search'] } })
-    expect(shown).not.toHaveProperty('bindingMessage')
+    expect(shown?.bindingMessage).toBeUndefined()
     const refusedAs = async (signing: Signing) => (await hand.ask(program, asked, signing)).body.error
     expect(await refusedAs({ claims: { sub: 'agent-app' } })).toBe('invalid_request')
     for (const typ of ['at+jwt', 'client-authentication+jwt', 'dpop+jwt'])
