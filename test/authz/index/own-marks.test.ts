@@ -47,5 +47,6 @@ test('a comparison of all tuples does not miss them', async () => {
       signal: new AbortController().signal,
       catchUp: async () => undefined,
     }),
-  ).toEqual({ differences: [], marks: stored })
+    // Fences end by themselves; watermarks that processes left behind are taken away.
+  ).toEqual({ differences: [], marks: stored.filter(({ object }) => object.startsWith('watermark:')) })
 })
