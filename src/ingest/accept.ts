@@ -203,7 +203,7 @@ async function insertRevision(
       ? { code: 'sensitivity_kept' satisfies NoteCode }
       : // As with what is unchanged, lines of an import are not told.
         documentItem.line === undefined &&
-        (await isSameContent(sql, writer.subject, input, accepted)) && {
+        (await isSameContent(sql, { subject: writer.subject, input, digest }, accepted)) && {
           code: 'same_content' satisfies NoteCode,
         }),
   })
