@@ -93,9 +93,13 @@ export function createTrainer({
       await moveAll(thread, lease)
     } finally {
       closing.signal.removeEventListener('abort', stop)
-      // First of all: whatever becomes of the thread, this process holds no lease that it does nothing with.
-      await lease.end()
-      await worker?.[Symbol.asyncDispose]()
+      // Whatever becomes of the thread: a lease that this process does nothing with runs out.
+      lease.stop()
+      try {
+        await worker?.[Symbol.asyncDispose]()
+      } finally {
+        await lease.end()
+      }
     }
   }
 
