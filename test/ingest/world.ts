@@ -130,7 +130,7 @@ export async function openIngestWorld(
   }
   const embedder = createWordEmbedder()
   const parser = createParser({ cutting: { counting: embedder.counting, tokensMax: 64 } })
-  let die = (): void => undefined
+  let die = async (): Promise<void> => undefined
   const dead: Promise<void>[] = []
   const open = (): Ingest => {
     const process = mortal(database, (statement) => world.isAway(statement))
@@ -186,8 +186,10 @@ export async function openIngestWorld(
       await world.ingest.start()
     },
     async kill() {
-      die()
+      const last = die()
       dead.push(world.ingest.close().catch(() => undefined))
+      // A look at the queue that was under way may still make tasks its own.
+      await last
       await database.query(
         `update pgboss.job set state = 'retry', start_after = now() where state = 'active'`,
       )
@@ -254,19 +256,28 @@ export async function openIngestWorld(
   return world
 }
 
-/** The database as a process sees it that may die: nothing that it says afterwards arrives. */
+/**
+ * The database as a process sees it that may die: nothing that it says afterwards arrives. What it said before
+ * is done all the same; `die` resolves then.
+ */
 function mortal(
   database: Database,
   isAway: (statement: string) => boolean,
-): { readonly database: Database; readonly die: () => void } {
+): { readonly database: Database; readonly die: () => Promise<void> } {
   let isDead = false
+  const underWay = new Set<Promise<unknown>>()
   const refuse = (statement: string): Error | undefined => {
     if (isDead) return new Error('This process is dead.')
     return isAway(statement) ? new AppError('storage_unavailable') : undefined
   }
   const asked = <T>(statement: string, ask: () => Promise<T>): Promise<T> => {
     const refusal = refuse(statement)
-    return refusal ? Promise.reject(refusal) : ask()
+    if (refusal) return Promise.reject(refusal)
+    const answer = ask()
+    underWay.add(answer)
+    const end = (): void => void underWay.delete(answer)
+    answer.then(end, end)
+    return answer
   }
   const over = (sql: Sql): Sql => ({
     query: (text, values) => asked(text, () => sql.query(text, values)),
@@ -278,8 +289,9 @@ function mortal(
       transaction: (work, ...options) =>
         asked('transaction', () => database.transaction((sql) => work({ ...sql, ...over(sql) }), ...options)),
     },
-    die: () => {
+    die: async () => {
       isDead = true
+      await Promise.allSettled(underWay)
     },
   }
 }
