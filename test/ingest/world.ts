@@ -257,8 +257,8 @@ export async function openIngestWorld(
 }
 
 /**
- * The database as a process sees it that may die: nothing that it says afterwards arrives. What it said before
- * is done all the same; `die` resolves then.
+ * The database as a process sees it that may die: nothing that it says afterwards arrives. A statement that
+ * was under way is done all the same; `die` resolves then.
  */
 function mortal(
   database: Database,
@@ -272,15 +272,16 @@ function mortal(
   }
   const asked = <T>(statement: string, ask: () => Promise<T>): Promise<T> => {
     const refusal = refuse(statement)
-    if (refusal) return Promise.reject(refusal)
-    const answer = ask()
-    underWay.add(answer)
+    return refusal ? Promise.reject(refusal) : ask()
+  }
+  const heard = <T>(answer: Promise<T>): Promise<T> => {
     const end = (): void => void underWay.delete(answer)
+    underWay.add(answer)
     answer.then(end, end)
     return answer
   }
   const over = (sql: Sql): Sql => ({
-    query: (text, values) => asked(text, () => sql.query(text, values)),
+    query: (text, values) => asked(text, () => heard(sql.query(text, values))),
   })
   return {
     database: {
