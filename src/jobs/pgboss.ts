@@ -6,7 +6,7 @@ import { fairNext } from '../kernel/fair-next.ts'
 import { traced, traceHeaders } from '../kernel/trace.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import { type Boss, bossDb, createBoss, schema } from './boss.ts'
-import type { Handler, LaterTask, Queue, Task } from './queue.ts'
+import type { BatchHandler, BatchRun, Handler, LaterTask, Queue, Task } from './queue.ts'
 
 /** The queue's name and pace; each has its own default. */
 export interface PgBossQueueOptions {
@@ -14,7 +14,7 @@ export interface PgBossQueueOptions {
   /** Over the same database. Default: one of its own, which ends with the queue. */
   readonly boss?: Boss
   readonly name: string
-  /** Tasks at a time. Defaults to 8. */
+  /** Tasks, or batches of them, at a time. Defaults to 8. */
   readonly concurrency?: number
   /** Seconds between looks at the queue, at most: a wake-up comes before. Defaults to 0.5. */
   readonly pollSeconds?: number
@@ -29,11 +29,21 @@ export interface PgBossQueueOptions {
   readonly onError: (error: Error) => void
 }
 
-interface Run {
-  readonly settled: Promise<void>
-  /** Aborted once the task is ours no longer. */
+/** What holds one place: a task, or some of one turn. */
+interface Batch {
+  readonly turn: string | null | undefined
+  /** Ours, and not settled. */
+  readonly open: Set<TaskJob>
+  /** Aborted once a task of it is ours no longer. */
   readonly lost: AbortController
+  settled: Promise<void>
 }
+
+type RunBatch = (
+  batch: readonly Task['data'][],
+  run: BatchRun,
+  continueLater: (task: LaterTask) => void,
+) => Promise<void>
 
 /** The types of pg-boss 12 leave out what is answered: the ids that are still ours. */
 interface Settled {
@@ -69,10 +79,11 @@ class PgBossQueue implements Queue {
   readonly #options: Required<PgBossQueueOptions>
   readonly #ownBoss: Boss | undefined
   readonly #stopping = new AbortController()
-  readonly #running = new Map<TaskJob, Run>()
+  readonly #running = new Set<Batch>()
   readonly #timers: NodeJS.Timeout[] = []
   #boss: PgBoss | undefined
-  #handler: Handler | undefined
+  #handler: RunBatch | undefined
+  #tasksMax = 1
   /** Ours, and not begun. */
   #backlog: TaskJob[] = []
   #scan: Promise<void> | undefined
@@ -96,7 +107,18 @@ class PgBossQueue implements Queue {
     }
   }
 
-  async start(handler: Handler): Promise<void> {
+  start(handler: Handler): Promise<void> {
+    return this.#start(
+      async ([task], { signal }, continueLater) => task && handler(task, signal, continueLater),
+      1,
+    )
+  }
+
+  startBatches(handler: BatchHandler, tasksMax: number): Promise<void> {
+    return this.#start(handler, tasksMax)
+  }
+
+  async #start(handler: RunBatch, tasksMax: number): Promise<void> {
     const { database, name, pollSeconds, beatMs, retryPauseSecondsMax } = this.#options
     const boss = await this.#options.boss.start()
     await boss.createQueue(name, {
@@ -110,6 +132,7 @@ class PgBossQueue implements Queue {
     if (database.kind === 'pglite') await retakeAbandoned(boss, database, name)
     this.#boss = boss
     this.#handler = handler
+    this.#tasksMax = tasksMax
     this.#timers.push(
       setInterval(() => this.wake(), pollSeconds * 1_000),
       setInterval(() => void this.#beat(boss).catch((error) => this.#report(error)), beatMs),
@@ -163,18 +186,36 @@ class PgBossQueue implements Queue {
   #begin(boss: PgBoss): void {
     const { concurrency } = this.#options
     while (this.#running.size < concurrency) {
-      const job = fairNext(this.#backlog, this.#running.keys(), turnOf, Math.max(1, concurrency - 1))
-      if (job === undefined) return
-      this.#backlog = this.#backlog.filter((waitingJob) => waitingJob !== job)
-      this.#run(boss, job)
+      const next = fairNext<Pick<Batch, 'turn'>>(
+        this.#backlog.map((job) => ({ turn: turnOf(job), job })),
+        this.#running,
+        ({ turn }) => turn,
+        Math.max(1, concurrency - 1),
+      )
+      if (next === undefined) return
+      const jobs = this.#batchOf(next.turn)
+      this.#backlog = this.#backlog.filter((waitingJob) => !jobs.includes(waitingJob))
+      this.#run(boss, next.turn, jobs)
     }
+  }
+
+  /** The first of the turn, with those after it; what failed before goes alone. */
+  #batchOf(turn: Batch['turn']): TaskJob[] {
+    const jobs = this.#backlog.filter((job) => turnOf(job) === turn)
+    const isFirstTry = ({ retryCount }: TaskJob): boolean => retryCount === 0
+    const [first] = jobs
+    if (first === undefined || !isFirstTry(first)) return jobs.slice(0, 1)
+    return jobs.filter(isFirstTry).slice(0, this.#tasksMax)
   }
 
   /** Takes the oldest tasks that are of nobody else than those of whom some are here already. */
   async #fetch(boss: PgBoss): Promise<number> {
     const startedMs = performance.now()
     const ignoreGroups = [...new Set(this.#backlog.flatMap((job) => turnOf(job) ?? []))]
-    const jobs = await boss.fetch<Task['data']>(this.#options.name, { batchSize, ignoreGroups })
+    const jobs = await boss.fetch<Task['data']>(this.#options.name, {
+      batchSize: Math.max(batchSize, this.#tasksMax),
+      ignoreGroups,
+    })
     this.#restsUntil = performance.now() + (performance.now() - startedMs) * restShare
     // What is ours twice was nobody's in between.
     this.#lose((job) => jobs.some(({ id }) => id === job.id))
@@ -182,50 +223,85 @@ class PgBossQueue implements Queue {
     return jobs.length
   }
 
-  #run(boss: PgBoss, job: TaskJob): void {
-    const lost = new AbortController()
-    const settlement = this.#settle(boss, job, AbortSignal.any([this.#stopping.signal, lost.signal]))
+  #run(boss: PgBoss, turn: Batch['turn'], jobs: readonly TaskJob[]): void {
+    const batch: Batch = {
+      turn,
+      open: new Set(jobs),
+      lost: new AbortController(),
+      settled: Promise.resolve(),
+    }
+    this.#running.add(batch)
+    batch.settled = this.#settle(boss, batch)
       .catch((error) => this.#report(error))
       .finally(() => {
-        this.#running.delete(job)
+        this.#running.delete(batch)
         this.wake()
       })
-    this.#running.set(job, { settled: settlement, lost })
   }
 
-  async #settle(boss: PgBoss, job: TaskJob, signal: AbortSignal): Promise<void> {
+  async #settle(boss: PgBoss, batch: Batch): Promise<void> {
     const { name } = this.#options
+    const { open, lost } = batch
+    const signal = AbortSignal.any([this.#stopping.signal, lost.signal])
     // It may have waited here for so long, or this process stood still for so long, that it is another's by
     // now.
-    if ((await this.#lapsedOf(boss, [job])).length > 0) return
+    for (const job of await this.#lapsedOf(boss, [...open])) open.delete(job)
+    if (open.size === 0) return
     let later: LaterTask | undefined
     try {
       signal.throwIfAborted()
-      await this.#handle(job, signal, (task) => {
+      await this.#handle(boss, batch, signal, (task) => {
         later = task
       })
     } catch (error) {
       this.#report(error)
       // The message may quote a document; only the name is stored.
-      await boss.fail(name, job, { error: error instanceof Error ? error.name : 'thrown value' })
+      if (open.size > 0)
+        await boss.fail(name, [...open], { error: error instanceof Error ? error.name : 'thrown value' })
       return
     }
-    if (later === undefined) await boss.complete(name, job)
+    const [job] = open
+    if (job === undefined) return
+    if (later === undefined) await boss.complete(name, [...open])
     else await this.#replace(boss, job, later)
   }
 
   /** What a request left to be done is a later step of its trace. */
-  #handle(job: TaskJob, ...runArguments: [AbortSignal, (task: LaterTask) => void]): Promise<void> {
+  #handle(
+    boss: PgBoss,
+    { open }: Batch,
+    signal: AbortSignal,
+    continueLater: (task: LaterTask) => void,
+  ): Promise<void> {
     const { name } = this.#options
-    const { traceparent, ...payload } = job.data
+    const jobByTask = new Map(
+      [...open].map((job) => {
+        const { traceparent: _, ...task } = job.data
+        return [task, job] as const
+      }),
+    )
+    const done = async (tasks: readonly Task['data'][]): Promise<void> => {
+      const jobs = tasks.flatMap((task) => jobByTask.get(task) ?? [])
+      if (jobs.length === 0) return
+      // Before it: a sign of life that comes too late would take what is complete for another's.
+      for (const job of jobs) open.delete(job)
+      try {
+        await boss.complete(name, jobs)
+      } catch (error) {
+        for (const job of jobs) open.add(job)
+        throw error
+      }
+    }
+    const [first] = open
+    const traceparent = first?.data['traceparent']
     return traced(
       `job ${name}`,
       {
         kind: 'internal',
-        attributes: { 'messaging.destination.name': name },
+        attributes: { 'messaging.destination.name': name, 'messaging.batch.message_count': open.size },
         carrier: typeof traceparent === 'string' ? { traceparent } : {},
       },
-      async () => this.#handler?.(payload, ...runArguments),
+      async () => this.#handler?.([...jobByTask.keys()], { signal, done }, continueLater),
     )
   }
 
@@ -243,7 +319,7 @@ class PgBossQueue implements Queue {
    * then.
    */
   async #beat(boss: PgBoss): Promise<void> {
-    const lapsed = await this.#lapsedOf(boss, [...this.#backlog, ...this.#running.keys()])
+    const lapsed = await this.#lapsedOf(boss, [...this.#backlog, ...this.#begun()])
     this.#lose((job) => lapsed.includes(job))
   }
 
@@ -257,8 +333,13 @@ class PgBossQueue implements Queue {
   /** Begins none of them, and tells those that run: whatever they still settle is refused. */
   #lose(isLost: (job: TaskJob) => boolean): void {
     this.#backlog = this.#backlog.filter((job) => !isLost(job))
-    for (const [job, { lost }] of this.#running)
-      if (isLost(job)) lost.abort(new Error('This task was not heard of for too long, and is taken up anew.'))
+    for (const { open, lost } of this.#running)
+      if ([...open].some(isLost))
+        lost.abort(new Error('This task was not heard of for too long, and is taken up anew.'))
+  }
+
+  #begun(): TaskJob[] {
+    return [...this.#running].flatMap(({ open }) => [...open])
   }
 
   #report(error: unknown): void {
@@ -275,10 +356,10 @@ class PgBossQueue implements Queue {
     this.#stopping.abort(new Error('The service is shutting down.'))
     for (const timer of this.#timers) clearInterval(timer)
     await this.#scan
-    const settlements = [...this.#running.values()].map((run) => run.settled)
+    const settlements = [...this.#running].map((batch) => batch.settled)
     await Promise.race([Promise.all(settlements), pause(graceMs, undefined, { ref: false })])
     // What was not begun, or did not hear, is anybody's again, and no longer ours to settle.
-    const unsettled = [...this.#backlog, ...this.#running.keys()]
+    const unsettled = [...this.#backlog, ...this.#begun()]
     if (unsettled.length > 0)
       await this.#boss
         ?.fail(this.#options.name, unsettled, { error: 'abandoned' })

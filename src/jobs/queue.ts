@@ -29,10 +29,26 @@ export type Handler = (
   continueLater: (task: LaterTask) => void,
 ) => Promise<void>
 
+/** What a batch's handler is told, and says on its way. */
+export interface BatchRun {
+  /** As a {@link Handler}'s. */
+  readonly signal: AbortSignal
+  /** Ends these tasks of the batch now, in one statement: what else is in it keeps none of them waiting. */
+  readonly done: (tasks: readonly Task['data'][]) => Promise<void>
+}
+
+/**
+ * Runs tasks of one `turn` together, each as a {@link Handler} does. A throw means "try again later" for
+ * those that are not done, each of them alone: of what failed together nobody knows who was at fault.
+ */
+export type BatchHandler = (batch: readonly Task['data'][], run: BatchRun) => Promise<void>
+
 /** A queue in the database: a task exists iff the transaction that sent it was committed. */
 export interface Queue extends AsyncDisposable {
   /** Prepares the queue, takes up what a dead process left, and begins to work. */
   start(handler: Handler): Promise<void>
+  /** The same, with up to so many tasks of one turn at a time in each place. */
+  startBatches(handler: BatchHandler, tasksMax: number): Promise<void>
   /**
    * Adds tasks in the caller's transaction, at most one of a key: those of one transaction have no order
    * among them. Call {@link wake} after it was committed.

@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBoss } from '../../src/jobs/boss.ts'
 import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
-import type { Handler, Queue } from '../../src/jobs/queue.ts'
+import type { BatchHandler, Handler, Queue } from '../../src/jobs/queue.ts'
 import { isInBackground } from '../../src/kernel/background.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
@@ -363,4 +363,98 @@ test('two queues share one pg-boss, which outlives either of them', async () => 
   await send(second, 'a')
   second.wake()
   await expect.poll(() => ran).toEqual(['second-of-two'])
+})
+
+async function openBatches(handler: BatchHandler, tasksMax: number, beatMs = 3_600_000): Promise<Running> {
+  const name = `queue-${++count}`
+  const errors: Error[] = []
+  const onError = (error: Error) => errors.push(error)
+  const queue = createPgBossQueue({ database, name, beatMs, retryPauseSecondsMax: 0, onError })
+  await queue.startBatches(handler, tasksMax)
+  return { queue, errors, name, [Symbol.asyncDispose]: () => queue.close() }
+}
+
+const keysOf = (batch: readonly object[]): string[] =>
+  batch.map((task) => ('key' in task ? String(task.key) : ''))
+
+describe('a queue of batches', () => {
+  const many = (of: string, length: number) => Array.from({ length }, (_, index) => `${of}-${index}`)
+
+  test('hands over tasks of one turn together, so many at most and never of two', async () => {
+    const batches: string[][] = []
+    await using running = await openBatches(async (batch) => void batches.push(keysOf(batch)), 10)
+    await sendFor(running.queue, 'service:a', ...many('a', 25))
+    await sendFor(running.queue, 'service:b', ...many('b', 3))
+    running.queue.wake()
+    await expect.poll(() => batches.flat().length, { timeout: 10_000 }).toBe(28)
+    expect(Math.max(...batches.map(({ length }) => length))).toBe(10)
+    expect(batches.filter((batch) => new Set(batch.map(([first]) => first)).size > 1)).toEqual([])
+    expect(new Set(batches.flat()).size).toBe(28)
+  })
+
+  test('tries those that failed together again one by one, so that one keeps no other out', async () => {
+    const batches: string[][] = []
+    const over: string[] = []
+    await using running = await openBatches(async (batch) => {
+      const keys = keysOf(batch)
+      batches.push(keys)
+      if (keys.includes('a-3') && batches.length < 8) throw new Error('of one of them')
+      over.push(...keys)
+    }, 10)
+    await sendFor(running.queue, 'service:a', ...many('a', 5))
+    running.queue.wake()
+    await expect.poll(() => new Set(over).size, { timeout: 10_000 }).toBe(5)
+    const [first, ...later] = batches
+    expect(first).toHaveLength(5)
+    expect(later.filter(({ length }) => length > 1)).toEqual([])
+  })
+
+  test('ends those that are done while another of the batch goes on, and fails no more than that one', async () => {
+    const held = Promise.withResolvers<void>()
+    const batches: string[][] = []
+    await using running = await openBatches(async (batch, { done }) => {
+      batches.push(keysOf(batch))
+      if (batches.length > 1) return
+      await done(batch.slice(1))
+      await held.promise
+      throw new Error('of the first')
+    }, 10)
+    await sendFor(running.queue, 'service:a', ...many('a', 4))
+    running.queue.wake()
+    const states = () =>
+      database.query(
+        'select state, count(*)::int as tasks from pgboss.job where name = $1 group by state order by state',
+        [running.name],
+      )
+    await expect.poll(states, { timeout: 10_000 }).toEqual([
+      { state: 'active', tasks: 1 },
+      { state: 'completed', tasks: 3 },
+    ])
+    held.resolve()
+    await expect.poll(() => batches.length, { timeout: 10_000 }).toBe(2)
+    expect(batches[1]).toEqual(batches[0]?.slice(0, 1))
+  })
+
+  test('tells a batch whose task is given up, and begins none of it that lapsed before', async () => {
+    const told = Promise.withResolvers<unknown>()
+    const batches: string[][] = []
+    await using running = await openBatches(
+      (batch, { signal }) => {
+        batches.push(keysOf(batch))
+        return new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () => {
+            told.resolve(signal.reason)
+            reject(signal.reason)
+          })
+        })
+      },
+      10,
+      20,
+    )
+    await sendFor(running.queue, 'service:a', ...many('a', 3))
+    running.queue.wake()
+    await expect.poll(() => batches.length).toBe(1)
+    await lapse(running.name, 'a-1')
+    expect(String(await told.promise)).toContain('is taken up anew')
+  })
 })
