@@ -172,6 +172,11 @@ export interface Fga {
    */
   write(change: Writing, nextTurn?: () => Promise<Tuple>): Promise<void>
   /**
+   * Changes of different objects, each as {@link write} does it, with as many of them in one Write as the
+   * server takes. What is thrown leaves open which of them are in.
+   */
+  writeEach(changes: readonly Writing[], nextTurn?: () => Promise<Tuple>): Promise<void>
+  /**
    * Whether `write` can keep its promise about what is between: what may give as well as take fits one Write.
    */
   isOrderly(change: Writing, options: { readonly fenced: boolean }): Promise<boolean>

@@ -1,10 +1,10 @@
-import type { Fga } from './fga.ts'
+import type { Fga, Writing } from './fga.ts'
 
 /**
  * Called once a write that went through this process is in, also when it failed: it may have been stored all
  * the same. Whoever wrote goes on only when it resolves. Must not throw: the write has happened.
  */
-export type WriteObserver = (change: Parameters<Fga['write']>[0]) => Promise<void> | void
+export type WriteObserver = (change: Writing) => Promise<void> | void
 
 /** The same OpenFGA, whose writes are told to each observer in turn before their caller hears of them. */
 export function observeWrites(fga: Fga, observers: readonly WriteObserver[]): Fga {
@@ -13,12 +13,15 @@ export function observeWrites(fga: Fga, observers: readonly WriteObserver[]): Fg
     get modelId() {
       return fga.modelId
     },
-    async write(change, nextTurn) {
-      try {
-        await fga.write(change, nextTurn)
-      } finally {
-        for (const observe of observers) await observe(change)
-      }
-    },
+    write: (change, nextTurn) => observed([change], () => fga.write(change, nextTurn)),
+    writeEach: (changes, nextTurn) => observed(changes, () => fga.writeEach(changes, nextTurn)),
+  }
+
+  async function observed(changes: readonly Writing[], write: () => Promise<void>): Promise<void> {
+    try {
+      await write()
+    } finally {
+      for (const observe of observers) for (const change of changes) await observe(change)
+    }
   }
 }

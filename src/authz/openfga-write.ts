@@ -1,7 +1,7 @@
 import { FgaApiError, WriteRequestDeletesOnMissing, WriteRequestWritesOnDuplicate } from '@openfga/sdk'
 import { compileModel } from '@remit/engine'
 import { step } from '../kernel/trace.ts'
-import { type Fga, type Tuple, WriteRefused } from './fga.ts'
+import { type Fga, type Tuple, WriteRefused, type Writing } from './fga.ts'
 import type { FgaApi } from './fga-api.ts'
 import { asUnavailable, NoAnswer } from './fga-errors.ts'
 import { type Change, fitsOne, type Polarity, polarityOf, stepsOf } from './write-order.ts'
@@ -14,7 +14,7 @@ export function createWriter(
   api: FgaApi,
   storeId: string,
   pinned: () => string,
-): Pick<Fga, 'write' | 'isOrderly'> {
+): Pick<Fga, 'write' | 'writeEach' | 'isOrderly'> {
   let max = usualMax
   let cachedPolarity: { readonly modelId: string; readonly polarity: Polarity } | undefined
 
@@ -36,10 +36,38 @@ export function createWriter(
     return stepsOf(change, await polarity(modelId), tuplesMax)
   }
 
-  async function write(change: Change, nextTurn: (() => Promise<Tuple>) | undefined): Promise<void> {
+  /** What fits one Write goes with others that do and is never parted; what does not has Writes of its own. */
+  async function planEach(changes: readonly Change[], modelId: string, fenced: boolean): Promise<Change[]> {
+    const tuplesMax = fenced ? max - 1 : max
+    const steps: Change[] = []
+    let page: Change[] = []
+    let size = 0
+    const endPage = (): void => {
+      if (page.length > 0) steps.push(joined(page))
+      page = []
+      size = 0
+    }
+    for (const change of changes) {
+      if (!fitsOne(change, tuplesMax)) {
+        steps.push(...stepsOf(change, await polarity(modelId), tuplesMax).steps)
+        continue
+      }
+      const tuples = change.writes.length + change.deletes.length
+      if (size + tuples > tuplesMax) endPage()
+      page.push(change)
+      size += tuples
+    }
+    endPage()
+    return steps
+  }
+
+  async function write(
+    changes: readonly Change[],
+    nextTurn: (() => Promise<Tuple>) | undefined,
+  ): Promise<void> {
     // Once for all its Writes: they are in the order of one model.
     const modelId = pinned()
-    const { steps } = await plan(change, modelId, nextTurn !== undefined)
+    const steps = await planEach(changes, modelId, nextTurn !== undefined)
     for (const { writes, deletes } of steps) {
       const turn = await nextTurn?.()
       await writeOnce(
@@ -52,23 +80,37 @@ export function createWriter(
     }
   }
 
+  async function writeEach(
+    changes: readonly Writing[],
+    nextTurn: (() => Promise<Tuple>) | undefined,
+  ): Promise<void> {
+    const real = changes
+      .map(({ writes = [], deletes = [] }) => ({ writes, deletes }))
+      .filter(({ writes, deletes }) => writes.length + deletes.length > 0)
+    try {
+      await write(real, nextTurn)
+    } catch (error) {
+      if (!(error instanceof TooMany) || error.max >= max || error.max < 2) throw error
+      max = error.max
+      // What went before that Write is in, which the next try must know where nothing may exist.
+      if (nextTurn !== undefined) throw error
+      await write(real, undefined)
+    }
+  }
+
   return {
-    async write({ writes = [], deletes = [] }, nextTurn) {
-      if (writes.length + deletes.length === 0) return
-      try {
-        await write({ writes, deletes }, nextTurn)
-      } catch (error) {
-        if (!(error instanceof TooMany) || error.max >= max || error.max < 2) throw error
-        max = error.max
-        // What went before that Write is in, which the next try must know where nothing may exist.
-        if (nextTurn !== undefined) throw error
-        await write({ writes, deletes }, undefined)
-      }
-    },
+    write: (change, nextTurn) => writeEach([change], nextTurn),
+    writeEach,
     isOrderly: async ({ writes = [], deletes = [] }, { fenced }) =>
       (await plan({ writes, deletes }, pinned(), fenced)).isSafe,
   }
 }
+
+/** One Write of changes of different objects, which share no tuple. */
+const joined = (changes: readonly Change[]): Change => ({
+  writes: changes.flatMap(({ writes }) => writes),
+  deletes: changes.flatMap(({ deletes }) => deletes),
+})
 
 class TooMany extends WriteRefused {
   readonly max: number

@@ -119,6 +119,7 @@ export function createFga(api: FgaApi, storeId: string, pinned: () => string): F
     readChanges: (position, options = {}) => readChanges(api, storeId, position, options),
 
     write: writer.write,
+    writeEach: writer.writeEach,
     isOrderly: writer.isOrderly,
 
     async isHealthy(modelId) {

@@ -173,6 +173,46 @@ describe('write', () => {
     ).toBe(false)
   })
 
+  test('of many objects is as few transactions as hold them, and parts none that fits one', async () => {
+    const changeOf = (nth: number, count: number) => ({
+      writes: tuplesOf(count).map((tuple) => ({
+        ...tuple,
+        object: `document:of${nth}` as FgaObject,
+        relation: 'parent',
+      })),
+    })
+    const objectsOf = ({ body }: Call) => [
+      ...new Set(body.writes?.tuple_keys.map((key) => (key as Tuple).object)),
+    ]
+    await using double = await startWriting(() => undefined)
+    const turn = { user: 'turn:1', relation: 'turn', object: 'fence:h' as FgaObject }
+    const changes = [40, 40, 40, 0, 99, 1].map((count, nth) => changeOf(nth, count))
+    await double.fga.writeEach(changes)
+    await double.fga.writeEach(changes, async () => turn)
+    const packed = [['document:of0', 'document:of1'], ['document:of2'], ['document:of4', 'document:of5']]
+    const fenced = [['document:of0', 'document:of1'], ['document:of2'], ['document:of4'], ['document:of5']]
+    expect(double.calls.filter(isWrite).map(objectsOf)).toEqual([
+      ...packed,
+      ...fenced.map((objects) => [...objects, 'fence:h']),
+    ])
+  })
+
+  test('of many objects, one too large, does that one’s in its order and none of the others in parts', async () => {
+    const on = (relation: string, count: number, of = 'document:large') =>
+      tuplesOf(count).map((tuple) => ({ ...tuple, relation, object: of as FgaObject }))
+    await using double = await startWriting(() => undefined)
+    await double.fga.writeEach([
+      { writes: on('parent', 30, 'document:small') },
+      { writes: [...on('viewer', 90), ...on('blocked', 2)], deletes: on('owner', 50) },
+      { writes: on('parent', 30, 'document:last') },
+    ])
+    expect(double.calls.filter(isWrite).map(relationsOf)).toEqual([
+      [['owner'], ['blocked']],
+      [[], ['viewer']],
+      [[], ['parent']],
+    ])
+  })
+
   test('of a turn brings it along with each part, where nothing may exist yet', async () => {
     const turns = ['turn:1', 'turn:2'].map((user) => ({
       user,

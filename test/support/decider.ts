@@ -26,6 +26,7 @@ export async function openDecider(database: Database): Promise<Decider> {
     readAll: none,
     readChanges: none,
     write: none,
+    writeEach: none,
     isOrderly: none,
     isHealthy: none,
   }
