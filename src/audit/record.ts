@@ -32,6 +32,9 @@ const columns = {
  * {@link recordValues}.
  */
 export const recordColumns = Object.keys(columns).join(', ')
+const columnTypes = Object.entries(columns)
+  .map(([name, type]) => `${name} ${type}`)
+  .join(', ')
 /** The placeholders of one record's columns, from `$firstParameter` on, each cast to its type. */
 export const recordRow = (firstParameter: number): string =>
   Object.values(columns)
@@ -66,6 +69,25 @@ export async function record(sql: Sql, actor: RecordActor, decision: DecisionEve
   await sql.query(
     `insert into decision_records (${recordColumns}) values (${recordRow(1)})`,
     recordValues(actor, decision),
+  )
+}
+
+/** As {@link record}, of several in one statement. */
+export async function recordAll(
+  sql: Sql,
+  records: readonly { readonly actor: RecordActor; readonly decision: DecisionEvent }[],
+): Promise<void> {
+  if (records.length === 0) return
+  for (const { actor } of records) assertNotAborted(actor.over)
+  const names = Object.keys(columns)
+  const rows = records.map(({ actor, decision }) => {
+    const values = recordValues(actor, decision)
+    return Object.fromEntries(names.map((name, column) => [name, values[column] ?? null]))
+  })
+  await sql.query(
+    `insert into decision_records (${recordColumns})
+     select ${recordColumns} from jsonb_to_recordset($1::jsonb) as r (${columnTypes})`,
+    [JSON.stringify(rows)],
   )
 }
 

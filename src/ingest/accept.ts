@@ -1,28 +1,23 @@
-import { record } from '../audit/record.ts'
+import { recordAll } from '../audit/record.ts'
 import { assertInForce } from '../authz/allow-list/in-force.ts'
 import type { AppError } from '../kernel/errors.ts'
 import { documentObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './context.ts'
-import { sameTags, setTags, type Tag } from './desired-tuples.ts'
+import { sameTags, setAllTags, type Tag } from './desired-tuples.ts'
 import { readFields } from './document-rows.ts'
 import { fileFolders, reconcileFolders } from './folders.ts'
-import { insertItem, type NoteCode } from './job-store.ts'
+import { insertItem, insertQueuedItems, type NoteCode } from './job-store.ts'
 import {
   type AcceptedPlacement,
   contentRefusal,
   decidePlacements,
   type PlacementDecision,
 } from './placement.ts'
-import { reconcileObject } from './reconcile-tuples.ts'
+import { reconcileObjects } from './reconcile-tuples.ts'
+import type { RevisionTask } from './revision.ts'
 import { digestOf, isSameContent, isUnchanged, noteAgain } from './unchanged.ts'
 import { bytesOf, type DocumentInput, mimeTypeOf } from './wire.ts'
-
-/** The queue's tasks: one for each accepted revision. */
-export interface RevisionTask extends Readonly<Record<string, string | number>> {
-  readonly document: string
-  readonly revision: number
-}
 
 /** One document that came in. */
 export interface Item {
@@ -83,10 +78,9 @@ export async function acceptDocuments(
       for (const { input } of documentItems) await step('accepted', input.id)
       isWorkLeft = committed.isWorkLeft
       await reconcileFolders(context, committed.tags)
-      for (const id of committed.narrowed) {
-        await reconcileObject(context, hold, documentObject(id))
-        await step('narrowed', id)
-      }
+      if (committed.narrowed.length > 0)
+        await reconcileObjects(context, hold, committed.narrowed.map(documentObject))
+      for (const id of committed.narrowed) await step('narrowed', id)
       return checked.filter(({ ok }) => !ok).length
     },
     accepting.signal,
@@ -113,9 +107,7 @@ async function commit(
   decisions: readonly PlacementDecision[],
 ): Promise<Committed> {
   await beginWriting?.(sql)
-  const tasks: RevisionTask[] = []
-  const narrowed: string[] = []
-  const tagsToNote: Tag[] = []
+  const fresh: FreshRevision[] = []
   for (const [index, documentItem] of documentItems.entries()) {
     const entry = decisions[index]
     if (entry === undefined) continue
@@ -143,17 +135,45 @@ async function commit(
       continue
     }
     await fileFolders(sql, documentItem.input.collection, accepted.newFolders)
-    tagsToNote.push(...accepted.tags)
-    const revision = await insertRevision(sql, writer, jobId, documentItem, accepted, digest)
-    tasks.push({ document: documentItem.input.id, revision })
-    if (await narrowTags(sql, documentItem.input.id, accepted)) narrowed.push(documentItem.input.id)
-    await record(sql, writer, { event: 'document_accepted', document_id: documentItem.input.id, revision })
+    const code = await noteOfFresh(sql, writer, documentItem, accepted, digest)
+    fresh.push({ documentItem, accepted, digest, code })
   }
+  const tasks = await insertRevisions(sql, writer, jobId, fresh)
+  const narrowed = await narrowTags(sql, fresh)
+  await recordAll(
+    sql,
+    tasks.map(({ document, revision }) => ({
+      actor: writer,
+      decision: { event: 'document_accepted', document_id: document, revision },
+    })),
+  )
   await context.queue.send(
     sql,
     tasks.map((task) => ({ key: task.document, turn: writer.subject, data: task })),
   )
-  return { narrowed, tags: tagsToNote, isWorkLeft: tasks.length > 0 }
+  return { narrowed, tags: fresh.flatMap(({ accepted }) => accepted.tags), isWorkLeft: tasks.length > 0 }
+}
+
+/** A document whose content is to be taken in. */
+interface FreshRevision {
+  readonly documentItem: Item
+  readonly accepted: AcceptedPlacement
+  readonly digest: Buffer
+  /** What its item tells. */
+  readonly code: NoteCode | undefined
+}
+
+async function noteOfFresh(
+  sql: Sql,
+  { subject }: Writer,
+  { line, input }: Item,
+  accepted: AcceptedPlacement,
+  digest: Buffer,
+): Promise<NoteCode | undefined> {
+  if (accepted.sensitivityKept) return 'sensitivity_kept'
+  // As with what is unchanged, lines of an import are not told.
+  if (line !== undefined) return undefined
+  return (await isSameContent(sql, { subject, input, digest }, accepted)) ? 'same_content' : undefined
 }
 
 /** Lines of an import are not told: a list of every night is mostly that. */
@@ -187,72 +207,93 @@ export async function noteRefusal(
   })
 }
 
-async function insertRevision(
+async function insertRevisions(
   sql: Sql,
   writer: Writer,
   jobId: string,
-  documentItem: Item,
-  accepted: AcceptedPlacement,
-  digest: Buffer,
-): Promise<number> {
-  const { input } = documentItem
-  const itemNo = await insertItem(sql, {
-    ...itemOf(jobId, documentItem),
-    state: 'queued',
-    ...(accepted.sensitivityKept
-      ? { code: 'sensitivity_kept' satisfies NoteCode }
-      : // As with what is unchanged, lines of an import are not told.
-        documentItem.line === undefined &&
-        (await isSameContent(sql, { subject: writer.subject, input, digest }, accepted)) && {
-          code: 'same_content' satisfies NoteCode,
-        }),
-  })
-  const [row] = await sql.query<{ doc_no: number; accepted_revision: number }>(
+  fresh: readonly FreshRevision[],
+): Promise<RevisionTask[]> {
+  if (fresh.length === 0) return []
+  const itemNos = await insertQueuedItems(
+    sql,
+    jobId,
+    fresh.map(({ documentItem: { line, input }, code }) => ({ line, documentId: input.id, code })),
+  )
+  const inputs = fresh.map(({ documentItem }) => documentItem.input)
+  const rows = await sql.query<{ id: string; doc_no: number; accepted_revision: number }>(
     `insert into documents (id, collection, accepted_revision, accepted_version, accepted_item, accepted_digest, digest_revision)
-     values ($1, $2, 1, $3, $4, $5, 1)
+     select id, collection, 1, version, item_no, decode(digest, 'base64'), 1
+     from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[])
+       as d (id, collection, version, item_no, digest) order by id
      on conflict (id) do update set accepted_revision = documents.accepted_revision + 1, withdrawn_at = null,
        accepted_version = coalesce(excluded.accepted_version, documents.accepted_version),
        accepted_item = excluded.accepted_item, accepted_digest = excluded.accepted_digest,
        digest_revision = documents.accepted_revision + 1
-     returning doc_no, accepted_revision`,
-    [input.id, input.collection, input.version ?? null, itemNo, digest],
+     returning id, doc_no, accepted_revision`,
+    [
+      inputs.map(({ id }) => id),
+      inputs.map(({ collection }) => collection),
+      inputs.map(({ version }) => version ?? null),
+      itemNos,
+      fresh.map(({ digest }) => digest.toString('base64')),
+    ],
   )
-  if (row === undefined) throw new Error('The row of a document was not written.')
-  const storedDocument = accepted.storedDocument
+  const rowById = new Map(rows.map((row) => [row.id, row]))
+  const documents = inputs.map(({ id }) => {
+    const row = rowById.get(id)
+    if (row === undefined) throw new Error('The row of a document was not written.')
+    return row
+  })
   await sql.query(
     `insert into revisions (doc_no, revision, item_no, source, title, uri, mime_type, content, metadata, owner,
        access, source_updated_at, source_version, creates)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+     select r.doc_no, r.revision, r.item_no, $4, r.title, r.uri, r.mime_type, decode(r.content, 'base64'),
+       r.metadata::jsonb, r.owner, r.access::jsonb, r.updated_at, r.version, r.creates
+     from unnest($1::int[], $2::bigint[], $3::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+       $10::text[], $11::text[], $12::timestamptz[], $13::bigint[], $14::bool[])
+       as r (doc_no, revision, item_no, title, uri, mime_type, content, metadata, owner, access, updated_at, version, creates)`,
     [
-      row.doc_no,
-      row.accepted_revision,
-      itemNo,
+      documents.map(({ doc_no }) => doc_no),
+      documents.map(({ accepted_revision }) => accepted_revision),
+      itemNos,
       splitObject(writer.subject).id,
-      input.title,
-      input.uri ?? null,
-      mimeTypeOf(input),
-      bytesOf(input),
-      input.metadata ?? {},
-      input.access.owner ?? null,
-      JSON.stringify(accepted.tags),
-      input.updated_at ?? null,
-      input.version ?? null,
-      // Nothing of ours is in force on it: whatever tuples are found there are a stranger's.
-      storedDocument === undefined || (!storedDocument.isLive && storedDocument.tags.length === 0),
+      inputs.map(({ title }) => title),
+      inputs.map(({ uri }) => uri ?? null),
+      inputs.map(mimeTypeOf),
+      inputs.map((input) => Buffer.from(bytesOf(input)).toString('base64')),
+      inputs.map(({ metadata }) => JSON.stringify(metadata ?? {})),
+      inputs.map(({ access }) => access.owner ?? null),
+      fresh.map(({ accepted }) => JSON.stringify(accepted.tags)),
+      inputs.map(({ updated_at }) => updated_at ?? null),
+      inputs.map(({ version }) => version ?? null),
+      fresh.map(({ accepted }) => isNothingInForce(accepted)),
     ],
   )
-  return row.accepted_revision
+  return documents.map(({ id, accepted_revision }) => ({ document: id, revision: accepted_revision }))
 }
 
-async function narrowTags(
-  sql: Sql,
-  id: string,
-  { storedDocument, narrowed }: AcceptedPlacement,
-): Promise<boolean> {
-  if (storedDocument === undefined || (!storedDocument.isLive && storedDocument.tags.length === 0))
-    return false
+/** Nothing of ours is in force on it: whatever tuples are found there are a stranger's. */
+const isNothingInForce = ({ storedDocument }: AcceptedPlacement): boolean =>
+  storedDocument === undefined || (!storedDocument.isLive && storedDocument.tags.length === 0)
+
+/** Gives the documents whose tags OpenFGA may not have yet. */
+async function narrowTags(sql: Sql, fresh: readonly FreshRevision[]): Promise<string[]> {
+  const inForce = fresh.filter(({ accepted }) => !isNothingInForce(accepted))
+  const [same, other] = [true, false].map((isSame) =>
+    inForce.filter(
+      ({ accepted: { storedDocument, narrowed } }) =>
+        sameTags(storedDocument?.tags ?? [], narrowed) === isSame,
+    ),
+  ) as [FreshRevision[], FreshRevision[]]
+  if (other.length > 0)
+    await setAllTags(
+      sql,
+      other.map(({ documentItem, accepted }) => ({
+        object: documentObject(documentItem.input.id),
+        tags: accepted.narrowed,
+      })),
+    )
   // An earlier request may have stored them and failed before OpenFGA had them: this one promises it, too.
-  if (sameTags(storedDocument.tags, narrowed)) return !storedDocument.isSettled
-  await setTags(sql, documentObject(id), narrowed)
-  return true
+  const unsettled = same.filter(({ accepted }) => accepted.storedDocument?.isSettled === false)
+  return [...unsettled, ...other].map(({ documentItem }) => documentItem.input.id)
 }

@@ -80,6 +80,11 @@ export interface IngestContext {
   readonly crashCounts: CrashCounts
   /** Of this process: one that ended is no witness of what others were at. */
   readonly sharedLock: SharedLock
+  /**
+   * Runs what writes many rows. More at a time would make none faster, and take processors from who asks; a
+   * batch that a person waits for goes first.
+   */
+  readonly fewAtATime: <T>(work: () => Promise<T>) => Promise<T>
   /** Milliseconds between two signs of life of an import that comes in. */
   readonly beatMs: number
   /** Called after each step; a throw there is a crash. Tests only. */

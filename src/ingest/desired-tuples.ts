@@ -138,33 +138,52 @@ export async function readTags(sql: Sql, objects: readonly string[]): Promise<Ma
   return tagsByObject
 }
 
-/**
- * Replaces the tags of an object and marks it unsettled: from now until {@link reconcileObject} has made
- * OpenFGA agree, a crash is mended by drift. `purge` also removes what others wrote on it.
- */
-export async function setTags(
-  sql: Sql,
-  object: string,
-  newTags: readonly Tag[],
-  { purge = false }: { readonly purge?: boolean } = {},
-): Promise<void> {
-  await sql.query('delete from desired_tuples where object = $1', [object])
-  await addTags(sql, object, newTags)
-  await markUnsettled(sql, object, purge)
+/** An object with the tags that it shall have. `purge` also removes what others wrote on it. */
+export interface TaggedObject {
+  readonly object: string
+  readonly tags: readonly Tag[]
+  readonly purge?: boolean
 }
 
+/**
+ * Replaces the tags of distinct objects and marks them unsettled: from now until {@link reconcileObjects} has
+ * made OpenFGA agree, a crash is mended by drift.
+ */
+export async function setAllTags(sql: Sql, objects: readonly TaggedObject[]): Promise<void> {
+  await sql.query('delete from desired_tuples where object = any($1)', [objects.map(({ object }) => object)])
+  await insertTags(sql, objects)
+  await sql.query(
+    `insert into unreconciled (object, purge) select * from unnest($1::text[], $2::bool[]) order by 1
+     on conflict (object) do update
+       set purge = unreconciled.purge or excluded.purge, since = now(), number = nextval('unreconciled_numbers')`,
+    [objects.map(({ object }) => object), objects.map(({ purge = false }) => purge)],
+  )
+}
+
+/** As {@link setAllTags}, of one object. */
+export const setTags = (
+  sql: Sql,
+  object: string,
+  tags: readonly Tag[],
+  { purge = false }: { readonly purge?: boolean } = {},
+): Promise<void> => setAllTags(sql, [{ object, tags, purge }])
+
 /** Adds tags to an object's stored ones; one that is there already gets the new end. */
-export async function addTags(sql: Sql, object: string, newTags: readonly Tag[]): Promise<void> {
-  if (newTags.length === 0) return
+export const addTags = (sql: Sql, object: string, tags: readonly Tag[]): Promise<void> =>
+  insertTags(sql, [{ object, tags }])
+
+async function insertTags(sql: Sql, objects: readonly TaggedObject[]): Promise<void> {
+  const rows = objects.flatMap(({ object, tags }) => tags.map((tag) => ({ object, ...tag })))
+  if (rows.length === 0) return
   await sql.query(
     `insert into desired_tuples (object, relation, subject, expires_at)
-     select $1, * from unnest($2::text[], $3::text[], $4::timestamptz[])
+     select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
      on conflict (object, relation, subject) do update set expires_at = excluded.expires_at`,
     [
-      object,
-      newTags.map(({ relation }) => relation),
-      newTags.map(({ subject }) => subject),
-      newTags.map(({ expiresAt }) => expiresAt ?? null),
+      rows.map(({ object }) => object),
+      rows.map(({ relation }) => relation),
+      rows.map(({ subject }) => subject),
+      rows.map(({ expiresAt }) => expiresAt ?? null),
     ],
   )
 }

@@ -12,6 +12,8 @@ export interface Hold {
    * {@link retryRefusedWrite}.
    */
   write(change: Writing): Promise<void>
+  /** The same for changes of different objects, in as few Writes as hold them: see `Fga.writeEach`. */
+  writeEach(changes: readonly Writing[]): Promise<void>
   /** Whether nobody reads more than before or after while this is written: see `Fga.isOrderly`. */
   isOrderly(change: Writing): Promise<boolean>
   /** Runs `work` in a transaction of the database that commits only while it is held. */
@@ -20,7 +22,7 @@ export interface Hold {
 
 /** What a hold writes by. */
 export interface HoldDeps {
-  readonly fga: Pick<Fga, 'read' | 'write' | 'isOrderly'>
+  readonly fga: Pick<Fga, 'read' | 'write' | 'writeEach' | 'isOrderly'>
   /** Left out: no Write comes late. */
   readonly fences: Fences | undefined
   readonly newHoldId: () => string
@@ -29,6 +31,7 @@ export interface HoldDeps {
 /** Where no other process writes, and no Write comes late. */
 export const plainHold = (database: Database, fga: HoldDeps['fga']): Hold => ({
   write: (change) => fga.write(change),
+  writeEach: (changes) => fga.writeEach(changes),
   isOrderly: (change) => fga.isOrderly(change, { fenced: false }),
   transaction: (task) => database.transaction(task),
 })
@@ -62,9 +65,9 @@ export function createHold(
     turn = 0
   }
 
-  async function writeFenced(change: Writing, fences: Fences): Promise<void> {
+  async function writeFenced(write: () => Promise<void>, fences: Fences): Promise<void> {
     try {
-      await fga.write(change, nextTurn)
+      await write()
     } catch (error) {
       if (error instanceof WriteRefused) throw (await fences.has(lease.holder, turn)) ? lost() : error
       // Of what has no answer nobody knows whether it is still to come: the last turn of a refusal by
@@ -76,10 +79,16 @@ export function createHold(
 
   return {
     async write(change) {
-      if ((change.writes ?? []).length + (change.deletes ?? []).length === 0) return
-      if (fences !== undefined) return writeFenced(change, fences)
+      if (isEmpty(change)) return
+      if (fences !== undefined) return writeFenced(() => fga.write(change, nextTurn), fences)
       await assertHeld()
       await fga.write(change)
+    },
+    async writeEach(changes) {
+      if (changes.every(isEmpty)) return
+      if (fences !== undefined) return writeFenced(() => fga.writeEach(changes, nextTurn), fences)
+      await assertHeld()
+      await fga.writeEach(changes)
     },
     isOrderly: (change) => fga.isOrderly(change, { fenced: fences !== undefined }),
     transaction: (task) => lease.transaction(task),
@@ -97,6 +106,8 @@ export function createHold(
     },
   }
 }
+
+const isEmpty = ({ writes = [], deletes = [] }: Writing): boolean => writes.length + deletes.length === 0
 
 /** Another may hold it now: nothing more is written. */
 class Lost extends AppError {}

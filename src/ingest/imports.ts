@@ -1,11 +1,12 @@
 import { createHash, type Hash } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
 import { isId } from '@remit/contract/id'
 import { z } from 'zod'
 import { AppError } from '../kernel/errors.ts'
 import { firstIssue } from '../kernel/validation-message.ts'
 import { acceptDocuments, type Item } from './accept.ts'
 import type { IngestContext, Writer } from './context.ts'
-import { countFailed, findJob, insertItem, insertJob, toldMax } from './job-store.ts'
+import { countFailed, countWaiting, findJob, insertItem, insertJob, toldMax } from './job-store.ts'
 import { readNdjson } from './ndjson.ts'
 import { breakOff, keepReceiving, stillReceiving } from './receiving.ts'
 import { askRights } from './rights.ts'
@@ -30,6 +31,13 @@ const batchItemsMax = 50
 const batchBytesMax = 8_000_000
 // Refused lines that are counted alone, between two updates of the count.
 const countedAtOnce = 1_000
+
+// An import that is accepted faster than it is published waits a moment before each batch, once so many of
+// its documents wait: a look at the queue goes over all of them. It never stands still for longer: where
+// publishing does, what comes in is kept.
+const waitingMax = 5_000
+const restMsMax = 1_000
+const restMs = 100
 
 const endLine = z.strictObject({ end: z.int().min(0) })
 
@@ -123,6 +131,7 @@ async function receive(
   const flush = async (): Promise<void> => {
     if (uncounted > 0) await countFailed(context.database, jobId, uncounted)
     uncounted = 0
+    if (batch.length > 0) await letPublish(context, jobId, signal)
     if (batch.length > 0)
       refusedCount += await acceptDocuments(context, writer, {
         jobId,
@@ -171,6 +180,18 @@ async function receive(
   }
   await flush()
   return { documents, refused: refusedCount, end: expectedCount }
+}
+
+async function letPublish(
+  { database }: IngestContext,
+  jobId: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const until = performance.now() + restMsMax
+  while (signal?.aborted !== true && performance.now() < until) {
+    if ((await countWaiting(database, jobId)) <= waitingMax) return
+    await pause(restMs)
+  }
 }
 
 interface Refusal {

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
+import { createPrioritySemaphore } from '../kernel/background.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import { type Recurring, startRecurring } from '../kernel/recurring.ts'
 import type { Sql } from '../store/sql.ts'
-import { acceptDocuments, type RevisionTask } from './accept.ts'
+import { acceptDocuments } from './accept.ts'
 import { type AccessChange, applyTuples, changeAccess } from './access.ts'
 import type { Caller } from './access-rights.ts'
 import { type CollectionInput, saveCollection, saveFields } from './collections.ts'
@@ -24,10 +25,11 @@ import {
   readJob,
 } from './job-store.ts'
 import { createLocks } from './locks.ts'
-import { processRevision } from './process.ts'
+import { processRevisions } from './process.ts'
 import { breakSilent } from './receiving.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 import { countTags, renameSubject, retag } from './retag.ts'
+import type { RevisionTask } from './revision.ts'
 import { createSharedLock } from './shared-lock.ts'
 import { canonical } from './unchanged.ts'
 import type { Access, DocumentInput } from './wire.ts'
@@ -80,6 +82,7 @@ export interface IngestDeps
     | 'failures'
     | 'crashCounts'
     | 'sharedLock'
+    | 'fewAtATime'
     | 'beatMs'
   > {
   /** Tests crash the worker here. */
@@ -96,6 +99,10 @@ export interface IngestDeps
 }
 
 const sweepEveryMs = 3_600_000
+// Batches whose rows are written at a time.
+const writingMax = 2
+// Documents that go in together. PGlite has one session, which questions share with a batch's transactions.
+const batchMax = { postgres: 64, pglite: 8 }
 const jobsKeptDays = 30
 
 /** Wires ingestion. Nothing runs before {@link Ingest.start}. */
@@ -120,6 +127,7 @@ export function createIngest({
     failures: createFailures(),
     crashCounts: createCrashCounts(database, newId()),
     sharedLock: createSharedLock(),
+    fewAtATime: createFewAtATime(),
     beatMs: mendEveryMs / 2,
   }
   const openImports = createOpenImports()
@@ -139,7 +147,10 @@ export function createIngest({
     await removeRequestOnly(context)
     // What it cannot mend now was acknowledged to nobody: it is no reason to serve none of the rest.
     await every(mendEveryMs, 'mend', () => mendUnsettled(context)).poll()
-    await queue.start((payload, signal) => processRevision(context, payload as RevisionTask, signal))
+    await queue.startBatches(
+      (tasks, run) => processRevisions(context, tasks as readonly RevisionTask[], run),
+      batchMax[database.kind],
+    )
     const drifting = every(driftEveryMs, 'drift', () => drift(context))
     // An OpenFGA that was put back by less than anything else notices may let read who was taken off.
     if (compares) void drifting.poll()
@@ -207,6 +218,18 @@ export function createIngest({
     renameSubject: (oldSubject, newSubject) => renameSubject(context, oldSubject, newSubject),
     close,
     [Symbol.asyncDispose]: close,
+  }
+}
+
+function createFewAtATime(): IngestContext['fewAtATime'] {
+  const enter = createPrioritySemaphore(writingMax)
+  return async (work) => {
+    const leave = await enter()
+    try {
+      return await work()
+    } finally {
+      leave()
+    }
   }
 }
 

@@ -127,9 +127,53 @@ export async function insertItem(sql: Sql, newItem: NewItem): Promise<number> {
   return row?.item_no ?? 0
 }
 
+/** An item that waits to be taken in; others of its job have other documents. */
+export interface QueuedItem {
+  readonly line: number | undefined
+  readonly documentId: string
+  readonly code: string | undefined
+}
+
+/** Adds items that wait, and counts them. Returns their numbers, in their order. */
+export async function insertQueuedItems(
+  sql: Sql,
+  jobId: string,
+  items: readonly QueuedItem[],
+): Promise<readonly number[]> {
+  const rows = await sql.query<{ document_id: string; item_no: number }>(
+    `with counted as (update jobs set total = total + $5 where id = $1)
+     insert into job_items (job_id, line, document_id, state, code)
+     select $1, line, document_id, 'queued', code
+     from unnest($2::int[], $3::text[], $4::text[]) with ordinality as i (line, document_id, code, nth) order by nth
+     returning document_id, item_no`,
+    [
+      jobId,
+      items.map(({ line }) => line ?? null),
+      items.map(({ documentId }) => documentId),
+      items.map(({ code }) => code ?? null),
+      items.length,
+    ],
+  )
+  const numberByDocument = new Map(rows.map(({ document_id, item_no }) => [document_id, item_no]))
+  return items.map(({ documentId }) => {
+    const number = numberByDocument.get(documentId)
+    if (number === undefined) throw new Error('The item of a document was not written.')
+    return number
+  })
+}
+
 /** Counts failures of which nothing is kept. */
 export async function countFailed(sql: Sql, jobId: string, count: number): Promise<void> {
   await sql.query('update jobs set total = total + $2, failed = failed + $2 where id = $1', [jobId, count])
+}
+
+/** Items of a job that are not done. */
+export async function countWaiting(sql: Sql, jobId: string): Promise<number> {
+  const [row] = await sql.query<{ waiting: number }>(
+    'select total - done - failed as waiting from jobs where id = $1',
+    [jobId],
+  )
+  return row?.waiting ?? 0
 }
 
 /** How an item ended. */
@@ -139,24 +183,35 @@ export interface Outcome {
   readonly detail?: string
 }
 
-/** Ends an item once; a second call changes nothing. Returns its job, to wake who waits for it. */
-export async function finishItem(
+/** Ends items once; a second call changes nothing. Returns their jobs, to wake who waits for them. */
+export async function finishItems(
   sql: Sql,
-  itemNo: number,
+  itemNos: readonly number[],
   { state, code, detail }: Outcome,
-): Promise<string | undefined> {
-  const [row] = await sql.query<{ job_id: string }>(
-    `update job_items set state = $2, code = coalesce($3, code), detail = coalesce($4, detail)
-     where item_no = $1 and state = 'queued' returning job_id`,
-    [itemNo, state, code ?? null, detail ?? null],
+): Promise<readonly string[]> {
+  const rows = await sql.query<{ job_id: string; items: number }>(
+    `with ended as (
+       update job_items set state = $2, code = coalesce($3, code), detail = coalesce($4, detail)
+       where item_no = any($1::bigint[]) and state = 'queued' returning job_id
+     )
+     select job_id, count(*)::int as items from ended group by job_id order by job_id`,
+    [itemNos, state, code ?? null, detail ?? null],
   )
-  if (row === undefined) return undefined
+  if (rows.length === 0) return []
+  const jobs = rows.map(({ job_id }) => job_id)
   await sql.query(
-    `update jobs set done = done + ($2 = 'done')::int, failed = failed + ($2 = 'failed')::int where id = $1`,
-    [row.job_id, state],
+    `update jobs j set done = j.done + case when $3 = 'done' then e.items else 0 end,
+       failed = j.failed + case when $3 = 'failed' then e.items else 0 end
+     from (select id from jobs where id = any($1) order by id for update) as locked
+     join unnest($1::text[], $2::int[]) as e (job_id, items) on e.job_id = locked.id where j.id = locked.id`,
+    [jobs, rows.map(({ items }) => items), state],
   )
-  return row.job_id
+  return jobs
 }
+
+/** As {@link finishItems}, of one item. */
+export const finishItem = async (sql: Sql, itemNo: number, outcome: Outcome): Promise<string | undefined> =>
+  (await finishItems(sql, [itemNo], outcome))[0]
 
 interface JobRow {
   readonly state: 'receiving' | 'open' | 'broken'

@@ -13,10 +13,15 @@ export interface Locks {
    * Runs `work` as the only writer of these objects, in this process and, on native Postgres, in all. All or
    * nothing, so two callers never wait for each other. What was held may be lost on the way, when this
    * process stood still: so `work` writes by its {@link Hold} alone. Throws `storage_unavailable` after 30 s
-   * of waiting, or when it was lost. Throws `deadline_exceeded` where `signal` fired before `work` began:
-   * nothing was done.
+   * of waiting (`waitMsMax`), or when it was lost. Throws `deadline_exceeded` where `signal` fired before
+   * `work` began: nothing was done.
    */
-  hold<T>(objects: readonly string[], work: (hold: Hold) => Promise<T>, signal?: AbortSignal): Promise<T>
+  hold<T>(
+    objects: readonly string[],
+    work: (hold: Hold) => Promise<T>,
+    signal?: AbortSignal,
+    waitMsMax?: number,
+  ): Promise<T>
 }
 
 /** What leases over documents need. */
@@ -30,7 +35,7 @@ export interface LocksDeps extends Pick<HoldDeps, 'fga'> {
   readonly isApart: boolean
 }
 
-const waitMsMax = 30_000
+const patienceMs = 30_000
 const pauseMs = 25
 
 /**
@@ -48,11 +53,12 @@ export function createLocks(dependencies: LocksDeps): Locks {
     objects: readonly string[],
     task: (hold: Hold) => Promise<T>,
     signal: AbortSignal | undefined,
+    waitMsMax: number,
   ): Promise<T> {
     assertNotAborted(signal)
     if (objects.length === 0 || (database.kind === 'pglite' && !isApart))
       return task(plainHold(database, fga))
-    const lease = await acquire(dependencies, fences, objects, signal)
+    const lease = await acquire(dependencies, fences, objects, signal, waitMsMax)
     const hold = createHold({ fga, fences, newHoldId: () => newHoldId(dependencies) }, lease)
     try {
       // Whoever was told meanwhile that it is over may have done the opposite since, and been told that it is
@@ -65,17 +71,22 @@ export function createLocks(dependencies: LocksDeps): Locks {
   }
 
   return {
-    async hold(objects, task, signal) {
+    async hold(objects, task, signal, waitMsMax = patienceMs) {
+      const deadline = performance.now() + waitMsMax
       while (objects.some((object) => backgroundByObject.has(object))) {
         // On PGlite a holder whose statements stand behind all questions would hold a removal up past its
         // deadline.
         if (!isInBackground()) for (const object of objects) hurry(backgroundByObject.get(object))
-        await new Promise<void>((wake) => waiting.push(wake))
+        const woken = new Promise<void>((wake) => waiting.push(wake))
+        // Others in this process end in time, or their own waiting does: only who said so waits no longer.
+        if (waitMsMax === patienceMs) await woken
+        else if (performance.now() > deadline) throw stayedLocked()
+        else await Promise.race([woken, sleep(deadline - performance.now())])
       }
       const run = async () => {
         // What is hurried is this hold alone, not the whole job.
         for (const object of objects) backgroundByObject.set(object, currentBackground())
-        return inTurn(objects, task, signal)
+        return inTurn(objects, task, signal, waitMsMax)
       }
       try {
         return await (isInBackground() ? inBackground(run) : run())
@@ -91,6 +102,9 @@ function hurry(patience: Background | undefined): void {
   if (patience !== undefined) patience.isOver = true
 }
 
+const stayedLocked = (): AppError =>
+  new AppError('storage_unavailable', { internal: 'an object stayed locked' })
+
 const newHoldId = ({ newId, now }: Pick<LocksDeps, 'newId' | 'now'>): string => holdId(now(), newId())
 
 async function acquire(
@@ -98,6 +112,7 @@ async function acquire(
   fences: Fences | undefined,
   objects: readonly string[],
   signal: AbortSignal | undefined,
+  waitMsMax: number,
 ): Promise<Lease> {
   const { database, leaseSeconds } = dependencies
   const deadline = performance.now() + waitMsMax
@@ -111,8 +126,7 @@ async function acquire(
       beforeEnd: async (holder) => fences?.raise(holder),
     })
     assertNotAborted(signal)
-    if (performance.now() > deadline)
-      throw new AppError('storage_unavailable', { internal: 'an object stayed locked' })
+    if (performance.now() > deadline) throw stayedLocked()
     await sleep(pauseMs)
   }
 }

@@ -1,46 +1,59 @@
 import { documentObject } from '../kernel/ids.ts'
-import { NotFound } from '../retrieval/chunk-index/port.ts'
+import { bringIn } from './bring-in.ts'
 import type { IngestContext } from './context.ts'
 import { sameTags, sensitiveTag, setTags, type Tag } from './desired-tuples.ts'
 import { readDocuments } from './document-rows.ts'
 import { reasonOf } from './failures.ts'
 import { finishItem } from './job-store.ts'
 import { ParseError } from './parse/parsed.ts'
-import { isStaged, publish, stage, stageAnew } from './publish.ts'
+import type { Published } from './publish.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
-import { type Revision, readRevision } from './revision.ts'
+import { type Revision, type RevisionTask, readRevision, readRevisions } from './revision.ts'
 import { askSensitivity } from './sensitivity.ts'
 
 // What ends the process this often, with nothing beside it, is at fault itself.
 const deathsMax = 3
 
-interface Task {
-  readonly document: string
-  readonly revision: number
+/** What a batch's processing is told, and says on its way. */
+export interface Processing {
+  readonly signal: AbortSignal
+  /** These are over, well or not: nothing of them is left to do. */
+  readonly done: (tasks: readonly RevisionTask[]) => Promise<void>
 }
 
 /**
- * Brings one accepted revision into force: parse, chunk, embed, stage hidden, then hide → tuples → publish.
- * Every step may run twice; whatever was superseded ends without effect. Throws what another try may mend;
- * what fails again and again for a reason of its own is refused.
+ * Brings accepted revisions of different documents into force: parse, chunk, embed, stage hidden, then hide →
+ * tuples → publish, each step for as many together as may be. Every step may run twice; whatever was
+ * superseded ends without effect. Throws what another try may mend, once all that can go in is in; then those
+ * that are not done are to be tried each alone. What fails alone, again and again for a reason of its own, is
+ * refused.
  */
-export async function processRevision(
+export async function processRevisions(
   context: IngestContext,
-  task: Task,
-  signal: AbortSignal,
+  tasks: readonly RevisionTask[],
+  { signal, done }: Processing,
 ): Promise<void> {
   const { database, failures, log } = context
-  const key = `${task.document}\n${task.revision}`
+  const ended = async (some: readonly RevisionTask[]): Promise<void> => {
+    for (const task of some) failures.ended(keyOf(task))
+    await done(some)
+  }
+  const [task, ...others] = tasks
+  if (task === undefined) return
+  // Of a batch that failed nobody knows whose reason it was.
+  if (others.length > 0) return inTurn(context, tasks, signal, ended)
   try {
-    await inTurn(context, task, signal)
+    await inTurn(context, tasks, signal, ended)
   } catch (error) {
-    if (signal.aborted || !failures.failed(key, error)) throw error
+    if (signal.aborted || !failures.failed(keyOf(task), error)) throw error
     const revision = await readRevision(database, task.document, task.revision)
     log('document_given_up', { ...task, reason: reasonOf(error) })
     if (revision !== undefined) await refuse(context, revision, givenUp(error))
+    await ended([task])
   }
-  failures.ended(key)
 }
+
+const keyOf = ({ document, revision }: RevisionTask): string => `${document}\n${revision}`
 
 const givenUp = (cause: unknown): ParseError =>
   new ParseError('unreadable', 'Taking this content in failed ten times for the same reason.', cause)
@@ -49,85 +62,63 @@ const givenUp = (cause: unknown): ParseError =>
  * A process that ends takes down whatever it was at, and says of none that it was the cause. So what was
  * begun and did not end goes in alone from then on, and only what ends the process alone is given up.
  */
-async function inTurn(context: IngestContext, task: Task, signal: AbortSignal): Promise<void> {
-  const revision = await readRevision(context.database, task.document, task.revision)
-  if (revision === undefined) return supersede(context, task)
-  const { deaths, deathsAlone } = await context.crashCounts.of(revision)
-  if (deathsAlone >= deathsMax) {
-    const error = new ParseError('unreadable', 'Reading this content ended the process.')
-    return refuse(context, revision, error)
-  }
-  const isAlone = deaths > 0
-  await context.sharedLock.pass(isAlone, () => bringIn(context, task, { revision, isAlone, signal }))
-}
-
-interface Attempt {
-  readonly revision: Revision
-  readonly isAlone: boolean
-  readonly signal: AbortSignal
-}
-
-async function bringIn(
+async function inTurn(
   context: IngestContext,
-  task: Task,
-  { revision, isAlone, signal }: Attempt,
-): Promise<void> {
-  signal.throwIfAborted()
-  if (!(await isStaged(context.database, revision))) {
-    const refusal = await context.crashCounts.unlessEnded(revision, isAlone, () =>
-      prepareAndStage(context, revision, signal).catch(asRefusal),
-    )
-    if (refusal !== undefined) return refuse(context, revision, refusal)
-  }
-  signal.throwIfAborted()
-  const jobId = await context.documentLocks
-    .hold([documentObject(revision.id)], (hold) => publish(context, hold, task))
-    .catch(async (error: unknown) => {
-      // The index has lost it since: another try would find it staged, and no nearer to being found.
-      if (error instanceof NotFound) await stageAnew(context.database, revision)
-      throw error
-    })
-  // Overtaken while it was prepared: nothing was published.
-  if (jobId === undefined) return supersede(context, task)
-  context.failures.published()
-  context.jobChanged(jobId)
-}
-
-/** Content that cannot be read was read to its end all the same. */
-function asRefusal(error: unknown): ParseError {
-  if (error instanceof ParseError) return error
-  throw error
-}
-
-async function prepareAndStage(
-  context: IngestContext,
-  revision: Revision,
+  tasks: readonly RevisionTask[],
   signal: AbortSignal,
-): Promise<undefined> {
-  const { database, index, prepare, embed, step } = context
-  const [row] = await database.query<{ content: Uint8Array }>(
-    'select content from revisions where doc_no = $1 and revision = $2',
-    [revision.docNo, revision.revision],
-  )
-  // Superseded meanwhile: the publish step finds the same.
-  if (row === undefined) return undefined
-  const { title, mimeType, source } = revision
-  const prepared = await prepare({ mimeType, title, source, bytes: row.content }, signal)
-  await step('prepared', revision.id)
-  const texts = prepared.chunks.map(({ embedText }) => embedText)
-  const tokens = new Map(prepared.chunks.map((chunk) => [chunk.embedText, chunk.tokens]))
-  const countTokens = (text: string): number => tokens.get(text) ?? Number.POSITIVE_INFINITY
-  const vectors =
-    embed === undefined || texts.length === 0 ? undefined : await embed(texts, { signal, countTokens })
-  await step('embedded', revision.id)
-  await stage({ database, index }, revision, prepared, vectors)
-  await step('staged', revision.id)
+  ended: (tasks: readonly RevisionTask[]) => Promise<void>,
+): Promise<void> {
+  const { database, crashCounts, sharedLock, jobChanged } = context
+  const failed: unknown[] = []
+  const keep = (error: unknown): void => void failed.push(error)
+  const taskByKey = new Map(tasks.map((task) => [keyOf(task), task]))
+  const endedOnes = (some: readonly RevisionTask[]): Promise<void> =>
+    ended(some.flatMap((task) => taskByKey.get(keyOf(task)) ?? []))
+  const outcome = {
+    signal,
+    onPublished: async ({ tasks: published, jobs }: Published): Promise<void> => {
+      for (const _ of published) context.failures.published()
+      for (const job of jobs) jobChanged(job)
+      await endedOnes(published)
+    },
+    onRefused: async (revision: Revision, error: ParseError): Promise<void> => {
+      await refuse(context, revision, error)
+      await endedOnes([{ document: revision.id, revision: revision.revision }])
+    },
+    onSuperseded: async ({ id, revision }: Revision): Promise<void> => {
+      await supersede(context, { document: id, revision })
+      await endedOnes([{ document: id, revision }])
+    },
+  }
+  const revisions = await readRevisions(database, tasks)
+  for (const task of tasks) {
+    if (revisions.get(task.document)?.revision === task.revision) continue
+    await supersede(context, task)
+      .then(() => ended([task]))
+      .catch(keep)
+  }
+  const found = [...revisions.values()]
+  const counts = await crashCounts.of(found)
+  const suspects = found.filter((_, nth) => (counts[nth]?.deaths ?? 0) > 0)
+  const others = found.filter((revision) => !suspects.includes(revision))
+  if (others.length > 0)
+    await sharedLock.pass(false, () => bringIn(context, others, { ...outcome, isAlone: false })).catch(keep)
+  for (const revision of suspects) {
+    signal.throwIfAborted()
+    const deathsAlone = counts[found.indexOf(revision)]?.deathsAlone ?? 0
+    const error = new ParseError('unreadable', 'Reading this content ended the process.')
+    await (deathsAlone >= deathsMax
+      ? outcome.onRefused(revision, error)
+      : sharedLock.pass(true, () => bringIn(context, [revision], { ...outcome, isAlone: true }))
+    ).catch(keep)
+  }
+  if (failed.length > 0) throw failed[0]
 }
 
 /** Ends the item of a revision that a newer one overtook, and drops what is left of it. */
 async function supersede(
   { database, index, jobChanged }: IngestContext,
-  { document, revision }: Task,
+  { document, revision }: RevisionTask,
 ): Promise<void> {
   const jobId = await database.transaction(async (sql) => {
     const [row] = await sql.query<{ doc_no: number; item_no: number; publication: number }>(

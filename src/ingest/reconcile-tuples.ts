@@ -2,7 +2,7 @@ import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { type Fga, type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { IngestContext } from './context.ts'
-import { readTags, toTuple, unmark } from './desired-tuples.ts'
+import { type Mark, readTags, toTuple, unmark } from './desired-tuples.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
 
 /** The tuples that were added to OpenFGA, and those that were taken away. */
@@ -30,28 +30,62 @@ export const isTagged = (type: string, relation: string): boolean =>
 const isOurs = (list: AllowList, type: string, relation: string): boolean =>
   isTagged(type, relation) && (relation === 'filed_in' || list.has(type, relation))
 
+// Reads of one batch at a time: those of others, and questions, are answered beside them.
+const readsAtOnce = 8
+
 /**
- * Makes OpenFGA hold exactly the tags of `object`, and takes its unsettled mark away. May run twice. The
- * caller holds the object and is not inside a transaction: the embedded engine writes to the same
+ * Makes OpenFGA hold exactly the tags of these objects, and takes their unsettled marks away. May run twice.
+ * The caller holds the objects and is not inside a transaction: the embedded engine writes to the same
  * single-session database.
  */
-export function reconcileObject(
+export function reconcileObjects(
   { database, fga, allowList }: Pick<IngestContext, 'database' | 'fga' | 'allowList'>,
+  hold: Hold,
+  objects: readonly FgaObject[],
+): Promise<readonly Reconciled[]> {
+  return retryRefusedWrite(async () => {
+    const marks = await database.query<Mark & { readonly purge: boolean }>(
+      'select object, purge, number from unreconciled where object = any($1)',
+      [objects],
+    )
+    const purges = new Map(marks.map(({ object, purge }) => [object, purge]))
+    const tagsByObject = await readTags(database, objects)
+    const reconciled = await mapAtOnce(objects, readsAtOnce, (object) => {
+      const desiredTuples = (tagsByObject.get(object) ?? []).map((tag) => toTuple(object, tag))
+      return differenceOf(fga, allowList, object, desiredTuples, purges.get(object) ?? false)
+    })
+    await hold.writeEach(reconciled.map(({ added, removed }) => ({ writes: added, deletes: removed })))
+    if (marks.length > 0) await hold.transaction((sql) => unmark(sql, marks))
+    return reconciled
+  })
+}
+
+/** As {@link reconcileObjects}, of one object. */
+export async function reconcileObject(
+  context: Pick<IngestContext, 'database' | 'fga' | 'allowList'>,
   hold: Hold,
   object: FgaObject,
 ): Promise<Reconciled> {
-  return retryRefusedWrite(async () => {
-    const [mark] = await database.query<{ purge: boolean; number: number }>(
-      'select purge, number from unreconciled where object = $1',
-      [object],
-    )
-    const desiredTags = (await readTags(database, [object])).get(object) ?? []
-    const desiredTuples = desiredTags.map((tag) => toTuple(object, tag))
-    const reconciled = await differenceOf(fga, allowList, object, desiredTuples, mark?.purge ?? false)
-    await hold.write({ deletes: reconciled.removed, writes: reconciled.added })
-    if (mark !== undefined) await hold.transaction((sql) => unmark(sql, [{ object, number: mark.number }]))
-    return reconciled
-  })
+  const [reconciled] = await reconcileObjects(context, hold, [object])
+  if (reconciled === undefined) throw new Error('An object was not compared with OpenFGA.')
+  return reconciled
+}
+
+/** The results in the order of what they come from. Ends none that began: a throw waits for those. */
+async function mapAtOnce<T, R>(
+  items: readonly T[],
+  atOnce: number,
+  map: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = []
+  for (let offset = 0; offset < items.length; offset += atOnce) {
+    const settled = await Promise.allSettled(items.slice(offset, offset + atOnce).map(map))
+    for (const one of settled) {
+      if (one.status === 'rejected') throw one.reason
+      results.push(one.value)
+    }
+  }
+  return results
 }
 
 async function differenceOf(

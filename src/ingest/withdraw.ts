@@ -114,7 +114,7 @@ async function bury(
   index: ChunkPublisher,
   { id, docNo, isSensitive, kept: keptTags }: Burial,
 ): Promise<void> {
-  await hide(sql, index, docNo)
+  await hide(sql, index, [docNo])
   await sql.query(
     `update documents set accepted_revision = accepted_revision + 1, accepted_version = null, source_version = null,
        title = '', uri = null, owner = null, metadata = '{}', source_updated_at = null,

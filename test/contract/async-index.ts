@@ -77,22 +77,24 @@ export function createAsyncSubject(lie?: Lie): Subject {
   }
 
   const index: ChunkIndex = {
-    async stage(publication, chunks) {
-      if ([...state.shown.values()].includes(publication.number)) return
-      staged.set(publication.number, { publication, chunks })
+    async stage(publications) {
+      const fresh = publications.filter(({ number }) => ![...state.shown.values()].includes(number))
+      for (const { chunks, ...publication } of fresh) staged.set(publication.number, { publication, chunks })
       await later()
-      found.set(publication.number, { publication, chunks })
+      for (const { chunks, ...publication } of fresh) found.set(publication.number, { publication, chunks })
     },
-    async show(_, { number, docNo }) {
-      if (state.shown.get(docNo) === number) return found.get(number)?.chunks.length ?? 0
-      const held = state.ended.has(number) ? undefined : found.get(number)
-      if (held === undefined && lie !== 'shows what it would not find') throw new NotFound(number)
-      end(docNo)
-      state.shown.set(docNo, number)
-      return held?.chunks.length ?? 0
+    async show(_, publications) {
+      return publications.map(({ number, docNo }) => {
+        if (state.shown.get(docNo) === number) return found.get(number)?.chunks.length ?? 0
+        const held = state.ended.has(number) ? undefined : found.get(number)
+        if (held === undefined && lie !== 'shows what it would not find') throw new NotFound(number)
+        end(docNo)
+        state.shown.set(docNo, number)
+        return held?.chunks.length ?? 0
+      })
     },
-    async hide(_, docNo) {
-      end(docNo)
+    async hide(_, docNos) {
+      for (const docNo of docNos) end(docNo)
     },
     async forget(_, { number, docNo }) {
       if (state.shown.get(docNo) !== number) state.ended.add(number)

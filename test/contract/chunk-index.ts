@@ -103,13 +103,13 @@ export class World {
   }
 
   async stage(publication: Publication, chunks = this.chunks(publication)): Promise<readonly Stored[]> {
-    await this.index.stage(publication, chunks)
+    await this.index.stage([{ ...publication, chunks }])
     return chunks
   }
 
   async show(publication: Publication, chunks: readonly Stored[]): Promise<void> {
     await this.#subject.transaction(async (sql) => {
-      const count = await this.index.show(sql, publication)
+      const [count = Number.NaN] = await this.index.show(sql, [publication])
       equal(count, chunks.length, 'the chunks of what was shown')
       await this.#subject.noteLive(sql, publication, count)
     })
@@ -126,7 +126,7 @@ export class World {
 
   async hide(docNo: number): Promise<void> {
     await this.transaction(async (sql) => {
-      await this.index.hide(sql, docNo)
+      await this.index.hide(sql, [docNo])
       await this.#subject.noteHidden(sql, docNo)
     })
     this.#shown.delete(docNo)
@@ -280,7 +280,7 @@ function near(is: number, expected: number, tolerance: number, what: string): vo
 
 async function refuses(world: World, publication: Publication): Promise<void> {
   const refusal = await world
-    .transaction((sql) => world.index.show(sql, publication))
+    .transaction((sql) => world.index.show(sql, [publication]))
     .then(
       () => undefined,
       (error: unknown) => error,
@@ -329,9 +329,9 @@ async function rolledBack(world: World): Promise<void> {
       .catch((error: unknown) => {
         if (error !== undone) throw error
       })
-  await undo((sql) => world.index.show(sql, next))
+  await undo((sql) => world.index.show(sql, [next]))
   await world.compare([docNo], 10)
-  await undo((sql) => world.index.hide(sql, docNo))
+  await undo((sql) => world.index.hide(sql, [docNo]))
   await world.compare([docNo], 10)
   await undo((sql) => world.index.forget(sql, next))
   await world.show(next, staged)
@@ -352,7 +352,7 @@ async function refusesToShow(world: World): Promise<void> {
 async function shownStays(world: World): Promise<void> {
   const docNo = await world.newDocument()
   const publication = await world.publish(docNo)
-  await world.index.stage(publication, world.chunks(publication))
+  await world.index.stage([{ ...publication, chunks: world.chunks(publication) }])
   await world.transaction((sql) => world.index.forget(sql, publication))
   await world.compare([docNo], 10)
 }

@@ -83,10 +83,11 @@ test('a document that the index lost before it was shown is staged anew and publ
     retryPauseSecondsMax: 1,
     index: (index) => ({
       ...index,
-      async stage(publication, chunks) {
+      async stage(publications) {
         stagedCount += 1
-        await index.stage(publication, chunks)
-        if (stagedCount > 1) return
+        await index.stage(publications)
+        const [publication] = publications
+        if (stagedCount > 1 || publication === undefined) return
         lost.push(publication.number)
         await world.database.transaction((sql) => index.forget(sql, publication))
       },
@@ -113,10 +114,10 @@ test('a document that the index would not find yet is not published, and is once
     retryPauseSecondsMax: 1,
     index: (index) => ({
       ...index,
-      async show(sql, publication) {
+      async show(sql, publications) {
         shown.push(isFound)
-        if (!isFound) throw new NotFound(publication.number)
-        return index.show(sql, publication)
+        if (!isFound) throw new NotFound(publications[0]?.number ?? 0)
+        return index.show(sql, publications)
       },
     }),
   })

@@ -8,7 +8,7 @@ import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import type { AccessChange } from '../../src/ingest/access.ts'
 import { createIngest } from '../../src/ingest/ingest.ts'
 import type { Access, DocumentInput } from '../../src/ingest/wire.ts'
-import type { Handler } from '../../src/jobs/queue.ts'
+import type { BatchHandler } from '../../src/jobs/queue.ts'
 import { AppError } from '../../src/kernel/errors.ts'
 import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
@@ -31,7 +31,7 @@ const api = createFgaApi({ apiUrl: FGA_URL, apiToken: FGA_TOKEN, timeoutMs: 1_50
 const version = await readVersion(database, FGA_MODEL)
 if (version === undefined) throw new Error('The model in force is not kept.')
 const list = compileAllowList(version)
-let work: Handler = () => Promise.reject(new Error('The queue was not started.'))
+let work: BatchHandler = () => Promise.reject(new Error('The queue was not started.'))
 const ingest = createIngest({
   database,
   index: createPostgresIndex({ database }),
@@ -40,7 +40,8 @@ const ingest = createIngest({
   isApart: true,
   leaseSeconds: Number(LEASE),
   queue: {
-    start: async (handler) => {
+    start: async () => undefined,
+    startBatches: async (handler) => {
       work = handler
     },
     send: async () => undefined,
@@ -101,7 +102,10 @@ async function publishAll(id: string): Promise<void> {
     [id],
   )
   for (const { revision } of rows)
-    await work({ document: id, revision }, new AbortController().signal, () => undefined)
+    await work([{ document: id, revision }], {
+      signal: new AbortController().signal,
+      done: async () => undefined,
+    })
 }
 
 const server = createServer((request, response) => {

@@ -37,6 +37,8 @@ export interface IngestWorld extends AsyncDisposable {
   onRead: (signal: AbortSignal) => Promise<void>
   /** Told what came of a document's content, as ingestion gets it. */
   onPrepared: (prepared: Prepared) => void
+  /** Told of each call of the model, with its number of texts. */
+  onEmbed: (texts: number) => void
   /** Whether ingestion finds the database away at this statement; `transaction` where one begins. */
   isAway: (statement: string) => boolean
   /** Called before each Write to OpenFGA. */
@@ -52,6 +54,8 @@ export interface IngestWorld extends AsyncDisposable {
    * after 30 s.
    */
   kill(): Promise<void>
+  /** The first half of {@link kill}, at this very moment: nothing that it says from now on arrives. */
+  die(): void
   put(sketch: Sketch, writer?: Writer): Promise<string>
   /** Puts and waits until the job has ended. */
   putDone(sketch: Sketch, writer?: Writer): Promise<JobView>
@@ -127,6 +131,10 @@ export async function openIngestWorld(
       world.onWrite()
       await real.write(change, nextTurn)
     },
+    writeEach: async (changes, nextTurn) => {
+      world.onWrite()
+      await real.writeEach(changes, nextTurn)
+    },
   }
   const embedder = createWordEmbedder()
   const parser = createParser({ cutting: { counting: embedder.counting, tokensMax: 64 } })
@@ -149,7 +157,10 @@ export async function openIngestWorld(
         retryPauseSecondsMax,
         onError: () => undefined,
       }),
-      embed: (texts, options) => embedder.embedPassages(texts, options),
+      embed: (texts, options) => {
+        world.onEmbed(texts.length)
+        return embedder.embedPassages(texts, options)
+      },
       prepare: async (content, signal = new AbortController().signal) => {
         await world.onRead(signal)
         const prepared = await parser.prepare(content, signal)
@@ -172,6 +183,7 @@ export async function openIngestWorld(
     onStep: (async () => undefined) as StepHook,
     onRead: async (_signal: AbortSignal): Promise<void> => undefined,
     onPrepared: (_prepared: Prepared): void => undefined,
+    onEmbed: (_texts: number): void => undefined,
     isAway: (_statement: string): boolean => false,
     onWrite: (): void => undefined,
     onPart: (): void => undefined,
@@ -185,6 +197,7 @@ export async function openIngestWorld(
       world.ingest = open()
       await world.ingest.start()
     },
+    die: () => void die(),
     async kill() {
       const last = die()
       dead.push(world.ingest.close().catch(() => undefined))

@@ -39,21 +39,23 @@ export interface ChunkSearch {
  */
 export interface ChunkPublisher {
   /**
-   * Takes a publication's chunks in, where no search finds them. Resolves when every copy of the index would
-   * find them. Again, it replaces what was staged before; of a publication that was shown it changes nothing.
+   * Takes the chunks of publications of different documents in, where no search finds them. Resolves when
+   * every copy of the index would find them. Again, it replaces what was staged before; of a publication that
+   * was shown it changes nothing.
    */
-  stage(publication: Publication, chunks: readonly IndexedChunk[]): Promise<void>
+  stage(publications: readonly StagedPublication[]): Promise<void>
   /**
-   * Puts a staged publication in the place of whatever the document had, with the caller's transaction.
-   * Resolves with how many chunks it has. Throws {@link NotFound}, which the transaction must not survive,
-   * where it is not staged, or not found on every copy yet. What is shown already stays.
+   * Puts each staged publication in the place of whatever its document had, with the caller's transaction.
+   * Resolves with how many chunks each has, in their order. Throws {@link NotFound}, which the transaction
+   * must not survive, where one is not staged, or not found on every copy yet. What is shown already stays.
+   * The publications are of different documents.
    */
-  show(sql: Sql, publication: Publication): Promise<number>
+  show(sql: Sql, publications: readonly Publication[]): Promise<readonly number[]>
   /**
-   * Takes what the document has out of every search, with the caller's transaction. The index may forget it
+   * Takes what the documents have out of every search, with the caller's transaction. The index may forget it
    * later.
    */
-  hide(sql: Sql, docNo: number): Promise<void>
+  hide(sql: Sql, docNos: readonly number[]): Promise<void>
   /**
    * Drops a staged publication that will not be shown, with the caller's transaction. Leaves one that is
    * shown.
@@ -77,6 +79,11 @@ export interface Publication {
   readonly number: number
   readonly docNo: number
   readonly revision: number
+}
+
+/** A publication with all of its chunks. */
+export interface StagedPublication extends Publication {
+  readonly chunks: readonly IndexedChunk[]
 }
 
 /** What an index knows of a chunk. */

@@ -26,9 +26,9 @@ export interface IvfIndex extends AsyncDisposable {
   /** Who looks at them beside this thread. */
   readonly scanPool: ScanPool
   /**
-   * Puts the passages of a document that is about to be live into partitions, in the caller's transaction.
+   * Puts the passages of documents that are about to be live into partitions, in the caller's transaction.
    */
-  assign(sql: Sql, revision: { readonly docNo: number; readonly revision: number }): Promise<void>
+  assign(sql: Sql, revisions: readonly { readonly docNo: number; readonly revision: number }[]): Promise<void>
   /** Reads now what any process committed before this call. */
   refresh(): Promise<void>
   /**
@@ -134,12 +134,16 @@ export function createIvfIndex(dependencies: IvfIndexDeps): IvfIndex {
     scanPool,
     lists: () =>
       sets.every(({ residualVariance: variance }) => variance <= residualVarianceMax) ? sets : [],
-    async assign(sql, { docNo, revision }) {
+    async assign(sql, revisions) {
       const newest = sets.at(-1)
       if (newest === undefined) return
-      const vectors = await readStagedVectors(sql, database.vectorType, { docNo, revision })
-      if (vectors.dimensions !== newest.model.centroids.dimensions) return
-      await saveCodes(sql, newest.generation, [{ docNo, ...assignAll(newest.model, vectors) }])
+      const staged = await readStagedVectors(sql, database.vectorType, revisions)
+      const codes = staged.flatMap(({ docNo, vectors }) =>
+        vectors.dimensions === newest.model.centroids.dimensions
+          ? [{ docNo, ...assignAll(newest.model, vectors) }]
+          : [],
+      )
+      if (codes.length > 0) await saveCodes(sql, newest.generation, codes)
     },
     refresh: follower.refresh,
     async renew() {

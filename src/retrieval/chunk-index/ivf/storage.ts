@@ -155,21 +155,22 @@ export async function readSample(database: Database, percent: number): Promise<V
   )
 }
 
-/** Of a document that is about to be live. */
+/** Of documents that are about to be live; one without chunks is left out. */
 export async function readStagedVectors(
   sql: Sql,
   vectorType: Database['vectorType'],
-  { docNo, revision }: { readonly docNo: number; readonly revision: number },
-): Promise<Vectors> {
-  const rows = await sql.query<{ vector: Buffer | null }>(
-    `select ${send({ vectorType })}(embedding) as vector from staged_chunks
-     where doc_no = $1 and revision = $2 order by ordinal`,
-    [docNo, revision],
+  revisions: readonly Pick<Unassigned, 'docNo' | 'revision'>[],
+): Promise<readonly Omit<Unassigned, 'revision'>[]> {
+  const rows = await sql.query<{ doc_no: number; vectors: (Buffer | null)[] }>(
+    `select s.doc_no, array_agg(${send({ vectorType })}(s.embedding) order by s.ordinal) as vectors
+     from unnest($1::int[], $2::bigint[]) as r (doc_no, revision) join staged_chunks s using (doc_no, revision)
+     group by s.doc_no order by s.doc_no`,
+    [revisions.map(({ docNo }) => docNo), revisions.map(({ revision }) => revision)],
   )
-  return vectorsFrom(
-    { vectorType },
-    rows.map(({ vector }) => vector),
-  )
+  return rows.map(({ doc_no, vectors }) => ({
+    docNo: doc_no,
+    vectors: vectorsFrom({ vectorType }, vectors),
+  }))
 }
 
 /**

@@ -9,67 +9,64 @@ import {
 } from '../port.ts'
 import { quoted } from './words.ts'
 
-/** The database, and the IVF index's part in showing a revision. */
+/** The database, and the IVF index's part in showing revisions. */
 export interface PublisherDeps {
   readonly database: Database
-  /** Notes where the chunks of a staged revision lie for the IVF, in the transaction that shows them. */
-  readonly assign: (
-    sql: Sql,
-    revision: { readonly docNo: number; readonly revision: number },
-  ) => Promise<void>
+  /** Notes where the chunks of staged revisions lie for the IVF, in the transaction that shows them. */
+  readonly assign: (sql: Sql, revisions: readonly StagedRevision[]) => Promise<void>
 }
+
+/** By which staged chunks are known. */
+export type StagedRevision = Pick<Publication, 'docNo' | 'revision'>
 
 /** Staged chunks stand in a table of their own; showing moves them, in the caller's transaction. */
 export function createPublisher({ database, assign }: PublisherDeps): ChunkPublisher {
   return {
-    stage: ({ number, docNo, revision }, chunks) =>
+    stage: (publications) =>
       database.transaction(async (sql) => {
-        const shownRows = await sql.query<{ is_shown: boolean }>(
-          `insert into index_publications (publication, doc_no, chunks) values ($1, $2, $3)
+        const rows = await sql.query<{ publication: number; is_shown: boolean }>(
+          `insert into index_publications (publication, doc_no, chunks)
+           select * from unnest($1::int[], $2::int[], $3::int[]) as p (publication, doc_no, chunks) order by publication
            on conflict (publication) do update set chunks =
              case when index_publications.is_shown then index_publications.chunks else excluded.chunks end
-           returning is_shown`,
-          [number, docNo, chunks.length],
+           returning publication, is_shown`,
+          [
+            publications.map(({ number }) => number),
+            publications.map(({ docNo }) => docNo),
+            publications.map(({ chunks }) => chunks.length),
+          ],
         )
         // By a process that stood still: what is in force stays.
-        if (shownRows[0]?.is_shown !== false) return
-        await sql.query('delete from staged_chunks where doc_no = $1 and revision = $2', [docNo, revision])
-        for (let offset = 0; offset < chunks.length; offset += rowsMax)
-          await insertPage(
-            sql,
-            database.vectorType,
-            { docNo, revision },
-            chunks.slice(offset, offset + rowsMax),
-          )
+        const hidden = new Set(rows.flatMap(({ publication, is_shown }) => (is_shown ? [] : [publication])))
+        const staged = publications.filter(({ number }) => hidden.has(number))
+        await deleteStaged(sql, staged)
+        const lines = staged.flatMap(({ docNo, revision, chunks }) =>
+          chunks.map((chunk) => ({ docNo, revision, ...chunk })),
+        )
+        for (let offset = 0; offset < lines.length; offset += rowsMax)
+          await insertPage(sql, database.vectorType, lines.slice(offset, offset + rowsMax))
       }),
 
-    async show(sql, { number, docNo, revision }) {
-      const [found] = await sql.query<{ chunks: number; is_shown: boolean }>(
-        'select chunks, is_shown from index_publications where publication = $1 for update',
-        [number],
+    async show(sql, publications) {
+      const rows = await sql.query<{ publication: number; chunks: number; is_shown: boolean }>(
+        `select publication, chunks, is_shown from index_publications where publication = any($1::int[])
+         order by publication for update`,
+        [publications.map(({ number }) => number)],
       )
-      if (found === undefined) throw new NotFound(number)
-      if (found.is_shown) return found.chunks
-      await hide(sql, docNo)
-      await sql.query(
-        `insert into chunks (chunk_id, doc_no, ordinal, embedding)
-         select chunk_id, doc_no, ordinal, embedding from staged_chunks
-         where doc_no = $1 and revision = $2 order by ordinal`,
-        [docNo, revision],
+      const foundByNumber = new Map(rows.map((row) => [row.publication, row]))
+      const counts = publications.map(({ number }) => {
+        const found = foundByNumber.get(number)
+        if (found === undefined) throw new NotFound(number)
+        return found.chunks
+      })
+      const staged = publications.filter(({ number }) => foundByNumber.get(number)?.is_shown === false)
+      if (staged.length === 0) return counts
+      await hide(
+        sql,
+        staged.map(({ docNo }) => docNo),
       )
-      await assign(sql, { docNo, revision })
-      await sql.query(
-        `insert into chunk_words (chunk_id, doc_no, ordinal, words, tsv)
-         select chunk_id, doc_no, ordinal, (select coalesce(sum(cardinality(positions)), 0) from unnest(tsv)), tsv
-         from staged_chunks where doc_no = $1 and revision = $2`,
-        [docNo, revision],
-      )
-      await sql.query(
-        `with moved as (delete from staged_chunks where doc_no = $2 and revision = $3)
-         update index_publications set is_shown = true where publication = $1`,
-        [number, docNo, revision],
-      )
-      return found.chunks
+      await move(sql, staged, assign)
+      return counts
     },
 
     hide,
@@ -102,13 +99,54 @@ export function createPublisher({ database, assign }: PublisherDeps): ChunkPubli
   }
 }
 
-async function hide(sql: Sql, docNo: number): Promise<void> {
+/** From where nobody sees them to where searches look. */
+async function move(
+  sql: Sql,
+  staged: readonly Publication[],
+  assign: PublisherDeps['assign'],
+): Promise<void> {
+  await sql.query(
+    `insert into chunks (chunk_id, doc_no, ordinal, embedding)
+     select s.chunk_id, s.doc_no, s.ordinal, s.embedding
+     from unnest($1::int[], $2::bigint[]) as r (doc_no, revision) join staged_chunks s using (doc_no, revision)
+     order by s.doc_no, s.ordinal`,
+    keysOf(staged),
+  )
+  await assign(sql, staged)
+  await sql.query(
+    `insert into chunk_words (chunk_id, doc_no, ordinal, words, tsv)
+     select s.chunk_id, s.doc_no, s.ordinal,
+       (select coalesce(sum(cardinality(positions)), 0) from unnest(s.tsv)), s.tsv
+     from unnest($1::int[], $2::bigint[]) as r (doc_no, revision) join staged_chunks s using (doc_no, revision)`,
+    keysOf(staged),
+  )
+  await deleteStaged(sql, staged)
+  await sql.query('update index_publications set is_shown = true where publication = any($1::int[])', [
+    staged.map(({ number }) => number),
+  ])
+}
+
+async function deleteStaged(sql: Sql, revisions: readonly StagedRevision[]): Promise<void> {
+  await sql.query(
+    `delete from staged_chunks s using unnest($1::int[], $2::bigint[]) as r (doc_no, revision)
+     where s.doc_no = r.doc_no and s.revision = r.revision`,
+    keysOf(revisions),
+  )
+}
+
+const keysOf = (revisions: readonly StagedRevision[]): readonly number[][] => [
+  revisions.map(({ docNo }) => docNo),
+  revisions.map(({ revision }) => revision),
+]
+
+async function hide(sql: Sql, docNos: readonly number[]): Promise<void> {
   // Codes are not deleted: whoever holds them in memory has to hear that the document is gone.
   await sql.query(
-    `with hidden as (delete from chunks where doc_no = $1),
-       forgotten as (delete from index_publications where doc_no = $1 and is_shown)
-     update document_codes set partitions = '', codes = '', changed_in = pg_current_xact_id() where doc_no = $1`,
-    [docNo],
+    `with hidden as (delete from chunks where doc_no = any($1::int[])),
+       forgotten as (delete from index_publications where doc_no = any($1::int[]) and is_shown)
+     update document_codes set partitions = '', codes = '', changed_in = pg_current_xact_id()
+     where doc_no = any($1::int[])`,
+    [docNos],
   )
 }
 
@@ -118,16 +156,15 @@ const rowsMax = 200
 async function insertPage(
   sql: Sql,
   vectorType: Database['vectorType'],
-  { docNo, revision }: Pick<Publication, 'docNo' | 'revision'>,
-  chunks: readonly IndexedChunk[],
+  chunks: readonly (StagedRevision & IndexedChunk)[],
 ): Promise<void> {
   await sql.query(
     `insert into staged_chunks (doc_no, revision, ordinal, chunk_id, embedding, tsv)
-     select $1, $2, c.ordinal, c.chunk_id, c.embedding::${vectorType}, c.tsv::tsvector
-     from unnest($3::int[], $4::text[], $5::text[], $6::text[]) as c (ordinal, chunk_id, embedding, tsv)`,
+     select c.doc_no, c.revision, c.ordinal, c.chunk_id, c.embedding::${vectorType}, c.tsv::tsvector
+     from unnest($1::int[], $2::bigint[], $3::int[], $4::text[], $5::text[], $6::text[])
+       as c (doc_no, revision, ordinal, chunk_id, embedding, tsv)`,
     [
-      docNo,
-      revision,
+      ...keysOf(chunks),
       chunks.map(({ ordinal }) => ordinal),
       chunks.map(({ chunkId }) => chunkId),
       chunks.map(({ vector }) => (vector === undefined ? null : toSql([...vector]))),
