@@ -1,0 +1,23 @@
+import type { TokenOptions } from '../../test/support/issuer.ts'
+
+/** What the service is asked by its parent. */
+export type Asked =
+  | { readonly kind: 'token'; readonly id: number; readonly options: TokenOptions }
+  | { readonly kind: 'counts' }
+
+/** Since the service started. */
+export interface Counts {
+  readonly statements: number
+  readonly embeddings: number
+  readonly megabytes: number
+  readonly byStatement: Readonly<Record<string, number>>
+}
+
+/** What it answers. */
+export type Told =
+  | { readonly kind: 'ready'; readonly url: string }
+  | { readonly kind: 'token'; readonly id: number; readonly token: string }
+  | ({ readonly kind: 'counts' } & Counts)
+
+export const collection = 'shelf'
+export const folder = 'folder:shelf/all'
