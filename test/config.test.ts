@@ -444,7 +444,25 @@ describe('EMBEDDINGS_BASE_URL', () => {
       model: 'm',
       apiKey: undefined,
       dimensions: 768,
+      limits: {},
     })
+  })
+
+  test('goes with the limits of a call', () => {
+    const env = {
+      EMBEDDINGS_BASE_URL: 'https://models.example',
+      EMBEDDINGS_MODEL: 'm',
+      EMBEDDINGS_DIMENSIONS: '768',
+    }
+    const limits = {
+      EMBEDDINGS_CALL_INPUTS: '2048',
+      EMBEDDINGS_CALL_TOKENS: '300000',
+      EMBEDDINGS_CALL_BYTES: '5000000',
+    }
+    expect(loadConfig({ ...env, ...limits }).embeddings).toMatchObject({
+      limits: { inputs: 2_048, tokens: 300_000, bytes: 5_000_000 },
+    })
+    for (const name of Object.keys(limits)) expect(about(problemsOf({ ...env, [name]: '0' }))).toEqual([name])
   })
 
   test('reads the secret of a client of ours from the variable that it names', () => {

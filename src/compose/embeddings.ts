@@ -35,10 +35,16 @@ export async function openEmbeddings(
   { stored, mayChange, onProgress }: OpenEmbeddingsOptions,
 ): Promise<Embeddings> {
   if (config.kind === 'remote') {
-    const { baseUrl, model, apiKey, dimensions } = config
+    const { baseUrl, model, apiKey, dimensions, limits } = config
     return {
       available: true,
-      embedder: createRemoteEmbedder({ baseUrl, model, dimensions, ...(apiKey !== undefined && { apiKey }) }),
+      embedder: createRemoteEmbedder({
+        baseUrl,
+        model,
+        dimensions,
+        limits,
+        ...(apiKey !== undefined && { apiKey }),
+      }),
     }
   }
   const find = (wantedModel: string | undefined): Promise<Weights> =>

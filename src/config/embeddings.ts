@@ -11,6 +11,8 @@ export type EmbeddingsConfig =
       readonly model: string
       readonly apiKey: string | undefined
       readonly dimensions: number
+      /** Of one call; what is left out has a default. */
+      readonly limits: { readonly inputs?: number; readonly tokens?: number; readonly bytes?: number }
     }
   | { readonly kind: 'local'; readonly modelPath: string | undefined; readonly cacheDir: string }
 
@@ -26,6 +28,15 @@ export const embeddings = group({
       .max(2_000)
       .optional()
       .describe('Numbers in one of its vectors. Required with EMBEDDINGS_BASE_URL.'),
+    EMBEDDINGS_CALL_INPUTS: count(1)
+      .optional()
+      .describe('Passages that one call may have at that endpoint. Default 128.'),
+    EMBEDDINGS_CALL_TOKENS: count(1)
+      .optional()
+      .describe('Tokens that one call may have, estimated as UTF-8 bytes / 3. Default 100000.'),
+    EMBEDDINGS_CALL_BYTES: count(1)
+      .optional()
+      .describe('Bytes that the passages of one call may have. Default 1000000.'),
     EMBEDDINGS_MODEL_PATH: text
       .optional()
       .describe('Folder with the local model (model.onnx, tokenizer.json), where it cannot be fetched.'),
@@ -45,6 +56,11 @@ export const embeddings = group({
             model: value.EMBEDDINGS_MODEL ?? '',
             apiKey: value.EMBEDDINGS_API_KEY,
             dimensions: value.EMBEDDINGS_DIMENSIONS ?? 0,
+            limits: {
+              ...(value.EMBEDDINGS_CALL_INPUTS !== undefined && { inputs: value.EMBEDDINGS_CALL_INPUTS }),
+              ...(value.EMBEDDINGS_CALL_TOKENS !== undefined && { tokens: value.EMBEDDINGS_CALL_TOKENS }),
+              ...(value.EMBEDDINGS_CALL_BYTES !== undefined && { bytes: value.EMBEDDINGS_CALL_BYTES }),
+            },
           },
   }),
   contradictions: ({ EMBEDDINGS_BASE_URL, EMBEDDINGS_MODEL, EMBEDDINGS_DIMENSIONS }) => [

@@ -19,7 +19,11 @@ export interface Embedder extends AsyncDisposable {
    * A vector of length 1. Goes ahead of passages that wait. Rejects with the signal's reason when aborted.
    */
   embedQuery(text: string, options?: EmbedOptions): Promise<Float32Array>
-  /** Vectors of length 1, in the order of `texts`. Rejects as a whole: there is no half answer. */
+  /**
+   * Vectors of length 1, in the order of `texts`. Rejects as a whole: there is no half answer. Callers share
+   * batches: ask for the texts of each document by itself, and what a model does not take of one document is
+   * that caller's error alone.
+   */
   embedPassages(texts: readonly string[], options?: EmbedPassagesOptions): Promise<Float32Array[]>
 }
 
@@ -39,11 +43,12 @@ export interface EmbedPassagesOptions extends EmbedOptions {
 
 /**
  * `unavailable`: the model or its endpoint does not answer; another try may do.
+ * `refused`: the endpoint takes other texts, and not this one.
  * `wrong_answer`: it answered something that is no vector of ours (size, count, not finite); stop and look.
  * `closed`: the embedder was closed.
  */
 export class EmbeddingError extends Error {
-  readonly code: 'unavailable' | 'wrong_answer' | 'closed'
+  readonly code: 'unavailable' | 'refused' | 'wrong_answer' | 'closed'
 
   constructor(code: EmbeddingError['code'], message: string, cause?: unknown) {
     super(message, { cause })

@@ -1,5 +1,6 @@
-import { type Embedder, EmbeddingError, type EmbedOptions, type EmbedPassagesOptions } from './embedder.ts'
-import { createPool, type Pool } from './pool.ts'
+import { type Batch, createBatchQueue, type Outcome, type TakeBatch, type Waiting } from './batch-queue.ts'
+import { type Embedder, EmbeddingError, type EmbedOptions } from './embedder.ts'
+import { createPool } from './pool.ts'
 import { readTokens } from './tokens.ts'
 
 export interface LocalEmbedderOptions {
@@ -18,6 +19,8 @@ const TOKENS_MAX = 256
 /** Tokens a batch may have with its filling: bounds how long a query waits behind it, here about 60 ms. */
 const BATCH_TOKENS_MAX = 256
 const BATCH_TEXTS_MAX = 16
+/** A batch that is ready when a thread gets free, so that none waits for this one. */
+const BATCHES_AHEAD = 1
 
 /**
  * Sentence embeddings on this machine: BERT tokens, mean pooling over the attention mask, length 1.
@@ -27,7 +30,15 @@ const BATCH_TEXTS_MAX = 16
 export async function createLocalEmbedder(options: LocalEmbedderOptions): Promise<Embedder> {
   const tokens = readTokens(options.folder)
   const startData = { folder: options.folder, tokensMax: TOKENS_MAX }
-  const pool = await createPool({ start: startData, workers: options.threads ?? 1 })
+  const { threads = 1 } = options
+  const pool = await createPool({ start: startData, workers: threads })
+  const queue = createBatchQueue({
+    atOnce: threads + BATCHES_AHEAD,
+    take: takeAlike,
+    isLongestFirst: true,
+    tokensMax: TOKENS_MAX,
+    run: eachAloneAtWorst((texts, signal) => pool.submit(texts, { urgent: false, signal })),
+  })
 
   async function embedQuery(text: string, { signal }: EmbedOptions = {}): Promise<Float32Array> {
     const [vector] = await pool.submit([text], { urgent: true, ...(signal && { signal }) })
@@ -42,65 +53,64 @@ export async function createLocalEmbedder(options: LocalEmbedderOptions): Promis
     countTokens: tokens.count,
     counting: { kind: 'model', folder: options.folder },
     embedQuery,
-    embedPassages: (texts, passageOptions) =>
-      embedBatches(pool, texts, { countTokens: tokens.count, ...passageOptions }),
-    [Symbol.asyncDispose]: () => pool.close(),
+    embedPassages: (texts, passagesOptions) =>
+      queue.embed(texts, { countTokens: tokens.count, ...passagesOptions }),
+    async [Symbol.asyncDispose]() {
+      queue.close(new EmbeddingError('closed', 'The embedder is closed.'))
+      await pool.close()
+    },
   }
 }
 
-async function embedBatches(
-  pool: Pool,
-  texts: readonly string[],
-  {
-    signal,
-    onProgress,
-    countTokens,
-  }: EmbedPassagesOptions & Required<Pick<EmbedPassagesOptions, 'countTokens'>>,
-): Promise<Float32Array[]> {
-  signal?.throwIfAborted()
-  const vectors: Float32Array[] = new Array(texts.length)
-  const failed = new AbortController()
-  const stop = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal
-  let doneCount = 0
+type Submit = (texts: readonly string[], signal: AbortSignal) => Promise<readonly Outcome[]>
 
-  async function embedBatch(batch: readonly number[]): Promise<void> {
-    const answers = await pool.submit(
-      batch.map((index) => texts[index] ?? ''),
-      { urgent: false, signal: stop },
-    )
-    for (const [position, index] of batch.entries()) {
-      const vector = answers[position]
-      if (vector === undefined)
-        throw new EmbeddingError('wrong_answer', 'The model answered too few vectors.')
-      vectors[index] = vector
+/** A batch that fails is tried text by text: what one caller sent never costs the others' vectors. */
+export const eachAloneAtWorst =
+  (submit: Submit): Submit =>
+  async (texts, signal) => {
+    try {
+      return await submit(texts, signal)
+    } catch (error) {
+      if (texts.length === 1 || !(error instanceof EmbeddingError) || error.code === 'closed') throw error
+      const alone = async (text: string): Promise<Outcome> => {
+        const [outcome] = await submit([text], signal)
+        return outcome ?? new EmbeddingError('wrong_answer', 'The model answered no vector.')
+      }
+      const settled = await Promise.allSettled(texts.map(alone))
+      return settled.map((result) => {
+        if (result.status === 'fulfilled') return result.value
+        if (result.reason instanceof EmbeddingError) return result.reason
+        throw result.reason
+      })
     }
-    doneCount += batch.length
-    onProgress?.(doneCount)
   }
 
-  try {
-    await Promise.all(batches(texts.map((text) => Math.min(countTokens(text), TOKENS_MAX))).map(embedBatch))
-  } catch (error) {
-    failed.abort(error)
-    throw error
-  }
-  return vectors
+/**
+ * Texts of like length, so that little is spent on filling: the longest of who is next in turn, and with it
+ * the longest of all that are no longer, and at least half as long.
+ */
+export const takeAlike: TakeBatch = <T extends Waiting>(lines: readonly (readonly T[])[]): Batch<T> => {
+  const longest = lines[0]?.[0]
+  if (longest === undefined) return { items: [], isFull: true }
+  const { tokens: width } = longest
+  const others = Math.min(BATCH_TEXTS_MAX, Math.floor(BATCH_TOKENS_MAX / width)) - 1
+  if (others <= 0) return { items: [longest], isFull: true }
+  const alike = lines.flatMap((line) => {
+    const start = firstWithin(line, width)
+    return line.slice(start, start + others + 1).filter(({ tokens }) => tokens >= width / 2)
+  })
+  const items = alike.filter((item) => item !== longest).sort((a, b) => b.tokens - a.tokens)
+  return { items: [longest, ...items.slice(0, others)], isFull: true }
 }
 
-/** Groups texts of like length by index, so that little is spent on filling. */
-export function batches(lengths: readonly number[]): number[][] {
-  const order = [...lengths.keys()].sort((a, b) => (lengths[a] ?? 0) - (lengths[b] ?? 0))
-  const groups: number[][] = []
-  let group: number[] = []
-  for (const index of order) {
-    const width = lengths[index] ?? 0
-    const full = group.length === BATCH_TEXTS_MAX || (group.length + 1) * width > BATCH_TOKENS_MAX
-    if (full && group.length > 0) {
-      groups.push(group)
-      group = []
-    }
-    group.push(index)
+/** Where in a line, longest first, texts of at most `width` tokens begin. */
+function firstWithin(line: readonly Waiting[], width: number): number {
+  let low = 0
+  let high = line.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((line[middle]?.tokens ?? 0) > width) low = middle + 1
+    else high = middle
   }
-  if (group.length > 0) groups.push(group)
-  return groups
+  return low
 }

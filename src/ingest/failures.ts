@@ -57,12 +57,15 @@ export function createFailures(): Failures {
  */
 export function reasonOf(error: unknown): string | undefined {
   if (error instanceof AppError) return error.code === 'internal_error' ? error.code : undefined
-  if (error instanceof EmbeddingError) return error.code === 'wrong_answer' ? error.code : undefined
+  if (error instanceof EmbeddingError) return ofPassage.has(error.code) ? error.code : undefined
   if (error instanceof ThreadError || error instanceof NotFound) return undefined
   if (!(error instanceof Error)) return 'thrown value'
   const code = codeOf(error)
   return transient.test(code) ? undefined : `${error.name} ${code}`.trim()
 }
+
+// The model may mean this very passage.
+const ofPassage: ReadonlySet<EmbeddingError['code']> = new Set(['wrong_answer', 'refused'])
 
 // SQLSTATE classes of a transaction that ran into another one, of a lock, of the server's own trouble.
 const transient = /^(?:25|40|55|57|58)/

@@ -15,7 +15,7 @@ export interface ReembedOptions {
   /** A fresh id for the record. */
   readonly newTxn: () => string
   readonly onProgress?: (done: number, total: number) => void
-  /** Passages between two commits: what a kill loses at most. Defaults to 256. */
+  /** Passages between two commits. A kill loses at most four times as many. Defaults to 256. */
   readonly batchSize?: number
 }
 
@@ -80,28 +80,29 @@ interface Row extends StoredPassage {
   readonly chunk_id: string
 }
 
+/** Pages that are embedded at a time: their texts share batches, and none waits for the database. */
+const pagesAtOnce = 4
+
 async function fill(options: ReembedOptions): Promise<number> {
   const { database, vectors, embedder, onProgress, batchSize = 256 } = options
   const total = await vectors.countMissing(database)
+  const underWay = new Set<Promise<void>>()
   let embeddedCount = 0
-  let afterId = ''
-  for (;;) {
-    const ids = await vectors.missing(database, afterId, batchSize)
-    const lastId = ids.at(-1)
-    if (lastId === undefined) return embeddedCount
-    const rows = await database.query<Row>(
-      `select t.chunk_id, d.title, t.headings, t.text from chunk_texts t join documents d using (doc_no)
-       where t.chunk_id = any($1::text[]) order by t.chunk_id`,
-      [ids],
-    )
+
+  async function fillPage(rows: readonly Row[]): Promise<void> {
     const texts = rows.map((row) =>
       embedTextOf(row, {
         countTokens: (text) => embedder.countTokens(text),
         tokensMax: embedder.tokensMax,
       }),
     )
+    let doneBefore = 0
     const embedded = await embedder.embedPassages(texts, {
-      onProgress: (inBatch) => onProgress?.(embeddedCount + inBatch, total),
+      onProgress(doneCount) {
+        embeddedCount += doneCount - doneBefore
+        doneBefore = doneCount
+        onProgress?.(embeddedCount, total)
+      },
     })
     await vectors.put(
       database,
@@ -110,10 +111,37 @@ async function fill(options: ReembedOptions): Promise<number> {
         return vector === undefined ? [] : [{ chunkId: chunk_id, vector }]
       }),
     )
-    embeddedCount += rows.length
-    afterId = lastId
   }
+
+  let filledCount = 0
+  try {
+    for (let afterId = ''; ; ) {
+      const ids = await vectors.missing(database, afterId, batchSize)
+      const lastId = ids.at(-1)
+      if (lastId === undefined) break
+      afterId = lastId
+      const rows = await readPassages(database, ids)
+      filledCount += rows.length
+      const page = fillPage(rows).then(() => void underWay.delete(page))
+      // One that failed stays among them, and is told of below.
+      page.catch(() => undefined)
+      underWay.add(page)
+      if (underWay.size >= pagesAtOnce) await Promise.race(underWay)
+    }
+    await Promise.all(underWay)
+  } finally {
+    // What was embedded beside one that failed is kept.
+    await Promise.allSettled(underWay)
+  }
+  return filledCount
 }
+
+const readPassages = (database: Database, ids: readonly string[]): Promise<Row[]> =>
+  database.query<Row>(
+    `select t.chunk_id, d.title, t.headings, t.text from chunk_texts t join documents d using (doc_no)
+     where t.chunk_id = any($1::text[]) order by t.chunk_id`,
+    [ids],
+  )
 
 /**
  * On native Postgres a service of another folder may use the same database: it would go on to store and to

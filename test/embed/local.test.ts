@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Embedder } from '../../src/embed/embedder.ts'
-import { batches, createLocalEmbedder } from '../../src/embed/local.ts'
+import { createBatchQueue, type Waiting } from '../../src/embed/batch-queue.ts'
+import { type Embedder, EmbeddingError } from '../../src/embed/embedder.ts'
+import { createLocalEmbedder, eachAloneAtWorst, takeAlike } from '../../src/embed/local.ts'
 import { readTokens, type Tokens } from '../../src/embed/tokens.ts'
 import { localModel } from '../support/model.ts'
 import fc from '../support/properties.ts'
@@ -172,15 +173,61 @@ test('refuses a folder whose model cannot be loaded, and leaves no thread behind
   await rm(folder, { recursive: true })
 })
 
-test('batches hold every text once, in few tokens, unless one text alone is longer', () => {
+const waiting = (tokens: number): Waiting => ({ text: '', tokens, bytes: 0 })
+
+test('batches of several callers hold every text once, of like length, in few tokens, unless one alone has more', () => {
+  const lengths = fc.array(fc.array(fc.integer({ min: 2, max: 256 })), { maxLength: 8 })
   fc.assert(
-    fc.property(fc.array(fc.integer({ min: 2, max: 256 })), (lengths) => {
-      const groups = batches(lengths)
-      expect(groups.flat().sort((a, b) => a - b)).toEqual([...lengths.keys()])
-      for (const group of groups) {
-        const width = Math.max(...group.map((index) => lengths[index] as number))
-        expect(width * group.length <= 256 || group.length === 1).toBe(true)
+    fc.property(lengths, (callers) => {
+      let lines = callers.map((line) => line.map(waiting).sort((a, b) => b.tokens - a.tokens))
+      lines = lines.filter((line) => line.length > 0)
+      const all = new Set(lines.flat())
+      while (lines.length > 0) {
+        const [next] = lines[0] as [Waiting]
+        const { items } = takeAlike(lines)
+        // Whoever is next in turn gets on: nobody waits for ever behind shorter ones.
+        expect(items).toContain(next)
+        for (const { tokens } of items) expect(2 * tokens).toBeGreaterThanOrEqual(next.tokens)
+        const width = Math.max(...items.map(({ tokens }) => tokens))
+        expect(items.length === 1 || (width * items.length <= 256 && items.length <= 16)).toBe(true)
+        for (const item of items) expect(all.delete(item)).toBe(true)
+        const [first = [], ...others] = lines
+        lines = [...others, first].map((line) => line.filter((item) => !items.includes(item)))
+        lines = lines.filter((line) => line.length > 0)
       }
+      expect(all.size).toBe(0)
     }),
   )
+})
+
+test('one long passage does not wait behind another caller’s many short ones', async () => {
+  const ended: string[] = []
+  const queue = createBatchQueue({
+    atOnce: 1,
+    take: takeAlike,
+    isLongestFirst: true,
+    tokensMax: 256,
+    run: async (texts) => texts.map(() => new Float32Array([1])),
+  })
+  const ask = async (name: string, texts: readonly string[], tokens: number): Promise<void> => {
+    await queue.embed(texts, { countTokens: () => tokens })
+    ended.push(name)
+  }
+  const many = Array.from({ length: 100 }, (_, index) => `short ${index}`)
+  await Promise.all([ask('many', many, 20), ask('long', ['long'], 200)])
+  expect(ended).toEqual(['long', 'many'])
+})
+
+test('a text that the model fails at costs no other its vector', async () => {
+  const asked: string[][] = []
+  const run = eachAloneAtWorst(async (texts) => {
+    asked.push([...texts])
+    if (texts.includes('bad')) throw new EmbeddingError('unavailable', 'failed')
+    return texts.map(() => new Float32Array([1]))
+  })
+  const vector = new Float32Array([1])
+  const outcomes = await run(['a', 'bad', 'c'], AbortSignal.timeout(60_000))
+  expect(outcomes).toEqual([vector, expect.any(EmbeddingError), vector])
+  expect(asked).toEqual([['a', 'bad', 'c'], ['a'], ['bad'], ['c']])
+  await expect(run(['bad'], AbortSignal.timeout(60_000))).rejects.toMatchObject({ code: 'unavailable' })
 })

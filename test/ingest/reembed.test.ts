@@ -13,7 +13,9 @@ import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { readStoredVectors } from '../../src/store/vectors.ts'
 import { openTestDatabase } from '../support/database.ts'
+import { answer, endpoint } from '../support/embeddings-endpoint.ts'
 import { native, needsPostgres } from '../support/native.ts'
+import { steeredClock } from '../support/steered-clock.ts'
 
 const passagesInAll = 10
 
@@ -301,4 +303,25 @@ test('headings that were stored before they were bounded are counted and embedde
     embedTextOf({ ...passage, headings: [cut('One'), cut('Two')] }, { countTokens, tokensMax: 256 }),
   )
   expect(embedText).toContain('Two word')
+})
+
+test('passages of several pages share calls, and each keeps its own vector', async () => {
+  await using database = await openTestDatabase('pglite')
+  await publish(database, undefined, 40)
+  const ends = await endpoint(
+    (body, response) =>
+      void setTimeout(
+        () =>
+          answer(
+            response,
+            body.input.map((text) => [text.length, text.charCodeAt(text.length - 10), 4]),
+          ),
+        300,
+      ),
+    { limits: { inputs: 16 }, ...steeredClock().options },
+  )
+  await run(database, ends.embedder)
+  // Ten pages of four, of which four are under way at a time.
+  expect(ends.bodies.length).toBeLessThanOrEqual(6)
+  expect(await foreign(database, ends.embedder)).toEqual([])
 })
