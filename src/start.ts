@@ -14,6 +14,7 @@ import { openTelemetry } from './compose/telemetry.ts'
 import { type DemoFacts, progressLine, welcome } from './compose/welcome.ts'
 import type { Config } from './config/config.ts'
 import type { Fetch } from './delegation/tokens/fetch-json.ts'
+import { endSlowSenders } from './http/slow-senders.ts'
 import { type Reembedded, type ReembedOptions, reembed } from './ingest/reembed.ts'
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
@@ -245,22 +246,35 @@ interface ListenOptions {
   readonly port: number
   /** Milliseconds that open requests get to end at close. Defaults to 10,000. */
   readonly drainMs?: number
+  /** Milliseconds that a sender may take. Defaults to 120,000; looked at every 24th of that. */
+  readonly senderMsMax?: number
 }
 
 /** Listens, and at disposal drains: no new requests, open ones end, then the sockets close. */
-export async function listen({ fetch, host, port, drainMs = 10_000 }: ListenOptions): Promise<Listening> {
+export async function listen({
+  fetch,
+  host,
+  port,
+  drainMs = 10_000,
+  senderMsMax = 120_000,
+}: ListenOptions): Promise<Listening> {
   const server = createAdaptorServer({
     fetch,
-    // Slow senders may not hold a socket for ever; Node looks only every 30 s unless told. A kept connection
-    // outlasts what proxies keep and the slowest polling: many clients do not send again what they sent into
+    // Slow senders may not hold a socket for ever (below); Node looks only every 30 s unless told. A kept
+    // connection outlasts what proxies keep and the slowest polling: many clients do not send again what they sent into
     // one that was just closed, and Node's 5 s are the pause between two polls.
     serverOptions: {
       headersTimeout: 10_000,
-      requestTimeout: 120_000,
+      requestTimeout: 0,
       keepAliveTimeout: 75_000,
       connectionsCheckingInterval: 5_000,
     },
   }) as Server
+  endSlowSenders(server, {
+    msMax: senderMsMax,
+    lookMs: senderMsMax / 24,
+    mayTakeLong: ({ method, url }) => method === 'POST' && url?.split('?', 1)[0] === '/imports',
+  })
   server.listen(port, host)
   await once(server, 'listening')
   return {
