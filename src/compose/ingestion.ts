@@ -20,7 +20,7 @@ export interface IngestionDeps
   readonly fga: Fga
   readonly allowList: () => AllowList
   /** To be told what was taken in. */
-  readonly retrieval: Pick<Retrieval, 'corpus' | 'chunkIndex'>
+  readonly retrieval: Pick<Retrieval, 'corpus' | 'chunkIndex' | 'isBeingAsked'>
   /** Told of every call of the model for passages, before it. */
   readonly onEmbed: (passages: number) => void
 }
@@ -44,7 +44,7 @@ const importLinesMax = 1_000_000
 /** Opens the queue and workers that take documents in. */
 export async function openIngestion(dependencies: IngestionDeps): Promise<Ingestion> {
   const { config, database, boss, clock, log, now } = dependencies
-  const { corpus, chunkIndex } = dependencies.retrieval
+  const { corpus, chunkIndex, isBeingAsked } = dependencies.retrieval
   const { embeddings } = dependencies.infrastructure
   const embedder = embeddings.available ? embeddings.embedder : undefined
   await using stack = new AsyncDisposableStack()
@@ -69,6 +69,7 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
       allowList: dependencies.allowList,
       corpusChanged: corpus.changed,
       index: chunkIndex,
+      isBeingAsked,
       queue: createPgBossQueue({
         database,
         boss,

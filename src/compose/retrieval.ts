@@ -36,6 +36,8 @@ export interface RetrievalDeps
 /** What answers: search, single documents, and which collections there are for somebody. */
 export interface Retrieval extends AsyncDisposable {
   readonly retrieve: Retriever
+  /** Whether anybody asked within the last second. */
+  readonly isBeingAsked: () => boolean
   readonly readDocument: DocumentReader
   readonly listCollections: CollectionLister
   /** How far behind OpenFGA's change log the replica is. */
@@ -48,6 +50,9 @@ export interface Retrieval extends AsyncDisposable {
   readonly ranking: RankingStatistics
   routes(face: { readonly requireBearer: RequireBearer }): readonly App[]
 }
+
+// Agents ask again before that.
+const askedMs = 1_000
 
 /** Opens the corpus, the searches and what answers questions. */
 export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrieval> {
@@ -77,7 +82,8 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   const snapshots = createSnapshots({ index, corpus })
   const isCurrent = () => isAtTail(index.status(), now())
   const hasTail = () => isCurrent() || untilAtTail(index, isCurrent)
-  const retrieve = createRetriever({
+  let askedAt = Number.NEGATIVE_INFINITY
+  const answer = createRetriever({
     sql: database,
     ...grants,
     search: shadow.watch(createSearch({ sql: database, index: chunkIndex, corpus, statistics: scope })),
@@ -92,6 +98,10 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     newDecoy: () => randomBytes(16).toString('base64url'),
     onAnswer: metrics.onAnswer,
   })
+  const retrieve: Retriever = (...args) => {
+    askedAt = performance.now()
+    return answer(...args)
+  }
   const readDocument = createDocumentReader({
     sql: database,
     gate,
@@ -109,6 +119,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   const owned = stack.move()
   return {
     retrieve,
+    isBeingAsked: () => performance.now() - askedAt < askedMs,
     readDocument,
     listCollections,
     indexLagMs,

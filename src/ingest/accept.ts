@@ -49,7 +49,7 @@ export async function acceptDocuments(
   writer: Writer,
   accepting: Accepting,
 ): Promise<number> {
-  const { database, fga, clock, queue, step } = context
+  const { database, fga, clock, queue, step, fewAtATime } = context
   const { items: documentItems } = accepting
   let isWorkLeft = false
   const objects = documentItems.map(({ input }) => documentObject(input.id)).sort()
@@ -71,10 +71,13 @@ export async function acceptDocuments(
       })
       const firstRefusal = checked.find((entry) => !entry.ok)
       if (accepting.onRefused === 'throw' && firstRefusal?.ok === false) throw firstRefusal.error
-      const committed = await hold.transaction(async (sql) => {
-        await assertInForce(sql, allowList)
-        return commit(context, sql, writer, accepting, checked)
-      })
+      const commitAll = () =>
+        hold.transaction(async (sql) => {
+          await assertInForce(sql, allowList)
+          return commit(context, sql, writer, accepting, checked)
+        })
+      // Nobody waits for one batch of an import.
+      const committed = await (accepting.onRefused === 'note' ? fewAtATime(commitAll) : commitAll())
       for (const { input } of documentItems) await step('accepted', input.id)
       isWorkLeft = committed.isWorkLeft
       await reconcileFolders(context, committed.tags)

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createPrioritySemaphore } from '../kernel/background.ts'
+import { createPrioritySemaphore, currentBackground, inBackground } from '../kernel/background.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import { type Recurring, startRecurring } from '../kernel/recurring.ts'
@@ -88,6 +88,8 @@ export interface IngestDeps
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
   readonly corpusChanged?: IngestContext['corpusChanged']
+  /** Whether anybody waits for answers: then fewer rows are written at a time. Defaults to never. */
+  readonly isBeingAsked?: () => boolean
   /** Whether OpenFGA keeps its tuples apart from this process and its database. */
   readonly isApart: boolean
   /** Seconds after which what a dead process held is free. Defaults to 30. */
@@ -99,8 +101,6 @@ export interface IngestDeps
 }
 
 const sweepEveryMs = 3_600_000
-// Batches whose rows are written at a time.
-const writingMax = 2
 // Documents that go in together. PGlite has one session, which questions share with a batch's transactions.
 const batchMax = { postgres: 64, pglite: 8 }
 const jobsKeptDays = 30
@@ -109,6 +109,7 @@ const jobsKeptDays = 30
 export function createIngest({
   step = async () => undefined,
   corpusChanged = async () => undefined,
+  isBeingAsked = () => false,
   driftEveryMs = 3_600_000,
   mendEveryMs = 60_000,
   isApart,
@@ -127,7 +128,7 @@ export function createIngest({
     failures: createFailures(),
     crashCounts: createCrashCounts(database, newId()),
     sharedLock: createSharedLock(),
-    fewAtATime: createFewAtATime(),
+    fewAtATime: createFewAtATime(isBeingAsked),
     beatMs: mendEveryMs / 2,
   }
   const openImports = createOpenImports()
@@ -221,13 +222,19 @@ export function createIngest({
   }
 }
 
-function createFewAtATime(): IngestContext['fewAtATime'] {
-  const enter = createPrioritySemaphore(writingMax)
+/** Two at a time, and one while anybody asks: on two cores the other one is theirs. */
+function createFewAtATime(isBeingAsked: () => boolean): IngestContext['fewAtATime'] {
+  // An import that is accepted is as patient as what is published.
+  const patiently = (enter: () => Promise<() => void>): Promise<() => void> =>
+    currentBackground() === undefined ? inBackground(enter) : enter()
+  const [enter, enterAlone] = [createPrioritySemaphore(2), createPrioritySemaphore(1)]
   return async (work) => {
-    const leave = await enter()
+    const leave = await patiently(enter)
+    const leaveAlone = isBeingAsked() ? await patiently(enterAlone) : undefined
     try {
       return await work()
     } finally {
+      leaveAlone?.()
       leave()
     }
   }

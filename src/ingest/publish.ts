@@ -62,7 +62,7 @@ export async function publish(
     context,
     revisions.flatMap(({ access }) => access),
   )
-  await reconcileObjects(context, hold, objects)
+  await fewAtATime(() => reconcileObjects(context, hold, objects))
   await steps('tuples')
   const jobs = await fewAtATime(() => hold.transaction((sql) => show(sql, revisions, context)))
   await corpusChanged(revisions.map(({ docNo }) => docNo))

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ParseError } from '../../src/ingest/parse/parsed.ts'
 import { backends } from '../support/backends.ts'
@@ -12,6 +13,7 @@ for (const backend of backends.filter(
     let world: IngestWorld
     /** Documents whose staging fails, as with content that the database does not take. */
     const poisoned = new Set<string>()
+    let [atOnce, most, slowMs] = [0, 0, 0]
     beforeAll(async () => {
       world = await openIngestWorld(backend, {
         retryPauseSecondsMax: 0,
@@ -24,7 +26,14 @@ for (const backend of backends.filter(
             )
             if (rows.some(({ id }) => poisoned.has(id)))
               throw Object.assign(new Error('of the data'), { code: '22021' })
-            return index.stage(publications)
+            atOnce += 1
+            most = Math.max(most, atOnce)
+            try {
+              await pause(slowMs)
+              return await index.stage(publications)
+            } finally {
+              atOnce -= 1
+            }
           },
         }),
       })
@@ -127,6 +136,31 @@ for (const backend of backends.filter(
       await expect.poll(() => world.sees('user:anne', 'again/3'), { timeout: 20_000 }).toBe('newest')
       expect(await seenOf(ids)).toEqual(ids)
     }, 60_000)
+
+    test.each([
+      ['two at a time', false, 2],
+      ['one at a time while anybody asks', true, 1],
+    ])(
+      'are written %s',
+      async (how, isBeingAsked, expected) => {
+        const ids = named(how.replaceAll(' ', '-'), 5)
+        world.isBeingAsked = isBeingAsked
+        slowMs = 400
+        most = 0
+        try {
+          const jobs: string[] = []
+          // Each is there before the next one comes: a batch of its own.
+          for (const id of ids) jobs.push(await world.put({ id, access: anne }))
+          for (const job of jobs) expect(await world.done(job)).toMatchObject({ done: 1 })
+        } finally {
+          world.isBeingAsked = false
+          slowMs = 0
+        }
+        expect(most).toBe(expected)
+        expect(await seenOf(ids)).toEqual(ids)
+      },
+      60_000,
+    )
 
     test('leave nothing behind', async () => {
       const left = await world.database.query(

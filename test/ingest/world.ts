@@ -39,6 +39,8 @@ export interface IngestWorld extends AsyncDisposable {
   onPrepared: (prepared: Prepared) => void
   /** Told of each call of the model, with its number of texts. */
   onEmbed: (texts: number) => void
+  /** Whether somebody waits for answers. */
+  isBeingAsked: boolean
   /** Whether ingestion finds the database away at this statement; `transaction` where one begins. */
   isAway: (statement: string) => boolean
   /** Called before each Write to OpenFGA. */
@@ -167,6 +169,7 @@ export async function openIngestWorld(
         world.onPrepared(prepared)
         return prepared
       },
+      isBeingAsked: () => world.isBeingAsked,
       clock: { now: Date.now },
       newId: () => `j_${randomBytes(8).toString('hex')}`,
       limits: { lineBytesMax: 100_000, linesMax: 3_000 },
@@ -184,6 +187,7 @@ export async function openIngestWorld(
     onRead: async (_signal: AbortSignal): Promise<void> => undefined,
     onPrepared: (_prepared: Prepared): void => undefined,
     onEmbed: (_texts: number): void => undefined,
+    isBeingAsked: false,
     isAway: (_statement: string): boolean => false,
     onWrite: (): void => undefined,
     onPart: (): void => undefined,
