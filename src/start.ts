@@ -261,8 +261,8 @@ export async function listen({
   const server = createAdaptorServer({
     fetch,
     // Slow senders may not hold a socket for ever (below); Node looks only every 30 s unless told. A kept
-    // connection outlasts what proxies keep and the slowest polling: many clients do not send again what they sent into
-    // one that was just closed, and Node's 5 s are the pause between two polls.
+    // connection outlasts what proxies keep and the slowest polling: many clients do not send again what they
+    // sent into one that was just closed, and Node's 5 s are the pause between two polls.
     serverOptions: {
       headersTimeout: 10_000,
       requestTimeout: 0,

@@ -36,7 +36,7 @@ export function createWriter(
     return stepsOf(change, await polarity(modelId), tuplesMax)
   }
 
-  /** What fits one Write goes with others that do and is never parted; what does not has Writes of its own. */
+  /** What fits one Write goes with others that do, never parted; what does not has Writes of its own. */
   async function planEach(changes: readonly Change[], modelId: string, fenced: boolean): Promise<Change[]> {
     const tuplesMax = fenced ? max - 1 : max
     const steps: Change[] = []

@@ -21,9 +21,9 @@ interface Sender {
 const bytesPerSecondMin = 1_000
 
 /**
- * Ends requests whose senders hold a socket for too long, as Node's `requestTimeout` does, which cannot tell a
- * sender that is slow from a reader that is. What was answered before all of it came gets no more time. Does
- * NOT watch headers.
+ * Ends requests whose senders hold a socket for too long, as Node's `requestTimeout` does, which cannot tell
+ * a sender that is slow from a reader that is. What was answered before all of it came gets no more time.
+ * Does NOT watch headers.
  */
 export function endSlowSenders(server: Server, { msMax, lookMs, mayTakeLong }: SlowSendersOptions): void {
   const senders = new Map<IncomingMessage, Sender>()

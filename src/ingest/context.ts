@@ -81,8 +81,8 @@ export interface IngestContext {
   /** Of this process: one that ended is no witness of what others were at. */
   readonly sharedLock: SharedLock
   /**
-   * Runs what writes or reads many rows or tuples, and waits for nobody's lock. More at a time would make none
-   * faster, and take processors from who asks; a batch that a person waits for goes first.
+   * Runs what writes or reads many rows or tuples, and waits for nobody's lock. More at a time would make
+   * none faster, and take processors from who asks; a batch that a person waits for goes first.
    */
   readonly fewAtATime: <T>(work: () => Promise<T>) => Promise<T>
   /** Milliseconds between two signs of life of an import that comes in. */
