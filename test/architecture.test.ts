@@ -22,13 +22,15 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   retrieval: ['kernel', 'store', 'embed', 'audit', 'authz'],
   // Of retrieval its port alone: see `ports`.
   ingest: ['kernel', 'store', 'jobs', 'embed', 'audit', 'authz', 'retrieval'],
+  // Other systems' documents, taken in as any service's are.
+  sources: ['kernel', 'store', 'audit', 'outbound', 'authz', 'delegation', 'ingest'],
   sample: ['kernel', 'store', 'audit', 'authz', 'delegation', 'ingest'],
   // faces: never each other
-  http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
+  http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest', 'sources'],
   mcp: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
   // The command line also works beside no running service: it takes the folder's lock, or finds the service's
   // socket.
-  cli: ['kernel', 'store', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
+  cli: ['kernel', 'store', 'audit', 'authz', 'delegation', 'retrieval', 'ingest', 'sources'],
   // What of the environment means what.
   config: ['kernel', 'delegation'],
   // The wiring, a file for each part of the service; nothing that it wires knows of it.
@@ -132,10 +134,10 @@ const homes: Readonly<Record<string, RegExp>> = {
   // What a step of a trace says is decided in one place; who receives it, in another.
   '@opentelemetry/api': /^src\/(kernel\/trace|compose\/telemetry)\.ts$/,
   '@opentelemetry/sdk-trace': /^src\/compose\/telemetry\.ts$/,
-  // For programs beside the service, its commands included. The service verifies tokens by its own code.
-  '@remit/client': /^(test|examples|src\/cli)\//,
-  // Sources bring documents from outside, by the service's API.
-  '@remit/connector': /^(test|benchmarks|src\/cli)\//,
+  // For programs beside the service, its commands included. The service verifies tokens by its own code. A source
+  // writes through the same port as one outside does.
+  '@remit/client': /^(test|examples|src\/(cli|sources))\//,
+  '@remit/connector': /^(test|benchmarks|src\/(cli|sources))\//,
 }
 
 /**

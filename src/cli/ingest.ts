@@ -6,11 +6,17 @@ import { ownTitle } from '../ingest/parse/own-title.ts'
 import { mimeTypes, ParseError, type ParseInput, parseLimitsDefault } from '../ingest/parse/parsed.ts'
 import { createParser, type Parser } from '../ingest/parse/parser.ts'
 import { pluralize } from '../kernel/pluralize.ts'
+import { printable } from '../kernel/printable.ts'
 import type { CliDeps } from './deps.ts'
-import { createFolderSource, FileProblem, type FolderFile, type FolderOptions } from './folder-source.ts'
+import {
+  createFolderSource,
+  FileProblem,
+  type FolderFile,
+  type FolderOptions,
+} from '../sources/kinds/folder/folder-source.ts'
 import { anyType, bare, repeatable, typed } from './ids.ts'
 import { isNotAnswering } from './not-answering.ts'
-import { printable, type Terminal } from './terminal.ts'
+import type { Terminal } from './terminal.ts'
 import { asWriter, type CommandWriter, problemOf, type WriterFlags, writerFor } from './writer.ts'
 
 interface IngestFlags extends WriterFlags {

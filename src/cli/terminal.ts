@@ -1,4 +1,5 @@
 import { createInterface } from 'node:readline'
+import { printable } from '../kernel/printable.ts'
 
 /** Where a command writes. stdout carries the answer and nothing else; people are told on stderr. */
 export interface Terminal {
@@ -74,9 +75,3 @@ export function createTerminal(
 }
 
 const nameLengthMax = 40
-
-/**
- * A text of others' (a title, a file's name, what a service says) without the characters that a terminal
- * would obey.
- */
-export const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

@@ -1,6 +1,7 @@
 import { operator, recordAll } from '../audit/record.ts'
 import { documentObject } from '../kernel/ids.ts'
 import type { ChunkPublisher } from '../retrieval/chunk-index/port.ts'
+import { isOpen } from '../store/open-document.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { readTags, setAllTags, widens } from './desired-tuples.ts'
@@ -117,7 +118,8 @@ async function show(
   await sql.query(
     `update documents d set live_revision = r.revision, publication = r.publication, title = r.title, uri = r.uri,
        owner = r.owner, source = r.source, metadata = r.metadata, source_updated_at = r.source_updated_at,
-       source_version = r.source_version, was_sensitive = false, chunk_count = c.chunks
+       source_version = r.source_version, was_sensitive = false, chunk_count = c.chunks,
+       closed = not ${isOpen({ source: 'r.source', id: 'd.id' })}
      from unnest($1::int[], $2::bigint[], $3::int[]) as c (doc_no, revision, chunks)
      join revisions r using (doc_no, revision) where d.doc_no = r.doc_no`,
     [...keys, counts],

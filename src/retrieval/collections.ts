@@ -2,6 +2,7 @@ import { record } from '../audit/record.ts'
 import type { Clearance, Gate } from '../authz/gate.ts'
 import type { Nominator } from '../authz/nominate.ts'
 import type { Principal } from '../kernel/principal.ts'
+import { isOpenDocument } from '../store/open-document.ts'
 import type { Sql } from '../store/sql.ts'
 import { type Approvals, shownGrants } from './approvals.ts'
 import type { Deadline } from './deadline.ts'
@@ -60,6 +61,7 @@ export function createCollectionLister(dependencies: CollectionListerDeps): Coll
     const rows = await sql.query<{ id: string; collection: string }>(
       `select id, collection from documents
        where id = any($1) and live_revision is not null and ($2::text[] is null or collection = any($2))
+         and ${isOpenDocument}
        order by collection, id`,
       [documentIds, allowedCollections ?? null],
     )

@@ -3,6 +3,7 @@ import { recordColumns, recordRow, recordValues } from '../audit/record.ts'
 import type { Cleared } from '../authz/gate.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { outermostActor, type Principal } from '../kernel/principal.ts'
+import { isOpen } from '../store/open-document.ts'
 import type { Database, Sql, Statement } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
 
@@ -59,6 +60,8 @@ const provenanceColumns = 'd.owner, d.source, d.source_updated_at as "updatedAt"
 
 const passageColumns = `t.chunk_id as "chunkId", d.id as "documentId", d.collection, d.title, d.uri, t.ordinal, t.text, t.headings,
   t.page, t.start_offset as start, t.end_offset as "end", ${provenanceColumns}`
+/** Of a source whose permissions nobody confirmed for too long, nothing is read, whatever was cleared. */
+const isOpenD = isOpen({ source: 'd.source', id: 'd.id' })
 /**
  * Only of the document under whose name a chunk was cleared: names may come from memory, and that be behind.
  */
@@ -66,7 +69,7 @@ const passagesFrom = (
   documentIds: number,
 ): string => `unnest($1::text[], $${documentIds}::text[]) as cleared (chunk_id, id)
   join chunk_texts t using (chunk_id) join documents d using (doc_no)
-  where d.id = cleared.id and d.live_revision is not null`
+  where d.id = cleared.id and d.live_revision is not null and ${isOpenD}`
 
 /**
  * Loads the text of cleared candidates, in their order. With {@link readRecorded} the only statement that
@@ -158,8 +161,8 @@ export async function liveRevision(
   collections: readonly string[] | undefined,
 ): Promise<Revision | undefined> {
   const [row] = await sql.query<{ live_revision: number }>(
-    `select live_revision from documents
-     where id = $1 and live_revision is not null and ($2::text[] is null or collection = any($2))`,
+    `select d.live_revision from documents d
+     where d.id = $1 and d.live_revision is not null and ($2::text[] is null or d.collection = any($2)) and ${isOpenD}`,
     [documentId, collections ?? null],
   )
   return row === undefined ? undefined : { documentId, revision: row.live_revision }
@@ -176,7 +179,7 @@ export async function readDocument(
   const [row] = await sql.query<Omit<WholeDocument, 'provenance'> & ProvenanceRow>(
     `select d.id, d.collection, d.title, d.uri, t.text, d.metadata, ${provenanceColumns}
      from documents d join document_texts t using (doc_no)
-     where d.id = $1 and d.live_revision = $2`,
+     where d.id = $1 and d.live_revision = $2 and ${isOpenD}`,
     [documentId, revision],
   )
   if (row === undefined) return undefined

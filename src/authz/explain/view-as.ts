@@ -1,5 +1,6 @@
 import { record } from '../../audit/record.ts'
 import { documentObject, type FgaObject } from '../../kernel/ids.ts'
+import { isOpenDocument } from '../../store/open-document.ts'
 import type { Check } from '../fga.ts'
 import type { DocumentNominator } from '../permission-index.ts'
 import { assertPerson, checkOf } from './input.ts'
@@ -116,7 +117,7 @@ async function nominate(
     : dependencies.index.nominate({ user, relation: relationFor(question), contextual })
   const candidates = await dependencies.sql.query<Row>(
     `select id, collection from documents
-     where id = any($1) and live_revision is not null and ($2::text is null or id > $2)
+     where id = any($1) and live_revision is not null and ($2::text is null or id > $2) and ${isOpenDocument}
        and ($3::text is null or collection = $3) and ($4::text[] is null or collection = any($4))
      order by id limit $5`,
     [nominated ?? [], after ?? null, collection ?? null, limits.collections ?? null, limit + 1],

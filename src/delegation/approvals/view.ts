@@ -4,6 +4,7 @@ import { presentedTuples } from '../../authz/presented.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { collectionObject, documentObject, type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
+import { isOpenDocument } from '../../store/open-document.ts'
 import { readRows, type Sql } from '../../store/sql.ts'
 import { titlesOf } from '../lending/lendable.ts'
 import { agentObject } from '../registry/agents.ts'
@@ -171,7 +172,7 @@ const readTitles = (sql: Sql, documents: readonly Cleared<Guarded>[]) =>
   readRows<Omit<ShownDocument, 'isSensitive'>>(
     sql,
     `select id, coalesce(nullif(title, ''), id) as title, collection, owner from documents
-     where id = any($1) and live_revision is not null order by id`,
+     where id = any($1) and live_revision is not null and ${isOpenDocument} order by id`,
     [documents.map(({ documentId }) => documentId)],
   )
 

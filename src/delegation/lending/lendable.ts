@@ -2,6 +2,7 @@ import type { Fga } from '../../authz/fga.ts'
 import type { AskNamed } from '../../authz/gate/named.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { collectionObject, type FgaObject, splitObject } from '../../kernel/ids.ts'
+import { isOpenDocument } from '../../store/open-document.ts'
 import type { Sql } from '../../store/sql.ts'
 
 /** Something that a person may lend, as they know it. */
@@ -105,7 +106,7 @@ export async function titlesOf(
     `select 'collection:' || id as object, title from collections where id = any($1)
      union all
      select 'document:' || id, title from documents
-     where id = any($2) and live_revision is not null and title <> ''`,
+     where id = any($2) and live_revision is not null and title <> '' and ${isOpenDocument}`,
     [idsOf('collection'), idsOf('document')],
   )
   return new Map(rows.map(({ object, title }) => [object, title]))

@@ -6,6 +6,7 @@ import { setBit } from '../../kernel/bits.ts'
 import { createLru } from '../../kernel/lru.ts'
 import { memoize } from '../../kernel/memoize.ts'
 import type { Principal } from '../../kernel/principal.ts'
+import { isOpenDocument } from '../../store/open-document.ts'
 import type { Database, Sql, SqlValue } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
@@ -211,7 +212,7 @@ export async function visibleByQuery(
   { collections, filter }: Narrowing,
 ): Promise<AccessFilter> {
   const values: SqlValue[] = [documentIds]
-  const conditions = ['id = any($1)', 'live_revision is not null', 'chunk_count > 0']
+  const conditions = ['id = any($1)', 'live_revision is not null', 'chunk_count > 0', isOpenDocument]
   if (collections !== undefined) {
     values.push(collections)
     conditions.push(`collection = any($${values.length})`)

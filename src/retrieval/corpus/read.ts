@@ -82,7 +82,7 @@ export async function readChanged<Row extends Numbered>(
 /** Every document that there is or was. */
 export const documentsTable: DocumentsTable = {
   name: 'documents',
-  columns: `doc_no as "docNo", id, collection, case when live_revision is null then 0 else chunk_count end as chunks,
+  columns: `doc_no as "docNo", id, collection, case when live_revision is null or closed then 0 else chunk_count end as chunks,
     coalesce(publication, 0) as publication`,
 }
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { SourceUnavailable, type SourceWorld, sourceRules } from '@remit/connector'
 import { describe, expect, test } from 'vitest'
-import { createFolderSource } from '../../src/cli/folder-source.ts'
+import { createFolderSource } from '../../src/sources/kinds/folder/folder-source.ts'
 
 const spoiled = 'spoiled'
 

@@ -11,8 +11,8 @@ import {
   type Source,
   SourceUnavailable,
 } from '@remit/connector'
-import { mimeTypes, type ParseInput } from '../ingest/parse/parsed.ts'
-import { printable } from './terminal.ts'
+import { mimeTypes, type ParseInput } from '../../../ingest/parse/parsed.ts'
+import { printable } from '../../../kernel/printable.ts'
 
 /** A folder of files, all of which the same people may read. */
 export interface FolderOptions {

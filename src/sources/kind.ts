@@ -1,0 +1,68 @@
+import type { Source } from '@remit/connector'
+import type { z } from 'zod'
+import type { ParseInput } from '../ingest/parse/parsed.ts'
+import { invalid } from '../kernel/errors.ts'
+import { firstIssue } from '../kernel/validation-message.ts'
+
+/** What a source is opened with. Nothing else of the service is within its reach. */
+export interface Opening {
+  /** `ID/`: the ids of its documents, groups, folders and zones begin so. What begins otherwise is refused. */
+  readonly prefix: string
+  /** Where its documents are filed. What is filed elsewhere is refused. */
+  readonly collections: readonly string[]
+  /** A document's own title; undefined where it has none, or cannot be read. */
+  readonly titleOf: (input: ParseInput) => Promise<string | undefined>
+}
+
+/** A kind of source, such as a folder or a wiki, as its code defines it. */
+export interface KindDefinition<Settings> {
+  /** `a-z 0-9 -`. */
+  readonly id: string
+  /** What one has to say of a source of this kind. Strict: another member is refused. */
+  readonly settings: z.ZodType<Settings>
+  /** Which changes of permissions its feed does not tell, in words. Then only a reading of all of it confirms them. */
+  readonly untold: readonly string[]
+  /**
+   * Seconds for which permissions count after they were last confirmed, where the source does not say otherwise.
+   * Default: a day.
+   */
+  readonly maxAgeSeconds?: number
+  /** What it talks to, one of `SOURCE_ORIGINS`: `https://wiki.example`, or `file:///srv/shared`. */
+  originOf(settings: Settings): string
+  open(settings: Settings, opening: Opening): Source
+}
+
+/** A kind with its settings' type inside. */
+export interface SourceKind
+  extends Pick<KindDefinition<unknown>, 'id' | 'untold'>,
+    Required<Pick<KindDefinition<unknown>, 'maxAgeSeconds'>> {
+  /** Throws `invalid_request` that names the member of `settings`. */
+  read(settings: unknown): ReadSettings
+}
+
+/** Settings that were read. */
+export interface ReadSettings {
+  readonly origin: string
+  open(opening: Opening): Source
+}
+
+const daySeconds = 86_400
+
+/** Makes a kind of its definition, to be listed in `kinds.ts`. */
+export const defineKind = <Settings>(definition: KindDefinition<Settings>): SourceKind => ({
+  id: definition.id,
+  untold: definition.untold,
+  maxAgeSeconds: definition.maxAgeSeconds ?? daySeconds,
+  read(value) {
+    const parsed = definition.settings.safeParse(value)
+    if (!parsed.success) {
+      const { path, says } = firstIssue(parsed.error)
+      throw invalid(['settings', ...path].join('.'), says)
+    }
+    const settings = parsed.data
+    return {
+      origin: definition.originOf(settings),
+      open: (opening) => definition.open(settings, opening),
+    }
+  },
+})

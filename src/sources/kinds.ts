@@ -1,0 +1,5 @@
+import type { SourceKind } from './kind.ts'
+import { folderKind } from './kinds/folder/kind.ts'
+
+/** Every kind of source that the service knows. A new one is added here. */
+export const builtInKinds: readonly SourceKind[] = [folderKind]
