@@ -412,6 +412,7 @@ create table documents (
   accepted_digest bytea,
   digest_revision bigint,
   publication integer,
+  closed boolean default false not null,
   constraint documents_pkey PRIMARY KEY (doc_no),
   constraint documents_id_key UNIQUE (id),
   constraint documents_collection_fkey FOREIGN KEY (collection) REFERENCES collections(id)
@@ -419,7 +420,8 @@ create table documents (
 CREATE INDEX documents_changed_in ON public.documents USING btree (changed_in);
 CREATE INDEX documents_collection ON public.documents USING btree (collection);
 CREATE INDEX documents_metadata ON public.documents USING gin (metadata jsonb_path_ops);
-CREATE TRIGGER documents_changed BEFORE UPDATE OF live_revision, chunk_count, collection, metadata ON public.documents FOR EACH ROW EXECUTE FUNCTION document_changed();
+CREATE INDEX documents_of_sources ON public.documents USING btree (source) WHERE (source ~~ 'source/%'::text);
+CREATE TRIGGER documents_changed BEFORE UPDATE OF live_revision, chunk_count, collection, metadata, closed ON public.documents FOR EACH ROW EXECUTE FUNCTION document_changed();
 
 create table engine_changes (
   store_id text not null,
@@ -958,6 +960,57 @@ create table settings (
   key text not null,
   value jsonb not null,
   constraint settings_pkey PRIMARY KEY (key)
+);
+
+create table source_items (
+  source text not null,
+  document text not null,
+  settled boolean default false not null,
+  confirmed_at timestamp with time zone,
+  hidden text,
+  missing_at timestamp with time zone,
+  constraint source_items_pkey PRIMARY KEY (source, document),
+  constraint source_items_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE
+);
+CREATE INDEX source_items_hidden ON public.source_items USING btree (source, document) WHERE (hidden IS NOT NULL);
+
+create table source_tuples (
+  source text not null,
+  tuple text not null,
+  settled boolean not null,
+  constraint source_tuples_pkey PRIMARY KEY (source, tuple),
+  constraint source_tuples_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE
+);
+
+create table sources (
+  id text not null,
+  kind text not null,
+  origin text not null,
+  settings jsonb not null,
+  collections text[] not null,
+  state text not null,
+  proposed_by text not null,
+  proposed_at timestamp with time zone default now() not null,
+  confirmed_by text,
+  poll_seconds integer not null,
+  crawl_seconds integer not null,
+  max_age_seconds integer not null,
+  purge_days integer not null,
+  purge_until timestamp with time zone,
+  cursor text,
+  crawled_at timestamp with time zone,
+  groups_at timestamp with time zone,
+  items_at timestamp with time zone,
+  next_at timestamp with time zone default now() not null,
+  began_at timestamp with time zone,
+  ended_at timestamp with time zone,
+  failures integer default 0 not null,
+  problem text,
+  nameless jsonb default '[]'::jsonb not null,
+  requests bigint default 0 not null,
+  throttled bigint default 0 not null,
+  constraint sources_pkey PRIMARY KEY (id),
+  constraint sources_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'active'::text, 'paused'::text, 'removing'::text])))
 );
 
 create table staged_chunks (

@@ -106,6 +106,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   stack.use(await listenAs('OPS_PORT', { fetch: service.ops.fetch, ...ops }))
   // The first to end: whoever waits for a person is answered before the listeners are left to drain.
   stack.defer(() => service.approvals.endWaits())
+  service.sources.start()
   const withoutVector = infrastructure.embeddings.available
     ? await createChunkVectors(infrastructure.database).countMissing(infrastructure.database)
     : 0

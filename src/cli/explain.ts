@@ -1,9 +1,9 @@
 import type { Explained, MembershipPage, Reason, WhoCanPage } from '@remit/contract/explain'
 import type { Command } from 'commander'
+import { printable } from '../kernel/printable.ts'
 import { type AskDeps, askAs } from './as-person.ts'
 import { anyType, bare, repeatable, typed } from './ids.ts'
 import { type NotHere, neverHereWords, noneOr } from './listing.ts'
-import { printable } from '../kernel/printable.ts'
 
 /** As which administrator a question is asked, and how its answer is printed. */
 export interface AsWhom {

@@ -2,18 +2,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isRemitError, type JobEntry } from '@remit/client'
 import { isId } from '@remit/contract/id'
 import { type Command, InvalidArgumentError } from 'commander'
-import { ownTitle } from '../ingest/parse/own-title.ts'
-import { mimeTypes, ParseError, type ParseInput, parseLimitsDefault } from '../ingest/parse/parsed.ts'
-import { createParser, type Parser } from '../ingest/parse/parser.ts'
+import { createParser } from '../ingest/parse/parser.ts'
+import { titleOf } from '../ingest/parse/title-of.ts'
 import { pluralize } from '../kernel/pluralize.ts'
 import { printable } from '../kernel/printable.ts'
-import type { CliDeps } from './deps.ts'
 import {
   createFolderSource,
   FileProblem,
   type FolderFile,
   type FolderOptions,
 } from '../sources/kinds/folder/folder-source.ts'
+import type { CliDeps } from './deps.ts'
 import { anyType, bare, repeatable, typed } from './ids.ts'
 import { isNotAnswering } from './not-answering.ts'
 import type { Terminal } from './terminal.ts'
@@ -235,22 +234,6 @@ async function putFile(
     if (isRemitError(error, 'write_failed')) return { notes: error.data.job.notes, problem: error.message }
     if (!isRemitError(error) || error.status === undefined) throw reasonOf(error)
     return { problem: problemOf(error), isOfAll: isShared(error.status, error.field) }
-  }
-}
-
-/**
- * In a thread where it takes a library that a document can hold up. Of one that cannot be read the service
- * says why.
- */
-async function titleOf(input: ParseInput, parser: Parser): Promise<string | undefined> {
-  const { mimeType } = input
-  try {
-    return mimeType === mimeTypes.pdf || mimeType === mimeTypes.docx
-      ? await parser.ownTitle(input)
-      : await ownTitle(input, parseLimitsDefault)
-  } catch (error) {
-    if (error instanceof ParseError) return undefined
-    throw error
   }
 }
 

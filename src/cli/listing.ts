@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import type { AdminClient } from './admin-client.ts'
 import { printable } from '../kernel/printable.ts'
+import type { AdminClient } from './admin-client.ts'
 import type { Terminal } from './terminal.ts'
 
 type Row = Readonly<Record<string, unknown>>

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
+import { printable } from '../kernel/printable.ts'
 import { type SignIns, signInHint } from './sign-ins.ts'
-import { printable, type Terminal } from './terminal.ts'
+import type { Terminal } from './terminal.ts'
 
 /** What the commands that sign a person in and out work with. */
 export interface LoginCommandsDeps {

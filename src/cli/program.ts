@@ -16,6 +16,7 @@ import { addLoginCommands } from './login.ts'
 import { addMcpCommands } from './mcp/command.ts'
 import { addModelCommands } from './model.ts'
 import { addRegistryCommands, addResourceCommands, addVaultCommands } from './registry.ts'
+import { addSourceCommands } from './sources.ts'
 import { addWhatIfCommand } from './what-if.ts'
 
 /** Runs one command line (without node and script) and returns the exit code: 0 only if all went well. */
@@ -161,6 +162,7 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
 
   addIngestCommand(program, dependencies, outcome)
   addImportCommand(program, dependencies, outcome)
+  addSourceCommands(program, dependencies)
   addModelCommands(program, dependencies, outcome)
   addExplainCommands(program, dependencies)
   addWhatIfCommand(program, dependencies)

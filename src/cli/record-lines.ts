@@ -1,6 +1,6 @@
 import { pluralize } from '../kernel/pluralize.ts'
+import { printable } from '../kernel/printable.ts'
 import { spaced } from './listing.ts'
-import { printable } from './terminal.ts'
 
 /** A record as `GET /audit` and `GET /audit/thread` give it. */
 export interface WireRecord {

@@ -2,11 +2,11 @@ import { readFile } from 'node:fs/promises'
 import type { WhatIfAnswer } from '@remit/contract/what-if'
 import { type Command, InvalidArgumentError } from 'commander'
 import { pluralize } from '../kernel/pluralize.ts'
+import { printable } from '../kernel/printable.ts'
 import { type AskDeps, askAs } from './as-person.ts'
 import { type AsWhom, asWhom, readerOf } from './explain.ts'
 import { bare, repeatable, typed } from './ids.ts'
 import { changesToText, unansweredToText, when } from './model-plan.ts'
-import { printable } from './terminal.ts'
 
 interface Flags extends AsWhom {
   readonly write: Tuple[]

@@ -23,6 +23,7 @@ import type { Ingest } from '../ingest/ingest.ts'
 import { createBoss } from '../jobs/boss.ts'
 import { startRecurring } from '../kernel/recurring.ts'
 import type { RankingStatistics } from '../retrieval/ranking/renew.ts'
+import type { SourceRunner } from '../sources/runner.ts'
 import { createApiAccess } from './api-access.ts'
 import { openApprovalsPart, openPush } from './approvals.ts'
 import { openAuthz } from './authz.ts'
@@ -36,6 +37,7 @@ import { openOperators } from './operators.ts'
 import { modelsRoutes, oversightRoutes } from './oversight.ts'
 import { openRecord, type RecordKeeping } from './record.ts'
 import { openRetrieval } from './retrieval.ts'
+import { openSources } from './sources.ts'
 import { openVault, type Vault } from './vault.ts'
 import { createVaultCalls } from './vault-calls.ts'
 
@@ -97,7 +99,15 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const keeping = await openRecord(context)
   const onEmbed = observeEmbedding(metrics.registry)
   const ingestion = stack.use(await openIngestion({ ...context, fga, allowList, retrieval, onEmbed }))
-  const { ingest } = ingestion
+  const { ingest, titleOf } = ingestion
+  const sources = openSources({
+    ...context,
+    ...delegation,
+    ingest,
+    titleOf,
+    isSound: () => epoch.isSound,
+  })
+  stack.use(sources.runner)
   // Jobs of an older copy would write what was taken away since.
   // After a recovery what was removed since the copy is to be sent again first: an hour is left for it.
   const compares = epoch.isSound
@@ -150,6 +160,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
         vaultFetch: calls.fetch,
       }),
       ...ingestion.routes({ ...access, services }),
+      ...sources.routes(access),
       ...oversightRoutes({
         ...context,
         authz,
@@ -226,6 +237,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     newTxn,
     ranking: retrieval.ranking,
     record: keeping,
+    sources: sources.runner,
     async mayHaveForgotten() {
       await epoch.check()
       return !epoch.isSound
@@ -282,6 +294,8 @@ export interface Service
   readonly newTxn: () => string
   readonly ranking: RankingStatistics
   readonly record: RecordKeeping
+  /** Reads sources, from its `start` on. */
+  readonly sources: SourceRunner
   /** Whether the database or OpenFGA is older than the other, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>
   /** After an older copy of the database or of OpenFGA was put in place. */

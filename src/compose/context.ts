@@ -4,6 +4,7 @@ import type { Boss } from '../jobs/boss.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
+import type { SourceKind } from '../sources/kind.ts'
 import type { Database } from '../store/sql.ts'
 import type { Infrastructure } from './infrastructure.ts'
 
@@ -17,6 +18,8 @@ export interface ComposeOptions {
   readonly fetch: Fetch
   /** For every address that comes from outside or may be changed there. */
   readonly outbound: GuardedFetch
+  /** Kinds of sources. Default: those that are built in. */
+  readonly sourceKinds?: readonly SourceKind[]
 }
 
 /** What all parts are made of; each names what it takes. */

@@ -8,7 +8,9 @@ import { declarationRoutes } from '../http/routes/ingest/declarations.ts'
 import { documentWriteRoutes } from '../http/routes/ingest/documents-write.ts'
 import { importRoutes, jobRoutes } from '../http/routes/ingest/imports.ts'
 import { createIngest, type Ingest } from '../ingest/ingest.ts'
+import type { ParseInput } from '../ingest/parse/parsed.ts'
 import { createParser, parsersHere } from '../ingest/parse/parser.ts'
+import { titleOf } from '../ingest/parse/title-of.ts'
 import { createPgBossQueue } from '../jobs/pgboss.ts'
 import type { ApiAccess } from './api-access.ts'
 import type { ComposeContext } from './context.ts'
@@ -28,6 +30,8 @@ export interface IngestionDeps
 /** What takes documents in, and away again. Its jobs do not run before `ingest.start()`. */
 export interface Ingestion extends AsyncDisposable {
   readonly ingest: Ingest
+  /** A document's own title; undefined where it has none, or cannot be read. */
+  readonly titleOf: (input: ParseInput) => Promise<string | undefined>
   routes(face: IngestionFace): readonly App[]
 }
 
@@ -94,6 +98,7 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
   const owned = stack.move()
   return {
     ingest,
+    titleOf: (input) => titleOf(input, parser),
     routes: ({ services, requireBearer, isAdministrator }) => [
       documentWriteRoutes({ ingest, requireBearer, bodyBytesMax: config.bodyBytesMax }),
       importRoutes({ ingest, requireBearer }),

@@ -5,6 +5,7 @@ import {
   type Metrics,
   observeIndex,
   observeRecord,
+  observeSources,
   observeStock,
   observeWhole,
 } from '../http/metrics.ts'
@@ -14,6 +15,7 @@ import { readStock } from '../ingest/stock.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { withTimeout } from '../kernel/with-timeout.ts'
 import { createChunkVectors } from '../retrieval/chunk-index/postgres/vectors.ts'
+import { readSourceTotals } from '../sources/rows.ts'
 import type { Database } from '../store/sql.ts'
 import type { Authz } from './authz.ts'
 import type { ComposeContext } from './context.ts'
@@ -47,6 +49,7 @@ export async function openOperators(dependencies: OperatorsDeps): Promise<Operat
     database: delegation.epoch.isSound || delegation.epoch.older === 'openfga',
     openfga: delegation.epoch.older !== 'openfga',
   })
+  observeSources(metrics.registry, () => readSourceTotals(database))
   observeWhole(metrics.registry, readDetails)
   const probe = () => Promise.all([answers(database), fga.isHealthy(activeModel.current.id)])
   const isOpen = () => delegation.isOpen() && activeModel.isKnown

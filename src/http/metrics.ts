@@ -7,6 +7,7 @@ import { withTimeout } from '../kernel/with-timeout.ts'
 import type { OnStrategy } from '../retrieval/chunk-index/postgres/strategy.ts'
 import type { OnAnswer } from '../retrieval/question.ts'
 import type { ShadowEvent } from '../retrieval/shadow.ts'
+import type { SourceTotals } from '../sources/rows.ts'
 import type { AppEnv } from './env.ts'
 import { routeOf } from './middleware/trace.ts'
 
@@ -128,6 +129,22 @@ export function observeStock(
     ['remit_database_bytes', 'Size of the database.', ({ databaseBytes }) => databaseBytes],
   ])
 }
+
+/** All sources together: no label says which. All NaN where the database does not say so in time. */
+export const observeSources = (registry: Registry, totals: () => Promise<SourceTotals | undefined>): void =>
+  observeStored(registry, () => withTimeout(countingMsMax, totals(), undefined), [
+    ['remit_sources', 'Sources that are read, or paused.', ({ sources }) => sources],
+    ['remit_sources_stale', 'Those of which nobody confirmed permissions lately.', ({ stale }) => stale],
+    ['remit_sources_failing', 'Those whose last reading failed.', ({ failing }) => failing],
+    ['remit_sources_age_seconds', 'Since permissions were confirmed, of the oldest.', ({ age }) => age],
+    ['remit_source_items', 'Items that sources brought.', ({ items }) => items],
+    ['remit_source_items_hidden', 'Those that nobody may read.', ({ hidden }) => hidden],
+    [
+      'remit_source_items_missing',
+      'Those that their source does not have any more.',
+      ({ missing }) => missing,
+    ],
+  ])
 
 /** Whether database and OpenFGA are whole, or one is an older copy: 0 until `remit recover` has run. */
 export function observeWhole(

@@ -109,6 +109,7 @@ async function commit(
   { jobId, items: documentItems, begin: beginWriting }: Accepting,
   decisions: readonly PlacementDecision[],
 ): Promise<Committed> {
+  await writer.assertCurrent?.(sql)
   await beginWriting?.(sql)
   const fresh: FreshRevision[] = []
   for (const [index, documentItem] of documentItems.entries()) {

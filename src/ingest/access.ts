@@ -169,6 +169,7 @@ async function writeChange(
     joins.map(({ tuple }) => toTag(tuple)),
   )
   const { waiting, marked, newlyMarked } = await hold.transaction(async (sql) => {
+    await writer.assertCurrent?.(sql)
     await assertInForce(sql, list)
     const stored = await storeChange(sql, entries)
     const { writes, deletes } = changeOf(entries)

@@ -6,7 +6,7 @@ import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { ChunkPublisher } from '../retrieval/chunk-index/port.ts'
-import type { Database } from '../store/sql.ts'
+import type { Database, Sql } from '../store/sql.ts'
 import type { Chunk } from './chunk.ts'
 import type { CrashCounts } from './crash-counts.ts'
 import type { Failures } from './failures.ts'
@@ -101,4 +101,11 @@ export interface IngestContext {
 }
 
 /** A service that writes: its principal, from a verified token. */
-export type Writer = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> & Pick<RecordActor, 'over'>
+export type Writer = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &
+  Pick<RecordActor, 'over'> & {
+    /**
+     * Runs in every transaction that changes something for it, and throws where it may write no more. For
+     * one that holds a lease: a process may stand still between any two statements.
+     */
+    readonly assertCurrent?: (sql: Sql) => Promise<void>
+  }

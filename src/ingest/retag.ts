@@ -68,6 +68,7 @@ async function apply(
 ): Promise<void> {
   const object = documentObject(id)
   await hold.transaction(async (sql) => {
+    await writer.assertCurrent?.(sql)
     await assertInForce(sql, allowList)
     await fileFolders(sql, storedDocument.collection, newFolders)
     if (storedDocument.isPending) {

@@ -62,6 +62,7 @@ export async function withdrawDocuments(
       const sensitivity = await askSensitivity({ fga, now }, documents)
       const list = listOf(context)
       await hold.transaction(async (sql) => {
+        await writer.assertCurrent?.(sql)
         await beginWithdrawal?.(sql)
         for (const id of ids) {
           const storedDocument = documents.get(id)

@@ -6,7 +6,9 @@ import { firstIssue } from '../kernel/validation-message.ts'
 
 /** What a source is opened with. Nothing else of the service is within its reach. */
 export interface Opening {
-  /** `ID/`: the ids of its documents, groups, folders and zones begin so. What begins otherwise is refused. */
+  /**
+   * `ID/`: the ids of its documents, groups, folders and zones begin so. What begins otherwise is refused.
+   */
   readonly prefix: string
   /** Where its documents are filed. What is filed elsewhere is refused. */
   readonly collections: readonly string[]
@@ -20,11 +22,14 @@ export interface KindDefinition<Settings> {
   readonly id: string
   /** What one has to say of a source of this kind. Strict: another member is refused. */
   readonly settings: z.ZodType<Settings>
-  /** Which changes of permissions its feed does not tell, in words. Then only a reading of all of it confirms them. */
+  /**
+   * Which changes of permissions its feed does not tell, in words. Then only a reading of all of it
+   * confirms them.
+   */
   readonly untold: readonly string[]
   /**
-   * Seconds for which permissions count after they were last confirmed, where the source does not say otherwise.
-   * Default: a day.
+   * Seconds for which permissions count after they were last confirmed, where the source does not say
+   * otherwise. Default: a day.
    */
   readonly maxAgeSeconds?: number
   /** What it talks to, one of `SOURCE_ORIGINS`: `https://wiki.example`, or `file:///srv/shared`. */

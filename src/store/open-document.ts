@@ -12,19 +12,20 @@ export interface OpenOf {
 }
 
 /**
- * SQL that is true where a document may be read as far as its source goes: it is of no source, or its source and it
- * are there, it is not hidden, and both its permissions and the source's groups were confirmed no longer ago than the
- * source's `max_age_seconds`. What is confirmed of a whole source counts for its settled items alone. Never null: a row
- * or a time that is missing closes. NOT checked: who asks, which is OpenFGA's.
+ * SQL that is true where a document may be read as far as its source goes: it is of no source, or its source
+ * and it are there, it is not hidden, and both its permissions and the source's groups were confirmed no
+ * longer ago than the source's `max_age_seconds`. What is confirmed of a whole source counts for its settled
+ * items alone. Never null: a row or a time that is missing closes, and so does one that is to come, since the
+ * clock went back then. NOT checked: who asks, which is OpenFGA's.
  */
 export const isOpen = ({ source, id, at = 'now()' }: OpenOf): string =>
   `(${source} not like 'source/%' or exists (
     select from sources open_source join source_items open_item on open_item.source = open_source.id
     where open_source.id = substr(${source}, 8) and open_item.document = ${id}
       and open_source.state in ('active', 'paused') and open_item.hidden is null
-      and open_source.groups_at > ${at} - make_interval(secs => open_source.max_age_seconds)
+      and open_source.groups_at between ${at} - make_interval(secs => open_source.max_age_seconds) and ${at} + interval '1 minute'
       and case when open_item.settled then greatest(open_item.confirmed_at, open_source.items_at) else open_item.confirmed_at end
-        > ${at} - make_interval(secs => open_source.max_age_seconds)))`
+        between ${at} - make_interval(secs => open_source.max_age_seconds) and ${at} + interval '1 minute'))`
 
 /** The same of a row of `documents`. */
 export const isOpenDocument: string = isOpen({ source: 'documents.source', id: 'documents.id' })

@@ -334,5 +334,8 @@ const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 're
   'revisions.owner': 'moved',
   'revocations.key': 'moved',
   'settings.key': 'no person',
+  'sources.confirmed_by': 'log',
+  // A yes to it counts only while its proposer is an administrator, under the name of then.
+  'sources.proposed_by': 'log',
   'desired_tuples.subject': 'moved',
 }

@@ -85,7 +85,7 @@ const callers = (operation: string): readonly string[] => {
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
   if (/ \/(delegations|connections)/.test(operation)) return ['browser']
   if (
-    /^((get|put) \/fields|put \/collections|post \/(explain|memberships|view-as|what-if|who-can))|\/(model|agents|hosts|activity|audit)/.test(
+    /^((get|put) \/fields|put \/collections|post \/(explain|memberships|view-as|what-if|who-can))|\/(model|agents|hosts|activity|audit|sources)/.test(
       operation,
     )
   )
@@ -149,6 +149,15 @@ const repair = (
       return { plan_id: planId }
     case 'post /agents':
       return { ...agent, id: 'new-bot' }
+    case 'post /sources':
+      return {
+        id: 'files',
+        kind: 'folder',
+        settings: { folder: '/srv/files', access: {} },
+        collections: ['sourced'],
+      }
+    case 'post /sources/{id}':
+      return { action: 'pause' }
     case 'post /approvals':
       return { authorization_details: [{ type: 'document_access', offer }], purpose: 'tests' }
     case 'post /approvals/{id}/decision':
@@ -168,7 +177,10 @@ const repair = (
 }
 
 beforeAll(async () => {
-  world = await openWorld({ env: { REQUEST_DEADLINE_MS: '60000' } })
+  world = await openWorld({
+    env: { REQUEST_DEADLINE_MS: '60000', SOURCE_ORIGINS: 'file:///srv/files' },
+  })
+  await world.service.ingest.saveCollection(operator('test'), { id: 'sourced', title: 'Sourced' })
   await world.service.ingest.saveFields(operator('test'), {
     year: 'number',
     topic: 'string',
@@ -288,7 +300,7 @@ test(`whatever is sent to whatever route, by whomever: no 5xx, no stack, every r
       const seen = [...reached.keys()].filter((key) => key.startsWith(`${method} ${path} `))
       // Past the token, the scope and the schema: done, or refused for want of the object alone.
       const done =
-        /^(get|delete) .*\{id\}|(access|disable|answers|decision|connect|vault\/fetch)$/.test(
+        /^((get|delete) .*|post \/sources\/)\{id\}|(access|disable|answers|decision|connect|vault\/fetch)$/.test(
           `${method} ${path}`,
         ) && path !== '/access'
           ? / (20[02]|404)$/

@@ -430,6 +430,9 @@ describe('every route that takes the name of something', () => {
       'GET /agents/{id}',
       'POST /agents/{id}/disable',
       'POST /hosts/{host}/disable',
+      'POST /sources',
+      'GET /sources/{id}',
+      'POST /sources/{id}',
     ],
     [random]: [
       'GET /oauth/interaction/{uid}',

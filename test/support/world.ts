@@ -15,6 +15,7 @@ import type { FgaObject } from '../../src/kernel/ids.ts'
 import type { GuardedFetch } from '../../src/outbound/guarded-fetch.ts'
 import { createSystemFetch } from '../../src/outbound/guarded-fetch.ts'
 import { takeIn } from '../../src/sample/seed.ts'
+import type { SourceKind } from '../../src/sources/kind.ts'
 import type { Database } from '../../src/store/sql.ts'
 import type { Backend } from './backends.ts'
 import { openTestDatabase } from './database.ts'
@@ -34,6 +35,8 @@ export interface WorldOptions {
   readonly now?: () => number
   /** Stands for the internet. Default: the real fetcher. */
   readonly outbound?: GuardedFetch
+  /** Default: those that are built in. */
+  readonly sourceKinds?: readonly SourceKind[]
 }
 
 export interface DocumentSketch {
@@ -115,7 +118,15 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     [Symbol.asyncDispose]: async () => undefined,
   }
   const outbound = options.outbound ?? createSystemFetch(config.outboundAllowedOrigins)
-  const service = await compose({ config, infrastructure, clock: { now }, log, fetch, outbound })
+  const service = await compose({
+    config,
+    infrastructure,
+    clock: { now },
+    log,
+    fetch,
+    outbound,
+    ...(options.sourceKinds && { sourceKinds: options.sourceKinds }),
+  })
   const { fga } = service
   const change = (tuples: readonly string[]): Tuple[] => tuples.map(toTuple)
 

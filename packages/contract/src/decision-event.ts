@@ -193,6 +193,25 @@ export type DecisionEvent =
   | { readonly event: 'collection_saved'; readonly collection: string }
   | { readonly event: 'fields_saved'; readonly fields: Readonly<Record<string, string>> }
   | {
+      /** Somebody else has to confirm it before it does anything. */
+      readonly event: 'source_proposed'
+      readonly source: string
+      readonly kind: string
+      readonly origin: string
+      readonly collections: readonly string[]
+    }
+  | {
+      /** `purged`: everything that was missing from it then may be deleted for good. */
+      readonly event:
+        | 'source_confirmed'
+        | 'source_woken'
+        | 'source_paused'
+        | 'source_resumed'
+        | 'source_removed'
+        | 'source_purged'
+      readonly source: string
+    }
+  | {
       readonly event: 'delegation_made' | 'delegation_revoked'
       readonly delegation: string
       /** Whose reading is lent; whoever did it stands beside. */

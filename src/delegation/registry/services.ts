@@ -63,6 +63,7 @@ export function createServices({ database: sql, fga, allowList }: ServicesDeps):
     async save({ name, collections, prefixes }) {
       if (!isId(name)) throw invalid('name', 'The service name is not valid.')
       await assertCollections(sql, collections)
+      await assertNoSources(sql, { name, collections, prefixes })
       const missingRights = await missing(rights(name, collections))
       const list = missingRights.length === 0 ? undefined : allowList()
       if (list !== undefined) assertMayWrite(list, missingRights)
@@ -102,6 +103,21 @@ export async function assertCollections(sql: Sql, collections: readonly string[]
   const knownIds = new Set(rows.map(({ id }) => id))
   const missing = collections.find((collection) => !knownIds.has(collection))
   if (missing !== undefined) throw invalid('collections', `There is no collection ${missing}. Add it first.`)
+}
+
+/** A source has collections and a prefix of its own: who else wrote there would speak for it. */
+async function assertNoSources(sql: Sql, { name, collections, prefixes }: Service): Promise<void> {
+  const [source] = await sql.query<{ id: string; files: boolean }>(
+    `select id, collections && $2 as files from sources where 'source/' || id <> $1 and (collections && $2 or exists (
+       select from unnest($3::text[]) as prefix
+       where starts_with(prefix, id || '/') or (prefix <> '' and starts_with(id || '/', prefix)))) limit 1`,
+    [name, [...collections], [...prefixes]],
+  )
+  if (source !== undefined)
+    throw invalid(
+      source.files ? 'collections' : 'prefixes',
+      `The source ${source.id} has this of its own: nobody else writes there.`,
+    )
 }
 
 function assertMayWrite(list: AllowList, tuples: readonly Tuple[]): void {

@@ -1,0 +1,155 @@
+import { readFile } from 'node:fs/promises'
+import type { Source, SourceAnswer, SourceList, SourceRead } from '@remit/contract/sources'
+import type { Command } from 'commander'
+import { pluralize } from '../kernel/pluralize.ts'
+import { printable } from '../kernel/printable.ts'
+import { askAs } from './as-person.ts'
+import type { CliDeps } from './deps.ts'
+import { bare, repeatable } from './ids.ts'
+
+interface PersonFlags {
+  readonly user?: string
+  readonly token?: string
+  readonly url?: string
+}
+
+interface AddFlags extends PersonFlags {
+  readonly kind: string
+  readonly collection: string[]
+  readonly settings: string
+  readonly poll?: string
+  readonly crawl?: string
+  readonly maxAge?: string
+  readonly purgeDays?: string
+}
+
+/**
+ * `remit source …`: what the service reads by itself. Asks as an administrator, never with machine rights.
+ */
+export function addSourceCommands(program: Command, dependencies: CliDeps): void {
+  const { terminal } = dependencies
+  const group = program.command('source').description('Works on sources that the service reads by itself.')
+  const ask = <T>(path: string, flags: PersonFlags, body?: object): Promise<T> =>
+    askAs<T>(dependencies, { ...flags, scope: 'security.write' }, path, body === undefined ? {} : { body })
+  const pathOf = (id: string): string => `/sources/${encodeURIComponent(id)}`
+
+  asPerson(group.command('add <id>'))
+    .description('Proposes a source; another administrator confirms it.')
+    .requiredOption('--kind <kind>', 'for example folder')
+    .requiredOption('--settings <file>', 'a file of JSON with what the kind asks for')
+    .requiredOption(
+      '--collection <id>',
+      'where its documents are filed, its own; repeat for more',
+      repeatable(bare('collection')),
+    )
+    .option('--poll <seconds>', 'between two readings')
+    .option('--crawl <seconds>', 'after which everything is read again')
+    .option('--max-age <seconds>', 'for which permissions count after they were confirmed')
+    .option('--purge-days <days>', 'for which the text of what is missing is kept, hidden')
+    .action(async (id: string, flags: AddFlags) => {
+      const { kind, settings, collection, poll, crawl, maxAge, purgeDays, ...person } = flags
+      const { source } = await ask<SourceAnswer>('/sources', person, {
+        id,
+        kind,
+        settings: JSON.parse(await readFile(settings, 'utf8')) as unknown,
+        collections: collection,
+        ...(poll !== undefined && { poll_seconds: Number(poll) }),
+        ...(crawl !== undefined && { crawl_seconds: Number(crawl) }),
+        ...(maxAge !== undefined && { permissions_max_age_seconds: Number(maxAge) }),
+        ...(purgeDays !== undefined && { purge_days: Number(purgeDays) }),
+      })
+      terminal.out(
+        `Proposed: ${source.id} reads ${printable(source.origin)} into ${source.collections.join(', ')}. Somebody else has to look at it and confirm it: npm run remit -- source status ${source.id}`,
+      )
+    })
+
+  asPerson(group.command('list'))
+    .description('Prints every source and how it stands.')
+    .option('--json', 'one line of JSON each', false)
+    .action(async ({ json, ...flags }: PersonFlags & { readonly json: boolean }) => {
+      const { sources } = await ask<SourceList>('/sources', flags)
+      for (const source of sources) terminal.out(json ? JSON.stringify(source) : lineOf(source))
+      if (sources.length === 0) terminal.say('No sources.')
+    })
+
+  asPerson(group.command('status <id>'))
+    .description('Prints how a source stands, and what of it nobody may read, with the reason.')
+    .option('--json', 'prints the answer as JSON', false)
+    .action(async (id: string, { json, ...flags }: PersonFlags & { readonly json: boolean }) => {
+      const read = await ask<SourceRead>(`${pathOf(id)}?limit=200`, flags)
+      if (json) {
+        terminal.out(JSON.stringify(read))
+        return
+      }
+      terminal.out(lineOf(read.source))
+      for (const line of proposalLines(read.source)) terminal.out(`  ${printable(line)}`)
+      for (const { document_id, reason } of read.hidden)
+        terminal.out(`  hidden: ${printable(`${document_id}: ${reason}`)}`)
+      for (const { name, reason } of read.nameless)
+        terminal.out(`  not brought: ${printable(`${name}: ${reason}`)}`)
+      if (read.source.hidden > read.hidden.length)
+        terminal.say(`${read.source.hidden - read.hidden.length} more are hidden, which are not shown.`)
+    })
+
+  const actions = {
+    pause: 'Reads a source no more. What it brought is hidden once its permissions are too old.',
+    resume: 'Reads a paused source again.',
+    remove: 'Hides all of a source at once, then takes away what it brought.',
+  }
+  for (const [action, description] of Object.entries(actions))
+    asPerson(group.command(`${action} <id>`))
+      .description(description)
+      .action(async (id: string, flags: PersonFlags) => {
+        const { source } = await ask<SourceAnswer>(pathOf(id), flags, { action })
+        terminal.out(lineOf(source))
+      })
+  asPerson(group.command('confirm <id>'))
+    .description('Confirms a source that another administrator proposed, as status shows it.')
+    .requiredOption('--digest <digest>', 'of what was proposed, as status says')
+    .action(async (id: string, { digest, ...flags }: PersonFlags & { readonly digest: string }) => {
+      const { source } = await ask<SourceAnswer>(pathOf(id), flags, { action: 'confirm', digest })
+      terminal.out(lineOf(source))
+    })
+  asPerson(group.command('sync <id>'))
+    .description('Has a source read now.')
+    .option('--all', 'everything, not only what changed', false)
+    .action(async (id: string, { all, ...flags }: PersonFlags & { readonly all: boolean }) => {
+      const { source } = await ask<SourceAnswer>(pathOf(id), flags, { action: 'sync', all })
+      terminal.out(lineOf(source))
+    })
+  asPerson(group.command('purge <id>'))
+    .description('Deletes for good what the source does not have any more, however much it is.')
+    .requiredOption('--documents <count>', 'how many are missing, as status says')
+    .action(async (id: string, { documents, ...flags }: PersonFlags & { readonly documents: string }) => {
+      const body = { action: 'purge', documents: Number(documents) }
+      const { source } = await ask<SourceAnswer>(pathOf(id), flags, body)
+      terminal.out(`${pluralize(source.missing, 'document')} of ${source.id} will be purged.`)
+    })
+}
+
+const asPerson = (command: Command): Command =>
+  command
+    .option('--user <user>', 'the administrator who asks (demo)', bare('user'))
+    .option('--token <token>', 'the administrator’s access token (default: REMIT_TOKEN, or your sign-in)')
+    .option('--url <url>', 'address of the service')
+
+function lineOf(source: Source): string {
+  const { id, state, fresh, items, hidden, missing, problem, items_confirmed_at: confirmedAt } = source
+  const parts = [
+    `${state}${state === 'active' && !fresh ? ', NOT CONFIRMED: nobody reads what was not confirmed by itself' : ''}`,
+    `${pluralize(items, 'item')}, ${hidden} hidden, ${missing} of them missing`,
+    `permissions confirmed ${confirmedAt ?? 'never'}`,
+    ...(problem === null ? [] : [printable(problem)]),
+  ]
+  return `${id}  ${parts.join('; ')}`
+}
+
+/** What two people agree on. */
+const proposalLines = (source: Source): readonly string[] => [
+  `${source.kind} at ${source.origin} into ${source.collections.join(', ')}, proposed by ${source.proposed_by}`,
+  `settings: ${JSON.stringify(source.settings)}`,
+  `read every ${source.poll_seconds} s, all of it every ${source.crawl_seconds} s; permissions count for ${source.permissions_max_age_seconds} s; purged after ${pluralize(source.purge_days, 'day')}`,
+  ...(source.state === 'proposed'
+    ? [`confirm it: npm run remit -- source confirm ${source.id} --digest ${source.digest}`]
+    : []),
+]

@@ -1,0 +1,59 @@
+import { randomBytes } from 'node:crypto'
+import type { Administrators } from '../delegation/administration/administrators.ts'
+import type { Persons } from '../delegation/people/persons.ts'
+import type { Services } from '../delegation/registry/services.ts'
+import type { App } from '../http/env.ts'
+import { sourceRoutes } from '../http/routes/security/sources.ts'
+import type { Ingest } from '../ingest/ingest.ts'
+import type { ParseInput } from '../ingest/parse/parsed.ts'
+import { builtInKinds } from '../sources/kinds.ts'
+import { createSources } from '../sources/registry.ts'
+import { createSourceRunner, type SourceRunner } from '../sources/runner.ts'
+import type { ApiAccess } from './api-access.ts'
+import type { ComposeContext } from './context.ts'
+
+/** Of the service, what sources take. */
+export interface SourcesDeps
+  extends Pick<ComposeContext, 'config' | 'database' | 'log' | 'now' | 'sourceKinds'> {
+  readonly ingest: Ingest
+  readonly services: Services
+  readonly administrators: Pick<Administrators, 'keeps'>
+  readonly persons: Persons
+  readonly titleOf: (input: ParseInput) => Promise<string | undefined>
+  /**
+   * False: the database or OpenFGA is an older copy of itself, and nothing is written until that was
+   * mended.
+   */
+  readonly isSound: () => boolean
+}
+
+/** Sources that the service reads by itself, and their routes. */
+export interface SourcesPart {
+  /** Reads nothing before its `start`. */
+  readonly runner: SourceRunner
+  routes(access: Pick<ApiAccess, 'requireBearer' | 'isAdministrator'>): readonly App[]
+}
+
+/** Wires the registry of sources with what reads them. */
+export function openSources(dependencies: SourcesDeps): SourcesPart {
+  const { config, database, now, administrators, persons, sourceKinds = builtInKinds } = dependencies
+  const kinds = new Map(sourceKinds.map((kind) => [kind.id, kind]))
+  const origins = config.sourceOrigins
+  const sources = createSources({
+    database,
+    kinds,
+    origins,
+    isAdministrator: (sql, subject) => administrators.keeps(sql, subject, 'security.write'),
+    namesOf: (sql, subject, sinceTime) => persons.namesOf(sql, subject, { since: sinceTime }),
+  })
+  return {
+    runner: createSourceRunner({
+      ...dependencies,
+      kinds,
+      origins,
+      newId: () => `s_${randomBytes(16).toString('base64url')}`,
+      leaseSeconds: config.leaseSeconds,
+    }),
+    routes: (access) => [sourceRoutes({ ...access, sources, now })],
+  }
+}

@@ -1,0 +1,165 @@
+import { z } from '@hono/zod-openapi'
+import {
+  allSourcesAnswer,
+  oneSourceAnswer,
+  source,
+  sourceAction,
+  sourceProposal,
+  sourceReadAnswer,
+} from '@remit/contract/sources'
+import type { Principal } from '../../../kernel/principal.ts'
+import type { Sources } from '../../../sources/registry.ts'
+import { digestOf, type SourceRow } from '../../../sources/rows.ts'
+import { type App, createRouter, reply } from '../../env.ts'
+import type { RequireBearer } from '../../middleware/bearer.ts'
+import { jsonBody } from '../../middleware/json.ts'
+import { bearerRoute, bodyOf, id as contractId, json, problems } from '../../schemas.ts'
+import { assertAdministrator, type IsAdministrator } from '../writing.ts'
+
+export interface SourceRouteDeps {
+  readonly sources: Sources
+  readonly requireBearer: RequireBearer
+  /** Of the role `security.write`. */
+  readonly isAdministrator: IsAdministrator
+  readonly now: () => number
+}
+
+const bodyBytesMax = 64 * 1024
+const pageMax = 200
+
+const shown = source.clone().openapi('Source')
+const listed = allSourcesAnswer.extend({ sources: z.array(shown) }).openapi('SourceList')
+const answered = oneSourceAnswer.extend({ source: shown }).openapi('SourceAnswer')
+const read = sourceReadAnswer.extend({ source: shown }).openapi('SourceRead')
+const proposal = sourceProposal.clone().openapi('SourceProposal')
+const action = sourceAction.clone().openapi('SourceAction')
+const params = z.strictObject({ id: z.string().min(1).max(40) })
+const query = z.strictObject({
+  after: contractId.optional().openapi({ description: 'Hidden documents whose id comes after this one' }),
+  limit: z.coerce.number().int().min(1).max(pageMax).default(50),
+})
+
+/**
+ * `GET /sources`, `POST /sources`, `GET /sources/{id}`, `POST /sources/{id}`: for a person who is an
+ * administrator with `security.write` and signed in within 15 minutes.
+ */
+export function sourceRoutes({ sources, requireBearer, isAdministrator, now }: SourceRouteDeps): App {
+  const administrator = requireBearer({ kinds: ['person'], scopes: ['security.write'] })
+  const listRoute = bearerRoute('get', '/sources', {
+    summary: 'Sources that the service reads by itself, and how they stand',
+    middleware: [administrator],
+    responses: { 200: json('By id', listed), ...problems() },
+  })
+  const proposeRoute = bearerRoute('post', '/sources', {
+    summary: 'Propose a source; another administrator has to confirm it before it is read',
+    middleware: [administrator, ...jsonBody(bodyBytesMax)],
+    request: { body: bodyOf(proposal) },
+    responses: { 200: json('Proposed', answered), ...problems(409) },
+  })
+  const readRoute = bearerRoute('get', '/sources/{id}', {
+    summary: 'How a source stands, and what of it nobody may read, with the reason',
+    middleware: [administrator],
+    request: { params, query },
+    responses: { 200: json('The source', read), ...problems(404) },
+  })
+  const actRoute = bearerRoute('post', '/sources/{id}', {
+    summary: 'Confirm, read now, pause, resume or remove a source, or have what is missing from it purged',
+    middleware: [administrator, ...jsonBody(bodyBytesMax)],
+    request: { params, body: bodyOf(action) },
+    responses: { 200: json('As it stands now', answered), ...problems(404, 409) },
+  })
+  return createRouter()
+    .openapi(listRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      return reply(c, { sources: (await sources.list()).map(toWire) })
+    })
+    .openapi(proposeRoute, async (c) => {
+      const principal = c.get('principal')
+      await assertAdministrator(principal, isAdministrator, now())
+      const { id, kind, settings, collections, ...timing } = c.req.valid('json')
+      const { poll_seconds, crawl_seconds, permissions_max_age_seconds, purge_days } = timing
+      const proposed = await sources.propose(principal, {
+        id,
+        kind,
+        settings,
+        collections,
+        ...(poll_seconds !== undefined && { pollSeconds: poll_seconds }),
+        ...(crawl_seconds !== undefined && { crawlSeconds: crawl_seconds }),
+        ...(permissions_max_age_seconds !== undefined && { maxAgeSeconds: permissions_max_age_seconds }),
+        ...(purge_days !== undefined && { purgeDays: purge_days }),
+      })
+      return reply(c, { source: toWire(proposed) })
+    })
+    .openapi(readRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const { id } = c.req.valid('param')
+      const { after, limit } = c.req.valid('query')
+      const row = await sources.get(id)
+      const hidden = await sources.hidden(id, { ...(after !== undefined && { after }), limit })
+      return reply(c, {
+        source: toWire(row),
+        hidden: hidden.map(({ document, reason, confirmedAt, missingAt }) => ({
+          document_id: document,
+          reason,
+          confirmed_at: timeOf(confirmedAt),
+          missing_since: timeOf(missingAt),
+        })),
+        nameless: row.nameless.map(({ name, problem }) => ({ name, reason: problem })),
+      })
+    })
+    .openapi(actRoute, async (c) => {
+      const principal = c.get('principal')
+      await assertAdministrator(principal, isAdministrator, now())
+      const changed = await act(sources, principal, c.req.valid('param').id, c.req.valid('json'))
+      return reply(c, { source: toWire(changed) })
+    })
+}
+
+function act(
+  sources: Sources,
+  principal: Principal,
+  id: string,
+  wanted: z.output<typeof action>,
+): Promise<SourceRow> {
+  switch (wanted.action) {
+    case 'confirm':
+      return sources.confirm(principal, id, wanted.digest)
+    case 'sync':
+      return sources.wake(principal, id, { all: wanted.all ?? false })
+    case 'purge':
+      return sources.purge(principal, id, wanted.documents)
+    default:
+      return sources[wanted.action](principal, id)
+  }
+}
+
+const timeOf = (time: Date | undefined): string | null => time?.toISOString() ?? null
+
+const settingsSchema = z.looseObject({})
+
+const toWire = (row: SourceRow): z.output<typeof shown> => ({
+  id: row.id,
+  kind: row.kind,
+  origin: row.origin,
+  settings: settingsSchema.parse(row.settings),
+  collections: [...row.collections],
+  digest: digestOf(row),
+  state: row.state,
+  proposed_by: row.proposedBy,
+  confirmed_by: row.confirmedBy ?? null,
+  poll_seconds: row.pollSeconds,
+  crawl_seconds: row.crawlSeconds,
+  permissions_max_age_seconds: row.maxAgeSeconds,
+  purge_days: row.purgeDays,
+  fresh: row.isFresh,
+  groups_confirmed_at: timeOf(row.groupsAt),
+  items_confirmed_at: timeOf(row.itemsAt),
+  began_at: timeOf(row.beganAt),
+  ended_at: timeOf(row.endedAt),
+  next_at: row.nextAt.toISOString(),
+  failures: row.failures,
+  problem: row.problem ?? null,
+  items: row.items,
+  hidden: row.hidden,
+  missing: row.missing,
+})

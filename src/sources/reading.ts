@@ -1,0 +1,117 @@
+import { type Source, type SyncReport, syncOnce } from '@remit/connector'
+import type { Writer } from '../ingest/context.ts'
+import { AppError } from '../kernel/errors.ts'
+import { pluralize } from '../kernel/pluralize.ts'
+import type { HeldSource, Outcome, SourceRunnerDeps } from './runner.ts'
+import { createSourceState, hideItems } from './state.ts'
+import { createSourceWriter } from './writer.ts'
+
+/** One reading of one source. */
+export interface ReadOnceDeps extends Pick<SourceRunnerDeps, 'ingest' | 'kinds' | 'origins' | 'titleOf'> {
+  readonly held: HeldSource
+  readonly actor: Writer
+}
+
+/**
+ * Reads a source once, from where the last reading came to. Throws where the source or this service does
+ * not answer: nothing is hidden then, and nothing is confirmed. What cannot be brought is hidden, with its
+ * reason.
+ */
+export async function readOnce({
+  held,
+  actor,
+  ingest,
+  kinds,
+  origins,
+  titleOf,
+}: ReadOnceDeps): Promise<Outcome> {
+  const { row, beganAt, signal, transaction } = held
+  const { id, collections, crawledAt } = row
+  const kind = kinds.get(row.kind)
+  if (kind === undefined) throw new AppError('internal_error', { public: `No kind ${row.kind} is there.` })
+  const settings = kind.read(row.settings)
+  // What the machine allows may have changed since, and what is stored could have been written by anybody.
+  if (settings.origin !== row.origin || !origins.includes(row.origin))
+    throw new AppError('forbidden', { public: `${row.origin} is none of SOURCE_ORIGINS.` })
+  const isDue = crawledAt !== undefined && beganAt.getTime() - crawledAt.getTime() >= row.crawlSeconds * 1_000
+  const state = createSourceState({ id, beganAt, crawls: isDue, transaction })
+  let isRefused = false
+  const prefix = `${id}/`
+  const hide = (document: string, reason: string, isMissing: boolean) =>
+    transaction((sql) => hideItems(sql, id, [document], { reason, isMissing }))
+  const writer = createSourceWriter({
+    ingest,
+    actor,
+    prefix,
+    collections,
+    hideMissing: (document) => hide(document, 'The source does not have it any more.', true),
+    hideBroken: (document) => hide(document, 'It cannot be brought.', false),
+    onAccessRefused: () => {
+      isRefused = true
+    },
+  })
+  const source = settings.open({ prefix, collections, titleOf })
+  const confirmGroups = () =>
+    isRefused
+      ? undefined
+      : transaction((sql) => sql.query('update sources set groups_at = $2 where id = $1', [id, beganAt]))
+  const report = await syncOnce(afterDirectory(source, confirmGroups), writer, state, { signal })
+  await noteFailed(held, report)
+  const confirmsItems = report.isComplete && (kind.untold.length === 0 || state.readsAll())
+  return {
+    confirmsGroups: !isRefused,
+    confirmsItems,
+    isComplete: report.isComplete,
+    crawled: report.isComplete && (state.readsAll() || (crawledAt === undefined && kind.untold.length === 0)),
+    problem: problemOf(report, isRefused),
+    nameless: report.failed
+      .filter(({ id: document }) => document === undefined)
+      .slice(0, namelessMax)
+      .map(({ name, problem }) => ({ name, problem: problem.slice(0, reasonLengthMax) })),
+  }
+}
+
+const namelessMax = 100
+const reasonLengthMax = 500
+
+/**
+ * Tells once, before the first item is asked for, that the directory is dealt with: a first reading may
+ * take hours.
+ */
+function afterDirectory(source: Source, tell: () => Promise<unknown> | undefined): Source {
+  let told: Promise<unknown> | undefined
+  const once = async () => {
+    told ??= Promise.resolve(tell())
+    await told
+  }
+  const { directory } = source
+  return {
+    async *changes(cursor, signal) {
+      await once()
+      yield* source.changes(cursor, signal)
+    },
+    async item(id, signal) {
+      await once()
+      return source.item(id, signal)
+    },
+    ...(directory !== undefined && { directory: (signal) => directory.call(source, signal) }),
+  }
+}
+
+/** Why each of them is hidden. They are out of every search since they failed. */
+const noteFailed = ({ row, transaction }: HeldSource, { failed: failures }: SyncReport): Promise<unknown> =>
+  transaction(async (sql) => {
+    for (const { id, problem } of failures)
+      if (id !== undefined) await hideItems(sql, row.id, [id], { reason: problem.slice(0, reasonLengthMax) })
+  })
+
+function problemOf({ isComplete, failed, directory }: SyncReport, isRefused: boolean): string | undefined {
+  const problems = [
+    ...(isComplete ? [] : ['It was not read to its end: nothing is confirmed.']),
+    ...(isRefused
+      ? [`Groups are not confirmed: ${directory?.failed[0]?.problem ?? 'a change was refused.'}`]
+      : []),
+    ...(failed.length === 0 ? [] : [`${pluralize(failed.length, 'item')} cannot be brought.`]),
+  ]
+  return problems.length === 0 ? undefined : problems.join(' ')
+}

@@ -1,0 +1,239 @@
+import type { Services } from '../delegation/registry/services.ts'
+import type { Ingest } from '../ingest/ingest.ts'
+import type { ParseInput } from '../ingest/parse/parsed.ts'
+import { inBackground } from '../kernel/background.ts'
+import type { Log } from '../kernel/log.ts'
+import { reasonOf } from '../kernel/reason.ts'
+import { type Recurring, startRecurring } from '../kernel/recurring.ts'
+import { endExpired, takeLease } from '../store/lease.ts'
+import { sourcePrefix } from '../store/open-document.ts'
+import type { Database } from '../store/sql.ts'
+import { createClosing } from './closing.ts'
+import type { SourceKind } from './kind.ts'
+import { purgeMissing, removeAll } from './purge.ts'
+import { readOnce } from './reading.ts'
+import { readSource, type SourceRow } from './rows.ts'
+
+/** Reads the sources that are due, each by one process at a time. */
+export interface SourceRunner extends AsyncDisposable {
+  /** Begins to look, each second. */
+  start(): void
+  /**
+   * Reads what is due now, and resolves once all of that has ended. Rejects where the database does not
+   * answer.
+   */
+  runDue(): Promise<void>
+}
+
+/** What {@link createSourceRunner} works with. */
+export interface SourceRunnerDeps {
+  readonly database: Database
+  readonly ingest: Ingest
+  readonly services: Pick<Services, 'save' | 'remove'>
+  readonly kinds: ReadonlyMap<string, SourceKind>
+  readonly origins: readonly string[]
+  readonly titleOf: (input: ParseInput) => Promise<string | undefined>
+  readonly log: Log
+  readonly newId: () => string
+  readonly now: () => number
+  /** Seconds after which another process may go on with the source of one that died. */
+  readonly leaseSeconds: number
+  /** False: nothing is read for now. */
+  readonly isSound: () => boolean
+  /** Milliseconds between two looks for what is due. Default a second. */
+  readonly lookEveryMs?: number
+}
+
+/** Where a source stands by itself: no failure of one of them reaches another. */
+export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner {
+  const { database, log, now, lookEveryMs = 1_000 } = dependencies
+  const stopping = new AbortController()
+  const running = new Map<string, Promise<void>>()
+  const recurring: Recurring[] = []
+  const close = createClosing(database, now)
+
+  async function run(id: string): Promise<void> {
+    try {
+      await withLease(dependencies, id, stopping.signal, (held) => turn(dependencies, held))
+    } catch (error) {
+      if (!stopping.signal.aborted) log('source_failed', { source: id, reason: reasonOf(error) })
+    }
+  }
+
+  async function begin(): Promise<void> {
+    if (!dependencies.isSound()) return
+    const due = await database.query<{ id: string }>(
+      `select id from sources where state in ('active', 'removing') and next_at <= now() order by next_at`,
+    )
+    for (const { id } of due) {
+      if (running.has(id) || stopping.signal.aborted) continue
+      const ended = inBackground(() => run(id)).finally(() => running.delete(id))
+      running.set(id, ended)
+    }
+  }
+
+  return {
+    start() {
+      recurring.push(
+        startRecurring(log, 'sources', lookEveryMs, begin),
+        startRecurring(log, 'close_old', lookEveryMs, close),
+      )
+    },
+    async runDue() {
+      await begin()
+      await Promise.all(running.values())
+      await close()
+    },
+    async [Symbol.asyncDispose]() {
+      stopping.abort(new Error('The service stops.'))
+      await Promise.all(recurring.map((task) => task[Symbol.asyncDispose]()))
+      await Promise.all(running.values())
+    },
+  }
+}
+
+/** A source that this process alone may write for. */
+export interface HeldSource {
+  readonly row: SourceRow
+  /** When it was taken, by the database's clock. */
+  readonly beganAt: Date
+  /** Fires when the service stops. */
+  readonly signal: AbortSignal
+  /** Runs a transaction that commits only while this process may write for it and nobody paused it. */
+  transaction<T>(work: (sql: Parameters<Parameters<Database['transaction']>[0]>[0]) => Promise<T>): Promise<T>
+  /** The same for a transaction of somebody else. */
+  assertHeld(sql: Parameters<Parameters<Database['transaction']>[0]>[0]): Promise<void>
+}
+
+/** Ends a reading as it stands: the source was paused or removed, or another process has it. */
+class Lost extends Error {
+  override readonly name = 'Lost'
+}
+
+async function withLease(
+  { database, newId, leaseSeconds }: SourceRunnerDeps,
+  id: string,
+  signal: AbortSignal,
+  work: (held: HeldSource) => Promise<void>,
+): Promise<void> {
+  const objects = [`source:${id}`]
+  // On PGlite there is one process, which has each source at most once.
+  await endExpired(database, objects, { isAlone: database.kind === 'pglite' })
+  const lost = () => new Lost('Another process reads this source, or it was paused or removed.')
+  const lease = await takeLease({ database, seconds: leaseSeconds, lost }, objects, newId())
+  if (lease === undefined) return
+  try {
+    const row = await readSource(database, id)
+    const [clock] = await database.query<{ now: Date }>('select now() as now')
+    if (row === undefined || clock === undefined) return
+    const assertHeld: HeldSource['assertHeld'] = async (sql) => {
+      const rows = await sql.query(
+        `select from leases join sources on 'source:' || sources.id = leases.object
+         where leases.holder = $1 and sources.id = $2 and sources.state = $3 for share`,
+        [lease.holder, id, row.state],
+      )
+      if (rows.length === 0) throw lost()
+    }
+    await work({
+      row,
+      beganAt: clock.now,
+      signal,
+      assertHeld,
+      transaction: (task) =>
+        database.transaction(async (sql) => {
+          await assertHeld(sql)
+          return task(sql)
+        }),
+    })
+  } finally {
+    await lease.end()
+  }
+}
+
+const failurePauseSecondsMax = 3_600
+
+/** Reads a source, or goes on with its removal. */
+async function turn(dependencies: SourceRunnerDeps, held: HeldSource): Promise<void> {
+  const { database, ingest, services, newId } = dependencies
+  const { row, signal, assertHeld } = held
+  const { id, state, collections } = row
+  const name = `${sourcePrefix}${id}`
+  const actor = {
+    subject: `service:${name}`,
+    actors: [],
+    client: 'source',
+    txn: newId(),
+    assertCurrent: assertHeld,
+  } as const
+  const purging = { database, ingest, actor, id, signal }
+  try {
+    // Each time: a crash may have left a right out, and an administrator may have taken one away by mistake.
+    await services.save({ name, collections, prefixes: [`${id}/`] })
+    if (state === 'removing') {
+      await removeAll(purging)
+      await services.remove(name)
+      await database.query(`delete from sources where id = $1 and state = 'removing'`, [id])
+      return
+    }
+    await noteEnd(held, await readOnce({ ...dependencies, held, actor }))
+    await purgeMissing(purging)
+  } catch (error) {
+    await noteFailure(held, error)
+    throw error
+  }
+}
+
+/** How a reading ended that went to its end. */
+export interface Outcome {
+  /** Groups are as the source has them. */
+  readonly confirmsGroups: boolean
+  /** So are the permissions of every settled item. */
+  readonly confirmsItems: boolean
+  /** It was read to the source's own end mark. */
+  readonly isComplete: boolean
+  /** And from its beginning. */
+  readonly crawled: boolean
+  readonly problem: string | undefined
+  readonly nameless: SourceRow['nameless']
+}
+
+const noteEnd = (
+  { row, beganAt, transaction }: HeldSource,
+  { confirmsGroups, confirmsItems, isComplete, crawled: isCrawled, problem, nameless }: Outcome,
+): Promise<unknown> =>
+  transaction((sql) =>
+    sql.query(
+      `update sources set began_at = $2, ended_at = now(), failures = 0, problem = $3, nameless = $4::jsonb,
+         groups_at = case when $5 then $2 else groups_at end, items_at = case when $6 then $2 else items_at end,
+         -- One that went on where another stopped is no reading of all of it: that comes next.
+         crawled_at = case when $7 then $2 when $8 then coalesce(crawled_at, 'epoch') else crawled_at end,
+         -- Whoever had it read again meanwhile is not passed over.
+         next_at = case when next_at > $2 then next_at else now() + make_interval(secs => poll_seconds) end
+       where id = $1`,
+      [
+        row.id,
+        beganAt,
+        problem ?? null,
+        JSON.stringify(nameless),
+        confirmsGroups,
+        confirmsItems,
+        isCrawled,
+        isComplete,
+      ],
+    ),
+  )
+
+const problemLengthMax = 500
+
+/** Tried again after a pause that grows, or as long as the source asks for. Nothing is confirmed by it. */
+const noteFailure = ({ row, beganAt, transaction }: HeldSource, error: unknown): Promise<unknown> =>
+  transaction((sql) =>
+    sql.query(
+      `update sources set began_at = $2, ended_at = now(), failures = failures + 1, problem = $3,
+         next_at = now() + make_interval(secs => least($4::float8, 5 * power(2, least(failures, 20)))) where id = $1`,
+      [row.id, beganAt, reasonOf(error).slice(0, problemLengthMax), failurePauseSecondsMax],
+    ),
+  ).catch((failure: unknown) => {
+    // Paused, removed or taken over: there is nothing to note.
+    if (!(failure instanceof Lost)) throw failure
+  })

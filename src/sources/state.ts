@@ -1,0 +1,122 @@
+import { memoryState, type SyncMemory, type SyncState, type SyncUpdate } from '@remit/connector'
+import { isOpenDocument, sourcePrefix } from '../store/open-document.ts'
+import type { Sql } from '../store/sql.ts'
+
+/** Where a source's state is kept. */
+export interface SourceStateDeps {
+  readonly id: string
+  /** When this reading began: what it settles was as the source had it then or later. */
+  readonly beganAt: Date
+  /** Everything that was read before is read again. */
+  readonly crawls: boolean
+  /** Commits only while this process may write for the source. */
+  readonly transaction: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>
+}
+
+/** A state in Postgres, and whether the reading that uses it began with nothing. */
+export interface SourceState extends SyncState {
+  readonly readsAll: () => boolean
+}
+
+/** What a sync remembers of a source, in its rows. */
+export function createSourceState({ id, beganAt, crawls, transaction }: SourceStateDeps): SourceState {
+  let isWhole = false
+  return {
+    readsAll: () => isWhole,
+    load: () =>
+      transaction(async (sql) => {
+        const memory = await readMemory(sql, id, crawls)
+        isWhole = memory.cursor === undefined
+        return memory
+      }),
+    apply: (update) =>
+      transaction(async (sql) => {
+        if (update.cursor === null) isWhole = true
+        await applyUpdate(sql, id, beganAt, update)
+      }),
+  }
+}
+
+async function readMemory(sql: Sql, id: string, crawls: boolean): Promise<SyncMemory> {
+  const [row] = await sql.query<{ cursor: string | null }>('select cursor from sources where id = $1', [id])
+  const items = await sql.query<{ document: string; settled: boolean }>(
+    'select document, settled from source_items where source = $1 and missing_at is null',
+    [id],
+  )
+  const tuples = await sql.query<{ tuple: string; settled: boolean }>(
+    'select tuple, settled from source_tuples where source = $1',
+    [id],
+  )
+  const memory = memoryState()
+  await memory.apply({
+    ...(row !== undefined && row.cursor !== null && !crawls && { cursor: row.cursor }),
+    begun: items.map(({ document }) => document),
+    settled: items.filter(({ settled: isSettled }) => isSettled).map(({ document }) => document),
+    tuplesBegun: tuples.map(({ tuple }) => tuple),
+    tuplesSettled: tuples.filter(({ settled: isSettled }) => isSettled).map(({ tuple }) => tuple),
+  })
+  return memory.load()
+}
+
+async function applyUpdate(sql: Sql, id: string, beganAt: Date, update: SyncUpdate): Promise<void> {
+  const { cursor, begun = [], settled: settledIds = [], forgotten = [] } = update
+  const { tuplesBegun = [], tuplesSettled = [], tuplesForgotten = [] } = update
+  if (cursor !== undefined) await sql.query('update sources set cursor = $2 where id = $1', [id, cursor])
+  if (begun.length > 0)
+    await sql.query(
+      `insert into source_items (source, document) select $1, document from unnest($2::text[]) as begun (document)
+       on conflict (source, document) do update set settled = false, missing_at = null`,
+      [id, begun],
+    )
+  if (settledIds.length > 0) {
+    await sql.query(
+      `update source_items set settled = true, confirmed_at = $3, hidden = null where source = $1 and document = any($2)`,
+      [id, settledIds, beganAt],
+    )
+    await sql.query(
+      `update documents set closed = not ${isOpenDocument}
+       where id = any($2) and source = $1 and closed = ${isOpenDocument}`,
+      [`${sourcePrefix}${id}`, settledIds],
+    )
+  }
+  // What the source does not tell any more stays hidden until it is purged: see `hideMissing`.
+  if (forgotten.length > 0)
+    await sql.query(
+      'delete from source_items where source = $1 and document = any($2) and missing_at is null',
+      [id, forgotten],
+    )
+  if (tuplesBegun.length > 0)
+    await sql.query(
+      `insert into source_tuples (source, tuple, settled) select $1, tuple, false from unnest($2::text[]) as begun (tuple)
+       on conflict (source, tuple) do update set settled = false`,
+      [id, tuplesBegun],
+    )
+  if (tuplesSettled.length > 0)
+    await sql.query('update source_tuples set settled = true where source = $1 and tuple = any($2)', [
+      id,
+      tuplesSettled,
+    ])
+  if (tuplesForgotten.length > 0)
+    await sql.query('delete from source_tuples where source = $1 and tuple = any($2)', [id, tuplesForgotten])
+}
+
+/**
+ * Takes items out of every search and read, with the reason; `isMissing`: the source does not have it any
+ * more.
+ */
+export async function hideItems(
+  sql: Sql,
+  id: string,
+  documents: readonly string[],
+  { reason, isMissing = false }: { readonly reason: string; readonly isMissing?: boolean },
+): Promise<void> {
+  await sql.query(
+    `update source_items set hidden = $3, missing_at = case when $4 then coalesce(missing_at, now()) else missing_at end
+     where source = $1 and document = any($2)`,
+    [id, documents, reason, isMissing],
+  )
+  await sql.query(`update documents set closed = true where id = any($2) and source = $1 and not closed`, [
+    `${sourcePrefix}${id}`,
+    documents,
+  ])
+}

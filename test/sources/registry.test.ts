@@ -1,0 +1,138 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Service } from '../../src/delegation/registry/services.ts'
+import { openSourceWorld, type SourceWorld } from './world.ts'
+
+describe('who administers sources', () => {
+  let at: SourceWorld
+  beforeAll(async () => {
+    at = await openSourceWorld()
+    at.wiki.put('plan', { text: 'The zeppelin leaves.', readers: ['anne'] })
+  })
+  afterAll(() => at?.[Symbol.asyncDispose]())
+
+  const proposal = { id: 'wiki', kind: 'wiki', settings: {}, collections: ['wiki'] }
+  const propose = (change: object, user = 'dan') =>
+    at.call(user, 'POST', '/sources', { ...proposal, ...change })
+  const act = (action: string, user = 'dan', more: object = {}) =>
+    at.call(user, 'POST', '/sources/wiki', { action, ...more })
+
+  test.each([
+    [
+      'settings.secret_ref',
+      { settings: { base: 'https://attacker.example', secret_ref: 'OPENFGA_API_TOKEN' } },
+    ],
+    ['settings.base', { settings: { base: 'https://attacker.example' } }],
+    ['settings.base', { settings: { base: 'file:///etc' } }],
+    ['kind', { kind: 'folder' }],
+    ['collections', { collections: ['nowhere'] }],
+    ['collections', { collections: ['handbook'] }],
+    ['collections', { collections: [] }],
+    ['id', { id: '../wiki' }],
+    ['id', { id: 'Wiki' }],
+    ['poll_seconds', { poll_seconds: 60, permissions_max_age_seconds: 60 }],
+    ['secret_ref', { secret_ref: 'OPENFGA_API_TOKEN' }],
+  ])('a proposal is refused by its %s, whoever makes it: %j', async (field, change) => {
+    expect(await propose(change)).toMatchObject({ status: 422, body: { code: 'invalid_request', field } })
+    expect((await at.call('dan', 'GET', '/sources')).body['sources']).toEqual([])
+  })
+
+  test('nobody but an administrator proposes, reads, confirms or changes one', async () => {
+    for (const answer of [
+      await propose({}, 'anne'),
+      await act('confirm', 'anne', { digest: 'x' }),
+      await act('pause', 'anne'),
+      await at.call('anne', 'GET', '/sources'),
+      await at.call('anne', 'GET', '/sources/wiki'),
+    ])
+      expect(answer).toMatchObject({ status: 403, body: { code: 'insufficient_scope' } })
+  })
+
+  test('what one administrator proposed is not read before another confirmed it, who still is one', async () => {
+    const { source } = (await propose({})).body as unknown as { source: { digest: string } }
+    const { digest } = source
+    expect(source).toMatchObject({ state: 'proposed', proposed_by: 'user:dan' })
+    expect(await propose({})).toMatchObject({ status: 409, body: { field: 'id' } })
+    await at.sync()
+    expect(at.wiki.calls).toEqual([])
+    for (const action of ['sync', 'pause', 'resume'])
+      expect(await act(action), action).toMatchObject({ status: 409 })
+    expect(await act('confirm', 'dan', { digest })).toMatchObject({ status: 409, body: { code: 'conflict' } })
+    await at.world.service.administrators.remove('user:dan')
+    expect(await act('confirm', 'carol', { digest })).toMatchObject({ status: 403 })
+    await at.world.service.administrators.add('user:dan', ['security.write'])
+    expect((await act('confirm', 'carol', { digest })).body['source']).toMatchObject({
+      state: 'active',
+      confirmed_by: 'user:carol',
+    })
+    expect(await act('confirm', 'carol', { digest })).toMatchObject({ status: 409 })
+    await at.sync()
+    expect(await at.finds('zeppelin')).toEqual(['wiki/plan'])
+  })
+
+  test('a source and a service never write into one collection, or groups of one prefix', async () => {
+    expect(await propose({ id: 'other' })).toMatchObject({ status: 422, body: { field: 'collections' } })
+    const { services } = at.world.service
+    const save = (change: Partial<Service>) =>
+      services.save({ name: 'x', collections: [], prefixes: [], ...change })
+    await expect(save({ collections: ['wiki'] })).rejects.toMatchObject({ field: 'collections' })
+    for (const prefix of ['wiki/', 'wiki/team', 'w'])
+      await expect(save({ prefixes: [prefix] }), prefix).rejects.toMatchObject({ field: 'prefixes' })
+    await save({ prefixes: ['corp/eu/'] })
+    expect(await propose({ id: 'corp', collections: ['wiki-more'] })).toMatchObject({
+      status: 422,
+      body: { field: 'id' },
+    })
+  })
+
+  test('a yes counts for what was looked at, not for what was proposed anew under its id', async () => {
+    const swapped = { id: 'swapped', collections: ['wiki-more'] }
+    const { source } = (await propose(swapped)).body as unknown as { source: { digest: string } }
+    const remove = { action: 'remove' }
+    await at.call('dan', 'POST', '/sources/swapped', remove)
+    await at.sync()
+    await propose({ ...swapped, purge_days: 0 })
+    expect(
+      await at.call('carol', 'POST', '/sources/swapped', { action: 'confirm', digest: source.digest }),
+    ).toMatchObject({ status: 409, body: { field: 'digest' } })
+    await at.call('dan', 'POST', '/sources/swapped', remove)
+    await at.sync()
+  })
+
+  test('each change is on record, with who made it', async () => {
+    await act('sync', 'carol', { all: true })
+    await act('pause')
+    await act('resume')
+    const rows = await at.world.database.query<{ event: string; subject: string }>(
+      `select event, subject from decision_records where event like 'source_%' and detail->>'source' = 'wiki' order by record_no`,
+    )
+    expect(rows.map(({ event, subject }) => `${event} ${subject}`)).toEqual([
+      'source_proposed user:dan',
+      'source_confirmed user:carol',
+      'source_woken user:carol',
+      'source_paused user:dan',
+      'source_resumed user:dan',
+    ])
+  })
+
+  test('a source that is removed is hidden at once, and then nothing of it is left', async () => {
+    at.wiki.groups.set('team', ['anne'])
+    await at.sync()
+    expect(await at.reads('wiki/plan')).toBe(200)
+    await act('remove')
+    // Before anything of it was purged.
+    expect(await at.reads('wiki/plan')).toBe(404)
+    await at.sync()
+    expect(await at.call('dan', 'GET', '/sources/wiki')).toMatchObject({ status: 404 })
+    const left = await at.world.database.query<{ left: number }>(
+      `select (select count(*) from source_items) + (select count(*) from source_tuples)
+         + (select count(*) from documents where source like 'source/%' and withdrawn_at is null)
+         + (select count(*) from services where name like 'source/%') as left`,
+    )
+    expect(left).toEqual([{ left: 0 }])
+    const members: unknown[] = []
+    for await (const tuple of at.world.service.fga.read({ object: 'group:wiki/team' })) members.push(tuple)
+    expect(members).toEqual([])
+    // Its id is free again.
+    expect((await propose({})).status).toBe(200)
+  })
+})

@@ -1,0 +1,174 @@
+import {
+  type Change,
+  type ChangePage,
+  CursorExpired,
+  type Directory,
+  type ItemChange,
+  type LoadedItem,
+  type Source,
+  SourceUnavailable,
+} from '@remit/connector'
+import { z } from 'zod'
+import { defineKind, type Opening, type SourceKind } from '../../src/sources/kind.ts'
+
+/** A page of the wiki. */
+export interface Page {
+  readonly text: string
+  /** `anne`, or `@team` for a group. */
+  readonly readers: readonly string[]
+  readonly revision: number
+}
+
+/** Where the double says that it is. */
+export const wikiOrigin = 'file:///srv/wiki'
+
+/**
+ * A wiki in memory that a test changes, and that can change between any two of its calls: a feed with a
+ * cursor, pages with readers, groups.
+ */
+export class Wiki {
+  readonly pages = new Map<string, Page>()
+  readonly groups = new Map<string, readonly string[]>()
+  readonly calls: string[] = []
+  /** What is no page: told as broken, with this reason. */
+  readonly broken = new Map<string, string>()
+  /** Before each of its calls: `changes`, `directory`, `text p`, `readers p`, `revision p`. */
+  before: (call: string) => void | Promise<void> = () => undefined
+  /** Its credential does not count any more. */
+  isClosed = false
+  /** Its listing ends without the end mark. */
+  isCutShort = false
+  pageSize = 2
+  #log: string[] = []
+  #revision = 0
+  #epoch = 1
+
+  reset(): void {
+    for (const kept of [this.pages, this.groups, this.broken]) kept.clear()
+    this.calls.length = 0
+    this.#log.length = 0
+    this.before = () => undefined
+    this.isClosed = false
+    this.isCutShort = false
+    this.pageSize = 2
+  }
+
+  put(
+    name: string,
+    { text, readers }: { readonly text?: string; readonly readers?: readonly string[] },
+  ): void {
+    const before = this.pages.get(name)
+    this.#revision += 1
+    this.pages.set(name, {
+      text: text ?? before?.text ?? `All about ${name}.`,
+      readers: readers ?? before?.readers ?? [],
+      revision: this.#revision,
+    })
+    this.#log.push(name)
+  }
+
+  /** A change that the feed does not tell. */
+  unshareSilently(name: string): void {
+    const before = this.pages.get(name)
+    this.#revision += 1
+    if (before !== undefined) this.pages.set(name, { ...before, readers: [], revision: this.#revision })
+  }
+
+  remove(name: string): void {
+    this.pages.delete(name)
+    this.#log.push(name)
+  }
+
+  loseCursors(): void {
+    this.#epoch += 1
+  }
+
+  source({ prefix, collections: [collection = ''] }: Opening): Source {
+    const call = async (name: string): Promise<void> => {
+      this.calls.push(name)
+      await this.before(name)
+      if (this.isClosed) throw new SourceUnavailable('The wiki does not let us in (401).')
+    }
+    const accessOf = ({ readers }: Page) => ({
+      viewers: readers.map((reader) =>
+        reader.startsWith('@') ? `group:${prefix}${reader.slice(1)}#member` : `user:${reader}`,
+      ),
+    })
+    const changeOf = (name: string): Change => {
+      const id = `${prefix}${name}`
+      const problem = this.broken.get(name)
+      if (problem !== undefined) return { kind: 'broken', id, name, problem }
+      const page = this.pages.get(name)
+      if (page === undefined) return { kind: 'deleted', id }
+      const content = async (): Promise<LoadedItem> => {
+        await call(`text ${name}`)
+        const text = this.pages.get(name)?.text ?? ''
+        await call(`readers ${name}`)
+        const now = this.pages.get(name) ?? page
+        const access = accessOf(now)
+        await call(`revision ${name}`)
+        return {
+          version: String(this.pages.get(name)?.revision ?? 'gone'),
+          content: { collection, title: name, text },
+          access,
+        }
+      }
+      return {
+        kind: 'item',
+        id,
+        name,
+        version: String(page.revision),
+        access: accessOf(page),
+        content,
+      } satisfies ItemChange
+    }
+    const changes = async function* (this: Wiki, cursor: string | undefined): AsyncGenerator<ChangePage> {
+      await call('changes')
+      const [epoch = '', from = '0'] = (cursor ?? '').split(':')
+      if (cursor !== undefined && epoch !== String(this.#epoch)) throw new CursorExpired('Too old.')
+      const end = this.#log.length
+      const names =
+        cursor === undefined
+          ? [...new Set([...this.pages.keys(), ...this.broken.keys()])]
+          : [...new Set(this.#log.slice(Number(from)))]
+      for (let offset = 0; offset === 0 || offset < names.length; offset += this.pageSize) {
+        const isEnd = offset + this.pageSize >= names.length
+        yield {
+          changes: names.slice(offset, offset + this.pageSize).map(changeOf),
+          cursor: `${this.#epoch}:${isEnd ? end : from}`,
+          isLast: isEnd && !this.isCutShort,
+        }
+      }
+    }
+    const directory = async (): Promise<Directory> => {
+      await call('directory')
+      const people = [...new Set([...this.groups.values()].flat())]
+      return {
+        accounts: people.map((id) => ({ id, subject: `user:${id}` })),
+        groups: [...this.groups].map(([id, members]) => ({
+          id: `${prefix}${id}`,
+          members: members.map((account) => ({ account })),
+        })),
+        folders: [],
+      }
+    }
+    return {
+      changes: (cursor) => changes.call(this, cursor),
+      item: async (id) => {
+        await call(`item ${id.slice(prefix.length)}`)
+        return changeOf(id.slice(prefix.length))
+      },
+      directory,
+    }
+  }
+}
+
+/** The wiki as a kind; `untold`: which changes its feed does not tell. */
+export const wikiKind = (wiki: Wiki, untold: readonly string[] = []): SourceKind =>
+  defineKind({
+    id: 'wiki',
+    settings: z.strictObject({ base: z.literal(wikiOrigin).default(wikiOrigin) }),
+    untold,
+    originOf: ({ base }) => base,
+    open: (_settings, opening) => wiki.source(opening),
+  })
