@@ -3,7 +3,7 @@ import { readTokens } from '../../src/embed/tokens.ts'
 import { type Chunk, type ChunkOptions, chunk } from '../../src/ingest/chunk.ts'
 import { parseMarkdown } from '../../src/ingest/parse/markdown.ts'
 import type { Block, Parsed } from '../../src/ingest/parse/parsed.ts'
-import { parsePlain } from '../../src/ingest/parse/text.ts'
+import { parseJson, parsePlain } from '../../src/ingest/parse/text.ts'
 import { localModel } from '../support/model.ts'
 import fc from '../support/properties.ts'
 
@@ -280,3 +280,43 @@ test.skipIf(!localModel.available)(
     expect(sizes.reduce((sum, size) => sum + size, 0) / sizes.length).toBeGreaterThan(128)
   },
 )
+
+describe('cutting JSON', () => {
+  const list = (count: number, of: (index: number) => string): string =>
+    `[${Array.from({ length: count }, (_, index) => of(index)).join()}]`
+  /** How many characters are counted for each that the document has. */
+  function workOf(parsed: Parsed): number {
+    let characters = 0
+    const countTokens = (part: string): number => {
+      characters += part.length
+      return countBytes(part)
+    }
+    chunk(parsed, { ...options, tokensMax: 256, countTokens })
+    return characters / parsed.text.length
+  }
+  const prose = (length: number): Parsed => parsePlain(sentences(Math.ceil(length / 40)).slice(0, length))
+
+  test.each<[string, (index: number) => string]>([
+    ['numbers', (index) => String(index)],
+    ['nothings', () => '{}'],
+    ['records', (index) => `{"id":${index},"name":"n${index}","tags":["a","b"]}`],
+    ['long strings', (index) => `"${`word ${index} `.repeat(200)}"`],
+    ['one without a space', (index) => `"${String(index).repeat(2_000)}"`],
+  ])(
+    'takes no more than two and a half times the counting of prose of its length, and no more a letter where it is long: %s',
+    (_, of) => {
+      const [small, large] = [5_000, 40_000].map((length) =>
+        parseJson(list(Math.ceil(length / of(100).length), of)),
+      ) as [Parsed, Parsed]
+      expect(workOf(large)).toBeLessThan(2.5 * workOf(prose(large.text.length)))
+      expect(workOf(large)).toBeLessThan(1.2 * workOf(small))
+    },
+  )
+
+  test('that says the same again and again leaves few texts to embed', () => {
+    const parsed = parseJson(list(50_000, () => '0'))
+    const chunks = chunk(parsed, { ...options, tokensMax: 256, countTokens: countBytes })
+    expect(chunks.length).toBeGreaterThan(300)
+    expect(new Set(chunks.map(({ embedText }) => embedText)).size).toBeLessThan(6)
+  })
+})

@@ -138,6 +138,25 @@ test('a thread is left for others by the slow documents of one service, and the 
   expect(ended).toEqual(['b', 'c', 'no a', 'a'])
 })
 
+test('small documents of a service go before its large one that waits, and others keep their turn', async () => {
+  await using parser = createParser({
+    cutting: { counting: { kind: 'estimate', of: 'characters', perToken: 4, marks: 0 }, tokensMax: 256 },
+  })
+  const ended: string[] = []
+  const read = (title: string, source: string, bytes: number) =>
+    parser
+      .prepare({ mimeType: mimeTypes.plain, bytes: Buffer.alloc(bytes, 'word '), title, source })
+      .then(() => ended.push(title))
+  await Promise.all([
+    read('being read', 'a', 10),
+    read('large', 'a', 500_000),
+    read('of another', 'b', 1_000),
+    read('small', 'a', 10),
+    read('smaller', 'a', 5),
+  ])
+  expect(ended).toEqual(['being read', 'smaller', 'of another', 'small', 'large'])
+})
+
 test('reads no further what nobody waits for any more, and begins nothing of it', async () => {
   const replies: unknown[] = []
   await using parser = createParser({

@@ -55,6 +55,14 @@ interface ParserOptions extends Partial<ParseLimits> {
 /** One core is left to answer requests; two at least, so that one document never stops all others. */
 export const parsersHere = (): number => Math.min(4, Math.max(2, availableParallelism() - 1))
 
+/** Of whom the turn is: a large document, which takes long, lets the small ones of its owner go first. */
+const smallestLike = (oldest: Task, waiting: readonly Task[]): Task =>
+  waiting.reduce(
+    (best, task) =>
+      task.source === oldest.source && task.request.bytes.length < best.request.bytes.length ? task : best,
+    oldest,
+  )
+
 /**
  * Parsing is where strangers' bytes meet much code: a document that takes too much time or memory costs its
  * thread, never the service. Who has fewest documents being read is next, and nobody's are read in all
@@ -80,10 +88,13 @@ export function createParser({
 
   function pump(): void {
     while (!closed && idle.length > 0) {
-      const task = fairNext(waiting, running, ({ source }) => source, Math.max(1, threads - 1))
-      const thread = task && idle.pop()
-      if (task === undefined || thread === undefined) return
-      waiting.splice(waiting.indexOf(task), 1)
+      const oldest = fairNext(waiting, running, ({ source }) => source, Math.max(1, threads - 1))
+      const thread = oldest && idle.pop()
+      if (oldest === undefined || thread === undefined) return
+      const task = smallestLike(oldest, waiting)
+      // It goes in the turn of the oldest, and that one in its.
+      waiting[waiting.indexOf(task)] = oldest
+      waiting.splice(waiting.indexOf(oldest), 1)
       running.push(task)
       void read(thread, task)
     }
