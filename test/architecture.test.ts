@@ -24,13 +24,15 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   ingest: ['kernel', 'store', 'jobs', 'embed', 'audit', 'authz', 'retrieval'],
   // Other systems' documents, taken in as any service's are.
   sources: ['kernel', 'store', 'audit', 'outbound', 'authz', 'delegation', 'ingest'],
+  // People and groups as a directory brings them. Memberships are written by ingest, which compose hands it.
+  directory: ['kernel', 'store', 'audit', 'authz', 'delegation'],
   sample: ['kernel', 'store', 'audit', 'authz', 'delegation', 'ingest'],
   // faces: never each other
-  http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest', 'sources'],
+  http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest', 'sources', 'directory'],
   mcp: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
   // The command line also works beside no running service: it takes the folder's lock, or finds the service's
   // socket.
-  cli: ['kernel', 'store', 'audit', 'authz', 'delegation', 'retrieval', 'ingest', 'sources'],
+  cli: ['kernel', 'store', 'audit', 'authz', 'delegation', 'retrieval', 'ingest', 'sources', 'directory'],
   // What of the environment means what.
   config: ['kernel', 'delegation'],
   // The wiring, a file for each part of the service; nothing that it wires knows of it.
@@ -97,6 +99,7 @@ const walls: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
     retrieval: ['.'],
     ingest: ['.'],
     delegations: ['.'],
+    directory: ['.'],
     approvals: ['.'],
     vault: ['.'],
     oauth: ['.'],

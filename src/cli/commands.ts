@@ -6,6 +6,7 @@ import type { DemoConsent } from '../delegation/oauth/unasked-consents.ts'
 import type { Services } from '../delegation/registry/services.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { type AdminDeps, type Command, command, optional } from './commands/command.ts'
+import { directoryCommands } from './commands/directory.ts'
 import { peopleCommands } from './commands/people.ts'
 import { registryCommands } from './commands/registry.ts'
 
@@ -127,6 +128,7 @@ async function theWriter(services: Services, collection: string | undefined): Pr
 const commands = {
   ...demoCommands,
   ...registryCommands,
+  ...directoryCommands,
   ...peopleCommands,
   ...keepingCommands,
 } as const

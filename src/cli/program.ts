@@ -6,6 +6,7 @@ import { pluralize } from '../kernel/pluralize.ts'
 import { addAuditCommands } from './audit.ts'
 import type { DemoTokens } from './demo-tokens.ts'
 import type { CliDeps } from './deps.ts'
+import { addDirectoryCommands } from './directory.ts'
 import { addExplainCommands } from './explain.ts'
 import { bare, repeatable, typed } from './ids.ts'
 import { addImportCommand } from './import.ts'
@@ -80,6 +81,7 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
     .action(async (flags: TokenFlags) => terminal.out(await tokenFor(flags, dependencies.demoTokens)))
 
   addRegistryCommands(program, dependencies)
+  addDirectoryCommands(program, dependencies)
 
   const admins = program.command('admin').description('Works on administrators.')
   admins

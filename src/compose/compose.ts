@@ -29,6 +29,7 @@ import { openApprovalsPart, openPush } from './approvals.ts'
 import { openAuthz } from './authz.ts'
 import type { ComposeContext, ComposeOptions } from './context.ts'
 import { type DelegationPart, openDelegation } from './delegation.ts'
+import { type DirectoryPart, openDirectory } from './directory.ts'
 import { createGrants, type Grants } from './grants.ts'
 import { openIngestion } from './ingestion.ts'
 import { type Issuer, openIssuer } from './issuer.ts'
@@ -112,6 +113,11 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   // After a recovery what was removed since the copy is to be sent again first: an hour is left for it.
   const compares = epoch.isSound
   await epoch.whenSound(() => ingest.start({ compares }))
+  const directory = stack.use(
+    openDirectory({ ...context, ...delegation, fga, ingest, barring: issuer.barring }),
+  )
+  const { directories, memberships } = directory
+  await epoch.whenSound(async () => directory.start({ compares }))
   const parts = [delegation, grants, issuer, vault, asking, push, keeping]
   for (const [name, task] of parts.flatMap(({ tasks }) => Object.entries(tasks)))
     void stack.use(startRecurring(log, name, 3_600_000, task)).poll()
@@ -173,6 +179,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       }),
       ...modelsRoutes({ ...context, authz, administrators, persons, listLiveDelegations, access }),
       ...delegation.routes(access),
+      ...directory.routes,
       ...issuer.routes,
       ...vault.routes,
       ...push.routes,
@@ -217,6 +224,8 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     delegations,
     clients: delegation.clients,
     deniedHosts: delegation.deniedHosts,
+    directories,
+    memberships,
     keys: delegation.keys,
     revocations: delegation.revocations,
     grants,
@@ -250,7 +259,11 @@ export async function compose(options: ComposeOptions): Promise<Service> {
           delegations,
           epoch,
           clock,
-          mendAccess: async () => (await ingest.drift()).mended,
+          mendAccess: async () => {
+            const differing = await memberships.compare()
+            await memberships.mend()
+            return (await ingest.drift()).mended + differing
+          },
           rebuildIndex: () => index.rebuild(),
         },
         txn,
@@ -291,6 +304,8 @@ export interface Service
   readonly ownIssuer: string
   readonly ingest: Ingest
   readonly personMove: PersonMove
+  readonly directories: DirectoryPart['directories']
+  readonly memberships: DirectoryPart['memberships']
   readonly newTxn: () => string
   readonly ranking: RankingStatistics
   readonly record: RecordKeeping

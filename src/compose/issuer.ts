@@ -37,6 +37,7 @@ import { ownIssuerName } from '../delegation/tokens/issuers.ts'
 import { createReplayGuard } from '../delegation/tokens/replay-guard.ts'
 import { createUpstreamProvider } from '../delegation/upstream/provider.ts'
 import { createUpstreamSignIns } from '../delegation/upstream/sign-ins.ts'
+import { deactivatedBy } from '../directory/directories.ts'
 import type { App } from '../http/env.ts'
 import { createBegunLimit } from '../http/middleware/begun.ts'
 import { createRequireSession, type RequireSession } from '../http/middleware/session.ts'
@@ -245,7 +246,7 @@ export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
       }),
     ],
     passwords,
-    barring: createBarring({ ...base, signInEnds, endApprovals }),
+    barring: createBarring({ ...base, signInEnds, endApprovals, deactivatedBy }),
     resources,
     grants,
     requireSession,

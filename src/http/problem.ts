@@ -1,6 +1,7 @@
 import { type ErrorCode, errorCodes } from '@remit/contract/errors'
 import { HTTPException } from 'hono/http-exception'
 import { proofAlgorithms } from '../delegation/tokens/dpop.ts'
+import { errorBody, statusOf } from '../directory/scim/errors.ts'
 import { AppError, asAppError, type Challenge, stackOf } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import type { AppContext } from './env.ts'
@@ -14,6 +15,7 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
     const txn = c.get('txn') ?? ''
     if (error.status >= 500)
       log('request_failed', { txn, code: error.code, reason: error.message, stack: stackOf(thrown) })
+    if (isScim(c.req.path)) return scimError(c, error)
     // RFC 9457, with our code, the field that is wrong and the thread of the request.
     const problem = {
       type: `${publicUrl}/docs/errors/${error.code}`,
@@ -43,6 +45,15 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
     })
   }
 }
+
+const isScim = (path: string): boolean => path === '/scim' || path.startsWith('/scim/')
+
+/** Directories read SCIM's own form (RFC 7644 §3.12), whatever refused them. */
+const scimError = (c: AppContext, error: AppError): Response =>
+  c.body(JSON.stringify(errorBody(error)), {
+    status: statusOf(error) as 400,
+    headers: { ...error.headers, 'content-type': 'application/scim+json' },
+  })
 
 /** A scope that is lacking is said in the body too: a challenge is a header, which few look at. */
 function detailOf({ code, public: publicText, challenge }: AppError): { readonly detail?: string } {

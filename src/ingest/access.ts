@@ -109,7 +109,8 @@ function locksFor(entries: readonly Entry[]): readonly string[] {
   return [...new Set([...objects, ...(entries.some(writesFolderParent) ? [foldersLock] : [])])].sort()
 }
 
-function assertFits(list: AllowList, entries: readonly Entry[]): void {
+/** Throws for the first tuple that the list does not take, and for too many. */
+export function assertFits(list: AllowList, entries: readonly Entry[]): void {
   if (entries.length === 0) throw invalid('writes', 'At least one tuple is needed.')
   if (entries.length > tuplesMax)
     throw invalid('writes', `At most ${tuplesMax} tuples, writes and deletes together.`)
@@ -155,7 +156,8 @@ const noteOn = ({ object }: TupleKey, code: 'sensitivity_kept' | 'already_over')
 const endOf = (condition: Tuple['condition']): number | undefined =>
   condition === undefined ? undefined : Date.parse(condition.context.expires_at)
 
-async function writeChange(
+/** Records a change and writes it, by the hold that its caller has. Does NOT check who asks. */
+export async function writeChange(
   context: IngestContext,
   list: AllowList,
   hold: Hold,

@@ -25,6 +25,7 @@ import {
   readJob,
 } from './job-store.ts'
 import { createLocks } from './locks.ts'
+import { type MemberSource, settleMembers, type UnsettledMember } from './members.ts'
 import { processRevisions } from './process.ts'
 import { breakSilent } from './receiving.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
@@ -52,6 +53,8 @@ export interface Ingest extends AsyncDisposable {
   importAll(writer: Writer, request: ImportRequest): Promise<string>
   retag(writer: Writer, id: string, access: Access, signal?: AbortSignal): Promise<readonly JobNote[]>
   changeAccess(caller: Caller, change: AccessChange, signal?: AbortSignal): Promise<readonly JobNote[]>
+  /** Memberships of a group that another part keeps: see {@link settleMembers}. */
+  settleMembers<Member extends UnsettledMember>(caller: Caller, source: MemberSource<Member>): Promise<void>
   /** The operator's own tuples, without the allow-list: see {@link applyTuples}. */
   applyTuples(writer: Writer, change: AccessChange): Promise<void>
   saveCollection(writer: Writer, input: CollectionInput, signal?: AbortSignal): Promise<void>
@@ -208,6 +211,7 @@ export function createIngest({
       openImports(writer.subject, () => importDocuments(context, writer, request)),
     retag: (...args) => retag(context, ...args),
     changeAccess: (...args) => changeAccess(context, ...args),
+    settleMembers: (caller, source) => settleMembers(context, caller, source),
     applyTuples: (writer, change) => applyTuples(context, writer, change),
     saveCollection: (...args) => saveCollection(context, ...args),
     fields: () => readFields(database),

@@ -233,13 +233,16 @@ async function assertFree(
   if (other !== undefined)
     throw invalid('collections', `${other.name} files documents there. A source has collections of its own.`)
   const [feeder] = await sql.query<{ name: string }>(
-    `select name from services where name <> 'source/' || $1 and exists (
+    `select 'service ' || name as name from services where name <> 'source/' || $1 and exists (
        select from unnest(prefixes) as prefix
-       where starts_with(prefix, $1 || '/') or (prefix <> '' and starts_with($1 || '/', prefix))) limit 1`,
+       where starts_with(prefix, $1 || '/') or (prefix <> '' and starts_with($1 || '/', prefix)))
+     union all
+     select 'directory ' || name from directories
+     where starts_with(prefix, $1 || '/') or starts_with($1 || '/', prefix) limit 1`,
     [id],
   )
   if (feeder !== undefined)
-    throw invalid('id', `The service ${feeder.name} writes groups whose ids begin so. Choose another id.`)
+    throw invalid('id', `The ${feeder.name} writes groups whose ids begin so. Choose another id.`)
 }
 
 async function assertSecondPerson(

@@ -31,6 +31,7 @@ import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 import { createEnvelope } from '../../src/delegation/vault/envelope.ts'
 import { createLocalKeys } from '../../src/delegation/vault/keys.ts'
 import { createVaultKeyring } from '../../src/delegation/vault/rewrap.ts'
+import { createDirectories } from '../../src/directory/directories.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import { createSeal } from '../../src/store/encryption.ts'
 import { openMigrated, ownIssuerUrl, publicUrl } from '../delegation/world.ts'
@@ -112,8 +113,21 @@ export async function openCommands() {
     people,
     passwords: createPasswords({ database, clock: systemClock, signInEnds }),
     personMove: { look: notHere, move: notHere },
-    barring: createBarring({ database, clock: systemClock, signInEnds, persons, endApprovals }),
+    barring: createBarring({
+      database,
+      clock: systemClock,
+      signInEnds,
+      persons,
+      endApprovals,
+      deactivatedBy: async () => undefined,
+    }),
     clients,
+    directories: createDirectories({
+      database,
+      clock: systemClock,
+      randomBytes,
+      trustedIssuers: [{ issuer: 'https://id.test', namespace: 'acme' }],
+    }),
     deniedHosts: createDeniedHosts({ database, clock: systemClock }),
     agents,
     agentAdministration: createAgentAdministration({ database, agents, delegations, clock: systemClock }),

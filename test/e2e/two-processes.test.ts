@@ -40,6 +40,35 @@ describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : n
       }),
     )
 
+  test('somebody whom their directory deactivates by the one is refused there at once, in the other within a second', async () => {
+    await pair.command(
+      ...['directory', 'add', 'acme', '--namespace', 'elsewhere', '--prefix', 'acme/'],
+      ...['--key-attribute', 'externalId'],
+    )
+    const directory = (await pair.command('directory', 'token', 'acme')).trim()
+    const scim = async (method: string, path: string, body: object) => {
+      const response = await fetch(`${pair.urls[0]}/scim/v2${path}`, {
+        method,
+        headers: { authorization: `Bearer ${directory}`, 'content-type': 'application/scim+json' },
+        body: JSON.stringify(body),
+      })
+      return { status: response.status, body: (await response.json()) as { readonly id: string } }
+    }
+    const passed: number[] = []
+    for (let n = 0; n < 10; n += 1) {
+      const user = { userName: `p${n}`, externalId: `p${n}`, active: true }
+      const { id } = (await scim('POST', '/Users', user)).body
+      const { token } = await pair.agentToken(`elsewhere/p${n}`)
+      const off = { Operations: [{ op: 'replace', path: 'active', value: false }] }
+      passed.push(
+        await untilRefused(token, async () => {
+          expect((await scim('PATCH', `/Users/${id}`, off)).status).toBe(200)
+        }),
+      )
+    }
+    expect(Math.max(...passed)).toBeLessThan(1_000)
+  }, 240_000)
+
   test.each([
     ['a delegation is revoked', (delegation: string) => ['delegation', 'revoke', delegation]],
     ['a person is disabled', () => ['person', 'disable', 'eve', '--unknown']],

@@ -372,6 +372,7 @@ describe('every route that takes the name of something', () => {
   const gate = 'by the one function that asks about what is named'
   const rights = 'to services: as many rights are asked about, whatever is there'
   const searched = 'by a search: what is named narrows it, and is never looked up by itself'
+  const directory = 'to a directory: rows that it made, by one statement with whose they are in it'
   const random = 'by a random name and a cookie of the one browser that was given it'
   const public_ = 'to whoever comes: what is named is a file, or a provider that the operator set up'
 
@@ -410,6 +411,13 @@ describe('every route that takes the name of something', () => {
       'POST /connections/{id}/agents/remove',
       'POST /connections/{id}/disconnect',
       'POST /vault/fetch',
+    ],
+    [directory]: [
+      ...['Users', 'Groups'].flatMap((type) =>
+        ['GET', 'PUT', 'PATCH', 'DELETE'].map((method) => `${method} /scim/v2/${type}/{id}`),
+      ),
+      'GET /scim/v2/ResourceTypes/{name}',
+      'GET /scim/v2/Schemas/{name}',
     ],
     [all]: [
       'PUT /collections/{id}',

@@ -17,7 +17,7 @@ export interface NativeServices {
   readonly chromium: string | undefined
   /** A folder with the Python SDK of MCP and what it needs. */
   readonly mcpPython: string | undefined
-  /** A folder with Authlib and FastMCP and what they need. */
+  /** A folder with Authlib, FastMCP and scim2-client and what they need. */
   readonly interopPython: string | undefined
   /** A folder with Nimbus' SDK of OAuth and what it needs. */
   readonly interopJava: string | undefined
@@ -59,7 +59,7 @@ export const needsMcpPython = needs(native.mcpPython !== undefined, 'the Python 
 /** Options of a test or suite that runs libraries of others for Python. */
 export const needsInteropPython = needs(
   native.interopPython !== undefined,
-  'Authlib and FastMCP (INTEROP_PYTHON_PATH)',
+  'Authlib, FastMCP and scim2-client (INTEROP_PYTHON_PATH)',
 )
 
 /** Options of a test or suite that runs a library of others for Java. */

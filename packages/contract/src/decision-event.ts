@@ -190,6 +190,19 @@ export type DecisionEvent =
   /** With the agents that came from it. */
   | { readonly event: 'host_disabled'; readonly host: string; readonly agents: readonly string[] }
   | { readonly event: 'host_enabled'; readonly host: string }
+  | {
+      /** What a directory said of a person, by SCIM. */
+      readonly event: 'directory_user_changed'
+      readonly user: string
+      readonly change: 'created' | 'replaced' | 'patched' | 'deleted'
+      readonly active: boolean
+    }
+  | {
+      /** And of a group; who came and went stands in `access_changed`. */
+      readonly event: 'directory_group_changed'
+      readonly object: string
+      readonly change: 'created' | 'replaced' | 'patched' | 'deleted'
+    }
   | { readonly event: 'collection_saved'; readonly collection: string }
   | { readonly event: 'fields_saved'; readonly fields: Readonly<Record<string, string>> }
   | {

@@ -23,6 +23,8 @@ export const eventNames = [
   'agent_enabled',
   'person_disabled',
   'person_enabled',
+  'directory_user_changed',
+  'directory_group_changed',
   'client_saved',
   'client_removed',
   'host_disabled',

@@ -21,6 +21,7 @@ import type { Resources } from '../../delegation/registry/resources.ts'
 import type { Services } from '../../delegation/registry/services.ts'
 import type { KeyRing } from '../../delegation/tokens/signing-key.ts'
 import type { VaultKeyring } from '../../delegation/vault/rewrap.ts'
+import type { Directories } from '../../directory/directories.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { firstIssue } from '../../kernel/validation-message.ts'
 import type { Database } from '../../store/sql.ts'
@@ -36,6 +37,7 @@ export interface AdminDeps {
   readonly barring: Barring
   readonly personMove: PersonMove
   readonly clients: Clients
+  readonly directories: Directories
   readonly deniedHosts: DeniedHosts
   readonly agents: Agents
   readonly agentAdministration: Pick<AgentAdministration, 'save' | 'disable' | 'enable'>

@@ -63,6 +63,7 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
   async function assertMovable(oldKey: string, newKey: string): Promise<void> {
     if (!isId(oldKey) || isLocal(oldKey))
       throw invalid('from', 'The old key is NAMESPACE/KEY of a trusted issuer.')
+    await assertNoDirectorys(oldKey)
     if (!isId(newKey) || newKey === oldKey) throw invalid('to', 'The new key is another account key.')
     if (isLocal(newKey) && !(await people.has(newKey)))
       throw invalid('to', `There is no local account ${newKey}.`)
@@ -82,6 +83,16 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
     )
     if (pendingMove !== undefined && pendingMove.new_key !== newKey)
       throw invalid('to', `${oldKey} was moved to ${pendingMove.new_key} already.`)
+  }
+
+  /** A directory names the old key, and would go on taking from it what the new one has by then. */
+  async function assertNoDirectorys(oldKey: string): Promise<void> {
+    const [row] = await database.query<{ directory: string }>(
+      'select directory from directory_users where account = $1 and deleted_at is null',
+      [oldKey],
+    )
+    if (row !== undefined)
+      throw invalid('from', `The directory ${row.directory} keeps ${oldKey}. Have it delete the user first.`)
   }
 
   async function tuplesOf(subject: string): Promise<Tuple[]> {
@@ -125,6 +136,8 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
        on conflict (old_key) do nothing`,
       [oldKey, newKey, `user:${oldKey}`, now()],
     )
+    // Again: a directory that makes a user looks for this row, and was waited for.
+    await assertNoDirectorys(oldKey)
     const [row] = await database.query<{ disables: boolean }>(
       'select was_disabled and ended_at is null as disables from person_moves where old_key = $1',
       [oldKey],

@@ -47,6 +47,15 @@ export interface AccountLinks {
    * minutes.
    */
   unlink(account: ExternalAccount & { readonly person: string }, recordedAs: RecordActor): Promise<boolean>
+  /**
+   * The same in the caller's transaction, for whoever's link it is. Answers with what is left to do once it
+   * is committed; undefined: there is no link.
+   */
+  unlinkWithin(
+    sql: Sql,
+    account: ExternalAccount & { readonly person?: string },
+    recordedAs: RecordActor,
+  ): Promise<readonly Settle[] | undefined>
   /** Key of the local account that it is, if any. */
   of(account: ExternalAccount): Promise<string | undefined>
   list(person: string): Promise<AccountLink[]>
@@ -58,6 +67,30 @@ interface AccountLinksDeps extends Pick<Runtime, 'database' | 'clock'> {
 
 /** Which accounts at trusted issuers are a local account. Each change is on record with the row. */
 export function createAccountLinks({ database, delegations, clock }: AccountLinksDeps): AccountLinks {
+  const unlinkWithin: AccountLinks['unlinkWithin'] = async (
+    sql,
+    { issuer, sub, person: whose },
+    recordedAs,
+  ) => {
+    const [ended] = await sql.query<{ readonly person: string }>(
+      `delete from account_links where issuer = $1 and sub = $2 and ($3::text is null or person = $3)
+       returning person`,
+      [issuer, sub, whose ?? null],
+    )
+    if (ended === undefined) return undefined
+    const { person } = ended
+    await sql.query(
+      `insert into account_links_ended (issuer, sub, person, ended_at) values ($1, $2, $3, $4)
+       on conflict (issuer, sub, person) do update set ended_at = excluded.ended_at`,
+      [issuer, sub, person, new Date(clock.now())],
+    )
+    await record(sql, recordedAs, { event: 'account_unlinked', issuer, sub, person })
+    // Whose browser it was is not known once a session is over: each is asked anew when it is next
+    // opened.
+    await endPushOf(sql, person, { at: new Date(clock.now()) })
+    return endWhatCameOf(sql, { issuer, sub }, (id) => delegations.revokeWithin(sql, id, recordedAs))
+  }
+
   return {
     async link({ issuer, sub, person, verified = false }, recordedAs) {
       await database.transaction(async (sql) => {
@@ -79,27 +112,12 @@ export function createAccountLinks({ database, delegations, clock }: AccountLink
           throw new AppError('conflict', { public: 'This account is linked to another person already.' })
       })
     },
-    async unlink({ issuer, sub, person }, recordedAs) {
-      const afterwards = await database.transaction(async (sql) => {
-        const ended = await sql.query(
-          'delete from account_links where issuer = $1 and sub = $2 and person = $3 returning person',
-          [issuer, sub, person],
-        )
-        if (ended.length === 0) return undefined
-        await sql.query(
-          `insert into account_links_ended (issuer, sub, person, ended_at) values ($1, $2, $3, $4)
-           on conflict (issuer, sub, person) do update set ended_at = excluded.ended_at`,
-          [issuer, sub, person, new Date(clock.now())],
-        )
-        await record(sql, recordedAs, { event: 'account_unlinked', issuer, sub, person })
-        // Whose browser it was is not known once a session is over: each is asked anew when it is next
-        // opened.
-        await endPushOf(sql, person, { at: new Date(clock.now()) })
-        return endWhatCameOf(sql, { issuer, sub }, (id) => delegations.revokeWithin(sql, id, recordedAs))
-      })
+    async unlink(account, recordedAs) {
+      const afterwards = await database.transaction((sql) => unlinkWithin(sql, account, recordedAs))
       for (const settle of afterwards ?? []) await settle()
       return afterwards !== undefined
     },
+    unlinkWithin,
     of: (account) => personOf(database, account),
     list: (person) =>
       database.query<AccountLink>(

@@ -1,4 +1,5 @@
 import { type RecordActor, record } from '../../audit/record.ts'
+import { AppError } from '../../kernel/errors.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
 import { consoleClient } from '../registry/clients.ts'
@@ -90,6 +91,9 @@ export function createSignInEnds({
   }
 }
 
+/** Who shuts a person out: the operator at the machine, or the directory that their account comes from. */
+export type BarredBy = 'operator' | 'directory'
+
 /** Shuts somebody out and lets them in again. */
 export interface Barring {
   /**
@@ -98,8 +102,15 @@ export interface Barring {
    * is on record by itself.
    */
   bar(person: string, recordedAs?: RecordActor): Promise<void>
-  /** They may sign in again, and have to. False: they were not barred. */
+  /** The same in the caller's transaction. Where both bar them, it is the operator's to take back. */
+  barWithin(sql: Sql, person: string, by: BarredBy, recordedAs?: RecordActor): Promise<void>
+  /**
+   * They may sign in again, and have to. False: they were not barred. 409 while a directory holds the account
+   * inactive: it is the directory's to take back.
+   */
   admit(person: string, recordedAs?: RecordActor): Promise<boolean>
+  /** Takes back in the caller's transaction what a directory did. False: the operator bars them, or none. */
+  admitWithin(sql: Sql, person: string, recordedAs: RecordActor): Promise<boolean>
 }
 
 interface BarringDeps extends Pick<Runtime, 'database' | 'clock'> {
@@ -107,43 +118,63 @@ interface BarringDeps extends Pick<Runtime, 'database' | 'clock'> {
   readonly persons: Persons
   /** Takes back what these subjects agreed to as administrators and what is not done yet. */
   readonly endApprovals: (sql: Sql, subjects: readonly string[]) => Promise<void>
+  /** The directory that holds this account inactive, if any. */
+  readonly deactivatedBy: (sql: Sql, person: string) => Promise<string | undefined>
 }
 
 /** Bars a person from everything, or admits them again, on record. */
 export function createBarring(deps: BarringDeps): Barring {
-  const { database, clock, signInEnds, persons, endApprovals } = deps
+  const { database, clock, signInEnds, persons, endApprovals, deactivatedBy } = deps
 
   async function endAll(sql: Sql, person: string, names: readonly string[]): Promise<void> {
     await signInEnds.everywhere(sql, person, { grants: 'all' })
     await endApprovals(sql, names)
   }
 
+  const barWithin: Barring['barWithin'] = async (sql, person, by, recordedAs) => {
+    const names = [...(await persons.namesOf(sql, `user:${person}`)), `user:${person}`]
+    // Whoever counts one of them as an administrator now is waited for: then it was before, or does not
+    // count.
+    await sql.query(
+      'select from administrators where subject = any($1::text[]) order by subject for update',
+      [names],
+    )
+    const revocations = createRevocations({ sql, clock })
+    await revocations.revoke({ kind: 'subject', id: `user:${person}` }, { reason: by })
+    await endAll(sql, person, names)
+    if (recordedAs !== undefined)
+      await record(sql, recordedAs, { event: 'person_disabled', user: `user:${person}` })
+  }
+
+  async function lift(sql: Sql, person: string, recordedAs: RecordActor | undefined): Promise<boolean> {
+    const lifted = await createRevocations({ sql, clock }).lift({ kind: 'subject', id: `user:${person}` })
+    // Whatever was under way when they were shut out, and came to be since.
+    if (lifted) await endAll(sql, person, [...(await persons.namesOf(sql, `user:${person}`))])
+    if (lifted && recordedAs !== undefined)
+      await record(sql, recordedAs, { event: 'person_enabled', user: `user:${person}` })
+    return lifted
+  }
+
   return {
     bar: (person, recordedAs) =>
-      database.transaction(async (sql) => {
-        const names = [...(await persons.namesOf(sql, `user:${person}`)), `user:${person}`]
-        // Whoever counts one of them as an administrator now is waited for: then it was before, or does not
-        // count.
-        await sql.query(
-          'select from administrators where subject = any($1::text[]) order by subject for update',
-          [names],
-        )
-        const revocations = createRevocations({ sql, clock })
-        await revocations.revoke({ kind: 'subject', id: `user:${person}` }, { reason: 'operator' })
-        await endAll(sql, person, names)
-        if (recordedAs !== undefined)
-          await record(sql, recordedAs, { event: 'person_disabled', user: `user:${person}` })
-      }),
+      database.transaction((sql) => barWithin(sql, person, 'operator', recordedAs)),
+    barWithin,
     admit: (person, recordedAs) =>
       database.transaction(async (sql) => {
-        const target = { kind: 'subject', id: `user:${person}` } as const
-        const lifted = await createRevocations({ sql, clock }).lift(target)
-        // Whatever was under way when they were shut out, and came to be since.
-        if (lifted) await endAll(sql, person, [...(await persons.namesOf(sql, `user:${person}`))])
-        if (lifted && recordedAs !== undefined)
-          await record(sql, recordedAs, { event: 'person_enabled', user: `user:${person}` })
-        return lifted
+        const directory = await deactivatedBy(sql, person)
+        if (directory !== undefined)
+          throw new AppError('conflict', {
+            public: `The directory ${directory} holds ${person} inactive. Activate the account there.`,
+          })
+        return lift(sql, person, recordedAs)
       }),
+    async admitWithin(sql, person, recordedAs) {
+      const [row] = await sql.query<{ reason: string }>(
+        `select reason from revocations where kind = 'subject' and key = $1 for update`,
+        [`user:${person}`],
+      )
+      return row?.reason === 'directory' && (await lift(sql, person, recordedAs))
+    },
   }
 }
 

@@ -21,7 +21,8 @@ export interface Services {
    * Registers a service with exactly these collections and prefixes. The row comes first, then the tuples; a
    * crash between leaves rights out, never over, and running it again completes them. Throws `forbidden`,
    * with nothing changed, where the allow-list lets no administrator write a right that is new. What stays or
-   * is taken away asks no list: nothing keeps a right from ending.
+   * is taken away asks no list: nothing keeps a right from ending. Throws `invalid_request` for a prefix of
+   * which a directory writes groups.
    */
   save(service: Service): Promise<void>
   get(name: string): Promise<Service | undefined>
@@ -64,6 +65,7 @@ export function createServices({ database: sql, fga, allowList }: ServicesDeps):
       if (!isId(name)) throw invalid('name', 'The service name is not valid.')
       await assertCollections(sql, collections)
       await assertNoSources(sql, { name, collections, prefixes })
+      await assertNoDirectorys(sql, prefixes)
       const missingRights = await missing(rights(name, collections))
       const list = missingRights.length === 0 ? undefined : allowList()
       if (list !== undefined) assertMayWrite(list, missingRights)
@@ -73,6 +75,9 @@ export function createServices({ database: sql, fga, allowList }: ServicesDeps):
       if (dropped.length > 0) await fga.write({ deletes: rights(name, dropped) })
       await sql.transaction(async (transaction) => {
         if (list !== undefined) await assertInForce(transaction, list)
+        // Whoever registers a directory now is waited for.
+        await transaction.query('lock table directories in share row exclusive mode')
+        await assertNoDirectorys(transaction, prefixes)
         await transaction.query(
           `insert into services (name, collections, prefixes) values ($1, $2, $3)
            on conflict (name) do update set collections = excluded.collections, prefixes = excluded.prefixes`,
@@ -118,6 +123,17 @@ async function assertNoSources(sql: Sql, { name, collections, prefixes }: Servic
       source.files ? 'collections' : 'prefixes',
       `The source ${source.id} has this of its own: nobody else writes there.`,
     )
+}
+
+/** What a directory brings nobody else writes: it would not know of it, nor take it away. */
+async function assertNoDirectorys(sql: Sql, prefixes: readonly string[]): Promise<void> {
+  const [row] = await sql.query<{ name: string; own: string }>(
+    `select name, own from directories, unnest($1::text[]) as own
+     where starts_with(prefix, own) or starts_with(own, prefix)`,
+    [[...prefixes]],
+  )
+  if (row !== undefined)
+    throw invalid('prefixes', `The directory ${row.name} writes groups that begin with ${row.own}.`)
 }
 
 function assertMayWrite(list: AllowList, tuples: readonly Tuple[]): void {

@@ -27,7 +27,9 @@ export function createRevocations({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>
         `insert into revocations (kind, key, until, reason, created_at) values ($1, $2, $3, $4, $5)
          on conflict (kind, key) do update set until =
            case when revocations.until is null or excluded.until is null then null
-                else greatest(revocations.until, excluded.until) end`,
+                else greatest(revocations.until, excluded.until) end,
+           -- What an operator says stays the operator's, whoever says it too.
+           reason = case when excluded.reason = 'operator' then excluded.reason else revocations.reason end`,
         [target.kind, revocationKey(target), expiresAt ?? null, reason, new Date(clock.now())],
       )
     },

@@ -16,7 +16,10 @@ export interface RegistryEntries {
   readonly linked: string | undefined
   /** The token, its grant, its subject or an agent of its chain is on the list. */
   readonly revoked: boolean
-  /** Milliseconds since the epoch: tokens issued before are from a time that this database has forgotten. */
+  /**
+   * Milliseconds since the epoch: tokens issued before are from a time that this database has forgotten, or
+   * from before the account was ended.
+   */
   readonly tokensFrom: number
   /** Number of the last change that had been made. */
   readonly version: number
@@ -138,5 +141,7 @@ select
   exists (
     select from revocations join revocable using (kind, key) where until is null or until > $6
   ) as revoked,
-  (select (extract(epoch from tokens_from) * 1000)::float8 from epochs) as "tokensFrom",
+  (select (extract(epoch from greatest(tokens_from, (
+     select tokens_from from account_ends where issuer = $9 and sub = $10
+   ))) * 1000)::float8 from epochs) as "tokensFrom",
   (select version from revocation_feed) as version`

@@ -9,15 +9,16 @@ import type { AppEnv } from '../env.ts'
  * What stands before a route with a JSON body: it says that it is JSON (415), is small enough (413) and
  * plain.
  */
-export const jsonBody = (bytesMax: number) => [requireJson, requireSmall(bytesMax), requirePlain] as const
+export const jsonBody = (bytesMax: number, types: readonly string[] = ['application/json']) =>
+  [requireJson(types), requireSmall(bytesMax), requirePlain] as const
 
-const requireJson: MiddlewareHandler<AppEnv> = async function json(c, next) {
-  const type = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase()
-  if (type !== 'application/json') {
-    throw new AppError('unsupported_media_type', { public: 'Send application/json.' })
+const requireJson = (types: readonly string[]): MiddlewareHandler<AppEnv> =>
+  async function json(c, next) {
+    const type = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase()
+    if (type === undefined || !types.includes(type))
+      throw new AppError('unsupported_media_type', { public: `Send ${types.join(' or ')}.` })
+    await next()
   }
-  await next()
-}
 
 /**
  * A body that says how long it is, is no longer (RFC 9112 §6.3): Node's parser sees to that. To count it as

@@ -1,0 +1,82 @@
+import { randomBytes } from 'node:crypto'
+import type { Fga } from '../authz/fga.ts'
+import { createPersonEnd } from '../delegation/administration/person-end.ts'
+import { createDirectories, type Directories } from '../directory/directories.ts'
+import { createMemberships, type Memberships } from '../directory/memberships.ts'
+import { createScimGroups } from '../directory/scim/groups.ts'
+import { createScim } from '../directory/scim/service.ts'
+import { createScimUsers } from '../directory/scim/users.ts'
+import type { App } from '../http/env.ts'
+import { scimRoutes } from '../http/routes/directory/scim.ts'
+import type { Ingest } from '../ingest/ingest.ts'
+import { membersAtOnce } from '../ingest/members.ts'
+import { type Recurring, startRecurring } from '../kernel/recurring.ts'
+import type { ComposeContext } from './context.ts'
+import type { DelegationPart } from './delegation.ts'
+import type { Issuer } from './issuer.ts'
+
+/** Of the service, what directories take. */
+export interface DirectoryDeps
+  extends Pick<ComposeContext, 'config' | 'database' | 'clock' | 'log' | 'newTxn'>,
+    Pick<DelegationPart, 'persons' | 'administrators' | 'delegations' | 'accountLinks'> {
+  readonly fga: Pick<Fga, 'read'>
+  readonly barring: Issuer['barring']
+  readonly ingest: Pick<Ingest, 'settleMembers'>
+}
+
+/** What brings people and groups in. */
+export interface DirectoryPart extends AsyncDisposable {
+  readonly directories: Directories
+  readonly memberships: Memberships
+  readonly routes: readonly App[]
+  /**
+   * Begins to write what a crash left, now and every minute, and to compare all groups with OpenFGA every
+   * hour; `compares`: now, too.
+   */
+  start(options: { readonly compares: boolean }): void
+}
+
+const mendEveryMs = 60_000
+const compareEveryMs = 3_600_000
+
+/** Opens directories and SCIM. */
+export function openDirectory(dependencies: DirectoryDeps): DirectoryPart {
+  const { config, database, fga, ingest, log } = dependencies
+  const baseUrl = `${config.publicUrl}/scim/v2`
+  const newId = (prefix: 'u' | 'g') => () => `${prefix}_${randomBytes(16).toString('base64url')}`
+  const directories = createDirectories({
+    ...dependencies,
+    randomBytes,
+    trustedIssuers: config.trustedIssuers,
+  })
+  const memberships = createMemberships({
+    ...dependencies,
+    fga,
+    membersAtOnce,
+    // The prefix alone, and by the same rules as a service that writes groups.
+    write: (writer, prefix, source) =>
+      ingest.settleMembers(
+        { kind: 'service', writer, scopes: new Set(['directory.write']), prefixes: [prefix] },
+        source,
+      ),
+  })
+  const recurring: Recurring[] = []
+  const resources = { ...dependencies, memberships, baseUrl }
+  const users = createScimUsers({ ...resources, newId: newId('u'), personEnd: createPersonEnd(dependencies) })
+  const groups = createScimGroups({ ...resources, newId: newId('g') })
+  return {
+    directories,
+    memberships,
+    routes: [scimRoutes({ directories, scim: createScim({ database, users, groups, baseUrl }) })],
+    start({ compares }) {
+      const mending = startRecurring(log, 'directories', mendEveryMs, () => memberships.mend())
+      const comparing = startRecurring(log, 'directories', compareEveryMs, () => memberships.compare())
+      recurring.push(mending, comparing)
+      void mending.poll()
+      if (compares) void comparing.poll()
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(recurring.map((task) => task[Symbol.asyncDispose]()))
+    },
+  }
+}

@@ -1,0 +1,199 @@
+import { createHash } from 'node:crypto'
+import { isId } from '@remit/contract/id'
+import { AppError, invalid } from '../kernel/errors.ts'
+import type { Runtime } from '../store/runtime.ts'
+import type { Sql } from '../store/sql.ts'
+
+/** The attribute of a user that is the issuer's `sub`. */
+export const keyAttributes = ['externalId', 'userName'] as const
+
+/** A directory that brings the people of one trusted issuer, and groups. */
+export interface Directory {
+  readonly name: string
+  /** `iss` of the trusted issuer. */
+  readonly issuer: string
+  /** Of that issuer: people are `user:NAMESPACE/KEY`. */
+  readonly namespace: string
+  /** Ends in `/`; groups are `group:PREFIX` and their id. */
+  readonly prefix: string
+  readonly keyAttribute: (typeof keyAttributes)[number]
+}
+
+/** A directory with what it has brought and the ends of its tokens. */
+export interface ListedDirectory extends Directory {
+  readonly users: number
+  readonly groups: number
+  readonly tokensEnd: readonly Date[]
+}
+
+/** A group as OpenFGA knows it, with the name that its directory gave it. */
+export interface ListedGroup {
+  /** `group:acme/g_…` */
+  readonly group: string
+  readonly name: string
+  readonly members: number
+}
+
+/** Which directories there are, and the tokens by which they come. */
+export interface Directories {
+  /**
+   * Registers one. The same again changes nothing; 409 for other properties, whose people are here already.
+   * 422 for a namespace that no trusted issuer has or another directory brings, and for a prefix that does
+   * not end in `/` or has groups in common with that of another directory, of a service or of a source.
+   */
+  add(directory: Omit<Directory, 'issuer'>): Promise<void>
+  list(): Promise<ListedDirectory[]>
+  /** Its groups by their names; 422 for no such directory. */
+  groupsOf(name: string): Promise<ListedGroup[]>
+  /**
+   * A new token. `days`: until it ends, 1 to 400. `isOnly`: every other one ends now. 409 where two count
+   * already.
+   */
+  issueToken(
+    name: string,
+    options: { readonly days: number; readonly isOnly: boolean },
+  ): Promise<{ readonly token: string; readonly expiresAt: Date }>
+  /**
+   * The directory that this token is for. Undefined for any other, one that is over, and where its namespace
+   * is another issuer's by now.
+   */
+  authenticate(token: string): Promise<Directory | undefined>
+}
+
+export interface DirectoriesDeps extends Pick<Runtime, 'database' | 'clock' | 'randomBytes'> {
+  readonly trustedIssuers: readonly { readonly issuer: string; readonly namespace: string }[]
+}
+
+const tokensMax = 2
+const daysMax = 400
+const tokenForm = /^remit_dir_[A-Za-z0-9_-]{43}$/
+
+/** Registers directories and knows their tokens by digests. Does NOT check who asks. */
+export function createDirectories(deps: DirectoriesDeps): Directories {
+  const { database, clock, randomBytes, trustedIssuers } = deps
+  const issuers = new Map(trustedIssuers.map(({ namespace, issuer }) => [namespace, issuer]))
+  const now = () => new Date(clock.now())
+
+  return {
+    async add({ name, namespace, prefix, keyAttribute }) {
+      if (!isId(name) || name.includes('/')) throw invalid('name', 'The name of the directory is not valid.')
+      const issuer = issuers.get(namespace)
+      if (issuer === undefined)
+        throw invalid('namespace', `No trusted issuer has the namespace ${namespace}.`)
+      // With the longest id that a group gets.
+      if (!prefix.endsWith('/') || !isId(`${prefix}g_${'x'.repeat(22)}`))
+        throw invalid('prefix', 'A prefix is the beginning of an id, and ends in /.')
+      const row = [name, issuer, namespace, prefix, keyAttribute]
+      await database.transaction(async (sql) => {
+        await lockPrefixes(sql)
+        const [old] = await sql.query<{ row: string[] }>(
+          `select array[name, issuer, namespace, prefix, key_attribute] as row from directories where name = $1`,
+          [name],
+        )
+        if (old !== undefined) {
+          if (JSON.stringify(old.row) === JSON.stringify(row)) return
+          throw new AppError('conflict', {
+            field: 'name',
+            public: `The directory ${name} is there with other properties, which never change.`,
+          })
+        }
+        const [same] = await sql.query('select from directories where namespace = $1', [namespace])
+        if (same !== undefined)
+          throw invalid('namespace', `Another directory brings the people of ${namespace}.`)
+        const [{ owner } = {}] = await sql.query<{ owner: string }>(
+          `select 'directory ' || name as owner from directories
+           where starts_with(prefix, $1) or starts_with($1, prefix)
+           union all
+           select 'service ' || name from services, unnest(prefixes) as own
+           where starts_with(own, $1) or starts_with($1, own)
+           union all
+           select 'source ' || id from sources
+           where starts_with(id || '/', $1) or starts_with($1, id || '/')`,
+          [prefix],
+        )
+        if (owner !== undefined)
+          throw invalid('prefix', `The ${owner} writes groups that begin so. Each has one that writes it.`)
+        await sql.query(
+          `insert into directories (name, issuer, namespace, prefix, key_attribute, created_at)
+           values ($1, $2, $3, $4, $5, $6)`,
+          [...row, now()],
+        )
+      })
+    },
+    list: () =>
+      database.query<ListedDirectory>(
+        `select ${directoryColumns},
+           (select count(*) from directory_users where directory = name and deleted_at is null) as users,
+           (select count(*) from directory_groups where directory = name and deleted_at is null) as groups,
+           array(select expires_at from directory_tokens
+                 where directory = name and expires_at > $1 order by 1) as "tokensEnd"
+         from directories order by name`,
+        [now()],
+      ),
+    async groupsOf(name) {
+      const [row] = await database.query('select from directories where name = $1', [name])
+      if (row === undefined) throw invalid('name', `There is no directory ${name}.`)
+      return database.query<ListedGroup>(
+        `select 'group:' || prefix || id as "group", attributes ->> 'displayName' as name,
+           (select count(*) from directory_members where group_id = id) as members
+         from directory_groups join directories on directories.name = directory
+         where directory = $1 and deleted_at is null order by 2, 1`,
+        [name],
+      )
+    },
+    async issueToken(name, { days, isOnly }) {
+      if (!Number.isInteger(days) || days < 1 || days > daysMax)
+        throw invalid('days', `A token counts for 1 to ${daysMax} days.`)
+      const token = `remit_dir_${randomBytes(32).toString('base64url')}`
+      const expiresAt = new Date(clock.now() + days * 86_400_000)
+      await database.transaction(async (sql) => {
+        const [row] = await sql.query('select from directories where name = $1 for update', [name])
+        if (row === undefined) throw invalid('name', `There is no directory ${name}.`)
+        await sql.query('delete from directory_tokens where directory = $1 and ($2 or expires_at <= $3)', [
+          name,
+          isOnly,
+          now(),
+        ])
+        const live = await sql.query('select from directory_tokens where directory = $1', [name])
+        if (live.length >= tokensMax)
+          throw new AppError('conflict', {
+            public: `Two tokens of ${name} count already. With --only the new one takes the place of both.`,
+          })
+        await sql.query(
+          'insert into directory_tokens (digest, directory, created_at, expires_at) values ($1, $2, $3, $4)',
+          [digestOf(token), name, now(), expiresAt],
+        )
+      })
+      return { token, expiresAt }
+    },
+    async authenticate(token) {
+      if (!tokenForm.test(token)) return undefined
+      const [directory] = await database.query<Directory>(
+        `select ${directoryColumns} from directories join directory_tokens on directory = name
+         where digest = $1 and expires_at > $2`,
+        [digestOf(token), now()],
+      )
+      return directory !== undefined && issuers.get(directory.namespace) === directory.issuer
+        ? directory
+        : undefined
+    },
+  }
+}
+
+const directoryColumns = 'name, issuer, namespace, prefix, key_attribute as "keyAttribute"'
+
+const digestOf = (token: string): string => createHash('sha256').update(token).digest('base64url')
+
+/** Whoever gives prefixes away does it alone: two at once would not see each other's. */
+export const lockPrefixes = async (sql: Sql): Promise<void> => {
+  await sql.query('lock table directories in share row exclusive mode')
+}
+
+/** The directory that holds this account inactive or has deleted it, if any. */
+export async function deactivatedBy(sql: Sql, account: string): Promise<string | undefined> {
+  const [row] = await sql.query<{ directory: string }>(
+    'select directory from directory_users where account = $1 and not is_active',
+    [account],
+  )
+  return row?.directory
+}

@@ -1,0 +1,219 @@
+import type { RecordActor } from '../audit/record.ts'
+import type { Fga } from '../authz/fga.ts'
+import type { FgaObject } from '../kernel/ids.ts'
+import type { Runtime } from '../store/runtime.ts'
+import type { Database, Sql } from '../store/sql.ts'
+import type { Directory } from './directories.ts'
+
+/** A membership as its row should have it, and the number of its latest change. */
+export interface PendingMember {
+  readonly member: string
+  readonly isMember: boolean
+  readonly number: number
+}
+
+/** How memberships get to OpenFGA: see `settleMembers` of src/ingest, which this is given. */
+export type WriteMembers = (
+  writer: RecordActor,
+  prefix: string,
+  source: {
+    readonly group: FgaObject
+    readonly next: (sql: Sql) => Promise<readonly PendingMember[]>
+    readonly settled: (sql: Sql, members: readonly PendingMember[]) => Promise<void>
+  },
+) => Promise<void>
+
+/** Makes OpenFGA hold what the rows of memberships say. */
+export interface Memberships {
+  /** Writes what is unsettled of these groups. Throws for one that cannot be written once all others are. */
+  settle(groups: readonly GroupReference[], recordedAs: RecordActor): Promise<void>
+  /** The same for whatever a crash or an error left, one group after the other. */
+  mend(): Promise<number>
+  /** Compares every group with OpenFGA and marks what differs, for `mend`. Returns how many memberships. */
+  compare(): Promise<number>
+}
+
+/** A group and the directory that brings it. */
+export interface GroupReference {
+  readonly id: string
+  readonly directory: Pick<Directory, 'name' | 'prefix'>
+}
+
+export interface MembershipsDeps extends Pick<Runtime, 'newTxn'> {
+  readonly database: Database
+  readonly fga: Pick<Fga, 'read'>
+  readonly write: WriteMembers
+  readonly membersAtOnce: number
+}
+
+/** `group:acme/g_…`, as OpenFGA knows a group of a directory. */
+export const groupObject = ({ prefix }: Pick<Directory, 'prefix'>, id: string): FgaObject =>
+  `group:${prefix}${id}`
+
+/** Whoever a directory does something as, on record. */
+export const directoryActor = ({ name }: Pick<Directory, 'name'>, txn: string): RecordActor => ({
+  subject: `directory:${name}`,
+  actors: [],
+  client: 'directory',
+  txn,
+})
+
+/** Rows first, then OpenFGA, so that whatever is unsettled is known. */
+export function createMemberships(deps: MembershipsDeps): Memberships {
+  const { database, fga, write, membersAtOnce, newTxn } = deps
+
+  async function settleGroup({ id, directory }: GroupReference, recordedAs: RecordActor): Promise<void> {
+    const [pending] = await database.query('select from directory_unsettled where group_id = $1 limit 1', [
+      id,
+    ])
+    if (pending === undefined) return
+    await write(recordedAs, directory.prefix, {
+      group: groupObject(directory, id),
+      next: (sql) => sql.query<PendingMember>(nextMembers, [id, membersAtOnce]),
+      async settled(sql, members) {
+        await sql.query(
+          `delete from directory_unsettled using unnest($2::text[], $3::bigint[]) as done (member, number)
+           where group_id = $1 and directory_unsettled.member = done.member
+             and directory_unsettled.number = done.number`,
+          [id, members.map(({ member }) => member), members.map(({ number }) => number)],
+        )
+      },
+    })
+  }
+
+  /** One that cannot be written keeps no other from it. */
+  async function settleEach(
+    groups: readonly GroupReference[],
+    actorOf: (group: GroupReference) => RecordActor,
+  ): Promise<void> {
+    const failures: unknown[] = []
+    for (const group of groups)
+      await settleGroup(group, actorOf(group)).catch((error: unknown) => failures.push(error))
+    if (failures.length > 0) throw failures[0]
+  }
+
+  const groupsOf = (text: string) =>
+    database.query<{ id: string; name: string; prefix: string }>(
+      `select directory_groups.id, name, prefix from directory_groups join directories on name = directory ${text}`,
+    )
+
+  return {
+    settle: (groups, recordedAs) => settleEach(groups, () => recordedAs),
+    async mend() {
+      const rows = await groupsOf('where directory_groups.id in (select group_id from directory_unsettled)')
+      const groups = rows.map(({ id, ...directory }) => ({ id, directory }))
+      await settleEach(groups, ({ directory }) => directoryActor(directory, newTxn()))
+      return groups.length
+    },
+    async compare() {
+      let differing = 0
+      for (const { id, ...directory } of await groupsOf('')) {
+        const stored: string[] = []
+        for await (const { user } of fga.read({ object: groupObject(directory, id), relation: 'member' }))
+          stored.push(user)
+        const marked = await database.query(
+          `insert into directory_unsettled (group_id, member, number)
+           select $1, coalesce(own.member, stored.member), nextval('directory_unsettled_numbers')
+           from (select member from directory_members where group_id = $1 and not is_dormant) as own
+           full join unnest($2::text[]) as stored (member) on own.member = stored.member
+           where own.member is null or stored.member is null
+           on conflict (group_id, member) do nothing returning member`,
+          [id, stored],
+        )
+        differing += marked.length
+      }
+      return differing
+    },
+  }
+}
+
+/**
+ * In an order in which everybody is at each moment a member as before or as after, whatever pages it takes:
+ * who is in it through a group at first and by themselves then, or the other way about, is never out of it.
+ */
+const nextMembers = `
+select member, number, is_member as "isMember" from (
+  select pending.member, number, member_rows.member is not null as is_member,
+    pending.member like 'group:%' as is_group
+  from directory_unsettled as pending
+  left join directory_members as member_rows
+    on member_rows.group_id = pending.group_id and member_rows.member = pending.member and not is_dormant
+  where pending.group_id = $1
+) as pending
+order by case when is_member then case when is_group then 0 else 2 end
+              else case when is_group then 3 else 1 end end, number
+limit $2`
+
+/** A user or a group that can be a member. */
+export interface Member {
+  readonly id: string
+  readonly member: string
+  /** Inactive: listed, and in the group for nobody who asks. */
+  readonly isDormant: boolean
+}
+
+/** Puts members in, and marks those that were not. */
+export async function addMembers(sql: Sql, group: string, members: readonly Member[]): Promise<void> {
+  const added = await sql.query<{ member: string }>(
+    `insert into directory_members (group_id, member, member_id, is_dormant)
+     select $1, member, id, is_dormant
+     from unnest($2::text[], $3::text[], $4::boolean[]) as given (member, id, is_dormant)
+     on conflict (group_id, member) do nothing returning member`,
+    [
+      group,
+      members.map(({ member }) => member),
+      members.map(({ id }) => id),
+      members.map(({ isDormant }) => isDormant),
+    ],
+  )
+  await markUnsettled(sql, group, added)
+}
+
+/** Takes members out by their ids, or all but those. */
+export async function removeMembers(
+  sql: Sql,
+  group: string,
+  { ids, except: isExcept = false }: { readonly ids: readonly string[]; readonly except?: boolean },
+): Promise<void> {
+  const removed = await sql.query<{ member: string }>(
+    `delete from directory_members where group_id = $1 and (member_id = any($2::text[])) <> $3 returning member`,
+    [group, [...ids], isExcept],
+  )
+  await markUnsettled(sql, group, removed)
+}
+
+/** Takes somebody or a group out of every group, whose versions change; returns those groups. */
+export async function endMemberships(sql: Sql, member: string, now: Date): Promise<string[]> {
+  // In one order, as every change of groups takes them.
+  const groups = await sql.query<{ id: string }>(
+    `select id from directory_groups where id in (select group_id from directory_members where member = $1)
+     order by id for update`,
+    [member],
+  )
+  const ids = groups.map(({ id }) => id)
+  await sql.query('update directory_groups set version = version + 1, changed_at = $2 where id = any($1)', [
+    ids,
+    now,
+  ])
+  // Also of a group that took them in since it was looked for: the row is what it says then.
+  const removed = await sql.query<{ group_id: string }>(
+    'delete from directory_members where member = $1 returning group_id',
+    [member],
+  )
+  for (const { group_id: group } of removed) await markUnsettled(sql, group, [{ member }])
+  return removed.map(({ group_id: group }) => group)
+}
+
+async function markUnsettled(
+  sql: Sql,
+  group: string,
+  members: readonly { readonly member: string }[],
+): Promise<void> {
+  if (members.length === 0) return
+  await sql.query(
+    `insert into directory_unsettled (group_id, member, number)
+     select $1, member, nextval('directory_unsettled_numbers') from unnest($2::text[]) as changed (member)
+     on conflict (group_id, member) do update set number = excluded.number`,
+    [group, members.map(({ member }) => member)],
+  )
+}

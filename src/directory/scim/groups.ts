@@ -1,0 +1,425 @@
+import { record } from '../../audit/record.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { Directory } from '../directories.ts'
+import {
+  addMembers,
+  endMemberships,
+  groupObject,
+  type Member,
+  type Memberships,
+  removeMembers,
+} from '../memberships.ts'
+import { type Attributes, isObject, readAttributes } from './attributes.ts'
+import { invalidValue, notFound, ScimError } from './errors.ts'
+import { type Filter, matches } from './filter.ts'
+import { membersMax } from './limits.ts'
+import type { Listed } from './listing.ts'
+import { applyOperation, type PatchOperation, readPatch } from './patch.ts'
+import { assertVersion, etagOf, type Resource, type ScimAnswer, type ScimCaller } from './request.ts'
+import { assertRequired, attributesOf, schemaOf } from './schemas.ts'
+
+/** Groups of a directory. What a call changes is in force when it returns. */
+export interface ScimGroups {
+  create(caller: ScimCaller, body: unknown): Promise<ScimAnswer>
+  /** Undefined: there is none, it is deleted, or it is another directory's. */
+  get(directory: Directory, id: string): Promise<GroupRow | undefined>
+  replace(caller: ScimCaller, id: string, body: unknown, ifMatch: string | undefined): Promise<ScimAnswer>
+  /** Answers 204: a group may hold thousands. */
+  patch(caller: ScimCaller, id: string, body: unknown, ifMatch: string | undefined): Promise<ScimAnswer>
+  remove(caller: ScimCaller, id: string, ifMatch: string | undefined): Promise<ScimAnswer>
+  listed(directory: Directory): Listed<GroupRow>
+}
+
+/** A group as it is stored, without its members. */
+export interface GroupRow {
+  readonly id: string
+  readonly attributes: Attributes
+  readonly version: number
+  readonly createdAt: Date
+  readonly changedAt: Date
+}
+
+export interface ScimGroupsDeps extends Pick<Runtime, 'database' | 'clock'> {
+  readonly newId: () => string
+  readonly memberships: Pick<Memberships, 'settle'>
+  /** Address of `/scim/v2`. */
+  readonly baseUrl: string
+}
+
+/** One step of a change of members, in the order of the request. */
+type Edit =
+  | { readonly kind: 'add' | 'remove' | 'replace'; readonly ids: readonly string[] }
+  | { readonly kind: 'remove_where'; readonly filter: Filter }
+
+/** Does NOT check who asks: the caller's directory comes from its token. */
+export function createScimGroups(deps: ScimGroupsDeps): ScimGroups {
+  const { database, clock, newId, memberships, baseUrl } = deps
+  const now = () => new Date(clock.now())
+
+  const resources = async (sql: Sql, rows: readonly GroupRow[], isWhole: boolean): Promise<Resource[]> => {
+    const members = isWhole ? await membersOf(sql, rows, baseUrl) : new Map<string, object[]>()
+    return rows.map((row) => groupResource(row, members.get(row.id) ?? [], baseUrl))
+  }
+  const answer = async (status: 200 | 201, row: GroupRow): Promise<ScimAnswer> => ({
+    status,
+    ...optionalResource(await resources(database, [row], true)),
+    version: etagOf(row.version),
+    location: `${baseUrl}/Groups/${row.id}`,
+  })
+
+  async function applyEdits(
+    sql: Sql,
+    directory: Directory,
+    group: string,
+    edits: readonly Edit[],
+    known: KnownMembers,
+  ): Promise<void> {
+    for (const edit of edits) {
+      if (edit.kind === 'remove_where') {
+        const gone = await membersWhere(sql, group, edit.filter)
+        await removeMembers(sql, group, { ids: gone })
+      } else if (edit.kind === 'remove') {
+        await removeMembers(sql, group, { ids: edit.ids })
+      } else {
+        const members = edit.ids.flatMap((id) => known.members.get(id) ?? [])
+        if (edit.kind === 'replace')
+          await removeMembers(sql, group, { ids: members.map(({ id }) => id), except: true })
+        await addMembers(sql, group, members)
+      }
+    }
+    await assertShape(sql, directory, group, known)
+  }
+
+  /** Writes what a PUT or PATCH makes of a group. */
+  async function save(
+    caller: ScimCaller,
+    id: string,
+    options: {
+      readonly ifMatch: string | undefined
+      readonly kind: 'replaced' | 'patched'
+      readonly edits: readonly Edit[]
+      readonly change: (row: GroupRow) => Attributes
+    },
+  ): Promise<GroupRow> {
+    const { directory, recordedAs } = caller
+    const saved = await database.transaction(async (sql) => {
+      const known = await lockMembers(sql, directory, id, namedIn(options.edits))
+      const old = await groupOf(sql, directory, id)
+      if (old === undefined) throw notFound()
+      assertVersion(options.ifMatch, old.version)
+      const attributes = options.change(old)
+      assertRequired(attributesOf('Groups', directory), attributes)
+      await applyEdits(sql, directory, id, options.edits, known)
+      const row: GroupRow = { ...old, attributes, version: old.version + 1, changedAt: now() }
+      await sql.query(
+        'update directory_groups set attributes = $2, version = $3, changed_at = $4 where id = $1',
+        [id, attributes, row.version, row.changedAt],
+      )
+      await record(sql, recordedAs, changed(directory, id, options.kind))
+      return row
+    })
+    await memberships.settle([{ id, directory }], recordedAs)
+    return saved
+  }
+
+  return {
+    get: (directory, id) => groupOf(database, directory, id),
+    async create(caller, body) {
+      const { directory, recordedAs } = caller
+      const { attributes, edits } = readWhole(caller, body)
+      const row: GroupRow = { id: newId(), attributes, version: 1, createdAt: now(), changedAt: now() }
+      await database.transaction(async (sql) => {
+        const known = await lockMembers(sql, directory, row.id, namedIn(edits))
+        await sql.query(
+          `insert into directory_groups (id, directory, attributes, created_at, changed_at)
+           values ($1, $2, $3, $4, $4)`,
+          [row.id, directory.name, attributes, row.createdAt],
+        )
+        await applyEdits(sql, directory, row.id, edits, known)
+        await record(sql, recordedAs, changed(directory, row.id, 'created'))
+      })
+      await memberships.settle([{ id: row.id, directory }], recordedAs)
+      return answer(201, row)
+    },
+    async replace(caller, id, body, ifMatch) {
+      const { attributes, edits } = readWhole(caller, body)
+      return answer(
+        200,
+        await save(caller, id, { ifMatch, kind: 'replaced', edits, change: () => attributes }),
+      )
+    },
+    async patch(caller, id, body, ifMatch) {
+      const operations = readPatch(body, attributesOf('Groups', caller.directory))
+      const edits = operations.flatMap((operation) =>
+        operation.path.attribute.name === 'members' ? editsOf(caller, operation) : [],
+      )
+      const others = operations.filter(({ path }) => path.attribute.name !== 'members')
+      const { version } = await save(caller, id, {
+        ifMatch,
+        kind: 'patched',
+        edits,
+        change: (row) => others.reduce<Attributes>(applyOperation, row.attributes),
+      })
+      return { status: 204, version: etagOf(version), location: `${baseUrl}/Groups/${id}` }
+    },
+    async remove(caller, id, ifMatch) {
+      const { directory, recordedAs } = caller
+      const groups = await database.transaction(async (sql) => {
+        const parents = await sql.query<{ id: string }>(
+          'select group_id as id from directory_members where member = $1',
+          [`${groupObject(directory, id)}#member`],
+        )
+        await lockGroups(sql, directory, [...parents.map((parent) => parent.id), id])
+        const row = await groupOf(sql, directory, id)
+        if (row === undefined) throw notFound()
+        assertVersion(ifMatch, row.version)
+        await removeMembers(sql, id, { ids: [], except: true })
+        const left = await endMemberships(sql, `${groupObject(directory, id)}#member`, now())
+        await sql.query(
+          `update directory_groups set attributes = '{}', version = version + 1, changed_at = $2, deleted_at = $2
+           where id = $1`,
+          [id, now()],
+        )
+        await record(sql, recordedAs, changed(directory, id, 'deleted'))
+        return [id, ...left]
+      })
+      await memberships.settle(
+        groups.map((group) => ({ id: group, directory })),
+        recordedAs,
+      )
+      return { status: 204 }
+    },
+    listed: (directory) => ({
+      type: 'Groups',
+      count: async (sql) => {
+        const [row] = await sql.query<{ count: number }>(
+          'select count(*) as count from directory_groups where directory = $1 and deleted_at is null',
+          [directory.name],
+        )
+        return row?.count ?? 0
+      },
+      page: (sql, offset, limit) =>
+        sql.query<GroupRow>(
+          `${select} where directory = $1 and deleted_at is null order by created_at, id offset $2 limit $3`,
+          [directory.name, offset, limit],
+        ),
+      behind: (sql, last, { id, externalId, displayName }, limit) =>
+        sql.query<GroupRow>(
+          `${select} where directory = $1 and deleted_at is null
+             and ($2::timestamptz is null or (created_at, id) > ($2, $3)) and ($4::text is null or id = $4)
+             and ($5::text is null or attributes ->> 'externalId' = $5)
+             and ($6::text is null or lower(attributes ->> 'displayName') = lower($6))
+           order by created_at, id limit $7`,
+          [
+            directory.name,
+            last?.createdAt ?? null,
+            last?.id ?? null,
+            id ?? null,
+            externalId ?? null,
+            displayName ?? null,
+            limit,
+          ],
+        ),
+      resources,
+    }),
+  }
+}
+
+const select = `select id, attributes, version, created_at as "createdAt", changed_at as "changedAt"
+  from directory_groups`
+
+const optionalResource = ([resource]: readonly Resource[]) => (resource === undefined ? {} : { resource })
+
+async function groupOf(sql: Sql, { name }: Directory, id: string): Promise<GroupRow | undefined> {
+  const [row] = await sql.query<GroupRow>(
+    `${select} where id = $1 and directory = $2 and deleted_at is null`,
+    [id, name],
+  )
+  return row
+}
+
+const groupResource = (row: GroupRow, members: readonly object[], baseUrl: string): Resource => ({
+  schemas: [schemaOf.Groups],
+  id: row.id,
+  ...row.attributes,
+  ...(members.length > 0 && { members }),
+  meta: {
+    resourceType: 'Group',
+    created: row.createdAt.toISOString(),
+    lastModified: row.changedAt.toISOString(),
+    version: etagOf(row.version),
+    location: `${baseUrl}/Groups/${row.id}`,
+  },
+})
+
+interface MemberRow {
+  readonly group: string
+  readonly id: string
+  readonly isGroup: boolean
+}
+
+async function membersOf(
+  sql: Sql,
+  rows: readonly GroupRow[],
+  baseUrl: string,
+): Promise<ReadonlyMap<string, object[]>> {
+  const members = await sql.query<MemberRow>(
+    `select group_id as "group", member_id as id, member like 'group:%' as "isGroup"
+     from directory_members where group_id = any($1) order by member`,
+    [rows.map(({ id }) => id)],
+  )
+  const byGroup = new Map<string, object[]>(rows.map(({ id }) => [id, []]))
+  for (const { group, id, isGroup } of members)
+    byGroup.get(group)?.push({
+      value: id,
+      $ref: `${baseUrl}/${isGroup ? 'Groups' : 'Users'}/${id}`,
+      type: isGroup ? 'Group' : 'User',
+    })
+  return byGroup
+}
+
+/** What a POST or PUT says: all attributes, and all members. */
+function readWhole(
+  caller: ScimCaller,
+  body: unknown,
+): { readonly attributes: Attributes; readonly edits: readonly Edit[] } {
+  if (!isObject(body)) throw new ScimError(400, 'The body is an object.', 'invalidSyntax')
+  const definitions = attributesOf('Groups', caller.directory)
+  const listed = Object.entries(body).find(([name]) => name.toLowerCase() === 'members')
+  const others = definitions.filter(({ name }) => name !== 'members')
+  const attributes = readAttributes(others, body)
+  assertRequired(definitions, attributes)
+  return { attributes, edits: [{ kind: 'replace', ids: idsIn(caller, listed?.[1]) }] }
+}
+
+/** Ids of members: `[{"value": "u_…"}]`, one of those alone, or a bare id. */
+function idsIn({ bulkIds }: ScimCaller, value: unknown): readonly string[] {
+  if (value === undefined || value === null) return []
+  const list: unknown[] = Array.isArray(value) ? value : [value]
+  if (list.length > membersMax) throw new ScimError(413, `A group has at most ${membersMax} members.`)
+  const ids = list.map((element) => {
+    const id = isObject(element) ? element['value'] : element
+    if (typeof id !== 'string') throw invalidValue('members', 'each has a value, the id of a user or group.')
+    if (!id.startsWith('bulkId:')) return id
+    const made = bulkIds?.get(id.slice('bulkId:'.length))
+    if (made === undefined) throw invalidValue('members', `${id} is not made yet.`)
+    return made
+  })
+  return [...new Set(ids)]
+}
+
+function editsOf(caller: ScimCaller, { op, path, filter, value }: PatchOperation): readonly Edit[] {
+  if (path.part !== undefined)
+    throw new ScimError(400, 'A member is replaced by removing it and adding another.', 'mutability')
+  if (op !== 'remove') {
+    if (filter !== undefined)
+      throw new ScimError(400, 'Members are added by their ids, without a filter.', 'invalidPath')
+    return [{ kind: op, ids: idsIn(caller, value) }]
+  }
+  if (filter !== undefined) {
+    const ids = idsAsked(filter)
+    return [ids === undefined ? { kind: 'remove_where', filter } : { kind: 'remove', ids }]
+  }
+  // Entra names those that go in the value; without one all of them go.
+  const ids = idsIn(caller, value)
+  return [ids.length > 0 ? { kind: 'remove', ids } : { kind: 'replace', ids: [] }]
+}
+
+/** Of `value eq "a" or value eq "b"` the ids; undefined: it asks for something else. */
+function idsAsked(filter: Filter): readonly string[] | undefined {
+  if (filter.kind === 'or') {
+    const [left, right] = [idsAsked(filter.left), idsAsked(filter.right)]
+    return left && right && [...left, ...right]
+  }
+  if (filter.kind !== 'compare' || filter.operator !== 'eq') return undefined
+  const { path, value } = filter
+  return path.attribute.name === 'value' && typeof value === 'string' ? [value] : undefined
+}
+
+async function membersWhere(sql: Sql, group: string, filter: Filter): Promise<readonly string[]> {
+  const rows = await sql.query<{ id: string; type: string }>(
+    `select member_id as id, case when member like 'group:%' then 'Group' else 'User' end as type
+     from directory_members where group_id = $1`,
+    [group],
+  )
+  return rows.flatMap(({ id, type }) => (matches(filter, { value: id, type }) ? [id] : []))
+}
+
+/** Ids that become members. */
+const namedIn = (edits: readonly Edit[]): readonly string[] => [
+  ...new Set(edits.flatMap((edit) => (edit.kind === 'add' || edit.kind === 'replace' ? edit.ids : []))),
+]
+
+interface KnownMembers {
+  /** By id. */
+  readonly members: ReadonlyMap<string, Member>
+  readonly groups: readonly string[]
+}
+
+/**
+ * Finds who is named and holds them, so that nobody is deactivated between this look and the commit. In one
+ * order in every transaction: users, the directory where groups hold groups, then groups.
+ */
+async function lockMembers(
+  sql: Sql,
+  directory: Directory,
+  group: string,
+  ids: readonly string[],
+): Promise<KnownMembers> {
+  const users = await sql.query<{ id: string; account: string; isActive: boolean }>(
+    `select id, account, is_active as "isActive" from directory_users
+     where directory = $1 and id = any($2) and deleted_at is null order by id for share`,
+    [directory.name, [...ids]],
+  )
+  const userIds = new Set(users.map(({ id }) => id))
+  const others = ids.filter((id) => !userIds.has(id))
+  if (others.length > 0)
+    await sql.query('select from directories where name = $1 for no key update', [directory.name])
+  await lockGroups(sql, directory, [...others, group])
+  const groups = await sql.query<{ id: string }>(
+    'select id from directory_groups where directory = $1 and id = any($2) and deleted_at is null',
+    [directory.name, others],
+  )
+  if (groups.length < others.length) throw invalidValue('members', 'one is no user and no group here.')
+  const members: readonly Member[] = [
+    // What an inactive one had was ended for good, and comes back by no list.
+    ...users.map(({ id, account, isActive }) => ({ id, member: `user:${account}`, isDormant: !isActive })),
+    ...groups.map(({ id }) => ({ id, member: `${groupObject(directory, id)}#member`, isDormant: false })),
+  ]
+  return { members: new Map(members.map((member) => [member.id, member])), groups: others }
+}
+
+const lockGroups = (sql: Sql, { name }: Directory, ids: readonly string[]) =>
+  sql.query('select from directory_groups where directory = $1 and id = any($2) order by id for update', [
+    name,
+    [...ids],
+  ])
+
+/** Not too many, and no group that is in itself. */
+async function assertShape(
+  sql: Sql,
+  { name }: Directory,
+  group: string,
+  { groups }: KnownMembers,
+): Promise<void> {
+  const [row] = await sql.query<{ count: number }>(
+    'select count(*) as count from directory_members where group_id = $1',
+    [group],
+  )
+  if ((row?.count ?? 0) > membersMax) throw new ScimError(413, `A group has at most ${membersMax} members.`)
+  if (groups.length === 0) return
+  const circle = await sql.query(
+    `with recursive below (id) as (
+       select unnest($1::text[])
+       union
+       select member_id from directory_members join below on group_id = below.id
+       join directory_groups on directory_groups.id = member_id and directory = $3
+     ) select from below where id = $2`,
+    [[...groups], group, name],
+  )
+  if (circle.length > 0) throw invalidValue('members', 'the group would be in itself.')
+}
+
+const changed = (directory: Directory, id: string, change: 'created' | 'replaced' | 'patched' | 'deleted') =>
+  ({ event: 'directory_group_changed', object: groupObject(directory, id), change }) as const

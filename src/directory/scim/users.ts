@@ -1,0 +1,351 @@
+import { record } from '../../audit/record.ts'
+import type { PersonEnd } from '../../delegation/administration/person-end.ts'
+import { subjectKey } from '../../delegation/registry/subject.ts'
+import type { Runtime } from '../../store/runtime.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { Directory } from '../directories.ts'
+import { endMemberships, type Memberships } from '../memberships.ts'
+import { type Attributes, isObject, readAttributes } from './attributes.ts'
+import { invalidValue, notFound, ScimError } from './errors.ts'
+import type { Listed } from './listing.ts'
+import { applyOperation, readPatch } from './patch.ts'
+import { assertVersion, etagOf, type Resource, type ScimAnswer, type ScimCaller } from './request.ts'
+import { assertRequired, attributesOf, schemaOf } from './schemas.ts'
+
+/** Users of a directory: those alone that it made. Each call is one transaction, and one event on record. */
+export interface ScimUsers {
+  create(caller: ScimCaller, body: unknown): Promise<ScimAnswer>
+  /** Undefined: there is none, it is deleted, or it is another directory's. */
+  get(directory: Directory, id: string): Promise<UserRow | undefined>
+  replace(caller: ScimCaller, id: string, body: unknown, ifMatch: string | undefined): Promise<ScimAnswer>
+  patch(caller: ScimCaller, id: string, body: unknown, ifMatch: string | undefined): Promise<ScimAnswer>
+  remove(caller: ScimCaller, id: string, ifMatch: string | undefined): Promise<ScimAnswer>
+  listed(directory: Directory): Listed<UserRow>
+}
+
+/** A user as it is stored. */
+export interface UserRow {
+  readonly id: string
+  readonly sub: string
+  /** `acme/anne` */
+  readonly account: string
+  readonly attributes: Attributes
+  readonly isActive: boolean
+  readonly version: number
+  readonly createdAt: Date
+  readonly changedAt: Date
+}
+
+export interface ScimUsersDeps extends Pick<Runtime, 'database' | 'clock'> {
+  readonly newId: () => string
+  readonly personEnd: PersonEnd
+  readonly memberships: Pick<Memberships, 'settle'>
+  /** Address of `/scim/v2`. */
+  readonly baseUrl: string
+}
+
+/** What is left to do once a transaction is committed. */
+type Afterwards = () => Promise<void>
+const nothing: Afterwards = async () => undefined
+
+/** Does NOT check who asks: the caller's directory comes from its token. */
+export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
+  const { database, clock, newId, personEnd, memberships, baseUrl } = deps
+  const now = () => new Date(clock.now())
+
+  const answer = (status: 200 | 201, row: UserRow): ScimAnswer => ({
+    status,
+    resource: userResource(row, baseUrl),
+    version: etagOf(row.version),
+    location: `${baseUrl}/Users/${row.id}`,
+  })
+
+  /** The ends first: a crash behind them leaves somebody out, never in. */
+  async function end(
+    sql: Sql,
+    caller: ScimCaller,
+    { sub, account }: Pick<UserRow, 'sub' | 'account'>,
+  ): Promise<Afterwards> {
+    const { directory, recordedAs } = caller
+    const settle = await personEnd.end(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
+    return endGroups(sql, caller, account, settle)
+  }
+
+  async function endGroups(
+    sql: Sql,
+    { directory, recordedAs }: ScimCaller,
+    account: string,
+    before: Afterwards,
+  ): Promise<Afterwards> {
+    const groups = await endMemberships(sql, `user:${account}`, now())
+    return async () => {
+      await before()
+      await memberships.settle(
+        groups.map((id) => ({ id, directory })),
+        recordedAs,
+      )
+    }
+  }
+
+  /** Signing in comes back only where what was taken away is gone from OpenFGA too. */
+  async function admit(sql: Sql, caller: ScimCaller, { sub, account }: UserRow): Promise<Afterwards> {
+    const { directory, recordedAs } = caller
+    const pending = await sql.query('select from directory_unsettled where member = $1 limit 1', [
+      `user:${account}`,
+    ])
+    if (pending.length > 0)
+      throw new ScimError(409, 'What this person had is still being taken away. Try again in a minute.')
+    const settle = await personEnd.admit(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
+    // What they were listed in meanwhile: the directory says it again, of somebody who is active.
+    return endGroups(sql, caller, account, settle)
+  }
+
+  async function settleBefore(caller: ScimCaller, row: UserRow): Promise<void> {
+    const groups = await database.query<{ id: string }>(
+      'select group_id as id from directory_unsettled where member = $1 order by 1',
+      [`user:${row.account}`],
+    )
+    await memberships.settle(
+      groups.map(({ id }) => ({ id, directory: caller.directory })),
+      caller.recordedAs,
+    )
+  }
+
+  /** Writes what a PUT or PATCH makes of a user. `change` gets the row as it is, locked. */
+  async function save(
+    caller: ScimCaller,
+    id: string,
+    ifMatch: string | undefined,
+    kind: 'replaced' | 'patched',
+    change: (row: UserRow) => Attributes,
+  ): Promise<ScimAnswer> {
+    const { directory, recordedAs } = caller
+    const before = await userOf(database, directory, id)
+    if (before === undefined) throw notFound()
+    if (!before.isActive) await settleBefore(caller, before)
+    const [row, afterwards] = await database.transaction(async (sql) => {
+      const old = await userOf(sql, directory, id, ' for update')
+      if (old === undefined) throw notFound()
+      assertVersion(ifMatch, old.version)
+      const { active: isActive, ...attributes } = change(old)
+      assertSameKey(directory, old, attributes)
+      const saved: UserRow = {
+        ...old,
+        attributes,
+        isActive: isActive === true,
+        version: old.version + 1,
+        changedAt: now(),
+      }
+      const rest =
+        old.isActive === saved.isActive
+          ? nothing
+          : saved.isActive
+            ? await admit(sql, caller, saved)
+            : await end(sql, caller, saved)
+      await assertLoginFree(sql, directory, saved)
+      await sql.query(
+        `update directory_users set attributes = $2, login = $3, is_active = $4, version = $5, changed_at = $6
+         where id = $1`,
+        [id, attributes, loginOf(attributes), saved.isActive, saved.version, saved.changedAt],
+      )
+      await record(sql, recordedAs, changed(saved, kind))
+      return [saved, rest] as const
+    })
+    await afterwards()
+    return answer(200, row)
+  }
+
+  return {
+    get: (directory, id) => userOf(database, directory, id),
+    async create(caller, body) {
+      const { directory, recordedAs } = caller
+      const definitions = attributesOf('Users', directory)
+      const given = readAttributes(definitions, objectOf(body))
+      assertRequired(definitions, given)
+      const { active: isActive, ...attributes } = given
+      const row: UserRow = {
+        ...keyOf(directory, attributes),
+        id: newId(),
+        attributes,
+        isActive: isActive === true,
+        version: 1,
+        createdAt: now(),
+        changedAt: now(),
+      }
+      const afterwards = await database.transaction(async (sql) => {
+        await assertNotMoved(sql, row.account)
+        const inserted = await sql.query(
+          `insert into directory_users (id, directory, sub, account, login, attributes, is_active, created_at, changed_at)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $8) on conflict do nothing returning id`,
+          [
+            row.id,
+            directory.name,
+            row.sub,
+            row.account,
+            loginOf(attributes),
+            attributes,
+            row.isActive,
+            row.createdAt,
+          ],
+        )
+        if (inserted.length === 0) throw taken()
+        const rest = row.isActive ? nothing : await end(sql, caller, row)
+        await record(sql, recordedAs, changed(row, 'created'))
+        return rest
+      })
+      await afterwards()
+      return answer(201, row)
+    },
+    replace: (caller, id, body, ifMatch) => {
+      const definitions = attributesOf('Users', caller.directory)
+      const attributes = readAttributes(definitions, objectOf(body))
+      assertRequired(definitions, attributes)
+      return save(caller, id, ifMatch, 'replaced', () => attributes)
+    },
+    patch: (caller, id, body, ifMatch) => {
+      const definitions = attributesOf('Users', caller.directory)
+      const operations = readPatch(body, definitions)
+      return save(caller, id, ifMatch, 'patched', (row) => {
+        const attributes = operations.reduce<Attributes>(applyOperation, {
+          ...row.attributes,
+          active: row.isActive,
+        })
+        assertRequired(definitions, attributes)
+        return attributes
+      })
+    },
+    async remove(caller, id, ifMatch) {
+      const { directory, recordedAs } = caller
+      const afterwards = await database.transaction(async (sql) => {
+        const row = await userOf(sql, directory, id, ' for update')
+        if (row === undefined) throw notFound()
+        assertVersion(ifMatch, row.version)
+        const rest = row.isActive ? await end(sql, caller, row) : nothing
+        // The row stays: its key is nobody else's from now on, and who had it stays shut out.
+        await sql.query(
+          `update directory_users set attributes = '{}', is_active = false, version = version + 1,
+             changed_at = $2, deleted_at = $2 where id = $1`,
+          [id, now()],
+        )
+        await record(sql, recordedAs, changed({ ...row, isActive: false }, 'deleted'))
+        return rest
+      })
+      await afterwards()
+      return { status: 204 }
+    },
+    listed: (directory) => ({
+      type: 'Users',
+      count: async (sql) => {
+        const [row] = await sql.query<{ count: number }>(
+          'select count(*) as count from directory_users where directory = $1 and deleted_at is null',
+          [directory.name],
+        )
+        return row?.count ?? 0
+      },
+      page: (sql, offset, limit) =>
+        sql.query<UserRow>(
+          `${select} where directory = $1 and deleted_at is null order by created_at, id offset $2 limit $3`,
+          [directory.name, offset, limit],
+        ),
+      behind: (sql, last, { id, userName, externalId, displayName }, limit) =>
+        sql.query<UserRow>(
+          `${select} where directory = $1 and deleted_at is null
+             and ($2::timestamptz is null or (created_at, id) > ($2, $3))
+             and ($4::text is null or id = $4) and ($5::text is null or lower(login) = lower($5))
+             and ($6::text is null or attributes ->> 'externalId' = $6)
+             and ($7::text is null or lower(attributes ->> 'displayName') = lower($7))
+           order by created_at, id limit $8`,
+          [
+            directory.name,
+            last?.createdAt ?? null,
+            last?.id ?? null,
+            id ?? null,
+            userName ?? null,
+            externalId ?? null,
+            displayName ?? null,
+            limit,
+          ],
+        ),
+      resources: async (_, rows) => rows.map((row) => userResource(row, baseUrl)),
+    }),
+  }
+}
+
+const select = `select id, sub, account, attributes, is_active as "isActive", version,
+  created_at as "createdAt", changed_at as "changedAt" from directory_users`
+
+async function userOf(
+  sql: Sql,
+  { name }: Directory,
+  id: string,
+  lock: '' | ' for update' = '',
+): Promise<UserRow | undefined> {
+  const [row] = await sql.query<UserRow>(
+    `${select} where id = $1 and directory = $2 and deleted_at is null${lock}`,
+    [id, name],
+  )
+  return row
+}
+
+/** A user as it leaves. */
+export const userResource = (row: UserRow, baseUrl: string): Resource => ({
+  schemas: [schemaOf.Users],
+  id: row.id,
+  ...row.attributes,
+  active: row.isActive,
+  meta: {
+    resourceType: 'User',
+    created: row.createdAt.toISOString(),
+    lastModified: row.changedAt.toISOString(),
+    version: etagOf(row.version),
+    location: `${baseUrl}/Users/${row.id}`,
+  },
+})
+
+const objectOf = (body: unknown): Readonly<Record<string, unknown>> => {
+  if (isObject(body)) return body
+  throw new ScimError(400, 'The body is an object.', 'invalidSyntax')
+}
+
+const loginOf = ({ userName }: Attributes): string => (typeof userName === 'string' ? userName : '')
+
+/** Never from another attribute than the one that was registered. */
+function keyOf(
+  { namespace, keyAttribute }: Directory,
+  attributes: Attributes,
+): Pick<UserRow, 'sub' | 'account'> {
+  const sub = attributes[keyAttribute]
+  const key = typeof sub === 'string' ? subjectKey(sub) : undefined
+  if (typeof sub !== 'string' || key === undefined) throw invalidValue(keyAttribute, 'is no key of a person.')
+  return { sub, account: `${namespace}/${key}` }
+}
+
+function assertSameKey({ keyAttribute }: Directory, { sub }: UserRow, attributes: Attributes): void {
+  if (attributes[keyAttribute] !== sub)
+    throw new ScimError(400, `${keyAttribute} is the key of this person, and never changes.`, 'mutability')
+}
+
+// The same for a key that is deleted: of whom it was is nobody's to ask.
+const taken = (): ScimError =>
+  new ScimError(409, 'There is, or was, a user of this key or userName.', 'uniqueness')
+
+async function assertLoginFree(sql: Sql, { name }: Directory, { id, attributes }: UserRow): Promise<void> {
+  const [other] = await sql.query(
+    `select from directory_users where directory = $1 and lower(login) = lower($2) and id <> $3
+       and deleted_at is null`,
+    [name, loginOf(attributes), id],
+  )
+  if (other !== undefined) throw taken()
+}
+
+/** Whoever moves somebody from this key meanwhile is waited for: nothing is to come under it any more. */
+async function assertNotMoved(sql: Sql, account: string): Promise<void> {
+  await sql.query('lock table person_moves in share mode')
+  const [moved] = await sql.query('select from person_moves where old_key = $1', [account])
+  if (moved !== undefined) throw taken()
+}
+
+const changed = (
+  { account, isActive }: Pick<UserRow, 'account' | 'isActive'>,
+  change: 'created' | 'replaced' | 'patched' | 'deleted',
+) => ({ event: 'directory_user_changed', user: `user:${account}`, change, active: isActive }) as const
