@@ -35,6 +35,7 @@ export const promises: readonly (readonly [title: string, trial: (world: World) 
   ['a new revision stands in the place of the old one, whole', replaced],
   ['a transaction that is rolled back shows and hides nothing', rolledBack],
   ['what was never staged, or was forgotten, cannot be shown', refusesToShow],
+  ['several are staged, shown and hidden together, or none of them', severalAtOnce],
   ['a publication that is shown is changed by no late stage and no forget', shownStays],
   ['what the index holds is listed in order, page by page', listsItsNumbers],
   ['words rank the same whatever is stored outside of the filter', blindToOthers],
@@ -103,18 +104,35 @@ export class World {
   }
 
   async stage(publication: Publication, chunks = this.chunks(publication)): Promise<readonly Stored[]> {
-    await this.index.stage([{ ...publication, chunks }])
+    await this.stageAll([publication], [chunks])
     return chunks
   }
 
-  async show(publication: Publication, chunks: readonly Stored[]): Promise<void> {
+  async stageAll(
+    publications: readonly Publication[],
+    chunks: readonly (readonly Stored[])[],
+  ): Promise<void> {
+    await this.index.stage(
+      publications.map((publication, nth) => ({ ...publication, chunks: chunks[nth] ?? [] })),
+    )
+  }
+
+  show(publication: Publication, chunks: readonly Stored[]): Promise<void> {
+    return this.showAll([publication], [chunks])
+  }
+
+  async showAll(publications: readonly Publication[], chunks: readonly (readonly Stored[])[]): Promise<void> {
     await this.#subject.transaction(async (sql) => {
-      const [count = Number.NaN] = await this.index.show(sql, [publication])
-      equal(count, chunks.length, 'the chunks of what was shown')
-      await this.#subject.noteLive(sql, publication, count)
+      const counts = await this.index.show(sql, publications)
+      for (const [nth, publication] of publications.entries()) {
+        equal(counts[nth] ?? Number.NaN, chunks[nth]?.length ?? 0, 'the chunks of what was shown')
+        await this.#subject.noteLive(sql, publication, counts[nth] ?? 0)
+      }
     })
-    this.#shown.set(publication.docNo, chunks)
-    this.#inForce.set(publication.docNo, publication.number)
+    for (const [nth, { docNo, number }] of publications.entries()) {
+      this.#shown.set(docNo, chunks[nth] ?? [])
+      this.#inForce.set(docNo, number)
+    }
     await this.#subject.settle()
   }
 
@@ -124,13 +142,19 @@ export class World {
     return publication
   }
 
-  async hide(docNo: number): Promise<void> {
+  hide(docNo: number): Promise<void> {
+    return this.hideAll([docNo])
+  }
+
+  async hideAll(docNos: readonly number[]): Promise<void> {
     await this.transaction(async (sql) => {
-      await this.index.hide(sql, [docNo])
-      await this.#subject.noteHidden(sql, docNo)
+      await this.index.hide(sql, docNos)
+      for (const docNo of docNos) await this.#subject.noteHidden(sql, docNo)
     })
-    this.#shown.delete(docNo)
-    this.#inForce.delete(docNo)
+    for (const docNo of docNos) {
+      this.#shown.delete(docNo)
+      this.#inForce.delete(docNo)
+    }
     await this.#subject.settle()
   }
 
@@ -278,9 +302,13 @@ function near(is: number, expected: number, tolerance: number, what: string): vo
   if (Math.abs(is - expected) > tolerance) fail(`${what}: ${is}, not ${expected}`)
 }
 
-async function refuses(world: World, publication: Publication): Promise<void> {
+async function refuses(
+  world: World,
+  publication: Publication,
+  others: readonly Publication[] = [],
+): Promise<void> {
   const refusal = await world
-    .transaction((sql) => world.index.show(sql, [publication]))
+    .transaction((sql) => world.index.show(sql, [...others, publication]))
     .then(
       () => undefined,
       (error: unknown) => error,
@@ -347,6 +375,22 @@ async function refusesToShow(world: World): Promise<void> {
   await world.transaction((sql) => world.index.forget(sql, forgotten))
   await refuses(world, forgotten)
   await world.compare([docNo], 10)
+}
+
+async function severalAtOnce(world: World): Promise<void> {
+  const docNos = [await world.newDocument(), await world.newDocument(), await world.newDocument()]
+  const [shown] = docNos
+  if (shown !== undefined) await world.publish(shown)
+  const missing = world.nextPublication(await world.newDocument())
+  const publications = docNos.map((docNo) => world.nextPublication(docNo))
+  const chunks = publications.map((publication, nth) => world.chunks(publication, nth + 1))
+  await world.stageAll(publications, chunks)
+  await refuses(world, missing, publications)
+  await world.compare(docNos, 10)
+  await world.showAll(publications, chunks)
+  await world.compare(docNos, 10)
+  await world.hideAll(docNos)
+  await world.compare(docNos, 10)
 }
 
 async function shownStays(world: World): Promise<void> {
