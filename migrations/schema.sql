@@ -507,6 +507,7 @@ CREATE INDEX documents_collection ON public.documents USING btree (collection);
 CREATE INDEX documents_metadata ON public.documents USING gin (metadata jsonb_path_ops);
 CREATE INDEX documents_of_sources ON public.documents USING btree (source) WHERE (source ~~ 'source/%'::text);
 CREATE TRIGGER documents_changed BEFORE UPDATE OF live_revision, chunk_count, collection, metadata, closed ON public.documents FOR EACH ROW EXECUTE FUNCTION document_changed();
+CREATE TRIGGER documents_replaced AFTER UPDATE OF accepted_revision ON public.documents FOR EACH ROW WHEN ((new.accepted_revision > old.accepted_revision)) EXECUTE FUNCTION drop_failed_content();
 
 create table engine_changes (
   store_id text not null,
@@ -566,6 +567,29 @@ create table epochs (
   constraint epochs_single_check CHECK (single)
 );
 CREATE CONSTRAINT TRIGGER epochs_told AFTER UPDATE ON public.epochs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.recovering_since IS DISTINCT FROM new.recovering_since) OR (old.tokens_from IS DISTINCT FROM new.tokens_from))) EXECUTE FUNCTION registry_changed();
+
+create table failed_documents (
+  doc_no integer not null,
+  revision bigint not null,
+  source text not null,
+  code text not null,
+  detail text not null,
+  tries integer not null,
+  failed_at timestamp with time zone default now() not null,
+  bytes integer not null,
+  content bytea,
+  title text,
+  uri text,
+  mime_type text,
+  metadata jsonb,
+  access jsonb,
+  source_updated_at timestamp with time zone,
+  source_version bigint,
+  constraint failed_documents_pkey PRIMARY KEY (doc_no, revision),
+  constraint failed_documents_doc_no_fkey FOREIGN KEY (doc_no) REFERENCES documents(doc_no)
+);
+CREATE INDEX failed_documents_held ON public.failed_documents USING btree (source) INCLUDE (bytes) WHERE (content IS NOT NULL);
+CREATE INDEX failed_documents_listed ON public.failed_documents USING btree (source, failed_at DESC);
 
 create table fields (
   name text not null,
@@ -648,12 +672,17 @@ create table jobs (
   items_before bigint default 0 not null,
   created_at timestamp with time zone default now() not null,
   heard_at timestamp with time zone default now() not null,
+  pace double precision default 0 not null,
+  paced_from timestamp with time zone,
+  paced_at timestamp with time zone,
   constraint jobs_pkey PRIMARY KEY (id),
   constraint jobs_owner_idempotency_key_key UNIQUE (owner, idempotency_key),
-  constraint jobs_kind_check CHECK ((kind = ANY (ARRAY['document'::text, 'withdrawal'::text, 'import'::text]))),
+  constraint jobs_kind_check CHECK ((kind = ANY (ARRAY['document'::text, 'withdrawal'::text, 'import'::text, 'retry'::text]))),
   constraint jobs_state_check CHECK ((state = ANY (ARRAY['receiving'::text, 'open'::text, 'broken'::text])))
 );
 CREATE INDEX jobs_created_at ON public.jobs USING btree (created_at);
+CREATE INDEX jobs_listed ON public.jobs USING btree (owner, created_at DESC, id DESC);
+CREATE TRIGGER jobs_paced BEFORE UPDATE OF done, failed ON public.jobs FOR EACH ROW WHEN (((new.total = old.total) AND ((new.done + new.failed) > (old.done + old.failed)))) EXECUTE FUNCTION job_paced();
 
 create table leases (
   object text not null,
@@ -998,6 +1027,7 @@ create table revisions (
   deaths_alone integer default 0 not null,
   begun_by text,
   publication integer default nextval('publication_numbers'::regclass) not null,
+  tries integer default 1 not null,
   constraint revisions_pkey PRIMARY KEY (doc_no, revision),
   constraint revisions_doc_no_fkey FOREIGN KEY (doc_no) REFERENCES documents(doc_no),
   constraint revisions_item_no_fkey FOREIGN KEY (item_no) REFERENCES job_items(item_no) ON DELETE CASCADE
@@ -1197,6 +1227,32 @@ CREATE OR REPLACE FUNCTION public.document_changed()
 AS $function$
 begin
   new.changed_in := pg_current_xact_id();
+  return new;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.drop_failed_content()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  delete from failed_documents where doc_no = new.doc_no and revision < new.accepted_revision;
+  return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.job_paced()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if new.paced_at is null then
+    new.paced_from := now();
+  else
+    new.pace := new.pace * exp(-least(greatest(extract(epoch from now() - new.paced_at), 0), 600)::float8 / 60)
+      + (new.done + new.failed - old.done - old.failed) / 60.0;
+  end if;
+  new.paced_at := greatest(new.paced_at, now());
   return new;
 end
 $function$;

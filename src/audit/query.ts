@@ -1,7 +1,7 @@
 import type { RecordEntry as WireEntry } from '@remit/contract/audit'
 import type { DecisionEvent } from '@remit/contract/decision-event'
 import type { Decision } from '@remit/contract/events'
-import { cursorAt, positionIn } from '../kernel/cursor.ts'
+import { cursorAt, isCursorTime, positionIn } from '../kernel/cursor.ts'
 import type { Sql } from '../store/sql.ts'
 
 /** All of them have to fit; none: the whole record. */
@@ -101,19 +101,7 @@ const select = `
   limit $12`
 
 function readPosition([time, seq]: readonly unknown[]) {
-  return typeof time === 'string' && isTime(time) && Number.isSafeInteger(seq)
+  return typeof time === 'string' && isCursorTime(time) && Number.isSafeInteger(seq)
     ? { time, seq: Number(seq) }
     : undefined
-}
-
-const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/
-
-/** One that Postgres takes: the 30th of February has the form of one. */
-function isTime(text: string): boolean {
-  const time = timePattern.test(text) ? Date.parse(text) : Number.NaN
-  return (
-    Number.isFinite(time) &&
-    new Date(time).toISOString().startsWith(text.slice(0, 19)) &&
-    !text.startsWith('0000')
-  )
 }

@@ -1,11 +1,11 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { Readable } from 'node:stream'
-import { type ImportOptions, isRemitError, type Job, type JobEntry } from '@remit/client'
+import { type ImportOptions, isRemitError, type Job } from '@remit/client'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { CliDeps } from './deps.ts'
 import { bare } from './ids.ts'
-import { asWriter, type CommandWriter, problemOf, type WriterFlags, writerFor } from './writer.ts'
+import { asWriter, type CommandWriter, lineOf, problemOf, type WriterFlags, writerFor } from './writer.ts'
 
 interface ImportFlags extends WriterFlags {
   readonly mode?: string
@@ -98,11 +98,4 @@ async function runImport(
     terminal.say(`refused: ${problemOf(error)}`)
     return undefined
   }
-}
-
-function lineOf({ line, id, code, field, detail }: JobEntry): string {
-  const where = [line === undefined ? undefined : `line ${line}`, id, field].filter(
-    (part) => part !== undefined,
-  )
-  return `${where.join(', ') || 'job'}: ${code}: ${detail}`
 }

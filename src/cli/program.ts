@@ -12,6 +12,7 @@ import { bare, repeatable, typed } from './ids.ts'
 import { addImportCommand } from './import.ts'
 import { addIngestCommand } from './ingest.ts'
 import { addIssuerCommands } from './issuer.ts'
+import { addJobCommands } from './jobs.ts'
 import { addList, printFacts, printList } from './listing.ts'
 import { addLoginCommands } from './login.ts'
 import { addMcpCommands } from './mcp/command.ts'
@@ -164,6 +165,7 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
 
   addIngestCommand(program, dependencies, outcome)
   addImportCommand(program, dependencies, outcome)
+  addJobCommands(program, dependencies, outcome)
   addSourceCommands(program, dependencies)
   addModelCommands(program, dependencies, outcome)
   addExplainCommands(program, dependencies)

@@ -1,5 +1,12 @@
 import { STATUS_CODES } from 'node:http'
-import { createWriter, isRemitError, type RemitError, type Writer } from '@remit/client'
+import {
+  createWriter,
+  isRemitError,
+  type JobDesk,
+  type JobEntry,
+  type RemitError,
+  type Writer,
+} from '@remit/client'
 import type { Command } from 'commander'
 import { type CryptoKey, importJWK, type JWK } from 'jose'
 import * as client from 'openid-client'
@@ -46,7 +53,7 @@ const scope = 'docs.write'
 
 /** A writer for a command, which says more of a service that does not answer than the client may. */
 export interface CommandWriter {
-  readonly writer: Writer
+  readonly writer: Writer & JobDesk
   /** What the platform said where the service gave no answer; any other error as it is. */
   reasonOf(error: unknown): unknown
 }
@@ -87,6 +94,14 @@ export function problemOf({ status = 0, message, field }: RemitError): string {
   // Of an answer that is not the service's the client says its number alone.
   const said = message === `The answer was ${status}.` ? (STATUS_CODES[status] ?? '') : message
   return [`${status}`, said, ...(field === undefined ? [] : [`(${field})`])].join(' ')
+}
+
+/** What a job says of one document, or of itself, in one line. */
+export function lineOf({ line, id, code, field, detail }: JobEntry): string {
+  const where = [line === undefined ? undefined : `line ${line}`, id, field].filter(
+    (part) => part !== undefined,
+  )
+  return `${where.join(', ') || 'job'}: ${code}: ${detail}`
 }
 
 function tokensFor(flags: WriterFlags, url: string, deps: WriterDeps): TokenSource {

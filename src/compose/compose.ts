@@ -16,7 +16,7 @@ import { createMetrics, observeEmbedding, observeSearch } from '../http/metrics.
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
 import type { createOps } from '../http/ops.ts'
-import type { OnRecord } from '../http/routes/security/audit.ts'
+import type { OnRecord } from '../http/routes/reading.ts'
 import { consoleRoutes } from '../http/routes/service/console.ts'
 import { docsRoutes } from '../http/routes/service/docs.ts'
 import type { Ingest } from '../ingest/ingest.ts'
@@ -165,7 +165,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
         resolve,
         vaultFetch: calls.fetch,
       }),
-      ...ingestion.routes({ ...access, services }),
+      ...ingestion.routes({ ...access, services, record: onRecord }),
       ...sources.routes(access),
       ...oversightRoutes({
         ...context,

@@ -6,7 +6,10 @@ import type { App } from '../http/env.ts'
 import { accessRoutes } from '../http/routes/ingest/access.ts'
 import { declarationRoutes } from '../http/routes/ingest/declarations.ts'
 import { documentWriteRoutes } from '../http/routes/ingest/documents-write.ts'
-import { importRoutes, jobRoutes } from '../http/routes/ingest/imports.ts'
+import { failedRoutes } from '../http/routes/ingest/failed.ts'
+import { importRoutes } from '../http/routes/ingest/imports.ts'
+import { jobRoutes } from '../http/routes/ingest/jobs.ts'
+import type { OnRecord } from '../http/routes/reading.ts'
 import { createIngest, type Ingest } from '../ingest/ingest.ts'
 import type { ParseInput } from '../ingest/parse/parsed.ts'
 import { createParser, parsersHere } from '../ingest/parse/parser.ts'
@@ -36,8 +39,9 @@ export interface Ingestion extends AsyncDisposable {
 }
 
 /** What the routes for documents need of the API's access. */
-export interface IngestionFace extends Pick<ApiAccess, 'requireBearer' | 'isAdministrator'> {
+export interface IngestionFace extends Pick<ApiAccess, 'requireBearer' | 'isAdministrator' | 'reading'> {
   readonly services: Services
+  readonly record: OnRecord
 }
 
 // Without a model nothing limits a passage; this is what the local model would read.
@@ -99,7 +103,7 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
   return {
     ingest,
     titleOf: (input) => titleOf(input, parser),
-    routes: ({ services, requireBearer, isAdministrator }) => [
+    routes: ({ services, requireBearer, isAdministrator, reading, record }) => [
       documentWriteRoutes({ ingest, requireBearer, bodyBytesMax: config.bodyBytesMax }),
       importRoutes({ ingest, requireBearer }),
       accessRoutes({
@@ -110,7 +114,8 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
         now,
       }),
       declarationRoutes({ ingest, requireBearer, isAdministrator, now }),
-      jobRoutes({ ingest, requireBearer }),
+      jobRoutes({ ...reading, ingest, requireBearer, record }),
+      failedRoutes({ ...reading, ingest, requireBearer, record, isAdministrator, now }),
     ],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }

@@ -34,6 +34,8 @@ export interface Accepting {
   readonly onRefused: 'throw' | 'note'
   /** Runs first in the same transaction: makes the job, or sees that its import still comes in. */
   readonly begin?: (sql: Sql) => Promise<void>
+  /** Runs last in it. */
+  readonly end?: (sql: Sql) => Promise<unknown>
   /** Fires when the request is over: what has not begun then does not begin. */
   readonly signal?: AbortSignal | undefined
 }
@@ -74,7 +76,9 @@ export async function acceptDocuments(
       const commitAll = () =>
         hold.transaction(async (sql) => {
           await assertInForce(sql, allowList)
-          return commit(context, sql, writer, accepting, checked)
+          const accepted = await commit(context, sql, writer, accepting, checked)
+          await accepting.end?.(sql)
+          return accepted
         })
       // Nobody waits for one batch of an import.
       const committed = await (accepting.onRefused === 'note' ? fewAtATime(commitAll) : commitAll())

@@ -4,6 +4,7 @@ import type { Sql } from '../store/sql.ts'
 import type { Entry } from './access-rights.ts'
 import { addTags, type Mark, markUnsettled, removeTags, type Tag, tagKey, toTag } from './desired-tuples.ts'
 import { readDocuments } from './document-rows.ts'
+import { changeFailed } from './failed-documents.ts'
 import { fileFolders } from './folders.ts'
 import { isTagged } from './reconcile-tuples.ts'
 
@@ -59,13 +60,14 @@ async function fileNewFolders(sql: Sql, entries: readonly Entry[]): Promise<FgaO
   return filed
 }
 
-/** Content that waits to be published gets the same change, else publishing would undo it. */
+/** Content that waits, or is held for a retry, gets the same change, else publishing would undo it. */
 async function changePending(sql: Sql, entries: readonly Entry[]): Promise<ReadonlySet<string>> {
   const ids = entries.flatMap(({ tuple }) => {
     const { type, id } = splitObject(tuple.object)
     return type === 'document' ? [id] : []
   })
   const waiting = new Set<string>()
+  await changeFailed(sql, [...new Set(ids)], (object, failedTags) => tagsAfter(object, failedTags, entries))
   for (const [id, storedDocument] of await readDocuments(sql, [...new Set(ids)])) {
     if (!storedDocument.isPending) continue
     const object = documentObject(id)

@@ -12,9 +12,17 @@ import type { IngestContext, Step, Writer } from './context.ts'
 import { createCrashCounts } from './crash-counts.ts'
 import { type FieldType, readFields } from './document-rows.ts'
 import { type DriftReport, drift, mendUnsettled, removeRequestOnly } from './drift.ts'
+import {
+  collectionsOfFailed,
+  type FailedFilter,
+  type FailedPage,
+  forgetFailed,
+  listFailed,
+} from './failed-documents.ts'
 import { createFailures } from './failures.ts'
 import { sweepFences } from './fences.ts'
 import { createOpenImports, type ImportRequest, importDocuments } from './imports.ts'
+import { type JobFilter, type JobPage, listJobs } from './job-list.ts'
 import {
   createJobWaiter,
   findJob,
@@ -26,11 +34,14 @@ import {
 } from './job-store.ts'
 import { createLocks } from './locks.ts'
 import { type MemberSource, settleMembers, type UnsettledMember } from './members.ts'
+import type { PageOf } from './pages.ts'
 import { processRevisions } from './process.ts'
 import { breakSilent } from './receiving.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 import { countTags, renameSubject, retag } from './retag.ts'
+import { type Retry, type Retrying, retryDocument } from './retry.ts'
 import type { RevisionTask } from './revision.ts'
+import { askRights } from './rights.ts'
 import { createSharedLock } from './shared-lock.ts'
 import { canonical } from './unchanged.ts'
 import type { Access, DocumentInput } from './wire.ts'
@@ -61,8 +72,14 @@ export interface Ingest extends AsyncDisposable {
   /** The metadata fields that filters may use, by name. */
   fields(): Promise<ReadonlyMap<string, FieldType>>
   saveFields(writer: Writer, fields: Readonly<Record<string, FieldType>>): Promise<void>
-  /** The job for its owner; undefined for anybody else. */
-  job(id: string, owner: FgaObject): Promise<JobView | undefined>
+  /** Takes failed content in again: see {@link retryDocument}. */
+  retry(id: string, retrying: Retrying): Promise<Omit<Retry, 'isRepeated'>>
+  /** The job for its owner; undefined for anybody else. Without an owner: for whoever may know of all. */
+  job(id: string, owner: FgaObject | undefined): Promise<JobView | undefined>
+  /** Does NOT check who asks. */
+  jobs(filter: JobFilter, page: PageOf): Promise<JobPage>
+  /** `isOwn`: for the service itself, those in collections to which it may write now. */
+  failed(filter: OwnFilter, page: PageOf): Promise<FailedPage>
   /** Waits until the job is done or failed, or until the signal; returns how it stands then. */
   waitForJob(id: string, owner: FgaObject, signal: AbortSignal): Promise<JobView | undefined>
   drift(): Promise<DriftReport>
@@ -72,6 +89,11 @@ export interface Ingest extends AsyncDisposable {
   renameSubject(from: string, to: string): Promise<void>
   /** Stops taking work and waits for what runs. Unfinished work goes on at the next start. */
   close(): Promise<void>
+}
+
+/** Which failed documents, and whether they are of whoever asks. */
+export interface OwnFilter extends Omit<FailedFilter, 'collections'> {
+  readonly isOwn: boolean
 }
 
 /** Of the wiring's context, what ingestion takes. */
@@ -161,6 +183,7 @@ export function createIngest({
     every(mendEveryMs, 'break_silent', () => breakSilent(context))
     if (isApart) every(sweepEveryMs, 'fences', () => sweepFences({ fga }, clock.now()))
     every(driftEveryMs, 'forget_jobs', () => forgetJobs(database))
+    every(driftEveryMs, 'forget_failed', () => forgetFailed(database))
   }
 
   /** Makes one job; with a known key the request is not done again. */
@@ -216,8 +239,16 @@ export function createIngest({
     saveCollection: (...args) => saveCollection(context, ...args),
     fields: () => readFields(database),
     saveFields: (writer, fields) => saveFields(context, writer, fields),
-    job: (id, owner) => readJob(database, id, owner),
-    waitForJob: (id, owner, signal) => waiter.wait(id, () => readJob(database, id, owner), signal),
+    async retry(id, retrying) {
+      const { isRepeated, ...retry } = await retryDocument(context, id, retrying)
+      if (isRepeated) await settleJob(context, retry.jobId)
+      return retry
+    },
+    job: (id, owner) => readJob(database, id, owner, clock.now()),
+    jobs: (filter, page) => listJobs(database, filter, page, clock.now()),
+    failed: (filter, page) => listOwnFailed(context, filter, page),
+    waitForJob: (id, owner, signal) =>
+      waiter.wait(id, () => readJob(database, id, owner, clock.now()), signal),
     drift: () => drift(context),
     countTags: (subject) => countTags(database, subject),
     renameSubject: (oldSubject, newSubject) => renameSubject(context, oldSubject, newSubject),
@@ -267,6 +298,21 @@ async function forgetJobs(sql: Sql): Promise<void> {
      and not exists (select 1 from job_items i where i.job_id = jobs.id and i.state = 'queued')`,
     [jobsKeptDays],
   )
+}
+
+/** A service is told of no document where it may not write any more, though it sent it. */
+async function listOwnFailed(
+  { database, fga, clock }: IngestContext,
+  { isOwn, ...filter }: OwnFilter,
+  page: PageOf,
+): Promise<FailedPage> {
+  const { service } = filter
+  if (!isOwn || service === undefined) return listFailed(database, filter, page)
+  const filedIn = await collectionsOfFailed(database, service)
+  const holdings = filedIn.map((collection) => ({ relation: 'writer' as const, collection }))
+  const rights = await askRights(fga, `service:${service}`, holdings, clock.now())
+  const collections = filedIn.filter((collection) => rights.has('writer', collection))
+  return listFailed(database, { ...filter, collections }, page)
 }
 
 const digestOf = (kind: string, request: unknown): string =>

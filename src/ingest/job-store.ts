@@ -1,9 +1,16 @@
-import type { Job, JobEntry } from '@remit/contract/writes'
+import type { Job, JobEntry, JobSummary } from '@remit/contract/writes'
 import { AppError } from '../kernel/errors.ts'
+import { splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
+import { type Paced, pacedColumns, progressOf, progressToWire } from './job-progress.ts'
+
+/** What jobs are about. `retry`: content that failed and was held. */
+export type JobKind = JobSummary['kind']
+/** How jobs stand. */
+export type JobState = JobSummary['state']
 
 /** A job as its owner sees it: of errors and of notes the first 1,000. */
-export interface JobView extends Job {
+export interface JobView extends JobSummary, Pick<Job, 'withdrawn' | 'errors'> {
   readonly notes: readonly JobNote[]
 }
 
@@ -45,7 +52,7 @@ export interface Idempotency {
 export interface NewJob {
   readonly id: string
   readonly owner: string
-  readonly kind: 'document' | 'withdrawal' | 'import'
+  readonly kind: JobKind
   readonly state?: 'open' | 'receiving'
   readonly idempotencyKey?: string
   /** Left out while an import's body is still coming in. */
@@ -213,11 +220,11 @@ export async function finishItems(
 export const finishItem = async (sql: Sql, itemNo: number, outcome: Outcome): Promise<string | undefined> =>
   (await finishItems(sql, [itemNo], outcome))[0]
 
-interface JobRow {
+interface JobRow extends Paced {
+  readonly owner: string
+  readonly kind: JobKind
+  readonly createdAt: Date
   readonly state: 'receiving' | 'open' | 'broken'
-  readonly total: number
-  readonly done: number
-  readonly failed: number
   readonly notes: readonly JobNote[]
   readonly withdrawn: number
 }
@@ -231,14 +238,23 @@ interface ToldRow {
   readonly detail: string | null
 }
 
-/** Reads a job for its owner. Anybody else gets what a missing one gets: undefined. */
-export async function readJob(sql: Sql, id: string, owner: string): Promise<JobView | undefined> {
+/**
+ * Reads a job for its owner; without one for whoever may know of all. Anybody else gets what a missing one
+ * gets: undefined. `now` is in milliseconds.
+ */
+export async function readJob(
+  sql: Sql,
+  id: string,
+  owner: string | undefined,
+  now: number,
+): Promise<JobView | undefined> {
   const [job] = await sql.query<JobRow>(
     // What a snapshot withdraws has no line, and every line has one.
-    `select state, total, done, failed, notes, case kind when 'document' then 0 else
-       (select count(*)::int from job_items where job_id = $1 and line is null and state = 'done') end as withdrawn
-     from jobs where id = $1 and owner = $2`,
-    [id, owner],
+    `select owner, kind, created_at as "createdAt", state, total, done, failed, notes, ${pacedColumns},
+       case when kind in ('document', 'retry') then 0 else
+         (select count(*)::int from job_items where job_id = $1 and line is null and state = 'done') end as withdrawn
+     from jobs where id = $1 and ($2::text is null or owner = $2)`,
+    [id, owner ?? null],
   )
   if (job === undefined) return undefined
   const reported = await sql.query<ToldRow>(
@@ -253,17 +269,27 @@ export async function readJob(sql: Sql, id: string, owner: string): Promise<JobV
   const { total, done: doneCount, failed, withdrawn } = job
   return {
     id,
+    service: splitObject(job.owner).id,
+    kind: job.kind,
     state: stateOf(job),
+    created_at: job.createdAt.toISOString(),
     done: doneCount,
     failed,
     total,
+    ...progressToWire(progressOf(job, now)),
     withdrawn,
     errors: reported.filter(({ state }) => state === 'failed').map(toError),
     notes: [...job.notes, ...reported.filter(({ state }) => state !== 'failed').map(toNote)],
   }
 }
 
-function stateOf({ state, total, done: doneCount, failed }: JobRow): JobView['state'] {
+/** The state that is told of a row of `jobs`. */
+export function stateOf({
+  state,
+  total,
+  done: doneCount,
+  failed,
+}: Pick<JobRow, 'state' | 'total' | 'done' | 'failed'>): JobState {
   if (state === 'broken') return 'failed'
   if (state === 'receiving' || doneCount + failed < total)
     return doneCount + failed > 0 ? 'running' : 'queued'

@@ -3,6 +3,7 @@ import { bringIn } from './bring-in.ts'
 import type { IngestContext } from './context.ts'
 import { sameTags, sensitiveTag, setTags, type Tag } from './desired-tuples.ts'
 import { readDocuments } from './document-rows.ts'
+import { setAside } from './failed-documents.ts'
 import { reasonOf } from './failures.ts'
 import { finishItem } from './job-store.ts'
 import { ParseError } from './parse/parsed.ts'
@@ -137,7 +138,7 @@ async function supersede(
 /**
  * The content cannot be read: what is live stays live, under the access that was set since, if any was. What
  * made the document sensitive was accepted all the same, and stays: on what is live, else remembered for the
- * next revision.
+ * next revision. The content is held for a while, where a retry finds it.
  */
 async function refuse(context: IngestContext, revision: Revision, error: ParseError): Promise<void> {
   const { index, documentLocks, jobChanged } = context
@@ -149,10 +150,7 @@ async function refuse(context: IngestContext, revision: Revision, error: ParseEr
       if (leftOver?.remembered === true)
         await sql.query('update documents set was_sensitive = true where doc_no = $1', [revision.docNo])
       await index.forget(sql, { ...revision, number: revision.publication })
-      await sql.query('delete from revisions where doc_no = $1 and revision = $2', [
-        revision.docNo,
-        revision.revision,
-      ])
+      await setAside(sql, revision, error)
       return finishItem(sql, revision.itemNo, { state: 'failed', code: error.code, detail: error.detail })
     })
     if (leftOver?.tags !== undefined) await reconcileObject(context, hold, object)

@@ -9,6 +9,7 @@ import type { IngestContext, Writer } from './context.ts'
 import { endOf, markUnsettled, setTags, tagKey, toTuple } from './desired-tuples.ts'
 import { readDocuments, type StoredDocument } from './document-rows.ts'
 import { mendUnsettled } from './drift.ts'
+import { isHeld, retagFailed } from './failed-documents.ts'
 import { fileFolders, reconcileFolders } from './folders.ts'
 import type { Hold } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
@@ -41,11 +42,16 @@ export async function retag(
         writer.subject,
         [{ id, collection: storedDocument?.collection ?? newId(), access }],
       )
-      if (storedDocument === undefined || (!storedDocument.isLive && !storedDocument.isPending))
+      if (storedDocument === undefined || decision === undefined) throw new AppError('not_found')
+      if (!decision.ok && decision.error.field === 'collection') throw new AppError('not_found')
+      // What failed is there for whoever may write it: a retry would bring it with the access of before.
+      if (
+        !storedDocument.isLive &&
+        !storedDocument.isPending &&
+        !(await isHeld(database, storedDocument.docNo))
+      )
         throw new AppError('not_found')
-      if (decision === undefined) throw new AppError('not_found')
-      if (!decision.ok)
-        throw decision.error.field === 'collection' ? new AppError('not_found') : decision.error
+      if (!decision.ok) throw decision.error
       await apply(allowList, hold, writer, id, access, storedDocument, decision.accepted)
       await reconcileFolders(context, decision.accepted.tags)
       await reconcileObject(context, hold, object)
@@ -82,6 +88,7 @@ async function apply(
         storedDocument.docNo,
         access.owner ?? null,
       ])
+      await retagFailed(sql, storedDocument.docNo, newTags)
     }
     const nextTags = storedDocument.isPending ? narrowed : newTags
     if (storedDocument.isLive || storedDocument.tags.length > 0) await setTags(sql, object, nextTags)
@@ -143,6 +150,13 @@ export async function renameSubject(
     // Of revisions that are on their way in: their tags as they will be set.
     await sql.query(
       `update revisions set access = (
+         select jsonb_agg(case when tag ->> 'subject' = $1 then tag || jsonb_build_object('subject', $2::text) else tag end)
+         from jsonb_array_elements(access) tag)
+       where access @> jsonb_build_array(jsonb_build_object('subject', $1::text))`,
+      [oldSubject, newSubject],
+    )
+    await sql.query(
+      `update failed_documents set access = (
          select jsonb_agg(case when tag ->> 'subject' = $1 then tag || jsonb_build_object('subject', $2::text) else tag end)
          from jsonb_array_elements(access) tag)
        where access @> jsonb_build_array(jsonb_build_object('subject', $1::text))`,

@@ -30,3 +30,18 @@ function membersOf(cursor: string): readonly unknown[] {
     return []
   }
 }
+
+const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/
+
+/**
+ * Whether it is a time in UTC with microseconds that Postgres takes: the 30th of February has the form of
+ * one.
+ */
+export function isCursorTime(text: string): boolean {
+  const time = timePattern.test(text) ? Date.parse(text) : Number.NaN
+  return (
+    Number.isFinite(time) &&
+    new Date(time).toISOString().startsWith(text.slice(0, 19)) &&
+    !text.startsWith('0000')
+  )
+}

@@ -1,11 +1,18 @@
-import { clientCredentials, createProofKey, createWriter, isRemitError, type Writer } from '@remit/client'
+import {
+  clientCredentials,
+  createProofKey,
+  createWriter,
+  isRemitError,
+  type JobDesk,
+  type Writer,
+} from '@remit/client'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 
 // A service's program on the real service: its key at the authorization server, real tokens, a port of
 // loopback.
 let world: IssuerWorld
-let writer: Writer
+let writer: Writer & JobDesk
 beforeAll(async () => {
   world = await openIssuerWorld()
   writer = await writerOf()
@@ -90,6 +97,30 @@ test('a refusal is typed: another collection, a tuple that is no service’s to 
       }),
     ),
   ).toMatch(/^(forbidden|invalid_request)$/)
+})
+
+test('what failed is listed, retried without being sent again, and typed where that is not possible', async () => {
+  const broken = { ...document('staffa', ['user:anne']), text: '{"ferry":', mime_type: 'application/json' }
+  const refused = (asked: Promise<unknown>) =>
+    asked.then(
+      () => undefined,
+      (error: unknown) => isRemitError(error) && [error.code, error.status],
+    )
+  expect(await refused(writer.put(broken))).toEqual(['invalid_request', 422])
+  const { documents, cursor } = await writer.failedDocuments({ limit: 1 })
+  expect([documents, cursor]).toMatchObject([
+    [{ id: 'handbook/staffa', service: 'loader', code: 'unreadable', tries: 1, held: true }],
+    null,
+  ])
+  const page = await writer.jobs({ state: 'failed', kind: 'document', limit: 1 })
+  expect(page.jobs).toMatchObject([{ state: 'failed', kind: 'document', failed: 1, queued: 0 }])
+  expect(await writer.job(page.jobs[0]?.id ?? '')).toMatchObject({ errors: [{ id: 'handbook/staffa' }] })
+  expect(await refused(writer.retry('handbook/staffa'))).toEqual(['invalid_request', 422])
+  expect((await writer.failedDocuments()).documents).toMatchObject([{ tries: 2 }])
+  expect(await refused(writer.retry('handbook/skye'))).toEqual(['not_found', 404])
+  await world.database.query('update failed_documents set content = null')
+  expect(await refused(writer.retry('handbook/staffa'))).toEqual(['conflict', 409])
+  expect(await refused(writer.jobs({ cursor: 'x' }))).toEqual(['invalid_request', 422])
 })
 
 test('with a key of its own its token is bound to that, and every write proves it', async () => {

@@ -71,6 +71,8 @@ const byName = {
   txn: ['txn-1'],
   client: ['agent-app'],
   host: ['assistant.example'],
+  // Of `GET /documents`, which needs it.
+  state: ['failed'],
   key: ['year', 'topic', 'day', 'open', 'expires_at'],
   value: ['travel', '2026-01-01'],
 }
@@ -82,6 +84,7 @@ const isOwn = (operation: string): boolean =>
 const callers = (operation: string): readonly string[] => {
   if (isOwn(operation)) return ['browser']
   if (/ \/(approvals|vault)/.test(operation)) return ['agent']
+  if (/^get \/(documents|jobs)$/.test(operation)) return ['service', 'administrator']
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
   if (/ \/(delegations|connections)/.test(operation)) return ['browser']
   if (
@@ -300,7 +303,7 @@ test(`whatever is sent to whatever route, by whomever: no 5xx, no stack, every r
       const seen = [...reached.keys()].filter((key) => key.startsWith(`${method} ${path} `))
       // Past the token, the scope and the schema: done, or refused for want of the object alone.
       const done =
-        /^((get|delete) .*|post \/sources\/)\{id\}|(access|disable|answers|decision|connect|vault\/fetch)$/.test(
+        /^((get|delete) .*|post \/sources\/)\{id\}|(access|retry|disable|answers|decision|connect|vault\/fetch)$/.test(
           `${method} ${path}`,
         ) && path !== '/access'
           ? / (20[02]|404)$/

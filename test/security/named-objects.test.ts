@@ -324,6 +324,31 @@ describeDatabases('an object that is named', (kind) => {
     },
   )
 
+  test('whose content failed costs the same to retry, whosever it is and though it was sent by whoever asks, once that may not write there', async () => {
+    const { services } = world.service
+    const unreadable = { collection: 'finance', title: 'Broken', text: '{', mime_type: 'application/json' }
+    const fail = async (service: string, id: string) => {
+      await services.save({ name: service, collections: ['finance'], prefixes: [] })
+      const token = await world.token({ service })
+      const headers = { prefer: 'wait' }
+      const answer = await world.call('PUT', `/documents/${id}`, { token, headers, body: unreadable })
+      expect(answer.status).toBe(422)
+      named.add(`document:${id}`)
+    }
+    await fail('other', 'failed-of-others')
+    await fail('lapsed', 'failed-of-its-own')
+    await services.save({ name: 'lapsed', collections: [], prefixes: [] })
+    const token = await world.token({ service: 'lapsed' })
+    const ask = (id: string) => async () =>
+      expect((await world.call('POST', `/documents/${encodeURIComponent(id)}/retry`, { token })).status).toBe(
+        404,
+      )
+    const none = await done(ask('never/was'))
+    expect(none.filter((one) => one.startsWith('OpenFGA'))).toHaveLength(1)
+    for (const id of ['failed-of-others', 'failed-of-its-own', 'own/open', ...everybodys])
+      expect(collections(await done(ask(id))), id).toEqual(collections(none))
+  })
+
   test('as the parent of a document costs a service that may file nothing new the same', async () => {
     const token = await world.token({ service: 'writer' })
     const ask = (parent: string) => async () => {
@@ -387,6 +412,7 @@ describe('every route that takes the name of something', () => {
       'PUT /documents/{id}',
       'DELETE /documents/{id}',
       'PUT /documents/{id}/access',
+      'POST /documents/{id}/retry',
       'POST /imports',
       'POST /access',
     ],

@@ -6,8 +6,12 @@ export type {
   AccessTuple,
   DocumentAccess,
   DocumentInput,
+  FailedDocument,
+  FailedDocumentList,
   Job,
   JobEntry,
+  JobList,
+  JobSummary,
 } from '@remit/contract/writes'
 export { type AiTool, aiTool } from './adapters/ai-sdk.ts'
 export { type DefinedTool, defineTool, type ToolDefinition, type Who } from './adapters/define-tool.ts'
@@ -92,7 +96,10 @@ export {
   createWriter,
   type ImportLines,
   type ImportOptions,
+  type JobDesk,
+  type JobListOptions,
   type JobOptions,
+  type ListOptions,
   type WriteOptions,
   type Writer,
   type WriterOptions,

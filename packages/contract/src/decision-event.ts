@@ -110,6 +110,12 @@ export type DecisionEvent =
       /** The route's pattern; what stood in its place is not kept. */
       readonly route: string
     }
+  | {
+      /** An administrator looked at jobs of services, or at documents that failed. */
+      readonly event: 'jobs_read'
+      readonly question: 'jobs' | 'job' | 'failed_documents'
+      readonly filter: Readonly<Record<string, string>>
+    }
   /** A person's key of the record was destroyed; whose is not told, nor can be. */
   | { readonly event: 'person_erased'; readonly alias: string }
   | {
@@ -166,7 +172,7 @@ export type DecisionEvent =
       readonly deletes: readonly string[]
     })
   | {
-      readonly event: 'document_accepted' | 'document_published' | 'document_withdrawn'
+      readonly event: 'document_accepted' | 'document_published' | 'document_withdrawn' | 'document_retried'
       readonly document_id: string
       readonly revision: number
     }

@@ -18,6 +18,8 @@ export const eventNames = [
   'document_accepted',
   'document_published',
   'document_withdrawn',
+  'document_retried',
+  'jobs_read',
   'agent_saved',
   'agent_disabled',
   'agent_enabled',

@@ -52,22 +52,72 @@ export interface JobEntry {
   readonly detail: string
 }
 
-/** How a job of the service stands. */
-export interface Job {
+/** How a job stands, in short, as `GET /jobs` lists it. */
+export interface JobSummary {
   readonly id: string
+  /** Name of the service whose job it is. */
+  readonly service: string
+  /** `retry`: content that had failed and was held, taken in again. */
+  readonly kind: 'document' | 'withdrawal' | 'import' | 'retry'
   /**
    * `failed`: nothing of it went in, or the body of an import broke off. With some errors among successes:
    * `done`.
    */
   readonly state: 'queued' | 'running' | 'done' | 'failed'
+  /** ISO 8601. */
+  readonly created_at: string
   readonly done: number
   readonly failed: number
+  /** How many were accepted and have not ended. */
+  readonly queued: number
   readonly total: number
+  /** How many ended in a second, of late. Left out where it is not known. */
+  readonly rate?: number | undefined
+  /** ISO 8601: when all will have ended at this rate. Left out where it is not known. */
+  readonly estimated_end?: string | undefined
+}
+
+/** How a job of the service stands. What an older service does not say is left out. */
+export interface Job
+  extends Pick<JobSummary, 'id' | 'state' | 'done' | 'failed' | 'total'>,
+    Partial<Pick<JobSummary, 'service' | 'kind' | 'created_at' | 'queued' | 'rate' | 'estimated_end'>> {
   /** How many of those done were withdrawn. */
   readonly withdrawn: number
   readonly errors: readonly JobEntry[]
   /** What the service kept, or left undone, beside what was asked. */
   readonly notes: readonly JobEntry[]
+}
+
+/** One page of `GET /jobs`, newest first. */
+export interface JobList {
+  readonly jobs: readonly JobSummary[]
+  /** Where the next page begins; null on the last. */
+  readonly cursor: string | null
+  readonly txn: string
+}
+
+/** A document whose newest content could not be taken in. What is live of it, if anything, is as it was. */
+export interface FailedDocument {
+  readonly id: string
+  readonly collection: string
+  /** Name of the service that sent it. */
+  readonly service: string
+  readonly code: string
+  readonly detail: string
+  /** ISO 8601. */
+  readonly failed_at: string
+  /** How often it was tried. */
+  readonly tries: number
+  /** Whether `retry` can take it in again; if not, send it again. */
+  readonly held: boolean
+}
+
+/** One page of `GET /documents?state=failed`, newest failure first. */
+export interface FailedDocumentList {
+  readonly documents: readonly FailedDocument[]
+  /** Where the next page begins; null on the last. */
+  readonly cursor: string | null
+  readonly txn: string
 }
 
 /** A relationship tuple of `POST /access`. */

@@ -1,11 +1,16 @@
+import type { DecisionEvent } from '@remit/contract/decision-event'
 import type { replicaSchema } from '@remit/contract/explain'
 import type { z } from 'zod'
+import type { RecordActor } from '../../audit/record.ts'
 import type { NeverHere, NotHere } from '../../authz/explain/never-here.ts'
 import type { ReplicaState } from '../../authz/explain/replica.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { jsonBody } from '../middleware/json.ts'
 import { assertAdministrator, type IsAdministrator } from './writing.ts'
+
+/** Puts on record who looks. */
+export type OnRecord = (asker: RecordActor, looked: DecisionEvent) => Promise<void>
 
 /**
  * What stands before the questions of security teams: a person with `security.read`, in scope and in role.

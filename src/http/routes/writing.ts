@@ -9,15 +9,36 @@ import { answerOf, json, objectOf } from '../schemas.ts'
 
 /** What the routes that write have in common: jobs, `Prefer: wait`, `Idempotency-Key`, administrators. */
 
-const jobState = z.enum(['queued', 'running', 'done', 'failed'])
+/** How jobs stand. */
+export const jobState = z.enum(['queued', 'running', 'done', 'failed'])
+
+/** What jobs are about. */
+export const jobKind = z.enum(['document', 'withdrawal', 'import', 'retry'])
+
+/** What is said of a job, alone or in a list. */
+export const jobMembers = {
+  id: z.string(),
+  service: z.string().openapi({ description: 'Whose it is.' }),
+  kind: jobKind,
+  state: jobState,
+  created_at: z.string(),
+  done: z.int(),
+  failed: z.int(),
+  queued: z.int().openapi({ description: 'How many were accepted and have not ended.' }),
+  total: z.int(),
+  rate: z
+    .number()
+    .optional()
+    .openapi({ description: 'How many ended in a second, of late. Left out where it is not known.' }),
+  estimated_end: z
+    .string()
+    .optional()
+    .openapi({ description: 'When all will have ended at this rate. Left out where it is not known.' }),
+} as const
 
 /** A job as its owner sees it. */
 export const jobSchema = objectOf('Job', {
-  id: z.string(),
-  state: jobState,
-  done: z.int(),
-  failed: z.int(),
-  total: z.int(),
+  ...jobMembers,
   withdrawn: z.int().openapi({ description: 'How many of those done were withdrawn.' }),
   errors: z.array(
     z.strictObject({
@@ -83,16 +104,18 @@ export function idempotencyKeyOf(c: AppContext): string | undefined {
 
 /**
  * 202 with the job's id, or 200 with the whole job where the client waits and it ends in time. `content`: the
- * member that held it, which is named where it cannot be read.
+ * member that held it, or that named it, which is named where it cannot be read. `owner`: whose job it is, by
+ * default the caller's.
  */
 export async function answerJob(
   c: AppContext,
   ingest: Ingest,
   jobId: string,
-  content: 'text' | 'content_base64' = 'text',
+  content: 'text' | 'content_base64' | 'id' = 'text',
+  owner: FgaObject = c.get('principal').subject,
 ) {
   const txn = c.get('txn')
-  const ended = await endedInTime(c, ingest, jobId)
+  const ended = await endedInTime(c, ingest, jobId, owner)
   if (ended === undefined) return c.json({ job: { id: jobId }, txn }, 202)
   // Whoever waits for one document looks at the status: content that cannot be read is a refusal.
   const [error] = ended.errors
@@ -110,11 +133,16 @@ function refusalOf({ code, field, detail }: JobView['errors'][number], content: 
 }
 
 /** The job, where the client waits and it ends in time. */
-async function endedInTime(c: AppContext, ingest: Ingest, jobId: string): Promise<JobView | undefined> {
+async function endedInTime(
+  c: AppContext,
+  ingest: Ingest,
+  jobId: string,
+  owner: FgaObject,
+): Promise<JobView | undefined> {
   const ms = preferredWait(c.req.header('prefer'))
   if (ms === undefined) return undefined
   const signal = AbortSignal.any([AbortSignal.timeout(ms), c.get('deadline').signal])
-  const job = await ingest.waitForJob(jobId, c.get('principal').subject, signal)
+  const job = await ingest.waitForJob(jobId, owner, signal)
   return job?.state === 'done' || job?.state === 'failed' ? job : undefined
 }
 

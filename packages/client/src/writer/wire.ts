@@ -1,5 +1,23 @@
-import type { AccessChanged, Job, JobEntry } from '@remit/contract/writes'
-import { type Check, isNumber, isText, listOf, optional, shape, wordOf } from '../shared/shape.ts'
+import type {
+  AccessChanged,
+  FailedDocument,
+  FailedDocumentList,
+  Job,
+  JobEntry,
+  JobList,
+  JobSummary,
+} from '@remit/contract/writes'
+import {
+  type Check,
+  isBoolean,
+  isNumber,
+  isText,
+  listOf,
+  optional,
+  orNull,
+  shape,
+  wordOf,
+} from '../shared/shape.ts'
 
 const isEntry: Check<JobEntry> = shape<JobEntry>({
   line: optional(isNumber),
@@ -9,13 +27,24 @@ const isEntry: Check<JobEntry> = shape<JobEntry>({
   detail: isText,
 })
 
-/** Whether this is a job as the service tells it. */
-export const isJob: Check<Job> = shape<Job>({
+const summary = {
   id: isText,
   state: wordOf('queued', 'running', 'done', 'failed'),
   done: isNumber,
   failed: isNumber,
   total: isNumber,
+  rate: optional(isNumber),
+  estimated_end: optional(isText),
+} as const
+const isKind = wordOf('document', 'withdrawal', 'import', 'retry')
+
+/** Whether this is a job as the service tells it. */
+export const isJob: Check<Job> = shape<Job>({
+  ...summary,
+  service: optional(isText),
+  kind: optional(isKind),
+  created_at: optional(isText),
+  queued: optional(isNumber),
   withdrawn: isNumber,
   errors: listOf(isEntry),
   notes: listOf(isEntry),
@@ -29,5 +58,32 @@ export const isJobAnswer: Check<{ readonly job: { readonly id: string } }> = sha
 /** Whether this is the answer to a change of access. */
 export const isAccessChanged: Check<AccessChanged> = shape<AccessChanged>({
   notes: listOf(isEntry),
+  txn: isText,
+})
+
+/** Whether this is a page of jobs. */
+export const isJobList: Check<JobList> = shape<JobList>({
+  jobs: listOf(
+    shape<JobSummary>({ ...summary, service: isText, kind: isKind, created_at: isText, queued: isNumber }),
+  ),
+  cursor: orNull(isText),
+  txn: isText,
+})
+
+/** Whether this is a page of documents that failed. */
+export const isFailedDocumentList: Check<FailedDocumentList> = shape<FailedDocumentList>({
+  documents: listOf(
+    shape<FailedDocument>({
+      id: isText,
+      collection: isText,
+      service: isText,
+      code: isText,
+      detail: isText,
+      failed_at: isText,
+      tries: isNumber,
+      held: isBoolean,
+    }),
+  ),
+  cursor: orNull(isText),
   txn: isText,
 })

@@ -1,4 +1,12 @@
-import type { AccessChange, AccessChanged, DocumentAccess, DocumentInput, Job } from '@remit/contract/writes'
+import type {
+  AccessChange,
+  AccessChanged,
+  DocumentAccess,
+  DocumentInput,
+  FailedDocumentList,
+  Job,
+  JobList,
+} from '@remit/contract/writes'
 import { RemitError } from '../errors/error.ts'
 import { errorFromResponse, retryAfterOf } from '../errors/from-response.ts'
 import { Unavailable, WriteFailed } from '../errors/kinds.ts'
@@ -9,7 +17,7 @@ import { type Platform, type PlatformOptions, platformOf } from '../shared/platf
 import type { Check } from '../shared/shape.ts'
 import { AccessToken } from '../tokens/token.ts'
 import type { ServiceTokens } from './client-credentials.ts'
-import { isAccessChanged, isJob, isJobAnswer } from './wire.ts'
+import { isAccessChanged, isFailedDocumentList, isJob, isJobAnswer, isJobList } from './wire.ts'
 
 /** Settings of `createWriter` for one service. */
 export interface WriterOptions extends PlatformOptions {
@@ -90,10 +98,41 @@ export interface Writer {
   waitFor(id: string, options?: JobOptions): Promise<Job>
 }
 
+/** Options of a list. */
+export interface ListOptions extends WriteOptions {
+  /** Of the page before. Left out: the first. */
+  readonly cursor?: string | undefined
+  /** Rows of a page, 200 at most. Left out: 50. */
+  readonly limit?: number | undefined
+}
+
+/** Which jobs: what is left out is any. */
+export interface JobListOptions extends ListOptions {
+  readonly state?: Job['state'] | undefined
+  readonly kind?: Job['kind']
+}
+
+/** A service's way to see what became of what it sent, and to mend it. */
+export interface JobDesk {
+  /** How a job stands. */
+  job(id: string, options?: WriteOptions): Promise<Job>
+  /** A page of the service's jobs, newest first. */
+  jobs(options?: JobListOptions): Promise<JobList>
+  /** A page of its documents whose newest content could not be taken in, newest failure first. */
+  failedDocuments(options?: ListOptions & { readonly code?: string | undefined }): Promise<FailedDocumentList>
+  /**
+   * Has failed content taken in again without sending it, and waits until it can be found.
+   *
+   * @throws RemitError `not_found` where nothing of the document failed, `conflict` where its content is held
+   * no longer: send it again; WriteFailed where it failed once more.
+   */
+  retry(id: string, options?: WriteOptions): Promise<Job>
+}
+
 const pollMsMax = 1_000
 
 /** A service's writer. Nothing is sent before it is used. */
-export function createWriter(options: WriterOptions): Writer {
+export function createWriter(options: WriterOptions): Writer & JobDesk {
   const { token, allowPlainHttp = false } = options
   if (typeof options.url !== 'string')
     throw new TypeError('createWriter needs `url`: the service’s PUBLIC_URL.')
@@ -104,9 +143,12 @@ export function createWriter(options: WriterOptions): Writer {
   const dependencies = { url, tokens: typeof token === 'function' ? tokensFrom(token) : token, platform }
   const send = <T>(request: WriteRequest, check: Check<T>) => writeRequest(request, check, dependencies)
 
+  const jobOf = (id: string, { signal }: WriteOptions = {}): Promise<Job> =>
+    send({ method: 'GET', path: `/jobs/${encodeURIComponent(id)}`, signal }, isJob)
+
   async function waitFor(id: string, { signal, onProgress }: JobOptions = {}): Promise<Job> {
     for (let pause = 100; ; pause = Math.min(pause * 1.5, pollMsMax)) {
-      const job = await send({ method: 'GET', path: `/jobs/${encodeURIComponent(id)}`, signal }, isJob)
+      const job = await jobOf(id, { signal })
       onProgress?.(job)
       if (job.state === 'done' || job.state === 'failed') return job
       await platform.sleep(pause, signal)
@@ -124,6 +166,21 @@ export function createWriter(options: WriterOptions): Writer {
 
   return {
     waitFor,
+    job: jobOf,
+    jobs: ({ signal, ...query } = {}) =>
+      send({ method: 'GET', path: `/jobs${searchOf(query)}`, signal }, isJobList),
+    failedDocuments: ({ signal, ...query } = {}) =>
+      send(
+        { method: 'GET', path: `/documents${searchOf({ state: 'failed', ...query })}`, signal },
+        isFailedDocumentList,
+      ),
+    retry: (id, { signal } = {}) =>
+      succeed({
+        method: 'POST',
+        path: `/documents/${encodeURIComponent(id)}/retry`,
+        headers: { prefer: 'wait' },
+        signal,
+      }),
     put: (document, { signal } = {}) =>
       succeed({
         method: 'PUT',
@@ -208,6 +265,12 @@ function queryOf({ snapshotOf, allowEmpty = false, allowWithdraw }: ImportOption
   if (allowEmpty) query.set('allow_empty', 'true')
   if (allowWithdraw !== undefined) query.set('allow_withdraw', String(allowWithdraw))
   return `?${query}`
+}
+
+function searchOf(members: Readonly<Record<string, string | number | undefined>>): string {
+  const query = new URLSearchParams()
+  for (const [name, value] of Object.entries(members)) if (value !== undefined) query.set(name, String(value))
+  return query.size === 0 ? '' : `?${query}`
 }
 
 function failureOf(job: Job): WriteFailed {

@@ -1,12 +1,11 @@
 import { z } from '@hono/zod-openapi'
-import { text } from '@remit/contract/text'
 import type { MiddlewareHandler } from 'hono'
 import type { Ingest } from '../../../ingest/ingest.ts'
 import { AppError, invalid } from '../../../kernel/errors.ts'
 import { type App, type AppEnv, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
-import { bearerRoute, id, json, problems } from '../../schemas.ts'
-import { answerJob, idempotencyKeyOf, jobResponses, jobSchema, toWire } from '../writing.ts'
+import { bearerRoute, id, problems } from '../../schemas.ts'
+import { answerJob, idempotencyKeyOf, jobResponses } from '../writing.ts'
 
 export interface ImportRouteDeps {
   readonly ingest: Ingest
@@ -67,20 +66,5 @@ export function importRoutes({ ingest, requireBearer }: ImportRouteDeps): App {
       }),
     })
     return answerJob(c, ingest, jobId)
-  })
-}
-
-/** `GET /jobs/{id}`: for the service that asked for it; anybody else gets the 404 of a missing one. */
-export function jobRoutes({ ingest, requireBearer }: ImportRouteDeps): App {
-  const route = bearerRoute('get', '/jobs/{id}', {
-    summary: 'How a job stands',
-    middleware: [requireBearer({ kinds: ['service'], scopes: ['docs.write'] })],
-    request: { params: z.strictObject({ id: text(1, 200) }) },
-    responses: { 200: json('The job', jobSchema), ...problems(404) },
-  })
-  return createRouter().openapi(route, async (c) => {
-    const job = await ingest.job(c.req.valid('param').id, c.get('principal').subject)
-    if (job === undefined) throw new AppError('not_found')
-    return c.json(toWire(job), 200)
   })
 }

@@ -17,8 +17,8 @@ import type { FgaObject } from '../../../kernel/ids.ts'
 import type { Principal } from '../../../kernel/principal.ts'
 import { type App, createRouter, reply } from '../../env.ts'
 import { bearerRoute, id, json, problems } from '../../schemas.ts'
+import type { OnRecord } from '../reading.ts'
 import { type Asking, neverHereToWire } from '../reading.ts'
-import type { OnRecord } from './audit.ts'
 
 export interface AuditQuestionDeps extends Asking {
   readonly record: OnRecord

@@ -1,18 +1,13 @@
 import { z } from '@hono/zod-openapi'
 import { recordAnswer, recordEntry } from '@remit/contract/audit'
-import type { DecisionEvent } from '@remit/contract/decision-event'
 import { decisions, eventNames } from '@remit/contract/events'
 import { instant } from '@remit/contract/instant'
 import { text } from '@remit/contract/text'
 import type { RecordEntry, RecordFilter, RecordReader } from '../../../audit/query.ts'
-import type { RecordActor } from '../../../audit/record.ts'
 import type { RecordNames } from '../../../delegation/registry/record-names.ts'
 import { type App, createRouter, reply } from '../../env.ts'
 import { bearerRoute, problems } from '../../schemas.ts'
-import type { Reading } from '../reading.ts'
-
-/** Puts on record who looks. */
-export type OnRecord = (asker: RecordActor, looked: DecisionEvent) => Promise<void>
+import type { OnRecord, Reading } from '../reading.ts'
 
 /** A record with the names of whom it names. */
 interface NamedEntry extends RecordEntry {
