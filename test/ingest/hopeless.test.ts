@@ -79,6 +79,14 @@ describe('failures', () => {
     expect(failures.failed('t', new TypeError('of ours'))).toBe(true)
   })
 
+  test('of a passage that a model refuses count only while other documents go in', () => {
+    const failures = createFailures()
+    const refused = new EmbeddingError('refused', 'The endpoint takes others.')
+    expect(failTimes(refused, 20, failures)).not.toContain(true)
+    failures.published()
+    expect(failTimes(refused, 1, failures)).toEqual([true])
+  })
+
   test('for one reason after another begin anew', () => {
     const failures = createFailures()
     expect(failTimes(withCode('22008'), 9, failures)).not.toContain(true)
