@@ -86,6 +86,8 @@ describe('a group', apart?.options ?? {}, () => {
     expect(body['members']).toHaveLength(9_998)
     const few = await world.scim('GET', `/Groups/${group}?excludedAttributes=members`)
     expect(few.body).not.toHaveProperty('members')
+    // OpenFGA never had most of them: a comparison would write them all.
+    await world.database.query('delete from directory_members where group_id = $1', [group])
   }, 120_000)
 
   test('that a request replaces page by page has everybody at each moment as before or as after', async () => {
