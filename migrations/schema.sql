@@ -1124,6 +1124,8 @@ create table sources (
   nameless jsonb default '[]'::jsonb not null,
   requests bigint default 0 not null,
   throttled bigint default 0 not null,
+  secret text,
+  requests_per_minute integer default 300 not null,
   constraint sources_pkey PRIMARY KEY (id),
   constraint sources_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'active'::text, 'paused'::text, 'removing'::text])))
 );

@@ -17,6 +17,8 @@ interface AddFlags extends PersonFlags {
   readonly kind: string
   readonly collection: string[]
   readonly settings: string
+  readonly secret?: string
+  readonly perMinute?: string
   readonly poll?: string
   readonly crawl?: string
   readonly maxAge?: string
@@ -42,17 +44,22 @@ export function addSourceCommands(program: Command, dependencies: CliDeps): void
       'where its documents are filed, its own; repeat for more',
       repeatable(bare('collection')),
     )
+    .option('--secret <name>', 'an entry of SOURCE_SECRETS for this kind and origin')
+    .option('--per-minute <count>', 'most requests a minute that the source is asked')
     .option('--poll <seconds>', 'between two readings')
     .option('--crawl <seconds>', 'after which everything is read again')
     .option('--max-age <seconds>', 'for which permissions count after they were confirmed')
     .option('--purge-days <days>', 'for which the text of what is missing is kept, hidden')
     .action(async (id: string, flags: AddFlags) => {
-      const { kind, settings, collection, poll, crawl, maxAge, purgeDays, ...person } = flags
+      const { kind, settings, collection, secret, perMinute, poll, crawl, maxAge, purgeDays, ...person } =
+        flags
       const { source } = await ask<SourceAnswer>('/sources', person, {
         id,
         kind,
         settings: JSON.parse(await readFile(settings, 'utf8')) as unknown,
         collections: collection,
+        ...(secret !== undefined && { secret }),
+        ...(perMinute !== undefined && { requests_per_minute: Number(perMinute) }),
         ...(poll !== undefined && { poll_seconds: Number(poll) }),
         ...(crawl !== undefined && { crawl_seconds: Number(crawl) }),
         ...(maxAge !== undefined && { permissions_max_age_seconds: Number(maxAge) }),
@@ -147,7 +154,7 @@ function lineOf(source: Source): string {
 /** What two people agree on. */
 const proposalLines = (source: Source): readonly string[] => [
   `${source.kind} at ${source.origin} into ${source.collections.join(', ')}, proposed by ${source.proposed_by}`,
-  `settings: ${JSON.stringify(source.settings)}`,
+  `settings: ${JSON.stringify(source.settings)}; credential: ${source.secret ?? 'none'}; at most ${pluralize(source.requests_per_minute, 'request')} a minute`,
   `read every ${source.poll_seconds} s, all of it every ${source.crawl_seconds} s; permissions count for ${source.permissions_max_age_seconds} s; purged after ${pluralize(source.purge_days, 'day')}`,
   ...(source.state === 'proposed'
     ? [`confirm it: npm run remit -- source confirm ${source.id} --digest ${source.digest}`]

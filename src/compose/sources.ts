@@ -14,7 +14,7 @@ import type { ComposeContext } from './context.ts'
 
 /** Of the service, what sources take. */
 export interface SourcesDeps
-  extends Pick<ComposeContext, 'config' | 'database' | 'log' | 'now' | 'sourceKinds'> {
+  extends Pick<ComposeContext, 'config' | 'database' | 'log' | 'now' | 'sourceKinds' | 'outbound'> {
   readonly ingest: Ingest
   readonly services: Services
   readonly administrators: Pick<Administrators, 'keeps'>
@@ -38,11 +38,12 @@ export interface SourcesPart {
 export function openSources(dependencies: SourcesDeps): SourcesPart {
   const { config, database, now, administrators, persons, sourceKinds = builtInKinds } = dependencies
   const kinds = new Map(sourceKinds.map((kind) => [kind.id, kind]))
-  const origins = config.sourceOrigins
+  const { sourceOrigins: origins, sourceSecrets: secrets } = config
   const sources = createSources({
     database,
     kinds,
     origins,
+    secrets,
     isAdministrator: (sql, subject) => administrators.keeps(sql, subject, 'security.write'),
     namesOf: (sql, subject, sinceTime) => persons.namesOf(sql, subject, { since: sinceTime }),
   })
@@ -51,6 +52,7 @@ export function openSources(dependencies: SourcesDeps): SourcesPart {
       ...dependencies,
       kinds,
       origins,
+      secrets,
       newId: () => `s_${randomBytes(16).toString('base64url')}`,
       leaseSeconds: config.leaseSeconds,
     }),

@@ -10,6 +10,7 @@ import { ingestion, limits } from './limits.ts'
 import { listening, outbound } from './listening.ts'
 import { retrieval } from './retrieval.ts'
 import { slips, withSecretFiles } from './secret-files.ts'
+import { sources } from './sources.ts'
 import { record, stores } from './stores.ts'
 import { vault } from './vault.ts'
 
@@ -59,6 +60,7 @@ export const settings = z.object({
   ...record.settings,
   ...embeddings.settings,
   ...ingestion.settings,
+  ...sources.settings,
   ...retrieval.settings,
   ...limits.settings,
   ...outbound.settings,
@@ -73,6 +75,7 @@ const groups = [
   record,
   embeddings,
   ingestion,
+  sources,
   retrieval,
   limits,
   outbound,
@@ -128,6 +131,7 @@ export function loadConfig(
     ...record.read(value, derived, env),
     ...embeddings.read(value, derived, env),
     ...ingestion.read(value, derived, env),
+    ...sources.read(value, derived, env),
     ...retrieval.read(value, derived, env),
     ...limits.read(value, derived, env),
     ...outbound.read(value, derived, env),

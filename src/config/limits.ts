@@ -1,22 +1,5 @@
-import { pathToFileURL } from 'node:url'
-import { count, list, milliseconds } from './forms.ts'
+import { count, milliseconds } from './forms.ts'
 import { group } from './group.ts'
-
-/** A folder as `pathToFileURL` spells it, but not all of the machine. */
-const isFolder = (value: string): boolean => {
-  const url = URL.parse(value)
-  if (url?.protocol !== 'file:' || url.host !== '' || url.pathname === '/' || url.pathname.endsWith('/'))
-    return false
-  try {
-    return pathToFileURL(decodeURIComponent(url.pathname)).href === value
-  } catch {
-    return false
-  }
-}
-
-const sourceOrigins = list.refine((origins) => origins.every(isFolder), {
-  message: 'must be folders like file:///srv/shared, with commas between them and no slash at the end',
-})
 
 /** How much, how often, how long; and how many must agree. */
 export const limits = group({
@@ -89,16 +72,10 @@ export const ingestion = group({
       .describe(
         'MiB of memory that reading one document may take; for a moment it can be half as much again: docs/flows/ingest.md.',
       ),
-    SOURCE_ORIGINS: sourceOrigins
-      .default([])
-      .describe(
-        'What sources may read, with commas between: folders of this machine (file:///srv/shared), exactly as a source names them. Default none: no source can be added.',
-      ),
   },
   read: (value) => ({
     parserThreads: value.PARSER_THREADS,
     parserCpuMs: value.PARSER_CPU_SECONDS * 1_000,
     parserMemoryBytes: value.PARSER_MEMORY_MB * 1024 * 1024,
-    sourceOrigins: value.SOURCE_ORIGINS,
   }),
 })

@@ -4,17 +4,23 @@ import type { Environment } from './group.ts'
 const secrets = ['DATABASE_URL', 'OPENFGA_API_TOKEN', 'VAULT_KEYS', 'EMBEDDINGS_API_KEY']
 
 /** The settings that hold a secret, and the variables that settings name as holding one. */
-export const secretsOf = ({ TRUSTED_ISSUERS = '', VAULT_PROVIDERS = '' }: Environment): readonly string[] => [
+export const secretsOf = ({
+  TRUSTED_ISSUERS = '',
+  VAULT_PROVIDERS = '',
+  SOURCE_SECRETS = '',
+}: Environment): readonly string[] => [
   ...secrets,
-  ...[...`${TRUSTED_ISSUERS}${VAULT_PROVIDERS}`.matchAll(/"client_secret_env"\s*:\s*"(\w+)"/g)].map(
-    ([, name = '']) => name,
-  ),
+  ...[
+    ...`${TRUSTED_ISSUERS}${VAULT_PROVIDERS}${SOURCE_SECRETS}`.matchAll(
+      /"(?:client_)?secret_env"\s*:\s*"(\w+)"/g,
+    ),
+  ].map(([, name = '']) => name),
 ]
 
 /**
- * The environment with each secret that a file holds: NAME_FILE names it, for every setting that is a secret
- * and every variable that `client_secret_env` names. White space around it is left out. Also says what cannot
- * be used: both NAME and NAME_FILE, a file that cannot be read, an empty one.
+ * The environment with each secret that a file holds: NAME_FILE names it, for every setting that is a
+ * secret and every variable that `client_secret_env` or `secret_env` names. White space around it is left
+ * out. Also says what cannot be used: both NAME and NAME_FILE, a file that cannot be read, an empty one.
  *
  * @param read the text of a file; throws where there is none
  */

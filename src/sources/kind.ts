@@ -3,6 +3,7 @@ import type { z } from 'zod'
 import type { ParseInput } from '../ingest/parse/parsed.ts'
 import { invalid } from '../kernel/errors.ts'
 import { firstIssue } from '../kernel/validation-message.ts'
+import type { SourceFetch } from './fetch.ts'
 
 /** What a source is opened with. Nothing else of the service is within its reach. */
 export interface Opening {
@@ -12,9 +13,16 @@ export interface Opening {
   readonly prefix: string
   /** Where its documents are filed. What is filed elsewhere is refused. */
   readonly collections: readonly string[]
+  /** Asks the source's own origin, within its requests a minute. There is no other way out. */
+  readonly fetch: SourceFetch
+  /** The credential that the machine registered for this kind and origin; undefined where it takes none. */
+  readonly secret: string | undefined
   /** A document's own title; undefined where it has none, or cannot be read. */
   readonly titleOf: (input: ParseInput) => Promise<string | undefined>
 }
+
+/** `required`: a source of the kind names an entry of `SOURCE_SECRETS`. */
+export type Credential = 'none' | 'optional' | 'required'
 
 /** A kind of source, such as a folder or a wiki, as its code defines it. */
 export interface KindDefinition<Settings> {
@@ -32,6 +40,8 @@ export interface KindDefinition<Settings> {
    * otherwise. Default: a day.
    */
   readonly maxAgeSeconds?: number
+  /** Whether it takes a credential. Default: none. */
+  readonly credential?: Credential
   /** What it talks to, one of `SOURCE_ORIGINS`: `https://wiki.example`, or `file:///srv/shared`. */
   originOf(settings: Settings): string
   open(settings: Settings, opening: Opening): Source
@@ -40,7 +50,7 @@ export interface KindDefinition<Settings> {
 /** A kind with its settings' type inside. */
 export interface SourceKind
   extends Pick<KindDefinition<unknown>, 'id' | 'untold'>,
-    Required<Pick<KindDefinition<unknown>, 'maxAgeSeconds'>> {
+    Required<Pick<KindDefinition<unknown>, 'maxAgeSeconds' | 'credential'>> {
   /** Throws `invalid_request` that names the member of `settings`. */
   read(settings: unknown): ReadSettings
 }
@@ -58,6 +68,7 @@ export const defineKind = <Settings>(definition: KindDefinition<Settings>): Sour
   id: definition.id,
   untold: definition.untold,
   maxAgeSeconds: definition.maxAgeSeconds ?? daySeconds,
+  credential: definition.credential ?? 'none',
   read(value) {
     const parsed = definition.settings.safeParse(value)
     if (!parsed.success) {

@@ -2,12 +2,15 @@ import { type Source, type SyncReport, syncOnce } from '@remit/connector'
 import type { Writer } from '../ingest/context.ts'
 import { AppError } from '../kernel/errors.ts'
 import { pluralize } from '../kernel/pluralize.ts'
+import { type Outside, openOutside } from './outside.ts'
 import type { HeldSource, Outcome, SourceRunnerDeps } from './runner.ts'
 import { createSourceState, hideItems } from './state.ts'
 import { createSourceWriter } from './writer.ts'
 
 /** One reading of one source. */
-export interface ReadOnceDeps extends Pick<SourceRunnerDeps, 'ingest' | 'kinds' | 'origins' | 'titleOf'> {
+export interface ReadOnceDeps
+  extends Outside,
+    Pick<SourceRunnerDeps, 'ingest' | 'kinds' | 'origins' | 'titleOf'> {
   readonly held: HeldSource
   readonly actor: Writer
 }
@@ -24,12 +27,13 @@ export async function readOnce({
   kinds,
   origins,
   titleOf,
+  ...outside
 }: ReadOnceDeps): Promise<Outcome> {
   const { row, beganAt, signal, transaction } = held
   const { id, collections, crawledAt } = row
   const kind = kinds.get(row.kind)
   if (kind === undefined) throw new AppError('internal_error', { public: `No kind ${row.kind} is there.` })
-  const settings = kind.read(row.settings)
+  await using settings = openOutside(kind.read(row.settings), held, outside)
   // What the machine allows may have changed since, and what is stored could have been written by anybody.
   if (settings.origin !== row.origin || !origins.includes(row.origin))
     throw new AppError('forbidden', { public: `${row.origin} is none of SOURCE_ORIGINS.` })

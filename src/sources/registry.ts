@@ -12,6 +12,7 @@ import {
   type SourceLife,
   type SourceRow,
 } from './rows.ts'
+import { entryFor, type SourceSecret } from './secrets.ts'
 
 /** What somebody proposes. Seconds and days that are left out: the kind's, or 300, 12 hours, 7 days. */
 export interface SourceProposal {
@@ -19,6 +20,10 @@ export interface SourceProposal {
   readonly kind: string
   readonly settings: unknown
   readonly collections: readonly string[]
+  /** An entry of `SOURCE_SECRETS` for this kind and origin, by name. */
+  readonly secret?: string
+  /** Most requests a minute that it is asked. Default 300. */
+  readonly requestsPerMinute?: number
   /** Between the end of a reading and the next. */
   readonly pollSeconds?: number
   /** After which everything is read again, whatever the source's feed says. */
@@ -72,13 +77,15 @@ export interface SourcesDeps {
   readonly kinds: ReadonlyMap<string, SourceKind>
   /** What sources may talk to: `SOURCE_ORIGINS`. */
   readonly origins: readonly string[]
+  /** `SOURCE_SECRETS`. */
+  readonly secrets: readonly SourceSecret[]
   /** Asked in the transaction that a yes counts in; it must stay so until its end. */
   readonly isAdministrator: (sql: Sql, subject: string) => Promise<boolean>
   /** Every name that is one person, now or at any time since. */
   readonly namesOf: (sql: Sql, subject: string, since: Date) => Promise<ReadonlySet<string>>
 }
 
-const defaults = { pollSeconds: 300, crawlSeconds: 43_200, purgeDays: 7 }
+const defaults = { pollSeconds: 300, crawlSeconds: 43_200, purgeDays: 7, requestsPerMinute: 300 }
 
 /** The registry in Postgres. See {@link Sources}. */
 export function createSources(dependencies: SourcesDeps): Sources {
@@ -153,10 +160,11 @@ type SourceEvent =
   | 'source_purged'
 
 async function propose(
-  { database, kinds, origins }: SourcesDeps,
+  dependencies: SourcesDeps,
   who: RecordActor,
   proposal: SourceProposal,
 ): Promise<SourceRow> {
+  const { database, kinds, origins } = dependencies
   const { id, collections, settings } = proposal
   if (!/^[a-z0-9][a-z0-9-]{0,39}$/.test(id)) throw invalid('id', 'Must be 1 to 40 of a-z 0-9 -.')
   const kind = kinds.get(proposal.kind)
@@ -165,6 +173,7 @@ async function propose(
   const { origin } = kind.read(settings)
   if (!origins.includes(origin))
     throw invalid('settings', `${origin} is none of SOURCE_ORIGINS: whoever runs this machine adds it there.`)
+  assertSecret(dependencies, kind, { name: proposal.secret, origin })
   if (collections.length === 0) throw invalid('collections', 'At least one is needed.')
   await assertCollections(database, collections)
   const timing = timingOf(proposal, kind)
@@ -172,8 +181,8 @@ async function propose(
     await assertFree(sql, { id, collections })
     const rows = await sql.query(
       `insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds, crawl_seconds,
-         max_age_seconds, purge_days)
-       values ($1, $2, $3, $4::jsonb, $5, 'proposed', $6, $7, $8, $9, $10) on conflict (id) do nothing returning 1`,
+         max_age_seconds, purge_days, secret, requests_per_minute)
+       values ($1, $2, $3, $4::jsonb, $5, 'proposed', $6, $7, $8, $9, $10, $11, $12) on conflict (id) do nothing returning 1`,
       [
         id,
         kind.id,
@@ -185,6 +194,8 @@ async function propose(
         timing.crawlSeconds,
         timing.maxAgeSeconds,
         timing.purgeDays,
+        proposal.secret ?? null,
+        proposal.requestsPerMinute ?? defaults.requestsPerMinute,
       ],
     )
     if (rows.length === 0) throw new AppError('conflict', { field: 'id', public: `There is a source ${id}.` })
@@ -197,6 +208,21 @@ async function propose(
     })
   })
   return found(database, id)
+}
+
+/** What is named is an entry for this kind and origin, or nothing: why it is none is not told. */
+function assertSecret(
+  { secrets }: SourcesDeps,
+  kind: SourceKind,
+  { name, origin }: { readonly name: string | undefined; readonly origin: string },
+): void {
+  if (name === undefined) {
+    if (kind.credential === 'required')
+      throw invalid('secret', `A source of the kind ${kind.id} names an entry of SOURCE_SECRETS.`)
+    return
+  }
+  if (kind.credential === 'none' || entryFor(secrets, { name, kind: kind.id, origin }) === undefined)
+    throw invalid('secret', `SOURCE_SECRETS has no such entry for the kind ${kind.id} at ${origin}.`)
 }
 
 function timingOf(proposal: SourceProposal, kind: SourceKind): Required<Timing> {

@@ -22,6 +22,9 @@ export interface SourceRow {
   readonly crawlSeconds: number
   readonly maxAgeSeconds: number
   readonly purgeDays: number
+  /** The entry of `SOURCE_SECRETS` that it uses, by name. */
+  readonly secret: string | undefined
+  readonly requestsPerMinute: number
   readonly crawledAt: Date | undefined
   /** Up to when its groups are known to be as the source has them. */
   readonly groupsAt: Date | undefined
@@ -60,6 +63,8 @@ export const digestOf = (row: SourceRow): string =>
         row.crawlSeconds,
         row.maxAgeSeconds,
         row.purgeDays,
+        row.secret ?? null,
+        row.requestsPerMinute,
         row.proposedBy,
         row.proposedAt.toISOString(),
       ]),
@@ -74,7 +79,8 @@ export interface Nameless {
 
 const select = `select s.id, s.kind, s.origin, s.settings, s.collections, s.state, s.proposed_by as "proposedBy",
   s.proposed_at as "proposedAt", s.confirmed_by as "confirmedBy", s.poll_seconds as "pollSeconds",
-  s.crawl_seconds as "crawlSeconds", s.max_age_seconds as "maxAgeSeconds", s.purge_days as "purgeDays",
+  s.crawl_seconds as "crawlSeconds", s.max_age_seconds as "maxAgeSeconds", s.purge_days as "purgeDays", s.secret,
+  s.requests_per_minute as "requestsPerMinute",
   s.crawled_at as "crawledAt", s.groups_at as "groupsAt", s.items_at as "itemsAt", s.next_at as "nextAt",
   s.began_at as "beganAt", s.ended_at as "endedAt", s.failures, s.problem, s.nameless, s.requests, s.throttled,
   coalesce(s.state in ('active', 'paused') and least(s.groups_at, s.items_at) > now() - make_interval(secs => s.max_age_seconds)

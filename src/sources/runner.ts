@@ -5,14 +5,17 @@ import { inBackground } from '../kernel/background.ts'
 import type { Log } from '../kernel/log.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import { type Recurring, startRecurring } from '../kernel/recurring.ts'
+import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import { endExpired, takeLease } from '../store/lease.ts'
 import { sourcePrefix } from '../store/open-document.ts'
 import type { Database } from '../store/sql.ts'
 import { createClosing } from './closing.ts'
+import { Throttled } from './fetch.ts'
 import type { SourceKind } from './kind.ts'
 import { purgeMissing, removeAll } from './purge.ts'
 import { readOnce } from './reading.ts'
 import { readSource, type SourceRow } from './rows.ts'
+import { entryFor, type SourceSecret } from './secrets.ts'
 
 /** Reads the sources that are due, each by one process at a time. */
 export interface SourceRunner extends AsyncDisposable {
@@ -32,6 +35,8 @@ export interface SourceRunnerDeps {
   readonly services: Pick<Services, 'save' | 'remove'>
   readonly kinds: ReadonlyMap<string, SourceKind>
   readonly origins: readonly string[]
+  readonly secrets: readonly SourceSecret[]
+  readonly outbound: GuardedFetch
   readonly titleOf: (input: ParseInput) => Promise<string | undefined>
   readonly log: Log
   readonly newId: () => string
@@ -62,10 +67,14 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
 
   async function begin(): Promise<void> {
     if (!dependencies.isSound()) return
-    const due = await database.query<{ id: string }>(
-      `select id from sources where state in ('active', 'removing') and next_at <= now() order by next_at`,
+    const due = await database.query<DueSource>(
+      `select id, kind, origin, secret, state from sources
+       where state in ('active', 'removing') and next_at <= now() order by next_at`,
     )
-    for (const { id } of due) {
+    for (const source of due) {
+      const { id } = source
+      // Its credential is with another process: that one reads it.
+      if (!isHere(source, dependencies.secrets)) continue
       if (running.has(id) || stopping.signal.aborted) continue
       const ended = inBackground(() => run(id)).finally(() => running.delete(id))
       running.set(id, ended)
@@ -91,6 +100,20 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
     },
   }
 }
+
+interface DueSource {
+  readonly id: string
+  readonly kind: string
+  readonly origin: string
+  readonly secret: string | null
+  readonly state: string
+}
+
+/** Whether this process may read it: of whose entry no process has the value, nobody does, and it ages. */
+const isHere = ({ kind, origin, secret, state }: DueSource, secrets: readonly SourceSecret[]): boolean =>
+  secret === null ||
+  state === 'removing' ||
+  entryFor(secrets, { name: secret, kind, origin })?.value !== undefined
 
 /** A source that this process alone may write for. */
 export interface HeldSource {
@@ -230,8 +253,15 @@ const noteFailure = ({ row, beganAt, transaction }: HeldSource, error: unknown):
   transaction((sql) =>
     sql.query(
       `update sources set began_at = $2, ended_at = now(), failures = failures + 1, problem = $3,
-         next_at = now() + make_interval(secs => least($4::float8, 5 * power(2, least(failures, 20)))) where id = $1`,
-      [row.id, beganAt, reasonOf(error).slice(0, problemLengthMax), failurePauseSecondsMax],
+         next_at = now() + make_interval(secs =>
+           greatest($5::float8, least($4::float8, 5 * power(2, least(failures, 20))))) where id = $1`,
+      [
+        row.id,
+        beganAt,
+        reasonOf(error).slice(0, problemLengthMax),
+        failurePauseSecondsMax,
+        error instanceof Throttled ? error.afterSeconds : 0,
+      ],
     ),
   ).catch((failure: unknown) => {
     // Paused, removed or taken over: there is nothing to note.

@@ -10,6 +10,8 @@ export const sourceProposal = z.strictObject({
   kind: z.string().min(1).max(40),
   settings: z.looseObject({}),
   collections: z.array(id).min(1).max(20),
+  secret: z.string().min(1).max(100).optional(),
+  requests_per_minute: z.int().min(1).max(60_000).optional(),
   poll_seconds: seconds(86_400).optional(),
   crawl_seconds: seconds(2_592_000).optional(),
   permissions_max_age_seconds: seconds(2_592_000).optional(),
@@ -42,6 +44,8 @@ export const source = z.strictObject({
   crawl_seconds: z.int(),
   permissions_max_age_seconds: z.int(),
   purge_days: z.int(),
+  secret: z.string().nullable(),
+  requests_per_minute: z.int(),
   fresh: z.boolean(),
   groups_confirmed_at: z.string().nullable(),
   items_confirmed_at: z.string().nullable(),
@@ -53,6 +57,8 @@ export const source = z.strictObject({
   items: z.int(),
   hidden: z.int(),
   missing: z.int(),
+  requests: z.int(),
+  throttled: z.int(),
 })
 
 /** What `GET /sources` answers. */

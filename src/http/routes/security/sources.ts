@@ -76,13 +76,16 @@ export function sourceRoutes({ sources, requireBearer, isAdministrator, now }: S
     .openapi(proposeRoute, async (c) => {
       const principal = c.get('principal')
       await assertAdministrator(principal, isAdministrator, now())
-      const { id, kind, settings, collections, ...timing } = c.req.valid('json')
-      const { poll_seconds, crawl_seconds, permissions_max_age_seconds, purge_days } = timing
+      const { id, kind, settings, collections, secret, ...timing } = c.req.valid('json')
+      const { poll_seconds, crawl_seconds, permissions_max_age_seconds, purge_days, requests_per_minute } =
+        timing
       const proposed = await sources.propose(principal, {
         id,
         kind,
         settings,
         collections,
+        ...(secret !== undefined && { secret }),
+        ...(requests_per_minute !== undefined && { requestsPerMinute: requests_per_minute }),
         ...(poll_seconds !== undefined && { pollSeconds: poll_seconds }),
         ...(crawl_seconds !== undefined && { crawlSeconds: crawl_seconds }),
         ...(permissions_max_age_seconds !== undefined && { maxAgeSeconds: permissions_max_age_seconds }),
@@ -151,6 +154,8 @@ const toWire = (row: SourceRow): z.output<typeof shown> => ({
   crawl_seconds: row.crawlSeconds,
   permissions_max_age_seconds: row.maxAgeSeconds,
   purge_days: row.purgeDays,
+  secret: row.secret ?? null,
+  requests_per_minute: row.requestsPerMinute,
   fresh: row.isFresh,
   groups_confirmed_at: timeOf(row.groupsAt),
   items_confirmed_at: timeOf(row.itemsAt),
@@ -162,4 +167,6 @@ const toWire = (row: SourceRow): z.output<typeof shown> => ({
   items: row.items,
   hidden: row.hidden,
   missing: row.missing,
+  requests: row.requests,
+  throttled: row.throttled,
 })

@@ -1,0 +1,79 @@
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { z } from 'zod'
+import { json, list, variableName } from './forms.ts'
+import { group } from './group.ts'
+import { secretsOf } from './secret-files.ts'
+
+/** A folder as `pathToFileURL` spells it, but not all of the machine; or an origin as URLs spell it. */
+function isOrigin(value: string): boolean {
+  const url = URL.parse(value)
+  if (url === null) return false
+  if (url.protocol === 'http:' || url.protocol === 'https:') return url.origin === value
+  if (url.protocol !== 'file:' || url.host !== '' || url.pathname === '/' || url.pathname.endsWith('/'))
+    return false
+  try {
+    return pathToFileURL(fileURLToPath(url)).href === value
+  } catch {
+    return false
+  }
+}
+
+const origin = z.string().refine(isOrigin, {
+  message:
+    'must be an origin like https://wiki.corp.example, or a folder like file:///srv/shared without a slash at its end',
+})
+
+const secret = z.strictObject({
+  name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'must be 1 to 40 of a-z 0-9 -'),
+  kind: z.string().min(1).max(40),
+  origin,
+  secret_env: variableName.optional(),
+})
+
+const secrets = json.pipe(
+  z.array(secret).refine((entries) => new Set(entries.map(({ name }) => name)).size === entries.length, {
+    message: 'has two entries of one name',
+  }),
+)
+
+// What a source is given leaves this machine.
+const ownSecrets: ReadonlySet<string> = new Set(secretsOf({}))
+
+/** What the service reads by itself. */
+export const sources = group({
+  settings: {
+    SOURCE_ORIGINS: list
+      .pipe(z.array(origin))
+      .default([])
+      .describe(
+        'What sources may read, with commas between: origins (https://wiki.corp.example) and folders of this machine (file:///srv/shared), exactly as a source names them. One inside your network stands in OUTBOUND_ALLOWED_ORIGINS too. Default none: no source can be added.',
+      ),
+    SOURCE_SECRETS: secrets
+      .default([])
+      .describe(
+        'JSON array of the credentials that sources may use: [{name, kind, origin, secret_env?}], each for one kind at one origin. Without secret_env another process has the value, and reads the sources that use it. docs/sources.md.',
+      ),
+  },
+  read: ({ SOURCE_ORIGINS, SOURCE_SECRETS }, _, env) => ({
+    sourceOrigins: SOURCE_ORIGINS,
+    sourceSecrets: SOURCE_SECRETS.map(({ name, kind, origin, secret_env: variable }) => ({
+      name,
+      kind,
+      origin,
+      value: variable === undefined ? undefined : env[variable],
+    })),
+  }),
+  contradictions: ({ SOURCE_SECRETS: entries = [] }, _, env) =>
+    entries.flatMap(({ secret_env: name }, index) => [
+      {
+        isSo: name !== undefined && !env[name],
+        of: [],
+        problem: `SOURCE_SECRETS.${index}.secret_env names ${name}, which is not set: leave it out where another process has it`,
+      },
+      {
+        isSo: name !== undefined && ownSecrets.has(name),
+        of: [],
+        problem: `SOURCE_SECRETS.${index}.secret_env names ${name}, which is the service’s own and no source’s`,
+      },
+    ]),
+})
