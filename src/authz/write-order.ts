@@ -11,6 +11,11 @@ export interface Change {
 export interface Polarity {
   grants(tuple: TupleKey): boolean
   restricts(tuple: TupleKey): boolean
+  /**
+   * Whether everybody may come to read by such a tuple, were `user:*` its user. Of `a and b and c` a alone
+   * opens: without it nobody is let in, and `user:*` on b or c only means that those keep nobody out.
+   */
+  opens(tuple: TupleKey): boolean
 }
 
 type Side = 'grants' | 'restricts'
@@ -21,10 +26,14 @@ type Side = 'grants' | 'restricts'
 type Depth = 'gives' | 'restricts' | 'undoes'
 type Sides = Readonly<Record<Side | Depth, ReadonlySet<Relation>>>
 
-/** What these relations rest on, on either side of each `but not`; `direct`: by tuples of its own. */
+/**
+ * What these relations rest on, on either side of each `but not`; `direct`: by tuples of its own. `opening`:
+ * of an `and` that gives only the first side, without which it gives to nobody.
+ */
 export function sidesOf(
   model: Model,
   roots: readonly (Relation | undefined)[],
+  { opening = false } = {},
 ): { readonly seen: Sides; readonly direct: Sides } {
   const noRelations = () => ({
     gives: new Set<Relation>(),
@@ -51,16 +60,23 @@ export function sidesOf(
         return
       case 'computed':
         return visit(rewrite.relation, depth)
-      case 'ttu':
-        visit(model.types.get(owner.type)?.get(rewrite.tupleset), depth)
-        for (const target of rewrite.targets.values()) visit(target, depth)
+      case 'ttu': {
+        const tupleset = model.types.get(owner.type)?.get(rewrite.tupleset)
+        visit(tupleset, depth)
+        // Other types may have such a relation, too: no tuple leads there.
+        for (const { type } of tupleset?.restrictions ?? []) visit(rewrite.targets.get(type), depth)
         return
+      }
       case 'exclusion':
         read(rewrite.base, owner, depth)
         read(rewrite.subtract, owner, beyond(depth))
         return
-      default:
+      case 'union':
         for (const child of rewrite.children) read(child, owner, depth)
+        return
+      case 'intersection':
+        for (const child of opening && depth === 'gives' ? rewrite.children.slice(0, 1) : rewrite.children)
+          read(child, owner, depth)
     }
   }
 
@@ -73,10 +89,11 @@ export function sidesOf(
 }
 
 /** The relations whose own tuples let somebody read, and those whose keep somebody from it. */
-export const readingOf = (model: Model): Sides =>
+export const readingOf = (model: Model, options?: { readonly opening: boolean }): Sides =>
   sidesOf(
     model,
     ['can_read', 'can_be_told', 'can_read_delegated'].map((name) => model.types.get('document')?.get(name)),
+    options,
   ).direct
 
 /**
@@ -86,12 +103,18 @@ export const readingOf = (model: Model): Sides =>
  */
 export function polarityOf(model: Model): Polarity {
   const direct = readingOf(model)
+  const opening = readingOf(model, { opening: true })
   const relationOf = ({ object, relation }: TupleKey): Relation | undefined =>
     model.types.get(object.slice(0, object.indexOf(':')))?.get(relation)
+  const grants = (relation: Relation | undefined): boolean =>
+    relation === undefined || direct.grants.has(relation) || !direct.restricts.has(relation)
   return {
-    grants(tuple) {
+    grants: (tuple) => grants(relationOf(tuple)),
+    opens(tuple) {
       const relation = relationOf(tuple)
-      return relation === undefined || direct.grants.has(relation) || !direct.restricts.has(relation)
+      const givesBeside =
+        relation !== undefined && direct.grants.has(relation) && !opening.grants.has(relation)
+      return grants(relation) && !givesBeside
     },
     restricts(tuple) {
       const relation = relationOf(tuple)

@@ -144,6 +144,7 @@ export function refusalOf(
           writesDocs &&
           collections.has(requirement.collection) &&
           rights.has('tagger', requirement.collection) &&
+          splitObject(tuple.object).type === 'folder' &&
           folders.get(requirement.folder) === requirement.collection &&
           (filedBefore === undefined || filedBefore === requirement.collection)
         )
@@ -161,6 +162,7 @@ function collectionOf(
   const { type, id } = splitObject(object)
   if (type === 'collection') return collections.has(id) ? id : undefined
   if (type === 'folder') return folders.get(id)
+  if (type !== 'document') return undefined
   const storedDocument = documents.get(id)
   return storedDocument !== undefined && (storedDocument.isLive || storedDocument.isPending)
     ? storedDocument.collection

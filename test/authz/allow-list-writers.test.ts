@@ -63,7 +63,7 @@ async function toldOn(
 }
 
 const ruleOfTaggers =
-  'writers_follow_another_rule collection#tagger: Which services are tagger of a collection follows another rule. They may write what the allow-list lets a tagger write (folder#filed_in, folder#parent, folder#viewer, folder#sensitive, collection#viewer and 1 more).'
+  'writers_follow_another_rule collection#tagger: Which services are tagger of a collection follows another rule. They may write what the allow-list lets a tagger write (folder#filed_in, folder#parent, folder#viewer, folder#blocked, folder#sensitive and 10 more).'
 
 test('a rule that makes taggers of all writers is told with the services that it lets write more', async () => {
   const wider = { model: taggers('[service] or writer') }

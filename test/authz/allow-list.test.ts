@@ -18,6 +18,7 @@ document#filed_in collection: nobody, nobody
 document#owner user: document_writer, document_writer
 document#parent folder: document_writer, document_writer
 document#parent collection: document_writer, document_writer
+document#parent zone: document_writer, document_writer
 document#viewer user [until]: document_writer, document_writer
 document#viewer user:*: everybody, everybody
 document#viewer group#member [until]: document_writer, document_writer
@@ -30,6 +31,9 @@ document#granted_by grant: nobody, nobody
 folder#filed_in collection: filing, nobody
 folder#parent folder: tagger, tagger
 folder#parent collection: tagger, tagger
+folder#parent zone: tagger, tagger
+folder#blocked user: tagger, tagger
+folder#blocked group#member: tagger, tagger
 folder#viewer user [until]: tagger, tagger
 folder#viewer user:*: everybody, everybody
 folder#viewer group#member [until]: tagger, tagger
@@ -37,11 +41,30 @@ folder#viewer organization#member: tagger, tagger
 folder#sensitive user:*: tagger, security
 folder#delegated_to delegation: nobody, nobody
 folder#granted_by grant: nobody, nobody
+zone#filed_in collection: filing, nobody
+zone#audience user [until]: tagger, tagger
+zone#audience user:*: everybody, everybody
+zone#audience group#member [until]: tagger, tagger
+zone#audience organization#member: tagger, tagger
+zone#gate_1 user: tagger, tagger
+zone#gate_1 user:*: tagger, tagger
+zone#gate_1 group#member: tagger, tagger
+zone#gate_2 user: tagger, tagger
+zone#gate_2 user:*: tagger, tagger
+zone#gate_2 group#member: tagger, tagger
+zone#gate_3 user: tagger, tagger
+zone#gate_3 user:*: tagger, tagger
+zone#gate_3 group#member: tagger, tagger
+zone#blocked user: tagger, tagger
+zone#blocked group#member: tagger, tagger
+zone#sensitive user:*: tagger, security
 collection#viewer user [until]: tagger, tagger
 collection#viewer user:*: everybody, everybody
 collection#viewer group#member [until]: tagger, tagger
 collection#viewer organization#member: tagger, tagger
 collection#sensitive user:*: tagger, security
+collection#blocked user: tagger, tagger
+collection#blocked group#member: tagger, tagger
 collection#writer service: security, security
 collection#tagger service: security, security
 collection#organization organization: security, security
@@ -52,6 +75,8 @@ group#member group#member: directory, directory
 organization#admin user: directory, directory
 organization#member user: directory, directory
 organization#member group#member: directory, directory
+organization#blocked user: directory, directory
+organization#blocked group#member: directory, directory
 organization#delegated_to delegation: nobody, nobody
 agent#acting_for user: nobody, nobody
 delegation#delegator user [until]: nobody, nobody

@@ -116,7 +116,7 @@ function pool(): Tuple[] {
     add('user:1', 'viewer', object, at(1))
     add('user:3', 'owner', object)
     for (const user of ['user:1', 'user:2', 'group:2#member']) add(user, 'blocked', object)
-    for (const user of ['folder:1', 'folder:2', 'collection:1']) add(user, 'parent', object)
+    for (const user of ['folder:1', 'folder:2', 'zone:1', 'collection:1']) add(user, 'parent', object)
     add('collection:1', 'filed_in', object)
     add('user:*', 'sensitive', object)
     add('grant:1', 'granted_by', object)
@@ -126,7 +126,16 @@ function pool(): Tuple[] {
     add('group:1#member', 'viewer', object)
     add('user:*', 'sensitive', object)
     add('delegation:1', 'delegated_to', object)
+    for (const user of ['user:1', 'group:2#member']) add(user, 'blocked', object)
   }
+  for (const user of ['user:1', 'group:2#member']) add(user, 'blocked', 'organization:1')
+  add('organization:1', 'organization', 'collection:1')
+  for (const user of ['user:2', 'group:1#member', 'user:*']) {
+    add(user, 'audience', 'zone:1')
+    for (const gate of ['gate_1', 'gate_2', 'gate_3']) add(user, gate, 'zone:1')
+  }
+  add('group:2#member', 'blocked', 'zone:1')
+  add('collection:1', 'filed_in', 'zone:1')
   add('folder:2', 'parent', 'folder:1')
   add('collection:1', 'parent', 'folder:2')
   for (const user of ['user:1', 'user:2', 'user:3']) {
@@ -207,7 +216,12 @@ test('by our model what is filed, put below another, or a member may give as wel
     viewer: of('viewer', 'document:a'),
     owner: of('owner', 'document:a'),
     blocked: of('blocked', 'document:a'),
+    blockedAbove: [of('blocked', 'folder:a'), of('blocked', 'zone:a'), of('blocked', 'collection:a')],
+    blockedByDirectory: of('blocked', 'organization:a'),
     sensitive: of('sensitive', 'folder:a'),
+    audience: of('audience', 'zone:a'),
+    gate: of('gate_2', 'zone:a'),
+    inOrganization: of('organization', 'collection:a'),
     parent: of('parent', 'document:a'),
     filed: of('filed_in', 'document:a'),
     member: of('member', 'group:a'),
@@ -218,7 +232,12 @@ test('by our model what is filed, put below another, or a member may give as wel
     viewer: 'gives',
     owner: 'gives',
     blocked: 'takes',
+    blockedAbove: ['takes', 'takes', 'takes'],
+    blockedByDirectory: 'takes',
     sensitive: 'takes',
+    audience: 'gives',
+    gate: 'gives',
+    inOrganization: 'givestakes',
     parent: 'givestakes',
     filed: 'givestakes',
     member: 'givestakes',
@@ -254,4 +273,36 @@ test('what is listed under “but not” takes, also by a tuple of the relation 
   const { grants, restricts } = polarityOf(model)
   const tuple = { user: 'user:anne', relation: 'can_read', object: 'document:a' } as const
   expect([grants(tuple), restricts(tuple)]).toEqual([false, true])
+})
+
+test('by our model user:* opens a document, a folder, a collection and the audience of a zone, and no gate', () => {
+  const { opens } = polarityOf(ours)
+  const found = (['document', 'folder', 'zone', 'collection'] as const).flatMap((type) =>
+    ['viewer', 'audience', 'gate_1', 'gate_2', 'gate_3']
+      .filter(
+        (relation) =>
+          ours.types.get(type)?.get(relation)?.restrictions.length !== 0 &&
+          ours.types.get(type)?.has(relation) &&
+          opens({ user: 'user:*', relation, object: `${type}:a` }),
+      )
+      .map((relation) => `${type}#${relation}`),
+  )
+  expect(found).toEqual(['document#viewer', 'folder#viewer', 'zone#audience', 'collection#viewer'])
+})
+
+test.each([
+  ['not the second side of an “and”', 'define can_read: a and b and c', ['a', 'd']],
+  ['a side that stands elsewhere too', 'define can_read: (a and b and c) or b', ['a', 'b', 'd']],
+  ['nothing that an “and” takes away', 'define can_read: a but not (c and d)', ['a', 'b']],
+  ['what gives back', 'define can_read: a but not (c and e)\n    define e: d but not b', ['a', 'b']],
+])('what opens, or leads to no reading and may grant something else: %s', (_, rule, expected) => {
+  const lists = ['a', 'b', 'c', 'd'].map((name) => `    define ${name}: [user, user:*]`).join('\n')
+  const model = compileModel(
+    readDsl(`model\n  schema 1.1\n\ntype user\n\ntype document\n  relations\n${lists}\n    ${rule}\n`),
+  )
+  const { opens } = polarityOf(model)
+  const opening = ['a', 'b', 'c', 'd'].filter((relation) =>
+    opens({ user: 'user:*', relation, object: 'document:1' }),
+  )
+  expect(opening).toEqual(expected)
 })

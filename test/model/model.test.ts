@@ -5,7 +5,7 @@ import { readDsl } from '../../src/authz/model/dsl.ts'
 import { readStoreFile } from '../../src/authz/model/store-file.ts'
 import { openTrial, type Trial, testStoreFile } from '../../src/authz/model/store-test.ts'
 import { needsOpenfga } from '../support/native.ts'
-import { leaveOutEach, replaceOnce } from './mutants.ts'
+import { leaveOutEach, replaceNth, replaceOnce } from './mutants.ts'
 import { engineApi, firstBroken, serverApi, titleOf } from './store.ts'
 
 const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
@@ -101,7 +101,7 @@ describe('the table', () => {
       ' or owner or viewer from parent or viewer from filed_in',
     ),
     replaceOnce(dsl, 'ordinary or released', 'ordinary or released or can_be_told'),
-    replaceOnce(dsl, 'define can_tag: tagger from filed_in', 'define can_tag: writer from filed_in'),
+    ...[1, 2].map((nth) => replaceNth(dsl, nth, 'can_tag: tagger from', 'can_tag: writer from')),
   ]
   const broken = [...leaveOutEach(dsl), ...widened]
 

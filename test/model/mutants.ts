@@ -28,6 +28,14 @@ export function replaceOnce(dsl: string, before: string, after: string): Mutant 
   return { what: `"${after.trim()}" in place of "${before.trim()}"`, dsl: dsl.replace(before, after) }
 }
 
+/** One text in place of the nth of several that are alike, counted from 1. */
+export function replaceNth(dsl: string, nth: number, before: string, after: string): Mutant {
+  const parts = dsl.split(before)
+  if (parts.length <= nth) throw new Error(`Not ${nth} times in the model: ${before}`)
+  const changed = parts.slice(0, nth).join(before) + after + parts.slice(nth).join(before)
+  return { what: `"${after}" in place of "${before}", number ${nth}`, dsl: changed }
+}
+
 interface Left {
   readonly left: string
   readonly out: string

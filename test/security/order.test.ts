@@ -31,14 +31,35 @@ type Reader = 'person' | 'agent' | 'mute agent'
 const readers: readonly Reader[] = ['person', 'agent', 'mute agent']
 
 /** What hides a document from the person, and so from their agent. */
-const fromBoth: Readonly<Record<string, object>> = {
+const fromBoth: Readonly<
+  Record<string, { readonly [member: string]: unknown; readonly parents?: string[] }>
+> = {
   blocked: { viewers: [staff], blocked: ['user:anne'] },
   'blocked by a group': { viewers: [staff], blocked: ['group:out#member'] },
   ended: { viewers: [{ user: 'user:anne', expires_at: ended }] },
   'ended for a group': { viewers: [{ user: staff, expires_at: ended }] },
   'blocked and sensitive': { viewers: [staff], blocked: ['user:anne'], sensitive: true },
   'somebody else’s': { viewers: ['user:bob'] },
+  'blocked by a folder above': { viewers: [staff], parents: ['folder:kept/inner'] },
+  'blocked by a collection': { viewers: [staff], parents: ['folder:of-collection'] },
+  'blocked by an organization': { viewers: [staff], parents: ['folder:of-organization'] },
+  'behind a gate': { parents: ['folder:behind-gate'] },
 }
+/** What stands above those documents. */
+const places = [
+  'folder:kept parent folder:kept/inner',
+  'group:out#member blocked folder:kept',
+  'collection:kept parent folder:of-collection',
+  'user:anne blocked collection:kept',
+  'collection:theirs parent folder:of-organization',
+  'organization:theirs organization collection:theirs',
+  'group:out#member blocked organization:theirs',
+  'zone:gated parent folder:behind-gate',
+  'group:staff#member audience zone:gated',
+  'user:* gate_1 zone:gated',
+  'user:bob gate_2 zone:gated',
+  'user:* gate_3 zone:gated',
+]
 /** The person reads these, and the agent must not know of them where it may not ask. */
 const fromAgent: Readonly<Record<string, object>> = {
   sensitive: { viewers: [staff], sensitive: true },
@@ -81,6 +102,14 @@ beforeAll(async () => {
       ]),
     ),
   )
+  // Folders are filed at their first mention; what was there before is no longer then.
+  await world.put({
+    mentioning: {
+      text: 'nothing',
+      access: { parents: Object.values(fromBoth).flatMap(({ parents = [] }) => parents) },
+    },
+  })
+  await world.write(...places)
   await world.lend('anne', 'research-bot', 'collection:handbook')
   await world.service.ranking.renew()
   // Statements are described once.
@@ -183,6 +212,21 @@ function drawHidden(random: Random, kinds: Readonly<Record<string, object>>): Re
     ]),
   )
 }
+
+test('whoever may read them reads what stands in each of those places, and she reads none of it', async () => {
+  const above = Object.entries(fromBoth).filter(([, { parents }]) => parents !== undefined)
+  const hidden = Object.fromEntries(
+    above.map(([, access], at) => [`hidden/${at}`, { text: 'merger', access }]),
+  )
+  await withHidden(hidden, async () => {
+    const readBy = async (user: string) => {
+      const { results } = await world.retrieve(await world.token({ user }), { query: 'merger', top_k: 100 })
+      return Object.keys(hidden).filter((id) => results.some(({ document_id }) => document_id === id))
+    }
+    expect(await readBy('bob')).toEqual(Object.keys(hidden))
+    expect(await readBy('anne')).toEqual([])
+  })
+})
 
 test('the comparison can fail: a document that she may read is in the order of all that she is told', async () => {
   const asked: Asked = { reader: 'person', query: 'merger', mode: 'hybrid', top_k: 10 }

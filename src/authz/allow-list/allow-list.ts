@@ -5,9 +5,9 @@ import { AppError } from '../../kernel/errors.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Tuple, TupleKey } from '../fga.ts'
 import type { ModelVersion } from '../model/pin.ts'
-import { polarityOf } from '../write-order.ts'
+import { type Polarity, polarityOf } from '../write-order.ts'
 import { labelOf } from './label.ts'
-import { isFiled, problemsOf, problemToText } from './problems.ts'
+import { isFiled, isFiling, problemsOf, problemToText } from './problems.ts'
 import { type Holder, type Row, readAllowList } from './read.ts'
 import { isReserved } from './reserved.ts'
 
@@ -107,17 +107,21 @@ export function createAllowList(modelId: string, rows: readonly Row[], model: Mo
   const types = entriesOf(rows, model)
   const entryOf = (type: string, relation: string) => types.get(type)?.get(relation)
   const polarity = polarityOf(model)
-  const grants = (type: string, relation: string): boolean =>
-    polarity.grants({ user: '', relation, object: `${type}:x` })
+  const tupleOf = (type: string, relation: string): TupleKey => ({ user: '', relation, object: `${type}:x` })
 
   return {
     modelId,
-    misfitOf: (tuple, operation) => misfitIn(types, tuple, operation),
+    misfitOf: (tuple, operation) =>
+      misfitIn(types, tuple, operation) ?? (operation === 'write' ? unheeded(tuple, polarity) : undefined),
     requirementOf({ user, relation, object }, operation) {
       const [type = '', id = ''] = object.split(':')
       const holder = entryOf(type, relation)?.row?.[operation]
       if (holder === undefined) return { kind: 'nobody' }
-      if ((holder === 'writer' || holder === 'tagger') && user.endsWith(':*') && grants(type, relation))
+      if (
+        (holder === 'writer' || holder === 'tagger') &&
+        user.endsWith(':*') &&
+        polarity.opens(tupleOf(type, relation))
+      )
         return { kind: 'everybody', object, right: holder }
       return requirementBy(holder, { user, relation, object }, type, id)
     },
@@ -127,8 +131,19 @@ export function createAllowList(modelId: string, rows: readonly Row[], model: Mo
       return entryOf(type, relation)?.subjects.get(subjectLabel(user) ?? '')?.ending === true
     },
     isStorable: (tuple) => checkTuple(model, tuple) === undefined,
-    isWidening: grants,
+    isWidening: (type, relation) => polarity.grants(tupleOf(type, relation)),
   }
+}
+
+/**
+ * A source that blocks somebody above a document must hear where that would keep nobody out: by a model of
+ * one's own whose rule for documents does not lead there.
+ */
+function unheeded(tuple: Tuple, polarity: Polarity): Misfit | undefined {
+  const isAbove = tuple.relation === 'blocked' && !tuple.object.startsWith('document:')
+  return isAbove && !polarity.restricts(tuple)
+    ? { field: 'relation', detail: 'By the model in force this would keep nobody from reading.' }
+    : undefined
 }
 
 function requirementBy(
@@ -142,7 +157,7 @@ function requirementBy(
     case 'writer':
       return { kind: 'document_writer', document: id, ...parent }
     case 'tagger':
-      return type === 'folder' && relation === 'filed_in'
+      return isFiling(type, relation)
         ? { kind: 'filing', folder: id, collection: user.slice('collection:'.length) }
         : { kind: 'tagger', object, ...parent }
     case 'directory':

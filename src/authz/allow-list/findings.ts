@@ -143,7 +143,7 @@ function rightsOf({ rows, model }: Writing): readonly OneRight[] {
   return rows.flatMap(({ type, relation, key, subjects, write, delete: deletes }) =>
     subjects.flatMap(({ text: subject, isWildcard }) => {
       // As the list asks for it (`everybody`): whether it opens an object is the model's to say.
-      const mayOpen = isWildcard && polarity.grants({ user: '', relation, object: `${type}:x` })
+      const mayOpen = isWildcard && polarity.opens({ user: '', relation, object: `${type}:x` })
       const rightTo = (operation: OneRight['operation'], holder: Holder): OneRight => ({
         key,
         subject,

@@ -60,13 +60,25 @@ const takes = ({ restrictions }: Relation, { label, ends }: SubjectKind): boolea
   )
 
 /** Types whose objects are filed in a collection, on which services hold their rights. */
-const filed: ReadonlySet<string> = new Set(['document', 'folder', 'collection'])
+const filed: ReadonlySet<string> = new Set(['document', 'folder', 'zone', 'collection'])
+/** Filed by a tagger at their first mention, once and for ever; a document is filed by its writer. */
+const filedAtMention: ReadonlySet<string> = new Set(['folder', 'zone'])
+/** Whether the tuple files such an object at its first mention. */
+export const isFiling = (type: string, relation: string): boolean =>
+  filedAtMention.has(type) && relation === 'filed_in'
 /** Whether objects of the type are filed in a collection. */
 export const isFiled = (type: string): boolean => filed.has(type)
 
-// A document's own list is its source's, a membership its directory's; of parents the change keeps what is
-// sensitive so.
-const takenBack: ReadonlySet<string> = new Set(['document#blocked', 'document#parent', 'folder#parent'])
+// Whom a source or a directory blocks is its own word; of parents the change keeps what is sensitive so.
+const takenBack: ReadonlySet<string> = new Set([
+  'document#blocked',
+  'document#parent',
+  'folder#blocked',
+  'folder#parent',
+  'zone#blocked',
+  'collection#blocked',
+  'organization#blocked',
+])
 
 interface Rules {
   readonly reading: ReturnType<typeof readingOf>
@@ -84,10 +96,10 @@ function refusalOf(row: Row, ownRelation: Relation, { reading, rights, passing }
   const holders = deletes === undefined ? [write] : [write, deletes]
   const [elsewhere] = holders.flatMap((holder) => heldElsewhere(holder, type) ?? [])
   if (elsewhere !== undefined) return elsewhere
-  if (key === 'folder#filed_in')
+  if (isFiling(type, relation))
     return write === 'tagger' && deletes === undefined
       ? undefined
-      : 'A folder is filed once, by a tagger of the collection, and never anew.'
+      : `A ${type} is filed once, by a tagger of the collection, and never anew.`
   // Memberships are the directory's, whatever groups are used for besides letting read.
   const isExempt = (holder: Holder): boolean =>
     holder === 'administrator' || (holder === 'directory' && reading.gives.has(ownRelation))
@@ -115,9 +127,9 @@ function refusalOf(row: Row, ownRelation: Relation, { reading, rights, passing }
 function heldElsewhere(holder: Holder, type: string): string | undefined {
   if (holder === 'writer' && type !== 'document') return 'A writer writes on documents only.'
   if (holder === 'tagger' && !filed.has(type))
-    return 'A tagger writes on documents, folders and collections only: nothing else is filed in a collection.'
+    return 'A tagger writes on documents, folders, zones and collections only: nothing else is filed in a collection.'
   if (holder === 'directory' && filed.has(type))
-    return 'A directory writes by the ids of its own prefix, which documents, folders and collections have not.'
+    return 'A directory writes by the ids of its own prefix, which documents, folders, zones and collections have not.'
   return undefined
 }
 

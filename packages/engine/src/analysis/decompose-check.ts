@@ -29,9 +29,9 @@ export type DecomposeCheck = (relation: string, object: string) => readonly Chec
  *
  * Of `a or b` one is enough; `a and b` needs both; `a but not b` needs a, and a plain no to b, which is asked
  * whole. `a from parent` needs that the parent is one, and a of it. What a group is given is given to its
- * members, except where something behind it is `and` or `but not`: there nothing is taken apart. Nor is
- * anything under a model that recurses through `and` or `but not`: there an answer depends on where the
- * question began, and a part's is not the whole's.
+ * members, except where something behind it is `but not`: there nothing is taken apart. Of `and` the group
+ * has both sides, and so has each member. Nor is anything taken apart under a model that recurses through
+ * `and` or `but not`: there an answer depends on where the question began, and a part's is not the whole's.
  */
 export function createDecomposeCheck(model: Model, tuples: TupleView, input: SessionInput): DecomposeCheck {
   if (!model.isWeighted) return () => undefined
@@ -114,12 +114,12 @@ export function createDecomposeCheck(model: Model, tuples: TupleView, input: Ses
   const unions = new Map<Relation, boolean>()
 
   /**
-   * Whether everything behind it is `or`: what leads to it from a group leads to it from each of its members.
+   * Whether no `but not` is behind it: what leads to it from a group leads to it from each of its members.
    */
   const isPlain = (relation: Relation): boolean =>
     getOrInsert(unions, relation, () =>
-      [...reverseGraph(model).behind(relation)].every(({ rewrite }) =>
-        leavesOf(rewrite).every(({ isSure }) => isSure),
+      [...reverseGraph(model).behind(relation)].every(
+        ({ rewrite }) => !leavesOf(rewrite).some(({ isSubtracted }) => isSubtracted),
       ),
     )
 
