@@ -37,6 +37,8 @@ export interface Authz extends AsyncDisposable {
   readonly allowList: () => AllowList
   /** The same under a changed model, where one is given, as far as the list fits it. */
   readonly allowListOf: (changed: ModelJson | undefined) => Promise<AllowList>
+  /** Whether the model in force has it. */
+  readonly hasRelation: (type: string, relation: string) => boolean
   /** Whether model.fga and model.allow-list.yaml are what is in force. */
   readonly matchesFile: () => boolean
   readonly fga: Fga
@@ -138,6 +140,10 @@ export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
     allowList,
     allowListOf: async (changed) =>
       changed === undefined ? allowList() : allowListUnder(activeModel.current, changed, texts),
+    hasRelation: (type, relation) =>
+      activeModel.current.json.type_definitions.find((definition) => definition.type === type)?.relations?.[
+        relation
+      ] !== undefined,
     matchesFile,
     fga,
     index,

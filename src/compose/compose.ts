@@ -91,7 +91,16 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const { approvals, resolve } = asking
   const { retrieve, readDocument, listCollections, indexLagMs } = retrieval
   const issuer = stack.use(
-    await openIssuer({ ...context, ...delegation, fga, askNamed, approvals, resolve, listCollections }),
+    await openIssuer({
+      ...context,
+      ...delegation,
+      fga,
+      askNamed,
+      hasRelation: authz.hasRelation,
+      approvals,
+      resolve,
+      listCollections,
+    }),
   )
   const { requireSession, sessionCookie, stepUp, lendables } = issuer
   const push = stack.use(await openPush({ ...context, assertOpen, approvals, requireSession }))

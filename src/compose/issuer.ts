@@ -7,7 +7,7 @@ import type { Config } from '../config/config.ts'
 import { createOwnPrograms } from '../delegation/administration/own-programs.ts'
 import type { Approvals } from '../delegation/approvals/approvals.ts'
 import type { ResolveDetail } from '../delegation/approvals/resolve.ts'
-import { createLendables, type Lendables } from '../delegation/lending/lendable.ts'
+import { createLendables, type Lendables, type LendablesDeps } from '../delegation/lending/lendable.ts'
 import { createOwnDelegations } from '../delegation/lending/own-delegations.ts'
 import { createActorTokens } from '../delegation/oauth/actor-token.ts'
 import { createClientDocuments } from '../delegation/oauth/cimd/documents.ts'
@@ -88,6 +88,7 @@ export interface IssuerDeps
     > {
   readonly fga: Fga
   readonly askNamed: AskNamed
+  readonly hasRelation: LendablesDeps['hasRelation']
   readonly listCollections: CollectionLister
   readonly approvals: Approvals
   /** Turns what is asked for by a detail of ours into what a person is asked. */

@@ -33,7 +33,7 @@ describe.each(ways)(
     describe('', options, () => {
       let world: World
       beforeAll(async () => {
-        world = await openWorld({ backend, env: { MODEL_APPLY_APPROVERS: '2' } })
+        world = await openWorld({ backend, env: { MODEL_APPLY_APPROVERS: '2', REQUEST_DEADLINE_MS: '60000' } })
         for (const user of ['dan', 'carol'])
           await world.service.administrators.add(`user:${user}`, ['security.write'])
         // As it was put in force then, and nothing of what came later stored.
@@ -55,7 +55,7 @@ describe.each(ways)(
           'user:bob viewer collection:handbook',
         )
         await world.lend('anne', 'research-bot', 'collection:handbook')
-      }, 60_000)
+      }, 180_000)
       afterAll(() => world?.[Symbol.asyncDispose]())
 
       async function call(
@@ -100,6 +100,12 @@ describe.each(ways)(
           }
         }
         return found
+      }
+
+      /** What they may lend of what they name, and so are told is here. */
+      async function lendable(user: FgaObject): Promise<string[]> {
+        const { among } = world.service.issuer.lendables
+        return [...(await among(user, ['folder:top', 'collection:handbook'])).keys()].sort()
       }
 
       const access = (change: object) => call({ service: 'loader' }, 'POST', '/access', change)
@@ -154,7 +160,14 @@ describe.each(ways)(
             ),
           ]),
         )
+        const lent = async () => [await lendable('user:anne'), await lendable('user:bob')]
+        const lentBefore = await lent()
+        expect(lentBefore).toEqual([
+          ['collection:handbook', 'folder:top'],
+          ['collection:handbook', 'folder:top'],
+        ])
         await apply(made)
+        expect(await lent()).toEqual(lentBefore)
         expect(await reads()).toEqual(before)
       })
 
@@ -167,8 +180,18 @@ describe.each(ways)(
           'research-bot': ['shared'],
           bob: ['blocked-in-folder', 'in-collection', 'in-folder', 'shared'],
         })
+        expect(await lendable('user:anne')).toEqual(['collection:handbook'])
         const back = await plan(former)
         expect(back.can_read.gained.samples).toEqual([{ who: 'user:anne', document_id: 'in-folder' }])
+      })
+
+      test('does not tell whoever is blocked at a collection that it is there, though they are its viewer', async () => {
+        const onCollection = { user: 'user:bob', relation: 'blocked', object: 'collection:handbook' }
+        expect(await access({ writes: [onCollection] })).toMatchObject({ status: 200 })
+        expect((await reads('fast'))['bob']).toEqual([])
+        expect(await lendable('user:bob')).toEqual([])
+        expect(await access({ deletes: [onCollection] })).toMatchObject({ status: 200 })
+        expect(await lendable('user:bob')).toEqual(['collection:handbook', 'folder:top'])
       })
 
       test('refuses a block that a model of its own would not heed', async () => {

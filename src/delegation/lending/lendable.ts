@@ -26,6 +26,8 @@ export interface LendablesDeps {
   readonly sql: Sql
   readonly fga: Pick<Fga, 'listObjects'>
   readonly askNamed: AskNamed
+  /** Whether the model in force has it. */
+  readonly hasRelation: (type: string, relation: string) => boolean
   readonly clock: Clock
   /** Collections in which the gate has just cleared a document for this person. */
   readonly readableCollections: (
@@ -42,14 +44,18 @@ const msMax = 5_000
  */
 const relations: Readonly<Record<string, string>> = {
   organization: 'member',
-  collection: 'viewer',
-  folder: 'viewer',
+  collection: 'can_lend',
+  folder: 'can_lend',
   document: 'can_read',
 }
 
 /** Titles come only for what the person may read now. */
 export function createLendables(deps: LendablesDeps): Lendables {
-  const { sql, fga, askNamed, clock, readableCollections } = deps
+  const { sql, fga, askNamed, hasRelation, clock, readableCollections } = deps
+
+  /** A model in which nobody is blocked above a document says by `viewer` who may. */
+  const relationOf = (type: string): string | undefined =>
+    relations[type] !== 'can_lend' || hasRelation(type, 'can_lend') ? relations[type] : 'viewer'
 
   const byCollection = async (subject: FgaObject, signal: AbortSignal): Promise<Lendable[]> =>
     (await readableCollections(subject, signal)).map(({ id, title }) => ({
@@ -71,7 +77,7 @@ export function createLendables(deps: LendablesDeps): Lendables {
     async among(subject, objects) {
       const signal = AbortSignal.timeout(msMax)
       const requestedObjects = [...new Set(objects)].flatMap((object) => {
-        const relation = relations[splitObject(object).type]
+        const relation = relationOf(splitObject(object).type)
         return relation === undefined ? [] : [{ relation, object }]
       })
       const { verdicts } = await askNamed({ user: subject, asked: requestedObjects, signal }).answer()

@@ -224,7 +224,7 @@ describe('a held yes does not outlive', () => {
   ])('a time that the model in force means otherwise: %s', async (_, expression) => {
     const model = ownDsl
       .replace('current_time < expires_at', expression)
-      .replace('define blocked: [user,', 'define blocked: [user, user with until,')
+      .replaceAll('define blocked: [user,', 'define blocked: [user, user with until,')
     const world = createGateWorld({ model })
     world.add(
       ...(expression.includes('<')
