@@ -211,7 +211,7 @@ describe('whatever a list says, no row lets anybody write', () => {
       'document#hold user: administrator, writer',
       all(
         define('document', 'hold: [user]'),
-        change('viewer but not blocked', 'viewer but not (blocked or hold)'),
+        change('can_read: viewer but not blocked', 'can_read: viewer but not (blocked or hold)'),
       ),
     ],
     [
@@ -221,7 +221,7 @@ describe('whatever a list says, no row lets anybody write', () => {
         define('folder', 'hold: [user:*]'),
         define('document', 'held: hold from parent'),
         define('collection', 'hold: [user:*]'),
-        change('viewer but not blocked', 'viewer but not (blocked or held)'),
+        change('can_read: viewer but not blocked', 'can_read: viewer but not (blocked or held)'),
       ),
     ],
     [
@@ -231,7 +231,7 @@ describe('whatever a list says, no row lets anybody write', () => {
         newType('legal', 'hold: [user, group#member]'),
         define('document', 'on_hold: [legal]'),
         define('document', 'held: hold from on_hold'),
-        change('viewer but not blocked', 'viewer but not (blocked or held)'),
+        change('can_read: viewer but not blocked', 'can_read: viewer but not (blocked or held)'),
       ),
     ],
   ])('and no service delete what keeps others from reading: %s', (_, row, edit) => {
@@ -339,7 +339,7 @@ describe('whatever a list says, no row lets anybody write', () => {
       'document#hold user:*: writer, administrator',
       all(
         define('document', 'hold: [user:*]'),
-        change('viewer but not blocked', 'viewer but not (blocked or hold)'),
+        change('can_read: viewer but not blocked', 'can_read: viewer but not (blocked or hold)'),
       ),
     ],
     [

@@ -33,7 +33,10 @@ describe.each(ways)(
     describe('', options, () => {
       let world: World
       beforeAll(async () => {
-        world = await openWorld({ backend, env: { MODEL_APPLY_APPROVERS: '2', REQUEST_DEADLINE_MS: '60000' } })
+        world = await openWorld({
+          backend,
+          env: { MODEL_APPLY_APPROVERS: '2', WRITE_DEADLINE_MS: '60000' },
+        })
         for (const user of ['dan', 'carol'])
           await world.service.administrators.add(`user:${user}`, ['security.write'])
         // As it was put in force then, and nothing of what came later stored.

@@ -37,7 +37,7 @@ describe('with rows of its own', () => {
             'viewer from parent or contractor from parent\n    define delegated_to',
             'viewer from parent\n    define delegated_to',
           ],
-          ['viewer but not blocked', 'viewer but not (blocked or hold)'],
+          ['can_read: viewer but not blocked', 'can_read: viewer but not (blocked or hold)'],
         ),
         allowList: swap(
           [
