@@ -91,24 +91,27 @@ async function readAndBringIn(
     for (const revision of some) open.delete(revision)
     await crashCounts.end(some, { isAlone, isThrough }).catch(keep)
   }
-  for await (const some of readEach(context, revisions, attempt.signal)) {
-    const { read, refused, failed, gone } = sorted(some)
-    await end(
-      [...gone, ...refused.map(({ revision }) => revision)],
-      // Content that cannot be read was read to its end all the same.
-      true,
-    )
-    await end(
-      failed.map(({ revision }) => revision),
-      false,
-    )
-    for (const { error } of failed) keep(error)
-    for (const { revision, error } of refused) await attempt.onRefused(revision, error).catch(keep)
-    for (const revision of gone) await attempt.onSuperseded(revision).catch(keep)
-    for (const part of parted(read, ({ prepared }) => prepared.chunks.length, textsMax))
-      await stageAndPublish(context, part, attempt, end).catch(keep)
+  try {
+    for await (const some of readEach(context, revisions, attempt.signal)) {
+      const { read, refused, failed, gone } = sorted(some)
+      await end(
+        [...gone, ...refused.map(({ revision }) => revision)],
+        // Content that cannot be read was read to its end all the same.
+        true,
+      )
+      await end(
+        failed.map(({ revision }) => revision),
+        false,
+      )
+      for (const { error } of failed) keep(error)
+      for (const { revision, error } of refused) await attempt.onRefused(revision, error).catch(keep)
+      for (const revision of gone) await attempt.onSuperseded(revision).catch(keep)
+      for (const part of parted(read, ({ prepared }) => prepared.chunks.length, textsMax))
+        await stageAndPublish(context, part, attempt, end).catch(keep)
+    }
+  } finally {
+    await end([...open], false)
   }
-  await end([...open], false)
 }
 
 /** What came of each. */

@@ -52,6 +52,14 @@ describe('a document that is being taken in', () => {
     expect(outages).toBe(5)
   }, 20_000)
 
+  test('while its content cannot be loaded, again and again, is not taken for one that ends the process', async () => {
+    let outages = 0
+    world.isAway = (statement) => statement.includes('r.content from unnest') && ++outages <= 5
+    const job = await world.putDone({ id: 'unloaded' })
+    expect(job).toMatchObject({ state: 'done', errors: [] })
+    expect(outages).toBe(6)
+  }, 20_000)
+
   test('and fails for another reason stays suspected of an earlier death, and of no more', async () => {
     const seen: unknown[] = []
     world.onRead = async () => {
