@@ -598,11 +598,12 @@ create table fields (
   constraint fields_type_check CHECK ((type = ANY (ARRAY['string'::text, 'number'::text, 'boolean'::text, 'date'::text])))
 );
 
-create table folders (
-  id text not null,
+create table filings (
+  object text not null,
   collection text not null,
-  constraint folders_pkey PRIMARY KEY (id),
-  constraint folders_collection_fkey FOREIGN KEY (collection) REFERENCES collections(id)
+  constraint filings_pkey PRIMARY KEY (object),
+  constraint filings_collection_fkey FOREIGN KEY (collection) REFERENCES collections(id),
+  constraint filings_object_check CHECK (((object ~~ 'folder:%'::text) OR (object ~~ 'zone:%'::text)))
 );
 
 create table index_publications (
@@ -1084,6 +1085,7 @@ create table source_items (
   confirmed_at timestamp with time zone,
   hidden text,
   missing_at timestamp with time zone,
+  access text,
   constraint source_items_pkey PRIMARY KEY (source, document),
   constraint source_items_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE
 );

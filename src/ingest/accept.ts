@@ -6,7 +6,7 @@ import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { sameTags, setAllTags, type Tag } from './desired-tuples.ts'
 import { readFields } from './document-rows.ts'
-import { fileFolders, reconcileFolders } from './folders.ts'
+import { fileMentioned, reconcileParents } from './filing.ts'
 import { insertItem, insertQueuedItems, type NoteCode } from './job-store.ts'
 import {
   type AcceptedPlacement,
@@ -84,7 +84,7 @@ export async function acceptDocuments(
       const committed = await (accepting.onRefused === 'note' ? fewAtATime(commitAll) : commitAll())
       for (const { input } of documentItems) await step('accepted', input.id)
       isWorkLeft = committed.isWorkLeft
-      await reconcileFolders(context, committed.tags)
+      await reconcileParents(context, committed.tags)
       if (committed.narrowed.length > 0)
         await reconcileObjects(context, hold, committed.narrowed.map(documentObject))
       for (const id of committed.narrowed) await step('narrowed', id)
@@ -142,7 +142,7 @@ async function commit(
       await noteAgain(sql, accepted.storedDocument.docNo, itemNo, documentItem.input)
       continue
     }
-    await fileFolders(sql, documentItem.input.collection, accepted.newFolders)
+    await fileMentioned(sql, documentItem.input.collection, accepted.newParents)
     const code = await noteOfFresh(sql, writer, documentItem, accepted, digest)
     fresh.push({ documentItem, accepted, digest, code })
   }

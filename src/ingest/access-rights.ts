@@ -4,7 +4,8 @@ import type { Tuple } from '../authz/fga.ts'
 import { splitObject } from '../kernel/ids.ts'
 import type { Scope } from '../kernel/principal.ts'
 import type { IngestContext, Writer } from './context.ts'
-import { readCollections, readDocuments, readFolders, type StoredDocument } from './document-rows.ts'
+import { readCollections, readDocuments, readFilings, type StoredDocument } from './document-rows.ts'
+import { isFiledAtMention } from './filing.ts'
 import { askRights, type Holding, type Rights } from './rights.ts'
 
 /** One tuple of a change and where it stands in the request: `writes.3`. */
@@ -25,12 +26,13 @@ export type Caller =
     }
   | { readonly kind: 'administrator'; readonly writer: Writer }
 
-/** What is known of the objects of a change, folders that it files itself included. */
+/** What is known of the objects of a change, folders and zones that it files itself included. */
 export interface StoredObjects {
   readonly documents: ReadonlyMap<string, StoredDocument>
-  readonly folders: ReadonlyMap<string, string>
+  /** Folder or zone → its collection. */
+  readonly filed: ReadonlyMap<string, string>
   readonly collections: ReadonlyMap<string, { readonly publicAllowed: boolean }>
-  /** Folders that were filed before this change. */
+  /** Those that were filed before this change. */
   readonly filedBefore: ReadonlyMap<string, string>
   readonly rights: Rights
 }
@@ -52,22 +54,23 @@ export async function readObjects(
     ...new Set(named.flatMap((object) => (object.type === type ? [object.id] : []))),
   ]
   const documents = await readDocuments(database, idsOf('document'))
-  const filedBefore = await readFolders(database, idsOf('folder'))
-  const folders = new Map(filedBefore)
+  const mentioned = new Set(
+    entries.flatMap(({ tuple }) => [tuple.object, tuple.user]).filter(isFiledAtMention),
+  )
+  const filedBefore = await readFilings(database, [...mentioned])
+  const filed = new Map(filedBefore)
   for (const { tuple, operation } of entries) {
-    const { type, id } = splitObject(tuple.object)
-    if (type !== 'folder' || tuple.relation !== 'filed_in' || operation !== 'write' || folders.has(id))
-      continue
-    folders.set(id, splitObject(tuple.user).id)
+    const files = operation === 'write' && tuple.relation === 'filed_in' && isFiledAtMention(tuple.object)
+    if (files && !filed.has(tuple.object)) filed.set(tuple.object, splitObject(tuple.user).id)
   }
   const involved = [
     ...idsOf('collection'),
-    ...folders.values(),
+    ...filed.values(),
     ...[...documents.values()].map(({ collection }) => collection),
   ]
   const collections = await readCollections(database, involved)
   const collectionIds = new Set(involved)
-  const objects = [...idsOf('document'), ...idsOf('folder'), ...idsOf('collection')].length
+  const objects = idsOf('document').length + mentioned.size + idsOf('collection').length
   while (collectionIds.size < Math.min(objects, collectionsPadded)) collectionIds.add(newId())
   const holdings = [...collectionIds].flatMap((collection): Holding[] => [
     { relation: 'writer', collection },
@@ -77,7 +80,7 @@ export async function readObjects(
     caller.kind === 'service'
       ? await askRights(fga, caller.writer.subject, holdings, clock.now())
       : { has: () => false }
-  return { documents, folders, collections, filedBefore, rights }
+  return { documents, filed, collections, filedBefore, rights }
 }
 
 const notAllowed = 'This caller may not change this tuple.'
@@ -93,7 +96,7 @@ export function refusalOf(
   storedObjects: StoredObjects,
 ): string | undefined {
   const requirement = list.requirementOf(tuple, operation)
-  const { rights, collections, folders } = storedObjects
+  const { rights, collections, filed } = storedObjects
   const isService = caller.kind === 'service'
   const writesDocs = isService && caller.scopes.has('docs.write')
   const may = ((): boolean => {
@@ -139,13 +142,12 @@ export function refusalOf(
       }
       case 'filing': {
         // Once, at its first mention; saying it again as it is changes nothing.
-        const filedBefore = storedObjects.filedBefore.get(requirement.folder)
+        const filedBefore = storedObjects.filedBefore.get(tuple.object)
         return (
           writesDocs &&
           collections.has(requirement.collection) &&
           rights.has('tagger', requirement.collection) &&
-          splitObject(tuple.object).type === 'folder' &&
-          folders.get(requirement.folder) === requirement.collection &&
+          filed.get(tuple.object) === requirement.collection &&
           (filedBefore === undefined || filedBefore === requirement.collection)
         )
       }
@@ -155,13 +157,10 @@ export function refusalOf(
 }
 
 /** The collection in which an object is filed, if it exists. */
-function collectionOf(
-  object: string,
-  { documents, folders, collections }: StoredObjects,
-): string | undefined {
+function collectionOf(object: string, { documents, filed, collections }: StoredObjects): string | undefined {
   const { type, id } = splitObject(object)
   if (type === 'collection') return collections.has(id) ? id : undefined
-  if (type === 'folder') return folders.get(id)
+  if (isFiledAtMention(object)) return filed.get(object)
   if (type !== 'document') return undefined
   const storedDocument = documents.get(id)
   return storedDocument !== undefined && (storedDocument.isLive || storedDocument.isPending)

@@ -1,11 +1,10 @@
-import type { FgaObject } from '../kernel/ids.ts'
-import { documentObject, splitObject } from '../kernel/ids.ts'
+import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { Entry } from './access-rights.ts'
 import { addTags, type Mark, markUnsettled, removeTags, type Tag, tagKey, toTag } from './desired-tuples.ts'
 import { readDocuments } from './document-rows.ts'
 import { changeFailed } from './failed-documents.ts'
-import { fileFolders } from './folders.ts'
+import { fileMentioned, isFiledAtMention } from './filing.ts'
 import { isTagged } from './reconcile-tuples.ts'
 
 /** What a change of access rights left to do. */
@@ -14,7 +13,7 @@ export interface StoredChange {
   readonly waiting: ReadonlySet<string>
   /** Marks of objects that are unsettled by this change alone. */
   readonly marked: readonly Mark[]
-  /** Objects that have to be compared whole: new folders, and what was unsettled before. */
+  /** Objects that have to be compared whole: new folders and zones, and what was unsettled before. */
   readonly newlyMarked: readonly FgaObject[]
 }
 
@@ -27,7 +26,7 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
     [objects],
   )
   const waiting = await changePending(sql, ours)
-  const filed = await fileNewFolders(sql, ours)
+  const filed = await fileNew(sql, ours)
   const marked: Mark[] = []
   const freshlyMarked = new Set<FgaObject>([...filed, ...unsettled.map(({ object }) => object as FgaObject)])
   for (const object of objects) {
@@ -49,13 +48,11 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
   return { waiting, marked, newlyMarked: [...freshlyMarked] }
 }
 
-async function fileNewFolders(sql: Sql, entries: readonly Entry[]): Promise<FgaObject[]> {
+async function fileNew(sql: Sql, entries: readonly Entry[]): Promise<FgaObject[]> {
   const filed: FgaObject[] = []
   for (const { tuple, operation } of entries) {
-    if (operation !== 'write' || tuple.relation !== 'filed_in' || !tuple.object.startsWith('folder:'))
-      continue
-    const added = await fileFolders(sql, splitObject(tuple.user).id, [splitObject(tuple.object).id])
-    if (added.length > 0) filed.push(tuple.object)
+    if (operation !== 'write' || tuple.relation !== 'filed_in' || !isFiledAtMention(tuple.object)) continue
+    filed.push(...(await fileMentioned(sql, splitObject(tuple.user).id, [tuple.object])))
   }
   return filed
 }

@@ -8,7 +8,7 @@ import { type Caller, type Entry, readObjects, refusalOf } from './access-rights
 import { storeChange } from './access-store.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { toTag, unmark } from './desired-tuples.ts'
-import { assertNoCircle, foldersLock, reconcileFolders, writesFolderParent } from './folders.ts'
+import { assertNoCircle, foldersLock, reconcileParents, writesFolderParent } from './filing.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
@@ -58,7 +58,7 @@ export async function changeAccess(
       if (!(await hold.isOrderly(changeOf(allEntries))))
         throw invalid(
           'writes',
-          'Too many tuples at once that may give as well as take: parents, filings, members.',
+          'Too many tuples at once that may give as well as take: parents, filings, members. First send what denies and deletes of what lets read, then these in several requests, last what lets read.',
         )
       await writeChange(context, list, hold, caller.writer, allEntries)
       // Of the request and the clock alone. That somebody was never here it does not say: that tells who is.
@@ -166,7 +166,7 @@ export async function writeChange(
 ): Promise<void> {
   const objects = new Set<string>(entries.map(({ tuple }) => tuple.object))
   const joins = entries.filter(({ tuple, operation }) => operation === 'write' && !objects.has(tuple.user))
-  await reconcileFolders(
+  await reconcileParents(
     context,
     joins.map(({ tuple }) => toTag(tuple)),
   )
@@ -191,7 +191,8 @@ export async function writeChange(
     isSure = false
     await hold.write(remaining)
   })
-  // Marks of this change alone are settled by its Write; older ones, and new folders, are looked at whole.
+  // Marks of this change alone are settled by its Write; older ones, and what is filed now, are looked at
+  // whole.
   if (marked.length > 0) await hold.transaction((sql) => unmark(sql, marked))
   for (const object of newlyMarked) await reconcileObject(context, hold, object)
 }

@@ -3,7 +3,6 @@ import type { Tuple } from '../authz/fga.ts'
 import { AppError } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject } from '../kernel/ids.ts'
 import { type Tag, tagKey, toTuple } from './desired-tuples.ts'
-import { folderObject } from './folders.ts'
 
 /** What a document's access can name, and where. */
 const members: ReadonlyMap<string, string> = new Map([
@@ -24,31 +23,27 @@ function isWriters(list: AllowList, tuple: Tuple, operation: Operation): boolean
   )
 }
 
-/** Why the writer of a document may not set these tags, or file these folders with it; undefined: it may. */
+/**
+ * Why the writer of a document may not set these tags, or file these folders and zones with it; undefined: it
+ * may.
+ */
 export function settingRefused(
   list: AllowList,
   object: FgaObject,
   newTags: readonly Tag[],
-  filing: { readonly folders: readonly string[]; readonly collection: string },
+  filing: { readonly objects: readonly FgaObject[]; readonly collection: string },
 ): AppError | undefined {
   const wrong = newTags.find(
     (tag) => members.has(tag.relation) && !isWriters(list, toTuple(object, tag), 'write'),
   )
   if (wrong !== undefined) return refusedTag(wrong, 'The allow-list lets no writer of the document set this')
-  const unfiled = filing.folders.find((folder) => {
-    const tuple = {
-      user: collectionObject(filing.collection),
-      relation: 'filed_in',
-      object: folderObject(folder),
-    }
+  const unfiled = filing.objects.find((object) => {
+    const tuple = { user: collectionObject(filing.collection), relation: 'filed_in', object }
     return list.requirementOf(tuple, 'write').kind !== 'filing'
   })
   return unfiled === undefined
     ? undefined
-    : refusedTag(
-        { relation: 'parent', subject: folderObject(unfiled) },
-        'The allow-list lets nobody file a folder',
-      )
+    : refusedTag({ relation: 'parent', subject: unfiled }, 'The allow-list lets nobody file it')
 }
 
 /**

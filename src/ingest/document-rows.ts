@@ -54,14 +54,14 @@ export async function readCollections(
   return new Map(rows.map(({ id, publicAllowed }) => [id, { publicAllowed }]))
 }
 
-/** Folder → the collection in which it is filed. */
-export async function readFolders(sql: Sql, ids: readonly string[]): Promise<Map<string, string>> {
-  if (ids.length === 0) return new Map()
-  const rows = await sql.query<{ id: string; collection: string }>(
-    'select id, collection from folders where id = any($1)',
-    [ids],
+/** Folder or zone → the collection in which it is filed. */
+export async function readFilings(sql: Sql, objects: readonly string[]): Promise<Map<string, string>> {
+  if (objects.length === 0) return new Map()
+  const rows = await sql.query<{ object: string; collection: string }>(
+    'select object, collection from filings where object = any($1)',
+    [objects],
   )
-  return new Map(rows.map(({ id, collection }) => [id, collection]))
+  return new Map(rows.map(({ object, collection }) => [object, collection]))
 }
 
 /** The type of a metadata field that filters may use. */

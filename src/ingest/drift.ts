@@ -3,6 +3,7 @@ import { requestOnly } from '../authz/allow-list/reserved.ts'
 import { endsOf, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { IngestContext } from './context.ts'
+import { isFiledAtMention } from './filing.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 
 /** What a comparison of objects with OpenFGA came to. */
@@ -103,7 +104,7 @@ async function scan(context: IngestContext): Promise<Scan> {
     const { type } = splitObject(object)
     if (requestOnly.some((rule) => rule.object === type && rule.relation === relation)) {
       forbidden.push({ user, relation, object })
-    } else if (type === 'document' || type === 'folder') objects.add(object)
+    } else if (type === 'document' || isFiledAtMention(object)) objects.add(object)
   }
   if (forbidden.length > 0) {
     log('request_only_tuples_stored', { count: forbidden.length, tuples: forbidden.map(tupleId) })

@@ -2,7 +2,7 @@ import { isDate } from '@remit/contract/instant'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
-import { documentObject, splitObject } from '../kernel/ids.ts'
+import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import { leftBy, settingRefused } from './by-allow-list.ts'
 import { narrow, sensitiveTag, type Tag, tagsOf } from './desired-tuples.ts'
@@ -10,9 +10,10 @@ import {
   type FieldType,
   readCollections,
   readDocuments,
-  readFolders,
+  readFilings,
   type StoredDocument,
 } from './document-rows.ts'
+import { isFiledAtMention } from './filing.ts'
 import { supportedMimeTypes } from './parse/parsed.ts'
 import { askRights, type Rights } from './rights.ts'
 import { askSensitivity } from './sensitivity.ts'
@@ -31,8 +32,8 @@ export interface AcceptedPlacement {
   readonly tags: readonly Tag[]
   /** What may be in force until new content is published with `tags`. */
   readonly narrowed: readonly Tag[]
-  /** Folders that are filed now, at their first mention. */
-  readonly newFolders: readonly string[]
+  /** Folders and zones that are filed now, at their first mention. */
+  readonly newParents: readonly FgaObject[]
   /** The change would have ended that the document is sensitive. */
   readonly sensitivityKept: boolean
 }
@@ -68,7 +69,7 @@ export async function decidePlacements(
     database,
     placements.map(({ collection }) => collection),
   )
-  const folders = await readFolders(database, placements.flatMap(foldersOf))
+  const filedBefore = await readFilings(database, placements.flatMap(mentionedBy))
   const holdings = placements.flatMap((placement) => [
     { relation: 'writer' as const, collection: placement.collection },
     // To know whether it may be told that the document is filed elsewhere.
@@ -76,27 +77,27 @@ export async function decidePlacements(
       relation: 'writer' as const,
       collection: documents.get(placement.id)?.collection ?? placement.collection,
     },
-    // Also where all of them are filed: a check less would tell that a folder of others is there.
-    ...(foldersOf(placement).length > 0
+    // Also where all of them are filed: a check less would tell that a folder or zone of others is there.
+    ...(mentionedBy(placement).length > 0
       ? [{ relation: 'tagger' as const, collection: placement.collection }]
       : []),
   ])
   const rights = await askRights(fga, subject, holdings, now)
-  // Grows with each placement: a folder is filed by the first that mentions it.
-  const filed = new Map(folders)
-  const answers = { documents, collections, folders: filed, rights }
+  // Grows with each placement: a folder or zone is filed by the first that mentions it.
+  const filed = new Map(filedBefore)
+  const answers = { documents, collections, filed, rights }
   const wantedTags = placements.map(({ collection, access }) => tagsOf(collection, access))
   const errors = placements.map((placement, index) => {
     const { collection } = placement
-    const unfiled = foldersOf(placement).filter((folder) => !filed.has(folder))
+    const unfiled = mentionedBy(placement).filter((object) => !filed.has(object))
     const error =
       refusal(placement, answers) ??
       settingRefused(allowList, documentObject(placement.id), wantedTags[index] ?? [], {
-        folders: unfiled,
+        objects: unfiled,
         collection,
       })
     if (error !== undefined) return error
-    for (const folder of unfiled) filed.set(folder, collection)
+    for (const object of unfiled) filed.set(object, collection)
     return undefined
   })
   // Those of whom the change could end that they are sensitive.
@@ -140,7 +141,7 @@ export async function decidePlacements(
         storedDocument: stored,
         tags: newTags,
         narrowed: bare ? [...narrowedTags, sensitiveTag] : narrowedTags,
-        newFolders: foldersOf(placement).filter((folder) => !folders.has(folder)),
+        newParents: mentionedBy(placement).filter((object) => !filedBefore.has(object)),
         sensitivityKept: keepsSensitive,
       },
     }
@@ -164,13 +165,14 @@ function parentsMoved(oldTags: readonly Tag[], newTags: readonly Tag[]): number 
 interface Known {
   readonly documents: ReadonlyMap<string, StoredDocument>
   readonly collections: ReadonlyMap<string, { readonly publicAllowed: boolean }>
-  readonly folders: ReadonlyMap<string, string>
+  /** Folder or zone → its collection. */
+  readonly filed: ReadonlyMap<string, string>
   readonly rights: Rights
 }
 
 function refusal(
   { id, collection, access }: Placement,
-  { documents, collections, folders, rights }: Known,
+  { documents, collections, filed, rights }: Known,
 ): AppError | undefined {
   const collectionRow = collections.get(collection)
   // A collection that is not there is refused like one that the service may not write to.
@@ -188,7 +190,7 @@ function refusal(
     })
   }
   for (const [index, parent] of (access.parents ?? []).entries()) {
-    const error = parentRefusal(parent, collection, folders, rights, `access.parents.${index}`)
+    const error = parentRefusal(parent, collection, filed, rights, `access.parents.${index}`)
     if (error !== undefined) return error
   }
   const everybody = (access.viewers ?? []).indexOf('user:*')
@@ -201,7 +203,7 @@ function refusal(
 function parentRefusal(
   parent: string,
   collection: string,
-  folders: ReadonlyMap<string, string>,
+  filed: ReadonlyMap<string, string>,
   rights: Rights,
   field: string,
 ): AppError | undefined {
@@ -209,15 +211,14 @@ function parentRefusal(
   if (type === 'collection') {
     return id === collection ? undefined : forbidden(field, 'A parent must be filed in the same collection.')
   }
-  const filedIn = folders.get(id)
+  const filedIn = filed.get(parent)
   if (filedIn === undefined && rights.has('tagger', collection)) return undefined
   return filedIn === collection
     ? undefined
     : forbidden(field, 'A parent must be filed in the same collection.')
 }
 
-const foldersOf = ({ access }: Placement): string[] =>
-  (access.parents ?? []).map(splitObject).flatMap(({ type, id }) => (type === 'folder' ? [id] : []))
+const mentionedBy = ({ access }: Placement): FgaObject[] => (access.parents ?? []).filter(isFiledAtMention)
 
 const forbidden = (field: string, detail: string): AppError =>
   new AppError('forbidden', { field, public: detail })

@@ -5,7 +5,7 @@ import { isOpen } from '../store/open-document.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { readTags, setAllTags, widens } from './desired-tuples.ts'
-import { reconcileFolders } from './folders.ts'
+import { reconcileParents } from './filing.ts'
 import type { Hold } from './hold.ts'
 import { finishItems } from './job-store.ts'
 import { reconcileObjects } from './reconcile-tuples.ts'
@@ -59,7 +59,7 @@ export async function publish(
   }
   await fewAtATime(() => hold.transaction(hideAndTag))
   await steps('hidden')
-  await reconcileFolders(
+  await reconcileParents(
     context,
     revisions.flatMap(({ access }) => access),
   )

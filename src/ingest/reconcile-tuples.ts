@@ -11,7 +11,7 @@ export interface Reconciled {
   readonly removed: readonly TupleKey[]
 }
 
-const tagged: ReadonlySet<string> = new Set(['document', 'folder', 'collection'])
+const tagged: ReadonlySet<string> = new Set(['document', 'folder', 'zone', 'collection'])
 // Kept by the registry of services and with the collection itself.
 const untagged: ReadonlySet<string> = new Set([
   'collection#writer',

@@ -10,7 +10,7 @@ import { endOf, markUnsettled, setTags, tagKey, toTuple } from './desired-tuples
 import { readDocuments, type StoredDocument } from './document-rows.ts'
 import { mendUnsettled } from './drift.ts'
 import { isHeld, retagFailed } from './failed-documents.ts'
-import { fileFolders, reconcileFolders } from './folders.ts'
+import { fileMentioned, reconcileParents } from './filing.ts'
 import type { Hold } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { type AcceptedPlacement, decidePlacements } from './placement.ts'
@@ -53,7 +53,7 @@ export async function retag(
         throw new AppError('not_found')
       if (!decision.ok) throw decision.error
       await apply(allowList, hold, writer, id, access, storedDocument, decision.accepted)
-      await reconcileFolders(context, decision.accepted.tags)
+      await reconcileParents(context, decision.accepted.tags)
       await reconcileObject(context, hold, object)
       return decision.accepted.sensitivityKept
         ? [{ id, code: 'sensitivity_kept', detail: noteTexts.sensitivity_kept }]
@@ -70,13 +70,13 @@ async function apply(
   id: string,
   access: Access,
   storedDocument: StoredDocument,
-  { tags: newTags, narrowed, newFolders }: AcceptedPlacement,
+  { tags: newTags, narrowed, newParents }: AcceptedPlacement,
 ): Promise<void> {
   const object = documentObject(id)
   await hold.transaction(async (sql) => {
     await writer.assertCurrent?.(sql)
     await assertInForce(sql, allowList)
-    await fileFolders(sql, storedDocument.collection, newFolders)
+    await fileMentioned(sql, storedDocument.collection, newParents)
     if (storedDocument.isPending) {
       await sql.query(
         `update revisions set access = $2, owner = $3, retagged = true

@@ -40,11 +40,11 @@ export async function isUnchanged(
   { embed, index }: Pick<IngestContext, 'embed' | 'index'>,
   sql: Sql,
   digest: Buffer,
-  { storedDocument, tags: desiredTags, newFolders }: AcceptedPlacement,
+  { storedDocument, tags: desiredTags, newParents }: AcceptedPlacement,
 ): Promise<boolean> {
   if (
     storedDocument === undefined ||
-    newFolders.length > 0 ||
+    newParents.length > 0 ||
     storedDocument.isPending ||
     storedDocument.isWithdrawn
   )

@@ -36,7 +36,12 @@ export const accessSchema = z.strictObject({
     .max(subjectsMax)
     .optional(),
   parents: z
-    .array(subject({ folder: undefined, collection: undefined }, 'must be folder:ID or collection:ID'))
+    .array(
+      subject(
+        { folder: undefined, zone: undefined, collection: undefined },
+        'must be folder:ID, zone:ID or collection:ID',
+      ),
+    )
     .max(subjectsMax)
     .optional(),
   blocked: z.array(expiring).max(subjectsMax).optional(),

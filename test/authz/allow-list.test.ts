@@ -200,7 +200,7 @@ describe('what a tuple asks of its writer', () => {
     ['write', 'user:* sensitive document:d', { kind: 'document_writer', document: 'd' }],
     ['delete', 'user:* sensitive document:d', { kind: 'security', object: 'document:d' }],
     ['write', 'collection:c filed_in document:d', { kind: 'nobody' }],
-    ['write', 'collection:c filed_in folder:f', { kind: 'filing', folder: 'f', collection: 'c' }],
+    ['write', 'collection:c filed_in folder:f', { kind: 'filing', object: 'folder:f', collection: 'c' }],
     ['delete', 'collection:c filed_in folder:f', { kind: 'nobody' }],
     ['write', 'collection:c parent folder:f', { kind: 'tagger', object: 'folder:f', parent: 'collection:c' }],
     ['write', 'user:a viewer collection:c', { kind: 'tagger', object: 'collection:c' }],

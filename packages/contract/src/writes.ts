@@ -7,7 +7,7 @@ export interface DocumentAccess {
   readonly owner?: string
   /** `user:ID`, `group:ID#member`, `organization:ID#member`, or `user:*` where the collection allows it. */
   readonly viewers?: readonly (string | { readonly user: string; readonly expires_at: string })[]
-  /** `folder:ID` or `collection:ID`, whose readers may read the document. */
+  /** `folder:ID`, `zone:ID` or `collection:ID`, whose readers may read it and whose denies hold for it. */
   readonly parents?: readonly string[]
   /** Who may not read it, whatever else lets them: `user:ID` or `group:ID#member`. */
   readonly blocked?: readonly string[]

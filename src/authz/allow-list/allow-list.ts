@@ -19,8 +19,11 @@ export type Requirement =
    * A service with `docs.write` that is tagger of the object's collection, and of the parent's if it has one.
    */
   | { readonly kind: 'tagger'; readonly object: string; readonly parent?: string }
-  /** A service with `docs.write` that is tagger of this collection files a folder at its first mention. */
-  | { readonly kind: 'filing'; readonly folder: string; readonly collection: string }
+  /**
+   * A service with `docs.write` that is tagger of this collection files a folder or zone at its first
+   * mention.
+   */
+  | { readonly kind: 'filing'; readonly object: string; readonly collection: string }
   /** A service with `directory.write` and a prefix of this id. */
   | { readonly kind: 'directory'; readonly id: string }
   /** A person with `security.write`. `object`: must exist, if it is a document, folder or collection. */
@@ -158,7 +161,7 @@ function requirementBy(
       return { kind: 'document_writer', document: id, ...parent }
     case 'tagger':
       return isFiling(type, relation)
-        ? { kind: 'filing', folder: id, collection: user.slice('collection:'.length) }
+        ? { kind: 'filing', object, collection: user.slice('collection:'.length) }
         : { kind: 'tagger', object, ...parent }
     case 'directory':
       return { kind: 'directory', id }

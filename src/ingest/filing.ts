@@ -6,44 +6,48 @@ import type { IngestContext } from './context.ts'
 import { addTags, markUnsettled, type Tag } from './desired-tuples.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 
-/** The object of a folder. */
-export const folderObject = (id: string): FgaObject => `folder:${id}`
+/** Whether it is filed at its first mention, once and for ever: a folder or a zone. */
+export const isFiledAtMention = (object: string): object is FgaObject => /^(?:folder|zone):/.test(object)
 
 /**
- * Files folders at their first mention, in the caller's transaction. Returns those that were new;
- * {@link reconcileFolders} has to come before anybody reads by them. Tuples found on a new folder are removed
+ * Files folders and zones at their first mention, in the caller's transaction. Returns those that were new;
+ * {@link reconcileParents} has to come before anybody reads by them. Tuples found on a new one are removed
  * like on a new document.
  */
-export async function fileFolders(sql: Sql, collection: string, ids: readonly string[]): Promise<string[]> {
-  if (ids.length === 0) return []
-  const rows = await sql.query<{ id: string }>(
-    `insert into folders (id, collection) select distinct unnest($1::text[]), $2
-     on conflict (id) do nothing returning id`,
-    [ids, collection],
+export async function fileMentioned(
+  sql: Sql,
+  collection: string,
+  objects: readonly string[],
+): Promise<FgaObject[]> {
+  if (objects.length === 0) return []
+  const rows = await sql.query<{ object: FgaObject }>(
+    `insert into filings (object, collection) select distinct unnest($1::text[]), $2
+     on conflict (object) do nothing returning object`,
+    [objects, collection],
   )
-  const elsewhere = await sql.query('select 1 from folders where id = any($1) and collection <> $2', [
-    ids,
+  const elsewhere = await sql.query('select 1 from filings where object = any($1) and collection <> $2', [
+    objects,
     collection,
   ])
   if (elsewhere.length > 0)
-    throw new AppError('conflict', { public: 'A folder was filed elsewhere at the same moment.' })
-  for (const { id } of rows) {
-    await addTags(sql, folderObject(id), [{ relation: 'filed_in', subject: collectionObject(collection) }])
-    await markUnsettled(sql, folderObject(id), true)
+    throw new AppError('conflict', { public: 'A parent was filed elsewhere at the same moment.' })
+  for (const { object } of rows) {
+    await addTags(sql, object, [{ relation: 'filed_in', subject: collectionObject(collection) }])
+    await markUnsettled(sql, object, true)
   }
-  return rows.map(({ id }) => id)
+  return rows.map(({ object }) => object)
 }
 
 /**
- * Makes OpenFGA agree about what a document of these tags lies in, new folders above all: whoever filed one
- * may have died before. The caller must not hold the folders' locks.
+ * Makes OpenFGA agree about what a document of these tags lies in, what was filed just now above all: whoever
+ * filed it may have died before. The caller must not hold the parents' locks.
  */
-export async function reconcileFolders(context: IngestContext, documentTags: readonly Tag[]): Promise<void> {
+export async function reconcileParents(context: IngestContext, documentTags: readonly Tag[]): Promise<void> {
   const parents = documentTags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))
   if (parents.length === 0) return
   const rows = await context.database.query<{ object: FgaObject }>(
-    `select object from unreconciled where object = any($1) and object like 'folder:%' order by object`,
-    [parents],
+    'select object from unreconciled where object = any($1) order by object',
+    [parents.filter(isFiledAtMention)],
   )
   for (const { object } of rows)
     await context.documentLocks.hold([object], (hold) => reconcileObject(context, hold, object))
