@@ -1,4 +1,4 @@
-import { type Source, type SyncReport, syncOnce } from '@remit/connector'
+import { type SyncReport, syncOnce } from '@remit/connector'
 import type { Writer } from '../ingest/context.ts'
 import { AppError } from '../kernel/errors.ts'
 import { pluralize } from '../kernel/pluralize.ts'
@@ -55,15 +55,18 @@ export async function readOnce({
     },
   })
   const source = settings.open({ prefix, collections, titleOf })
-  const confirmGroups = () =>
-    isRefused
+  let isDirectoryIn = false
+  const confirmGroups = () => {
+    isDirectoryIn = true
+    return isRefused
       ? undefined
       : transaction((sql) => sql.query('update sources set groups_at = $2 where id = $1', [id, beganAt]))
-  const report = await syncOnce(afterDirectory(source, confirmGroups), writer, state, { signal })
+  }
+  const report = await syncOnce(source, writer, state, { signal, onDirectory: confirmGroups })
   await noteFailed(held, report)
   const confirmsItems = report.isComplete && (kind.untold.length === 0 || state.readsAll())
   return {
-    confirmsGroups: !isRefused,
+    confirmsGroups: !isRefused && isDirectoryIn,
     confirmsItems,
     isComplete: report.isComplete,
     crawled: report.isComplete && (state.readsAll() || (crawledAt === undefined && kind.untold.length === 0)),
@@ -77,30 +80,6 @@ export async function readOnce({
 
 const namelessMax = 100
 const reasonLengthMax = 500
-
-/**
- * Tells once, before the first item is asked for, that the directory is dealt with: a first reading may
- * take hours.
- */
-function afterDirectory(source: Source, tell: () => Promise<unknown> | undefined): Source {
-  let told: Promise<unknown> | undefined
-  const once = async () => {
-    told ??= Promise.resolve(tell())
-    await told
-  }
-  const { directory } = source
-  return {
-    async *changes(cursor, signal) {
-      await once()
-      yield* source.changes(cursor, signal)
-    },
-    async item(id, signal) {
-      await once()
-      return source.item(id, signal)
-    },
-    ...(directory !== undefined && { directory: (signal) => directory.call(source, signal) }),
-  }
-}
 
 /** Why each of them is hidden. They are out of every search since they failed. */
 const noteFailed = ({ row, transaction }: HeldSource, { failed: failures }: SyncReport): Promise<unknown> =>

@@ -39,8 +39,8 @@ export function createSourceState({ id, beganAt, crawls, transaction }: SourceSt
 
 async function readMemory(sql: Sql, id: string, crawls: boolean): Promise<SyncMemory> {
   const [row] = await sql.query<{ cursor: string | null }>('select cursor from sources where id = $1', [id])
-  const items = await sql.query<{ document: string; settled: boolean }>(
-    'select document, settled from source_items where source = $1 and missing_at is null',
+  const items = await sql.query<{ document: string; settled: boolean; access: string | null }>(
+    'select document, settled, access from source_items where source = $1 and missing_at is null',
     [id],
   )
   const tuples = await sql.query<{ tuple: string; settled: boolean }>(
@@ -52,6 +52,7 @@ async function readMemory(sql: Sql, id: string, crawls: boolean): Promise<SyncMe
     ...(row !== undefined && row.cursor !== null && !crawls && { cursor: row.cursor }),
     begun: items.map(({ document }) => document),
     settled: items.filter(({ settled: isSettled }) => isSettled).map(({ document }) => document),
+    accesses: items.flatMap(({ document, access }) => (access === null ? [] : [[document, access] as const])),
     tuplesBegun: tuples.map(({ tuple }) => tuple),
     tuplesSettled: tuples.filter(({ settled: isSettled }) => isSettled).map(({ tuple }) => tuple),
   })
@@ -59,7 +60,7 @@ async function readMemory(sql: Sql, id: string, crawls: boolean): Promise<SyncMe
 }
 
 async function applyUpdate(sql: Sql, id: string, beganAt: Date, update: SyncUpdate): Promise<void> {
-  const { cursor, begun = [], settled: settledIds = [], forgotten = [] } = update
+  const { cursor, begun = [], settled: settledIds = [], forgotten = [], accesses = [] } = update
   const { tuplesBegun = [], tuplesSettled = [], tuplesForgotten = [] } = update
   if (cursor !== undefined) await sql.query('update sources set cursor = $2 where id = $1', [id, cursor])
   if (begun.length > 0)
@@ -84,6 +85,12 @@ async function applyUpdate(sql: Sql, id: string, beganAt: Date, update: SyncUpda
     await sql.query(
       'delete from source_items where source = $1 and document = any($2) and missing_at is null',
       [id, forgotten],
+    )
+  if (accesses.length > 0)
+    await sql.query(
+      `update source_items i set access = a.access from unnest($2::text[], $3::text[]) as a (document, access)
+       where i.source = $1 and i.document = a.document`,
+      [id, accesses.map(([document]) => document), accesses.map(([, access]) => access)],
     )
   if (tuplesBegun.length > 0)
     await sql.query(

@@ -1,3 +1,4 @@
+export { type Folded, foldPlain } from './fold.ts'
 export { changesByListing, itemByListing, type Listing } from './listing.ts'
 export {
   type BrokenItem,
@@ -6,14 +7,20 @@ export {
   CursorExpired,
   type DeletedItem,
   type Directory,
+  depthMax,
+  type ExpiringSubject,
+  gatesMax,
   type ItemChange,
   type ItemContent,
   type LoadedItem,
   type Source,
+  type SourceAccess,
   type SourceAccount,
   type SourceFolder,
   type SourceGroup,
+  type SourceSubject,
   SourceUnavailable,
+  type SourceZone,
 } from './source.ts'
 export { type SourceRule, type SourceWorld, sourceRules } from './source-rules.ts'
 export { memoryState, type SyncMemory, type SyncState, type SyncUpdate } from './state.ts'

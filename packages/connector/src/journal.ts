@@ -11,10 +11,11 @@ export class Journal {
 
   static async open(state: SyncState): Promise<Journal> {
     const journal = new Journal(state)
-    const { cursor, known: knownVersions, unsettled, tuples } = await state.load()
+    const { cursor, known: knownVersions, unsettled, accesses, tuples } = await state.load()
     journal.memory.cursor = cursor
     for (const id of knownVersions) journal.memory.known.add(id)
     for (const id of unsettled) journal.memory.unsettled.add(id)
+    for (const [id, access] of accesses) journal.memory.accesses.set(id, access)
     for (const [tuple, isSettled] of tuples) journal.memory.tuples.set(tuple, isSettled)
     return journal
   }

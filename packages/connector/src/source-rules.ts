@@ -1,4 +1,6 @@
-import type { Change, ChangePage, ItemChange, LoadedItem, Source } from './source.ts'
+import { People } from './people.ts'
+import { Places } from './places.ts'
+import type { Change, ChangePage, Directory, ItemChange, LoadedItem, Source } from './source.ts'
 
 /** A source with a world behind it that a rule can change. */
 export interface SourceWorld {
@@ -95,6 +97,30 @@ export const sourceRules: readonly SourceRule[] = [
     },
   },
   {
+    title:
+      'a source names as parents only what its directory holds, at most 20 folders deep and with at most 3 gates',
+    async check(world) {
+      await world.put('a', '1')
+      const directory = await world.source.directory?.()
+      if (directory === undefined) return
+      const placesOf = { folders: directory.folders, zones: directory.zones ?? [] }
+      // What is denied to somebody who is nobody yet comes back once they are: it is no mistake of the
+      // source.
+      const places = new Places(withoutDenies(placesOf), new People(directory))
+      const known = new Set([
+        ...placesOf.folders.map(({ id }) => `folder:${id}`),
+        ...placesOf.zones.map(({ id }) => `zone:${id}`),
+      ])
+      const items = (await read(world.source)).changes.filter((change) => change.kind === 'item')
+      for (const { id, access } of items) {
+        const parents = [...places.above(access.parents ?? [])]
+        const unknown = parents.find((parent) => !parent.startsWith('collection:') && !known.has(parent))
+        assert(unknown === undefined, `${id} lies in ${unknown}, which the directory does not hold.`)
+        assert(places.problemOf(parents) === undefined, `${id}: ${places.problemOf(parents)}`)
+      }
+    },
+  },
+  {
     title: 'a source gives another version with another content, and loads the version that it told',
     async check(world) {
       const id = await world.put('a', '1')
@@ -161,6 +187,12 @@ async function read(source: Source, cursor?: string): Promise<Reading> {
   )
   return { changes: pages.flatMap(({ changes }) => changes), cursor: lastPage.cursor }
 }
+
+type Tree = Required<Pick<Directory, 'folders' | 'zones'>>
+const withoutDenies = ({ folders, zones }: Tree): Tree => ({
+  folders: folders.map((folder) => ({ ...folder, blocked: [] })),
+  zones: zones.map((zone) => ({ ...zone, blocked: [] })),
+})
 
 const itemsIn = (changes: readonly Change[]): readonly string[] =>
   changes.flatMap((change) => (change.kind === 'item' ? [change.id] : []))

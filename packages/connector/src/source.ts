@@ -1,13 +1,38 @@
-import type { DocumentAccess, DocumentInput } from '@remit/client'
+import type { DocumentInput } from '@remit/client'
 
 /** What of an item becomes the document: all but its id and who may read it. */
 export type ItemContent = Omit<DocumentInput, 'id' | 'access' | 'version'>
+
+/**
+ * Whom a source names: `user:ID`, `user:*`, `group:ID#member` or `organization:ID#member`, where the list
+ * takes it; or an account by the source's own id, which becomes whoever the directory says that it is. An
+ * account that is nobody in Remit is left out where it would be let read. Where it is denied, nobody reads
+ * until it is somebody: they may read by another way already.
+ */
+export type SourceSubject = string | { readonly account: string }
+
+/** The same with an end, ISO 8601. */
+export type ExpiringSubject =
+  | { readonly user: string; readonly expires_at: string }
+  | { readonly account: string; readonly expires_at: string }
+
+/** Who may read an item, and what narrows that. Members that are left out: nobody. */
+export interface SourceAccess {
+  /** `user:ID`, or an account. */
+  readonly owner?: SourceSubject
+  readonly viewers?: readonly (SourceSubject | ExpiringSubject)[]
+  /** `folder:ID`, `zone:ID` or `collection:ID`, whose readers may read it and whose denies hold for it. */
+  readonly parents?: readonly string[]
+  /** Who may not read it, whatever else lets them: `user:ID`, `group:ID#member`, or an account. */
+  readonly blocked?: readonly SourceSubject[]
+  readonly sensitive?: boolean
+}
 
 /** An item as it was read: these three belong together. */
 export interface LoadedItem {
   readonly version: string
   readonly content: ItemContent
-  readonly access: DocumentAccess
+  readonly access: SourceAccess
 }
 
 /** An item that is there. */
@@ -20,7 +45,7 @@ export interface ItemChange {
   /** Opaque. Another one whenever the content, or who may read it, is another. */
   readonly version: string
   /** Who may read it. Never left out: `{}` is nobody. */
-  readonly access: DocumentAccess
+  readonly access: SourceAccess
   /**
    * The content, or a way to fetch it. Whoever fetches reads the content first, then who may read it, and
    * then the version: else a secret that is written after an unshare could be brought under the readers of
@@ -90,17 +115,46 @@ export interface SourceFolder {
   readonly id: string
   /** Where it is filed, for ever. */
   readonly collection: string
-  /** `folder:ID` or `collection:ID`. */
+  /** `folder:ID`, `zone:ID` or `collection:ID`. */
   readonly parents: readonly string[]
-  /** `user:ID`, `user:*`, `group:ID#member` or `organization:ID#member`. */
-  readonly viewers: readonly string[]
+  /** `user:ID`, `user:*`, `group:ID#member`, `organization:ID#member`, or an account. */
+  readonly viewers: readonly SourceSubject[]
+  /** Who reads nothing below it, whatever else lets them: `user:ID`, `group:ID#member`, or an account. */
+  readonly blocked?: readonly SourceSubject[]
 }
 
-/** All groups, accounts and folders of a source. What is not in it any more is taken away. */
+/**
+ * A place where the source intersects: who reads by it is in its audience and in each of its gates. It has no
+ * parent: where restrictions add up along a tree, each chain of them is a zone of its own.
+ */
+export interface SourceZone {
+  /** Its id in Remit, without `zone:`. */
+  readonly id: string
+  /** Where it is filed, for ever. */
+  readonly collection: string
+  /** As the viewers of a folder. */
+  readonly audience: readonly SourceSubject[]
+  /**
+   * Up to {@link gatesMax}, each `user:ID`, `user:*`, `group:ID#member`, or an account. In an empty one is
+   * nobody.
+   */
+  readonly gates: readonly (readonly SourceSubject[])[]
+  /** As of a folder. */
+  readonly blocked?: readonly SourceSubject[]
+}
+
+/** Most gates of a zone. What is below a zone with more is hidden, with that reason. */
+export const gatesMax = 3
+/** Most folders one above the other. What lies deeper is hidden, with that reason: see `foldPlain`. */
+export const depthMax = 20
+
+/** All groups, accounts, folders and zones of a source. What is not in it any more is taken away. */
 export interface Directory {
   readonly accounts: readonly SourceAccount[]
   readonly groups: readonly SourceGroup[]
   readonly folders: readonly SourceFolder[]
+  /** Left out: none. */
+  readonly zones?: readonly SourceZone[]
 }
 
 /** A system whose items Remit guards. `sourceRules` says what an implementation has to keep to. */
@@ -115,7 +169,7 @@ export interface Source {
   changes(cursor: string | undefined, signal?: AbortSignal): AsyncIterable<ChangePage>
   /** One item as it is now: to try again what failed. `deleted` where there is none. */
   item(id: string, signal?: AbortSignal): Promise<Change>
-  /** Left out: the source has no groups, accounts or folders of its own. */
+  /** Left out: the source has no groups, accounts, folders or zones of its own. */
   directory?(signal?: AbortSignal): Promise<Directory>
 }
 

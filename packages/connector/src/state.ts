@@ -13,6 +13,11 @@ export interface SyncMemory {
   readonly known: ReadonlySet<string>
   /** Ids whose last change is not known to be in: begun and not ended, or failed. */
   readonly unsettled: ReadonlySet<string>
+  /**
+   * Id → who may read it: as the source said it, and what that came to. Of each that was settled and may be
+   * read.
+   */
+  readonly accesses: ReadonlyMap<string, string>
   /** Tuples that may be written, as text → whether they are known to be. */
   readonly tuples: ReadonlyMap<string, boolean>
 }
@@ -27,6 +32,8 @@ export interface SyncUpdate {
   readonly settled?: readonly string[]
   /** Gone from Remit. */
   readonly forgotten?: readonly string[]
+  /** Ids with what {@link SyncMemory.accesses} holds of them from now on; `null`: nothing. */
+  readonly accesses?: readonly (readonly [id: string, access: string | null])[]
   readonly tuplesBegun?: readonly string[]
   readonly tuplesSettled?: readonly string[]
   readonly tuplesForgotten?: readonly string[]
@@ -37,6 +44,7 @@ export class SyncMemories {
   cursor: string | undefined
   readonly known = new Set<string>()
   readonly unsettled = new Set<string>()
+  readonly accesses = new Map<string, string>()
   readonly tuples = new Map<string, boolean>()
 
   apply(update: SyncUpdate): void {
@@ -49,7 +57,11 @@ export class SyncMemories {
     for (const id of update.forgotten ?? []) {
       this.known.delete(id)
       this.unsettled.delete(id)
+      this.accesses.delete(id)
     }
+    for (const [id, access] of update.accesses ?? [])
+      if (access === null) this.accesses.delete(id)
+      else this.accesses.set(id, access)
     for (const tuple of update.tuplesBegun ?? []) this.tuples.set(tuple, false)
     for (const tuple of update.tuplesSettled ?? []) this.tuples.set(tuple, true)
     for (const tuple of update.tuplesForgotten ?? []) this.tuples.delete(tuple)
@@ -63,6 +75,7 @@ export class SyncMemories {
       ...(this.cursor !== undefined && { cursor: this.cursor }),
       begun: knownEntries,
       settled: knownEntries.filter((id) => !isUnsettled(id)),
+      accesses: [...this.accesses],
       tuplesBegun: [...this.tuples.keys()],
       tuplesSettled: [...this.tuples].filter(([, isSettled]) => isSettled).map(([tuple]) => tuple),
     }

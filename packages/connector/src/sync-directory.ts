@@ -1,9 +1,24 @@
-import type { AccessTuple, Writer } from '@remit/client'
+import type { DocumentAccess, Writer } from '@remit/client'
 import { endsSync, problemOf } from './failure.ts'
 import type { Journal } from './journal.ts'
-import type { Directory, SourceAccount, SourceFolder, SourceGroup } from './source.ts'
+import { groupOf, People } from './people.ts'
+import { Places } from './places.ts'
+import { deniedBy } from './remembered.ts'
+import type { Directory, SourceAccess, SourceGroup } from './source.ts'
+import {
+  groupIn,
+  isMember,
+  isParent,
+  isReading,
+  type Parsed,
+  parsed,
+  partsOf,
+  type Texts,
+  textsOf,
+  tupleOf,
+} from './tuple-texts.ts'
 
-/** What a sync did to memberships and folders, in tuples. */
+/** What a sync did to memberships, folders and zones, in tuples. */
 export interface DirectoryReport {
   readonly written: number
   readonly deleted: number
@@ -11,9 +26,11 @@ export interface DirectoryReport {
   readonly failed: readonly { readonly tuple: string; readonly problem: string }[]
   /** Accounts by the source's id that are a group's members and nobody in Remit. */
   readonly unmapped: readonly string[]
+  /** Folders and zones that Remit cannot say exactly, and why. What lies below is hidden. */
+  readonly closed: readonly { readonly place: string; readonly problem: string }[]
 }
 
-/** What `syncDirectory` needs. `onProgress` gets the count of tuples so far. */
+/** What `DirectorySync` needs. `onProgress` gets the count of tuples so far. */
 export interface DirectoryDeps {
   readonly writer: Writer
   readonly journal: Journal
@@ -21,101 +38,283 @@ export interface DirectoryDeps {
   readonly onProgress: (doneCount: number) => void
 }
 
+/**
+ * Whom an item's access lets read in Remit; `later`: once the folders above it lie where they do in the
+ * source; `hidden`: nobody, since it cannot be said.
+ */
+export type ItemAccess =
+  | { readonly kind: 'said' | 'later'; readonly access: DocumentAccess }
+  | { readonly kind: 'hidden'; readonly problem: string }
+
 // One Write of OpenFGA takes 100, and the service adds one of its own.
 const tuplesMax = 99
 
-/** Brings memberships and folders to what the source says. What takes access away goes first. */
-export async function syncDirectory(
-  directory: Directory,
-  dependencies: DirectoryDeps,
-): Promise<DirectoryReport> {
-  const { journal } = dependencies
-  const { tuples, unmapped } = tuplesOf(directory)
-  const { memory } = journal
-  // A folder is filed once and for ever.
-  const obsolete = [...memory.tuples.keys()].filter(
-    (tuple) => !tuples.has(tuple) && !/ filed_in /.test(tuple),
-  )
-  const missing = [...tuples].filter((tuple) => memory.tuples.get(tuple) !== true)
-  const failed: { tuple: string; problem: string }[] = []
-  let doneCount = 0
-  const change = async (kind: 'writes' | 'deletes', changedTuples: readonly string[]): Promise<number> => {
-    const failedBefore = failed.length
-    for (let offset = 0; offset < changedTuples.length; offset += tuplesMax) {
-      const chunk = changedTuples.slice(offset, offset + tuplesMax)
-      // Before it is written: a process that ends meanwhile leaves nothing that nobody remembers.
-      if (kind === 'writes') await journal.write({ tuplesBegun: chunk })
-      const rejected = await changeEach(kind, chunk, dependencies)
-      failed.push(...rejected)
-      const refusedTuples = new Set(rejected.map(({ tuple }) => tuple))
-      const inForce = chunk.filter((tuple) => !refusedTuples.has(tuple))
-      await journal.write(kind === 'writes' ? { tuplesSettled: inForce } : { tuplesForgotten: inForce })
-      doneCount += chunk.length
-      dependencies.onProgress(doneCount)
+/**
+ * Brings memberships, folders and zones to what the source says, in two halves with the items between them:
+ * {@link narrow} takes access away, {@link finish} moves folders and gives it. So an item that is about to
+ * leave a folder is never read by those whom the folder is about to let in.
+ */
+export class DirectorySync {
+  readonly #people: People
+  readonly #places: Places
+  readonly #deps: DirectoryDeps
+  readonly #wanted: readonly string[]
+  readonly #unmapped: readonly string[]
+  /** Groups by which somebody is denied: more members let fewer read. */
+  readonly #denying: ReadonlySet<string>
+  /** Folders and zones that are filed now: nothing lies below them yet. */
+  readonly #new: ReadonlySet<string>
+  /** Folders and zones below which nothing is brought before {@link finish}. */
+  #late: ReadonlySet<string> = new Set()
+  /** Groups that lack members until then, or have some that are to leave. */
+  #growing: ReadonlySet<string> = new Set()
+  #shrinking: ReadonlySet<string> = new Set()
+  readonly #failed: { readonly tuple: string; readonly problem: string }[] = []
+  #isFinished = false
+  #done = 0
+  #written = 0
+  #deleted = 0
+
+  constructor(directory: Directory, dependencies: DirectoryDeps) {
+    this.#deps = dependencies
+    this.#people = new People(directory)
+    this.#places = new Places(directory, this.#people)
+    this.#unmapped = directory.groups.flatMap(({ members }) =>
+      members.flatMap((member) =>
+        'account' in member && this.#people.subjectOf(member.account) === undefined ? [member.account] : [],
+      ),
+    )
+    this.#wanted = [...new Set([...this.#memberships(directory.groups), ...this.#places.tuples()])]
+    this.#denying = this.#deniedGroups(directory.groups)
+    this.#new = new Set(
+      this.#missing(({ relation }) => relation === 'filed_in').map((tuple) => parsed(tuple).object),
+    )
+  }
+
+  get report(): DirectoryReport {
+    return {
+      written: this.#written,
+      deleted: this.#deleted,
+      failed: this.#failed,
+      unmapped: [...new Set(this.#unmapped)],
+      closed: [...this.#places.closed].map(([place, problem]) => ({ place, problem })),
     }
-    return changedTuples.length - (failed.length - failedBefore)
   }
-  const deleted = await change('deletes', obsolete)
-  const written = await change('writes', missing)
-  return { written, deleted, failed, unmapped }
-}
 
-/** In one request; one by one where that is refused, so that the others go on. Those that are refused. */
-async function changeEach(
-  kind: 'writes' | 'deletes',
-  tuples: readonly string[],
-  dependencies: DirectoryDeps,
-): Promise<readonly { readonly tuple: string; readonly problem: string }[]> {
-  const { writer, signal } = dependencies
-  try {
-    await writer.changeAccess({ [kind]: tuples.map(parsed) }, { signal })
-    return []
-  } catch (error) {
-    if (endsSync(error, signal)) throw error
-    const [tuple] = tuples
-    if (tuples.length === 1 && tuple !== undefined) return [{ tuple, problem: problemOf(error) }]
+  /** What an item's access comes to as things stand. */
+  accessOf(access: SourceAccess): ItemAccess {
+    const problem = this.#places.problemOf(access.parents)
+    if (problem !== undefined) return { kind: 'hidden', problem }
+    const said = this.#people.access(access)
+    if (!said.ok) return { kind: 'hidden', problem: said.problem }
+    return { kind: this.#isLater(access, said.value) ? 'later' : 'said', access: said.value }
   }
-  const rejected: { readonly tuple: string; readonly problem: string }[] = []
-  for (const tuple of tuples) rejected.push(...(await changeEach(kind, [tuple], dependencies)))
-  return rejected
-}
 
-/** In the order in which they can be written: a folder is filed before anything names it. */
-function tuplesOf({ accounts, groups, folders }: Directory): {
-  readonly tuples: ReadonlySet<string>
-  readonly unmapped: readonly string[]
-} {
-  const subjects = new Map(accounts.map((account) => [account.id, account]))
-  const unmapped = new Set<string>()
-  const tuples = new Set<string>()
-  for (const group of groups)
-    for (const member of membersOf(group, subjects, unmapped))
-      tuples.add(`${member} member group:${group.id}`)
-  for (const { id, collection } of folders) tuples.add(`collection:${collection} filed_in folder:${id}`)
-  for (const folder of folders) for (const tuple of readersOf(folder)) tuples.add(tuple)
-  return { tuples, unmapped: [...unmapped] }
-}
+  /** Whether it would be read by somebody, or not denied to somebody, who is about to leave or to come. */
+  #isLater({ parents = [] }: SourceAccess, { viewers = [], blocked = [] }: DocumentAccess): boolean {
+    if (this.#isFinished) return false
+    const names = viewers.map((viewer) => (typeof viewer === 'string' ? viewer : viewer.user))
+    return (
+      [...this.#places.above(parents)].some((place) => this.#late.has(place)) ||
+      this.#people.groupsIn(names).some((group) => this.#shrinking.has(group)) ||
+      this.#people.groupsIn(blocked).some((group) => this.#growing.has(group))
+    )
+  }
 
-function membersOf(
-  { members }: SourceGroup,
-  accounts: ReadonlyMap<string, SourceAccount>,
-  unmapped: Set<string>,
-): readonly string[] {
-  return members.flatMap((member) => {
-    if ('group' in member) return [`group:${member.group}#member`]
-    const subject = accounts.get(member.account)?.subject
-    if (subject === undefined) unmapped.add(member.account)
-    return subject === undefined ? [] : [subject]
-  })
-}
+  /** What takes access away, and what is new and empty. Nobody reads more afterwards. */
+  async narrow(): Promise<void> {
+    const isNew = (tuple: Parsed): boolean => tuple.relation === 'parent' && this.#isNew(tuple.text)
+    const parentsOfNew = this.#missing(isNew)
+    await this.#change({ writes: this.#missing(({ relation }) => relation === 'filed_in') })
+    await this.#change({ writes: parentsOfNew })
+    await this.#change({ writes: this.#missing(({ relation }) => relation === 'blocked') })
+    await this.#change({
+      deletes: this.#obsolete(
+        (tuple) => isReading(tuple) || (isMember(tuple) && !this.#isDenyingMember(tuple)),
+      ),
+    })
+    this.#growing = new Set(this.#missing(isMember).map(groupIn))
+    this.#shrinking = new Set(this.#obsolete(isMember).map(groupIn))
+    this.#late = new Set([
+      ...this.#moving(),
+      ...this.#places.lettingBy(this.#shrinking),
+      ...this.#places.denyingBy(this.#growing),
+    ])
+    this.#places.closeInexact()
+  }
 
-const readersOf = ({ id, parents, viewers }: SourceFolder): readonly string[] => [
-  ...parents.map((parent) => `${parent} parent folder:${id}`),
-  ...viewers.map((viewer) => `${viewer} viewer folder:${id}`),
-]
+  /**
+   * Moves folders, changes who is in groups that deny, then gives access; the audience of a zone last.
+   * `hideLate` hides the items that come {@link ItemAccess later}: called where those moves do not go in one
+   * request.
+   */
+  async finish(hideLate: () => Promise<void>): Promise<void> {
+    await this.#changeBoth(hideLate)
+    await this.#change({ writes: this.#missing(isMember) })
+    await this.#change({
+      writes: this.#missing((tuple) => isReading(tuple) && tuple.relation !== 'audience'),
+    })
+    await this.#change({ deletes: this.#obsolete(({ relation }) => relation === 'blocked') })
+    await this.#change({ writes: this.#missing(({ relation }) => relation === 'audience') })
+    this.#places.closeInexact()
+    this.#isFinished = true
+  }
 
-/** No id holds a space. */
-function parsed(tuple: string): AccessTuple {
-  const [user = '', relation = '', object = ''] = tuple.split(' ')
-  return { user, relation, object }
+  /**
+   * What lets read as well as denies: at once where it fits. Between two of them somebody could be let read
+   * who is neither before nor after.
+   */
+  async #changeBoth(hideLate: () => Promise<void>): Promise<void> {
+    const isBoth = (tuple: Parsed): boolean => isParent(tuple) || this.#isDenyingMember(tuple)
+    const change = { writes: this.#missing(isBoth), deletes: this.#obsolete(isBoth) }
+    const count = change.writes.length + change.deletes.length
+    if (count === 0 || (count <= tuplesMax && (await this.#send(change)) === undefined)) return
+    await hideLate()
+    for (const part of partsOf(change)) await this.#change(part)
+  }
+
+  /** Folders that were there and change their parents. */
+  #moving(): readonly string[] {
+    const parents = [...this.#missing(isParent), ...this.#obsolete(isParent)]
+    return parents.filter((tuple) => !this.#isNew(tuple)).map((tuple) => parsed(tuple).object)
+  }
+
+  /** What is to be there and is not known to be. Of a closed place no reader. */
+  #missing(is: (tuple: Parsed) => boolean): readonly string[] {
+    const { memory } = this.#deps.journal
+    const failed = new Set(this.#failed.map(({ tuple }) => tuple))
+    return this.#wanted.filter((tuple) => {
+      const read = parsed(tuple)
+      return (
+        memory.tuples.get(tuple) !== true &&
+        !failed.has(tuple) &&
+        is(read) &&
+        !(isReading(read) && this.#places.closed.has(read.object))
+      )
+    })
+  }
+
+  /** What may be there and is not to be. A place is filed once and for ever. */
+  #obsolete(is: (tuple: Parsed) => boolean): readonly string[] {
+    const wanted = new Set(this.#wanted)
+    return [...this.#deps.journal.memory.tuples.keys()].filter((tuple) => {
+      const read = parsed(tuple)
+      return !wanted.has(tuple) && read.relation !== 'filed_in' && is(read)
+    })
+  }
+
+  /** Whether it is a parent of a folder that was not there before: nothing lies below it yet. */
+  #isNew(tuple: string): boolean {
+    return this.#new.has(parsed(tuple).object)
+  }
+
+  #isDenyingMember(tuple: Parsed): boolean {
+    return isMember(tuple) && this.#denying.has(tuple.object)
+  }
+
+  /**
+   * By whose members somebody is denied, or was: by a folder, a zone or an item, also through other groups.
+   */
+  #deniedGroups(groups: readonly SourceGroup[]): ReadonlySet<string> {
+    const { tuples, accesses } = this.#deps.journal.memory
+    const stored = [...tuples.keys()].map(parsed)
+    const inside = Map.groupBy(
+      [
+        ...groups.flatMap(({ id, members }) =>
+          members.flatMap((member) =>
+            'group' in member ? [{ outer: `group:${id}`, inner: member.group }] : [],
+          ),
+        ),
+        ...stored.filter(isMember).flatMap(({ user, object }) => {
+          const inner = groupOf(user)
+          return inner === undefined ? [] : [{ outer: object, inner }]
+        }),
+      ],
+      ({ outer }) => outer,
+    )
+    const subjects = [
+      ...this.#places.denied(),
+      ...stored.flatMap(({ user, relation }) => (relation === 'blocked' ? [user] : [])),
+      ...[...accesses.values()].flatMap((entry) => deniedBy(entry)),
+    ]
+    const found = new Set(subjects.flatMap((subject) => groupOf(subject) ?? []).map((id) => `group:${id}`))
+    for (const group of found) for (const { inner } of inside.get(group) ?? []) found.add(`group:${inner}`)
+    return found
+  }
+
+  *#memberships(groups: readonly SourceGroup[]): Generator<string> {
+    for (const { id, members } of groups)
+      for (const member of members) {
+        const subject =
+          'group' in member ? `group:${member.group}#member` : this.#people.subjectOf(member.account)
+        if (subject !== undefined) yield `${subject} member group:${id}`
+      }
+  }
+
+  async #change({ writes = [], deletes = [] }: Texts): Promise<void> {
+    const all = [
+      ...deletes.map((tuple) => ({ tuple, isWrite: false })),
+      ...writes.map((tuple) => ({ tuple, isWrite: true })),
+    ]
+    for (let offset = 0; offset < all.length; offset += tuplesMax) {
+      const page = all.slice(offset, offset + tuplesMax)
+      await this.#changePage(textsOf(page))
+    }
+  }
+
+  /** In one request; object by object where that is refused, then one by one, so that the others go on. */
+  async #changePage(change: Texts): Promise<void> {
+    const problem = await this.#send(change)
+    if (problem === undefined) return
+    const parts = partsOf(change)
+    if (parts.length > 1) for (const part of parts) await this.#changePage(part)
+    else this.#refused(change, problem)
+  }
+
+  /** Why it is refused, if it is. */
+  async #send({ writes = [], deletes = [] }: Texts): Promise<string | undefined> {
+    const { writer, journal, signal, onProgress } = this.#deps
+    // Before it is changed: of what a process that ends meanwhile wrote or deleted nothing is taken for
+    // granted.
+    await journal.write({ tuplesBegun: [...writes, ...deletes] })
+    try {
+      await writer.changeAccess(
+        {
+          ...(writes.length > 0 && { writes: writes.map(tupleOf) }),
+          ...(deletes.length > 0 && { deletes: deletes.map(tupleOf) }),
+        },
+        { signal },
+      )
+    } catch (error) {
+      if (endsSync(error, signal)) throw error
+      return problemOf(error)
+    }
+    await journal.write({
+      ...(writes.length > 0 && { tuplesSettled: writes }),
+      ...(deletes.length > 0 && { tuplesForgotten: deletes }),
+    })
+    this.#written += writes.length
+    this.#deleted += deletes.length
+    this.#done += writes.length + deletes.length
+    onProgress(this.#done)
+    return undefined
+  }
+
+  /** What could let somebody read whom the source does not closes what it stands on. */
+  #refused({ writes = [], deletes = [] }: Texts, problem: string): void {
+    for (const [operation, tuples] of [
+      ['write', writes],
+      ['delete', deletes],
+    ] as const)
+      for (const tuple of tuples) {
+        this.#failed.push({ tuple, problem })
+        const { relation, object } = parsed(tuple)
+        if (relation === 'member') this.#people.inexact(object.slice('group:'.length), operation, problem)
+        else if (operation === (isReading(parsed(tuple)) ? 'delete' : 'write') || relation === 'parent')
+          this.#places.close(
+            object,
+            `${tuple} could not be ${operation === 'write' ? 'written' : 'deleted'}: ${problem}`,
+          )
+      }
+  }
 }

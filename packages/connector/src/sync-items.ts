@@ -1,14 +1,18 @@
-import { type DocumentInput, isRemitError, type Job, type Writer } from '@remit/client'
+import { type DocumentAccess, type DocumentInput, isRemitError, type Job, type Writer } from '@remit/client'
 import { endsSync, problemOf } from './failure.ts'
 import type { Journal } from './journal.ts'
+import { People } from './people.ts'
+import { remembered, remembering } from './remembered.ts'
 import {
   type BrokenItem,
   type Change,
   type ItemChange,
   type LoadedItem,
   type Source,
+  type SourceAccess,
   SourceUnavailable,
 } from './source.ts'
+import type { DirectorySync, ItemAccess } from './sync-directory.ts'
 
 /** An item that was not brought. Nobody reads it, not even as it was before, unless `isHidden` is false. */
 export interface FailedItem {
@@ -24,6 +28,8 @@ export interface ItemsDeps {
   readonly source: Source
   readonly writer: Writer
   readonly journal: Journal
+  /** Undefined: the source has no accounts and no folders of its own. */
+  readonly directory: DirectorySync | undefined
   readonly signal: AbortSignal | undefined
   readonly onProgress: (doneCount: number) => void
 }
@@ -36,8 +42,13 @@ const loadsAtOnce = 4
 /** Brings changes of items into Remit: one at a time, whatever becomes of the others. */
 export class ItemSync {
   imported = 0
+  /** Items whose access changed without them. */
+  reapplied = 0
   withdrawn = 0
+  /** Items below folders that move: hidden until {@link DirectorySync.finish}, then to be brought. */
+  readonly postponed = new Set<string>()
   readonly #failed = new Map<string, FailedItem>()
+  readonly #nobody = new People()
   readonly #deps: ItemsDeps
 
   constructor(dependencies: ItemsDeps) {
@@ -86,8 +97,70 @@ export class ItemSync {
     this.#progress()
   }
 
+  /**
+   * Gives items the access that they come to now, where that changed without them: an account is somebody
+   * else, or a folder above cannot be said any more. Those that are not settled are hidden instead, and
+   * brought later.
+   */
+  async reapply(): Promise<void> {
+    const { journal } = this.#deps
+    for (const [id, entry] of [...journal.memory.accesses]) {
+      const { said, applied } = remembered(entry)
+      const now = this.#accessOf(said)
+      if (now.kind === 'hidden') {
+        if (!this.#failed.has(id))
+          await this.#unsettle({ kind: 'broken', id, name: id, problem: now.problem })
+      } else if (JSON.stringify(now.access) !== JSON.stringify(applied)) {
+        if (now.kind === 'later' || journal.memory.unsettled.has(id)) await this.#postpone(id)
+        else await this.#setAccess(id, said, now.access)
+      }
+    }
+  }
+
+  /** Hides what {@link DirectorySync.finish} is about to touch, until it has. */
+  async hideLate(): Promise<void> {
+    for (const [id, entry] of [...this.#deps.journal.memory.accesses])
+      if (this.#accessOf(remembered(entry).said).kind === 'later') await this.#postpone(id)
+  }
+
+  #accessOf(access: SourceAccess): ItemAccess {
+    const { directory } = this.#deps
+    if (directory !== undefined) return directory.accessOf(access)
+    const said = this.#nobody.access(access)
+    return said.ok ? { kind: 'said', access: said.value } : { kind: 'hidden', problem: said.problem }
+  }
+
+  async #setAccess(id: string, said: SourceAccess, applied: DocumentAccess): Promise<void> {
+    const { writer, journal, signal } = this.#deps
+    // Before it is written: whom a process that ends meanwhile let read is asked for anew.
+    await journal.write({ begun: [id] })
+    try {
+      await writer.setAccess(id, applied, { signal })
+    } catch (error) {
+      if (endsSync(error, signal)) throw error
+      await this.#fail({ kind: 'broken', id, name: id, problem: problemOf(error) })
+      return
+    }
+    await journal.write({ settled: [id], accesses: [[id, remembering(said, applied)]] })
+    this.reapplied += 1
+  }
+
+  /** Before it is hidden: a process that ends meanwhile brings it again. */
+  async #unsettle(item: BrokenItem & { readonly id: string }): Promise<void> {
+    await this.#deps.journal.write({ begun: [item.id] })
+    await this.#fail(item)
+  }
+
+  async #postpone(id: string): Promise<void> {
+    await this.#deps.journal.write({ begun: [id] })
+    this.postponed.add(id)
+    const refusal = await this.#hide(id)
+    if (refusal !== undefined)
+      this.#failed.set(id, { id, name: id, problem: `It could not be hidden: ${refusal}`, isHidden: false })
+  }
+
   async #import(changes: readonly ItemChange[]): Promise<void> {
-    let batch: { item: ItemChange; document: DocumentInput }[] = []
+    let batch: Loaded[] = []
     let characters = 0
     const flush = async (): Promise<void> => {
       await this.#importBatch(batch)
@@ -100,8 +173,8 @@ export class ItemSync {
       for (const [index, change] of group.entries()) {
         const document = loaded[index]
         if (document === undefined) continue
-        batch.push({ item: change, document })
-        characters += (document.text ?? document.content_base64 ?? '').length
+        batch.push({ ...document, item: change })
+        characters += (document.document.text ?? document.document.content_base64 ?? '').length
         if (batch.length >= linesMax || characters >= charactersMax) await flush()
       }
     }
@@ -109,10 +182,13 @@ export class ItemSync {
   }
 
   /** The document of an item; undefined where it has none, which is dealt with. */
-  async #load(change: ItemChange, isAgain = false): Promise<DocumentInput | undefined> {
+  async #load(change: ItemChange, isAgain = false): Promise<Omit<Loaded, 'item'> | undefined> {
     const { source, signal } = this.#deps
     const { id, content, access, version } = change
-    if (typeof content !== 'function') return documentOf(id, { version, content, access })
+    // Nothing is fetched that nobody could read.
+    const listed = await this.#sayable(change, access)
+    if (listed === undefined) return undefined
+    if (typeof content !== 'function') return { said: access, document: { ...content, id, access: listed } }
     let loaded: LoadedItem
     try {
       loaded = await content(signal)
@@ -121,7 +197,10 @@ export class ItemSync {
       await this.#fail(brokenOf(change, problemOf(error)))
       return undefined
     }
-    if (loaded.version === version) return documentOf(id, loaded)
+    if (loaded.version === version) {
+      const said = await this.#sayable(change, loaded.access)
+      return said && { said: loaded.access, document: { ...loaded.content, id, access: said } }
+    }
     if (isAgain) {
       await this.#fail(brokenOf(change, 'It changed twice while it was read.'))
       return undefined
@@ -133,7 +212,16 @@ export class ItemSync {
     return undefined
   }
 
-  async #importBatch(batch: readonly { item: ItemChange; document: DocumentInput }[]): Promise<void> {
+  /** What its access comes to; undefined where it is hidden, or comes later, which is dealt with. */
+  async #sayable(change: ItemChange, access: SourceAccess): Promise<DocumentAccess | undefined> {
+    const outcome = this.#accessOf(access)
+    if (outcome.kind === 'said') return outcome.access
+    if (outcome.kind === 'hidden') await this.#fail(brokenOf(change, outcome.problem))
+    else await this.#postpone(change.id)
+    return undefined
+  }
+
+  async #importBatch(batch: readonly Loaded[]): Promise<void> {
     if (batch.length === 0) return
     const job = await this.#tryImport(batch.map(({ document }) => document))
     const problems = new Map(job?.errors.map(({ line, code, detail }) => [line, `${code}: ${detail}`]))
@@ -143,14 +231,16 @@ export class ItemSync {
       job.failed === job.errors.length &&
       job.errors.every(({ line }) => line !== undefined)
     const settledIds: string[] = []
-    for (const [index, { item: change, document }] of batch.entries()) {
+    const accesses: [string, string][] = []
+    for (const [index, { item: change, document, said }] of batch.entries()) {
       const problem = problems.get(index + 1) ?? (isExact ? undefined : await this.#tryPut(document))
       if (problem === undefined) {
         settledIds.push(change.id)
+        accesses.push([change.id, remembering(said, document.access)])
         this.#failed.delete(change.id)
       } else await this.#fail(brokenOf(change, problem))
     }
-    await this.#deps.journal.write({ settled: settledIds })
+    await this.#deps.journal.write({ settled: settledIds, accesses })
     this.imported += settledIds.length
     this.#progress()
   }
@@ -192,15 +282,17 @@ export class ItemSync {
   }
 
   async #hide(id: string): Promise<string | undefined> {
-    const { writer, signal } = this.#deps
+    const { writer, journal, signal } = this.#deps
     try {
       await writer.setAccess(id, {}, { signal })
-      return undefined
     } catch (error) {
-      if (isRemitError(error, 'not_found')) return undefined
-      if (endsSync(error, signal)) throw error
-      return problemOf(error)
+      if (!isRemitError(error, 'not_found')) {
+        if (endsSync(error, signal)) throw error
+        return problemOf(error)
+      }
     }
+    if (journal.memory.accesses.has(id)) await journal.write({ accesses: [[id, null]] })
+    return undefined
   }
 
   #progress(): void {
@@ -208,11 +300,13 @@ export class ItemSync {
   }
 }
 
-const documentOf = (id: string, { content, access }: LoadedItem): DocumentInput => ({
-  ...content,
-  id,
-  access,
-})
+/** An item that is about to be brought. */
+interface Loaded {
+  readonly item: ItemChange
+  /** Who may read it, in the words of the source. */
+  readonly said: SourceAccess
+  readonly document: DocumentInput & { readonly access: DocumentAccess }
+}
 
 const brokenOf = ({ id, name = id }: ItemChange, problem: string): BrokenItem => ({
   kind: 'broken',

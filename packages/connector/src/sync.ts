@@ -2,7 +2,7 @@ import type { Writer } from '@remit/client'
 import { Journal } from './journal.ts'
 import { type Change, CursorExpired, type Source } from './source.ts'
 import type { SyncState } from './state.ts'
-import { type DirectoryReport, syncDirectory } from './sync-directory.ts'
+import { type DirectoryReport, DirectorySync } from './sync-directory.ts'
 import { type FailedItem, ItemSync } from './sync-items.ts'
 
 /** Options of one sync. */
@@ -10,6 +10,11 @@ export interface SyncOptions {
   readonly signal?: AbortSignal
   /** How many tuples of the directory, or changes of items, are dealt with. */
   readonly onProgress?: (step: 'directory' | 'items', doneCount: number) => void
+  /**
+   * Waited for once memberships, folders and zones are as the source has them: at the first time before the
+   * items, later after them. Not called where the items were not read to their end.
+   */
+  readonly onDirectory?: () => Promise<unknown> | undefined
 }
 
 /** What one sync did. */
@@ -18,6 +23,8 @@ export interface SyncReport {
    * Items that are in Remit as the source has them, those that were before included if the source told them.
    */
   readonly imported: number
+  /** Items that did not change, and whose access did: an account became somebody, or is nobody any more. */
+  readonly reapplied: number
   readonly withdrawn: number
   /**
    * Items that nobody reads until they can be brought, each with its reason. They are tried again at the next
@@ -31,9 +38,11 @@ export interface SyncReport {
 }
 
 /**
- * Brings into Remit what changed in a source since the last time, first the directory, then what was left
- * unsettled, then the changes. A page is acknowledged once all of it is in or named; a process that is killed
- * loses nothing, and the next sync goes on from there. One sync of a state at a time, which is not checked.
+ * Brings into Remit what changed in a source since the last time, first what of the directory takes access
+ * away, then what was left unsettled, the changes, and what of the directory gives access. At the first time
+ * all of the directory comes first. A page is acknowledged once all of it is in or named; a process that is
+ * killed loses nothing, and the next sync goes on from there. One sync of a state at a time, which is not
+ * checked.
  *
  * @throws SourceUnavailable, RemitError where one side as a whole does not answer or lets nobody in; the
  * signal's reason. What was done by then counts.
@@ -42,42 +51,70 @@ export async function syncOnce(
   source: Source,
   writer: Writer,
   state: SyncState,
-  { signal, onProgress }: SyncOptions = {},
+  { signal, onProgress, onDirectory = () => undefined }: SyncOptions = {},
 ): Promise<SyncReport> {
   const journal = await Journal.open(state)
-  const directory = await source.directory?.(signal)
-  const directoryReport =
-    directory &&
-    (await syncDirectory(directory, {
-      writer,
-      journal,
-      signal,
-      onProgress: (doneCount) => onProgress?.('directory', doneCount),
-    }))
+  const told = await source.directory?.(signal)
+  const progress = (step: 'directory' | 'items') => (doneCount: number) => onProgress?.(step, doneCount)
+  const directory =
+    told && new DirectorySync(told, { writer, journal, signal, onProgress: progress('directory') })
   const itemSync = new ItemSync({
     source,
     writer,
     journal,
+    directory,
     signal,
-    onProgress: (doneCount) => onProgress?.('items', doneCount),
+    onProgress: progress('items'),
   })
-  const isComplete = await syncItems(source, itemSync, journal, signal)
-  const { imported, withdrawn, failed } = itemSync
+  const isComplete = await syncAround(source, { directory, itemSync, journal, signal, onDirectory })
+  const { imported, reapplied, withdrawn, failed } = itemSync
   return {
     imported,
+    reapplied,
     withdrawn,
     failed,
     isComplete,
-    ...(directoryReport !== undefined && { directory: directoryReport }),
+    ...(directory !== undefined && { directory: directory.report }),
   }
 }
 
-async function syncItems(
-  source: Source,
-  itemSync: ItemSync,
-  journal: Journal,
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
+interface Parts extends Required<Pick<SyncOptions, 'onDirectory'>> {
+  readonly directory: DirectorySync | undefined
+  readonly itemSync: ItemSync
+  readonly journal: Journal
+  readonly signal: AbortSignal | undefined
+}
+
+/**
+ * What takes access away, the items, and then what gives it. Where nothing is there yet nothing can be given.
+ */
+async function syncAround(source: Source, parts: Parts): Promise<boolean> {
+  const { directory, itemSync, journal, signal, onDirectory } = parts
+  const isFirst = journal.memory.known.size === 0
+  await forgetOlder(journal)
+  await directory?.narrow()
+  // Nothing is there that could be read.
+  if (isFirst) await directory?.finish(async () => undefined)
+  if (isFirst || directory === undefined) await onDirectory()
+  await itemSync.reapply()
+  const isComplete = await syncItems(source, parts)
+  if (directory === undefined || isFirst || !isComplete) return isComplete
+  await directory.finish(() => itemSync.hideLate())
+  await onDirectory()
+  await itemSync.reapply()
+  const left = [...itemSync.postponed].filter((id) => journal.memory.unsettled.has(id))
+  await retry(source, itemSync, left, signal)
+  return isComplete
+}
+
+/** A state of an earlier version does not say who may read what it knows: everything is read again. */
+async function forgetOlder(journal: Journal): Promise<void> {
+  const { cursor, known: knownIds, unsettled, accesses } = journal.memory
+  if (cursor !== undefined && [...knownIds].some((id) => !unsettled.has(id) && !accesses.has(id)))
+    await journal.write({ cursor: null })
+}
+
+async function syncItems(source: Source, { itemSync, journal, signal }: Parts): Promise<boolean> {
   await retry(source, itemSync, [...journal.memory.unsettled], signal)
   try {
     return await syncChanges(source, itemSync, journal, signal)

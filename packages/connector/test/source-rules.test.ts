@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { type Change, type Source, sourceRules } from '../src/index.ts'
+import { type Change, type Directory, type Source, sourceRules } from '../src/index.ts'
 import { mapPages, memoryWorld } from './memory-source.ts'
 
 describe('the rules of a source', () => {
@@ -49,6 +49,20 @@ describe('the rules of a source', () => {
       'names a broken item',
     ],
     ['forgets an item that was broken', (source) => onlyFirst(source), 'what became of a broken item'],
+    [
+      'names a folder that its directory lacks',
+      (source) => below(source, 'folder:none', {}),
+      'names as parents',
+    ],
+    ['lies too deep', (source) => below(source, 'folder:20', { folders: chain }), 'names as parents'],
+    [
+      'needs more gates than a zone has',
+      (source) => {
+        const zone = { id: 'z', collection: 'docs', audience: [], gates: [[], [], [], []] }
+        return below(source, 'zone:z', { zones: [zone] })
+      },
+      'names as parents',
+    ],
   ]
   for (const [what, breakIt, rule] of broken)
     test(`catch a source that ${what}`, async () => {
@@ -56,6 +70,25 @@ describe('the rules of a source', () => {
       expect(found).toBeDefined()
       await expect(found?.check(memoryWorld(breakIt))).rejects.toThrow(/\.$/)
     })
+})
+
+const chain = Array.from({ length: 21 }, (_, nth) => ({
+  id: `${nth}`,
+  collection: 'docs',
+  parents: nth === 0 ? [] : [`folder:${nth - 1}`],
+  viewers: [],
+}))
+
+/** Each item of the source in this folder or zone. */
+const below = (source: Source, parent: string, directory: Partial<Directory>): Source => ({
+  ...mapItems(source, (item) => ({ ...item, access: { parents: [parent] } })),
+  directory: async () => ({ accounts: [], groups: [], folders: [], ...directory }),
+})
+
+test('the rules of a source let it lie 20 folders deep', async () => {
+  const source = (world: Source) => below(world, 'folder:19', { folders: chain })
+  const rule = sourceRules.find(({ title }) => title.includes('names as parents'))
+  await expect(rule?.check(memoryWorld(source))).resolves.toBeUndefined()
 })
 
 const withoutKind = (source: Source, kind: Change['kind']): Source =>

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type DocumentInput, type Job, NotFound, RemitError, Unavailable, type Writer } from '@remit/client'
+import { RemitError, Unavailable } from '@remit/client'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import {
   type Directory,
@@ -13,76 +13,7 @@ import {
 } from '../src/index.ts'
 import { fileState } from '../src/node.ts'
 import { mapPages, memoryWorld } from './memory-source.ts'
-
-/** Remit as a writer sees it, in memory; `before` stands before each call, and throws what it likes. */
-function openRemit() {
-  const documents = new Map<string, DocumentInput>()
-  const tuples = new Set<string>()
-  const calls: string[] = []
-  const remit = {
-    documents,
-    tuples,
-    calls,
-    before: (_call: string): void => undefined,
-    /** Why a document is refused. */
-    refusal: (_document: DocumentInput): string | undefined => undefined,
-    readable: () =>
-      [...documents.values()].flatMap(({ id, text, access }) =>
-        access?.viewers?.length ? [`${id}=${text}`] : [],
-      ),
-  }
-  const called = (call: string) => {
-    calls.push(call)
-    remit.before(call)
-  }
-  const job = (facts: Partial<Job>): Job => ({
-    ...{ id: 'j', state: 'done', done: 0, failed: 0, total: 0, withdrawn: 0, errors: [], notes: [] },
-    ...facts,
-  })
-  const missing = () => new NotFound('not_found', { status: 404 }, {})
-  const writer: Writer = {
-    async put(document) {
-      called(`put ${document.id}`)
-      const detail = remit.refusal(document)
-      if (detail !== undefined) throw new RemitError('invalid_request', { status: 422, message: detail }, {})
-      documents.set(document.id, document)
-      return job({ done: 1 })
-    },
-    async withdraw(id) {
-      called(`withdraw ${id}`)
-      if (!documents.delete(id)) throw missing()
-      return job({ done: 1, withdrawn: 1 })
-    },
-    async setAccess(id, access) {
-      called(`access ${id}`)
-      const document = documents.get(id)
-      if (document === undefined) throw missing()
-      documents.set(id, { ...document, access })
-      return { notes: [], txn: 't' }
-    },
-    async changeAccess({ writes = [], deletes = [] }) {
-      called(`tuples +${writes.length} -${deletes.length}`)
-      const bad = writes.find(({ user }) => user === 'user:refused')
-      if (bad !== undefined) throw new RemitError('forbidden', { status: 403 }, {})
-      for (const { user, relation, object } of deletes) tuples.delete(`${user} ${relation} ${object}`)
-      for (const { user, relation, object } of writes) tuples.add(`${user} ${relation} ${object}`)
-      return { notes: [], txn: 't' }
-    },
-    async importAll(lines) {
-      if (typeof lines === 'function') throw new Error('no stream')
-      const all = [...lines]
-      called(`import ${all.map(({ id }) => id).join(' ')}`)
-      const errors = all.flatMap((document, at) => {
-        const detail = remit.refusal(document)
-        if (detail === undefined) documents.set(document.id, document)
-        return detail === undefined ? [] : [{ line: at + 1, code: 'invalid_request', detail }]
-      })
-      return job({ done: all.length - errors.length, failed: errors.length, total: all.length, errors })
-    },
-    waitFor: async () => job({}),
-  }
-  return Object.assign(remit, { writer })
-}
+import { openRemit } from './remit.ts'
 
 let remit: ReturnType<typeof openRemit>
 let folder: string
@@ -238,8 +169,12 @@ describe('a sync', () => {
     const source: Source = { ...world.source, directory: async () => directory }
     const state = memoryState()
     const report = await syncOnce(source, remit.writer, state)
-    expect(report.directory).toEqual({ written: 6, deleted: 0, failed: [], unmapped: ['3'] })
-    expect(remit.calls).toEqual(['tuples +6 -0', 'import docs/a'])
+    expect(report.directory).toEqual({ written: 6, deleted: 0, failed: [], unmapped: ['3'], closed: [] })
+    // Folders, the parents of new ones, members, readers.
+    expect(remit.calls).toEqual([
+      ...['tuples +2 -0', 'tuples +1 -0', 'tuples +2 -0', 'tuples +1 -0'],
+      'import docs/a',
+    ])
     directory = {
       ...directory,
       groups: [
@@ -250,7 +185,7 @@ describe('a sync', () => {
     }
     remit.calls.length = 0
     await syncOnce(source, remit.writer, state)
-    expect(remit.calls).toEqual(['tuples +0 -3', 'tuples +1 -0'])
+    expect(remit.calls).toEqual(['tuples +0 -2', 'tuples +0 -1', 'tuples +1 -0'])
     expect([...remit.tuples].sort()).toEqual([
       'collection:docs filed_in folder:s/sub',
       'collection:docs filed_in folder:s/top',

@@ -38,8 +38,11 @@ export interface FolderFile {
   readonly id?: string
   readonly problem?: string
   /** @throws FileProblem where it cannot be read. */
-  load(): Promise<LoadedItem>
+  load(): Promise<LoadedFile>
 }
+
+/** Whoever reads it is named as in Remit: a folder has no accounts. */
+type LoadedFile = LoadedItem & { readonly access: DocumentAccess }
 
 export interface FolderSource extends Source {
   /** The files in order, and the paths of those that are no kind of document. */
@@ -114,7 +117,7 @@ async function itemOf(file: FolderFile, options: FolderOptions): Promise<ItemCha
   }
 }
 
-async function load(path: string, options: FolderOptions, { titleOf }: FolderDeps): Promise<LoadedItem> {
+async function load(path: string, options: FolderOptions, { titleOf }: FolderDeps): Promise<LoadedFile> {
   const { folder, collection, baseUrl, access } = options
   const file = join(folder, path)
   const bytes = await readBytes(file)

@@ -1,0 +1,273 @@
+import { RemitError } from '@remit/client'
+import { beforeEach, describe, expect, test } from 'vitest'
+import {
+  type Directory,
+  foldPlain,
+  memoryState,
+  type Source,
+  type SourceAccess,
+  type SourceFolder,
+  type SyncReport,
+  type SyncState,
+  syncOnce,
+} from '../src/index.ts'
+import { openRemit } from './remit.ts'
+
+let remit: ReturnType<typeof openRemit>
+let state: SyncState
+let directory: Directory
+let accesses: Record<string, SourceAccess>
+beforeEach(() => {
+  remit = openRemit()
+  state = memoryState()
+  directory = { accounts: [], groups: [], folders: [] }
+  accesses = {}
+})
+
+/** Items with one content for ever: nothing is told of them but at first, and where their access changes. */
+const source = (): Source => {
+  const itemOf = (id: string) => ({
+    kind: 'item' as const,
+    id,
+    version: JSON.stringify(accesses[id]),
+    access: accesses[id] ?? {},
+    content: { collection: 'docs', title: id, text: 'x' },
+  })
+  return {
+    directory: async () => directory,
+    item: async (id) => (id in accesses ? itemOf(id) : { kind: 'deleted', id }),
+    async *changes(cursor) {
+      const told: Record<string, string> = JSON.parse(cursor ?? '{}')
+      const items = Object.keys(accesses).map(itemOf)
+      yield {
+        changes: items.filter(({ id, version }) => told[id] !== version),
+        cursor: JSON.stringify(Object.fromEntries(items.map(({ id, version }) => [id, version]))),
+        isLast: true,
+      }
+    },
+  }
+}
+const sync = (): Promise<SyncReport> => syncOnce(source(), remit.writer, state)
+const accessOf = (id: string) => remit.documents.get(id)?.access
+const hidden = ({ failed }: SyncReport) => failed.map(({ id, problem }) => [id, problem])
+
+describe('an account', () => {
+  test('that is nobody is left out where it is let read, and let in without a word of the source once it is somebody', async () => {
+    directory = { ...directory, accounts: [{ id: '1', subject: 'user:anne' }, { id: '2' }] }
+    accesses['a'] = {
+      owner: { account: '2' },
+      viewers: [{ account: '1' }, { account: '2', expires_at: '2099-01-01T00:00:00Z' }, 'group:g#member'],
+    }
+    expect(hidden(await sync())).toEqual([])
+    expect(accessOf('a')).toEqual({ viewers: ['user:anne', 'group:g#member'] })
+    directory = { ...directory, accounts: [{ id: '1' }, { id: '2', subject: 'user:bob' }] }
+    remit.calls.length = 0
+    expect(await sync()).toMatchObject({ reapplied: 1, imported: 0 })
+    expect(remit.calls).toEqual(['access a'])
+    expect(accessOf('a')).toEqual({
+      owner: 'user:bob',
+      viewers: [{ user: 'user:bob', expires_at: '2099-01-01T00:00:00Z' }, 'group:g#member'],
+    })
+  })
+
+  // The contractor reads by the whole organization, whatever the source calls them.
+  test('that is nobody and is denied hides the item, which comes back a week later when it is mapped, denied', async () => {
+    const everybody = ['organization:o#member']
+    accesses['a'] = { viewers: everybody, blocked: [{ account: '7' }] }
+    expect(hidden(await sync())).toEqual([['a', 'It is denied to an account that is nobody in Remit: 7.']])
+    expect(remit.documents.size).toBe(0)
+    directory = { ...directory, accounts: [{ id: '7', subject: 'user:carol' }] }
+    expect(hidden(await sync())).toEqual([])
+    expect(accessOf('a')).toEqual({ viewers: everybody, blocked: ['user:carol'] })
+    // A mapping that is taken back: what nobody touched is hidden by the next sync.
+    directory = { ...directory, accounts: [{ id: '7' }] }
+    expect(hidden(await sync())).toHaveLength(1)
+    expect(accessOf('a')).toEqual({})
+    directory = { ...directory, accounts: [{ id: '7', subject: 'user:carol' }] }
+    expect(hidden(await sync())).toEqual([])
+    expect(accessOf('a')).toEqual({ viewers: everybody, blocked: ['user:carol'] })
+  })
+
+  test('that is nobody and is in a group that is denied hides the item, and all below a folder that denies it', async () => {
+    directory = {
+      accounts: [{ id: '1', subject: 'user:anne' }, { id: '7' }],
+      groups: [
+        { id: 'outer', members: [{ group: 'inner' }] },
+        { id: 'inner', members: [{ account: '1' }, { account: '7' }] },
+      ],
+      folders: [
+        { id: 'top', collection: 'docs', parents: [], viewers: ['user:*'], blocked: ['group:outer#member'] },
+        { id: 'sub', collection: 'docs', parents: ['folder:top'], viewers: [] },
+      ],
+    }
+    accesses['below'] = { parents: ['folder:sub'] }
+    accesses['itself'] = { viewers: ['user:*'], blocked: ['group:outer#member'] }
+    const problem = 'It is denied to group:outer#member, in which an account is nobody in Remit: 7.'
+    const report = await sync()
+    expect(hidden(report)).toEqual([
+      ['below', `folder:top: ${problem}`],
+      ['itself', problem],
+    ])
+    expect(report.directory?.closed).toEqual([{ place: 'folder:top', problem }])
+    directory = {
+      ...directory,
+      accounts: [
+        { id: '1', subject: 'user:anne' },
+        { id: '7', subject: 'user:carol' },
+      ],
+    }
+    expect(hidden(await sync())).toEqual([])
+    expect(accessOf('below')).toEqual({ parents: ['folder:sub'] })
+    expect(remit.tuples.has('group:outer#member blocked folder:top')).toBe(true)
+  })
+})
+
+describe('what Remit cannot say of folders and zones hides all below, with the reason', () => {
+  const folder = (id: string, more: Partial<SourceFolder> = {}): SourceFolder => ({
+    id,
+    collection: 'docs',
+    parents: [],
+    viewers: [],
+    ...more,
+  })
+
+  test('a zone with four gates, which comes back with three', async () => {
+    const zone = { id: 'z', collection: 'docs', audience: ['user:anne'] }
+    const gates = ['a', 'b', 'c', 'd'].map((id) => [`group:${id}#member`])
+    directory = { ...directory, zones: [{ ...zone, gates }] }
+    accesses['a'] = { parents: ['zone:z'] }
+    expect(hidden(await sync())).toEqual([['a', 'zone:z: It has 4 gates, more than 3.']])
+    expect([...remit.tuples]).toEqual(['collection:docs filed_in zone:z'])
+    directory = { ...directory, zones: [{ ...zone, gates: gates.slice(0, 2) }] }
+    expect(hidden(await sync())).toEqual([])
+    expect([...remit.tuples].sort()).toEqual([
+      'collection:docs filed_in zone:z',
+      'group:a#member gate_1 zone:z',
+      'group:b#member gate_2 zone:z',
+      'user:* gate_3 zone:z',
+      'user:anne audience zone:z',
+    ])
+  })
+
+  test('a tree deeper than 20, until the folders without permissions of their own are folded away', async () => {
+    const depth = 1_000
+    const chain = Array.from({ length: depth }, (_, nth) =>
+      folder(`f${nth}`, {
+        parents: nth === 0 ? [] : [`folder:f${nth - 1}`],
+        viewers: nth % 100 === 0 ? ['group:g#member'] : [],
+      }),
+    )
+    directory = { ...directory, folders: chain }
+    accesses['shallow'] = { parents: ['folder:f19'] }
+    accesses['deep'] = { parents: ['folder:f20'] }
+    expect(hidden(await sync())).toEqual([['deep', 'folder:f20: It lies deeper than 20 folders.']])
+    const { folders, parentsOf } = foldPlain(directory)
+    expect(folders.map(({ id }) => id)).toEqual(Array.from({ length: 10 }, (_, nth) => `f${nth * 100}`))
+    directory = { ...directory, folders }
+    accesses = { deep: { parents: parentsOf(`folder:f${depth - 1}`) } }
+    expect(hidden(await sync())).toEqual([])
+    expect(accessOf('deep')).toEqual({ parents: ['folder:f900'] })
+  })
+
+  test('a folder that lies in itself', async () => {
+    const folders = [
+      folder('a', { parents: ['folder:b'], viewers: ['user:anne'] }),
+      folder('b', { parents: ['folder:a'] }),
+    ]
+    directory = { ...directory, folders }
+    accesses['x'] = { parents: ['folder:a'] }
+    expect(hidden(await sync())).toEqual([['x', 'folder:a: It lies in itself.']])
+    expect([...remit.tuples].filter((tuple) => / parent /.test(tuple))).toEqual([])
+  })
+
+  test.each([
+    ['a deny', 'user:bob blocked folder:a'],
+    ['its parent', 'folder:top parent folder:a'],
+  ])('a folder of which the service refuses %s, as under a model without it', async (_, refused) => {
+    directory = {
+      ...directory,
+      folders: [
+        folder('top'),
+        folder('a', { parents: ['folder:top'], viewers: ['user:*'], blocked: ['user:bob'] }),
+      ],
+    }
+    accesses['x'] = { parents: ['folder:a'] }
+    remit.refuses = (tuple) => tuple === refused
+    expect(hidden(await sync())).toEqual([
+      ['x', expect.stringContaining(`folder:a: ${refused} could not be written: forbidden`)],
+    ])
+    remit.refuses = () => false
+    expect(hidden(await sync())).toEqual([])
+    expect(remit.tuples.has(refused)).toBe(true)
+  })
+
+  test('a reader whom the service does not let go', async () => {
+    const folders = [folder('a', { viewers: ['user:anne', 'user:bob'] })]
+    directory = { ...directory, folders }
+    accesses['x'] = { parents: ['folder:a'] }
+    await sync()
+    directory = { ...directory, folders: [folder('a', { viewers: ['user:anne'] })] }
+    remit.refuses = (tuple) => tuple === 'user:bob viewer folder:a'
+    expect(hidden(await sync())).toEqual([
+      ['x', expect.stringContaining('user:bob viewer folder:a could not be deleted')],
+    ])
+    expect(accessOf('x')).toEqual({})
+  })
+
+  test('a member whom the service does not let into a group that is denied, or out of one that is let read', async () => {
+    const accounts = ['1', '2'].map((id) => ({ id, subject: `user:${id}` }))
+    const groups = (members: readonly string[]) => [
+      { id: 'g', members: members.map((account) => ({ account })) },
+    ]
+    directory = { accounts, groups: groups(['1']), folders: [] }
+    accesses['let'] = { viewers: ['group:g#member'] }
+    accesses['denied'] = { viewers: ['user:*'], blocked: ['group:g#member'] }
+    await sync()
+    remit.refuses = (tuple) => tuple.includes('member group:g')
+    directory = { ...directory, groups: groups(['2']) }
+    const problems = Object.fromEntries(hidden(await sync()))
+    expect(problems['let']).toContain('It is open to group:g#member, and group:g is not up to date')
+    expect(problems['denied']).toContain('It is denied to group:g#member, and group:g is not up to date')
+    expect([accessOf('let'), accessOf('denied')]).toEqual([{}, {}])
+  })
+})
+
+describe('folding', () => {
+  test('keeps what has a viewer or a deny, what is filed elsewhere than its parent, and what lies in itself', () => {
+    const folders: SourceFolder[] = [
+      { id: 'open', collection: 'c', parents: ['zone:z'], viewers: ['user:anne'] },
+      { id: 'denying', collection: 'c', parents: ['folder:plain'], viewers: [], blocked: ['user:bob'] },
+      { id: 'plain', collection: 'c', parents: ['folder:open', 'collection:c'], viewers: [] },
+      { id: 'foreign', collection: 'd', parents: ['folder:plain'], viewers: [] },
+      { id: 'round', collection: 'c', parents: ['folder:round'], viewers: [] },
+    ]
+    const zones = [{ id: 'z', collection: 'c', audience: [], gates: [] }]
+    const { folders: kept, parentsOf } = foldPlain({ folders, zones })
+    expect(kept.map(({ id, parents }) => [id, parents])).toEqual([
+      ['open', ['zone:z']],
+      ['denying', ['folder:open', 'collection:c']],
+      ['foreign', ['folder:open', 'collection:c']],
+      ['round', ['folder:round']],
+    ])
+    expect(parentsOf('folder:plain')).toEqual(['folder:open', 'collection:c'])
+    expect(parentsOf('zone:z')).toEqual(['zone:z'])
+  })
+})
+
+test('a sync that learnt nothing of who may read what, as of an earlier version, reads everything again', async () => {
+  accesses['a'] = { viewers: ['user:anne'] }
+  await sync()
+  const memory = await state.load()
+  await state.apply({ accesses: [...memory.known].map((id) => [id, null] as const) })
+  expect(await sync()).toMatchObject({ imported: 1 })
+})
+
+test('what the service does not let be hidden is named as readable still', async () => {
+  accesses['a'] = { viewers: ['user:*'], blocked: [] }
+  await sync()
+  accesses['a'] = { viewers: ['user:*'], blocked: [{ account: '7' }] }
+  remit.before = (call) => {
+    if (call === 'access a') throw new RemitError('forbidden', { status: 403 }, {})
+  }
+  expect((await sync()).failed).toMatchObject([{ id: 'a', isHidden: false }])
+})
