@@ -10,7 +10,7 @@ import { freshSettings, type Running, remit, type Settings, startCommand, startS
 import { commandsOf, differences, inShell } from './walkthrough.ts'
 
 // Other tests run beside these, on few cores.
-const slow = 240_000
+const slow = 360_000
 const ready = 'Ctrl-C stops.'
 
 let settings: Settings
@@ -96,10 +96,10 @@ async function walk(page: string): Promise<string[]> {
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** The shell blocks of a page, from a heading on or all of them, with the programs of this tree. */
-function scriptOf(path: string, heading = /^(?=# )/): string {
+/** The shell blocks of a page, from one heading to another or all of them, with the programs of this tree. */
+function scriptOf(path: string, heading = /^(?=# )/, end = /$/): string {
   const page = readFileSync(join(root, path), 'utf8')
-  const section = page.slice(page.search(heading))
+  const section = page.slice(page.search(heading), page.search(end))
   const blocks = [...section.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, block = '']) => block)
   return (blocks.join('') || 'exit 1')
     .replaceAll('npm run -s example --', `'${process.execPath}' ${root}examples/run.ts`)
@@ -199,7 +199,14 @@ describe('a person of the demo at the command line', { timeout: slow }, () => {
     expect(commandsOf(page)).toHaveLength(6)
     expect(await walk(page)).toEqual([])
     expect(await ingestOutsideTheDemo()).toContain('1 of 1 file is in diary, 0 failed, 0 skipped.')
+    const { stdout: kept } = await inFolder(
+      scriptOf('docs/your-own-documents.md', /^### Keep people out$/m, /^## Ingest again$/m),
+    )
+    expect(kept).toMatch(/^user:carol does not have can_read .* Blocked at folder:board\.$/m)
+    expect(kept).toMatch(/^user:carol does not have can_read .* Gate 1 of zone:deal does not hold them\.$/m)
+    expect(kept).toMatch(/^user:bob {2}audience of zone:deal, /m)
     const { stdout } = await inFolder(scriptOf('docs/people-and-groups.md'))
+    expect(stdout).toMatch(/^user:bob does not have can_read .* Blocked at organization:acme\/company\.$/m)
     expect(stdout).toMatch(/^user:nora\n {2}roles: agents.write, security.read, security.write$/m)
     expect(stdout).toMatch(/^group:acme\/staff {2}member of group:acme\/editors/m)
     expect(stdout).toMatch(/^user:bob {2}member {2}until 2099-01-01T00:00:00Z$/m)

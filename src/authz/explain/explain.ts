@@ -4,6 +4,7 @@ import { type Check, contextAt, type Fga, type Verdict } from '../fga.ts'
 import type { LocalReplica, LogFollower } from '../permission-index.ts'
 import { type AgentInputs, agentInputChecks, agentInputsOf, inWords, unnamedInputs } from './agent-inputs.ts'
 import { assertInModel, checkOf, type ExplainQuestion } from './input.ts'
+import { whatKeepsOut } from './keeps-out.ts'
 import type { Asking } from './listing.ts'
 import { type RegistryDeps, type RegistryLimit, registryLimit } from './registry.ts'
 import { type CaughtUp, caughtUp, type ReplicaState } from './replica.ts'
@@ -86,19 +87,23 @@ async function ask(
   const { verdicts, requestIds } = await fga.batchCheck(checks, { now: evaluatedAt, signal })
   const [decision = 'error', ...sideVerdicts] = verdicts
   const agentSides = agentInputsOf(sideVerdicts)
+  const agrees = local && verdictOf(local) === decision
   const answer: ExplainAnswer = {
     decision,
     explanation: local,
-    agrees: local && verdictOf(local) === decision,
+    agrees,
     replica: { state: replica.state, lagMs: replica.lagMs },
     sides: agentSides,
     registry: await registryLimit(dependencies, question),
-    inWords: inWords(
-      decision,
-      question,
-      agentSides,
-      view !== undefined && replica.state === 'ready' ? unnamedInputs(view, question) : [],
-    ),
+    inWords: [
+      inWords(
+        decision,
+        question,
+        agentSides,
+        view !== undefined && replica.state === 'ready' ? unnamedInputs(view, question) : [],
+      ),
+      ...(agrees === true && decision === 'denied' ? whatKeepsOut(local.reason, check.user) : []),
+    ].join(' '),
     at: evaluatedAt,
     modelId,
   }

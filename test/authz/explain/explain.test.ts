@@ -44,6 +44,17 @@ beforeAll(async () => {
     'user:* sensitive document:secret',
     'user:* viewer document:open',
     'user:bob blocked document:open',
+    'collection:handbook filed_in document:cellar',
+    'folder:deep parent document:cellar',
+    'folder:house parent folder:deep',
+    'user:carol viewer folder:deep',
+    'group:contractors#member blocked folder:house',
+    'user:carol member group:contractors',
+    'zone:vault parent document:zoned',
+    'user:carol audience zone:vault',
+    'user:carol gate_1 zone:vault',
+    'user:dan gate_2 zone:vault',
+    'user:* gate_3 zone:vault',
   )
   delegation = await world.lend('anne', 'research-bot', 'collection:handbook')
   index = await replicate()
@@ -136,6 +147,22 @@ describe('an explanation', () => {
     late.set({ state: 'building' })
     const how = createExplainer({ sql: world.database, agentOf, fga: world.service.fga, index: late, now })
     expect((await ask({ object: 'document:plann' }, how)).inWords).not.toContain('stored tuple')
+  })
+
+  test('says where a person is blocked and by whom they are meant, and which gate of a zone does not hold them', async () => {
+    const words = async (user: string, object: FgaObject) => {
+      const { decision, agrees, inWords } = await ask({ user, object })
+      expect({ user, decision, agrees }).toEqual({ user, decision: 'denied', agrees: true })
+      return inWords.replace(`${user} does not have can_read of ${object}. `, '')
+    }
+    expect(await words('user:bob', 'document:open')).toBe('Blocked at document:open.')
+    expect(await words('user:carol', 'document:cellar')).toBe(
+      'Blocked at folder:house, for group:contractors#member.',
+    )
+    expect(await words('user:carol', 'document:zoned')).toBe('Gate 2 of zone:vault does not hold them.')
+    expect(await words('user:dan', 'document:zoned')).toBe(
+      'They are not in the audience of zone:vault. Gate 1 of zone:vault does not hold them.',
+    )
   })
 
   test('says the same once the last tuple about a document is gone', async () => {
