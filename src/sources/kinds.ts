@@ -1,5 +1,6 @@
 import type { SourceKind } from './kind.ts'
+import { filesKind } from './kinds/files/kind.ts'
 import { folderKind } from './kinds/folder/kind.ts'
 
 /** Every kind of source that the service knows. A new one is added here. */
-export const builtInKinds: readonly SourceKind[] = [folderKind]
+export const builtInKinds: readonly SourceKind[] = [filesKind, folderKind]
