@@ -62,6 +62,8 @@ describeBackends('POST /explain and /who-can', (backend) => {
     expect(tuplesIn(answer['reason'])).toMatchObject([
       stored('group:eng#member', 'viewer', 'document:plan'),
       stored('user:anne', 'member', 'group:eng'),
+      // The way up on which nobody blocks them.
+      { ...stored('collection:handbook', 'filed_in', 'document:plan'), holds: 'no' },
     ])
   })
 
