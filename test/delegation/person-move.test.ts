@@ -334,6 +334,8 @@ const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 're
   'revisions.owner': 'moved',
   'revocations.key': 'moved',
   'settings.key': 'no person',
+  // Compared with what the source's directory says next, which alone decides: see syncOnce.
+  'source_items.access': 'replica',
   'sources.confirmed_by': 'log',
   // A yes to it counts only while its proposer is an administrator, under the name of then.
   'sources.proposed_by': 'log',
