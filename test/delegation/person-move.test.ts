@@ -281,8 +281,13 @@ describe('every column that may hold a person', () => {
   })
 })
 
-/** Of revisions that wait, of which there are none here; and of the old key, which stays disabled. */
-const passing: ReadonlySet<string> = new Set(['revisions.access', 'revisions.owner', 'revocations.key'])
+/** Of revisions that wait or failed, of which there are none here; and of the old key, which stays disabled. */
+const passing: ReadonlySet<string> = new Set([
+  'failed_documents.access',
+  'revisions.access',
+  'revisions.owner',
+  'revocations.key',
+])
 
 /**
  * `log`: says what was, under the name of that time. `local`: of local accounts, which are not moved from.
@@ -307,6 +312,7 @@ const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 're
   'documents.owner': 'moved',
   'engine_changes.subject': 'log',
   'engine_tuples.subject': 'moved',
+  'failed_documents.access': 'moved',
   'index_tuples.subject': 'replica',
   'jobs.idempotency_key': 'no person',
   'jobs.owner': 'no person',
