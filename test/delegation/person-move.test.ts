@@ -281,7 +281,7 @@ describe('every column that may hold a person', () => {
   })
 })
 
-/** Of revisions that wait or failed, of which there are none here; and of the old key, which stays disabled. */
+/** Of revisions that wait or failed: there are none here. And of the old key, which stays disabled. */
 const passing: ReadonlySet<string> = new Set([
   'failed_documents.access',
   'revisions.access',
