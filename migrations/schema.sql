@@ -498,6 +498,7 @@ create table documents (
   digest_revision bigint,
   publication integer,
   closed boolean default false not null,
+  listed_item bigint,
   constraint documents_pkey PRIMARY KEY (doc_no),
   constraint documents_id_key UNIQUE (id),
   constraint documents_collection_fkey FOREIGN KEY (collection) REFERENCES collections(id)
@@ -585,6 +586,7 @@ create table failed_documents (
   access jsonb,
   source_updated_at timestamp with time zone,
   source_version bigint,
+  deaths integer default 0 not null,
   constraint failed_documents_pkey PRIMARY KEY (doc_no, revision),
   constraint failed_documents_doc_no_fkey FOREIGN KEY (doc_no) REFERENCES documents(doc_no)
 );

@@ -235,7 +235,7 @@ async function insertRevisions(
        as d (id, collection, version, item_no, digest) order by id
      on conflict (id) do update set accepted_revision = documents.accepted_revision + 1, withdrawn_at = null,
        accepted_version = coalesce(excluded.accepted_version, documents.accepted_version),
-       accepted_item = excluded.accepted_item, accepted_digest = excluded.accepted_digest,
+       accepted_item = excluded.accepted_item, listed_item = null, accepted_digest = excluded.accepted_digest,
        digest_revision = documents.accepted_revision + 1
      returning id, doc_no, accepted_revision`,
     [

@@ -23,6 +23,7 @@ export async function setAside(
   { code, detail }: Pick<ParseError, 'code' | 'detail'>,
 ): Promise<void> {
   await sql.query(
+    // What is begun is counted as a death until it ends.
     `with gone as (
        delete from revisions where doc_no = $1 and revision = $2 returning *
      ), failed as (
@@ -33,9 +34,10 @@ export async function setAside(
          where source = $3 and content is not null
        ) held
      )
-     insert into failed_documents (doc_no, revision, source, code, detail, tries, bytes, content, title, uri, mime_type,
+     insert into failed_documents (doc_no, revision, source, code, detail, tries, deaths, bytes, content, title, uri, mime_type,
        metadata, access, source_updated_at, source_version)
-     select doc_no, revision, source, $4, $5, tries, bytes, case when holds then content end, case when holds then title end,
+     select doc_no, revision, source, $4, $5, tries, greatest(deaths - (begun_by is not null)::int, 0), bytes,
+       case when holds then content end, case when holds then title end,
        case when holds then uri end, case when holds then mime_type end, case when holds then metadata end,
        case when holds then access end, case when holds then source_updated_at end, case when holds then source_version end
      from failed`,
@@ -230,16 +232,25 @@ export async function readHeld(
   return row?.isHeld === false ? null : row
 }
 
-/** Takes failed content out, as it was read; false where anything of it changed since, or came after it. */
+/** What is to be known of failed content once it was taken out. */
+export interface Taken {
+  /** Whether a process ended while it was at this content. */
+  readonly isSuspect: boolean
+  /** The item by which somebody sent the document last. */
+  readonly listedItem: number | null
+}
+
+/** Takes failed content out, as it was read; undefined where any of it changed since, or came after it. */
 export async function takeFailed(
   sql: Sql,
   { docNo, revision }: FailedRevision,
   { access }: HeldContent,
-): Promise<boolean> {
-  const rows = await sql.query(
+): Promise<Taken | undefined> {
+  const [row] = await sql.query<Taken>(
     `delete from failed_documents f using documents d where f.doc_no = $1 and f.revision = $2 and f.access = $3::jsonb
-       and d.doc_no = f.doc_no and d.accepted_revision = f.revision returning 1`,
+       and d.doc_no = f.doc_no and d.accepted_revision = f.revision
+     returning f.deaths > 0 as "isSuspect", coalesce(d.listed_item, d.accepted_item) as "listedItem"`,
     [docNo, revision, JSON.stringify(access)],
   )
-  return rows.length > 0
+  return row
 }

@@ -10,6 +10,7 @@ import {
   type HeldContent,
   readHeld,
   readRetriable,
+  type Taken,
   takeFailed,
 } from './failed-documents.ts'
 import { insertJob } from './job-store.ts'
@@ -37,7 +38,7 @@ const attemptsMax = 5
 /**
  * Takes the content of a failed document in again, as if its service had sent it again now: with the rights
  * that the service has now and the access that was set last. A retry that goes on, or brought what is newest,
- * is not begun again. The first time it goes in alone. Throws `not_found` where nothing of the document
+ * is not begun again. What ended a process goes in alone. Throws `not_found` where nothing of the document
  * failed (it was replaced or withdrawn since, say), where it is of another service, and where the service may
  * not write to its collection any more; `conflict` where the content is held no longer, or its access cannot
  * be stated again; and like a PUT.
@@ -100,6 +101,7 @@ async function accept(
   { by, isAdministrator, signal }: Retrying,
   { jobId, owner, input, failed, held }: Begun,
 ): Promise<boolean> {
+  let taken: Taken | undefined
   try {
     await acceptDocuments(
       context,
@@ -110,7 +112,8 @@ async function accept(
         onRefused: 'throw',
         signal,
         async begin(sql) {
-          if (!(await takeFailed(sql, failed, held))) throw new ChangedError()
+          taken = await takeFailed(sql, failed, held)
+          if (taken === undefined) throw new ChangedError()
           await insertJob(sql, { id: jobId, owner, kind: 'retry' })
           await record(sql, by, {
             event: 'document_retried',
@@ -118,7 +121,7 @@ async function accept(
             revision: failed.revision,
           })
         },
-        end: (sql) => beginAlone(sql, failed.docNo, failed.tries),
+        end: (sql) => carryOver(sql, failed, taken),
       },
     )
     return true
@@ -131,13 +134,22 @@ async function accept(
   }
 }
 
-/** What ended a process before goes in with nothing beside it, and has all its tries again. */
-const beginAlone = (sql: Sql, docNo: number, tries: number) =>
-  sql.query(
-    `update revisions set tries = $2, deaths = 1 where doc_no = $1
+/**
+ * What ended a process before goes in with nothing beside it, and has all its tries again. Nobody has listed
+ * the document by asking for a retry: a snapshot that lacks it withdraws it.
+ */
+async function carryOver(
+  sql: Sql,
+  { docNo, tries }: FailedRevision,
+  taken: Taken | undefined,
+): Promise<void> {
+  await sql.query(
+    `update revisions set tries = $2, deaths = $3 where doc_no = $1
      and revision = (select accepted_revision from documents where doc_no = $1)`,
-    [docNo, tries + 1],
+    [docNo, tries + 1, taken?.isSuspect === true ? 1 : 0],
   )
+  await sql.query('update documents set listed_item = $2 where doc_no = $1', [docNo, taken?.listedItem ?? 0])
+}
 
 async function inputOf(sql: Sql, id: string, collection: string, held: HeldContent): Promise<DocumentInput> {
   const { bytes, title, uri, mimeType, metadata, updatedAt, version } = held

@@ -106,7 +106,7 @@ export async function noteAgain(
   input: DocumentInput,
 ): Promise<void> {
   await sql.query(
-    `update documents set accepted_item = $2, accepted_version = coalesce($3, accepted_version),
+    `update documents set accepted_item = $2, listed_item = null, accepted_version = coalesce($3, accepted_version),
        source_version = coalesce($3, source_version), source_updated_at = coalesce($4, source_updated_at)
      where doc_no = $1`,
     [docNo, itemNo, input.version ?? null, input.updated_at ?? null],

@@ -203,8 +203,8 @@ function doubtOf(
 
 /**
  * Documents of the collection that were not accepted again since this import began, by it or by anyone. What
- * others merely sent does not count: refused, or older than what is there. A line of its own that is older
- * does: the list has it.
+ * others merely sent does not count: refused, or older than what is there. Nor does a retry, which knows
+ * nothing of the source. A line of its own that is older does: the list has it.
  */
 async function findUnlisted(
   sql: Sql,
@@ -215,7 +215,7 @@ async function findUnlisted(
 ): Promise<{ readonly ids: readonly string[]; readonly total: number }> {
   const rows = await sql.query<{ id: string; listed: boolean; known: boolean }>(
     `select d.id, (d.live_revision is not null or d.accepted_revision > 1) as known,
-       coalesce(d.accepted_item > j.items_before, false) or exists (
+       coalesce(coalesce(d.listed_item, d.accepted_item) > j.items_before, false) or exists (
          select 1 from job_items i where i.job_id = j.id and i.document_id = d.id and i.state <> 'failed'
        ) as listed
      from jobs j, documents d where j.id = $1 and d.collection = $2 and d.withdrawn_at is null

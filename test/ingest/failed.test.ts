@@ -308,6 +308,25 @@ describeBackends('content that failed', (backend) => {
     expect(seen).toEqual([{ deaths: 2, deaths_alone: 1, tries: 2 }])
   })
 
+  test('and ended no process goes in beside others: nobody’s reading keeps it waiting', async () => {
+    await fail({ id: 'a/22', text: 'Plain.', access: { viewers: ['user:anne'] } })
+    const [isHeld, letGo] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    world.onRead = async () => {
+      world.onRead = async () => undefined
+      isHeld.resolve()
+      await letGo.promise
+    }
+    const slow = await world.put({ id: 'b/22', collection: 'other' }, stranger)
+    await isHeld.promise
+    try {
+      expect(await retried('a/22')).toMatchObject({ state: 'done' })
+    } finally {
+      letGo.resolve()
+    }
+    expect(await world.sees('user:anne', 'a/22')).toBe('Plain.')
+    expect(await world.done(slow, stranger)).toMatchObject({ state: 'done' })
+  })
+
   test('whose process dies as soon as its retry is accepted goes in after the next start, once', async () => {
     await fail({ id: 'a/20', text: 'Late.', access: { viewers: ['user:anne'] } })
     world.onStep = async (step) => {

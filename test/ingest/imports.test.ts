@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type NdjsonLine, readNdjson } from '../../src/ingest/ndjson.ts'
+import { ParseError } from '../../src/ingest/parse/parsed.ts'
 import { documentOf, type IngestWorld, loader, openIngestWorld, stranger } from './world.ts'
 
 let world: IngestWorld
@@ -304,6 +305,57 @@ describe('a snapshot', () => {
       const job = await snapshotWhile(() => world.importLines([{ ...snap('snap/4'), version: 1 }]))
       expect(job).toMatchObject({ withdrawn: 1, notes: [{ code: 'snapshot_applied' }] })
       expect(await live()).toEqual(['snap/1', 'snap/2', 'snap/3'])
+    })
+
+    describe('and content that failed is retried', () => {
+      const newer = { text: 'Newer.', access: { viewers: ['user:anne'] } }
+      const fail = async (id: string) => {
+        world.onStep = async (step, at) => {
+          if (step === 'prepared' && at === id) throw new ParseError('unreadable', 'Not read here.')
+        }
+        expect(await world.putDone({ id, ...newer })).toMatchObject({ state: 'failed' })
+        world.onStep = async () => undefined
+      }
+      const retry = async (id: string) => {
+        const { jobId } = await world.ingest.retry(id, { by: loader, isAdministrator: false })
+        expect(await world.done(jobId)).toMatchObject({ kind: 'retry', state: 'done' })
+      }
+
+      test('withdraws what is not listed, though it was retried, and retried again after it failed again', async () => {
+        await fail('snap/4')
+        const job = await snapshotWhile(async () => {
+          world.onStep = async (step) => {
+            if (step === 'prepared') throw new ParseError('unreadable', 'Not read here.')
+          }
+          const { jobId } = await world.ingest.retry('snap/4', { by: loader, isAdministrator: false })
+          expect(await world.done(jobId)).toMatchObject({ kind: 'retry', state: 'failed' })
+          world.onStep = async () => undefined
+          await retry('snap/4')
+          expect(await world.sees('user:anne', 'snap/4')).toBe('Newer.')
+        })
+        expect(job).toMatchObject({ withdrawn: 1, notes: [{ code: 'snapshot_applied' }] })
+        expect(await live()).toEqual(['snap/1', 'snap/2', 'snap/3'])
+        expect(await world.sees('user:anne', 'snap/4')).toBeUndefined()
+      })
+
+      test('lets stay what was listed since it began, failed then, and was retried', async () => {
+        const job = await snapshotWhile(async () => {
+          await fail('snap/4')
+          await retry('snap/4')
+        })
+        expect(job).toMatchObject({ withdrawn: 0, notes: [{ code: 'snapshot_applied' }] })
+        expect(await live()).toEqual(ids)
+      })
+
+      test('lets stay what was retried and then sent again', async () => {
+        await fail('snap/4')
+        const job = await snapshotWhile(async () => {
+          await retry('snap/4')
+          await world.putDone({ id: 'snap/4', ...newer })
+        })
+        expect(job).toMatchObject({ withdrawn: 0, notes: [{ code: 'snapshot_applied' }] })
+        expect(await world.sees('user:anne', 'snap/4')).toBe('Newer.')
+      })
     })
 
     test('withdraws nothing of what was withdrawn meanwhile a second time', async () => {
