@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -198,6 +198,14 @@ describe('ingesting a folder', () => {
     const policy = pdf([...catalog, '<< /Title (Travel policy) >>'], '/Info 3 0 R').toString('latin1')
     const { sent } = await ingest({ 'a.pdf': policy, 'b.pdf': 'no' })
     expect(sent.map(({ title }) => title)).toEqual(['Travel policy', 'b'])
+  })
+
+  test('names a file of more than 50 MB, which it does not send, and sends the others', async () => {
+    await writeFile(join(folder, 'huge.md'), '')
+    await truncate(join(folder, 'huge.md'), 50_000_001)
+    const { sent, stderr } = await ingest({ 'a.md': 'A' })
+    expect(sent.map(({ id }) => id)).toEqual(['docs/a.md'])
+    expect(stderr).toContain('failed: huge.md: it cannot be read (it has more than 50000000 bytes).')
   })
 
   test('counts what was unchanged, and does not name it', async () => {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { SourceUnavailable, type SourceWorld, sourceRules } from '@remit/connector'
@@ -11,10 +11,13 @@ const spoiled = 'spoiled'
  * A folder on disk. A file is broken where its title cannot be read: whoever runs the tests may read every
  * file.
  */
-async function openFolder(): Promise<SourceWorld & AsyncDisposable & { readonly folder: string }> {
+async function openFolder(
+  isLinux = process.platform === 'linux',
+): Promise<SourceWorld & AsyncDisposable & { readonly folder: string }> {
   const folder = await mkdtemp(join(tmpdir(), 'remit-folder-'))
   const options = { folder, collection: 'docs', access: { viewers: ['user:anne'] }, prefix: 'docs/' }
   const source = createFolderSource(options, {
+    isLinux,
     titleOf: async ({ bytes }) => {
       if (Buffer.from(bytes).toString() === spoiled) throw new Error('It is encrypted.')
       return undefined
@@ -38,11 +41,70 @@ async function openFolder(): Promise<SourceWorld & AsyncDisposable & { readonly 
   }
 }
 
+/** As `changes` tells them: each with what its content comes to. */
+async function outcomes(source: SourceWorld['source'], meanwhile = async () => {}) {
+  const found: string[] = []
+  for await (const { changes } of source.changes(undefined)) {
+    await meanwhile()
+    for (const change of changes)
+      if (change.kind === 'item' && typeof change.content === 'function')
+        found.push(
+          await change.content().then(
+            ({ content }) =>
+              `${change.id}: ${Buffer.from('content_base64' in content ? (content.content_base64 ?? '') : '', 'base64')}`,
+            (error: Error) => `${change.id}: ${error.message}`,
+          ),
+        )
+      else found.push(`${change.kind} ${'problem' in change ? change.problem : ''}`)
+  }
+  return found
+}
+
+const ways = process.platform === 'linux' ? [true, false] : [false]
+
 describe('a folder as a source', () => {
-  for (const { title, check } of sourceRules)
-    test(`keeps the rule that ${title}`, async () => {
-      await using world = await openFolder()
-      await expect(check(world)).resolves.toBeUndefined()
+  for (const isLinux of ways)
+    for (const { title, check } of sourceRules)
+      test(`keeps the rule that ${title}${isLinux ? '' : ', where nothing opens inside an open folder'}`, async () => {
+        await using world = await openFolder(isLinux)
+        await expect(check(world)).resolves.toBeUndefined()
+      })
+
+  for (const isLinux of ways)
+    test(`never leads elsewhere by links that come to stand for its files and folders${isLinux ? '' : ', where nothing opens inside an open folder'}`, async () => {
+      await using world = await openFolder(isLinux)
+      await using elsewhere = await openFolder()
+      for (const name of ['file', 'folder/x', 'deep/down/x']) await world.put(name, 'shared')
+      for (const name of ['file', 'x', 'down/x']) await elsewhere.put(name, 'secret')
+      const [at, secret] = [join(world.folder, 'sub'), join(elsewhere.folder, 'sub')]
+      const swap = async (name: string, target: string) => {
+        await rename(join(at, name), join(world.folder, `.${name}`))
+        await symlink(join(secret, target), join(at, name))
+      }
+      const gone = 'it is gone, or is no file by now.'
+      expect(
+        await outcomes(world.source, async () => {
+          await swap('file.md', 'file.md')
+          await swap('folder', '')
+          await swap('deep', '')
+        }),
+      ).toEqual([
+        `docs/sub/deep/down/x.md: ${gone}`,
+        `docs/sub/file.md: ${gone}`,
+        `docs/sub/folder/x.md: ${gone}`,
+      ])
+      expect(await outcomes(world.source)).toEqual([])
+    })
+
+  for (const isLinux of ways)
+    test(`names a file of more than 50 MB, and brings the others${isLinux ? '' : ', where nothing opens inside an open folder'}`, async () => {
+      await using world = await openFolder(isLinux)
+      for (const name of ['a', 'huge']) await world.put(name, 'x')
+      await truncate(join(world.folder, 'sub', 'huge.md'), 50_000_001)
+      expect(await outcomes(world.source)).toEqual([
+        'docs/sub/a.md: x',
+        'broken it cannot be read (it has more than 50000000 bytes).',
+      ])
     })
 
   test('is another version where other people may read the same files', async () => {

@@ -12,6 +12,7 @@ import {
 } from '@remit/connector'
 import { mimeTypes, type ParseInput } from '../../../ingest/parse/parsed.ts'
 import { printable } from '../../../kernel/printable.ts'
+import { fileBytesMax as bytesMax } from '../opening.ts'
 import { type KnownAccounts, knownAccounts, type Person, type ReadAccounts } from './accounts.ts'
 import { digestOf } from './acl.ts'
 import { freshly } from './freshly.ts'
@@ -61,7 +62,6 @@ const types: Readonly<Record<string, string>> = {
   '.docx': mimeTypes.docx,
 }
 
-const bytesMax = 50_000_000
 const attemptsMax = 3
 
 /**

@@ -1,20 +1,9 @@
 import type { BigIntStats } from 'node:fs'
-import { type FileHandle, lstat, open, readdir } from 'node:fs/promises'
-import { buffer } from 'node:stream/consumers'
+import { type FileHandle, lstat, readdir } from 'node:fs/promises'
 import { SourceUnavailable } from '@remit/connector'
+import { asDirectory, asItself, at, codeOf, contentOf, failed, opened } from '../opening.ts'
 import type { Acl } from './acl.ts'
-import {
-  asDirectory,
-  asItself,
-  at,
-  codeOf,
-  failed,
-  Moved,
-  opened,
-  openRoot,
-  openWay,
-  withoutWaiting,
-} from './opening.ts'
+import { Moved, openRoot, openWay } from './opening.ts'
 import { aclsAtOnce, readAcls } from './read-acls.ts'
 import {
   aclKeyOf,
@@ -129,14 +118,9 @@ export class TreeReader {
    */
   async content(file: SeenFile, bytesMax: number): Promise<Buffer | undefined> {
     await using path = await openWay(this.#options.root, file)
-    const handle = path.handles.at(-1)
-    const stat = handle && (await statOf(handle))
-    if (handle === undefined || stat === undefined || keyOf(stat) !== file.key || !stat.isFile())
-      throw new Moved('It was replaced while it was read.')
-    if (stat.size > bytesMax) return undefined
-    await using content = await open(`/proc/self/fd/${handle.fd}`, withoutWaiting)
-    const bytes = await buffer(content.createReadStream({ end: bytesMax, autoClose: false }))
-    return bytes.length > bytesMax ? undefined : bytes
+    const stat = await statOf(path.last)
+    if (keyOf(stat) !== file.key || !stat.isFile()) throw new Moved('It was replaced while it was read.')
+    return await contentOf(path.last, bytesMax)
   }
 
   async #visit(
@@ -275,13 +259,11 @@ export class TreeReader {
     signal?.throwIfAborted()
     try {
       await using path = await openWay(this.#options.root, directory)
-      const handle = path.handles.at(-1)
-      if (handle === undefined) throw new Moved('It lies nowhere.')
-      const stat = await statOf(handle)
+      const stat = await statOf(path.last)
       const isSame = keyOf(stat) === directory.key
       const isUntouched = isSame && directory.isSettled && stat.ctimeNs === directory.stat.ctimeNs
       if (isUntouched) return
-      const [acl] = isSame ? await readAcls([handle], this.#options.getfacl) : []
+      const [acl] = isSame ? await readAcls([path.last], this.#options.getfacl) : []
       directory.isSteady = acl !== undefined && isSameAcl(acl, directory.acl)
     } catch (error) {
       if (error instanceof SourceUnavailable) throw error

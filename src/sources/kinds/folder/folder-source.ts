@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readdir, readFile, stat } from 'node:fs/promises'
-import { basename, extname, join, relative, sep } from 'node:path'
+import { basename, extname } from 'node:path'
 import type { DocumentAccess } from '@remit/client'
 import {
   type BrokenItem,
@@ -13,6 +12,7 @@ import {
 } from '@remit/connector'
 import { mimeTypes, type ParseInput } from '../../../ingest/parse/parsed.ts'
 import { printable } from '../../../kernel/printable.ts'
+import { type Below, below, type FileContent } from './below.ts'
 
 /** A folder of files, all of which the same people may read. */
 export interface FolderOptions {
@@ -28,6 +28,8 @@ export interface FolderOptions {
 export interface FolderDeps {
   /** A document's own title; undefined where it has none, or cannot be read. */
   readonly titleOf: (input: ParseInput) => Promise<string | undefined>
+  /** Whether files can be opened inside open folders. Default: whether this is Linux. */
+  readonly isLinux?: boolean
 }
 
 /** A file of a kind that is read. */
@@ -75,20 +77,63 @@ const idLengthMax = 200
  * have one time.
  */
 export function createFolderSource(options: FolderOptions, deps: FolderDeps): FolderSource {
-  async function files() {
-    const paths = await listFiles(options.folder)
+  const { isLinux = process.platform === 'linux', titleOf } = deps
+  const folder = below(options.folder, isLinux)
+
+  async function files(signal?: AbortSignal) {
+    const paths = await listFiles(folder, options.folder, signal)
     const readable = paths.filter((path) => typeOf(path) !== undefined)
     const idOf = idsOf(readable, options.prefix)
     return {
-      files: readable.map((path) => ({ path, ...idOf(path), load: () => load(path, options, deps) })),
+      files: readable.map((path) => ({ path, ...idOf(path), load: () => load(path) })),
       skipped: paths.filter((path) => typeOf(path) === undefined),
     }
   }
 
-  async function list(): Promise<readonly (ItemChange | BrokenItem)[]> {
+  async function list(signal?: AbortSignal): Promise<readonly (ItemChange | BrokenItem)[]> {
     const items: (ItemChange | BrokenItem)[] = []
-    for (const file of (await files()).files) items.push(await itemOf(file, options))
+    for (const file of (await files(signal)).files) {
+      signal?.throwIfAborted()
+      items.push(await itemOf(file))
+    }
     return items
+  }
+
+  async function itemOf({ path: name, id, problem, load }: FolderFile): Promise<ItemChange | BrokenItem> {
+    if (id === undefined) return { kind: 'broken', name, problem: problem ?? 'It has no id.' }
+    try {
+      const { bytes } = await read(name)
+      const version = versionOf(bytes, options)
+      return { kind: 'item', id, name, version, access: options.access, content: load }
+    } catch (error) {
+      if (error instanceof FileProblem) return { kind: 'broken', id, name, problem: error.message }
+      throw error
+    }
+  }
+
+  async function load(path: string): Promise<LoadedFile> {
+    const { collection, baseUrl, access } = options
+    const { bytes, modifiedAt } = await read(path)
+    const mimeType = typeOf(path) ?? ''
+    const content = {
+      collection,
+      title: (await titleOf({ mimeType, bytes })) ?? basename(path, extname(path)),
+      ...(baseUrl !== undefined && {
+        uri: `${baseUrl.replace(/\/$/, '')}/${path.split('/').map(encodeURIComponent).join('/')}`,
+      }),
+      content_base64: bytes.toString('base64'),
+      mime_type: mimeType,
+      updated_at: modifiedAt.toISOString(),
+    }
+    return { version: versionOf(bytes, options), content, access }
+  }
+
+  /** A file that is gone or closed by now is a problem of its own, and none of the others'. */
+  async function read(path: string): Promise<FileContent> {
+    const found = await folder.read(path.split('/'))
+    if (found === undefined) throw new FileProblem('it is gone, or is no file by now.')
+    if (typeof found === 'string') throw new FileProblem(`it cannot be read (${found}).`)
+    return found
   }
 
   return {
@@ -96,44 +141,6 @@ export function createFolderSource(options: FolderOptions, deps: FolderDeps): Fo
     changes: (cursor, signal) => changesByListing(list, cursor, signal),
     item: (id, signal) => itemByListing(list, id, signal),
   }
-}
-
-async function itemOf(file: FolderFile, options: FolderOptions): Promise<ItemChange | BrokenItem> {
-  const { path: name, id, problem, load } = file
-  if (id === undefined) return { kind: 'broken', name, problem: problem ?? 'It has no id.' }
-  try {
-    const bytes = await readBytes(join(options.folder, name))
-    return {
-      kind: 'item',
-      id,
-      name,
-      version: versionOf(bytes, options),
-      access: options.access,
-      content: load,
-    }
-  } catch (error) {
-    if (error instanceof FileProblem) return { kind: 'broken', id, name, problem: error.message }
-    throw error
-  }
-}
-
-async function load(path: string, options: FolderOptions, { titleOf }: FolderDeps): Promise<LoadedFile> {
-  const { folder, collection, baseUrl, access } = options
-  const file = join(folder, path)
-  const bytes = await readBytes(file)
-  const { mtime } = await stat(file).catch(failRead)
-  const mimeType = typeOf(path) ?? ''
-  const content = {
-    collection,
-    title: (await titleOf({ mimeType, bytes })) ?? basename(path, extname(path)),
-    ...(baseUrl !== undefined && {
-      uri: `${baseUrl.replace(/\/$/, '')}/${path.split('/').map(encodeURIComponent).join('/')}`,
-    }),
-    content_base64: bytes.toString('base64'),
-    mime_type: mimeType,
-    updated_at: mtime.toISOString(),
-  }
-  return { version: versionOf(bytes, options), content, access }
 }
 
 const typeOf = (path: string): string | undefined => types[extname(path).toLowerCase()]
@@ -145,18 +152,26 @@ function versionOf(bytes: Buffer, { collection, access, baseUrl }: FolderOptions
 
 /**
  * Relative paths of the plain files, in order. Hidden ones and links are left out: a link may lead elsewhere.
+ *
+ * @throws SourceUnavailable where a folder cannot be listed: what is in it would count as deleted.
  */
-async function listFiles(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
-    throw new SourceUnavailable(`The folder ${printable(folder)} cannot be read (${codeOf(error)}).`, {
-      cause: error,
-    })
-  })
-  return entries
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).split(sep).join('/'))
-    .filter((path) => !path.split('/').some((segment) => segment.startsWith('.')))
-    .sort()
+async function listFiles(folder: Below, root: string, signal: AbortSignal | undefined): Promise<string[]> {
+  const paths: string[] = []
+  const directories: (readonly string[])[] = [[]]
+  for (let names = directories.pop(); names !== undefined; names = directories.pop()) {
+    signal?.throwIfAborted()
+    const entries = await folder.list(names)
+    if (typeof entries === 'string' || (entries === undefined && names.length === 0))
+      throw new SourceUnavailable(
+        `The folder ${printable([root, ...names].join('/'))} cannot be read (${entries ?? 'it is gone'}).`,
+      )
+    for (const entry of entries ?? []) {
+      if (entry.name.startsWith('.')) continue
+      if (entry.isDirectory()) directories.push([...names, entry.name])
+      else if (entry.isFile()) paths.push([...names, entry.name].join('/'))
+    }
+  }
+  return paths.sort()
 }
 
 /**
@@ -183,16 +198,6 @@ function idsOf(
     return { id }
   }
 }
-
-const readBytes = (path: string): Promise<Buffer> => readFile(path).catch(failRead)
-
-/** A file that is gone or closed by now is a problem of its own, and none of the others'. */
-function failRead(error: unknown): never {
-  throw new FileProblem(`it cannot be read (${codeOf(error)}).`, { cause: error })
-}
-
-const codeOf = (error: unknown): string =>
-  error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
 
 const unsafeCharacters = /[^A-Za-z0-9._@+=-]/gu
 
