@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { SourceUnavailable, type SourceWorld, sourceRules } from '@remit/connector'
 import { describe, expect, test } from 'vitest'
+import { below } from '../../src/sources/kinds/folder/below.ts'
 import { createFolderSource } from '../../src/sources/kinds/folder/folder-source.ts'
 
 const spoiled = 'spoiled'
@@ -13,11 +14,22 @@ const spoiled = 'spoiled'
  */
 async function openFolder(
   isLinux = process.platform === 'linux',
-): Promise<SourceWorld & AsyncDisposable & { readonly folder: string }> {
+): Promise<SourceWorld & AsyncDisposable & { readonly folder: string; readonly reads: string[] }> {
   const folder = await mkdtemp(join(tmpdir(), 'remit-folder-'))
   const options = { folder, collection: 'docs', access: { viewers: ['user:anne'] }, prefix: 'docs/' }
+  const reads: string[] = []
+  const real = below(folder, isLinux)
   const source = createFolderSource(options, {
-    isLinux,
+    folder: {
+      list: (names) => {
+        reads.push(`list ${names.join('/')}`)
+        return real.list(names)
+      },
+      read: (names) => {
+        reads.push(`read ${names.join('/')}`)
+        return real.read(names)
+      },
+    },
     titleOf: async ({ bytes }) => {
       if (Buffer.from(bytes).toString() === spoiled) throw new Error('It is encrypted.')
       return undefined
@@ -30,6 +42,7 @@ async function openFolder(
   }
   return {
     folder,
+    reads,
     source,
     async put(name, content) {
       await write(name, content)
@@ -106,6 +119,34 @@ describe('a folder as a source', () => {
         'broken it cannot be read (it has more than 50000000 bytes).',
       ])
     })
+
+  test('is listed once for all items that are tried again, and each of them is read alone', async () => {
+    await using world = await openFolder()
+    const names = Array.from({ length: 20 }, (_, index) => `f${String(index).padStart(2, '0')}`)
+    for (const name of names) await world.put(name, 'x')
+    const tried = names.slice(0, 10)
+    for (const name of tried) expect((await world.source.item(`docs/sub/${name}.md`)).kind).toBe('item')
+    expect((await world.source.item('docs/sub/none.md')).kind).toBe('deleted')
+    const file = (name: string) => `read sub/${name}.md`
+    const once = ['list ', 'list sub']
+    expect(world.reads).toEqual([...once, ...tried.map(file)])
+    const listed = [...once, ...tried.map(file), ...names.map(file)]
+    for await (const _ of world.source.changes(undefined)) expect(world.reads).toEqual(listed)
+    // A reading ends with its changes.
+    await world.put('new', 'x')
+    expect((await world.source.item('docs/sub/new.md')).kind).toBe('item')
+    expect(world.reads).toEqual([...listed, ...once, file('new')])
+  })
+
+  test('stops listing where it is told to', async () => {
+    await using world = await openFolder()
+    for (const name of ['a', 'b', 'c']) await world.put(name, 'x')
+    const stopping = new AbortController()
+    const reading = world.source.changes(undefined, stopping.signal)[Symbol.asyncIterator]().next()
+    stopping.abort(new Error('Enough.'))
+    await expect(reading).rejects.toThrow('Enough.')
+    expect(world.reads).toEqual(['list '])
+  })
 
   test('is another version where other people may read the same files', async () => {
     await using world = await openFolder()

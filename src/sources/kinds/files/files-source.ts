@@ -136,7 +136,7 @@ class FilesSource {
       throw new SourceUnavailable(
         `Another folder lies at ${printable(this.#options.root)} than the one that was read before.`,
       )
-    for await (const page of changesByListing(() => this.#list(), inner, signal))
+    for await (const page of changesByListing((stopping) => this.#list(stopping), inner, signal))
       yield { ...page, cursor: `${key}\n${page.cursor}` }
   }
 
@@ -164,14 +164,17 @@ class FilesSource {
     return knownAccounts(people, await this.#deps.readAccounts(names, signal))
   }
 
-  async #list(): Promise<readonly (ItemChange | BrokenItem)[]> {
+  async #list(signal?: AbortSignal): Promise<readonly (ItemChange | BrokenItem)[]> {
     const { tree, known } = this.#told
     const problems = [
       ...tree.problems,
       ...known.problems.map(({ name, problem }) => ({ name: `account ${printable(name)}`, problem })),
     ]
     const changes: (ItemChange | BrokenItem)[] = problems.map((problem) => ({ kind: 'broken', ...problem }))
-    for (const file of tree.files) changes.push(await this.#itemOf(file))
+    for (const file of tree.files) {
+      signal?.throwIfAborted()
+      changes.push(await this.#itemOf(file))
+    }
     return changes
   }
 

@@ -3,9 +3,10 @@ import { basename, extname } from 'node:path'
 import type { DocumentAccess } from '@remit/client'
 import {
   type BrokenItem,
+  type Change,
+  type ChangePage,
   changesByListing,
   type ItemChange,
-  itemByListing,
   type LoadedItem,
   type Source,
   SourceUnavailable,
@@ -28,8 +29,8 @@ export interface FolderOptions {
 export interface FolderDeps {
   /** A document's own title; undefined where it has none, or cannot be read. */
   readonly titleOf: (input: ParseInput) => Promise<string | undefined>
-  /** Whether files can be opened inside open folders. Default: whether this is Linux. */
-  readonly isLinux?: boolean
+  /** What is read of the folder. Default: as this machine can. */
+  readonly folder?: Below
 }
 
 /** A file of a kind that is read. */
@@ -74,11 +75,11 @@ const idLengthMax = 200
  * The files of a folder as a source. What of a file's name ids do not take is percent-encoded in its id
  * ({@link pathId}); a file whose id is too long, or another file's, is broken. A folder has no feed: each
  * reading lists it, and reads every file to know its version, since two changes within a tick of the clock
- * have one time.
+ * have one time. Names are listed once for a reading, which ends with its changes: what `item` goes by until
+ * then is what they are told by.
  */
 export function createFolderSource(options: FolderOptions, deps: FolderDeps): FolderSource {
-  const { isLinux = process.platform === 'linux', titleOf } = deps
-  const folder = below(options.folder, isLinux)
+  const { titleOf, folder = below(options.folder, process.platform === 'linux') } = deps
 
   async function files(signal?: AbortSignal) {
     const paths = await listFiles(folder, options.folder, signal)
@@ -90,13 +91,41 @@ export function createFolderSource(options: FolderOptions, deps: FolderDeps): Fo
     }
   }
 
+  let listing: Promise<readonly FolderFile[]> | undefined
+  let byId: ReadonlyMap<string | undefined, FolderFile> | undefined
+  async function filesOnce(signal: AbortSignal | undefined): Promise<readonly FolderFile[]> {
+    listing ??= files(signal).then(({ files: found }) => found)
+    try {
+      return await listing
+    } catch (error) {
+      listing = undefined
+      throw error
+    }
+  }
+
   async function list(signal?: AbortSignal): Promise<readonly (ItemChange | BrokenItem)[]> {
     const items: (ItemChange | BrokenItem)[] = []
-    for (const file of (await files(signal)).files) {
+    for (const file of await filesOnce(signal)) {
       signal?.throwIfAborted()
       items.push(await itemOf(file))
     }
     return items
+  }
+
+  async function* changes(cursor: string | undefined, signal?: AbortSignal): AsyncGenerator<ChangePage> {
+    try {
+      yield* changesByListing(list, cursor, signal)
+    } finally {
+      listing = undefined
+      byId = undefined
+    }
+  }
+
+  async function item(id: string, signal?: AbortSignal): Promise<Change> {
+    const found = await filesOnce(signal)
+    byId ??= new Map(found.map((file) => [file.id, file]))
+    const file = byId.get(id)
+    return file === undefined ? { kind: 'deleted', id } : itemOf(file)
   }
 
   async function itemOf({ path: name, id, problem, load }: FolderFile): Promise<ItemChange | BrokenItem> {
@@ -136,11 +165,7 @@ export function createFolderSource(options: FolderOptions, deps: FolderDeps): Fo
     return found
   }
 
-  return {
-    files,
-    changes: (cursor, signal) => changesByListing(list, cursor, signal),
-    item: (id, signal) => itemByListing(list, id, signal),
-  }
+  return { files, changes, item }
 }
 
 const typeOf = (path: string): string | undefined => types[extname(path).toLowerCase()]
