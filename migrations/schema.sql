@@ -381,6 +381,7 @@ create table desired_tuples (
   expires_at timestamp with time zone,
   constraint desired_tuples_pkey PRIMARY KEY (object, relation, subject)
 );
+CREATE INDEX desired_tuples_usersets ON public.desired_tuples USING btree (subject) WHERE (subject ~~ '%#%'::text);
 
 create table directories (
   name text not null,

@@ -123,7 +123,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const compares = epoch.isSound
   await epoch.whenSound(() => ingest.start({ compares }))
   const directory = stack.use(
-    openDirectory({ ...context, ...delegation, fga, ingest, barring: issuer.barring }),
+    openDirectory({ ...context, ...delegation, fga, allowList, ingest, barring: issuer.barring }),
   )
   const { directories, memberships } = directory
   await epoch.whenSound(async () => directory.start({ compares }))

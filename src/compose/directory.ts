@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import { createPersonEnd } from '../delegation/administration/person-end.ts'
 import { createDirectories, type Directories } from '../directory/directories.ts'
@@ -20,6 +21,7 @@ export interface DirectoryDeps
   extends Pick<ComposeContext, 'config' | 'database' | 'clock' | 'log' | 'newTxn'>,
     Pick<DelegationPart, 'persons' | 'administrators' | 'delegations' | 'accountLinks'> {
   readonly fga: Pick<Fga, 'read'>
+  readonly allowList: () => AllowList
   readonly barring: Issuer['barring']
   readonly ingest: Pick<Ingest, 'settleMembers'>
 }

@@ -1,4 +1,5 @@
 import type { RecordActor } from '../audit/record.ts'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { Runtime } from '../store/runtime.ts'
@@ -18,7 +19,10 @@ export type WriteMembers = (
   prefix: string,
   source: {
     readonly group: FgaObject
-    readonly next: (sql: Sql) => Promise<readonly PendingMember[]>
+    readonly next: (
+      sql: Sql,
+      options: { readonly except: readonly string[]; readonly isEnding: boolean },
+    ) => Promise<readonly PendingMember[]>
     readonly settled: (sql: Sql, members: readonly PendingMember[]) => Promise<void>
   },
 ) => Promise<void>
@@ -31,6 +35,12 @@ export interface Memberships {
   mend(): Promise<number>
   /** Compares every group with OpenFGA and marks what differs, for `mend`. Returns how many memberships. */
   compare(): Promise<number>
+  /**
+   * Groups of this member that keep those in them from something, by themselves or through groups that hold
+   * them: whoever leaves one may read more. Throws where no list says what a relation does; `orAll`: then
+   * every group that stands anywhere is one.
+   */
+  restricting(sql: Sql, member: string, options: { readonly orAll: boolean }): Promise<readonly string[]>
 }
 
 /** A group and the directory that brings it. */
@@ -44,6 +54,8 @@ export interface MembershipsDeps extends Pick<Runtime, 'newTxn'> {
   readonly fga: Pick<Fga, 'read'>
   readonly write: WriteMembers
   readonly membersAtOnce: number
+  /** What the relations of the model in force do; throws where that is not known. */
+  readonly allowList: () => Pick<AllowList, 'isWidening'>
 }
 
 /** `group:acme/g_…`, as OpenFGA knows a group of a directory. */
@@ -60,7 +72,7 @@ export const directoryActor = ({ name }: Pick<Directory, 'name'>, txn: string): 
 
 /** Rows first, then OpenFGA, so that whatever is unsettled is known. */
 export function createMemberships(deps: MembershipsDeps): Memberships {
-  const { database, fga, write, membersAtOnce, newTxn } = deps
+  const { database, fga, write, membersAtOnce, allowList, newTxn } = deps
 
   async function settleGroup({ id, directory }: GroupReference, recordedAs: RecordActor): Promise<void> {
     const [pending] = await database.query('select from directory_unsettled where group_id = $1 limit 1', [
@@ -69,7 +81,8 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
     if (pending === undefined) return
     await write(recordedAs, directory.prefix, {
       group: groupObject(directory, id),
-      next: (sql) => sql.query<PendingMember>(nextMembers, [id, membersAtOnce]),
+      next: (sql, { except, isEnding }) =>
+        sql.query<PendingMember>(nextMembers, [id, membersAtOnce, [...except], isEnding]),
       async settled(sql, members) {
         await sql.query(
           `delete from directory_unsettled using unnest($2::text[], $3::bigint[]) as done (member, number)
@@ -97,31 +110,58 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
       `select directory_groups.id, name, prefix from directory_groups join directories on name = directory ${text}`,
     )
 
+  function listOrNone(): Pick<AllowList, 'isWidening'> {
+    try {
+      return allowList()
+    } catch {
+      return { isWidening: () => false }
+    }
+  }
+
+  async function compareGroup({ id, directory }: GroupReference): Promise<number> {
+    const stored: string[] = []
+    for await (const { user } of fga.read({ object: groupObject(directory, id), relation: 'member' }))
+      stored.push(user)
+    const marked = await database.query(
+      `insert into directory_unsettled (group_id, member, number)
+       select $1, coalesce(own.member, stored.member), nextval('directory_unsettled_numbers')
+       from (select member from directory_members where group_id = $1 and not is_dormant) as own
+       full join unnest($2::text[]) as stored (member) on own.member = stored.member
+       where own.member is null or stored.member is null
+       on conflict (group_id, member) do nothing returning member`,
+      [id, stored],
+    )
+    return marked.length
+  }
+
   return {
+    async restricting(sql, member, { orAll }) {
+      const list = orAll ? listOrNone() : allowList()
+      const rows = await sql.query<{ id: string; type: string; relation: string }>(whereGroupsStand, [member])
+      const restricts = rows.filter(({ type, relation }) => !list.isWidening(type, relation))
+      return [...new Set(restricts.map(({ id }) => id))]
+    },
     settle: (groups, recordedAs) => settleEach(groups, () => recordedAs),
     async mend() {
-      const rows = await groupsOf('where directory_groups.id in (select group_id from directory_unsettled)')
+      const rows = await groupsOf(
+        // First those in which somebody is who is out by their rows.
+        `join (select group_id, count(*) filter (where member_rows.member is null) as ending
+           from directory_unsettled left join directory_members as member_rows using (group_id, member)
+           group by group_id) as pending on group_id = directory_groups.id order by ending = 0, directory_groups.id`,
+      )
       const groups = rows.map(({ id, ...directory }) => ({ id, directory }))
       await settleEach(groups, ({ directory }) => directoryActor(directory, newTxn()))
       return groups.length
     },
     async compare() {
       let differing = 0
-      for (const { id, ...directory } of await groupsOf('')) {
-        const stored: string[] = []
-        for await (const { user } of fga.read({ object: groupObject(directory, id), relation: 'member' }))
-          stored.push(user)
-        const marked = await database.query(
-          `insert into directory_unsettled (group_id, member, number)
-           select $1, coalesce(own.member, stored.member), nextval('directory_unsettled_numbers')
-           from (select member from directory_members where group_id = $1 and not is_dormant) as own
-           full join unnest($2::text[]) as stored (member) on own.member = stored.member
-           where own.member is null or stored.member is null
-           on conflict (group_id, member) do nothing returning member`,
-          [id, stored],
+      const failures: unknown[] = []
+      for (const { id, ...directory } of await groupsOf(''))
+        await compareGroup({ id, directory }).then(
+          (count) => (differing += count),
+          (error: unknown) => failures.push(error),
         )
-        differing += marked.length
-      }
+      if (failures.length > 0) throw failures[0]
       return differing
     },
   }
@@ -138,11 +178,34 @@ select member, number, is_member as "isMember" from (
   from directory_unsettled as pending
   left join directory_members as member_rows
     on member_rows.group_id = pending.group_id and member_rows.member = pending.member and not is_dormant
-  where pending.group_id = $1
+  where pending.group_id = $1 and pending.member <> all($3::text[])
 ) as pending
+where not (is_member and $4)
 order by case when is_member then case when is_group then 0 else 2 end
               else case when is_group then 3 else 1 end end, number
 limit $2`
+
+/**
+ * For each group of a member, where it and the groups that hold it are named: the types of objects and the
+ * relations. That one group is a member of another is the way, and says nothing itself.
+ */
+const whereGroupsStand = `
+with recursive above (id, userset) as (
+  select group_id, 'group:' || prefix || group_id || '#member'
+  from directory_members join directory_groups on directory_groups.id = group_id
+  join directories on name = directory where member = $1
+  union
+  select above.id, holder.userset from above cross join lateral (
+    select object || '#member' as userset from desired_tuples
+    where subject = above.userset and subject like '%#%' and relation = 'member'
+    union all
+    select 'group:' || prefix || group_id || '#member'
+    from directory_members join directory_groups on directory_groups.id = group_id
+    join directories on name = directory where member = above.userset
+  ) as holder
+)
+select distinct id, split_part(object, ':', 1) as type, relation
+from above join desired_tuples on subject = userset and subject like '%#%' and relation <> 'member'`
 
 /** A user or a group that can be a member. */
 export interface Member {
@@ -182,13 +245,20 @@ export async function removeMembers(
   await markUnsettled(sql, group, removed)
 }
 
-/** Takes somebody or a group out of every group, whose versions change; returns those groups. */
-export async function endMemberships(sql: Sql, member: string, now: Date): Promise<string[]> {
+/** Takes somebody or a group out of all groups but these; their versions change. Returns those groups. */
+export async function endMemberships(
+  sql: Sql,
+  member: string,
+  now: Date,
+  keptGroups: readonly string[] = [],
+): Promise<string[]> {
+  const kept = [...keptGroups]
   // In one order, as every change of groups takes them.
   const groups = await sql.query<{ id: string }>(
-    `select id from directory_groups where id in (select group_id from directory_members where member = $1)
+    `select id from directory_groups where id in
+       (select group_id from directory_members where member = $1 and group_id <> all($2::text[]))
      order by id for update`,
-    [member],
+    [member, kept],
   )
   const ids = groups.map(({ id }) => id)
   await sql.query('update directory_groups set version = version + 1, changed_at = $2 where id = any($1)', [
@@ -197,11 +267,21 @@ export async function endMemberships(sql: Sql, member: string, now: Date): Promi
   ])
   // Also of a group that took them in since it was looked for: the row is what it says then.
   const removed = await sql.query<{ group_id: string }>(
-    'delete from directory_members where member = $1 returning group_id',
-    [member],
+    'delete from directory_members where member = $1 and group_id <> all($2::text[]) returning group_id',
+    [member, kept],
   )
   for (const { group_id: group } of removed) await markUnsettled(sql, group, [{ member }])
   return removed.map(({ group_id: group }) => group)
+}
+
+/** Has somebody inactive who is only listed in these groups be in them. */
+export async function wakeMemberships(sql: Sql, member: string, groups: readonly string[]): Promise<void> {
+  const woken = await sql.query<{ group_id: string }>(
+    `update directory_members set is_dormant = false
+     where member = $1 and group_id = any($2::text[]) and is_dormant returning group_id`,
+    [member, [...groups]],
+  )
+  for (const { group_id: group } of woken) await markUnsettled(sql, group, [{ member }])
 }
 
 async function markUnsettled(

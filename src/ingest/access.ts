@@ -156,10 +156,13 @@ const noteOn = ({ object }: TupleKey, code: 'sensitivity_kept' | 'already_over')
 const endOf = (condition: Tuple['condition']): number | undefined =>
   condition === undefined ? undefined : Date.parse(condition.context.expires_at)
 
-/** Records a change and writes it, by the hold that its caller has. Does NOT check who asks. */
+/**
+ * Records a change and writes it, by the hold that its caller has. Does NOT check who asks. Without a list,
+ * whatever is in force: for what only ends.
+ */
 export async function writeChange(
   context: IngestContext,
-  list: AllowList,
+  list: AllowList | undefined,
   hold: Hold,
   writer: Writer,
   entries: readonly Entry[],
@@ -172,7 +175,7 @@ export async function writeChange(
   )
   const { waiting, marked, newlyMarked } = await hold.transaction(async (sql) => {
     await writer.assertCurrent?.(sql)
-    await assertInForce(sql, list)
+    if (list !== undefined) await assertInForce(sql, list)
     const stored = await storeChange(sql, entries)
     const { writes, deletes } = changeOf(entries)
     await record(sql, writer, {

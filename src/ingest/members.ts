@@ -1,8 +1,9 @@
-import type { Tuple } from '../authz/fga.ts'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import type { Sql } from '../store/sql.ts'
-import { assertFits, writeChange } from './access.ts'
+import { writeChange } from './access.ts'
 import { type Caller, type Entry, readObjects, refusalOf } from './access-rights.ts'
 import type { IngestContext } from './context.ts'
 
@@ -16,8 +17,14 @@ export interface UnsettledMember {
 /** Which memberships of one group are unsettled, as whoever feeds it keeps them. */
 export interface MemberSource<Member extends UnsettledMember> {
   readonly group: FgaObject
-  /** The next ones to write, at most {@link membersAtOnce}; none: the group is settled. */
-  readonly next: (sql: Sql) => Promise<readonly Member[]>
+  /**
+   * The next ones to write, at most {@link membersAtOnce}, without those of `except`; none: the group is
+   * settled. `isEnding`: of those alone that are no members.
+   */
+  readonly next: (
+    sql: Sql,
+    options: { readonly except: readonly string[]; readonly isEnding: boolean },
+  ) => Promise<readonly Member[]>
   /** They are written. Called in a transaction that commits only while nobody else writes this group. */
   readonly settled: (sql: Sql, members: readonly Member[]) => Promise<void>
 }
@@ -28,8 +35,9 @@ export const membersAtOnce = 90
 /**
  * Writes the memberships of a group until none is unsettled, by the write path of `POST /access`: the
  * allow-list in force, the record, one fenced Write each time. What is to be is read while the group is held,
- * so that whoever was slow writes what is right by then. Throws what `changeAccess` does; what was not
- * written stays unsettled.
+ * so that whoever was slow writes what is right by then. What ends asks no list, and no membership that
+ * cannot be written keeps another from being: those are logged, stay unsettled, and it throws
+ * `authorization_unavailable` in the end.
  */
 export async function settleMembers<Member extends UnsettledMember>(
   context: IngestContext,
@@ -37,22 +45,86 @@ export async function settleMembers<Member extends UnsettledMember>(
   { group, next, settled }: MemberSource<Member>,
 ): Promise<void> {
   await context.documentLocks.hold([group], async (hold) => {
-    for (;;) {
-      const members = await next(context.database)
+    const failed: string[] = []
+    let failures = 0
+    const fail = (member: string, error: unknown): void => {
+      failed.push(member)
+      context.log('membership_not_written', { group, member, reason: reasonOf(error) })
+    }
+    const write = async (members: readonly Member[]): Promise<void> => {
       if (members.length === 0) return
-      const entries = members.map(({ member, isMember }, index): Entry => {
-        const tuple: Tuple = { user: member, relation: 'member', object: group }
-        return { tuple, operation: isMember ? 'write' : 'delete', field: `members.${index}` }
-      })
-      const list = context.allowList()
-      assertFits(list, entries)
-      const storedObjects = await readObjects(context, caller, entries)
-      for (const entry of entries) {
-        const refusal = refusalOf(list, caller, entry, storedObjects)
-        if (refusal !== undefined) throw new AppError('forbidden', { field: entry.field, public: refusal })
-      }
-      await writeChange(context, list, hold, caller.writer, entries)
+      const isGiving = members.some(({ isMember }) => isMember)
+      const entries = members.map((member) => entryOf(group, member))
+      await writeChange(context, isGiving ? context.allowList() : undefined, hold, caller.writer, entries)
       await hold.transaction((sql) => settled(sql, members))
     }
+    for (;;) {
+      const isEnding = failures >= failuresMax
+      const members = await next(context.database, { except: failed, isEnding })
+      if (members.length === 0) break
+      const refusals = await refusalsOf(context, caller, group, members)
+      for (const [{ member }, reason] of refusals) fail(member, reason)
+      const good = members.filter((member) => !refusals.has(member))
+      try {
+        await write(good)
+      } catch {
+        // Together they are refused for one of them: first what ends, then each by itself.
+        await write(good.filter(({ isMember }) => !isMember))
+        for (const member of good.filter(({ isMember }) => isMember)) {
+          if (failures >= failuresMax) break
+          await write([member]).catch((error: unknown) => {
+            failures += 1
+            fail(member.member, error)
+          })
+        }
+      }
+    }
+    if (failed.length > 0 || failures > 0)
+      throw new AppError('authorization_unavailable', {
+        internal: `${failed.length} memberships of ${group} cannot be written`,
+      })
   })
+}
+
+// So many by themselves, and it is not for what they are: the next run tries again.
+const failuresMax = 3
+
+const entryOf = (object: FgaObject, { member, isMember }: UnsettledMember): Entry => ({
+  tuple: { user: member, relation: 'member', object },
+  operation: isMember ? 'write' : 'delete',
+  field: 'members',
+})
+
+/** Of those that give: which ones the allow-list or the ids keep from being written, and why. */
+async function refusalsOf<Member extends UnsettledMember>(
+  context: IngestContext,
+  caller: Caller,
+  group: FgaObject,
+  members: readonly Member[],
+): Promise<ReadonlyMap<Member, string>> {
+  const giving = members.filter(({ isMember }) => isMember)
+  const refusals = new Map<Member, string>()
+  if (giving.length === 0) return refusals
+  let list: AllowList
+  try {
+    list = context.allowList()
+  } catch (error) {
+    return new Map(giving.map((member) => [member, reasonOf(error)]))
+  }
+  const entries = giving.map((member) => ({ member, entry: entryOf(group, member) }))
+  const fitting = entries.filter(({ member, entry: { tuple, operation } }) => {
+    const misfit = list.misfitOf(tuple, operation)
+    if (misfit !== undefined) refusals.set(member, misfit.detail)
+    return misfit === undefined
+  })
+  const storedObjects = await readObjects(
+    context,
+    caller,
+    fitting.map(({ entry }) => entry),
+  )
+  for (const { member, entry } of fitting) {
+    const refusal = refusalOf(list, caller, entry, storedObjects)
+    if (refusal !== undefined) refusals.set(member, refusal)
+  }
+  return refusals
 }

@@ -100,11 +100,15 @@ export function createScimGroups(deps: ScimGroupsDeps): ScimGroups {
       readonly kind: 'replaced' | 'patched'
       readonly edits: readonly Edit[]
       readonly change: (row: GroupRow) => Attributes
+      /** Members who are deleted by now are left out. */
+      readonly withoutDeleted?: boolean
     },
   ): Promise<GroupRow> {
     const { directory, recordedAs } = caller
     const saved = await database.transaction(async (sql) => {
-      const known = await lockMembers(sql, directory, id, namedIn(options.edits))
+      const named = namedIn(options.edits)
+      const ids = options.withoutDeleted === true ? await withoutDeleted(sql, directory, named) : named
+      const known = await lockMembers(sql, directory, id, ids)
       const old = await groupOf(sql, directory, id)
       if (old === undefined) throw notFound()
       assertVersion(options.ifMatch, old.version)
@@ -139,14 +143,22 @@ export function createScimGroups(deps: ScimGroupsDeps): ScimGroups {
         await applyEdits(sql, directory, row.id, edits, known)
         await record(sql, recordedAs, changed(directory, row.id, 'created'))
       })
-      await memberships.settle([{ id: row.id, directory }], recordedAs)
+      // It is there: an error would have the directory make another one. What is left the mending does, and
+      // has said it where it cannot.
+      await memberships.settle([{ id: row.id, directory }], recordedAs).catch(() => undefined)
       return answer(201, row)
     },
     async replace(caller, id, body, ifMatch) {
       const { attributes, edits } = readWhole(caller, body)
       return answer(
         200,
-        await save(caller, id, { ifMatch, kind: 'replaced', edits, change: () => attributes }),
+        await save(caller, id, {
+          ifMatch,
+          kind: 'replaced',
+          edits,
+          change: () => attributes,
+          withoutDeleted: true,
+        }),
       )
     },
     async patch(caller, id, body, ifMatch) {
@@ -350,6 +362,22 @@ async function membersWhere(sql: Sql, group: string, filter: Filter): Promise<re
 const namedIn = (edits: readonly Edit[]): readonly string[] => [
   ...new Set(edits.flatMap((edit) => (edit.kind === 'add' || edit.kind === 'replace' ? edit.ids : []))),
 ]
+
+/** A list that was read before somebody was deleted names them still. */
+async function withoutDeleted(
+  sql: Sql,
+  { name }: Directory,
+  ids: readonly string[],
+): Promise<readonly string[]> {
+  const rows = await sql.query<{ id: string }>(
+    `select id from directory_users where directory = $1 and id = any($2) and deleted_at is not null
+     union all
+     select id from directory_groups where directory = $1 and id = any($2) and deleted_at is not null`,
+    [name, [...ids]],
+  )
+  const deleted = new Set(rows.map(({ id }) => id))
+  return ids.filter((id) => !deleted.has(id))
+}
 
 interface KnownMembers {
   /** By id. */

@@ -1,12 +1,20 @@
+import { isId } from '@remit/contract/id'
 import { record } from '../../audit/record.ts'
 import type { PersonEnd } from '../../delegation/administration/person-end.ts'
-import { subjectKey } from '../../delegation/registry/subject.ts'
+import { isKey, subjectKey } from '../../delegation/registry/subject.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Directory } from '../directories.ts'
-import { endMemberships, type Memberships } from '../memberships.ts'
-import { type Attributes, isObject, readAttributes } from './attributes.ts'
+import { endMemberships, type Memberships, wakeMemberships } from '../memberships.ts'
+import {
+  type AttributeDefinition,
+  type Attributes,
+  isObject,
+  readAttributes,
+  readSimple,
+} from './attributes.ts'
 import { invalidValue, notFound, ScimError } from './errors.ts'
+import { pathIn } from './filter.ts'
 import type { Listed } from './listing.ts'
 import { applyOperation, readPatch } from './patch.ts'
 import { assertVersion, etagOf, type Resource, type ScimAnswer, type ScimCaller } from './request.ts'
@@ -39,7 +47,7 @@ export interface UserRow {
 export interface ScimUsersDeps extends Pick<Runtime, 'database' | 'clock'> {
   readonly newId: () => string
   readonly personEnd: PersonEnd
-  readonly memberships: Pick<Memberships, 'settle'>
+  readonly memberships: Pick<Memberships, 'settle' | 'restricting'>
   /** Address of `/scim/v2`. */
   readonly baseUrl: string
 }
@@ -68,16 +76,19 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
   ): Promise<Afterwards> {
     const { directory, recordedAs } = caller
     const settle = await personEnd.end(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
-    return endGroups(sql, caller, account, settle)
+    // Out of a group that is kept from something, they might read more once they are active.
+    const kept = await memberships.restricting(sql, `user:${account}`, { orAll: true })
+    return endGroups(sql, caller, account, kept, settle)
   }
 
   async function endGroups(
     sql: Sql,
     { directory, recordedAs }: ScimCaller,
     account: string,
+    kept: readonly string[],
     before: Afterwards,
   ): Promise<Afterwards> {
-    const groups = await endMemberships(sql, `user:${account}`, now())
+    const groups = await endMemberships(sql, `user:${account}`, now(), kept)
     return async () => {
       await before()
       await memberships.settle(
@@ -90,20 +101,30 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
   /** Signing in comes back only where what was taken away is gone from OpenFGA too. */
   async function admit(sql: Sql, caller: ScimCaller, { sub, account }: UserRow): Promise<Afterwards> {
     const { directory, recordedAs } = caller
-    const pending = await sql.query('select from directory_unsettled where member = $1 limit 1', [
-      `user:${account}`,
-    ])
+    const member = `user:${account}`
+    const kept = await memberships.restricting(sql, member, { orAll: false })
+    const pending = await sql.query(
+      `select from directory_unsettled where member = $1 union all
+       select from directory_members where member = $1 and is_dormant and group_id = any($2::text[]) limit 1`,
+      [member, [...kept]],
+    )
     if (pending.length > 0)
       throw new ScimError(409, 'What this person had is still being taken away. Try again in a minute.')
     const settle = await personEnd.admit(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
     // What they were listed in meanwhile: the directory says it again, of somebody who is active.
-    return endGroups(sql, caller, account, settle)
+    return endGroups(sql, caller, account, kept, settle)
   }
 
+  /** What keeps them from something is in force before they may sign in. */
   async function settleBefore(caller: ScimCaller, row: UserRow): Promise<void> {
+    const member = `user:${row.account}`
+    await database.transaction(async (sql) => {
+      if ((await userOf(sql, caller.directory, row.id, ' for update')) === undefined) throw notFound()
+      await wakeMemberships(sql, member, await memberships.restricting(sql, member, { orAll: true }))
+    })
     const groups = await database.query<{ id: string }>(
       'select group_id as id from directory_unsettled where member = $1 order by 1',
-      [`user:${row.account}`],
+      [member],
     )
     await memberships.settle(
       groups.map(({ id }) => ({ id, directory: caller.directory })),
@@ -155,6 +176,27 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
     return answer(200, row)
   }
 
+  /**
+   * Nothing else in a request holds back an end that it asks for: where it is refused, the person is ended
+   * with the attributes that they had, and it is refused then. Not what names another version, or nobody.
+   */
+  async function orEnd(
+    caller: ScimCaller,
+    id: string,
+    ifMatch: string | undefined,
+    isEnding: () => boolean,
+    work: () => Promise<ScimAnswer>,
+  ): Promise<ScimAnswer> {
+    try {
+      return await work()
+    } catch (error) {
+      const isRefused = error instanceof ScimError && ![404, 412].includes(error.status)
+      if (isRefused && isEnding() && (await userOf(database, caller.directory, id))?.isActive === true)
+        await save(caller, id, ifMatch, 'patched', ({ attributes }) => ({ ...attributes, active: false }))
+      throw error
+    }
+  }
+
   return {
     get: (directory, id) => userOf(database, directory, id),
     async create(caller, body) {
@@ -198,21 +240,37 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
     },
     replace: (caller, id, body, ifMatch) => {
       const definitions = attributesOf('Users', caller.directory)
-      const attributes = readAttributes(definitions, objectOf(body))
-      assertRequired(definitions, attributes)
-      return save(caller, id, ifMatch, 'replaced', () => attributes)
+      return orEnd(
+        caller,
+        id,
+        ifMatch,
+        () => isActiveIn(definitions, body) === false,
+        async () => {
+          const attributes = readAttributes(definitions, objectOf(body))
+          assertRequired(definitions, attributes)
+          return save(caller, id, ifMatch, 'replaced', () => attributes)
+        },
+      )
     },
     patch: (caller, id, body, ifMatch) => {
       const definitions = attributesOf('Users', caller.directory)
-      const operations = readPatch(body, definitions)
-      return save(caller, id, ifMatch, 'patched', (row) => {
-        const attributes = operations.reduce<Attributes>(applyOperation, {
-          ...row.attributes,
-          active: row.isActive,
-        })
-        assertRequired(definitions, attributes)
-        return attributes
-      })
+      return orEnd(
+        caller,
+        id,
+        ifMatch,
+        () => isActiveAfter(definitions, body) === false,
+        async () => {
+          const operations = readPatch(body, definitions)
+          return save(caller, id, ifMatch, 'patched', (row) => {
+            const attributes = operations.reduce<Attributes>(applyOperation, {
+              ...row.attributes,
+              active: row.isActive,
+            })
+            assertRequired(definitions, attributes)
+            return attributes
+          })
+        },
+      )
     },
     async remove(caller, id, ifMatch) {
       const { directory, recordedAs } = caller
@@ -220,10 +278,12 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
         const row = await userOf(sql, directory, id, ' for update')
         if (row === undefined) throw notFound()
         assertVersion(ifMatch, row.version)
-        const rest = row.isActive ? await end(sql, caller, row) : nothing
+        const ended = row.isActive ? await end(sql, caller, row) : nothing
+        // Also what keeps them from something: nobody comes back by this key.
+        const rest = await endGroups(sql, caller, row.account, [], ended)
         // The row stays: its key is nobody else's from now on, and who had it stays shut out.
         await sql.query(
-          `update directory_users set attributes = '{}', is_active = false, version = version + 1,
+          `update directory_users set attributes = '{}', login = '', is_active = false, version = version + 1,
              changed_at = $2, deleted_at = $2 where id = $1`,
           [id, now()],
         )
@@ -307,6 +367,38 @@ const objectOf = (body: unknown): Readonly<Record<string, unknown>> => {
   throw new ScimError(400, 'The body is an object.', 'invalidSyntax')
 }
 
+/** What a body says of `active`, whatever else is in it; undefined: nothing that can be read. */
+function isActiveIn(definitions: readonly AttributeDefinition[], body: unknown): boolean | undefined {
+  const values = Object.entries(isObject(body) ? body : {}).flatMap(([name, value]) => {
+    const path = pathIn(name, definitions)
+    return path?.attribute.name === 'active' ? [activeOf(path.attribute, value)] : []
+  })
+  return values.at(-1)
+}
+
+/** The same of the operations of a PATCH: the last one that says something of it. */
+function isActiveAfter(definitions: readonly AttributeDefinition[], body: unknown): boolean | undefined {
+  const operations: unknown = isObject(body) ? body['Operations'] : undefined
+  const said = (Array.isArray(operations) ? operations : []).filter(isObject).flatMap((operation) => {
+    const { op, path, value } = operation
+    if (typeof op !== 'string' || !/^(add|replace)$/i.test(op)) return []
+    const isActive = isActiveIn(
+      definitions,
+      typeof path === 'string' && path !== '' ? { [path]: value } : value,
+    )
+    return isActive === undefined ? [] : [isActive]
+  })
+  return said.at(-1)
+}
+
+function activeOf(definition: AttributeDefinition, value: unknown): boolean | undefined {
+  try {
+    return readSimple(definition, value) === true
+  } catch {
+    return undefined
+  }
+}
+
 const loginOf = ({ userName }: Attributes): string => (typeof userName === 'string' ? userName : '')
 
 /** Never from another attribute than the one that was registered. */
@@ -316,8 +408,11 @@ function keyOf(
 ): Pick<UserRow, 'sub' | 'account'> {
   const sub = attributes[keyAttribute]
   const key = typeof sub === 'string' ? subjectKey(sub) : undefined
-  if (typeof sub !== 'string' || key === undefined) throw invalidValue(keyAttribute, 'is no key of a person.')
-  return { sub, account: `${namespace}/${key}` }
+  const account = `${namespace}/${key ?? ''}`
+  // What OpenFGA would not take as a user joins no group, and nobody could end it there.
+  if (typeof sub !== 'string' || key === undefined || !isKey(key) || !isId(account))
+    throw invalidValue(keyAttribute, 'is no key of a person.')
+  return { sub, account }
 }
 
 function assertSameKey({ keyAttribute }: Directory, { sub }: UserRow, attributes: Attributes): void {
