@@ -40,22 +40,28 @@ export interface Accepting {
   readonly signal?: AbortSignal | undefined
 }
 
+/** What became of the items. */
+export interface Accepted {
+  readonly refused: number
+  /** Those that wait to be published; of the others nothing is left to do. */
+  readonly queued: number
+}
+
 /**
  * Accepts documents for publishing: their rows, the queue's tasks and the job's items commit together, and
- * whatever access they take away is gone from OpenFGA when this returns. Ids must be distinct. Returns how
- * many items were refused. Throws the refusal with `throw`, and 503 when rights cannot be asked or removals
- * cannot be made; a removal that was begun is then completed by the worker.
+ * whatever access they take away is gone from OpenFGA when this returns. Ids must be distinct. Throws the
+ * refusal with `throw`, and 503 when rights cannot be asked or removals cannot be made; a removal that was
+ * begun is then completed by the worker.
  */
 export async function acceptDocuments(
   context: IngestContext,
   writer: Writer,
   accepting: Accepting,
-): Promise<number> {
+): Promise<Accepted> {
   const { database, fga, clock, queue, step, fewAtATime } = context
   const { items: documentItems } = accepting
-  let isWorkLeft = false
   const objects = documentItems.map(({ input }) => documentObject(input.id)).sort()
-  const refusals = await context.documentLocks.hold(
+  const accepted = await context.documentLocks.hold(
     objects,
     async (hold) => {
       const allowList = context.allowList()
@@ -83,18 +89,17 @@ export async function acceptDocuments(
       // Nobody waits for one batch of an import.
       const committed = await (accepting.onRefused === 'note' ? fewAtATime(commitAll) : commitAll())
       for (const { input } of documentItems) await step('accepted', input.id)
-      isWorkLeft = committed.isWorkLeft
       await reconcileParents(context, committed.tags)
       if (committed.narrowed.length > 0)
         await reconcileObjects(context, hold, committed.narrowed.map(documentObject))
       for (const id of committed.narrowed) await step('narrowed', id)
-      return checked.filter(({ ok }) => !ok).length
+      return { refused: checked.filter(({ ok }) => !ok).length, queued: committed.queued }
     },
     accepting.signal,
   )
   // Of what is unchanged nothing is left, and a look at the queue costs more than all else that it does.
-  if (isWorkLeft) queue.wake()
-  return refusals
+  if (accepted.queued > 0) queue.wake()
+  return accepted
 }
 
 interface Committed {
@@ -102,8 +107,8 @@ interface Committed {
   readonly narrowed: readonly string[]
   /** What all documents of the request shall have. */
   readonly tags: readonly Tag[]
-  /** Whether the queue got any of it. */
-  readonly isWorkLeft: boolean
+  /** How many of them the queue got. */
+  readonly queued: number
 }
 
 async function commit(
@@ -159,7 +164,7 @@ async function commit(
     sql,
     tasks.map((task) => ({ key: task.document, turn: writer.subject, data: task })),
   )
-  return { narrowed, tags: fresh.flatMap(({ accepted }) => accepted.tags), isWorkLeft: tasks.length > 0 }
+  return { narrowed, tags: fresh.flatMap(({ accepted }) => accepted.tags), queued: tasks.length }
 }
 
 /** A document whose content is to be taken in. */

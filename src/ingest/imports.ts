@@ -1,14 +1,14 @@
 import { createHash, type Hash } from 'node:crypto'
-import { setTimeout as pause } from 'node:timers/promises'
 import { isId } from '@remit/contract/id'
 import { z } from 'zod'
 import { AppError } from '../kernel/errors.ts'
 import { firstIssue } from '../kernel/validation-message.ts'
 import { acceptDocuments, type Item } from './accept.ts'
 import type { IngestContext, Writer } from './context.ts'
-import { countFailed, countWaiting, findJob, insertItem, insertJob, toldMax } from './job-store.ts'
+import { countFailed, findJob, insertItem, insertJob, toldMax } from './job-store.ts'
 import { readNdjson } from './ndjson.ts'
 import { breakOff, keepReceiving, stillReceiving } from './receiving.ts'
+import { createRests } from './rests.ts'
 import { askRights } from './rights.ts'
 import { documentSchema } from './wire.ts'
 import { applySnapshot, type ReceivedBody, type Snapshot } from './withdraw.ts'
@@ -31,13 +31,6 @@ const batchItemsMax = 50
 const batchBytesMax = 8_000_000
 // Refused lines that are counted alone, between two updates of the count.
 const countedAtOnce = 1_000
-
-// An import that is accepted faster than it is published waits a moment before each batch, once so many of
-// its documents wait: a look at the queue goes over all of them. It never stands still for longer: where
-// publishing does, what comes in is kept.
-const waitingMax = 5_000
-const restMsMax = 1_000
-const restMs = 100
 
 const endLine = z.strictObject({ end: z.int().min(0) })
 
@@ -122,6 +115,7 @@ async function receive(
   body: AsyncIterable<Uint8Array>,
   { snapshot, signal }: Pick<ImportRequest, 'snapshot' | 'signal'>,
 ): Promise<ReceivedBody> {
+  const rests = createRests(context.database, jobId)
   let batch: Item[] = []
   let bytes = 0
   let documents = 0
@@ -131,15 +125,18 @@ async function receive(
   const flush = async (): Promise<void> => {
     if (uncounted > 0) await countFailed(context.database, jobId, uncounted)
     uncounted = 0
-    if (batch.length > 0) await letPublish(context, jobId, signal)
-    if (batch.length > 0)
-      refusedCount += await acceptDocuments(context, writer, {
+    if (batch.length > 0) {
+      await rests.take(signal)
+      const { refused, queued } = await acceptDocuments(context, writer, {
         jobId,
         items: batch,
         onRefused: 'note',
         begin: (sql) => stillReceiving(sql, jobId),
         signal,
       })
+      refusedCount += refused
+      rests.added(queued)
+    }
     batch = []
     bytes = 0
   }
@@ -180,18 +177,6 @@ async function receive(
   }
   await flush()
   return { documents, refused: refusedCount, end: expectedCount }
-}
-
-async function letPublish(
-  { database }: IngestContext,
-  jobId: string,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const until = performance.now() + restMsMax
-  while (signal?.aborted !== true && performance.now() < until) {
-    if ((await countWaiting(database, jobId)) <= waitingMax) return
-    await pause(restMs)
-  }
 }
 
 interface Refusal {

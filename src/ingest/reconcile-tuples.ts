@@ -35,6 +35,7 @@ const readsAtOnce = 8
 
 /**
  * Makes OpenFGA hold exactly the tags of these objects, and takes their unsettled marks away. May run twice.
+ * Where the tuples of one cannot be read, the others are done before it throws: each loses what it should.
  * The caller holds the objects and is not inside a transaction: the embedded engine writes to the same
  * single-session database.
  */
@@ -50,12 +51,16 @@ export function reconcileObjects(
     )
     const purges = new Map(marks.map(({ object, purge }) => [object, purge]))
     const tagsByObject = await readTags(database, objects)
-    const reconciled = await mapAtOnce(objects, readsAtOnce, (object) => {
+    const settled = await settleAtOnce(objects, readsAtOnce, (object) => {
       const desiredTuples = (tagsByObject.get(object) ?? []).map((tag) => toTuple(object, tag))
       return differenceOf(fga, allowList, object, desiredTuples, purges.get(object) ?? false)
     })
+    const reconciled = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
     await hold.writeEach(reconciled.map(({ added, removed }) => ({ writes: added, deletes: removed })))
-    if (marks.length > 0) await hold.transaction((sql) => unmark(sql, marks))
+    const done = new Set<string>(objects.filter((_, nth) => settled[nth]?.status === 'fulfilled'))
+    const doneMarks = marks.filter(({ object }) => done.has(object))
+    if (doneMarks.length > 0) await hold.transaction((sql) => unmark(sql, doneMarks))
+    for (const one of settled) if (one.status === 'rejected') throw one.reason
     return reconciled
   })
 }
@@ -71,19 +76,17 @@ export async function reconcileObject(
   return reconciled
 }
 
-/** The results in the order of what they come from. Ends none that began: a throw waits for those. */
-async function mapAtOnce<T, R>(
+/** In their order; none any more once all of a round failed. */
+async function settleAtOnce<T, R>(
   items: readonly T[],
   atOnce: number,
   map: (item: T) => Promise<R>,
-): Promise<R[]> {
-  const results: R[] = []
+): Promise<PromiseSettledResult<R>[]> {
+  const results: PromiseSettledResult<R>[] = []
   for (let offset = 0; offset < items.length; offset += atOnce) {
     const settled = await Promise.allSettled(items.slice(offset, offset + atOnce).map(map))
-    for (const one of settled) {
-      if (one.status === 'rejected') throw one.reason
-      results.push(one.value)
-    }
+    results.push(...settled)
+    if (settled.every(({ status }) => status === 'rejected')) break
   }
   return results
 }

@@ -144,6 +144,67 @@ describe('an import', () => {
     expect(await world.importLines([doc('cut/50')], { key: 'cut' })).toMatchObject({ state: 'done' })
   })
 
+  describe('that is accepted faster than it is published', () => {
+    // Looks at what waits, and batches that are accepted, in their order.
+    const said: string[] = []
+    const lines = (of: string, count: number) =>
+      Array.from({ length: count }, (_, nth) => doc(`${of}/${nth}`))
+    async function* behind(documents: readonly object[]): AsyncGenerator<Uint8Array> {
+      // As if so many of it waited that nobody takes up.
+      await world.database.query(`update jobs set total = total + 10000 where state = 'receiving'`)
+      world.isAway = (statement) => {
+        if (statement.startsWith('select total - done - failed as waiting')) said.push('look')
+        if (statement.includes('insert into job_items') && said.at(-1) !== 'batch') said.push('batch')
+        return false
+      }
+      for (const line of documents) yield Buffer.from(`${JSON.stringify(line)}\n`)
+    }
+    const bring = async (documents: readonly object[]) => {
+      said.splice(0)
+      await world.ingest.importAll(loader, { body: behind(documents) })
+      world.isAway = () => false
+      return said.join(' ')
+    }
+
+    test('waits for nothing where it added nothing', async () => {
+      await world.importLines(lines('calm', 150))
+      expect(await bring(lines('calm', 150))).toBe('batch')
+    })
+
+    test('goes on after one rest where publishing stands still, and what it takes away is gone by then', async () => {
+      await world.importLines([doc('stuck/known')])
+      const letGo = Promise.withResolvers<void>()
+      world.onRead = async () => letGo.promise
+      try {
+        const narrowed = doc('stuck/known', { access: { viewers: [] } })
+        expect(await bring([...lines('stuck', 200), narrowed])).toMatch(
+          /^batch( look){2,11} batch look batch look batch look batch$/,
+        )
+        expect(await world.check('user:anne', 'viewer', 'document:stuck/known')).toBe(false)
+      } finally {
+        world.onRead = async () => undefined
+        letGo.resolve()
+      }
+    })
+  })
+
+  test('takes access away from all whose tuples can be read where those of one cannot', async () => {
+    const ids = Array.from({ length: 20 }, (_, nth) => `narrow/${nth}`)
+    await world.importLines(ids.map((id) => doc(id)))
+    world.onTuples = (object) => {
+      if (object === 'document:narrow/3') throw new Error('not read')
+    }
+    const narrowing = world.importLines(ids.map((id) => doc(id, { access: { viewers: [] } })))
+    await expect(narrowing).rejects.toThrow('not read')
+    world.onTuples = () => undefined
+    const left = ids.map(async (id) =>
+      (await world.check('user:anne', 'viewer', `document:${id}`)) ? [id] : [],
+    )
+    expect((await Promise.all(left)).flat()).toEqual(['narrow/3'])
+    const marked = `select object from unreconciled where object like 'document:narrow/%'`
+    expect(await world.database.query(marked)).toEqual([{ object: 'document:narrow/3' }])
+  })
+
   test('with a key that was used gives the same job for the same body, and refuses another body', async () => {
     const first = await world.importLines([doc('key/1')], { key: 'k1' })
     expect((await world.importLines([doc('key/1')], { key: 'k1' })).id).toBe(first.id)

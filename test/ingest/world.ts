@@ -45,6 +45,8 @@ export interface IngestWorld extends AsyncDisposable {
   isAway: (statement: string) => boolean
   /** Called before each Write to OpenFGA. */
   onWrite: () => void
+  /** Called before the tuples of an object are read. */
+  onTuples: (object: string | undefined) => void
   /** Called before OpenFGA is asked whether a service may. */
   onAsk: () => Promise<void>
   /** Called before each call of Write, of which a change may take several. */
@@ -129,6 +131,10 @@ export async function openIngestWorld(
       await world.onAsk()
       return real.batchCheck(checks, options)
     },
+    read: (filter, ...options) => {
+      world.onTuples(filter.object)
+      return real.read(filter, ...options)
+    },
     write: async (change, nextTurn) => {
       world.onWrite()
       await real.write(change, nextTurn)
@@ -190,6 +196,7 @@ export async function openIngestWorld(
     isBeingAsked: false,
     isAway: (_statement: string): boolean => false,
     onWrite: (): void => undefined,
+    onTuples: (_object: string | undefined): void => undefined,
     onPart: (): void => undefined,
     onAsk: async (): Promise<void> => undefined,
     async restart() {
