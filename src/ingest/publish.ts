@@ -115,6 +115,11 @@ async function show(
      select doc_no, staged_text from r join revisions using (doc_no, revision)`,
     keys,
   )
+  // What hides one of them meanwhile is waited for first: a statement that waits itself sees what was before.
+  await sql.query(
+    `select from documents where doc_no = any($1::int[]) order by doc_no for no key update`,
+    keys.slice(0, 1),
+  )
   await sql.query(
     `update documents d set live_revision = r.revision, publication = r.publication, title = r.title, uri = r.uri,
        owner = r.owner, source = r.source, metadata = r.metadata, source_updated_at = r.source_updated_at,

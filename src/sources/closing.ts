@@ -5,6 +5,8 @@ import type { Sql } from '../store/sql.ts'
 // show.
 const leadSeconds = 3
 const lookAgainMs = 60_000
+// Far below what one statement has time for.
+const pageSizeDefault = 10_000
 const isOpenSoon = isOpen({
   source: 'documents.source',
   id: 'documents.id',
@@ -16,13 +18,17 @@ const isOpenSoon = isOpen({
  * count again. It only follows: reading refuses by itself, at that very moment. A source is looked at where
  * it as a whole turned, and each minute for items that are older than the rest.
  */
-export function createClosing(sql: Sql, now: () => number): () => Promise<void> {
+export function createClosing(
+  sql: Sql,
+  now: () => number,
+  pageSize: number = pageSizeDefault,
+): () => Promise<void> {
   const seen = new Map<string, { readonly fresh: string; readonly at: number }>()
   return async () => {
     for (const { id, fresh } of await readFreshness(sql)) {
       const last = seen.get(id)
       if (last?.fresh === fresh && now() - last.at < lookAgainMs) continue
-      await closeWhatIsOld(sql, id)
+      await closeWhatIsOld(sql, id, pageSize)
       seen.set(id, { fresh, at: now() })
     }
   }
@@ -37,10 +43,24 @@ const readFreshness = (sql: Sql): Promise<{ readonly id: string; readonly fresh:
   )
 
 /** Past rows that others have locked: they are at that document, and it is looked at again. */
-const closeWhatIsOld = (sql: Sql, id: string): Promise<unknown> =>
-  sql.query(
-    `update documents set closed = not closed where doc_no in (
-       select doc_no from documents where source = $1 and source like 'source/%' and closed = ${isOpenSoon}
-       for update skip locked)`,
-    [`${sourcePrefix}${id}`],
-  )
+async function closeWhatIsOld(sql: Sql, id: string, pageSize: number): Promise<void> {
+  let after: number | null = 0
+  while (after !== null) {
+    const rows: readonly Page[] = await sql.query<Page>(
+      `with page as materialized (
+         select doc_no from documents where source = $1 and source like 'source/%' and doc_no > $2
+         order by doc_no limit $3), turned as (
+         update documents set closed = not closed where doc_no in (
+           select doc_no from documents where doc_no in (select doc_no from page) and closed = ${isOpenSoon}
+           for update skip locked))
+       select max(doc_no) as last from page`,
+      [`${sourcePrefix}${id}`, after, pageSize],
+    )
+    after = rows[0]?.last ?? null
+  }
+}
+
+interface Page {
+  /** Null: it is empty. */
+  readonly last: number | null
+}

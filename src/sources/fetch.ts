@@ -17,7 +17,8 @@ export interface SourceRequest {
  * Asks the source: `path` begins with a slash, and whatever it says, the request goes to the source's origin.
  * An answer of any status is given but for 429 and 503, and redirects are not followed.
  *
- * @throws SourceUnavailable where nobody answers, the source says to come later, or a path leads elsewhere.
+ * @throws SourceUnavailable where nobody answers, the source says to come later, or a path leads elsewhere;
+ * another error where the answer is too large, which is that of what was asked for alone.
  */
 export type SourceFetch = (path: string, request?: SourceRequest) => Promise<OutboundResponse>
 
@@ -90,6 +91,8 @@ export function createSourceFetch(dependencies: SourceFetchDeps): {
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof OutboundError)) throw error
+      if (error.reason === 'too_large')
+        throw new Error(`The source’s answer is too large: it may have ${bytesMax} bytes.`, { cause: error })
       throw new SourceUnavailable(`The source does not answer (${error.reason}).`, { cause: error })
     }
   }

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { operator } from '../../src/audit/record.ts'
 import { loadConfig } from '../../src/config/config.ts'
+import { OutboundError } from '../../src/outbound/error.ts'
 import { createSourceFetch } from '../../src/sources/fetch.ts'
 import { defineKind } from '../../src/sources/kind.ts'
 import { openWorld, type World } from '../support/world.ts'
@@ -177,6 +178,24 @@ describe('a source over the network', () => {
     const after = await row()
     expect(after).toMatchObject({ failures: 1, requests: 3, throttled: 2 })
     expect(after?.waits).toBeGreaterThan(1_900)
+  })
+
+  test('that answers too much for one thing is not away as a whole', async () => {
+    const failing = (reason: 'too_large' | 'timed_out') =>
+      createSourceFetch({
+        outbound: async () => {
+          throw new OutboundError(reason, { sent: true })
+        },
+        origin: base,
+        perMinute: 60,
+        now: () => 0,
+        sleep: async () => {},
+        signal: new AbortController().signal,
+      }).fetch('/a', { bytesMax: 10 })
+    await expect(failing('timed_out')).rejects.toBeInstanceOf(SourceUnavailable)
+    const tooLarge: unknown = await failing('too_large').catch((error: unknown) => error)
+    expect(tooLarge).toMatchObject({ message: 'The source’s answer is too large: it may have 10 bytes.' })
+    expect(tooLarge).not.toBeInstanceOf(SourceUnavailable)
   })
 
   test('is asked no more often than its requests a minute', async () => {

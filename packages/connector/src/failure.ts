@@ -1,5 +1,5 @@
 import { isRemitError } from '@remit/client'
-import { SourceUnavailable } from './source.ts'
+import { type Change, type Source, SourceUnavailable } from './source.ts'
 
 /**
  * Whether an error ends a sync as it stands, instead of being one item's: nobody answers, the token is not
@@ -21,3 +21,13 @@ export const problemOf = (error: unknown): string =>
     : error instanceof Error
       ? error.message
       : String(error)
+
+/** One item as it is now. An error that is not of the source as a whole is this item's own. */
+export async function itemNow(source: Source, id: string, signal: AbortSignal | undefined): Promise<Change> {
+  try {
+    return await source.item(id, signal)
+  } catch (error) {
+    if (error instanceof SourceUnavailable || signal?.aborted === true) throw error
+    return { kind: 'broken', id, name: id, problem: problemOf(error) }
+  }
+}

@@ -36,7 +36,7 @@ export async function* changesByListing(
   }
 }
 
-/** `item` for such a source. Each call lists all of it: where that is much, answer from one listing instead. */
+/** `item` for such a source. Each call lists all of it: where that is much, answer from one listing. */
 export async function itemByListing(list: Listing, id: string, signal?: AbortSignal): Promise<Change> {
   const found = withoutClashes(await list(signal)).find((change) => change.id === id)
   return found ?? { kind: 'deleted', id }

@@ -167,7 +167,12 @@ export interface Source {
    * answer.
    */
   changes(cursor: string | undefined, signal?: AbortSignal): AsyncIterable<ChangePage>
-  /** One item as it is now: to try again what failed. `deleted` where there is none. */
+  /**
+   * One item as it is now: to try again what failed. `deleted` where there is none.
+   *
+   * @throws SourceUnavailable where the source as a whole does not answer. Any other error is this item's
+   * own.
+   */
   item(id: string, signal?: AbortSignal): Promise<Change>
   /** Left out: the source has no groups, accounts, folders or zones of its own. */
   directory?(signal?: AbortSignal): Promise<Directory>

@@ -1,5 +1,5 @@
 import { type DocumentAccess, type DocumentInput, isRemitError, type Job, type Writer } from '@remit/client'
-import { endsSync, problemOf } from './failure.ts'
+import { endsSync, itemNow, problemOf } from './failure.ts'
 import type { Journal } from './journal.ts'
 import { People } from './people.ts'
 import { remembered, remembering } from './remembered.ts'
@@ -205,7 +205,7 @@ export class ItemSync {
       await this.#fail(brokenOf(change, 'It changed twice while it was read.'))
       return undefined
     }
-    const now = await source.item(id, signal)
+    const now = await itemNow(source, id, signal)
     if (now.kind === 'item') return this.#load(now, true)
     if (now.kind === 'deleted') await this.withdraw(id)
     else await this.#fail(now)

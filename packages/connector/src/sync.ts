@@ -1,4 +1,5 @@
 import type { Writer } from '@remit/client'
+import { itemNow } from './failure.ts'
 import { Journal } from './journal.ts'
 import { type Change, CursorExpired, type Source } from './source.ts'
 import type { SyncState } from './state.ts'
@@ -138,7 +139,7 @@ async function retry(
     const changes: Change[] = []
     // One after the other: a source that counts requests is asked no faster than by a crawl.
     for (const id of unsettled.slice(offset, offset + retriesAtOnce))
-      changes.push(await source.item(id, signal))
+      changes.push(await itemNow(source, id, signal))
     await itemSync.bring(changes)
   }
 }

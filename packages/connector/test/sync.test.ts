@@ -61,6 +61,28 @@ describe('a sync', () => {
     expect(remit.readable().sort()).toEqual(['docs/a=1', 'docs/b=2', 'docs/c=2'])
   })
 
+  test('takes an error of one item as that item’s own, and an answer that stays away as the source’s', async () => {
+    const world = memoryWorld()
+    const state = memoryState()
+    for (const name of ['a', 'b']) await world.put(name, '1')
+    remit.refusal = () => 'too long'
+    await syncOnce(world.source, remit.writer, state)
+    remit.refusal = () => undefined
+    const failing = (error: Error): Source => ({
+      ...world.source,
+      item: async (id, signal) => {
+        if (id === 'docs/a') throw error
+        return world.source.item(id, signal)
+      },
+    })
+    const away = new SourceUnavailable('It does not answer.')
+    await expect(syncOnce(failing(away), remit.writer, state)).rejects.toBe(away)
+    expect(await syncOnce(failing(new Error('It is too large.')), remit.writer, state)).toMatchObject({
+      failed: [{ id: 'docs/a', problem: 'It is too large.', isHidden: true }],
+    })
+    expect(remit.readable()).toEqual(['docs/b=1'])
+  })
+
   test('says where not even hiding was possible', async () => {
     const world = memoryWorld()
     await world.put('a', '1')

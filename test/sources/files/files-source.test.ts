@@ -217,7 +217,7 @@ describe('a tree of files as a source', needsRootAndAcls, () => {
     for (const _ of [1, 2]) expect((await folder.read(cursor)).changes).toEqual([])
   })
 
-  test('does not read again the permissions of what did not change', async () => {
+  test('reads the permissions of what does not change once for as long as it is open', async () => {
     await using folder = openFolder({ getfacl: (root) => counting(root) })
     folder.put('sub/a.md', '1')
     await new Promise((resolve) => setTimeout(resolve, 1_200))

@@ -1,0 +1,95 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createClosing } from '../../src/sources/closing.ts'
+import { hideItems } from '../../src/sources/state.ts'
+import type { Database, Sql } from '../../src/store/sql.ts'
+import { needsPostgres } from '../support/native.ts'
+import { openSourceWorld, type SourceWorld } from './world.ts'
+
+test('what is too old is closed, and opened again, a page after the other', async () => {
+  await using at = await openSourceWorld()
+  const { database } = at.world
+  const names = ['a', 'b', 'c', 'd', 'e']
+  for (const name of names) at.wiki.put(name, { readers: ['anne'] })
+  await at.add()
+  await at.sync()
+  const countClosed = async () =>
+    (await database.query('select from documents where closed and source is not null')).length
+  const turned: number[] = []
+  const counting: Sql = {
+    async query(text, values) {
+      const countBefore = await countClosed()
+      const rows = await database.query<never>(text, values)
+      const count = Math.abs((await countClosed()) - countBefore)
+      if (count > 0) turned.push(count)
+      return rows
+    },
+  }
+  const close = createClosing(counting, Date.now, 2)
+  await at.age(2 * 86_400)
+  await close()
+  expect(await countClosed()).toBe(5)
+  await at.age(-2 * 86_400)
+  await close()
+  expect(await countClosed()).toBe(0)
+  expect(turned).toEqual([2, 2, 1, 2, 2, 1])
+}, 120_000)
+
+describe('a document that is hidden while a new text of it comes into force', needsPostgres, () => {
+  let at: SourceWorld
+  let beforeShown: (() => Promise<void>) | undefined
+  const watched = (database: Database): Database => ({
+    ...database,
+    transaction: (work) =>
+      database.transaction((sql) =>
+        work({
+          async query(text, values) {
+            const meanwhile = text.includes('insert into chunk_texts') ? beforeShown : undefined
+            if (meanwhile !== undefined) beforeShown = undefined
+            await meanwhile?.()
+            return sql.query(text, values)
+          },
+        }),
+      ),
+  })
+  beforeAll(async () => {
+    at = await openSourceWorld({ backend: { database: 'postgres', openfga: 'engine' }, wrap: watched })
+  }, 120_000)
+  afterAll(() => at?.[Symbol.asyncDispose]())
+
+  test('stays hidden', async () => {
+    const { database } = at.world
+    at.wiki.put('a', { readers: ['anne'] })
+    await at.add()
+    await at.sync()
+    const [isShown, isHidden] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    let wasWaitedFor = false
+    beforeShown = () => {
+      isShown.resolve()
+      return isHidden.promise
+    }
+    at.wiki.put('a', { text: 'Another text.' })
+    const syncing = at.sync()
+    await isShown.promise
+    await database.transaction(async (sql) => {
+      await hideItems(sql, 'wiki', ['wiki/a'], { reason: 'It cannot be brought.' })
+      isHidden.resolve()
+      for (let attempt = 0; attempt < 100 && !wasWaitedFor; attempt += 1) {
+        await new Promise((later) => setTimeout(later, 50))
+        const waiting = await sql.query(
+          'select from pg_stat_activity where pg_backend_pid() = any(pg_blocking_pids(pid))',
+        )
+        wasWaitedFor = waiting.length > 0
+      }
+    })
+    const closedAfter: unknown[] = []
+    for (let attempt = 0; attempt < 100 && closedAfter.length === 0; attempt += 1)
+      closedAfter.push(
+        ...(await database.query(
+          `select d.closed from documents d join document_texts t using (doc_no) where d.id = 'wiki/a' and t.text like '%Another%'`,
+        )),
+      )
+    expect(wasWaitedFor).toBe(true)
+    expect(closedAfter).toEqual([{ closed: true }])
+    await syncing
+  }, 120_000)
+})
