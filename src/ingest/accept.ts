@@ -63,7 +63,7 @@ export async function acceptDocuments(
   const objects = documentItems.map(({ input }) => documentObject(input.id)).sort()
   const accepted = await context.documentLocks.hold(
     objects,
-    async (hold) => {
+    async (hold, patience) => {
       const allowList = context.allowList()
       const fields = await readFields(database)
       const decisions = await decidePlacements(
@@ -86,8 +86,8 @@ export async function acceptDocuments(
           await accepting.end?.(sql)
           return accepted
         })
-      // Nobody waits for one batch of an import.
-      const committed = await (accepting.onRefused === 'note' ? fewAtATime(commitAll) : commitAll())
+      // Nobody waits for one batch of an import, but for one of its documents.
+      const committed = await (accepting.onRefused === 'note' ? fewAtATime(commitAll, patience) : commitAll())
       for (const { input } of documentItems) await step('accepted', input.id)
       await reconcileParents(context, committed.tags)
       if (committed.narrowed.length > 0)

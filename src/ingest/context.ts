@@ -2,6 +2,7 @@ import type { RecordActor } from '../audit/record.ts'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { Queue } from '../jobs/queue.ts'
+import type { Background } from '../kernel/background.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
@@ -82,9 +83,10 @@ export interface IngestContext {
   readonly sharedLock: SharedLock
   /**
    * Runs what writes or reads many rows or tuples, and waits for nobody's lock. More at a time would make
-   * none faster, and take processors from who asks; a batch that a person waits for goes first.
+   * none faster, and take processors from who asks; a batch that a person waits for goes first. `patience`:
+   * of a request, which is no background work itself.
    */
-  readonly fewAtATime: <T>(work: () => Promise<T>) => Promise<T>
+  readonly fewAtATime: <T>(work: () => Promise<T>, patience?: Background) => Promise<T>
   /** Milliseconds between two signs of life of an import that comes in. */
   readonly beatMs: number
   /** Called after each step; a throw there is a crash. Tests only. */

@@ -1,5 +1,10 @@
 import { createHash } from 'node:crypto'
-import { createPrioritySemaphore, currentBackground, inBackground } from '../kernel/background.ts'
+import {
+  type Background,
+  createPrioritySemaphore,
+  currentBackground,
+  inBackground,
+} from '../kernel/background.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import { type Recurring, startRecurring } from '../kernel/recurring.ts'
@@ -260,12 +265,12 @@ export function createIngest({
 /** Two at a time, and one while anybody asks: on two cores the other one is theirs. */
 function createFewAtATime(isBeingAsked: () => boolean): IngestContext['fewAtATime'] {
   // An import that is accepted is as patient as what is published.
-  const patiently = (enter: () => Promise<() => void>): Promise<() => void> =>
-    currentBackground() === undefined ? inBackground(enter) : enter()
+  const patiently = (enter: () => Promise<() => void>, patience?: Background): Promise<() => void> =>
+    currentBackground() === undefined ? inBackground(enter, patience) : enter()
   const [enter, enterAlone] = [createPrioritySemaphore(2), createPrioritySemaphore(1)]
-  return async (work) => {
-    const leave = await patiently(enter)
-    const leaveAlone = isBeingAsked() ? await patiently(enterAlone) : undefined
+  return async (work, patience) => {
+    const leave = await patiently(enter, patience)
+    const leaveAlone = isBeingAsked() ? await patiently(enterAlone, patience) : undefined
     try {
       return await work()
     } finally {

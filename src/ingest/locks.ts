@@ -14,11 +14,12 @@ export interface Locks {
    * nothing, so two callers never wait for each other. What was held may be lost on the way, when this
    * process stood still: so `work` writes by its {@link Hold} alone. Throws `storage_unavailable` after 30 s
    * of waiting (`waitMsMax`), or when it was lost. Throws `deadline_exceeded` where `signal` fired before
-   * `work` began: nothing was done.
+   * `work` began: nothing was done. What `work` does patiently, it does with this patience: it is over once
+   * somebody waits for one of the objects.
    */
   hold<T>(
     objects: readonly string[],
-    work: (hold: Hold) => Promise<T>,
+    work: (hold: Hold, patience: Background) => Promise<T>,
     signal?: AbortSignal,
     waitMsMax?: number,
   ): Promise<T>
@@ -45,7 +46,7 @@ const pauseMs = 25
 export function createLocks(dependencies: LocksDeps): Locks {
   const { database, fga, isApart } = dependencies
   // With whoever holds it patiently.
-  const backgroundByObject = new Map<string, Background | undefined>()
+  const backgroundByObject = new Map<string, Background>()
   const waiting: (() => void)[] = []
   const fences = isApart ? createFences(dependencies) : undefined
 
@@ -85,8 +86,9 @@ export function createLocks(dependencies: LocksDeps): Locks {
       }
       const run = async () => {
         // What is hurried is this hold alone, not the whole job.
-        for (const object of objects) backgroundByObject.set(object, currentBackground())
-        return inTurn(objects, task, signal, waitMsMax)
+        const patience = currentBackground() ?? { isOver: false }
+        for (const object of objects) backgroundByObject.set(object, patience)
+        return inTurn(objects, (hold) => task(hold, patience), signal, waitMsMax)
       }
       try {
         return await (isInBackground() ? inBackground(run) : run())

@@ -9,9 +9,10 @@ const patience = new AsyncLocalStorage<Background>()
 
 /**
  * Runs work that nobody waits for, such as taking a document in: questions go before it wherever both wait
- * for one thing.
+ * for one thing. `background`: whose patience it is, for whoever comes to wait for it.
  */
-export const inBackground = <T>(task: () => T): T => patience.run({ isOver: false }, task)
+export const inBackground = <T>(task: () => T, background: Background = { isOver: false }): T =>
+  patience.run(background, task)
 
 /** Undefined: this is no part of work that is done {@link inBackground}. */
 export const currentBackground = (): Background | undefined => patience.getStore()

@@ -77,3 +77,22 @@ test('a job whose hold was hurried is patient again after it', async () => {
   await removal
   expect(seen).toEqual([true, false, true])
 })
+
+test('what a request does patiently while it holds a document goes next once somebody waits for that', async () => {
+  const locks = createLocks(inMemory)
+  const enter = createPrioritySemaphore(1)
+  const leave = await enter()
+  const order: string[] = []
+  const place = async (name: string) => {
+    const leavePlace = await enter()
+    order.push(name)
+    leavePlace()
+  }
+  const others = ['1', '2', '3'].map((name) => inBackground(() => place(name)))
+  const held = locks.hold(document, (_, patience) => inBackground(() => place('held'), patience))
+  const waiting = locks.hold(document, async () => void order.push('waiting'))
+  await aTurn()
+  leave()
+  await Promise.all([...others, held, waiting])
+  expect(order.slice(0, 1)).toEqual(['held'])
+})
