@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { isId } from '@remit/contract/id'
+import type { PresetName } from '../delegation/tokens/presets.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import type { Runtime } from '../store/runtime.ts'
 import type { Sql } from '../store/sql.ts'
@@ -17,11 +18,15 @@ export interface Directory {
   /** Ends in `/`; groups are `group:PREFIX` and their id. */
   readonly prefix: string
   readonly keyAttribute: (typeof keyAttributes)[number]
+  /** Of the trusted issuer, as it is configured now: how it writes the subject of a person. */
+  readonly preset: PresetName
 }
 
 /** A directory with what it has brought and the ends of its tokens. */
-export interface ListedDirectory extends Directory {
+export interface ListedDirectory extends Omit<Directory, 'preset'> {
   readonly users: number
+  /** Of those users who ever signed in by their key: none of many, and the attribute is not the subject. */
+  readonly usersSeen: number
   readonly groups: number
   readonly tokensEnd: readonly Date[]
 }
@@ -41,7 +46,7 @@ export interface Directories {
    * 422 for a namespace that no trusted issuer has or another directory brings, and for a prefix that does
    * not end in `/` or has groups in common with that of another directory, of a service or of a source.
    */
-  add(directory: Omit<Directory, 'issuer'>): Promise<void>
+  add(directory: Omit<Directory, 'issuer' | 'preset'>): Promise<void>
   list(): Promise<ListedDirectory[]>
   /** Its groups by their names; 422 for no such directory. */
   groupsOf(name: string): Promise<ListedGroup[]>
@@ -61,7 +66,11 @@ export interface Directories {
 }
 
 export interface DirectoriesDeps extends Pick<Runtime, 'database' | 'clock' | 'randomBytes'> {
-  readonly trustedIssuers: readonly { readonly issuer: string; readonly namespace: string }[]
+  readonly trustedIssuers: readonly {
+    readonly issuer: string
+    readonly namespace: string
+    readonly preset: PresetName
+  }[]
 }
 
 const tokensMax = 2
@@ -71,13 +80,13 @@ const tokenForm = /^remit_dir_[A-Za-z0-9_-]{43}$/
 /** Registers directories and knows their tokens by digests. Does NOT check who asks. */
 export function createDirectories(deps: DirectoriesDeps): Directories {
   const { database, clock, randomBytes, trustedIssuers } = deps
-  const issuers = new Map(trustedIssuers.map(({ namespace, issuer }) => [namespace, issuer]))
+  const issuers = new Map(trustedIssuers.map((trusted) => [trusted.namespace, trusted]))
   const now = () => new Date(clock.now())
 
   return {
     async add({ name, namespace, prefix, keyAttribute }) {
       if (!isId(name) || name.includes('/')) throw invalid('name', 'The name of the directory is not valid.')
-      const issuer = issuers.get(namespace)
+      const issuer = issuers.get(namespace)?.issuer
       if (issuer === undefined)
         throw invalid('namespace', `No trusted issuer has the namespace ${namespace}.`)
       // With the longest id that a group gets.
@@ -124,6 +133,8 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
       database.query<ListedDirectory>(
         `select ${directoryColumns},
            (select count(*) from directory_users where directory = name and deleted_at is null) as users,
+           (select count(*) from directory_users join people on key = account
+            where directory = directories.name and deleted_at is null) as "usersSeen",
            (select count(*) from directory_groups where directory = name and deleted_at is null) as groups,
            array(select expires_at from directory_tokens
                  where directory = name and expires_at > $1 order by 1) as "tokensEnd"
@@ -168,13 +179,14 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
     },
     async authenticate(token) {
       if (!tokenForm.test(token)) return undefined
-      const [directory] = await database.query<Directory>(
+      const [directory] = await database.query<Omit<Directory, 'preset'>>(
         `select ${directoryColumns} from directories join directory_tokens on directory = name
          where digest = $1 and expires_at > $2`,
         [digestOf(token), now()],
       )
-      return directory !== undefined && issuers.get(directory.namespace) === directory.issuer
-        ? directory
+      const trusted = directory && issuers.get(directory.namespace)
+      return directory !== undefined && trusted?.issuer === directory.issuer
+        ? { ...directory, preset: trusted.preset }
         : undefined
     },
   }

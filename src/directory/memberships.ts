@@ -146,7 +146,8 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
       const rows = await groupsOf(
         // First those in which somebody is who is out by their rows.
         `join (select group_id, count(*) filter (where member_rows.member is null) as ending
-           from directory_unsettled left join directory_members as member_rows using (group_id, member)
+           from directory_unsettled left join (select * from directory_members where not is_dormant) as member_rows
+             using (group_id, member)
            group by group_id) as pending on group_id = directory_groups.id order by ending = 0, directory_groups.id`,
       )
       const groups = rows.map(({ id, ...directory }) => ({ id, directory }))

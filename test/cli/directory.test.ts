@@ -34,6 +34,7 @@ test('a directory is added and listed, its token said once and kept nowhere, the
     namespace: 'acme',
     prefix: 'acme/',
     users: 0,
+    users_seen: 0,
     groups: 0,
     key_attribute: 'externalId',
     tokens_end: [expect.stringMatching(/^\d{4}-/)],

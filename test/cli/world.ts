@@ -126,7 +126,7 @@ export async function openCommands() {
       database,
       clock: systemClock,
       randomBytes,
-      trustedIssuers: [{ issuer: 'https://id.test', namespace: 'acme' }],
+      trustedIssuers: [{ issuer: 'https://id.test', namespace: 'acme', preset: 'generic' }],
     }),
     deniedHosts: createDeniedHosts({ database, clock: systemClock }),
     agents,

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type DirectoryWorld, openDirectoryWorld } from './world.ts'
 
+const tenant = '11111111-2222-4333-8444-aaaaaaaaaaaa'
 let world: DirectoryWorld
 beforeAll(async () => {
   const issuers = ['https://b.test', 'https://c.test'].map((issuer, index) => ({
@@ -9,7 +10,13 @@ beforeAll(async () => {
     namespace: ['beta', 'gamma'][index],
     preset: 'generic',
   }))
-  world = await openDirectoryWorld({ trusted: issuers })
+  const entra = {
+    issuer: `https://login.test/${tenant}/v2.0`,
+    audiences: { api: 'a', mcp: 'm' },
+    namespace: 'corp',
+    preset: 'entra',
+  }
+  world = await openDirectoryWorld({ trusted: [...issuers, entra] })
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
 
@@ -103,4 +110,33 @@ test('a person whom a directory keeps is not moved to another key, and no user i
   await personMove.move('acme/gone', 'acme/new')
   const body = { userName: 'gone@acme.test', externalId: 'gone', active: true }
   expect((await world.scim('POST', '/Users', body)).status).toBe(409)
+})
+
+test('the key of a person of Microsoft Entra ID is tenant and object in lower case, as in its tokens, or is refused', async () => {
+  const { directories } = world.service
+  await directories.add({ name: 'corp', namespace: 'corp', prefix: 'corp/', keyAttribute: 'externalId' })
+  const { token } = await directories.issueToken('corp', { days: 1, isOnly: true })
+  const post = async (externalId: string) => {
+    const body = { userName: `${externalId}@corp.test`, externalId, active: true }
+    return world.call('POST', '/scim/v2/Users', {
+      token,
+      body,
+      headers: { 'content-type': 'application/scim+json' },
+    })
+  }
+  const object = 'BBBBBBBB-2222-4333-8444-CCCCCCCCCCCC'
+  const other = 'dddddddd-2222-4333-8444-cccccccccccc'
+  for (const key of ['anne', object, `${tenant}.`, `${other}.${object}`, `${tenant}.${object}.x`])
+    expect([key, (await post(key)).status]).toEqual([key, 400])
+  expect((await post(`${tenant.toUpperCase()}.${object}`)).status).toBe(201)
+  const key = `${tenant}.${object.toLowerCase()}`
+  expect(
+    await world.database.query(`select sub, account from directory_users where directory = 'corp'`),
+  ).toEqual([{ sub: key, account: `corp/${key}` }])
+  expect((await post(key)).status).toBe(409)
+  const seen = async () => (await directories.list()).find(({ name }) => name === 'corp')
+  expect(await seen()).toMatchObject({ users: 1, usersSeen: 0 })
+  const account = { issuer: `https://login.test/${tenant}/v2.0`, sub: key }
+  await world.service.people.arrive({ key: `corp/${key}`, name: 'B' }, account)
+  expect(await seen()).toMatchObject({ users: 1, usersSeen: 1 })
 })

@@ -8,6 +8,7 @@ const directory = {
   namespace: 'acme',
   prefix: 'acme/',
   keyAttribute: 'externalId',
+  preset: 'generic',
 } as const
 const definitions = filterable('Users', directory)
 const anne = {
@@ -89,6 +90,32 @@ describe('a filter', () => {
       expect.objectContaining({ status: 400, scimType: 'invalidFilter' }),
     )
   })
+
+  test.each([
+    ['id eq "u_1" and manager eq "u_2"', false],
+    ['id eq "u_1" or manager.value eq "u_2"', true],
+    ['id eq "u_1" and manager ne "u_2"', true],
+    ['title pr', false],
+    ['title eq null', true],
+    ['addresses[type eq "work"].country eq "DE"', false],
+    ['urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager eq "u_2"', false],
+    ['constructor pr', false],
+    ['emails[type eq "work"].value eq "anne@acme.test"', true],
+    ['emails[type eq "home"].value eq "anne@acme.test"', false],
+    ['emails[type eq "work"].value eq "anne@acme.test" and active eq true', true],
+    ['emails[type eq "work"].nothing pr', false],
+  ])('of a search finds no value in what Remit does not keep: %s', (filter, expected) => {
+    expect(matches(parseFilter(filter, definitions, { unknownAbsent: true }), anne)).toBe(expected)
+  })
+
+  test.each(['__proto__ pr', 'userName eq "a\\u0000"', 'emails[type eq "work"].', 'emails[type eq "w"]x'])(
+    'of a search that is none is refused all the same: %s',
+    (filter) => {
+      expect(() => parseFilter(filter, definitions, { unknownAbsent: true })).toThrow(
+        expect.objectContaining({ status: 400, scimType: 'invalidFilter' }),
+      )
+    },
+  )
 
   test('is refused beyond its bounds, and reading one takes no longer the longer it is', () => {
     const deep = `${'('.repeat(30)}active eq true${')'.repeat(30)}`

@@ -200,7 +200,8 @@ export type DecisionEvent =
       /** What a directory said of a person, by SCIM. */
       readonly event: 'directory_user_changed'
       readonly user: string
-      readonly change: 'created' | 'replaced' | 'patched' | 'deleted'
+      /** `end_refused`: nobody else would administer; nothing of it happened. */
+      readonly change: 'created' | 'replaced' | 'patched' | 'deleted' | 'end_refused'
       readonly active: boolean
     }
   | {

@@ -18,9 +18,10 @@ export const directoryCommands = {
   ),
   directory_list: command(z.strictObject({}), async (_, { directories }) => ({
     directories: (await directories.list()).map(
-      ({ name: directory, keyAttribute, tokensEnd, issuer: _issuer, ...about }) => ({
+      ({ name: directory, keyAttribute, usersSeen, tokensEnd, issuer: _issuer, ...about }) => ({
         directory,
         ...about,
+        users_seen: usersSeen,
         key_attribute: keyAttribute,
         tokens_end: tokensEnd.map((end) => end.toISOString()),
       }),

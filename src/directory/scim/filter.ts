@@ -30,13 +30,17 @@ const depthMax = 20
 const termsMax = 50
 
 /**
- * Reads a filter over these attributes. Throws `invalidFilter` for what is no filter, names an attribute that
- * there is not, or is too long or too deep.
+ * Reads a filter over these attributes. Throws `invalidFilter` for what is no filter, or is too long or too
+ * deep, and for an attribute that there is not; `unknownAbsent`: that one has no value then.
  */
-export function parseFilter(text: string, definitions: readonly AttributeDefinition[]): Filter {
+export function parseFilter(
+  text: string,
+  definitions: readonly AttributeDefinition[],
+  { unknownAbsent = false }: { readonly unknownAbsent?: boolean } = {},
+): Filter {
   if (text.length > charactersMax) throw wrong(`A filter has at most ${charactersMax} characters.`)
   const tokens = tokensOf(text)
-  const parser = new Parser(tokens, definitions)
+  const parser = new Parser(tokens, definitions, unknownAbsent)
   const filter = parser.either()
   if (!parser.isAtEnd) throw wrong('Something stands behind the end of the filter.')
   return filter
@@ -70,23 +74,42 @@ function tokensOf(text: string): readonly Token[] {
 function stringOf(json: string): string {
   try {
     const value: unknown = JSON.parse(json)
-    if (typeof value === 'string') return value
+    // Which no stored text holds, and the database refuses.
+    if (typeof value === 'string' && !value.includes('\0')) return value
   } catch {
     // Said below.
   }
   throw wrong('A string is not as JSON has it.')
 }
 
+// Also behind the URN of a schema that Remit does not keep.
+const nameForm = /^[A-Za-z$][\w$:.-]*$/
+
+/** One that Remit does not keep. No resource has a value by this name. */
+const unknown: AttributeDefinition = {
+  name: '',
+  type: 'complex',
+  multiValued: true,
+  description: '',
+  required: false,
+  caseExact: true,
+  mutability: 'readOnly',
+  returned: 'default',
+  uniqueness: 'none',
+}
+
 class Parser {
   readonly #tokens: readonly Token[]
   readonly #definitions: readonly AttributeDefinition[]
+  readonly #unknownAbsent: boolean
   #at = 0
   #depth = 0
   #terms = 0
 
-  constructor(tokens: readonly Token[], definitions: readonly AttributeDefinition[]) {
+  constructor(tokens: readonly Token[], definitions: readonly AttributeDefinition[], unknownAbsent: boolean) {
     this.#tokens = tokens
     this.#definitions = definitions
+    this.#unknownAbsent = unknownAbsent
   }
 
   get isAtEnd(): boolean {
@@ -119,14 +142,33 @@ class Parser {
     if (this.#takeMark('(')) return this.#closed(')', within)
     const name = this.#tokens[this.#at++]
     if (name?.kind !== 'word') throw wrong('The name of an attribute is missing.')
-    const path = pathIn(name.text, within === undefined ? this.#definitions : (within.subAttributes ?? []))
-    if (path === undefined) throw wrong('It names an attribute that there is not.')
+    const path = this.#pathOf(name.text, within)
     if (within === undefined && this.#takeMark('[')) {
-      if (path.part !== undefined || path.attribute.type !== 'complex')
+      const { attribute } = path
+      if (path.part !== undefined || attribute.type !== 'complex')
         throw wrong('[ ] follows a complex attribute.')
-      return { kind: 'some', attribute: path.attribute, inner: this.#closed(']', path.attribute) }
+      const inner = this.#closed(']', attribute)
+      const part = this.#takePart()
+      if (part === undefined) return { kind: 'some', attribute, inner }
+      const right = this.#condition(this.#pathOf(part, attribute))
+      return { kind: 'some', attribute, inner: { kind: 'and', left: inner, right } }
     }
     return this.#condition(path)
+  }
+
+  #pathOf(text: string, within: AttributeDefinition | undefined): AttributePath {
+    const path = pathIn(text, within === undefined ? this.#definitions : (within.subAttributes ?? []))
+    if (path !== undefined) return path
+    if (!this.#unknownAbsent || !nameForm.test(text)) throw wrong('It names an attribute that there is not.')
+    return { attribute: unknown, part: undefined }
+  }
+
+  /** Of `emails[type eq "work"].value` the last part. */
+  #takePart(): string | undefined {
+    const token = this.#tokens[this.#at]
+    if (token?.kind !== 'word' || !token.text.startsWith('.')) return undefined
+    this.#at += 1
+    return token.text.slice(1)
   }
 
   #condition(path: AttributePath): Filter {

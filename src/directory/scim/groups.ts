@@ -13,7 +13,7 @@ import {
 import { type Attributes, isObject, readAttributes } from './attributes.ts'
 import { invalidValue, notFound, ScimError } from './errors.ts'
 import { type Filter, matches } from './filter.ts'
-import { membersMax } from './limits.ts'
+import { filteredEditsMax, membersMax } from './limits.ts'
 import type { Listed } from './listing.ts'
 import { applyOperation, type PatchOperation, readPatch } from './patch.ts'
 import { assertVersion, etagOf, type Resource, type ScimAnswer, type ScimCaller } from './request.ts'
@@ -166,6 +166,12 @@ export function createScimGroups(deps: ScimGroupsDeps): ScimGroups {
       const edits = operations.flatMap((operation) =>
         operation.path.attribute.name === 'members' ? editsOf(caller, operation) : [],
       )
+      if (edits.filter(({ kind }) => kind === 'remove_where').length > filteredEditsMax)
+        throw new ScimError(
+          400,
+          `At most ${filteredEditsMax} filters select members at once. Name them by their ids.`,
+          'tooMany',
+        )
       const others = operations.filter(({ path }) => path.attribute.name !== 'members')
       const { version } = await save(caller, id, {
         ifMatch,
@@ -216,13 +222,15 @@ export function createScimGroups(deps: ScimGroupsDeps): ScimGroups {
           `${select} where directory = $1 and deleted_at is null order by created_at, id offset $2 limit $3`,
           [directory.name, offset, limit],
         ),
-      behind: (sql, last, { id, externalId, displayName }, limit) =>
+      behind: (sql, last, { id, externalId, displayName, member }, limit) =>
         sql.query<GroupRow>(
           `${select} where directory = $1 and deleted_at is null
              and ($2::timestamptz is null or (created_at, id) > ($2, $3)) and ($4::text is null or id = $4)
              and ($5::text is null or attributes ->> 'externalId' = $5)
              and ($6::text is null or lower(attributes ->> 'displayName') = lower($6))
-           order by created_at, id limit $7`,
+             and ($7::text is null or exists
+               (select from directory_members where group_id = directory_groups.id and member_id = $7))
+           order by created_at, id limit $8`,
           [
             directory.name,
             last?.createdAt ?? null,
@@ -230,9 +238,11 @@ export function createScimGroups(deps: ScimGroupsDeps): ScimGroups {
             id ?? null,
             externalId ?? null,
             displayName ?? null,
+            member ?? null,
             limit,
           ],
         ),
+      fitting,
       resources,
     }),
   }
@@ -264,6 +274,21 @@ const groupResource = (row: GroupRow, members: readonly object[], baseUrl: strin
     location: `${baseUrl}/Groups/${row.id}`,
   },
 })
+
+/** As many groups as have no more members together than one may have alone. */
+async function fitting(sql: Sql, rows: readonly GroupRow[]): Promise<number> {
+  const counts = await sql.query<{ id: string; count: number }>(
+    'select group_id as id, count(*) as count from directory_members where group_id = any($1) group by 1',
+    [rows.map(({ id }) => id)],
+  )
+  const sizes = new Map(counts.map(({ id, count }) => [id, count]))
+  let members = 0
+  const beyond = rows.findIndex(({ id }) => {
+    members += sizes.get(id) ?? 0
+    return members > membersMax
+  })
+  return beyond === -1 ? rows.length : Math.max(1, beyond)
+}
 
 interface MemberRow {
   readonly group: string
@@ -312,7 +337,8 @@ function idsIn({ bulkIds }: ScimCaller, value: unknown): readonly string[] {
   if (list.length > membersMax) throw new ScimError(413, `A group has at most ${membersMax} members.`)
   const ids = list.map((element) => {
     const id = isObject(element) ? element['value'] : element
-    if (typeof id !== 'string') throw invalidValue('members', 'each has a value, the id of a user or group.')
+    if (typeof id !== 'string' || id.includes('\0'))
+      throw invalidValue('members', 'each has a value, the id of a user or group.')
     if (!id.startsWith('bulkId:')) return id
     const made = bulkIds?.get(id.slice('bulkId:'.length))
     if (made === undefined) throw invalidValue('members', `${id} is not made yet.`)

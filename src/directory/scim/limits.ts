@@ -6,5 +6,7 @@ export const pageUsual = 100
 export const bodyBytesMax = 4 * 1024 * 1024
 /** Operations of one `/Bulk`. */
 export const bulkOperationsMax = 500
-/** Members of one group. */
+/** Removals of members of one PATCH by a filter for anything but their ids: each reads the whole group. */
+export const filteredEditsMax = 10
+/** Members of one group, and of all groups in one answer with more than one. */
 export const membersMax = 50_000

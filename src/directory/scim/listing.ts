@@ -24,12 +24,16 @@ export interface Listed<Row extends ListedRow> {
     narrow: Narrowing,
     limit: number,
   ) => Promise<readonly Row[]>
+  /** How many of the first of these rows one answer holds with what is long of them; at least one of any. */
+  readonly fitting: (sql: Sql, rows: readonly Row[]) => Promise<number>
   /** As they leave. `isWhole`: false, and nobody looks at what is long. */
   readonly resources: (sql: Sql, rows: readonly Row[], isWhole: boolean) => Promise<readonly Resource[]>
 }
 
 /** What a filter asks of attributes that the database finds; undefined: nothing. */
-export type Narrowing = Readonly<Record<'id' | 'userName' | 'externalId' | 'displayName', string | undefined>>
+export type Narrowing = Readonly<
+  Record<'id' | 'userName' | 'externalId' | 'displayName' | 'member', string | undefined>
+>
 
 /** Found resources: how many in all, and those asked for. */
 export interface Found {
@@ -39,7 +43,10 @@ export interface Found {
 
 const batch = 500
 
-/** Finds what a query asks for, in the order in which it was made (RFC 7644 §3.4.2). */
+/**
+ * Finds what a query asks for, in the order in which it was made (RFC 7644 §3.4.2). Fewer than were asked for
+ * where one answer does not hold them: `itemsPerPage` says so, and the next page begins behind them.
+ */
 export async function find<Row extends ListedRow>(
   sql: Sql,
   listed: Listed<Row>,
@@ -48,28 +55,34 @@ export async function find<Row extends ListedRow>(
 ): Promise<Found> {
   const definitions = filterable(listed.type, directory)
   const isLong = isLongWanted(query)
-  const leave = (resource: Resource) => project(resource, definitions, query)
+  const leaving = async (rows: readonly Row[]): Promise<readonly Resource[]> => {
+    const fitting = isLong ? rows.slice(0, await listed.fitting(sql, rows)) : rows
+    const resources = await listed.resources(sql, fitting, isLong)
+    return resources.map((resource) => project(resource, definitions, query))
+  }
   if (query.filter === undefined) {
     const rows = await listed.page(sql, query.startIndex - 1, query.count)
-    return {
-      total: await listed.count(sql),
-      resources: (await listed.resources(sql, rows, isLong)).map(leave),
-    }
+    return { total: await listed.count(sql), resources: await leaving(rows) }
   }
-  const filter = parseFilter(query.filter, definitions)
+  const filter = parseFilter(query.filter, definitions, { unknownAbsent: true })
   const narrowing = narrowingOf(filter)
-  const found: Resource[] = []
+  const isAsking = asksForMembers(filter)
+  const found: Row[] = []
   let total = 0
   let last: Row | undefined
   for (;;) {
     const rows = await listed.behind(sql, last, narrowing, batch)
-    for (const resource of await listed.resources(sql, rows, isLong || asksForMembers(filter))) {
-      if (!matches(filter, resource)) continue
-      total += 1
-      if (total >= query.startIndex && found.length < query.count) found.push(leave(resource))
+    // One group's members at a time: those of a page of groups do not fit in memory.
+    for (const some of isAsking ? rows.map((row) => [row]) : [rows]) {
+      const resources = await listed.resources(sql, some, isAsking)
+      for (const [index, row] of some.entries()) {
+        if (!matches(filter, resources[index] ?? {})) continue
+        total += 1
+        if (total >= query.startIndex && found.length < query.count) found.push(row)
+      }
     }
     last = rows.at(-1)
-    if (rows.length < batch) return { total, resources: found }
+    if (rows.length < batch) return { total, resources: await leaving(found) }
   }
 }
 
@@ -106,8 +119,21 @@ function narrowingOf(filter: Filter): Narrowing {
       visit(part.left)
       visit(part.right)
     }
+    if (part.kind === 'some' && part.attribute.name === 'members') visitMembers(part.inner)
+    if (part.kind === 'compare' && part.operator === 'eq' && part.path.attribute.name === 'members') {
+      const { value, path } = part
+      if (typeof value === 'string' && (path.part?.name ?? 'value') === 'value') asked.set('members', value)
+    }
     if (part.kind !== 'compare' || part.operator !== 'eq' || part.path.part !== undefined) return
     if (typeof part.value === 'string') asked.set(part.path.attribute.name, part.value)
+  }
+  const visitMembers = (part: Filter): void => {
+    if (part.kind === 'and') {
+      visitMembers(part.left)
+      visitMembers(part.right)
+    }
+    if (part.kind !== 'compare' || part.operator !== 'eq' || part.path.attribute.name !== 'value') return
+    if (typeof part.value === 'string') asked.set('members', part.value)
   }
   visit(filter)
   return {
@@ -115,5 +141,6 @@ function narrowingOf(filter: Filter): Narrowing {
     userName: asked.get('userName'),
     externalId: asked.get('externalId'),
     displayName: asked.get('displayName'),
+    member: asked.get('members'),
   }
 }

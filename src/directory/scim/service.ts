@@ -62,7 +62,8 @@ const listSchema = 'urn:ietf:params:scim:api:messages:2.0:ListResponse'
 
 /** Does NOT check who asks: the caller's directory comes from its token. */
 export function createScim({ database, users, groups, baseUrl }: ScimDeps): Scim {
-  const change: Scim['change'] = (caller, type, id, { method, body, ifMatch }) => {
+  const change: Scim['change'] = async (caller, type, id, { method, body, ifMatch }) => {
+    assertId(id)
     const kind = type === 'Users' ? users : groups
     if (method === 'DELETE') return kind.remove(caller, id, ifMatch)
     return method === 'PUT' ? kind.replace(caller, id, body, ifMatch) : kind.patch(caller, id, body, ifMatch)
@@ -76,6 +77,7 @@ export function createScim({ database, users, groups, baseUrl }: ScimDeps): Scim
       : find(database, groups.listed(directory), directory, query)
 
   async function rowOf({ directory }: ScimCaller, type: ResourceType, id: string, isWhole: boolean) {
+    assertId(id)
     const leaving = async <Row extends ListedRow & (UserRow | GroupRow)>(
       row: Row | undefined,
       listed: Listed<Row>,
@@ -142,6 +144,11 @@ export function createScim({ database, users, groups, baseUrl }: ScimDeps): Scim
       return { schemas: ['urn:ietf:params:scim:api:messages:2.0:BulkResponse'], Operations: answers }
     },
   }
+}
+
+/** The database takes no text with a NUL: no resource has such an id. */
+function assertId(id: string): void {
+  if (id.includes('\0')) throw notFound()
 }
 
 const pageOf = ({ total, resources }: Found, { startIndex }: ScimQuery) =>

@@ -2,6 +2,8 @@ import { isId } from '@remit/contract/id'
 import { record } from '../../audit/record.ts'
 import type { PersonEnd } from '../../delegation/administration/person-end.ts'
 import { isKey, subjectKey } from '../../delegation/registry/subject.ts'
+import { presets } from '../../delegation/tokens/presets.ts'
+import { AppError } from '../../kernel/errors.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Directory } from '../directories.ts'
@@ -132,6 +134,20 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
     )
   }
 
+  /** On record also where nobody is ended, since nobody else would administer: who asked for it is seen. */
+  async function orRefusal<T>(caller: ScimCaller, id: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (error instanceof AppError && !(error instanceof ScimError) && error.code === 'conflict') {
+        const row = await userOf(database, caller.directory, id)
+        if (row !== undefined)
+          await database.transaction((sql) => record(sql, caller.recordedAs, changed(row, 'end_refused')))
+      }
+      throw error
+    }
+  }
+
   /** Writes what a PUT or PATCH makes of a user. `change` gets the row as it is, locked. */
   async function save(
     caller: ScimCaller,
@@ -144,7 +160,7 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
     const before = await userOf(database, directory, id)
     if (before === undefined) throw notFound()
     if (!before.isActive) await settleBefore(caller, before)
-    const [row, afterwards] = await database.transaction(async (sql) => {
+    const write = async (sql: Sql) => {
       const old = await userOf(sql, directory, id, ' for update')
       if (old === undefined) throw notFound()
       assertVersion(ifMatch, old.version)
@@ -171,6 +187,11 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
       )
       await record(sql, recordedAs, changed(saved, kind))
       return [saved, rest] as const
+    }
+    const written = orRefusal(caller, id, () => database.transaction(write))
+    const [row, afterwards] = await written.catch((error: unknown) => {
+      // Somebody else got the userName meanwhile.
+      throw isObject(error) && error['code'] === '23505' ? taken() : error
     })
     await afterwards()
     return answer(200, row)
@@ -274,7 +295,7 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
     },
     async remove(caller, id, ifMatch) {
       const { directory, recordedAs } = caller
-      const afterwards = await database.transaction(async (sql) => {
+      const work = async (sql: Sql) => {
         const row = await userOf(sql, directory, id, ' for update')
         if (row === undefined) throw notFound()
         assertVersion(ifMatch, row.version)
@@ -289,7 +310,8 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
         )
         await record(sql, recordedAs, changed({ ...row, isActive: false }, 'deleted'))
         return rest
-      })
+      }
+      const afterwards = await orRefusal(caller, id, () => database.transaction(work))
       await afterwards()
       return { status: 204 }
     },
@@ -326,6 +348,7 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
             limit,
           ],
         ),
+      fitting: async (_, rows) => rows.length,
       resources: async (_, rows) => rows.map((row) => userResource(row, baseUrl)),
     }),
   }
@@ -402,21 +425,29 @@ function activeOf(definition: AttributeDefinition, value: unknown): boolean | un
 const loginOf = ({ userName }: Attributes): string => (typeof userName === 'string' ? userName : '')
 
 /** Never from another attribute than the one that was registered. */
-function keyOf(
-  { namespace, keyAttribute }: Directory,
-  attributes: Attributes,
-): Pick<UserRow, 'sub' | 'account'> {
-  const sub = attributes[keyAttribute]
-  const key = typeof sub === 'string' ? subjectKey(sub) : undefined
+function keyOf(directory: Directory, attributes: Attributes): Pick<UserRow, 'sub' | 'account'> {
+  const { namespace, keyAttribute } = directory
+  const sub = subOf(directory, attributes)
+  const key = sub === undefined ? undefined : subjectKey(sub)
   const account = `${namespace}/${key ?? ''}`
   // What OpenFGA would not take as a user joins no group, and nobody could end it there.
-  if (typeof sub !== 'string' || key === undefined || !isKey(key) || !isId(account))
+  if (sub === undefined || key === undefined || !isKey(key) || !isId(account))
     throw invalidValue(keyAttribute, 'is no key of a person.')
   return { sub, account }
 }
 
-function assertSameKey({ keyAttribute }: Directory, { sub }: UserRow, attributes: Attributes): void {
-  if (attributes[keyAttribute] !== sub)
+/** As a token of the issuer has it; undefined: no token of it ever would. */
+function subOf({ issuer, keyAttribute, preset }: Directory, attributes: Attributes): string | undefined {
+  const value = attributes[keyAttribute]
+  if (typeof value !== 'string' || preset !== 'entra') return typeof value === 'string' ? value : undefined
+  const [tid, oid, ...rest] = value.toLowerCase().split('.')
+  const sub = rest.length === 0 ? presets.entra.sub({ tid, oid }, issuer) : undefined
+  return typeof sub === 'string' ? sub : undefined
+}
+
+function assertSameKey(directory: Directory, { sub }: UserRow, attributes: Attributes): void {
+  const { keyAttribute } = directory
+  if (subOf(directory, attributes) !== sub)
     throw new ScimError(400, `${keyAttribute} is the key of this person, and never changes.`, 'mutability')
 }
 
@@ -442,5 +473,5 @@ async function assertNotMoved(sql: Sql, account: string): Promise<void> {
 
 const changed = (
   { account, isActive }: Pick<UserRow, 'account' | 'isActive'>,
-  change: 'created' | 'replaced' | 'patched' | 'deleted',
+  change: 'created' | 'replaced' | 'patched' | 'deleted' | 'end_refused',
 ) => ({ event: 'directory_user_changed', user: `user:${account}`, change, active: isActive }) as const
