@@ -21,7 +21,7 @@ export type WriteMembers = (
     readonly group: FgaObject
     readonly next: (
       sql: Sql,
-      options: { readonly except: readonly string[]; readonly isEnding: boolean },
+      options: { readonly except: readonly string[] },
     ) => Promise<readonly PendingMember[]>
     readonly settled: (sql: Sql, members: readonly PendingMember[]) => Promise<void>
   },
@@ -81,8 +81,7 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
     if (pending === undefined) return
     await write(recordedAs, directory.prefix, {
       group: groupObject(directory, id),
-      next: (sql, { except, isEnding }) =>
-        sql.query<PendingMember>(nextMembers, [id, membersAtOnce, [...except], isEnding]),
+      next: (sql, { except }) => sql.query<PendingMember>(nextMembers, [id, membersAtOnce, [...except]]),
       async settled(sql, members) {
         await sql.query(
           `delete from directory_unsettled using unnest($2::text[], $3::bigint[]) as done (member, number)
@@ -181,7 +180,6 @@ select member, number, is_member as "isMember" from (
     on member_rows.group_id = pending.group_id and member_rows.member = pending.member and not is_dormant
   where pending.group_id = $1 and pending.member <> all($3::text[])
 ) as pending
-where not (is_member and $4)
 order by case when is_member then case when is_group then 0 else 2 end
               else case when is_group then 3 else 1 end end, number
 limit $2`

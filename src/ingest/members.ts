@@ -19,12 +19,9 @@ export interface MemberSource<Member extends UnsettledMember> {
   readonly group: FgaObject
   /**
    * The next ones to write, at most {@link membersAtOnce}, without those of `except`; none: the group is
-   * settled. `isEnding`: of those alone that are no members.
+   * settled. In an order in which nobody is out of it on the way.
    */
-  readonly next: (
-    sql: Sql,
-    options: { readonly except: readonly string[]; readonly isEnding: boolean },
-  ) => Promise<readonly Member[]>
+  readonly next: (sql: Sql, options: { readonly except: readonly string[] }) => Promise<readonly Member[]>
   /** They are written. Called in a transaction that commits only while nobody else writes this group. */
   readonly settled: (sql: Sql, members: readonly Member[]) => Promise<void>
 }
@@ -59,32 +56,49 @@ export async function settleMembers<Member extends UnsettledMember>(
       await hold.transaction((sql) => settled(sql, members))
     }
     for (;;) {
-      const isEnding = failures >= failuresMax
-      const members = await next(context.database, { except: failed, isEnding })
+      const members = await next(context.database, { except: failed })
       if (members.length === 0) break
       const refusals = await refusalsOf(context, caller, group, members)
       for (const [{ member }, reason] of refusals) fail(member, reason)
       const good = members.filter((member) => !refusals.has(member))
-      try {
-        await write(good)
-      } catch {
-        // Together they are refused for one of them: first what ends, then each by itself.
-        await write(good.filter(({ isMember }) => !isMember))
-        for (const member of good.filter(({ isMember }) => isMember)) {
-          if (failures >= failuresMax) break
-          await write([member]).catch((error: unknown) => {
-            failures += 1
-            fail(member.member, error)
-          })
-        }
-      }
+      const steps = await write(good).then(
+        () => [],
+        () => stepsOf(good),
+      )
+      for (const step of steps)
+        await write(step).catch((error: unknown) => {
+          const [{ member, isMember } = noMember] = step
+          failures += 1
+          // Behind a group that is not in yet, nobody leaves: through it they stay in.
+          if (!isMember || member.startsWith('group:') || failures >= failuresMax) throw asUnavailable(error)
+          fail(member, error)
+        })
     }
-    if (failed.length > 0 || failures > 0)
+    if (failed.length > 0)
       throw new AppError('authorization_unavailable', {
         internal: `${failed.length} memberships of ${group} cannot be written`,
       })
   })
 }
+
+const noMember: UnsettledMember = { member: '', isMember: false }
+
+/** In the same order, so that nobody is out meanwhile: what begins one by one, what ends together. */
+function stepsOf<Member extends UnsettledMember>(members: readonly Member[]): readonly (readonly Member[])[] {
+  const steps: Member[][] = []
+  for (const member of members) {
+    const last = steps.at(-1)
+    if (last === undefined || member.isMember || last[0]?.isMember === true) steps.push([member])
+    else last.push(member)
+  }
+  return steps
+}
+
+/** The change is stored: whoever asked for it is to ask again, not to give up. */
+const asUnavailable = (error: unknown): unknown =>
+  error instanceof AppError && error.status < 500
+    ? new AppError('authorization_unavailable', { internal: reasonOf(error), cause: error })
+    : error
 
 // So many by themselves, and it is not for what they are: the next run tries again.
 const failuresMax = 3

@@ -5,6 +5,9 @@ import { type DirectoryWorld, openDirectoryWorld, patch } from './world.ts'
 const off = patch({ op: 'Replace', path: 'active', value: 'False' })
 const on = patch({ op: 'replace', path: 'active', value: true })
 
+/** What Writes to OpenFGA put into groups and take out, in order; how many of the next ones fail. */
+const written: string[] = []
+let failing = 0
 /** Objects that OpenFGA does not read out. */
 const unread = new Set<string>()
 let world: DirectoryWorld
@@ -12,6 +15,14 @@ beforeAll(async () => {
   world = await openDirectoryWorld({
     openfga: (real: FgaApi): FgaApi =>
       Object.assign(Object.create(real), {
+        async write(...[store, body, ...more]: Parameters<FgaApi['write']>) {
+          failing -= 1
+          if (failing >= 0) throw new Error('not written')
+          const answer = await real.write(store, body, ...more)
+          for (const { user } of body.deletes?.tuple_keys ?? []) written.push(`- ${user}`)
+          for (const { user } of body.writes?.tuple_keys ?? []) written.push(`+ ${user}`)
+          return answer
+        },
         async read(...[store, body, ...more]: Parameters<FgaApi['read']>) {
           if (unread.has(body.tuple_key?.object ?? '')) throw new Error('not read')
           return real.read(store, body, ...more)
@@ -106,6 +117,36 @@ describe('a membership that cannot be written', () => {
     })
     expect(more.status).toBe(201)
     expect(await world.members(String(more.body['id']))).toEqual(['user:acme/come'])
+  })
+})
+
+describe('a Write that fails once', () => {
+  test('leaves the order: nobody goes before the group through which they stay, nor it before they are in', async () => {
+    const ids = await Promise.all(['in1', 'in2'].map((key) => world.user(key)))
+    const inner = await world.group('Stay inner', ...ids)
+    const outer = await world.group('Stay outer', ...ids)
+    const put = (...members: readonly string[]) =>
+      world.scim('PUT', `/Groups/${outer}`, {
+        displayName: 'Stay outer',
+        members: members.map((value) => ({ value })),
+      })
+    const through = `group:acme/${inner}#member`
+    for (const [members, first, last] of [
+      [[inner], `+ ${through}`, '- user:acme/in2'],
+      [ids, '+ user:acme/in1', `- ${through}`],
+    ] as const) {
+      written.length = 0
+      failing = 1
+      expect((await put(...members)).status).toBe(200)
+      const order = written.filter((line) => line.includes('acme/in') || line.includes(through))
+      expect([order[0], order.at(-1)]).toEqual([first, last])
+    }
+    // While it cannot be put in, nobody leaves.
+    written.length = 0
+    failing = 1_000
+    expect((await put(inner)).status).toBeGreaterThanOrEqual(500)
+    failing = 0
+    expect(written).toEqual([])
   })
 })
 
