@@ -76,7 +76,8 @@ async function compile(): Promise<void> {
   }
 }
 
-const imported = /(\bfrom\s*|\bimport\s*\(?\s*)(['"])([^'"]+)\2/g
+// Not the word in quotes, as `'import' | 'put'`.
+const imported = /((?<!['"])\b(?:from\s*|import\s*\(?\s*))(['"])([^'"]+)\2/g
 
 /**
  * Makes every file that these reach fit to be shipped, and gives all of them: each import ends in a file that
