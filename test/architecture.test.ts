@@ -157,7 +157,7 @@ const ingredients: Readonly<Record<string, readonly string[]>> = {
   client: ['jose', '@remit/contract'],
   contract: ['zod'],
   // What writes in Remit is the client's.
-  connector: ['@remit/client'],
+  connector: ['@remit/client', '@remit/contract'],
   // A client of the API like any other: it sees the service through HTTP alone.
   console: [
     '@remit/client',

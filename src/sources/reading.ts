@@ -2,6 +2,7 @@ import { type SyncReport, syncOnce } from '@remit/connector'
 import type { Writer } from '../ingest/context.ts'
 import { AppError } from '../kernel/errors.ts'
 import { pluralize } from '../kernel/pluralize.ts'
+import { printable } from '../kernel/printable.ts'
 import { type Outside, openOutside } from './outside.ts'
 import type { HeldSource, Outcome, SourceRunnerDeps } from './runner.ts'
 import { createSourceState, hideItems } from './state.ts'
@@ -74,18 +75,21 @@ export async function readOnce({
     nameless: report.failed
       .filter(({ id: document }) => document === undefined)
       .slice(0, namelessMax)
-      .map(({ name, problem }) => ({ name, problem: problem.slice(0, reasonLengthMax) })),
+      .map(({ name, problem }) => ({ name: storable(name), problem: storable(problem) })),
   }
 }
 
 const namelessMax = 100
 const reasonLengthMax = 500
 
+/** Names and errors of a source may hold what Postgres does not take. */
+const storable = (text: string): string => printable(text.slice(0, reasonLengthMax))
+
 /** Why each of them is hidden. They are out of every search since they failed. */
 const noteFailed = ({ row, transaction }: HeldSource, { failed: failures }: SyncReport): Promise<unknown> =>
   transaction(async (sql) => {
     for (const { id, problem } of failures)
-      if (id !== undefined) await hideItems(sql, row.id, [id], { reason: problem.slice(0, reasonLengthMax) })
+      if (id !== undefined) await hideItems(sql, row.id, [id], { reason: storable(problem) })
   })
 
 function problemOf({ isComplete, failed, directory }: SyncReport, isRefused: boolean): string | undefined {
@@ -94,7 +98,12 @@ function problemOf({ isComplete, failed, directory }: SyncReport, isRefused: boo
     ...(isRefused
       ? [`Groups are not confirmed: ${directory?.failed[0]?.problem ?? 'a change was refused.'}`]
       : []),
+    ...(directory === undefined || directory.closed.length === 0
+      ? []
+      : [
+          `${pluralize(directory.closed.length, 'group, folder or zone', 'groups, folders or zones')} closed: ${directory.closed[0]?.problem}`,
+        ]),
     ...(failed.length === 0 ? [] : [`${pluralize(failed.length, 'item')} cannot be brought.`]),
   ]
-  return problems.length === 0 ? undefined : problems.join(' ')
+  return problems.length === 0 ? undefined : printable(problems.join(' '))
 }

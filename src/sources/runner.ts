@@ -3,6 +3,7 @@ import type { Ingest } from '../ingest/ingest.ts'
 import type { ParseInput } from '../ingest/parse/parsed.ts'
 import { inBackground } from '../kernel/background.ts'
 import type { Log } from '../kernel/log.ts'
+import { printable } from '../kernel/printable.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import { type Recurring, startRecurring } from '../kernel/recurring.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
@@ -258,7 +259,7 @@ const noteFailure = ({ row, beganAt, transaction }: HeldSource, error: unknown):
       [
         row.id,
         beganAt,
-        reasonOf(error).slice(0, problemLengthMax),
+        printable(reasonOf(error).slice(0, problemLengthMax)),
         failurePauseSecondsMax,
         error instanceof Throttled ? error.afterSeconds : 0,
       ],

@@ -179,6 +179,33 @@ test('items that cannot be brought are hidden with their reason, and the others 
   })
 })
 
+test('a name that holds a space makes nobody a member of another group, and its group is closed', async () => {
+  at.wiki.groups.set('team', ['bob'])
+  at.wiki.groups.set('team a', ['anne'])
+  at.wiki.put('plan', { text: 'Zeppelin, a secret of team.', readers: ['@team'] })
+  await at.add()
+  await at.sync()
+  expect([await at.finds('zeppelin'), await at.finds('zeppelin', 'bob')]).toEqual([[], ['wiki/plan']])
+  expect((await at.shown()).source.problem).toContain('"wiki/team a" is not an id in Remit.')
+  at.wiki.groups.delete('team a')
+  await at.sync()
+  expect([await at.finds('zeppelin'), await at.finds('zeppelin', 'bob')]).toEqual([[], ['wiki/plan']])
+})
+
+test('items whose ids Postgres or the index would not take are told by name, and the others go on', async () => {
+  at.wiki.pageSize = 50
+  at.wiki.put('bad\u0000page', { text: 'Zeppelin.', readers: ['anne'] })
+  at.wiki.put('x'.repeat(5_000), { text: 'Zeppelin.', readers: ['anne'] })
+  at.wiki.put('plan', { text: 'Zeppelin.', readers: ['anne'] })
+  await at.add()
+  await at.sync()
+  expect(await at.finds('zeppelin')).toEqual(['wiki/plan'])
+  expect(await at.shown()).toMatchObject({
+    source: { failures: 0, items: 1 },
+    nameless: [{ name: 'bad?page' }, { name: 'x'.repeat(500) }],
+  })
+})
+
 test('one source that does not answer never stops another', async () => {
   at.wiki.put('plan', { text: 'Zeppelin.', readers: ['anne'] })
   await at.add()

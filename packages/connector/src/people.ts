@@ -1,4 +1,5 @@
 import type { DocumentAccess } from '@remit/client'
+import { isSubject, notAnId } from './ids.ts'
 import type { Directory, ExpiringSubject, SourceAccess, SourceAccount, SourceSubject } from './source.ts'
 
 /** A list of whom a source names, as subjects of Remit, or why it cannot be said so. */
@@ -43,8 +44,10 @@ export class People {
     groups.set(group, problem)
   }
 
+  /** Undefined: nobody. So is who has a name there that is none in Remit. */
   subjectOf(account: string): string | undefined {
-    return this.#accounts.get(account)?.subject
+    const subject = this.#accounts.get(account)?.subject
+    return subject !== undefined && isSubject(subject) ? subject : undefined
   }
 
   /** Whom a list lets read. */
@@ -121,6 +124,8 @@ export class People {
     inexact: ReadonlyMap<string, string>,
     what: string,
   ): string | undefined {
+    const bad = subjects.find((subject) => !isSubject(subject))
+    if (bad !== undefined) return `${what} somebody who cannot be said: ${notAnId(bad)}`
     for (const subject of subjects)
       for (const group of this.#groupsIn(subject)) {
         const problem = inexact.get(group)

@@ -1,3 +1,4 @@
+import { isPlace, notAnId } from './ids.ts'
 import type { People } from './people.ts'
 import {
   type Directory,
@@ -65,8 +66,9 @@ export class Places {
   /** All tuples that are to stand on them. A closed one lets nobody read. */
   *tuples(): Generator<string> {
     for (const [name, place] of this.#places) {
-      const { collection } = place.kind === 'folder' ? place.folder : place.zone
-      yield `collection:${collection} filed_in ${name}`
+      const filed = filedIn(place)
+      if (!isPlace(name) || !isPlace(filed)) continue
+      yield `${filed} filed_in ${name}`
       // Of a list that cannot be said whole, what can be said.
       for (const named of deniedIn(place)) {
         const denied = this.#people.deny([named])
@@ -75,7 +77,7 @@ export class Places {
       const lists: readonly Listed[] =
         place.kind === 'zone' ? listsOf(place.zone) : [{ relation: 'viewer', subjects: place.folder.viewers }]
       if (place.kind === 'folder' && this.#depths.get(name) !== Infinity)
-        for (const parent of place.folder.parents) yield `${parent} parent ${name}`
+        for (const parent of place.folder.parents) if (isPlace(parent)) yield `${parent} parent ${name}`
       if (this.#closed.has(name)) continue
       for (const { relation, subjects } of lists) {
         const reading = this.#people.let(subjects)
@@ -118,6 +120,9 @@ export class Places {
   }
 
   #problemIn(name: string, place: Place): string | undefined {
+    const names = [name, filedIn(place), ...(place.kind === 'folder' ? place.folder.parents : [])]
+    const bad = names.find((named) => !isPlace(named))
+    if (bad !== undefined) return notAnId(bad)
     const depth = this.#depths.get(name) ?? 0
     if (depth === Infinity) return 'It lies in itself.'
     if (depth > depthMax) return `It lies deeper than ${depthMax} folders.`
@@ -134,6 +139,9 @@ export class Places {
     return said.flatMap((list) => (list.ok ? [] : [list.problem]))[0]
   }
 }
+
+const filedIn = (place: Place): string =>
+  `collection:${place.kind === 'folder' ? place.folder.collection : place.zone.collection}`
 
 const deniedIn = (place: Place): readonly SourceSubject[] =>
   (place.kind === 'folder' ? place.folder.blocked : place.zone.blocked) ?? []

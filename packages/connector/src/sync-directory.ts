@@ -1,5 +1,7 @@
 import type { DocumentAccess, Writer } from '@remit/client'
+import { isId } from '@remit/contract/is-id'
 import { endsSync, problemOf } from './failure.ts'
+import { notAnId } from './ids.ts'
 import type { Journal } from './journal.ts'
 import { groupOf, People } from './people.ts'
 import { Places } from './places.ts'
@@ -26,7 +28,10 @@ export interface DirectoryReport {
   readonly failed: readonly { readonly tuple: string; readonly problem: string }[]
   /** Accounts by the source's id that are a group's members and nobody in Remit. */
   readonly unmapped: readonly string[]
-  /** Folders and zones that Remit cannot say exactly, and why. What lies below is hidden. */
+  /**
+   * Groups, folders and zones that Remit cannot say exactly, and why. What lies below, or names the group,
+   * is hidden.
+   */
   readonly closed: readonly { readonly place: string; readonly problem: string }[]
 }
 
@@ -60,6 +65,8 @@ export class DirectorySync {
   readonly #deps: DirectoryDeps
   readonly #wanted: readonly string[]
   readonly #unmapped: readonly string[]
+  /** Groups whose id is none in Remit: they have no members there, and are nobody's. */
+  readonly #closedGroups: ReadonlyMap<string, string>
   /** Groups by which somebody is denied: more members let fewer read. */
   readonly #denying: ReadonlySet<string>
   /** Folders and zones that are filed now: nothing lies below them yet. */
@@ -78,6 +85,8 @@ export class DirectorySync {
   constructor(directory: Directory, dependencies: DirectoryDeps) {
     this.#deps = dependencies
     this.#people = new People(directory)
+    this.#closedGroups = new Map(unsayableGroups(directory.groups).map((id) => [id, notAnId(id)]))
+    for (const [id, problem] of this.#closedGroups) this.#people.inexact(id, 'write', problem)
     this.#places = new Places(directory, this.#people)
     this.#unmapped = directory.groups.flatMap(({ members }) =>
       members.flatMap((member) =>
@@ -97,7 +106,10 @@ export class DirectorySync {
       deleted: this.#deleted,
       failed: this.#failed,
       unmapped: [...new Set(this.#unmapped)],
-      closed: [...this.#places.closed].map(([place, problem]) => ({ place, problem })),
+      closed: [
+        ...[...this.#closedGroups].map(([id, problem]) => ({ place: `group:${id}`, problem })),
+        ...[...this.#places.closed].map(([place, problem]) => ({ place, problem })),
+      ],
     }
   }
 
@@ -243,12 +255,15 @@ export class DirectorySync {
   }
 
   *#memberships(groups: readonly SourceGroup[]): Generator<string> {
-    for (const { id, members } of groups)
+    for (const { id, members } of groups) {
+      if (this.#closedGroups.has(id)) continue
       for (const member of members) {
+        if ('group' in member && this.#closedGroups.has(member.group)) continue
         const subject =
           'group' in member ? `group:${member.group}#member` : this.#people.subjectOf(member.account)
         if (subject !== undefined) yield `${subject} member group:${id}`
       }
+    }
   }
 
   async #change({ writes = [], deletes = [] }: Texts): Promise<void> {
@@ -318,3 +333,12 @@ export class DirectorySync {
       }
   }
 }
+
+/** By their ids, and those that are in one of them. */
+const unsayableGroups = (groups: readonly SourceGroup[]): readonly string[] =>
+  groups
+    .flatMap(({ id, members }) => [
+      id,
+      ...members.flatMap((member) => ('group' in member ? [member.group] : [])),
+    ])
+    .filter((id) => !isId(id))

@@ -1,5 +1,7 @@
 import { type DocumentAccess, type DocumentInput, isRemitError, type Job, type Writer } from '@remit/client'
+import { isId } from '@remit/contract/is-id'
 import { endsSync, itemNow, problemOf } from './failure.ts'
+import { notAnId } from './ids.ts'
 import type { Journal } from './journal.ts'
 import { People } from './people.ts'
 import { remembered, remembering } from './remembered.ts'
@@ -62,7 +64,7 @@ export class ItemSync {
 
   /** Whatever takes access away goes first. Of one item the last change counts. */
   async bring(allChanges: readonly Change[]): Promise<void> {
-    const changes = lastOfEach(allChanges)
+    const changes = lastOfEach(allChanges.flatMap(sayable))
     for (const change of changes) if (change.kind === 'deleted') await this.withdraw(change.id)
     const ids = changes.flatMap((change) =>
       change.kind === 'deleted' || change.id === undefined ? [] : [change.id],
@@ -314,6 +316,14 @@ const brokenOf = ({ id, name = id }: ItemChange, problem: string): BrokenItem =>
   name,
   problem,
 })
+
+/** What has an id that is none in Remit was never there, and is told without it. */
+function sayable(change: Change): readonly Change[] {
+  const { id } = change
+  if (id === undefined || isId(id)) return [change]
+  if (change.kind === 'deleted') return []
+  return [{ kind: 'broken', name: change.name ?? id, problem: notAnId(id) }]
+}
 
 function lastOfEach(changes: readonly Change[]): readonly Change[] {
   const lastIndexes = new Map(changes.map((change, index) => [change.id, index]))

@@ -22,7 +22,7 @@ export interface Parsed {
   readonly object: string
 }
 
-/** No id holds a space. */
+/** No id holds a space: whoever makes a text has asked `ids.ts` about each of its names. */
 export function parsed(text: string): Parsed {
   const [user = '', relation = '', object = ''] = text.split(' ')
   return { text, user, relation, object }

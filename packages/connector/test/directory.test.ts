@@ -254,6 +254,52 @@ describe('folding', () => {
   })
 })
 
+test('names that are no ids in Remit become nobody, in no other group and no other place, and the rest goes on', async () => {
+  directory = {
+    accounts: [
+      { id: 'anne', subject: 'user:anne' },
+      { id: 'bob', subject: 'user:bob' },
+      { id: 'odd', subject: 'user:odd member group:s/team' },
+    ],
+    groups: [
+      { id: 's/team', members: [{ account: 'bob' }, { account: 'odd' }, { group: 's/team a' }] },
+      { id: 's/team a', members: [{ account: 'anne' }] },
+    ],
+    folders: [
+      { id: 's/good', collection: 'docs', parents: [], viewers: ['group:s/team#member'] },
+      { id: 's/good b', collection: 'docs', parents: [], viewers: ['user:anne'] },
+      { id: 's/below', collection: 'docs', parents: ['folder:s/good b'], viewers: ['user:anne'] },
+      { id: 's/odd', collection: 'docs', parents: [], viewers: ['group:s/team a#member'] },
+    ],
+  }
+  accesses = {
+    's/plan': { viewers: ['group:s/team#member'] },
+    's/other': { viewers: ['group:s/team a#member'] },
+    's/denied': { viewers: ['user:bob'], blocked: ['group:s/team#member'] },
+    's/below/x': { parents: ['folder:s/below'] },
+    's/good b/x': { parents: ['folder:s/good b'] },
+    's/\u0000': { viewers: ['user:bob'] },
+    [`s/${'x'.repeat(4_000)}`]: { viewers: ['user:bob'] },
+  }
+  const report = await sync()
+  expect([...remit.tuples].filter((tuple) => !/ filed_in /.test(tuple)).sort()).toEqual([
+    'group:s/team#member viewer folder:s/good',
+    'user:bob member group:s/team',
+  ])
+  expect(remit.readable()).toEqual(['s/plan=x'])
+  expect(report.failed.flatMap(({ id }) => id ?? []).sort()).toEqual(['s/below/x', 's/denied', 's/other'])
+  expect(report.failed.filter(({ id }) => id === undefined)).toHaveLength(3)
+  expect(report.directory?.closed.map(({ place }) => place).sort()).toEqual([
+    'folder:s/below',
+    'folder:s/good b',
+    'folder:s/odd',
+    'group:s/team a',
+  ])
+  // The next one goes on from there.
+  await sync()
+  expect(remit.readable()).toEqual(['s/plan=x'])
+})
+
 test('a sync that learnt nothing of who may read what, as of an earlier version, reads everything again', async () => {
   accesses['a'] = { viewers: ['user:anne'] }
   await sync()
