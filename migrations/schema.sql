@@ -1131,6 +1131,7 @@ create table sources (
   throttled bigint default 0 not null,
   secret text,
   requests_per_minute integer default 300 not null,
+  crawl_wanted_at timestamp with time zone,
   constraint sources_pkey PRIMARY KEY (id),
   constraint sources_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'active'::text, 'paused'::text, 'removing'::text])))
 );

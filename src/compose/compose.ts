@@ -113,6 +113,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const sources = openSources({
     ...context,
     ...delegation,
+    fga,
     ingest,
     titleOf,
     isSound: () => epoch.isSound,

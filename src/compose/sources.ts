@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { Fga } from '../authz/fga.ts'
 import type { Administrators } from '../delegation/administration/administrators.ts'
 import type { Persons } from '../delegation/people/persons.ts'
 import type { Services } from '../delegation/registry/services.ts'
@@ -16,6 +17,7 @@ import type { ComposeContext } from './context.ts'
 export interface SourcesDeps
   extends Pick<ComposeContext, 'config' | 'database' | 'log' | 'now' | 'sourceKinds' | 'outbound'> {
   readonly ingest: Ingest
+  readonly fga: Pick<Fga, 'read'>
   readonly services: Services
   readonly administrators: Pick<Administrators, 'keeps'>
   readonly persons: Persons

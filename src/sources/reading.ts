@@ -1,6 +1,8 @@
 import { type SyncReport, syncOnce } from '@remit/connector'
+import { type Fga, tupleId } from '../authz/fga.ts'
 import type { Writer } from '../ingest/context.ts'
 import { AppError } from '../kernel/errors.ts'
+import { splitObject } from '../kernel/ids.ts'
 import { pluralize } from '../kernel/pluralize.ts'
 import { printable } from '../kernel/printable.ts'
 import { type Outside, openOutside } from './outside.ts'
@@ -11,7 +13,7 @@ import { createSourceWriter } from './writer.ts'
 /** One reading of one source. */
 export interface ReadOnceDeps
   extends Outside,
-    Pick<SourceRunnerDeps, 'ingest' | 'kinds' | 'origins' | 'titleOf'> {
+    Pick<SourceRunnerDeps, 'ingest' | 'kinds' | 'origins' | 'titleOf' | 'fga'> {
   readonly held: HeldSource
   readonly actor: Writer
 }
@@ -28,17 +30,20 @@ export async function readOnce({
   kinds,
   origins,
   titleOf,
+  fga,
   ...outside
 }: ReadOnceDeps): Promise<Outcome> {
   const { row, beganAt, signal, transaction } = held
-  const { id, collections, crawledAt } = row
+  const { id, collections, crawledAt, crawlWantedAt } = row
   const kind = kinds.get(row.kind)
   if (kind === undefined) throw new AppError('internal_error', { public: `No kind ${row.kind} is there.` })
   await using settings = openOutside(kind.read(row.settings), held, outside)
   // What the machine allows may have changed since, and what is stored could have been written by anybody.
   if (settings.origin !== row.origin || !origins.includes(row.origin))
     throw new AppError('forbidden', { public: `${row.origin} is none of SOURCE_ORIGINS.` })
-  const isDue = crawledAt !== undefined && beganAt.getTime() - crawledAt.getTime() >= row.crawlSeconds * 1_000
+  const isOld = crawledAt !== undefined && beganAt.getTime() - crawledAt.getTime() >= row.crawlSeconds * 1_000
+  const isDue = isOld || crawlWantedAt !== undefined
+  const isCompared = isDue || crawledAt === undefined
   const state = createSourceState({ id, beganAt, crawls: isDue, transaction })
   let isRefused = false
   const prefix = `${id}/`
@@ -61,16 +66,30 @@ export async function readOnce({
     isDirectoryIn = true
     return isRefused
       ? undefined
-      : transaction((sql) => sql.query('update sources set groups_at = $2 where id = $1', [id, beganAt]))
+      : transaction((sql) =>
+          sql.query(
+            `update sources set groups_at = $2
+             where id = $1 and (crawl_wanted_at is null or $3 and crawl_wanted_at < $2)`,
+            [id, beganAt, isCompared],
+          ),
+        )
   }
-  const report = await syncOnce(source, writer, state, { signal, onDirectory: confirmGroups })
+  const report = await syncOnce(source, writer, state, {
+    signal,
+    onDirectory: confirmGroups,
+    stored: { on: storedOn(fga), isAll: isCompared },
+  })
   await noteFailed(held, report)
   const confirmsItems = report.isComplete && (kind.untold.length === 0 || state.readsAll())
   return {
     confirmsGroups: !isRefused && isDirectoryIn,
     confirmsItems,
     isComplete: report.isComplete,
-    crawled: report.isComplete && (state.readsAll() || (crawledAt === undefined && kind.untold.length === 0)),
+    isCompared,
+    crawled:
+      report.isComplete &&
+      isCompared &&
+      (state.readsAll() || (crawledAt === undefined && kind.untold.length === 0)),
     problem: problemOf(report, isRefused),
     nameless: report.failed
       .filter(({ id: document }) => document === undefined)
@@ -78,6 +97,15 @@ export async function readOnce({
       .map(({ name, problem }) => ({ name: storable(name), problem: storable(problem) })),
   }
 }
+
+const storedOn =
+  (fga: Pick<Fga, 'read'>) =>
+  async (object: string): Promise<string[]> => {
+    const found: string[] = []
+    const { type, id } = splitObject(object)
+    for await (const tuple of fga.read({ object: `${type}:${id}` })) found.push(tupleId(tuple))
+    return found
+  }
 
 const namelessMax = 100
 const reasonLengthMax = 500

@@ -135,7 +135,7 @@ export function createSources(dependencies: SourcesDeps): Sources {
       change(who, id, 'source_woken', async (sql, { state }) => {
         if (state !== 'active') throw new AppError('conflict', { public: `This source is ${state}.` })
         await sql.query(
-          `update sources set next_at = now(), crawled_at = case when $2 then 'epoch' else crawled_at end where id = $1`,
+          `update sources set next_at = now(), crawl_wanted_at = case when $2 then now() else crawl_wanted_at end where id = $1`,
           [id, all],
         )
       }),

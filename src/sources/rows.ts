@@ -26,6 +26,8 @@ export interface SourceRow {
   readonly secret: string | undefined
   readonly requestsPerMinute: number
   readonly crawledAt: Date | undefined
+  /** Since when somebody wants all of it read again, and its groups compared with OpenFGA. */
+  readonly crawlWantedAt: Date | undefined
   /** Up to when its groups are known to be as the source has them. */
   readonly groupsAt: Date | undefined
   /** The same of the permissions of every settled item. */
@@ -81,7 +83,7 @@ const select = `select s.id, s.kind, s.origin, s.settings, s.collections, s.stat
   s.proposed_at as "proposedAt", s.confirmed_by as "confirmedBy", s.poll_seconds as "pollSeconds",
   s.crawl_seconds as "crawlSeconds", s.max_age_seconds as "maxAgeSeconds", s.purge_days as "purgeDays", s.secret,
   s.requests_per_minute as "requestsPerMinute",
-  s.crawled_at as "crawledAt", s.groups_at as "groupsAt", s.items_at as "itemsAt", s.next_at as "nextAt",
+  s.crawled_at as "crawledAt", s.crawl_wanted_at as "crawlWantedAt", s.groups_at as "groupsAt", s.items_at as "itemsAt", s.next_at as "nextAt",
   s.began_at as "beganAt", s.ended_at as "endedAt", s.failures, s.problem, s.nameless, s.requests, s.throttled,
   coalesce(s.state in ('active', 'paused') and least(s.groups_at, s.items_at) > now() - make_interval(secs => s.max_age_seconds)
     and s.groups_at is not null and s.items_at is not null, false) as "isFresh",

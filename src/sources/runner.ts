@@ -1,3 +1,4 @@
+import type { Fga } from '../authz/fga.ts'
 import type { Services } from '../delegation/registry/services.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { ParseInput } from '../ingest/parse/parsed.ts'
@@ -33,6 +34,7 @@ export interface SourceRunner extends AsyncDisposable {
 export interface SourceRunnerDeps {
   readonly database: Database
   readonly ingest: Ingest
+  readonly fga: Pick<Fga, 'read'>
   readonly services: Pick<Services, 'save' | 'remove'>
   readonly kinds: ReadonlyMap<string, SourceKind>
   readonly origins: readonly string[]
@@ -215,6 +217,8 @@ export interface Outcome {
   readonly confirmsItems: boolean
   /** It was read to the source's own end mark. */
   readonly isComplete: boolean
+  /** All of its groups were compared with OpenFGA. */
+  readonly isCompared: boolean
   /** And from its beginning. */
   readonly crawled: boolean
   readonly problem: string | undefined
@@ -223,14 +227,18 @@ export interface Outcome {
 
 const noteEnd = (
   { row, beganAt, transaction }: HeldSource,
-  { confirmsGroups, confirmsItems, isComplete, crawled: isCrawled, problem, nameless }: Outcome,
+  { confirmsGroups, confirmsItems, isComplete, isCompared, crawled: isCrawled, problem, nameless }: Outcome,
 ): Promise<unknown> =>
   transaction((sql) =>
     sql.query(
       `update sources set began_at = $2, ended_at = now(), failures = 0, problem = $3, nameless = $4::jsonb,
-         groups_at = case when $5 then $2 else groups_at end, items_at = case when $6 then $2 else items_at end,
+         
+         groups_at = case when $5 and (crawl_wanted_at is null or $9 and crawl_wanted_at < $2) then $2 else groups_at end,
+         items_at = case when $6 then $2 else items_at end,
          -- One that went on where another stopped is no reading of all of it: that comes next.
          crawled_at = case when $7 then $2 when $8 then coalesce(crawled_at, 'epoch') else crawled_at end,
+         -- Whoever wanted one since this began gets another.
+         crawl_wanted_at = case when $7 and crawl_wanted_at < $2 then null else crawl_wanted_at end,
          -- Whoever had it read again meanwhile is not passed over.
          next_at = case when next_at > $2 then next_at else now() + make_interval(secs => poll_seconds) end
        where id = $1`,
@@ -243,6 +251,7 @@ const noteEnd = (
         confirmsItems,
         isCrawled,
         isComplete,
+        isCompared,
       ],
     ),
   )

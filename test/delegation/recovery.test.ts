@@ -470,9 +470,17 @@ test('with the tuples in the same database an older copy is whole and cries no w
   await putSession(database)
   await stand.epoch.raise()
   await database.query('update epochs set number = 0')
+  await database.query(
+    `insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds, crawl_seconds, max_age_seconds, purge_days, groups_at)
+     values ('wiki', 'none', 'file:///srv/none', '{}', '{wiki}', 'active', 'user:dan', 1, 1, 1000, 1, now())`,
+  )
   await stand.epoch.check()
   stand.epoch.assertSound()
   expect(await stand.recover()).toMatchObject({ delegations_ended: 0, artifacts_ended: 2, tuples_removed: 0 })
+  // Whom a source's groups let read is compared first.
+  expect(
+    await database.query('select groups_at, crawl_wanted_at is not null as wanted from sources'),
+  ).toEqual([{ groups_at: null, wanted: true }])
   stand.epoch.assertSound()
   expect(await stand.delegations.isLive(lent)).toBe(true)
 })

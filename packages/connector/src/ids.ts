@@ -3,7 +3,7 @@ import { isId } from '@remit/contract/is-id'
 const types: ReadonlySet<string> = new Set(['user', 'group', 'organization', 'collection', 'folder', 'zone'])
 
 /** Whether it is `type:ID` with one of these types. What passes holds neither a space nor a second colon. */
-function isObject(name: string): boolean {
+export function isObject(name: string): boolean {
   const colon = name.indexOf(':')
   return types.has(name.slice(0, colon)) && isId(name.slice(colon + 1))
 }

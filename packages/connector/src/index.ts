@@ -1,3 +1,4 @@
+export type { Stored } from './compare.ts'
 export { type Folded, foldPlain } from './fold.ts'
 export { changesByListing, itemByListing, type Listing } from './listing.ts'
 export {

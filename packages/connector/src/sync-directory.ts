@@ -96,7 +96,10 @@ export class DirectorySync {
     this.#wanted = [...new Set([...this.#memberships(directory.groups), ...this.#places.tuples()])]
     this.#denying = this.#deniedGroups(directory.groups)
     this.#new = new Set(
-      this.#missing(({ relation }) => relation === 'filed_in').map((tuple) => parsed(tuple).object),
+      this.#missing(({ relation }) => relation === 'filed_in')
+        // What was there before and is lost, or is not known to be there, may have something below.
+        .filter((tuple) => !dependencies.journal.memory.tuples.has(tuple))
+        .map((tuple) => parsed(tuple).object),
     )
   }
 

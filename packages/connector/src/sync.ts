@@ -1,4 +1,5 @@
 import type { Writer } from '@remit/client'
+import { compareStored, type Stored } from './compare.ts'
 import { itemNow } from './failure.ts'
 import { Journal } from './journal.ts'
 import { type Change, CursorExpired, type Source } from './source.ts'
@@ -16,6 +17,8 @@ export interface SyncOptions {
    * items, later after them. Not called where the items were not read to their end.
    */
   readonly onDirectory?: () => Promise<unknown> | undefined
+  /** Left out: what the state knows to be written is taken for written. */
+  readonly stored?: Stored
 }
 
 /** What one sync did. */
@@ -52,10 +55,11 @@ export async function syncOnce(
   source: Source,
   writer: Writer,
   state: SyncState,
-  { signal, onProgress, onDirectory = () => undefined }: SyncOptions = {},
+  { signal, onProgress, onDirectory = () => undefined, stored }: SyncOptions = {},
 ): Promise<SyncReport> {
   const journal = await Journal.open(state)
   const told = await source.directory?.(signal)
+  if (told !== undefined && stored !== undefined) await compareStored(journal, told, stored)
   const progress = (step: 'directory' | 'items') => (doneCount: number) => onProgress?.(step, doneCount)
   const directory =
     told && new DirectorySync(told, { writer, journal, signal, onProgress: progress('directory') })

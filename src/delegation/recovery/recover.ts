@@ -149,6 +149,8 @@ async function endRecovery(
       [markedNumber, now],
     )
     if (row === undefined) throw new Error('The database has no epoch.')
+    // Groups of sources stand in OpenFGA alone: nobody reads by them before a reading compared all of them.
+    await sql.query('update sources set groups_at = null, crawl_wanted_at = now(), next_at = now()')
     await record(sql, operator(txn), event)
     return row.number
   })
