@@ -1,9 +1,11 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import { documentObject } from '../kernel/ids.ts'
 import { NotFound } from '../retrieval/chunk-index/port.ts'
 import type { IngestContext, Prepared } from './context.ts'
+import { isOutage } from './failures.ts'
+import { reconcileParents } from './filing.ts'
 import { ParseError } from './parse/parsed.ts'
 import { type Published, publish } from './publish.ts'
+import { parted, type Read, type Reading, type ReadWell, readEach, type Texts } from './read-each.ts'
 import type { Revision, RevisionTask } from './revision.ts'
 import { type ReadRevision, stage, stageAnew } from './stage.ts'
 
@@ -19,12 +21,8 @@ export interface Attempt {
   readonly onSuperseded: (revision: Revision) => Promise<void>
 }
 
-// Bounds of what goes on together. Passages: a local model takes seconds for so many. Bytes: what is read at
-// once is held in memory.
+// Passages that go on together: a local model takes seconds for so many.
 const textsMax = 128
-const bytesMax = 4_000_000
-/** So long those that are read wait for the rest of their batch. */
-const lingerMs = 100
 /** So long a batch waits for documents that others hold: then each waits for its own. */
 const batchWaitMsMax = 500
 
@@ -43,38 +41,16 @@ export async function bringIn(
   const staged = revisions.filter(({ isStaged }) => isStaged)
   await publishStaged(context, staged, attempt).catch(keep)
   const unread = revisions.filter(({ isStaged }) => !isStaged).sort((a, b) => a.bytes - b.bytes)
-  for (const some of parted(unread, ({ bytes }) => bytes, bytesMax)) {
-    attempt.signal.throwIfAborted()
-    await readAndBringIn(context, some, attempt, keep).catch(keep)
-  }
-  if (failures.length > 0) throw failures[0]
+  await readAndBringIn(context, unread, attempt, keep)
+  // What was nobody's fault last: they may go in together again only where it was nothing else.
+  if (failures.length > 0) throw failures.find((error) => !isOutage(error)) ?? failures[0]
 }
 
-/** In their order, each part as long as the bound lets; one that is larger is a part of its own. */
-function parted<T>(items: readonly T[], sizeOf: (item: T) => number, sizeMax: number): T[][] {
-  const parts: T[][] = []
-  let size = 0
-  for (const item of items) {
-    const last = parts.at(-1)
-    if (last === undefined || size + sizeOf(item) > sizeMax) {
-      parts.push([item])
-      size = 0
-    } else last.push(item)
-    size += sizeOf(item)
-  }
-  return parts
+/** What a batch needs on its way beside the attempt. */
+interface Run extends Attempt, Reading {
+  /** Where that cannot be written, the next look at it knows that this process lives. */
+  readonly end: (revisions: readonly Revision[], isThrough: boolean) => Promise<void>
 }
-
-interface ReadWell {
-  readonly revision: Revision
-  readonly prepared: Prepared
-}
-/** What came of reading one. */
-type Read =
-  | ReadWell
-  | { readonly revision: Revision; readonly error: unknown }
-  /** Superseded meanwhile. */
-  | { readonly revision: Revision }
 
 async function readAndBringIn(
   context: IngestContext,
@@ -84,34 +60,50 @@ async function readAndBringIn(
 ): Promise<void> {
   const { crashCounts } = context
   const { isAlone } = attempt
-  await crashCounts.begin(revisions, isAlone)
-  const open = new Set(revisions)
-  // Where its end cannot be written the next look at it knows that this process lives.
-  const end = async (some: readonly Revision[], isThrough: boolean): Promise<void> => {
-    for (const revision of some) open.delete(revision)
-    await crashCounts.end(some, { isAlone, isThrough }).catch(keep)
+  const open = new Set<Revision>()
+  const run: Run = {
+    ...attempt,
+    keep,
+    texts: new Map(),
+    async begin(some) {
+      await crashCounts.begin(some, isAlone)
+      for (const revision of some) open.add(revision)
+    },
+    async end(some, isThrough) {
+      for (const revision of some) open.delete(revision)
+      await crashCounts.end(some, { isAlone, isThrough }).catch(keep)
+    },
   }
-  try {
-    for await (const some of readEach(context, revisions, attempt.signal)) {
-      const { read, refused, failed, gone } = sorted(some)
-      await end(
-        [...gone, ...refused.map(({ revision }) => revision)],
-        // Content that cannot be read was read to its end all the same.
-        true,
-      )
-      await end(
-        failed.map(({ revision }) => revision),
-        false,
-      )
-      for (const { error } of failed) keep(error)
-      for (const { revision, error } of refused) await attempt.onRefused(revision, error).catch(keep)
-      for (const revision of gone) await attempt.onSuperseded(revision).catch(keep)
-      for (const part of parted(read, ({ prepared }) => prepared.chunks.length, textsMax))
-        await stageAndPublish(context, part, attempt, end).catch(keep)
-    }
-  } finally {
-    await end([...open], false)
-  }
+  // What is read later waits for nothing that is on its way already.
+  const onTheirWay: Promise<void>[] = []
+  for await (const some of readEach(context, revisions, run))
+    onTheirWay.push(goOn(context, some, run).catch(keep))
+  await Promise.all(onTheirWay)
+  await run.end([...open], false)
+}
+
+/** Those with few passages first: they wait for none that has many. */
+async function goOn(context: IngestContext, some: readonly Read[], run: Run): Promise<void> {
+  const { keep, end } = run
+  const { read, refused, failed, gone } = sorted(some)
+  for (const { error } of failed) keep(error)
+  await end(
+    [...gone, ...refused.map(({ revision }) => revision)],
+    // Content that cannot be read was read to its end all the same.
+    true,
+  )
+  await end(
+    failed.map(({ revision }) => revision),
+    false,
+  )
+  read.sort((a, b) => a.passages - b.passages)
+  for (const part of parted(read, ({ passages }) => passages, textsMax))
+    await stageRead(context, part, run)
+      .then((staged) => publishStaged(context, staged, run))
+      .catch(keep)
+  // Last: these may wait for somebody's lock.
+  for (const { revision, error } of refused) await run.onRefused(revision, error).catch(keep)
+  for (const revision of gone) await run.onSuperseded(revision).catch(keep)
 }
 
 /** What came of each. */
@@ -122,7 +114,7 @@ function sorted(some: readonly Read[]) {
   const gone: Revision[] = []
   for (const one of some) {
     const { revision } = one
-    if ('prepared' in one) read.push(one)
+    if ('passages' in one) read.push(one)
     else if (!('error' in one)) gone.push(revision)
     else if (one.error instanceof ParseError) refused.push({ revision, error: one.error })
     else failed.push({ revision, error: one.error })
@@ -130,108 +122,67 @@ function sorted(some: readonly Read[]) {
   return { read, refused, failed, gone }
 }
 
-/** Those that are read so far, again and again until all are: for who is slow the others wait a moment. */
-async function* readEach(
-  context: IngestContext,
-  revisions: readonly Revision[],
-  signal: AbortSignal,
-): AsyncGenerator<readonly Read[]> {
-  const contents = await readContents(context, revisions)
-  let read: Read[] = []
-  const reading = new Set(
-    revisions.map((revision) => {
-      const one = readOne(context, revision, contents.get(revision.docNo), signal).then((result) => {
-        read.push(result)
-        reading.delete(one)
-      })
-      return one
-    }),
-  )
-  contents.clear()
-  while (reading.size > 0 || read.length > 0) {
-    if (read.length === 0) await Promise.race(reading)
-    if (reading.size > 0) {
-      const over = new AbortController()
-      const rest = pause(lingerMs, undefined, { signal: over.signal }).catch(() => undefined)
-      await Promise.race([Promise.all(reading), rest])
-      over.abort()
-    }
-    const some = read
-    read = []
-    yield some
-  }
-}
-
-async function readContents(
-  { database }: IngestContext,
-  revisions: readonly Revision[],
-): Promise<Map<number, Uint8Array>> {
-  const rows = await database.query<{ doc_no: number; content: Uint8Array }>(
-    `select r.doc_no, r.content from unnest($1::int[], $2::bigint[]) as w (doc_no, revision)
-     join revisions r using (doc_no, revision)`,
-    [revisions.map(({ docNo }) => docNo), revisions.map(({ revision }) => revision)],
-  )
-  return new Map(rows.map(({ doc_no, content }) => [doc_no, content]))
-}
-
-async function readOne(
-  { prepare, step }: IngestContext,
-  revision: Revision,
-  bytes: Uint8Array | undefined,
-  signal: AbortSignal,
-): Promise<Read> {
-  if (bytes === undefined) return { revision }
-  try {
-    const { title, mimeType, source } = revision
-    const prepared = await prepare({ mimeType, title, source, bytes }, signal)
-    await step('prepared', revision.id)
-    return { revision, prepared }
-  } catch (error) {
-    return { revision, error }
-  }
-}
-
-async function stageAndPublish(
+/** Gives those that are staged. Nothing here holds what was read of them any more. */
+async function stageRead(
   context: IngestContext,
   read: readonly ReadWell[],
-  attempt: Attempt,
-  end: (some: readonly Revision[], isThrough: boolean) => Promise<void>,
-): Promise<void> {
-  const { step } = context
-  const revisions = read.map(({ revision }) => revision)
-  let isThrough = false
+  { signal, texts, keep, end }: Run,
+): Promise<readonly Revision[]> {
+  const { step, fewAtATime } = context
+  let staged: readonly Revision[] = []
   try {
-    attempt.signal.throwIfAborted()
-    const embedded = await embedAll(context, read, attempt.signal)
-    for (const { id } of revisions) await step('embedded', id)
-    await context.fewAtATime(() => stage(context, embedded))
-    for (const { id } of revisions) await step('staged', id)
-    isThrough = true
+    signal.throwIfAborted()
+    const { embedded, failed } = await embedEach(context, read, texts, signal)
+    for (const error of failed) keep(error)
+    for (const { revision } of embedded) await step('embedded', revision.id)
+    if (embedded.length > 0) await fewAtATime(() => stage(context, embedded))
+    for (const { revision } of embedded) await step('staged', revision.id)
+    staged = embedded.map(({ revision }) => revision)
   } finally {
-    await end(revisions, isThrough)
+    for (const { revision } of read) {
+      texts.get(revision)?.share.giveBack()
+      texts.delete(revision)
+    }
+    await end(staged, true)
+    await end(
+      read.flatMap(({ revision }) => (staged.includes(revision) ? [] : [revision])),
+      false,
+    )
   }
-  await publishStaged(context, revisions, attempt)
+  return staged
 }
 
-/** All texts in one call. */
-async function embedAll(
+/**
+ * One call for each document, side by side: the model's queue makes batches of what all ask (decision 0051).
+ * What it refuses of one document keeps no other out.
+ */
+async function embedEach(
   { embed }: IngestContext,
   read: readonly ReadWell[],
+  texts: Texts,
   signal: AbortSignal,
-): Promise<ReadRevision[]> {
-  const chunks = read.flatMap(({ prepared }) => prepared.chunks)
-  if (embed === undefined || chunks.length === 0) return read.map((one) => ({ ...one, vectors: embed && [] }))
-  const tokens = new Map(chunks.map((chunk) => [chunk.embedText, chunk.tokens]))
-  const vectors = await embed(
-    chunks.map(({ embedText }) => embedText),
-    { signal, countTokens: (text) => tokens.get(text) ?? Number.POSITIVE_INFINITY },
+): Promise<{ readonly embedded: readonly ReadRevision[]; readonly failed: readonly unknown[] }> {
+  const settled = await Promise.allSettled(
+    read.flatMap(({ revision }) => {
+      const prepared = texts.get(revision)?.prepared
+      return prepared === undefined ? [] : [embedOne(revision, prepared)]
+    }),
   )
-  let offset = 0
-  return read.map((one) => {
-    const from = offset
-    offset += one.prepared.chunks.length
-    return { ...one, vectors: vectors.slice(from, offset) }
-  })
+  return {
+    embedded: settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])),
+    failed: settled.flatMap((one): unknown[] => (one.status === 'rejected' ? [one.reason] : [])),
+  }
+
+  async function embedOne(revision: Revision, prepared: Prepared): Promise<ReadRevision> {
+    const { chunks } = prepared
+    if (embed === undefined || chunks.length === 0) return { revision, prepared, vectors: embed && [] }
+    const tokens = new Map(chunks.map((chunk) => [chunk.embedText, chunk.tokens]))
+    const vectors = await embed(
+      chunks.map(({ embedText }) => embedText),
+      { signal, countTokens: (text) => tokens.get(text) ?? Number.POSITIVE_INFINITY },
+    )
+    return { revision, prepared, vectors }
+  }
 }
 
 async function publishStaged(
@@ -241,13 +192,20 @@ async function publishStaged(
 ): Promise<void> {
   if (revisions.length === 0) return
   signal.throwIfAborted()
+  const waitMsMax = revisions.length > 1 ? batchWaitMsMax : undefined
+  // Before anything is held or hidden: this may wait for who holds a folder.
+  await reconcileParents(
+    context,
+    revisions.flatMap(({ access }) => access),
+    waitMsMax,
+  )
   const tasks = revisions.map(({ id, revision }): RevisionTask => ({ document: id, revision }))
   const published = await context.documentLocks
     .hold(
       revisions.map(({ id }) => documentObject(id)),
       (hold) => publish(context, hold, tasks),
       undefined,
-      revisions.length > 1 ? batchWaitMsMax : undefined,
+      waitMsMax,
     )
     .catch(async (error: unknown) => {
       // The index has lost one since: another try would find it staged, and no nearer to being found.

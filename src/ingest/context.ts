@@ -12,6 +12,7 @@ import type { Chunk } from './chunk.ts'
 import type { CrashCounts } from './crash-counts.ts'
 import type { Failures } from './failures.ts'
 import type { Locks } from './locks.ts'
+import type { ReadBudget } from './read-budget.ts'
 import type { SharedLock } from './shared-lock.ts'
 
 /** A document's text and its chunks. */
@@ -81,6 +82,8 @@ export interface IngestContext {
   readonly crashCounts: CrashCounts
   /** Of this process: one that ended is no witness of what others were at. */
   readonly sharedLock: SharedLock
+  /** Of this process: what its batches may hold in memory together. */
+  readonly readBudget: ReadBudget
   /**
    * Runs what writes or reads many rows or tuples, and waits for nobody's lock. More at a time would make
    * none faster, and take processors from who asks; a batch that a person waits for goes first. `patience`:

@@ -64,6 +64,13 @@ export function reasonOf(error: unknown): string | undefined {
   return transient.test(code) ? undefined : `${error.name} ${code}`.trim()
 }
 
+/**
+ * Whether each document meets it by itself, and none is at fault: the model is away, or no thread can start.
+ * Then nothing that goes in together keeps another out. What is done to several at once is none of these.
+ */
+export const isOutage = (error: unknown): boolean =>
+  (error instanceof EmbeddingError || error instanceof ThreadError) && reasonOf(error) === undefined
+
 // The model may mean this very passage.
 const ofPassage: ReadonlySet<EmbeddingError['code']> = new Set(['wrong_answer', 'refused'])
 

@@ -40,9 +40,14 @@ export async function fileMentioned(
 
 /**
  * Makes OpenFGA agree about what a document of these tags lies in, what was filed just now above all: whoever
- * filed it may have died before. The caller must not hold the parents' locks.
+ * filed it may have died before. The caller must not hold the parents' locks. `waitMsMax`: for each of these,
+ * as in `Locks`.
  */
-export async function reconcileParents(context: IngestContext, documentTags: readonly Tag[]): Promise<void> {
+export async function reconcileParents(
+  context: IngestContext,
+  documentTags: readonly Tag[],
+  waitMsMax?: number,
+): Promise<void> {
   const parents = documentTags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))
   if (parents.length === 0) return
   const rows = await context.database.query<{ object: FgaObject }>(
@@ -50,7 +55,12 @@ export async function reconcileParents(context: IngestContext, documentTags: rea
     [parents.filter(isFiledAtMention)],
   )
   for (const { object } of rows)
-    await context.documentLocks.hold([object], (hold) => reconcileObject(context, hold, object))
+    await context.documentLocks.hold(
+      [object],
+      (hold) => reconcileObject(context, hold, object),
+      undefined,
+      waitMsMax,
+    )
 }
 
 /** Held by whoever gives a folder a parent: two at once could close a circle that neither sees alone. */

@@ -41,6 +41,8 @@ import { createLocks } from './locks.ts'
 import { type MemberSource, settleMembers, type UnsettledMember } from './members.ts'
 import type { PageOf } from './pages.ts'
 import { processRevisions } from './process.ts'
+import { createReadBudget } from './read-budget.ts'
+import { readSizeMax } from './read-each.ts'
 import { breakSilent } from './receiving.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 import { countTags, renameSubject, retag } from './retag.ts'
@@ -112,6 +114,7 @@ export interface IngestDeps
     | 'failures'
     | 'crashCounts'
     | 'sharedLock'
+    | 'readBudget'
     | 'fewAtATime'
     | 'beatMs'
   > {
@@ -158,6 +161,7 @@ export function createIngest({
     failures: createFailures(),
     crashCounts: createCrashCounts(database, newId()),
     sharedLock: createSharedLock(),
+    readBudget: createReadBudget(readSizeMax),
     fewAtATime: createFewAtATime(isBeingAsked),
     beatMs: mendEveryMs / 2,
   }

@@ -11,6 +11,9 @@ import { finishItems } from './job-store.ts'
 import { reconcileObjects } from './reconcile-tuples.ts'
 import { keysOf, type Revision, type RevisionTask, readRevisions } from './revision.ts'
 
+/** So long documents that are hidden, and held, wait for a folder or a zone that somebody else holds. */
+const parentWaitMsMax = 500
+
 /** What came into force, and whose items that finished. */
 export interface Published {
   readonly tasks: readonly RevisionTask[]
@@ -20,7 +23,8 @@ export interface Published {
 /**
  * Brings staged revisions of different documents into force. Hidden first out, visible last in: where anybody
  * gains access, the old content is gone before their tuples are written, and the new one appears after. The
- * caller holds the documents' locks. What was superseded meanwhile is left out of what it gives.
+ * caller holds the documents' locks, and has settled their parents before. What was superseded meanwhile is
+ * left out of what it gives.
  */
 export async function publish(
   context: IngestContext,
@@ -59,9 +63,11 @@ export async function publish(
   }
   await fewAtATime(() => hold.transaction(hideAndTag))
   await steps('hidden')
+  // Settled before these locks were taken; only what became unsettled since is left.
   await reconcileParents(
     context,
     revisions.flatMap(({ access }) => access),
+    parentWaitMsMax,
   )
   await fewAtATime(() => reconcileObjects(context, hold, objects))
   await steps('tuples')

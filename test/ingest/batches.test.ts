@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { EmbeddingError } from '../../src/embed/embedder.ts'
 import { ParseError } from '../../src/ingest/parse/parsed.ts'
 import { backends } from '../support/backends.ts'
 import { documentOf, type IngestWorld, openIngestWorld } from './world.ts'
@@ -14,9 +15,11 @@ for (const backend of backends.filter(
     /** Documents whose staging fails, as with content that the database does not take. */
     const poisoned = new Set<string>()
     let [atOnce, most, slowMs] = [0, 0, 0]
+    let mayStage = Promise.resolve()
     beforeAll(async () => {
       world = await openIngestWorld(backend, {
         retryPauseSecondsMax: 0,
+        lineBytesMax: 2_000_000,
         index: (index) => ({
           ...index,
           async stage(publications) {
@@ -30,6 +33,7 @@ for (const backend of backends.filter(
             most = Math.max(most, atOnce)
             try {
               await pause(slowMs)
+              await mayStage
               return await index.stage(publications)
             } finally {
               atOnce -= 1
@@ -42,7 +46,9 @@ for (const backend of backends.filter(
     beforeEach(() => {
       world.onStep = async () => undefined
       world.onEmbed = () => undefined
+      world.onPrepared = () => undefined
       poisoned.clear()
+      mayStage = Promise.resolve()
     })
 
     const named = (of: string, count: number): string[] =>
@@ -54,15 +60,85 @@ for (const backend of backends.filter(
       return ids.filter((_, nth) => seen[nth] !== undefined)
     }
 
-    test('are embedded by few calls, and all found', async () => {
-      const calls: number[] = []
-      world.onEmbed = (texts) => void calls.push(texts)
+    test('are asked for side by side, so that they share calls of the model, and all found', async () => {
+      const calls: (readonly string[])[] = []
+      let [turns, turn] = [0, 0]
+      world.onEmbed = (texts) => {
+        calls.push(texts)
+        // As the model's queue does: whoever asks in one turn of the event loop shares a call.
+        if (turn === turns) {
+          turn += 1
+          setImmediate(() => {
+            turns += 1
+          })
+        }
+      }
       const ids = named('few', 40)
       expect(await bring(ids)).toMatchObject({ done: 40, failed: 0 })
-      expect(calls.reduce((sum, texts) => sum + texts, 0)).toBe(40)
-      expect(calls.length).toBeLessThanOrEqual(10)
+      expect(calls).toHaveLength(40)
+      expect(turn).toBeLessThanOrEqual(12)
       expect(await seenOf(ids)).toEqual(ids)
     })
+
+    test('go in without the one of which the model refuses a passage, and are embedded once', async () => {
+      const ids = named('refused', 8)
+      const times = new Map<string, number>()
+      world.onEmbed = (texts) => {
+        const asked = ids.filter((id) => texts.join('\n').includes(`about ${id}.`))
+        for (const id of asked) times.set(id, (times.get(id) ?? 0) + 1)
+        if (asked.includes('refused/3') && times.get('refused/3') === 1)
+          throw new EmbeddingError('refused', 'not this one')
+      }
+      const lines = ids.map((id) => documentOf({ id, text: `All about ${id}.`, access: anne }))
+      expect(await world.importLines(lines)).toMatchObject({ done: 8, failed: 0 })
+      expect(ids.map((id) => times.get(id))).toEqual(ids.map((id) => (id === 'refused/3' ? 2 : 1)))
+      expect(await seenOf(ids)).toEqual(ids)
+    })
+
+    test('are not all held in memory, however small they were sent', async () => {
+      const ids = named('swollen', 64)
+      const blocked = Promise.withResolvers<void>()
+      mayStage = blocked.promise
+      let reads = 0
+      const swollen = ' '.repeat(8_000_000)
+      world.onPrepared = (prepared) => {
+        reads += 1
+        return {
+          ...prepared,
+          chunks: prepared.chunks.map((chunk) => ({ ...chunk, embedText: swollen })),
+        }
+      }
+      const importing = bring(ids)
+      try {
+        await expect.poll(() => reads, { timeout: 20_000 }).toBeGreaterThan(0)
+        await pause(2_000)
+        // Six begin before the first shows how large they are; each of seven places may hold one.
+        expect(reads).toBeLessThanOrEqual(13)
+      } finally {
+        blocked.resolve()
+      }
+      const { id } = await importing
+      expect(await world.done(id)).toMatchObject({ done: 64, failed: 0 })
+    }, 60_000)
+
+    test('go in though they are large, and a small one before them is read slowly', async () => {
+      const slow = documentOf({ id: 'large/slow', text: 'slow', access: anne })
+      const ids = named('large', 3)
+      const held = Promise.withResolvers<void>()
+      world.onStep = async (step, id) => {
+        if (step === 'prepared' && id === slow.id) await held.promise
+      }
+      world.onPrepared = ({ text, chunks }) => ({ text, chunks: chunks.slice(0, 1) })
+      const lines = ids.map((id) => documentOf({ id, text: 'word '.repeat(280_000), access: anne }))
+      const importing = world.importLines([slow, ...lines])
+      try {
+        await expect.poll(() => seenOf([slow.id, ...ids]), { timeout: 30_000 }).toEqual(ids)
+      } finally {
+        held.resolve()
+      }
+      const { id } = await importing
+      expect(await world.done(id)).toMatchObject({ done: 4 })
+    }, 60_000)
 
     test('go in without the one that cannot be read, which is a failed item', async () => {
       const ids = named('unreadable', 12)
@@ -121,6 +197,36 @@ for (const backend of backends.filter(
       }
       await world.database.query(`delete from leases where holder = 'other'`)
       expect(await importing).toMatchObject({ done: 6 })
+    }, 60_000)
+
+    test('stay what they were, in sight, while somebody else holds their folder', async () => {
+      const ids = named('filed', 4)
+      const access = { viewers: ['user:anne', 'user:bob'], parents: ['folder:busy'] }
+      const linesOf = (text: string, to: object) => ids.map((id) => documentOf({ id, text, access: to }))
+      await world.importLines(linesOf('old', anne))
+      let isHolding = false
+      world.onStep = async (step) => {
+        if (step !== 'prepared' || isHolding) return
+        isHolding = true
+        await world.database.query(`insert into unreconciled (object, purge) values ('folder:busy', false)`)
+        await world.database.query(
+          `insert into leases (object, holder, until) values ('folder:busy', 'other', now() + interval '1 hour')`,
+        )
+      }
+      const importing = world.importLines(linesOf('new', access))
+      try {
+        if (backend.openfga === 'server') {
+          await expect.poll(() => isHolding, { timeout: 20_000 }).toBe(true)
+          await pause(2_000)
+          expect(await seenOf(ids)).toEqual(ids)
+          expect(await world.sees('user:anne', 'filed/0')).toBe('old')
+        }
+      } finally {
+        await world.database.query(`delete from leases where holder = 'other'`)
+      }
+      const { id } = await importing
+      expect(await world.done(id)).toMatchObject({ done: 4 })
+      expect(await world.sees('user:bob', 'filed/0')).toBe('new')
     }, 60_000)
 
     test('of which one is sent again meanwhile go in, that one with its newest content', async () => {

@@ -70,7 +70,7 @@ for (const backend of backends.filter(
         let writes = 0
         let embedded = 0
         world.onEmbed = (texts) => {
-          embedded += texts
+          embedded += texts.length
         }
         world.onPart = () => {
           writes += 1

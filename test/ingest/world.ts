@@ -35,10 +35,10 @@ export interface IngestWorld extends AsyncDisposable {
   onStep: StepHook
   /** Called before the parser is, with the signal that it gets; a throw there is its own. */
   onRead: (signal: AbortSignal) => Promise<void>
-  /** Told what came of a document's content, as ingestion gets it. */
-  onPrepared: (prepared: Prepared) => void
-  /** Told of each call of the model, with its number of texts. */
-  onEmbed: (texts: number) => void
+  /** Told what came of a document's content; ingestion gets what it returns, if anything. */
+  onPrepared: (prepared: Prepared) => Prepared | undefined
+  /** Told of each call of the model before it is made; a throw there is the model's. */
+  onEmbed: (texts: readonly string[]) => void
   /** Whether somebody waits for answers. */
   isBeingAsked: boolean
   /** Whether ingestion finds the database away at this statement; `transaction` where one begins. */
@@ -97,6 +97,7 @@ export const machine: Writer = operator('t_test')
 interface WorldOptions {
   readonly retryPauseSecondsMax?: number
   readonly mendEveryMs?: number
+  readonly lineBytesMax?: number
   /** Another chunk index around the real one. */
   readonly index?: (real: ChunkIndex) => ChunkIndex
   /** Of the texts of model.fga and model.allow-list.yaml, others. */
@@ -109,7 +110,13 @@ interface WorldOptions {
 /** Ingestion on real parts: the database, OpenFGA or the embedded engine, the real parser, the queue. */
 export async function openIngestWorld(
   backend: Pick<Backend, 'database' | 'openfga'> = { database: 'pglite', openfga: 'engine' },
-  { retryPauseSecondsMax = 30, mendEveryMs = 60_000, edit = {}, index = asItIs }: WorldOptions = {},
+  {
+    retryPauseSecondsMax = 30,
+    mendEveryMs = 60_000,
+    lineBytesMax = 100_000,
+    edit = {},
+    index = asItIs,
+  }: WorldOptions = {},
 ): Promise<IngestWorld> {
   const database = await openTestDatabase(backend.database)
   const logged: IngestWorld['logged'] = []
@@ -165,20 +172,19 @@ export async function openIngestWorld(
         retryPauseSecondsMax,
         onError: () => undefined,
       }),
-      embed: (texts, options) => {
-        world.onEmbed(texts.length)
+      embed: async (texts, options) => {
+        world.onEmbed(texts)
         return embedder.embedPassages(texts, options)
       },
       prepare: async (content, signal = new AbortController().signal) => {
         await world.onRead(signal)
         const prepared = await parser.prepare(content, signal)
-        world.onPrepared(prepared)
-        return prepared
+        return world.onPrepared(prepared) ?? prepared
       },
       isBeingAsked: () => world.isBeingAsked,
       clock: { now: Date.now },
       newId: () => `j_${randomBytes(8).toString('hex')}`,
-      limits: { lineBytesMax: 100_000, linesMax: 3_000 },
+      limits: { lineBytesMax, linesMax: 3_000 },
       log: (event, fields) => logged.push({ event, ...(fields && { fields }) }),
       step: (step, id) => world.onStep(step, id),
     })
@@ -191,8 +197,8 @@ export async function openIngestWorld(
     logged,
     onStep: (async () => undefined) as StepHook,
     onRead: async (_signal: AbortSignal): Promise<void> => undefined,
-    onPrepared: (_prepared: Prepared): void => undefined,
-    onEmbed: (_texts: number): void => undefined,
+    onPrepared: (_prepared: Prepared): Prepared | undefined => undefined,
+    onEmbed: (_texts: readonly string[]): void => undefined,
     isBeingAsked: false,
     isAway: (_statement: string): boolean => false,
     onWrite: (): void => undefined,
