@@ -24,7 +24,7 @@ import {
   forgetFailed,
   listFailed,
 } from './failed-documents.ts'
-import { createFailures } from './failures.ts'
+import { createFailures, isOutage } from './failures.ts'
 import { sweepFences } from './fences.ts'
 import { createOpenImports, type ImportRequest, importDocuments } from './imports.ts'
 import { type JobFilter, type JobPage, listJobs } from './job-list.ts'
@@ -185,6 +185,7 @@ export function createIngest({
     await queue.startBatches(
       (tasks, run) => processRevisions(context, tasks as readonly RevisionTask[], run),
       batchMax[database.kind],
+      isOutage,
     )
     const drifting = every(driftEveryMs, 'drift', () => drift(context))
     // An OpenFGA that was put back by less than anything else notices may let read who was taken off.

@@ -4,7 +4,7 @@ import type { IngestContext } from './context.ts'
 import { sameTags, sensitiveTag, setTags, type Tag } from './desired-tuples.ts'
 import { readDocuments } from './document-rows.ts'
 import { setAside } from './failed-documents.ts'
-import { reasonOf } from './failures.ts'
+import { isOutage, reasonOf } from './failures.ts'
 import { finishItem } from './job-store.ts'
 import { ParseError } from './parse/parsed.ts'
 import type { Published } from './publish.ts'
@@ -113,7 +113,7 @@ async function inTurn(
       : sharedLock.pass(true, () => bringIn(context, [revision], { ...outcome, isAlone: true }))
     ).catch(keep)
   }
-  if (failed.length > 0) throw failed[0]
+  if (failed.length > 0) throw failed.find((error) => !isOutage(error)) ?? failed[0]
 }
 
 /** Ends the item of a revision that a newer one overtook, and drops what is left of it. */

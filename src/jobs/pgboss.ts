@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Job, PgBoss } from 'pg-boss'
+import type { JobWithMetadata, PgBoss } from 'pg-boss'
 import { inBackground } from '../kernel/background.ts'
 import { fairNext } from '../kernel/fair-next.ts'
 import { traced, traceHeaders } from '../kernel/trace.ts'
@@ -50,7 +50,7 @@ interface Settled {
   readonly settled: readonly string[]
 }
 
-type TaskJob = Job<Task['data']>
+type TaskJob = JobWithMetadata<Task['data']>
 
 // 30 s: a task whose process died without a word is taken up again after that.
 const heartbeatSeconds = 30
@@ -58,6 +58,8 @@ const heartbeatSeconds = 30
 // process has taken no other gets. No more wait here than a few services' worth.
 const batchSize = 8
 const backlogMax = 256
+// A batch is worth it from here on: fewer are not spread over free places.
+const shareLeast = 8
 // So long is not looked again, in multiples of what a look took, unless there is nothing to do.
 const restShare = 4
 // How long what runs may take to hear of a shutdown.
@@ -84,6 +86,7 @@ class PgBossQueue implements Queue {
   #boss: PgBoss | undefined
   #handler: RunBatch | undefined
   #tasksMax = 1
+  #isNobodys: (error: unknown) => boolean = () => false
   /** Ours, and not begun. */
   #backlog: TaskJob[] = []
   #scan: Promise<void> | undefined
@@ -114,7 +117,12 @@ class PgBossQueue implements Queue {
     )
   }
 
-  startBatches(handler: BatchHandler, tasksMax: number): Promise<void> {
+  startBatches(
+    handler: BatchHandler,
+    tasksMax: number,
+    isNobodys: (error: unknown) => boolean = () => false,
+  ): Promise<void> {
+    this.#isNobodys = isNobodys
     return this.#start(handler, tasksMax)
   }
 
@@ -199,13 +207,20 @@ class PgBossQueue implements Queue {
     }
   }
 
-  /** The first of the turn, with those after it; what failed before goes alone. */
+  /**
+   * The first of the turn, with its share of those after it: what waits goes to all places that are free for
+   * it. What failed before goes alone, unless that was nobody's fault.
+   */
   #batchOf(turn: Batch['turn']): TaskJob[] {
     const jobs = this.#backlog.filter((job) => turnOf(job) === turn)
-    const isFirstTry = ({ retryCount }: TaskJob): boolean => retryCount === 0
     const [first] = jobs
-    if (first === undefined || !isFirstTry(first)) return jobs.slice(0, 1)
-    return jobs.filter(isFirstTry).slice(0, this.#tasksMax)
+    if (first === undefined || !goesTogether(first)) return jobs.slice(0, 1)
+    const together = jobs.filter(goesTogether)
+    const { concurrency } = this.#options
+    const ownRunning = [...this.#running].filter((batch) => batch.turn === turn).length
+    const free = Math.max(1, Math.min(concurrency - this.#running.size, concurrency - 1 - ownRunning))
+    const share = Math.max(shareLeast, Math.ceil(together.length / free))
+    return together.slice(0, Math.min(share, this.#tasksMax))
   }
 
   /** Takes the oldest tasks that are of nobody else than those of whom some are here already. */
@@ -215,6 +230,7 @@ class PgBossQueue implements Queue {
     const jobs = await boss.fetch<Task['data']>(this.#options.name, {
       batchSize: Math.max(batchSize, this.#tasksMax),
       ignoreGroups,
+      includeMetadata: true,
     })
     this.#restsUntil = performance.now() + (performance.now() - startedMs) * restShare
     // What is ours twice was nobody's in between.
@@ -257,7 +273,10 @@ class PgBossQueue implements Queue {
       this.#report(error)
       // The message may quote a document; only the name is stored.
       if (open.size > 0)
-        await boss.fail(name, [...open], { error: error instanceof Error ? error.name : 'thrown value' })
+        await boss.fail(name, [...open], {
+          error: error instanceof Error ? error.name : 'thrown value',
+          isNobodys: this.#isNobodys(error),
+        })
       return
     }
     const [job] = open
@@ -371,6 +390,12 @@ class PgBossQueue implements Queue {
     return this.close()
   }
 }
+
+/** Whatever else ends a try, such as a lost process, writes over what the one before it failed by. */
+const goesTogether = ({ retryCount, output }: TaskJob): boolean =>
+  retryCount === 0 || (isObject(output) && 'isNobodys' in output && output.isNobodys === true)
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 const turnOf = ({ groupId }: TaskJob): string | null | undefined => groupId
 

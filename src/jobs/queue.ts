@@ -39,7 +39,8 @@ export interface BatchRun {
 
 /**
  * Runs tasks of one `turn` together, each as a {@link Handler} does. A throw means "try again later" for
- * those that are not done, each of them alone: of what failed together nobody knows who was at fault.
+ * those that are not done, each of them alone: of what failed together nobody knows who was at fault. Where
+ * it was nobody, they may go together again.
  */
 export type BatchHandler = (batch: readonly Task['data'][], run: BatchRun) => Promise<void>
 
@@ -47,8 +48,15 @@ export type BatchHandler = (batch: readonly Task['data'][], run: BatchRun) => Pr
 export interface Queue extends AsyncDisposable {
   /** Prepares the queue, takes up what a dead process left, and begins to work. */
   start(handler: Handler): Promise<void>
-  /** The same, with up to so many tasks of one turn at a time in each place. */
-  startBatches(handler: BatchHandler, tasksMax: number): Promise<void>
+  /**
+   * The same, with up to so many tasks of one turn at a time in each place. `isNobodys`: whether what was
+   * thrown says nothing of any task, and kept none of the others out; defaults to never.
+   */
+  startBatches(
+    handler: BatchHandler,
+    tasksMax: number,
+    isNobodys?: (error: unknown) => boolean,
+  ): Promise<void>
   /**
    * Adds tasks in the caller's transaction, at most one of a key: those of one transaction have no order
    * among them. Call {@link wake} after it was committed.

@@ -365,12 +365,17 @@ test('two queues share one pg-boss, which outlives either of them', async () => 
   await expect.poll(() => ran).toEqual(['second-of-two'])
 })
 
-async function openBatches(handler: BatchHandler, tasksMax: number, beatMs = 3_600_000): Promise<Running> {
+async function openBatches(
+  handler: BatchHandler,
+  tasksMax: number,
+  beatMs = 3_600_000,
+  isNobodys?: (error: unknown) => boolean,
+): Promise<Running> {
   const name = `queue-${++count}`
   const errors: Error[] = []
   const onError = (error: Error) => errors.push(error)
   const queue = createPgBossQueue({ database, name, beatMs, retryPauseSecondsMax: 0, onError })
-  await queue.startBatches(handler, tasksMax)
+  await queue.startBatches(handler, tasksMax, isNobodys)
   return { queue, errors, name, [Symbol.asyncDispose]: () => queue.close() }
 }
 
@@ -382,12 +387,12 @@ describe('a queue of batches', () => {
 
   test('hands over tasks of one turn together, so many at most and never of two', async () => {
     const batches: string[][] = []
-    await using running = await openBatches(async (batch) => void batches.push(keysOf(batch)), 10)
+    await using running = await openBatches(async (batch) => void batches.push(keysOf(batch)), 5)
     await sendFor(running.queue, 'service:a', ...many('a', 25))
     await sendFor(running.queue, 'service:b', ...many('b', 3))
     running.queue.wake()
     await expect.poll(() => batches.flat().length, { timeout: 10_000 }).toBe(28)
-    expect(Math.max(...batches.map(({ length }) => length))).toBe(10)
+    expect(Math.max(...batches.map(({ length }) => length))).toBe(5)
     expect(batches.filter((batch) => new Set(batch.map(([first]) => first)).size > 1)).toEqual([])
     expect(new Set(batches.flat()).size).toBe(28)
   })
@@ -407,6 +412,38 @@ describe('a queue of batches', () => {
     const [first, ...later] = batches
     expect(first).toHaveLength(5)
     expect(later.filter(({ length }) => length > 1)).toEqual([])
+  })
+
+  test('tries those that failed by nobody’s fault together again, until one fails otherwise', async () => {
+    const batches: string[][] = []
+    await using running = await openBatches(
+      async (batch) => {
+        batches.push(keysOf(batch))
+        if (batches.length <= 2) throw new Error('away')
+        if (batches.length === 3) throw new Error('of one of them')
+      },
+      10,
+      undefined,
+      (error) => error instanceof Error && error.message === 'away',
+    )
+    await sendFor(running.queue, 'service:a', ...many('a', 5))
+    running.queue.wake()
+    await expect.poll(() => batches.length, { timeout: 10_000 }).toBe(8)
+    expect(batches.map(({ length }) => length)).toEqual([5, 5, 5, 1, 1, 1, 1, 1])
+  })
+
+  test('spreads what waits over the places that are free for it', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const batches: string[][] = []
+    await using running = await openBatches((batch) => {
+      batches.push(keysOf(batch))
+      return promise
+    }, 70)
+    await sendFor(running.queue, 'service:a', ...many('a', 70))
+    running.queue.wake()
+    await expect.poll(() => batches.flat().length, { timeout: 10_000 }).toBe(70)
+    expect(batches.map(({ length }) => length)).toEqual([10, 10, 10, 10, 10, 10, 10])
+    resolve()
   })
 
   test('ends those that are done while another of the batch goes on, and fails no more than that one', async () => {
