@@ -208,7 +208,9 @@ for (const backend of backends.filter(
       world.onStep = async (step) => {
         if (step !== 'prepared' || isHolding) return
         isHolding = true
-        await world.database.query(`insert into unreconciled (object, purge) values ('folder:busy', false)`)
+        await world.database.query(
+          `insert into unreconciled (object, purge) values ('folder:busy', false) on conflict do nothing`,
+        )
         await world.database.query(
           `insert into leases (object, holder, until) values ('folder:busy', 'other', now() + interval '1 hour')`,
         )
