@@ -101,7 +101,12 @@ test('a tree can be read by a person', () => {
     |              \`- + user:anne member group:eng (written 2025-03-01T02:19:02.528Z)
     \`- + not excluded by: blocked
        \`- - blocked of document:plan
-          \`- - no tuple: user:anne or group#member blocked document:plan"
+          |- - no tuple: user:anne or group#member blocked document:plan
+          |- - folder:plans parent document:plan (written 2025-03-01T02:19:02.528Z)
+          |  \`- - blocked of folder:plans
+          |     |- - no tuple: user:anne or group#member blocked folder:plans
+          |     \`- - no tuple: folder or collection or zone parent folder:plans
+          \`- - no tuple: collection filed_in document:plan"
   `)
   expect(tree('user:bob')).toMatchInlineSnapshot(`
     "user:bob: denied.
@@ -117,6 +122,6 @@ test('a tree can be read by a person', () => {
              |- - group:eng#member viewer folder:plans (written 2025-03-01T02:19:02.528Z)
              |  \`- - member of group:eng
              |     \`- - no tuple: user:bob or group#member member group:eng
-             \`- - no tuple: folder or collection parent folder:plans"
+             \`- - no tuple: folder or collection or zone parent folder:plans"
   `)
 })
