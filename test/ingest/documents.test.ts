@@ -145,10 +145,15 @@ describeBackends('ingestion', (backend) => {
     test('loses the people that new access leaves out before the request is answered', async () => {
       await world.putDone({ id: 'shrinks', text: 'secret', access: { viewers: ['user:anne', 'user:bob'] } })
       let early: string | undefined = 'not looked'
+      const answered = Promise.withResolvers<void>()
       world.onStep = async (step) => {
-        if (step === 'prepared') early = await world.sees('user:bob', 'shrinks')
+        if (step !== 'prepared') return
+        // The worker may be at it before the request is answered.
+        await answered.promise
+        early = await world.sees('user:bob', 'shrinks')
       }
       await world.put({ id: 'shrinks', text: 'secret 2', access: { ...anne, blocked: ['user:eve'] } })
+      answered.resolve()
       expect(await world.tuples('document:shrinks')).toContain('user:eve blocked')
       expect(await world.tuples('document:shrinks')).not.toContain('user:bob viewer')
       await expect.poll(() => world.sees('user:anne', 'shrinks')).toBe('secret 2')
