@@ -25,6 +25,7 @@ export function openKernel(): Kernel {
   const child = spawn(process.execPath, [fileURLToPath(new URL('kernel-child.ts', import.meta.url))], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
+  const exited = new Promise((resolve) => child.once('exit', resolve))
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   return {
     async ask(question) {
@@ -35,7 +36,7 @@ export function openKernel(): Kernel {
     },
     async [Symbol.asyncDispose]() {
       child.stdin.end()
-      await new Promise((resolve) => child.once('exit', resolve))
+      await exited
     },
   }
 }

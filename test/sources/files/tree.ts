@@ -194,7 +194,10 @@ export function openTree(size: TreeSize, random: Random): TreeWorld {
   }
   function symlink(): string {
     const to = join(random.pick(directories()), `${newName()}.md`)
-    symlinkSync(random.pick([...files(), ...directories(), '/etc/passwd']), join(root, to))
+    symlinkSync(
+      random.pick(['/etc/passwd', ...[...files(), ...directories()].map((path) => join(root, path))]),
+      join(root, to),
+    )
     return `ln -s ${to}`
   }
   function changeGroups(person: TreePerson): string {
