@@ -12,10 +12,10 @@ import {
 } from '@remit/connector'
 import { mimeTypes, type ParseInput } from '../../../ingest/parse/parsed.ts'
 import { printable } from '../../../kernel/printable.ts'
+import { createSerialQueue } from '../../../kernel/serial-queue.ts'
 import { fileBytesMax as bytesMax } from '../opening.ts'
 import { type KnownAccounts, knownAccounts, type Person, type ReadAccounts } from './accounts.ts'
 import { digestOf } from './acl.ts'
-import { freshly } from './freshly.ts'
 import { Moved } from './opening.ts'
 import { nameOf, pathOf, type SeenFile } from './seen.ts'
 import { type Tree, TreeReader } from './walk.ts'
@@ -100,7 +100,7 @@ class FilesSource {
       isWanted: (name) => typeOf(name) !== undefined,
       ...(getfacl !== undefined && { getfacl }),
     })
-    this.#knownNow = freshly(() => this.#readKnown())
+    this.#knownNow = createSerialQueue().shared(() => this.#readKnown())
   }
 
   /**
