@@ -10,9 +10,10 @@ import {
   type Source,
   SourceUnavailable,
 } from '@remit/connector'
-import { mimeTypes, type ParseInput } from '../../../ingest/parse/parsed.ts'
+import type { ParseInput } from '../../../ingest/parse/parsed.ts'
 import { printable } from '../../../kernel/printable.ts'
 import { createSerialQueue } from '../../../kernel/serial-queue.ts'
+import { fileType } from '../file-type.ts'
 import { fileBytesMax as bytesMax } from '../opening.ts'
 import { type KnownAccounts, knownAccounts, type Person, type ReadAccounts } from './accounts.ts'
 import { digestOf } from './acl.ts'
@@ -51,17 +52,6 @@ interface Told {
   readonly files: ReadonlyMap<string, SeenFile>
 }
 
-const types: Readonly<Record<string, string>> = {
-  '.md': mimeTypes.markdown,
-  '.markdown': mimeTypes.markdown,
-  '.txt': mimeTypes.plain,
-  '.html': mimeTypes.html,
-  '.htm': mimeTypes.html,
-  '.json': mimeTypes.json,
-  '.pdf': mimeTypes.pdf,
-  '.docx': mimeTypes.docx,
-}
-
 const attemptsMax = 3
 
 /**
@@ -97,7 +87,7 @@ class FilesSource {
     this.#reader = new TreeReader({
       root: options.root,
       now,
-      isWanted: (name) => typeOf(name) !== undefined,
+      isWanted: (name) => fileType(name.toString('latin1')) !== undefined,
       ...(getfacl !== undefined && { getfacl }),
     })
     this.#knownNow = createSerialQueue().shared(() => this.#readKnown())
@@ -221,7 +211,7 @@ class FilesSource {
     this.#assertWay(file, seen)
     if (!isSame(await this.#knownNow(), this.#told.known))
       throw new SourceUnavailable('The accounts of the machine changed while its files were read.')
-    const mimeType = typeOf(file.name) ?? ''
+    const mimeType = fileType(file.name.toString('latin1')) ?? ''
     const content = {
       collection,
       title: (await this.#deps.titleOf({ mimeType, bytes })) ?? baseNameOf(file),
@@ -272,8 +262,6 @@ class FilesSource {
 }
 
 const momentOf = ({ key, stat }: SeenFile): string => `${key} ${stat.ctimeNs}`
-
-const typeOf = (name: Buffer): string | undefined => types[extname(name.toString('latin1')).toLowerCase()]
 
 const isSame = (a: KnownAccounts, b: KnownAccounts): boolean => textOf(a) === textOf(b)
 const textOf = ({ accounts, problems }: KnownAccounts): string =>

@@ -11,8 +11,9 @@ import {
   type Source,
   SourceUnavailable,
 } from '@remit/connector'
-import { mimeTypes, type ParseInput } from '../../../ingest/parse/parsed.ts'
+import type { ParseInput } from '../../../ingest/parse/parsed.ts'
 import { printable } from '../../../kernel/printable.ts'
+import { fileType } from '../file-type.ts'
 import { type Below, below, type FileContent } from './below.ts'
 
 /** A folder of files, all of which the same people may read. */
@@ -57,17 +58,6 @@ export class FileProblem extends Error {
   override readonly name = 'FileProblem'
 }
 
-const types: Readonly<Record<string, string>> = {
-  '.md': mimeTypes.markdown,
-  '.markdown': mimeTypes.markdown,
-  '.txt': mimeTypes.plain,
-  '.html': mimeTypes.html,
-  '.htm': mimeTypes.html,
-  '.json': mimeTypes.json,
-  '.pdf': mimeTypes.pdf,
-  '.docx': mimeTypes.docx,
-}
-
 // Of which isId speaks.
 const idLengthMax = 200
 
@@ -83,11 +73,11 @@ export function createFolderSource(options: FolderOptions, deps: FolderDeps): Fo
 
   async function files(signal?: AbortSignal) {
     const paths = await listFiles(folder, options.folder, signal)
-    const readable = paths.filter((path) => typeOf(path) !== undefined)
+    const readable = paths.filter((path) => fileType(path) !== undefined)
     const idOf = idsOf(readable, options.prefix)
     return {
       files: readable.map((path) => ({ path, ...idOf(path), load: () => load(path) })),
-      skipped: paths.filter((path) => typeOf(path) === undefined),
+      skipped: paths.filter((path) => fileType(path) === undefined),
     }
   }
 
@@ -143,7 +133,7 @@ export function createFolderSource(options: FolderOptions, deps: FolderDeps): Fo
   async function load(path: string): Promise<LoadedFile> {
     const { collection, baseUrl, access } = options
     const { bytes, modifiedAt } = await read(path)
-    const mimeType = typeOf(path) ?? ''
+    const mimeType = fileType(path) ?? ''
     const content = {
       collection,
       title: (await titleOf({ mimeType, bytes })) ?? basename(path, extname(path)),
@@ -167,8 +157,6 @@ export function createFolderSource(options: FolderOptions, deps: FolderDeps): Fo
 
   return { files, changes, item }
 }
-
-const typeOf = (path: string): string | undefined => types[extname(path).toLowerCase()]
 
 function versionOf(bytes: Buffer, { collection, access, baseUrl }: FolderOptions): string {
   const settings = JSON.stringify([collection, access, baseUrl])
