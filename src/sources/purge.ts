@@ -1,6 +1,7 @@
 import type { Writer } from '../ingest/context.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import { AppError } from '../kernel/errors.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import { sourcePrefix } from '../store/open-document.ts'
 import type { Database } from '../store/sql.ts'
 
@@ -19,36 +20,55 @@ const withoutAWord = 10
 const withoutAWordMax = 1_000
 const pageSize = 200
 
+/** What became of a purge. */
+export interface Purged {
+  /** Those that could not be withdrawn. They stay hidden, and are tried again. */
+  readonly failed: readonly { readonly document: string; readonly reason: string }[]
+}
+
+// So many one after another are nobody's own fault: the database is away, or this process has lost the source.
+const failuresInTurnMax = 10
+
 /**
  * Withdraws for good what the source has not had for `purge_days`, unless that is so much that the source
  * may be wrong: more than a tenth of its items, or 1,000. Then it stays hidden until an administrator says
- * how many. May be killed anywhere, and run again.
+ * how many. One that cannot be withdrawn keeps no other. May be killed anywhere, and run again. Throws the
+ * last failure where ten come one after another.
  */
-export async function purgeMissing({ database, ingest, actor, id, signal }: PurgeDeps): Promise<number> {
-  let purged = 0
-  for (;;) {
+export async function purgeMissing({ database, ingest, actor, id, signal }: PurgeDeps): Promise<Purged> {
+  const failed: { document: string; reason: string }[] = []
+  let failuresInTurn = 0
+  for (let after = ''; ; ) {
     signal.throwIfAborted()
     const rows = await database.query<{ document: string }>(
       `with counted as (
          select count(*) as items, count(*) filter (where missing_at is not null) as missing
          from source_items where source = $1)
        select i.document from source_items i join sources s on s.id = i.source cross join counted
-       where i.source = $1 and i.missing_at is not null and (
+       where i.source = $1 and i.document > $5 and i.missing_at is not null and (
          i.missing_at <= s.purge_until
          or i.missing_at <= now() - make_interval(days => s.purge_days)
             and counted.missing <= greatest($2::int, least($3::int, counted.items / 10)))
        order by i.document limit $4`,
-      [id, withoutAWord, withoutAWordMax, pageSize],
+      [id, withoutAWord, withoutAWordMax, pageSize, after],
     )
     for (const { document } of rows) {
-      await withdraw({ ingest, actor }, document)
-      await database.query(
-        'delete from source_items where source = $1 and document = $2 and missing_at is not null',
-        [id, document],
-      )
+      signal.throwIfAborted()
+      try {
+        await withdraw({ ingest, actor }, document)
+        await database.query(
+          'delete from source_items where source = $1 and document = $2 and missing_at is not null',
+          [id, document],
+        )
+        failuresInTurn = 0
+      } catch (error) {
+        failuresInTurn += 1
+        if (failuresInTurn === failuresInTurnMax) throw error
+        failed.push({ document, reason: reasonOf(error) })
+      }
     }
-    purged += rows.length
-    if (rows.length < pageSize) return purged
+    after = rows.at(-1)?.document ?? ''
+    if (rows.length < pageSize) return { failed }
   }
 }
 

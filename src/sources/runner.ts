@@ -14,7 +14,7 @@ import type { Database } from '../store/sql.ts'
 import { createClosing } from './closing.ts'
 import { Throttled } from './fetch.ts'
 import type { SourceKind } from './kind.ts'
-import { purgeMissing, removeAll } from './purge.ts'
+import { type PurgeDeps, purgeMissing, removeAll } from './purge.ts'
 import { readOnce } from './reading.ts'
 import { readSource, type SourceRow } from './rows.ts'
 import { entryFor, type SourceSecret } from './secrets.ts'
@@ -202,11 +202,29 @@ async function turn(dependencies: SourceRunnerDeps, held: HeldSource): Promise<v
       return
     }
     await noteEnd(held, await readOnce({ ...dependencies, held, actor }))
-    await purgeMissing(purging)
+    // What was read counts, whatever becomes of this.
+    await purge(held, purging).catch((error: unknown) => {
+      if (signal.aborted || error instanceof Lost) throw error
+      dependencies.log('source_not_purged', { source: id, reason: reasonOf(error) })
+    })
   } catch (error) {
     await noteFailure(held, error)
     throw error
   }
+}
+
+/** Says of the first that could not be withdrawn why, unless the reading itself had something to say. */
+async function purge({ row, transaction }: HeldSource, purging: PurgeDeps): Promise<void> {
+  const [first, ...others] = (await purgeMissing(purging)).failed
+  if (first === undefined) return
+  const beside = others.length === 0 ? '' : ` So are ${others.length} others.`
+  const problem = printable(`${first.document} is gone, and stays hidden: ${first.reason}${beside}`)
+  await transaction((sql) =>
+    sql.query('update sources set problem = coalesce(problem, $2) where id = $1', [
+      row.id,
+      problem.slice(0, problemLengthMax),
+    ]),
+  )
 }
 
 /** How a reading ended that went to its end. */

@@ -114,6 +114,27 @@ describe('a source that lies, or is emptied', () => {
     expect(await live()).toHaveLength(9)
   })
 
+  test('is read on, and purged of all else, where one that is missing cannot be withdrawn', async () => {
+    const { database } = at.world
+    await database.query(`create function no_end() returns trigger language plpgsql as
+      $$ begin raise exception 'not this one'; end $$`)
+    await database.query(`create trigger no_end before update of withdrawn_at on documents for each row
+      when (new.withdrawn_at is not null and new.id = 'wiki/page-28') execute function no_end()`)
+    try {
+      for (const name of ['page-28', 'page-29']) at.wiki.remove(name)
+      await at.sync()
+      await later()
+      await at.sync()
+      expect((await live()).filter(({ id }) => id > 'wiki/page-27')).toMatchObject([{ id: 'wiki/page-28' }])
+      expect(await at.reads('wiki/page-28')).toBe(404)
+      expect((await at.shown()).source.problem).toMatch(/^wiki\/page-28 is gone, and stays hidden: /)
+      expect(await database.query('select failures from sources')).toEqual([{ failures: 0 }])
+    } finally {
+      await database.query('drop trigger no_end on documents')
+      await database.query('drop function no_end')
+    }
+  })
+
   test('confirms nothing and hides nothing where its listing ends without the end mark', async () => {
     at.wiki.loseCursors()
     at.wiki.isCutShort = true
