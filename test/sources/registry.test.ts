@@ -36,6 +36,15 @@ describe('who administers sources', () => {
     expect((await at.call('dan', 'GET', '/sources')).body['sources']).toEqual([])
   })
 
+  test.each(['%00', 'a%20b', '..%2Fwiki', '%F0%9F%92%A9'])(
+    'an id that none can have is refused by name: %s',
+    async (id) => {
+      const refusal = { status: 422, body: { code: 'invalid_request', field: 'id' } }
+      expect(await at.call('dan', 'GET', `/sources/${id}`)).toMatchObject(refusal)
+      expect(await at.call('dan', 'POST', `/sources/${id}`, { action: 'pause' })).toMatchObject(refusal)
+    },
+  )
+
   test('nobody but an administrator proposes, reads, confirms or changes one', async () => {
     for (const answer of [
       await propose({}, 'anne'),

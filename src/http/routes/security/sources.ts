@@ -33,7 +33,7 @@ const answered = oneSourceAnswer.extend({ source: shown }).openapi('SourceAnswer
 const read = sourceReadAnswer.extend({ source: shown }).openapi('SourceRead')
 const proposal = sourceProposal.clone().openapi('SourceProposal')
 const action = sourceAction.clone().openapi('SourceAction')
-const params = z.strictObject({ id: z.string().min(1).max(40) })
+const params = z.strictObject({ id: contractId })
 const query = z.strictObject({
   after: contractId.optional().openapi({ description: 'Hidden documents whose id comes after this one' }),
   limit: z.coerce.number().int().min(1).max(pageMax).default(50),
