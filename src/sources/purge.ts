@@ -1,6 +1,10 @@
+import { isId } from '@remit/contract/is-id'
+import { type Fga, type TupleKey, tupleId } from '../authz/fga.ts'
+import type { Caller } from '../ingest/access-rights.ts'
 import type { Writer } from '../ingest/context.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import { AppError } from '../kernel/errors.ts'
+import { splitObject } from '../kernel/ids.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import { sourcePrefix } from '../store/open-document.ts'
 import type { Database } from '../store/sql.ts'
@@ -9,6 +13,7 @@ import type { Database } from '../store/sql.ts'
 export interface PurgeDeps {
   readonly database: Database
   readonly ingest: Pick<Ingest, 'withdraw' | 'changeAccess'>
+  readonly fga: Pick<Fga, 'read'>
   /** The source's own service. */
   readonly actor: Writer
   readonly id: string
@@ -26,7 +31,7 @@ export interface Purged {
   readonly failed: readonly { readonly document: string; readonly reason: string }[]
 }
 
-// So many one after another are nobody's own fault: the database is away, or this process has lost the source.
+// So many one after another are no document's own fault: the database is away, or the source is lost.
 const failuresInTurnMax = 10
 
 /**
@@ -100,26 +105,51 @@ export async function removeAll(dependencies: PurgeDeps): Promise<void> {
   await removeTuples(dependencies)
 }
 
-async function removeTuples({ database, ingest, actor, id, signal }: PurgeDeps): Promise<void> {
+/**
+ * What the service refuses to delete is gone all the same where OpenFGA does not hold it; what it does hold
+ * keeps none of the others. Throws the first such refusal at the end.
+ */
+async function removeTuples({ database, ingest, fga, actor, id, signal }: PurgeDeps): Promise<void> {
   const rows = await database.query<{ tuple: string }>(
     `select tuple from source_tuples where source = $1 and tuple not like '% filed_in %' order by tuple`,
     [id],
   )
+  const caller: Caller = {
+    kind: 'service',
+    writer: actor,
+    scopes: new Set(['docs.write', 'directory.write']),
+    prefixes: [`${id}/`],
+  }
+  const refusals: unknown[] = []
   for (const { tuple } of rows) {
     signal.throwIfAborted()
-    const [user = '', relation = '', object = ''] = tuple.split(' ')
-    const [type = '', name = ''] = object.split(/:(.*)/s)
-    await ingest.changeAccess(
-      {
-        kind: 'service',
-        writer: actor,
-        scopes: new Set(['docs.write', 'directory.write']),
-        prefixes: [`${id}/`],
-      },
-      { writes: [], deletes: [{ user, relation, object: `${type}:${name}` }] },
-    )
+    const key = keyOf(tuple)
+    try {
+      await ingest.changeAccess(caller, { writes: [], deletes: [key] })
+    } catch (error) {
+      if (!(error instanceof AppError) || error.status >= 500) throw error
+      if (await isStored(fga, key)) {
+        refusals.push(error)
+        continue
+      }
+    }
     await database.query('delete from source_tuples where source = $1 and tuple = $2', [id, tuple])
   }
+  if (refusals.length > 0) throw refusals[0]
+}
+
+function keyOf(tuple: string): TupleKey {
+  const [user = '', relation = '', object = ''] = tuple.split(' ')
+  const [type = '', name = ''] = object.split(/:(.*)/s)
+  return { user, relation, object: `${type}:${name}` }
+}
+
+async function isStored(fga: Pick<Fga, 'read'>, key: TupleKey): Promise<boolean> {
+  const { id } = splitObject(key.object)
+  // Nothing is ever written of such an id, and OpenFGA may refuse to be asked.
+  if (!isId(id)) return false
+  for await (const tuple of fga.read({ object: key.object })) if (tupleId(tuple) === tupleId(key)) return true
+  return false
 }
 
 async function withdraw(

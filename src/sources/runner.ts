@@ -180,7 +180,7 @@ const failurePauseSecondsMax = 3_600
 
 /** Reads a source, or goes on with its removal. */
 async function turn(dependencies: SourceRunnerDeps, held: HeldSource): Promise<void> {
-  const { database, ingest, services, newId } = dependencies
+  const { database, ingest, fga, services, newId } = dependencies
   const { row, signal, assertHeld } = held
   const { id, state, collections } = row
   const name = `${sourcePrefix}${id}`
@@ -191,7 +191,7 @@ async function turn(dependencies: SourceRunnerDeps, held: HeldSource): Promise<v
     txn: newId(),
     assertCurrent: assertHeld,
   } as const
-  const purging = { database, ingest, actor, id, signal }
+  const purging = { database, ingest, fga, actor, id, signal }
   try {
     // Each time: a crash may have left a right out, and an administrator may have taken one away by mistake.
     await services.save({ name, collections, prefixes: [`${id}/`] })

@@ -127,6 +127,10 @@ describe('who administers sources', () => {
     at.wiki.groups.set('team', ['anne'])
     await at.sync()
     expect(await at.reads('wiki/plan')).toBe(200)
+    // As an earlier release noted it before it was refused: nobody may delete it either.
+    await at.world.database.query(
+      `insert into source_tuples (source, tuple, settled) values ('wiki', 'user:anne member group:wiki/a:b', false)`,
+    )
     await act('remove')
     // Before anything of it was purged.
     expect(await at.reads('wiki/plan')).toBe(404)
