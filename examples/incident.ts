@@ -78,13 +78,21 @@ const running = await start(config, {
 })
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => void running[Symbol.asyncDispose]().then(() => process.exit(0)))
-if (!isTold) await tell(running)
+let commands: string[]
+try {
+  if (!isTold) await tell(running)
+  commands = await toFindOut(running)
+} catch (error) {
+  // A service that runs on would keep the process, and its error, waiting.
+  await running[Symbol.asyncDispose]()
+  throw error
+}
 console.log(`
 Two days at Wrenfield Dosing are on record. This morning somebody writes: “${leaked} leaked.”
 
 Find out as docs/incident.md does, in another terminal:
   export REMIT_HOME=${home} PORT=${port}
-${(await toFindOut(running)).map((command) => `  npm run -s remit -- ${command}`).join('\n')}
+${commands.map((command) => `  npm run -s remit -- ${command}`).join('\n')}
 or in a browser, at ${url}/console, as lena. Passwords: ${samplePasswordsFile(home)}
 
 Ctrl-C stops.`)

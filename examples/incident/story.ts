@@ -25,7 +25,7 @@ export type Deed =
  * resolutions.
  */
 export const changed = (model: string): string =>
-  model.replace(/^( *define sensitive: .*) or sensitive from filed_in$/m, '$1')
+  model.replace(/^( *define sensitive: .* from parent) or sensitive from filed_in$/m, '$1')
 
 export const folder = 'folder:board/gannet'
 export const leaked = 'board/gannet/term-sheet.md'
