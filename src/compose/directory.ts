@@ -4,6 +4,7 @@ import type { Fga } from '../authz/fga.ts'
 import { createPersonEnd } from '../delegation/administration/person-end.ts'
 import { createDirectories, type Directories } from '../directory/directories.ts'
 import { createMemberships, type Memberships } from '../directory/memberships.ts'
+import { createDirectoryPeople } from '../directory/people.ts'
 import { createScimGroups } from '../directory/scim/groups.ts'
 import { createScim } from '../directory/scim/service.ts'
 import { createScimUsers } from '../directory/scim/users.ts'
@@ -63,8 +64,13 @@ export function openDirectory(dependencies: DirectoryDeps): DirectoryPart {
       ),
   })
   const recurring: Recurring[] = []
+  const people = createDirectoryPeople({
+    ...dependencies,
+    memberships,
+    personEnd: createPersonEnd(dependencies),
+  })
   const resources = { ...dependencies, memberships, baseUrl }
-  const users = createScimUsers({ ...resources, newId: newId('u'), personEnd: createPersonEnd(dependencies) })
+  const users = createScimUsers({ ...resources, newId: newId('u'), people })
   const groups = createScimGroups({ ...resources, newId: newId('g') })
   return {
     directories,

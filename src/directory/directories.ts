@@ -8,8 +8,8 @@ import type { Sql } from '../store/sql.ts'
 /** The attribute of a user that is the issuer's `sub`. */
 export const keyAttributes = ['externalId', 'userName'] as const
 
-/** A directory that brings the people of one trusted issuer, and groups. */
-export interface Directory {
+/** A directory that brings the people of one trusted issuer, and groups, in whichever way. */
+export interface BringingDirectory {
   readonly name: string
   /** `iss` of the trusted issuer. */
   readonly issuer: string
@@ -17,9 +17,13 @@ export interface Directory {
   readonly namespace: string
   /** Ends in `/`; groups are `group:PREFIX` and their id. */
   readonly prefix: string
-  readonly keyAttribute: (typeof keyAttributes)[number]
   /** Of the trusted issuer, as it is configured now: how it writes the subject of a person. */
   readonly preset: PresetName
+}
+
+/** One that brings them by SCIM. */
+export interface Directory extends BringingDirectory {
+  readonly keyAttribute: (typeof keyAttributes)[number]
 }
 
 /** A directory with what it has brought and the ends of its tokens. */

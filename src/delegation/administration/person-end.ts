@@ -8,6 +8,15 @@ import type { Persons } from '../people/persons.ts'
 import type { Barring } from '../people/sign-in-ends.ts'
 import { type Administrators, roles } from './administrators.ts'
 
+/** Nobody is ended: nobody else would have a role that they have. */
+export class LastAdministrator extends AppError {
+  constructor(role: string) {
+    super('conflict', {
+      public: `Nobody else administers ${role}. Give it to another person first: remit admin add.`,
+    })
+  }
+}
+
 /** An account at a trusted issuer, and what it is here: `namespace/key`. */
 export interface EndedAccount extends ExternalAccount {
   readonly person: string
@@ -51,9 +60,7 @@ export function createPersonEnd(deps: PersonEndDeps): PersonEnd {
       for (const { subject } of rows)
         if (await administrators.keeps(sql, subject, role)) holders.push(subject)
       if (holders.some((holder) => names.has(holder)) && holders.every((holder) => names.has(holder)))
-        throw new AppError('conflict', {
-          public: `Nobody else administers ${role}. Give it to another person first: remit admin add.`,
-        })
+        throw new LastAdministrator(role)
     }
   }
 

@@ -1,15 +1,9 @@
-import { record } from '../../audit/record.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Directory } from '../directories.ts'
-import {
-  addMembers,
-  endMemberships,
-  groupObject,
-  type Member,
-  type Memberships,
-  removeMembers,
-} from '../memberships.ts'
+import { addGroup, changeGroup, isInItself, type KnownMembers, lockMembers, removeGroup } from '../groups.ts'
+import { addMembers, removeMembers } from '../member-rows.ts'
+import type { Memberships } from '../memberships.ts'
 import { type Attributes, isObject, readAttributes } from './attributes.ts'
 import { invalidValue, notFound, ScimError } from './errors.ts'
 import { type Filter, matches } from './filter.ts'
@@ -108,7 +102,7 @@ export function createScimGroups(deps: ScimGroupsDeps): ScimGroups {
     const saved = await database.transaction(async (sql) => {
       const named = namedIn(options.edits)
       const ids = options.withoutDeleted === true ? await withoutDeleted(sql, directory, named) : named
-      const known = await lockMembers(sql, directory, id, ids)
+      const known = await lockNamed(sql, directory, id, ids)
       const old = await groupOf(sql, directory, id)
       if (old === undefined) throw notFound()
       assertVersion(options.ifMatch, old.version)
@@ -116,11 +110,7 @@ export function createScimGroups(deps: ScimGroupsDeps): ScimGroups {
       assertRequired(attributesOf('Groups', directory), attributes)
       await applyEdits(sql, directory, id, options.edits, known)
       const row: GroupRow = { ...old, attributes, version: old.version + 1, changedAt: now() }
-      await sql.query(
-        'update directory_groups set attributes = $2, version = $3, changed_at = $4 where id = $1',
-        [id, attributes, row.version, row.changedAt],
-      )
-      await record(sql, recordedAs, changed(directory, id, options.kind))
+      await changeGroup(sql, caller, id, { ...row, kind: options.kind })
       return row
     })
     await memberships.settle([{ id, directory }], recordedAs)
@@ -134,14 +124,9 @@ export function createScimGroups(deps: ScimGroupsDeps): ScimGroups {
       const { attributes, edits } = readWhole(caller, body)
       const row: GroupRow = { id: newId(), attributes, version: 1, createdAt: now(), changedAt: now() }
       await database.transaction(async (sql) => {
-        const known = await lockMembers(sql, directory, row.id, namedIn(edits))
-        await sql.query(
-          `insert into directory_groups (id, directory, attributes, created_at, changed_at)
-           values ($1, $2, $3, $4, $4)`,
-          [row.id, directory.name, attributes, row.createdAt],
-        )
+        const known = await lockNamed(sql, directory, row.id, namedIn(edits))
+        await addGroup(sql, caller, row)
         await applyEdits(sql, directory, row.id, edits, known)
-        await record(sql, recordedAs, changed(directory, row.id, 'created'))
       })
       // It is there: an error would have the directory make another one. What is left the mending does, and
       // has said it where it cannot.
@@ -183,25 +168,14 @@ export function createScimGroups(deps: ScimGroupsDeps): ScimGroups {
     },
     async remove(caller, id, ifMatch) {
       const { directory, recordedAs } = caller
-      const groups = await database.transaction(async (sql) => {
-        const parents = await sql.query<{ id: string }>(
-          'select group_id as id from directory_members where member = $1',
-          [`${groupObject(directory, id)}#member`],
-        )
-        await lockGroups(sql, directory, [...parents.map((parent) => parent.id), id])
+      const assertAsSeen = async (sql: Sql) => {
         const row = await groupOf(sql, directory, id)
         if (row === undefined) throw notFound()
         assertVersion(ifMatch, row.version)
-        await removeMembers(sql, id, { ids: [], except: true })
-        const left = await endMemberships(sql, `${groupObject(directory, id)}#member`, now())
-        await sql.query(
-          `update directory_groups set attributes = '{}', version = version + 1, changed_at = $2, deleted_at = $2
-           where id = $1`,
-          [id, now()],
-        )
-        await record(sql, recordedAs, changed(directory, id, 'deleted'))
-        return [id, ...left]
-      })
+      }
+      const groups = await database.transaction((sql) =>
+        removeGroup(sql, caller, id, { clock, assertAsSeen }),
+      )
       await memberships.settle(
         groups.map((group) => ({ id: group, directory })),
         recordedAs,
@@ -405,55 +379,10 @@ async function withoutDeleted(
   return ids.filter((id) => !deleted.has(id))
 }
 
-interface KnownMembers {
-  /** By id. */
-  readonly members: ReadonlyMap<string, Member>
-  readonly groups: readonly string[]
-}
-
-/**
- * Finds who is named and holds them, so that nobody is deactivated between this look and the commit. In one
- * order in every transaction: users, the directory where groups hold groups, then groups.
- */
-async function lockMembers(
-  sql: Sql,
-  directory: Directory,
-  group: string,
-  ids: readonly string[],
-): Promise<KnownMembers> {
-  const users = await sql.query<{ id: string; account: string; isActive: boolean }>(
-    `select id, account, is_active as "isActive" from directory_users
-     where directory = $1 and id = any($2) and deleted_at is null order by id for share`,
-    [directory.name, [...ids]],
-  )
-  const userIds = new Set(users.map(({ id }) => id))
-  const others = ids.filter((id) => !userIds.has(id))
-  if (others.length > 0)
-    await sql.query('select from directories where name = $1 for no key update', [directory.name])
-  await lockGroups(sql, directory, [...others, group])
-  const groups = await sql.query<{ id: string }>(
-    'select id from directory_groups where directory = $1 and id = any($2) and deleted_at is null',
-    [directory.name, others],
-  )
-  if (groups.length < others.length) throw invalidValue('members', 'one is no user and no group here.')
-  const members: readonly Member[] = [
-    // What an inactive one had was ended for good, and comes back by no list.
-    ...users.map(({ id, account, isActive }) => ({ id, member: `user:${account}`, isDormant: !isActive })),
-    ...groups.map(({ id }) => ({ id, member: `${groupObject(directory, id)}#member`, isDormant: false })),
-  ]
-  return { members: new Map(members.map((member) => [member.id, member])), groups: others }
-}
-
-const lockGroups = (sql: Sql, { name }: Directory, ids: readonly string[]) =>
-  sql.query('select from directory_groups where directory = $1 and id = any($2) order by id for update', [
-    name,
-    [...ids],
-  ])
-
 /** Not too many, and no group that is in itself. */
 async function assertShape(
   sql: Sql,
-  { name }: Directory,
+  directory: Directory,
   group: string,
   { groups }: KnownMembers,
 ): Promise<void> {
@@ -462,18 +391,18 @@ async function assertShape(
     [group],
   )
   if ((row?.count ?? 0) > membersMax) throw new ScimError(413, `A group has at most ${membersMax} members.`)
-  if (groups.length === 0) return
-  const circle = await sql.query(
-    `with recursive below (id) as (
-       select unnest($1::text[])
-       union
-       select member_id from directory_members join below on group_id = below.id
-       join directory_groups on directory_groups.id = member_id and directory = $3
-     ) select from below where id = $2`,
-    [[...groups], group, name],
-  )
-  if (circle.length > 0) throw invalidValue('members', 'the group would be in itself.')
+  if (await isInItself(sql, directory, group, groups))
+    throw invalidValue('members', 'the group would be in itself.')
 }
 
-const changed = (directory: Directory, id: string, change: 'created' | 'replaced' | 'patched' | 'deleted') =>
-  ({ event: 'directory_group_changed', object: groupObject(directory, id), change }) as const
+/** Everybody who is named, held. */
+async function lockNamed(
+  sql: Sql,
+  directory: Directory,
+  group: string,
+  ids: readonly string[],
+): Promise<KnownMembers> {
+  const known = await lockMembers(sql, directory, group, ids)
+  if (known.unknown.length > 0) throw invalidValue('members', 'one is no user and no group here.')
+  return known
+}

@@ -1,13 +1,7 @@
-import { isId } from '@remit/contract/id'
-import { record } from '../../audit/record.ts'
-import type { PersonEnd } from '../../delegation/administration/person-end.ts'
-import { isKey, subjectKey } from '../../delegation/registry/subject.ts'
-import { presets } from '../../delegation/tokens/presets.ts'
-import { AppError } from '../../kernel/errors.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Directory } from '../directories.ts'
-import { endMemberships, type Memberships, wakeMemberships } from '../memberships.ts'
+import { type DirectoryPeople, type DirectoryPerson, keyOf, type PersonKey } from '../people.ts'
 import {
   type AttributeDefinition,
   type Attributes,
@@ -34,13 +28,8 @@ export interface ScimUsers {
 }
 
 /** A user as it is stored. */
-export interface UserRow {
-  readonly id: string
-  readonly sub: string
-  /** `acme/anne` */
-  readonly account: string
+export interface UserRow extends DirectoryPerson {
   readonly attributes: Attributes
-  readonly isActive: boolean
   readonly version: number
   readonly createdAt: Date
   readonly changedAt: Date
@@ -48,19 +37,14 @@ export interface UserRow {
 
 export interface ScimUsersDeps extends Pick<Runtime, 'database' | 'clock'> {
   readonly newId: () => string
-  readonly personEnd: PersonEnd
-  readonly memberships: Pick<Memberships, 'settle' | 'restricting'>
+  readonly people: DirectoryPeople
   /** Address of `/scim/v2`. */
   readonly baseUrl: string
 }
 
-/** What is left to do once a transaction is committed. */
-type Afterwards = () => Promise<void>
-const nothing: Afterwards = async () => undefined
-
 /** Does NOT check who asks: the caller's directory comes from its token. */
 export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
-  const { database, clock, newId, personEnd, memberships, baseUrl } = deps
+  const { database, clock, newId, people, baseUrl } = deps
   const now = () => new Date(clock.now())
 
   const answer = (status: 200 | 201, row: UserRow): ScimAnswer => ({
@@ -70,84 +54,6 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
     location: `${baseUrl}/Users/${row.id}`,
   })
 
-  /** The ends first: a crash behind them leaves somebody out, never in. */
-  async function end(
-    sql: Sql,
-    caller: ScimCaller,
-    { sub, account }: Pick<UserRow, 'sub' | 'account'>,
-  ): Promise<Afterwards> {
-    const { directory, recordedAs } = caller
-    const settle = await personEnd.end(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
-    // Out of a group that is kept from something, they might read more once they are active.
-    const kept = await memberships.restricting(sql, `user:${account}`, { orAll: true })
-    return endGroups(sql, caller, account, kept, settle)
-  }
-
-  async function endGroups(
-    sql: Sql,
-    { directory, recordedAs }: ScimCaller,
-    account: string,
-    kept: readonly string[],
-    before: Afterwards,
-  ): Promise<Afterwards> {
-    const groups = await endMemberships(sql, `user:${account}`, now(), kept)
-    return async () => {
-      await before()
-      await memberships.settle(
-        groups.map((id) => ({ id, directory })),
-        recordedAs,
-      )
-    }
-  }
-
-  /** Signing in comes back only where what was taken away is gone from OpenFGA too. */
-  async function admit(sql: Sql, caller: ScimCaller, { sub, account }: UserRow): Promise<Afterwards> {
-    const { directory, recordedAs } = caller
-    const member = `user:${account}`
-    const kept = await memberships.restricting(sql, member, { orAll: false })
-    const pending = await sql.query(
-      `select from directory_unsettled where member = $1 union all
-       select from directory_members where member = $1 and is_dormant and group_id = any($2::text[]) limit 1`,
-      [member, [...kept]],
-    )
-    if (pending.length > 0)
-      throw new ScimError(409, 'What this person had is still being taken away. Try again in a minute.')
-    const settle = await personEnd.admit(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
-    // What they were listed in meanwhile: the directory says it again, of somebody who is active.
-    return endGroups(sql, caller, account, kept, settle)
-  }
-
-  /** What keeps them from something is in force before they may sign in. */
-  async function settleBefore(caller: ScimCaller, row: UserRow): Promise<void> {
-    const member = `user:${row.account}`
-    await database.transaction(async (sql) => {
-      if ((await userOf(sql, caller.directory, row.id, ' for update')) === undefined) throw notFound()
-      await wakeMemberships(sql, member, await memberships.restricting(sql, member, { orAll: true }))
-    })
-    const groups = await database.query<{ id: string }>(
-      'select group_id as id from directory_unsettled where member = $1 order by 1',
-      [member],
-    )
-    await memberships.settle(
-      groups.map(({ id }) => ({ id, directory: caller.directory })),
-      caller.recordedAs,
-    )
-  }
-
-  /** On record also where nobody is ended, since nobody else would administer: who asked for it is seen. */
-  async function orRefusal<T>(caller: ScimCaller, id: string, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work()
-    } catch (error) {
-      if (error instanceof AppError && !(error instanceof ScimError) && error.code === 'conflict') {
-        const row = await userOf(database, caller.directory, id)
-        if (row !== undefined)
-          await database.transaction((sql) => record(sql, caller.recordedAs, changed(row, 'end_refused')))
-      }
-      throw error
-    }
-  }
-
   /** Writes what a PUT or PATCH makes of a user. `change` gets the row as it is, locked. */
   async function save(
     caller: ScimCaller,
@@ -156,10 +62,10 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
     kind: 'replaced' | 'patched',
     change: (row: UserRow) => Attributes,
   ): Promise<ScimAnswer> {
-    const { directory, recordedAs } = caller
+    const { directory } = caller
     const before = await userOf(database, directory, id)
     if (before === undefined) throw notFound()
-    if (!before.isActive) await settleBefore(caller, before)
+    if (!before.isActive) await people.settleBefore(caller, before)
     const write = async (sql: Sql) => {
       const old = await userOf(sql, directory, id, ' for update')
       if (old === undefined) throw notFound()
@@ -173,22 +79,11 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
         version: old.version + 1,
         changedAt: now(),
       }
-      const rest =
-        old.isActive === saved.isActive
-          ? nothing
-          : saved.isActive
-            ? await admit(sql, caller, saved)
-            : await end(sql, caller, saved)
       await assertLoginFree(sql, directory, saved)
-      await sql.query(
-        `update directory_users set attributes = $2, login = $3, is_active = $4, version = $5, changed_at = $6
-         where id = $1`,
-        [id, attributes, loginOf(attributes), saved.isActive, saved.version, saved.changedAt],
-      )
-      await record(sql, recordedAs, changed(saved, kind))
+      const rest = await people.change(sql, caller, old, { ...saved, login: loginOf(attributes), kind })
       return [saved, rest] as const
     }
-    const written = orRefusal(caller, id, () => database.transaction(write))
+    const written = people.orRefusal(caller, id, () => database.transaction(write))
     const [row, afterwards] = await written.catch((error: unknown) => {
       // Somebody else got the userName meanwhile.
       throw isObject(error) && error['code'] === '23505' ? taken() : error
@@ -221,13 +116,15 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
   return {
     get: (directory, id) => userOf(database, directory, id),
     async create(caller, body) {
-      const { directory, recordedAs } = caller
+      const { directory } = caller
       const definitions = attributesOf('Users', directory)
       const given = readAttributes(definitions, objectOf(body))
       assertRequired(definitions, given)
       const { active: isActive, ...attributes } = given
+      const key = keyIn(directory, attributes)
+      if (key === undefined) throw invalidValue(directory.keyAttribute, 'is no key of a person.')
       const row: UserRow = {
-        ...keyOf(directory, attributes),
+        ...key,
         id: newId(),
         attributes,
         isActive: isActive === true,
@@ -235,27 +132,10 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
         createdAt: now(),
         changedAt: now(),
       }
-      const afterwards = await database.transaction(async (sql) => {
-        await assertNotMoved(sql, row.account)
-        const inserted = await sql.query(
-          `insert into directory_users (id, directory, sub, account, login, attributes, is_active, created_at, changed_at)
-           values ($1, $2, $3, $4, $5, $6, $7, $8, $8) on conflict do nothing returning id`,
-          [
-            row.id,
-            directory.name,
-            row.sub,
-            row.account,
-            loginOf(attributes),
-            attributes,
-            row.isActive,
-            row.createdAt,
-          ],
-        )
-        if (inserted.length === 0) throw taken()
-        const rest = row.isActive ? nothing : await end(sql, caller, row)
-        await record(sql, recordedAs, changed(row, 'created'))
-        return rest
-      })
+      const afterwards = await database.transaction((sql) =>
+        people.add(sql, caller, { ...row, login: loginOf(attributes) }),
+      )
+      if (afterwards === undefined) throw taken()
       await afterwards()
       return answer(201, row)
     },
@@ -294,24 +174,13 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
       )
     },
     async remove(caller, id, ifMatch) {
-      const { directory, recordedAs } = caller
       const work = async (sql: Sql) => {
-        const row = await userOf(sql, directory, id, ' for update')
+        const row = await userOf(sql, caller.directory, id, ' for update')
         if (row === undefined) throw notFound()
         assertVersion(ifMatch, row.version)
-        const ended = row.isActive ? await end(sql, caller, row) : nothing
-        // Also what keeps them from something: nobody comes back by this key.
-        const rest = await endGroups(sql, caller, row.account, [], ended)
-        // The row stays: its key is nobody else's from now on, and who had it stays shut out.
-        await sql.query(
-          `update directory_users set attributes = '{}', login = '', is_active = false, version = version + 1,
-             changed_at = $2, deleted_at = $2 where id = $1`,
-          [id, now()],
-        )
-        await record(sql, recordedAs, changed({ ...row, isActive: false }, 'deleted'))
-        return rest
+        return people.remove(sql, caller, row)
       }
-      const afterwards = await orRefusal(caller, id, () => database.transaction(work))
+      const afterwards = await people.orRefusal(caller, id, () => database.transaction(work))
       await afterwards()
       return { status: 204 }
     },
@@ -425,29 +294,14 @@ function activeOf(definition: AttributeDefinition, value: unknown): boolean | un
 const loginOf = ({ userName }: Attributes): string => (typeof userName === 'string' ? userName : '')
 
 /** Never from another attribute than the one that was registered. */
-function keyOf(directory: Directory, attributes: Attributes): Pick<UserRow, 'sub' | 'account'> {
-  const { namespace, keyAttribute } = directory
-  const sub = subOf(directory, attributes)
-  const key = sub === undefined ? undefined : subjectKey(sub)
-  const account = `${namespace}/${key ?? ''}`
-  // What OpenFGA would not take as a user joins no group, and nobody could end it there.
-  if (sub === undefined || key === undefined || !isKey(key) || !isId(account))
-    throw invalidValue(keyAttribute, 'is no key of a person.')
-  return { sub, account }
-}
-
-/** As a token of the issuer has it; undefined: no token of it ever would. */
-function subOf({ issuer, keyAttribute, preset }: Directory, attributes: Attributes): string | undefined {
-  const value = attributes[keyAttribute]
-  if (typeof value !== 'string' || preset !== 'entra') return typeof value === 'string' ? value : undefined
-  const [tid, oid, ...rest] = value.toLowerCase().split('.')
-  const sub = rest.length === 0 ? presets.entra.sub({ tid, oid }, issuer) : undefined
-  return typeof sub === 'string' ? sub : undefined
+function keyIn(directory: Directory, attributes: Attributes): PersonKey | undefined {
+  const value = attributes[directory.keyAttribute]
+  return typeof value === 'string' ? keyOf(directory, value) : undefined
 }
 
 function assertSameKey(directory: Directory, { sub }: UserRow, attributes: Attributes): void {
   const { keyAttribute } = directory
-  if (subOf(directory, attributes) !== sub)
+  if (keyIn(directory, attributes)?.sub !== sub)
     throw new ScimError(400, `${keyAttribute} is the key of this person, and never changes.`, 'mutability')
 }
 
@@ -463,15 +317,3 @@ async function assertLoginFree(sql: Sql, { name }: Directory, { id, attributes }
   )
   if (other !== undefined) throw taken()
 }
-
-/** Whoever moves somebody from this key meanwhile is waited for: nothing is to come under it any more. */
-async function assertNotMoved(sql: Sql, account: string): Promise<void> {
-  await sql.query('lock table person_moves in share mode')
-  const [moved] = await sql.query('select from person_moves where old_key = $1', [account])
-  if (moved !== undefined) throw taken()
-}
-
-const changed = (
-  { account, isActive }: Pick<UserRow, 'account' | 'isActive'>,
-  change: 'created' | 'replaced' | 'patched' | 'deleted' | 'end_refused',
-) => ({ event: 'directory_user_changed', user: `user:${account}`, change, active: isActive }) as const

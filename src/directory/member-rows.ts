@@ -1,0 +1,92 @@
+import type { Sql } from '../store/sql.ts'
+
+/** A user or a group that can be a member. */
+export interface Member {
+  readonly id: string
+  readonly member: string
+  /** Inactive: listed, and in the group for nobody who asks. */
+  readonly isDormant: boolean
+}
+
+/** Puts members in, and marks those that were not. */
+export async function addMembers(sql: Sql, group: string, members: readonly Member[]): Promise<void> {
+  const added = await sql.query<{ member: string }>(
+    `insert into directory_members (group_id, member, member_id, is_dormant)
+     select $1, member, id, is_dormant
+     from unnest($2::text[], $3::text[], $4::boolean[]) as given (member, id, is_dormant)
+     on conflict (group_id, member) do nothing returning member`,
+    [
+      group,
+      members.map(({ member }) => member),
+      members.map(({ id }) => id),
+      members.map(({ isDormant }) => isDormant),
+    ],
+  )
+  await markUnsettled(sql, group, added)
+}
+
+/** Takes members out by their ids, or all but those. */
+export async function removeMembers(
+  sql: Sql,
+  group: string,
+  { ids, except: isExcept = false }: { readonly ids: readonly string[]; readonly except?: boolean },
+): Promise<void> {
+  const removed = await sql.query<{ member: string }>(
+    `delete from directory_members where group_id = $1 and (member_id = any($2::text[])) <> $3 returning member`,
+    [group, [...ids], isExcept],
+  )
+  await markUnsettled(sql, group, removed)
+}
+
+/** Takes somebody or a group out of all groups but these; their versions change. Returns those groups. */
+export async function endMemberships(
+  sql: Sql,
+  member: string,
+  now: Date,
+  keptGroups: readonly string[] = [],
+): Promise<string[]> {
+  const kept = [...keptGroups]
+  // In one order, as every change of groups takes them.
+  const groups = await sql.query<{ id: string }>(
+    `select id from directory_groups where id in
+       (select group_id from directory_members where member = $1 and group_id <> all($2::text[]))
+     order by id for update`,
+    [member, kept],
+  )
+  const ids = groups.map(({ id }) => id)
+  await sql.query('update directory_groups set version = version + 1, changed_at = $2 where id = any($1)', [
+    ids,
+    now,
+  ])
+  // Also of a group that took them in since it was looked for: the row is what it says then.
+  const removed = await sql.query<{ group_id: string }>(
+    'delete from directory_members where member = $1 and group_id <> all($2::text[]) returning group_id',
+    [member, kept],
+  )
+  for (const { group_id: group } of removed) await markUnsettled(sql, group, [{ member }])
+  return removed.map(({ group_id: group }) => group)
+}
+
+/** Has somebody inactive who is only listed in these groups be in them. */
+export async function wakeMemberships(sql: Sql, member: string, groups: readonly string[]): Promise<void> {
+  const woken = await sql.query<{ group_id: string }>(
+    `update directory_members set is_dormant = false
+     where member = $1 and group_id = any($2::text[]) and is_dormant returning group_id`,
+    [member, [...groups]],
+  )
+  for (const { group_id: group } of woken) await markUnsettled(sql, group, [{ member }])
+}
+
+async function markUnsettled(
+  sql: Sql,
+  group: string,
+  members: readonly { readonly member: string }[],
+): Promise<void> {
+  if (members.length === 0) return
+  await sql.query(
+    `insert into directory_unsettled (group_id, member, number)
+     select $1, member, nextval('directory_unsettled_numbers') from unnest($2::text[]) as changed (member)
+     on conflict (group_id, member) do update set number = excluded.number`,
+    [group, members.map(({ member }) => member)],
+  )
+}

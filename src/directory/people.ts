@@ -1,0 +1,259 @@
+import { isId } from '@remit/contract/id'
+import { type RecordActor, record } from '../audit/record.ts'
+import { LastAdministrator, type PersonEnd } from '../delegation/administration/person-end.ts'
+import { isKey, subjectKey } from '../delegation/registry/subject.ts'
+import { presets } from '../delegation/tokens/presets.ts'
+import { AppError } from '../kernel/errors.ts'
+import type { Runtime } from '../store/runtime.ts'
+import type { Sql } from '../store/sql.ts'
+import type { BringingDirectory } from './directories.ts'
+import { endMemberships, wakeMemberships } from './member-rows.ts'
+import type { Memberships } from './memberships.ts'
+
+/** Whoever brings people and groups: a directory, and as what it is on record. */
+export interface Feeder {
+  readonly directory: BringingDirectory
+  readonly recordedAs: RecordActor
+}
+
+/** A person by the issuer's subject, and what they are behind `user:`, such as `acme/anne`. */
+export interface PersonKey {
+  readonly sub: string
+  readonly account: string
+}
+
+/** A person of a directory, as its row has them. */
+export interface DirectoryPerson extends PersonKey {
+  readonly id: string
+  readonly isActive: boolean
+}
+
+/** What a feeder says of a person, to be stored. */
+export interface PersonState {
+  /** What is kept to be shown or read back. Nothing is decided by it. */
+  readonly attributes: Readonly<Record<string, unknown>>
+  /** By which no two of a directory are told apart by case alone. */
+  readonly login: string
+  readonly isActive: boolean
+}
+
+/** What is left to do once a transaction is committed. */
+export type Afterwards = () => Promise<void>
+
+/** Nothing is left to do. */
+export const nothingLeft: Afterwards = async () => undefined
+
+/** Somebody is not admitted yet: what they had is not gone from OpenFGA. */
+export class StillEnding extends AppError {
+  constructor() {
+    super('conflict', {
+      public: 'What this person had is still being taken away. Try again in a minute.',
+    })
+  }
+}
+
+/**
+ * What becomes of people whom a directory brings, however it does: one writer of their rows, and one end of
+ * what they have. Each takes the caller's transaction; what is left to do follows its commit.
+ */
+export interface DirectoryPeople {
+  /** Makes a person. Undefined: the key or the login is, or was, somebody's. */
+  add(sql: Sql, feeder: Feeder, person: NewPerson): Promise<Afterwards | undefined>
+  /**
+   * Writes what a person is from now on, and ends or admits them where that is what changes. The row is
+   * locked by the caller. Throws {@link StillEnding}, and `conflict` for the last administrator.
+   */
+  change(sql: Sql, feeder: Feeder, old: DirectoryPerson, change: PersonChange): Promise<Afterwards>
+  /** Forgets a person but for the key, which is nobody else's from now on, and shuts them out. */
+  remove(sql: Sql, feeder: Feeder, old: DirectoryPerson): Promise<Afterwards>
+  /**
+   * In transactions of its own, before somebody is admitted: what keeps them from something is in force
+   * before they may sign in.
+   */
+  settleBefore(feeder: Feeder, person: Pick<DirectoryPerson, 'id' | 'account'>): Promise<void>
+  /** Runs `work`; where nobody is ended, since nobody else would administer, that is put on record. */
+  orRefusal<T>(feeder: Feeder, id: string, work: () => Promise<T>): Promise<T>
+}
+
+/** Somebody who was not there. */
+export interface NewPerson extends PersonState, PersonKey {
+  readonly id: string
+  readonly createdAt: Date
+}
+
+/** What a person is from now on, and how it is called on record. */
+export interface PersonChange extends PersonState {
+  readonly kind: 'replaced' | 'patched'
+  readonly version: number
+  readonly changedAt: Date
+}
+
+export interface DirectoryPeopleDeps extends Pick<Runtime, 'database' | 'clock'> {
+  readonly personEnd: PersonEnd
+  readonly memberships: Pick<Memberships, 'settle' | 'restricting'>
+}
+
+/** Does NOT check who asks. */
+export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeople {
+  const { database, clock, personEnd, memberships } = deps
+  const now = () => new Date(clock.now())
+
+  /** The ends first: a crash behind them leaves somebody out, never in. */
+  async function end(sql: Sql, feeder: Feeder, { sub, account }: PersonKey): Promise<Afterwards> {
+    const { directory, recordedAs } = feeder
+    const settle = await personEnd.end(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
+    // Out of a group that is kept from something, they might read more once they are active.
+    const kept = await memberships.restricting(sql, `user:${account}`, { orAll: true })
+    return endGroups(sql, feeder, account, kept, settle)
+  }
+
+  async function endGroups(
+    sql: Sql,
+    { directory, recordedAs }: Feeder,
+    account: string,
+    kept: readonly string[],
+    before: Afterwards,
+  ): Promise<Afterwards> {
+    const groups = await endMemberships(sql, `user:${account}`, now(), kept)
+    return async () => {
+      await before()
+      await memberships.settle(
+        groups.map((id) => ({ id, directory })),
+        recordedAs,
+      )
+    }
+  }
+
+  /** Signing in comes back only where what was taken away is gone from OpenFGA too. */
+  async function admit(sql: Sql, feeder: Feeder, { sub, account }: PersonKey): Promise<Afterwards> {
+    const { directory, recordedAs } = feeder
+    const member = `user:${account}`
+    const kept = await memberships.restricting(sql, member, { orAll: false })
+    const pending = await sql.query(
+      `select from directory_unsettled where member = $1 union all
+       select from directory_members where member = $1 and is_dormant and group_id = any($2::text[]) limit 1`,
+      [member, [...kept]],
+    )
+    if (pending.length > 0) throw new StillEnding()
+    const settle = await personEnd.admit(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
+    // What they were listed in meanwhile: the directory says it again, of somebody who is active.
+    return endGroups(sql, feeder, account, kept, settle)
+  }
+
+  return {
+    async add(sql, feeder, person) {
+      const { directory, recordedAs } = feeder
+      const { account, isActive } = person
+      if (await isMoved(sql, account)) return undefined
+      const inserted = await sql.query(
+        `insert into directory_users (id, directory, sub, account, login, attributes, is_active, created_at,
+           changed_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $8) on conflict do nothing returning id`,
+        [
+          person.id,
+          directory.name,
+          person.sub,
+          account,
+          person.login,
+          person.attributes,
+          isActive,
+          person.createdAt,
+        ],
+      )
+      if (inserted.length === 0) return undefined
+      const rest = isActive ? nothingLeft : await end(sql, feeder, person)
+      await record(sql, recordedAs, changed(person, 'created'))
+      return rest
+    },
+    async change(sql, feeder, old, { attributes, login, isActive, kind, version, changedAt }) {
+      const rest =
+        old.isActive === isActive
+          ? nothingLeft
+          : await (isActive ? admit(sql, feeder, old) : end(sql, feeder, old))
+      await sql.query(
+        `update directory_users set attributes = $2, login = $3, is_active = $4, version = $5, changed_at = $6
+         where id = $1`,
+        [old.id, attributes, login, isActive, version, changedAt],
+      )
+      await record(sql, feeder.recordedAs, changed({ account: old.account, isActive }, kind))
+      return rest
+    },
+    async remove(sql, feeder, old) {
+      const ended = old.isActive ? await end(sql, feeder, old) : nothingLeft
+      // Also what keeps them from something: nobody comes back by this key.
+      const rest = await endGroups(sql, feeder, old.account, [], ended)
+      // The row stays: its key is nobody else's from now on, and who had it stays shut out.
+      await sql.query(
+        `update directory_users set attributes = '{}', login = '', is_active = false, version = version + 1,
+           changed_at = $2, deleted_at = $2 where id = $1`,
+        [old.id, now()],
+      )
+      await record(sql, feeder.recordedAs, changed({ account: old.account, isActive: false }, 'deleted'))
+      return rest
+    },
+    async settleBefore({ directory, recordedAs }, { id, account }) {
+      const member = `user:${account}`
+      await database.transaction(async (sql) => {
+        await sql.query('select from directory_users where id = $1 for update', [id])
+        await wakeMemberships(sql, member, await memberships.restricting(sql, member, { orAll: true }))
+      })
+      const groups = await database.query<{ id: string }>(
+        'select group_id as id from directory_unsettled where member = $1 order by 1',
+        [member],
+      )
+      await memberships.settle(
+        groups.map((group) => ({ id: group.id, directory })),
+        recordedAs,
+      )
+    },
+    async orRefusal({ directory, recordedAs }, id, work) {
+      try {
+        return await work()
+      } catch (error) {
+        if (error instanceof LastAdministrator) {
+          const [row] = await database.query<Pick<DirectoryPerson, 'account' | 'isActive'>>(
+            `select account, is_active as "isActive" from directory_users
+             where id = $1 and directory = $2 and deleted_at is null`,
+            [id, directory.name],
+          )
+          if (row !== undefined)
+            await database.transaction((sql) => record(sql, recordedAs, changed(row, 'end_refused')))
+        }
+        throw error
+      }
+    },
+  }
+}
+
+/**
+ * The key of a person by what their directory says of them. Undefined: no token of the issuer ever has such a
+ * subject, or OpenFGA would not take it as a user, and nobody could end it there.
+ */
+export function keyOf(
+  { namespace, issuer, preset }: BringingDirectory,
+  value: string,
+): PersonKey | undefined {
+  const sub = preset === 'entra' ? entraSubject(value, issuer) : value
+  const key = sub === undefined ? undefined : subjectKey(sub)
+  const account = `${namespace}/${key ?? ''}`
+  return sub === undefined || key === undefined || !isKey(key) || !isId(account)
+    ? undefined
+    : { sub, account }
+}
+
+function entraSubject(value: string, issuer: string): string | undefined {
+  const [tid, oid, ...rest] = value.toLowerCase().split('.')
+  const sub = rest.length === 0 ? presets.entra.sub({ tid, oid }, issuer) : undefined
+  return typeof sub === 'string' ? sub : undefined
+}
+
+/** Whoever moves somebody from this key meanwhile is waited for: nothing is to come under it any more. */
+async function isMoved(sql: Sql, account: string): Promise<boolean> {
+  await sql.query('lock table person_moves in share mode')
+  return (await sql.query('select from person_moves where old_key = $1', [account])).length > 0
+}
+
+const changed = (
+  { account, isActive }: Pick<DirectoryPerson, 'account' | 'isActive'>,
+  change: 'created' | 'replaced' | 'patched' | 'deleted' | 'end_refused',
+) => ({ event: 'directory_user_changed', user: `user:${account}`, change, active: isActive }) as const
