@@ -51,7 +51,8 @@ export interface StartOptions {
 export interface RunningService extends AsyncDisposable {
   readonly service: Service
   readonly database: Database
-  readonly port: number
+  /** Undefined where the process answers no requests. */
+  readonly port: number | undefined
 }
 
 /** Starts everything in order and returns once it answers. Disposal drains and closes in reverse. */
@@ -94,7 +95,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
       onError: (error) => log('command_failed', { reason: reasonOf(error) }),
     }),
   )
-  const { host, port, ops } = config
+  const { host, port, ops, roles } = config
   if (!ops.loopback && ops.bearerFile === undefined)
     log('operators_reachable', {
       host: ops.host,
@@ -102,11 +103,13 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
       detail:
         'OPS_HOST is not on loopback: whoever reaches it reads /metrics and /readyz. Set OPS_BEARER_FILE.',
     })
-  const listening = stack.use(await listenAs('PORT', { fetch: service.app.fetch, host, port }))
+  const listening = roles.api
+    ? stack.use(await listenAs('PORT', { fetch: service.app.fetch, host, port }))
+    : undefined
   stack.use(await listenAs('OPS_PORT', { fetch: service.ops.fetch, ...ops }))
   // The first to end: whoever waits for a person is answered before the listeners are left to drain.
   stack.defer(() => service.approvals.endWaits())
-  service.sources.start()
+  service.sources.start({ reads: roles.worker })
   const withoutVector = infrastructure.embeddings.available
     ? await createChunkVectors(infrastructure.database).countMissing(infrastructure.database)
     : 0
@@ -115,12 +118,12 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   print(welcome(config, { embeddings: infrastructure.embeddings, withoutVector, demo }))
   const owned = stack.move()
   const { database } = infrastructure
-  return { service, database, port: listening.port, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+  return { service, database, port: listening?.port, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
-async function assertFree({ host, port, ops }: Config): Promise<void> {
+async function assertFree({ host, port, ops, roles }: Config): Promise<void> {
   const fetch = () => new Response()
-  await using _public = await listenAs('PORT', { fetch, host, port })
+  await using _public = roles.api ? await listenAs('PORT', { fetch, host, port }) : undefined
   await using _operators = await listenAs('OPS_PORT', { fetch, ...ops })
 }
 

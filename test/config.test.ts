@@ -84,6 +84,17 @@ describe('the configuration', () => {
       ])
   })
 
+  test('does one thing only where it is said, and not beside an embedded database', () => {
+    const url = { DATABASE_URL: 'postgres://db/remit', REMIT_DEMO: 'false', TRUSTED_ISSUERS: '[]' }
+    expect(loadConfig({}).roles).toEqual({ api: true, worker: true })
+    expect(loadConfig({ ...url, REMIT_ROLE: 'worker' }).roles).toEqual({ api: false, worker: true })
+    expect(loadConfig({ ...url, REMIT_ROLE: 'api' }).roles).toEqual({ api: true, worker: false })
+    expect(loadConfig({ REMIT_ROLE: 'worker, api' }).roles).toEqual({ api: true, worker: true })
+    for (const wrong of ['workers', 'api,', 'API', 'api;worker'])
+      expect(about(problemsOf({ ...url, REMIT_ROLE: wrong })), wrong).toEqual(['REMIT_ROLE'])
+    expect(about(problemsOf({ REMIT_ROLE: 'worker' }))).toEqual(['REMIT_ROLE'])
+  })
+
   test('tells push services whom to write to: the operator’s address, else our own', () => {
     const https = { HOST: '127.0.0.1', PUBLIC_URL: 'https://localhost:8443' }
     expect(loadConfig({}).pushContact).toBe('mailto:remit@localhost')

@@ -122,7 +122,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   // Jobs of an older copy would write what was taken away since.
   // After a recovery what was removed since the copy is to be sent again first: an hour is left for it.
   const compares = epoch.isSound
-  await epoch.whenSound(() => ingest.start({ compares }))
+  await epoch.whenSound(() => ingest.start({ compares, takesIn: config.roles.worker }))
   const directory = stack.use(
     openDirectory({ ...context, ...delegation, fga, allowList, ingest, barring: issuer.barring }),
   )

@@ -17,7 +17,9 @@ export interface WelcomeFacts {
 export function welcome(config: Config, { embeddings, withoutVector, demo }: WelcomeFacts): string {
   const lines = [
     '',
-    `Remit answers at ${config.publicUrl} (how to ask: ${config.publicUrl}/docs)`,
+    config.roles.api
+      ? `Remit answers at ${config.publicUrl} (how to ask: ${config.publicUrl}/docs)`
+      : 'Remit takes documents in and reads sources. Another process answers (REMIT_ROLE).',
     `Operators:       ${opsUrl(config)}/readyz and /metrics`,
     `Data and keys:   ${config.home}${config.databaseUrl === undefined ? '' : ' and the database of DATABASE_URL'}`,
     embeddings.available

@@ -9,6 +9,7 @@ import { issuers } from './issuers.ts'
 import { ingestion, limits } from './limits.ts'
 import { listening, outbound } from './listening.ts'
 import { retrieval } from './retrieval.ts'
+import { roles } from './roles.ts'
 import { slips, withSecretFiles } from './secret-files.ts'
 import { sources } from './sources.ts'
 import { record, stores } from './stores.ts'
@@ -54,6 +55,7 @@ const demo = group({
 /** Every setting, group by group: name, default and what it is for. `.env.example` is generated from this. */
 export const settings = z.object({
   ...listening.settings,
+  ...roles.settings,
   ...stores.settings,
   ...issuers.settings,
   ...vault.settings,
@@ -69,6 +71,7 @@ export const settings = z.object({
 
 const groups = [
   listening,
+  roles,
   stores,
   issuers,
   vault,
@@ -125,6 +128,7 @@ export function loadConfig(
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze({
     ...listening.read(value, derived, env),
+    ...roles.read(value, derived, env),
     ...stores.read(value, derived, env),
     ...issuers.read(value, derived, env),
     ...vault.read(value, derived, env),

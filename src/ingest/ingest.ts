@@ -59,8 +59,11 @@ import { withdrawDocuments } from './withdraw.ts'
  * One whose `signal` fired before its turn came throws `deadline_exceeded`, and has done nothing.
  */
 export interface Ingest extends AsyncDisposable {
-  /** Mends what a crash left, asserts that no request-only tuple is stored, and begins to work. */
-  start(options?: { readonly compares?: boolean }): Promise<void>
+  /**
+   * Mends what a crash left, asserts that no request-only tuple is stored, and begins to work. `takesIn`:
+   * whether this process takes documents in; else it only accepts them, for another one. Default true.
+   */
+  start(options?: { readonly compares?: boolean; readonly takesIn?: boolean }): Promise<void>
   /**
    * Accepts one document; returns the job's id. `idempotencyKey`: the same request again gets the same job.
    */
@@ -176,17 +179,19 @@ export function createIngest({
     return started
   }
 
-  async function startJobs({ compares = true } = {}): Promise<void> {
+  async function startJobs({ compares = true, takesIn = true } = {}): Promise<void> {
     // On PGlite there was one process, and it is gone: what it was receiving is over.
     await breakSilent(context, database.kind === 'pglite' ? 0 : undefined)
     await removeRequestOnly(context)
     // What it cannot mend now was acknowledged to nobody: it is no reason to serve none of the rest.
     await every(mendEveryMs, 'mend', () => mendUnsettled(context)).poll()
-    await queue.startBatches(
-      (tasks, run) => processRevisions(context, tasks as readonly RevisionTask[], run),
-      batchMax[database.kind],
-      isOutage,
-    )
+    if (takesIn)
+      await queue.startBatches(
+        (tasks, run) => processRevisions(context, tasks as readonly RevisionTask[], run),
+        batchMax[database.kind],
+        isOutage,
+      )
+    else await queue.prepare()
     const drifting = every(driftEveryMs, 'drift', () => drift(context))
     // An OpenFGA that was put back by less than anything else notices may let read who was taken off.
     if (compares) void drifting.poll()

@@ -110,6 +110,10 @@ class PgBossQueue implements Queue {
     }
   }
 
+  async prepare(): Promise<void> {
+    await this.#prepare()
+  }
+
   start(handler: Handler): Promise<void> {
     return this.#start(
       async ([task], { signal }, continueLater) => task && handler(task, signal, continueLater),
@@ -126,8 +130,8 @@ class PgBossQueue implements Queue {
     return this.#start(handler, tasksMax)
   }
 
-  async #start(handler: RunBatch, tasksMax: number): Promise<void> {
-    const { database, name, pollSeconds, beatMs, retryPauseSecondsMax } = this.#options
+  async #prepare(): Promise<PgBoss> {
+    const { name, retryPauseSecondsMax } = this.#options
     const boss = await this.#options.boss.start()
     await boss.createQueue(name, {
       ...queueOptions,
@@ -137,6 +141,12 @@ class PgBossQueue implements Queue {
     })
     // Warms the cache: a miss inside a transaction would need a second session, which PGlite lacks.
     await boss.getQueue(name)
+    return boss
+  }
+
+  async #start(handler: RunBatch, tasksMax: number): Promise<void> {
+    const { database, name, pollSeconds, beatMs } = this.#options
+    const boss = await this.#prepare()
     if (database.kind === 'pglite') await retakeAbandoned(boss, database, name)
     this.#boss = boss
     this.#handler = handler

@@ -46,6 +46,8 @@ export type BatchHandler = (batch: readonly Task['data'][], run: BatchRun) => Pr
 
 /** A queue in the database: a task exists iff the transaction that sent it was committed. */
 export interface Queue extends AsyncDisposable {
+  /** Makes the queue, so that tasks can be sent to it; begins no work. */
+  prepare(): Promise<void>
   /** Prepares the queue, takes up what a dead process left, and begins to work. */
   start(handler: Handler): Promise<void>
   /**

@@ -21,8 +21,11 @@ import { entryFor, type SourceSecret } from './secrets.ts'
 
 /** Reads the sources that are due, each by one process at a time. */
 export interface SourceRunner extends AsyncDisposable {
-  /** Begins to look, each second. */
-  start(): void
+  /**
+   * Begins to look, each second. `reads`: whether this process reads sources; what is too old is hidden by
+   * every process.
+   */
+  start(options: { readonly reads: boolean }): void
   /**
    * Reads what is due now, and resolves once all of that has ended. Rejects where the database does not
    * answer.
@@ -85,11 +88,9 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
   }
 
   return {
-    start() {
-      recurring.push(
-        startRecurring(log, 'sources', lookEveryMs, begin),
-        startRecurring(log, 'close_old', lookEveryMs, close),
-      )
+    start({ reads }) {
+      if (reads) recurring.push(startRecurring(log, 'sources', lookEveryMs, begin))
+      recurring.push(startRecurring(log, 'close_old', lookEveryMs, close))
     },
     async runDue() {
       await begin()

@@ -40,6 +40,7 @@ const ingest = createIngest({
   isApart: true,
   leaseSeconds: Number(LEASE),
   queue: {
+    prepare: async () => undefined,
     start: async () => undefined,
     startBatches: async (handler) => {
       work = handler

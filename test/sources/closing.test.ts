@@ -34,6 +34,26 @@ test('what is too old is closed, and opened again, a page after the other', asyn
   expect(turned).toEqual([2, 2, 1, 2, 2, 1])
 }, 120_000)
 
+test('a process that reads no sources closes what is too old, and reads nothing', async () => {
+  await using at = await openSourceWorld()
+  const { service, database } = at.world
+  at.wiki.put('a', { readers: ['anne'] })
+  await at.add()
+  await at.sync()
+  at.wiki.put('b', { readers: ['anne'] })
+  await at.age(2 * 86_400)
+  await at.wake()
+  service.sources.start({ reads: false })
+  const closed = () =>
+    database.query<{ id: string; closed: boolean }>(
+      'select id, closed from documents where source is not null',
+    )
+  await expect.poll(closed).toEqual([{ id: 'wiki/a', closed: true }])
+  // Long enough for two looks.
+  await new Promise((resolve) => setTimeout(resolve, 2_500))
+  expect(await closed()).toEqual([{ id: 'wiki/a', closed: true }])
+}, 120_000)
+
 describe('a document that is hidden while a new text of it comes into force', needsPostgres, () => {
   let at: SourceWorld
   let beforeShown: (() => Promise<void>) | undefined

@@ -12,6 +12,8 @@ import { administer } from './administer.ts'
 export interface Pair extends AsyncDisposable {
   /** Addresses of the two. */
   readonly urls: readonly [string, string]
+  /** Addresses at which their operators ask. */
+  readonly opsUrls: readonly [string, string]
   readonly publicUrl: string
   readonly database: Database
   /** The keys of both. */
@@ -22,6 +24,8 @@ export interface Pair extends AsyncDisposable {
   agentToken(person?: string, scope?: string): Promise<AgentToken>
   /** A person's token that is addressed to the agent, who may exchange it. */
   subjectToken(): Promise<string>
+  /** A token of a service that is registered, by a client of its own. */
+  serviceToken(service: string): Promise<string>
   /** Asks the second one to stop, as an orchestrator does, and waits until it has. */
   stopSecond(): Promise<Exit>
   /** Ends the second one as a crash does, and waits until it is gone; rejects when it had ended by itself. */
@@ -40,13 +44,15 @@ export interface AgentToken {
 export interface PairOptions {
   /** Settings of both. */
   readonly env?: Readonly<Record<string, string>>
+  /** What the first and the second one do: `REMIT_ROLE`. Default: both do everything. */
+  readonly roles?: readonly [string, string]
   readonly databaseUrl: string
   readonly openfga: { readonly url: string; readonly token: string }
 }
 
 const agent = 'research-bot'
 
-export async function openPair({ databaseUrl, openfga, env: more = {} }: PairOptions): Promise<Pair> {
+export async function openPair({ databaseUrl, openfga, roles, env: more = {} }: PairOptions): Promise<Pair> {
   await using stack = new AsyncDisposableStack()
   const name = `remit_test_${randomBytes(6).toString('hex')}`
   const own = new URL(databaseUrl)
@@ -76,11 +82,12 @@ export async function openPair({ databaseUrl, openfga, env: more = {} }: PairOpt
     RATE_PER_MINUTE: '1000000',
     ...more,
   }
-  const env = { ...first.env, ...common }
-  await ready(stack.use(startService(env)), first.url)
+  const roleOf = (of: 0 | 1) => ({ ...(roles && { REMIT_ROLE: roles[of] }) })
+  const env = { ...first.env, ...common, ...roleOf(0) }
+  await ready(stack.use(startService(env)), first.opsUrl)
   await cp(join(first.home, 'keys'), join(second.home, 'keys'), { recursive: true })
-  const other = stack.use(startService({ ...second.env, ...common }))
-  await ready(other, second.url)
+  const other = stack.use(startService({ ...second.env, ...common, ...roleOf(1) }))
+  await ready(other, second.opsUrl)
 
   const command: Pair['command'] = async (...args) => {
     const { code, stdout, stderr } = await remit(args, env)
@@ -115,6 +122,7 @@ export async function openPair({ databaseUrl, openfga, env: more = {} }: PairOpt
   const owned = stack.move()
   return {
     urls: [first.url, second.url],
+    opsUrls: [first.opsUrl, second.opsUrl],
     publicUrl: first.url,
     database,
     keysDir: join(first.home, 'keys'),
@@ -125,6 +133,15 @@ export async function openPair({ databaseUrl, openfga, env: more = {} }: PairOpt
     },
     killSecond: () => other.crash(),
     command,
+    async serviceToken(service) {
+      const client = `${service}-app`
+      await database.query(
+        `insert into clients (client_id, kind, service) values ($1, 'service', $2) on conflict do nothing`,
+        [client, service],
+      )
+      const claims = { client_id: client, scope: 'docs.write', sub_profile: 'service' }
+      return sign(claims, { sub: client, aud: first.url })
+    },
     subjectToken: () =>
       sign(
         { client_id: 'cli', scope: 'docs.search docs.read' },
