@@ -6,6 +6,7 @@ import { splitObject } from '../kernel/ids.ts'
 import { pluralize } from '../kernel/pluralize.ts'
 import { printable } from '../kernel/printable.ts'
 import { type Outside, openOutside } from './outside.ts'
+import type { SourceRow } from './rows.ts'
 import type { HeldSource, Outcome, SourceRunnerDeps } from './runner.ts'
 import { createSourceState, hideItems } from './state.ts'
 import { createSourceWriter } from './writer.ts'
@@ -45,7 +46,6 @@ export async function readOnce({
   const isDue = isOld || crawlWantedAt !== undefined
   const isCompared = isDue || crawledAt === undefined
   const state = createSourceState({ id, beganAt, crawls: isDue, transaction })
-  let isRefused = false
   const prefix = `${id}/`
   const hide = (document: string, reason: string, isMissing: boolean) =>
     transaction((sql) => hideItems(sql, id, [document], { reason, isMissing }))
@@ -56,23 +56,18 @@ export async function readOnce({
     collections,
     hideMissing: (document) => hide(document, 'The source does not have it any more.', true),
     hideBroken: (document) => hide(document, 'It cannot be brought.', false),
-    onAccessRefused: () => {
-      isRefused = true
-    },
   })
   const source = settings.open({ prefix, collections, titleOf })
   let isDirectoryIn = false
   const confirmGroups = () => {
     isDirectoryIn = true
-    return isRefused
-      ? undefined
-      : transaction((sql) =>
-          sql.query(
-            `update sources set groups_at = $2
-             where id = $1 and (crawl_wanted_at is null or $3 and crawl_wanted_at < $2)`,
-            [id, beganAt, isCompared],
-          ),
-        )
+    return transaction((sql) =>
+      sql.query(
+        `update sources set groups_at = $2
+         where id = $1 and (crawl_wanted_at is null or $3 and crawl_wanted_at < $2)`,
+        [id, beganAt, isCompared],
+      ),
+    )
   }
   const report = await syncOnce(source, writer, state, {
     signal,
@@ -82,7 +77,7 @@ export async function readOnce({
   await noteFailed(held, report)
   const confirmsItems = report.isComplete && (kind.untold.length === 0 || state.readsAll())
   return {
-    confirmsGroups: !isRefused && isDirectoryIn,
+    confirmsGroups: isDirectoryIn,
     confirmsItems,
     isComplete: report.isComplete,
     isCompared,
@@ -90,11 +85,8 @@ export async function readOnce({
       report.isComplete &&
       isCompared &&
       (state.readsAll() || (crawledAt === undefined && kind.untold.length === 0)),
-    problem: problemOf(report, isRefused),
-    nameless: report.failed
-      .filter(({ id: document }) => document === undefined)
-      .slice(0, namelessMax)
-      .map(({ name, problem }) => ({ name: storable(name), problem: storable(problem) })),
+    problem: problemOf(report),
+    nameless: namelessOf(report),
   }
 }
 
@@ -106,6 +98,16 @@ const storedOn =
     for await (const tuple of fga.read({ object: `${type}:${id}` })) found.push(tupleId(tuple))
     return found
   }
+
+/** What was not brought and is no item, or has no id: refused changes, what is closed, items. */
+const namelessOf = ({ failed: failures, directory }: SyncReport): SourceRow['nameless'] =>
+  [
+    ...(directory?.failed ?? []).map(({ tuple, problem }) => ({ name: tuple, problem })),
+    ...(directory?.closed ?? []).map(({ place, problem }) => ({ name: place, problem })),
+    ...failures.filter(({ id: document }) => document === undefined),
+  ]
+    .slice(0, namelessMax)
+    .map(({ name, problem }) => ({ name: storable(name), problem: storable(problem) }))
 
 const namelessMax = 100
 const reasonLengthMax = 500
@@ -120,12 +122,14 @@ const noteFailed = ({ row, transaction }: HeldSource, { failed: failures }: Sync
       if (id !== undefined) await hideItems(sql, row.id, [id], { reason: storable(problem) })
   })
 
-function problemOf({ isComplete, failed, directory }: SyncReport, isRefused: boolean): string | undefined {
+function problemOf({ isComplete, failed, directory }: SyncReport): string | undefined {
   const problems = [
     ...(isComplete ? [] : ['It was not read to its end: nothing is confirmed.']),
-    ...(isRefused
-      ? [`Groups are not confirmed: ${directory?.failed[0]?.problem ?? 'a change was refused.'}`]
-      : []),
+    ...(directory === undefined || directory.failed.length === 0
+      ? []
+      : [
+          `${pluralize(directory.failed.length, 'change')} of groups, folders or zones refused: ${directory.failed[0]?.problem}`,
+        ]),
     ...(directory === undefined || directory.closed.length === 0
       ? []
       : [

@@ -32,10 +32,6 @@ export interface SourceWriterDeps {
   readonly hideMissing: (document: string) => Promise<void>
   /** The same of one that cannot be brought, whose reason is told at the end. */
   readonly hideBroken: (document: string) => Promise<void>
-  /**
-   * What takes access away was refused: somebody may read what the source does not let them read any more.
-   */
-  readonly onAccessRefused: () => void
 }
 
 const until = z.strictObject({
@@ -102,14 +98,9 @@ export function createSourceWriter(dependencies: SourceWriterDeps): Writer {
       }),
     changeAccess: (change, { signal } = {}) =>
       asClient(async () => {
-        try {
-          const tuples = changeOf(change, prefix)
-          const caller = { kind: 'service', writer: actor, scopes, prefixes: [prefix] } as const
-          return changed(await ingest.changeAccess(caller, tuples, signal))
-        } catch (error) {
-          if (isTakingAway(change)) dependencies.onAccessRefused()
-          throw error
-        }
+        const tuples = changeOf(change, prefix)
+        const caller = { kind: 'service', writer: actor, scopes, prefixes: [prefix] } as const
+        return changed(await ingest.changeAccess(caller, tuples, signal))
       }),
   }
 }
@@ -140,10 +131,6 @@ async function asClient<T>(work: () => Promise<T>): Promise<T> {
     throw new RemitError(code, { message: error.public ?? error.message, status, field }, {})
   }
 }
-
-/** One change by itself that takes something away; of many, each is tried again alone. */
-const isTakingAway = ({ writes = [], deletes = [] }: AccessChange): boolean =>
-  writes.length + deletes.length === 1 && (deletes.length === 1 || writes[0]?.relation === 'blocked')
 
 /** Every object is the source's own: the allow-list knows prefixes of groups alone. */
 function changeOf(

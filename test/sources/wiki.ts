@@ -28,6 +28,7 @@ export const wikiOrigin = 'file:///srv/wiki'
  */
 export class Wiki {
   readonly pages = new Map<string, Page>()
+  /** `anne`, or `@team` for another group in it. */
   readonly groups = new Map<string, readonly string[]>()
   readonly calls: string[] = []
   /** What is no page: told as broken, with this reason. */
@@ -147,7 +148,9 @@ export class Wiki {
         accounts: people.map((id) => ({ id, subject: `user:${id}` })),
         groups: [...this.groups].map(([id, members]) => ({
           id: `${prefix}${id}`,
-          members: members.map((account) => ({ account })),
+          members: members.map((member) =>
+            member.startsWith('@') ? { group: `${prefix}${member.slice(1)}` } : { account: member },
+          ),
         })),
         folders: [],
       }

@@ -1,5 +1,6 @@
 import type { DocumentAccess, Writer } from '@remit/client'
 import { isId } from '@remit/contract/is-id'
+import type { Stored } from './compare.ts'
 import { endsSync, problemOf } from './failure.ts'
 import { notAnId } from './ids.ts'
 import type { Journal } from './journal.ts'
@@ -24,7 +25,7 @@ import {
 export interface DirectoryReport {
   readonly written: number
   readonly deleted: number
-  /** Tuples that could not be written or deleted, and why. */
+  /** Tuples that could not be written, or not be deleted and are there, and why: what rests on them is hidden. */
   readonly failed: readonly { readonly tuple: string; readonly problem: string }[]
   /** Accounts by the source's id that are a group's members and nobody in Remit. */
   readonly unmapped: readonly string[]
@@ -39,6 +40,8 @@ export interface DirectoryReport {
 export interface DirectoryDeps {
   readonly writer: Writer
   readonly journal: Journal
+  /** The tuples on an object at Remit, where that can be asked. */
+  readonly stored: Stored['on'] | undefined
   readonly signal: AbortSignal | undefined
   readonly onProgress: (doneCount: number) => void
 }
@@ -71,6 +74,8 @@ export class DirectorySync {
   readonly #denying: ReadonlySet<string>
   /** Folders and zones that are filed now: nothing lies below them yet. */
   readonly #new: ReadonlySet<string>
+  /** Tuples that may have been there before this sync sent anything. */
+  readonly #known: ReadonlySet<string>
   /** Folders and zones below which nothing is brought before {@link finish}. */
   #late: ReadonlySet<string> = new Set()
   /** Groups that lack members until then, or have some that are to leave. */
@@ -84,6 +89,7 @@ export class DirectorySync {
 
   constructor(directory: Directory, dependencies: DirectoryDeps) {
     this.#deps = dependencies
+    this.#known = new Set(dependencies.journal.memory.tuples.keys())
     this.#people = new People(directory)
     this.#closedGroups = new Map(unsayableGroups(directory.groups).map((id) => [id, notAnId(id)]))
     for (const [id, problem] of this.#closedGroups) this.#people.inexact(id, 'write', problem)
@@ -286,7 +292,7 @@ export class DirectorySync {
     if (problem === undefined) return
     const parts = partsOf(change)
     if (parts.length > 1) for (const part of parts) await this.#changePage(part)
-    else this.#refused(change, problem)
+    else await this.#refused(change, problem)
   }
 
   /** Why it is refused, if it is. */
@@ -319,12 +325,16 @@ export class DirectorySync {
   }
 
   /** What could let somebody read whom the source does not closes what it stands on. */
-  #refused({ writes = [], deletes = [] }: Texts, problem: string): void {
+  async #refused({ writes = [], deletes = [] }: Texts, problem: string): Promise<void> {
     for (const [operation, tuples] of [
       ['write', writes],
       ['delete', deletes],
     ] as const)
       for (const tuple of tuples) {
+        // Else each later sync would have it deleted, which is refused as well.
+        const isThere = await this.#isStored(tuple)
+        if (!isThere) await this.#deps.journal.write({ tuplesForgotten: [tuple] })
+        if (!isThere && operation === 'delete') continue
         this.#failed.push({ tuple, problem })
         const { relation, object } = parsed(tuple)
         if (relation === 'member') this.#people.inexact(object.slice('group:'.length), operation, problem)
@@ -334,6 +344,14 @@ export class DirectorySync {
             `${tuple} could not be ${operation === 'write' ? 'written' : 'deleted'}: ${problem}`,
           )
       }
+  }
+
+  /** Whether a tuple whose change was refused is there. A refusal leaves everything as it was. */
+  async #isStored(tuple: string): Promise<boolean> {
+    const { stored } = this.#deps
+    return stored === undefined
+      ? this.#known.has(tuple)
+      : (await stored(parsed(tuple).object)).includes(tuple)
   }
 }
 

@@ -13,8 +13,9 @@ export interface SyncOptions {
   /** How many tuples of the directory, or changes of items, are dealt with. */
   readonly onProgress?: (step: 'directory' | 'items', doneCount: number) => void
   /**
-   * Waited for once memberships, folders and zones are as the source has them: at the first time before the
-   * items, later after them. Not called where the items were not read to their end.
+   * Waited for once memberships, folders and zones are as the source has them, or what rests on them is
+   * hidden: at the first time before the items, later after them. Not called where the items were not read to
+   * their end.
    */
   readonly onDirectory?: () => Promise<unknown> | undefined
   /** Left out: what the state knows to be written is taken for written. */
@@ -62,7 +63,14 @@ export async function syncOnce(
   if (told !== undefined && stored !== undefined) await compareStored(journal, told, stored)
   const progress = (step: 'directory' | 'items') => (doneCount: number) => onProgress?.(step, doneCount)
   const directory =
-    told && new DirectorySync(told, { writer, journal, signal, onProgress: progress('directory') })
+    told &&
+    new DirectorySync(told, {
+      writer,
+      journal,
+      stored: stored?.on,
+      signal,
+      onProgress: progress('directory'),
+    })
   const itemSync = new ItemSync({
     source,
     writer,
@@ -105,8 +113,8 @@ async function syncAround(source: Source, parts: Parts): Promise<boolean> {
   const isComplete = await syncItems(source, parts)
   if (directory === undefined || isFirst || !isComplete) return isComplete
   await directory.finish(() => itemSync.hideLate())
-  await onDirectory()
   await itemSync.reapply()
+  await onDirectory()
   const left = [...itemSync.postponed].filter((id) => journal.memory.unsettled.has(id))
   await retry(source, itemSync, left, signal)
   return isComplete

@@ -230,6 +230,21 @@ describe('what Remit cannot say of folders and zones hides all below, with the r
     expect(problems['denied']).toContain('It is denied to group:g#member, and group:g is not up to date')
     expect([accessOf('let'), accessOf('denied')]).toEqual([{}, {}])
   })
+
+  test('a membership that was never written, though the source has taken it back: nothing asks for its end', async () => {
+    remit.refuses = (tuple) => tuple === 'user:2 member group:g'
+    const accounts = ['1', '2'].map((id) => ({ id, subject: `user:${id}` }))
+    const groups = (members: readonly string[]) => [
+      { id: 'g', members: members.map((account) => ({ account })) },
+    ]
+    directory = { accounts, groups: groups(['1', '2']), folders: [] }
+    accesses['x'] = { viewers: ['group:g#member'] }
+    expect((await sync()).directory?.failed).toMatchObject([{ tuple: 'user:2 member group:g' }])
+    directory = { ...directory, groups: groups(['1']) }
+    const report = await sync()
+    expect([report.directory?.failed, hidden(report)]).toEqual([[], []])
+    expect(accessOf('x')).toEqual({ viewers: ['group:g#member'] })
+  })
 })
 
 describe('folding', () => {

@@ -17,5 +17,4 @@ export const ingestWriter = (world: IngestWorld, prefix: string): Writer =>
     collections: ['closed'],
     hideMissing: async (id) => void (await world.ingest.withdraw(loader, id)),
     hideBroken: async () => undefined,
-    onAccessRefused: () => undefined,
   })
