@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { isId } from '@remit/contract/id'
 import type { PresetName } from '../delegation/tokens/presets.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
+import { lockPrefixes } from '../store/prefixes.ts'
 import type { Runtime } from '../store/runtime.ts'
 import type { Sql } from '../store/sql.ts'
 
@@ -199,11 +200,6 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
 const directoryColumns = 'name, issuer, namespace, prefix, key_attribute as "keyAttribute"'
 
 const digestOf = (token: string): string => createHash('sha256').update(token).digest('base64url')
-
-/** Whoever gives prefixes away does it alone: two at once would not see each other's. */
-export const lockPrefixes = async (sql: Sql): Promise<void> => {
-  await sql.query('lock table directories in share row exclusive mode')
-}
 
 /** The directory that holds this account inactive or has deleted it, if any. */
 export async function deactivatedBy(sql: Sql, account: string): Promise<string | undefined> {

@@ -7,7 +7,7 @@ import { AppError } from '../kernel/errors.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import { sourcePrefix } from '../store/open-document.ts'
-import type { Database } from '../store/sql.ts'
+import type { Database, Sql } from '../store/sql.ts'
 
 /** What purging takes. */
 export interface PurgeDeps {
@@ -40,7 +40,8 @@ const failuresInTurnMax = 10
  * how many. One that cannot be withdrawn keeps no other. May be killed anywhere, and run again. Throws the
  * last failure where ten come one after another.
  */
-export async function purgeMissing({ database, ingest, actor, id, signal }: PurgeDeps): Promise<Purged> {
+export async function purgeMissing(dependencies: PurgeDeps): Promise<Purged> {
+  const { database, id, signal } = dependencies
   const failed: { document: string; reason: string }[] = []
   let failuresInTurn = 0
   for (let after = ''; ; ) {
@@ -60,7 +61,7 @@ export async function purgeMissing({ database, ingest, actor, id, signal }: Purg
     for (const { document } of rows) {
       signal.throwIfAborted()
       try {
-        await withdraw({ ingest, actor }, document)
+        await withdraw(dependencies, document)
         await database.query(
           'delete from source_items where source = $1 and document = $2 and missing_at is not null',
           [id, document],
@@ -152,14 +153,27 @@ async function isStored(fga: Pick<Fga, 'read'>, key: TupleKey): Promise<boolean>
   return false
 }
 
-async function withdraw(
-  { ingest, actor }: Pick<PurgeDeps, 'ingest' | 'actor'>,
-  document: string,
-): Promise<void> {
+async function withdraw({ database, ingest, actor, id }: PurgeDeps, document: string): Promise<void> {
   try {
     await ingest.withdraw(actor, document)
   } catch (error) {
-    // It never came in, or is gone.
     if (!(error instanceof AppError && error.code === 'not_found')) throw error
+    // The same is said where the source may not write any more, or somebody filed it elsewhere.
+    if (await isHere(database, id, document))
+      throw new AppError('internal_error', {
+        public: 'The source has no right to withdraw it where it is filed.',
+        cause: error,
+      })
   }
+}
+
+/** Whether something of a document that the source sent is here: published, waiting, or kept since it failed. */
+async function isHere(sql: Sql, id: string, document: string): Promise<boolean> {
+  const rows = await sql.query(
+    `select from documents d where d.id = $1 and d.withdrawn_at is null and (d.source = $2
+       or exists (select from revisions r where r.doc_no = d.doc_no and r.source = $2)
+       or exists (select from failed_documents f where f.doc_no = d.doc_no and f.source = $2))`,
+    [document, `${sourcePrefix}${id}`],
+  )
+  return rows.length > 0
 }

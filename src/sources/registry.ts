@@ -1,6 +1,7 @@
 import { type RecordActor, record } from '../audit/record.ts'
 import { assertCollections } from '../delegation/registry/services.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
+import { lockPrefixes } from '../store/prefixes.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import type { SourceKind } from './kind.ts'
 import {
@@ -119,6 +120,7 @@ export function createSources(dependencies: SourcesDeps): Sources {
         if (digestOf(row) !== digest)
           throw new AppError('conflict', { field: 'digest', public: 'This is not what is proposed now.' })
         await assertSecondPerson(dependencies, sql, row, who.subject)
+        await lockPrefixes(sql)
         await assertFree(sql, row)
         await sql.query(
           `update sources set state = 'active', confirmed_by = $2, next_at = now() where id = $1`,
@@ -178,6 +180,7 @@ async function propose(
   await assertCollections(database, collections)
   const timing = timingOf(proposal, kind)
   await database.transaction(async (sql) => {
+    await lockPrefixes(sql)
     await assertFree(sql, { id, collections })
     const rows = await sql.query(
       `insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds, crawl_seconds,

@@ -195,11 +195,13 @@ async function turn(dependencies: SourceRunnerDeps, held: HeldSource): Promise<v
   const purging = { database, ingest, fga, actor, id, signal }
   try {
     // Each time: a crash may have left a right out, and an administrator may have taken one away by mistake.
-    await services.save({ name, collections, prefixes: [`${id}/`] })
+    await services.save({ name, collections, prefixes: [`${id}/`] }, { assertCurrent: assertHeld })
     if (state === 'removing') {
       await removeAll(purging)
-      await services.remove(name)
-      await database.query(`delete from sources where id = $1 and state = 'removing'`, [id])
+      await services.remove(name, { assertCurrent: assertHeld })
+      await held.transaction((sql) =>
+        sql.query(`delete from sources where id = $1 and state = 'removing'`, [id]),
+      )
       return
     }
     await noteEnd(held, await readOnce({ ...dependencies, held, actor }))

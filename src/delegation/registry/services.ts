@@ -4,6 +4,7 @@ import { assertInForce } from '../../authz/allow-list/in-force.ts'
 import { type Fga, type Tuple, tupleId } from '../../authz/fga.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { collectionObject, type FgaObject } from '../../kernel/ids.ts'
+import { lockPrefixes } from '../../store/prefixes.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 
 /** A program of its own that writes documents. */
@@ -22,16 +23,25 @@ export interface Services {
    * crash between leaves rights out, never over, and running it again completes them. Throws `forbidden`,
    * with nothing changed, where the allow-list lets no administrator write a right that is new. What stays or
    * is taken away asks no list: nothing keeps a right from ending. Throws `invalid_request` for a prefix of
-   * which a directory writes groups.
+   * which a directory writes groups, and for what a source has of its own.
    */
-  save(service: Service): Promise<void>
+  save(service: Service, options?: ServiceChange): Promise<void>
   get(name: string): Promise<Service | undefined>
   list(): Promise<Service[]>
   /**
    * Takes its rights away, then its clients and itself: no token of it counts from then on. What it brought
    * in stays. False: there is no such service.
    */
-  remove(name: string): Promise<boolean>
+  remove(name: string, options?: ServiceChange): Promise<boolean>
+}
+
+/** On whose behalf a service is changed. */
+export interface ServiceChange {
+  /**
+   * Runs in each transaction that changes a row, and throws where whoever asks may not write any more: another
+   * process has taken over.
+   */
+  readonly assertCurrent?: (sql: Sql) => Promise<void>
 }
 
 /** The service as an object of the authorization model. */
@@ -61,11 +71,11 @@ export function createServices({ database: sql, fga, allowList }: ServicesDeps):
     async list() {
       return sql.query<Service>('select name, collections, prefixes from services order by name')
     },
-    async save({ name, collections, prefixes }) {
+    async save(service, { assertCurrent } = {}) {
+      const { name, collections, prefixes } = service
       if (!isId(name)) throw invalid('name', 'The service name is not valid.')
       await assertCollections(sql, collections)
-      await assertNoSources(sql, { name, collections, prefixes })
-      await assertNoDirectorys(sql, prefixes)
+      await assertFree(sql, service)
       const missingRights = await missing(rights(name, collections))
       const list = missingRights.length === 0 ? undefined : allowList()
       if (list !== undefined) assertMayWrite(list, missingRights)
@@ -74,27 +84,34 @@ export function createServices({ database: sql, fga, allowList }: ServicesDeps):
       // Removals first: a crash must not leave a right that the row no longer lists.
       if (dropped.length > 0) await fga.write({ deletes: rights(name, dropped) })
       await sql.transaction(async (transaction) => {
+        await assertCurrent?.(transaction)
         if (list !== undefined) await assertInForce(transaction, list)
-        // Whoever registers a directory now is waited for.
-        await transaction.query('lock table directories in share row exclusive mode')
-        await assertNoDirectorys(transaction, prefixes)
+        await lockPrefixes(transaction)
+        await assertFree(transaction, service)
         await transaction.query(
           `insert into services (name, collections, prefixes) values ($1, $2, $3)
            on conflict (name) do update set collections = excluded.collections, prefixes = excluded.prefixes`,
           [name, [...collections], [...prefixes]],
         )
       })
-      if (missingRights.length > 0) await fga.write({ writes: missingRights })
+      if (missingRights.length === 0) return
+      await fga.write({ writes: missingRights })
+      // Whoever removed the service, or took a collection from it, since that transaction did not see these.
+      const stay = new Set(rights(name, (await get(name))?.collections ?? []).map(tupleId))
+      const late = missingRights.filter((tuple) => !stay.has(tupleId(tuple)))
+      if (late.length > 0) await fga.write({ deletes: late })
     },
-    async remove(name) {
+    async remove(name, { assertCurrent } = {}) {
       const registeredService = await get(name)
       if (registeredService === undefined) return false
+      if (assertCurrent !== undefined) await sql.transaction(assertCurrent)
       // First: a crash must not leave a right that no row lists.
       await fga.write({ deletes: rights(name, registeredService.collections) })
-      await sql.query(
-        `with clients_gone as (delete from clients where service = $1) delete from services where name = $1`,
-        [name],
-      )
+      await sql.transaction(async (transaction) => {
+        await assertCurrent?.(transaction)
+        await transaction.query('delete from clients where service = $1', [name])
+        await transaction.query('delete from services where name = $1', [name])
+      })
       return true
     },
   }
@@ -108,6 +125,12 @@ export async function assertCollections(sql: Sql, collections: readonly string[]
   const knownIds = new Set(rows.map(({ id }) => id))
   const missing = collections.find((collection) => !knownIds.has(collection))
   if (missing !== undefined) throw invalid('collections', `There is no collection ${missing}. Add it first.`)
+}
+
+/** Nobody else writes there, nor has it of their own. */
+async function assertFree(sql: Sql, service: Service): Promise<void> {
+  await assertNoSources(sql, service)
+  await assertNoDirectorys(sql, service.prefixes)
 }
 
 /** A source has collections and a prefix of its own: who else wrote there would speak for it. */
