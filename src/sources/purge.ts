@@ -167,7 +167,7 @@ async function withdraw({ database, ingest, actor, id }: PurgeDeps, document: st
   }
 }
 
-/** Whether something of a document that the source sent is here: published, waiting, or kept since it failed. */
+/** Whether something that the source sent as this document is here: published, waiting, or failed and kept. */
 async function isHere(sql: Sql, id: string, document: string): Promise<boolean> {
   const rows = await sql.query(
     `select from documents d where d.id = $1 and d.withdrawn_at is null and (d.source = $2

@@ -25,7 +25,7 @@ import {
 export interface DirectoryReport {
   readonly written: number
   readonly deleted: number
-  /** Tuples that could not be written, or not be deleted and are there, and why: what rests on them is hidden. */
+  /** Tuples that could not be written, or are there and could not be deleted, and why. */
   readonly failed: readonly { readonly tuple: string; readonly problem: string }[]
   /** Accounts by the source's id that are a group's members and nobody in Remit. */
   readonly unmapped: readonly string[]

@@ -38,8 +38,8 @@ export interface Services {
 /** On whose behalf a service is changed. */
 export interface ServiceChange {
   /**
-   * Runs in each transaction that changes a row, and throws where whoever asks may not write any more: another
-   * process has taken over.
+   * Runs in each transaction that changes a row, and throws where whoever asks may not write any more:
+   * another process has taken over.
    */
   readonly assertCurrent?: (sql: Sql) => Promise<void>
 }
