@@ -167,7 +167,7 @@ async function withdraw({ database, ingest, actor, id }: PurgeDeps, document: st
   }
 }
 
-/** Whether something that the source sent as this document is here: published, waiting, or failed and kept. */
+/** Whether something that the source sent as this document is here: published, waiting, or failed. */
 async function isHere(sql: Sql, id: string, document: string): Promise<boolean> {
   const rows = await sql.query(
     `select from documents d where d.id = $1 and d.withdrawn_at is null and (d.source = $2
