@@ -261,6 +261,8 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
           })
         }),
       )
+      // A page that would have taken long goes in several.
+      calls += Math.max(0, ids.length - Math.ceil(questions.length / batchMax))
       requestIds.push(...ids)
       return verdicts
     }

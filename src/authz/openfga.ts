@@ -10,6 +10,7 @@ import {
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import { step, traceHeaders } from '../kernel/trace.ts'
+import { type CallSizes, createCallSizes } from './call-sizes.ts'
 import {
   type BatchAnswer,
   type Check,
@@ -64,11 +65,21 @@ export function createFgaApi(transport: OpenFgaTransport): FgaApi {
   return adapter === undefined ? Object.assign(api, createDirect(transport)) : api
 }
 
+// A quarter of the time that a call has (src/compose/infrastructure.ts).
+const callMsByDefault = 1_000
+
 /**
  * One store on the real server or the embedded engine; `pinned` gives the model in force, asked once a call.
+ * `callMs`: what one call of BatchCheck should take at most, in milliseconds; 1,000 by default.
  */
-export function createFga(api: FgaApi, storeId: string, pinned: () => string): Fga {
+export function createFga(
+  api: FgaApi,
+  storeId: string,
+  pinned: () => string,
+  callMs: number = callMsByDefault,
+): Fga {
   const writer = createWriter(api, storeId, pinned)
+  const sizes = createCallSizes(callMs)
   return {
     storeId,
     get modelId() {
@@ -79,7 +90,9 @@ export function createFga(api: FgaApi, storeId: string, pinned: () => string): F
       // Once for all its pages: no answer mixes two models.
       const modelId = pinned()
       const calls = await Promise.all(
-        pages(checks).map((page) => batchOnce(api, storeId, modelId, page, options)),
+        pages(checks).map((page) =>
+          inTurn(page, sizes, (call) => batchOnce(api, storeId, modelId, call, options)),
+        ),
       )
       return {
         verdicts: calls.flatMap(({ verdicts }) => verdicts),
@@ -137,6 +150,33 @@ export function createFga(api: FgaApi, storeId: string, pinned: () => string): F
 // kept, is none to this.
 const callsOfThis = randomBytes(6).toString('hex')
 let calls = 0
+
+/**
+ * A page in as many calls as it takes, one after the other. Where one fails, what was answered before stands
+ * and the rest is not asked: an error, as whatever is not answered. Throws where the first one fails.
+ */
+async function inTurn(
+  page: readonly Check[],
+  sizes: CallSizes,
+  ask: (call: readonly Check[]) => Promise<BatchAnswer>,
+): Promise<BatchAnswer> {
+  const verdicts: Verdict[] = []
+  const requestIds: string[] = []
+  while (verdicts.length < page.length) {
+    const left = page.slice(verdicts.length)
+    const call = left.slice(0, sizes.next(left))
+    const began = performance.now()
+    const answer = await ask(call).catch((error: unknown) => {
+      sizes.took(call, performance.now() - began, false)
+      if (verdicts.length === 0 || !(error instanceof AppError)) throw error
+    })
+    if (answer === undefined) return { verdicts: page.map((_, at) => verdicts[at] ?? 'error'), requestIds }
+    sizes.took(call, performance.now() - began, true)
+    verdicts.push(...answer.verdicts)
+    requestIds.push(...answer.requestIds)
+  }
+  return { verdicts, requestIds }
+}
 
 async function batchOnce(
   api: FgaApi,
