@@ -67,7 +67,7 @@ const models = [new URL('../../model.fga', import.meta.url), ...beside].map((fil
   const json = JSON.parse(
     JSON.stringify(transformer.transformDSLToJSONObject(readFileSync(file, 'utf8'))),
   ) as JsonObject
-  return { name: `${file}`.replace(/.*\//, ''), json, compiled: compileModel(json) }
+  return { name: typeof file === 'string' ? file : 'model.fga', json, compiled: compileModel(json) }
 })
 const rows = new Map<string, { times: number[]; server: number[]; reads: number[]; checks: number[] }>()
 
