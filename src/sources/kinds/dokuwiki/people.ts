@@ -1,0 +1,38 @@
+import type { WikiAccount } from './wiki.ts'
+
+/** Who an account of the wiki is in Remit. */
+export interface Person {
+  /** As they sign in to the wiki. It has no other id of them. */
+  readonly account: string
+  /** `user:anne`. */
+  readonly subject: string
+}
+
+/** An account of the wiki that is nobody, and why. */
+export interface Nobody {
+  readonly account: string
+  readonly problem: string
+}
+
+/** Who of these is somebody now: each exactly one account, which the wiki knows, and one person. */
+export function knownPeople(
+  people: readonly Person[],
+  found: readonly WikiAccount[],
+): { readonly known: readonly Person[]; readonly nobodies: readonly Nobody[] } {
+  const names = new Map(found.map(({ account, names: [name = ''] }) => [account, name]))
+  const known: Person[] = []
+  const nobodies: Nobody[] = []
+  for (const person of people) {
+    const { account, subject } = person
+    const name = names.get(account)
+    const isTwice = people.some(
+      (other) =>
+        other !== person &&
+        (other.account === account || other.subject === subject || names.get(other.account) === name),
+    )
+    if (name === undefined) nobodies.push({ account, problem: 'The wiki has no such account.' })
+    else if (isTwice) nobodies.push({ account, problem: 'It is named twice, or its person is.' })
+    else known.push(person)
+  }
+  return { known, nobodies }
+}

@@ -1,0 +1,3 @@
+<?php
+// The account that may call this plugin. Empty: nobody.
+$conf['account'] = '';
