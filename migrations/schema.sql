@@ -398,6 +398,14 @@ create table directories (
   constraint directories_prefix_check CHECK ((prefix ~~ '%/'::text))
 );
 
+create table directory_addresses (
+  directory text not null,
+  digest text not null,
+  account text not null,
+  constraint directory_addresses_pkey PRIMARY KEY (directory, digest, account),
+  constraint directory_addresses_directory_fkey FOREIGN KEY (directory) REFERENCES directories(name)
+);
+
 create table directory_groups (
   id text not null,
   directory text not null,
@@ -457,6 +465,7 @@ create table directory_users (
 );
 CREATE UNIQUE INDEX directory_users_names ON public.directory_users USING btree (directory, lower(login)) WHERE (deleted_at IS NULL);
 CREATE INDEX directory_users_order ON public.directory_users USING btree (directory, created_at, id) WHERE (deleted_at IS NULL);
+CREATE TRIGGER directory_users_changed AFTER INSERT OR UPDATE ON public.directory_users FOR EACH ROW EXECUTE FUNCTION directory_user_changed();
 
 create table document_codes (
   doc_no integer not null,
@@ -1081,6 +1090,14 @@ create table settings (
   constraint settings_pkey PRIMARY KEY (key)
 );
 
+create table source_blocks (
+  source text not null,
+  subject text not null,
+  is_written boolean default false not null,
+  constraint source_blocks_pkey PRIMARY KEY (source, subject),
+  constraint source_blocks_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE
+);
+
 create table source_items (
   source text not null,
   document text not null,
@@ -1093,6 +1110,37 @@ create table source_items (
   constraint source_items_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE
 );
 CREATE INDEX source_items_hidden ON public.source_items USING btree (source, document) WHERE (hidden IS NOT NULL);
+
+create table source_people (
+  source text not null,
+  account text not null,
+  name text,
+  address text,
+  state text not null,
+  subject text,
+  linked_by text,
+  reason text,
+  is_held boolean default false not null,
+  is_told boolean default true not null,
+  changed_at timestamp with time zone default now() not null,
+  gives boolean default false not null,
+  constraint source_people_pkey PRIMARY KEY (source, account),
+  constraint source_people_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE,
+  constraint source_people_linked_by_check CHECK ((linked_by = ANY (ARRAY['settings'::text, 'address'::text, 'people'::text]))),
+  constraint source_people_linked_check CHECK (((state <> 'linked'::text) OR ((subject IS NOT NULL) AND (linked_by IS NOT NULL)))),
+  constraint source_people_state_check CHECK ((state = ANY (ARRAY['linked'::text, 'suspended'::text, 'unknown'::text])))
+);
+CREATE UNIQUE INDEX source_people_linked ON public.source_people USING btree (source, subject) WHERE (state = 'linked'::text);
+CREATE INDEX source_people_subjects ON public.source_people USING btree (subject);
+
+create table source_people_proposed (
+  source text not null,
+  people jsonb not null,
+  proposed_by text not null,
+  proposed_at timestamp with time zone default now() not null,
+  constraint source_people_proposed_pkey PRIMARY KEY (source),
+  constraint source_people_proposed_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE
+);
 
 create table source_tuples (
   source text not null,
@@ -1225,6 +1273,45 @@ CREATE OR REPLACE FUNCTION public.delegation_changed()
 AS $function$
 begin
   perform revocation_feed_changed('delegation', old.id, null, false);
+  return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.directory_address(attributes jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case when count(*) = 1 then min(lower(address collate "C")) end
+  from (
+    select email ->> 'value' as address
+    from jsonb_array_elements(
+      case jsonb_typeof(attributes -> 'emails') when 'array' then attributes -> 'emails' else '[]' end) as email
+    where email -> 'primary' = 'true' or jsonb_array_length(attributes -> 'emails') = 1
+  ) as counting
+  where address is not null
+$function$;
+
+CREATE OR REPLACE FUNCTION public.directory_user_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  before text := case when tg_op = 'UPDATE' then directory_address(old.attributes) end;
+  after text := directory_address(new.attributes);
+  ended boolean := tg_op = 'UPDATE' and old.is_active and not new.is_active;
+begin
+  if after is not null then
+    insert into directory_addresses (directory, digest, account)
+    values (new.directory, encode(sha256(convert_to(after, 'UTF8')), 'hex'), new.account) on conflict do nothing;
+  end if;
+  if ended or before <> after then
+    update source_people set state = 'suspended', is_held = true, changed_at = now(),
+      reason = case when ended then 'The directory deactivated this person.'
+        else 'The directory gave this person another address.' end
+    where subject = 'user:' || new.account and state <> 'unknown' and not is_held
+      and (linked_by = 'address' or linked_by = 'people' and ended);
+  end if;
   return null;
 end
 $function$;

@@ -6,12 +6,7 @@ import { printable } from '../kernel/printable.ts'
 import { askAs } from './as-person.ts'
 import type { CliDeps } from './deps.ts'
 import { bare, repeatable } from './ids.ts'
-
-interface PersonFlags {
-  readonly user?: string
-  readonly token?: string
-  readonly url?: string
-}
+import { addPeopleCommands, type PersonFlags } from './source-people.ts'
 
 interface AddFlags extends PersonFlags {
   readonly kind: string
@@ -124,6 +119,7 @@ export function addSourceCommands(program: Command, dependencies: CliDeps): void
       const { source } = await ask<SourceAnswer>(pathOf(id), flags, { action: 'sync', all })
       terminal.out(lineOf(source))
     })
+  addPeopleCommands(group, { terminal, ask, asPerson })
   asPerson(group.command('purge <id>'))
     .description('Deletes for good what the source does not have any more, however much it is.')
     .requiredOption('--documents <count>', 'how many are missing, as status says')

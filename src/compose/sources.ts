@@ -3,13 +3,17 @@ import type { Fga } from '../authz/fga.ts'
 import type { Administrators } from '../delegation/administration/administrators.ts'
 import type { Persons } from '../delegation/people/persons.ts'
 import type { Services } from '../delegation/registry/services.ts'
+import { createAddressBook } from '../directory/addresses.ts'
 import type { App } from '../http/env.ts'
+import { sourcePeopleRoutes } from '../http/routes/security/source-people.ts'
 import { sourceRoutes } from '../http/routes/security/sources.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { ParseInput } from '../ingest/parse/parsed.ts'
 import { builtInKinds } from '../sources/kinds.ts'
+import { createSourcePeople } from '../sources/people/people.ts'
 import { createSources } from '../sources/registry.ts'
 import { createSourceRunner, type SourceRunner } from '../sources/runner.ts'
+import type { SecondPersonDeps } from '../sources/second-person.ts'
 import type { ApiAccess } from './api-access.ts'
 import type { ComposeContext } from './context.ts'
 
@@ -40,24 +44,29 @@ export interface SourcesPart {
 export function openSources(dependencies: SourcesDeps): SourcesPart {
   const { config, database, now, administrators, persons, sourceKinds = builtInKinds } = dependencies
   const kinds = new Map(sourceKinds.map((kind) => [kind.id, kind]))
-  const { sourceOrigins: origins, sourceSecrets: secrets } = config
-  const sources = createSources({
-    database,
-    kinds,
-    origins,
-    secrets,
+  const { sourceOrigins: origins, sourceSecrets: secrets, sourceDomains, trustedIssuers } = config
+  const twoPersons: SecondPersonDeps = {
     isAdministrator: (sql, subject) => administrators.keeps(sql, subject, 'security.write'),
     namesOf: (sql, subject, sinceTime) => persons.namesOf(sql, subject, { since: sinceTime }),
-  })
+  }
+  const sources = createSources({ ...twoPersons, database, kinds, origins, secrets })
+  const people = createSourcePeople({ ...twoPersons, database })
   return {
     runner: createSourceRunner({
       ...dependencies,
       kinds,
       origins,
       secrets,
+      addresses: {
+        ...createAddressBook({ trustedIssuers }),
+        directoryOf: (domain) => sourceDomains.get(domain),
+      },
       newId: () => `s_${randomBytes(16).toString('base64url')}`,
       leaseSeconds: config.leaseSeconds,
     }),
-    routes: (access) => [sourceRoutes({ ...access, sources, now })],
+    routes: (access) => [
+      sourceRoutes({ ...access, sources, now }),
+      sourcePeopleRoutes({ ...access, people, now }),
+    ],
   }
 }

@@ -1,5 +1,6 @@
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { z } from 'zod'
+import { isDomain } from '../kernel/plain-address.ts'
 import { json, list, variableName } from './forms.ts'
 import { group } from './group.ts'
 import { secretsOf } from './secret-files.ts'
@@ -36,6 +37,18 @@ const secrets = json.pipe(
   }),
 )
 
+const domain = z.strictObject({
+  domain: z.string().refine(isDomain, 'must be a domain in small letters, like corp.example'),
+  directory: z.string().min(1).max(200),
+})
+
+// Of one domain one directory's word counts: else the second one could say who the first one's people are.
+const domains = json.pipe(
+  z.array(domain).refine((entries) => new Set(entries.map((entry) => entry.domain)).size === entries.length, {
+    message: 'names a domain twice',
+  }),
+)
+
 // What a source is given leaves this machine.
 const ownSecrets: ReadonlySet<string> = new Set(secretsOf({}))
 
@@ -53,8 +66,15 @@ export const sources = group({
       .describe(
         'JSON array of the credentials that sources may use: [{name, kind, origin, secret_env?}], each for one kind at one origin. Without secret_env another process has the value, and reads the sources that use it. docs/sources.md.',
       ),
+    SOURCE_DOMAINS: domains
+      .default([])
+      .describe(
+        'JSON array of e-mail domains with the directory whose word counts for each: [{domain, directory}]. An account of a source that verifies addresses is the person to whom that directory gives the same address. Default none: no address says who anybody is. docs/sources.md.',
+      ),
   },
-  read: ({ SOURCE_ORIGINS, SOURCE_SECRETS }, _, env) => ({
+  read: ({ SOURCE_ORIGINS, SOURCE_SECRETS, SOURCE_DOMAINS }, _, env) => ({
+    /** Domain → the directory whose word counts for it. */
+    sourceDomains: new Map(SOURCE_DOMAINS.map(({ domain: name, directory }) => [name, directory])),
     sourceOrigins: SOURCE_ORIGINS,
     sourceSecrets: SOURCE_SECRETS.map(({ name, kind, origin, secret_env: variable }) => ({
       name,

@@ -13,6 +13,8 @@ export interface Opening {
   readonly prefix: string
   /** Where its documents are filed. What is filed elsewhere is refused. */
   readonly collections: readonly string[]
+  /** Those of them that may be opened to everybody, `user:*`. Left out: none. */
+  readonly publicCollections?: readonly string[]
   /** Asks the source's own origin, within its requests a minute. There is no other way out. */
   readonly fetch: SourceFetch
   /** The credential that the machine registered for this kind and origin; undefined where it takes none. */
@@ -42,6 +44,11 @@ export interface KindDefinition<Settings> {
   readonly maxAgeSeconds?: number
   /** Whether it takes a credential. Default: none. */
   readonly credential?: Credential
+  /**
+   * Whether nobody who uses the source can give their account an address that is not theirs: then addresses
+   * may say who is who (docs/sources.md). Default: no.
+   */
+  verifiesAddresses?(settings: Settings): boolean
   /** What it talks to, one of `SOURCE_ORIGINS`: `https://wiki.example`, or `file:///srv/shared`. */
   originOf(settings: Settings): string
   open(settings: Settings, opening: Opening): Source
@@ -58,6 +65,7 @@ export interface SourceKind
 /** Settings that were read. */
 export interface ReadSettings {
   readonly origin: string
+  readonly verifiesAddresses: boolean
   open(opening: Opening): Source
 }
 
@@ -78,6 +86,7 @@ export const defineKind = <Settings>(definition: KindDefinition<Settings>): Sour
     const settings = parsed.data
     return {
       origin: definition.originOf(settings),
+      verifiesAddresses: definition.verifiesAddresses?.(settings) ?? false,
       open: (opening) => definition.open(settings, opening),
     }
   },

@@ -15,8 +15,7 @@ export interface Outside {
 }
 
 /** Settings whose source can ask its own origin. Its end notes how often it did. */
-export interface OpenSettings extends AsyncDisposable {
-  readonly origin: string
+export interface OpenSettings extends AsyncDisposable, Pick<ReadSettings, 'origin' | 'verifiesAddresses'> {
   open(opening: Omit<Opening, 'fetch' | 'secret'>): Source
 }
 
@@ -36,6 +35,7 @@ export function openOutside(
   })
   return {
     origin: settings.origin,
+    verifiesAddresses: settings.verifiesAddresses,
     open: (opening) => settings.open({ ...opening, fetch, secret: secretOf(row, secrets) }),
     [Symbol.asyncDispose]: () => noteRequests(transaction, row.id, counts),
   }

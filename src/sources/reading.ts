@@ -5,7 +5,10 @@ import { AppError } from '../kernel/errors.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { pluralize } from '../kernel/pluralize.ts'
 import { printable } from '../kernel/printable.ts'
+import type { Sql } from '../store/sql.ts'
 import { type Outside, openOutside } from './outside.ts'
+import { withPeople } from './people/linking.ts'
+import { type Giving, noteTakenAway } from './people/rows.ts'
 import type { SourceRow } from './rows.ts'
 import type { HeldSource, Outcome, SourceRunnerDeps } from './runner.ts'
 import { createSourceState, hideItems } from './state.ts'
@@ -14,7 +17,7 @@ import { createSourceWriter } from './writer.ts'
 /** One reading of one source. */
 export interface ReadOnceDeps
   extends Outside,
-    Pick<SourceRunnerDeps, 'ingest' | 'kinds' | 'origins' | 'titleOf' | 'fga'> {
+    Pick<SourceRunnerDeps, 'ingest' | 'kinds' | 'origins' | 'titleOf' | 'fga' | 'addresses'> {
   readonly held: HeldSource
   readonly actor: Writer
 }
@@ -32,6 +35,7 @@ export async function readOnce({
   origins,
   titleOf,
   fga,
+  addresses,
   ...outside
 }: ReadOnceDeps): Promise<Outcome> {
   const { row, beganAt, signal, transaction } = held
@@ -57,7 +61,19 @@ export async function readOnce({
     hideMissing: (document) => hide(document, 'The source does not have it any more.', true),
     hideBroken: (document) => hide(document, 'It cannot be brought.', false),
   })
-  const source = settings.open({ prefix, collections, titleOf })
+  const { verifiesAddresses } = settings
+  let nobody: readonly Giving[] = []
+  const publicCollections = await transaction((sql) => readPublic(sql, collections))
+  const source = withPeople(settings.open({ prefix, collections, publicCollections, titleOf }), {
+    source: id,
+    addresses,
+    verifiesAddresses,
+    onNobody: (gone) => {
+      nobody = gone
+    },
+    actor,
+    transaction,
+  })
   let isDirectoryIn = false
   const confirmGroups = () => {
     isDirectoryIn = true
@@ -75,6 +91,12 @@ export async function readOnce({
     stored: { on: storedOn(fga), isAll: isCompared },
   })
   await noteFailed(held, report)
+  if (report.isComplete) {
+    // Of whom something could not be taken away, who is kept out stays so.
+    const stuck = new Set(report.directory?.failed.map(({ tuple }) => tuple.split(' ')[0]))
+    const gone = nobody.filter(({ subject }) => !stuck.has(subject))
+    await transaction((sql) => noteTakenAway(sql, id, gone))
+  }
   const confirmsItems = report.isComplete && (kind.untold.length === 0 || state.readsAll())
   return {
     confirmsGroups: isDirectoryIn,
@@ -89,6 +111,14 @@ export async function readOnce({
     nameless: namelessOf(report),
   }
 }
+
+const readPublic = async (sql: Sql, collections: readonly string[]): Promise<readonly string[]> =>
+  (
+    await sql.query<{ id: string }>(
+      'select id from collections where public_allowed and id = any($1) order by id',
+      [collections],
+    )
+  ).map(({ id }) => id)
 
 const storedOn =
   (fga: Pick<Fga, 'read'>) =>

@@ -13,6 +13,7 @@ import {
   type SourceLife,
   type SourceRow,
 } from './rows.ts'
+import { assertSecondPerson, type SecondPersonDeps } from './second-person.ts'
 import { entryFor, type SourceSecret } from './secrets.ts'
 
 /** What somebody proposes. Seconds and days that are left out: the kind's, or 300, 12 hours, 7 days. */
@@ -73,17 +74,13 @@ export interface Sources {
 }
 
 /** What {@link createSources} works with. */
-export interface SourcesDeps {
+export interface SourcesDeps extends SecondPersonDeps {
   readonly database: Database
   readonly kinds: ReadonlyMap<string, SourceKind>
   /** What sources may talk to: `SOURCE_ORIGINS`. */
   readonly origins: readonly string[]
   /** `SOURCE_SECRETS`. */
   readonly secrets: readonly SourceSecret[]
-  /** Asked in the transaction that a yes counts in; it must stay so until its end. */
-  readonly isAdministrator: (sql: Sql, subject: string) => Promise<boolean>
-  /** Every name that is one person, now or at any time since. */
-  readonly namesOf: (sql: Sql, subject: string, since: Date) => Promise<ReadonlySet<string>>
 }
 
 const defaults = { pollSeconds: 300, crawlSeconds: 43_200, purgeDays: 7, requestsPerMinute: 300 }
@@ -119,6 +116,8 @@ export function createSources(dependencies: SourcesDeps): Sources {
       change(who, id, 'source_confirmed', async (sql, row) => {
         if (digestOf(row) !== digest)
           throw new AppError('conflict', { field: 'digest', public: 'This is not what is proposed now.' })
+        if (row.state !== 'proposed')
+          throw new AppError('conflict', { public: `This source is ${row.state}.` })
         await assertSecondPerson(dependencies, sql, row, who.subject)
         await lockPrefixes(sql)
         await assertFree(sql, row)
@@ -272,26 +271,6 @@ async function assertFree(
   )
   if (feeder !== undefined)
     throw invalid('id', `The ${feeder.name} writes groups whose ids begin so. Choose another id.`)
-}
-
-async function assertSecondPerson(
-  { isAdministrator, namesOf }: SourcesDeps,
-  sql: Sql,
-  { state, proposedBy, proposedAt }: SourceRow,
-  subject: string,
-): Promise<void> {
-  if (state !== 'proposed') throw new AppError('conflict', { public: `This source is ${state}.` })
-  // In one order: two transactions that lock the same administrators do not wait for each other.
-  for (const person of [proposedBy, subject].sort())
-    if (!(await isAdministrator(sql, person)))
-      throw new AppError('forbidden', {
-        public:
-          person === subject
-            ? 'You are no administrator any more.'
-            : 'Whoever proposed it is no administrator any more. Remove it and propose it anew.',
-      })
-  if (proposedBy === subject || (await namesOf(sql, proposedBy, proposedAt)).has(subject))
-    throw new AppError('conflict', { public: 'You proposed this source yourself: it needs somebody else.' })
 }
 
 async function found(sql: Sql, id: string): Promise<SourceRow> {

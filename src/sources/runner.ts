@@ -14,6 +14,8 @@ import type { Database } from '../store/sql.ts'
 import { createClosing } from './closing.ts'
 import { Throttled } from './fetch.ts'
 import type { SourceKind } from './kind.ts'
+import { createBlocking, settleBlocks } from './people/blocks.ts'
+import type { AddressDirectory } from './people/linking.ts'
 import { type PurgeDeps, purgeMissing, removeAll } from './purge.ts'
 import { readOnce } from './reading.ts'
 import { readSource, type SourceRow } from './rows.ts'
@@ -42,6 +44,7 @@ export interface SourceRunnerDeps {
   readonly kinds: ReadonlyMap<string, SourceKind>
   readonly origins: readonly string[]
   readonly secrets: readonly SourceSecret[]
+  readonly addresses: AddressDirectory
   readonly outbound: GuardedFetch
   readonly titleOf: (input: ParseInput) => Promise<string | undefined>
   readonly log: Log
@@ -62,6 +65,10 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
   const running = new Map<string, Promise<void>>()
   const recurring: Recurring[] = []
   const close = createClosing(database, now)
+  const block = createBlocking(dependencies)
+  const blockWhileSound = async (): Promise<void> => {
+    if (dependencies.isSound()) await block()
+  }
 
   async function run(id: string): Promise<void> {
     try {
@@ -90,11 +97,16 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
   return {
     start({ reads }) {
       if (reads) recurring.push(startRecurring(log, 'sources', lookEveryMs, begin))
-      recurring.push(startRecurring(log, 'close_old', lookEveryMs, close))
+      recurring.push(
+        startRecurring(log, 'close_old', lookEveryMs, close),
+        startRecurring(log, 'source_people', lookEveryMs, blockWhileSound),
+      )
     },
     async runDue() {
+      await blockWhileSound()
       await begin()
       await Promise.all(running.values())
+      await blockWhileSound()
       await close()
     },
     async [Symbol.asyncDispose]() {
@@ -197,6 +209,7 @@ async function turn(dependencies: SourceRunnerDeps, held: HeldSource): Promise<v
     // Each time: a crash may have left a right out, and an administrator may have taken one away by mistake.
     await services.save({ name, collections, prefixes: [`${id}/`] }, { assertCurrent: assertHeld })
     if (state === 'removing') {
+      await settleBlocks(dependencies, id, actor)
       await removeAll(purging)
       await services.remove(name, { assertCurrent: assertHeld })
       await held.transaction((sql) =>

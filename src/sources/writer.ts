@@ -16,6 +16,7 @@ import { AppError, invalid } from '../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Scope } from '../kernel/principal.ts'
 import { firstIssue } from '../kernel/validation-message.ts'
+import { blockedGroup } from './people/blocks.ts'
 
 /** What a source writes through, and as whom. */
 export interface SourceWriterDeps {
@@ -140,6 +141,8 @@ function changeOf(
   const ownObject = (object: string, field: string): FgaObject => {
     const { type, id } = splitObject(object)
     if (!id.startsWith(prefix)) throw invalid(field, `The ids of this source begin with ${prefix}.`)
+    if (object === blockedGroup(prefix.slice(0, -1)))
+      throw invalid(field, `${object} is kept for the service.`)
     return `${type}:${id}`
   }
   return {

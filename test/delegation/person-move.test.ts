@@ -75,6 +75,18 @@ async function fill(): Promise<void> {
     [old, delegation],
   )
   await world.database.query(
+    `insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds, crawl_seconds, max_age_seconds, purge_days)
+     values ('wiki', 'none', 'file:///srv/none', '{}', '{}', 'paused', 'user:dan', 1, 1, 1000, 1)`,
+  )
+  await world.database.query(
+    `insert into source_people (source, account, state, subject, linked_by) values ('wiki', '7', 'linked', 'user:' || $1::text, 'people')`,
+    [old],
+  )
+  await world.database.query(
+    `insert into source_blocks (source, subject) values ('wiki', 'user:' || $1::text)`,
+    [old],
+  )
+  await world.database.query(
     `insert into approval_host_askers (subject, host, blocked_at) values ('user:' || $1::text, 'a.example', now())`,
     [old],
   )
@@ -116,6 +128,9 @@ async function standsUnderOther(): Promise<void> {
   expect((await service.agents.get('other-bot'))?.owner).toBe(`user:${other}`)
   expect(await database.query('select subject, agent from approval_askers')).toEqual([
     { subject: `user:${other}`, agent: 'other-bot' },
+  ])
+  expect(await database.query('select account, state, subject from source_people')).toEqual([
+    { account: '7', state: 'linked', subject: `user:${other}` },
   ])
   expect(await service.ingest.drift()).toMatchObject({ mended: 0 })
 }
@@ -342,6 +357,12 @@ const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 're
   'settings.key': 'no person',
   // Compared with what the source's directory says next, which alone decides: see syncOnce.
   'source_items.access': 'replica',
+  'source_blocks.subject': 'moved',
+  'source_people.linked_by': 'no person',
+  'source_people.subject': 'moved',
+  'source_people_proposed.people': 'ended',
+  // As of a source: a yes to it counts only under the name of then.
+  'source_people_proposed.proposed_by': 'log',
   'sources.confirmed_by': 'log',
   // A yes to it counts only while its proposer is an administrator, under the name of then.
   'sources.proposed_by': 'log',

@@ -161,6 +161,8 @@ const repair = (
       }
     case 'post /sources/{id}':
       return { action: 'pause' }
+    case 'post /sources/{id}/people':
+      return { action: 'propose', people: [{ account: '7', subject: 'user:anne' }] }
     case 'post /approvals':
       return { authorization_details: [{ type: 'document_access', offer }], purpose: 'tests' }
     case 'post /approvals/{id}/decision':
@@ -303,7 +305,7 @@ test(`whatever is sent to whatever route, by whomever: no 5xx, no stack, every r
       const seen = [...reached.keys()].filter((key) => key.startsWith(`${method} ${path} `))
       // Past the token, the scope and the schema: done, or refused for want of the object alone.
       const done =
-        /^((get|delete) .*|post \/sources\/)\{id\}|(access|retry|disable|answers|decision|connect|vault\/fetch)$/.test(
+        /^((get|delete) .*|post \/sources\/)\{id\}|(access|people|retry|disable|answers|decision|connect|vault\/fetch)$/.test(
           `${method} ${path}`,
         ) && path !== '/access'
           ? / (20[02]|404)$/

@@ -467,6 +467,8 @@ describe('every route that takes the name of something', () => {
       'POST /sources',
       'GET /sources/{id}',
       'POST /sources/{id}',
+      'GET /sources/{id}/people',
+      'POST /sources/{id}/people',
     ],
     [random]: [
       'GET /oauth/interaction/{uid}',

@@ -28,3 +28,4 @@ export { memoryState, type SyncMemory, type SyncState, type SyncUpdate } from '.
 export { type SyncOptions, type SyncReport, syncOnce } from './sync.ts'
 export type { DirectoryReport } from './sync-directory.ts'
 export type { FailedItem } from './sync-items.ts'
+export { everyoneGroup, subjectsOfShare, type WideShare, type WideShareOptions } from './wide-share.ts'

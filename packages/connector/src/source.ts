@@ -96,9 +96,20 @@ export interface SourceAccount {
   /** The source's own id of them, which never becomes somebody else's. */
   readonly id: string
   /**
-   * Who they are in Remit, `user:anne`. Left out: nobody, and what the source lets them read stays closed.
+   * Who they are in Remit, `user:anne`, where the source's settings say it. Left out: nobody, and what the
+   * source lets them read stays closed, unless the service knows who it is. Items name this account and not
+   * the person: it may be suspended.
    */
   readonly subject?: string
+  /** What people call them, for lists. Nothing is decided by it. */
+  readonly name?: string
+  /**
+   * The one e-mail address that the source has of them. It can link them to a person only where the kind
+   * says that its addresses are verified. NOT checked: that it is.
+   */
+  readonly email?: string
+  /** From outside the organization that the source belongs to. No address links a guest. Default: no. */
+  readonly isGuest?: boolean
 }
 
 /** A group of the source. */

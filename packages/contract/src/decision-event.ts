@@ -229,7 +229,25 @@ export type DecisionEvent =
         | 'source_resumed'
         | 'source_removed'
         | 'source_purged'
+        | 'source_people_read'
       readonly source: string
+    }
+  | {
+      /** Somebody else has to confirm it before it does anything. */
+      readonly event: 'source_people_proposed'
+      readonly source: string
+      readonly people: readonly { readonly account: string; readonly subject: string }[]
+    }
+  | {
+      /** Accounts of a source that became somebody, or are nobody from now on. */
+      readonly event: 'source_people_changed'
+      readonly source: string
+      readonly people: readonly {
+        readonly account: string
+        readonly state: 'linked' | 'suspended' | 'unknown'
+        /** Who it is, or was. */
+        readonly subject?: string
+      }[]
     }
   | {
       readonly event: 'delegation_made' | 'delegation_revoked'

@@ -220,9 +220,20 @@ const moves = [
    select $2, host, blocked_at from approval_host_askers where subject = $1
    on conflict (subject, host) do update set
      blocked_at = least(approval_host_askers.blocked_at, excluded.blocked_at)`,
+  `insert into source_blocks (source, subject) select source, $2 from source_blocks where subject = $1
+   on conflict do nothing`,
+  // A person is one account of a source. What the settings of a source say, they say again.
+  `update source_people moved set subject = $2,
+     (state, is_held, reason) = (select case when twice then 'suspended' else moved.state end, moved.is_held or twice,
+       case when twice then 'The person was moved to one who has another account.' else moved.reason end
+       from (select moved.state = 'linked' and exists (
+         select from source_people other where other.source = moved.source and other.subject = $2
+           and other.state = 'linked') as twice) as found)
+   where subject = $1`,
 ]
 
 const ends = [
+  'delete from source_blocks where subject = $1',
   ...[
     'administrators',
     'approval_askers',
@@ -232,6 +243,7 @@ const ends = [
     'offers',
     'offer_limits',
   ].map((table) => `delete from ${table} where subject = $1`),
+  `delete from source_people_proposed where people @> jsonb_build_array(jsonb_build_object('subject', $1::text))`,
   `delete from connection_agents where connection in (select id from connections where subject = $1)`,
 ]
 

@@ -42,7 +42,7 @@ const rights = 'writers and taggers of collections'
 const documents = 'documents and their access'
 // Nothing else tells of them either: see docs/recovery.md, step 4.
 const commands =
-  'agents, hosts and persons that were disabled, moves of persons, changed clients and administrators, rotated keys'
+  'agents, hosts and persons that were disabled, moves of persons, accounts of sources that were unlinked, changed clients and administrators, rotated keys'
 const toSendAgain: Readonly<Record<RecoveryReport['older'], readonly string[]>> = {
   database: [commands, documents],
   openfga: [memberships, rights],

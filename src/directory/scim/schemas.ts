@@ -55,7 +55,7 @@ const userAttributes: readonly AttributeDefinition[] = [
     // Never a guess: what is absent would let somebody in, or shut them out.
     required: true,
   }),
-  attribute('emails', 'Addresses. Nothing is decided by them.', {
+  attribute('emails', 'Addresses. The primary one may say whose an account of a source is.', {
     type: 'complex',
     multiValued: true,
     subAttributes: [

@@ -1,0 +1,214 @@
+import type { Directory, Source, SourceAccount, SourceSubject } from '@remit/connector'
+import { type RecordActor, record } from '../../audit/record.ts'
+import { plainAddress } from '../../kernel/plain-address.ts'
+import type { Sql } from '../../store/sql.ts'
+import { decidePeople, type PersonLink } from './decide.ts'
+import {
+  forgetUntold,
+  type Giving,
+  isKeptId,
+  keptName,
+  readGiving,
+  readPeople,
+  type SourcePerson,
+  type WrittenPerson,
+  writePeople,
+} from './rows.ts'
+
+/** Whose word counts for an address. */
+export interface AddressDirectory {
+  /** Undefined: nobody's. */
+  readonly directoryOf: (domain: string) => string | undefined
+  /** Everybody to whom its directory ever gave each of these. */
+  readonly holders: (
+    sql: Sql,
+    wanted: readonly Addressed[],
+  ) => Promise<readonly (Holder & { readonly address: string })[]>
+  /** Keeps them as they are until the transaction ends. */
+  readonly hold: (sql: Sql, wanted: readonly Addressed[]) => Promise<void>
+}
+
+interface Addressed {
+  readonly directory: string
+  readonly address: string
+}
+
+interface Holder {
+  readonly subject: string
+  readonly isActive: boolean
+  readonly isCurrent: boolean
+}
+
+/** What {@link withPeople} takes. */
+export interface LinkingDeps {
+  readonly source: string
+  readonly addresses: AddressDirectory
+  /** Whether whoever uses the source cannot give themselves any address. */
+  readonly verifiesAddresses: boolean
+  /** Told who is nobody in this reading, of whom what they were given may be there still. */
+  readonly onNobody: (gone: readonly Giving[]) => void
+  /** As whom changes go on record. */
+  readonly actor: RecordActor
+  /** Commits only while this process may write for the source. */
+  readonly transaction: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>
+}
+
+/**
+ * A source whose accounts are people of Remit: those of its settings, those that administrators linked, and
+ * those that source and directory name by one address. Everybody else is nobody.
+ */
+export const withPeople = (source: Source, dependencies: LinkingDeps): Source => ({
+  changes: (cursor, signal) => source.changes(cursor, signal),
+  item: (id, signal) => source.item(id, signal),
+  ...(source.directory !== undefined && {
+    async directory(signal) {
+      const told = await source.directory?.(signal)
+      if (told === undefined) throw new Error('A source lost its directory.')
+      return { ...byAccount(told), accounts: await linkAccounts(told.accounts, dependencies) }
+    },
+  }),
+})
+
+/**
+ * A person whom the settings name for an account means that account, where a folder or a zone names them: it
+ * may be nobody by now. Items are to name the account themselves.
+ */
+function byAccount({ accounts, folders, zones = [], ...others }: Directory): Directory {
+  const accountOf = new Map(accounts.map(({ id, subject }) => [subject, id]))
+  const said = (list: readonly SourceSubject[]): readonly SourceSubject[] =>
+    list.map((named) => {
+      const account = typeof named === 'string' ? accountOf.get(named) : undefined
+      return account === undefined ? named : { account }
+    })
+  return {
+    ...others,
+    accounts,
+    folders: folders.map(({ viewers, blocked = [], ...folder }) => ({
+      ...folder,
+      viewers: said(viewers),
+      blocked: said(blocked),
+    })),
+    zones: zones.map(({ audience, gates, blocked = [], ...zone }) => ({
+      ...zone,
+      audience: said(audience),
+      gates: gates.map(said),
+      blocked: said(blocked),
+    })),
+  }
+}
+
+/** Decides who each account is now, and keeps it. */
+export async function linkAccounts(
+  accounts: readonly SourceAccount[],
+  { source, addresses, verifiesAddresses, onNobody, actor, transaction }: LinkingDeps,
+): Promise<readonly SourceAccount[]> {
+  const told = accounts.filter(({ id }) => isKeptId(id))
+  const wanted = told.flatMap(({ email }) => {
+    const plain = plainAddress(email ?? '')
+    const directory = plain && addresses.directoryOf(plain.domain)
+    return plain && directory !== undefined ? [{ directory, address: plain.address }] : []
+  })
+  const decide = async (sql: Sql) => {
+    const holders = Map.groupBy(await addresses.holders(sql, distinct(wanted)), ({ address }) => address)
+    const kept = await readPeople(sql, source)
+    const people = decidePeople({
+      told,
+      kept,
+      verifiesAddresses,
+      directoryOf: addresses.directoryOf,
+      holdersOf: (address) => holders.get(address) ?? [],
+    })
+    return { kept: new Map(kept.map((link) => [link.account, link])), people }
+  }
+  /** Whoever deactivates one whom it links comes before, and is seen, or after, and suspends the link. */
+  const decideHeld = async (sql: Sql) => {
+    const decided = await decide(sql)
+    const isNew = ({ account, state, linkedBy }: PersonLink): boolean =>
+      state === 'linked' && linkedBy === 'address' && decided.kept.get(account)?.state !== 'linked'
+    const made = new Set([...decided.people.values()].filter(isNew).map(({ address }) => address))
+    if (made.size === 0) return decided
+    await addresses.hold(
+      sql,
+      distinct(wanted).filter(({ address }) => made.has(address)),
+    )
+    return decide(sql)
+  }
+  const people = await transaction(async (sql) => {
+    const decided = await decideHeld(sql)
+    const byId = new Map(told.map((account) => [account.id, account]))
+    const changed = [...decided.people.values()].flatMap((link) => {
+      const kept = decided.kept.get(link.account)
+      const written = writtenOf(link, byId.get(link.account), kept)
+      return kept !== undefined && isSame(written, kept) ? [] : [written]
+    })
+    const writtenIds = await writePeople(sql, source, changed)
+    await forgetUntold(sql, source, [...byId.keys()])
+    await recordChanges(
+      sql,
+      actor,
+      source,
+      changed.filter((link) => writtenIds.has(link.account) && isOther(link, decided.kept.get(link.account))),
+    )
+    const lost = new Set(changed.map(({ account }) => account).filter((id) => !writtenIds.has(id)))
+    onNobody(await readGiving(sql, source))
+    return new Map([...decided.people].filter(([id]) => !lost.has(id)))
+  })
+  return accounts.map(({ subject: _, ...account }) => {
+    const link = people.get(account.id)
+    return link?.state === 'linked' && link.subject !== undefined
+      ? { ...account, subject: link.subject }
+      : account
+  })
+}
+
+const recordedAtOnce = 500
+
+/** Who became somebody, somebody else or nobody. */
+async function recordChanges(
+  sql: Sql,
+  actor: RecordActor,
+  source: string,
+  changed: readonly PersonLink[],
+): Promise<void> {
+  for (let offset = 0; offset < changed.length; offset += recordedAtOnce) {
+    const people = changed
+      .slice(offset, offset + recordedAtOnce)
+      .map(({ account, state, subject }) => ({ account, state, ...(subject !== undefined && { subject }) }))
+    await record(sql, actor, { event: 'source_people_changed', source, people })
+  }
+}
+
+const isOther = ({ state, subject }: PersonLink, before: PersonLink | undefined): boolean =>
+  (state !== 'unknown' || (before !== undefined && before.state !== 'unknown')) &&
+  (before?.state !== state || before.subject !== subject)
+
+const distinct = (wanted: readonly Addressed[]): readonly Addressed[] => [
+  ...new Map(wanted.map((one) => [one.address, one])).values(),
+]
+
+const writtenOf = (
+  { account, state, subject, linkedBy, address, reason, isHeld }: PersonLink,
+  told: SourceAccount | undefined,
+  kept: SourcePerson | undefined,
+): WrittenPerson => ({
+  account,
+  state,
+  subject,
+  linkedBy,
+  address,
+  reason,
+  isHeld,
+  name: told?.name === undefined ? kept?.name : keptName(told.name),
+  isTold: told !== undefined,
+  wasHeld: kept?.isHeld ?? false,
+})
+
+const isSame = (a: WrittenPerson, b: SourcePerson): boolean =>
+  a.state === b.state &&
+  a.subject === b.subject &&
+  a.linkedBy === b.linkedBy &&
+  a.address === b.address &&
+  a.reason === b.reason &&
+  a.isHeld === b.isHeld &&
+  a.name === b.name &&
+  a.isTold === b.isTold

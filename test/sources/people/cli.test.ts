@@ -1,0 +1,70 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { CliDeps } from '../../../src/cli/deps.ts'
+import { runCli } from '../../../src/cli/program.ts'
+import { createTerminal } from '../../../src/cli/terminal.ts'
+import { nobody } from '../../cli/world.ts'
+import { openPeopleWorld, type PeopleWorld } from './world.ts'
+
+let at: PeopleWorld
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
+  at = await openPeopleWorld()
+  await at.person('anne', 'anne@acme.test')
+  at.intranet.accounts.set('7', { name: 'Anne \u001b[31m', email: 'anne@acme.test' })
+  at.intranet.accounts.set('8', { name: 'Bob' })
+  for (let account = 0; account < 1_100; account += 1) at.intranet.accounts.set(`x${account}`, {})
+  await at.add()
+})
+afterAll(async () => {
+  await at?.[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function remit(...argv: readonly string[]) {
+  let out = ''
+  let said = ''
+  const { directory } = at
+  const code = await runCli(argv, {
+    demoTokens: { person: ({ user }: { user: string }) => directory.token({ user }) },
+    terminal: createTerminal({
+      stdout: { write: (text) => (out += text) },
+      stderr: { write: (text) => (said += text) },
+    }),
+    fetch: ((url: string, init: RequestInit) => directory.service.app.request(url, init)) as typeof fetch,
+    publicUrl: directory.config.publicUrl,
+    envToken: undefined,
+    now: Date.now,
+    signIns: nobody,
+  } as unknown as CliDeps)
+  return { code, out: out.trim().split('\n'), said }
+}
+
+test('remit source people prints who is who, all pages of it; link, confirm-link and unlink change it', async () => {
+  const all = await remit('source', 'people', 'intranet', '--user', 'dan')
+  expect(all.code, all.said).toBe(0)
+  expect(all.out).toHaveLength(1_102)
+  expect(all.out[0]).toBe('7 (Anne ?[31m, anne@acme.test)  user:acme/anne, by address')
+  expect(all.out[1]).toBe('8 (Bob)  unknown; The source gives no address for it')
+  expect(all.said).toBe('1 account linked, 0 suspended, 1101 unknown.\n')
+  const file = join(folder, 'people.json')
+  await writeFile(file, JSON.stringify([{ account: '8', subject: 'user:bob' }]))
+  const proposed = await remit('source', 'link', 'intranet', '--people', file, '--user', 'dan')
+  expect(proposed.out.slice(0, 2)).toEqual(['Proposed by user:dan:', '  8 is user:bob'])
+  const digest = proposed.out[2]?.split(' ').at(-1) ?? ''
+  const own = await remit('source', 'confirm-link', 'intranet', '--digest', digest, '--user', 'dan')
+  expect(own.code).not.toBe(0)
+  const confirmed = await remit('source', 'confirm-link', 'intranet', '--digest', digest, '--user', 'carol')
+  expect(confirmed.out).toEqual(['2 accounts linked, 0 suspended, 1100 unknown.'])
+  const unlinked = await remit('source', 'unlink', 'intranet', '7', '--user', 'dan')
+  expect(unlinked.out).toEqual(['1 account linked, 1 suspended, 1100 unknown.'])
+  const suspended = await remit('source', 'people', 'intranet', '--state', 'suspended', '--user', 'dan')
+  expect(suspended.out).toEqual([
+    '7 (Anne ?[31m, anne@acme.test)  suspended; was user:acme/anne; An administrator suspended it; until two administrators say who it is',
+  ])
+  const json = await remit('source', 'people', 'intranet', '--state', 'linked', '--json', '--user', 'dan')
+  expect(JSON.parse(json.out[0] ?? '')).toMatchObject({ account: '8', linked_by: 'people', held: false })
+})
