@@ -694,7 +694,28 @@ create table jobs (
   constraint jobs_state_check CHECK ((state = ANY (ARRAY['receiving'::text, 'open'::text, 'broken'::text])))
 );
 CREATE INDEX jobs_created_at ON public.jobs USING btree (created_at);
-CREATE INDEX jobs_listed ON public.jobs USING btree (owner, created_at DESC, id DESC);
+CREATE INDEX jobs_filtered ON public.jobs USING btree ((
+CASE
+    WHEN (state = 'broken'::text) THEN 'failed'::text
+    WHEN ((state = 'receiving'::text) OR ((done + failed) < total)) THEN
+    CASE
+        WHEN ((done + failed) > 0) THEN 'running'::text
+        ELSE 'queued'::text
+    END
+    WHEN ((failed > 0) AND (done = 0)) THEN 'failed'::text
+    ELSE 'done'::text
+END), kind, created_at DESC, id DESC);
+CREATE INDEX jobs_filtered_of ON public.jobs USING btree (owner, (
+CASE
+    WHEN (state = 'broken'::text) THEN 'failed'::text
+    WHEN ((state = 'receiving'::text) OR ((done + failed) < total)) THEN
+    CASE
+        WHEN ((done + failed) > 0) THEN 'running'::text
+        ELSE 'queued'::text
+    END
+    WHEN ((failed > 0) AND (done = 0)) THEN 'failed'::text
+    ELSE 'done'::text
+END), kind, created_at DESC, id DESC);
 CREATE TRIGGER jobs_paced BEFORE UPDATE OF done, failed ON public.jobs FOR EACH ROW WHEN (((new.total = old.total) AND ((new.done + new.failed) > (old.done + old.failed)))) EXECUTE FUNCTION job_paced();
 
 create table leases (

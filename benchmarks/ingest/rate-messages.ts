@@ -3,13 +3,16 @@ import type { TokenOptions } from '../../test/support/issuer.ts'
 /** What the service is asked by its parent. */
 export type Asked =
   | { readonly kind: 'token'; readonly id: number; readonly options: TokenOptions }
-  | { readonly kind: 'counts' }
+  /** `collects`: after the memory that nothing holds was freed. */
+  | { readonly kind: 'counts'; readonly collects?: boolean }
 
 /** Since the service started. */
 export interface Counts {
   readonly statements: number
   readonly embeddings: number
   readonly megabytes: number
+  /** Of that, what JavaScript holds, its buffers included. */
+  readonly heldMegabytes: number
   readonly byStatement: Readonly<Record<string, number>>
 }
 

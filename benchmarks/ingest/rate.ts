@@ -18,7 +18,8 @@ import { type Asked, type Counts, collection, folder, type Told } from './rate-m
  * process, statements and calls for each document, which hold on a busy machine too. Needs TEST_DATABASE_URL
  * and OPENFGA_PATH, and Linux. `--documents 2000`; `--against FOLDER`, another checkout, in turn;
  * `--rounds 1`; `--questions 20` puts so many a second, first alone, then beside the import; `--statements`
- * lists the commonest; `--profile FOLDER` writes the service's profile.
+ * lists the commonest; `--profile FOLDER` writes the service's profile; `--memory 5` prints what the service
+ * holds at so many steps of the import, once all that nothing holds was freed.
  */
 const { values } = parseArgs({
   options: {
@@ -28,6 +29,7 @@ const { values } = parseArgs({
     questions: { type: 'string', default: '0' },
     statements: { type: 'boolean', default: false },
     profile: { type: 'string' },
+    memory: { type: 'string', default: '0' },
   },
 })
 const [documents, rounds, questions] = [values.documents, values.rounds, values.questions].map(Number) as [
@@ -109,7 +111,7 @@ function at(ms: readonly number[], share: number): string {
 interface Child {
   readonly process: ChildProcess
   readonly url: string
-  counts(): Promise<Counts>
+  counts(collects?: boolean): Promise<Counts>
   token(options: TokenOptions): Promise<string>
 }
 
@@ -122,7 +124,10 @@ async function startChild(root: string, databaseUrl: string, openfgaUrl: string)
       OPENFGA_API_URL: openfgaUrl,
       OPENFGA_API_TOKEN: apiToken,
     },
-    execArgv: values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`],
+    execArgv: [
+      ...(values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`]),
+      ...(values.memory === '0' ? [] : ['--expose-gc']),
+    ],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
   const ready = Promise.withResolvers<string>()
@@ -139,10 +144,10 @@ async function startChild(root: string, databaseUrl: string, openfgaUrl: string)
   return {
     process: child,
     url,
-    counts: () =>
+    counts: (collects = false) =>
       new Promise((resolve) => {
         counted = resolve
-        child.send({ kind: 'counts' } satisfies Asked)
+        child.send({ kind: 'counts', collects } satisfies Asked)
       }),
     token: (options) =>
       new Promise((resolve) => {
@@ -232,6 +237,7 @@ async function importAll(
     () => void service.counts().then(({ megabytes }) => (peak = Math.max(peak, megabytes))),
     500,
   )
+  const memory = createMemory(count)
   try {
     const body = Readable.from(lines(from, count))
     const request: RequestInit & { readonly duplex: 'half' } = {
@@ -247,14 +253,46 @@ async function importAll(
       const answer = await fetch(`${service.url}/jobs/${job.id}`, {
         headers: { authorization: `Bearer ${await serviceToken(service)}` },
       })
-      const { state, failed } = (await answer.json()) as { state: string; failed: number }
+      const { state, failed, done } = (await answer.json()) as Progress
+      if (from > 0) await memory.at(done, service)
       if (failed > 0 || state === 'failed') throw new Error(`${failed} documents failed.`)
-      if (state === 'done') return peak
+      if (state === 'done') {
+        memory.tell()
+        return peak
+      }
       await sleep(100)
     }
   } finally {
     over.abort()
     clearInterval(watch)
+  }
+}
+
+interface Progress {
+  readonly state: string
+  readonly failed: number
+  readonly done: number
+}
+
+/** What the service holds at each step, and by how much it grew for each document. */
+function createMemory(count: number) {
+  const steps = Number(values.memory)
+  const seen: { readonly done: number; readonly rss: number; readonly held: number }[] = []
+  return {
+    async at(done: number, service: Child): Promise<void> {
+      if (steps === 0 || done < ((seen.length + 1) * count) / steps) return
+      const { megabytes, heldMegabytes } = await service.counts(true)
+      seen.push({ done, rss: megabytes, held: heldMegabytes })
+      console.log(
+        `  ${done} documents: ${megabytes.toFixed(0)} MB, of that held ${heldMegabytes.toFixed(1)} MB`,
+      )
+    },
+    tell(): void {
+      const [first, last] = [seen[0], seen.at(-1)]
+      if (first === undefined || last === undefined || first === last) return
+      const slope = (more: number): string => ((more * 1_048_576) / (last.done - first.done)).toFixed(0)
+      console.log(`  bytes a document: ${slope(last.rss - first.rss)}, held ${slope(last.held - first.held)}`)
+    },
   }
 }
 

@@ -12,6 +12,8 @@ export type RecordActor = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn
      * Fires when nobody waits for the request any more. Then nothing of it goes on record, nor in with that.
      */
     readonly over?: AbortSignal | undefined
+    /** The trace that it is a step of; null: of none. Left out: the one that is under way. */
+    readonly trace?: string | null
   }
 
 const columns = {
@@ -53,7 +55,7 @@ export function recordValues(actor: RecordActor, decision: DecisionEvent): SqlVa
     actor.client,
     actor.delegation ?? null,
     actor.tool ?? null,
-    traceId() ?? null,
+    actor.trace === undefined ? (traceId() ?? null) : actor.trace,
     detail,
     decisionOf(decision),
     objectsOf(actor, decision),

@@ -14,6 +14,8 @@ export interface Attempt {
   /** Nothing else is under way in this process: one of them ended one. */
   readonly isAlone: boolean
   readonly signal: AbortSignal
+  /** The id of the trace in which it was accepted. */
+  readonly traceOf: (task: RevisionTask) => string | undefined
   readonly onPublished: (published: Published) => Promise<void>
   /** Its content cannot be read. */
   readonly onRefused: (revision: Revision, error: ParseError) => Promise<void>
@@ -188,7 +190,7 @@ async function embedEach(
 async function publishStaged(
   context: IngestContext,
   revisions: readonly Revision[],
-  { signal, onPublished, onSuperseded }: Attempt,
+  { signal, traceOf, onPublished, onSuperseded }: Attempt,
 ): Promise<void> {
   if (revisions.length === 0) return
   signal.throwIfAborted()
@@ -203,7 +205,7 @@ async function publishStaged(
   const published = await context.documentLocks
     .hold(
       revisions.map(({ id }) => documentObject(id)),
-      (hold) => publish(context, hold, tasks),
+      (hold) => publish(context, hold, tasks, traceOf),
       undefined,
       waitMsMax,
     )

@@ -1,12 +1,22 @@
+import { WriteRefused } from '../authz/fga.ts'
 import { EmbeddingError } from '../embed/embedder.ts'
 import { AppError } from '../kernel/errors.ts'
+import { reasonOf as reasonText } from '../kernel/reason.ts'
 import { NotFound } from '../retrieval/chunk-index/port.ts'
+import { Lost } from './hold.ts'
+import { StayedLocked } from './locks.ts'
 import { ThreadError } from './parse/parsed.ts'
 
 /** Which tasks fail again and again, so that one that never can succeed comes to an end. */
 export interface Failures {
   /** Notes why a task failed; true once it is hopeless. */
   failed(task: string, error: unknown): boolean
+  /**
+   * Whether what kept these tasks out is an outage of what all share, the database or OpenFGA, by all that is
+   * known: then none of them is at fault. No longer once they failed so three times and other documents went
+   * in each time: one of them may be what makes it fail.
+   */
+  isShared(tasks: readonly string[], error: unknown): boolean
   /** The task is over. */
   ended(task: string): void
   /** A document went in: what fails meanwhile does not fail with everything. */
@@ -14,6 +24,7 @@ export interface Failures {
 }
 
 const timesMax = 10
+const sharedTimesMax = 3
 // Of tasks that fail at the same time: what is forgotten is counted anew.
 const rememberedMax = 10_000
 
@@ -32,7 +43,17 @@ interface Failing {
  */
 export function createFailures(): Failures {
   const failing = new Map<string, Failing>()
+  const sharedByTask = new Map<string, Omit<Failing, 'reason'>>()
   let published = 0
+  /** Whether it is believed of this task alone. */
+  const isSharedBy = (task: string): boolean => {
+    const previous = sharedByTask.get(task)
+    const isAgain = previous !== undefined && published > previous.publishedBefore
+    const times = (previous?.times ?? 0) + (isAgain ? 1 : 0)
+    if (previous === undefined && sharedByTask.size >= rememberedMax) sharedByTask.clear()
+    sharedByTask.set(task, { times, publishedBefore: published })
+    return times < sharedTimesMax
+  }
   return {
     failed(task, error) {
       const reason = reasonOf(error)
@@ -46,7 +67,11 @@ export function createFailures(): Failures {
       failing.set(task, failure)
       return failure.times >= timesMax && (isOfData(error) || published > failure.publishedBefore)
     },
-    ended: (task) => void failing.delete(task),
+    isShared: (tasks, error) => isOfAll(error) && tasks.map(isSharedBy).every(Boolean),
+    ended(task) {
+      failing.delete(task)
+      sharedByTask.delete(task)
+    },
     published: () => void published++,
   }
 }
@@ -64,12 +89,27 @@ export function reasonOf(error: unknown): string | undefined {
   return transient.test(code) ? undefined : `${error.name} ${code}`.trim()
 }
 
+/** What is thrown for tasks that an outage kept out, as {@link Failures.isShared} says. */
+export class SharedOutage extends Error {
+  constructor(cause: unknown) {
+    super(reasonText(cause), { cause })
+    this.name = 'SharedOutage'
+  }
+}
+
 /**
- * Whether each document meets it by itself, and none is at fault: the model is away, or no thread can start.
- * Then nothing that goes in together keeps another out. What is done to several at once is none of these.
+ * Whether none of the documents is at fault, and they may go together again: the model is away, or no thread
+ * can start, which each meets by itself; or it was found to be a {@link SharedOutage}.
  */
 export const isOutage = (error: unknown): boolean =>
-  (error instanceof EmbeddingError || error instanceof ThreadError) && reasonOf(error) === undefined
+  error instanceof SharedOutage ||
+  ((error instanceof EmbeddingError || error instanceof ThreadError) && reasonOf(error) === undefined)
+
+/** The database or OpenFGA does not answer. A document that another holds, or a refused Write, is neither. */
+const isOfAll = (error: unknown): boolean =>
+  error instanceof AppError &&
+  (error.code === 'storage_unavailable' || error.code === 'authorization_unavailable') &&
+  !(error instanceof Lost || error instanceof StayedLocked || error.cause instanceof WriteRefused)
 
 // The model may mean this very passage.
 const ofPassage: ReadonlySet<EmbeddingError['code']> = new Set(['wrong_answer', 'refused'])

@@ -110,7 +110,7 @@ export function createHold(
 const isEmpty = ({ writes = [], deletes = [] }: Writing): boolean => writes.length + deletes.length === 0
 
 /** Another may hold it now: nothing more is written. */
-class Lost extends AppError {}
+export class Lost extends AppError {}
 
 /** What is thrown where a lease was lost. */
 export const lost = (): Lost => new Lost('storage_unavailable', { internal: 'a lease was lost' })

@@ -42,7 +42,7 @@ import { type MemberSource, settleMembers, type UnsettledMember } from './member
 import type { PageOf } from './pages.ts'
 import { processRevisions } from './process.ts'
 import { createReadBudget } from './read-budget.ts'
-import { readSizeMax } from './read-each.ts'
+import { largeFrom, readSizeMax } from './read-each.ts'
 import { breakSilent } from './receiving.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 import { countTags, renameSubject, retag } from './retag.ts'
@@ -164,7 +164,7 @@ export function createIngest({
     failures: createFailures(),
     crashCounts: createCrashCounts(database, newId()),
     sharedLock: createSharedLock(),
-    readBudget: createReadBudget(readSizeMax),
+    readBudget: createReadBudget(readSizeMax, largeFrom),
     fewAtATime: createFewAtATime(isBeingAsked),
     beatMs: mendEveryMs / 2,
   }

@@ -1,4 +1,4 @@
-import type { Sql } from '../store/sql.ts'
+import type { Sql, SqlValue } from '../store/sql.ts'
 import { type Paced, type Progress, pacedColumns, progressOf } from './job-progress.ts'
 import { type JobKind, type JobState, stateOf } from './job-store.ts'
 import { nextOf, type PageOf, type Place, placeIn } from './pages.ts'
@@ -30,10 +30,46 @@ export interface JobPage {
   readonly cursor: string | undefined
 }
 
-// The same as stateOf() of job-store.ts says of a row.
+// The same as stateOf() of job-store.ts says of a row, and as the indexes of migration 0124 have it.
 const stateColumn = `case when state = 'broken' then 'failed'
   when state = 'receiving' or done + failed < total then case when done + failed > 0 then 'running' else 'queued' end
   when failed > 0 and done = 0 then 'failed' else 'done' end`
+
+const states: readonly JobState[] = ['queued', 'running', 'done', 'failed']
+const kinds: readonly JobKind[] = ['document', 'withdrawal', 'import', 'retry']
+
+const listColumns = `id, owner, kind, state, created_at as "createdAt", total, done, failed, ${pacedColumns}`
+
+/**
+ * The newest of each state and kind that is asked for, each from its own place of an index, then the newest
+ * of those: whatever is left out is not read.
+ */
+const listStatement = (owned: string): string =>
+  `select to_char("createdAt" at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as place, found.*
+   from unnest($1::text[]) as s (told) cross join unnest($2::text[]) as k (kind_told) cross join lateral (
+     select ${listColumns} from jobs
+     where ${owned} and (${stateColumn}) = s.told and kind = k.kind_told
+       and ($3::timestamptz is null or (created_at, id) < ($3, $4::text))
+     order by created_at desc, id desc limit $5
+   ) found order by "createdAt" desc, id desc limit $5`
+
+/** The statement of {@link listJobs}, with its values. */
+export function listJobsBy(
+  { owner, state, kind }: JobFilter,
+  place: Place | undefined,
+  rows: number,
+): readonly [string, readonly SqlValue[]] {
+  const values = [
+    state === undefined ? states : [state],
+    kind === undefined ? kinds : [kind],
+    place?.place ?? null,
+    place?.id ?? null,
+    rows,
+  ]
+  return owner === undefined
+    ? [listStatement('true'), values]
+    : [listStatement('owner = $6'), [...values, owner]]
+}
 
 interface Row extends Omit<ListedJob, 'queued' | 'state'>, Paced, Place {
   readonly id: string
@@ -46,19 +82,12 @@ interface Row extends Omit<ListedJob, 'queued' | 'state'>, Paced, Place {
  */
 export async function listJobs(
   sql: Sql,
-  { owner, state, kind }: JobFilter,
+  filter: JobFilter,
   { cursor, limit }: PageOf,
   now: number,
 ): Promise<JobPage> {
   const place = placeIn('jobs', cursor)
-  const rows = await sql.query<Row>(
-    `select to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as place, id, owner, kind, state,
-       created_at as "createdAt", total, done, failed, ${pacedColumns}
-     from jobs where ($1::text is null or owner = $1) and ($2::text is null or (${stateColumn}) = $2)
-       and ($3::text is null or kind = $3) and ($4::timestamptz is null or (created_at, id) < ($4, $5::text))
-     order by created_at desc, id desc limit $6`,
-    [owner ?? null, state ?? null, kind ?? null, place?.place ?? null, place?.id ?? null, limit + 1],
-  )
+  const rows = await sql.query<Row>(...listJobsBy(filter, place, limit + 1))
   return { jobs: rows.slice(0, limit).map((row) => toListed(row, now)), cursor: nextOf('jobs', rows, limit) }
 }
 

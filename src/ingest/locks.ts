@@ -104,8 +104,11 @@ function hurry(patience: Background | undefined): void {
   if (patience !== undefined) patience.isOver = true
 }
 
-const stayedLocked = (): AppError =>
-  new AppError('storage_unavailable', { internal: 'an object stayed locked' })
+/** Somebody else held an object for longer than was waited. */
+export class StayedLocked extends AppError {}
+
+const stayedLocked = (): StayedLocked =>
+  new StayedLocked('storage_unavailable', { internal: 'an object stayed locked' })
 
 const newHoldId = ({ newId, now }: Pick<LocksDeps, 'newId' | 'now'>): string => holdId(now(), newId())
 

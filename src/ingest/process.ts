@@ -4,7 +4,7 @@ import type { IngestContext } from './context.ts'
 import { sameTags, sensitiveTag, setTags, type Tag } from './desired-tuples.ts'
 import { readDocuments } from './document-rows.ts'
 import { setAside } from './failed-documents.ts'
-import { isOutage, reasonOf } from './failures.ts'
+import { isOutage, reasonOf, SharedOutage } from './failures.ts'
 import { finishItem } from './job-store.ts'
 import { ParseError } from './parse/parsed.ts'
 import type { Published } from './publish.ts'
@@ -20,6 +20,8 @@ export interface Processing {
   readonly signal: AbortSignal
   /** These are over, well or not: nothing of them is left to do. */
   readonly done: (tasks: readonly RevisionTask[]) => Promise<void>
+  /** The trace in which the task was sent. */
+  readonly traceOf: (task: RevisionTask) => string | undefined
 }
 
 /**
@@ -32,21 +34,25 @@ export interface Processing {
 export async function processRevisions(
   context: IngestContext,
   tasks: readonly RevisionTask[],
-  { signal, done }: Processing,
+  processing: Processing,
 ): Promise<void> {
+  const { signal, done } = processing
   const { database, failures, log } = context
   const ended = async (some: readonly RevisionTask[]): Promise<void> => {
     for (const task of some) failures.ended(keyOf(task))
     await done(some)
+    for (const task of some) open.delete(task)
   }
   const [task, ...others] = tasks
   if (task === undefined) return
-  // Of a batch that failed nobody knows whose reason it was.
-  if (others.length > 0) return inTurn(context, tasks, signal, ended)
+  const open = new Set(tasks)
   try {
-    await inTurn(context, tasks, signal, ended)
+    await inTurn(context, tasks, processing, ended)
   } catch (error) {
-    if (signal.aborted || !failures.failed(keyOf(task), error)) throw error
+    if (signal.aborted) throw error
+    if (failures.isShared([...open].map(keyOf), error)) throw new SharedOutage(error)
+    // Of a batch that failed nobody knows whose reason it was.
+    if (others.length > 0 || !failures.failed(keyOf(task), error)) throw error
     const revision = await readRevision(database, task.document, task.revision)
     log('document_given_up', { ...task, reason: reasonOf(error) })
     if (revision !== undefined) await refuse(context, revision, givenUp(error))
@@ -66,7 +72,7 @@ const givenUp = (cause: unknown): ParseError =>
 async function inTurn(
   context: IngestContext,
   tasks: readonly RevisionTask[],
-  signal: AbortSignal,
+  { signal, traceOf }: Processing,
   ended: (tasks: readonly RevisionTask[]) => Promise<void>,
 ): Promise<void> {
   const { database, crashCounts, sharedLock, jobChanged } = context
@@ -77,6 +83,7 @@ async function inTurn(
     ended(some.flatMap((task) => taskByKey.get(keyOf(task)) ?? []))
   const outcome = {
     signal,
+    traceOf: (task: RevisionTask) => traceOf(taskByKey.get(keyOf(task)) ?? task),
     onPublished: async ({ tasks: published, jobs }: Published): Promise<void> => {
       for (const _ of published) context.failures.published()
       for (const job of jobs) jobChanged(job)

@@ -30,6 +30,7 @@ export async function publish(
   context: IngestContext,
   hold: Hold,
   tasks: readonly RevisionTask[],
+  traceOf: (task: RevisionTask) => string | undefined,
 ): Promise<Published> {
   const { database, step, corpusChanged, allowList, index, fewAtATime } = context
   const revisions = [...(await readRevisions(database, tasks)).values()]
@@ -71,7 +72,7 @@ export async function publish(
   )
   await fewAtATime(() => reconcileObjects(context, hold, objects))
   await steps('tuples')
-  const jobs = await fewAtATime(() => hold.transaction((sql) => show(sql, revisions, context)))
+  const jobs = await fewAtATime(() => hold.transaction((sql) => show(sql, revisions, context, traceOf)))
   await corpusChanged(revisions.map(({ docNo }) => docNo))
   await steps('published')
   const ids = new Set(revisions.map(({ id }) => id))
@@ -101,6 +102,7 @@ async function show(
   sql: Sql,
   revisions: readonly Revision[],
   { newId, index }: IngestContext,
+  traceOf: (task: RevisionTask) => string | undefined,
 ): Promise<readonly string[]> {
   const counts = await index.show(
     sql,
@@ -143,7 +145,7 @@ async function show(
   await recordAll(
     sql,
     revisions.map(({ id, revision }) => ({
-      actor: operator(newId()),
+      actor: { ...operator(newId()), trace: traceOf({ document: id, revision }) ?? null },
       decision: { event: 'document_published', document_id: id, revision },
     })),
   )

@@ -6,12 +6,12 @@ import type { Revision } from './revision.ts'
 // Bytes of content that are fetched together: they are held until they are read.
 const fetchedBytesMax = 1_000_000
 // What a document may turn out to hold, until that is known. The text, its passages and what is embedded of
-// them are three times its size; a compressed one is larger. No more than half of the budget: beside a large
-// one there is a place for another.
+// them are three times its size; a compressed one is larger.
 const sizeLeast = 4_000_000
-const sizeMost = 12_000_000
-/** Characters that all batches of a process read and have not stored yet. */
-export const readSizeMax = 2 * sizeMost
+/** From here on a document has a place of its own: its bytes alone would fill what others share. */
+export const largeFrom = 12_000_000
+/** Characters that all batches of a process read and have not stored yet, large documents aside. */
+export const readSizeMax = 2 * largeFrom
 /** So long those that are read wait for the rest of their batch. */
 const lingerMs = 100
 
@@ -79,7 +79,7 @@ async function readAll(
   onRead: (read: Read) => void,
 ): Promise<void> {
   const { keep, begin, signal } = run
-  const budget = context.readBudget()
+  const budget = context.readBudget(revisions[0]?.source ?? '')
   const reading: Promise<void>[] = []
   for (const some of parted(revisions, ({ bytes }) => bytes, fetchedBytesMax)) {
     try {
@@ -106,7 +106,7 @@ async function readAll(
   await Promise.all(reading)
 }
 
-const sizeThought = ({ bytes }: Revision): number => Math.min(sizeMost, Math.max(sizeLeast, 3 * bytes))
+const sizeThought = ({ bytes }: Revision): number => Math.max(sizeLeast, 3 * bytes)
 
 /** Characters. */
 const sizeOf = ({ text, chunks }: Prepared): number =>

@@ -2,8 +2,9 @@ import { AsyncResource } from 'node:async_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { JobWithMetadata, PgBoss } from 'pg-boss'
 import { inBackground } from '../kernel/background.ts'
+import { AppError } from '../kernel/errors.ts'
 import { fairNext } from '../kernel/fair-next.ts'
-import { traced, traceHeaders } from '../kernel/trace.ts'
+import { traced, traceHeaders, traceIdOf } from '../kernel/trace.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import { type Boss, bossDb, createBoss, schema } from './boss.ts'
 import type { BatchHandler, BatchRun, Handler, LaterTask, Queue, Task } from './queue.ts'
@@ -62,6 +63,8 @@ const backlogMax = 256
 const shareLeast = 8
 // So long is not looked again, in multiples of what a look took, unless there is nothing to do.
 const restShare = 4
+// Between two tries to say how a batch ended.
+const settleMs = 1_000
 // How long what runs may take to hear of a shutdown.
 const graceMs = 10_000
 // Retries go on for as long as a task is kept: an outage of a day must lose nothing.
@@ -271,7 +274,8 @@ class PgBossQueue implements Queue {
     const signal = AbortSignal.any([this.#stopping.signal, lost.signal])
     // It may have waited here for so long, or this process stood still for so long, that it is another's by
     // now.
-    for (const job of await this.#lapsedOf(boss, [...open])) open.delete(job)
+    const lapsed = await this.#untilHeard(batch, () => this.#lapsedOf(boss, [...open]))
+    for (const job of lapsed) open.delete(job)
     if (open.size === 0) return
     let later: LaterTask | undefined
     try {
@@ -282,20 +286,43 @@ class PgBossQueue implements Queue {
     } catch (error) {
       this.#report(error)
       // The message may quote a document; only the name is stored.
-      if (open.size > 0)
-        await boss.fail(name, [...open], {
-          error: error instanceof Error ? error.name : 'thrown value',
-          isNobodys: this.#isNobodys(error),
-        })
+      const output = {
+        error: error instanceof Error ? error.name : 'thrown value',
+        isNobodys: this.#isNobodys(error),
+      }
+      if (open.size > 0) await this.#untilHeard(batch, () => boss.fail(name, [...open], output))
       return
     }
     const [job] = open
     if (job === undefined) return
-    if (later === undefined) await boss.complete(name, [...open])
-    else await this.#replace(boss, job, later)
+    const next = later
+    await this.#untilHeard<unknown>(batch, () =>
+      next === undefined ? boss.complete(name, [...open]) : this.#replace(boss, job, next),
+    )
   }
 
-  /** What a request left to be done is a later step of its trace. */
+  /**
+   * Says something of a batch until the database hears it. What nobody settles during an outage would be
+   * taken for a dead process's half a minute later, and go in alone. What is another's meanwhile is left to
+   * it.
+   */
+  async #untilHeard<T>({ lost }: Batch, say: () => Promise<T>): Promise<T> {
+    const over = AbortSignal.any([this.#stopping.signal, lost.signal])
+    for (;;) {
+      try {
+        return await say()
+      } catch (error) {
+        if (over.aborted || !isAway(error)) throw error
+        this.#report(error)
+        await pause(settleMs, undefined, { signal: over }).catch(() => undefined)
+      }
+    }
+  }
+
+  /**
+   * What a request left to be done is a later step of its trace; a batch, which is one step, of its first
+   * task's.
+   */
   #handle(
     boss: PgBoss,
     { open }: Batch,
@@ -321,16 +348,19 @@ class PgBossQueue implements Queue {
         throw error
       }
     }
+    const traceOf = (task: Task['data']): string | undefined => {
+      const job = jobByTask.get(task)
+      return job && traceIdOf(carrierOf(job))
+    }
     const [first] = open
-    const traceparent = first?.data['traceparent']
     return traced(
       `job ${name}`,
       {
         kind: 'internal',
         attributes: { 'messaging.destination.name': name, 'messaging.batch.message_count': open.size },
-        carrier: typeof traceparent === 'string' ? { traceparent } : {},
+        carrier: first === undefined ? {} : carrierOf(first),
       },
-      async () => this.#handler?.([...jobByTask.keys()], { signal, done }, continueLater),
+      async () => this.#handler?.([...jobByTask.keys()], { signal, done, traceOf }, continueLater),
     )
   }
 
@@ -405,7 +435,14 @@ class PgBossQueue implements Queue {
 const goesTogether = ({ retryCount, output }: TaskJob): boolean =>
   retryCount === 0 || (isObject(output) && 'isNobodys' in output && output.isNobodys === true)
 
+const isAway = (error: unknown): boolean => error instanceof AppError && error.code === 'storage_unavailable'
+
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
+
+const carrierOf = ({ data }: TaskJob): Readonly<Record<string, string>> => {
+  const { traceparent } = data
+  return typeof traceparent === 'string' ? { traceparent } : {}
+}
 
 const turnOf = ({ groupId }: TaskJob): string | null | undefined => groupId
 

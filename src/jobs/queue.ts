@@ -35,6 +35,8 @@ export interface BatchRun {
   readonly signal: AbortSignal
   /** Ends these tasks of the batch now, in one statement: what else is in it keeps none of them waiting. */
   readonly done: (tasks: readonly Task['data'][]) => Promise<void>
+  /** The id of the trace in which the task was sent; undefined where it was sent in none. */
+  readonly traceOf: (task: Task['data']) => string | undefined
 }
 
 /**

@@ -4,6 +4,7 @@ import {
   context,
   isSpanContextValid,
   propagation,
+  ROOT_CONTEXT,
   type Span,
   SpanKind,
   SpanStatusCode,
@@ -53,6 +54,12 @@ export function traceHeaders(): Readonly<Record<string, string>> {
 /** 32 hexadecimal digits, for the record. */
 export function traceId(): string | undefined {
   const found = trace.getActiveSpan()?.spanContext()
+  return found !== undefined && isSpanContextValid(found) ? found.traceId : undefined
+}
+
+/** The same of a trace that somebody else began; undefined where the carrier names none. */
+export function traceIdOf(carrier: Readonly<Record<string, string>>): string | undefined {
+  const found = trace.getSpanContext(propagation.extract(ROOT_CONTEXT, carrier))
   return found !== undefined && isSpanContextValid(found) ? found.traceId : undefined
 }
 

@@ -1,7 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { openTelemetry } from '../../src/compose/telemetry.ts'
 import { EmbeddingError } from '../../src/embed/embedder.ts'
 import { ParseError } from '../../src/ingest/parse/parsed.ts'
+import { traced } from '../../src/kernel/trace.ts'
 import { backends } from '../support/backends.ts'
 import { documentOf, type IngestWorld, openIngestWorld } from './world.ts'
 
@@ -19,7 +21,7 @@ for (const backend of backends.filter(
     beforeAll(async () => {
       world = await openIngestWorld(backend, {
         retryPauseSecondsMax: 0,
-        lineBytesMax: 2_000_000,
+        lineBytesMax: 6_000_000,
         index: (index) => ({
           ...index,
           async stage(publications) {
@@ -47,6 +49,8 @@ for (const backend of backends.filter(
       world.onStep = async () => undefined
       world.onEmbed = () => undefined
       world.onPrepared = () => undefined
+      world.onRead = async () => undefined
+      world.isAway = () => false
       poisoned.clear()
       mayStage = Promise.resolve()
     })
@@ -119,6 +123,22 @@ for (const backend of backends.filter(
       }
       const { id } = await importing
       expect(await world.done(id)).toMatchObject({ done: 64, failed: 0 })
+    }, 60_000)
+
+    test('are held one at a time where their bytes alone fill the memory', async () => {
+      let [held, heldMost] = [0, 0]
+      world.onRead = async () => {
+        held += 1
+        heldMost = Math.max(heldMost, held)
+        await pause(300)
+        held -= 1
+        throw new ParseError('unreadable', 'Not read here.')
+      }
+      const text = 'x'.repeat(4_200_000)
+      const jobs: string[] = []
+      for (const id of named('huge', 8)) jobs.push(await world.put({ id, text }))
+      for (const job of jobs) expect(await world.done(job)).toMatchObject({ failed: 1 })
+      expect(heldMost).toBe(1)
     }, 60_000)
 
     test('go in though they are large, and a small one before them is read slowly', async () => {
@@ -269,6 +289,42 @@ for (const backend of backends.filter(
       },
       60_000,
     )
+
+    test('are each on record under the trace in which it was accepted', async () => {
+      await using _telemetry = await openTelemetry({ endpoint: undefined, version: 'test' })
+      const free = Promise.withResolvers<void>()
+      let [reading, shown] = [0, 0]
+      world.onStep = async (step, id) => {
+        if (step !== 'prepared' || !id.startsWith('busy/')) return
+        reading += 1
+        await free.promise
+      }
+      // All places that one service gets are taken: what comes now goes in together.
+      const jobs: string[] = []
+      for (const id of named('busy', 7)) jobs.push(await world.put({ id }))
+      await expect.poll(() => reading, { timeout: 20_000 }).toBe(7)
+      const ids = named('traced', 4)
+      const traceOf = (nth: number): string => String(nth + 1).repeat(32)
+      for (const [nth, id] of ids.entries()) {
+        const carrier: Record<string, string> =
+          nth === 3 ? {} : { traceparent: `00-${traceOf(nth)}-00f067aa0ba902b7-01` }
+        await traced('test', { kind: 'internal', attributes: {}, carrier }, async () => {
+          jobs.push(await world.put({ id, access: anne }))
+        })
+      }
+      world.isAway = (statement) => {
+        shown += statement.includes('set live_revision = r.revision') ? 1 : 0
+        return false
+      }
+      free.resolve()
+      for (const job of jobs) expect(await world.done(job)).toMatchObject({ done: 1 })
+      expect(shown).toBeLessThan(11)
+      const recorded = await world.database.query(
+        `select detail->>'document_id' as id, trace_id from decision_records
+         where event = 'document_published' and detail->>'document_id' like 'traced/%' order by 1`,
+      )
+      expect(recorded).toEqual(ids.map((id, nth) => ({ id, trace_id: nth === 3 ? null : traceOf(nth) })))
+    }, 60_000)
 
     test('leave nothing behind', async () => {
       const left = await world.database.query(

@@ -106,6 +106,7 @@ async function publishAll(id: string): Promise<void> {
     await work([{ document: id, revision }], {
       signal: new AbortController().signal,
       done: async () => undefined,
+      traceOf: () => undefined,
     })
 }
 
