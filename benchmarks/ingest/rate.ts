@@ -1,8 +1,11 @@
 import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { type IncomingMessage, request } from 'node:http'
 import { loadavg } from 'node:os'
 import { Readable } from 'node:stream'
+import { json } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { administer } from '../../test/support/administer.ts'
@@ -239,16 +242,13 @@ async function importAll(
   )
   const memory = createMemory(count)
   try {
-    const body = Readable.from(lines(from, count))
-    const request: RequestInit & { readonly duplex: 'half' } = {
-      method: 'POST',
-      headers,
-      body: Readable.toWeb(body) as never,
-      duplex: 'half',
-    }
-    const response = await fetch(`${service.url}/imports`, request)
-    const { job } = (await response.json()) as { job?: { id: string } }
-    if (job === undefined) throw new Error(`The import was answered with ${response.status}.`)
+    // `fetch` waits no more than five minutes for an answer.
+    const sent = request(`${service.url}/imports`, { method: 'POST', headers })
+    const answered = once(sent, 'response') as Promise<[IncomingMessage]>
+    await pipeline(Readable.from(lines(from, count)), sent)
+    const [response] = await answered
+    const { job } = (await json(response)) as { job?: { id: string } }
+    if (job === undefined) throw new Error(`The import was answered with ${response.statusCode}.`)
     for (;;) {
       const answer = await fetch(`${service.url}/jobs/${job.id}`, {
         headers: { authorization: `Bearer ${await serviceToken(service)}` },

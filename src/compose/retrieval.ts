@@ -5,6 +5,7 @@ import type { App } from '../http/env.ts'
 import type { SearchMetrics } from '../http/metrics.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { retrievalRoutes } from '../http/routes/retrieval/retrieve.ts'
+import { createQuestions, type Questions } from '../kernel/questions.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
 import { createIvfIndex, type IvfIndex } from '../retrieval/chunk-index/ivf/ivf-index.ts'
@@ -36,8 +37,8 @@ export interface RetrievalDeps
 /** What answers: search, single documents, and which collections there are for somebody. */
 export interface Retrieval extends AsyncDisposable {
   readonly retrieve: Retriever
-  /** Whether anybody asked within the last second. */
-  readonly isBeingAsked: () => boolean
+  /** What is asked now. */
+  readonly questions: Questions
   readonly readDocument: DocumentReader
   readonly listCollections: CollectionLister
   /** How far behind OpenFGA's change log the replica is. */
@@ -50,9 +51,6 @@ export interface Retrieval extends AsyncDisposable {
   readonly ranking: RankingStatistics
   routes(face: { readonly requireBearer: RequireBearer }): readonly App[]
 }
-
-// Agents ask again before that.
-const askedMs = 1_000
 
 /** Opens the corpus, the searches and what answers questions. */
 export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrieval> {
@@ -82,7 +80,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   const snapshots = createSnapshots({ index, corpus })
   const isCurrent = () => isAtTail(index.status(), now())
   const hasTail = () => isCurrent() || untilAtTail(index, isCurrent)
-  let askedAt = Number.NEGATIVE_INFINITY
+  const questions = createQuestions()
   const answer = createRetriever({
     sql: database,
     ...grants,
@@ -98,16 +96,14 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     newDecoy: () => randomBytes(16).toString('base64url'),
     onAnswer: metrics.onAnswer,
   })
-  const retrieve: Retriever = (...args) => {
-    askedAt = performance.now()
-    return answer(...args)
-  }
-  const readDocument = createDocumentReader({
+  const retrieve: Retriever = (...args) => questions.during(() => answer(...args))
+  const readOne = createDocumentReader({
     sql: database,
     gate,
     presenting: grants.presenting,
     why: whyReader,
   })
+  const readDocument: DocumentReader = (...args) => questions.during(() => readOne(...args))
   const listCollections = createCollectionLister({
     sql: database,
     nominator,
@@ -119,7 +115,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   const owned = stack.move()
   return {
     retrieve,
-    isBeingAsked: () => performance.now() - askedAt < askedMs,
+    questions,
     readDocument,
     listCollections,
     indexLagMs,

@@ -14,7 +14,8 @@ export interface Failures {
   /**
    * Whether what kept these tasks out is an outage of what all share, the database or OpenFGA, by all that is
    * known: then none of them is at fault. No longer once they failed so three times and other documents went
-   * in each time: one of them may be what makes it fail.
+   * in each time: one of them may be what makes it fail. What an outage left locked, since a Write may still
+   * come, is part of it six times: by then the lease is over.
    */
   isShared(tasks: readonly string[], error: unknown): boolean
   /** The task is over. */
@@ -25,8 +26,16 @@ export interface Failures {
 
 const timesMax = 10
 const sharedTimesMax = 3
+const lockedTimesMax = 6
 // Of tasks that fail at the same time: what is forgotten is counted anew.
 const rememberedMax = 10_000
+
+interface Shared {
+  /** Outages of which each began after others had gone in since the one before. */
+  readonly times: number
+  readonly lockedTimes: number
+  readonly publishedBefore: number
+}
 
 interface Failing {
   readonly reason: string
@@ -43,7 +52,7 @@ interface Failing {
  */
 export function createFailures(): Failures {
   const failing = new Map<string, Failing>()
-  const sharedByTask = new Map<string, Omit<Failing, 'reason'>>()
+  const sharedByTask = new Map<string, Shared>()
   let published = 0
   /** Whether it is believed of this task alone. */
   const isSharedBy = (task: string): boolean => {
@@ -51,8 +60,16 @@ export function createFailures(): Failures {
     const isAgain = previous !== undefined && published > previous.publishedBefore
     const times = (previous?.times ?? 0) + (isAgain ? 1 : 0)
     if (previous === undefined && sharedByTask.size >= rememberedMax) sharedByTask.clear()
-    sharedByTask.set(task, { times, publishedBefore: published })
+    sharedByTask.set(task, { times, lockedTimes: 0, publishedBefore: published })
     return times < sharedTimesMax
+  }
+  /** Whether it may be locked by what an outage left of an earlier try. */
+  const isLeftLocked = (task: string): boolean => {
+    const previous = sharedByTask.get(task)
+    if (previous === undefined) return false
+    const lockedTimes = previous.lockedTimes + 1
+    sharedByTask.set(task, { ...previous, lockedTimes })
+    return previous.times < sharedTimesMax && lockedTimes <= lockedTimesMax
   }
   return {
     failed(task, error) {
@@ -67,7 +84,10 @@ export function createFailures(): Failures {
       failing.set(task, failure)
       return failure.times >= timesMax && (isOfData(error) || published > failure.publishedBefore)
     },
-    isShared: (tasks, error) => isOfAll(error) && tasks.map(isSharedBy).every(Boolean),
+    isShared(tasks, error) {
+      if (isOfAll(error)) return tasks.map(isSharedBy).every(Boolean)
+      return isOfLock(error) && tasks.map(isLeftLocked).every(Boolean)
+    },
     ended(task) {
       failing.delete(task)
       sharedByTask.delete(task)
@@ -109,7 +129,9 @@ export const isOutage = (error: unknown): boolean =>
 const isOfAll = (error: unknown): boolean =>
   error instanceof AppError &&
   (error.code === 'storage_unavailable' || error.code === 'authorization_unavailable') &&
-  !(error instanceof Lost || error instanceof StayedLocked || error.cause instanceof WriteRefused)
+  !(isOfLock(error) || error.cause instanceof WriteRefused)
+
+const isOfLock = (error: unknown): boolean => error instanceof Lost || error instanceof StayedLocked
 
 // The model may mean this very passage.
 const ofPassage: ReadonlySet<EmbeddingError['code']> = new Set(['wrong_answer', 'refused'])

@@ -41,6 +41,10 @@ export interface IngestWorld extends AsyncDisposable {
   onEmbed: (texts: readonly string[]) => void
   /** Whether somebody waits for answers. */
   isBeingAsked: boolean
+  /** Whether somebody waits for one at this moment. */
+  isOpen: () => boolean
+  /** Called where ingestion waits until nobody does. */
+  onGap: (msMax: number) => Promise<void>
   /** Whether ingestion finds the database away at this statement; `transaction` where one begins. */
   isAway: (statement: string) => boolean
   /** Called before each Write to OpenFGA. */
@@ -181,7 +185,11 @@ export async function openIngestWorld(
         const prepared = await parser.prepare(content, signal)
         return world.onPrepared(prepared) ?? prepared
       },
-      isBeingAsked: () => world.isBeingAsked,
+      questions: {
+        areRecent: () => world.isBeingAsked,
+        isOpen: () => world.isOpen(),
+        gap: (msMax) => world.onGap(msMax),
+      },
       clock: { now: Date.now },
       newId: () => `j_${randomBytes(8).toString('hex')}`,
       limits: { lineBytesMax, linesMax: 3_000 },
@@ -200,6 +208,8 @@ export async function openIngestWorld(
     onPrepared: (_prepared: Prepared): Prepared | undefined => undefined,
     onEmbed: (_texts: readonly string[]): void => undefined,
     isBeingAsked: false,
+    isOpen: (): boolean => false,
+    onGap: async (_msMax: number): Promise<void> => undefined,
     isAway: (_statement: string): boolean => false,
     onWrite: (): void => undefined,
     onTuples: (_object: string | undefined): void => undefined,
