@@ -390,12 +390,31 @@ create table directories (
   prefix text not null,
   key_attribute text not null,
   created_at timestamp with time zone not null,
+  kind text default 'scim'::text not null,
+  settings jsonb default '{}'::jsonb not null,
+  origin text,
+  secret text,
+  poll_seconds integer default 300 not null,
+  max_age_seconds integer default 86400 not null,
+  next_at timestamp with time zone default now() not null,
+  began_at timestamp with time zone,
+  ended_at timestamp with time zone,
+  read_at timestamp with time zone,
+  failures integer default 0 not null,
+  problem text,
+  problems jsonb default '[]'::jsonb not null,
+  is_stale boolean default false not null,
+  held_people integer default 0 not null,
+  held_blocks integer default 0 not null,
+  end_held_until timestamp with time zone,
   constraint directories_pkey PRIMARY KEY (name),
   constraint directories_issuer_key UNIQUE (issuer),
   constraint directories_namespace_key UNIQUE (namespace),
   constraint directories_prefix_key UNIQUE (prefix),
-  constraint directories_key_attribute_check CHECK ((key_attribute = ANY (ARRAY['externalId'::text, 'userName'::text]))),
-  constraint directories_prefix_check CHECK ((prefix ~~ '%/'::text))
+  constraint directories_key_attribute_check CHECK (((kind <> 'scim'::text) OR (key_attribute = ANY (ARRAY['externalId'::text, 'userName'::text])))),
+  constraint directories_kind_check CHECK ((kind = ANY (ARRAY['scim'::text, 'ldap'::text, 'keycloak'::text]))),
+  constraint directories_prefix_check CHECK ((prefix ~~ '%/'::text)),
+  constraint directories_read_check CHECK (((kind = 'scim'::text) OR ((origin IS NOT NULL) AND (secret IS NOT NULL))))
 );
 
 create table directory_addresses (
@@ -414,9 +433,11 @@ create table directory_groups (
   created_at timestamp with time zone not null,
   changed_at timestamp with time zone not null,
   deleted_at timestamp with time zone,
+  immutable_id text,
   constraint directory_groups_pkey PRIMARY KEY (id),
   constraint directory_groups_directory_fkey FOREIGN KEY (directory) REFERENCES directories(name)
 );
+CREATE UNIQUE INDEX directory_groups_immutable_ids ON public.directory_groups USING btree (directory, immutable_id) WHERE (immutable_id IS NOT NULL);
 CREATE INDEX directory_groups_order ON public.directory_groups USING btree (directory, created_at, id) WHERE (deleted_at IS NULL);
 
 create table directory_members (
@@ -458,6 +479,8 @@ create table directory_users (
   created_at timestamp with time zone not null,
   changed_at timestamp with time zone not null,
   deleted_at timestamp with time zone,
+  immutable_id text,
+  is_held boolean default false not null,
   constraint directory_users_pkey PRIMARY KEY (id),
   constraint directory_users_directory_account_key UNIQUE (directory, account),
   constraint directory_users_directory_sub_key UNIQUE (directory, sub),

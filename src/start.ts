@@ -110,6 +110,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   // The first to end: whoever waits for a person is answered before the listeners are left to drain.
   stack.defer(() => service.approvals.endWaits())
   service.sources.start({ reads: roles.worker })
+  service.directoryReader.start({ reads: roles.worker })
   const withoutVector = infrastructure.embeddings.available
     ? await createChunkVectors(infrastructure.database).countMissing(infrastructure.database)
     : 0

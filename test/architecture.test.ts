@@ -25,7 +25,7 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   // Other systems' documents, taken in as any service's are.
   sources: ['kernel', 'store', 'audit', 'outbound', 'authz', 'delegation', 'ingest'],
   // People and groups as a directory brings them. Memberships are written by ingest, which compose hands it.
-  directory: ['kernel', 'store', 'audit', 'authz', 'delegation'],
+  directory: ['kernel', 'store', 'audit', 'authz', 'delegation', 'outbound'],
   sample: ['kernel', 'store', 'audit', 'authz', 'delegation', 'ingest'],
   // faces: never each other
   http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest', 'sources', 'directory'],
@@ -126,6 +126,7 @@ const homes: Readonly<Record<string, RegExp>> = {
   '@electric-sql/pglite': /^src\/store\//,
   '@electric-sql/pglite-socket': /^src\/store\//,
   'pg-boss': /^src\/jobs\//,
+  ldapts: /^src\/directory\/ldap\//,
   openai: /^src\/embed\//,
   'onnxruntime-node': /^src\/embed\//,
   hono: /^src\/(http|mcp|cli)\//,

@@ -1,11 +1,18 @@
+import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import { keyAttributes } from '../directory/directories.ts'
+import { OperatorError } from '../kernel/operator-error.ts'
 import { type MachineDeps, printList } from './listing.ts'
 
 interface AddFlags {
+  readonly kind: 'scim' | 'ldap'
   readonly namespace: string
   readonly prefix: string
-  readonly keyAttribute: string
+  readonly keyAttribute?: string
+  readonly settings?: string
+  readonly secret?: string
+  readonly poll?: string
+  readonly maxAge?: string
 }
 
 interface TokenFlags {
@@ -13,31 +20,71 @@ interface TokenFlags {
   readonly only: boolean
 }
 
-/** Commands for directories that bring people and groups by SCIM. */
+/** Commands for directories that bring people and groups. */
 export function addDirectoryCommands(program: Command, { admin, terminal }: MachineDeps): void {
   const directory = program
     .command('directory')
-    .description('Works on directories that bring people and groups by SCIM.')
+    .description('Works on directories that bring people and groups: by SCIM, or read by LDAP.')
   directory
     .command('add <name>')
-    .description('Registers a directory. Its properties never change.')
+    .description('Registers a directory. Name, namespace, prefix, kind and key never change.')
+    .addOption(new Option('--kind <kind>', 'how it comes').choices(['scim', 'ldap']).default('scim'))
     .requiredOption('--namespace <namespace>', 'of the trusted issuer whose people it brings')
     .requiredOption('--prefix <prefix>', 'beginning of the ids of its groups; ends in /')
     .addOption(
-      new Option('--key-attribute <attribute>', 'what is the issuer’s subject of a person')
-        .choices(keyAttributes)
-        .makeOptionMandatory(),
+      new Option('--key-attribute <attribute>', 'of SCIM: what is the issuer’s subject of a person').choices(
+        keyAttributes,
+      ),
     )
-    .action(async (name: string, { namespace, prefix, keyAttribute }: AddFlags) => {
-      const { base_url: baseUrl } = await admin.run('directory_add', {
-        name,
-        namespace,
-        prefix,
-        key_attribute: keyAttribute,
+    .option('--settings <file>', 'of the others: a file of JSON with what the kind asks for')
+    .option('--secret <name>', 'of the others: an entry of DIRECTORY_SECRETS for this kind and origin')
+    .option('--poll <seconds>', 'of the others: between two readings; 300 if left out')
+    .option(
+      '--max-age <seconds>',
+      'of the others: for which memberships count after a reading; a day if left out',
+    )
+    .action(async (name: string, { kind, namespace, prefix, ...flags }: AddFlags) => {
+      const about = { name, kind, namespace, prefix }
+      const { keyAttribute, settings, secret, poll, maxAge } = flags
+      if (kind === 'scim') {
+        if (keyAttribute === undefined)
+          throw new OperatorError('A directory by SCIM needs --key-attribute: what is the issuer’s subject.')
+        const { base_url: baseUrl } = await admin.run('directory_add', {
+          ...about,
+          key_attribute: keyAttribute,
+        })
+        terminal.say(
+          `The directory ${name} brings people of ${namespace} and groups ${prefix}… to ${String(baseUrl)}. Its token: remit directory token ${name}`,
+        )
+        return
+      }
+      await admin.run('directory_add', {
+        ...about,
+        settings: settings === undefined ? {} : (JSON.parse(await readFile(settings, 'utf8')) as unknown),
+        secret,
+        ...(poll !== undefined && { poll_seconds: Number(poll) }),
+        ...(maxAge !== undefined && { max_age_seconds: Number(maxAge) }),
       })
       terminal.say(
-        `The directory ${name} brings people of ${namespace} and groups ${prefix}… to ${String(baseUrl)}. Its token: remit directory token ${name}`,
+        `The directory ${name} is read for people of ${namespace} and groups ${prefix}…. How that goes: remit directory list`,
       )
+    })
+  directory
+    .command('sync <name>')
+    .description('Has a directory read now that the service reads.')
+    .action(async (name: string) => {
+      await admin.run('directory_sync', { name })
+      terminal.say(`The directory ${name} is read next.`)
+    })
+  directory
+    .command('end <name>')
+    .description(
+      'Ends for good what waits for your word, since too many are missing from a directory at once.',
+    )
+    .requiredOption('--waiting <count>', 'how many that is, as list says')
+    .action(async (name: string, { waiting }: { readonly waiting: string }) => {
+      await admin.run('directory_end', { name, waiting: Number(waiting) })
+      terminal.say(`What was missing from ${name} ends with its next reading.`)
     })
   directory
     .command('token <name>')

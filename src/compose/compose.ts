@@ -124,7 +124,15 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const compares = epoch.isSound
   await epoch.whenSound(() => ingest.start({ compares, takesIn: config.roles.worker }))
   const directory = stack.use(
-    openDirectory({ ...context, ...delegation, fga, allowList, ingest, barring: issuer.barring }),
+    openDirectory({
+      ...context,
+      ...delegation,
+      fga,
+      allowList,
+      ingest,
+      barring: issuer.barring,
+      isSound: () => epoch.isSound,
+    }),
   )
   const { directories, memberships } = directory
   await epoch.whenSound(async () => directory.start({ compares }))
@@ -257,6 +265,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     ranking: retrieval.ranking,
     record: keeping,
     sources: sources.runner,
+    directoryReader: directory.runner,
     async mayHaveForgotten() {
       await epoch.check()
       return !epoch.isSound
@@ -321,6 +330,8 @@ export interface Service
   readonly record: RecordKeeping
   /** Reads sources, from its `start` on. */
   readonly sources: SourceRunner
+  /** Reads directories that do not come by SCIM, from its `start` on. */
+  readonly directoryReader: DirectoryPart['runner']
   /** Whether the database or OpenFGA is older than the other, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>
   /** After an older copy of the database or of OpenFGA was put in place. */

@@ -3,8 +3,10 @@ import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import { createPersonEnd } from '../delegation/administration/person-end.ts'
 import { createDirectories, type Directories } from '../directory/directories.ts'
+import { ldapKind } from '../directory/ldap/kind.ts'
 import { createMemberships, type Memberships } from '../directory/memberships.ts'
 import { createDirectoryPeople } from '../directory/people.ts'
+import { createDirectoryRunner, type DirectoryRunner } from '../directory/reading/runner.ts'
 import { createScimGroups } from '../directory/scim/groups.ts'
 import { createScim } from '../directory/scim/service.ts'
 import { createScimUsers } from '../directory/scim/users.ts'
@@ -19,18 +21,22 @@ import type { Issuer } from './issuer.ts'
 
 /** Of the service, what directories take. */
 export interface DirectoryDeps
-  extends Pick<ComposeContext, 'config' | 'database' | 'clock' | 'log' | 'newTxn'>,
+  extends Pick<ComposeContext, 'config' | 'database' | 'clock' | 'log' | 'newTxn' | 'now' | 'outbound'>,
     Pick<DelegationPart, 'persons' | 'administrators' | 'delegations' | 'accountLinks'> {
   readonly fga: Pick<Fga, 'read'>
   readonly allowList: () => AllowList
   readonly barring: Issuer['barring']
   readonly ingest: Pick<Ingest, 'settleMembers'>
+  /** False: the database or OpenFGA is an older copy of itself, and nothing is read for now. */
+  readonly isSound: () => boolean
 }
 
 /** What brings people and groups in. */
 export interface DirectoryPart extends AsyncDisposable {
   readonly directories: Directories
   readonly memberships: Memberships
+  /** Reads nothing before its `start`. */
+  readonly runner: DirectoryRunner
   readonly routes: readonly App[]
   /**
    * Begins to write what a crash left, now and every minute, and to compare all groups with OpenFGA every
@@ -46,12 +52,10 @@ const compareEveryMs = 3_600_000
 export function openDirectory(dependencies: DirectoryDeps): DirectoryPart {
   const { config, database, fga, ingest, log } = dependencies
   const baseUrl = `${config.publicUrl}/scim/v2`
-  const newId = (prefix: 'u' | 'g') => () => `${prefix}_${randomBytes(16).toString('base64url')}`
-  const directories = createDirectories({
-    ...dependencies,
-    randomBytes,
-    trustedIssuers: config.trustedIssuers,
-  })
+  const newId = (prefix: 'u' | 'g') => `${prefix}_${randomBytes(16).toString('base64url')}`
+  const kinds = new Map([ldapKind].map((kind) => [kind.id, kind]))
+  const { trustedIssuers, directorySecrets: secrets, leaseSeconds } = config
+  const directories = createDirectories({ ...dependencies, randomBytes, trustedIssuers, kinds, secrets })
   const memberships = createMemberships({
     ...dependencies,
     fga,
@@ -70,11 +74,25 @@ export function openDirectory(dependencies: DirectoryDeps): DirectoryPart {
     personEnd: createPersonEnd(dependencies),
   })
   const resources = { ...dependencies, memberships, baseUrl }
-  const users = createScimUsers({ ...resources, newId: newId('u'), people })
-  const groups = createScimGroups({ ...resources, newId: newId('g') })
+  const users = createScimUsers({ ...resources, newId: () => newId('u'), people })
+  const groups = createScimGroups({ ...resources, newId: () => newId('g') })
+  const runner = createDirectoryRunner({
+    ...dependencies,
+    kinds,
+    secrets,
+    people,
+    memberships,
+    newId,
+    leaseSeconds,
+    trusted({ name, issuer, namespace, prefix }) {
+      const trusted = trustedIssuers.find((one) => one.namespace === namespace && one.issuer === issuer)
+      return trusted && { name, issuer, namespace, prefix, preset: trusted.preset }
+    },
+  })
   return {
     directories,
     memberships,
+    runner,
     routes: [scimRoutes({ directories, scim: createScim({ database, users, groups, baseUrl }) })],
     start({ compares }) {
       const mending = startRecurring(log, 'directories', mendEveryMs, () => memberships.mend())
@@ -84,6 +102,7 @@ export function openDirectory(dependencies: DirectoryDeps): DirectoryPart {
       if (compares) void comparing.poll()
     },
     async [Symbol.asyncDispose]() {
+      await runner[Symbol.asyncDispose]()
       await Promise.all(recurring.map((task) => task[Symbol.asyncDispose]()))
     },
   }

@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import type { Config } from '../config/config.ts'
+import { readDirectoryTotals } from '../directory/reading/totals.ts'
 import {
   indexDetails,
   type Metrics,
+  observeDirectories,
   observeIndex,
   observeRecord,
   observeSources,
@@ -50,6 +52,7 @@ export async function openOperators(dependencies: OperatorsDeps): Promise<Operat
     openfga: delegation.epoch.older !== 'openfga',
   })
   observeSources(metrics.registry, () => readSourceTotals(database))
+  observeDirectories(metrics.registry, () => readDirectoryTotals(database))
   observeWhole(metrics.registry, readDetails)
   const probe = () => Promise.all([answers(database), fga.isHealthy(activeModel.current.id)])
   const isOpen = () => delegation.isOpen() && activeModel.isKnown

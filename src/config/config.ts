@@ -2,6 +2,7 @@ import '../kernel/validation-message.ts'
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { OperatorError } from '../kernel/operator-error.ts'
+import { directories } from './directories.ts'
 import { embeddings } from './embeddings.ts'
 import { flag, isLoopback } from './forms.ts'
 import { type Derived, type Environment, group } from './group.ts'
@@ -63,6 +64,7 @@ export const settings = z.object({
   ...embeddings.settings,
   ...ingestion.settings,
   ...sources.settings,
+  ...directories.settings,
   ...retrieval.settings,
   ...limits.settings,
   ...outbound.settings,
@@ -79,6 +81,7 @@ const groups = [
   embeddings,
   ingestion,
   sources,
+  directories,
   retrieval,
   limits,
   outbound,
@@ -136,6 +139,7 @@ export function loadConfig(
     ...embeddings.read(value, derived, env),
     ...ingestion.read(value, derived, env),
     ...sources.read(value, derived, env),
+    ...directories.read(value, derived, env),
     ...retrieval.read(value, derived, env),
     ...limits.read(value, derived, env),
     ...outbound.read(value, derived, env),

@@ -8,10 +8,11 @@ export const secretsOf = ({
   TRUSTED_ISSUERS = '',
   VAULT_PROVIDERS = '',
   SOURCE_SECRETS = '',
+  DIRECTORY_SECRETS = '',
 }: Environment): readonly string[] => [
   ...secrets,
   ...[
-    ...`${TRUSTED_ISSUERS}${VAULT_PROVIDERS}${SOURCE_SECRETS}`.matchAll(
+    ...`${TRUSTED_ISSUERS}${VAULT_PROVIDERS}${SOURCE_SECRETS}${DIRECTORY_SECRETS}`.matchAll(
       /"(?:client_)?secret_env"\s*:\s*"(\w+)"/g,
     ),
   ].map(([, name = '']) => name),

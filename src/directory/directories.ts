@@ -5,6 +5,10 @@ import { AppError, invalid } from '../kernel/errors.ts'
 import { lockPrefixes } from '../store/prefixes.ts'
 import type { Runtime } from '../store/runtime.ts'
 import type { Sql } from '../store/sql.ts'
+import type { DirectoryKind } from './reading/kind.ts'
+import type { DirectorySecret } from './reading/runner.ts'
+import type { DirectoryReading } from './reading/totals.ts'
+import { type NewDirectory, type Way, wayOf } from './ways.ts'
 
 /** The attribute of a user that is the issuer's `sub`. */
 export const keyAttributes = ['externalId', 'userName'] as const
@@ -27,13 +31,20 @@ export interface Directory extends BringingDirectory {
   readonly keyAttribute: (typeof keyAttributes)[number]
 }
 
-/** A directory with what it has brought and the ends of its tokens. */
-export interface ListedDirectory extends Omit<Directory, 'preset'> {
+/** A directory with what it has brought, and how its tokens or its readings stand. */
+export interface ListedDirectory extends Omit<BringingDirectory, 'preset'> {
+  readonly kind: 'scim' | 'ldap' | 'keycloak'
+  readonly keyAttribute: string
+
   readonly users: number
   /** Of those users who ever signed in by their key: none of many, and the attribute is not the subject. */
   readonly usersSeen: number
   readonly groups: number
   readonly tokensEnd: readonly Date[]
+  /** People who are shut out and of whom nothing is ended: missing, or not to be told apart. */
+  readonly held: number
+  /** Undefined: it comes by SCIM. */
+  readonly reading: DirectoryReading | undefined
 }
 
 /** A group as OpenFGA knows it, with the name that its directory gave it. */
@@ -47,12 +58,20 @@ export interface ListedGroup {
 /** Which directories there are, and the tokens by which they come. */
 export interface Directories {
   /**
-   * Registers one. The same again changes nothing; 409 for other properties, whose people are here already.
-   * 422 for a namespace that no trusted issuer has or another directory brings, and for a prefix that does
+   * Registers one. The same again changes nothing but how one is read: settings, secret and times. 409 for
+   * other properties, whose people are here already. 422 for settings or a secret that do not fit, for a
+   * namespace that no trusted issuer has or another directory brings, and for a prefix that does
    * not end in `/` or has groups in common with that of another directory, of a service or of a source.
    */
-  add(directory: Omit<Directory, 'issuer' | 'preset'>): Promise<void>
+  add(directory: NewDirectory): Promise<void>
   list(): Promise<ListedDirectory[]>
+  /** Has one read now that the service reads; 422 for any other. */
+  wake(name: string): Promise<void>
+  /**
+   * Ends what the people have who are missing, and lets the memberships end that are: what was held until
+   * somebody says so. `held` is how many that is: 409 where it is another number by now.
+   */
+  endHeld(name: string, held: number): Promise<void>
   /** Its groups by their names; 422 for no such directory. */
   groupsOf(name: string): Promise<ListedGroup[]>
   /**
@@ -76,6 +95,10 @@ export interface DirectoriesDeps extends Pick<Runtime, 'database' | 'clock' | 'r
     readonly namespace: string
     readonly preset: PresetName
   }[]
+  /** Kinds that the service reads, by id. */
+  readonly kinds: ReadonlyMap<string, DirectoryKind>
+  /** `DIRECTORY_SECRETS`. */
+  readonly secrets: readonly DirectorySecret[]
 }
 
 const tokensMax = 2
@@ -89,7 +112,8 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
   const now = () => new Date(clock.now())
 
   return {
-    async add({ name, namespace, prefix, keyAttribute }) {
+    async add(directory) {
+      const { name, namespace, prefix } = directory
       if (!isId(name) || name.includes('/')) throw invalid('name', 'The name of the directory is not valid.')
       const issuer = issuers.get(namespace)?.issuer
       if (issuer === undefined)
@@ -97,46 +121,33 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
       // With the longest id that a group gets.
       if (!prefix.endsWith('/') || !isId(`${prefix}g_${'x'.repeat(22)}`))
         throw invalid('prefix', 'A prefix is the beginning of an id, and ends in /.')
-      const row = [name, issuer, namespace, prefix, keyAttribute]
+      const way = wayOf(deps, directory)
+      const row = [name, issuer, namespace, prefix, way.kind, way.keyAttribute]
       await database.transaction(async (sql) => {
         await lockPrefixes(sql)
         const [old] = await sql.query<{ row: string[] }>(
-          `select array[name, issuer, namespace, prefix, key_attribute] as row from directories where name = $1`,
+          `select array[name, issuer, namespace, prefix, kind, key_attribute] as row from directories
+           where name = $1`,
           [name],
         )
-        if (old !== undefined) {
-          if (JSON.stringify(old.row) === JSON.stringify(row)) return
+        if (old === undefined) await assertFree(sql, directory)
+        else if (JSON.stringify(old.row) !== JSON.stringify(row))
           throw new AppError('conflict', {
             field: 'name',
             public: `The directory ${name} is there with other properties, which never change.`,
           })
-        }
-        const [same] = await sql.query('select from directories where namespace = $1', [namespace])
-        if (same !== undefined)
-          throw invalid('namespace', `Another directory brings the people of ${namespace}.`)
-        const [{ owner } = {}] = await sql.query<{ owner: string }>(
-          `select 'directory ' || name as owner from directories
-           where starts_with(prefix, $1) or starts_with($1, prefix)
-           union all
-           select 'service ' || name from services, unnest(prefixes) as own
-           where starts_with(own, $1) or starts_with($1, own)
-           union all
-           select 'source ' || id from sources
-           where starts_with(id || '/', $1) or starts_with($1, id || '/')`,
-          [prefix],
-        )
-        if (owner !== undefined)
-          throw invalid('prefix', `The ${owner} writes groups that begin so. Each has one that writes it.`)
-        await sql.query(
-          `insert into directories (name, issuer, namespace, prefix, key_attribute, created_at)
-           values ($1, $2, $3, $4, $5, $6)`,
-          [...row, now()],
-        )
+        await saveDirectory(sql, row, way, now())
       })
     },
-    list: () =>
-      database.query<ListedDirectory>(
-        `select ${directoryColumns},
+    async list() {
+      const rows = await database.query<
+        Omit<ListedDirectory, 'reading'> & { readonly reading: DirectoryReading | null }
+      >(
+        `select ${directoryColumns}, kind,
+           (select count(*) from directory_users where directory = name and is_held) as held,
+           case when kind <> 'scim' then jsonb_build_object('origin', origin, 'readAt', read_at, 'endedAt', ended_at,
+             'failures', failures, 'problem', problem, 'problems', problems, 'isStale', is_stale,
+             'heldPeople', held_people, 'heldBlocks', held_blocks) end as reading,
            (select count(*) from directory_users where directory = name and deleted_at is null) as users,
            (select count(*) from directory_users join people on key = account
             where directory = directories.name and deleted_at is null) as "usersSeen",
@@ -145,7 +156,28 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
                  where directory = name and expires_at > $1 order by 1) as "tokensEnd"
          from directories order by name`,
         [now()],
-      ),
+      )
+      return rows.map(({ reading, ...row }) => ({ ...row, reading: reading ?? undefined }))
+    },
+    async wake(name) {
+      const rows = await database.query(
+        `update directories set next_at = now() where name = $1 and kind <> 'scim' returning name`,
+        [name],
+      )
+      if (rows.length === 0) throw invalid('name', `There is no directory ${name} that the service reads.`)
+    },
+    async endHeld(name, held) {
+      const [row] = await database.query<{ held: number; isSame: boolean }>(
+        `update directories set
+           end_held_until = case when held_people + held_blocks = $2 then now() else end_held_until end,
+           next_at = case when held_people + held_blocks = $2 then now() else next_at end
+         where name = $1 and kind <> 'scim' returning held_people + held_blocks as held`,
+        [name, held],
+      )
+      if (row === undefined) throw invalid('name', `There is no directory ${name} that the service reads.`)
+      if (row.held !== held)
+        throw new AppError('conflict', { field: 'held', public: `${row.held} are held now.` })
+    },
     async groupsOf(name) {
       const [row] = await database.query('select from directories where name = $1', [name])
       if (row === undefined) throw invalid('name', `There is no directory ${name}.`)
@@ -163,8 +195,11 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
       const token = `remit_dir_${randomBytes(32).toString('base64url')}`
       const expiresAt = new Date(clock.now() + days * 86_400_000)
       await database.transaction(async (sql) => {
-        const [row] = await sql.query('select from directories where name = $1 for update', [name])
-        if (row === undefined) throw invalid('name', `There is no directory ${name}.`)
+        const [row] = await sql.query(
+          `select from directories where name = $1 and kind = 'scim' for update`,
+          [name],
+        )
+        if (row === undefined) throw invalid('name', `There is no directory ${name} that comes by SCIM.`)
         await sql.query('delete from directory_tokens where directory = $1 and ($2 or expires_at <= $3)', [
           name,
           isOnly,
@@ -186,7 +221,7 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
       if (!tokenForm.test(token)) return undefined
       const [directory] = await database.query<Omit<Directory, 'preset'>>(
         `select ${directoryColumns} from directories join directory_tokens on directory = name
-         where digest = $1 and expires_at > $2`,
+         where digest = $1 and expires_at > $2 and kind = 'scim'`,
         [digestOf(token), now()],
       )
       const trusted = directory && issuers.get(directory.namespace)
@@ -196,6 +231,40 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
     },
   }
 }
+
+/** Nobody else brings these people or writes groups that begin so. */
+async function assertFree(
+  sql: Sql,
+  { namespace, prefix }: Pick<BringingDirectory, 'namespace' | 'prefix'>,
+): Promise<void> {
+  const [same] = await sql.query('select from directories where namespace = $1', [namespace])
+  if (same !== undefined) throw invalid('namespace', `Another directory brings the people of ${namespace}.`)
+  const [{ owner } = {}] = await sql.query<{ owner: string }>(
+    `select 'directory ' || name as owner from directories
+     where starts_with(prefix, $1) or starts_with($1, prefix)
+     union all
+     select 'service ' || name from services, unnest(prefixes) as own
+     where starts_with(own, $1) or starts_with($1, own)
+     union all
+     select 'source ' || id from sources
+     where starts_with(id || '/', $1) or starts_with($1, id || '/')`,
+    [prefix],
+  )
+  if (owner !== undefined)
+    throw invalid('prefix', `The ${owner} writes groups that begin so. Each has one that writes it.`)
+}
+
+/** Whatever the settings become, people and groups stay who they are by their immutable ids. */
+const saveDirectory = (sql: Sql, row: readonly string[], way: Way, now: Date): Promise<unknown> =>
+  sql.query(
+    `insert into directories (name, issuer, namespace, prefix, kind, key_attribute, settings, origin, secret,
+       poll_seconds, max_age_seconds, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12)
+     on conflict (name) do update set settings = excluded.settings, origin = excluded.origin, secret = excluded.secret, poll_seconds = excluded.poll_seconds,
+       max_age_seconds = excluded.max_age_seconds, next_at = now()
+     where directories.kind <> 'scim'`,
+    [...row, JSON.stringify(way.settings), way.origin, way.secret, way.pollSeconds, way.maxAgeSeconds, now],
+  )
 
 const directoryColumns = 'name, issuer, namespace, prefix, key_attribute as "keyAttribute"'
 

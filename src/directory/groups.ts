@@ -16,6 +16,8 @@ export interface GroupState {
 export interface NewGroup extends GroupState {
   readonly id: string
   readonly createdAt: Date
+  /** The directory's own id of the entry, where a feeder knows one. */
+  readonly immutableId?: string
 }
 
 /** What a group is from now on, and how that is called on record. */
@@ -28,9 +30,9 @@ export interface GroupChange extends GroupState {
 /** Makes a group without members. */
 export async function addGroup(sql: Sql, { directory, recordedAs }: Feeder, group: NewGroup): Promise<void> {
   await sql.query(
-    `insert into directory_groups (id, directory, attributes, created_at, changed_at)
-     values ($1, $2, $3, $4, $4)`,
-    [group.id, directory.name, group.attributes, group.createdAt],
+    `insert into directory_groups (id, directory, attributes, created_at, changed_at, immutable_id)
+     values ($1, $2, $3, $4, $4, $5)`,
+    [group.id, directory.name, group.attributes, group.createdAt, group.immutableId ?? null],
   )
   await record(sql, recordedAs, changed(directory, group.id, 'created'))
 }

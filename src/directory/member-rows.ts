@@ -67,14 +67,64 @@ export async function endMemberships(
   return removed.map(({ group_id: group }) => group)
 }
 
-/** Has somebody inactive who is only listed in these groups be in them. */
-export async function wakeMemberships(sql: Sql, member: string, groups: readonly string[]): Promise<void> {
+/**
+ * Has somebody who is only listed in these groups be in them; undefined: in all that list them. Returns the
+ * groups.
+ */
+export async function wakeMemberships(
+  sql: Sql,
+  member: string,
+  groups: readonly string[] | undefined,
+): Promise<string[]> {
   const woken = await sql.query<{ group_id: string }>(
     `update directory_members set is_dormant = false
-     where member = $1 and group_id = any($2::text[]) and is_dormant returning group_id`,
-    [member, [...groups]],
+     where member = $1 and ($2::text[] is null or group_id = any($2)) and is_dormant returning group_id`,
+    [member, groups === undefined ? null : [...groups]],
   )
   for (const { group_id: group } of woken) await markUnsettled(sql, group, [{ member }])
+  return woken.map(({ group_id: group }) => group)
+}
+
+/** Has somebody be only listed in all groups but these. Returns the groups. */
+export async function restMemberships(
+  sql: Sql,
+  member: string,
+  keptGroups: readonly string[],
+): Promise<string[]> {
+  const resting = await sql.query<{ group_id: string }>(
+    `update directory_members set is_dormant = true
+     where member = $1 and group_id <> all($2::text[]) and not is_dormant returning group_id`,
+    [member, [...keptGroups]],
+  )
+  for (const { group_id: group } of resting) await markUnsettled(sql, group, [{ member }])
+  return resting.map(({ group_id: group }) => group)
+}
+
+/** Has these of a group be in it, who were only listed. */
+export async function wakeMembers(sql: Sql, group: string, ids: readonly string[]): Promise<void> {
+  const woken = await sql.query<{ member: string }>(
+    `update directory_members set is_dormant = false
+     where group_id = $1 and member_id = any($2::text[]) and is_dormant returning member`,
+    [group, [...ids]],
+  )
+  await markUnsettled(sql, group, woken)
+}
+
+/** Has everybody be only listed in all groups of a directory but these. Returns the groups. */
+export async function restDirectory(
+  sql: Sql,
+  directory: string,
+  keptGroups: readonly string[],
+): Promise<string[]> {
+  const resting = await sql.query<{ group_id: string; member: string }>(
+    `update directory_members set is_dormant = true from directory_groups
+     where directory_groups.id = group_id and directory = $1 and group_id <> all($2::text[]) and not is_dormant
+     returning group_id, member`,
+    [directory, [...keptGroups]],
+  )
+  const byGroup = Map.groupBy(resting, ({ group_id: group }) => group)
+  for (const [group, members] of byGroup) await markUnsettled(sql, group, members)
+  return [...byGroup.keys()]
 }
 
 async function markUnsettled(

@@ -41,6 +41,8 @@ export interface Memberships {
    * every group that stands anywhere is one.
    */
   restricting(sql: Sql, member: string, options: { readonly orAll: boolean }): Promise<readonly string[]>
+  /** The same of all groups of a directory, with `orAll`. */
+  restrictingIn(sql: Sql, directory: string): Promise<readonly string[]>
 }
 
 /** A group and the directory that brings it. */
@@ -117,6 +119,19 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
     }
   }
 
+  async function restricting(
+    sql: Sql,
+    list: Pick<AllowList, 'isWidening'>,
+    { member, directory }: { readonly member: string | null; readonly directory: string | null },
+  ): Promise<readonly string[]> {
+    const rows = await sql.query<{ id: string; type: string; relation: string }>(whereGroupsStand, [
+      member,
+      directory,
+    ])
+    const restricts = rows.filter(({ type, relation }) => !list.isWidening(type, relation))
+    return [...new Set(restricts.map(({ id }) => id))]
+  }
+
   async function compareGroup({ id, directory }: GroupReference): Promise<number> {
     const stored: string[] = []
     for await (const { user } of fga.read({ object: groupObject(directory, id), relation: 'member' }))
@@ -134,12 +149,9 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
   }
 
   return {
-    async restricting(sql, member, { orAll }) {
-      const list = orAll ? listOrNone() : allowList()
-      const rows = await sql.query<{ id: string; type: string; relation: string }>(whereGroupsStand, [member])
-      const restricts = rows.filter(({ type, relation }) => !list.isWidening(type, relation))
-      return [...new Set(restricts.map(({ id }) => id))]
-    },
+    restricting: (sql, member, { orAll }) =>
+      restricting(sql, orAll ? listOrNone() : allowList(), { member, directory: null }),
+    restrictingIn: (sql, directory) => restricting(sql, listOrNone(), { member: null, directory }),
     settle: (groups, recordedAs) => settleEach(groups, () => recordedAs),
     async mend() {
       const rows = await groupsOf(
@@ -185,14 +197,14 @@ order by case when is_member then case when is_group then 0 else 2 end
 limit $2`
 
 /**
- * For each group of a member, where it and the groups that hold it are named: the types of objects and the
- * relations. That one group is a member of another is the way, and says nothing itself.
+ * For each group of a member, or of a directory, where it and the groups that hold it are named: the types of
+ * objects and the relations. That one group is a member of another is the way, and says nothing itself.
  */
 const whereGroupsStand = `
 with recursive above (id, userset) as (
-  select group_id, 'group:' || prefix || group_id || '#member'
-  from directory_members join directory_groups on directory_groups.id = group_id
-  join directories on name = directory where member = $1
+  select directory_groups.id, 'group:' || prefix || directory_groups.id || '#member'
+  from directory_groups join directories on name = directory
+  where directory = $2 or directory_groups.id in (select group_id from directory_members where member = $1)
   union
   select above.id, holder.userset from above cross join lateral (
     select object || '#member' as userset from desired_tuples

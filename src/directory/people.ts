@@ -7,7 +7,7 @@ import { AppError } from '../kernel/errors.ts'
 import type { Runtime } from '../store/runtime.ts'
 import type { Sql } from '../store/sql.ts'
 import type { BringingDirectory } from './directories.ts'
-import { endMemberships, wakeMemberships } from './member-rows.ts'
+import { endMemberships, restMemberships, wakeMemberships } from './member-rows.ts'
 import type { Memberships } from './memberships.ts'
 
 /** Whoever brings people and groups: a directory, and as what it is on record. */
@@ -64,6 +64,11 @@ export interface DirectoryPeople {
    * locked by the caller. Throws {@link StillEnding}, and `conflict` for the last administrator.
    */
   change(sql: Sql, feeder: Feeder, old: DirectoryPerson, change: PersonChange): Promise<Afterwards>
+  /**
+   * Has a person be as the service read it; the row is locked by the caller. Whom is held has all of it back
+   * once active, and whose end is for good has nothing. Throws as `change` does.
+   */
+  turn(sql: Sql, feeder: Feeder, old: ReadDirectoryPerson, to: PersonLife): Promise<Afterwards>
   /** Forgets a person but for the key, which is nobody else's from now on, and shuts them out. */
   remove(sql: Sql, feeder: Feeder, old: DirectoryPerson): Promise<Afterwards>
   /**
@@ -79,6 +84,16 @@ export interface DirectoryPeople {
 export interface NewPerson extends PersonState, PersonKey {
   readonly id: string
   readonly createdAt: Date
+  /** The directory's own id of the entry, where a feeder knows one beside the key. */
+  readonly immutableId?: string
+}
+
+/** How somebody is whom the service reads by itself. `held`: shut out, and nothing of theirs is ended. */
+export type PersonLife = 'active' | 'held' | 'ended'
+
+/** Somebody whom the service reads by itself. */
+export interface ReadDirectoryPerson extends DirectoryPerson {
+  readonly isHeld: boolean
 }
 
 /** What a person is from now on, and how it is called on record. */
@@ -98,6 +113,14 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
   const { database, clock, personEnd, memberships } = deps
   const now = () => new Date(clock.now())
 
+  const settled =
+    ({ directory, recordedAs }: Feeder, groups: readonly string[]): Afterwards =>
+    () =>
+      memberships.settle(
+        groups.map((id) => ({ id, directory })),
+        recordedAs,
+      )
+
   /** The ends first: a crash behind them leaves somebody out, never in. */
   async function end(sql: Sql, feeder: Feeder, { sub, account }: PersonKey): Promise<Afterwards> {
     const { directory, recordedAs } = feeder
@@ -109,25 +132,20 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
 
   async function endGroups(
     sql: Sql,
-    { directory, recordedAs }: Feeder,
+    feeder: Feeder,
     account: string,
     kept: readonly string[],
     before: Afterwards,
   ): Promise<Afterwards> {
-    const groups = await endMemberships(sql, `user:${account}`, now(), kept)
+    const settle = settled(feeder, await endMemberships(sql, `user:${account}`, now(), kept))
     return async () => {
       await before()
-      await memberships.settle(
-        groups.map((id) => ({ id, directory })),
-        recordedAs,
-      )
+      await settle()
     }
   }
 
-  /** Signing in comes back only where what was taken away is gone from OpenFGA too. */
-  async function admit(sql: Sql, feeder: Feeder, { sub, account }: PersonKey): Promise<Afterwards> {
-    const { directory, recordedAs } = feeder
-    const member = `user:${account}`
+  /** Nothing is on its way, and what keeps them from something is in force. Returns those groups. */
+  async function assertBlocksStand(sql: Sql, member: string): Promise<readonly string[]> {
     const kept = await memberships.restricting(sql, member, { orAll: false })
     const pending = await sql.query(
       `select from directory_unsettled where member = $1 union all
@@ -135,9 +153,36 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
       [member, [...kept]],
     )
     if (pending.length > 0) throw new StillEnding()
+    return kept
+  }
+
+  /** Signing in comes back only where what was taken away is gone from OpenFGA too. */
+  async function admit(sql: Sql, feeder: Feeder, { sub, account }: PersonKey): Promise<Afterwards> {
+    const { directory, recordedAs } = feeder
+    const kept = await assertBlocksStand(sql, `user:${account}`)
     const settle = await personEnd.admit(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
     // What they were listed in meanwhile: the directory says it again, of somebody who is active.
     return endGroups(sql, feeder, account, kept, settle)
+  }
+
+  /** Out of what gives something, and in what keeps them from something. */
+  async function hold(sql: Sql, feeder: Feeder, { sub, account }: PersonKey): Promise<Afterwards> {
+    const { directory, recordedAs } = feeder
+    const before = await personEnd.hold(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
+    const member = `user:${account}`
+    const kept = await memberships.restricting(sql, member, { orAll: true })
+    const settle = settled(feeder, await restMemberships(sql, member, kept))
+    return async () => {
+      await before()
+      await settle()
+    }
+  }
+
+  async function release(sql: Sql, feeder: Feeder, { sub, account }: PersonKey): Promise<Afterwards> {
+    const { directory, recordedAs } = feeder
+    await assertBlocksStand(sql, `user:${account}`)
+    await personEnd.release(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
+    return settled(feeder, await wakeMemberships(sql, `user:${account}`, undefined))
   }
 
   return {
@@ -147,8 +192,8 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
       if (await isMoved(sql, account)) return undefined
       const inserted = await sql.query(
         `insert into directory_users (id, directory, sub, account, login, attributes, is_active, created_at,
-           changed_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $8) on conflict do nothing returning id`,
+           changed_at, immutable_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) on conflict do nothing returning id`,
         [
           person.id,
           directory.name,
@@ -158,6 +203,7 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
           person.attributes,
           isActive,
           person.createdAt,
+          person.immutableId ?? null,
         ],
       )
       if (inserted.length === 0) return undefined
@@ -176,6 +222,21 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
         [old.id, attributes, login, isActive, version, changedAt],
       )
       await record(sql, feeder.recordedAs, changed({ account: old.account, isActive }, kind))
+      return rest
+    },
+    async turn(sql, feeder, old, to) {
+      const from: PersonLife = old.isActive ? 'active' : old.isHeld ? 'held' : 'ended'
+      // What is ended for good is not held any more.
+      if (from === to || (from === 'ended' && to === 'held')) return nothingLeft
+      const turning = to === 'ended' ? end : to === 'held' ? hold : from === 'held' ? release : admit
+      const rest = await turning(sql, feeder, old)
+      const isActive = to === 'active'
+      await sql.query(
+        `update directory_users set is_active = $2, is_held = $3, version = version + 1, changed_at = $4
+         where id = $1`,
+        [old.id, isActive, to === 'held', now()],
+      )
+      await record(sql, feeder.recordedAs, changed({ account: old.account, isActive }, 'replaced'))
       return rest
     },
     async remove(sql, feeder, old) {

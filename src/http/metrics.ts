@@ -2,6 +2,7 @@ import type { MiddlewareHandler } from 'hono'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Unsealed } from '../audit/seal/lag.ts'
 import type { IndexStatus } from '../authz/permission-index.ts'
+import type { DirectoryTotals } from '../directory/reading/totals.ts'
 import type { Stock } from '../ingest/stock.ts'
 import { withTimeout } from '../kernel/with-timeout.ts'
 import type { OnStrategy } from '../retrieval/chunk-index/postgres/strategy.ts'
@@ -143,6 +144,23 @@ export const observeSources = (registry: Registry, totals: () => Promise<SourceT
       'remit_source_items_missing',
       'Those that their source does not have any more.',
       ({ missing }) => missing,
+    ],
+  ])
+
+/** All directories together that the service reads. All NaN where the database does not say so in time. */
+export const observeDirectories = (
+  registry: Registry,
+  totals: () => Promise<DirectoryTotals | undefined>,
+): void =>
+  observeStored(registry, () => withTimeout(countingMsMax, totals(), undefined), [
+    ['remit_directories_read', 'Directories that are read.', ({ directories }) => directories],
+    ['remit_directories_stale', 'Those whose memberships are too old to count.', ({ stale }) => stale],
+    ['remit_directories_failing', 'Those whose last reading failed.', ({ failing }) => failing],
+    ['remit_directories_age_seconds', 'Since a reading was complete, of the oldest.', ({ age }) => age],
+    [
+      'remit_directory_waiting',
+      'People and blocks that are missing and wait for a word.',
+      ({ held }) => held,
     ],
   ])
 

@@ -1,3 +1,6 @@
+import { mkdtemp, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Commands, openCommands, remit, serving } from './world.ts'
 
@@ -36,6 +39,8 @@ test('a directory is added and listed, its token said once and kept nowhere, the
     users: 0,
     users_seen: 0,
     groups: 0,
+    held: 0,
+    kind: 'scim',
     key_attribute: 'externalId',
     tokens_end: [expect.stringMatching(/^\d{4}-/)],
   })
@@ -46,7 +51,7 @@ test('a directory is added and listed, its token said once and kept nowhere, the
 
 test('what is wrong is refused by name', async () => {
   for (const [argv, says] of [
-    [['token', 'none'], 'There is no directory none'],
+    [['token', 'none'], 'There is no directory none that comes by SCIM'],
     [['token', 'acme', '--days', 'x'], 'days'],
     [['groups', 'none'], 'There is no directory none'],
     [
@@ -59,4 +64,45 @@ test('what is wrong is refused by name', async () => {
   expect((await run('service', 'add', 'feeder', '--prefix', 'acme/x')).stderr).toContain(
     'The directory acme writes groups',
   )
+})
+
+test('a directory that is read is registered with its settings, read when one says so, and ended by its number', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'remit-directory-'))
+  const settings = join(folder, 'ldap.json')
+  const people = { base: 'dc=x', filter: '(uid=*)', key: 'uid', id: 'entryUUID', active: 'always' }
+  const groups = { base: 'dc=x', filter: '(cn=*)', id: 'entryUUID' }
+  const url = 'ldaps://ldap.acme.test'
+  await writeFile(settings, JSON.stringify({ url, bind_dn: 'cn=remit', people, groups }))
+  const add = ['directory', 'add', 'read', '--kind', 'ldap', '--namespace', 'read', '--prefix', 'read/']
+  const flags = ['--settings', settings, '--secret', 'corp', '--max-age', '7200']
+  expect((await run(...add, '--secret', 'corp')).stderr).toContain('settings.')
+  expect((await run(...add, '--settings', settings, '--secret', 'other')).stderr).toContain(
+    'DIRECTORY_SECRETS',
+  )
+  expect((await run(...add, ...flags, '--poll', '7200')).stderr).toContain('poll_seconds')
+  expect(await run(...add, ...flags)).toMatchObject({ code: 0 })
+  const lines = (await run('directory', 'list', '--json')).stdout.trim().split('\n')
+  expect(lines.map((line) => JSON.parse(line)).find(({ directory }) => directory === 'read')).toEqual({
+    directory: 'read',
+    kind: 'ldap',
+    namespace: 'read',
+    prefix: 'read/',
+    key_attribute: 'uid',
+    origin: url,
+    users: 0,
+    users_seen: 0,
+    groups: 0,
+    held: 0,
+    read_at: null,
+    ended_at: null,
+    failures: 0,
+    problem: null,
+    problems: [],
+    stale: false,
+    waiting: 0,
+  })
+  expect(await run('directory', 'sync', 'read')).toMatchObject({ code: 0 })
+  expect((await run('directory', 'sync', 'acme')).stderr).toContain('that the service reads')
+  expect((await run('directory', 'end', 'read', '--waiting', '3')).stderr).toContain('0 are held now')
+  expect((await run('directory', 'token', 'read')).stderr).toContain('that comes by SCIM')
 })

@@ -32,6 +32,7 @@ import { createEnvelope } from '../../src/delegation/vault/envelope.ts'
 import { createLocalKeys } from '../../src/delegation/vault/keys.ts'
 import { createVaultKeyring } from '../../src/delegation/vault/rewrap.ts'
 import { createDirectories } from '../../src/directory/directories.ts'
+import { ldapKind } from '../../src/directory/ldap/kind.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import { createSeal } from '../../src/store/encryption.ts'
 import { openMigrated, ownIssuerUrl, publicUrl } from '../delegation/world.ts'
@@ -126,7 +127,12 @@ export async function openCommands() {
       database,
       clock: systemClock,
       randomBytes,
-      trustedIssuers: [{ issuer: 'https://id.test', namespace: 'acme', preset: 'generic' }],
+      trustedIssuers: [
+        { issuer: 'https://id.test', namespace: 'acme', preset: 'generic' },
+        { issuer: 'https://read.test', namespace: 'read', preset: 'generic' },
+      ],
+      kinds: new Map([[ldapKind.id, ldapKind]]),
+      secrets: [{ name: 'corp', kind: 'ldap', origin: 'ldaps://ldap.acme.test', value: undefined }],
     }),
     deniedHosts: createDeniedHosts({ database, clock: systemClock }),
     agents,

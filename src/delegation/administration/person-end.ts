@@ -36,6 +36,15 @@ export interface PersonEnd {
    * back: tokens of before do not count any more, and what a request under way made since the end ends too.
    */
   admit(sql: Sql, account: EndedAccount, recordedAs: RecordActor): Promise<() => Promise<void>>
+  /**
+   * In the caller's transaction: shuts somebody out whom the directory does not tell any more, for as long as
+   * nobody knows whether they left. No token counts, sign-ins end, and the link to a local account, through
+   * which they would come as somebody else. NOT ended: what they lent, their roles and connections. Answers,
+   * and refuses, as `end`.
+   */
+  hold(sql: Sql, account: EndedAccount, recordedAs: RecordActor): Promise<() => Promise<void>>
+  /** In the caller's transaction: they may sign in again, unless the operator bars them. */
+  release(sql: Sql, account: EndedAccount, recordedAs: RecordActor): Promise<void>
 }
 
 export interface PersonEndDeps extends Pick<Runtime, 'clock'> {
@@ -111,6 +120,18 @@ export function createPersonEnd(deps: PersonEndDeps): PersonEnd {
       const settle = await endAll(sql, account, recordedAs)
       await barring.admitWithin(sql, account.person, recordedAs)
       return settle
+    },
+    async hold(sql, account, recordedAs) {
+      await assertOthersAdminister(sql, await persons.namesOf(sql, `user:${account.person}`))
+      await barring.barWithin(sql, account.person, 'directory', recordedAs)
+      const { issuer, sub } = account
+      const settles = (await accountLinks.unlinkWithin(sql, { issuer, sub }, recordedAs)) ?? []
+      return async () => {
+        for (const settle of settles) await settle()
+      }
+    },
+    async release(sql, account, recordedAs) {
+      await barring.admitWithin(sql, account.person, recordedAs)
     },
   }
 }

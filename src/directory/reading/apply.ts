@@ -1,0 +1,130 @@
+import { AppError } from '../../kernel/errors.ts'
+import { reasonOf } from '../../kernel/reason.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { Memberships } from '../memberships.ts'
+import type { DirectoryPeople, Feeder, PersonLife } from '../people.ts'
+import type { Reading } from './kind.ts'
+import { applyGroups } from './members.ts'
+import { type PeoplePlan, type PersonRow, planPeople } from './plan.ts'
+
+/** What applying a reading takes. */
+export interface ApplyDeps {
+  readonly people: DirectoryPeople
+  readonly memberships: Pick<Memberships, 'settle' | 'restrictingIn'>
+  readonly newId: (prefix: 'u' | 'g') => string
+  readonly now: () => Date
+  /** Commits only while this process may write for the directory; else it throws {@link Lost}. */
+  readonly transaction: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>
+  /** Missing people who were held at that time may be ended, by somebody's word. */
+  readonly endHeldUntil: Date | undefined
+  /** So many memberships that keep somebody from something may end, by the same word. */
+  readonly endBlocksUpTo: number
+}
+
+/** Ends what is under way as it stands: another process has the directory. */
+export class Lost extends Error {
+  override readonly name = 'Lost'
+  constructor() {
+    super('Another process reads this directory.')
+  }
+}
+
+/** Collects what of a reading is not taken as it stands. */
+export interface Report {
+  note(problem: string): void
+  /** Runs `work`; what it throws is a problem, and keeps nothing else from being done. */
+  attempt(what: string, work: () => Promise<void>): Promise<void>
+}
+
+/** What became of a reading. */
+export interface Applied {
+  /** Missing people who are shut out, and what they have waits for somebody's word. */
+  readonly heldPeople: number
+  /** Memberships that keep somebody from something, are missing, and stay until then. */
+  readonly heldBlocks: number
+  readonly problems: readonly string[]
+}
+
+/**
+ * Makes rows and OpenFGA as a directory says, in an order in which a crash leaves nobody in who is out: ends,
+ * then people, then members, then who comes back. May be killed anywhere, and run again with a later reading.
+ * One person or group that cannot be written keeps no other from it.
+ */
+export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Reading): Promise<Applied> {
+  const problems = [...reading.problems]
+  const report: Report = {
+    note: (problem) => void problems.push(problem),
+    async attempt(what, work) {
+      await work().catch((error: unknown) => {
+        if (error instanceof Lost) throw error
+        problems.push(`${what}: ${(error instanceof AppError && error.public) || reasonOf(error)}`)
+      })
+    },
+  }
+  const rows = await deps.transaction((sql) => readPeople(sql, feeder))
+  const {
+    added,
+    turns,
+    heldPeople,
+    problems: unclear,
+  } = planPeople(feeder.directory, reading, rows, deps.endHeldUntil)
+  problems.push(...unclear)
+  const turn = (row: PersonRow, to: PersonLife) =>
+    report.attempt(row.account, () => turnPerson(deps, feeder, row, to))
+  for (const { row, to } of turns) if (to !== 'active') await turn(row, to)
+  for (const person of added) await report.attempt(person.account, () => addPerson(deps, feeder, person))
+  const { heldBlocks } = await applyGroups(deps, feeder, reading, report)
+  const back = turns.filter(({ to }) => to === 'active')
+  for (const { row, to } of back) await turn(row, to)
+  // What they had ended as they came back: the directory has said where they are now.
+  if (back.length > 0) await applyGroups(deps, feeder, reading, { ...report, note: () => undefined })
+  return { heldPeople, heldBlocks, problems }
+}
+
+const readPeople = (sql: Sql, { directory }: Feeder): Promise<PersonRow[]> =>
+  sql.query<PersonRow>(
+    `select id, sub, account, is_active as "isActive", is_held as "isHeld", immutable_id as "immutableId",
+       changed_at as "changedAt"
+     from directory_users where directory = $1 and immutable_id is not null order by id`,
+    [directory.name],
+  )
+
+async function turnPerson(
+  { people, transaction }: ApplyDeps,
+  feeder: Feeder,
+  { id, account }: PersonRow,
+  to: PersonLife,
+): Promise<void> {
+  if (to === 'active') await people.settleBefore(feeder, { id, account })
+  const afterwards = await people.orRefusal(feeder, id, () =>
+    transaction(async (sql) => {
+      const [row] = await sql.query<PersonRow>(
+        `select id, sub, account, is_active as "isActive", is_held as "isHeld" from directory_users
+         where id = $1 for update`,
+        [id],
+      )
+      if (row === undefined) throw new Lost()
+      return people.turn(sql, feeder, row, to)
+    }),
+  )
+  await afterwards()
+}
+
+async function addPerson(
+  { people, transaction, newId, now }: ApplyDeps,
+  feeder: Feeder,
+  person: PeoplePlan['added'][number],
+): Promise<void> {
+  const afterwards = await transaction((sql) =>
+    people.add(sql, feeder, {
+      ...person,
+      id: newId('u'),
+      attributes: {},
+      login: person.sub,
+      createdAt: now(),
+    }),
+  )
+  if (afterwards === undefined)
+    throw new AppError('conflict', { public: 'The key is, or was, somebody else’s here.' })
+  await afterwards()
+}

@@ -1,0 +1,97 @@
+import type { BringingDirectory } from '../directories.ts'
+import { keyOf, type PersonKey, type PersonLife, type ReadDirectoryPerson } from '../people.ts'
+import type { Reading, ReadPerson } from './kind.ts'
+
+/** Somebody whom the service reads by itself, as the row has them. */
+export interface PersonRow extends ReadDirectoryPerson {
+  readonly immutableId: string
+  readonly changedAt: Date
+}
+
+/** What is to become of the people of a directory. */
+export interface PeoplePlan {
+  readonly added: readonly (PersonKey & { readonly immutableId: string; readonly isActive: boolean })[]
+  readonly turns: readonly { readonly row: PersonRow; readonly to: PersonLife }[]
+  /** Of those who are held the ones who are missing. */
+  readonly heldPeople: number
+  readonly problems: readonly string[]
+}
+
+// More than a tenth, or than a thousand, end by somebody's word only; five always may. Out of reach they are
+// at once.
+const withoutAWord = 5
+const withoutAWordMax = 1_000
+
+/** Whether so many of all are missing that the directory may be wrong. */
+export const isTooMany = (missing: number, all: number): boolean =>
+  missing > Math.max(withoutAWord, Math.min(withoutAWordMax, Math.floor(all / 10)))
+
+/**
+ * A person is an immutable id with a key: the same entry under another key is another person, and the first
+ * is missing. A key that was somebody's is nobody else's. What cannot be told shuts out and ends nothing.
+ */
+export function planPeople(
+  directory: BringingDirectory,
+  { people, isCertain }: Pick<Reading, 'people' | 'isCertain'>,
+  rows: readonly PersonRow[],
+  endHeldUntil: Date | undefined,
+): PeoplePlan {
+  const keyed = people.map((person) => ({
+    person,
+    key: person.key === undefined ? undefined : keyOf(directory, person.key),
+  }))
+  const unclear = new Set(keyed.flatMap(({ person, key }) => (key === undefined ? [person.id] : [])))
+  const candidates = Map.groupBy(
+    keyed.flatMap(({ person, key }) => (key === undefined ? [] : [{ person, key }])),
+    ({ key }) => key.sub,
+  )
+  const rowsBySub = new Map(rows.map((row) => [row.sub, row]))
+  const told = new Map<PersonRow, PersonLife>()
+  const added: PeoplePlan['added'][number][] = []
+  const problems = keyed.flatMap(({ person, key }) =>
+    person.key !== undefined && key === undefined ? [`${person.key} is no key of a person.`] : [],
+  )
+  for (const [sub, found] of candidates) {
+    const [{ person, key } = noCandidate] = found
+    const row = rowsBySub.get(sub)
+    if (found.length > 1) {
+      problems.push(`${found.length} entries have the key ${sub}: whoever comes by it is shut out.`)
+      if (row !== undefined) told.set(row, 'held')
+    } else if (row === undefined) {
+      if (person.isActive !== undefined)
+        added.push({ ...key, immutableId: person.id, isActive: person.isActive })
+    } else if (row.immutableId === person.id) told.set(row, lifeOf(person))
+    else problems.push(`${sub} is the key of ${row.immutableId}, and was given to ${person.id}: refused.`)
+  }
+  const others = rows.filter((row) => !told.has(row))
+  for (const row of others) if (unclear.has(row.immutableId)) told.set(row, 'held')
+  const missing = others.filter((row) => !told.has(row) && (row.isActive || row.isHeld))
+  const all = rows.filter((row) => row.isActive || row.isHeld).length
+  const isHeldBack = !isCertain || missing.length === all || isTooMany(missing.length, all)
+  const hasWord = ({ isHeld, changedAt }: PersonRow): boolean =>
+    isHeld && endHeldUntil !== undefined && changedAt <= endHeldUntil
+  const held = isHeldBack ? missing.filter((row) => !hasWord(row)) : []
+  const isHeld = new Set(held)
+  for (const row of missing) told.set(row, isHeld.has(row) ? 'held' : 'ended')
+  if (held.length > 0)
+    problems.push(
+      `${held.length} of ${all} people are missing. They are shut out; what they have ends by your word.`,
+    )
+  return {
+    added,
+    turns: [...told].map(([row, to]) => ({ row, to })).filter(({ row, to }) => to !== lifeOfRow(row)),
+    heldPeople: held.length,
+    problems,
+  }
+}
+
+const noCandidate: { readonly person: ReadPerson; readonly key: PersonKey } = {
+  person: { id: '', key: undefined, isActive: undefined },
+  key: { sub: '', account: '' },
+}
+
+const lifeOf = ({ isActive }: ReadPerson): PersonLife =>
+  isActive === undefined ? 'held' : isActive ? 'active' : 'ended'
+
+const lifeOfRow = ({ isActive, isHeld }: PersonRow): PersonLife =>
+  isActive ? 'active' : isHeld ? 'held' : 'ended'

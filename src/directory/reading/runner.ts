@@ -1,0 +1,259 @@
+import { inBackground } from '../../kernel/background.ts'
+import type { Log } from '../../kernel/log.ts'
+import { printable } from '../../kernel/printable.ts'
+import { reasonOf } from '../../kernel/reason.ts'
+import { type Recurring, startRecurring } from '../../kernel/recurring.ts'
+import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
+import { endExpired, type Lease, takeLease } from '../../store/lease.ts'
+import type { Database } from '../../store/sql.ts'
+import type { BringingDirectory } from '../directories.ts'
+import { restDirectory } from '../member-rows.ts'
+import { directoryActor, type Memberships } from '../memberships.ts'
+import type { DirectoryPeople, Feeder } from '../people.ts'
+import { type Applied, type ApplyDeps, applyReading, Lost } from './apply.ts'
+import type { DirectoryKind } from './kind.ts'
+
+/** A credential that the machine registered for one kind of directory at one origin. */
+export interface DirectorySecret {
+  readonly name: string
+  readonly kind: string
+  readonly origin: string
+  /** Undefined: another process has it, which is the one that reads such directories. */
+  readonly value: string | undefined
+}
+
+/** Reads the directories that are due, each by one process at a time. */
+export interface DirectoryRunner extends AsyncDisposable {
+  /** Begins to look, each second. `reads`: false, and another process reads them. */
+  start(options: { readonly reads: boolean }): void
+  /** Reads what is due now, and resolves once all of that has ended. */
+  runDue(): Promise<void>
+  /**
+   * Takes out of OpenFGA what directories give that nobody could read for their `max_age`. What keeps
+   * somebody from something stays.
+   */
+  rest(): Promise<void>
+}
+
+export interface DirectoryRunnerDeps {
+  readonly database: Database
+  readonly kinds: ReadonlyMap<string, DirectoryKind>
+  readonly secrets: readonly DirectorySecret[]
+  /** The directory as its trusted issuer is configured now; undefined: it is another one by now. */
+  readonly trusted: (directory: Omit<BringingDirectory, 'preset'>) => BringingDirectory | undefined
+  readonly people: DirectoryPeople
+  readonly memberships: Pick<Memberships, 'settle' | 'restrictingIn'>
+  readonly outbound: GuardedFetch
+  readonly log: Log
+  readonly newId: (prefix: 'u' | 'g') => string
+  readonly newTxn: () => string
+  readonly now: () => number
+  readonly leaseSeconds: number
+  /** False: nothing is read for now. */
+  readonly isSound: () => boolean
+}
+
+interface DirectoryRow extends Omit<BringingDirectory, 'preset'> {
+  readonly kind: string
+  readonly settings: unknown
+  readonly origin: string
+  readonly secret: string
+  readonly endHeldUntil: Date | null
+  readonly heldBlocks: number
+}
+
+const lookEveryMs = 1_000
+const readingMsMax = 3_600_000
+const failurePauseSecondsMax = 3_600
+const problemsMax = 100
+const problemLengthMax = 500
+
+/** No failure of one directory reaches another. */
+export function createDirectoryRunner(deps: DirectoryRunnerDeps): DirectoryRunner {
+  const { database, log } = deps
+  const stopping = new AbortController()
+  const running = new Map<string, Promise<void>>()
+  const recurring: Recurring[] = []
+
+  async function run(name: string): Promise<void> {
+    try {
+      await withLease(deps, name, stopping.signal)
+    } catch (error) {
+      if (!stopping.signal.aborted) log('directory_failed', { directory: name, reason: reasonOf(error) })
+    }
+  }
+
+  async function begin(): Promise<void> {
+    if (!deps.isSound()) return
+    const due = await database.query<
+      Pick<DirectoryRow, 'kind' | 'origin' | 'secret'> & { readonly name: string }
+    >(
+      `select name, kind, origin, secret from directories where kind <> 'scim' and next_at <= now() order by next_at`,
+    )
+    for (const directory of due) {
+      const { name } = directory
+      // Its credential is with another process: that one reads it.
+      if (secretOf(deps.secrets, directory) === undefined) continue
+      if (running.has(name) || stopping.signal.aborted) continue
+      running.set(
+        name,
+        inBackground(() => run(name)).finally(() => running.delete(name)),
+      )
+    }
+  }
+
+  async function rest(): Promise<void> {
+    if (!deps.isSound()) return
+    const stale = await database.query<Omit<BringingDirectory, 'preset'>>(
+      `select name, issuer, namespace, prefix from directories
+       where kind <> 'scim' and not is_stale
+         and coalesce(read_at, created_at) <= now() - make_interval(secs => max_age_seconds)`,
+    )
+    for (const { name, prefix } of stale) await restOne(deps, { name, prefix })
+  }
+
+  return {
+    start({ reads }) {
+      if (reads) recurring.push(startRecurring(log, 'directories_due', lookEveryMs, begin))
+      recurring.push(startRecurring(log, 'directories_stale', lookEveryMs, rest))
+    },
+    async runDue() {
+      await begin()
+      await Promise.all(running.values())
+    },
+    rest,
+    async [Symbol.asyncDispose]() {
+      stopping.abort(new Error('The service stops.'))
+      await Promise.all(recurring.map((task) => task[Symbol.asyncDispose]()))
+      await Promise.all(running.values())
+    },
+  }
+}
+
+/** Of exactly this name, kind and origin. */
+const secretOf = (
+  secrets: readonly DirectorySecret[],
+  { secret, kind, origin }: Pick<DirectoryRow, 'secret' | 'kind' | 'origin'>,
+): string | undefined =>
+  secrets.find((entry) => entry.name === secret && entry.kind === kind && entry.origin === origin)?.value
+
+/** By whichever process comes first; the rows say it to all. */
+async function restOne(
+  { database, memberships, newTxn }: DirectoryRunnerDeps,
+  directory: Pick<BringingDirectory, 'name' | 'prefix'>,
+): Promise<void> {
+  const groups = await database.transaction(async (sql) => {
+    const [row] = await sql.query(
+      `update directories set is_stale = true where name = $1 and not is_stale
+         and coalesce(read_at, created_at) <= now() - make_interval(secs => max_age_seconds) returning name`,
+      [directory.name],
+    )
+    if (row === undefined) return []
+    return restDirectory(sql, directory.name, await memberships.restrictingIn(sql, directory.name))
+  })
+  await memberships.settle(
+    groups.map((id) => ({ id, directory })),
+    directoryActor(directory, newTxn()),
+  )
+}
+
+async function withLease(deps: DirectoryRunnerDeps, name: string, signal: AbortSignal): Promise<void> {
+  const { database, leaseSeconds, newTxn } = deps
+  const objects = [`directory:${name}`]
+  // On PGlite there is one process, which has each directory at most once.
+  await endExpired(database, objects, { isAlone: database.kind === 'pglite' })
+  const lease = await takeLease(
+    { database, seconds: leaseSeconds, lost: () => new Lost() },
+    objects,
+    `d_${newTxn()}`,
+  )
+  if (lease === undefined) return
+  try {
+    await turn(deps, name, lease, signal)
+  } finally {
+    await lease.end()
+  }
+}
+
+/** Reads a directory and applies what it says. What fails confirms nothing, and is tried again later. */
+async function turn(
+  deps: DirectoryRunnerDeps,
+  name: string,
+  lease: Lease,
+  signal: AbortSignal,
+): Promise<void> {
+  const { database, kinds, secrets, trusted, outbound, newTxn, now } = deps
+  const [row] = await database.query<DirectoryRow & { readonly beganAt: Date }>(
+    `select name, issuer, namespace, prefix, kind, settings, origin, secret, held_blocks as "heldBlocks",
+       end_held_until as "endHeldUntil", now() as "beganAt" from directories where name = $1`,
+    [name],
+  )
+  if (row === undefined) return
+  try {
+    const directory = trusted(row)
+    if (directory === undefined)
+      throw new Error(`No trusted issuer has the namespace ${row.namespace} as then.`)
+    const kind = kinds.get(row.kind)?.open(row.settings)
+    const secret = secretOf(secrets, row)
+    if (kind === undefined || secret === undefined || kind.origin !== row.origin)
+      throw new Error(`DIRECTORY_SECRETS has no entry ${row.secret} for ${row.kind} at ${row.origin} here.`)
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(readingMsMax)])
+    const reading = await kind.read({ secret, outbound, signal: limit })
+    const feeder: Feeder = { directory, recordedAs: directoryActor(directory, newTxn()) }
+    const applying: ApplyDeps = {
+      ...deps,
+      now: () => new Date(now()),
+      transaction: (work) => {
+        signal.throwIfAborted()
+        return lease.transaction(work)
+      },
+      endHeldUntil: row.endHeldUntil ?? undefined,
+      endBlocksUpTo: row.endHeldUntil === null ? 0 : row.heldBlocks,
+    }
+    await noteEnd(lease, row, await applyReading(applying, feeder, reading))
+  } catch (error) {
+    if (!(error instanceof Lost) && !signal.aborted) await noteFailure(lease, row, error)
+    throw error
+  }
+}
+
+type Begun = Pick<DirectoryRow, 'endHeldUntil'> & { readonly name: string; readonly beganAt: Date }
+
+const noteEnd = (
+  lease: Lease,
+  { name, beganAt, endHeldUntil }: Begun,
+  { heldPeople, heldBlocks, problems }: Applied,
+): Promise<unknown> =>
+  lease.transaction((sql) =>
+    sql.query(
+      `update directories set began_at = $2, read_at = $2, ended_at = now(), failures = 0, problem = null,
+         is_stale = false, problems = $3::jsonb, held_people = $4, held_blocks = $5,
+         end_held_until = case when end_held_until = $6 then null else end_held_until end,
+         -- Whoever had it read again meanwhile is not passed over.
+         next_at = case when next_at > $2 then next_at else now() + make_interval(secs => poll_seconds) end
+       where name = $1`,
+      [
+        name,
+        beganAt,
+        JSON.stringify(
+          problems.slice(0, problemsMax).map((problem) => printable(problem).slice(0, problemLengthMax)),
+        ),
+        heldPeople,
+        heldBlocks,
+        endHeldUntil,
+      ],
+    ),
+  )
+
+const noteFailure = (lease: Lease, { name, beganAt }: Begun, error: unknown): Promise<unknown> =>
+  lease
+    .transaction((sql) =>
+      sql.query(
+        `update directories set began_at = $2, ended_at = now(), failures = failures + 1, problem = $3,
+           next_at = now() + make_interval(secs => least($4::float8, 5 * power(2, least(failures, 20)))) where name = $1`,
+        [name, beganAt, printable(reasonOf(error)).slice(0, problemLengthMax), failurePauseSecondsMax],
+      ),
+    )
+    .catch((failure: unknown) => {
+      if (!(failure instanceof Lost)) throw failure
+    })

@@ -1,0 +1,42 @@
+import type { Sql } from '../../store/sql.ts'
+
+/** How the readings of a directory stand. */
+export interface DirectoryReading {
+  readonly origin: string
+  /** When the last one began that was complete, as ISO 8601. */
+  readonly readAt: string | null
+  /** When the last one ended, however it did. */
+  readonly endedAt: string | null
+  /** Those that failed in a row. */
+  readonly failures: number
+  /** Why the last one failed. */
+  readonly problem: string | null
+  /** What of the last complete one was not taken as it stands, 100 at most. */
+  readonly problems: readonly string[]
+  /** Its memberships are too old: those that give something are out of OpenFGA until the next one. */
+  readonly isStale: boolean
+  readonly heldPeople: number
+  readonly heldBlocks: number
+}
+
+/** What operators see of all directories together that the service reads. */
+export interface DirectoryTotals {
+  readonly directories: number
+  readonly stale: number
+  readonly failing: number
+  /** Seconds since the beginning of the last complete reading of the one where that is longest ago. */
+  readonly age: number
+  readonly held: number
+}
+
+/** Counts all of it anew. */
+export const readDirectoryTotals = async (sql: Sql): Promise<DirectoryTotals | undefined> =>
+  (
+    await sql.query<DirectoryTotals>(
+      `select count(*)::float8 as directories, (count(*) filter (where is_stale))::float8 as stale,
+         (count(*) filter (where failures > 0))::float8 as failing,
+         coalesce(max(extract(epoch from now() - coalesce(read_at, created_at))), 0)::float8 as age,
+         coalesce(sum(held_people + held_blocks), 0)::float8 as held
+       from directories where kind <> 'scim'`,
+    )
+  )[0]

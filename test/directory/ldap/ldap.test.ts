@@ -1,0 +1,418 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { operator } from '../../../src/audit/record.ts'
+import { needsSlapd } from '../../support/slapd.ts'
+import { ManageDsaItControl } from './manage.ts'
+import { type LdapWorld, openLdapWorld } from './world.ts'
+
+const later = () => Date.now() + 2_000
+
+describe('a directory that is read by LDAP', needsSlapd, () => {
+  let world: LdapWorld
+  beforeAll(async () => {
+    world = await openLdapWorld()
+    for (const key of ['anne', 'bob', 'carol', 'dan', 'eve', 'fay', 'gus']) await world.person(key)
+    await world.group('staff', world.dnOf('anne'), world.dnOf('bob'))
+    await world.group('all', world.groupDn('staff'), world.dnOf('carol'))
+    await world.register()
+  })
+  afterAll(() => world?.[Symbol.asyncDispose]())
+
+  const lent = async (key: string): Promise<number> =>
+    (
+      await world.database.query(`select from delegations where subject = $1 and state <> 'revoked'`, [
+        `user:acme/${key}`,
+      ])
+    ).length
+  const readWell = async () => {
+    const { problem, problems } = await world.read()
+    expect({ problem, problems }).toEqual({ problem: null, problems: [] })
+  }
+
+  test('brings people, groups and groups in groups, in pages of three', async () => {
+    await readWell()
+    expect(await world.members()).toEqual({ all: ['#staff', 'carol'], staff: ['anne', 'bob'] })
+    const [listed] = await world.service.directories.list()
+    expect(listed).toMatchObject({ users: 7, groups: 2, kind: 'ldap', keyAttribute: 'uid' })
+  })
+
+  test('lets people in a group in a group read, and takes that away with the membership', async () => {
+    await world.put({
+      'handbook/all': {
+        text: 'Travel of all.',
+        access: { viewers: [`${await world.groupId('all')}#member`] },
+      },
+    })
+    const token = await world.personToken('anne')
+    expect(await world.found(token)).toEqual(['handbook/all'])
+    await world.setMembers('staff', world.dnOf('bob'))
+    await readWell()
+    expect(await world.found(token)).toEqual([])
+    await world.setMembers('staff', world.dnOf('anne'), world.dnOf('bob'))
+    await readWell()
+    expect(await world.found(token)).toEqual(['handbook/all'])
+  })
+
+  test('knows members by names in other spellings, by unique names, and by logins', async () => {
+    const { slapd } = world
+    await world.group('spelt', 'UID=Dan, OU=People , dc=ACME,dc=test', 'uid=not\\,there,dc=acme,dc=test')
+    await slapd.add(world.groupDn('unique'), {
+      objectClass: 'groupOfUniqueNames',
+      cn: 'unique',
+      uniqueMember: [world.dnOf('eve')],
+    })
+    await slapd.add(world.groupDn('unix'), {
+      objectClass: 'posixGroup',
+      cn: 'unix',
+      gidNumber: '100',
+      memberUid: ['fay', 'Gus', 'nobody'],
+    })
+    await readWell()
+    expect(await world.members()).toMatchObject({ spelt: ['dan'], unique: ['eve'], unix: ['fay'] })
+    for (const name of ['spelt', 'unique', 'unix']) await slapd.client.del(world.groupDn(name))
+    await readWell()
+    expect(await world.members()).toMatchObject({ spelt: [], unique: [], unix: [] })
+  })
+
+  test('knows an entry that moved as the same person, and one under another key as another', async () => {
+    const { slapd } = world
+    const delegation = await world.lend('acme/dan', 'research-bot', 'collection:handbook')
+    await slapd.add(`ou=moved,ou=people,${slapd.base}`, { objectClass: 'organizationalUnit', ou: 'moved' })
+    await world.setMembers('staff', world.dnOf('anne'), world.dnOf('bob'), world.dnOf('dan'))
+    await readWell()
+    await slapd.client.modifyDN(world.dnOf('dan'), `uid=dan,ou=moved,ou=people,${slapd.base}`)
+    await readWell()
+    expect(await world.members()).toMatchObject({ staff: ['anne', 'bob', 'dan'] })
+    expect(await world.service.delegations.isLive(delegation)).toBe(true)
+    const token = await world.personToken('dan')
+    expect(await world.status(token)).toBe(200)
+
+    await slapd.client.modifyDN(`uid=dan,ou=moved,ou=people,${slapd.base}`, world.dnOf('daniel'))
+    await readWell()
+    expect(await world.members()).toMatchObject({ staff: ['anne', 'bob', 'daniel'] })
+    expect(await world.service.delegations.isLive(delegation)).toBe(false)
+    expect(await world.status(token)).toBe(401)
+    expect(await world.status(await world.personToken('daniel'))).toBe(200)
+  })
+
+  test('refuses the key of somebody who left to another entry, and lets nobody in by it', async () => {
+    await world.lend('acme/eve', 'research-bot', 'collection:handbook')
+    await world.slapd.client.del(world.dnOf('eve'))
+    await readWell()
+    expect(await lent('eve')).toBe(0)
+    expect(await world.status(await world.personToken('eve', later()))).toBe(401)
+    await world.person('eve')
+    await world.setMembers('staff', world.dnOf('anne'), world.dnOf('bob'), world.dnOf('eve'))
+    const { problems } = await world.read()
+    expect(problems).toEqual([expect.stringContaining('eve is the key of')])
+    expect(await world.status(await world.personToken('eve', later()))).toBe(401)
+    expect(await world.members()).toMatchObject({ staff: ['anne', 'bob'] })
+    await world.slapd.client.del(world.dnOf('eve'))
+    await readWell()
+  })
+
+  test('ends for good whom an administrator locked, and gives sign-in back and what the directory says then', async () => {
+    const { slapd } = world
+    await world.lend('acme/bob', 'research-bot', 'collection:handbook')
+    const token = await world.personToken('bob')
+    await slapd.replace(world.dnOf('bob'), 'pwdAccountLockedTime', ['000001010000Z'])
+    await readWell()
+    expect(await world.status(token)).toBe(401)
+    expect(await lent('bob')).toBe(0)
+    expect((await world.members())['staff']).toEqual(['anne'])
+    await slapd.replace(world.dnOf('bob'), 'pwdAccountLockedTime', [])
+    await readWell()
+    expect(await world.status(token)).toBe(401)
+    expect(await world.status(await world.personToken('bob', later()))).toBe(200)
+    expect(await lent('bob')).toBe(0)
+    expect((await world.members())['staff']).toEqual(['anne', 'bob'])
+  })
+
+  test('takes nothing from whom wrong passwords locked out for a while', async () => {
+    await world.lend('acme/fay', 'research-bot', 'collection:handbook')
+    await world.slapd.replace(world.dnOf('fay'), 'pwdAccountLockedTime', ['20260101000000Z'])
+    await readWell()
+    expect(await lent('fay')).toBe(1)
+    await world.slapd.replace(world.dnOf('fay'), 'pwdAccountLockedTime', [])
+  })
+
+  test('keeps the last administrator, says so, and ends them once somebody else has the role', async () => {
+    const { administrators } = world.service
+    for (const { subject } of await administrators.list()) await administrators.remove(subject)
+    await administrators.add('user:acme/gus', ['security.write'])
+    await world.slapd.client.del(world.dnOf('gus'))
+    const { problems } = await world.read()
+    expect(problems).toEqual([expect.stringContaining('Nobody else administers security.write')])
+    expect(await world.status(await world.personToken('gus'))).toBe(200)
+    await administrators.add('user:anne', ['security.write'])
+    await readWell()
+    expect(await world.status(await world.personToken('gus', later()))).toBe(401)
+  })
+
+  test('leaves out what leads from a group back into itself, and says which', async () => {
+    const { slapd } = world
+    await world.group('ring', world.groupDn('all'), world.dnOf('fay'))
+    await world.setMembers('staff', world.groupDn('ring'), world.dnOf('anne'))
+    const { problems } = await world.read()
+    expect(problems.filter((problem) => problem.includes('would be in itself'))).toHaveLength(3)
+    expect(await world.members()).toMatchObject({ all: ['carol'], ring: ['fay'], staff: ['anne'] })
+    await slapd.client.del(world.groupDn('ring'))
+    await world.setMembers('staff', world.dnOf('anne'), world.dnOf('bob'))
+    await readWell()
+    expect(await world.members()).toMatchObject({ all: ['#staff', 'carol'], staff: ['anne', 'bob'] })
+  })
+
+  test('shuts out by a key that two entries have, ends nothing, and lets in again when one is left', async () => {
+    const { slapd } = world
+    await world.lend('acme/carol', 'research-bot', 'collection:handbook')
+    const second = `cn=second,ou=people,${slapd.base}`
+    await slapd.add(second, { objectClass: 'inetOrgPerson', cn: 'second', sn: 'second', uid: 'carol' })
+    const { problems } = await world.read()
+    expect(problems).toContain('2 entries have the key carol: whoever comes by it is shut out.')
+    expect(await world.status(await world.personToken('carol'))).toBe(401)
+    expect((await world.members())['all']).toEqual(['#staff'])
+    expect(await lent('carol')).toBe(1)
+    await slapd.client.del(second)
+    await readWell()
+    expect(await world.status(await world.personToken('carol', later()))).toBe(200)
+    expect((await world.members())['all']).toEqual(['#staff', 'carol'])
+  })
+
+  test('does not let in by a linked account whom it shuts out', async () => {
+    const { accountLinks } = world.service
+    const account = { issuer: world.issuer.issuer, sub: 'fay', person: 'carol' }
+    await accountLinks.link(account, operator('t_1'))
+    await world.slapd.replace(world.dnOf('fay'), 'uid', ['fay', 'both'])
+    await world.read()
+    expect(await accountLinks.of(account)).toBeUndefined()
+    expect(await world.status(await world.personToken('fay', later()))).toBe(401)
+    await world.slapd.replace(world.dnOf('fay'), 'uid', ['fay'])
+    await readWell()
+  })
+
+  test('is active by a filter of one’s own, and only by that', async () => {
+    const people = {
+      base: `ou=people,${world.slapd.base}`,
+      filter: '(objectClass=inetOrgPerson)',
+      key: 'uid',
+      id: 'entryUUID',
+      active: 'always',
+      active_filter: '(!(employeeType=gone))',
+    }
+    await world.register({ people })
+    await world.slapd.replace(world.dnOf('fay'), 'employeeType', ['gone'])
+    await readWell()
+    expect(await world.status(await world.personToken('fay', later()))).toBe(401)
+    await world.slapd.replace(world.dnOf('fay'), 'employeeType', [])
+    await readWell()
+    expect(await world.status(await world.personToken('fay', later()))).toBe(200)
+    await world.register()
+  })
+
+  test('is not read where its credential is for elsewhere, whatever its row says', async () => {
+    await expect(world.register({}, { secret: 'elsewhere' })).rejects.toMatchObject({ field: 'secret' })
+    await expect(world.register({}, { secret: 'OPENFGA_API_TOKEN' })).rejects.toMatchObject({
+      field: 'secret',
+    })
+    const [before] = await world.service.directories.list()
+    await world.database.query(`update directories set secret = 'elsewhere', next_at = now()`)
+    await world.service.directoryReader.runDue()
+    expect((await world.service.directories.list())[0]?.reading?.readAt).toEqual(before?.reading?.readAt)
+    await world.register()
+    await readWell()
+  })
+
+  test('refuses what would travel in the clear, filters that are none, and what it does not know', async () => {
+    const people = { base: 'dc=x', filter: '(uid=*)', key: 'uid', id: 'entryUUID', active: 'always' }
+    for (const [settings, field] of [
+      [{ url: 'ldap://ldap.acme.test' }, 'settings.url'],
+      [{ url: 'ldaps://ldap.acme.test/dc=x' }, 'settings.url'],
+      [{ url: 'ldaps://user@ldap.acme.test' }, 'settings.url'],
+      [{ url: 'ldaps://ldap.acme.test', start_tls: true }, 'settings.start_tls'],
+      [{ people: { ...people, filter: '(uid=*)(cn=*)' } }, 'settings.people.filter'],
+      [{ people: { ...people, active_filter: '(uid=*))(|(uid=*)' } }, 'settings.people.active_filter'],
+      [{ people: { ...people, filter: 'uid=*' } }, 'settings.people.filter'],
+      [{ people: { ...people, key: 'uid)(x=*' } }, 'settings.people.key'],
+      [{ people: { ...people, active: undefined } }, 'settings.people.active'],
+      [{ follow_referrals: true }, 'settings.follow_referrals'],
+    ] as const)
+      await expect(world.register(settings)).rejects.toMatchObject({ field })
+  })
+})
+
+describe('a reading by LDAP that is not whole', needsSlapd, () => {
+  let world: LdapWorld
+  const keys = Array.from({ length: 12 }, (_, index) => `p${index}`)
+  beforeAll(async () => {
+    world = await openLdapWorld()
+    for (const key of keys) await world.person(key)
+    await world.group('staff', ...keys.map(world.dnOf))
+    await world.group('blocked', ...keys.map(world.dnOf))
+    await world.register()
+    await world.read()
+    await world.put({
+      'handbook/open': {
+        text: 'Travel of the staff.',
+        access: { viewers: [`${await world.groupId('staff')}#member`] },
+      },
+      'handbook/shut': {
+        text: 'Travel that some are not told of.',
+        access: {
+          viewers: [`${await world.groupId('staff')}#member`],
+          blocked: [`${await world.groupId('blocked')}#member`],
+        },
+      },
+    })
+  })
+  afterAll(() => world?.[Symbol.asyncDispose]())
+
+  const everybody = (access: string) => [
+    `to * by dn.exact="cn=remit,${world.slapd.base}" ${access} by anonymous auth by * none`,
+  ]
+  const expectAllThere = async () => {
+    expect(await world.members()).toEqual({ blocked: [...keys].sort(), staff: [...keys].sort() })
+    expect(await world.found(await world.personToken('p0', later()))).toEqual(['handbook/open'])
+  }
+
+  test('counts for nothing where the server stops at a limit, refers elsewhere, refuses or is down', async () => {
+    const { slapd } = world
+    const failing = async (says: string) => {
+      const { problem } = await world.read()
+      expect(problem).toContain(says)
+      await expectAllThere()
+    }
+    await slapd.client.del(world.dnOf('p1'))
+    await slapd.limit('size.prtotal=4')
+    await failing('SizeLimitExceeded')
+    await slapd.limit('size=unlimited')
+    const referral = `ou=far,ou=people,${slapd.base}`
+    await slapd.add(referral, {
+      objectClass: ['referral', 'extensibleObject'],
+      ou: 'far',
+      ref: 'ldap://127.0.0.1:1/ou=far,dc=acme,dc=test',
+    })
+    await failing('refers to another one')
+    await slapd.client.del(referral, new ManageDsaItControl())
+    await slapd.replace(slapd.reader.dn, 'userPassword', ['another'])
+    await failing('InvalidCredentials')
+    await slapd.replace(slapd.reader.dn, 'userPassword', [slapd.reader.password])
+    await slapd.stop()
+    await failing('There is no connection')
+    await slapd.start()
+    await world.register({
+      people: {
+        base: `ou=none,${slapd.base}`,
+        filter: '(uid=*)',
+        key: 'uid',
+        id: 'entryUUID',
+        active: 'always',
+      },
+    })
+    await failing('NoSuchObject')
+    await world.register()
+    expect((await world.read()).problem).toBeNull()
+    expect((await world.members())['staff']).not.toContain('p1')
+    expect(await world.status(await world.personToken('p1', later()))).toBe(401)
+  })
+
+  test('shuts out at once more people than a tenth who are gone, and ends what they have by somebody’s word', async () => {
+    const { slapd, service } = world
+    const left = keys.filter((key) => key !== 'p1')
+    const delegation = await world.lend('acme/p2', 'research-bot', 'collection:handbook')
+    await slapd.allow([
+      `to dn.children="ou=people,${slapd.base}" by anonymous auth by * none`,
+      ...everybody('read'),
+    ])
+    const { problem, problems, heldPeople } = await world.read()
+    expect({ problem, heldPeople }).toEqual({ problem: null, heldPeople: left.length })
+    expect(problems).toContain(
+      '11 of 11 people are missing. They are shut out; what they have ends by your word.',
+    )
+    expect(await world.status(await world.personToken('p2', later()))).toBe(401)
+    expect((await world.members())['staff']).toEqual([])
+    expect(await service.delegations.isLive(delegation)).toBe(true)
+
+    await slapd.allow(everybody('read'))
+    expect((await world.read()).problems).toEqual([])
+    expect(await service.delegations.isLive(delegation)).toBe(true)
+    expect(await world.found(await world.personToken('p2', later()))).toEqual(['handbook/open'])
+
+    await slapd.allow([
+      `to dn.children="ou=people,${slapd.base}" by anonymous auth by * none`,
+      ...everybody('read'),
+    ])
+    const { heldPeople: people, heldBlocks } = await world.read()
+    await expect(service.directories.endHeld('acme', people + heldBlocks + 1)).rejects.toMatchObject({
+      field: 'held',
+    })
+    await service.directories.endHeld('acme', people + heldBlocks)
+    expect(await world.read()).toMatchObject({ heldPeople: 0, heldBlocks: 0 })
+    expect(await service.delegations.isLive(delegation)).toBe(false)
+    await slapd.allow(everybody('read'))
+    expect((await world.read()).problems).toEqual([])
+    expect(await world.found(await world.personToken('p2', later()))).toEqual(['handbook/open'])
+  })
+
+  test('lifts no block of many at once where members cannot be seen any more, and lets them read less', async () => {
+    const { slapd, service } = world
+    await slapd.allow([
+      `to dn.children="ou=groups,${slapd.base}" attrs=member by anonymous auth by * none`,
+      ...everybody('read'),
+    ])
+    expect(await world.read()).toMatchObject({ problem: null, heldBlocks: 11 })
+    expect(await world.members()).toMatchObject({ staff: [] })
+    expect((await world.members())['blocked']).toHaveLength(11)
+    await slapd.allow(everybody('read'))
+    expect(await world.read()).toMatchObject({ heldBlocks: 0, problems: [] })
+    await world.setMembers('blocked')
+    expect(await world.read()).toMatchObject({ heldBlocks: 11 })
+    await service.directories.endHeld('acme', 11)
+    expect(await world.read()).toMatchObject({ heldBlocks: 0 })
+    expect(await world.found(await world.personToken('p2', later()))).toEqual([
+      'handbook/open',
+      'handbook/shut',
+    ])
+    await world.setMembers('blocked', ...keys.map(world.dnOf))
+    await world.read()
+  })
+
+  test('takes out what gives something, once nobody could read for the age that counts, and no block', async () => {
+    const { slapd, service, database } = world
+    await slapd.stop()
+    await database.query(`update directories set read_at = now() - interval '23 hours'`)
+    await service.directoryReader.rest()
+    await world.read()
+    expect((await world.members())['staff']).toHaveLength(11)
+    await database.query(`update directories set read_at = now() - interval '25 hours'`)
+    await service.directoryReader.rest()
+    expect(await world.members()).toMatchObject({ staff: [] })
+    expect((await world.members())['blocked']).toHaveLength(11)
+    expect((await service.directories.list())[0]?.reading).toMatchObject({ isStale: true })
+    await slapd.start()
+    expect(await world.read()).toMatchObject({ problem: null, isStale: false })
+    expect((await world.members())['staff']).toHaveLength(11)
+  })
+
+  test('holds on to who cannot be told by an id, and to everybody who may be them', async () => {
+    const { slapd } = world
+    const delegation = await world.lend('acme/p3', 'research-bot', 'collection:handbook')
+    await slapd.allow([`to dn.exact="${world.dnOf('p3')}" attrs=entryUUID by * none`, ...everybody('read')])
+    expect((await world.read()).problems).toContain('1 people have no entryUUID.')
+    expect(await world.status(await world.personToken('p3', later()))).toBe(401)
+    expect(await world.service.delegations.isLive(delegation)).toBe(true)
+    await slapd.allow(everybody('read'))
+    await world.read()
+    expect(await world.status(await world.personToken('p3', later()))).toBe(200)
+  })
+
+  test('trusts no certificate but one that its authority signed, by StartTLS as well', async () => {
+    await world.register({ ca: undefined })
+    expect((await world.read()).problem).toMatch(/certificate/)
+    const upgraded = { url: world.slapd.plainUrl, start_tls: true }
+    await world.register({ ...upgraded, ca: undefined }, { secret: 'upgraded' })
+    expect((await world.read()).problem).toMatch(/certificate/)
+    await world.register(upgraded, { secret: 'upgraded' })
+    expect((await world.read()).problem).toBeNull()
+    await world.register()
+    expect((await world.read()).problem).toBeNull()
+  })
+})

@@ -1,0 +1,210 @@
+import { expect, test } from 'vitest'
+import { ldapKind } from '../../../src/directory/ldap/kind.ts'
+import type { Reading } from '../../../src/directory/reading/kind.ts'
+import { certificateFor } from '../../support/certificate.ts'
+import {
+  type DoubleAnswer,
+  type DoubleEntry,
+  type DoubleSearch,
+  entryMessage,
+  startLdapDouble,
+} from '../../support/ldap-double.ts'
+
+const certificate = certificateFor('localhost')
+const peopleBase = 'ou=people,dc=ad'
+const groupsBase = 'ou=groups,dc=ad'
+
+/** `00112233-4455-6677-8899-aabbccddeeff` as Active Directory sends it. */
+const guid = (last: number): Buffer =>
+  Buffer.from([
+    0x33,
+    0x22,
+    0x11,
+    0x00,
+    0x55,
+    0x44,
+    0x77,
+    0x66,
+    0x88,
+    0x99,
+    0xaa,
+    0xbb,
+    0xcc,
+    0xdd,
+    0xee,
+    last,
+  ])
+const guidText = (last: number): string =>
+  `00112233-4455-6677-8899-aabbccddee${last.toString(16).padStart(2, '0')}`
+
+const person = (name: string, last: number, more: DoubleEntry['attributes'] = {}): DoubleEntry => ({
+  dn: `CN=${name},${peopleBase}`,
+  attributes: { objectGUID: [guid(last)], sAMAccountName: [name], userAccountControl: ['512'], ...more },
+})
+const group = (name: string, last: number, members: readonly string[]): DoubleEntry => ({
+  dn: `CN=${name},${groupsBase}`,
+  attributes: { objectGUID: [guid(last)], cn: [name], member: members },
+})
+
+async function read(
+  answer: (search: DoubleSearch) => DoubleAnswer,
+  { settings = {}, ...options }: { readonly settings?: object; readonly injects?: Buffer } = {},
+): Promise<Reading> {
+  await using server = await startLdapDouble(answer, { certificate, ...options })
+  const kind = ldapKind.open({
+    url: server.url,
+    bind_dn: 'cn=remit',
+    people: {
+      base: peopleBase,
+      filter: '(objectClass=user)',
+      key: 'sAMAccountName',
+      id: 'objectGUID',
+      active: 'userAccountControl',
+    },
+    groups: { base: groupsBase, filter: '(objectClass=group)', id: 'objectGUID' },
+    ...settings,
+  })
+  return await kind.read({
+    secret: 'secret',
+    outbound: () => Promise.reject(new Error('never')),
+    signal: new AbortController().signal,
+  })
+}
+
+const all = (entries: readonly DoubleEntry[]): DoubleAnswer => ({ entries, cookie: '' })
+const byBase =
+  (people: readonly DoubleEntry[], groups: readonly DoubleEntry[]) =>
+  ({ base }: DoubleSearch): DoubleAnswer =>
+    all(base === peopleBase ? people : groups)
+
+test('a binary GUID is the id that Active Directory writes, and bit 2 is a disabled account', async () => {
+  const { people, groups } = await read(
+    byBase(
+      [
+        person('Anne', 1),
+        person('Bob', 2, { userAccountControl: ['514'] }),
+        person('Eve', 3, { userAccountControl: [] }),
+      ],
+      [group('Staff', 9, [`cn=anne,${peopleBase}`])],
+    ),
+  )
+  expect(people).toEqual([
+    { id: guidText(1), key: 'Anne', isActive: true },
+    { id: guidText(2), key: 'Bob', isActive: false },
+    { id: guidText(3), key: 'Eve', isActive: undefined },
+  ])
+  expect(groups).toEqual([{ id: guidText(9), name: 'Staff', members: [guidText(1)] }])
+})
+
+test('a group that comes in ranges is read to its last one, and one that does not end is not', async () => {
+  const people = ['Anne', 'Bob', 'Eve'].map((name, index) => person(name, index + 1))
+  const part = (range: string, ...names: readonly string[]): DoubleEntry => ({
+    dn: `CN=Staff,${groupsBase}`,
+    attributes: {
+      objectGUID: [guid(9)],
+      cn: ['Staff'],
+      member: [],
+      [`member;range=${range}`]: names.map((name) => `CN=${name},${peopleBase}`),
+    },
+  })
+  const ranged =
+    (last: DoubleEntry) =>
+    ({ base, scope, attributes }: DoubleSearch): DoubleAnswer => {
+      if (base === peopleBase) return all(people)
+      if (scope === 'sub') return all([part('0-0', 'Anne')])
+      return { entries: [attributes.includes('member;range=1-*') ? part('1-1', 'Bob') : last] }
+    }
+  const { groups } = await read(ranged(part('2-*', 'Eve')))
+  expect(groups[0]?.members).toEqual([guidText(1), guidText(2), guidText(3)])
+  await expect(read(ranged(part('1-1', 'Eve')))).rejects.toThrow('does not come to an end')
+  // The entry was deleted, and the name given to another one.
+  await expect(
+    read(ranged({ ...part('2-*', 'Eve'), attributes: { objectGUID: [guid(8)] } })),
+  ).rejects.toThrow('Names moved')
+})
+
+test('a page without entries is no end while there is a cookie, and no cookie at all is none either', async () => {
+  const paged = ({ base, cookie }: DoubleSearch): DoubleAnswer => {
+    if (base !== peopleBase) return all([])
+    if (cookie === '') return { entries: [person('Anne', 1)], cookie: 'two' }
+    return cookie === 'two' ? { entries: [], cookie: 'three' } : all([person('Bob', 2)])
+  }
+  expect((await read(paged)).people.map(({ key }) => key)).toEqual(['Anne', 'Bob'])
+  await expect(
+    read((search) => ({ entries: search.base === peopleBase ? [person('Anne', 1)] : [] })),
+  ).rejects.toThrow('does not say whether there is more')
+})
+
+test('a connection that ends between two pages is not opened anew, and nothing of it counts', async () => {
+  let asked = 0
+  const cut = ({ cookie }: DoubleSearch): DoubleAnswer => {
+    asked += 1
+    return cookie === '' ? { entries: [person('Anne', 1)], cookie: 'two' } : { entries: [], cut: true }
+  }
+  await expect(read(cut)).rejects.toThrow('closed the connection')
+  expect(asked).toBe(2)
+  await expect(read(({ base }) => ({ ...all([]), references: base === peopleBase ? 1 : 0 }))).rejects.toThrow(
+    'refers to another one',
+  )
+})
+
+test('a name that is another entry’s when the reading ends gives nobody the other’s groups', async () => {
+  // Anne's name is given to Bob after the groups were read: they mean Anne.
+  let searches = 0
+  const moving =
+    (stopsAt: number) =>
+    ({ base }: DoubleSearch): DoubleAnswer => {
+      if (base !== peopleBase) return all([group('Secret', 9, [`CN=Anne,${peopleBase}`])])
+      searches += 1
+      const isMoved = searches > 1 && searches < stopsAt
+      return all(
+        isMoved
+          ? [{ ...person('Bob', 2), dn: `CN=Anne,${peopleBase}` }]
+          : [person('Anne', 1), person('Bob', 2)],
+      )
+    }
+  // Before and after agree in the second attempt.
+  const { groups, people } = await read(moving(3))
+  expect(groups[0]?.members).toEqual([guidText(1)])
+  expect(people).toHaveLength(2)
+  searches = 0
+  const alternating = ({ base }: DoubleSearch): DoubleAnswer => {
+    if (base !== peopleBase) return all([group('Secret', 9, [`CN=Anne,${peopleBase}`])])
+    searches += 1
+    return all(
+      searches % 2 === 0
+        ? [{ ...person('Bob', 2), dn: `CN=Anne,${peopleBase}` }]
+        : [person('Anne', 1), person('Bob', 2)],
+    )
+  }
+  await expect(read(alternating)).rejects.toThrow('Names moved while it was read, 3 times')
+})
+
+test('nothing that is sent in the clear behind StartTLS is a part of what is read', async () => {
+  const settings = { start_tls: true, ca: certificate.cert }
+  const honest = byBase([person('Anne', 1)], [])
+  expect((await read(honest, { settings })).people).toHaveLength(1)
+  const forged = entryMessage(3, person('Mallory', 7))
+  await expect(read(honest, { settings, injects: forged })).rejects.toThrow('in the clear')
+  // The beginning of an entry, which what comes by TLS would complete.
+  for (const length of [2, 40, forged.length - 1]) {
+    const { people } = await read(honest, { settings, injects: forged.subarray(0, length) })
+    expect(people.map(({ key }) => key)).toEqual(['Anne'])
+  }
+})
+
+test('an empty password is no sign-in', async () => {
+  const kind = ldapKind.open({
+    url: 'ldaps://localhost:1',
+    bind_dn: 'cn=remit',
+    people: { base: 'dc=x', filter: '(uid=*)', key: 'uid', id: 'entryUUID', active: 'always' },
+    groups: { base: 'dc=x', filter: '(cn=*)', id: 'entryUUID' },
+  })
+  await expect(
+    kind.read({
+      secret: '',
+      outbound: () => Promise.reject(new Error('never')),
+      signal: new AbortController().signal,
+    }),
+  ).rejects.toThrow('needs a name and a password')
+})
