@@ -1,20 +1,17 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { readFileSync } from 'node:fs'
 import { transformer } from '@openfga/syntax-transformer'
 import { check, compileModel, createMemo, createTupleStore, type JsonObject, type Model } from '@remit/engine'
-import pg from 'pg'
 import { type Check, contextAt, type Tuple } from '../../src/authz/fga.ts'
 import { checkDecomposed } from '../../src/authz/gate/decompose-check.ts'
 import { decomposeLocally } from '../../src/authz/index/local.ts'
-import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import { createFga } from '../../src/authz/openfga.ts'
 import { documentObject } from '../../src/kernel/ids.ts'
-import { freePort } from '../../test/support/port.ts'
 import { createRandom } from '../kubernetes/random.ts'
 import type { Corpus } from '../search/corpus.ts'
 import { distinctAclsWorld } from '../search/worlds/distinct-acls.ts'
 import { driveWorld } from '../search/worlds/drive.ts'
 import { treeWorld } from '../search/worlds/tree.ts'
+import { asRun, openServers, query, type Server } from './server.ts'
 
 /**
  * Ten documents that a person may read, drawn from all of those, past all caches: `can_read` asked whole and
@@ -30,14 +27,6 @@ const documents = 10_000
 const batches = 24
 const size = 10
 const rounds = 3
-const apiToken = 'key-of-the-benchmark'
-const database = `remit_parts_${process.pid}`
-const url = Object.assign(new URL(admin), { pathname: `/${database}` }).href
-const asRun = {
-  OPENFGA_RESOLVE_NODE_BREADTH_LIMIT: '1',
-  OPENFGA_MAX_CONCURRENT_CHECKS_PER_BATCH_CHECK: '4',
-  GOGC: '400',
-}
 interface Setting {
   readonly name: string
   readonly env: Readonly<Record<string, string>>
@@ -71,10 +60,10 @@ const models = [new URL('../../model.fga', import.meta.url), ...beside].map((fil
 })
 const rows = new Map<string, { times: number[]; server: number[]; reads: number[]; checks: number[] }>()
 
-await query(admin, `create database ${database}`)
+const servers = await openServers(binary, admin)
+const { url } = servers
 try {
-  execFileSync(binary, ['migrate'], { env: environment(0, 0), stdio: 'ignore' })
-  const loading = await startServer({})
+  const loading = await servers.start({})
   const worlds = []
   for (const name of ['tree', 'drive', 'doors'] as const) worlds.push(await load(name, loading))
   loading.process.kill()
@@ -84,7 +73,7 @@ try {
       ? settings
       : [...settings.slice(-1), withCaches]) {
       await query(url, `alter table tuple alter column _user set (n_distinct = ${users ?? 0}); analyze tuple`)
-      const server = await startServer(env)
+      const server = await servers.start(env)
       for (const world of worlds) {
         for (const how of ['whole', 'in parts'] as const)
           for (const model of world.models)
@@ -106,7 +95,7 @@ try {
     )
   }
 } finally {
-  await query(admin, `drop database if exists ${database} with (force)`)
+  await servers.close()
 }
 
 interface LoadedModel {
@@ -233,70 +222,6 @@ async function measure(name: string, { world, model, how, server, consistency }:
   }
   row.server.push((server.processor() - before.processor) / world.asked.length)
   row.reads.push(((await server.reads()) - before.reads) / world.asked.length)
-}
-
-interface Server {
-  readonly api: ReturnType<typeof createFgaApi>
-  readonly process: ChildProcess
-  /** Milliseconds so far, of all its threads. */
-  processor(): number
-  /** Statements sent to its database for checks so far. */
-  reads(): Promise<number>
-}
-
-async function startServer(env: Record<string, string>): Promise<Server> {
-  const [http, metrics] = [await freePort(), await freePort()]
-  const child = spawn(binary as string, ['run'], {
-    stdio: 'ignore',
-    env: { ...environment(http, metrics), ...env },
-  })
-  const base = `http://127.0.0.1:${http}`
-  for (let tries = 0; tries < 100 && !(await answers(`${base}/healthz`)); tries++) await sleep(100)
-  const threads = new Map<string, number>()
-  return {
-    api: createFgaApi({ apiUrl: base, apiToken, timeoutMs: 30_000 }),
-    process: child,
-    processor() {
-      for (const thread of readdirSync(`/proc/${child.pid}/task`)) {
-        const [nanoseconds] = readFileSync(`/proc/${child.pid}/task/${thread}/schedstat`, 'utf8').split(' ')
-        threads.set(thread, Number(nanoseconds) / 1e6)
-      }
-      return [...threads.values()].reduce((sum, one) => sum + one, 0)
-    },
-    async reads() {
-      const text = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text()
-      const sums = [...text.matchAll(/^openfga_datastore_query_count_sum\S* (\S+)$/gm)]
-      return sums.reduce((sum, [, count]) => sum + Number(count), 0)
-    },
-  }
-}
-
-function environment(http: number, metrics: number): Record<string, string> {
-  return {
-    OPENFGA_DATASTORE_ENGINE: 'postgres',
-    OPENFGA_DATASTORE_URI: `${url}?sslmode=disable`,
-    OPENFGA_AUTHN_METHOD: 'preshared',
-    OPENFGA_AUTHN_PRESHARED_KEYS: apiToken,
-    OPENFGA_HTTP_ADDR: `127.0.0.1:${http}`,
-    OPENFGA_GRPC_ADDR: '127.0.0.1:0',
-    OPENFGA_METRICS_ADDR: `127.0.0.1:${metrics}`,
-    OPENFGA_PLAYGROUND_ENABLED: 'false',
-    OPENFGA_LOG_LEVEL: 'error',
-  }
-}
-
-function answers(address: string): Promise<boolean> {
-  return fetch(address).then(
-    ({ ok }) => ok,
-    () => false,
-  )
-}
-
-async function query(connectionString: string, text: string): Promise<void> {
-  const client = new pg.Client({ connectionString })
-  await client.connect()
-  await client.query(text)
-  await client.end()
 }
 
 function at(values: readonly number[], share: number): number {

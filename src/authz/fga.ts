@@ -83,7 +83,7 @@ export interface Check {
   readonly user: string
   readonly relation: string
   readonly object: FgaObject
-  /** Request-only tuples: `acting_for`, `presented`. */
+  /** Request-only tuples: `acting_for`, `presented`, `not_blocked`. */
   readonly contextual?: readonly TupleKey[]
 }
 

@@ -56,6 +56,7 @@ zone#gate_3 user: tagger, tagger
 zone#gate_3 user:*: tagger, tagger
 zone#gate_3 group#member: tagger, tagger
 zone#blocked user: tagger, tagger
+zone#not_blocked user: nobody, nobody
 zone#blocked group#member: tagger, tagger
 zone#sensitive user:*: tagger, security
 collection#viewer user [until]: tagger, tagger
@@ -65,6 +66,7 @@ collection#viewer organization#member: tagger, tagger
 collection#sensitive user:*: tagger, security
 collection#blocked user: tagger, tagger
 collection#blocked group#member: tagger, tagger
+collection#not_blocked user: nobody, nobody
 collection#writer service: security, security
 collection#tagger service: security, security
 collection#organization organization: security, security

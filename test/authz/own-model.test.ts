@@ -1,7 +1,22 @@
-import { check, createTupleStore, keyOf, type TupleKey, type TupleStore } from '@remit/engine'
-import { expect, test } from 'vitest'
-import { createRandom } from '../../packages/engine/test/support/random.ts'
+import {
+  type CheckPart,
+  check,
+  createTupleStore,
+  type JsonObject,
+  keyOf,
+  type TupleKey,
+  type TupleStore,
+} from '@remit/engine'
+import { describe, expect, test } from 'vitest'
+import { createRandom, type Random } from '../../packages/engine/test/support/random.ts'
 import { seed } from '../../packages/engine/test/support/seed.ts'
+import {
+  askBatch,
+  createStore,
+  serverTarget,
+  weightedTarget,
+  writeModel,
+} from '../../packages/engine/test/support/target.ts'
 import { type Change, contextAt, type StoredTuple } from '../../src/authz/fga.ts'
 import type { Question } from '../../src/authz/gate/question.ts'
 import { createVerdictCache } from '../../src/authz/gate/verdict-cache.ts'
@@ -9,12 +24,14 @@ import { decomposeLocally } from '../../src/authz/index/local.ts'
 import { Reachability } from '../../src/authz/index/reachable-acls.ts'
 import { leadsToAny, subtractingRelations } from '../../src/authz/index/recent-removals.ts'
 import { Replica } from '../../src/authz/index/replica.ts'
+import { needsOpenfga } from '../support/native.ts'
 import {
   createOracle,
   drawn,
   drawOwnTuple,
   drawOwnTuples,
   drawTelling,
+  ownJson,
   ownModel,
   ownQuestions,
 } from './own-worlds.ts'
@@ -38,8 +55,14 @@ function storeOf(keys: readonly TupleKey[]): TupleStore {
 const ask = (
   tuples: TupleStore,
   { user, contextual }: Question,
-  part: { readonly user?: string; readonly relation: string; readonly object: string },
-): boolean => check(ownModel, tuples, { user, ...part, contextualTuples: contextual, context })
+  part: Pick<CheckPart, 'relation' | 'object' | 'contextualTuples'> & { readonly user?: string },
+): boolean =>
+  check(ownModel, tuples, {
+    user,
+    ...part,
+    contextualTuples: [...contextual, ...(part.contextualTuples ?? [])],
+    context,
+  })
 
 /** What a change is to whoever reads: by kind of the tuple. */
 function kindOf({ relation, object }: TupleKey): string {
@@ -99,22 +122,82 @@ test(`the access filter holds exactly what is allowed, kept up through changes, 
     expect(counts[kind], kind).toBeGreaterThan(worlds / 15)
 }, 300_000)
 
+describe.each([
+  { name: 'a real OpenFGA server', open: serverTarget, options: needsOpenfga },
+  {
+    name: 'the coming engine of OpenFGA (OPENFGA_WEIGHTED_TEST_URL)',
+    open: weightedTarget,
+    options: { skip: weightedTarget() === undefined },
+  },
+])('on $name', ({ open, options }) => {
+  const onServer = Number(process.env['FUZZ_SERVER_WORLDS'] ?? 6)
+
+  test(`a yes follows from its answers to the parts, whatever the replica has missed, in ${onServer} worlds of model.fga (FUZZ_SEED=${seed})`, {
+    ...options,
+    timeout: 300_000,
+  }, async () => {
+    const target = open()
+    if (target === undefined) throw new Error('no server')
+    const wrong: string[] = []
+    const counts = { followed: 0, passed: 0, stale: 0 }
+    for (let nth = 0; nth < onServer; nth++) {
+      const { replica, truth } = drawAstray(createRandom(seed + nth))
+      const oracle = createOracle(keysIn(truth), nowMs)
+      const store = await createStore(target)
+      await writeModel(target, store, JSON.parse(JSON.stringify(ownJson)))
+      const tuple_keys = keysIn(truth) as unknown as JsonObject[]
+      for (let at = 0; at < tuple_keys.length; at += 100) {
+        const writes = { tuple_keys: tuple_keys.slice(at, at + 100) }
+        expect((await target.call('POST', `${store}/write`, { writes })).status).toBe(200)
+      }
+      for (const question of ownQuestions) {
+        const parts = decomposeLocally(ownModel, replica, question, drawn.documents.map(idOf), nowMs)
+        for (const [id, subChecks] of parts) {
+          const verdicts = await askBatch(
+            target,
+            store,
+            subChecks.map(({ user, relation, object, contextualTuples = [] }) => ({
+              tuple_key: { user, relation, object },
+              contextual_tuples: {
+                tuple_keys: [...question.contextual, ...contextualTuples] as unknown as JsonObject[],
+              },
+              context,
+            })),
+          )
+          if (!subChecks.every(({ allowed }, at) => verdicts[at] === allowed)) counts.stale += 1
+          else if (oracle.holds(question, `document:${id}`)) {
+            counts.followed += 1
+            if (subChecks.some(({ contextualTuples }) => contextualTuples !== undefined)) counts.passed += 1
+          } else wrong.push(`${seed + nth}: ${question.user} ${question.relation} document:${id}`)
+        }
+      }
+    }
+    console.log(`seed ${seed}: ${JSON.stringify(counts)}`)
+    expect(wrong).toEqual([])
+    for (const [name, count] of Object.entries(counts)) expect(count, name).toBeGreaterThan(0)
+  })
+})
+
+/** What OpenFGA holds, and a replica that missed some of it and heard of some that is not. */
+function drawAstray(random: Random): { readonly replica: TupleStore; readonly truth: TupleStore } {
+  const keys = drawOwnTuples(random, 110)
+  const isMissed = (): boolean => random.chance(0.06)
+  const replica = storeOf([
+    ...keys.filter(() => !isMissed()),
+    ...Array.from({ length: random.below(6) }, () => drawOwnTuple(random)),
+  ])
+  // Blocks above a document are what a replica must never be believed to lack.
+  const missed = [...drawn.folders, ...drawn.zones, ...drawn.collections, ...drawn.organizations]
+    .filter(() => random.chance(0.2))
+    .map((object): TupleKey => ({ user: random.pick(drawn.people), relation: 'blocked', object }))
+  return { replica, truth: storeOf([...keys, ...missed]) }
+}
+
 test(`a yes follows from its parts whatever the replica has missed, in ${worlds} worlds of model.fga (FUZZ_SEED=${seed})`, () => {
   const wrong: string[] = []
-  const counts = { apart: 0, followed: 0, stale: 0, missedBlock: 0, missedGate: 0 }
+  const counts = { apart: 0, followed: 0, passed: 0, stale: 0, missedBlock: 0, missedGate: 0 }
   for (let nth = 0; nth < worlds; nth++) {
-    const random = createRandom(seed + nth)
-    const keys = drawOwnTuples(random, 110)
-    const isMissed = (): boolean => random.chance(0.06)
-    const replica = storeOf([
-      ...keys.filter(() => !isMissed()),
-      ...Array.from({ length: random.below(6) }, () => drawOwnTuple(random)),
-    ])
-    // Blocks above a document are what a replica must never be believed to lack.
-    const missed = [...drawn.folders, ...drawn.zones, ...drawn.collections, ...drawn.organizations]
-      .filter(() => random.chance(0.2))
-      .map((object): TupleKey => ({ user: random.pick(drawn.people), relation: 'blocked', object }))
-    const truth = storeOf([...keys, ...missed])
+    const { replica, truth } = drawAstray(createRandom(seed + nth))
     const oracle = createOracle(keysIn(truth), nowMs)
     for (const question of ownQuestions) {
       const parts = decomposeLocally(ownModel, replica, question, drawn.documents.map(idOf), nowMs)
@@ -127,8 +210,10 @@ test(`a yes follows from its parts whatever the replica has missed, in ${worlds}
           counts.stale += 1
           const levels = oracle.blockedAt(question.user, document)
           if (levels.some((level) => level !== 'document')) counts.missedBlock += 1
-        } else if (isTrue) counts.followed += 1
-        else
+        } else if (isTrue) {
+          counts.followed += 1
+          if (subChecks.some(({ contextualTuples }) => contextualTuples !== undefined)) counts.passed += 1
+        } else
           wrong.push(
             `${seed + nth}: ${question.user} ${question.relation} ${document} by ${JSON.stringify(subChecks)}`,
           )

@@ -65,6 +65,8 @@ describe.each([
     ],
     ['something is granted without an end', { user: 'user:anne', relation: 'grantor', object: 'grant:g' }],
     ['an agent acts for everybody', { user: 'user:*', relation: 'acting_for', object: 'agent:bot' }],
+    ['everybody is not blocked', { user: 'user:*', relation: 'not_blocked', object: 'collection:docs' }],
+    ['a group is not blocked', { user: 'group:eng#member', relation: 'not_blocked', object: 'zone:z' }],
     ['everybody presents', { user: 'user:*', relation: 'presented', object: 'delegation:d' }],
     [
       'a person is given can_read itself',

@@ -10,7 +10,8 @@ import { annesBot } from '../authz/double.ts'
 import { gateOf } from '../authz/parts.ts'
 import { openWorld, type World } from '../support/world.ts'
 
-// `acting_for` and `presented` come with a check, from a verified token. Stored ones would count for
+// `acting_for` and `presented` come with a check, from a verified token, and `not_blocked` with what is asked
+// beside it. Stored ones would count for
 // everybody: these tests put them into OpenFGA past the service, see the harm, and see it end.
 
 let openfga: FgaApi | undefined
@@ -38,7 +39,12 @@ beforeAll(async () => {
 afterEach(() => world.service.ingest.drift())
 afterAll(() => world?.[Symbol.asyncDispose]())
 
-const forced = () => [`user:anne acting_for agent:other-bot`, `user:anne presented delegation:${lentToOther}`]
+const forced = () => [
+  `user:anne acting_for agent:other-bot`,
+  `user:anne presented delegation:${lentToOther}`,
+  'user:anne not_blocked collection:handbook',
+  'user:anne not_blocked zone:z',
+]
 
 const seen = async () => {
   const token = await world.token({ user: 'anne', agent: 'research-bot' })
@@ -46,10 +52,12 @@ const seen = async () => {
   return results.map(({ document_id }) => document_id).sort()
 }
 
+const requestOnly = ['acting_for', 'presented', 'not_blocked']
+
 const stored = async (): Promise<string[]> => {
   const lines: string[] = []
   for await (const { user, relation, object } of world.service.fga.read({})) {
-    if (relation === 'acting_for' || relation === 'presented') lines.push(`${user} ${relation} ${object}`)
+    if (requestOnly.includes(relation)) lines.push(`${user} ${relation} ${object}`)
   }
   return lines.sort()
 }
@@ -74,7 +82,7 @@ describe('they are deleted, said aloud and put on record', () => {
   test('by the drift job', async () => {
     await world.write(...forced())
     expect(await stored()).toEqual(forced().sort())
-    expect((await world.service.ingest.drift()).requestOnly).toBe(2)
+    expect((await world.service.ingest.drift()).requestOnly).toBe(4)
     await isTold()
     expect(world.logged.some(({ event }) => event === 'request_only_tuples_stored')).toBe(true)
   })

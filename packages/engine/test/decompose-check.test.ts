@@ -1,5 +1,5 @@
 import { transformer } from '@openfga/syntax-transformer'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { JsonObject } from '../src/core/condition-values.ts'
 import {
   type CheckPart,
@@ -65,6 +65,97 @@ test(`a yes follows from its parts, whatever is wrong where it was taken apart, 
   expect(counts.followed).toBeGreaterThan(worlds / 2)
   expect(counts.stale).toBeGreaterThan(worlds / 20)
 }, 120_000)
+
+describe('what is above a document is asked once, and passed by where it is a no', () => {
+  const modelWith = (changed: (text: string) => string = (text) => text): Model =>
+    compileModel(
+      parseDsl(
+        changed(`model
+  schema 1.1
+type user
+type group
+  relations
+    define member: [user]
+type house
+  relations
+    define passed: [user]
+    define shut: [user, group#member] but not passed
+    define other: [user]
+type room
+  relations
+    define house: [house]
+    define reader: [user, group#member]
+    define shut: shut from house
+    define read: reader but not shut
+`),
+      ),
+    )
+  const tuplesOf = (...lines: readonly string[]): TupleStore => {
+    const tuples = createTupleStore()
+    for (const line of lines) {
+      const [user = '', relation = '', object = ''] = line.split(' ')
+      tuples.add({ user, relation, object }, '')
+    }
+    return tuples
+  }
+  const tuples = tuplesOf('user:1 member group:1', 'group:1#member reader room:1', 'house:1 house room:1')
+  const brought = (model: Model, from = tuples) =>
+    createDecomposeCheck(model, from, { user: 'user:1' })('read', 'room:1')?.flatMap(
+      ({ contextualTuples = [] }) => contextualTuples,
+    )
+
+  test('with what is brought along for it, and by a part of its own without', () => {
+    const parts = createDecomposeCheck(modelWith(), tuples, { user: 'user:1' })('read', 'room:1')
+    const noes = parts?.filter(({ allowed }) => !allowed)
+    expect(noes).toEqual([
+      {
+        user: 'user:1',
+        relation: 'shut',
+        object: 'room:1',
+        allowed: false,
+        contextualTuples: [{ user: 'user:1', relation: 'passed', object: 'house:1' }],
+      },
+      { user: 'user:1', relation: 'shut', object: 'house:1', allowed: false },
+    ])
+  })
+
+  test.each<[string, (text: string) => string]>([
+    ['grants something', (text) => text.replace('define other: [user]', 'define other: [user] or passed')],
+    ['is taken from something else', (text) => text.replace('other: [user]', 'other: [user] but not passed')],
+    [
+      'is passed down',
+      (text) => text.replace('shut: shut from house', 'shut: shut from house or passed from house'),
+    ],
+    ['takes groups too', (text) => text.replace('passed: [user]', 'passed: [user, group#member]')],
+    ['takes everybody', (text) => text.replace('passed: [user]', 'passed: [user:*]')],
+    ['is not for this kind of subject', (text) => text.replace('passed: [user]', 'passed: [group]')],
+    ['is made of another', (text) => text.replace('passed: [user]', 'passed: other')],
+    [
+      'names a subject',
+      (text) => text.replace('shut: [user, group#member] but', 'shut: [user, house#passed] but'),
+    ],
+    [
+      'is what something hangs on',
+      (text) =>
+        text
+          .replace('define other: [user]', 'define other: member from passed')
+          .replaceAll('passed: [user]', 'passed: [group]'),
+    ],
+    [
+      'has a condition',
+      (text) =>
+        `${text.replace('passed: [user]', 'passed: [user with now]')}condition now(x: string) {\n  x == ""\n}\n`,
+    ],
+  ])('but not where what would be brought along %s', (_, changed) => {
+    expect(brought(modelWith(changed))).toEqual([])
+  })
+
+  test('for as many as a check takes along, and no more', () => {
+    const houses = Array.from({ length: 200 }, (__, at) => `house:${at} house room:1`)
+    const many = tuplesOf('user:1 member group:1', 'group:1#member reader room:1', ...houses)
+    expect(brought(modelWith(), many)).toHaveLength(20)
+  })
+})
 
 const server = serverTarget()
 const onServer = Number(process.env['FUZZ_SERVER_WORLDS'] ?? 15)

@@ -2,7 +2,7 @@ import { type Model, type Relation, subjectUpperBound } from '@remit/engine'
 import { record } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
-import { requestOnlyKeys } from '../allow-list/reserved.ts'
+import { presentedKeys } from '../allow-list/reserved.ts'
 import { leavesOf } from '../model/reachable.ts'
 import type { ReplicaView } from '../permission-index.ts'
 import { assertInModel, assertObject, assertRelation } from './input.ts'
@@ -123,7 +123,7 @@ function restsOnRequest({ types }: Model, target: Relation): boolean {
   }
   // What is added while it is gone through is gone through as well.
   for (const { key, type, rewrite, restrictions } of found) {
-    if (requestOnlyKeys.has(key)) return true
+    if (presentedKeys.has(key)) return true
     for (const leaf of leavesOf(rewrite, { subtracted: true })) {
       if (leaf.kind === 'computed') found.add(leaf.relation)
       else if (leaf.kind === 'this') for (const { type, relation } of restrictions) add(type, relation)

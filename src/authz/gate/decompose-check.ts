@@ -27,14 +27,15 @@ export async function checkDecomposed(
   const distinct = new Map<string, Check>()
   const brought = new Map<Check['contextual'], number>()
   // What is brought along is part of a question: one's own would answer another's.
-  const keyOf = (check: Check): string => {
-    const mark = brought.get(check.contextual) ?? brought.size
-    brought.set(check.contextual, mark)
-    return `${mark} ${tupleId(check)}`
+  const keyOf = (check: Check, { contextual }: Check): string => {
+    const mark = brought.get(contextual) ?? brought.size
+    brought.set(contextual, mark)
+    const own = check.contextual === contextual ? [] : (check.contextual ?? [])
+    return [mark, ...[check, ...own].map(tupleId)].join(' ')
   }
   for (const { check, parts: subChecks } of questions) {
     for (const uniqueCheck of subChecks?.map((subCheck) => checkOf(subCheck, check)) ?? [check])
-      distinct.set(keyOf(uniqueCheck), uniqueCheck)
+      distinct.set(keyOf(uniqueCheck, check), uniqueCheck)
   }
   const answers = await send([...distinct.values()])
   const verdictByKey = new Map([...distinct.keys()].map((key, index) => [key, answers[index] ?? 'error']))
@@ -42,7 +43,8 @@ export async function checkDecomposed(
     subChecks.length > 0 &&
     subChecks.every(
       (subCheck) =>
-        verdictByKey.get(keyOf(checkOf(subCheck, check))) === (subCheck.allowed ? 'allowed' : 'denied'),
+        verdictByKey.get(keyOf(checkOf(subCheck, check), check)) ===
+        (subCheck.allowed ? 'allowed' : 'denied'),
     )
   const provenQuestions = new Set(
     questions.filter(({ check, parts: subChecks }) => subChecks !== undefined && isProven(subChecks, check)),
@@ -52,7 +54,7 @@ export async function checkDecomposed(
       ? new Set<string>()
       : await moved([...provenQuestions].map(({ check }) => check.object))
   const verdicts = questions.map((question): Verdict | undefined => {
-    if (question.parts === undefined) return verdictByKey.get(keyOf(question.check))
+    if (question.parts === undefined) return verdictByKey.get(keyOf(question.check, question.check))
     return provenQuestions.has(question) && !unproven.has(question.check.object) ? 'allowed' : undefined
   })
   const openQuestions = questions.filter((_, index) => verdicts[index] === undefined)
@@ -62,12 +64,11 @@ export async function checkDecomposed(
   return verdicts.map((verdict) => verdict ?? remainingVerdicts.next().value ?? 'error')
 }
 
-const checkOf = ({ user, relation, object }: CheckPart, { contextual }: Check): Check => ({
-  user,
-  relation,
-  object: object as FgaObject,
-  ...(contextual && { contextual }),
-})
+function checkOf({ user, relation, object, contextualTuples = [] }: CheckPart, { contextual }: Check): Check {
+  const own = contextualTuples.map((tuple) => ({ ...tuple, object: tuple.object as FgaObject }))
+  const brought = own.length === 0 ? contextual : [...(contextual ?? []), ...own]
+  return { user, relation, object: object as FgaObject, ...(brought && { contextual: brought }) }
+}
 
 function unanswered(error: unknown): readonly Verdict[] {
   if (error instanceof AppError) return []

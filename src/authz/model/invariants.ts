@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { checkTuple, type Model, type Relation, type Rewrite } from '@remit/engine'
 import { labelOf } from '../allow-list/label.ts'
-import { requestOnly, requestOnlyKeys, serviceWrites } from '../allow-list/reserved.ts'
+import { presented, requestOnlyKeys, serviceWrites } from '../allow-list/reserved.ts'
 import { ownMarks } from '../own-marks.ts'
 import { reachable } from './reachable.ts'
 
@@ -67,7 +67,7 @@ function missingRelations(model: Model): Finding[] {
 }
 
 function missingRequestOnly(model: Model): Finding[] {
-  return requestOnly
+  return presented
     .filter(({ object, relation }) => {
       const tuple = { user: 'user:someone', relation, object: `${object}:something` }
       return checkTuple(model, tuple) !== undefined

@@ -97,6 +97,71 @@ describe('what is asked in parts', () => {
     expect((await sending(world).ask()).ids).toEqual(['a', 'b'])
   })
 
+  /** The same, filed in a collection of an organization. */
+  function inCollection(): GateWorld {
+    const world = filed()
+    world.add(
+      ...ids.map((id) => `collection:docs filed_in document:${id}`),
+      'collection:docs parent folder:outer',
+      'organization:acme organization collection:docs',
+    )
+    world.pass(20_000)
+    return world
+  }
+
+  test('asks once whether the person is blocked at a collection, and brings that with each document', async () => {
+    const world = inCollection()
+    const brought: string[] = []
+    const { calls, ask } = sending(world, ({ object, contextual }) => {
+      brought.push(
+        ...(contextual ?? []).map(({ user, relation: on, object: at }) => `${object}: ${user} ${on} ${at}`),
+      )
+      return undefined
+    })
+    expect(await ask()).toMatchObject({ ids, counts: { checks: 3, calls: 1 } })
+    expect(calls).toHaveLength(1)
+    expect(calls[0]?.filter((one) => one.includes(' blocked '))).toEqual([
+      'user:anne blocked document:a',
+      'user:anne blocked collection:docs',
+      'user:anne blocked document:b',
+      'user:anne blocked document:c',
+    ])
+    expect(brought).toEqual(ids.map((id) => `document:${id}: user:anne not_blocked collection:docs`))
+  })
+
+  test.each([
+    ['at the collection', 'user:anne blocked collection:docs', []],
+    ['at its organization', 'group:team#member blocked organization:acme', []],
+    ['at a folder below it', 'user:anne blocked folder:outer', []],
+    ['at a document', 'user:anne blocked document:b', ['a', 'c']],
+  ])('is refused where the person was blocked %s and the replica has not heard', async (_, line, left) => {
+    const world = inCollection()
+    const [user = '', relation = '', object = ''] = line.split(' ')
+    world.truth.add({ user, relation, object: object as `document:${string}` })
+    expect((await sending(world).ask()).ids).toEqual(left)
+  })
+
+  test.each(['parent', 'filed_in'])(
+    'is refused where it is also below a collection of which the replica has not heard, by %s, and blocked there',
+    async (relation) => {
+      const world = inCollection()
+      world.truth.add({ user: 'collection:other', relation, object: 'document:b' })
+      world.truth.add({ user: 'user:anne', relation: 'blocked', object: 'collection:other' })
+      expect((await sending(world).ask()).ids).toEqual(['a', 'c'])
+    },
+  )
+
+  test.each<Verdict>(['error', 'allowed'])(
+    'is asked whole where OpenFGA does not say that the person is not blocked at the collection (%s)',
+    async (verdict) => {
+      const { ask, calls } = sending(inCollection(), ({ object, relation }) =>
+        relation === 'blocked' && object === 'collection:docs' ? verdict : undefined,
+      )
+      expect((await ask()).ids).toEqual(ids)
+      expect(calls[1]).toEqual(whole)
+    },
+  )
+
   test.each<Verdict>(['error', 'denied'])('is asked whole where a part comes back as %s', async (verdict) => {
     const { calls, ask } = sending(filed(), ({ relation, object }) =>
       relation === 'parent' && object === 'document:a' ? verdict : undefined,
@@ -110,6 +175,29 @@ describe('what is asked in parts', () => {
       object === 'document:a' && relation !== 'parent' ? 'error' : undefined,
     )
     expect(await ask()).toMatchObject({ ids: ['b', 'c'], counts: { errors: 1 } })
+  })
+
+  test('tells a part from the same one with other tuples brought along', async () => {
+    const no = { user: 'user:anne', relation: 'blocked', allowed: false } as const
+    const passed = { user: 'user:anne', relation: 'not_blocked', object: 'collection:docs' }
+    const check = { user: 'user:anne', relation: 'can_read', object: 'document:a' } as const
+    const sent: number[] = []
+    const verdicts = await checkDecomposed(
+      [
+        { check, parts: [{ ...no, object: 'document:a', contextualTuples: [passed] }] },
+        { check: { ...check, object: 'document:b' }, parts: [{ ...no, object: 'document:a' }] },
+      ],
+      async (checks) => {
+        sent.push(checks.length)
+        return checks.map(
+          ({ contextual = [], relation }): Verdict =>
+            relation === 'blocked' && contextual.length > 0 ? 'denied' : 'error',
+        )
+      },
+      async () => new Set(),
+    )
+    expect(verdicts).toEqual(['allowed', 'error'])
+    expect(sent).toEqual([2, 1])
   })
 
   test('keeps what was proven where the second call fails', async () => {

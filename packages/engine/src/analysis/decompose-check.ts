@@ -5,7 +5,8 @@ import type { Model, Relation, Rewrite, Ttu } from '../core/model.ts'
 import { typeOf } from '../core/names.ts'
 import { leavesOf } from '../core/rule.ts'
 import { createSession, type SessionInput } from '../core/session.ts'
-import { keyOf, type Node, type TupleView } from '../core/tuples.ts'
+import { keyOf, type Node, type TupleKey, type TupleView } from '../core/tuples.ts'
+import { createDecomposeNo } from './decompose-no.ts'
 
 /** A smaller question, and the answer by which the larger one follows. An error is no answer. */
 export interface CheckPart {
@@ -13,6 +14,8 @@ export interface CheckPart {
   readonly relation: string
   readonly object: string
   readonly allowed: boolean
+  /** Brought along with this part alone, beside what all are asked with. */
+  readonly contextualTuples?: readonly TupleKey[]
 }
 
 /**
@@ -38,6 +41,7 @@ export function createDecomposeCheck(model: Model, tuples: TupleView, input: Ses
   const session = createSession(model, tuples, input)
   const { ask, askRule } = createEvaluator(session)
   const cachedParts = new Map<string, readonly CheckPart[]>()
+  const takeNo = createDecomposeNo(model, session)
 
   const wholeCheck = (relation: Relation, node: Node): CheckPart => ({
     user: input.user,
@@ -78,7 +82,7 @@ export function createDecomposeCheck(model: Model, tuples: TupleView, input: Ses
         const { subtract } = rule
         if (subtract.kind !== 'computed') return undefined
         const base = take(rule.base, relation, node)
-        return base && [{ ...wholeCheck(subtract.relation, node), allowed: false }, ...base]
+        return base && [...takeNo(subtract.relation, node), ...base]
       }
     }
   }
