@@ -1150,6 +1150,9 @@ create table source_items (
   hidden text,
   missing_at timestamp with time zone,
   access text,
+  told_in integer,
+  brought_in integer,
+  brought_version text,
   constraint source_items_pkey PRIMARY KEY (source, document),
   constraint source_items_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE
 );
@@ -1224,6 +1227,9 @@ create table sources (
   secret text,
   requests_per_minute integer default 300 not null,
   crawl_wanted_at timestamp with time zone,
+  crawl integer default 0 not null,
+  crawl_cursor text,
+  crawl_began_at timestamp with time zone,
   constraint sources_pkey PRIMARY KEY (id),
   constraint sources_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'active'::text, 'paused'::text, 'removing'::text])))
 );

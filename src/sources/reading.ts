@@ -97,16 +97,14 @@ export async function readOnce({
     const gone = nobody.filter(({ subject }) => !stuck.has(subject))
     await transaction((sql) => noteTakenAway(sql, id, gone))
   }
-  const confirmsItems = report.isComplete && (kind.untold.length === 0 || state.readsAll())
+  const crawlBeganAt = state.crawlBeganAt()
   return {
     confirmsGroups: isDirectoryIn,
-    confirmsItems,
+    confirmsItems: report.isComplete && (kind.untold.length === 0 || crawlBeganAt !== undefined),
     isComplete: report.isComplete,
     isCompared,
-    crawled:
-      report.isComplete &&
-      isCompared &&
-      (state.readsAll() || (crawledAt === undefined && kind.untold.length === 0)),
+    crawled: report.isComplete && isCompared && crawlBeganAt !== undefined,
+    itemsAt: crawlBeganAt ?? beganAt,
     problem: problemOf(report),
     nameless: namelessOf(report),
   }

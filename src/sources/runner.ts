@@ -253,39 +253,42 @@ export interface Outcome {
   readonly isComplete: boolean
   /** All of its groups were compared with OpenFGA. */
   readonly isCompared: boolean
-  /** And from its beginning. */
+  /** And from its beginning, by this reading or by those that were killed before it. */
   readonly crawled: boolean
+  /** As of when the source was read: the beginning of the first of those readings. */
+  readonly itemsAt: Date
   readonly problem: string | undefined
   readonly nameless: SourceRow['nameless']
 }
 
 const noteEnd = (
   { row, beganAt, transaction }: HeldSource,
-  { confirmsGroups, confirmsItems, isComplete, isCompared, crawled: isCrawled, problem, nameless }: Outcome,
+  { confirmsGroups, confirmsItems, isComplete, isCompared, crawled: isCrawled, ...outcome }: Outcome,
 ): Promise<unknown> =>
   transaction((sql) =>
     sql.query(
       `update sources set began_at = $2, ended_at = now(), failures = 0, problem = $3, nameless = $4::jsonb,
          
          groups_at = case when $5 and (crawl_wanted_at is null or $9 and crawl_wanted_at < $2) then $2 else groups_at end,
-         items_at = case when $6 then $2 else items_at end,
-         -- One that went on where another stopped is no reading of all of it: that comes next.
-         crawled_at = case when $7 then $2 when $8 then coalesce(crawled_at, 'epoch') else crawled_at end,
+         items_at = case when $6 then greatest(items_at, $10) else items_at end,
+         -- Of an earlier version, which went on where another stopped: a reading of all of it comes next.
+         crawled_at = case when $7 then $10 when $8 then coalesce(crawled_at, 'epoch') else crawled_at end,
          -- Whoever wanted one since this began gets another.
-         crawl_wanted_at = case when $7 and crawl_wanted_at < $2 then null else crawl_wanted_at end,
+         crawl_wanted_at = case when $7 and crawl_wanted_at < $10 then null else crawl_wanted_at end,
          -- Whoever had it read again meanwhile is not passed over.
          next_at = case when next_at > $2 then next_at else now() + make_interval(secs => poll_seconds) end
        where id = $1`,
       [
         row.id,
         beganAt,
-        problem ?? null,
-        JSON.stringify(nameless),
+        outcome.problem ?? null,
+        JSON.stringify(outcome.nameless),
         confirmsGroups,
         confirmsItems,
         isCrawled,
         isComplete,
         isCompared,
+        outcome.itemsAt,
       ],
     ),
   )

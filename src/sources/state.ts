@@ -13,34 +13,47 @@ export interface SourceStateDeps {
   readonly transaction: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>
 }
 
-/** A state in Postgres, and whether the reading that uses it began with nothing. */
+/** A state in Postgres, and what the reading that uses it is a part of. */
 export interface SourceState extends SyncState {
-  readonly readsAll: () => boolean
+  /** When the reading of everything began that this one begins, or goes on with; undefined: it is none. */
+  readonly crawlBeganAt: () => Date | undefined
 }
 
 /** What a sync remembers of a source, in its rows. */
 export function createSourceState({ id, beganAt, crawls, transaction }: SourceStateDeps): SourceState {
-  let isWhole = false
+  let crawlBeganAt: Date | undefined
   return {
-    readsAll: () => isWhole,
+    crawlBeganAt: () => crawlBeganAt,
     load: () =>
       transaction(async (sql) => {
         const memory = await readMemory(sql, id, crawls)
-        isWhole = memory.cursor === undefined
+        if (memory.cursor !== undefined) return memory
+        // One that came to nothing begins now.
+        if (memory.crawlCursor === undefined && memory.brought.size === 0)
+          await applyUpdate(sql, id, beganAt, { crawlCursor: null })
+        crawlBeganAt = await readCrawlBegin(sql, id)
         return memory
       }),
     apply: (update) =>
       transaction(async (sql) => {
-        if (update.cursor === null) isWhole = true
         await applyUpdate(sql, id, beganAt, update)
+        if (update.cursor === null) crawlBeganAt = await readCrawlBegin(sql, id)
       }),
   }
 }
 
+const readCrawlBegin = async (sql: Sql, id: string): Promise<Date | undefined> =>
+  (await sql.query<{ at: Date }>('select crawl_began_at as at from sources where id = $1', [id]))[0]?.at
+
 async function readMemory(sql: Sql, id: string, crawls: boolean): Promise<SyncMemory> {
-  const [row] = await sql.query<{ cursor: string | null }>('select cursor from sources where id = $1', [id])
-  const items = await sql.query<{ document: string; settled: boolean; access: string | null }>(
-    'select document, settled, access from source_items where source = $1 and missing_at is null',
+  const [row] = await sql.query<{ cursor: string | null; crawl_cursor: string | null }>(
+    'select cursor, crawl_cursor from sources where id = $1',
+    [id],
+  )
+  const items = await sql.query<ItemRow>(
+    `select i.document, i.settled, i.access, coalesce(i.told_in = s.crawl, false) as told,
+       case when i.brought_in = s.crawl then i.brought_version end as brought
+     from source_items i join sources s on s.id = i.source where i.source = $1 and i.missing_at is null`,
     [id],
   )
   const tuples = await sql.query<{ tuple: string; settled: boolean }>(
@@ -50,6 +63,11 @@ async function readMemory(sql: Sql, id: string, crawls: boolean): Promise<SyncMe
   const memory = memoryState()
   await memory.apply({
     ...(row !== undefined && row.cursor !== null && !crawls && { cursor: row.cursor }),
+    ...(row !== undefined && row.crawl_cursor !== null && { crawlCursor: row.crawl_cursor }),
+    told: items.filter(({ told: isTold }) => isTold).map(({ document }) => document),
+    brought: items.flatMap(({ document, brought: version }) =>
+      version === null ? [] : [[document, version] as const],
+    ),
     begun: items.map(({ document }) => document),
     settled: items.filter(({ settled: isSettled }) => isSettled).map(({ document }) => document),
     accesses: items.flatMap(({ document, access }) => (access === null ? [] : [[document, access] as const])),
@@ -57,6 +75,16 @@ async function readMemory(sql: Sql, id: string, crawls: boolean): Promise<SyncMe
     tuplesSettled: tuples.filter(({ settled: isSettled }) => isSettled).map(({ tuple }) => tuple),
   })
   return memory.load()
+}
+
+interface ItemRow {
+  readonly document: string
+  readonly settled: boolean
+  readonly access: string | null
+  /** By the reading of everything that goes on. */
+  readonly told: boolean
+  /** The version that was brought in since it began. */
+  readonly brought: string | null
 }
 
 async function applyUpdate(sql: Sql, id: string, beganAt: Date, update: SyncUpdate): Promise<void> {
@@ -105,6 +133,36 @@ async function applyUpdate(sql: Sql, id: string, beganAt: Date, update: SyncUpda
     ])
   if (tuplesForgotten.length > 0)
     await sql.query('delete from source_tuples where source = $1 and tuple = any($2)', [id, tuplesForgotten])
+  await applyCrawl(sql, id, beganAt, update)
+}
+
+/** Another number makes what was told be of an earlier reading of everything. */
+async function applyCrawl(
+  sql: Sql,
+  id: string,
+  beganAt: Date,
+  { crawlCursor, told = [], brought = [] }: Pick<SyncUpdate, 'crawlCursor' | 'told' | 'brought'>,
+): Promise<void> {
+  if (crawlCursor === null)
+    await sql.query(
+      'update sources set crawl_cursor = null, crawl = crawl + 1, crawl_began_at = $2 where id = $1',
+      [id, beganAt],
+    )
+  else if (crawlCursor !== undefined)
+    await sql.query('update sources set crawl_cursor = $2 where id = $1', [id, crawlCursor])
+  if (told.length > 0)
+    await sql.query(
+      `update source_items i set told_in = s.crawl from sources s
+       where i.source = $1 and s.id = $1 and i.document = any($2)`,
+      [id, told],
+    )
+  if (brought.length > 0)
+    await sql.query(
+      `update source_items i set brought_in = s.crawl, brought_version = b.version
+       from sources s, unnest($2::text[], $3::text[]) as b (document, version)
+       where i.source = $1 and s.id = $1 and i.document = b.document`,
+      [id, brought.map(([document]) => document), brought.map(([, version]) => version)],
+    )
 }
 
 /**

@@ -78,17 +78,26 @@ test(`a reading that is killed at any statement lets nobody read what neither th
   const usual = asked
   let killed = 0
   const worlds = fc.sample(
-    fc.tuple(fc.array(change, { minLength: 2, maxLength: 5 }), fc.integer({ min: 1, max: usual })),
+    fc.tuple(
+      fc.array(change, { minLength: 2, maxLength: 5 }),
+      fc.integer({ min: 1, max: usual }),
+      // How often, one after another, and whether it reads everything.
+      fc.integer({ min: 1, max: 3 }),
+      fc.boolean(),
+    ),
     { seed, numRuns: rounds },
   )
-  for (const [changes, statements] of worlds) {
+  for (const [changes, statements, times, isAll] of worlds) {
     const before = allowed()
     for (const next of changes) make(next)
-    await at.wake()
-    left = statements
-    await at.world.service.sources.runDue().catch(() => undefined)
-    if (left < 0) killed += 1
-    left = Number.POSITIVE_INFINITY
+    if (isAll) await at.world.database.query('update sources set crawl_wanted_at = now()')
+    for (let time = 0; time < times; time += 1) {
+      await at.wake()
+      left = statements
+      await at.world.service.sources.runDue().catch(() => undefined)
+      if (left < 0) killed += 1
+      left = Number.POSITIVE_INFINITY
+    }
     for (const person of people) {
       const either = [...(before.get(person) ?? []), ...(allowed().get(person) ?? [])]
       for (const id of await at.finds('zeppelin', person)) expect(either, `${person} finds`).toContain(id)

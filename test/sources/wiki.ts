@@ -125,18 +125,25 @@ export class Wiki {
     }
     const changes = async function* (this: Wiki, cursor: string | undefined): AsyncGenerator<ChangePage> {
       await call('changes')
-      const [epoch = '', from = '0'] = (cursor ?? '').split(':')
+      const [epoch = '', from = '0', after] = (cursor ?? '').split(':')
       if (cursor !== undefined && epoch !== String(this.#epoch)) throw new CursorExpired('Too old.')
-      const end = this.#log.length
-      const names =
-        cursor === undefined
-          ? [...new Set([...this.pages.keys(), ...this.broken.keys()])]
-          : [...new Set(this.#log.slice(Number(from)))]
+      // A reading of everything ends at what it began with: what changes meanwhile comes after it.
+      const isCrawl = cursor === undefined || after !== undefined
+      const end = isCrawl && after !== undefined ? Number(from) : this.#log.length
+      const all = [...new Set([...this.pages.keys(), ...this.broken.keys()])].sort()
+      const names = isCrawl
+        ? all.filter((name) => after === undefined || name > decodeURIComponent(after))
+        : [...new Set(this.#log.slice(Number(from)))]
       for (let offset = 0; offset === 0 || offset < names.length; offset += this.pageSize) {
         const isEnd = offset + this.pageSize >= names.length
+        const page = names.slice(offset, offset + this.pageSize)
         yield {
-          changes: names.slice(offset, offset + this.pageSize).map(changeOf),
-          cursor: `${this.#epoch}:${isEnd ? end : from}`,
+          changes: page.map(changeOf),
+          cursor: isEnd
+            ? `${this.#epoch}:${end}`
+            : isCrawl
+              ? `${this.#epoch}:${end}:${encodeURIComponent(page.at(-1) ?? '')}`
+              : `${this.#epoch}:${from}`,
           isLast: isEnd && !this.isCutShort,
         }
       }

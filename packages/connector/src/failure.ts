@@ -22,12 +22,27 @@ export const problemOf = (error: unknown): string =>
       ? error.message
       : String(error)
 
-/** One item as it is now. An error that is not of the source as a whole is this item's own. */
-export async function itemNow(source: Source, id: string, signal: AbortSignal | undefined): Promise<Change> {
-  try {
-    return await source.item(id, signal)
-  } catch (error) {
+const itemsAtOnce = 1_000
+
+/**
+ * Items as they are now, one after the other, or many at once where the source gives them so. An error that
+ * is not of the source as a whole is the item's own.
+ */
+export async function* itemsNow(
+  source: Source,
+  ids: readonly string[],
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Change> {
+  const broken = (id: string, error: unknown): Change => {
     if (error instanceof SourceUnavailable || signal?.aborted === true) throw error
     return { kind: 'broken', id, name: id, problem: problemOf(error) }
   }
+  // One after the other: a source that counts requests is asked no faster than by a crawl.
+  if (source.items === undefined)
+    for (const id of ids) yield await source.item(id, signal).catch((error: unknown) => broken(id, error))
+  else
+    for (let offset = 0; offset < ids.length; offset += itemsAtOnce) {
+      const slice = ids.slice(offset, offset + itemsAtOnce)
+      yield* await source.items(slice, signal).catch((error: unknown) => slice.map((id) => broken(id, error)))
+    }
 }

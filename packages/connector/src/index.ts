@@ -1,6 +1,6 @@
 export type { Stored } from './compare.ts'
 export { type Folded, foldPlain } from './fold.ts'
-export { changesByListing, itemByListing, type Listing } from './listing.ts'
+export { changesByListing, itemByListing, itemsByListing, type Listing } from './listing.ts'
 export {
   type BrokenItem,
   type Change,

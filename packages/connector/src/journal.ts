@@ -11,8 +11,12 @@ export class Journal {
 
   static async open(state: SyncState): Promise<Journal> {
     const journal = new Journal(state)
-    const { cursor, known: knownVersions, unsettled, accesses, tuples } = await state.load()
+    const loaded = await state.load()
+    const { cursor, known: knownVersions, unsettled, accesses, tuples } = loaded
     journal.memory.cursor = cursor
+    journal.memory.crawlCursor = loaded.crawlCursor
+    for (const id of loaded.told) journal.memory.told.add(id)
+    for (const [id, version] of loaded.brought) journal.memory.brought.set(id, version)
     for (const id of knownVersions) journal.memory.known.add(id)
     for (const id of unsettled) journal.memory.unsettled.add(id)
     for (const [id, access] of accesses) journal.memory.accesses.set(id, access)

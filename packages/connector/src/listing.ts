@@ -36,10 +36,20 @@ export async function* changesByListing(
   }
 }
 
-/** `item` for such a source. Each call lists all of it: where that is much, answer from one listing. */
+/** `item` for such a source. Each call lists all of it. */
 export async function itemByListing(list: Listing, id: string, signal?: AbortSignal): Promise<Change> {
-  const found = withoutClashes(await list(signal)).find((change) => change.id === id)
+  const [found] = await itemsByListing(list, [id], signal)
   return found ?? { kind: 'deleted', id }
+}
+
+/** `items` for such a source, all from one listing. */
+export async function itemsByListing(
+  list: Listing,
+  ids: readonly string[],
+  signal?: AbortSignal,
+): Promise<readonly Change[]> {
+  const byId = new Map(withoutClashes(await list(signal)).map((change) => [change.id, change]))
+  return ids.map((id) => byId.get(id) ?? { kind: 'deleted', id })
 }
 
 function versionsOf(cursor: string | undefined): Map<string, string> {

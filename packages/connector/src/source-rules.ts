@@ -168,7 +168,38 @@ export const sourceRules: readonly SourceRule[] = [
       assertSame(readAfterRemoval.changes.map(outline), [`deleted ${id}`], 'Its deletion is not told.')
     },
   },
+  {
+    title:
+      'a source goes on from the cursor of each page of a reading of everything, and tells what vanished meanwhile',
+    async check(world) {
+      const ids: string[] = []
+      for (let index = 0; index < manyItems; index += 1) ids.push(await world.put(`many-${index}`, '1'))
+      const pages: ChangePage[] = []
+      for await (const page of world.source.changes(undefined)) pages.push(page)
+      const [firstPage] = pages
+      assert(firstPage !== undefined, 'A reading has no page.')
+      if (firstPage.isLast) return
+      const gone = itemsIn(firstPage.changes).at(0)
+      const index = ids.findIndex((id) => id === gone)
+      await world.remove(`many-${index}`)
+      const rest = await read(world.source, firstPage.cursor)
+      const later = await read(world.source, rest.cursor)
+      assertSame(
+        [...new Set([firstPage, rest].flatMap(({ changes }) => itemsIn(changes)))],
+        ids,
+        'The rest of the items is not told from there.',
+      )
+      const changes = [...rest.changes, ...later.changes]
+      assert(
+        changes.some(({ kind, id }) => kind === 'deleted' && id === gone),
+        'What vanished from an earlier page is not told.',
+      )
+    },
+  },
 ]
+
+// More than fit a page of `changesByListing`.
+const manyItems = 120
 
 interface Reading {
   readonly changes: readonly Change[]

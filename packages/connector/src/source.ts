@@ -172,7 +172,9 @@ export interface Directory {
 export interface Source {
   /**
    * What changed since a cursor, in pages, at least one; left out: everything that is there. What takes
-   * access away should come first.
+   * access away should come first. A reading of everything that was cut short goes on from the cursor of its
+   * last page that is in. What changes or vanishes meanwhile in what it has told is told by it, or from the
+   * cursor of its last page: see `sourceRules`.
    *
    * @throws CursorExpired where the source cannot say what changed since; SourceUnavailable where it does not
    * answer.
@@ -185,6 +187,11 @@ export interface Source {
    * own.
    */
   item(id: string, signal?: AbortSignal): Promise<Change>
+  /**
+   * Several items as `item` gives each, in any order: up to a thousand at once. Left out: they are asked for
+   * one by one, which takes a source that has to list everything for each of them for ever.
+   */
+  items?(ids: readonly string[], signal?: AbortSignal): Promise<readonly Change[]>
   /** Left out: the source has no groups, accounts, folders or zones of its own. */
   directory?(signal?: AbortSignal): Promise<Directory>
 }

@@ -20,6 +20,12 @@ export interface SyncMemory {
   readonly accesses: ReadonlyMap<string, string>
   /** Tuples that may be written, as text → whether they are known to be. */
   readonly tuples: ReadonlyMap<string, boolean>
+  /** Up to where a reading of everything has come that has not ended. Undefined: to nowhere. */
+  readonly crawlCursor: string | undefined
+  /** Ids that it has told by then. */
+  readonly told: ReadonlySet<string>
+  /** Ids that were brought in since it began → which version. */
+  readonly brought: ReadonlyMap<string, string>
 }
 
 /** A change of it. Each member adds to, or takes from, what is remembered. */
@@ -34,6 +40,10 @@ export interface SyncUpdate {
   readonly forgotten?: readonly string[]
   /** Ids with what {@link SyncMemory.accesses} holds of them from now on; `null`: nothing. */
   readonly accesses?: readonly (readonly [id: string, access: string | null])[]
+  /** `null`: the reading of everything is over, or begins anew: what it told and brought is forgotten. */
+  readonly crawlCursor?: string | null
+  readonly told?: readonly string[]
+  readonly brought?: readonly (readonly [id: string, version: string])[]
   readonly tuplesBegun?: readonly string[]
   readonly tuplesSettled?: readonly string[]
   readonly tuplesForgotten?: readonly string[]
@@ -46,6 +56,9 @@ export class SyncMemories {
   readonly unsettled = new Set<string>()
   readonly accesses = new Map<string, string>()
   readonly tuples = new Map<string, boolean>()
+  crawlCursor: string | undefined
+  readonly told = new Set<string>()
+  readonly brought = new Map<string, string>()
 
   apply(update: SyncUpdate): void {
     if (update.cursor !== undefined) this.cursor = update.cursor ?? undefined
@@ -62,6 +75,13 @@ export class SyncMemories {
     for (const [id, access] of update.accesses ?? [])
       if (access === null) this.accesses.delete(id)
       else this.accesses.set(id, access)
+    if (update.crawlCursor !== undefined) this.crawlCursor = update.crawlCursor ?? undefined
+    if (update.crawlCursor === null) {
+      this.told.clear()
+      this.brought.clear()
+    }
+    for (const id of update.told ?? []) this.told.add(id)
+    for (const [id, version] of update.brought ?? []) this.brought.set(id, version)
     for (const tuple of update.tuplesBegun ?? []) this.tuples.set(tuple, false)
     for (const tuple of update.tuplesSettled ?? []) this.tuples.set(tuple, true)
     for (const tuple of update.tuplesForgotten ?? []) this.tuples.delete(tuple)
@@ -76,6 +96,9 @@ export class SyncMemories {
       begun: knownEntries,
       settled: knownEntries.filter((id) => !isUnsettled(id)),
       accesses: [...this.accesses],
+      ...(this.crawlCursor !== undefined && { crawlCursor: this.crawlCursor }),
+      told: [...this.told],
+      brought: [...this.brought],
       tuplesBegun: [...this.tuples.keys()],
       tuplesSettled: [...this.tuples].filter(([, isSettled]) => isSettled).map(([tuple]) => tuple),
     }

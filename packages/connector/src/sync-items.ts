@@ -1,6 +1,6 @@
 import { type DocumentAccess, type DocumentInput, isRemitError, type Job, type Writer } from '@remit/client'
 import { isId } from '@remit/contract/is-id'
-import { endsSync, itemNow, problemOf } from './failure.ts'
+import { endsSync, itemsNow, problemOf } from './failure.ts'
 import { notAnId } from './ids.ts'
 import type { Journal } from './journal.ts'
 import { People } from './people.ts'
@@ -34,11 +34,15 @@ export interface ItemsDeps {
   readonly directory: DirectorySync | undefined
   readonly signal: AbortSignal | undefined
   readonly onProgress: (doneCount: number) => void
+  /** Milliseconds of any clock that does not go back. */
+  readonly now: () => number
 }
 
-// Of one import, whichever is reached first.
+// Of one import, whichever is reached first. A source that is slow to load brings in what it has: what is not
+// in when the process is killed is loaded again.
 const linesMax = 250
 const charactersMax = 8_000_000
+const waitMsMax = 10_000
 const loadsAtOnce = 4
 
 /** Brings changes of items into Remit: one at a time, whatever becomes of the others. */
@@ -62,9 +66,14 @@ export class ItemSync {
     return [...this.#failed.values()]
   }
 
-  /** Whatever takes access away goes first. Of one item the last change counts. */
+  /**
+   * Whatever takes access away goes first. Of one item the last change counts. A reading of everything passes
+   * over what it has brought in already, before it was killed.
+   */
   async bring(allChanges: readonly Change[]): Promise<void> {
-    const changes = lastOfEach(allChanges.flatMap(sayable))
+    const all = lastOfEach(allChanges.flatMap(sayable))
+    const changes = all.filter((change) => !this.#isIn(change))
+    this.imported += all.length - changes.length
     for (const change of changes) if (change.kind === 'deleted') await this.withdraw(change.id)
     const ids = changes.flatMap((change) =>
       change.kind === 'deleted' || change.id === undefined ? [] : [change.id],
@@ -73,6 +82,16 @@ export class ItemSync {
     if (ids.length > 0) await this.#deps.journal.write({ begun: ids })
     for (const change of changes) if (change.kind === 'broken') await this.#fail(change)
     await this.#import(changes.filter((change) => change.kind === 'item'))
+  }
+
+  #isIn(change: Change): boolean {
+    const { brought, unsettled, accesses } = this.#deps.journal.memory
+    return (
+      change.kind === 'item' &&
+      brought.get(change.id) === change.version &&
+      !unsettled.has(change.id) &&
+      accesses.has(change.id)
+    )
   }
 
   /** Takes an item out of Remit. One that is not there is out. */
@@ -161,31 +180,53 @@ export class ItemSync {
       this.#failed.set(id, { id, name: id, problem: `It could not be hidden: ${refusal}`, isHidden: false })
   }
 
-  async #import(changes: readonly ItemChange[]): Promise<void> {
+  /** `isAgain`: each of them was another one while it was read. */
+  async #import(changes: readonly ItemChange[], isAgain = false): Promise<void> {
+    const { now } = this.#deps
     let batch: Loaded[] = []
     let characters = 0
+    let beganAt = now()
     const flush = async (): Promise<void> => {
       await this.#importBatch(batch)
       batch = []
       characters = 0
+      beganAt = now()
     }
+    const changedIds: string[] = []
     for (let offset = 0; offset < changes.length; offset += loadsAtOnce) {
       const group = changes.slice(offset, offset + loadsAtOnce)
-      const loaded = await Promise.all(group.map((change) => this.#load(change)))
-      for (const [index, change] of group.entries()) {
-        const document = loaded[index]
-        if (document === undefined) continue
-        batch.push({ ...document, item: change })
-        characters += (document.document.text ?? document.document.content_base64 ?? '').length
-        if (batch.length >= linesMax || characters >= charactersMax) await flush()
+      for (const [index, loaded] of (await Promise.all(group.map((one) => this.#load(one)))).entries()) {
+        const change = group[index]
+        if (change === undefined || loaded === undefined) continue
+        if (loaded !== 'changed') {
+          batch.push({ ...loaded, item: change })
+          characters += (loaded.document.text ?? loaded.document.content_base64 ?? '').length
+        } else if (isAgain) await this.#fail(brokenOf(change, 'It changed twice while it was read.'))
+        else changedIds.push(change.id)
       }
+      if (batch.length >= linesMax || characters >= charactersMax || now() - beganAt >= waitMsMax)
+        await flush()
     }
     await flush()
+    await this.#importAgain(changedIds)
   }
 
-  /** The document of an item; undefined where it has none, which is dealt with. */
-  async #load(change: ItemChange, isAgain = false): Promise<Omit<Loaded, 'item'> | undefined> {
+  async #importAgain(ids: readonly string[]): Promise<void> {
     const { source, signal } = this.#deps
+    const items: ItemChange[] = []
+    for await (const change of itemsNow(source, ids, signal))
+      if (change.kind === 'item') items.push(change)
+      else if (change.kind === 'deleted') await this.withdraw(change.id)
+      else await this.#fail(change)
+    if (items.length > 0) await this.#import(items, true)
+  }
+
+  /**
+   * The document of an item; undefined where it has none, which is dealt with; `changed`: it is another one
+   * than was told.
+   */
+  async #load(change: ItemChange): Promise<Omit<Loaded, 'item'> | 'changed' | undefined> {
+    const { signal } = this.#deps
     const { id, content, access, version } = change
     // Nothing is fetched that nobody could read.
     const listed = await this.#sayable(change, access)
@@ -199,19 +240,9 @@ export class ItemSync {
       await this.#fail(brokenOf(change, problemOf(error)))
       return undefined
     }
-    if (loaded.version === version) {
-      const said = await this.#sayable(change, loaded.access)
-      return said && { said: loaded.access, document: { ...loaded.content, id, access: said } }
-    }
-    if (isAgain) {
-      await this.#fail(brokenOf(change, 'It changed twice while it was read.'))
-      return undefined
-    }
-    const now = await itemNow(source, id, signal)
-    if (now.kind === 'item') return this.#load(now, true)
-    if (now.kind === 'deleted') await this.withdraw(id)
-    else await this.#fail(now)
-    return undefined
+    if (loaded.version !== version) return 'changed'
+    const said = await this.#sayable(change, loaded.access)
+    return said && { said: loaded.access, document: { ...loaded.content, id, access: said } }
   }
 
   /** What its access comes to; undefined where it is hidden, or comes later, which is dealt with. */
@@ -225,6 +256,7 @@ export class ItemSync {
 
   async #importBatch(batch: readonly Loaded[]): Promise<void> {
     if (batch.length === 0) return
+    const { journal } = this.#deps
     const job = await this.#tryImport(batch.map(({ document }) => document))
     const problems = new Map(job?.errors.map(({ line, code, detail }) => [line, `${code}: ${detail}`]))
     // The service names no more than some of them, and none where the whole was refused.
@@ -234,15 +266,18 @@ export class ItemSync {
       job.errors.every(({ line }) => line !== undefined)
     const settledIds: string[] = []
     const accesses: [string, string][] = []
+    const brought: [string, string][] = []
     for (const [index, { item: change, document, said }] of batch.entries()) {
       const problem = problems.get(index + 1) ?? (isExact ? undefined : await this.#tryPut(document))
       if (problem === undefined) {
         settledIds.push(change.id)
         accesses.push([change.id, remembering(said, document.access)])
+        brought.push([change.id, change.version])
         this.#failed.delete(change.id)
       } else await this.#fail(brokenOf(change, problem))
     }
-    await this.#deps.journal.write({ settled: settledIds, accesses })
+    const isCrawl = journal.memory.cursor === undefined
+    await journal.write({ settled: settledIds, accesses, ...(isCrawl && { brought }) })
     this.imported += settledIds.length
     this.#progress()
   }

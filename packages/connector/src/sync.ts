@@ -1,6 +1,6 @@
 import type { Writer } from '@remit/client'
 import { compareStored, type Stored } from './compare.ts'
-import { itemNow } from './failure.ts'
+import { itemsNow } from './failure.ts'
 import { Journal } from './journal.ts'
 import { type Change, CursorExpired, type Source } from './source.ts'
 import type { SyncState } from './state.ts'
@@ -20,6 +20,8 @@ export interface SyncOptions {
   readonly onDirectory?: () => Promise<unknown> | undefined
   /** Left out: what the state knows to be written is taken for written. */
   readonly stored?: Stored
+  /** Milliseconds of any clock that does not go back. Default: this process's. */
+  readonly now?: () => number
 }
 
 /** What one sync did. */
@@ -56,7 +58,13 @@ export async function syncOnce(
   source: Source,
   writer: Writer,
   state: SyncState,
-  { signal, onProgress, onDirectory = () => undefined, stored }: SyncOptions = {},
+  {
+    signal,
+    onProgress,
+    onDirectory = () => undefined,
+    stored,
+    now = () => performance.now(),
+  }: SyncOptions = {},
 ): Promise<SyncReport> {
   const journal = await Journal.open(state)
   const told = await source.directory?.(signal)
@@ -78,6 +86,7 @@ export async function syncOnce(
     directory,
     signal,
     onProgress: progress('items'),
+    now,
   })
   const isComplete = await syncAround(source, { directory, itemSync, journal, signal, onDirectory })
   const { imported, reapplied, withdrawn, failed } = itemSync
@@ -124,7 +133,7 @@ async function syncAround(source: Source, parts: Parts): Promise<boolean> {
 async function forgetOlder(journal: Journal): Promise<void> {
   const { cursor, known: knownIds, unsettled, accesses } = journal.memory
   if (cursor !== undefined && [...knownIds].some((id) => !unsettled.has(id) && !accesses.has(id)))
-    await journal.write({ cursor: null })
+    await journal.write({ cursor: null, crawlCursor: null })
 }
 
 async function syncItems(source: Source, { itemSync, journal, signal }: Parts): Promise<boolean> {
@@ -132,13 +141,12 @@ async function syncItems(source: Source, { itemSync, journal, signal }: Parts): 
   try {
     return await syncChanges(source, itemSync, journal, signal)
   } catch (error) {
-    if (!(error instanceof CursorExpired) || journal.memory.cursor === undefined) throw error
-    await journal.write({ cursor: null })
+    const { cursor, crawlCursor } = journal.memory
+    if (!(error instanceof CursorExpired) || (cursor ?? crawlCursor) === undefined) throw error
+    await journal.write({ cursor: null, crawlCursor: null })
     return await syncChanges(source, itemSync, journal, signal)
   }
 }
-
-const retriesAtOnce = 100
 
 /** Brings each as it is now. */
 async function retry(
@@ -147,35 +155,54 @@ async function retry(
   unsettled: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  for (let offset = 0; offset < unsettled.length; offset += retriesAtOnce) {
-    const changes: Change[] = []
-    // One after the other: a source that counts requests is asked no faster than by a crawl.
-    for (const id of unsettled.slice(offset, offset + retriesAtOnce))
-      changes.push(await itemNow(source, id, signal))
+  let changes: Change[] = []
+  for await (const change of itemsNow(source, unsettled, signal)) {
+    changes.push(change)
+    if (changes.length < retriesAtOnce) continue
     await itemSync.bring(changes)
+    changes = []
   }
+  await itemSync.bring(changes)
 }
 
-/** Whether the source said that it was all. */
+// Few: what is not in when the process is killed is asked for again.
+const retriesAtOnce = 25
+
+/**
+ * Whether the source said that it was all. A reading of everything goes on where one before was killed: what
+ * it told by then counts. One that ends without the end mark begins anew: its last page may be the one that
+ * was cut.
+ */
 async function syncChanges(
   source: Source,
   itemSync: ItemSync,
   journal: Journal,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const { cursor, known: knownIds } = journal.memory
+  const { cursor, crawlCursor } = journal.memory
   const isCrawl = cursor === undefined
-  // What of these is not told is gone. A crawl that is cut short begins anew, since it forgets what it has
-  // told.
-  const untold = new Set(isCrawl ? knownIds : [])
-  const mayResume = untold.size === 0
-  for await (const page of source.changes(cursor, signal)) {
+  for await (const page of source.changes(cursor ?? crawlCursor, signal)) {
     signal?.throwIfAborted()
-    for (const { id } of page.changes) if (id !== undefined) untold.delete(id)
     await itemSync.bring(page.changes)
-    if (page.isLast) for (const id of untold) await itemSync.withdraw(id)
-    if (page.isLast || mayResume) await journal.write({ cursor: page.cursor })
-    if (page.isLast) return true
+    const told = page.changes.flatMap(({ id }) => id ?? [])
+    if (page.isLast) {
+      if (isCrawl) await withdrawUntold(itemSync, journal, told)
+      await journal.write({ cursor: page.cursor, ...(isCrawl && { crawlCursor: null }) })
+      return true
+    }
+    // With the cursor: a page that is told again may lack what it told before.
+    await journal.write(isCrawl ? { crawlCursor: page.cursor, told } : { cursor: page.cursor })
   }
+  if (isCrawl) await journal.write({ crawlCursor: null })
   return false
+}
+
+/** What a reading of everything did not tell, on its last page either, is gone. */
+async function withdrawUntold(
+  itemSync: ItemSync,
+  { memory }: Journal,
+  lastIds: readonly string[],
+): Promise<void> {
+  const told = new Set([...memory.told, ...lastIds])
+  for (const id of [...memory.known].filter((known) => !told.has(known))) await itemSync.withdraw(id)
 }

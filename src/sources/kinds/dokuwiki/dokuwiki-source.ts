@@ -50,7 +50,7 @@ const batchBytesMax = 4_000_000
  * where that holds still once its text is read. A page is its name: a page that is written anew under the
  * name of one that was deleted is the same one, as it is for the wiki's own list.
  */
-export function createDokuwikiSource(options: DokuwikiOptions, wiki: Wiki): Required<Source> {
+export function createDokuwikiSource(options: DokuwikiOptions, wiki: Wiki): Required<Omit<Source, 'items'>> {
   const source = new DokuwikiSource(options, wiki)
   // An object of its own members: one that wraps it copies them.
   return {

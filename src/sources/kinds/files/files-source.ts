@@ -61,7 +61,10 @@ const attemptsMax = 3
  * wherever it is moved; a file with several names is an item for each, since who knows one need not know
  * another.
  */
-export function createFilesSource(options: FilesOptions, dependencies: FilesDeps): Required<Source> {
+export function createFilesSource(
+  options: FilesOptions,
+  dependencies: FilesDeps,
+): Required<Omit<Source, 'items'>> {
   const files = new FilesSource(options, dependencies)
   // An object of its own members: one that wraps it copies them.
   return {
