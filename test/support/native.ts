@@ -13,6 +13,8 @@ export interface NativeServices {
   readonly openfgaProgram: string | undefined
   /** A Keycloak server in which tests may make realms, by its administrator. */
   readonly keycloak: { readonly url: string; readonly user: string; readonly password: string } | undefined
+  /** An empty database of Redmine, in SQLite, for Debian's package of it. */
+  readonly redmineDatabase: string | undefined
   /** A Chromium's program. */
   readonly chromium: string | undefined
   /** A folder with the Python SDK of MCP and what it needs. */
@@ -49,6 +51,12 @@ export const needsOpenfgaProgram = needs(
 
 /** Options of a test or suite that needs a live Keycloak. */
 export const needsKeycloak = needs(native.keycloak !== undefined, 'a live Keycloak (KEYCLOAK_TEST_URL)')
+
+/** Options of a test or suite that runs servers of Redmine of its own. */
+export const needsRedmine = needs(
+  native.redmineDatabase !== undefined,
+  'Debian’s Redmine and an empty database of it (REDMINE_TEST_DATABASE)',
+)
 
 /** Options of a test or suite that looks at pages in a real browser. */
 export const needsChromium = needs(native.chromium !== undefined, 'Chromium (CHROMIUM_PATH)')
@@ -113,6 +121,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
       KEYCLOAK_TEST_URL && KEYCLOAK_TEST_USER && KEYCLOAK_TEST_PASSWORD
         ? { url: KEYCLOAK_TEST_URL, user: KEYCLOAK_TEST_USER, password: KEYCLOAK_TEST_PASSWORD }
         : undefined,
+    redmineDatabase: env['REDMINE_TEST_DATABASE'] || undefined,
     chromium: CHROMIUM_PATH || undefined,
     mcpPython: MCP_PYTHON_PATH || undefined,
     interopPython: INTEROP_PYTHON_PATH || undefined,

@@ -1,0 +1,295 @@
+import { memoryState, SourceUnavailable, sourceRules, syncOnce } from '@remit/connector'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import { openRemit } from '../../../packages/connector/test/remit.ts'
+import { needsRedmine } from '../../support/native.ts'
+import { openRedmineServer, type RedmineServer } from './server.ts'
+import { asWorld, openSmall } from './small.ts'
+
+describe('a Redmine as a source', { ...needsRedmine, timeout: 120_000 }, () => {
+  let server: RedmineServer
+  beforeAll(async () => {
+    server = await openRedmineServer()
+  }, 120_000)
+  afterAll(() => server?.[Symbol.asyncDispose]())
+
+  for (const { title, check } of sourceRules)
+    test(`keeps the rule that ${title}`, async () => {
+      const world = await openSmall(server)
+      await expect(check(asWorld(world))).resolves.toBeUndefined()
+    })
+
+  test('lets members, owners, assignees and administrators read what their roles show them', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`
+      issue['open']
+      issue['private', is_private: true]
+      issue['of bob', is_private: true, author: user['bob']]
+      issue['for anne', is_private: true, assigned_to: user['anne']]
+      issue['elsewhere', project: project['b'], author: user['anne']]
+      write['a', 'Page', 'page']`)
+    await world.sync()
+    expect(world.readable()).toEqual({
+      open: 'anne bob dan',
+      private: 'dan',
+      'of bob': 'bob dan',
+      'for anne': 'anne dan',
+      elsewhere: 'dan',
+      page: 'anne bob dan',
+    })
+    // Those who see only their own, and what everybody sees.
+    await world.ruby(`
+      dev.update!(issues_visibility: 'own')
+      project['b'].update!(is_public: true)`)
+    await world.sync()
+    expect(world.readable()).toEqual({
+      open: 'dan',
+      private: 'dan',
+      'of bob': 'bob dan',
+      'for anne': 'anne dan',
+      elsewhere: 'anne bob carol dan',
+      page: 'anne bob dan',
+    })
+  })
+
+  test('gives a non-member nothing where the settings do not name the role, and takes a role of members for none', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`project['b'].update!(is_public: true); issue['public', project: project['b']]`)
+    const remit = openRemit()
+    await syncOnce(world.open({ settings: { non_member_role: undefined } }), remit.writer, memoryState())
+    expect([...remit.tuples].filter((tuple) => tuple.includes('user:'))).toEqual([
+      'user:dan member group:r/admins',
+      'user:anne member group:r/projects/1/roles/1'.replace(
+        /1\/roles\/1/,
+        `${await idOf('a')}/roles/${world.roles.dev}`,
+      ),
+      'user:bob member group:r/projects/1/roles/1'.replace(
+        /1\/roles\/1/,
+        `${await idOf('a')}/roles/${world.roles.dev}`,
+      ),
+    ])
+    await expect(world.open({ settings: { non_member_role: world.roles.dev } }).directory()).rejects.toThrow(
+      `Role ${world.roles.dev} is not the built-in role of non-members.`,
+    )
+  })
+  const idOf = async (name: string) => server.ruby(`Project.find('${name}').id`, z.int())
+
+  test('finds out which trackers a role is limited to, and lets nobody read by what it cannot find out', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`
+      issue['bug']
+      issue['secret', tracker: Tracker.last]
+      dev.set_permission_trackers(:view_issues, [Tracker.first.id])
+      dev.save!`)
+    await world.sync()
+    expect(world.readable()).toEqual({ bug: 'anne bob dan', secret: 'dan' })
+    // Two roles that only Anne holds, both at once: one of them sees the tracker, and which does not show.
+    await world.ruby(`
+      wide = Role.create!(name: 'Wide', permissions: [:view_issues], issues_visibility: 'all')
+      narrow = Role.create!(name: 'Narrow', permissions: [:view_issues], issues_visibility: 'own')
+      wide.set_permission_trackers(:view_issues, [Tracker.first.id])
+      wide.save!
+      Member.find_by(project: project['a'], principal: user['bob']).destroy
+      Member.find_by(project: project['a'], principal: user['anne']).update!(roles: [wide, narrow])`)
+    const { failed } = await world.sync()
+    expect(world.readable()).toEqual({ bug: 'dan', secret: 'dan' })
+    expect(failed.map(({ name, problem }) => `${name}: ${problem}`)).toEqual([
+      expect.stringMatching(/^roles \d+ and \d+ together: What Redmine answers does not tell which trackers/),
+    ])
+  })
+
+  test('publishes nothing of what was written after somebody was shut out', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`issue['old']; write['a', 'Page', 'old page']`)
+    await world.sync()
+    let isDone = false
+    world.before = async (path) => {
+      if (isDone || !path.startsWith('/issues.json')) return
+      isDone = true
+      await world.ruby(`
+        Member.find_by(project: project['a'], principal: user['bob']).destroy
+        Issue.first.update!(description: 'the secret')
+        write['a', 'Page', 'the other secret']`)
+    }
+    await expect(world.sync()).rejects.toThrow('Who sees what changed in Redmine while it was read.')
+    expect(isDone).toBe(true)
+    expect(world.readable()).toEqual({ old: 'anne bob dan', 'old page': 'anne bob dan' })
+    await world.sync()
+    expect(world.readable()).toEqual({ 'the secret': 'anne dan', 'the other secret': 'anne dan' })
+  })
+
+  test('gives nobody anything by rights that were never there at one moment', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`write['a', 'Page', 'old']`)
+    await world.sync()
+    // Carol becomes a member once the role, which was read, does not see wikis any more.
+    let isDone = false
+    world.before = async (path) => {
+      if (isDone || !path.includes('/memberships.json')) return
+      isDone = true
+      await world.ruby(`
+        dev.remove_permission!(:view_wiki_pages)
+        Member.create!(project: project['a'], principal: user['carol'], roles: [dev])`)
+    }
+    await expect(world.sync()).rejects.toThrow('Who sees what changed')
+    expect(world.readable()['old']).not.toContain('carol')
+    await world.sync()
+    expect(world.readable()).toEqual({ old: 'dan' })
+  })
+
+  test.each(['before', 'after'])(
+    'publishes no page that left its wiki %s its text was read',
+    async (when) => {
+      const world = await openSmall(server)
+      await world.ruby(`write['a', 'Page', 'old']`)
+      let isDone = false
+      world.before = async (path) => {
+        const isRead = world.asked.slice(0, -1).some((asked) => asked.endsWith('/wiki/Page.json'))
+        if (isDone || !(when === 'before' ? path.endsWith('/wiki/Page.json') : isRead)) return
+        isDone = true
+        await world.ruby(`
+        page = project['a'].wiki.find_page('Page')
+        page.wiki = project['b'].wiki
+        page.save!
+        write['b', 'Page', 'moved secret']`)
+      }
+      await world.sync()
+      expect(isDone).toBe(true)
+      expect(world.readable()).not.toHaveProperty('old')
+      expect(world.readable()['moved secret'] ?? 'dan').toBe('dan')
+      await world.sync()
+      expect(world.readable()).toEqual({ 'moved secret': 'dan' })
+    },
+  )
+
+  test('brings no notes, private or not', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`
+      made = issue['issue']
+      made.init_journal(user['dan'], 'a public note').save!
+      note = made.init_journal(user['dan'], 'a private note')
+      note.private_notes = true
+      note.save!`)
+    await world.sync()
+    expect(world.readable()).toEqual({ issue: 'anne bob dan' })
+  })
+
+  test('keeps the document of an issue that moves, and makes another one of a page that is made anew', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`issue['issue']; write['a', 'Page', 'page']`)
+    const before = await world.read()
+    await new Promise((resolve) => setTimeout(resolve, 1_100))
+    await world.ruby(`
+      Issue.first.update!(project: project['b'])
+      project['a'].wiki.find_page('Page').destroy
+      write['a', 'Page', 'page']`)
+    const after = await world.read(before.cursor)
+    const [issueBefore, pageBefore] = before.changes.map(({ id }) => id)
+    expect(after.changes.map(({ kind, id }) => [kind, id])).toEqual([
+      ['item', issueBefore],
+      ['item', expect.not.stringMatching(`^${pageBefore}$`)],
+      ['deleted', pageBefore],
+    ])
+  })
+
+  test('tells a page again that was written within the second in which it was read', async () => {
+    const world = await openSmall(server)
+    world.ahead = 0
+    await world.ruby(`write['a', 'Page', 'first']`)
+    const fresh = await world.read()
+    world.ahead = 10
+    const [again] = (await world.read(fresh.cursor)).changes
+    expect(again).toEqual(expect.objectContaining({ kind: 'item', id: fresh.changes[0]?.id }))
+    expect((await world.read((await world.read(fresh.cursor)).cursor)).changes).toEqual([])
+  })
+
+  test('is nobody who is locked, named twice, unknown, or the source’s own account', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`user['bob'].lock!; issue['issue']`)
+    const { anne, bob, carol, service } = world.ids
+    const people = [
+      { account: anne, subject: 'user:anne' },
+      { account: bob, subject: 'user:bob' },
+      { account: carol, subject: 'user:carol' },
+      { account: carol, subject: 'user:other' },
+      { account: service, subject: 'user:service' },
+      { account: 999_999, subject: 'user:ghost' },
+    ]
+    const source = world.open({ settings: { people } })
+    const { accounts, groups } = await source.directory()
+    expect(accounts).toEqual([{ id: String(anne), subject: 'user:anne' }])
+    expect(groups.flatMap(({ members }) => members)).toEqual(
+      expect.arrayContaining([{ account: String(anne) }]),
+    )
+    const { failed } = await syncOnce(source, openRemit().writer, memoryState())
+    expect(failed.map(({ name }) => name)).toEqual([
+      `account ${bob}`,
+      `account ${carol}`,
+      `account ${service}`,
+      'account 999999',
+    ])
+  })
+
+  test.each([
+    [
+      'the key of somebody who does not administer',
+      (world: { readonly anneKey: string }) => ({ key: world.anneKey }),
+    ],
+    ['a key that does not count any more', () => ({ key: 'x'.repeat(40) })],
+  ])('ends as it stands with %s', async (_, options) => {
+    const world = await openSmall(server)
+    const source = world.open(options(world))
+    await expect(source.directory()).rejects.toThrow(SourceUnavailable)
+  })
+
+  test.each([
+    ['/issues.json', 500],
+    ['/wiki/index.json', 502],
+    ['/memberships.json', 403],
+  ])('withdraws nothing where %s answers %i', async (path, status) => {
+    const world = await openSmall(server)
+    await world.ruby(`issue['issue']; write['a', 'Page', 'page']`)
+    await world.sync()
+    world.instead = (asked) => (asked.includes(path) ? status : undefined)
+    await expect(world.sync()).rejects.toThrow(SourceUnavailable)
+    expect(world.readable()).toEqual({ issue: 'anne bob dan', page: 'anne bob dan' })
+  })
+
+  test('hides what is archived, closed to its module, or deleted, and keeps what is closed', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`
+      issue['issue']
+      issue['other', project: project['b']]
+      write['a', 'Page', 'page']`)
+    await world.sync()
+    await world.ruby(`project['a'].close; project['b'].archive; Issue.find_by(description: 'issue').destroy`)
+    await world.sync()
+    expect(world.readable()).toEqual({ page: 'anne bob dan' })
+    await world.ruby(`Project.find_by(identifier: 'a').disable_module!(:wiki)`)
+    await world.sync()
+    expect(world.readable()).toEqual({})
+  })
+
+  test('asks each reading for no more than its rights and lists where nothing changed', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`issue['issue']; write['a', 'Page', 'page']`)
+    await world.sync()
+    world.asked.length = 0
+    await world.sync()
+    const counts = Map.groupBy(world.asked, (path) => path.replace(/\?.*/, '').replace(/\d+/, 'N'))
+    expect(Object.fromEntries([...counts].map(([path, { length }]) => [path, length]))).toEqual({
+      '/users/current.json': 1,
+      '/users.json': 1,
+      '/groups.json': 1,
+      '/roles.json': 1,
+      '/roles/N.json': 2,
+      '/trackers.json': 1,
+      '/projects.json': 1,
+      '/projects/N/memberships.json': 2,
+      // In the place of one who holds the role alone.
+      '/projects/N.json': 1,
+      '/issues.json': 1,
+      '/projects/N/wiki/index.json': 2,
+    })
+  })
+})
