@@ -5,7 +5,7 @@ import { OperatorError } from '../kernel/operator-error.ts'
 import { type MachineDeps, printList } from './listing.ts'
 
 interface AddFlags {
-  readonly kind: 'scim' | 'ldap'
+  readonly kind: 'scim' | 'ldap' | 'keycloak'
   readonly namespace: string
   readonly prefix: string
   readonly keyAttribute?: string
@@ -24,11 +24,15 @@ interface TokenFlags {
 export function addDirectoryCommands(program: Command, { admin, terminal }: MachineDeps): void {
   const directory = program
     .command('directory')
-    .description('Works on directories that bring people and groups: by SCIM, or read by LDAP.')
+    .description(
+      'Works on directories that bring people and groups: by SCIM, or read by LDAP or from Keycloak.',
+    )
   directory
     .command('add <name>')
     .description('Registers a directory. Name, namespace, prefix, kind and key never change.')
-    .addOption(new Option('--kind <kind>', 'how it comes').choices(['scim', 'ldap']).default('scim'))
+    .addOption(
+      new Option('--kind <kind>', 'how it comes').choices(['scim', 'ldap', 'keycloak']).default('scim'),
+    )
     .requiredOption('--namespace <namespace>', 'of the trusted issuer whose people it brings')
     .requiredOption('--prefix <prefix>', 'beginning of the ids of its groups; ends in /')
     .addOption(

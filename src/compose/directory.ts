@@ -3,6 +3,7 @@ import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import { createPersonEnd } from '../delegation/administration/person-end.ts'
 import { createDirectories, type Directories } from '../directory/directories.ts'
+import { keycloakKind } from '../directory/keycloak/kind.ts'
 import { ldapKind } from '../directory/ldap/kind.ts'
 import { createMemberships, type Memberships } from '../directory/memberships.ts'
 import { createDirectoryPeople } from '../directory/people.ts'
@@ -53,7 +54,7 @@ export function openDirectory(dependencies: DirectoryDeps): DirectoryPart {
   const { config, database, fga, ingest, log } = dependencies
   const baseUrl = `${config.publicUrl}/scim/v2`
   const newId = (prefix: 'u' | 'g') => `${prefix}_${randomBytes(16).toString('base64url')}`
-  const kinds = new Map([ldapKind].map((kind) => [kind.id, kind]))
+  const kinds = new Map([ldapKind, keycloakKind].map((kind) => [kind.id, kind]))
   const { trustedIssuers, directorySecrets: secrets, leaseSeconds } = config
   const directories = createDirectories({ ...dependencies, randomBytes, trustedIssuers, kinds, secrets })
   const memberships = createMemberships({

@@ -11,9 +11,9 @@ function isServer(value: string): boolean {
 
 const secret = z.strictObject({
   name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'must be 1 to 40 of a-z 0-9 -'),
-  kind: z.literal('ldap'),
+  kind: z.enum(['ldap', 'keycloak']),
   origin: z.string().refine(isServer, {
-    message: 'must be a server like ldaps://ldap.corp.example',
+    message: 'must be a server like ldaps://ldap.corp.example or https://sso.corp.example',
   }),
   secret_env: variableName.optional(),
 })
@@ -33,7 +33,7 @@ export const directories = group({
     DIRECTORY_SECRETS: secrets
       .default([])
       .describe(
-        'JSON array of the credentials by which directories are read: [{name, kind, origin, secret_env?}], each for one kind (ldap) at one origin. Without secret_env another process has the value, and reads the directories that use it. docs/directories.md.',
+        'JSON array of the credentials by which directories are read: [{name, kind, origin, secret_env?}], each for one kind (ldap, keycloak) at one origin. Without secret_env another process has the value, and reads the directories that use it. docs/directories.md.',
       ),
   },
   read: ({ DIRECTORY_SECRETS }, _, env) => ({

@@ -11,7 +11,7 @@ const scim = z.strictObject({
 })
 const read = z.strictObject({
   name: id,
-  kind: z.literal('ldap'),
+  kind: z.enum(['ldap', 'keycloak']),
   namespace: z.string().min(1),
   prefix: z.string().min(1),
   settings: z.record(z.string(), z.unknown()),

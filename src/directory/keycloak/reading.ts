@@ -1,0 +1,126 @@
+import { z } from 'zod'
+import { OutboundError } from '../../outbound/error.ts'
+import type { ReadGroup, Reading, ReadingOptions, ReadPerson } from '../reading/kind.ts'
+import type { KeycloakSettings } from './kind.ts'
+
+// What is a part of a path.
+const id = z.string().regex(/^[\w-]{1,64}$/)
+const usersPage = z.array(z.object({ id, enabled: z.boolean().optional() }))
+const groupsPage = z.array(z.object({ id, name: z.string() }))
+const membersPage = z.array(z.object({ id }))
+const tokenAnswer = z.object({ access_token: z.string().min(1), expires_in: z.number() })
+
+const attemptsMax = 4
+const timeoutMs = 60_000
+const bytesMax = 50_000_000
+const pagesMax = 100_000
+
+/**
+ * All users and groups of a realm. Its lists are numbered from their beginning: where somebody is deleted
+ * meanwhile, somebody else is passed over. So it is read until two readings in a row say the same.
+ */
+export async function readKeycloak(settings: KeycloakSettings, options: ReadingOptions): Promise<Reading> {
+  const ask = createAsk(settings, options)
+  let last = await readOnce(settings, ask)
+  for (let attempt = 1; attempt < attemptsMax; attempt += 1) {
+    const next = await readOnce(settings, ask)
+    if (JSON.stringify(next) === JSON.stringify(last)) return next
+    last = next
+  }
+  throw new Error(`The realm changed while it was read, ${attemptsMax - 1} times in a row.`)
+}
+
+/** GET below `/admin/realms/REALM`. Throws for any answer but 200. */
+type Ask = (path: string) => Promise<unknown>
+
+async function readOnce({ page_size: pageSize }: KeycloakSettings, ask: Ask): Promise<Reading> {
+  /** To its first empty page: one that is not full may have been thinned out by rights. */
+  async function all<Row>(path: string, page: z.ZodType<readonly Row[]>): Promise<readonly Row[]> {
+    const rows: Row[] = []
+    for (let count = 0; count < pagesMax; count += 1) {
+      const answer = page.safeParse(
+        await ask(`${path}?briefRepresentation=true&first=${count * pageSize}&max=${pageSize}`),
+      )
+      if (!answer.success) throw new Error(`Keycloak’s answer to ${path} cannot be read.`)
+      if (answer.data.length === 0) return rows
+      rows.push(...answer.data)
+    }
+    throw new Error(`Keycloak’s list ${path} does not come to an end.`)
+  }
+  const people = new Map<string, ReadPerson>()
+  for (const user of await all('/users', usersPage))
+    people.set(user.id, { id: user.id, key: user.id, isActive: user.enabled })
+  const groups = new Map<string, ReadGroup>()
+  const open = [...(await all('/groups', groupsPage))]
+  for (let group = open.pop(); group !== undefined; group = open.pop()) {
+    if (groups.has(group.id)) continue
+    const children = await all(`/groups/${group.id}/children`, groupsPage)
+    const members = await all(`/groups/${group.id}/members`, membersPage)
+    open.push(...children)
+    const ids = new Set([...members, ...children].map((member) => member.id))
+    groups.set(group.id, { id: group.id, name: group.name, members: [...ids].sort() })
+  }
+  const inOrder = <Row extends { readonly id: string }>(rows: Iterable<Row>): Row[] =>
+    [...rows].sort((one, other) => (one.id < other.id ? -1 : 1))
+  return {
+    people: inOrder(people.values()),
+    groups: inOrder(groups.values()),
+    isCertain: true,
+    problems: [],
+  }
+}
+
+/** As the service account of the client (RFC 6749 §4.4). */
+function createAsk(
+  { url, path: root, realm, client_id: clientId }: KeycloakSettings,
+  { secret, outbound, signal }: ReadingOptions,
+): Ask {
+  let token = ''
+  let isGoodUntil = 0
+
+  async function send(
+    path: string,
+    request: { method?: string; headers: Record<string, string>; body?: string },
+  ) {
+    try {
+      return await outbound(`${url}${root}${path}`, {
+        ...request,
+        signal,
+        timeoutMs,
+        headersTimeoutMs: timeoutMs,
+        bytesMax,
+      })
+    } catch (error) {
+      signal.throwIfAborted()
+      if (error instanceof OutboundError) throw new Error(`Keycloak does not answer (${error.reason}).`)
+      throw error
+    }
+  }
+
+  async function signIn(): Promise<void> {
+    const { status, body } = await send(`/realms/${realm}/protocol/openid-connect/token`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams({
+        grant_type: 'client_credentials',
+        client_id: clientId,
+        client_secret: secret,
+      }).toString(),
+    })
+    if (status !== 200) throw new Error(`Keycloak does not take the client’s secret: ${status}.`)
+    const answer = tokenAnswer.parse(JSON.parse(Buffer.from(body).toString('utf8')))
+    token = answer.access_token
+    isGoodUntil = performance.now() + answer.expires_in * 500
+  }
+
+  return async (path) => {
+    if (performance.now() >= isGoodUntil) await signIn()
+    const { status, body } = await send(`/admin/realms/${realm}${path}`, {
+      headers: { authorization: `Bearer ${token}`, accept: 'application/json' },
+    })
+    const what = path.replace(/\?.*$/, '')
+    if (status === 403) throw new Error(`The service account may not read ${what}.`)
+    if (status !== 200) throw new Error(`Keycloak answers ${status} for ${what}.`)
+    return JSON.parse(Buffer.from(body).toString('utf8')) as unknown
+  }
+}
