@@ -6,7 +6,7 @@ import { needsRedmine } from '../../support/native.ts'
 import { openRedmineServer, type RedmineServer } from './server.ts'
 import { asWorld, openSmall } from './small.ts'
 
-describe('a Redmine as a source', { ...needsRedmine, timeout: 120_000 }, () => {
+describe('a Redmine as a source', { ...needsRedmine, timeout: 400_000 }, () => {
   let server: RedmineServer
   beforeAll(async () => {
     server = await openRedmineServer()

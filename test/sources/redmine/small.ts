@@ -2,6 +2,7 @@ import { type Change, memoryState, type Source, type SourceWorld, syncOnce } fro
 import { z } from 'zod'
 import { openRemit } from '../../../packages/connector/test/remit.ts'
 import type { OutboundResponse } from '../../../src/outbound/guarded-fetch.ts'
+import { digestOf } from '../../../src/sources/kinds/redmine/cursor.ts'
 import { redmineKind } from '../../../src/sources/kinds/redmine/kind.ts'
 import type { RedmineServer } from './server.ts'
 
@@ -72,7 +73,7 @@ export interface SmallWorld {
   readonly anneKey: string
   readonly ids: Readonly<Record<string, number>>
   readonly roles: { readonly dev: number; readonly nonMember: number }
-  readonly source: Required<Source>
+  readonly source: Source & Required<Pick<Source, 'directory'>>
   /** Before each request. */
   before: (path: string) => void | Promise<void>
   /** What is answered in Redmine's place. */
@@ -80,10 +81,13 @@ export interface SmallWorld {
   /** Seconds by which Redmine's clock is ahead of its times. */
   ahead: number
   readonly asked: string[]
-  /** Runs lines with what {@link words} names. */
-  ruby(code: string): Promise<unknown>
+  /** Runs lines with what {@link words} names; `answer` is what it gives, by default nothing. */
+  ruby(code: string, answer?: string): Promise<unknown>
   /** The source with other settings, or with another key. */
-  open(options?: { readonly settings?: object; readonly key?: string }): Required<Source>
+  open(options?: {
+    readonly settings?: object
+    readonly key?: string
+  }): Source & Required<Pick<Source, 'directory'>>
   /** Reads it to its end into Remit. */
   sync(): ReturnType<typeof syncOnce>
   /** What each person could read now: text → names. */
@@ -137,7 +141,7 @@ export async function openSmall(server: RedmineServer): Promise<SmallWorld> {
     ahead: 10,
     asked: [],
     open,
-    ruby: (code) => server.ruby(`${words}\n${code}\nnil`, z.unknown()),
+    ruby: (code, answer = 'nil') => server.ruby(`${words}\n${code}\n${answer}`, z.unknown()),
     sync: () => syncOnce(world.source, remit.writer, state),
     readable() {
       const tuples = [...remit.tuples].map((tuple) => tuple.split(' '))
@@ -175,6 +179,8 @@ export async function openSmall(server: RedmineServer): Promise<SmallWorld> {
   return world
 }
 
+const wikiPage = z.tuple([z.int(), z.string(), z.string()])
+
 /** Wiki pages of project `a`, as the rules of the port have them. The directory comes first each time. */
 export function asWorld(world: SmallWorld): SourceWorld {
   const broken = new Set<string>()
@@ -182,10 +188,6 @@ export function asWorld(world: SmallWorld): SourceWorld {
     [...broken].some((name) => path.endsWith(`/wiki/${name}.json`)) ? 500 : undefined
   const { source } = world
   const titled = (name: string) => name.slice(0, 1).toUpperCase() + name.slice(1)
-  const idOf = async (name: string) => {
-    const { changes } = await world.read()
-    return changes.find((change) => 'name' in change && change.name?.startsWith(`${titled(name)} `))?.id ?? ''
-  }
   return {
     source: {
       directory: () => source.directory(),
@@ -200,8 +202,14 @@ export function asWorld(world: SmallWorld): SourceWorld {
     },
     async put(name, content) {
       broken.delete(titled(name))
-      await world.ruby(`write['a', '${name}', '${content}']`)
-      return idOf(name)
+      const made = await world.ruby(
+        `
+        page = write['a', '${name}', '${content}']
+        told = [page.project.id, page.title, page.created_on.utc.iso8601]`,
+        'told',
+      )
+      const [project, title, createdOn] = wikiPage.parse(made)
+      return `r/wiki/${project}/${digestOf([title, createdOn])}`
     },
     async remove(name) {
       await world.ruby(`project['a'].wiki.find_page('${name}').destroy`)

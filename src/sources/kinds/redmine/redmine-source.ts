@@ -56,7 +56,10 @@ const pagesMax = 20
  * sees what, which has to be what was told; then, of a page, the list of its wiki. An issue is one row, which
  * holds its text beside its project, author and privacy: these are of one moment.
  */
-export function createRedmineSource(options: RedmineOptions, dependencies: RecheckDeps): Required<Source> {
+export function createRedmineSource(
+  options: RedmineOptions,
+  dependencies: RecheckDeps,
+): Source & Required<Pick<Source, 'directory'>> {
   const redmine = new RedmineSource(options, dependencies)
   // An object of its own members: one that wraps it copies them.
   return {
