@@ -10,6 +10,8 @@ create table source_people_proposed (
 -- OpenFGA may hold what the account's person was given by it: from the first reading that takes them for somebody
 -- until one that takes them for nobody has ended.
 alter table source_people add column gives boolean not null default false;
+-- Looked for each second.
+create index source_people_ending on source_people (source) where state = 'suspended' and gives;
 
 -- Whom OpenFGA may keep from everything of a source, since what a suspended account gave them may stand there still.
 create table source_blocks (

@@ -1177,6 +1177,7 @@ create table source_people (
   constraint source_people_linked_check CHECK (((state <> 'linked'::text) OR ((subject IS NOT NULL) AND (linked_by IS NOT NULL)))),
   constraint source_people_state_check CHECK ((state = ANY (ARRAY['linked'::text, 'suspended'::text, 'unknown'::text])))
 );
+CREATE INDEX source_people_ending ON public.source_people USING btree (source) WHERE ((state = 'suspended'::text) AND gives);
 CREATE UNIQUE INDEX source_people_linked ON public.source_people USING btree (source, subject) WHERE (state = 'linked'::text);
 CREATE INDEX source_people_subjects ON public.source_people USING btree (subject);
 

@@ -79,6 +79,16 @@ describe('a suspended account gives nothing from then on', () => {
     expect(await at.reads(anne.key)).toEqual([])
   })
 
+  test('and nobody is kept out by what a process noted that ended, where it is over or was never written', async () => {
+    await at.directory.database.query(
+      `insert into source_blocks (source, subject, is_written) values ('intranet', $1, true), ('intranet', 'user:acme/none', false)`,
+      [`user:acme/${anne.key}`],
+    )
+    await look()
+    expect(await at.directory.database.query('select from source_blocks')).toEqual([])
+    expect(await at.reads(anne.key)).toEqual(['direct', 'public', 'team'])
+  })
+
   test('and keeps nobody else out, nor the person whose account it is by two administrators’ word', async () => {
     await at.person(`b${count}`, `b${count}@acme.test`)
     at.intranet.accounts.set('8', { email: `b${count}@acme.test` })
