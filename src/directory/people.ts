@@ -127,7 +127,12 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
     const settle = await personEnd.end(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
     // Out of a group that is kept from something, they might read more once they are active.
     const kept = await memberships.restricting(sql, `user:${account}`, { orAll: true })
-    return endGroups(sql, feeder, account, kept, settle)
+    // Listed in the others: one that is blocked somewhere meanwhile keeps them from it when they come back.
+    const rested = settled(feeder, await restMemberships(sql, `user:${account}`, kept))
+    return async () => {
+      await settle()
+      await rested()
+    }
   }
 
   async function endGroups(
@@ -256,7 +261,8 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
       const member = `user:${account}`
       await database.transaction(async (sql) => {
         await sql.query('select from directory_users where id = $1 for update', [id])
-        await wakeMemberships(sql, member, await memberships.restricting(sql, member, { orAll: true }))
+        // Where nobody knows what a relation does, nothing comes back, and nobody is admitted.
+        await wakeMemberships(sql, member, await memberships.restricting(sql, member, { orAll: false }))
       })
       const groups = await database.query<{ id: string }>(
         'select group_id as id from directory_unsettled where member = $1 order by 1',

@@ -61,7 +61,7 @@ for (const backend of tried)
            (select count(*) from connections where subject = $1 and sealed is not null) as sealed,
            (select count(*) from browser_sessions where 'user:' || person = $1) as sessions,
            (select count(*) from administrators where subject = $1) as roles,
-           (select count(*) from directory_members where member = $1) as memberships`,
+           (select count(*) from directory_members where member = $1 and not is_dormant) as memberships`,
         [`user:acme/${key}`],
       )
       const stored: string[] = []

@@ -49,7 +49,7 @@ describe('a group', apart?.options ?? {}, () => {
   const change = (group: string, ...operations: readonly object[]) =>
     world.scim('PATCH', `/Groups/${group}`, patch(...operations))
 
-  test('of 10,000 is changed by what changed: one Write of two tuples, and few milliseconds', async () => {
+  test('of 10,000 is changed by what changed: one Write of two tuples', async () => {
     const directory = ['acme', 'acme/']
     await world.database.query(
       `insert into directory_users (id, directory, sub, account, login, attributes, is_active, created_at, changed_at)
@@ -65,16 +65,13 @@ describe('a group', apart?.options ?? {}, () => {
     )
     expect((await change(group, { op: 'remove', path: 'members[value eq "u_big7"]' })).status).toBe(204)
     written.length = 0
-    const began = performance.now()
     const answer = await change(
       group,
       { op: 'remove', path: 'members[value eq "u_big8"]' },
       { op: 'add', path: 'members', value: [{ value: 'u_big10001' }, { value: 'u_big9' }] },
     )
-    const took = performance.now() - began
     expect(answer.status).toBe(204)
     expect(written).toEqual([{ deletes: members('big8'), writes: members('big10001') }])
-    expect(took).toBeLessThan(2_000)
     // The whole list again, but for one.
     written.length = 0
     const list = Array.from({ length: 10_002 }, (_, index) => `u_big${index + 1}`)

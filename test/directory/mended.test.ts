@@ -69,6 +69,26 @@ describe('a block on a group', () => {
     expect(await world.members(other)).toEqual([])
   })
 
+  test('that is set while they are inactive is in force before they may sign in', async () => {
+    const lia = await world.user('lia')
+    const inner = await world.group('Inner to be blocked', lia)
+    const group = await world.group('To be blocked', inner)
+    const other = await world.group('Never blocked', lia)
+    await world.put({
+      'handbook/lia': { text: 'Travel that some are told of.', access: { viewers: ['user:acme/lia'] } },
+    })
+    expect(await world.found(await world.personToken('lia'))).toEqual(['handbook/lia'])
+    await change(lia, off)
+    expect(await world.members(inner)).toEqual([])
+    await blocked('lia', group)
+    expect((await change(lia, on)).status).toBe(200)
+    expect(await world.members(inner)).toEqual(['user:acme/lia'])
+    expect(await world.found(await later('lia'))).toEqual([])
+    // What only gives is ended as ever, and on no list.
+    expect(await world.members(other)).toEqual([])
+    expect(JSON.stringify((await world.scim('GET', `/Groups/${other}`)).body)).not.toContain(lia)
+  })
+
   test('reaches who was put into it while inactive, before they may sign in', async () => {
     const eve = await world.user('eve')
     const group = await world.group('Blocked later')
