@@ -2,6 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
 import { openPair, type Pair, statusOf } from '../support/pair.ts'
 
+/** By hand more: `DEACTIVATIONS=100` prints the 99th of a hundred. */
+const deactivations = Number(process.env['DEACTIVATIONS'] || 10)
+
 describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : needsOpenfga, () => {
   let pair: Pair
   beforeAll(async () => {
@@ -40,34 +43,41 @@ describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : n
       }),
     )
 
-  test('somebody whom their directory deactivates by the one is refused there at once, in the other within a second', async () => {
-    await pair.command(
-      ...['directory', 'add', 'acme', '--namespace', 'elsewhere', '--prefix', 'acme/'],
-      ...['--key-attribute', 'externalId'],
-    )
-    const directory = (await pair.command('directory', 'token', 'acme')).trim()
-    const scim = async (method: string, path: string, body: object) => {
-      const response = await fetch(`${pair.urls[0]}/scim/v2${path}`, {
-        method,
-        headers: { authorization: `Bearer ${directory}`, 'content-type': 'application/scim+json' },
-        body: JSON.stringify(body),
-      })
-      return { status: response.status, body: (await response.json()) as { readonly id: string } }
-    }
-    const passed: number[] = []
-    for (let n = 0; n < 10; n += 1) {
-      const user = { userName: `p${n}`, externalId: `p${n}`, active: true }
-      const { id } = (await scim('POST', '/Users', user)).body
-      const { token } = await pair.agentToken(`elsewhere/p${n}`)
-      const off = { Operations: [{ op: 'replace', path: 'active', value: false }] }
-      passed.push(
-        await untilRefused(token, async () => {
-          expect((await scim('PATCH', `/Users/${id}`, off)).status).toBe(200)
-        }),
+  test(
+    'somebody whom their directory deactivates by the one is refused there at once, in the other within a second',
+    async () => {
+      await pair.command(
+        ...['directory', 'add', 'acme', '--namespace', 'elsewhere', '--prefix', 'acme/'],
+        ...['--key-attribute', 'externalId'],
       )
-    }
-    expect(Math.max(...passed)).toBeLessThan(1_000)
-  }, 240_000)
+      const directory = (await pair.command('directory', 'token', 'acme')).trim()
+      const scim = async (method: string, path: string, body: object) => {
+        const response = await fetch(`${pair.urls[0]}/scim/v2${path}`, {
+          method,
+          headers: { authorization: `Bearer ${directory}`, 'content-type': 'application/scim+json' },
+          body: JSON.stringify(body),
+        })
+        return { status: response.status, body: (await response.json()) as { readonly id: string } }
+      }
+      const passed: number[] = []
+      for (let n = 0; n < deactivations; n += 1) {
+        const user = { userName: `p${n}`, externalId: `p${n}`, active: true }
+        const { id } = (await scim('POST', '/Users', user)).body
+        const { token } = await pair.agentToken(`elsewhere/p${n}`)
+        const off = { Operations: [{ op: 'replace', path: 'active', value: false }] }
+        passed.push(
+          await untilRefused(token, async () => {
+            expect((await scim('PATCH', `/Users/${id}`, off)).status).toBe(200)
+          }),
+        )
+      }
+      passed.sort((one, other) => one - other)
+      const p99 = passed[Math.ceil(passed.length * 0.99) - 1] ?? 0
+      process.stdout.write(`Refused after ${p99.toFixed(0)} ms, the 99th in 100 of ${passed.length}.\n`)
+      expect(Math.max(...passed)).toBeLessThan(1_000)
+    },
+    240_000 + deactivations * 6_000,
+  )
 
   test.each([
     ['a delegation is revoked', (delegation: string) => ['delegation', 'revoke', delegation]],
