@@ -173,6 +173,23 @@ describe('a person of the demo at the command line', { timeout: slow }, () => {
         .filter((line) => line.startsWith('  ')),
     ).toEqual([otter, '  (nothing)', otter, '  (nothing)'])
 
+    await using source = startCommand(['source'], settings.env, 'examples/run.ts')
+    expect([(await source.exit).code, source.stderr()]).toEqual([0, ''])
+    expect(
+      source
+        .stdout()
+        .split('\n')
+        .filter((line) => !line.startsWith('$ ')),
+    ).toEqual([
+      'imported 1, withdrawn 0, failed 0',
+      'Anne finds “An otter was seen by the river.”',
+      'Bob finds nothing.',
+      'imported 0, withdrawn 0, failed 0',
+      'Anne finds nothing.',
+      'Bob finds “An otter was seen by the river.”',
+      '',
+    ])
+
     await login('kim')
     const explained = await cli(...question)
     expect(explained).toMatchObject({ code: 0, stderr: '' })

@@ -155,7 +155,7 @@ export async function openWikiWorld(size: { readonly pages: number }, random: Ra
       person.isKnown = chooser.chance(0.9)
     }
     saveUsers()
-    return lines.join('\n')
+    return [crown(chooser), ...lines].join('\n')
   }
 
   saveUsers()
