@@ -51,6 +51,7 @@ export function addExplainCommands(program: Command, dependencies: AskDeps): voi
       },
     )
     if (flags.json) return terminal.out(JSON.stringify(answer))
+    if (answer.closed !== undefined) terminal.out(printable(answer.closed))
     if (time !== undefined) terminal.out(`By the clock of ${answer.at}, on today’s tuples:`)
     for (const line of explanationLines(answer)) terminal.out(printable(line))
     const unknown = neverHereWords({ never_here: [], ...answer })
@@ -68,6 +69,7 @@ export function addExplainCommands(program: Command, dependencies: AskDeps): voi
       rowsOf: ({ subjects }: WhoCanPage) => subjects,
       lineOf: subjectLine,
       whenEmpty: 'Nobody.',
+      whyEmpty: ({ limited_by }: WhoCanPage) => limited_by,
       lacking: 'people',
     })
   })
@@ -95,6 +97,8 @@ interface Paged<Page, Row> {
   readonly rowsOf: (page: Page) => readonly Row[]
   readonly lineOf: (row: Row) => string
   readonly whenEmpty: string
+  /** Why a page is empty, where it says. */
+  readonly whyEmpty?: (page: Page) => string | null
   /** What is missing from a list that is not complete. */
   readonly lacking: string
 }
@@ -103,7 +107,7 @@ interface Paged<Page, Row> {
 async function printPages<Page extends NotHere & Pick<WhoCanPage, 'cursor' | 'complete'>, Row>(
   dependencies: AskDeps,
   flags: AsWhom,
-  { path, question, rowsOf, lineOf, whenEmpty, lacking }: Paged<Page, Row>,
+  { path, question, rowsOf, lineOf, whenEmpty, whyEmpty, lacking }: Paged<Page, Row>,
 ): Promise<void> {
   const { terminal } = dependencies
   let isComplete = true
@@ -117,7 +121,7 @@ async function printPages<Page extends NotHere & Pick<WhoCanPage, 'cursor' | 'co
     found += rows.length
     isComplete &&= page.complete
   } while (page.cursor !== null)
-  if (found === 0 && isComplete) terminal.say(noneOr(whenEmpty, page))
+  if (found === 0 && isComplete) terminal.say(printable(whyEmpty?.(page) ?? noneOr(whenEmpty, page)))
   if (!isComplete) terminal.say(`The list may lack ${lacking}: the replica or OpenFGA could not tell all.`)
 }
 

@@ -30,6 +30,9 @@ export const whoCanAnswer = z.strictObject({
       via: z.string().nullable().meta({ example: 'member of group:eng, viewer of folder:plans' }),
     }),
   ),
+  limited_by: z.string().nullable().meta({
+    description: 'Why nobody is listed, though OpenFGA lets somebody read it: its source closes it.',
+  }),
   cursor: z.string().nullable().meta({ description: 'Where the next page begins; null on the last.' }),
   complete: z.boolean().meta({
     description: 'False: somebody may be missing, here or on a later page, for another reason than paging.',
@@ -147,6 +150,9 @@ export const explainAnswer = z.strictObject({
     .meta({
       description: 'What the registry of agents takes away beside `decision`: a request is held to both.',
     }),
+  closed: z.string().optional().meta({
+    description: 'Why nobody reads the document now, whatever OpenFGA says: its source closes it.',
+  }),
   /**
    * The service puts the whole tree here; a schema of steps within steps has one name in its OpenAPI
    * document.

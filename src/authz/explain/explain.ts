@@ -3,6 +3,7 @@ import { record } from '../../audit/record.ts'
 import { type Check, contextAt, type Fga, type Verdict } from '../fga.ts'
 import type { LocalReplica, LogFollower } from '../permission-index.ts'
 import { type AgentInputs, agentInputChecks, agentInputsOf, inWords, unnamedInputs } from './agent-inputs.ts'
+import { closedBySource } from './closed.ts'
 import { assertInModel, checkOf, type ExplainQuestion } from './input.ts'
 import { whatKeepsOut } from './keeps-out.ts'
 import type { Asking } from './listing.ts'
@@ -22,6 +23,8 @@ export interface ExplainAnswer {
   readonly sides: AgentInputs | undefined
   /** What the registry of agents takes away beside it; undefined: nothing. */
   readonly registry: RegistryLimit | undefined
+  /** Why nobody reads the document now, whatever is decided. */
+  readonly closed: string | undefined
   readonly inWords: string
   /** Milliseconds since the epoch that conditions were evaluated with. */
   readonly at: number
@@ -95,6 +98,7 @@ async function ask(
     replica: { state: replica.state, lagMs: replica.lagMs },
     sides: agentSides,
     registry: await registryLimit(dependencies, question),
+    closed: await closedBySource(dependencies.sql, question.object),
     inWords: [
       inWords(
         decision,

@@ -5,6 +5,7 @@ import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import { presentedKeys } from '../allow-list/reserved.ts'
 import { leavesOf } from '../model/reachable.ts'
 import type { ReplicaView } from '../permission-index.ts'
+import { closedBySource } from './closed.ts'
 import { assertInModel, assertObject, assertRelation } from './input.ts'
 import {
   type Answered,
@@ -35,18 +36,23 @@ export interface WhoCanEntry {
 /** A page of subjects, in the order of their names. */
 export interface WhoCanPage extends ListedPage {
   readonly entries: readonly WhoCanEntry[]
+  /** Why nobody is listed, though OpenFGA lets somebody read the document; undefined: nothing closes it. */
+  readonly limitedBy: string | undefined
 }
 
 /** Lists who has a relation to an object. Does NOT check that the asker may know it: the route does. */
 export type WhoCan = Asking<WhoCanQuestion, WhoCanPage>
 
+/** By which a document is read. */
+const reading: ReadonlySet<string> = new Set(['can_read', 'can_read_delegated', 'can_be_told'])
 const everyone = 'user:*'
 const usersMax = 100_000
 
 /**
  * Which people have a relation to an object, each confirmed by OpenFGA. The replica names who could, as a
- * superset; groups are followed to their people. On record before it is given. Throws `invalid_request` for a
- * relation that no person can have without an agent's request. Does NOT check who asks.
+ * superset; groups are followed to their people. Nobody reads a document that its source closes: then the
+ * list is empty, and says why. On record before it is given. Throws `invalid_request` for a relation that no
+ * person can have without an agent's request. Does NOT check who asks.
  */
 export function createWhoCan(dependencies: ListingDeps): WhoCan {
   return async (asker, question, { signal }) => {
@@ -65,7 +71,9 @@ export function createWhoCan(dependencies: ListingDeps): WhoCan {
       },
       signal,
     )
-    const entries = entriesOf(answers, !facts.continued)
+    // After the answers: they are not given where it was closed by then.
+    const limitedBy = reading.has(relation) ? await closedBySource(dependencies.sql, object) : undefined
+    const entries = limitedBy === undefined ? entriesOf(answers, !facts.continued) : []
     await record(dependencies.sql, asker, {
       event: 'who_can_listed',
       object,
@@ -73,7 +81,12 @@ export function createWhoCan(dependencies: ListingDeps): WhoCan {
       listed: entries.length,
       ...facts,
     })
-    return { entries, ...page }
+    return {
+      ...page,
+      entries,
+      limitedBy,
+      ...(limitedBy !== undefined && { cursor: undefined, complete: true }),
+    }
   }
 }
 

@@ -60,6 +60,9 @@ export interface LinkingDeps {
 export const withPeople = (source: Source, dependencies: LinkingDeps): Source => ({
   changes: (cursor, signal) => source.changes(cursor, signal),
   item: (id, signal) => source.item(id, signal),
+  ...(source.items !== undefined && {
+    items: async (ids, signal) => (await source.items?.(ids, signal)) ?? [],
+  }),
   ...(source.directory !== undefined && {
     async directory(signal) {
       const told = await source.directory?.(signal)

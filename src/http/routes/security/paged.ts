@@ -103,8 +103,9 @@ export const pagedRoutes = (dependencies: PagedRouteDeps): readonly App[] => [
     answer: whoCanAnswer.clone().openapi('WhoCanAnswer'),
     names: ({ object }) => [object],
     ask: (principal, body, options) => dependencies.whoCan(principal, toWhoCan(body), options),
-    toWire: ({ entries }: WhoCanPage) => ({
+    toWire: ({ entries, limitedBy }: WhoCanPage) => ({
       subjects: entries.map(({ kind, user, via }) => ({ kind, user, via: via ?? null })),
+      limited_by: limitedBy ?? null,
     }),
   }),
 ]

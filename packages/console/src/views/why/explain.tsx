@@ -53,15 +53,16 @@ export function Explain({ inputs }: { readonly inputs: Inputs }) {
 }
 
 function Why({ explained, isByClock }: { readonly explained: Explained; readonly isByClock: boolean }) {
-  const { decision, in_words, registry, error, reason, cut, sides: parties, replica, at: time } = explained
+  const { decision, in_words, registry, closed, error, reason, cut, replica, at: time } = explained
   // Whatever OpenFGA says, nothing is given then: its yes in the place of the answer was taken for one.
-  const isKept = registry?.allows === false
+  const keptBy = closed ?? (registry?.allows === false ? registry.in_words : undefined)
+  const isKept = keptBy !== undefined
   return (
     <>
       <NeverHere of={explained} />
       <section class={`answer ${isKept ? 'denied' : decision}`} aria-live="polite">
         <p class="said">
-          <Word verdict={isKept ? 'denied' : decision} /> {isKept ? registry.in_words : in_words}
+          <Word verdict={isKept ? 'denied' : decision} /> {keptBy ?? in_words}
         </p>
         {isKept && (
           <p>
@@ -71,7 +72,7 @@ function Why({ explained, isByClock }: { readonly explained: Explained; readonly
         {registry?.allows === true && <p>{registry.in_words}</p>}
         {isByClock && <p class="warn">By the clock of {time}, on today’s tuples: this is no history.</p>}
         {error !== undefined && <p class="bad">{error}</p>}
-        {parties !== undefined && <Sides parties={parties} />}
+        {explained.sides !== undefined && <Sides parties={explained.sides} />}
       </section>
       <Agreement explained={explained} />
       <ReplicaNote replica={replica} />

@@ -28,6 +28,7 @@ export const WhoCan = ({ inputs }: { readonly inputs: Inputs }) => (
         inputs={inputs}
         subject="the people"
         missing="Somebody may be missing from this list."
+        above={({ limited_by }) => limited_by !== null && <p class="warn">{limited_by}</p>}
       >
         {(pages, hasMore) => {
           const subjects = pages.flatMap((page) => page.subjects)
