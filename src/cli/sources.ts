@@ -139,13 +139,18 @@ const asPerson = (command: Command): Command =>
 function lineOf(source: Source): string {
   const { id, state, fresh, items, hidden, missing, problem, items_confirmed_at: confirmedAt } = source
   const parts = [
-    `${state}${state === 'active' && !fresh ? ', NOT CONFIRMED: nobody reads what was not confirmed by itself' : ''}`,
+    state === 'active' && !fresh ? `active, ${unconfirmed(confirmedAt)}` : state,
     `${pluralize(items, 'item')}, ${hidden} hidden, ${missing} of them missing`,
     `permissions confirmed ${confirmedAt ?? 'never'}`,
     ...(problem === null ? [] : [printable(problem)]),
   ]
   return `${id}  ${parts.join('; ')}`
 }
+
+const unconfirmed = (confirmedAt: string | null): string =>
+  confirmedAt === null
+    ? 'not read to its end yet: people read only what is confirmed already'
+    : 'TOO OLD: nobody reads what was not confirmed lately'
 
 /** What two people agree on. */
 const proposalLines = (source: Source): readonly string[] => [

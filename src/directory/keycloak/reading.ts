@@ -57,8 +57,12 @@ async function readOnce({ page_size: pageSize }: KeycloakSettings, ask: Ask): Pr
     const children = await all(`/groups/${group.id}/children`, groupsPage)
     const members = await all(`/groups/${group.id}/members`, membersPage)
     open.push(...children)
-    const ids = new Set([...members, ...children].map((member) => member.id))
-    groups.set(group.id, { id: group.id, name: group.name, members: [...ids].sort() })
+    groups.set(group.id, {
+      id: group.id,
+      name: group.name,
+      people: idsOf(members),
+      groups: idsOf(children),
+    })
   }
   const inOrder = <Row extends { readonly id: string }>(rows: Iterable<Row>): Row[] =>
     [...rows].sort((one, other) => (one.id < other.id ? -1 : 1))
@@ -69,6 +73,9 @@ async function readOnce({ page_size: pageSize }: KeycloakSettings, ask: Ask): Pr
     problems: [],
   }
 }
+
+const idsOf = (rows: readonly { readonly id: string }[]): readonly string[] =>
+  [...new Set(rows.map((row) => row.id))].sort()
 
 /** As the service account of the client (RFC 6749 §4.4). */
 function createAsk(

@@ -55,6 +55,8 @@ export const memberAttributes = ['member', 'uniqueMember', 'memberUid'] as const
 export interface MemberPage {
   readonly values: readonly string[]
   readonly next: number | undefined
+  /** The server said that a range of it is the last one. */
+  readonly isWhole: boolean
 }
 
 /** What an entry says of its members by one attribute, all or a range of it (MS-ADTS 3.1.1.3.1.3.3). */
@@ -62,13 +64,15 @@ export function membersIn(entry: LdapEntry, attribute: string): MemberPage {
   const prefix = `${attribute.toLowerCase()};range=`
   const values: string[] = []
   let next: number | undefined
+  let isWhole = false
   for (const [name, given] of entry.attributes) {
     const range = name.startsWith(prefix) ? name.slice(prefix.length) : undefined
     if (range === undefined && name !== attribute.toLowerCase()) continue
     for (const value of given) values.push(textOf(value) ?? '')
     const [, end] = range === undefined ? [] : (/^\d+-(\d+|\*)$/.exec(range) ?? [])
     if (range !== undefined && end === undefined) throw new Error('The server names a range that is none.')
-    if (end !== undefined && end !== '*') next = Number(end) + 1
+    if (end === '*') isWhole = true
+    else if (end !== undefined) next = Number(end) + 1
   }
-  return { values, next }
+  return { values, next, isWhole }
 }

@@ -29,7 +29,7 @@ export async function readLdap(settings: LdapSettings, options: ReadingOptions):
   throw new Error(`Names moved while it was read, ${attemptsMax} times in a row.`)
 }
 
-/** Undefined: a name stood for one entry at first, and for another one later. */
+/** Undefined: a name stood for one entry at first, and for another one, or for none, later. */
 async function readOnce(connection: LdapConnection, settings: LdapSettings): Promise<Reading | undefined> {
   const { people, groups, member_uid: memberUid } = settings
   const peopleBefore = await namesIn(connection, people, memberUid)
@@ -61,17 +61,18 @@ async function readOnce(connection: LdapConnection, settings: LdapSettings): Pro
     groups: found.map(({ id, name, names, logins }) => ({
       id,
       name,
-      members: [
-        ...names.flatMap((dn) => read.names.idOf(dn) ?? groupsBefore.idOf(dn) ?? []),
+      people: [
+        ...names.flatMap((dn) => read.names.idOf(dn) ?? []),
         ...logins.flatMap((login) => read.names.idOfLogin(login) ?? []),
       ],
+      groups: names.flatMap((dn) => (read.names.idOf(dn) === undefined ? (groupsBefore.idOf(dn) ?? []) : [])),
     })),
     isCertain: read.isCertain && found.length === entries.length,
     problems,
   }
 }
 
-interface FoundGroup extends Omit<ReadGroup, 'members'> {
+interface FoundGroup extends Pick<ReadGroup, 'id' | 'name'> {
   readonly names: readonly string[]
   readonly logins: readonly string[]
 }
@@ -115,7 +116,12 @@ async function readPeople(connection: LdapConnection, settings: LdapSettings): P
     { base, filter: `(&${filter}${activeFilter})`, scope: 'sub', attributes: [people.id] },
     (entry) => active.add(idOf(entry, people.id) ?? ''),
   )
-  const judged = read.map((person) => (active.has(person.id) ? person : { ...person, isActive: false }))
+  const judged = read.map(
+    (person): ReadPerson =>
+      active.has(person.id)
+        ? person
+        : { ...person, isActive: false, ...(person.isActive === true && { isLeftOut: true }) },
+  )
   return { names, people: judged, isCertain: nameless === 0, problems }
 }
 
@@ -135,6 +141,7 @@ async function groupIn(
     let { values: page, next } = membersIn(entry, attribute)
     all.push(...page)
     while (next !== undefined) {
+      let isWhole = false
       const from: number = next
       let isSame = false
       await connection.search(
@@ -146,11 +153,11 @@ async function groupIn(
         },
         (part) => {
           isSame = idOf(part, groups.id) === id
-          ;({ values: page, next } = membersIn(part, attribute))
+          ;({ values: page, next, isWhole } = membersIn(part, attribute))
         },
       )
       if (!isSame) return 'moved'
-      if (next !== undefined && next <= from)
+      if (next === undefined ? !isWhole : next <= from)
         throw new Error('The server does not come to an end of a group.')
       all.push(...page)
     }
@@ -183,7 +190,7 @@ interface Names {
   add(dn: string, id: string, login?: string): void
   idOf(dn: string): string | undefined
   idOfLogin(login: string): string | undefined
-  /** Whether no name and no login of these stands for another entry there, and no entry has another one. */
+  /** Whether each name and each login of these is there, and stands for the same entry. */
   agreesWith(other: Names): boolean
   readonly pairs: () => readonly (readonly [string, string])[]
   problems(): readonly string[]
@@ -207,11 +214,7 @@ function createNames(): Names {
     idOfLogin: (login) => ids.get(`login ${login}`),
     agreesWith(other) {
       const otherIds = new Map(other.pairs())
-      const kindAndId = (key: string, id: string): string => `${key.slice(0, key.indexOf(' '))} ${id}`
-      const otherKeys = new Map(other.pairs().map(([key, id]) => [kindAndId(key, id), key]))
-      return pairs().every(
-        ([key, id]) => (otherIds.get(key) ?? id) === id && (otherKeys.get(kindAndId(key, id)) ?? key) === key,
-      )
+      return pairs().every(([key, id]) => otherIds.get(key) === id)
     },
     problems: () =>
       [...ids].flatMap(([key, id]) => (id === undefined ? [`Two entries have the name ${key}.`] : [])),

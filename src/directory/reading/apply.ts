@@ -52,12 +52,13 @@ export interface Applied {
  */
 export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Reading): Promise<Applied> {
   const problems = [...reading.problems]
+  const failures: string[] = []
   const report: Report = {
     note: (problem) => void problems.push(problem),
     async attempt(what, work) {
       await work().catch((error: unknown) => {
         if (error instanceof Lost) throw error
-        problems.push(`${what}: ${(error instanceof AppError && error.public) || reasonOf(error)}`)
+        failures.push(`${what}: ${(error instanceof AppError && error.public) || reasonOf(error)}`)
       })
     },
   }
@@ -78,7 +79,8 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
   for (const { row, to } of back) await turn(row, to)
   // What they had ended as they came back: the directory has said where they are now.
   if (back.length > 0) await applyGroups(deps, feeder, reading, { ...report, note: () => undefined })
-  return { heldPeople, heldBlocks, problems }
+  // First: of many problems the last are cut off.
+  return { heldPeople, heldBlocks, problems: [...failures, ...problems] }
 }
 
 const readPeople = (sql: Sql, { directory }: Feeder): Promise<PersonRow[]> =>

@@ -14,6 +14,11 @@ export interface ReadPerson {
   readonly key: string | undefined
   /** Undefined: it cannot be said. */
   readonly isActive: boolean | undefined
+  /**
+   * Not active for no other reason than that a filter did not find them. A filter may be wrong: who was here
+   * counts as missing then.
+   */
+  readonly isLeftOut?: true
 }
 
 /** A group with its own members: those of a group in it are that group's. */
@@ -21,8 +26,10 @@ export interface ReadGroup {
   /** As that of a person. */
   readonly id: string
   readonly name: string
-  /** Ids of people, and of groups. Ids that stand for nobody are passed over. */
-  readonly members: readonly string[]
+  /** Ids of the people in it. Ids that stand for nobody are passed over. */
+  readonly people: readonly string[]
+  /** Ids of the groups in it. The same id may be a person's. */
+  readonly groups: readonly string[]
 }
 
 /** All that a directory has, read to its own end mark. */

@@ -201,16 +201,16 @@ function wantedMembers(
   })
   const { edges, broken } = withoutCircles(
     new Map(
-      own.map(({ row, members }) => [row, new Set(members.flatMap((member) => groupIds.get(member) ?? []))]),
+      own.map(({ row, groups: inside }) => [row, new Set(inside.flatMap((id) => groupIds.get(id) ?? []))]),
     ),
   )
   const names = new Map(own.map(({ row, name }) => [row, name]))
   for (const group of broken)
     report.note(`${names.get(group) ?? group} would be in itself: groups that lead back to it are left out.`)
-  const members = own.map(({ row, members: listed }): [string, ReadonlySet<string>] => [
+  const members = own.map(({ row, people }): [string, ReadonlySet<string>] => [
     row,
     new Set([
-      ...listed.flatMap((member) => (userIds.get(member) ?? []).map(({ id }) => id)),
+      ...people.flatMap((person) => (userIds.get(person) ?? []).map(({ id }) => id)),
       ...(edges.get(row) ?? []),
     ]),
   ])

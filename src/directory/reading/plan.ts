@@ -55,13 +55,15 @@ export function planPeople(
     const [{ person, key } = noCandidate] = found
     const row = rowsBySub.get(sub)
     if (found.length > 1) {
-      problems.push(`${found.length} entries have the key ${sub}: whoever comes by it is shut out.`)
+      const whoIsOut = row === undefined ? 'nobody is brought by it' : 'whoever comes by it is shut out'
+      problems.push(`${found.length} entries have the key ${sub}: ${whoIsOut}.`)
       if (row !== undefined) told.set(row, 'held')
     } else if (row === undefined) {
       if (person.isActive !== undefined)
         added.push({ ...key, immutableId: person.id, isActive: person.isActive })
-    } else if (row.immutableId === person.id) told.set(row, lifeOf(person))
-    else problems.push(`${sub} is the key of ${row.immutableId}, and was given to ${person.id}: refused.`)
+    } else if (row.immutableId !== person.id)
+      problems.push(`${sub} is the key of ${row.immutableId}, and was given to ${person.id}: refused.`)
+    else if (person.isLeftOut === undefined) told.set(row, lifeOf(person))
   }
   const others = rows.filter((row) => !told.has(row))
   for (const row of others) if (unclear.has(row.immutableId)) told.set(row, 'held')

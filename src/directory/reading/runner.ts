@@ -106,8 +106,9 @@ export function createDirectoryRunner(deps: DirectoryRunnerDeps): DirectoryRunne
     if (!deps.isSound()) return
     const stale = await database.query<Omit<BringingDirectory, 'preset'>>(
       `select name, issuer, namespace, prefix from directories
-       where kind <> 'scim' and not is_stale
-         and coalesce(read_at, created_at) <= now() - make_interval(secs => max_age_seconds)`,
+       where kind <> 'scim' and coalesce(read_at, created_at) <= now() - make_interval(secs => max_age_seconds)
+         -- What a reading gave back that died before its end rests again.
+         and (not is_stale or not exists (select from leases where object = 'directory:' || name and until > now()))`,
     )
     for (const { name, prefix } of stale) await restOne(deps, { name, prefix })
   }
@@ -143,14 +144,17 @@ async function restOne(
   directory: Pick<BringingDirectory, 'name' | 'prefix'>,
 ): Promise<void> {
   const groups = await database.transaction(async (sql) => {
-    const [row] = await sql.query(
-      `update directories set is_stale = true where name = $1 and not is_stale
-         and coalesce(read_at, created_at) <= now() - make_interval(secs => max_age_seconds) returning name`,
+    const [row] = await sql.query<{ stale: boolean }>(
+      `select is_stale as stale from directories where name = $1
+         and coalesce(read_at, created_at) <= now() - make_interval(secs => max_age_seconds) for update`,
       [directory.name],
     )
     if (row === undefined) return []
+    if (!row.stale)
+      await sql.query('update directories set is_stale = true where name = $1', [directory.name])
     return restDirectory(sql, directory.name, await memberships.restrictingIn(sql, directory.name))
   })
+  if (groups.length === 0) return
   await memberships.settle(
     groups.map((id) => ({ id, directory })),
     directoryActor(directory, newTxn()),

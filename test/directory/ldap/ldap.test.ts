@@ -352,6 +352,25 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
     expect(await world.found(await world.personToken('p2', later()))).toEqual(['handbook/open'])
   })
 
+  test('only shuts out, too, those whom a filter for active people does not find any more', async () => {
+    const { slapd, service } = world
+    const delegation = await world.lend('acme/p4', 'research-bot', 'collection:handbook')
+    const people = {
+      base: `ou=people,${slapd.base}`,
+      filter: '(objectClass=inetOrgPerson)',
+      key: 'uid',
+      id: 'entryUUID',
+      active: 'always',
+    }
+    await world.register({ people: { ...people, active_filter: '(employeeType=mistyped)' } })
+    expect(await world.read()).toMatchObject({ problem: null, heldPeople: 11 })
+    expect(await world.status(await world.personToken('p4', later()))).toBe(401)
+    expect(await service.delegations.isLive(delegation)).toBe(true)
+    await world.register({ people })
+    expect((await world.read()).problems).toEqual([])
+    expect(await service.delegations.isLive(delegation)).toBe(true)
+  })
+
   test('lifts no block of many at once where members cannot be seen any more, and lets them read less', async () => {
     const { slapd, service } = world
     await slapd.allow([
@@ -387,6 +406,15 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
     expect(await world.members()).toMatchObject({ staff: [] })
     expect((await world.members())['blocked']).toHaveLength(11)
     expect((await service.directories.list())[0]?.reading).toMatchObject({ isStale: true })
+    // A reading that died after it gave back what rested, and before its end.
+    await database.query('update directory_members set is_dormant = false')
+    await database.query(
+      `insert into directory_unsettled (group_id, member, number)
+       select group_id, member, nextval('directory_unsettled_numbers') from directory_members`,
+    )
+    await service.directoryReader.rest()
+    expect(await world.members()).toMatchObject({ staff: [] })
+    expect((await world.members())['blocked']).toHaveLength(11)
     await slapd.start()
     expect(await world.read()).toMatchObject({ problem: null, isStale: false })
     expect((await world.members())['staff']).toHaveLength(11)

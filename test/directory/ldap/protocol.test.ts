@@ -93,7 +93,7 @@ test('a binary GUID is the id that Active Directory writes, and bit 2 is a disab
     { id: guidText(2), key: 'Bob', isActive: false },
     { id: guidText(3), key: 'Eve', isActive: undefined },
   ])
-  expect(groups).toEqual([{ id: guidText(9), name: 'Staff', members: [guidText(1)] }])
+  expect(groups).toEqual([{ id: guidText(9), name: 'Staff', people: [guidText(1)], groups: [] }])
 })
 
 test('a group that comes in ranges is read to its last one, and one that does not end is not', async () => {
@@ -115,7 +115,15 @@ test('a group that comes in ranges is read to its last one, and one that does no
       return { entries: [attributes.includes('member;range=1-*') ? part('1-1', 'Bob') : last] }
     }
   const { groups } = await read(ranged(part('2-*', 'Eve')))
-  expect(groups[0]?.members).toEqual([guidText(1), guidText(2), guidText(3)])
+  expect(groups[0]?.people).toEqual([guidText(1), guidText(2), guidText(3)])
+  // An answer without a range is no end, and neither is one without members.
+  for (const attributes of [
+    { objectGUID: [guid(9)] },
+    { objectGUID: [guid(9)], member: [`CN=Eve,${peopleBase}`] },
+  ])
+    await expect(read(ranged({ ...part('2-*', 'Eve'), attributes }))).rejects.toThrow(
+      'does not come to an end',
+    )
   await expect(read(ranged(part('1-1', 'Eve')))).rejects.toThrow('does not come to an end')
   // The entry was deleted, and the name given to another one.
   await expect(
@@ -165,7 +173,7 @@ test('a name that is another entry’s when the reading ends gives nobody the ot
     }
   // Before and after agree in the second attempt.
   const { groups, people } = await read(moving(3))
-  expect(groups[0]?.members).toEqual([guidText(1)])
+  expect(groups[0]?.people).toEqual([guidText(1)])
   expect(people).toHaveLength(2)
   searches = 0
   const alternating = ({ base }: DoubleSearch): DoubleAnswer => {
