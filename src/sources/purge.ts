@@ -68,7 +68,8 @@ export async function purgeMissing(dependencies: PurgeDeps): Promise<Purged> {
         )
         failuresInTurn = 0
       } catch (error) {
-        failuresInTurn += 1
+        // Of ten that are filed elsewhere each is alone with that.
+        if (!(error instanceof NoRight)) failuresInTurn += 1
         if (failuresInTurn === failuresInTurnMax) throw error
         failed.push({ document, reason: reasonOf(error) })
       }
@@ -153,17 +154,21 @@ async function isStored(fga: Pick<Fga, 'read'>, key: TupleKey): Promise<boolean>
   return false
 }
 
+/** A document is there, and the source may not withdraw it. */
+class NoRight extends Error {
+  override readonly name = 'NoRight'
+  constructor(options: ErrorOptions) {
+    super('The source has no right to withdraw it where it is filed.', options)
+  }
+}
+
 async function withdraw({ database, ingest, actor, id }: PurgeDeps, document: string): Promise<void> {
   try {
     await ingest.withdraw(actor, document)
   } catch (error) {
     if (!(error instanceof AppError && error.code === 'not_found')) throw error
     // The same is said where the source may not write any more, or somebody filed it elsewhere.
-    if (await isHere(database, id, document))
-      throw new AppError('internal_error', {
-        public: 'The source has no right to withdraw it where it is filed.',
-        cause: error,
-      })
+    if (await isHere(database, id, document)) throw new NoRight({ cause: error })
   }
 }
 

@@ -176,7 +176,9 @@ export async function hideItems(
   { reason, isMissing = false }: { readonly reason: string; readonly isMissing?: boolean },
 ): Promise<void> {
   await sql.query(
-    `update source_items set hidden = $3, missing_at = case when $4 then coalesce(missing_at, now()) else missing_at end
+    `update source_items set hidden = $3, missing_at = case when $4 then coalesce(missing_at, now()) else missing_at end,
+       -- Told before it went: a reading of everything that goes on has to be told it again.
+       told_in = case when $4 then null else told_in end
      where source = $1 and document = any($2)`,
     [id, documents, reason, isMissing],
   )

@@ -6,6 +6,7 @@ import { compileAllowList } from '../../src/authz/allow-list/allow-list.ts'
 import { readVersion } from '../../src/authz/model/pin.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import type { AccessChange } from '../../src/ingest/access.ts'
+import { isOutage } from '../../src/ingest/failures.ts'
 import { createIngest } from '../../src/ingest/ingest.ts'
 import type { Access, DocumentInput } from '../../src/ingest/wire.ts'
 import type { BatchHandler } from '../../src/jobs/queue.ts'
@@ -117,6 +118,8 @@ const server = createServer((request, response) => {
       () => 200,
       (error: unknown) => {
         if (error instanceof AppError) return error.status
+        // OpenFGA, or the database, did not answer a batch.
+        if (isOutage(error)) return 503
         process.stderr.write(`${error instanceof Error ? error.stack : error}\n`)
         return 500
       },

@@ -44,9 +44,9 @@ interface Nobody {
 }
 
 /**
- * Who each account is. The settings decide first, then two administrators. An address only links an account
- * and a person who had no other one here before, where source and directory both say it and it was never
- * anybody else's. Whatever of that is another than it was suspends the link: no account becomes somebody else
+ * Who each account is. What two administrators said of it decides, else the settings. An address only links
+ * an account and a person who had no other one here before, where source and directory both say it and it was
+ * never anybody else's. Whatever of that is another than it was suspends the link: no account becomes somebody else
  * by itself, and nobody another account. Gives the accounts that are told, and those not told any more whose
  * person another account is now.
  */
@@ -74,7 +74,7 @@ class Deciding {
     this.#addresses = countsOf(
       [...byId.values()].flatMap(({ email }) => plainAddress(email ?? '')?.address ?? []),
     )
-    const named = told.filter(({ id }) => !isTakenBack(this.#kept.get(id)))
+    const named = told.filter(({ id }) => !isByPeople(this.#kept.get(id)))
     this.#named = accountsOf(named.map(({ id, subject }) => ({ account: id, subject })))
     this.#known = accountsOf(kept)
   }
@@ -93,10 +93,12 @@ class Deciding {
     if ((this.#counts.get(id) ?? 0) > 1)
       return this.#nobody(account, unclear('The source names this account twice.'))
     if (kept !== undefined && isTakenBack(kept)) return kept
+    if (kept !== undefined && isLinkedByPeople(kept))
+      return this.#isNamedElsewhere(kept)
+        ? held(kept, namedElsewhere)
+        : { ...kept, state: 'linked', reason: undefined }
     if (subject !== undefined) return this.#bySettings(account, subject)
     if (kept === undefined) return this.#anew(account)
-    if (kept.linkedBy === 'people' && kept.state === 'linked')
-      return this.#isNamedElsewhere(kept) ? held(kept, namedElsewhere) : kept
     if (kept.isHeld) return kept
     if (kept.linkedBy === 'settings') return held(kept, 'The settings do not name this account any more.')
     return kept.linkedBy === 'address' ? this.#again(account, kept) : this.#anew(account)
@@ -199,9 +201,15 @@ const held = (link: PersonLink, reason: string): PersonLink => ({
   isHeld: true,
 })
 
-/** By administrators: whatever the settings say. */
+/** By administrators, and so whatever the settings say: the later word of two people wins. */
 const isTakenBack = (link: PersonLink | undefined): boolean =>
   link?.linkedBy === 'people' && link.state === 'suspended' && link.isHeld
+
+/** The same. A reason that does not hold any more suspends it no longer. */
+const isLinkedByPeople = (link: PersonLink | undefined): boolean =>
+  link?.linkedBy === 'people' && link.subject !== undefined && !link.isHeld
+
+const isByPeople = (link: PersonLink | undefined): boolean => isTakenBack(link) || isLinkedByPeople(link)
 
 const addressOf = ({ email }: SourceAccount): Pick<PersonLink, 'address'> => {
   const address = plainAddress(email ?? '')?.address

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { isId } from '@remit/contract/is-id'
 import { type RecordActor, record } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
+import { printable } from '../../kernel/printable.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { assertSecondPerson, type Proposed, type SecondPersonDeps } from '../second-person.ts'
 import {
@@ -49,8 +50,9 @@ export interface SourcePeople {
   propose(who: RecordActor, source: string, people: readonly SaidPerson[]): Promise<void>
   /**
    * The second person's yes to what `digest` stands for. From then on it is so, until somebody takes it back
-   * or the directory deactivates the person. Throws `conflict` for another digest, for the proposer, and
-   * where one of the people is another account.
+   * or the directory deactivates the person. Throws `conflict` for another digest, for the proposer, where
+   * one of the people is another account or deactivated, and where an account still gives something to
+   * another person.
    */
   confirm(who: RecordActor, source: string, digest: string): Promise<void>
   /** Makes an account nobody, whatever else says who it is. Throws `not_found` where it is not known. */
@@ -128,6 +130,8 @@ export function createSourcePeople(dependencies: SourcePeopleDeps): SourcePeople
 async function link(sql: Sql, source: string, people: readonly SaidPerson[]): Promise<void> {
   await sql.query('select from source_people where source = $1 order by account for update', [source])
   const kept = new Map((await readPeople(sql, source)).map((one) => [one.account, one]))
+  await assertNobodyElses(sql, source, people)
+  await assertActive(sql, people)
   const wanted = new Map(people.map(({ account, subject }) => [subject, account]))
   for (const { account, subject, state } of kept.values()) {
     const other = subject === undefined || state !== 'linked' ? undefined : wanted.get(subject)
@@ -155,6 +159,30 @@ async function link(sql: Sql, source: string, people: readonly SaidPerson[]): Pr
       }
     }),
   )
+}
+
+/** What an account gave stays somebody's at OpenFGA until a reading has taken it away. */
+async function assertNobodyElses(sql: Sql, source: string, people: readonly SaidPerson[]): Promise<void> {
+  const [other] = await sql.query<SaidPerson>(
+    `select p.account, p.subject from source_people p
+     join jsonb_to_recordset($2::jsonb) as said (account text, subject text) on said.account = p.account
+     where p.source = $1 and p.gives and p.subject <> said.subject limit 1`,
+    [source, JSON.stringify(people)],
+  )
+  if (other !== undefined)
+    throw new AppError('conflict', {
+      public: `${printable(other.account)} is ${other.subject}. Suspend it first, and link it after the next reading.`,
+    })
+}
+
+/** Who is deactivated gets nothing that would count once they are active again. */
+async function assertActive(sql: Sql, people: readonly SaidPerson[]): Promise<void> {
+  const [ended] = await sql.query<{ account: string }>(
+    'select account from directory_users where account = any($1) and not is_active for share',
+    [people.map(({ subject }) => subject.slice('user:'.length))],
+  )
+  if (ended !== undefined)
+    throw new AppError('conflict', { public: `The directory deactivated user:${ended.account}.` })
 }
 
 function assertSayable(people: readonly SaidPerson[]): void {

@@ -137,3 +137,30 @@ test('an address is compared whole and in ASCII, with small letters alone', () =
   ])
     expect(plainAddress(text), text).toBeUndefined()
 })
+
+test('what two administrators said of an account outlives a glitch of the source, and goes before the settings', () => {
+  const kept = {
+    account: '7',
+    state: 'linked',
+    subject: 'user:acme/ceo',
+    linkedBy: 'people',
+    isHeld: false,
+  } as const
+  const holder = { subject: 'user:acme/anne', isActive: true, isCurrent: true }
+  const decide = (told: readonly SourceAccount[], link: PersonLink) =>
+    decidePeople({
+      told,
+      kept: [link],
+      verifiesAddresses: true,
+      directoryOf: () => 'acme',
+      holdersOf: () => [holder],
+    }).get('7')
+  const account = { id: '7', email: 'anne@acme.test' }
+  const twice = decide([account, account], kept)
+  expect(twice).toMatchObject({ state: 'suspended', subject: 'user:acme/ceo', isHeld: false })
+  expect(decide([account], twice ?? kept)).toMatchObject({ state: 'linked', subject: 'user:acme/ceo' })
+  expect(decide([{ ...account, subject: 'user:acme/anne' }], kept)).toMatchObject({
+    state: 'linked',
+    subject: 'user:acme/ceo',
+  })
+})

@@ -126,7 +126,7 @@ describe('what administrators say', () => {
     ])
   })
 
-  test('of two people who change places counts in one yes', async () => {
+  test('of two people who change places counts in one yes, once what the accounts gave is taken away', async () => {
     at.intranet.accounts.set('7', { email: 'anne@acme.test' })
     at.intranet.accounts.set('8', { email: 'bob@acme.test' })
     at.intranet.pages.set('of-7', { readers: ['7'] })
@@ -137,7 +137,13 @@ describe('what administrators say', () => {
     ]
     const proposed = await at.call('dan', 'POST', path, { action: 'propose', people })
     const { digest } = proposed.body['proposed'] as { readonly digest: string }
-    expect((await at.call('carol', 'POST', path, { action: 'confirm', digest })).status).toBe(200)
+    const confirm = async () => (await at.call('carol', 'POST', path, { action: 'confirm', digest })).status
+    expect(await confirm()).toBe(409)
+    for (const { account } of people)
+      expect((await at.call('carol', 'POST', path, { action: 'suspend', account })).status).toBe(200)
+    expect(await confirm()).toBe(409)
+    await at.sync()
+    expect(await confirm()).toBe(200)
     await at.sync()
     expect([await at.reads('anne'), await at.reads('bob')]).toEqual([[], ['of-7']])
   })
