@@ -104,11 +104,17 @@ describe('a version', () => {
     expect((await world.scim('GET', `/Users/${id}`)).body).toMatchObject({ displayName: 'One', active: true })
   })
 
-  test('of a group changes with its members, also where somebody leaves it by being deactivated', async () => {
+  test('of a group changes with its members, also where somebody leaves it by an activation', async () => {
     const id = await world.user('leaver')
     const group = await world.group('Versioned', id)
     const before = (await world.scim('GET', `/Groups/${group}`)).headers.get('etag') ?? ''
-    await world.scim('PATCH', `/Users/${id}`, patch({ op: 'replace', path: 'active', value: false }))
+    const turn = (value: boolean) =>
+      world.scim('PATCH', `/Users/${id}`, patch({ op: 'replace', path: 'active', value }))
+    await turn(false)
+    const shown = await world.scim('GET', `/Groups/${group}`)
+    expect(shown.headers.get('etag')).toBe(before)
+    expect(shown.body).toMatchObject({ members: [{ value: id }] })
+    await turn(true)
     const stale = await world.scim('PUT', `/Groups/${group}`, { displayName: 'V' }, { 'if-match': before })
     expect(stale.status).toBe(412)
   })

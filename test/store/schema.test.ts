@@ -11,7 +11,9 @@ test('migrations/schema.sql is what the migrations make (else: npx node scripts/
   )
 })
 
-test('the dump shows a change of a default, a constraint, an index, a trigger and a function', async () => {
+test('the dump shows a change of a default, a constraint, an index, a trigger and a function', {
+  timeout: 120_000,
+}, async () => {
   await using database = await openTestDatabase()
   const before = await dumpSchema(database)
   const changes = [
