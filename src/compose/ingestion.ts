@@ -25,7 +25,7 @@ export interface IngestionDeps
   readonly fga: Fga
   readonly allowList: () => AllowList
   /** To be told what was taken in. */
-  readonly retrieval: Pick<Retrieval, 'corpus' | 'chunkIndex' | 'questions'>
+  readonly retrieval: Pick<Retrieval, 'corpus' | 'chunkIndex' | 'isBeingAsked'>
   /** Told of every call of the model for passages, before it. */
   readonly onEmbed: (passages: number) => void
 }
@@ -52,7 +52,7 @@ const importLinesMax = 1_000_000
 /** Opens the queue and workers that take documents in. */
 export async function openIngestion(dependencies: IngestionDeps): Promise<Ingestion> {
   const { config, database, boss, clock, log, now } = dependencies
-  const { corpus, chunkIndex, questions } = dependencies.retrieval
+  const { corpus, chunkIndex, isBeingAsked } = dependencies.retrieval
   const { embeddings } = dependencies.infrastructure
   const embedder = embeddings.available ? embeddings.embedder : undefined
   await using stack = new AsyncDisposableStack()
@@ -77,7 +77,7 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
       allowList: dependencies.allowList,
       corpusChanged: corpus.changed,
       index: chunkIndex,
-      questions,
+      isBeingAsked,
       queue: createPgBossQueue({
         database,
         boss,

@@ -5,7 +5,6 @@ import type { App } from '../http/env.ts'
 import type { SearchMetrics } from '../http/metrics.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { retrievalRoutes } from '../http/routes/retrieval/retrieve.ts'
-import { createQuestions, type Questions } from '../kernel/questions.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
 import { createIvfIndex, type IvfIndex } from '../retrieval/chunk-index/ivf/ivf-index.ts'
@@ -37,8 +36,8 @@ export interface RetrievalDeps
 /** What answers: search, single documents, and which collections there are for somebody. */
 export interface Retrieval extends AsyncDisposable {
   readonly retrieve: Retriever
-  /** What is asked now. */
-  readonly questions: Questions
+  /** Whether anybody asked within the last second. */
+  readonly isBeingAsked: () => boolean
   readonly readDocument: DocumentReader
   readonly listCollections: CollectionLister
   /** How far behind OpenFGA's change log the replica is. */
@@ -51,6 +50,9 @@ export interface Retrieval extends AsyncDisposable {
   readonly ranking: RankingStatistics
   routes(face: { readonly requireBearer: RequireBearer }): readonly App[]
 }
+
+// Agents ask again before that.
+const askedMs = 1_000
 
 /** Opens the corpus, the searches and what answers questions. */
 export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrieval> {
@@ -80,7 +82,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   const snapshots = createSnapshots({ index, corpus })
   const isCurrent = () => isAtTail(index.status(), now())
   const hasTail = () => isCurrent() || untilAtTail(index, isCurrent)
-  const questions = createQuestions()
+  let askedAt = Number.NEGATIVE_INFINITY
   const answer = createRetriever({
     sql: database,
     ...grants,
@@ -96,14 +98,16 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     newDecoy: () => randomBytes(16).toString('base64url'),
     onAnswer: metrics.onAnswer,
   })
-  const retrieve: Retriever = (...args) => questions.during(() => answer(...args))
-  const readOne = createDocumentReader({
+  const retrieve: Retriever = (...args) => {
+    askedAt = performance.now()
+    return answer(...args)
+  }
+  const readDocument = createDocumentReader({
     sql: database,
     gate,
     presenting: grants.presenting,
     why: whyReader,
   })
-  const readDocument: DocumentReader = (...args) => questions.during(() => readOne(...args))
   const listCollections = createCollectionLister({
     sql: database,
     nominator,
@@ -115,7 +119,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   const owned = stack.move()
   return {
     retrieve,
-    questions,
+    isBeingAsked: () => performance.now() - askedAt < askedMs,
     readDocument,
     listCollections,
     indexLagMs,

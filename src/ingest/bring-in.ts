@@ -99,7 +99,7 @@ async function goOn(context: IngestContext, some: readonly Read[], run: Run): Pr
     false,
   )
   read.sort((a, b) => a.passages - b.passages)
-  for (const part of parted(read, ({ passages }) => passages, context.pieceOf(textsMax)))
+  for (const part of parted(read, ({ passages }) => passages, textsMax))
     await stageRead(context, part, run)
       .then((staged) => publishStaged(context, staged, run))
       .catch(keep)

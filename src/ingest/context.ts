@@ -90,8 +90,6 @@ export interface IngestContext {
    * of a request, which is no background work itself.
    */
   readonly fewAtATime: <T>(work: () => Promise<T>, patience?: Background) => Promise<T>
-  /** Of so many that may go on together, how many do now. */
-  readonly pieceOf: (most: number) => number
   /** Milliseconds between two signs of life of an import that comes in. */
   readonly beatMs: number
   /** Called after each step; a throw there is a crash. Tests only. */

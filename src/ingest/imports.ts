@@ -173,7 +173,7 @@ async function receive(
     if (batch.some(({ input }) => input.id === read.input.id)) await flush()
     batch.push({ line, input: read.input })
     bytes += entry.bytes
-    if (batch.length >= context.pieceOf(batchItemsMax) || bytes >= batchBytesMax) await flush()
+    if (batch.length >= batchItemsMax || bytes >= batchBytesMax) await flush()
   }
   await flush()
   return { documents, refused: refusedCount, end: expectedCount }

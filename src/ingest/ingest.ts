@@ -1,7 +1,12 @@
 import { createHash } from 'node:crypto'
+import {
+  type Background,
+  createPrioritySemaphore,
+  currentBackground,
+  inBackground,
+} from '../kernel/background.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
-import { noQuestions, type Questions } from '../kernel/questions.ts'
 import { type Recurring, startRecurring } from '../kernel/recurring.ts'
 import type { Sql } from '../store/sql.ts'
 import { acceptDocuments } from './accept.ts'
@@ -21,7 +26,6 @@ import {
 } from './failed-documents.ts'
 import { createFailures, isOutage } from './failures.ts'
 import { sweepFences } from './fences.ts'
-import { createGivingWay } from './giving-way.ts'
 import { createOpenImports, type ImportRequest, importDocuments } from './imports.ts'
 import { type JobFilter, type JobPage, listJobs } from './job-list.ts'
 import {
@@ -115,14 +119,13 @@ export interface IngestDeps
     | 'sharedLock'
     | 'readBudget'
     | 'fewAtATime'
-    | 'pieceOf'
     | 'beatMs'
   > {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
   readonly corpusChanged?: IngestContext['corpusChanged']
-  /** What it gives way to. Defaults to nothing. */
-  readonly questions?: Questions
+  /** Whether anybody waits for answers: then fewer rows are written at a time. Defaults to never. */
+  readonly isBeingAsked?: () => boolean
   /** Whether OpenFGA keeps its tuples apart from this process and its database. */
   readonly isApart: boolean
   /** Seconds after which what a dead process held is free. Defaults to 30. */
@@ -142,7 +145,7 @@ const jobsKeptDays = 30
 export function createIngest({
   step = async () => undefined,
   corpusChanged = async () => undefined,
-  questions = noQuestions,
+  isBeingAsked = () => false,
   driftEveryMs = 3_600_000,
   mendEveryMs = 60_000,
   isApart,
@@ -162,7 +165,7 @@ export function createIngest({
     crashCounts: createCrashCounts(database, newId()),
     sharedLock: createSharedLock(),
     readBudget: createReadBudget(readSizeMax, largeFrom),
-    ...createGivingWay(questions),
+    fewAtATime: createFewAtATime(isBeingAsked),
     beatMs: mendEveryMs / 2,
   }
   const openImports = createOpenImports()
@@ -266,6 +269,24 @@ export function createIngest({
     renameSubject: (oldSubject, newSubject) => renameSubject(context, oldSubject, newSubject),
     close,
     [Symbol.asyncDispose]: close,
+  }
+}
+
+/** Two at a time, and one while anybody asks: on two cores the other one is theirs. */
+function createFewAtATime(isBeingAsked: () => boolean): IngestContext['fewAtATime'] {
+  // An import that is accepted is as patient as what is published.
+  const patiently = (enter: () => Promise<() => void>, patience?: Background): Promise<() => void> =>
+    currentBackground() === undefined ? inBackground(enter, patience) : enter()
+  const [enter, enterAlone] = [createPrioritySemaphore(2), createPrioritySemaphore(1)]
+  return async (work, patience) => {
+    const leave = await patiently(enter, patience)
+    const leaveAlone = isBeingAsked() ? await patiently(enterAlone, patience) : undefined
+    try {
+      return await work()
+    } finally {
+      leaveAlone?.()
+      leave()
+    }
   }
 }
 

@@ -16,7 +16,7 @@ for (const backend of backends.filter(
     let world: IngestWorld
     /** Documents whose staging fails, as with content that the database does not take. */
     const poisoned = new Set<string>()
-    let [atOnce, most, slowMs, together] = [0, 0, 0, 0]
+    let [atOnce, most, slowMs] = [0, 0, 0]
     let mayStage = Promise.resolve()
     beforeAll(async () => {
       world = await openIngestWorld(backend, {
@@ -31,7 +31,6 @@ for (const backend of backends.filter(
             )
             if (rows.some(({ id }) => poisoned.has(id)))
               throw Object.assign(new Error('of the data'), { code: '22021' })
-            together = Math.max(together, publications.length)
             atOnce += 1
             most = Math.max(most, atOnce)
             try {
@@ -291,19 +290,6 @@ for (const backend of backends.filter(
       },
       60_000,
     )
-
-    test('go on sixteen at a time at most while anybody asks', async () => {
-      const ids = named('few-at-once', 60)
-      world.isBeingAsked = true
-      together = 0
-      try {
-        expect(await bring(ids)).toMatchObject({ done: 60, failed: 0 })
-      } finally {
-        world.isBeingAsked = false
-      }
-      expect(together).toBeGreaterThan(0)
-      expect(together).toBeLessThanOrEqual(16)
-    }, 60_000)
 
     test('are each on record under the trace in which it was accepted', async () => {
       await using _telemetry = await openTelemetry({ endpoint: undefined, version: 'test' })

@@ -41,10 +41,6 @@ export interface IngestWorld extends AsyncDisposable {
   onEmbed: (texts: readonly string[]) => void
   /** Whether somebody waits for answers. */
   isBeingAsked: boolean
-  /** Whether somebody waits for one at this moment. */
-  isOpen: () => boolean
-  /** Called where ingestion waits until nobody does. */
-  onGap: (msMax: number) => Promise<void>
   /** Whether ingestion finds the database away at this statement; `transaction` where one begins. */
   isAway: (statement: string) => boolean
   /** Called before each Write to OpenFGA. */
@@ -185,11 +181,7 @@ export async function openIngestWorld(
         const prepared = await parser.prepare(content, signal)
         return world.onPrepared(prepared) ?? prepared
       },
-      questions: {
-        areRecent: () => world.isBeingAsked,
-        isOpen: () => world.isOpen(),
-        gap: (msMax) => world.onGap(msMax),
-      },
+      isBeingAsked: () => world.isBeingAsked,
       clock: { now: Date.now },
       newId: () => `j_${randomBytes(8).toString('hex')}`,
       limits: { lineBytesMax, linesMax: 3_000 },
@@ -208,8 +200,6 @@ export async function openIngestWorld(
     onPrepared: (_prepared: Prepared): Prepared | undefined => undefined,
     onEmbed: (_texts: readonly string[]): void => undefined,
     isBeingAsked: false,
-    isOpen: (): boolean => false,
-    onGap: async (_msMax: number): Promise<void> => undefined,
     isAway: (_statement: string): boolean => false,
     onWrite: (): void => undefined,
     onTuples: (_object: string | undefined): void => undefined,

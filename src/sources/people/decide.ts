@@ -46,9 +46,9 @@ interface Nobody {
 /**
  * Who each account is. What two administrators said of it decides, else the settings. An address only links
  * an account and a person who had no other one here before, where source and directory both say it and it was
- * never anybody else's. Whatever of that is another than it was suspends the link: no account becomes somebody
- * else by itself, and nobody another account. Gives the accounts that are told, and those not told any more
- * whose person another account is now.
+ * never anybody else's. Whatever of that is another than it was suspends the link: no account becomes
+ * somebody else by itself, and nobody another account. Gives the accounts that are told, and those not told
+ * any more whose person another account is now.
  */
 export function decidePeople(evidence: Evidence): ReadonlyMap<string, PersonLink> {
   return new Deciding(evidence).all()
