@@ -186,9 +186,9 @@ describe('a Redmine as a source', { ...needsRedmine, timeout: 400_000 }, () => {
     const after = await world.read(before.cursor)
     const [issueBefore, pageBefore] = before.changes.map(({ id }) => id)
     expect(after.changes.map(({ kind, id }) => [kind, id])).toEqual([
+      ['deleted', pageBefore],
       ['item', issueBefore],
       ['item', expect.not.stringMatching(`^${pageBefore}$`)],
-      ['deleted', pageBefore],
     ])
   })
 
