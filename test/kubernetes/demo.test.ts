@@ -13,7 +13,7 @@ const needed = native.shared === undefined ? needsShared : needsModel
 const pairs = backends.filter(({ database, openfga }) => (database === 'postgres') === (openfga === 'server'))
 
 /** Of the 2,456 documents. The model's vectors take most of the time: `npm run full` takes a tenth. */
-const share = Number(process.env['KUBERNETES_SHARE'] ?? 0.02)
+const share = Number(process.env['KUBERNETES_SHARE'] ?? 0.01)
 
 // The second backend need not wait for the model again.
 const vectors = new Map<string, Float32Array>()
