@@ -6,7 +6,7 @@ import type { Check } from '../../src/authz/fga.ts'
 import { AppError } from '../../src/kernel/errors.ts'
 import { createSerialQueue } from '../../src/kernel/serial-queue.ts'
 import type { IngestWorld } from '../ingest/world.ts'
-import { ingestWriter } from './files/ingest-writer.ts'
+import { ingestWriter } from './ingest-writer.ts'
 
 /** The text of each document that can be read → who may, by name. */
 export type Readers = ReadonlyMap<string, ReadonlySet<string>>
@@ -21,12 +21,17 @@ export interface DrivenWorld {
   change(random: Random): Promise<string>
   /** By the server's own answers. */
   readers(): Promise<Readers>
+  /** What of a text in Remit is one of the server's. Default: all of it. */
+  textOf?(stored: string): string | undefined
 }
 
 class Killed extends Error {}
 
 /** Who may read which text, by OpenFGA. */
-export async function readersIn(remit: IngestWorld, people: DrivenWorld['people']): Promise<Readers> {
+export async function readersIn(
+  remit: IngestWorld,
+  { people, textOf = (stored) => stored }: Pick<DrivenWorld, 'people' | 'textOf'>,
+): Promise<Readers> {
   const documents = await remit.database.query<{ id: string; text: string }>(
     `select d.id, t.text from documents d join chunk_texts t on t.doc_no = d.doc_no
      join chunks c using (chunk_id) where d.live_revision is not null`,
@@ -42,8 +47,9 @@ export async function readersIn(remit: IngestWorld, people: DrivenWorld['people'
   )
   const found = new Map<string, Set<string>>()
   for (const [index, { document, person }] of pairs.entries()) {
-    if (verdicts[index] !== 'allowed') continue
-    found.set(document.text, (found.get(document.text) ?? new Set()).add(person.name))
+    const text = textOf(document.text)
+    if (verdicts[index] !== 'allowed' || text === undefined) continue
+    found.set(text, (found.get(text) ?? new Set()).add(person.name))
   }
   return found
 }
@@ -141,7 +147,21 @@ export interface DriverDeps {
   readonly prefix: string
   /** The source as a new process would open it; `between` is called where others could do something. */
   open(between: (call: string) => Promise<void>): Source
+  /** Default: one for a source with few calls. */
+  readonly pace?: Pace
 }
+
+/** How much happens while a sync runs. */
+export interface Pace {
+  /** A sync that is killed is killed at one of so many first calls. */
+  readonly killWithin: number
+  /** Chance of a change at each call. */
+  readonly change: number
+  /** Chance of a look at what Remit lets read. */
+  readonly look: number
+}
+
+const fewCalls: Pace = { killWithin: 10, change: 0.15, look: 0.05 }
 
 /** What a driver's worlds held. */
 export interface Driven {
@@ -157,7 +177,7 @@ export interface Driven {
 }
 
 /** Lets things change before and during syncs, which may be killed, and compares once all is settled. */
-export function openDriver({ world, remit, random, prefix, open }: DriverDeps) {
+export function openDriver({ world, remit, random, prefix, open, pace = fewCalls }: DriverDeps) {
   const seen: Driven = { compared: 0, readable: 0, looks: 0, killed: 0, raced: 0, lostCursors: 0 }
   const ledger = new Ledger()
   const lags: number[] = []
@@ -178,23 +198,23 @@ export function openDriver({ world, remit, random, prefix, open }: DriverDeps) {
 
   async function look(when: string): Promise<void> {
     seen.looks += 1
-    const found = await readersIn(remit, world.people)
+    const found = await readersIn(remit, world)
     expect(ledger.leaks(found), `${when}:\n${done.slice(-30).join('\n')}`).toEqual([])
   }
 
   /** A sync during which things change, and which may be killed at any call. */
   async function raced(isKilled = random.chance(0.5)): Promise<void> {
-    const killAt = isKilled ? random.below(10) : Number.POSITIVE_INFINITY
+    const killAt = isKilled ? random.below(pace.killWithin) : Number.POSITIVE_INFINITY
     let calls = 0
     between = async (call) => {
       calls += 1
       if (calls > killAt) throw new Killed()
-      if (random.chance(0.15)) {
+      if (random.chance(pace.change)) {
         done.push(`(${call})`)
         await change()
         seen.raced += 1
       }
-      if (random.chance(0.05)) await look(call)
+      if (random.chance(pace.look)) await look(call)
     }
     const racing: Writer = interrupted(writer, (call) => between(call))
     const mortal: SyncState = interrupted(state, (call) => between(call))
@@ -226,6 +246,8 @@ export function openDriver({ world, remit, random, prefix, open }: DriverDeps) {
         failed = [...failed, ...(directory?.failed ?? []), ...(directory?.closed ?? [])]
       } catch (error) {
         if (!isOutage(error)) throw error
+        failed = [error]
+        await new Promise((resolve) => setTimeout(resolve, 500))
       }
     }
     expect(failed, done.slice(-30).join('\n')).toEqual([])
@@ -235,8 +257,8 @@ export function openDriver({ world, remit, random, prefix, open }: DriverDeps) {
     seen,
     /** ms from the last change until a sync that tells of it has ended. */
     lagP99: () => lags.toSorted((a, b) => a - b)[Math.ceil(lags.length * 0.99) - 1],
-    /** The first two do what chance might leave out. */
-    async step(index: number): Promise<void> {
+    /** The first two do what chance might leave out. Gives who may read what by the server's own answers. */
+    async step(index: number): Promise<Readers> {
       for (let count = 1 + random.below(5); count > 0; count -= 1) await change()
       if (index === 1 || random.chance(0.15)) {
         seen.lostCursors += 1
@@ -247,10 +269,11 @@ export function openDriver({ world, remit, random, prefix, open }: DriverDeps) {
       const began = performance.now()
       await settle()
       lags.push(Math.round(performance.now() - began))
-      const [found, expected] = [await readersIn(remit, world.people), await world.readers()]
+      const [found, expected] = [await readersIn(remit, world), await world.readers()]
       expect(asText(found), done.slice(-30).join('\n')).toEqual(asText(expected))
       seen.compared += world.people.length * expected.size
       for (const names of expected.values()) seen.readable += names.size
+      return expected
     },
   }
 }

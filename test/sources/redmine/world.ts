@@ -1,9 +1,7 @@
 import { z } from 'zod'
 import type { Random } from '../../../packages/engine/test/support/random.ts'
+import type { Readers } from '../driven.ts'
 import { openRedmineServer, type RedmineServer } from './server.ts'
-
-/** Text → names of those who see it. */
-export type Readers = ReadonlyMap<string, ReadonlySet<string>>
 
 /** A Redmine with people, projects, issues and wikis, which a random driver changes. */
 export interface RedmineWorld extends AsyncDisposable {

@@ -1,6 +1,6 @@
 import type { Writer } from '@remit/client'
-import { createSourceWriter } from '../../../src/sources/writer.ts'
-import { type IngestWorld, loader } from '../../ingest/world.ts'
+import { createSourceWriter } from '../../src/sources/writer.ts'
+import { type IngestWorld, loader } from '../ingest/world.ts'
 
 /** A source's writer into ingestion, whichever process of the world runs it. What is missing goes at once. */
 export const ingestWriter = (world: IngestWorld, prefix: string): Writer =>
