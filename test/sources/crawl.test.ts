@@ -60,6 +60,10 @@ test('what vanished between two halves of it is hidden, on a page that was told 
   await at.sync()
   expect(await at.finds('zeppelin')).toEqual(['wiki/b', 'wiki/c', 'wiki/d', 'wiki/e'])
   expect(await at.shown()).toMatchObject({ source: { missing: 2 } })
+  // One that comes back and goes again before the end is not taken for told.
+  expect(await at.world.database.query(`select told_in from source_items where document = 'wiki/a'`)).toEqual(
+    [{ told_in: null }],
+  )
 })
 
 test('one that is wanted while it stands half read comes after it', async () => {

@@ -93,7 +93,9 @@ describe('what may not be withdrawn', () => {
       deletes: [{ user: 'service:source/wiki', relation: 'writer', object: 'collection:wiki' }],
     })
   const live = () =>
-    at.world.database.query(`select id from documents where source = 'source/wiki' and withdrawn_at is null`)
+    at.world.database.query<{ id: string }>(
+      `select id from documents where source = 'source/wiki' and withdrawn_at is null`,
+    )
 
   test('is not taken for gone by a purge: it stays hidden, is named, and goes with the next one', async () => {
     at.wiki.put('plan', { text: 'Zeppelin.', readers: ['anne'] })
@@ -110,6 +112,24 @@ describe('what may not be withdrawn', () => {
     await at.sync()
     expect(await live()).toEqual([])
     expect(await at.shown()).toMatchObject({ source: { missing: 0, items: 0, problem: null } })
+  })
+
+  test('keeps nothing behind it from being purged, however much there is of it', async () => {
+    const names = [...Array.from({ length: 11 }, (_, index) => `a${String(index).padStart(2, '0')}`), 'z']
+    for (const name of names) at.wiki.put(name, { text: `Zeppelin ${name}.`, readers: ['anne'] })
+    await at.add()
+    await at.sync()
+    for (const name of names) at.wiki.remove(name)
+    await at.sync()
+    await at.world.database.query(`update documents set collection = 'wiki-more' where id like 'wiki/a%'`)
+    await at.call('dan', 'POST', '/sources/wiki', { action: 'purge', documents: names.length })
+    await at.sync()
+    expect((await live()).map(({ id }) => id).sort()).toEqual(
+      names.slice(0, -1).map((name) => `wiki/${name}`),
+    )
+    await at.world.database.query(`update documents set collection = 'wiki' where id like 'wiki/a%'`)
+    await at.sync()
+    expect(await live()).toEqual([])
   })
 
   test('is not forgotten by a removal, which goes on with the next', async () => {

@@ -188,6 +188,16 @@ test('a name that is another entry’s when the reading ends gives nobody the ot
   await expect(read(alternating)).rejects.toThrow('Names moved while it was read, 3 times')
 })
 
+test('somebody who is missing at the second look only is read again, and not taken for gone', async () => {
+  let searches = 0
+  const { people } = await read(({ base }) => {
+    if (base !== peopleBase) return all([])
+    searches += 1
+    return all(searches === 2 ? [person('Anne', 1)] : [person('Anne', 1), person('Bob', 2)])
+  })
+  expect(people.map(({ key }) => key)).toEqual(['Anne', 'Bob'])
+})
+
 test('nothing that is sent in the clear behind StartTLS is a part of what is read', async () => {
   const settings = { start_tls: true, ca: certificate.cert }
   const honest = byBase([person('Anne', 1)], [])

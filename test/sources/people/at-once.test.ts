@@ -43,6 +43,7 @@ describe('a suspended account gives nothing from then on', () => {
       'the directory gives the person another address',
       () => at.change(anne.id, 'emails', emails(`other-${anne.mail}`)),
     ],
+    ['the directory takes the address away', () => at.change(anne.id, 'emails', [])],
   ])(
     'though the source does not answer, where %s; once it does, what others give counts again',
     async (_, suspend) => {

@@ -13,7 +13,7 @@ const [anne, bob] = ['user:acme/anne', 'user:acme/bob']
 const path = '/sources/intranet/people'
 
 describe('the table in the settings', () => {
-  test('is the strongest word: it links whatever the address says, and takes the person from every other account', async () => {
+  test('links whatever the address says, and takes the person from every other account', async () => {
     at.intranet.accounts.set('7', { email: 'anne@acme.test' })
     at.intranet.accounts.set('8', { email: 'bob@acme.test' })
     at.intranet.pages.set('of-7', { readers: ['7'] })
@@ -146,6 +146,20 @@ describe('what administrators say', () => {
     expect(await confirm()).toBe(200)
     await at.sync()
     expect([await at.reads('anne'), await at.reads('bob')]).toEqual([[], ['of-7']])
+  })
+
+  test('links nobody whom the directory deactivated meanwhile', async () => {
+    const id = await at.person('eve', 'eve@acme.test')
+    at.intranet.accounts.set('9', {})
+    await at.add()
+    const people = [{ account: '9', subject: 'user:acme/eve' }]
+    const proposed = await at.call('dan', 'POST', path, { action: 'propose', people })
+    const { digest } = proposed.body['proposed'] as { readonly digest: string }
+    await at.change(id, 'active', false)
+    expect(await at.call('carol', 'POST', path, { action: 'confirm', digest })).toMatchObject({
+      status: 409,
+      body: { detail: expect.stringContaining('deactivated user:acme/eve') },
+    })
   })
 
   test('is listed in pages, and by how it stands', async () => {
