@@ -1,28 +1,20 @@
-import { isId } from '@remit/contract/id'
 import { z } from 'zod'
 import { defineKind, type SourceKind } from '../../kind.ts'
+import { address, peopleOf, subject } from '../settings.ts'
 import { createDokuwikiSource } from './dokuwiki-source.ts'
 import { createWiki } from './wiki.ts'
 
 const person = z.strictObject({
   /** As they sign in. */
   account: z.string().min(1).max(200),
-  subject: z
-    .string()
-    .refine((value) => value.startsWith('user:') && isId(value.slice('user:'.length)), 'must be user:ID'),
+  subject,
 })
 
 const settings = z.strictObject({
   /** Of the wiki: what stands before `/doku.php`. */
-  url: z
-    .url({ protocol: /^https?$/ })
-    .max(1_000)
-    .refine((value) => {
-      const { username, password, search, hash } = new URL(value)
-      return [username, password, search, hash].every((part) => part === '')
-    }, 'must be an address without an account, a query or a fragment'),
+  url: address,
   /** Who the accounts of the wiki are. Whoever is not here is nobody. */
-  people: z.array(person).max(20_000),
+  people: peopleOf(person),
   /** What everybody may read there is everybody's here, too. Default: it is that of `people`. */
   public: z.boolean().default(false),
 })

@@ -1,3 +1,4 @@
+import { namedTwice } from '../settings.ts'
 import type { WikiAccount } from './wiki.ts'
 
 /** Who an account of the wiki is in Remit. */
@@ -20,18 +21,14 @@ export function knownPeople(
   found: readonly WikiAccount[],
 ): { readonly known: readonly Person[]; readonly nobodies: readonly Nobody[] } {
   const names = new Map(found.map(({ account, names: [name = ''] }) => [account, name]))
+  const twice = namedTwice(people, ({ account, subject }) => [account, subject, names.get(account)])
   const known: Person[] = []
   const nobodies: Nobody[] = []
   for (const person of people) {
-    const { account, subject } = person
+    const { account } = person
     const name = names.get(account)
-    const isTwice = people.some(
-      (other) =>
-        other !== person &&
-        (other.account === account || other.subject === subject || names.get(other.account) === name),
-    )
     if (name === undefined) nobodies.push({ account, problem: 'The wiki has no such account.' })
-    else if (isTwice) nobodies.push({ account, problem: 'It is named twice, or its person is.' })
+    else if (twice.has(person)) nobodies.push({ account, problem: 'It is named twice, or its person is.' })
     else known.push(person)
   }
   return { known, nobodies }

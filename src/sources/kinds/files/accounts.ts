@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { SourceUnavailable } from '@remit/connector'
+import { namedTwice } from '../settings.ts'
 import type { Account } from './acl.ts'
 
 /** Who an account of the machine is in Remit. */
@@ -41,10 +42,11 @@ export interface KnownAccounts {
 export function knownAccounts(people: readonly Person[], found: readonly FoundAccount[]): KnownAccounts {
   const accounts: KnownAccount[] = []
   const problems: { name: string; problem: string }[] = []
+  const byName = new Map(found.map((account) => [account.name, account]))
+  const twice = namedTwice(people, ({ name, uid, subject }) => [name, uid, subject])
   for (const person of people) {
     const { name, uid, subject } = person
-    const account = found.find((candidate) => candidate.name === name)
-    const others = people.filter((other) => other !== person)
+    const account = byName.get(name)
     const problem =
       account === undefined
         ? 'The machine has no account of this name.'
@@ -52,7 +54,7 @@ export function knownAccounts(people: readonly Person[], found: readonly FoundAc
           ? `The machine says that its number is ${account.uid}, not ${uid}.`
           : uid === 0
             ? 'No permission holds for root.'
-            : others.some((other) => other.name === name || other.uid === uid || other.subject === subject)
+            : twice.has(person)
               ? 'It is named twice, or its person is.'
               : undefined
     if (problem !== undefined) problems.push({ name, problem })

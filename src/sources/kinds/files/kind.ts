@@ -1,8 +1,8 @@
 import { isAbsolute } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { isId } from '@remit/contract/id'
 import { z } from 'zod'
 import { defineKind, type SourceKind } from '../../kind.ts'
+import { peopleOf, subject } from '../settings.ts'
 import { readNameService } from './accounts.ts'
 import { createFilesSource } from './files-source.ts'
 
@@ -10,16 +10,14 @@ const person = z.strictObject({
   /** As `getent passwd` takes it. */
   name: z.string().regex(/^[^\s:,/-][^\s:,/]{0,255}$/u, 'must be the name of an account'),
   uid: z.int().min(1).max(0xffff_fffe),
-  subject: z
-    .string()
-    .refine((value) => value.startsWith('user:') && isId(value.slice('user:'.length)), 'must be user:ID'),
+  subject,
 })
 
 const settings = z.strictObject({
   /** Whoever is in `people` can reach it: what stands above it is not looked at. */
   root: z.string().max(1_000).refine(isAbsolute, 'must be an absolute path'),
   /** Who the accounts of this machine are. Whoever is not here is nobody. */
-  people: z.array(person).max(20_000),
+  people: peopleOf(person),
   base_url: z
     .url({ protocol: /^https?$/ })
     .max(1_000)

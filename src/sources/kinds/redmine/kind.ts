@@ -1,7 +1,7 @@
 import { SourceUnavailable } from '@remit/connector'
-import { isId } from '@remit/contract/id'
 import { z } from 'zod'
 import { defineKind, type SourceKind } from '../../kind.ts'
+import { address, peopleOf, subject } from '../settings.ts'
 import { RedmineApi } from './api.ts'
 import { createRedmineSource } from './redmine-source.ts'
 
@@ -10,22 +10,14 @@ const idInRedmine = z.int().min(1)
 const person = z.strictObject({
   /** The number in the address of their page: `/users/7`. */
   account: idInRedmine,
-  subject: z
-    .string()
-    .refine((value) => value.startsWith('user:') && isId(value.slice('user:'.length)), 'must be user:ID'),
+  subject,
 })
 
 const settings = z.strictObject({
   /** Where Redmine is: `https://redmine.example`, or with a path below which it lies. */
-  url: z
-    .url({ protocol: /^https?$/ })
-    .max(1_000)
-    .refine((value) => {
-      const { search, hash, username, password } = new URL(value)
-      return search + hash + username + password === ''
-    }, 'must be an address without a query, a fragment and a name'),
+  url: address,
   /** Who the accounts of Redmine are. Whoever is not here is nobody. */
-  people: z.array(person).max(20_000),
+  people: peopleOf(person),
   /** The number of the built-in role of non-members. Left out: as non-members they see nothing. */
   non_member_role: idInRedmine.optional(),
 })

@@ -1,3 +1,4 @@
+import { namedTwice } from '../settings.ts'
 import type { Rights } from './rights.ts'
 
 /** Who an account is in Remit. */
@@ -27,16 +28,14 @@ export function knownAccounts(
 ): KnownAccounts {
   const accounts: KnownAccount[] = []
   const problems: { name: string; problem: string }[] = []
-  const counts = new Map<number | string, number>()
-  for (const { account, subject } of people)
-    for (const key of [account, subject]) counts.set(key, (counts.get(key) ?? 0) + 1)
-  for (const { account, subject } of people) {
-    const isTwice = counts.get(account) !== 1 || counts.get(subject) !== 1
+  const twice = namedTwice(people, ({ account, subject }) => [account, subject])
+  for (const person of people) {
+    const { account, subject } = person
     const problem = !found.has(account)
       ? 'Redmine has no active account of this number.'
       : account === self
         ? 'Its key reads this source: it is to belong to no person.'
-        : isTwice
+        : twice.has(person)
           ? 'It is named twice, or its person is.'
           : undefined
     if (problem === undefined) accounts.push({ id: account, subject })
