@@ -148,6 +148,30 @@ describe('what administrators say', () => {
     expect([await at.reads('anne'), await at.reads('bob')]).toEqual([[], ['of-7']])
   })
 
+  test('outlives that the directory held the person for a while, and not that it ended them', async () => {
+    await at.person('flo', 'flo@acme.test')
+    at.intranet.accounts.set('9', {})
+    at.intranet.pages.set('of-9', { readers: ['9'] })
+    await at.add()
+    await at.link('9', 'user:acme/flo')
+    await at.sync()
+    const turn = (isActive: boolean, isHeld: boolean) =>
+      at.directory.database.query(
+        `update directory_users set is_active = $1, is_held = $2 where account = 'acme/flo'`,
+        [isActive, isHeld],
+      )
+    await turn(false, true)
+    expect((await at.people())[0]).toMatch(/^9 suspended/)
+    await turn(true, false)
+    await at.sync()
+    expect(await at.reads('flo')).toEqual(['of-9'])
+    await turn(false, true)
+    await turn(false, false)
+    await turn(true, false)
+    await at.sync()
+    expect((await at.people())[0]).toMatch(/^9 suspended/)
+  })
+
   test('links nobody whom the directory deactivated meanwhile', async () => {
     const id = await at.person('eve', 'eve@acme.test')
     at.intranet.accounts.set('9', {})
