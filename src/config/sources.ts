@@ -1,9 +1,9 @@
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { isDomain } from '../kernel/plain-address.ts'
-import { json, list, variableName } from './forms.ts'
+import { json, list } from './forms.ts'
 import { group } from './group.ts'
-import { secretsOf } from './secret-files.ts'
+import { misnamed, secretEntries, withValues } from './registered-secrets.ts'
 
 /** A folder as `pathToFileURL` spells it, but not all of the machine; or an origin as URLs spell it. */
 function isOrigin(value: string): boolean {
@@ -24,19 +24,6 @@ const origin = z.string().refine(isOrigin, {
     'must be an origin like https://wiki.corp.example, or a folder like file:///srv/shared without a slash at its end',
 })
 
-const secret = z.strictObject({
-  name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'must be 1 to 40 of a-z 0-9 -'),
-  kind: z.string().min(1).max(40),
-  origin,
-  secret_env: variableName.optional(),
-})
-
-const secrets = json.pipe(
-  z.array(secret).refine((entries) => new Set(entries.map(({ name }) => name)).size === entries.length, {
-    message: 'has two entries of one name',
-  }),
-)
-
 const domain = z.strictObject({
   domain: z.string().refine(isDomain, 'must be a domain in small letters, like corp.example'),
   directory: z.string().min(1).max(200),
@@ -49,9 +36,6 @@ const domains = json.pipe(
   }),
 )
 
-// What a source is given leaves this machine.
-const ownSecrets: ReadonlySet<string> = new Set(secretsOf({}))
-
 /** What the service reads by itself. */
 export const sources = group({
   settings: {
@@ -61,7 +45,7 @@ export const sources = group({
       .describe(
         'What sources may read, with commas between: origins (https://wiki.corp.example) and folders of this machine (file:///srv/shared), exactly as a source names them. One inside your network stands in OUTBOUND_ALLOWED_ORIGINS too. Default none: no source can be added.',
       ),
-    SOURCE_SECRETS: secrets
+    SOURCE_SECRETS: secretEntries(z.string().min(1).max(40), origin)
       .default([])
       .describe(
         'JSON array of the credentials that sources may use: [{name, kind, origin, secret_env?}], each for one kind at one origin. Without secret_env another process has the value, and reads the sources that use it. docs/sources.md.',
@@ -76,24 +60,7 @@ export const sources = group({
     /** Domain → the directory whose word counts for it. */
     sourceDomains: new Map(SOURCE_DOMAINS.map(({ domain: name, directory }) => [name, directory])),
     sourceOrigins: SOURCE_ORIGINS,
-    sourceSecrets: SOURCE_SECRETS.map(({ name, kind, origin, secret_env: variable }) => ({
-      name,
-      kind,
-      origin,
-      value: variable === undefined ? undefined : env[variable],
-    })),
+    sourceSecrets: withValues(SOURCE_SECRETS, env),
   }),
-  contradictions: ({ SOURCE_SECRETS: entries = [] }, _, env) =>
-    entries.flatMap(({ secret_env: name }, index) => [
-      {
-        isSo: name !== undefined && !env[name],
-        of: [],
-        problem: `SOURCE_SECRETS.${index}.secret_env names ${name}, which is not set: leave it out where another process has it`,
-      },
-      {
-        isSo: name !== undefined && ownSecrets.has(name),
-        of: [],
-        problem: `SOURCE_SECRETS.${index}.secret_env names ${name}, which is the service’s own and no source’s`,
-      },
-    ]),
+  contradictions: ({ SOURCE_SECRETS: entries = [] }, _, env) => misnamed('SOURCE_SECRETS', entries, env),
 })

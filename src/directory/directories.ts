@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto'
 import { isId } from '@remit/contract/id'
 import type { PresetName } from '../delegation/tokens/presets.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
+import type { RegisteredSecret } from '../kernel/registered-secret.ts'
 import { lockPrefixes } from '../store/prefixes.ts'
 import type { Runtime } from '../store/runtime.ts'
 import type { Sql } from '../store/sql.ts'
 import type { DirectoryKind } from './reading/kind.ts'
-import type { DirectorySecret } from './reading/runner.ts'
 import type { DirectoryReading } from './reading/totals.ts'
 import { type NewDirectory, type Way, wayOf } from './ways.ts'
 
@@ -98,7 +98,7 @@ export interface DirectoriesDeps extends Pick<Runtime, 'database' | 'clock' | 'r
   /** Kinds that the service reads, by id. */
   readonly kinds: ReadonlyMap<string, DirectoryKind>
   /** `DIRECTORY_SECRETS`. */
-  readonly secrets: readonly DirectorySecret[]
+  readonly secrets: readonly RegisteredSecret[]
 }
 
 const tokensMax = 2

@@ -1,4 +1,5 @@
 import { invalid } from '../kernel/errors.ts'
+import { entryFor } from '../kernel/registered-secret.ts'
 import type { BringingDirectory, DirectoriesDeps, Directory, ListedDirectory } from './directories.ts'
 
 /** What one says of a directory to register it. */
@@ -46,7 +47,7 @@ export function wayOf(
   if (opened === undefined)
     throw invalid('kind', `There is no such kind. There is ${[...kinds.keys()].join(', ')}.`)
   const { origin, keyAttribute } = opened
-  if (!secrets.some((entry) => entry.name === secret && entry.kind === kind && entry.origin === origin))
+  if (entryFor(secrets, { name: secret, kind, origin }) === undefined)
     throw invalid('secret', `DIRECTORY_SECRETS has no entry ${secret} for the kind ${kind} at ${origin}.`)
   const { pollSeconds = timing.pollSeconds, maxAgeSeconds = timing.maxAgeSeconds } = given
   if (!Number.isInteger(maxAgeSeconds) || maxAgeSeconds < 60 || maxAgeSeconds > 30 * daySeconds)

@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Source, SourceUnavailable } from '@remit/connector'
+import { entryFor, type RegisteredSecret } from '../kernel/registered-secret.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import { createSourceFetch, type SourceFetchCounts } from './fetch.ts'
 import type { Opening, ReadSettings } from './kind.ts'
 import type { SourceRow } from './rows.ts'
 import type { HeldSource } from './runner.ts'
-import { entryFor, type SourceSecret } from './secrets.ts'
 
 /** What leads out of the service. */
 export interface Outside {
-  readonly secrets: readonly SourceSecret[]
+  readonly secrets: readonly RegisteredSecret[]
   readonly outbound: GuardedFetch
   readonly now: () => number
 }
@@ -44,7 +44,7 @@ export function openOutside(
 /** For exactly this kind and origin, also where what is stored names something else. */
 function secretOf(
   { kind, origin, secret: name }: SourceRow,
-  secrets: readonly SourceSecret[],
+  secrets: readonly RegisteredSecret[],
 ): string | undefined {
   if (name === undefined) return undefined
   const value = entryFor(secrets, { name, kind, origin })?.value

@@ -1,6 +1,7 @@
 import { type RecordActor, record } from '../audit/record.ts'
 import { assertCollections } from '../delegation/registry/services.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
+import { entryFor, type RegisteredSecret } from '../kernel/registered-secret.ts'
 import { lockPrefixes } from '../store/prefixes.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import type { SourceKind } from './kind.ts'
@@ -14,7 +15,6 @@ import {
   type SourceRow,
 } from './rows.ts'
 import { assertSecondPerson, type SecondPersonDeps } from './second-person.ts'
-import { entryFor, type SourceSecret } from './secrets.ts'
 
 /** What somebody proposes. Seconds and days that are left out: the kind's, or 300, 12 hours, 7 days. */
 export interface SourceProposal {
@@ -80,7 +80,7 @@ export interface SourcesDeps extends SecondPersonDeps {
   /** What sources may talk to: `SOURCE_ORIGINS`. */
   readonly origins: readonly string[]
   /** `SOURCE_SECRETS`. */
-  readonly secrets: readonly SourceSecret[]
+  readonly secrets: readonly RegisteredSecret[]
 }
 
 const defaults = { pollSeconds: 300, crawlSeconds: 43_200, purgeDays: 7, requestsPerMinute: 300 }

@@ -7,6 +7,7 @@ import type { Log } from '../kernel/log.ts'
 import { printable } from '../kernel/printable.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import { type Recurring, startRecurring } from '../kernel/recurring.ts'
+import { entryFor, type RegisteredSecret } from '../kernel/registered-secret.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import { endExpired, takeLease } from '../store/lease.ts'
 import { sourcePrefix } from '../store/open-document.ts'
@@ -19,7 +20,6 @@ import type { AddressDirectory } from './people/linking.ts'
 import { type PurgeDeps, purgeMissing, removeAll } from './purge.ts'
 import { readOnce } from './reading.ts'
 import { readSource, type SourceRow } from './rows.ts'
-import { entryFor, type SourceSecret } from './secrets.ts'
 
 /** Reads the sources that are due, each by one process at a time. */
 export interface SourceRunner extends AsyncDisposable {
@@ -43,7 +43,7 @@ export interface SourceRunnerDeps {
   readonly services: Pick<Services, 'save' | 'remove'>
   readonly kinds: ReadonlyMap<string, SourceKind>
   readonly origins: readonly string[]
-  readonly secrets: readonly SourceSecret[]
+  readonly secrets: readonly RegisteredSecret[]
   readonly addresses: AddressDirectory
   readonly outbound: GuardedFetch
   readonly titleOf: (input: ParseInput) => Promise<string | undefined>
@@ -126,7 +126,7 @@ interface DueSource {
 }
 
 /** Whether this process may read it: of whose entry no process has the value, nobody does, and it ages. */
-const isHere = ({ kind, origin, secret, state }: DueSource, secrets: readonly SourceSecret[]): boolean =>
+const isHere = ({ kind, origin, secret, state }: DueSource, secrets: readonly RegisteredSecret[]): boolean =>
   secret === null ||
   state === 'removing' ||
   entryFor(secrets, { name: secret, kind, origin })?.value !== undefined

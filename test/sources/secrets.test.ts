@@ -230,8 +230,20 @@ describe('SOURCE_SECRETS', () => {
     ])
     expect(() => load([entry])).toThrow(/WIKI_TOKEN, which is not set/)
     expect(() => load([{ ...entry, secret_env: 'OPENFGA_API_TOKEN' }], { OPENFGA_API_TOKEN: 'x' })).toThrow(
-      /the service’s own/,
+      /another setting’s secret/,
     )
+    // A process that reads nothing has no use for it, and would be the one that reads.
+    const api = { REMIT_ROLE: 'api', DATABASE_URL: 'postgres://db/remit', TRUSTED_ISSUERS: '[]' }
+    expect(() => load([entry], { ...api, WIKI_TOKEN: 'x' })).toThrow(/leave it out here/)
+    expect(load([{ ...entry, secret_env: undefined }], api).sourceSecrets).toMatchObject([{ name: 'wiki' }])
+    // A password of the directory is nothing for a wiki.
+    const people = [{ ...entry, kind: 'ldap', origin: 'ldaps://ldap.example', secret_env: 'LDAP_PASSWORD' }]
+    expect(() =>
+      load([{ ...entry, secret_env: 'LDAP_PASSWORD' }], {
+        LDAP_PASSWORD: 'x',
+        DIRECTORY_SECRETS: JSON.stringify(people),
+      }),
+    ).toThrow(/SOURCE_SECRETS.0.secret_env names LDAP_PASSWORD, which is another/)
     expect(() => load([entry, entry], { WIKI_TOKEN: 'x' })).toThrow(/two entries of one name/)
     expect(() => load([{ ...entry, origin: 'https://wiki.example/' }], { WIKI_TOKEN: 'x' })).toThrow(/origin/)
   })

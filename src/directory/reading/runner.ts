@@ -3,6 +3,7 @@ import type { Log } from '../../kernel/log.ts'
 import { printable } from '../../kernel/printable.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import { type Recurring, startRecurring } from '../../kernel/recurring.ts'
+import { entryFor, type RegisteredSecret } from '../../kernel/registered-secret.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
 import { endExpired, type Lease, takeLease } from '../../store/lease.ts'
 import type { Database } from '../../store/sql.ts'
@@ -12,15 +13,6 @@ import { directoryActor, type Memberships } from '../memberships.ts'
 import type { DirectoryPeople, Feeder } from '../people.ts'
 import { type Applied, type ApplyDeps, applyReading, Lost } from './apply.ts'
 import type { DirectoryKind } from './kind.ts'
-
-/** A credential that the machine registered for one kind of directory at one origin. */
-export interface DirectorySecret {
-  readonly name: string
-  readonly kind: string
-  readonly origin: string
-  /** Undefined: another process has it, which is the one that reads such directories. */
-  readonly value: string | undefined
-}
 
 /** Reads the directories that are due, each by one process at a time. */
 export interface DirectoryRunner extends AsyncDisposable {
@@ -38,7 +30,7 @@ export interface DirectoryRunner extends AsyncDisposable {
 export interface DirectoryRunnerDeps {
   readonly database: Database
   readonly kinds: ReadonlyMap<string, DirectoryKind>
-  readonly secrets: readonly DirectorySecret[]
+  readonly secrets: readonly RegisteredSecret[]
   /** The directory as its trusted issuer is configured now; undefined: it is another one by now. */
   readonly trusted: (directory: Omit<BringingDirectory, 'preset'>) => BringingDirectory | undefined
   readonly people: DirectoryPeople
@@ -131,12 +123,10 @@ export function createDirectoryRunner(deps: DirectoryRunnerDeps): DirectoryRunne
   }
 }
 
-/** Of exactly this name, kind and origin. */
 const secretOf = (
-  secrets: readonly DirectorySecret[],
+  secrets: readonly RegisteredSecret[],
   { secret, kind, origin }: Pick<DirectoryRow, 'secret' | 'kind' | 'origin'>,
-): string | undefined =>
-  secrets.find((entry) => entry.name === secret && entry.kind === kind && entry.origin === origin)?.value
+): string | undefined => entryFor(secrets, { name: secret, kind, origin })?.value
 
 /** By whichever process comes first; the rows say it to all. */
 async function restOne(

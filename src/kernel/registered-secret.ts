@@ -1,13 +1,10 @@
-/** A credential that the machine registered for one kind of source at one origin. */
-export interface SourceSecret {
-  readonly name: string
-  readonly kind: string
-  readonly origin: string
-  /** Undefined: another process has it, which is the one that reads such sources. */
+/** A credential that the machine registered for one kind of source or directory at one origin. */
+export interface RegisteredSecret extends SecretUse {
+  /** Undefined: another process has it, which is the one that reads there. */
   readonly value: string | undefined
 }
 
-/** Which credential a source may use. */
+/** Where a credential is to be used. */
 export interface SecretUse {
   readonly name: string
   readonly kind: string
@@ -19,7 +16,7 @@ export interface SecretUse {
  * of the service or a credential for elsewhere, is no entry.
  */
 export const entryFor = (
-  secrets: readonly SourceSecret[],
+  secrets: readonly RegisteredSecret[],
   { name, kind, origin }: SecretUse,
-): SourceSecret | undefined =>
+): RegisteredSecret | undefined =>
   secrets.find((entry) => entry.name === name && entry.kind === kind && entry.origin === origin)
