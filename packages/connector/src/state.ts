@@ -22,7 +22,7 @@ export interface SyncMemory {
   readonly tuples: ReadonlyMap<string, boolean>
   /** Up to where a reading of everything has come that has not ended. Undefined: to nowhere. */
   readonly crawlCursor: string | undefined
-  /** Ids that it has told by then. */
+  /** Ids that it has told by then, and not as gone since. */
   readonly told: ReadonlySet<string>
   /** Ids that were brought in since it began → which version. */
   readonly brought: ReadonlyMap<string, string>
@@ -71,6 +71,8 @@ export class SyncMemories {
       this.known.delete(id)
       this.unsettled.delete(id)
       this.accesses.delete(id)
+      this.told.delete(id)
+      this.brought.delete(id)
     }
     for (const [id, access] of update.accesses ?? [])
       if (access === null) this.accesses.delete(id)

@@ -184,7 +184,8 @@ async function syncChanges(
   for await (const page of source.changes(cursor ?? crawlCursor, signal)) {
     signal?.throwIfAborted()
     await itemSync.bring(page.changes)
-    const told = page.changes.flatMap(({ id }) => id ?? [])
+    // What is told as gone is not there: if it comes back, it has to be told again.
+    const told = page.changes.flatMap(({ kind, id }) => (kind === 'deleted' ? [] : (id ?? [])))
     if (page.isLast) {
       if (isCrawl) await withdrawUntold(itemSync, journal, told)
       await journal.write({ cursor: page.cursor, ...(isCrawl && { crawlCursor: null }) })

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import {
+  type Change,
   changesByListing,
   type ItemChange,
   itemsByListing,
@@ -116,6 +117,43 @@ describe('a reading of everything whose process is killed again and again', () =
     counts.budget = 0
     await syncOnce(source, remit.writer, state())
     expect(remit.documents.size).toBe(2_000)
+  })
+
+  test('takes away what came back and went again, though it was told once before', async () => {
+    const memory = memoryState()
+    const item = (version: string): ItemChange => ({
+      kind: 'item',
+      id: 'docs/x',
+      version,
+      access: { viewers: ['user:anne'] },
+      content: { collection: 'docs', title: 'x', text: version },
+    })
+    type Told = readonly (readonly [cursor: string, changes: readonly Change[], isLast?: boolean])[]
+    const life = async (pages: Told, state: SyncState = memory) => {
+      const source: Source = {
+        async *changes() {
+          for (const [cursor, changes, isLast = false] of pages) yield { changes, cursor, isLast }
+          throw new SourceUnavailable('The process was killed.')
+        },
+        item: async (id) => ({ kind: 'deleted', id }),
+      }
+      await syncOnce(source, remit.writer, state).catch((error: unknown) => {
+        if (!(error instanceof SourceUnavailable)) throw error
+      })
+    }
+    await life([['1', [item('1')]]])
+    await life([['2', [{ kind: 'deleted', id: 'docs/x' }]]])
+    // It is back, and comes in; the process is killed before that page is acknowledged.
+    await life([['3', [item('2')]]], {
+      load: () => memory.load(),
+      async apply(update) {
+        if (update.crawlCursor !== undefined) throw new SourceUnavailable('The process was killed.')
+        await memory.apply(update)
+      },
+    })
+    expect(remit.documents.has('docs/x')).toBe(true)
+    await life([['4', [], true]])
+    expect(remit.documents.has('docs/x')).toBe(false)
   })
 
   test('finds out what vanished between two of its halves, told or not told yet, and takes nothing else away', async () => {
