@@ -195,7 +195,7 @@ export class ItemSync {
     const changedIds: string[] = []
     for (let offset = 0; offset < changes.length; offset += loadsAtOnce) {
       const group = changes.slice(offset, offset + loadsAtOnce)
-      for (const [index, loaded] of (await Promise.all(group.map((one) => this.#load(one)))).entries()) {
+      for (const [index, loaded] of (await allEnded(group.map((one) => this.#load(one)))).entries()) {
         const change = group[index]
         if (change === undefined || loaded === undefined) continue
         if (loaded !== 'changed') {
@@ -343,6 +343,12 @@ interface Loaded {
   /** Who may read it, in the words of the source. */
   readonly said: SourceAccess
   readonly document: DocumentInput & { readonly access: DocumentAccess }
+}
+
+/** Like `Promise.all`, but waits for the others before it throws: none goes on into a later sync. */
+async function allEnded<T>(promises: readonly Promise<T>[]): Promise<readonly T[]> {
+  await Promise.allSettled(promises)
+  return await Promise.all(promises)
 }
 
 const brokenOf = ({ id, name = id }: ItemChange, problem: string): BrokenItem => ({

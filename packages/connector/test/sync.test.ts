@@ -177,6 +177,34 @@ describe('a sync', () => {
     expect(remit.readable()).toEqual(['docs/a=1'])
   })
 
+  test('that ends does so once all that it began has: nothing of it reaches into the next one', async () => {
+    const started = Promise.withResolvers<void>()
+    const world = memoryWorld()
+    const slow = (id: string) => async () => {
+      await started.promise
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      throw new Error(`${id} cannot be read.`)
+    }
+    for (const name of ['a', 'b']) await world.put(name, '1')
+    const failing = mapPages(world.source, (page) => ({
+      ...page,
+      changes: page.changes.map((change) => {
+        if (change.kind !== 'item') return change
+        if (change.id !== 'docs/a') return { ...change, content: slow(change.id) }
+        const content = async () => {
+          started.resolve()
+          throw new SourceUnavailable('The source does not answer.')
+        }
+        return { ...change, content }
+      }),
+    }))
+    await expect(syncOnce(failing, remit.writer, memoryState())).rejects.toThrow('does not answer')
+    const callsThen = [...remit.calls]
+    await new Promise((resolve) => setTimeout(resolve, 150))
+    expect(remit.calls).toEqual(callsThen)
+    expect(callsThen).toEqual(['access docs/b'])
+  })
+
   test('writes groups and folders before items, takes memberships away first, and names who maps to nobody', async () => {
     const world = memoryWorld()
     await world.put('a', '1')
