@@ -1,5 +1,5 @@
-import { isRemitError, type Writer } from '@remit/client'
-import { memoryState, type Source, SourceUnavailable, type SyncState, syncOnce } from '@remit/connector'
+import { isRemitError } from '@remit/client'
+import { memoryState, type Source, SourceUnavailable, syncOnce } from '@remit/connector'
 import { expect } from 'vitest'
 import type { Random } from '../../packages/engine/test/support/random.ts'
 import type { Check } from '../../src/authz/fga.ts'
@@ -26,6 +26,11 @@ export interface DrivenWorld {
 }
 
 class Killed extends Error {}
+
+/** Of a process: what it began before it was killed does nothing more. */
+interface Life {
+  isOver: boolean
+}
 
 /** Who may read which text, by OpenFGA. */
 export async function readersIn(
@@ -184,9 +189,22 @@ export function openDriver({ world, remit, random, prefix, open, pace = fewCalls
   const done: string[] = []
   const state = memoryState()
   let between = async (_call: string): Promise<void> => undefined
-  const opened = () => open((call) => between(call))
-  let source = opened()
-  const writer = ingestWriter(remit, prefix)
+  /** What one process calls. */
+  function live() {
+    const life: Life = { isOver: false }
+    const step = async (call: string): Promise<void> => {
+      if (life.isOver) throw new Killed()
+      await between(call)
+    }
+    const source = withLoads(open(step), step)
+    return {
+      life,
+      source,
+      writer: interrupted(ingestWriter(remit, prefix), step),
+      state: interrupted(state, step),
+    }
+  }
+  let process = live()
 
   // Items are loaded several at a time: the server is asked of each change before the next one.
   const changes = createSerialQueue()
@@ -208,7 +226,10 @@ export function openDriver({ world, remit, random, prefix, open, pace = fewCalls
     let calls = 0
     between = async (call) => {
       calls += 1
-      if (calls > killAt) throw new Killed()
+      if (calls > killAt) {
+        process.life.isOver = true
+        throw new Killed()
+      }
       if (random.chance(pace.change)) {
         done.push(`(${call})`)
         await change()
@@ -216,24 +237,21 @@ export function openDriver({ world, remit, random, prefix, open, pace = fewCalls
       }
       if (random.chance(pace.look)) await look(call)
     }
-    const racing: Writer = interrupted(writer, (call) => between(call))
-    const mortal: SyncState = interrupted(state, (call) => between(call))
+    const { source, writer, state: mortal } = process
     try {
-      await syncOnce(
-        withLoads(source, (call) => between(call)),
-        racing,
-        mortal,
-      )
+      await syncOnce(source, writer, mortal)
     } catch (error) {
       if (error instanceof Killed) {
         seen.killed += 1
         done.push('(killed)')
-        source = opened()
+        process = live()
         if (random.chance(0.3)) await remit.kill()
       } else if (!isOutage(error)) throw error
     } finally {
       between = async () => undefined
     }
+    // Of a call that nobody waits for any more.
+    await changes.run(async () => undefined)
     await look('after a sync')
   }
 
@@ -241,7 +259,7 @@ export function openDriver({ world, remit, random, prefix, open, pace = fewCalls
     let failed: readonly unknown[] = ['nothing was read']
     for (let attempt = 0; attempt < 10 && failed.length > 0; attempt += 1) {
       try {
-        const { directory, ...report } = await syncOnce(source, writer, state)
+        const { directory, ...report } = await syncOnce(process.source, process.writer, process.state)
         failed = report.failed.filter(({ id }) => id !== undefined)
         failed = [...failed, ...(directory?.failed ?? []), ...(directory?.closed ?? [])]
       } catch (error) {
