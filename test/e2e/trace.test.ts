@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { decodeJwt } from 'jose'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { readThread } from '../../src/audit/thread.ts'
 import { openTelemetry } from '../../src/compose/telemetry.ts'
 import { backends } from '../support/backends.ts'
@@ -48,6 +48,11 @@ describe.each(ways)('a trace on $name', { timeout: 60_000 }, ({ name, options })
         headers: { traceparent: traceparent(bringing), prefer: 'wait' },
       })
       expect(brought.status).toBe(200)
+      // The answer does not wait until the job has ended for the trace.
+      await vi.waitFor(
+        () => expect(receiver.spans().map(({ name: called }) => called)).toContain('job documents'),
+        { timeout: 30_000, interval: 50 },
+      )
       await telemetry[Symbol.asyncDispose]()
       spans = receiver.spans()
     }, 120_000)

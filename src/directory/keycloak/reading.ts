@@ -125,7 +125,7 @@ function createAsk(
     const { status, body } = await send(`/admin/realms/${realm}${path}`, {
       headers: { authorization: `Bearer ${token}`, accept: 'application/json' },
     })
-    const what = path.replace(/\?.*$/, '')
+    const [what] = path.split('?', 1)
     if (status === 403) throw new Error(`The service account may not read ${what}.`)
     if (status !== 200) throw new Error(`Keycloak answers ${status} for ${what}.`)
     return JSON.parse(Buffer.from(body).toString('utf8')) as unknown

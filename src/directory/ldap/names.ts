@@ -22,8 +22,8 @@ export function nameKey(dn: string): string | undefined {
 
 const charactersMax = 2_000
 
-const rdnForm =
-  /^ *([A-Za-z][\w-]*|\d+(?:\.\d+)*) *= *((?:\\[0-9A-Fa-f]{2}|\\[^0-9A-Fa-f]|[^\\,+])*?) *([,+;]|$)/
+// White space about a value is left to what reads the value: here it would be looked at twice.
+const rdnForm = /^ *([A-Za-z][\w-]*|\d+(?:\.\d+)*) *=((?:\\[0-9A-Fa-f]{2}|\\[^0-9A-Fa-f]|[^\\,+;])*)([,+;]|$)/
 
 /** The parts of one level come in any order. */
 function sorted(parts: readonly string[]): string {
@@ -38,10 +38,12 @@ function sorted(parts: readonly string[]): string {
     .join(',')
 }
 
-/** Undefined: its bytes are no text. */
+/** Without the spaces about it that are not escaped. Undefined: its bytes are no text. */
 function valueOf(text: string): string | undefined {
+  const pieces = Array.from(text.matchAll(/\\[0-9A-Fa-f]{2}|\\?[^\\]/gsu), ([piece]) => piece)
+  const isMark = (piece: string): boolean => piece !== ' '
   const bytes: Buffer[] = []
-  for (const [piece] of text.matchAll(/\\[0-9A-Fa-f]{2}|\\?[^\\]/gsu))
+  for (const piece of pieces.slice(Math.max(0, pieces.findIndex(isMark)), pieces.findLastIndex(isMark) + 1))
     bytes.push(
       /^\\[0-9A-Fa-f]{2}$/.test(piece)
         ? Buffer.from(piece.slice(1), 'hex')

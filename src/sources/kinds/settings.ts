@@ -18,6 +18,13 @@ export const address = z
     return search + hash + username + password === ''
   }, 'must be an address without an account, a query or a fragment')
 
+/** An `address` as its origin and its path, which ends without a slash. */
+export function placeOf(url: string): { readonly origin: string; readonly path: string } {
+  let { origin, pathname: path } = new URL(url)
+  while (path.endsWith('/')) path = path.slice(0, -1)
+  return { origin, path }
+}
+
 /**
  * Those of whom somebody else has one of the same keys: neither is anybody then. `keysOf`: the same kind of
  * key at the same place; undefined is no key.

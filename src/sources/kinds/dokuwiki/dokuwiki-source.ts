@@ -235,7 +235,15 @@ function titleOf({ id, text }: WikiText): string {
     .map((line) => line.trim())
     .find((line) => line.length < titleLengthMax && line.startsWith('==') && line.endsWith('=='))
   const name = (id.split(':').at(-1) ?? id).replaceAll('_', ' ')
-  return printable((heading?.replaceAll(/^=+|=+$/g, '').trim() || name).slice(0, titleLengthMax))
+  return printable(((heading && headingText(heading)) || name).slice(0, titleLengthMax))
+}
+
+/** Of `==== Text ====`. */
+function headingText(line: string): string {
+  let [start, end] = [0, line.length]
+  while (line[start] === '=') start += 1
+  while (end > start && line[end - 1] === '=') end -= 1
+  return line.slice(start, end).trim()
 }
 
 const headingLinesMax = 200

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { defineKind, type SourceKind } from '../../kind.ts'
-import { address, peopleOf, subject } from '../settings.ts'
+import { address, peopleOf, placeOf, subject } from '../settings.ts'
 import { createDokuwikiSource } from './dokuwiki-source.ts'
 import { createWiki } from './wiki.ts'
 
@@ -32,8 +32,7 @@ export const dokuwikiKind: SourceKind = defineKind({
   credential: 'required',
   originOf: ({ url }) => new URL(url).origin,
   open({ url, people, public: isPublic }, { prefix, collections: [collection = ''], fetch, secret = '' }) {
-    const { origin, pathname } = new URL(url)
-    const path = pathname.replace(/\/+$/, '')
+    const { origin, path } = placeOf(url)
     return createDokuwikiSource(
       { url: `${origin}${path}`, people, isPublic, collection, prefix },
       createWiki({ path, secret, fetch }),

@@ -1,7 +1,7 @@
 import { SourceUnavailable } from '@remit/connector'
 import { z } from 'zod'
 import { defineKind, type SourceKind } from '../../kind.ts'
-import { address, peopleOf, subject } from '../settings.ts'
+import { address, peopleOf, placeOf, subject } from '../settings.ts'
 import { RedmineApi } from './api.ts'
 import { createRedmineSource } from './redmine-source.ts'
 
@@ -36,8 +36,7 @@ export const redmineKind: SourceKind = defineKind({
   open: ({ url, people, non_member_role: nonMemberRole }, opening) => {
     const { fetch, secret, prefix, collections } = opening
     if (secret === undefined) throw new SourceUnavailable('Redmine is read with an API key.')
-    const { origin, pathname } = new URL(url)
-    const base = pathname.replace(/\/+$/, '')
+    const { origin, path: base } = placeOf(url)
     return createRedmineSource(
       { url: origin + base, people, nonMemberRole, prefix, collection: collections[0] ?? '' },
       { api: new RedmineApi({ fetch, key: secret, base }), now: Date.now },
