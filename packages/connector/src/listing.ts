@@ -48,8 +48,13 @@ export async function itemsByListing(
   ids: readonly string[],
   signal?: AbortSignal,
 ): Promise<readonly Change[]> {
-  const byId = new Map(withoutClashes(await list(signal)).map((change) => [change.id, change]))
-  return ids.map((id) => byId.get(id) ?? { kind: 'deleted', id })
+  const changes = withoutClashes(await list(signal))
+  const byId = new Map(changes.map((change) => [change.id, change]))
+  const parts = changes.filter(isPart)
+  return ids.map((id): Change => {
+    const part = parts.find(({ covers }) => covers(id))
+    return byId.get(id) ?? (part ? { ...part, id } : { kind: 'deleted', id })
+  })
 }
 
 function versionsOf(cursor: string | undefined): Map<string, string> {
@@ -85,7 +90,8 @@ function difference(
   versions: ReadonlyMap<string, string>,
 ): readonly Change[] {
   const ids = new Set(changes.map(({ id }) => id))
-  const deleted = [...versions.keys()].filter((id) => !ids.has(id))
+  const parts = changes.filter(isPart)
+  const deleted = [...versions.keys()].filter((id) => !ids.has(id) && !parts.some(({ covers }) => covers(id)))
   return [
     ...deleted.map((id): Change => ({ kind: 'deleted', id })),
     ...changes.filter((change) => change.kind === 'broken' || versions.get(change.id) !== change.version),
@@ -96,4 +102,10 @@ function acknowledge(change: Change, versions: Map<string, string>): void {
   if (change.kind === 'deleted') versions.delete(change.id)
   else if (change.kind === 'item') versions.set(change.id, change.version)
   else if (change.id !== undefined) versions.set(change.id, brokenVersion)
+  else if (isPart(change))
+    for (const id of versions.keys()) if (change.covers(id)) versions.set(id, brokenVersion)
 }
+
+/** Whether it is a part of the source that could not be listed. */
+const isPart = (change: Change): change is BrokenItem & Required<Pick<BrokenItem, 'covers'>> =>
+  change.kind === 'broken' && change.covers !== undefined

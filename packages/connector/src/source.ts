@@ -74,6 +74,11 @@ export interface BrokenItem {
   readonly name: string
   /** Why, as a sentence for whoever administers the source. */
   readonly problem: string
+  /**
+   * In place of an id, for a part of the source that could not be listed: whether an item of this id lies in
+   * it. All that were brought before are hidden, and none of them counts as gone.
+   */
+  readonly covers?: (id: string) => boolean
 }
 
 /** One item that is there, was deleted, or cannot be read. */

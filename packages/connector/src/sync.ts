@@ -183,9 +183,10 @@ async function syncChanges(
   const isCrawl = cursor === undefined
   for await (const page of source.changes(cursor ?? crawlCursor, signal)) {
     signal?.throwIfAborted()
-    await itemSync.bring(page.changes)
+    const changes = page.changes.flatMap((change) => covered(change, journal.memory.known))
+    await itemSync.bring(changes)
     // What is told as gone is not there: if it comes back, it has to be told again.
-    const told = page.changes.flatMap(({ kind, id }) => (kind === 'deleted' ? [] : (id ?? [])))
+    const told = changes.flatMap(({ kind, id }) => (kind === 'deleted' ? [] : (id ?? [])))
     if (page.isLast) {
       if (isCrawl) await withdrawUntold(itemSync, journal, told)
       await journal.write({ cursor: page.cursor, ...(isCrawl && { crawlCursor: null }) })
@@ -196,6 +197,14 @@ async function syncChanges(
   }
   if (isCrawl) await journal.write({ crawlCursor: null })
   return false
+}
+
+/** Of a part that could not be listed: each item of it that is known, or the part where none is. */
+function covered(change: Change, known: ReadonlySet<string>): readonly Change[] {
+  if (change.kind !== 'broken' || change.covers === undefined) return [change]
+  const ids = [...known].filter(change.covers)
+  const { problem } = change
+  return ids.length === 0 ? [change] : ids.map((id) => ({ kind: 'broken', id, name: id, problem }))
 }
 
 /** What a reading of everything did not tell, on its last page either, is gone. */

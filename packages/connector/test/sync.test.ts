@@ -4,7 +4,12 @@ import { join } from 'node:path'
 import { RemitError, Unavailable } from '@remit/client'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import {
+  type BrokenItem,
+  changesByListing,
   type Directory,
+  type ItemChange,
+  itemByListing,
+  type Listing,
   memoryState,
   type Source,
   SourceUnavailable,
@@ -59,6 +64,57 @@ describe('a sync', () => {
     await world.put('a', '1')
     expect(await syncOnce(world.source, remit.writer, state)).toMatchObject({ failed: [] })
     expect(remit.readable().sort()).toEqual(['docs/a=1', 'docs/b=2', 'docs/c=2'])
+  })
+
+  test('hides what lies in a part that could not be listed, and withdraws none of it, read from a cursor or from the beginning', async () => {
+    const texts = new Map([
+      ['docs/a', '1'],
+      ['docs/s/b', '1'],
+      ['docs/s/c', '1'],
+    ])
+    const access = { viewers: ['user:anne'] }
+    const inShelf = (id: string) => id.startsWith('docs/s/')
+    const shelf: BrokenItem = { kind: 'broken', name: 'shelf s', problem: 'It answers 500.', covers: inShelf }
+    let isShelfRead = true
+    const list: Listing = async () => {
+      const items = [...texts].map(([id, text]): ItemChange => {
+        const content = { collection: 'docs', title: id, text }
+        return { kind: 'item', id, version: text, access, content }
+      })
+      return isShelfRead ? items : [...items.filter(({ id }) => !inShelf(id)), shelf]
+    }
+    const source: Source = {
+      changes: (cursor) => changesByListing(list, cursor),
+      item: (id) => itemByListing(list, id),
+    }
+    const state = memoryState()
+    const crawling: SyncState = {
+      load: async () => ({ ...(await state.load()), cursor: undefined }),
+      apply: (update) => state.apply(update),
+    }
+    isShelfRead = false
+    expect(await syncOnce(source, remit.writer, state)).toMatchObject({
+      failed: [{ name: 'shelf s', problem: 'It answers 500.' }],
+    })
+    for (const how of [state, crawling]) {
+      isShelfRead = true
+      await syncOnce(source, remit.writer, how)
+      expect(remit.readable().sort()).toEqual(['docs/a=1', 'docs/s/b=1', 'docs/s/c=1'])
+      isShelfRead = false
+      for (const _ of [1, 2]) {
+        expect(await syncOnce(source, remit.writer, how)).toMatchObject({
+          withdrawn: 0,
+          isComplete: true,
+          failed: ['docs/s/b', 'docs/s/c'].map((id) => ({ id, problem: 'It answers 500.', isHidden: true })),
+        })
+        expect(remit.readable()).toEqual(['docs/a=1'])
+        expect(remit.documents.size).toBe(3)
+      }
+    }
+    isShelfRead = true
+    texts.delete('docs/s/c')
+    expect(await syncOnce(source, remit.writer, state)).toMatchObject({ withdrawn: 1, failed: [] })
+    expect(remit.readable().sort()).toEqual(['docs/a=1', 'docs/s/b=1'])
   })
 
   test('takes an error of one item as that item’s own, and an answer that stays away as the source’s', async () => {
