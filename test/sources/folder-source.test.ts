@@ -1,20 +1,26 @@
 import { mkdir, mkdtemp, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { SourceUnavailable, type SourceWorld, sourceRules } from '@remit/connector'
+import { memoryState, SourceUnavailable, type SourceWorld, sourceRules, syncOnce } from '@remit/connector'
 import { describe, expect, test } from 'vitest'
+import { openRemit } from '../../packages/connector/test/remit.ts'
 import { below } from '../../src/sources/kinds/folder/below.ts'
 import { createFolderSource } from '../../src/sources/kinds/folder/folder-source.ts'
 
 const spoiled = 'spoiled'
 
+interface FolderWorld extends SourceWorld, AsyncDisposable {
+  readonly folder: string
+  readonly reads: string[]
+  /** A folder in it that cannot be listed. Whoever runs the tests may list each. */
+  unlisted: string | undefined
+}
+
 /**
  * A folder on disk. A file is broken where its title cannot be read: whoever runs the tests may read every
  * file.
  */
-async function openFolder(
-  isLinux = process.platform === 'linux',
-): Promise<SourceWorld & AsyncDisposable & { readonly folder: string; readonly reads: string[] }> {
+async function openFolder(isLinux = process.platform === 'linux'): Promise<FolderWorld> {
   const folder = await mkdtemp(join(tmpdir(), 'remit-folder-'))
   const options = { folder, collection: 'docs', access: { viewers: ['user:anne'] }, prefix: 'docs/' }
   const reads: string[] = []
@@ -23,7 +29,7 @@ async function openFolder(
     folder: {
       list: (names) => {
         reads.push(`list ${names.join('/')}`)
-        return real.list(names)
+        return names.join('/') === world.unlisted ? Promise.resolve('EACCES') : real.list(names)
       },
       read: (names) => {
         reads.push(`read ${names.join('/')}`)
@@ -40,9 +46,10 @@ async function openFolder(
     await mkdir(dirname(path), { recursive: true })
     await writeFile(path, content)
   }
-  return {
+  const world: FolderWorld = {
     folder,
     reads,
+    unlisted: undefined,
     source,
     async put(name, content) {
       await write(name, content)
@@ -52,6 +59,7 @@ async function openFolder(
     spoil: (name) => write(name, spoiled),
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
   }
+  return world
 }
 
 /** As `changes` tells them: each with what its content comes to. */
@@ -162,6 +170,28 @@ describe('a folder as a source', () => {
       return item.kind === 'item' ? item.version : undefined
     }
     expect(await versionFor('user:anne')).not.toBe(await versionFor('user:bob'))
+  })
+
+  test('hides what lies in a folder of it that cannot be listed, deletes none of it, and brings the others', async () => {
+    await using world = await openFolder()
+    for (const name of ['a', 'x y/b', 'x y/down/c', 'x yz/d']) await world.put(name, '1')
+    const remit = openRemit()
+    const state = memoryState()
+    await syncOnce(world.source, remit.writer, state)
+    const ids = ['sub/a', 'sub/x%20y/b', 'sub/x%20y/down/c', 'sub/x%20yz/d'].map((path) => `docs/${path}.md`)
+    const readers = () =>
+      ids.map((id) => [id, remit.documents.get(id)?.access?.viewers?.length ?? 0] as const)
+    expect(readers()).toEqual(ids.map((id) => [id, 1]))
+    world.unlisted = 'sub/x y'
+    for (const _ of [1, 2]) {
+      const { failed, withdrawn } = await syncOnce(world.source, remit.writer, state)
+      expect([withdrawn, failed.map(({ id }) => id)]).toEqual([0, ids.slice(1, 3)])
+      expect(failed[0]?.problem).toContain('/sub/x y cannot be read (EACCES).')
+      expect(readers().map(([, count]) => count)).toEqual([1, 0, 0, 1])
+    }
+    world.unlisted = undefined
+    expect(await syncOnce(world.source, remit.writer, state)).toMatchObject({ failed: [] })
+    expect(readers()).toEqual(ids.map((id) => [id, 1]))
   })
 
   test('is away as a whole where the folder cannot be read: nothing of it counts as deleted', async () => {

@@ -53,6 +53,15 @@ export interface FolderSource extends Source {
   files(): Promise<{ readonly files: readonly FolderFile[]; readonly skipped: readonly string[] }>
 }
 
+interface FoundFiles {
+  readonly files: readonly FolderFile[]
+  readonly skipped: readonly string[]
+  readonly unlisted: readonly Unlisted[]
+}
+
+/** A folder that cannot be listed. */
+type Unlisted = BrokenItem & Required<Pick<BrokenItem, 'covers'>>
+
 /** What is wrong with one file. */
 export class FileProblem extends Error {
   override readonly name = 'FileProblem'
@@ -71,20 +80,30 @@ const idLengthMax = 200
 export function createFolderSource(options: FolderOptions, deps: FolderDeps): FolderSource {
   const { titleOf, folder = below(options.folder, process.platform === 'linux') } = deps
 
-  async function files(signal?: AbortSignal) {
-    const paths = await listFiles(folder, options.folder, signal)
+  async function readFolder(signal?: AbortSignal): Promise<FoundFiles> {
+    const { paths, unlisted } = await listFiles(folder, options.folder, signal)
     const readable = paths.filter((path) => fileType(path) !== undefined)
     const idOf = idsOf(readable, options.prefix)
     return {
       files: readable.map((path) => ({ path, ...idOf(path), load: () => load(path) })),
       skipped: paths.filter((path) => fileType(path) === undefined),
+      unlisted: unlisted.map(({ path, problem }): Unlisted => {
+        const prefix = `${options.prefix}${pathId(path)}/`
+        return { kind: 'broken', name: path, problem, covers: (id) => id.startsWith(prefix) }
+      }),
     }
   }
 
-  let listing: Promise<readonly FolderFile[]> | undefined
+  async function files(signal?: AbortSignal) {
+    const { unlisted, ...found } = await readFolder(signal)
+    for (const { problem } of unlisted) throw new SourceUnavailable(problem)
+    return found
+  }
+
+  let listing: Promise<FoundFiles> | undefined
   let byId: ReadonlyMap<string | undefined, FolderFile> | undefined
-  async function filesOnce(signal: AbortSignal | undefined): Promise<readonly FolderFile[]> {
-    listing ??= files(signal).then(({ files: found }) => found)
+  async function readOnce(signal: AbortSignal | undefined): Promise<FoundFiles> {
+    listing ??= readFolder(signal)
     try {
       return await listing
     } catch (error) {
@@ -94,8 +113,9 @@ export function createFolderSource(options: FolderOptions, deps: FolderDeps): Fo
   }
 
   async function list(signal?: AbortSignal): Promise<readonly (ItemChange | BrokenItem)[]> {
-    const items: (ItemChange | BrokenItem)[] = []
-    for (const file of await filesOnce(signal)) {
+    const { files: found, unlisted } = await readOnce(signal)
+    const items: (ItemChange | BrokenItem)[] = [...unlisted]
+    for (const file of found) {
       signal?.throwIfAborted()
       items.push(await itemOf(file))
     }
@@ -112,10 +132,12 @@ export function createFolderSource(options: FolderOptions, deps: FolderDeps): Fo
   }
 
   async function item(id: string, signal?: AbortSignal): Promise<Change> {
-    const found = await filesOnce(signal)
+    const { files: found, unlisted } = await readOnce(signal)
     byId ??= new Map(found.map((file) => [file.id, file]))
     const file = byId.get(id)
-    return file === undefined ? { kind: 'deleted', id } : itemOf(file)
+    if (file !== undefined) return itemOf(file)
+    const part = unlisted.find(({ covers }) => covers(id))
+    return part === undefined ? { kind: 'deleted', id } : { ...part, id }
   }
 
   async function itemOf({ path: name, id, problem, load }: FolderFile): Promise<ItemChange | BrokenItem> {
@@ -163,28 +185,39 @@ function versionOf(bytes: Buffer, { collection, access, baseUrl }: FolderOptions
   return createHash('sha256').update(settings).update('\0').update(bytes).digest('base64url')
 }
 
+interface FoundPaths {
+  readonly paths: readonly string[]
+  /** Folders that cannot be listed, and why. */
+  readonly unlisted: readonly { readonly path: string; readonly problem: string }[]
+}
+
 /**
  * Relative paths of the plain files, in order. Hidden ones and links are left out: a link may lead elsewhere.
  *
- * @throws SourceUnavailable where a folder cannot be listed: what is in it would count as deleted.
+ * @throws SourceUnavailable where the folder itself cannot be listed.
  */
-async function listFiles(folder: Below, root: string, signal: AbortSignal | undefined): Promise<string[]> {
+async function listFiles(folder: Below, root: string, signal: AbortSignal | undefined): Promise<FoundPaths> {
   const paths: string[] = []
+  const unlisted: { readonly path: string; readonly problem: string }[] = []
   const directories: (readonly string[])[] = [[]]
   for (let names = directories.pop(); names !== undefined; names = directories.pop()) {
     signal?.throwIfAborted()
     const entries = await folder.list(names)
+    const path = printable([root, ...names].join('/'))
+    const problem = `The folder ${path} cannot be read (${typeof entries === 'string' ? entries : 'it is gone'}).`
+    if (typeof entries === 'string' && names.length > 0) {
+      unlisted.push({ path: names.join('/'), problem })
+      continue
+    }
     if (typeof entries === 'string' || (entries === undefined && names.length === 0))
-      throw new SourceUnavailable(
-        `The folder ${printable([root, ...names].join('/'))} cannot be read (${entries ?? 'it is gone'}).`,
-      )
+      throw new SourceUnavailable(problem)
     for (const entry of entries ?? []) {
       if (entry.name.startsWith('.')) continue
       if (entry.isDirectory()) directories.push([...names, entry.name])
       else if (entry.isFile()) paths.push([...names, entry.name].join('/'))
     }
   }
-  return paths.sort()
+  return { paths: paths.sort(), unlisted }
 }
 
 /**
