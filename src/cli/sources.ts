@@ -138,10 +138,14 @@ const asPerson = (command: Command): Command =>
 
 function lineOf(source: Source): string {
   const { id, state, fresh, items, hidden, missing, problem, items_confirmed_at: confirmedAt } = source
+  const { began_at: beganAt, ended_at: endedAt, failures } = source
+  const isRead = state === 'active' && beganAt !== null && (endedAt === null || endedAt < beganAt)
   const parts = [
     state === 'active' && !fresh ? `active, ${unconfirmed(confirmedAt)}` : state,
     `${pluralize(items, 'item')}, ${hidden} hidden, ${missing} of them missing`,
     `permissions confirmed ${confirmedAt ?? 'never'}`,
+    ...(isRead ? [`being read since ${beganAt}`] : []),
+    ...(failures === 0 ? [] : [`${pluralize(failures, 'reading')} in a row stopped`]),
     ...(problem === null ? [] : [printable(problem)]),
   ]
   return `${id}  ${parts.join('; ')}`

@@ -217,6 +217,7 @@ async function turn(dependencies: SourceRunnerDeps, held: HeldSource): Promise<v
       )
       return
     }
+    await noteBegin(held)
     await noteEnd(held, await readOnce({ ...dependencies, held, actor }))
     // What was read counts, whatever becomes of this.
     await purge(held, purging).catch((error: unknown) => {
@@ -242,6 +243,10 @@ async function purge({ row, transaction }: HeldSource, purging: PurgeDeps): Prom
     ]),
   )
 }
+
+/** Shows a reading that takes long, or never ends. */
+const noteBegin = ({ row, beganAt, transaction }: HeldSource): Promise<unknown> =>
+  transaction((sql) => sql.query('update sources set began_at = $2 where id = $1', [row.id, beganAt]))
 
 /** How a reading ended that went to its end. */
 export interface Outcome {

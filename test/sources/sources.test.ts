@@ -16,7 +16,14 @@ describeBackends('a source', (backend) => {
     at.wiki.put('minutes', { text: 'The zeppelin was discussed.', readers: ['@team'] })
     at.wiki.put('secret', { text: 'The zeppelin is leaking.', readers: ['bob'] })
     await at.add()
+    const during: object[] = []
+    at.wiki.before = async (call) => {
+      if (call === 'changes') during.push(await at.shown())
+    }
     await at.sync()
+    // Who looks meanwhile sees since when it is read.
+    expect(during).toMatchObject([{ source: { began_at: expect.any(String), ended_at: null } }])
+    at.wiki.before = () => undefined
     expect(await at.finds('zeppelin')).toEqual(['wiki/minutes', 'wiki/plan'])
     expect(await at.finds('zeppelin', 'bob')).toEqual(['wiki/plan', 'wiki/secret'])
     expect(await at.shown()).toMatchObject({ source: { fresh: true, items: 3, hidden: 0, problem: null } })

@@ -43,6 +43,19 @@ async function remit(...argv: readonly string[]) {
   return { code, out: out.trim().split('\n'), said }
 }
 
+test('remit source status says since when a source is read, and how often in a row that stopped, and why', async () => {
+  const status = async () => (await remit('source', 'status', 'intranet', '--user', 'dan')).out[0]
+  expect(await status()).toMatch(/permissions confirmed 2[^;]*$/)
+  const { database } = at.directory
+  await database.query(
+    `update sources set began_at = ended_at + interval '1 hour', failures = 3, problem = 'The source does not answer (timed_out).'`,
+  )
+  expect(await status()).toMatch(
+    /; being read since 2\S+Z; 3 readings in a row stopped; The source does not answer \(timed_out\)\.$/,
+  )
+  await database.query('update sources set began_at = ended_at, failures = 0, problem = null')
+})
+
 test('remit source people prints who is who, all pages of it; link, confirm-link and unlink change it', async () => {
   const all = await remit('source', 'people', 'intranet', '--user', 'dan')
   expect(all.code, all.said).toBe(0)
