@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { createNotices } from '../../../src/delegation/notify/notices.ts'
 import { OutboundError } from '../../../src/outbound/error.ts'
 import { createGuardedFetch } from '../../../src/outbound/guarded-fetch.ts'
@@ -11,6 +11,7 @@ describeDatabases('a notice', (kind) => {
   beforeAll(async () => {
     world = await openPushWorld(kind)
   })
+  afterEach(() => world.endProcesses())
   afterAll(() => world?.[Symbol.asyncDispose]())
 
   let count = 0

@@ -27,6 +27,8 @@ export interface PushWorld extends AsyncDisposable {
   readonly requests: readonly string[]
   /** One process, as far as telling people goes: it looks by itself only when it is asked to. */
   process(over?: Partial<PushHandlerDeps> & { readonly everyMs?: number }): PushProcess
+  /** Ends all of them: one that is left takes what another is about to be given. */
+  endProcesses(): Promise<void>
   /** A browser in which the person is told. */
   browser(person?: string): Promise<PushedBrowser>
   /** A question that waits for its answer, as the table holds it; gives its id. */
@@ -65,11 +67,15 @@ export async function openPushWorld(kind: Backend['database']): Promise<PushWorl
     `insert into agents (id, owner, title, purpose, issuer, sub) values ('bot', 'user:dan', 'Bot', 'tests', 'i', 's')`,
   )
   let count = 0
+  const endProcesses = async (): Promise<void> => {
+    for (const one of opened.splice(0)) await one[Symbol.asyncDispose]()
+  }
   return {
     database,
     clock,
     subscriptions,
     logged,
+    endProcesses,
     requests: service.requests,
     process({ everyMs = 3_600_000, ...over } = {}) {
       const queue = createPgBossQueue({
@@ -141,7 +147,7 @@ export async function openPushWorld(kind: Backend['database']): Promise<PushWorl
     makeDue: () => makeDue(database, name),
     lapse: () => lapse(database, name),
     async [Symbol.asyncDispose]() {
-      for (const one of opened) await one[Symbol.asyncDispose]()
+      await endProcesses()
       await boss[Symbol.asyncDispose]()
       await database.close()
       await service[Symbol.asyncDispose]()
