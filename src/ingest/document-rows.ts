@@ -6,6 +6,8 @@ import { readTags, type Tag } from './desired-tuples.ts'
 export interface StoredDocument {
   readonly docNo: number
   readonly collection: string
+  /** The service that brought what is live, without `service:`. */
+  readonly source: string
   readonly isLive: boolean
   readonly acceptedRevision: number
   readonly acceptedVersion: number | null
@@ -21,10 +23,17 @@ export interface StoredDocument {
   readonly tags: readonly Tag[]
 }
 
+/**
+ * Whether what is live of a document was brought by this service: it knows that it is there. One that may not
+ * write it any more has to hear that, and not that it is gone.
+ */
+export const broughtBy = (subject: string, { isLive, source }: StoredDocument): boolean =>
+  isLive && subject === `service:${source}`
+
 /** What is known of these documents. Stays true for as long as their locks are held. */
 export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<Map<string, StoredDocument>> {
   const rows = await sql.query<Omit<StoredDocument, 'tags'> & { readonly id: string }>(
-    `select d.id, d.doc_no as "docNo", d.collection, d.live_revision is not null as "isLive",
+    `select d.id, d.doc_no as "docNo", d.collection, d.source, d.live_revision is not null as "isLive",
        d.accepted_revision as "acceptedRevision", d.accepted_version as "acceptedVersion",
        d.was_sensitive as "wasSensitive", d.withdrawn_at is not null as "isWithdrawn", r.access is not null as "isPending",
        coalesce(r.access, '[]') as "pendingTags",

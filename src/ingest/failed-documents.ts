@@ -46,11 +46,13 @@ export async function setAside(
 }
 
 /** What a service says anew of who may read replaces what came with the content: a retry brings that. */
-export async function retagFailed(sql: Sql, docNo: number, newTags: readonly Tag[]): Promise<void> {
-  await sql.query('update failed_documents set access = $2 where doc_no = $1 and content is not null', [
-    docNo,
-    JSON.stringify(newTags),
-  ])
+export async function retagFailed(sql: Sql, docNo: number, newTags: readonly Tag[]): Promise<boolean> {
+  const changed = await sql.query(
+    `update failed_documents set access = $2
+     where doc_no = $1 and content is not null and access is distinct from $2::jsonb returning 1`,
+    [docNo, JSON.stringify(newTags)],
+  )
+  return changed.length > 0
 }
 
 /** The same where single tuples of these documents change. */

@@ -7,7 +7,7 @@ import { documentObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { endOf, markUnsettled, setTags, tagKey, toTuple } from './desired-tuples.ts'
-import { readDocuments, type StoredDocument } from './document-rows.ts'
+import { broughtBy, readDocuments, type StoredDocument } from './document-rows.ts'
 import { mendUnsettled } from './drift.ts'
 import { isHeld, retagFailed } from './failed-documents.ts'
 import { fileMentioned, reconcileParents } from './filing.ts'
@@ -20,7 +20,8 @@ import type { Access } from './wire.ts'
 /**
  * Sets who may read a document anew; its content stays. Removals are in force when this returns. Additions
  * too, unless new content waits to be published: then they come with it, so that nobody who is added sees
- * what was there before. Throws `not_found` for what is missing or may not be written, 403 or 409 like a PUT.
+ * what was there before. Throws `not_found` for what is missing or another's and may not be written, 403 or
+ * 409 like a PUT.
  */
 export async function retag(
   context: IngestContext,
@@ -43,7 +44,8 @@ export async function retag(
         [{ id, collection: storedDocument?.collection ?? newId(), access }],
       )
       if (storedDocument === undefined || decision === undefined) throw new AppError('not_found')
-      if (!decision.ok && decision.error.field === 'collection') throw new AppError('not_found')
+      if (!decision.ok && decision.error.field === 'collection' && !broughtBy(writer.subject, storedDocument))
+        throw new AppError('not_found')
       // What failed is there for whoever may write it: a retry would bring it with the access of before.
       if (
         !storedDocument.isLive &&
@@ -77,6 +79,7 @@ async function apply(
     await writer.assertCurrent?.(sql)
     await assertInForce(sql, allowList)
     await fileMentioned(sql, storedDocument.collection, newParents)
+    let isOther = storedDocument.isPending
     if (storedDocument.isPending) {
       await sql.query(
         `update revisions set access = $2, owner = $3, retagged = true
@@ -84,11 +87,12 @@ async function apply(
         [storedDocument.docNo, JSON.stringify(newTags), access.owner ?? null],
       )
     } else {
-      await sql.query('update documents set owner = $2 where doc_no = $1', [
-        storedDocument.docNo,
-        access.owner ?? null,
-      ])
-      await retagFailed(sql, storedDocument.docNo, newTags)
+      const owned = await sql.query(
+        'update documents set owner = $2 where doc_no = $1 and owner is distinct from $2 returning 1',
+        [storedDocument.docNo, access.owner ?? null],
+      )
+      const isHeldOther = await retagFailed(sql, storedDocument.docNo, newTags)
+      isOther = owned.length > 0 || isHeldOther
     }
     const nextTags = storedDocument.isPending ? narrowed : newTags
     if (storedDocument.isLive || storedDocument.tags.length > 0) await setTags(sql, object, nextTags)
@@ -100,12 +104,13 @@ async function apply(
     })
     const writes = written.map((tag) => toTuple(object, tag))
     const newKeys = new Set(newTags.map(tagKey))
+    const deletes = storedDocument.tags.filter((tag) => !newKeys.has(tagKey(tag)))
+    // A source hides what it cannot bring at each of its readings.
+    if (writes.length + deletes.length === 0 && !isOther) return
     await record(sql, writer, {
       event: 'access_changed',
       writes: writes.map(tupleId),
-      deletes: storedDocument.tags
-        .filter((tag) => !newKeys.has(tagKey(tag)))
-        .map((tag) => tupleId(toTuple(object, tag))),
+      deletes: deletes.map((tag) => tupleId(toTuple(object, tag))),
       ...endsOf(writes),
     })
   })

@@ -8,7 +8,7 @@ import type { Sql } from '../store/sql.ts'
 import { keptOf } from './by-allow-list.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { setTags, type Tag } from './desired-tuples.ts'
-import { readDocuments } from './document-rows.ts'
+import { broughtBy, readDocuments } from './document-rows.ts'
 import { insertItem, type JobNote, noteTexts } from './job-store.ts'
 import { hide } from './publish.ts'
 import { stillReceiving } from './receiving.ts'
@@ -31,8 +31,9 @@ export interface Withdrawing {
 /**
  * Withdraws documents: hidden at once, then every tuple on them goes, whoever wrote it. The row stays and
  * remembers that the document was sensitive. Withdrawing twice changes nothing.
- * Throws `not_found` where one is missing or filed where the service may not write; 503 when OpenFGA does not
- * answer: what is hidden by then stays hidden, and drift removes the tuples.
+ * Throws `not_found` where one is missing or filed where the service may not write, `forbidden` where the
+ * service brought it there; 503 when OpenFGA does not answer: what is hidden by then stays hidden, and drift
+ * removes the tuples.
  */
 export async function withdrawDocuments(
   context: IngestContext,
@@ -56,8 +57,9 @@ export async function withdrawDocuments(
       )
       for (const id of ids) {
         const storedDocument = documents.get(id)
-        if (storedDocument === undefined || !rights.has('writer', storedDocument.collection))
-          throw new AppError('not_found')
+        if (storedDocument === undefined) throw new AppError('not_found')
+        if (!rights.has('writer', storedDocument.collection))
+          throw new AppError(broughtBy(writer.subject, storedDocument) ? 'forbidden' : 'not_found')
       }
       const sensitivity = await askSensitivity({ fga, now }, documents)
       const list = listOf(context)

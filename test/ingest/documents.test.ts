@@ -323,6 +323,30 @@ describeBackends('ingestion', (backend) => {
       expect(await world.tuples('document:foreign')).toEqual(['collection:other filed_in'])
     })
 
+    test('of its own document, where the service has no right any more, is forbidden, and no answer that it is gone', async () => {
+      await world.putDone({ id: 'own', access: anne })
+      const withoutRight = async (work: () => Promise<void>): Promise<void> => {
+        const right = { user: loader.subject, relation: 'writer', object: 'collection:closed' } as const
+        await world.fga.write({ deletes: [right] })
+        try {
+          await work()
+        } finally {
+          await world.fga.write({ writes: [right] })
+        }
+      }
+      await withoutRight(async () => {
+        const refused = { code: 'forbidden' }
+        expect(await refusal(world.ingest.withdraw(loader, 'own'))).toMatchObject(refused)
+        expect(await refusal(world.ingest.retag(loader, 'own', {}))).toMatchObject(refused)
+        expect(await refusal(world.ingest.withdraw(stranger, 'own'))).toMatchObject({ code: 'not_found' })
+      })
+      await world.ingest.withdraw(loader, 'own')
+      await withoutRight(async () => {
+        expect(await refusal(world.ingest.withdraw(loader, 'own'))).toMatchObject({ code: 'not_found' })
+        expect(await refusal(world.ingest.retag(loader, 'own', {}))).toMatchObject({ code: 'not_found' })
+      })
+    })
+
     test('lets nobody in who was let in before, when the id is used again', async () => {
       await world.putDone({ id: 'again', access: { viewers: ['user:bob'] } })
       await world.ingest.withdraw(loader, 'again')
@@ -422,6 +446,19 @@ describeBackends('ingestion', (backend) => {
       world.onStep = async () => undefined
       expect(await world.sees('user:bob', 't3')).toBe('new words')
       expect(await world.sees('user:anne', 't3')).toBeUndefined()
+    })
+
+    test('to what it is already is not put on record anew', async () => {
+      await world.putDone({ id: 't6', access: anne })
+      const recorded = async () =>
+        (await world.database.query(`select from decision_records where event = 'access_changed'`)).length
+      await world.ingest.retag(loader, 't6', {})
+      const before = await recorded()
+      await world.ingest.retag(loader, 't6', {})
+      expect(await recorded()).toBe(before)
+      await world.ingest.retag(loader, 't6', { owner: 'user:dan' })
+      await world.ingest.retag(loader, 't6', { owner: 'user:dan', ...anne })
+      expect(await recorded()).toBe(before + 2)
     })
 
     test('of what is missing, withdrawn or foreign gets the same answer', async () => {
