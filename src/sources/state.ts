@@ -88,7 +88,8 @@ interface ItemRow {
 }
 
 async function applyUpdate(sql: Sql, id: string, beganAt: Date, update: SyncUpdate): Promise<void> {
-  const { cursor, begun = [], settled: settledIds = [], forgotten = [], accesses = [] } = update
+  const { cursor, begun = [], settled: settledIds = [], resettled: againIds = [] } = update
+  const { forgotten = [], accesses = [] } = update
   const { tuplesBegun = [], tuplesSettled = [], tuplesForgotten = [] } = update
   if (cursor !== undefined) await sql.query('update sources set cursor = $2 where id = $1', [id, cursor])
   if (begun.length > 0)
@@ -97,17 +98,22 @@ async function applyUpdate(sql: Sql, id: string, beganAt: Date, update: SyncUpda
        on conflict (source, document) do update set settled = false, missing_at = null`,
       [id, begun],
     )
-  if (settledIds.length > 0) {
+  if (settledIds.length > 0)
     await sql.query(
       `update source_items set settled = true, confirmed_at = $3, hidden = null where source = $1 and document = any($2)`,
       [id, settledIds, beganAt],
     )
+  if (againIds.length > 0)
+    await sql.query(
+      'update source_items set settled = true, hidden = null where source = $1 and document = any($2)',
+      [id, againIds],
+    )
+  if (settledIds.length + againIds.length > 0)
     await sql.query(
       `update documents set closed = not ${isOpenDocument}
        where id = any($2) and source = $1 and closed = ${isOpenDocument}`,
-      [`${sourcePrefix}${id}`, settledIds],
+      [`${sourcePrefix}${id}`, [...settledIds, ...againIds]],
     )
-  }
   // What the source does not tell any more stays hidden until it is purged: see `hideMissing`.
   if (forgotten.length > 0)
     await sql.query(

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { createSourceState } from '../../src/sources/state.ts'
 import { openSourceWorld } from './world.ts'
 
 test('where a feed does not tell every change, only a reading of all of it confirms permissions', async () => {
@@ -26,3 +27,23 @@ test('where a feed does not tell every change, only a reading of all of it confi
     }),
   ).toMatchObject({ status: 422, body: { field: 'crawl_seconds' } })
 }, 120_000)
+
+test('an access that comes to something else without the source’s word is no younger for it', async () => {
+  await using at = await openSourceWorld()
+  at.wiki.put('plan', { text: 'Zeppelin.', readers: ['anne'] })
+  await at.add()
+  await at.sync()
+  await at.age(1_000)
+  const { database } = at.world
+  const stored = () => database.query('select settled, confirmed_at from source_items')
+  const before = await stored()
+  const state = createSourceState({
+    ...{ id: 'wiki', beganAt: new Date(), crawls: false },
+    transaction: (work) => database.transaction(work),
+  })
+  await state.apply({ begun: ['wiki/plan'] })
+  await state.apply({ resettled: ['wiki/plan'] })
+  expect(await stored()).toEqual(before)
+  await state.apply({ settled: ['wiki/plan'] })
+  expect(await stored()).not.toEqual(before)
+})

@@ -43,6 +43,12 @@ export async function* itemsNow(
   else
     for (let offset = 0; offset < ids.length; offset += itemsAtOnce) {
       const slice = ids.slice(offset, offset + itemsAtOnce)
-      yield* await source.items(slice, signal).catch((error: unknown) => slice.map((id) => broken(id, error)))
+      const told = await source
+        .items(slice, signal)
+        .catch((error: unknown) => slice.map((id) => broken(id, error)))
+      yield* told
+      const toldIds = new Set(told.map(({ id }) => id))
+      for (const id of slice)
+        if (!toldIds.has(id)) yield broken(id, new Error('The source does not say what became of it.'))
     }
 }

@@ -34,7 +34,8 @@ async function readUpdates(path: string): Promise<readonly SyncUpdate[]> {
 async function writeThrough(path: string, flags: 'a' | 'w', update: SyncUpdate): Promise<void> {
   const file = await open(path, flags, 0o600)
   try {
-    await file.write(`${JSON.stringify(update)}\n`)
+    // `write` may write a part of it, on a full disk, and not say so.
+    await file.writeFile(`${JSON.stringify(update)}\n`)
     await file.sync()
   } finally {
     await file.close()

@@ -36,6 +36,8 @@ export interface SyncUpdate {
   readonly begun?: readonly string[]
   /** In Remit as the source has it. */
   readonly settled?: readonly string[]
+  /** The same, by what was read of it before: what it confirms is no younger. */
+  readonly resettled?: readonly string[]
   /** Gone from Remit. */
   readonly forgotten?: readonly string[]
   /** Ids with what {@link SyncMemory.accesses} holds of them from now on; `null`: nothing. */
@@ -66,7 +68,7 @@ export class SyncMemories {
       this.known.add(id)
       this.unsettled.add(id)
     }
-    for (const id of update.settled ?? []) this.unsettled.delete(id)
+    for (const id of [...(update.settled ?? []), ...(update.resettled ?? [])]) this.unsettled.delete(id)
     for (const id of update.forgotten ?? []) {
       this.known.delete(id)
       this.unsettled.delete(id)

@@ -44,6 +44,8 @@ const linesMax = 250
 const charactersMax = 8_000_000
 const waitMsMax = 10_000
 const loadsAtOnce = 4
+// What the directory takes away after the items waits for them no longer.
+const lateMsMax = 10_000
 
 /** Brings changes of items into Remit: one at a time, whatever becomes of the others. */
 export class ItemSync {
@@ -53,12 +55,18 @@ export class ItemSync {
   withdrawn = 0
   /** Items below folders that move: hidden until {@link DirectorySync.finish}, then to be brought. */
   readonly postponed = new Set<string>()
+  /** What was unsettled when this began, and was not told since. */
+  readonly untried: Set<string>
   readonly #failed = new Map<string, FailedItem>()
   readonly #nobody = new People()
   readonly #deps: ItemsDeps
+  readonly #beganAt: number
+  #isLateHidden = false
 
   constructor(dependencies: ItemsDeps) {
     this.#deps = dependencies
+    this.#beganAt = dependencies.now()
+    this.untried = new Set(dependencies.journal.memory.unsettled)
   }
 
   /** Each item once, as it was dealt with last. */
@@ -72,6 +80,7 @@ export class ItemSync {
    */
   async bring(allChanges: readonly Change[]): Promise<void> {
     const all = lastOfEach(allChanges.flatMap(sayable))
+    for (const { id } of all) if (id !== undefined) this.untried.delete(id)
     const changes = all.filter((change) => !this.#isIn(change))
     this.imported += all.length - changes.length
     for (const change of changes) if (change.kind === 'deleted') await this.withdraw(change.id)
@@ -140,8 +149,16 @@ export class ItemSync {
 
   /** Hides what {@link DirectorySync.finish} is about to touch, until it has. */
   async hideLate(): Promise<void> {
+    this.#isLateHidden = true
     for (const [id, entry] of [...this.#deps.journal.memory.accesses])
       if (this.#accessOf(remembered(entry).said).kind === 'later') await this.#postpone(id)
+  }
+
+  /** The same once the items take longer than anybody should still be let read. */
+  async hideOverdue(): Promise<void> {
+    const { directory, now } = this.#deps
+    if (this.#isLateHidden || directory === undefined || now() - this.#beganAt < lateMsMax) return
+    await this.hideLate()
   }
 
   #accessOf(access: SourceAccess): ItemAccess {
@@ -162,7 +179,7 @@ export class ItemSync {
       await this.#fail({ kind: 'broken', id, name: id, problem: problemOf(error) })
       return
     }
-    await journal.write({ settled: [id], accesses: [[id, remembering(said, applied)]] })
+    await journal.write({ resettled: [id], accesses: [[id, remembering(said, applied)]] })
     this.reapplied += 1
   }
 
@@ -206,6 +223,7 @@ export class ItemSync {
       }
       if (batch.length >= linesMax || characters >= charactersMax || now() - beganAt >= waitMsMax)
         await flush()
+      await this.hideOverdue()
     }
     await flush()
     await this.#importAgain(changedIds)

@@ -46,8 +46,9 @@ export interface SyncReport {
 
 /**
  * Brings into Remit what changed in a source since the last time, first what of the directory takes access
- * away, then what was left unsettled, the changes, and what of the directory gives access. At the first time
- * all of the directory comes first. A page is acknowledged once all of it is in or named; a process that is
+ * away, then the changes, what was left unsettled, and what of the directory gives access. What takes away
+ * and gives at once comes with that; the items that it touches are hidden meanwhile where it takes longer
+ * than ten seconds, or everything is read. At the first time all of the directory comes first. A page is acknowledged once all of it is in or named; a process that is
  * killed loses nothing, and the next sync goes on from there. One sync of a state at a time, which is not
  * checked.
  *
@@ -119,6 +120,8 @@ async function syncAround(source: Source, parts: Parts): Promise<boolean> {
   if (isFirst) await directory?.finish(async () => undefined)
   if (isFirst || directory === undefined) await onDirectory()
   await itemSync.reapply()
+  // A reading of everything takes long, or was cut before; it loads what is hidden anyway.
+  if (!isFirst && journal.memory.cursor === undefined) await itemSync.hideLate()
   const isComplete = await syncItems(source, parts)
   if (directory === undefined || isFirst || !isComplete) return isComplete
   await directory.finish(() => itemSync.hideLate())
@@ -136,15 +139,23 @@ async function forgetOlder(journal: Journal): Promise<void> {
     await journal.write({ cursor: null, crawlCursor: null })
 }
 
-async function syncItems(source: Source, { itemSync, journal, signal }: Parts): Promise<boolean> {
-  await retry(source, itemSync, [...journal.memory.unsettled], signal)
+/** What is told first: what was left unsettled may be much, and the source may tell it by itself. */
+async function syncItems(source: Source, parts: Parts): Promise<boolean> {
+  const { itemSync, signal } = parts
+  const isComplete = await syncChangesAnew(source, parts)
+  await retry(source, itemSync, [...itemSync.untried], signal)
+  return isComplete
+}
+
+async function syncChangesAnew(source: Source, parts: Parts): Promise<boolean> {
+  const { journal } = parts
   try {
-    return await syncChanges(source, itemSync, journal, signal)
+    return await syncChanges(source, parts)
   } catch (error) {
     const { cursor, crawlCursor } = journal.memory
     if (!(error instanceof CursorExpired) || (cursor ?? crawlCursor) === undefined) throw error
     await journal.write({ cursor: null, crawlCursor: null })
-    return await syncChanges(source, itemSync, journal, signal)
+    return await syncChanges(source, parts)
   }
 }
 
@@ -173,18 +184,14 @@ const retriesAtOnce = 25
  * it told by then counts. One that ends without the end mark begins anew: its last page may be the one that
  * was cut.
  */
-async function syncChanges(
-  source: Source,
-  itemSync: ItemSync,
-  journal: Journal,
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
+async function syncChanges(source: Source, { itemSync, journal, signal }: Parts): Promise<boolean> {
   const { cursor, crawlCursor } = journal.memory
   const isCrawl = cursor === undefined
   for await (const page of source.changes(cursor ?? crawlCursor, signal)) {
     signal?.throwIfAborted()
     const changes = page.changes.flatMap((change) => covered(change, journal.memory.known))
     await itemSync.bring(changes)
+    await itemSync.hideOverdue()
     // What is told as gone is not there: if it comes back, it has to be told again.
     const told = changes.flatMap(({ kind, id }) => (kind === 'deleted' ? [] : (id ?? [])))
     if (page.isLast) {

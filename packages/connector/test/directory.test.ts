@@ -7,6 +7,7 @@ import {
   type Source,
   type SourceAccess,
   type SourceFolder,
+  SourceUnavailable,
   type SyncReport,
   type SyncState,
   syncOnce,
@@ -62,7 +63,18 @@ describe('an account', () => {
     expect(accessOf('a')).toEqual({ viewers: ['user:anne', 'group:g#member'] })
     directory = { ...directory, accounts: [{ id: '1' }, { id: '2', subject: 'user:bob' }] }
     remit.calls.length = 0
-    expect(await sync()).toMatchObject({ reapplied: 1, imported: 0 })
+    const updates: string[] = []
+    const watched: SyncState = {
+      load: () => state.load(),
+      apply(update) {
+        updates.push(...Object.keys(update))
+        return state.apply(update)
+      },
+    }
+    expect(await syncOnce(source(), remit.writer, watched)).toMatchObject({ reapplied: 1, imported: 0 })
+    // Nothing was read of it: it is as old as before.
+    expect(updates).toContain('resettled')
+    expect(updates).not.toContain('settled')
     expect(remit.calls).toEqual(['access a'])
     expect(accessOf('a')).toEqual({
       owner: 'user:bob',
@@ -313,6 +325,76 @@ test('names that are no ids in Remit become nobody, in no other group and no oth
   // The next one goes on from there.
   await sync()
   expect(remit.readable()).toEqual(['s/plan=x'])
+})
+
+describe('whoever leaves a group by which an item denies, too,', () => {
+  const withMembers = (...names: readonly string[]) => ({
+    ...directory,
+    accounts: ['mallory', 'bob'].map((name) => ({ id: name, subject: `user:${name}` })),
+    groups: [{ id: 'g', members: names.map((account) => ({ account })) }],
+  })
+  /** What comes first goes in; then the source does not answer any more. */
+  const cut = (load: () => Promise<void>): Source => ({
+    ...source(),
+    async *changes() {
+      const access = accesses['c'] ?? {}
+      const content = async () => {
+        await load()
+        return { version: 'x', access, content: { collection: 'docs', title: 'c', text: 'x' } }
+      }
+      yield {
+        changes: [{ kind: 'item', id: 'c', version: 'x', access, content }],
+        cursor: '{}',
+        isLast: false,
+      }
+      throw new SourceUnavailable('The source does not answer.')
+    },
+  })
+  beforeEach(async () => {
+    directory = withMembers('mallory', 'bob')
+    accesses['a'] = { viewers: ['group:g#member'] }
+    accesses['b'] = { viewers: ['user:bob'], blocked: ['group:g#member'] }
+    accesses['c'] = { viewers: ['user:bob'] }
+    await sync()
+    expect(accessOf('a')).toEqual({ viewers: ['group:g#member'] })
+    directory = withMembers('bob')
+  })
+  const isBack = async () => {
+    expect(hidden(await sync())).toEqual([])
+    expect(accessOf('a')).toEqual({ viewers: ['group:g#member'] })
+    expect([...remit.tuples].filter((tuple) => / member /.test(tuple))).toEqual(['user:bob member group:g'])
+  }
+
+  test('reads nothing by it while everything is read, though that is cut short', async () => {
+    await state.apply({ cursor: null })
+    await expect(
+      syncOnce(
+        cut(async () => undefined),
+        remit.writer,
+        state,
+      ),
+    ).rejects.toThrow('not answer')
+    expect(accessOf('a')).toEqual({})
+    await isBack()
+  })
+
+  test('reads nothing by it ten seconds on, though a reading of what changed goes on', async () => {
+    let clock = 0
+    const reading = (seconds: number) =>
+      syncOnce(
+        cut(async () => {
+          clock += seconds * 1_000
+        }),
+        remit.writer,
+        state,
+        { now: () => clock },
+      )
+    await expect(reading(1)).rejects.toThrow('not answer')
+    expect(accessOf('a')).toEqual({ viewers: ['group:g#member'] })
+    await expect(reading(11)).rejects.toThrow('not answer')
+    expect(accessOf('a')).toEqual({})
+    await isBack()
+  })
 })
 
 test('a sync that learnt nothing of who may read what, as of an earlier version, reads everything again', async () => {

@@ -261,6 +261,52 @@ describe('a sync', () => {
     expect(callsThen).toEqual(['access docs/b'])
   })
 
+  test('asks for what was left unsettled after all that the source tells, and for nothing that it told', async () => {
+    const state = memoryState()
+    await state.apply({ begun: ['docs/told', 'docs/left'] })
+    const asked: string[] = []
+    const access = { viewers: ['user:anne'] }
+    const itemOf = (id: string) =>
+      ({
+        kind: 'item',
+        id,
+        version: '1',
+        access,
+        content: { collection: 'docs', title: id, text: '1' },
+      }) as const
+    const source: Source = {
+      async *changes() {
+        asked.push('changes')
+        yield { changes: [itemOf('docs/told')], cursor: '1', isLast: true }
+      },
+      async item(id) {
+        asked.push(id)
+        return itemOf(id)
+      },
+    }
+    await state.apply({ cursor: '0' })
+    await syncOnce(source, remit.writer, state)
+    expect(asked).toEqual(['changes', 'docs/left'])
+    expect(remit.readable().sort()).toEqual(['docs/left=1', 'docs/told=1'])
+  })
+
+  test('hides an item of which the source says nothing where it is asked for many', async () => {
+    const state = memoryState()
+    await state.apply({ begun: ['docs/a', 'docs/b'], cursor: '0' })
+    const known = { collection: 'docs', title: 'a', text: '1', access: { viewers: ['user:anne'] } }
+    remit.documents.set('docs/a', { id: 'docs/a', ...known })
+    const source: Source = {
+      async *changes() {
+        yield { changes: [], cursor: '0', isLast: true }
+      },
+      item: async (id) => ({ kind: 'deleted', id }),
+      items: async () => [{ kind: 'deleted', id: 'docs/b' }],
+    }
+    const { failed } = await syncOnce(source, remit.writer, state)
+    expect(failed).toMatchObject([{ id: 'docs/a', isHidden: true }])
+    expect(remit.readable()).toEqual([])
+  })
+
   test('writes groups and folders before items, takes memberships away first, and names who maps to nobody', async () => {
     const world = memoryWorld()
     await world.put('a', '1')
