@@ -73,6 +73,11 @@ export async function settleBlocks(
   }
   const isOver = rows.every(({ isWanted }) => !isWanted)
   for (const page of pagesOf(rows.filter(({ isWanted }) => !isWanted))) {
+    // Before it is deleted: of what a process that ends meanwhile deleted nothing is taken for granted.
+    await database.query(
+      'update source_blocks set is_written = false where source = $1 and subject = any($2)',
+      [source, page],
+    )
     // With the last of them goes the block itself: each check would have to look at it.
     const deletes = [...page.map(member), ...(isOver ? kept : [])]
     await ingest.changeAccess(caller, { writes: [], deletes })

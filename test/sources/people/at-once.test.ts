@@ -1,4 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { operator } from '../../../src/audit/record.ts'
+import { settleBlocks } from '../../../src/sources/people/blocks.ts'
+import type { Database } from '../../../src/store/sql.ts'
 import { emails, openPeopleWorld, type PeopleWorld } from './world.ts'
 
 let at: PeopleWorld
@@ -76,6 +79,28 @@ describe('a suspended account gives nothing from then on', () => {
     await at.directory.database.query(`insert into source_blocks (source, subject) values ('intranet', $1)`, [
       `user:acme/${anne.key}`,
     ])
+    await look()
+    expect(await at.reads(anne.key)).toEqual([])
+  })
+
+  test('though the process was killed while it let the person go after an earlier one', async () => {
+    const { database, service } = at.directory
+    at.intranet.isDown = true
+    await at.suspend('7')
+    await look()
+    expect((await at.link('7', `user:acme/${anne.key}`)).status).toBe(200)
+    const dying: Database = {
+      ...database,
+      async query(text, values) {
+        if (text.startsWith('delete from source_blocks')) throw new Error('The process is killed.')
+        return database.query(text, values)
+      },
+    }
+    const writer = { ...operator('test'), subject: 'service:source/intranet' } as const
+    const settling = settleBlocks({ database: dying, ingest: service.ingest }, 'intranet', writer)
+    await expect(settling).rejects.toThrow('killed')
+    expect(await tuplesOn(group)).toEqual([])
+    await at.suspend('7')
     await look()
     expect(await at.reads(anne.key)).toEqual([])
   })
