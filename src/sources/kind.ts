@@ -21,6 +21,12 @@ export interface Opening {
   readonly secret: string | undefined
   /** A document's own title; undefined where it has none, or cannot be read. */
   readonly titleOf: (input: ParseInput) => Promise<string | undefined>
+  /**
+   * The cursor of the last reading that went to its end, where everything is read again because it is time
+   * to. A kind can tell by it that something else lies there now. Undefined where an administrator wants all
+   * of it anew.
+   */
+  readonly lastCursor?: string
 }
 
 /** `required`: a source of the kind names an entry of `SOURCE_SECRETS`. */

@@ -64,7 +64,9 @@ export async function readOnce({
   const { verifiesAddresses } = settings
   let nobody: readonly Giving[] = []
   const publicCollections = await transaction((sql) => readPublic(sql, collections))
-  const source = withPeople(settings.open({ prefix, collections, publicCollections, titleOf }), {
+  const lastCursor = crawlWantedAt === undefined ? await transaction((sql) => readCursor(sql, id)) : undefined
+  const opening = { prefix, collections, publicCollections, titleOf, ...(lastCursor && { lastCursor }) }
+  const source = withPeople(settings.open(opening), {
     source: id,
     addresses,
     verifiesAddresses,
@@ -117,6 +119,10 @@ const readPublic = async (sql: Sql, collections: readonly string[]): Promise<rea
       [collections],
     )
   ).map(({ id }) => id)
+
+const readCursor = async (sql: Sql, id: string): Promise<string | undefined> =>
+  (await sql.query<{ cursor: string | null }>('select cursor from sources where id = $1', [id]))[0]?.cursor ??
+  undefined
 
 const storedOn =
   (fga: Pick<Fga, 'read'>) =>

@@ -188,6 +188,15 @@ describe('a tree of files as a source', needsRootAndAcls, () => {
     await expect(folder.source.directory?.()).rejects.toBeInstanceOf(SourceUnavailable)
     mkdirSync(folder.root)
     await expect(folder.read(cursor)).rejects.toThrow('Another folder lies at')
+    const anew = createFilesSource(
+      { root: folder.root, collection: 'docs', prefix: 'files/', people: [], lastCursor: cursor },
+      { readAccounts: async () => [], titleOf: async () => undefined, now: Date.now },
+    )
+    await anew.directory()
+    const again = async () => {
+      for await (const _ of anew.changes(undefined)) break
+    }
+    await expect(again()).rejects.toThrow('Another folder lies at')
     rmSync(folder.root, { recursive: true })
     renameSync(`${folder.root}.away`, folder.root)
     expect((await folder.read(cursor)).changes.map(({ kind }) => kind)).not.toContain('deleted')

@@ -32,6 +32,8 @@ export interface FilesOptions {
   readonly people: readonly Person[]
   /** Address under which the files lie for whoever follows a citation. Left out: documents have none. */
   readonly baseUrl?: string
+  /** See `Opening.lastCursor`. */
+  readonly lastCursor?: string | undefined
 }
 
 export interface FilesDeps {
@@ -120,12 +122,14 @@ class FilesSource {
   }
 
   /**
-   * Each cursor says of which root it is: an empty folder where nothing is mounted any more is another one.
+   * Each cursor says of which root it is: an empty folder where nothing is mounted any more is another one,
+   * also where everything is read again.
    */
   async *changes(cursor: string | undefined, signal?: AbortSignal): AsyncGenerator<ChangePage> {
     const { key } = this.#told.tree.root
-    const [rootKey, inner] = cursor === undefined ? [key, undefined] : splitOnce(cursor)
-    if (rootKey !== key)
+    const inner = cursor === undefined ? undefined : splitOnce(cursor)[1]
+    const before = cursor ?? this.#options.lastCursor
+    if (before !== undefined && splitOnce(before)[0] !== key)
       throw new SourceUnavailable(
         `Another folder lies at ${printable(this.#options.root)} than the one that was read before.`,
       )
