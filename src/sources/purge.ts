@@ -82,29 +82,47 @@ export async function purgeMissing(dependencies: PurgeDeps): Promise<Purged> {
 /**
  * Takes away everything that a source brought: nobody reads any of it since it is being removed. Its
  * documents first, then its groups and readers of folders. Folders stay filed: that gives nobody anything.
- * May be killed anywhere.
+ * One that cannot be withdrawn keeps no other; the first such failure is thrown at the end. May be killed
+ * anywhere.
  */
 export async function removeAll(dependencies: PurgeDeps): Promise<void> {
-  const { database, id, signal } = dependencies
-  const seen = new Set<string>()
-  for (;;) {
-    signal.throwIfAborted()
-    // The second half is for what a copy of the database may have forgotten.
-    const rows = await database.query<{ document: string }>(
-      `select document from source_items where source = $1
-       union select id from documents where source = $2 and source like 'source/%' and withdrawn_at is null limit $3`,
-      [id, `${sourcePrefix}${id}`, pageSize],
-    )
-    for (const { document } of rows) {
-      if (seen.has(document))
-        throw new AppError('internal_error', { internal: `${document} cannot be withdrawn.` })
-      seen.add(document)
-      await withdraw(dependencies, document)
-      await database.query('delete from source_items where source = $1 and document = $2', [id, document])
+  const failed: unknown[] = []
+  let failuresInTurn = 0
+  for (let after = ''; ; ) {
+    const documents = await pageToRemove(dependencies, after)
+    for (const document of documents) {
+      dependencies.signal.throwIfAborted()
+      try {
+        await withdraw(dependencies, document)
+        await dependencies.database.query('delete from source_items where source = $1 and document = $2', [
+          dependencies.id,
+          document,
+        ])
+        failuresInTurn = 0
+      } catch (error) {
+        if (!(error instanceof NoRight)) failuresInTurn += 1
+        if (failuresInTurn === failuresInTurnMax) throw error
+        failed.push(error)
+      }
     }
-    if (rows.length === 0) break
+    after = documents.at(-1) ?? ''
+    if (documents.length < pageSize) break
   }
   await removeTuples(dependencies)
+  if (failed.length > 0) throw failed[0]
+}
+
+/** The second half is for what a copy of the database may have forgotten. */
+async function pageToRemove({ database, id, signal }: PurgeDeps, after: string): Promise<readonly string[]> {
+  signal.throwIfAborted()
+  const rows = await database.query<{ document: string }>(
+    `select document from source_items where source = $1 and document > $4
+     union select id from documents
+       where source = $2 and source like 'source/%' and withdrawn_at is null and id > $4
+     order by document limit $3`,
+    [id, `${sourcePrefix}${id}`, pageSize, after],
+  )
+  return rows.map(({ document }) => document)
 }
 
 /**
@@ -166,8 +184,10 @@ async function withdraw({ database, ingest, actor, id }: PurgeDeps, document: st
   try {
     await ingest.withdraw(actor, document)
   } catch (error) {
-    if (!(error instanceof AppError && error.code === 'not_found')) throw error
-    // The same is said where the source may not write any more, or somebody filed it elsewhere.
+    if (!(error instanceof AppError)) throw error
+    if (error.code === 'forbidden') throw new NoRight({ cause: error })
+    if (error.code !== 'not_found') throw error
+    // The same is said where what waits or failed may not be written any more.
     if (await isHere(database, id, document)) throw new NoRight({ cause: error })
   }
 }

@@ -12,7 +12,7 @@ import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import { endExpired, takeLease } from '../store/lease.ts'
 import { sourcePrefix } from '../store/open-document.ts'
 import type { Database } from '../store/sql.ts'
-import { createClosing } from './closing.ts'
+import { createClosing, noteUnread } from './closing.ts'
 import { Throttled } from './fetch.ts'
 import type { SourceKind } from './kind.ts'
 import { createBlocking, settleBlocks } from './people/blocks.ts'
@@ -58,6 +58,8 @@ export interface SourceRunnerDeps {
   readonly lookEveryMs?: number
 }
 
+const unreadEveryMs = 60_000
+
 /** Where a source stands by itself: no failure of one of them reaches another. */
 export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner {
   const { database, log, now, lookEveryMs = 1_000 } = dependencies
@@ -99,6 +101,7 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
       if (reads) recurring.push(startRecurring(log, 'sources', lookEveryMs, begin))
       recurring.push(
         startRecurring(log, 'close_old', lookEveryMs, close),
+        startRecurring(log, 'unread_sources', unreadEveryMs, () => noteUnread(database)),
         startRecurring(log, 'source_people', lookEveryMs, blockWhileSound),
       )
     },
@@ -108,6 +111,7 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
       await Promise.all(running.values())
       await blockWhileSound()
       await close()
+      await noteUnread(database)
     },
     async [Symbol.asyncDispose]() {
       stopping.abort(new Error('The service stops.'))
@@ -164,7 +168,8 @@ async function withLease(
   try {
     const row = await readSource(database, id)
     const [clock] = await database.query<{ now: Date }>('select now() as now')
-    if (row === undefined || clock === undefined) return
+    // It may have been paused, or removed and proposed anew, since it was found due.
+    if (row === undefined || clock === undefined || !isRun(row.state)) return
     const assertHeld: HeldSource['assertHeld'] = async (sql) => {
       const rows = await sql.query(
         `select from leases join sources on 'source:' || sources.id = leases.object
@@ -188,6 +193,8 @@ async function withLease(
     await lease.end()
   }
 }
+
+const isRun = (state: string): boolean => state === 'active' || state === 'removing'
 
 const failurePauseSecondsMax = 3_600
 
@@ -305,8 +312,9 @@ const noteFailure = ({ row, beganAt, transaction }: HeldSource, error: unknown):
   transaction((sql) =>
     sql.query(
       `update sources set began_at = $2, ended_at = now(), failures = failures + 1, problem = $3,
-         next_at = now() + make_interval(secs =>
-           greatest($5::float8, least($4::float8, 5 * power(2, least(failures, 20))))) where id = $1`,
+         -- Whoever had it read again meanwhile is not passed over.
+         next_at = case when next_at > $2 then next_at else now() + make_interval(secs =>
+           greatest($5::float8, least($4::float8, 5 * power(2, least(failures, 20))))) end where id = $1`,
       [
         row.id,
         beganAt,

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { noteUnread } from '../../src/sources/closing.ts'
 import { lockPrefixes } from '../../src/store/prefixes.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { needsPostgres } from '../support/native.ts'
@@ -87,6 +88,49 @@ describe('a process that stands still while another one removes its source', () 
   })
 })
 
+describe('a source that is due, and not active any more when it is taken,', () => {
+  const pause = () => at.call('dan', 'POST', '/sources/wiki', { action: 'pause' })
+
+  test('is not read where it was paused', async () => {
+    at.wiki.put('plan', { text: 'Zeppelin.', readers: ['anne'] })
+    await at.add()
+    meanwhile('insert into leases', pause)
+    await at.sync()
+    expect(at.wiki.calls).toEqual([])
+    expect(await services()).toEqual([])
+  })
+
+  test('is not read on one administrator’s word where it was removed and proposed anew', async () => {
+    at.wiki.put('plan', { text: 'Zeppelin.', readers: ['anne'] })
+    await at.add()
+    await at.call('dan', 'POST', '/sources/wiki', { action: 'remove' })
+    meanwhile('insert into leases', async () => {
+      await at.world.database.query('delete from sources')
+      const proposal = { id: 'wiki', kind: 'wiki', settings: {}, collections: ['wiki'] }
+      expect((await at.call('dan', 'POST', '/sources', proposal)).status).toBe(200)
+    })
+    await at.sync()
+    expect(at.wiki.calls).toEqual([])
+    expect(await services()).toEqual([])
+  })
+})
+
+test('a source that no process reads says so ten minutes after it was due, until one does', async () => {
+  await at.add()
+  await at.sync()
+  const problem = async () => (await at.shown()).source.problem
+  const due = (minutes: number) =>
+    at.world.database.query('update sources set next_at = now() - make_interval(mins => $1)', [minutes])
+  await due(9)
+  await noteUnread(at.world.database)
+  expect(await problem()).toBeNull()
+  await due(11)
+  await noteUnread(at.world.database)
+  expect(await problem()).toContain('No process reads it')
+  await at.sync()
+  expect(await problem()).toBeNull()
+})
+
 describe('what may not be withdrawn', () => {
   const withoutRight = () =>
     at.world.service.fga.write({
@@ -141,6 +185,25 @@ describe('what may not be withdrawn', () => {
     await at.sync()
     expect(await live()).toHaveLength(1)
     expect(await at.world.database.query('select document from source_items')).toHaveLength(1)
+    await at.sync()
+    expect(await live()).toEqual([])
+    expect(await services()).toEqual([])
+  })
+
+  test('keeps nothing else from being removed, whatever comes after it', async () => {
+    for (const name of ['a', 'b', 'c']) at.wiki.put(name, { text: `Zeppelin ${name}.`, readers: ['@team'] })
+    at.wiki.groups.set('team', ['anne'])
+    await at.add()
+    await at.sync()
+    await at.world.database.query(`update documents set collection = 'wiki-more' where id = 'wiki/a'`)
+    await at.call('dan', 'POST', '/sources/wiki', { action: 'remove' })
+    await at.sync()
+    expect((await live()).map(({ id }) => id)).toEqual(['wiki/a'])
+    expect(await at.world.database.query(`select from source_tuples where tuple like '% member %'`)).toEqual(
+      [],
+    )
+    expect((await at.shown()).source.problem).toContain('no right to withdraw it')
+    await at.world.database.query(`update documents set collection = 'wiki' where id = 'wiki/a'`)
     await at.sync()
     expect(await live()).toEqual([])
     expect(await services()).toEqual([])
