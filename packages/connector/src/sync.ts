@@ -48,9 +48,9 @@ export interface SyncReport {
  * Brings into Remit what changed in a source since the last time, first what of the directory takes access
  * away, then the changes, what was left unsettled, and what of the directory gives access. What takes away
  * and gives at once comes with that; the items that it touches are hidden meanwhile where it takes longer
- * than ten seconds, or everything is read. At the first time all of the directory comes first. A page is acknowledged once all of it is in or named; a process that is
- * killed loses nothing, and the next sync goes on from there. One sync of a state at a time, which is not
- * checked.
+ * than ten seconds, or everything is read. At the first time all of the directory comes first. A page is
+ * acknowledged once all of it is in or named; a process that is killed loses nothing, and the next sync goes
+ * on from there. One sync of a state at a time, which is not checked.
  *
  * @throws SourceUnavailable, RemitError where one side as a whole does not answer or lets nobody in; the
  * signal's reason. What was done by then counts.
