@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { OutboundError } from '../../outbound/error.ts'
+import { createMeter, type Meter, readingBounds } from '../reading/bounds.ts'
 import type { ReadGroup, Reading, ReadingOptions, ReadPerson } from '../reading/kind.ts'
 import type { KeycloakSettings } from './kind.ts'
 
@@ -12,18 +13,18 @@ const tokenAnswer = z.object({ access_token: z.string().min(1), expires_in: z.nu
 
 const attemptsMax = 4
 const timeoutMs = 60_000
-const bytesMax = 50_000_000
-const pagesMax = 100_000
 
 /**
  * All users and groups of a realm. Its lists are numbered from their beginning: where somebody is deleted
- * meanwhile, somebody else is passed over. So it is read until two readings in a row say the same.
+ * meanwhile, somebody else is passed over. So it is read until two readings in a row say the same. Each takes
+ * in no more than the bounds.
  */
 export async function readKeycloak(settings: KeycloakSettings, options: ReadingOptions): Promise<Reading> {
+  const { bounds = readingBounds } = options
   const ask = createAsk(settings, options)
-  let last = await readOnce(settings, ask)
+  let last = await readOnce(settings, ask, createMeter(bounds))
   for (let attempt = 1; attempt < attemptsMax; attempt += 1) {
-    const next = await readOnce(settings, ask)
+    const next = await readOnce(settings, ask, createMeter(bounds))
     if (JSON.stringify(next) === JSON.stringify(last)) return next
     last = next
   }
@@ -31,21 +32,22 @@ export async function readKeycloak(settings: KeycloakSettings, options: ReadingO
 }
 
 /** GET below `/admin/realms/REALM`. Throws for any answer but 200. */
-type Ask = (path: string) => Promise<unknown>
+type Ask = (path: string, meter: Meter) => Promise<unknown>
 
-async function readOnce({ page_size: pageSize }: KeycloakSettings, ask: Ask): Promise<Reading> {
+async function readOnce({ page_size: pageSize }: KeycloakSettings, ask: Ask, meter: Meter): Promise<Reading> {
   /** To its first empty page: one that is not full may have been thinned out by rights. */
   async function all<Row>(path: string, page: z.ZodType<readonly Row[]>): Promise<readonly Row[]> {
     const rows: Row[] = []
-    for (let count = 0; count < pagesMax; count += 1) {
+    for (let first = 0; ; first += pageSize) {
       const answer = page.safeParse(
-        await ask(`${path}?briefRepresentation=true&first=${count * pageSize}&max=${pageSize}`),
+        await ask(`${path}?briefRepresentation=true&first=${first}&max=${pageSize}`, meter),
       )
       if (!answer.success) throw new Error(`Keycloak’s answer to ${path} cannot be read.`)
       if (answer.data.length === 0) return rows
-      rows.push(...answer.data)
+      const over = meter.add('entries', answer.data.length)
+      if (over !== undefined) throw over
+      for (const row of answer.data) rows.push(row)
     }
-    throw new Error(`Keycloak’s list ${path} does not come to an end.`)
   }
   const people = new Map<string, ReadPerson>()
   for (const user of await all('/users', usersPage))
@@ -56,7 +58,7 @@ async function readOnce({ page_size: pageSize }: KeycloakSettings, ask: Ask): Pr
     if (groups.has(group.id)) continue
     const children = await all(`/groups/${group.id}/children`, groupsPage)
     const members = await all(`/groups/${group.id}/members`, membersPage)
-    open.push(...children)
+    for (const child of children) open.push(child)
     groups.set(group.id, {
       id: group.id,
       name: group.name,
@@ -80,7 +82,7 @@ const idsOf = (rows: readonly { readonly id: string }[]): readonly string[] =>
 /** As the service account of the client (RFC 6749 §4.4). */
 function createAsk(
   { url, path: root, realm, client_id: clientId }: KeycloakSettings,
-  { secret, outbound, signal }: ReadingOptions,
+  { secret, outbound, signal, bounds = readingBounds }: ReadingOptions,
 ): Ask {
   let token = ''
   let isGoodUntil = 0
@@ -95,7 +97,7 @@ function createAsk(
         signal,
         timeoutMs,
         headersTimeoutMs: timeoutMs,
-        bytesMax,
+        bytesMax: bounds.answerBytes,
       })
     } catch (error) {
       signal.throwIfAborted()
@@ -120,11 +122,13 @@ function createAsk(
     isGoodUntil = performance.now() + answer.expires_in * 500
   }
 
-  return async (path) => {
+  return async (path, meter) => {
     if (performance.now() >= isGoodUntil) await signIn()
     const { status, body } = await send(`/admin/realms/${realm}${path}`, {
       headers: { authorization: `Bearer ${token}`, accept: 'application/json' },
     })
+    const over = meter.add('bytes', body.byteLength)
+    if (over !== undefined) throw over
     const [what] = path.split('?', 1)
     if (status === 403) throw new Error(`The service account may not read ${what}.`)
     if (status !== 200) throw new Error(`Keycloak answers ${status} for ${what}.`)

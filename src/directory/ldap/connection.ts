@@ -17,6 +17,7 @@ import {
   StatusCodeParser,
 } from 'ldapts'
 import { reasonOf } from '../../kernel/reason.ts'
+import { createMeter, type Meter, type ReadingBounds } from '../reading/bounds.ts'
 
 /** An entry as the server has it. Names of attributes are in lower case, with their options. */
 export interface LdapEntry {
@@ -38,7 +39,7 @@ export interface LdapConnection extends AsyncDisposable {
   /**
    * Everything that fits, read to the server's own end mark: result 0 and, of pages, an empty cookie (RFC
    * 2696 §3). Throws for anything less: a limit of size or time, a referral, a page that is left out, a
-   * connection that ends.
+   * connection that ends; and for more than the bounds of this connection.
    */
   search(search: LdapSearch, take: (entry: LdapEntry) => void): Promise<void>
 }
@@ -54,13 +55,14 @@ export interface LdapConnectionOptions {
   readonly bindDn: string
   readonly password: string
   readonly pageSize: number
+  /** Of everything that it answers. */
+  readonly bounds: ReadingBounds
   readonly signal: AbortSignal
 }
 
 const startTlsOid = '1.3.6.1.4.1.1466.20037'
 const idleMs = 60_000
-// Of all that one connection answers, and of pages of one search.
-const bytesMax = 2 ** 30
+// Of one search.
 const pagesMax = 100_000
 
 /**
@@ -70,12 +72,13 @@ const pagesMax = 100_000
  * (decision 0059).
  */
 export async function connectLdap(options: LdapConnectionOptions): Promise<LdapConnection> {
-  const { signal, bindDn, password, pageSize, tls } = options
+  const { signal, bindDn, password, pageSize, tls, bounds } = options
+  const meter = createMeter(bounds)
   signal.throwIfAborted()
   // An empty password is an anonymous bind (RFC 4513 §5.1.2), which succeeds and sees less.
   if (password === '' || bindDn === '') throw new Error('Signing in needs a name and a password.')
   const first = tls === 'ldaps' ? secure(options, undefined) : connectPlain(options.port, options.host)
-  let wire = openWire(first, signal)
+  let wire = openWire(first, signal, meter)
   try {
     await wire.opened(tls === 'ldaps' ? 'secureConnect' : 'connect')
     if (tls === 'starttls') {
@@ -83,7 +86,7 @@ export async function connectLdap(options: LdapConnectionOptions): Promise<LdapC
       assertSuccess(answer.done, ExtendedResponse)
       // By a parser of its own: the beginning of a message that came in the clear is no part of the next.
       if (!wire.release()) throw new Error('The server sent something in the clear behind its answer.')
-      wire = openWire(secure(options, first), signal)
+      wire = openWire(secure(options, first), signal, meter)
       await wire.opened('secureConnect')
     }
     assertSuccess(
@@ -183,12 +186,13 @@ interface Wire {
   end(): void
 }
 
-function openWire(socket: Socket, signal: AbortSignal): Wire {
+function openWire(socket: Socket, signal: AbortSignal, meter: Meter): Wire {
   const parser = new MessageParser()
   let failure: Error | undefined
   let fail = (_: Error): void => undefined
   let receive = (_: MessageResponse): boolean => false
-  let bytes = 0
+  // Of the message that is coming.
+  let pending = 0
   const broken = (error: Error): void => {
     failure ??= error
     socket.destroy()
@@ -196,12 +200,22 @@ function openWire(socket: Socket, signal: AbortSignal): Wire {
   }
   const onAbort = (): void => broken(new Error(reasonOf(signal.reason)))
   const onData = (data: Buffer): void => {
-    bytes += data.length
-    if (bytes > bytesMax) return broken(new Error('The server answers more than is read at once.'))
-    parser.read(data, new Map())
+    pending += data.length
+    const over = meter.add('bytes', data.length)
+    if (over !== undefined) return broken(over)
+    try {
+      parser.read(data, new Map())
+    } catch (error) {
+      // It calls itself for each message: thousands of tiny ones at once are too deep for it.
+      broken(new Error(`The server’s answer cannot be read: ${reasonOf(error)}`))
+    }
+    if (pending > meter.answerBytes)
+      broken(new Error('The server sends a message larger than is read at once.'))
   }
   parser.on('message', (message) => {
-    if (!receive(message)) broken(new Error('The server sent what nobody asked for.'))
+    pending = 0
+    if (failure === undefined && !receive(message))
+      broken(new Error('The server sent what nobody asked for.'))
   })
   parser.on('error', (error) => broken(new Error(`The server’s answer cannot be read: ${reasonOf(error)}`)))
   socket.on('data', onData)
@@ -225,8 +239,13 @@ function openWire(socket: Socket, signal: AbortSignal): Wire {
         let referrals = 0
         receive = (message) => {
           if (message.messageId !== request.messageId) return false
-          if (message instanceof SearchEntry) entries.push(message)
-          else if (message instanceof SearchReference) referrals += 1
+          if (message instanceof SearchEntry) {
+            entries.push(message)
+            const over = meter.add('entries', 1)
+            if (over !== undefined) broken(over)
+            if (entries.length > meter.pageEntries)
+              broken(new Error('The server sends larger pages than are read at once.'))
+          } else if (message instanceof SearchReference) referrals += 1
           else {
             receive = () => false
             resolve({ done: message, entries, referrals })

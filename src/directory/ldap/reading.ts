@@ -1,6 +1,8 @@
+import { readingBounds } from '../reading/bounds.ts'
 import type { ReadGroup, Reading, ReadingOptions, ReadPerson } from '../reading/kind.ts'
-import { connectLdap, type LdapConnection, type LdapEntry } from './connection.ts'
-import { idOf, isActive, memberAttributes, membersIn, oneText } from './entries.ts'
+import { connectLdap, type LdapConnection } from './connection.ts'
+import { idOf, isActive, oneText } from './entries.ts'
+import { type FoundGroup, readGroups } from './groups.ts'
 import { nameKey } from './names.ts'
 import type { LdapSettings } from './settings.ts'
 
@@ -8,7 +10,10 @@ const attemptsMax = 3
 
 /**
  * All people and groups of a directory by LDAP. A member is known by a name or a login, which may become
- * somebody else's between two searches: where one did, nothing of that reading counts.
+ * somebody else's between two searches: where one did, nothing of that reading counts. Who moves from a group
+ * to one that was read before would be in neither, and so between two ranges of a large group: groups are
+ * looked at twice. Where they are changing all the time, who was in one by one look only is `unsure`; large
+ * ones have to stand still.
  */
 export async function readLdap(settings: LdapSettings, options: ReadingOptions): Promise<Reading> {
   const { hostname, port, protocol } = new URL(settings.url)
@@ -21,60 +26,88 @@ export async function readLdap(settings: LdapSettings, options: ReadingOptions):
       bindDn: settings.bind_dn,
       password: options.secret,
       pageSize: settings.page_size,
+      bounds: options.bounds ?? readingBounds,
       signal: options.signal,
     })
-    const reading = await readOnce(connection, settings)
+    const reading = await readOnce(connection, settings, { isLast: attempt === attemptsMax })
     if (reading !== undefined) return reading
   }
-  throw new Error(`Names moved while it was read, ${attemptsMax} times in a row.`)
+  throw new Error(
+    `Names, or members of large groups, moved while it was read, ${attemptsMax} times in a row.`,
+  )
 }
 
-/** Undefined: a name stood for one entry at first, and for another one, or for none, later. */
-async function readOnce(connection: LdapConnection, settings: LdapSettings): Promise<Reading | undefined> {
-  const { people, groups, member_uid: memberUid } = settings
-  const peopleBefore = await namesIn(connection, people, memberUid)
-  const found: FoundGroup[] = []
-  const entries: LdapEntry[] = []
-  const list = [groups.id, groups.name, ...memberAttributes]
-  await connection.search({ ...groups, scope: 'sub', attributes: list }, (entry) => entries.push(entry))
-  const groupsBefore = createNames()
-  for (const entry of entries) {
-    const group = await groupIn(connection, settings, entry)
-    if (group === 'moved') return undefined
-    if (group === undefined) continue
-    groupsBefore.add(entry.dn, group.id)
-    found.push(group)
-  }
+/** Undefined: what was said at first was not what was said later. */
+async function readOnce(
+  connection: LdapConnection,
+  settings: LdapSettings,
+  { isLast }: { readonly isLast: boolean },
+): Promise<Reading | undefined> {
+  const peopleBefore = await namesIn(connection, settings)
+  const groups = new Map<string, FoundGroup>()
+  const nameless = await readGroups(connection, settings, (group) => groups.set(group.id, group))
+  if (nameless === undefined) return undefined
   const read = await readPeople(connection, settings)
-  const groupsAfter = await namesIn(connection, groups, undefined)
-  if (!peopleBefore.agreesWith(read.names) || !groupsBefore.agreesWith(groupsAfter)) return undefined
-  const problems = [
-    ...read.problems,
-    ...read.names.problems(),
-    ...groupsBefore.problems(),
-    ...(found.length < entries.length
-      ? [`${entries.length - found.length} groups have no ${groups.id}.`]
-      : []),
-  ]
+  const gone = new Set(groups.keys())
+  const changed = new Map<string, FoundGroup>()
+  const namelessThen = await readGroups(connection, settings, (group) => {
+    gone.delete(group.id)
+    const first = groups.get(group.id)
+    if (first === undefined) groups.set(group.id, group)
+    else if (first.digest !== group.digest) changed.set(group.id, group)
+  })
+  if (namelessThen === undefined || gone.size > 0 || !peopleBefore.agreesWith(read.names)) return undefined
+  const mustStand = ({ id, dn, isLarge }: FoundGroup): boolean =>
+    isLarge || groups.get(id)?.isLarge === true || groups.get(id)?.dn !== dn
+  if (changed.size > 0 && (!isLast || [...changed.values()].some(mustStand))) return undefined
+  const groupNames = createNames()
+  for (const { dn, id } of groups.values()) groupNames.add(dn, id)
   return {
     people: read.people,
-    groups: found.map(({ id, name, names, logins }) => ({
-      id,
-      name,
-      people: [
-        ...names.flatMap((dn) => read.names.idOf(dn) ?? []),
-        ...logins.flatMap((login) => read.names.idOfLogin(login) ?? []),
-      ],
-      groups: names.flatMap((dn) => (read.names.idOf(dn) === undefined ? (groupsBefore.idOf(dn) ?? []) : [])),
-    })),
-    isCertain: read.isCertain && found.length === entries.length,
-    problems,
+    groups: groupsOf(groups, changed, read.names, groupNames),
+    isCertain: read.isCertain && nameless === 0 && namelessThen === 0,
+    problems: [
+      ...read.problems,
+      ...read.names.problems(),
+      ...groupNames.problems(),
+      ...countOf(Math.max(nameless, namelessThen), `groups have no ${settings.groups.id}.`),
+      ...countOf(changed.size, 'groups changed while they were read: what changed counts later.'),
+    ],
   }
 }
 
-interface FoundGroup extends Pick<ReadGroup, 'id' | 'name'> {
-  readonly names: readonly string[]
-  readonly logins: readonly string[]
+/** Groups by the ids of who is in them. `changed`: the second look at those that it found other. */
+function groupsOf(
+  groups: ReadonlyMap<string, FoundGroup>,
+  changed: ReadonlyMap<string, FoundGroup>,
+  peopleNames: Names,
+  groupNames: Names,
+): ReadGroup[] {
+  const membersOf = ({ names, logins }: FoundGroup) => ({
+    people: [
+      ...names.flatMap((dn) => peopleNames.idOf(dn) ?? []),
+      ...logins.flatMap((login) => peopleNames.idOfLogin(login) ?? []),
+    ],
+    groups: names.flatMap((dn) => (peopleNames.idOf(dn) === undefined ? (groupNames.idOf(dn) ?? []) : [])),
+  })
+  return [...groups.values()].map((group) => {
+    const { id, name } = group
+    const second = changed.get(id)
+    const [one, other] = [membersOf(group), second && membersOf(second)]
+    if (other === undefined) return { id, name, ...one }
+    const people = twice(one.people, other.people)
+    const inside = twice(one.groups, other.groups)
+    const unsure = { people: people.unsure, groups: inside.unsure }
+    return { id, name, people: people.sure, groups: inside.sure, unsure }
+  })
+}
+
+/** What both lists have, and what one of them does. */
+function twice(one: readonly string[], other: readonly string[]) {
+  const [first, second] = [new Set(one), new Set(other)]
+  const all = [...new Set([...one, ...other])]
+  const isSure = (id: string): boolean => first.has(id) && second.has(id)
+  return { sure: all.filter(isSure), unsure: all.filter((id) => !isSure(id)) }
 }
 
 interface FoundPeople extends Pick<Reading, 'people' | 'isCertain' | 'problems'> {
@@ -127,60 +160,16 @@ async function readPeople(connection: LdapConnection, settings: LdapSettings): P
 
 const countOf = (count: number, what: string): readonly string[] => (count === 0 ? [] : [`${count} ${what}`])
 
-/** Undefined: it has no id. */
-async function groupIn(
-  connection: LdapConnection,
-  { groups }: LdapSettings,
-  entry: LdapEntry,
-): Promise<FoundGroup | 'moved' | undefined> {
-  const id = idOf(entry, groups.id)
-  if (id === undefined) return undefined
-  const values = new Map<string, readonly string[]>()
-  for (const attribute of memberAttributes) {
-    const all: string[] = []
-    let { values: page, next } = membersIn(entry, attribute)
-    all.push(...page)
-    while (next !== undefined) {
-      let isWhole = false
-      const from: number = next
-      let isSame = false
-      await connection.search(
-        {
-          base: entry.dn,
-          scope: 'base',
-          filter: '(objectClass=*)',
-          attributes: [groups.id, `${attribute};range=${from}-*`],
-        },
-        (part) => {
-          isSame = idOf(part, groups.id) === id
-          ;({ values: page, next, isWhole } = membersIn(part, attribute))
-        },
-      )
-      if (!isSame) return 'moved'
-      if (next === undefined ? !isWhole : next <= from)
-        throw new Error('The server does not come to an end of a group.')
-      all.push(...page)
-    }
-    values.set(attribute, all)
-  }
-  return {
-    id,
-    name: oneText(entry, groups.name) ?? entry.dn,
-    names: [...(values.get('member') ?? []), ...(values.get('uniqueMember') ?? [])],
-    logins: values.get('memberUid') ?? [],
-  }
-}
-
 async function namesIn(
   connection: LdapConnection,
-  { base, filter, id: idAttribute }: Pick<LdapSettings['groups'], 'base' | 'filter' | 'id'>,
-  login: string | undefined,
+  { people, member_uid: memberUid }: LdapSettings,
 ): Promise<Names> {
+  const { base, filter, id: idAttribute } = people
   const names = createNames()
-  const attributes = login === undefined ? [idAttribute] : [idAttribute, login]
+  const attributes = [idAttribute, memberUid]
   await connection.search({ base, filter, scope: 'sub', attributes }, (entry) => {
     const id = idOf(entry, idAttribute)
-    if (id !== undefined) names.add(entry.dn, id, login === undefined ? undefined : oneText(entry, login))
+    if (id !== undefined) names.add(entry.dn, id, oneText(entry, memberUid))
   })
   return names
 }

@@ -2,6 +2,7 @@ import type { z } from 'zod'
 import { invalid } from '../../kernel/errors.ts'
 import { firstIssue } from '../../kernel/validation-message.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
+import type { ReadingBounds } from './bounds.ts'
 
 /** Somebody whom a directory has, as it says it now. */
 export interface ReadPerson {
@@ -30,6 +31,11 @@ export interface ReadGroup {
   readonly people: readonly string[]
   /** Ids of the groups in it. The same id may be a person's. */
   readonly groups: readonly string[]
+  /**
+   * Who was in it by one look at it only, and not by the other. They are in it where that keeps them from
+   * something, and not where it gives them something.
+   */
+  readonly unsure?: { readonly people: readonly string[]; readonly groups: readonly string[] }
 }
 
 /** All that a directory has, read to its own end mark. */
@@ -49,6 +55,8 @@ export interface ReadingOptions {
   /** For requests by HTTP: there is no other way out for them. */
   readonly outbound: GuardedFetch
   readonly signal: AbortSignal
+  /** Default `readingBounds`. */
+  readonly bounds?: ReadingBounds
 }
 
 /** A kind of directory that the service reads by itself, as its code defines it. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { keycloakKind } from '../../../src/directory/keycloak/kind.ts'
+import { type ReadingBounds, readingBounds } from '../../../src/directory/reading/bounds.ts'
 import { startTestIssuer, type TestIssuer } from '../../support/issuer.ts'
 import { openRealm, type Realm } from '../../support/keycloak.ts'
 import { native, needsKeycloak } from '../../support/native.ts'
@@ -203,4 +204,39 @@ test('somebody who is passed over while a realm is read, since another one was d
     },
   })
   expect(people.map(({ id }) => id)).toEqual(['b', 'c'])
+})
+
+test('a realm whose lists do not come to an end fills no memory: bytes and entries are bounded', async () => {
+  const kind = keycloakKind.open({ url: 'https://sso.test', realm: 'main', client_id: 'remit' })
+  let asked = 0
+  const read = (bounds: Partial<ReadingBounds>, rows: (path: string, first: number) => readonly unknown[]) =>
+    kind.read({
+      secret: 'secret',
+      signal: new AbortController().signal,
+      bounds: { ...readingBounds, ...bounds },
+      outbound: async (address, { bytesMax }) => {
+        asked += 1
+        // Without a bound it would go on for ever.
+        if (asked > 500) throw new Error('It was asked too often.')
+        const { pathname, searchParams } = new URL(address)
+        const body = pathname.endsWith('/token')
+          ? { access_token: 't', expires_in: 300 }
+          : rows(pathname, Number(searchParams.get('first')))
+        const bytes = Buffer.from(JSON.stringify(body))
+        expect(bytesMax).toBe(readingBounds.answerBytes)
+        return { status: 200, headers: new Headers(), body: bytes }
+      },
+    })
+  const users = Array.from({ length: 100 }, (_, index) => ({ id: `u${index}`, enabled: true }))
+  await expect(read({ entries: 5_000 }, () => users)).rejects.toThrow('within 5000 entries')
+  await expect(read({ bytes: 50_000 }, () => users)).rejects.toThrow('within 50000 bytes')
+  // In each group another one.
+  let made = 0
+  const deep = (path: string, first: number): readonly unknown[] => {
+    if (first > 0 || path.endsWith('/users') || path.endsWith('/members')) return []
+    made += 1
+    return [{ id: `g${made}`, name: 'g' }]
+  }
+  asked = 0
+  await expect(read({ entries: 50 }, deep)).rejects.toThrow('within 50 entries')
 })

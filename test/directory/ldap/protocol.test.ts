@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { ldapKind } from '../../../src/directory/ldap/kind.ts'
+import { type ReadingBounds, readingBounds } from '../../../src/directory/reading/bounds.ts'
 import type { Reading } from '../../../src/directory/reading/kind.ts'
 import { certificateFor } from '../../support/certificate.ts'
 import {
@@ -48,7 +49,15 @@ const group = (name: string, last: number, members: readonly string[]): DoubleEn
 
 async function read(
   answer: (search: DoubleSearch) => DoubleAnswer,
-  { settings = {}, ...options }: { readonly settings?: object; readonly injects?: Buffer } = {},
+  {
+    settings = {},
+    bounds = {},
+    ...options
+  }: {
+    readonly settings?: object
+    readonly bounds?: Partial<ReadingBounds>
+    readonly injects?: Buffer
+  } = {},
 ): Promise<Reading> {
   await using server = await startLdapDouble(answer, { certificate, ...options })
   const kind = ldapKind.open({
@@ -68,6 +77,7 @@ async function read(
     secret: 'secret',
     outbound: () => Promise.reject(new Error('never')),
     signal: new AbortController().signal,
+    bounds: { ...readingBounds, ...bounds },
   })
 }
 
@@ -96,17 +106,18 @@ test('a binary GUID is the id that Active Directory writes, and bit 2 is a disab
   expect(groups).toEqual([{ id: guidText(9), name: 'Staff', people: [guidText(1)], groups: [] }])
 })
 
+const people = ['Anne', 'Bob', 'Eve'].map((name, index) => person(name, index + 1))
+const part = (range: string, ...names: readonly string[]): DoubleEntry => ({
+  dn: `CN=Staff,${groupsBase}`,
+  attributes: {
+    objectGUID: [guid(9)],
+    cn: ['Staff'],
+    member: [],
+    [`member;range=${range}`]: names.map((name) => `CN=${name},${peopleBase}`),
+  },
+})
+
 test('a group that comes in ranges is read to its last one, and one that does not end is not', async () => {
-  const people = ['Anne', 'Bob', 'Eve'].map((name, index) => person(name, index + 1))
-  const part = (range: string, ...names: readonly string[]): DoubleEntry => ({
-    dn: `CN=Staff,${groupsBase}`,
-    attributes: {
-      objectGUID: [guid(9)],
-      cn: ['Staff'],
-      member: [],
-      [`member;range=${range}`]: names.map((name) => `CN=${name},${peopleBase}`),
-    },
-  })
   const ranged =
     (last: DoubleEntry) =>
     ({ base, scope, attributes }: DoubleSearch): DoubleAnswer => {
@@ -128,7 +139,91 @@ test('a group that comes in ranges is read to its last one, and one that does no
   // The entry was deleted, and the name given to another one.
   await expect(
     read(ranged({ ...part('2-*', 'Eve'), attributes: { objectGUID: [guid(8)] } })),
-  ).rejects.toThrow('Names moved')
+  ).rejects.toThrow('moved while it was read')
+})
+
+test('who slips from one range of a group into one that was read before is in it, and whoever left is not', async () => {
+  // Anne leaves behind the first range, and Bob is the first then.
+  let members = ['Anne', 'Bob', 'Eve']
+  const ranged =
+    (leaves: () => void) =>
+    ({ base, scope }: DoubleSearch): DoubleAnswer => {
+      if (base === peopleBase) return all(people)
+      if (scope === 'base') return { entries: [part('1-*', ...members.slice(1))] }
+      const entries = [part('0-0', ...members.slice(0, 1))]
+      leaves()
+      return all(entries)
+    }
+  const { groups } = await read(ranged(() => (members = members.filter((name) => name !== 'Anne'))))
+  expect(groups[0]?.people).toEqual([guidText(2), guidText(3)])
+  // The first moves to the end each time that it is read.
+  await expect(read(ranged(() => (members = [...members.slice(1), ...members.slice(0, 1)])))).rejects.toThrow(
+    'moved while it was read, 3 times',
+  )
+})
+
+test('who moves from one group into one that was read before is in one of both', async () => {
+  let isMoved = false
+  const anne = [`CN=Anne,${peopleBase}`]
+  const { groups } = await read(({ base, cookie }) => {
+    if (base === peopleBase) return all(people)
+    if (cookie !== '') return all([group('Second', 8, isMoved ? [] : anne)])
+    const entries = [group('First', 9, isMoved ? anne : [])]
+    isMoved = true
+    return { entries, cookie: 'two' }
+  })
+  expect(groups.map((one) => one.people)).toEqual([[guidText(1)], []])
+})
+
+test('who moves between groups all the time, however often they are read, is in one of both for sure in none', async () => {
+  let looks = 0
+  const at = (name: string): string[] => [`CN=${name},${peopleBase}`]
+  const { groups, problems } = await read(({ base, cookie }) => {
+    if (base === peopleBase) return all(people)
+    if (cookie === '') {
+      looks += 1
+      return {
+        entries: [group('First', 9, [...at('Eve'), ...(looks % 2 === 0 ? at('Anne') : [])])],
+        cookie: 'two',
+      }
+    }
+    // In the second one at the first look, in the first one at the second.
+    return all([group('Second', 8, looks % 2 === 0 ? [] : at('Anne'))])
+  })
+  expect(groups).toEqual([
+    {
+      id: guidText(9),
+      name: 'First',
+      people: [guidText(3)],
+      groups: [],
+      unsure: { people: [guidText(1)], groups: [] },
+    },
+    {
+      id: guidText(8),
+      name: 'Second',
+      people: [],
+      groups: [],
+      unsure: { people: [guidText(1)], groups: [] },
+    },
+  ])
+  expect(problems).toEqual(['2 groups changed while they were read: what changed counts later.'])
+})
+
+test('a server that does not come to an end fills no memory: bytes, entries, pages and messages are bounded', async () => {
+  const endless =
+    (...entries: readonly DoubleEntry[]) =>
+    (): DoubleAnswer => ({ entries, cookie: 'more' })
+  const within = (bounds: Partial<ReadingBounds>) => ({ bounds })
+  await expect(read(endless(person('Anne', 1)), within({ bytes: 4_000 }))).rejects.toThrow(
+    'does not come to an end within 4000 bytes',
+  )
+  await expect(read(endless(), within({ bytes: 4_000 }))).rejects.toThrow('within 4000 bytes')
+  await expect(read(endless(person('Anne', 1)), within({ entries: 50 }))).rejects.toThrow('within 50 entries')
+  await expect(
+    read(endless(person('x'.repeat(100_000), 1)), within({ answerBytes: 10_000 })),
+  ).rejects.toThrow('a message larger than')
+  const many = Array.from({ length: 21 }, () => person('Anne', 1))
+  await expect(read(endless(...many), within({ pageEntries: 20 }))).rejects.toThrow('larger pages than')
 })
 
 test('a page without entries is no end while there is a cookie, and no cookie at all is none either', async () => {
@@ -185,7 +280,7 @@ test('a name that is another entry’s when the reading ends gives nobody the ot
         : [person('Anne', 1), person('Bob', 2)],
     )
   }
-  await expect(read(alternating)).rejects.toThrow('Names moved while it was read, 3 times')
+  await expect(read(alternating)).rejects.toThrow('moved while it was read, 3 times')
 })
 
 test('somebody who is missing at the second look only is read again, and not taken for gone', async () => {
