@@ -404,9 +404,6 @@ create table directories (
   problem text,
   problems jsonb default '[]'::jsonb not null,
   is_stale boolean default false not null,
-  held_people integer default 0 not null,
-  held_blocks integer default 0 not null,
-  end_held_until timestamp with time zone,
   constraint directories_pkey PRIMARY KEY (name),
   constraint directories_issuer_key UNIQUE (issuer),
   constraint directories_namespace_key UNIQUE (namespace),
@@ -489,6 +486,17 @@ create table directory_users (
 CREATE UNIQUE INDEX directory_users_names ON public.directory_users USING btree (directory, lower(login)) WHERE (deleted_at IS NULL);
 CREATE INDEX directory_users_order ON public.directory_users USING btree (directory, created_at, id) WHERE (deleted_at IS NULL);
 CREATE TRIGGER directory_users_changed AFTER INSERT OR UPDATE ON public.directory_users FOR EACH ROW EXECUTE FUNCTION directory_user_changed();
+
+create table directory_waiting (
+  directory text not null,
+  what text not null,
+  member_id text not null,
+  group_id text not null,
+  is_confirmed boolean default false not null,
+  constraint directory_waiting_pkey PRIMARY KEY (directory, what, member_id, group_id),
+  constraint directory_waiting_directory_fkey FOREIGN KEY (directory) REFERENCES directories(name),
+  constraint directory_waiting_what_check CHECK ((what = ANY (ARRAY['end'::text, 'unblock'::text, 'return'::text])))
+);
 
 create table document_codes (
   doc_no integer not null,

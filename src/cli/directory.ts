@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import { keyAttributes } from '../directory/directories.ts'
+import type { ListedWaiting } from '../directory/reading/waiting.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
+import { printable } from '../kernel/printable.ts'
 import { type MachineDeps, printList } from './listing.ts'
 
 interface AddFlags {
@@ -81,14 +83,24 @@ export function addDirectoryCommands(program: Command, { admin, terminal }: Mach
       terminal.say(`The directory ${name} is read next.`)
     })
   directory
-    .command('end <name>')
+    .command('waiting <name>')
     .description(
-      'Ends for good what waits for your word, since too many are missing from a directory at once.',
+      'Prints who would end, or come back, by your word only: too many at once, the directory may be wrong.',
     )
-    .requiredOption('--waiting <count>', 'how many that is, as list says')
-    .action(async (name: string, { waiting }: { readonly waiting: string }) => {
-      await admin.run('directory_end', { name, waiting: Number(waiting) })
-      terminal.say(`What was missing from ${name} ends with its next reading.`)
+    .option('--json', 'one line of JSON for everybody with whom the same would be done', false)
+    .action(async (name: string, { json }: { readonly json: boolean }) => {
+      const answer = await admin.run('directory_waiting', { name })
+      const waiting = answer['waiting'] as readonly ListedWaiting[]
+      for (const set of waiting) terminal.out(json ? JSON.stringify(set) : waitingText(name, set))
+      if (waiting.length === 0) terminal.say('Nothing waits.')
+    })
+  directory
+    .command('confirm <name>')
+    .description('Has done what waits for your word, with exactly those whom waiting names.')
+    .requiredOption('--digest <digest>', 'of them, as waiting says')
+    .action(async (name: string, { digest }: { readonly digest: string }) => {
+      await admin.run('directory_confirm', { name, digest })
+      terminal.say(`It is done by the next reading of ${name}, now.`)
     })
   directory
     .command('token <name>')
@@ -120,4 +132,17 @@ export function addDirectoryCommands(program: Command, { admin, terminal }: Mach
       const { groups } = await admin.run('directory_groups', { name })
       printList(terminal, groups, { json, whenEmpty: 'No groups.', name: 'group' })
     })
+}
+
+const becomes: Readonly<Record<ListedWaiting['what'], string>> = {
+  end: 'They are missing, and shut out. What they have would end for good',
+  unblock: 'They are missing from groups that keep them from something, and would read more',
+  return: 'They were ended, and would be active again',
+}
+
+function waitingText(directory: string, { what, digest, members }: ListedWaiting): string {
+  const lines = members.map(({ member, group, name }) =>
+    printable(group === null ? `  ${member}` : `  ${member} in ${group} (${name ?? ''})`),
+  )
+  return [`${becomes[what]}: directory confirm ${directory} --digest ${digest}`, ...lines].join('\n')
 }

@@ -8,6 +8,7 @@ import type { Runtime } from '../store/runtime.ts'
 import type { Sql } from '../store/sql.ts'
 import type { DirectoryKind } from './reading/kind.ts'
 import type { DirectoryReading } from './reading/totals.ts'
+import { confirmWaiting, type ListedWaiting, listWaiting } from './reading/waiting.ts'
 import { type NewDirectory, type Way, wayOf } from './ways.ts'
 
 /** The attribute of a user that is the issuer's `sub`. */
@@ -52,6 +53,8 @@ export interface ListedGroup {
   /** `group:acme/g_…` */
   readonly group: string
   readonly name: string
+  /** By which the directory itself knows it: two may have one name. Null: it gives none. */
+  readonly id: string | null
   readonly members: number
 }
 
@@ -67,11 +70,13 @@ export interface Directories {
   list(): Promise<ListedDirectory[]>
   /** Has one read now that the service reads; 422 for any other. */
   wake(name: string): Promise<void>
+  /** What of its last reading waits for somebody's word; 422 for no such directory. */
+  waitingOf(name: string): Promise<ListedWaiting[]>
   /**
-   * Ends what the people have who are missing, and lets the memberships end that are: what was held until
-   * somebody says so. `held` is how many that is: 409 where it is another number by now.
+   * Has done, by a reading now, what waits under this digest, and nothing that waits since; 409 where it
+   * stands for nothing that waits. 422 for one that is not read.
    */
-  endHeld(name: string, held: number): Promise<void>
+  confirm(name: string, digest: string): Promise<void>
   /** Its groups by their names; 422 for no such directory. */
   groupsOf(name: string): Promise<ListedGroup[]>
   /**
@@ -147,7 +152,8 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
            (select count(*) from directory_users where directory = name and is_held) as held,
            case when kind <> 'scim' then jsonb_build_object('origin', origin, 'readAt', read_at, 'endedAt', ended_at,
              'failures', failures, 'problem', problem, 'problems', problems, 'isStale', is_stale,
-             'heldPeople', held_people, 'heldBlocks', held_blocks) end as reading,
+             'waiting', (select jsonb_object_agg(what, count) from (select what, count(*) from directory_waiting
+                where directory = name and not is_confirmed group by what) as waiting)) end as reading,
            (select count(*) from directory_users where directory = name and deleted_at is null) as users,
            (select count(*) from directory_users join people on key = account
             where directory = directories.name and deleted_at is null) as "usersSeen",
@@ -166,24 +172,17 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
       )
       if (rows.length === 0) throw invalid('name', `There is no directory ${name} that the service reads.`)
     },
-    async endHeld(name, held) {
-      const [row] = await database.query<{ held: number; isSame: boolean }>(
-        `update directories set
-           end_held_until = case when held_people + held_blocks = $2 then now() else end_held_until end,
-           next_at = case when held_people + held_blocks = $2 then now() else next_at end
-         where name = $1 and kind <> 'scim' returning held_people + held_blocks as held`,
-        [name, held],
-      )
-      if (row === undefined) throw invalid('name', `There is no directory ${name} that the service reads.`)
-      if (row.held !== held)
-        throw new AppError('conflict', { field: 'held', public: `${row.held} are held now.` })
+    async waitingOf(name) {
+      await assertThere(database, name)
+      return listWaiting(database, name)
     },
+    confirm: (name, digest) => confirmWaiting(database, name, digest),
     async groupsOf(name) {
-      const [row] = await database.query('select from directories where name = $1', [name])
-      if (row === undefined) throw invalid('name', `There is no directory ${name}.`)
+      await assertThere(database, name)
       return database.query<ListedGroup>(
         `select 'group:' || prefix || id as "group", attributes ->> 'displayName' as name,
-           (select count(*) from directory_members where group_id = id) as members
+           coalesce(immutable_id, attributes ->> 'externalId') as id,
+           (select count(*) from directory_members where group_id = directory_groups.id) as members
          from directory_groups join directories on directories.name = directory
          where directory = $1 and deleted_at is null order by 2, 1`,
         [name],
@@ -230,6 +229,11 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
         : undefined
     },
   }
+}
+
+async function assertThere(sql: Sql, name: string): Promise<void> {
+  const [row] = await sql.query('select from directories where name = $1', [name])
+  if (row === undefined) throw invalid('name', `There is no directory ${name}.`)
 }
 
 /** Nobody else brings these people or writes groups that begin so. */

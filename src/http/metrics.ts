@@ -159,8 +159,8 @@ export const observeDirectories = (
     ['remit_directories_age_seconds', 'Since a reading was complete, of the oldest.', ({ age }) => age],
     [
       'remit_directory_waiting',
-      'People and blocks that are missing and wait for a word.',
-      ({ held }) => held,
+      'People and blocks that would end, and people who would come back, by a word.',
+      ({ waiting }) => waiting,
     ],
   ])
 

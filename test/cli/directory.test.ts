@@ -66,7 +66,7 @@ test('what is wrong is refused by name', async () => {
   )
 })
 
-test('a directory that is read is registered with its settings, read when one says so, and ended by its number', async () => {
+test('a directory that is read is registered with its settings, read when one says so, and what waits is done by its digest', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'remit-directory-'))
   const settings = join(folder, 'ldap.json')
   const people = { base: 'dc=x', filter: '(uid=*)', key: 'uid', id: 'entryUUID', active: 'always' }
@@ -99,10 +99,42 @@ test('a directory that is read is registered with its settings, read when one sa
     problem: null,
     problems: [],
     stale: false,
-    waiting: 0,
+    waiting: null,
   })
   expect(await run('directory', 'sync', 'read')).toMatchObject({ code: 0 })
   expect((await run('directory', 'sync', 'acme')).stderr).toContain('that the service reads')
-  expect((await run('directory', 'end', 'read', '--waiting', '3')).stderr).toContain('0 are held now')
+  expect((await run('directory', 'waiting', 'read')).stderr).toBe('Nothing waits.\n')
+  expect((await run('directory', 'waiting', 'none')).stderr).toContain('There is no directory none')
+  await world.database.query(
+    `with users as (insert into directory_users (id, directory, sub, account, login, attributes, is_active, created_at, changed_at)
+       values ('u_1', 'read', 'anne', 'read/anne', 'anne', '{}', false, now(), now())),
+     groups as (insert into directory_groups (id, directory, attributes, created_at, changed_at)
+       values ('g_1', 'read', '{"displayName": "Left"}', now(), now()))
+     insert into directory_waiting (directory, what, member_id, group_id)
+     values ('read', 'return', 'u_1', ''), ('read', 'unblock', 'u_1', 'g_1'), ('read', 'unblock', 'g_2', 'g_1')`,
+  )
+  const waiting = (await run('directory', 'waiting', 'read', '--json')).stdout.trim().split('\n')
+  const [back, unblock] = waiting.map((line) => JSON.parse(line) as { readonly digest: string })
+  expect(back).toEqual({
+    what: 'return',
+    digest: expect.stringMatching(/^[0-9a-f]{64}$/),
+    members: [{ member: 'user:read/anne', group: null, name: null }],
+  })
+  expect((await run('directory', 'waiting', 'read')).stdout).toBe(
+    `They were ended, and would be active again: directory confirm read --digest ${back?.digest}
+  user:read/anne
+They are missing from groups that keep them from something, and would read more: directory confirm read --digest ${unblock?.digest}
+  user:read/anne in group:read/g_1 (Left)
+  group:read/g_2#member in group:read/g_1 (Left)
+`,
+  )
+  const confirm = (digest = '') => run('directory', 'confirm', 'read', '--digest', digest)
+  expect((await confirm('0'.repeat(64))).stderr).toContain('This is not what waits now.')
+  expect(await confirm(back?.digest)).toMatchObject({ code: 0 })
+  expect((await confirm(back?.digest)).stderr).toContain('This is not what waits now.')
+  const confirmed = await world.database.query('select what from directory_waiting where is_confirmed')
+  expect(confirmed).toEqual([{ what: 'return' }])
+  const [, listed] = (await run('directory', 'list', '--json')).stdout.trim().split('\n')
+  expect(JSON.parse(listed ?? '')).toMatchObject({ waiting: { unblock: 2 } })
   expect((await run('directory', 'token', 'read')).stderr).toContain('that comes by SCIM')
 })

@@ -61,7 +61,7 @@ export const directoryCommands = {
               problem: reading.problem,
               problems: reading.problems,
               stale: reading.isStale,
-              waiting: reading.heldPeople + reading.heldBlocks,
+              waiting: reading.waiting,
             }),
       }),
     ),
@@ -73,10 +73,13 @@ export const directoryCommands = {
     await directories.wake(name)
     return {}
   }),
-  directory_end: command(
-    z.strictObject({ name: id, waiting: z.int().min(1) }),
-    async ({ name, waiting }, { directories }) => {
-      await directories.endHeld(name, waiting)
+  directory_waiting: command(z.strictObject({ name: id }), async ({ name }, { directories }) => ({
+    waiting: await directories.waitingOf(name),
+  })),
+  directory_confirm: command(
+    z.strictObject({ name: id, digest: z.string().min(1) }),
+    async ({ name, digest }, { directories }) => {
+      await directories.confirm(name, digest)
       return {}
     },
   ),

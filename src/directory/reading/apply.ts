@@ -6,6 +6,7 @@ import type { DirectoryPeople, Feeder, PersonLife } from '../people.ts'
 import type { Reading } from './kind.ts'
 import { applyGroups } from './members.ts'
 import { type PeoplePlan, type PersonRow, planPeople } from './plan.ts'
+import { readConfirmed, type Waiting } from './waiting.ts'
 
 /** What applying a reading takes. */
 export interface ApplyDeps {
@@ -15,10 +16,6 @@ export interface ApplyDeps {
   readonly now: () => Date
   /** Commits only while this process may write for the directory; else it throws {@link Lost}. */
   readonly transaction: <T>(work: (sql: Sql) => Promise<T>) => Promise<T>
-  /** Missing people who were held at that time may be ended, by somebody's word. */
-  readonly endHeldUntil: Date | undefined
-  /** So many memberships that keep somebody from something may end, by the same word. */
-  readonly endBlocksUpTo: number
 }
 
 /** Ends what is under way as it stands: another process has the directory. */
@@ -38,10 +35,8 @@ export interface Report {
 
 /** What became of a reading. */
 export interface Applied {
-  /** Missing people who are shut out, and what they have waits for somebody's word. */
-  readonly heldPeople: number
-  /** Memberships that keep somebody from something, are missing, and stay until then. */
-  readonly heldBlocks: number
+  /** What of it is done by somebody's word only, with what they said it of. */
+  readonly waiting: readonly Waiting[]
   readonly problems: readonly string[]
 }
 
@@ -62,31 +57,38 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
       })
     },
   }
-  const rows = await deps.transaction((sql) => readPeople(sql, feeder))
+  const { rows, isConfirmed } = await deps.transaction(async (sql) => ({
+    rows: await readPeople(sql, feeder),
+    isConfirmed: await readConfirmed(sql, feeder.directory.name),
+  }))
   const {
     added,
     turns,
-    heldPeople,
+    waiting,
     problems: unclear,
-  } = planPeople(feeder.directory, reading, rows, deps.endHeldUntil)
+  } = planPeople(feeder.directory, reading, rows, isConfirmed)
   problems.push(...unclear)
   const turn = (row: PersonRow, to: PersonLife) =>
     report.attempt(row.account, () => turnPerson(deps, feeder, row, to))
   for (const { row, to } of turns) if (to !== 'active') await turn(row, to)
   for (const person of added) await report.attempt(person.account, () => addPerson(deps, feeder, person))
-  const { heldBlocks } = await applyGroups(deps, feeder, reading, report)
+  const groups = { ...deps, isConfirmed }
+  const blocks = await applyGroups(groups, feeder, reading, report)
   const back = turns.filter(({ to }) => to === 'active')
   for (const { row, to } of back) await turn(row, to)
   // What they had ended as they came back: the directory has said where they are now.
-  if (back.length > 0) await applyGroups(deps, feeder, reading, { ...report, note: () => undefined })
+  const later =
+    back.length > 0
+      ? await applyGroups(groups, feeder, reading, { ...report, note: () => undefined })
+      : undefined
   // First: of many problems the last are cut off.
-  return { heldPeople, heldBlocks, problems: [...failures, ...problems] }
+  return { waiting: [...waiting, ...(later ?? blocks)], problems: [...failures, ...problems] }
 }
 
 const readPeople = (sql: Sql, { directory }: Feeder): Promise<PersonRow[]> =>
   sql.query<PersonRow>(
-    `select id, sub, account, is_active as "isActive", is_held as "isHeld", immutable_id as "immutableId",
-       changed_at as "changedAt"
+    `select id, sub, account, is_active as "isActive", is_held as "isHeld",
+       immutable_id as "immutableId"
      from directory_users where directory = $1 and immutable_id is not null order by id`,
     [directory.name],
   )

@@ -6,6 +6,7 @@ import type { ApplyDeps, Report } from './apply.ts'
 import { withoutCircles } from './circles.ts'
 import type { ReadGroup, Reading } from './kind.ts'
 import { isTooMany } from './plan.ts'
+import type { Confirmed, Waiting } from './waiting.ts'
 
 interface GroupRow {
   readonly id: string
@@ -35,19 +36,19 @@ interface GroupPlan {
 /**
  * Makes the members of all groups as they were read. Whoever leaves a group reads less at once; who is kept
  * from something by a group leaves it last, so that nobody who moves from one such group to another is out of
- * both. Returns how many such memberships are missing and stay.
+ * both. Returns those of such memberships that are missing and end by somebody's word only.
  */
 export async function applyGroups(
-  deps: ApplyDeps,
+  deps: ApplyDeps & { readonly isConfirmed: Confirmed },
   feeder: Feeder,
   reading: Reading,
   report: Report,
-): Promise<{ readonly heldBlocks: number }> {
+): Promise<readonly Waiting[]> {
   const { transaction } = deps
   const known = new Set((await transaction((sql) => readGroups(sql, feeder))).map((row) => row.immutableId))
   for (const group of reading.groups)
     if (!known.has(group.id)) await report.attempt(group.name, () => makeGroup(deps, feeder, group))
-  const { plans, heldBlocks } = await transaction((sql) => planGroups(deps, sql, feeder, reading, report))
+  const { plans, waiting } = await transaction((sql) => planGroups(deps, sql, feeder, reading, report))
   const write = async (part: 'removed' | 'given', chosen: readonly GroupPlan[]) => {
     for (const plan of chosen)
       await report.attempt(plan.name ?? plan.row.name ?? plan.row.id, () =>
@@ -70,7 +71,7 @@ export async function applyGroups(
     'removed',
     leaving.filter(({ isRestricting }) => isRestricting),
   )
-  return { heldBlocks }
+  return waiting
 }
 
 async function makeGroup({ transaction, newId, now }: ApplyDeps, feeder: Feeder, { id, name }: ReadGroup) {
@@ -132,12 +133,12 @@ const readGroups = (sql: Sql, { directory }: Feeder): Promise<GroupRow[]> =>
   )
 
 async function planGroups(
-  { memberships, endBlocksUpTo }: ApplyDeps,
+  { memberships, isConfirmed }: ApplyDeps & { readonly isConfirmed: Confirmed },
   sql: Sql,
   feeder: Feeder,
   reading: Reading,
   report: Report,
-): Promise<{ readonly plans: readonly GroupPlan[]; readonly heldBlocks: number }> {
+): Promise<{ readonly plans: readonly GroupPlan[]; readonly waiting: readonly Waiting[] }> {
   const { name } = feeder.directory
   const rows = await readGroups(sql, feeder)
   const users = await sql.query<{ id: string; immutableId: string; isActive: boolean }>(
@@ -157,7 +158,9 @@ async function planGroups(
   const plans = rows.map((row): GroupPlan => {
     const now = byGroup.get(row.id) ?? []
     const listed = new Set(now.map(({ id }) => id))
-    const should = wanted.members.get(row.id) ?? new Set<string>()
+    const isRestricting = restricting.has(row.id)
+    const { sure = [], unsure = [] } = wanted.members.get(row.id) ?? {}
+    const should = new Set([...sure, ...(isRestricting ? unsure : [])])
     return {
       row,
       name: wanted.names.get(row.id),
@@ -166,20 +169,25 @@ async function planGroups(
         isDormant && should.has(id) && !inactive.has(id) ? [id] : [],
       ),
       removed: now.flatMap(({ id }) => (should.has(id) ? [] : [id])),
-      isRestricting: restricting.has(row.id),
+      isRestricting,
     }
   })
   const blocks = plans.filter(({ isRestricting }) => isRestricting)
-  const lifted = blocks.reduce((count, { removed }) => count + removed.length, 0)
-  const all = blocks.reduce((count, { row }) => count + (byGroup.get(row.id)?.length ?? 0), 0)
-  const isHeld = lifted > endBlocksUpTo && (isTooMany(lifted, all) || (lifted > 0 && !reading.isCertain))
-  if (!isHeld) return { plans, heldBlocks: 0 }
-  report.note(
-    `${lifted} of ${all} memberships that keep somebody from something are missing. They stay until you say that they end.`,
+  const lifted = blocks.flatMap(({ row, removed }) =>
+    removed.map((memberId): Waiting => ({ what: 'unblock', memberId, groupId: row.id })),
   )
+  const all = blocks.reduce((count, { row }) => count + (byGroup.get(row.id)?.length ?? 0), 0)
+  if (!isTooMany(lifted.length, all) && reading.isCertain) return { plans, waiting: [] }
+  const held = lifted.filter((waiting) => !isConfirmed(waiting)).length
+  if (held > 0)
+    report.note(
+      `${held} of ${all} memberships that keep somebody from something are missing. They stay until you say that they end.`,
+    )
+  const mayEnd = ({ row, removed }: GroupPlan) =>
+    removed.filter((memberId) => isConfirmed({ what: 'unblock', memberId, groupId: row.id }))
   return {
-    plans: plans.map((plan) => (plan.isRestricting ? { ...plan, removed: [] } : plan)),
-    heldBlocks: lifted,
+    plans: plans.map((plan) => (plan.isRestricting ? { ...plan, removed: mayEnd(plan) } : plan)),
+    waiting: lifted,
   }
 }
 
@@ -190,7 +198,10 @@ function wantedMembers(
   users: readonly { readonly id: string; readonly immutableId: string }[],
   report: Report,
 ): {
-  readonly members: ReadonlyMap<string, ReadonlySet<string>>
+  readonly members: ReadonlyMap<
+    string,
+    { readonly sure: readonly string[]; readonly unsure: readonly string[] }
+  >
   readonly names: ReadonlyMap<string, string>
 } {
   const groupIds = new Map(rows.map((row) => [row.immutableId, row.id]))
@@ -199,20 +210,27 @@ function wantedMembers(
     const id = groupIds.get(group.id)
     return id === undefined ? [] : [{ ...group, row: id }]
   })
+  const groupsOf = (ids: readonly string[] = []) => ids.flatMap((id) => groupIds.get(id) ?? [])
+  const peopleOf = (ids: readonly string[] = []) =>
+    ids.flatMap((person) => (userIds.get(person) ?? []).map(({ id }) => id))
   const { edges, broken } = withoutCircles(
     new Map(
-      own.map(({ row, groups: inside }) => [row, new Set(inside.flatMap((id) => groupIds.get(id) ?? []))]),
+      own.map(({ row, groups: inside, unsure }) => [
+        row,
+        new Set([...groupsOf(inside), ...groupsOf(unsure?.groups)]),
+      ]),
     ),
   )
   const names = new Map(own.map(({ row, name }) => [row, name]))
   for (const group of broken)
     report.note(`${names.get(group) ?? group} would be in itself: groups that lead back to it are left out.`)
-  const members = own.map(({ row, people }): [string, ReadonlySet<string>] => [
-    row,
-    new Set([
-      ...people.flatMap((person) => (userIds.get(person) ?? []).map(({ id }) => id)),
-      ...(edges.get(row) ?? []),
-    ]),
-  ])
+  const members = own.map(({ row, people, groups: inside, unsure }) => {
+    const isLeft = (group: string) => edges.get(row)?.has(group) === true
+    const sure = [...peopleOf(people), ...groupsOf(inside).filter(isLeft)]
+    return [
+      row,
+      { sure, unsure: [...peopleOf(unsure?.people), ...groupsOf(unsure?.groups).filter(isLeft)] },
+    ] as const
+  })
   return { members: new Map(members), names }
 }

@@ -13,6 +13,7 @@ import { directoryActor, type Memberships } from '../memberships.ts'
 import type { DirectoryPeople, Feeder } from '../people.ts'
 import { type Applied, type ApplyDeps, applyReading, Lost } from './apply.ts'
 import type { DirectoryKind } from './kind.ts'
+import { replaceWaiting } from './waiting.ts'
 
 /** Reads the directories that are due, each by one process at a time. */
 export interface DirectoryRunner extends AsyncDisposable {
@@ -50,8 +51,6 @@ interface DirectoryRow extends Omit<BringingDirectory, 'preset'> {
   readonly settings: unknown
   readonly origin: string
   readonly secret: string
-  readonly endHeldUntil: Date | null
-  readonly heldBlocks: number
 }
 
 const lookEveryMs = 1_000
@@ -178,8 +177,8 @@ async function turn(
 ): Promise<void> {
   const { database, kinds, secrets, trusted, outbound, newTxn, now } = deps
   const [row] = await database.query<DirectoryRow & { readonly beganAt: Date }>(
-    `select name, issuer, namespace, prefix, kind, settings, origin, secret, held_blocks as "heldBlocks",
-       end_held_until as "endHeldUntil", now() as "beganAt" from directories where name = $1`,
+    `select name, issuer, namespace, prefix, kind, settings, origin, secret, now() as "beganAt"
+     from directories where name = $1`,
     [name],
   )
   if (row === undefined) return
@@ -201,8 +200,6 @@ async function turn(
         signal.throwIfAborted()
         return lease.transaction(work)
       },
-      endHeldUntil: row.endHeldUntil ?? undefined,
-      endBlocksUpTo: row.endHeldUntil === null ? 0 : row.heldBlocks,
     }
     await noteEnd(lease, row, await applyReading(applying, feeder, reading))
   } catch (error) {
@@ -211,18 +208,16 @@ async function turn(
   }
 }
 
-type Begun = Pick<DirectoryRow, 'endHeldUntil'> & { readonly name: string; readonly beganAt: Date }
+interface Begun {
+  readonly name: string
+  readonly beganAt: Date
+}
 
-const noteEnd = (
-  lease: Lease,
-  { name, beganAt, endHeldUntil }: Begun,
-  { heldPeople, heldBlocks, problems }: Applied,
-): Promise<unknown> =>
-  lease.transaction((sql) =>
-    sql.query(
+const noteEnd = (lease: Lease, { name, beganAt }: Begun, { waiting, problems }: Applied): Promise<unknown> =>
+  lease.transaction(async (sql) => {
+    await sql.query(
       `update directories set began_at = $2, read_at = $2, ended_at = now(), failures = 0, problem = null,
-         is_stale = false, problems = $3::jsonb, held_people = $4, held_blocks = $5,
-         end_held_until = case when end_held_until = $6 then null else end_held_until end,
+         is_stale = false, problems = $3::jsonb,
          -- Whoever had it read again meanwhile is not passed over.
          next_at = case when next_at > $2 then next_at else now() + make_interval(secs => poll_seconds) end
        where name = $1`,
@@ -232,12 +227,10 @@ const noteEnd = (
         JSON.stringify(
           problems.slice(0, problemsMax).map((problem) => printable(problem).slice(0, problemLengthMax)),
         ),
-        heldPeople,
-        heldBlocks,
-        endHeldUntil,
       ],
-    ),
-  )
+    )
+    await replaceWaiting(sql, name, waiting)
+  })
 
 const noteFailure = (lease: Lease, { name, beganAt }: Begun, error: unknown): Promise<unknown> =>
   lease

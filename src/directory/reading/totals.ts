@@ -1,4 +1,5 @@
 import type { Sql } from '../../store/sql.ts'
+import type { WaitingWhat } from './waiting.ts'
 
 /** How the readings of a directory stand. */
 export interface DirectoryReading {
@@ -15,8 +16,8 @@ export interface DirectoryReading {
   readonly problems: readonly string[]
   /** Its memberships are too old: those that give something are out of OpenFGA until the next one. */
   readonly isStale: boolean
-  readonly heldPeople: number
-  readonly heldBlocks: number
+  /** How many wait for somebody's word, by what would become of them; null: nobody. */
+  readonly waiting: Readonly<Partial<Record<WaitingWhat, number>>> | null
 }
 
 /** What operators see of all directories together that the service reads. */
@@ -26,7 +27,7 @@ export interface DirectoryTotals {
   readonly failing: number
   /** Seconds since the beginning of the last complete reading of the one where that is longest ago. */
   readonly age: number
-  readonly held: number
+  readonly waiting: number
 }
 
 /** Counts all of it anew. */
@@ -36,7 +37,7 @@ export const readDirectoryTotals = async (sql: Sql): Promise<DirectoryTotals | u
       `select count(*)::float8 as directories, (count(*) filter (where is_stale))::float8 as stale,
          (count(*) filter (where failures > 0))::float8 as failing,
          coalesce(max(extract(epoch from now() - coalesce(read_at, created_at))), 0)::float8 as age,
-         coalesce(sum(held_people + held_blocks), 0)::float8 as held
+         (select count(*) from directory_waiting where not is_confirmed)::float8 as waiting
        from directories where kind <> 'scim'`,
     )
   )[0]

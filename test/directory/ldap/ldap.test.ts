@@ -1,5 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
+import {
+  type DoubleAnswer,
+  type DoubleEntry,
+  type LdapDouble,
+  startLdapDouble,
+} from '../../support/ldap-double.ts'
 import { needsSlapd } from '../../support/slapd.ts'
 import { ManageDsaItControl } from './manage.ts'
 import { type LdapWorld, openLdapWorld } from './world.ts'
@@ -33,6 +39,20 @@ describe('a directory that is read by LDAP', needsSlapd, () => {
     expect(await world.members()).toEqual({ all: ['#staff', 'carol'], staff: ['anne', 'bob'] })
     const [listed] = await world.service.directories.list()
     expect(listed).toMatchObject({ users: 7, groups: 2, kind: 'ldap', keyAttribute: 'uid' })
+  })
+
+  test('tells groups of one name apart by the ids that the directory gives them', async () => {
+    const { slapd } = world
+    const second = `cn=staff,ou=more,ou=groups,${slapd.base}`
+    await slapd.add(`ou=more,ou=groups,${slapd.base}`, { objectClass: 'organizationalUnit', ou: 'more' })
+    await slapd.add(second, { objectClass: 'groupOfNames', cn: 'staff', member: 'cn=nobody' })
+    await readWell()
+    const listed = (await world.service.directories.groupsOf('acme')).filter(({ name }) => name === 'staff')
+    const [first = ''] = await slapd.read(world.groupDn('staff'), 'entryUUID')
+    const [other = ''] = await slapd.read(second, 'entryUUID')
+    expect(listed.map(({ id }) => id).sort()).toEqual([first, other].sort())
+    await slapd.client.del(second)
+    await world.database.query('delete from directory_groups where immutable_id = $1', [other])
   })
 
   test('lets people in a group in a group read, and takes that away with the membership', async () => {
@@ -241,9 +261,17 @@ describe('a directory that is read by LDAP', needsSlapd, () => {
 
 describe('a reading by LDAP that is not whole', needsSlapd, () => {
   let world: LdapWorld
+  let double: LdapDouble
+  /** What the double has at a look at groups, the first, the second and so on. */
+  let atLook = (_: 'people' | 'groups', __: number): DoubleAnswer => ({ entries: [], cookie: '' })
   const keys = Array.from({ length: 12 }, (_, index) => `p${index}`)
   beforeAll(async () => {
-    world = await openLdapWorld()
+    let looks = 0
+    double = await startLdapDouble(({ base }) => {
+      if (base.startsWith('ou=groups')) looks += 1
+      return atLook(base.startsWith('ou=groups') ? 'groups' : 'people', looks)
+    })
+    world = await openLdapWorld({ double: double.url })
     for (const key of keys) await world.person(key)
     await world.group('staff', ...keys.map(world.dnOf))
     await world.group('blocked', ...keys.map(world.dnOf))
@@ -263,7 +291,10 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
       },
     })
   })
-  afterAll(() => world?.[Symbol.asyncDispose]())
+  afterAll(async () => {
+    await world?.[Symbol.asyncDispose]()
+    await double?.[Symbol.asyncDispose]()
+  })
 
   const everybody = (access: string) => [
     `to * by dn.exact="cn=remit,${world.slapd.base}" ${access} by anonymous auth by * none`,
@@ -322,8 +353,11 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
       `to dn.children="ou=people,${slapd.base}" by anonymous auth by * none`,
       ...everybody('read'),
     ])
-    const { problem, problems, heldPeople } = await world.read()
-    expect({ problem, heldPeople }).toEqual({ problem: null, heldPeople: left.length })
+    const { problem, problems, waiting } = await world.read()
+    expect({ problem, waiting }).toEqual({
+      problem: null,
+      waiting: { end: left.length, unblock: left.length },
+    })
     expect(problems).toContain(
       '11 of 11 people are missing. They are shut out; what they have ends by your word.',
     )
@@ -340,15 +374,31 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
       `to dn.children="ou=people,${slapd.base}" by anonymous auth by * none`,
       ...everybody('read'),
     ])
-    const { heldPeople: people, heldBlocks } = await world.read()
-    await expect(service.directories.endHeld('acme', people + heldBlocks + 1)).rejects.toMatchObject({
-      field: 'held',
-    })
-    await service.directories.endHeld('acme', people + heldBlocks)
-    expect(await world.read()).toMatchObject({ heldPeople: 0, heldBlocks: 0 })
+    await world.read()
+    const { digest, members } = await world.waiting('end')
+    expect(members).toContainEqual({ member: 'user:acme/p2', group: null, name: null })
+    // One of them is seen again: a yes to all of them is none to the others.
+    const kept = await world.lend('acme/p11', 'research-bot', 'collection:handbook')
+    await slapd.allow([
+      `to dn.exact="${world.dnOf('p11')}" by dn.exact="${slapd.reader.dn}" read by anonymous auth by * none`,
+      `to dn.children="ou=people,${slapd.base}" by anonymous auth by * none`,
+      ...everybody('read'),
+    ])
+    expect(await world.read()).toMatchObject({ waiting: { end: left.length - 1 } })
+    await expect(service.directories.confirm('acme', digest)).rejects.toMatchObject({ field: 'digest' })
+    expect((await world.read()).waiting).toMatchObject({ end: left.length - 1 })
+    await world.confirm('end')
+    await world.confirm('unblock')
+    expect(await world.read()).toMatchObject({ waiting: null })
     expect(await service.delegations.isLive(delegation)).toBe(false)
+    expect(await service.delegations.isLive(kept)).toBe(true)
+
+    // Who was ended comes back by a word of its own.
     await slapd.allow(everybody('read'))
-    expect((await world.read()).problems).toEqual([])
+    expect(await world.read()).toMatchObject({ waiting: { return: left.length - 1 } })
+    expect(await world.status(await world.personToken('p2', later()))).toBe(401)
+    await world.confirm('return')
+    expect(await world.read()).toMatchObject({ waiting: null, problems: [] })
     expect(await world.found(await world.personToken('p2', later()))).toEqual(['handbook/open'])
   })
 
@@ -363,7 +413,7 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
       active: 'always',
     }
     await world.register({ people: { ...people, active_filter: '(employeeType=mistyped)' } })
-    expect(await world.read()).toMatchObject({ problem: null, heldPeople: 11 })
+    expect(await world.read()).toMatchObject({ problem: null, waiting: { end: 11 } })
     expect(await world.status(await world.personToken('p4', later()))).toBe(401)
     expect(await service.delegations.isLive(delegation)).toBe(true)
     await world.register({ people })
@@ -377,15 +427,29 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
       `to dn.children="ou=groups,${slapd.base}" attrs=member by anonymous auth by * none`,
       ...everybody('read'),
     ])
-    expect(await world.read()).toMatchObject({ problem: null, heldBlocks: 11 })
+    expect(await world.read()).toMatchObject({ problem: null, waiting: { unblock: 11 } })
     expect(await world.members()).toMatchObject({ staff: [] })
     expect((await world.members())['blocked']).toHaveLength(11)
     await slapd.allow(everybody('read'))
-    expect(await world.read()).toMatchObject({ heldBlocks: 0, problems: [] })
+    expect(await world.read()).toMatchObject({ waiting: null, problems: [] })
+
+    // As many, and others: a yes to the first is none to these.
+    await world.setMembers('blocked', world.dnOf('p2'))
+    expect(await world.read()).toMatchObject({ waiting: { unblock: 10 } })
+    const { digest, members } = await world.waiting('unblock')
+    const group = await world.groupId('blocked')
+    expect(members).toContainEqual({ member: 'user:acme/p3', group, name: 'blocked' })
+    await world.setMembers('blocked', world.dnOf('p3'))
+    expect(await world.read()).toMatchObject({ waiting: { unblock: 10 } })
+    await expect(service.directories.confirm('acme', digest)).rejects.toMatchObject({ field: 'digest' })
+    // Who is missing only since the yes is not in it.
+    await world.confirm('unblock')
     await world.setMembers('blocked')
-    expect(await world.read()).toMatchObject({ heldBlocks: 11 })
-    await service.directories.endHeld('acme', 11)
-    expect(await world.read()).toMatchObject({ heldBlocks: 0 })
+    expect(await world.read()).toMatchObject({ waiting: { unblock: 1 } })
+    expect((await world.members())['blocked']).toEqual(['p3'])
+    await world.confirm('unblock')
+    expect(await world.read()).toMatchObject({ waiting: null })
+    expect(await world.members()).toMatchObject({ blocked: [] })
     expect(await world.found(await world.personToken('p2', later()))).toEqual([
       'handbook/open',
       'handbook/shut',
@@ -430,6 +494,102 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
     await slapd.allow(everybody('read'))
     await world.read()
     expect(await world.status(await world.personToken('p3', later()))).toBe(200)
+  })
+
+  test('keeps a block on whom one look of two finds in it, and gives them nothing by a group of which that is so', async () => {
+    const there = keys.filter((key) => key !== 'p1')
+    const entry = async (dn: string, more: Readonly<Record<string, readonly string[]>>) => ({
+      dn,
+      attributes: { entryUUID: await world.slapd.read(dn, 'entryUUID'), ...more },
+    })
+    const people: DoubleEntry[] = []
+    for (const key of there) people.push(await entry(world.dnOf(key), { uid: [key] }))
+    const groups = async (member: readonly string[]) => [
+      await entry(world.groupDn('staff'), { cn: ['staff'], member }),
+      await entry(world.groupDn('blocked'), { cn: ['blocked'], member }),
+    ]
+    const all = await groups(there.map(world.dnOf))
+    const without = await groups(there.filter((key) => key !== 'p2').map(world.dnOf))
+    atLook = (what, look) => ({
+      entries: what === 'people' ? people : look % 2 === 0 ? without : all,
+      cookie: '',
+    })
+    await world.register({ url: double.url, ca: undefined }, { secret: 'double' })
+    expect(await world.read()).toMatchObject({ problem: null, waiting: null })
+    const members = await world.members()
+    expect(members['staff']).not.toContain('p2')
+    expect(members['blocked']).toContain('p2')
+    await world.register()
+    await world.read()
+    expect((await world.members())['staff']).toContain('p2')
+  })
+
+  test('lets back at once no more than a tenth of those it ended, where a lock cannot be read any more, and takes away all the same', async () => {
+    const { slapd, service } = world
+    const lock = (key: string, isLocked: boolean) =>
+      slapd.replace(world.dnOf(key), 'pwdAccountLockedTime', isLocked ? ['000001010000Z'] : [])
+    const statusOf = async (key: string) => world.status(await world.personToken(key, later()))
+    const hide = () =>
+      slapd.allow([
+        `to dn.children="ou=people,${slapd.base}" attrs=pwdAccountLockedTime by anonymous auth by * none`,
+        ...everybody('read'),
+      ])
+    for (const key of ['p5', 'p6', 'p7']) await lock(key, true)
+    expect(await world.read()).toMatchObject({ problem: null, waiting: null })
+    expect(await statusOf('p5')).toBe(401)
+
+    await hide()
+    await slapd.client.del(world.dnOf('p8'))
+    await world.setMembers(
+      'staff',
+      ...keys.filter((key) => !['p1', 'p8', 'p9'].includes(key)).map(world.dnOf),
+    )
+    await world.person('newcomer')
+    const { waiting, problems } = await world.read()
+    expect(waiting).toEqual({ return: 3 })
+    expect(problems).toContain(
+      '3 of 3 people whom the directory had ended would come back at once. They stay out until you say that they do.',
+    )
+    for (const key of ['p5', 'p6', 'p7', 'p8']) expect([key, await statusOf(key)]).toEqual([key, 401])
+    for (const key of ['p2', 'newcomer']) expect([key, await statusOf(key)]).toEqual([key, 200])
+    expect((await world.members())['staff']).toEqual(['p0', 'p10', 'p11', 'p2', 'p3', 'p4'])
+    expect((await world.read()).waiting).toEqual({ return: 3 })
+    const { digest, members } = await world.waiting('return')
+    expect(members.map(({ member }) => member)).toEqual(['user:acme/p5', 'user:acme/p6', 'user:acme/p7'])
+
+    // One who is unlocked while the others can be seen to be locked comes back without a word.
+    await slapd.allow(everybody('read'))
+    await lock('p5', false)
+    expect(await world.read()).toMatchObject({ problem: null, waiting: null })
+    expect([await statusOf('p5'), await statusOf('p6')]).toEqual([200, 401])
+    await hide()
+    expect((await world.read()).waiting).toEqual({ return: 2 })
+    await expect(service.directories.confirm('acme', digest)).rejects.toMatchObject({ field: 'digest' })
+    await world.confirm('return')
+    expect(await world.read()).toMatchObject({ problem: null, waiting: null })
+    expect([await statusOf('p6'), await statusOf('p7')]).toEqual([200, 200])
+    expect((await world.members())['staff']).toContain('p6')
+    await slapd.allow(everybody('read'))
+  })
+
+  test('lets back nobody of many by a filter for active people that finds everybody', async () => {
+    const people = {
+      base: `ou=people,${world.slapd.base}`,
+      filter: '(objectClass=inetOrgPerson)',
+      key: 'uid',
+      id: 'entryUUID',
+      active: 'always',
+    }
+    for (const key of ['p2', 'p3']) await world.slapd.replace(world.dnOf(key), 'employeeType', ['gone'])
+    await world.register({ people: { ...people, active_filter: '(!(employeeType=gone))' } })
+    await world.read()
+    await world.register({ people: { ...people, active_filter: '(objectClass=*)' } })
+    const { waiting } = await world.read()
+    expect(waiting?.return).toBeGreaterThan(1)
+    for (const key of ['p2', 'p3'])
+      expect([key, await world.status(await world.personToken(key, later()))]).toEqual([key, 401])
+    await world.register()
+    for (const key of ['p2', 'p3']) await world.slapd.replace(world.dnOf(key), 'employeeType', [])
   })
 
   test('trusts no certificate but one that its authority signed, by StartTLS as well', async () => {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { ListedWaiting, WaitingWhat } from '../../../src/directory/reading/waiting.ts'
 import type { NewDirectory } from '../../../src/directory/ways.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import type { Backend } from '../../support/backends.ts'
@@ -22,6 +23,10 @@ export interface LdapWorld extends World {
   register(settings?: object, more?: object): Promise<void>
   /** Reads it now; gives how that went. */
   read(): Promise<Listed>
+  /** What waits of one sort for somebody's word. */
+  waiting(what: WaitingWhat): Promise<ListedWaiting>
+  /** Says yes to all of it. */
+  confirm(what: WaitingWhat): Promise<void>
   /** What OpenFGA has of memberships: names of groups → who is in them by themselves, by keys and names. */
   members(): Promise<Record<string, string[]>>
   /** The OpenFGA id of a group, `group:acme/g_…`. */
@@ -34,8 +39,7 @@ export interface LdapWorld extends World {
 export interface Listed {
   readonly problem: string | null
   readonly problems: readonly string[]
-  readonly heldPeople: number
-  readonly heldBlocks: number
+  readonly waiting: Readonly<Partial<Record<WaitingWhat, number>>> | null
   readonly isStale: boolean
   readonly readAt: string | null
 }
@@ -47,6 +51,8 @@ export async function openLdapWorld(
   options: {
     readonly backend?: Backend
     readonly server?: Slapd
+    /** Another server, by the name `double`. */
+    readonly double?: string
     readonly now?: () => number
     readonly database?: (real: Database) => Database
   } = {},
@@ -68,7 +74,8 @@ export async function openLdapWorld(
       DIRECTORY_SECRETS: JSON.stringify([
         entry('acme', slapd.url),
         entry('upgraded', slapd.plainUrl),
-        { ...entry('elsewhere', 'ldaps://ldap.elsewhere.test') },
+        entry('elsewhere', 'ldaps://ldap.elsewhere.test'),
+        ...(options.double === undefined ? [] : [entry('double', options.double)]),
       ]),
       ACME_LDAP_PASSWORD: slapd.reader.password,
     },
@@ -82,9 +89,16 @@ export async function openLdapWorld(
     if (listed?.reading === undefined) throw new Error('It is not there.')
     return listed.reading
   }
+  const waiting = async (what: WaitingWhat): Promise<ListedWaiting> => {
+    const found = (await directories.waitingOf('acme')).find((one) => one.what === what)
+    if (found === undefined) throw new Error(`Nothing waits for ${what}.`)
+    return found
+  }
   return {
     ...world,
     slapd,
+    waiting,
+    confirm: async (what) => directories.confirm('acme', (await waiting(what)).digest),
     issuer,
     dnOf,
     groupDn,
