@@ -1150,6 +1150,25 @@ create table source_blocks (
   constraint source_blocks_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE
 );
 
+create table source_changes (
+  source text not null,
+  origin text not null,
+  settings jsonb not null,
+  secret text,
+  proposed_by text not null,
+  proposed_at timestamp with time zone default now() not null,
+  constraint source_changes_pkey PRIMARY KEY (source),
+  constraint source_changes_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE
+);
+
+create table source_hooks (
+  source text not null,
+  salt text not null,
+  called_at timestamp with time zone,
+  constraint source_hooks_pkey PRIMARY KEY (source),
+  constraint source_hooks_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE
+);
+
 create table source_items (
   source text not null,
   document text not null,
@@ -1239,6 +1258,8 @@ create table sources (
   crawl integer default 0 not null,
   crawl_cursor text,
   crawl_began_at timestamp with time zone,
+  edition integer default 0 not null,
+  settings_at timestamp with time zone,
   constraint sources_pkey PRIMARY KEY (id),
   constraint sources_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'active'::text, 'paused'::text, 'removing'::text])))
 );

@@ -20,6 +20,11 @@ interface AddFlags extends PersonFlags {
   readonly purgeDays?: string
 }
 
+interface SetFlags extends PersonFlags {
+  readonly settings: string
+  readonly secret?: string
+}
+
 /**
  * `remit source …`: what the service reads by itself. Asks as an administrator, never with machine rights.
  */
@@ -84,7 +89,8 @@ export function addSourceCommands(program: Command, dependencies: CliDeps): void
         return
       }
       terminal.out(lineOf(read.source))
-      for (const line of proposalLines(read.source)) terminal.out(`  ${printable(line)}`)
+      for (const line of [...proposalLines(read.source), ...changeLines(read)])
+        terminal.out(`  ${printable(line)}`)
       for (const { document_id, reason } of read.hidden)
         terminal.out(`  hidden: ${printable(`${document_id}: ${reason}`)}`)
       for (const { name, reason } of read.nameless)
@@ -105,8 +111,22 @@ export function addSourceCommands(program: Command, dependencies: CliDeps): void
         const { source } = await ask<SourceAnswer>(pathOf(id), flags, { action })
         terminal.out(lineOf(source))
       })
+  asPerson(group.command('set <id>'))
+    .description('Proposes other settings of a source; another administrator confirms them.')
+    .requiredOption('--settings <file>', 'a file of JSON with all of its settings')
+    .option('--secret <name>', 'an entry of SOURCE_SECRETS for this kind and origin; left out: none')
+    .action(async (id: string, { settings, secret, ...flags }: SetFlags) => {
+      const { source } = await ask<SourceAnswer>(pathOf(id), flags, {
+        action: 'set',
+        settings: JSON.parse(await readFile(settings, 'utf8')) as unknown,
+        ...(secret !== undefined && { secret }),
+      })
+      terminal.out(
+        `Proposed. Nothing of ${source.id} changes until somebody else has looked at it and confirmed it: npm run remit -- source status ${source.id}`,
+      )
+    })
   asPerson(group.command('confirm <id>'))
-    .description('Confirms a source that another administrator proposed, as status shows it.')
+    .description('Confirms a source, or other settings of one, that another administrator proposed.')
     .requiredOption('--digest <digest>', 'of what was proposed, as status says')
     .action(async (id: string, { digest, ...flags }: PersonFlags & { readonly digest: string }) => {
       const { source } = await ask<SourceAnswer>(pathOf(id), flags, { action: 'confirm', digest })
@@ -118,6 +138,21 @@ export function addSourceCommands(program: Command, dependencies: CliDeps): void
     .action(async (id: string, { all, ...flags }: PersonFlags & { readonly all: boolean }) => {
       const { source } = await ask<SourceAnswer>(pathOf(id), flags, { action: 'sync', all })
       terminal.out(lineOf(source))
+    })
+  asPerson(group.command('hook <id>'))
+    .description(
+      'Makes a hook, by which the source’s system has it read at once, and prints its secret once.',
+    )
+    .option('--end', 'no call counts from now on', false)
+    .action(async (id: string, { end, ...flags }: PersonFlags & { readonly end: boolean }) => {
+      const body = { action: end ? 'end_hook' : 'hook' }
+      const { source, hook_secret: secret } = await ask<SourceAnswer>(pathOf(id), flags, body)
+      if (secret !== undefined) terminal.out(secret)
+      terminal.say(
+        secret === undefined
+          ? `No call wakes ${source.id} any more.`
+          : `This secret signs calls to POST ${pathOf(id)}/hook. It is shown this once; another hook ends it.`,
+      )
     })
   addPeopleCommands(group, { terminal, ask, asPerson })
   asPerson(group.command('purge <id>'))
@@ -156,11 +191,20 @@ const unconfirmed = (confirmedAt: string | null): string =>
     ? 'not read to its end yet: people read only what is confirmed already'
     : 'TOO OLD: nobody reads what was not confirmed lately'
 
+const changeLines = ({ source, proposed_change: change }: SourceRead): readonly string[] =>
+  change === null
+    ? []
+    : [
+        `${change.proposed_by} proposes: ${source.kind} at ${change.origin}; settings: ${JSON.stringify(change.settings)}; credential: ${change.secret ?? 'none'}`,
+        `confirm it: npm run remit -- source confirm ${source.id} --digest ${change.digest}`,
+      ]
+
 /** What two people agree on. */
 const proposalLines = (source: Source): readonly string[] => [
   `${source.kind} at ${source.origin} into ${source.collections.join(', ')}, proposed by ${source.proposed_by}`,
   `settings: ${JSON.stringify(source.settings)}; credential: ${source.secret ?? 'none'}; at most ${pluralize(source.requests_per_minute, 'request')} a minute`,
   `read every ${source.poll_seconds} s, all of it every ${source.crawl_seconds} s; permissions count for ${source.permissions_max_age_seconds} s; purged after ${pluralize(source.purge_days, 'day')}`,
+  ...(source.has_hook ? [`a hook wakes it, called last: ${source.hook_called_at ?? 'never'}`] : []),
   ...(source.state === 'proposed'
     ? [`confirm it: npm run remit -- source confirm ${source.id} --digest ${source.digest}`]
     : []),

@@ -110,7 +110,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const onEmbed = observeEmbedding(metrics.registry)
   const ingestion = stack.use(await openIngestion({ ...context, fga, allowList, retrieval, onEmbed }))
   const { ingest, titleOf } = ingestion
-  const sources = openSources({
+  const sources = await openSources({
     ...context,
     ...delegation,
     fga,

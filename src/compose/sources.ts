@@ -5,21 +5,28 @@ import type { Persons } from '../delegation/people/persons.ts'
 import type { Services } from '../delegation/registry/services.ts'
 import { createAddressBook } from '../directory/addresses.ts'
 import type { App } from '../http/env.ts'
+import { sourceHookRoutes } from '../http/routes/security/source-hooks.ts'
 import { sourcePeopleRoutes } from '../http/routes/security/source-people.ts'
 import { sourceRoutes } from '../http/routes/security/sources.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { ParseInput } from '../ingest/parse/parsed.ts'
+import { createSourceHooks } from '../sources/hooks.ts'
 import { builtInKinds } from '../sources/kinds.ts'
 import { createSourcePeople } from '../sources/people/people.ts'
 import { createSources } from '../sources/registry.ts'
 import { createSourceRunner, type SourceRunner } from '../sources/runner.ts'
 import type { SecondPersonDeps } from '../sources/second-person.ts'
+import { createSeal } from '../store/encryption.ts'
+import { loadSecret } from '../store/secret.ts'
 import type { ApiAccess } from './api-access.ts'
 import type { ComposeContext } from './context.ts'
 
 /** Of the service, what sources take. */
 export interface SourcesDeps
-  extends Pick<ComposeContext, 'config' | 'database' | 'log' | 'now' | 'sourceKinds' | 'outbound'> {
+  extends Pick<
+    ComposeContext,
+    'config' | 'database' | 'log' | 'now' | 'sourceKinds' | 'outbound' | 'keysDir'
+  > {
   readonly ingest: Ingest
   readonly fga: Pick<Fga, 'read'>
   readonly services: Services
@@ -41,7 +48,7 @@ export interface SourcesPart {
 }
 
 /** Wires the registry of sources with what reads them. */
-export function openSources(dependencies: SourcesDeps): SourcesPart {
+export async function openSources(dependencies: SourcesDeps): Promise<SourcesPart> {
   const { config, database, now, administrators, persons, sourceKinds = builtInKinds } = dependencies
   const kinds = new Map(sourceKinds.map((kind) => [kind.id, kind]))
   const { sourceOrigins: origins, sourceSecrets: secrets, sourceDomains, trustedIssuers } = config
@@ -51,6 +58,11 @@ export function openSources(dependencies: SourcesDeps): SourcesPart {
   }
   const sources = createSources({ ...twoPersons, database, kinds, origins, secrets })
   const people = createSourcePeople({ ...twoPersons, database })
+  const hooks = createSourceHooks({
+    database,
+    seal: createSeal(await loadSecret(dependencies.keysDir, 'oauth.key')),
+    newSalt: () => randomBytes(16).toString('base64url'),
+  })
   return {
     runner: createSourceRunner({
       ...dependencies,
@@ -65,7 +77,8 @@ export function openSources(dependencies: SourcesDeps): SourcesPart {
       leaseSeconds: config.leaseSeconds,
     }),
     routes: (access) => [
-      sourceRoutes({ ...access, sources, now }),
+      sourceRoutes({ ...access, sources, hooks, now }),
+      sourceHookRoutes({ hooks }),
       sourcePeopleRoutes({ ...access, people, now }),
     ],
   }

@@ -93,3 +93,6 @@ export const bearerRoute = routeFor(bearer)
 
 /** A route for the person's own browser. */
 export const sessionRoute = routeFor(session)
+
+/** A route for whoever comes; what it takes instead, it says itself. */
+export const openRoute = routeFor([])

@@ -50,7 +50,7 @@ export async function noteUnread(sql: Sql): Promise<void> {
 /** What decides about all documents of a source together, in a word. */
 const readFreshness = (sql: Sql): Promise<{ readonly id: string; readonly fresh: string }[]> =>
   sql.query(
-    `select id, state || ' ' || coalesce(groups_at > soon, false) || ' ' || coalesce(items_at > soon, false) as fresh
+    `select id, edition || ' ' || state || ' ' || coalesce(groups_at > soon, false) || ' ' || coalesce(items_at > soon, false) as fresh
      from sources cross join lateral
        (select now() + interval '${leadSeconds} seconds' - make_interval(secs => max_age_seconds) as soon) as at`,
   )

@@ -57,6 +57,11 @@ export interface KindDefinition<Settings> {
   verifiesAddresses?(settings: Settings): boolean
   /** What it talks to, one of `SOURCE_ORIGINS`: `https://wiki.example`, or `file:///srv/shared`. */
   originOf(settings: Settings): string
+  /**
+   * Which system an id of an account is of: in another one it may be somebody else. What two administrators
+   * said of accounts counts only while this stays. Default: the origin.
+   */
+  systemOf?(settings: Settings): string
   open(settings: Settings, opening: Opening): Source
 }
 
@@ -71,6 +76,7 @@ export interface SourceKind
 /** Settings that were read. */
 export interface ReadSettings {
   readonly origin: string
+  readonly system: string
   readonly verifiesAddresses: boolean
   open(opening: Opening): Source
 }
@@ -92,6 +98,7 @@ export const defineKind = <Settings>(definition: KindDefinition<Settings>): Sour
     const settings = parsed.data
     return {
       origin: definition.originOf(settings),
+      system: definition.systemOf?.(settings) ?? definition.originOf(settings),
       verifiesAddresses: definition.verifiesAddresses?.(settings) ?? false,
       open: (opening) => definition.open(settings, opening),
     }

@@ -1,20 +1,28 @@
 import { type RecordActor, record } from '../audit/record.ts'
 import { assertCollections } from '../delegation/registry/services.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
-import { entryFor, type RegisteredSecret } from '../kernel/registered-secret.ts'
 import { lockPrefixes } from '../store/prefixes.ts'
 import type { Database, Sql } from '../store/sql.ts'
+import { readAllowed, type Wanted } from './allowed.ts'
+import { changeSource, findSource } from './change.ts'
 import type { SourceKind } from './kind.ts'
 import {
   digestOf,
   type HiddenItem,
   listHidden,
   listSources,
-  readSource,
   type SourceLife,
   type SourceRow,
 } from './rows.ts'
-import { assertSecondPerson, type SecondPersonDeps } from './second-person.ts'
+import { assertSecondPerson } from './second-person.ts'
+import {
+  type ChangeDeps,
+  confirmChange,
+  type ProposedChange,
+  proposeChange,
+  readChange,
+  takesChanges,
+} from './settings-change.ts'
 
 /** What somebody proposes. Seconds and days that are left out: the kind's, or 300, 12 hours, 7 days. */
 export interface SourceProposal {
@@ -47,11 +55,19 @@ export interface Sources {
    */
   propose(who: RecordActor, proposal: SourceProposal): Promise<SourceRow>
   /**
-   * The second person's yes to what `digest` stands for ({@link digestOf}): a proposal that was made anew
-   * under the same id is another one. Throws `conflict` for another digest, and for the proposer, by
-   * whichever of their accounts; `forbidden` where one of the two is no administrator any more.
+   * The second person's yes to what `digest` stands for ({@link digestOf}), a source or other settings of
+   * one: a proposal that was made anew under the same id is another one. Throws `conflict` for another
+   * digest, and for the proposer, by whichever of their accounts; `forbidden` where one of the two is no
+   * administrator any more.
    */
   confirm(who: RecordActor, id: string, digest: string): Promise<SourceRow>
+  /**
+   * Proposes other settings of a source that is there; its kind, its collections and the rest stay. See
+   * {@link proposeChange} and {@link confirmChange}.
+   */
+  set(who: RecordActor, id: string, wanted: Wanted): Promise<SourceRow>
+  /** What was proposed so, and nobody confirmed yet. */
+  change(id: string): Promise<ProposedChange | undefined>
   list(): Promise<readonly SourceRow[]>
   get(id: string): Promise<SourceRow>
   /** What of it nobody may read, and why, by id. */
@@ -74,13 +90,8 @@ export interface Sources {
 }
 
 /** What {@link createSources} works with. */
-export interface SourcesDeps extends SecondPersonDeps {
+export interface SourcesDeps extends ChangeDeps {
   readonly database: Database
-  readonly kinds: ReadonlyMap<string, SourceKind>
-  /** What sources may talk to: `SOURCE_ORIGINS`. */
-  readonly origins: readonly string[]
-  /** `SOURCE_SECRETS`. */
-  readonly secrets: readonly RegisteredSecret[]
 }
 
 const defaults = { pollSeconds: 300, crawlSeconds: 43_200, purgeDays: 7, requestsPerMinute: 300 }
@@ -89,18 +100,15 @@ const defaults = { pollSeconds: 300, crawlSeconds: 43_200, purgeDays: 7, request
 export function createSources(dependencies: SourcesDeps): Sources {
   const { database } = dependencies
 
-  /** `work` decides under the row's lock, and says what changes. */
   const change = (
     who: RecordActor,
     id: string,
     event: SourceEvent,
     work: (sql: Sql, row: SourceRow) => Promise<void>,
   ): Promise<SourceRow> =>
-    database.transaction(async (sql) => {
-      await sql.query('select from sources where id = $1 for update', [id])
-      await work(sql, await found(sql, id))
+    changeSource(database, id, async (sql, row) => {
+      await work(sql, row)
       await record(sql, who, { event, source: id })
-      return found(sql, id)
     })
 
   const turn =
@@ -114,6 +122,7 @@ export function createSources(dependencies: SourcesDeps): Sources {
     propose: (who, proposal) => propose(dependencies, who, proposal),
     confirm: (who, id, digest) =>
       change(who, id, 'source_confirmed', async (sql, row) => {
+        if (takesChanges(row)) return confirmChange(dependencies, sql, { row, who, digest })
         if (digestOf(row) !== digest)
           throw new AppError('conflict', { field: 'digest', public: 'This is not what is proposed now.' })
         if (row.state !== 'proposed')
@@ -126,10 +135,13 @@ export function createSources(dependencies: SourcesDeps): Sources {
           [id, who.subject],
         )
       }),
+    set: (who, id, wanted) =>
+      changeSource(database, id, (sql, row) => proposeChange(dependencies, sql, { row, who, wanted })),
+    change: async (id) => readChange(database, await findSource(database, id)),
     list: () => listSources(database),
-    get: (id) => found(database, id),
+    get: (id) => findSource(database, id),
     async hidden(id, { after, limit }) {
-      await found(database, id)
+      await findSource(database, id)
       return listHidden(database, id, { after, limit })
     },
     wake: (who, id, { all = false } = {}) =>
@@ -165,16 +177,13 @@ async function propose(
   who: RecordActor,
   proposal: SourceProposal,
 ): Promise<SourceRow> {
-  const { database, kinds, origins } = dependencies
+  const { database, kinds } = dependencies
   const { id, collections, settings } = proposal
   if (!/^[a-z0-9][a-z0-9-]{0,39}$/.test(id)) throw invalid('id', 'Must be 1 to 40 of a-z 0-9 -.')
   const kind = kinds.get(proposal.kind)
   if (kind === undefined)
     throw invalid('kind', `There is no such kind. There is ${[...kinds.keys()].join(', ')}.`)
-  const { origin } = kind.read(settings)
-  if (!origins.includes(origin))
-    throw invalid('settings', `${origin} is none of SOURCE_ORIGINS: whoever runs this machine adds it there.`)
-  assertSecret(dependencies, kind, { name: proposal.secret, origin })
+  const { origin } = readAllowed(dependencies, kind, proposal)
   if (collections.length === 0) throw invalid('collections', 'At least one is needed.')
   await assertCollections(database, collections)
   const timing = timingOf(proposal, kind)
@@ -209,22 +218,7 @@ async function propose(
       collections,
     })
   })
-  return found(database, id)
-}
-
-/** What is named is an entry for this kind and origin, or nothing: why it is none is not told. */
-function assertSecret(
-  { secrets }: SourcesDeps,
-  kind: SourceKind,
-  { name, origin }: { readonly name: string | undefined; readonly origin: string },
-): void {
-  if (name === undefined) {
-    if (kind.credential === 'required')
-      throw invalid('secret', `A source of the kind ${kind.id} names an entry of SOURCE_SECRETS.`)
-    return
-  }
-  if (kind.credential === 'none' || entryFor(secrets, { name, kind: kind.id, origin }) === undefined)
-    throw invalid('secret', `SOURCE_SECRETS has no such entry for the kind ${kind.id} at ${origin}.`)
+  return findSource(database, id)
 }
 
 function timingOf(proposal: SourceProposal, kind: SourceKind): Required<Timing> {
@@ -271,10 +265,4 @@ async function assertFree(
   )
   if (feeder !== undefined)
     throw invalid('id', `The ${feeder.name} writes groups whose ids begin so. Choose another id.`)
-}
-
-async function found(sql: Sql, id: string): Promise<SourceRow> {
-  const row = await readSource(sql, id)
-  if (row === undefined) throw new AppError('not_found', { public: 'There is no such source.' })
-  return row
 }

@@ -25,6 +25,8 @@ export interface SourceRow {
   /** The entry of `SOURCE_SECRETS` that it uses, by name. */
   readonly secret: string | undefined
   readonly requestsPerMinute: number
+  /** How often its settings were changed: a reading writes only for the one that it began with. */
+  readonly edition: number
   readonly crawledAt: Date | undefined
   /** Since when somebody wants all of it read again, and its groups compared with OpenFGA. */
   readonly crawlWantedAt: Date | undefined
@@ -49,10 +51,32 @@ export interface SourceRow {
   readonly hidden: number
   /** Items that the source does not have any more, and that are not purged yet. */
   readonly missing: number
+  /** Whether its system may wake it. */
+  readonly hasHook: boolean
+  /** When it did last, by the hook that it has now. */
+  readonly hookCalledAt: Date | undefined
 }
 
+/** What two people agree on. */
+export type Agreed = Pick<
+  SourceRow,
+  | 'id'
+  | 'kind'
+  | 'origin'
+  | 'settings'
+  | 'collections'
+  | 'pollSeconds'
+  | 'crawlSeconds'
+  | 'maxAgeSeconds'
+  | 'purgeDays'
+  | 'secret'
+  | 'requestsPerMinute'
+  | 'proposedBy'
+  | 'proposedAt'
+>
+
 /** Stands for what was proposed, by whom and when: what the second person says yes to. */
-export const digestOf = (row: SourceRow): string =>
+export const digestOf = (row: Agreed): string =>
   createHash('sha256')
     .update(
       JSON.stringify([
@@ -82,13 +106,13 @@ export interface Nameless {
 const select = `select s.id, s.kind, s.origin, s.settings, s.collections, s.state, s.proposed_by as "proposedBy",
   s.proposed_at as "proposedAt", s.confirmed_by as "confirmedBy", s.poll_seconds as "pollSeconds",
   s.crawl_seconds as "crawlSeconds", s.max_age_seconds as "maxAgeSeconds", s.purge_days as "purgeDays", s.secret,
-  s.requests_per_minute as "requestsPerMinute",
+  s.requests_per_minute as "requestsPerMinute", s.edition,
   s.crawled_at as "crawledAt", s.crawl_wanted_at as "crawlWantedAt", s.groups_at as "groupsAt", s.items_at as "itemsAt", s.next_at as "nextAt",
   s.began_at as "beganAt", s.ended_at as "endedAt", s.failures, s.problem, s.nameless, s.requests, s.throttled,
   coalesce(s.state in ('active', 'paused') and least(s.groups_at, s.items_at) > now() - make_interval(secs => s.max_age_seconds)
     and s.groups_at is not null and s.items_at is not null, false) as "isFresh",
-  counted.items, counted.hidden, counted.missing
-  from sources s cross join lateral (
+  counted.items, counted.hidden, counted.missing, h.source is not null as "hasHook", h.called_at as "hookCalledAt"
+  from sources s left join source_hooks h on h.source = s.id cross join lateral (
     select count(*)::float8 as items, count(*) filter (where hidden is not null)::float8 as hidden,
       count(*) filter (where missing_at is not null)::float8 as missing
     from source_items where source = s.id) counted`

@@ -14,6 +14,7 @@ import { sourcePrefix } from '../store/open-document.ts'
 import type { Database } from '../store/sql.ts'
 import { createClosing, noteUnread } from './closing.ts'
 import { Throttled } from './fetch.ts'
+import { isCalledSql } from './hooks.ts'
 import type { SourceKind } from './kind.ts'
 import { createBlocking, settleBlocks } from './people/blocks.ts'
 import type { AddressDirectory } from './people/linking.ts'
@@ -83,8 +84,8 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
   async function begin(): Promise<void> {
     if (!dependencies.isSound()) return
     const due = await database.query<DueSource>(
-      `select id, kind, origin, secret, state from sources
-       where state in ('active', 'removing') and next_at <= now() order by next_at`,
+      `select id, kind, origin, secret, state from sources s left join source_hooks h on h.source = s.id
+       where state in ('active', 'removing') and (next_at <= now() or ${isCalledSql}) order by next_at`,
     )
     for (const source of due) {
       const { id } = source
@@ -142,13 +143,18 @@ export interface HeldSource {
   readonly beganAt: Date
   /** Fires when the service stops. */
   readonly signal: AbortSignal
-  /** Runs a transaction that commits only while this process may write for it and nobody paused it. */
+  /**
+   * Runs a transaction that commits only while this process may write for it, and nobody paused it or changed
+   * its settings.
+   */
   transaction<T>(work: (sql: Parameters<Parameters<Database['transaction']>[0]>[0]) => Promise<T>): Promise<T>
   /** The same for a transaction of somebody else. */
   assertHeld(sql: Parameters<Parameters<Database['transaction']>[0]>[0]): Promise<void>
 }
 
-/** Ends a reading as it stands: the source was paused or removed, or another process has it. */
+/**
+ * Ends a reading as it stands: the source was paused, removed or changed, or another process has it.
+ */
 class Lost extends Error {
   override readonly name = 'Lost'
 }
@@ -162,7 +168,7 @@ async function withLease(
   const objects = [`source:${id}`]
   // On PGlite there is one process, which has each source at most once.
   await endExpired(database, objects, { isAlone: database.kind === 'pglite' })
-  const lost = () => new Lost('Another process reads this source, or it was paused or removed.')
+  const lost = () => new Lost('Another process reads this source, or it was paused, removed or changed.')
   const lease = await takeLease({ database, seconds: leaseSeconds, lost }, objects, newId())
   if (lease === undefined) return
   try {
@@ -173,8 +179,8 @@ async function withLease(
     const assertHeld: HeldSource['assertHeld'] = async (sql) => {
       const rows = await sql.query(
         `select from leases join sources on 'source:' || sources.id = leases.object
-         where leases.holder = $1 and sources.id = $2 and sources.state = $3 for share`,
-        [lease.holder, id, row.state],
+         where leases.holder = $1 and sources.id = $2 and sources.state = $3 and sources.edition = $4 for share`,
+        [lease.holder, id, row.state, row.edition],
       )
       if (rows.length === 0) throw lost()
     }
@@ -324,6 +330,6 @@ const noteFailure = ({ row, beganAt, transaction }: HeldSource, error: unknown):
       ],
     ),
   ).catch((failure: unknown) => {
-    // Paused, removed or taken over: there is nothing to note.
+    // Paused, removed, changed or taken over: there is nothing to note.
     if (!(failure instanceof Lost)) throw failure
   })

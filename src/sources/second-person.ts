@@ -32,7 +32,7 @@ export async function assertSecondPerson(
         public:
           person === subject
             ? 'You are no administrator any more.'
-            : 'Whoever proposed it is no administrator any more. Remove it and propose it anew.',
+            : 'Whoever proposed it is no administrator any more. It has to be proposed anew.',
       })
   if (proposedBy === subject || (await namesOf(sql, proposedBy, proposedAt)).has(subject))
     throw new AppError('conflict', { public: 'You proposed this yourself: it needs somebody else.' })

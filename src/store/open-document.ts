@@ -14,9 +14,9 @@ export interface OpenOf {
 /**
  * SQL that is true where a document may be read as far as its source goes: it is of no source, or its source
  * and it are there, it is not hidden, and both its permissions and the source's groups were confirmed no
- * longer ago than the source's `max_age_seconds`. What is confirmed of a whole source counts for its settled
- * items alone. Never null: a row or a time that is missing closes, and so does one that is to come, since the
- * clock went back then. NOT checked: who asks, which is OpenFGA's.
+ * longer ago than the source's `max_age_seconds`, and under the settings that it has now. What is confirmed
+ * of a whole source counts for its settled items alone. Never null: a row or a time that is missing closes,
+ * and so does one that is to come, since the clock went back then. NOT checked: who asks, which is OpenFGA's.
  */
 export const isOpen = ({ source, id, at = 'now()' }: OpenOf): string =>
   `(${source} not like 'source/%' or exists (
@@ -25,7 +25,7 @@ export const isOpen = ({ source, id, at = 'now()' }: OpenOf): string =>
       and open_source.state in ('active', 'paused') and open_item.hidden is null
       and open_source.groups_at between ${at} - make_interval(secs => open_source.max_age_seconds) and ${at} + interval '1 minute'
       and case when open_item.settled then greatest(open_item.confirmed_at, open_source.items_at) else open_item.confirmed_at end
-        between ${at} - make_interval(secs => open_source.max_age_seconds) and ${at} + interval '1 minute'))`
+        between greatest(${at} - make_interval(secs => open_source.max_age_seconds), open_source.settings_at) and ${at} + interval '1 minute'))`
 
 /** The same of a row of `documents`. */
 export const isOpenDocument: string = isOpen({ source: 'documents.source', id: 'documents.id' })

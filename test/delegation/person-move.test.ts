@@ -358,6 +358,7 @@ const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 're
   // Compared with what the source's directory says next, which alone decides: see syncOnce.
   'source_items.access': 'replica',
   'source_blocks.subject': 'moved',
+  'source_changes.proposed_by': 'log',
   'source_people.linked_by': 'no person',
   'source_people.subject': 'moved',
   'source_people_proposed.people': 'ended',

@@ -128,6 +128,7 @@ const unproven: Readonly<Record<string, readonly [Leaves, () => Promise<Sent>]>>
   'GET /.well-known/oauth-protected-resource/mcp': file('/.well-known/oauth-protected-resource/mcp'),
   'GET /.well-known/oauth-authorization-server/oauth': file('/.well-known/oauth-authorization-server/oauth'),
   'GET /oauth/jwks': file('/oauth/jwks'),
+  'POST /sources/:id/hook': ['nothing', post('/sources/x/hook')],
   'GET /sign-in': ['nothing', get('/sign-in')],
   'POST /sign-in': ['guesses', () => inOwn('/sign-in', wrong)],
   'POST /sign-in/passkey': ['guesses', () => inOwn('/sign-in/passkey', { answer })],

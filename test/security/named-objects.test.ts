@@ -397,6 +397,7 @@ describe('every route that takes the name of something', () => {
   const gate = 'by the one function that asks about what is named'
   const rights = 'to services: as many rights are asked about, whatever is there'
   const searched = 'by a search: what is named narrows it, and is never looked up by itself'
+  const signed = 'to whoever signs the call: the same work and answer where there is nothing to sign for'
   const directory = 'to a directory: rows that it made, by one statement with whose they are in it'
   const random = 'by a random name and a cookie of the one browser that was given it'
   const public_ = 'to whoever comes: what is named is a file, or a provider that the operator set up'
@@ -470,6 +471,7 @@ describe('every route that takes the name of something', () => {
       'GET /sources/{id}/people',
       'POST /sources/{id}/people',
     ],
+    [signed]: ['POST /sources/{id}/hook'],
     [random]: [
       'GET /oauth/interaction/{uid}',
       'POST /oauth/interaction/{uid}/consent',

@@ -21,6 +21,11 @@ export interface Page {
 
 /** Where the double says that it is. */
 export const wikiOrigin = 'file:///srv/wiki'
+/** And where it may be moved to. */
+export const movedOrigin = 'file:///srv/moved'
+
+/** Who a reader is here, by the settings: somebody else, or nobody. Of whom is not in it: themselves. */
+export type WikiPeople = Readonly<Record<string, string | null>>
 
 /**
  * A wiki in memory that a test changes, and that can change between any two of its calls: a feed with a
@@ -84,15 +89,19 @@ export class Wiki {
     this.#epoch += 1
   }
 
-  source({ prefix, collections: [collection = ''] }: Opening): Source {
+  source({ prefix, collections: [collection = ''] }: Opening, people: WikiPeople = {}): Source {
+    const subjectOf = (reader: string): readonly string[] => {
+      const person = people[reader]
+      return person === null ? [] : [`user:${person ?? reader}`]
+    }
     const call = async (name: string): Promise<void> => {
       this.calls.push(name)
       await this.before(name)
       if (this.isClosed) throw new SourceUnavailable('The wiki does not let us in (401).')
     }
     const accessOf = ({ readers }: Page) => ({
-      viewers: readers.map((reader) =>
-        reader.startsWith('@') ? `group:${prefix}${reader.slice(1)}#member` : `user:${reader}`,
+      viewers: readers.flatMap((reader) =>
+        reader.startsWith('@') ? `group:${prefix}${reader.slice(1)}#member` : subjectOf(reader),
       ),
     })
     const changeOf = (name: string): Change => {
@@ -150,9 +159,12 @@ export class Wiki {
     }
     const directory = async (): Promise<Directory> => {
       await call('directory')
-      const people = [...new Set([...this.groups.values()].flat())]
+      const accounts = [...new Set([...this.groups.values()].flat())]
       return {
-        accounts: people.map((id) => ({ id, subject: `user:${id}` })),
+        accounts: accounts.map((id) => {
+          const [subject] = subjectOf(id)
+          return { id, ...(subject !== undefined && { subject }) }
+        }),
         groups: [...this.groups].map(([id, members]) => ({
           id: `${prefix}${id}`,
           members: members.map((member) =>
@@ -177,8 +189,16 @@ export class Wiki {
 export const wikiKind = (wiki: Wiki, untold: readonly string[] = []): SourceKind =>
   defineKind({
     id: 'wiki',
-    settings: z.strictObject({ base: z.literal(wikiOrigin).default(wikiOrigin) }),
+    settings: z.strictObject({
+      base: z.enum([wikiOrigin, movedOrigin]).default(wikiOrigin),
+      people: z.record(z.string(), z.string().nullable()).default({}),
+      /** False: it tells none, and no accounts. */
+      groups: z.boolean().default(true),
+    }),
     untold,
     originOf: ({ base }) => base,
-    open: (_settings, opening) => wiki.source(opening),
+    open({ people, groups: hasGroups }, opening) {
+      const { directory, ...others } = wiki.source(opening, people)
+      return hasGroups && directory !== undefined ? { ...others, directory } : others
+    },
   })

@@ -2,7 +2,7 @@ import { operator } from '../../src/audit/record.ts'
 import type { Database } from '../../src/store/sql.ts'
 import type { Backend } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
-import { Wiki, wikiKind, wikiOrigin } from './wiki.ts'
+import { movedOrigin, Wiki, wikiKind, wikiOrigin } from './wiki.ts'
 
 export interface SourceWorld extends AsyncDisposable {
   readonly world: World
@@ -65,7 +65,7 @@ export async function openSourceWorld({
     ...(backend && { backend }),
     ...(now && { now }),
     ...(wrap && { database: wrap }),
-    env: { SOURCE_ORIGINS: wikiOrigin, REQUEST_DEADLINE_MS: '30000' },
+    env: { SOURCE_ORIGINS: `${wikiOrigin},${movedOrigin}`, REQUEST_DEADLINE_MS: '30000' },
     sourceKinds: [wikiKind(wiki, untold)],
   })
   const { service, database } = world

@@ -221,6 +221,12 @@ export type DecisionEvent =
       readonly collections: readonly string[]
     }
   | {
+      /** Other settings of a source that is there. Its yes is `source_confirmed`, too. */
+      readonly event: 'source_change_proposed'
+      readonly source: string
+      readonly origin: string
+    }
+  | {
       /** `purged`: everything that was missing from it then may be deleted for good. */
       readonly event:
         | 'source_confirmed'
@@ -229,6 +235,8 @@ export type DecisionEvent =
         | 'source_resumed'
         | 'source_removed'
         | 'source_purged'
+        | 'source_hook_made'
+        | 'source_hook_ended'
         | 'source_people_read'
       readonly source: string
     }

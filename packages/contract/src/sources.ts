@@ -26,6 +26,14 @@ export const sourceAction = z.discriminatedUnion('action', [
   z.strictObject({ action: z.literal('resume') }),
   z.strictObject({ action: z.literal('remove') }),
   z.strictObject({ action: z.literal('purge'), documents: z.int().min(0) }),
+  z.strictObject({
+    action: z.literal('set'),
+    settings: z.looseObject({}),
+    /** Left out: none, whatever it uses now. */
+    secret: z.string().min(1).max(100).optional(),
+  }),
+  z.strictObject({ action: z.literal('hook') }),
+  z.strictObject({ action: z.literal('end_hook') }),
 ])
 
 /** A source as administrators see it. Times are ISO 8601; null: not yet. */
@@ -59,15 +67,23 @@ export const source = z.strictObject({
   missing: z.int(),
   requests: z.int(),
   throttled: z.int(),
+  /** Whether its system may wake it, by `POST /sources/{id}/hook`. */
+  has_hook: z.boolean(),
+  hook_called_at: z.string().nullable(),
 })
 
 /** What `GET /sources` answers. */
 export const allSourcesAnswer = z.strictObject({ sources: z.array(source), txn: z.string() })
 
 /** What whatever changes a source answers. */
-export const oneSourceAnswer = z.strictObject({ source, txn: z.string() })
+export const oneSourceAnswer = z.strictObject({
+  source,
+  /** Of `hook` alone: what signs its calls. It is told this once. */
+  hook_secret: z.string().optional(),
+  txn: z.string(),
+})
 
-/** What `GET /sources/{id}` answers: with what of it nobody may read, by id. */
+/** What `GET /sources/{id}` answers: with what of it nobody may read, by id, and what may change of it. */
 export const sourceReadAnswer = z.strictObject({
   source,
   hidden: z.array(
@@ -79,6 +95,16 @@ export const sourceReadAnswer = z.strictObject({
     }),
   ),
   nameless: z.array(z.strictObject({ name: z.string(), reason: z.string() })),
+  /** Other settings that somebody proposed; whoever confirms them says their digest. */
+  proposed_change: z
+    .strictObject({
+      origin: z.string(),
+      settings: z.looseObject({}),
+      secret: z.string().nullable(),
+      proposed_by: z.string(),
+      digest: z.string(),
+    })
+    .nullable(),
   txn: z.string(),
 })
 

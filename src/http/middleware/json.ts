@@ -10,7 +10,7 @@ import type { AppEnv } from '../env.ts'
  * plain.
  */
 export const jsonBody = (bytesMax: number, types: readonly string[] = ['application/json']) =>
-  [requireJson(types), requireSmall(bytesMax), requirePlain] as const
+  [requireJson(types), smallBody(bytesMax), requirePlain] as const
 
 const requireJson = (types: readonly string[]): MiddlewareHandler<AppEnv> =>
   async function json(c, next) {
@@ -24,7 +24,7 @@ const requireJson = (types: readonly string[]): MiddlewareHandler<AppEnv> =>
  * A body that says how long it is, is no longer (RFC 9112 §6.3): Node's parser sees to that. To count it as
  * it comes makes a whole Request and its stream first, half of what reading a question takes.
  */
-function requireSmall(bytesMax: number): MiddlewareHandler<AppEnv> {
+export function smallBody(bytesMax: number): MiddlewareHandler<AppEnv> {
   const tooLarge = (): never => {
     throw new AppError('payload_too_large', { public: `A body here has at most ${inUnits(bytesMax)}.` })
   }

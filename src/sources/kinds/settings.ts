@@ -25,6 +25,12 @@ export function placeOf(url: string): { readonly origin: string; readonly path: 
   return { origin, path }
 }
 
+/** The system at an `address`: two below one origin have accounts of their own. */
+export function systemAt(url: string): string {
+  const { origin, path } = placeOf(url)
+  return origin + path
+}
+
 /**
  * Those of whom somebody else has one of the same keys: neither is anybody then. `keysOf`: the same kind of
  * key at the same place; undefined is no key.

@@ -166,12 +166,12 @@ export async function linkAccounts(
 
 const recordedAtOnce = 500
 
-/** Who became somebody, somebody else or nobody. */
-async function recordChanges(
+/** Puts on record who became somebody, somebody else or nobody. */
+export async function recordChanges(
   sql: Sql,
   actor: RecordActor,
   source: string,
-  changed: readonly PersonLink[],
+  changed: readonly Pick<PersonLink, 'account' | 'state' | 'subject'>[],
 ): Promise<void> {
   for (let offset = 0; offset < changed.length; offset += recordedAtOnce) {
     const people = changed

@@ -8,8 +8,10 @@ import {
   sourceReadAnswer,
 } from '@remit/contract/sources'
 import type { Principal } from '../../../kernel/principal.ts'
+import type { SourceHooks } from '../../../sources/hooks.ts'
 import type { Sources } from '../../../sources/registry.ts'
 import { digestOf, type SourceRow } from '../../../sources/rows.ts'
+import type { ProposedChange } from '../../../sources/settings-change.ts'
 import { type App, createRouter, reply } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
@@ -18,6 +20,7 @@ import { assertAdministrator, type IsAdministrator } from '../writing.ts'
 
 export interface SourceRouteDeps {
   readonly sources: Sources
+  readonly hooks: Pick<SourceHooks, 'make' | 'end'>
   readonly requireBearer: RequireBearer
   /** Of the role `security.write`. */
   readonly isAdministrator: IsAdministrator
@@ -43,7 +46,7 @@ const query = z.strictObject({
  * `GET /sources`, `POST /sources`, `GET /sources/{id}`, `POST /sources/{id}`: for a person who is an
  * administrator with `security.write` and signed in within 15 minutes.
  */
-export function sourceRoutes({ sources, requireBearer, isAdministrator, now }: SourceRouteDeps): App {
+export function sourceRoutes({ sources, hooks, requireBearer, isAdministrator, now }: SourceRouteDeps): App {
   const administrator = requireBearer({ kinds: ['person'], scopes: ['security.write'] })
   const listRoute = bearerRoute('get', '/sources', {
     summary: 'Sources that the service reads by itself, and how they stand',
@@ -63,7 +66,8 @@ export function sourceRoutes({ sources, requireBearer, isAdministrator, now }: S
     responses: { 200: json('The source', read), ...problems(404) },
   })
   const actRoute = bearerRoute('post', '/sources/{id}', {
-    summary: 'Confirm, read now, pause, resume or remove a source, or have what is missing from it purged',
+    summary:
+      'Confirm, read now, pause, resume or remove a source, propose other settings, have what is missing from it purged, make a hook or end it',
     middleware: [administrator, ...jsonBody(bodyBytesMax)],
     request: { params, body: bodyOf(action) },
     responses: { 200: json('As it stands now', answered), ...problems(404, 409) },
@@ -98,6 +102,7 @@ export function sourceRoutes({ sources, requireBearer, isAdministrator, now }: S
       const { id } = c.req.valid('param')
       const { after, limit } = c.req.valid('query')
       const row = await sources.get(id)
+      const change = await sources.change(id)
       const hidden = await sources.hidden(id, { ...(after !== undefined && { after }), limit })
       return reply(c, {
         source: toWire(row),
@@ -108,21 +113,26 @@ export function sourceRoutes({ sources, requireBearer, isAdministrator, now }: S
           missing_since: timeOf(missingAt),
         })),
         nameless: row.nameless.map(({ name, problem }) => ({ name, reason: problem })),
+        proposed_change: change === undefined ? null : changeToWire(change),
       })
     })
     .openapi(actRoute, async (c) => {
       const principal = c.get('principal')
       await assertAdministrator(principal, isAdministrator, now())
-      const changed = await act(sources, principal, c.req.valid('param').id, c.req.valid('json'))
-      return reply(c, { source: toWire(changed) })
+      const { id } = c.req.valid('param')
+      const wanted = c.req.valid('json')
+      if (wanted.action !== 'hook')
+        return reply(c, { source: toWire(await act({ sources, hooks }, principal, id, wanted)) })
+      const made = await hooks.make(principal, id)
+      return reply(c, { source: toWire(made.source), hook_secret: made.secret })
     })
 }
 
 function act(
-  sources: Sources,
+  { sources, hooks }: Pick<SourceRouteDeps, 'sources' | 'hooks'>,
   principal: Principal,
   id: string,
-  wanted: z.output<typeof action>,
+  wanted: Exclude<z.output<typeof action>, { readonly action: 'hook' }>,
 ): Promise<SourceRow> {
   switch (wanted.action) {
     case 'confirm':
@@ -131,6 +141,10 @@ function act(
       return sources.wake(principal, id, { all: wanted.all ?? false })
     case 'purge':
       return sources.purge(principal, id, wanted.documents)
+    case 'set':
+      return sources.set(principal, id, wanted)
+    case 'end_hook':
+      return hooks.end(principal, id)
     default:
       return sources[wanted.action](principal, id)
   }
@@ -139,6 +153,14 @@ function act(
 const timeOf = (time: Date | undefined): string | null => time?.toISOString() ?? null
 
 const settingsSchema = z.looseObject({})
+
+const changeToWire = ({ origin, settings, secret, proposedBy, digest }: ProposedChange) => ({
+  origin,
+  settings: settingsSchema.parse(settings),
+  secret: secret ?? null,
+  proposed_by: proposedBy,
+  digest,
+})
 
 const toWire = (row: SourceRow): z.output<typeof shown> => ({
   id: row.id,
@@ -169,4 +191,6 @@ const toWire = (row: SourceRow): z.output<typeof shown> => ({
   missing: row.missing,
   requests: row.requests,
   throttled: row.throttled,
+  has_hook: row.hasHook,
+  hook_called_at: timeOf(row.hookCalledAt),
 })

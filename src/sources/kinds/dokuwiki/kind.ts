@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { defineKind, type SourceKind } from '../../kind.ts'
-import { address, peopleOf, placeOf, subject } from '../settings.ts'
+import { address, peopleOf, placeOf, subject, systemAt } from '../settings.ts'
 import { createDokuwikiSource } from './dokuwiki-source.ts'
 import { createWiki } from './wiki.ts'
 
@@ -31,6 +31,7 @@ export const dokuwikiKind: SourceKind = defineKind({
   untold: [],
   credential: 'required',
   originOf: ({ url }) => new URL(url).origin,
+  systemOf: ({ url }) => systemAt(url),
   open({ url, people, public: isPublic }, { prefix, collections: [collection = ''], fetch, secret = '' }) {
     const { origin, path } = placeOf(url)
     return createDokuwikiSource(

@@ -1,7 +1,7 @@
 import { SourceUnavailable } from '@remit/connector'
 import { z } from 'zod'
 import { defineKind, type SourceKind } from '../../kind.ts'
-import { address, peopleOf, placeOf, subject } from '../settings.ts'
+import { address, peopleOf, placeOf, subject, systemAt } from '../settings.ts'
 import { RedmineApi } from './api.ts'
 import { createRedmineSource } from './redmine-source.ts'
 
@@ -33,6 +33,7 @@ export const redmineKind: SourceKind = defineKind({
   untold: [],
   credential: 'required',
   originOf: ({ url }) => new URL(url).origin,
+  systemOf: ({ url }) => systemAt(url),
   open: ({ url, people, non_member_role: nonMemberRole }, opening) => {
     const { fetch, secret, prefix, collections } = opening
     if (secret === undefined) throw new SourceUnavailable('Redmine is read with an API key.')
