@@ -5,6 +5,7 @@ import { RemitError, Unavailable } from '@remit/client'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import {
   type BrokenItem,
+  type Change,
   changesByListing,
   type Directory,
   type ItemChange,
@@ -101,6 +102,10 @@ describe('a sync', () => {
       await syncOnce(source, remit.writer, how)
       expect(remit.readable().sort()).toEqual(['docs/a=1', 'docs/s/b=1', 'docs/s/c=1'])
       isShelfRead = false
+      const told: Change[] = []
+      const { cursor } = await state.load()
+      for await (const { changes } of source.changes(cursor)) told.push(...changes)
+      expect(told).toEqual([shelf])
       for (const _ of [1, 2]) {
         expect(await syncOnce(source, remit.writer, how)).toMatchObject({
           withdrawn: 0,

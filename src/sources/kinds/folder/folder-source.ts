@@ -49,7 +49,11 @@ export interface FolderFile {
 type LoadedFile = LoadedItem & { readonly access: DocumentAccess }
 
 export interface FolderSource extends Source {
-  /** The files in order, and the paths of those that are no kind of document. */
+  /**
+   * The files in order, and the paths of those that are no kind of document.
+   *
+   * @throws SourceUnavailable where a folder cannot be listed.
+   */
   files(): Promise<{ readonly files: readonly FolderFile[]; readonly skipped: readonly string[] }>
 }
 
