@@ -18,7 +18,7 @@ export interface SourceRequest {
  * An answer of any status is given but for 429 and 503, and redirects are not followed.
  *
  * @throws SourceUnavailable where nobody answers, the source says to come later, or a path leads elsewhere;
- * another error where the answer is too large, which is that of what was asked for alone.
+ * TooLarge, which is none of these, where the answer is.
  */
 export type SourceFetch = (path: string, request?: SourceRequest) => Promise<OutboundResponse>
 
@@ -31,6 +31,12 @@ export class Throttled extends SourceUnavailable {
     this.afterSeconds = afterSeconds
   }
 }
+
+/** Nothing came in time, or not to its end. To one that asks for less the source may answer. */
+export class Unfinished extends SourceUnavailable {}
+
+/** More came than may. It is that of what was asked for alone. */
+export class TooLarge extends Error {}
 
 /** What {@link createSourceFetch} works with. */
 export interface SourceFetchDeps {
@@ -91,9 +97,13 @@ export function createSourceFetch(dependencies: SourceFetchDeps): {
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof OutboundError)) throw error
-      if (error.reason === 'too_large')
-        throw new Error(`The source’s answer is too large: it may have ${bytesMax} bytes.`, { cause: error })
-      throw new SourceUnavailable(`The source does not answer (${error.reason}).`, { cause: error })
+      const { reason } = error
+      if (reason === 'too_large')
+        throw new TooLarge(`The source’s answer is too large: it may have ${bytesMax} bytes.`, {
+          cause: error,
+        })
+      const Kind = reason === 'timed_out' || reason === 'broken' ? Unfinished : SourceUnavailable
+      throw new Kind(`The source does not answer (${reason}).`, { cause: error })
     }
   }
 

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { operator } from '../../src/audit/record.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { OutboundError } from '../../src/outbound/error.ts'
-import { createSourceFetch } from '../../src/sources/fetch.ts'
+import { createSourceFetch, TooLarge, Unfinished } from '../../src/sources/fetch.ts'
 import { defineKind } from '../../src/sources/kind.ts'
 import { openWorld, type World } from '../support/world.ts'
 
@@ -209,7 +209,7 @@ describe('a source over the network', () => {
   })
 
   test('that answers too much for one thing is not away as a whole', async () => {
-    const failing = (reason: 'too_large' | 'timed_out') =>
+    const failing = (reason: 'too_large' | 'timed_out' | 'unreachable') =>
       createSourceFetch({
         outbound: async () => {
           throw new OutboundError(reason, { sent: true })
@@ -220,8 +220,13 @@ describe('a source over the network', () => {
         sleep: async () => {},
         signal: new AbortController().signal,
       }).fetch('/a', { bytesMax: 10 })
-    await expect(failing('timed_out')).rejects.toBeInstanceOf(SourceUnavailable)
+    await expect(failing('timed_out')).rejects.toBeInstanceOf(Unfinished)
+    expect(new Unfinished()).toBeInstanceOf(SourceUnavailable)
+    const away: unknown = await failing('unreachable').catch((error: unknown) => error)
+    expect(away).toBeInstanceOf(SourceUnavailable)
+    expect(away).not.toBeInstanceOf(Unfinished)
     const tooLarge: unknown = await failing('too_large').catch((error: unknown) => error)
+    expect(tooLarge).toBeInstanceOf(TooLarge)
     expect(tooLarge).toMatchObject({ message: 'The source’s answer is too large: it may have 10 bytes.' })
     expect(tooLarge).not.toBeInstanceOf(SourceUnavailable)
   })
