@@ -9,6 +9,8 @@ import {
   sourceRules,
 } from '@remit/connector'
 import { describe, expect, test } from 'vitest'
+import type { OutboundResponse } from '../../../src/outbound/guarded-fetch.ts'
+import { TooLarge, Unfinished } from '../../../src/sources/fetch.ts'
 import {
   createDokuwikiSource,
   type DokuwikiOptions,
@@ -187,6 +189,79 @@ describe('a DokuWiki as a source', needsDokuwiki, () => {
   })
 })
 
+describe('a page at which a DokuWiki fails', needsDokuwiki, () => {
+  /** A wiki of 60 pages that fails at the texts of some of them. */
+  async function openFailing(fails: (request: string) => boolean, how: () => OutboundResponse) {
+    const wiki = await openWiki()
+    for (let index = 0; index < 60; index += 1) wiki.server.write(`pages/p${index}.txt`, `Page ${index}.`)
+    const { fetch } = wiki.server
+    Object.assign(wiki.server, {
+      async fetch(...args: Parameters<typeof fetch>) {
+        const body = args[1]?.body ?? ''
+        return body.includes('plugin.remit.texts') && fails(body) ? how() : fetch(...args)
+      },
+    })
+    return wiki
+  }
+  const answer = (status: number): OutboundResponse => ({
+    status,
+    headers: new Headers(),
+    body: Buffer.from('<b>Fatal error</b>: Allowed memory size exhausted'),
+  })
+  const loadEach = async (changes: readonly Change[]) => {
+    const outcomes: string[] = []
+    for (const { id, content } of itemsOf(changes))
+      if (typeof content === 'function')
+        outcomes.push(
+          await content().then(
+            (loaded) => `${id} ${loaded.content.text}`,
+            (error: unknown) => {
+              if (error instanceof SourceUnavailable) throw error
+              return `${id} failed`
+            },
+          ),
+        )
+    return outcomes
+  }
+
+  test.each([
+    ['500', () => answer(500)],
+    ['half an answer', () => answer(200)],
+    [
+      'none in time',
+      () => {
+        throw new Unfinished('')
+      },
+    ],
+    [
+      'one that is too large',
+      () => {
+        throw new TooLarge('')
+      },
+    ],
+  ])('stops no other one: %s', async (_, how) => {
+    await using wiki = await openFailing((body) => /"p(7|33)"/.test(body), how)
+    const outcomes = await loadEach((await wiki.read()).changes)
+    expect(outcomes.length).toBe(60)
+    expect(outcomes.filter((text) => text.endsWith('failed')).sort()).toEqual([
+      'wiki/p33 failed',
+      'wiki/p7 failed',
+    ])
+    expect(wiki.asked.filter((method) => method === 'texts').length).toBeLessThan(35)
+    expect(await wiki.source.item('wiki/p7')).toMatchObject({ kind: 'broken', id: 'wiki/p7' })
+    expect(await wiki.source.item('wiki/p8')).toMatchObject({ kind: 'item' })
+  })
+
+  test('among many is a wiki that fails, which is asked a few times and no more', async () => {
+    await using wiki = await openFailing(
+      () => true,
+      () => answer(500),
+    )
+    await expect(loadEach((await wiki.read()).changes)).rejects.toThrow('The wiki answers 500.')
+    expect(wiki.asked.filter((method) => method === 'texts').length).toBeLessThan(30)
+  })
+})
+
 describe('while a DokuWiki is read', needsDokuwiki, () => {
   test('what is written after an unshare is never brought under the readers of before', async () => {
     await using wiki = await openWiki()
@@ -310,6 +385,18 @@ describe('the plugin', needsDokuwiki, () => {
       server.write('pages/hr/plan.txt', 'Plan.')
       server.write('pages/start.txt', 'Start.')
       expect((await wiki.pages()).map(({ id }) => id)).toEqual(['hr:plan', 'start'])
+      // A page that it cannot read is there.
+      chmodSync(join(server.folder, 'data/pages/start.txt'), 0o000)
+      expect((await wiki.pages()).map(({ id, bytes }) => [id, bytes > 0])).toEqual([
+        ['hr:plan', true],
+        ['start', false],
+      ])
+      const options = { url: server.url, collection: 'wiki', prefix: 'wiki/', people, isPublic: false }
+      const source = createDokuwikiSource(options, wiki)
+      await source.directory()
+      expect(await source.item('wiki/start')).toMatchObject({ problem: 'The wiki cannot read its file.' })
+      for await (const { changes } of source.changes(undefined))
+        expect(brokenOf(changes).map(({ name }) => name)).toContain('start')
       chmodSync(join(server.folder, 'data/pages/hr'), 0o000)
       await expect(wiki.pages()).rejects.toThrow('A folder of its pages cannot be read.')
     },

@@ -147,13 +147,71 @@ describe('the access control list of a DokuWiki', needsDokuwiki, () => {
     expect(pages.filter((page) => readers(page).length > 0)).toEqual(['0:b:a', 'b:0:a'])
   })
 
-  test('lets nobody read by an entry whose permission is no number, whatever the wiki makes of it', async () => {
+  test('lets nobody whom an entry names read where its permission is no number, whatever PHP makes of it', async () => {
     await using server = await openWikiServer()
-    server.setUsers([{ name: 'anne', groups: [] }])
-    for (const permission of ['x', '-1', '1x', '1.5', '', '# 1']) {
-      server.setAcl([`hr:*\tanne\t${permission}`, 'b:*\tanne\t01 # why'])
-      const { readers } = await told(server, asThemselves('anne'), ['hr:a', 'b:a'])
-      expect([readers('hr:a'), readers('b:a')], permission).toEqual([[], ['anne']])
+    server.setUsers([
+      { name: 'anne', groups: ['hr'] },
+      { name: 'bob', groups: [] },
+    ])
+    const pages = ['hr:a', 'hr:old:a', 'b:a', 'hr:x']
+    const mapped = async (lines: readonly string[], isPublic = false) => {
+      server.setAcl(lines)
+      const { readers, unclear } = await told(server, asThemselves('anne', 'bob'), pages, isPublic)
+      return { readers: pages.map((page) => readers(page).join(' ')), unclear }
     }
+    for (const permission of ['x', 'read', '-1', '1x', '1.5', '+1', '0x1', '1e1', '256', '１', '# 1']) {
+      // What lies above, and beside it, lets them.
+      const line = `hr:*\tanne\t${permission}`
+      for (const lines of [[line, 'hr:*\tanne\t1'], ['hr:*\t@ALL\t8', line], ['hr:*\t@hr\t1', line], [line]])
+        expect(await mapped(['*\t@ALL\t1', ...lines, 'hr:x\tanne\t01 # why']), lines.join()).toEqual({
+          readers: ['bob', 'bob', 'anne bob', 'anne bob'],
+          unclear: [
+            {
+              name: `entry hr:* anne ${permission.replace(/#.*/, '')}`,
+              problem: expect.stringMatching(/0 to 255/),
+            },
+          ],
+        })
+    }
+    expect((await mapped(['*\t@ALL\tread', '*\t@hr\t1', 'hr:x\tbob\t255'])).readers).toEqual([
+      '',
+      '',
+      '',
+      'bob',
+    ])
+    // In the place of each account alone.
+    expect((await mapped(['*\t@ALL\t1', 'hr:*\t%USER%\tread', 'b:*\t%GROUP%\tread'])).readers).toEqual([
+      '',
+      '',
+      'bob',
+      '',
+    ])
+    // Whom it names nobody knows here: what is everybody's would be theirs.
+    expect((await mapped(['*\t@ALL\t1', 'b:*\t@ALL\t1', 'b:*\tzoe\tread'], true)).readers).toEqual([
+      '* anne bob',
+      '* anne bob',
+      'anne bob',
+      '* anne bob',
+    ])
+    // None of these is an entry for the wiki.
+    expect(await mapped(['*\t@ALL\t1', 'hr:*\tanne', 'hr:*\tanne\t', 'hr:*\tanne#\t0'])).toEqual({
+      readers: Array.from(pages, () => 'anne bob'),
+      unclear: [],
+    })
+  })
+
+  test('is what the wiki on this PHP makes of it, or less', async () => {
+    await using server = await openWikiServer()
+    server.setUsers([{ name: 'anne', groups: ['hr'] }])
+    const pages = ['a', 'hr:a']
+    for (const page of pages) server.write(`pages/${page.replace(':', '/')}.txt`, page)
+    for (const permission of ['read', '1x', '', '-1', '# 1', '0x', '256', '!'])
+      for (const others of [[], ['hr:*\tanne\t1'], ['hr:*\t@ALL\t0'], ['*\t@ALL\t1']]) {
+        const lines = [...others, `hr:*\tanne\t${permission}`, '*\tanne\t0']
+        server.setAcl(lines)
+        const { readers } = await told(server, asThemselves('anne'), pages)
+        const readable = await server.readable('anne')
+        for (const page of pages) if (!readable.has(page)) expect(readers(page), lines.join()).toEqual([])
+      }
   })
 })

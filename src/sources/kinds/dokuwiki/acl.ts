@@ -1,3 +1,4 @@
+import { printable } from '../../../kernel/printable.ts'
 import type { WikiEntry, WikiPermissions } from './wiki.ts'
 
 /** What one scope of the list says: `hr:plan` of a page, `hr:*` of a namespace, `*` of all. */
@@ -6,27 +7,67 @@ export interface Level {
   readonly shared: ReadonlyMap<string, boolean>
   /** What it says of one account alone, by the account's place in the list of accounts. */
   readonly own: ReadonlyMap<number, boolean>
+  /** Whether an entry of it is unclear, and which accounts it names: they read nothing by this level. */
+  readonly isUnclear: boolean
+  readonly unclear: ReadonlySet<number>
+}
+
+/** An entry of which nobody knows what the wiki makes of it. */
+export interface UnclearEntry {
+  readonly name: string
+  readonly problem: string
+}
+
+interface OpenLevel extends Level {
+  readonly shared: Map<string, boolean>
+  readonly own: Map<number, boolean>
+  isUnclear: boolean
+  readonly unclear: Set<number>
 }
 
 const everybody = '@ALL'
 
 /**
  * The access control list of a wiki, as its own check reads it (`auth_aclcheck_cb` of inc/auth.php): the
- * nearest level of which an entry names somebody decides, and there the entry that lets them do most. An
- * entry whose permission is no number lets nobody read: what the wiki makes of it depends on PHP's comparing.
+ * nearest level of which an entry names somebody decides, and there the entry that lets them do most. What
+ * the check makes of an entry whose permission is no number depends on PHP's comparing: PHP 7 takes `read`
+ * for more than 1 and then for 0, so that it takes away what another entry gives, and PHP 8 for the right to
+ * delete. Whom such an entry names reads nothing by its level, whatever else it says.
  */
 export class Acl {
   readonly accounts: WikiPermissions['accounts']
-  readonly #levels = new Map<string, { shared: Map<string, boolean>; own: Map<number, boolean> }>()
+  readonly #levels = new Map<string, OpenLevel>()
   readonly #keys: readonly ReadonlySet<string>[]
+  readonly #unclear = new Set<string>()
 
   constructor({ entries, accounts }: WikiPermissions) {
     this.accounts = accounts
     this.#keys = accounts.map(({ names }) => new Set([everybody, ...names.map(keyOf)]))
-    for (const entry of entries) most(this.#levelAt(entry).shared, keyOf(entry[1]), mayRead(entry))
+    for (const entry of entries) {
+      const key = keyOf(entry[1])
+      const may = mayRead(entry)
+      if (may === undefined)
+        this.#noteUnclear(
+          entry,
+          accounts.flatMap((_, index) => (this.isNamed(index, key) ? [index] : [])),
+        )
+      most(this.#levelAt(entry).shared, key, may === true)
+    }
     for (const [index, account] of accounts.entries())
-      for (const entry of account.entries)
-        if (this.isNamed(index, keyOf(entry[1]))) most(this.#levelAt(entry).own, index, mayRead(entry))
+      for (const entry of account.entries) {
+        if (!this.isNamed(index, keyOf(entry[1]))) continue
+        const may = mayRead(entry)
+        if (may === undefined) this.#noteUnclear(entry, [index])
+        most(this.#levelAt(entry).own, index, may === true)
+      }
+  }
+
+  get unclear(): readonly UnclearEntry[] {
+    return [...this.#unclear].map((text) => ({
+      name: `entry ${text}`,
+      problem:
+        'Its permission is no whole number from 0 to 255. Whom it names reads nothing where it decides.',
+    }))
   }
 
   /** Undefined: no entry has this scope. */
@@ -41,7 +82,8 @@ export class Acl {
   /** Who of the accounts may read at a level, given who may above it. */
   readers(level: Level, above: readonly boolean[] | undefined): readonly boolean[] {
     return this.accounts.map(
-      ({ superuser }, index) => superuser || (this.#said(level, index) ?? above?.[index] === true),
+      ({ superuser }, index) =>
+        superuser || (!level.unclear.has(index) && (this.#said(level, index) ?? above?.[index] === true)),
     )
   }
 
@@ -53,15 +95,30 @@ export class Acl {
     return said.length === 0 ? undefined : said.includes(true)
   }
 
-  #levelAt([scope]: WikiEntry) {
-    const level = this.#levels.get(scope) ?? { shared: new Map(), own: new Map() }
+  #levelAt([scope]: WikiEntry): OpenLevel {
+    const level = this.#levels.get(scope) ?? {
+      shared: new Map(),
+      own: new Map(),
+      isUnclear: false,
+      unclear: new Set(),
+    }
     this.#levels.set(scope, level)
     return level
   }
+
+  #noteUnclear(entry: WikiEntry, named: readonly number[]): void {
+    const level = this.#levelAt(entry)
+    level.isUnclear = true
+    for (const index of named) level.unclear.add(index)
+    this.#unclear.add(printable(entry.join(' ')))
+  }
 }
 
-const mayRead = ([, , permission]: WikiEntry): boolean =>
-  /^\d{1,9}$/.test(permission) && Number(permission) > 0
+/** Undefined: it does not say. */
+function mayRead([, , permission]: WikiEntry): boolean | undefined {
+  const number = /^\d{1,3}$/.test(permission) ? Number(permission) : Number.NaN
+  return number <= 255 ? number > 0 : undefined
+}
 
 function most<K>(said: Map<K, boolean>, key: K, may: boolean): void {
   said.set(key, may || said.get(key) === true)

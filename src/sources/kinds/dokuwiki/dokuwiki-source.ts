@@ -15,7 +15,7 @@ import { printable } from '../../../kernel/printable.ts'
 import { digestOf, idOf } from './ids.ts'
 import { knownPeople, type Nobody, type Person } from './people.ts'
 import { placesOf, type WikiPlaces } from './places.ts'
-import type { Wiki, WikiPage, WikiText } from './wiki.ts'
+import { type Wiki, WikiFailed, type WikiPage, type WikiText } from './wiki.ts'
 
 /** A wiki, of which everybody reads what it lets them read. */
 export interface DokuwikiOptions {
@@ -43,6 +43,8 @@ const pageBytesMax = 5_000_000
 // Of one batch, whichever is reached first.
 const batchPagesMax = 50
 const batchBytesMax = 4_000_000
+// A wiki that fails at this many requests of one batch in a row fails as a whole.
+const failuresMax = 20
 
 /**
  * The pages of a DokuWiki as a source, and its access control list as the directory. `directory` has to come
@@ -97,11 +99,13 @@ class DokuwikiSource {
   async item(id: string, signal?: AbortSignal): Promise<Change> {
     const page = this.#told.pages.get(id)
     if (page === undefined) return { kind: 'deleted', id }
-    if (page.bytes > pageBytesMax) return tooLarge(id, page)
+    const broken = brokenOf(id, page)
+    if (broken !== undefined) return broken
     const text = (await this.#read([page.id], signal)).get(page.id)
     if (text === undefined) return { kind: 'deleted', id }
     if (text === 'changed')
       return { kind: 'broken', id, name: page.id, problem: 'It changed while it was read.' }
+    if ('problem' in text) return { kind: 'broken', id, name: page.id, problem: text.problem }
     return { kind: 'item', id, name: page.id, ...this.#loaded(text) }
   }
 
@@ -111,16 +115,15 @@ class DokuwikiSource {
   }
 
   #list(): readonly (ItemChange | BrokenItem)[] {
-    const { pages, nobodies } = this.#told
+    const { pages, nobodies, places } = this.#told
     return [
+      ...places.unclear.map((entry) => ({ kind: 'broken' as const, ...entry })),
       ...nobodies.map(({ account, problem }) => ({
         kind: 'broken' as const,
         name: `account ${printable(account)}`,
         problem,
       })),
-      ...[...pages].map(([id, page]) =>
-        page.bytes > pageBytesMax ? tooLarge(id, page) : this.#itemOf(id, page),
-      ),
+      ...[...pages].map(([id, page]) => brokenOf(id, page) ?? this.#itemOf(id, page)),
     ]
   }
 
@@ -166,7 +169,7 @@ class DokuwikiSource {
    * The texts; then who may read them, which has to be what was told; then whether they are the same still.
    */
   async #read(ids: readonly string[], signal?: AbortSignal): Promise<Map<string, Read>> {
-    const texts = await this.#wiki.texts(ids, signal)
+    const texts = await this.#texts(ids, { inARow: 0 }, signal)
     const { digest } = this.#told
     if ((await this.#wiki.digest(this.#accounts, digest, signal)) !== digest)
       throw new SourceUnavailable('Who may read what changed while the wiki was read.')
@@ -175,9 +178,30 @@ class DokuwikiSource {
       texts.flatMap((text): [string, Read][] => {
         const digestNow = now.get(text.id)
         if (digestNow === undefined) return []
-        return [[text.id, digestNow === text.digest ? text : 'changed']]
+        return [[text.id, 'problem' in text || digestNow === text.digest ? text : 'changed']]
       }),
     )
+  }
+
+  /** At what the wiki fails is asked for in halves, down to one page, which is broken. */
+  async #texts(
+    ids: readonly string[],
+    failures: { inARow: number },
+    signal?: AbortSignal,
+  ): Promise<readonly (WikiText | Failed)[]> {
+    try {
+      const texts = await this.#wiki.texts(ids, signal)
+      failures.inARow = 0
+      return texts.map((text) => (text.text === '' ? { id: text.id, problem: unreadable } : text))
+    } catch (error) {
+      failures.inARow += 1
+      const [id, ...others] = ids
+      if (!(error instanceof WikiFailed) || id === undefined || failures.inARow > failuresMax) throw error
+      if (others.length === 0) return [{ id, problem: error.message }]
+      const half = Math.ceil(ids.length / 2)
+      const before = await this.#texts(ids.slice(0, half), failures, signal)
+      return [...before, ...(await this.#texts(ids.slice(half), failures, signal))]
+    }
   }
 
   /** What changed has another version than any that was told: it is asked for once more. */
@@ -185,7 +209,10 @@ class DokuwikiSource {
     const text = texts.get(page.id)
     // It is asked for once: a crawl must not hold all texts until its end.
     texts.delete(page.id)
-    if (text !== undefined && text !== 'changed') return this.#loaded(text)
+    if (text !== undefined && text !== 'changed') {
+      if ('problem' in text) throw new Error(text.problem)
+      return this.#loaded(text)
+    }
     const content = { collection: this.#options.collection, title: page.id, text: '' }
     return { version: '', content, access: {} }
   }
@@ -218,15 +245,19 @@ class DokuwikiSource {
   }
 }
 
-/** A page's text, or that it was another one a moment later. Of one that is gone: nothing. */
-type Read = WikiText | 'changed'
+/** A page at which the wiki fails. */
+type Failed = Pick<WikiPage, 'id'> & { readonly problem: string }
 
-const tooLarge = (id: string, page: WikiPage): BrokenItem => ({
-  kind: 'broken',
-  id,
-  name: page.id,
-  problem: `It has more than ${pageBytesMax} bytes.`,
-})
+/** A page's text, or that it was another one a moment later. Of one that is gone: nothing. */
+type Read = WikiText | Failed | 'changed'
+
+const unreadable = 'The wiki cannot read its file.'
+
+function brokenOf(id: string, { id: name, bytes }: WikiPage): BrokenItem | undefined {
+  if (bytes === 0) return { kind: 'broken', id, name, problem: unreadable }
+  if (bytes <= pageBytesMax) return undefined
+  return { kind: 'broken', id, name, problem: `It has more than ${pageBytesMax} bytes.` }
+}
 
 /** Its first heading, or its name. */
 function titleOf({ id, text }: WikiText): string {

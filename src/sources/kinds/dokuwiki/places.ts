@@ -5,7 +5,7 @@ import {
   type SourceGroup,
   type SourceSubject,
 } from '@remit/connector'
-import { Acl, type Level } from './acl.ts'
+import { Acl, type Level, type UnclearEntry } from './acl.ts'
 import { idOf } from './ids.ts'
 import type { Person } from './people.ts'
 import type { WikiPermissions } from './wiki.ts'
@@ -24,6 +24,8 @@ export interface WikiPlaces {
   readonly directory: Directory
   /** `folder:ID`; undefined of a page that was not among them. */
   parentOf(page: string): string | undefined
+  /** Entries that hide what they could decide. */
+  readonly unclear: readonly UnclearEntry[]
 }
 
 interface Place {
@@ -36,7 +38,7 @@ interface Place {
 
 // A source's prefix, and `only/`, come before it.
 const nameLengthMax = 150
-const empty: Level = { shared: new Map(), own: new Map() }
+const empty: Level = { shared: new Map(), own: new Map(), isUnclear: false, unclear: new Set() }
 // More entries for single accounts than that are one group.
 const aloneMax = 50
 
@@ -54,7 +56,8 @@ export function placesOf(
 ): WikiPlaces {
   const named = new Set(people.map(({ account }) => account))
   const accounts = permissions.accounts.filter(({ account }) => named.has(account))
-  const builder = new Builder(new Acl({ ...permissions, accounts }), options)
+  const acl = new Acl({ ...permissions, accounts })
+  const builder = new Builder(acl, options)
   const parents = new Map(pages.map((page) => [page, `folder:${builder.placeOf(page).id}`]))
   return {
     directory: {
@@ -63,6 +66,7 @@ export function placesOf(
       folders: builder.folders(),
     },
     parentOf: (page) => parents.get(page),
+    unclear: acl.unclear,
   }
 }
 
@@ -184,7 +188,8 @@ interface Viewer {
 }
 
 /** Whether a level takes from somebody what the one above it lets them, or is too much for a list. */
-const hasLeftOver = ({ shared, own }: Level, isCut: boolean, above: Place | undefined): boolean =>
+const hasLeftOver = ({ shared, own, isUnclear }: Level, isCut: boolean, above: Place | undefined): boolean =>
+  isUnclear ||
   own.size > aloneMax ||
   (!isCut && [...shared.values(), ...own.values()].includes(false)) ||
   // Too deep: nothing lies above that says who else may.

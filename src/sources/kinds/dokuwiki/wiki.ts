@@ -1,7 +1,7 @@
 import { SourceUnavailable } from '@remit/connector'
 import { z } from 'zod'
 import { printable } from '../../../kernel/printable.ts'
-import type { SourceFetch } from '../../fetch.ts'
+import { type SourceFetch, TooLarge, Unfinished } from '../../fetch.ts'
 
 /** A line of the access control list, as the wiki compares it. */
 const entry = z.tuple([z.string(), z.string(), z.string()])
@@ -38,6 +38,7 @@ export interface WikiPage {
   readonly id: string
   /** Of its text. */
   readonly digest: string
+  /** 0: the wiki cannot read its file. */
   readonly bytes: number
 }
 
@@ -45,9 +46,16 @@ export interface WikiPage {
 export interface WikiText {
   readonly id: string
   readonly digest: string
+  /** Empty: the wiki cannot read its file. */
   readonly text: string
   readonly modifiedAt: Date
 }
+
+/**
+ * The wiki failed at what was asked for: 5xx, half an answer, one that is too large, or none in time. It may
+ * answer somebody who asks for less.
+ */
+export class WikiFailed extends SourceUnavailable {}
 
 /**
  * What the plugin of the wiki tells. Each throws SourceUnavailable where it does not, or not as it should.
@@ -87,7 +95,11 @@ export function createWiki({ path, secret, fetch }: WikiOptions): Wiki {
       headers: { authorization, 'content-type': 'text/xml' },
       body: `<methodCall><methodName>plugin.remit.${method}</methodName><params><param><value><string>${asAscii(request)}</string></value></param></params></methodCall>`,
       signal,
+    }).catch((cause: unknown) => {
+      if (!(cause instanceof TooLarge || cause instanceof Unfinished)) throw cause
+      throw new WikiFailed(cause.message, { cause })
     })
+    if (status >= 500) throw new WikiFailed(`The wiki answers ${status}.`)
     if (status !== 200) throw new SourceUnavailable(refusals[status] ?? `The wiki answers ${status}.`)
     const told = jsonIn(Buffer.from(body).toString())
     const refused = refusal.safeParse(told)
@@ -142,7 +154,7 @@ function jsonIn(answer: string): unknown {
   const [after] = closing.exec(xml.slice(-aroundMax)) ?? []
   // A method that it does not know it answers by an empty structure.
   if (before === undefined || after === undefined)
-    throw new SourceUnavailable('The wiki does not answer as its plugin does. Is the plugin there?')
+    throw new WikiFailed('The wiki does not answer as its plugin does. Is the plugin there?')
   try {
     return JSON.parse(xml.slice(before.length, -after.length).replaceAll('&quot;', '"'))
   } catch {

@@ -45,7 +45,10 @@ class remote_plugin_remit extends RemotePlugin
         });
     }
 
-    /** `{ids: [ID…]}`, or `{}` for all → `{pages: [[ID, BYTES, DIGEST]…]}` of those that are there. */
+    /**
+     * `{ids: [ID…]}`, or `{}` for all → `{pages: [[ID, BYTES, DIGEST]…]}` of those that are there. One whose file the
+     * wiki cannot read has 0 bytes, and no text.
+     */
     public function versions($request)
     {
         return $this->answer($request, function ($asked) {
@@ -111,12 +114,20 @@ class remote_plugin_remit extends RemotePlugin
         foreach ($ids as $id) {
             $id = (string) $id;
             if ($id === '' || cleanID($id) !== $id || !page_exists($id) || isHiddenPage($id)) continue;
-            $text = rawWiki($id);
-            // It was deleted this moment, or cannot be read.
-            if ($text === '') continue;
+            $text = (string) rawWiki($id);
+            // It was deleted this moment, or nothing is in it.
+            if ($text === '' && !$this->isUnreadable($id)) continue;
             $found[] = $work($id, $text);
         }
         return $found;
+    }
+
+    /** Whether it is there, and the wiki may not read its file. */
+    private function isUnreadable($id)
+    {
+        $file = wikiFN($id);
+        clearstatcache(true, $file);
+        return file_exists($file) && !is_readable($file);
     }
 
     /** The lines of the list as auth_loadACL() splits them: those for everybody, and those with a placeholder. */
@@ -141,8 +152,10 @@ class remote_plugin_remit extends RemotePlugin
     {
         global $auth;
         if (!preg_match('/^[^ \t]+[ \t]+/', $rest)) return null;
-        list($whom, $permission) = preg_split('/[ \t]+/', preg_replace('/#.*$/', '', $rest)) + array('', '');
-        if ($permission === '') return null;
+        $parts = preg_split('/[ \t]+/', preg_replace('/#.*$/', '', $rest));
+        if (count($parts) < 2) return null;
+        // Empty where a comment follows: PHP 7 takes that for no right, and PHP 8 passes over the entry.
+        list($whom, $permission) = $parts;
         if (!$auth->isCaseSensitive() && $whom !== '@ALL') $whom = \dokuwiki\Utf8\PhpString::strtolower($whom);
         return array($scope, $whom, $permission);
     }
