@@ -1,10 +1,20 @@
 import { SourceUnavailable } from '@remit/connector'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import type { OutboundResponse } from '../../../src/outbound/guarded-fetch.ts'
+import { Throttled, TooLarge, Unfinished } from '../../../src/sources/fetch.ts'
 import { RedmineApi } from '../../../src/sources/kinds/redmine/api.ts'
+import { Faults } from '../../../src/sources/kinds/redmine/faults.ts'
 import { readIssues } from '../../../src/sources/kinds/redmine/items.ts'
 import { redmineKind } from '../../../src/sources/kinds/redmine/kind.ts'
+import { listIssues } from '../../../src/sources/kinds/redmine/listing.ts'
 import { Permits } from '../../../src/sources/kinds/redmine/permits.ts'
+
+const answerOf = (body: object, status = 200): OutboundResponse => ({
+  status,
+  headers: new Headers(),
+  body: Buffer.from(JSON.stringify(body)),
+})
 
 const page = z
   .object({ rows: z.array(z.object({ id: z.int() })), total_count: z.int() })
@@ -14,9 +24,12 @@ const page = z
 function openList({
   change,
   base = '',
+  rowsMax = 100,
 }: {
   readonly change?: (ids: number[]) => void
   readonly base?: string
+  /** More of them are too large. */
+  readonly rowsMax?: number
 }) {
   const ids = Array.from({ length: 250 }, (_, index) => index + 1)
   const asked: string[] = []
@@ -28,6 +41,7 @@ function openList({
       asked.push(path)
       const query = new URL(path, 'https://redmine.example').searchParams
       const [offset, limit] = [Number(query.get('offset')), Number(query.get('limit'))]
+      if (limit > rowsMax) throw new TooLarge('Too large.')
       const rows = ids.slice(offset, offset + limit).map((id) => ({ id }))
       const body = Buffer.from(JSON.stringify({ rows, total_count: ids.length }))
       if (changes > 0) change?.(ids)
@@ -78,6 +92,37 @@ describe('a list of Redmine', () => {
     )
   })
 
+  test('is read in smaller pages where they are too large, and not at all where a row is', async () => {
+    const { api, asked, ids } = openList({ rowsMax: 30 })
+    expect((await api.all('/rows.json', page)).map(({ id }) => id)).toEqual(ids)
+    expect(asked.slice(0, 4).map((path) => path.replace('/rows.json?', ''))).toEqual([
+      'limit=100&offset=0',
+      'limit=50&offset=0',
+      'limit=25&offset=0',
+      'limit=25&offset=24',
+    ])
+    const tooLarge = await openList({ rowsMax: 1 })
+      .api.all('/rows.json', page)
+      .catch((error: unknown) => error)
+    expect(tooLarge).toBeInstanceOf(SourceUnavailable)
+    expect(String(tooLarge)).toContain('too large')
+  })
+
+  test('fails as a whole where a page of it fails otherwise', async () => {
+    let count = 0
+    const api = new RedmineApi({
+      key: 'k',
+      base: '',
+      fetch: async () => {
+        count += 1
+        return answerOf({}, count === 1 ? 200 : 500)
+      },
+    })
+    await expect(api.all('/rows.json', page)).rejects.toThrow(SourceUnavailable)
+    await expect(api.all('/rows.json', page)).rejects.toThrow('Redmine answers 500')
+    expect(count).toBe(2)
+  })
+
   test('of issues without an end mark is no end', async () => {
     const body = Buffer.from(JSON.stringify({ issues: [], total_count: 3 }))
     const api = new RedmineApi({
@@ -86,6 +131,163 @@ describe('a list of Redmine', () => {
       fetch: async () => ({ status: 200, headers: new Headers(), body }),
     })
     await expect(readIssues(api, 8)).rejects.toThrow('Redmine counts 3 issues from 8 on, and lists none.')
+  })
+})
+
+interface IssuesOptions {
+  readonly ids: readonly number[]
+  /** At which of them Redmine fails, and how. */
+  readonly bad?: readonly number[]
+  readonly fail?: () => OutboundResponse
+  /** Instead of all that. */
+  readonly instead?: (path: string) => OutboundResponse | undefined
+}
+
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
+const refused = () => answerOf({}, 500)
+
+/** Lists the issues of a Redmine: what of them came, and what was asked. */
+async function listed({ ids, bad = [], fail = refused, instead = () => undefined }: IssuesOptions) {
+  const asked: string[] = []
+  const api = new RedmineApi({
+    key: 'k',
+    base: '',
+    async fetch(path) {
+      asked.push(path)
+      const answer = instead(path)
+      if (answer !== undefined) return answer
+      const query = new URL(path, 'https://redmine.example').searchParams
+      const from = Number(/^>=(\d+)$/.exec(query.get('issue_id') ?? '')?.[1] ?? Number.POSITIVE_INFINITY)
+      const left = ids.filter((id) => id >= from)
+      const offset = Number(query.get('offset'))
+      const shown = left.slice(offset, offset + Number(query.get('limit')))
+      if (shown.some((id) => bad.includes(id))) return fail()
+      const issues = shown.map((id) => ({
+        ...{ id, project: { id: 1 }, tracker: { id: 1 }, is_private: false },
+        ...{ subject: '', updated_on: '' },
+      }))
+      return answerOf({ issues, total_count: left.length })
+    },
+  })
+  const came: number[] = []
+  const gaps: string[] = []
+  const error = await (async () => {
+    for await (const part of listIssues({ api, faults: new Faults(api), signal: undefined }))
+      if (part.kind === 'issues') came.push(...part.issues.map(({ id }) => id))
+      else gaps.push(`${part.from} to before ${part.to}: ${part.problem.replace(/ at .*/, '')}`)
+  })().catch((reason: unknown) => reason)
+  return { came, gaps, asked, error }
+}
+
+describe('issues at which Redmine fails', () => {
+  test.each([
+    [[1], ['1 to before 2']],
+    [[42], ['42 to before 43']],
+    [[250], ['250 to before Infinity']],
+    [
+      [100, 101, 102, 180],
+      ['100 to before 103', '180 to before 181'],
+    ],
+    [range(60, 99), ['60 to before 100']],
+  ])('are passed over alone: %j', async (bad, expected) => {
+    const ids = range(1, 250)
+    const { came, gaps, error, asked } = await listed({ ids, bad })
+    expect(error).toBeUndefined()
+    expect(came).toEqual(ids.filter((id) => !bad.includes(id)))
+    expect(gaps).toEqual(expected.map((text) => `${text}: Redmine answers 500`))
+    expect(asked.length).toBeLessThan(80)
+  })
+
+  test('lie between the ids of those beside them, where ids are missing', async () => {
+    const { came, gaps } = await listed({ ids: [3, 8, 20, 21, 40], bad: [8, 40] })
+    expect(came).toEqual([3, 20, 21])
+    expect(gaps.map((text) => text.replace(/:.*/, ''))).toEqual(['4 to before 20', '22 to before Infinity'])
+  })
+
+  const failures: readonly (readonly [string, () => OutboundResponse])[] = [
+    [
+      'is too large',
+      () => {
+        throw new TooLarge('')
+      },
+    ],
+    [
+      'does not come in time',
+      () => {
+        throw new Unfinished('')
+      },
+    ],
+    ['is no JSON', () => ({ ...answerOf({}), body: Buffer.from('{"issues": [{"id": 7') })],
+    ['has another shape', () => answerOf({ issues: [{ id: '42' }], total_count: 250 })],
+  ]
+  test.each(failures)('do not stop the others where what Redmine answers %s', async (_, fail) => {
+    const ids = range(1, 250)
+    const { came, gaps, error } = await listed({ ids, bad: [42], fail })
+    expect([error, came, gaps.length]).toEqual([undefined, ids.filter((id) => id !== 42), 1])
+  })
+
+  test('only together are passed over by none', async () => {
+    const ids = range(1, 250)
+    const instead = (path: string) => {
+      if (Number(/limit=(\d+)/.exec(path)?.[1]) > 10) throw new TooLarge('')
+      return undefined
+    }
+    expect(await listed({ ids, instead })).toMatchObject({ came: ids, gaps: [], error: undefined })
+  })
+
+  test('one and all, are a Redmine that fails: it is asked a few times and no more', async () => {
+    const ids = range(1, 5_000)
+    const all = await listed({ ids, bad: ids })
+    expect([all.error, all.came, all.gaps]).toEqual([expect.any(SourceUnavailable), [], []])
+    expect(all.asked.length).toBeLessThan(70)
+    const slow = await listed({
+      ids,
+      bad: ids,
+      fail: () => {
+        throw new Unfinished('')
+      },
+    })
+    expect(slow.error).toBeInstanceOf(SourceUnavailable)
+    expect(slow.asked.length).toBeLessThan(20)
+    // Each other one: it fails for too much, and ends.
+    const half = await listed({ ids: range(1, 1_600), bad: range(1, 800).map((id) => 2 * id) })
+    expect(half.error).toBeInstanceOf(SourceUnavailable)
+    expect(half.asked.length).toBeLessThan(5_000)
+  })
+
+  const away: readonly (readonly [string, number, () => OutboundResponse])[] = [
+    ['answers 500 to everything', 2, refused],
+    ['answers something else to everything', 2, () => answerOf({})],
+    ['lets nobody in', 1, () => answerOf({}, 401)],
+    [
+      'asks to come again later',
+      1,
+      () => {
+        throw new Throttled(60)
+      },
+    ],
+    [
+      'does not answer',
+      1,
+      () => {
+        throw new SourceUnavailable('unreachable')
+      },
+    ],
+  ]
+  test.each(away)('are none of a Redmine that %s: it is away as a whole', async (_, count, instead) => {
+    const { came, gaps, error, asked } = await listed({ ids: range(1, 250), instead })
+    expect([error, came, gaps, asked.length]).toEqual([expect.any(SourceUnavailable), [], [], count])
+  })
+
+  test('are none of one that goes away meanwhile', async () => {
+    let count = 0
+    const instead = () => {
+      count += 1
+      if (count > 12) throw new SourceUnavailable('unreachable')
+      return undefined
+    }
+    const { error, gaps } = await listed({ ids: range(1, 250), bad: [99], instead })
+    expect([error, gaps]).toEqual([expect.any(SourceUnavailable), []])
   })
 })
 

@@ -242,17 +242,123 @@ describe('a Redmine as a source', { ...needsRedmine, timeout: 400_000 }, () => {
     await expect(source.directory()).rejects.toThrow(SourceUnavailable)
   })
 
-  test.each([
-    ['/issues.json', 500],
-    ['/wiki/index.json', 502],
-    ['/memberships.json', 403],
-  ])('withdraws nothing where %s answers %i', async (path, status) => {
+  test('withdraws and hides nothing where all issues fail, or anything that says who may read', async () => {
     const world = await openSmall(server)
     await world.ruby(`issue['issue']; write['a', 'Page', 'page']`)
     await world.sync()
-    world.instead = (asked) => (asked.includes(path) ? status : undefined)
-    await expect(world.sync()).rejects.toThrow(SourceUnavailable)
-    expect(world.readable()).toEqual({ issue: 'anne bob dan', page: 'anne bob dan' })
+    const failures = [
+      ['/issues.json', 500],
+      ['/users.json', 500],
+      ['/groups.json', 502],
+      ['/roles/', 500],
+      ['/projects.json', 504],
+      ['/memberships.json', 403],
+      ['/memberships.json', 500],
+      // Something else than was expected.
+      ['/memberships.json', 200],
+      ['.json?include=trackers', 500],
+    ] as const
+    for (const [index, [path, status]] of failures.entries()) {
+      world.instead = (asked) => (asked.includes(path) ? status : undefined)
+      await expect(world.sync({ crawls: index % 2 === 1 }), path).rejects.toThrow(SourceUnavailable)
+      expect(world.readable(), path).toEqual({ issue: 'anne bob dan', page: 'anne bob dan' })
+    }
+  })
+
+  test('passes over an issue that Redmine cannot show, hides it, and deletes nothing', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`%w[first second third fourth].each { |text| issue[text] }`)
+    /** No text that JSON could hold. */
+    const spoil = async (text: string) =>
+      z.int().parse(
+        await world.ruby(
+          `id = Issue.find_by(description: '${text}').id
+           ActiveRecord::Base.connection.execute("UPDATE issues SET subject = CAST(X'ff' AS TEXT) WHERE id = #{id}")`,
+          'id',
+        ),
+      )
+    await world.sync()
+    const { cursor } = await world.read()
+    const id = await spoil('second')
+    // The whole page, and one of them; the database's offset passes over it.
+    for (const [query, status] of [
+      ['limit=100&offset=0', 500],
+      ['limit=1&offset=1', 500],
+      ['limit=1&offset=2', 200],
+    ] as const)
+      expect([query, await world.status(`/issues.json?status_id=*&sort=id&${query}`)]).toEqual([
+        query,
+        status,
+      ])
+    await world.ruby(`Issue.find_by(description: 'third').update!(description: 'third, later')`)
+    const all = 'anne bob dan'
+    for (const crawls of [false, true]) {
+      const { failed, withdrawn } = await world.sync({ crawls })
+      expect(failed).toMatchObject([{ id: `r/issues/${id}`, isHidden: true }])
+      expect(withdrawn).toBe(0)
+      expect(world.readable()).toEqual({ first: all, second: '', 'third, later': all, fourth: all })
+    }
+    const meanwhile = await world.read(cursor)
+    // The last ones, of which one was never brought.
+    const fourth = await spoil('fourth')
+    await world.ruby(`issue['fifth']`)
+    await spoil('fifth')
+    const { failed } = await world.sync()
+    expect(failed.map((item) => item.id)).toEqual([`r/issues/${id}`, `r/issues/${fourth}`])
+    // One is told once it is whole, though nothing of it is other than before, and one that it is gone.
+    await world.ruby(`
+      ActiveRecord::Base.connection.execute("DELETE FROM issues WHERE id = ${fourth}")
+      ActiveRecord::Base.connection.execute("UPDATE issues SET subject = 'Issue' WHERE id = ${id}")`)
+    expect((await world.sync()).failed.map(({ name }) => name)).toEqual([`issues #${fourth} to the last one`])
+    expect(world.readable()).toEqual({ first: all, second: all, 'third, later': all })
+    expect(meanwhile.changes.map(({ kind }) => kind)).toEqual(['broken', 'item'])
+    const { changes } = await world.read(meanwhile.cursor)
+    expect(changes).toContainEqual(expect.objectContaining({ kind: 'item', id: `r/issues/${id}` }))
+  })
+
+  test('hides the wiki of a project whose list fails, and no other one', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`
+      issue['issue']
+      write['a', 'Page', 'page']
+      write['a', 'Other', 'other page']
+      write['b', 'Page', 'page of b']`)
+    await world.sync()
+    const list = `/projects/${await idOf('a')}/wiki/index.json`
+    world.instead = (path) => (path === list ? 502 : undefined)
+    await world.ruby(`Issue.first.update!(description: 'issue, later')`)
+    const hidden = { 'issue, later': 'anne bob dan', page: '', 'other page': '', 'page of b': 'dan' }
+    for (const crawls of [false, true]) {
+      world.asked.length = 0
+      const { failed, withdrawn } = await world.sync({ crawls })
+      expect([failed.length, withdrawn, world.readable()]).toEqual([2, 0, hidden])
+      // Once, for all of its pages.
+      expect(world.asked.filter((path) => path === list).length).toBe(1)
+    }
+    world.instead = () => undefined
+    expect(await world.sync()).toMatchObject({ failed: [] })
+    expect(world.readable()).toEqual({ ...hidden, page: 'anne bob dan', 'other page': 'anne bob dan' })
+  })
+
+  test('hides a page whose text fails, or the list of whose wiki after it, and brings the others', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`
+      write['a', 'Page', 'page']
+      write['a', 'Other', 'other page']
+      write['b', 'Page', 'of b']`)
+    // No JSON.
+    world.instead = (path) => (path.endsWith('/wiki/Other.json') ? 200 : undefined)
+    expect(await world.sync()).toMatchObject({ failed: [{ name: expect.stringMatching(/^Other /) }] })
+    expect(world.readable()).toEqual({ page: 'anne bob dan', 'of b': 'dan' })
+    const list = `/projects/${await idOf('a')}/wiki/index.json`
+    const isRead = () => world.asked.some((path) => path.endsWith('/wiki/Other.json'))
+    world.instead = (path) => (path === list && isRead() ? 500 : undefined)
+    world.asked.length = 0
+    expect((await world.sync()).failed.length).toBeGreaterThan(0)
+    expect(world.readable()['other page']).toBeUndefined()
+    world.instead = () => undefined
+    await world.sync()
+    expect(world.readable()).toEqual({ page: 'anne bob dan', 'other page': 'anne bob dan', 'of b': 'dan' })
   })
 
   test('hides what is archived, closed to its module, or deleted, and keeps what is closed', async () => {

@@ -1,4 +1,11 @@
-import { type Change, memoryState, type Source, type SourceWorld, syncOnce } from '@remit/connector'
+import {
+  type Change,
+  memoryState,
+  type Source,
+  type SourceWorld,
+  type SyncState,
+  syncOnce,
+} from '@remit/connector'
 import { z } from 'zod'
 import { openRemit } from '../../../packages/connector/test/remit.ts'
 import type { OutboundResponse } from '../../../src/outbound/guarded-fetch.ts'
@@ -88,8 +95,10 @@ export interface SmallWorld {
     readonly settings?: object
     readonly key?: string
   }): Source & Required<Pick<Source, 'directory'>>
-  /** Reads it to its end into Remit. */
-  sync(): ReturnType<typeof syncOnce>
+  /** Reads it to its end into Remit; `crawls`: from the beginning. */
+  sync(options?: { readonly crawls?: boolean }): ReturnType<typeof syncOnce>
+  /** What Redmine itself answers to a request of the source. */
+  status(path: string): Promise<number>
   /** What each person could read now: text → names. */
   readable(): Readonly<Record<string, string>>
   /** Everything that is told, from a cursor. */
@@ -100,6 +109,10 @@ export async function openSmall(server: RedmineServer): Promise<SmallWorld> {
   const { ids, key, anne_key: anneKey, dev, non_member: nonMember } = await server.ruby(setup, made)
   const remit = openRemit()
   const state = memoryState()
+  const crawling: SyncState = {
+    load: async () => ({ ...(await state.load()), cursor: undefined }),
+    apply: (update) => state.apply(update),
+  }
   const people = ['anne', 'bob', 'carol', 'dan'].map((login) => ({
     account: ids[login],
     subject: `user:${login}`,
@@ -142,7 +155,9 @@ export async function openSmall(server: RedmineServer): Promise<SmallWorld> {
     asked: [],
     open,
     ruby: (code, answer = 'nil') => server.ruby(`${words}\n${code}\n${answer}`, z.unknown()),
-    sync: () => syncOnce(world.source, remit.writer, state),
+    status: async (path) =>
+      (await fetch(server.url + path, { headers: { 'x-redmine-api-key': key } })).status,
+    sync: ({ crawls = false } = {}) => syncOnce(world.source, remit.writer, crawls ? crawling : state),
     readable() {
       const tuples = [...remit.tuples].map((tuple) => tuple.split(' '))
       const expand = (subject: string): readonly string[] =>

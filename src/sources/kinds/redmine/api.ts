@@ -1,7 +1,7 @@
 import { SourceUnavailable } from '@remit/connector'
 import type { z } from 'zod'
 import type { OutboundResponse } from '../../../outbound/guarded-fetch.ts'
-import type { SourceFetch } from '../../fetch.ts'
+import { type SourceFetch, TooLarge, Unfinished } from '../../fetch.ts'
 
 /** Where a Redmine is, and how it is asked. */
 export interface ApiDeps {
@@ -16,10 +16,7 @@ export interface AskOptions {
   /** Login of an active account in whose place Redmine answers (`X-Redmine-Switch-User`). */
   readonly as?: string
   readonly signal?: AbortSignal | undefined
-  /**
-   * An error of the server (5xx) is that of what was asked for alone, {@link ItemRefused}, and what is found
-   * elsewhere is not there.
-   */
+  /** What is found elsewhere is not there. */
   readonly isOfItem?: boolean
 }
 
@@ -37,10 +34,20 @@ export interface Answer<T> {
   readonly date: number | undefined
 }
 
-/** Redmine failed at one item, which says nothing of the others. */
-export class ItemRefused extends Error {
-  override readonly name = 'ItemRefused'
+/**
+ * Redmine failed at what was asked for: 5xx, an answer that is too large, none in time, or another than
+ * expected. It is away as a whole, unless somebody finds out that it is not: see {@link Faults}.
+ */
+export class RequestFailed extends SourceUnavailable {
+  readonly reason: FailureReason
+  constructor(message: string, reason: FailureReason, options?: ErrorOptions) {
+    super(message, options)
+    this.reason = reason
+  }
 }
+
+/** `unfinished`: nothing came in time, or not to its end. `refused`: 5xx, or what nobody expects. */
+type FailureReason = 'too_large' | 'unfinished' | 'refused'
 
 /** Most rows that Redmine gives at once. */
 export const pageSize = 100
@@ -67,15 +74,14 @@ export class RedmineApi {
     const response = await this.#fetch(path, options)
     if (nothing.has(response.status)) return undefined
     if (options.isOfItem === true && moved.has(response.status)) return undefined
-    if (options.isOfItem === true && response.status >= 500)
-      throw new ItemRefused(`Redmine answers ${response.status}.`)
     if (response.status !== 200) throw unavailable(path, response.status)
     return read(path, response, shape)
   }
 
   /**
    * All rows of a list. Each page begins with the last row of the one before: another one there means that
-   * rows moved, so that one could have been passed over, and the list is read anew.
+   * rows moved, so that one could have been passed over, and the list is read anew. A page that is too large
+   * is asked for in smaller ones; one that fails otherwise fails the list.
    */
   async all<Row extends { readonly id: number }>(
     path: string,
@@ -96,30 +102,48 @@ export class RedmineApi {
     signal: AbortSignal | undefined,
   ): Promise<readonly Row[] | undefined> {
     const rows: Row[] = []
+    let size = pageSize
     while (rows.length < rowsMax) {
       const last = rows.at(-1)
       const offset = last === undefined ? 0 : rows.length - 1
-      const link = `${path}${path.includes('?') ? '&' : '?'}limit=${pageSize}&offset=${offset}`
-      const { value: page } = await this.get(link, shape, { signal })
-      if (last !== undefined && page.rows[0]?.id !== last.id) return undefined
-      const more = page.rows.slice(last === undefined ? 0 : 1)
+      const link = `${path}${path.includes('?') ? '&' : '?'}limit=${size}&offset=${offset}`
+      const page = await this.get(link, shape, { signal }).catch((error: unknown) => {
+        // Two: one of them is the last row of the page before.
+        if (error instanceof RequestFailed && error.reason === 'too_large' && size > 2) return undefined
+        throw error
+      })
+      if (page === undefined) {
+        size = Math.max(2, Math.floor(size / 2))
+        continue
+      }
+      const { rows: found, total } = page.value
+      if (last !== undefined && found[0]?.id !== last.id) return undefined
+      const more = found.slice(last === undefined ? 0 : 1)
       rows.push(...more)
-      if (rows.length === page.total) return rows
-      if (more.length === 0 || rows.length > page.total) return undefined
+      if (rows.length === total) return rows
+      if (more.length === 0 || rows.length > total) return undefined
     }
     throw new SourceUnavailable(`Redmine lists more than ${rowsMax} rows at ${path}.`)
   }
 
-  #fetch(path: string, { as, signal }: AskOptions): Promise<OutboundResponse> {
+  async #fetch(path: string, { as, signal }: AskOptions): Promise<OutboundResponse> {
     const { fetch, key, base } = this.#deps
-    return fetch(`${base}${path}`, {
-      headers: {
-        accept: 'application/json',
-        'x-redmine-api-key': key,
-        ...(as !== undefined && { 'x-redmine-switch-user': as }),
-      },
-      signal,
-    })
+    const headers = {
+      accept: 'application/json',
+      'x-redmine-api-key': key,
+      ...(as !== undefined && { 'x-redmine-switch-user': as }),
+    }
+    try {
+      return await fetch(`${base}${path}`, { headers, signal })
+    } catch (cause) {
+      if (cause instanceof TooLarge)
+        throw new RequestFailed(`Redmine’s answer is too large at ${path}.`, 'too_large', { cause })
+      if (cause instanceof Unfinished)
+        throw new RequestFailed(`Redmine does not answer to its end, or in time, at ${path}.`, 'unfinished', {
+          cause,
+        })
+      throw cause
+    }
   }
 }
 
@@ -128,16 +152,19 @@ const nothing: ReadonlySet<number> = new Set([403, 404, 410, 412])
 // A page that has another name by now.
 const moved: ReadonlySet<number> = new Set([301, 302])
 
-const unavailable = (path: string, status: number): SourceUnavailable =>
-  new SourceUnavailable(
+function unavailable(path: string, status: number): SourceUnavailable {
+  if (status >= 500) return new RequestFailed(`Redmine answers ${status} at ${path}.`, 'refused')
+  return new SourceUnavailable(
     status === 401 || status === 403
       ? `Redmine does not let this source in (${status} at ${path}).`
       : `Redmine answers ${status} at ${path}.`,
   )
+}
 
 function read<T>(path: string, { body, headers }: OutboundResponse, shape: z.ZodType<T>): Answer<T> {
   const parsed = shape.safeParse(jsonOf(body))
-  if (!parsed.success) throw new SourceUnavailable(`Redmine answers something else than expected at ${path}.`)
+  if (!parsed.success)
+    throw new RequestFailed(`Redmine answers something else than expected at ${path}.`, 'refused')
   const date = Date.parse(headers.get('date') ?? '')
   return { value: parsed.data, date: Number.isNaN(date) ? undefined : date }
 }

@@ -65,22 +65,33 @@ const issuesPage = z
   }))
 
 /**
- * Issues from an id on, at most {@link pageSize} in the order of their ids, which are never given twice;
- * `isLast`: there are no more of them, as Redmine counts them.
+ * Issues from an id on, at most `limit` ({@link pageSize}) in the order of their ids, which are never given
+ * twice. The first `offset` of them are passed over: Redmine's database does so, and they cannot make it
+ * fail. `isLast`: there are no more of them, as Redmine counts them.
  */
 export async function readIssues(
   api: RedmineApi,
   from: number,
-  signal?: AbortSignal,
+  { limit = pageSize, offset = 0, signal }: IssuesOptions = {},
 ): Promise<{ readonly issues: readonly Issue[]; readonly isLast: boolean; readonly total: number }> {
-  const path = `/issues.json?issue_id=%3E%3D${from}&status_id=*&sort=id&limit=${pageSize}`
+  const path = `/issues.json?issue_id=%3E%3D${from}&status_id=*&sort=id&limit=${limit}&offset=${offset}`
   const { value: page } = await api.get(path, issuesPage, { signal })
-  const issues = page.rows.filter(({ id }) => id >= from).toSorted((a, b) => a.id - b.id)
-  const isLast = page.total <= issues.length
+  const issues = page.rows.filter(({ id }) => id >= from + offset).toSorted((a, b) => a.id - b.id)
+  const isLast = page.total <= offset + issues.length
   if (issues.length === 0 && !isLast)
     throw new SourceUnavailable(`Redmine counts ${page.total} issues from ${from} on, and lists none.`)
   return { issues, isLast, total: page.total }
 }
+
+interface IssuesOptions {
+  readonly limit?: number
+  readonly offset?: number
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Asks for issues in which there is nothing at which Redmine could fail. */
+export const readNoIssue = (api: RedmineApi, signal?: AbortSignal): Promise<unknown> =>
+  api.get('/issues.json?issue_id=0&status_id=*&limit=1', issuesPage, { signal })
 
 /** One of them; undefined: there is none that can be seen. */
 export async function readIssue(

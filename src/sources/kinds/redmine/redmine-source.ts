@@ -9,15 +9,27 @@ import type {
   Source,
   SourceAccess,
 } from '@remit/connector'
-import { mimeTypes } from '../../../ingest/parse/parsed.ts'
-import { printable } from '../../../kernel/printable.ts'
-import { ItemRefused } from './api.ts'
 import { cursorOf, digestOf, readCursor } from './cursor.ts'
-import { type Issue, readIssue, readIssues, readWiki, readWikiText, type WikiPage } from './items.ts'
+import { Faults, ItemRefused } from './faults.ts'
+import { readIssue, readWiki, readWikiText, type WikiPage } from './items.ts'
+import { listIssues } from './listing.ts'
 import { Mapping } from './mapping.ts'
 import { type KnownAccounts, knownAccounts, type Person } from './people.ts'
 import { Recheck, type RecheckDeps } from './recheck.ts'
 import { type Rights, type RightsOptions, readRights } from './rights.ts'
+import {
+  contentOfIssue,
+  contentOfPage,
+  issueOf,
+  nameOf,
+  projectOf,
+  type Row,
+  rowOfIssue,
+  rowOfPage,
+  type UnreadPart,
+  unreadIssues,
+  unreadWiki,
+} from './rows.ts'
 
 /** A Redmine, of which everybody reads what it shows them. */
 export interface RedmineOptions extends RightsOptions {
@@ -35,12 +47,13 @@ interface Told {
   readonly known: KnownAccounts
   readonly mapping: Mapping
   readonly recheck: Recheck
+  readonly faults: Faults
+  /** Wikis whose list failed. */
+  readonly failedWikis: Map<number, ItemRefused>
 }
 
-/** An issue, or a page of a wiki, as a list names it. */
-type Row =
-  | { readonly kind: 'issue'; readonly id: string; readonly issue: Issue }
-  | { readonly kind: 'page'; readonly id: string; readonly page: WikiPage }
+/** Rows, of about `total`, or what of the lists cannot be read. */
+type Part = { readonly kind: 'rows'; readonly rows: readonly Row[]; readonly total: number } | UnreadPart
 
 /** Of an item that is broken: it is told until it is not. */
 const brokenVersion = ''
@@ -81,10 +94,12 @@ class RedmineSource {
 
   async directory(signal?: AbortSignal): Promise<Directory> {
     this.#last = undefined
-    const rights = await readRights(this.#deps.api, this.#options, signal)
+    const { api } = this.#deps
+    const rights = await readRights(api, this.#options, signal)
     const known = knownAccounts(this.#options.people, rights)
     const mapping = new Mapping(rights, known.accounts, this.#options)
-    this.#last = { rights, known, mapping, recheck: new Recheck(rights, this.#options, this.#deps) }
+    const recheck = new Recheck(rights, this.#options, this.#deps)
+    this.#last = { rights, known, mapping, recheck, faults: new Faults(api), failedWikis: new Map() }
     return mapping.directory
   }
 
@@ -96,7 +111,17 @@ class RedmineSource {
     const listedIds = new Set<string>()
     const problems = [...known.problems, ...mapping.problems]
     let changes: Change[] = problems.map((problem) => ({ kind: 'broken', ...problem }))
-    for await (const { rows, total } of this.#rows(signal)) {
+    for await (const part of this.#parts(signal)) {
+      if (part.kind === 'broken') {
+        // Told until it can be read. Nothing in it is gone.
+        for (const id of [...versions.keys()].filter(part.covers)) {
+          versions.set(id, brokenVersion)
+          listedIds.add(id)
+        }
+        changes.push(part)
+        continue
+      }
+      const { rows, total } = part
       for (const { id } of rows) listedIds.add(id)
       changes.push(...(await this.#changed(rows, versions, signal)))
       if (changes.length < Math.max(textsMin, total / pagesMax)) continue
@@ -126,53 +151,67 @@ class RedmineSource {
     return this.#last
   }
 
-  /** Everything that there is, in parts; `total`: about how much that is. */
-  async *#rows(
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<{ readonly rows: readonly Row[]; readonly total: number }> {
-    const { api } = this.#deps
+  /** Everything that there is. */
+  async *#parts(signal: AbortSignal | undefined): AsyncGenerator<Part> {
+    const { api, now } = this.#deps
+    const { prefix } = this.#options
+    const { rights, faults } = this.#told
     let total = 0
-    for (let [from, isLast] = [1, false]; !isLast; ) {
-      const page = await readIssues(api, from, signal)
-      total = Math.max(total, page.total)
-      yield { rows: page.issues.map((issue) => this.#rowOfIssue(issue)), total }
-      from = (page.issues.at(-1)?.id ?? from) + 1
-      isLast = page.isLast
+    for await (const part of listIssues({ api, faults, signal })) {
+      if (part.kind === 'gap') {
+        yield unreadIssues(prefix, part)
+        continue
+      }
+      total = Math.max(total, part.total)
+      yield { kind: 'rows', rows: part.issues.map((issue) => rowOfIssue(prefix, issue)), total }
     }
-    for (const project of this.#told.rights.projects.values()) {
-      if (!project.hasWiki) continue
-      const pages = await readWiki(api, project.id, { now: this.#deps.now, signal })
+    for (const { id, hasWiki } of rights.projects.values()) {
+      if (!hasWiki) continue
+      const pages = await this.#ofWiki(id, () => readWiki(api, id, { now, signal }), signal)
+      if (pages instanceof ItemRefused) {
+        yield unreadWiki(prefix, id, pages.message)
+        continue
+      }
       total += pages.length
-      for (let offset = 0; offset < pages.length; offset += textsMin)
-        yield {
-          rows: pages.slice(offset, offset + textsMin).map((page) => this.#rowOfPage(page)),
-          total,
-        }
+      for (let offset = 0; offset < pages.length; offset += textsMin) {
+        const some = pages.slice(offset, offset + textsMin)
+        yield { kind: 'rows', rows: some.map((page) => rowOfPage(prefix, page)), total }
+      }
     }
   }
 
+  /** A list of a wiki. One that fails is not asked for again in this reading. */
+  async #ofWiki(
+    project: number,
+    read: () => Promise<readonly WikiPage[]>,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly WikiPage[] | ItemRefused> {
+    const { faults, failedWikis } = this.#told
+    const failed = failedWikis.get(project)
+    if (failed !== undefined) return failed
+    return await read().catch(async (error: unknown) => {
+      const refused = await faults.ofItem(error, signal)
+      failedWikis.set(project, refused)
+      return refused
+    })
+  }
+
+  /** @throws ItemRefused where Redmine fails at this one. */
   async #row(id: string, signal: AbortSignal | undefined): Promise<Row | undefined> {
     const { api, now } = this.#deps
-    const issueId = numberAfter(`${this.#options.prefix}issues/`, id)
-    if (issueId !== undefined) {
-      const issue = await readIssue(api, issueId, signal)
-      return issue && this.#rowOfIssue(issue)
+    const { prefix } = this.#options
+    const number = issueOf(prefix, id)
+    if (number !== undefined) {
+      const issue = await readIssue(api, number, signal).catch(async (error: unknown) => {
+        throw await this.#told.faults.ofItem(error, signal)
+      })
+      return issue && rowOfIssue(prefix, issue)
     }
-    const [project = '', digest] = id.slice(`${this.#options.prefix}wiki/`.length).split('/')
-    const projectId = numberAfter('', project)
-    if (projectId === undefined || digest === undefined) return undefined
-    const pages = await readWiki(api, projectId, { now, signal })
-    return pages.map((page) => this.#rowOfPage(page)).find((row) => row.id === id)
-  }
-
-  #rowOfIssue(issue: Issue): Row {
-    return { kind: 'issue', id: `${this.#options.prefix}issues/${issue.id}`, issue }
-  }
-
-  /** Of a page that was made anew, or has another name, another id. */
-  #rowOfPage(page: WikiPage): Row {
-    const digest = digestOf([page.title, page.createdOn])
-    return { kind: 'page', id: `${this.#options.prefix}wiki/${page.project}/${digest}`, page }
+    const project = projectOf(prefix, id)
+    if (project === undefined) return undefined
+    const pages = await this.#ofWiki(project, () => readWiki(api, project, { now, signal }), signal)
+    if (pages instanceof ItemRefused) throw pages
+    return pages.map((page) => rowOfPage(prefix, page)).find((row) => row.id === id)
   }
 
   /** Those that are other than in `versions`, which is brought up to date. */
@@ -213,7 +252,9 @@ class RedmineSource {
     if (listed.kind === 'broken') return listed
     try {
       const content =
-        row.kind === 'issue' ? this.#contentOfIssue(row.issue) : await this.#contentOfPage(row.page, signal)
+        row.kind === 'issue'
+          ? contentOfIssue(this.#options, row.issue)
+          : await this.#contentOfPage(row.page, signal)
       const readAt = this.#told.recheck.textRead()
       return {
         ...listed,
@@ -225,8 +266,8 @@ class RedmineSource {
         },
       }
     } catch (error) {
-      if (!(error instanceof ItemRefused)) throw error
-      return { kind: 'broken', id: row.id, name: nameOf(row), problem: error.message }
+      const { message: problem } = await this.#told.faults.ofItem(error, signal)
+      return { kind: 'broken', id: row.id, name: nameOf(row), problem }
     }
   }
 
@@ -240,46 +281,17 @@ class RedmineSource {
   }
 
   async #isStillListed(page: WikiPage, signal: AbortSignal | undefined): Promise<boolean> {
-    const pages = await this.#told.recheck.wiki(page.project, signal)
+    const { recheck } = this.#told
+    const pages = await this.#ofWiki(page.project, () => recheck.wiki(page.project, signal), signal)
+    if (pages instanceof ItemRefused) throw pages
     return pages.some((now) => digestOf({ ...now, isFresh: page.isFresh }) === digestOf(page))
-  }
-
-  #contentOfIssue({ id, subject, description, updatedOn }: Issue): ItemContent {
-    return {
-      collection: this.#options.collection,
-      title: titleOf(subject, `#${id}`),
-      uri: `${this.#options.url}/issues/${id}`,
-      text: `${subject}\n\n${description}`,
-      mime_type: mimeTypes.plain,
-      updated_at: updatedOn,
-    }
   }
 
   /** Undefined: it has another version by now, or is gone. */
   async #contentOfPage(page: WikiPage, signal: AbortSignal | undefined): Promise<ItemContent | undefined> {
-    const { project, title, version, updatedOn } = page
     const found = await readWikiText(this.#deps.api, page, signal)
-    if (found?.version !== version) return undefined
-    return {
-      collection: this.#options.collection,
-      title: titleOf(title.replaceAll('_', ' '), `wiki ${project}`),
-      uri: `${this.#options.url}/projects/${project}/wiki/${encodeURIComponent(title)}`,
-      text: found.text,
-      mime_type: mimeTypes.plain,
-      updated_at: updatedOn,
-    }
+    return found?.version === page.version ? contentOfPage(this.#options, page, found.text) : undefined
   }
 }
 
 type Listed = Omit<ItemChange, 'content'> & { readonly access: SourceAccess }
-
-const nameOf = (row: Row): string =>
-  printable(row.kind === 'issue' ? `#${row.issue.id}` : `${row.page.title} (project ${row.page.project})`)
-
-const titleOf = (text: string, otherwise: string): string => text.trim().slice(0, 1_000) || otherwise
-
-/** The whole number after a prefix; undefined: something else stands there. */
-function numberAfter(prefix: string, text: string): number | undefined {
-  const rest = text.startsWith(prefix) ? text.slice(prefix.length) : ''
-  return /^[1-9]\d{0,14}$/.test(rest) ? Number(rest) : undefined
-}
