@@ -166,6 +166,9 @@ export interface Pace {
   readonly look: number
 }
 
+// What is throttled at random may be so again and again.
+const attemptsMax = 40
+
 const fewCalls: Pace = { killWithin: 10, change: 0.15, look: 0.05 }
 
 /** What a driver's worlds held. */
@@ -257,7 +260,7 @@ export function openDriver({ world, remit, random, prefix, open, pace = fewCalls
 
   async function settle(): Promise<void> {
     let failed: readonly unknown[] = ['nothing was read']
-    for (let attempt = 0; attempt < 10 && failed.length > 0; attempt += 1) {
+    for (let attempt = 0; attempt < attemptsMax && failed.length > 0; attempt += 1) {
       try {
         const { directory, ...report } = await syncOnce(process.source, process.writer, process.state)
         failed = report.failed.filter(({ id }) => id !== undefined)
