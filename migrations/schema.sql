@@ -381,6 +381,7 @@ create table desired_tuples (
   expires_at timestamp with time zone,
   constraint desired_tuples_pkey PRIMARY KEY (object, relation, subject)
 );
+CREATE INDEX desired_tuples_people ON public.desired_tuples USING btree (subject) WHERE (subject ~~ 'user:%/%'::text);
 CREATE INDEX desired_tuples_usersets ON public.desired_tuples USING btree (subject) WHERE (subject ~~ '%#%'::text);
 
 create table directories (
@@ -647,6 +648,13 @@ create table filings (
   constraint filings_pkey PRIMARY KEY (object),
   constraint filings_collection_fkey FOREIGN KEY (collection) REFERENCES collections(id),
   constraint filings_object_check CHECK (((object ~~ 'folder:%'::text) OR (object ~~ 'zone:%'::text)))
+);
+
+create table group_places (
+  subject text not null,
+  object text not null,
+  relation text not null,
+  constraint group_places_pkey PRIMARY KEY (subject, object, relation)
 );
 
 create table index_publications (

@@ -27,7 +27,7 @@ export interface DirectoryDeps
   readonly fga: Pick<Fga, 'read'>
   readonly allowList: () => AllowList
   readonly barring: Issuer['barring']
-  readonly ingest: Pick<Ingest, 'settleMembers'>
+  readonly ingest: Pick<Ingest, 'settleMembers' | 'rightsByName' | 'takeAway'>
   /** False: the database or OpenFGA is an older copy of itself, and nothing is read for now. */
   readonly isSound: () => boolean
 }
@@ -73,6 +73,7 @@ export function openDirectory(dependencies: DirectoryDeps): DirectoryPart {
     ...dependencies,
     memberships,
     personEnd: createPersonEnd(dependencies),
+    rights: { byName: ingest.rightsByName, takeAway: ingest.takeAway },
   })
   const resources = { ...dependencies, memberships, baseUrl }
   const users = createScimUsers({ ...resources, newId: () => newId('u'), people })

@@ -43,6 +43,8 @@ export interface Memberships {
   restricting(sql: Sql, member: string, options: { readonly orAll: boolean }): Promise<readonly string[]>
   /** The same of all groups of a directory, with `orAll`. */
   restrictingIn(sql: Sql, directory: string): Promise<readonly string[]>
+  /** The same of any usersets, `group:eng#member`, whoever writes them. Throws where no list says it. */
+  restrictingOf(sql: Sql, usersets: readonly string[]): Promise<readonly string[]>
 }
 
 /** A group and the directory that brings it. */
@@ -122,11 +124,11 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
   async function restricting(
     sql: Sql,
     list: Pick<AllowList, 'isWidening'>,
-    { member, directory }: { readonly member: string | null; readonly directory: string | null },
+    ofWhich: string,
+    value: string | readonly string[],
   ): Promise<readonly string[]> {
-    const rows = await sql.query<{ id: string; type: string; relation: string }>(whereGroupsStand, [
-      member,
-      directory,
+    const rows = await sql.query<{ id: string; type: string; relation: string }>(wherePlaced(ofWhich), [
+      value,
     ])
     const restricts = rows.filter(({ type, relation }) => !list.isWidening(type, relation))
     return [...new Set(restricts.map(({ id }) => id))]
@@ -150,8 +152,9 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
 
   return {
     restricting: (sql, member, { orAll }) =>
-      restricting(sql, orAll ? listOrNone() : allowList(), { member, directory: null }),
-    restrictingIn: (sql, directory) => restricting(sql, listOrNone(), { member: null, directory }),
+      restricting(sql, orAll ? listOrNone() : allowList(), ofMember, member),
+    restrictingIn: (sql, directory) => restricting(sql, listOrNone(), ofDirectory, directory),
+    restrictingOf: (sql, usersets) => restricting(sql, allowList(), ofUsersets, usersets),
     settle: (groups, recordedAs) => settleEach(groups, () => recordedAs),
     async mend() {
       const rows = await groupsOf(
@@ -196,19 +199,26 @@ order by case when is_member then case when is_group then 0 else 2 end
               else case when is_group then 3 else 1 end end, number
 limit $2`
 
+const groupUsersets = `select directory_groups.id, 'group:' || prefix || directory_groups.id || '#member'
+  from directory_groups join directories on name = directory`
+const ofMember = `${groupUsersets}
+  where directory_groups.id in (select group_id from directory_members where member = $1)`
+const ofDirectory = `${groupUsersets} where directory = $1`
+const ofUsersets = 'select userset, userset from unnest($1::text[]) as asked (userset)'
+
 /**
- * For each group of a member, or of a directory, where it and the groups that hold it are named: the types of
- * objects and the relations. That one group is a member of another is the way, and says nothing itself.
+ * For each of these groups, where it and the groups that hold it are named: the types of objects and the
+ * relations. That one group is a member of another is the way, and says nothing itself.
  */
-const whereGroupsStand = `
+const wherePlaced = (ofWhich: string): string => `
 with recursive above (id, userset) as (
-  select directory_groups.id, 'group:' || prefix || directory_groups.id || '#member'
-  from directory_groups join directories on name = directory
-  where directory = $2 or directory_groups.id in (select group_id from directory_members where member = $1)
+  ${ofWhich}
   union
   select above.id, holder.userset from above cross join lateral (
     select object || '#member' as userset from desired_tuples
     where subject = above.userset and subject like '%#%' and relation = 'member'
+    union all
+    select object || '#' || relation from group_places where subject = above.userset
     union all
     select 'group:' || prefix || group_id || '#member'
     from directory_members join directory_groups on directory_groups.id = group_id
@@ -216,4 +226,8 @@ with recursive above (id, userset) as (
   ) as holder
 )
 select distinct id, split_part(object, ':', 1) as type, relation
-from above join desired_tuples on subject = userset and subject like '%#%' and relation <> 'member'`
+from above cross join lateral (
+  select object, relation from desired_tuples where subject = above.userset and subject like '%#%'
+  union all
+  select object, relation from group_places where subject = above.userset
+) as place where relation <> 'member'`

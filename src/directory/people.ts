@@ -1,5 +1,6 @@
 import { isId } from '@remit/contract/id'
 import { type RecordActor, record } from '../audit/record.ts'
+import type { TupleKey } from '../authz/fga.ts'
 import { LastAdministrator, type PersonEnd } from '../delegation/administration/person-end.ts'
 import { isKey, subjectKey } from '../delegation/registry/subject.ts'
 import { presets } from '../delegation/tokens/presets.ts'
@@ -26,6 +27,8 @@ export interface PersonKey {
 export interface DirectoryPerson extends PersonKey {
   readonly id: string
   readonly isActive: boolean
+  /** Another one with every change. */
+  readonly version: number
 }
 
 /** What a feeder says of a person, to be stored. */
@@ -61,24 +64,35 @@ export interface DirectoryPeople {
   add(sql: Sql, feeder: Feeder, person: NewPerson): Promise<Afterwards | undefined>
   /**
    * Writes what a person is from now on, and ends or admits them where that is what changes. The row is
-   * locked by the caller. Throws {@link StillEnding}, and `conflict` for the last administrator.
+   * locked by the caller. Whoever is admitted has to be settled before. Throws {@link StillEnding}, and
+   * `conflict` for the last administrator.
    */
   change(sql: Sql, feeder: Feeder, old: DirectoryPerson, change: PersonChange): Promise<Afterwards>
   /**
    * Has a person be as the service read it; the row is locked by the caller. Whom is held has all of it back
    * once active, and whose end is for good has nothing. Throws as `change` does.
    */
-  turn(sql: Sql, feeder: Feeder, old: ReadDirectoryPerson, to: PersonLife): Promise<Afterwards>
+  turn(
+    sql: Sql,
+    feeder: Feeder,
+    old: ReadDirectoryPerson,
+    to: PersonLife,
+    settled: Settled,
+  ): Promise<Afterwards>
   /** Forgets a person but for the key, which is nobody else's from now on, and shuts them out. */
   remove(sql: Sql, feeder: Feeder, old: DirectoryPerson): Promise<Afterwards>
   /**
-   * In transactions of its own, before somebody is admitted: what keeps them from something is in force
-   * before they may sign in.
+   * In transactions of its own, before somebody is admitted: what keeps them from something is in force, and
+   * what others wrote that lets them read by their own name is gone, before they may sign in. Of somebody who
+   * is held nothing ends.
    */
-  settleBefore(feeder: Feeder, person: Pick<DirectoryPerson, 'id' | 'account'>): Promise<void>
+  settleBefore(feeder: Feeder, person: Pick<DirectoryPerson, 'id' | 'account'>): Promise<Settled>
   /** Runs `work`; where nobody is ended, since nobody else would administer, that is put on record. */
   orRefusal<T>(feeder: Feeder, id: string, work: () => Promise<T>): Promise<T>
 }
+
+/** For which version of a person `settleBefore` ran; undefined: it did not. */
+export type Settled = number | undefined
 
 /** Somebody who was not there. */
 export interface NewPerson extends PersonState, PersonKey {
@@ -101,16 +115,22 @@ export interface PersonChange extends PersonState {
   readonly kind: 'replaced' | 'patched'
   readonly version: number
   readonly changedAt: Date
+  readonly settled: Settled
 }
 
 export interface DirectoryPeopleDeps extends Pick<Runtime, 'database' | 'clock'> {
   readonly personEnd: PersonEnd
-  readonly memberships: Pick<Memberships, 'settle' | 'restricting'>
+  readonly memberships: Pick<Memberships, 'settle' | 'restricting' | 'restrictingOf'>
+  /** See `rightsByName` and `takeAway` of src/ingest. */
+  readonly rights: {
+    readonly byName: (member: string) => Promise<readonly TupleKey[]>
+    readonly takeAway: (recordedAs: RecordActor, tuples: readonly TupleKey[]) => Promise<void>
+  }
 }
 
 /** Does NOT check who asks. */
 export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeople {
-  const { database, clock, personEnd, memberships } = deps
+  const { database, clock, personEnd, memberships, rights } = deps
   const now = () => new Date(clock.now())
 
   const settled =
@@ -161,8 +181,28 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
     return kept
   }
 
+  /**
+   * What nobody tells again. Not a membership that keeps them from something: out of it they would read more.
+   * Only now: what is blocked since the end is known.
+   */
+  async function endRightsByName({ recordedAs }: Feeder, member: string): Promise<void> {
+    const tuples = await rights.byName(member)
+    const membersOf = ({ object, relation }: TupleKey): string => `${object}#${relation}`
+    const kept = new Set(await memberships.restrictingOf(database, tuples.map(membersOf)))
+    await rights.takeAway(
+      recordedAs,
+      tuples.filter((tuple) => !kept.has(membersOf(tuple))),
+    )
+  }
+
   /** Signing in comes back only where what was taken away is gone from OpenFGA too. */
-  async function admit(sql: Sql, feeder: Feeder, { sub, account }: PersonKey): Promise<Afterwards> {
+  async function admit(
+    sql: Sql,
+    feeder: Feeder,
+    { sub, account, version }: DirectoryPerson,
+    settled: Settled,
+  ): Promise<Afterwards> {
+    if (settled !== version) throw new StillEnding()
     const { directory, recordedAs } = feeder
     const kept = await assertBlocksStand(sql, `user:${account}`)
     const settle = await personEnd.admit(sql, { issuer: directory.issuer, sub, person: account }, recordedAs)
@@ -216,11 +256,11 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
       await record(sql, recordedAs, changed(person, 'created'))
       return rest
     },
-    async change(sql, feeder, old, { attributes, login, isActive, kind, version, changedAt }) {
+    async change(sql, feeder, old, { attributes, login, isActive, kind, version, changedAt, settled }) {
       const rest =
         old.isActive === isActive
           ? nothingLeft
-          : await (isActive ? admit(sql, feeder, old) : end(sql, feeder, old))
+          : await (isActive ? admit(sql, feeder, old, settled) : end(sql, feeder, old))
       await sql.query(
         `update directory_users set attributes = $2, login = $3, is_active = $4, version = $5, changed_at = $6
          where id = $1`,
@@ -229,12 +269,12 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
       await record(sql, feeder.recordedAs, changed({ account: old.account, isActive }, kind))
       return rest
     },
-    async turn(sql, feeder, old, to) {
+    async turn(sql, feeder, old, to, settled) {
       const from: PersonLife = old.isActive ? 'active' : old.isHeld ? 'held' : 'ended'
       // What is ended for good is not held any more.
       if (from === to || (from === 'ended' && to === 'held')) return nothingLeft
       const turning = to === 'ended' ? end : to === 'held' ? hold : from === 'held' ? release : admit
-      const rest = await turning(sql, feeder, old)
+      const rest = await turning(sql, feeder, old, settled)
       const isActive = to === 'active'
       await sql.query(
         `update directory_users set is_active = $2, is_held = $3, version = version + 1, changed_at = $4
@@ -259,10 +299,14 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
     },
     async settleBefore({ directory, recordedAs }, { id, account }) {
       const member = `user:${account}`
-      await database.transaction(async (sql) => {
-        await sql.query('select from directory_users where id = $1 for update', [id])
+      const person = await database.transaction(async (sql) => {
+        const [row] = await sql.query<{ version: number; isEnded: boolean }>(
+          `select version, not is_active and not is_held as "isEnded" from directory_users where id = $1 for update`,
+          [id],
+        )
         // Where nobody knows what a relation does, nothing comes back, and nobody is admitted.
         await wakeMemberships(sql, member, await memberships.restricting(sql, member, { orAll: false }))
+        return row
       })
       const groups = await database.query<{ id: string }>(
         'select group_id as id from directory_unsettled where member = $1 order by 1',
@@ -272,6 +316,8 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
         groups.map((group) => ({ id: group.id, directory })),
         recordedAs,
       )
+      if (person?.isEnded === true) await endRightsByName({ directory, recordedAs }, member)
+      return person?.version
     },
     async orRefusal({ directory, recordedAs }, id, work) {
       try {

@@ -5,6 +5,7 @@ import { addTags, type Mark, markUnsettled, removeTags, type Tag, tagKey, toTag 
 import { readDocuments } from './document-rows.ts'
 import { changeFailed } from './failed-documents.ts'
 import { fileMentioned, isFiledAtMention } from './filing.ts'
+import { addGroupPlaces, isGroupPlace, removeGroupPlaces } from './group-places.ts'
 import { isTagged } from './reconcile-tuples.ts'
 
 /** What a change of access rights left to do. */
@@ -25,6 +26,7 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
     'select object from unreconciled where object = any($1)',
     [objects],
   )
+  await notePlaces(sql, entries)
   const waiting = await changePending(sql, ours)
   const filed = await fileNew(sql, ours)
   const marked: Mark[] = []
@@ -46,6 +48,15 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
   }
   await noteDocuments(sql, ours)
   return { waiting, marked, newlyMarked: [...freshlyMarked] }
+}
+
+/** Keeps what is known of groups in step that are named on what has no tags. */
+async function notePlaces(sql: Sql, entries: readonly Entry[]): Promise<void> {
+  const places = entries.filter(({ tuple }) => isGroupPlace(tuple))
+  const of = (wanted: Entry['operation']) =>
+    places.filter(({ operation }) => operation === wanted).map(({ tuple }) => tuple)
+  await addGroupPlaces(sql, of('write'))
+  await removeGroupPlaces(sql, of('delete'))
 }
 
 async function fileNew(sql: Sql, entries: readonly Entry[]): Promise<FgaObject[]> {

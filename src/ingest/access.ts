@@ -23,6 +23,8 @@ export interface AccessChange {
 const tuplesMax = 100
 // With what a Write brings along (fences.ts) it is one Write.
 const pageMax = 99
+// So many by themselves, and it is not for what they are.
+const failuresMax = 3
 
 /**
  * Changes tuples by the allow-list of the model in force, in one Write to OpenFGA, in force when this
@@ -97,6 +99,34 @@ export async function applyTuples(
       await writeChange(context, list, hold, writer, page)
     })
   }
+}
+
+/**
+ * Takes tuples away, whoever wrote them and whatever the allow-list says: of somebody whose rights end. Any
+ * number. One object that cannot be written keeps no other from it: throws once the rest is done, or at once
+ * where several cannot. Does NOT check who asks.
+ */
+export async function takeAway(
+  context: IngestContext,
+  writer: Writer,
+  tuples: readonly TupleKey[],
+): Promise<void> {
+  const entries = entriesOf({ writes: [], deletes: tuples })
+  const failures: unknown[] = []
+  const write = (page: readonly Entry[]): Promise<void> =>
+    context.documentLocks.hold(locksFor(page), (hold) => writeChange(context, undefined, hold, writer, page))
+  for (let offset = 0; offset < entries.length; offset += pageMax) {
+    const page = entries.slice(offset, offset + pageMax)
+    const one = await write(page).then(
+      () => [],
+      () => page,
+    )
+    for (const entry of one) {
+      await write([entry]).catch((error: unknown) => failures.push(error))
+      if (failures.length === failuresMax) throw failures[0]
+    }
+  }
+  if (failures.length > 0) throw failures[0]
 }
 
 const entriesOf = ({ writes, deletes }: AccessChange): Entry[] => [

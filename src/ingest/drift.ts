@@ -4,6 +4,7 @@ import { endsOf, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { IngestContext } from './context.ts'
 import { isFiledAtMention } from './filing.ts'
+import { addGroupPlaces, isGroupPlace } from './group-places.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 
 /** What a comparison of objects with OpenFGA came to. */
@@ -100,12 +101,16 @@ async function scan(context: IngestContext): Promise<Scan> {
   const { database, fga, log } = context
   const forbidden: TupleKey[] = []
   const objects = new Set<FgaObject>()
+  const places: TupleKey[] = []
   for await (const { user, relation, object } of fga.read({})) {
     const { type } = splitObject(object)
+    if (isGroupPlace({ user, relation, object })) places.push({ user, relation, object })
     if (requestOnly.some((rule) => rule.object === type && rule.relation === relation)) {
       forbidden.push({ user, relation, object })
     } else if (type === 'document' || isFiledAtMention(object)) objects.add(object)
   }
+  // Those of before they were noted, or of an OpenFGA that was put back. Too many only keep somebody out.
+  await addGroupPlaces(database, places)
   if (forbidden.length > 0) {
     log('request_only_tuples_stored', { count: forbidden.length, tuples: forbidden.map(tupleId) })
     await fga.write({ deletes: forbidden })

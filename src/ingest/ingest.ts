@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { TupleKey } from '../authz/fga.ts'
 import {
   type Background,
   createPrioritySemaphore,
@@ -10,7 +11,7 @@ import type { FgaObject } from '../kernel/ids.ts'
 import { type Recurring, startRecurring } from '../kernel/recurring.ts'
 import type { Sql } from '../store/sql.ts'
 import { acceptDocuments } from './accept.ts'
-import { type AccessChange, applyTuples, changeAccess } from './access.ts'
+import { type AccessChange, applyTuples, changeAccess, takeAway } from './access.ts'
 import type { Caller } from './access-rights.ts'
 import { type CollectionInput, saveCollection, saveFields } from './collections.ts'
 import type { IngestContext, Step, Writer } from './context.ts'
@@ -49,6 +50,7 @@ import { countTags, renameSubject, retag } from './retag.ts'
 import { type Retry, type Retrying, retryDocument } from './retry.ts'
 import type { RevisionTask } from './revision.ts'
 import { askRights } from './rights.ts'
+import { rightsByName } from './rights-by-name.ts'
 import { createSharedLock } from './shared-lock.ts'
 import { canonical } from './unchanged.ts'
 import type { Access, DocumentInput } from './wire.ts'
@@ -78,6 +80,10 @@ export interface Ingest extends AsyncDisposable {
   settleMembers<Member extends UnsettledMember>(caller: Caller, source: MemberSource<Member>): Promise<void>
   /** The operator's own tuples, without the allow-list: see {@link applyTuples}. */
   applyTuples(writer: Writer, change: AccessChange): Promise<void>
+  /** What lets somebody read by their own name, and no source tells again: see {@link rightsByName}. */
+  rightsByName(subject: string): Promise<readonly TupleKey[]>
+  /** See {@link takeAway}. */
+  takeAway(writer: Writer, tuples: readonly TupleKey[]): Promise<void>
   saveCollection(writer: Writer, input: CollectionInput, signal?: AbortSignal): Promise<void>
   /** The metadata fields that filters may use, by name. */
   fields(): Promise<ReadonlyMap<string, FieldType>>
@@ -251,6 +257,8 @@ export function createIngest({
     changeAccess: (...args) => changeAccess(context, ...args),
     settleMembers: (caller, source) => settleMembers(context, caller, source),
     applyTuples: (writer, change) => applyTuples(context, writer, change),
+    rightsByName: (subject) => rightsByName(context, subject),
+    takeAway: (writer, tuples) => takeAway(context, writer, tuples),
     saveCollection: (...args) => saveCollection(context, ...args),
     fields: () => readFields(database),
     saveFields: (writer, fields) => saveFields(context, writer, fields),

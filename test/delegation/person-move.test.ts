@@ -368,4 +368,5 @@ const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 're
   // A yes to it counts only while its proposer is an administrator, under the name of then.
   'sources.proposed_by': 'log',
   'desired_tuples.subject': 'moved',
+  'group_places.subject': 'no person',
 }

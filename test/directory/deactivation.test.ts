@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
+import type { FgaObject } from '../../src/kernel/ids.ts'
 import { backends } from '../support/backends.ts'
 import { type DirectoryWorld, openDirectoryWorld, patch } from './world.ts'
 
@@ -64,11 +65,43 @@ for (const backend of tried)
            (select count(*) from directory_members where member = $1 and not is_dormant) as memberships`,
         [`user:acme/${key}`],
       )
+      return { ...row, tuples: (await named(key)).length }
+    }
+
+    /** Objects on which somebody is named in OpenFGA. */
+    async function named(key: string): Promise<string[]> {
       const stored: string[] = []
       for await (const page of world.service.fga.readAll())
         for (const { user, object } of page) if (user === `user:acme/${key}`) stored.push(object)
-      return { ...row, tuples: stored.length }
+      return stored.sort()
     }
+
+    /** Writes `user relation object`, as other programs do. */
+    const byHand = (...tuples: readonly string[]) =>
+      world.service.ingest.applyTuples(operator('t_1'), {
+        writes: tuples.map((tuple) => {
+          const [user = '', relation = '', object = ''] = tuple.split(' ')
+          return { user, relation, object: object as FgaObject }
+        }),
+        deletes: [],
+      })
+    /** A document that cannot be read and is held for a retry; gives how to look at who may read it then. */
+    async function putBroken(id: string, viewer: string): Promise<() => Promise<string>> {
+      const writer = { subject: 'service:loader', actors: [], client: 'loader', txn: 't_1' } as const
+      const { ingest } = world.service
+      const job = await ingest.put(writer, {
+        id,
+        collection: 'handbook',
+        title: id,
+        content_base64: Buffer.from('not a pdf').toString('base64'),
+        mime_type: 'application/pdf',
+        metadata: {},
+        access: { viewers: [viewer] },
+      })
+      await ingest.waitForJob(job, writer.subject, AbortSignal.timeout(30_000))
+      return async () => JSON.stringify(await world.database.query('select access from failed_documents'))
+    }
+    const later = (key: string) => world.personToken(key, { now: Date.now() + 2_000, ttl: 60 })
     const nothing = {
       delegations: 0,
       connections: 0,
@@ -109,6 +142,108 @@ for (const backend of tried)
       expect(await status(later)).toBe(200)
       expect(await world.found(later)).toEqual([])
       expect(await left('bob')).toEqual(nothing)
+    })
+
+    test('has nothing of what others wrote of them once active again, and it counts once it is written again', async () => {
+      const id = await world.user('rae')
+      const rae = 'user:acme/rae'
+      const text = 'Travel of a few.'
+      await world.put({
+        'handbook/named': { text, access: { viewers: [rae, 'user:bob'] } },
+        'handbook/owned': { text, access: { owner: rae } },
+        'handbook/team': { text, access: { viewers: ['group:local/team#member'] } },
+        'handbook/company': { text, access: { viewers: ['organization:local/company#member'] } },
+        'handbook/filed': { text, access: { parents: ['collection:handbook'] } },
+        'handbook/meanwhile': { text, access: { viewers: ['group:local/meanwhile#member'] } },
+      })
+      await byHand(
+        `${rae} member group:local/team`,
+        `${rae} admin organization:local/company`,
+        `${rae} viewer collection:handbook`,
+      )
+      const failed = await putBroken('handbook/broken', rae)
+      expect(await failed()).toContain(rae)
+      const all = ['company', 'filed', 'named', 'owned', 'team'].map((name) => `handbook/${name}`)
+      expect(await world.found(await world.personToken('rae'))).toEqual(all)
+      await world.scim('PATCH', `/Users/${id}`, off)
+      await byHand(`${rae} member group:local/meanwhile`)
+      expect((await world.scim('PATCH', `/Users/${id}`, on)).status).toBe(200)
+      expect(await world.found(await later('rae'))).toEqual([])
+      expect(await left('rae')).toEqual(nothing)
+      expect(await failed()).not.toContain(rae)
+      const owners = await world.database.query(`select owner from documents where id = 'handbook/owned'`)
+      expect(owners).toEqual([{ owner: null }])
+      const others: string[] = []
+      for await (const { user } of world.service.fga.read({
+        object: 'document:handbook/named',
+        relation: 'viewer',
+      }))
+        others.push(user)
+      expect(others).toEqual(['user:bob'])
+      await world.service.ingest.drift()
+      expect(await world.found(await later('rae'))).toEqual([])
+      await byHand(`${rae} member group:local/team`)
+      expect(await world.found(await later('rae'))).toEqual(['handbook/team'])
+    })
+
+    test('stays in what keeps them from something, whoever wrote it, also at an organization and through other groups', async () => {
+      const id = await world.user('sam')
+      const own = await world.group('Kept out by an organization', id)
+      await byHand(
+        'organization:local/firm organization collection:finance',
+        'user:acme/sam member group:local/inner',
+        'group:local/outer#member blocked organization:local/firm',
+        `group:acme/${own}#member blocked organization:local/firm`,
+        'user:acme/sam member group:local/since',
+        'user:acme/sam member group:local/other',
+      )
+      // As of a time when nobody noted where groups stand.
+      await world.write('group:local/inner#member member group:local/outer')
+      await world.service.ingest.drift()
+      await world.scim('PATCH', `/Users/${id}`, off)
+      expect(await world.members(own)).toEqual(['user:acme/sam'])
+      await byHand('group:local/since#member blocked organization:local/firm')
+      expect((await world.scim('PATCH', `/Users/${id}`, on)).status).toBe(200)
+      expect(await named('sam')).toEqual([`group:acme/${own}`, 'group:local/inner', 'group:local/since'])
+      const access = { viewers: ['user:acme/sam'] }
+      await world.put({
+        'finance/sam': { text: 'Travel that is paid.', collection: 'finance', access },
+        'handbook/sam': { text: 'Travel that is free.', access },
+      })
+      expect(await world.found(await later('sam'))).toEqual(['handbook/sam'])
+    })
+
+    test('is left out where one asks who can read, and said to be shut out', async () => {
+      const id = await world.user('tea')
+      const access = { viewers: ['user:acme/tea', 'user:bob'] }
+      await world.put({ 'handbook/tea': { text: 'Travel with tea.', access } })
+      await world.service.administrators.add('user:dan', ['security.read'])
+      const ask = (path: string, body: object) =>
+        vi.waitFor(
+          async () => {
+            const token = await world.token({ user: 'dan' })
+            const answer: unknown = await (await world.call('POST', path, { token, body })).json()
+            expect(answer).toMatchObject({ replica: { state: 'ready' } })
+            return answer
+          },
+          { timeout: 20_000, interval: 100 },
+        )
+      const question = { relation: 'can_read', object: 'document:handbook/tea' }
+      const bob = { kind: 'person', user: 'user:bob' }
+      const tea = { kind: 'person', user: 'user:acme/tea' }
+      expect(await ask('/who-can', question)).toMatchObject({ subjects: [tea, bob] })
+      expect(await ask('/view-as', { user: tea.user })).toMatchObject({
+        documents: [{ document_id: 'handbook/tea' }],
+      })
+      await world.scim('PATCH', `/Users/${id}`, off)
+      expect(await ask('/who-can', question)).toMatchObject({ subjects: [bob] })
+      const shutOut = 'user:acme/tea is shut out: no request of theirs is answered.'
+      expect(await ask('/view-as', { user: tea.user })).toMatchObject({ documents: [], limited_by: shutOut })
+      expect(await ask('/explain', { user: tea.user, ...question })).toMatchObject({
+        decision: 'allowed',
+        in_words: expect.stringContaining(shutOut),
+      })
+      await world.service.administrators.remove('user:dan')
     })
 
     test('has what a request under way lent them meanwhile ended with the activation', async () => {

@@ -60,7 +60,8 @@ export const viewAsAnswer = z.strictObject({
     description: 'False: something may be missing, here or on a later page, for another reason than paging.',
   }),
   limited_by: z.string().nullable().meta({
-    description: 'What takes away from an agent beside OpenFGA: its registry, a delegation that is over.',
+    description:
+      'What takes away beside OpenFGA: they are shut out, the registry of agents, a delegation that is over.',
   }),
   replica: replicaSchema,
   authorization_model_id: z.string(),

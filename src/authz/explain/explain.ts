@@ -9,6 +9,7 @@ import { whatKeepsOut } from './keeps-out.ts'
 import type { Asking } from './listing.ts'
 import { type RegistryDeps, type RegistryLimit, registryLimit } from './registry.ts'
 import { type CaughtUp, caughtUp, type ReplicaState } from './replica.ts'
+import { shutOut, shutOutInWords } from './shut-out.ts'
 
 /** OpenFGA's decision and, where the replica has caught up, the reasons behind it. */
 export interface ExplainAnswer {
@@ -91,6 +92,7 @@ async function ask(
   const [decision = 'error', ...sideVerdicts] = verdicts
   const agentSides = agentInputsOf(sideVerdicts)
   const agrees = local && verdictOf(local) === decision
+  const isShutOut = decision === 'allowed' && (await shutOut(dependencies, [check.user])).size > 0
   const answer: ExplainAnswer = {
     decision,
     explanation: local,
@@ -107,6 +109,7 @@ async function ask(
         view !== undefined && replica.state === 'ready' ? unnamedInputs(view, question) : [],
       ),
       ...(agrees === true && decision === 'denied' ? whatKeepsOut(local.reason, check.user) : []),
+      ...(isShutOut ? [shutOutInWords(check.user)] : []),
     ].join(' '),
     at: evaluatedAt,
     modelId,

@@ -6,6 +6,7 @@ import type { DocumentNominator } from '../permission-index.ts'
 import { assertPerson, checkOf } from './input.ts'
 import { type Asking, type ListedPage, type ListingDeps, listPage, type Nominated } from './listing.ts'
 import type { LimitedAgent } from './registry.ts'
+import { shutOut, shutOutInWords } from './shut-out.ts'
 
 /** Whose view is asked for, and through which agent and delegation. */
 export interface ViewAsQuestion {
@@ -33,7 +34,7 @@ export interface ViewedDocument {
 export interface ViewAsPage extends ListedPage {
   readonly documents: readonly ViewedDocument[]
   /**
-   * Why an agent is given nothing, or less than OpenFGA would let it have; undefined: nothing takes anything
+   * Why they are given nothing, or less than OpenFGA would let them have; undefined: nothing takes anything
    * away.
    */
   readonly limitedBy: string | undefined
@@ -132,11 +133,12 @@ interface Limits {
 }
 
 async function limitsOf(
-  { agentOf, isLive }: ViewAsDeps,
-  { agent: id, delegation }: ViewAsQuestion,
+  { agentOf, isLive, ...looking }: ViewAsDeps,
+  { user, agent: id, delegation }: ViewAsQuestion,
 ): Promise<Limits> {
-  if (id === undefined || delegation === undefined) return {}
   const nothing = (reason: string): Limits => ({ isNothing: true, inWords: reason })
+  if ((await shutOut(looking, [user])).size > 0) return nothing(shutOutInWords(user))
+  if (id === undefined || delegation === undefined) return {}
   const agent = await agentOf(id)
   if (agent === undefined) return nothing(`agent:${id} is not registered, and is given nothing.`)
   if (agent.disabledAt !== undefined) return nothing(`agent:${id} is disabled, and is given nothing.`)

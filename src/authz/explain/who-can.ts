@@ -15,6 +15,7 @@ import {
   listPage,
   type Nominated,
 } from './listing.ts'
+import { shutOut } from './shut-out.ts'
 
 /** The object and relation, and the page to give. */
 export interface WhoCanQuestion {
@@ -50,9 +51,10 @@ const usersMax = 100_000
 
 /**
  * Which people have a relation to an object, each confirmed by OpenFGA. The replica names who could, as a
- * superset; groups are followed to their people. Nobody reads a document that its source closes: then the
- * list is empty, and says why. On record before it is given. Throws `invalid_request` for a relation that no
- * person can have without an agent's request. Does NOT check who asks.
+ * superset; groups are followed to their people. Whoever is shut out reads nothing, and is left out. Nobody
+ * reads a document that its source closes: then the list is empty, and says why. On record before it is
+ * given. Throws `invalid_request` for a relation that no person can have without an agent's request. Does NOT
+ * check who asks.
  */
 export function createWhoCan(dependencies: ListingDeps): WhoCan {
   return async (asker, question, { signal }) => {
@@ -73,7 +75,8 @@ export function createWhoCan(dependencies: ListingDeps): WhoCan {
     )
     // After the answers: they are not given where it was closed by then.
     const limitedBy = reading.has(relation) ? await closedBySource(dependencies.sql, object) : undefined
-    const entries = limitedBy === undefined ? entriesOf(answers, !facts.continued) : []
+    const found = limitedBy === undefined ? entriesOf(answers, !facts.continued) : []
+    const entries = reading.has(relation) ? await withoutShutOut(dependencies, found) : found
     await record(dependencies.sql, asker, {
       event: 'who_can_listed',
       object,
@@ -88,6 +91,16 @@ export function createWhoCan(dependencies: ListingDeps): WhoCan {
       ...(limitedBy !== undefined && { cursor: undefined, complete: true }),
     }
   }
+}
+
+/** Nobody who is shut out reads anything. */
+async function withoutShutOut(
+  dependencies: ListingDeps,
+  entries: readonly WhoCanEntry[],
+): Promise<readonly WhoCanEntry[]> {
+  const people = entries.flatMap(({ kind, user }) => (kind === 'person' ? [user] : []))
+  const out = await shutOut(dependencies, people)
+  return entries.filter(({ kind, user }) => kind !== 'person' || !out.has(user))
 }
 
 interface Candidate {

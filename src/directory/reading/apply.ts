@@ -87,7 +87,7 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
 
 const readPeople = (sql: Sql, { directory }: Feeder): Promise<PersonRow[]> =>
   sql.query<PersonRow>(
-    `select id, sub, account, is_active as "isActive", is_held as "isHeld",
+    `select id, sub, account, is_active as "isActive", is_held as "isHeld", version,
        immutable_id as "immutableId"
      from directory_users where directory = $1 and immutable_id is not null order by id`,
     [directory.name],
@@ -99,16 +99,16 @@ async function turnPerson(
   { id, account }: PersonRow,
   to: PersonLife,
 ): Promise<void> {
-  if (to === 'active') await people.settleBefore(feeder, { id, account })
+  const settled = to === 'active' ? await people.settleBefore(feeder, { id, account }) : undefined
   const afterwards = await people.orRefusal(feeder, id, () =>
     transaction(async (sql) => {
       const [row] = await sql.query<PersonRow>(
-        `select id, sub, account, is_active as "isActive", is_held as "isHeld" from directory_users
+        `select id, sub, account, is_active as "isActive", is_held as "isHeld", version from directory_users
          where id = $1 for update`,
         [id],
       )
       if (row === undefined) throw new Lost()
-      return people.turn(sql, feeder, row, to)
+      return people.turn(sql, feeder, row, to, settled)
     }),
   )
   await afterwards()

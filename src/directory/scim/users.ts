@@ -30,7 +30,6 @@ export interface ScimUsers {
 /** A user as it is stored. */
 export interface UserRow extends DirectoryPerson {
   readonly attributes: Attributes
-  readonly version: number
   readonly createdAt: Date
   readonly changedAt: Date
 }
@@ -65,7 +64,8 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
     const { directory } = caller
     const before = await userOf(database, directory, id)
     if (before === undefined) throw notFound()
-    if (!before.isActive) await people.settleBefore(caller, before)
+    const isComingBack = !before.isActive && change(before)['active'] === true
+    const settled = isComingBack ? await people.settleBefore(caller, before) : undefined
     const write = async (sql: Sql) => {
       const old = await userOf(sql, directory, id, ' for update')
       if (old === undefined) throw notFound()
@@ -80,7 +80,8 @@ export function createScimUsers(deps: ScimUsersDeps): ScimUsers {
         changedAt: now(),
       }
       await assertLoginFree(sql, directory, saved)
-      const rest = await people.change(sql, caller, old, { ...saved, login: loginOf(attributes), kind })
+      const changed = { ...saved, login: loginOf(attributes), kind, settled }
+      const rest = await people.change(sql, caller, old, changed)
       return [saved, rest] as const
     }
     const written = people.orRefusal(caller, id, () => database.transaction(write))

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { operator } from '../../../src/audit/record.ts'
 import { emails, openPeopleWorld, type PeopleWorld } from './world.ts'
 
 let at: PeopleWorld
@@ -269,4 +270,33 @@ describe('a link is suspended, and nobody is linked in its place', () => {
       expect(await at.reads(anne.key)).toEqual(['plan'])
     }
   })
+})
+
+test('somebody who is active again has what the source says of them, by name and in groups, and nothing that others wrote', async () => {
+  const anne = await somebody()
+  const { directory, intranet } = at
+  intranet.accounts.set('7', {})
+  intranet.groups.set('team', ['7'])
+  intranet.folder = [anne.subject]
+  intranet.pages.set('plan', { readers: ['7'] })
+  intranet.pages.set('shared', { readers: ['@team'] })
+  intranet.pages.set('in-folder', { readers: [] })
+  await at.add({ people: [{ account: '7', subject: anne.subject }] })
+  await directory.service.ingest.applyTuples(operator('t_1'), {
+    writes: [
+      { user: anne.subject, relation: 'member', object: 'group:local/team' },
+      { user: anne.subject, relation: 'viewer', object: 'collection:handbook' },
+    ],
+    deletes: [],
+  })
+  expect(await at.reads(anne.key)).toEqual(['in-folder', 'plan', 'shared'])
+  await at.change(anne.id, 'active', false)
+  await at.sync()
+  await at.change(anne.id, 'active', true)
+  const later = { now: Date.now() + 2_000, ttl: 60 }
+  expect(await at.reads(anne.key, later)).toEqual(['in-folder', 'plan', 'shared'])
+  const named: string[] = []
+  for await (const page of directory.service.fga.readAll())
+    for (const { user, object } of page) if (user === anne.subject) named.push(object)
+  expect(named.filter((object) => !object.split(':')[1]?.startsWith('intranet/'))).toEqual([])
 })

@@ -1,6 +1,7 @@
 import { operator } from '../../../src/audit/record.ts'
 import { type DirectoryWorld, openDirectoryWorld, patch } from '../../directory/world.ts'
 import type { Backend } from '../../support/backends.ts'
+import type { TokenOptions } from '../../support/issuer.ts'
 import { Intranet, intranetKind, intranetOrigin } from './intranet.ts'
 
 /** The service with a directory, whose word counts for acme.test, and an intranet as a source. */
@@ -17,7 +18,7 @@ export interface PeopleWorld extends AsyncDisposable {
   /** Gives somebody of the directory another address, or another `active`. */
   change(id: string, path: string, value: unknown): Promise<void>
   /** Pages that somebody of the directory may read. */
-  reads(key: string): Promise<string[]>
+  reads(key: string, token?: TokenOptions): Promise<string[]>
   /** `7 linked user:acme/anne`, `8 unknown REASON`. */
   people(): Promise<string[]>
   /** Suspends an account as an administrator. */
@@ -100,10 +101,10 @@ export async function openPeopleWorld(backend?: Pick<Backend, 'database' | 'open
       )
       if (answer.status !== 200) throw new Error(JSON.stringify(answer))
     },
-    async reads(key) {
+    async reads(key, options = {}) {
       const found: string[] = []
       for (const page of intranet.pages.keys()) {
-        const token = await directory.personToken(key)
+        const token = await directory.personToken(key, options)
         const { status } = await directory.call(
           'GET',
           `/documents/${encodeURIComponent(`intranet/${page}`)}`,
