@@ -405,6 +405,7 @@ create table directories (
   problem text,
   problems jsonb default '[]'::jsonb not null,
   is_stale boolean default false not null,
+  required boolean default false not null,
   constraint directories_pkey PRIMARY KEY (name),
   constraint directories_issuer_key UNIQUE (issuer),
   constraint directories_namespace_key UNIQUE (namespace),
@@ -412,7 +413,8 @@ create table directories (
   constraint directories_key_attribute_check CHECK (((kind <> 'scim'::text) OR (key_attribute = ANY (ARRAY['externalId'::text, 'userName'::text])))),
   constraint directories_kind_check CHECK ((kind = ANY (ARRAY['scim'::text, 'ldap'::text, 'keycloak'::text]))),
   constraint directories_prefix_check CHECK ((prefix ~~ '%/'::text)),
-  constraint directories_read_check CHECK (((kind = 'scim'::text) OR ((origin IS NOT NULL) AND (secret IS NOT NULL))))
+  constraint directories_read_check CHECK (((kind = 'scim'::text) OR ((origin IS NOT NULL) AND (secret IS NOT NULL)))),
+  constraint directories_required_check CHECK (((kind <> 'scim'::text) OR (NOT required)))
 );
 
 create table directory_addresses (

@@ -15,6 +15,7 @@ interface AddFlags {
   readonly secret?: string
   readonly poll?: string
   readonly maxAge?: string
+  readonly required: boolean
 }
 
 interface TokenFlags {
@@ -49,10 +50,13 @@ export function addDirectoryCommands(program: Command, { admin, terminal }: Mach
       '--max-age <seconds>',
       'of the others: for which memberships count after a reading; a day if left out',
     )
+    .option('--required', 'of the others: people count no longer than that either', false)
     .action(async (name: string, { kind, namespace, prefix, ...flags }: AddFlags) => {
       const about = { name, kind, namespace, prefix }
-      const { keyAttribute, settings, secret, poll, maxAge } = flags
+      const { keyAttribute, settings, secret, poll, maxAge, required: isRequired } = flags
       if (kind === 'scim') {
+        if (isRequired)
+          throw new OperatorError('A directory by SCIM says nothing while nothing changes: no --required.')
         if (keyAttribute === undefined)
           throw new OperatorError('A directory by SCIM needs --key-attribute: what is the issuer’s subject.')
         const { base_url: baseUrl } = await admin.run('directory_add', {
@@ -70,6 +74,7 @@ export function addDirectoryCommands(program: Command, { admin, terminal }: Mach
         secret,
         ...(poll !== undefined && { poll_seconds: Number(poll) }),
         ...(maxAge !== undefined && { max_age_seconds: Number(maxAge) }),
+        ...(isRequired && { required: true }),
       })
       terminal.say(
         `The directory ${name} is read for people of ${namespace} and groups ${prefix}…. How that goes: remit directory list`,

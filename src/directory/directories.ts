@@ -61,10 +61,11 @@ export interface ListedGroup {
 /** Which directories there are, and the tokens by which they come. */
 export interface Directories {
   /**
-   * Registers one. The same again changes nothing but how one is read: settings, secret and times. 409 for
-   * other properties, whose people are here already. 422 for settings or a secret that do not fit, for a
-   * namespace that no trusted issuer has or another directory brings, and for a prefix that does
-   * not end in `/` or has groups in common with that of another directory, of a service or of a source.
+   * Registers one. The same again changes nothing but how one is read: settings, secret, times, and whether
+   * it is required. 409 for other properties, whose people are here already. 422 for settings or a secret
+   * that do not fit, for a namespace that no trusted issuer has or another directory brings, and for a prefix
+   * that does not end in `/` or has groups in common with that of another directory, of a service or of a
+   * source.
    */
   add(directory: NewDirectory): Promise<void>
   list(): Promise<ListedDirectory[]>
@@ -152,6 +153,7 @@ export function createDirectories(deps: DirectoriesDeps): Directories {
            (select count(*) from directory_users where directory = name and is_held) as held,
            case when kind <> 'scim' then jsonb_build_object('origin', origin, 'readAt', read_at, 'endedAt', ended_at,
              'failures', failures, 'problem', problem, 'problems', problems, 'isStale', is_stale,
+             'isRequired', required,
              'waiting', (select jsonb_object_agg(what, count) from (select what, count(*) from directory_waiting
                 where directory = name and not is_confirmed group by what) as waiting)) end as reading,
            (select count(*) from directory_users where directory = name and deleted_at is null) as users,
@@ -262,12 +264,21 @@ async function assertFree(
 const saveDirectory = (sql: Sql, row: readonly string[], way: Way, now: Date): Promise<unknown> =>
   sql.query(
     `insert into directories (name, issuer, namespace, prefix, kind, key_attribute, settings, origin, secret,
-       poll_seconds, max_age_seconds, created_at)
-     values ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12)
+       poll_seconds, max_age_seconds, required, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12, $13)
      on conflict (name) do update set settings = excluded.settings, origin = excluded.origin, secret = excluded.secret, poll_seconds = excluded.poll_seconds,
-       max_age_seconds = excluded.max_age_seconds, next_at = now()
+       max_age_seconds = excluded.max_age_seconds, required = excluded.required, next_at = now()
      where directories.kind <> 'scim'`,
-    [...row, JSON.stringify(way.settings), way.origin, way.secret, way.pollSeconds, way.maxAgeSeconds, now],
+    [
+      ...row,
+      JSON.stringify(way.settings),
+      way.origin,
+      way.secret,
+      way.pollSeconds,
+      way.maxAgeSeconds,
+      way.isRequired,
+      now,
+    ],
   )
 
 const directoryColumns = 'name, issuer, namespace, prefix, key_attribute as "keyAttribute"'

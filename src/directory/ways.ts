@@ -17,6 +17,8 @@ export type NewDirectoryKind =
       readonly pollSeconds?: number
       /** For which memberships count after they were last confirmed. Default a day. */
       readonly maxAgeSeconds?: number
+      /** Its people count no longer than that either: then they are held. Default false. */
+      readonly isRequired?: boolean
     }
 
 /** How a directory comes, checked. */
@@ -28,6 +30,7 @@ export interface Way {
   readonly secret: string | null
   readonly pollSeconds: number
   readonly maxAgeSeconds: number
+  readonly isRequired: boolean
 }
 
 const daySeconds = 86_400
@@ -37,7 +40,7 @@ export function wayOf(
   { kinds, secrets }: Pick<DirectoriesDeps, 'kinds' | 'secrets'>,
   given: NewDirectoryKind,
 ): Way {
-  const timing = { pollSeconds: 300, maxAgeSeconds: daySeconds }
+  const timing = { pollSeconds: 300, maxAgeSeconds: daySeconds, isRequired: false }
   if ('keyAttribute' in given) {
     const { keyAttribute } = given
     return { kind: 'scim', keyAttribute, settings: {}, origin: null, secret: null, ...timing }
@@ -49,10 +52,14 @@ export function wayOf(
   const { origin, keyAttribute } = opened
   if (entryFor(secrets, { name: secret, kind, origin }) === undefined)
     throw invalid('secret', `DIRECTORY_SECRETS has no entry ${secret} for the kind ${kind} at ${origin}.`)
-  const { pollSeconds = timing.pollSeconds, maxAgeSeconds = timing.maxAgeSeconds } = given
+  const {
+    pollSeconds = timing.pollSeconds,
+    maxAgeSeconds = timing.maxAgeSeconds,
+    isRequired = timing.isRequired,
+  } = given
   if (!Number.isInteger(maxAgeSeconds) || maxAgeSeconds < 60 || maxAgeSeconds > 30 * daySeconds)
     throw invalid('max_age_seconds', 'max_age_seconds must be from a minute to 30 days.')
   if (!Number.isInteger(pollSeconds) || pollSeconds < 1 || pollSeconds >= maxAgeSeconds)
     throw invalid('poll_seconds', 'poll_seconds must be from 1 on, and less than max_age_seconds.')
-  return { kind, keyAttribute, settings, origin, secret, pollSeconds, maxAgeSeconds }
+  return { kind, keyAttribute, settings, origin, secret, pollSeconds, maxAgeSeconds, isRequired }
 }

@@ -23,6 +23,7 @@ test('a directory is added and listed, its token said once and kept nowhere, the
   expect((await run(...add)).stderr).toContain('--key-attribute')
   const key = '--key-attribute'
   expect((await run(...add, key, 'mail')).code).toBe(1)
+  expect((await run(...add, key, 'externalId', '--required')).stderr).toContain('no --required')
   expect(await run(...add, key, 'externalId')).toMatchObject({
     code: 0,
     stderr: expect.stringContaining('/scim/v2'),
@@ -99,8 +100,11 @@ test('a directory that is read is registered with its settings, read when one sa
     problem: null,
     problems: [],
     stale: false,
+    required: false,
     waiting: null,
   })
+  expect(await run(...add, ...flags, '--required')).toMatchObject({ code: 0 })
+  expect((await run('directory', 'list', '--json')).stdout).toContain('"required":true')
   expect(await run('directory', 'sync', 'read')).toMatchObject({ code: 0 })
   expect((await run('directory', 'sync', 'acme')).stderr).toContain('that the service reads')
   expect((await run('directory', 'waiting', 'read')).stderr).toBe('Nothing waits.\n')

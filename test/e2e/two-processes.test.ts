@@ -1,17 +1,28 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
 import { openPair, type Pair, statusOf } from '../support/pair.ts'
+import { everything, needsSlapd, type Slapd, startSlapd } from '../support/slapd.ts'
 
 /** By hand more: `DEACTIVATIONS=100` prints the 99th of a hundred. */
 const deactivations = Number(process.env['DEACTIVATIONS'] || 10)
 
 describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : needsOpenfga, () => {
   let pair: Pair
+  let slapd: Slapd | undefined
   beforeAll(async () => {
     if (native.databaseUrl === undefined || native.openfga === undefined) return
-    pair = await openPair({ databaseUrl: native.databaseUrl, openfga: native.openfga })
+    slapd = needsSlapd.skip ? undefined : await startSlapd()
+    const { databaseUrl, openfga } = native
+    pair = await openPair({ databaseUrl, openfga, ...(slapd && { env: settingsOf(slapd) }) })
   }, 300_000)
-  afterAll(() => pair?.[Symbol.asyncDispose]())
+  afterAll(async () => {
+    await pair?.[Symbol.asyncDispose]()
+    await slapd?.[Symbol.asyncDispose]()
+  })
 
   const seen = (token: string) => Promise.all(pair.urls.map((url) => statusOf(url, token)))
 
@@ -79,6 +90,68 @@ describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : n
     240_000 + deactivations * 6_000,
   )
 
+  test('whom a directory that is read does not have any more, or locks, is refused in both within a second, held or ended', {
+    ...needsSlapd,
+    timeout: 240_000,
+  }, async () => {
+    if (slapd === undefined) return
+    const { base, reader } = slapd
+    const people = ['p0', 'p1', 'p2', 'p3', 'p4', 'p5', 'p6']
+    const dnOf = (key: string) => `uid=${key},ou=people,${base}`
+    for (const key of people)
+      await slapd.add(dnOf(key), { objectClass: 'inetOrgPerson', uid: key, cn: key, sn: key })
+    const folder = await mkdtemp(join(tmpdir(), 'remit-pair-'))
+    const settings = join(folder, 'ldap.json')
+    const at = (ou: string, filter: string) => ({ base: `ou=${ou},${base}`, filter, id: 'entryUUID' })
+    await writeFile(
+      settings,
+      JSON.stringify({
+        url: slapd.url,
+        ca: slapd.ca,
+        bind_dn: reader.dn,
+        people: { ...at('people', '(uid=*)'), key: 'uid', active: 'pwdAccountLockedTime' },
+        groups: at('groups', '(objectClass=groupOfNames)'),
+      }),
+    )
+    await pair.command(
+      ...['directory', 'add', 'corp', '--kind', 'ldap', '--namespace', 'corp', '--prefix', 'corp/'],
+      ...['--secret', 'corp', '--settings', settings, '--poll', '1'],
+    )
+    await rm(folder, { recursive: true })
+    const count = async (which: string) =>
+      (await pair.database.query(`select from directory_users where directory = 'corp' and ${which}`)).length
+    while ((await count('is_active')) < people.length) await sleep(20)
+    const held = await pair.agentToken('corp/p0')
+    const ended = await pair.agentToken('corp/p1')
+
+    await slapd.replace(dnOf('p1'), 'pwdAccountLockedTime', ['000001010000Z'])
+    const passed = [await untilBothRefuse(ended.token, () => count(`account = 'corp/p1' and not is_active`))]
+    await slapd.allow([`to dn.children="ou=people,${base}" by anonymous auth by * none`, ...everything])
+    passed.push(await untilBothRefuse(held.token, () => count(`account = 'corp/p0' and is_held`)))
+    process.stdout.write(`Ended after ${passed[0]?.toFixed(0)} ms, held after ${passed[1]?.toFixed(0)} ms.\n`)
+    expect(Math.max(...passed)).toBeLessThan(1_000)
+    const live = await pair.database.query(
+      `select subject from delegations where state = 'live' and subject like 'user:corp/%'`,
+    )
+    expect(live).toEqual([{ subject: 'user:corp/p0' }])
+  })
+
+  /**
+   * Milliseconds from the moment when the database says so to the beginning of the last request with which
+   * the token passed anywhere.
+   */
+  async function untilBothRefuse(token: string, isSaid: () => Promise<number>): Promise<number> {
+    expect(await answers(token)).toEqual(['forbidden', 'forbidden'])
+    while ((await isSaid()) === 0) await sleep(10)
+    const said = performance.now()
+    for (let passed = 0; ; ) {
+      const asked = performance.now() - said
+      if (!(await answers(token)).includes('forbidden')) return passed
+      passed = asked
+      if (passed > 10_000) throw new Error('it is never refused')
+    }
+  }
+
   test.each([
     ['a delegation is revoked', (delegation: string) => ['delegation', 'revoke', delegation]],
     ['a person is disabled', () => ['person', 'disable', 'eve', '--unknown']],
@@ -96,3 +169,20 @@ describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : n
     240_000,
   )
 })
+
+/** Beside the issuer whose people come by SCIM another one, whose people are read. */
+function settingsOf({ url, reader }: Slapd): Record<string, string> {
+  const issuer = (namespace: string, port: number) => ({
+    issuer: `http://127.0.0.1:${port}`,
+    audiences: { api: 'http://127.0.0.1', mcp: 'http://127.0.0.1/mcp' },
+    namespace,
+    preset: 'generic',
+  })
+  return {
+    TRUSTED_ISSUERS: JSON.stringify([issuer('elsewhere', 9), issuer('corp', 19)]),
+    DIRECTORY_SECRETS: JSON.stringify([
+      { name: 'corp', kind: 'ldap', origin: url, secret_env: 'CORP_LDAP_PASSWORD' },
+    ]),
+    CORP_LDAP_PASSWORD: reader.password,
+  }
+}

@@ -18,6 +18,7 @@ const read = z.strictObject({
   secret: z.string().min(1),
   poll_seconds: optional(z.int()),
   max_age_seconds: optional(z.int()),
+  required: optional(z.boolean()),
 })
 
 /** Directories, which bring people and groups, and the tokens and readings of them. */
@@ -30,7 +31,8 @@ export const directoryCommands = {
         await directories.add({ name, namespace, prefix, keyAttribute: given.key_attribute })
         return { directory: name, base_url: `${publicUrl}/scim/v2` }
       }
-      const { kind, settings, secret, poll_seconds: pollSeconds, max_age_seconds: maxAgeSeconds } = given
+      const { kind, settings, secret, required: isRequired } = given
+      const { poll_seconds: pollSeconds, max_age_seconds: maxAgeSeconds } = given
       await directories.add({
         name,
         namespace,
@@ -40,6 +42,7 @@ export const directoryCommands = {
         secret,
         ...(pollSeconds !== undefined && { pollSeconds }),
         ...(maxAgeSeconds !== undefined && { maxAgeSeconds }),
+        ...(isRequired !== undefined && { isRequired }),
       })
       return { directory: name }
     },
@@ -61,6 +64,7 @@ export const directoryCommands = {
               problem: reading.problem,
               problems: reading.problems,
               stale: reading.isStale,
+              required: reading.isRequired,
               waiting: reading.waiting,
             }),
       }),

@@ -1,18 +1,16 @@
 import { inBackground } from '../../kernel/background.ts'
-import type { Log } from '../../kernel/log.ts'
 import { printable } from '../../kernel/printable.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import { type Recurring, startRecurring } from '../../kernel/recurring.ts'
 import { entryFor, type RegisteredSecret } from '../../kernel/registered-secret.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
 import { endExpired, type Lease, takeLease } from '../../store/lease.ts'
-import type { Database } from '../../store/sql.ts'
 import type { BringingDirectory } from '../directories.ts'
-import { restDirectory } from '../member-rows.ts'
-import { directoryActor, type Memberships } from '../memberships.ts'
-import type { DirectoryPeople, Feeder } from '../people.ts'
+import { directoryActor } from '../memberships.ts'
+import type { Feeder } from '../people.ts'
 import { type Applied, type ApplyDeps, applyReading, Lost } from './apply.ts'
 import type { DirectoryKind } from './kind.ts'
+import { restStale, type StaleDeps } from './stale.ts'
 import { replaceWaiting } from './waiting.ts'
 
 /** Reads the directories that are due, each by one process at a time. */
@@ -23,23 +21,16 @@ export interface DirectoryRunner extends AsyncDisposable {
   runDue(): Promise<void>
   /**
    * Takes out of OpenFGA what directories give that nobody could read for their `max_age`. What keeps
-   * somebody from something stays.
+   * somebody from something stays. The people of a required one are held.
    */
   rest(): Promise<void>
 }
 
-export interface DirectoryRunnerDeps {
-  readonly database: Database
+export interface DirectoryRunnerDeps extends StaleDeps {
   readonly kinds: ReadonlyMap<string, DirectoryKind>
   readonly secrets: readonly RegisteredSecret[]
-  /** The directory as its trusted issuer is configured now; undefined: it is another one by now. */
-  readonly trusted: (directory: Omit<BringingDirectory, 'preset'>) => BringingDirectory | undefined
-  readonly people: DirectoryPeople
-  readonly memberships: Pick<Memberships, 'settle' | 'restrictingIn'>
   readonly outbound: GuardedFetch
-  readonly log: Log
   readonly newId: (prefix: 'u' | 'g') => string
-  readonly newTxn: () => string
   readonly now: () => number
   readonly leaseSeconds: number
   /** False: nothing is read for now. */
@@ -93,15 +84,8 @@ export function createDirectoryRunner(deps: DirectoryRunnerDeps): DirectoryRunne
     }
   }
 
-  async function rest(): Promise<void> {
-    if (!deps.isSound()) return
-    const stale = await database.query<Omit<BringingDirectory, 'preset'>>(
-      `select name, issuer, namespace, prefix from directories
-       where kind <> 'scim' and coalesce(read_at, created_at) <= now() - make_interval(secs => max_age_seconds)
-         -- What a reading gave back that died before its end rests again.
-         and (not is_stale or not exists (select from leases where object = 'directory:' || name and until > now()))`,
-    )
-    for (const { name, prefix } of stale) await restOne(deps, { name, prefix })
+  const rest = async (): Promise<void> => {
+    if (deps.isSound()) await restStale(deps, stopping.signal)
   }
 
   return {
@@ -126,29 +110,6 @@ const secretOf = (
   secrets: readonly RegisteredSecret[],
   { secret, kind, origin }: Pick<DirectoryRow, 'secret' | 'kind' | 'origin'>,
 ): string | undefined => entryFor(secrets, { name: secret, kind, origin })?.value
-
-/** By whichever process comes first; the rows say it to all. */
-async function restOne(
-  { database, memberships, newTxn }: DirectoryRunnerDeps,
-  directory: Pick<BringingDirectory, 'name' | 'prefix'>,
-): Promise<void> {
-  const groups = await database.transaction(async (sql) => {
-    const [row] = await sql.query<{ stale: boolean }>(
-      `select is_stale as stale from directories where name = $1
-         and coalesce(read_at, created_at) <= now() - make_interval(secs => max_age_seconds) for update`,
-      [directory.name],
-    )
-    if (row === undefined) return []
-    if (!row.stale)
-      await sql.query('update directories set is_stale = true where name = $1', [directory.name])
-    return restDirectory(sql, directory.name, await memberships.restrictingIn(sql, directory.name))
-  })
-  if (groups.length === 0) return
-  await memberships.settle(
-    groups.map((id) => ({ id, directory })),
-    directoryActor(directory, newTxn()),
-  )
-}
 
 async function withLease(deps: DirectoryRunnerDeps, name: string, signal: AbortSignal): Promise<void> {
   const { database, leaseSeconds, newTxn } = deps

@@ -16,6 +16,8 @@ export interface DirectoryReading {
   readonly problems: readonly string[]
   /** Its memberships are too old: those that give something are out of OpenFGA until the next one. */
   readonly isStale: boolean
+  /** Then its people are held, too. */
+  readonly isRequired: boolean
   /** How many wait for somebody's word, by what would become of them; null: nobody. */
   readonly waiting: Readonly<Partial<Record<WaitingWhat, number>>> | null
 }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
+import type { Tuple } from '../../../src/authz/fga.ts'
 import {
   type DoubleAnswer,
   type DoubleEntry,
@@ -299,6 +300,14 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
   const everybody = (access: string) => [
     `to * by dn.exact="cn=remit,${world.slapd.base}" ${access} by anonymous auth by * none`,
   ]
+  /** As another program writes it. */
+  const ofTeam: Tuple = { user: 'user:acme/p2', relation: 'member', object: 'group:local/team' }
+  const writeByHand = (tuple: Tuple) =>
+    world.service.ingest.applyTuples(operator('t_1'), { writes: [tuple], deletes: [] })
+  const isStored = async (tuple: Tuple): Promise<boolean> => {
+    for await (const _ of world.service.fga.read(tuple)) return true
+    return false
+  }
   const expectAllThere = async () => {
     expect(await world.members()).toEqual({ blocked: [...keys].sort(), staff: [...keys].sort() })
     expect(await world.found(await world.personToken('p0', later()))).toEqual(['handbook/open'])
@@ -349,6 +358,7 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
     const { slapd, service } = world
     const left = keys.filter((key) => key !== 'p1')
     const delegation = await world.lend('acme/p2', 'research-bot', 'collection:handbook')
+    await writeByHand(ofTeam)
     await slapd.allow([
       `to dn.children="ou=people,${slapd.base}" by anonymous auth by * none`,
       ...everybody('read'),
@@ -368,6 +378,7 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
     await slapd.allow(everybody('read'))
     expect((await world.read()).problems).toEqual([])
     expect(await service.delegations.isLive(delegation)).toBe(true)
+    expect(await isStored(ofTeam)).toBe(true)
     expect(await world.found(await world.personToken('p2', later()))).toEqual(['handbook/open'])
 
     await slapd.allow([
@@ -399,6 +410,7 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
     expect(await world.status(await world.personToken('p2', later()))).toBe(401)
     await world.confirm('return')
     expect(await world.read()).toMatchObject({ waiting: null, problems: [] })
+    expect(await isStored(ofTeam)).toBe(false)
     expect(await world.found(await world.personToken('p2', later()))).toEqual(['handbook/open'])
   })
 
@@ -482,6 +494,45 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
     await slapd.start()
     expect(await world.read()).toMatchObject({ problem: null, isStale: false })
     expect((await world.members())['staff']).toHaveLength(11)
+  })
+
+  test('holds the people of a required one then, but for the last administrator, and has all of it back once it is read', async () => {
+    const { slapd, service, database } = world
+    const { administrators } = service
+    for (const { subject } of await administrators.list()) await administrators.remove(subject)
+    await administrators.add('user:acme/p5', ['security.write'])
+    await writeByHand(ofTeam)
+    const delegation = await world.lend('acme/p2', 'research-bot', 'collection:handbook')
+    await world.register({}, { isRequired: true })
+    await world.read()
+    await slapd.stop()
+    await database.query(`update directories set read_at = now() - interval '23 hours'`)
+    await service.directoryReader.rest()
+    const [token, last] = [await world.personToken('p2'), await world.personToken('p5')]
+    expect([await world.status(token), await world.status(last)]).toEqual([200, 200])
+
+    await database.query(`update directories set read_at = now() - interval '25 hours'`)
+    await service.directoryReader.rest()
+    expect([await world.status(token), await world.status(last)]).toEqual([401, 200])
+    expect(await world.members()).toMatchObject({ staff: [] })
+    const refusals = async () =>
+      (await database.query(`select from decision_records where detail ->> 'change' = 'end_refused'`)).length
+    expect(await refusals()).toBe(1)
+    await service.directoryReader.rest()
+    expect(await refusals()).toBe(1)
+    await administrators.add('user:anne', ['security.write'])
+    await service.directoryReader.rest()
+    expect(await world.status(last)).toBe(401)
+    expect((await service.directories.list())[0]).toMatchObject({ held: 11, reading: { isRequired: true } })
+
+    await slapd.start()
+    expect(await world.read()).toMatchObject({ problem: null, problems: [], isStale: false })
+    expect((await service.directories.list())[0]).toMatchObject({ held: 0 })
+    expect(await world.found(await world.personToken('p2', later()))).toEqual(['handbook/open'])
+    expect((await world.members())['staff']).toHaveLength(11)
+    expect(await service.delegations.isLive(delegation)).toBe(true)
+    expect(await isStored(ofTeam)).toBe(true)
+    await world.register()
   })
 
   test('holds on to who cannot be told by an id, and to everybody who may be them', async () => {
