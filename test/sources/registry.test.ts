@@ -36,6 +36,15 @@ describe('who administers sources', () => {
     expect((await at.call('dan', 'GET', '/sources')).body['sources']).toEqual([])
   })
 
+  test('settings may be as long as 20,000 people take', async () => {
+    const account = 'S-1-5-21-105333671-2498595274-3909591570-1002'
+    const people = Array.from({ length: 20_000 }, (_, nth) => ({ account, subject: `user:acme/anne-${nth}` }))
+    expect(await propose({ settings: { people } })).toMatchObject({
+      status: 422,
+      body: { field: 'settings.people' },
+    })
+  })
+
   test.each(['%00', 'a%20b', '..%2Fwiki', '%F0%9F%92%A9'])(
     'an id that none can have is refused by name: %s',
     async (id) => {

@@ -27,7 +27,8 @@ export interface SourceRouteDeps {
   readonly now: () => number
 }
 
-const bodyBytesMax = 64 * 1024
+// Settings may name 20,000 people.
+const bodyBytesMax = 4 * 1024 * 1024
 const pageMax = 200
 
 const shown = source.clone().openapi('Source')
