@@ -49,7 +49,7 @@ export async function readOnce({
   const isOld = crawledAt !== undefined && beganAt.getTime() - crawledAt.getTime() >= row.crawlSeconds * 1_000
   const isDue = isOld || crawlWantedAt !== undefined
   const isCompared = isDue || crawledAt === undefined
-  const state = createSourceState({ id, beganAt, crawls: isDue, transaction })
+  const state = createSourceState({ id, beganAt, crawls: isCompared, transaction })
   const prefix = `${id}/`
   const hide = (document: string, reason: string, isMissing: boolean) =>
     transaction((sql) => hideItems(sql, id, [document], { reason, isMissing }))

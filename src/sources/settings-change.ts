@@ -1,9 +1,8 @@
 import { type RecordActor, record } from '../audit/record.ts'
-import { AppError } from '../kernel/errors.ts'
+import { AppError, invalid } from '../kernel/errors.ts'
 import { readRows, type Sql } from '../store/sql.ts'
 import { type AllowedDeps, readAllowed, type Wanted } from './allowed.ts'
 import type { ReadSettings, SourceKind } from './kind.ts'
-import { holdSaid } from './people/said.ts'
 import { digestOf, type SourceRow } from './rows.ts'
 import { assertSecondPerson, type Proposed, type SecondPersonDeps } from './second-person.ts'
 
@@ -43,7 +42,9 @@ export async function proposeChange(
   { row, who, wanted }: { readonly row: SourceRow; readonly who: RecordActor; readonly wanted: Wanted },
 ): Promise<void> {
   if (!takesChanges(row)) throw new AppError('conflict', { public: `This source is ${row.state}.` })
-  const { origin } = readAllowed(dependencies, kindOf(dependencies, row), wanted)
+  const kind = kindOf(dependencies, row)
+  const { origin, system } = readAllowed(dependencies, kind, wanted)
+  assertSameSystem(kind, row, system)
   await sql.query(
     `insert into source_changes (source, origin, settings, secret, proposed_by) values ($1, $2, $3::jsonb, $4, $5)
      on conflict (source) do update set origin = excluded.origin, settings = excluded.settings,
@@ -73,7 +74,7 @@ export async function confirmChange(
     throw new AppError('conflict', { field: 'digest', public: 'This is not what is proposed now.' })
   await assertSecondPerson(dependencies, sql, change, who.subject)
   const kind = kindOf(dependencies, row)
-  const { system } = readAllowed(dependencies, kind, change)
+  assertSameSystem(kind, row, readAllowed(dependencies, kind, change).system)
   await sql.query(
     `update sources s set origin = c.origin, settings = c.settings, secret = c.secret, proposed_by = c.proposed_by,
        proposed_at = c.proposed_at, confirmed_by = $2, edition = edition + 1,
@@ -81,21 +82,26 @@ export async function confirmChange(
        -- reading knows when it began.
        settings_at = date_trunc('milliseconds', clock_timestamp()), groups_at = null, items_at = null,
        -- As one that was never read: all of it, compared with OpenFGA. What an earlier one told does not count.
-       cursor = null, crawled_at = null, crawl = crawl + 1, crawl_cursor = null, crawl_began_at = null,
+       -- By the cursor a kind still knows where something else lies now.
+       crawled_at = null, crawl = crawl + 1, crawl_cursor = null, crawl_began_at = null,
        -- What may be purged was said of the settings of before.
        purge_until = null, next_at = now()
      from source_changes c where s.id = $1 and c.source = s.id`,
     [row.id, who.subject],
   )
   await sql.query('delete from source_changes where source = $1', [row.id])
-  if (systemOf(kind, row.settings) !== system) await leaveSystem(sql, row.id, who)
 }
 
-/** Another system is asked from now on: its accounts are other people's, and the old one wakes nothing. */
-async function leaveSystem(sql: Sql, id: string, who: RecordActor): Promise<void> {
-  await holdSaid(sql, id, who)
-  const ended = await sql.query('delete from source_hooks where source = $1 returning 1', [id])
-  if (ended.length > 0) await record(sql, who, { event: 'source_hook_ended', source: id })
+/**
+ * Another system has other items and groups of the same ids: what people lent, allowed or gave by these would
+ * be theirs. The same where it is not known.
+ */
+function assertSameSystem(kind: SourceKind, row: SourceRow, system: string): void {
+  if (systemOf(kind, row.settings) !== system)
+    throw invalid(
+      'settings',
+      'These settings read another system, which has to be a source of its own. Add it under another id.',
+    )
 }
 
 /** Undefined: the settings are of an earlier version, and it is not known. */

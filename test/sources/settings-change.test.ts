@@ -259,33 +259,25 @@ describe('whom two administrators said an account is', () => {
     await run()
     expect(await at.reads('wiki/d', 'bob')).toBe(200)
   })
-  const people = async () => (await at.call('dan', 'GET', '/sources/wiki/people')).body
 
   test('it stays under other settings of the same system', async () => {
     await set({ people: { 7: null, 8: null } })
     await run()
     expect(await at.reads('wiki/d', 'bob')).toBe(200)
   })
+})
 
-  test('it is no more where the source reads another system, whose accounts are others', async () => {
-    const proposed = { action: 'propose', people: [{ account: '8', subject: 'user:carol' }] }
-    await at.call('dan', 'POST', '/sources/wiki/people', proposed)
-    await act('dan', { action: 'hook' })
-    await set({ base: movedOrigin, people: { 7: null } })
-    await run()
-    expect(await at.reads('wiki/d', 'bob')).toBe(404)
-    expect(await at.reads('wiki/a', 'anne')).toBe(200)
-    expect(await people()).toMatchObject({
-      people: expect.arrayContaining([
-        expect.objectContaining({ account: '7', state: 'suspended', subject: 'user:bob', held: true }),
-      ]),
-      proposed: null,
-    })
-    expect((await act('dan', { action: 'sync' })).body['source']).toMatchObject({ has_hook: false })
-    await say('7', 'user:bob')
-    await run()
-    expect(await at.reads('wiki/d', 'bob')).toBe(200)
-  })
+test('settings that read another system are refused, at the proposal and at the yes', async () => {
+  const refused = { status: 422, body: { field: 'settings' } }
+  expect(await propose({ base: movedOrigin })).toMatchObject(refused)
+  expect(await change()).toBeNull()
+  // As if they had been proposed when the kind called it the same system.
+  await at.world.database.query(
+    `insert into source_changes (source, origin, settings, proposed_by) values ('wiki', $1, $2::jsonb, 'user:dan')`,
+    [movedOrigin, JSON.stringify({ base: movedOrigin })],
+  )
+  expect(await confirm()).toMatchObject(refused)
+  expect(await readers()).toEqual(['anne'])
 })
 
 describe('the command line', () => {

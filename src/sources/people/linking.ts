@@ -167,7 +167,7 @@ export async function linkAccounts(
 const recordedAtOnce = 500
 
 /** Puts on record who became somebody, somebody else or nobody. */
-export async function recordChanges(
+async function recordChanges(
   sql: Sql,
   actor: RecordActor,
   source: string,
