@@ -46,7 +46,7 @@ export interface SyncReport {
 
 /**
  * Brings into Remit what changed in a source since the last time, first what of the directory takes access
- * away, then the changes, what was left unsettled, and what of the directory gives access. What takes away
+ * away, then what was left unsettled, the changes, and what of the directory gives access. What takes away
  * and gives at once comes with that; the items that it touches are hidden meanwhile where it takes longer
  * than ten seconds, or everything is read. At the first time all of the directory comes first. A page is
  * acknowledged once all of it is in or named; a process that is killed loses nothing, and the next sync goes
@@ -139,9 +139,12 @@ async function forgetOlder(journal: Journal): Promise<void> {
     await journal.write({ cursor: null, crawlCursor: null })
 }
 
-/** What is told first: what was left unsettled may be much, and the source may tell it by itself. */
+// Of what was left unsettled. What is more waits: the source may tell it by itself, and what takes access away.
+const retriedFirstMax = 100
+
 async function syncItems(source: Source, parts: Parts): Promise<boolean> {
   const { itemSync, signal } = parts
+  if (itemSync.untried.size <= retriedFirstMax) await retry(source, itemSync, [...itemSync.untried], signal)
   const isComplete = await syncChangesAnew(source, parts)
   await retry(source, itemSync, [...itemSync.untried], signal)
   return isComplete
