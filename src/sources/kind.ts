@@ -58,8 +58,8 @@ export interface KindDefinition<Settings> {
   /** What it talks to, one of `SOURCE_ORIGINS`: `https://wiki.example`, or `file:///srv/shared`. */
   originOf(settings: Settings): string
   /**
-   * Which system the ids of items, groups and accounts are of: in another one they are others. It stays for as
-   * long as the source does. Default: the origin.
+   * Which system the ids of items, groups and accounts are of: in another one they are others. It stays for
+   * as long as the source does. Default: the origin.
    */
   systemOf?(settings: Settings): string
   open(settings: Settings, opening: Opening): Source

@@ -139,7 +139,7 @@ async function forgetOlder(journal: Journal): Promise<void> {
     await journal.write({ cursor: null, crawlCursor: null })
 }
 
-// Of what was left unsettled. What is more waits: the source may tell it by itself, and what takes access away.
+// Of what was left unsettled. More waits: the source may tell it by itself, and has what takes access away.
 const retriedFirstMax = 100
 
 async function syncItems(source: Source, parts: Parts): Promise<boolean> {
