@@ -4,11 +4,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { AdminDeps } from '../../src/cli/commands/command.ts'
 import { runCommand } from '../../src/cli/commands.ts'
-import type { CliDeps } from '../../src/cli/deps.ts'
-import { runCli } from '../../src/cli/program.ts'
-import { createTerminal } from '../../src/cli/terminal.ts'
 import { openWorld, type World } from '../support/world.ts'
-import { nobody } from './world.ts'
+import { runRemit } from './remit.ts'
 
 let world: World
 let folder: string
@@ -27,26 +24,14 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-async function remit(...argv: readonly string[]) {
-  let out = ''
-  let said = ''
+function remit(...argv: readonly string[]) {
   const { database, service } = world
-  const code = await runCli(argv, {
+  return runRemit(world, argv, {
     admin: {
       run: (name: string, args: object) =>
         runCommand(name, args, { ...service, database } as unknown as AdminDeps),
     },
-    demoTokens: { person: ({ user }: { user: string }) => world.token({ user }) },
-    terminal: createTerminal({
-      stdout: { write: (text) => (out += text) },
-      stderr: { write: (text) => (said += text) },
-    }),
-    fetch: ((url: string, init: RequestInit) => service.app.request(url, init)) as typeof fetch,
-    publicUrl: world.config.publicUrl,
-    envToken: undefined,
-    signIns: nobody,
-  } as unknown as CliDeps)
-  return { code, out, said }
+  })
 }
 
 test('remit audit answers the questions of an incident, as an administrator of the demo', async () => {

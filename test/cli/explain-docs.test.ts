@@ -1,12 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { CliDeps } from '../../src/cli/deps.ts'
-import { runCli } from '../../src/cli/program.ts'
-import { createTerminal } from '../../src/cli/terminal.ts'
 import { loadSample } from '../../src/sample/load.ts'
 import { seedSample } from '../../src/sample/seed.ts'
 import { openWorld, type World } from '../support/world.ts'
-import { nobody } from './world.ts'
+import { runRemit } from './remit.ts'
 
 const root = new URL('../../', import.meta.url)
 const page = await readFile(new URL('docs/explain.md', root), 'utf8')
@@ -45,18 +42,7 @@ test('the page shows all that there is to ask', () => {
 
 test.each(shown)('$command prints what docs/explain.md says', async ({ command, printed }) => {
   const argv = command.replace(/(?<= )d_\w+/, lent ?? '').split(' ')
-  let out = ''
-  await runCli([...argv, '--as', 'lena'], {
-    demoTokens: { person: ({ user }: { user: string }) => world.token({ user }) },
-    terminal: createTerminal({
-      stdout: { write: (text) => (out += text) },
-      stderr: { write: (text) => (out += text) },
-    }),
-    fetch: ((url: string, init: RequestInit) => world.service.app.request(url, init)) as typeof fetch,
-    publicUrl: world.config.publicUrl,
-    envToken: undefined,
-    signIns: nobody,
-  } as unknown as CliDeps)
+  const { printed: out } = await runRemit(world, [...argv, '--as', 'lena'])
   expect(sameTimes(out)).toMatch(patternOf(sameTimes(printed)))
 })
 

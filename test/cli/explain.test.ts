@@ -1,13 +1,10 @@
 import { explain } from '@remit/engine'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { CliDeps } from '../../src/cli/deps.ts'
 import { explanationLines } from '../../src/cli/explain.ts'
-import { runCli } from '../../src/cli/program.ts'
-import { createTerminal } from '../../src/cli/terminal.ts'
 import { reasonToWire } from '../../src/http/routes/security/explain-reasons.ts'
 import { createTestIndex } from '../authz/parts.ts'
 import { openWorld, type World } from '../support/world.ts'
-import { nobody } from './world.ts'
+import { runRemit } from './remit.ts'
 
 let world: World
 beforeAll(async () => {
@@ -18,22 +15,7 @@ beforeAll(async () => {
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
 
-async function remit(...argv: readonly string[]) {
-  let out = ''
-  let said = ''
-  const code = await runCli(argv, {
-    demoTokens: { person: ({ user }: { user: string }) => world.token({ user }) },
-    terminal: createTerminal({
-      stdout: { write: (text) => (out += text) },
-      stderr: { write: (text) => (said += text) },
-    }),
-    fetch: ((url: string, init: RequestInit) => world.service.app.request(url, init)) as typeof fetch,
-    publicUrl: world.config.publicUrl,
-    envToken: undefined,
-    signIns: nobody,
-  } as unknown as CliDeps)
-  return { code, out, said }
-}
+const remit = (...argv: readonly string[]) => runRemit(world, argv)
 
 test('remit explain asks as an administrator of the demo and says OpenFGA’s decision', async () => {
   const { code, out } = await remit('explain', 'user:anne', 'can_read', 'document:plan', '--as', 'dan')

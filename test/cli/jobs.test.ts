@@ -1,9 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { CliDeps } from '../../src/cli/deps.ts'
-import { runCli } from '../../src/cli/program.ts'
-import { createTerminal } from '../../src/cli/terminal.ts'
 import { openWorld, type World } from '../support/world.ts'
-import { nobody } from './world.ts'
+import { runRemit } from './remit.ts'
 
 let world: World
 beforeAll(async () => {
@@ -22,28 +19,15 @@ beforeAll(async () => {
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
 
-async function remit(...argv: readonly string[]) {
-  let out = ''
-  let said = ''
-  const code = await runCli(argv, {
+const remit = (...argv: readonly string[]) =>
+  runRemit(world, argv, {
     admin: { run: async (_: string, { service }: { service: string }) => ({ service }) },
     demoTokens: {
       person: ({ user, scopes }: { user: string; scopes: string[] }) => world.token({ user, scopes }),
       service: ({ service, scopes }: { service: string; scopes: string[] }) =>
         world.token({ service, scopes }),
     },
-    terminal: createTerminal({
-      stdout: { write: (text) => (out += text) },
-      stderr: { write: (text) => (said += text) },
-    }),
-    fetch: ((url: string, init: RequestInit) => world.service.app.request(url, init)) as typeof fetch,
-    publicUrl: world.config.publicUrl,
-    envToken: undefined,
-    now: Date.now,
-    signIns: nobody,
-  } as unknown as CliDeps)
-  return { code, out, said }
-}
+  })
 
 test.each([[[]], [['list']]])(
   'remit jobs %j lists all as an administrator of the demo, newest first',
@@ -61,9 +45,10 @@ test.each([[[]], [['list']]])(
 
 test('remit jobs --service asks as that service, which sees its own alone', async () => {
   await world.service.services.save({ name: 'second', collections: [], prefixes: [] })
-  expect(await remit('jobs', '--service', 'second')).toEqual({ code: 0, out: '', said: 'No jobs.\n' })
+  const none = { code: 0, out: '', said: 'No jobs.\n', printed: 'No jobs.\n' }
+  expect(await remit('jobs', '--service', 'second')).toEqual(none)
   expect((await remit('jobs', '--service', 'loader')).out.trim().split('\n')).toHaveLength(3)
-  expect(await remit('jobs', '--of', 'second')).toEqual({ code: 0, out: '', said: 'No jobs.\n' })
+  expect(await remit('jobs', '--of', 'second')).toEqual(none)
 })
 
 test('remit jobs show says why a document of it failed, and of one that is not there that it is not', async () => {

@@ -2,11 +2,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { CliDeps } from '../../src/cli/deps.ts'
-import { runCli } from '../../src/cli/program.ts'
-import { createTerminal } from '../../src/cli/terminal.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
-import { nobody } from '../cli/world.ts'
+import { runRemit } from '../cli/remit.ts'
 import { movedOrigin } from './wiki.ts'
 import { openSourceWorld, type SourceWorld } from './world.ts'
 
@@ -289,22 +286,8 @@ describe('the command line', () => {
   afterAll(() => rm(folder, { recursive: true, force: true }))
 
   async function remit(...argv: readonly string[]) {
-    let out = ''
-    let said = ''
-    const { world } = at
-    const code = await runCli(argv, {
-      demoTokens: { person: ({ user }: { user: string }) => world.token({ user }) },
-      terminal: createTerminal({
-        stdout: { write: (text) => (out += text) },
-        stderr: { write: (text) => (said += text) },
-      }),
-      fetch: ((url: string, init: RequestInit) => world.service.app.request(url, init)) as typeof fetch,
-      publicUrl: world.config.publicUrl,
-      envToken: undefined,
-      now: Date.now,
-      signIns: nobody,
-    } as unknown as CliDeps)
-    return { code, out: out.trim().split('\n'), said }
+    const { out, ...rest } = await runRemit(at.world, argv)
+    return { ...rest, out: out.trim().split('\n') }
   }
 
   test('proposes other settings, shows and confirms them, and makes and ends a hook', async () => {

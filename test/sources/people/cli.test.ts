@@ -2,10 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { CliDeps } from '../../../src/cli/deps.ts'
-import { runCli } from '../../../src/cli/program.ts'
-import { createTerminal } from '../../../src/cli/terminal.ts'
-import { nobody } from '../../cli/world.ts'
+import { runRemit } from '../../cli/remit.ts'
 import { openPeopleWorld, type PeopleWorld } from './world.ts'
 
 let at: PeopleWorld
@@ -25,22 +22,8 @@ afterAll(async () => {
 })
 
 async function remit(...argv: readonly string[]) {
-  let out = ''
-  let said = ''
-  const { directory } = at
-  const code = await runCli(argv, {
-    demoTokens: { person: ({ user }: { user: string }) => directory.token({ user }) },
-    terminal: createTerminal({
-      stdout: { write: (text) => (out += text) },
-      stderr: { write: (text) => (said += text) },
-    }),
-    fetch: ((url: string, init: RequestInit) => directory.service.app.request(url, init)) as typeof fetch,
-    publicUrl: directory.config.publicUrl,
-    envToken: undefined,
-    now: Date.now,
-    signIns: nobody,
-  } as unknown as CliDeps)
-  return { code, out: out.trim().split('\n'), said }
+  const { out, ...rest } = await runRemit(at.directory, argv)
+  return { ...rest, out: out.trim().split('\n') }
 }
 
 test('remit source status says since when a source is read, and how often in a row that stopped, and why', async () => {
