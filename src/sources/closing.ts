@@ -34,19 +34,6 @@ export function createClosing(
   }
 }
 
-const unreadMinutes = 10
-const unread = `No process reads it: none runs, or none has the credential that it names.`
-
-/** Says of sources which have been due for long, and which no process reads, that this is so. */
-export async function noteUnread(sql: Sql): Promise<void> {
-  await sql.query(
-    `update sources set problem = $1
-     where state in ('active', 'removing') and next_at < now() - make_interval(mins => $2)
-       and problem is distinct from $1 and not exists (select from leases where object = 'source:' || sources.id)`,
-    [unread, unreadMinutes],
-  )
-}
-
 /** What decides about all documents of a source together, in a word. */
 const readFreshness = (sql: Sql): Promise<{ readonly id: string; readonly fresh: string }[]> =>
   sql.query(

@@ -12,7 +12,8 @@ import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import { endExpired, takeLease } from '../store/lease.ts'
 import { sourcePrefix } from '../store/open-document.ts'
 import type { Database } from '../store/sql.ts'
-import { createClosing, noteUnread } from './closing.ts'
+import { noteUnread } from '../store/unread.ts'
+import { createClosing } from './closing.ts'
 import { Throttled } from './fetch.ts'
 import { isCalledSql } from './hooks.ts'
 import type { SourceKind } from './kind.ts'
@@ -102,7 +103,7 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
       if (reads) recurring.push(startRecurring(log, 'sources', lookEveryMs, begin))
       recurring.push(
         startRecurring(log, 'close_old', lookEveryMs, close),
-        startRecurring(log, 'unread_sources', unreadEveryMs, () => noteUnread(database)),
+        startRecurring(log, 'unread_sources', unreadEveryMs, () => noteUnread(database, 'sources')),
         startRecurring(log, 'source_people', lookEveryMs, blockWhileSound),
       )
     },
@@ -112,7 +113,7 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
       await Promise.all(running.values())
       await blockWhileSound()
       await close()
-      await noteUnread(database)
+      await noteUnread(database, 'sources')
     },
     async [Symbol.asyncDispose]() {
       stopping.abort(new Error('The service stops.'))
@@ -286,7 +287,6 @@ const noteEnd = (
   transaction((sql) =>
     sql.query(
       `update sources set began_at = $2, ended_at = now(), failures = 0, problem = $3, nameless = $4::jsonb,
-         
          groups_at = case when $5 and (crawl_wanted_at is null or $9 and crawl_wanted_at < $2) then $2 else groups_at end,
          items_at = case when $6 then greatest(items_at, $10) else items_at end,
          -- Of an earlier version, which went on where another stopped: a reading of all of it comes next.

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { noteUnread } from '../../src/sources/closing.ts'
 import { lockPrefixes } from '../../src/store/prefixes.ts'
 import type { Database } from '../../src/store/sql.ts'
+import { noteUnread } from '../../src/store/unread.ts'
 import { needsPostgres } from '../support/native.ts'
 import { openSourceWorld, type SourceWorld } from './world.ts'
 
@@ -122,10 +122,10 @@ test('a source that no process reads says so ten minutes after it was due, until
   const due = (minutes: number) =>
     at.world.database.query('update sources set next_at = now() - make_interval(mins => $1)', [minutes])
   await due(9)
-  await noteUnread(at.world.database)
+  await noteUnread(at.world.database, 'sources')
   expect(await problem()).toBeNull()
   await due(11)
-  await noteUnread(at.world.database)
+  await noteUnread(at.world.database, 'sources')
   expect(await problem()).toContain('No process reads it')
   await at.sync()
   expect(await problem()).toBeNull()

@@ -5,6 +5,7 @@ import { type Recurring, startRecurring } from '../../kernel/recurring.ts'
 import { entryFor, type RegisteredSecret } from '../../kernel/registered-secret.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
 import { endExpired, type Lease, takeLease } from '../../store/lease.ts'
+import { noteUnread } from '../../store/unread.ts'
 import type { BringingDirectory } from '../directories.ts'
 import { directoryActor } from '../memberships.ts'
 import type { Feeder } from '../people.ts'
@@ -45,6 +46,7 @@ interface DirectoryRow extends Omit<BringingDirectory, 'preset'> {
 }
 
 const lookEveryMs = 1_000
+const unreadEveryMs = 60_000
 const readingMsMax = 3_600_000
 const failurePauseSecondsMax = 3_600
 const problemsMax = 100
@@ -91,7 +93,10 @@ export function createDirectoryRunner(deps: DirectoryRunnerDeps): DirectoryRunne
   return {
     start({ reads }) {
       if (reads) recurring.push(startRecurring(log, 'directories_due', lookEveryMs, begin))
-      recurring.push(startRecurring(log, 'directories_stale', lookEveryMs, rest))
+      recurring.push(
+        startRecurring(log, 'directories_stale', lookEveryMs, rest),
+        startRecurring(log, 'unread_directories', unreadEveryMs, () => noteUnread(database, 'directories')),
+      )
     },
     async runDue() {
       await begin()
