@@ -163,6 +163,49 @@ type document
       expect(await objects(place, 'user:anne', 'viewer', 'document')).toEqual(['document:1'])
     })
 
+    here('let a user through also where the groups may be assigned in two ways', async () => {
+      const model = `${header}
+type group
+  relations
+    define member: [user, group#member, group#member with soon]
+type document
+  relations
+    define blocked: [user, group#member]
+    define viewer: [user] but not blocked
+condition soon(x: int, y: int) {
+  x < y
+}
+`
+      const place = await open(make, model, [
+        'user:anne viewer document:1',
+        'group:a#member blocked document:1',
+        'group:b#member member group:a',
+        'group:a#member member group:b',
+      ])
+      expect(await check(place, 'user:anne viewer document:1')).toBe(true)
+      expect(await objects(place, 'user:anne', 'viewer', 'document')).toEqual(['document:1'])
+    })
+
+    here('let a user through also where the parents may be assigned in two ways', async () => {
+      const model = `${header}
+type folder
+  relations
+    define parent: [folder, folder with soon]
+    define blocked: [user] or blocked from parent
+    define viewer: [user] but not blocked
+condition soon(x: int, y: int) {
+  x < y
+}
+`
+      const place = await open(make, model, [
+        'user:anne viewer folder:1',
+        'folder:2 parent folder:1',
+        'folder:1 parent folder:2',
+      ])
+      expect(await check(place, 'user:anne viewer folder:1')).toBe(true)
+      expect(await objects(place, 'user:anne', 'viewer', 'folder')).toEqual(['folder:1'])
+    })
+
     here('deny in a check, and not in a list, where the blocked side is cyclic in two ways', async () => {
       const model = `${header}
 type folder

@@ -37,10 +37,7 @@ export const edgesOf = (rewrite: RewriteAst, vertex: Vertex, graph: Graph): Edge
 function edgesOfLeaf(leaf: LeafAst, vertex: Vertex, graph: Graph): Edge[] {
   switch (leaf.kind) {
     case 'this':
-      return vertex.restrictions.map((ref) => ({
-        label: labelOf(ref),
-        via: ref.relation === undefined ? 'direct' : 'userset',
-      }))
+      return assignedOf(vertex)
     case 'computed':
       return [{ label: `${vertex.type}#${leaf.relation}`, via: 'computed' }]
     case 'ttu':
@@ -52,9 +49,18 @@ function edgesOfLeaf(leaf: LeafAst, vertex: Vertex, graph: Graph): Edge[] {
   }
 }
 
-/** The types that a tupleset relation beside this one may name; a type may come several times. */
-const parentsOf = (tupleset: string, { type }: Vertex, graph: Graph): readonly string[] =>
-  (graph.get(`${type}#${tupleset}`)?.restrictions ?? []).map((ref) => ref.type)
+/** One edge for `[group#member, group#member with c]`, as the server's graph holds it. */
+function assignedOf({ restrictions }: Vertex): Edge[] {
+  const viaByLabel = new Map(
+    restrictions.map((ref) => [labelOf(ref), ref.relation === undefined ? 'direct' : 'userset'] as const),
+  )
+  return [...viaByLabel].map(([label, via]) => ({ label, via }))
+}
+
+/** The types that a tupleset relation beside this one may name, each once. */
+const parentsOf = (tupleset: string, { type }: Vertex, graph: Graph): readonly string[] => [
+  ...new Set((graph.get(`${type}#${tupleset}`)?.restrictions ?? []).map((ref) => ref.type)),
+]
 
 /**
  * Whether a path of rules leads from a relation to one of the labels. Any rule counts, also the subtracted
@@ -102,10 +108,10 @@ export function findWeightedProblems(graph: Graph): readonly WeightedProblem[] {
 function missingParents(vertex: Vertex, graph: Graph): WeightedProblem[] {
   return leavesOf(vertex.rewrite).flatMap(({ leaf }) => {
     if (leaf.kind !== 'ttu') return []
-    const lacking = new Set(
-      parentsOf(leaf.tupleset, vertex, graph).filter((type) => !graph.has(`${type}#${leaf.computed}`)),
+    const lacking = parentsOf(leaf.tupleset, vertex, graph).filter(
+      (type) => !graph.has(`${type}#${leaf.computed}`),
     )
-    return [...lacking].map(
+    return lacking.map(
       (type): WeightedProblem => ({
         relation: vertex.key,
         rule: 'parent-lacks-relation',
