@@ -83,13 +83,21 @@ export class ItemSync {
     for (const { id } of all) if (id !== undefined) this.untried.delete(id)
     const changes = all.filter((change) => !this.#isIn(change))
     this.imported += all.length - changes.length
-    for (const change of changes) if (change.kind === 'deleted') await this.withdraw(change.id)
+    for (const change of changes)
+      if (change.kind === 'deleted') {
+        await this.withdraw(change.id)
+        await this.hideOverdue()
+      }
     const ids = changes.flatMap((change) =>
       change.kind === 'deleted' || change.id === undefined ? [] : [change.id],
     )
     // Before anything is written: a process that ends meanwhile leaves nothing that nobody remembers.
     if (ids.length > 0) await this.#deps.journal.write({ begun: ids })
-    for (const change of changes) if (change.kind === 'broken') await this.#fail(change)
+    for (const change of changes)
+      if (change.kind === 'broken') {
+        await this.#fail(change)
+        await this.hideOverdue()
+      }
     await this.#import(changes.filter((change) => change.kind === 'item'))
   }
 
@@ -140,8 +148,11 @@ export class ItemSync {
       if (now.kind === 'hidden') {
         if (!this.#failed.has(id))
           await this.#unsettle({ kind: 'broken', id, name: id, problem: now.problem })
+      } else if (journal.memory.unsettled.has(id)) {
+        // What was written last is not known: a process may have ended before it noted it.
+        await this.#postpone(id)
       } else if (JSON.stringify(now.access) !== JSON.stringify(applied)) {
-        if (now.kind === 'later' || journal.memory.unsettled.has(id)) await this.#postpone(id)
+        if (now.kind === 'later') await this.#postpone(id)
         else await this.#setAccess(id, said, now.access)
       }
     }
@@ -327,7 +338,8 @@ export class ItemSync {
    */
   async #fail({ id, name, problem }: BrokenItem): Promise<void> {
     const refusal = id === undefined ? undefined : await this.#hide(id)
-    this.#failed.set(id ?? name, {
+    // Nothing else is named so.
+    this.#failed.set(id ?? `\0${name}`, {
       ...(id !== undefined && { id }),
       name,
       problem: refusal === undefined ? problem : `${problem} It could not be hidden: ${refusal}`,

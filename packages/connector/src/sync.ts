@@ -122,7 +122,7 @@ async function syncAround(source: Source, parts: Parts): Promise<boolean> {
   await itemSync.reapply()
   // A reading of everything takes long, or was cut before; it loads what is hidden anyway.
   if (!isFirst && journal.memory.cursor === undefined) await itemSync.hideLate()
-  const isComplete = await syncItems(source, parts)
+  const isComplete = await itemsOrHidden(source, parts, isFirst)
   if (directory === undefined || isFirst || !isComplete) return isComplete
   await directory.finish(() => itemSync.hideLate())
   await itemSync.reapply()
@@ -130,6 +130,16 @@ async function syncAround(source: Source, parts: Parts): Promise<boolean> {
   const left = [...itemSync.postponed].filter((id) => journal.memory.unsettled.has(id))
   await retry(source, itemSync, left, signal)
   return isComplete
+}
+
+/** What the directory was to take away after the items does not wait for a reading that comes to its end. */
+async function itemsOrHidden(source: Source, parts: Parts, isFirst: boolean): Promise<boolean> {
+  try {
+    return await syncItems(source, parts)
+  } catch (error) {
+    if (!isFirst) await parts.itemSync.hideLate().catch(() => undefined)
+    throw error
+  }
 }
 
 /** A state of an earlier version does not say who may read what it knows: everything is read again. */
@@ -151,13 +161,14 @@ async function syncItems(source: Source, parts: Parts): Promise<boolean> {
 }
 
 async function syncChangesAnew(source: Source, parts: Parts): Promise<boolean> {
-  const { journal } = parts
+  const { journal, itemSync } = parts
   try {
     return await syncChanges(source, parts)
   } catch (error) {
     const { cursor, crawlCursor } = journal.memory
     if (!(error instanceof CursorExpired) || (cursor ?? crawlCursor) === undefined) throw error
     await journal.write({ cursor: null, crawlCursor: null })
+    await itemSync.hideLate()
     return await syncChanges(source, parts)
   }
 }

@@ -1,6 +1,8 @@
-import { RemitError } from '@remit/client'
+import { RemitError, type Writer } from '@remit/client'
 import { beforeEach, describe, expect, test } from 'vitest'
 import {
+  type Change,
+  CursorExpired,
   type Directory,
   foldPlain,
   memoryState,
@@ -48,6 +50,7 @@ const source = (): Source => {
     },
   }
 }
+const document = (id: string) => ({ id, collection: 'docs', title: id, text: 'x' })
 const sync = (): Promise<SyncReport> => syncOnce(source(), remit.writer, state)
 const accessOf = (id: string) => remit.documents.get(id)?.access
 const hidden = ({ failed }: SyncReport) => failed.map(({ id, problem }) => [id, problem])
@@ -380,20 +383,99 @@ describe('whoever leaves a group by which an item denies, too,', () => {
 
   test('reads nothing by it ten seconds on, though a reading of what changed goes on', async () => {
     let clock = 0
-    const reading = (seconds: number) =>
+    const seen: unknown[] = []
+    const slow: Source = {
+      ...source(),
+      async *changes(cursor) {
+        const looks = async () => {
+          clock += 6_000
+          seen.push(accessOf('a'))
+        }
+        for await (const page of cut(looks).changes(cursor)) {
+          yield page
+          yield page
+          seen.push(accessOf('a'))
+          yield { ...page, changes: [], isLast: true }
+          return
+        }
+      },
+    }
+    await syncOnce(slow, remit.writer, state, { now: () => clock })
+    expect(seen).toEqual([...Array.from({ length: 2 }, () => ({ viewers: ['group:g#member'] })), {}])
+    await isBack()
+  })
+
+  test('reads nothing by it from then on where a reading of what changed is cut short', async () => {
+    await expect(
       syncOnce(
-        cut(async () => {
-          clock += seconds * 1_000
-        }),
+        cut(async () => undefined),
         remit.writer,
         state,
-        { now: () => clock },
-      )
-    await expect(reading(1)).rejects.toThrow('not answer')
-    expect(accessOf('a')).toEqual({ viewers: ['group:g#member'] })
-    await expect(reading(11)).rejects.toThrow('not answer')
+      ),
+    ).rejects.toThrow('not answer')
     expect(accessOf('a')).toEqual({})
     await isBack()
+  })
+
+  const told = (id: string): Change => ({ kind: 'broken', id, name: id, problem: 'Odd.' })
+  test.each<readonly [string, readonly Change[]]>([
+    ['are gone', ['x', 'y', 'z'].map((id) => ({ kind: 'deleted', id }))],
+    ['cannot be brought', ['x', 'y', 'z'].map(told)],
+  ])('reads nothing by it ten seconds on, though many that %s are told at once', async (_, changes) => {
+    let clock = 0
+    const seen = new Map<string, unknown>()
+    const slow = async <T>(id: string, write: () => Promise<T>): Promise<T> => {
+      clock += 6_000
+      seen.set(id, accessOf('a'))
+      return write()
+    }
+    const writer: Writer = {
+      ...remit.writer,
+      withdraw: (id, options) => slow(id, () => remit.writer.withdraw(id, options)),
+      setAccess: (id, access, options) => slow(id, () => remit.writer.setAccess(id, access, options)),
+    }
+    const many: Source = {
+      ...source(),
+      async *changes() {
+        yield { changes, cursor: '{}', isLast: true }
+      },
+    }
+    await syncOnce(many, writer, state, { now: () => clock })
+    expect(seen.get('z')).toEqual({})
+    await isBack()
+  })
+
+  test('reads nothing by it while everything is read, since the source cannot say what changed', async () => {
+    let seen: unknown
+    const forgetful: Source = {
+      ...source(),
+      async *changes(cursor) {
+        if (cursor !== undefined) throw new CursorExpired('It is too old.')
+        seen = accessOf('a')
+        yield* source().changes(undefined)
+      },
+    }
+    await syncOnce(forgetful, remit.writer, state)
+    expect(seen).toEqual({})
+    expect(accessOf('a')).toEqual({ viewers: ['group:g#member'] })
+  })
+
+  test('and nobody reads by what a process wrote before it ended, and that nobody wants any more', async () => {
+    directory = withMembers('bob')
+    await sync()
+    // Written, and not noted.
+    remit.documents.set('c', { ...document('c'), access: { viewers: ['user:eve'] } })
+    await state.apply({ begun: ['c'] })
+    const failing: Source = {
+      ...source(),
+      async item() {
+        throw new SourceUnavailable('The source does not answer.')
+      },
+    }
+    await expect(syncOnce(failing, remit.writer, state)).rejects.toThrow('not answer')
+    expect(accessOf('c')).toEqual({})
+    await sync()
+    expect(accessOf('c')).toEqual({ viewers: ['user:bob'] })
   })
 })
 

@@ -67,6 +67,18 @@ describe('a sync', () => {
     expect(remit.readable().sort()).toEqual(['docs/a=1', 'docs/b=2', 'docs/c=2'])
   })
 
+  test('names what has no id beside an item whose id is the name of it', async () => {
+    const { source } = memoryWorld()
+    const item: ItemChange = {
+      ...{ kind: 'item', id: 'shelf', version: '1', access: {} },
+      content: { collection: 'docs', title: 'shelf', text: '1' },
+    }
+    const page = { changes: [{ kind: 'broken', name: 'shelf', problem: 'Odd.' }, item] } as const
+    const both = mapPages(source, (told) => ({ ...told, ...page }))
+    const { failed } = await syncOnce(both, remit.writer, memoryState())
+    expect(failed).toEqual([{ name: 'shelf', problem: 'Odd.', isHidden: true }])
+  })
+
   test('hides what lies in a part that could not be listed, and withdraws none of it, read from a cursor or from the beginning', async () => {
     const texts = new Map([
       ['docs/a', '1'],

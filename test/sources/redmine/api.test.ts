@@ -145,6 +145,10 @@ interface IssuesOptions {
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
 const refused = () => answerOf({}, 500)
+const issueRow = (id: number) => ({
+  ...{ id, project: { id: 1 }, tracker: { id: 1 }, is_private: false },
+  ...{ subject: '', updated_on: '' },
+})
 
 /** Lists the issues of a Redmine: what of them came, and what was asked. */
 async function listed({ ids, bad = [], fail = refused, instead = () => undefined }: IssuesOptions) {
@@ -162,10 +166,7 @@ async function listed({ ids, bad = [], fail = refused, instead = () => undefined
       const offset = Number(query.get('offset'))
       const shown = left.slice(offset, offset + Number(query.get('limit')))
       if (shown.some((id) => bad.includes(id))) return fail()
-      const issues = shown.map((id) => ({
-        ...{ id, project: { id: 1 }, tracker: { id: 1 }, is_private: false },
-        ...{ subject: '', updated_on: '' },
-      }))
+      const issues = shown.map(issueRow)
       return answerOf({ issues, total_count: left.length })
     },
   })
@@ -224,6 +225,18 @@ describe('issues at which Redmine fails', () => {
     const ids = range(1, 250)
     const { came, gaps, error } = await listed({ ids, bad: [42], fail })
     expect([error, came, gaps.length]).toEqual([undefined, ids.filter((id) => id !== 42), 1])
+  })
+
+  test('none: a page that is full is not the last one, whatever Redmine counted a moment before it', async () => {
+    const ids = range(1, 250)
+    let isFirst = true
+    const instead = (path: string) => {
+      const isLate = isFirst && path.includes('%3D1&')
+      isFirst = false
+      if (!isLate) return undefined
+      return answerOf({ issues: range(1, 100).map(issueRow), total_count: 100 })
+    }
+    expect(await listed({ ids, instead })).toMatchObject({ came: ids, gaps: [], error: undefined })
   })
 
   test('only together are passed over by none', async () => {

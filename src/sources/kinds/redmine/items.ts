@@ -77,7 +77,8 @@ export async function readIssues(
   const path = `/issues.json?issue_id=%3E%3D${from}&status_id=*&sort=id&limit=${limit}&offset=${offset}`
   const { value: page } = await api.get(path, issuesPage, { signal })
   const issues = page.rows.filter(({ id }) => id >= from + offset).toSorted((a, b) => a.id - b.id)
-  const isLast = page.total <= offset + issues.length
+  // Counted by another query than listed: a full page is the last one only where nothing comes after it.
+  const isLast = page.total <= offset + issues.length && page.rows.length < limit
   if (issues.length === 0 && !isLast)
     throw new SourceUnavailable(`Redmine counts ${page.total} issues from ${from} on, and lists none.`)
   return { issues, isLast, total: page.total }
