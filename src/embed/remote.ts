@@ -1,8 +1,13 @@
 import OpenAI from 'openai'
 import type { Timer } from '../kernel/timer.ts'
 import { type Backoff, createBackoff } from './backoff.ts'
-import { createBatchQueue, type Outcome } from './batch-queue.ts'
-import { type CallLimits, callLimitsDefault, takeWithin } from './call-limits.ts'
+import {
+  type CallLimits,
+  callLimitsDefault,
+  createBatchQueue,
+  type Outcome,
+  takeWithin,
+} from './batch-queue.ts'
 import { type Counting, createCounter } from './counting.ts'
 import { type Embedder, EmbeddingError, type EmbedOptions, type EmbedPassagesOptions } from './embedder.ts'
 import { CallFailure, isolate } from './isolate.ts'

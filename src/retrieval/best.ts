@@ -3,7 +3,6 @@ import type { Sight } from './access-filter/visibility.ts'
 import type { AccessFilter } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
 import { type Deadline, isOver } from './deadline.ts'
-import { fuse, merge } from './fuse.ts'
 
 /** What a question is searched by: a list for each of words and vectors. */
 export interface Branches {
@@ -38,6 +37,10 @@ export interface ClearedBest {
    */
   readonly tellable: readonly string[]
 }
+
+// Reciprocal ranks (Cormack, Clarke, Büttcher, SIGIR 2009). Their k of 60 is for many lists; of these two,
+// each good by itself, the heads say more: docs/decisions/0020-bm25.md.
+const rankOffset = 10
 
 const deeper = 4
 
@@ -157,3 +160,26 @@ const together = (lists: Lists, keptLists: Lists): readonly Candidate[] =>
 const documentsOf = (candidates: readonly Candidate[]): string[] => [
   ...new Set(candidates.map(({ documentId }) => documentId)),
 ]
+
+/** What is in either of two lists, best first, as if both had been searched as one. */
+const merge = (nearer: readonly Candidate[], farther: readonly Candidate[]): readonly Candidate[] =>
+  [...nearer, ...farther].sort(byScore)
+
+const byScore = (a: Candidate, b: Candidate): number => b.score - a.score || (a.chunkId < b.chunkId ? -1 : 1)
+
+/**
+ * Merges ranked lists by reciprocal rank: score = Σ 1 / (10 + rank). Ties fall to the chunk id, a digest,
+ * so that the order never depends on what else is stored. One list alone stays as it is.
+ */
+export function fuse(lists: readonly (readonly Candidate[])[]): readonly Candidate[] {
+  const [firstList, ...otherLists] = lists
+  if (firstList !== undefined && otherLists.length === 0) return firstList
+  const fused = new Map<string, Candidate>()
+  for (const list of lists) {
+    for (const [index, candidate] of list.entries()) {
+      const score = (fused.get(candidate.chunkId)?.score ?? 0) + 1 / (rankOffset + index + 1)
+      fused.set(candidate.chunkId, { ...candidate, score })
+    }
+  }
+  return [...fused.values()].sort(byScore)
+}

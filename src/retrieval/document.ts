@@ -6,8 +6,8 @@ import type { Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
 import { byGrants, mayAsk, namedBy, type Presented, type Presenting, shownGrants } from './approvals.ts'
 import type { Deadline } from './deadline.ts'
-import { evidenceOf, supportingTuples } from './evidence.ts'
 import { liveRevision, readDocument, type WholeDocument } from './read.ts'
+import { evidenceOf, supportingTuples } from './release.ts'
 import { narrowedCollections } from './scope.ts'
 
 /** Reads one document whole. `not_found` for what is not there and for what may not be read. */

@@ -1,13 +1,12 @@
-import type { DecisionEvent, Released } from '@remit/contract/decision-event'
+import type { DecisionEvent, Proven, Released } from '@remit/contract/decision-event'
 import { record } from '../audit/record.ts'
 import type { Why } from '../authz/explain/why.ts'
-import type { Cleared, Clearing } from '../authz/gate.ts'
+import type { Cleared, Clearing, Proof } from '../authz/gate.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Database } from '../store/sql.ts'
 import { type Approvals, byGrants, type Presenting, type Uses } from './approvals.ts'
 import type { Attempt } from './attempts.ts'
 import type { Candidate, Mode } from './candidate.ts'
-import { evidenceOf, supportingTuples } from './evidence.ts'
 import type { Question } from './question.ts'
 import { type Passage, readPassages, readRecorded } from './read.ts'
 
@@ -132,4 +131,22 @@ function releasedOf(
     ...byGrants(uses, document_id),
     ...supportingTuples(reasons, document_id),
   }))
+}
+
+/**
+ * The gate's proof in the words of the record. What was read without one cannot be: reading takes a
+ * `Cleared<T>`.
+ */
+export function evidenceOf(proof: Proof | undefined): Proven {
+  if (proof === undefined) throw new Error('Something was read that the gate did not clear.')
+  return proof.kind === 'held' ? { proof: 'held', age_ms: proof.ageMs } : { proof: proof.kind }
+}
+
+/** The tuples that it rested on, where they are known. */
+export function supportingTuples(
+  tuplesByDocument: ReadonlyMap<string, readonly string[]>,
+  documentId: string,
+): { readonly why?: readonly string[] } {
+  const tuples = tuplesByDocument.get(documentId)
+  return tuples === undefined ? {} : { why: tuples }
 }

@@ -1,8 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
-import { type CallSizes, createCallSizes } from '../../src/authz/call-sizes.ts'
 import type { Check } from '../../src/authz/fga.ts'
-import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import { type CallSizes, createCallSizes, createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import { batch, modelId, startDouble, storeId } from './double.ts'
 
 const options = { now: 0 } as const

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { unusableOpenFga } from '../../src/authz/fga-errors.ts'
 import { createFgaApi } from '../../src/authz/openfga.ts'
-import { unusableOpenFga } from '../../src/authz/unusable.ts'
 import { AppError } from '../../src/kernel/errors.ts'
 import { native, needsOpenfga } from '../support/native.ts'
 import { freePort } from '../support/port.ts'

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import type { CallLimits } from '../../src/embed/call-limits.ts'
+import type { CallLimits } from '../../src/embed/batch-queue.ts'
 import type { Embedder } from '../../src/embed/embedder.ts'
 import { type Body, byText, endpoint, type Handler, json } from '../support/embeddings-endpoint.ts'
 import { steeredClock } from '../support/steered-clock.ts'

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { ChunkId } from '../../src/kernel/ids.ts'
+import { fuse } from '../../src/retrieval/best.ts'
 import type { Candidate } from '../../src/retrieval/candidate.ts'
-import { fuse } from '../../src/retrieval/fuse.ts'
 import fc from '../support/properties.ts'
 
 const candidate = (id: string, score = 0): Candidate => ({

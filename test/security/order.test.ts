@@ -3,7 +3,7 @@ import { createRandom, type Random } from '../../packages/engine/test/support/ra
 import { seed } from '../../packages/engine/test/support/seed.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import type { ChunkId } from '../../src/kernel/ids.ts'
-import { fuse } from '../../src/retrieval/fuse.ts'
+import { fuse } from '../../src/retrieval/best.ts'
 import { noting, notingChecks, sentBy } from '../support/noting.ts'
 import { type DocumentSketch, openWorld, type RetrieveBody, type World } from '../support/world.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { createLeakScanner } from '../../../src/delegation/vault/leak-scan.ts'
+import { createLeakScanner } from '../../../src/delegation/vault/answer.ts'
 import fc from '../../support/properties.ts'
 
 const token = 'ya29.a0Af+B/yB=_~x"7&k-\\Zq'
