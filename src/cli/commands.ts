@@ -6,8 +6,7 @@ import type { DemoConsent } from '../delegation/oauth/unasked-consents.ts'
 import type { Services } from '../delegation/registry/services.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { type AdminDeps, type Command, command, optional } from './commands/command.ts'
-import { directoryCommands } from './commands/directory.ts'
-import { peopleCommands } from './commands/people.ts'
+import { directoryCommands, peopleCommands } from './commands/people.ts'
 import { registryCommands } from './commands/registry.ts'
 
 /** Keys, the record, and what mends a deployment. */

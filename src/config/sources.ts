@@ -1,9 +1,69 @@
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { isDomain } from '../kernel/plain-address.ts'
-import { json, list } from './forms.ts'
-import { group } from './group.ts'
-import { misnamed, secretEntries, withValues } from './registered-secrets.ts'
+import type { RegisteredSecret } from '../kernel/registered-secret.ts'
+import { json, list, variableName } from './forms.ts'
+import { type Contradiction, type Environment, group } from './group.ts'
+import { secretsOf } from './secret-files.ts'
+
+interface Entry {
+  readonly name: string
+  readonly kind: string
+  readonly origin: string
+  readonly secret_env?: string | undefined
+}
+
+/** A setting that registers credentials, each for one kind at one origin. */
+const secretEntries = (kind: z.ZodType<string>, origin: z.ZodType<string>) =>
+  json.pipe(
+    z
+      .array(
+        z.strictObject({
+          name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'must be 1 to 40 of a-z 0-9 -'),
+          kind,
+          origin,
+          secret_env: variableName.optional(),
+        }),
+      )
+      .refine((entries) => new Set(entries.map(({ name }) => name)).size === entries.length, {
+        message: 'has two entries of one name',
+      }),
+  )
+
+/** The same with what the variables hold. */
+const withValues = (entries: readonly Entry[], env: Environment): readonly RegisteredSecret[] =>
+  entries.map(({ secret_env: variable, ...entry }) => ({
+    ...entry,
+    value: variable === undefined ? undefined : env[variable],
+  }))
+
+/** What is registered leaves this machine: no other setting's secret does. */
+const misnamed = (
+  setting: 'SOURCE_SECRETS' | 'DIRECTORY_SECRETS',
+  entries: readonly Entry[],
+  env: Environment,
+): readonly Contradiction[] => {
+  const others = new Set(secretsOf({ ...env, [setting]: '' }))
+  const isReader = !env.REMIT_ROLE || env.REMIT_ROLE.split(',').some((role) => role.trim() === 'worker')
+  return entries.flatMap(({ secret_env: name }, index) => [
+    {
+      isSo: name !== undefined && !env[name],
+      of: [],
+      problem: `${setting}.${index}.secret_env names ${name}, which is not set: leave it out where another process has it`,
+    },
+    {
+      isSo: name !== undefined && others.has(name),
+      of: [],
+      problem: `${setting}.${index}.secret_env names ${name}, which is another setting’s secret`,
+    },
+    {
+      // Whoever has the value reads there: nobody would, and nothing say so.
+      isSo: name !== undefined && !isReader,
+      of: ['REMIT_ROLE'],
+      problem: `${setting}.${index}.secret_env is for a process that reads (REMIT_ROLE=worker): leave it out here`,
+    },
+  ])
+}
 
 /** A folder as `pathToFileURL` spells it, but not all of the machine; or an origin as URLs spell it. */
 function isOrigin(value: string): boolean {
@@ -63,4 +123,28 @@ export const sources = group({
     sourceSecrets: withValues(SOURCE_SECRETS, env),
   }),
   contradictions: ({ SOURCE_SECRETS: entries = [] }, _, env) => misnamed('SOURCE_SECRETS', entries, env),
+})
+
+/** Scheme, host and port, and nothing behind them. */
+function isServer(value: string): boolean {
+  const url = URL.parse(value)
+  return url !== null && url.host !== '' && value === `${url.protocol}//${url.host}`
+}
+
+const serverOrigin = z.string().refine(isServer, {
+  message: 'must be a server like ldaps://ldap.corp.example or https://sso.corp.example',
+})
+
+/** Directories that the service reads by itself. */
+export const directories = group({
+  settings: {
+    DIRECTORY_SECRETS: secretEntries(z.enum(['ldap', 'keycloak']), serverOrigin)
+      .default([])
+      .describe(
+        'JSON array of the credentials by which directories are read: [{name, kind, origin, secret_env?}], each for one kind (ldap, keycloak) at one origin. Without secret_env another process has the value, and reads the directories that use it. docs/directories.md.',
+      ),
+  },
+  read: ({ DIRECTORY_SECRETS }, _, env) => ({ directorySecrets: withValues(DIRECTORY_SECRETS, env) }),
+  contradictions: ({ DIRECTORY_SECRETS: entries = [] }, _, env) =>
+    misnamed('DIRECTORY_SECRETS', entries, env),
 })

@@ -1,7 +1,7 @@
 import { explain } from '@remit/engine'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { explanationLines } from '../../src/cli/explain.ts'
-import { reasonToWire } from '../../src/http/routes/security/explain-reasons.ts'
+import { reasonToWire } from '../../src/http/routes/security/explain.ts'
 import { createTestIndex } from '../authz/parts.ts'
 import { openWorld, type World } from '../support/world.ts'
 import { runRemit } from './remit.ts'

@@ -1,13 +1,13 @@
 import { html } from 'hono/html'
 import { isOpen } from '../../delegation/approvals/approval.ts'
-import type { OwnApproval } from '../../delegation/approvals/own.ts'
+import type { OwnApproval, ShownGrant } from '../../delegation/approvals/own.ts'
 import { questionsMax } from '../../delegation/approvals/request-approval.ts'
 import type { ShownApproval } from '../../delegation/approvals/view.ts'
 import { isMetadataAgent } from '../../delegation/oauth/cimd/metadata-clients.ts'
+import { splitObject } from '../../kernel/ids.ts'
 import { type Answering, answerForms, moreWays } from './approval-answers.ts'
 import { askedSection, headline } from './approval-asked.ts'
-import { grantRow } from './approval-grants.ts'
-import { type Html, page, problemLine } from './layout.ts'
+import { type Html, hiddenField, page, problemLine } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
 import { passkeyScript, scriptTag } from './passkey-script.ts'
 import { moment, timeLeft } from './times.ts'
@@ -106,3 +106,28 @@ interface Words {
 /** Words that are not ours, marked as such. */
 const quote = ({ by: author, text, note }: Words): Html =>
   html`<figure class="words"><figcaption>${author} <span class="tag">not checked by us</span></figcaption><blockquote><p><bdi>${text}</bdi></p></blockquote>${note === undefined ? '' : html`<p class="soft"><small>${note}</small></p>`}</figure>`
+
+/** What was agreed to and counts now, and how to take it back. */
+export const grantRow = (
+  grant: ShownGrant,
+  { csrf, now }: { readonly csrf: string; readonly now: number },
+): Html => html`<li><p><strong>${grant.agentTitle}</strong> ${grant.remembered ? html`<span class="tag">need not ask</span>` : ''}</p>
+<div>${contentOf(grant)}</div>
+<p class="soft"><small>${grant.maxUses === undefined ? 'As often as it needs' : 'Once'}, until ${moment(grant.until)} (${timeLeft(grant.until.getTime() - now)})</small></p>
+<form class="aside" method="post" action="/approvals/grants/${grant.id}/revoke">${hiddenField('csrf', csrf)}<button class="bad" type="submit">Take back<span class="unseen"> from ${grant.agentTitle}</span></button></form></li>`
+
+function contentOf({ items: grantItems, vaultCall, remembered }: ShownGrant): Html {
+  if (vaultCall !== undefined)
+    return html`May make this call: <code>${vaultCall.method}</code> <code>${vaultCall.path}</code>`
+  const named = html`<ul>${grantItems.map(({ object, title }) => html`<li>${nameOf(object, title)}</li>`)}</ul>`
+  return remembered
+    ? html`May read whatever you may read and have lent it in:${named}Documents that are added there later are included.`
+    : html`May read:${named}`
+}
+
+const nameOf = (object: ShownGrant['objects'][number], title: string | undefined): Html =>
+  title === undefined
+    ? html`<small>one that you may not read now</small>`
+    : object.startsWith('folder:')
+      ? html`the folder <code>${splitObject(object).id}</code>`
+      : html`<bdi>${title}</bdi>`

@@ -1,7 +1,7 @@
 import { html } from 'hono/html'
 import type { ListedApproval, OwnApprovalList } from '../../delegation/approvals/own.ts'
+import { grantRow } from './approval.ts'
 import { wish } from './approval-asked.ts'
-import { grantRow } from './approval-grants.ts'
 import { installableHead } from './installable.ts'
 import { doneLine, type Html, hiddenField, page } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'

@@ -1,10 +1,10 @@
 import { html } from 'hono/html'
+import type { Lendable } from '../../delegation/lending/lendable.ts'
 import type { ConsentPending } from '../../delegation/oauth/interactions.ts'
 import type { Agent } from '../../delegation/registry/agents.ts'
 import { isLoopback } from '../../delegation/registry/clients.ts'
 import { detailLists } from './details.ts'
-import { checkLine, type Html, hiddenField, optionList, page, problemLine } from './layout.ts'
-import { endByDefault, ends, lendableLine } from './lending.ts'
+import { type Choice, checkLine, type Html, hiddenField, optionList, page, problemLine } from './layout.ts'
 import { sayScopes } from './scopes.ts'
 
 /** What the consent page shows. */
@@ -16,6 +16,17 @@ export interface ConsentPage {
   readonly verify: string | undefined
   readonly problem: string | undefined
 }
+
+/** How long something may be lent, as pages offer it: in seconds. */
+export const ends: readonly Choice[] = [
+  ['3600', '1 hour from now'],
+  ['28800', '8 hours from now'],
+  ['86400', '1 day from now'],
+  ['604800', '7 days from now'],
+  ['1209600', '14 days from now'],
+]
+
+export const endByDefault = '28800'
 
 /**
  * Says who asks, for what, until when. Names come from our registry; the client's own words are not shown.
@@ -118,3 +129,12 @@ function destination({ redirectUri }: ConsentPending): string {
 
 const isOnThisComputer = (redirectUri: string | undefined): boolean =>
   redirectUri !== undefined && isLoopback(new URL(redirectUri))
+
+/** What may be lent, to be ticked. */
+export const lendableLine = ({ object, title }: Lendable, isTicked: boolean): Html =>
+  checkLine(
+    'object',
+    object,
+    html`${title}${object.startsWith('organization:') ? html` <small>everything in it that you may read</small>` : ''}`,
+    isTicked,
+  )

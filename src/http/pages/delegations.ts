@@ -5,6 +5,7 @@ import type { Lendable } from '../../delegation/lending/lendable.ts'
 import type { DelegatedItem, OwnDelegation } from '../../delegation/lending/own-delegations.ts'
 import type { Agent } from '../../delegation/registry/agents.ts'
 import { splitObject } from '../../kernel/ids.ts'
+import { endByDefault, ends, lendableLine } from './consent.ts'
 import { detailLists } from './details.ts'
 import {
   type Choice,
@@ -16,7 +17,6 @@ import {
   page,
   problemLine,
 } from './layout.ts'
-import { endByDefault, ends, lendableLine } from './lending.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
 import { moment, timeLeft } from './times.ts'
 

@@ -7,6 +7,7 @@ import {
   sourceProposal,
   sourceReadAnswer,
 } from '@remit/contract/sources'
+import { AppError } from '../../../kernel/errors.ts'
 import type { Principal } from '../../../kernel/principal.ts'
 import type { SourceHooks } from '../../../sources/hooks.ts'
 import type { Sources } from '../../../sources/registry.ts'
@@ -14,8 +15,8 @@ import { digestOf, type SourceRow } from '../../../sources/rows.ts'
 import type { ProposedChange } from '../../../sources/settings-change.ts'
 import { type App, createRouter, reply } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
-import { jsonBody } from '../../middleware/json.ts'
-import { bearerRoute, bodyOf, id as contractId, json, problems } from '../../schemas.ts'
+import { jsonBody, smallBody } from '../../middleware/json.ts'
+import { bearerRoute, bodyOf, id as contractId, json, openRoute, problems } from '../../schemas.ts'
 import { assertAdministrator, type IsAdministrator } from '../writing.ts'
 
 export interface SourceRouteDeps {
@@ -26,6 +27,10 @@ export interface SourceRouteDeps {
   readonly isAdministrator: IsAdministrator
   readonly now: () => number
 }
+
+const hookBytesMax = 1024 * 1024
+
+const signatureHeader = 'X-Hub-Signature-256'
 
 // Settings may name 20,000 people.
 const bodyBytesMax = 4 * 1024 * 1024
@@ -195,3 +200,24 @@ const toWire = (row: SourceRow): z.output<typeof shown> => ({
   has_hook: row.hasHook,
   hook_called_at: timeOf(row.hookCalledAt),
 })
+
+/**
+ * `POST /sources/{id}/hook`, for the source's own system: its call wakes a reading, by a signature as GitHub
+ * makes it. A body has 1 MiB at most, and nothing of it is used.
+ */
+export function sourceHookRoutes({ hooks }: { readonly hooks: Pick<SourceHooks, 'call'> }): App {
+  const route = openRoute('post', '/sources/{id}/hook', {
+    summary: `Have a source read soon, by ${signatureHeader}: sha256= and HMAC-SHA-256 of the body, whatever that is`,
+    middleware: [smallBody(hookBytesMax)],
+    request: { params },
+    responses: { 204: { description: 'It is read within seconds' }, ...problems(404) },
+  })
+  return createRouter().openapi(route, async (c) => {
+    const call = {
+      body: new Uint8Array(await c.req.arrayBuffer()),
+      signature: c.req.header(signatureHeader),
+    }
+    if (!(await hooks.call(c.req.valid('param').id, call))) throw new AppError('not_found')
+    return c.body(null, 204)
+  })
+}
