@@ -3,12 +3,11 @@ import type { Detail } from '../shared/detail.ts'
 import { digest } from '../shared/digest.ts'
 import { type Fetch, isSafe, urlOf } from '../shared/fetch-json.ts'
 import { canonicalJson } from '../shared/json.ts'
-import type { Access } from './access.ts'
 import { type Introspection, isActive } from './introspection.ts'
 import { fixedKeys, issuerKeys } from './keys.ts'
 import { isProven, proofAlgorithms, type ReplayStore } from './proof.ts'
 import { createChallenges, type Outcome, type Refusal } from './refusal.ts'
-import { readToken } from './token.ts'
+import { type Access, readToken } from './token.ts'
 import type { UseStore } from './uses.ts'
 
 /** Settings of `createResourceGuard` for one API at one issuer. */

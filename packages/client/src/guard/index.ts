@@ -1,7 +1,7 @@
 export type { Detail } from '../shared/detail.ts'
-export type { Access, Actor } from './access.ts'
 export { createResourceGuard, type GuardOptions, type GuardRequest, type ResourceGuard } from './guard.ts'
 export type { Introspection } from './introspection.ts'
 export type { ReplayStore } from './proof.ts'
 export type { Outcome, Refusal, RefusalCode } from './refusal.ts'
+export type { Access, Actor } from './token.ts'
 export { memoryStore, type UseStore } from './uses.ts'

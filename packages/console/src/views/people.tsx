@@ -9,7 +9,7 @@ import { Time } from '../parts/time.tsx'
 import { personPath, readsPath, recordPath, viewAsPath, whoCanPath } from '../paths.ts'
 import { go } from '../router.tsx'
 import { DelegationTable } from './delegations/delegations.tsx'
-import { PagedAnswer } from './why/paged-answer.tsx'
+import { PagedAnswer } from './why/lists.tsx'
 
 /** Whom to look for. */
 export const People = () => (

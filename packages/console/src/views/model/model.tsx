@@ -20,7 +20,7 @@ import { planPath } from '../../paths.ts'
 import { go, Link } from '../../router.tsx'
 import { useAction, useConsole } from '../../use-answer.ts'
 import type { Editor } from './editor.ts'
-import { Findings } from './findings.tsx'
+import { Findings } from './plan.tsx'
 import { TruthTable } from './truth-table.tsx'
 
 /** The model in force, plans for another, and those that were in force before. */

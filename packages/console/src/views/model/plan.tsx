@@ -1,4 +1,4 @@
-import type { Plan, PlanRead, PlanTests } from '@remit/contract/model'
+import type { Finding, Plan, PlanRead, PlanTests } from '@remit/contract/model'
 import { useState } from 'preact/hooks'
 import type { Api } from '../../api.ts'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
@@ -10,8 +10,7 @@ import { ProblemBox } from '../../parts/problem.tsx'
 import { Time } from '../../parts/time.tsx'
 import { Link } from '../../router.tsx'
 import { useAction, useAnswer, useConsole } from '../../use-answer.ts'
-import { Effect } from './effect.tsx'
-import { Findings } from './findings.tsx'
+import { Effect } from '../what-if.tsx'
 import { answerText } from './truth-table.tsx'
 
 const readPlan = (api: Api, id: string, signal?: AbortSignal): Promise<PlanRead> =>
@@ -228,3 +227,22 @@ const Reason = ({ plan }: { readonly plan: Plan }) => (
     <input name="reason" maxLength={300} required pattern=".*\S.*" />
   </label>
 )
+
+/** What the rules found in a model, as a list; nothing where they found nothing. */
+export const Findings = (props: {
+  readonly title: string
+  readonly kind: string
+  readonly found: readonly Finding[]
+}) =>
+  props.found.length === 0 ? null : (
+    <section class={props.kind}>
+      <h3>{props.title}</h3>
+      <ul>
+        {props.found.map(({ rule, relation, detail }) => (
+          <li key={`${rule} ${relation} ${detail}`}>
+            {relation !== '' && <code>{relation}</code>} {detail}
+          </li>
+        ))}
+      </ul>
+    </section>
+  )

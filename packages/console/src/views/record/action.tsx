@@ -3,7 +3,6 @@ import type { Thread as ThreadAnswer } from '@remit/contract/record-questions'
 import type { Api } from '../../api.ts'
 import { AsyncAnswer } from '../../parts/async-answer.tsx'
 import { counted } from '../../parts/counted.ts'
-import { Decision } from '../../parts/decision.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id, Ids, Tuple } from '../../parts/id.tsx'
 import { Fact } from '../../parts/part.tsx'
@@ -20,6 +19,8 @@ interface Thread {
   /** How each delegation came about that it rests on, and the model that was in force when something left. */
   readonly grounds: readonly RecordEntry[]
 }
+
+const styles: Readonly<Record<string, string>> = { allowed: 'tag good', denied: 'tag bad', error: 'tag warn' }
 
 const stepsMax = 1_000
 const delegationsMax = 5
@@ -262,3 +263,11 @@ const Then = (props: { readonly id: string; readonly why: readonly string[]; rea
 
 /** Of `user:anne viewer document:plan until …`. */
 const objectOf = (tuple: string): string => tuple.split(' ')[2] ?? ''
+
+/** A decision of the record as a tag; `none` is a dash. */
+export const Decision = ({ decision }: { readonly decision: string }) =>
+  decision === 'none' ? (
+    <span class="soft">–</span>
+  ) : (
+    <span class={styles[decision] ?? 'tag'}>{decision}</span>
+  )
