@@ -1,3 +1,4 @@
+import type { TupleKey } from '../authz/fga.ts'
 import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { Entry } from './access-rights.ts'
@@ -5,7 +6,7 @@ import { addTags, type Mark, markUnsettled, removeTags, type Tag, tagKey, toTag 
 import { readDocuments } from './document-rows.ts'
 import { changeFailed } from './failed-documents.ts'
 import { fileMentioned, isFiledAtMention } from './filing.ts'
-import { addGroupPlaces, isGroupPlace, removeGroupPlaces } from './group-places.ts'
+import { addGroupPlaces, isGroupPlace } from './group-places.ts'
 import { isTagged } from './reconcile-tuples.ts'
 
 /** What a change of access rights left to do. */
@@ -26,7 +27,7 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
     'select object from unreconciled where object = any($1)',
     [objects],
   )
-  await notePlaces(sql, entries)
+  await addGroupPlaces(sql, groupPlacesOf(entries, 'write'))
   const waiting = await changePending(sql, ours)
   const filed = await fileNew(sql, ours)
   const marked: Mark[] = []
@@ -50,14 +51,9 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
   return { waiting, marked, newlyMarked: [...freshlyMarked] }
 }
 
-/** Keeps what is known of groups in step that are named on what has no tags. */
-async function notePlaces(sql: Sql, entries: readonly Entry[]): Promise<void> {
-  const places = entries.filter(({ tuple }) => isGroupPlace(tuple))
-  const of = (wanted: Entry['operation']) =>
-    places.filter(({ operation }) => operation === wanted).map(({ tuple }) => tuple)
-  await addGroupPlaces(sql, of('write'))
-  await removeGroupPlaces(sql, of('delete'))
-}
+/** Of groups that are named on what has no tags. */
+export const groupPlacesOf = (entries: readonly Entry[], wanted: Entry['operation']): readonly TupleKey[] =>
+  entries.flatMap(({ tuple, operation }) => (operation === wanted && isGroupPlace(tuple) ? [tuple] : []))
 
 async function fileNew(sql: Sql, entries: readonly Entry[]): Promise<FgaObject[]> {
   const filed: FgaObject[] = []
@@ -82,11 +78,17 @@ async function changePending(sql: Sql, entries: readonly Entry[]): Promise<Reado
     const access = tagsAfter(object, storedDocument.pendingTags, entries)
     // Not `retagged`: what is live gets the change by itself, and else keeps what it had if this is never
     // published.
-    await sql.query('update revisions set access = $2 where doc_no = $1 and revision = $3', [
-      storedDocument.docNo,
-      JSON.stringify(access),
-      storedDocument.acceptedRevision,
-    ])
+    await sql.query(
+      `update revisions set access = $2, owner = case when $4 then $5 else owner end
+       where doc_no = $1 and revision = $3`,
+      [
+        storedDocument.docNo,
+        JSON.stringify(access),
+        storedDocument.acceptedRevision,
+        entries.some(({ tuple }) => tuple.object === object && tuple.relation === 'owner'),
+        access.find(({ relation }) => relation === 'owner')?.subject ?? null,
+      ],
+    )
     if (!storedDocument.isLive && storedDocument.tags.length === 0) waiting.add(object)
   }
   return waiting

@@ -5,10 +5,11 @@ import { endsOf, type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { type Caller, type Entry, readObjects, refusalOf } from './access-rights.ts'
-import { storeChange } from './access-store.ts'
+import { groupPlacesOf, storeChange } from './access-store.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { toTag, unmark } from './desired-tuples.ts'
 import { assertNoCircle, foldersLock, reconcileParents, writesFolderParent } from './filing.ts'
+import { removeGroupPlaces } from './group-places.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
@@ -23,7 +24,7 @@ export interface AccessChange {
 const tuplesMax = 100
 // With what a Write brings along (fences.ts) it is one Write.
 const pageMax = 99
-// So many by themselves, and it is not for what they are.
+// Of single tuples: then the cause is another than these.
 const failuresMax = 3
 
 /**
@@ -224,6 +225,9 @@ export async function writeChange(
     isSure = false
     await hold.write(remaining)
   })
+  // Only now: as long as a group may stand in a block there, nobody is to be taken out of it.
+  const goneFrom = groupPlacesOf(entries, 'delete')
+  if (goneFrom.length > 0) await hold.transaction((sql) => removeGroupPlaces(sql, goneFrom))
   // Marks of this change alone are settled by its Write; older ones, and what is filed now, are looked at
   // whole.
   if (marked.length > 0) await hold.transaction((sql) => unmark(sql, marked))

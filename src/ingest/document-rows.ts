@@ -6,8 +6,8 @@ import { readTags, type Tag } from './desired-tuples.ts'
 export interface StoredDocument {
   readonly docNo: number
   readonly collection: string
-  /** The service that brought what is live, without `service:`. */
-  readonly source: string
+  /** The services that brought what is live, what waits and what is held for a retry, without `service:`. */
+  readonly sources: readonly string[]
   readonly isLive: boolean
   readonly acceptedRevision: number
   readonly acceptedVersion: number | null
@@ -24,19 +24,21 @@ export interface StoredDocument {
 }
 
 /**
- * Whether what is live of a document was brought by this service: it knows that it is there. One that may not
+ * Whether something of a document was brought by this service: it knows that it is there. One that may not
  * write it any more has to hear that, and not that it is gone.
  */
-export const broughtBy = (subject: string, { isLive, source }: StoredDocument): boolean =>
-  isLive && subject === `service:${source}`
+export const broughtBy = (subject: string, { sources }: StoredDocument): boolean =>
+  sources.some((source) => subject === `service:${source}`)
 
 /** What is known of these documents. Stays true for as long as their locks are held. */
 export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<Map<string, StoredDocument>> {
   const rows = await sql.query<Omit<StoredDocument, 'tags'> & { readonly id: string }>(
-    `select d.id, d.doc_no as "docNo", d.collection, d.source, d.live_revision is not null as "isLive",
+    `select d.id, d.doc_no as "docNo", d.collection, d.live_revision is not null as "isLive",
        d.accepted_revision as "acceptedRevision", d.accepted_version as "acceptedVersion",
        d.was_sensitive as "wasSensitive", d.withdrawn_at is not null as "isWithdrawn", r.access is not null as "isPending",
        coalesce(r.access, '[]') as "pendingTags",
+       array_remove(array[case when d.live_revision is not null then d.source end, r.source,
+         (select f.source from failed_documents f where f.doc_no = d.doc_no and f.content is not null)], null) as sources,
        not exists (select from unreconciled u where u.object = 'document:' || d.id) as "isSettled"
      from documents d left join revisions r on r.doc_no = d.doc_no and r.revision = d.accepted_revision
      where d.id = any($1)`,

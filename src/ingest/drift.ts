@@ -2,9 +2,10 @@ import { operator, record } from '../audit/record.ts'
 import { requestOnly } from '../authz/allow-list/reserved.ts'
 import { endsOf, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import type { IngestContext } from './context.ts'
 import { isFiledAtMention } from './filing.ts'
-import { addGroupPlaces, isGroupPlace } from './group-places.ts'
+import { addGroupPlaces, isGroupPlace, readGroupPlaces, removeGroupPlaces } from './group-places.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 
 /** What a comparison of objects with OpenFGA came to. */
@@ -101,6 +102,7 @@ async function scan(context: IngestContext): Promise<Scan> {
   const { database, fga, log } = context
   const forbidden: TupleKey[] = []
   const objects = new Set<FgaObject>()
+  const placesBefore = await readGroupPlaces(database)
   const places: TupleKey[] = []
   for await (const { user, relation, object } of fga.read({})) {
     const { type } = splitObject(object)
@@ -109,8 +111,7 @@ async function scan(context: IngestContext): Promise<Scan> {
       forbidden.push({ user, relation, object })
     } else if (type === 'document' || isFiledAtMention(object)) objects.add(object)
   }
-  // Those of before they were noted, or of an OpenFGA that was put back. Too many only keep somebody out.
-  await addGroupPlaces(database, places)
+  await comparePlaces(context, placesBefore, places)
   if (forbidden.length > 0) {
     log('request_only_tuples_stored', { count: forbidden.length, tuples: forbidden.map(tupleId) })
     await fga.write({ deletes: forbidden })
@@ -122,6 +123,35 @@ async function scan(context: IngestContext): Promise<Scan> {
     })
   }
   return { found: forbidden.length, strangers: [...objects] }
+}
+
+/**
+ * Notes those of before they were noted, or of an OpenFGA that was put back, and forgets those that were
+ * never written. Each by itself, and as it is now: it may have changed since it was read.
+ */
+async function comparePlaces(
+  { database, fga, documentLocks, log }: IngestContext,
+  before: readonly TupleKey[],
+  found: readonly TupleKey[],
+): Promise<void> {
+  await addGroupPlaces(database, found)
+  const [knownIds, foundIds] = [before, found].map((places) => new Set(places.map(tupleId)))
+  const unclear = [
+    ...before.filter((place) => foundIds?.has(tupleId(place)) === false),
+    // At first all of them are new.
+    ...(before.length === 0 ? [] : found.filter((place) => knownIds?.has(tupleId(place)) === false)),
+  ]
+  for (const place of unclear)
+    try {
+      await documentLocks.hold([place.object], async (hold) => {
+        const stored = new Set<string>()
+        for await (const tuple of fga.read({ object: place.object })) stored.add(tupleId(tuple))
+        if (!stored.has(tupleId(place))) await hold.transaction((sql) => removeGroupPlaces(sql, [place]))
+      })
+    } catch (error) {
+      // It is looked at again. Until then nobody is taken out of that group.
+      log('group_place_unclear', { object: place.object, reason: reasonOf(error) })
+    }
 }
 
 /** Whether any request-only tuple is stored. Asserted at start, before anybody is answered. */

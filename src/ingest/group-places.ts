@@ -23,6 +23,10 @@ export async function addGroupPlaces(sql: Sql, tuples: readonly TupleKey[]): Pro
   )
 }
 
+/** All that are known. */
+export const readGroupPlaces = (sql: Sql): Promise<TupleKey[]> =>
+  sql.query<TupleKey>('select subject as "user", relation, object from group_places')
+
 /** Forgets them. */
 export async function removeGroupPlaces(sql: Sql, tuples: readonly TupleKey[]): Promise<void> {
   if (tuples.length === 0) return

@@ -20,23 +20,37 @@ export async function rightsByName(
   for (const type of await typesEver(database))
     for await (const { user, relation, object } of fga.read({ user: subject, object: `${type}:` }))
       if (!isTagged(type, relation)) found.push({ user, relation, object })
-  const brought = await broughtPrefixes(database)
-  return found.filter(({ object, relation }) => {
-    const { type, id } = splitObject(object)
-    return (
-      !isReserved(type, relation) &&
-      list.isWidening(type, relation) &&
-      !brought.some((prefix) => id.startsWith(prefix))
-    )
+  const rights = found.filter(({ object, relation }) => {
+    const { type } = splitObject(object)
+    return !isReserved(type, relation) && list.isWidening(type, relation)
   })
+  const brought = await broughtObjects(
+    database,
+    rights.map(({ object }) => object),
+  )
+  return rights.filter(({ object }) => !brought.has(object))
 }
 
-/** Beginnings of the ids of what sources and directories bring: each has one that writes it. */
-async function broughtPrefixes(sql: Sql): Promise<readonly string[]> {
-  const rows = await sql.query<{ prefix: string }>(
-    `select prefix from directories union all select id || '/' from sources`,
+/**
+ * Those of which a source or a directory says who is named on them: groups by their ids, which one program
+ * alone may write below a prefix; documents by who sent them; folders and zones by where they are filed too,
+ * since others may choose such an id.
+ */
+async function broughtObjects(sql: Sql, objects: readonly string[]): Promise<ReadonlySet<string>> {
+  const rows = await sql.query<{ object: string }>(
+    `select object from unnest($1::text[]) as asked (object) where
+       object like 'group:%' and exists (select from (
+         select prefix from directories union all select id || '/' from sources) as one
+         where starts_with(object, 'group:' || prefix))
+       or object like 'document:%' and exists (select from documents d
+         where d.id = substr(object, 10) and (d.source like 'source/%'
+           or exists (select from revisions r where r.doc_no = d.doc_no and r.source like 'source/%')
+           or exists (select from failed_documents f where f.doc_no = d.doc_no and f.source like 'source/%')))
+       or exists (select from filings f join sources s on f.collection = any(s.collections)
+         where f.object = asked.object and starts_with(split_part(asked.object, ':', 2), s.id || '/'))`,
+    [objects],
   )
-  return rows.map(({ prefix }) => prefix)
+  return new Set(rows.map(({ object }) => object))
 }
 
 // What is written on documents, folders, zones and collections, also with content that waits or failed.

@@ -266,6 +266,29 @@ test('nobody is let in before what others wrote of them could be read and taken 
   expect(await status(await later('ulf'))).toBe(200)
 })
 
+test('somebody who is back reads nothing that names them under an id that looks like a source’s', async () => {
+  const id = await world.user('una')
+  await world.database.query(
+    `insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds,
+       crawl_seconds, max_age_seconds, purge_days)
+     values ('kb', 'folder', 'file:///', '{}', '{finance}', 'paused', 'user:root', 1, 1, 1, 1)`,
+  )
+  const named = { user: 'user:acme/una', relation: 'viewer', object: 'folder:kb/own' } as const
+  await world.service.ingest.applyTuples(operator('t_1'), {
+    writes: [{ user: 'collection:handbook', relation: 'filed_in', object: named.object }, named],
+    deletes: [],
+  })
+  await world.put({
+    'kb/named': { text: 'Travel.', access: { viewers: ['user:acme/una'] } },
+    'kb/below': { text: 'Travel.', access: { parents: [named.object] } },
+  })
+  expect(await world.found(await later('una'))).toEqual(['kb/below', 'kb/named'])
+  await change(id, off)
+  expect((await change(id, on)).status).toBe(200)
+  expect(await world.found(await later('una'))).toEqual([])
+  await world.database.query(`delete from sources where id = 'kb'`)
+})
+
 describe('a deleted user', () => {
   test('who was in a group keeps nobody else from being written: what was read may be sent back', async () => {
     const [gone = '', stays = ''] = await Promise.all(['gone', 'stays-in'].map((key) => world.user(key)))

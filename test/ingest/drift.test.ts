@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type IngestWorld, loader, openIngestWorld, tuple } from './world.ts'
+import { type IngestWorld, loader, machine, openIngestWorld, tuple } from './world.ts'
 
 let world: IngestWorld
 beforeAll(async () => {
@@ -51,6 +51,29 @@ test('leaves lendings, grants, writers and groups to those who keep them', async
   expect(await world.tuples('collection:closed')).toEqual(
     expect.arrayContaining(['delegation:x delegated_to', 'service:loader writer']),
   )
+})
+
+test('knows that a group stands somewhere until it is gone from OpenFGA, and forgets what was never there', async () => {
+  const place = tuple('group:eng#member member group:all')
+  const places = () => world.database.query('select subject, object from group_places order by object')
+  const known = { subject: 'group:eng#member', object: 'group:all' }
+  await world.ingest.applyTuples(machine, { writes: [place], deletes: [] })
+  world.onWrite = () => {
+    throw new Error('unreachable')
+  }
+  await expect(world.ingest.applyTuples(machine, { writes: [], deletes: [place] })).rejects.toThrow()
+  world.onWrite = () => undefined
+  expect(await places()).toEqual([known])
+  // As of a Write that never happened, and of one that nobody noted.
+  await world.database.query(
+    `insert into group_places (subject, object, relation) values ('group:eng#member', 'group:never', 'member')`,
+  )
+  await world.fga.write({ writes: [tuple('group:eng#member member group:unnoted')] })
+  await world.ingest.drift()
+  expect(await places()).toEqual([known, { subject: 'group:eng#member', object: 'group:unnoted' }])
+  const both = ['all', 'unnoted'].map((group) => tuple(`group:eng#member member group:${group}`))
+  await world.ingest.applyTuples(machine, { writes: [], deletes: both })
+  expect(await places()).toEqual([])
 })
 
 test('puts the right end on a tuple whose end was changed', async () => {

@@ -9,6 +9,7 @@ import {
   machine,
   openIngestWorld,
   type Sketch,
+  stranger,
   tuple,
 } from './world.ts'
 
@@ -170,6 +171,35 @@ describeBackends('what was accepted and waits', (backend) => {
     await end()
     expect(await world.sees('user:anne', 'refused-once')).toBeDefined()
     expect(await isSensitive('refused-once')).toBe(false)
+  })
+
+  test.each<[string, string[], string | null]>([
+    ['somebody else', ['user:bob owner document:owned-waits'], 'user:bob'],
+    ['nobody', [], null],
+  ])('names the owner that it has since, %s', async (_, writes, owner) => {
+    await put({ id: 'owned-waits', access: { owner: 'user:anne' } })
+    await change(docs, { writes, deletes: ['user:anne owner document:owned-waits'] })
+    await end()
+    expect(await world.database.query(`select owner from documents where id = 'owned-waits'`)).toEqual([
+      { owner },
+    ])
+  })
+
+  test('is known to the service that sent it, also where it may not write it any more', async () => {
+    await put({ id: 'sent', access: anne })
+    const right = tuple('service:loader writer collection:closed')
+    await world.fga.write({ deletes: [right] })
+    try {
+      await expect(world.ingest.retag(loader, 'sent', {})).rejects.toMatchObject({ code: 'forbidden' })
+      await end(unreadable)
+      for (const [writer, code] of [
+        [loader, 'forbidden'],
+        [stranger, 'not_found'],
+      ] as const)
+        await expect(world.ingest.withdraw(writer, 'sent')).rejects.toMatchObject({ code })
+    } finally {
+      await world.fga.write({ writes: [right] })
+    }
   })
 
   describe('restricts what is live before it is answered, and where it is refused too:', () => {
