@@ -127,6 +127,28 @@ export async function restDirectory(
   return [...byGroup.keys()]
 }
 
+/**
+ * Has everybody who is active, and each group, be in these groups of a directory, who were only listed.
+ * Returns the groups.
+ */
+export async function wakeDirectory(
+  sql: Sql,
+  directory: string,
+  groups: readonly string[],
+): Promise<string[]> {
+  const woken = await sql.query<{ group_id: string; member: string }>(
+    `update directory_members set is_dormant = false from directory_groups
+     where directory_groups.id = group_id and directory = $1 and group_id = any($2::text[]) and is_dormant
+       and (member like 'group:%' or member_id in
+         (select id from directory_users where directory_users.directory = $1 and is_active))
+     returning group_id, member`,
+    [directory, [...groups]],
+  )
+  const byGroup = Map.groupBy(woken, ({ group_id: group }) => group)
+  for (const [group, members] of byGroup) await markUnsettled(sql, group, members)
+  return [...byGroup.keys()]
+}
+
 async function markUnsettled(
   sql: Sql,
   group: string,

@@ -7,7 +7,6 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { native } from '../support/native.ts'
 import { freePort } from '../support/port.ts'
-import { programEnv } from '../support/program-env.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -116,10 +115,10 @@ function run(
   env: Readonly<Record<string, string>>,
   program: string = process.execPath,
 ): Running {
-  const { HOME = '' } = process.env
+  const { PATH = '', HOME = '' } = process.env
   const child = spawn(program, [...args], {
     cwd: root,
-    env: { ...programEnv, HOME, ...env },
+    env: { PATH, HOME, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const said = { stdout: '', stderr: '' }

@@ -6,7 +6,7 @@ import type { DirectoryPeople, Feeder, PersonLife } from '../people.ts'
 import type { Reading } from './kind.ts'
 import { applyGroups } from './members.ts'
 import { type PeoplePlan, type PersonRow, planPeople } from './plan.ts'
-import { readConfirmed, type Waiting } from './waiting.ts'
+import { readSaid, type Waiting } from './waiting.ts'
 
 /** What applying a reading takes. */
 export interface ApplyDeps {
@@ -57,22 +57,17 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
       })
     },
   }
-  const { rows, isConfirmed } = await deps.transaction(async (sql) => ({
+  const { rows, said } = await deps.transaction(async (sql) => ({
     rows: await readPeople(sql, feeder),
-    isConfirmed: await readConfirmed(sql, feeder.directory.name),
+    said: await readSaid(sql, feeder.directory.name),
   }))
-  const {
-    added,
-    turns,
-    waiting,
-    problems: unclear,
-  } = planPeople(feeder.directory, reading, rows, isConfirmed)
+  const { added, turns, waiting, problems: unclear } = planPeople(feeder.directory, reading, rows, said)
   problems.push(...unclear)
   const turn = (row: PersonRow, to: PersonLife) =>
     report.attempt(row.account, () => turnPerson(deps, feeder, row, to))
   for (const { row, to } of turns) if (to !== 'active') await turn(row, to)
   for (const person of added) await report.attempt(person.account, () => addPerson(deps, feeder, person))
-  const groups = { ...deps, isConfirmed }
+  const groups = { ...deps, said }
   const blocks = await applyGroups(groups, feeder, reading, report)
   const back = turns.filter(({ to }) => to === 'active')
   for (const { row, to } of back) await turn(row, to)

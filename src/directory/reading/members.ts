@@ -3,10 +3,10 @@ import { addGroup, changeGroup, lockMembers } from '../groups.ts'
 import { addMembers, removeMembers, wakeMembers } from '../member-rows.ts'
 import type { Feeder } from '../people.ts'
 import type { ApplyDeps, Report } from './apply.ts'
-import { withoutCircles } from './circles.ts'
+import { type Edges, withoutCircles } from './circles.ts'
 import type { ReadGroup, Reading } from './kind.ts'
 import { isTooMany } from './plan.ts'
-import type { Confirmed, Waiting } from './waiting.ts'
+import type { Said, Waiting } from './waiting.ts'
 
 interface GroupRow {
   readonly id: string
@@ -39,7 +39,7 @@ interface GroupPlan {
  * both. Returns those of such memberships that are missing and end by somebody's word only.
  */
 export async function applyGroups(
-  deps: ApplyDeps & { readonly isConfirmed: Confirmed },
+  deps: ApplyDeps & { readonly said: Said },
   feeder: Feeder,
   reading: Reading,
   report: Report,
@@ -133,7 +133,7 @@ const readGroups = (sql: Sql, { directory }: Feeder): Promise<GroupRow[]> =>
   )
 
 async function planGroups(
-  { memberships, isConfirmed }: ApplyDeps & { readonly isConfirmed: Confirmed },
+  { memberships, said }: ApplyDeps & { readonly said: Said },
   sql: Sql,
   feeder: Feeder,
   reading: Reading,
@@ -152,9 +152,9 @@ async function planGroups(
     [name],
   )
   const inactive = new Set(users.filter(({ isActive }) => !isActive).map(({ id }) => id))
-  const wanted = wantedMembers(reading, rows, users, report)
   const restricting = new Set(await memberships.restrictingIn(sql, name))
   const byGroup = Map.groupBy(members, ({ group }) => group)
+  const wanted = wantedMembers(reading, { rows, users, standing: byGroup, restricting }, report)
   const plans = rows.map((row): GroupPlan => {
     const now = byGroup.get(row.id) ?? []
     const listed = new Set(now.map(({ id }) => id))
@@ -177,25 +177,73 @@ async function planGroups(
     removed.map((memberId): Waiting => ({ what: 'unblock', memberId, groupId: row.id })),
   )
   const all = blocks.reduce((count, { row }) => count + (byGroup.get(row.id)?.length ?? 0), 0)
-  if (!isTooMany(lifted.length, all) && reading.isCertain) return { plans, waiting: [] }
-  const held = lifted.filter((waiting) => !isConfirmed(waiting)).length
+  const isHeldBack = isTooMany(lifted.length, all) || !reading.isCertain
+  const groupRows = new Set(rows.map(({ id }) => id))
+  // A group in a group is nobody knows how many people.
+  const waiting = lifted.filter(
+    (one) => isHeldBack || said.isWaiting(one) || said.isConfirmed(one) || groupRows.has(one.memberId),
+  )
+  const held = waiting.filter((one) => !said.isConfirmed(one)).length
   if (held > 0)
     report.note(
       `${held} of ${all} memberships that keep somebody from something are missing. They stay until you say that they end.`,
     )
-  const mayEnd = ({ row, removed }: GroupPlan) =>
-    removed.filter((memberId) => isConfirmed({ what: 'unblock', memberId, groupId: row.id }))
+  const stays = new Set(
+    waiting.flatMap((one) => (said.isConfirmed(one) ? [] : [`${one.groupId} ${one.memberId}`])),
+  )
+  const mayEnd = ({ row, removed }: GroupPlan) => removed.filter((id) => !stays.has(`${row.id} ${id}`))
   return {
     plans: plans.map((plan) => (plan.isRestricting ? { ...plan, removed: mayEnd(plan) } : plan)),
-    waiting: lifted,
+    waiting,
   }
+}
+
+/**
+ * Groups in groups. What keeps somebody from something comes before what gives something, and what stands
+ * before what is new; who is in it by one look only comes last.
+ */
+function ranksOf(
+  own: readonly {
+    readonly row: string
+    readonly sureGroups: readonly string[]
+    readonly unsureGroups: readonly string[]
+  }[],
+  { standing, restricting }: { readonly standing: Edges; readonly restricting: ReadonlySet<string> },
+): readonly Edges[] {
+  const of = (edges: Edges, isRestricting: boolean): Edges =>
+    new Map([...edges].filter(([group]) => restricting.has(group) === isRestricting))
+  const sure = new Map(own.map(({ row, sureGroups }) => [row, new Set(sureGroups)]))
+  const staying = new Map(
+    own.map(({ row, sureGroups }) => [
+      row,
+      new Set(sureGroups.filter((group) => standing.get(row)?.has(group))),
+    ]),
+  )
+  const unsure = new Map(own.map(({ row, unsureGroups }) => [row, new Set(unsureGroups)]))
+  return [
+    // Whatever is said now: out of these a group goes by a word only.
+    of(standing, true),
+    of(sure, true),
+    of(staying, false),
+    of(sure, false),
+    of(unsure, true),
+  ]
 }
 
 /** Rows of groups → rows of their members, without circles. */
 function wantedMembers(
   { groups }: Reading,
-  rows: readonly GroupRow[],
-  users: readonly { readonly id: string; readonly immutableId: string }[],
+  {
+    rows,
+    users,
+    standing,
+    restricting,
+  }: {
+    readonly rows: readonly GroupRow[]
+    readonly users: readonly { readonly id: string; readonly immutableId: string }[]
+    readonly standing: ReadonlyMap<string, readonly MemberRow[]>
+    readonly restricting: ReadonlySet<string>
+  },
   report: Report,
 ): {
   readonly members: ReadonlyMap<
@@ -206,30 +254,38 @@ function wantedMembers(
 } {
   const groupIds = new Map(rows.map((row) => [row.immutableId, row.id]))
   const userIds = Map.groupBy(users, ({ immutableId }) => immutableId)
-  const own = groups.flatMap((group) => {
-    const id = groupIds.get(group.id)
-    return id === undefined ? [] : [{ ...group, row: id }]
-  })
   const groupsOf = (ids: readonly string[] = []) => ids.flatMap((id) => groupIds.get(id) ?? [])
   const peopleOf = (ids: readonly string[] = []) =>
     ids.flatMap((person) => (userIds.get(person) ?? []).map(({ id }) => id))
+  const own = groups.flatMap(({ id, name, people, groups: inside, unsure }) => {
+    const row = groupIds.get(id)
+    return row === undefined
+      ? []
+      : [{ row, name, people, unsure, sureGroups: groupsOf(inside), unsureGroups: groupsOf(unsure?.groups) }]
+  })
+  const rowIds = new Set(rows.map(({ id }) => id))
   const { edges, broken } = withoutCircles(
-    new Map(
-      own.map(({ row, groups: inside, unsure }) => [
-        row,
-        new Set([...groupsOf(inside), ...groupsOf(unsure?.groups)]),
-      ]),
-    ),
+    ranksOf(own, {
+      standing: new Map(
+        [...standing].map(([group, members]) => [
+          group,
+          new Set(members.flatMap(({ id }) => (rowIds.has(id) ? [id] : []))),
+        ]),
+      ),
+      restricting,
+    }),
   )
   const names = new Map(own.map(({ row, name }) => [row, name]))
   for (const group of broken)
     report.note(`${names.get(group) ?? group} would be in itself: groups that lead back to it are left out.`)
-  const members = own.map(({ row, people, groups: inside, unsure }) => {
+  const members = own.map(({ row, people, sureGroups, unsure, unsureGroups }) => {
     const isLeft = (group: string) => edges.get(row)?.has(group) === true
-    const sure = [...peopleOf(people), ...groupsOf(inside).filter(isLeft)]
     return [
       row,
-      { sure, unsure: [...peopleOf(unsure?.people), ...groupsOf(unsure?.groups).filter(isLeft)] },
+      {
+        sure: [...peopleOf(people), ...sureGroups.filter(isLeft)],
+        unsure: [...peopleOf(unsure?.people), ...unsureGroups.filter(isLeft)],
+      },
     ] as const
   })
   return { members: new Map(members), names }

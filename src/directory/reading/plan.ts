@@ -1,7 +1,7 @@
 import type { BringingDirectory } from '../directories.ts'
 import { keyOf, type PersonKey, type PersonLife, type ReadDirectoryPerson } from '../people.ts'
 import type { Reading, ReadPerson } from './kind.ts'
-import type { Confirmed, Waiting } from './waiting.ts'
+import type { Said, Waiting } from './waiting.ts'
 
 /** Somebody whom the service reads by itself, as the row has them. */
 export interface PersonRow extends ReadDirectoryPerson {
@@ -42,7 +42,7 @@ export function planPeople(
   directory: BringingDirectory,
   { people, isCertain }: Pick<Reading, 'people' | 'isCertain'>,
   rows: readonly PersonRow[],
-  isConfirmed: Confirmed,
+  { isConfirmed, isWaiting }: Said,
 ): PeoplePlan {
   const keyed = people.map((person) => ({
     person,
@@ -83,7 +83,9 @@ export function planPeople(
   const missing = others.filter((row) => !told.has(row) && (row.isActive || row.isHeld))
   const all = rows.filter((row) => row.isActive || row.isHeld).length
   const isHeldBack = !isCertain || missing.length === all || isTooMany(missing.length, all)
-  const ends = (isHeldBack ? missing : []).map((row) => ({ row, waits: waitingOf('end', row) }))
+  const ends = missing
+    .map((row) => ({ row, waits: waitingOf('end', row) }))
+    .filter(({ waits }) => isHeldBack || isWaiting(waits))
   const held = ends.filter(({ waits }) => !isConfirmed(waits))
   for (const row of missing) told.set(row, 'ended')
   for (const { row } of held) told.set(row, 'held')
@@ -92,10 +94,10 @@ export function planPeople(
       `${held.length} of ${all} people are missing. They are shut out; what they have ends by your word.`,
     )
   const back = [...told].flatMap(([row, to]) => (to === 'active' && lifeOfRow(row) === 'ended' ? [row] : []))
-  const returns = (isTooManyBack(back.length, endedThere) ? back : []).map((row) => ({
-    row,
-    waits: waitingOf('return', row),
-  }))
+  const isCrowd = isTooManyBack(back.length, endedThere)
+  const returns = back
+    .map((row) => ({ row, waits: waitingOf('return', row) }))
+    .filter(({ waits }) => isCrowd || isWaiting(waits))
   const heldOut = returns.filter(({ waits }) => !isConfirmed(waits))
   for (const { row } of heldOut) told.delete(row)
   if (heldOut.length > 0)

@@ -3,7 +3,7 @@ import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { BringingDirectory } from '../directories.ts'
-import { restDirectory } from '../member-rows.ts'
+import { restDirectory, wakeDirectory } from '../member-rows.ts'
 import { directoryActor, type Memberships } from '../memberships.ts'
 import type { Afterwards, DirectoryPeople, Feeder, ReadDirectoryPerson } from '../people.ts'
 
@@ -53,7 +53,10 @@ async function restOne(deps: StaleDeps, directory: StaleDirectory, signal: Abort
     if (row === undefined) return []
     if (!row.stale)
       await sql.query('update directories set is_stale = true where name = $1', [directory.name])
-    return restDirectory(sql, directory.name, await memberships.restrictingIn(sql, directory.name))
+    const restricting = await memberships.restrictingIn(sql, directory.name)
+    // What denies them something may have been written since they rest.
+    const woken = await wakeDirectory(sql, directory.name, restricting)
+    return [...woken, ...(await restDirectory(sql, directory.name, restricting))]
   })
   if (directory.isRequired) await holdPeople(deps, directory, signal)
   if (groups.length === 0) return

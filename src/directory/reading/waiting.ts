@@ -17,8 +17,13 @@ export interface Waiting {
   readonly groupId?: string
 }
 
-/** Whether somebody said yes to exactly this. */
-export type Confirmed = (waiting: Waiting) => boolean
+/** What was said of what waits. */
+export interface Said {
+  /** Whether somebody said yes to exactly this. */
+  isConfirmed(waiting: Waiting): boolean
+  /** Whether it waits since an earlier reading: then it does until a yes, however few are left. */
+  isWaiting(waiting: Waiting): boolean
+}
 
 /** Everything of one sort that waits in a directory. */
 export interface ListedWaiting {
@@ -36,15 +41,18 @@ export interface ListedWaiting {
 
 const keyOf = ({ what, memberId, groupId = '' }: Waiting): string => `${what} ${memberId} ${groupId}`
 
-/** What somebody said yes to and is not known to be done. */
-export async function readConfirmed(sql: Sql, directory: string): Promise<Confirmed> {
-  const rows = await sql.query<Waiting>(
-    `select what, member_id as "memberId", group_id as "groupId" from directory_waiting
-     where directory = $1 and is_confirmed`,
+/** What waits since the last reading, and what somebody said yes to of it. */
+export async function readSaid(sql: Sql, directory: string): Promise<Said> {
+  const rows = await sql.query<Waiting & { readonly isConfirmed: boolean }>(
+    `select what, member_id as "memberId", group_id as "groupId", is_confirmed as "isConfirmed"
+     from directory_waiting where directory = $1`,
     [directory],
   )
-  const confirmed = new Set(rows.map(keyOf))
-  return (waiting) => confirmed.has(keyOf(waiting))
+  const said = new Map(rows.map((row) => [keyOf(row), row.isConfirmed]))
+  return {
+    isConfirmed: (waiting) => said.get(keyOf(waiting)) === true,
+    isWaiting: (waiting) => said.get(keyOf(waiting)) === false,
+  }
 }
 
 /** Has exactly this wait. A yes stays with what waited before, and goes with what does not any more. */

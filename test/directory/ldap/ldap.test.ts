@@ -162,17 +162,86 @@ describe('a directory that is read by LDAP', needsSlapd, () => {
     expect(await world.status(await world.personToken('gus', later()))).toBe(401)
   })
 
-  test('leaves out what leads from a group back into itself, and says which', async () => {
+  test('keeps what stands where groups lead back into themselves, leaves out what is new, and says where', async () => {
     const { slapd } = world
     await world.group('ring', world.groupDn('all'), world.dnOf('fay'))
     await world.setMembers('staff', world.groupDn('ring'), world.dnOf('anne'))
     const { problems } = await world.read()
-    expect(problems.filter((problem) => problem.includes('would be in itself'))).toHaveLength(3)
-    expect(await world.members()).toMatchObject({ all: ['carol'], ring: ['fay'], staff: ['anne'] })
+    expect(problems.filter((problem) => problem.includes('would be in itself'))).toHaveLength(2)
+    expect(await world.members()).toMatchObject({ all: ['#staff', 'carol'], ring: ['fay'], staff: ['anne'] })
     await slapd.client.del(world.groupDn('ring'))
     await world.setMembers('staff', world.dnOf('anne'), world.dnOf('bob'))
     await readWell()
     expect(await world.members()).toMatchObject({ all: ['#staff', 'carol'], staff: ['anne', 'bob'] })
+  })
+
+  test('takes no group out of a group that is kept from something before somebody’s word', async () => {
+    const { slapd } = world
+    await world.group('inner', world.dnOf('fay'))
+    await world.group('outer', world.groupDn('inner'), world.dnOf('carol'))
+    await readWell()
+    await world.put({
+      'handbook/outer': {
+        text: 'Travel that some are not told of.',
+        access: { viewers: ['user:acme/fay'], blocked: [`${await world.groupId('outer')}#member`] },
+      },
+    })
+    await world.setMembers('outer')
+    expect((await world.read()).waiting).toEqual({ unblock: 1 })
+    expect((await world.members())['outer']).toEqual(['#inner'])
+    expect(await world.found(await world.personToken('fay', later()))).toEqual([])
+    await world.confirm('unblock')
+    await readWell()
+    expect(await world.found(await world.personToken('fay', later()))).toEqual(['handbook/outer'])
+    for (const name of ['inner', 'outer']) await slapd.client.del(world.groupDn(name))
+    await readWell()
+  })
+
+  test('keeps nobody from something less because their group was put around the one that does so', async () => {
+    const { slapd } = world
+    await world.group('kept', world.dnOf('carol'))
+    await world.group('around', world.groupDn('kept'), world.dnOf('fay'))
+    await readWell()
+    await world.put({
+      'handbook/kept': {
+        text: 'Travel that some are not told of.',
+        access: { viewers: ['user:acme/fay'], blocked: [`${await world.groupId('kept')}#member`] },
+      },
+    })
+    await world.setMembers('kept', world.dnOf('carol'), world.groupDn('around'))
+    expect((await world.read()).problems).toEqual([
+      'around would be in itself: groups that lead back to it are left out.',
+    ])
+    expect(await world.members()).toMatchObject({ kept: ['#around', 'carol'], around: ['fay'] })
+    expect(await world.found(await world.personToken('fay', later()))).not.toContain('handbook/kept')
+    for (const name of ['kept', 'around']) await slapd.client.del(world.groupDn(name))
+    await world.read()
+    await world.confirm('unblock')
+    await readWell()
+  })
+
+  test('has those in it again, while nobody can read it, whom a group is kept from something since', async () => {
+    const { slapd, service, database } = world
+    await world.group('late', world.dnOf('fay'), world.groupDn('staff'))
+    await readWell()
+    await database.query(`update directories set read_at = now() - interval '25 hours'`)
+    await service.directoryReader.rest()
+    expect((await world.members())['late']).toEqual([])
+    await world.put({
+      'handbook/late': {
+        text: 'Travel that some are not told of.',
+        access: { viewers: ['user:acme/fay'], blocked: [`${await world.groupId('late')}#member`] },
+      },
+    })
+    await service.directoryReader.rest()
+    expect((await world.members())['late']).toEqual(['#staff', 'fay'])
+    expect(await world.found(await world.personToken('fay', later()))).not.toContain('handbook/late')
+    await readWell()
+    await world.setMembers('late')
+    await world.read()
+    await world.confirm('unblock')
+    await slapd.client.del(world.groupDn('late'))
+    await readWell()
   })
 
   test('shuts out by a key that two entries have, ends nothing, and lets in again when one is left', async () => {

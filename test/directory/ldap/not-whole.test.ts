@@ -312,15 +312,30 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
       await entry(world.groupDn('staff'), { cn: ['staff'], member }),
       await entry(world.groupDn('blocked'), { cn: ['blocked'], member }),
     ]
-    const all = await groups(there.map(world.dnOf))
-    const without = await groups(there.filter((key) => key !== 'p2').map(world.dnOf))
+    const ringed = (cn: string, ...inside: readonly string[]): DoubleEntry => ({
+      dn: world.groupDn(cn),
+      attributes: { entryUUID: [`ring-${cn}`], cn: [cn], member: inside.map(world.groupDn) },
+    })
+    const ring = [ringed('one', 'three'), ringed('three', 'two')]
+    const all = [...(await groups(there.map(world.dnOf))), ...ring, ringed('two')]
+    // By one look only it leads back into itself: what both have is not left out for that.
+    const without = [
+      ...(await groups(there.filter((key) => key !== 'p2').map(world.dnOf))),
+      ...ring,
+      ringed('two', 'one'),
+    ]
     atLook = (what, look) => ({
       entries: what === 'people' ? people : look % 2 === 0 ? without : all,
       cookie: '',
     })
     await world.register({ url: double.url, ca: undefined }, { secret: 'double' })
-    expect(await world.read()).toMatchObject({ problem: null, waiting: null })
+    expect(await world.read()).toMatchObject({
+      problem: null,
+      problems: ['3 groups changed while they were read: what changed counts later.'],
+      waiting: null,
+    })
     const members = await world.members()
+    expect(members).toMatchObject({ one: ['#three'], three: ['#two'], two: [] })
     expect(members['staff']).not.toContain('p2')
     expect(members['blocked']).toContain('p2')
     await world.register()
@@ -361,9 +376,12 @@ describe('a reading by LDAP that is not whole', needsSlapd, () => {
     const { digest, members } = await world.waiting('return')
     expect(members.map(({ member }) => member)).toEqual(['user:acme/p5', 'user:acme/p6', 'user:acme/p7'])
 
-    // One who is unlocked while the others can be seen to be locked comes back without a word.
+    // One who waits does so until a word, also where the others can be seen to be locked again.
     await slapd.allow(everybody('read'))
     await lock('p5', false)
+    expect(await world.read()).toMatchObject({ problem: null, waiting: { return: 1 } })
+    expect(await statusOf('p5')).toBe(401)
+    await world.confirm('return')
     expect(await world.read()).toMatchObject({ problem: null, waiting: null })
     expect([await statusOf('p5'), await statusOf('p6')]).toEqual([200, 401])
     await hide()
