@@ -5,6 +5,7 @@ import * as client from 'openid-client'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
 import { freePort } from '../support/port.ts'
+import { programEnv } from '../support/program-env.ts'
 
 // An API that is no part of Remit: a process of its own on Node's plain http, with the guard in front.
 const example = fileURLToPath(new URL('../../examples/broker.ts', import.meta.url))
@@ -25,7 +26,7 @@ beforeAll(async () => {
   })
   await world.put({ 'handbook/a': { access: { viewers: ['user:anne'] } } })
   broker = spawn(process.execPath, [example], {
-    env: { PATH: process.env['PATH'], ISSUER: world.issuer, RESOURCE: resource },
+    env: { ...programEnv, ISSUER: world.issuer, RESOURCE: resource },
     stdio: 'inherit',
   })
   await vi.waitFor(() => fetch(resource), { timeout: 20_000, interval: 100 })

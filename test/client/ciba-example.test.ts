@@ -8,6 +8,7 @@ import { exportJWK, generateKeyPair, type JWK } from 'jose'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { createAsking } from '../delegation/issuer/asking.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
+import { programEnv } from '../support/program-env.ts'
 
 // The example as somebody would run it, a process of its own; the person answers meanwhile.
 const example = fileURLToPath(new URL('../../examples/ciba.ts', import.meta.url))
@@ -46,7 +47,7 @@ afterEach(async () => {
 })
 
 function run(person = 'anne') {
-  const env = { PATH: process.env['PATH'], PUBLIC_URL: world.url, REMIT_HOME: home, PERSON: person }
+  const env = { ...programEnv, PUBLIC_URL: world.url, REMIT_HOME: home, PERSON: person }
   const child = spawn(process.execPath, [example, 'travel costs'], { env })
   const said = { out: '', err: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => {

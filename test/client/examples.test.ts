@@ -7,6 +7,7 @@ import { openIssuerWorld } from '../delegation/issuer/world.ts'
 import { startCommand } from '../e2e/process.ts'
 import { openVaultWorldOn } from '../http/vault-world.ts'
 import { decide } from '../support/approvals.ts'
+import { programEnv } from '../support/program-env.ts'
 
 const openExamples = () => openVaultWorldOn(openIssuerWorld)
 
@@ -31,7 +32,7 @@ afterAll(() => vault?.[Symbol.asyncDispose]())
 
 async function run(example: string, user: string, token: string) {
   const path = fileURLToPath(new URL(`../../examples/${example}.ts`, import.meta.url))
-  const env = { PATH: process.env['PATH'], PUBLIC_URL: world.url, PERSON: user, TOKEN: token }
+  const env = { ...programEnv, PUBLIC_URL: world.url, PERSON: user, TOKEN: token }
   const options = { env, timeout: 25_000 }
   return promisify(execFile)(process.execPath, [path, 'What of travel costs?'], options).catch(
     (error: { readonly stdout: string; readonly stderr: string }) => error,

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Browser, openBrowser, type Page } from '../delegation/issuer/browser.ts'
 import { type Authenticator, createAuthenticator } from '../support/authenticator.ts'
+import { programEnv } from '../support/program-env.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const slow = 120_000
@@ -36,10 +37,10 @@ let market: string
 const terminals: Terminal[] = []
 
 function open(person: string): Terminal {
-  const { PATH = '', HOME = '' } = process.env
+  const { HOME = '' } = process.env
   const child = spawn(process.execPath, ['examples/assistant/main.ts', '--person', person], {
     cwd: root,
-    env: { PATH, HOME, ...env },
+    env: { ...programEnv, HOME, ...env },
   })
   let said = ''
   let seen = 0

@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openBrowser } from '../delegation/issuer/browser.ts'
+import { programEnv } from '../support/program-env.ts'
 import { freshSettings, type Running, remit, type Settings, startCommand, startService } from './process.ts'
 import { commandsOf, differences, inShell } from './walkthrough.ts'
 
@@ -111,7 +112,7 @@ function scriptOf(path: string, heading = /^(?=# )/, end = /$/): string {
 const inFolder = (script: string, env: Readonly<Record<string, string>> = {}) =>
   promisify(execFile)('bash', ['-ec', script], {
     cwd: dirname(settings.home),
-    env: { ...settings.env, PATH: process.env['PATH'], ...env },
+    env: { ...settings.env, ...programEnv, ...env },
   })
 
 /** The commands of docs/your-own-documents.md for a service with a key of its own. */

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { native } from '../support/native.ts'
 import { freePort } from '../support/port.ts'
+import { programEnv } from '../support/program-env.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -115,10 +116,10 @@ function run(
   env: Readonly<Record<string, string>>,
   program: string = process.execPath,
 ): Running {
-  const { PATH = '', HOME = '' } = process.env
+  const { HOME = '' } = process.env
   const child = spawn(program, [...args], {
     cwd: root,
-    env: { PATH, HOME, ...env },
+    env: { ...programEnv, HOME, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const said = { stdout: '', stderr: '' }

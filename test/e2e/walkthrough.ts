@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
+import { programEnv } from '../support/program-env.ts'
 
 /** One command of a page of the documentation, with what stands below it there. */
 export interface Shown {
@@ -23,8 +24,10 @@ export function commandsOf(page: string): Shown[] {
 
 /** Runs a command in a shell with only these settings. */
 export async function inShell(command: string, env: Readonly<Record<string, string>>): Promise<string> {
-  const { PATH = '', HOME = '' } = process.env
-  const { stdout } = await promisify(execFile)('sh', ['-c', command], { env: { PATH, HOME, ...env } })
+  const { HOME = '' } = process.env
+  const { stdout } = await promisify(execFile)('sh', ['-c', command], {
+    env: { ...programEnv, HOME, ...env },
+  })
   return stdout.trim()
 }
 

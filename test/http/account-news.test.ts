@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { vapidKeyOf } from '../../src/delegation/notify/message.ts'
 import { callbackPath } from '../../src/delegation/upstream/provider.ts'
 import { loadSecret } from '../../src/store/secret.ts'
@@ -26,8 +26,6 @@ beforeAll(async () => {
       OUTBOUND_ALLOWED_ORIGINS: service.origin,
     },
   })
-  await world.service.people.save({ key: 'erin', name: 'erin' })
-  await world.service.issuer.passwords.set('erin', password)
   double.redirectUris = [`${world.url}${callbackPath('up')}`]
 })
 afterAll(async () => {
@@ -125,22 +123,25 @@ const form = (who: OwnBrowser, path: string, fields: Record<string, string>) =>
     body: new URLSearchParams(fields).toString(),
     headers: { 'content-type': 'application/x-www-form-urlencoded' },
   })
+/** What a thief may do to the way that a person is told, by what the person is called here. */
 const silences: Readonly<Record<string, (thief: OwnBrowser, owner: OwnBrowser) => Promise<unknown>>> = {
-  'telling nobody any more': (thief) => thief.send('POST', '/approvals/push/end-all'),
-  'removing a passkey': async (thief) => {
+  'telling-nobody': (thief) => thief.send('POST', '/approvals/push/end-all'),
+  'removing-a-passkey': async (thief) => {
     await world.database.query(
       `insert into passkeys (id, person, public_key, counter, backup_eligible, backed_up, title, created_at, verifies_from)
-       values ('of-old', 'erin', '', 0, false, false, 'Old', '2026-01-01', '2026-01-01')`,
+       values ('of-old', 'removing-a-passkey', '', 0, false, false, 'Old', '2026-01-01', '2026-01-01')`,
     )
     expect((await form(thief, '/passkeys/remove', { id: 'of-old' })).status).toBe(303)
   },
-  'ending a link': async (thief) => {
-    await world.database.query("insert into account_links values ($1, 'u-erin', 'erin', '2026-01-01')", [
-      double.issuer,
+  'ending-a-link': async (thief) => {
+    const link = { issuer: double.issuer, sub: 'u-linked' }
+    await world.database.query("insert into account_links values ($1, $2, 'ending-a-link', '2026-01-01')", [
+      link.issuer,
+      link.sub,
     ])
-    expect((await form(thief, '/accounts/end', { issuer: double.issuer, sub: 'u-erin' })).status).toBe(303)
+    expect((await form(thief, '/accounts/end', link)).status).toBe(303)
   },
-  'being told in more browsers than there can be': async (thief) => {
+  'telling-too-many-browsers': async (thief) => {
     for (let made = 0; made < 10; made += 1) {
       later += 1_000
       await told(thief)
@@ -149,37 +150,56 @@ const silences: Readonly<Record<string, (thief: OwnBrowser, owner: OwnBrowser) =
     for (let made = 0; made < 12; made += 1) await told(thief)
   },
   // By the cookie of the owner's own browser.
-  'signing out': (_, owner) => owner.send('POST', '/sign-out'),
-  'signing in as somebody else': (_, owner) => signIn(world, owner.browser, 'bob'),
+  'signing-out': (_, owner) => owner.send('POST', '/sign-out'),
+  'signing-in-as-somebody-else': (_, owner) => signIn(world, owner.browser, 'bob'),
 }
+const ways = Object.keys(silences)
 
-test.each(Object.keys(silences))(
-  'news of a passkey reaches the browsers that were told when it came, whatever a thief does then: %s',
-  async (way) => {
-    const owner = await openOwnBrowser(world, 'erin')
-    const [browser, thief] = [await told(owner), await openOwnBrowser(world, 'erin')]
-    await givePasskey('erin', new Date(now()))
-    await silences[way]?.(thief, owner)
-    // Found by the look that the service takes by itself.
-    await expect.poll(() => browser.messages.length, { timeout: 15_000 }).toBe(1)
-    await settle()
-  },
-)
+describe('news of a passkey reach the browsers of their owner, whatever a thief does', () => {
+  beforeEach(async () => {
+    for (const key of ways) {
+      await world.service.people.save({ key, name: key })
+      await world.service.issuer.passwords.set(key, password)
+    }
+  })
+  // Nothing of it is left for the next test.
+  afterEach(async () => {
+    later += 2 * 86_400_000
+    for (const table of ['passkeys', 'account_links', 'push_subscriptions', 'push_ended'])
+      await world.database.query(`delete from ${table} where person = any($1)`, [ways])
+  })
 
-test.each(Object.keys(silences))('and those that were told within a day before: %s', async (way) => {
-  const owner = await openOwnBrowser(world, 'erin')
-  const [browser, thief] = [await told(owner), await openOwnBrowser(world, 'erin')]
-  await silences[way]?.(thief, owner)
-  later += 86_000_000
-  await givePasskey('erin', new Date(now()))
-  // Found by the look that the service takes by itself.
-  await expect.poll(() => browser.messages.length, { timeout: 15_000 }).toBe(1)
-  await settle()
+  /** Each person with a browser that is told and a thief who has a session of theirs. */
+  const openAll = () =>
+    Promise.all(
+      ways.map(async (way) => {
+        const owner = await openOwnBrowser(world, way)
+        const [browser, thief] = [await told(owner), await openOwnBrowser(world, way)]
+        return { way, browser, silence: async () => silences[way]?.(thief, owner) }
+      }),
+    )
+  /** Found by the look that the service takes by itself. */
+  const areTold = (all: Awaited<ReturnType<typeof openAll>>) =>
+    expect
+      .poll(() => all.map(({ way, browser }) => [way, browser.messages.length]), { timeout: 15_000 })
+      .toEqual(ways.map((way) => [way, 1]))
+
+  test('those that were told when it came', async () => {
+    const all = await openAll()
+    await Promise.all(
+      all.map(async ({ way, silence }) => {
+        await givePasskey(way, new Date(now()))
+        await silence()
+      }),
+    )
+    await areTold(all)
+  })
+
+  test('and those that were told within a day before', async () => {
+    const all = await openAll()
+    await Promise.all(all.map(({ silence }) => silence()))
+    later += 86_000_000
+    await Promise.all(all.map(({ way }) => givePasskey(way, new Date(now()))))
+    await areTold(all)
+  })
 })
-
-/** Nothing of it is left for the next test. */
-async function settle(): Promise<void> {
-  later += 2 * 86_400_000
-  for (const table of ['passkeys', 'account_links', 'push_subscriptions', 'push_ended'])
-    await world.database.query(`delete from ${table} where person = 'erin'`)
-}

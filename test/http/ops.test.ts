@@ -11,6 +11,7 @@ import { listen } from '../../src/start.ts'
 import { type FaultyDatabase, faultyDatabase } from '../security/faulty-database.ts'
 import { type FaultyOpenFga, startFaultyOpenFga } from '../security/faulty-openfga.ts'
 import { freePort } from '../support/port.ts'
+import { programEnv } from '../support/program-env.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 let faulty: FaultyOpenFga
@@ -351,7 +352,7 @@ describe("the operators' listener", () => {
       const check = (env: object) =>
         new Promise<number | null>((resolve) => {
           const given = args.map((one) => one.replace(':8788/', `:${port}/`))
-          spawn(process.execPath, given, { env: { PATH: process.env['PATH'], ...env } }).on('exit', resolve)
+          spawn(process.execPath, given, { env: { ...programEnv, ...env } }).on('exit', resolve)
         })
       expect(await check({ OPS_BEARER_FILE: file })).toBe(0)
       expect(await check({})).toBe(1)

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Decision } from '../../src/delegation/approvals/decide.ts'
 import { digestOf } from '../../src/delegation/approvals/view.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
+import { programEnv } from '../support/program-env.ts'
 
 // The example as somebody would run it, a process of its own; the person signs in, agrees and decides
 // meanwhile.
@@ -30,7 +31,7 @@ beforeAll(async () => {
 afterAll(() => world?.[Symbol.asyncDispose]())
 
 function run() {
-  const env = { PATH: process.env['PATH'], PUBLIC_URL: world.url }
+  const env = { ...programEnv, PUBLIC_URL: world.url }
   const child = spawn(process.execPath, [example, 'travel costs'], { env })
   const said = { out: '', err: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => {

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { digestOf } from '../../../src/delegation/approvals/view.ts'
+import { programEnv } from '../../support/program-env.ts'
 import { openProxyWorld, type ProxyOptions, type ProxyWorld, proxyArguments } from './world.ts'
 
 // The proxy as a host starts it: a process of its own, spoken to by the official client over its standard
@@ -163,40 +164,6 @@ async function eventually<T>(what: () => Promise<T>): Promise<T> {
 }
 
 describe('what the person has to do', () => {
-  test('is told to whoever cannot wait for it, and goes on meanwhile; a sign-in that they took back is asked for anew', {
-    timeout: slow,
-  }, async () => {
-    const folder = await world.folder()
-    const proxy = await opened({ folder, argv: ['--patience', '1'] })
-    await expect(proxy.client.listTools()).rejects.toThrow(
-      new RegExp(`Sign in first: open ${world.url}/oauth/device in a browser, enter [A-Z]{4}-[A-Z]{4}, and`),
-    )
-    await eventually(() => retrieve(proxy))
-    expect(proxy.codes).toHaveLength(1)
-
-    const { access_token: token } = await keptIn(folder)
-    await world.service.service.delegations.revoke(String(decodeJwt(String(token))['delegation']))
-    await expect(retrieve(proxy)).rejects.toThrow('Sign in first')
-    // Whoever starts the proxy now has the handshake at once all the same, and as the service would give it.
-    const other = await opened({ folder, onCode: async () => undefined })
-    expect(other.client.getDiscoverResult()).toEqual(proxy.client.getDiscoverResult())
-    await other.close()
-    const found = await eventually(() => retrieve(proxy))
-    expect(found.structuredContent).toMatchObject({ results: [{}] })
-    expect(proxy.codes).toHaveLength(2)
-    await proxy.close()
-  })
-
-  test('is asked for once where they say no, and the call ends with that', { timeout: slow }, async () => {
-    const proxy = await opened({
-      folder: await world.folder(),
-      onCode: (code) => world.agree(code, { refuse: true }),
-    })
-    await expect(proxy.client.listTools()).rejects.toThrow('The sign-in was refused.')
-    expect(proxy.codes).toHaveLength(1)
-    await proxy.close()
-  })
-
   test('is to agree to more where a tool needs it: asked once, with what is held already', {
     timeout: slow,
   }, async () => {
@@ -314,7 +281,7 @@ const codeShown = /enter this code: +(\S+)\n/
 /** `remit mcp` without a client: what it prints, and how it ends. */
 async function run(folder: string, input?: string, argv: readonly string[] = []) {
   const child = spawn(process.execPath, proxyArguments(world.url, argv), {
-    env: { PATH: process.env['PATH'] ?? '', HOME: folder, XDG_CONFIG_HOME: folder },
+    env: { ...programEnv, HOME: folder, XDG_CONFIG_HOME: folder },
     cwd: folder,
   })
   let [stdout, stderr] = ['', '']
@@ -356,18 +323,10 @@ describe('the program', () => {
     expect(stderr()).toContain('is not a key. Remove it, and sign in again.')
   })
 
-  test('ends when its host closes the input, in the middle of a sign-in as well, and says nothing on stdout', {
-    timeout: slow,
-  }, async () => {
-    const idle = await run(signedIn)
-    expect((await idle.exited)[0]).toBe(0)
-    expect([idle.stdout(), idle.stderr()]).toEqual(['', ''])
-
-    const waiting = await run(await world.folder(), '{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n')
-    await expect.poll(waiting.stderr, { timeout: patience }).toContain('enter this code')
-    waiting.child.stdin.end()
-    expect((await waiting.exited)[0]).toBe(0)
-    expect(waiting.stdout()).toBe('')
+  test('ends when its host closes the input, and says nothing', { timeout: slow }, async () => {
+    const { exited, stdout, stderr } = await run(signedIn)
+    expect((await exited)[0]).toBe(0)
+    expect([stdout(), stderr()]).toEqual(['', ''])
   })
 
   test('says who has to register its client where nobody did', { timeout: slow }, async () => {
@@ -381,10 +340,59 @@ describe('the program', () => {
     })
     child.kill()
   })
+})
+
+// Beside each other: each has a sign-in of its own, and waits for it.
+describe.concurrent('a sign-in', () => {
+  test('is told to whoever cannot wait for it, and goes on meanwhile; a sign-in that they took back is asked for anew', {
+    timeout: slow,
+  }, async ({ expect }) => {
+    const folder = await world.folder()
+    const proxy = await opened({ folder, argv: ['--patience', '1'] })
+    await expect(proxy.client.listTools()).rejects.toThrow(
+      new RegExp(`Sign in first: open ${world.url}/oauth/device in a browser, enter [A-Z]{4}-[A-Z]{4}, and`),
+    )
+    await eventually(() => retrieve(proxy))
+    expect(proxy.codes).toHaveLength(1)
+
+    const { access_token: token } = await keptIn(folder)
+    await world.service.service.delegations.revoke(String(decodeJwt(String(token))['delegation']))
+    await expect(retrieve(proxy)).rejects.toThrow('Sign in first')
+    // Whoever starts the proxy now has the handshake at once all the same, and as the service would give it.
+    const other = await opened({ folder, onCode: async () => undefined })
+    expect(other.client.getDiscoverResult()).toEqual(proxy.client.getDiscoverResult())
+    await other.close()
+    const found = await eventually(() => retrieve(proxy))
+    expect(found.structuredContent).toMatchObject({ results: [{}] })
+    expect(proxy.codes).toHaveLength(2)
+    await proxy.close()
+  })
+
+  test('is asked for once where they say no, and the call ends with that', { timeout: slow }, async ({
+    expect,
+  }) => {
+    const proxy = await opened({
+      folder: await world.folder(),
+      onCode: (code) => world.agree(code, { refuse: true }),
+    })
+    await expect(proxy.client.listTools()).rejects.toThrow('The sign-in was refused.')
+    expect(proxy.codes).toHaveLength(1)
+    await proxy.close()
+  })
+
+  test('ends when its host closes the input in the middle, and says nothing on stdout', {
+    timeout: slow,
+  }, async ({ expect }) => {
+    const waiting = await run(await world.folder(), '{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n')
+    await expect.poll(waiting.stderr, { timeout: patience }).toContain('enter this code')
+    waiting.child.stdin.end()
+    expect((await waiting.exited)[0]).toBe(0)
+    expect(waiting.stdout()).toBe('')
+  })
 
   test('signs in ahead, and out: the proxy asks nobody between the two, and no token counts after', {
     timeout: slow,
-  }, async () => {
+  }, async ({ expect }) => {
     const folder = await world.folder()
     const ahead = await run(folder, undefined, ['sign-in'])
     await expect.poll(ahead.stderr, { timeout: patience }).toMatch(codeShown)

@@ -8,6 +8,7 @@ import { Client, type ClientOptions } from '@modelcontextprotocol/client'
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import { type IssuerWorld, openIssuerWorld, password } from '../../delegation/issuer/world.ts'
 import { freePort } from '../../support/port.ts'
+import { programEnv } from '../../support/program-env.ts'
 
 const program = fileURLToPath(new URL('../../../src/cli/main.ts', import.meta.url))
 
@@ -157,7 +158,7 @@ function startProxy(
   const transport = new StdioClientTransport({
     command: process.execPath,
     args: proxyArguments(url, argv),
-    env: { PATH: process.env['PATH'] ?? '', HOME: folder, XDG_CONFIG_HOME: folder },
+    env: { ...programEnv, HOME: folder, XDG_CONFIG_HOME: folder },
     cwd: folder,
     stderr: 'pipe',
   })
