@@ -6,6 +6,7 @@ import { splitObject } from '../kernel/ids.ts'
 import { pluralize } from '../kernel/pluralize.ts'
 import { printable } from '../kernel/printable.ts'
 import type { Sql } from '../store/sql.ts'
+import type { Before } from './kind.ts'
 import { type Outside, openOutside } from './outside.ts'
 import { withPeople } from './people/linking.ts'
 import { type Giving, noteTakenAway } from './people/rows.ts'
@@ -64,8 +65,9 @@ export async function readOnce({
   const { verifiesAddresses } = settings
   let nobody: readonly Giving[] = []
   const publicCollections = await transaction((sql) => readPublic(sql, collections))
-  const lastCursor = crawlWantedAt === undefined ? await transaction((sql) => readCursor(sql, id)) : undefined
-  const opening = { prefix, collections, publicCollections, titleOf, ...(lastCursor && { lastCursor }) }
+  const last = await transaction((sql) => readLast(sql, id))
+  const before = { ...last, takesOther: crawlWantedAt !== undefined }
+  const opening = { prefix, collections, publicCollections, titleOf, before }
   const source = withPeople(settings.open(opening), {
     source: id,
     addresses,
@@ -120,9 +122,14 @@ const readPublic = async (sql: Sql, collections: readonly string[]): Promise<rea
     )
   ).map(({ id }) => id)
 
-const readCursor = async (sql: Sql, id: string): Promise<string | undefined> =>
-  (await sql.query<{ cursor: string | null }>('select cursor from sources where id = $1', [id]))[0]?.cursor ??
-  undefined
+async function readLast(sql: Sql, id: string): Promise<Omit<Before, 'takesOther'>> {
+  const [row] = await sql.query<{ cursor: string | null; has: boolean }>(
+    `select cursor, exists (select from source_items where source = sources.id and missing_at is null) as has
+     from sources where id = $1`,
+    [id],
+  )
+  return { cursor: row?.cursor ?? undefined, hasItems: row?.has === true }
+}
 
 const storedOn =
   (fga: Pick<Fga, 'read'>) =>
