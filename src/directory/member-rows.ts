@@ -149,6 +149,44 @@ export async function wakeDirectory(
   return [...byGroup.keys()]
 }
 
+/**
+ * The groups that have somebody (`user:acme/anne`) or a group in them, by itself or through groups, also
+ * those that only list them: the rows `above (userset)`, with the member itself. `$1` is the member.
+ */
+export const aboveMember = `above (userset) as (
+  select $1::text
+  union
+  select 'group:' || prefix || group_id || '#member' from above
+  join directory_members on member = above.userset
+  join directory_groups on directory_groups.id = group_id join directories on name = directory)`
+
+/**
+ * Of these memberships, `GROUP MEMBER` by rows, that stand though the directory does not say them: the people
+ * of that directory who are in one of `groups` by them alone, themselves or through groups.
+ */
+export const peopleKept = (
+  sql: Sql,
+  directory: string,
+  kept: readonly { readonly groupId: string; readonly memberId: string }[],
+  groups: readonly string[],
+): Promise<{ id: string; account: string }[]> =>
+  sql.query<{ id: string; account: string }>(
+    `with recursive kept (group_id, member_id) as materialized (select * from unnest($1::text[], $2::text[])),
+     said as materialized (select group_id, member_id from directory_members except select * from kept),
+     by_it (root, id) as (
+       select group_id, member_id from kept join directory_members using (group_id, member_id)
+         where group_id = any($3::text[])
+       union
+       select root, member_id from by_it join directory_members on group_id = by_it.id),
+     without_it (root, id) as (
+       select group_id, member_id from said where group_id in (select root from by_it)
+       union
+       select root, member_id from without_it join said on group_id = without_it.id)
+     select distinct id, account from (select * from by_it except select * from without_it) as left_in
+     join directory_users using (id) where directory = $4 order by id`,
+    [kept.map(({ groupId }) => groupId), kept.map(({ memberId }) => memberId), [...groups], directory],
+  )
+
 async function markUnsettled(
   sql: Sql,
   group: string,

@@ -43,6 +43,8 @@ export interface Memberships {
   restricting(sql: Sql, member: string, options: { readonly orAll: boolean }): Promise<readonly string[]>
   /** The same of all groups of a directory, with `orAll`. */
   restrictingIn(sql: Sql, directory: string): Promise<readonly string[]>
+  /** Those of a directory that give something, in the same way; of one that does both it is in both. */
+  givingIn(sql: Sql, directory: string): Promise<readonly string[]>
   /** The same of any usersets, `group:eng#member`, whoever writes them. Throws where no list says it. */
   restrictingOf(sql: Sql, usersets: readonly string[]): Promise<readonly string[]>
 }
@@ -113,26 +115,33 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
       `select directory_groups.id, name, prefix from directory_groups join directories on name = directory ${text}`,
     )
 
-  function listOrNone(): Pick<AllowList, 'isWidening'> {
+  /** Where nobody knows what a relation does, it does whatever is asked. */
+  function listOr(isWidening: boolean): Pick<AllowList, 'isWidening'> {
     try {
       return allowList()
     } catch {
-      return { isWidening: () => false }
+      return { isWidening: () => isWidening }
     }
   }
 
-  async function restricting(
+  async function placed(
     sql: Sql,
-    list: Pick<AllowList, 'isWidening'>,
     ofWhich: string,
     value: string | readonly string[],
+    counts: (type: string, relation: string) => boolean,
   ): Promise<readonly string[]> {
     const rows = await sql.query<{ id: string; type: string; relation: string }>(wherePlaced(ofWhich), [
       value,
     ])
-    const restricts = rows.filter(({ type, relation }) => !list.isWidening(type, relation))
-    return [...new Set(restricts.map(({ id }) => id))]
+    return [...new Set(rows.flatMap(({ id, type, relation }) => (counts(type, relation) ? [id] : [])))]
   }
+
+  const restricting = (
+    sql: Sql,
+    list: Pick<AllowList, 'isWidening'>,
+    ofWhich: string,
+    value: string | readonly string[],
+  ) => placed(sql, ofWhich, value, (type, relation) => !list.isWidening(type, relation))
 
   async function compareGroup({ id, directory }: GroupReference): Promise<number> {
     const stored: string[] = []
@@ -152,8 +161,9 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
 
   return {
     restricting: (sql, member, { orAll }) =>
-      restricting(sql, orAll ? listOrNone() : allowList(), ofMember, member),
-    restrictingIn: (sql, directory) => restricting(sql, listOrNone(), ofDirectory, directory),
+      restricting(sql, orAll ? listOr(false) : allowList(), ofMember, member),
+    restrictingIn: (sql, directory) => restricting(sql, listOr(false), ofDirectory, directory),
+    givingIn: (sql, directory) => placed(sql, ofDirectory, directory, listOr(true).isWidening),
     restrictingOf: (sql, usersets) => restricting(sql, allowList(), ofUsersets, usersets),
     settle: (groups, recordedAs) => settleEach(groups, () => recordedAs),
     async mend() {

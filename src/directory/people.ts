@@ -8,7 +8,7 @@ import { AppError } from '../kernel/errors.ts'
 import type { Runtime } from '../store/runtime.ts'
 import type { Sql } from '../store/sql.ts'
 import type { BringingDirectory } from './directories.ts'
-import { endMemberships, restMemberships, wakeMemberships } from './member-rows.ts'
+import { aboveMember, endMemberships, restMemberships, wakeMemberships } from './member-rows.ts'
 import type { Memberships } from './memberships.ts'
 
 /** Whoever brings people and groups: a directory, and as what it is on record. */
@@ -169,15 +169,31 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
     }
   }
 
-  /** Nothing is on its way, and what keeps them from something is in force. Returns those groups. */
+  /**
+   * Nothing is on its way, of them or of a group that they are in, and what keeps them from something is in
+   * force. Returns those groups.
+   */
   async function assertBlocksStand(sql: Sql, member: string): Promise<readonly string[]> {
     const kept = await memberships.restricting(sql, member, { orAll: false })
     const pending = await sql.query(
-      `select from directory_unsettled where member = $1 union all
+      `with recursive ${aboveMember}
+       select from directory_unsettled where member in (select userset from above) union all
        select from directory_members where member = $1 and is_dormant and group_id = any($2::text[]) limit 1`,
       [member, [...kept]],
     )
     if (pending.length > 0) throw new StillEnding()
+    const resting = await sql.query<{ userset: string }>(
+      `with recursive ${aboveMember}
+       select distinct 'group:' || prefix || group_id || '#member' as userset from directory_members
+       join directory_groups on directory_groups.id = group_id join directories on name = directory
+       where member in (select userset from above) and member <> $1 and is_dormant`,
+      [member],
+    )
+    const blocks = await memberships.restrictingOf(
+      sql,
+      resting.map(({ userset }) => userset),
+    )
+    if (blocks.length > 0) throw new StillEnding()
     return kept
   }
 
@@ -309,7 +325,8 @@ export function createDirectoryPeople(deps: DirectoryPeopleDeps): DirectoryPeopl
         return row
       })
       const groups = await database.query<{ id: string }>(
-        'select group_id as id from directory_unsettled where member = $1 order by 1',
+        `with recursive ${aboveMember}
+         select distinct group_id as id from directory_unsettled where member in (select userset from above) order by 1`,
         [member],
       )
       await memberships.settle(

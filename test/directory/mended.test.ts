@@ -105,6 +105,35 @@ describe('a block on a group', () => {
     expect(JSON.stringify((await world.scim('GET', `/Groups/${other}`)).body)).not.toContain(lia)
   })
 
+  test('that reaches them through a group that is not in force yet holds their activation up', async () => {
+    const mia = await world.user('mia')
+    const inner = await world.group('Inner of mia', mia)
+    const group = await world.group('Blocked for mia')
+    await blocked('mia', group)
+    await change(mia, off)
+    failing = 1_000
+    expect((await add(group, inner)).status).toBe(503)
+    expect((await change(mia, on)).status).toBe(503)
+    failing = 0
+    expect(await status(await later('mia'))).toBe(401)
+    // Nobody but the activation has it written now.
+    expect((await change(mia, on)).status).toBe(200)
+    expect(await world.members(group)).toEqual([`group:acme/${inner}#member`])
+    expect(await foundAgain('mia', group)).toEqual(['handbook/mia-free'])
+    // Put there while the activation is under way.
+    const second = await world.group('Blocked for mia, too')
+    await change(mia, off)
+    const work = async () => {
+      failing = 1_000
+      await add(second, inner)
+      failing = 0
+    }
+    during = { type: 'group:', work }
+    expect((await change(mia, on)).status).toBe(409)
+    expect((await change(mia, on)).status).toBe(200)
+    expect(await world.members(second)).toEqual([`group:acme/${inner}#member`])
+  })
+
   test('reaches who was put into it while inactive, before they may sign in', async () => {
     const eve = await world.user('eve')
     const group = await world.group('Blocked later')

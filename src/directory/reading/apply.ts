@@ -11,7 +11,7 @@ import { readSaid, type Waiting } from './waiting.ts'
 /** What applying a reading takes. */
 export interface ApplyDeps {
   readonly people: DirectoryPeople
-  readonly memberships: Pick<Memberships, 'settle' | 'restrictingIn'>
+  readonly memberships: Pick<Memberships, 'settle' | 'restrictingIn' | 'givingIn'>
   readonly newId: (prefix: 'u' | 'g') => string
   readonly now: () => Date
   /** Commits only while this process may write for the directory; else it throws {@link Lost}. */
@@ -69,7 +69,11 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
   for (const person of added) await report.attempt(person.account, () => addPerson(deps, feeder, person))
   const groups = { ...deps, said }
   const blocks = await applyGroups(groups, feeder, reading, report)
-  const back = turns.filter(({ to }) => to === 'active')
+  // Taking access away waits for nobody's word.
+  for (const person of blocks.kept)
+    await report.attempt(person.account, () => turnPerson(deps, feeder, person, 'held'))
+  const keptIds = new Set(blocks.kept.map(({ id }) => id))
+  const back = turns.filter(({ row, to }) => to === 'active' && !keptIds.has(row.id))
   for (const { row, to } of back) await turn(row, to)
   // What they had ended as they came back: the directory has said where they are now.
   const later =
@@ -77,7 +81,7 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
       ? await applyGroups(groups, feeder, reading, { ...report, note: () => undefined })
       : undefined
   // First: of many problems the last are cut off.
-  return { waiting: [...waiting, ...(later ?? blocks)], problems: [...failures, ...problems] }
+  return { waiting: [...waiting, ...(later ?? blocks).waiting], problems: [...failures, ...problems] }
 }
 
 const readPeople = (sql: Sql, { directory }: Feeder): Promise<PersonRow[]> =>
@@ -91,7 +95,7 @@ const readPeople = (sql: Sql, { directory }: Feeder): Promise<PersonRow[]> =>
 async function turnPerson(
   { people, transaction }: ApplyDeps,
   feeder: Feeder,
-  { id, account }: PersonRow,
+  { id, account }: Pick<PersonRow, 'id' | 'account'>,
   to: PersonLife,
 ): Promise<void> {
   const settled = to === 'active' ? await people.settleBefore(feeder, { id, account }) : undefined

@@ -1,6 +1,6 @@
 import type { Sql } from '../../store/sql.ts'
 import { addGroup, changeGroup, lockMembers } from '../groups.ts'
-import { addMembers, removeMembers, wakeMembers } from '../member-rows.ts'
+import { addMembers, peopleKept, removeMembers, wakeMembers } from '../member-rows.ts'
 import type { Feeder } from '../people.ts'
 import type { ApplyDeps, Report } from './apply.ts'
 import { type Edges, withoutCircles } from './circles.ts'
@@ -33,17 +33,25 @@ interface GroupPlan {
   readonly isRestricting: boolean
 }
 
+/** What became of the groups of a reading. */
+export interface AppliedGroups {
+  /** Memberships that keep somebody from something, are missing, and end by somebody's word only. */
+  readonly waiting: readonly Waiting[]
+  /** Who is in a group that gives them something too by such a membership alone: they are to be shut out. */
+  readonly kept: readonly { readonly id: string; readonly account: string }[]
+}
+
 /**
  * Makes the members of all groups as they were read. Whoever leaves a group reads less at once; who is kept
  * from something by a group leaves it last, so that nobody who moves from one such group to another is out of
- * both. Returns those of such memberships that are missing and end by somebody's word only.
+ * both.
  */
 export async function applyGroups(
   deps: ApplyDeps & { readonly said: Said },
   feeder: Feeder,
   reading: Reading,
   report: Report,
-): Promise<readonly Waiting[]> {
+): Promise<AppliedGroups> {
   const { transaction } = deps
   const known = new Set((await transaction((sql) => readGroups(sql, feeder))).map((row) => row.immutableId))
   for (const group of reading.groups)
@@ -71,7 +79,27 @@ export async function applyGroups(
     'removed',
     leaving.filter(({ isRestricting }) => isRestricting),
   )
-  return waiting
+  return { waiting, kept: await transaction((sql) => keptPeople(deps, sql, feeder, waiting, report)) }
+}
+
+/** Also of what somebody said yes to, for as long as it is not done. */
+async function keptPeople(
+  { memberships }: ApplyDeps,
+  sql: Sql,
+  { directory }: Feeder,
+  waiting: readonly Waiting[],
+  report: Report,
+): Promise<AppliedGroups['kept']> {
+  if (waiting.length === 0) return []
+  const kept = await peopleKept(
+    sql,
+    directory.name,
+    waiting.map(({ memberId, groupId = '' }) => ({ memberId, groupId })),
+    await memberships.givingIn(sql, directory.name),
+  )
+  if (kept.length > 0)
+    report.note(`${kept.length} people are shut out until then: such a group gives them something, too.`)
+  return kept
 }
 
 async function makeGroup({ transaction, newId, now }: ApplyDeps, feeder: Feeder, { id, name }: ReadGroup) {

@@ -27,7 +27,7 @@ export interface DirectoryRunner extends AsyncDisposable {
   rest(): Promise<void>
 }
 
-export interface DirectoryRunnerDeps extends StaleDeps {
+export interface DirectoryRunnerDeps extends Omit<StaleDeps, 'memberships'>, Pick<ApplyDeps, 'memberships'> {
   readonly kinds: ReadonlyMap<string, DirectoryKind>
   readonly secrets: readonly RegisteredSecret[]
   readonly outbound: GuardedFetch

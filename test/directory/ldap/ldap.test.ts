@@ -197,6 +197,42 @@ describe('a directory that is read by LDAP', needsSlapd, () => {
     await readWell()
   })
 
+  test('shuts out who is missing from a group that gives and blocks, for as long as their block waits', async () => {
+    const { slapd, service } = world
+    await world.group('inner', world.dnOf('daniel'))
+    await world.group('mixed', world.groupDn('inner'))
+    await readWell()
+    const mixed = `${await world.groupId('mixed')}#member`
+    await world.put({
+      'handbook/given': { text: 'Travel of a few.', access: { viewers: [mixed] } },
+      'handbook/shut': {
+        text: 'Travel that some are not told of.',
+        access: { viewers: ['user:acme/daniel'], blocked: [mixed] },
+      },
+    })
+    const delegation = await world.lend('acme/daniel', 'research-bot', 'collection:handbook')
+    const statusOf = async () => world.status(await world.personToken('daniel', later()))
+    // In it by himself, too: then the group in it gives him nothing more.
+    await world.setMembers('mixed', world.dnOf('daniel'))
+    expect((await world.read()).waiting).toEqual({ unblock: 1 })
+    expect(await statusOf()).toBe(200)
+
+    await world.setMembers('mixed')
+    for (const _ of ['first', 'again']) {
+      expect((await world.read()).problems).toContain(
+        '1 people are shut out until then: such a group gives them something, too.',
+      )
+      expect(await statusOf()).toBe(401)
+    }
+    expect(await service.delegations.isLive(delegation)).toBe(true)
+    await world.confirm('unblock')
+    await readWell()
+    expect(await world.found(await world.personToken('daniel', later()))).toEqual(['handbook/shut'])
+    expect(await service.delegations.isLive(delegation)).toBe(true)
+    for (const name of ['inner', 'mixed']) await slapd.client.del(world.groupDn(name))
+    await readWell()
+  })
+
   test('keeps nobody from something less because their group was put around the one that does so', async () => {
     const { slapd } = world
     await world.group('kept', world.dnOf('carol'))
