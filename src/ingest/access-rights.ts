@@ -1,19 +1,12 @@
-import type { AllowList, Operation } from '../authz/allow-list/allow-list.ts'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { isFiled } from '../authz/allow-list/problems.ts'
-import type { Tuple } from '../authz/fga.ts'
 import { splitObject } from '../kernel/ids.ts'
 import type { Scope } from '../kernel/principal.ts'
 import type { IngestContext, Writer } from './context.ts'
+import type { Entry } from './desired-tuples.ts'
 import { readCollections, readDocuments, readFilings, type StoredDocument } from './document-rows.ts'
 import { isFiledAtMention } from './filing.ts'
 import { askRights, type Holding, type Rights } from './rights.ts'
-
-/** One tuple of a change and where it stands in the request: `writes.3`. */
-export interface Entry {
-  readonly tuple: Tuple
-  readonly operation: Operation
-  readonly field: string
-}
 
 /** Who asks. An administrator's row was checked by the caller, on this request. */
 export type Caller =

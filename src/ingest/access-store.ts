@@ -1,8 +1,16 @@
 import type { TupleKey } from '../authz/fga.ts'
 import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
-import type { Entry } from './access-rights.ts'
-import { addTags, type Mark, markUnsettled, removeTags, type Tag, tagKey, toTag } from './desired-tuples.ts'
+import {
+  addTags,
+  type Entry,
+  type Mark,
+  markUnsettled,
+  removeTags,
+  type Tag,
+  tagKey,
+  toTag,
+} from './desired-tuples.ts'
 import { readDocuments } from './document-rows.ts'
 import { changeFailed } from './failed-documents.ts'
 import { fileMentioned, isFiledAtMention } from './filing.ts'

@@ -1,7 +1,15 @@
+import type { Operation } from '../authz/allow-list/allow-list.ts'
 import type { Tuple, TupleKey } from '../authz/fga.ts'
 import { collectionObject, type FgaObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { Access } from './wire.ts'
+
+/** One tuple of a change and where it stands in the request: `writes.3`. */
+export interface Entry {
+  readonly tuple: Tuple
+  readonly operation: Operation
+  readonly field: string
+}
 
 /** One tuple that we want on an object: OpenFGA should hold it, and drift puts it back. */
 export interface Tag {

@@ -1,9 +1,8 @@
 import { AppError, invalid } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
-import type { Entry } from './access-rights.ts'
 import type { IngestContext } from './context.ts'
-import { addTags, markUnsettled, type Tag } from './desired-tuples.ts'
+import { addTags, type Entry, markUnsettled, type Tag } from './desired-tuples.ts'
 import { reconcileObject } from './reconcile-tuples.ts'
 
 /** Whether it is filed at its first mention, once and for ever: a folder or a zone. */

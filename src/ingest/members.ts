@@ -4,8 +4,9 @@ import type { FgaObject } from '../kernel/ids.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import type { Sql } from '../store/sql.ts'
 import { writeChange } from './access.ts'
-import { type Caller, type Entry, readObjects, refusalOf } from './access-rights.ts'
+import { type Caller, readObjects, refusalOf } from './access-rights.ts'
 import type { IngestContext } from './context.ts'
+import type { Entry } from './desired-tuples.ts'
 
 /** A membership that OpenFGA may not hold as it should be. */
 export interface UnsettledMember {

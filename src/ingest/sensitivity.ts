@@ -1,9 +1,9 @@
 import type { Fga } from '../authz/fga.ts'
 import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
-import type { Entry, StoredObjects } from './access-rights.ts'
+import type { StoredObjects } from './access-rights.ts'
 import { tagsAfter } from './access-store.ts'
 import type { IngestContext } from './context.ts'
-import { hasSensitive, readTags, sensitiveTag, type Tag, toTuple } from './desired-tuples.ts'
+import { type Entry, hasSensitive, readTags, sensitiveTag, type Tag, toTuple } from './desired-tuples.ts'
 import type { StoredDocument } from './document-rows.ts'
 import { askSensitive } from './rights.ts'
 

@@ -1,13 +1,16 @@
-import { type SyncReport, syncOnce } from '@remit/connector'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Source, SourceUnavailable, type SyncReport, syncOnce } from '@remit/connector'
 import { type Fga, tupleId } from '../authz/fga.ts'
 import type { Writer } from '../ingest/context.ts'
 import { AppError } from '../kernel/errors.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { pluralize } from '../kernel/pluralize.ts'
 import { printable } from '../kernel/printable.ts'
+import { entryFor, type RegisteredSecret } from '../kernel/registered-secret.ts'
+import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import type { Sql } from '../store/sql.ts'
-import type { Before } from './kind.ts'
-import { type Outside, openOutside } from './outside.ts'
+import { createSourceFetch, type SourceFetchCounts } from './fetch.ts'
+import type { Opening, ReadSettings } from './kind.ts'
 import { withPeople } from './people/linking.ts'
 import { type Giving, noteTakenAway } from './people/rows.ts'
 import type { SourceRow } from './rows.ts'
@@ -21,6 +24,18 @@ export interface ReadOnceDeps
     Pick<SourceRunnerDeps, 'ingest' | 'kinds' | 'origins' | 'titleOf' | 'fga' | 'addresses'> {
   readonly held: HeldSource
   readonly actor: Writer
+}
+
+/** What leads out of the service. */
+interface Outside {
+  readonly secrets: readonly RegisteredSecret[]
+  readonly outbound: GuardedFetch
+  readonly now: () => number
+}
+
+/** Settings whose source can ask its own origin. Its end notes how often it did. */
+interface OpenSettings extends AsyncDisposable, Pick<ReadSettings, 'origin' | 'verifiesAddresses'> {
+  open(opening: Omit<Opening, 'fetch' | 'secret'>): Source
 }
 
 /**
@@ -65,9 +80,8 @@ export async function readOnce({
   const { verifiesAddresses } = settings
   let nobody: readonly Giving[] = []
   const publicCollections = await transaction((sql) => readPublic(sql, collections))
-  const last = await transaction((sql) => readLast(sql, id))
-  const before = { ...last, takesOther: crawlWantedAt !== undefined }
-  const opening = { prefix, collections, publicCollections, titleOf, before }
+  const lastCursor = crawlWantedAt === undefined ? await transaction((sql) => readCursor(sql, id)) : undefined
+  const opening = { prefix, collections, publicCollections, titleOf, ...(lastCursor && { lastCursor }) }
   const source = withPeople(settings.open(opening), {
     source: id,
     addresses,
@@ -122,14 +136,9 @@ const readPublic = async (sql: Sql, collections: readonly string[]): Promise<rea
     )
   ).map(({ id }) => id)
 
-async function readLast(sql: Sql, id: string): Promise<Omit<Before, 'takesOther'>> {
-  const [row] = await sql.query<{ cursor: string | null; has: boolean }>(
-    `select cursor, exists (select from source_items where source = sources.id and missing_at is null) as has
-     from sources where id = $1`,
-    [id],
-  )
-  return { cursor: row?.cursor ?? undefined, hasItems: row?.has === true }
-}
+const readCursor = async (sql: Sql, id: string): Promise<string | undefined> =>
+  (await sql.query<{ cursor: string | null }>('select cursor from sources where id = $1', [id]))[0]?.cursor ??
+  undefined
 
 const storedOn =
   (fga: Pick<Fga, 'read'>) =>
@@ -179,4 +188,54 @@ function problemOf({ isComplete, failed, directory }: SyncReport): string | unde
     ...(failed.length === 0 ? [] : [`${pluralize(failed.length, 'item')} cannot be brought.`]),
   ]
   return problems.length === 0 ? undefined : printable(problems.join(' '))
+}
+
+/** Gives a source its credential and its way out. `open` throws where this process has no such credential. */
+function openOutside(
+  settings: ReadSettings,
+  { row, signal, transaction }: HeldSource,
+  { secrets, outbound, now }: Outside,
+): OpenSettings {
+  const { fetch, counts } = createSourceFetch({
+    outbound,
+    origin: row.origin,
+    perMinute: row.requestsPerMinute,
+    now,
+    sleep: (ms, until) => sleep(ms, undefined, { signal: until }),
+    signal,
+  })
+  return {
+    origin: settings.origin,
+    verifiesAddresses: settings.verifiesAddresses,
+    open: (opening) => settings.open({ ...opening, fetch, secret: secretOf(row, secrets) }),
+    [Symbol.asyncDispose]: () => noteRequests(transaction, row.id, counts),
+  }
+}
+
+/** For exactly this kind and origin, also where what is stored names something else. */
+function secretOf(
+  { kind, origin, secret: name }: SourceRow,
+  secrets: readonly RegisteredSecret[],
+): string | undefined {
+  if (name === undefined) return undefined
+  const value = entryFor(secrets, { name, kind, origin })?.value
+  if (value === undefined)
+    throw new SourceUnavailable(`SOURCE_SECRETS has no entry ${name} for the kind ${kind} at ${origin} here.`)
+  return value
+}
+
+/** Also of a reading that failed; one that lost its lease counts nothing. */
+const noteRequests = async (
+  transaction: HeldSource['transaction'],
+  id: string,
+  { requests, throttled }: SourceFetchCounts,
+): Promise<void> => {
+  if (requests === 0) return
+  await transaction((sql) =>
+    sql.query('update sources set requests = requests + $2, throttled = throttled + $3 where id = $1', [
+      id,
+      requests,
+      throttled,
+    ]),
+  ).catch(() => undefined)
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { readTokens } from '../../src/embed/tokens.ts'
 import { type Chunk, type ChunkOptions, chunk } from '../../src/ingest/chunk.ts'
-import { parseMarkdown } from '../../src/ingest/parse/markdown.ts'
+import { parseMarkdown } from '../../src/ingest/parse/document.ts'
 import type { Block, Parsed } from '../../src/ingest/parse/parsed.ts'
 import { parseJson, parsePlain } from '../../src/ingest/parse/text.ts'
 import { localModel } from '../support/model.ts'

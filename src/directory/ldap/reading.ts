@@ -1,10 +1,25 @@
 import { readingBounds } from '../reading/bounds.ts'
-import type { ReadGroup, Reading, ReadingOptions, ReadPerson } from '../reading/kind.ts'
+import {
+  defineDirectoryKind,
+  type ReadGroup,
+  type Reading,
+  type ReadingOptions,
+  type ReadPerson,
+} from '../reading/kind.ts'
 import { connectLdap, type LdapConnection } from './connection.ts'
 import { idOf, isActive, oneText } from './entries.ts'
 import { type FoundGroup, readGroups } from './groups.ts'
 import { nameKey } from './names.ts'
-import type { LdapSettings } from './settings.ts'
+import { type LdapSettings, ldapSettings } from './settings.ts'
+
+/** A directory that answers by LDAP (RFC 4511): OpenLDAP, 389, Active Directory. */
+export const ldapKind = defineDirectoryKind({
+  id: 'ldap',
+  settings: ldapSettings,
+  originOf: ({ url }) => url,
+  keyAttributeOf: ({ people }) => people.key,
+  read: readLdap,
+})
 
 const attemptsMax = 3
 

@@ -1,7 +1,6 @@
 import { AppError, asAppError } from '../../kernel/errors.ts'
 import type { Database } from '../../store/sql.ts'
 import { isObject } from './attributes.ts'
-import { resourceTypeOf, schemaResourceOf, serviceProviderConfig, typeCalled } from './discovery.ts'
 import { errorBody, notFound, ScimError, statusOf } from './errors.ts'
 import type { GroupRow, ScimGroups } from './groups.ts'
 import { bulkOperationsMax } from './limits.ts'
@@ -15,7 +14,15 @@ import {
   type ScimCaller,
   type ScimQuery,
 } from './request.ts'
-import { filterable, type ResourceType, resourceTypes } from './schemas.ts'
+import {
+  filterable,
+  type ResourceType,
+  resourceTypeOf,
+  resourceTypes,
+  schemaResourceOf,
+  serviceProviderConfig,
+  typeCalled,
+} from './schemas.ts'
 import type { ScimUsers, UserRow } from './users.ts'
 
 /** SCIM 2.0 (RFC 7643, 7644) for one directory at a time. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { keycloakKind } from '../../../src/directory/keycloak/kind.ts'
+import { keycloakKind } from '../../../src/directory/keycloak/reading.ts'
 import { type ReadingBounds, readingBounds } from '../../../src/directory/reading/bounds.ts'
 import { startTestIssuer, type TestIssuer } from '../../support/issuer.ts'
 import { openRealm, type Realm } from '../../support/keycloak.ts'

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ldapKind } from '../../../src/directory/ldap/kind.ts'
+import { ldapKind } from '../../../src/directory/ldap/reading.ts'
 import { type ReadingBounds, readingBounds } from '../../../src/directory/reading/bounds.ts'
 import type { Reading } from '../../../src/directory/reading/kind.ts'
 import { certificateFor } from '../../support/certificate.ts'

@@ -38,18 +38,17 @@ export class Acl {
   readonly accounts: WikiPermissions['accounts']
   readonly #levels = new Map<string, OpenLevel>()
   readonly #keys: readonly ReadonlySet<string>[]
-  readonly #unclear = new Map<string, string>()
+  readonly #unclear = new Set<string>()
 
   constructor({ entries, accounts }: WikiPermissions) {
     this.accounts = accounts
     this.#keys = accounts.map(({ names }) => new Set([everybody, ...names.map(keyOf)]))
     for (const entry of entries) {
       const key = keyOf(entry[1])
-      const may = saysOf(entry)
-      if (typeof may === 'string')
+      const may = mayRead(entry)
+      if (may === undefined)
         this.#noteUnclear(
           entry,
-          may,
           accounts.flatMap((_, index) => (this.isNamed(index, key) ? [index] : [])),
         )
       most(this.#levelAt(entry).shared, key, may === true)
@@ -57,16 +56,17 @@ export class Acl {
     for (const [index, account] of accounts.entries())
       for (const entry of account.entries) {
         if (!this.isNamed(index, keyOf(entry[1]))) continue
-        const may = saysOf(entry)
-        if (typeof may === 'string') this.#noteUnclear(entry, may, [index])
+        const may = mayRead(entry)
+        if (may === undefined) this.#noteUnclear(entry, [index])
         most(this.#levelAt(entry).own, index, may === true)
       }
   }
 
   get unclear(): readonly UnclearEntry[] {
-    return [...this.#unclear].map(([text, why]) => ({
+    return [...this.#unclear].map((text) => ({
       name: `entry ${text}`,
-      problem: `${why} Whom it names reads nothing where it decides.`,
+      problem:
+        'Its permission is no whole number from 0 to 255. Whom it names reads nothing where it decides.',
     }))
   }
 
@@ -106,34 +106,29 @@ export class Acl {
     return level
   }
 
-  #noteUnclear(entry: WikiEntry, why: string, named: readonly number[]): void {
+  #noteUnclear(entry: WikiEntry, named: readonly number[]): void {
     const level = this.#levelAt(entry)
     level.isUnclear = true
     for (const index of named) level.unclear.add(index)
-    this.#unclear.set(printable(entry.join(' ')), why)
+    this.#unclear.add(printable(entry.join(' ')))
   }
 }
 
-/** Whether it lets read; else why nobody knows what the wiki makes of it. */
-function saysOf([, whom, permission]: WikiEntry): boolean | string {
-  const bits = /^\d{1,3}$/.test(permission) ? Number(permission) : Number.NaN
-  if (isVague(whom)) return 'Its name is a number of 16 digits or more.'
-  return bits <= 255 ? bits > 0 : 'Its permission is no whole number from 0 to 255.'
+/** Undefined: it does not say. */
+function mayRead([, , permission]: WikiEntry): boolean | undefined {
+  const number = /^\d{1,3}$/.test(permission) ? Number(permission) : Number.NaN
+  return number <= 255 ? number > 0 : undefined
 }
 
 function most<K>(said: Map<K, boolean>, key: K, may: boolean): void {
   said.set(key, may || said.get(key) === true)
 }
 
-// PHP's manual, "Numeric strings". No name holds a space.
-const number = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i
-
 /**
  * A name as the wiki compares names: PHP's `in_array` without `strict` takes texts that are numbers for the
- * same where the numbers are, such as `7`, `007`, `+7`, `7.0` and `70e-1`.
+ * same where the numbers are, such as `7` and `007`.
  */
-const keyOf = (name: string): string => (number.test(name) ? `#${Number(name)}` : name)
-
-/** Whether PHP may tell this number from another one of the same key: it compares some digit by digit. */
-const isVague = (name: string): boolean =>
-  number.test(name) && !Number.isSafeInteger(Math.trunc(Number(name)))
+export function keyOf(name: string): string {
+  const [, digits, exponent = '0'] = /^(\d+)(?:e(\d{1,2}))?$/i.exec(name) ?? []
+  return digits === undefined ? name : `#${BigInt(digits) * 10n ** BigInt(exponent)}`
+}
