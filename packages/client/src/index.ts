@@ -13,15 +13,19 @@ export type {
   JobList,
   JobSummary,
 } from '@remit/contract/writes'
-export { type AiTool, aiTool } from './adapters/ai-sdk.ts'
 export { type DefinedTool, defineTool, type ToolDefinition, type Who } from './adapters/define-tool.ts'
 export {
+  type AiTool,
+  aiTool,
+  type FunctionCall,
   type LangChainDocument,
   type LangChainTool,
   langChainDocuments,
   langChainTool,
-} from './adapters/langchain.ts'
-export { type FunctionCall, type OpenAiTools, openAiTools, type ToolMessage } from './adapters/openai.ts'
+  type OpenAiTools,
+  openAiTools,
+  type ToolMessage,
+} from './adapters/frameworks.ts'
 export {
   askingRetrieveTool,
   type Cited,
@@ -82,10 +86,11 @@ export { type ApprovalOptions, withApproval } from './tools/with-approval.ts'
 export {
   type ConnectionOptions,
   type ConnectionTool,
+  type DeviceFlowToolOptions,
   type Vault,
   withConnection,
+  withDeviceFlow,
 } from './tools/with-connection.ts'
-export { type DeviceFlowToolOptions, withDeviceFlow } from './tools/with-device-flow.ts'
 export {
   type ClientCredentialsOptions,
   clientCredentials,

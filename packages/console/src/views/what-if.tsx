@@ -8,7 +8,7 @@ import { Heading } from '../parts/heading.tsx'
 import { Part } from '../parts/part.tsx'
 import { ProblemBox } from '../parts/problem.tsx'
 import { useAction, useConsole } from '../use-answer.ts'
-import { ReplicaNote } from './why/replica.tsx'
+import { ReplicaNote } from './why/explain.tsx'
 import './model/model.css'
 
 /** One tuple that a what-if writes or deletes. */

@@ -1,6 +1,6 @@
+import type { Explained, Reason, Replica } from '@remit/contract/explain'
 import './why.css'
 import './tree.css'
-import type { Explained, Reason } from '@remit/contract/explain'
 import type { ComponentChildren } from 'preact'
 import { Asked } from '../../parts/async-answer.tsx'
 import { AskForm, Field, type Inputs } from '../../parts/form.tsx'
@@ -8,7 +8,13 @@ import { Heading } from '../../parts/heading.tsx'
 import { NeverHere } from '../../parts/never-here.tsx'
 import { Time } from '../../parts/time.tsx'
 import { DelegationField } from '../delegations/field.tsx'
-import { ReplicaNote } from './replica.tsx'
+
+const states: Readonly<Record<Replica['state'], string>> = {
+  ready: '',
+  building: 'The index is being built: there is nothing to show from it yet.',
+  behind: 'The index is behind OpenFGA: what is shown from it may be old.',
+  other_model: 'The index follows another model than the one in force.',
+}
 
 const relations = ['can_read', 'can_read_delegated', 'can_be_told', 'viewer', 'owner', 'blocked', 'member']
 
@@ -256,3 +262,11 @@ function About({ reason: { source, written_at: written, condition } }: { readonl
     </span>
   )
 }
+
+/** Nothing where the replica holds what OpenFGA holds. */
+export const ReplicaNote = ({ replica: { state, lag_ms: lagMs } }: { readonly replica: Replica }) =>
+  state === 'ready' ? null : (
+    <p class="warn" role="status">
+      {states[state]} Last read {Math.round(lagMs / 100) / 10} s ago.
+    </p>
+  )

@@ -9,7 +9,7 @@ import { Table } from '../../parts/table.tsx'
 import { usePages } from '../../parts/use-pages.tsx'
 import { Link, withQuery } from '../../router.tsx'
 import { DelegationField } from '../delegations/field.tsx'
-import { ReplicaNote } from './replica.tsx'
+import { ReplicaNote } from './explain.tsx'
 
 /** What every page of such a list has. */
 type Page = Pick<WhoCanPage, keyof NotHere | 'cursor' | 'complete' | 'replica' | 'txn'>

@@ -1,11 +1,39 @@
+import type { Passage, Question } from '@remit/contract/retrieval'
 import { isRemitError } from '../errors/make.ts'
 import { parsedJson } from '../shared/json.ts'
 import type { ToolCall } from '../tools/tool.ts'
 import { type DefinedTool, sessionOf, type Who } from './define-tool.ts'
-import { jsonSchemaOf } from './schema.ts'
+import { type InputSchema, jsonSchemaOf } from './schema.ts'
+
+/** A tool as the AI SDK's `tools` takes it. `execute` throws what the tool throws. */
+export interface AiTool<Args, Result> {
+  readonly description: string
+  readonly inputSchema: InputSchema<Args>
+  readonly execute: (
+    input: Args,
+    options?: { readonly abortSignal?: AbortSignal | undefined },
+  ) => Promise<Result>
+}
+
+/** The two arguments of LangChain's `tool()`: the function, and the fields that describe it. */
+export interface LangChainTool<Result> {
+  readonly func: (input: unknown, config?: { readonly signal?: AbortSignal | undefined }) => Promise<Result>
+  readonly fields: {
+    readonly name: string
+    readonly description: string
+    readonly schema: Record<string, unknown>
+  }
+}
+
+/** A passage in the shape of LangChain's `Document`. */
+export interface LangChainDocument {
+  readonly id: string
+  pageContent: string
+  metadata: Record<string, unknown>
+}
 
 /** One entry of `tools` in a request to the Chat Completions API. */
-export interface FunctionTool {
+interface FunctionTool {
   readonly type: 'function'
   readonly function: {
     readonly name: string
@@ -39,6 +67,46 @@ export interface OpenAiTools {
 }
 
 const forTheModel = new Set(['unknown_tool', 'invalid_arguments', 'invalid_request', 'not_found'])
+
+/**
+ * A tool for the Vercel AI SDK (`tools: {buy: aiTool(buy, session)}`), bound to whom it works for. What it
+ * throws becomes a `tool-error` part, in which the app finds it as it was thrown
+ * (`isRemitError(part.error, 'approval_pending')`).
+ */
+export const aiTool = <Args, Result>(
+  tool: DefinedTool<Args, Result>,
+  sessionSource: Who,
+): AiTool<Args, Result> => ({
+  description: tool.description,
+  inputSchema: tool.input,
+  execute: async (input, options) =>
+    tool.call(input, sessionOf(sessionSource), { signal: options?.abortSignal }),
+})
+
+/**
+ * What LangChain's `tool(func, fields)` takes, bound to whom it works for. What it throws goes through
+ * `invoke`.
+ */
+export const langChainTool = <Result>(
+  tool: DefinedTool<unknown, Result>,
+  sessionSource: Who,
+): LangChainTool<Result> => ({
+  func: async (input, config) => tool.call(input, sessionOf(sessionSource), { signal: config?.signal }),
+  fields: { name: tool.name, description: tool.description, schema: jsonSchemaOf(tool.input) },
+})
+
+/**
+ * What a LangChain retriever's `_getRelevantDocuments` does, for whom it works. `question` holds the rest of
+ * what to ask.
+ */
+export const langChainDocuments =
+  (sessionSource: Who, question: Omit<Question, 'query' | 'embedding'> = {}) =>
+  async (query: string): Promise<LangChainDocument[]> =>
+    (await sessionOf(sessionSource).retrieve({ ...question, query })).results.map(documentOf)
+
+function documentOf({ chunk_id: id, text: pageContent, ...about }: Passage): LangChainDocument {
+  return { id, pageContent, metadata: { ...about } }
+}
 
 /** Tools for OpenAI's chat completions, and for whatever speaks them, bound to whom they work for. */
 export function openAiTools(
