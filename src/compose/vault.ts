@@ -21,7 +21,7 @@ import {
 import { createLiveTokens } from '../delegation/vault/tokens.ts'
 import type { App } from '../http/env.ts'
 import type { RequireSession } from '../http/middleware/session.ts'
-import { connectionRoutes } from '../http/routes/vault/connections.ts'
+import { connectionRoutes } from '../http/routes/vault/vault.ts'
 import { createCookie } from '../http/sign-in/cookies.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { createSeal } from '../store/encryption.ts'

@@ -10,8 +10,7 @@ import {
 } from './batch-queue.ts'
 import { type Counting, createCounter } from './counting.ts'
 import { type Embedder, EmbeddingError, type EmbedOptions, type EmbedPassagesOptions } from './embedder.ts'
-import { CallFailure, isolate } from './isolate.ts'
-import { readVectors } from './remote-answer.ts'
+import { CallFailure, isolate, readVectors } from './isolate.ts'
 
 export interface RemoteEmbedderOptions {
   /** Of any endpoint that speaks OpenAI's `POST {baseUrl}/embeddings`. */

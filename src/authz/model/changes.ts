@@ -26,9 +26,8 @@ import {
   readPlan,
 } from './plan-store.ts'
 import { hold, showsMore, whatFails } from './plan-tests.ts'
-import type { Texts } from './texts.ts'
+import { candidateOf, type Texts, type WantedModel } from './texts.ts'
 import type { TruthTable } from './truth-table.ts'
-import { candidateOf, type WantedModel } from './wanted.ts'
 
 /** What applying a plan came to. */
 export type Applied =

@@ -4,8 +4,16 @@ import type { Database } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
 import { type Fields, type FieldType, type Filter, filterSql } from '../filter.ts'
-import { bytesOf, type Column, equalities, keepEqual, readColumn, renewColumns } from './column.ts'
-import { type MetadataSnapshot, readMetadataChanges } from './metadata-changes.ts'
+import {
+  bytesOf,
+  type Column,
+  equalities,
+  keepEqual,
+  type MetadataSnapshot,
+  readColumn,
+  readMetadataChanges,
+  renewColumns,
+} from './column.ts'
 import { type Content, contentIn } from './visible.ts'
 
 /**

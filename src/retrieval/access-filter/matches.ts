@@ -6,13 +6,8 @@ import type { Database, SqlValue } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
 import { type Fields, type Filter, filterSql } from '../filter.ts'
+import { type MetadataChanges, type MetadataSnapshot, numbersIn, readMetadataChanges } from './column.ts'
 import { createColumns } from './columns.ts'
-import {
-  type MetadataChanges,
-  type MetadataSnapshot,
-  numbersIn,
-  readMetadataChanges,
-} from './metadata-changes.ts'
 import { type Content, contentOf, narrowed } from './visible.ts'
 
 /**

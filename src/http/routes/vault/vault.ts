@@ -1,18 +1,33 @@
 import { z } from '@hono/zod-openapi'
 import { text } from '@remit/contract/text'
+import { vaultAnswerSchema, vaultRequestSchema } from '@remit/contract/vault-schemas'
 import type { MiddlewareHandler } from 'hono'
 import type { Agreement, ConnectionOwner } from '../../../delegation/vault/connect.ts'
+import { toVaultRequest, type VaultFetch } from '../../../delegation/vault/fetch.ts'
 import type { OwnConnection } from '../../../delegation/vault/own-connections.ts'
 import type { Provider } from '../../../delegation/vault/provider.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import { type App, type AppContext, type AppEnv, createRouter, reply } from '../../env.ts'
+import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
 import { createLimits } from '../../middleware/limits.ts'
 import { wantsPage } from '../../middleware/session.ts'
 import { connectionsPage, isDone } from '../../pages/connections.ts'
 import { showPage } from '../../pages/show.ts'
-import { answerOf, bodyOf, id, json, objectOf, problems, sessionRoute } from '../../schemas.ts'
+import { answerOf, bearerRoute, bodyOf, id, json, objectOf, problems, sessionRoute } from '../../schemas.ts'
 import { type ConnectionFaces, type ConnectionRoutesDeps, connectionFormRoutes } from './connections-forms.ts'
+
+const fetchBytesMax = 1_048_576
+
+// Made anew: only what is made after the library extended zod can be named in the contract.
+const fetchBody = vaultRequestSchema.clone().openapi('VaultFetchRequest')
+
+const fetchAnswer = vaultAnswerSchema.clone().openapi('VaultFetchAnswer')
+
+interface VaultFetchRouteDeps {
+  readonly fetch: VaultFetch
+  readonly requireBearer: RequireBearer
+}
 
 const bodyBytesMax = 16 * 1024
 
@@ -172,3 +187,21 @@ const toWire = (ownConnection: OwnConnection) => ({
   agents: ownConnection.agents.map(({ agent, client, rules }) => ({ agent, client, rules: rules.map(copy) })),
   created_at: ownConnection.createdAt.toISOString(),
 })
+
+/** `POST /vault/fetch`: one call to a third party with the person's token, which the agent never holds. */
+export function vaultFetchRoutes({ fetch, requireBearer }: VaultFetchRouteDeps): App {
+  const route = bearerRoute('post', '/vault/fetch', {
+    summary: 'Call an API of others with an account that the person linked',
+    // Not ended at the deadline of readings: what was sent may have happened, and its outcome has to be told.
+    middleware: [requireBearer({ kinds: ['agent'], scopes: ['vault.use'] }), ...jsonBody(fetchBytesMax)],
+    request: { body: bodyOf(fetchBody) },
+    responses: {
+      200: json('What the provider answered, with whatever status', fetchAnswer),
+      ...problems(404, 409, 504),
+    },
+  })
+  return createRouter().openapi(route, async (c) => {
+    const answered = await fetch(c.get('principal'), toVaultRequest(c.req.valid('json')))
+    return c.json({ ...answered, txn: c.get('txn') }, 200)
+  })
+}
