@@ -1179,6 +1179,11 @@ create table source_hooks (
   constraint source_hooks_source_fkey FOREIGN KEY (source) REFERENCES sources(id) ON DELETE CASCADE
 );
 
+create table source_ids (
+  id text not null,
+  constraint source_ids_pkey PRIMARY KEY (id)
+);
+
 create table source_items (
   source text not null,
   document text not null,

@@ -242,11 +242,20 @@ function timingOf(proposal: SourceProposal, kind: SourceKind): Required<Timing> 
 
 type Timing = Pick<SourceProposal, 'pollSeconds' | 'crawlSeconds' | 'maxAgeSeconds' | 'purgeDays'>
 
-/** No other source and no service writes where a source files its documents, or groups under its prefix. */
+/**
+ * No source had the id before: what was lent or granted by its items' ids would be this one's. No other source
+ * and no service writes where a source files its documents, or groups under its prefix.
+ */
 async function assertFree(
   sql: Sql,
   { id, collections }: { readonly id: string; readonly collections: readonly string[] },
 ): Promise<void> {
+  const [ended] = await sql.query('select from source_ids where id = $1', [id])
+  if (ended !== undefined)
+    throw invalid(
+      'id',
+      `There was a source ${id}. What people lent or were granted of it would count for another one: choose another id.`,
+    )
   const [other] = await sql.query<{ name: string }>(
     `select 'The source ' || id as name from sources where collections && $1 and id <> $2
      union all select 'The service ' || name from services where collections && $1 and name <> 'source/' || $2 limit 1`,

@@ -227,7 +227,12 @@ async function turn(dependencies: SourceRunnerDeps, held: HeldSource): Promise<v
       await removeAll(purging)
       await services.remove(name, { assertCurrent: assertHeld })
       await held.transaction((sql) =>
-        sql.query(`delete from sources where id = $1 and state = 'removing'`, [id]),
+        sql.query(
+          `with removed as (
+             delete from sources where id = $1 and state = 'removing' returning id, confirmed_by)
+           insert into source_ids (id) select id from removed where confirmed_by is not null on conflict do nothing`,
+          [id],
+        ),
       )
       return
     }

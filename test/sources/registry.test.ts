@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Service } from '../../src/delegation/registry/services.ts'
 import { openSourceWorld, type SourceWorld } from './world.ts'
@@ -154,7 +155,16 @@ describe('who administers sources', () => {
     const members: unknown[] = []
     for await (const tuple of at.world.service.fga.read({ object: 'group:wiki/team' })) members.push(tuple)
     expect(members).toEqual([])
-    // Its id is free again.
-    expect((await propose({})).status).toBe(200)
+    // What was lent by the ids of its items would be another one's.
+    expect(await propose({})).toMatchObject({
+      status: 422,
+      body: { code: 'invalid_request', field: 'id', detail: expect.stringContaining('choose another id') },
+    })
+    expect((await propose({ id: 'wiki-2' })).status).toBe(200)
+    // So it is after an upgrade, of what was removed before.
+    const migration = await readFile('migrations/0127_source_ids.sql', 'utf8')
+    await at.world.database.query('delete from source_ids')
+    await at.world.database.query(migration.slice(migration.indexOf('insert into')))
+    expect(await at.world.database.query('select id from source_ids')).toEqual([{ id: 'wiki' }])
   })
 })

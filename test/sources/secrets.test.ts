@@ -83,6 +83,7 @@ beforeEach(async () => {
   asked.length = 0
   await world.database.query(`update sources set state = 'removing', next_at = now()`)
   await world.service.sources.runDue()
+  await world.database.query('delete from source_ids')
 })
 
 const post = async (user: string, path: string, body: object) => {

@@ -129,6 +129,7 @@ export async function openSourceWorld({
       await service.sources.runDue()
       const [left] = await database.query<{ sources: number }>('select count(*) as sources from sources')
       if (left?.sources !== 0) throw new Error(`A source stays: ${JSON.stringify(world.logged.slice(-3))}`)
+      await database.query('delete from source_ids')
     },
     async age(seconds) {
       await database.query(

@@ -64,3 +64,14 @@ test('remit source people prints who is who, all pages of it; link, confirm-link
   const json = await remit('source', 'people', 'intranet', '--state', 'linked', '--json', '--user', 'dan')
   expect(JSON.parse(json.out[0] ?? '')).toMatchObject({ account: '8', linked_by: 'people', held: false })
 })
+
+test('remit source add names the id that a removed source had', async () => {
+  const settings = join(folder, 'settings.json')
+  await writeFile(settings, '{}')
+  expect((await remit('source', 'remove', 'intranet', '--user', 'dan')).code).toBe(0)
+  await at.directory.service.sources.runDue()
+  const flags = ['--kind', 'intranet', '--collection', 'intranet', '--settings', settings, '--user', 'dan']
+  const { code, said } = await remit('source', 'add', 'intranet', ...flags)
+  expect(code).not.toBe(0)
+  expect(said).toMatch(/There was a source intranet\. .*\(id\)/)
+})

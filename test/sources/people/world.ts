@@ -136,6 +136,7 @@ export async function openPeopleWorld(backend?: Pick<Backend, 'database' | 'open
       const [left] = await database.query<{ sources: number }>('select count(*) as sources from sources')
       if (left?.sources !== 0)
         throw new Error(`A source stays: ${JSON.stringify(directory.logged.slice(-3))}`)
+      await database.query('delete from source_ids')
     },
     [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose](),
   }
