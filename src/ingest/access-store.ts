@@ -60,8 +60,13 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
 }
 
 /** Of groups that are named on what has no tags. */
-export const groupPlacesOf = (entries: readonly Entry[], wanted: Entry['operation']): readonly TupleKey[] =>
-  entries.flatMap(({ tuple, operation }) => (operation === wanted && isGroupPlace(tuple) ? [tuple] : []))
+export const groupPlacesOf = (
+  entries: readonly Entry[],
+  wantedOperation: Entry['operation'],
+): readonly TupleKey[] =>
+  entries.flatMap(({ tuple, operation }) =>
+    operation === wantedOperation && isGroupPlace(tuple) ? [tuple] : [],
+  )
 
 async function fileNew(sql: Sql, entries: readonly Entry[]): Promise<FgaObject[]> {
   const filed: FgaObject[] = []

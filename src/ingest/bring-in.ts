@@ -87,10 +87,10 @@ async function readAndBringIn(
 /** Those with few passages first: they wait for none that has many. */
 async function goOn(context: IngestContext, some: readonly Read[], run: Run): Promise<void> {
   const { keep, end } = run
-  const { read, refused, failed, gone } = sorted(some)
+  const { read, refused: refusedReads, failed, gone: goneRevisions } = sorted(some)
   for (const { error } of failed) keep(error)
   await end(
-    [...gone, ...refused.map(({ revision }) => revision)],
+    [...goneRevisions, ...refusedReads.map(({ revision }) => revision)],
     // Content that cannot be read was read to its end all the same.
     true,
   )
@@ -104,24 +104,24 @@ async function goOn(context: IngestContext, some: readonly Read[], run: Run): Pr
       .then((staged) => publishStaged(context, staged, run))
       .catch(keep)
   // Last: these may wait for somebody's lock.
-  for (const { revision, error } of refused) await run.onRefused(revision, error).catch(keep)
-  for (const revision of gone) await run.onSuperseded(revision).catch(keep)
+  for (const { revision, error } of refusedReads) await run.onRefused(revision, error).catch(keep)
+  for (const revision of goneRevisions) await run.onSuperseded(revision).catch(keep)
 }
 
 /** What came of each. */
 function sorted(some: readonly Read[]) {
   const read: ReadWell[] = []
-  const refused: { readonly revision: Revision; readonly error: ParseError }[] = []
+  const refusedReads: { readonly revision: Revision; readonly error: ParseError }[] = []
   const failed: { readonly revision: Revision; readonly error: unknown }[] = []
-  const gone: Revision[] = []
+  const goneRevisions: Revision[] = []
   for (const one of some) {
     const { revision } = one
     if ('passages' in one) read.push(one)
-    else if (!('error' in one)) gone.push(revision)
-    else if (one.error instanceof ParseError) refused.push({ revision, error: one.error })
+    else if (!('error' in one)) goneRevisions.push(revision)
+    else if (one.error instanceof ParseError) refusedReads.push({ revision, error: one.error })
     else failed.push({ revision, error: one.error })
   }
-  return { read, refused, failed, gone }
+  return { read, refused: refusedReads, failed, gone: goneRevisions }
 }
 
 /** Gives those that are staged. Nothing here holds what was read of them any more. */
@@ -164,15 +164,15 @@ async function embedEach(
   texts: Texts,
   signal: AbortSignal,
 ): Promise<{ readonly embedded: readonly ReadRevision[]; readonly failed: readonly unknown[] }> {
-  const settled = await Promise.allSettled(
+  const outcomes = await Promise.allSettled(
     read.flatMap(({ revision }) => {
       const prepared = texts.get(revision)?.prepared
       return prepared === undefined ? [] : [embedOne(revision, prepared)]
     }),
   )
   return {
-    embedded: settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])),
-    failed: settled.flatMap((one): unknown[] => (one.status === 'rejected' ? [one.reason] : [])),
+    embedded: outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])),
+    failed: outcomes.flatMap((one): unknown[] => (one.status === 'rejected' ? [one.reason] : [])),
   }
 
   async function embedOne(revision: Revision, prepared: Prepared): Promise<ReadRevision> {

@@ -127,14 +127,14 @@ async function receive(
     uncounted = 0
     if (batch.length > 0) {
       await rests.take(signal)
-      const { refused, queued } = await acceptDocuments(context, writer, {
+      const { refused: newlyRefused, queued } = await acceptDocuments(context, writer, {
         jobId,
         items: batch,
         onRefused: 'note',
         begin: (sql) => stillReceiving(sql, jobId),
         signal,
       })
-      refusedCount += refused
+      refusedCount += newlyRefused
       rests.added(queued)
     }
     batch = []

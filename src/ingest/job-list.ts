@@ -92,14 +92,14 @@ export async function listJobs(
 }
 
 function toListed(row: Row, now: number): ListedJob {
-  const { id, owner, kind, createdAt, total, done, failed } = row
+  const { id, owner, kind, createdAt, total, done: doneCount, failed } = row
   return {
     id,
     owner,
     kind,
     state: stateOf(row),
     createdAt,
-    done,
+    done: doneCount,
     failed,
     total,
     ...progressOf(row, now),

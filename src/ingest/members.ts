@@ -40,7 +40,7 @@ export const membersAtOnce = 90
 export async function settleMembers<Member extends UnsettledMember>(
   context: IngestContext,
   caller: Caller,
-  { group, next, settled }: MemberSource<Member>,
+  { group, next, settled: onSettled }: MemberSource<Member>,
 ): Promise<void> {
   await context.documentLocks.hold([group], async (hold) => {
     const failed: string[] = []
@@ -54,7 +54,7 @@ export async function settleMembers<Member extends UnsettledMember>(
       const isGiving = members.some(({ isMember }) => isMember)
       const entries = members.map((member) => entryOf(group, member))
       await writeChange(context, isGiving ? context.allowList() : undefined, hold, caller.writer, entries)
-      await hold.transaction((sql) => settled(sql, members))
+      await hold.transaction((sql) => onSettled(sql, members))
     }
     for (;;) {
       const members = await next(context.database, { except: failed })

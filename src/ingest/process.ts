@@ -36,11 +36,11 @@ export async function processRevisions(
   tasks: readonly RevisionTask[],
   processing: Processing,
 ): Promise<void> {
-  const { signal, done } = processing
+  const { signal, done: onDone } = processing
   const { database, failures, log } = context
   const ended = async (some: readonly RevisionTask[]): Promise<void> => {
     for (const task of some) failures.ended(keyOf(task))
-    await done(some)
+    await onDone(some)
     for (const task of some) open.delete(task)
   }
   const [task, ...others] = tasks

@@ -30,9 +30,9 @@ const largeMax = 2
  * be more: so at most `sizeMax`, `largeFrom` for each batch and two large ones are held.
  */
 export function createReadBudget(sizeMax: number, largeFrom: number): ReadBudget {
-  let held = 0
+  let heldSize = 0
   /** Of that, what was read and waits to be stored. */
-  let known = 0
+  let readSize = 0
   const largeOwners = new Set<string>()
   const waiting = new Set<() => void>()
   const tryAll = (): void => {
@@ -46,12 +46,12 @@ export function createReadBudget(sizeMax: number, largeFrom: number): ReadBudget
       let isHeld = true
       let isRead = false
       shares += 1
-      held += size
+      heldSize += size
       return {
         resize(next) {
           if (!isHeld) return
-          held += next - size
-          known += next - (isRead ? size : 0)
+          heldSize += next - size
+          readSize += next - (isRead ? size : 0)
           size = next
           isRead = true
           tryAll()
@@ -60,8 +60,8 @@ export function createReadBudget(sizeMax: number, largeFrom: number): ReadBudget
           if (!isHeld) return
           isHeld = false
           shares -= 1
-          held -= size
-          if (isRead) known -= size
+          heldSize -= size
+          if (isRead) readSize -= size
           tryAll()
         },
       }
@@ -81,7 +81,7 @@ export function createReadBudget(sizeMax: number, largeFrom: number): ReadBudget
     }
     const fits = (size: number): boolean => {
       if (size > largeFrom) return largeOwners.size < largeMax && !largeOwners.has(owner)
-      return held + size <= sizeMax || (shares === 0 && known <= sizeMax)
+      return heldSize + size <= sizeMax || (shares === 0 && readSize <= sizeMax)
     }
     return {
       async take(size, signal) {

@@ -47,16 +47,16 @@ export async function* readEach(
   run: Reading,
 ): AsyncGenerator<readonly Read[]> {
   let read: Read[] = []
-  let told = Promise.withResolvers<void>()
+  let arrival = Promise.withResolvers<void>()
   let isOver = false
   const all = readAll(context, revisions, run, (one) => {
     read.push(one)
-    told.resolve()
+    arrival.resolve()
   }).finally(() => {
     isOver = true
   })
   for (;;) {
-    await Promise.race([told.promise, all])
+    await Promise.race([arrival.promise, all])
     const lingered = new AbortController()
     if (!isOver)
       await Promise.race([
@@ -65,7 +65,7 @@ export async function* readEach(
       ]).finally(() => lingered.abort())
     const some = read
     read = []
-    told = Promise.withResolvers()
+    arrival = Promise.withResolvers()
     if (some.length > 0) yield some
     if (isOver && read.length === 0) return
   }

@@ -51,16 +51,16 @@ export function reconcileObjects(
     )
     const purges = new Map(marks.map(({ object, purge }) => [object, purge]))
     const tagsByObject = await readTags(database, objects)
-    const settled = await settleAtOnce(objects, readsAtOnce, (object) => {
+    const outcomes = await settleAtOnce(objects, readsAtOnce, (object) => {
       const desiredTuples = (tagsByObject.get(object) ?? []).map((tag) => toTuple(object, tag))
       return differenceOf(fga, allowList, object, desiredTuples, purges.get(object) ?? false)
     })
-    const reconciled = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+    const reconciled = outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
     await hold.writeEach(reconciled.map(({ added, removed }) => ({ writes: added, deletes: removed })))
-    const done = new Set<string>(objects.filter((_, nth) => settled[nth]?.status === 'fulfilled'))
-    const doneMarks = marks.filter(({ object }) => done.has(object))
+    const doneObjects = new Set<string>(objects.filter((_, nth) => outcomes[nth]?.status === 'fulfilled'))
+    const doneMarks = marks.filter(({ object }) => doneObjects.has(object))
     if (doneMarks.length > 0) await hold.transaction((sql) => unmark(sql, doneMarks))
-    for (const one of settled) if (one.status === 'rejected') throw one.reason
+    for (const one of outcomes) if (one.status === 'rejected') throw one.reason
     return reconciled
   })
 }
@@ -84,9 +84,9 @@ async function settleAtOnce<T, R>(
 ): Promise<PromiseSettledResult<R>[]> {
   const results: PromiseSettledResult<R>[] = []
   for (let offset = 0; offset < items.length; offset += atOnce) {
-    const settled = await Promise.allSettled(items.slice(offset, offset + atOnce).map(map))
-    results.push(...settled)
-    if (settled.every(({ status }) => status === 'rejected')) break
+    const outcomes = await Promise.allSettled(items.slice(offset, offset + atOnce).map(map))
+    results.push(...outcomes)
+    if (outcomes.every(({ status }) => status === 'rejected')) break
   }
   return results
 }

@@ -14,7 +14,7 @@ export interface ReembedOptions {
   readonly embedder: Embedder
   /** A fresh id for the record. */
   readonly newTxn: () => string
-  readonly onProgress?: (done: number, total: number) => void
+  readonly onProgress?: (doneCount: number, total: number) => void
   /** Passages between two commits. A kill loses at most four times as many. Defaults to 256. */
   readonly batchSize?: number
 }

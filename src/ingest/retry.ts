@@ -73,13 +73,13 @@ async function retryAsRead(
   const { failed, retriedAs } = found
   if (failed === undefined && retriedAs !== undefined) return { jobId: retriedAs, owner, isRepeated: true }
   if (failed === undefined) return undefined
-  const held = await readHeld(database, failed)
-  if (held === undefined) return undefined
-  if (held === null)
+  const content = await readHeld(database, failed)
+  if (content === undefined) return undefined
+  if (content === null)
     throw new AppError('conflict', { public: 'The content is held no longer. Send the document again.' })
-  const input = await inputOf(database, id, collection, held)
+  const input = await inputOf(database, id, collection, content)
   const jobId = newId()
-  const hasBegun = await accept(context, retrying, { jobId, owner, input, failed, held })
+  const hasBegun = await accept(context, retrying, { jobId, owner, input, failed, held: content })
   return hasBegun ? { jobId, owner, isRepeated: false } : undefined
 }
 
@@ -99,9 +99,9 @@ class ChangedError extends Error {}
 async function accept(
   context: IngestContext,
   { by, isAdministrator, signal }: Retrying,
-  { jobId, owner, input, failed, held }: Begun,
+  { jobId, owner, input, failed, held: content }: Begun,
 ): Promise<boolean> {
-  let taken: Taken | undefined
+  let takenRow: Taken | undefined
   try {
     await acceptDocuments(
       context,
@@ -112,8 +112,8 @@ async function accept(
         onRefused: 'throw',
         signal,
         async begin(sql) {
-          taken = await takeFailed(sql, failed, held)
-          if (taken === undefined) throw new ChangedError()
+          takenRow = await takeFailed(sql, failed, content)
+          if (takenRow === undefined) throw new ChangedError()
           await insertJob(sql, { id: jobId, owner, kind: 'retry' })
           await record(sql, by, {
             event: 'document_retried',
@@ -121,7 +121,7 @@ async function accept(
             revision: failed.revision,
           })
         },
-        end: (sql) => carryOver(sql, failed, taken),
+        end: (sql) => carryOver(sql, failed, takenRow),
       },
     )
     return true
@@ -141,18 +141,26 @@ async function accept(
 async function carryOver(
   sql: Sql,
   { docNo, tries }: FailedRevision,
-  taken: Taken | undefined,
+  takenRow: Taken | undefined,
 ): Promise<void> {
   await sql.query(
     `update revisions set tries = $2, deaths = $3 where doc_no = $1
      and revision = (select accepted_revision from documents where doc_no = $1)`,
-    [docNo, tries + 1, taken?.isSuspect === true ? 1 : 0],
+    [docNo, tries + 1, takenRow?.isSuspect === true ? 1 : 0],
   )
-  await sql.query('update documents set listed_item = $2 where doc_no = $1', [docNo, taken?.listedItem ?? 0])
+  await sql.query('update documents set listed_item = $2 where doc_no = $1', [
+    docNo,
+    takenRow?.listedItem ?? 0,
+  ])
 }
 
-async function inputOf(sql: Sql, id: string, collection: string, held: HeldContent): Promise<DocumentInput> {
-  const { bytes, title, uri, mimeType, metadata, updatedAt, version } = held
+async function inputOf(
+  sql: Sql,
+  id: string,
+  collection: string,
+  content: HeldContent,
+): Promise<DocumentInput> {
+  const { bytes, title, uri, mimeType, metadata, updatedAt, version } = content
   return {
     id,
     collection,
@@ -160,7 +168,7 @@ async function inputOf(sql: Sql, id: string, collection: string, held: HeldConte
     content_base64: Buffer.from(bytes).toString('base64'),
     mime_type: mimeType,
     metadata: metadata as DocumentInput['metadata'],
-    access: await accessOf(sql, id, held),
+    access: await accessOf(sql, id, content),
     ...(uri !== null && { uri }),
     ...(updatedAt !== null && { updated_at: updatedAt.toISOString() }),
     ...(version !== null && { version }),

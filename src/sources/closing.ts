@@ -23,13 +23,13 @@ export function createClosing(
   now: () => number,
   pageSize: number = pageSizeDefault,
 ): () => Promise<void> {
-  const seen = new Map<string, { readonly fresh: string; readonly at: number }>()
+  const lastSeen = new Map<string, { readonly fresh: string; readonly at: number }>()
   return async () => {
     for (const { id, fresh } of await readFreshness(sql)) {
-      const last = seen.get(id)
+      const last = lastSeen.get(id)
       if (last?.fresh === fresh && now() - last.at < lookAgainMs) continue
       await closeWhatIsOld(sql, id, pageSize)
-      seen.set(id, { fresh, at: now() })
+      lastSeen.set(id, { fresh, at: now() })
     }
   }
 }

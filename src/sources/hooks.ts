@@ -87,8 +87,8 @@ const digestBytes = 32
 function isSignedBy(secret: string, { body, signature = '' }: HookCall): boolean {
   const expected = createHmac('sha256', secret).update(body).digest()
   const [, digits] = /^sha256=([0-9a-f]{64})$/.exec(signature) ?? []
-  const given = digits === undefined ? new Uint8Array(digestBytes) : Buffer.from(digits, 'hex')
-  return timingSafeEqual(expected, given) && digits !== undefined
+  const givenDigest = digits === undefined ? new Uint8Array(digestBytes) : Buffer.from(digits, 'hex')
+  return timingSafeEqual(expected, givenDigest) && digits !== undefined
 }
 
 // Between the end of a reading and the one that calls made meanwhile wake.

@@ -44,7 +44,7 @@ interface OpenSettings extends AsyncDisposable, Pick<ReadSettings, 'origin' | 'v
  * reason.
  */
 export async function readOnce({
-  held,
+  held: heldSource,
   actor,
   ingest,
   kinds,
@@ -54,11 +54,11 @@ export async function readOnce({
   addresses,
   ...outside
 }: ReadOnceDeps): Promise<Outcome> {
-  const { row, beganAt, signal, transaction } = held
+  const { row, beganAt, signal, transaction } = heldSource
   const { id, collections, crawledAt, crawlWantedAt } = row
   const kind = kinds.get(row.kind)
   if (kind === undefined) throw new AppError('internal_error', { public: `No kind ${row.kind} is there.` })
-  await using settings = openOutside(kind.read(row.settings), held, outside)
+  await using settings = openOutside(kind.read(row.settings), heldSource, outside)
   // What the machine allows may have changed since, and what is stored could have been written by anybody.
   if (settings.origin !== row.origin || !origins.includes(row.origin))
     throw new AppError('forbidden', { public: `${row.origin} is none of SOURCE_ORIGINS.` })
@@ -86,8 +86,8 @@ export async function readOnce({
     source: id,
     addresses,
     verifiesAddresses,
-    onNobody: (gone) => {
-      nobody = gone
+    onNobody: (nobodies) => {
+      nobody = nobodies
     },
     actor,
     transaction,
@@ -108,12 +108,12 @@ export async function readOnce({
     onDirectory: confirmGroups,
     stored: { on: storedOn(fga), isAll: isCompared },
   })
-  await noteFailed(held, report)
+  await noteFailed(heldSource, report)
   if (report.isComplete) {
     // Of whom something could not be taken away, who is kept out stays so.
     const stuck = new Set(report.directory?.failed.map(({ tuple }) => tuple.split(' ')[0]))
-    const gone = nobody.filter(({ subject }) => !stuck.has(subject))
-    await transaction((sql) => noteTakenAway(sql, id, gone))
+    const clearedNobodies = nobody.filter(({ subject }) => !stuck.has(subject))
+    await transaction((sql) => noteTakenAway(sql, id, clearedNobodies))
   }
   const crawlBeganAt = state.crawlBeganAt()
   return {

@@ -135,8 +135,10 @@ export function createSources(dependencies: SourcesDeps): Sources {
           [id, who.subject],
         )
       }),
-    set: (who, id, wanted) =>
-      changeSource(database, id, (sql, row) => proposeChange(dependencies, sql, { row, who, wanted })),
+    set: (who, id, proposal) =>
+      changeSource(database, id, (sql, row) =>
+        proposeChange(dependencies, sql, { row, who, wanted: proposal }),
+      ),
     change: async (id) => readChange(database, await findSource(database, id)),
     list: () => listSources(database),
     get: (id) => findSource(database, id),

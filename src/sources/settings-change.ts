@@ -39,17 +39,21 @@ export async function readChange(sql: Sql, row: SourceRow): Promise<ProposedChan
 export async function proposeChange(
   dependencies: ChangeDeps,
   sql: Sql,
-  { row, who, wanted }: { readonly row: SourceRow; readonly who: RecordActor; readonly wanted: Wanted },
+  {
+    row,
+    who,
+    wanted: proposal,
+  }: { readonly row: SourceRow; readonly who: RecordActor; readonly wanted: Wanted },
 ): Promise<void> {
   if (!takesChanges(row)) throw new AppError('conflict', { public: `This source is ${row.state}.` })
   const kind = kindOf(dependencies, row)
-  const { origin, system } = readAllowed(dependencies, kind, wanted)
+  const { origin, system } = readAllowed(dependencies, kind, proposal)
   assertSameSystem(kind, row, system)
   await sql.query(
     `insert into source_changes (source, origin, settings, secret, proposed_by) values ($1, $2, $3::jsonb, $4, $5)
      on conflict (source) do update set origin = excluded.origin, settings = excluded.settings,
        secret = excluded.secret, proposed_by = excluded.proposed_by, proposed_at = excluded.proposed_at`,
-    [row.id, origin, JSON.stringify(wanted.settings), wanted.secret ?? null, who.subject],
+    [row.id, origin, JSON.stringify(proposal.settings), proposal.secret ?? null, who.subject],
   )
   await record(sql, who, { event: 'source_change_proposed', source: row.id, origin })
 }

@@ -88,15 +88,15 @@ interface ItemRow {
 }
 
 async function applyUpdate(sql: Sql, id: string, beganAt: Date, update: SyncUpdate): Promise<void> {
-  const { cursor, begun = [], settled: settledIds = [], resettled: againIds = [] } = update
+  const { cursor, begun: begunIds = [], settled: settledIds = [], resettled: againIds = [] } = update
   const { forgotten = [], accesses = [] } = update
   const { tuplesBegun = [], tuplesSettled = [], tuplesForgotten = [] } = update
   if (cursor !== undefined) await sql.query('update sources set cursor = $2 where id = $1', [id, cursor])
-  if (begun.length > 0)
+  if (begunIds.length > 0)
     await sql.query(
       `insert into source_items (source, document) select $1, document from unnest($2::text[]) as begun (document)
        on conflict (source, document) do update set settled = false, missing_at = null`,
-      [id, begun],
+      [id, begunIds],
     )
   if (settledIds.length > 0)
     await sql.query(
@@ -147,7 +147,7 @@ async function applyCrawl(
   sql: Sql,
   id: string,
   beganAt: Date,
-  { crawlCursor, told = [], brought = [] }: Pick<SyncUpdate, 'crawlCursor' | 'told' | 'brought'>,
+  { crawlCursor, told: toldIds = [], brought = [] }: Pick<SyncUpdate, 'crawlCursor' | 'told' | 'brought'>,
 ): Promise<void> {
   if (crawlCursor === null)
     await sql.query(
@@ -156,11 +156,11 @@ async function applyCrawl(
     )
   else if (crawlCursor !== undefined)
     await sql.query('update sources set crawl_cursor = $2 where id = $1', [id, crawlCursor])
-  if (told.length > 0)
+  if (toldIds.length > 0)
     await sql.query(
       `update source_items i set told_in = s.crawl from sources s
        where i.source = $1 and s.id = $1 and i.document = any($2)`,
-      [id, told],
+      [id, toldIds],
     )
   if (brought.length > 0)
     await sql.query(

@@ -52,7 +52,7 @@ export async function settleBlocks(
     relation: 'member',
     object: blockedGroup(source),
   })
-  const kept = (rows[0]?.collections ?? []).map(
+  const keptCollections = (rows[0]?.collections ?? []).map(
     (collection): TupleKey => ({
       user: `${blockedGroup(source)}#member`,
       relation: 'blocked',
@@ -65,7 +65,7 @@ export async function settleBlocks(
       'insert into source_blocks (source, subject) select $1, unnest($2::text[]) on conflict do nothing',
       [source, page],
     )
-    await ingest.changeAccess(caller, { writes: [...page.map(member), ...kept], deletes: [] })
+    await ingest.changeAccess(caller, { writes: [...page.map(member), ...keptCollections], deletes: [] })
     await database.query(
       'update source_blocks set is_written = true where source = $1 and subject = any($2)',
       [source, page],
@@ -79,7 +79,7 @@ export async function settleBlocks(
       [source, page],
     )
     // With the last of them goes the block itself: each check would have to look at it.
-    const deletes = [...page.map(member), ...(isOver ? kept : [])]
+    const deletes = [...page.map(member), ...(isOver ? keptCollections : [])]
     await ingest.changeAccess(caller, { writes: [], deletes })
     await database.query('delete from source_blocks where source = $1 and subject = any($2)', [source, page])
   }

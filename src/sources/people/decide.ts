@@ -65,43 +65,44 @@ class Deciding {
   readonly #known: ReadonlyMap<string, readonly string[]>
 
   constructor(evidence: Evidence) {
-    const { told, kept } = evidence
+    const { told: accounts, kept: links } = evidence
     this.#evidence = evidence
-    this.#kept = new Map(kept.map((link) => [link.account, link]))
-    this.#counts = countsOf(told.map(({ id }) => id))
+    this.#kept = new Map(links.map((link) => [link.account, link]))
+    this.#counts = countsOf(accounts.map(({ id }) => id))
     // Of each account once: one that is told twice is no second candidate for its own address.
-    const byId = new Map(told.map((account) => [account.id, account]))
+    const byId = new Map(accounts.map((account) => [account.id, account]))
     this.#addresses = countsOf(
       [...byId.values()].flatMap(({ email }) => plainAddress(email ?? '')?.address ?? []),
     )
-    const named = told.filter(({ id }) => !isByPeople(this.#kept.get(id)))
+    const named = accounts.filter(({ id }) => !isByPeople(this.#kept.get(id)))
     this.#named = accountsOf(named.map(({ id, subject }) => ({ account: id, subject })))
-    this.#known = accountsOf(kept)
+    this.#known = accountsOf(links)
   }
 
   all(): ReadonlyMap<string, PersonLink> {
     const decided = new Map(this.#evidence.told.map((account) => [account.id, this.#decide(account)]))
     for (const link of this.#evidence.kept)
       if (!decided.has(link.account) && link.state === 'linked' && this.#isNamedElsewhere(link))
-        decided.set(link.account, held(link, namedElsewhere))
+        decided.set(link.account, suspended(link, namedElsewhere))
     return decided
   }
 
   #decide(account: SourceAccount): PersonLink {
     const { id, subject } = account
-    const kept = this.#kept.get(id)
+    const keptLink = this.#kept.get(id)
     if ((this.#counts.get(id) ?? 0) > 1)
       return this.#nobody(account, unclear('The source names this account twice.'))
-    if (kept !== undefined && isTakenBack(kept)) return kept
-    if (kept !== undefined && isLinkedByPeople(kept))
-      return this.#isNamedElsewhere(kept)
-        ? held(kept, namedElsewhere)
-        : { ...kept, state: 'linked', reason: undefined }
+    if (keptLink !== undefined && isTakenBack(keptLink)) return keptLink
+    if (keptLink !== undefined && isLinkedByPeople(keptLink))
+      return this.#isNamedElsewhere(keptLink)
+        ? suspended(keptLink, namedElsewhere)
+        : { ...keptLink, state: 'linked', reason: undefined }
     if (subject !== undefined) return this.#bySettings(account, subject)
-    if (kept === undefined) return this.#anew(account)
-    if (kept.isHeld) return kept
-    if (kept.linkedBy === 'settings') return held(kept, 'The settings do not name this account any more.')
-    return kept.linkedBy === 'address' ? this.#again(account, kept) : this.#anew(account)
+    if (keptLink === undefined) return this.#anew(account)
+    if (keptLink.isHeld) return keptLink
+    if (keptLink.linkedBy === 'settings')
+      return suspended(keptLink, 'The settings do not name this account any more.')
+    return keptLink.linkedBy === 'address' ? this.#again(account, keptLink) : this.#anew(account)
   }
 
   #bySettings(account: SourceAccount, subject: string): PersonLink {
@@ -130,18 +131,18 @@ class Deciding {
   }
 
   /** A link by address stands for as long as all that it stands on does. */
-  #again(account: SourceAccount, kept: PersonLink): PersonLink {
-    const told = plainAddress(account.email ?? '')?.address
-    if (account.email !== undefined && account.email !== '' && told !== kept.address)
-      return held(kept, 'The source gives this account another address.')
+  #again(account: SourceAccount, keptLink: PersonLink): PersonLink {
+    const givenAddress = plainAddress(account.email ?? '')?.address
+    if (account.email !== undefined && account.email !== '' && givenAddress !== keptLink.address)
+      return suspended(keptLink, 'The source gives this account another address.')
     const found = this.#personOf(account)
     if ('reason' in found)
       return found.isDoubt
-        ? held(kept, found.reason)
-        : { ...kept, state: 'suspended', reason: found.reason, isHeld: false }
-    if (found.subject !== kept.subject) return held(kept, 'The address is another person’s.')
-    if (this.#isNamedElsewhere(kept)) return held(kept, namedElsewhere)
-    return { ...kept, state: 'linked', reason: undefined, isHeld: false }
+        ? suspended(keptLink, found.reason)
+        : { ...keptLink, state: 'suspended', reason: found.reason, isHeld: false }
+    if (found.subject !== keptLink.subject) return suspended(keptLink, 'The address is another person’s.')
+    if (this.#isNamedElsewhere(keptLink)) return suspended(keptLink, namedElsewhere)
+    return { ...keptLink, state: 'linked', reason: undefined, isHeld: false }
   }
 
   /** Whom source and directory mean by its address. */
@@ -194,7 +195,7 @@ class Deciding {
 const namedElsewhere = 'The settings name another account for this person.'
 const unclear = (reason: string): Nobody => ({ reason, isDoubt: false })
 const doubtful = (reason: string): Nobody => ({ reason, isDoubt: true })
-const held = (link: PersonLink, reason: string): PersonLink => ({
+const suspended = (link: PersonLink, reason: string): PersonLink => ({
   ...link,
   state: 'suspended',
   reason,

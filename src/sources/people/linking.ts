@@ -22,10 +22,10 @@ export interface AddressDirectory {
   /** Everybody to whom its directory ever gave each of these. */
   readonly holders: (
     sql: Sql,
-    wanted: readonly Addressed[],
+    wantedAddresses: readonly Addressed[],
   ) => Promise<readonly (Holder & { readonly address: string })[]>
   /** Keeps them as they are until the transaction ends. */
-  readonly hold: (sql: Sql, wanted: readonly Addressed[]) => Promise<void>
+  readonly hold: (sql: Sql, wantedAddresses: readonly Addressed[]) => Promise<void>
 }
 
 interface Addressed {
@@ -46,7 +46,7 @@ export interface LinkingDeps {
   /** Whether whoever uses the source cannot give themselves any address. */
   readonly verifiesAddresses: boolean
   /** Told who is nobody in this reading, of whom what they were given may be there still. */
-  readonly onNobody: (gone: readonly Giving[]) => void
+  readonly onNobody: (nobodies: readonly Giving[]) => void
   /** As whom changes go on record. */
   readonly actor: RecordActor
   /** Commits only while this process may write for the source. */
@@ -65,9 +65,9 @@ export const withPeople = (source: Source, dependencies: LinkingDeps): Source =>
   }),
   ...(source.directory !== undefined && {
     async directory(signal) {
-      const told = await source.directory?.(signal)
-      if (told === undefined) throw new Error('A source lost its directory.')
-      return { ...byAccount(told), accounts: await linkAccounts(told.accounts, dependencies) }
+      const directory = await source.directory?.(signal)
+      if (directory === undefined) throw new Error('A source lost its directory.')
+      return { ...byAccount(directory), accounts: await linkAccounts(directory.accounts, dependencies) }
     },
   }),
 })
@@ -78,7 +78,7 @@ export const withPeople = (source: Source, dependencies: LinkingDeps): Source =>
  */
 function byAccount({ accounts, folders, zones = [], ...others }: Directory): Directory {
   const accountOf = new Map(accounts.map(({ id, subject }) => [subject, id]))
-  const said = (list: readonly SourceSubject[]): readonly SourceSubject[] =>
+  const asAccounts = (list: readonly SourceSubject[]): readonly SourceSubject[] =>
     list.map((named) => {
       const account = typeof named === 'string' ? accountOf.get(named) : undefined
       return account === undefined ? named : { account }
@@ -88,14 +88,14 @@ function byAccount({ accounts, folders, zones = [], ...others }: Directory): Dir
     accounts,
     folders: folders.map(({ viewers, blocked = [], ...folder }) => ({
       ...folder,
-      viewers: said(viewers),
-      blocked: said(blocked),
+      viewers: asAccounts(viewers),
+      blocked: asAccounts(blocked),
     })),
     zones: zones.map(({ audience, gates, blocked = [], ...zone }) => ({
       ...zone,
-      audience: said(audience),
-      gates: gates.map(said),
-      blocked: said(blocked),
+      audience: asAccounts(audience),
+      gates: gates.map(asAccounts),
+      blocked: asAccounts(blocked),
     })),
   }
 }
@@ -105,44 +105,47 @@ export async function linkAccounts(
   accounts: readonly SourceAccount[],
   { source, addresses, verifiesAddresses, onNobody, actor, transaction }: LinkingDeps,
 ): Promise<readonly SourceAccount[]> {
-  const told = accounts.filter(({ id }) => isKeptId(id))
-  const wanted = told.flatMap(({ email }) => {
+  const keptAccounts = accounts.filter(({ id }) => isKeptId(id))
+  const wantedAddresses = keptAccounts.flatMap(({ email }) => {
     const plain = plainAddress(email ?? '')
     const directory = plain && addresses.directoryOf(plain.domain)
     return plain && directory !== undefined ? [{ directory, address: plain.address }] : []
   })
   const decide = async (sql: Sql) => {
-    const holders = Map.groupBy(await addresses.holders(sql, distinct(wanted)), ({ address }) => address)
-    const kept = await readPeople(sql, source)
+    const holders = Map.groupBy(
+      await addresses.holders(sql, distinct(wantedAddresses)),
+      ({ address }) => address,
+    )
+    const keptPeople = await readPeople(sql, source)
     const people = decidePeople({
-      told,
-      kept,
+      told: keptAccounts,
+      kept: keptPeople,
       verifiesAddresses,
       directoryOf: addresses.directoryOf,
       holdersOf: (address) => holders.get(address) ?? [],
     })
-    return { kept: new Map(kept.map((link) => [link.account, link])), people }
+    return { kept: new Map(keptPeople.map((link) => [link.account, link])), people }
   }
   /** Whoever deactivates one whom it links comes before, and is seen, or after, and suspends the link. */
   const decideHeld = async (sql: Sql) => {
     const decided = await decide(sql)
     const isNew = ({ account, state, linkedBy }: PersonLink): boolean =>
       state === 'linked' && linkedBy === 'address' && decided.kept.get(account)?.state !== 'linked'
-    const made = new Set([...decided.people.values()].filter(isNew).map(({ address }) => address))
-    if (made.size === 0) return decided
+    const newAddresses = new Set([...decided.people.values()].filter(isNew).map(({ address }) => address))
+    if (newAddresses.size === 0) return decided
     await addresses.hold(
       sql,
-      distinct(wanted).filter(({ address }) => made.has(address)),
+      distinct(wantedAddresses).filter(({ address }) => newAddresses.has(address)),
     )
     return decide(sql)
   }
   const people = await transaction(async (sql) => {
     const decided = await decideHeld(sql)
-    const byId = new Map(told.map((account) => [account.id, account]))
+    const byId = new Map(keptAccounts.map((account) => [account.id, account]))
     const changed = [...decided.people.values()].flatMap((link) => {
-      const kept = decided.kept.get(link.account)
-      const written = writtenOf(link, byId.get(link.account), kept)
-      return kept !== undefined && isSame(written, kept) ? [] : [written]
+      const keptPerson = decided.kept.get(link.account)
+      const written = writtenOf(link, byId.get(link.account), keptPerson)
+      return keptPerson !== undefined && isSame(written, keptPerson) ? [] : [written]
     })
     const writtenIds = await writePeople(sql, source, changed)
     await forgetUntold(sql, source, [...byId.keys()])
@@ -185,14 +188,14 @@ const isOther = ({ state, subject }: PersonLink, before: PersonLink | undefined)
   (state !== 'unknown' || (before !== undefined && before.state !== 'unknown')) &&
   (before?.state !== state || before.subject !== subject)
 
-const distinct = (wanted: readonly Addressed[]): readonly Addressed[] => [
-  ...new Map(wanted.map((one) => [one.address, one])).values(),
+const distinct = (wantedAddresses: readonly Addressed[]): readonly Addressed[] => [
+  ...new Map(wantedAddresses.map((one) => [one.address, one])).values(),
 ]
 
 const writtenOf = (
   { account, state, subject, linkedBy, address, reason, isHeld }: PersonLink,
-  told: SourceAccount | undefined,
-  kept: SourcePerson | undefined,
+  sourceAccount: SourceAccount | undefined,
+  keptPerson: SourcePerson | undefined,
 ): WrittenPerson => ({
   account,
   state,
@@ -201,9 +204,9 @@ const writtenOf = (
   address,
   reason,
   isHeld,
-  name: told?.name === undefined ? kept?.name : keptName(told.name),
-  isTold: told !== undefined,
-  wasHeld: kept?.isHeld ?? false,
+  name: sourceAccount?.name === undefined ? keptPerson?.name : keptName(sourceAccount.name),
+  isTold: sourceAccount !== undefined,
+  wasHeld: keptPerson?.isHeld ?? false,
 })
 
 const isSame = (a: WrittenPerson, b: SourcePerson): boolean =>

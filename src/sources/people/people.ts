@@ -129,12 +129,12 @@ export function createSourcePeople(dependencies: SourcePeopleDeps): SourcePeople
 
 async function link(sql: Sql, source: string, people: readonly SaidPerson[]): Promise<void> {
   await sql.query('select from source_people where source = $1 order by account for update', [source])
-  const kept = new Map((await readPeople(sql, source)).map((one) => [one.account, one]))
+  const keptByAccount = new Map((await readPeople(sql, source)).map((one) => [one.account, one]))
   await assertNobodyElses(sql, source, people)
   await assertActive(sql, people)
-  const wanted = new Map(people.map(({ account, subject }) => [subject, account]))
-  for (const { account, subject, state } of kept.values()) {
-    const other = subject === undefined || state !== 'linked' ? undefined : wanted.get(subject)
+  const accountOf = new Map(people.map(({ account, subject }) => [subject, account]))
+  for (const { account, subject, state } of keptByAccount.values()) {
+    const other = subject === undefined || state !== 'linked' ? undefined : accountOf.get(subject)
     // One that becomes somebody else by the same yes makes room.
     if (other !== undefined && other !== account && !people.some((one) => one.account === account))
       throw new AppError('conflict', {
@@ -145,7 +145,7 @@ async function link(sql: Sql, source: string, people: readonly SaidPerson[]): Pr
     sql,
     source,
     people.map(({ account, subject }) => {
-      const before = kept.get(account)
+      const before = keptByAccount.get(account)
       return {
         account,
         subject,

@@ -109,16 +109,16 @@ export async function writePeople(
 }
 
 /** The source does not have these any more. Who was somebody is remembered, and who never was is not. */
-export async function forgetUntold(sql: Sql, source: string, told: readonly string[]): Promise<void> {
+export async function forgetUntold(sql: Sql, source: string, accounts: readonly string[]): Promise<void> {
   await sql.query(
     `delete from source_people p where source = $1 and subject is null and not is_held
        and not exists (select from unnest($2::text[]) as told (account) where told.account = p.account)`,
-    [source, told],
+    [source, accounts],
   )
   await sql.query(
     `update source_people p set is_told = false where source = $1 and is_told
        and not exists (select from unnest($2::text[]) as told (account) where told.account = p.account)`,
-    [source, told],
+    [source, accounts],
   )
 }
 
@@ -137,10 +137,10 @@ export const readGiving = (sql: Sql, source: string): Promise<Giving[]> =>
   )
 
 /** What these were given is taken away, unless they are somebody again. */
-export const noteTakenAway = (sql: Sql, source: string, gone: readonly Giving[]): Promise<unknown> =>
-  gone.length === 0
+export const noteTakenAway = (sql: Sql, source: string, nobodies: readonly Giving[]): Promise<unknown> =>
+  nobodies.length === 0
     ? Promise.resolve()
     : sql.query(
         `update source_people set gives = false where source = $1 and account = any($2) and state <> 'linked'`,
-        [source, gone.map(({ account }) => account)],
+        [source, nobodies.map(({ account }) => account)],
       )

@@ -89,10 +89,10 @@ export class Acl {
 
   /** Undefined: it does not name the account. */
   #said({ shared, own }: Level, index: number): boolean | undefined {
-    const said = [...shared].filter(([key]) => this.isNamed(index, key)).map(([, may]) => may)
+    const answers = [...shared].filter(([key]) => this.isNamed(index, key)).map(([, may]) => may)
     const alone = own.get(index)
-    if (alone !== undefined) said.push(alone)
-    return said.length === 0 ? undefined : said.includes(true)
+    if (alone !== undefined) answers.push(alone)
+    return answers.length === 0 ? undefined : answers.includes(true)
   }
 
   #levelAt([scope]: WikiEntry): OpenLevel {
@@ -120,8 +120,8 @@ function mayRead([, , permission]: WikiEntry): boolean | undefined {
   return number <= 255 ? number > 0 : undefined
 }
 
-function most<K>(said: Map<K, boolean>, key: K, may: boolean): void {
-  said.set(key, may || said.get(key) === true)
+function most<K>(answers: Map<K, boolean>, key: K, may: boolean): void {
+  answers.set(key, may || answers.get(key) === true)
 }
 
 /**

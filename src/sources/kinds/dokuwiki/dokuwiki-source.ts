@@ -79,9 +79,9 @@ class DokuwikiSource {
     const { prefix, people } = this.#options
     const permissions = await this.#wiki.permissions(this.#accounts, signal)
     const pages = await this.#wiki.pages(undefined, signal)
-    const { known, nobodies } = knownPeople(people, permissions.accounts)
+    const { known: knownPersons, nobodies } = knownPeople(people, permissions.accounts)
     const ids = pages.map(({ id }) => id)
-    const places = placesOf(ids, permissions, known, this.#options)
+    const places = placesOf(ids, permissions, knownPersons, this.#options)
     this.#last = {
       digest: permissions.digest,
       nobodies,

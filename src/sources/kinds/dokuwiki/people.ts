@@ -22,14 +22,14 @@ export function knownPeople(
 ): { readonly known: readonly Person[]; readonly nobodies: readonly Nobody[] } {
   const names = new Map(found.map(({ account, names: [name = ''] }) => [account, name]))
   const twice = namedTwice(people, ({ account, subject }) => [account, subject, names.get(account)])
-  const known: Person[] = []
+  const knownPersons: Person[] = []
   const nobodies: Nobody[] = []
   for (const person of people) {
     const { account } = person
     const name = names.get(account)
     if (name === undefined) nobodies.push({ account, problem: 'The wiki has no such account.' })
     else if (twice.has(person)) nobodies.push({ account, problem: 'It is named twice, or its person is.' })
-    else known.push(person)
+    else knownPersons.push(person)
   }
-  return { known, nobodies }
+  return { known: knownPersons, nobodies }
 }

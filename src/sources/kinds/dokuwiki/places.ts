@@ -100,8 +100,8 @@ class Builder {
 
   #namespace(names: readonly string[]): Place {
     const name = names.join(':')
-    const known = this.#namespaces.get(name)
-    if (known !== undefined) return known
+    const knownNamespace = this.#namespaces.get(name)
+    if (knownNamespace !== undefined) return knownNamespace
     const isRoot = names.length === 0
     const above = isRoot ? undefined : this.#namespace(names.slice(0, -1))
     const level = this.#acl.level(isRoot ? '*' : `${name}:*`)

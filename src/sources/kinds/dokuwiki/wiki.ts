@@ -101,10 +101,11 @@ export function createWiki({ path, secret, fetch }: WikiOptions): Wiki {
     })
     if (status >= 500) throw new WikiFailed(`The wiki answers ${status}.`)
     if (status !== 200) throw new SourceUnavailable(refusals[status] ?? `The wiki answers ${status}.`)
-    const told = jsonIn(Buffer.from(body).toString())
-    const refused = refusal.safeParse(told)
-    if (refused.success) throw new SourceUnavailable(`The wiki refuses. ${printable(refused.data.problem)}`)
-    const parsed = schema.safeParse(told)
+    const answer = jsonIn(Buffer.from(body).toString())
+    const parsedRefusal = refusal.safeParse(answer)
+    if (parsedRefusal.success)
+      throw new SourceUnavailable(`The wiki refuses. ${printable(parsedRefusal.data.problem)}`)
+    const parsed = schema.safeParse(answer)
     if (!parsed.success)
       throw new SourceUnavailable('The wiki’s plugin does not answer as this version of Remit knows it.')
     return parsed.data
@@ -112,9 +113,15 @@ export function createWiki({ path, secret, fetch }: WikiOptions): Wiki {
 
   return {
     permissions: (accounts, signal) => call('permissions', { accounts }, permissions, signal),
-    digest: async (accounts, known, signal) =>
-      (await call('permissions', { accounts, known }, z.union([samePermissions, permissions]), signal))
-        .digest,
+    digest: async (accounts, knownDigest, signal) =>
+      (
+        await call(
+          'permissions',
+          { accounts, known: knownDigest },
+          z.union([samePermissions, permissions]),
+          signal,
+        )
+      ).digest,
     pages: async (ids, signal) =>
       (await call('versions', ids === undefined ? {} : { ids }, versions, signal)).pages.map(
         ([id, bytes, digest]) => ({ id, bytes, digest }),

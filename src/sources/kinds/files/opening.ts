@@ -18,8 +18,8 @@ const fileSystems: ReadonlySet<number> = new Set([
 ])
 
 /** A file or directory and all above it, from the root on. */
-export async function openWay(root: string, seen: Seen): Promise<Way> {
-  const names = chainOf(seen)
+export async function openWay(root: string, entry: Seen): Promise<Way> {
+  const names = chainOf(entry)
     .slice(1)
     .map(({ name }) => name)
   const way = await openBelow(await openRoot(root), names, asItself)

@@ -29,9 +29,9 @@ export interface SeenFile extends Seen {
 }
 
 /** From the root down, itself the last. */
-export function chainOf(seen: Seen): readonly Seen[] {
+export function chainOf(entry: Seen): readonly Seen[] {
   const chain: Seen[] = []
-  for (let place: Seen | undefined = seen; place !== undefined; place = place.above) chain.unshift(place)
+  for (let place: Seen | undefined = entry; place !== undefined; place = place.above) chain.unshift(place)
   return chain
 }
 
@@ -44,22 +44,22 @@ export function directoriesAbove({ above }: SeenFile): readonly SeenDirectory[] 
 }
 
 /** Its path below the root, as bytes. */
-export const pathOf = (seen: Pick<Seen, 'name' | 'above'>): Buffer => {
+export const pathOf = (entry: Pick<Seen, 'name' | 'above'>): Buffer => {
   const names =
-    seen.above === undefined
+    entry.above === undefined
       ? []
       : [
-          ...chainOf(seen.above)
+          ...chainOf(entry.above)
             .slice(1)
             .map(({ name }) => name),
-          seen.name,
+          entry.name,
         ]
   return Buffer.concat(names.flatMap((name, index) => (index === 0 ? [name] : [Buffer.from('/'), name])))
 }
 
 /** The same for people to read: what is no UTF-8 is replaced. */
-export const nameOf = (seen: Pick<Seen, 'name' | 'above'>): string =>
-  printable(pathOf(seen).toString()) || '.'
+export const nameOf = (entry: Pick<Seen, 'name' | 'above'>): string =>
+  printable(pathOf(entry).toString()) || '.'
 
 export const statOf = (handle: FileHandle): Promise<BigIntStats> => handle.stat({ bigint: true })
 

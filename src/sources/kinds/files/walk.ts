@@ -83,7 +83,7 @@ export class TreeReader {
     if (root === undefined) throw new SourceUnavailable('The permissions of the folder cannot be read.')
     const directory = { ...root, isSteady: true }
     await this.#visit(handle, directory, walk, signal)
-    for (const seen of walk.directories) await this.#confirm(seen, signal)
+    for (const visitedDirectory of walk.directories) await this.#confirm(visitedDirectory, signal)
     this.#acls = walk.acls
     return { root: directory, files: walk.files, problems: walk.problems }
   }
@@ -104,9 +104,9 @@ export class TreeReader {
       const [stat, acl] = [stats[index], acls[index]]
       if (stat === undefined || acl === undefined || keyOf(stat) !== was.key)
         throw new Moved('It was moved, or replaced, while it was read.')
-      const seen = { key: was.key, name: was.name, above, acl, stat, isSettled: stat.ctimeNs < settledNs }
-      if (index === handles.length - 1 && above !== undefined) return { ...seen, above }
-      above = { ...seen, isSteady: true }
+      const entry = { key: was.key, name: was.name, above, acl, stat, isSettled: stat.ctimeNs < settledNs }
+      if (index === handles.length - 1 && above !== undefined) return { ...entry, above }
+      above = { ...entry, isSteady: true }
     }
     throw new Moved('It lies nowhere.')
   }
@@ -241,15 +241,15 @@ export class TreeReader {
   async #aclsOf(
     opened: readonly { readonly handle: FileHandle | undefined; readonly stat: BigIntStats | undefined }[],
   ): Promise<readonly (Acl | undefined)[]> {
-    const known = opened.map(({ stat }) => stat && this.#acls.get(aclKeyOf(stat)))
+    const knownAcls = opened.map(({ stat }) => stat && this.#acls.get(aclKeyOf(stat)))
     const unknown = opened.flatMap(({ handle }, index) =>
-      known[index] === undefined && handle !== undefined ? [{ handle, index }] : [],
+      knownAcls[index] === undefined && handle !== undefined ? [{ handle, index }] : [],
     )
     const read = await readAcls(
       unknown.map(({ handle }) => handle),
       this.#options.getfacl,
     )
-    const found = [...known]
+    const found = [...knownAcls]
     for (const [place, { index }] of unknown.entries()) found[index] = read[place]
     return found
   }

@@ -38,9 +38,9 @@ export class Mapping {
   /** Roles of which it is not known whether they see a tracker. */
   readonly #unknown = new Map<string, { readonly name: string; readonly problem: string }>()
 
-  constructor(rights: Rights, known: readonly KnownAccount[], options: MappingOptions) {
+  constructor(rights: Rights, accounts: readonly KnownAccount[], options: MappingOptions) {
     this.#rights = rights
-    this.#known = known
+    this.#known = accounts
     this.#options = options
     const firstOf = new Map<string, number>()
     for (const tracker of rights.trackers) {
@@ -124,13 +124,15 @@ export class Mapping {
 
   #wiki(project: Project): void {
     const { roles } = this.#rights
-    this.#folder(wikiName(project.id), project, (held) => held.some((id) => roles.get(id)?.seesWiki === true))
+    this.#folder(wikiName(project.id), project, (heldRoles) =>
+      heldRoles.some((id) => roles.get(id)?.seesWiki === true),
+    )
   }
 
   #issues(project: Project, tracker: number, isPrivate: boolean): void {
     const isOpen = (sight: IssueSight) => sight === 'all' || (sight === 'default' && !isPrivate)
-    this.#folder(issuesName(project, tracker, isPrivate), project, (held) =>
-      this.#seesTracker(issueRoles(this.#rights.roles, held, isOpen), tracker),
+    this.#folder(issuesName(project, tracker, isPrivate), project, (heldRoles) =>
+      this.#seesTracker(issueRoles(this.#rights.roles, heldRoles, isOpen), tracker),
     )
   }
 
@@ -154,8 +156,8 @@ export class Mapping {
     if (accounts.size === this.#known.length)
       return { accounts, viewers: [this.#group('everyone', () => true)] }
     const members = reading.filter(({ id }) => !this.#isAdmin(id))
-    const held = new Set(members.flatMap(({ id }) => rolesIn(project, id)))
-    const alone = [...held].filter((role) => sees([role]) === true).sort((a, b) => a - b)
+    const heldRoles = new Set(members.flatMap(({ id }) => rolesIn(project, id)))
+    const alone = [...heldRoles].filter((role) => sees([role]) === true).sort((a, b) => a - b)
     const rest = new Set(
       members.filter(({ id }) => !rolesIn(project, id).some((role) => alone.includes(role))),
     )

@@ -34,8 +34,8 @@ export class Permits {
     const isOpen = (role: number): boolean => denied?.has(role) !== true
     if (!roles.some(isOpen)) return false
     for (const some of this.#allowed.get(tracker) ?? []) {
-      const left = some.filter(isOpen)
-      if (left.length > 0 && left.every((role) => roles.includes(role))) return true
+      const openRoles = some.filter(isOpen)
+      if (openRoles.length > 0 && openRoles.every((role) => roles.includes(role))) return true
     }
     return undefined
   }

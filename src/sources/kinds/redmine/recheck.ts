@@ -27,8 +27,8 @@ export class Recheck {
   #ended = -1
   readonly #wikis = new Map<number, { readonly at: number; readonly pages: readonly WikiPage[] }>()
 
-  constructor(told: Rights, options: RightsOptions, dependencies: RecheckDeps) {
-    this.#told = told
+  constructor(rights: Rights, options: RightsOptions, dependencies: RecheckDeps) {
+    this.#told = rights
     this.#options = options
     this.#deps = dependencies
   }
@@ -60,8 +60,8 @@ export class Recheck {
   /** The pages of a project's wiki as they were listed after the last check of the rights. */
   wiki(project: number, signal?: AbortSignal): Promise<readonly WikiPage[]> {
     return this.#queue.run(async () => {
-      const known = this.#wikis.get(project)
-      if (known !== undefined && known.at >= this.#ended) return known.pages
+      const knownWiki = this.#wikis.get(project)
+      if (knownWiki !== undefined && knownWiki.at >= this.#ended) return knownWiki.pages
       const at = this.#count
       const pages = await readWiki(this.#deps.api, project, { now: this.#deps.now, signal })
       this.#wikis.set(project, { at, pages })

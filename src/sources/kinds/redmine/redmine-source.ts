@@ -44,7 +44,7 @@ export interface RedmineOptions extends RightsOptions {
 /** What a directory told, and what items are held against until the next one. */
 interface Told {
   readonly rights: Rights
-  readonly known: KnownAccounts
+  readonly matched: KnownAccounts
   readonly mapping: Mapping
   readonly recheck: Recheck
   readonly faults: Faults
@@ -96,20 +96,20 @@ class RedmineSource {
     this.#last = undefined
     const { api } = this.#deps
     const rights = await readRights(api, this.#options, signal)
-    const known = knownAccounts(this.#options.people, rights)
-    const mapping = new Mapping(rights, known.accounts, this.#options)
+    const matched = knownAccounts(this.#options.people, rights)
+    const mapping = new Mapping(rights, matched.accounts, this.#options)
     const recheck = new Recheck(rights, this.#options, this.#deps)
-    this.#last = { rights, known, mapping, recheck, faults: new Faults(api), failedWikis: new Map() }
+    this.#last = { rights, matched, mapping, recheck, faults: new Faults(api), failedWikis: new Map() }
     return mapping.directory
   }
 
   /** The cursor holds the version of each item, and by which rights all of them were brought. */
   async *changes(cursor: string | undefined, signal?: AbortSignal): AsyncGenerator<ChangePage> {
-    const { rights, known, mapping, recheck } = this.#told
+    const { rights, matched, mapping, recheck } = this.#told
     const before = readCursor(cursor)
     const versions = new Map(before.versions)
     const listedIds = new Set<string>()
-    const problems = [...known.problems, ...mapping.problems]
+    const problems = [...matched.problems, ...mapping.problems]
     let changes: Change[] = problems.map((problem) => ({ kind: 'broken', ...problem }))
     for await (const part of this.#parts(signal)) {
       if (part.kind === 'broken') {
@@ -130,7 +130,7 @@ class RedmineSource {
     }
     const deleted = [...versions.keys()].filter((id) => !listedIds.has(id))
     for (const id of deleted) versions.delete(id)
-    const digest = digestOf([rights.text, known])
+    const digest = digestOf([rights.text, matched])
     // Rights that never were there at one moment give nobody anything.
     if (before.rights !== digest || changes.length > 0) await recheck.rights(recheck.textRead(), signal)
     yield {
@@ -190,9 +190,9 @@ class RedmineSource {
     const failed = failedWikis.get(project)
     if (failed !== undefined) return failed
     return await read().catch(async (error: unknown) => {
-      const refused = await faults.ofItem(error, signal)
-      failedWikis.set(project, refused)
-      return refused
+      const refusal = await faults.ofItem(error, signal)
+      failedWikis.set(project, refusal)
+      return refusal
     })
   }
 

@@ -240,15 +240,15 @@ async function askWitnesses(
   const { permits } = facts
   const shape = z.object({ project: z.object({ trackers: z.array(named) }) })
   const answers: unknown[] = []
-  for (const { login, project: asked, roles } of witnesses(facts)) {
-    const open = asked.trackers.filter((tracker) => permits.verdict(roles, tracker) === undefined)
+  for (const { login, project: askedProject, roles } of witnesses(facts)) {
+    const open = askedProject.trackers.filter((tracker) => permits.verdict(roles, tracker) === undefined)
     if (open.length === 0) continue
-    const path = `/projects/${asked.id}.json?include=trackers`
+    const path = `/projects/${askedProject.id}.json?include=trackers`
     const found = await api.find(path, shape, { as: login, signal })
     if (found === undefined) continue
     const visible = new Set(found.value.project.trackers.map(({ id }) => id))
     for (const tracker of open) permits.add({ roles, tracker, isVisible: visible.has(tracker) })
-    answers.push([roles, asked.id, open.filter((tracker) => visible.has(tracker)), open])
+    answers.push([roles, askedProject.id, open.filter((tracker) => visible.has(tracker)), open])
   }
   return answers
 }
@@ -256,15 +256,15 @@ async function askWitnesses(
 function witnesses({ accounts, roles, projects }: Facts): readonly Witness[] {
   const found: Witness[] = []
   const people = [...accounts.values()].filter(({ isAdmin }) => !isAdmin)
-  for (const asked of projects.values()) {
-    if (!asked.hasIssues) continue
-    const known = new Set<string>()
+  for (const askedProject of projects.values()) {
+    if (!askedProject.hasIssues) continue
+    const knownKeys = new Set<string>()
     for (const { id, login } of people) {
-      const held = issueRoles(roles, rolesIn(asked, id))
-      const key = held.join()
-      if (held.length === 0 || known.has(key)) continue
-      known.add(key)
-      found.push({ login, project: asked, roles: held })
+      const heldRoles = issueRoles(roles, rolesIn(askedProject, id))
+      const key = heldRoles.join()
+      if (heldRoles.length === 0 || knownKeys.has(key)) continue
+      knownKeys.add(key)
+      found.push({ login, project: askedProject, roles: heldRoles })
     }
   }
   return found.sort((a, b) => a.roles.length - b.roles.length)
