@@ -26,7 +26,7 @@ type ReadChanges = (
 
 /** What the SDK sends its requests by. */
 export type AxiosInstance = NonNullable<ConstructorParameters<typeof OpenFgaApi>[1]>
-type Anything = (...given: never[]) => unknown
+type Anything = (...parameters: never[]) => unknown
 /** What axios asks instead of the network. */
 export type AxiosAdapter = Extract<AxiosInstance['defaults']['adapter'], Anything>
 

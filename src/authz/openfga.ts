@@ -176,8 +176,8 @@ async function inTurn(
   const verdicts: Verdict[] = []
   const requestIds: string[] = []
   while (verdicts.length < page.length) {
-    const left = page.slice(verdicts.length)
-    const call = left.slice(0, sizes.next(left))
+    const remaining = page.slice(verdicts.length)
+    const call = remaining.slice(0, sizes.next(remaining))
     const began = performance.now()
     const answer = await ask(call).catch((error: unknown) => {
       sizes.took(call, performance.now() - began, false)

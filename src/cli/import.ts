@@ -62,10 +62,10 @@ async function importFile(
   const { terminal } = dependencies
   const job = await runImport(file, options, to, dependencies)
   if (job === undefined) return false
-  const { state, done, failed, total, withdrawn, errors, notes } = job
+  const { state, done: doneCount, failed, total, withdrawn, errors, notes } = job
   for (const entry of [...errors, ...notes]) terminal.say(lineOf(entry))
-  const gone = options.snapshotOf === undefined ? '' : ` ${withdrawn} withdrawn,`
-  terminal.say(`${done - withdrawn} of ${total - withdrawn} in,${gone} ${failed} failed.`)
+  const withdrawnText = options.snapshotOf === undefined ? '' : ` ${withdrawn} withdrawn,`
+  terminal.say(`${doneCount - withdrawn} of ${total - withdrawn} in,${withdrawnText} ${failed} failed.`)
   const undone = notes.some(({ code }) => code === 'snapshot_not_applied')
   return state === 'done' && failed === 0 && errors.length === 0 && !undone
 }
@@ -89,7 +89,8 @@ async function runImport(
           isAccepted = true
           terminal.say(`${size} bytes sent.`)
         },
-        onProgress: ({ done, failed, total }) => terminal.progress(done + failed, total, 'documents'),
+        onProgress: ({ done: doneCount, failed, total }) =>
+          terminal.progress(doneCount + failed, total, 'documents'),
       },
     )
   } catch (error) {

@@ -124,7 +124,7 @@ async function ingestFolder(options: FolderOptions, deps: IngestDeps): Promise<b
   for (const path of skipped) terminal.say(`skipped, not a kind of document that is read: ${printable(path)}`)
   const queue = [...files]
   const count = { done: 0, failed: 0, unchanged: 0, sameContent: 0 }
-  let refused: string | undefined
+  let refusal: string | undefined
   let current = ''
   const patiently = createPatience(deps)
   async function work(): Promise<void> {
@@ -137,8 +137,8 @@ async function ingestFolder(options: FolderOptions, deps: IngestDeps): Promise<b
       if (isOfAll && problem !== undefined) {
         count.failed += 1
         // Others were under way.
-        if (refused === undefined) terminal.say(`refused: ${problem} Every file would be: no more are sent.`)
-        refused = problem
+        if (refusal === undefined) terminal.say(`refused: ${problem} Every file would be: no more are sent.`)
+        refusal = problem
         queue.length = 0
         continue
       }
@@ -169,10 +169,10 @@ async function ingestFolder(options: FolderOptions, deps: IngestDeps): Promise<b
   } finally {
     clearInterval(ticking)
   }
-  const { done, failed, unchanged } = count
-  const notSent = files.length - done
+  const { done: doneCount, failed, unchanged } = count
+  const notSent = files.length - doneCount
   const parts = [
-    `${done - failed} of ${pluralize(files.length, 'file')} ${files.length === 1 ? 'is' : 'are'} in ${options.collection}${unchanged > 0 ? ` (${unchanged} unchanged)` : ''}`,
+    `${doneCount - failed} of ${pluralize(files.length, 'file')} ${files.length === 1 ? 'is' : 'are'} in ${options.collection}${unchanged > 0 ? ` (${unchanged} unchanged)` : ''}`,
     `${failed} failed`,
     ...(notSent > 0 ? [`${notSent} not sent`] : []),
     `${skipped.length} skipped`,
@@ -182,7 +182,7 @@ async function ingestFolder(options: FolderOptions, deps: IngestDeps): Promise<b
     terminal.say(
       `Of ${pluralize(count.sameContent, 'document')} only title, address or access changed: --base-url and who may read are what this run named.`,
     )
-  if (notSent > 0 && refused === undefined)
+  if (notSent > 0 && refusal === undefined)
     terminal.say('Stopped. Run it again to go on: what is in is not read again.')
   if (broke !== undefined) throw broke
   return failed === 0 && notSent === 0

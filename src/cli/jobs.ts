@@ -131,16 +131,16 @@ function deskFor(flags: Flags, dependencies: CliDeps): Desk {
 
 function serviceDesk(flags: Flags, dependencies: CliDeps): Desk {
   const { writer, reasonOf } = writerFor(flags, dependencies)
-  const told = <T>(answer: Promise<T>): Promise<T> =>
+  const withReason = <T>(answer: Promise<T>): Promise<T> =>
     answer.catch((error: unknown) => {
       if (!isRemitError(error) || error.status === undefined) throw reasonOf(error)
       throw new Error(problemOf(error), { cause: error })
     })
   return {
-    job: (id) => told(writer.job(id)),
-    jobs: ({ service: _, ...options }) => told(writer.jobs(options)),
-    failedDocuments: ({ service: _, ...options }) => told(writer.failedDocuments(options)),
-    retry: (id) => told(writer.retry(id)),
+    job: (id) => withReason(writer.job(id)),
+    jobs: ({ service: _, ...options }) => withReason(writer.jobs(options)),
+    failedDocuments: ({ service: _, ...options }) => withReason(writer.failedDocuments(options)),
+    retry: (id) => withReason(writer.retry(id)),
   }
 }
 
@@ -157,9 +157,9 @@ function personDesk({ as: user, token, url }: Flags, dependencies: AskDeps): Des
       askAs(dependencies, reader, `/documents${searchOf({ state: 'failed', ...query })}`),
     async retry(id) {
       const path = `/documents/${encodeURIComponent(id)}/retry`
-      const { job: begun } = await askAs<{ job: { id: string } }>(dependencies, writer, path, { body: {} })
+      const { job: begunJob } = await askAs<{ job: { id: string } }>(dependencies, writer, path, { body: {} })
       for (;;) {
-        const current = await job(begun.id)
+        const current = await job(begunJob.id)
         if (current.state === 'done' || current.state === 'failed') return current
         await pause(pollMs)
       }
@@ -221,14 +221,14 @@ function jobLine({ id, service, kind, state, created_at, failed, ...job }: JobSu
   return parts.join(', ')
 }
 
-const failedLine = ({ id, service, code, detail, failed_at, tries, held }: FailedDocument): string =>
-  `${id}  ${failed_at}  ${service}  ${code}: ${detail} (${pluralize(tries, 'try', 'tries')}${held ? '' : '; send it again'})`
+const failedLine = ({ id, service, code, detail, failed_at, tries, held: isHeld }: FailedDocument): string =>
+  `${id}  ${failed_at}  ${service}  ${code}: ${detail} (${pluralize(tries, 'try', 'tries')}${isHeld ? '' : '; send it again'})`
 
 /** First all of them: what fails once more meanwhile is not retried again. */
 async function heldOf(desk: Desk, code: string | undefined): Promise<readonly string[]> {
   const ids: string[] = []
-  for await (const { id, held } of pagesOf(failedPages(desk, { service: undefined, code })))
-    if (held) ids.push(id)
+  for await (const { id, held: isHeld } of pagesOf(failedPages(desk, { service: undefined, code })))
+    if (isHeld) ids.push(id)
   return ids
 }
 

@@ -42,8 +42,8 @@ export const when = (isSo: boolean, ...lines: readonly string[]): readonly strin
 export const unansweredToText = (count: number): string =>
   `${pluralize(count, 'question')} could not be answered, which denies.`
 
-const moreToText = (sign: string, count: number, shown: number): readonly string[] =>
-  when(count > shown, `${sign} and ${count - shown} more`)
+const moreToText = (sign: string, count: number, shownCount: number): readonly string[] =>
+  when(count > shownCount, `${sign} and ${count - shownCount} more`)
 
 // Enough to see what kind of thing fails; the console and --json show more.
 const failuresShown = 20
@@ -135,12 +135,12 @@ interface Changes<Side> {
 /** Each side with what is `shown` of it. */
 export function changesToText<Side extends ChangeSide>(
   { can_read: direct, can_read_delegated: delegated }: Changes<Side>,
-  shown: (side: Side) => Pick<ChangeSide, 'samples'> & { readonly places: readonly string[] },
+  shownOf: (side: Side) => Pick<ChangeSide, 'samples'> & { readonly places: readonly string[] },
 ): string[] {
   const sideToText = (title: string, sign: string, side: Side): string[] => {
     const { count, people, documents } = side
     if (count === 0) return [`${title} nothing.`]
-    const { samples, places } = shown(side)
+    const { samples, places } = shownOf(side)
     return [
       `${title} ${count}: ${people} of them, ${pluralize(documents, 'document')}`,
       ...places,

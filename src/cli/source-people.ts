@@ -71,13 +71,23 @@ export function addPeopleCommands(group: Command, { terminal, ask, asPerson }: P
 }
 
 function lineOf(person: SourcePerson): string {
-  const { account, name, address, state, subject, linked_by: linkedBy, reason, held, gone } = person
+  const {
+    account,
+    name,
+    address,
+    state,
+    subject,
+    linked_by: linkedBy,
+    reason,
+    held: isHeld,
+    gone: isGone,
+  } = person
   const parts = [
     state === 'linked' ? `${subject}, by ${linkedBy === 'people' ? 'administrators' : linkedBy}` : state,
     ...(state === 'linked' || subject === null ? [] : [`was ${subject}`]),
     ...(reason === null ? [] : [reason.replace(/\.$/, '')]),
-    ...(held ? ['until two administrators say who it is'] : []),
-    ...(gone ? ['the source does not have it any more'] : []),
+    ...(isHeld ? ['until two administrators say who it is'] : []),
+    ...(isGone ? ['the source does not have it any more'] : []),
   ]
   const names = [name, address].filter((text) => text !== null)
   return printable(`${account}${names.length > 0 ? ` (${names.join(', ')})` : ''}  ${parts.join('; ')}`)

@@ -92,8 +92,8 @@ export function writerFor(flags: WriterFlags, deps: WriterDeps): CommandWriter {
 /** What a refused request says, in one line. */
 export function problemOf({ status = 0, message, field }: RemitError): string {
   // Of an answer that is not the service's the client says its number alone.
-  const said = message === `The answer was ${status}.` ? (STATUS_CODES[status] ?? '') : message
-  return [`${status}`, said, ...(field === undefined ? [] : [`(${field})`])].join(' ')
+  const wording = message === `The answer was ${status}.` ? (STATUS_CODES[status] ?? '') : message
+  return [`${status}`, wording, ...(field === undefined ? [] : [`(${field})`])].join(' ')
 }
 
 /** What a job says of one document, or of itself, in one line. */
@@ -126,11 +126,11 @@ const demoTokensFor = (
   { admin, demoTokens, now }: WriterDeps,
 ): TokenSource =>
   renewed(async () => {
-    const wanted = {
+    const writerQuery = {
       ...(service !== undefined && { service }),
       ...(collection !== undefined && { collection }),
     }
-    const writer = String((await admin.run('writer', wanted))['service'])
+    const writer = String((await admin.run('writer', writerQuery))['service'])
     return { token: await demoTokens.service({ service: writer, scopes: [scope] }), seconds }
   }, now)
 

@@ -163,10 +163,10 @@ export function createBatchQueue({
   }
 
   /** Who was next in turn is the last now. */
-  function leaveLines(taken: ReadonlySet<Item>): void {
+  function leaveLines(takenItems: ReadonlySet<Item>): void {
     const [first, ...others] = turns
-    const given = new Set([...taken].map(({ call }) => call))
-    for (const call of given) call.waiting = call.waiting.filter((item) => !taken.has(item))
+    const servedCalls = new Set([...takenItems].map(({ call }) => call))
+    for (const call of servedCalls) call.waiting = call.waiting.filter((item) => !takenItems.has(item))
     turns = [...others, ...(first ? [first] : [])].filter(({ waiting }) => waiting.length > 0)
   }
 

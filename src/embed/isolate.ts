@@ -57,10 +57,10 @@ interface Left {
   calls: number
 }
 
-async function halves(texts: readonly string[], calls: IsolateCalls, left: Left): Promise<Outcome[]> {
+async function halves(texts: readonly string[], calls: IsolateCalls, budget: Left): Promise<Outcome[]> {
   const middle = texts.length >> 1
-  const first = await part(texts.slice(0, middle), calls, left)
-  const second = await part(texts.slice(middle), calls, left)
+  const first = await part(texts.slice(0, middle), calls, budget)
+  const second = await part(texts.slice(middle), calls, budget)
   if (first.isTaken && second.isTaken) calls.tooMany(middle)
   return [...first.outcomes, ...second.outcomes]
 }
@@ -71,16 +71,16 @@ interface Part {
   readonly isTaken: boolean
 }
 
-async function part(texts: readonly string[], calls: IsolateCalls, left: Left): Promise<Part> {
-  if (left.calls <= 0) return { outcomes: texts.map(notKnown), isTaken: false }
-  left.calls--
+async function part(texts: readonly string[], calls: IsolateCalls, budget: Left): Promise<Part> {
+  if (budget.calls <= 0) return { outcomes: texts.map(notKnown), isTaken: false }
+  budget.calls--
   try {
     return { outcomes: await calls.askOnce(texts), isTaken: true }
   } catch (error) {
     if (!(error instanceof CallFailure)) throw error
     // It was well a moment ago, and is away now.
-    if (error.isOfTexts === 'no') left.calls = 0
-    else if (texts.length > 1) return { outcomes: await halves(texts, calls, left), isTaken: false }
+    if (error.isOfTexts === 'no') budget.calls = 0
+    else if (texts.length > 1) return { outcomes: await halves(texts, calls, budget), isTaken: false }
     return { outcomes: texts.map(() => alone(error)), isTaken: false }
   }
 }

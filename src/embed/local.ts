@@ -76,8 +76,8 @@ export const eachAloneAtWorst =
         const [outcome] = await submit([text], signal)
         return outcome ?? new EmbeddingError('wrong_answer', 'The model answered no vector.')
       }
-      const settled = await Promise.allSettled(texts.map(alone))
-      return settled.map((result) => {
+      const outcomes = await Promise.allSettled(texts.map(alone))
+      return outcomes.map((result) => {
         if (result.status === 'fulfilled') return result.value
         if (result.reason instanceof EmbeddingError) return result.reason
         throw result.reason

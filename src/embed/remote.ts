@@ -224,8 +224,12 @@ function asFailure(error: unknown, now: () => number): CallFailure {
   if (error instanceof EmbeddingError) return new CallFailure(error, { passes: false, isOfTexts: 'known' })
   const { status, headers } = error instanceof OpenAI.APIError ? error : {}
   // A 4xx names the key or the text in its message: said by status only.
-  const said = status === undefined ? '' : ` (HTTP ${status})`
-  const reason = new EmbeddingError('unavailable', `The embedding endpoint does not answer${said}.`, error)
+  const statusText = status === undefined ? '' : ` (HTTP ${status})`
+  const reason = new EmbeddingError(
+    'unavailable',
+    `The embedding endpoint does not answer${statusText}.`,
+    error,
+  )
   // A call that breaks off or takes too long may have too much in it.
   if (status === undefined) return new CallFailure(reason, { passes: true, isOfTexts: 'perhaps' })
   const passes = passing.has(status) || status >= 500
@@ -241,10 +245,10 @@ function asFailure(error: unknown, now: () => number): CallFailure {
 function readRetryAfter(headers: Headers | undefined, now: () => number): number | undefined {
   const milliseconds = Number.parseFloat(headers?.get('retry-after-ms') ?? '')
   if (milliseconds >= 0) return milliseconds
-  const told = headers?.get('retry-after') ?? ''
-  const seconds = Number.parseFloat(told)
+  const retryAfter = headers?.get('retry-after') ?? ''
+  const seconds = Number.parseFloat(retryAfter)
   if (seconds >= 0) return seconds * 1_000
-  const until = Date.parse(told)
+  const until = Date.parse(retryAfter)
   return Number.isNaN(until) ? undefined : Math.max(0, until - now())
 }
 

@@ -336,7 +336,7 @@ class PgBossQueue implements Queue {
         return [task, job] as const
       }),
     )
-    const done = async (tasks: readonly Task['data'][]): Promise<void> => {
+    const complete = async (tasks: readonly Task['data'][]): Promise<void> => {
       const jobs = tasks.flatMap((task) => jobByTask.get(task) ?? [])
       if (jobs.length === 0) return
       // Before it: a sign of life that comes too late would take what is complete for another's.
@@ -360,7 +360,7 @@ class PgBossQueue implements Queue {
         attributes: { 'messaging.destination.name': name, 'messaging.batch.message_count': open.size },
         carrier: first === undefined ? {} : carrierOf(first),
       },
-      async () => this.#handler?.([...jobByTask.keys()], { signal, done, traceOf }, continueLater),
+      async () => this.#handler?.([...jobByTask.keys()], { signal, done: complete, traceOf }, continueLater),
     )
   }
 

@@ -46,16 +46,16 @@ export function createSerialQueue({ pendingMax, full }: SerialQueueOptions = {})
     let waiting: Promise<T> | undefined
     return () => {
       if (waiting !== undefined) return waiting
-      const begun = run(() => {
+      const nextRun = run(() => {
         waiting = undefined
         return task()
       })
-      waiting = begun
+      waiting = nextRun
       // A queue that was full took it in for nobody: the next call tries again.
-      begun.catch(() => {
-        if (waiting === begun) waiting = undefined
+      nextRun.catch(() => {
+        if (waiting === nextRun) waiting = undefined
       })
-      return begun
+      return nextRun
     }
   }
 

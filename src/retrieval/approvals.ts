@@ -67,7 +67,7 @@ export interface Presenting {
   answer<T>(
     principal: Principal,
     asking: Asking,
-    make: (presented: readonly Presented[]) => Promise<T | undefined>,
+    make: (presentedGrants: readonly Presented[]) => Promise<T | undefined>,
   ): Promise<T>
   /**
    * Which of the grants presented cover what is about to leave. Undefined: one covers what its row does not

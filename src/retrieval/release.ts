@@ -48,8 +48,16 @@ export interface Release {
  */
 export async function release(releasing: Releasing, dependencies: ReleaseDeps): Promise<Release | undefined> {
   const { sql, approvals, presenting } = dependencies
-  const { principal, queryHmac, presented, clearing, cleared, tellable, isUnchecked } = releasing
-  if (presented.length === 0 && tellable.length === 0) {
+  const {
+    principal,
+    queryHmac,
+    presented: presentedGrants,
+    clearing,
+    cleared,
+    tellable,
+    isUnchecked,
+  } = releasing
+  if (presentedGrants.length === 0 && tellable.length === 0) {
     const { complete } = releasing
     const decision = eventOf(releasing, { items: cleared, uses: noUses, complete }, dependencies)
     const passages = await readRecorded(sql, cleared, { principal, decision, isUnchecked })
@@ -60,7 +68,7 @@ export async function release(releasing: Releasing, dependencies: ReleaseDeps): 
   // Withdrawn or replaced since it was found: another passage would stand in its place.
   const isComplete = releasing.complete && passages.length === cleared.length
   const documentIds = [...new Set(passages.map(({ documentId }) => documentId))]
-  const uses = await presenting.usesOf(clearing, presented, documentIds)
+  const uses = await presenting.usesOf(clearing, presentedGrants, documentIds)
   if (uses === undefined) return undefined
   if (tellable.length > 0) releasing.lookNextTime()
   let offer: string | undefined

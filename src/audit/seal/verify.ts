@@ -277,19 +277,19 @@ class Verification {
 
 /** Of two rows that changed places each has what the other was sealed with. */
 function* explained(mismatches: readonly Mismatch[], people: PeopleCache): Generator<Finding> {
-  const told = new Set<number>()
+  const reportedNumbers = new Set<number>()
   for (const { row, seal } of mismatches) {
-    if (told.has(row.record_no)) continue
+    if (reportedNumbers.has(row.record_no)) continue
     const other = mismatches.find(
       ({ row: { record_no: number }, row: otherRow, leaf }) =>
-        otherRow !== row && !told.has(number) && people.digestOf(row, number)?.equals(leaf),
+        otherRow !== row && !reportedNumbers.has(number) && people.digestOf(row, number)?.equals(leaf),
     )?.row.record_no
-    told.add(row.record_no)
+    reportedNumbers.add(row.record_no)
     if (other === undefined) {
       yield { kind: 'changed', seal, record: row.record_no }
       continue
     }
-    told.add(other)
+    reportedNumbers.add(other)
     yield { kind: 'swapped', seal, record: row.record_no, other }
   }
 }

@@ -108,13 +108,13 @@ export async function listPage<Candidate>(
   const { candidates, beside = [], complete, limitedBy } = await nominate(view(), after)
   const modelId = fga.modelId
   const nowMs = now()
-  const asked = [...beside, ...candidates.slice(0, limit)]
-  const checks = asked.map(checkOf)
+  const askedCandidates = [...beside, ...candidates.slice(0, limit)]
+  const checks = askedCandidates.map(checkOf)
   const { verdicts, requestIds } =
     checks.length === 0
       ? { verdicts: [], requestIds: [] }
       : await limiter.run(checks.length, signal, () => fga.batchCheck(checks, { now: nowMs, signal }))
-  const answers = asked.map((candidate, place) => ({
+  const answers = askedCandidates.map((candidate, place) => ({
     candidate,
     verdict: verdicts[place] ?? 'error',
     via: () => wayTo(view(), checkOf(candidate), nowMs),

@@ -182,9 +182,9 @@ class Aces {
       const stored = this.#tuples[ace]
       return stored?.relation === tuple.relation && stored.userRelation === tuple.userRelation
     }
-    const known =
+    const storedAce =
       tuple.condition === undefined ? ofUser.standing.find(isSame) : ofUser.ending?.get(endingKey(tuple))
-    return known ?? this.#make(tuple, ofUser)
+    return storedAce ?? this.#make(tuple, ofUser)
   }
 
   retain(ace: number): void {
@@ -209,8 +209,8 @@ class Aces {
 
   /** Those whose user this is, also as the object of a userset. */
   ofUser(user: string): readonly number[] {
-    const { standing = [], ending } = this.#byUser.get(user) ?? {}
-    return ending === undefined ? standing : [...standing, ...ending.values()]
+    const { standing: standingAces = [], ending } = this.#byUser.get(user) ?? {}
+    return ending === undefined ? standingAces : [...standingAces, ...ending.values()]
   }
 
   #make(tuple: Tuple, ofUser: AcesOfUser): number {
@@ -231,10 +231,10 @@ class Aces {
     const tuple = this.#tuples[ace]
     if (tuple === undefined) return
     const { name } = tuple.user
-    const { standing = [], ending } = this.#byUser.get(name) ?? {}
-    if (tuple.condition === undefined) standing.splice(standing.indexOf(ace), 1)
+    const { standing: standingAces = [], ending } = this.#byUser.get(name) ?? {}
+    if (tuple.condition === undefined) standingAces.splice(standingAces.indexOf(ace), 1)
     else ending?.delete(endingKey(tuple))
-    if (standing.length === 0 && !ending?.size) this.#byUser.delete(name)
+    if (standingAces.length === 0 && !ending?.size) this.#byUser.delete(name)
     this.#tuples[ace] = undefined
     this.#free.push(ace)
   }

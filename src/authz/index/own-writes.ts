@@ -66,8 +66,8 @@ export function isWriteHeld(change: WrittenChange, tuples: TupleStore): boolean 
   const written = new Set(writes.map(tupleId))
   return (
     writes.every((tuple) => {
-      const held = tuples.get(tuple)
-      return held !== undefined && isDeepStrictEqual(held.condition, tuple.condition)
+      const storedTuple = tuples.get(tuple)
+      return storedTuple !== undefined && isDeepStrictEqual(storedTuple.condition, tuple.condition)
     }) && deletes.every((tuple) => written.has(tupleId(tuple)) || tuples.get(tuple) === undefined)
   )
 }

@@ -183,7 +183,7 @@ async function refusedBy(api: FgaApi, json: ModelJson): Promise<Finding[]> {
 }
 
 function refusedByTuples({ beyondOwn, byRequest, unknown }: Impact): Finding[] {
-  const refused = (
+  const findingOf = (
     rule: Finding['rule'],
     relation: string,
     { count, samples: [sample] }: Side,
@@ -193,19 +193,19 @@ function refusedByTuples({ beyondOwn, byRequest, unknown }: Impact): Finding[] {
     return count === 0 ? [] : [{ rule, relation, detail: `${what}: ${example}.` }]
   }
   return [
-    ...refused(
+    ...findingOf(
       'delegated_beyond_own',
       'document#can_read_delegated',
       beyondOwn,
       'An agent would be told what its person may not read',
     ),
-    ...refused(
+    ...findingOf(
       'request_only_grants',
       'document#can_read_delegated',
       byRequest,
       'What a request brings would be enough, with nothing stored for the person',
     ),
-    ...refused(
+    ...findingOf(
       'gains_unknown',
       'document#can_read',
       unknown,

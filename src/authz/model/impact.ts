@@ -151,16 +151,16 @@ function createFound() {
     },
     result: () => ({
       gains,
-      changes: changesOf((relation, side) => shown(changes[relation][side])),
-      beyondOwn: shown(beyondOwn),
-      byRequest: shown(byRequest),
+      changes: changesOf((relation, side) => shownSide(changes[relation][side])),
+      beyondOwn: shownSide(beyondOwn),
+      byRequest: shownSide(byRequest),
       unanswered,
-      unknown: shown(unknown),
+      unknown: shownSide(unknown),
     }),
   }
 }
 
-function shown(tally: Tally): Side {
+function shownSide(tally: Tally): Side {
   const { samples, ...counts } = tally.result()
   return { ...counts, samples: samples.map(({ asker, document }) => ({ who: asker.who, document })) }
 }

@@ -93,8 +93,8 @@ function changedMarks(model: Model): Finding[] {
       found.size !== relations.length ||
       relations.some((name) => {
         const { rewrite, restrictions = [] } = found.get(name) ?? {}
-        const taken = restrictions.map((restriction) => [labelOf(restriction), restriction.condition])
-        return rewrite?.kind !== 'this' || !isDeepStrictEqual(taken, [['turn', '']])
+        const labels = restrictions.map((restriction) => [labelOf(restriction), restriction.condition])
+        return rewrite?.kind !== 'this' || !isDeepStrictEqual(labels, [['turn', '']])
       })
     )
   })

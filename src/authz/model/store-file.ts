@@ -241,8 +241,8 @@ function problemsOf(error: unknown): string {
   return reasonOf(error)
 }
 
-function checks({ context, assertions, ...asked }: z.infer<typeof check>): readonly Question[] {
-  const { users = [asked.user ?? ''], objects = [asked.object ?? ''] } = asked
+function checks({ context, assertions, ...question }: z.infer<typeof check>): readonly Question[] {
+  const { users = [question.user ?? ''], objects = [question.object ?? ''] } = question
   return users.flatMap((user) =>
     objects.flatMap((object) =>
       Object.entries(assertions).map(

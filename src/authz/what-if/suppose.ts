@@ -123,14 +123,14 @@ function* narrowed(
     const name = `${user} ${agent} ${delegation}`
     if (evaluated.has(name) || wantedPeople?.has(user) === false) continue
     evaluated.add(name)
-    const asked =
+    const askedDocuments =
       wantedDocuments === undefined
         ? reached
         : [...reached].filter((document) => wantedDocuments.has(document))
-    if (!isEmpty(asked)) onMet(asker)
+    if (!isEmpty(askedDocuments)) onMet(asker)
     // Also where there is nothing to ask: to find that out took its time, and others have their turn in
     // between.
-    yield { asker, documents: asked }
+    yield { asker, documents: askedDocuments }
   }
 }
 
@@ -168,7 +168,7 @@ interface Reached extends Dependents {
  */
 function* reachedBy(
   { model, tuples }: Reach,
-  { own, lent }: { readonly own: readonly Reached[]; readonly lent: readonly Reached[] },
+  { own, lent: viaAgents }: { readonly own: readonly Reached[]; readonly lent: readonly Reached[] },
   delegations: readonly LiveDelegation[],
   narrowFrom = 200,
 ): Iterable<Group> {
@@ -183,7 +183,7 @@ function* reachedBy(
     yield { asker, documents: documentsOf(asker, bearing, could, narrowFrom) }
   }
   for (const asker of delegations.flatMap(delegatedAskers)) {
-    const bearing = lent.filter((affected) => affected.everybody || bears(affected, asker, could))
+    const bearing = viaAgents.filter((affected) => affected.everybody || bears(affected, asker, could))
     yield { asker, documents: documentsOf(asker, bearing, could, narrowFrom) }
   }
 }

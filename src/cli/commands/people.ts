@@ -31,14 +31,14 @@ const read = z.strictObject({
 export const directoryCommands = {
   directory_add: command(
     z.discriminatedUnion('kind', [scim, read]),
-    async (given, { directories, publicUrl }) => {
-      const { name, namespace, prefix } = given
-      if (given.kind === 'scim') {
-        await directories.add({ name, namespace, prefix, keyAttribute: given.key_attribute })
+    async (newDirectory, { directories, publicUrl }) => {
+      const { name, namespace, prefix } = newDirectory
+      if (newDirectory.kind === 'scim') {
+        await directories.add({ name, namespace, prefix, keyAttribute: newDirectory.key_attribute })
         return { directory: name, base_url: `${publicUrl}/scim/v2` }
       }
-      const { kind, settings, secret, required: isRequired } = given
-      const { poll_seconds: pollSeconds, max_age_seconds: maxAgeSeconds } = given
+      const { kind, settings, secret, required: isRequired } = newDirectory
+      const { poll_seconds: pollSeconds, max_age_seconds: maxAgeSeconds } = newDirectory
       await directories.add({
         name,
         namespace,

@@ -52,37 +52,37 @@ export function createSession(deps: SessionDeps): Session {
   /** One sign-in at a time, which goes on when whoever began it waits no more. */
   async function signIn(scope: string | undefined, signal: AbortSignal): Promise<void> {
     if (going === undefined) {
-      const begun: { done: Promise<void>; prompt?: Prompt } = { done: Promise.resolve() }
-      begun.done = signIns
+      const attempt: { done: Promise<void>; prompt?: Prompt } = { done: Promise.resolve() }
+      attempt.done = signIns
         .login(
           url,
           scope,
           (prompt) => {
-            begun.prompt = prompt
+            attempt.prompt = prompt
             show(prompt)
           },
           closing,
         )
-        .then(({ subject, scope: given }) => welcome(subject, given))
+        .then(({ subject, scope: grantedScope }) => welcome(subject, grantedScope))
         .finally(() => {
           going = undefined
         })
       // Whoever waits is told; nobody may wait any more.
-      begun.done.catch(() => undefined)
-      going = begun
+      attempt.done.catch(() => undefined)
+      going = attempt
     }
-    const { done } = going
+    const { done: completion } = going
     const waited = going
     const patience = AbortSignal.timeout(patienceMs)
-    await unlessAborted(done, AbortSignal.any([signal, closing, patience])).catch((error: unknown) => {
+    await unlessAborted(completion, AbortSignal.any([signal, closing, patience])).catch((error: unknown) => {
       if (patience.aborted && waited.prompt !== undefined) throw new SignInNeeded(waited.prompt)
       throw error
     })
   }
 
-  const held: Session['held'] = async (refused) => {
+  const heldToken: Session['held'] = async (refusedToken) => {
     try {
-      return await signIns.token(url, refused)
+      return await signIns.token(url, refusedToken)
     } catch (error) {
       if (error instanceof SignInOver) return undefined
       throw error
@@ -90,20 +90,20 @@ export function createSession(deps: SessionDeps): Session {
   }
 
   return {
-    held,
-    async token(signal, refused) {
-      const before = await held(refused)
+    held: heldToken,
+    async token(signal, refusedToken) {
+      const before = await heldToken(refusedToken)
       if (before !== undefined) return before
       await signIn(deps.scope, signal)
-      const signedIn = await held(refused)
+      const signedIn = await heldToken(refusedToken)
       if (signedIn === undefined) throw new Error(`Nobody is signed in at ${url}.`)
       return signedIn
     },
     async widen(scope, signal) {
-      const wanted = scope.split(' ').sort().join(' ')
-      if (widened.has(wanted)) return false
+      const scopeKey = scope.split(' ').sort().join(' ')
+      if (widened.has(scopeKey)) return false
       await signIn(scope, signal)
-      widened.add(wanted)
+      widened.add(scopeKey)
       return true
     },
   }

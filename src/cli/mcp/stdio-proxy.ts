@@ -145,10 +145,10 @@ const problem = z.looseObject({
 
 function refusal({ status, data }: SdkHttpError): Answer {
   const { title, detail, code: reason, error } = problem.safeParse(parseJson(String(data.text))).data ?? {}
-  const said = detail ?? title ?? error?.message
+  const wording = detail ?? title ?? error?.message
   return {
     code,
-    message: typeof said === 'string' ? said : `The service answered ${status}.`,
+    message: typeof wording === 'string' ? wording : `The service answered ${status}.`,
     data: { status, ...(typeof reason === 'string' && { code: reason }) },
   }
 }

@@ -89,11 +89,11 @@ export function createPersonEnd(deps: PersonEndDeps): PersonEnd {
     const subject = `user:${account.person}`
     const { issuer, sub } = account
     const settles = [...((await accountLinks.unlinkWithin(sql, { issuer, sub }, recordedAs)) ?? [])]
-    const lent = await sql.query<{ id: string }>(
+    const endedRows = await sql.query<{ id: string }>(
       `select id from delegations where subject = $1 and state <> 'revoked' order by id`,
       [subject],
     )
-    for (const { id } of lent) settles.push(await delegations.revokeWithin(sql, id, recordedAs))
+    for (const { id } of endedRows) settles.push(await delegations.revokeWithin(sql, id, recordedAs))
     for (const text of ends) await sql.query(text, [subject])
     await sql.query(
       `update connections set state = 'ended', sealed = null, wrapped_key = null, key_version = null,

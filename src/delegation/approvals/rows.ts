@@ -50,9 +50,16 @@ interface RoundColumn extends Pick<QuestionRound, 'question' | 'answer'> {
   readonly answered_at?: string
 }
 
-const fromRow = ({ asked, answer, rounds, decidedIn, isCurrent, ...row }: ApprovalRow): Approval => ({
+const fromRow = ({
+  asked: requestedAccess,
+  answer,
+  rounds,
+  decidedIn,
+  isCurrent,
+  ...row
+}: ApprovalRow): Approval => ({
   ...row,
-  asked: toAsked(asked, row.front),
+  asked: toAsked(requestedAccess, row.front),
   state: isOpen(row) && !isCurrent ? 'expired' : row.state,
   rounds: rounds.map(toRound),
   ...(decidedIn !== undefined && { decidedIn: toDecidedIn(decidedIn) }),

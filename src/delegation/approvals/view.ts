@@ -97,27 +97,27 @@ async function takesVerification(
  * Of everything that the page shows: whoever decides sends it back, so that they decide what they have seen.
  * Left out: ids that say nothing to a person, and how much time is left.
  */
-export function digestOf({ asked: access, ...shown }: ShownApproval): string {
+export function digestOf({ asked: access, ...approval }: ShownApproval): string {
   return digest(
     canonicalJson({
-      id: shown.id,
-      subject: shown.subject,
-      agent: [shown.agent, shown.agentTitle],
-      client: [shown.client, shown.clientTitle ?? null],
+      id: approval.id,
+      subject: approval.subject,
+      agent: [approval.agent, approval.agentTitle],
+      client: [approval.client, approval.clientTitle ?? null],
       asked: access.kind === 'documents' ? [access.queryHmac, access.scopes] : access,
-      words: [shown.purpose ?? null, shown.bindingMessage ?? null],
-      state: shown.state,
-      rounds: shown.rounds.map(({ question, answer }) => [question, answer ?? null]),
-      documents: shown.documents.map(({ id, title, collection, owner = null, isSensitive }) => [
+      words: [approval.purpose ?? null, approval.bindingMessage ?? null],
+      state: approval.state,
+      rounds: approval.rounds.map(({ question, answer }) => [question, answer ?? null]),
+      documents: approval.documents.map(({ id, title, collection, owner = null, isSensitive }) => [
         id,
         title,
         collection,
         owner,
         isSensitive,
       ]),
-      places: shown.places.map(({ object, title, documentIds }) => [object, title, documentIds]),
-      ends: [shown.expiresAt.toISOString(), shown.lentUntil.toISOString()],
-      lentFor: shown.lentFor,
+      places: approval.places.map(({ object, title, documentIds }) => [object, title, documentIds]),
+      ends: [approval.expiresAt.toISOString(), approval.lentUntil.toISOString()],
+      lentFor: approval.lentFor,
     }),
   )
 }

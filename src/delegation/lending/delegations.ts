@@ -260,8 +260,16 @@ function resumed(existing: Delegation, requested: Delegation, now: Date): Delega
 }
 
 /** What has to be the same in another try. */
-const termsOf = ({ subject, agent, standing, resource, details, scope, subAgents }: Delegation) =>
-  canonicalJson({ subject, agent, standing, resource: resource ?? null, details, scope, subAgents })
+const termsOf = ({ subject, agent, standing: isStanding, resource, details, scope, subAgents }: Delegation) =>
+  canonicalJson({
+    subject,
+    agent,
+    standing: isStanding,
+    resource: resource ?? null,
+    details,
+    scope,
+    subAgents,
+  })
 
 /** An ended or abandoned standing delegation gives way to the next; a live one does not. */
 async function makeRoom(sql: Sql, { subject, agent }: Delegation, now: Date): Promise<void> {

@@ -38,8 +38,8 @@ export async function detailProblem(
   if (!Array.isArray(parsedDetails) || parsedDetails.length > detailsMax)
     return `at most ${detailsMax} details`
   const asks = isBackchannel && onlyAsks(detail)
-  const given = isBackchannel ? parsedDetails.filter((entry) => !onlyAsks(entry)) : parsedDetails
-  if (!detailsOf(given).ok)
+  const grantedDetails = isBackchannel ? parsedDetails.filter((entry) => !onlyAsks(entry)) : parsedDetails
+  if (!detailsOf(grantedDetails).ok)
     return 'at most 10 details, one of them document_access, each of at most 2 KiB of plain text'
   const entry = await resources.get(resource)
   // What it stands for is looked up once it is known who is asked.

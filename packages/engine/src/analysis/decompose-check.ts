@@ -170,11 +170,11 @@ function createDecomposeNo(model: Model, session: Session): DecomposeNo {
   /** What can be passed by, with what is brought for it. Nothing beyond it is gone into. */
   function above(start: Relation, from: Node): readonly (readonly [CheckPart, TupleKey])[] {
     const found: [CheckPart, TupleKey][] = []
-    const seen = new Set<string>()
+    const visitedNames = new Set<string>()
     const visit = (relation: Relation, node: Node): void => {
       const key = `${relation.key} ${node.id}`
-      if (seen.has(key)) return
-      seen.add(key)
+      if (visitedNames.has(key)) return
+      visitedNames.add(key)
       const marker = node === from ? undefined : markers.get(relation)
       if (marker === undefined) walk(relation.rewrite, node)
       else if (found.length < broughtMax)

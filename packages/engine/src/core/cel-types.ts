@@ -165,17 +165,17 @@ function callKind(call: Call, names: Names): CelKind {
   return namedCall(call.function, target, args)
 }
 
-function isComparable(operator: string, left: CelKind, right: CelKind): boolean {
+function isComparable(operator: string, leftKind: CelKind, rightKind: CelKind): boolean {
   const takesNumbers = operator === '_<=_' || operator === '_>=_'
   if (
-    isKnown(left) &&
-    isKnown(right) &&
-    left !== right &&
-    !(takesNumbers && isNumber(left) && isNumber(right))
+    isKnown(leftKind) &&
+    isKnown(rightKind) &&
+    leftKind !== rightKind &&
+    !(takesNumbers && isNumber(leftKind) && isNumber(rightKind))
   )
     return false
   const isStrict = operator === '_<_' || operator === '_>_'
-  return !isStrict || (left !== 'ipaddress' && left !== 'list' && left !== 'map')
+  return !isStrict || (leftKind !== 'ipaddress' && leftKind !== 'list' && leftKind !== 'map')
 }
 
 function namedCall(name: string, target: CelKind | undefined, args: readonly CelKind[]): CelKind {

@@ -6,7 +6,7 @@ export function getOrInsert<Key, Value extends string | number | boolean | objec
 ): Value {
   const found = map.get(key)
   if (found !== undefined) return found
-  const made = make()
-  map.set(key, made)
-  return made
+  const newValue = make()
+  map.set(key, newValue)
+  return newValue
 }

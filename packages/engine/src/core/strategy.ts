@@ -72,8 +72,8 @@ function readsOf(graph: Graph, key: string, label: string, plansByWeights: boole
   const mayBeApart = plansByWeights && weight(graph, key, label) !== Number.POSITIVE_INFINITY
   const kinds = new Map(usersets.map((ref) => [`${ref.type}#${ref.relation}`, ref]))
   const apart = new Set([...kinds.keys()].filter((kind) => mayBeApart && weight(graph, kind, label) === 1))
-  const readOf = (wanted: boolean) =>
-    [...kinds].filter(([kind]) => apart.has(kind) === wanted).map(([, ref]) => isSame(ref))
+  const readOf = (isApart: boolean) =>
+    [...kinds].filter(([kind]) => apart.has(kind) === isApart).map(([, ref]) => isSame(ref))
   const otherKinds = readOf(false)
   return otherKinds.length === 0
     ? readOf(true)

@@ -96,8 +96,8 @@ const savedSchema = z.strictObject({ until: z.number(), person: z.string(), trie
 export function createSavedForm({ cookie, seal, now }: SavedFormDeps): SavedForm {
   return {
     keep(c, person, form) {
-      const tried = triedSchema.parse(form)
-      const sealed = seal.close(context, { until: now() + secondsMax * 1_000, person, tried })
+      const attempt = triedSchema.parse(form)
+      const sealed = seal.close(context, { until: now() + secondsMax * 1_000, person, tried: attempt })
       const value = Buffer.from(sealed).toString('base64url')
       if (value.length > lengthMax) return
       c.header('set-cookie', cookie.line(value, secondsMax), { append: true })

@@ -65,10 +65,10 @@ export async function serviceFor(
     return own
   }
   await assertReader(principal)
-  const asked = Object.entries({ service, ...filter }).filter(
+  const filters = Object.entries({ service, ...filter }).filter(
     (entry): entry is [string, string] => entry[1] !== undefined,
   )
-  await record(principal, { event: 'jobs_read', question, filter: Object.fromEntries(asked) })
+  await record(principal, { event: 'jobs_read', question, filter: Object.fromEntries(filters) })
   return service
 }
 

@@ -65,7 +65,7 @@ const applied = z
     txn: z.string(),
   })
   .openapi('ModelApplied')
-const shown = activeModelAnswer.extend({ awaiting: z.array(plan) }).openapi('ModelShown')
+const modelShown = activeModelAnswer.extend({ awaiting: z.array(plan) }).openapi('ModelShown')
 
 /**
  * `POST /model/plan`, `GET /model/plans`, `GET /model/plans/{id}`, `POST /model/apply`, `GET /model`: for an
@@ -110,7 +110,7 @@ export function modelRoutes({
   const showRoute = bearerRoute('get', '/model', {
     summary: 'The model in force, those before it, and plans that wait for another yes',
     middleware: [administrator],
-    responses: { 200: json('The model', shown), ...problems() },
+    responses: { 200: json('The model', modelShown), ...problems() },
   })
 
   const wire = (createdPlan: Plan) =>

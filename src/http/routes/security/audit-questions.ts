@@ -135,8 +135,11 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
         const { subject, agent, today, ...between } = c.req.valid('query')
         await recordQuestion(c.get('principal'), 'reads', c.req.valid('query'))
         const { rows, complete: isComplete } = await questions.reads({ subject, agent }, datesOf(between))
-        const asked = agent === undefined ? [subject] : [subject, agent]
-        const common = { complete: isComplete, ...neverHereToWire(await dependencies.neverHere(asked)) }
+        const askedSubjects = agent === undefined ? [subject] : [subject, agent]
+        const common = {
+          complete: isComplete,
+          ...neverHereToWire(await dependencies.neverHere(askedSubjects)),
+        }
         if (today === 'false') return reply(c, { documents: [...rows], ...common })
         const judgedRows = rows.slice(0, todayMax)
         const verdicts = await dependencies.today(

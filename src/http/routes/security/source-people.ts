@@ -25,8 +25,8 @@ export interface SourcePeopleRouteDeps {
 const bodyBytesMax = 1024 * 1024
 const pageMax = 1_000
 
-const shown = sourcePerson.clone().openapi('SourcePerson')
-const read = sourcePeopleAnswer.extend({ people: z.array(shown) }).openapi('SourcePeople')
+const personShown = sourcePerson.clone().openapi('SourcePerson')
+const read = sourcePeopleAnswer.extend({ people: z.array(personShown) }).openapi('SourcePeople')
 const action = sourcePeopleAction.clone().openapi('SourcePeopleAction')
 const params = z.strictObject({ id: contractId })
 const query = z.strictObject({
@@ -106,19 +106,19 @@ function act(
   people: SourcePeople,
   principal: Principal,
   source: string,
-  wanted: z.output<typeof action>,
+  request: z.output<typeof action>,
 ): Promise<void> {
-  switch (wanted.action) {
+  switch (request.action) {
     case 'propose':
-      return people.propose(principal, source, wanted.people)
+      return people.propose(principal, source, request.people)
     case 'confirm':
-      return people.confirm(principal, source, wanted.digest)
+      return people.confirm(principal, source, request.digest)
     case 'suspend':
-      return people.suspend(principal, source, wanted.account)
+      return people.suspend(principal, source, request.account)
   }
 }
 
-const toWire = (person: SourcePerson): z.output<typeof shown> => ({
+const toWire = (person: SourcePerson): z.output<typeof personShown> => ({
   account: person.account,
   name: person.name ?? null,
   address: person.address ?? null,

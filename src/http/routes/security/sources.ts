@@ -36,10 +36,10 @@ const signatureHeader = 'X-Hub-Signature-256'
 const bodyBytesMax = 4 * 1024 * 1024
 const pageMax = 200
 
-const shown = source.clone().openapi('Source')
-const listed = allSourcesAnswer.extend({ sources: z.array(shown) }).openapi('SourceList')
-const answered = oneSourceAnswer.extend({ source: shown }).openapi('SourceAnswer')
-const read = sourceReadAnswer.extend({ source: shown }).openapi('SourceRead')
+const sourceShown = source.clone().openapi('Source')
+const listed = allSourcesAnswer.extend({ sources: z.array(sourceShown) }).openapi('SourceList')
+const answered = oneSourceAnswer.extend({ source: sourceShown }).openapi('SourceAnswer')
+const read = sourceReadAnswer.extend({ source: sourceShown }).openapi('SourceRead')
 const proposal = sourceProposal.clone().openapi('SourceProposal')
 const action = sourceAction.clone().openapi('SourceAction')
 const params = z.strictObject({ id: contractId })
@@ -126,11 +126,11 @@ export function sourceRoutes({ sources, hooks, requireBearer, isAdministrator, n
       const principal = c.get('principal')
       await assertAdministrator(principal, isAdministrator, now())
       const { id } = c.req.valid('param')
-      const wanted = c.req.valid('json')
-      if (wanted.action !== 'hook')
-        return reply(c, { source: toWire(await act({ sources, hooks }, principal, id, wanted)) })
-      const made = await hooks.make(principal, id)
-      return reply(c, { source: toWire(made.source), hook_secret: made.secret })
+      const request = c.req.valid('json')
+      if (request.action !== 'hook')
+        return reply(c, { source: toWire(await act({ sources, hooks }, principal, id, request)) })
+      const newHook = await hooks.make(principal, id)
+      return reply(c, { source: toWire(newHook.source), hook_secret: newHook.secret })
     })
 }
 
@@ -138,21 +138,21 @@ function act(
   { sources, hooks }: Pick<SourceRouteDeps, 'sources' | 'hooks'>,
   principal: Principal,
   id: string,
-  wanted: Exclude<z.output<typeof action>, { readonly action: 'hook' }>,
+  request: Exclude<z.output<typeof action>, { readonly action: 'hook' }>,
 ): Promise<SourceRow> {
-  switch (wanted.action) {
+  switch (request.action) {
     case 'confirm':
-      return sources.confirm(principal, id, wanted.digest)
+      return sources.confirm(principal, id, request.digest)
     case 'sync':
-      return sources.wake(principal, id, { all: wanted.all ?? false })
+      return sources.wake(principal, id, { all: request.all ?? false })
     case 'purge':
-      return sources.purge(principal, id, wanted.documents)
+      return sources.purge(principal, id, request.documents)
     case 'set':
-      return sources.set(principal, id, wanted)
+      return sources.set(principal, id, request)
     case 'end_hook':
       return hooks.end(principal, id)
     default:
-      return sources[wanted.action](principal, id)
+      return sources[request.action](principal, id)
   }
 }
 
@@ -168,7 +168,7 @@ const changeToWire = ({ origin, settings, secret, proposedBy, digest }: Proposed
   digest,
 })
 
-const toWire = (row: SourceRow): z.output<typeof shown> => ({
+const toWire = (row: SourceRow): z.output<typeof sourceShown> => ({
   id: row.id,
   kind: row.kind,
   origin: row.origin,
