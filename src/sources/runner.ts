@@ -66,7 +66,7 @@ const unreadEveryMs = 60_000
 export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner {
   const { database, log, now, lookEveryMs = 1_000 } = dependencies
   const stopping = new AbortController()
-  const running = new Map<string, Promise<void>>()
+  const running = new Map<string, Run>()
   const recurring: Recurring[] = []
   const close = createClosing(database, now)
   const block = createBlocking(dependencies)
@@ -74,15 +74,25 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
     if (dependencies.isSound()) await block()
   }
 
-  async function run(id: string): Promise<void> {
-    try {
-      await withLease(dependencies, id, stopping.signal, (held) => turn(dependencies, held))
-    } catch (error) {
-      if (!stopping.signal.aborted) log('source_failed', { source: id, reason: reasonOf(error) })
-    }
+  function run(id: string): Run {
+    const lost = new AbortController()
+    const signal = AbortSignal.any([stopping.signal, lost.signal])
+    const ended = inBackground(async () => {
+      try {
+        await withLease(dependencies, id, signal, (held) => {
+          begun.held = held
+          return turn(dependencies, held)
+        })
+      } catch (error) {
+        if (!stopping.signal.aborted) log('source_failed', { source: id, reason: reasonOf(error) })
+      }
+    }).finally(() => running.delete(id))
+    const begun: Run = { ended, lost, held: undefined }
+    return begun
   }
 
   async function begin(): Promise<void> {
+    await endLost(database, [...running.values()])
     if (!dependencies.isSound()) return
     const due = await database.query<DueSource>(
       `select id, kind, origin, secret, state from sources s left join source_hooks h on h.source = s.id
@@ -93,11 +103,11 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
       // Its credential is with another process: that one reads it.
       if (!isHere(source, dependencies.secrets)) continue
       if (running.has(id) || stopping.signal.aborted) continue
-      const ended = inBackground(() => run(id)).finally(() => running.delete(id))
-      running.set(id, ended)
+      running.set(id, run(id))
     }
   }
 
+  const allEnded = () => Promise.all([...running.values()].map(({ ended }) => ended))
   return {
     start({ reads }) {
       if (reads) recurring.push(startRecurring(log, 'sources', lookEveryMs, begin))
@@ -110,7 +120,7 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
     async runDue() {
       await blockWhileSound()
       await begin()
-      await Promise.all(running.values())
+      await allEnded()
       await blockWhileSound()
       await close()
       await noteUnread(database, 'sources')
@@ -118,8 +128,36 @@ export function createSourceRunner(dependencies: SourceRunnerDeps): SourceRunner
     async [Symbol.asyncDispose]() {
       stopping.abort(new Error('The service stops.'))
       await Promise.all(recurring.map((task) => task[Symbol.asyncDispose]()))
-      await Promise.all(running.values())
+      await allEnded()
     },
+  }
+}
+
+/** A reading, or a removal, that goes on in this process. */
+interface Run {
+  readonly ended: Promise<void>
+  /** Ends it as it stands. */
+  readonly lost: AbortController
+  /** Undefined: it has not begun. */
+  held: HeldSource | undefined
+}
+
+/**
+ * Ends what goes on for a source that was paused, removed or changed, or that another process has: it holds a
+ * credential, and may stand still at the source until long after that.
+ */
+async function endLost(database: Database, runs: readonly Run[]): Promise<void> {
+  const holders = runs.flatMap(({ held }) => held?.holder ?? [])
+  if (holders.length === 0) return
+  const rows = await database.query<{ holder: string; state: string; edition: number }>(
+    `select leases.holder, sources.state, sources.edition from leases
+     join sources on 'source:' || sources.id = leases.object where leases.holder = any($1)`,
+    [holders],
+  )
+  for (const { held, lost } of runs) {
+    const now = rows.find(({ holder }) => holder === held?.holder)
+    if (held !== undefined && (now?.state !== held.row.state || now.edition !== held.row.edition))
+      lost.abort(noLonger())
   }
 }
 
@@ -140,9 +178,11 @@ const isHere = ({ kind, origin, secret, state }: DueSource, secrets: readonly Re
 /** A source that this process alone may write for. */
 export interface HeldSource {
   readonly row: SourceRow
+  /** Of its lease. */
+  readonly holder: string
   /** When it was taken, by the database's clock. */
   readonly beganAt: Date
-  /** Fires when the service stops. */
+  /** Fires when the service stops, and a little after this process may not write for it any more. */
   readonly signal: AbortSignal
   /**
    * Runs a transaction that commits only while this process may write for it, and nobody paused it or changed
@@ -160,6 +200,8 @@ class Lost extends Error {
   override readonly name = 'Lost'
 }
 
+const noLonger = () => new Lost('Another process reads this source, or it was paused, removed or changed.')
+
 async function withLease(
   { database, newId, leaseSeconds }: SourceRunnerDeps,
   id: string,
@@ -169,8 +211,7 @@ async function withLease(
   const objects = [`source:${id}`]
   // On PGlite there is one process, which has each source at most once.
   await endExpired(database, objects, { isAlone: database.kind === 'pglite' })
-  const lost = () => new Lost('Another process reads this source, or it was paused, removed or changed.')
-  const lease = await takeLease({ database, seconds: leaseSeconds, lost }, objects, newId())
+  const lease = await takeLease({ database, seconds: leaseSeconds, lost: noLonger }, objects, newId())
   if (lease === undefined) return
   try {
     const row = await readSource(database, id)
@@ -183,10 +224,11 @@ async function withLease(
          where leases.holder = $1 and sources.id = $2 and sources.state = $3 and sources.edition = $4 for share`,
         [lease.holder, id, row.state, row.edition],
       )
-      if (rows.length === 0) throw lost()
+      if (rows.length === 0) throw noLonger()
     }
     await work({
       row,
+      holder: lease.holder,
       beganAt: clock.now,
       signal,
       assertHeld,

@@ -184,6 +184,57 @@ describe('a source that another process took over', () => {
   })
 })
 
+describe('a reading that stands still at its source', () => {
+  const act = (user: string, body: object) => at.call(user, 'POST', '/sources/wiki', body)
+  test.each<readonly [string, () => Promise<unknown>]>([
+    ['it is paused', () => act('dan', { action: 'pause' })],
+    ['it is removed', () => act('dan', { action: 'remove' })],
+    [
+      'two administrators gave it other settings',
+      async () => {
+        await act('dan', { action: 'set', settings: { people: { anne: 'bob' } } })
+        const { body } = await at.call('carol', 'GET', '/sources/wiki')
+        const { digest } = body['proposed_change'] as { readonly digest: string }
+        expect(await act('carol', { action: 'confirm', digest })).toMatchObject({ status: 200 })
+      },
+    ],
+    [
+      'another process has it',
+      () => at.world.database.query(`update leases set holder = 'another' where object = 'source:wiki'`),
+    ],
+  ])(
+    'ends at the next look, with its lease and its requests, once %s',
+    async (_, change) => {
+      at.wiki.put('plan', { text: 'Zeppelin.', readers: ['anne'] })
+      await at.add()
+      const stands = Promise.withResolvers<AbortSignal | undefined>()
+      at.wiki.before = (call, signal) => {
+        if (call !== 'text plan') return
+        stands.resolve(signal)
+        return new Promise((_resolve, reject) =>
+          signal?.addEventListener('abort', () => reject(signal.reason)),
+        )
+      }
+      await at.wake()
+      const reading = at.world.service.sources.runDue()
+      const signal = await stands.promise
+      await at.world.database.query(`update sources set next_at = now() + interval '1 hour'`)
+      expect(signal?.aborted).toBe(false)
+      await change()
+      await at.world.service.sources.runDue()
+      await reading
+      expect(String(signal?.reason)).toContain('it was paused, removed or changed')
+      expect(
+        await at.world.database.query(
+          `select from leases where object = 'source:wiki' and holder <> 'another'`,
+        ),
+      ).toEqual([])
+      await at.world.database.query('delete from leases')
+    },
+    30_000,
+  )
+})
+
 test('items that cannot be brought are hidden with their reason, and the others go on', async () => {
   at.wiki.put('plan', { text: 'Zeppelin.', readers: ['anne'] })
   at.wiki.put('odd', { text: 'Zeppelin, odd.', readers: ['anne'] })

@@ -39,7 +39,7 @@ export class Wiki {
   /** What is no page: told as broken, with this reason. */
   readonly broken = new Map<string, string>()
   /** Before each of its calls: `changes`, `directory`, `text p`, `readers p`, `revision p`. */
-  before: (call: string) => void | Promise<void> = () => undefined
+  before: (call: string, signal?: AbortSignal) => void | Promise<void> = () => undefined
   /** Its credential does not count any more. */
   isClosed = false
   /** Its listing ends without the end mark. */
@@ -94,9 +94,9 @@ export class Wiki {
       const person = people[reader]
       return person === null ? [] : [`user:${person ?? reader}`]
     }
-    const call = async (name: string): Promise<void> => {
+    const call = async (name: string, signal?: AbortSignal): Promise<void> => {
       this.calls.push(name)
-      await this.before(name)
+      await this.before(name, signal)
       if (this.isClosed) throw new SourceUnavailable('The wiki does not let us in (401).')
     }
     const accessOf = ({ readers }: Page) => ({
@@ -110,8 +110,8 @@ export class Wiki {
       if (problem !== undefined) return { kind: 'broken', id, name, problem }
       const page = this.pages.get(name)
       if (page === undefined) return { kind: 'deleted', id }
-      const content = async (): Promise<LoadedItem> => {
-        await call(`text ${name}`)
+      const content = async (signal?: AbortSignal): Promise<LoadedItem> => {
+        await call(`text ${name}`, signal)
         const text = this.pages.get(name)?.text ?? ''
         await call(`readers ${name}`)
         const now = this.pages.get(name) ?? page
