@@ -161,8 +161,13 @@ export class ItemSync {
   /** Hides what {@link DirectorySync.finish} is about to touch, until it has. */
   async hideLate(): Promise<void> {
     this.#isLateHidden = true
-    for (const [id, entry] of [...this.#deps.journal.memory.accesses])
-      if (this.#accessOf(remembered(entry).said).kind === 'later') await this.#postpone(id)
+    for (const id of [...this.#deps.journal.memory.accesses.keys()])
+      if (this.#isLate(id)) await this.#postpone(id)
+  }
+
+  #isLate(id: string): boolean {
+    const entry = this.#deps.journal.memory.accesses.get(id)
+    return entry !== undefined && this.#accessOf(remembered(entry).said).kind === 'later'
   }
 
   /** The same once the items take longer than anybody should still be let read. */
@@ -170,6 +175,42 @@ export class ItemSync {
     const { directory, now } = this.#deps
     if (this.#isLateHidden || directory === undefined || now() - this.#beganAt < lateMsMax) return
     await this.hideLate()
+  }
+
+  /** Waits for it, and hides meanwhile what is late once that takes too long. */
+  async meanwhile<T>(work: Promise<T>): Promise<T> {
+    if (this.#isLateHidden || this.#deps.directory === undefined) return await work
+    const leftMs = lateMsMax - (this.#deps.now() - this.#beganAt)
+    let timer: NodeJS.Timeout | undefined
+    const isLate = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(true), Math.max(0, leftMs))
+    })
+    const ended = work.then(
+      () => false,
+      () => false,
+    )
+    try {
+      if (await Promise.race([ended, isLate])) await this.hideLate()
+    } finally {
+      clearTimeout(timer)
+      // None goes on into a later sync.
+      await ended
+    }
+    return await work
+  }
+
+  /** Each of them. What is late is hidden while one is waited for. */
+  async *each<T>(values: AsyncIterable<T>): AsyncGenerator<T> {
+    const iterator = values[Symbol.asyncIterator]()
+    try {
+      for (;;) {
+        const next = await this.meanwhile(iterator.next())
+        if (next.done === true) return
+        yield next.value
+      }
+    } finally {
+      await iterator.return?.()
+    }
   }
 
   #accessOf(access: SourceAccess): ItemAccess {
@@ -223,7 +264,8 @@ export class ItemSync {
     const changedIds: string[] = []
     for (let offset = 0; offset < changes.length; offset += loadsAtOnce) {
       const group = changes.slice(offset, offset + loadsAtOnce)
-      for (const [index, loaded] of (await allEnded(group.map((one) => this.#load(one)))).entries()) {
+      const all = await this.meanwhile(allEnded(group.map((one) => this.#load(one))))
+      for (const [index, loaded] of all.entries()) {
         const change = group[index]
         if (change === undefined || loaded === undefined) continue
         if (loaded !== 'changed') {
@@ -243,7 +285,7 @@ export class ItemSync {
   async #importAgain(ids: readonly string[]): Promise<void> {
     const { source, signal } = this.#deps
     const items: ItemChange[] = []
-    for await (const change of itemsNow(source, ids, signal))
+    for await (const change of this.each(itemsNow(source, ids, signal)))
       if (change.kind === 'item') items.push(change)
       else if (change.kind === 'deleted') await this.withdraw(change.id)
       else await this.#fail(change)
@@ -286,7 +328,9 @@ export class ItemSync {
   async #importBatch(batch: readonly Loaded[]): Promise<void> {
     if (batch.length === 0) return
     const { journal } = this.#deps
-    const job = await this.#tryImport(batch.map(({ document }) => document))
+    // Before it waits for its turn, and never beside it: it comes back with what is brought now.
+    for (const { item } of batch) if (this.#isLate(item.id)) await this.#hide(item.id)
+    const job = await this.meanwhile(this.#tryImport(batch.map(({ document }) => document)))
     const problems = new Map(job?.errors.map(({ line, code, detail }) => [line, `${code}: ${detail}`]))
     // The service names no more than some of them, and none where the whole was refused.
     const isExact =
@@ -297,7 +341,8 @@ export class ItemSync {
     const accesses: [string, string][] = []
     const brought: [string, string][] = []
     for (const [index, { item: change, document, said }] of batch.entries()) {
-      const problem = problems.get(index + 1) ?? (isExact ? undefined : await this.#tryPut(document))
+      const problem =
+        problems.get(index + 1) ?? (isExact ? undefined : await this.meanwhile(this.#tryPut(document)))
       if (problem === undefined) {
         settledIds.push(change.id)
         accesses.push([change.id, remembering(said, document.access)])

@@ -181,7 +181,7 @@ async function retry(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   let changes: Change[] = []
-  for await (const change of itemsNow(source, unsettled, signal)) {
+  for await (const change of itemSync.each(itemsNow(source, unsettled, signal))) {
     changes.push(change)
     if (changes.length < retriesAtOnce) continue
     await itemSync.bring(changes)
@@ -201,7 +201,7 @@ const retriesAtOnce = 25
 async function syncChanges(source: Source, { itemSync, journal, signal }: Parts): Promise<boolean> {
   const { cursor, crawlCursor } = journal.memory
   const isCrawl = cursor === undefined
-  for await (const page of source.changes(cursor ?? crawlCursor, signal)) {
+  for await (const page of itemSync.each(source.changes(cursor ?? crawlCursor, signal))) {
     signal?.throwIfAborted()
     const changes = page.changes.flatMap((change) => covered(change, journal.memory.known))
     await itemSync.bring(changes)

@@ -445,6 +445,86 @@ describe('whoever leaves a group by which an item denies, too,', () => {
     await isBack()
   })
 
+  const busy = (wait: () => Promise<void>): Writer => ({
+    ...remit.writer,
+    async importAll(lines, options) {
+      await wait()
+      return remit.writer.importAll(lines, options)
+    },
+  })
+  test.each<readonly [string, (wait: () => Promise<void>) => readonly [Source, Writer]]>([
+    [
+      'the first page does not come',
+      (wait) => {
+        const slow: Source = {
+          ...source(),
+          async *changes(cursor) {
+            await wait()
+            yield* source().changes(cursor)
+          },
+        }
+        return [slow, remit.writer]
+      },
+    ],
+    [
+      'the text of an item does not come',
+      (wait) => {
+        const access = { viewers: ['user:bob'] }
+        const content = async () => {
+          await wait()
+          return { version: 'y', access, content: { collection: 'docs', title: 'c', text: 'y' } }
+        }
+        const slow: Source = {
+          ...source(),
+          async *changes() {
+            yield {
+              changes: [{ kind: 'item', id: 'c', version: 'y', access, content }],
+              cursor: '{}',
+              isLast: true,
+            }
+          },
+        }
+        return [slow, remit.writer]
+      },
+    ],
+    [
+      'the service is long busy with an import',
+      (wait) => {
+        accesses['c'] = { viewers: ['user:bob', 'user:eve'] }
+        return [source(), busy(wait)]
+      },
+    ],
+    [
+      'the service is long busy with an import of that very item',
+      (wait) => {
+        accesses['a'] = { viewers: ['user:bob'] }
+        return [source(), busy(wait)]
+      },
+    ],
+  ])('reads nothing by it ten seconds on, though %s', async (_, slowed) => {
+    let clock = 0
+    const goesOn = Promise.withResolvers<void>()
+    const waits = Promise.withResolvers<void>()
+    const [slow, writer] = slowed(() => {
+      waits.resolve()
+      return goesOn.promise
+    })
+    const syncing = syncOnce(slow, writer, state, {
+      // A moment before it is late.
+      now: () => {
+        const at = clock
+        clock = 9_980
+        return at
+      },
+    })
+    await waits.promise
+    await expect.poll(() => accessOf('a')).toEqual({})
+    goesOn.resolve()
+    expect(hidden(await syncing)).toEqual([])
+    expect(accessOf('a')).toEqual(accesses['a'])
+    expect([...remit.tuples].filter((tuple) => / member /.test(tuple))).toEqual(['user:bob member group:g'])
+  })
+
   test('reads nothing by it while everything is read, since the source cannot say what changed', async () => {
     let seen: unknown
     const forgetful: Source = {
