@@ -16,7 +16,8 @@ const isOpenSoon = isOpen({
 /**
  * Takes documents whose permissions are about to be too old out of every search, and brings those back that
  * count again. It only follows: reading refuses by itself, at that very moment. A source is looked at where
- * it as a whole turned, and each minute for items that are older than the rest.
+ * it as a whole turned, and each minute for items that are older than the rest: a page of each in turn, so
+ * that none waits for the end of another one. Throws the first failure once all others are through.
  */
 export function createClosing(
   sql: Sql,
@@ -24,13 +25,32 @@ export function createClosing(
   pageSize: number = pageSizeDefault,
 ): () => Promise<void> {
   const lastSeen = new Map<string, { readonly fresh: string; readonly at: number }>()
+  /** The last document of each source that is being looked at. It goes on there, too, after a failure. */
+  const places = new Map<string, number>()
   return async () => {
-    for (const { id, fresh } of await readFreshness(sql)) {
-      const last = lastSeen.get(id)
-      if (last?.fresh === fresh && now() - last.at < lookAgainMs) continue
-      await closeWhatIsOld(sql, id, pageSize)
-      lastSeen.set(id, { fresh, at: now() })
+    const failures = new Map<string, unknown>()
+    let isDone = false
+    while (!isDone) {
+      isDone = true
+      for (const { id, fresh } of await readFreshness(sql)) {
+        const last = lastSeen.get(id)
+        if (last?.fresh !== fresh || (!places.has(id) && now() - last.at >= lookAgainMs)) {
+          lastSeen.set(id, { fresh, at: now() })
+          places.set(id, 0)
+        }
+        const place = places.get(id)
+        if (place === undefined || failures.has(id)) continue
+        isDone = false
+        try {
+          const next = await closeWhatIsOld(sql, { id, after: place, pageSize })
+          if (next === null) places.delete(id)
+          else places.set(id, next)
+        } catch (error) {
+          failures.set(id, error)
+        }
+      }
     }
+    for (const error of failures.values()) throw error
   }
 }
 
@@ -39,28 +59,26 @@ const readFreshness = (sql: Sql): Promise<{ readonly id: string; readonly fresh:
   sql.query(
     `select id, edition || ' ' || state || ' ' || coalesce(groups_at > soon, false) || ' ' || coalesce(items_at > soon, false) as fresh
      from sources cross join lateral
-       (select now() + interval '${leadSeconds} seconds' - make_interval(secs => max_age_seconds) as soon) as at`,
+       (select now() + interval '${leadSeconds} seconds' - make_interval(secs => max_age_seconds) as soon) as at order by id`,
   )
 
-/** Past rows that others have locked: they are at that document, and it is looked at again. */
-async function closeWhatIsOld(sql: Sql, id: string, pageSize: number): Promise<void> {
-  let after: number | null = 0
-  while (after !== null) {
-    const rows: readonly Page[] = await sql.query<Page>(
-      `with page as materialized (
-         select doc_no from documents where source = $1 and source like 'source/%' and doc_no > $2
-         order by doc_no limit $3), turned as (
-         update documents set closed = not closed where doc_no in (
-           select doc_no from documents where doc_no in (select doc_no from page) and closed = ${isOpenSoon}
-           for update skip locked))
-       select max(doc_no) as last from page`,
-      [`${sourcePrefix}${id}`, after, pageSize],
-    )
-    after = rows[0]?.last ?? null
-  }
-}
-
-interface Page {
-  /** Null: it is empty. */
-  readonly last: number | null
+/**
+ * Past rows that others have locked: they are at that document, and it is looked at again. Gives the last
+ * one; null: there are no more.
+ */
+async function closeWhatIsOld(
+  sql: Sql,
+  { id, after, pageSize }: { readonly id: string; readonly after: number; readonly pageSize: number },
+): Promise<number | null> {
+  const [page] = await sql.query<{ last: number | null }>(
+    `with page as materialized (
+       select doc_no from documents where source = $1 and source like 'source/%' and doc_no > $2
+       order by doc_no limit $3), turned as (
+       update documents set closed = not closed where doc_no in (
+         select doc_no from documents where doc_no in (select doc_no from page) and closed = ${isOpenSoon}
+         for update skip locked))
+     select max(doc_no) as last from page`,
+    [`${sourcePrefix}${id}`, after, pageSize],
+  )
+  return page?.last ?? null
 }

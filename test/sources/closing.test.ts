@@ -5,7 +5,7 @@ import type { Database, Sql } from '../../src/store/sql.ts'
 import { needsPostgres } from '../support/native.ts'
 import { openSourceWorld, type SourceWorld } from './world.ts'
 
-test('what is too old is closed, and opened again, a page after the other', async () => {
+test('what is too old is closed, and opened again, a page after the other, of each source in turn', async () => {
   await using at = await openSourceWorld()
   const { database } = at.world
   const names = ['a', 'b', 'c', 'd', 'e']
@@ -32,6 +32,45 @@ test('what is too old is closed, and opened again, a page after the other', asyn
   await close()
   expect(await countClosed()).toBe(0)
   expect(turned).toEqual([2, 2, 1, 2, 2, 1])
+
+  // Of another one, which never was confirmed.
+  await database.query(
+    `insert into sources (id, kind, origin, settings, collections, state, proposed_by, poll_seconds, crawl_seconds, max_age_seconds, purge_days)
+     values ('a-big', 'none', 'file:///srv/none', '{}', '{wiki-more}', 'paused', 'user:dan', 1, 1, 1000, 1)`,
+  )
+  const open = () =>
+    database.query(
+      `insert into documents (id, collection, source) select 'a-big/' || n, 'wiki-more', 'source/a-big' from generate_series(1, 5) as n
+       on conflict (id) do update set closed = false`,
+    )
+  const order: unknown[] = []
+  let isAway = false
+  const ordered: Sql = {
+    async query(text, values) {
+      const [of] = values ?? []
+      if (text.includes('as materialized')) order.push(of)
+      if (isAway && of === 'source/a-big') throw new Error('It takes too long.')
+      return database.query<never>(text, values)
+    },
+  }
+  await open()
+  await at.age(2 * 86_400)
+  const inTurn = createClosing(ordered, Date.now, 2)
+  await inTurn()
+  expect(await countClosed()).toBe(10)
+  const [big, wiki] = ['source/a-big', 'source/wiki']
+  expect(order).toEqual([big, wiki, big, wiki, big, wiki, big, wiki])
+
+  // One that fails keeps no other one open, and is closed at the next look.
+  await open()
+  await at.age(-2 * 86_400)
+  isAway = true
+  const other = createClosing(ordered, Date.now, 2)
+  await expect(other()).rejects.toThrow('It takes too long.')
+  expect(await countClosed()).toBe(0)
+  isAway = false
+  await other()
+  expect(await countClosed()).toBe(5)
 }, 120_000)
 
 test('a process that reads no sources closes what is too old, and reads nothing', async () => {
