@@ -194,6 +194,29 @@ describe('a folder as a source', () => {
     expect(readers()).toEqual(ids.map((id) => [id, 1]))
   })
 
+  test.each(ways)(
+    'says why a folder or file cannot be read, and not that it is gone (Linux: %s)',
+    async (isLinux) => {
+      await using world = await openFolder()
+      await world.put('a', '1')
+      // No file system takes such a name: it says so, and not that there is none.
+      const [name, at] = ['x'.repeat(300), below(world.folder, isLinux)]
+      expect([await at.list([name]), await at.read([name])]).toEqual(['ENAMETOOLONG', 'ENAMETOOLONG'])
+      expect([await at.list(['sub', 'b']), await at.read(['b.md'])]).toEqual([undefined, undefined])
+    },
+  )
+
+  test('names files and folders whose names are no UTF-8, and takes none of them for another one', async () => {
+    await using world = await openFolder()
+    await world.put('\ufffd', 'of another name')
+    const odd = Buffer.concat([Buffer.from(join(world.folder, 'sub/')), Buffer.from([0xff])])
+    await mkdir(odd)
+    await writeFile(Buffer.concat([odd, Buffer.from('.md')]), 'odd')
+    await writeFile(Buffer.concat([odd, Buffer.from('.bin')]), 'odd')
+    const problem = 'broken its name is no UTF-8. Rename it.'
+    expect(await outcomes(world.source)).toEqual(['docs/sub/%EF%BF%BD.md: of another name', problem, problem])
+  })
+
   test('is away as a whole where the folder cannot be read: nothing of it counts as deleted', async () => {
     await using world = await openFolder()
     await rm(world.folder, { recursive: true })

@@ -1,4 +1,5 @@
-import { type BigIntStats, constants, type Dirent } from 'node:fs'
+import { isUtf8 } from 'node:buffer'
+import { type BigIntStats, constants } from 'node:fs'
 import { type FileHandle, lstat, readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
@@ -20,13 +21,22 @@ export interface FileContent {
   readonly modifiedAt: Date
 }
 
+/** What lies in a folder. */
+export interface Entry {
+  readonly name: string
+  /** False: its name is no UTF-8, and `name` says only what of it is. By that nobody can open it. */
+  readonly isNamed: boolean
+  /** Undefined: anything else, such as a link. */
+  readonly kind: 'file' | 'folder' | undefined
+}
+
 /**
  * Reads below a folder, by names from there down, and nowhere else, whatever somebody moves meanwhile. Each
  * answers undefined where there is none, or something else by now, a symbolic link say; else why it cannot be
  * read.
  */
 export interface Below {
-  list(names: readonly string[]): Promise<readonly Dirent[] | string | undefined>
+  list(names: readonly string[]): Promise<readonly Entry[] | string | undefined>
   read(names: readonly string[]): Promise<FileContent | string | undefined>
 }
 
@@ -41,7 +51,7 @@ const byHandles = (root: string): Below => ({
     const way = await openBelow(await openFolder(root), names.map(bufferOf), asDirectory)
     if (way === undefined || typeof way === 'string') return way
     await using open = way
-    return await readdir(`/proc/self/fd/${open.last.fd}/`, { withFileTypes: true }).catch(failed)
+    return await entriesOf(`/proc/self/fd/${open.last.fd}/`)
   },
   async read(names) {
     const way = await openBelow(await openFolder(root), names.map(bufferOf), asItself)
@@ -56,6 +66,16 @@ const byHandles = (root: string): Below => ({
   },
 })
 
+const entriesOf = async (path: string): Promise<readonly Entry[] | string | undefined> => {
+  const entries = await readdir(path, { withFileTypes: true, encoding: 'buffer' }).catch(failed)
+  if (entries === undefined || typeof entries === 'string') return entries
+  return entries.map((entry) => ({
+    name: entry.name.toString(),
+    isNamed: isUtf8(entry.name),
+    kind: entry.isFile() ? 'file' : entry.isDirectory() ? 'folder' : undefined,
+  }))
+}
+
 const bufferOf = (name: string): Buffer => Buffer.from(name)
 
 // Of macOS's fcntl.h: no symbolic link anywhere in the path. Elsewhere its bit means something else.
@@ -69,8 +89,9 @@ const O_NOFOLLOW_ANY = process.platform === 'darwin' ? 0x20000000 : 0
 const byPaths = (root: string): Below => ({
   async list(names) {
     const path = join(await realRoot(root), ...names)
-    const entries = await readdir(path, { withFileTypes: true }).catch(failed)
-    return (await plainStat(await realRoot(root), names)) === undefined ? undefined : entries
+    const entries = await entriesOf(path)
+    const plain = await plainStat(await realRoot(root), names)
+    return plain === undefined || typeof plain === 'string' ? plain : entries
   },
   async read(names) {
     const real = await realRoot(root)
@@ -79,7 +100,7 @@ const byPaths = (root: string): Below => ({
     if (handle === undefined || typeof handle === 'string') return handle
     await using open = handle
     const plain = await plainStat(real, names)
-    return plain && (await readIfSame(open, plain))
+    return plain === undefined || typeof plain === 'string' ? plain : await readIfSame(open, plain)
   },
 })
 
@@ -96,14 +117,18 @@ const realRoot = (root: string): Promise<string> =>
     throw unreadable(root, error)
   })
 
-/** Of what is reached by folders alone; undefined where a link is on the way, or nothing is there. */
-async function plainStat(real: string, names: readonly string[]): Promise<BigIntStats | undefined> {
+/**
+ * Of what is reached by folders alone; undefined where a link is on the way, or nothing is there; else why
+ * nobody can say.
+ */
+async function plainStat(real: string, names: readonly string[]): Promise<BigIntStats | string | undefined> {
   let path = real
   let stat = await lstat(path, { bigint: true }).catch(failed)
   for (const name of names) {
-    if (typeof stat === 'string' || stat?.isDirectory() !== true) return undefined
+    if (typeof stat === 'string') return stat
+    if (stat?.isDirectory() !== true) return undefined
     path = join(path, name)
     stat = await lstat(path, { bigint: true }).catch(failed)
   }
-  return typeof stat === 'string' || stat?.isSymbolicLink() === true ? undefined : stat
+  return typeof stat !== 'string' && stat?.isSymbolicLink() === true ? undefined : stat
 }

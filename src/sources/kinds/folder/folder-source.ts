@@ -71,6 +71,8 @@ export class FileProblem extends Error {
   override readonly name = 'FileProblem'
 }
 
+const noUtf8 = 'its name is no UTF-8. Rename it.'
+
 // Of which isId speaks.
 const idLengthMax = 200
 
@@ -85,11 +87,14 @@ export function createFolderSource(options: FolderOptions, deps: FolderDeps): Fo
   const { titleOf, folder = below(options.folder, process.platform === 'linux') } = deps
 
   async function readFolder(signal?: AbortSignal): Promise<FoundFiles> {
-    const { paths, unlisted } = await listFiles(folder, options.folder, signal)
+    const { paths, unnamed, unlisted } = await listFiles(folder, options.folder, signal)
     const readable = paths.filter((path) => fileType(path) !== undefined)
     const idOf = idsOf(readable, options.prefix)
     return {
-      files: readable.map((path) => ({ path, ...idOf(path), load: () => load(path) })),
+      files: [
+        ...readable.map((path) => ({ path, ...idOf(path), load: () => load(path) })),
+        ...unnamed.map((path) => ({ path, problem: noUtf8, load: () => load(path) })),
+      ],
       skipped: paths.filter((path) => fileType(path) === undefined),
       unlisted: unlisted.map(({ path, problem }): Unlisted => {
         const prefix = `${options.prefix}${pathId(path)}/`
@@ -191,6 +196,8 @@ function versionOf(bytes: Buffer, { collection, access, baseUrl }: FolderOptions
 
 interface FoundPaths {
   readonly paths: readonly string[]
+  /** Files and folders whose names are no UTF-8: by these paths nobody can open them. */
+  readonly unnamed: readonly string[]
   /** Folders that cannot be listed, and why. */
   readonly unlisted: readonly { readonly path: string; readonly problem: string }[]
 }
@@ -202,6 +209,7 @@ interface FoundPaths {
  */
 async function listFiles(folder: Below, root: string, signal: AbortSignal | undefined): Promise<FoundPaths> {
   const paths: string[] = []
+  const unnamed: string[] = []
   const unlisted: { readonly path: string; readonly problem: string }[] = []
   const directories: (readonly string[])[] = [[]]
   for (let names = directories.pop(); names !== undefined; names = directories.pop()) {
@@ -217,11 +225,14 @@ async function listFiles(folder: Below, root: string, signal: AbortSignal | unde
       throw new SourceUnavailable(problem)
     for (const entry of entries ?? []) {
       if (entry.name.startsWith('.')) continue
-      if (entry.isDirectory()) directories.push([...names, entry.name])
-      else if (entry.isFile()) paths.push([...names, entry.name].join('/'))
+      const below = [...names, entry.name]
+      if (entry.kind === 'folder' && entry.isNamed) directories.push(below)
+      else if (entry.kind === 'file' && entry.isNamed) paths.push(below.join('/'))
+      else if (entry.kind === 'folder' || (entry.kind === 'file' && fileType(entry.name) !== undefined))
+        unnamed.push(below.join('/'))
     }
   }
-  return { paths: paths.sort(), unlisted }
+  return { paths: paths.sort(), unnamed: unnamed.sort(), unlisted }
 }
 
 /**
