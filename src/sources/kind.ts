@@ -21,12 +21,18 @@ export interface Opening {
   readonly secret: string | undefined
   /** A document's own title; undefined where it has none, or cannot be read. */
   readonly titleOf: (input: ParseInput) => Promise<string | undefined>
-  /**
-   * The cursor of the last reading that went to its end, where everything is read again because it is time
-   * to. A kind can tell by it that something else lies there now. Undefined where an administrator wants all
-   * of it anew.
-   */
-  readonly lastCursor?: string
+  /** By which a kind can tell that something else lies there now. Left out: nothing was ever read. */
+  readonly before?: Before
+}
+
+/** What readings before this one left. */
+export interface Before {
+  /** Of the last one that went to its end. Undefined: none did. */
+  readonly cursor: string | undefined
+  /** Whether anything of it was brought that is not gone since. */
+  readonly hasItems: boolean
+  /** An administrator wants all of it anew: then something else may lie there. */
+  readonly takesOther: boolean
 }
 
 /** `required`: a source of the kind names an entry of `SOURCE_SECRETS`. */

@@ -10,7 +10,7 @@ import { entryFor, type RegisteredSecret } from '../kernel/registered-secret.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import type { Sql } from '../store/sql.ts'
 import { createSourceFetch, type SourceFetchCounts } from './fetch.ts'
-import type { Opening, ReadSettings } from './kind.ts'
+import type { Before, Opening, ReadSettings } from './kind.ts'
 import { withPeople } from './people/linking.ts'
 import { type Giving, noteTakenAway } from './people/rows.ts'
 import type { SourceRow } from './rows.ts'
@@ -80,8 +80,9 @@ export async function readOnce({
   const { verifiesAddresses } = settings
   let nobody: readonly Giving[] = []
   const publicCollections = await transaction((sql) => readPublic(sql, collections))
-  const lastCursor = crawlWantedAt === undefined ? await transaction((sql) => readCursor(sql, id)) : undefined
-  const opening = { prefix, collections, publicCollections, titleOf, ...(lastCursor && { lastCursor }) }
+  const last = await transaction((sql) => readLast(sql, id))
+  const before = { ...last, takesOther: crawlWantedAt !== undefined }
+  const opening = { prefix, collections, publicCollections, titleOf, before }
   const source = withPeople(settings.open(opening), {
     source: id,
     addresses,
@@ -136,9 +137,14 @@ const readPublic = async (sql: Sql, collections: readonly string[]): Promise<rea
     )
   ).map(({ id }) => id)
 
-const readCursor = async (sql: Sql, id: string): Promise<string | undefined> =>
-  (await sql.query<{ cursor: string | null }>('select cursor from sources where id = $1', [id]))[0]?.cursor ??
-  undefined
+async function readLast(sql: Sql, id: string): Promise<Omit<Before, 'takesOther'>> {
+  const [row] = await sql.query<{ cursor: string | null; has: boolean }>(
+    `select cursor, exists (select from source_items where source = sources.id and missing_at is null) as has
+     from sources where id = $1`,
+    [id],
+  )
+  return { cursor: row?.cursor ?? undefined, hasItems: row?.has === true }
+}
 
 const storedOn =
   (fga: Pick<Fga, 'read'>) =>

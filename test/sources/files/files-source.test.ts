@@ -17,14 +17,19 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import {
   type Change,
+  CursorExpired,
   type ItemChange,
   type LoadedItem,
+  memoryState,
   type Source,
   SourceUnavailable,
   type SourceWorld,
   sourceRules,
+  syncOnce,
 } from '@remit/connector'
 import { describe, expect, test } from 'vitest'
+import { openRemit } from '../../../packages/connector/test/remit.ts'
+import type { Before } from '../../../src/sources/kind.ts'
 import type { FoundAccount, Person } from '../../../src/sources/kinds/files/accounts.ts'
 import { createFilesSource } from '../../../src/sources/kinds/files/files-source.ts'
 import { needsRootAndAcls } from './kernel.ts'
@@ -109,6 +114,8 @@ function asWorld(folder: Folder): SourceWorld {
   }
 }
 
+const docs = ({ root }: Folder) => ({ root, collection: 'docs', prefix: 'files/', people: [] })
+
 const itemsOf = (changes: readonly Change[]): readonly ItemChange[] =>
   changes.filter((change) => change.kind === 'item')
 const problemsOf = (changes: readonly Change[]): Readonly<Record<string, string>> =>
@@ -189,14 +196,13 @@ describe('a tree of files as a source', needsRootAndAcls, () => {
     mkdirSync(folder.root)
     await expect(folder.read(cursor)).rejects.toThrow('Another folder lies at')
     const anew = createFilesSource(
-      { root: folder.root, collection: 'docs', prefix: 'files/', people: [], lastCursor: cursor },
+      { ...docs(folder), before: { cursor, hasItems: true, takesOther: false } },
       { readAccounts: async () => [], titleOf: async () => undefined, now: Date.now },
     )
     await anew.directory()
-    const again = async () => {
-      for await (const _ of anew.changes(undefined)) break
-    }
-    await expect(again()).rejects.toThrow('Another folder lies at')
+    await expect(anew.changes(undefined)[Symbol.asyncIterator]().next()).rejects.toThrow(
+      'Another folder lies at',
+    )
     rmSync(folder.root, { recursive: true })
     renameSync(`${folder.root}.away`, folder.root)
     expect((await folder.read(cursor)).changes.map(({ kind }) => kind)).not.toContain('deleted')
@@ -205,6 +211,78 @@ describe('a tree of files as a source', needsRootAndAcls, () => {
       { readAccounts: async () => [], titleOf: async () => undefined, now: Date.now },
     )
     await expect(elsewhere.directory?.()).rejects.toThrow('of a kind that is not covered')
+  })
+
+  test('is away as a whole where no document lies in it at first, or in another folder that an administrator wants read', async () => {
+    await using folder = openFolder()
+    folder.put('a.md', '1')
+    const { cursor } = await folder.read()
+    renameSync(folder.root, `${folder.root}.away`)
+    mkdirSync(folder.root, { mode: 0o755 })
+    const first = { cursor: undefined, hasItems: true, takesOther: false }
+    const wanted = { cursor, hasItems: true, takesOther: true }
+    const read = async (before: Before, from?: string) => {
+      const source = createFilesSource(
+        { ...docs(folder), before },
+        { readAccounts: async () => [], titleOf: async () => undefined, now: Date.now },
+      )
+      await source.directory()
+      const page = await source.changes(from)[Symbol.asyncIterator]().next()
+      return page.value.changes.length
+    }
+    await expect(read(first)).rejects.toThrow('No document lies in')
+    await expect(read(wanted)).rejects.toThrow('No document lies in')
+    await expect(read(wanted, cursor)).rejects.toThrow('No document lies in')
+    expect(await read({ ...first, hasItems: false })).toBe(0)
+    folder.put('b.md', '2')
+    expect([await read(first), await read(wanted)]).toEqual([1, 1])
+    await expect(read(wanted, cursor)).rejects.toBeInstanceOf(CursorExpired)
+    // Emptied, and the same one: what was in it is gone.
+    const { cursor: second } = await folder.read()
+    rmSync(join(folder.root, 'b.md'))
+    expect(await read({ ...wanted, cursor: second })).toBe(0)
+  })
+
+  test('hides what may lie in a folder that cannot be read, deletes none of it, and brings the others', async () => {
+    await using folder = openFolder({
+      getfacl: (root) => scriptIn(root, '[ -e $0.off ] && exit 1; exec getfacl "$@"'),
+    })
+    folder.now = () => Date.now() + 10_000
+    const [a, b] = [folder.put('a.md', '1'), folder.put('sub/b.md', '1')]
+    const remit = openRemit()
+    const state = memoryState()
+    const sync = () => syncOnce(folder.source, remit.writer, state)
+    const readable = () => [a, b].map((id) => remit.documents.get(id)?.access?.parents?.length ?? 0)
+    await sync()
+    expect(readable()).toEqual([1, 1])
+    writeFileSync(join(programOf(folder.root), 'getfacl.off'), '')
+    chmodSync(join(folder.root, 'sub'), 0o750)
+    const problem = 'sub has permissions that cannot be read.'
+    for (const _ of [1, 2]) {
+      expect(await sync()).toMatchObject({ withdrawn: 0, failed: [{ id: b, problem }] })
+      expect(readable()).toEqual([1, 0])
+      expect(await folder.source.item(b)).toMatchObject({ kind: 'broken', problem })
+    }
+    rmSync(join(programOf(folder.root), 'getfacl.off'))
+    expect(await sync()).toMatchObject({ withdrawn: 0, failed: [] })
+    expect(readable()).toEqual([1, 1])
+  })
+
+  test.each([
+    ['searched and not listed', 0o711, 'sub cannot be listed (EACCES).'],
+    ['listed and not searched', 0o744, 'sub/b.md cannot be read (EACCES).'],
+  ])('knows that there is more in a folder that can be %s', async (_, mode, problem) => {
+    await using folder = openFolder()
+    folder.put('sub/b.md', '1')
+    chmodSync(join(folder.root, 'sub'), mode)
+    const walk = new URL('../../../src/sources/kinds/files/walk.ts', import.meta.url).href
+    const text = `const { TreeReader } = await import('${walk}')
+      const options = { root: '${folder.root}', isWanted: () => true, now: Date.now }
+      console.log(JSON.stringify((await new TreeReader(options).read()).problems))`
+    // Whoever runs the tests may list each.
+    const asBob = { uid: bob.uid, gid: bob.uid, encoding: 'utf8' } as const
+    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', text], asBob)
+    expect(JSON.parse(stdout)).toMatchObject([{ problem, mayHoldMore: true }])
   })
 
   test('is away as a whole without getfacl, and where it says what is not known', async () => {

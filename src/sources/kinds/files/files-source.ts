@@ -3,6 +3,7 @@ import {
   type BrokenItem,
   type Change,
   type ChangePage,
+  CursorExpired,
   changesByListing,
   type Directory,
   type ItemChange,
@@ -13,6 +14,7 @@ import {
 import type { ParseInput } from '../../../ingest/parse/parsed.ts'
 import { printable } from '../../../kernel/printable.ts'
 import { createSerialQueue } from '../../../kernel/serial-queue.ts'
+import type { Before } from '../../kind.ts'
 import { fileType } from '../file-type.ts'
 import { fileBytesMax as bytesMax } from '../opening.ts'
 import { type KnownAccounts, knownAccounts, type Person, type ReadAccounts } from './accounts.ts'
@@ -32,8 +34,8 @@ export interface FilesOptions {
   readonly people: readonly Person[]
   /** Address under which the files lie for whoever follows a citation. Left out: documents have none. */
   readonly baseUrl?: string
-  /** See `Opening.lastCursor`. */
-  readonly lastCursor?: string | undefined
+  /** See `Opening.before`. */
+  readonly before?: Before | undefined
 }
 
 export interface FilesDeps {
@@ -126,20 +128,38 @@ class FilesSource {
    * also where everything is read again.
    */
   async *changes(cursor: string | undefined, signal?: AbortSignal): AsyncGenerator<ChangePage> {
+    this.#assertPlace(cursor)
     const { key } = this.#told.tree.root
     const inner = cursor === undefined ? undefined : splitOnce(cursor)[1]
-    const before = cursor ?? this.#options.lastCursor
-    if (before !== undefined && splitOnce(before)[0] !== key)
-      throw new SourceUnavailable(
-        `Another folder lies at ${printable(this.#options.root)} than the one that was read before.`,
-      )
     for await (const page of changesByListing((stopping) => this.#list(stopping), inner, signal))
       yield { ...page, cursor: `${key}\n${page.cursor}` }
   }
 
+  #assertPlace(cursor: string | undefined): void {
+    const { root, before } = this.#options
+    const { tree } = this.#told
+    const last = cursor ?? before?.cursor
+    const isOther = last !== undefined && splitOnce(last)[0] !== tree.root.key
+    if (isOther && before?.takesOther !== true)
+      throw new SourceUnavailable(
+        `Another folder lies at ${printable(root)} than the one that was read before.`,
+      )
+    // Where nothing is mounted any more an empty folder lies.
+    if ((isOther || last === undefined) && before?.hasItems === true && tree.files.length === 0)
+      throw new SourceUnavailable(
+        `No document lies in ${printable(root)}. What was there before counts as gone once one does.`,
+      )
+    if (isOther && cursor !== undefined) throw new CursorExpired('Another folder was read up to this cursor.')
+  }
+
   async item(id: string): Promise<Change> {
-    const file = this.#told.files.get(id)
-    if (file === undefined) return { kind: 'deleted', id }
+    const { files, tree } = this.#told
+    const file = files.get(id)
+    const [part] = tree.problems.filter(({ mayHoldMore }) => mayHoldMore)
+    if (file === undefined)
+      return part === undefined
+        ? { kind: 'deleted', id }
+        : { kind: 'broken', id, name: id, problem: part.problem }
     try {
       const seen = await this.#reader.look(file)
       this.#assertWay(file, seen)
@@ -162,12 +182,18 @@ class FilesSource {
   }
 
   async #list(signal?: AbortSignal): Promise<readonly (ItemChange | BrokenItem)[]> {
-    const { tree, known } = this.#told
-    const problems = [
-      ...tree.problems,
-      ...known.problems.map(({ name, problem }) => ({ name: `account ${printable(name)}`, problem })),
-    ]
-    const changes: (ItemChange | BrokenItem)[] = problems.map((problem) => ({ kind: 'broken', ...problem }))
+    const { tree, known, files } = this.#told
+    const part = tree.problems.find(({ mayHoldMore }) => mayHoldMore)
+    // By its id nobody can say where a file lay: whatever is not listed may lie there.
+    const covers = (id: string) => !files.has(id)
+    const problems = known.problems.map(({ name, problem }) => ({
+      name: `account ${printable(name)}`,
+      problem,
+    }))
+    const changes = [...tree.problems, ...problems].map((told): ItemChange | BrokenItem => ({
+      ...{ kind: 'broken', name: told.name, problem: told.problem },
+      ...(told === part && { covers }),
+    }))
     for (const file of tree.files) {
       signal?.throwIfAborted()
       changes.push(await this.#itemOf(file))

@@ -34,12 +34,9 @@ export const filesKind: SourceKind = defineKind({
   // Each reading lists all of it.
   untold: [],
   originOf: ({ root }) => pathToFileURL(root).href,
-  open: (
-    { root, people, base_url: baseUrl },
-    { prefix, collections: [collection = ''], titleOf, lastCursor },
-  ) =>
+  open: ({ root, people, base_url: baseUrl }, { prefix, collections: [collection = ''], titleOf, before }) =>
     createFilesSource(
-      { root, people, collection, prefix, lastCursor, ...(baseUrl !== undefined && { baseUrl }) },
+      { root, people, collection, prefix, before, ...(baseUrl !== undefined && { baseUrl }) },
       { titleOf, readAccounts: readNameService, now: Date.now },
     ),
 })

@@ -1,7 +1,7 @@
 import type { BigIntStats } from 'node:fs'
 import { type FileHandle, lstat, readdir } from 'node:fs/promises'
 import { SourceUnavailable } from '@remit/connector'
-import { asDirectory, asItself, at, codeOf, contentOf, failed, opened } from '../opening.ts'
+import { asDirectory, asItself, at, contentOf, failed, opened } from '../opening.ts'
 import type { Acl } from './acl.ts'
 import { Moved, openRoot, openWay } from './opening.ts'
 import { aclsAtOnce, readAcls } from './read-acls.ts'
@@ -22,6 +22,8 @@ import {
 export interface TreeProblem {
   readonly name: string
   readonly problem: string
+  /** Whether what was there before may be in it: then nothing that is not listed counts as gone. */
+  readonly mayHoldMore: boolean
 }
 
 /** A tree as it was: each file with the permissions of one moment, and those above it of the same. */
@@ -130,13 +132,10 @@ export class TreeReader {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     walk.directories.push(directory)
-    let names: Buffer[]
-    try {
-      names = await readdir(Buffer.from(`/proc/self/fd/${handle.fd}/`), { encoding: 'buffer' })
-    } catch (error) {
-      walk.problems.push({ name: nameOf(directory), problem: `It cannot be listed (${codeOf(error)}).` })
-      return
-    }
+    const path = Buffer.from(`/proc/self/fd/${handle.fd}/`)
+    const names = await readdir(path, { encoding: 'buffer' }).catch(failed)
+    if (typeof names === 'string') return leaveOut(walk, directory, `cannot be listed (${names})`)
+    if (names === undefined) return
     const visible = names.filter((name) => name[0] !== dot).sort(Buffer.compare)
     for (let offset = 0; offset < visible.length; offset += aclsAtOnce) {
       signal?.throwIfAborted()
@@ -159,10 +158,10 @@ export class TreeReader {
     walk: Walk,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const refuse = (problem: string) => void walk.problems.push({ name: nameOf(directory), problem })
-    if (chainOf(directory).length > depthMax) return refuse(`It lies deeper than ${depthMax} folders.`)
+    if (chainOf(directory).length > depthMax)
+      return refuse(walk, directory, `It lies deeper than ${depthMax} folders.`)
     const handle = await opened(at(above, directory.name), asDirectory)
-    if (typeof handle === 'string') return refuse(`It cannot be read (${handle}).`)
+    if (typeof handle === 'string') return leaveOut(walk, directory, `cannot be read (${handle})`)
     if (handle === undefined) return
     await using open = handle
     if (keyOf(await statOf(open)) === directory.key) await this.#visit(open, directory, walk, signal)
@@ -194,15 +193,15 @@ export class TreeReader {
     walk: Walk,
   ): Promise<Opened | undefined> {
     const path = at(directory, name)
-    const refuse = (problem: string) => void walk.problems.push({ name: nameOf({ name, above }), problem })
+    const place = { name, above }
     let stat = await lstat(path, { bigint: true }).catch(failed)
-    if (typeof stat === 'string') return refuse(`It cannot be read (${stat}).`)
+    if (typeof stat === 'string') return leaveOut(walk, place, `cannot be read (${stat})`)
     if (stat === undefined || !(stat.isDirectory() || this.#options.isWanted(name))) return undefined
     let handle: FileHandle | undefined
     // What is known as it stands needs no look at its permissions.
     if ((stat.isDirectory() || stat.isFile()) && !this.#acls.has(aclKeyOf(stat))) {
       const found = await opened(path, asItself)
-      if (typeof found === 'string') return refuse(`It cannot be read (${found}).`)
+      if (typeof found === 'string') return leaveOut(walk, place, `cannot be read (${found})`)
       if (found === undefined) return undefined
       handle = found
       stat = await statOf(handle)
@@ -217,7 +216,7 @@ export class TreeReader {
             : `It is no file but ${whatIs(stat)}.`
     if (problem === undefined) return { handle, name, stat }
     await handle?.close()
-    return refuse(problem)
+    return refuse(walk, place, problem)
   }
 
   async #see(
@@ -229,7 +228,7 @@ export class TreeReader {
     return opened.flatMap(({ name, stat }, index) => {
       const acl = acls[index]
       if (acl === undefined) {
-        walk.problems.push({ name: nameOf({ name, above }), problem: 'Its permissions cannot be read.' })
+        leaveOut(walk, { name, above }, 'has permissions that cannot be read')
         return []
       }
       const isSettled = stat.ctimeNs < walk.settledNs
@@ -282,6 +281,16 @@ interface Walk {
   readonly files: SeenFile[]
   readonly directories: SeenDirectory[]
   readonly problems: TreeProblem[]
+}
+
+type Place = Pick<Seen, 'name' | 'above'>
+
+const refuse = (walk: Walk, place: Place, problem: string): undefined =>
+  void walk.problems.push({ name: nameOf(place), problem, mayHoldMore: false })
+
+function leaveOut(walk: Walk, place: Place, what: string): undefined {
+  const name = nameOf(place)
+  walk.problems.push({ name, problem: `${name} ${what}.`, mayHoldMore: true })
 }
 
 interface Opened {
