@@ -15,7 +15,8 @@ export interface SourceRequest {
 
 /**
  * Asks the source: `path` begins with a slash, and whatever it says, the request goes to the source's origin.
- * An answer of any status is given but for 429 and 503, and redirects are not followed.
+ * An answer of any status is given but for 429, and for 503 with a time to come again; redirects are not
+ * followed. A 503 without one is asked for again a little, and then is the answer: it may be that path's own.
  *
  * @throws SourceUnavailable where nobody answers, the source says to come later, or a path leads elsewhere;
  * TooLarge, which is none of these, where the answer is.
@@ -63,6 +64,7 @@ const bytesMaxDefault = 50_000_000
 // meanwhile.
 const waitSecondsMax = 30
 const triesMax = 5
+const triesOfOneMax = 3
 
 /** The only way out that a source has. */
 export function createSourceFetch(dependencies: SourceFetchDeps): {
@@ -119,7 +121,9 @@ export function createSourceFetch(dependencies: SourceFetchDeps): {
         const response = await ask(path, request, signal)
         if (response.status !== 429 && response.status !== 503) return response
         counts.throttled += 1
-        const seconds = retryAfterOf(response.headers, now()) ?? 2 ** attempt
+        const told = retryAfterOf(response.headers, now())
+        if (response.status === 503 && told === undefined && attempt >= triesOfOneMax) return response
+        const seconds = told ?? 2 ** attempt
         if (seconds > waitSecondsMax || attempt === triesMax) throw new Throttled(seconds)
         // All of the source's requests wait, not only this one.
         nextAt = Math.max(nextAt, now() + seconds * 1_000)

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { operator } from '../../src/audit/record.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { OutboundError } from '../../src/outbound/error.ts'
-import { createSourceFetch, TooLarge, Unfinished } from '../../src/sources/fetch.ts'
+import { createSourceFetch, Throttled, TooLarge, Unfinished } from '../../src/sources/fetch.ts'
 import { defineKind } from '../../src/sources/kind.ts'
 import { openWorld, type World } from '../support/world.ts'
 
@@ -224,6 +224,36 @@ describe('a source over the network', () => {
     expect(tooLarge).toBeInstanceOf(TooLarge)
     expect(tooLarge).toMatchObject({ message: 'The source’s answer is too large: it may have 10 bytes.' })
     expect(tooLarge).not.toBeInstanceOf(SourceUnavailable)
+  })
+
+  test('is away as a whole where it says when to come again, and else for what was asked for', async () => {
+    let time = 0
+    const asked = async (status: number, headers: Readonly<Record<string, string>> = {}) => {
+      time = 0
+      let count = 0
+      const { fetch } = createSourceFetch({
+        outbound: async () => {
+          count += 1
+          return { status, headers: new Headers(headers), body: new Uint8Array() }
+        },
+        origin: base,
+        perMinute: 60_000,
+        now: () => time,
+        sleep: async (ms) => {
+          time += ms
+        },
+        signal: new AbortController().signal,
+      })
+      const outcome = await fetch('/a').then(
+        (response) => response.status,
+        (error: unknown) => (error instanceof Throttled ? 'throttled' : error),
+      )
+      return [outcome, count, Math.round(time / 1_000)]
+    }
+    expect(await asked(503)).toEqual([503, 3, 6])
+    expect(await asked(503, { 'retry-after': '1' })).toEqual(['throttled', 5, 4])
+    expect(await asked(503, { 'retry-after': '60' })).toEqual(['throttled', 1, 0])
+    expect(await asked(429)).toEqual(['throttled', 5, 30])
   })
 
   test('is asked no more often than its requests a minute', async () => {

@@ -191,14 +191,18 @@ describe('a DokuWiki as a source', needsDokuwiki, () => {
 
 describe('a page at which a DokuWiki fails', needsDokuwiki, () => {
   /** A wiki of 60 pages that fails at the texts of some of them. */
-  async function openFailing(fails: (request: string) => boolean, how: () => OutboundResponse) {
+  async function openFailing(
+    fails: (request: string) => boolean,
+    how: () => OutboundResponse,
+    failsAll = () => false,
+  ) {
     const wiki = await openWiki()
     for (let index = 0; index < 60; index += 1) wiki.server.write(`pages/p${index}.txt`, `Page ${index}.`)
     const { fetch } = wiki.server
     Object.assign(wiki.server, {
       async fetch(...args: Parameters<typeof fetch>) {
         const body = args[1]?.body ?? ''
-        return body.includes('plugin.remit.texts') && fails(body) ? how() : fetch(...args)
+        return failsAll() || (body.includes('plugin.remit.texts') && fails(body)) ? how() : fetch(...args)
       },
     })
     return wiki
@@ -253,12 +257,37 @@ describe('a page at which a DokuWiki fails', needsDokuwiki, () => {
   })
 
   test('among many is a wiki that fails, which is asked a few times and no more', async () => {
+    let isAway = false
     await using wiki = await openFailing(
       () => true,
       () => answer(500),
+      () => isAway,
     )
-    await expect(loadEach((await wiki.read()).changes)).rejects.toThrow('The wiki answers 500.')
+    const { changes } = await wiki.read()
+    isAway = true
+    await expect(loadEach(changes)).rejects.toThrow('The wiki answers 500.')
     expect(wiki.asked.filter((method) => method === 'texts').length).toBeLessThan(30)
+  })
+
+  test('beside others of the kind stops none that comes after them, and costs so much time and no more', async () => {
+    await using wiki = await openFailing(
+      (body) => /"p(1\d|2\d|3\d)"/.test(body),
+      () => answer(500),
+    )
+    const outcomes = await loadEach((await wiki.read()).changes)
+    expect(outcomes.filter((text) => text.endsWith('failed'))).toHaveLength(30)
+    expect(outcomes).toHaveLength(60)
+    expect(wiki.asked.filter((method) => method === 'texts').length).toBeLessThan(80)
+
+    await using slow = await openFailing(
+      () => true,
+      () => {
+        throw new Unfinished('')
+      },
+    )
+    const all = await loadEach((await slow.read()).changes)
+    expect(all.filter((text) => text.endsWith('failed'))).toHaveLength(60)
+    expect(slow.asked.filter((method) => method === 'texts')).toHaveLength(25)
   })
 })
 
@@ -397,8 +426,10 @@ describe('the plugin', needsDokuwiki, () => {
       expect(await source.item('wiki/start')).toMatchObject({ problem: 'The wiki cannot read its file.' })
       for await (const { changes } of source.changes(undefined))
         expect(brokenOf(changes).map(({ name }) => name)).toContain('start')
-      chmodSync(join(server.folder, 'data/pages/hr'), 0o000)
-      await expect(wiki.pages()).rejects.toThrow('A folder of its pages cannot be read.')
+      for (const mode of [0o000, 0o644, 0o311]) {
+        chmodSync(join(server.folder, 'data/pages/hr'), mode)
+        await expect(wiki.pages(), mode.toString(8)).rejects.toThrow('A folder of its pages cannot be read.')
+      }
     },
   )
 

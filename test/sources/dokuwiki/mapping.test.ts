@@ -147,6 +147,46 @@ describe('the access control list of a DokuWiki', needsDokuwiki, () => {
     expect(pages.filter((page) => readers(page).length > 0)).toEqual(['0:b:a', 'b:0:a'])
   })
 
+  test('takes for a name what PHP takes for the same number, and nothing else', async () => {
+    await using server = await openWikiServer()
+    server.setUsers(['7', '12', '9007199254740993'].map((name) => ({ name, groups: [] })))
+    server.write('pages/a.txt', 'a')
+    const names = [
+      '7',
+      '007',
+      '+7',
+      '-7',
+      '7.0',
+      '7.',
+      '70e-1',
+      '.7e1',
+      '0.7E+1',
+      '7e',
+      '0x7',
+      '7a',
+      '７',
+      '1.2e1',
+    ]
+    for (const name of names) {
+      server.setAcl(['*\t@ALL\t1', `a\t${name}\t0`])
+      const { readers } = await told(server, asThemselves('7', '12'), ['a'])
+      for (const account of ['7', '12'])
+        expect([name, account, readers('a').includes(account)]).toEqual([
+          name,
+          account,
+          (await server.readable(account)).has('a'),
+        ])
+    }
+    // It is 9007199254740993 for a comparing that rounds, and another one for PHP.
+    server.setAcl(['*\t@ALL\t0', 'a\t9007199254740992\t1'])
+    const { readers, unclear } = await told(server, asThemselves('9007199254740993'), ['a'])
+    expect(await server.readable('9007199254740993')).toEqual(new Set())
+    expect([readers('a'), unclear]).toEqual([
+      [],
+      [{ name: 'entry a 9007199254740992 1', problem: expect.stringContaining('16 digits') }],
+    ])
+  })
+
   test('lets nobody whom an entry names read where its permission is no number, whatever PHP makes of it', async () => {
     await using server = await openWikiServer()
     server.setUsers([

@@ -2,6 +2,7 @@ import { memoryState, SourceUnavailable, sourceRules, syncOnce } from '@remit/co
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { openRemit } from '../../../packages/connector/test/remit.ts'
+import { Unfinished } from '../../../src/sources/fetch.ts'
 import { needsRedmine } from '../../support/native.ts'
 import { openRedmineServer, type RedmineServer } from './server.ts'
 import { asWorld, openSmall } from './small.ts'
@@ -359,6 +360,26 @@ describe('a Redmine as a source', { ...needsRedmine, timeout: 400_000 }, () => {
     world.instead = () => undefined
     await world.sync()
     expect(world.readable()).toEqual({ page: 'anne bob dan', 'other page': 'anne bob dan', 'of b': 'dan' })
+  })
+
+  test('waits for so many texts that do not come and no more, and brings all else', async () => {
+    const world = await openSmall(server)
+    await world.ruby(`
+      issue['open']
+      20.times { |index| write['a', "Slow#{index}", "slow #{index}"] }
+      write['b', 'Page', 'of b']`)
+    let isSlow = true
+    world.before = (path) => {
+      if (isSlow && path.includes('/wiki/Slow')) throw new Unfinished('')
+    }
+    const { failed } = await world.sync()
+    expect(failed).toHaveLength(21)
+    expect(failed.filter(({ problem }) => /16 other texts/.test(problem))).toHaveLength(5)
+    expect(world.asked.filter((path) => path.includes('/wiki/Slow'))).toHaveLength(16)
+    expect(world.readable()).toMatchObject({ open: 'anne bob dan' })
+    isSlow = false
+    expect(await world.sync()).toMatchObject({ failed: [] })
+    expect(Object.keys(world.readable())).toHaveLength(22)
   })
 
   test('hides what is archived, closed to its module, or deleted, and keeps what is closed', async () => {

@@ -38,17 +38,18 @@ export class Acl {
   readonly accounts: WikiPermissions['accounts']
   readonly #levels = new Map<string, OpenLevel>()
   readonly #keys: readonly ReadonlySet<string>[]
-  readonly #unclear = new Set<string>()
+  readonly #unclear = new Map<string, string>()
 
   constructor({ entries, accounts }: WikiPermissions) {
     this.accounts = accounts
     this.#keys = accounts.map(({ names }) => new Set([everybody, ...names.map(keyOf)]))
     for (const entry of entries) {
       const key = keyOf(entry[1])
-      const may = mayRead(entry)
-      if (may === undefined)
+      const may = saysOf(entry)
+      if (typeof may === 'string')
         this.#noteUnclear(
           entry,
+          may,
           accounts.flatMap((_, index) => (this.isNamed(index, key) ? [index] : [])),
         )
       most(this.#levelAt(entry).shared, key, may === true)
@@ -56,17 +57,16 @@ export class Acl {
     for (const [index, account] of accounts.entries())
       for (const entry of account.entries) {
         if (!this.isNamed(index, keyOf(entry[1]))) continue
-        const may = mayRead(entry)
-        if (may === undefined) this.#noteUnclear(entry, [index])
+        const may = saysOf(entry)
+        if (typeof may === 'string') this.#noteUnclear(entry, may, [index])
         most(this.#levelAt(entry).own, index, may === true)
       }
   }
 
   get unclear(): readonly UnclearEntry[] {
-    return [...this.#unclear].map((text) => ({
+    return [...this.#unclear].map(([text, why]) => ({
       name: `entry ${text}`,
-      problem:
-        'Its permission is no whole number from 0 to 255. Whom it names reads nothing where it decides.',
+      problem: `${why} Whom it names reads nothing where it decides.`,
     }))
   }
 
@@ -106,29 +106,34 @@ export class Acl {
     return level
   }
 
-  #noteUnclear(entry: WikiEntry, named: readonly number[]): void {
+  #noteUnclear(entry: WikiEntry, why: string, named: readonly number[]): void {
     const level = this.#levelAt(entry)
     level.isUnclear = true
     for (const index of named) level.unclear.add(index)
-    this.#unclear.add(printable(entry.join(' ')))
+    this.#unclear.set(printable(entry.join(' ')), why)
   }
 }
 
-/** Undefined: it does not say. */
-function mayRead([, , permission]: WikiEntry): boolean | undefined {
-  const number = /^\d{1,3}$/.test(permission) ? Number(permission) : Number.NaN
-  return number <= 255 ? number > 0 : undefined
+/** Whether it lets read; else why nobody knows what the wiki makes of it. */
+function saysOf([, whom, permission]: WikiEntry): boolean | string {
+  const bits = /^\d{1,3}$/.test(permission) ? Number(permission) : Number.NaN
+  if (isVague(whom)) return 'Its name is a number of 16 digits or more.'
+  return bits <= 255 ? bits > 0 : 'Its permission is no whole number from 0 to 255.'
 }
 
 function most<K>(answers: Map<K, boolean>, key: K, may: boolean): void {
   answers.set(key, may || answers.get(key) === true)
 }
 
+// PHP's manual, "Numeric strings". No name holds a space.
+const number = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i
+
 /**
  * A name as the wiki compares names: PHP's `in_array` without `strict` takes texts that are numbers for the
- * same where the numbers are, such as `7` and `007`.
+ * same where the numbers are, such as `7`, `007`, `+7`, `7.0` and `70e-1`.
  */
-export function keyOf(name: string): string {
-  const [, digits, exponent = '0'] = /^(\d+)(?:e(\d{1,2}))?$/i.exec(name) ?? []
-  return digits === undefined ? name : `#${BigInt(digits) * 10n ** BigInt(exponent)}`
-}
+const keyOf = (name: string): string => (number.test(name) ? `#${Number(name)}` : name)
+
+/** Whether PHP may tell this number from another one of the same key: it compares some digit by digit. */
+const isVague = (name: string): boolean =>
+  number.test(name) && !Number.isSafeInteger(Math.trunc(Number(name)))

@@ -12,6 +12,7 @@ import {
 } from '@remit/connector'
 import { mimeTypes } from '../../../ingest/parse/parsed.ts'
 import { printable } from '../../../kernel/printable.ts'
+import { Unfinished } from '../../fetch.ts'
 import { digestOf, idOf } from './ids.ts'
 import { knownPeople, type Nobody, type Person } from './people.ts'
 import { placesOf, type WikiPlaces } from './places.ts'
@@ -37,14 +38,24 @@ interface Told {
   readonly places: WikiPlaces
   /** By their ids in Remit. */
   readonly pages: ReadonlyMap<string, WikiPage>
+  readonly failures: Failures
+}
+
+/** At what the wiki failed in a reading. */
+interface Failures {
+  inARow: number
+  points: number
 }
 
 const pageBytesMax = 5_000_000
 // Of one batch, whichever is reached first.
 const batchPagesMax = 50
 const batchBytesMax = 4_000_000
-// A wiki that fails at this many requests of one batch in a row fails as a whole.
+// After so many requests in a row at which the wiki fails it is asked whether it is there.
 const failuresMax = 20
+// In one reading: what is left then is not asked for. One that takes a minute counts for more.
+const pointsMax = 500
+const unfinishedPoints = 20
 
 /**
  * The pages of a DokuWiki as a source, and its access control list as the directory. `directory` has to come
@@ -87,6 +98,7 @@ class DokuwikiSource {
       nobodies,
       places,
       pages: new Map(pages.map((page) => [idOf(prefix, page.id), page])),
+      failures: { inARow: 0, points: 0 },
     }
     return places.directory
   }
@@ -169,8 +181,8 @@ class DokuwikiSource {
    * The texts; then who may read them, which has to be what was told; then whether they are the same still.
    */
   async #read(ids: readonly string[], signal?: AbortSignal): Promise<Map<string, Read>> {
-    const texts = await this.#texts(ids, { inARow: 0 }, signal)
-    const { digest } = this.#told
+    const { digest, failures } = this.#told
+    const texts = await this.#texts(ids, failures, signal)
     if ((await this.#wiki.digest(this.#accounts, digest, signal)) !== digest)
       throw new SourceUnavailable('Who may read what changed while the wiki was read.')
     const now = new Map((await this.#wiki.pages(ids, signal)).map((page) => [page.id, page.digest]))
@@ -183,20 +195,30 @@ class DokuwikiSource {
     )
   }
 
-  /** At what the wiki fails is asked for in halves, down to one page, which is broken. */
+  /**
+   * At what the wiki fails is asked for in halves, down to one page, which is broken.
+   *
+   * @throws SourceUnavailable where the wiki fails at all else, too.
+   */
   async #texts(
     ids: readonly string[],
-    failures: { inARow: number },
+    failures: Failures,
     signal?: AbortSignal,
   ): Promise<readonly (WikiText | Failed)[]> {
+    if (failures.points >= pointsMax) return ids.map((id) => ({ id, problem: tooMuch }))
     try {
       const texts = await this.#wiki.texts(ids, signal)
       failures.inARow = 0
       return texts.map((text) => (text.text === '' ? { id: text.id, problem: unreadable } : text))
     } catch (error) {
-      failures.inARow += 1
       const [id, ...others] = ids
-      if (!(error instanceof WikiFailed) || id === undefined || failures.inARow > failuresMax) throw error
+      if (!(error instanceof WikiFailed) || id === undefined) throw error
+      failures.inARow += 1
+      failures.points += error.cause instanceof Unfinished ? unfinishedPoints : 1
+      if (failures.inARow > failuresMax) {
+        await this.#wiki.pages([], signal)
+        failures.inARow = 0
+      }
       if (others.length === 0) return [{ id, problem: error.message }]
       const half = Math.ceil(ids.length / 2)
       const before = await this.#texts(ids.slice(0, half), failures, signal)
@@ -252,6 +274,7 @@ type Failed = Pick<WikiPage, 'id'> & { readonly problem: string }
 type Read = WikiText | Failed | 'changed'
 
 const unreadable = 'The wiki cannot read its file.'
+const tooMuch = 'The wiki fails at too many other pages.'
 
 function brokenOf(id: string, { id: name, bytes }: WikiPage): BrokenItem | undefined {
   if (bytes === 0) return { kind: 'broken', id, name, problem: unreadable }

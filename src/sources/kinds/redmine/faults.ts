@@ -13,12 +13,15 @@ const inARowMax = 64
 const unfinishedCount = 4
 // About 280 issues that cannot be read, one here and one there.
 const ofListsMax = 2_000
+// Of texts that take a minute each. What is left then is not asked for in this reading.
+const slowTextsMax = 16
 
 /** Tells what Redmine fails at from a Redmine that fails, in one reading. */
 export class Faults {
   readonly #api: RedmineApi
   #inARow = 0
   #ofLists = 0
+  #slowTexts = 0
 
   constructor(api: RedmineApi) {
     this.#api = api
@@ -33,6 +36,23 @@ export class Faults {
     if (!(error instanceof RequestFailed)) throw error
     await readNoIssue(this.#api, signal)
     return new ItemRefused(error.message, { cause: error })
+  }
+
+  /**
+   * The same of a text, which {@link assertInTime} let be asked for.
+   *
+   * @throws as `ofItem` does.
+   */
+  async ofText(error: unknown, signal?: AbortSignal): Promise<ItemRefused> {
+    if (error instanceof ItemRefused) return error
+    if (error instanceof RequestFailed && error.reason === 'unfinished') this.#slowTexts += 1
+    return this.ofItem(error, signal)
+  }
+
+  /** @throws ItemRefused once so many texts took their time that the reading would hardly end. */
+  assertInTime(): void {
+    if (this.#slowTexts >= slowTextsMax)
+      throw new ItemRefused(`Redmine did not give ${slowTextsMax} other texts in time.`)
   }
 
   /**

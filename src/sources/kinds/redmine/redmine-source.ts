@@ -266,7 +266,7 @@ class RedmineSource {
         },
       }
     } catch (error) {
-      const { message: problem } = await this.#told.faults.ofItem(error, signal)
+      const { message: problem } = await this.#told.faults.ofText(error, signal)
       return { kind: 'broken', id: row.id, name: nameOf(row), problem }
     }
   }
@@ -289,6 +289,7 @@ class RedmineSource {
 
   /** Undefined: it has another version by now, or is gone. */
   async #contentOfPage(page: WikiPage, signal: AbortSignal | undefined): Promise<ItemContent | undefined> {
+    this.#told.faults.assertInTime()
     const found = await readWikiText(this.#deps.api, page, signal)
     return found?.version === page.version ? contentOfPage(this.#options, page, found.text) : undefined
   }

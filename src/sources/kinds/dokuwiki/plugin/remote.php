@@ -104,7 +104,11 @@ class remote_plugin_remit extends RemotePlugin
 
     private function assertReadable($path, $type)
     {
-        if ($type === 'd' && !is_readable($path)) throw new RuntimeException('A folder of its pages cannot be read.');
+        if ($type !== 'd') return;
+        // Windows knows no folder that can be listed and not entered.
+        if (!is_readable($path) || (DIRECTORY_SEPARATOR === '/' && !is_executable($path))) {
+            throw new RuntimeException('A folder of its pages cannot be read.');
+        }
     }
 
     /** Of the pages that the wiki itself would show: those under a name that leads to them, and not hidden. */
