@@ -119,7 +119,7 @@ async function syncAround(source: Source, parts: Parts): Promise<boolean> {
   // Nothing is there that could be read.
   if (isFirst) await directory?.finish(async () => undefined)
   if (isFirst || directory === undefined) await onDirectory()
-  await itemSync.reapply()
+  await itemSync.meanwhile(itemSync.reapply())
   // A reading of everything takes long, or was cut before; it loads what is hidden anyway.
   if (!isFirst && journal.memory.cursor === undefined) await itemSync.hideLate()
   const isComplete = await itemsOrHidden(source, parts, isFirst)
@@ -135,7 +135,9 @@ async function syncAround(source: Source, parts: Parts): Promise<boolean> {
 /** What the directory was to take away after the items does not wait for a reading that comes to its end. */
 async function itemsOrHidden(source: Source, parts: Parts, isFirst: boolean): Promise<boolean> {
   try {
-    return await syncItems(source, parts)
+    const isComplete = await syncItems(source, parts)
+    if (!isComplete && !isFirst) await parts.itemSync.hideLate()
+    return isComplete
   } catch (error) {
     if (!isFirst) await parts.itemSync.hideLate().catch(() => undefined)
     throw error

@@ -358,6 +358,7 @@ describe('whoever leaves a group by which an item denies, too,', () => {
     accesses['a'] = { viewers: ['group:g#member'] }
     accesses['b'] = { viewers: ['user:bob'], blocked: ['group:g#member'] }
     accesses['c'] = { viewers: ['user:bob'] }
+    accesses['d'] = { viewers: [{ account: 'eve' }] }
     await sync()
     expect(accessOf('a')).toEqual({ viewers: ['group:g#member'] })
     directory = withMembers('bob')
@@ -402,6 +403,18 @@ describe('whoever leaves a group by which an item denies, too,', () => {
     }
     await syncOnce(slow, remit.writer, state, { now: () => clock })
     expect(seen).toEqual([...Array.from({ length: 2 }, () => ({ viewers: ['group:g#member'] })), {}])
+    await isBack()
+  })
+
+  test('reads nothing by it from then on where a reading of what changed ends without its end mark', async () => {
+    const endless: Source = {
+      ...source(),
+      async *changes() {
+        yield { changes: [], cursor: '{}', isLast: false }
+      },
+    }
+    expect(await syncOnce(endless, remit.writer, state)).toMatchObject({ isComplete: false })
+    expect(accessOf('a')).toEqual({})
     await isBack()
   })
 
@@ -485,6 +498,26 @@ describe('whoever leaves a group by which an item denies, too,', () => {
           },
         }
         return [slow, remit.writer]
+      },
+    ],
+    [
+      'an account became somebody else, by whom much is to be read',
+      (wait) => {
+        directory = {
+          ...directory,
+          accounts: [
+            { id: 'bob', subject: 'user:bob' },
+            { id: 'eve', subject: 'user:robert' },
+          ],
+        }
+        const writer: Writer = {
+          ...remit.writer,
+          async setAccess(id, access, options) {
+            if (id === 'd') await wait()
+            return remit.writer.setAccess(id, access, options)
+          },
+        }
+        return [source(), writer]
       },
     ],
     [
