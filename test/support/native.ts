@@ -13,6 +13,10 @@ export interface NativeServices {
   readonly openfgaProgram: string | undefined
   /** A Keycloak server in which tests may make realms, by its administrator. */
   readonly keycloak: { readonly url: string; readonly user: string; readonly password: string } | undefined
+  /** Origin of an OpenSearch with k-NN in which tests may make indices. */
+  readonly opensearch: string | undefined
+  /** Whether whole services find passages there, in place of Postgres: for runs by hand. */
+  readonly isOnOpensearch: boolean
   /** An empty database of Redmine, in SQLite, for Debian's package of it. */
   readonly redmineDatabase: string | undefined
   /** A Chromium's program. */
@@ -51,6 +55,12 @@ export const needsOpenfgaProgram = needs(
 
 /** Options of a test or suite that needs a live Keycloak. */
 export const needsKeycloak = needs(native.keycloak !== undefined, 'a live Keycloak (KEYCLOAK_TEST_URL)')
+
+/** Options of a test or suite that searches in OpenSearch. */
+export const needsOpensearch = needs(
+  native.opensearch !== undefined,
+  'an OpenSearch with k-NN (OPENSEARCH_TEST_URL)',
+)
 
 /** Options of a test or suite that runs servers of Redmine of its own. */
 export const needsRedmine = needs(
@@ -121,6 +131,8 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
       KEYCLOAK_TEST_URL && KEYCLOAK_TEST_USER && KEYCLOAK_TEST_PASSWORD
         ? { url: KEYCLOAK_TEST_URL, user: KEYCLOAK_TEST_USER, password: KEYCLOAK_TEST_PASSWORD }
         : undefined,
+    opensearch: env['OPENSEARCH_TEST_URL'] || undefined,
+    isOnOpensearch: Boolean(env['OPENSEARCH_TEST_URL'] && env['TEST_ON_OPENSEARCH']),
     redmineDatabase: env['REDMINE_TEST_DATABASE'] || undefined,
     chromium: CHROMIUM_PATH || undefined,
     mcpPython: MCP_PYTHON_PATH || undefined,
