@@ -4,6 +4,8 @@
 
 create sequence directory_unsettled_numbers;
 
+create sequence engine_versions;
+
 create sequence publication_numbers;
 
 create sequence unreconciled_numbers;
@@ -567,6 +569,13 @@ create table engine_changes (
   constraint engine_changes_operation_check CHECK ((operation = ANY (ARRAY['write'::text, 'delete'::text])))
 );
 
+create table engine_found (
+  generation text not null,
+  publication integer not null,
+  constraint engine_found_pkey PRIMARY KEY (generation, publication),
+  constraint engine_found_generation_fkey FOREIGN KEY (generation) REFERENCES search_generations(id) ON DELETE CASCADE
+);
+
 create table engine_hold (
   single boolean default true not null,
   number bigint not null,
@@ -581,6 +590,16 @@ create table engine_models (
   constraint engine_models_pkey PRIMARY KEY (store_id, id),
   constraint engine_models_store_id_fkey FOREIGN KEY (store_id) REFERENCES engine_stores(id) ON DELETE CASCADE
 );
+
+create table engine_publications (
+  publication integer not null,
+  chunks integer not null,
+  version bigint not null,
+  ended_at timestamp with time zone,
+  removed_at timestamp with time zone,
+  constraint engine_publications_pkey PRIMARY KEY (publication)
+);
+CREATE INDEX engine_publications_ended ON public.engine_publications USING btree (ended_at) WHERE ((ended_at IS NOT NULL) AND (removed_at IS NULL));
 
 create table engine_stores (
   id text not null,
@@ -667,6 +686,7 @@ create table index_publications (
   constraint index_publications_pkey PRIMARY KEY (publication)
 );
 CREATE UNIQUE INDEX index_publications_shown ON public.index_publications USING btree (doc_no) WHERE is_shown;
+CREATE TRIGGER index_publications_found BEFORE UPDATE OF is_shown ON public.index_publications FOR EACH ROW WHEN ((new.is_shown AND (NOT old.is_shown))) EXECUTE FUNCTION found_in_search_engine();
 
 create table index_state (
   single boolean default true not null,
@@ -1138,6 +1158,19 @@ create table revocations (
 CREATE CONSTRAINT TRIGGER revocations_lifted AFTER DELETE ON public.revocations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.until IS NULL) OR (old.until > now()))) EXECUTE FUNCTION revocation_changed();
 CREATE CONSTRAINT TRIGGER revocations_told AFTER INSERT OR UPDATE ON public.revocations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION revocation_changed();
 
+create table search_generations (
+  id text not null,
+  lexeme_key bytea not null,
+  dimensions integer not null,
+  per_word double precision not null,
+  is_current boolean default false not null,
+  created_at timestamp with time zone default now() not null,
+  retired_at timestamp with time zone,
+  constraint search_generations_pkey PRIMARY KEY (id),
+  constraint search_generations_check CHECK (((NOT is_current) OR (retired_at IS NULL)))
+);
+CREATE UNIQUE INDEX search_generations_current ON public.search_generations USING btree (is_current) WHERE is_current;
+
 create table services (
   name text not null,
   collections text[] not null,
@@ -1434,6 +1467,22 @@ AS $function$
 begin
   delete from failed_documents where doc_no = new.doc_no and revision < new.accepted_revision;
   return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.found_in_search_engine()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if exists (
+    select from search_generations g where g.retired_at is null and not exists (
+      select from engine_found f where f.generation = g.id and f.publication = new.publication
+    )
+  ) then
+    raise exception 'The search engine does not find publication % yet.', new.publication using errcode = '55000';
+  end if;
+  return new;
 end
 $function$;
 

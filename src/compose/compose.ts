@@ -22,6 +22,7 @@ import { docsRoutes } from '../http/routes/service/docs.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import { createBoss } from '../jobs/boss.ts'
 import { startRecurring } from '../kernel/recurring.ts'
+import { retireGenerations } from '../retrieval/chunk-index/opensearch/generations.ts'
 import type { RankingStatistics } from '../retrieval/ranking/renew.ts'
 import type { SourceRunner } from '../sources/runner.ts'
 import { createApiAccess } from './api-access.ts'
@@ -284,6 +285,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
             return (await ingest.drift()).mended + differing
           },
           rebuildIndex: () => index.rebuild(),
+          forgetSearched: () => retireGenerations(database),
         },
         txn,
       ),

@@ -14,7 +14,7 @@ export interface ComposeOptions {
   readonly infrastructure: Infrastructure
   readonly clock: Clock
   readonly log: Log
-  /** For the keys of trusted issuers. */
+  /** For what settings name: the keys of trusted issuers, the search engine. */
   readonly fetch: Fetch
   /** For every address that comes from outside or may be changed there. */
   readonly outbound: GuardedFetch

@@ -8,14 +8,18 @@ import { retrievalRoutes } from '../http/routes/retrieval/retrieve.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
 import { createIvfIndex, type IvfIndex } from '../retrieval/chunk-index/ivf/ivf-index.ts'
+import { retireGenerations } from '../retrieval/chunk-index/opensearch/generations.ts'
+import type { SearchEngine } from '../retrieval/chunk-index/opensearch/open.ts'
 import type { ChunkIndex } from '../retrieval/chunk-index/port.ts'
 import { createPostgresIndex } from '../retrieval/chunk-index/postgres/postgres-index.ts'
 import type { OnStrategy } from '../retrieval/chunk-index/postgres/strategy.ts'
+import { createChunkVectors } from '../retrieval/chunk-index/postgres/vectors.ts'
 import { createWordSampler } from '../retrieval/chunk-index/postgres/words.ts'
 import { type CollectionLister, createCollectionLister } from '../retrieval/collections.ts'
 import { type Corpus, createCorpus } from '../retrieval/corpus/corpus.ts'
 import { createDocumentReader, type DocumentReader } from '../retrieval/document.ts'
 import { createRankingStatistics, type RankingStatistics } from '../retrieval/ranking/renew.ts'
+import { weighWords } from '../retrieval/ranking/weigh.ts'
 import { createRetriever, type Retriever } from '../retrieval/retrieve.ts'
 import { createKeyed } from '../retrieval/scope.ts'
 import { createSearch } from '../retrieval/search.ts'
@@ -27,7 +31,10 @@ import type { Grants } from './grants.ts'
 
 /** Of the wiring's context, what retrieval takes. */
 export interface RetrievalDeps
-  extends Pick<ComposeContext, 'config' | 'infrastructure' | 'database' | 'log' | 'now' | 'keysDir'> {
+  extends Pick<
+    ComposeContext,
+    'config' | 'infrastructure' | 'database' | 'fetch' | 'log' | 'now' | 'keysDir'
+  > {
   readonly authz: Pick<Authz, 'index' | 'gate' | 'nominator' | 'why'>
   readonly grants: Pick<Grants, 'approvals' | 'presenting'>
   readonly metrics: SearchMetrics
@@ -65,7 +72,15 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   const scope = config.rankingStatistics
   const ranking = stack.use(createRankingStatistics({ database, sampler, scope, now, log }))
   const corpus = stack.use(createCorpus({ database, log }))
-  const ivf = stack.use(createIvfIndex({ database, log, threads: config.searchThreads }))
+  const ivf = stack.use(
+    createIvfIndex({
+      database,
+      log,
+      threads: config.searchThreads,
+      // Nobody looks there.
+      ...(config.searchEngine && { passagesMin: Number.POSITIVE_INFINITY }),
+    }),
+  )
   const shadow = stack.use(
     createShadow({
       database,
@@ -78,7 +93,10 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     metrics.onStrategy(event)
     shadow.onStrategy(event)
   }
-  const chunkIndex = createPostgresIndex({ database, ivf, onStrategy })
+  const searchEngine = config.searchEngine && stack.use(await openEngine(dependencies, config.searchEngine))
+  // What is shown from now on would be missing there.
+  if (searchEngine === undefined) await retireGenerations(database)
+  const chunkIndex = searchEngine?.index ?? createPostgresIndex({ database, ivf, onStrategy })
   const snapshots = createSnapshots({ index, corpus })
   const isCurrent = () => isAtTail(index.status(), now())
   const hasTail = () => isCurrent() || untilAtTail(index, isCurrent)
@@ -132,4 +150,27 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     ],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
+}
+
+/** The search engine apart: nothing of it is loaded where it is not set. */
+async function openEngine(
+  { database, fetch, log }: Pick<RetrievalDeps, 'database' | 'fetch' | 'log'>,
+  { urls, authorization, shards, refreshMs }: NonNullable<RetrievalDeps['config']['searchEngine']>,
+): Promise<SearchEngine> {
+  const { createEngine } = await import('../retrieval/chunk-index/opensearch/engine.ts')
+  const { openSearchEngine } = await import('../retrieval/chunk-index/opensearch/open.ts')
+  return openSearchEngine({
+    database,
+    engine: createEngine({ urls, authorization, fetch }),
+    log,
+    async form() {
+      const { corpora, perWord } = await weighWords(database, 'any', 'deployment')
+      return {
+        dimensions: await createChunkVectors(database).dimensions(database),
+        perWord: corpora[0]?.perWord ?? perWord,
+        shards,
+        refreshMs,
+      }
+    },
+  })
 }

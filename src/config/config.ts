@@ -8,6 +8,7 @@ import { type Derived, type Environment, group } from './group.ts'
 import { issuers } from './issuers.ts'
 import { ingestion, limits, retrieval } from './limits.ts'
 import { listening, outbound, roles } from './listening.ts'
+import { searchEngine } from './search-engine.ts'
 import { slips, withSecretFiles } from './secret-files.ts'
 import { directories, sources } from './sources.ts'
 import { record, stores } from './stores.ts'
@@ -63,6 +64,7 @@ export const settings = z.object({
   ...sources.settings,
   ...directories.settings,
   ...retrieval.settings,
+  ...searchEngine.settings,
   ...limits.settings,
   ...outbound.settings,
   ...demo.settings,
@@ -80,6 +82,7 @@ const groups = [
   sources,
   directories,
   retrieval,
+  searchEngine,
   limits,
   outbound,
   demo,
@@ -138,6 +141,7 @@ export function loadConfig(
     ...sources.read(value, derived, env),
     ...directories.read(value, derived, env),
     ...retrieval.read(value, derived, env),
+    ...searchEngine.read(value, derived, env),
     ...limits.read(value, derived, env),
     ...outbound.read(value, derived, env),
     ...demo.read(value, derived, env),

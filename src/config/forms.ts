@@ -16,7 +16,7 @@ export const httpsOrLoopback = z
   .refine(isHttpsOrLoopback, { message: 'must be https, or http on loopback' })
 
 // `URL.parse`, not `new URL`: a throw would hide every other problem.
-function isHttpsOrLoopback(value: string): boolean {
+export function isHttpsOrLoopback(value: string): boolean {
   const url = URL.parse(value)
   return url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback(url.hostname))
 }

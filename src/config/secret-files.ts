@@ -1,7 +1,13 @@
 import { singleEdits } from '../kernel/single-edits.ts'
 import type { Environment } from './group.ts'
 
-const secrets = ['DATABASE_URL', 'OPENFGA_API_TOKEN', 'VAULT_KEYS', 'EMBEDDINGS_API_KEY']
+const secrets = [
+  'DATABASE_URL',
+  'OPENFGA_API_TOKEN',
+  'VAULT_KEYS',
+  'EMBEDDINGS_API_KEY',
+  'SEARCH_ENGINE_PASSWORD',
+]
 
 /** The settings that hold a secret, and the variables that settings name as holding one. */
 export const secretsOf = ({

@@ -2,8 +2,10 @@ import { seededRandom } from '@remit/vector-index'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { seed } from '../../packages/engine/test/support/seed.ts'
 import { describeDatabases } from '../support/backends.ts'
+import { needsOpensearch } from '../support/native.ts'
 import { createAsyncSubject, type Lie } from './async-index.ts'
 import { Broken, promises, World } from './chunk-index.ts'
+import { type OpensearchSubject, openOpensearchSubject } from './opensearch-index.ts'
 import { openPostgresSubject, type PostgresSubject } from './postgres-index.ts'
 
 const strategies = ['exact', 'hnsw', 'ivf'] as const
@@ -29,6 +31,30 @@ describeDatabases('the chunk index', (kind) => {
     test('is searched by that strategy', () => {
       expect(subject.used).toContain(strategy)
     })
+  })
+})
+
+describe('the chunk index on OpenSearch', needsOpensearch, () => {
+  // Then its own scores say little of the order, and it has to be proven, or come from Postgres.
+  describe.each([
+    { title: 'as long as its passages were', perWord: 0.02 },
+    { title: 'whose passages have become shorter', perWord: 0.008 },
+  ])('$title', ({ perWord }) => {
+    let world: World
+    let subject: OpensearchSubject
+    beforeAll(async () => {
+      subject = await openOpensearchSubject({ perWord: () => perWord })
+      world = new World(subject, seededRandom(seed))
+    }, 60_000)
+    afterAll(() => subject?.[Symbol.asyncDispose]())
+
+    test.each(promises)(
+      `keeps its promise, seed ${seed}: %s`,
+      async (_, trial) => {
+        await expect(trial(world)).resolves.toBeUndefined()
+      },
+      120_000,
+    )
   })
 })
 

@@ -166,6 +166,11 @@ export class World {
     return this.#near(this.#topics[this.draw(this.#topics.length)] ?? new Float32Array(), 0.4)
   }
 
+  /** A question of these words, of all that there are by default. */
+  words(lexemes: readonly string[] = vocabulary): WordQuery {
+    return wordQuery(lexemes)
+  }
+
   /** Of these documents, whether they are in force or not. */
   filter(docNos: readonly number[]): AccessFilter {
     const chunks = docNos.reduce((sum, docNo) => sum + (this.#shown.get(docNo)?.length ?? 0), 0)

@@ -78,6 +78,7 @@ async function standOn(
           clock,
           mendAccess: async () => 0,
           rebuildIndex: async () => undefined,
+          forgetSearched: async () => undefined,
           ...more,
         },
         't_tests',
@@ -297,7 +298,7 @@ describe(
       expect((await tuplesLeft(copy.fga)).every((tuple) => tuple.includes(before))).toBe(true)
     })
 
-    test.each(['begun', 'access', 'sessions', 'grants', 'accounts', 'delegations', 'index'])(
+    test.each(['begun', 'access', 'sessions', 'grants', 'accounts', 'delegations', 'index', 'searched'])(
       'stays shut where recovery died after “%s”, and opens when it is run again',
       async (last) => {
         const before = await wentOn(async (stand, lent) => void (await stand.delegations.revoke(lent)))

@@ -21,6 +21,7 @@ import type { Backend } from './backends.ts'
 import { openTestDatabase } from './database.ts'
 import { createWordEmbedder } from './embedder.ts'
 import { native } from './native.ts'
+import { dropIndices, opensearchSettings } from './opensearch.ts'
 import { createTestTokens, type MintRequest } from './tokens.ts'
 
 export interface WorldOptions {
@@ -33,6 +34,8 @@ export interface WorldOptions {
   readonly openfga?: (real: FgaApi) => FgaApi
   readonly database?: (real: Database) => Database
   readonly now?: () => number
+  /** What settings name is asked by it. Default: the real one. */
+  readonly fetch?: typeof fetch
   /** Stands for the internet. Default: the real fetcher. */
   readonly outbound?: GuardedFetch
   /** Default: those that are built in. */
@@ -97,6 +100,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     REMIT_HOME: home,
     RATE_PER_MINUTE: '100000',
     BEGIN_PER_MINUTE: '100000',
+    ...(native.isOnOpensearch && opensearchSettings()),
     ...options.env,
   })
   const logged: { event: string; fields?: object }[] = []
@@ -123,7 +127,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     infrastructure,
     clock: { now },
     log,
-    fetch,
+    fetch: options.fetch ?? fetch,
     outbound,
     ...(options.sourceKinds && { sourceKinds: options.sourceKinds }),
   })
@@ -199,6 +203,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     async [Symbol.asyncDispose]() {
       await service[Symbol.asyncDispose]()
       if (embedder !== null) await embedder[Symbol.asyncDispose]()
+      if (config.searchEngine) await dropIndices(opened)
       await opened.close()
       await rm(home, { recursive: true, force: true })
     },

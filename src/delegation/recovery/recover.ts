@@ -59,6 +59,8 @@ export interface RecoverDeps {
   readonly mendAccess: () => Promise<number>
   /** Fills the permission index from OpenFGA alone. */
   readonly rebuildIndex: () => Promise<void>
+  /** Ends what a search engine holds of another history of the database. */
+  readonly forgetSearched: () => Promise<void>
   /** Tests end the process here. */
   readonly step?: (name: string) => Promise<void>
 }
@@ -72,7 +74,8 @@ export interface RecoverDeps {
  * `docs/recovery.md` says what to do about it.
  */
 export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryReport> {
-  const { database, fga, epoch, clock, mendAccess, rebuildIndex, step = async () => undefined } = deps
+  const { database, fga, epoch, clock, mendAccess, rebuildIndex, forgetSearched } = deps
+  const { step = async () => undefined } = deps
   const wholeAt = await beginRecovery(database, new Date(clock.now()))
   await epoch.check()
   const older: RecoveryReport['older'] = epoch.older ?? 'not_known'
@@ -103,6 +106,9 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryR
 
   await rebuildIndex()
   await step('index')
+
+  await forgetSearched()
+  await step('searched')
 
   const counts = {
     older,

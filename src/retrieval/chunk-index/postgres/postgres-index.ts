@@ -134,7 +134,8 @@ export function createNearest({
         const scanPool = runningSearches > 1 ? index?.scanPool : undefined
         const nominated = await nominate(scanPool, lists, ask, choice.rows)
         if (nominated === undefined) return { found: [], waitedMs: 0 }
-        return { found: await ivf(database, ask, nominated, unassigned), waitedMs: nominated.waitedMs }
+        const found = await comparePlaces(database, ask, nominated, unassigned)
+        return { found, waitedMs: nominated.waitedMs }
       }
     }
   }
@@ -175,19 +176,19 @@ export const ivfStatement: Statement = {
 }
 
 /**
- * Compares the nominated chunks, and all of the documents that lie in no partition. May return fewer than
- * there are.
+ * Compares the chunks that stand in those places, and all of the documents that lie in no partition. May
+ * return fewer than there are.
  */
-const ivf = (
+export const comparePlaces = (
   database: Database,
-  { embedding, limit }: VectorQuery,
-  nominated: Nominated,
-  unassigned: Int32Array,
+  { embedding, limit }: Pick<VectorQuery, 'embedding' | 'limit'>,
+  places: Pick<Nominated, 'docs' | 'ordinals'>,
+  unassigned: Int32Array = noChunks,
 ): Promise<FoundChunk[]> =>
   database.queryFixedPlan<FoundChunk>(ivfStatement, [
     vectorParameter(database.vectorType, embedding),
-    nominated.docs,
-    nominated.ordinals,
+    places.docs,
+    places.ordinals,
     unassigned,
     limit,
   ])
@@ -210,3 +211,4 @@ function unassignedOf(lists: readonly InvertedLists[], visible: AccessFilter): I
 }
 
 const noDocuments = new Uint8Array()
+const noChunks = new Int32Array()

@@ -6,6 +6,7 @@ import {
   type LexemeCount,
   NotFound,
   type Publication,
+  type StagedPublication,
 } from '../port.ts'
 import { quoted } from './words.ts'
 
@@ -22,30 +23,9 @@ export type StagedRevision = Pick<Publication, 'docNo' | 'revision'>
 /** Staged chunks stand in a table of their own; showing moves them, in the caller's transaction. */
 export function createPublisher({ database, assign }: PublisherDeps): ChunkPublisher {
   return {
-    stage: (publications) =>
-      database.transaction(async (sql) => {
-        const rows = await sql.query<{ publication: number; is_shown: boolean }>(
-          `insert into index_publications (publication, doc_no, chunks)
-           select * from unnest($1::int[], $2::int[], $3::int[]) as p (publication, doc_no, chunks) order by publication
-           on conflict (publication) do update set chunks =
-             case when index_publications.is_shown then index_publications.chunks else excluded.chunks end
-           returning publication, is_shown`,
-          [
-            publications.map(({ number }) => number),
-            publications.map(({ docNo }) => docNo),
-            publications.map(({ chunks }) => chunks.length),
-          ],
-        )
-        // By a process that stood still: what is in force stays.
-        const hidden = new Set(rows.flatMap(({ publication, is_shown }) => (is_shown ? [] : [publication])))
-        const staged = publications.filter(({ number }) => hidden.has(number))
-        await deleteStaged(sql, staged)
-        const lines = staged.flatMap(({ docNo, revision, chunks }) =>
-          chunks.map((chunk) => ({ docNo, revision, ...chunk })),
-        )
-        for (let offset = 0; offset < lines.length; offset += rowsMax)
-          await insertPage(sql, database.vectorType, lines.slice(offset, offset + rowsMax))
-      }),
+    async stage(publications) {
+      await database.transaction((sql) => stageIn(sql, database.vectorType, publications))
+    },
 
     async show(sql, publications) {
       const rows = await sql.query<{ publication: number; chunks: number; is_shown: boolean }>(
@@ -97,6 +77,39 @@ export function createPublisher({ database, assign }: PublisherDeps): ChunkPubli
       return rows.length > 0
     },
   }
+}
+
+/**
+ * Stages them in the caller's transaction, which holds their rows from here on. Resolves with those that are
+ * not shown: of the others it changes nothing.
+ */
+export async function stageIn(
+  sql: Sql,
+  vectorType: Database['vectorType'],
+  publications: readonly StagedPublication[],
+): Promise<readonly StagedPublication[]> {
+  const rows = await sql.query<{ publication: number; is_shown: boolean }>(
+    `insert into index_publications (publication, doc_no, chunks)
+     select * from unnest($1::int[], $2::int[], $3::int[]) as p (publication, doc_no, chunks) order by publication
+     on conflict (publication) do update set chunks =
+       case when index_publications.is_shown then index_publications.chunks else excluded.chunks end
+     returning publication, is_shown`,
+    [
+      publications.map(({ number }) => number),
+      publications.map(({ docNo }) => docNo),
+      publications.map(({ chunks }) => chunks.length),
+    ],
+  )
+  // By a process that stood still: what is in force stays.
+  const hidden = new Set(rows.flatMap(({ publication, is_shown }) => (is_shown ? [] : [publication])))
+  const staged = publications.filter(({ number }) => hidden.has(number))
+  await deleteStaged(sql, staged)
+  const lines = staged.flatMap(({ docNo, revision, chunks }) =>
+    chunks.map((chunk) => ({ docNo, revision, ...chunk })),
+  )
+  for (let offset = 0; offset < lines.length; offset += rowsMax)
+    await insertPage(sql, vectorType, lines.slice(offset, offset + rowsMax))
+  return staged
 }
 
 /** From where nobody sees them to where searches look. */

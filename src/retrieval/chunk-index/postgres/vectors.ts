@@ -1,5 +1,6 @@
 import { toSql } from 'pgvector'
 import type { Database } from '../../../store/sql.ts'
+import { retireGenerations } from '../opensearch/generations.ts'
 import type { ChunkVectors } from '../port.ts'
 
 /** The vectors of the chunks in Postgres, of the type that pgvector has for this database. */
@@ -13,6 +14,7 @@ export function createChunkVectors({ vectorType }: Pick<Database, 'vectorType'>)
       // Where the old vectors lay says nothing of the new ones.
       await sql.query('delete from document_codes')
       await sql.query('delete from ivf_models')
+      await retireGenerations(sql)
       for (const table of ['chunks', 'staged_chunks'])
         await sql.query(`alter table ${table} alter column embedding type ${type} using null::${type}`)
     },
@@ -59,6 +61,8 @@ export function createChunkVectors({ vectorType }: Pick<Database, 'vectorType'>)
          from unnest($1::text[], $2::text[]) as v (chunk_id, embedding) where c.chunk_id = v.chunk_id`,
         [chunks.map(({ chunkId }) => chunkId), chunks.map(({ vector }) => toSql([...vector]))],
       )
+      // A search engine is filled anew.
+      await retireGenerations(sql)
     },
   }
 }

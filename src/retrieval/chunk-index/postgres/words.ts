@@ -1,4 +1,4 @@
-import type { Database } from '../../../store/sql.ts'
+import type { Database, SqlValue } from '../../../store/sql.ts'
 import type { AccessFilter } from '../../access-filter/visible.ts'
 import type { FoundChunk, WeightedLexeme, WordQuery, WordSampler } from '../port.ts'
 
@@ -34,8 +34,23 @@ export async function searchWords(
   return needed <= rarest ? found : rank(database, filter, query, needed, limit)
 }
 
+/**
+ * The best of the chunks that stand in those places of documents, as {@link searchWords} ranks them. A place
+ * where nothing stands is passed over.
+ */
+export const rankPlaces = (
+  database: Database,
+  query: WordQuery,
+  { docs, ordinals }: { readonly docs: Int32Array; readonly ordinals: Int32Array },
+  limit: number,
+): Promise<FoundChunk[]> =>
+  database.query<FoundChunk>(rankingOf(amongPlaces, unindexed), [
+    ...rankingValues(query, query.lexemes.length, docs, limit),
+    ordinals,
+  ])
+
 /** How many of the lexemes, rarest first, a chunk must have one of to reach that score. */
-function countNeeded(lexemes: readonly WeightedLexeme[], score: number): number {
+export function countNeeded(lexemes: readonly WeightedLexeme[], score: number): number {
   let reachable = 0
   let needed = lexemes.length
   // A little more than the sum: Postgres may add in another order.
@@ -52,7 +67,8 @@ const ampleTimes = 3
 // Up to so many times more, ranking all of them costs less than looking twice.
 const fewTimes = 20
 
-function countRarest({ lexemes, corpora }: WordQuery, filter: AccessFilter, limit: number): number {
+/** How many of the lexemes, rarest first, to look up first: nearly always they find the best. */
+export function countRarest({ lexemes, corpora }: WordQuery, filter: AccessFilter, limit: number): number {
   if (filter.chunks <= fewTimes * limit) return lexemes.length
   const total = corpora.reduce((sum, { chunks }) => sum + chunks, 0)
   const share = total === 0 ? 1 : Math.min(1, filter.chunks / total)
@@ -70,49 +86,72 @@ const indexed = 'p.tsv @@ $1::tsquery'
 // The index on words serves no such test: the visible documents' own is what is left.
 const unindexed = `(${indexed}) is true`
 
-// `ts_rank` of one word is Σ 1/i² over its places, divided by π²/6: turned round, how often it stands there.
+// Each with what it is narrowed by.
+const amongDocuments = { from: 'chunk_words p', where: 'p.doc_no = any($2::int[])' } as const
+const amongPlaces = {
+  from: `(select p.* from unnest($2::int[], $12::int[]) as place (doc_no, ordinal)
+       join chunks c using (doc_no, ordinal) join chunk_words p on p.chunk_id = c.chunk_id) p`,
+  where: 'true',
+} as const
+
 function rank(
   database: Database,
   filter: AccessFilter,
-  { lexemes, corpora, base, perWord, repetitionMax }: WordQuery,
+  query: WordQuery,
   needed: number,
   limit: number,
 ): Promise<FoundChunk[]> {
-  const queries = lexemes.map(({ lexeme }) => quoted(lexeme))
-  const postings = lexemes.slice(0, needed).reduce((sum, { frequency }) => sum + frequency, 0)
+  const postings = query.lexemes.slice(0, needed).reduce((sum, { frequency }) => sum + frequency, 0)
   // Fewer are visible than have such a word: to walk the postings first takes longer than all the rest.
   const hasALexeme = filter.chunks <= postings ? unindexed : indexed
-  const perWords = [perWord, ...corpora.map((corpus) => corpus.perWord)]
   return database.query<FoundChunk>(
-    `select p.chunk_id as "chunkId", p.doc_no as "docNo", p.ordinal, s.score
-     from chunk_words p join documents d using (doc_no)
-     left join unnest($7::text[]) with ordinality as corpus (collection, no)
-       on corpus.collection = case when $8::boolean then '' else d.collection end
-     cross join lateral (
-       select sum(($5::float8[])[$9::int * coalesce(corpus.no, 0)::int + word.no] * $10::float8 * times.n
-         / (times.n + $6::float8 + ($11::float8[])[coalesce(corpus.no, 0)::int + 1] * p.words)) as score
-       from unnest($4::tsquery[]) with ordinality as word (query, no)
-       cross join lateral (
-         select round(1 / (1.6449340668 * (1 - ts_rank('{1,1,1,1}', p.tsv, word.query))) - 0.5) as n offset 0
-       ) times
-     ) s
-     where p.doc_no = any($2::int[]) and ${hasALexeme}
-     order by s.score desc, p.chunk_id
-     limit $3`,
-    [
-      queries.slice(0, needed).join(' | '),
-      filter.docNos,
-      limit,
-      queries,
-      perWords.flatMap((_, corpusIndex) => lexemes.map(({ weights }) => weights[corpusIndex] ?? 0)),
-      base,
-      corpora.map(({ collection }) => collection),
-      corpora.some(({ collection }) => collection === ''),
-      lexemes.length,
-      repetitionMax,
-      perWords,
-    ],
+    rankingOf(amongDocuments, hasALexeme),
+    rankingValues(query, needed, filter.docNos, limit),
   )
+}
+
+// `ts_rank` of one word is Σ 1/i² over its places, divided by π²/6: turned round, how often it stands there.
+const rankingOf = (
+  { from, where }: typeof amongDocuments | typeof amongPlaces,
+  hasALexeme: typeof indexed | typeof unindexed,
+): string =>
+  `select p.chunk_id as "chunkId", p.doc_no as "docNo", p.ordinal, s.score
+   from ${from} join documents d using (doc_no)
+   left join unnest($7::text[]) with ordinality as corpus (collection, no)
+     on corpus.collection = case when $8::boolean then '' else d.collection end
+   cross join lateral (
+     select sum(($5::float8[])[$9::int * coalesce(corpus.no, 0)::int + word.no] * $10::float8 * times.n
+       / (times.n + $6::float8 + ($11::float8[])[coalesce(corpus.no, 0)::int + 1] * p.words)) as score
+     from unnest($4::tsquery[]) with ordinality as word (query, no)
+     cross join lateral (
+       select round(1 / (1.6449340668 * (1 - ts_rank('{1,1,1,1}', p.tsv, word.query))) - 0.5) as n offset 0
+     ) times
+   ) s
+   where ${where} and ${hasALexeme}
+   order by s.score desc, p.chunk_id
+   limit $3`
+
+function rankingValues(
+  { lexemes, corpora, base, perWord, repetitionMax }: WordQuery,
+  needed: number,
+  docNos: Int32Array,
+  limit: number,
+): readonly SqlValue[] {
+  const queries = lexemes.map(({ lexeme }) => quoted(lexeme))
+  const perWords = [perWord, ...corpora.map((corpus) => corpus.perWord)]
+  return [
+    queries.slice(0, needed).join(' | '),
+    docNos,
+    limit,
+    queries,
+    perWords.flatMap((_, corpusIndex) => lexemes.map(({ weights }) => weights[corpusIndex] ?? 0)),
+    base,
+    corpora.map(({ collection }) => collection),
+    corpora.some(({ collection }) => collection === ''),
+    lexemes.length,
+    repetitionMax,
+    perWords,
+  ]
 }
 
 /** As a tsquery and a tsvector take a lexeme whatever it is made of. */

@@ -1,0 +1,117 @@
+import { z } from 'zod'
+import { reasonOf } from '../../../kernel/reason.ts'
+
+/** A request to the engine. */
+export interface EngineRequest {
+  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE'
+  /** With its first slash. */
+  readonly path: string
+  /** Several objects go as lines, as `_bulk` takes them. */
+  readonly body?: object | readonly object[]
+  /** Milliseconds for one try. Default 5,000. */
+  readonly timeoutMs?: number
+}
+
+/**
+ * The nodes of an OpenSearch. Each request may be sent twice, so all that are made can be done twice: reads,
+ * and writes under a version.
+ */
+export interface Engine {
+  /**
+   * Asks a node, and once more the next one where that one refuses or `read` throws what it makes of the
+   * answer. Throws {@link EngineRefused}. An answer in part is for `read` to refuse.
+   */
+  ask<T>(request: EngineRequest, read: (answer: unknown) => T): Promise<T>
+}
+
+/** Where the nodes are, and how to get there. */
+export interface EngineOptions {
+  /** Origins, one at least. A single one is asked both times. */
+  readonly urls: readonly string[]
+  /** The `authorization` header. */
+  readonly authorization?: string | undefined
+  readonly fetch: (url: string, init: RequestInit) => Promise<Response>
+}
+
+/** The engine did not answer as it should. Quotes nothing of an answer: it may hold lexemes. */
+export class EngineRefused extends Error {
+  /** HTTP's, where there was an answer that says no. */
+  readonly status: number | undefined
+  constructor(
+    reason: string,
+    { status, cause }: { readonly status?: number; readonly cause?: unknown } = {},
+  ) {
+    super(`The search engine refuses: ${reason}.`, { cause })
+    this.name = 'EngineRefused'
+    this.status = status
+  }
+}
+
+const timeoutMsDefault = 5_000
+// A page of 10,000 numbers has 1 MB; more than this is no answer to what is asked here.
+const bytesMax = 64_000_000
+
+/** Takes the nodes in turn. */
+export function createEngine({ urls, authorization, fetch }: EngineOptions): Engine {
+  let turn = 0
+
+  async function askNode<T>(
+    url: string,
+    { method, path, body, timeoutMs = timeoutMsDefault }: EngineRequest,
+    read: (answer: unknown) => T,
+  ): Promise<T> {
+    try {
+      const response = await fetch(`${url}${path}`, {
+        method,
+        redirect: 'error',
+        signal: AbortSignal.timeout(timeoutMs),
+        headers: {
+          accept: 'application/json',
+          ...(authorization !== undefined && { authorization }),
+          ...(body !== undefined && {
+            'content-type': Array.isArray(body) ? 'application/x-ndjson' : 'application/json',
+          }),
+        },
+        ...(body !== undefined && { body: toText(body) }),
+      })
+      const text = await readText(response)
+      if (!response.ok) throw new EngineRefused(`HTTP ${response.status}`, { status: response.status })
+      return read(JSON.parse(text))
+    } catch (error) {
+      if (error instanceof EngineRefused) throw error
+      const isForm = error instanceof SyntaxError || error instanceof z.ZodError
+      throw new EngineRefused(isForm ? 'an answer of another form' : reasonOf(error), { cause: error })
+    }
+  }
+
+  return {
+    async ask(request, read) {
+      const first = turn
+      turn = (turn + 1) % urls.length
+      try {
+        return await askNode(urls[first] ?? '', request, read)
+      } catch (error) {
+        if (!(error instanceof EngineRefused) || isFinal(error)) throw error
+        return await askNode(urls[(first + 1) % urls.length] ?? '', request, read)
+      }
+    },
+  }
+}
+
+/** Another node would say the same. */
+const isFinal = ({ status }: EngineRefused): boolean =>
+  status !== undefined && status < 500 && status !== 408 && status !== 429
+
+const toText = (body: object): string =>
+  Array.isArray(body) ? body.map((line) => `${JSON.stringify(line)}\n`).join('') : JSON.stringify(body)
+
+async function readText(response: Response): Promise<string> {
+  const parts: Uint8Array[] = []
+  let bytes = 0
+  for await (const part of response.body ?? []) {
+    bytes += part.length
+    if (bytes > bytesMax) throw new EngineRefused('an answer that is too long')
+    parts.push(part)
+  }
+  return Buffer.concat(parts).toString()
+}

@@ -1,0 +1,139 @@
+import type { Database, Sql } from '../../../store/sql.ts'
+import type { Engine } from './engine.ts'
+import { type Generation, readGenerations } from './generations.ts'
+import { listPassages, type Removal, removePassages } from './passages.ts'
+
+interface Parts {
+  readonly database: Database
+  readonly engine: Engine
+}
+
+// Each of some passages: one request of 5,000.
+const removalsAtOnce = 500
+
+/**
+ * Makes the engine forget what ended more than so many seconds ago. Resolves with how many publications that
+ * were. What ended is in no filter: this is for its secrecy and its place, not for answers.
+ */
+export async function removeEnded({ database, engine }: Parts, graceSeconds: number): Promise<number> {
+  for (let removed = 0; ; ) {
+    const ended = await database.query<{ publication: number; chunks: number; version: number }>(
+      `select publication, chunks, nextval('engine_versions') as version from (
+         select publication, chunks from engine_publications
+         where ended_at <= now() - make_interval(secs => $1) and removed_at is null
+         order by publication limit $2
+       ) e`,
+      [graceSeconds, removalsAtOnce],
+    )
+    if (ended.length === 0) return removed
+    const removals: readonly Removal[] = ended.map(({ publication, chunks, version }) => ({
+      number: publication,
+      chunks,
+      version,
+    }))
+    for (const generation of await readGenerations(database))
+      await removePassages(engine, generation, removals)
+    await noteRemoved(
+      database,
+      ended.map(({ publication }) => publication),
+    )
+    removed += ended.length
+  }
+}
+
+const noteRemoved = (database: Database, numbers: readonly number[]): Promise<void> =>
+  database.transaction(async (sql) => {
+    await sql.query('delete from engine_found where publication = any($1::int[])', [numbers])
+    await sql.query('update engine_publications set removed_at = now() where publication = any($1::int[])', [
+      numbers,
+    ])
+    // A put that was late by a day would show as unknown.
+    await sql.query(`delete from engine_publications where removed_at < now() - interval '1 day'`)
+  })
+
+/**
+ * Notes what happened while the service ran without the engine: what was hidden then has ended, and an index
+ * that lacks what was shown then is searched no more until it is filled.
+ */
+export const catchUp = (database: Database): Promise<void> =>
+  database.transaction(async (sql) => {
+    await sql.query(
+      `update engine_publications e set ended_at = now()
+       where ended_at is null and not exists (select from index_publications i where i.publication = e.publication)`,
+    )
+    await sql.query(
+      `update search_generations g set is_current = false
+       where is_current and exists (select from index_publications i where i.is_shown and not exists (
+         select from engine_found f where f.generation = g.id and f.publication = i.publication))`,
+    )
+  })
+
+/** What a comparison of the engine with the database showed. */
+export interface Compared {
+  /** Shown, and not found whole: put again by the next filling. */
+  readonly lacking: number
+  /** Removed, and found again: removed again by the next removal. */
+  readonly back: number
+  /** Of no publication that the database knows. They are in no filter, and left for people to look at. */
+  readonly unknown: number
+}
+
+const numbersAtOnce = 10_000
+const numberMax = 2_147_483_647
+
+/**
+ * Compares what the engine holds with what it shall hold, and notes what is to be done about it. The engine
+ * is listed first: what is published meanwhile is put once more at the worst. Only what is on record as ended
+ * is ever removed.
+ */
+export async function compareGeneration(
+  { database, engine }: Parts,
+  generation: Generation,
+): Promise<Compared> {
+  let [lacking, back, unknown] = [0, 0, 0]
+  for (let after = 0; after < numberMax; ) {
+    const listed = await listPassages(engine, generation, after, numbersAtOnce)
+    const last = listed.length < numbersAtOnce ? numberMax : (listed.at(-1)?.number ?? numberMax)
+    const page = await database.transaction((sql) => comparePage(sql, generation, { after, last, listed }))
+    lacking += page.lacking
+    back += page.back
+    unknown += page.unknown
+    after = last
+  }
+  return { lacking, back, unknown }
+}
+
+async function comparePage(
+  sql: Sql,
+  { id }: Generation,
+  page: {
+    readonly after: number
+    readonly last: number
+    readonly listed: readonly { readonly number: number; readonly chunks: number }[]
+  },
+): Promise<Compared> {
+  const listed = [page.listed.map(({ number }) => number), page.listed.map(({ chunks }) => chunks)]
+  const lacking = await sql.query(
+    `delete from engine_found f using index_publications i
+     where f.generation = $1 and i.publication = f.publication and i.is_shown
+       and f.publication > $2 and f.publication <= $3
+       and i.chunks > coalesce((select l.chunks from unnest($4::int[], $5::int[]) as l (publication, chunks)
+         where l.publication = f.publication), 0)
+     returning 1`,
+    [id, page.after, page.last, ...listed],
+  )
+  const back = await sql.query(
+    `update engine_publications set removed_at = null
+     where publication = any($1::int[]) and removed_at is not null returning 1`,
+    [listed[0] ?? []],
+  )
+  // It would answer in part: until it is filled again, it answers nothing.
+  if (lacking.length > 0)
+    await sql.query('update search_generations set is_current = false where id = $1', [id])
+  const [unknown] = await sql.query<{ count: number }>(
+    `select count(*) from unnest($1::int[]) as l (publication)
+     where not exists (select from engine_publications e where e.publication = l.publication)`,
+    [listed[0] ?? []],
+  )
+  return { lacking: lacking.length, back: back.length, unknown: unknown?.count ?? 0 }
+}

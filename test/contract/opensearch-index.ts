@@ -1,0 +1,93 @@
+import { createEngine, type Engine } from '../../src/retrieval/chunk-index/opensearch/engine.ts'
+import { createOpensearchIndex } from '../../src/retrieval/chunk-index/opensearch/opensearch-index.ts'
+import { removeEnded } from '../../src/retrieval/chunk-index/opensearch/reconcile.ts'
+import { keepEngine, type UpkeepDeps } from '../../src/retrieval/chunk-index/opensearch/upkeep.ts'
+import type { ChunkIndex } from '../../src/retrieval/chunk-index/port.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { openTestDatabase } from '../support/database.ts'
+import { native } from '../support/native.ts'
+import { dropIndices } from '../support/opensearch.ts'
+import type { Subject } from './chunk-index.ts'
+
+export interface OpensearchSubject extends Subject {
+  readonly database: Database
+  readonly engine: Engine
+  /** Events of the upkeep. */
+  readonly logged: readonly string[]
+  /** One turn of the upkeep. */
+  keep(): Promise<void>
+  /** Another process of the service, on the same database and engine. */
+  another(): ChunkIndex
+}
+
+export interface OpensearchSubjectOptions {
+  /** What stands between the service and the engine. */
+  readonly fetch?: typeof fetch
+  /** As `OpensearchIndexDeps.exactMax`. Default 0: the engine answers, or nobody. */
+  readonly exactMax?: number
+  readonly database?: (real: Database) => Database
+  /** How length dampens repetition in a new index. Default as in the questions of the contract. */
+  readonly perWord?: () => number
+}
+
+/** The chunk index on a real OpenSearch: an index of its own, which goes with it. */
+export async function openOpensearchSubject(
+  options: OpensearchSubjectOptions = {},
+): Promise<OpensearchSubject> {
+  const opened = await openTestDatabase('pglite')
+  const database = options.database?.(opened) ?? opened
+  const url = native.opensearch ?? ''
+  const engine = createEngine({ urls: [url, url], fetch: options.fetch ?? fetch })
+  const logged: string[] = []
+  const upkeep: UpkeepDeps = {
+    database,
+    engine,
+    log: (event) => logged.push(event),
+    form: async () => ({ dimensions: 384, perWord: options.perWord?.() ?? 0.02, shards: 2, refreshMs: 5 }),
+    graceSeconds: 0,
+  }
+  const keep = () => keepEngine(upkeep, new AbortController().signal)
+  const { exactMax = 0 } = options
+  const another = () => createOpensearchIndex({ database, engine, exactMax })
+  await keep()
+  await database.query(`insert into collections (id, title) values ('c', 'c')`)
+  let documents = 0
+  return {
+    index: another(),
+    database,
+    engine,
+    logged,
+    keep,
+    another,
+    dimensions: 384,
+    recallMin: 0.99,
+    async newDocument() {
+      documents += 1
+      const [row] = await database.query<{ doc_no: number }>(
+        `insert into documents (id, collection) values ($1, 'c') returning doc_no`,
+        [`d/${documents}`],
+      )
+      return row?.doc_no ?? 0
+    },
+    noteLive: async (sql, { docNo, revision, number }, chunks) => {
+      await sql.query(
+        'update documents set live_revision = $2, publication = $3, chunk_count = $4 where doc_no = $1',
+        [docNo, revision, number, chunks],
+      )
+    },
+    noteHidden: async (sql, docNo) => {
+      await sql.query(
+        'update documents set live_revision = null, publication = null, chunk_count = 0 where doc_no = $1',
+        [docNo],
+      )
+    },
+    transaction: (work) => database.transaction(work),
+    settle: async () => {
+      await removeEnded({ database, engine }, 0)
+    },
+    async [Symbol.asyncDispose]() {
+      await dropIndices(opened)
+      await opened.close()
+    },
+  }
+}
