@@ -11,7 +11,12 @@ create table search_generations (
   -- Searched: it holds everything that is in force.
   is_current boolean not null default false,
   created_at timestamptz not null default now(),
-  -- Searched no more. The row stays until the engine has dropped the index.
+  -- The engine's own name for this very index: one made anew under its name is another.
+  index_uuid text,
+  -- When how many passages it has was last held against the database, and when each of them was.
+  counted_at timestamptz not null default now(),
+  compared_at timestamptz not null default now(),
+  -- Searched no more. An index that is being made has it too, until it is there. The row stays until the engine has dropped the index.
   retired_at timestamptz,
   check (not is_current or retired_at is null)
 );
@@ -36,12 +41,15 @@ create index engine_publications_ended on engine_publications (ended_at) where e
 create table engine_found (
   generation text not null references search_generations on delete cascade,
   publication integer not null,
+  found_at timestamptz not null default now(),
   primary key (generation, publication)
 );
 
 -- A process that does not know of the engine, for want of the setting, must not show what the others would not find.
 create function found_in_search_engine() returns trigger language plpgsql as $$
 begin
+  -- Whoever brings an index into use waits for this transaction, and then sees what it has shown.
+  lock table search_generations in row share mode;
   if exists (
     select from search_generations g where g.retired_at is null and not exists (
       select from engine_found f where f.generation = g.id and f.publication = new.publication

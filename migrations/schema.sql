@@ -572,6 +572,7 @@ create table engine_changes (
 create table engine_found (
   generation text not null,
   publication integer not null,
+  found_at timestamp with time zone default now() not null,
   constraint engine_found_pkey PRIMARY KEY (generation, publication),
   constraint engine_found_generation_fkey FOREIGN KEY (generation) REFERENCES search_generations(id) ON DELETE CASCADE
 );
@@ -1165,6 +1166,9 @@ create table search_generations (
   per_word double precision not null,
   is_current boolean default false not null,
   created_at timestamp with time zone default now() not null,
+  index_uuid text,
+  counted_at timestamp with time zone default now() not null,
+  compared_at timestamp with time zone default now() not null,
   retired_at timestamp with time zone,
   constraint search_generations_pkey PRIMARY KEY (id),
   constraint search_generations_check CHECK (((NOT is_current) OR (retired_at IS NULL)))
@@ -1475,6 +1479,8 @@ CREATE OR REPLACE FUNCTION public.found_in_search_engine()
  LANGUAGE plpgsql
 AS $function$
 begin
+  -- Whoever brings an index into use waits for this transaction, and then sees what it has shown.
+  lock table search_generations in row share mode;
   if exists (
     select from search_generations g where g.retired_at is null and not exists (
       select from engine_found f where f.generation = g.id and f.publication = new.publication

@@ -384,6 +384,69 @@ describe('OPENFGA_API_URL', () => {
   })
 })
 
+describe('SEARCH_ENGINE_URLS', () => {
+  const user = { SEARCH_ENGINE_USER: 'remit', SEARCH_ENGINE_PASSWORD: 'p:w' }
+  const nodes = 'https://search-1:9200,https://search-2:9200/'
+
+  test('left out or empty leaves passages to Postgres', () => {
+    expect(loadConfig({}).searchEngine).toBeUndefined()
+    expect(loadConfig({ SEARCH_ENGINE_URLS: '' }).searchEngine).toBeUndefined()
+  })
+
+  test('names every node, and goes with who Remit is there', () => {
+    expect(
+      loadConfig({ ...user, SEARCH_ENGINE_URLS: nodes, SEARCH_ENGINE_SHARDS: '6' }).searchEngine,
+    ).toEqual({
+      urls: ['https://search-1:9200', 'https://search-2:9200'],
+      // RFC 7617: what stands after the first colon is the password.
+      authorization: `Basic ${Buffer.from('remit:p:w').toString('base64')}`,
+      shards: 6,
+      refreshMs: 1_000,
+    })
+    expect(
+      loadConfig({ SEARCH_ENGINE_URLS: 'http://127.0.0.1:9200' }).searchEngine?.authorization,
+    ).toBeUndefined()
+  })
+
+  test('takes the password from a file', () => {
+    const env = { SEARCH_ENGINE_URLS: nodes, SEARCH_ENGINE_USER: 'remit', SEARCH_ENGINE_PASSWORD_FILE: '/p' }
+    const { searchEngine } = loadConfig(env, () => 'secret\n')
+    expect(searchEngine?.authorization).toBe(`Basic ${Buffer.from('remit:secret').toString('base64')}`)
+  })
+
+  test.each([
+    [
+      'http where others hear it',
+      { ...user, SEARCH_ENGINE_URLS: 'http://search:9200' },
+      'SEARCH_ENGINE_URLS',
+    ],
+    ['one such node', { ...user, SEARCH_ENGINE_URLS: `${nodes},http://search:9200` }, 'SEARCH_ENGINE_URLS'],
+    ['a path', { ...user, SEARCH_ENGINE_URLS: 'https://search:9200/engine' }, 'SEARCH_ENGINE_URLS'],
+    ['a password in an address', { ...user, SEARCH_ENGINE_URLS: 'https://a:b@search' }, 'SEARCH_ENGINE_URLS'],
+    ['an empty node', { ...user, SEARCH_ENGINE_URLS: 'https://search,' }, 'SEARCH_ENGINE_URLS'],
+    ['something else', { ...user, SEARCH_ENGINE_URLS: 'search' }, 'SEARCH_ENGINE_URLS'],
+    ['nobody, off loopback', { SEARCH_ENGINE_URLS: nodes }, 'SEARCH_ENGINE_PASSWORD'],
+    ['a user alone', { SEARCH_ENGINE_URLS: nodes, SEARCH_ENGINE_USER: 'remit' }, 'SEARCH_ENGINE_USER'],
+    ['a password alone', { SEARCH_ENGINE_URLS: nodes, SEARCH_ENGINE_PASSWORD: 'p' }, 'SEARCH_ENGINE_USER'],
+    ['a colon in the user', { ...user, SEARCH_ENGINE_USER: 'a:b' }, 'SEARCH_ENGINE_USER'],
+    ['no parts', { SEARCH_ENGINE_SHARDS: '0' }, 'SEARCH_ENGINE_SHARDS'],
+    ['more parts than are of use', { SEARCH_ENGINE_SHARDS: '65' }, 'SEARCH_ENGINE_SHARDS'],
+    [
+      'a publication that waits for minutes',
+      { SEARCH_ENGINE_REFRESH_MS: '10001' },
+      'SEARCH_ENGINE_REFRESH_MS',
+    ],
+    [
+      'words that are weighed by collection',
+      { ...user, SEARCH_ENGINE_URLS: nodes, RANKING_STATISTICS: 'collection' },
+      'RANKING_STATISTICS=collection',
+    ],
+  ])('with %s is refused by name', (_, env, name) => {
+    // Of a list, with its place there: `SEARCH_ENGINE_URLS.0`.
+    expect(about(problemsOf({ ...env })).join(' ')).toContain(name)
+  })
+})
+
 describe('TRUSTED_ISSUERS', () => {
   test.each([
     ['an unknown preset', { preset: 'homegrown' }, 'TRUSTED_ISSUERS.0.preset is not a known preset'],

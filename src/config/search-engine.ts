@@ -22,7 +22,10 @@ export const searchEngine = group({
       .describe(
         'Origins of the nodes of an OpenSearch 3.6 or a later 3 with its k-NN plugin, with commas between. It then finds passages, in place of Postgres; without it nothing of it is loaded. docs/search-engine.md.',
       ),
-    SEARCH_ENGINE_USER: text.optional().describe('Who Remit is there.'),
+    SEARCH_ENGINE_USER: text
+      .refine((name) => !name.includes(':'), { message: 'must not have a colon (RFC 7617)' })
+      .optional()
+      .describe('Who Remit is there.'),
     SEARCH_ENGINE_PASSWORD: text
       .optional()
       .describe('Their password. Required with SEARCH_ENGINE_URLS unless all are on loopback.'),
@@ -30,7 +33,7 @@ export const searchEngine = group({
       .max(64)
       .default(3)
       .describe('Parts of a new index. One that is there keeps its own.'),
-    SEARCH_ENGINE_REFRESH_MS: milliseconds(5, 60_000)
+    SEARCH_ENGINE_REFRESH_MS: milliseconds(5, 10_000)
       .default(1_000)
       .describe(
         'Milliseconds after which a new index finds what was put: a document is published up to that much later.',

@@ -14,8 +14,8 @@ export interface OpensearchSubject extends Subject {
   readonly engine: Engine
   /** Events of the upkeep. */
   readonly logged: readonly string[]
-  /** One turn of the upkeep. */
-  keep(): Promise<void>
+  /** One turn of the upkeep, by the engine itself if none is given. */
+  keep(engine?: Engine): Promise<void>
   /** Another process of the service, on the same database and engine. */
   another(): ChunkIndex
 }
@@ -45,8 +45,10 @@ export async function openOpensearchSubject(
     log: (event) => logged.push(event),
     form: async () => ({ dimensions: 384, perWord: options.perWord?.() ?? 0.02, shards: 2, refreshMs: 5 }),
     graceSeconds: 0,
+    countSeconds: 0,
   }
-  const keep = () => keepEngine(upkeep, new AbortController().signal)
+  const keep = (asked: Engine = engine) =>
+    keepEngine({ ...upkeep, engine: asked }, new AbortController().signal)
   const { exactMax = 0 } = options
   const another = () => createOpensearchIndex({ database, engine, exactMax })
   await keep()

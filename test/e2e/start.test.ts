@@ -1,8 +1,17 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { needs } from '../support/native.ts'
-import { freshSettings, modelFolder, type Running, remit, type Settings, startService } from './process.ts'
+import {
+  freshSettings,
+  modelFolder,
+  type Running,
+  remit,
+  type Settings,
+  startService,
+  startServiceAfter,
+} from './process.ts'
 
 // Other tests run beside these, on few cores.
 const slow = 240_000
@@ -50,6 +59,17 @@ async function readiness({ opsUrl }: Settings): Promise<{ readonly embeddings: o
   return (await response.json()) as { embeddings: object }
 }
 
+/** Notes every module that a process loads. */
+const notingModules = (file: string): string =>
+  `import { appendFileSync } from 'node:fs'
+   import { registerHooks } from 'node:module'
+   registerHooks({
+     load(url, context, next) {
+       appendFileSync(${JSON.stringify(file)}, url + '\\n')
+       return next(url, context)
+     },
+   })`
+
 describe('npm start on an empty folder', { timeout: slow }, () => {
   let settings: Settings
   let question = ''
@@ -59,8 +79,9 @@ describe('npm start on an empty folder', { timeout: slow }, () => {
   })
   afterAll(() => settings[Symbol.asyncDispose]())
 
-  test('tells address, people and commands; the same question has other answers for anne, bob and carol; SIGINT closes all', async () => {
-    await using service = startService(settings.env)
+  test('tells address, people and commands; the same question has other answers for anne, bob and carol; no search engine is loaded; SIGINT closes all', async () => {
+    const modules = join(settings.home, '..', 'modules')
+    await using service = startServiceAfter(notingModules(modules), settings.env)
     await service.said(ready)
     const said = service.stdout()
     expect(said).toContain(`Remit answers at ${settings.url} `)
@@ -85,6 +106,10 @@ describe('npm start on an empty folder', { timeout: slow }, () => {
     expect(found.anne).not.toEqual(found.bob)
     expect(carol.results).toEqual([])
     expect(anne.mode_used).toBe(modelFolder === undefined ? 'keyword' : 'hybrid')
+
+    const loaded = readFileSync(modules, 'utf8')
+    expect(loaded).toContain('/src/retrieval/chunk-index/postgres/words.ts')
+    expect(loaded).not.toContain('/src/retrieval/chunk-index/opensearch/')
 
     await endsCleanly(service)
     await expect(fetch(`${settings.url}/healthz`)).rejects.toThrow('fetch failed')

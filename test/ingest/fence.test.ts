@@ -229,6 +229,10 @@ describe('two processes that set who may read', needsPostgres.skip ? needsPostgr
         FGA_STORE: world.fga.storeId,
         FGA_MODEL: world.fga.modelId,
         LEASE: String(leaseSeconds),
+        ...(native.isOnOpensearch && {
+          OPENSEARCH_TEST_URL: native.opensearch ?? '',
+          TEST_ON_OPENSEARCH: '1',
+        }),
       },
       'test/ingest/fenced-process.ts',
     )

@@ -11,8 +11,11 @@ import { createIngest } from '../../src/ingest/ingest.ts'
 import type { Access, DocumentInput } from '../../src/ingest/wire.ts'
 import type { BatchHandler } from '../../src/jobs/queue.ts'
 import { AppError } from '../../src/kernel/errors.ts'
+import { createOpensearchIndex } from '../../src/retrieval/chunk-index/opensearch/opensearch-index.ts'
 import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
+import { native } from '../support/native.ts'
+import { testEngine } from '../support/opensearch.ts'
 import { loader } from './world.ts'
 
 // A process of its own: the real ingestion, whose jobs, mending and drift run only when they are asked for,
@@ -35,7 +38,9 @@ const list = compileAllowList(version)
 let work: BatchHandler = () => Promise.reject(new Error('The queue was not started.'))
 const ingest = createIngest({
   database,
-  index: createPostgresIndex({ database }),
+  index: native.isOnOpensearch
+    ? createOpensearchIndex({ database, engine: testEngine() })
+    : createPostgresIndex({ database }),
   fga: createFga(api, FGA_STORE, () => FGA_MODEL),
   allowList: () => list,
   isApart: true,

@@ -16,6 +16,7 @@ import { type DocumentInput, documentSchema } from '../../src/ingest/wire.ts'
 import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
 import { AppError } from '../../src/kernel/errors.ts'
 import { documentObject, type FgaObject } from '../../src/kernel/ids.ts'
+import { createOpensearchIndex } from '../../src/retrieval/chunk-index/opensearch/opensearch-index.ts'
 import type { ChunkIndex } from '../../src/retrieval/chunk-index/port.ts'
 import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
@@ -23,6 +24,7 @@ import type { Backend } from '../support/backends.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { createWordEmbedder } from '../support/embedder.ts'
 import { native } from '../support/native.ts'
+import { openTestEngine, testEngine } from '../support/opensearch.ts'
 
 export type StepHook = (step: Step, documentId: string) => Promise<void>
 
@@ -100,6 +102,8 @@ interface WorldOptions {
   readonly lineBytesMax?: number
   /** Another chunk index around the real one. */
   readonly index?: (real: ChunkIndex) => ChunkIndex
+  /** What stands between ingestion and the OpenSearch of the tests; then the chunk index is there. */
+  readonly opensearch?: typeof fetch
   /** Of the texts of model.fga and model.allow-list.yaml, others. */
   readonly edit?: {
     readonly model?: (text: string) => string
@@ -116,9 +120,14 @@ export async function openIngestWorld(
     lineBytesMax = 100_000,
     edit = {},
     index = asItIs,
+    opensearch = native.isOnOpensearch ? fetch : undefined,
   }: WorldOptions = {},
 ): Promise<IngestWorld> {
   const database = await openTestDatabase(backend.database)
+  const searchEngine = opensearch && (await openTestEngine(database))
+  const engine = testEngine(opensearch)
+  const indexOn = (own: Database): ChunkIndex =>
+    searchEngine ? createOpensearchIndex({ database: own, engine }) : createPostgresIndex({ database: own })
   const logged: IngestWorld['logged'] = []
   const api = telling(await openfgaOf(backend, database), async () => world.onPart())
   const deployed = await deployModel({
@@ -160,7 +169,7 @@ export async function openIngestWorld(
     die = process.die
     return createIngest({
       database: process.database,
-      index: index(createPostgresIndex({ database: process.database })),
+      index: index(indexOn(process.database)),
       fga,
       allowList: () => list,
       isApart: backend.openfga === 'server',
@@ -278,6 +287,7 @@ export async function openIngestWorld(
       await world.ingest.close()
       await Promise.all(dead)
       await parser[Symbol.asyncDispose]()
+      await searchEngine?.[Symbol.asyncDispose]()
       await database.close()
     },
   }

@@ -1,4 +1,7 @@
-import type { Sql } from '../../src/store/sql.ts'
+import type { Log } from '../../src/kernel/log.ts'
+import { createEngine, type Engine } from '../../src/retrieval/chunk-index/opensearch/engine.ts'
+import { openSearchEngine, type SearchEngine } from '../../src/retrieval/chunk-index/opensearch/open.ts'
+import type { Database, Sql } from '../../src/store/sql.ts'
 import { native } from './native.ts'
 
 /** Settings with which a service finds passages in the OpenSearch of the tests. */
@@ -7,6 +10,23 @@ export const opensearchSettings = (): Readonly<Record<string, string>> => ({
   SEARCH_ENGINE_SHARDS: '1',
   SEARCH_ENGINE_REFRESH_MS: '5',
 })
+
+/** The OpenSearch of the tests, through what may stand between. */
+export const testEngine = (between: typeof fetch = fetch): Engine =>
+  createEngine({ urls: [native.opensearch ?? ''], fetch: between })
+
+/** Keeps the OpenSearch of the tests as the database says. Its indices go with it. */
+export async function openTestEngine(database: Database, log: Log = () => undefined): Promise<SearchEngine> {
+  const form = async () => ({ dimensions: 384, perWord: 0.02, shards: 1, refreshMs: 5 })
+  const opened = await openSearchEngine({ database, engine: testEngine(), log, form })
+  return {
+    ...opened,
+    async [Symbol.asyncDispose]() {
+      await opened[Symbol.asyncDispose]()
+      await dropIndices(database)
+    },
+  }
+}
 
 /** Drops the indices that a database of a test has there. */
 export async function dropIndices(sql: Sql): Promise<void> {

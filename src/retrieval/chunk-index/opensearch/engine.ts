@@ -22,6 +22,11 @@ export interface Engine {
    * answer. Throws {@link EngineRefused}. An answer in part is for `read` to refuse.
    */
   ask<T>(request: EngineRequest, read: (answer: unknown) => T): Promise<T>
+  /** Asks every node once. */
+  askEach<T>(
+    request: EngineRequest,
+    read: (answer: unknown) => T,
+  ): Promise<readonly PromiseSettledResult<T>[]>
 }
 
 /** Where the nodes are, and how to get there. */
@@ -37,13 +42,16 @@ export interface EngineOptions {
 export class EngineRefused extends Error {
   /** HTTP's, where there was an answer that says no. */
   readonly status: number | undefined
+  /** The engine itself says that there is no such index. A 404 of a proxy is not that. */
+  readonly isNoIndex: boolean
   constructor(
     reason: string,
-    { status, cause }: { readonly status?: number; readonly cause?: unknown } = {},
+    { status, isNoIndex = false, cause }: { status?: number; isNoIndex?: boolean; cause?: unknown } = {},
   ) {
     super(`The search engine refuses: ${reason}.`, { cause })
     this.name = 'EngineRefused'
     this.status = status
+    this.isNoIndex = isNoIndex
   }
 }
 
@@ -75,7 +83,11 @@ export function createEngine({ urls, authorization, fetch }: EngineOptions): Eng
         ...(body !== undefined && { body: toText(body) }),
       })
       const text = await readText(response)
-      if (!response.ok) throw new EngineRefused(`HTTP ${response.status}`, { status: response.status })
+      if (!response.ok) {
+        const { status } = response
+        const isNoIndex = status === 404 && text.includes('"index_not_found_exception"')
+        throw new EngineRefused(`HTTP ${status}`, { status, isNoIndex })
+      }
       return read(JSON.parse(text))
     } catch (error) {
       if (error instanceof EngineRefused) throw error
@@ -95,12 +107,13 @@ export function createEngine({ urls, authorization, fetch }: EngineOptions): Eng
         return await askNode(urls[(first + 1) % urls.length] ?? '', request, read)
       }
     },
+    askEach: (request, read) => Promise.allSettled(urls.map((url) => askNode(url, request, read))),
   }
 }
 
-/** Another node would say the same. */
+/** Another node would say the same. Of what is not there that is not so: one may be of another cluster. */
 const isFinal = ({ status }: EngineRefused): boolean =>
-  status !== undefined && status < 500 && status !== 408 && status !== 429
+  status !== undefined && status < 500 && ![404, 408, 429].includes(status)
 
 const toText = (body: object): string =>
   Array.isArray(body) ? body.map((line) => `${JSON.stringify(line)}\n`).join('') : JSON.stringify(body)

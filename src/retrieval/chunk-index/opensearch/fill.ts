@@ -6,8 +6,9 @@ import type { Generation } from './generations.ts'
 import { putPassages } from './passages.ts'
 import { noteFound, passagesOf, type Versions } from './publisher.ts'
 
-// Some 10 passages each.
-const publicationsAtOnce = 50
+// Of those, as many as have together at most so many chunks; one at least.
+const publicationsAtOnce = 1_000
+const chunksAtOnce = 2_000
 
 /**
  * Puts everything that is shown and that the generation would not find into it, from what Postgres keeps: all
@@ -44,18 +45,21 @@ async function readLacking(
 ): Promise<{ readonly publications: readonly Content[]; readonly versions: Versions }> {
   // Locked: what is read is of the version that is noted below. What is just being changed has its turn
   // later.
-  const rows = await sql.query<{ publication: number; doc_no: number; chunks: number }>(
+  const lacking = await sql.query<{ publication: number; doc_no: number; chunks: number }>(
     `select publication, doc_no, chunks from index_publications i
      where is_shown and publication > $3
        and not exists (select from engine_found f where f.generation = $1 and f.publication = i.publication)
      order by publication limit $2 for share of i skip locked`,
     [id, publicationsAtOnce, after],
   )
+  const rows = lacking.slice(0, countTogether(lacking))
+  // New ones: somebody else's removal counts the old one up.
   const versions = await sql.query<{ publication: number; version: number }>(
     `insert into engine_publications (publication, chunks, version)
      select publication, chunks, nextval('engine_versions')
      from unnest($1::int[], $2::int[]) as p (publication, chunks) order by publication
-     on conflict (publication) do update set chunks = greatest(engine_publications.chunks, excluded.chunks)
+     on conflict (publication) do update
+       set version = excluded.version, chunks = greatest(engine_publications.chunks, excluded.chunks)
      returning publication, version`,
     [rows.map(({ publication }) => publication), rows.map(({ chunks }) => chunks)],
   )
@@ -70,6 +74,16 @@ async function readLacking(
     })),
     versions: new Map(versions.map(({ publication, version }) => [publication, version])),
   }
+}
+
+/** How many, from the first, have together as many chunks as are put at once. One at least. */
+function countTogether(rows: readonly { readonly chunks: number }[]): number {
+  let chunks = 0
+  const end = rows.findIndex((row) => {
+    chunks += row.chunks
+    return chunks > chunksAtOnce
+  })
+  return end === -1 ? rows.length : Math.max(1, end)
 }
 
 const lexemesForm = z.array(z.tuple([z.string(), z.int()]))

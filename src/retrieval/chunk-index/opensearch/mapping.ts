@@ -88,8 +88,13 @@ export async function makeIndex(engine: Engine, index: string, form: NewIndex): 
     })
 }
 
-const versionAnswer = z.object({ version: z.object({ distribution: z.string(), number: z.string() }) })
+const nodeAnswer = z.object({
+  // `_na_` until a node knows its cluster.
+  cluster_uuid: z.string().min(10),
+  version: z.object({ distribution: z.string(), number: z.string() }),
+})
 const settingsAnswer = z.object({
+  defaults: z.record(z.string(), z.unknown()),
   persistent: z.record(z.string(), z.unknown()),
   transient: z.record(z.string(), z.unknown()),
 })
@@ -100,23 +105,52 @@ const settingsAnswer = z.object({
  * checked, since no request shows it.
  */
 export async function assertEngine(engine: Engine): Promise<void> {
-  const { version } = await engine.ask({ method: 'GET', path: '/' }, (answer) => versionAnswer.parse(answer))
-  const [major = 0, minor = 0] = version.number.split('.').map(Number)
-  if (version.distribution !== 'opensearch' || major !== 3 || minor < 6)
-    throw new OperatorError(
-      `The search engine is ${version.distribution} ${version.number}. It has to be OpenSearch 3.6 or a later 3.`,
-    )
+  const nodes = await engine.askEach({ method: 'GET', path: '/' }, (answer) => nodeAnswer.parse(answer))
+  const answers = nodes.flatMap((node) => (node.status === 'fulfilled' ? [node.value] : []))
+  for (const { version } of answers) assertVersion(version)
+  if (new Set(answers.map((answer) => answer.cluster_uuid)).size > 1)
+    throw new OperatorError('The nodes of the search engine belong to more than one cluster.')
   const settings = await engine.ask(
-    { method: 'GET', path: '/_cluster/settings?flat_settings=true' },
+    { method: 'GET', path: '/_cluster/settings?include_defaults=true&flat_settings=true' },
     (answer) => settingsAnswer.parse(answer),
   )
-  for (const [name, value] of Object.entries({ ...settings.persistent, ...settings.transient }))
+  const inForce = { ...settings.defaults, ...settings.persistent, ...settings.transient }
+  for (const [name, value] of Object.entries(inForce))
     if (isLogOfRequests(name, value))
       throw new OperatorError(`The search engine logs requests. Take the setting ${name} away.`)
 }
 
+function assertVersion({ distribution, number }: { distribution: string; number: string }): void {
+  const [major = 0, minor = 0] = number.split('.').map(Number)
+  if (distribution !== 'opensearch' || major !== 3 || minor < 6)
+    throw new OperatorError(
+      `The search engine is ${distribution} ${number}. It has to be OpenSearch 3.6 or a later 3.`,
+    )
+}
+
+/** The slow log has bodies, and so has what Query Insights keeps of the slowest searches. */
 const isLogOfRequests = (name: string, value: unknown): boolean =>
-  name.includes('slowlog.threshold') && String(value) !== '-1'
+  (name.includes('slowlog.threshold') && String(value) !== '-1') ||
+  (insights.test(name) && String(value) !== 'false')
+
+const insights = /^search\.insights\.top_queries\.\w+\.enabled$/
+
+/**
+ * Which cluster all nodes belong to. Throws {@link EngineRefused} where one does not say so, or another one:
+ * what a stray node has not is not gone.
+ */
+export async function clusterOf(engine: Engine): Promise<string> {
+  const nodes = await engine.askEach({ method: 'GET', path: '/' }, (answer) => nodeAnswer.parse(answer))
+  const clusters = new Set(
+    nodes.map((node) => {
+      if (node.status === 'rejected') throw node.reason
+      return node.value.cluster_uuid
+    }),
+  )
+  const [cluster] = clusters
+  if (cluster === undefined || clusters.size > 1) throw new EngineRefused('nodes of more than one cluster')
+  return cluster
+}
 
 const known = <T extends string | number | boolean>(value: T) =>
   z.unknown().refine((given) => String(given) === String(value))
@@ -151,25 +185,50 @@ const oursAnswer = ({ dimensions, perWord }: IndexForm) =>
     }),
     settings: z
       .record(z.string(), z.unknown())
+      .refine((settings) => typeof settings['index.uuid'] === 'string')
       .refine((settings) => settings['index.knn'] === 'true')
       .refine((settings) => settings['index.replication.type'] === 'DOCUMENT')
+      // What is found has to be on the disk.
+      .refine((settings) => (settings['index.translog.durability'] ?? 'request') === 'request')
       .refine((settings) => settings['index.similarity.remit.script.source'] === similarityOf(perWord))
       .refine((settings) => settings['index.analysis.filter.counted.type'] === 'delimited_term_freq')
       .refine((settings) => !Object.entries(settings).some(([name, value]) => isLogOfRequests(name, value))),
   })
 
+/** The index as it is: the engine's own name for it, where it is as Remit makes one. */
+export type Looked = { readonly is: 'ours'; readonly uuid: string } | { readonly is: 'changed' | 'gone' }
+
 /**
- * Whether the index is as `indexBody` makes it: mapping, similarity, replication, no log of what is
- * asked. Undefined: there is none. Throws {@link EngineRefused} where the engine does not say.
+ * Whether the index is as `indexBody` makes it: mapping, similarity, replication, no log of what is asked,
+ * puts that are on the disk. `gone` only where every node says so, and all are of one cluster. Throws
+ * {@link EngineRefused} where the engine does not say.
  */
-export async function isOurs(engine: Engine, index: string, form: IndexForm): Promise<boolean | undefined> {
+export async function lookAtIndex(engine: Engine, index: string, form: IndexForm): Promise<Looked> {
   try {
     return await engine.ask({ method: 'GET', path: `/${index}?flat_settings=true` }, (answer) => {
       const one = z.record(z.string(), z.unknown()).parse(answer)[index]
-      return oursAnswer(form).safeParse(one).success
+      const ours = oursAnswer(form).safeParse(one)
+      return ours.success ? { is: 'ours', uuid: String(ours.data.settings['index.uuid']) } : { is: 'changed' }
     })
   } catch (error) {
-    if (error instanceof EngineRefused && error.status === 404) return undefined
-    throw error
+    if (!(error instanceof EngineRefused && error.status === 404)) throw error
+    await clusterOf(engine)
+    const nodes = await engine.askEach({ method: 'GET', path: `/${index}` }, () => undefined)
+    const isGone = nodes.every(
+      (node) => node.status === 'rejected' && node.reason instanceof EngineRefused && node.reason.isNoIndex,
+    )
+    if (isGone) return { is: 'gone' }
+    throw new EngineRefused('nodes of which some have the index', { cause: error })
   }
 }
+
+const countAnswer = z.object({
+  count: z.int(),
+  _shards: z
+    .object({ total: z.int(), successful: z.int(), failed: z.literal(0) })
+    .refine(({ total, successful }) => total === successful),
+})
+
+/** How many passages the index has. Throws {@link EngineRefused}, also where a shard does not say. */
+export const countPassages = (engine: Engine, index: string): Promise<number> =>
+  engine.ask({ method: 'GET', path: `/${index}/_count` }, (answer) => countAnswer.parse(answer).count)

@@ -101,6 +101,9 @@ const hitsAnswer = z.object({
   }),
 })
 
+// Two tries, and then Postgres, within the time that a request has by default.
+const timeoutMs = 2_000
+
 function search(engine: Engine, { index }: Generation, among: Among, body: object): Promise<readonly Hit[]> {
   const shape = {
     size: among.size,
@@ -113,6 +116,7 @@ function search(engine: Engine, { index }: Generation, among: Among, body: objec
       method: 'POST',
       path: `/${index}/_search?allow_partial_search_results=false`,
       body: { ...shape, ...body },
+      timeoutMs,
     },
     (answer) => {
       const hits = hitsAnswer.parse(answer).hits.hits.map(({ _score, fields }) => ({

@@ -2,14 +2,14 @@ import { randomUUID } from 'node:crypto'
 import type { Log } from '../../../kernel/log.ts'
 import { OperatorError } from '../../../kernel/operator-error.ts'
 import { startRecurring } from '../../../kernel/recurring.ts'
-import { takeLease } from '../../../store/lease.ts'
+import { endExpired, takeLease } from '../../../store/lease.ts'
 import type { ChunkIndex } from '../port.ts'
 import { EngineRefused } from './engine.ts'
 import { readGenerations } from './generations.ts'
-import { assertEngine, isOurs } from './mapping.ts'
+import { assertEngine, lookAtIndex } from './mapping.ts'
 import { createOpensearchIndex } from './opensearch-index.ts'
 import { catchUp } from './reconcile.ts'
-import { beginEngine, compareEngine, keepEngine, type UpkeepDeps } from './upkeep.ts'
+import { beginEngine, keepEngine, type UpkeepDeps } from './upkeep.ts'
 
 /** The search engine in use. */
 export interface SearchEngine extends AsyncDisposable {
@@ -31,8 +31,8 @@ function tellSometimes(log: Log): (error: EngineRefused) => void {
 }
 
 const turnMs = 2_000
-const compareMs = 3_600_000
 const leaseSeconds = 60
+const upkeep = ['search-engine']
 
 /**
  * Opens the chunk index on OpenSearch, and keeps the engine as the database says, one process at a time.
@@ -45,7 +45,7 @@ export async function openSearchEngine(deps: UpkeepDeps): Promise<SearchEngine> 
     throw error instanceof EngineRefused ? new OperatorError(error.message, error) : error
   })
   for (const generation of await readGenerations(database))
-    if ((await isOurs(engine, generation.index, generation)) === false)
+    if ((await lookAtIndex(engine, generation.index, generation)).is === 'changed')
       throw new OperatorError(
         `The index ${generation.index} of the search engine is not as Remit made it. Drop it: Remit makes another.`,
       )
@@ -53,7 +53,9 @@ export async function openSearchEngine(deps: UpkeepDeps): Promise<SearchEngine> 
   const closing = new AbortController()
   const alone = async (work: () => Promise<void>): Promise<void> => {
     const lost = () => new Error('Another process keeps the search engine.')
-    const lease = await takeLease({ database, seconds: leaseSeconds, lost }, ['search-engine'], randomUUID())
+    // Of a process that died in its turn. PGlite has no other one.
+    await endExpired(database, upkeep, { isAlone: database.kind === 'pglite' })
+    const lease = await takeLease({ database, seconds: leaseSeconds, lost }, upkeep, randomUUID())
     if (lease === undefined) return
     try {
       await work()
@@ -65,9 +67,6 @@ export async function openSearchEngine(deps: UpkeepDeps): Promise<SearchEngine> 
   await using stack = new AsyncDisposableStack()
   const turns = stack.use(
     startRecurring(log, 'search_engine', turnMs, () => alone(() => keepEngine(deps, closing.signal))),
-  )
-  stack.use(
-    startRecurring(log, 'search_engine_comparison', compareMs, () => alone(() => compareEngine(deps))),
   )
   // The first to happen: a filling that is under way ends at its next page.
   stack.defer(() => closing.abort())

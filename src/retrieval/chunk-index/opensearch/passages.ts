@@ -22,8 +22,9 @@ export interface Removal {
   readonly version: number
 }
 
-// Some 8 kB each.
+// Some 8 kB each, and so many requests at a time: each waits for the next refresh.
 const passagesAtOnce = 500
+const requestsAtOnce = 4
 const removalsAtOnce = 5_000
 const timeoutMs = 60_000
 // What a tsvector keeps of one lexeme.
@@ -38,15 +39,19 @@ export async function putPassages(
   generation: Generation,
   passages: readonly Passage[],
 ): Promise<void> {
-  for (let start = 0; start < passages.length; start += passagesAtOnce) {
-    const page = passages.slice(start, start + passagesAtOnce)
+  const put = (page: readonly Passage[]): Promise<void> => {
     const lines = page.flatMap((passage) => [
       { index: placeOf(passage.number, passage.ordinal, passage.version) },
       documentOf(generation, passage),
     ])
-    await write(engine, generation, lines, page.length, (status) => status === 200 || status === 201)
+    return write(engine, generation, lines, page.length, (status) => status === 200 || status === 201)
   }
+  const pages = pagesOf(passages, passagesAtOnce)
+  for (const several of pagesOf(pages, requestsAtOnce)) await Promise.all(several.map(put))
 }
+
+const pagesOf = <T>(all: readonly T[], size: number): readonly (readonly T[])[] =>
+  Array.from({ length: Math.ceil(all.length / size) }, (_, nth) => all.slice(nth * size, (nth + 1) * size))
 
 /** Takes passages out of the index, those that are not there too. Throws {@link EngineRefused}. */
 export async function removePassages(
@@ -57,10 +62,8 @@ export async function removePassages(
   const lines = removals.flatMap(({ number, chunks, version }) =>
     Array.from({ length: chunks }, (_, ordinal) => ({ delete: placeOf(number, ordinal, version) })),
   )
-  for (let start = 0; start < lines.length; start += removalsAtOnce) {
-    const page = lines.slice(start, start + removalsAtOnce)
+  for (const page of pagesOf(lines, removalsAtOnce))
     await write(engine, generation, page, page.length, (status) => status === 200 || status === 404)
-  }
 }
 
 const placeOf = (number: number, ordinal: number, version: number): object => ({

@@ -31,6 +31,8 @@ export function createEnginePublisher({ database, engine, current }: EnginePubli
           generations: await readGenerations(sql),
         }
       })
+      // Before anything is hidden for it: what none would find has to stay as it is.
+      if (generations.length === 0) asOutage(new EngineRefused('there is no index'))
       const passages = staged.flatMap((publication) => passagesOf(publication, versions))
       for (const generation of generations) {
         await putPassages(engine, generation, passages).catch(asOutage)

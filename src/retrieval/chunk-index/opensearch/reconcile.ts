@@ -1,6 +1,7 @@
 import type { Database, Sql } from '../../../store/sql.ts'
 import type { Engine } from './engine.ts'
 import { type Generation, readGenerations } from './generations.ts'
+import { countPassages } from './mapping.ts'
 import { listPassages, type Removal, removePassages } from './passages.ts'
 
 interface Parts {
@@ -83,8 +84,7 @@ const numberMax = 2_147_483_647
 
 /**
  * Compares what the engine holds with what it shall hold, and notes what is to be done about it. The engine
- * is listed first: what is published meanwhile is put once more at the worst. Only what is on record as ended
- * is ever removed.
+ * is listed first: what was found since counts as found. Only what is on record as ended is ever removed.
  */
 export async function compareGeneration(
   { database, engine }: Parts,
@@ -92,9 +92,13 @@ export async function compareGeneration(
 ): Promise<Compared> {
   let [lacking, back, unknown] = [0, 0, 0]
   for (let after = 0; after < numberMax; ) {
+    const [clock] = await database.query<{ now: string }>('select clock_timestamp()::text as now')
+    const before = clock?.now ?? ''
     const listed = await listPassages(engine, generation, after, numbersAtOnce)
     const last = listed.length < numbersAtOnce ? numberMax : (listed.at(-1)?.number ?? numberMax)
-    const page = await database.transaction((sql) => comparePage(sql, generation, { after, last, listed }))
+    const page = await database.transaction((sql) =>
+      comparePage(sql, generation, { before, after, last, listed }),
+    )
     lacking += page.lacking
     back += page.back
     unknown += page.unknown
@@ -107,6 +111,8 @@ async function comparePage(
   sql: Sql,
   { id }: Generation,
   page: {
+    /** Found since is not listed. */
+    readonly before: string
     readonly after: number
     readonly last: number
     readonly listed: readonly { readonly number: number; readonly chunks: number }[]
@@ -116,11 +122,11 @@ async function comparePage(
   const lacking = await sql.query(
     `delete from engine_found f using index_publications i
      where f.generation = $1 and i.publication = f.publication and i.is_shown
-       and f.publication > $2 and f.publication <= $3
+       and f.publication > $2 and f.publication <= $3 and f.found_at < $6::timestamptz
        and i.chunks > coalesce((select l.chunks from unnest($4::int[], $5::int[]) as l (publication, chunks)
          where l.publication = f.publication), 0)
      returning 1`,
-    [id, page.after, page.last, ...listed],
+    [id, page.after, page.last, ...listed, page.before],
   )
   const back = await sql.query(
     `update engine_publications set removed_at = null
@@ -136,4 +142,17 @@ async function comparePage(
     [listed[0] ?? []],
   )
   return { lacking: lacking.length, back: back.length, unknown: unknown?.count ?? 0 }
+}
+
+/**
+ * Whether the index has fewer passages than were put into it and are in force. Looks in the database first:
+ * what is put meanwhile is too many at the worst, and so is what has ended and is not removed yet.
+ */
+export async function lacksPassages({ database, engine }: Parts, generation: Generation): Promise<boolean> {
+  const [shown] = await database.query<{ chunks: number }>(
+    `select coalesce(sum(i.chunks), 0)::int as chunks from index_publications i
+     join engine_found f on f.publication = i.publication and f.generation = $1 where i.is_shown`,
+    [generation.id],
+  )
+  return (await countPassages(engine, generation.index)) < (shown?.chunks ?? 0)
 }

@@ -1,18 +1,20 @@
 import type { Log } from '../../../kernel/log.ts'
 import { OperatorError } from '../../../kernel/operator-error.ts'
+import { reasonOf } from '../../../kernel/reason.ts'
 import { countRows, type Database, type Sql } from '../../../store/sql.ts'
+import { retireGenerations } from '../postgres/retire-generations.ts'
 import { type Engine, EngineRefused } from './engine.ts'
 import { fillGeneration } from './fill.ts'
 import {
+  admitGeneration,
   type Generation,
-  keepGeneration,
   newGeneration,
+  noteGeneration,
   readGenerations,
   readRetired,
-  retireGenerations,
 } from './generations.ts'
-import { isOurs, makeIndex, type NewIndex } from './mapping.ts'
-import { catchUp, compareGeneration, removeEnded } from './reconcile.ts'
+import { lookAtIndex, makeIndex, type NewIndex } from './mapping.ts'
+import { catchUp, compareGeneration, lacksPassages, removeEnded } from './reconcile.ts'
 
 /** What keeps the engine as the database says. */
 export interface UpkeepDeps {
@@ -26,25 +28,44 @@ export interface UpkeepDeps {
    * it.
    */
   readonly graceSeconds?: number
+  /** Seconds between two counts of what each index has. Default 60. */
+  readonly countSeconds?: number
+  /** Seconds between two comparisons of each index with the database. Default 3,600. */
+  readonly compareSeconds?: number
 }
 
 /**
- * One turn: drops what is retired, retires an index that is gone or not ours, makes one where there is none,
- * puts what it lacks into one that is not in use, brings it into use, and removes what ended. It may be ended
- * anywhere and is done again. One process at a time, which is the caller's to see to: two would do the work
- * twice.
+ * One turn: removes what ended, drops what is retired, retires an index that is gone or not ours, makes one
+ * where there is none, compares, puts what it lacks into one that is not in use, and brings it into use. What
+ * fails is logged and holds up nothing else. It may be ended anywhere and is done again. One process at a
+ * time, which is the caller's to see to: two would do the work twice.
  */
 export async function keepEngine(deps: UpkeepDeps, signal: AbortSignal): Promise<void> {
   const { database, engine, log, graceSeconds = 600 } = deps
-  await dropRetired(deps)
-  await retireLost(deps)
+  const steps = [
+    { name: 'removing', work: () => removeEnded({ database, engine }, graceSeconds) },
+    { name: 'dropping', work: () => dropRetired(deps) },
+    { name: 'looking', work: () => retireLost(deps) },
+    { name: 'comparing', work: () => compareEngine(deps) },
+    { name: 'filling', work: () => fillNewest(deps, signal) },
+  ]
+  for (const { name, work } of steps)
+    try {
+      if (signal.aborted) return
+      await work()
+    } catch (error) {
+      if (!signal.aborted)
+        log('background_failed', { name: `search_engine_${name}`, reason: reasonOf(error) })
+    }
+}
+
+async function fillNewest(deps: UpkeepDeps, signal: AbortSignal): Promise<void> {
+  const { database, engine, log } = deps
   const newest = (await readGenerations(database)).at(-1) ?? (await makeGeneration(deps))
-  if (await isWaiting(database, newest)) {
-    const filled = await fillGeneration({ database, engine }, newest, signal)
-    log('search_engine_filled', { index: newest.index, publications: filled })
-    if (await bringIntoUse(database, newest)) log('search_engine_in_use', { index: newest.index })
-  }
-  await removeEnded({ database, engine }, graceSeconds)
+  if (!(await isWaiting(database, newest))) return
+  const filled = await fillGeneration({ database, engine }, newest, signal)
+  log('search_engine_filled', { index: newest.index, publications: filled })
+  if (await bringIntoUse(database, newest)) log('search_engine_in_use', { index: newest.index })
 }
 
 /**
@@ -65,34 +86,77 @@ const isWaiting = async (sql: Sql, { id }: Generation): Promise<boolean> =>
     [id],
   )) > 0
 
+// More, and its own scores say too little of the order.
+const driftMax = 0.1
+
 /**
- * Compares each index with the database; the next turn of {@link keepEngine} mends what lacks or came back.
+ * Counts and compares each index where it is time, and compares at once where the count is too small. Makes
+ * another one where passages have become longer or shorter since it was made. What is found to lack or to
+ * have come back is mended by the steps after it.
  */
-export async function compareEngine({ database, engine, log }: UpkeepDeps): Promise<void> {
-  await catchUp(database)
+async function compareEngine(deps: UpkeepDeps): Promise<void> {
+  const { database, engine, log, countSeconds = 60, compareSeconds = 3_600 } = deps
   for (const generation of await readGenerations(database)) {
-    const compared = await compareGeneration({ database, engine }, generation)
-    log('search_engine_compared', { index: generation.index, ...compared })
+    const isCompared = await isDue(database, generation, 'compared_at', compareSeconds)
+    const isCounted = isCompared || (await isDue(database, generation, 'counted_at', countSeconds))
+    if (!isCounted) continue
+    if (isCompared || (await lacksPassages({ database, engine }, generation))) {
+      await catchUp(database)
+      const compared = await compareGeneration({ database, engine }, generation)
+      log('search_engine_compared', { index: generation.index, ...compared })
+    }
+    await database.query(
+      `update search_generations set counted_at = now(),
+         compared_at = case when $2::boolean then now() else compared_at end where id = $1`,
+      [generation.id, isCompared],
+    )
+    if (isCompared) await renewDrifted(deps, generation)
   }
+}
+
+const isDue = async (
+  sql: Sql,
+  { id }: Generation,
+  column: 'counted_at' | 'compared_at',
+  seconds: number,
+): Promise<boolean> =>
+  (await countRows(
+    sql,
+    `select from search_generations
+     where id = $1 and case $2 when 'compared_at' then compared_at else counted_at end
+       <= now() - make_interval(secs => $3)`,
+    [id, column, seconds],
+  )) > 0
+
+/** The old one is searched until the new one is whole. */
+async function renewDrifted(deps: UpkeepDeps, generation: Generation): Promise<void> {
+  const isNewest = (await readGenerations(deps.database)).at(-1)?.id === generation.id
+  const { perWord } = await deps.form()
+  if (isNewest && Math.abs(perWord / generation.perWord - 1) > driftMax) await makeGeneration(deps)
 }
 
 async function dropRetired({ database, engine }: UpkeepDeps): Promise<void> {
-  for (const { id, index } of await readRetired(database)) {
-    await engine
-      .ask({ method: 'DELETE', path: `/${index}`, timeoutMs: 30_000 }, () => undefined)
-      .catch((error: unknown) => {
-        if (!(error instanceof EngineRefused && error.status === 404)) throw error
-      })
-    await database.query('delete from search_generations where id = $1 and retired_at is not null', [id])
-  }
+  const problems: unknown[] = []
+  for (const { id, index } of await readRetired(database))
+    try {
+      await engine
+        .ask({ method: 'DELETE', path: `/${index}`, timeoutMs: 30_000 }, () => undefined)
+        .catch((error: unknown) => {
+          if (!(error instanceof EngineRefused && error.isNoIndex)) throw error
+        })
+      await database.query('delete from search_generations where id = $1 and retired_at is not null', [id])
+    } catch (error) {
+      problems.push(error)
+    }
+  if (problems.length > 0) throw problems[0]
 }
 
-/** An index that somebody dropped or changed is not searched any more: it would answer in part. */
+/** An index that somebody dropped, made anew or changed is not searched any more: it would answer in part. */
 async function retireLost({ database, engine, log }: UpkeepDeps): Promise<void> {
   for (const generation of await readGenerations(database)) {
-    const ours = await isOurs(engine, generation.index, generation)
-    if (ours === true) continue
-    log('search_engine_lost', { index: generation.index, reason: ours === undefined ? 'gone' : 'changed' })
+    const looked = await lookAtIndex(engine, generation.index, generation)
+    if (looked.is === 'ours' && looked.uuid === generation.uuid) continue
+    log('search_engine_lost', { index: generation.index, reason: looked.is === 'gone' ? 'gone' : 'changed' })
     await retireGenerations(database, [generation.id])
   }
 }
@@ -100,11 +164,13 @@ async function retireLost({ database, engine, log }: UpkeepDeps): Promise<void> 
 async function makeGeneration({ database, engine, form }: UpkeepDeps): Promise<Generation> {
   const index = await form()
   const generation = newGeneration(index)
+  await noteGeneration(database, generation)
   await makeIndex(engine, generation.index, index)
-  if ((await isOurs(engine, generation.index, generation)) !== true)
+  const looked = await lookAtIndex(engine, generation.index, generation)
+  if (looked.is !== 'ours')
     throw new OperatorError('The search engine made another index than it was asked for.')
-  await keepGeneration(database, generation)
-  return generation
+  await admitGeneration(database, generation, looked.uuid)
+  return { ...generation, uuid: looked.uuid }
 }
 
 /**

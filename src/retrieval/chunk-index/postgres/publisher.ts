@@ -1,4 +1,5 @@
 import { toSql } from 'pgvector'
+import { AppError } from '../../../kernel/errors.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
 import {
   type ChunkPublisher,
@@ -24,7 +25,10 @@ export type StagedRevision = Pick<Publication, 'docNo' | 'revision'>
 export function createPublisher({ database, assign }: PublisherDeps): ChunkPublisher {
   return {
     async stage(publications) {
-      await database.transaction((sql) => stageIn(sql, database.vectorType, publications))
+      await database.transaction(async (sql) => {
+        await assertNoEngine(sql)
+        return stageIn(sql, database.vectorType, publications)
+      })
     },
 
     async show(sql, publications) {
@@ -77,6 +81,18 @@ export function createPublisher({ database, assign }: PublisherDeps): ChunkPubli
       return rows.length > 0
     },
   }
+}
+
+/**
+ * Throws where other processes find chunks in a search engine, which this one has no setting for: what it
+ * stages could not be shown, and would be hidden for that.
+ */
+async function assertNoEngine(sql: Sql): Promise<void> {
+  const inUse = await sql.query('select from search_generations where retired_at is null limit 1')
+  if (inUse.length > 0)
+    throw new AppError('storage_unavailable', {
+      internal: 'other processes have SEARCH_ENGINE_URLS, and this one has not',
+    })
 }
 
 /**

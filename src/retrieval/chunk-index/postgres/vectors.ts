@@ -1,7 +1,7 @@
 import { toSql } from 'pgvector'
 import type { Database } from '../../../store/sql.ts'
-import { retireGenerations } from '../opensearch/generations.ts'
 import type { ChunkVectors } from '../port.ts'
+import { retireGenerations } from './retire-generations.ts'
 
 /** The vectors of the chunks in Postgres, of the type that pgvector has for this database. */
 export function createChunkVectors({ vectorType }: Pick<Database, 'vectorType'>): ChunkVectors {
