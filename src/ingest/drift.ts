@@ -28,7 +28,9 @@ export interface DriftReport {
  */
 export async function drift(context: IngestContext): Promise<DriftReport> {
   const { database } = context
-  const { found, strangers } = await scan(context)
+  const scanned = await scan(context)
+  const { found, strangers } = scanned
+  await forgetPlaces(context, scanned)
   const rows = await database.query<{ object: FgaObject }>(
     'select object from desired_tuples union select object from unreconciled order by 1',
   )
@@ -96,6 +98,9 @@ interface Scan {
   readonly found: number
   /** Objects with tuples of ours' kind that have no tags: withdrawn, or never ours. */
   readonly strangers: readonly FgaObject[]
+  /** Where groups were known to stand, and where they do. */
+  readonly placesBefore: readonly TupleKey[]
+  readonly places: readonly TupleKey[]
 }
 
 async function scan(context: IngestContext): Promise<Scan> {
@@ -111,7 +116,6 @@ async function scan(context: IngestContext): Promise<Scan> {
       forbidden.push({ user, relation, object })
     } else if (type === 'document' || isFiledAtMention(object)) objects.add(object)
   }
-  await comparePlaces(context, placesBefore, places)
   if (forbidden.length > 0) {
     log('request_only_tuples_stored', { count: forbidden.length, tuples: forbidden.map(tupleId) })
     await fga.write({ deletes: forbidden })
@@ -122,19 +126,19 @@ async function scan(context: IngestContext): Promise<Scan> {
       removed: forbidden.map(tupleId),
     })
   }
-  return { found: forbidden.length, strangers: [...objects] }
+  // Those of before they were noted, or of an OpenFGA that was put back. Too many only keep somebody out.
+  await addGroupPlaces(database, places)
+  return { found: forbidden.length, strangers: [...objects], placesBefore, places }
 }
 
 /**
- * Notes those of before they were noted, or of an OpenFGA that was put back, and forgets those that were
- * never written. Each by itself, and as it is now: it may have changed since it was read.
+ * Forgets where no group stands. Each by itself, and as it is now: it may have changed since it was read. At
+ * start nobody waits for that.
  */
-async function comparePlaces(
-  { database, fga, documentLocks, log }: IngestContext,
-  before: readonly TupleKey[],
-  found: readonly TupleKey[],
+async function forgetPlaces(
+  { fga, documentLocks, log }: IngestContext,
+  { placesBefore: before, places: found }: Scan,
 ): Promise<void> {
-  await addGroupPlaces(database, found)
   const [knownIds, foundIds] = [before, found].map((places) => new Set(places.map(tupleId)))
   const unclear = [
     ...before.filter((place) => foundIds?.has(tupleId(place)) === false),
@@ -145,7 +149,7 @@ async function comparePlaces(
     try {
       await documentLocks.hold([place.object], async (hold) => {
         const stored = new Set<string>()
-        for await (const tuple of fga.read({ object: place.object })) stored.add(tupleId(tuple))
+        for await (const tuple of fga.read(place)) stored.add(tupleId(tuple))
         if (!stored.has(tupleId(place))) await hold.transaction((sql) => removeGroupPlaces(sql, [place]))
       })
     } catch (error) {

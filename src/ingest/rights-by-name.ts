@@ -33,8 +33,8 @@ export async function rightsByName(
 
 /**
  * Those of which a source or a directory says who is named on them: groups by their ids, which one program
- * alone may write below a prefix; documents by who sent them; folders and zones by where they are filed too,
- * since others may choose such an id.
+ * alone may write below a prefix; documents by who sent all that is there of them; folders and zones by where
+ * they are filed too, since others may choose such an id.
  */
 async function broughtObjects(sql: Sql, objects: readonly string[]): Promise<ReadonlySet<string>> {
   const rows = await sql.query<{ object: string }>(
@@ -42,10 +42,12 @@ async function broughtObjects(sql: Sql, objects: readonly string[]): Promise<Rea
        object like 'group:%' and exists (select from (
          select prefix from directories union all select id || '/' from sources) as one
          where starts_with(object, 'group:' || prefix))
-       or object like 'document:%' and exists (select from documents d
-         where d.id = substr(object, 10) and (d.source like 'source/%'
-           or exists (select from revisions r where r.doc_no = d.doc_no and r.source like 'source/%')
-           or exists (select from failed_documents f where f.doc_no = d.doc_no and f.source like 'source/%')))
+       or object like 'document:%' and (
+         select bool_and(one.source in (select 'source/' || id from sources)) from documents d cross join lateral (
+           select d.source where d.live_revision is not null
+           union all select r.source from revisions r where r.doc_no = d.doc_no
+           union all select f.source from failed_documents f where f.doc_no = d.doc_no) as one (source)
+         where d.id = substr(object, 10))
        or exists (select from filings f join sources s on f.collection = any(s.collections)
          where f.object = asked.object and starts_with(split_part(asked.object, ':', 2), s.id || '/'))`,
     [objects],
