@@ -245,8 +245,8 @@ function timingOf(proposal: SourceProposal, kind: SourceKind): Required<Timing> 
 type Timing = Pick<SourceProposal, 'pollSeconds' | 'crawlSeconds' | 'maxAgeSeconds' | 'purgeDays'>
 
 /**
- * No source had the id before: what was lent or granted by its items' ids would be this one's. No other source
- * and no service writes where a source files its documents, or groups under its prefix.
+ * No source had the id before: what was lent or granted by its items' ids would be this one's. No other
+ * source and no service writes where a source files its documents, or groups under its prefix.
  */
 async function assertFree(
   sql: Sql,

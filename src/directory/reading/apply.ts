@@ -6,7 +6,7 @@ import type { DirectoryPeople, Feeder, PersonLife } from '../people.ts'
 import type { Reading } from './kind.ts'
 import { applyGroups } from './members.ts'
 import { type PeoplePlan, type PersonRow, planPeople } from './plan.ts'
-import { readSaid, type Waiting } from './waiting.ts'
+import { noteWaiting, readSaid, type Waiting } from './waiting.ts'
 
 /** What applying a reading takes. */
 export interface ApplyDeps {
@@ -29,8 +29,8 @@ export class Lost extends Error {
 /** Collects what of a reading is not taken as it stands. */
 export interface Report {
   note(problem: string): void
-  /** Runs `work`; what it throws is a problem, and keeps nothing else from being done. */
-  attempt(what: string, work: () => Promise<void>): Promise<void>
+  /** Runs `work`; what it throws is a problem, and keeps nothing else from being done. False: it threw. */
+  attempt(what: string, work: () => Promise<void>): Promise<boolean>
 }
 
 /** What became of a reading. */
@@ -51,10 +51,14 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
   const report: Report = {
     note: (problem) => void problems.push(problem),
     async attempt(what, work) {
-      await work().catch((error: unknown) => {
+      try {
+        await work()
+        return true
+      } catch (error) {
         if (error instanceof Lost) throw error
         failures.push(`${what}: ${(error instanceof AppError && error.public) || reasonOf(error)}`)
-      })
+        return false
+      }
     },
   }
   const { rows, said } = await deps.transaction(async (sql) => ({
@@ -63,6 +67,8 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
   }))
   const { added, turns, waiting, problems: unclear } = planPeople(feeder.directory, reading, rows, said)
   problems.push(...unclear)
+  // Before anything is done: who waits does so too where this reading never comes to its end.
+  await deps.transaction((sql) => noteWaiting(sql, feeder.directory.name, waiting))
   const turn = (row: PersonRow, to: PersonLife) =>
     report.attempt(row.account, () => turnPerson(deps, feeder, row, to))
   for (const { row, to } of turns) if (to !== 'active') await turn(row, to)

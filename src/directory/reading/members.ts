@@ -6,7 +6,7 @@ import type { ApplyDeps, Report } from './apply.ts'
 import { type Edges, withoutCircles } from './circles.ts'
 import type { ReadGroup, Reading } from './kind.ts'
 import { isTooMany } from './plan.ts'
-import type { Said, Waiting } from './waiting.ts'
+import { noteWaiting, type Said, type Waiting } from './waiting.ts'
 
 interface GroupRow {
   readonly id: string
@@ -57,11 +57,15 @@ export async function applyGroups(
   for (const group of reading.groups)
     if (!known.has(group.id)) await report.attempt(group.name, () => makeGroup(deps, feeder, group))
   const { plans, waiting } = await transaction((sql) => planGroups(deps, sql, feeder, reading, report))
+  /** Who is not where they should be, by rows: they are in nothing less until they are. */
+  const notGiven = new Set<string>()
   const write = async (part: 'removed' | 'given', chosen: readonly GroupPlan[]) => {
-    for (const plan of chosen)
-      await report.attempt(plan.name ?? plan.row.name ?? plan.row.id, () =>
+    for (const plan of chosen) {
+      const isDone = await report.attempt(plan.name ?? plan.row.name ?? plan.row.id, () =>
         writeGroup(deps, feeder, plan, part),
       )
+      if (!isDone) for (const id of [...plan.added, ...plan.woken]) notGiven.add(id)
+    }
   }
   const leaving = plans.filter(({ removed }) => removed.length > 0)
   await write(
@@ -77,7 +81,10 @@ export async function applyGroups(
   )
   await write(
     'removed',
-    leaving.filter(({ isRestricting }) => isRestricting),
+    leaving.flatMap((plan) => {
+      const removed = plan.removed.filter((id) => !notGiven.has(id))
+      return plan.isRestricting && removed.length > 0 ? [{ ...plan, removed }] : []
+    }),
   )
   return { waiting, kept: await transaction((sql) => keptPeople(deps, sql, feeder, waiting, report)) }
 }
@@ -179,7 +186,7 @@ async function planGroups(
      join directory_groups on directory_groups.id = group_id where directory = $1`,
     [name],
   )
-  const inactive = new Set(users.filter(({ isActive }) => !isActive).map(({ id }) => id))
+  const awake = new Set([...users.filter(({ isActive }) => isActive), ...rows].map(({ id }) => id))
   const restricting = new Set(await memberships.restrictingIn(sql, name))
   const byGroup = Map.groupBy(members, ({ group }) => group)
   const wanted = wantedMembers(reading, { rows, users, standing: byGroup, restricting }, report)
@@ -193,8 +200,9 @@ async function planGroups(
       row,
       name: wanted.names.get(row.id),
       added: [...should].filter((id) => !listed.has(id)),
+      // Who is missing from what blocks them may stay until a word, and then is in it.
       woken: now.flatMap(({ id, isDormant }) =>
-        isDormant && should.has(id) && !inactive.has(id) ? [id] : [],
+        isDormant && (isRestricting || should.has(id)) && awake.has(id) ? [id] : [],
       ),
       removed: now.flatMap(({ id }) => (should.has(id) ? [] : [id])),
       isRestricting,
@@ -216,6 +224,7 @@ async function planGroups(
     report.note(
       `${held} of ${all} memberships that keep somebody from something are missing. They stay until you say that they end.`,
     )
+  await noteWaiting(sql, name, waiting)
   const stays = new Set(
     waiting.flatMap((one) => (said.isConfirmed(one) ? [] : [`${one.groupId} ${one.memberId}`])),
   )
@@ -257,6 +266,10 @@ function ranksOf(
     of(unsure, true),
   ]
 }
+
+const groupsIn = (
+  group: { readonly sureGroups: readonly string[]; readonly unsureGroups: readonly string[] } | undefined,
+): readonly string[] => (group === undefined ? [] : [...group.sureGroups, ...group.unsureGroups])
 
 /** Rows of groups → rows of their members, without circles. */
 function wantedMembers(
@@ -303,6 +316,15 @@ function wantedMembers(
       restricting,
     }),
   )
+  const byRow = new Map(own.map((group) => [group.row, group]))
+  const peopleBelow = (left: readonly string[]): readonly string[] => {
+    const below = new Set(left)
+    for (const row of below) for (const inside of groupsIn(byRow.get(row))) below.add(inside)
+    return [...below].flatMap((row) => {
+      const { people = [], unsure } = byRow.get(row) ?? {}
+      return peopleOf([...people, ...(unsure?.people ?? [])])
+    })
+  }
   const names = new Map(own.map(({ row, name }) => [row, name]))
   for (const group of broken)
     report.note(`${names.get(group) ?? group} would be in itself: groups that lead back to it are left out.`)
@@ -312,7 +334,12 @@ function wantedMembers(
       row,
       {
         sure: [...peopleOf(people), ...sureGroups.filter(isLeft)],
-        unsure: [...peopleOf(unsure?.people), ...unsureGroups.filter(isLeft)],
+        unsure: [
+          ...peopleOf(unsure?.people),
+          ...unsureGroups.filter(isLeft),
+          // In the directory they are in it all the same: where that keeps them from something it counts.
+          ...peopleBelow([...sureGroups, ...unsureGroups].filter((group) => !isLeft(group))),
+        ],
       },
     ] as const
   })

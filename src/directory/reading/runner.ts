@@ -163,7 +163,8 @@ async function turn(
       ...deps,
       now: () => new Date(now()),
       transaction: (work) => {
-        signal.throwIfAborted()
+        // Nothing of it counts: the next one reads all of it again.
+        if (signal.aborted) throw new Lost()
         return lease.transaction(work)
       },
     }

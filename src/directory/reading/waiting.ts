@@ -55,30 +55,36 @@ export async function readSaid(sql: Sql, directory: string): Promise<Said> {
   }
 }
 
+/** Has this wait, too. A yes to what waits already stays. */
+export async function noteWaiting(sql: Sql, directory: string, waiting: readonly Waiting[]): Promise<void> {
+  if (waiting.length > 0) await sql.query(insertWaiting, rowsOf(directory, waiting))
+}
+
 /** Has exactly this wait. A yes stays with what waited before, and goes with what does not any more. */
 export async function replaceWaiting(
   sql: Sql,
   directory: string,
   waiting: readonly Waiting[],
 ): Promise<void> {
-  const rows = [
-    directory,
-    waiting.map(({ what }) => what),
-    waiting.map(({ memberId }) => memberId),
-    waiting.map(({ groupId = '' }) => groupId),
-  ]
-  const now = 'unnest($2::text[], $3::text[], $4::text[]) as now (what, member_id, group_id)'
+  const rows = rowsOf(directory, waiting)
   await sql.query(
-    `delete from directory_waiting as old where directory = $1 and not exists (select from ${now}
+    `delete from directory_waiting as old where directory = $1 and not exists (select from ${waitingNow}
        where now.what = old.what and now.member_id = old.member_id and now.group_id = old.group_id)`,
     rows,
   )
-  await sql.query(
-    `insert into directory_waiting (directory, what, member_id, group_id)
-     select $1, what, member_id, group_id from ${now} on conflict do nothing`,
-    rows,
-  )
+  await sql.query(insertWaiting, rows)
 }
+
+const rowsOf = (directory: string, waiting: readonly Waiting[]) => [
+  directory,
+  waiting.map(({ what }) => what),
+  waiting.map(({ memberId }) => memberId),
+  waiting.map(({ groupId = '' }) => groupId),
+]
+
+const waitingNow = 'unnest($2::text[], $3::text[], $4::text[]) as now (what, member_id, group_id)'
+const insertWaiting = `insert into directory_waiting (directory, what, member_id, group_id)
+  select $1, what, member_id, group_id from ${waitingNow} on conflict do nothing`
 
 // Of exactly these rows, and of what would become of them.
 const digest = `encode(sha256(convert_to(what || string_agg(E'\\n' || member_id || ' ' || group_id, ''

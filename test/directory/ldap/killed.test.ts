@@ -9,14 +9,16 @@ const rounds = Number(process.env['DIRECTORY_KILLS'] || 12)
 /** Statements that are answered until the database goes away, as it is for a process that was killed. */
 let left = Number.POSITIVE_INFINITY
 let asked = 0
+/** Told of each statement; true: the database is away. */
+let isAway = (_statement: string): boolean => false
 
 function mortal(database: Database): Database {
-  const alive = <T>(ask: () => Promise<T>): Promise<T> => {
+  const alive = <T>(ask: () => Promise<T>, statement = ''): Promise<T> => {
     asked += 1
     left -= 1
-    return left < 0 ? Promise.reject(new AppError('storage_unavailable')) : ask()
+    return left < 0 || isAway(statement) ? Promise.reject(new AppError('storage_unavailable')) : ask()
   }
-  const over = (sql: Sql): Sql => ({ query: (text, values) => alive(() => sql.query(text, values)) })
+  const over = (sql: Sql): Sql => ({ query: (text, values) => alive(() => sql.query(text, values), text) })
   return {
     ...database,
     ...over(database),
@@ -70,5 +72,45 @@ describe('a reading whose process is killed', needsSlapd, () => {
         ).toBe(locked.has(one) ? 401 : 200)
     }
     expect(asked).toBeGreaterThan(0)
+  })
+
+  test('has whoever waits for somebody’s word wait on, also where it never came to its end', async () => {
+    const { slapd, service } = world
+    const everybody = `to * by dn.exact="cn=remit,${slapd.base}" read by anonymous auth by * none`
+    await world.person('gus')
+    await world.read()
+    await slapd.allow([`to dn.children="ou=people,${slapd.base}" by anonymous auth by * none`, everybody])
+    isAway = (statement) => statement.includes('is_stale = false, problems')
+    await service.directories.wake('acme')
+    await service.directoryReader.runDue()
+    isAway = () => false
+    await slapd.allow([everybody])
+    await slapd.client.del(world.dnOf('gus'))
+    expect(await world.read()).toMatchObject({ problem: null, waiting: { end: 1 } })
+    await world.confirm('end')
+    expect((await world.read()).waiting).toBeNull()
+  })
+
+  test('counts for nothing where the service stops', async () => {
+    const { service, database } = world
+    await world.group('c', world.groupDn('b'))
+    await world.setMembers('a', world.dnOf('anne'))
+    await world.read()
+    const group = `${await world.groupId('c')}#member`
+    await world.put({ 'handbook/c': { text: 'Travel.', access: { viewers: [group], blocked: [group] } } })
+    await world.setMembers('c')
+    const readAt = () => database.query('select read_at from directories')
+    const before = await readAt()
+    let stopping: PromiseLike<void> | undefined
+    // Behind the groups, and before those who are in one that gives them something are shut out.
+    isAway = (statement) => {
+      if (statement.includes('without_it')) stopping ??= service.directoryReader[Symbol.asyncDispose]()
+      return false
+    }
+    await service.directories.wake('acme')
+    await service.directoryReader.runDue()
+    await stopping
+    expect(stopping).toBeDefined()
+    expect(await readAt()).toEqual(before)
   })
 })

@@ -256,9 +256,61 @@ describe('a directory that is read by LDAP', needsSlapd, () => {
     await readWell()
   })
 
+  test('keeps whom one group holds from all that it blocks, also where that group was put into theirs before', async () => {
+    const { slapd } = world
+    await world.group('much', world.dnOf('carol'))
+    await world.group('theirs', world.groupDn('much'), world.dnOf('fay'))
+    await readWell()
+    const blocked = async (name: string) => ({
+      text: 'Travel that some are not told of.',
+      access: { viewers: ['user:acme/fay'], blocked: [`${await world.groupId(name)}#member`] },
+    })
+    await world.put({ 'handbook/much': await blocked('much'), 'handbook/theirs': await blocked('theirs') })
+    await world.setMembers('much', world.dnOf('carol'), world.groupDn('theirs'))
+    expect((await world.read()).problems).toEqual([
+      'much would be in itself: groups that lead back to it are left out.',
+    ])
+    expect((await world.members())['much']).toEqual(['carol', 'fay'])
+    const found = await world.found(await world.personToken('fay', later()))
+    expect(found).not.toContain('handbook/much')
+    for (const name of ['much', 'theirs']) await slapd.client.del(world.groupDn(name))
+    await world.read()
+    await world.confirm('unblock')
+    await readWell()
+  })
+
+  test('leaves nobody who moves from one group that blocks to another out of both where that one is not written', async () => {
+    const { slapd, database } = world
+    await world.group('before', world.dnOf('fay'))
+    await world.group('behind')
+    await readWell()
+    const groups = await Promise.all(['before', 'behind'].map(world.groupId))
+    await world.put({
+      'handbook/moved': {
+        text: 'Travel that some are not told of.',
+        access: { viewers: ['user:acme/fay'], blocked: groups.map((group) => `${group}#member`) },
+      },
+    })
+    // Nobody can be written by this name.
+    const rename = (from: string, to: string) =>
+      database.query('update directory_users set account = $2 where account = $1', [from, to])
+    await rename('acme/daniel', 'acme/.')
+    await world.setMembers('before')
+    await world.setMembers('behind', world.dnOf('fay'), world.dnOf('daniel'))
+    await world.read()
+    expect((await world.members())['before']).toEqual(['fay'])
+    await rename('acme/.', 'acme/daniel')
+    for (const table of ['directory_members', 'directory_unsettled'])
+      await database.query(`delete from ${table} where member = 'user:acme/.'`)
+    await readWell()
+    expect(await world.members()).toMatchObject({ before: [], behind: ['daniel', 'fay'] })
+    for (const name of ['before', 'behind']) await slapd.client.del(world.groupDn(name))
+    await readWell()
+  })
+
   test('has those in it again, while nobody can read it, whom a group is kept from something since', async () => {
     const { slapd, service, database } = world
-    await world.group('late', world.dnOf('fay'), world.groupDn('staff'))
+    for (const name of ['late', 'idle']) await world.group(name, world.dnOf('fay'), world.groupDn('staff'))
     await readWell()
     await database.query(`update directories set read_at = now() - interval '25 hours'`)
     await service.directoryReader.rest()
@@ -272,11 +324,18 @@ describe('a directory that is read by LDAP', needsSlapd, () => {
     await service.directoryReader.rest()
     expect((await world.members())['late']).toEqual(['#staff', 'fay'])
     expect(await world.found(await world.personToken('fay', later()))).not.toContain('handbook/late')
-    await readWell()
-    await world.setMembers('late')
+    // Also who is missing by the reading that comes then, and waits.
+    await world.put({
+      'handbook/idle': {
+        text: 'Travel that some are not told of.',
+        access: { blocked: [`${await world.groupId('idle')}#member`] },
+      },
+    })
+    for (const name of ['late', 'idle']) await world.setMembers(name)
     await world.read()
+    expect(await world.members()).toMatchObject({ late: ['#staff'], idle: ['#staff'] })
     await world.confirm('unblock')
-    await slapd.client.del(world.groupDn('late'))
+    for (const name of ['late', 'idle']) await slapd.client.del(world.groupDn(name))
     await readWell()
   })
 
