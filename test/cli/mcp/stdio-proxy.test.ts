@@ -12,8 +12,8 @@ import { openProxyWorld, type ProxyOptions, type ProxyWorld, proxyArguments } fr
 // The proxy as a host starts it: a process of its own, spoken to by the official client over its standard
 // streams. Signing in takes five seconds at least, so that most tests share one sign-in.
 
-const slow = 60_000
-const patience = 30_000
+const slow = 120_000
+const patience = 60_000
 
 let world: ProxyWorld
 /** Signed in as anne, with what she lent: the handbook. */
