@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { digestOf } from '../saying.ts'
 
 /** An account of the machine: its number, and all groups that a process of its would have. */
 export interface Account {
@@ -73,10 +73,6 @@ export const isForAll = ({ ownerMay, users, groups, otherMay }: Rule): boolean =
 
 /** The same for the same rule; another one for another rule. */
 export const ruleKey = (rule: Rule): string => digestOf(JSON.stringify(rule))
-
-/** Sixteen characters that ids take. */
-export const digestOf = (text: string | Uint8Array): string =>
-  createHash('sha256').update(text).digest('base64url').slice(0, 16)
 
 /**
  * Reads what `getfacl --numeric --absolute-names --access --no-effective` prints of several files, by their
