@@ -65,11 +65,15 @@ const misnamed = (
   ])
 }
 
-/** A folder as `pathToFileURL` spells it, but not all of the machine; or an origin as URLs spell it. */
+/**
+ * A folder as `pathToFileURL` spells it, but not all of the machine; an origin as URLs spell it; or a share,
+ * by server and name.
+ */
 function isOrigin(value: string): boolean {
   const url = URL.parse(value)
   if (url === null) return false
   if (url.protocol === 'http:' || url.protocol === 'https:') return url.origin === value
+  if (url.protocol === 'smb:') return /^smb:\/\/[a-z0-9.-]+\/[A-Za-z0-9._-]+\$?$/.test(value)
   if (url.protocol !== 'file:' || url.host !== '' || url.pathname === '/' || url.pathname.endsWith('/'))
     return false
   try {
@@ -81,7 +85,7 @@ function isOrigin(value: string): boolean {
 
 const origin = z.string().refine(isOrigin, {
   message:
-    'must be an origin like https://wiki.corp.example, or a folder like file:///srv/shared without a slash at its end',
+    'must be an origin like https://wiki.corp.example, a share like smb://files.corp.example/docs, or a folder like file:///srv/shared without a slash at its end',
 })
 
 const domain = z.strictObject({
@@ -103,7 +107,7 @@ export const sources = group({
       .pipe(z.array(origin))
       .default([])
       .describe(
-        'What sources may read, with commas between: origins (https://wiki.corp.example) and folders of this machine (file:///srv/shared), exactly as a source names them. One inside your network stands in OUTBOUND_ALLOWED_ORIGINS too. Default none: no source can be added.',
+        'What sources may read, with commas between: origins (https://wiki.corp.example), shares (smb://files.corp.example/docs) and folders of this machine (file:///srv/shared), exactly as a source names them. One inside your network stands in OUTBOUND_ALLOWED_ORIGINS too. Default none: no source can be added.',
       ),
     SOURCE_SECRETS: secretEntries(z.string().min(1).max(40), origin)
       .default([])

@@ -1,0 +1,256 @@
+import { extname } from 'node:path'
+import {
+  type BrokenItem,
+  type Change,
+  type ChangePage,
+  changesByListing,
+  type Directory,
+  type ItemChange,
+  type LoadedItem,
+  type Source,
+  SourceUnavailable,
+} from '@remit/connector'
+import type { ParseInput } from '../../../ingest/parse/parsed.ts'
+import { printable } from '../../../kernel/printable.ts'
+import { createSerialQueue } from '../../../kernel/serial-queue.ts'
+import { fileType } from '../file-type.ts'
+import { fileBytesMax as bytesMax } from '../opening.ts'
+import { digestOf } from '../saying.ts'
+import type { ReadServer, Server } from './server.ts'
+import { Moved, type Share } from './share.ts'
+import { lookAt, nameOf, readTree, type SeenFile, type Tree } from './walk.ts'
+import { directoryOf, problemOf, type ZoneOptions, zoneIdOf } from './zones.ts'
+
+/** A share, of which everybody reads what its server lets them read. */
+export interface SmbOptions extends ZoneOptions {
+  /** Address under which the files lie for whoever follows a citation. Left out: documents have none. */
+  readonly baseUrl?: string
+}
+
+export interface SmbDeps {
+  readonly share: Share
+  readonly readServer: ReadServer
+  /** A document's own title; undefined where it has none, or cannot be read. */
+  readonly titleOf: (input: ParseInput) => Promise<string | undefined>
+  /** ms */
+  readonly now: () => number
+}
+
+/** What a directory told, and what items are held against until the next one. */
+interface Told {
+  readonly tree: Tree
+  readonly server: Server
+  readonly zones: ReadonlySet<string>
+  readonly files: ReadonlyMap<string, SeenFile>
+}
+
+const attemptsMax = 3
+
+// Times are of seconds, and of the server's clock: until then the content tells one version from another.
+const settlingMs = 600_000
+
+/**
+ * The files of a share as a source, and its accounts, groups and permissions as the directory. `directory`
+ * has to come before `changes` and `item`, each time: who may read an item is what was told then, and an item
+ * is only given where that holds still once its content is read. An item is a path for as long as the same
+ * file lies there: SMB's own tools tell when a file was made, and no number that would survive a move.
+ */
+export function createSmbSource(options: SmbOptions, dependencies: SmbDeps): Required<Omit<Source, 'items'>> {
+  const source = new SmbSource(options, dependencies)
+  // An object of its own members: one that wraps it copies them.
+  return {
+    directory: (signal) => source.directory(signal),
+    changes: (cursor, signal) => source.changes(cursor, signal),
+    item: (id, signal) => source.item(id, signal),
+  }
+}
+
+class SmbSource {
+  readonly #options: SmbOptions
+  readonly #deps: SmbDeps
+  readonly #serverNow: () => Promise<Server>
+  #last: Told | undefined
+
+  constructor(options: SmbOptions, dependencies: SmbDeps) {
+    this.#options = options
+    this.#deps = dependencies
+    this.#serverNow = createSerialQueue().shared(() => dependencies.readServer())
+  }
+
+  /**
+   * The accounts and the share are the same before and after: else somebody might have left a group before a
+   * file was opened to it.
+   */
+  async directory(signal?: AbortSignal): Promise<Directory> {
+    this.#last = undefined
+    const { share, readServer } = this.#deps
+    let server = await readServer(signal)
+    for (let attempt = 1; attempt <= attemptsMax; attempt += 1) {
+      const serverBefore = server
+      const tree = await readTree(share, signal)
+      server = await readServer(signal)
+      if (textOf(server) !== textOf(serverBefore)) continue
+      const sayable = tree.files
+        .map(({ rule }) => rule)
+        .filter((rule) => this.#problemOf(rule, server) === undefined)
+      const directory = directoryOf(sayable, server, this.#options)
+      this.#last = {
+        tree,
+        server,
+        zones: new Set(directory.zones.map(({ id }) => id)),
+        files: new Map(tree.files.map((file) => [this.#idOf(file.key), file])),
+      }
+      return directory
+    }
+    throw new SourceUnavailable('The accounts of the server changed again and again while they were read.')
+  }
+
+  changes(cursor: string | undefined, signal?: AbortSignal): AsyncGenerator<ChangePage> {
+    return changesByListing((stopping) => this.#list(stopping), cursor, signal)
+  }
+
+  async item(id: string, signal?: AbortSignal): Promise<Change> {
+    const file = this.#told.files.get(id)
+    if (file === undefined) {
+      const broken = this.#told.tree.problems.find(({ key }) => key !== undefined && this.#idOf(key) === id)
+      return broken === undefined
+        ? { kind: 'deleted', id }
+        : { kind: 'broken', id, name: broken.name, problem: broken.problem }
+    }
+    try {
+      const seen = await lookAt(this.#deps.share, file.path, signal)
+      this.#assertSame(file, seen)
+      return await this.#itemOf(seen, signal)
+    } catch (error) {
+      if (error instanceof SourceUnavailable || signal?.aborted === true) throw error
+      return { kind: 'broken', id, name: nameOf(file.path), problem: messageOf(error) }
+    }
+  }
+
+  get #told(): Told {
+    if (this.#last === undefined) throw new Error('The directory of a share comes before its items.')
+    return this.#last
+  }
+
+  async #list(signal?: AbortSignal): Promise<readonly (ItemChange | BrokenItem)[]> {
+    const { tree, server } = this.#told
+    const shareProblem = problemOf(server.share, server, this.#options)
+    const problems = [
+      ...(shareProblem === undefined ? [] : [{ name: 'the share', problem: shareProblem }]),
+      ...tree.problems,
+      ...server.problems,
+    ]
+    const changes: (ItemChange | BrokenItem)[] = problems.map(
+      ({ key, ...problem }: Tree['problems'][number]) => ({
+        kind: 'broken',
+        ...problem,
+        ...(key !== undefined && { id: this.#idOf(key) }),
+      }),
+    )
+    for (const file of tree.files) {
+      signal?.throwIfAborted()
+      changes.push(await this.#itemOf(file, signal))
+    }
+    return changes
+  }
+
+  async #itemOf(file: SeenFile, signal: AbortSignal | undefined): Promise<ItemChange | BrokenItem> {
+    const [id, name] = [this.#idOf(file.key), nameOf(file.path)]
+    try {
+      const problem =
+        file.bytes > bytesMax
+          ? `It has more than ${bytesMax} bytes.`
+          : this.#problemOf(file.rule, this.#told.server)
+      if (problem !== undefined) throw new Error(problem)
+      const digest = this.#isSettled(file)
+        ? undefined
+        : digestOf(await this.#deps.share.content(file.path, signal))
+      return {
+        kind: 'item',
+        id,
+        name,
+        version: this.#versionOf(file, digest),
+        access: this.#accessOf(file),
+        content: (stopping) => this.#load(file, digest !== undefined, stopping),
+      }
+    } catch (error) {
+      if (error instanceof SourceUnavailable || signal?.aborted === true) throw error
+      return { kind: 'broken', id, name, problem: messageOf(error) }
+    }
+  }
+
+  /** The content; then who may read it; then whether what was told of the accounts and the share holds. */
+  async #load(file: SeenFile, hasDigest: boolean, signal: AbortSignal | undefined): Promise<LoadedItem> {
+    const { collection, baseUrl } = this.#options
+    const { share, titleOf } = this.#deps
+    const bytes = await share.content(file.path, signal)
+    const seen = await lookAt(share, file.path, signal)
+    this.#assertSame(file, seen)
+    if (seen.bytes !== bytes.length) throw new Moved('It changed while it was read.')
+    if (textOf(await this.#serverNow()) !== textOf(this.#told.server))
+      throw new SourceUnavailable('The accounts of the server changed while its files were read.')
+    const name = seen.path.at(-1) ?? ''
+    const mimeType = fileType(name) ?? ''
+    const writtenAt = Date.parse(seen.written)
+    const content = {
+      collection,
+      title: (await titleOf({ mimeType, bytes })) ?? titleFrom(name),
+      ...(baseUrl !== undefined && { uri: uriOf(seen, baseUrl) }),
+      content_base64: bytes.toString('base64'),
+      mime_type: mimeType,
+      ...(Number.isFinite(writtenAt) && { updated_at: new Date(writtenAt).toISOString() }),
+    }
+    const version = this.#versionOf(seen, hasDigest ? digestOf(bytes) : undefined)
+    return { version, content, access: this.#accessOf(seen) }
+  }
+
+  #assertSame(file: SeenFile, seen: SeenFile): void {
+    if (seen.key !== file.key) throw new Moved('It was replaced while it was read.')
+    if (!this.#told.zones.has(zoneIdOf(seen.rule, this.#options)))
+      throw new Moved('Who may read it changed while it was read.')
+  }
+
+  #problemOf(rule: SeenFile['rule'], server: Server): string | undefined {
+    return problemOf(rule, server, this.#options)
+  }
+
+  #isSettled({ changed, written }: SeenFile): boolean {
+    const before = this.#deps.now() - settlingMs
+    return [changed, written].every((time) => Date.parse(time) < before)
+  }
+
+  #idOf(key: string): string {
+    return `${this.#options.prefix}${key}`
+  }
+
+  #accessOf({ rule }: SeenFile): { readonly parents: readonly string[] } {
+    return { parents: [`zone:${zoneIdOf(rule, this.#options)}`] }
+  }
+
+  #versionOf(file: SeenFile, digest: string | undefined): string {
+    const { collection, baseUrl } = this.#options
+    const { written, changed, bytes, rule } = file
+    const uri = baseUrl !== undefined && uriOf(file, baseUrl)
+    return digestOf(
+      JSON.stringify([written, changed, bytes, zoneIdOf(rule, this.#options), collection, uri, digest]),
+    )
+  }
+}
+
+const textOf = ({ domain, accounts, problems, share }: Server): string =>
+  JSON.stringify([
+    domain,
+    accounts.map(({ sid, subject, sids }) => [sid, subject, [...sids].sort()]),
+    problems,
+    share,
+  ])
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+function titleFrom(name: string): string {
+  const text = printable(name)
+  return text.slice(0, text.length - extname(text).length) || text
+}
+
+const uriOf = ({ path }: SeenFile, baseUrl: string): string =>
+  `${baseUrl.replace(/\/$/, '')}/${path.map(encodeURIComponent).join('/')}`

@@ -1,0 +1,78 @@
+import type { Directory, SourceSubject, SourceZone } from '@remit/connector'
+import { describe, expect, test } from 'vitest'
+import { createRandom } from '../../../packages/engine/test/support/random.ts'
+import { seed } from '../../../packages/engine/test/support/seed.ts'
+import { needsSamba } from './samba.ts'
+import { openShareWorld, type ShareWorld, subjectOf } from './tree.ts'
+
+const worlds = Number(process.env['SMB_MAPPING_WORLDS'] || 1)
+const rounds = 3
+
+/** Who reads by a zone, as OpenFGA would work it out: in the audience, in each gate, and not denied. */
+function readersOf(zone: SourceZone, directory: Directory): ReadonlySet<string> {
+  const subjects = new Map(directory.accounts.map(({ id, subject }) => [id, subject]))
+  const members = (subject: SourceSubject): readonly (string | undefined)[] => {
+    if (typeof subject !== 'string') return [subjects.get(subject.account)]
+    if (subject.startsWith('user:')) return [subject]
+    const group = directory.groups.find(({ id }) => `group:${id}#member` === subject)
+    if (group === undefined) throw new Error(`The directory does not tell ${subject}.`)
+    return group.members.map((member) => ('account' in member ? subjects.get(member.account) : undefined))
+  }
+  const all = (list: readonly SourceSubject[]) => new Set(list.flatMap(members))
+  const gates = zone.gates.map(all)
+  const denied = all(zone.blocked ?? [])
+  return new Set(
+    [...all(zone.audience)].filter(
+      (subject): subject is string =>
+        subject !== undefined && gates.every((gate) => gate.has(subject)) && !denied.has(subject),
+    ),
+  )
+}
+
+/** The text of each file → who reads it by what the source tells. */
+async function told(world: ShareWorld, source: ReturnType<ShareWorld['open']>) {
+  const directory = await source.directory()
+  const zones = new Map(directory.zones?.map((zone) => [`zone:${zone.id}`, zone]))
+  const found = new Map<string, ReadonlySet<string>>()
+  for await (const { changes } of source.changes(undefined))
+    for (const change of changes) {
+      if (change.kind !== 'item') continue
+      const zone = zones.get(change.access.parents?.[0] ?? '')
+      if (zone === undefined) throw new Error(`${change.name} has no zone.`)
+      found.set(world.textAt(change.name ?? ''), readersOf(zone, directory))
+    }
+  return { found, directory }
+}
+
+describe('who may read a file of a share', needsSamba, () => {
+  test(`is told exactly as its server answers, whatever the ACLs, owners and groups are (FUZZ_SEED=${seed})`, {
+    timeout: 60_000 + worlds * 120_000,
+  }, async () => {
+    const seen = { pairs: 0, readable: 0, denied: 0, only: 0, gates: 0 }
+    for (let index = 0; index < worlds; index += 1) {
+      const random = createRandom(seed + index)
+      await using world = await openShareWorld({ people: 6, groups: 3, files: 30 }, random)
+      const source = world.open()
+      const done: string[] = []
+      for (let round = 0; round < rounds; round += 1) {
+        for (let step = 0; step < 8 && round > 0; step += 1) done.push(await world.change(random))
+        const { found, directory } = await told(world, source)
+        const expected = await world.readers()
+        const asText = (map: ReadonlyMap<string, ReadonlySet<string>>) =>
+          [...map].map(([text, readers]) => `${text}: ${[...readers].sort()}`).sort()
+        expect(asText(found), done.slice(-16).join('\n')).toEqual(
+          asText(new Map([...expected].map(([text, names]) => [text, new Set([...names].map(subjectOf))]))),
+        )
+        for (const names of expected.values()) {
+          seen.pairs += world.people.length
+          seen.readable += names.size
+        }
+        seen.denied += directory.zones?.filter(({ blocked = [] }) => blocked.length > 0).length ?? 0
+        seen.gates += directory.zones?.filter(({ gates }) => gates.length > 0).length ?? 0
+        seen.only += directory.groups.filter(({ id }) => id.includes('/only/')).length
+      }
+    }
+    console.info(seen)
+    for (const [what, count] of Object.entries(seen)) if (what !== 'gates') expect(count).toBeGreaterThan(0)
+  })
+})
