@@ -1,6 +1,6 @@
-import { isId } from '@remit/contract/id'
 import { z } from 'zod'
 import { defineKind, type SourceKind } from '../../kind.ts'
+import { peopleOf, subject } from '../settings.ts'
 import { serverReader } from './server.ts'
 import { openShare } from './share.ts'
 import { createShell } from './shell.ts'
@@ -8,12 +8,7 @@ import { createSmbSource } from './smb-source.ts'
 
 const sid = z.string().regex(/^S-1-\d{1,15}(-\d{1,10}){1,14}$/, 'must be a SID')
 
-const person = z.strictObject({
-  account: sid,
-  subject: z
-    .string()
-    .refine((value) => value.startsWith('user:') && isId(value.slice('user:'.length)), 'must be user:ID'),
-})
+const person = z.strictObject({ account: sid, subject })
 
 const settings = z.strictObject({
   server: z
@@ -29,7 +24,7 @@ const settings = z.strictObject({
     .string()
     .regex(/^[\p{L}\p{N}._-]+([\\/][\p{L}\p{N}._ -]+)?$/u, 'must be an account, or DOMAIN\\account'),
   /** Who the accounts are. Whoever is not here is nobody. */
-  people: z.array(person).max(20_000),
+  people: peopleOf(person),
   /** Groups of which the server does not say who is in them. */
   groups: z
     .array(z.strictObject({ sid, members: z.array(sid).max(20_000) }))

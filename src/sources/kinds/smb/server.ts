@@ -1,4 +1,5 @@
 import { SourceUnavailable } from '@remit/connector'
+import { namedTwice } from '../settings.ts'
 import { parseRule, type Rule, ruleFor } from './descriptor.ts'
 import { lineMax, type Shell } from './shell.ts'
 
@@ -127,10 +128,12 @@ export function serverReader(shell: Shell, { share, connect, people, groups }: S
     const domain = await readDomain(signal)
     const accounts: KnownAccount[] = []
     const problems: { name: string; problem: string }[] = []
-    for (const { account, subject } of people) {
-      const others = people.filter((other) => other.account === account || other.subject === subject)
-      const sids =
-        others.length > 1 ? 'It is named twice, or its person is.' : await sidsOf(account, domain, signal)
+    const twice = namedTwice(people, ({ account, subject }) => [account, subject])
+    for (const person of people) {
+      const { account, subject } = person
+      const sids = twice.has(person)
+        ? 'It is named twice, or its person is.'
+        : await sidsOf(account, domain, signal)
       if (typeof sids === 'string') problems.push({ name: `account ${account}`, problem: sids })
       else accounts.push({ sid: account, subject, sids })
     }
