@@ -33,6 +33,13 @@ export interface LoadedItem {
   readonly version: string
   readonly content: ItemContent
   readonly access: SourceAccess
+  /**
+   * Asked before it is written, once for all of an import that have the same one: whether what was told of
+   * who is who holds. Left out: it need not be asked.
+   *
+   * @throws SourceUnavailable where it does not.
+   */
+  readonly stillHolds?: (signal?: AbortSignal) => Promise<void>
 }
 
 /** An item that is there. */

@@ -313,7 +313,14 @@ export class ItemSync {
     }
     if (loaded.version !== version) return 'changed'
     const said = await this.#sayable(change, loaded.access)
-    return said && { said: loaded.access, document: { ...loaded.content, id, access: said } }
+    const { stillHolds } = loaded
+    return (
+      said && {
+        said: loaded.access,
+        document: { ...loaded.content, id, access: said },
+        ...(stillHolds !== undefined && { stillHolds }),
+      }
+    )
   }
 
   /** What its access comes to; undefined where it is hidden, or comes later, which is dealt with. */
@@ -327,9 +334,11 @@ export class ItemSync {
 
   async #importBatch(batch: readonly Loaded[]): Promise<void> {
     if (batch.length === 0) return
-    const { journal } = this.#deps
+    const { journal, signal } = this.#deps
     // Before it waits for its turn, and never beside it: it comes back with what is brought now.
     for (const { item } of batch) if (this.#isLate(item.id)) await this.#hide(item.id)
+    for (const stillHolds of new Set(batch.map((loaded) => loaded.stillHolds)))
+      if (stillHolds !== undefined) await this.meanwhile(stillHolds(signal))
     const job = await this.meanwhile(this.#tryImport(batch.map(({ document }) => document)))
     const problems = new Map(job?.errors.map(({ line, code, detail }) => [line, `${code}: ${detail}`]))
     // The service names no more than some of them, and none where the whole was refused.
@@ -418,6 +427,7 @@ interface Loaded {
   /** Who may read it, in the words of the source. */
   readonly said: SourceAccess
   readonly document: DocumentInput & { readonly access: DocumentAccess }
+  readonly stillHolds?: NonNullable<LoadedItem['stillHolds']>
 }
 
 /** Like `Promise.all`, but waits for the others before it throws: none goes on into a later sync. */

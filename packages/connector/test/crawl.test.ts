@@ -226,6 +226,38 @@ describe('a reading of everything whose process is killed again and again', () =
   })
 })
 
+describe('what was told of who is who', () => {
+  test.each([true, false])(
+    'is asked for once before all of an import is written: it holds: %s',
+    async (holds) => {
+      const access = { viewers: ['user:anne'] }
+      let asked = 0
+      const stillHolds = async () => {
+        asked += 1
+        expect(remit.documents.size).toBe(0)
+        if (!holds) throw new SourceUnavailable('Somebody left a group.')
+      }
+      const changes = Array.from({ length: 100 }, (_, index): ItemChange => {
+        const id = `docs/${index}`
+        const content = { collection: 'docs', title: id, text: 'x' }
+        const load = async () => ({ version: '1', content, access, ...(index % 2 === 0 && { stillHolds }) })
+        return { kind: 'item', id, version: '1', access, content: load }
+      })
+      const source: Source = {
+        async *changes() {
+          yield { changes, cursor: '', isLast: true }
+        },
+        item: async (id) => ({ kind: 'deleted', id }),
+      }
+      const read = syncOnce(source, remit.writer, memoryState())
+      await (holds
+        ? expect(read).resolves.toMatchObject({ imported: 100 })
+        : expect(read).rejects.toThrow('left'))
+      expect([asked, remit.documents.size]).toEqual([1, holds ? 100 : 0])
+    },
+  )
+})
+
 describe('a source that can only list', () => {
   test('lists ten times, not 10,000 times, to try 10,000 items again', async () => {
     const access = { viewers: ['user:anne'] }

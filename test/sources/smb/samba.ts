@@ -6,6 +6,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   utimesSync,
   writeFileSync,
@@ -47,6 +48,8 @@ export interface Samba extends AsyncDisposable {
   sidOf(name: string): string
   /** Unix groups and who is in them: those with a SID of the server's, and `unix`, which has none. */
   setGroups(members: ReadonlyMap<string, readonly string[]>): void
+  /** Local groups of the server, and who is in each, by SID. */
+  setAliases(members: ReadonlyMap<string, readonly string[]>): void
   setDisabled(name: string, isDisabled: boolean): void
   /** Who may connect to the share, such as `S-1-1-0:ALLOWED/0x0/READ`. */
   setShare(entries: readonly string[]): void
@@ -58,6 +61,8 @@ export interface Samba extends AsyncDisposable {
 export interface SambaOptions {
   readonly accounts: readonly string[]
   readonly groups: readonly string[]
+  /** Local groups of its own. There is one of Builtin too: `power`. */
+  readonly aliases?: readonly string[]
   /** Lines for the share `docs`. */
   readonly lines?: readonly string[]
 }
@@ -65,7 +70,12 @@ export interface SambaOptions {
 const firstUid = 70_000
 const peopleGid = 80_000
 
-export async function openSamba({ accounts, groups, lines = [] }: SambaOptions): Promise<Samba> {
+export async function openSamba({
+  accounts,
+  groups,
+  aliases = [],
+  lines = [],
+}: SambaOptions): Promise<Samba> {
   const folder = mkdtempSync(join(tmpdir(), 'remit-samba-'))
   chmodSync(folder, 0o755)
   const at = (name: string) => join(folder, name)
@@ -75,7 +85,8 @@ export async function openSamba({ accounts, groups, lines = [] }: SambaOptions):
   for (const name of ['private', 'state', 'cache', 'lock', 'pid', 'nc']) mkdirSync(at(name))
   const host = someHost()
   const names = ['root', 'reader', ...accounts]
-  const unixGroups = [...groups, 'unix']
+  // Nobody is in those of the local groups.
+  const unixGroups = [...groups, 'unix', ...aliases, 'power']
   writeFileSync(
     at('passwd'),
     [
@@ -90,14 +101,16 @@ export async function openSamba({ accounts, groups, lines = [] }: SambaOptions):
     const text = unixGroups.map(
       (name, index) => `${name}:x:${peopleGid + 1 + index}:${(members.get(name) ?? []).join(',')}`,
     )
+    // At once: a server that reads half of it finds no group of `invalid users`, and refuses everybody.
     writeFileSync(
-      at('group'),
+      at('group.new'),
       ['root:x:0:', 'nogroup:x:65534:', `people:x:${peopleGid}:`, ...text, ''].join('\n'),
     )
     // The wrapper looks at the seconds of its time.
     changes += 1
     const time = Date.now() / 1_000 + changes * 2
-    utimesSync(at('group'), time, time)
+    utimesSync(at('group.new'), time, time)
+    renameSync(at('group.new'), at('group'))
   }
   setGroups(new Map())
   writeFileSync(at('smb.conf'), configOf(folder, host, lines))
@@ -129,6 +142,9 @@ export async function openSamba({ accounts, groups, lines = [] }: SambaOptions):
   run('pdbedit', '-i', `smbpasswd:${at('smbpasswd')}`)
   for (const name of groups)
     run('net', 'groupmap', 'add', `ntgroup=${name}`, `unixgroup=${name}`, 'type=domain')
+  for (const name of aliases)
+    run('net', 'groupmap', 'add', `ntgroup=${name}`, `unixgroup=${name}`, 'type=local')
+  run('net', 'groupmap', 'add', 'sid=S-1-5-32-547', 'ntgroup=power', 'unixgroup=power', 'type=local')
   const domain = /S-1-5-21[-\d]+/.exec(run('net', 'getlocalsid'))?.[0] ?? ''
   const sids = new Map([
     ...[...run('pdbedit', '-L', '-v').matchAll(/Unix username:\s+(\S+)[\s\S]*?User SID:\s+(\S+)/g)].map(
@@ -137,8 +153,20 @@ export async function openSamba({ accounts, groups, lines = [] }: SambaOptions):
     ...[...run('net', 'groupmap', 'list').matchAll(/^(\S+) \((S-[\d-]+)\)/gm)].map(
       ([, name = '', sid = '']): [string, string] => [name, sid],
     ),
-    ['unix', `S-1-22-2-${peopleGid + unixGroups.length}`] as const,
+    ['unix', `S-1-22-2-${peopleGid + 1 + unixGroups.indexOf('unix')}`] as const,
   ])
+  const sidOf = (name: string) => sids.get(name) ?? missing(name)
+  const inAliases = new Map<string, readonly string[]>()
+  function setAliases(members: ReadonlyMap<string, readonly string[]>): void {
+    for (const [name, wanted] of members) {
+      const had = inAliases.get(name) ?? []
+      inAliases.set(name, wanted)
+      for (const sid of wanted.filter((one) => !had.includes(one)))
+        run('net', 'groupmap', 'addmem', sidOf(name), sid)
+      for (const sid of had.filter((one) => !wanted.includes(one)))
+        run('net', 'groupmap', 'delmem', sidOf(name), sid)
+    }
+  }
   const server = spawn('smbd', ['--foreground', '--no-process-group', `--configfile=${at('smb.conf')}`], {
     env,
     stdio: 'ignore',
@@ -162,8 +190,9 @@ export async function openSamba({ accounts, groups, lines = [] }: SambaOptions):
     domain,
     admin: admin.admin,
     run,
-    sidOf: (name) => sids.get(name) ?? missing(name),
+    sidOf,
     setGroups,
+    setAliases,
     setDisabled: (name, isDisabled) => void run('pdbedit', '-u', name, '-c', isDisabled ? '[D]' : '[]'),
     setShare: (entries) => void run('sharesec', 'docs', `--replace=${entries.join(',')}`),
     getAs: (name, paths) => getAs(host, name, paths, folder),
@@ -267,6 +296,7 @@ export interface SourceOptions {
   readonly people: readonly Person[]
   readonly groups?: readonly StatedGroup[]
   readonly validUsers?: readonly string[]
+  readonly invalidUsers?: readonly string[]
   /** Left out: the server is asked. */
   readonly connect?: readonly string[]
   /** Whom Remit signs in as. Default root: Samba 4.17 tells nobody else who may connect to a share. */
@@ -279,11 +309,12 @@ export interface SourceOptions {
 
 /** The share `docs` as a source. */
 export function openSource(samba: Samba, options: SourceOptions) {
-  const { people, groups = [], validUsers, connect, account = 'root', now = Date.now, wrap } = options
+  const { people, groups = [], validUsers, invalidUsers, connect, account = 'root', wrap } = options
+  const now = options.now ?? Date.now
   const session = { account: `FS/${account}`, password: options.password ?? password }
   const share = openShareOf(samba, session)
   return createSmbSource(
-    { prefix: 'smb/', collection: 'closed', groups, ...(validUsers && { validUsers }) },
+    { prefix: 'smb/', collection: 'closed', ...(validUsers && { validUsers }) },
     {
       share: wrap?.(share) ?? share,
       readServer: serverReader(createShell({ ...session, program: 'rpcclient', target: samba.host }), {
@@ -291,6 +322,8 @@ export function openSource(samba: Samba, options: SourceOptions) {
         people,
         groups,
         ...(connect && { connect }),
+        ...(invalidUsers && { invalidUsers }),
+        now,
       }),
       titleOf: async () => undefined,
       now,
@@ -298,11 +331,11 @@ export function openSource(samba: Samba, options: SourceOptions) {
   )
 }
 
-export const openShareOf = (
-  { host }: Samba,
+export function openShareOf(
+  { host }: Pick<Samba, 'host'>,
   session: { readonly account: string; readonly password: string } = { account: 'FS/root', password },
-) =>
-  openShare(
-    createShell({ ...session, program: 'smbclient', target: `//${host}/docs`, begin: 'showacls' }),
-    host,
-  )
+) {
+  const shellOf = (begin: string) =>
+    createShell({ ...session, program: 'smbclient', target: `//${host}/docs`, begin })
+  return openShare({ names: shellOf(''), files: shellOf('showacls'), host })
+}

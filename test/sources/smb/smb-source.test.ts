@@ -1,4 +1,13 @@
-import { existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
   type Change,
@@ -9,6 +18,7 @@ import {
   sourceRules,
 } from '@remit/connector'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { Moved } from '../../../src/sources/kinds/smb/share.ts'
 import { argumentsFor } from '../../../src/sources/kinds/smb/shell.ts'
 import { lookAt } from '../../../src/sources/kinds/smb/walk.ts'
 import { needsSamba, openSamba, openShareOf, openSource, type Samba, type SourceOptions } from './samba.ts'
@@ -19,7 +29,7 @@ const names = ['anne', 'bob', 'carl']
 let samba: Samba
 if (needsSamba.skip !== true) {
   beforeAll(async () => {
-    samba = await openSamba({ accounts: names, groups: ['eng'] })
+    samba = await openSamba({ accounts: names, groups: ['eng'], aliases: ['guests'] })
   }, 120_000)
   afterAll(() => samba[Symbol.asyncDispose]())
   beforeEach(() => {
@@ -46,11 +56,21 @@ async function put(path: string, text: string, dacl = `P(A;;${read};;;WD)`): Pro
 async function readAll(source: ReturnType<typeof openSource>, cursor?: string) {
   const directory = await source.directory()
   const changes: Change[] = []
-  for await (const page of source.changes(cursor)) changes.push(...page.changes)
+  let last = ''
+  for await (const page of source.changes(cursor)) {
+    changes.push(...page.changes)
+    last = page.cursor
+  }
   const problems = Object.fromEntries(
     changes.flatMap((change) => (change.kind === 'broken' ? [[change.name, change.problem]] : [])),
   )
-  return { directory, items: changes.filter((change) => change.kind === 'item'), problems }
+  return {
+    cursor: last,
+    directory,
+    changes,
+    items: changes.filter((change) => change.kind === 'item'),
+    problems,
+  }
 }
 const zonesOf = async (source: ReturnType<typeof openSource>) => (await source.directory()).zones ?? []
 const load = async ({ content }: ItemChange): Promise<LoadedItem> => {
@@ -100,10 +120,13 @@ describe('a share as a source', needsSamba, () => {
     // Of these the server makes other names.
     for (const name of ['new\nline.md', 'quo"; !touch pwned.md'])
       writeFileSync(join(samba.root, name), 'odd', { mode: 0o666 })
+    const unaskable = ['lines\u2028NT_STATUS_OK listing.md', '@GMT-2024.01.01-00.00.00.md']
+    for (const name of unaskable) writeFileSync(join(samba.root, name), 'odd', { mode: 0o666 })
     writeFileSync(join(samba.root, '.hidden.md'), '1')
     writeFileSync(join(samba.root, 'program.bin'), '1')
-    const { items } = await readAll(open())
+    const { items, problems } = await readAll(open())
     expect(items.map(({ name }) => name)).toEqual(expect.arrayContaining(odd))
+    expect(Object.values(problems)).toEqual(unaskable.map(() => 'It has a name that cannot be asked for.'))
     const texts = await Promise.all(items.map(async (item) => textOf(await load(item))))
     expect(texts.sort()).toEqual([...odd, 'odd', 'odd'].sort())
     expect(existsSync('pwned')).toBe(false)
@@ -141,6 +164,64 @@ describe('a share as a source', needsSamba, () => {
     const source = open({ account: 'reader', connect: [samba.sidOf('anne')] })
     expect(textOf(await load(await only(source)))).toBe('1')
     expect(await zonesOf(source)).toMatchObject([{ gates: [['user:anne']] }])
+  })
+})
+
+describe('what Remit’s account may not read', needsSamba, () => {
+  const anyone = `P(A;;${read};;;WD)`
+  const openToAll = { account: 'anne', connect: ['S-1-1-0'] }
+
+  test('is one file, hidden, and keeps nothing of its folder back', { timeout: 60_000 }, async () => {
+    const [a] = [await put('a.md', '1'), await put('b.md', '2')]
+    const source = open(openToAll)
+    const { cursor } = await readAll(source)
+    await rights('a.md', `P(A;;${read};;;${samba.sidOf('bob')})`)
+    await put('c.md', '3')
+    const { changes } = await readAll(source, cursor)
+    expect(changes).toEqual([
+      { kind: 'broken', id: a, name: 'a.md', problem: 'Its permissions cannot be read.' },
+      expect.objectContaining({ kind: 'item', name: 'c.md' }),
+    ])
+    expect(await source.item(a)).toMatchObject({ kind: 'broken', id: a })
+  })
+
+  test('is a folder: all in it is hidden and nothing of it is gone', { timeout: 60_000 }, async () => {
+    for (const folder of ['dir', 'dir/sub', 'other']) await samba.admin.mkdir(folder)
+    const [inside, below] = [await put('dir/a.md', '1'), await put('dir/sub/b.md', '2')]
+    const [beside, root] = [await put('other/c.md', '3'), await put('d.md', '4')]
+    const source = open(openToAll)
+    const { cursor } = await readAll(source)
+    await rights('dir', `P(A;OICI;0x1f01ff;;;${samba.sidOf('bob')})`)
+    for (const path of ['other/c.md', 'd.md']) await samba.admin.rm(path)
+    const { changes } = await readAll(source, cursor)
+    const kinds = changes.map((change) => `${change.kind} ${change.id ?? ('name' in change && change.name)}`)
+    expect(kinds.sort()).toEqual(['broken dir', `deleted ${beside}`, `deleted ${root}`].sort())
+    const [{ covers } = {}] = changes.filter((change) => change.kind === 'broken')
+    expect([inside, below, beside, root].map((id) => covers?.(id))).toEqual([true, true, false, false])
+    expect(await source.item(below)).toMatchObject({ kind: 'broken' })
+    expect(await source.item(beside)).toMatchObject({ kind: 'deleted' })
+    await rights('dir', anyone.replace(read, '0x1200a9'))
+    expect((await readAll(source)).items.map(({ id }) => id).sort()).toEqual([inside, below].sort())
+  })
+})
+
+describe('the content of a file', needsSamba, () => {
+  test('is fetched whole or not at all, and leaves nothing behind', { timeout: 60_000 }, async () => {
+    const [old, fresh] = ['old', 'fresh'].map((name) => mkdtempSync(join(tmpdir(), `remit-smb-${name}-`)))
+    if (old === undefined || fresh === undefined) throw new Error('There are no folders.')
+    writeFileSync(join(old, 'content'), 'secret')
+    utimesSync(old, 1, 1)
+    await put('a.md', '1')
+    await put('b.md', '2')
+    truncateSync(join(samba.root, 'a.md'), 90_000_000)
+    const share = openShareOf(samba)
+    await expect(share.content(['a.md'])).rejects.toThrow('It has more than 50000000 bytes.')
+    expect(String(await share.content(['b.md']))).toBe('2')
+    await expect(share.content(['none.md'])).rejects.toBeInstanceOf(Moved)
+    expect([existsSync(old), existsSync(fresh)]).toEqual([false, true])
+    rmSync(fresh, { recursive: true })
+    const left = readdirSync(tmpdir()).filter((name) => name.startsWith('remit-smb-'))
+    expect(left).toEqual([])
   })
 })
 
@@ -204,6 +285,30 @@ describe('a deny on a share', needsSamba, () => {
     })
   })
 
+  test('for a local group that holds such a group hides the file', { timeout: 60_000 }, async () => {
+    const foreign = 'S-1-5-21-1-2-3-1104'
+    await put('a.md', '1', `P(D;;0x1;;;${samba.sidOf('guests')})(A;;${read};;;WD)`)
+    const unix = samba.sidOf('unix')
+    for (const [members, groups, isHidden] of [
+      [[samba.sidOf('anne')], [], false],
+      [[samba.sidOf('anne'), foreign], [], true],
+      [[unix], [], true],
+      [[unix], [{ sid: unix, members: [] }], false],
+    ] as const) {
+      samba.setAliases(new Map([['guests', members]]))
+      const { items, problems } = await readAll(open({ groups }))
+      expect([items.length === 0, Object.keys(problems)]).toEqual([isHidden, isHidden ? ['a.md'] : []])
+    }
+    samba.setAliases(new Map([['guests', []]]))
+  })
+
+  test('of `invalid users` counts at the door', { timeout: 60_000 }, async () => {
+    await put('a.md', '1')
+    const invalid = (sid: string) => zonesOf(open({ invalidUsers: [sid] }))
+    expect(await invalid(samba.sidOf('bob'))).toMatchObject([{ blocked: ['user:bob'] }])
+    expect(await invalid('S-1-5-21-1-2-3-4')).toMatchObject([{ audience: [] }])
+  })
+
   test('at the door, for such a group, lets nobody in', { timeout: 60_000 }, async () => {
     await put('a.md', '1')
     samba.setShare(['S-1-5-21-1-2-3-4:DENIED/0x0/FULL', 'S-1-1-0:ALLOWED/0x0/FULL'])
@@ -236,7 +341,28 @@ describe('what changes while a share is read', needsSamba, () => {
     const told = await only(source)
     samba.setGroups(new Map([['eng', ['bob']]]))
     await samba.admin.write('a.md', 'secret')
-    await expect(load(told)).rejects.toBeInstanceOf(SourceUnavailable)
+    const { stillHolds } = await load(told)
+    await expect(stillHolds?.()).rejects.toBeInstanceOf(SourceUnavailable)
+  })
+
+  test('is not brought under the readers of what takes its place', { timeout: 60_000 }, async () => {
+    let between: (() => Promise<void>) | undefined
+    const source = open({
+      wrap: (share) => ({
+        ...share,
+        async content(path) {
+          const bytes = await share.content(path)
+          await between?.()
+          between = undefined
+          return bytes
+        },
+      }),
+    })
+    await put('open.md', 'open')
+    await put('a.md', 'secret', `P(A;;${read};;;${samba.sidOf('bob')})`)
+    const told = (await readAll(source)).items.find(({ name }) => name === 'a.md')
+    between = async () => void (await put('a.md', 'public'))
+    await expect(told && load(told)).rejects.toThrow('It changed while it was read.')
   })
 
   test('is not brought past a door that is closed meanwhile', { timeout: 60_000 }, async () => {
@@ -244,7 +370,8 @@ describe('what changes while a share is read', needsSamba, () => {
     await put('a.md', 'public')
     const told = await only(source)
     samba.setShare([`${samba.sidOf('root')}:ALLOWED/0x0/FULL`])
-    await expect(load(told)).rejects.toBeInstanceOf(SourceUnavailable)
+    const { stillHolds } = await load(told)
+    await expect(stillHolds?.()).rejects.toBeInstanceOf(SourceUnavailable)
   })
 
   test('is told by its version where the size and the times are the same', { timeout: 60_000 }, async () => {
@@ -270,34 +397,46 @@ describe('what changes while a share is read', needsSamba, () => {
     const source = open({ now: () => Date.now() + 3_600_000 })
     const settled = await only(source)
     expect((await only(source)).version).toBe(settled.version)
-    expect((await load(settled)).version).toBe(settled.version)
+    const loaded = await load(settled)
+    expect(loaded.version).toBe(settled.version)
+    // Whoever could read it then was told: nobody is asked for again.
+    expect(loaded).not.toHaveProperty('stillHolds')
   })
 })
 
 describe('an account of the server', needsSamba, () => {
-  test('is nobody where it is not there, is disabled, or is named twice', { timeout: 60_000 }, async () => {
+  test('is nobody where it is not there, may not sign in, or is named twice', {
+    timeout: 60_000,
+  }, async () => {
     await put('a.md', '1')
     const missing = `${samba.domain}-9999`
+    const foreign = 'S-1-5-21-1-2-3-1001'
     samba.setDisabled('bob', true)
+    samba.run('pdbedit', '-u', 'anne', '--kickoff-time=1000000000')
     try {
       const { directory, problems } = await readAll(
         open({
           people: [
             { account: missing, subject: 'user:dan' },
+            { account: foreign, subject: 'user:eve' },
             person('bob'),
             person('anne'),
-            { account: samba.sidOf('carl'), subject: 'user:anne' },
+            person('carl'),
+            { account: samba.sidOf('root'), subject: 'user:carl' },
           ],
         }),
       )
       expect(directory.accounts).toEqual([])
       expect(problems).toEqual({
         [`account ${missing}`]: 'The server has no such account.',
-        [`account ${samba.sidOf('bob')}`]: 'The account is disabled.',
-        [`account ${samba.sidOf('anne')}`]: 'It is named twice, or its person is.',
+        [`account ${foreign}`]: 'The server has no accounts of its domain.',
+        [`account ${samba.sidOf('bob')}`]: 'The account is disabled, locked or expired.',
+        [`account ${samba.sidOf('anne')}`]: 'The account is disabled, locked or expired.',
         [`account ${samba.sidOf('carl')}`]: 'It is named twice, or its person is.',
+        [`account ${samba.sidOf('root')}`]: 'It is named twice, or its person is.',
       })
     } finally {
+      samba.run('pdbedit', '-u', 'anne', '--kickoff-time=never')
       samba.setDisabled('bob', false)
     }
   })

@@ -33,6 +33,9 @@ const masks = [
   ...['0x1', '0x120088', '0x100089', '0x20000', '0x120116', '0x20'],
 ]
 const denials = ['0x1', '0x1f01ff', read, '0x8', '0x20000', '0x100000', '0x120116', '0x80000000']
+// Local groups: of the server's own domain, and of Builtin, which is asked later and may hold the others.
+const aliases = ['l0', 'l1']
+const builtin = 'power'
 // OI, CI, NP and ID say where an entry comes from, or goes to: only IO keeps it from counting.
 const flags = ['', '', '', 'ID', 'OICI', 'OICINP', 'IO', 'OICIIO']
 
@@ -40,13 +43,18 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
   const people = Array.from({ length: size.people }, (_, index) => `p${index}`)
   const groups = Array.from({ length: size.groups }, (_, index) => `g${index}`)
   const valid = random.chance(0.4) ? random.sample(people, 0.8) : undefined
-  const lines = valid === undefined ? [] : [`valid users = ${['root', ...valid].join(' ')}`]
-  const samba = await openSamba({ accounts: people, groups, lines })
+  const invalid = random.chance(0.4) ? random.sample([...people, ...groups], 0.3) : []
+  const lines = [
+    ...(valid === undefined ? [] : [`valid users = ${['root', ...valid].join(' ')}`]),
+    `invalid users = ${invalid.map((name) => (groups.includes(name) ? `+${name}` : name)).join(' ')}`,
+  ]
+  const samba = await openSamba({ accounts: people, groups, aliases, lines })
   const { admin, domain, sidOf } = samba
   const settings = people.map((name) => ({ account: sidOf(name), subject: subjectOf(name) }))
   const members = new Map([...groups, 'unix'].map((name) => [name, new Set(random.sample(people, 0.4))]))
   // A Unix group without a SID of the server's: who is in it is not told, and stands in the settings.
   const stated = [{ sid: sidOf('unix'), members: [...(members.get('unix') ?? [])].map(sidOf) }]
+  const inAliases = new Map([...aliases, builtin].map((name) => [name, new Set(random.sample(people, 0.3))]))
   const disabled = new Set<string>()
   const texts = new Map<string, string>()
   const folders = new Set([''])
@@ -56,6 +64,10 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
   const files = () => [...texts.keys()].sort()
   const setGroups = () => samba.setGroups(new Map([...members].map(([name, set]) => [name, [...set]])))
   setGroups()
+  const setAliases = () =>
+    samba.setAliases(new Map([...inAliases].map(([name, set]) => [name, [...set].map(sidOf)])))
+  for (const name of [...groups, ...aliases]) if (random.chance(0.4)) inAliases.get(builtin)?.add(name)
+  setAliases()
 
   const newPath = (folder: string, ending: string): string => {
     named += 1
@@ -74,7 +86,7 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
     random.chance(0.45)
       ? sidOf(random.pick(people))
       : random.chance(0.75)
-        ? sidOf(random.pick(groups))
+        ? sidOf(random.pick([...groups, ...aliases, builtin]))
         : random.pick([
             'WD',
             'WD',
@@ -175,6 +187,17 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
     return `groups ${name} ${[...set]}`
   }
 
+  async function changeAliases(person: string): Promise<string> {
+    const [name, set] = random.pick([...inAliases])
+    const member = random.chance(0.6)
+      ? person
+      : random.pick([...groups, 'unix', ...(name === builtin ? aliases : [])])
+    if (!set.delete(member)) set.add(member)
+    setAliases()
+    await admin.forget()
+    return `alias ${name} ${[...set]}`
+  }
+
   async function changeDisabled(person: string): Promise<string> {
     if (!disabled.delete(person)) disabled.add(person)
     samba.setDisabled(person, disabled.has(person))
@@ -201,6 +224,7 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
     [2, () => replace(random.pick(files()))],
     [1, () => remove(random.pick(files()))],
     [4, () => changeGroups(random.pick(people))],
+    [4, () => changeAliases(random.pick(people))],
     [1, () => changeDisabled(random.pick(people))],
     [1, changeShare],
   ]
@@ -232,6 +256,7 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
       people: settings,
       groups: stated,
       ...(valid !== undefined && { validUsers: valid.map(sidOf) }),
+      invalidUsers: invalid.map(sidOf),
     })
 
   return {

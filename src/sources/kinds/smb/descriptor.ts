@@ -48,16 +48,17 @@ const generics = [
  * @throws where it is not whole: an entry that is passed over may be one that denies.
  */
 export function parseRule(text: string): Rule {
-  const type = /^type: 0x([0-9a-f]+):/m.exec(text)?.[1]
+  // Without `m`, for which characters of names begin lines too.
+  const type = /(?:^|\n)type: 0x([0-9a-f]+):/.exec(text)?.[1]
   if (type === undefined || (Number.parseInt(type, 16) & daclPresent) === 0)
     throw new Error('Its permissions cannot be read.')
-  const owner = /^\tOwner SID:\t(S-[\d-]+)$/m.exec(text)?.[1]
-  const dacl = /^DACL\n\tACL\tNum ACEs:\t(\d+)\trevision:\t\d+\n\t---\n/m.exec(text)
+  const owner = /\n\tOwner SID:\t(S-[\d-]+)(?:\n|$)/.exec(text)?.[1]
+  const dacl = /(?:^|\n)DACL\n\tACL\tNum ACEs:\t(\d+)\trevision:\t\d+\n\t---(?=\n)/.exec(text)
   if (dacl === null) {
-    if (/^DACL/m.test(text)) throw new Error('Its permissions cannot be read.')
+    if (/(?:^|\n)DACL/.test(text)) throw new Error('Its permissions cannot be read.')
     return ruleOf([{ kind: 'allow', sid: everyoneSid, mask: wanted, flags: 0 }], owner)
   }
-  const blocks = text.slice(dacl.index + dacl[0].length).split(/^\tACE\n/m)
+  const blocks = text.slice(dacl.index + dacl[0].length).split('\n\tACE\n')
   const entries = blocks.slice(1).map(parseEntry)
   if (entries.length !== Number(dacl[1])) throw new Error('Its permissions cannot be read whole.')
   return ruleOf(entries, owner)
@@ -68,9 +69,9 @@ interface RawEntry extends Entry {
 }
 
 function parseEntry(block: string): RawEntry {
-  const type = /^\t\ttype: .*\((\d+)\) flags: 0x([0-9a-f]+)/m.exec(block)
-  const mask = /^\t\tPermissions: 0x([0-9a-f]+):/m.exec(block)?.[1]
-  const sid = /^\t\tSID: (S-[\d-]+)$/m.exec(block)?.[1]
+  const type = /^\t\ttype: [^\n(]*\((\d+)\) flags: 0x([0-9a-f]+)/.exec(block)
+  const mask = /\n\t\tPermissions: 0x([0-9a-f]+):/.exec(block)?.[1]
+  const sid = /\n\t\tSID: (S-[\d-]+)(?:\n|$)/.exec(block)?.[1]
   if (type?.[2] === undefined || mask === undefined || sid === undefined)
     throw new Error('Its permissions hold an entry that is not known.')
   const flags = Number.parseInt(type[2], 16)
@@ -132,4 +133,10 @@ export const isWhole = ({ kind, mask }: Entry): boolean => kind === 'allow' && m
 export const ruleFor = (sids: readonly string[]): Rule => ({
   owner: undefined,
   entries: sids.map((sid) => ({ kind: 'allow', sid, mask: wanted })),
+})
+
+/** The same rule, but for whoever holds one of these. */
+export const ruleBut = (rule: Rule, sids: readonly string[]): Rule => ({
+  ...rule,
+  entries: [...sids.map((sid): Entry => ({ kind: 'deny', sid, mask: wanted })), ...rule.entries],
 })

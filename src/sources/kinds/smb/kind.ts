@@ -34,6 +34,10 @@ const settings = z.strictObject({
   connect: z.union([z.literal('ask'), z.array(sid).max(20_000)]),
   /** And is one of these: `valid users` of smb.conf, which the server does not tell. */
   valid_users: z.array(sid).max(20_000).optional(),
+  /** But none of these: `invalid users`. */
+  invalid_users: z.array(sid).max(20_000).default([]),
+  /** What the SIDs of accounts begin with that may sign in, besides the server's own domain. */
+  domains: z.array(sid).max(1_000).default([]),
   /** You state that whatever the ACL of a file lets a person do, the server does. */
   acl_alone_decides: z.literal(true),
   base_url: z
@@ -53,34 +57,29 @@ export const smbKind: SourceKind = defineKind({
   untold: [],
   credential: 'required',
   originOf: ({ server, share }) => `smb://${server}/${share}`,
-  open: (
-    { server, share, account, people, groups, connect, valid_users: validUsers, base_url: baseUrl },
-    { prefix, collections: [collection = ''], secret = '', titleOf },
-  ) => {
-    const session = { account: account.replace('\\', '/'), password: secret }
+  open: (chosen, { prefix, collections: [collection = ''], secret = '', titleOf }) => {
+    const { server, share, people, groups, connect, domains, base_url: baseUrl } = chosen
+    const { valid_users: validUsers, invalid_users: invalidUsers } = chosen
+    const session = { account: chosen.account.replace('\\', '/'), password: secret }
+    const shellOf = (begin: string) =>
+      createShell({ ...session, program: 'smbclient', target: `//${server}/${share}`, begin })
     return createSmbSource(
       {
         prefix,
         collection,
-        groups,
         ...(validUsers !== undefined && { validUsers }),
         ...(baseUrl !== undefined && { baseUrl }),
       },
       {
-        share: openShare(
-          createShell({
-            ...session,
-            program: 'smbclient',
-            target: `//${server}/${share}`,
-            begin: 'showacls',
-          }),
-          server,
-        ),
+        share: openShare({ names: shellOf(''), files: shellOf('showacls'), host: server }),
         readServer: serverReader(createShell({ ...session, program: 'rpcclient', target: server }), {
           share,
           people,
           groups,
+          domains,
+          invalidUsers,
           ...(connect !== 'ask' && { connect }),
+          now: Date.now,
         }),
         titleOf,
         now: Date.now,

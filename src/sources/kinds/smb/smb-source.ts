@@ -12,13 +12,12 @@ import {
 } from '@remit/connector'
 import type { ParseInput } from '../../../ingest/parse/parsed.ts'
 import { printable } from '../../../kernel/printable.ts'
-import { createSerialQueue } from '../../../kernel/serial-queue.ts'
 import { fileType } from '../file-type.ts'
 import { fileBytesMax as bytesMax } from '../opening.ts'
 import { digestOf } from '../saying.ts'
 import type { ReadServer, Server } from './server.ts'
 import { Moved, type Share } from './share.ts'
-import { lookAt, nameOf, readTree, type SeenFile, type Tree } from './walk.ts'
+import { lookAt, nameOf, readTree, type SeenFile, type Tree, type TreeProblem } from './walk.ts'
 import { directoryOf, problemOf, type ZoneOptions, zoneIdOf } from './zones.ts'
 
 /** A share, of which everybody reads what its server lets them read. */
@@ -42,6 +41,10 @@ interface Told {
   readonly server: Server
   readonly zones: ReadonlySet<string>
   readonly files: ReadonlyMap<string, SeenFile>
+  /** Ids of files that were seen, and cannot be said who may read. */
+  readonly closed: ReadonlySet<string>
+  /** Before anything of it was read, ms. */
+  readonly beganAt: number
 }
 
 const attemptsMax = 3
@@ -68,13 +71,16 @@ export function createSmbSource(options: SmbOptions, dependencies: SmbDeps): Req
 class SmbSource {
   readonly #options: SmbOptions
   readonly #deps: SmbDeps
-  readonly #serverNow: () => Promise<Server>
+  readonly #stillHolds: NonNullable<LoadedItem['stillHolds']>
   #last: Told | undefined
 
   constructor(options: SmbOptions, dependencies: SmbDeps) {
     this.#options = options
     this.#deps = dependencies
-    this.#serverNow = createSerialQueue().shared(() => dependencies.readServer())
+    this.#stillHolds = async (signal) => {
+      if (textOf(await dependencies.readServer(signal)) !== textOf(this.#told.server))
+        throw new SourceUnavailable('The accounts of the server changed while its files were read.')
+    }
   }
 
   /**
@@ -83,22 +89,25 @@ class SmbSource {
    */
   async directory(signal?: AbortSignal): Promise<Directory> {
     this.#last = undefined
-    const { share, readServer } = this.#deps
+    const { share, readServer, now } = this.#deps
+    const beganAt = now()
     let server = await readServer(signal)
     for (let attempt = 1; attempt <= attemptsMax; attempt += 1) {
       const serverBefore = server
-      const tree = await readTree(share, signal)
+      const tree = await readTree(share, { signal })
       server = await readServer(signal)
       if (textOf(server) !== textOf(serverBefore)) continue
       const sayable = tree.files
         .map(({ rule }) => rule)
-        .filter((rule) => this.#problemOf(rule, server) === undefined)
+        .filter((rule) => problemOf(rule, server) === undefined)
       const directory = directoryOf(sayable, server, this.#options)
       this.#last = {
         tree,
         server,
         zones: new Set(directory.zones.map(({ id }) => id)),
         files: new Map(tree.files.map((file) => [this.#idOf(file.key), file])),
+        closed: new Set(tree.problems.flatMap(({ key }) => (key === undefined ? [] : this.#idOf(key)))),
+        beganAt,
       }
       return directory
     }
@@ -112,7 +121,9 @@ class SmbSource {
   async item(id: string, signal?: AbortSignal): Promise<Change> {
     const file = this.#told.files.get(id)
     if (file === undefined) {
-      const broken = this.#told.tree.problems.find(({ key }) => key !== undefined && this.#idOf(key) === id)
+      const broken = this.#told.tree.problems
+        .map((problem) => this.#brokenOf(problem))
+        .find((found) => found.id === id || found.covers?.(id) === true)
       return broken === undefined
         ? { kind: 'deleted', id }
         : { kind: 'broken', id, name: broken.name, problem: broken.problem }
@@ -134,19 +145,13 @@ class SmbSource {
 
   async #list(signal?: AbortSignal): Promise<readonly (ItemChange | BrokenItem)[]> {
     const { tree, server } = this.#told
-    const shareProblem = problemOf(server.share, server, this.#options)
+    const shareProblem = problemOf(server.share, server)
     const problems = [
       ...(shareProblem === undefined ? [] : [{ name: 'the share', problem: shareProblem }]),
       ...tree.problems,
       ...server.problems,
     ]
-    const changes: (ItemChange | BrokenItem)[] = problems.map(
-      ({ key, ...problem }: Tree['problems'][number]) => ({
-        kind: 'broken',
-        ...problem,
-        ...(key !== undefined && { id: this.#idOf(key) }),
-      }),
-    )
+    const changes: (ItemChange | BrokenItem)[] = problems.map((problem) => this.#brokenOf(problem))
     for (const file of tree.files) {
       signal?.throwIfAborted()
       changes.push(await this.#itemOf(file, signal))
@@ -160,7 +165,7 @@ class SmbSource {
       const problem =
         file.bytes > bytesMax
           ? `It has more than ${bytesMax} bytes.`
-          : this.#problemOf(file.rule, this.#told.server)
+          : problemOf(file.rule, this.#told.server)
       if (problem !== undefined) throw new Error(problem)
       const digest = this.#isSettled(file)
         ? undefined
@@ -179,16 +184,21 @@ class SmbSource {
     }
   }
 
-  /** The content; then who may read it; then whether what was told of the accounts and the share holds. */
+  /**
+   * The content, and then who may read it. Where the times do not say that it is that content still, the
+   * content again: else one that was taken out could be brought under the readers of what took its place.
+   */
   async #load(file: SeenFile, hasDigest: boolean, signal: AbortSignal | undefined): Promise<LoadedItem> {
     const { collection, baseUrl } = this.#options
     const { share, titleOf } = this.#deps
     const bytes = await share.content(file.path, signal)
     const seen = await lookAt(share, file.path, signal)
     this.#assertSame(file, seen)
-    if (seen.bytes !== bytes.length) throw new Moved('It changed while it was read.')
-    if (textOf(await this.#serverNow()) !== textOf(this.#told.server))
-      throw new SourceUnavailable('The accounts of the server changed while its files were read.')
+    const isSettled = this.#isSettled(seen)
+    const isSame = isSettled
+      ? seen.bytes === bytes.length
+      : bytes.equals(await share.content(file.path, signal))
+    if (!isSame) throw new Moved('It changed while it was read.')
     const name = seen.path.at(-1) ?? ''
     const mimeType = fileType(name) ?? ''
     const writtenAt = Date.parse(seen.written)
@@ -201,7 +211,13 @@ class SmbSource {
       ...(Number.isFinite(writtenAt) && { updated_at: new Date(writtenAt).toISOString() }),
     }
     const version = this.#versionOf(seen, hasDigest ? digestOf(bytes) : undefined)
-    return { version, content, access: this.#accessOf(seen) }
+    return {
+      version,
+      content,
+      access: this.#accessOf(seen),
+      // Whoever left a group since could read what is older.
+      ...(!isSettled && { stillHolds: this.#stillHolds }),
+    }
   }
 
   #assertSame(file: SeenFile, seen: SeenFile): void {
@@ -210,13 +226,20 @@ class SmbSource {
       throw new Moved('Who may read it changed while it was read.')
   }
 
-  #problemOf(rule: SeenFile['rule'], server: Server): string | undefined {
-    return problemOf(rule, server, this.#options)
+  /** Whether it has not changed since before the directory was read. */
+  #isSettled({ changed, written }: SeenFile): boolean {
+    const before = this.#told.beganAt - settlingMs
+    return [changed, written].every((time) => Date.parse(time) < before)
   }
 
-  #isSettled({ changed, written }: SeenFile): boolean {
-    const before = this.#deps.now() - settlingMs
-    return [changed, written].every((time) => Date.parse(time) < before)
+  /** What may be there and was not seen is hidden, not gone. */
+  #brokenOf({ key, beginning, name, problem }: TreeProblem): BrokenItem {
+    const broken = { kind: 'broken', name, problem } as const
+    if (key !== undefined) return { ...broken, id: this.#idOf(key) }
+    if (beginning === undefined) return broken
+    const { files, closed } = this.#told
+    const prefix = this.#idOf(beginning)
+    return { ...broken, covers: (id) => id.startsWith(prefix) && !files.has(id) && !closed.has(id) }
   }
 
   #idOf(key: string): string {
@@ -237,9 +260,9 @@ class SmbSource {
   }
 }
 
-const textOf = ({ domain, accounts, problems, share }: Server): string =>
+const textOf = ({ domain, isMember, accounts, aliases, problems, share }: Server): string =>
   JSON.stringify([
-    domain,
+    [domain, isMember, [...aliases]],
     accounts.map(({ sid, subject, sids }) => [sid, subject, [...sids].sort()]),
     problems,
     share,

@@ -3,11 +3,11 @@ import { printable } from '../../../kernel/printable.ts'
 import { fileType } from '../file-type.ts'
 import { digestOf } from '../saying.ts'
 import type { Rule } from './descriptor.ts'
-import { isName, Moved, type Share, type Times } from './share.ts'
+import { type Entry, isName, Moved, type Share, type Times } from './share.ts'
 
 /** A file to be brought, as it was seen. */
 export interface SeenFile extends Times {
-  /** Another one for whatever else comes to stand under its path. */
+  /** Another one for whatever else comes to stand under its path. Begins with that of its folder. */
   readonly key: string
   readonly path: readonly string[]
   readonly bytes: number
@@ -18,6 +18,8 @@ export interface SeenFile extends Times {
 export interface TreeProblem {
   /** Of a file: its key. */
   readonly key?: string
+  /** Else with what the keys begin of whatever may be there, and was not seen. Left out: nothing may. */
+  readonly beginning?: string
   readonly name: string
   readonly problem: string
 }
@@ -27,81 +29,107 @@ export interface Tree {
   readonly problems: readonly TreeProblem[]
 }
 
-const depthMax = 100
-const filesMax = 1_000_000
+const depthMax = 40
 
 export const nameOf = (path: readonly string[]): string => printable(path.join('/')) || '.'
 
+/** Few characters for each folder above: ids are short. Two folders may have the same. */
+const folderKey = (folder: readonly string[]): string =>
+  folder.map((_, index) => digestOf(folder.slice(0, index + 1).join('/')).slice(0, 3)).join('')
+
 /**
- * Everything that is there. A file that is moved meanwhile may be missing in it.
+ * Everything that is there. What is moved meanwhile is not in it, and is named.
  *
  * @throws SourceUnavailable where the share cannot be read.
  */
-export async function readTree(share: Share, signal?: AbortSignal): Promise<Tree> {
-  const files: SeenFile[] = []
-  const problems: TreeProblem[] = []
-  const folders: (readonly string[])[] = [[]]
-  for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-    signal?.throwIfAborted()
-    const found = await listed(share, folder, problems, signal)
-    for (const { name, isFolder, isReparsePoint } of found) {
-      if (name.startsWith('.') || !(isFolder || fileType(name) !== undefined)) continue
-      const path = [...folder, name]
-      const problem = problemOf(path, isReparsePoint)
-      if (problem !== undefined) problems.push({ name: nameOf(path), problem })
-      else if (isFolder) folders.push(path)
-      else await see(share, path, { files, problems }, signal)
+export async function readTree(
+  share: Share,
+  {
+    signal,
+    countMax = 1_000_000,
+  }: { readonly signal?: AbortSignal | undefined; readonly countMax?: number } = {},
+): Promise<Tree> {
+  const walk = new Walk(share, signal)
+  await walk.run(countMax)
+  return walk
+}
+
+class Walk implements Tree {
+  readonly files: SeenFile[] = []
+  readonly problems: TreeProblem[] = []
+  readonly #share: Share
+  readonly #signal: AbortSignal | undefined
+  readonly #folders: (readonly string[])[] = [[]]
+
+  constructor(share: Share, signal: AbortSignal | undefined) {
+    this.#share = share
+    this.#signal = signal
+  }
+
+  async run(countMax: number): Promise<void> {
+    let count = 0
+    for (let folder = this.#folders.pop(); folder !== undefined; folder = this.#folders.pop()) {
+      for (const entry of await this.#list(folder)) {
+        this.#signal?.throwIfAborted()
+        count += await this.#take(folder, entry)
+        // Folders too: links of the server may lead back.
+        if (count > countMax) throw new SourceUnavailable(`It holds more than ${countMax} files and folders.`)
+      }
     }
-    if (files.length > filesMax) throw new SourceUnavailable(`It holds more than ${filesMax} files.`)
   }
-  return { files, problems }
-}
 
-function problemOf(path: readonly string[], isReparsePoint: boolean): string | undefined {
-  if (!path.every(isName)) return 'It has a name that cannot be asked for.'
-  if (isReparsePoint) return 'It leads elsewhere.'
-  return path.length > depthMax ? `It lies deeper than ${depthMax} folders.` : undefined
-}
+  async #list(folder: readonly string[]): Promise<readonly (Entry | string)[]> {
+    try {
+      return await this.#share.list(folder, this.#signal)
+    } catch (error) {
+      if (error instanceof SourceUnavailable || this.#signal?.aborted === true || !(error instanceof Error))
+        throw error
+      if (folder.length === 0)
+        throw new SourceUnavailable(`The share cannot be listed: ${error.message}`, { cause: error })
+      this.#miss(folder, error.message)
+      return []
+    }
+  }
 
-async function listed(
-  share: Share,
-  folder: readonly string[],
-  problems: TreeProblem[],
-  signal: AbortSignal | undefined,
-) {
-  try {
-    return await share.list(folder, signal)
-  } catch (error) {
-    if (error instanceof SourceUnavailable || folder.length === 0 || signal?.aborted === true)
-      throw unavailable(error)
-    if (!(error instanceof Moved)) problems.push({ name: nameOf(folder), problem: textOf(error) })
-    return []
+  /** How many files and folders it is. */
+  async #take(folder: readonly string[], entry: Entry | string): Promise<number> {
+    if (typeof entry === 'string') {
+      this.#miss(folder, entry)
+      return 0
+    }
+    const { name, isFolder, isReparsePoint } = entry
+    if (name.startsWith('.') || !(isFolder || fileType(name) !== undefined)) return 0
+    const path = [...folder, name]
+    // What cannot be asked for was never there.
+    if (!isName(name))
+      this.problems.push({ name: nameOf(path), problem: 'It has a name that cannot be asked for.' })
+    else if (!isFolder) await this.#see(path, isReparsePoint)
+    else if (isReparsePoint) this.#miss(path, elsewhere)
+    else if (path.length > depthMax) this.#miss(path, `It lies deeper than ${depthMax} folders.`)
+    else this.#folders.push(path)
+    return 1
+  }
+
+  async #see(path: readonly string[], isReparsePoint: boolean): Promise<void> {
+    try {
+      if (isReparsePoint) throw new Error(elsewhere)
+      this.files.push(await lookAt(this.#share, path, this.#signal))
+    } catch (error) {
+      if (error instanceof SourceUnavailable || this.#signal?.aborted === true) throw error
+      if (error instanceof Unsaid)
+        this.problems.push({ key: error.key, name: nameOf(path), problem: error.message })
+      else this.#miss(path.slice(0, -1), textOf(error), path)
+    }
+  }
+
+  /** Nobody knows what of a folder is there: all of it, or one file in it. */
+  #miss(folder: readonly string[], problem: string, file?: readonly string[]): void {
+    const beginning = `${folderKey(folder)}${file === undefined ? '' : '.'}`
+    this.problems.push({ beginning, name: nameOf(file ?? folder), problem })
   }
 }
 
-const unavailable = (error: unknown): unknown =>
-  error instanceof SourceUnavailable || !(error instanceof Error)
-    ? error
-    : new SourceUnavailable(`The share cannot be listed: ${error.message}`, { cause: error })
-
-async function see(
-  share: Share,
-  path: readonly string[],
-  { files, problems }: { readonly files: SeenFile[]; readonly problems: TreeProblem[] },
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  try {
-    files.push(await lookAt(share, path, signal))
-  } catch (error) {
-    if (error instanceof SourceUnavailable || signal?.aborted === true) throw error
-    if (!(error instanceof Moved))
-      problems.push({
-        ...(error instanceof Unsaid && { key: error.key }),
-        name: nameOf(path),
-        problem: textOf(error),
-      })
-  }
-}
+const elsewhere = 'It leads elsewhere.'
 
 /** Who may read a file cannot be said. */
 class Unsaid extends Error {
@@ -118,10 +146,12 @@ class Unsaid extends Error {
  * @throws SourceUnavailable, {@link Moved}; another error is this file's own.
  */
 export async function lookAt(share: Share, path: readonly string[], signal?: AbortSignal): Promise<SeenFile> {
-  const { rule, bytes, isFolder, created, written, changed } = await share.look(path, signal)
-  if (isFolder) throw new Moved('It was replaced while it was read.')
-  const key = digestOf(JSON.stringify([path, created]))
+  const seen = await share.look(path, signal)
+  const { rule, bytes, created, written, changed } = seen
+  if (seen.isFolder) throw new Moved('It was replaced while it was read.')
+  const key = `${folderKey(path.slice(0, -1))}.${digestOf(JSON.stringify([path, created]))}`
   if (typeof rule === 'string') throw new Unsaid(key, rule)
+  if (seen.isReparsePoint) throw new Unsaid(key, elsewhere)
   return { key, path, bytes, rule, created, written, changed }
 }
 

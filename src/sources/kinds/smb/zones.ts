@@ -1,7 +1,7 @@
 import type { Directory, SourceZone } from '@remit/connector'
 import { type Named, type SayableRule, Saying } from '../saying.ts'
 import { isAllowed, isWhole, type Rule, ruleFor, ruleKey } from './descriptor.ts'
-import { everyone, type KnownAccount, type Server } from './server.ts'
+import { everyone, isKnown, type KnownAccount, type Server } from './server.ts'
 
 /** Where the groups and zones of a share are named, and filed. */
 export interface ZoneOptions {
@@ -10,45 +10,27 @@ export interface ZoneOptions {
   readonly collection: string
   /** Who besides may connect to the share: one of these. Left out: whoever its own permissions let. */
   readonly validUsers?: readonly string[]
-  /** Groups whose members are known besides those of the server. */
-  readonly groups: readonly { readonly sid: string }[]
 }
 
 /** The zone that a file is in. Without `zone:`. */
 export const zoneIdOf = (rule: Rule, { prefix }: Pick<ZoneOptions, 'prefix'>): string =>
   `${prefix}zones/${ruleKey(rule)}`
 
-// CREATOR OWNER, CREATOR GROUP, OWNER RIGHTS of nobody, SELF, ANONYMOUS, SYSTEM and the two services.
-const nobody: ReadonlySet<string> = new Set([
-  ...['S-1-3-0', 'S-1-3-1', 'S-1-3-4', 'S-1-5-10'],
-  ...['S-1-5-7', 'S-1-5-18', 'S-1-5-19', 'S-1-5-20'],
-])
-
 /**
  * Why a rule cannot be said: somebody is denied by a group of which nobody knows who is in it, and for one of
  * the accounts that would make a difference.
  */
-export function problemOf(
-  rule: Rule,
-  { domain, accounts }: Server,
-  { groups }: ZoneOptions,
-): string | undefined {
-  const known = new Set([
-    ...nobody,
-    ...everyone,
-    ...groups.map(({ sid }) => sid),
-    ...accounts.map(({ sid }) => sid),
-  ])
-  const isKnown = (sid: string) =>
-    known.has(sid) || sid.startsWith(`${domain}-`) || sid.startsWith('S-1-5-32-')
-  const unknown = rule.entries.filter(({ kind, sid }) => kind === 'deny' && !isKnown(sid))
-  const differs = accounts.some(({ sids }) => {
+export function problemOf(rule: Rule, server: Server): string | undefined {
+  const isUnknown = (sid: string) => !isKnown(sid, server)
+  const unknown = rule.entries.find(({ kind, sid }) => kind === 'deny' && isUnknown(sid))
+  if (unknown === undefined) return undefined
+  const differs = server.accounts.some(({ sids }) => {
     const holds = (sid: string) => sids.has(sid)
     return (
-      isAllowed(rule, { holds }) && !isAllowed(rule, { holds, denies: (sid) => holds(sid) || !isKnown(sid) })
+      isAllowed(rule, { holds }) && !isAllowed(rule, { holds, denies: (sid) => holds(sid) || isUnknown(sid) })
     )
   })
-  return differs ? `It is denied to ${unknown[0]?.sid}, and the server does not say who that is.` : undefined
+  return differs ? `It is denied to ${unknown.sid}, and nobody says who all are in it.` : undefined
 }
 
 /**
@@ -68,7 +50,7 @@ export function directoryOf(
     (rule) => !isForAll(rule),
   )
   // Nobody knows whom the share keeps out: nobody gets in.
-  const isClosed = problemOf(share, server, options) !== undefined
+  const isClosed = problemOf(share, server) !== undefined
   const gates = saying.gates(doors.map((rule) => sayable(rule, people)))
   const zones = new Map<string, SourceZone>()
   for (const rule of rules) {
