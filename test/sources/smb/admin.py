@@ -2,6 +2,7 @@
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from samba import NTSTATUSError, credentials
 from samba.dcerpc import security
@@ -13,6 +14,7 @@ context = param.get_context()
 context.load("/dev/null")
 ALL = security.SECINFO_OWNER | security.SECINFO_GROUP | security.SECINFO_DACL | security.SECINFO_PROTECTED_DACL
 GENERIC_READ = 0x120089
+REFUSED = (0xC0000022, 0xC0000072)  # ACCESS_DENIED, ACCOUNT_DISABLED
 connections = {}
 
 
@@ -23,7 +25,7 @@ def connect(name, share):
         who.set_username(name)
         who.set_password(password)
         who.set_domain("FS")
-        connections[name, share] = libsmb.Conn(host, share, lp=context, creds=who)
+        connections[name, share] = libsmb.Conn(host, share, lp=context, creds=who, multi_threaded=True)
     return connections[name, share]
 
 
@@ -45,19 +47,27 @@ def set_rights(path, sddl):
         admin().close(handle)
 
 
-def reads(name, share, path):
-    """What smbclient's `get` asks for, and the content."""
+def unless_refused(work, *arguments):
     try:
-        connection = connect(name, share)
-        handle = connection.create(path, DesiredAccess=GENERIC_READ, ShareAccess=7)
-        try:
-            return connection.read(handle, 0, 1000).decode()
-        finally:
-            connection.close(handle)
+        return work(*arguments)
     except NTSTATUSError as error:
-        if error.args[0] & 0xFFFFFFFF in (0xC0000022, 0xC0000072):  # ACCESS_DENIED, ACCOUNT_DISABLED
+        if error.args[0] & 0xFFFFFFFF in REFUSED:
             return None
         raise
+
+
+def read(connection, path):
+    """What smbclient's `get` asks for, and the content."""
+    handle = connection.create(path.replace("/", "\\"), DesiredAccess=GENERIC_READ, ShareAccess=7)
+    try:
+        return connection.read(handle, 0, 1000).decode()
+    finally:
+        connection.close(handle)
+
+
+def reads(name, share, paths):
+    connection = unless_refused(connect, name, share)
+    return [connection and unless_refused(read, connection, each) for each in paths]
 
 
 def run(question):
@@ -75,10 +85,12 @@ def run(question):
     elif op == "rights":
         set_rights(path, question["sddl"])
     elif op == "reads":
-        paths = [each.replace("/", "\\") for each in question["paths"]]
-        return [[reads(name, question["share"], each) for each in paths] for name in question["names"]]
+        share, paths = question["share"], question["paths"]
+        with ThreadPoolExecutor(len(paths) or 1) as people:
+            return list(people.map(lambda name: reads(name, share, paths[name]), paths))
     elif op == "forget":
-        connections.clear()
+        for name in question["names"]:
+            connections.pop((name, question["share"]), None)
     else:
         raise ValueError(op)
     return None

@@ -18,29 +18,41 @@ export interface Admin {
   rmdir(path: string): Promise<void>
   /** Owner, group and DACL in SDDL; `D:NONE`: no DACL at all. */
   rights(path: string, sddl: string): Promise<void>
-  /** The content of each path as each account gets it; null: it is refused. */
-  reads(share: string, names: readonly string[], paths: readonly string[]): Promise<(string | null)[][]>
-  /** Begins every session anew: a token is made at its begin. */
-  forget(): Promise<void>
+  /** The content of each account's paths as that account gets it, all at once; null: it is refused. */
+  reads(share: string, paths: ReadonlyMap<string, readonly string[]>): Promise<(string | null)[][]>
+  /** Begins the sessions of accounts anew: a token is made at a session's begin. */
+  forget(share: string, names: readonly string[]): Promise<void>
 }
 
 const answer = z.union([z.object({ ok: z.unknown() }), z.object({ error: z.string() })])
 const read = z.array(z.array(z.string().nullable()))
 
-/** In Python: no other client of Samba leaves entries in the order in which they are given. */
-export function openAdmin(host: string, domain: string) {
-  const script = fileURLToPath(new URL('admin.py', import.meta.url))
-  const child = spawn(python, [script, host, password, domain], { stdio: ['pipe', 'pipe', 'inherit'] })
+/** A script of this folder, which answers questions one after the other. */
+export function openScript(name: string, args: readonly string[], env = process.env) {
+  const script = fileURLToPath(new URL(name, import.meta.url))
+  const child = spawn(python, [script, ...args], { env, stdio: ['pipe', 'pipe', 'inherit'] })
   const exited = new Promise((resolve) => child.once('exit', resolve))
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   async function ask(question: object): Promise<unknown> {
     child.stdin.write(`${JSON.stringify(question)}\n`)
     const line = await lines.next()
-    if (line.done === true) throw new Error('The administrator is gone.')
+    if (line.done === true) throw new Error(`${name} is gone.`)
     const parsed = answer.parse(JSON.parse(line.value))
     if ('error' in parsed) throw new Error(`${JSON.stringify(question)}: ${parsed.error}`)
     return parsed.ok
   }
+  return {
+    ask,
+    async close() {
+      child.stdin.end()
+      await exited
+    },
+  }
+}
+
+/** In Python: no other client of Samba leaves entries in the order in which they are given. */
+export function openAdmin(host: string, domain: string) {
+  const { ask, close } = openScript('admin.py', [host, password, domain])
   const admin: Admin = {
     write: async (path, text) => void (await ask({ op: 'write', path, text })),
     mkdir: async (path) => void (await ask({ op: 'mkdir', path })),
@@ -48,14 +60,9 @@ export function openAdmin(host: string, domain: string) {
     rm: async (path) => void (await ask({ op: 'rm', path })),
     rmdir: async (path) => void (await ask({ op: 'rmdir', path })),
     rights: async (path, sddl) => void (await ask({ op: 'rights', path, sddl })),
-    reads: async (share, names, paths) => read.parse(await ask({ op: 'reads', share, names, paths })),
-    forget: async () => void (await ask({ op: 'forget' })),
+    reads: async (share, paths) =>
+      read.parse(await ask({ op: 'reads', share, paths: Object.fromEntries(paths) })),
+    forget: async (share, names) => void (await ask({ op: 'forget', share, names })),
   }
-  return {
-    admin,
-    async close() {
-      child.stdin.end()
-      await exited
-    },
-  }
+  return { admin, close }
 }

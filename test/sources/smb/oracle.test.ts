@@ -10,11 +10,7 @@ import { openShareWorld } from './tree.ts'
 const steps = 20
 /** By hand more: `SMB_WORLDS=15` is 300 steps. */
 const worlds = Number(process.env['SMB_WORLDS'] || 1)
-const sizeOf = (random: Random) => ({
-  people: 4 + random.below(2),
-  groups: 2 + random.below(2),
-  files: 10 + random.below(6),
-})
+const sizeOf = (random: Random) => ({ people: 3 + random.below(2), groups: 2, files: 4 + random.below(3) })
 
 const needed = [needsSamba, needsPostgres, needsOpenfga].find(({ skip }) => skip) ?? {}
 
@@ -34,12 +30,12 @@ describe('a share under a random driver', needed, () => {
           isChanged = true
           return share.change(random)
         },
-        // At every fourth comparison each person asks by a smbclient of their own.
+        // At a comparison each person asks for everything: at every eighth by a smbclient of their own.
         readers() {
+          const ask = isChanged ? 'changed' : compared % 8 === 0 ? 'smbclient' : 'all'
           compared += isChanged ? 0 : 1
-          const isByClient = !isChanged && compared % 4 === 1
           isChanged = false
-          return share.readers(isByClient)
+          return share.readers(ask)
         },
       }
       const driver = openDriver({ world, remit, random, prefix: 'smb/', open: () => share.open() })

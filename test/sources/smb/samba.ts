@@ -15,12 +15,13 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
 import { type Person, type StatedGroup, serverReader } from '../../../src/sources/kinds/smb/server.ts'
 import { openShare, type Share } from '../../../src/sources/kinds/smb/share.ts'
-import { createShell } from '../../../src/sources/kinds/smb/shell.ts'
+import { createShell, type Shell, type ShellOptions } from '../../../src/sources/kinds/smb/shell.ts'
 import { createSmbSource } from '../../../src/sources/kinds/smb/smb-source.ts'
 import { needs } from '../../support/native.ts'
-import { type Admin, openAdmin, password, python } from './admin.ts'
+import { type Admin, openAdmin, openScript, password, python } from './admin.ts'
 
 const wrapper = 'libnss_wrapper.so'
 
@@ -49,8 +50,8 @@ export interface Samba extends AsyncDisposable {
   /** Unix groups and who is in them: those with a SID of the server's, and `unix`, which has none. */
   setGroups(members: ReadonlyMap<string, readonly string[]>): void
   /** Local groups of the server, and who is in each, by SID. */
-  setAliases(members: ReadonlyMap<string, readonly string[]>): void
-  setDisabled(name: string, isDisabled: boolean): void
+  setAliases(members: ReadonlyMap<string, readonly string[]>): Promise<void>
+  setDisabled(name: string, isDisabled: boolean): Promise<void>
   /** Who may connect to the share, such as `S-1-1-0:ALLOWED/0x0/READ`. */
   setShare(entries: readonly string[]): void
   /** What smbclient gets as an account: the text of each path, or undefined. */
@@ -66,6 +67,11 @@ export interface SambaOptions {
   /** Lines for the share `docs`. */
   readonly lines?: readonly string[]
 }
+
+const opened = z.object({
+  domain: z.string(),
+  sids: z.record(z.string(), z.string()).transform((sids) => new Map(Object.entries(sids))),
+})
 
 const firstUid = 70_000
 const peopleGid = 80_000
@@ -126,47 +132,32 @@ export async function openSamba({
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'pipe'],
     })
-  const hash = execFileSync(python, [
-    '-c',
-    `from samba import credentials as c; a = c.Credentials(); a.set_password("${password}"); print(bytes(a.get_nt_hash()).hex().upper())`,
-  ])
-    .toString()
-    .trim()
-  const uidOf = (name: string) => (name === 'root' ? 0 : firstUid + names.indexOf(name) - 1)
-  writeFileSync(
-    at('smbpasswd'),
-    names
-      .map((name) => `${name}:${uidOf(name)}:${'X'.repeat(32)}:${hash}:[U          ]:LCT-6A000000:\n`)
-      .join(''),
+  const passdb = openScript('accounts.py', [at('smb.conf'), at('private'), password], env)
+  const gidOf = (name: string) => peopleGid + 1 + unixGroups.indexOf(name)
+  const { domain, sids } = opened.parse(
+    await passdb.ask({
+      op: 'open',
+      accounts: names,
+      groups: [
+        ...groups.map((name) => ({ name, gid: gidOf(name), kind: 'group' })),
+        ...aliases.map((name) => ({ name, gid: gidOf(name), kind: 'alias' })),
+        { name: 'power', gid: gidOf('power'), kind: 'alias', sid: 'S-1-5-32-547' },
+      ],
+    }),
   )
-  run('pdbedit', '-i', `smbpasswd:${at('smbpasswd')}`)
-  for (const name of groups)
-    run('net', 'groupmap', 'add', `ntgroup=${name}`, `unixgroup=${name}`, 'type=domain')
-  for (const name of aliases)
-    run('net', 'groupmap', 'add', `ntgroup=${name}`, `unixgroup=${name}`, 'type=local')
-  run('net', 'groupmap', 'add', 'sid=S-1-5-32-547', 'ntgroup=power', 'unixgroup=power', 'type=local')
-  const domain = /S-1-5-21[-\d]+/.exec(run('net', 'getlocalsid'))?.[0] ?? ''
-  const sids = new Map([
-    ...[...run('pdbedit', '-L', '-v').matchAll(/Unix username:\s+(\S+)[\s\S]*?User SID:\s+(\S+)/g)].map(
-      ([, name = '', sid = '']): [string, string] => [name, sid],
-    ),
-    ...[...run('net', 'groupmap', 'list').matchAll(/^(\S+) \((S-[\d-]+)\)/gm)].map(
-      ([, name = '', sid = '']): [string, string] => [name, sid],
-    ),
-    ['unix', `S-1-22-2-${peopleGid + 1 + unixGroups.indexOf('unix')}`] as const,
-  ])
+  sids.set('unix', `S-1-22-2-${gidOf('unix')}`)
   const sidOf = (name: string) => sids.get(name) ?? missing(name)
   const inAliases = new Map<string, readonly string[]>()
-  function setAliases(members: ReadonlyMap<string, readonly string[]>): void {
+  async function setAliases(members: ReadonlyMap<string, readonly string[]>): Promise<void> {
     for (const [name, wanted] of members) {
       const had = inAliases.get(name) ?? []
       inAliases.set(name, wanted)
-      for (const sid of wanted.filter((one) => !had.includes(one)))
-        run('net', 'groupmap', 'addmem', sidOf(name), sid)
-      for (const sid of had.filter((one) => !wanted.includes(one)))
-        run('net', 'groupmap', 'delmem', sidOf(name), sid)
+      for (const sid of new Set([...wanted, ...had]))
+        if (had.includes(sid) !== wanted.includes(sid))
+          await passdb.ask({ op: 'member', alias: sidOf(name), sid, isIn: wanted.includes(sid) })
     }
   }
+  let shareEntries = ''
   const server = spawn('smbd', ['--foreground', '--no-process-group', `--configfile=${at('smb.conf')}`], {
     env,
     stdio: 'ignore',
@@ -174,7 +165,7 @@ export async function openSamba({
   })
   const admin = openAdmin(host, domain)
   const close = async (): Promise<void> => {
-    await admin.close()
+    await Promise.all([admin.close(), passdb.close()])
     await end(server, at('pid'))
     await rm(folder, { recursive: true, force: true })
   }
@@ -193,8 +184,12 @@ export async function openSamba({
     sidOf,
     setGroups,
     setAliases,
-    setDisabled: (name, isDisabled) => void run('pdbedit', '-u', name, '-c', isDisabled ? '[D]' : '[]'),
-    setShare: (entries) => void run('sharesec', 'docs', `--replace=${entries.join(',')}`),
+    setDisabled: async (name, isDisabled) => void (await passdb.ask({ op: 'disable', name, isDisabled })),
+    setShare(entries) {
+      if (entries.join(',') === shareEntries) return
+      shareEntries = entries.join(',')
+      run('sharesec', 'docs', `--replace=${shareEntries}`)
+    },
     getAs: (name, paths) => getAs(host, name, paths, folder),
     [Symbol.asyncDispose]: close,
   }
@@ -317,7 +312,7 @@ export function openSource(samba: Samba, options: SourceOptions) {
     { prefix: 'smb/', collection: 'closed', ...(validUsers && { validUsers }) },
     {
       share: wrap?.(share) ?? share,
-      readServer: serverReader(createShell({ ...session, program: 'rpcclient', target: samba.host }), {
+      readServer: serverReader(shellOf({ ...session, program: 'rpcclient', target: samba.host }), {
         share: 'docs',
         people,
         groups,
@@ -335,7 +330,16 @@ export function openShareOf(
   { host }: Pick<Samba, 'host'>,
   session: { readonly account: string; readonly password: string } = { account: 'FS/root', password },
 ) {
-  const shellOf = (begin: string) =>
-    createShell({ ...session, program: 'smbclient', target: `//${host}/docs`, begin })
-  return openShare({ names: shellOf(''), files: shellOf('showacls'), host })
+  const client = { ...session, program: 'smbclient', target: `//${host}/docs` }
+  return openShare({ names: shellOf(client), files: shellOf({ ...client, begin: 'showacls' }), host })
+}
+
+const shells = new Map<string, Shell>()
+
+/** The sources of a file of tests ask in the same sessions: to begin one costs more than to ask. */
+function shellOf(options: ShellOptions): Shell {
+  const key = JSON.stringify(options)
+  const shell = shells.get(key) ?? createShell(options)
+  shells.set(key, shell)
+  return shell
 }

@@ -10,7 +10,7 @@ import { needs } from '../../support/native.ts'
 const program = `#!/bin/sh
 while IFS= read -r line; do
   case "$line" in
-    slow) for i in 1 2 3 4 5 6 7; do echo "row $i"; sleep 0.5; done ;;
+    slow) for i in 1 2 3 4 5 6 7; do echo "row $i"; sleep 0.4; done ;;
     silent) exec sleep 30 ;;
     late) echo 'NT_STATUS_IO_TIMEOUT listing x' ;;
     named) echo '  NT_STATUS_IO_TIMEOUT listing x' ;;
@@ -41,7 +41,8 @@ const open = (begin?: string) =>
     ...(begin !== undefined && { begin }),
   })
 
-describe(
+// Side by side: most of the time each waits.
+describe.concurrent(
   'a program of Samba’s',
   needs(process.platform === 'linux', 'Linux, with coreutils and util-linux'),
   () => {

@@ -27,9 +27,11 @@ const read = '0x120089'
 const names = ['anne', 'bob', 'carl']
 
 let samba: Samba
+let looking: ReturnType<typeof openShareOf>
 if (needsSamba.skip !== true) {
   beforeAll(async () => {
     samba = await openSamba({ accounts: names, groups: ['eng'], aliases: ['guests'] })
+    looking = openShareOf(samba)
   }, 120_000)
   afterAll(() => samba[Symbol.asyncDispose]())
   beforeEach(() => {
@@ -44,7 +46,7 @@ const open = (options: Partial<SourceOptions> = {}) =>
   openSource(samba, { people: ['anne', 'bob'].map(person), ...options })
 const rights = (path: string, dacl: string, owner = 'carl') =>
   samba.admin.rights(path, `O:${samba.sidOf(owner)}G:${samba.domain}-513D:${dacl}`)
-const idOf = async (path: string) => `smb/${(await lookAt(openShareOf(samba), path.split('/'))).key}`
+const idOf = async (path: string) => `smb/${(await lookAt(looking, path.split('/'))).key}`
 
 async function put(path: string, text: string, dacl = `P(A;;${read};;;WD)`): Promise<string> {
   await samba.admin.write(path, text)
@@ -295,11 +297,11 @@ describe('a deny on a share', needsSamba, () => {
       [[unix], [], true],
       [[unix], [{ sid: unix, members: [] }], false],
     ] as const) {
-      samba.setAliases(new Map([['guests', members]]))
+      await samba.setAliases(new Map([['guests', members]]))
       const { items, problems } = await readAll(open({ groups }))
       expect([items.length === 0, Object.keys(problems)]).toEqual([isHidden, isHidden ? ['a.md'] : []])
     }
-    samba.setAliases(new Map([['guests', []]]))
+    await samba.setAliases(new Map([['guests', []]]))
   })
 
   test('of `invalid users` counts at the door', { timeout: 60_000 }, async () => {
@@ -411,7 +413,7 @@ describe('an account of the server', needsSamba, () => {
     await put('a.md', '1')
     const missing = `${samba.domain}-9999`
     const foreign = 'S-1-5-21-1-2-3-1001'
-    samba.setDisabled('bob', true)
+    await samba.setDisabled('bob', true)
     samba.run('pdbedit', '-u', 'anne', '--kickoff-time=1000000000')
     try {
       const { directory, problems } = await readAll(
@@ -437,7 +439,7 @@ describe('an account of the server', needsSamba, () => {
       })
     } finally {
       samba.run('pdbedit', '-u', 'anne', '--kickoff-time=never')
-      samba.setDisabled('bob', false)
+      await samba.setDisabled('bob', false)
     }
   })
 })

@@ -14,8 +14,11 @@ export interface ShareWorld extends AsyncDisposable {
   open(): ReturnType<typeof createSmbSource>
   /** Does something that somebody at the server could do. What it did, in words. */
   change(random: Random): Promise<string>
-  /** The text → who of the people may read it now. `asClient`: each by a smbclient of their own. */
-  readers(asClient?: boolean): Promise<ReadonlyMap<string, ReadonlySet<string>>>
+  /**
+   * The text → who of the people may read it now, asked for all of them, by the client of an administrator or
+   * by a smbclient of each; or only for what a change since the last time was about.
+   */
+  readers(ask?: 'all' | 'smbclient' | 'changed'): Promise<ReadonlyMap<string, ReadonlySet<string>>>
 }
 
 export interface ShareSize {
@@ -58,6 +61,8 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
   const disabled = new Set<string>()
   const texts = new Map<string, string>()
   const folders = new Set([''])
+  const answers = new Map(people.map((name) => [name, new Map<string, string | undefined>()]))
+  const changed = { people: new Set(people), paths: new Set<string>() }
   let written = 0
   let named = 0
 
@@ -67,7 +72,7 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
   const setAliases = () =>
     samba.setAliases(new Map([...inAliases].map(([name, set]) => [name, [...set].map(sidOf)])))
   for (const name of [...groups, ...aliases]) if (random.chance(0.4)) inAliases.get(builtin)?.add(name)
-  setAliases()
+  await setAliases()
 
   const newPath = (folder: string, ending: string): string => {
     named += 1
@@ -79,6 +84,7 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
     const text = `text-${written}`
     await admin.write(path, text)
     texts.set(path, text)
+    changed.paths.add(path)
     return `write ${path} ${text}`
   }
 
@@ -107,13 +113,23 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
     return `(${type};${random.pick(flags)};${random.pick(type === 'D' ? denials : masks)};;;${someSid()})`
   }
 
+  async function rights(path: string, sddl: string): Promise<void> {
+    await admin.rights(path, sddl)
+    changed.paths.add(path)
+  }
+
+  async function signInAnew(...names: readonly string[]): Promise<void> {
+    await admin.forget('docs', names)
+    for (const name of names) changed.people.add(name)
+  }
+
   async function allow(path: string): Promise<string> {
     const entries = Array.from({ length: random.below(5) }, entry)
     // As Windows writes them, and as nobody should.
     if (random.chance(0.4)) entries.sort((a, b) => Number(b.startsWith('(D')) - Number(a.startsWith('(D')))
     const owner = random.chance(0.7) ? sidOf(random.pick(people)) : sidOf(random.pick(groups))
     const dacl = random.chance(0.04) ? 'NONE' : `${random.chance(0.5) ? 'P' : ''}${entries.join('')}`
-    await admin.rights(path, `O:${owner}G:${domain}-513D:${dacl}`)
+    await rights(path, `O:${owner}G:${domain}-513D:${dacl}`)
     return `rights ${path} ${owner} ${dacl}`
   }
 
@@ -125,7 +141,7 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
     const below = files().filter((path) => path.startsWith(folder === '' ? '' : `${folder}/`))
     for (const path of below) {
       const own = random.chance(0.5) ? [entry()] : []
-      await admin.rights(
+      await rights(
         path,
         `O:${sidOf(random.pick(people))}G:${domain}-513D:AI${[...own, ...inherited].join('')}`,
       )
@@ -158,6 +174,7 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
     for (const [path, text] of [...texts]) {
       texts.delete(path)
       texts.set(moved(path), text)
+      if (moved(path) !== path) changed.paths.add(moved(path))
     }
     for (const path of [...folders]) {
       folders.delete(path)
@@ -183,7 +200,7 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
     const [name, set] = random.pick([...members].filter(([group]) => group !== 'unix'))
     if (!set.delete(person)) set.add(person)
     setGroups()
-    await admin.forget()
+    await signInAnew(person)
     return `groups ${name} ${[...set]}`
   }
 
@@ -193,23 +210,25 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
       ? person
       : random.pick([...groups, 'unix', ...(name === builtin ? aliases : [])])
     if (!set.delete(member)) set.add(member)
-    setAliases()
-    await admin.forget()
+    await setAliases()
+    await signInAnew(...(people.includes(member) ? [member] : people))
     return `alias ${name} ${[...set]}`
   }
 
   async function changeDisabled(person: string): Promise<string> {
     if (!disabled.delete(person)) disabled.add(person)
-    samba.setDisabled(person, disabled.has(person))
-    await admin.forget()
+    await samba.setDisabled(person, disabled.has(person))
+    await signInAnew(person)
     return `${disabled.has(person) ? 'disable' : 'enable'} ${person}`
   }
 
   async function changeShare(): Promise<string> {
     const sids = random.chance(0.4) ? ['S-1-1-0'] : random.sample([...people, ...groups], 0.5).map(sidOf)
-    const entries = sids.map((sid) => `${sid}:${random.chance(0.8) ? 'ALLOWED' : 'DENIED'}/0x0/READ`)
+    // Denied to Everyone it is denied to Remit, who then reads nothing at all.
+    const isDenied = (sid: string) => random.chance(0.2) && sid !== 'S-1-1-0'
+    const entries = sids.map((sid) => `${sid}:${isDenied(sid) ? 'DENIED' : 'ALLOWED'}/0x0/READ`)
     samba.setShare([`${sidOf('root')}:ALLOWED/0x0/FULL`, ...entries])
-    await admin.forget()
+    await signInAnew(...people)
     return `share ${entries}`
   }
 
@@ -247,7 +266,7 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
     ]) {
       const path = newPath('', '.md')
       await put(path)
-      await admin.rights(path, base + dacl)
+      await rights(path, base + dacl)
     }
   }
 
@@ -275,18 +294,29 @@ export async function openShareWorld(size: ShareSize, random: Random): Promise<S
       }
       return 'nothing'
     },
-    async readers(asClient = false) {
+    async readers(ask = 'all') {
       const paths = files()
-      const answers = asClient
-        ? people.map((name) => samba.getAs(name, paths))
-        : await admin.reads('docs', people, paths)
+      const asked = new Map(
+        people.map((name) => [
+          name,
+          paths.filter((path) => ask !== 'changed' || changed.people.has(name) || changed.paths.has(path)),
+        ]),
+      )
+      const got =
+        ask === 'smbclient'
+          ? people.map((name) => samba.getAs(name, paths))
+          : await admin.reads('docs', asked)
+      for (const [place, [name, asking]] of [...asked].entries())
+        for (const [index, path] of asking.entries())
+          answers.get(name)?.set(path, got[place]?.[index] ?? undefined)
+      for (const list of Object.values(changed)) list.clear()
       const found = new Map<string, Set<string>>(paths.map((path) => [texts.get(path) ?? '', new Set()]))
-      for (const [place, name] of people.entries())
-        for (const [index, path] of paths.entries()) {
-          const got = answers[place]?.[index] ?? undefined
-          if (got === undefined) continue
-          if (got !== texts.get(path)) throw new Error(`${path} holds ${got}.`)
-          found.get(got)?.add(name)
+      for (const [name, readable] of answers)
+        for (const path of paths) {
+          const text = readable.get(path)
+          if (text === undefined) continue
+          if (text !== texts.get(path)) throw new Error(`${path} holds ${text}.`)
+          found.get(text)?.add(name)
         }
       return found
     },
