@@ -298,6 +298,8 @@ export interface SourceOptions {
   readonly account?: string
   readonly password?: string
   readonly now?: () => number
+  /** Until folders have stood for a second. Default: not at all. */
+  readonly wait?: (ms: number) => Promise<void>
   /** Stands before the share. */
   readonly wrap?: (share: Share) => Share
 }
@@ -322,6 +324,8 @@ export function openSource(samba: Samba, options: SourceOptions) {
       }),
       titleOf: async () => undefined,
       now,
+      elapsed: () => performance.now(),
+      wait: options.wait ?? (async () => undefined),
     },
   )
 }

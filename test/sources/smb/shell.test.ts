@@ -29,7 +29,7 @@ beforeAll(() => {
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
-const open = (begin?: string) =>
+const open = (begin?: string, probe?: string) =>
   createShell({
     ...{
       program: join(folder, 'program'),
@@ -39,6 +39,7 @@ const open = (begin?: string) =>
       silenceMs: 2_500,
     },
     ...(begin !== undefined && { begin }),
+    ...(probe !== undefined && { probe }),
   })
 
 // Side by side: most of the time each waits.
@@ -69,6 +70,16 @@ describe.concurrent(
         await expect(other.ask('late')).rejects.toBeInstanceOf(SessionEnded)
         await other.ask('named')
       }
+    })
+
+    test('that answers anything else is not away, however many questions in turn have no answer', async () => {
+      const shell = open('', 'anything')
+      for (let time = 1; time < 8; time += 1)
+        await expect(shell.ask('late')).rejects.toBeInstanceOf(SessionEnded)
+      const away = open('', 'late')
+      for (let time = 1; time < 5; time += 1)
+        await expect(away.ask('late')).rejects.toBeInstanceOf(SessionEnded)
+      await expect(away.ask('late')).rejects.toBeInstanceOf(SourceUnavailable)
     })
 
     test('that is not let in is away, and says why', async () => {

@@ -9,6 +9,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type Change,
   type ItemChange,
@@ -365,6 +366,49 @@ describe('what changes while a share is read', needsSamba, () => {
     const told = (await readAll(source)).items.find(({ name }) => name === 'a.md')
     between = async () => void (await put('a.md', 'public'))
     await expect(told && load(told)).rejects.toThrow('It changed while it was read.')
+  })
+
+  test('is not brought under the readers of another folder, which takes its place for a moment', {
+    timeout: 60_000,
+  }, async () => {
+    for (const folder of ['closed', 'open']) await samba.admin.mkdir(folder)
+    await put('closed/a.md', 'secret', `P(A;;${read};;;${samba.sidOf('bob')})`)
+    await put('open/a.md', 'public')
+    const { rename } = samba.admin
+    const swap = async () => {
+      await rename('open', 'other')
+      await rename('closed', 'open')
+    }
+    const back = async () => {
+      await rename('open', 'closed')
+      await rename('other', 'open')
+    }
+    const options = { now: () => Date.now() + 3_600_000, wait: (ms: number) => sleep(ms) }
+    const swapping = open({
+      ...options,
+      wrap: (share) => ({
+        ...share,
+        async content(path) {
+          await swap()
+          return share.content(path).finally(back)
+        },
+      }),
+    })
+    const told = (await readAll(swapping)).items.find(({ name }) => name === 'open/a.md')
+    await expect(told && load(told)).rejects.toThrow('A folder above it changed')
+    const waiting = open({ ...options, wait: (ms) => sleep(ms).then(swap) })
+    const again = (await readAll(waiting)).items.find(({ name }) => name === 'open/a.md')
+    await expect(again && load(again)).rejects.toThrow('A folder above it changed')
+    await back()
+    expect(textOf(await load(await only(open(options))))).toMatch(/secret|public/)
+  })
+
+  test('is not brought where it is cut', { timeout: 60_000 }, async () => {
+    await put('a.md', 'half')
+    const cut = open({
+      wrap: (share) => ({ ...share, content: async (path) => (await share.content(path)).subarray(0, 2) }),
+    })
+    await expect(load(await only(cut))).rejects.toThrow('It changed while it was read.')
   })
 
   test('is not brought past a door that is closed meanwhile', { timeout: 60_000 }, async () => {

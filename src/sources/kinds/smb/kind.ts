@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { defineKind, type SourceKind } from '../../kind.ts'
 import { peopleOf, subject } from '../settings.ts'
@@ -62,7 +63,10 @@ export const smbKind: SourceKind = defineKind({
     const { valid_users: validUsers, invalid_users: invalidUsers } = chosen
     const session = { account: chosen.account.replace('\\', '/'), password: secret }
     const shellOf = (begin: string) =>
-      createShell({ ...session, program: 'smbclient', target: `//${server}/${share}`, begin })
+      createShell({
+        ...{ ...session, program: 'smbclient', target: `//${server}/${share}` },
+        ...{ begin, probe: 'allinfo "\\"' },
+      })
     return createSmbSource(
       {
         prefix,
@@ -72,17 +76,22 @@ export const smbKind: SourceKind = defineKind({
       },
       {
         share: openShare({ names: shellOf(''), files: shellOf('showacls'), host: server }),
-        readServer: serverReader(createShell({ ...session, program: 'rpcclient', target: server }), {
-          share,
-          people,
-          groups,
-          domains,
-          invalidUsers,
-          ...(connect !== 'ask' && { connect }),
-          now: Date.now,
-        }),
+        readServer: serverReader(
+          createShell({ ...session, program: 'rpcclient', target: server, probe: 'enumdomains' }),
+          {
+            share,
+            people,
+            groups,
+            domains,
+            invalidUsers,
+            ...(connect !== 'ask' && { connect }),
+            now: Date.now,
+          },
+        ),
         titleOf,
         now: Date.now,
+        elapsed: () => performance.now(),
+        wait: (ms, signal) => sleep(ms, undefined, { signal }),
       },
     )
   },

@@ -33,8 +33,8 @@ export interface Server {
   /** Of a domain, of which it says neither groups nor accounts. */
   readonly isMember: boolean
   readonly accounts: readonly KnownAccount[]
-  /** Its local groups, by SID: whether all who are in them are known. */
-  readonly aliases: ReadonlyMap<string, boolean>
+  /** Its local groups and those that the settings state, by SID: whether all who are in them are known. */
+  readonly groups: ReadonlyMap<string, boolean>
   /** SIDs of which it is known who has them, whatever the server says. */
   readonly named: ReadonlySet<string>
   /** Who of the people is nobody, and why. */
@@ -62,11 +62,13 @@ export const domainOf = (sid: string): string => sid.slice(0, sid.lastIndexOf('-
 /** Whether it is known who has a SID. What nobody tells is not. */
 export function isKnown(
   sid: string,
-  { domain, isMember, aliases, named }: Pick<Server, 'domain' | 'isMember' | 'aliases' | 'named'>,
+  { domain, isMember, groups, named }: Pick<Server, 'domain' | 'isMember' | 'groups' | 'named'>,
 ): boolean {
   if (named.has(sid)) return true
-  // Of a domain's, a member server takes somebody for a Builtin group that it does not list.
-  return aliases.get(sid) ?? (domainOf(sid) === domain || (domainOf(sid) === builtin && !isMember))
+  // Of a domain's, a member server takes somebody for a Builtin group that it does not list. Each takes its
+  // guests for this one (Samba's `add_builtin_guests`).
+  const isNobodys = domainOf(sid) === builtin && !isMember && sid !== `${builtin}-546`
+  return groups.get(sid) ?? (domainOf(sid) === domain || isNobodys)
 }
 
 /** @throws SourceUnavailable where the server does not say one of them. */
@@ -89,12 +91,8 @@ export interface ServerQuestion {
 
 /** Asks by `rpcclient` (MS-SAMR, MS-SRVS, MS-LSAD), as the server itself would at a sign-in. */
 export function serverReader(shell: Shell, question: ServerQuestion): ReadServer {
-  const { people, groups } = question
-  const named = new Set([
-    ...[...nobody, ...everyone],
-    ...people.map(({ account }) => account),
-    ...groups.map(({ sid }) => sid),
-  ])
+  const { people } = question
+  const named = new Set([...[...nobody, ...everyone], ...people.map(({ account }) => account)])
   const reader = new Reader(shell, question)
   const twice = namedTwice(people, ({ account, subject }) => [account, subject])
   return async (signal) => {
@@ -114,8 +112,8 @@ export function serverReader(shell: Shell, question: ServerQuestion): ReadServer
         problems.push({ name: `account ${account}`, problem: error.message })
       }
     }
-    const aliases = await reader.aliases({ domain, isMember, named }, ask)
-    return { domain, isMember, accounts, aliases, named, problems, share: await reader.share(ask) }
+    const groups = await reader.groups({ domain, isMember, named }, ask)
+    return { domain, isMember, accounts, groups, named, problems, share: await reader.share(ask) }
   }
 }
 
@@ -192,10 +190,10 @@ class Reader {
   }
 
   /**
-   * The local groups: is everybody in them known? A group of a domain, or one of Unix, has members that the
-   * server does not tell.
+   * The local groups, and those that the settings state: is everybody in them known? A group of a domain, or
+   * one of Unix, has members that the server does not tell.
    */
-  async aliases(
+  async groups(
     server: Pick<Server, 'domain' | 'isMember' | 'named'>,
     ask: Ask,
   ): Promise<ReadonlyMap<string, boolean>> {
@@ -203,13 +201,15 @@ class Reader {
     for (const [name, prefix] of aliasDomains(server.domain))
       for (const rid of listedAliases(await whole(() => ask(`enumalsgroups ${name}`))))
         members.set(`${prefix}-${rid}`, await membersOf(`${name} ${rid}`, ask))
-    const aliases = new Map([...members.keys()].map((sid) => [sid, true]))
-    for (let before = -1; before !== falseIn(aliases); ) {
-      before = falseIn(aliases)
+    for (const stated of this.#question.groups)
+      members.set(stated.sid, [...(members.get(stated.sid) ?? []), ...stated.members])
+    const groups = new Map([...members.keys()].map((sid) => [sid, true]))
+    for (let before = -1; before !== falseIn(groups); ) {
+      before = falseIn(groups)
       for (const [sid, list] of members)
-        if (!list.every((member) => isKnown(member, { ...server, aliases }))) aliases.set(sid, false)
+        if (!list.every((member) => isKnown(member, { ...server, groups }))) groups.set(sid, false)
     }
-    return aliases
+    return groups
   }
 
   /** Samba 4.17 tells nobody but root, or answers without it: that is no answer. */

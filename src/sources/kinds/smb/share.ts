@@ -44,6 +44,13 @@ export interface Share {
   list(folder: readonly string[], signal?: AbortSignal): Promise<readonly (Entry | string)[]>
   /** Who may read it, and then its times. @throws as `list` does. */
   look(path: readonly string[], signal?: AbortSignal): Promise<Seen>
+  /**
+   * The times of each folder above, the share's own first: whoever renames, adds or takes away something in a
+   * folder changes them.
+   *
+   * @throws as `list` does.
+   */
+  above(path: readonly string[], signal?: AbortSignal): Promise<readonly string[]>
   /** @throws as `list` does. `look` has to come after it. */
   content(path: readonly string[], signal?: AbortSignal): Promise<Buffer>
 }
@@ -85,7 +92,7 @@ export function openShare({ names, files, host }: ShareShells): Share {
   }
 
   async function times(path: readonly string[], signal: AbortSignal | undefined): Promise<Times> {
-    const answer = await files.ask(`allinfo ${quoted(path)}`, signal)
+    const answer = await files.ask(`allinfo ${quoted(path.length === 0 ? ['', ''] : path)}`, signal)
     const lines = answer.split('\n')
     // Names of streams come after it.
     const end = lines.findIndex((line) => line.startsWith('attributes: '))
@@ -106,6 +113,14 @@ export function openShare({ names, files, host }: ShareShells): Share {
         return { ...unseen, name: path.at(-1) ?? '', rule: messageOf(error) }
       })
       return { ...seen, ...(await times(path, signal)) }
+    },
+    async above(path, signal) {
+      const found: string[] = []
+      for (let depth = 0; depth < path.length; depth += 1) {
+        const { created, written, changed } = await times(path.slice(0, depth), signal)
+        found.push(JSON.stringify([created, written, changed]))
+      }
+      return found
     },
     async content(path, signal) {
       if (!isSwept) await sweep()

@@ -16,6 +16,8 @@ export interface ShellOptions {
   readonly password: string
   /** Command that each session begins with. */
   readonly begin?: string
+  /** Asked after a session that ended without an answer: one to this says that the server is there. */
+  readonly probe?: string
   /** For how long it may say nothing, ms. Default: two minutes. */
   readonly silenceMs?: number
 }
@@ -60,6 +62,10 @@ export function createShell(options: ShellOptions): Shell {
     if (session === undefined || session.isOver) {
       session = new Session(options)
       await session.begin(signal)
+      if (endsInTurn > 0 && options.probe !== undefined) {
+        const answer = await session.ask(options.probe, signal)
+        if (statusIn(answer) === undefined) endsInTurn = 0
+      }
     }
     return session
   }
@@ -253,7 +259,7 @@ export const isOfServer = (status: string): boolean => {
 }
 
 const beginningsOfServer = [
-  ...['CONNECTION_', 'NETWORK_', 'UNEXPECTED_NETWORK_', 'INVALID_NETWORK_', 'BAD_NETWORK_', 'REMOTE_'],
+  ...['CONNECTION_', 'NETWORK_', 'UNEXPECTED_NETWORK_', 'BAD_NETWORK_', 'REMOTE_'],
   ...['LOGON_', 'LOGIN_', 'ACCOUNT_', 'PASSWORD_', 'PIPE_', 'RPC_', 'HOST_', 'PORT_', 'PROTOCOL_'],
 ]
 const ofServer: ReadonlySet<string> = new Set([

@@ -33,6 +33,9 @@ export interface SmbDeps {
   readonly titleOf: (input: ParseInput) => Promise<string | undefined>
   /** ms */
   readonly now: () => number
+  /** ms of a clock that does not go back. */
+  readonly elapsed: () => number
+  readonly wait: (ms: number, signal: AbortSignal | undefined) => Promise<void>
 }
 
 /** What a directory told, and what items are held against until the next one. */
@@ -48,6 +51,14 @@ interface Told {
 }
 
 const attemptsMax = 3
+
+// Times are of seconds: what is changed later than this has other ones.
+const tickMs = 1_100
+
+const movedAbove = 'A folder above it changed while it was read.'
+
+const isEqual = (some: readonly string[], others: readonly string[]): boolean =>
+  some.length === others.length && some.every((one, index) => one === others[index])
 
 // Times are of seconds, and of the server's clock: until then the content tells one version from another.
 const settlingMs = 600_000
@@ -72,6 +83,8 @@ class SmbSource {
   readonly #options: SmbOptions
   readonly #deps: SmbDeps
   readonly #stillHolds: NonNullable<LoadedItem['stillHolds']>
+  /** Of folders, and since when they were seen so. */
+  readonly #above = new Map<string, { readonly times: string; readonly seenAt: number }>()
   #last: Told | undefined
 
   constructor(options: SmbOptions, dependencies: SmbDeps) {
@@ -191,14 +204,15 @@ class SmbSource {
   async #load(file: SeenFile, hasDigest: boolean, signal: AbortSignal | undefined): Promise<LoadedItem> {
     const { collection, baseUrl } = this.#options
     const { share, titleOf } = this.#deps
+    const above = await this.#standing(file.path, signal)
     const bytes = await share.content(file.path, signal)
     const seen = await lookAt(share, file.path, signal)
     this.#assertSame(file, seen)
     const isSettled = this.#isSettled(seen)
-    const isSame = isSettled
-      ? seen.bytes === bytes.length
-      : bytes.equals(await share.content(file.path, signal))
+    const isSame =
+      seen.bytes === bytes.length && (isSettled || bytes.equals(await share.content(file.path, signal)))
     if (!isSame) throw new Moved('It changed while it was read.')
+    if (!isEqual(await share.above(file.path, signal), above)) throw new Moved(movedAbove)
     const name = seen.path.at(-1) ?? ''
     const mimeType = fileType(name) ?? ''
     const writtenAt = Date.parse(seen.written)
@@ -218,6 +232,28 @@ class SmbSource {
       // Whoever left a group since could read what is older.
       ...(!isSettled && { stillHolds: this.#stillHolds }),
     }
+  }
+
+  /**
+   * The times of the folders above, as they were a second ago already: so they tell whether anything above
+   * moves from now on. Each question is about a path. Without this, two folders could change places between
+   * content and permissions, and back.
+   */
+  async #standing(path: readonly string[], signal: AbortSignal | undefined): Promise<readonly string[]> {
+    const { share, elapsed, wait } = this.#deps
+    const above = await share.above(path, signal)
+    const now = elapsed()
+    let seenAt = Number.NEGATIVE_INFINITY
+    for (const [depth, times] of above.entries()) {
+      const folder = path.slice(0, depth).join('/')
+      if (this.#above.get(folder)?.times !== times) this.#above.set(folder, { times, seenAt: now })
+      seenAt = Math.max(seenAt, this.#above.get(folder)?.seenAt ?? now)
+    }
+    const leftMs = seenAt + tickMs - now
+    if (leftMs <= 0) return above
+    await wait(leftMs, signal)
+    if (!isEqual(await share.above(path, signal), above)) throw new Moved(movedAbove)
+    return above
   }
 
   #assertSame(file: SeenFile, seen: SeenFile): void {
@@ -260,9 +296,9 @@ class SmbSource {
   }
 }
 
-const textOf = ({ domain, isMember, accounts, aliases, problems, share }: Server): string =>
+const textOf = ({ domain, isMember, accounts, groups, problems, share }: Server): string =>
   JSON.stringify([
-    [domain, isMember, [...aliases]],
+    [domain, isMember, [...groups]],
     accounts.map(({ sid, subject, sids }) => [sid, subject, [...sids].sort()]),
     problems,
     share,

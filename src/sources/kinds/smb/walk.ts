@@ -60,6 +60,7 @@ class Walk implements Tree {
   readonly #share: Share
   readonly #signal: AbortSignal | undefined
   readonly #folders: (readonly string[])[] = [[]]
+  readonly #missed = new Set<string>()
 
   constructor(share: Share, signal: AbortSignal | undefined) {
     this.#share = share
@@ -125,7 +126,10 @@ class Walk implements Tree {
   /** Nobody knows what of a folder is there: all of it, or one file in it. */
   #miss(folder: readonly string[], problem: string, file?: readonly string[]): void {
     const beginning = `${folderKey(folder)}${file === undefined ? '' : '.'}`
-    this.problems.push({ beginning, name: nameOf(file ?? folder), problem })
+    // Once: whoever reads it looks through all that is known for each.
+    const isFirst = !this.#missed.has(beginning)
+    this.#missed.add(beginning)
+    this.problems.push({ ...(isFirst && { beginning }), name: nameOf(file ?? folder), problem })
   }
 }
 
