@@ -100,6 +100,7 @@ const account = ({ flags = '0x00000010', end = 'never', change = 'never', descri
   ].join('\n')
 
 const answers = {
+  'netsharegetinfo docs 1005': 'flags: 0x30\ncsc caching: 0\n',
   enumdomains: 'name:[FS] idx:[0x0]\nname:[Builtin] idx:[0x1]\n',
   lookupdomain: `SAMR_LOOKUP_DOMAIN: Domain Name: FS Domain SID: ${domain}\n`,
   lsaquery: 'Domain Name: REMIT\nDomain Sid: (NULL SID)\n',
@@ -136,6 +137,8 @@ describe('a server', () => {
     ['that is a domain controller', { lsaquery: `Domain Name: CORP\nDomain Sid: ${domain}\n` }],
     ['that does not say of which domain it is', { lsaquery: 'Domain Name: CORP\n' }],
     ['that does not say its own SID', { lookupdomain: 'result was NT_STATUS_NO_SUCH_DOMAIN\n' }],
+    ['whose share is a root of DFS', { 'netsharegetinfo docs 1005': 'flags: 0x3\ncsc caching: 0\n' }],
+    ['that does not say whether it is one', { 'netsharegetinfo docs 1005': 'csc caching: 0\n' }],
     ['that does not say who may connect', { netsharegetinfo: 'netname: docs\n' }],
     ['that does not list its local groups', { enumalsgroups: 'result was NT_STATUS_ACCESS_DENIED\n' }],
     ['that lists one without a number', { enumalsgroups: 'group:[a] rid:[0x3e8]\ngroup:[b] rid:[\n' }],

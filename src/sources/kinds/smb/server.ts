@@ -97,6 +97,7 @@ export function serverReader(shell: Shell, question: ServerQuestion): ReadServer
   const twice = namedTwice(people, ({ account, subject }) => [account, subject])
   return async (signal) => {
     const ask = (command: string) => reader.ask(command, signal)
+    await reader.assertNoDfs(ask)
     const { domain, isMember, domains } = await reader.domains(ask)
     const accounts: KnownAccount[] = []
     const problems: { name: string; problem: string }[] = []
@@ -135,6 +136,18 @@ class Reader {
     if (status === undefined) return answer
     const message = `The server does not say ${command.split(' ')[0]} (${status}).`
     throw isOfServer(status) ? new SourceUnavailable(message) : new Error(message)
+  }
+
+  /**
+   * Before anything of the share is asked for: a root of DFS sends whoever follows its links, with their
+   * sign-in, to servers that nobody registered (MS-SRVS 2.2.4.29, SHI1005_FLAGS_DFS and _DFS_ROOT).
+   */
+  async assertNoDfs(ask: Ask): Promise<void> {
+    const answer = await whole(() => ask(`netsharegetinfo ${this.#question.share} 1005`))
+    const [flags] = numbersOf(answer, /^flags: 0x([0-9a-f]+)$/)
+    if (flags === undefined)
+      throw new SourceUnavailable('The server does not say whether the share is a root of DFS.')
+    if (flags % 4 !== 0) throw new SourceUnavailable('The share is a root of DFS, which is not covered.')
   }
 
   /** Its own domain, and those whose accounts may sign in. */
