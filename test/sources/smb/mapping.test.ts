@@ -51,7 +51,7 @@ describe('who may read a file of a share', needsSamba, () => {
     const seen = { pairs: 0, readable: 0, denied: 0, only: 0, gates: 0 }
     for (let index = 0; index < worlds; index += 1) {
       const random = createRandom(seed + index)
-      await using world = await openShareWorld({ people: 5, groups: 3, files: 15 }, random)
+      await using world = await openShareWorld({ people: 4, groups: 3, files: 12 }, random)
       const source = world.open()
       const done: string[] = []
       for (let round = 0; round < rounds; round += 1) {

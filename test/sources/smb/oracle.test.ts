@@ -10,7 +10,7 @@ import { openShareWorld } from './tree.ts'
 const steps = 20
 /** By hand more: `SMB_WORLDS=15` is 300 steps. */
 const worlds = Number(process.env['SMB_WORLDS'] || 1)
-const sizeOf = (random: Random) => ({ people: 3 + random.below(2), groups: 2, files: 4 + random.below(3) })
+const sizeOf = (random: Random) => ({ people: 3, groups: 2, files: 4 + random.below(2) })
 
 const needed = [needsSamba, needsPostgres, needsOpenfga].find(({ skip }) => skip) ?? {}
 

@@ -390,7 +390,11 @@ describe('what changes while a share is read', needsSamba, () => {
         ...share,
         async content(path) {
           await swap()
-          return share.content(path).finally(back)
+          try {
+            return await share.content(path)
+          } finally {
+            await back()
+          }
         },
       }),
     })
