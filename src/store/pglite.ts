@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { mkdir, readFile, statfs } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import { createPgDatabase } from './pg.ts'
 import { socketPath } from './socket.ts'
@@ -135,6 +136,9 @@ let compiled: Promise<WebAssembly.Module> | undefined
  * start.
  */
 function compiledPostgres(): Promise<WebAssembly.Module> {
+  // While V8 frees code that it replaced, a check of its own may fail and end the process, in Node 22 to 26:
+  // https://github.com/nodejs/node/issues/64500. Kept, that code took 40 MB more.
+  setFlagsFromString('--no-wasm-code-gc')
   const folder = dirname(createRequire(import.meta.url).resolve('@electric-sql/pglite'))
   compiled ??= readFile(join(folder, 'pglite.wasm')).then((bytes) => WebAssembly.compile(bytes))
   return compiled
