@@ -15,7 +15,7 @@ const pairs = backends.filter(({ database, openfga }) => (database === 'postgres
 /** Of the 2,456 documents. The model's vectors take most of the time: `npm run full` takes a tenth. */
 const share = Number(process.env['KUBERNETES_SHARE'] ?? 0.006)
 /** Of each person; `npm run full` asks 25. */
-const queriesEach = Number(process.env['KUBERNETES_QUESTIONS'] ?? 10)
+const queriesEach = Number(process.env['KUBERNETES_QUESTIONS'] ?? 5)
 
 // The second backend need not wait for the model again.
 const vectors = new Map<string, Float32Array>()
