@@ -280,7 +280,13 @@ export function createIngest({
   }
 }
 
-/** Two at a time, and one while anybody asks: on two cores the other one is theirs. */
+/** Most milliseconds that are rested. */
+const restMsMax = 500
+
+/**
+ * Two at a time. While anybody asks one, and after it as long a rest as it took: on two cores the other one
+ * is theirs, and half of this one.
+ */
 function createFewAtATime(isBeingAsked: () => boolean): IngestContext['fewAtATime'] {
   // An import that is accepted is as patient as what is published.
   const patiently = (enter: () => Promise<() => void>, patience?: Background): Promise<() => void> =>
@@ -289,11 +295,14 @@ function createFewAtATime(isBeingAsked: () => boolean): IngestContext['fewAtATim
   return async (work, patience) => {
     const leave = await patiently(enter, patience)
     const leaveAlone = isBeingAsked() ? await patiently(enterAlone, patience) : undefined
+    const beganAt = performance.now()
     try {
       return await work()
     } finally {
-      leaveAlone?.()
       leave()
+      // Whoever wrote need not wait for it.
+      if (leaveAlone !== undefined)
+        setTimeout(leaveAlone, Math.min(performance.now() - beganAt, restMsMax)).unref()
     }
   }
 }
