@@ -8,6 +8,7 @@ import { openTestDatabase } from '../support/database.ts'
 import { native } from '../support/native.ts'
 import { dropIndices } from '../support/opensearch.ts'
 import type { Subject } from './chunk-index.ts'
+import { openDocumentRows } from './document-rows.ts'
 
 export interface OpensearchSubject extends Subject {
   readonly database: Database
@@ -52,8 +53,7 @@ export async function openOpensearchSubject(
   const { exactMax = 0 } = options
   const another = () => createOpensearchIndex({ database, engine, exactMax })
   await keep()
-  await database.query(`insert into collections (id, title) values ('c', 'c')`)
-  let documents = 0
+  const documents = await openDocumentRows(database)
   return {
     index: another(),
     database,
@@ -63,27 +63,7 @@ export async function openOpensearchSubject(
     another,
     dimensions: 384,
     recallMin: 0.99,
-    async newDocument() {
-      documents += 1
-      const [row] = await database.query<{ doc_no: number }>(
-        `insert into documents (id, collection) values ($1, 'c') returning doc_no`,
-        [`d/${documents}`],
-      )
-      return row?.doc_no ?? 0
-    },
-    noteLive: async (sql, { docNo, revision, number }, chunks) => {
-      await sql.query(
-        'update documents set live_revision = $2, publication = $3, chunk_count = $4 where doc_no = $1',
-        [docNo, revision, number, chunks],
-      )
-    },
-    noteHidden: async (sql, docNo) => {
-      await sql.query(
-        'update documents set live_revision = null, publication = null, chunk_count = 0 where doc_no = $1',
-        [docNo],
-      )
-    },
-    transaction: (work) => database.transaction(work),
+    ...documents,
     settle: async () => {
       await removeEnded({ database, engine }, 0)
     },

@@ -4,6 +4,7 @@ import type { StrategyName } from '../../src/retrieval/chunk-index/postgres/stra
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import type { Subject } from './chunk-index.ts'
+import { openDocumentRows } from './document-rows.ts'
 
 export interface PostgresSubject extends Subject {
   /** Strategies that answered a search by vectors. */
@@ -32,34 +33,13 @@ export async function openPostgresSubject(
     onStrategy: ({ strategy: plan }) => used.add(plan),
     costs: { of: (plan) => (plan === strategy ? 0.1 : 50), learn: () => undefined },
   })
-  await database.query(`insert into collections (id, title) values ('c', 'c')`)
-  let documents = 0
+  const documents = await openDocumentRows(database)
   return {
     index,
     used,
     dimensions: 384,
     recallMin: strategy === 'exact' ? 1 : 0.98,
-    async newDocument() {
-      documents += 1
-      const [row] = await database.query<{ doc_no: number }>(
-        `insert into documents (id, collection) values ($1, 'c') returning doc_no`,
-        [`d/${documents}`],
-      )
-      return row?.doc_no ?? 0
-    },
-    noteLive: async (sql, { docNo, revision, number }, chunks) => {
-      await sql.query(
-        'update documents set live_revision = $2, publication = $3, chunk_count = $4 where doc_no = $1',
-        [docNo, revision, number, chunks],
-      )
-    },
-    noteHidden: async (sql, docNo) => {
-      await sql.query(
-        'update documents set live_revision = null, publication = null, chunk_count = 0 where doc_no = $1',
-        [docNo],
-      )
-    },
-    transaction: (work) => database.transaction(work),
+    ...documents,
     async settle() {
       if (strategy !== 'ivf') return
       if (ivf.lists().length === 0) await ivf.renew()

@@ -1,33 +1,12 @@
-import type { Directory, SourceSubject, SourceZone } from '@remit/connector'
 import { describe, expect, test } from 'vitest'
 import { createRandom } from '../../../packages/engine/test/support/random.ts'
 import { seed } from '../../../packages/engine/test/support/seed.ts'
+import { readersOf } from '../readers.ts'
 import { needsSamba } from './samba.ts'
 import { openShareWorld, type ShareWorld, subjectOf } from './tree.ts'
 
 const worlds = Number(process.env['SMB_MAPPING_WORLDS'] || 1)
 const rounds = 3
-
-/** Who reads by a zone, as OpenFGA would work it out: in the audience, in each gate, and not denied. */
-function readersOf(zone: SourceZone, directory: Directory): ReadonlySet<string> {
-  const subjects = new Map(directory.accounts.map(({ id, subject }) => [id, subject]))
-  const members = (subject: SourceSubject): readonly (string | undefined)[] => {
-    if (typeof subject !== 'string') return [subjects.get(subject.account)]
-    if (subject.startsWith('user:')) return [subject]
-    const group = directory.groups.find(({ id }) => `group:${id}#member` === subject)
-    if (group === undefined) throw new Error(`The directory does not tell ${subject}.`)
-    return group.members.map((member) => ('account' in member ? subjects.get(member.account) : undefined))
-  }
-  const all = (list: readonly SourceSubject[]) => new Set(list.flatMap(members))
-  const gates = zone.gates.map(all)
-  const denied = all(zone.blocked ?? [])
-  return new Set(
-    [...all(zone.audience)].filter(
-      (subject): subject is string =>
-        subject !== undefined && gates.every((gate) => gate.has(subject)) && !denied.has(subject),
-    ),
-  )
-}
 
 /** The text of each file → who reads it by what the source tells. */
 async function told(world: ShareWorld, source: ReturnType<ShareWorld['open']>) {
