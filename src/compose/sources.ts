@@ -10,7 +10,12 @@ import { sourceHookRoutes, sourceRoutes } from '../http/routes/security/sources.
 import type { Ingest } from '../ingest/ingest.ts'
 import type { ParseInput } from '../ingest/parse/parsed.ts'
 import { createSourceHooks } from '../sources/hooks.ts'
-import { builtInKinds } from '../sources/kinds.ts'
+import type { SourceKind } from '../sources/kind.ts'
+import { dokuwikiKind } from '../sources/kinds/dokuwiki/kind.ts'
+import { filesKind } from '../sources/kinds/files/kind.ts'
+import { folderKind } from '../sources/kinds/folder/kind.ts'
+import { redmineKind } from '../sources/kinds/redmine/kind.ts'
+import { smbKind } from '../sources/kinds/smb/kind.ts'
 import { createSourcePeople } from '../sources/people/people.ts'
 import { createSources } from '../sources/registry.ts'
 import { createSourceRunner, type SourceRunner } from '../sources/runner.ts'
@@ -19,6 +24,9 @@ import { createSeal } from '../store/encryption.ts'
 import { loadSecret } from '../store/secret.ts'
 import type { ApiAccess } from './api-access.ts'
 import type { ComposeContext } from './context.ts'
+
+/** Every kind of source that the service knows. A new one is added here. */
+const builtInKinds: readonly SourceKind[] = [dokuwikiKind, filesKind, folderKind, redmineKind, smbKind]
 
 /** Of the service, what sources take. */
 export interface SourcesDeps

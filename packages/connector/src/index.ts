@@ -1,6 +1,7 @@
 export type { Stored } from './compare.ts'
-export { type Folded, foldPlain } from './fold.ts'
 export { changesByListing, itemByListing, itemsByListing, type Listing } from './listing.ts'
+export { everyoneGroup, subjectsOfShare, type WideShare, type WideShareOptions } from './people.ts'
+export { type Folded, foldPlain } from './places.ts'
 export {
   type BrokenItem,
   type Change,
@@ -28,4 +29,3 @@ export { memoryState, type SyncMemory, type SyncState, type SyncUpdate } from '.
 export { type SyncOptions, type SyncReport, syncOnce } from './sync.ts'
 export type { DirectoryReport } from './sync-directory.ts'
 export type { FailedItem } from './sync-items.ts'
-export { everyoneGroup, subjectsOfShare, type WideShare, type WideShareOptions } from './wide-share.ts'

@@ -2,9 +2,8 @@ import type { BigIntStats } from 'node:fs'
 import { type FileHandle, lstat, readdir } from 'node:fs/promises'
 import { SourceUnavailable } from '@remit/connector'
 import { asDirectory, asItself, at, contentOf, failed, opened } from '../opening.ts'
-import type { Acl } from './acl.ts'
+import { type Acl, aclsAtOnce, readAcls } from './acl.ts'
 import { Moved, openRoot, openWay } from './opening.ts'
-import { aclsAtOnce, readAcls } from './read-acls.ts'
 import {
   aclKeyOf,
   chainOf,
