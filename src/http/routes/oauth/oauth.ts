@@ -1,9 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import { createRoute, z } from '@hono/zod-openapi'
 import type { ConsentPending, PendingInteraction } from '../../../delegation/oauth/interactions.ts'
 import type { AuthorizationServer } from '../../../delegation/oauth/server.ts'
 import type { Sessions } from '../../../delegation/people/sessions.ts'
 import { isVerifiedNow } from '../../../delegation/people/user-verification.ts'
+import { proofAlgorithms } from '../../../delegation/tokens/dpop.ts'
 import { AppError } from '../../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import { type BegunLimit, begunAt } from '../../middleware/begun.ts'
@@ -11,6 +13,8 @@ import { formLimit, textOf, textsOf } from '../../middleware/form.ts'
 import { consentPage } from '../../pages/consent.ts'
 import { pageHeaders } from '../../pages/layout.ts'
 import { showPage } from '../../pages/show.ts'
+import { metadataUrl } from '../../problem.ts'
+import { json, objectOf } from '../../schemas.ts'
 import type { OwnCookie } from '../../sign-in/cookies.ts'
 import { ownForm, type SignIn, type SignInPlace } from '../../sign-in/sign-in.ts'
 
@@ -159,3 +163,64 @@ function nodeOf(c: AppContext): NodeBindings {
   if (incoming === undefined || outgoing === undefined) throw new AppError('not_found')
   return { incoming, outgoing }
 }
+
+/** One API of this service, as clients have to know it before they ask for a token. */
+export interface ProtectedResource {
+  /** The audience of its tokens, as an exact string. */
+  readonly resource: string
+  readonly name: string
+  /** Issuers whose tokens for exactly this audience are accepted, our own first. */
+  readonly authorizationServers: readonly string[]
+  readonly scopes: readonly string[]
+  readonly authorizationDetailsTypes: readonly string[]
+  /** Whether every token has to name an agent that acts (`act`). */
+  readonly isActorRequired: boolean
+}
+
+export interface ProtectedResourceRoutesDeps {
+  readonly resources: readonly ProtectedResource[]
+  /** For people who build clients. */
+  readonly documentation: string
+}
+
+const resourceMetadata = objectOf('ProtectedResourceMetadata', {
+  resource: z.string(),
+  resource_name: z.string(),
+  resource_documentation: z.string(),
+  authorization_servers: z.array(z.string()),
+  scopes_supported: z.array(z.string()),
+  bearer_methods_supported: z.array(z.literal('header')),
+  dpop_signing_alg_values_supported: z.array(z.string()),
+  authorization_details_types_supported: z.array(z.string()),
+  actor_profile_required: z.boolean(),
+})
+
+/** RFC 9728 metadata, one document a resource, for anyone; browsers may read it from any origin. */
+export function protectedResourceRoutes({ resources, documentation }: ProtectedResourceRoutesDeps): App {
+  const routes = createRouter()
+  for (const entry of resources) {
+    const route = createRoute({
+      method: 'get',
+      path: new URL(metadataUrl(entry.resource)).pathname,
+      summary: `Which tokens ${entry.name} takes, and who issues them (RFC 9728)`,
+      responses: { 200: json('The metadata', resourceMetadata) },
+    })
+    routes.openapi(route, (c) => {
+      c.header('access-control-allow-origin', '*')
+      return c.json(toWire(entry, documentation), 200)
+    })
+  }
+  return routes
+}
+
+const toWire = (entry: ProtectedResource, documentation: string): z.output<typeof resourceMetadata> => ({
+  resource: entry.resource,
+  resource_name: entry.name,
+  resource_documentation: documentation,
+  authorization_servers: [...entry.authorizationServers],
+  scopes_supported: [...entry.scopes],
+  bearer_methods_supported: ['header'],
+  dpop_signing_alg_values_supported: [...proofAlgorithms],
+  authorization_details_types_supported: [...entry.authorizationDetailsTypes],
+  actor_profile_required: entry.isActorRequired,
+})
