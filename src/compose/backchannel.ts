@@ -2,8 +2,11 @@ import type { Approvals } from '../delegation/approvals/approvals.ts'
 import type { ResolveDetail } from '../delegation/approvals/resolve.ts'
 import { type Backchannel, createBackchannel } from '../delegation/oauth/ciba/backchannel.ts'
 import { createDelegationLookup } from '../delegation/oauth/ciba/delegation-lookup.ts'
-import { createPingHandler, startPings } from '../delegation/oauth/ciba/pings.ts'
-import { createBackchannelRequests } from '../delegation/oauth/ciba/requests.ts'
+import {
+  createBackchannelRequests,
+  createPingHandler,
+  startPings,
+} from '../delegation/oauth/ciba/requests.ts'
 import { createResults } from '../delegation/oauth/ciba/results.ts'
 import type { Consents } from '../delegation/oauth/consents.ts'
 import { createPgBossQueue } from '../jobs/pgboss.ts'

@@ -31,7 +31,7 @@ import { openAuthz } from './authz.ts'
 import type { ComposeContext, ComposeOptions } from './context.ts'
 import { type DelegationPart, openDelegation } from './delegation.ts'
 import { type DirectoryPart, openDirectory } from './directory.ts'
-import { createGrants, type Grants } from './grants.ts'
+import { createGrants, createVaultCalls, type Grants } from './grants.ts'
 import { openIngestion } from './ingestion.ts'
 import { type Issuer, openIssuer } from './issuer.ts'
 import { openMcp } from './mcp.ts'
@@ -41,7 +41,6 @@ import { openRecord, type RecordKeeping } from './record.ts'
 import { openRetrieval } from './retrieval.ts'
 import { openSources } from './sources.ts'
 import { openVault, type Vault } from './vault.ts'
-import { createVaultCalls } from './vault-calls.ts'
 
 /**
  * Builds every part, each a file of `parts/`, and hands each what it needs. The only place that knows all of

@@ -8,7 +8,7 @@ import { retrievalRoutes } from '../http/routes/retrieval/retrieve.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
 import { createIvfIndex, type IvfIndex } from '../retrieval/chunk-index/ivf/ivf-index.ts'
-import type { SearchEngine } from '../retrieval/chunk-index/opensearch/open.ts'
+import type { SearchEngine } from '../retrieval/chunk-index/opensearch/opensearch-index.ts'
 import type { ChunkIndex } from '../retrieval/chunk-index/port.ts'
 import { createPostgresIndex } from '../retrieval/chunk-index/postgres/postgres-index.ts'
 import { retireGenerations } from '../retrieval/chunk-index/postgres/retire-generations.ts'
@@ -158,7 +158,7 @@ async function openEngine(
   { urls, authorization, shards, refreshMs }: NonNullable<RetrievalDeps['config']['searchEngine']>,
 ): Promise<SearchEngine> {
   const { createEngine } = await import('../retrieval/chunk-index/opensearch/engine.ts')
-  const { openSearchEngine } = await import('../retrieval/chunk-index/opensearch/open.ts')
+  const { openSearchEngine } = await import('../retrieval/chunk-index/opensearch/opensearch-index.ts')
   return openSearchEngine({
     database,
     engine: createEngine({ urls, authorization, fetch }),

@@ -8,10 +8,9 @@ import { type Derived, type Environment, group } from './group.ts'
 import { issuers } from './issuers.ts'
 import { ingestion, limits, retrieval } from './limits.ts'
 import { listening, outbound, roles } from './listening.ts'
-import { searchEngine } from './search-engine.ts'
 import { slips, withSecretFiles } from './secret-files.ts'
 import { directories, sources } from './sources.ts'
-import { record, stores } from './stores.ts'
+import { record, searchEngine, stores } from './stores.ts'
 import { vault } from './vault.ts'
 
 const settingNames = ['REMIT_DEMO', 'HOST', 'OPS_HOST', 'PUBLIC_URL']

@@ -5,8 +5,10 @@ import { createEngine } from '../../src/retrieval/chunk-index/opensearch/engine.
 import { newGeneration, readGenerations } from '../../src/retrieval/chunk-index/opensearch/generations.ts'
 import { countPassages, makeIndex } from '../../src/retrieval/chunk-index/opensearch/mapping.ts'
 import { nominateNearest } from '../../src/retrieval/chunk-index/opensearch/nominate.ts'
-import { openSearchEngine } from '../../src/retrieval/chunk-index/opensearch/open.ts'
-import { createOpensearchIndex } from '../../src/retrieval/chunk-index/opensearch/opensearch-index.ts'
+import {
+  createOpensearchIndex,
+  openSearchEngine,
+} from '../../src/retrieval/chunk-index/opensearch/opensearch-index.ts'
 import { putPassages } from '../../src/retrieval/chunk-index/opensearch/passages.ts'
 import { compareGeneration } from '../../src/retrieval/chunk-index/opensearch/reconcile.ts'
 import { NotFound } from '../../src/retrieval/chunk-index/port.ts'

@@ -1,6 +1,9 @@
 import type { Log } from '../../src/kernel/log.ts'
 import { createEngine, type Engine } from '../../src/retrieval/chunk-index/opensearch/engine.ts'
-import { openSearchEngine, type SearchEngine } from '../../src/retrieval/chunk-index/opensearch/open.ts'
+import {
+  openSearchEngine,
+  type SearchEngine,
+} from '../../src/retrieval/chunk-index/opensearch/opensearch-index.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
 import { native } from './native.ts'
 

@@ -45,7 +45,7 @@ export function clientMetadata(
         backchannel_authentication_request_signing_alg: requestAlgorithm,
       }),
       backchannel_token_delivery_mode: notificationEndpoint === undefined ? 'poll' : 'ping',
-      // Never the real one: the library would ask it unguarded. Ours does (ciba/pings.ts).
+      // Never the real one: the library would ask it unguarded. Ours does (ciba/requests.ts).
       ...(notificationEndpoint !== undefined && {
         backchannel_client_notification_endpoint: 'https://not-by-the-library.invalid/',
       }),

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { createPingHandler, startPings } from '../../../src/delegation/oauth/ciba/pings.ts'
 import {
   type BackchannelRequests,
   createBackchannelRequests,
+  createPingHandler,
+  startPings,
 } from '../../../src/delegation/oauth/ciba/requests.ts'
 import { type Clients, createClients } from '../../../src/delegation/registry/clients.ts'
 import { type Boss, createBoss } from '../../../src/jobs/boss.ts'

@@ -4,7 +4,6 @@ import { reasonOf } from '../../../kernel/reason.ts'
 import { countRows, type Database, type Sql } from '../../../store/sql.ts'
 import { retireGenerations } from '../postgres/retire-generations.ts'
 import { type Engine, EngineRefused } from './engine.ts'
-import { fillGeneration } from './fill.ts'
 import {
   admitGeneration,
   type Generation,
@@ -14,7 +13,7 @@ import {
   readRetired,
 } from './generations.ts'
 import { lookAtIndex, makeIndex, type NewIndex } from './mapping.ts'
-import { catchUp, compareGeneration, lacksPassages, removeEnded } from './reconcile.ts'
+import { catchUp, compareGeneration, fillGeneration, lacksPassages, removeEnded } from './reconcile.ts'
 
 /** What keeps the engine as the database says. */
 export interface UpkeepDeps {
