@@ -4,7 +4,7 @@ import type { TokenOptions } from '../../test/support/issuer.ts'
 export type Asked =
   | { readonly kind: 'token'; readonly id: number; readonly options: TokenOptions }
   /** `collects`: after the memory that nothing holds was freed. */
-  | { readonly kind: 'counts'; readonly collects?: boolean }
+  | { readonly kind: 'counts'; readonly id: number; readonly collects?: boolean }
 
 /** Since the service started. */
 export interface Counts {
@@ -20,7 +20,7 @@ export interface Counts {
 export type Told =
   | { readonly kind: 'ready'; readonly url: string }
   | { readonly kind: 'token'; readonly id: number; readonly token: string }
-  | ({ readonly kind: 'counts' } & Counts)
+  | ({ readonly kind: 'counts'; readonly id: number } & Counts)
 
 export const collection = 'shelf'
 export const folder = 'folder:shelf/all'

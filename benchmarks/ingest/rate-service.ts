@@ -76,6 +76,7 @@ process.on('message', (asked: Asked) => {
     const { rss, heapUsed, external } = process.memoryUsage()
     return tell({
       kind: 'counts',
+      id: asked.id,
       ...counts,
       byStatement,
       megabytes: rss / 1_048_576,

@@ -135,11 +135,11 @@ async function startChild(root: string, databaseUrl: string, openfgaUrl: string)
   })
   const ready = Promise.withResolvers<string>()
   const tokens = new Map<number, (token: string) => void>()
-  let counted: ((counts: Counts) => void) | undefined
+  const counted = new Map<number, (counts: Counts) => void>()
   child.once('exit', (code, signal) => ready.reject(new Error(`the service ended: ${code ?? signal}`)))
   child.on('message', (told: Told) => {
     if (told.kind === 'ready') ready.resolve(told.url)
-    else if (told.kind === 'counts') counted?.(told)
+    else if (told.kind === 'counts') counted.get(told.id)?.(told)
     else tokens.get(told.id)?.(told.token)
   })
   const url = await ready.promise
@@ -149,8 +149,9 @@ async function startChild(root: string, databaseUrl: string, openfgaUrl: string)
     url,
     counts: (collects = false) =>
       new Promise((resolve) => {
-        counted = resolve
-        child.send({ kind: 'counts', collects } satisfies Asked)
+        const id = ids++
+        counted.set(id, resolve)
+        child.send({ kind: 'counts', id, collects } satisfies Asked)
       }),
     token: (options) =>
       new Promise((resolve) => {
@@ -241,12 +242,17 @@ async function importAll(
     500,
   )
   const memory = createMemory(count)
+  const accepting = new AbortController()
+  let looking: Promise<void> | undefined
   try {
     // `fetch` waits no more than five minutes for an answer.
+    if (from > 0) looking = memory.follow(service, accepting.signal)
     const sent = request(`${service.url}/imports`, { method: 'POST', headers })
     const answered = once(sent, 'response') as Promise<[IncomingMessage]>
     await pipeline(Readable.from(lines(from, count)), sent)
     const [response] = await answered
+    accepting.abort()
+    await looking
     const { job } = (await json(response)) as { job?: { id: string } }
     if (job === undefined) throw new Error(`The import was answered with ${response.statusCode}.`)
     for (;;) {
@@ -264,6 +270,7 @@ async function importAll(
     }
   } finally {
     over.abort()
+    accepting.abort()
     clearInterval(watch)
   }
 }
@@ -279,6 +286,18 @@ function createMemory(count: number) {
   const steps = Number(values.memory)
   const seen: { readonly done: number; readonly rss: number; readonly held: number }[] = []
   return {
+    /** The job is not known by its id before all was sent: until then it is the newest. */
+    async follow(service: Child, signal: AbortSignal): Promise<void> {
+      while (steps > 0 && !signal.aborted) {
+        const answer = await fetch(`${service.url}/jobs?limit=1`, {
+          headers: { authorization: `Bearer ${await serviceToken(service)}` },
+        })
+        const { jobs } = (await answer.json()) as { jobs: readonly Progress[] }
+        const [newest] = jobs
+        if (newest !== undefined && newest.state !== 'done') await this.at(newest.done, service)
+        await sleep(200)
+      }
+    },
     async at(done: number, service: Child): Promise<void> {
       if (steps === 0 || done < ((seen.length + 1) * count) / steps) return
       const { megabytes, heldMegabytes } = await service.counts(true)
