@@ -15,6 +15,8 @@ export interface NativeServices {
   readonly keycloak: { readonly url: string; readonly user: string; readonly password: string } | undefined
   /** Origin of an OpenSearch with k-NN in which tests may make indices. */
   readonly opensearch: string | undefined
+  /** The folder of OpenSearch's program, for nodes of one's own, and a Java of 21 or newer. */
+  readonly opensearchProgram: { readonly folder: string; readonly java: string } | undefined
   /** Whether whole services find passages there, in place of Postgres: for runs by hand. */
   readonly isOnOpensearch: boolean
   /** An empty database of Redmine, in SQLite, for Debian's package of it. */
@@ -132,6 +134,10 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
         ? { url: KEYCLOAK_TEST_URL, user: KEYCLOAK_TEST_USER, password: KEYCLOAK_TEST_PASSWORD }
         : undefined,
     opensearch: env['OPENSEARCH_TEST_URL'] || undefined,
+    opensearchProgram:
+      env['OPENSEARCH_PATH'] && env['OPENSEARCH_JAVA']
+        ? { folder: env['OPENSEARCH_PATH'], java: env['OPENSEARCH_JAVA'] }
+        : undefined,
     isOnOpensearch: Boolean(env['OPENSEARCH_TEST_URL'] && env['TEST_ON_OPENSEARCH']),
     redmineDatabase: env['REDMINE_TEST_DATABASE'] || undefined,
     chromium: CHROMIUM_PATH || undefined,
