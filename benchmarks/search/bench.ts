@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { ChunkSearch } from '../../src/retrieval/chunk-index/port.ts'
 import { createRandom } from '../kubernetes/random.ts'
 import { sharedData } from '../support/shared.ts'
 import { type Cell, cellName, cellsOf, type Pooled, poolOf, type Topic } from './cells.ts'
@@ -6,7 +7,7 @@ import type { Corpus } from './corpus.ts'
 import { dot, vectorAt } from './corpus.ts'
 import { type Extras, extras } from './extras.ts'
 import { loadCorpus, passageOf, renewIvf } from './load.ts'
-import { type Measured, measure } from './measure.ts'
+import { isOften, type Measured, measure } from './measure.ts'
 import { createOracle } from './oracle.ts'
 import { processorTimeOf } from './processor.ts'
 import type { Place, Servers } from './servers.ts'
@@ -54,8 +55,28 @@ export interface BenchOptions {
   readonly releases: number
   /** For the service over HTTP; left out: that is not measured. */
   readonly modelFolder: string | undefined
+  /** Finds passages in place of Postgres. */
+  readonly engine?: EngineUnderTest | undefined
   readonly env: NodeJS.ProcessEnv
   readonly say: (text: string) => void
+}
+
+/** A search engine apart from Postgres. */
+export interface EngineUnderTest {
+  /** Fills it with what the place has. `ef99`: at which the raw search finds 99 of a hundred. */
+  open(place: Place, ef99: number): Promise<OpenedEngine>
+  /** Milliseconds that its processes have taken so far. */
+  readonly processorTime: () => number
+  /** Runs beside clients who ask while access comes and goes, until it is told to end. */
+  disturb(signal: AbortSignal): Promise<void>
+}
+
+export interface OpenedEngine extends AsyncDisposable {
+  readonly index: ChunkSearch
+  /** Its own search, asked beside ours. */
+  readonly ways: readonly Way[]
+  /** Runs once, after all that was asked in the cell that many clients ask in. */
+  after(cell: Cell, ours: Ours): Promise<void>
 }
 
 export interface Benched {
@@ -130,7 +151,7 @@ export async function bench(options: BenchOptions): Promise<Benched> {
       await warm(opened.ways, cells, place)
       for (const cell of cells) {
         const ways = opened.ways
-          .filter(({ name }) => cell.filter === 1 || /^(raw|ours)/.test(name))
+          .filter(({ name }) => cell.filter === 1 || isOften(name))
           .filter(({ name }) => isRefilled(cell.level) || !name.endsWith('refill'))
         const rows = await measure({
           corpus,
@@ -139,13 +160,15 @@ export async function bench(options: BenchOptions): Promise<Benched> {
           sent: (vector) => sentTo(place, vector),
           budgetMs: options.budgetMs,
           rounds: options.rounds,
-          processorTime: await processorTimeOf(place),
+          processorTime: await processorTimeOf(place, options.engine?.processorTime),
         })
         measured.push(...rows)
         say(lineOf(cell, rows))
       }
-      if (more === undefined && tenth !== undefined)
+      if (more === undefined && tenth !== undefined) {
         more = await extras(options, tenth, { place, store, ours: opened.ours })
+        await opened.engine?.after(tenth, opened.ours)
+      }
     } finally {
       await opened[Symbol.asyncDispose]()
     }
@@ -211,6 +234,7 @@ interface OpenWaysOptions {
 interface OpenedWays extends AsyncDisposable {
   readonly ways: readonly Way[]
   readonly ours: Ours
+  readonly engine: OpenedEngine | undefined
 }
 
 async function openWays(opening: OpenWaysOptions): Promise<OpenedWays> {
@@ -228,7 +252,9 @@ async function openWays(opening: OpenWaysOptions): Promise<OpenedWays> {
   stack.defer(async () => {
     for (const connection of opened.values()) await connection[Symbol.asyncDispose]()
   })
-  const ours = stack.use(await openOurs(place, store))
+  const engine = await options.engine?.open(place, ef99)
+  if (engine !== undefined) stack.use(engine)
+  const ours = stack.use(await openOurs(place, { ...store, chunks: engine?.index }))
   const ids = corpus.documents.map(({ id }) => id)
   // The index finds no more than it keeps in hand; deeper it goes on from there.
   const deep = stack.use(
@@ -256,10 +282,11 @@ async function openWays(opening: OpenWaysOptions): Promise<OpenedWays> {
     ours.search,
     ours.fresh,
     ours.hot,
+    ...(engine?.ways ?? []),
     ...peers.filter((way) => way !== undefined).filter(({ name }) => only.includes(name)),
   ]
   const owned = stack.move()
-  return { ways, ours, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+  return { ways, ours, engine, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
 /**

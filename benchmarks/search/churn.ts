@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Fga, Tuple } from '../../src/authz/fga.ts'
+import { AppError } from '../../src/kernel/errors.ts'
 import type { Random } from '../kubernetes/random.ts'
 import type { Known } from './cells.ts'
 import { type Corpus, dot, vectorAt } from './corpus.ts'
@@ -11,6 +12,8 @@ export interface Churned {
   readonly seconds: number
   readonly answers: number
   readonly released: number
+  /** Answers that were an error: the search engine did not answer. */
+  readonly refused: number
   /** Released later than a removal's commit and the bound, or never given at all. */
   readonly leaks: number
   readonly boundMs: number
@@ -40,6 +43,8 @@ export interface ChurnOptions {
   readonly releases: number
   readonly seconds: number
   readonly random: Random
+  /** Goes on meanwhile, until it is told to end. */
+  readonly disturb: (signal: AbortSignal) => Promise<void>
 }
 
 /** The bound that is stated for `fast`: a removal by whomever is in force within it. */
@@ -52,8 +57,22 @@ const patienceMs = 60_000
  * that person, looked for until they are found, taken away, and looked for until they are gone.
  */
 export async function churn(options: ChurnOptions): Promise<Churned> {
-  const { corpus, way, questions, sent, clients, releases, seconds } = options
+  const { corpus, questions, sent, clients, releases, seconds } = options
   const lent = createLent()
+  let refused = 0
+  /** None where it is refused. */
+  const way: Way = {
+    ...options.way,
+    async ask(asked) {
+      try {
+        return await options.way.ask(asked)
+      } catch (error) {
+        if (!(error instanceof AppError && error.code === 'search_unavailable')) throw error
+        refused += 1
+        return { passages: [], checks: 0 }
+      }
+    },
+  }
   const began = performance.now()
   let [answers, released, leaks] = [0, 0, 0]
   let isOver = false
@@ -74,13 +93,16 @@ export async function churn(options: ChurnOptions): Promise<Churned> {
   }
   const delays = { grant: [] as number[], removal: [] as number[] }
   const changing = async (): Promise<void> => {
-    while (!isOver) await comeAndGo(options, lent, delays)
+    while (!isOver) await comeAndGo({ ...options, way }, lent, delays)
   }
-  await Promise.all([changing(), ...Array.from({ length: clients }, (_, at) => client(at * 7))])
+  const disturbing = new AbortController()
+  const asking = Promise.all([changing(), ...Array.from({ length: clients }, (_, at) => client(at * 7))])
+  await Promise.all([asking.finally(() => disturbing.abort()), options.disturb(disturbing.signal)])
   return {
     seconds: (performance.now() - began) / 1_000,
     answers,
     released,
+    refused,
     leaks,
     boundMs,
     grants: delays.grant.length,

@@ -28,7 +28,7 @@ export interface Indexes {
 const clients = 16
 
 export async function extras(
-  { corpus, seconds, releases, seed }: BenchOptions,
+  { corpus, seconds, releases, seed, engine }: BenchOptions,
   cell: Cell,
   { place, ours, store }: { place: Place; ours: Ours; store: Awaited<ReturnType<typeof openStore>> },
 ): Promise<Extras> {
@@ -70,6 +70,7 @@ export async function extras(
       clients: 4,
       releases,
       seconds: 3 * seconds,
+      disturb: engine?.disturb ?? (async () => undefined),
       random: createRandom(seed),
     }),
     indexes: await indexesOf(place),

@@ -33,9 +33,9 @@ export async function loadCorpus(place: Place, corpus: Corpus): Promise<void> {
   for (const slice of slices(corpus.documents.length, 10_000)) {
     await database.query(
       `insert into documents
-         (doc_no, id, collection, live_revision, accepted_revision, title, chunk_count, metadata)
+         (doc_no, id, collection, live_revision, accepted_revision, publication, title, chunk_count, metadata)
        overriding system value
-       select no, id, 'bench', 1, 1, id, count, metadata
+       select no, id, 'bench', 1, 1, no, id, count, metadata
        from unnest($1::int[], $2::text[], $3::int[], $4::jsonb[]) as d (no, id, count, metadata)`,
       [
         slice.map((at) => at + 1),
@@ -60,6 +60,9 @@ export async function loadCorpus(place: Place, corpus: Corpus): Promise<void> {
   if (place.url === undefined) await insertRows(database, corpus.count, fields)
   else await copyRows(place.url, corpus.count, fields)
   await long(database, [
+    `insert into index_publications (publication, doc_no, chunks, is_shown)
+     select publication, doc_no, chunk_count, true from documents`,
+    `select setval('publication_numbers', max(publication)) from documents`,
     `insert into chunk_texts (chunk_id, doc_no, ordinal, text, headings, start_offset, end_offset)
      select chunk_id, doc_no, ordinal, 'Passage ' || chunk_id, '{}', 0, 0 from chunks`,
     ...indexes.map(({ definition }) => definition),

@@ -11,7 +11,10 @@ export type ProcessorTime = () => number
  * process, in nanoseconds; the database has to run here. Without that it is this process alone. OpenFGA,
  * which others share, is not in it.
  */
-export async function processorTimeOf({ database, url }: Place): Promise<ProcessorTime> {
+export async function processorTimeOf(
+  { database, url }: Place,
+  engine: ProcessorTime = () => 0,
+): Promise<ProcessorTime> {
   const rows = await database.query<{ pid: number }>(
     `select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend'`,
   )
@@ -19,7 +22,7 @@ export async function processorTimeOf({ database, url }: Place): Promise<Process
   const files = url === undefined ? [] : rows.map(({ pid }) => `/proc/${pid}/schedstat`)
   return () => {
     const { user, system } = process.cpuUsage()
-    return files.reduce((sum, file) => sum + onProcessor(file, last), (user + system) / 1_000)
+    return files.reduce((sum, file) => sum + onProcessor(file, last), (user + system) / 1_000) + engine()
   }
 }
 

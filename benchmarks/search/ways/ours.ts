@@ -13,6 +13,7 @@ import { createSnapshots } from '../../../src/retrieval/access-filter/snapshots.
 import { createVisibility } from '../../../src/retrieval/access-filter/visibility.ts'
 import { clearBest } from '../../../src/retrieval/best.ts'
 import { createIvfIndex } from '../../../src/retrieval/chunk-index/ivf/ivf-index.ts'
+import type { ChunkSearch } from '../../../src/retrieval/chunk-index/port.ts'
 import { createPostgresIndex } from '../../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
 import { depthOfOne } from '../../../src/retrieval/retrieve.ts'
@@ -33,11 +34,15 @@ export interface Ours extends AsyncDisposable {
   readonly fast: Way
 }
 
+interface OpenOursOptions {
+  readonly fga: Fga
+  readonly model: ModelVersion
+  /** What finds passages. Default: Postgres. */
+  readonly chunks?: ChunkSearch | undefined
+}
+
 /** The service's own parts, put together as src/compose/compose.ts does. */
-export async function openOurs(
-  { database }: Place,
-  { fga, model }: { readonly fga: Fga; readonly model: ModelVersion },
-): Promise<Ours> {
+export async function openOurs({ database }: Place, { fga, model, chunks }: OpenOursOptions): Promise<Ours> {
   const now = Date.now
   const verdictCache = createVerdictCache({ now, ttlMs: 5_000 })
   const index = createPermissionIndex({
@@ -69,7 +74,11 @@ export async function openOurs(
   const ivf = createIvfIndex({ database, log: () => undefined })
   await Promise.all([corpus.refresh(), ivf.refresh()])
   const visibility = createVisibility({ database, snapshots, corpus, nominator, hasTail: () => true })
-  const search = createSearch({ sql: database, index: createPostgresIndex({ database, ivf }), corpus })
+  const search = createSearch({
+    sql: database,
+    index: chunks ?? createPostgresIndex({ database, ivf }),
+    corpus,
+  })
 
   /** Whoever asked before is known: what seeing for the first time costs is told by bench:acls. */
   async function sees({ person, filter }: Pick<Asked, 'person' | 'filter'>) {
