@@ -4,6 +4,7 @@ import { startOpensearchNodes } from '../../test/support/opensearch-nodes.ts'
 import { bench } from '../search/bench.ts'
 import { topics } from '../search/cells.ts'
 import { realCorpus, seededCorpus } from '../search/corpus.ts'
+import { grownCorpus } from '../search/grow.ts'
 import type { Measured } from '../search/measure.ts'
 import { openServers } from '../search/servers.ts'
 import { levelsAll } from '../search/worlds/world.ts'
@@ -19,14 +20,15 @@ import { bareName, engineOn, rawName, type Seen } from './engine.ts'
  * npm run bench:cluster -- --vectors FOLDER --chunks 100000
  *
  * Needs TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, OPENSEARCH_PATH and OPENSEARCH_JAVA, as
- * `.ci/services` says them, and Linux. Real vectors are those of `node benchmarks/search/vectors.ts`; without
- * `--vectors` they are drawn.
+ * `.ci/services` says them, and Linux. Real vectors are those of `node benchmarks/search/vectors.ts`; with
+ * `--grown` a tenth of them is, and the others lie around them; without `--vectors` they are drawn.
  */
 const { values } = parseArgs({
   options: {
     nodes: { type: 'string', default: '3' },
     chunks: { type: 'string', default: '20000' },
     vectors: { type: 'string' },
+    grown: { type: 'boolean', default: false },
     questions: { type: 'string', default: '20' },
     people: { type: 'string', default: '10' },
     rounds: { type: 'string', default: '2' },
@@ -35,7 +37,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
   },
 })
-const number = (name: Exclude<keyof typeof values, 'vectors'>): number => {
+const number = (name: Exclude<keyof typeof values, 'vectors' | 'grown'>): number => {
   const value = Number(values[name])
   if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} takes a whole number from 1.`)
   return value
@@ -45,10 +47,17 @@ const say = (text: string): void => {
   process.stderr.write(`${((performance.now() - began) / 1_000).toFixed(0).padStart(5)} s  ${text}\n`)
 }
 
+const { vectors } = values
 const corpus =
-  values.vectors === undefined
+  vectors === undefined
     ? seededCorpus(number('chunks'), number('seed'), 400)
-    : await realCorpus(values.vectors, number('chunks'), process.env)
+    : values.grown
+      ? grownCorpus(
+          await realCorpus(vectors, Math.ceil(number('chunks') / 10), process.env),
+          number('chunks'),
+          number('seed'),
+        )
+      : await realCorpus(vectors, number('chunks'), process.env)
 await using nodes = await startOpensearchNodes(number('nodes'))
 await using servers = await openServers(process.env)
 const seen: Seen = { fills: [], failed: undefined }

@@ -1,5 +1,3 @@
-import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { seed } from '../../packages/engine/test/support/seed.ts'
 import { AppError } from '../../src/kernel/errors.ts'
@@ -17,8 +15,8 @@ import { type IngestWorld, loader, openIngestWorld } from './world.ts'
 const kills = Number(process.env['ENGINE_KILLS'] ?? 4)
 
 /**
- * By hand: a program that kills the engine and starts it again, run where it dies; else only the way to it
- * does.
+ * Where the engine dies, whoever listens there kills it and starts it again (`engine-killed.ts`); else only
+ * the way to it dies.
  */
 const restart = process.env['ENGINE_RESTART']
 
@@ -117,7 +115,7 @@ describe('with OpenSearch, what is brought in and withdrawn', needsOpensearch, (
     } else
       isLost = async () => {
         if (lost === 0 && !isFatal()) return false
-        if (lost === 0 && restart !== undefined) await promisify(execFile)(restart)
+        if (lost === 0 && restart !== undefined) await fetch(restart)
         // Both tries, and one of the next time.
         lost = (lost + 1) % 4
         return lost !== 0
