@@ -4,7 +4,7 @@ import { createEngine, type Engine } from '../../src/retrieval/chunk-index/opens
 import type { Generation } from '../../src/retrieval/chunk-index/opensearch/generations.ts'
 import { readGenerations } from '../../src/retrieval/chunk-index/opensearch/generations.ts'
 import { nominateNearest } from '../../src/retrieval/chunk-index/opensearch/nominate.ts'
-import { openSearchEngine } from '../../src/retrieval/chunk-index/opensearch/open.ts'
+import { openSearchEngine } from '../../src/retrieval/chunk-index/opensearch/opensearch-index.ts'
 import type { OpensearchNodes } from '../../test/support/opensearch-nodes.ts'
 import type { EngineUnderTest } from '../search/bench.ts'
 import { type Corpus, dimensions } from '../search/corpus.ts'
