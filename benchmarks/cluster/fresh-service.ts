@@ -18,6 +18,8 @@ await running.service.ingest.saveCollection(operator('benchmark'), {
   publicAllowed: false,
 })
 await running.service.services.save({ name: serviceName, collections: [collection], prefixes: [] })
-process.on('message', async ({ id, options }: Asked) => tell({ id, token: await running.token(options) }))
+process.on('message', ({ id, options }: Asked) => {
+  void running.token(options).then((token) => tell({ id, token }))
+})
 tell({ url: running.url })
 await new Promise((resolve) => process.once('disconnect', resolve))

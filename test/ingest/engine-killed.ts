@@ -6,11 +6,16 @@ import { startOpensearchNodes } from '../support/opensearch-nodes.ts'
 
 // `npm run test:engine-killed`: engine-kills.test.ts with an OpenSearch of its own, which is really killed.
 await using nodes = await startOpensearchNodes(1)
-const server = createServer(async (_, response) => {
+const restart = async (): Promise<void> => {
   await nodes.kill(0)
   nodes.start(0)
   await nodes.whole()
-  response.end()
+}
+const server = createServer((_, response) => {
+  restart().then(
+    () => response.end(),
+    () => response.destroy(),
+  )
 }).listen(0, '127.0.0.1')
 await once(server, 'listening')
 const vitest = spawn('vitest', ['run', 'test/ingest/engine-kills.test.ts'], {
