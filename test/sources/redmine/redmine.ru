@@ -6,6 +6,7 @@ module Quick
   def configure_connection
     super
     execute('PRAGMA synchronous = OFF')
+    execute('PRAGMA journal_mode = MEMORY')
   end
 end
 ActiveRecord::ConnectionAdapters::SQLite3Adapter.prepend(Quick)

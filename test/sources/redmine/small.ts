@@ -15,37 +15,47 @@ import type { RedmineServer } from './server.ts'
 
 /**
  * Anne and Bob are developers of the private project `a`; Carol is nobody there, and Dan administers. Project
- * `b` is empty, and private too.
+ * `b` is empty, and private too. Made once in a server: what a test changed is undone by a copy of it.
  */
 const setup = `
   connection = ActiveRecord::Base.connection
-  (connection.tables - %w[schema_migrations ar_internal_metadata]).each { |table| connection.execute("DELETE FROM #{table}") }
+  copy = ->(from, to) { SQLite3::Backup.new(to, 'main', from, 'main').tap { |one| one.step(-1) }.finish }
+  if $made
+    copy[$kept, connection.raw_connection]
+  else
+    (connection.tables - %w[schema_migrations ar_internal_metadata]).each { |table| connection.execute("DELETE FROM #{table}") }
+    RequestStore.clear!
+    Setting.clear_cache
+    Setting.rest_api_enabled = '1'
+    status = IssueStatus.create!(name: 'New')
+    IssuePriority.create!(name: 'Normal', is_default: true)
+    %w[Bug Secret].each { |name| Tracker.create!(name: name, default_status: status) }
+    Role.anonymous
+    Role.non_member.update!(permissions: [:view_issues, :view_wiki_pages])
+    dev = Role.create!(name: 'Dev', permissions: [:view_issues, :view_wiki_pages, :add_issue_notes])
+    users = %w[service anne bob carol dan].to_h do |login|
+      user = User.new(firstname: login, lastname: login, mail: login + '@example.org')
+      user.login = login
+      user.admin = %w[service dan].include?(login)
+      user.random_password
+      user.save!
+      [login, user]
+    end
+    %w[a b].each do |name|
+      project = Project.new(name: name, identifier: name, is_public: false, trackers: Tracker.all)
+      project.enabled_module_names = %w[issue_tracking wiki]
+      project.save!
+      Wiki.create!(project: project, start_page: 'Wiki') unless project.wiki
+    end
+    %w[anne bob].each { |login| Member.create!(project: Project.find('a'), principal: users[login], roles: [dev]) }
+    $made = { ids: users.transform_values(&:id), key: users['service'].api_key, anne_key: users['anne'].api_key,
+      dev: dev.id, non_member: Role.non_member.id }
+    $kept = SQLite3::Database.new(':memory:')
+    copy[connection.raw_connection, $kept]
+  end
   RequestStore.clear!
   Setting.clear_cache
-  Setting.rest_api_enabled = '1'
-  status = IssueStatus.create!(name: 'New')
-  IssuePriority.create!(name: 'Normal', is_default: true)
-  %w[Bug Secret].each { |name| Tracker.create!(name: name, default_status: status) }
-  Role.anonymous
-  Role.non_member.update!(permissions: [:view_issues, :view_wiki_pages])
-  dev = Role.create!(name: 'Dev', permissions: [:view_issues, :view_wiki_pages, :add_issue_notes])
-  users = %w[service anne bob carol dan].to_h do |login|
-    user = User.new(firstname: login, lastname: login, mail: login + '@example.org')
-    user.login = login
-    user.admin = %w[service dan].include?(login)
-    user.random_password
-    user.save!
-    [login, user]
-  end
-  %w[a b].each do |name|
-    project = Project.new(name: name, identifier: name, is_public: false, trackers: Tracker.all)
-    project.enabled_module_names = %w[issue_tracking wiki]
-    project.save!
-    Wiki.create!(project: project, start_page: 'Wiki') unless project.wiki
-  end
-  %w[anne bob].each { |login| Member.create!(project: Project.find('a'), principal: users[login], roles: [dev]) }
-  { ids: users.transform_values(&:id), key: users['service'].api_key, anne_key: users['anne'].api_key,
-    dev: dev.id, non_member: Role.non_member.id }`
+  $made`
 
 const made = z.object({
   ids: z.record(z.string(), z.int()),
@@ -85,8 +95,8 @@ export interface SmallWorld {
   before: (path: string) => void | Promise<void>
   /** What is answered in Redmine's place. */
   instead: (path: string) => number | undefined
-  /** Seconds by which Redmine's clock is ahead of its times. */
-  ahead: number
+  /** What Redmine's clock says, by what it really says. Default: ten seconds more. */
+  clock: (ms: number) => number
   readonly asked: string[]
   /** Runs lines with what {@link words} names; `answer` is what it gives, by default nothing. */
   ruby(code: string, answer?: string): Promise<unknown>
@@ -123,7 +133,7 @@ export async function openSmall(server: RedmineServer): Promise<SmallWorld> {
     const status = world.instead(path)
     if (status !== undefined) return { status, headers: new Headers(), body: new Uint8Array() }
     const response = await fetch(server.url + path, { headers, redirect: 'manual' })
-    const date = new Date(Date.parse(response.headers.get('date') ?? '') + world.ahead * 1_000)
+    const date = new Date(world.clock(Date.parse(response.headers.get('date') ?? '')))
     return {
       status: response.status,
       headers: new Headers({ date: date.toUTCString() }),
@@ -151,7 +161,7 @@ export async function openSmall(server: RedmineServer): Promise<SmallWorld> {
     source: open(),
     before: () => undefined,
     instead: () => undefined,
-    ahead: 10,
+    clock: (ms) => ms + 10_000,
     asked: [],
     open,
     ruby: (code, answer = 'nil') => server.ruby(`${words}\n${code}\n${answer}`, z.unknown()),
