@@ -8,7 +8,7 @@ import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 import { createSeal } from '../../src/store/encryption.ts'
 import { loadSecret } from '../../src/store/secret.ts'
 import type { Database } from '../../src/store/sql.ts'
-import { openPair } from '../../test/support/pair.ts'
+import { openPair, type Pair } from '../../test/support/pair.ts'
 import { startService } from '../support/running.ts'
 
 /** A service with one sensitive document that anne may read, agents of hers, and her own browser session. */
@@ -63,7 +63,11 @@ export async function openPairTarget(
   openfga: { readonly url: string; readonly token: string },
 ): Promise<Target> {
   const pair = await openPair({ databaseUrl, openfga, env: patient })
-  const target = await targetOf('Postgres × OpenFGA, two processes', {
+  return { ...(await targetOn(pair)), [Symbol.asyncDispose]: () => pair[Symbol.asyncDispose]() }
+}
+
+export const targetOn = (pair: Pair): Promise<Omit<Target, typeof Symbol.asyncDispose>> =>
+  targetOf('Postgres × OpenFGA, two processes', {
     publicUrl: pair.publicUrl,
     personUrl: pair.urls[1],
     keys: pair.keysDir,
@@ -71,8 +75,6 @@ export async function openPairTarget(
     saveCollection: () => pair.command('collection', 'add', 'bench', '--title', 'Bench'),
     saveService: () => pair.command('service', 'add', 'loader', '--collection', 'bench'),
   })
-  return { ...target, [Symbol.asyncDispose]: () => pair[Symbol.asyncDispose]() }
-}
 
 async function targetOf(name: string, parts: Parts): Promise<Omit<Target, typeof Symbol.asyncDispose>> {
   const { publicUrl, personUrl, keys, database } = parts

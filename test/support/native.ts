@@ -37,6 +37,12 @@ export interface NativeServices {
   readonly olderNodes: Readonly<Record<'20' | '22', string | undefined>>
   /** A folder with the local embedding model. */
   readonly modelFolder: string | undefined
+  /** A folder with the programs of Postgres, and who runs them: root may not. */
+  readonly postgres:
+    | { readonly programs: string; readonly user?: { readonly uid: number; readonly gid: number } }
+    | undefined
+  /** A folder with Patroni and what it needs. */
+  readonly patroni: string | undefined
   /** The folder of the shared data sets (`data/kubernetes`, `data/cranfield`), read only. */
   readonly shared: string | undefined
 }
@@ -147,7 +153,15 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
     interopGo: INTEROP_GO_PATH || undefined,
     interopLangchain: INTEROP_LANGCHAIN_PATH || undefined,
     olderNodes: { '20': NODE_20_PATH || undefined, '22': NODE_22_PATH || undefined },
+    postgres: readPostgres(env),
+    patroni: env['PATRONI_PATH'] || undefined,
     modelFolder: EMBEDDINGS_MODEL_PATH || undefined,
     shared: REMIT_SHARED || undefined,
   }
+}
+
+function readPostgres({ POSTGRES_PATH, POSTGRES_USER }: NodeJS.ProcessEnv): NativeServices['postgres'] {
+  if (!POSTGRES_PATH) return undefined
+  const [uid, gid] = POSTGRES_USER?.split(':').map(Number) ?? []
+  return { programs: POSTGRES_PATH, ...(uid !== undefined && gid !== undefined && { user: { uid, gid } }) }
 }

@@ -1,0 +1,74 @@
+/** What one request did, by the clock that never jumps. */
+interface Attempt {
+  readonly kind: string
+  readonly beganAt: number
+  readonly endedAt: number
+  /** `refused`: 503, or no answer at all. */
+  readonly outcome: 'done' | 'refused' | 'wrong'
+}
+
+export interface Answer {
+  readonly status: number
+  readonly body: string
+}
+
+// Longer than any deadline of the service.
+const patienceMs = 15_000
+
+/** Every request of the load, and what became of it. */
+export class Attempts {
+  readonly #all: Attempt[] = []
+  /** How often an answer was neither what was asked for nor a refusal, by what it was. */
+  readonly wrong = new Map<string, number>()
+
+  /** One request. Undefined where it was refused; `isRight` says which answers it may have otherwise. */
+  async make(
+    kind: string,
+    url: string,
+    init: RequestInit,
+    isRight: (answer: Answer) => boolean = ({ status }) => status < 300,
+  ): Promise<Answer | undefined> {
+    const beganAt = performance.now()
+    const note = (outcome: Attempt['outcome']): void =>
+      void this.#all.push({ kind, beganAt, endedAt: performance.now(), outcome })
+    let answer: Answer
+    try {
+      const response = await fetch(url, { ...init, signal: AbortSignal.timeout(patienceMs) })
+      answer = { status: response.status, body: await response.text() }
+    } catch {
+      note('refused')
+      return undefined
+    }
+    if (answer.status === 503) note('refused')
+    else if (isRight(answer)) {
+      note('done')
+      return answer
+    } else {
+      note('wrong')
+      const what = `${kind}: ${answer.status} ${answer.body.slice(0, 200)}`
+      this.wrong.set(what, (this.wrong.get(what) ?? 0) + 1)
+    }
+    return undefined
+  }
+
+  /** Milliseconds from a kind's first refusal to its next success, the longest of it since a time. */
+  longestRefusal(kind: string, sinceMs: number): number {
+    const own = this.#all
+      .filter((attempt) => attempt.kind === kind && attempt.endedAt >= sinceMs)
+      .sort((one, other) => one.endedAt - other.endedAt)
+    let longest = 0
+    let from: number | undefined
+    for (const { outcome, beganAt, endedAt } of own) {
+      if (outcome !== 'done') from ??= beganAt
+      else if (from !== undefined) {
+        longest = Math.max(longest, endedAt - from)
+        from = undefined
+      }
+    }
+    return from === undefined ? longest : Number.POSITIVE_INFINITY
+  }
+
+  count(outcome: Attempt['outcome'], sinceMs: number): number {
+    return this.#all.filter((attempt) => attempt.outcome === outcome && attempt.endedAt >= sinceMs).length
+  }
+}

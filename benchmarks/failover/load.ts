@@ -1,0 +1,333 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { SignJWT } from 'jose'
+import type { AgentToken, Pair } from '../../test/support/pair.ts'
+import { ask, wait } from '../approvals/asking.ts'
+import { agentsCount, documentId, type Target, targetOn } from '../approvals/target.ts'
+import { type Answer, Attempts } from './attempts.ts'
+
+/** What was acknowledged, and so has to be there whatever happens to the database. */
+export interface Acknowledged {
+  readonly published: Set<string>
+  readonly withdrawn: Set<string>
+  /** Documents that their reader may not read any more. */
+  readonly unshared: Set<string>
+  /** Tokens whose delegation their person took back. */
+  readonly revoked: Set<string>
+  readonly usedGrants: Set<string>
+  readonly spentCodes: Set<string>
+  /** `txn` of each answer with passages or text. */
+  readonly records: Set<string>
+}
+
+/** Requests of seven kinds, one after the other each, by turns to both processes. */
+export interface Load {
+  readonly attempts: Attempts
+  readonly acknowledged: Acknowledged
+  /** What came back, by what it was: while the load ran, or when {@link Load.compare} looked. */
+  readonly back: Map<string, number>
+  start(): void
+  stop(): Promise<void>
+  /** Looks at everything that was acknowledged, at both processes. */
+  compare(): Promise<void>
+  /** Makes more to take away and to use. */
+  stock(): Promise<void>
+}
+
+const agent = 'bench-bot-0'
+const stockSize = 40
+// An agent is made ten offers an hour.
+const grantsOfAgent = 6
+// What there is to take away has to last.
+const pauseMs = 500
+
+export async function openLoad(pair: Pair): Promise<Load> {
+  const target: Omit<Target, typeof Symbol.asyncDispose> = await targetOn(pair)
+  const attempts = new Attempts()
+  const acknowledged: Acknowledged = {
+    published: new Set(),
+    withdrawn: new Set(),
+    unshared: new Set(),
+    revoked: new Set(),
+    usedGrants: new Set(),
+    spentCodes: new Set(),
+    records: new Set(),
+  }
+  const back = new Map<string, number>()
+  const sayBack = (what: string): void => void back.set(what, (back.get(what) ?? 0) + 1)
+  // Of these nobody knows: the request that would take it away, or use it, was sent and not acknowledged.
+  const touched = new Set<string>()
+  const toWithdraw: string[] = []
+  const toUnshare: string[] = []
+  const toRevoke: AgentToken[] = []
+  const toUse: { readonly grant: string; readonly agent: string }[] = []
+  let turn = 0
+  const anyUrl = (): string => {
+    turn += 1
+    return pair.urls[turn % 2] as string
+  }
+  let number = 0
+  const nextId = (): string => {
+    number += 1
+    return `bench/load-${number}`
+  }
+  let isStopping = false
+  let running: Promise<unknown> = Promise.resolve()
+
+  let loader: Readonly<Record<string, string>> = {}
+  const reader = async () => ({ authorization: `Bearer ${await target.agentToken(agent)}` })
+  const at = (url: string, id: string): string => `${url}/documents/${encodeURIComponent(id)}`
+
+  async function publish(id: string): Promise<boolean> {
+    const answer = await attempts.make('publish', at(anyUrl(), id), {
+      method: 'PUT',
+      headers: { ...loader, prefer: 'wait=10' },
+      body: JSON.stringify({
+        id,
+        collection: 'bench',
+        title: id,
+        text: `All about ${id}.`,
+        mime_type: 'text/plain',
+        access: { viewers: ['user:anne', 'user:bob'] },
+      }),
+    })
+    if (answer !== undefined) acknowledged.published.add(id)
+    return answer?.status === 200
+  }
+
+  /** Reads one, and gives whether it was there; undefined: refused. */
+  async function isThere(url: string, id: string): Promise<boolean | undefined> {
+    const answer = await attempts.make(
+      'read',
+      at(url, id),
+      { headers: await reader() },
+      ({ status }) => status === 200 || status === 404,
+    )
+    if (answer === undefined) return undefined
+    if (answer.status === 200) acknowledged.records.add((JSON.parse(answer.body) as { txn: string }).txn)
+    return answer.status === 200
+  }
+
+  /** An agent may not ask for jobs: 403 `forbidden` says that the token was good. */
+  const isGood = async (url: string, token: string): Promise<boolean | undefined> => {
+    const answer = await attempts.make(
+      'token',
+      `${url}/jobs/none`,
+      { headers: { authorization: `Bearer ${token}` } },
+      ({ status }) => status === 403 || status === 401,
+    )
+    return answer && (JSON.parse(answer.body) as { code: string }).code === 'forbidden'
+  }
+
+  async function useGrant(url: string, used: (typeof toUse)[number]): Promise<number | undefined> {
+    const answer = await attempts.make('grant', `${url}/retrieve`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${await target.agentToken(used.agent)}`,
+        'content-type': 'application/json',
+      },
+      body: JSON.stringify({ query: 'plan of the board', mode: 'keyword', approval: used.grant }),
+    })
+    if (answer === undefined) return undefined
+    const { results, txn } = JSON.parse(answer.body) as {
+      readonly results: readonly { readonly document_id: string }[]
+      readonly txn: string
+    }
+    if (results.length > 0) acknowledged.records.add(txn)
+    return results.filter((one) => one.document_id === documentId).length
+  }
+
+  const codeOf = () =>
+    new SignJWT()
+      .setProtectedHeader({ alg: 'ES256', kid: 'app' })
+      .setIssuer('agent-app')
+      .setSubject('agent-app')
+      .setAudience(`${pair.publicUrl}/oauth`)
+      .setIssuedAt()
+      .setExpirationTime('290 s')
+      .setJti(randomUUID())
+      .sign(pair.clientKey)
+
+  /** Whether the assertion, which is good once, was taken; undefined: refused. */
+  async function spend(url: string, code: string): Promise<boolean | undefined> {
+    const answer = await attempts.make(
+      'code',
+      `${url}/oauth/token`,
+      {
+        method: 'POST',
+        body: new URLSearchParams({
+          client_id: 'agent-app',
+          client_assertion: code,
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+          grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+          subject_token: await pair.subjectToken(),
+          subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+          resource: pair.publicUrl,
+        }),
+      },
+      ({ status }) => status === 200 || status === 401,
+    )
+    return answer && answer.status === 200
+  }
+
+  const randomOf = <T>(of: ReadonlySet<T>): T | undefined => [...of][Math.floor(Math.random() * of.size)]
+
+  async function withdraw(): Promise<void> {
+    const id = toWithdraw[0]
+    if (id === undefined) return
+    touched.add(id)
+    const init = { method: 'DELETE', headers: loader }
+    const isGone = ({ status }: Answer): boolean => status < 300 || status === 404
+    if ((await attempts.make('withdraw', at(anyUrl(), id), init, isGone)) === undefined) return
+    acknowledged.withdrawn.add(id)
+    toWithdraw.shift()
+  }
+
+  async function unshare(): Promise<void> {
+    const id = toUnshare[0]
+    if (id === undefined) return
+    touched.add(id)
+    const body = JSON.stringify({ viewers: ['user:bob'] })
+    const init = { method: 'PUT', headers: loader, body }
+    if ((await attempts.make('unshare', `${at(anyUrl(), id)}/access`, init)) === undefined) return
+    acknowledged.unshared.add(id)
+    toUnshare.shift()
+  }
+
+  async function revoke(): Promise<void> {
+    const [lent] = toRevoke
+    if (lent === undefined) return
+    const init = { method: 'DELETE', headers: browser }
+    // Whose answer was lost may be over already.
+    const isOver = ({ status }: Answer): boolean => status < 300 || status === 404
+    const address = `${anyUrl()}/delegations/${lent.delegation}`
+    if ((await attempts.make('revoke', address, init, isOver)) === undefined) return
+    toRevoke.shift()
+    // In the other process within a second.
+    await sleep(1_000)
+    acknowledged.revoked.add(lent.token)
+  }
+
+  async function grant(): Promise<void> {
+    const next = toUse.shift()
+    if (next === undefined) return
+    // At both processes at once: one of them may release.
+    const released = await Promise.all(pair.urls.map((url) => useGrant(url, next)))
+    const sum = released.reduce<number>((all, one) => all + (one ?? 0), 0)
+    if (sum > 1) sayBack('a grant for one use, used twice at once')
+    // What became of it nobody knows, and there are few.
+    if (released.includes(undefined)) await sleep(4 * pauseMs)
+    if (sum > 0) acknowledged.usedGrants.add(`${next.grant} ${next.agent}`)
+  }
+
+  async function look(): Promise<void> {
+    const url = anyUrl()
+    const gone = randomOf(acknowledged.withdrawn)
+    if (gone !== undefined && (await isThere(url, gone))) sayBack('a withdrawn document')
+    const closed = randomOf(acknowledged.unshared)
+    if (closed !== undefined && (await isThere(url, closed)))
+      sayBack('a document read by somebody who may not')
+    const token = randomOf(acknowledged.revoked)
+    if (token !== undefined && (await isGood(url, token))) sayBack('a revoked token')
+    const there = randomOf(acknowledged.published)
+    if (there !== undefined && !touched.has(there)) await isThere(url, there)
+  }
+
+  const steps: readonly (() => Promise<unknown>)[] = [
+    () => publish(nextId()),
+    withdraw,
+    unshare,
+    revoke,
+    grant,
+    async () => {
+      const code = await codeOf()
+      if (await spend(anyUrl(), code)) acknowledged.spentCodes.add(code)
+    },
+    look,
+  ]
+  let browser = await target.browser()
+
+  /** On a busy machine a replica may be too far behind for an offer. */
+  async function askAgain(asking: string, tries = 5): ReturnType<typeof ask> {
+    try {
+      return await ask(target, asking)
+    } catch (error) {
+      if (tries === 1) throw error
+      await sleep(2_000)
+      return askAgain(asking, tries - 1)
+    }
+  }
+
+  async function stock(): Promise<void> {
+    browser = await target.browser()
+    // Of the longest life that there is: nothing here asks the database while that is away.
+    loader = {
+      authorization: `Bearer ${await pair.serviceToken('loader')}`,
+      'content-type': 'application/json',
+    }
+    toRevoke.length = 0
+    for (let index = 0; index < stockSize; index += 1) toRevoke.push(await pair.agentToken('anne'))
+    for (const list of [toWithdraw, toUnshare])
+      for (let index = list.length; index < stockSize; index += 4)
+        await Promise.all(
+          [1, 2, 3, 4].map(async () => {
+            const id = nextId()
+            if (await publish(id)) list.push(id)
+          }),
+        )
+    // Only once: later ones would be refused, since each use of a grant that is used up counts as an offer.
+    if (acknowledged.usedGrants.size > 0) return
+    for (let round = 0; round < grantsOfAgent; round += 1)
+      await Promise.all(
+        Array.from({ length: agentsCount - 1 }, async (_, index) => {
+          const asking = `bench-bot-${index + 1}`
+          const { id, decide } = await askAgain(asking)
+          const [made] = await Promise.all([wait(target, asking, id), decide()])
+          toUse.push({ grant: made, agent: asking })
+        }),
+      )
+  }
+
+  return {
+    attempts,
+    acknowledged,
+    back,
+    stock,
+    start() {
+      isStopping = false
+      running = Promise.all(
+        steps.map(async (step) => {
+          while (!isStopping) {
+            await step()
+            await sleep(step === look ? pauseMs / 10 : pauseMs)
+          }
+        }),
+      )
+    },
+    async stop() {
+      isStopping = true
+      await running
+    },
+    async compare() {
+      for (const url of pair.urls) {
+        for (const id of acknowledged.withdrawn) if (await isThere(url, id)) sayBack('a withdrawn document')
+        for (const id of acknowledged.unshared)
+          if (await isThere(url, id)) sayBack('a document read by somebody who may not')
+        for (const token of acknowledged.revoked) if (await isGood(url, token)) sayBack('a revoked token')
+        for (const used of acknowledged.usedGrants) {
+          const [id = '', by = ''] = used.split(' ')
+          if (((await useGrant(url, { grant: id, agent: by })) ?? 0) > 0) sayBack('a used grant')
+        }
+        for (const code of acknowledged.spentCodes) if (await spend(url, code)) sayBack('a spent code')
+        for (const id of acknowledged.published)
+          if (!touched.has(id) && (await isThere(url, id)) === false) sayBack('a lost document')
+      }
+      const txns = [...acknowledged.records]
+      const found = await pair.database.query(
+        'select distinct txn from decision_records where txn = any($1)',
+        [txns],
+      )
+      if (found.length < txns.length) back.set('lost records', txns.length - found.length)
+    },
+  }
+}
