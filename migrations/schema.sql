@@ -6,6 +6,8 @@ create sequence directory_unsettled_numbers;
 
 create sequence engine_versions;
 
+create sequence heartbeats;
+
 create sequence publication_numbers;
 
 create sequence unreconciled_numbers;
@@ -1661,5 +1663,16 @@ begin
   insert into revocation_feed_changes values (number, kind, key, until, lifted);
   -- Delivered when this is committed, and to the committing session before its commit is answered.
   perform pg_notify('remit_revocation_feed', number::text);
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.server_timeline()
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+begin
+  return ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint;
+exception when others then
+  return null;
 end
 $function$;

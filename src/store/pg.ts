@@ -21,6 +21,10 @@ import type { Watch } from './watch.ts'
 export interface PgDatabaseOptions {
   readonly kind: Database['kind']
   readonly pool: pg.PoolConfig
+  /**
+   * Settings with which each connection begins, past what a pooler between may take as parameters of a start.
+   */
+  readonly settings?: Readonly<Record<string, string | number>>
   /** Runs after the pool has ended. */
   readonly onClose?: () => Promise<void>
   /** Gives what the statement gives, and looks after one that takes long. */
@@ -30,10 +34,13 @@ export interface PgDatabaseOptions {
 const int8 = 20
 
 /**
- * Else a date without a zone would be another instant on a server, in a database or for a role with a zone of
- * its own.
+ * In UTC: else a date without a zone would be another instant on a server, in a database or for a role with a
+ * zone of its own.
  */
-const inUtc = `set timezone to 'UTC'`
+const beginWith = (settings: Readonly<Record<string, string | number>>): string =>
+  Object.entries({ timezone: 'UTC', ...settings })
+    .map(([name, value]) => `set ${name} to '${value}'`)
+    .join('; ')
 
 /**
  * What leaves a statement one plan: an index for each table, in a loop, and HNSW only where its text orders
@@ -60,9 +67,11 @@ const setConfig = (isLocal: boolean): string =>
 export function createPgDatabase({
   kind,
   pool: poolConfig,
+  settings = {},
   onClose,
   watch = (operation) => operation,
 }: PgDatabaseOptions): Database {
+  const begin = beginWith(settings)
   const ask = <Row extends object>(...queryArguments: Parameters<typeof run>): Promise<Row[]> =>
     watch(run<Row>(...queryArguments))
   const listeners: { readonly on: Channel; readonly listener: (payload: string) => void }[] = []
@@ -77,12 +86,13 @@ export function createPgDatabase({
       // A connection that breaks while it is lent tells its query and then also the process, which it would
       // end. What it was committing may be in.
       client.on('error', () => tell('lost'))
+      watchReplication(client)
       client.setTypeParser(int8, Number)
       await pgvector.registerTypes(client)
       // A session is notified of its own commit before that is answered: whoever changed something has been
       // heard.
       client.on('notification', ({ channel, payload = '' }) => tell(payload, channel))
-      await client.query([inUtc, ...channels.map((channel) => `listen ${channel}`)].join('; '))
+      await client.query([begin, ...channels.map((channel) => `listen ${channel}`)].join('; '))
     },
   })
   // An idle connection that breaks must not end the process; the next query reports it.
@@ -113,7 +123,7 @@ export function createPgDatabase({
       leave?.()
     }
   }
-  const forcedPool = kind === 'postgres' ? openForcedPool(poolConfig) : undefined
+  const forcedPool = kind === 'postgres' ? openForcedPool(poolConfig, begin) : undefined
   const inTransaction = new AsyncLocalStorage<true>()
   let closing: Promise<void> | undefined
 
@@ -171,7 +181,7 @@ export function createPgDatabase({
     },
     openListener:
       kind === 'postgres'
-        ? (listener, on = 'remit_revocation_feed') => openListener(poolConfig, listener, on)
+        ? (listener, on = 'remit_revocation_feed') => openListener(poolConfig, begin, listener, on)
         : undefined,
     close,
     [Symbol.asyncDispose]: close,
@@ -182,16 +192,17 @@ export function createPgDatabase({
  * Connections whose settings are {@link forcing} for good. Opened as they are needed, as many as the other
  * pool may.
  */
-function openForcedPool(config: pg.PoolConfig): pg.Pool {
+function openForcedPool(config: pg.PoolConfig, begin: string): pg.Pool {
   const pool = new pg.Pool({
     ...config,
     // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits, whatever its types say
     onConnect: async (client: ClientBase) => {
       client.on('error', () => undefined)
+      watchReplication(client)
       client.setTypeParser(int8, Number)
       // Loads pgvector: before it is loaded, a wrong value of its settings would pass.
       await client.query(`select '[1]'::vector`)
-      await client.query(`${inUtc}; ${setConfig(false)}`)
+      await client.query(`${begin}; ${setConfig(false)}`)
     },
   })
   pool.on('error', () => undefined)
@@ -206,6 +217,7 @@ const earMsMax = 2_000
  */
 async function openListener(
   config: pg.PoolConfig,
+  begin: string,
   listener: (payload: string) => void,
   on: Channel,
 ): Promise<Listener> {
@@ -214,6 +226,7 @@ async function openListener(
   const close = async (): Promise<void> => void client.end().catch(() => undefined)
   // The next question tells.
   client.on('error', () => undefined)
+  watchReplication(client)
   client.on('notification', ({ payload = '' }) => listener(payload))
   client.setTypeParser(int8, Number)
   const query: Sql['query'] = async (text, values) => {
@@ -230,7 +243,8 @@ async function openListener(
     void close()
     throw asUnavailable(error) ?? error
   }
-  await query(`${inUtc}; listen ${on}`)
+  // On the server too: else a commit that waits for a standby keeps its session when nobody waits any more.
+  await query(`${begin}; set statement_timeout to ${earMsMax}; listen ${on}`)
   return { query, [Symbol.asyncDispose]: close }
 }
 
@@ -269,23 +283,53 @@ async function send<Row extends object>(
   values?: readonly SqlValue[],
 ): Promise<Row[]> {
   try {
-    if (typeof statement !== 'string') return await runPrepared<Row>(client, statement, values ?? [])
-    const result = await (values === undefined
-      ? client.query(statement)
-      : client.query({ text: statement, values: values.map(toSent) }))
-    // Several statements in one text answer with an array of results: the queue relies on all their rows.
-    const results = Array.isArray(result) ? (result as pg.QueryResult[]) : [result]
-    return results.flatMap(({ rows }) => (rows ?? []) as Row[])
+    const rows = await sendAlone<Row>(client, statement, values)
+    if (unreplicated.has(client))
+      throw new AppError('storage_unavailable', {
+        internal: 'what was committed may be on this server alone',
+      })
+    return rows
   } catch (error) {
     throw asUnavailable(error) ?? withoutValue(error)
+  } finally {
+    unreplicated.delete(client)
   }
+}
+
+async function sendAlone<Row extends object>(
+  client: pg.ClientBase,
+  statement: string | Statement,
+  values?: readonly SqlValue[],
+): Promise<Row[]> {
+  if (typeof statement !== 'string') return runPrepared<Row>(client, statement, values ?? [])
+  const result = await (values === undefined
+    ? client.query(statement)
+    : client.query({ text: statement, values: values.map(toSent) }))
+  // Several statements in one text answer with an array of results: the queue relies on all their rows.
+  const results = Array.isArray(result) ? (result as pg.QueryResult[]) : [result]
+  return results.flatMap(({ rows }) => (rows ?? []) as Row[])
 }
 
 // `pg` would send its bytes as they lie, and writes a list of numbers out one by one, each in quotes.
 const toSent = (value: SqlValue): SqlValue => (value instanceof Int32Array ? intsParameter(value) : value)
 
-// SQLSTATE classes 08 (connection), 53 (resources), 57P (shutdown), and Node's own socket errors.
-const unavailableCodes = /^(08|53|57P|57014|25P03|25P04|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH)/
+/** Connections on which something was committed that no standby has acknowledged. */
+const unreplicated = new WeakSet<pg.ClientBase>()
+
+/**
+ * Postgres gives up waiting for a synchronous standby when a statement's time is over or somebody cancels it,
+ * and answers that it has committed, with a warning: the next primary may not have it. The warning's text is
+ * in the server's language; its routine is not.
+ */
+function watchReplication(client: pg.ClientBase): void {
+  client.on('notice', ({ routine }) => {
+    if (routine === 'SyncRepWaitForLSN') unreplicated.add(client)
+  })
+}
+
+// SQLSTATE classes 08 (connection), 53 (resources), 57P (shutdown), a standby where a primary was (25006),
+// and Node's own socket errors.
+const unavailableCodes = /^(08|53|57P|57014|25006|25P03|25P04|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH)/
 const unavailableMessages =
   /connection terminated|timeout exceeded when trying to connect|query read timeout|not queryable|cannot use a pool after/i
 

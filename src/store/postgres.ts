@@ -27,12 +27,14 @@ export async function openPostgres({
       connectionString: url,
       max: poolSize,
       connectionTimeoutMillis: 5_000,
+      // One name a process: by it a command that needs the database for itself sees that it is not alone.
+      application_name: `remit ${randomUUID()}`,
+    },
+    settings: {
       statement_timeout: 60_000,
       // A process that stands still inside a transaction keeps its locks no longer: nothing else would ever
       // end it.
       idle_in_transaction_session_timeout: idleMsMax,
-      // One name a process: by it a command that needs the database for itself sees that it is not alone.
-      application_name: `remit ${randomUUID()}`,
     },
   })
 }
@@ -48,6 +50,8 @@ const remedies: Readonly<Record<string, string>> = {
 
 async function preparePgvector(url: string): Promise<void> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 })
+  // Its next question says so.
+  client.on('error', () => undefined)
   await client.connect()
   try {
     await client.query('create extension if not exists vector').catch((error: unknown) => {

@@ -245,6 +245,39 @@ describe('on native Postgres', needsPostgres, () => {
     )
   })
 
+  /** As where pg_walfile_name has it: in the hands of a superuser. */
+  const promote = (timeline: number) =>
+    database.query(
+      `create or replace function server_timeline() returns bigint language sql as 'select ${timeline}::bigint'`,
+    )
+
+  test('a server is not heard that another one has replaced', async () => {
+    await promote(7)
+    const authority = await follow()
+    await promote(6)
+    await revokeAnne()
+    await expect(authority.refresh()).rejects.toThrow('not primary any more')
+    expect(authority.current).toBeUndefined()
+    await promote(7)
+    await authority.refresh()
+    expect(isDenied(authority)).toBe(true)
+  })
+
+  test('of a server that took over all is read anew: it may have given the same numbers to other changes', async () => {
+    const authority = await follow({ pollMs: 60_000 })
+    await database.query(
+      'alter table revocation_feed disable trigger all; alter table revocations disable trigger all',
+    )
+    await database.query(
+      `insert into revocations (kind, key, reason, created_at) values ('subject', 'user:anne', 'tests', now())`,
+    )
+    await authority.refresh()
+    expect(isDenied(authority)).toBe(false)
+    await promote(7)
+    await authority.refresh()
+    expect(isDenied(authority)).toBe(true)
+  })
+
   test('it hears again by itself, and what it missed', async () => {
     const { options, cut, pass } = muffled()
     const authority = await follow(options)

@@ -71,6 +71,11 @@ describe.each([
       expect(await ids()).not.toContain(5)
     })
 
+    test('gives storage_unavailable where a primary has become a standby, and is read only', async () => {
+      const work = database.query('begin; set transaction read only; insert into notes values (6)')
+      await expect(work).rejects.toEqual(unavailable)
+    })
+
     test('refuses its own use inside a transaction at once, instead of waiting for ever', async () => {
       const query = database.transaction(() => database.query('select 1'))
       await expect(query).rejects.toThrow('Inside a transaction only its own Sql may be used')

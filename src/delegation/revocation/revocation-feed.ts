@@ -59,7 +59,8 @@ export const denyKey = (kind: string, key: string): string => `${kind} ${key}`
 /**
  * Reads the list and follows it. On PGlite one process changes everything and hears itself before its change
  * is answered. On native Postgres a connection of its own listens, and is asked twice a second besides, which
- * says both that it still hears and what it missed while there was none.
+ * says both that it still hears and what it missed while there was none. Each look commits, so that no server
+ * is heard that is not primary (decision 0064).
  */
 export async function openRevocationFeed(options: RevocationFeedOptions): Promise<RevocationFeed> {
   const { database, clock, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
@@ -70,6 +71,8 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   /** When each ends, in milliseconds since the epoch. */
   const denied = new Map<string, number>()
   let applied = -1
+  /** The newest that answered. */
+  let timeline = 0
   // Counts notices; `readTo` is how many of them had come when the last read began.
   let noticeCount = 0
   let readTo = 0
@@ -86,18 +89,27 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
   async function read(sql: Sql): Promise<void> {
     const toldBefore = noticeCount
     const news = applied === -1 ? undefined : await readNews(sql, applied)
+    assertNewest(news?.timeline)
     if (news !== undefined && news.version < applied) {
       // An older copy was put in its place: what was taken back since is not in it.
       isOlder = true
       throw new Error('the database is older than what was read from it')
     }
-    if (news === undefined || !isWhole(news, applied)) await readAll(sql)
+    // Another server's numbers may be of other changes, where it lacks what its predecessor had told of.
+    const isSameServer = (news?.timeline ?? timeline) === timeline
+    if (news === undefined || !isSameServer || !isWhole(news, applied)) await readAll(sql)
     else for (const change of news.changes) apply(change)
     readTo = toldBefore
   }
 
+  function assertNewest(answered: number | null | undefined): void {
+    if ((answered ?? timeline) < timeline) throw new Error('a server answers that is not primary any more')
+  }
+
   async function readAll(sql: Sql): Promise<void> {
-    const { version, list } = await readList(sql)
+    const { version, list, timeline: answered } = await readList(sql)
+    assertNewest(answered)
+    timeline = answered ?? timeline
     denied.clear()
     for (const row of list) deny(row)
     tell({ kind: 'all', key: '' })
@@ -184,18 +196,30 @@ interface ChangeRow extends DenyRow {
   readonly lifted: boolean
 }
 
-interface News {
+/** Of the server that answered. */
+interface Heard {
   readonly version: number
+  /** null: it does not tell. */
+  readonly timeline: number | null
+}
+
+interface News extends Heard {
   readonly changes: readonly ChangeRow[]
 }
 
 const milliseconds = '(extract(epoch from until) * 1000)::float8 as until'
 
+/**
+ * Writes, so that the read commits: a standby refuses it, and a primary that was replaced waits for its
+ * standby in vain. Whoever gets an answer has asked the primary.
+ */
+const heard = `version, server_timeline() as timeline, setval('heartbeats', 1) as beat`
+
 /** In one statement, and so of one moment. */
 const readNews = (sql: Sql, sinceVersion: number): Promise<News> =>
   readFeed<News>(
     sql,
-    `select version, (
+    `select ${heard}, (
        select coalesce(json_agg(c order by c.version), '[]')
        from (select version, kind, key, lifted, ${milliseconds} from revocation_feed_changes where version > $1) as c
      ) as changes from revocation_feed`,
@@ -203,9 +227,9 @@ const readNews = (sql: Sql, sinceVersion: number): Promise<News> =>
   )
 
 const readList = (sql: Sql) =>
-  readFeed<{ readonly version: number; readonly list: readonly DenyRow[] }>(
+  readFeed<Heard & { readonly list: readonly DenyRow[] }>(
     sql,
-    `select version, (
+    `select ${heard}, (
        select coalesce(json_agg(r), '[]') from (select kind, key, ${milliseconds} from revocations) as r
      ) as list from revocation_feed`,
   )
