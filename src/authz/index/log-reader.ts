@@ -7,7 +7,7 @@ import {
   type StoredTuple,
   tupleId,
 } from '../fga.ts'
-import type { Mark } from './storage.ts'
+import { changeId, type Mark } from './storage.ts'
 import { farRescan, type Stretch, stretchOf, TailRescan } from './tail-rescan.ts'
 import type { Watermarks } from './watermarks.ts'
 
@@ -48,8 +48,11 @@ export class LogReader {
   #tailReadAt: number | undefined
   #endReadAt: number | undefined
   #unseen = 0
-  // What may have come late while nobody looked is before this.
-  #lateBefore: number | undefined
+  /**
+   * Where it stood before nobody looked for a while: what came late meanwhile is before this, and this itself
+   * has to be there still.
+   */
+  #left: LeftAt | undefined
 
   constructor(dependencies: LogReaderDeps) {
     this.#deps = dependencies
@@ -88,10 +91,10 @@ export class LogReader {
   /** Goes on from here; `isOld`: what came late since it was stored has still to be looked for. */
   start(mark: Mark, { isOld }: { readonly isOld: boolean }): void {
     this.#mark = mark
-    this.#lateBefore = isOld ? mark.lastChangeAt : undefined
+    this.#left = isOld ? leftAt(mark) : undefined
     this.#past.clear()
     // Whoever stored it may have stopped a moment ago: what it had just read may still get company.
-    if (this.#lateBefore !== undefined) this.#past.heard(this.#lateBefore)
+    if (this.#left !== undefined) this.#past.heard(this.#left.before)
   }
 
   setReconciled(timeMs: number): void {
@@ -100,11 +103,17 @@ export class LogReader {
 
   /** Reads on to the end of the log. */
   async readOn(): Promise<void> {
-    await this.#readTail()
-    if (this.#lateBefore === undefined) return
+    try {
+      await this.#readTail()
+    } catch (error) {
+      // What answers next may be another server, which lacks what this one had told of.
+      if (this.#mark !== undefined) this.#left ??= leftAt(this.#mark)
+      throw error
+    }
+    if (this.#left === undefined) return
     // From before where it began: the mark has moved on meanwhile, by as long as nothing ran.
-    const changed = await this.#readAgain({ startTime: this.#lateBefore - farRescan.spanMs })
-    if (changed !== undefined) this.#lateBefore = undefined
+    const changed = await this.#readAgain({ startTime: this.#left.before - farRescan.spanMs }, this.#left)
+    if (changed !== undefined) this.#left = undefined
   }
 
   /** Looks for what came late, for a moment: what is not looked at now is at the next call. */
@@ -128,9 +137,11 @@ export class LogReader {
   }
 
   /** Reads what came after another mark, and late ones before it, to the end. Gives the tuples concerned. */
-  async readFrom({ lastChangeAt, position }: Mark): Promise<readonly StoredTuple[]> {
+  async readFrom(mark: Mark): Promise<readonly StoredTuple[]> {
+    const left = leftAt(mark)
     const changed = await this.#readAgain(
-      lastChangeAt === undefined ? position : { startTime: lastChangeAt - farRescan.spanMs },
+      left === undefined ? mark.position : { startTime: left.before - farRescan.spanMs },
+      left,
     )
     if (changed === undefined) throw new Error('the log was read from a server that lags')
     return changed
@@ -144,10 +155,10 @@ export class LogReader {
     this.#past.clear()
   }
 
-  #advance({ to: endPosition, lastAt }: Stretch): void {
+  #advance({ to: endPosition, lastAt, last }: Stretch): void {
     if (this.#mark === undefined) return
     const lastChangeAt = Math.max(this.#mark.lastChangeAt ?? 0, lastAt)
-    this.#mark = { ...this.#mark, position: endPosition, lastChangeAt }
+    this.#mark = { ...this.#mark, position: endPosition, lastChangeAt, last }
     this.#past.heard(lastChangeAt)
   }
 
@@ -181,15 +192,23 @@ export class LogReader {
    * To the end and only then applied, each tuple's last change: what is held already must not go back and
    * forth. undefined: what answered lags, and nothing of it was taken.
    */
-  async #readAgain(position: ChangePosition): Promise<readonly StoredTuple[] | undefined> {
+  async #readAgain(position: ChangePosition, left?: LeftAt): Promise<readonly StoredTuple[] | undefined> {
     const { onChanges, watermarks } = this.#deps
-    const { lastByKey, read } = await this.#readToEnd(position)
-    // What is in the log stays there: what was read is older than what is held.
-    const count = read.reduce((sum, stretch) => sum + stretch.count, 0)
+    // What is in the log stays there, else what was read is older than what is held; later changes may have
+    // come in the place of those that are gone.
+    const held = this.#past.from(position)
+    const missing = new Set(held.map(({ last }) => last))
+    if (left?.last !== undefined) missing.add(left.last)
+    const { lastByKey, read } = await this.#readToEnd(position, missing)
     const lastAt = read.reduce((latest, stretch) => Math.max(latest, stretch.lastAt), 0)
-    const isOlder = this.#lateBefore !== undefined && lastAt < this.#lateBefore
-    if (count < this.#past.countFrom(position) || isOlder) {
-      if (watermarks === undefined) throw new LogWentBack()
+    const isOlder = left !== undefined && lastAt < left.before
+    if (missing.size > 0 || countOf(read) < countOf(held) || isOlder) {
+      if (watermarks === undefined) {
+        // Looked for again at each turn, however much is written meanwhile.
+        const [last] = missing
+        this.#left ??= left ?? { before: held[0]?.lastAt ?? lastAt, ...(last !== undefined && { last }) }
+        throw new LogWentBack()
+      }
       // Or a server answered that lags.
       watermarks.lost()
       this.#tailReadAt = undefined
@@ -209,7 +228,8 @@ export class LogReader {
     return changes.map(({ tuple }) => tuple)
   }
 
-  async #readToEnd(position: ChangePosition) {
+  /** Takes from `missing` what is there. */
+  async #readToEnd(position: ChangePosition, missing: Set<string>) {
     const { fga, now, signal } = this.#deps
     const lastByKey = new Map<string, Change>()
     const read: Stretch[] = []
@@ -217,6 +237,7 @@ export class LogReader {
       const beganAt = now()
       const page = await fga.readChanges(readPosition, { signal })
       for (const change of page.changes) {
+        missing.delete(changeId(change))
         const id = tupleId(change.tuple)
         lastByKey.delete(id)
         lastByKey.set(id, change)
@@ -228,6 +249,19 @@ export class LogReader {
     return { lastByKey, read }
   }
 }
+
+/** `before` is in milliseconds by OpenFGA's clock; `last` by {@link changeId}. */
+interface LeftAt {
+  readonly before: number
+  readonly last?: string
+}
+
+/** undefined: nothing was read yet. */
+const leftAt = ({ lastChangeAt, last }: Mark): LeftAt | undefined =>
+  lastChangeAt === undefined ? undefined : { before: lastChangeAt, ...(last !== undefined && { last }) }
+
+const countOf = (stretches: readonly Stretch[]): number =>
+  stretches.reduce((sum, { count }) => sum + count, 0)
 
 /**
  * A place of the log before now, for whoever reads all tuples next: what changes meanwhile comes after it.

@@ -1,14 +1,20 @@
 import type { Database, Sql } from '../../store/sql.ts'
-import { type ChangePosition, type StoredTuple, tupleId } from '../fga.ts'
+import { type Change, type ChangePosition, type StoredTuple, tupleId } from '../fga.ts'
 
 /** How far in the change log something reaches, and what is needed to go on from there. */
 export interface Mark {
   readonly position: ChangePosition
   /** Time of the last change read, by OpenFGA's clock; later ones may still be stamped a little earlier. */
   readonly lastChangeAt?: number
+  /** The last change read, by {@link changeId}: a log that lacks it is an older copy's. */
+  readonly last?: string
   /** When all tuples were last compared with OpenFGA's, by our clock. */
   readonly reconciledAt: number
 }
+
+/** Of no other change of the log. */
+export const changeId = ({ operation, tuple }: Change): string =>
+  `${operation} ${tupleId(tuple)} ${tuple.writtenAt}`
 
 /**
  * The rows may be newer than the mark, never older: reading on from it makes up for what they have already.

@@ -1,4 +1,5 @@
-import type { ChangePage, ChangePosition, Fga } from '../fga.ts'
+import type { Change, ChangePage, ChangePosition, Fga } from '../fga.ts'
+import { changeId } from './storage.ts'
 
 /**
  * Consecutive changes of the log, at most a page. Between its places nothing else was when it was last looked
@@ -10,6 +11,8 @@ export interface Stretch {
   readonly count: number
   /** The latest stamp, by OpenFGA's clock. */
   readonly lastAt: number
+  /** Its last change, by {@link changeId}. */
+  readonly last: string
   /** By ours. */
   readonly lookedAt: number
 }
@@ -47,6 +50,7 @@ export const stretchOf = (
   to: position,
   count: changes.length,
   lastAt: changes.reduce((latest, { tuple }) => Math.max(latest, tuple.writtenAt), 0),
+  last: changes.at(-1) === undefined ? '' : changeId(changes.at(-1) as Change),
   lookedAt: readAt,
 })
 
@@ -76,10 +80,10 @@ export class TailRescan {
     this.#stretches = [...this.#stretches.slice(0, Math.max(0, this.#indexOf(start))), ...replacements]
   }
 
-  /** How many changes were read from this place on; 0, where it is none of theirs. */
-  countFrom(start: ChangePosition): number {
+  /** What was read from this place on; nothing, where it is none of theirs. */
+  from(start: ChangePosition): readonly Stretch[] {
     const index = this.#indexOf(start)
-    return index < 0 ? 0 : this.#stretches.slice(index).reduce((sum, { count }) => sum + count, 0)
+    return index < 0 ? [] : this.#stretches.slice(index)
   }
 
   /** The log was read on, to a change of this time. */
@@ -176,6 +180,7 @@ export class TailRescan {
         to: nextStretch.to,
         count: stretch.count + nextStretch.count,
         lastAt: Math.max(stretch.lastAt, nextStretch.lastAt),
+        last: nextStretch.last,
       }
     }
     return [stretch, size]

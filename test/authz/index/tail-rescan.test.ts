@@ -15,8 +15,17 @@ const began = 1_800_000_000_000
 function createLog(clock: { now: number }, readMs: number) {
   const entries: (Change & { readonly id: string })[] = []
   const reads: { readonly position: ChangePosition; readonly count: number }[] = []
+  const stamps = new Map<string, number>()
   let failure: Error | undefined
   let ids = 0
+
+  /** As OpenFGA has it: a place is one in the order of stamps, whether its change is there or not. */
+  const placeAfter = (id: string): number => {
+    const found = entries.findIndex((entry) => entry.id === id)
+    if (found >= 0) return found + 1
+    const next = entries.findIndex(({ tuple }) => tuple.writtenAt > (stamps.get(id) ?? 0))
+    return next < 0 ? entries.length : next
+  }
 
   const log: Pick<Fga, 'readChanges'> = {
     async readChanges(position, { limit = 100 } = {}) {
@@ -26,7 +35,7 @@ function createLog(clock: { now: number }, readMs: number) {
       const from =
         after === undefined
           ? entries.findIndex(({ tuple }) => tuple.writtenAt >= startTime)
-          : entries.findIndex(({ id }) => id === after) + 1
+          : placeAfter(after)
       const changes = from < 0 ? [] : entries.slice(from, from + limit)
       reads.push({ position, count: changes.length })
       const last = changes.at(-1)
@@ -48,6 +57,7 @@ function createLog(clock: { now: number }, readMs: number) {
         operation,
         tuple: { user: 'user:anne', relation: 'viewer', object, writtenAt },
       }
+      stamps.set(entry.id, writtenAt)
       const before = entries.findLastIndex(({ tuple }) => tuple.writtenAt <= writtenAt)
       entries.splice(before + 1, 0, entry)
     },
@@ -97,6 +107,16 @@ function restarted({ clock, source, follower, replica }: Setting, afterMs: numbe
   clock.now += afterMs
   const setting = open(clock, source, replica)
   setting.follower.start(mark, { isOld: true })
+  return setting
+}
+
+/** As while its database is away, for longer than anything is looked at again. */
+async function notAnswered(setting: Setting): Promise<Setting> {
+  const { clock, source, follower } = setting
+  source.fail(new Error('away'))
+  await follower.readOn().catch(() => undefined)
+  clock.now += 200 * second
+  source.fail(undefined)
   return setting
 }
 
@@ -151,6 +171,28 @@ describe('looking again at what was read of the log', () => {
     // Such as a connection to another server: what was gone is there again.
     source.entries.splice(at, 0, ...gone)
     await follow(later, 2 * second)
+  })
+
+  test.each<[string, (setting: Setting) => Promise<Setting>]>([
+    ['while it is followed', async (setting) => setting],
+    ['while OpenFGA did not answer', notAnswered],
+    ['while nobody followed it', async (setting) => restarted(setting, 60 * second)],
+  ])('notices, %s, that others came in the place of what it told of', async (_, away) => {
+    const setting = await afterBulk(0)
+    const { clock, source } = setting
+    for (let at = 0; at < 5; at++) {
+      source.put('write', `document:single${at}`, clock.now)
+      await follow(setting, 100)
+    }
+    const later = await away(setting)
+    source.entries.splice(-2)
+    for (let at = 0; at < 3; at++) source.put('write', `document:other${at}`, clock.now + at + 1)
+    // As long as it is so, however much is written.
+    for (let times = 0; times < 3; times++) {
+      await expect(follow(later, 2 * second)).rejects.toThrow(LogWentBack)
+      clock.now += 100 * second
+      source.put('write', `document:more${times}`, clock.now)
+    }
   })
 
   test('looks at single changes by the page, and at none when nothing was written for long', async () => {
