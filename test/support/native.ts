@@ -31,6 +31,8 @@ export interface NativeServices {
   readonly interopJava: string | undefined
   /** A folder with the program that go-oidc, x/oauth2 and MCP's SDK for Go are built into. */
   readonly interopGo: string | undefined
+  /** A folder with the renderer of Helm and the schemas of Kubernetes. */
+  readonly helm: string | undefined
   /** A folder with LangChain's adapters for MCP and what they need. */
   readonly interopLangchain: string | undefined
   /** Node's older releases that the packages run on, each its program. */
@@ -97,6 +99,9 @@ export const needsInteropGo = needs(
   'go-oidc and the Go MCP SDK (INTEROP_GO_PATH)',
 )
 
+/** Options of a test or suite that renders a chart. */
+export const needsHelm = needs(native.helm !== undefined, 'the renderer of Helm (HELM_PATH)')
+
 /** Options of a test or suite that runs LangChain's adapters for MCP. */
 export const needsInteropLangchain = needs(
   native.interopLangchain !== undefined,
@@ -151,6 +156,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
     interopPython: INTEROP_PYTHON_PATH || undefined,
     interopJava: INTEROP_JAVA_PATH || undefined,
     interopGo: INTEROP_GO_PATH || undefined,
+    helm: env['HELM_PATH'] || undefined,
     interopLangchain: INTEROP_LANGCHAIN_PATH || undefined,
     olderNodes: { '20': NODE_20_PATH || undefined, '22': NODE_22_PATH || undefined },
     postgres: readPostgres(env),
