@@ -147,16 +147,18 @@ async function targetOf(name: string, parts: Parts): Promise<Omit<Target, typeof
       `insert into clients (client_id, kind, agent, title) values ($1, 'agent', $2, 'Bot')`,
       [`${agent}-app`, agent],
     )
-    const { delegation } = (await asked(`${personUrl}/delegations`, {
-      method: 'POST',
-      headers: own,
-      body: JSON.stringify({
-        agent,
-        scope: ['collection:bench'],
-        expires_at: new Date(Date.now() + 3_600_000).toISOString(),
-        purpose: 'bench',
+    const { delegation } = (await again(() =>
+      asked(`${personUrl}/delegations`, {
+        method: 'POST',
+        headers: own,
+        body: JSON.stringify({
+          agent,
+          scope: ['collection:bench'],
+          expires_at: new Date(Date.now() + 3_600_000).toISOString(),
+          purpose: 'bench',
+        }),
       }),
-    })) as { readonly delegation: { readonly id: string } }
+    )) as { readonly delegation: { readonly id: string } }
     delegations.set(agent, delegation.id)
   }
   // Until every process’s replica has seen all of it: an offer begins there.
@@ -187,4 +189,15 @@ export async function asked(url: string, init: RequestInit): Promise<unknown> {
   if (!response.ok)
     throw new Error(`${init.method ?? 'GET'} ${new URL(url).pathname}: ${response.status} ${text}`)
   return JSON.parse(text)
+}
+
+/** For what begins at a process's replica, which may be seconds behind. */
+export async function again<T>(work: () => Promise<T>, tries = 5): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (tries === 1) throw error
+    await delay(2_000)
+    return again(work, tries - 1)
+  }
 }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { SignJWT } from 'jose'
 import type { AgentToken, Pair } from '../../test/support/pair.ts'
 import { ask, wait } from '../approvals/asking.ts'
-import { agentsCount, documentId, type Target, targetOn } from '../approvals/target.ts'
+import { again, agentsCount, documentId, type Target, targetOn } from '../approvals/target.ts'
 import { type Answer, Attempts } from './attempts.ts'
 
 /** What was acknowledged, and so has to be there whatever happens to the database. */
@@ -37,7 +37,7 @@ export interface Load {
 const agent = 'bench-bot-0'
 const stockSize = 40
 // An agent is made ten offers an hour.
-const grantsOfAgent = 6
+const grantsOfAgent = 5
 // What there is to take away has to last.
 const pauseMs = 500
 
@@ -247,17 +247,6 @@ export async function openLoad(pair: Pair): Promise<Load> {
   ]
   let browser = await target.browser()
 
-  /** On a busy machine a replica may be too far behind for an offer. */
-  async function askAgain(asking: string, tries = 5): ReturnType<typeof ask> {
-    try {
-      return await ask(target, asking)
-    } catch (error) {
-      if (tries === 1) throw error
-      await sleep(2_000)
-      return askAgain(asking, tries - 1)
-    }
-  }
-
   async function stock(): Promise<void> {
     browser = await target.browser()
     // Of the longest life that there is: nothing here asks the database while that is away.
@@ -281,8 +270,11 @@ export async function openLoad(pair: Pair): Promise<Load> {
       await Promise.all(
         Array.from({ length: agentsCount - 1 }, async (_, index) => {
           const asking = `bench-bot-${index + 1}`
-          const { id, decide } = await askAgain(asking)
-          const [made] = await Promise.all([wait(target, asking, id), decide()])
+          const made = await again(async () => {
+            const { id, decide } = await ask(target, asking)
+            const [grantId] = await Promise.all([wait(target, asking, id), decide()])
+            return grantId
+          })
           toUse.push({ grant: made, agent: asking })
         }),
       )

@@ -12,14 +12,21 @@ export interface Openfga extends AsyncDisposable {
   readonly token: string
 }
 
-export async function startOpenfga(program: string, cluster: Cluster): Promise<Openfga> {
+/** `secondary`: the node that it reads its log and more from, past the balancer. */
+export async function startOpenfga(
+  program: string,
+  cluster: Cluster,
+  secondary: string | undefined,
+): Promise<Openfga> {
   await using stack = new AsyncDisposableStack()
   const token = randomBytes(12).toString('hex')
-  const database = Object.assign(new URL(cluster.url), { pathname: '/openfga' }).href
+  const uriOf = (url: string) =>
+    `${Object.assign(new URL(url), { pathname: '/openfga' }).href}?sslmode=disable`
   await administer(cluster.url, 'create database openfga')
   const env = {
     OPENFGA_DATASTORE_ENGINE: 'postgres',
-    OPENFGA_DATASTORE_URI: `${database}?sslmode=disable`,
+    OPENFGA_DATASTORE_URI: uriOf(cluster.url),
+    ...(secondary !== undefined && { OPENFGA_DATASTORE_SECONDARY_URI: uriOf(cluster.urlOf(secondary)) }),
     OPENFGA_DATASTORE_MAX_OPEN_CONNS: '10',
     OPENFGA_AUTHN_METHOD: 'preshared',
     OPENFGA_AUTHN_PRESHARED_KEYS: token,

@@ -10,12 +10,13 @@ import { startOpenfga } from './openfga.ts'
 /**
  * Two processes of the service and two nodes of OpenFGA on one cluster of Postgres under Patroni, under load,
  * while its primary fails: `kill`, SIGKILL for Patroni and Postgres, which come back once another one leads;
- * `freeze`, SIGSTOP for all of them, which go on once another one leads. Then everything that was
- * acknowledged is looked for. Ends with 1 where anything was lost or came back, an answer was neither right
- * nor a refusal, or a refusal took longer than 45 s. Needs `.ci/services`.
+ * `freeze`, SIGSTOP for all of them, which go on once another one leads. With `--late 2` OpenFGA reads its
+ * log from a node that is two seconds behind. Then everything that was acknowledged is looked for. Ends with 1
+ * where anything was lost or came back, an answer was neither right nor a refusal, or a refusal took longer
+ * than 45 s. Needs `.ci/services`.
  */
 const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: 'kill,freeze' } },
+  options: { rounds: { type: 'string', default: 'kill,freeze' }, late: { type: 'string' } },
 })
 const kinds = ['publish', 'withdraw', 'unshare', 'revoke', 'grant', 'code', 'read', 'token']
 const refusalMsMax = 45_000
@@ -30,10 +31,17 @@ function judge(isKept: boolean, figure: string): void {
   if (!isKept) process.exitCode = 1
 }
 
-await using cluster = await startCluster()
-await using openfga = await startOpenfga(openfgaProgram, cluster)
-await using pair = await openPair({ databaseUrl: cluster.url, openfga })
-say(`Three nodes, two of OpenFGA, two of Remit; ${availableParallelism()} cores; logs: ${cluster.folder}`)
+const isLate = values.late !== undefined
+await using cluster = await startCluster(isLate ? { lateSeconds: Number(values.late) } : {})
+await using openfga = await startOpenfga(openfgaProgram, cluster, isLate ? 'late' : undefined)
+await using pair = await openPair({
+  databaseUrl: cluster.url,
+  openfga,
+  env: { OPENFGA_SECONDARY: isLate ? 'present' : 'none' },
+})
+say(
+  `${isLate ? `Three nodes and one ${values.late} s behind` : 'Three nodes'}, two of OpenFGA, two of Remit; ${availableParallelism()} cores; logs: ${cluster.folder}`,
+)
 const load = await openLoad(pair)
 for (const round of values.rounds.split(',')) await fail(round, load)
 

@@ -76,7 +76,12 @@ const dynamic = {
   },
 }
 
-export async function startCluster(): Promise<Cluster> {
+export interface ClusterOptions {
+  /** Seconds that a fourth node `late` is behind, which never becomes primary or a synchronous standby. */
+  readonly lateSeconds?: number
+}
+
+export async function startCluster({ lateSeconds }: ClusterOptions = {}): Promise<Cluster> {
   const { patroni: packages, postgres } = native
   if (packages === undefined || postgres === undefined)
     throw new Error('This needs PATRONI_PATH and POSTGRES_PATH.')
@@ -125,7 +130,8 @@ export async function startCluster(): Promise<Cluster> {
 
   const password = randomBytes(12).toString('hex')
   const nodes: Node[] = []
-  for (const name of ['a', 'b', 'c'])
+  const names = ['a', 'b', 'c', ...(lateSeconds === undefined ? [] : ['late'])]
+  for (const name of names)
     nodes.push({ name, port: await freePort(), rest: await freePort(), patroni: undefined })
   const byName = (name: string): Node => {
     const node = nodes.find((one) => one.name === name)
@@ -145,6 +151,7 @@ export async function startCluster(): Promise<Cluster> {
         etcd3: { host: `127.0.0.1:${etcd}` },
         // Loopback has no /dev/watchdog. In production: `required`.
         watchdog: { mode: 'off' },
+        ...(name === 'late' && { tags: { nofailover: true, nosync: true } }),
         bootstrap: {
           dcs: dynamic,
           initdb: [
@@ -164,6 +171,7 @@ export async function startCluster(): Promise<Cluster> {
             rewind: account('rewinder'),
           },
           parameters: { unix_socket_directories: '' },
+          ...(name === 'late' && { recovery_conf: { recovery_min_apply_delay: `${lateSeconds}s` } }),
           pg_hba: [
             'host all all 127.0.0.1/32 scram-sha-256',
             'host replication all 127.0.0.1/32 scram-sha-256',
@@ -200,15 +208,14 @@ export async function startCluster(): Promise<Cluster> {
       members.filter(({ state }) => isUp(state)).map(({ name, role }) => [name, role]),
     )
   }
-  const whole = async (count = 3): Promise<void> =>
+  const whole = async (count = names.length): Promise<void> =>
     until(`${count} nodes are whole`, async () => {
       const found = Object.values(await roles())
       return found.length === count && found.includes('leader') && found.includes('sync_standby')
     })
   start('a')
   await until('the first node leads', async () => (await roles())['a'] === 'leader')
-  start('b')
-  start('c')
+  for (const name of names.slice(1)) start(name)
   await whole()
 
   const entry = await freePort()
