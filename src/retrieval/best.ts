@@ -1,4 +1,5 @@
 import type { Clearance, Cleared, Clearing, Guarded } from '../authz/gate.ts'
+import { AppError } from '../kernel/errors.ts'
 import type { Sight } from './access-filter/visibility.ts'
 import type { AccessFilter } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
@@ -56,7 +57,9 @@ export async function clearBest(options: ClearBestOptions): Promise<ClearedBest>
   const { topK, sight, branches, clearing, deadline, tells } = options
   let { visible } = sight
   let { depth } = branches
-  if (isOver(deadline)) return { cleared: [], complete: false, tellable: [] }
+  // The answer where the time ends a search.
+  let soFar: ClearedBest = { cleared: [], complete: false, tellable: [] }
+  if (isOver(deadline)) return soFar
   const refusedIds = new Set<string>()
   let refusals = 0
   // So many times its own depth: what is found there is only asked about.
@@ -65,11 +68,13 @@ export async function clearBest(options: ClearBestOptions): Promise<ClearedBest>
   let early = clearEarly(tells ? [] : branches.foundAnyway(visible), clearing)
   let untold: Candidate[][] | undefined
   for (;;) {
-    const [clearedBefore, lists, keptLists = untold] = await Promise.all([
+    const searched = await unlessEnded([
       early,
       branches.run(visible, depth * ahead),
       tells && untold === undefined ? branches.run(sight.untold, depth, visible) : undefined,
     ])
+    if (searched === undefined) return soFar
+    const [clearedBefore, lists, keptLists = untold] = searched
     const telling = untold === undefined && keptLists !== undefined ? choose(lists, keptLists, options) : []
     untold = keptLists
     early = undefined
@@ -82,6 +87,11 @@ export async function clearBest(options: ClearBestOptions): Promise<ClearedBest>
     const exhausted = lists.every((list) => list.length < depth * ahead)
     const isRefusing = remainingLists.some((list, listIndex) => list.length < (lists[listIndex]?.length ?? 0))
     const isRanked = !isRefusing && ahead === 1
+    soFar = {
+      cleared: inOrder(cleared, fuse(remainingLists)),
+      complete: false,
+      tellable: untold === undefined ? [] : staysWithin(remainingLists, untold, topK, clearing.tellable),
+    }
     if (!isOut && !isRanked) {
       for (const candidate of lists.flat()) if (!stays(candidate)) refusedIds.add(candidate.documentId)
       if (isRefusing) visible = await sight.without(refusedIds)
@@ -92,13 +102,19 @@ export async function clearBest(options: ClearBestOptions): Promise<ClearedBest>
     if (enough || exhausted || isOut) {
       // A document without a verdict may be one of those that were looked for.
       const unanswered = clearing.counts.errors > 0
-      return {
-        cleared: isOut ? inOrder(cleared, fuse(remainingLists)) : cleared,
-        complete: !unanswered && isRanked && (enough || (exhausted && !isOut)),
-        tellable: untold === undefined ? [] : staysWithin(remainingLists, untold, topK, clearing.tellable),
-      }
+      return { ...soFar, complete: !unanswered && isRanked && (enough || (exhausted && !isOut)) }
     }
     depth *= deeper
+  }
+}
+
+/** All of it, or undefined where the request's end ended a search. */
+async function unlessEnded<T extends readonly unknown[]>(searches: readonly [...T]) {
+  try {
+    return await Promise.all(searches)
+  } catch (error) {
+    if (!(error instanceof AppError && error.code === 'deadline_exceeded')) throw error
+    return undefined
   }
 }
 

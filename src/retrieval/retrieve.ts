@@ -130,7 +130,7 @@ async function chooseBranches(
   const { search } = dependencies
   const { query, mode } = question
   const byWords = (visible: AccessFilter, depth: number, like?: AccessFilter) =>
-    search.keyword(visible, query ?? '', depth, like)
+    search.keyword(visible, query ?? '', depth, { like, signal })
   const alone = depthOfOne(question.topK)
   const wordBranch: ChosenBranches = {
     modeUsed: 'keyword',
@@ -149,7 +149,7 @@ async function chooseBranches(
     return {
       modeUsed: 'vector',
       depth: alone,
-      run: async (visible, depth, like) => [await search.vector(visible, embedding, depth, like)],
+      run: async (visible, depth, like) => [await search.vector(visible, embedding, depth, { like, signal })],
       foundAnyway: (visible) => search.foundAnyway(visible, alone),
     }
   }
@@ -158,7 +158,10 @@ async function chooseBranches(
     depth: Math.max(fusedMin, alone),
     foundAnyway: (visible) => search.foundAnyway(visible, alone),
     run: (visible, depth, like) =>
-      Promise.all([search.vector(visible, embedding, depth, like), byWords(visible, depth, like)]),
+      Promise.all([
+        search.vector(visible, embedding, depth, { like, signal }),
+        byWords(visible, depth, like),
+      ]),
   }
 }
 

@@ -3,7 +3,7 @@ import { AppError } from '../kernel/errors.ts'
 import type { Sql } from '../store/sql.ts'
 import type { AccessFilter } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
-import type { ChunkSearch, FoundChunk } from './chunk-index/port.ts'
+import type { ChunkSearch, FoundChunk, SearchOptions } from './chunk-index/port.ts'
 import type { Corpus } from './corpus/corpus.ts'
 import type { Documents } from './corpus/documents.ts'
 import type { Scope } from './ranking/weigh.ts'
@@ -19,10 +19,10 @@ export interface Search {
     filter: AccessFilter,
     embedding: Float32Array,
     limit: number,
-    like?: AccessFilter,
+    options?: SearchOptions,
   ): Promise<Candidate[]>
   /** Best by BM25, best first. `like`: in as many statements whatever is in the filter. */
-  keyword(filter: AccessFilter, query: string, limit: number, like?: AccessFilter): Promise<Candidate[]>
+  keyword(filter: AccessFilter, query: string, limit: number, options?: SearchOptions): Promise<Candidate[]>
   /**
    * Documents that searching by vectors finds whatever the question is: all of the filter's, where they have
    * no more chunks than are looked for. None where memory does not know what they are called.
@@ -53,14 +53,14 @@ export function createSearch({ sql, index, corpus, statistics = 'deployment' }: 
   }
 
   return {
-    vector: async (filter, embedding, limit, like) =>
-      candidates(await index.nearest(embedding, filter, limit, like && { like }), filter),
+    vector: async (filter, embedding, limit, options) =>
+      candidates(await index.nearest(embedding, filter, limit, options), filter),
 
     // For those who may read nothing, too: what is skipped for them would tell them from those who may read
     // little.
-    async keyword(filter, question, limit, like) {
+    async keyword(filter, question, limit, options) {
       const query = await weighWords(sql, question, statistics)
-      return candidates(await index.words(query, filter, limit, like && { like }), filter)
+      return candidates(await index.words(query, filter, limit, options), filter)
     },
 
     foundAnyway(filter, limit) {

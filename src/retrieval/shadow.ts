@@ -83,10 +83,10 @@ export function createShadow(dependencies: ShadowDeps): Shadow {
         ? search
         : {
             ...search,
-            async vector(visible, embedding, limit, like) {
-              if (like !== undefined) return search.vector(visible, embedding, limit, like)
+            async vector(visible, embedding, limit, options) {
+              if (options?.like !== undefined) return search.vector(visible, embedding, limit, options)
               const store: { strategy?: StrategyName } = {}
-              const found = await planned.run(store, () => search.vector(visible, embedding, limit))
+              const found = await planned.run(store, () => search.vector(visible, embedding, limit, options))
               const { strategy } = store
               if (strategy !== undefined && strategy !== 'exact' && !isBusy && random() < share)
                 later({ visible, embedding, limit }, found, strategy)

@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { retireGenerations } from '../../src/retrieval/chunk-index/postgres/retire-generations.ts'
+import { serveRaw } from '../support/hostile-server.ts'
 import { native, needsOpensearch } from '../support/native.ts'
+import { note, noting, sentBy } from '../support/noting.ts'
 import { dropIndices, opensearchSettings } from '../support/opensearch.ts'
 import { openWorld, type World } from '../support/world.ts'
 
@@ -13,10 +16,18 @@ let lie: ((answer: Answer) => object) | undefined
 
 /** Searches that the engine answered. */
 let searches = 0
+
+/** Called before each search; what it gives is asked in place of the engine. */
+let instead: () => string | undefined = () => undefined
 const authorizations = new Set<string | null>()
 
 const lying: typeof fetch = async (input, init) => {
   authorizations.add(new Headers(init?.headers).get('authorization'))
+  if (String(input).includes('/_search?')) {
+    note('search')
+    const origin = instead()
+    if (origin !== undefined) return fetch(origin, init)
+  }
   const response = await fetch(input, init)
   if (response.ok && String(input).includes('/_search?')) searches += 1
   if (lie === undefined || !new URL(String(input)).pathname.endsWith('/_search')) return response
@@ -29,8 +40,21 @@ describe('a service on OpenSearch', needsOpensearch, () => {
   let world: World
   let token: string
   let secret: number
+  let openfga: FgaApi
+  /** Set: nothing is heard of OpenFGA's log. */
+  let deaf: Promise<void> | undefined
   beforeAll(async () => {
     world = await openWorld({
+      database: noting,
+      openfga(api) {
+        openfga = api
+        return Object.assign(Object.create(api) as FgaApi, {
+          async readChanges(...given: Parameters<FgaApi['readChanges']>) {
+            await deaf
+            return api.readChanges(...given)
+          },
+        })
+      },
       env: { ...opensearchSettings(), SEARCH_ENGINE_USER: 'remit', SEARCH_ENGINE_PASSWORD: password },
       fetch: lying,
     })
@@ -47,6 +71,7 @@ describe('a service on OpenSearch', needsOpensearch, () => {
   afterAll(() => world?.[Symbol.asyncDispose]())
   beforeEach(() => {
     lie = undefined
+    instead = () => undefined
   })
 
   const hit = (n: number) => ({ _score: 9, fields: { n: [n], ordinal: [0] } })
@@ -69,10 +94,88 @@ describe('a service on OpenSearch', needsOpensearch, () => {
     expect(JSON.stringify(results)).not.toContain('5,000')
   })
 
-  test('asks the engine, once for vectors and once for words', async () => {
-    searches = 0
-    expect(await found()).toEqual(['open'])
-    expect(searches).toBe(2)
+  test('takes as many searches and statements for an answer, whatever is hidden', async () => {
+    const told = { keyword: [1, 4], vector: [1, 3], hybrid: [2, 6] }
+    const sentFor = async () => {
+      const sent: Record<string, readonly string[]> = {}
+      for (const mode of Object.keys(told)) {
+        const ask = () => world.retrieve(token, { query: 'merger', mode })
+        for (let time = 0; time < 2; time += 1) await ask()
+        sent[mode] = (await sentBy(ask)).sort()
+      }
+      return sent
+    }
+    const before = await sentFor()
+    for (const [mode, [searches, statements]] of Object.entries(told)) {
+      const all = before[mode] ?? []
+      const engine = all.filter((sent) => sent === 'search')
+      expect([engine.length, all.length - engine.length]).toEqual([searches, statements])
+    }
+    const hidden = Array.from({ length: 150 }, (_, nth) => [`hidden/${nth}`, { text: 'Merger, merger.' }])
+    await world.put(Object.fromEntries(hidden))
+    expect(await sentFor()).toEqual(before)
+  }, 60_000)
+
+  /** Asks, and goes at the search of that number, at which the engine hears and says nothing. */
+  async function askUntil(mode: string, last: number) {
+    await using silent = await serveRaw(() => undefined)
+    const leaving = new AbortController()
+    let asked = 0
+    let leftAt = 0
+    instead = () => {
+      asked += 1
+      if (asked < last) return undefined
+      setTimeout(() => {
+        leftAt = performance.now()
+        leaving.abort()
+      }, 50)
+      return silent.origin
+    }
+    const response = await world.service.app.request(`${world.config.publicUrl}/retrieve`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ query: 'merger', mode, consistency: 'strict' }),
+      signal: leaving.signal,
+    })
+    return { body: await response.json(), asked, lastedMs: performance.now() - leftAt }
+  }
+
+  test.each([
+    ['keyword', 1],
+    ['vector', 1],
+    ['hybrid', 2],
+  ])(
+    'asks an engine that hangs no longer than the request lasts, and no other: by %s',
+    async (mode, last) => {
+      const refusals = () => world.logged.filter(({ event }) => event === 'search_engine_refuses').length
+      const before = refusals()
+      const { lastedMs, ...answer } = await askUntil(mode, last)
+      expect(answer).toMatchObject({ body: { results: [], complete: false }, asked: last })
+      // A try of a search has two seconds.
+      expect(lastedMs).toBeLessThan(1_500)
+      expect(refusals()).toBe(before)
+    },
+  )
+
+  test('answers what is proven where the request ends while it is searched once more', async () => {
+    const tuple = { user: 'user:anne', relation: 'viewer', object: 'document:lost' }
+    await world.put({ lost: { text: 'The merger is lost.', access: { viewers: ['user:anne'] } } })
+    let hear = (): void => undefined
+    deaf = new Promise((resolve) => {
+      hear = resolve
+    })
+    try {
+      const { storeId, modelId } = world.service.fga
+      await openfga.write(storeId, { authorization_model_id: modelId, deletes: { tuple_keys: [tuple] } })
+      expect(await askUntil('keyword', 2)).toMatchObject({
+        body: { results: [{ document_id: 'open' }], complete: false },
+        asked: 2,
+      })
+    } finally {
+      hear()
+      deaf = undefined
+      await world.service.index.catchUp()
+    }
   })
 
   const found = async () => {

@@ -142,6 +142,28 @@ describe('the engine', needsOpensearch, () => {
     expect(performance.now() - began).toBeLessThan(4_500)
   })
 
+  test('is not waited for once the signal of a search fires: no other node is asked, nor Postgres', async () => {
+    const filter = world.filter(await publish(1))
+    for (const find of ['nearest', 'words'] as const) {
+      const ending = new AbortController()
+      await using silent = await serveRaw(() => ending.abort())
+      const refused: unknown[] = []
+      const index = createOpensearchIndex({
+        database: subject.database,
+        engine: createEngine({ urls: [silent.origin, url], fetch: between.fetch }),
+        onRefused: (error) => refused.push(error),
+      })
+      between.sent.length = 0
+      const options = { signal: ending.signal }
+      await expect(
+        find === 'nearest'
+          ? index.nearest(world.question(), filter, 2, options)
+          : index.words(world.words(), filter, 2, options),
+      ).rejects.toMatchObject({ code: 'deadline_exceeded' })
+      expect([between.sent.length, refused]).toEqual([1, []])
+    }
+  })
+
   test('keeps what was hidden, and it is not found from the commit on', async () => {
     const [docNo = 0, other = 0] = await publish(2)
     const filter = world.filter([docNo, other])

@@ -161,7 +161,9 @@ export interface SearchOptions {
    * itself then tells nothing by how it is searched. Fewer chunks may be found than there are. Default: the
    * filter itself.
    */
-  readonly like?: AccessFilter
+  readonly like?: AccessFilter | undefined
+  /** Ends a search that waits for another service: it rejects with `deadline_exceeded`. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** A chunk by its ids. The document is one of the filter's. */

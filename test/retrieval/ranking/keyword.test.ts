@@ -64,7 +64,7 @@ const byWords = (
     visible,
     question,
     limit,
-    rareFirst ? undefined : visible,
+    rareFirst ? {} : { like: visible },
   )
 
 const counting = (database: Database, scope: Scope, now = Date.now()): RankingStatistics =>

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { assertNotAborted } from '../../../kernel/assert-not-aborted.ts'
 import { reasonOf } from '../../../kernel/reason.ts'
 
 /** A request to the engine. */
@@ -10,6 +11,8 @@ export interface EngineRequest {
   readonly body?: object | readonly object[]
   /** Milliseconds for one try. Default 5,000. */
   readonly timeoutMs?: number
+  /** Ends it: nobody waits for the answer any more. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -19,7 +22,8 @@ export interface EngineRequest {
 export interface Engine {
   /**
    * Asks a node, and once more the next one where that one refuses or `read` throws what it makes of the
-   * answer. Throws {@link EngineRefused}. An answer in part is for `read` to refuse.
+   * answer. Throws {@link EngineRefused}, and `deadline_exceeded` where its signal fired. An answer in part
+   * is for `read` to refuse.
    */
   ask<T>(request: EngineRequest, read: (answer: unknown) => T): Promise<T>
   /** Asks every node once. */
@@ -65,14 +69,14 @@ export function createEngine({ urls, authorization, fetch }: EngineOptions): Eng
 
   async function askNode<T>(
     url: string,
-    { method, path, body, timeoutMs = timeoutMsDefault }: EngineRequest,
+    { method, path, body, timeoutMs = timeoutMsDefault, signal }: EngineRequest,
     read: (answer: unknown) => T,
   ): Promise<T> {
     try {
       const response = await fetch(`${url}${path}`, {
         method,
         redirect: 'error',
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])]),
         headers: {
           accept: 'application/json',
           ...(authorization !== undefined && { authorization }),
@@ -90,6 +94,8 @@ export function createEngine({ urls, authorization, fetch }: EngineOptions): Eng
       }
       return read(JSON.parse(text))
     } catch (error) {
+      // Whatever else it died of: no other node, and not the database, is asked for nobody.
+      assertNotAborted(signal)
       if (error instanceof EngineRefused) throw error
       const isForm = error instanceof SyntaxError || error instanceof z.ZodError
       throw new EngineRefused(isForm ? 'an answer of another form' : reasonOf(error), { cause: error })

@@ -13,11 +13,12 @@ export interface Hit {
   readonly score: number
 }
 
-/** The publications that are searched, and how many places to name. */
+/** The publications that are searched, how many places to name, and until when. */
 export interface Among {
   /** Ascending. */
   readonly numbers: Int32Array
   readonly size: number
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -117,6 +118,7 @@ function search(engine: Engine, { index }: Generation, among: Among, body: objec
       path: `/${index}/_search?allow_partial_search_results=false`,
       body: { ...shape, ...body },
       timeoutMs,
+      signal: among.signal,
     },
     (answer) => {
       const hits = hitsAnswer.parse(answer).hits.hits.map(({ _score, fields }) => ({

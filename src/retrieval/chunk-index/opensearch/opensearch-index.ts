@@ -18,7 +18,7 @@ import {
   readGenerations,
 } from './generations.ts'
 import { assertEngine, engineBase, lookAtIndex } from './mapping.ts'
-import { type Hit, nominateNearest, nominateWords } from './nominate.ts'
+import { type Among, type Hit, nominateNearest, nominateWords } from './nominate.ts'
 import { type Places, resolvePlaces } from './places.ts'
 import { createEnginePublisher } from './publisher.ts'
 import { catchUp } from './reconcile.ts'
@@ -72,12 +72,12 @@ export function createOpensearchIndex(deps: OpensearchIndexDeps): ChunkIndex {
   return {
     ...createEnginePublisher({ database, engine, current }),
 
-    async nearest(vector, filter, limit, { like } = {}) {
+    async nearest(vector, filter, limit, { like, signal } = {}) {
       const numbers = filter.publications()
       const size = limit + spare
       const found = await unlessRefused(async () => {
         const { places } = await nominated(database, current, (generation) =>
-          nominateNearest(engine, generation, { numbers, size }, vector),
+          nominateNearest(engine, generation, { numbers, size, signal }, vector),
         )
         return comparePlaces(database, { embedding: vector, limit }, places)
       })
@@ -88,7 +88,7 @@ export function createOpensearchIndex(deps: OpensearchIndexDeps): ChunkIndex {
       )
     },
 
-    async words(query, filter, limit, { like } = {}) {
+    async words(query, filter, limit, { like, signal } = {}) {
       const { lexemes, corpora } = query
       if (corpora.some(({ collection }) => collection !== ''))
         throw new AppError('internal_error', {
@@ -97,7 +97,7 @@ export function createOpensearchIndex(deps: OpensearchIndexDeps): ChunkIndex {
       if (lexemes.length === 0) return []
       const numbers = filter.publications()
       const look = (needed: number, size: number) =>
-        unlessRefused(() => lookUp(query, { needed, numbers, size, limit }))
+        unlessRefused(() => lookUp(query, { needed, among: { numbers, size, signal }, limit }))
       const inDatabase = () => searchWords(database, query, filter, { limit, rareFirst: like === undefined })
       const few = limit + spare
       const all = lexemes.length
@@ -131,17 +131,17 @@ export function createOpensearchIndex(deps: OpensearchIndexDeps): ChunkIndex {
   /** The best among the hits, and whether nothing that was not hit can be better or equal. */
   async function lookUp(
     query: WordQuery,
-    { needed, numbers, size, limit }: { needed: number; numbers: Int32Array; size: number; limit: number },
+    { needed, among, limit }: { needed: number; among: Among; limit: number },
   ): Promise<{ readonly found: readonly FoundChunk[]; readonly isProven: boolean }> {
     const { lexemes, repetitionMax, corpora } = query
     const weight = corpora.length === 0 ? 0 : 1
     const { generation, hits, places } = await nominated(database, current, (generation) =>
-      nominateWords(engine, generation, { numbers, size }, { lexemes, needed, weight, repetitionMax }),
+      nominateWords(engine, generation, among, { lexemes, needed, weight, repetitionMax }),
     )
     const found = await rankPlaces(database, query, places, limit)
     const worst = found.length < limit ? 0 : (found.at(-1)?.score ?? 0)
     const isNeeded = countNeeded(lexemes, worst) <= needed
-    if (hits.length < size) return { found, isProven: isNeeded }
+    if (hits.length < among.size) return { found, isProven: isNeeded }
     const missedMax = Math.min(...hits.map(({ score }) => score)) * overstated(query, generation)
     return { found, isProven: isNeeded && worst > missedMax }
   }
