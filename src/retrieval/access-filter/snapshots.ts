@@ -60,8 +60,10 @@ export function createSnapshots(dependencies: SnapshotsDeps): Snapshots {
   const { index, corpus, bytesMax = 128_000_000, fewAcls: fewDoors = 1 / 16, onMake } = dependencies
   const snapshotsByKey = createLru<Kept>({
     weightMax: bytesMax,
-    // With the numbers that are made of the bits, as many as there were when it was last asked for.
-    weightOf: (_, { bits, size }) => bits.length + 4 * size,
+    // With the numbers that are made of the bits, as many as there were when it was last asked for. For a
+    // search engine also publications, twice, and a bitmap of them.
+    weightOf: (_, { bits, size, content }) =>
+      bits.length + (content?.hasPublications() === true ? 16 : 4) * size,
   })
   let lastDocuments: Documents | undefined
   // By number, in groups by ACL: what somebody sees is gone through by the ACLs that they reach.

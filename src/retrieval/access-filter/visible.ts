@@ -26,7 +26,7 @@ export interface AccessFilter {
   /**
    * Publication numbers of those that are in force at the moment of this call, ascending: the filter of an
    * index that knows chunks by their publication, and so keeps an old revision's apart. Numbers are never
-   * given again.
+   * given again. The same array for as long as these documents have the same. Not to be written to.
    */
   publications(): Int32Array
 }
@@ -41,6 +41,10 @@ export interface Content {
   readonly chunks: number
   docNos(): Int32Array
   bits(): Buffer
+  /** As {@link AccessFilter.publications}. */
+  publications(publicationOf: PublicationOf): Int32Array
+  /** Whether it keeps publications, and whoever searches by them a bitmap. */
+  hasPublications(): boolean
 }
 
 /** From numbers in ascending order. */
@@ -54,20 +58,40 @@ export function contentOf(docNos: Int32Array, chunks: number): Content {
       bits ??= bitsOf(docNos)
       return bits
     },
+    ...keepPublications(() => docNos),
   }
 }
 
 /** From a bitmap that is not written to any more. */
 export function contentIn(bits: Buffer, { size, chunks }: Pick<Content, 'size' | 'chunks'>): Content {
-  let docNos: Int32Array | undefined
+  let made: Int32Array | undefined
+  const docNos = () => {
+    made ??= docNosIn(bits, size)
+    return made
+  }
+  return { size, chunks, docNos, bits: () => bits, ...keepPublications(docNos) }
+}
+
+/**
+ * Looks each publication up each time, which costs little, and sorts them only where one of these documents
+ * has another: what changes for others takes no time here.
+ */
+function keepPublications(docNos: () => Int32Array): Pick<Content, 'publications' | 'hasPublications'> {
+  let kept: { readonly byDocument: Buffer; readonly ascending: Int32Array } | undefined
   return {
-    size,
-    chunks,
-    docNos() {
-      docNos ??= docNosIn(bits, size)
-      return docNos
+    publications(publicationOf) {
+      const numbers = new Int32Array(docNos().length)
+      let count = 0
+      for (const docNo of docNos()) {
+        const number = publicationOf(docNo)
+        if (number > 0) numbers[count++] = number
+      }
+      const byDocument = Buffer.from(numbers.buffer, 0, 4 * count)
+      if (kept?.byDocument.equals(byDocument) !== true)
+        kept = { byDocument, ascending: numbers.slice(0, count).sort() }
+      return kept.ascending
     },
-    bits: () => bits,
+    hasPublications: () => kept !== undefined,
   }
 }
 
@@ -127,12 +151,7 @@ export const visibleAs = (
   corpusChunks,
   has: (docNo) => hasBit(content.bits(), docNo),
   bits: content.bits,
-  publications: () =>
-    content
-      .docNos()
-      .map(publicationOf)
-      .filter((publication) => publication > 0)
-      .sort(),
+  publications: () => content.publications(publicationOf),
 })
 
 function bitsOf(docNos: Int32Array): Buffer {

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { memoize } from '../../../kernel/memoize.ts'
 import type { WeightedLexeme } from '../port.ts'
 import { toRoaring } from './bitmap.ts'
 import { type Engine, EngineRefused } from './engine.ts'
@@ -82,8 +83,11 @@ export function nominateWords(
 }
 
 const filterOf = ({ numbers }: Among): object => ({
-  terms: { n: [toRoaring(numbers).toString('base64')], value_type: 'bitmap' },
+  terms: { n: [bitmapOf(numbers)], value_type: 'bitmap' },
 })
+
+// A question is searched a few times, and whoever asks again mostly sees the same.
+const bitmapOf = memoize((numbers: Int32Array) => toRoaring(numbers).toString('base64'))
 
 // Of an answer in part not one hit is used: what lacks would be silence about what is there.
 const hitsAnswer = z.object({
