@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { agree } from '../support/approvals.ts'
 import { describeDatabases } from '../support/backends.ts'
+import { needsEmbeddedIndex } from '../support/native.ts'
 import { noting, sentBy } from '../support/noting.ts'
 import { openWorld, type RetrieveBody, type World } from '../support/world.ts'
 
@@ -31,19 +32,24 @@ describeDatabases('a hot answer', (kind) => {
     return sentBy(ask)
   }
 
+  // Those of OpenSearch: test/contract/opensearch-service.test.ts.
   test.each([
     ['vector', 2],
     ['keyword', 3],
     ['hybrid', 4],
-  ])('by %s takes %i statements, for an agent as for a person', async (mode, statements) => {
-    for (const agent of [undefined, 'research-bot']) {
-      const scopes = ['docs.search', ...(agent === undefined ? [] : ['docs.read'])]
-      const token = await world.token({ user: 'anne', scopes, ...(agent !== undefined && { agent }) })
-      const sent = await sentFor(token, { mode })
-      expect(sent, sent.map((text) => text.slice(0, 90)).join('\n')).toHaveLength(statements)
-      expect(sent.at(-1)).toContain('insert into decision_records')
-    }
-  })
+  ])(
+    'by %s takes %i statements, for an agent as for a person',
+    needsEmbeddedIndex,
+    async (mode, statements) => {
+      for (const agent of [undefined, 'research-bot']) {
+        const scopes = ['docs.search', ...(agent === undefined ? [] : ['docs.read'])]
+        const token = await world.token({ user: 'anne', scopes, ...(agent !== undefined && { agent }) })
+        const sent = await sentFor(token, { mode })
+        expect(sent, sent.map((text) => text.slice(0, 90)).join('\n')).toHaveLength(statements)
+        expect(sent.at(-1)).toContain('insert into decision_records')
+      }
+    },
+  )
 
   test('reads its text and writes its record in one statement: neither is there without the other', async () => {
     const sent = await sentFor(await world.token({ user: 'anne' }), { mode: 'vector' })

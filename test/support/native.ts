@@ -72,6 +72,9 @@ export const needsOpensearch = needs(
   'an OpenSearch with k-NN (OPENSEARCH_TEST_URL)',
 )
 
+/** Options of a test of what only the index in Postgres promises: skipped in runs on OpenSearch alone. */
+export const needsEmbeddedIndex = needs(!native.isOnOpensearch, 'the index in Postgres')
+
 /** Options of a test or suite that runs servers of Redmine of its own. */
 export const needsRedmine = needs(
   native.redmineDatabase !== undefined,

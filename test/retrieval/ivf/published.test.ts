@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
 import { serviceObject } from '../../../src/delegation/registry/services.ts'
 import { readSample, saveModel, takeTrainingLease } from '../../../src/retrieval/chunk-index/ivf/storage.ts'
+import { needsEmbeddedIndex } from '../../support/native.ts'
 import { openWorld, type World } from '../../support/world.ts'
 
 let world: World
@@ -28,16 +29,20 @@ const lying = (id: string) =>
     [id],
   )
 
-test('a document lies in partitions from the moment it is live, with all its passages, until it is withdrawn', async () => {
-  let last = ''
-  await vi.waitFor(
-    async () => {
-      last = `new/${Date.now()}`
-      await world.put({ [last]: { text: 'amber jetty' } })
-      expect(await lying(last)).toEqual([{ lie: 1, chunk_count: 1 }])
-    },
-    { timeout: 20_000, interval: 500 },
-  )
-  await world.service.ingest.withdraw({ ...operator('test'), subject: serviceObject('loader') }, last)
-  expect(await lying(last)).toEqual([{ lie: 0, chunk_count: 0 }])
-})
+test(
+  'a document lies in partitions from the moment it is live, with all its passages, until it is withdrawn',
+  needsEmbeddedIndex,
+  async () => {
+    let last = ''
+    await vi.waitFor(
+      async () => {
+        last = `new/${Date.now()}`
+        await world.put({ [last]: { text: 'amber jetty' } })
+        expect(await lying(last)).toEqual([{ lie: 1, chunk_count: 1 }])
+      },
+      { timeout: 20_000, interval: 500 },
+    )
+    await world.service.ingest.withdraw({ ...operator('test'), subject: serviceObject('loader') }, last)
+    expect(await lying(last)).toEqual([{ lie: 0, chunk_count: 0 }])
+  },
+)
