@@ -11,8 +11,8 @@ import { startOpenfga } from './openfga.ts'
  * Two processes of the service and two nodes of OpenFGA on one cluster of Postgres under Patroni, under load,
  * while its primary fails: `kill`, SIGKILL for Patroni and Postgres, which come back once another one leads;
  * `freeze`, SIGSTOP for all of them, which go on once another one leads. With `--late 2` OpenFGA reads its
- * log from a node that is two seconds behind. Then everything that was acknowledged is looked for. Ends with 1
- * where anything was lost or came back, an answer was neither right nor a refusal, or a refusal took longer
+ * log from a node that is two seconds behind. Then everything that was acknowledged is looked for. Ends with
+ * 1 where anything was lost or came back, an answer was neither right nor a refusal, or a refusal took longer
  * than 45 s. Needs `.ci/services`.
  */
 const { values } = parseArgs({
