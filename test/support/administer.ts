@@ -5,7 +5,10 @@ export async function administer(url: string, statement: string): Promise<void> 
   const client = new pg.Client({ connectionString: url })
   // Its query says so.
   client.on('error', () => undefined)
-  await client.connect()
-  await client.query(statement)
-  await client.end()
+  try {
+    await client.connect()
+    await client.query(statement)
+  } finally {
+    await client.end()
+  }
 }

@@ -6,6 +6,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { administer } from './administer.ts'
 import { native, needs } from './native.ts'
 import { hasPgbouncer, startPgbouncer } from './pgbouncer.ts'
 import { freePort } from './port.ts'
@@ -232,7 +233,12 @@ ${nodes.map(({ name, port, rest }) => `  server ${name} 127.0.0.1:${port} check 
   )
   stack.use(ending(run('haproxy', programs.haproxy, '-db', '-f', join(folder, 'haproxy.cfg'))))
   const urlAt = (port: number): string => `postgres://postgres:${password}@127.0.0.1:${port}/postgres`
-  // It opens once HAProxy has found the primary.
+  // HAProxy takes each node for the primary until three looks have failed, and asks them in turn.
+  await until('the primary alone is reached', async () => {
+    for (let tries = 0; tries < 2 * names.length; tries += 1)
+      await administer(urlAt(entry), 'create temp table t ()')
+    return true
+  })
   const { url } = stack.use(await startPgbouncer(urlAt(entry)))
   const owned = stack.move()
   return {
