@@ -91,7 +91,11 @@ describe('a Redmine as a source', { ...needsRedmine, timeout: 400_000 }, () => {
       wide.set_permission_trackers(:view_issues, [Tracker.first.id])
       wide.save!
       Member.find_by(project: project['a'], principal: user['bob']).destroy
-      Member.find_by(project: project['a'], principal: user['anne']).update!(roles: [wide, narrow])`)
+      Member.find_by(project: project['a'], principal: user['anne']).update!(roles: [wide, narrow])
+      # One of them twice: by a group, too.
+      group = Group.create!(name: 'Wide ones')
+      group.users << user['anne']
+      Member.create!(project: project['a'], principal: group, roles: [wide])`)
     const { failed } = await world.sync()
     expect(world.readable()).toEqual({ bug: 'dan', secret: 'dan' })
     expect(failed.map(({ name, problem }) => `${name}: ${problem}`)).toEqual([

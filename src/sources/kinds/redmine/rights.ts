@@ -173,7 +173,9 @@ async function readProjects(
     const [hasIssues, hasWiki] = [modules.includes('issue_tracking'), modules.includes('wiki')]
     if (!readable.has(status) || !(hasIssues || hasWiki)) continue
     const rows = await api.all(`/projects/${id}/memberships.json`, membershipsPage, signal)
-    const rolesOf = (row: (typeof rows)[number]) => row.roles.map((role) => role.id).sort(ascending)
+    // One that is held by oneself and by a group is named twice.
+    const rolesOf = (row: (typeof rows)[number]) =>
+      [...new Set(row.roles.map((role) => role.id))].sort(ascending)
     const override = rows.find((row) => row.group_non_member !== undefined)
     projects.set(id, {
       id,
