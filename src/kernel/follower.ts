@@ -5,7 +5,7 @@ import { realTimer, type Timer } from './timer.ts'
 export interface FollowerOptions<Connection extends AsyncDisposable> {
   /**
    * Reads what is new and takes it in. Runs never overlap. `connection` is the one that `connect` opened, and
-   * undefined where there is none or somebody asked for a read past it.
+   * undefined without a `connect` or where somebody asked for a read past it.
    */
   readonly read: (connection: Connection | undefined) => Promise<void>
   /** Milliseconds between the end of one poll and the next. Left out: nothing is polled. */
@@ -15,8 +15,8 @@ export interface FollowerOptions<Connection extends AsyncDisposable> {
   /** What a poll does. Default: one read. */
   readonly poll?: () => Promise<void>
   /**
-   * Opens a connection that tells of changes. It is opened before a poll, closed when a poll fails, and
-   * opened anew.
+   * Opens a connection that tells of changes. It is opened before the first read over it, closed when a poll
+   * fails, and opened anew.
    */
   readonly connect?: () => Promise<Connection>
   /** Called when a poll, or a read that `wake` began, fails: for how often in a row. Not after the end. */
@@ -44,7 +44,10 @@ export interface Follower extends AsyncDisposable, Pick<SerialQueue, 'run' | 'sh
    * Rejects.
    */
   refresh(): Promise<void>
-  /** Somebody told of a change: reads over the connection. A failure is told to `onFailed`. */
+  /**
+   * Somebody told of a change: reads over the connection, and opens it where there is none. A failure is told
+   * to `onFailed`.
+   */
   wake(): void
   /** Polls now, or waits for the poll that is under way. Never rejects. */
   poll(): Promise<void>
@@ -80,7 +83,7 @@ class SerialFollower<Connection extends AsyncDisposable> implements Follower {
     this.#options = options
     this.#elapsed = options.elapsed ?? (() => performance.now())
     this.refresh = this.#queue.shared(() => this.#read(undefined))
-    this.#readOverConnection = this.#queue.shared(() => this.#read(this.#connection))
+    this.#readOverConnection = this.#queue.shared(async () => this.#read(await this.#connected()))
   }
 
   get readAt(): number | undefined {
@@ -92,6 +95,8 @@ class SerialFollower<Connection extends AsyncDisposable> implements Follower {
   }
 
   wake(): void {
+    // A connection that is opened now would stay.
+    if (this.#isClosed) return
     this.#readOverConnection().catch((error: unknown) => this.#fail(error))
   }
 
@@ -117,6 +122,12 @@ class SerialFollower<Connection extends AsyncDisposable> implements Follower {
     await this.#connection?.[Symbol.asyncDispose]()
   }
 
+  /** Whatever came before it listens is found by the read after. */
+  async #connected(): Promise<Connection | undefined> {
+    this.#connection ??= await this.#options.connect?.()
+    return this.#connection
+  }
+
   /** A read that fails leaves `readAt` as it was: what is in memory is no fresher for it. */
   async #read(connection: Connection | undefined): Promise<void> {
     const beganAt = this.#elapsed()
@@ -125,10 +136,8 @@ class SerialFollower<Connection extends AsyncDisposable> implements Follower {
   }
 
   async #pollOnce(): Promise<void> {
-    const { connect, poll = this.#readOverConnection, onRecovered } = this.#options
+    const { poll = this.#readOverConnection, onRecovered } = this.#options
     try {
-      // Whatever came before it listens is found by the read after.
-      if (connect !== undefined) this.#connection ??= await connect()
       await poll()
       if (this.#failures > 0) onRecovered?.()
       this.#failures = 0

@@ -291,6 +291,38 @@ describe('on native Postgres', needsPostgres, () => {
     authority.assertHeard()
   })
 
+  test('nothing is read over the pool while the listening connection is gone: a standby could keep it waiting', async () => {
+    const { options, cut } = muffled()
+    let told: (payload: string) => void = () => undefined
+    const overPool: string[] = []
+    const events: string[] = []
+    const authority = await follow({
+      ...options,
+      log: (event) => events.push(event),
+      database: {
+        ...database,
+        ...options.database,
+        onNotice: (listener) => {
+          told = listener
+        },
+        query: async (text, values) => {
+          overPool.push(text)
+          return database.query(text, values)
+        },
+      },
+    })
+    cut(true)
+    await expect.poll(() => events, { interval: 5 }).toContain('authority_unheard')
+    const before = overPool.length
+    await revokeAnne()
+    told('lost')
+    await delay(50)
+    expect(overPool.slice(before)).toEqual([])
+    expect(isDenied(authority)).toBe('not known')
+    cut(false)
+    await expect.poll(() => isDenied(authority), { interval: 5 }).toBe(true)
+  })
+
   test('a listening connection that the server ends is opened again', async () => {
     const events: string[] = []
     const authority = await follow({ pollMs: 20, log: (event) => events.push(event) })

@@ -222,6 +222,38 @@ test('a change that is told wakes a follower; where that read fails it is told, 
   expect(said).toEqual(['failed 1: away'])
 })
 
+test('a change that is told while there is no connection opens one: nothing is read past it', async () => {
+  const { log, connect } = connections()
+  const outcome = { isBroken: false, isAway: false }
+  const { follower, said } = follow({
+    connect: async () => {
+      if (outcome.isAway) throw new Error('cut')
+      return connect()
+    },
+    read: async (connection) => {
+      log.push(connection === undefined ? 'read past it' : 'read over it')
+      if (outcome.isBroken) throw new Error('away')
+    },
+  })
+  outcome.isBroken = true
+  await follower.poll()
+  outcome.isBroken = false
+  outcome.isAway = true
+  follower.wake()
+  await turns()
+  outcome.isAway = false
+  follower.wake()
+  await turns()
+  expect(log).toEqual([
+    'connection 1 opened',
+    'read over it',
+    'connection 1 closed',
+    'connection 2 opened',
+    'read over it',
+  ])
+  expect(said).toEqual(['failed 1: away', 'failed 2: cut'])
+})
+
 test('the end of a follower waits for what is under way, closes its connection and lets nothing begin', async () => {
   const { log, connect } = connections()
   const read = Promise.withResolvers<void>()
@@ -237,4 +269,7 @@ test('the end of a follower waits for what is under way, closes its connection a
   expect([said, dueAt()]).toEqual([[], []])
   follower.start(1)
   expect(dueAt()).toEqual([])
+  follower.wake()
+  await turns()
+  expect(log).toEqual(['connection 1 opened', 'connection 1 closed', 'ended'])
 })
