@@ -34,11 +34,11 @@ export interface PgDatabaseOptions {
 const int8 = 20
 
 /**
- * In UTC: else a date without a zone would be another instant on a server, in a database or for a role with a
- * zone of its own.
+ * Whatever the server, the database or the role has set. In UTC: a date without a zone would be another
+ * instant. Told of warnings: {@link watchReplication} rests on one.
  */
 const beginWith = (settings: Readonly<Record<string, string | number>>): string =>
-  Object.entries({ timezone: 'UTC', ...settings })
+  Object.entries({ timezone: 'UTC', client_min_messages: 'notice', ...settings })
     .map(([name, value]) => `set ${name} to '${value}'`)
     .join('; ')
 

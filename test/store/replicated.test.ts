@@ -22,12 +22,14 @@ if (process.env['FAILOVERS'] !== undefined)
     expect(code, driver.stdout() + driver.stderr()).toBe(0)
   })
 
-describe('a commit that no standby has acknowledged', needsPostgresProgram, () => {
+describe('a commit that no standby has acknowledged, whatever the role is told', needsPostgresProgram, () => {
   let server: OwnPostgres
   let database: Database
   let feed: RevocationFeed
   beforeAll(async () => {
     server = await startPostgres()
+    await administer(server.url, 'alter role postgres set client_min_messages = error')
+    await administer(server.url, 'alter database postgres set client_min_messages = error')
     database = await openPostgres({ url: server.url })
     await migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions: 384 })
     await database.query('create table notes (id int)')
