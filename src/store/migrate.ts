@@ -13,7 +13,7 @@ export interface MigrateOptions {
 /**
  * Brings the schema up to date, one transaction a file, and returns the names applied now. Throws
  * OperatorError where a file changes what belongs to the record's owner, and that has not been handed back
- * for it.
+ * for it; and where a file was applied that is not here: the tables are a newer version's.
  */
 export async function migrate(database: Database, { dir, dimensions }: MigrateOptions): Promise<string[]> {
   await database.query(
@@ -26,8 +26,11 @@ export async function migrate(database: Database, { dir, dimensions }: MigrateOp
     const ran = await database.transaction(async (sql) => {
       // Two processes may start at once on native Postgres: the second waits here, then finds the row.
       if (database.kind === 'postgres') await sql.query('lock table migrations in exclusive mode')
-      const appliedRows = await sql.query('select 1 from migrations where name = $1', [name])
-      if (appliedRows.length > 0) return false
+      const rows = await sql.query<{ name: string }>('select name from migrations order by name')
+      const stored = rows.map((row) => row.name)
+      const unknown = stored.findLast((one) => !files.includes(one))
+      if (unknown !== undefined) throw newer(unknown)
+      if (stored.includes(name)) return false
       await sql.query(text).catch((error: unknown) => {
         throw isRefused(error) ? handBack(name, error) : error
       })
@@ -38,6 +41,11 @@ export async function migrate(database: Database, { dir, dimensions }: MigrateOp
   }
   return applied
 }
+
+const newer = (name: string): OperatorError =>
+  new OperatorError(
+    `The database belongs to a newer version of Remit: its tables were changed by ${name}, which this version does not have. Start that version again. To go back, restore what was backed up before the upgrade: docs/recovery.md.`,
+  )
 
 // insufficient_privilege
 const isRefused = (error: unknown): boolean =>

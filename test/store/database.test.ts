@@ -1,10 +1,12 @@
 import { AsyncResource } from 'node:async_hooks'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { inBackground } from '../../src/kernel/background.ts'
+import { OperatorError } from '../../src/kernel/operator-error.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPglite } from '../../src/store/pglite.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
@@ -123,6 +125,20 @@ describe.each([
     test('migrated twice applies nothing the second time', async () => {
       const dir = new URL('../../migrations/', import.meta.url)
       expect(await migrate(database, { dir, dimensions: 384 })).toEqual([])
+    })
+
+    test('refuses a version that lacks a migration which was applied, and changes nothing for it', async () => {
+      const older = await mkdtemp(join(tmpdir(), 'remit-test-'))
+      try {
+        await writeFile(join(older, '0001_corpus.sql'), '')
+        await writeFile(join(older, '9998_own.sql'), 'create table own (id int)')
+        const start = () => migrate(database, { dir: pathToFileURL(`${older}/`), dimensions: 384 })
+        await expect(start()).rejects.toThrow(OperatorError)
+        await expect(start()).rejects.toThrow(/newer version.* \d{4}_\w+\.sql.*docs\/recovery\.md/)
+        expect(await database.query(`select to_regclass('own') as own`)).toEqual([{ own: null }])
+      } finally {
+        await rm(older, { recursive: true })
+      }
     })
 
     test('answers storage_unavailable once it is closed, and closing twice is one', async () => {
