@@ -342,8 +342,20 @@ describe('the chart', needsHelm, () => {
     [
       'a way to everywhere',
       changed(fewest, ['network', 'egress', 'any'], { to: [], ports: [443] }),
-      'network/egress/any/to',
+      'network.egress.any.to is empty',
     ],
+    [
+      'a way to everywhere for one of the roles',
+      changed(fewest, ['roles', 'worker', 'egress'], { any: { to: [], ports: [443] } }),
+      'roles.worker.egress.any.to is empty',
+    ],
+    [
+      'a way to everywhere for all of them',
+      changed(fewest, ['roleDefaults', 'egress'], { any: { to: [], ports: [443] } }),
+      'roles.api.egress.any.to is empty',
+    ],
+    ['names from everywhere', changed(fewest, ['network', 'dns'], []), 'network.dns is empty'],
+    ['names from nowhere', changed(fewest, ['network', 'dns'], null), 'network.dns is empty'],
     [
       'an engine without a password',
       changed(fullest, ['secrets', 'SEARCH_ENGINE_PASSWORD'], undefined),

@@ -86,6 +86,11 @@ digest.key dpop.key issuer-es256.json issuer-rs256.json mcp.key oauth.key record
 {{- range $egress }}
 {{- if not (hasKey $values.network.egress .) }}{{ $problems = append $problems (printf "network.egress.%s is needed: the processes could not reach it" .) }}{{ end }}
 {{- end }}
+{{- /* Not in the schema: before Helm 3.18 what stands beside a $ref there is not looked at. */}}
+{{- if not $values.network.dns }}{{ $problems = append $problems "network.dns is empty: that would be everybody" }}{{ end }}
+{{- range $one, $way := $values.network.egress }}
+{{- if not $way.to }}{{ $problems = append $problems (printf "network.egress.%s.to is empty: that would be everybody" $one) }}{{ end }}
+{{- end }}
 {{- $answers := false }}{{ $takesIn := false }}
 {{- $named := list }}
 {{- range $name, $_ := $values.roles }}
@@ -93,6 +98,9 @@ digest.key dpop.key issuer-es256.json issuer-rs256.json mcp.key oauth.key record
 {{- $answers = or $answers $role.answers }}
 {{- $takesIn = or $takesIn $role.takesIn }}
 {{- $named = concat $named $role.secretEnvs }}
+{{- range $one, $way := $role.egress }}
+{{- if not $way.to }}{{ $problems = append $problems (printf "roles.%s.egress.%s.to is empty: that would be everybody" $name $one) }}{{ end }}
+{{- end }}
 {{- if and $role.readsSources (not $role.takesIn) }}{{ $problems = append $problems (printf "roles.%s.readsSources is for a worker: who answers has no credential of a source" $name) }}{{ end }}
 {{- /* One search engine for all: docs/search-engine.md. */}}
 {{- range tuple "PUBLIC_URL" "OPENFGA_API_URL" "OPENFGA_STORE_ID" "SEARCH_ENGINE_URLS" "SEARCH_ENGINE_USER" }}
