@@ -97,7 +97,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   // What is shown from now on would be missing there.
   if (searchEngine === undefined) await retireGenerations(database)
   const chunkIndex = searchEngine?.index ?? createPostgresIndex({ database, ivf, onStrategy })
-  const snapshots = createSnapshots({ index, corpus })
+  const snapshots = createSnapshots({ index, corpus, byPublications: searchEngine !== undefined })
   const isCurrent = () => isAtTail(index.status(), now())
   const hasTail = () => isCurrent() || untilAtTail(index, isCurrent)
   let askedAt = Number.NEGATIVE_INFINITY

@@ -30,9 +30,14 @@ export interface SnapshotsDeps {
   readonly corpus: Pick<Corpus, 'current' | 'lastKnown' | 'onChange'>
   /**
    * Bytes of all snapshots together. Default 128 MB: of a million documents those of 30 people who see all of
-   * them, or of 800 who see a hundredth.
+   * them, or of 800 who see a hundredth; by publications of 8, or of 450.
    */
   readonly bytesMax?: number
+  /**
+   * Whether searches go by publications, as a search engine's do. A snapshot then gets them twice and a
+   * bitmap of them, and is weighed with them from the start: it may not be asked for again.
+   */
+  readonly byPublications?: boolean
   /**
    * ACLs, as a part of all documents: whoever reaches fewer pays for their documents, not for all. Default a
    * sixteenth, because going from ACL to ACL costs several times a look at the next document.
@@ -57,13 +62,12 @@ const spareDocuments = 512
 
 /** Keeps bitmaps of what somebody may see, and moves documents between them as ACLs change. */
 export function createSnapshots(dependencies: SnapshotsDeps): Snapshots {
-  const { index, corpus, bytesMax = 128_000_000, fewAcls: fewDoors = 1 / 16, onMake } = dependencies
+  const { index, corpus, bytesMax = 128_000_000, byPublications = false } = dependencies
+  const { fewAcls: fewDoors = 1 / 16, onMake } = dependencies
   const snapshotsByKey = createLru<Kept>({
     weightMax: bytesMax,
-    // With the numbers that are made of the bits, as many as there were when it was last asked for. For a
-    // search engine also publications, twice, and a bitmap of them.
-    weightOf: (_, { bits, size, content }) =>
-      bits.length + (content?.hasPublications() === true ? 16 : 4) * size,
+    // With the numbers that are made of the bits, as many as there were when it was last asked for.
+    weightOf: (_, { bits, size }) => bits.length + (byPublications ? 16 : 4) * size,
   })
   let lastDocuments: Documents | undefined
   // By number, in groups by ACL: what somebody sees is gone through by the ACLs that they reach.

@@ -43,8 +43,6 @@ export interface Content {
   bits(): Buffer
   /** As {@link AccessFilter.publications}. */
   publications(publicationOf: PublicationOf): Int32Array
-  /** Whether it keeps publications, and whoever searches by them a bitmap. */
-  hasPublications(): boolean
 }
 
 /** From numbers in ascending order. */
@@ -76,7 +74,7 @@ export function contentIn(bits: Buffer, { size, chunks }: Pick<Content, 'size' |
  * Looks each publication up each time, which costs little, and sorts them only where one of these documents
  * has another: what changes for others takes no time here.
  */
-function keepPublications(docNos: () => Int32Array): Pick<Content, 'publications' | 'hasPublications'> {
+function keepPublications(docNos: () => Int32Array): Pick<Content, 'publications'> {
   let kept: { readonly byDocument: Buffer; readonly ascending: Int32Array } | undefined
   return {
     publications(publicationOf) {
@@ -91,7 +89,6 @@ function keepPublications(docNos: () => Int32Array): Pick<Content, 'publications
         kept = { byDocument, ascending: numbers.slice(0, count).sort() }
       return kept.ascending
     },
-    hasPublications: () => kept !== undefined,
   }
 }
 
