@@ -630,6 +630,7 @@ create table epochs (
   recovering_since timestamp with time zone,
   tokens_from timestamp with time zone,
   told bigint default 0 not null,
+  log_went_back boolean default false not null,
   constraint epochs_pkey PRIMARY KEY (single),
   constraint epochs_single_check CHECK (single)
 );

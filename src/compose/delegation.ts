@@ -38,7 +38,7 @@ export interface DelegationDeps
   > {
   readonly fga: Fga
   readonly allowList: () => AllowList
-  readonly index: Pick<FollowingIndex, 'logWentBack'>
+  readonly index: Pick<FollowingIndex, 'logWentBack' | 'rebuild'>
 }
 
 /** Who there is, who lent what to whom, and what makes a principal of a token. */
@@ -92,7 +92,7 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
       clock,
       log,
       isApart: config.openfga !== undefined,
-      logWentBack: () => index.logWentBack,
+      followed: index,
     }),
   )
   const proofSecret = await loadSecret(keysDir, 'dpop.key')

@@ -355,23 +355,38 @@ describe(
         expect(started.epoch.isSound).toBe(false)
       })
 
-      test('is noticed by its log where it was put back by less than a number', async () => {
+      test('is noticed by its log where it was put back by less than a number, and stays so until a recovery', async () => {
         await administer(`create database ${name}`)
         await using stand = await standOnPostgres(name)
         await stand.epoch.raise()
-        let wentBack = true
-        await using epoch = await openRestoreDetection({
-          ...stand,
-          clock,
-          log: () => undefined,
-          isApart: true,
-          everyMs: 1e6,
-          logWentBack: () => wentBack,
-        })
-        expect([epoch.isSound, epoch.older]).toEqual([false, 'openfga'])
-        wentBack = false
-        await epoch.check()
-        epoch.assertSound()
+        const followed = {
+          logWentBack: true,
+          async rebuild() {
+            this.logWentBack = false
+          },
+        }
+        const open = (its = followed) =>
+          openRestoreDetection({
+            ...stand,
+            clock,
+            log: () => undefined,
+            isApart: true,
+            everyMs: 1e6,
+            followed: its,
+          })
+        await using noticing = await open()
+        // One that starts, and knows only what is stored since.
+        await using started = await open({ ...followed, logWentBack: false })
+        for (const epoch of [noticing, started, noticing]) {
+          await epoch.check()
+          expect([epoch.isSound, epoch.older]).toEqual([false, 'openfga'])
+        }
+        expect(await stand.recover({})).toMatchObject({ older: 'openfga' })
+        for (const epoch of [noticing, started, noticing]) {
+          await epoch.check()
+          epoch.assertSound()
+        }
+        expect(followed.logWentBack).toBe(false)
       })
 
       test('is noticed where nothing is left in it', async () => {

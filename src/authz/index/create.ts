@@ -23,7 +23,7 @@ export interface FollowingIndex extends PermissionIndex {
    * asked of the one before.
    */
   useModel(modelId: string, json: object): void
-  /** OpenFGA's log lacked changes that it had told of, when it was last read. */
+  /** OpenFGA's log lacked changes that it had told of, since all of its tuples were last read anew. */
   readonly logWentBack: boolean
   /** Reads all of OpenFGA's tuples anew, whatever was stored. Not ready meanwhile. */
   rebuild(): Promise<void>

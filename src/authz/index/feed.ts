@@ -106,7 +106,7 @@ export class ReplicaFeed implements AsyncDisposable {
     return this.#isBuilt
   }
 
-  /** OpenFGA's log lacked changes that it had told of, when it was last read. */
+  /** OpenFGA's log lacked changes that it had told of, since all of its tuples were last read anew. */
   get logWentBack(): boolean {
     return this.#logWentBack
   }
@@ -148,7 +148,10 @@ export class ReplicaFeed implements AsyncDisposable {
 
   /** Reads all of OpenFGA's tuples anew, whatever was stored. */
   async rebuild(): Promise<void> {
-    await this.#follower.run(async () => this.#startAnew())
+    await this.#follower.run(async () => {
+      this.#startAnew()
+      this.#logWentBack = false
+    })
     await this.refresh()
   }
 
@@ -233,7 +236,7 @@ export class ReplicaFeed implements AsyncDisposable {
     this.#isFailing = true
     // Another store's token, or a log that is not what it was.
     if (error instanceof PositionRefused) this.#startAnew()
-    // Nothing of it is taken or stored: the next start has to see it too.
+    // Nothing of it is stored: the next start has to see it too.
     if (error instanceof LogWentBack) this.#logWentBack = true
   }
 
@@ -244,7 +247,6 @@ export class ReplicaFeed implements AsyncDisposable {
     this.#isStoredBad = true
     this.#persistence = new Persistence(this.#deps.storage, { anew: true })
     this.#listener.startedAnew()
-    this.#logWentBack = false
   }
 
   #occasionally(everyMs: number, event: string, work: () => Promise<void>): Occasional {
@@ -253,8 +255,9 @@ export class ReplicaFeed implements AsyncDisposable {
     return createOccasional({ everyMs, now, work, onError })
   }
 
-  #save(): Promise<void> {
-    return this.#persistence.save({
+  async #save(): Promise<void> {
+    if (this.#logWentBack) return
+    await this.#persistence.save({
       mark: () => this.#logReader.mark ?? { position: {}, reconciledAt: 0 },
       all: () => this.#allStored(),
       get: (tuple) => this.#replica.get(tuple),
@@ -303,6 +306,5 @@ export class ReplicaFeed implements AsyncDisposable {
     const reconciledAt = this.#logReader.mark?.reconciledAt ?? now()
     if (!isWithin(reconcileEveryMs, now() - reconciledAt)) this.#reconciling.run()
     await this.#follower.run(() => this.#orFail(() => this.#logReader.rescanTail()))
-    this.#logWentBack = false
   }
 }

@@ -19,7 +19,7 @@ export interface LogReaderDeps {
   /** Told of changes in the order in which they are to be applied. */
   readonly onChanges: (changes: readonly Change[]) => void
   /** Where the log may be read from a server that lags: then its end is only as far as these tell. */
-  readonly watermarks?: Pick<Watermarks, 'seenAt' | 'see' | 'lost'>
+  readonly watermarks?: Pick<Watermarks, 'seenAt' | 'see' | 'newestIn' | 'lost'>
   /** Whether an answer waits for a look at the log: what else is to be looked at waits. Default: never. */
   readonly isAwaited?: () => boolean
 }
@@ -53,6 +53,8 @@ export class LogReader {
    * has to be there still.
    */
   #left: LeftAt | undefined
+  /** By our clock: when something was first missed that a server which lags may not have yet. */
+  #missedAt: number | undefined
 
   constructor(dependencies: LogReaderDeps) {
     this.#deps = dependencies
@@ -107,12 +109,15 @@ export class LogReader {
       await this.#readTail()
     } catch (error) {
       // What answers next may be another server, which lacks what this one had told of.
-      if (this.#mark !== undefined) this.#left ??= leftAt(this.#mark)
+      const left = this.#mark && leftAt(this.#mark)
+      if (left !== undefined) this.#left ??= { ...left, from: this.#past.newestFrom }
       throw error
     }
     if (this.#left === undefined) return
-    // From before where it began: the mark has moved on meanwhile, by as long as nothing ran.
-    const changed = await this.#readAgain({ startTime: this.#left.before - farRescan.spanMs }, this.#left)
+    // From before where it began: the mark has moved on meanwhile, by as long as nothing ran. Or the page that
+    // has it, where what was read is looked at again anyhow.
+    const { before, from = { startTime: before - farRescan.spanMs } } = this.#left
+    const changed = await this.#readAgain(from, this.#left)
     if (changed !== undefined) this.#left = undefined
   }
 
@@ -151,6 +156,8 @@ export class LogReader {
     this.#mark = undefined
     this.#tailReadAt = undefined
     this.#endReadAt = undefined
+    this.#left = undefined
+    this.#missedAt = undefined
     this.#deps.watermarks?.lost()
     this.#past.clear()
   }
@@ -158,7 +165,12 @@ export class LogReader {
   #advance({ to: endPosition, lastAt, last }: Stretch): void {
     if (this.#mark === undefined) return
     const lastChangeAt = Math.max(this.#mark.lastChangeAt ?? 0, lastAt)
-    this.#mark = { ...this.#mark, position: endPosition, lastChangeAt, last }
+    this.#mark = {
+      ...this.#mark,
+      position: endPosition,
+      lastChangeAt,
+      last: { id: last, after: endPosition.after },
+    }
     this.#past.heard(lastChangeAt)
   }
 
@@ -202,19 +214,15 @@ export class LogReader {
     const { lastByKey, read } = await this.#readToEnd(position, missing)
     const lastAt = read.reduce((latest, stretch) => Math.max(latest, stretch.lastAt), 0)
     const isOlder = left !== undefined && lastAt < left.before
+    const changes = [...lastByKey.values()]
     if (missing.size > 0 || countOf(read) < countOf(held) || isOlder) {
-      if (watermarks === undefined) {
-        // Looked for again at each turn, however much is written meanwhile.
-        const [last] = missing
-        this.#left ??= left ?? { before: held[0]?.lastAt ?? lastAt, ...(last !== undefined && { last }) }
-        throw new LogWentBack()
-      }
-      // Or a server answered that lags.
-      watermarks.lost()
-      this.#tailReadAt = undefined
+      // Looked for again at each turn, however much is written meanwhile.
+      const [last] = missing
+      this.#left ??= left ?? { before: held[0]?.lastAt ?? lastAt, ...(last !== undefined && { last }) }
+      this.#assertLags(changes)
       return undefined
     }
-    const changes = [...lastByKey.values()]
+    this.#missedAt = undefined
     watermarks?.see(changes)
     for (let offset = 0; offset < changes.length; offset += sliceSize) {
       if (offset > 0) await giveWay()
@@ -226,6 +234,21 @@ export class LogReader {
     if (lastStretch !== undefined && lastStretch.to.after !== this.#mark?.position.after)
       this.#advance(lastStretch)
     return changes.map(({ tuple }) => tuple)
+  }
+
+  /**
+   * Throws where the server that answered does not lag. One that tells of a mark which began after something
+   * was missed has told of all that was committed before.
+   */
+  #assertLags(changes: readonly Change[]): void {
+    const { watermarks, now } = this.#deps
+    if (watermarks === undefined) throw new LogWentBack()
+    const newest = watermarks.newestIn(changes)
+    if (newest !== undefined && this.#missedAt !== undefined && newest > this.#missedAt)
+      throw new LogWentBack()
+    if (this.#missedAt === undefined) watermarks.lost()
+    this.#missedAt ??= now()
+    this.#tailReadAt = undefined
   }
 
   /** Takes from `missing` what is there. */
@@ -254,11 +277,15 @@ export class LogReader {
 interface LeftAt {
   readonly before: number
   readonly last?: string
+  /** Of the page that has it, where that is still known. */
+  readonly from?: ChangePosition | undefined
 }
 
 /** undefined: nothing was read yet. */
-const leftAt = ({ lastChangeAt, last }: Mark): LeftAt | undefined =>
-  lastChangeAt === undefined ? undefined : { before: lastChangeAt, ...(last !== undefined && { last }) }
+const leftAt = ({ position, lastChangeAt, last }: Mark): LeftAt | undefined =>
+  lastChangeAt === undefined
+    ? undefined
+    : { before: lastChangeAt, ...(last?.after === position.after && last && { last: last.id }) }
 
 const countOf = (stretches: readonly Stretch[]): number =>
   stretches.reduce((sum, { count }) => sum + count, 0)

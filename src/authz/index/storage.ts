@@ -6,8 +6,11 @@ export interface Mark {
   readonly position: ChangePosition
   /** Time of the last change read, by OpenFGA's clock; later ones may still be stamped a little earlier. */
   readonly lastChangeAt?: number
-  /** The last change read, by {@link changeId}: a log that lacks it is an older copy's. */
-  readonly last?: string
+  /**
+   * The last change read, by {@link changeId}: a log that lacks it is an older copy's. With where it stands,
+   * since a version of before would carry it along to another position.
+   */
+  readonly last?: { readonly id: string; readonly after: string | undefined }
   /** When all tuples were last compared with OpenFGA's, by our clock. */
   readonly reconciledAt: number
 }

@@ -86,6 +86,11 @@ export class TailRescan {
     return index < 0 ? [] : this.#stretches.slice(index)
   }
 
+  /** Where the newest page begins that is still looked at again. */
+  get newestFrom(): ChangePosition | undefined {
+    return this.#stretches.at(-1)?.from
+  }
+
   /** The log was read on, to a change of this time. */
   heard(lastChangeAt: number): void {
     this.#lastChangeAt = Math.max(this.#lastChangeAt, lastChangeAt)

@@ -16,6 +16,8 @@ export interface WatermarkDeps {
 const everyMs = 300
 // What stands in OpenFGA's log stays there: nothing is written while nobody asks.
 const awakeMs = 60_000
+// Of some minutes.
+const historyMax = 1_000
 // A process that lives and is asked has none that is older than a second; one that is not asked loses nothing
 // with it.
 const leftMs = 3_600_000
@@ -34,6 +36,8 @@ export class Watermarks implements AsyncDisposable {
   // When each began to be written, by what the log says of it, in their order. Never twice the same: what
   // became of a Write that failed nobody knows, and it would pass for the later one.
   readonly #begunAt = new Map<string, number>()
+  /** The same of the last ones, told or not. */
+  readonly #history = new Map<string, number>()
   /** Numbers the marks of this process. */
   #turn = 0
   /**
@@ -74,6 +78,17 @@ export class Watermarks implements AsyncDisposable {
     }
   }
 
+  /** By our clock: when the newest mark of ours among these changes began to be written. */
+  newestIn(changes: readonly Change[]): number | undefined {
+    let newest: number | undefined
+    for (const { operation, tuple } of changes) {
+      const startedAt =
+        tuple.object === this.#object ? this.#history.get(`${operation} ${tuple.user}`) : undefined
+      if (startedAt !== undefined) newest = Math.max(newest ?? startedAt, startedAt)
+    }
+    return newest
+  }
+
   /** A read lacked what another had: only marks that begin to be written from now on count. */
   lost(): void {
     this.#seenAt = undefined
@@ -110,7 +125,11 @@ export class Watermarks implements AsyncDisposable {
     const { fga, now, onWritten, onError } = this.#deps
     const previousMark = this.#current
     const mark: Tuple = previousMark ?? { user: `turn:${++this.#turn}`, relation: 'at', object: this.#object }
-    this.#begunAt.set(`${previousMark === undefined ? 'write' : 'delete'} ${mark.user}`, now())
+    const key = `${previousMark === undefined ? 'write' : 'delete'} ${mark.user}`
+    this.#begunAt.set(key, now())
+    this.#history.set(key, now())
+    const [oldest] = this.#history.keys()
+    if (oldest !== undefined && this.#history.size > historyMax) this.#history.delete(oldest)
     try {
       await fga.write(
         previousMark === undefined

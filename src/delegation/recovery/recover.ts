@@ -149,7 +149,7 @@ async function endRecovery(
 ): Promise<number> {
   return database.transaction(async (sql) => {
     const [row] = await sql.query<{ number: number }>(
-      `update epochs set number = greatest(number, $1) + 1, raised_at = $2, recovering_since = null,
+      `update epochs set number = greatest(number, $1) + 1, raised_at = $2, recovering_since = null, log_went_back = false,
          -- Those that others issued while they had not heard of it.
          tokens_from = $2 returning number`,
       [markedNumber, now],

@@ -41,8 +41,13 @@ export interface RestoreDetectionDeps {
    * Whether OpenFGA keeps its tuples apart: where they are in this very database, both are always of one age.
    */
   readonly isApart: boolean
-  /** Whether OpenFGA's log lacks what it had told of. */
-  readonly logWentBack?: () => boolean
+  /** OpenFGA's log. Default: it never lacks anything. */
+  readonly followed?: {
+    /** Whether it lacked what it had told of, since all was last read anew. */
+    readonly logWentBack: boolean
+    /** Reads all of OpenFGA anew. */
+    rebuild(): Promise<void>
+  }
   /**
    * Milliseconds between two looks for what changed. Default 1,000: what is revoked is soon beyond
    * forgetting.
@@ -77,6 +82,8 @@ interface RestoreState {
   raisedFor: string
   /** The version of the revocation feed for which the number was last raised. */
   seenVersion: RevocationFeed['current']
+  /** Changes with each recovery. Undefined: not read yet. */
+  tokensFrom: string | undefined
 }
 
 /**
@@ -85,7 +92,7 @@ interface RestoreState {
  */
 export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<RestoreDetection> {
   const { database, fga, authority, clock, log, isApart } = deps
-  const { logWentBack = () => false, everyMs = 1_000, checkMs = 5_000, activityMs = 60_000 } = deps
+  const { followed, everyMs = 1_000, checkMs = 5_000, activityMs = 60_000 } = deps
   const waiting: (() => Promise<void>)[] = []
   const state: RestoreState = {
     isSound: true,
@@ -95,11 +102,14 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     raisedAt: clock.now(),
     raisedFor: '',
     seenVersion: authority.current,
+    tokensFrom: undefined,
   }
 
   async function compare(): Promise<void> {
     state.checkedAt = clock.now()
-    const { recoveringSince, told: acknowledgedNumber } = await readEpoch(database)
+    const before = await readEpoch(database)
+    const wentBack = isApart && (await hasGoneBack(before))
+    const { recoveringSince, told: acknowledgedNumber } = before
     const marked = isApart ? await readMarker(fga) : 0
     // Again, and only now: another process may have raised it and told OpenFGA since.
     const { number } = await readEpoch(database)
@@ -107,7 +117,7 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     state.older =
       marked > number
         ? 'database'
-        : isApart && (marked < acknowledgedNumber || logWentBack())
+        : isApart && (marked < acknowledgedNumber || wentBack)
           ? 'openfga'
           : undefined
     state.isSound = recoveringSince === null && state.older === undefined
@@ -119,6 +129,17 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
       await task()
       waiting.shift()
     }
+  }
+
+  /** Also where another process noticed it, or an earlier one: it stays noticed until a recovery. */
+  async function hasGoneBack({ tokensFrom, recoveringSince, logWentBack }: EpochRow): Promise<boolean> {
+    // What was missed before a recovery is made up for.
+    const isRecovered = state.tokensFrom !== undefined && state.tokensFrom !== tokensFrom
+    if (isRecovered && followed?.logWentBack === true) await followed.rebuild()
+    state.tokensFrom = tokensFrom
+    if (followed?.logWentBack !== true) return logWentBack
+    if (!logWentBack && recoveringSince === null) await noteWentBack(database)
+    return true
   }
 
   async function raise(): Promise<void> {
@@ -134,7 +155,8 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     await recordAcknowledged(database, number)
   }
 
-  const isDueAgain = (): boolean => logWentBack() || Math.abs(clock.now() - state.checkedAt) >= checkMs
+  const isDueAgain = (): boolean =>
+    followed?.logWentBack === true || Math.abs(clock.now() - state.checkedAt) >= checkMs
 
   async function pollOnce(): Promise<void> {
     if (!state.isSound) return check()
@@ -202,14 +224,22 @@ interface EpochRow {
   /** What OpenFGA has acknowledged. */
   readonly told: number
   readonly recoveringSince: Date | null
+  /** Empty: nothing was ever recovered. */
+  readonly tokensFrom: string
+  readonly logWentBack: boolean
 }
 
 async function readEpoch(sql: Sql): Promise<EpochRow> {
   const [row] = await sql.query<EpochRow>(
-    'select number, told, recovering_since as "recoveringSince" from epochs',
+    `select number, told, recovering_since as "recoveringSince", log_went_back as "logWentBack",
+       coalesce(tokens_from::text, '') as "tokensFrom" from epochs`,
   )
   if (row === undefined) throw new Error('The database has no epoch.')
   return row
+}
+
+async function noteWentBack(sql: Sql): Promise<void> {
+  await sql.query('update epochs set log_went_back = true where recovering_since is null')
 }
 
 async function raiseNumber(sql: Sql, now: Date): Promise<number | undefined> {

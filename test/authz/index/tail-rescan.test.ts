@@ -3,7 +3,8 @@ import type { Change, ChangePosition, Fga } from '../../../src/authz/fga.ts'
 import { createPermissionIndex } from '../../../src/authz/index/create.ts'
 import { LogReader, LogWentBack } from '../../../src/authz/index/log-reader.ts'
 import { Replica } from '../../../src/authz/index/replica.ts'
-import type { Storage } from '../../../src/authz/index/storage.ts'
+import type { Mark, Storage } from '../../../src/authz/index/storage.ts'
+import { Watermarks } from '../../../src/authz/index/watermarks.ts'
 
 const second = 1_000
 const began = 1_800_000_000_000
@@ -50,12 +51,12 @@ function createLog(clock: { now: number }, readMs: number) {
     fail(error: Error | undefined) {
       failure = error
     },
-    put(operation: Change['operation'], object: string, writtenAt: number) {
+    put(operation: Change['operation'], object: string, writtenAt: number, user = 'user:anne') {
       ids += 1
       const entry: Change & { readonly id: string } = {
         id: `token ${ids}`,
         operation,
-        tuple: { user: 'user:anne', relation: 'viewer', object, writtenAt },
+        tuple: { user, relation: 'viewer', object, writtenAt },
       }
       stamps.set(entry.id, writtenAt)
       const before = entries.findLastIndex(({ tuple }) => tuple.writtenAt <= writtenAt)
@@ -73,12 +74,20 @@ interface Setting {
   readonly slices: number[]
 }
 
-function open(clock: Setting['clock'], source: Setting['source'], replica = new Replica()): Setting {
+function open(
+  clock: Setting['clock'],
+  source: Setting['source'],
+  {
+    replica = new Replica(),
+    watermarks,
+  }: { readonly replica?: Replica; readonly watermarks?: Watermarks } = {},
+): Setting {
   const slices: number[] = []
   const follower = new LogReader({
     fga: source.log,
     now: () => clock.now,
     signal: new AbortController().signal,
+    ...(watermarks && { watermarks }),
     onChanges(changes) {
       slices.push(changes.length)
       replica.apply(changes)
@@ -105,7 +114,7 @@ function restarted({ clock, source, follower, replica }: Setting, afterMs: numbe
   const { mark } = follower
   if (mark === undefined) throw new Error('nothing stored')
   clock.now += afterMs
-  const setting = open(clock, source, replica)
+  const setting = open(clock, source, { replica })
   setting.follower.start(mark, { isOld: true })
   return setting
 }
@@ -193,6 +202,75 @@ describe('looking again at what was read of the log', () => {
       clock.now += 100 * second
       source.put('write', `document:more${times}`, clock.now)
     }
+  })
+
+  test('reads a page again after OpenFGA did not answer, however much was just written', async () => {
+    const { source, follower } = await afterBulk(20_000)
+    source.fail(new Error('away'))
+    await expect(follower.readOn()).rejects.toThrow('away')
+    source.fail(undefined)
+    source.reads.length = 0
+    await follower.readOn()
+    expect(source.reads.length).toBeLessThanOrEqual(3)
+  })
+
+  test('does not look for a change that stood at another position than the mark', async () => {
+    const setting = await afterBulk(0)
+    const { clock, source, follower } = setting
+    source.put('write', 'document:early', clock.now)
+    await follow(setting, 100)
+    const { last } = follower.mark ?? {}
+    clock.now += 200 * second
+    source.put('write', 'document:late', clock.now)
+    await follow(setting, 100)
+    // As a version that does not know of it would carry it along.
+    const mark = { ...(follower.mark as Mark), ...(last && { last }) }
+    const again = open(clock, source, { replica: setting.replica })
+    again.follower.start(mark, { isOld: true })
+    await expect(follow(again, second)).resolves.toBeUndefined()
+  })
+
+  test.each<[string, boolean]>([
+    ['is noticed once a mark that began later is told of', true],
+    ['is waited for where it only lags', false],
+  ])('behind a server that may lag, what is missing %s', async (_, isLost) => {
+    const clock = { now: began }
+    const source = createLog(clock, 10)
+    await using watermarks = new Watermarks({
+      id: 'own',
+      now: () => clock.now,
+      onWritten: () => undefined,
+      onError: (error) => expect.unreachable(String(error)),
+      fga: {
+        async write({ writes = [], deletes = [] }) {
+          for (const { user, object } of writes) source.put('write', object, clock.now, user)
+          for (const { user, object } of deletes) source.put('delete', object, clock.now, user)
+        },
+      },
+    })
+    const mark = async () => {
+      clock.now += 100
+      // Longer than it rests between two.
+      await new Promise((resolve) => setTimeout(resolve, 350))
+      watermarks.wake()
+      await vi.waitFor(() => expect(source.entries.at(-1)?.tuple.object).toBe('watermark:own'))
+    }
+    const setting = open(clock, source, { watermarks })
+    setting.follower.start({ position: {}, reconciledAt: clock.now }, { isOld: false })
+    await mark()
+    for (let at = 0; at < 3; at++) source.put('write', `document:single${at}`, clock.now + at)
+    await follow(setting, 100)
+    await notAnswered(setting)
+    const gone = source.entries.splice(-1)
+    source.put('write', 'document:other', clock.now)
+    await follow(setting, second)
+    if (!isLost) {
+      source.entries.splice(-1, 0, ...gone)
+      await mark()
+      return await expect(follow(setting, second)).resolves.toBeUndefined()
+    }
+    await mark()
+    await expect(follow(setting, second)).rejects.toThrow(LogWentBack)
   })
 
   test('looks at single changes by the page, and at none when nothing was written for long', async () => {
@@ -425,5 +503,42 @@ describe('where there is more to look at again than there is time', () => {
       await vi.waitUntil(() => source.reads.length >= length + 4, { interval: 2, timeout: 10_000 })
     }
     await comes(5)
+  })
+  test('a change in the middle of what was told of that is gone stays noticed, until all is read anew', async () => {
+    const clock = { now: began }
+    const source = createLog(clock, 1)
+    const saved: (string | undefined)[] = []
+    await using index = createPermissionIndex({
+      fga: {
+        readChanges: source.log.readChanges,
+        async *readAll() {
+          yield source.entries.map(({ tuple }) => tuple)
+        },
+      },
+      storage: {
+        ...unstored,
+        async save({ version, mark }) {
+          saved.push(mark?.last?.id)
+          return version + 1
+        },
+      },
+      now: () => clock.now,
+      log: () => undefined,
+      pollMs: 1,
+    })
+    await vi.waitUntil(() => index.status().state === 'following', { timeout: 10_000 })
+    for (let at = 0; at < 3; at++) source.put('write', `document:single${at}`, clock.now)
+    await vi.waitUntil(() => index.status().tuples === 3, { timeout: 10_000 })
+    source.entries.splice(1, 1)
+    await vi.waitUntil(() => index.logWentBack, { timeout: 10_000 })
+    const { length } = saved
+    for (let at = 0; at < 3; at++) {
+      source.put('write', `document:more${at}`, clock.now)
+      await vi.waitUntil(() => index.status().tuples === 4 + at, { timeout: 10_000 })
+    }
+    expect(index.logWentBack).toBe(true)
+    expect(saved).toHaveLength(length)
+    await index.rebuild()
+    expect([index.logWentBack, index.status().tuples]).toEqual([false, 5])
   })
 })
