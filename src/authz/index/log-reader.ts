@@ -114,8 +114,8 @@ export class LogReader {
       throw error
     }
     if (this.#left === undefined) return
-    // From before where it began: the mark has moved on meanwhile, by as long as nothing ran. Or the page that
-    // has it, where what was read is looked at again anyhow.
+    // From before where it began: the mark has moved on meanwhile, by as long as nothing ran. Or the page
+    // that has it, where what was read is looked at again anyhow.
     const { before, from = { startTime: before - farRescan.spanMs } } = this.#left
     const changed = await this.#readAgain(from, this.#left)
     if (changed !== undefined) this.#left = undefined
