@@ -232,8 +232,11 @@ export async function openIngestWorld(
       await database.query(
         `update pgboss.job set state = 'retry', start_after = now() where state = 'active'`,
       )
-      world.ingest = open()
-      await world.ingest.start()
+      // As one that takes no request before it has begun: what is sent inside a transaction would wait for the
+      // queue to begin, and that for the one session of PGlite.
+      const next = open()
+      await next.start()
+      world.ingest = next
     },
     put: (sketch: Sketch, writer: Writer = loader) => world.ingest.put(writer, documentOf(sketch)),
     putDone: async (sketch: Sketch, writer: Writer = loader) =>
