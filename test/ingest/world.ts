@@ -232,8 +232,8 @@ export async function openIngestWorld(
       await database.query(
         `update pgboss.job set state = 'retry', start_after = now() where state = 'active'`,
       )
-      // As one that takes no request before it has begun: what is sent inside a transaction would wait for the
-      // queue to begin, and that for the one session of PGlite.
+      // As one that takes no request before it has begun: what is sent inside a transaction would wait for
+      // the queue to begin, and that for the one session of PGlite.
       const next = open()
       await next.start()
       world.ingest = next
