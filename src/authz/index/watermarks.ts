@@ -126,8 +126,9 @@ export class Watermarks implements AsyncDisposable {
     const previousMark = this.#current
     const mark: Tuple = previousMark ?? { user: `turn:${++this.#turn}`, relation: 'at', object: this.#object }
     const key = `${previousMark === undefined ? 'write' : 'delete'} ${mark.user}`
-    this.#begunAt.set(key, now())
-    this.#history.set(key, now())
+    const startedAt = now()
+    this.#begunAt.set(key, startedAt)
+    this.#history.set(key, startedAt)
     const [oldest] = this.#history.keys()
     if (oldest !== undefined && this.#history.size > historyMax) this.#history.delete(oldest)
     try {
