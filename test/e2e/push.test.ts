@@ -107,17 +107,20 @@ describe('on a phone', needsChromium, () => {
           tag: 'approvals',
         },
       ])
-    // Nothing of ours is open any more.
+    // Nothing of ours is open any more, and the browser has told the worker so: it would bring an open page to the front.
     await page.goto('about:blank')
-    const opened = await worker.evaluate(`(async () => {
-      const opened = []
-      clients.openWindow = async (url) => void opened.push(url)
+    const windows = () => worker.evaluate(`clients.matchAll({ type: 'window', includeUncontrolled: true })
+      .then((all) => all.filter(({ url }) => url.includes('/approvals')).length)`)
+    await expect.poll(windows, { timeout: 10_000 }).toBe(0)
+    await worker.evaluate(`(async () => {
+      self.opened = []
+      clients.openWindow = async (url) => void self.opened.push(url)
       const [notification] = await registration.getNotifications()
       dispatchEvent(new NotificationEvent('notificationclick', { notification }))
-      await new Promise((resolve) => setTimeout(resolve, 200))
-      return { opened, left: (await registration.getNotifications()).length }
     })()`)
-    expect(opened).toEqual({ opened: ['/approvals'], left: 0 })
+    const opened = () => worker.evaluate(`registration.getNotifications()
+      .then((all) => ({ opened: self.opened, left: all.length }))`)
+    await expect.poll(opened, { timeout: 10_000 }).toEqual({ opened: ['/approvals'], left: 0 })
     expect(policyBreaches).toEqual([])
   }, 40_000)
 
