@@ -109,7 +109,8 @@ describe('on a phone', needsChromium, () => {
       ])
     // Nothing of ours is open any more, and the browser has told the worker so: it would bring an open page to the front.
     await page.goto('about:blank')
-    const windows = () => worker.evaluate(`clients.matchAll({ type: 'window', includeUncontrolled: true })
+    const windows = () =>
+      worker.evaluate(`clients.matchAll({ type: 'window', includeUncontrolled: true })
       .then((all) => all.filter(({ url }) => url.includes('/approvals')).length)`)
     await expect.poll(windows, { timeout: 10_000 }).toBe(0)
     await worker.evaluate(`(async () => {
@@ -118,7 +119,8 @@ describe('on a phone', needsChromium, () => {
       const [notification] = await registration.getNotifications()
       dispatchEvent(new NotificationEvent('notificationclick', { notification }))
     })()`)
-    const opened = () => worker.evaluate(`registration.getNotifications()
+    const opened = () =>
+      worker.evaluate(`registration.getNotifications()
       .then((all) => ({ opened: self.opened, left: all.length }))`)
     await expect.poll(opened, { timeout: 10_000 }).toEqual({ opened: ['/approvals'], left: 0 })
     expect(policyBreaches).toEqual([])
