@@ -1169,14 +1169,24 @@ create table search_generations (
   per_word double precision not null,
   is_current boolean default false not null,
   created_at timestamp with time zone default now() not null,
-  index_uuid text,
   counted_at timestamp with time zone default now() not null,
   compared_at timestamp with time zone default now() not null,
   retired_at timestamp with time zone,
+  width integer,
+  shards integer,
+  refresh_ms integer,
   constraint search_generations_pkey PRIMARY KEY (id),
   constraint search_generations_check CHECK (((NOT is_current) OR (retired_at IS NULL)))
 );
 CREATE UNIQUE INDEX search_generations_current ON public.search_generations USING btree (is_current) WHERE is_current;
+
+create table search_ranges (
+  generation text not null,
+  range integer not null,
+  index_uuid text,
+  constraint search_ranges_pkey PRIMARY KEY (generation, range),
+  constraint search_ranges_generation_fkey FOREIGN KEY (generation) REFERENCES search_generations(id) ON DELETE CASCADE
+);
 
 create table services (
   name text not null,

@@ -402,6 +402,7 @@ describe('SEARCH_ENGINE_URLS', () => {
       authorization: `Basic ${Buffer.from('remit:p:w').toString('base64')}`,
       shards: 6,
       refreshMs: 1_000,
+      width: 1_000_000,
     })
     expect(
       loadConfig({ SEARCH_ENGINE_URLS: 'http://127.0.0.1:9200' }).searchEngine?.authorization,

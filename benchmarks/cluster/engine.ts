@@ -14,7 +14,7 @@ import { type Connection, connect } from '../search/ways/connection.ts'
 import { nearest } from '../search/ways/raw.ts'
 import { sentTo } from '../search/ways/vector.ts'
 import { topK, type Way } from '../search/ways/way.ts'
-import { type Failed, failures, fill } from './failures.ts'
+import { dropIndices, type Failed, failures, fill } from './failures.ts'
 
 const warmTimes = 1_000
 
@@ -26,7 +26,7 @@ export interface Seen {
 }
 
 /** As the service's own settings are without any: SEARCH_ENGINE_SHARDS and _REFRESH_MS. */
-const form = async () => ({ dimensions, perWord: 0.02, shards: 3, refreshMs: 1_000 })
+const plain = { dimensions, perWord: 0.02, shards: 3, refreshMs: 1_000 }
 
 /** The ways that are asked beside ours: the nodes' own search without a filter, and Postgres' for as many. */
 export const [bareName, rawName] = ['engine, unfiltered', 'raw99, same k']
@@ -36,10 +36,13 @@ interface EngineOnOptions {
   readonly corpus: Corpus
   readonly seen: Seen
   readonly say: (text: string) => void
+  /** Of SEARCH_ENGINE_RANGE. */
+  readonly width: number
 }
 
 /** The chunk index on these nodes, as the service has it. */
-export function engineOn({ nodes, corpus, seen, say }: EngineOnOptions): EngineUnderTest {
+export function engineOn({ nodes, corpus, seen, say, width }: EngineOnOptions): EngineUnderTest {
+  const form = async () => ({ ...plain, width })
   return {
     processorTime: nodes.processorTime,
     async open(place, ef99) {
@@ -47,7 +50,7 @@ export function engineOn({ nodes, corpus, seen, say }: EngineOnOptions): EngineU
       const engine = createEngine({ urls: nodes.urls, fetch })
       await using stack = new AsyncDisposableStack()
       const opened = stack.use(await openSearchEngine({ database, engine, log: () => undefined, form }))
-      stack.defer(() => dropIndex(place, engine))
+      stack.defer(() => dropIndices(place, engine))
       const filled = await fill(place, opened)
       say(`${filled.passages} passages on ${nodes.urls.length} nodes in ${filled.seconds.toFixed(0)} s`)
       seen.fills.push(filled.passages / filled.seconds)
@@ -89,11 +92,6 @@ async function warm(ways: readonly Way[], place: Place, { questions }: Corpus): 
   }
 }
 
-async function dropIndex({ database }: Place, engine: Engine): Promise<void> {
-  for (const { index } of await readGenerations(database))
-    await engine.ask({ method: 'DELETE', path: `/${index}` }, () => undefined)
-}
-
 /** So many places as the engine may name for ten passages: twice as many, and the spare ones. */
 const named = 110
 
@@ -108,7 +106,7 @@ function unfiltered({ database }: Place, engine: Engine, corpus: Corpus): Way {
   const numbers = Int32Array.from(passages.keys()).sort()
   const bare: Engine = {
     ...engine,
-    ask: (request, read) => engine.ask({ ...request, body: withoutFilter(request.body) }, read),
+    ask: (request, read) => engine.ask({ ...request, body: withoutFilters(request.body) }, read),
   }
   let generation: Generation | undefined
   return {
@@ -130,11 +128,17 @@ const knnBody = z.looseObject({
   query: z.object({ knn: z.object({ vector: z.looseObject({ filter: z.unknown() }) }) }),
 })
 
-function withoutFilter(body: unknown): object {
-  const { query, ...shape } = knnBody.parse(body)
-  const { filter: _, ...vector } = query.knn.vector
-  return { ...shape, query: { knn: { vector } } }
-}
+/** Of each pair of lines of `_msearch` the second. */
+const withoutFilters = (body: unknown): readonly object[] =>
+  z
+    .array(z.looseObject({}))
+    .parse(body)
+    .map((line) => {
+      if (!('query' in line)) return line
+      const { query, ...shape } = knnBody.parse(line)
+      const { filter: _, ...vector } = query.knn.vector
+      return { ...shape, query: { knn: { vector } } }
+    })
 
 /** The raw search for as many as the engine names, as exact as the engine is at least. */
 function rawSameK(connection: Connection): Way {

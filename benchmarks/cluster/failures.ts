@@ -4,6 +4,7 @@ import { AppError } from '../../src/kernel/errors.ts'
 import type { Engine } from '../../src/retrieval/chunk-index/opensearch/engine.ts'
 import { readGenerations } from '../../src/retrieval/chunk-index/opensearch/generations.ts'
 import type { SearchEngine } from '../../src/retrieval/chunk-index/opensearch/opensearch-index.ts'
+import { indexOf } from '../../src/retrieval/chunk-index/opensearch/ranges.ts'
 import { countRows } from '../../src/store/sql.ts'
 import type { OpensearchNodes } from '../../test/support/opensearch-nodes.ts'
 import type { Cell, Known } from '../search/cells.ts'
@@ -66,8 +67,7 @@ export async function failures(options: FailuresOptions): Promise<Failed> {
   say(`a node killed: ${JSON.stringify(killed)}`)
   const emptied = await asking(options, async () => {
     await sleep(2_000)
-    for (const { index } of await readGenerations(place.database))
-      await engine.ask({ method: 'DELETE', path: `/${index}` }, () => undefined)
+    await dropIndices(place, engine)
     const began = performance.now()
     await until(async () => (await readGenerations(place.database)).length === 0)
     const filled = await fill(place, opened)
@@ -77,6 +77,13 @@ export async function failures(options: FailuresOptions): Promise<Failed> {
   })
   say(`emptied: ${JSON.stringify(emptied)}`)
   return { killed, emptied }
+}
+
+/** As somebody would who does not know of Remit. */
+export async function dropIndices({ database }: Pick<Place, 'database'>, engine: Engine): Promise<void> {
+  for (const generation of await readGenerations(database))
+    for (const range of generation.ranges)
+      await engine.ask({ method: 'DELETE', path: `/${indexOf(generation, range)}` }, () => undefined)
 }
 
 /** Until the index is in use: it holds then all that the database has. */

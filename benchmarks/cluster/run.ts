@@ -20,8 +20,9 @@ import { bareName, engineOn, rawName, type Seen } from './engine.ts'
  * npm run bench:cluster -- --vectors FOLDER --chunks 100000
  *
  * Needs TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, OPENSEARCH_PATH and OPENSEARCH_JAVA, as
- * `.ci/services` says them, and Linux. Real vectors are those of `node benchmarks/search/vectors.ts`; with
- * `--grown` a tenth of them is, and the others lie around them; without `--vectors` they are drawn.
+ * `.ci/services` says them, and Linux. `--range` is SEARCH_ENGINE_RANGE. Real vectors are those of `node
+ * benchmarks/search/vectors.ts`; with `--grown` a tenth of them is, and the others lie around them; without
+ * `--vectors` they are drawn.
  */
 const { values } = parseArgs({
   options: {
@@ -34,6 +35,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '2' },
     releases: { type: 'string', default: '20000' },
     seconds: { type: 'string', default: '5' },
+    range: { type: 'string', default: '1000000' },
     seed: { type: 'string', default: '1' },
   },
 })
@@ -78,7 +80,7 @@ const { measured, ef99, extras } = await bench({
   settleMs: 5_000,
   releases: number('releases'),
   modelFolder: undefined,
-  engine: engineOn({ nodes, corpus, seen, say }),
+  engine: engineOn({ nodes, corpus, seen, say, width: number('range') }),
   env: process.env,
   say,
 })

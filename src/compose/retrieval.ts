@@ -155,7 +155,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
 /** The search engine apart: nothing of it is loaded where it is not set. */
 async function openEngine(
   { database, fetch, log }: Pick<RetrievalDeps, 'database' | 'fetch' | 'log'>,
-  { urls, authorization, shards, refreshMs }: NonNullable<RetrievalDeps['config']['searchEngine']>,
+  { urls, authorization, ...index }: NonNullable<RetrievalDeps['config']['searchEngine']>,
 ): Promise<SearchEngine> {
   const { createEngine } = await import('../retrieval/chunk-index/opensearch/engine.ts')
   const { openSearchEngine } = await import('../retrieval/chunk-index/opensearch/opensearch-index.ts')
@@ -168,8 +168,7 @@ async function openEngine(
       return {
         dimensions: await createChunkVectors(database).dimensions(database),
         perWord: corpora[0]?.perWord ?? perWord,
-        shards,
-        refreshMs,
+        ...index,
       }
     },
   })

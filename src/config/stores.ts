@@ -111,6 +111,12 @@ export const searchEngine = group({
       .describe(
         'Milliseconds after which a new index finds what was put: a document is published up to that much later.',
       ),
+    SEARCH_ENGINE_RANGE: count(1)
+      .max(1_000_000_000)
+      .default(1_000_000)
+      .describe(
+        'Revisions of documents that one index takes; the next ones go into another. A search sends each index its own part of what somebody may read. What is there keeps its own.',
+      ),
   },
   read: (value) => ({
     /** undefined: Postgres finds passages. */
@@ -121,6 +127,7 @@ export const searchEngine = group({
         `Basic ${Buffer.from(`${value.SEARCH_ENGINE_USER}:${value.SEARCH_ENGINE_PASSWORD}`).toString('base64')}`,
       shards: value.SEARCH_ENGINE_SHARDS,
       refreshMs: value.SEARCH_ENGINE_REFRESH_MS,
+      width: value.SEARCH_ENGINE_RANGE,
     },
   }),
   contradictions: (

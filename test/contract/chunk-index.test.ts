@@ -39,11 +39,12 @@ describe('the chunk index on OpenSearch', needsOpensearch, () => {
   describe.each([
     { title: 'as long as its passages were', perWord: 0.02 },
     { title: 'whose passages have become shorter', perWord: 0.008 },
-  ])('$title', ({ perWord }) => {
+    { title: 'in many indices', perWord: 0.02, width: 40 },
+  ])('$title', ({ perWord, width }) => {
     let world: World
     let subject: OpensearchSubject
     beforeAll(async () => {
-      subject = await openOpensearchSubject({ perWord: () => perWord })
+      subject = await openOpensearchSubject({ perWord: () => perWord, ...(width && { width }) })
       world = new World(subject, seededRandom(seed))
     }, 60_000)
     afterAll(() => subject?.[Symbol.asyncDispose]())

@@ -27,8 +27,10 @@ export class Between {
     this.sent.push(`${path} ${String(init?.body ?? '')}`)
     await this.onRequest(path)
     const response = await fetch(input, init)
-    if (this.lie === undefined || !path.endsWith('/_search')) return response
-    return Response.json(this.lie((await response.json()) as Answer))
+    const { lie } = this
+    if (lie === undefined || path !== '/_msearch') return response
+    const { responses } = (await response.json()) as { readonly responses: readonly Answer[] }
+    return Response.json({ responses: responses.map(lie) })
   }
 
   reset(): void {

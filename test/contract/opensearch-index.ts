@@ -29,6 +29,8 @@ export interface OpensearchSubjectOptions {
   readonly database?: (real: Database) => Database
   /** How length dampens repetition in a new index. Default as in the questions of the contract. */
   readonly perWord?: () => number
+  /** How many publications an index takes. Default: all. */
+  readonly width?: number
 }
 
 /** The chunk index on a real OpenSearch: an index of its own, which goes with it. */
@@ -44,7 +46,13 @@ export async function openOpensearchSubject(
     database,
     engine,
     log: (event) => logged.push(event),
-    form: async () => ({ dimensions: 384, perWord: options.perWord?.() ?? 0.02, shards: 2, refreshMs: 5 }),
+    form: async () => ({
+      dimensions: 384,
+      perWord: options.perWord?.() ?? 0.02,
+      shards: 2,
+      refreshMs: 5,
+      width: options.width ?? 1_000_000,
+    }),
     graceSeconds: 0,
     countSeconds: 0,
   }

@@ -23,15 +23,17 @@ const authorizations = new Set<string | null>()
 
 const lying: typeof fetch = async (input, init) => {
   authorizations.add(new Headers(init?.headers).get('authorization'))
-  if (String(input).includes('/_search?')) {
+  const isSearch = String(input).endsWith('/_msearch')
+  if (isSearch) {
     note('search')
     const origin = instead()
     if (origin !== undefined) return fetch(origin, init)
   }
   const response = await fetch(input, init)
-  if (response.ok && String(input).includes('/_search?')) searches += 1
-  if (lie === undefined || !new URL(String(input)).pathname.endsWith('/_search')) return response
-  return Response.json(lie((await response.json()) as Answer))
+  if (response.ok && isSearch) searches += 1
+  if (lie === undefined || !isSearch) return response
+  const { responses } = (await response.json()) as { readonly responses: readonly Answer[] }
+  return Response.json({ responses: responses.map(lie) })
 }
 
 const password = 'only-the-engine-hears-this'
@@ -210,7 +212,7 @@ describe('a service on OpenSearch', needsOpensearch, () => {
     searches = 0
     expect(await found()).toEqual([id, 'open'])
     expect(searches).toBe(2)
-    await expect.poll(async () => (await fetch(`${native.opensearch}/remit-${before}`)).status).toBe(404)
+    await expect.poll(async () => (await fetch(`${native.opensearch}/remit-${before}-0`)).status).toBe(404)
     await world.put({ [id]: { text: 'Nothing.', access: { viewers: [] } } })
   })
 

@@ -7,10 +7,18 @@ import { makeIndex } from '../../src/retrieval/chunk-index/opensearch/mapping.ts
 import { nominateNearest } from '../../src/retrieval/chunk-index/opensearch/nominate.ts'
 import { createOpensearchIndex } from '../../src/retrieval/chunk-index/opensearch/opensearch-index.ts'
 import { putPassages } from '../../src/retrieval/chunk-index/opensearch/passages.ts'
+import { indexOf, rangeOf } from '../../src/retrieval/chunk-index/opensearch/ranges.ts'
 import { serveRaw } from '../support/hostile-server.ts'
 import { native, needsOpensearch } from '../support/native.ts'
 import { World } from './chunk-index.ts'
-import { type Answer, Between, type Hit, numberOf, publishNew } from './opensearch-between.ts'
+import {
+  type Answer,
+  Between,
+  type Hit,
+  newestGeneration,
+  numberOf,
+  publishNew,
+} from './opensearch-between.ts'
 import { type OpensearchSubject, openOpensearchSubject } from './opensearch-index.ts'
 
 const url = native.opensearch ?? ''
@@ -123,7 +131,7 @@ describe('the engine', needsOpensearch, () => {
     const filter = world.filter(await publish(2))
     let failures = 0
     between.onRequest = (path) => {
-      if (!path.endsWith('/_search') || failures > 0) return
+      if (path !== '/_msearch' || failures > 0) return
       failures += 1
       throw new TypeError('fetch failed')
     }
@@ -237,49 +245,75 @@ describe('the engine', needsOpensearch, () => {
     expect(words.map(({ ordinal }) => ordinal)).toEqual([0, 40, 80])
   })
 
+  test('is asked in each of its indices, whatever somebody may read, each with its slice alone', async () => {
+    await using many = await openOpensearchSubject({ fetch: between.fetch, width: 2 })
+    const own = new World(many, seededRandom(seed))
+    const docNos = await publishNew(own, 7)
+    const ranges = (await newestGeneration(many)).ranges.length
+    expect(ranges).toBeGreaterThan(3)
+    const asked: Readonly<Record<string, number>>[] = []
+    for (const some of [docNos, docNos.slice(0, 1), []]) {
+      between.sent.length = 0
+      // The first one after a new index has come may not know of it.
+      await many.index.nearest(own.question(), own.filter(some), 3)
+      const [search = ''] = between.sent.filter((sent) => sent.startsWith('/_msearch'))
+      const indices = [...search.matchAll(/"index":"([^"]+)"/g)].map(([, index = '']) => index)
+      asked.push({ indices: new Set(indices).size, bodies: indices.length })
+    }
+    expect(asked).toEqual(Array.from({ length: 3 }, () => ({ indices: ranges, bodies: ranges })))
+    await own.compare(docNos, 5)
+  })
+
   test('is sent no word, no id and no title', async () => {
     between.sent.length = 0
     const docNos = await publish(3)
     await subject.index.words(world.words(), world.filter(docNos), 3)
     const sent = between.sent.join('\n')
     expect(sent).toContain('_bulk')
-    expect(sent).toContain('_search')
+    expect(sent).toContain('_msearch')
     expect(sent.match(/amber|basalt|cedar|delta|ember|fjord|c_\d|"d\//g)).toBeNull()
   })
 })
 
-test('a set of any shape lets through its numbers and no other', {
-  ...needsOpensearch,
-  timeout: 60_000,
-}, async () => {
-  const random = seededRandom(seed)
-  const engine = createEngine({ urls: [url], fetch })
-  const form = { dimensions: 2, perWord: 0.01, shards: 1, refreshMs: 5 }
-  const generation = newGeneration(form)
-  await makeIndex(engine, generation.index, form)
-  const near = [0, 1, 4_095, 4_096, 65_535, 65_536, 131_072, 2_147_483_646, 2_147_483_647]
-  const held = [...new Set([...near, ...Array.from({ length: 300 }, () => Math.floor(random() * 400_000))])]
-  await putPassages(
-    engine,
-    generation,
-    held.map((number) => ({ number, version: 1, ordinal: 0, vector: Float32Array.of(1, 0), lexemes: [] })),
-  )
-  // Strewn, dense without and with long runs, nothing, all of it, and the ends.
-  const sets = [0.001, 0.02, 0.3, 0.97].map((share) =>
-    Array.from({ length: 400_000 }, (_, number) => number).filter(() => random() < share),
-  )
-  sets.push(
-    [],
-    held.toSorted((a, b) => a - b),
-    [0],
-    [2_147_483_647],
-    near,
-  )
-  for (const set of sets) {
-    const numbers = Int32Array.from(set)
-    const hits = await nominateNearest(engine, generation, { numbers, size: 500 }, Float32Array.of(1, 0))
-    const expected = held.filter((number) => numbers.includes(number))
-    expect(hits.map(({ number }) => number).sort((a, b) => a - b)).toEqual(expected.sort((a, b) => a - b))
-  }
-  await fetch(`${url}/${generation.index}`, { method: 'DELETE' })
-})
+test.each([
+  ['one index', 2_147_483_648],
+  ['several indices', 100_000],
+])(
+  'a set of any shape lets through its numbers and no other, in %s',
+  {
+    ...needsOpensearch,
+    timeout: 60_000,
+  },
+  async (_, width) => {
+    const random = seededRandom(seed)
+    const engine = createEngine({ urls: [url], fetch })
+    const generation = newGeneration({ dimensions: 2, perWord: 0.01, shards: 1, refreshMs: 5, width })
+    const near = [0, 1, 4_095, 4_096, 65_535, 65_536, 131_072, 2_147_483_646, 2_147_483_647]
+    const held = [...new Set([...near, ...Array.from({ length: 300 }, () => Math.floor(random() * 400_000))])]
+    const indices = [...new Set(held.map((number) => indexOf(generation, rangeOf(generation, number))))]
+    for (const index of indices) await makeIndex(engine, index, generation)
+    await putPassages(
+      engine,
+      generation,
+      held.map((number) => ({ number, version: 1, ordinal: 0, vector: Float32Array.of(1, 0), lexemes: [] })),
+    )
+    // Strewn, dense without and with long runs, nothing, all of it, and the ends.
+    const sets = [0.001, 0.02, 0.3, 0.97].map((share) =>
+      Array.from({ length: 400_000 }, (_, number) => number).filter(() => random() < share),
+    )
+    sets.push(
+      [],
+      held.toSorted((a, b) => a - b),
+      [0],
+      [2_147_483_647],
+      near,
+    )
+    for (const set of sets) {
+      const numbers = Int32Array.from(set)
+      const hits = await nominateNearest(engine, generation, { numbers, size: 500 }, Float32Array.of(1, 0))
+      const expected = held.filter((number) => numbers.includes(number))
+      expect(hits.map(({ number }) => number).sort((a, b) => a - b)).toEqual(expected.sort((a, b) => a - b))
+    }
+    for (const index of indices) await fetch(`${url}/${index}`, { method: 'DELETE' })
+  },
+)

@@ -107,7 +107,7 @@ describe('on a phone', needsChromium, () => {
           tag: 'approvals',
         },
       ])
-    // Nothing of ours is open any more, and the browser has told the worker so: it would bring an open page to the front.
+    // Nothing of ours is open any more, and the browser has told the worker so: it would show what is open.
     await page.goto('about:blank')
     const windows = () =>
       worker.evaluate(`clients.matchAll({ type: 'window', includeUncontrolled: true })

@@ -20,7 +20,7 @@ export const testEngine = (between: typeof fetch = fetch): Engine =>
 
 /** Keeps the OpenSearch of the tests as the database says. Its indices go with it. */
 export async function openTestEngine(database: Database, log: Log = () => undefined): Promise<SearchEngine> {
-  const form = async () => ({ dimensions: 384, perWord: 0.02, shards: 1, refreshMs: 5 })
+  const form = async () => ({ dimensions: 384, perWord: 0.02, shards: 1, refreshMs: 5, width: 1_000_000 })
   const opened = await openSearchEngine({ database, engine: testEngine(), log, form })
   return {
     ...opened,
@@ -33,6 +33,8 @@ export async function openTestEngine(database: Database, log: Log = () => undefi
 
 /** Drops the indices that a database of a test has there. */
 export async function dropIndices(sql: Sql): Promise<void> {
-  const rows = await sql.query<{ id: string }>('select id from search_generations')
-  for (const { id } of rows) await fetch(`${native.opensearch}/remit-${id}`, { method: 'DELETE' })
+  const rows = await sql.query<{ name: string }>(
+    `select 'remit-' || generation || '-' || range as name from search_ranges`,
+  )
+  for (const { name } of rows) await fetch(`${native.opensearch}/${name}`, { method: 'DELETE' })
 }

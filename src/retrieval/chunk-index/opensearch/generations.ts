@@ -1,20 +1,26 @@
 import { randomBytes } from 'node:crypto'
 import type { Database, Sql } from '../../../store/sql.ts'
-import type { IndexForm } from './mapping.ts'
+import type { NewIndex } from './mapping.ts'
+
+/** What a generation is made with. */
+export interface NewGeneration extends NewIndex {
+  /** How many numbers of publications each of its indices has. */
+  readonly width: number
+}
 
 /**
- * One index in the engine, filled from one history of the database. Numbers of publications mean something in
- * it alone.
+ * Indices in the engine, one for each range of numbers, filled from one history of the database. Numbers of
+ * publications mean something in them alone.
  */
-export interface Generation extends IndexForm {
+export interface Generation extends NewGeneration {
   /** Random: no other history gives the same. */
   readonly id: string
-  /** What the index is called. */
-  readonly index: string
+  /** Begins the name of each of its indices. */
+  readonly name: string
   /** See `digestOf`. */
   readonly lexemeKey: Uint8Array
-  /** What the engine calls this very index; undefined until it is made. */
-  readonly uuid: string | undefined
+  /** Those that had an index when it was read, ascending. */
+  readonly ranges: readonly number[]
 }
 
 interface Row {
@@ -22,60 +28,57 @@ interface Row {
   readonly lexeme_key: Uint8Array
   readonly dimensions: number
   readonly per_word: number
-  readonly index_uuid: string | null
+  readonly width: number
+  readonly shards: number
+  readonly refresh_ms: number
+  readonly ranges: readonly number[]
 }
+
+const selected = `select id, lexeme_key, dimensions, per_word, width, shards, refresh_ms,
+  array(select range from search_ranges where generation = id and index_uuid is not null order by range) as ranges
+  from search_generations`
 
 /** The ones that are searched or being filled, oldest first. */
 export async function readGenerations(sql: Sql): Promise<readonly Generation[]> {
-  const rows = await sql.query<Row>(
-    `select id, lexeme_key, dimensions, per_word, index_uuid from search_generations
-     where retired_at is null order by created_at, id`,
-  )
-  return rows.map(toGeneration)
-}
-
-/** Searched no more, and not dropped by the engine yet. */
-export async function readRetired(sql: Sql): Promise<readonly Generation[]> {
-  const rows = await sql.query<Row>(
-    'select id, lexeme_key, dimensions, per_word, index_uuid from search_generations where retired_at is not null',
-  )
+  const rows = await sql.query<Row>(`${selected} where retired_at is null order by created_at, id`)
   return rows.map(toGeneration)
 }
 
 async function readCurrent(sql: Sql): Promise<Generation | undefined> {
-  const rows = await sql.query<Row>(
-    'select id, lexeme_key, dimensions, per_word, index_uuid from search_generations where is_current',
-  )
+  const rows = await sql.query<Row>(`${selected} where is_current`)
   return rows.map(toGeneration)[0]
 }
 
+const nameOf = (id: string): string => `remit-${id}`
+
 const toGeneration = (row: Row): Generation => ({
   id: row.id,
-  index: `remit-${row.id}`,
+  name: nameOf(row.id),
   lexemeKey: row.lexeme_key,
   dimensions: row.dimensions,
   perWord: row.per_word,
-  uuid: row.index_uuid ?? undefined,
+  width: row.width,
+  shards: row.shards,
+  refreshMs: row.refresh_ms,
+  ranges: row.ranges,
 })
 
-/** A generation that nothing was put into, of no use yet. Its index is the caller's to make. */
-export function newGeneration(form: IndexForm): Generation {
+/** A generation without an index, of no use yet. */
+export function newGeneration(form: NewGeneration): Generation {
   const id = randomBytes(12).toString('hex')
-  return { ...form, id, index: `remit-${id}`, lexemeKey: randomBytes(32), uuid: undefined }
+  return { ...form, id, name: nameOf(id), lexemeKey: randomBytes(32), ranges: [] }
 }
 
 /**
- * Notes it as a retired one, before its index is made: one that is made and never used is dropped like those
- * that were.
+ * Notes it as a retired one, before an index of it is made: one that is made and never used is dropped like
+ * those that were.
  */
-export async function noteGeneration(
-  sql: Sql,
-  { id, lexemeKey, dimensions, perWord }: Generation,
-): Promise<void> {
+export async function noteGeneration(sql: Sql, generation: Generation): Promise<void> {
+  const { id, lexemeKey, dimensions, perWord, width, shards, refreshMs } = generation
   await sql.query(
-    `insert into search_generations (id, lexeme_key, dimensions, per_word, retired_at)
-     values ($1, $2, $3, $4, now())`,
-    [id, lexemeKey, dimensions, perWord],
+    `insert into search_generations (id, lexeme_key, dimensions, per_word, width, shards, refresh_ms, retired_at)
+     values ($1, $2, $3, $4, $5, $6, $7, now())`,
+    [id, lexemeKey, dimensions, perWord, width, shards, refreshMs],
   )
 }
 
@@ -84,14 +87,14 @@ export async function noteGeneration(
  * vectors have another number of dimensions by now. Waits for whoever is changing vectors: they would be
  * missed in what it is filled with.
  */
-export const admitGeneration = (database: Database, { id }: Generation, uuid: string): Promise<void> =>
+export const admitGeneration = (database: Database, { id }: Generation): Promise<void> =>
   database.transaction(async (sql) => {
     await sql.query('lock table search_generations in exclusive mode')
     const rows = await sql.query(
-      `update search_generations set retired_at = null, index_uuid = $2
+      `update search_generations set retired_at = null
        where id = $1 and dimensions = (select atttypmod from pg_attribute
          where attrelid = 'chunks'::regclass and attname = 'embedding') returning 1`,
-      [id, uuid],
+      [id],
     )
     if (rows.length === 0) throw new Error('The vectors changed while an index was made for them.')
   })
@@ -100,7 +103,7 @@ export const admitGeneration = (database: Database, { id }: Generation, uuid: st
 export interface CurrentGeneration {
   /** Undefined: none is whole. */
   read(): Promise<Generation | undefined>
-  /** It has turned out to be another one. */
+  /** It has turned out to be another one, or to have more ranges. */
   forget(): void
 }
 

@@ -229,6 +229,9 @@ const countAnswer = z.object({
     .refine(({ total, successful }) => total === successful),
 })
 
-/** How many passages the index has. Throws {@link EngineRefused}, also where a shard does not say. */
-export const countPassages = (engine: Engine, index: string): Promise<number> =>
-  engine.ask({ method: 'GET', path: `/${index}/_count` }, (answer) => countAnswer.parse(answer).count)
+/**
+ * How many passages all indices have whose names begin so. Throws {@link EngineRefused}, also where a shard
+ * does not say.
+ */
+export const countPassages = (engine: Engine, name: string): Promise<number> =>
+  engine.ask({ method: 'GET', path: `/${name}-*/_count` }, (answer) => countAnswer.parse(answer).count)

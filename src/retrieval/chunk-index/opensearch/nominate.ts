@@ -5,6 +5,7 @@ import { toRoaring } from './bitmap.ts'
 import { type Engine, EngineRefused } from './engine.ts'
 import type { Generation } from './generations.ts'
 import { digestOf } from './passages.ts'
+import { indexOf } from './ranges.ts'
 
 /** A place that the engine names. The score is its own, and nothing rests on it but where to stop. */
 export interface Hit {
@@ -34,19 +35,19 @@ export const nominateNearest = (
   among: Among,
   vector: Float32Array,
 ): Promise<readonly Hit[]> =>
-  search(engine, generation, among, {
+  search(engine, generation, among, (filter) => ({
     track_total_hits: false,
     query: {
       knn: {
         vector: {
           vector: [...vector],
           k: among.size,
-          filter: filterOf(among),
+          filter,
           method_parameters: { ef_search: Math.max(walkMin, among.size) },
         },
       },
     },
-  })
+  }))
 
 /** What to look words up by. */
 export interface Words {
@@ -70,24 +71,49 @@ export function nominateWords(
     boost: (one.weights[weight] ?? 0) * repetitionMax,
   }))
   const has = terms.slice(0, needed).map(({ value }) => ({ term: { lexemes: { value } } }))
-  return search(engine, generation, among, {
+  return search(engine, generation, among, (filter) => ({
     // The engine could pass over passages by bounds of its own, which our frequencies would mislead.
     track_total_hits: true,
     query: {
       bool: {
-        filter: [filterOf(among), { bool: { should: has } }],
+        filter: [filter, { bool: { should: has } }],
         should: terms.map((term) => ({ term: { lexemes: term } })),
       },
     },
-  })
+  }))
 }
 
-const filterOf = ({ numbers }: Among): object => ({
-  terms: { n: [bitmapOf(numbers)], value_type: 'bitmap' },
-})
+/** The part of a filter that one index gets. */
+interface Slice {
+  readonly range: number
+  readonly numbers: Int32Array
+  readonly filter: object
+}
 
 // A question is searched a few times, and whoever asks again mostly sees the same.
-const bitmapOf = memoize((numbers: Int32Array) => toRoaring(numbers).toString('base64'))
+const keptSlices = memoize((_: Int32Array) => new Map<string, readonly Slice[]>())
+
+/**
+ * One for each index, those of which nothing is in the filter too: how long a search takes would tell of it.
+ * And for each that came since the generation was read.
+ */
+function slicesOf({ width, ranges }: Generation, numbers: Int32Array): readonly Slice[] {
+  const kept = keptSlices(numbers)
+  const key = `${width} ${ranges.join()}`
+  const known = kept.get(key)
+  if (known !== undefined) return known
+  const asked = new Set(ranges)
+  for (const number of numbers) asked.add(Math.floor(number / width))
+  const slices = [...asked]
+    .sort((a, b) => a - b)
+    .map((range) => {
+      const slice = numbers.subarray(placeOf(numbers, range * width), placeOf(numbers, (range + 1) * width))
+      const bitmap = toRoaring(slice).toString('base64')
+      return { range, numbers: slice, filter: { terms: { n: [bitmap], value_type: 'bitmap' } } }
+    })
+  kept.set(key, slices)
+  return slices
+}
 
 // Of an answer in part not one hit is used: what lacks would be silence about what is there.
 const hitsAnswer = z.object({
@@ -109,46 +135,64 @@ const hitsAnswer = z.object({
 // Two tries, and then Postgres, within the time that a request has by default.
 const timeoutMs = 2_000
 
-function search(engine: Engine, { index }: Generation, among: Among, body: object): Promise<readonly Hit[]> {
-  const shape = {
-    size: among.size,
-    _source: false,
-    stored_fields: '_none_',
-    docvalue_fields: ['n', 'ordinal'],
+const answers = z.object({ responses: z.array(z.unknown()) })
+const refusal = z.object({ status: z.int().min(400), error: z.object({ type: z.string() }).optional() })
+
+/** Asks all indices at once, each with its slice, and gives the best of all. */
+async function search(
+  engine: Engine,
+  generation: Generation,
+  { numbers, size, signal }: Among,
+  bodyOf: (filter: object) => object,
+): Promise<readonly Hit[]> {
+  const slices = slicesOf(generation, numbers)
+  const shape = { size, _source: false, stored_fields: '_none_', docvalue_fields: ['n', 'ordinal'] }
+  const body = slices.flatMap(({ range, filter }) => [
+    { index: indexOf(generation, range), allow_partial_search_results: false },
+    { ...shape, ...bodyOf(filter) },
+  ])
+  if (body.length === 0) return []
+  return engine.ask({ method: 'POST', path: '/_msearch', body, timeoutMs, signal }, (answer) => {
+    const { responses } = answers.parse(answer)
+    if (responses.length !== slices.length) throw new EngineRefused('another number of answers')
+    return slices
+      .flatMap((slice, nth) => hitsOf(responses[nth], slice.numbers, size))
+      .sort((a, b) => b.score - a.score)
+      .slice(0, size)
+  })
+}
+
+function hitsOf(response: unknown, numbers: Int32Array, size: number): readonly Hit[] {
+  const refused = refusal.safeParse(response)
+  if (refused.success) {
+    const { status, error } = refused.data
+    const isNoIndex = error?.type === 'index_not_found_exception'
+    throw new EngineRefused(`HTTP ${status}`, { status, isNoIndex })
   }
-  return engine.ask(
-    {
-      method: 'POST',
-      path: `/${index}/_search?allow_partial_search_results=false`,
-      body: { ...shape, ...body },
-      timeoutMs,
-      signal: among.signal,
-    },
-    (answer) => {
-      const hits = hitsAnswer.parse(answer).hits.hits.map(({ _score, fields }) => ({
-        number: fields.n[0],
-        ordinal: fields.ordinal[0],
-        score: _score,
-      }))
-      assertAmong(hits, among)
-      return hits
-    },
-  )
+  const hits = hitsAnswer.parse(response).hits.hits.map(({ _score, fields }) => ({
+    number: fields.n[0],
+    ordinal: fields.ordinal[0],
+    score: _score,
+  }))
+  assertAmong(hits, numbers, size)
+  return hits
 }
 
 /** Nothing that an engine says is believed once it names what it was not asked for. */
-function assertAmong(hits: readonly Hit[], { numbers, size }: Among): void {
+function assertAmong(hits: readonly Hit[], numbers: Int32Array, size: number): void {
   const places = new Set(hits.map(({ number, ordinal }) => `${number}-${ordinal}`))
-  if (hits.length > size || places.size < hits.length || !hits.every(({ number }) => has(numbers, number)))
+  const isAmong = ({ number }: Hit): boolean => numbers[placeOf(numbers, number)] === number
+  if (hits.length > size || places.size < hits.length || !hits.every(isAmong))
     throw new EngineRefused('passages that it was not asked for')
 }
 
-function has(numbers: Int32Array, number: number): boolean {
+/** Of the first that is not smaller. */
+function placeOf(numbers: Int32Array, number: number): number {
   let low = 0
   for (let high = numbers.length; low < high; ) {
     const middle = (low + high) >>> 1
     if ((numbers[middle] ?? 0) < number) low = middle + 1
     else high = middle
   }
-  return numbers[low] === number
+  return low
 }

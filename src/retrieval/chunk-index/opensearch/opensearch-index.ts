@@ -17,10 +17,11 @@ import {
   type Generation,
   readGenerations,
 } from './generations.ts'
-import { assertEngine, engineBase, lookAtIndex } from './mapping.ts'
+import { assertEngine, engineBase } from './mapping.ts'
 import { type Among, type Hit, nominateNearest, nominateWords } from './nominate.ts'
 import { type Places, resolvePlaces } from './places.ts'
 import { createEnginePublisher } from './publisher.ts'
+import { lookAtRanges } from './ranges.ts'
 import { catchUp } from './reconcile.ts'
 import { beginEngine, keepEngine, type UpkeepDeps } from './upkeep.ts'
 
@@ -174,7 +175,11 @@ async function nominated(
     try {
       const hits = await ask(generation)
       const places = await resolvePlaces(database, generation, hits)
-      if (places !== undefined) return { generation, hits, places }
+      if (places !== undefined) {
+        // The next search asks them, too. What lies in one and is seen is asked for already.
+        if (places.ranges > generation.ranges.length) current.forget()
+        return { generation, hits, places }
+      }
     } catch (error) {
       // Its index may have been dropped since another one took its place.
       if (!(error instanceof EngineRefused && error.status === 404)) throw error
@@ -218,9 +223,9 @@ export async function openSearchEngine(deps: UpkeepDeps): Promise<SearchEngine> 
     throw error instanceof EngineRefused ? new OperatorError(error.message, error) : error
   })
   for (const generation of await readGenerations(database))
-    if ((await lookAtIndex(engine, generation.index, generation)).is === 'changed')
+    if ((await lookAtRanges({ database, engine }, generation)) === 'changed')
       throw new OperatorError(
-        `The index ${generation.index} of the search engine is not as Remit made it. Drop it: Remit makes another.`,
+        `An index ${generation.name}-… of the search engine is not as Remit made it. Drop it: Remit makes another.`,
       )
   await catchUp(database)
   const closing = new AbortController()

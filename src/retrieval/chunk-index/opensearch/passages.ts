@@ -4,6 +4,7 @@ import type { IndexedChunk, LexemeCount } from '../port.ts'
 import { type Engine, EngineRefused } from './engine.ts'
 import type { Generation } from './generations.ts'
 import { lengthEnd, putAlias } from './mapping.ts'
+import { indexOf, rangeOf } from './ranges.ts'
 
 /** A chunk as the engine gets it: numbers, digests of lexemes, a vector. */
 export interface Passage extends Pick<IndexedChunk, 'ordinal' | 'vector' | 'lexemes'> {
@@ -41,10 +42,10 @@ export async function putPassages(
 ): Promise<void> {
   const put = (page: readonly Passage[]): Promise<void> => {
     const lines = page.flatMap((passage) => [
-      { index: placeOf(passage.number, passage.ordinal, passage.version) },
+      { index: placeOf(generation, passage.number, passage) },
       documentOf(generation, passage),
     ])
-    return write(engine, generation, lines, page.length, (status) => status === 200 || status === 201)
+    return write(engine, lines, page.length, (status) => status === 200 || status === 201)
   }
   const pages = pagesOf(passages, passagesAtOnce)
   for (const several of pagesOf(pages, requestsAtOnce)) await Promise.all(several.map(put))
@@ -60,13 +61,21 @@ export async function removePassages(
   removals: readonly Removal[],
 ): Promise<void> {
   const lines = removals.flatMap(({ number, chunks, version }) =>
-    Array.from({ length: chunks }, (_, ordinal) => ({ delete: placeOf(number, ordinal, version) })),
+    Array.from({ length: chunks }, (_, ordinal) => ({
+      delete: placeOf(generation, number, { ordinal, version }),
+    })),
   )
   for (const page of pagesOf(lines, removalsAtOnce))
-    await write(engine, generation, page, page.length, (status) => status === 200 || status === 404)
+    await write(engine, page, page.length, (status) => status === 200 || status === 404)
 }
 
-const placeOf = (number: number, ordinal: number, version: number): object => ({
+const placeOf = (
+  generation: Generation,
+  number: number,
+  { ordinal, version }: { readonly ordinal: number; readonly version: number },
+): object => ({
+  // An alias, so that an index that is gone is not made anew with a mapping of the engine's own.
+  _index: putAlias(indexOf(generation, rangeOf(generation, number))),
   _id: `${number}-${ordinal}`,
   routing: String(number),
   version,
@@ -105,17 +114,15 @@ const bulkAnswer = z.object({ items: z.array(z.record(z.string(), itemAnswer)) }
 
 async function write(
   engine: Engine,
-  { index }: Generation,
   lines: readonly object[],
   count: number,
   isDone: (status: number) => boolean,
 ): Promise<void> {
   await engine.ask(
     // `wait_for` with DOCUMENT replication: each copy has refreshed when it answers.
-    // An alias, so that an index that is gone is not made anew with a mapping of the engine's own.
     {
       method: 'POST',
-      path: `/${putAlias(index)}/_bulk?refresh=wait_for&require_alias=true`,
+      path: '/_bulk?refresh=wait_for&require_alias=true',
       body: lines,
       timeoutMs,
     },
@@ -142,7 +149,7 @@ const numbersAnswer = z.object({
 /** Numbers that the index holds passages of, ascending, above `after`, with how many. */
 export async function listPassages(
   engine: Engine,
-  { index }: Generation,
+  { name }: Generation,
   after: number,
   limit: number,
 ): Promise<readonly { readonly number: number; readonly chunks: number }[]> {
@@ -153,7 +160,7 @@ export async function listPassages(
     aggs: { numbers: { composite: { size: limit, sources: [{ n: { terms: { field: 'n' } } }] } } },
   }
   return engine.ask(
-    { method: 'POST', path: `/${index}/_search?allow_partial_search_results=false`, body, timeoutMs },
+    { method: 'POST', path: `/${name}-*/_search?allow_partial_search_results=false`, body, timeoutMs },
     (answer) =>
       numbersAnswer
         .parse(answer)

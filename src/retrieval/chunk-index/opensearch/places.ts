@@ -6,6 +6,8 @@ import type { Hit } from './nominate.ts'
 export interface Places {
   readonly docs: Int32Array
   readonly ordinals: Int32Array
+  /** How many indices the generation has by now. */
+  readonly ranges: number
 }
 
 /**
@@ -17,8 +19,9 @@ export async function resolvePlaces(
   generation: Generation,
   hits: readonly Hit[],
 ): Promise<Places | undefined> {
-  const rows = await sql.query<{ publication: number | null; doc_no: number }>(
-    `select p.publication, p.doc_no
+  const rows = await sql.query<{ publication: number | null; doc_no: number; ranges: number }>(
+    `select p.publication, p.doc_no,
+       (select count(*) from search_ranges r where r.generation = g.id and r.index_uuid is not null) as ranges
      from search_generations g left join index_publications p on p.is_shown and p.publication = any($2::int[])
      where g.id = $1 and g.is_current`,
     [generation.id, Int32Array.from(new Set(hits.map(({ number }) => number)))],
@@ -32,5 +35,6 @@ export async function resolvePlaces(
   return {
     docs: Int32Array.from(places, ({ docNo }) => docNo),
     ordinals: Int32Array.from(places, ({ ordinal }) => ordinal),
+    ranges: rows[0]?.ranges ?? 0,
   }
 }

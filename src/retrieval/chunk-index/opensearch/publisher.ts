@@ -5,6 +5,7 @@ import { createPublisher, stageIn } from '../postgres/publisher.ts'
 import { type Engine, EngineRefused } from './engine.ts'
 import { type CurrentGeneration, type Generation, readGenerations } from './generations.ts'
 import { listPassages, type Passage, putPassages } from './passages.ts'
+import { makeRanges } from './ranges.ts'
 
 /** Where chunks go: to Postgres first, which keeps them, and to the engine, which finds them. */
 export interface EnginePublisherDeps {
@@ -35,6 +36,8 @@ export function createEnginePublisher({ database, engine, current }: EnginePubli
       if (generations.length === 0) asOutage(new EngineRefused('there is no index'))
       const passages = staged.flatMap((publication) => passagesOf(publication, versions))
       for (const generation of generations) {
+        const numbers = staged.map(({ number }) => number)
+        await makeRanges({ database, engine }, generation, numbers).catch(asOutage)
         await putPassages(engine, generation, passages).catch(asOutage)
         await noteFound(database, generation, versions)
       }
@@ -87,7 +90,20 @@ export type Versions = ReadonlyMap<number, number>
 
 /** New contents: they are found nowhere yet. The caller's transaction holds the publications' rows. */
 async function renewVersions(sql: Sql, publications: readonly StagedPublication[]): Promise<Versions> {
-  const numbers = publications.map(({ number }) => number)
+  const counts = new Map(publications.map(({ number, chunks }) => [number, chunks.length]))
+  const versions = await raiseVersions(sql, counts)
+  await sql.query('delete from engine_found where publication = any($1::int[])', [[...counts.keys()]])
+  return versions
+}
+
+/**
+ * Gives each publication the next version, with how many chunks it has: what was put or removed under an
+ * earlier one is older.
+ */
+export async function raiseVersions(
+  sql: Sql,
+  chunksByPublication: ReadonlyMap<number, number>,
+): Promise<Versions> {
   const rows = await sql.query<{ publication: number; version: number }>(
     `insert into engine_publications (publication, chunks, version)
      select publication, chunks, nextval('engine_versions')
@@ -95,9 +111,8 @@ async function renewVersions(sql: Sql, publications: readonly StagedPublication[
      on conflict (publication) do update
        set version = excluded.version, chunks = greatest(engine_publications.chunks, excluded.chunks)
      returning publication, version`,
-    [numbers, publications.map(({ chunks }) => chunks.length)],
+    [[...chunksByPublication.keys()], [...chunksByPublication.values()]],
   )
-  await sql.query('delete from engine_found where publication = any($1::int[])', [numbers])
   return new Map(rows.map(({ publication, version }) => [publication, version]))
 }
 

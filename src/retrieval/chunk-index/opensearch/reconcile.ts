@@ -5,7 +5,8 @@ import type { Engine } from './engine.ts'
 import { type Generation, readGenerations } from './generations.ts'
 import { countPassages } from './mapping.ts'
 import { listPassages, putPassages, type Removal, removePassages } from './passages.ts'
-import { noteFound, passagesOf, type Versions } from './publisher.ts'
+import { noteFound, passagesOf, raiseVersions, type Versions } from './publisher.ts'
+import { makeRanges } from './ranges.ts'
 
 interface Parts {
   readonly database: Database
@@ -157,7 +158,7 @@ export async function lacksPassages({ database, engine }: Parts, generation: Gen
      join engine_found f on f.publication = i.publication and f.generation = $1 where i.is_shown`,
     [generation.id],
   )
-  return (await countPassages(engine, generation.index)) < (shown?.chunks ?? 0)
+  return (await countPassages(engine, generation.name)) < (shown?.chunks ?? 0)
 }
 
 // Of those, as many as have together at most so many chunks; one at least.
@@ -184,6 +185,8 @@ export async function fillGeneration(
     if (last === undefined) return filled
     after = last.number
     const passages = publications.flatMap((publication) => passagesOf(publication, versions))
+    const numbers = publications.map(({ number }) => number)
+    await makeRanges({ database, engine }, generation, numbers)
     await putPassages(engine, generation, passages)
     await noteFound(database, generation, versions)
     filled += publications.length
@@ -208,14 +211,9 @@ async function readLacking(
   )
   const rows = lacking.slice(0, countTogether(lacking))
   // New ones: somebody else's removal counts the old one up.
-  const versions = await sql.query<{ publication: number; version: number }>(
-    `insert into engine_publications (publication, chunks, version)
-     select publication, chunks, nextval('engine_versions')
-     from unnest($1::int[], $2::int[]) as p (publication, chunks) order by publication
-     on conflict (publication) do update
-       set version = excluded.version, chunks = greatest(engine_publications.chunks, excluded.chunks)
-     returning publication, version`,
-    [rows.map(({ publication }) => publication), rows.map(({ chunks }) => chunks)],
+  const versions = await raiseVersions(
+    sql,
+    new Map(rows.map(({ publication, chunks }) => [publication, chunks])),
   )
   const chunksByDocument = await readChunks(
     sql,
@@ -226,7 +224,7 @@ async function readLacking(
       number: publication,
       chunks: chunksByDocument.get(doc_no) ?? [],
     })),
-    versions: new Map(versions.map(({ publication, version }) => [publication, version])),
+    versions,
   }
 }
 

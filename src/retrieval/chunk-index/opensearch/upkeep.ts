@@ -1,18 +1,17 @@
 import type { Log } from '../../../kernel/log.ts'
-import { OperatorError } from '../../../kernel/operator-error.ts'
 import { reasonOf } from '../../../kernel/reason.ts'
 import { countRows, type Database, type Sql } from '../../../store/sql.ts'
 import { retireGenerations } from '../postgres/retire-generations.ts'
-import { type Engine, EngineRefused } from './engine.ts'
+import type { Engine } from './engine.ts'
 import {
   admitGeneration,
   type Generation,
+  type NewGeneration,
   newGeneration,
   noteGeneration,
   readGenerations,
-  readRetired,
 } from './generations.ts'
-import { lookAtIndex, makeIndex, type NewIndex } from './mapping.ts'
+import { dropRetired, lookAtRanges, makeRanges } from './ranges.ts'
 import { catchUp, compareGeneration, fillGeneration, lacksPassages, removeEnded } from './reconcile.ts'
 
 /** What keeps the engine as the database says. */
@@ -21,7 +20,7 @@ export interface UpkeepDeps {
   readonly engine: Engine
   readonly log: Log
   /** What a new index is made with. */
-  readonly form: () => Promise<NewIndex>
+  readonly form: () => Promise<NewGeneration>
   /**
    * Seconds after its end until a publication is removed. Default 600: longer than a put that began before
    * it.
@@ -63,8 +62,8 @@ async function fillNewest(deps: UpkeepDeps, signal: AbortSignal): Promise<void> 
   const newest = (await readGenerations(database)).at(-1) ?? (await makeGeneration(deps))
   if (!(await isWaiting(database, newest))) return
   const filled = await fillGeneration({ database, engine }, newest, signal)
-  log('search_engine_filled', { index: newest.index, publications: filled })
-  if (await bringIntoUse(database, newest)) log('search_engine_in_use', { index: newest.index })
+  log('search_engine_filled', { index: newest.name, publications: filled })
+  if (await bringIntoUse(database, newest)) log('search_engine_in_use', { index: newest.name })
 }
 
 /**
@@ -102,7 +101,7 @@ async function compareEngine(deps: UpkeepDeps): Promise<void> {
     if (isCompared || (await lacksPassages({ database, engine }, generation))) {
       await catchUp(database)
       const compared = await compareGeneration({ database, engine }, generation)
-      log('search_engine_compared', { index: generation.index, ...compared })
+      log('search_engine_compared', { index: generation.name, ...compared })
     }
     await database.query(
       `update search_generations set counted_at = now(),
@@ -134,42 +133,28 @@ async function renewDrifted(deps: UpkeepDeps, generation: Generation): Promise<v
   if (isNewest && Math.abs(perWord / generation.perWord - 1) > driftMax) await makeGeneration(deps)
 }
 
-async function dropRetired({ database, engine }: UpkeepDeps): Promise<void> {
-  const problems: unknown[] = []
-  for (const { id, index } of await readRetired(database))
-    try {
-      await engine
-        .ask({ method: 'DELETE', path: `/${index}`, timeoutMs: 30_000 }, () => undefined)
-        .catch((error: unknown) => {
-          if (!(error instanceof EngineRefused && error.isNoIndex)) throw error
-        })
-      await database.query('delete from search_generations where id = $1 and retired_at is not null', [id])
-    } catch (error) {
-      problems.push(error)
-    }
-  if (problems.length > 0) throw problems[0]
-}
-
 /** An index that somebody dropped, made anew or changed is not searched any more: it would answer in part. */
-async function retireLost({ database, engine, log }: UpkeepDeps): Promise<void> {
+async function retireLost(deps: UpkeepDeps): Promise<void> {
+  const { database, log } = deps
   for (const generation of await readGenerations(database)) {
-    const looked = await lookAtIndex(engine, generation.index, generation)
-    if (looked.is === 'ours' && looked.uuid === generation.uuid) continue
-    log('search_engine_lost', { index: generation.index, reason: looked.is === 'gone' ? 'gone' : 'changed' })
+    const looked = await lookAtRanges(deps, generation)
+    if (looked === 'ours') continue
+    log('search_engine_lost', { index: generation.name, reason: looked })
     await retireGenerations(database, [generation.id])
   }
 }
 
-async function makeGeneration({ database, engine, form }: UpkeepDeps): Promise<Generation> {
-  const index = await form()
-  const generation = newGeneration(index)
+/** With the index of the newest publication: now it shows whether the engine makes what it is asked for. */
+async function makeGeneration(deps: UpkeepDeps): Promise<Generation> {
+  const { database } = deps
+  const generation = newGeneration(await deps.form())
   await noteGeneration(database, generation)
-  await makeIndex(engine, generation.index, index)
-  const looked = await lookAtIndex(engine, generation.index, generation)
-  if (looked.is !== 'ours')
-    throw new OperatorError('The search engine made another index than it was asked for.')
-  await admitGeneration(database, generation, looked.uuid)
-  return { ...generation, uuid: looked.uuid }
+  const [newest] = await database.query<{ publication: number }>(
+    'select coalesce(max(publication), 0) as publication from index_publications',
+  )
+  await makeRanges(deps, generation, [newest?.publication ?? 0])
+  await admitGeneration(database, generation)
+  return generation
 }
 
 /**
