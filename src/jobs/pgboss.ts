@@ -86,6 +86,9 @@ class PgBossQueue implements Queue {
   readonly #stopping = new AbortController()
   readonly #running = new Set<Batch>()
   readonly #timers: NodeJS.Timeout[] = []
+  /** Tasks can be sent. */
+  #prepared: PgBoss | undefined
+  /** Tasks are worked on. */
   #boss: PgBoss | undefined
   #handler: RunBatch | undefined
   #tasksMax = 1
@@ -144,6 +147,7 @@ class PgBossQueue implements Queue {
     })
     // Warms the cache: a miss inside a transaction would need a second session, which PGlite lacks.
     await boss.getQueue(name)
+    this.#prepared = boss
     return boss
   }
 
@@ -163,7 +167,9 @@ class PgBossQueue implements Queue {
 
   async send(sql: Sql, tasks: readonly (Task & Partial<LaterTask>)[]): Promise<void> {
     if (tasks.length === 0) return
-    const { boss, name } = this.#options
+    // Not here: its statements would wait for the caller's transaction, which waits for them.
+    if (this.#prepared === undefined) throw new Error('The queue is not prepared: no task can be sent yet.')
+    const { name } = this.#options
     const { traceparent } = traceHeaders()
     const jobs = tasks.map(({ key, turn, data: payload, afterSeconds }) => ({
       data: { ...payload, ...(traceparent !== undefined && { traceparent }) },
@@ -171,7 +177,7 @@ class PgBossQueue implements Queue {
       ...(turn !== undefined && { group: { id: turn } }),
       ...(afterSeconds !== undefined && { startAfter: afterSeconds }),
     }))
-    await (this.#boss ?? (await boss.start())).insert(name, jobs, { db: bossDb(sql) })
+    await this.#prepared.insert(name, jobs, { db: bossDb(sql) })
   }
 
   wake(): void {

@@ -63,7 +63,7 @@ export interface Queue extends AsyncDisposable {
   ): Promise<void>
   /**
    * Adds tasks in the caller's transaction, at most one of a key: those of one transaction have no order
-   * among them. Call {@link wake} after it was committed.
+   * among them. Call {@link wake} after it was committed. Throws before it is prepared.
    */
   send(sql: Sql, tasks: readonly Task[]): Promise<void>
   /** Has this process look for work now instead of at its next poll. */

@@ -52,6 +52,13 @@ test('what a task does lets questions go first, also where a request woke it', a
   expect([isInBackground(), await promise]).toEqual([false, true])
 })
 
+test('refuses a task before it is prepared, and does not wait for the transaction that sends it', async () => {
+  await using queue = createPgBossQueue({ database, name: 'unprepared', onError: () => undefined })
+  await expect(send(queue, 'a')).rejects.toThrow('not prepared')
+  await queue.prepare()
+  await send(queue, 'a')
+})
+
 test('runs nothing of a transaction that was rolled back', async () => {
   const ran: unknown[] = []
   await using running = await open(async ({ key }) => void ran.push(key))

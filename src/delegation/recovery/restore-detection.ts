@@ -108,7 +108,7 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
   async function compare(): Promise<void> {
     state.checkedAt = clock.now()
     const before = await readEpoch(database)
-    const wentBack = isApart && (await hasGoneBack(before))
+    const wentBack = isApart && (await noticeWentBack(before))
     const { recoveringSince, told: acknowledgedNumber } = before
     const marked = isApart ? await readMarker(fga) : 0
     // Again, and only now: another process may have raised it and told OpenFGA since.
@@ -131,8 +131,11 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     }
   }
 
-  /** Also where another process noticed it, or an earlier one: it stays noticed until a recovery. */
-  async function hasGoneBack({ tokensFrom, recoveringSince, logWentBack }: EpochRow): Promise<boolean> {
+  /**
+   * Whether OpenFGA went back: also where another process noticed it, or an earlier one. Notes it until a
+   * recovery, after which all of OpenFGA is read anew.
+   */
+  async function noticeWentBack({ tokensFrom, recoveringSince, logWentBack }: EpochRow): Promise<boolean> {
     // What was missed before a recovery is made up for.
     const isRecovered = state.tokensFrom !== undefined && state.tokensFrom !== tokensFrom
     if (isRecovered && followed?.logWentBack === true) await followed.rebuild()
