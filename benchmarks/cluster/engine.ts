@@ -128,14 +128,14 @@ const knnBody = z.looseObject({
   query: z.object({ knn: z.object({ vector: z.looseObject({ filter: z.unknown() }) }) }),
 })
 
-/** Of each pair of lines of `_msearch` the second. */
+/** Of each pair of lines of `_msearch` the second, which is JSON already. */
 const withoutFilters = (body: unknown): readonly object[] =>
   z
-    .array(z.looseObject({}))
+    .array(z.union([z.looseObject({}), z.string()]))
     .parse(body)
     .map((line) => {
-      if (!('query' in line)) return line
-      const { query, ...shape } = knnBody.parse(line)
+      if (typeof line !== 'string') return line
+      const { query, ...shape } = knnBody.parse(JSON.parse(line))
       const { filter: _, ...vector } = query.knn.vector
       return { ...shape, query: { knn: { vector } } }
     })

@@ -19,6 +19,8 @@ export class Between {
   lie: ((answer: Answer) => object) | undefined
   /** Called before each request goes out; a throw there is the network's. */
   onRequest: (path: string) => void | Promise<void> = () => undefined
+  /** Answers in place of the engine where it gives an answer. */
+  respond: (path: string, method: string) => Response | undefined = () => undefined
   /** What was sent. */
   readonly sent: string[] = []
 
@@ -26,7 +28,7 @@ export class Between {
     const path = new URL(String(input)).pathname
     this.sent.push(`${path} ${String(init?.body ?? '')}`)
     await this.onRequest(path)
-    const response = await fetch(input, init)
+    const response = this.respond(path, init?.method ?? 'GET') ?? (await fetch(input, init))
     const { lie } = this
     if (lie === undefined || path !== '/_msearch') return response
     const { responses } = (await response.json()) as { readonly responses: readonly Answer[] }
@@ -36,6 +38,7 @@ export class Between {
   reset(): void {
     this.lie = undefined
     this.onRequest = () => undefined
+    this.respond = () => undefined
   }
 }
 

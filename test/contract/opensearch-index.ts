@@ -15,6 +15,7 @@ export interface OpensearchSubject extends Subject {
   readonly engine: Engine
   /** Events of the upkeep. */
   readonly logged: readonly string[]
+  readonly upkeep: UpkeepDeps
   /** One turn of the upkeep, by the engine itself if none is given. */
   keep(engine?: Engine): Promise<void>
   /** Another process of the service, on the same database and engine. */
@@ -67,6 +68,7 @@ export async function openOpensearchSubject(
     database,
     engine,
     logged,
+    upkeep,
     keep,
     another,
     dimensions: 384,

@@ -212,6 +212,10 @@ describe('a service on OpenSearch', needsOpensearch, () => {
     searches = 0
     expect(await found()).toEqual([id, 'open'])
     expect(searches).toBe(2)
+    // Longer ago than anything of it can still be made.
+    await world.database.query(
+      `update search_generations set retired_at = now() - interval '1 hour' where retired_at is not null`,
+    )
     await expect.poll(async () => (await fetch(`${native.opensearch}/remit-${before}-0`)).status).toBe(404)
     await world.put({ [id]: { text: 'Nothing.', access: { viewers: [] } } })
   })

@@ -10,7 +10,8 @@ import {
 } from '../../src/retrieval/chunk-index/opensearch/opensearch-index.ts'
 import { putPassages } from '../../src/retrieval/chunk-index/opensearch/passages.ts'
 import { indexOf } from '../../src/retrieval/chunk-index/opensearch/ranges.ts'
-import { compareGeneration } from '../../src/retrieval/chunk-index/opensearch/reconcile.ts'
+import { compareGeneration, removeEnded } from '../../src/retrieval/chunk-index/opensearch/reconcile.ts'
+import { beginEngine } from '../../src/retrieval/chunk-index/opensearch/upkeep.ts'
 import { NotFound } from '../../src/retrieval/chunk-index/port.ts'
 import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { retireGenerations } from '../../src/retrieval/chunk-index/postgres/retire-generations.ts'
@@ -277,7 +278,7 @@ describe('the engine', needsOpensearch, () => {
     const made = new Set<string>()
     between.onRequest = (path) => {
       if (made.has(path)) throw new TypeError('fetch failed')
-      if (path.startsWith('/remit-') && !path.includes('/', 1) && path !== kept) made.add(path)
+      if (path.startsWith('/remit-') && !/[*/]/.test(path.slice(1)) && path !== kept) made.add(path)
     }
     await retireGenerations(subject.database)
     await subject.keep()
@@ -287,6 +288,61 @@ describe('the engine', needsOpensearch, () => {
     await subject.keep()
     expect(await rows('select from search_generations where retired_at is not null')).toEqual([])
     for (const path of made) expect((await fetch(`${url}${path}`)).status).toBe(404)
+  })
+
+  test('makes no index for what is removed from one that a new generation does not have yet', async () => {
+    await using other = await openOpensearchSubject({ width: 3 })
+    const own = new World(other, seededRandom(seed))
+    const docNos = await publishNew(own, 4)
+    await retireGenerations(other.database)
+    const [first = 0] = docNos
+    await own.hide(first)
+    // With the newest one alone, as where a process ends before it has filled it.
+    await beginEngine(other.upkeep)
+    expect((await newestGeneration(other)).ranges).toEqual([1])
+    await removeEnded(other, 0)
+    await other.keep()
+    const { name, ranges } = await newestGeneration(other)
+    expect(ranges).toEqual([0, 1])
+    const listed = (await (await fetch(`${url}/${name}*`)).json()) as object
+    expect(Object.keys(listed).sort()).toEqual([`${name}-0`, `${name}-1`])
+    await own.compare(docNos.slice(1), 10)
+  })
+
+  test('drops an index in which nothing is any more, and no other', async () => {
+    await using other = await openOpensearchSubject({ width: 3 })
+    const own = new World(other, seededRandom(seed))
+    const docNos = await publishNew(own, 7)
+    const seen = other.another()
+    const nearest = () => seen.nearest(own.question(), own.filter(docNos), 20)
+    await nearest()
+    const { name, ranges } = await newestGeneration(other)
+    expect(ranges).toEqual([0, 1, 2])
+    // 3 to 5 are those of the second.
+    for (const docNo of docNos) if ([3, 4, 5].includes(await numberOf(other, docNo))) await own.hide(docNo)
+    await other.database.query(`update search_generations set compared_at = now() - interval '1 hour'`)
+    await other.keep()
+    expect((await newestGeneration(other)).ranges).toEqual([0, 2])
+    expect(other.logged).toContain('search_engine_emptied')
+    expect((await fetch(`${url}/${name}-1`)).status).toBe(404)
+    // One that remembers it asks for it, and once more without.
+    expect(new Set((await nearest()).map(({ docNo }) => docNo)).size).toBe(4)
+    await own.compare(docNos, 20)
+  })
+
+  test('is waited for where it makes no index, and no document is given up', async () => {
+    await using other = await openOpensearchSubject({ fetch: between.fetch, width: 1 })
+    const own = new World(other, seededRandom(seed))
+    between.respond = (path, method) =>
+      method === 'PUT' && path.startsWith('/remit-')
+        ? Response.json({ error: { type: 'validation_exception' }, status: 400 }, { status: 400 })
+        : undefined
+    const docNo = await own.newDocument()
+    const publication = own.nextPublication(docNo)
+    await expect(own.stage(publication)).rejects.toMatchObject({ code: 'storage_unavailable' })
+    between.reset()
+    await own.show(publication, await own.stage(publication))
+    await own.compare([docNo], 5)
   })
 
   test('is made anew where passages have become longer than they were, and searched meanwhile', async () => {

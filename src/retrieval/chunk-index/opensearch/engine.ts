@@ -7,8 +7,8 @@ export interface EngineRequest {
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE'
   /** With its first slash. */
   readonly path: string
-  /** Several objects go as lines, as `_bulk` takes them. */
-  readonly body?: object | readonly object[]
+  /** Several go as lines, as `_bulk` takes them; a string is a line of JSON already. */
+  readonly body?: object | readonly (object | string)[]
   /** Milliseconds for one try. Default 5,000. */
   readonly timeoutMs?: number
   /** Ends it: nobody waits for the answer any more. */
@@ -48,16 +48,21 @@ export class EngineRefused extends Error {
   readonly status: number | undefined
   /** The engine itself says that there is no such index. A 404 of a proxy is not that. */
   readonly isNoIndex: boolean
+  /** The engine says that there is an index of this name already. */
+  readonly isIndexThere: boolean
   constructor(
     reason: string,
-    { status, isNoIndex = false, cause }: { status?: number; isNoIndex?: boolean; cause?: unknown } = {},
+    { status, isNoIndex = false, isIndexThere = false, cause }: Partial<Refusal> = {},
   ) {
     super(`The search engine refuses: ${reason}.`, { cause })
     this.name = 'EngineRefused'
     this.status = status
     this.isNoIndex = isNoIndex
+    this.isIndexThere = isIndexThere
   }
 }
+
+type Refusal = Pick<EngineRefused, 'status' | 'isNoIndex' | 'isIndexThere' | 'cause'>
 
 const timeoutMsDefault = 5_000
 // A page of 10,000 numbers has 1 MB; more than this is no answer to what is asked here.
@@ -90,7 +95,8 @@ export function createEngine({ urls, authorization, fetch }: EngineOptions): Eng
       if (!response.ok) {
         const { status } = response
         const isNoIndex = status === 404 && text.includes('"index_not_found_exception"')
-        throw new EngineRefused(`HTTP ${status}`, { status, isNoIndex })
+        const isIndexThere = status === 400 && text.includes('"resource_already_exists_exception"')
+        throw new EngineRefused(`HTTP ${status}`, { status, isNoIndex, isIndexThere })
       }
       return read(JSON.parse(text))
     } catch (error) {
@@ -122,7 +128,9 @@ const isFinal = ({ status }: EngineRefused): boolean =>
   status !== undefined && status < 500 && ![404, 408, 429].includes(status)
 
 const toText = (body: object): string =>
-  Array.isArray(body) ? body.map((line) => `${JSON.stringify(line)}\n`).join('') : JSON.stringify(body)
+  Array.isArray(body) ? body.map((line) => `${toLine(line)}\n`).join('') : JSON.stringify(body)
+
+const toLine = (line: object | string): string => (typeof line === 'string' ? line : JSON.stringify(line))
 
 async function readText(response: Response): Promise<string> {
   const parts: Uint8Array[] = []

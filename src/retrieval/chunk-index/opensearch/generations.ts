@@ -49,7 +49,8 @@ async function readCurrent(sql: Sql): Promise<Generation | undefined> {
   return rows.map(toGeneration)[0]
 }
 
-const nameOf = (id: string): string => `remit-${id}`
+/** Begins the names of its indices. No other id begins so. */
+export const nameOf = (id: string): string => `remit-${id}`
 
 const toGeneration = (row: Row): Generation => ({
   id: row.id,

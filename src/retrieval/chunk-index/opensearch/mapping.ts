@@ -83,8 +83,8 @@ export async function makeIndex(engine: Engine, index: string, form: NewIndex): 
       () => undefined,
     )
     .catch((error: unknown) => {
-      // Made before, by an earlier try too: whether it is ours is looked at before it is used.
-      if (!(error instanceof EngineRefused && error.status === 400)) throw error
+      // By an earlier try, perhaps: whether it is ours is looked at before it is used.
+      if (!(error instanceof EngineRefused && error.isIndexThere)) throw error
     })
 }
 
@@ -195,6 +195,18 @@ const oursAnswer = ({ dimensions, perWord }: IndexForm) =>
       .refine((settings) => !Object.entries(settings).some(([name, value]) => isLogOfRequests(name, value))),
   })
 
+/** By name what the indices are, of which `names` is one, or a pattern. Throws {@link EngineRefused}. */
+export const readIndices = (engine: Engine, names: string): Promise<Readonly<Record<string, unknown>>> =>
+  engine.ask({ method: 'GET', path: `/${names}?flat_settings=true` }, (answer) =>
+    z.record(z.string(), z.unknown()).parse(answer),
+  )
+
+/** Whether an index that is there is as Remit makes one. */
+export function assess(index: unknown, form: IndexForm): Looked {
+  const ours = oursAnswer(form).safeParse(index)
+  return ours.success ? { is: 'ours', uuid: String(ours.data.settings['index.uuid']) } : { is: 'changed' }
+}
+
 /** The index as it is: the engine's own name for it, where it is as Remit makes one. */
 export type Looked = { readonly is: 'ours'; readonly uuid: string } | { readonly is: 'changed' | 'gone' }
 
@@ -205,11 +217,8 @@ export type Looked = { readonly is: 'ours'; readonly uuid: string } | { readonly
  */
 export async function lookAtIndex(engine: Engine, index: string, form: IndexForm): Promise<Looked> {
   try {
-    return await engine.ask({ method: 'GET', path: `/${index}?flat_settings=true` }, (answer) => {
-      const one = z.record(z.string(), z.unknown()).parse(answer)[index]
-      const ours = oursAnswer(form).safeParse(one)
-      return ours.success ? { is: 'ours', uuid: String(ours.data.settings['index.uuid']) } : { is: 'changed' }
-    })
+    const indices = await readIndices(engine, index)
+    return assess(indices[index], form)
   } catch (error) {
     if (!(error instanceof EngineRefused && error.status === 404)) throw error
     await clusterOf(engine)

@@ -35,19 +35,19 @@ export const nominateNearest = (
   among: Among,
   vector: Float32Array,
 ): Promise<readonly Hit[]> =>
-  search(engine, generation, among, (filter) => ({
+  search(engine, generation, among, {
     track_total_hits: false,
     query: {
       knn: {
         vector: {
           vector: [...vector],
           k: among.size,
-          filter,
+          filter: filterHere,
           method_parameters: { ef_search: Math.max(walkMin, among.size) },
         },
       },
     },
-  }))
+  })
 
 /** What to look words up by. */
 export interface Words {
@@ -71,48 +71,59 @@ export function nominateWords(
     boost: (one.weights[weight] ?? 0) * repetitionMax,
   }))
   const has = terms.slice(0, needed).map(({ value }) => ({ term: { lexemes: { value } } }))
-  return search(engine, generation, among, (filter) => ({
+  return search(engine, generation, among, {
     // The engine could pass over passages by bounds of its own, which our frequencies would mislead.
     track_total_hits: true,
     query: {
       bool: {
-        filter: [filter, { bool: { should: has } }],
+        filter: [filterHere, { bool: { should: has } }],
         should: terms.map((term) => ({ term: { lexemes: term } })),
       },
     },
-  }))
+  })
 }
+
+/** In a search: where each index gets its own part of the filter. No digest and no number is like it. */
+const filterHere = '@filter'
 
 /** The part of a filter that one index gets. */
 interface Slice {
   readonly range: number
   readonly numbers: Int32Array
-  readonly filter: object
+  /** JSON. */
+  readonly filter: string
 }
 
 // A question is searched a few times, and whoever asks again mostly sees the same.
-const keptSlices = memoize((_: Int32Array) => new Map<string, readonly Slice[]>())
+const lastSlices = memoize((_: Int32Array): { key: string; slices: readonly Slice[] } => ({
+  key: '',
+  slices: [],
+}))
 
 /**
  * One for each index, those of which nothing is in the filter too: how long a search takes would tell of it.
  * And for each that came since the generation was read.
  */
 function slicesOf({ width, ranges }: Generation, numbers: Int32Array): readonly Slice[] {
-  const kept = keptSlices(numbers)
+  const last = lastSlices(numbers)
   const key = `${width} ${ranges.join()}`
-  const known = kept.get(key)
-  if (known !== undefined) return known
+  if (last.key === key) return last.slices
   const asked = new Set(ranges)
-  for (const number of numbers) asked.add(Math.floor(number / width))
-  const slices = [...asked]
+  for (let at = 0; at < numbers.length; ) {
+    const range = Math.floor((numbers[at] ?? 0) / width)
+    asked.add(range)
+    at = placeOf(numbers, (range + 1) * width)
+  }
+  last.slices = [...asked]
     .sort((a, b) => a - b)
     .map((range) => {
       const slice = numbers.subarray(placeOf(numbers, range * width), placeOf(numbers, (range + 1) * width))
       const bitmap = toRoaring(slice).toString('base64')
-      return { range, numbers: slice, filter: { terms: { n: [bitmap], value_type: 'bitmap' } } }
+      const filter = JSON.stringify({ terms: { n: [bitmap], value_type: 'bitmap' } })
+      return { range, numbers: slice, filter }
     })
-  kept.set(key, slices)
-  return slices
+  last.key = key
+  return last.slices
 }
 
 // Of an answer in part not one hit is used: what lacks would be silence about what is there.
@@ -143,13 +154,15 @@ async function search(
   engine: Engine,
   generation: Generation,
   { numbers, size, signal }: Among,
-  bodyOf: (filter: object) => object,
+  query: object,
 ): Promise<readonly Hit[]> {
   const slices = slicesOf(generation, numbers)
   const shape = { size, _source: false, stored_fields: '_none_', docvalue_fields: ['n', 'ordinal'] }
+  // Once for all indices: a vector is long.
+  const [before, after] = JSON.stringify({ ...shape, ...query }).split(JSON.stringify(filterHere))
   const body = slices.flatMap(({ range, filter }) => [
     { index: indexOf(generation, range), allow_partial_search_results: false },
-    { ...shape, ...bodyOf(filter) },
+    `${before}${filter}${after}`,
   ])
   if (body.length === 0) return []
   return engine.ask({ method: 'POST', path: '/_msearch', body, timeoutMs, signal }, (answer) => {

@@ -21,7 +21,7 @@ export async function resolvePlaces(
 ): Promise<Places | undefined> {
   const rows = await sql.query<{ publication: number | null; doc_no: number; ranges: number }>(
     `select p.publication, p.doc_no,
-       (select count(*) from search_ranges r where r.generation = g.id and r.index_uuid is not null) as ranges
+       (select count(*) from search_ranges r where r.generation = $1 and r.index_uuid is not null) as ranges
      from search_generations g left join index_publications p on p.is_shown and p.publication = any($2::int[])
      where g.id = $1 and g.is_current`,
     [generation.id, Int32Array.from(new Set(hits.map(({ number }) => number)))],

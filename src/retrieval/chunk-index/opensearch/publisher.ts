@@ -1,4 +1,5 @@
 import { AppError } from '../../../kernel/errors.ts'
+import { OperatorError } from '../../../kernel/operator-error.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
 import { type ChunkPublisher, NotFound, type Publication, type StagedPublication } from '../port.ts'
 import { createPublisher, stageIn } from '../postgres/publisher.ts'
@@ -81,7 +82,7 @@ export function createEnginePublisher({ database, engine, current }: EnginePubli
 
 /** As ingestion knows a store that is away: no document is given up for it. */
 function asOutage(error: unknown): never {
-  if (!(error instanceof EngineRefused)) throw error
+  if (!(error instanceof EngineRefused || error instanceof OperatorError)) throw error
   throw new AppError('storage_unavailable', { internal: error.message, cause: error })
 }
 
@@ -131,9 +132,9 @@ export const passagesOf = (
 
 /**
  * Notes that the generation finds these versions. One that is not the newest any more is passed over: whoever
- * put the newest will say so.
+ * put the newest will say so. So is one whose index was dropped meanwhile.
  */
-export async function noteFound(sql: Sql, { id }: Generation, versions: Versions): Promise<void> {
+export async function noteFound(sql: Sql, { id, width }: Generation, versions: Versions): Promise<void> {
   await sql.query(
     // Locked: a version that is just being renewed is waited for.
     `with newest as (
@@ -142,8 +143,10 @@ export async function noteFound(sql: Sql, { id }: Generation, versions: Versions
        order by e.publication for share of e
      )
      insert into engine_found (generation, publication) select $1, publication from newest
+     where publication / $4 in (
+       select range from search_ranges where generation = $1 and index_uuid is not null)
      on conflict do nothing`,
-    [id, [...versions.keys()], [...versions.values()]],
+    [id, [...versions.keys()], [...versions.values()], width],
   )
 }
 

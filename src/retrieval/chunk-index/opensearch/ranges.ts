@@ -1,8 +1,8 @@
 import { OperatorError } from '../../../kernel/operator-error.ts'
-import type { Database, Sql } from '../../../store/sql.ts'
+import type { Database } from '../../../store/sql.ts'
 import { type Engine, EngineRefused } from './engine.ts'
-import type { Generation } from './generations.ts'
-import { lookAtIndex, makeIndex } from './mapping.ts'
+import { type Generation, nameOf } from './generations.ts'
+import { assess, lookAtIndex, makeIndex, readIndices } from './mapping.ts'
 
 /** Which range of a generation has a number. */
 export const rangeOf = ({ width }: Pick<Generation, 'width'>, number: number): number =>
@@ -32,34 +32,29 @@ export async function makeRanges(
 
 async function makeRange({ database, engine }: Parts, generation: Generation, range: number): Promise<void> {
   const { id } = generation
-  // Committed before its index is made, so that one that is made and never used is dropped with the others.
-  await database.transaction(async (sql) => {
-    await keepFromBeingDropped(sql, generation)
-    await sql.query('insert into search_ranges (generation, range) values ($1, $2) on conflict do nothing', [
-      id,
-      range,
-    ])
-  })
-  await database.transaction(async (sql) => {
-    await keepFromBeingDropped(sql, generation)
-    const index = indexOf(generation, range)
-    await makeIndex(engine, index, generation)
-    const looked = await lookAtIndex(engine, index, generation)
-    if (looked.is !== 'ours')
-      throw new OperatorError('The search engine made another index than it was asked for.')
-    const noted = await sql.query(
-      `update search_ranges set index_uuid = $3
-       where generation = $1 and range = $2 and coalesce(index_uuid, $3) = $3 returning 1`,
-      [id, range, looked.uuid],
-    )
-    if (noted.length === 0) throw new EngineRefused('an index was made anew')
-  })
-}
-
-/** Until the transaction ends: whoever drops it waits, and sees the index. */
-async function keepFromBeingDropped(sql: Sql, { id }: Generation): Promise<void> {
-  const known = await sql.query('select from search_generations where id = $1 for share', [id])
-  if (known.length === 0) throw new EngineRefused('its indices were dropped')
+  // There before its index is, so that one that is made and never used is dropped with the others.
+  const [known] = await database.query<{ index_uuid: string | null }>(
+    `with noted as (
+       insert into search_ranges (generation, range) select id, $2 from search_generations where id = $1
+       on conflict do nothing
+     )
+     select index_uuid from search_generations
+     left join search_ranges on generation = id and range = $2 where id = $1`,
+    [id, range],
+  )
+  if (known === undefined) throw new EngineRefused('its indices were dropped')
+  if (known.index_uuid !== null) return
+  const index = indexOf(generation, range)
+  await makeIndex(engine, index, generation)
+  const looked = await lookAtIndex(engine, index, generation)
+  if (looked.is !== 'ours')
+    throw new OperatorError('The search engine made another index than it was asked for.')
+  const noted = await database.query(
+    `update search_ranges set index_uuid = $3
+     where generation = $1 and range = $2 and coalesce(index_uuid, $3) = $3 returning 1`,
+    [id, range, looked.uuid],
+  )
+  if (noted.length === 0) throw new EngineRefused('an index was dropped, or made anew')
 }
 
 /** Whether each index of the generation is the one that Remit made. Throws {@link EngineRefused}. */
@@ -71,46 +66,64 @@ export async function lookAtRanges(
     'select range, index_uuid from search_ranges where generation = $1 and index_uuid is not null order by range',
     [generation.id],
   )
+  const indices = await readIndices(engine, `${generation.name}-*`)
   for (const { range, index_uuid: uuid } of rows) {
-    const looked = await lookAtIndex(engine, indexOf(generation, range), generation)
+    const name = indexOf(generation, range)
+    // Of one that is not among them each node is asked.
+    const looked =
+      name in indices ? assess(indices[name], generation) : await lookAtIndex(engine, name, generation)
     if (looked.is !== 'ours') return looked.is
     if (looked.uuid !== uuid) return 'changed'
   }
   return 'ours'
 }
 
-/** Drops the indices of each retired generation, then the generation. Throws the first problem at the end. */
-export async function dropRetired({ database, engine }: Parts): Promise<void> {
+/**
+ * Drops each generation, with its indices, that was retired longer ago than the making of an index takes: one
+ * that is being made would stay. Throws the first problem at the end.
+ */
+export async function dropRetired({ database, engine }: Parts, graceSeconds: number): Promise<void> {
   const problems: unknown[] = []
   const retired = await database.query<{ id: string }>(
-    'select id from search_generations where retired_at is not null',
+    'select id from search_generations where retired_at <= now() - make_interval(secs => $1)',
+    [graceSeconds],
   )
   for (const { id } of retired)
     try {
-      await database.transaction((sql) => dropGeneration(sql, engine, id))
+      // Also those that no row names: of another history, or made by the engine for a removal that came late.
+      for (const index of Object.keys(await readIndices(engine, `${nameOf(id)}*`)))
+        await dropIndex(engine, index)
+      await database.query('delete from search_generations where id = $1 and retired_at is not null', [id])
     } catch (error) {
       problems.push(error)
     }
   if (problems.length > 0) throw problems[0]
 }
 
-async function dropGeneration(sql: Sql, engine: Engine, id: string): Promise<void> {
-  const [row] = await sql.query<{ width: number | null }>(
-    'select width from search_generations where id = $1 and retired_at is not null for update',
-    [id],
+/**
+ * Drops the indices in which nothing is, or will be: numbers are given once, and each search asks every
+ * index. Gives how many.
+ */
+export async function dropEmptied({ database, engine }: Parts, generation: Generation): Promise<number> {
+  // First of all the row: nothing counts as found in an index that has none. See `noteFound`.
+  const emptied = await database.query<{ range: number }>(
+    `delete from search_ranges r
+     where generation = $1 and index_uuid is not null
+       and range < (select max(publication) from engine_publications) / $2::bigint
+       and not exists (select from index_publications
+         where publication between r.range * $2::bigint and (r.range + 1) * $2::bigint - 1)
+       and not exists (select from engine_publications where removed_at is null
+         and publication between r.range * $2::bigint and (r.range + 1) * $2::bigint - 1)
+     returning range`,
+    [generation.id, generation.width],
   )
-  if (row === undefined) return
-  const ranges = await sql.query<{ range: number }>('select range from search_ranges where generation = $1', [
-    id,
-  ])
-  const name = `remit-${id}`
-  // One of a version before has a single index.
-  const indices = row.width === null ? [name] : ranges.map(({ range }) => indexOf({ name }, range))
-  for (const index of indices)
-    await engine
-      .ask({ method: 'DELETE', path: `/${index}`, timeoutMs: 30_000 }, () => undefined)
-      .catch((error: unknown) => {
-        if (!(error instanceof EngineRefused && error.isNoIndex)) throw error
-      })
-  await sql.query('delete from search_generations where id = $1', [id])
+  for (const { range } of emptied) await dropIndex(engine, indexOf(generation, range))
+  return emptied.length
 }
+
+const dropIndex = (engine: Engine, index: string): Promise<void> =>
+  engine
+    .ask({ method: 'DELETE', path: `/${index}`, timeoutMs: 30_000 }, () => undefined)
+    .catch((error: unknown) => {
+      if (!(error instanceof EngineRefused && error.isNoIndex)) throw error
+    })

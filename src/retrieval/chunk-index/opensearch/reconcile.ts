@@ -6,7 +6,7 @@ import { type Generation, readGenerations } from './generations.ts'
 import { countPassages } from './mapping.ts'
 import { listPassages, putPassages, type Removal, removePassages } from './passages.ts'
 import { noteFound, passagesOf, raiseVersions, type Versions } from './publisher.ts'
-import { makeRanges } from './ranges.ts'
+import { makeRanges, rangeOf } from './ranges.ts'
 
 interface Parts {
   readonly database: Database
@@ -37,7 +37,12 @@ export async function removeEnded({ database, engine }: Parts, graceSeconds: num
       version,
     }))
     for (const generation of await readGenerations(database))
-      await removePassages(engine, generation, removals)
+      await removePassages(
+        engine,
+        generation,
+        // The engine makes an index for a removal that names none.
+        removals.filter(({ number }) => generation.ranges.includes(rangeOf(generation, number))),
+      )
     await noteRemoved(
       database,
       ended.map(({ publication }) => publication),

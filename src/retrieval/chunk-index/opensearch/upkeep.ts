@@ -11,7 +11,7 @@ import {
   noteGeneration,
   readGenerations,
 } from './generations.ts'
-import { dropRetired, lookAtRanges, makeRanges } from './ranges.ts'
+import { dropEmptied, dropRetired, lookAtRanges, makeRanges } from './ranges.ts'
 import { catchUp, compareGeneration, fillGeneration, lacksPassages, removeEnded } from './reconcile.ts'
 
 /** What keeps the engine as the database says. */
@@ -22,8 +22,8 @@ export interface UpkeepDeps {
   /** What a new index is made with. */
   readonly form: () => Promise<NewGeneration>
   /**
-   * Seconds after its end until a publication is removed. Default 600: longer than a put that began before
-   * it.
+   * Seconds after its end until a publication is removed, and an index dropped. Default 600: longer than a
+   * put, or the making of an index, that began before it.
    */
   readonly graceSeconds?: number
   /** Seconds between two counts of what each index has. Default 60. */
@@ -42,7 +42,7 @@ export async function keepEngine(deps: UpkeepDeps, signal: AbortSignal): Promise
   const { database, engine, log, graceSeconds = 600 } = deps
   const steps = [
     { name: 'removing', work: () => removeEnded({ database, engine }, graceSeconds) },
-    { name: 'dropping', work: () => dropRetired(deps) },
+    { name: 'dropping', work: () => dropRetired(deps, graceSeconds) },
     { name: 'looking', work: () => retireLost(deps) },
     { name: 'comparing', work: () => compareEngine(deps) },
     { name: 'filling', work: () => fillNewest(deps, signal) },
@@ -108,7 +108,10 @@ async function compareEngine(deps: UpkeepDeps): Promise<void> {
          compared_at = case when $2::boolean then now() else compared_at end where id = $1`,
       [generation.id, isCompared],
     )
-    if (isCompared) await renewDrifted(deps, generation)
+    if (!isCompared) continue
+    const dropped = await dropEmptied(deps, generation)
+    if (dropped > 0) log('search_engine_emptied', { index: generation.name, dropped })
+    await renewDrifted(deps, generation)
   }
 }
 
