@@ -43,7 +43,9 @@ try {
   assertNode()
   // Loaded only now: an older Node cannot even parse it.
   const { start } = await import('./start.ts')
-  const starting = start(loadConfig(process.env), {
+  const { startNominator } = await import('./start-nominator.ts')
+  const config = loadConfig(process.env)
+  const starting = (config.roles.nominator ? startNominator : start)(config, {
     clock: { now: () => Date.now() },
     log: (event, fields) =>
       process.stderr.write(`${JSON.stringify({ at: new Date().toISOString(), event, ...fields })}\n`),

@@ -127,16 +127,23 @@ async function assertFree({ host, port, ops, roles }: Config): Promise<void> {
   await using _operators = await listenAs('OPS_PORT', { fetch, ...ops })
 }
 
-/** `setting` is what whoever starts it would change. */
-async function listenAs(setting: 'PORT' | 'OPS_PORT', options: ListenOptions): Promise<Listening> {
+const listenAs = (setting: 'PORT' | 'OPS_PORT', options: ListenOptions): Promise<Listening> =>
+  orNamePort(setting, options, () => listen(options))
+
+/** `setting` is what whoever starts it would change where the port is taken. */
+export async function orNamePort<T>(
+  setting: 'PORT' | 'OPS_PORT',
+  { host, port }: Pick<ListenOptions, 'host' | 'port'>,
+  listening: () => Promise<T>,
+): Promise<T> {
   try {
-    return await listen(options)
+    return await listening()
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined
     const why =
       code === 'EADDRINUSE' ? 'is taken by another process' : `cannot be listened on (${String(code)})`
     throw new OperatorError(
-      `Port ${options.port} of ${options.host} ${why}. Choose another: ${setting}=${options.port + 10} npm start`,
+      `Port ${port} of ${host} ${why}. Choose another: ${setting}=${port + 10} npm start`,
       error,
     )
   }

@@ -85,6 +85,8 @@ const walls: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
     ranking: ['chunk-index'],
     'access-filter': ['.', 'corpus'],
     corpus: [],
+    // What somebody sees, asked of another process.
+    nominators: ['access-filter', 'corpus'],
   },
   'packages/engine/src': {
     '.': ['server', 'analysis', 'core'],

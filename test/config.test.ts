@@ -86,13 +86,69 @@ describe('the configuration', () => {
 
   test('does one thing only where it is said, and not beside an embedded database', () => {
     const url = { DATABASE_URL: 'postgres://db/remit', REMIT_DEMO: 'false', TRUSTED_ISSUERS: '[]' }
-    expect(loadConfig({}).roles).toEqual({ api: true, worker: true })
-    expect(loadConfig({ ...url, REMIT_ROLE: 'worker' }).roles).toEqual({ api: false, worker: true })
-    expect(loadConfig({ ...url, REMIT_ROLE: 'api' }).roles).toEqual({ api: true, worker: false })
-    expect(loadConfig({ REMIT_ROLE: 'worker, api' }).roles).toEqual({ api: true, worker: true })
+    expect(loadConfig({}).roles).toEqual({ api: true, worker: true, nominator: false })
+    expect(loadConfig({ ...url, REMIT_ROLE: 'worker' }).roles).toEqual({
+      api: false,
+      worker: true,
+      nominator: false,
+    })
+    expect(loadConfig({ ...url, REMIT_ROLE: 'api' }).roles).toEqual({
+      api: true,
+      worker: false,
+      nominator: false,
+    })
+    expect(loadConfig({ REMIT_ROLE: 'worker, api' }).roles).toEqual({
+      api: true,
+      worker: true,
+      nominator: false,
+    })
     for (const wrong of ['workers', 'api,', 'API', 'api;worker'])
       expect(about(problemsOf({ ...url, REMIT_ROLE: wrong })), wrong).toEqual(['REMIT_ROLE'])
     expect(about(problemsOf({ REMIT_ROLE: 'worker' }))).toEqual(['REMIT_ROLE'])
+  })
+
+  test('lets nominators hold the tuples, of the share that each is given', () => {
+    const apart = {
+      DATABASE_URL: 'postgres://db/remit',
+      OPENFGA_API_URL: 'http://127.0.0.1:8080',
+      REMIT_DEMO: 'false',
+      TRUSTED_ISSUERS: '[]',
+    }
+    const tls = { NOMINATOR_TLS_CERT: 'c.pem', NOMINATOR_TLS_KEY: 'k.pem', NOMINATOR_TLS_CA: 'ca.pem' }
+    const nominator = { ...apart, ...tls, REMIT_ROLE: 'nominator' }
+    expect(loadConfig({ ...apart })).toMatchObject({
+      nominatorShares: undefined,
+      nominatorShare: { number: 1, of: 1 },
+    })
+    expect(loadConfig({ ...nominator, NOMINATOR_SHARE: '2/3' })).toMatchObject({
+      roles: { api: false, worker: false, nominator: true },
+      nominatorShare: { number: 2, of: 3 },
+    })
+    const urls = 'https://n1:8787, https://n2:8787/;https://n3:8787'
+    expect(loadConfig({ ...apart, ...tls, NOMINATOR_URLS: urls })).toMatchObject({
+      nominatorShares: [['https://n1:8787', 'https://n2:8787'], ['https://n3:8787']],
+      nominatorTls: { cert: 'c.pem', key: 'k.pem', ca: 'ca.pem' },
+    })
+    for (const wrong of ['0/3', '4/3', '1', '1/0', '1/2/3', 'a/b'])
+      expect(about(problemsOf({ ...nominator, NOMINATOR_SHARE: wrong })), wrong).toEqual(['NOMINATOR_SHARE'])
+    for (const wrong of ['http://n1:8787', 'https://n1/path', 'https://a:b@n1', 'n1', 'https://n1;'])
+      expect(problemsOf({ ...apart, ...tls, NOMINATOR_URLS: wrong }).join(), wrong).toContain(
+        'NOMINATOR_URLS.',
+      )
+    const problems = (env: Record<string, string>) => problemsOf(env).join()
+    expect(problems({ ...nominator, REMIT_ROLE: 'api,nominator' })).toContain('REMIT_ROLE')
+    expect(problems({ ...nominator, NOMINATOR_URLS: urls })).toContain('a nominator holds the tuples itself')
+    expect(problems({ ...apart, NOMINATOR_SHARE: '1/2' })).toContain('NOMINATOR_SHARE is for')
+    for (const name of Object.keys(tls)) {
+      const { [name]: _, ...rest } = { ...nominator } as Record<string, string>
+      expect(problems(rest), name).toContain('are required')
+      const { [name]: __, ...others } = { ...apart, ...tls, NOMINATOR_URLS: urls } as Record<string, string>
+      expect(problems(others), name).toContain('are required')
+    }
+    for (const name of ['DATABASE_URL', 'OPENFGA_API_URL']) {
+      const { [name]: _, ...rest } = { ...nominator } as Record<string, string>
+      expect(problems(rest), name).toContain('belongs to one process')
+    }
   })
 
   test('tells push services whom to write to: the operator’s address, else our own', () => {

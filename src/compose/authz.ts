@@ -6,11 +6,13 @@ import { createWhy, type Why } from '../authz/explain/why.ts'
 import type { Fga } from '../authz/fga.ts'
 import { unusableOpenFga } from '../authz/fga-errors.ts'
 import { createLimiter, type Limiter } from '../authz/gate/limiter.ts'
-import { type AskNamed, createAskNamed } from '../authz/gate/named.ts'
+import { type AskNamed, createAskNamed, type Foresee } from '../authz/gate/named.ts'
 import { createVerdictCache } from '../authz/gate/verdict-cache.ts'
 import { createGate, type Gate } from '../authz/gate.ts'
 import { createPermissionIndex, type FollowingIndex } from '../authz/index/create.ts'
+import type { ReplicaFeedDeps } from '../authz/index/feed.ts'
 import { catchUpAfterWrites, dropAfterWrites } from '../authz/index/own-writes.ts'
+import { holdsShare } from '../authz/index/share.ts'
 import { createStorage } from '../authz/index/storage.ts'
 import { type ActiveModel, followModel } from '../authz/model/active.ts'
 import { type DeployedModel, deployModel } from '../authz/model/deploy.ts'
@@ -20,8 +22,12 @@ import { createTexts, type Texts } from '../authz/model/texts.ts'
 import { createNominator, type Nominator } from '../authz/nominate.ts'
 import { observeWrites } from '../authz/observed-fga.ts'
 import { createFga } from '../authz/openfga.ts'
+import type { Config } from '../config/config.ts'
+import type { FgaObject } from '../kernel/ids.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { reasonOf } from '../kernel/reason.ts'
+import type { Nominators } from '../retrieval/nominators/ask.ts'
+import { openAsking } from './asking.ts'
 import type { ComposeContext } from './context.ts'
 
 /** Of the wiring's context, what authorization takes. */
@@ -49,6 +55,8 @@ export interface Authz extends AsyncDisposable {
   /** Past the gate: about what is no document. */
   readonly askNamed: AskNamed
   readonly nominator: Nominator
+  /** Who holds the tuples for this process; undefined: it holds them itself. */
+  readonly nominators: Nominators | undefined
   readonly why: Why
   /** Models that somebody sent. */
   readonly texts: Texts
@@ -104,7 +112,10 @@ export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
       log,
       pollMs: config.indexPollMs,
       rememberMs: Math.max(leastRememberMs, 2 * config.openfgaCacheTtlMs),
-      ...(maybeSecondary && { marks: { fga: openfga, id: randomBytes(9).toString('hex') } }),
+      ...partOf(config),
+      ...((maybeSecondary || config.nominatorShares) && {
+        marks: { fga: openfga, id: randomBytes(9).toString('hex') },
+      }),
     }),
   )
   const useModel = ({ id, json }: ModelVersion) => {
@@ -121,7 +132,25 @@ export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
   activeModel.onChange(verdictCache.drop)
 
   const limiter = createLimiter(checksInFlightMax)
-  const askNamed = createAskNamed({ fga, index, verdictCache: verdictCache, limiter, now, randomBytes })
+  const nominators = stack.use(
+    await openAsking({
+      config,
+      log,
+      now,
+      index,
+      modelId: () => fga.modelId,
+      wroteAt: () => verdictCache.wroteAt,
+    }),
+  )
+  const askNamed = createAskNamed({
+    fga,
+    index,
+    foresee: nominators && foreseeBy(nominators),
+    verdictCache: verdictCache,
+    limiter,
+    now,
+    randomBytes,
+  })
   const gate = createGate({
     askNamed,
     fga,
@@ -151,11 +180,24 @@ export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
     gate,
     askNamed,
     nominator: createNominator({ fga, index, now, serverDeadlineMs: openfgaListDeadlineMs }),
+    nominators,
     why: createWhy({ index, now }),
     texts,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }
+
+/** What of the tuples this process holds: all, those of a share, or none where it asks others. */
+function partOf({ nominatorShares, nominatorShare }: Config): Pick<ReplicaFeedDeps, 'part'> {
+  if (nominatorShares !== undefined) return { part: 'nothing' }
+  return nominatorShare.of > 1 ? { part: holdsShare(nominatorShare) } : {}
+}
+
+/** The replica elsewhere as the gate asks it about named objects. */
+const foreseeBy =
+  (nominators: Nominators): Foresee =>
+  ({ user, contextual = [], asked, signal }) =>
+    nominators.ask({ user: user as FgaObject, contextual, allowed: [...asked] }, { signal })
 
 async function readAllowListFile(): Promise<string | undefined> {
   try {

@@ -38,6 +38,8 @@ export interface InfrastructureOptions {
   readonly onProgress?: (progress: WeightsProgress) => void
   /** Whether an embedded database is made where there is none. */
   readonly mayMake: boolean
+  /** Whether vectors are made here, so that a model is opened. Default true. */
+  readonly needsModel?: boolean
 }
 
 const dimensionsWithoutModel = 384
@@ -46,13 +48,14 @@ const openfgaTimeoutMs = 4_000
 /** Opens what the configuration names, migrates the database and refuses vectors of another model. */
 export async function openInfrastructure(
   config: Config,
-  { now, log, step, onProgress, onStorageLost, mayMake }: InfrastructureOptions,
+  { now, log, step, onProgress, onStorageLost, mayMake, needsModel = true }: InfrastructureOptions,
 ): Promise<Infrastructure> {
   await using stack = new AsyncDisposableStack()
   const { database, embeddings, vectors } = stack.use(
     await openStored(config, {
       mayChange: false,
       mayMake,
+      needsModel,
       step,
       ...(onProgress && { onProgress }),
       ...(onStorageLost && {
@@ -84,6 +87,8 @@ export interface StoredOptions {
    */
   readonly mayChange: boolean
   readonly mayMake: boolean
+  /** As {@link InfrastructureOptions.needsModel}. */
+  readonly needsModel?: boolean
   readonly step: Step
   readonly onProgress?: (progress: WeightsProgress) => void
   readonly onLost?: PgliteOptions['onLost']
@@ -92,7 +97,7 @@ export interface StoredOptions {
 /** Opens the migrated database and the model, and nothing that decides. Does not compare the two. */
 export async function openStored(
   config: Config,
-  { mayChange, mayMake, step, onProgress, onLost }: StoredOptions,
+  { mayChange, mayMake, needsModel = true, step, onProgress, onLost }: StoredOptions,
 ): Promise<StoredParts & { readonly vectors: StoredVectors }> {
   await using stack = new AsyncDisposableStack()
   const database = stack.use(
@@ -102,11 +107,15 @@ export async function openStored(
   )
   const vectors = await readStoredVectors(database)
   if (!mayChange) refuseUnfinished(vectors)
-  const embeddings = await step(
-    'looking for the embedding model and loading it; at the first start 23 MB are fetched',
-    () =>
-      openEmbeddings(config.embeddings, { stored: vectors, mayChange, ...(onProgress && { onProgress }) }),
-  )
+  const embeddings = needsModel
+    ? await step('looking for the embedding model and loading it; at the first start 23 MB are fetched', () =>
+        openEmbeddings(config.embeddings, {
+          stored: vectors,
+          mayChange,
+          ...(onProgress && { onProgress }),
+        }),
+      )
+    : ({ available: false, reason: 'this process makes no vectors' } as const)
   if (embeddings.available) stack.use(embeddings.embedder)
   const dimensions = embeddings.available ? embeddings.embedder.dimensions : dimensionsWithoutModel
   await step('bringing the database’s tables to this version', () =>

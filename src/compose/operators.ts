@@ -97,8 +97,11 @@ export async function openOperators(dependencies: OperatorsDeps): Promise<Operat
 
 const bearerCharactersMin = 32
 
-/** What stands in the file, without the line's end. No start without it: it was meant to guard something. */
-async function bearerOf({ bearerFile: file }: Config['ops']): Promise<string | undefined> {
+/**
+ * What stands in the file of OPS_BEARER_FILE, without the line's end. No start without it: it was meant to
+ * guard something.
+ */
+export async function bearerOf({ bearerFile: file }: Config['ops']): Promise<string | undefined> {
   if (file === undefined) return undefined
   const bearer = await readFile(file, 'utf8').then(
     (text) => text.trim(),
@@ -126,7 +129,7 @@ async function detailsOf(embeddings: Embeddings, database: Database | undefined)
 const probeMsMax = 2_000
 
 /** One that does not answer at all is as good as none. */
-const answers = (database: Database): Promise<boolean> =>
+export const answers = (database: Database): Promise<boolean> =>
   withTimeout(
     probeMsMax,
     database.query('select 1').then(

@@ -5,6 +5,7 @@ import type { App } from '../http/env.ts'
 import type { SearchMetrics } from '../http/metrics.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { retrievalRoutes } from '../http/routes/retrieval/retrieve.ts'
+import { createLocalSights } from '../retrieval/access-filter/sights.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
 import { createIvfIndex, type IvfIndex } from '../retrieval/chunk-index/ivf/ivf-index.ts'
@@ -18,6 +19,8 @@ import { createWordSampler } from '../retrieval/chunk-index/postgres/words.ts'
 import { type CollectionLister, createCollectionLister } from '../retrieval/collections.ts'
 import { type Corpus, createCorpus } from '../retrieval/corpus/corpus.ts'
 import { createDocumentReader, type DocumentReader } from '../retrieval/document.ts'
+import { createRemoteNominator } from '../retrieval/nominators/remote-nominator.ts'
+import { createRemoteSights } from '../retrieval/nominators/remote-sights.ts'
 import { createRankingStatistics, type RankingStatistics } from '../retrieval/ranking/renew.ts'
 import { weighWords } from '../retrieval/ranking/weigh.ts'
 import { createRetriever, type Retriever } from '../retrieval/retrieve.ts'
@@ -35,7 +38,7 @@ export interface RetrievalDeps
     ComposeContext,
     'config' | 'infrastructure' | 'database' | 'fetch' | 'log' | 'now' | 'keysDir'
   > {
-  readonly authz: Pick<Authz, 'index' | 'gate' | 'nominator' | 'why'>
+  readonly authz: Pick<Authz, 'index' | 'gate' | 'nominator' | 'nominators' | 'why'>
   readonly grants: Pick<Grants, 'approvals' | 'presenting'>
   readonly metrics: SearchMetrics
 }
@@ -65,7 +68,7 @@ const askedMs = 1_000
 export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrieval> {
   const { config, database, log, now, grants, metrics } = dependencies
   const { embeddings } = dependencies.infrastructure
-  const { index, gate, nominator, why: whyReader } = dependencies.authz
+  const { index, gate, nominators, why: whyReader } = dependencies.authz
   const keyed = createKeyed(await loadSecret(dependencies.keysDir, 'digest.key'))
   await using stack = new AsyncDisposableStack()
   const sampler = createWordSampler(database)
@@ -97,15 +100,20 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   // What is shown from now on would be missing there.
   if (searchEngine === undefined) await retireGenerations(database)
   const chunkIndex = searchEngine?.index ?? createPostgresIndex({ database, ivf, onStrategy })
-  const snapshots = createSnapshots({ index, corpus, byPublications: searchEngine !== undefined })
+  const byPublications = searchEngine !== undefined
   const isCurrent = () => isAtTail(index.status(), now())
   const hasTail = () => isCurrent() || untilAtTail(index, isCurrent)
+  const sights =
+    nominators === undefined
+      ? createLocalSights({ snapshots: createSnapshots({ index, corpus, byPublications }), hasTail })
+      : createRemoteSights({ nominators, corpus, now, byPublications })
+  const nominator = nominators === undefined ? dependencies.authz.nominator : createRemoteNominator(sights)
   let askedAt = Number.NEGATIVE_INFINITY
   const answer = createRetriever({
     sql: database,
     ...grants,
     search: shadow.watch(createSearch({ sql: database, index: chunkIndex, corpus, statistics: scope })),
-    visibility: createVisibility({ database, snapshots, corpus, nominator, hasTail }),
+    visibility: createVisibility({ database, sights, corpus, nominator }),
     gate,
     embedder: embeddings.available ? embeddings.embedder : undefined,
     keyed,
@@ -131,7 +139,8 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     nominator,
     gate,
     approvals: grants.approvals,
-    hasTail,
+    // Who is asked elsewhere says so with each answer.
+    hasTail: nominators === undefined ? hasTail : () => true,
   })
   const indexLagMs = () => index.status().lagMs
   const owned = stack.move()

@@ -8,6 +8,7 @@ import { type Derived, type Environment, group } from './group.ts'
 import { issuers } from './issuers.ts'
 import { ingestion, limits, retrieval } from './limits.ts'
 import { listening, outbound, roles } from './listening.ts'
+import { nominators } from './nominators.ts'
 import { slips, withSecretFiles } from './secret-files.ts'
 import { directories, sources } from './sources.ts'
 import { record, searchEngine, stores } from './stores.ts'
@@ -54,6 +55,7 @@ const demo = group({
 export const settings = z.object({
   ...listening.settings,
   ...roles.settings,
+  ...nominators.settings,
   ...stores.settings,
   ...issuers.settings,
   ...vault.settings,
@@ -72,6 +74,7 @@ export const settings = z.object({
 const groups = [
   listening,
   roles,
+  nominators,
   stores,
   issuers,
   vault,
@@ -131,6 +134,7 @@ export function loadConfig(
   return Object.freeze({
     ...listening.read(value, derived, env),
     ...roles.read(value, derived, env),
+    ...nominators.read(value, derived, env),
     ...stores.read(value, derived, env),
     ...issuers.read(value, derived, env),
     ...vault.read(value, derived, env),

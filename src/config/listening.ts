@@ -4,21 +4,28 @@ import { httpUrl, isLoopback, list, text } from './forms.ts'
 import { group } from './group.ts'
 
 const allRoles = ['api', 'worker']
+const roleRule = 'must be api, worker, or both with a comma between; or nominator'
 
 /** What this process does of all that the service does. */
 export const roles = group({
   settings: {
     REMIT_ROLE: list
-      .refine((names) => names.every((name) => allRoles.includes(name)), {
-        message: 'must be api, worker, or both with a comma between',
-      })
+      .refine(
+        (names) =>
+          names.every((name) => allRoles.includes(name)) || (names.length === 1 && names[0] === 'nominator'),
+        { message: roleRule },
+      )
       .default(allRoles)
       .describe(
-        'What this process does, with a comma between: `api` answers requests on PORT, `worker` takes documents in and reads sources. Default both. Each has to run somewhere. docs/scaling.md.',
+        'What this process does, with a comma between: `api` answers requests on PORT, `worker` takes documents in and reads sources. Default both. Each has to run somewhere. `nominator`, alone, holds OpenFGA’s tuples for processes with NOMINATOR_URLS and answers them on PORT. docs/scaling.md.',
       ),
   },
   read: ({ REMIT_ROLE: chosen }) => ({
-    roles: { api: chosen.includes('api'), worker: chosen.includes('worker') },
+    roles: {
+      api: chosen.includes('api'),
+      worker: chosen.includes('worker'),
+      nominator: chosen.includes('nominator'),
+    },
   }),
   contradictions: ({ REMIT_ROLE: chosen }, _, env) => [
     {

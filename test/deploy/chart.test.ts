@@ -100,6 +100,7 @@ describe('the chart', needsHelm, () => {
     const own = [
       ...'HOST PORT OPS_HOST OPS_PORT OPS_BEARER_FILE REMIT_HOME EMBEDDINGS_CACHE'.split(' '),
       ...'REMIT_ROLE REMIT_DEMO DEMO_SAMPLE'.split(' '),
+      ...'NOMINATOR_TLS_CERT NOMINATOR_TLS_KEY NOMINATOR_TLS_CA'.split(' '),
       ...secretsOf({}),
     ]
     const names = Object.keys(schema.$defs.settings.properties)
@@ -197,6 +198,52 @@ describe('the chart', needsHelm, () => {
     // Without operators nobody reaches them, where an empty list would be everybody.
     for (const { spec } of ofKind(render(fewest), 'NetworkPolicy'))
       for (const { from } of spec.ingress) expect(from).toEqual(fewest.network.clients)
+  })
+
+  test('gives a nominator the tuples of its share alone: no key, no other secret, one way in', () => {
+    const urls = 'https://docs-remit-first:8787;https://docs-remit-second:8787'
+    const manifests = render({
+      ...fullest,
+      roles: {
+        ...fullest.roles,
+        api: { ...fullest.roles.api, nominatorTls: 'api-tls', settings: { NOMINATOR_URLS: urls } },
+        first: { role: 'nominator', nominatorTls: 'first-tls', settings: { NOMINATOR_SHARE: '1/2' } },
+        second: { role: 'nominator', nominatorTls: 'second-tls', settings: { NOMINATOR_SHARE: '2/2' } },
+      },
+    })
+    const [api, first] = ofKind(manifests, 'Deployment')
+    if (api === undefined || first === undefined) throw new Error('a Deployment is missing')
+    expect(configOf(first)).toMatchObject({
+      roles: { api: false, worker: false, nominator: true },
+      nominatorShare: { number: 1, of: 2 },
+      nominatorShares: undefined,
+      trustedIssuers: [],
+      host: '0.0.0.0',
+    })
+    expect(configOf(api).nominatorShares).toHaveLength(2)
+    expect([...mounted(first).values()].toSorted()).toEqual([
+      'remit database-url',
+      'remit openfga-token',
+      'remit ops-bearer',
+    ])
+    const { initContainers, containers, volumes } = first.spec.template.spec
+    expect(initContainers).toBeUndefined()
+    expect(containers[0].ports).toContainEqual({ name: 'nominator', containerPort: 8787 })
+    expect(JSON.stringify(volumes)).not.toContain('remit-keys')
+    expect(volumes).toContainEqual({
+      name: 'nominator-tls',
+      secret: { secretName: 'first-tls', defaultMode: 0o440 },
+    })
+    const service = ofKind(manifests, 'Service').find(({ metadata }) => metadata.name === 'docs-remit-first')
+    expect(isWithin(service?.spec.selector, first.spec.template.metadata.labels)).toBe(true)
+    const [policyOfApi, policyOfFirst] = ofKind(manifests, 'NetworkPolicy')
+    const asking = { 'remit/asks': 'true' }
+    const [wayIn] = policyOfFirst?.spec.ingress ?? []
+    expect(wayIn).toMatchObject({ ports: [{ port: 'nominator' }] })
+    expect(wayIn.from[0].podSelector.matchLabels).toMatchObject(asking)
+    expect(api.spec.template.metadata.labels).toMatchObject(asking)
+    expect(first.spec.template.metadata.labels).not.toMatchObject(asking)
+    expect(JSON.stringify(policyOfApi?.spec.egress)).toContain('remit/nominates')
   })
 
   test('waits for the drain, and longer for what proxies still send', () => {
@@ -414,7 +461,22 @@ describe('the chart', needsHelm, () => {
     ['no process', changed(fewest, ['roles', 'api', 'replicas'], 0), 'roles/api/replicas'],
     ['nobody who answers', changed(fewest, ['roles', 'api'], null), 'nobody would answer'],
     ['nobody who takes in', changed(fewest, ['roles', 'worker'], null), 'documents would wait for ever'],
-    ['an unknown role', changed(fewest, ['roles', 'other'], { role: 'nominator' }), 'roles/other/role'],
+    ['an unknown role', changed(fewest, ['roles', 'other'], { role: 'judge' }), 'roles/other/role'],
+    [
+      'a nominator that shows nobody what it is',
+      changed(fewest, ['roles', 'other'], { role: 'nominator' }),
+      'roles.other.nominatorTls is needed',
+    ],
+    [
+      'who asks nominators and shows them nothing',
+      changed(fewest, ['roles', 'api', 'settings'], { NOMINATOR_URLS: 'https://n:8787' }),
+      'roles.api.nominatorTls is needed',
+    ],
+    [
+      'a certificate for nobody',
+      changed(fewest, ['roles', 'worker', 'nominatorTls'], 'tls'),
+      'roles.worker.nominatorTls is read by nobody',
+    ],
     [
       'who answers with the credentials of sources',
       changed(fewest, ['roles', 'api', 'readsSources'], true),

@@ -9,6 +9,7 @@ import { createStorage } from '../../../src/authz/index/storage.ts'
 import type { ModelVersion } from '../../../src/authz/model/pin.ts'
 import { createNominator } from '../../../src/authz/nominate.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
+import { createLocalSights } from '../../../src/retrieval/access-filter/sights.ts'
 import { createSnapshots } from '../../../src/retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../../../src/retrieval/access-filter/visibility.ts'
 import { clearBest } from '../../../src/retrieval/best.ts'
@@ -73,7 +74,8 @@ export async function openOurs({ database }: Place, { fga, model, chunks }: Open
   const snapshots = createSnapshots({ index, corpus })
   const ivf = createIvfIndex({ database, log: () => undefined })
   await Promise.all([corpus.refresh(), ivf.refresh()])
-  const visibility = createVisibility({ database, snapshots, corpus, nominator, hasTail: () => true })
+  const sights = createLocalSights({ snapshots, hasTail: () => true })
+  const visibility = createVisibility({ database, sights, corpus, nominator })
   const search = createSearch({
     sql: database,
     index: chunks ?? createPostgresIndex({ database, ivf }),

@@ -4,7 +4,7 @@ import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import { batchMax, type Check, type Fga, type Verdict } from '../fga.ts'
 import type { LocalChecks, LocalReplica, RemovalWatch } from '../permission-index.ts'
 import type { Limiter } from './limiter.ts'
-import { hasTail } from './precheck.ts'
+import { hasTail, isRecent } from './precheck.ts'
 import { untilAtTail } from './tail.ts'
 import { runUntilAborted } from './until.ts'
 import type { VerdictCache } from './verdict-cache.ts'
@@ -51,10 +51,25 @@ export interface NamedAsking {
   answer(isThere?: (object: FgaObject) => boolean): Promise<NamedAnswer>
 }
 
+/** What a replica elsewhere would let through, and how far it has heard. It decides nothing. */
+export interface Foreseen {
+  /** For each object, in the order asked. */
+  readonly allowed: readonly boolean[]
+  /** By our clock: it had heard of all that OpenFGA held then. */
+  readonly heardUntil: number | undefined
+}
+
+/** Asks a replica elsewhere. Rejects where none answers. */
+export type Foresee = (
+  named: Pick<NamedQuestion, 'user' | 'contextual' | 'asked' | 'signal'>,
+) => Promise<Foreseen>
+
 /** OpenFGA decides. `randomBytes` makes the names of decoys, which must not be guessed. */
 export interface NamedDeps {
   readonly fga: Fga
   readonly index: LocalReplica & LocalChecks & RemovalWatch
+  /** Asked in place of `index`, where this process has no replica. */
+  readonly foresee?: Foresee | undefined
   readonly verdictCache: VerdictCache
   readonly limiter: Limiter
   readonly now: () => number
@@ -65,7 +80,8 @@ export interface NamedDeps {
 const lookMax = 200
 
 /** Makes the asker. It sends decoys, so that OpenFGA is called whether or not an object is there. */
-export function createAskNamed({ fga, index, verdictCache, limiter, now, randomBytes }: NamedDeps): AskNamed {
+export function createAskNamed(dependencies: NamedDeps): AskNamed {
+  const { fga, index, foresee, verdictCache, limiter, now, randomBytes } = dependencies
   return ({ user, contextual, asked: namedObjects, granted = new Set(), signal }) => {
     const { modelId } = fga
     const decoys = decoysFor(namedObjects, randomBytes)
@@ -76,6 +92,15 @@ export function createAskNamed({ fga, index, verdictCache, limiter, now, randomB
         throw error
       },
     )
+
+    // About every object, before it is known which are there. Where nobody answers, OpenFGA is asked about
+    // all.
+    const foreseen = foresee?.({
+      user,
+      ...(contextual && { contextual }),
+      asked: namedObjects,
+      ...(signal && { signal }),
+    }).catch((): Foreseen => ({ allowed: [], heardUntil: undefined }))
 
     function send(namedObjects: NamedQuestion['asked']) {
       if (namedObjects.length === 0) return Promise.resolve({ verdicts: [], requestIds: [] })
@@ -121,11 +146,27 @@ export function createAskNamed({ fga, index, verdictCache, limiter, now, randomB
       return worth
     }
 
+    /** The same by a replica elsewhere. */
+    function worthBy({ allowed, heardUntil }: Foreseen, isThere: (object: FgaObject) => boolean) {
+      const isCurrent = isRecent(heardUntil, now()) && (heardUntil ?? 0) > verdictCache.wroteAt
+      return new Set(
+        namedObjects.flatMap(({ object }, number) =>
+          !isCurrent || (isThere(object) && (allowed[number] === true || granted.has(object)))
+            ? [object]
+            : [],
+        ),
+      )
+    }
+
+    async function worthHere(isThere: (object: FgaObject) => boolean): Promise<ReadonlySet<FgaObject>> {
+      // Else OpenFGA would have to be asked about what is hidden.
+      await untilAtTail(index, isAtTail)
+      return await worthAsking(isThere)
+    }
+
     return {
       async answer(isThere = () => true) {
-        // Else OpenFGA would have to be asked about what is hidden.
-        await untilAtTail(index, isAtTail)
-        const worth = await worthAsking(isThere)
+        const worth = foreseen === undefined ? await worthHere(isThere) : worthBy(await foreseen, isThere)
         const sent = namedObjects.filter(({ object }) => worth.has(object))
         const ownVerdicts = await send(sent)
         const ofDecoys = (await decoysAnswer)()

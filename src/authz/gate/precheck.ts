@@ -69,11 +69,14 @@ export const tailMaxMs = 1_000
 
 /** Whether all was heard that OpenFGA held less than that ago. */
 export const isAtTail = ({ state, tailReadAt }: IndexStatus, nowMs: number): boolean =>
-  state === 'following' &&
-  tailReadAt !== undefined &&
+  state === 'following' && isRecent(tailReadAt, nowMs)
+
+/** Whether so much of the log was heard that what is not is less than a second old. */
+export const isRecent = (heardUntil: number | undefined, nowMs: number): boolean =>
+  heardUntil !== undefined &&
   // A clock that was set back would make it fresh for as long as that was.
-  nowMs >= tailReadAt &&
-  nowMs - tailReadAt < tailMaxMs
+  nowMs >= heardUntil &&
+  nowMs - heardUntil < tailMaxMs
 
 /**
  * The replica holds all that OpenFGA held less than a second ago, what this process wrote included, under

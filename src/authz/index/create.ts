@@ -6,6 +6,7 @@ import { decomposeLocally, evaluateLocally } from './local.ts'
 import { effectsOfWrite, isWriteHeld } from './own-writes.ts'
 import { Reachability } from './reachable-acls.ts'
 import { ChangedObjects, leadingTo, RecentRemovals } from './recent-removals.ts'
+import { NewestMarks } from './watermarks.ts'
 
 /** Times are in milliseconds. */
 export interface PermissionIndexDeps extends ReplicaFeedDeps {
@@ -19,14 +20,27 @@ export interface PermissionIndexDeps extends ReplicaFeedDeps {
 export interface FollowingIndex extends PermissionIndex {
   /**
    * The model that all questions are put to from now on, in OpenFGA's JSON form; before the first there is no
-   * view. Throws FgaError for one that the engine cannot read; there is no view then, so that nothing is
-   * asked of the one before.
+   * view. Throws FgaError for one that the engine cannot read, and where somebody whose tuples are left out
+   * could matter to another person's question; there is no view then, so that nothing is asked of the one
+   * before.
    */
   useModel(modelId: string, json: object): void
   /** OpenFGA's log lacked changes that it had told of, since all of its tuples were last read anew. */
   readonly logWentBack: boolean
+  /** This process's own marks, which are written from now on for a minute; undefined: none are written. */
+  ownMarks(): OwnWatermarks | undefined
+  /** The newest mark that the log told of, of the process whose marks are on this object. */
+  newestMarkOf(object: string): string | undefined
   /** Reads all of OpenFGA's tuples anew, whatever was stored. Not ready meanwhile. */
   rebuild(): Promise<void>
+}
+
+/** By how far another process has read the log, told by marks of this one (docs/decisions/0033). */
+export interface OwnWatermarks {
+  /** The object that they are on. */
+  readonly object: string
+  /** By our clock: when the mark began to be written. undefined: no such mark is known here. */
+  begunAt(mark: string): number | undefined
 }
 
 // A look at the log takes a few. Whoever waits longer is answered sooner by asking whole.
@@ -38,21 +52,29 @@ export function createPermissionIndex(dependencies: PermissionIndexDeps): Follow
   const reaches = new Reachability()
   const recent = new RecentRemovals(rememberMs)
   const changedObjects = new ChangedObjects()
+  const newestMarks = new NewestMarks()
   const feed = new ReplicaFeed(dependencies, {
     follow: (tuples) => reaches.follow(tuples),
     filled: (tuples) => reaches.filled(tuples),
-    told: (changes) => changedObjects.note(changes.map(({ tuple }) => tuple.object)),
+    told(changes) {
+      changedObjects.note(changes.map(({ tuple }) => tuple.object))
+      newestMarks.note(changes)
+    },
     applied(effects) {
       recent.note(effects, now())
       reaches.note(effects)
     },
     built: () => recent.forgetBefore(now()),
-    startedAnew: () => changedObjects.forget(),
+    startedAnew() {
+      changedObjects.forget()
+      newestMarks.forget()
+    },
   })
   /** That all questions are put to. */
   let model: { readonly id: string; readonly compiled: Model } | undefined
 
-  const ready = () => (feed.isFresh(staleAfterMs) ? model : undefined)
+  const holdsNothing = dependencies.part === 'nothing'
+  const ready = () => (!holdsNothing && feed.isFresh(staleAfterMs) ? model : undefined)
 
   /** For somebody who asks. */
   function readyNow() {
@@ -68,6 +90,7 @@ export function createPermissionIndex(dependencies: PermissionIndexDeps): Follow
     useModel(id, json) {
       model = undefined
       const compiled = compileModel(json, id)
+      if (typeof dependencies.part === 'function') assertPersonsEndPaths(compiled)
       reaches.useModel(compiled)
       recent.useModel(compiled)
       // What subtracts in this model may have been written while the one before did not mind.
@@ -117,9 +140,23 @@ export function createPermissionIndex(dependencies: PermissionIndexDeps): Follow
         return objects === undefined ? allIds : leadingTo(documentIds, objects, feed.tuples)
       }
     },
+    ownMarks() {
+      feed.wake()
+      return feed.marks
+    },
+    newestMarkOf: (object) => newestMarks.of(object),
     rebuild: () => feed.rebuild(),
     catchUp: ({ signal } = {}) =>
       signal === undefined ? feed.refresh() : unlessAborted(feed.refresh(), signal),
     [Symbol.asyncDispose]: () => feed[Symbol.asyncDispose](),
   }
+}
+
+/**
+ * A person's tuples matter to their own questions alone as long as no path goes on from a person: then those
+ * of others may be left out, under a `but not` as well.
+ */
+function assertPersonsEndPaths(model: Model): void {
+  if ((model.types.get('user')?.size ?? 0) > 0)
+    throw new Error('the type user has relations: no share of the people can be told apart')
 }

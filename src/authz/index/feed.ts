@@ -23,6 +23,11 @@ export interface ReplicaFeedDeps {
    * log tells what changed meanwhile.
    */
   readonly marks?: { readonly fga: Pick<Fga, 'write'>; readonly id: string }
+  /**
+   * Left out: all tuples are held. Else those alone that this keeps, or none: then nothing is ever stored,
+   * since what is stored is whole.
+   */
+  readonly part?: Replica['keeps'] | 'nothing'
   /** Milliseconds between two looks at the end of the change log. */
   readonly pollMs: number
 }
@@ -50,7 +55,7 @@ export class ReplicaFeed implements AsyncDisposable {
   readonly #reconciling = this.#occasionally(reconcileRetryMs, 'index_not_reconciled', () =>
     this.#reconcile(),
   )
-  #replica = new Replica()
+  #replica: Replica
   #persistence: Persistence
   /**
    * Ids of the tuples that the log told of since a comparison with OpenFGA's began; undefined while none
@@ -70,6 +75,7 @@ export class ReplicaFeed implements AsyncDisposable {
     this.#deps = dependencies
     this.#listener = listener
     this.#openedAt = now()
+    this.#replica = this.#emptyReplica()
     this.#persistence = new Persistence(storage)
     this.#watermarks =
       marks &&
@@ -95,6 +101,11 @@ export class ReplicaFeed implements AsyncDisposable {
     })
     this.#settle = this.#follower.shared(() => this.#orFail(() => this.#logReader.settle()))
     this.#follower.start(0)
+  }
+
+  /** This process's own marks; undefined: none are written. */
+  get marks(): Pick<Watermarks, 'object' | 'begunAt'> | undefined {
+    return this.#watermarks
   }
 
   get tuples(): TupleStore {
@@ -164,6 +175,11 @@ export class ReplicaFeed implements AsyncDisposable {
     if (this.#isBuilt) await this.#save().catch(() => undefined)
   }
 
+  #emptyReplica(): Replica {
+    const { part } = this.#deps
+    return new Replica(part === 'nothing' ? () => false : part)
+  }
+
   #elapsedSince(timeMs: number | undefined): number {
     return Math.max(0, this.#deps.now() - (timeMs ?? this.#openedAt))
   }
@@ -174,29 +190,30 @@ export class ReplicaFeed implements AsyncDisposable {
     this.#listener.told(changes)
     const effects = this.#replica.apply(changes)
     this.#listener.applied(effects)
-    this.#persistence.note(effects.map(({ tuple }) => tuple))
+    if (this.#deps.part === undefined) this.#persistence.note(effects.map(({ tuple }) => tuple))
   }
 
   /** From what is stored, else from all that OpenFGA holds. */
   async #build(): Promise<void> {
-    const { fga, now } = this.#deps
+    const { fga, now, part } = this.#deps
     const { signal } = this.#closing
-    const stored = new Replica()
+    const stored = this.#emptyReplica()
     const mark = this.#isStoredBad ? undefined : await this.#load(stored)
-    this.#replica = mark === undefined ? new Replica() : stored
+    this.#replica = mark === undefined ? this.#emptyReplica() : stored
     if (mark !== undefined) return this.#logReader.start(mark, { isOld: true })
     this.#listener.follow(this.tuples)
     const position = await positionBeforeNow(fga, now(), signal)
-    for await (const page of fga.readAll({ signal })) this.#fill(this.#replica, page)
+    if (part !== 'nothing') for await (const page of fga.readAll({ signal })) this.#fill(this.#replica, page)
     this.#logReader.start({ position, reconciledAt: now() }, { isOld: false })
   }
 
   /** undefined: nothing is stored that is of use. */
   async #load(replica: Replica): Promise<Mark | undefined> {
-    const { storage, log } = this.#deps
+    const { storage, log, part } = this.#deps
     this.#persistence = new Persistence(storage)
     this.#listener.follow(replica.tuples)
     try {
+      if (part === 'nothing') return (await storage.peek())?.mark
       return await this.#persistence.load((page) => this.#fill(replica, page))
     } catch (error) {
       log('index_not_loaded', { reason: reasonOf(error) })
@@ -206,7 +223,7 @@ export class ReplicaFeed implements AsyncDisposable {
 
   #fill(replica: Replica, page: readonly StoredTuple[]): void {
     for (const tuple of page) replica.put(tuple)
-    this.#listener.filled(page)
+    this.#listener.filled(page.filter(replica.keeps))
   }
 
   async #orFail<T>(task: () => Promise<T>): Promise<T> {
@@ -256,7 +273,7 @@ export class ReplicaFeed implements AsyncDisposable {
   }
 
   async #save(): Promise<void> {
-    if (this.#logWentBack) return
+    if (this.#logWentBack || this.#deps.part !== undefined) return
     await this.#persistence.save({
       mark: () => this.#logReader.mark ?? { position: {}, reconciledAt: 0 },
       all: () => this.#allStored(),
@@ -300,11 +317,11 @@ export class ReplicaFeed implements AsyncDisposable {
 
   /** What fails was said where it failed. */
   async #poll(): Promise<void> {
-    const { now } = this.#deps
+    const { now, part } = this.#deps
     await this.refresh()
     this.#saving.run()
     const reconciledAt = this.#logReader.mark?.reconciledAt ?? now()
-    if (!isWithin(reconcileEveryMs, now() - reconciledAt)) this.#reconciling.run()
+    if (part !== 'nothing' && !isWithin(reconcileEveryMs, now() - reconciledAt)) this.#reconciling.run()
     await this.#follower.run(() => this.#orFail(() => this.#logReader.rescanTail()))
   }
 }

@@ -41,9 +41,16 @@ export interface ReplicaListener {
  */
 export class Replica {
   readonly tuples = createTupleStore()
+  /** Which tuples it takes; the others are as if there were none. */
+  readonly keeps: (tuple: Pick<StoredTuple, 'user'>) => boolean
   // The log gives times, the replica keeps ULIDs: one text for all tuples of a millisecond, which come
   // together.
   #stamp = { writtenAt: Number.NaN, ulid: '' }
+
+  /** `keeps`: default all. */
+  constructor(keeps: Replica['keeps'] = () => true) {
+    this.keeps = keeps
+  }
 
   /** Applies changes in the order given; each may be one that it holds already. */
   apply(changes: Iterable<Change>): Effect[] {
@@ -54,7 +61,7 @@ export class Replica {
 
   /** Adds or replaces one tuple. */
   put(tuple: StoredTuple): Effect | undefined {
-    if (isOwnMark(tuple.object)) return undefined
+    if (isOwnMark(tuple.object) || !this.keeps(tuple)) return undefined
     const key = toKey(tuple)
     if (tuple.writtenAt !== this.#stamp.writtenAt)
       this.#stamp = { writtenAt: tuple.writtenAt, ulid: ulidFloor(tuple.writtenAt) }
@@ -121,6 +128,7 @@ export async function findDifferences({ fga, replica, signal, catchUp }: Reconci
         if (isWatermark(tuple.object)) marks.push(tuple)
         continue
       }
+      if (!replica.keeps(tuple)) continue
       const replicaTuple = replica.tuples.get(tuple as Parameters<typeof replica.tuples.get>[0])
       if (replicaTuple !== undefined && isDeepStrictEqual(replicaTuple.condition, tuple.condition))
         matching.add(replicaTuple)

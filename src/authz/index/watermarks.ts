@@ -1,3 +1,4 @@
+import { createLru } from '../../kernel/lru.ts'
 import { isWithin } from '../../kernel/occasional.ts'
 import type { Change, Fga, StoredTuple, Tuple } from '../fga.ts'
 
@@ -24,6 +25,32 @@ const leftMs = 3_600_000
 
 /** Whether a tuple on this object marks how far the log was read; the service's other marks are fences. */
 export const isWatermark = (object: string): boolean => object.startsWith('watermark:')
+
+/** A mark among those of its object: never twice the same. */
+const markOf = ({ operation, tuple }: Change): string => `${operation} ${tuple.user}`
+
+// Of so many processes, those that are gone included.
+const markersMax = 1_000
+
+/** The newest mark of each process that the log told of, whoever writes them. */
+export class NewestMarks {
+  readonly #byObject = createLru<string>({ entriesMax: markersMax })
+
+  /** What the log tells, in its order. */
+  note(changes: readonly Change[]): void {
+    for (const change of changes)
+      if (isWatermark(change.tuple.object)) this.#byObject.set(change.tuple.object, markOf(change))
+  }
+
+  /** Of the process whose marks are on this object; undefined: the log told of none. */
+  of(object: string): string | undefined {
+    return this.#byObject.peek(object)
+  }
+
+  forget(): void {
+    this.#byObject.clear()
+  }
+}
 
 /**
  * How far a log was read that may come from a server that lags: OpenFGA sends reads of its log to a secondary
@@ -64,10 +91,20 @@ export class Watermarks implements AsyncDisposable {
     return this.#seenAt
   }
 
+  /** The object of this process's own marks. */
+  get object(): string {
+    return this.#object
+  }
+
+  /** By our clock: when this mark of ours, as {@link markOf} spells it, began to be written. */
+  begunAt(mark: string): number | undefined {
+    return this.#history.get(mark)
+  }
+
   /** What the log tells, in its order. */
   see(changes: readonly Change[]): void {
     for (const { operation, tuple } of changes) {
-      const key = `${operation} ${tuple.user}`
+      const key = markOf({ operation, tuple })
       if (tuple.object !== this.#object || !this.#begunAt.has(key)) continue
       for (const [mark, startedAt] of this.#begunAt) {
         // Those before it were passed, or never came in.
@@ -83,7 +120,7 @@ export class Watermarks implements AsyncDisposable {
     let newest: number | undefined
     for (const { operation, tuple } of changes) {
       const startedAt =
-        tuple.object === this.#object ? this.#history.get(`${operation} ${tuple.user}`) : undefined
+        tuple.object === this.#object ? this.#history.get(markOf({ operation, tuple })) : undefined
       if (startedAt !== undefined) newest = Math.max(newest ?? startedAt, startedAt)
     }
     return newest

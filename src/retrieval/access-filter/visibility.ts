@@ -12,7 +12,7 @@ import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
 import { type Fields, type Filter, filterSql } from '../filter.ts'
 import { createMatches } from './matches.ts'
-import type { Snapshots } from './snapshots.ts'
+import type { Sights } from './sights.ts'
 import {
   type AccessFilter,
   type Content,
@@ -58,14 +58,9 @@ export interface Sight {
 /** Snapshots where the index is ready, the nominator where it is not. */
 export interface VisibilityDeps {
   readonly database: Database
-  readonly snapshots: Snapshots
+  readonly sights: Sights
   readonly corpus: Corpus
   readonly nominator: Nominator
-  /**
-   * Whether the permission index has heard of all that OpenFGA held a moment ago; it may wait a little for
-   * that.
-   */
-  readonly hasTail: () => boolean | Promise<boolean>
 }
 
 /**
@@ -75,7 +70,7 @@ export interface VisibilityDeps {
  * on that.
  */
 export function createVisibility(dependencies: VisibilityDeps): Visibility {
-  const { database, snapshots, corpus, nominator, hasTail } = dependencies
+  const { database, sights, corpus, nominator } = dependencies
   const filed = createFiled(corpus)
   const matches = createMatches({ database, corpus })
 
@@ -87,9 +82,9 @@ export function createVisibility(dependencies: VisibilityDeps): Visibility {
   return {
     async of(principal, { grants, granted = [], tells = false, offers = tells, signal, ...narrowing }) {
       const question = questionFor(principal, grants)
-      const isWhole = await hasTail()
-      const snapshot = snapshots.of(question)
-      const tellableSnapshot = offers ? snapshots.of(tellingOf(question)) : undefined
+      const questions = offers ? [question, tellingOf(question)] : [question]
+      const { isWhole, snapshots } = await sights.of(questions, signal)
+      const [snapshot, tellableSnapshot] = snapshots
       if (snapshot === undefined) {
         const nomination = await nominator.nominate(principal, {
           ...(signal && { signal }),

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
 import { createNominator } from '../../../src/authz/nominate.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
+import { createLocalSights } from '../../../src/retrieval/access-filter/sights.ts'
 import { createSnapshots } from '../../../src/retrieval/access-filter/snapshots.ts'
 import {
   createVisibility,
@@ -68,10 +69,9 @@ describe('what a question may touch', () => {
     await corpus.refresh()
     visibility = createVisibility({
       database: watched,
-      snapshots,
+      sights: createLocalSights({ snapshots, hasTail: () => true }),
       corpus: held,
       nominator,
-      hasTail: () => true,
     })
   })
   afterAll(async () => {

@@ -45,6 +45,15 @@ digest.key dpop.key issuer-es256.json issuer-rs256.json mcp.key oauth.key record
 {{- end }}
 {{- $_ := set $texts $setting $text }}
 {{- end }}
+{{- /* A nominator asks nobody, and has no secret but those of the database and OpenFGA. */}}
+{{- if eq $role.role "nominator" }}
+{{- $_ := set $texts "TRUSTED_ISSUERS" "[]" }}
+{{- range tuple "NOMINATOR_URLS" "VAULT_PROVIDERS" "SOURCE_SECRETS" "DIRECTORY_SECRETS" "SEARCH_ENGINE_URLS" "SEARCH_ENGINE_USER" }}{{ $_ := unset $texts . }}{{ end }}
+{{- else }}
+{{- $_ := unset $texts "NOMINATOR_SHARE" }}
+{{- end }}
+{{- $_ := set $role "nominates" (eq $role.role "nominator") }}
+{{- $_ := set $role "asks" (hasKey $texts "NOMINATOR_URLS") }}
 {{- $_ := set $role "settings" $texts }}
 {{- $_ := set $role "name" .name }}
 {{- $_ := set $role "answers" (has "api" (splitList "," $role.role)) }}
@@ -98,6 +107,8 @@ digest.key dpop.key issuer-es256.json issuer-rs256.json mcp.key oauth.key record
 {{- $answers = or $answers $role.answers }}
 {{- $takesIn = or $takesIn $role.takesIn }}
 {{- $named = concat $named $role.secretEnvs }}
+{{- if and (or $role.nominates $role.asks) (not $role.nominatorTls) }}{{ $problems = append $problems (printf "roles.%s.nominatorTls is needed: a nominator and whoever asks it show each other what they are" $name) }}{{ end }}
+{{- if and $role.nominatorTls (not (or $role.nominates $role.asks)) }}{{ $problems = append $problems (printf "roles.%s.nominatorTls is read by nobody" $name) }}{{ end }}
 {{- range $one, $way := $role.egress }}
 {{- if not $way.to }}{{ $problems = append $problems (printf "roles.%s.egress.%s.to is empty: that would be everybody" $name $one) }}{{ end }}
 {{- end }}
@@ -123,7 +134,8 @@ digest.key dpop.key issuer-es256.json issuer-rs256.json mcp.key oauth.key record
 {{- /* The secrets that one of the roles gets, as a JSON array: what every process needs, and what its settings name. */}}
 {{- define "remit.secretsOf" -}}
 {{ $names := list }}
-{{- $common := tuple "DATABASE_URL" "OPENFGA_API_TOKEN" "OPS_BEARER" "VAULT_KEYS" "EMBEDDINGS_API_KEY" "SEARCH_ENGINE_PASSWORD" }}
+{{- $common := tuple "DATABASE_URL" "OPENFGA_API_TOKEN" "OPS_BEARER" }}
+{{- if not .role.nominates }}{{ $common = concat $common (tuple "VAULT_KEYS" "EMBEDDINGS_API_KEY" "SEARCH_ENGINE_PASSWORD") }}{{ end }}
 {{- range $name, $_ := .root.Values.secrets }}
 {{- if or (has $name $common) (has $name $.role.secretEnvs) }}{{ $names = append $names $name }}{{ end }}
 {{- end }}

@@ -1,0 +1,68 @@
+import { randomBytes } from 'node:crypto'
+import { shareName } from '../authz/index/share.ts'
+import { createMetrics, indexDetails, observeIndex } from '../http/metrics.ts'
+import { hostsOf } from '../http/middleware/frame.ts'
+import { createOps } from '../http/ops.ts'
+import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
+import { createCorpus } from '../retrieval/corpus/corpus.ts'
+import { createAnswerer } from '../retrieval/nominators/answer.ts'
+import { type ServingNominator, serveNominator } from '../retrieval/nominators/serve.ts'
+import { readCredentials } from './asking.ts'
+import { openAuthz } from './authz.ts'
+import type { ComposeContext } from './context.ts'
+import { answers, bearerOf } from './operators.ts'
+
+/** A process that holds tuples for others, and nothing that signs, seals or answers people. */
+export interface NominatorService extends AsyncDisposable {
+  readonly ops: ReturnType<typeof createOps>
+  /** Begins to listen for API processes. */
+  serve(): Promise<ServingNominator>
+}
+
+/** Opens the replica of a share, the corpus, and what operators see of both. */
+export async function composeNominator(
+  dependencies: Pick<ComposeContext, 'config' | 'infrastructure' | 'clock' | 'log'>,
+): Promise<NominatorService> {
+  const { config, infrastructure, clock, log } = dependencies
+  const { database } = infrastructure
+  const { host, port, ops, nominatorShare: share } = config
+  const now = () => clock.now()
+  const newTxn = () => `t_${randomBytes(16).toString('base64url')}`
+  const credentials = await readCredentials(config, 'nominator')
+  await using stack = new AsyncDisposableStack()
+  const { active, fga, index } = stack.use(
+    await openAuthz({ config, infrastructure, database, log, now, newTxn }),
+  )
+  const corpus = stack.use(createCorpus({ database, log }))
+  const snapshots = createSnapshots({ index, corpus })
+  const answer = createAnswerer({ index, corpus, snapshots, share, modelId: () => fga.modelId, now })
+  const metrics = createMetrics(now)
+  observeIndex(metrics.registry, index.status)
+  const readiness = async () => {
+    const [databaseOk, openfgaOk] = await Promise.all([answers(database), fga.isHealthy(active.current.id)])
+    const corpusOk = corpus.current() !== undefined
+    return {
+      ready: databaseOk && openfgaOk && corpusOk && index.view()?.modelId === active.current.id,
+      details: {
+        share: shareName(share),
+        database: databaseOk,
+        openfga: openfgaOk,
+        corpus: corpusOk,
+        permission_index: indexDetails(index.status()),
+        authorization_model: { id: active.current.id, known: active.isKnown },
+      },
+    }
+  }
+  const operators = createOps({
+    hosts: hostsOf(`http://${ops.host}:${ops.port}`, ops.host, ops.port),
+    bearer: await bearerOf(ops),
+    metrics,
+    readiness,
+  })
+  const owned = stack.move()
+  return {
+    ops: operators,
+    serve: () => serveNominator({ answer, credentials, host, port, log }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
