@@ -5,7 +5,7 @@ import type { Consent, IssuerWorld } from '../delegation/issuer/world.ts'
 /** A person in front of a browser of their own, who enters the code that they are shown and agrees. */
 export async function enterCode(
   world: IssuerWorld,
-  { data }: SignInRequired,
+  { data }: { readonly data: Pick<SignInRequired['data'], 'verificationUri' | 'userCode'> },
   consent: Consent,
 ): Promise<void> {
   const browser = world.browser()

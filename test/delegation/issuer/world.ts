@@ -92,6 +92,6 @@ export async function openIssuerWorld(options: WorldOptions = {}): Promise<Issue
 }
 
 async function clientKey(kid: string): Promise<ClientKey & { readonly jwk: JWK }> {
-  const { privateKey, publicKey } = await generateKeyPair('ES256')
+  const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
   return { key: privateKey, kid, alg: 'ES256', jwk: { ...(await exportJWK(publicKey)), kid, alg: 'ES256' } }
 }
