@@ -35,6 +35,8 @@ export interface NativeServices {
   readonly helm: string | undefined
   /** A folder with LangChain's adapters for MCP and what they need. */
   readonly interopLangchain: string | undefined
+  /** A folder with wheels of what the Python client needs, and a folder with what its tests need. */
+  readonly pythonClient: string | undefined
   /** Node's older releases that the packages run on, each its program. */
   readonly olderNodes: Readonly<Record<'20' | '22', string | undefined>>
   /** A folder with the local embedding model. */
@@ -111,6 +113,12 @@ export const needsInteropLangchain = needs(
   'langchain-mcp-adapters (INTEROP_LANGCHAIN_PATH)',
 )
 
+/** Options of a test or suite that installs the Python client. */
+export const needsPythonClient = needs(
+  native.pythonClient !== undefined,
+  'the libraries of the Python client and of its tests (PYTHON_CLIENT_PATH)',
+)
+
 /** Options of a test or suite that embeds text. */
 export const needsModel = needs(
   native.modelFolder !== undefined,
@@ -161,6 +169,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
     interopGo: INTEROP_GO_PATH || undefined,
     helm: env['HELM_PATH'] || undefined,
     interopLangchain: INTEROP_LANGCHAIN_PATH || undefined,
+    pythonClient: env['PYTHON_CLIENT_PATH'] || undefined,
     olderNodes: { '20': NODE_20_PATH || undefined, '22': NODE_22_PATH || undefined },
     postgres: readPostgres(env),
     patroni: env['PATRONI_PATH'] || undefined,

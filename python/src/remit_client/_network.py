@@ -1,0 +1,287 @@
+"""Requests, pauses and callbacks as steps, so that one text of the protocol serves both kinds of program.
+
+A flow is a generator that yields steps and is sent what came of them. ``Network.run`` does the steps in this
+thread, ``Network.arun`` in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import threading
+import time
+from collections.abc import Callable, Generator, Hashable
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
+
+import httpx2 as httpx
+
+from .errors import Unavailable
+
+T = TypeVar("T")
+Flow = Generator["Step", Any, T]
+
+_megabyte: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Send:
+    """One request. No redirect is followed: a token goes where it was meant to, or nowhere."""
+
+    method: str
+    url: str
+    # Prints no credentials.
+    headers: httpx.Headers
+    deadline: float
+    """Of ``time.monotonic()``."""
+    content: bytes | None = field(default=None, repr=False)
+    bytes_max: int = 32 * _megabyte
+
+
+@dataclass(frozen=True)
+class Pause:
+    """So many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something that the app gave: a function, or in an event loop a coroutine function."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A flow that no other one with the same key overlaps, in this process and way of running."""
+
+    key: Hashable
+    flow: Flow[Any]
+
+
+Step = Send | Pause | Call | Alone
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, its body read."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """The JSON value; None where it is none, which fits no shape."""
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            return None
+
+
+class Network:
+    """Does the steps of flows. ``options`` go to the HTTP clients as they are (``verify``, ``proxy``, …)."""
+
+    def __init__(self, **options: Any) -> None:
+        # A cookie would be sent again with the next request, which may be somebody else's: none is kept.
+        none = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        self._options = {**options, "follow_redirects": False, "cookies": none}
+        self._client: httpx.Client | None = None
+        # Connections belong to the loop that opened them, and an app may run one loop after the other.
+        self._async_clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
+        self._guard = threading.Lock()
+        self._locks: WeakValueDictionary[Hashable, _ThreadLock] = WeakValueDictionary()
+        self._async_locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+
+    def run(self, flow: Flow[T]) -> T:
+        """What the flow comes to."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    came = self._do(step)
+                except Exception as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(came)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            flow.close()
+
+    async def arun(self, flow: Flow[T]) -> T:
+        """What the flow comes to, without blocking the loop."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    came = await self._ado(step)
+                except Exception as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(came)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            flow.close()
+
+    def _do(self, step: Step) -> Any:
+        match step:
+            case Send():
+                return self._send(step)
+            case Pause(seconds):
+                return time.sleep(seconds)
+            case Call(function, arguments):
+                came = function(*arguments)
+                if inspect.isawaitable(came):
+                    if inspect.iscoroutine(came):
+                        came.close()
+                    raise TypeError("A coroutine function is for the methods that are awaited.")
+                return came
+            case Alone(key, flow):
+                with self._guard:
+                    lock = self._locks.setdefault(key, _ThreadLock())
+                with lock.lock:
+                    return self.run(flow)
+
+    async def _ado(self, step: Step) -> Any:
+        match step:
+            case Send():
+                return await self._asend(step)
+            case Pause(seconds):
+                return await asyncio.sleep(seconds)
+            case Call(function, arguments):
+                came = function(*arguments)
+                return await came if inspect.isawaitable(came) else came
+            case Alone(key, flow):
+                loop = asyncio.get_running_loop()
+                with self._guard:
+                    lock = self._async_locks.setdefault((loop, key), asyncio.Lock())
+                async with lock:
+                    return await self.arun(flow)
+
+    def _send(self, step: Send) -> Answer:
+        body = bytearray()
+        answer: httpx.Response | None = None
+        try:
+            with self._sync_client().stream(**_sent(step)) as answer:
+                for part in answer.iter_bytes():
+                    _take(step, body, part)
+        except httpx.HTTPError:
+            # Raised below, where nothing is in flight: what it quotes is the request, which holds the token.
+            answer = None
+        return _answer(answer, body)
+
+    async def _asend(self, step: Send) -> Answer:
+        body = bytearray()
+        answer: httpx.Response | None = None
+        try:
+            async with self._async_client().stream(**_sent(step)) as answer:
+                async for part in answer.aiter_bytes():
+                    _take(step, body, part)
+        except httpx.HTTPError:
+            answer = None
+        return _answer(answer, body)
+
+    def _sync_client(self) -> httpx.Client:
+        with self._guard:
+            if self._client is None:
+                self._client = httpx.Client(**self._options)
+            return self._client
+
+    def _async_client(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        with self._guard:
+            if loop not in self._async_clients:
+                for old in [one for one in self._async_clients if one.is_closed()]:
+                    del self._async_clients[old]
+                self._async_clients[loop] = httpx.AsyncClient(**self._options)
+            return self._async_clients[loop]
+
+    def close(self) -> None:
+        """Closes the connections of blocking calls."""
+        with self._guard:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Closes all connections of this loop, and those of blocking calls."""
+        self.close()
+        with self._guard:
+            client = self._async_clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+
+class _ThreadLock:
+    """A lock that can be held weakly."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+def _sent(step: Send) -> dict[str, Any]:
+    left = step.deadline - time.monotonic()
+    if left <= 0:
+        raise _too_late()
+    return {
+        "method": step.method,
+        "url": step.url,
+        "headers": step.headers,
+        "content": step.content,
+        "timeout": left,
+    }
+
+
+def _take(step: Send, body: bytearray, part: bytes) -> None:
+    if time.monotonic() > step.deadline:
+        raise _too_late()
+    body += part
+    if len(body) > step.bytes_max:
+        raise Unavailable(message="The answer is too large.", code="unavailable")
+
+
+def _answer(answer: httpx.Response | None, body: bytearray) -> Answer:
+    if answer is None:
+        raise Unavailable(message="There was no answer.", code="unavailable")
+    return Answer(answer.status_code, answer.headers, bytes(body))
+
+
+def _too_late() -> Unavailable:
+    return Unavailable(message="There was no answer in time.", code="unavailable")
+
+
+def fetch_json(url: str) -> Flow[dict[str, Any] | None]:
+    """A small JSON object; None for whatever goes wrong, any status but 200 included."""
+    deadline = time.monotonic() + 5
+    headers = httpx.Headers({"accept": "application/json"})
+    try:
+        answer: Answer = yield Send("GET", url, headers, deadline, bytes_max=_megabyte // 4)
+    except Unavailable:
+        return None
+    value = answer.json() if answer.status == 200 else None
+    return value if isinstance(value, dict) else None
+
+
+def is_safe(address: object) -> bool:
+    """Whether it is https, or http on loopback."""
+    if not isinstance(address, str):
+        return False
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    # Userinfo is no part of an origin, and would be sent as another credential.
+    if parts.username is not None:
+        return False
+    if parts.scheme == "https":
+        return bool(parts.hostname)
+    return parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
