@@ -67,7 +67,8 @@ function wordsIn(tree: Tree): number {
 }
 
 /** The pages that people read. Decisions are left as they were taken. */
-const pages = '{*.md,docs/*.md,docs/{flows,errors}/*.md,packages/*/*.md,examples/*.md,sample/*.md}'
+const pages =
+  '{*.md,docs/*.md,docs/{flows,errors}/*.md,packages/*/*.md,python/*.md,examples/*.md,sample/*.md}'
 /** The code that has comments. */
 const sources = '{src,packages,test,benchmarks,examples,scripts}/**/*.{ts,tsx}'
 
