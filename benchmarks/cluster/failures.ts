@@ -4,7 +4,7 @@ import { AppError } from '../../src/kernel/errors.ts'
 import type { Engine } from '../../src/retrieval/chunk-index/opensearch/engine.ts'
 import { readGenerations } from '../../src/retrieval/chunk-index/opensearch/generations.ts'
 import type { SearchEngine } from '../../src/retrieval/chunk-index/opensearch/opensearch-index.ts'
-import { indexOf } from '../../src/retrieval/chunk-index/opensearch/ranges.ts'
+import { dropIndex, indexOf } from '../../src/retrieval/chunk-index/opensearch/ranges.ts'
 import { countRows } from '../../src/store/sql.ts'
 import type { OpensearchNodes } from '../../test/support/opensearch-nodes.ts'
 import type { Cell, Known } from '../search/cells.ts'
@@ -83,7 +83,7 @@ export async function failures(options: FailuresOptions): Promise<Failed> {
 export async function dropIndices({ database }: Pick<Place, 'database'>, engine: Engine): Promise<void> {
   for (const generation of await readGenerations(database))
     for (const range of generation.ranges)
-      await engine.ask({ method: 'DELETE', path: `/${indexOf(generation, range)}` }, () => undefined)
+      await dropIndex(engine, indexOf(generation, range))
 }
 
 /** Until the index is in use: it holds then all that the database has. */

@@ -1,12 +1,15 @@
 import { randomBytes } from 'node:crypto'
+import type { FollowingIndex } from '../authz/index/create.ts'
 import { shareName } from '../authz/index/share.ts'
 import { createMetrics, indexDetails, observeIndex } from '../http/metrics.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
 import { createOps } from '../http/ops.ts'
+import { startRecurring } from '../kernel/recurring.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createCorpus } from '../retrieval/corpus/corpus.ts'
 import { createAnswerer } from '../retrieval/nominators/answer.ts'
 import { type ServingNominator, serveNominator } from '../retrieval/nominators/serve.ts'
+import type { Database } from '../store/sql.ts'
 import { readCredentials } from './asking.ts'
 import { openAuthz } from './authz.ts'
 import type { ComposeContext } from './context.ts'
@@ -33,8 +36,9 @@ export async function composeNominator(
   const { active, fga, index } = stack.use(
     await openAuthz({ config, infrastructure, database, log, now, newTxn }),
   )
+  stack.use(startRecurring(log, 'nominator_recovery', recoveryMs, followRecoveries(database, index)))
   const corpus = stack.use(createCorpus({ database, log }))
-  const snapshots = createSnapshots({ index, corpus })
+  const snapshots = createSnapshots({ index, corpus, onlyBits: true })
   const answer = createAnswerer({ index, corpus, snapshots, share, modelId: () => fga.modelId, now })
   const metrics = createMetrics(now)
   observeIndex(metrics.registry, index.status)
@@ -42,7 +46,8 @@ export async function composeNominator(
     const [databaseOk, openfgaOk] = await Promise.all([answers(database), fga.isHealthy(active.current.id)])
     const corpusOk = corpus.current() !== undefined
     return {
-      ready: databaseOk && openfgaOk && corpusOk && index.view()?.modelId === active.current.id,
+      // By what is known already: whoever looks at the replica has marks written (0033).
+      ready: databaseOk && openfgaOk && corpusOk && active.isKnown && index.status().state === 'following',
       details: {
         share: shareName(share),
         database: databaseOk,
@@ -64,5 +69,23 @@ export async function composeNominator(
     ops: operators,
     serve: () => serveNominator({ answer, credentials, host, port, log }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+const recoveryMs = 5_000
+
+/**
+ * An OpenFGA that went back is read anew once somebody has run `remit recover`: what its log told of before
+ * says nothing any more. What was recovered before this process began is in what it reads.
+ */
+function followRecoveries(database: Database, index: Pick<FollowingIndex, 'rebuild'>): () => Promise<void> {
+  let seen: string | undefined
+  return async () => {
+    const [row] = await database.query<{ recovered: string }>(
+      `select coalesce(tokens_from::text, '') as recovered from epochs where recovering_since is null`,
+    )
+    if (row === undefined) return
+    if (seen !== undefined && seen !== row.recovered) await index.rebuild()
+    seen = row.recovered
   }
 }

@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate } from 'node:timers/promises'
 import { AppError } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import { batchMax, type Check, type Fga, type Verdict } from '../fga.ts'
@@ -78,6 +78,9 @@ export interface NamedDeps {
 
 // The replica is asked about so many at a time, so that no request holds the process.
 const lookMax = 200
+// A mark is written every 300 ms while anybody asks.
+const foreseeMs = 500
+const lookMs = 50
 
 /** Makes the asker. It sends decoys, so that OpenFGA is called whether or not an object is there. */
 export function createAskNamed(dependencies: NamedDeps): AskNamed {
@@ -93,14 +96,31 @@ export function createAskNamed(dependencies: NamedDeps): AskNamed {
       },
     )
 
-    // About every object, before it is known which are there. Where nobody answers, OpenFGA is asked about
-    // all.
-    const foreseen = foresee?.({
-      user,
-      ...(contextual && { contextual }),
-      asked: namedObjects,
-      ...(signal && { signal }),
-    }).catch((): Foreseen => ({ allowed: [], heardUntil: undefined }))
+    // About every object, before it is known which are there.
+    const foreseen = (foresee && foreseeAtTail(foresee))?.then(
+      (answer) => () => answer,
+      (error: unknown) => () => {
+        throw error
+      },
+    )
+
+    /** Else OpenFGA would have to be asked about what is hidden, which takes longer than about nothing. */
+    async function foreseeAtTail(foresee: Foresee): Promise<Foreseen> {
+      const question = {
+        user,
+        ...(contextual && { contextual }),
+        asked: namedObjects,
+        ...(signal && { signal }),
+      }
+      for (let remainingMs = foreseeMs; ; remainingMs -= lookMs) {
+        const answer = await foresee(question)
+        if (isCurrentBy(answer) || remainingMs <= 0) return answer
+        await delay(lookMs, undefined, signal && { signal })
+      }
+    }
+
+    const isCurrentBy = ({ heardUntil }: Foreseen): boolean =>
+      isRecent(heardUntil, now()) && (heardUntil ?? 0) > verdictCache.wroteAt
 
     function send(namedObjects: NamedQuestion['asked']) {
       if (namedObjects.length === 0) return Promise.resolve({ verdicts: [], requestIds: [] })
@@ -147,8 +167,9 @@ export function createAskNamed(dependencies: NamedDeps): AskNamed {
     }
 
     /** The same by a replica elsewhere. */
-    function worthBy({ allowed, heardUntil }: Foreseen, isThere: (object: FgaObject) => boolean) {
-      const isCurrent = isRecent(heardUntil, now()) && (heardUntil ?? 0) > verdictCache.wroteAt
+    function worthBy(answer: Foreseen, isThere: (object: FgaObject) => boolean) {
+      const { allowed } = answer
+      const isCurrent = isCurrentBy(answer)
       return new Set(
         namedObjects.flatMap(({ object }, number) =>
           !isCurrent || (isThere(object) && (allowed[number] === true || granted.has(object)))
@@ -166,7 +187,7 @@ export function createAskNamed(dependencies: NamedDeps): AskNamed {
 
     return {
       async answer(isThere = () => true) {
-        const worth = foreseen === undefined ? await worthHere(isThere) : worthBy(await foreseen, isThere)
+        const worth = foreseen === undefined ? await worthHere(isThere) : worthBy((await foreseen)(), isThere)
         const sent = namedObjects.filter(({ object }) => worth.has(object))
         const ownVerdicts = await send(sent)
         const ofDecoys = (await decoysAnswer)()

@@ -38,6 +38,8 @@ export interface SnapshotsDeps {
    * bitmap of them, and is weighed with them from the start: it may not be asked for again.
    */
   readonly byPublications?: boolean
+  /** Whether nobody takes anything but the bits: then a snapshot weighs no more than those. */
+  readonly onlyBits?: boolean
   /**
    * ACLs, as a part of all documents: whoever reaches fewer pays for their documents, not for all. Default a
    * sixteenth, because going from ACL to ACL costs several times a look at the next document.
@@ -62,12 +64,13 @@ const spareDocuments = 512
 
 /** Keeps bitmaps of what somebody may see, and moves documents between them as ACLs change. */
 export function createSnapshots(dependencies: SnapshotsDeps): Snapshots {
-  const { index, corpus, bytesMax = 128_000_000, byPublications = false } = dependencies
+  const { index, corpus, bytesMax = 128_000_000, byPublications = false, onlyBits = false } = dependencies
+  const bytesEach = onlyBits ? 0 : byPublications ? 16 : 4
   const { fewAcls: fewDoors = 1 / 16, onMake } = dependencies
   const snapshotsByKey = createLru<Kept>({
     weightMax: bytesMax,
     // With the numbers that are made of the bits, as many as there were when it was last asked for.
-    weightOf: (_, { bits, size }) => bits.length + (byPublications ? 16 : 4) * size,
+    weightOf: (_, { bits, size }) => bits.length + bytesEach * size,
   })
   let lastDocuments: Documents | undefined
   // By number, in groups by ACL: what somebody sees is gone through by the ACLs that they reach.

@@ -133,6 +133,7 @@ export function openNominators(dependencies: NominatorsDeps): Nominators {
             asked,
             await send(new URL(path, url), asked, { agent, signal: inTime, bytesMax }),
           )
+          if (said.model_id !== modelId()) throw new Error('an answer by a model that is over')
           const bitmaps = said.visible.map((one, number) => one && bitmapOf(one, visible[number]?.known))
           if (failedAt.delete(url)) log('nominator_answers', { url })
           return {

@@ -37,6 +37,8 @@ export interface ServingNominator extends AsyncDisposable {
 
 // The names of 20,000 objects, and more.
 const bytesMax = 8_000_000
+// A process that asks keeps a few, and peers without a certificate have none for long.
+const connectionsMax = 2_000
 
 /**
  * Answers whoever shows a certificate with the role `api` of the given authority, over TLS 1.3. No ticket is
@@ -50,11 +52,13 @@ export async function serveNominator(options: ServeOptions): Promise<ServingNomi
     rejectUnauthorized: true,
     minVersion: 'TLSv1.3',
     secureOptions: constants.SSL_OP_NO_TICKET,
+    handshakeTimeout: 10_000,
     headersTimeout: 10_000,
     requestTimeout: 10_000,
     keepAliveTimeout: 75_000,
     connectionsCheckingInterval: 5_000,
   })
+  server.maxConnections = connectionsMax
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     const gone = new AbortController()
     response.once('close', () => gone.abort())

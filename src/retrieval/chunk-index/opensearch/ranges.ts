@@ -121,7 +121,8 @@ export async function dropEmptied({ database, engine }: Parts, generation: Gener
   return emptied.length
 }
 
-const dropIndex = (engine: Engine, index: string): Promise<void> =>
+/** Drops an index, also where a try before has dropped it. Throws {@link EngineRefused}. */
+export const dropIndex = (engine: Engine, index: string): Promise<void> =>
   engine
     .ask({ method: 'DELETE', path: `/${index}`, timeoutMs: 30_000 }, () => undefined)
     .catch((error: unknown) => {
