@@ -82,8 +82,7 @@ export async function failures(options: FailuresOptions): Promise<Failed> {
 /** As somebody would who does not know of Remit. */
 export async function dropIndices({ database }: Pick<Place, 'database'>, engine: Engine): Promise<void> {
   for (const generation of await readGenerations(database))
-    for (const range of generation.ranges)
-      await dropIndex(engine, indexOf(generation, range))
+    for (const range of generation.ranges) await dropIndex(engine, indexOf(generation, range))
 }
 
 /** Until the index is in use: it holds then all that the database has. */
