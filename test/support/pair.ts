@@ -46,13 +46,18 @@ export interface PairOptions {
   readonly env?: Readonly<Record<string, string>>
   /** What the first and the second one do: `REMIT_ROLE`. Default: both do everything. */
   readonly roles?: readonly [string, string]
+  /** More settings of each, by the port of the second one. */
+  readonly each?: (
+    secondPort: string,
+  ) => readonly [NonNullable<PairOptions['env']>, NonNullable<PairOptions['env']>]
   readonly databaseUrl: string
   readonly openfga: { readonly url: string; readonly token: string }
 }
 
 const agent = 'research-bot'
 
-export async function openPair({ databaseUrl, openfga, roles, env: more = {} }: PairOptions): Promise<Pair> {
+export async function openPair(options: PairOptions): Promise<Pair> {
+  const { databaseUrl, openfga, roles, each, env: more = {} } = options
   await using stack = new AsyncDisposableStack()
   const name = `remit_test_${randomBytes(6).toString('hex')}`
   const own = new URL(databaseUrl)
@@ -82,11 +87,12 @@ export async function openPair({ databaseUrl, openfga, roles, env: more = {} }: 
     RATE_PER_MINUTE: '1000000',
     ...more,
   }
-  const roleOf = (of: 0 | 1) => ({ ...(roles && { REMIT_ROLE: roles[of] }) })
-  const env = { ...first.env, ...common, ...roleOf(0) }
+  const apart = each?.(new URL(second.url).port)
+  const ownOf = (of: 0 | 1) => ({ ...(roles && { REMIT_ROLE: roles[of] }), ...apart?.[of] })
+  const env = { ...first.env, ...common, ...ownOf(0) }
   await ready(stack.use(startService(env)), first.opsUrl)
   await cp(join(first.home, 'keys'), join(second.home, 'keys'), { recursive: true })
-  const other = stack.use(startService({ ...second.env, ...common, ...roleOf(1) }))
+  const other = stack.use(startService({ ...second.env, ...common, ...ownOf(1) }))
   await ready(other, second.opsUrl)
 
   const command: Pair['command'] = async (...args) => {
