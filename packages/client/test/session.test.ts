@@ -307,6 +307,33 @@ describe('an agent with a key of its own (DPoP)', () => {
     ])
   })
 
+  test.each(['/oauth/token', '/retrieve'])(
+    'proves it for two people who meet the same nonce first and at once (%s)',
+    async (path) => {
+      let without = 0
+      const both = Promise.withResolvers<void>()
+      double.before = async (seen) => {
+        const { pathname } = new URL(seen.url)
+        const [, claims = ''] = (seen.headers.get('dpop') ?? '').split('.')
+        if (pathname !== path || Buffer.from(claims, 'base64url').includes('"nonce":"n1"')) return undefined
+        without += 1
+        if (without === 2) both.resolve()
+        await both.promise
+        const headers = { 'dpop-nonce': 'n1', 'www-authenticate': 'DPoP error="use_dpop_nonce"' }
+        return Response.json(
+          { error: 'use_dpop_nonce' },
+          { status: pathname === '/retrieve' ? 401 : 400, headers },
+        )
+      }
+      const one = remit({ token: sourceOf('agent-a', { proofKey: await createProofKey() }) })
+      const people = [anne, double.person('bob', 'agent-a')]
+      await Promise.all(people.map((person) => ask(one.for(person))))
+      expect(without).toBe(2)
+      // No good token was thrown away for it.
+      expect(tokens()).toHaveLength(path === '/retrieve' ? 2 : 4)
+    },
+  )
+
   test('takes no bearer token instead, which anybody could use', async () => {
     const access_token = await double.mint({ sub: 'anne' })
     double.before = ({ url: address }) =>

@@ -27,7 +27,8 @@ export async function sendAs(
   for (let attempt = 1; ; attempt += 1) {
     const sent = new Headers(headers)
     sent.set('authorization', `${prover === undefined ? 'Bearer' : 'DPoP'} ${token.reveal()}`)
-    if (prover !== undefined) sent.set('dpop', await prover.prove({ method, url, token: token.reveal() }))
+    const proof = await prover?.prove({ method, url, token: token.reveal() })
+    if (proof !== undefined) sent.set('dpop', proof)
     const response = await attemptOnce(
       () =>
         fetch(url, {
@@ -39,7 +40,7 @@ export async function sendAs(
         }),
       signal,
     )
-    const isNonceNew = prover?.learn(url, response) === true
+    const isNonceNew = proof !== undefined && prover?.learn(url, response, proof) === true
     if (attempt > 1 || !isNonceNew || !asksForNonce(response)) return response
     await response.body?.cancel()
   }

@@ -57,7 +57,12 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
   const discover = createDiscovery({ fetch, now })
   const prover = proofKey && createProver(proofKey, now)
 
-  async function send(url: string, form: Form, withProof: boolean, secrets: string[]): Promise<Response> {
+  async function send(
+    url: string,
+    form: Form,
+    dpop: string | undefined,
+    secrets: string[],
+  ): Promise<Response> {
     // Made anew for each attempt: the issuer takes an assertion, and a proof, once.
     const proof = await proveClient(options, issuer, now())
     secrets.push(
@@ -71,7 +76,7 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
       accept: 'application/json',
       'content-type': 'application/x-www-form-urlencoded',
     }
-    if (withProof && prover !== undefined) headers['dpop'] = await prover.prove({ method: 'POST', url })
+    if (dpop !== undefined) headers['dpop'] = dpop
     try {
       return await fetch(url, {
         method: 'POST',
@@ -97,8 +102,9 @@ export function createIssuerClient(options: IssuerOptions): IssuerClient {
       const secrets = [...knownSecrets]
       const withProof = endpoint === 'token'
       for (let attempt = 1; ; attempt += 1) {
-        const response = await send(url, form, withProof, secrets)
-        const isNonceNew = withProof && prover?.learn(url, response) === true
+        const dpop = withProof ? await prover?.prove({ method: 'POST', url }) : undefined
+        const response = await send(url, form, dpop, secrets)
+        const isNonceNew = dpop !== undefined && prover?.learn(url, response, dpop) === true
         if (response.status === 200) return readAnswer(response, issuer)
         const error = await errorFromResponse(response, { secrets, now: now() })
         if (attempt > 1) throw error

@@ -1,4 +1,12 @@
-import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose'
+import {
+  type CryptoKey,
+  calculateJwkThumbprint,
+  decodeJwt,
+  exportJWK,
+  generateKeyPair,
+  type JWK,
+  SignJWT,
+} from 'jose'
 import { digest } from '../shared/digest.ts'
 
 /**
@@ -26,10 +34,10 @@ export interface Prover {
   thumbprint(): Promise<string>
   prove(request: ProofRequest): Promise<string>
   /**
-   * Keeps the nonce of an answer for the next proof to that origin (RFC 9449 §8.2). True: there was a new
-   * one.
+   * Keeps the nonce of an answer for the next proof to that origin (RFC 9449 §8.2). True: it is another than
+   * this proof carried. What is kept says nothing of that, since others send proofs meanwhile.
    */
-  learn(url: string, response: Response): boolean
+  learn(url: string, response: Response, proof?: string): boolean
 }
 
 /** An ES256 key whose private half never leaves the platform's key store. */
@@ -65,14 +73,14 @@ export function createProver({ privateKey, publicJwk, alg = 'ES256' }: ProofKey,
         .setIssuedAt(Math.floor(now() / 1_000))
         .sign(privateKey)
     },
-    learn(url, response) {
+    learn(url, response, proof) {
       const nonce = response.headers.get('dpop-nonce')
+      if (nonce === null) return false
       const { origin } = new URL(url)
-      if (nonce === null || nonces.get(origin) === nonce) return false
       nonces.delete(origin)
       if (nonces.size >= originsMax) nonces.clear()
       nonces.set(origin, nonce)
-      return true
+      return proof === undefined || decodeJwt(proof)['nonce'] !== nonce
     },
   }
 }

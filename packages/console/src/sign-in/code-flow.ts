@@ -90,7 +90,7 @@ export async function redeem(
   for (let attempt = 1; ; attempt += 1) {
     const dpop = await prover.prove({ method: 'POST', url })
     const response = await fetch(url, { method: 'POST', body, headers: { dpop } })
-    const isNonceNew = prover.learn(url, response)
+    const isNonceNew = prover.learn(url, response, dpop)
     const answer: unknown = await response.json().catch(() => undefined)
     if (response.ok) return tokensOf(answer)
     if (attempt > 1 || !isNonceNew) return undefined
