@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.runnables import Runnable, RunnableLambda
 
-from remit_client import NoPerson, Remit, Session, TokenCache, WrongPerson, conversation
+from remit_client import NoPerson, Remit, Session, TokenCache, WrongPerson, conversation, current_session
 from remit_client.langchain import RemitRetriever, for_person
 
 calls = 1_000
@@ -133,3 +135,57 @@ async def test_tracing_of_the_retriever_gets_ids_and_no_text(sessions: list[tupl
     assert [set(document.metadata) for document in tracer.ended] == [{"document_id", "rank", "txn"}] * 2
     assert who not in repr(tracer.seen)
     assert "eyJ" not in repr(tracer.seen)
+
+
+def test_a_conversation_is_not_opened_in_a_generator_nor_in_somebody_elses(
+    sessions: list[tuple[str, Session]],
+) -> None:
+    (_, anne), (_, bob), *_ = sessions
+
+    def answers(one: Session) -> Iterator[list[str]]:
+        with conversation(one):
+            yield chain.invoke("travel")
+            yield chain.invoke("travel")
+
+    async def awaited(one: Session) -> AsyncIterator[list[str]]:
+        with conversation(one):
+            yield await chain.ainvoke("travel")
+
+    def by_stack(one: Session) -> Iterator[list[str]]:
+        with ExitStack() as stack:
+            stack.enter_context(conversation(one))
+            yield chain.invoke("travel")
+
+    for suspended in (answers(anne), by_stack(anne)):
+        with pytest.raises(TypeError, match="for_person"):
+            next(suspended)
+    with pytest.raises(TypeError, match="for_person"):
+        asyncio.run(anext(awaited(anne)))  # type: ignore[arg-type]
+    with pytest.raises(NoPerson):
+        current_session()
+    with conversation(anne), pytest.raises(WrongPerson), conversation(bob):
+        pass
+    with conversation(anne), conversation(anne):
+        assert current_session() is anne
+    with pytest.raises(NoPerson):
+        current_session()
+
+
+async def test_streams_of_two_people_that_take_turns_do_not_cross(
+    sessions: list[tuple[str, Session]],
+) -> None:
+    (annes, anne), (bobs, bob), *_ = sessions
+
+    def answers(one: Session) -> Iterator[list[str]]:
+        for _ in range(3):
+            yield from chain.stream("travel", for_person(one))
+
+    async def awaited(one: Session) -> AsyncIterator[list[str]]:
+        for _ in range(3):
+            async for answer in chain.astream("travel", for_person(one)):
+                yield answer
+
+    taking_turns = zip(answers(anne), answers(bob), strict=True)
+    assert list(taking_turns) == [([annes], [bobs])] * 3
+    first, second = awaited(anne), awaited(bob)
+    assert [(await anext(first), await anext(second)) for _ in range(3)] == [([annes], [bobs])] * 3

@@ -11,12 +11,13 @@ import inspect
 import json
 import threading
 import time
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import httpx2 as httpx
 
@@ -59,10 +60,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Alone:
-    """A flow that no other one with the same key overlaps, in this process and way of running."""
+    """A flow that no other one with the same key overlaps in this process, in threads and loops alike."""
 
     key: Hashable
     flow: Flow[Any]
+    is_finished: bool = False
+    """Also where the caller gives up meanwhile: it spends what is worth nothing afterwards."""
 
 
 Step = Send | Pause | Call | Alone
@@ -95,41 +98,65 @@ class Network:
         # Connections belong to the loop that opened them, and an app may run one loop after the other.
         self._async_clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
         self._guard = threading.Lock()
-        self._locks: WeakValueDictionary[Hashable, _ThreadLock] = WeakValueDictionary()
-        self._async_locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def run(self, flow: Flow[T]) -> T:
         """What the flow comes to."""
         try:
-            step = next(flow)
-            while True:
-                try:
-                    came = self._do(step)
-                except Exception as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(came)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+            return self._run(flow)
+        except Exception as error:
+            raised = error
+        try:
+            raise _bare(raised)
         finally:
-            flow.close()
+            del raised
 
     async def arun(self, flow: Flow[T]) -> T:
         """What the flow comes to, without blocking the loop."""
         try:
-            step = next(flow)
+            return await self._arun(flow)
+        except Exception as error:
+            raised = error
+        try:
+            raise _bare(raised)
+        finally:
+            del raised
+
+    def _run(self, flow: Flow[T]) -> T:
+        came: Any = None
+        fault: Exception | None = None
+        try:
             while True:
+                step = flow.send(came) if fault is None else flow.throw(fault)
+                came = fault = None
+                # Thrown where nothing is being handled: else it would stand behind whatever comes next.
                 try:
-                    came = await self._ado(step)
+                    came = self._do(step)
                 except Exception as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(came)
+                    fault = error
         except StopIteration as end:
             result: T = end.value
             return result
         finally:
+            fault = None
+            flow.close()
+
+    async def _arun(self, flow: Flow[T]) -> T:
+        came: Any = None
+        fault: Exception | None = None
+        try:
+            while True:
+                step = flow.send(came) if fault is None else flow.throw(fault)
+                came = fault = None
+                try:
+                    came = await self._ado(step)
+                except Exception as error:
+                    fault = error
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            fault = None
             flow.close()
 
     def _do(self, step: Step) -> Any:
@@ -139,17 +166,16 @@ class Network:
             case Pause(seconds):
                 return time.sleep(seconds)
             case Call(function, arguments):
-                came = function(*arguments)
+                came = _called(function, arguments)
                 if inspect.isawaitable(came):
                     if inspect.iscoroutine(came):
                         came.close()
                     raise TypeError("A coroutine function is for the methods that are awaited.")
                 return came
             case Alone(key, flow):
-                with self._guard:
-                    lock = self._locks.setdefault(key, _ThreadLock())
-                with lock.lock:
-                    return self.run(flow)
+                lock = _lock_of(key)
+                with lock.held_by_thread():
+                    return self._run(flow)
 
     async def _ado(self, step: Step) -> Any:
         match step:
@@ -158,14 +184,21 @@ class Network:
             case Pause(seconds):
                 return await asyncio.sleep(seconds)
             case Call(function, arguments):
-                came = function(*arguments)
-                return await came if inspect.isawaitable(came) else came
-            case Alone(key, flow):
-                loop = asyncio.get_running_loop()
-                with self._guard:
-                    lock = self._async_locks.setdefault((loop, key), asyncio.Lock())
-                async with lock:
-                    return await self.arun(flow)
+                came = _called(function, arguments)
+                return await _acalled(came) if inspect.isawaitable(came) else came
+            case Alone(key, flow, is_finished):
+                if not is_finished:
+                    return await self._alone(key, flow)
+                # A loop holds its tasks weakly.
+                task = asyncio.create_task(self._alone(key, flow))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                return await asyncio.shield(task)
+
+    async def _alone(self, key: Hashable, flow: Flow[T]) -> T:
+        lock = _lock_of(key)
+        async with lock.held_by_loop():
+            return await self._arun(flow)
 
     def _send(self, step: Send) -> Answer:
         body = bytearray()
@@ -213,19 +246,92 @@ class Network:
             client.close()
 
     async def aclose(self) -> None:
-        """Closes all connections of this loop, and those of blocking calls."""
+        """Closes all connections of this loop, and those of blocking calls.
+
+        Not before a renewal that is under way has ended: the token that it brings would be lost.
+        """
         self.close()
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(
+            *(task for task in list(self._tasks) if task.get_loop() is loop), return_exceptions=True
+        )
         with self._guard:
-            client = self._async_clients.pop(asyncio.get_running_loop(), None)
+            client = self._async_clients.pop(loop, None)
         if client is not None:
             await client.aclose()
 
 
-class _ThreadLock:
-    """A lock that can be held weakly."""
+class _Lock:
+    """One for threads and event loops alike."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop that holds it."""
+        self._turns = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]()
+
+    @contextmanager
+    def held_by_thread(self) -> Iterator[None]:
+        own = asyncio._get_running_loop()
+        while not self._lock.acquire(timeout=_look_seconds):
+            if own is not None and self._loop is own:
+                # Nothing goes on in the loop until this call has ended.
+                raise Unavailable(
+                    message="This thread's event loop is getting the token: await the call instead.",
+                    code="unavailable",
+                    retry_after=1,
+                )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @asynccontextmanager
+    async def held_by_loop(self) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        # One of each loop looks, the others wait for it.
+        async with self._turns.setdefault(loop, asyncio.Lock()):
+            # Waiting for it in a thread could take the threads that its holder needs.
+            while not self._lock.acquire(blocking=False):  # noqa: ASYNC110
+                await asyncio.sleep(_look_seconds)
+            self._loop = loop
+            try:
+                yield
+            finally:
+                self._loop = None
+                self._lock.release()
+
+
+_look_seconds: Final = 0.02
+_locks: Final = WeakValueDictionary[Hashable, _Lock]()
+_locks_guard: Final = threading.Lock()
+
+
+def _lock_of(key: Hashable) -> _Lock:
+    """The same one for everybody who holds it, whichever service they ask."""
+    with _locks_guard:
+        return _locks.setdefault(key, _Lock())
+
+
+def _called(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    return function(*arguments)
+
+
+async def _acalled(came: Awaitable[Any]) -> Any:
+    return await came
+
+
+def _bare(error: Exception) -> Exception:
+    """The error without our frames, whose variables hold tokens; those of the app's own function stay."""
+    frame = error.__traceback__
+    is_ours, kept = True, None
+    while frame is not None:
+        if frame.tb_frame.f_code in (_called.__code__, _acalled.__code__):
+            is_ours, kept = False, frame.tb_next
+        frame = frame.tb_next
+    if is_ours:
+        error.__cause__ = error.__context__ = None
+    return error.with_traceback(kept)
 
 
 def _sent(step: Send) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2 as httpx
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey
 
 _assertion_type: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -91,16 +91,21 @@ class ProofKey:
         header = {"alg": self._alg, "typ": "dpop+jwt", "jwk": self._public}
         return jwt.encode(header, claims, self._key, algorithms=[self._alg])
 
-    def learn(self, url: str, headers: httpx.Headers) -> bool:
-        """Keeps the nonce of an answer for the next proof to that origin (§8.2). True: it is a new one."""
+    def learn(self, url: str, headers: httpx.Headers, proof: str) -> bool:
+        """Keeps the nonce of an answer for the next proof to that origin (§8.2).
+
+        True: it is another than that proof carried. What is kept says nothing of that, since others send
+        proofs meanwhile.
+        """
         nonce = headers.get("dpop-nonce")
-        origin, _ = _origin_and_path(url)
-        if nonce is None or self._nonces.get(origin) == nonce:
+        if nonce is None:
             return False
+        origin, _ = _origin_and_path(url)
         if len(self._nonces) >= _origins_max:
             self._nonces.clear()
         self._nonces[origin] = nonce
-        return True
+        carried: object = json.loads(jws.extract_compact(proof.encode()).payload).get("nonce")
+        return carried != nonce
 
 
 def _origin_and_path(url: str) -> tuple[str, str]:

@@ -151,10 +151,11 @@ def _send_as(token: AccessToken, sent: Send) -> Flow[Answer]:
         proof_key = token.proof_key
         headers = httpx.Headers(sent.headers)
         headers["authorization"] = f"{'Bearer' if proof_key is None else 'DPoP'} {token.value}"
-        if proof_key is not None:
-            headers["dpop"] = proof_key.proof(sent.method, sent.url, token.value)
+        proof = None if proof_key is None else proof_key.proof(sent.method, sent.url, token.value)
+        if proof is not None:
+            headers["dpop"] = proof
         answer: Answer = yield Send(sent.method, sent.url, headers, sent.deadline, sent.content)
-        is_nonce_new = proof_key is not None and proof_key.learn(sent.url, answer.headers)
+        is_nonce_new = bool(proof_key and proof and proof_key.learn(sent.url, answer.headers, proof))
         asks = 'error="use_dpop_nonce"' in answer.headers.get("www-authenticate", "")
         if attempt == 2 or not is_nonce_new or answer.status != 401 or not asks:
             break

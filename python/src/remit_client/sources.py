@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -53,6 +54,9 @@ class StaticToken:
 class _IssuerClient:
     """One client's requests at one authorization server."""
 
+    _is_spent_once = False
+    """Whether a token is got for something that is worth nothing afterwards."""
+
     def __init__(
         self,
         *,
@@ -82,7 +86,7 @@ class _IssuerClient:
         key = self._held(request)
         token = self._cache.find(key)
         if token is None:
-            token = yield Alone((id(self), key), self._renewed(key, request))
+            token = yield Alone((id(self), key), self._renewed(key, request), self._is_spent_once)
         return token
 
     def _renewed(self, key: tuple[Any, ...], request: TokenRequest) -> Flow[AccessToken]:
@@ -118,11 +122,12 @@ class _IssuerClient:
                 {"accept": "application/json", "content-type": "application/x-www-form-urlencoded"}
             )
             proof_key = self.proof_key if endpoint == "token_endpoint" else None
-            if proof_key is not None:
-                headers["dpop"] = proof_key.proof("POST", url)
+            bound = None if proof_key is None else proof_key.proof("POST", url)
+            if bound is not None:
+                headers["dpop"] = bound
             deadline = time.monotonic() + _request_seconds
             answer: Answer = yield Send("POST", url, headers, deadline, urlencode(sent).encode())
-            is_nonce_new = proof_key is not None and proof_key.learn(url, answer.headers)
+            is_nonce_new = bool(proof_key and bound and proof_key.learn(url, answer.headers, bound))
             said = answer.json()
             if answer.status == 200:
                 if isinstance(said, dict):
@@ -192,6 +197,7 @@ class _SignIn:
 
     device_code: str
     required: SignInRequired
+    """Raised as a copy: one that is raised again would keep the frames of everybody whom it passed."""
     interval: float
     next_at: float
     ends_at: float
@@ -205,6 +211,8 @@ class DeviceFlow(_IssuerClient):
     person where to sign in, and the call then waits; left out, the call raises SignInRequired, and is made
     again later. A person signs in once for each set of scopes: give a session's all at once.
     """
+
+    _is_spent_once = True
 
     def __init__(
         self,
@@ -223,7 +231,7 @@ class DeviceFlow(_IssuerClient):
 
     def get(self, request: TokenRequest) -> Flow[AccessToken]:
         """Waits where the person is shown a code; else raises SignInRequired until they have signed in."""
-        shown: SignInRequired | None = None
+        shown: str | None = None
         while True:
             try:
                 return (yield from super().get(request))
@@ -232,9 +240,9 @@ class DeviceFlow(_IssuerClient):
                     raise
                 again = required
             # A code that is over has made way for another one.
-            if again is not shown:
+            if again.user_code != shown:
                 yield Call(self._on_sign_in, (again, request.person))
-                shown = again
+                shown = again.user_code
             yield Pause(again.retry_after or 5)
 
     def _obtained(self, key: tuple[Any, ...], request: TokenRequest) -> Flow[AccessToken]:
@@ -246,7 +254,7 @@ class DeviceFlow(_IssuerClient):
             sign_in = yield from self._begun(request)
             _keep(self._sign_ins, key, sign_in)
         if sign_in.next_at > time.monotonic():
-            raise sign_in.required
+            raise copy(sign_in.required)
         sign_in.next_at = time.monotonic() + sign_in.interval
         try:
             form = {"grant_type": _device_grant, "device_code": sign_in.device_code}
@@ -255,7 +263,7 @@ class DeviceFlow(_IssuerClient):
             if error.code == "slow_down":
                 sign_in.interval += 5
             if error.code in ("authorization_pending", "slow_down"):
-                raise sign_in.required from None
+                raise copy(sign_in.required) from None
             # No answer says nothing about the code; everything else ends it: denied, over, or somebody
             # else's sign-in.
             if not isinstance(error, Unavailable):
@@ -274,7 +282,9 @@ class DeviceFlow(_IssuerClient):
         except RemitError as error:
             if error.code != "invalid_grant":
                 raise
-            self._refresh_tokens.pop(key, None)
+            # Only the one that was refused: a newer one may have taken its place.
+            if self._refresh_tokens.get(key) == refresh_token:
+                self._refresh_tokens.pop(key, None)
             return None
 
     def _kept(self, key: tuple[Any, ...], form: dict[str, str], request: TokenRequest) -> Flow[AccessToken]:
