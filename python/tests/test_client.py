@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, get_args
 
@@ -18,6 +20,7 @@ from conftest import exchange, issuer, session, url
 import remit_client
 from remit_client import (
     ApprovalDenied,
+    ConnectionRequired,
     DeviceFlow,
     GrantedDiffers,
     NoPerson,
@@ -26,6 +29,7 @@ from remit_client import (
     Remit,
     RemitError,
     Session,
+    SignInRequired,
     StaticToken,
     Unavailable,
     WrongPerson,
@@ -37,7 +41,8 @@ from remit_client._tokens import Person, TokenRequest, claims_of, read_token_ans
 from remit_client.errors import error_from_answer, scrubbed
 from remit_client.models import Problem
 
-jwt = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm5lIn0.c2lnbmF0dXJl"
+_claims = urlsafe_b64encode(b'{"sub": "anne", "aud": "https://remit.test"}').rstrip(b"=").decode()
+jwt = f"eyJhbGciOiJub25lIn0.{_claims}.c2lnbmF0dXJl"
 good = {"collections": [], "complete": True, "txn": "t_1"}
 
 
@@ -160,13 +165,116 @@ def test_an_answer_without_end_is_cut_off() -> None:
         anne.collections()
 
 
-def test_a_call_ends_in_time() -> None:
-    async def late() -> None:
-        anne, _ = told(httpx.Response(503, headers={"retry-after": "1"}), httpx.Response(200, json=good))
-        with pytest.raises(Unavailable):
-            await anne.acollections(timeout=0.5)
+class Silent(httpx.AsyncBaseTransport):
+    """Answers after a while, and keeps to no time limit."""
 
-    asyncio.run(late())
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(5)
+        return httpx.Response(200, json=good)
+
+
+async def test_a_call_ends_in_time() -> None:
+    busy = httpx.Response(503, headers={"retry-after": "3"}, json={"code": "search_unavailable"})
+    anne, _ = told(busy, busy)
+    began = time.monotonic()
+    for seconds in (0.2, 2.9):
+        with pytest.raises(Unavailable) as raised:
+            anne.collections(timeout=seconds)
+        # What the service said, not that the time is over.
+        assert (raised.value.code, raised.value.retry_after) == ("search_unavailable", 3)
+    remit = Remit("https://remit.test", token=StaticToken("anne", jwt), transport=Silent())
+    with pytest.raises(Unavailable, match=r"remit\.test gave no answer in time"):
+        await remit.session("anne").acollections(timeout=0.2)
+    assert time.monotonic() - began < 1
+
+
+def test_no_answer_says_whose_and_why() -> None:
+    anne, _ = told(httpx.ConnectError(f"with {jwt}"))
+    with pytest.raises(Unavailable) as raised:
+        anne.collections()
+    assert str(raised.value) == "remit.test gave no answer (ConnectError)."
+
+
+def question(state: str, seconds: float = 60, **more: object) -> httpx.Response:
+    expires_at = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+    return httpx.Response(200, json={"id": "ap_1", "state": state, "expires_at": expires_at, **more})
+
+
+dropped = httpx.ReadError("")
+too_many = httpx.Response(429, json={"code": "rate_limited"})
+approved = question("approved", grant_id="g_1")
+more_there = {
+    "results": [],
+    "complete": False,
+    "mode_used": "keyword",
+    "freshness": {"index_lag_ms": 0, "authorization_model_id": "m"},
+    "scope_key": "s",
+    "txn": "t_1",
+    "approval": {"offer_id": "o_1"},
+}
+
+
+def test_waiting_for_a_person_outlives_a_broken_connection_and_a_limit_but_not_the_question() -> None:
+    anne, seen = told(question("pending"), dropped, too_many, approved)
+    assert anne.approvals.wait_for("ap_1").grant_id == "g_1"
+    # The first look asks how long the question is open, and so does not wait.
+    assert [request.headers.get("prefer") for request in seen] == [None] + ["wait=30"] * 3
+    for trouble, kind in ((dropped, Unavailable), (too_many, RateLimited)):
+        anne, seen = told(question("pending", 1.5), trouble, trouble, trouble)
+        with pytest.raises(kind):
+            anne.approvals.wait_for("ap_1")
+        assert len(seen) < 4
+
+
+def test_a_limit_while_waiting_is_no_no_and_a_grant_that_was_given_is_not_lost() -> None:
+    offer = httpx.Response(200, json=more_there)
+    asked = question("pending", interval=1)
+    anne, seen = told(offer, asked, too_many, approved, dropped)
+    with pytest.raises(Unavailable) as raised:
+        anne.retrieve_asking({"query": "x"}, purpose="Why")
+    assert raised.value.grant_id == "g_1"
+    assert len(seen) == 5
+    # Too many questions asked: as it was.
+    anne, _ = told(offer, too_many)
+    assert anne.retrieve_asking({"query": "x"}, purpose="Why").approval is not None
+
+
+def test_what_is_for_a_person_alone_is_not_printed_with_an_error() -> None:
+    facts: dict[str, Any] = {"message": "So.", "code": "x", "grant_id": "g_secret"}
+    link = "https://remit.test/secret"
+    errors = [
+        ApprovalDenied(**facts, reason="secret"),
+        SignInRequired(
+            **facts,
+            verification_uri=link,
+            user_code="secret",
+            verification_uri_complete=f"{link}?user_code=secret",
+        ),
+        ConnectionRequired(**facts, connect_url=link),
+    ]
+    assert [repr(error) for error in errors if "secret" in repr(error)] == []
+
+
+def test_a_static_token_that_says_somebody_else_or_another_api_is_not_sent() -> None:
+    for claims, kind in (
+        ({"sub": "bob"}, WrongPerson),
+        ({"aud": "https://elsewhere.test"}, GrantedDiffers),
+        ({"aud": ["https://elsewhere.test"]}, GrantedDiffers),
+    ):
+        value = token(**{"aud": "https://remit.test", **claims})["access_token"]
+        with pytest.raises(kind):
+            told_as(StaticToken("anne", value)).collections()
+    for value, audience in (
+        (token(aud=["https://remit.test", "account"])["access_token"], None),
+        (token(aud="remit")["access_token"], "remit"),
+        ("opaque", None),
+    ):
+        assert told_as(StaticToken("anne", value, audience=audience)).collections().txn == "t_1"
+
+
+def told_as(source: StaticToken) -> Session:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=good))
+    return Remit("https://remit.test", token=source, transport=transport).session("anne")
 
 
 class SlowOnce(StaticToken):
@@ -207,7 +315,7 @@ def test_every_code_of_the_service_becomes_an_error() -> None:
     codes = get_args(Problem.model_fields["code"].annotation)
     assert len(codes) > 20
     for code in codes:
-        error = error_from_answer(400, {}, {"code": code, "title": "So.", "connect_url": "https://x"})
+        error = error_from_answer(400, {}, {"code": code, "title": "So.", "connect_url": "https://x.test"})
         assert (error.code, str(error)) == (code, "So.")
 
 

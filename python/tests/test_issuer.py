@@ -22,12 +22,16 @@ from remit_client import (
     ClientKey,
     DeviceFlow,
     Exchange,
+    GrantedDiffers,
+    NoPerson,
     ProofKey,
     Remit,
     RemitError,
     Session,
     SignInRequired,
+    StaticToken,
     Unavailable,
+    WrongPerson,
 )
 from remit_client._tokens import claims_of
 
@@ -60,6 +64,8 @@ class Issuer(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self.heard: list[str | None] = []
         """Whose questions the service answered."""
         self.refresh_token = ""
+        self.spoils = ""
+        """Stands behind each token."""
         self.made = 0
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -109,7 +115,7 @@ class Issuer(httpx.BaseTransport, httpx.AsyncBaseTransport):
             return httpx.Response(400, json={"error": "invalid_grant"})
         self.made += 1
         person = claims_of(form["subject_token"])["sub"] if grant == "token-exchange" else "anne"
-        token = signed(iss=issuer, aud=url, sub=person, n=self.made)
+        token = signed(iss=issuer, aud=url, sub=person, n=self.made) + self.spoils
         said = {"access_token": token, "token_type": "Bearer", "expires_in": 300}
         if "client_assertion" not in form:
             said["token_type"] = "DPoP"  # noqa: S105
@@ -293,3 +299,51 @@ async def test_a_blocking_call_does_not_wait_for_its_own_loop() -> None:
         anne.collections()
     assert (await asking).txn == "t_1"
     assert one.grants() == ["refresh_token"]
+
+
+def test_a_mix_up_of_what_was_handed_over_is_seen_in_each_session_however_warm_the_cache() -> None:
+    one = Issuer()
+    remit = remit_of(one, bound())
+    asked: list[str] = []
+
+    def of(person: str) -> str:
+        asked.append(person)
+        return handed_over(person)
+
+    anne = remit.session("anne", subject_token=partial(of, "anne"))
+    for _ in range(3):
+        anne.collections()
+    # Once for each session, and none is exchanged twice.
+    remit.session("anne", subject_token=partial(of, "anne")).collections()
+    assert (asked, one.made) == (["anne", "anne"], 1)
+    with pytest.raises(WrongPerson):
+        remit.session("anne", subject_token=partial(of, "bob")).collections()
+    with pytest.raises(NoPerson):
+        remit.session("anne").collections()
+    assert one.heard == ["anne"] * 4
+
+
+def test_one_session_whose_person_hands_over_another_token_each_time_exchanges_once_for_each_use() -> None:
+    one = Issuer(0.05)
+    many = iter(range(1_000))
+    remit = remit_of(one, bound())
+    anne = remit.session("anne", subject_token=lambda: signed(sub="anne", n=next(many)))
+    offer = {"authorization_details": [{"type": "document_access", "offer": "o_1"}], "purpose": "Why"}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: anne.collections(), range(16)))
+    for _ in range(2):
+        with pytest.raises(RemitError, match="cannot be read"):
+            anne.approvals.request(**offer)  # type: ignore[arg-type]
+        anne.collections()
+    assert one.made == 2
+
+
+def test_a_token_that_no_header_can_hold_is_not_used() -> None:
+    one = Issuer()
+    one.spoils = "\n"
+    with pytest.raises(GrantedDiffers):
+        remit_of(one, bound()).session("anne", subject_token=lambda: _annes).collections()
+    for value in ("a\nb", "a b", "é", ""):
+        with pytest.raises(ValueError, match="visible") as raised:
+            StaticToken("anne", value)
+        assert "a\nb" not in str(raised.value)

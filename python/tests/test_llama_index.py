@@ -12,11 +12,13 @@ from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import QueryBundle
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.span_handlers import NullSpanHandler
 
 from remit_client import NoPerson, Remit, Session, conversation
 from remit_client.llama_index import RemitRetriever
+from remit_client.requests import RetrieveRequest
 
 retriever = RemitRetriever({"collections": ["diary", "notes"], "top_k": 5})
 engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM())
@@ -60,6 +62,17 @@ async def test_one_engine_answers_many_at_once_each_from_their_own(
 def test_outside_of_a_conversation_nobody_is_asked_for() -> None:
     with pytest.raises(NoPerson):
         engine.query("travel")
+
+
+def test_the_retriever_holds_nothing_of_anybody_and_keeps_its_question() -> None:
+    for held in ({"token": "eyJ"}, {"approval": "g_1"}, {"query": "x"}):
+        with pytest.raises(TypeError, match="retriever"):
+            RemitRetriever(held)  # type: ignore[arg-type]
+    question: RetrieveRequest = {"collections": ["diary"], "top_k": 5}
+    one = RemitRetriever(question)
+    question["collections"].append("notes")
+    question["approval"] = "g_1"
+    assert one._asked(QueryBundle("x")) == {"collections": ["diary"], "top_k": 5, "query": "x"}
 
 
 class Events(BaseEventHandler):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +104,11 @@ def test_the_retriever_refuses_to_hold_a_person_or_a_token(sessions: list[tuple[
     for held in ({"session": anne}, {"token": "eyJ"}, {"remit_session": anne}):
         with pytest.raises(ValueError):
             RemitRetriever(**held)
+    with pytest.raises(TypeError, match="each call"):
+        retriever.with_config(for_person(anne))
+    with pytest.raises(TypeError, match="each call"):
+        retriever.with_config(configurable={"remit_session": anne})
+    assert retriever.with_config({"tags": ["a"]}) is not None
     with pytest.raises(ValueError):
         retriever.k = 3
     with pytest.raises(AttributeError):
@@ -189,3 +196,17 @@ async def test_streams_of_two_people_that_take_turns_do_not_cross(
     assert list(taking_turns) == [([annes], [bobs])] * 3
     first, second = awaited(anne), awaited(bob)
     assert [(await anext(first), await anext(second)) for _ in range(3)] == [([annes], [bobs])] * 3
+
+
+def test_the_chain_of_the_readme_answers_with_an_ordinary_prompt(sessions: list[tuple[str, Session]]) -> None:
+    readme = Path("README.md").read_text("utf-8")
+    [block] = [
+        part for part in re.findall(r"```python\n(.*?)```", readme, re.S) if "remit_client.langchain" in part
+    ]
+    who, anne = sessions[0]
+    says_its_prompt = RunnableLambda(lambda prompt: prompt.to_string())
+    names: dict[str, Any] = {"model": says_its_prompt, "session": anne}
+    exec(block, names)  # noqa: S102
+    said = names["chain"].invoke("Where did they travel?", for_person(anne))
+    assert who in said
+    assert "Where did they travel?" in said

@@ -202,26 +202,28 @@ class Network:
 
     def _send(self, step: Send) -> Answer:
         body = bytearray()
-        answer: httpx.Response | None = None
         try:
             with self._sync_client().stream(**_sent(step)) as answer:
                 for part in answer.iter_bytes():
                     _take(step, body, part)
-        except httpx.HTTPError:
-            # Raised below, where nothing is in flight: what it quotes is the request, which holds the token.
-            answer = None
-        return _answer(answer, body)
+                return Answer(answer.status_code, answer.headers, bytes(body))
+        except httpx.HTTPError as error:
+            fault = _no_answer(step, error)
+        # Raised where nothing is in flight: what it quotes is the request, which holds the token.
+        raise fault
 
     async def _asend(self, step: Send) -> Answer:
         body = bytearray()
-        answer: httpx.Response | None = None
+        sent = _sent(step)
         try:
-            async with self._async_client().stream(**_sent(step)) as answer:
+            # The client's limit is one of each of its steps.
+            async with asyncio.timeout(sent["timeout"]), self._async_client().stream(**sent) as answer:
                 async for part in answer.aiter_bytes():
                     _take(step, body, part)
-        except httpx.HTTPError:
-            answer = None
-        return _answer(answer, body)
+                return Answer(answer.status_code, answer.headers, bytes(body))
+        except (httpx.HTTPError, TimeoutError) as error:
+            fault = _no_answer(step, error)
+        raise fault
 
     def _sync_client(self) -> httpx.Client:
         with self._guard:
@@ -337,7 +339,7 @@ def _bare(error: Exception) -> Exception:
 def _sent(step: Send) -> dict[str, Any]:
     left = step.deadline - time.monotonic()
     if left <= 0:
-        raise _too_late()
+        raise _no_answer(step, TimeoutError())
     return {
         "method": step.method,
         "url": step.url,
@@ -349,20 +351,21 @@ def _sent(step: Send) -> dict[str, Any]:
 
 def _take(step: Send, body: bytearray, part: bytes) -> None:
     if time.monotonic() > step.deadline:
-        raise _too_late()
+        raise _no_answer(step, TimeoutError())
     body += part
     if len(body) > step.bytes_max:
-        raise Unavailable(message="The answer is too large.", code="unavailable")
+        raise Unavailable(message=f"The answer of {_host(step)} is too large.", code="unavailable")
 
 
-def _answer(answer: httpx.Response | None, body: bytearray) -> Answer:
-    if answer is None:
-        raise Unavailable(message="There was no answer.", code="unavailable")
-    return Answer(answer.status_code, answer.headers, bytes(body))
+def _no_answer(step: Send, error: Exception) -> Unavailable:
+    """Says whose answer, and what kind of thing went wrong; what the error says quotes the request."""
+    is_late = isinstance(error, TimeoutError | httpx.TimeoutException)
+    why = "in time" if is_late else f"({type(error).__name__})"
+    return Unavailable(message=f"{_host(step)} gave no answer {why}.", code="unavailable")
 
 
-def _too_late() -> Unavailable:
-    return Unavailable(message="There was no answer in time.", code="unavailable")
+def _host(step: Send) -> str:
+    return urlsplit(step.url).netloc
 
 
 def fetch_json(url: str) -> Flow[dict[str, Any] | None]:

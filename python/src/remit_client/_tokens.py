@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -20,9 +21,9 @@ from .keys import ProofKey
 SubjectToken = Callable[[], "str | Awaitable[str]"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Person:
-    """Somebody for whom an agent works, as the app knows them after their sign-in."""
+    """Somebody for whom an agent works, as the app knows them after their sign-in. One for each session."""
 
     subject: str
     """Exactly what their tokens say in ``sub``."""
@@ -116,11 +117,11 @@ def read_token_answer(
         answer.get(name) for name in ("access_token", "token_type", "expires_in", "scope")
     )
     expected = "bearer" if proof_key is None else "dpop"
-    if not isinstance(value, str) or value == "" or str(kind).lower() != expected:
-        raise _differs(f"The issuer gave no {expected} token.")
+    if not isinstance(value, str) or not is_token(value) or str(kind).lower() != expected:
+        raise differs(f"The issuer gave no {expected} token.")
     claims = claims_of(value)
     if claims.get("iss") != issuer or claims.get("aud") != request.audience:
-        raise _differs("The token is not for this API.")
+        raise differs("The token is not for this API.")
     if claims.get("sub") != request.person.subject:
         raise WrongPerson(message="The token that came is for somebody else.", code="wrong_person")
     lifetime = seconds if isinstance(seconds, int | float) and seconds > 0 else 60
@@ -134,6 +135,11 @@ def read_token_answer(
     )
 
 
+def is_token(value: str) -> bool:
+    """Whether a header can hold it."""
+    return re.fullmatch(r"[\x21-\x7e]+", value) is not None
+
+
 def claims_of(token: str) -> dict[str, Any]:
     """What a JWT says, unverified; nothing of one that is opaque."""
     try:
@@ -143,5 +149,5 @@ def claims_of(token: str) -> dict[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
-def _differs(message: str) -> GrantedDiffers:
+def differs(message: str) -> GrantedDiffers:
     return GrantedDiffers(message=message, code="granted_differs")

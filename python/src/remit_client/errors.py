@@ -6,11 +6,12 @@ holds a token, nor the cause that might; what looks like one in a message is tak
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -32,6 +33,8 @@ class RemitError(Exception):
     """Member of the request that is wrong, as a dotted path."""
     retry_after: int | None = None
     """Seconds after which asking again makes sense."""
+    grant_id: str | None = dataclasses.field(default=None, repr=False)
+    """What a person agreed to before this went wrong: name it as ``approval`` to ask again."""
 
     def __str__(self) -> str:
         return self.message
@@ -94,7 +97,7 @@ class ApprovalDenied(RemitError):
     """The person said no. Never a result: asking again is for the person to begin."""
 
     approval: str | None = None
-    reason: str | None = None
+    reason: str | None = dataclasses.field(default=None, repr=False)
     """The person's words, if any. Not part of the message, which a model may read."""
 
 
@@ -109,10 +112,11 @@ class ApprovalExpired(RemitError):
 class SignInRequired(RemitError):
     """The person has to sign in, in any browser: show them the address and the code."""
 
-    verification_uri: str
-    user_code: str
-    verification_uri_complete: str | None = None
-    expires_in: float = field(default=600.0)
+    # None of it is printed with the error: whoever reads a log could sign in in the person's place.
+    verification_uri: str = dataclasses.field(repr=False)
+    user_code: str = dataclasses.field(repr=False)
+    verification_uri_complete: str | None = dataclasses.field(default=None, repr=False)
+    expires_in: float = 600.0
     """Seconds that the code was good for when it came."""
 
 
@@ -120,7 +124,7 @@ class SignInRequired(RemitError):
 class ConnectionRequired(RemitError):
     """The person has to link their account at a third party, or link it again: show them the address."""
 
-    connect_url: str
+    connect_url: str = dataclasses.field(repr=False)
 
 
 _unavailable = {

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from pydantic import ConfigDict
 
@@ -43,6 +43,14 @@ class RemitRetriever(BaseRetriever):
     collections: list[str] | None = None
     filter: dict[str, Any] | None = None
     """As it is sent: ``docs/filters.md``."""
+
+    def with_config(
+        self, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Runnable[str, list[Document]]:
+        """As of any runnable, but for a person: that would make their retriever of everybody's."""
+        if any(_member in (one.get("configurable") or {}) for one in (config or {}, kwargs)):
+            raise TypeError("A session is given with each call, not kept in a retriever.")
+        return super().with_config(config, **kwargs)
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
         """Documents for the person of this call, best first."""

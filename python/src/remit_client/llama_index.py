@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from copy import deepcopy
 from typing import Any, TypeVar
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -23,6 +24,8 @@ from .models import Passage, RetrieveAnswer
 from .requests import RetrieveRequest
 
 _found: ContextVar[dict[str, NodeWithScore]] = ContextVar("remit_found")
+# An approval is somebody's, and the words come with each call.
+_members = {"top_k", "mode", "collections", "filter", "consistency"}
 # For the program, not for a model.
 _aside = ["document_id", "collection", "rank", "complete", "scope_key", "txn"]
 
@@ -49,7 +52,11 @@ class RemitRetriever(BaseRetriever):
         self, question: RetrieveRequest | None = None, *, callback_manager: CallbackManager | None = None
     ) -> None:
         super().__init__(callback_manager=callback_manager)
-        self._question: RetrieveRequest = {} if question is None else question
+        given: RetrieveRequest = {} if question is None else question
+        if others := sorted(set(given) - _members):
+            raise TypeError(f"A retriever, which is everybody's, holds no {', '.join(others)}.")
+        # A copy: what the caller changes later would be everybody's.
+        self._question = deepcopy(given)
 
     @_unspanned
     def retrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any, Final, NoReturn, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, urlencode
 
@@ -21,6 +22,7 @@ from .errors import (
     ApprovalExpired,
     RateLimited,
     RemitError,
+    Unavailable,
     WrongPerson,
     error_from_answer,
     retry_after,
@@ -124,7 +126,8 @@ class Remit:
                 break
             seconds = retry_after(answer.headers) if answer.status in (429, 503) else None
             is_last = not is_repeatable or attempt + 1 == _attempts_max
-            if is_last or seconds is None or seconds > _wait_seconds_max:
+            left = deadline - time.monotonic()
+            if is_last or seconds is None or seconds > _wait_seconds_max or seconds >= left:
                 raise error_from_answer(answer.status, answer.headers, answer.json(), (token.value,))
             yield Pause(seconds)
         return _read(model, answer)
@@ -334,7 +337,11 @@ class Session:
         grant = yield from self._agreed(answer.approval.offer_id, purpose, asking)
         if grant is None:
             return answer
-        return (yield from self._retrieve({**question, "approval": grant}))
+        try:
+            return (yield from self._retrieve({**question, "approval": grant}))
+        except RemitError as error:
+            error.grant_id = grant
+            raise
 
     def _agreed(self, offer: str, purpose: str, asking: AskingOptions) -> Flow[str | None]:
         """The grant of a yes; None for everything else that a person, or the limit of questions, can say."""
@@ -344,21 +351,24 @@ class Session:
         }
         if "requested_expiry" in asking:
             wanted["requested_expiry"] = asking["requested_expiry"]
+        refused: ApprovalDenied | ApprovalExpired
         try:
             asked = yield from self.approvals._request(wanted, {})
-            if "on_pending" in asking:
-                yield Call(asking["on_pending"], (asked,))
-            waiting: WaitOptions = {}
-            if "on_question" in asking:
-                waiting["on_question"] = asking["on_question"]
-            return (yield from self.approvals._wait_for(asked.id, waiting)).grant_id
-        except (ApprovalDenied, ApprovalExpired) as refused:
-            if "on_denied" in asking:
-                yield Call(asking["on_denied"], (refused,))
-            return None
         except RateLimited:
             # Asked often enough, or too soon after a no.
             return None
+        if "on_pending" in asking:
+            yield Call(asking["on_pending"], (asked,))
+        waiting: WaitOptions = {}
+        if "on_question" in asking:
+            waiting["on_question"] = asking["on_question"]
+        try:
+            return (yield from self.approvals._wait_for(asked.id, waiting, asked.expires_at)).grant_id
+        except (ApprovalDenied, ApprovalExpired) as said:
+            refused = said
+        if "on_denied" in asking:
+            yield Call(asking["on_denied"], (refused,))
+        return None
 
 
 class Approvals:
@@ -398,7 +408,8 @@ class Approvals:
     def wait_for(self, approval_id: str, **options: Unpack[WaitOptions]) -> Approval:
         """Waits until the person has answered, with the grant in ``grant_id``, or asks back.
 
-        Raises ApprovalDenied, and ApprovalExpired where nobody answered in time.
+        Raises ApprovalDenied, and ApprovalExpired where nobody answered in time. No answer of the service,
+        and a limit, end it only once the question is over.
         """
         return self._remit._network.run(self._wait_for(approval_id, options))
 
@@ -452,12 +463,27 @@ class Approvals:
             **options,
         )
 
-    def _wait_for(self, approval_id: str, options: WaitOptions) -> Flow[Approval]:
-        headers = {"prefer": f"wait={_patience_seconds}"}
+    def _wait_for(
+        self, approval_id: str, options: WaitOptions, expires_at: datetime | None = None
+    ) -> Flow[Approval]:
         patient: CallOptions = {"timeout": _patience_seconds + _margin_seconds}
         while True:
             began = time.monotonic()
-            found = yield from self._get(approval_id, patient, headers)
+            # The first look, which says how long the question is open, comes back at once.
+            headers = {} if expires_at is None else {"prefer": f"wait={_patience_seconds}"}
+            trouble: Unavailable | RateLimited | None = None
+            try:
+                found = yield from self._get(approval_id, patient, headers)
+            except (Unavailable, RateLimited) as error:
+                trouble = error
+            if trouble is not None:
+                # No answer of the person's: they may have given one, or still do.
+                pause = max(1, trouble.retry_after or 0)
+                if expires_at is None or time.time() + pause >= expires_at.timestamp():
+                    raise trouble
+                yield Pause(pause)
+                continue
+            expires_at = found.expires_at
             match found.state:
                 case "approved":
                     return found

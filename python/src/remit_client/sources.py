@@ -7,13 +7,24 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from copy import copy
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
+from weakref import WeakKeyDictionary
 
 import httpx2 as httpx
 
 from ._network import Alone, Answer, Call, Flow, Pause, Send, fetch_json, is_safe
-from ._tokens import AccessToken, Person, TokenCache, TokenRequest, read_token_answer
+from ._tokens import (
+    AccessToken,
+    Person,
+    TokenCache,
+    TokenRequest,
+    claims_of,
+    differs,
+    is_token,
+    read_token_answer,
+)
 from .errors import (
     NoPerson,
     RemitError,
@@ -34,17 +45,30 @@ _held_max: Final = 10_000
 
 
 class StaticToken:
-    """A bearer token from elsewhere, for one person, used until it is refused: for scripts and trials."""
+    """A bearer token from elsewhere, for one person, used until it is refused: for scripts and trials.
 
-    def __init__(self, subject: str, token: str) -> None:
+    One that is a JWT has to say that person, and the service as its audience. ``audience`` is for a token of
+    an issuer that calls the service something else than its URL.
+    """
+
+    def __init__(self, subject: str, token: str, *, audience: str | None = None) -> None:
+        if not is_token(token):
+            raise ValueError("A token is of visible ASCII characters.")
         self._subject = subject
         self._token = token
+        self._audience = audience
 
     def get(self, request: TokenRequest) -> Flow[AccessToken]:
         """Raises WrongPerson for anybody but its person."""
         yield from ()
         if request.person.subject != self._subject:
             raise WrongPerson(message="The token is for somebody else.", code="wrong_person")
+        if claims := claims_of(self._token):
+            if claims.get("sub") != self._subject:
+                raise WrongPerson(message="The token says somebody else.", code="wrong_person")
+            said = claims.get("aud")
+            if (self._audience or request.audience) not in (said if isinstance(said, list) else [said]):
+                raise differs("The token is not for this API.")
         return AccessToken(self._token, self._subject, request.audience, request.scopes, float("inf"))
 
     def drop(self, request: TokenRequest, token: AccessToken) -> None:
@@ -86,13 +110,14 @@ class _IssuerClient:
         key = self._held(request)
         token = self._cache.find(key)
         if token is None:
-            token = yield Alone((id(self), key), self._renewed(key, request), self._is_spent_once)
+            obtained = self._obtained(key, request)
+            token = yield Alone((id(self), key), self._renewed(key, obtained), self._is_spent_once)
         return token
 
-    def _renewed(self, key: tuple[Any, ...], request: TokenRequest) -> Flow[AccessToken]:
+    def _renewed(self, key: tuple[Any, ...], obtained: Flow[AccessToken]) -> Flow[AccessToken]:
         token = self._cache.find(key)
         if token is None:
-            token = yield from self._obtained(key, request)
+            token = yield from obtained
             self._cache.put(key, token)
         return token
 
@@ -170,13 +195,48 @@ class Exchange(_IssuerClient):
     out: bearer tokens); ``cache`` may be shared by all agents of a process.
     """
 
-    def _obtained(self, key: tuple[Any, ...], request: TokenRequest) -> Flow[AccessToken]:
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        client_id: str,
+        key: ClientKey | None = None,
+        proof_key: ProofKey | None = None,
+        cache: TokenCache | None = None,
+    ) -> None:
+        super().__init__(issuer=issuer, client_id=client_id, key=key, proof_key=proof_key, cache=cache)
+        # Of each session, what was handed over for each of its tokens, as a hash.
+        self._handed: WeakKeyDictionary[Person, dict[tuple[Any, ...], bytes]] = WeakKeyDictionary()
+
+    def _held(self, request: TokenRequest) -> tuple[Any, ...]:
+        """By what was handed over as well: only the issuer can say whose that is."""
+        key = super()._held(request)
+        return (*key, self._handed.get(request.person, {}).get(key))
+
+    def get(self, request: TokenRequest) -> Flow[AccessToken]:
+        """Fetched once, however many wait for it; what a session was handed is looked at once at least."""
+        token = self._cache.find(self._held(request))
+        if token is None:
+            alone = (id(self), id(request.person), super()._held(request))
+            token = yield Alone(alone, self._handed_over(request))
+        return token
+
+    def _handed_over(self, request: TokenRequest) -> Flow[AccessToken]:
+        # Another call of this session may have got it meanwhile.
+        if (found := self._cache.find(self._held(request))) is not None:
+            return found
         person = request.person
-        if person.subject_token is None:
-            raise NoPerson(message="Nothing was handed to the agent for this person.", code="no_person")
-        subject_token = yield Call(person.subject_token)
+        subject_token = None if person.subject_token is None else (yield Call(person.subject_token))
         if not isinstance(subject_token, str) or subject_token == "":
             raise NoPerson(message="Nothing was handed to the agent for this person.", code="no_person")
+        digest = sha256(subject_token.encode()).digest()
+        self._handed.setdefault(person, {})[super()._held(request)] = digest
+        key = self._held(request)
+        exchanged = self._exchanged(subject_token, request)
+        token: AccessToken = yield Alone((id(self), key), self._renewed(key, exchanged))
+        return token
+
+    def _exchanged(self, subject_token: str, request: TokenRequest) -> Flow[AccessToken]:
         form = {
             "grant_type": _exchange_grant,
             "subject_token": subject_token,
