@@ -8,7 +8,7 @@ import pickle
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, get_args
@@ -156,13 +156,18 @@ def test_an_answer_that_cannot_be_read_is_an_error_that_does_not_quote_it(body: 
 
 
 def test_an_answer_without_end_is_cut_off() -> None:
+    given: list[int] = []
+
     def endless() -> Iterator[bytes]:
         while True:
+            given.append(1)
             yield b" " * (1 << 20)
 
     anne, _ = told(httpx.Response(200, content=endless()))
     with pytest.raises(Unavailable, match="too large"):
         anne.collections()
+    # 32 MiB, and the part that was too much.
+    assert len(given) == 33
 
 
 class Silent(httpx.AsyncBaseTransport):
@@ -239,6 +244,13 @@ def test_a_limit_while_waiting_is_no_no_and_a_grant_that_was_given_is_not_lost()
     assert anne.retrieve_asking({"query": "x"}, purpose="Why").approval is not None
 
 
+def test_what_looks_like_a_credential_is_in_no_word_of_an_error() -> None:
+    said = {"code": f"x_{jwt}", "title": "access_token=abc", "txn": f"t_{jwt}", "field": "Bearer abcdefghij"}
+    error = error_from_answer(403, {"www-authenticate": f'DPoP scope="{jwt}"'}, said)
+    words = (error.code, str(error), error.txn, error.field)
+    assert words == ("x_[removed]", "access_token=[removed]", "t_[removed]", "Bearer [removed]")
+
+
 def test_what_is_for_a_person_alone_is_not_printed_with_an_error() -> None:
     facts: dict[str, Any] = {"message": "So.", "code": "x", "grant_id": "g_secret"}
     link = "https://remit.test/secret"
@@ -303,6 +315,25 @@ def test_a_session_is_not_stored_and_prints_nothing_but_its_person() -> None:
     assert repr(anne) == "<Session for anne>"
     with pytest.raises(TypeError):
         Session(anne._remit, Person("bob"))
+
+
+def test_what_an_error_says_beside_its_message_holds_no_token_and_no_unsafe_link() -> None:
+    said = {
+        "code": f"x {jwt}",
+        "title": f"of {jwt}",
+        "txn": f"t_{jwt}",
+        "field": f"a.{jwt}",
+        "authorization_details": [{"type": "a", "of": [jwt, "opaque-token"]}],
+    }
+    challenge = {"www-authenticate": f'Bearer scope="docs.read {jwt}"'}
+    for code in (said["code"], "approval_required", "insufficient_scope"):
+        error = error_from_answer(403, challenge, {**said, "code": code}, ("opaque-token", jwt))
+        held = repr([getattr(error, one.name) for one in fields(error)])
+        assert "[removed]" in held
+        assert "opaque-token" not in held and jwt not in held
+    for link in ("javascript:alert(1)", "http://remit.test/connect", "https://a:b@remit.test/"):
+        error = error_from_answer(403, {}, {"code": "connection_required", "connect_url": link})
+        assert (type(error), error.code) == (RemitError, "connection_required")
 
 
 def test_an_error_goes_to_another_process_whole() -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, fields
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from ._addresses import is_safe
+
 Detail = Mapping[str, Any]
 """One of a token's, or a request's, ``authorization_details`` (RFC 9396): has a ``type``."""
 
@@ -146,22 +148,23 @@ def error_from_answer(
     Anything else, a proxy's page say, is told by its status alone. ``secrets`` are what the request carried:
     never said again, whatever the answer holds.
     """
-    said = body if isinstance(body, dict) else {}
+    held = [secret for secret in secrets if secret]
+    said = _without(held, body) if isinstance(body, dict) else {}
     # OAuth has no word for it, and would say that it is unavailable.
     code = "rate_limited" if status == 429 else _word(said, "code") or _word(said, "error")
     text = _word(said, "detail") or _word(said, "title") or _word(said, "error_description")
     facts: dict[str, Any] = {
-        "message": scrubbed(text or f"The answer was {status}.", secrets),
+        "message": text or f"The answer was {status}.",
         "code": code or _code_of(status),
         "status": status,
         "txn": _word(said, "txn"),
         "field": _word(said, "field"),
         "retry_after": retry_after(headers),
     }
-    return _made(facts, said, headers)
+    return _made(facts, said, _without(held, headers.get("www-authenticate", "")))
 
 
-def _made(facts: dict[str, Any], said: dict[str, Any], headers: Mapping[str, str]) -> RemitError:
+def _made(facts: dict[str, Any], said: dict[str, Any], challenge: str) -> RemitError:
     match facts["code"]:
         case "approval_required":
             details = said.get("authorization_details")
@@ -169,11 +172,11 @@ def _made(facts: dict[str, Any], said: dict[str, Any], headers: Mapping[str, str
             return ApprovalRequired(
                 **facts, authorization_details=tuple(one for one in listed if isinstance(one, dict))
             )
-        case "connection_required" | "reconnect_required" if url := _word(said, "connect_url"):
-            return ConnectionRequired(**facts, connect_url=url)
+        case "connection_required" | "reconnect_required" if is_safe(url := _word(said, "connect_url")):
+            return ConnectionRequired(**facts, connect_url=str(url))
         case "insufficient_scope":
-            challenge = re.search(r'[ ,]scope="([^"]*)"', headers.get("www-authenticate", ""))
-            return InsufficientScope(**facts, scopes=tuple(challenge[1].split()) if challenge else ())
+            scopes = re.search(r'[ ,]scope="([^"]*)"', challenge)
+            return InsufficientScope(**facts, scopes=tuple(scrubbed(scopes[1]).split()) if scopes else ())
         case "actor_unauthorized":
             return ActorUnauthorized(**facts)
         case "not_found":
@@ -188,7 +191,21 @@ def _made(facts: dict[str, Any], said: dict[str, Any], headers: Mapping[str, str
 
 def _word(said: Mapping[str, Any], name: str) -> str | None:
     value = said.get(name)
-    return value if isinstance(value, str) and 0 < len(value) <= 1_024 else None
+    return scrubbed(value) if isinstance(value, str) and 0 < len(value) <= 1_024 else None
+
+
+def _without(secrets: Iterable[str], value: Any) -> Any:
+    """The same value, where none of these stands anywhere in it."""
+    match value:
+        case str():
+            for secret in secrets:
+                value = value.replace(secret, "[removed]")
+            return value
+        case list():
+            return [_without(secrets, one) for one in value]
+        case dict():
+            return {name: _without(secrets, one) for name, one in value.items()}
+    return value
 
 
 def _code_of(status: int) -> str:
@@ -209,7 +226,7 @@ def retry_after(headers: Mapping[str, str]) -> int | None:
 
 
 _credentials = (
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "[removed]"),
+    (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*"), "[removed]"),
     (re.compile(r"\b(bearer|dpop|basic)\s+[\w.~+/=-]{8,}", re.I), r"\1 [removed]"),
     (
         re.compile(
@@ -221,14 +238,11 @@ _credentials = (
 )
 
 
-def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
-    """Takes out of a text what looks like a credential, and these secrets wherever they stand.
+def scrubbed(text: str) -> str:
+    """Takes out of a text what looks like a credential.
 
     A last net: no message is made of such in the first place.
     """
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "[removed]")
     for pattern, instead in _credentials:
         text = pattern.sub(instead, text)
     return text

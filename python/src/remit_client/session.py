@@ -15,7 +15,8 @@ from urllib.parse import quote, urlencode
 import httpx2 as httpx
 from pydantic import BaseModel, ValidationError
 
-from ._network import Answer, Call, Flow, Network, Pause, Send, is_safe
+from ._addresses import is_safe
+from ._network import Answer, Call, Flow, Network, Pause, Send
 from ._tokens import AccessToken, Person, SubjectToken, TokenRequest, TokenSource
 from .errors import (
     ApprovalDenied,

@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 
 import httpx2 as httpx
 
-from ._network import Alone, Answer, Call, Flow, Pause, Send, fetch_json, is_safe
+from ._addresses import is_safe
+from ._network import Alone, Answer, Call, Flow, Pause, Send, fetch_json
 from ._tokens import (
     AccessToken,
     Person,
