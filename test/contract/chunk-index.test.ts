@@ -37,9 +37,8 @@ describeDatabases('the chunk index', (kind) => {
 describe('the chunk index on OpenSearch', needsOpensearch, () => {
   // Then its own scores say little of the order, and it has to be proven, or come from Postgres.
   describe.each([
-    { title: 'as long as its passages were', perWord: 0.02 },
-    { title: 'whose passages have become shorter', perWord: 0.008 },
-    { title: 'in many indices', perWord: 0.02, width: 40 },
+    { title: 'in one index, as long as its passages were', perWord: 0.02 },
+    { title: 'in many indices, whose passages have become shorter', perWord: 0.008, width: 40 },
   ])('$title', ({ perWord, width }) => {
     let world: World
     let subject: OpensearchSubject
