@@ -2,9 +2,9 @@ import { openInfrastructure } from './compose/infrastructure.ts'
 import { composeNominator } from './compose/nominator.ts'
 import { openTelemetry } from './compose/telemetry.ts'
 import type { Config } from './config/config.ts'
+import type { Listening } from './kernel/listening.ts'
 import { createStartupSteps } from './kernel/startup-steps.ts'
 import { version } from './kernel/version.ts'
-import type { ServingNominator } from './retrieval/nominators/serve.ts'
 import { listen, orNamePort, type StartOptions } from './start.ts'
 import { lockFolder } from './store/lock.ts'
 
@@ -12,7 +12,7 @@ import { lockFolder } from './store/lock.ts'
 export async function startNominator(
   config: Config,
   { clock, log, print, onStorageLost, signal }: StartOptions,
-): Promise<ServingNominator> {
+): Promise<Listening> {
   const { host, port, ops, nominatorShare: share } = config
   const step = createStartupSteps((doing) => log('still_starting', { doing }))
   await using stack = new AsyncDisposableStack()

@@ -1,7 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { createAdaptorServer } from '@hono/node-server'
 import { operator } from './audit/record.ts'
@@ -17,6 +15,7 @@ import type { Fetch } from './delegation/tokens/fetch-json.ts'
 import { endSlowSenders } from './http/slow-senders.ts'
 import { type Reembedded, type ReembedOptions, reembed } from './ingest/reembed.ts'
 import type { Clock } from './kernel/clock.ts'
+import { type Listening, listening } from './kernel/listening.ts'
 import type { Log } from './kernel/log.ts'
 import { OperatorError } from './kernel/operator-error.ts'
 import { reasonOf } from './kernel/reason.ts'
@@ -244,11 +243,6 @@ async function seedDemo(
   }
 }
 
-/** A server that listens. Disposing of it drains open requests. */
-export interface Listening extends AsyncDisposable {
-  readonly port: number
-}
-
 /** What answers, at which address and port, and the milliseconds that open requests get at the end. */
 interface ListenOptions {
   readonly fetch: (request: Request, env: unknown) => Response | Promise<Response>
@@ -286,17 +280,5 @@ export async function listen({
     lookMs: senderMsMax / 24,
     mayTakeLong: ({ method, url }) => method === 'POST' && url?.split('?', 1)[0] === '/imports',
   })
-  server.listen(port, host)
-  await once(server, 'listening')
-  return {
-    port: (server.address() as AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      const closed = once(server, 'close')
-      server.close()
-      server.closeIdleConnections()
-      const drainTimer = setTimeout(() => server.closeAllConnections(), drainMs)
-      await closed
-      clearTimeout(drainTimer)
-    },
-  }
+  return listening(server, { host, port, drainMs })
 }

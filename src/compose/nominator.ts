@@ -4,11 +4,12 @@ import { shareName } from '../authz/index/share.ts'
 import { createMetrics, indexDetails, observeIndex } from '../http/metrics.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
 import { createOps } from '../http/ops.ts'
+import type { Listening } from '../kernel/listening.ts'
 import { startRecurring } from '../kernel/recurring.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createCorpus } from '../retrieval/corpus/corpus.ts'
 import { createAnswerer } from '../retrieval/nominators/answer.ts'
-import { type ServingNominator, serveNominator } from '../retrieval/nominators/serve.ts'
+import { serveNominator } from '../retrieval/nominators/serve.ts'
 import type { Database } from '../store/sql.ts'
 import { readCredentials } from './asking.ts'
 import { openAuthz } from './authz.ts'
@@ -19,7 +20,7 @@ import { answers, bearerOf } from './operators.ts'
 export interface NominatorService extends AsyncDisposable {
   readonly ops: ReturnType<typeof createOps>
   /** Begins to listen for API processes. */
-  serve(): Promise<ServingNominator>
+  serve(): Promise<Listening>
 }
 
 /** Opens the replica of a share, the corpus, and what operators see of both. */

@@ -5,16 +5,13 @@ import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createPermissionIndex, type FollowingIndex } from '../../src/authz/index/create.ts'
 import { holdsShare, type Share } from '../../src/authz/index/share.ts'
 import { createStorage } from '../../src/authz/index/storage.ts'
+import type { Listening } from '../../src/kernel/listening.ts'
 import { createLocalSights, type Sights } from '../../src/retrieval/access-filter/sights.ts'
 import { createSnapshots } from '../../src/retrieval/access-filter/snapshots.ts'
 import { type Corpus, createCorpus } from '../../src/retrieval/corpus/corpus.ts'
 import { type Answerer, createAnswerer } from '../../src/retrieval/nominators/answer.ts'
 import type { NominatorAnswer, NominatorQuestion } from '../../src/retrieval/nominators/protocol.ts'
-import {
-  type Credentials,
-  type ServingNominator,
-  serveNominator,
-} from '../../src/retrieval/nominators/serve.ts'
+import { type Credentials, serveNominator } from '../../src/retrieval/nominators/serve.ts'
 import { createAuthority } from '../support/certificate.ts'
 import { freePort } from '../support/port.ts'
 import { openWorld, type World } from '../support/world.ts'
@@ -172,7 +169,7 @@ export async function openNominator(
   }
   const listen = (credentials: Credentials) =>
     serveNominator({ answer, credentials, host: '127.0.0.1', port, log, drainMs: 0 })
-  let server: ServingNominator | undefined = await listen(credentialsOf('nominator'))
+  let server: Listening | undefined = await listen(credentialsOf('nominator'))
   const kill = async () => {
     await server?.[Symbol.asyncDispose]()
     server = undefined

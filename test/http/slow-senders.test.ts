@@ -1,7 +1,8 @@
 import { request as send } from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Listening, listen } from '../../src/start.ts'
+import type { Listening } from '../../src/kernel/listening.ts'
+import { listen } from '../../src/start.ts'
 
 let server: Listening
 beforeAll(async () => {

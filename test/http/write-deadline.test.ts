@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { type Listening, listen } from '../../src/start.ts'
+import type { Listening } from '../../src/kernel/listening.ts'
+import { listen } from '../../src/start.ts'
 import { faultyDatabase } from '../security/faulty-database.ts'
 import { openWorld, type World } from '../support/world.ts'
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Listening, listen } from '../../src/start.ts'
+import type { Listening } from '../../src/kernel/listening.ts'
+import { listen } from '../../src/start.ts'
 import { openWorld, type World } from '../support/world.ts'
 import { sendRaw } from './raw.ts'
 

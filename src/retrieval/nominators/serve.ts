@@ -1,10 +1,9 @@
 import { constants, type X509Certificate } from 'node:crypto'
-import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { z } from 'zod'
+import { type Listening, listening } from '../../kernel/listening.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import type { Answerer } from './answer.ts'
@@ -30,11 +29,6 @@ export interface ServeOptions {
   readonly drainMs?: number
 }
 
-/** It listens. Disposing of it drains open requests. */
-export interface ServingNominator extends AsyncDisposable {
-  readonly port: number
-}
-
 // The names of 20,000 objects, and more.
 const bytesMax = 8_000_000
 // A process that asks keeps a few, and peers without a certificate have none for long.
@@ -44,7 +38,7 @@ const connectionsMax = 2_000
  * Answers whoever shows a certificate with the role `api` of the given authority, over TLS 1.3. No ticket is
  * given: each connection shows its certificate anew.
  */
-export async function serveNominator(options: ServeOptions): Promise<ServingNominator> {
+export async function serveNominator(options: ServeOptions): Promise<Listening> {
   const { answer, credentials, host, port, log, drainMs = 10_000 } = options
   const server = createServer({
     ...credentials,
@@ -71,19 +65,7 @@ export async function serveNominator(options: ServeOptions): Promise<ServingNomi
       },
     )
   })
-  server.listen(port, host)
-  await once(server, 'listening')
-  return {
-    port: (server.address() as AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      const closed = once(server, 'close')
-      server.close()
-      server.closeIdleConnections()
-      const drainTimer = setTimeout(() => server.closeAllConnections(), drainMs)
-      await closed
-      clearTimeout(drainTimer)
-    },
-  }
+  return listening(server, { host, port, drainMs })
 }
 
 interface Reply {
