@@ -1,7 +1,9 @@
 import { type CheckRequest, relationOf } from '../../core/check.ts'
 import type { JsonObject } from '../../core/condition-values.ts'
 import { createEvaluator, type Evaluator } from '../../core/evaluate.ts'
-import type { Model, Relation } from '../../core/model.ts'
+import { getOrInsert } from '../../core/get-or-insert.ts'
+import type { Model, Relation, Rewrite } from '../../core/model.ts'
+import type { Outcome } from '../../core/outcome.ts'
 import { createSession, type Session } from '../../core/session.ts'
 import type { Node, TupleView } from '../../core/tuples.ts'
 import { createProver, type Proof } from './prove.ts'
@@ -33,7 +35,7 @@ export function explain(
 ): Explanation {
   const relation = relationOf(model, request)
   const session = createSession(model, tuples, request)
-  const evaluator = createEvaluator(session)
+  const evaluator = askOnce(createEvaluator(session))
   const node = session.node(request.object)
   const outcome = evaluator.ask(relation, node)
   const tree = createTree(session, evaluator, request.context ?? {}, options)
@@ -44,6 +46,24 @@ export function explain(
     error: typeof outcome === 'string' ? undefined : outcome.message,
     reason,
     cut: countCut(reason),
+  }
+}
+
+/**
+ * Each question is asked once: proofs and refutations ask the same ones many times, and where a rule recurses
+ * through `but not`, each answer costs a whole evaluation.
+ */
+function askOnce({ ask, askRule }: Evaluator): Evaluator {
+  const answers = new Map<Relation | Rewrite, Map<number, Outcome>>()
+  const once = (asked: Relation | Rewrite, { id }: Node, answer: () => Outcome): Outcome =>
+    getOrInsert(
+      getOrInsert(answers, asked, () => new Map<number, Outcome>()),
+      id,
+      answer,
+    )
+  return {
+    ask: (relation, node) => once(relation, node, () => ask(relation, node)),
+    askRule: (rule, relation, node) => once(rule, node, () => askRule(rule, relation, node)),
   }
 }
 
