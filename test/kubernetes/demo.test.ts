@@ -13,7 +13,7 @@ const needed = native.shared === undefined ? needsShared : needsModel
 const pairs = backends.filter(({ database, openfga }) => (database === 'postgres') === (openfga === 'server'))
 
 /** Of the 2,456 documents. The model's vectors take most of the time: `npm run full` takes a tenth. */
-const share = Number(process.env['KUBERNETES_SHARE'] ?? 0.006)
+const share = Number(process.env['KUBERNETES_SHARE'] ?? 0.003)
 /** Of each person; `npm run full` asks 25. */
 const queriesEach = Number(process.env['KUBERNETES_QUESTIONS'] ?? 5)
 

@@ -11,7 +11,7 @@ import { type DocumentSketch, openWorld, type RetrieveBody, type World } from '.
 // order of what they get, how it is searched, and what OpenFGA is asked must be the same; and a hybrid answer
 // must be what anybody can make of the two single lists.
 
-const worlds = Number(process.env.FUZZ_WORLDS ?? 40)
+const worlds = Number(process.env.FUZZ_WORLDS ?? 20)
 const words = [
   'merger',
   'budget',

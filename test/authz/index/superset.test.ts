@@ -70,7 +70,7 @@ test(`what is nominated holds all that is listed, in ${worlds} random worlds (FU
   expect(listed).toBeGreaterThan(worlds)
 }, 600_000)
 
-const onServer = Number(process.env.FUZZ_SERVER_WORLDS ?? 40)
+const onServer = Number(process.env.FUZZ_SERVER_WORLDS ?? 20)
 
 test(`what is nominated holds all that a real server allows, in ${onServer} random worlds (FUZZ_SEED=${seed})`, {
   ...needsOpenfga,

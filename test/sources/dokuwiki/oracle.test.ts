@@ -10,7 +10,8 @@ import { openDriver } from '../driven.ts'
 import { needsDokuwiki } from './server.ts'
 import { openWikiWorld } from './world.ts'
 
-const steps = 20
+/** `npm run full` takes 20. */
+const steps = Number(process.env['ORACLE_STEPS'] || 12)
 /** By hand more: `DOKUWIKI_WORLDS=15` is 300 steps. */
 const worlds = Number(process.env['DOKUWIKI_WORLDS'] || 1)
 const backend = { database: 'postgres', openfga: 'server' } as const

@@ -11,7 +11,8 @@ import { ingestWriter } from '../ingest-writer.ts'
 import { needsRootAndAcls, openKernel } from './kernel.ts'
 import { openTree, type TreeWorld } from './tree.ts'
 
-const steps = 20
+/** `npm run full` takes 20. */
+const steps = Number(process.env['ORACLE_STEPS'] || 12)
 /** By hand more: `FILES_WORLDS=15` is 300 steps. */
 const worlds = Number(process.env['FILES_WORLDS'] || 1)
 const sizeOf = (random: Random) => ({

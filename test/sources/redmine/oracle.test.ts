@@ -9,7 +9,8 @@ import { needsOpenfga, needsPostgres, needsRedmine } from '../../support/native.
 import { type DriverDeps, openDriver } from '../driven.ts'
 import { openRedmineWorld, type RedmineWorld, subjectOf } from './world.ts'
 
-const steps = 20
+/** `npm run full` takes 20. */
+const steps = Number(process.env['ORACLE_STEPS'] || 12)
 /** By hand more: `REDMINE_WORLDS=15` is 300 steps. */
 const worlds = Number(process.env['REDMINE_WORLDS'] || 1)
 const sizeOf = (random: Random) => ({
