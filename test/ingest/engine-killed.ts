@@ -4,7 +4,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { startOpensearchNodes } from '../support/opensearch-nodes.ts'
 
-// `npm run test:engine-killed`: engine-kills.test.ts with an OpenSearch of its own, which is really killed.
+// `npm run test:engine-killed`: engine-kills.test.ts with an OpenSearch of its own, which is really killed;
+// `-- -t "the engine"` kills that alone.
 await using nodes = await startOpensearchNodes(1)
 const restart = async (): Promise<void> => {
   await nodes.kill(0)
@@ -18,7 +19,7 @@ const server = createServer((_, response) => {
   )
 }).listen(0, '127.0.0.1')
 await once(server, 'listening')
-const vitest = spawn('vitest', ['run', 'test/ingest/engine-kills.test.ts'], {
+const vitest = spawn('vitest', ['run', 'test/ingest/engine-kills.test.ts', ...process.argv.slice(2)], {
   stdio: 'inherit',
   env: {
     ...process.env,

@@ -25,7 +25,7 @@ export interface OpensearchNodes extends AsyncDisposable {
   processorTime(): number
 }
 
-const wholeMs = 120_000
+const wholeMs = 300_000
 const nobody = 65_534
 const script = new URL('../../.ci/opensearch', import.meta.url).pathname
 
