@@ -179,6 +179,18 @@ CREATE INDEX backchannel_requests_approval ON public.backchannel_requests USING 
 CREATE INDEX backchannel_requests_expiry ON public.backchannel_requests USING btree (expires_at);
 CREATE INDEX backchannel_requests_ping ON public.backchannel_requests USING btree (approval) WHERE ((ping IS NOT NULL) AND (NOT ping_queued));
 
+create table backup_run (
+  single boolean default true not null,
+  taken_at timestamp with time zone,
+  ended_at timestamp with time zone,
+  bytes bigint,
+  openfga boolean,
+  failed_at timestamp with time zone,
+  failure text,
+  constraint backup_run_pkey PRIMARY KEY (single),
+  constraint backup_run_single_check CHECK (single)
+);
+
 create table browser_sessions (
   id_hash text not null,
   person text not null,
@@ -631,6 +643,7 @@ create table epochs (
   tokens_from timestamp with time zone,
   told bigint default 0 not null,
   log_went_back boolean default false not null,
+  restored jsonb,
   constraint epochs_pkey PRIMARY KEY (single),
   constraint epochs_single_check CHECK (single)
 );

@@ -27,12 +27,25 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   // People and groups as a directory brings them. Memberships are written by ingest, which compose hands it.
   directory: ['kernel', 'store', 'audit', 'authz', 'delegation', 'outbound'],
   sample: ['kernel', 'store', 'audit', 'authz', 'delegation', 'ingest'],
+  // Copies of the two databases.
+  backup: ['kernel', 'store', 'audit'],
   // faces: never each other
-  http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest', 'sources', 'directory'],
+  http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest', 'sources', 'directory', 'backup'],
   mcp: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
   // The command line also works beside no running service: it takes the folder's lock, or finds the service's
   // socket.
-  cli: ['kernel', 'store', 'audit', 'authz', 'delegation', 'retrieval', 'ingest', 'sources', 'directory'],
+  cli: [
+    'kernel',
+    'store',
+    'audit',
+    'authz',
+    'delegation',
+    'retrieval',
+    'ingest',
+    'sources',
+    'directory',
+    'backup',
+  ],
   // What of the environment means what.
   config: ['kernel', 'delegation'],
   // The wiring, a file for each part of the service; nothing that it wires knows of it.

@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises'
+import { readLastBackup } from '../backup/last.ts'
 import type { Config } from '../config/config.ts'
 import { readDirectoryTotals } from '../directory/reading/totals.ts'
 import {
   indexDetails,
   type Metrics,
+  observeBackup,
   observeDirectories,
   observeIndex,
   observeRecord,
@@ -54,6 +56,7 @@ export async function openOperators(dependencies: OperatorsDeps): Promise<Operat
   observeSources(metrics.registry, () => readSourceTotals(database))
   observeDirectories(metrics.registry, () => readDirectoryTotals(database))
   observeWhole(metrics.registry, readDetails)
+  observeBackup(metrics.registry, () => readLastBackup(database))
   const probe = () => Promise.all([answers(database), fga.isHealthy(activeModel.current.id)])
   const isOpen = () => delegation.isOpen() && activeModel.isKnown
   const readiness = async (): Promise<Readiness> => {

@@ -2,6 +2,7 @@ import type { MiddlewareHandler } from 'hono'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Unsealed } from '../audit/seal/lag.ts'
 import type { IndexStatus } from '../authz/permission-index.ts'
+import type { LastBackup } from '../backup/last.ts'
 import type { DirectoryTotals } from '../directory/reading/totals.ts'
 import type { Stock } from '../ingest/stock.ts'
 import { withTimeout } from '../kernel/with-timeout.ts'
@@ -173,6 +174,22 @@ export function observeWhole(
   for (const store of ['database', 'openfga'] as const)
     observeGauge(registry, `remit_${store}_whole`, help, () => (isWhole()[store] ? 1 : 0))
 }
+
+/** How old and how large the last backup is. All NaN where the database does not say so in time. */
+export const observeBackup = (registry: Registry, read: () => Promise<LastBackup | undefined>): void =>
+  observeStored(registry, () => withTimeout(countingMsMax, read(), undefined), [
+    [
+      'remit_last_backup_timestamp_seconds',
+      'What the last backup that ended well holds is as it was then; 0: there never was one.',
+      ({ takenAt }) => (takenAt ?? 0) / 1_000,
+    ],
+    ['remit_last_backup_bytes', 'Its size.', ({ bytes }) => bytes ?? 0],
+    [
+      'remit_last_backup_failure_timestamp_seconds',
+      'When a backup last failed; 0: never.',
+      ({ failedAt }) => (failedAt ?? 0) / 1_000,
+    ],
+  ])
 
 /** Gauges that come from one look, for which all of them wait. */
 function observeStored<T>(

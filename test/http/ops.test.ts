@@ -124,6 +124,18 @@ describe('/metrics', () => {
     expect([await documents(), begun.length]).toEqual([5, 1])
   })
 
+  test('tells when the last backup was taken, how large it is, and when one failed; 0 before the first', async () => {
+    const told = async () =>
+      [...(await (await operators('/metrics')).text()).matchAll(/^remit_last_backup_\w+ (.*)$/gm)].map(
+        ([, value]) => Number(value),
+      )
+    expect(await told()).toEqual([0, 0, 0])
+    await world.database.query(
+      `update backup_run set taken_at = '2026-03-01T00:00:00Z', bytes = 4711, failed_at = '2026-03-02T00:00:00Z'`,
+    )
+    expect(await told()).toEqual([1_772_323_200, 4_711, 1_772_409_600])
+  })
+
   const names = ['nightjar', 'wagtail', 'redstart']
   const recognisable = [
     ...names,
