@@ -196,6 +196,7 @@ describe('with OpenSearch, what is brought in and withdrawn', needsOpensearch, (
           await compareGeneration({ database: world.database, engine: testEngine() }, generation),
         ).toEqual({ lacking: 0, back: 0, unknown: 0 })
     },
-    Math.max(300_000, kills * 10_000),
+    // A node that is really killed takes its time to come back.
+    Math.max(300_000, kills * (restart === undefined ? 10_000 : 90_000)),
   )
 })
