@@ -806,6 +806,7 @@ create table leases (
 create table migrations (
   name text not null,
   applied_at timestamp with time zone default now() not null,
+  version text,
   constraint migrations_pkey PRIMARY KEY (name)
 );
 

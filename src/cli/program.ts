@@ -3,6 +3,7 @@ import { roles } from '../delegation/administration/administrators.ts'
 import type { Resource } from '../delegation/tokens/issuers.ts'
 import { AppError } from '../kernel/errors.ts'
 import { pluralize } from '../kernel/pluralize.ts'
+import { version } from '../kernel/version.ts'
 import { addLoginCommands } from './as-person.ts'
 import { addAuditCommands } from './audit.ts'
 import type { DemoTokens } from './demo-tokens.ts'
@@ -62,6 +63,7 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
   const { admin, terminal } = dependencies
   const program = new Command('remit')
     .description('Commands for the operator of a Remit service.')
+    .version(version)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => terminal.out(text.trimEnd()),

@@ -17,6 +17,7 @@ import { hostsOf } from '../http/middleware/frame.ts'
 import { createOps, type Readiness } from '../http/ops.ts'
 import { readStock } from '../ingest/stock.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
+import { version } from '../kernel/version.ts'
 import { withTimeout } from '../kernel/with-timeout.ts'
 import { createChunkVectors } from '../retrieval/chunk-index/postgres/vectors.ts'
 import { readSourceTotals } from '../sources/rows.ts'
@@ -64,6 +65,7 @@ export async function openOperators(dependencies: OperatorsDeps): Promise<Operat
     return {
       ready: databaseOk && openfgaOk && isOpen(),
       details: {
+        version,
         // False: `remit recover` has to be run.
         database_whole: readDetails().database,
         openfga_whole: readDetails().openfga,

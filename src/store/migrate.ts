@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { OperatorError } from '../kernel/operator-error.ts'
-import type { Database } from './sql.ts'
+import { version } from '../kernel/version.ts'
+import type { Database, Sql } from './sql.ts'
 
 /** The folder of migrations, and the dimensions of vectors. */
 export interface MigrateOptions {
@@ -29,12 +30,14 @@ export async function migrate(database: Database, { dir, dimensions }: MigrateOp
       const rows = await sql.query<{ name: string }>('select name from migrations order by name')
       const stored = rows.map((row) => row.name)
       const unknown = stored.findLast((one) => !files.includes(one))
-      if (unknown !== undefined) throw newer(unknown)
+      if (unknown !== undefined) throw newer(unknown, await versionOf(sql, unknown))
       if (stored.includes(name)) return false
       await sql.query(text).catch((error: unknown) => {
         throw isRefused(error) ? handBack(name, error) : error
       })
-      await sql.query('insert into migrations (name) values ($1)', [name])
+      // Before the file that makes the column there is none.
+      if (name < versioned) await sql.query('insert into migrations (name) values ($1)', [name])
+      else await sql.query('insert into migrations (name, version) values ($1, $2)', [name, version])
       return true
     })
     if (ran) applied.push(name)
@@ -42,9 +45,19 @@ export async function migrate(database: Database, { dir, dimensions }: MigrateOp
   return applied
 }
 
-const newer = (name: string): OperatorError =>
+const versioned = '0128_migrations_version.sql'
+
+async function versionOf(sql: Sql, name: string): Promise<string | undefined> {
+  const [row] = await sql.query<{ version: string | null }>(
+    `select to_jsonb(m) ->> 'version' as version from migrations m where name = $1`,
+    [name],
+  )
+  return row?.version ?? undefined
+}
+
+const newer = (name: string, by: string | undefined): OperatorError =>
   new OperatorError(
-    `The database belongs to a newer version of Remit: its tables were changed by ${name}, which this version does not have. Start that version again. To go back, restore what was backed up before the upgrade: docs/recovery.md.`,
+    `The database belongs to ${by === undefined ? 'a newer version of Remit' : `Remit ${by}`}: its tables were changed by ${name}, which this version (${version}) does not have. Start ${by === undefined ? 'that version' : `Remit ${by} or newer`}. To go back to ${version}, restore what was backed up before the upgrade: docs/recovery.md.`,
   )
 
 // insufficient_privilege

@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { operator, record } from '../../src/audit/record.ts'
 import { observeStock } from '../../src/http/metrics.ts'
 import type { Stock } from '../../src/ingest/stock.ts'
+import { version } from '../../src/kernel/version.ts'
 import { listen } from '../../src/start.ts'
 import { type FaultyDatabase, faultyDatabase } from '../security/faulty-database.ts'
 import { type FaultyOpenFga, startFaultyOpenFga } from '../security/faulty-openfga.ts'
@@ -239,6 +240,7 @@ describe("the operators' /readyz", () => {
     expect(await response.json()).toEqual({
       status: 'ok',
       database: true,
+      version,
       database_whole: true,
       openfga_whole: true,
       changes_heard: true,

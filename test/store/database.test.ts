@@ -7,6 +7,7 @@ import type { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { inBackground } from '../../src/kernel/background.ts'
 import { OperatorError } from '../../src/kernel/operator-error.ts'
+import { version } from '../../src/kernel/version.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPglite } from '../../src/store/pglite.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
@@ -127,14 +128,21 @@ describe.each([
       expect(await migrate(database, { dir, dimensions: 384 })).toEqual([])
     })
 
-    test('refuses a version that lacks a migration which was applied, and changes nothing for it', async () => {
+    test('refuses a version that lacks a migration which was applied, names the one to start, and changes nothing', async () => {
       const older = await mkdtemp(join(tmpdir(), 'remit-test-'))
       try {
         await writeFile(join(older, '0001_corpus.sql'), '')
         await writeFile(join(older, '9998_own.sql'), 'create table own (id int)')
         const start = () => migrate(database, { dir: pathToFileURL(`${older}/`), dimensions: 384 })
         await expect(start()).rejects.toThrow(OperatorError)
-        await expect(start()).rejects.toThrow(/newer version.* \d{4}_\w+\.sql.*docs\/recovery\.md/)
+        await expect(start()).rejects.toThrow(
+          `The database belongs to Remit ${version}: its tables were changed by `,
+        )
+        await expect(start()).rejects.toThrow(/ \d{4}_\w+\.sql, .*Start Remit .*docs\/recovery\.md/)
+        // Before 0.9.0 none was noted.
+        await database.query('update migrations set version = null')
+        await expect(start()).rejects.toThrow(/belongs to a newer version of Remit.*Start that version/)
+        await database.query('update migrations set version = $1', [version])
         expect(await database.query(`select to_regclass('own') as own`)).toEqual([{ own: null }])
       } finally {
         await rm(older, { recursive: true })
