@@ -12,7 +12,7 @@ import { ownIssuerName } from '../delegation/tokens/issuers.ts'
 import { createReplayGuard } from '../delegation/tokens/replay-guard.ts'
 import { createApp, openApiOf } from '../http/app.ts'
 import type { App } from '../http/env.ts'
-import { createMetrics, observeEmbedding, observeSearch } from '../http/metrics.ts'
+import { createMetrics, observeChanges, observeEmbedding, observeSearch } from '../http/metrics.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
 import type { createOps } from '../http/ops.ts'
@@ -72,7 +72,9 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const retrieval = stack.use(
     await openRetrieval({ ...context, authz, grants, metrics: observeSearch(metrics.registry) }),
   )
-  const delegation = stack.use(await openDelegation({ ...context, fga, allowList, index }))
+  const delegation = stack.use(
+    await openDelegation({ ...context, fga, allowList, index, onEffect: observeChanges(metrics.registry) }),
+  )
   const { agents, persons, administrators, delegations, services, epoch, verifier, proofs, assertOpen } =
     delegation
   const asking = stack.use(

@@ -39,6 +39,8 @@ export interface DelegationDeps
   readonly fga: Fga
   readonly allowList: () => AllowList
   readonly index: Pick<FollowingIndex, 'logWentBack' | 'rebuild'>
+  /** Told of the seconds after which a change of who may act counts here. */
+  readonly onEffect: (seconds: number) => void
 }
 
 /** Who there is, who lent what to whom, and what makes a principal of a token. */
@@ -83,7 +85,9 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
   const agentAdministration = createAgentAdministration({ database, agents, delegations, clock })
   const deniedHosts = createDeniedHosts({ database, clock })
   const revocations = createRevocations({ sql: database, clock })
-  const authority = stack.use(await openRevocationFeed({ database, clock, log }))
+  const authority = stack.use(
+    await openRevocationFeed({ database, clock, log, onEffect: dependencies.onEffect }),
+  )
   const epoch = stack.use(
     await openRestoreDetection({
       database,

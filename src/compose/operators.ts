@@ -7,6 +7,7 @@ import {
   type Metrics,
   observeBackup,
   observeDirectories,
+  observeHeard,
   observeIndex,
   observeRecord,
   observeSources,
@@ -58,6 +59,7 @@ export async function openOperators(dependencies: OperatorsDeps): Promise<Operat
   observeDirectories(metrics.registry, () => readDirectoryTotals(database))
   observeWhole(metrics.registry, readDetails)
   observeBackup(metrics.registry, () => readLastBackup(database))
+  observeHeard(metrics.registry, delegation.isHeard)
   const probe = () => Promise.all([answers(database), fga.isHealthy(activeModel.current.id)])
   const isOpen = () => delegation.isOpen() && activeModel.isKnown
   const readiness = async (): Promise<Readiness> => {

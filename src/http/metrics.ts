@@ -125,6 +125,11 @@ export function observeStock(
   }
   observeStored(registry, read, [
     ['remit_ingest_waiting', 'Documents accepted and not done yet.', ({ waiting }) => waiting],
+    [
+      'remit_ingest_waiting_seconds',
+      'Age of the oldest document that was sent by itself and is not done; 0 where there is none.',
+      ({ waitingSeconds }) => waitingSeconds,
+    ],
     ['remit_ingest_failed', 'Documents that were not taken in, in 30 days.', ({ failed }) => failed],
     ['remit_documents', 'Documents that can be found.', ({ documents }) => documents],
     ['remit_passages', 'Passages that can be found.', ({ passages }) => passages],
@@ -211,6 +216,23 @@ function observeStored<T>(
       const found = await together()
       return found === undefined ? Number.NaN : value(found)
     })
+}
+
+/** Whether this process hears of changes of who may act; where it does not, it answers nobody. */
+export function observeHeard(registry: Registry, isHeard: () => boolean): void {
+  const help = '1 while changes of who may act are heard; 0: this process answers nobody.'
+  observeGauge(registry, 'remit_changes_heard', help, () => (isHeard() ? 1 : 0))
+}
+
+/** Takes the seconds from a change of who may act to its effect in this process. */
+export function observeChanges(registry: Registry): (seconds: number) => void {
+  const effect = new Histogram({
+    name: 'remit_revocation_seconds',
+    help: 'Seconds from a change of who may act, such as a revocation, to its effect in this process.',
+    buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    registers: [registry],
+  })
+  return (seconds) => effect.observe(seconds)
 }
 
 /**

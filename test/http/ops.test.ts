@@ -102,6 +102,49 @@ describe('/metrics', () => {
     await world.database.query(`update jobs set total = total - 7 where id = (select min(id) from jobs)`)
   })
 
+  test('says how long the oldest document waits that was sent by itself, and forgets an import', async () => {
+    const age = async () => {
+      moved += 60_000
+      const text = await (await operators('/metrics')).text()
+      return Number(/^remit_ingest_waiting_seconds (.*)$/m.exec(text)?.[1])
+    }
+    const job = (id: string, kind: string, minutes: number, done: number) =>
+      world.database.query(
+        `insert into jobs (id, owner, kind, total, done, created_at)
+         values ($1, 'loader', $2, 1, $3, now() - make_interval(mins => $4))`,
+        [id, kind, done, minutes],
+      )
+    expect(await age()).toBe(0)
+    await job('job_import', 'import', 40, 0)
+    await job('job_done', 'document', 30, 1)
+    expect(await age()).toBe(0)
+    await job('job_young', 'document', 5, 0)
+    await job('job_old', 'withdrawal', 20, 0)
+    expect(Math.abs((await age()) - 1_200)).toBeLessThan(60)
+    await world.database.query(`delete from jobs where id like 'job\\_%' and owner = 'loader' and total = 1`)
+  })
+
+  test('counts the seconds until a revocation counts, each once', async () => {
+    const effects = async () => {
+      const text = await (await operators('/metrics')).text()
+      return ['count', 'bucket{le="5"}', 'sum'].map((name) =>
+        Number(
+          text
+            .split('\n')
+            .find((line) => line.startsWith(`remit_revocation_seconds_${name} `))
+            ?.split(' ')[1],
+        ),
+      )
+    }
+    const [count = 0, inTime = 0] = await effects()
+    for (const id of ['user:nobody', 'user:no-one'])
+      await world.service.revocations.revoke(
+        { kind: 'subject', id },
+        { until: new Date(Date.now() + 60_000), reason: 'test' },
+      )
+    await expect.poll(async () => (await effects()).slice(0, 2)).toEqual([count + 2, inTime + 2])
+  })
+
   test('counts the passages that the model was asked for, and none for a document that comes unchanged', async () => {
     const embedded = async () =>
       Number(/^remit_passages_embedded_total (.*)$/m.exec(await (await operators('/metrics')).text())?.[1])
@@ -121,7 +164,7 @@ describe('/metrics', () => {
     observeStock(registry, () => new Promise((resolve) => begun.push(resolve)), Date.now)
     const documents = async () => Number(/^remit_documents (.*)$/m.exec(await registry.metrics())?.[1])
     expect([await documents(), await documents(), begun.length]).toEqual([Number.NaN, Number.NaN, 1])
-    begun[0]?.({ waiting: 0, failed: 0, documents: 5, passages: 9, databaseBytes: 1 })
+    begun[0]?.({ waiting: 0, waitingSeconds: 0, failed: 0, documents: 5, passages: 9, databaseBytes: 1 })
     expect([await documents(), begun.length]).toEqual([5, 1])
   })
 

@@ -49,6 +49,11 @@ export interface RevocationFeedOptions extends Pick<Runtime, 'database' | 'clock
   readonly freshMs?: number
   /** Milliseconds after which nobody is answered. Default 5,000. */
   readonly deafAfterMs?: number
+  /**
+   * Told of each change that was heard while following: the seconds from its transaction's begin to here, by
+   * the clock of the database alone.
+   */
+  readonly onEffect?: (seconds: number) => void
   /** Milliseconds that never jump. Default: since the process began. */
   readonly elapsed?: () => number
 }
@@ -64,7 +69,7 @@ export const denyKey = (kind: string, key: string): string => `${kind} ${key}`
  */
 export async function openRevocationFeed(options: RevocationFeedOptions): Promise<RevocationFeed> {
   const { database, clock, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
-  const { elapsed = () => performance.now() } = options
+  const { elapsed = () => performance.now(), onEffect = () => undefined } = options
   const { openListener } = database
   const isAlone = openListener === undefined
   const listeners: ((change: RevocationChange) => void)[] = []
@@ -124,6 +129,7 @@ export async function openRevocationFeed(options: RevocationFeedOptions): Promis
     }
     tell({ kind, key })
     applied = change.version
+    onEffect(change.age)
   }
 
   function notice(payload: string): void {
@@ -194,6 +200,8 @@ interface DenyRow {
 interface ChangeRow extends DenyRow {
   readonly version: number
   readonly lifted: boolean
+  /** Seconds. */
+  readonly age: number
 }
 
 /** Of the server that answered. */
@@ -207,6 +215,7 @@ interface News extends Heard {
   readonly changes: readonly ChangeRow[]
 }
 
+const age = 'greatest(0, extract(epoch from clock_timestamp() - at))::float8 as age'
 const milliseconds = '(extract(epoch from until) * 1000)::float8 as until'
 
 /**
@@ -221,7 +230,7 @@ const readNews = (sql: Sql, sinceVersion: number): Promise<News> =>
     sql,
     `select ${heard}, (
        select coalesce(json_agg(c order by c.version), '[]')
-       from (select version, kind, key, lifted, ${milliseconds} from revocation_feed_changes where version > $1) as c
+       from (select version, kind, key, lifted, ${milliseconds}, ${age} from revocation_feed_changes where version > $1) as c
      ) as changes from revocation_feed`,
     [sinceVersion],
   )
