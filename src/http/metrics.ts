@@ -35,8 +35,8 @@ export function createMetrics(now: () => number): Metrics {
   })
   const seconds = new Histogram({
     name: 'remit_http_seconds',
-    help: 'Seconds from request to answer by route.',
-    labelNames: ['route'],
+    help: 'Seconds from request to answer by route and method.',
+    labelNames: ['route', 'method'],
     buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers: [registry],
   })
@@ -48,7 +48,7 @@ export function createMetrics(now: () => number): Metrics {
       // The pattern, never the path: a path holds document ids.
       const route = routeOf(c) ?? 'none'
       answers.inc({ route, method: c.req.method, status: c.res.status })
-      seconds.observe({ route }, (now() - started) / 1_000)
+      seconds.observe({ route, method: c.req.method }, (now() - started) / 1_000)
     },
   }
 }

@@ -33,6 +33,8 @@ export interface NativeServices {
   readonly interopGo: string | undefined
   /** A folder with the renderer of Helm and the schemas of Kubernetes. */
   readonly helm: string | undefined
+  /** Prometheus' program that checks its rules. */
+  readonly promtool: string | undefined
   /** A folder with LangChain's adapters for MCP and what they need. */
   readonly interopLangchain: string | undefined
   /** A folder with wheels of what the Python client needs, and a folder with what its tests need. */
@@ -107,6 +109,9 @@ export const needsInteropGo = needs(
 /** Options of a test or suite that renders a chart. */
 export const needsHelm = needs(native.helm !== undefined, 'the renderer of Helm (HELM_PATH)')
 
+/** Options of a test or suite that checks rules for Prometheus. */
+export const needsPromtool = needs(native.promtool !== undefined, 'promtool (PROMTOOL_PATH)')
+
 /** Options of a test or suite that runs LangChain's adapters for MCP. */
 export const needsInteropLangchain = needs(
   native.interopLangchain !== undefined,
@@ -168,6 +173,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
     interopJava: INTEROP_JAVA_PATH || undefined,
     interopGo: INTEROP_GO_PATH || undefined,
     helm: env['HELM_PATH'] || undefined,
+    promtool: env['PROMTOOL_PATH'] || undefined,
     interopLangchain: INTEROP_LANGCHAIN_PATH || undefined,
     pythonClient: env['PYTHON_CLIENT_PATH'] || undefined,
     olderNodes: { '20': NODE_20_PATH || undefined, '22': NODE_22_PATH || undefined },

@@ -1,0 +1,210 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stringify } from 'yaml'
+import { native, needsPromtool } from '../support/native.ts'
+import { rules } from './promql.ts'
+
+const root = new URL('../../', import.meta.url)
+const file = fileURLToPath(new URL('deploy/prometheus/remit.rules.yml', root))
+const alerts = rules.filter(({ alert }) => alert !== undefined)
+
+describe('each alert', () => {
+  const runbooks = readFileSync(new URL('docs/runbooks.md', root), 'utf8')
+  const sections = [...runbooks.matchAll(/^## (Remit\w+)\n([^]*?)(?=^## |(?![^]))/gm)]
+
+  test('has a section in docs/runbooks.md, and each section an alert', () => {
+    expect(sections.map(([, name]) => name).sort()).toEqual(
+      [...new Set(alerts.map(({ alert }) => alert))].sort(),
+    )
+  })
+
+  test('links to its section, wakes somebody or waits, and says in a sentence what is', () => {
+    for (const { alert = '', labels, annotations } of alerts) {
+      expect(annotations?.['runbook_url']).toBe(`docs/runbooks.md#${alert.toLowerCase()}`)
+      expect(['page', 'ticket']).toContain(labels?.['severity'])
+      expect(annotations?.['summary']).toMatch(/^[A-Z].*\.$/)
+    }
+  })
+
+  test('has a section that says what it means, what to look at and what to do', () => {
+    for (const [, name, text = ''] of sections)
+      expect([name, ...[...text.matchAll(/^\*\*(.+?)\*\*/gm)].map(([, word]) => word)]).toEqual([
+        name,
+        'It means',
+        'Look at',
+        'Do',
+      ])
+  })
+})
+
+test('docs/slo.md names every objective of the rules with its budget, and no other', () => {
+  const told = [
+    ...readFileSync(new URL('docs/slo.md', root), 'utf8').matchAll(/^\| `(\w+)` \| ([\d.]+) % \|/gm),
+  ]
+  const budgets = rules.filter(({ record }) => record === 'slo:remit_budget:ratio')
+  expect(told.map(([, slo, percent]) => [slo, (1 - Number(percent) / 100).toFixed(4)])).toEqual(
+    budgets.map(({ labels, expr }) => [labels?.['slo'], Number(/[\d.]+/.exec(expr)?.[0]).toFixed(4)]),
+  )
+})
+
+describe('the rules', needsPromtool, () => {
+  let folder: string
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'remit-rules-'))
+  })
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+  const promtool = (...args: string[]) => {
+    const { status, stdout, stderr } = spawnSync(native.promtool ?? '', args, { encoding: 'utf8' })
+    return { status, said: stdout + stderr }
+  }
+
+  test('are what Prometheus takes', () => {
+    const { status, said } = promtool('check', 'rules', '--lint=all', '--lint-fatal', file)
+    expect({ status, said }).toMatchObject({ status: 0 })
+  })
+
+  // A day that is well: each row is a counter by its rise each minute, or a gauge.
+  const well: Readonly<Record<string, string>> = {
+    'up{job="remit"}': '1',
+    'remit_http_answers_total{route="/retrieve",method="POST",status="200"}': '+100',
+    'remit_http_seconds_count{route="/retrieve",method="POST"}': '+100',
+    'remit_http_seconds_bucket{route="/retrieve",method="POST",le="1"}': '+100',
+    remit_revocation_seconds_count: '+1',
+    'remit_revocation_seconds_bucket{le="1"}': '+1',
+    'remit_gate_documents_total{verdict="allowed"}': '+500',
+    'remit_gate_documents_total{verdict="error"}': '+0',
+    remit_shadow_recall_sum: '+1',
+    remit_shadow_recall_count: '+1',
+    remit_ingest_waiting_seconds: '2',
+    remit_ingest_failed: '3',
+    remit_record_unsealed_seconds: '1',
+    remit_record_unsealed: '1',
+    remit_database_whole: '1',
+    remit_openfga_whole: '1',
+    remit_changes_heard: '1',
+    remit_index_following: '1',
+    remit_index_lag_seconds: '1',
+    remit_sources_stale: '0',
+    remit_directories_stale: '0',
+    remit_last_backup_timestamp_seconds: '0',
+  }
+  // There is no short form for NaN.
+  const valuesOf = (value: string): string => {
+    if (value === 'NaN') return Array(81).fill(value).join(' ')
+    return value.startsWith('+') ? `0${value}x80` : `${value}x80`
+  }
+  const failing = 'remit_http_answers_total{route="/retrieve",method="POST",status="503"}'
+  const fast = 'remit_http_seconds_bucket{route="/retrieve",method="POST",le="1"}'
+  const page = (alertname: string, more = {}) => ({ alertname, severity: 'page', ...more })
+  const ticket = (alertname: string, more = {}) => ({ alertname, severity: 'ticket', ...more })
+  const both = (alertname: string, slo: string) => [page(alertname, { slo }), ticket(alertname, { slo })]
+
+  const idle = Object.fromEntries(
+    Object.entries(well).flatMap(([series, value]) => (value.startsWith('+') ? [[series, '+0']] : [])),
+  )
+
+  test.each<[string, Readonly<Record<string, string>>, readonly object[]]>([
+    ['nobody on a day that is well', {}, []],
+    ['nobody where nobody asks anything', idle, []],
+    [
+      'somebody at once where two answers of a hundred fail',
+      { [failing]: '+2' },
+      both('RemitAvailability', 'availability'),
+    ],
+    [
+      'nobody at night where four of a thousand fail',
+      { [failing]: '+0.4' },
+      [ticket('RemitAvailability', { slo: 'availability' })],
+    ],
+    ['nobody where one of two thousand fails', { [failing]: '+0.05' }, []],
+    [
+      'somebody where every fifth answer is late',
+      { [fast]: '+80' },
+      both('RemitLatency', 'latency_retrieve'),
+    ],
+    ['nobody where one in two hundred is late', { [fast]: '+99.5' }, []],
+    [
+      'somebody where revocations take longer than a second',
+      { 'remit_revocation_seconds_bucket{le="1"}': '+0.5' },
+      both('RemitRevocation', 'revocation'),
+    ],
+    [
+      'nobody at night for the one revocation of an hour',
+      { remit_revocation_seconds_count: '+0.1', 'remit_revocation_seconds_bucket{le="1"}': '+0.05' },
+      [ticket('RemitRevocation', { slo: 'revocation' })],
+    ],
+    [
+      'somebody where documents wait for ten minutes',
+      { remit_ingest_waiting_seconds: '600' },
+      both('RemitIngest', 'ingest'),
+    ],
+    [
+      'somebody where the record is not sealed',
+      { remit_record_unsealed_seconds: '90' },
+      both('RemitRecord', 'record'),
+    ],
+    [
+      'somebody where Postgres is away, and counts that time as bad',
+      {
+        remit_ingest_waiting_seconds: 'NaN',
+        remit_record_unsealed_seconds: 'NaN',
+        remit_record_unsealed: 'NaN',
+      },
+      [page('RemitDatabaseAway'), ...both('RemitIngest', 'ingest'), ...both('RemitRecord', 'record')],
+    ],
+    ['somebody where a process is away', { 'up{job="remit"}': '0' }, [page('RemitDown', { job: 'remit' })]],
+    ['somebody where one store is an older copy', { remit_openfga_whole: '0' }, [page('RemitOlderCopy')]],
+    ['somebody where changes are not heard', { remit_changes_heard: '0' }, [page('RemitChangesUnheard')]],
+    [
+      'in the morning where the replica is behind',
+      { remit_index_lag_seconds: '120' },
+      [ticket('RemitIndexBehind')],
+    ],
+    [
+      'in the morning where checks run out of time',
+      { 'remit_gate_documents_total{verdict="error"}': '+20' },
+      [ticket('RemitChecksFail')],
+    ],
+    ['in the morning where documents fail', { remit_ingest_failed: '+1' }, [ticket('RemitDocumentsFailed')]],
+    [
+      'in the morning where permissions are stale',
+      { remit_directories_stale: '1' },
+      [ticket('RemitSourcesStale')],
+    ],
+    ['in the morning where recall is low', { remit_shadow_recall_sum: '+0.9' }, [ticket('RemitRecallLow')]],
+  ])('tell %s', (title, changed, firing) => {
+    const series = Object.entries({ ...well, ...changed })
+    const run = join(folder, 'test.yml')
+    const samples = firing.map((labels) => ({
+      labels: `ALERTS{${Object.entries({ ...labels, alertstate: 'firing' })
+        .map(([name, value]) => `${name}="${value}"`)
+        .join(',')}}`,
+      value: 1,
+    }))
+    writeFileSync(
+      run,
+      stringify({
+        rule_files: [file],
+        evaluation_interval: '1m',
+        tests: [
+          {
+            name: title,
+            interval: '1m',
+            input_series: series.map(([name, value]) => ({
+              series: name,
+              values: valuesOf(value),
+            })),
+            promql_expr_test: [
+              { expr: 'ALERTS{alertstate="firing"}', eval_time: '75m', exp_samples: samples },
+            ],
+          },
+        ],
+      }),
+    )
+    expect(promtool('test', 'rules', run)).toMatchObject({ status: 0 })
+  })
+})
