@@ -5,8 +5,11 @@ import { fileURLToPath } from 'node:url'
 
 const pathOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 
-/** Makes `dist/`: the page, and its files under names that change with what is in them. */
-export async function build(): Promise<void> {
+/**
+ * Makes `dist/`: the page, and its files under names that change with what is in them. Returns the packages
+ * of others that went into it.
+ */
+export async function build(): Promise<readonly string[]> {
   const { build: bundle, stop } = await import('esbuild')
   // Under a name of its own until it is whole: a service may be running from what is there.
   const folder = pathOf(`dist-${process.pid}`)
@@ -39,6 +42,10 @@ export async function build(): Promise<void> {
       // Another process was as quick, with the same.
       if (!(await isBuilt())) throw error
     })
+    const names = Object.keys(metafile.inputs).map(
+      (path) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1],
+    )
+    return [...new Set(names.filter((name) => name !== undefined))].sort()
   } finally {
     await rm(folder, { recursive: true, force: true })
     await stop()

@@ -11,6 +11,8 @@ export interface CliDeps {
   readonly admin: AdminClient
   readonly demoTokens: DemoTokens
   readonly terminal: Terminal
+  /** Starts the service in this process, and ends with it. `isDemo`: else as its settings say. */
+  readonly serve: (isDemo: boolean) => Promise<void>
   /** Gives every passage a vector of the configured model, in this process and beside no running service. */
   readonly reembed: (onProgress: (doneCount: number, total: number) => void) => Promise<Reembedded>
   readonly fetch: Fetch

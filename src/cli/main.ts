@@ -72,6 +72,10 @@ process.exitCode = await runCli(process.argv.slice(2), {
   admin,
   demoTokens: createDemoTokens({ admin, home, fetch }),
   terminal,
+  serve: async (isDemo) => {
+    if (isDemo) process.env['REMIT_DEMO'] = 'true'
+    await import('../main.ts')
+  },
   reembed: async (onProgress) => {
     const { reembedStored } = await wholeService()
     return reembedStored(loadConfig(process.env), {

@@ -70,6 +70,15 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
       writeErr: (text) => terminal.say(text.trimEnd()),
     })
 
+  program
+    .command('demo')
+    .description('Starts the service with its demo company. Ctrl-C stops it.')
+    .action(() => dependencies.serve(true))
+  program
+    .command('start')
+    .description('Starts the service, as its settings say. Ctrl-C stops it.')
+    .action(() => dependencies.serve(false))
+
   addLoginCommands(program, dependencies)
   addMcpCommands(program, dependencies)
 

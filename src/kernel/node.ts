@@ -1,13 +1,15 @@
+import * as crypto from 'node:crypto'
 import { Worker } from 'node:worker_threads'
 import { OperatorError } from './operator-error.ts'
 
 /**
- * Refuses a Node that cannot say what a thread costs: without that a document may take a core for ever.
- * Throws `OperatorError`. `Worker.cpuUsage` came with Node 24.6.
+ * Refuses a Node that cannot say what a thread costs, without which a document may take a core for ever, or
+ * that cannot hash passwords. Throws `OperatorError`. `Worker.cpuUsage` came with Node 24.6 and `argon2` with
+ * 24.7; Node 22 has the first alone.
  */
 export function assertNode(): void {
-  if (typeof Worker.prototype.cpuUsage === 'function') return
+  if (typeof Worker.prototype.cpuUsage === 'function' && 'argon2' in crypto) return
   throw new OperatorError(
-    `Remit runs on Node 24.6 or newer, and this is Node ${process.versions.node}. "npm start" and "npm run remit" use the project's own.`,
+    `Remit runs on Node 24.7 or newer, and this is Node ${process.versions.node}. "npm rebuild node" brings one that "npm start" and "npm run remit --" take.`,
   )
 }

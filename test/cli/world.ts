@@ -226,6 +226,7 @@ export async function remit(
   const admin = createAdminClient(client)
   const code = await runCli(argv, {
     admin,
+    serve: () => Promise.reject(new Error('no service is started here')),
     demoTokens: more.demoTokens ?? createDemoTokens({ admin, home: client.home, fetch: more.fetch ?? fetch }),
     terminal: createTerminal(
       {

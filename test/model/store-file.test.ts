@@ -175,6 +175,7 @@ describe('`remit model test`', () => {
         stdout: { write: (text) => (written.out += text) },
         stderr: { write: (text) => (written.err += text) },
       }),
+      serve: () => Promise.reject(new Error('not asked')),
       reembed: () => Promise.reject(new Error('not asked')),
       fetch: () => Promise.reject(new Error('not asked')),
       publicUrl: 'http://localhost',

@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process'
-import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { native, needs } from '../support/native.ts'
+import { copyWorkspace } from '../support/workspace.ts'
 
 // The packages as somebody outside gets them: a file of `npm pack`, an empty folder, no registry, no loader.
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -20,7 +21,8 @@ const tarballs = new Map<string, string>()
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'remit-pack-'))
-  await copyWorkspace()
+  // Packing changes a package.json for a moment, and other tests run meanwhile.
+  await copyWorkspace(join(folder, 'workspace'))
   for (const name of packages) tarballs.set(name, await pack(name))
   project = join(folder, 'project')
   await mkdir(project)
@@ -28,25 +30,6 @@ beforeAll(async () => {
   await npm(project, 'install', '--offline', '--ignore-scripts', ...tarballs.values())
 }, 300_000)
 afterAll(() => rm(folder, { recursive: true, force: true }))
-
-/** A copy, since packing changes a package.json for a moment, and other tests run meanwhile. */
-async function copyWorkspace(): Promise<void> {
-  const workspace = join(folder, 'workspace')
-  await mkdir(join(workspace, 'node_modules', '@remit'), { recursive: true })
-  await mkdir(join(workspace, 'packages'))
-  for (const name of ['scripts', 'LICENSE', 'tsconfig.json'])
-    await cp(join(root, name), join(workspace, name), { recursive: true })
-  for (const name of await readdir(join(root, 'packages'))) {
-    const isOurs = (path: string) => !/\/(node_modules|dist)$/.test(path)
-    await cp(join(root, 'packages', name), join(workspace, 'packages', name), {
-      recursive: true,
-      filter: isOurs,
-    })
-    await symlink(join(workspace, 'packages', name), join(workspace, 'node_modules', '@remit', name))
-  }
-  for (const name of await readdir(modules))
-    if (name !== '@remit') await symlink(join(modules, name), join(workspace, 'node_modules', name))
-}
 
 async function pack(name: string): Promise<string> {
   const { stdout } = await npm(
