@@ -17,6 +17,7 @@ import { promisify } from 'node:util'
 interface Manifest {
   readonly name: string
   readonly exports: Readonly<Record<string, string>>
+  readonly bin?: Readonly<Record<string, string>>
   readonly dependencies?: Readonly<Record<string, string>>
   readonly peerDependencies?: Readonly<Record<string, string>>
   readonly [member: string]: unknown
@@ -34,10 +35,12 @@ async function before(): Promise<void> {
   await rm('dist', { recursive: true, force: true })
   await compile()
   const entries = Object.values(manifest.exports).map((path) => compiledOf(path, folder))
-  const shipped = await ship([...entries, ...entries.map(declarationOf)], manifest)
+  const programs = Object.values(manifest.bin ?? {}).map((path) => compiledOf(path, folder))
+  const shipped = await ship([...entries, ...entries.map(declarationOf), ...programs], manifest)
   // Nothing reaches it: what is of another package, and what only types are taken of.
   for await (const file of glob('dist/**/*.{js,ts}')) if (!shipped.has(file)) await rm(file)
-  const bundled = Object.keys(manifest.dependencies ?? {}).filter((name) => name !== contract)
+  const needed = Object.keys(manifest.dependencies ?? {}).filter((name) => name !== contract)
+  const bundled = (await areAlone(needed)) ? needed : []
   for (const name of bundled)
     await cp(join(root, 'node_modules', name), join('node_modules', name), {
       recursive: true,
@@ -55,6 +58,14 @@ async function after(): Promise<void> {
   for (const name of bundleDependencies as readonly string[])
     await rm(join('node_modules', name), { recursive: true, force: true })
   await rm('LICENSE', { force: true })
+}
+
+/** Whether none of them needs another: those fit into the package, and nobody needs a registry to install it. */
+async function areAlone(names: readonly string[]): Promise<boolean> {
+  const manifests = await Promise.all(
+    names.map((name) => readManifest(join(root, 'node_modules', name, 'package.json'))),
+  )
+  return manifests.every(({ dependencies = {} }) => Object.keys(dependencies).length === 0)
 }
 
 const restore = () => rename(source, 'package.json').catch(ignoreMissing)
@@ -139,7 +150,9 @@ const compiledOf = (path: string, folder: string): string =>
 const declarationOf = (path: string): string => path.replace(/\.js$/, '.d.ts')
 
 function released(manifest: Manifest, folder: string, bundled: readonly string[]): object {
-  const { scripts: _, exports, dependencies = {}, devDependencies: __, ...facts } = manifest
+  const { scripts: _, exports, bin = {}, dependencies = {}, devDependencies: __, ...facts } = manifest
+  const { [contract]: ___, ...others } = dependencies
+  const programs = Object.entries(bin).map(([name, path]) => [name, compiledOf(path, folder)])
   const compiled = Object.entries(exports).map(([entry, path]) => {
     const file = `./${compiledOf(path, folder)}`
     return [entry, { types: declarationOf(file), default: file }]
@@ -149,8 +162,8 @@ function released(manifest: Manifest, folder: string, bundled: readonly string[]
     engines: { node: '>=20' },
     files: ['dist'],
     exports: Object.fromEntries(compiled) as object,
-    dependencies: Object.fromEntries(bundled.map((name) => [name, dependencies[name]])) as object,
-    // Nobody needs a registry to install it.
+    ...(programs.length > 0 && { bin: Object.fromEntries(programs) as object }),
+    dependencies: others,
     bundleDependencies: bundled,
   }
 }

@@ -1,17 +1,18 @@
-import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { execFile, spawn } from 'node:child_process'
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { native, needs } from '../support/native.ts'
+import { freePort } from '../support/port.ts'
 import { copyWorkspace } from '../support/workspace.ts'
 
 // The packages as somebody outside gets them: a file of `npm pack`, an empty folder, no registry, no loader.
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const modules = join(root, 'node_modules')
-const packages = ['client', 'connector'] as const
+const packages = ['client', 'connector', 'engine'] as const
 const run = promisify(execFile)
 
 let folder: string
@@ -27,7 +28,8 @@ beforeAll(async () => {
   project = join(folder, 'project')
   await mkdir(project)
   await writeFile(join(project, 'package.json'), JSON.stringify({ type: 'module', private: true }))
-  await npm(project, 'install', '--offline', '--ignore-scripts', ...tarballs.values())
+  const alone = [tarballs.get('client') ?? '', tarballs.get('connector') ?? '']
+  await npm(project, 'install', '--offline', '--ignore-scripts', ...alone)
 }, 300_000)
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
@@ -151,6 +153,73 @@ describe('a package of npm pack', () => {
     expect(await compiled()).toContain("Type 'number' is not assignable to type 'string'")
   })
 })
+
+describe('the engine’s package', () => {
+  let installed: string
+  beforeAll(async () => {
+    const place = join(folder, 'engine')
+    installed = join(place, 'node_modules', '@remit', 'engine')
+    if (process.env['PACKAGE_INSTALLS'] !== undefined) {
+      await mkdir(place)
+      await run('npm', ['install', '--ignore-scripts', tarballs.get('engine') ?? ''], { cwd: place })
+      return
+    }
+    // What it needs comes from a registry. Here: what is there.
+    await mkdir(installed, { recursive: true })
+    await run('tar', ['xzf', tarballs.get('engine') ?? '', '-C', installed, '--strip-components=1'])
+    for (const name of ['@bufbuild', '@openfga'])
+      await symlink(join(modules, name), join(place, 'node_modules', name))
+  }, 300_000)
+
+  const nodes = { '24': process.execPath, ...native.olderNodes }
+  for (const [major, node] of Object.entries(nodes))
+    test(
+      `serves OpenFGA's API by remit-fga on Node ${major}`,
+      needs(node !== undefined, `Node ${major} (NODE_${major}_PATH)`),
+      async () => {
+        const port = await freePort()
+        const program = join(installed, 'dist/engine/src/server/cli.js')
+        const server = spawn(node ?? '', [program, '--port', String(port)], { env: {}, stdio: 'inherit' })
+        try {
+          const ask = async (path: string, body: object) => {
+            const url = `http://127.0.0.1:${port}/stores${path}`
+            const answer = await fetch(url, { method: 'POST', body: JSON.stringify(body) })
+            return (await answer.json()) as Readonly<Record<string, unknown>>
+          }
+          await expect.poll(() => ask('', { name: 'demo' }).catch(() => undefined)).toHaveProperty('id')
+          const { id } = await ask('', { name: 'tried' })
+          await ask(`/${id}/authorization-models`, engineModel)
+          const tuple_key = (user: string) => ({ user, relation: 'reader', object: 'document:a' })
+          await ask(`/${id}/write`, { writes: { tuple_keys: [tuple_key('user:anne')] } })
+          const allowed = ['user:anne', 'user:bob'].map((user) =>
+            ask(`/${id}/check`, { tuple_key: tuple_key(user) }),
+          )
+          expect(await Promise.all(allowed)).toMatchObject([{ allowed: true }, { allowed: false }])
+          const listed = await ask(`/${id}/list-objects`, {
+            user: 'user:bob',
+            relation: 'reader',
+            type: 'document',
+            contextual_tuples: { tuple_keys: [{ ...tuple_key('user:bob'), object: 'document:b' }] },
+          })
+          expect(listed).toEqual({ objects: ['document:b'] })
+        } finally {
+          server.kill()
+        }
+      },
+    )
+})
+
+const engineModel = {
+  schema_version: '1.1',
+  type_definitions: [
+    { type: 'user' },
+    {
+      type: 'document',
+      relations: { reader: { this: {} } },
+      metadata: { relations: { reader: { directly_related_user_types: [{ type: 'user' }] } } },
+    },
+  ],
+}
 
 const typed = `
 import { createWriter, type DocumentInput, isRemitError, type Job, type RetrieveAnswer } from '@remit/client'

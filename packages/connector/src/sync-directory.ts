@@ -2,6 +2,7 @@ import type { DocumentAccess, Writer } from '@remit/client'
 import { isId } from '@remit/contract/is-id'
 import type { Stored } from './compare.ts'
 import { endsSync, problemOf } from './failure.ts'
+import { groupBy } from './group-by.ts'
 import { notAnId } from './ids.ts'
 import type { Journal } from './journal.ts'
 import { groupOf, People } from './people.ts'
@@ -239,7 +240,7 @@ export class DirectorySync {
   #deniedGroups(groups: readonly SourceGroup[]): ReadonlySet<string> {
     const { tuples, accesses } = this.#deps.journal.memory
     const stored = [...tuples.keys()].map(parsed)
-    const inside = Map.groupBy(
+    const inside = groupBy(
       [
         ...groups.flatMap(({ id, members }) =>
           members.flatMap((member) =>

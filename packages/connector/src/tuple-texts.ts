@@ -1,4 +1,5 @@
 import type { AccessTuple } from '@remit/client'
+import { groupBy } from './group-by.ts'
 
 /** Tuples to write and to delete together, as text. */
 export interface Texts {
@@ -50,7 +51,7 @@ export function partsOf({ writes = [], deletes = [] }: Texts): readonly Texts[] 
     ...deletes.map((tuple) => ({ tuple, part: { deletes: [tuple] } })),
     ...writes.map((tuple) => ({ tuple, part: { writes: [tuple] } })),
   ]
-  const byObject = [...Map.groupBy(entries, ({ tuple }) => parsed(tuple).object).values()]
+  const byObject = [...groupBy(entries, ({ tuple }) => parsed(tuple).object).values()]
   if (byObject.length === 1)
     return entries.some(({ tuple }) => isParent(parsed(tuple)))
       ? [{ writes, deletes }]

@@ -1,4 +1,5 @@
 import { getOrInsert } from '../core/get-or-insert.ts'
+import { groupBy } from '../core/group-by.ts'
 import type { Model, Relation, Rewrite } from '../core/model.ts'
 
 /**
@@ -33,7 +34,7 @@ const partsMax = 31
 export function rulePartsOf(model: Model, target: Relation): RuleParts | undefined {
   const rulePartsByKey = collectParts(model, target)
   if (rulePartsByKey.size > partsMax) return undefined
-  const reading = Map.groupBy(rulePartsByKey.values(), ({ relation }) => relation.name)
+  const reading = groupBy(rulePartsByKey.values(), ({ relation }) => relation.name)
   const cachedStandings = new Map<number, boolean>()
 
   function stands(partsMet: number): boolean {

@@ -1,6 +1,7 @@
 import type { ConditionError, FgaError } from './errors.ts'
 import { createEvaluator } from './evaluate.ts'
 import { getOrInsert } from './get-or-insert.ts'
+import { groupBy } from './group-by.ts'
 import type { Model, Relation } from './model.ts'
 import type { Outcome } from './outcome.ts'
 import { leavesOf } from './rule.ts'
@@ -107,7 +108,7 @@ function holds(session: Session, relation: Relation, tuple: Tuple): boolean {
 }
 
 function createIncoming(session: Session): (node: Node) => Iterable<Tuple> {
-  const extra = Map.groupBy(session.contextual(), (tuple) => tuple.user)
+  const extra = groupBy(session.contextual(), (tuple) => tuple.user)
   return (node) => {
     const extraTuples = extra.get(node)
     return extraTuples === undefined ? session.into(node) : [...session.into(node), ...extraTuples]
