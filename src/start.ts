@@ -94,13 +94,6 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
     }),
   )
   const { host, port, ops, roles } = config
-  if (!ops.loopback && ops.bearerFile === undefined)
-    log('operators_reachable', {
-      host: ops.host,
-      port: ops.port,
-      detail:
-        'OPS_HOST is not on loopback: whoever reaches it reads /metrics and /readyz. Set OPS_BEARER_FILE.',
-    })
   const listening = roles.api
     ? stack.use(await listenAs('PORT', { fetch: service.app.fetch, host, port }))
     : undefined

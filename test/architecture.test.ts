@@ -29,6 +29,8 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   sample: ['kernel', 'store', 'audit', 'authz', 'delegation', 'ingest'],
   // Copies of the two databases.
   backup: ['kernel', 'store', 'audit'],
+  // Looks at every part, and changes none.
+  doctor: ['kernel', 'store', 'audit', 'authz', 'ingest', 'sources', 'directory', 'backup', 'config'],
   // faces: never each other
   http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest', 'sources', 'directory', 'backup'],
   mcp: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
@@ -45,6 +47,7 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
     'sources',
     'directory',
     'backup',
+    'doctor',
   ],
   // What of the environment means what.
   config: ['kernel', 'delegation'],

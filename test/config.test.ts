@@ -300,16 +300,29 @@ describe('REMIT_DEMO', () => {
   })
 
   test('is not taken in silence for a listener of operators that everybody reaches: such a start is refused, and in words', () => {
-    expect(problemsOf({ OPS_HOST: '0.0.0.0' })).toEqual([
+    expect(problemsOf({ OPS_HOST: '0.0.0.0', OPS_BEARER_FILE: '/bearer' })).toEqual([
       expect.stringContaining('HOST, OPS_HOST and PUBLIC_URL are on loopback'),
     ])
     // No token travels there: PUBLIC_URL may be what it was.
-    expect(loadConfig({ OPS_HOST: '0.0.0.0', TRUSTED_ISSUERS: issuers({}) })).toMatchObject({
+    expect(
+      loadConfig({ OPS_HOST: '0.0.0.0', OPS_BEARER_FILE: '/bearer', TRUSTED_ISSUERS: issuers({}) }),
+    ).toMatchObject({
       publicUrl: 'http://localhost:8787',
       demo: false,
-      ops: { host: '0.0.0.0', loopback: false, bearerFile: undefined },
+      ops: { host: '0.0.0.0', loopback: false, bearerFile: '/bearer' },
     })
   })
+
+  test.each(['0.0.0.0', '::', '10.0.0.5'])(
+    'is not needed for a listener of operators at %s to be refused that demands no token',
+    (OPS_HOST) => {
+      const said = expect.stringContaining(
+        'OPS_BEARER_FILE is required with an OPS_HOST that is not loopback',
+      )
+      expect(problemsOf({ OPS_HOST, TRUSTED_ISSUERS: issuers({}) })).toEqual([said])
+      expect(problemsOf({ OPS_HOST, TRUSTED_ISSUERS: issuers({}), OPS_BEARER_FILE: '/bearer' })).toEqual([])
+    },
+  )
 
   test('is where one person may go over failed tests of a model, and nowhere else', () => {
     const one = { MODEL_APPLY_APPROVERS: '1' }
@@ -328,7 +341,7 @@ describe('REMIT_DEMO', () => {
   test.each([
     ['an outer database', { DATABASE_URL: 'postgres://db/remit' }],
     ['a HOST for everybody', { HOST: '0.0.0.0', PUBLIC_URL: 'https://remit.example' }],
-    ['an OPS_HOST for everybody', { OPS_HOST: '::' }],
+    ['an OPS_HOST for everybody', { OPS_HOST: '::', OPS_BEARER_FILE: '/bearer' }],
     ['trusted issuers', {}],
   ])('is off by itself with %s', (_, env) => {
     expect(loadConfig({ TRUSTED_ISSUERS: issuers({}), ...env }).demo).toBe(false)

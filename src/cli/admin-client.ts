@@ -3,6 +3,7 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { type ErrorCode, errorCodes } from '@remit/contract/errors'
+import type { Facts } from '../doctor/facts.ts'
 import { AppError } from '../kernel/errors.ts'
 import { assertHome, lockHome } from '../store/home.ts'
 import { FolderLockedError } from '../store/lock.ts'
@@ -58,6 +59,18 @@ export function createAdminClient({ home, withService }: AdminClientOptions): Ad
  */
 export const runningUrl = (home: string): Promise<string | undefined> =>
   readFile(join(home, addressName), 'utf8').catch(() => undefined)
+
+/** What the service that runs on REMIT_HOME reads of its database; undefined where none runs. */
+export async function readRunningFacts(home: string): Promise<Facts | undefined> {
+  try {
+    const { status, body } = await exchange(await socketOf(home), '/facts', '{}')
+    if (status !== 200) throw new Error('its database does not answer')
+    return JSON.parse(body) as Facts
+  } catch (error) {
+    if (isNobody(error)) return undefined
+    throw error
+  }
+}
 
 async function locked(home: string): Promise<AsyncDisposable> {
   try {

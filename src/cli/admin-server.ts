@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { getRequestListener } from '@hono/node-server'
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { readFacts } from '../doctor/facts.ts'
 import { AppError } from '../kernel/errors.ts'
 import { socketPath } from '../store/socket.ts'
 import type { AdminDeps } from './commands/command.ts'
@@ -72,6 +73,8 @@ function adminApp(dependencies: AdminDeps, onError: (error: unknown) => void): H
   app.post('/commands/:name', limit, async (context) =>
     context.json(await runCommand(context.req.param('name'), await context.req.json(), dependencies)),
   )
+  // No command: nothing is done, so nothing goes on record, which may be what cannot be written.
+  app.post('/facts', async (context) => context.json(await readFacts(dependencies.database)))
   app.onError((error, context) => {
     if (error instanceof SyntaxError)
       return context.json({ code: 'malformed_body', detail: 'The body is not JSON.' }, 400)

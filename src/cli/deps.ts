@@ -1,4 +1,5 @@
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
+import type { Finding } from '../doctor/finding.ts'
 import type { Reembedded } from '../ingest/reembed.ts'
 import type { AdminClient } from './admin-client.ts'
 import type { DemoTokens } from './demo-tokens.ts'
@@ -15,6 +16,8 @@ export interface CliDeps {
   readonly serve: (isDemo: boolean) => Promise<void>
   /** Gives every passage a vector of the configured model, in this process and beside no running service. */
   readonly reembed: (onProgress: (doneCount: number, total: number) => void) => Promise<Reembedded>
+  /** Looks at every part of the service, for `remit doctor`. */
+  readonly examine: () => Promise<readonly Finding[]>
   readonly fetch: Fetch
   /** Address of the service, without a trailing slash. */
   readonly publicUrl: string

@@ -7,7 +7,7 @@ import { ConfigError, loadConfig, settings } from '../config/config.ts'
 import { withSecretFiles } from '../config/secret-files.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { assertNode } from '../kernel/node.ts'
-import { createAdminClient, runningUrl } from './admin-client.ts'
+import { createAdminClient, readRunningFacts, runningUrl } from './admin-client.ts'
 import { createDemoTokens } from './demo-tokens.ts'
 import { runCli } from './program.ts'
 import { createSignInStore } from './sign-in-store.ts'
@@ -75,6 +75,11 @@ process.exitCode = await runCli(process.argv.slice(2), {
   serve: async (isDemo) => {
     if (isDemo) process.env['REMIT_DEMO'] = 'true'
     await import('../main.ts')
+  },
+  examine: async () => {
+    assertNode()
+    const { examineService } = await import('../doctor/service.ts')
+    return examineService(process.env, { askRunning: readRunningFacts, fetch, now: Date.now })
   },
   reembed: async (onProgress) => {
     const { reembedStored } = await wholeService()

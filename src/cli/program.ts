@@ -9,6 +9,7 @@ import { addAuditCommands } from './audit.ts'
 import type { DemoTokens } from './demo-tokens.ts'
 import type { CliDeps } from './deps.ts'
 import { addDirectoryCommands } from './directory.ts'
+import { addDoctorCommand } from './doctor.ts'
 import { addExplainCommands } from './explain.ts'
 import { bare, repeatable, typed } from './ids.ts'
 import { addImportCommand } from './import.ts'
@@ -174,6 +175,7 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
       )
     })
 
+  addDoctorCommand(program, dependencies, outcome)
   addIngestCommand(program, dependencies, outcome)
   addImportCommand(program, dependencies, outcome)
   addJobCommands(program, dependencies, outcome)

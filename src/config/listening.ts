@@ -70,7 +70,7 @@ export const listening = group({
     OPS_BEARER_FILE: text
       .optional()
       .describe(
-        "File with the token, 32 characters at least, that the operators' listener demands as `Authorization: Bearer`. Read at the start. Default none: whoever reaches it reads it.",
+        "File with the token, 32 characters at least, that the operators' listener demands as `Authorization: Bearer`. Read at the start. Required with an OPS_HOST that is not loopback. Default none: whoever reaches it reads it.",
       ),
     TRUSTED_PROXIES: addressRanges
       .optional()
@@ -91,7 +91,13 @@ export const listening = group({
     },
     trustedProxies: value.TRUSTED_PROXIES ?? [],
   }),
-  contradictions: ({ HOST }, { publicUrl }) => [
+  contradictions: ({ HOST, OPS_HOST, OPS_BEARER_FILE }, { publicUrl }) => [
+    {
+      isSo: !isLoopback(OPS_HOST) && OPS_BEARER_FILE === undefined,
+      of: ['OPS_HOST', 'OPS_BEARER_FILE'],
+      problem:
+        'OPS_BEARER_FILE is required with an OPS_HOST that is not loopback: whoever reaches it would read /metrics and /readyz',
+    },
     {
       isSo: publicUrl.endsWith('/'),
       of: ['PUBLIC_URL'],

@@ -84,11 +84,17 @@ export async function guardRecord(database: Database): Promise<{ readonly isInse
     `select coalesce(has_function_privilege(to_regprocedure('public.remit_guard_record()'), 'execute'), false) as may`,
   )
   if (provided?.may === true) await database.query('select public.remit_guard_record()')
+  return { isInsertOnly: await isInsertOnly(database) }
+}
+
+/** Whether this connection could add records and nothing else. Changes nothing. */
+export async function isInsertOnly(database: Database): Promise<boolean> {
+  if (database.kind === 'pglite') return false
   const [role] = await database.query<{ only: boolean }>(
     `select not rolsuper and not pg_has_role(c.relowner, 'member')
        and not has_table_privilege(c.oid, 'update, delete, truncate') as only
      from pg_roles, pg_class c
      where rolname = current_user and c.oid = 'public.decision_records'::regclass`,
   )
-  return { isInsertOnly: role?.only === true }
+  return role?.only === true
 }

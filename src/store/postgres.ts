@@ -39,6 +39,14 @@ export async function openPostgres({
   })
 }
 
+/** One connection that can change nothing: for looking at a database, ready for a service or not. */
+export const openReading = (url: string): Database =>
+  createPgDatabase({
+    kind: 'postgres',
+    pool: { connectionString: url, max: 1, connectionTimeoutMillis: 5_000, application_name: 'remit doctor' },
+    settings: { statement_timeout: 15_000, default_transaction_read_only: 'on' },
+  })
+
 /** By SQLSTATE. */
 const remedies: Readonly<Record<string, string>> = {
   // insufficient_privilege

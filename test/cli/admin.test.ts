@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readRunningFacts } from '../../src/cli/admin-client.ts'
 import { lockFolder } from '../../src/store/lock.ts'
 import { type Commands, openCommands, remit, serving } from './world.ts'
 
@@ -70,6 +71,20 @@ describe('with a service running', () => {
     expect(await world.database.query(`select public_allowed from collections where id = 'legal'`)).toEqual([
       { public_allowed: true },
     ])
+  })
+
+  test('the doctor is told what the embedded database holds, without a record, and nothing where none runs', async () => {
+    expect(await readRunningFacts(world.home)).toBeUndefined()
+    await using _server = await serving(world)
+    const before = await recorded()
+    expect(await readRunningFacts(world.home)).toMatchObject({
+      kind: 'pglite',
+      restored: false,
+      stock: { failed: 0 },
+      backup: { takenAt: null },
+      insertOnly: false,
+    })
+    expect(await recorded()).toEqual(before)
   })
 
   test('each command is on record', async () => {

@@ -242,6 +242,7 @@ export async function remit(
       },
       more.now,
     ),
+    examine: async () => [],
     reembed: () => Promise.reject(new Error('There is no model here.')),
     fetch: more.fetch ?? fetch,
     signIns: more.signIns ?? nobody,

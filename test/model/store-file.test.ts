@@ -176,6 +176,7 @@ describe('`remit model test`', () => {
         stderr: { write: (text) => (written.err += text) },
       }),
       serve: () => Promise.reject(new Error('not asked')),
+      examine: async () => [],
       reembed: () => Promise.reject(new Error('not asked')),
       fetch: () => Promise.reject(new Error('not asked')),
       publicUrl: 'http://localhost',

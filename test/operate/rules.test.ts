@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -65,6 +65,16 @@ describe('the rules', needsPromtool, () => {
   test('are what Prometheus takes', () => {
     const { status, said } = promtool('check', 'rules', '--lint=all', '--lint-fatal', file)
     expect({ status, said }).toMatchObject({ status: 0 })
+  })
+
+  test('are found by a Prometheus as docs/metrics.md sets it up', () => {
+    const [, config = ''] =
+      /```yaml\n(rule_files[^]*?)```/.exec(readFileSync(new URL('docs/metrics.md', root), 'utf8')) ?? []
+    writeFileSync(join(folder, 'prometheus.yml'), config)
+    copyFileSync(file, join(folder, 'remit.rules.yml'))
+    writeFileSync(join(folder, 'remit-token'), 'x'.repeat(32))
+    const { status, said } = promtool('check', 'config', join(folder, 'prometheus.yml'))
+    expect({ status, said }).toMatchObject({ status: 0, said: expect.stringContaining('rules found') })
   })
 
   // A day that is well: each row is a counter by its rise each minute, or a gauge.

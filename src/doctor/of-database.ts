@@ -1,0 +1,156 @@
+import type { Facts } from './facts.ts'
+import { type Finding, ok, problem, warning } from './finding.ts'
+import { isOlder } from './versions.ts'
+
+const hour = 3_600
+const backupSecondsMax = 48 * hour
+
+/** What the facts of the database mean; `now` in milliseconds. */
+export function ofDatabase(facts: Facts, now: number): readonly Finding[] {
+  return [
+    ...versions(facts),
+    ...roles(facts),
+    restored(facts),
+    indexes(facts),
+    backup(facts, now),
+    ...jobs(facts),
+    record(facts),
+    readings(facts),
+    drift(facts),
+  ]
+}
+
+function versions({ kind, version, pgvector }: Facts): readonly Finding[] {
+  if (kind === 'pglite') return [ok('database', `The embedded database answers (Postgres ${version}).`)]
+  return [
+    ok('database', `Postgres ${version} answers.`),
+    pgvector === null || isOlder(pgvector, [0, 8, 4])
+      ? problem(
+          'pgvector',
+          `pgvector is ${pgvector ?? 'not installed'}; 0.8.4 or newer is needed.`,
+          'Install it, and let a superuser run `alter extension vector update`.',
+        )
+      : ok('pgvector', `pgvector ${pgvector} is new enough.`),
+  ]
+}
+
+function roles({ kind, superuser, insertOnly }: Facts): readonly Finding[] {
+  if (kind === 'pglite') return [ok('roles', 'The embedded database has no roles.')]
+  return [
+    superuser
+      ? problem(
+          'roles',
+          'The role of DATABASE_URL is a superuser: whoever breaks the service owns the server.',
+          'Make a role of its own, as docs/production.md says, and name it in DATABASE_URL.',
+        )
+      : ok('roles', 'The role of DATABASE_URL is no superuser.'),
+    insertOnly
+      ? ok('record role', 'The service can add to the record and not change it.')
+      : warning(
+          'record role',
+          'The service’s role could change the record; a change would show, and is not refused.',
+          'Run docker/record-owner.sql as a superuser, then restart the service.',
+        ),
+  ]
+}
+
+const restored = (facts: Facts): Finding =>
+  facts.restored
+    ? problem('recovery', 'This database was restored, and recovery has not run.', 'Run `remit recover`.')
+    : ok('recovery', 'No recovery is pending.')
+
+function indexes({ brokenIndexes, building, withoutVector }: Facts): Finding {
+  if (brokenIndexes !== null)
+    return problem(
+      'indexes',
+      `These indexes are not valid: ${brokenIndexes}.`,
+      'Run `reindex index concurrently` for each.',
+    )
+  if (building > 0)
+    return warning('indexes', 'An index is being built; searches are slower.', 'Wait until it is done.')
+  if (withoutVector > 0)
+    return warning(
+      'indexes',
+      `${withoutVector} passages have no vector and are found by words only.`,
+      'Stop the service and run `remit reembed`.',
+    )
+  return ok('indexes', 'Every index is valid, and every passage has its vector.')
+}
+
+function backup({ backup: last, failure }: Facts, now: number): Finding {
+  const remedy = 'Take one: docs/recovery.md.'
+  if (last === undefined || last.takenAt === null)
+    return problem(
+      'backup',
+      `There never was a backup${failure === null ? '' : `; one failed: ${failure}`}.`,
+      remedy,
+    )
+  const hours = Math.round((now - last.takenAt) / 1_000 / hour)
+  if (now - last.takenAt > backupSecondsMax * 1_000)
+    return problem('backup', `The last backup is ${hours} hours old.`, remedy)
+  if ((last.failedAt ?? 0) > last.takenAt)
+    return warning(
+      'backup',
+      `The last backup is ${hours} hours old, and one failed since: ${failure}`,
+      remedy,
+    )
+  return ok('backup', `The last backup is ${hours} hours old.`)
+}
+
+function jobs({ stock, standing }: Facts): readonly Finding[] {
+  if (stock === undefined) return []
+  const { waiting, waitingSeconds, failed } = stock
+  const stands = standing > 0 || waitingSeconds > hour
+  return [
+    stands
+      ? problem(
+          'jobs',
+          `${waiting} documents wait, and for an hour none of a job was done.`,
+          'Look for job_failed in the log; a process with the role worker has to run.',
+        )
+      : ok('jobs', `${waiting} documents wait; no job stands still.`),
+    failed > 0
+      ? warning(
+          'failed documents',
+          `${failed} documents could not be taken in within 30 days.`,
+          '`remit jobs failed` says why; `remit jobs retry --all` tries again.',
+        )
+      : ok('failed documents', 'Every document was taken in.'),
+  ]
+}
+
+const record = ({ unsealed: { seconds } }: Facts): Finding =>
+  seconds > 60
+    ? problem(
+        'record',
+        `The oldest record without a seal is ${Math.round(seconds)} seconds old.`,
+        'Look for background_failed with the name seal in the log. With no process running, start one.',
+      )
+    : ok('record', 'The record is sealed to its end.')
+
+function readings({ sources, directories }: Facts): Finding {
+  const stale = (sources?.stale ?? 0) + (directories?.stale ?? 0)
+  const failing = (sources?.failing ?? 0) + (directories?.failing ?? 0)
+  if (stale > 0)
+    return problem(
+      'sources',
+      `${stale} sources or directories are too old to count: nobody reads what hangs on them.`,
+      '`remit source list` and `remit directory list` show the last error of each.',
+    )
+  return failing > 0
+    ? warning(
+        'sources',
+        `The last reading of ${failing} sources or directories failed.`,
+        '`remit source list` and `remit directory list` show why.',
+      )
+    : ok('sources', 'Every source and directory was read.')
+}
+
+const drift = ({ unreconciled }: Facts): Finding =>
+  unreconciled > 0
+    ? warning(
+        'drift',
+        `${unreconciled} objects differ between the database and OpenFGA for over an hour.`,
+        'Run `remit drift`: it compares and mends.',
+      )
+    : ok('drift', 'Nothing waits to be mended between the database and OpenFGA.')

@@ -1,0 +1,349 @@
+import { randomBytes } from 'node:crypto'
+import { chmod, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { loadConfig } from '../../src/config/config.ts'
+import { type ExamineDeps, examine } from '../../src/doctor/examine.ts'
+import type { Finding } from '../../src/doctor/finding.ts'
+import { ofKeys } from '../../src/doctor/of-keys.ts'
+import { ofService } from '../../src/doctor/of-service.ts'
+import { examineService } from '../../src/doctor/service.ts'
+import { openReading } from '../../src/store/postgres.ts'
+import { freshSettings, listens, modelFolder, type Running, remit, startService } from '../e2e/process.ts'
+import { native, needs } from '../support/native.ts'
+
+const both = needs(
+  native.databaseUrl !== undefined && native.openfga !== undefined && modelFolder !== undefined,
+  'native Postgres, a real OpenFGA and the embedding model (TEST_DATABASE_URL, OPENFGA_TEST_URL, EMBEDDINGS_MODEL_PATH)',
+)
+const bearer = randomBytes(24).toString('hex')
+
+describe('remit doctor on a running service', both, () => {
+  const role = `remit_doctor_${randomBytes(5).toString('hex')}`
+  const password = randomBytes(12).toString('hex')
+  const stack = new AsyncDisposableStack()
+  let admin: pg.Client
+  let inside: pg.Client
+  let env: Record<string, string>
+  let service: Running
+  let keys: string
+
+  beforeAll(async () => {
+    admin = new pg.Client({ connectionString: native.databaseUrl ?? '' })
+    await admin.connect()
+    await admin.query(`create role ${role} login password '${password}'`)
+    await admin.query(`create database ${role} owner ${role}`)
+    const url = new URL(native.databaseUrl ?? '')
+    url.pathname = `/${role}`
+    inside = new pg.Client({ connectionString: url.href })
+    await inside.connect()
+    await inside.query('create extension vector')
+    const script = await readFile(new URL('../../docker/record-owner.sql', import.meta.url), 'utf8')
+    await inside.query(script.replaceAll(':"service"', role))
+    ;[url.username, url.password] = [role, password]
+    const settings = stack.use(await freshSettings(modelFolder))
+    const folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
+    stack.defer(() => rm(folder, { recursive: true, force: true }))
+    await writeFile(join(folder, 'bearer'), `${bearer}\n`)
+    keys = join(settings.home, 'keys')
+    env = {
+      ...settings.env,
+      PUBLIC_URL: 'https://remit.example.com',
+      DATABASE_URL: url.href,
+      OPENFGA_API_URL: native.openfga?.url ?? '',
+      OPENFGA_API_TOKEN: native.openfga?.token ?? '',
+      OPENFGA_SECONDARY: 'none',
+      OPS_BEARER_FILE: join(folder, 'bearer'),
+      TRUSTED_ISSUERS: '[]',
+    }
+    service = stack.use(startService(env))
+    await listens(service)
+    await inside.query(`update backup_run set taken_at = now() - interval '3 hours', ended_at = now()`)
+  }, 180_000)
+  afterAll(async () => {
+    await stack.disposeAsync()
+    await inside?.end()
+    await admin?.query(`drop database if exists ${role} with (force)`)
+    await admin?.query(`drop role if exists ${role}`)
+    await admin?.end()
+  })
+
+  const look = (changed: Record<string, string> = {}, now: () => number = Date.now) =>
+    examineService({ ...env, ...changed }, { askRunning: async () => undefined, fetch, now })
+  const bad = (found: readonly Finding[]) =>
+    found.filter(({ status }) => status !== 'ok').map(({ part, status }) => `${status} ${part}`)
+  /** Makes a fault, looks, and takes it back. */
+  const during = async (fault: string, mended: string): Promise<readonly Finding[]> => {
+    await inside.query(fault)
+    try {
+      return await look()
+    } finally {
+      await inside.query(mended)
+    }
+  }
+
+  test('finds nothing but ok where all is well, in words and as JSON, with status 0', async () => {
+    const { code, stdout, stderr } = await remit(['doctor', '--json'], env)
+    const found = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Finding)
+    expect(found.filter(({ status }) => status !== 'ok')).toEqual([])
+    expect([code, stderr]).toEqual([0, ''])
+    expect(new Set(found.map(({ part }) => part))).toEqual(
+      new Set([
+        'settings',
+        'exposure',
+        'service',
+        'replica',
+        'model',
+        'embedding',
+        'clock',
+        'schema',
+        'processes',
+        'database',
+        'pgvector',
+        'roles',
+        'record role',
+        'recovery',
+        'indexes',
+        'backup',
+        'jobs',
+        'failed documents',
+        'record',
+        'sources',
+        'drift',
+        'OpenFGA',
+        'OpenFGA key',
+        'keys',
+      ]),
+    )
+  })
+
+  test('changes nothing, not even a record', async () => {
+    const count = async () =>
+      (
+        await inside.query(`select (select count(*) from decision_records)::int as records,
+        (select count(*) from settings)::int as settings, (select count(*) from migrations)::int as migrations`)
+      ).rows
+    const before = await count()
+    await look()
+    expect(await count()).toEqual(before)
+    await using reading = openReading(env['DATABASE_URL'] ?? '')
+    await expect(reading.query(`delete from settings`)).rejects.toThrow('read-only transaction')
+  })
+
+  test.each<[string, string, string, string]>([
+    [
+      'an old backup',
+      `update backup_run set taken_at = now() - interval '3 days'`,
+      `update backup_run set taken_at = now()`,
+      'problem backup',
+    ],
+    [
+      'no backup ever',
+      `update backup_run set taken_at = null`,
+      `update backup_run set taken_at = now()`,
+      'problem backup',
+    ],
+    [
+      'a backup that failed since',
+      `update backup_run set failed_at = now() + interval '1 minute', failure = 'no space'`,
+      `update backup_run set failed_at = null, failure = null`,
+      'warning backup',
+    ],
+    [
+      'a failed document',
+      `insert into jobs (id, owner, kind, total, failed) values ('job_x', 'x', 'document', 1, 1)`,
+      `delete from jobs where id = 'job_x'`,
+      'warning failed documents',
+    ],
+    [
+      'a job that stands still',
+      `insert into jobs (id, owner, kind, total, created_at) values ('job_x', 'x', 'import', 9, now() - interval '2 hours')`,
+      `delete from jobs where id = 'job_x'`,
+      'problem jobs',
+    ],
+    [
+      'a restored database without recovery',
+      `update epochs set restored = '{}'`,
+      `update epochs set restored = null`,
+      'problem recovery',
+    ],
+    [
+      'the demo company’s people',
+      `insert into settings (key, value) values ('sample_seeded', 'true')`,
+      `delete from settings where key = 'sample_seeded'`,
+      'problem exposure',
+    ],
+    [
+      'an index that is not valid',
+      `update pg_index set indisvalid = false where indexrelid = 'jobs_created_at'::regclass`,
+      `update pg_index set indisvalid = true where indexrelid = 'jobs_created_at'::regclass`,
+      'problem indexes',
+    ],
+    [
+      'a role that is a superuser',
+      `alter role ${role} superuser`,
+      `alter role ${role} nosuperuser`,
+      'problem roles',
+    ],
+    [
+      'tables of a newer version',
+      `insert into migrations (name) values ('9999_coming.sql')`,
+      `delete from migrations where name = '9999_coming.sql'`,
+      'problem schema',
+    ],
+    [
+      'tables of an older version',
+      `update migrations set name = '0000_x.sql' where name like '0133%'`,
+      `update migrations set name = '0133_backups.sql' where name = '0000_x.sql'`,
+      'problem schema',
+    ],
+    [
+      'objects that nobody mended',
+      `insert into unreconciled (object, purge, since) values ('document:x', false, now() - interval '2 hours')`,
+      `delete from unreconciled where object = 'document:x'`,
+      'warning drift',
+    ],
+  ])('tells %s', async (_, fault, mended, line) => {
+    expect(bad(await during(fault, mended))).toContain(line)
+  })
+
+  test('tells a clock that is a minute off, and one that is five seconds off as a warning', async () => {
+    expect(bad(await look({}, () => Date.now() + 60_000))).toEqual(['problem clock', 'problem clock'])
+    expect(bad(await look({}, () => Date.now() - 5_000))).toEqual(['warning clock', 'warning clock'])
+  })
+
+  test('tells a key that is missing and one that others can read', async () => {
+    const key = join(keys, 'oauth.key')
+    await rename(key, `${key}.away`)
+    expect(bad(await look())).toEqual(['problem keys'])
+    await rename(`${key}.away`, key)
+    await chmod(key, 0o644)
+    const found = await look()
+    await chmod(key, 0o600)
+    expect(bad(found)).toEqual(['problem keys'])
+  })
+
+  test('tells Postgres, OpenFGA and the service that do not answer, each by itself, and no secret with it', async () => {
+    const away = `postgres://${role}:${password}@127.0.0.1:9/${role}`
+    const found = await look({ DATABASE_URL: away, OPENFGA_API_URL: 'http://127.0.0.1:9', OPS_PORT: '9' })
+    expect(bad(found)).toEqual(['problem service', 'problem database', 'problem OpenFGA'])
+    const wrong = await look({ DATABASE_URL: (env['DATABASE_URL'] ?? '').replace(password, 'another') })
+    expect(bad(wrong)).toEqual(['problem database'])
+    expect(wrong.find(({ status }) => status !== 'ok')?.says).toContain('password authentication failed')
+    const text = JSON.stringify([...found, ...wrong, ...(await look())])
+    for (const secret of [password, bearer, native.openfga?.token ?? '', 'another'])
+      expect(text).not.toContain(secret)
+  })
+
+  test('tells a service that takes another token, and OpenFGA that refuses our key', async () => {
+    const file = `${env['OPS_BEARER_FILE']}.other`
+    await writeFile(file, 'x'.repeat(40))
+    expect(bad(await look({ OPS_BEARER_FILE: file, OPENFGA_API_TOKEN: 'wrong' }))).toEqual([
+      'problem service',
+      'problem OpenFGA',
+    ])
+  })
+
+  test('tells an OpenFGA that answers without a key', async () => {
+    const server = createServer((_, response) => response.end('{"stores":[]}')).listen(0, '127.0.0.1')
+    await new Promise((resolve) => server.once('listening', resolve))
+    try {
+      const { port } = server.address() as AddressInfo
+      expect(bad(await look({ OPENFGA_API_URL: `http://127.0.0.1:${port}` }))).toEqual([
+        'problem OpenFGA key',
+      ])
+    } finally {
+      server.close()
+    }
+  })
+
+  test('tells settings that cannot be used, and ends with status 1', async () => {
+    const { code, stdout } = await remit(['doctor'], { ...env, REMIT_DEMO: 'true' })
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/^problem {2}settings: REMIT_DEMO needs everything embedded.*\n {9}→ /)
+  })
+})
+
+describe('remit doctor on the demo', () => {
+  const config = loadConfig({ REMIT_HOME: join(tmpdir(), 'remit-not-there') })
+  const deps: ExamineDeps = {
+    settings: config,
+    openReading,
+    askRunning: async () => undefined,
+    fetch: () => Promise.reject(new TypeError('fetch failed')),
+    now: Date.now,
+    migrations: new URL('../../migrations/', import.meta.url),
+    version: '0',
+  }
+
+  test('says that it is on, that it is http, and what does not run, and dies of nothing', async () => {
+    const found = await examine(deps)
+    expect(
+      found.filter(({ status }) => status !== 'ok').map(({ part, status }) => `${status} ${part}`),
+    ).toEqual(['warning exposure', 'warning exposure', 'problem service', 'warning database', 'problem keys'])
+    expect(found.find(({ says }) => says.startsWith('The demo is on'))?.remedy).toContain('REMIT_DEMO=false')
+  })
+})
+
+describe('what a running service says of itself', () => {
+  const well = {
+    status: 'ok',
+    version: '1.2.3',
+    permission_index: { state: 'following', lag_ms: 5, tuples: 3 },
+    authorization_model: { id: 'm', known: true, matches_file: true },
+    embeddings: { available: true },
+  }
+  test.each<[string, object, string]>([
+    [
+      'a replica that builds',
+      { permission_index: { ...well.permission_index, state: 'building' } },
+      'warning replica',
+    ],
+    [
+      'a replica that is behind',
+      { permission_index: { ...well.permission_index, lag_ms: 90_000 } },
+      'problem replica',
+    ],
+    [
+      'a model of another file',
+      { authorization_model: { ...well.authorization_model, matches_file: false } },
+      'warning model',
+    ],
+    [
+      'a model that is not known',
+      { authorization_model: { ...well.authorization_model, known: false } },
+      'problem model',
+    ],
+    ['no embedding model', { embeddings: { available: false, reason: 'none' } }, 'warning embedding'],
+    ['a process of another version', { version: '1.2.2' }, 'warning version'],
+    ['an older copy', { status: 'unavailable', database_whole: false }, 'problem service'],
+    ['changes that are not heard', { status: 'unavailable', changes_heard: false }, 'problem service'],
+  ])('tells %s', (_, changed, line) => {
+    const found = ofService({ ...well, ...changed }, { judgesLag: true, version: '1.2.3' })
+    expect(
+      found.filter(({ status }) => status !== 'ok').map(({ part, status }) => `${status} ${part}`),
+    ).toEqual([line])
+  })
+})
+
+test('a signing key of two years deserves a look', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
+  await chmod(folder, 0o700)
+  for (const name of ['digest', 'dpop', 'mcp', 'oauth', 'record-seal'])
+    await writeFile(join(folder, `${name}.key`), 'x', { mode: 0o600 })
+  await writeFile(join(folder, 'issuer-es256.json'), '{}', { mode: 0o600 })
+  const found = (now: number, needsVaultKey: boolean) => ofKeys(folder, { now, needsVaultKey })
+  expect((await found(Date.now(), false)).map(({ status }) => status)).toEqual(['ok'])
+  expect((await found(Date.now() + 730 * 86_400_000, false)).map(({ status }) => status)).toEqual(['warning'])
+  expect((await found(Date.now(), true)).map(({ says }) => says)).toEqual([
+    'vault.key is missing: no linked account could be used.',
+  ])
+  await rm(folder, { recursive: true })
+})
