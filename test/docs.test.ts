@@ -51,7 +51,9 @@ test('docs/client-options.md shows every option of the client’s functions', ()
 })
 
 test('README.md stays under 600 words', () => {
-  expect(text('README.md').split(/\s+/).length).toBeLessThanOrEqual(600)
+  // Comments are for the tests.
+  const read = text('README.md').replaceAll(/<!--.*?-->/g, '')
+  expect(read.split(/\s+/).length).toBeLessThanOrEqual(600)
 })
 
 test('docs/glossary.md explains at most forty words, each with its file', () => {
