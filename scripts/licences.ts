@@ -15,3 +15,42 @@ export function licenceTexts(modules: string, names: readonly string[]): string 
   })
   return texts.join(`\n${'-'.repeat(80)}\n\n`)
 }
+
+export interface Component {
+  readonly 'bom-ref': string
+  readonly name: string
+}
+
+export interface Lock {
+  readonly packages: Readonly<
+    Record<
+      string,
+      {
+        readonly version?: string
+        readonly license?: string
+        readonly dev?: boolean
+        readonly link?: boolean
+      }
+    >
+  >
+}
+
+/** NAME@VERSION of all that is installed with the packages, or is inside one: `texts` are its licences. */
+export function shippedOf(lock: Lock, texts: string): ReadonlySet<string> {
+  const installed = Object.entries(lock.packages).flatMap(([path, { version, dev, link }]) =>
+    path.includes('node_modules/') && dev !== true && link !== true ? [`${nameOf(path)}@${version}`] : [],
+  )
+  const inside = [...texts.matchAll(/^(@?[\w./-]+) (\d+\.\d+\.\d+\S*) \([\w.-]+\)$/gm)]
+  return new Set([...installed, ...inside.map(([, name, version]) => `${name}@${version}`)])
+}
+
+/** One line each, by name. */
+export function licenceList(lock: Lock, shipped: ReadonlySet<string>): string {
+  const lines = Object.entries(lock.packages).map(
+    ([path, { version, license = 'none named' }]) => [`${nameOf(path)}@${version}`, license] as const,
+  )
+  const listed = lines.filter(([name]) => shipped.has(name)).map(([name, licence]) => `${name}\t${licence}\n`)
+  return [...new Set(listed)].sort().join('')
+}
+
+const nameOf = (path: string): string => path.split('node_modules/').at(-1) ?? ''

@@ -11,11 +11,6 @@ export async function copyWorkspace(to: string): Promise<void> {
   for (const name of await readdir(root))
     if (!['.git', '.remit', 'benchmarks', 'node_modules', 'dist', 'test', 'release'].includes(name))
       await cp(join(root, name), join(to, name), { recursive: true, filter: isOurs })
-  await linkModules(to)
-}
-
-/** Gives a copy or a clone the dependencies of this workspace, beside its own packages. */
-export async function linkModules(to: string): Promise<void> {
   await mkdir(join(to, 'node_modules', '@remit'), { recursive: true })
   for (const name of await readdir(modules))
     if (name !== '@remit') await symlink(join(modules, name), join(to, 'node_modules', name))
