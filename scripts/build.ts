@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { cpSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build as buildConsole } from '../packages/console/build.ts'
@@ -36,6 +36,7 @@ const inConsole = await buildConsole()
 copy('packages/console/dist')
 for (const file of globSync('**/*.js', { cwd: dist })) mend(file)
 writeFileSync(join(dist, 'package.json'), `${JSON.stringify(released(), null, 2)}\n`)
+chmodSync(join(dist, 'src/bin.js'), 0o755)
 writeFileSync(join(dist, 'LICENSES-OF-OTHERS.txt'), licenceTexts(join(root, 'node_modules'), inConsole))
 cpSync(join(root, 'docs/install.md'), join(dist, 'README.md'))
 

@@ -2,7 +2,6 @@ import { execFileSync } from 'node:child_process'
 import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { loadConfig, settings } from '../src/config/config.ts'
 import { composeFile, inContainer } from './e2e/production/compose-file.ts'
@@ -10,35 +9,36 @@ import { composeFile, inContainer } from './e2e/production/compose-file.ts'
 const root = new URL('../', import.meta.url)
 const text = (path: string): string => readFileSync(new URL(path, root), 'utf8')
 
-/** What the image of the service holds: the paths that its last stage copies. */
-function copied(): readonly string[] {
-  const stage =
-    text('Dockerfile')
-      .split(/^FROM /m)
-      .at(-1) ?? ''
-  return [...stage.matchAll(/^COPY (?:--from=\S+ )?(.*) (\S+)$/gm)].flatMap(([, from = '', to = '']) =>
-    from.split(' ').map((path) => (to === './' ? path : to)),
+/** What each stage of the image's build copies from the workspace, or from a stage. */
+const stages = text('Dockerfile')
+  .split(/^FROM /m)
+  .slice(1)
+  .map((stage) =>
+    [...stage.matchAll(/^COPY (?:--from=\S+ )?(.*) \S+$/gm)].flatMap(([, from = '']) => from.split(' ')),
   )
-}
 
 const isWithin = (path: string, folders: readonly string[]): boolean =>
   folders.some((folder) => path === folder || path.startsWith(`${folder}/`))
 
 describe('the image', () => {
-  // The demo's company: the image listens on all addresses, where the demo is off.
-  const demoOnly = ['sample']
+  test('holds the package and what it needs, and no sources', () => {
+    expect(stages.at(-1)).toEqual(['/app/node_modules', '/app/dist'])
+    expect(text('Dockerfile')).toContain('CMD ["node", "src/main.js"]')
+  })
 
-  test('holds every file beside the sources that the service reads by its place', () => {
-    const read = globSync('{src,packages/*/src}/**/*.ts', { cwd: fileURLToPath(root) }).flatMap((file) =>
-      [...text(file).matchAll(/new URL\('(\.[^']*)', import\.meta\.url\)/g)].map(([, path = '']) =>
-        fileURLToPath(new URL(path, new URL(file, root)))
-          .slice(fileURLToPath(root).length)
-          .replace(/\/$/, ''),
-      ),
+  test('builds the package from all that its build reads', () => {
+    const named = [...text('scripts/build.ts').matchAll(/^copy\((.*)\)$/gm)].flatMap(([, paths = '']) =>
+      [...paths.matchAll(/'([^']+)'/g)].map(([, path = '']) => path),
     )
-    expect(read).toEqual(expect.arrayContaining(['docs/errors', 'migrations', 'model.fga']))
-    const missing = read.filter((path) => !isWithin(path, copied()) && !isWithin(path, demoOnly))
-    expect(missing).toEqual([])
+    const read = [
+      ...named.filter((path) => path !== 'packages/console/dist'),
+      'docs/install.md',
+      'tsconfig.build.json',
+    ]
+    expect(read).toEqual(expect.arrayContaining(['docs/errors', 'migrations/[0-9]*.sql', 'model.fga']))
+    const inStage = (path: string) =>
+      stages[0]?.some((one) => path === one || path.startsWith(`${one}/`)) ?? false
+    expect(read.filter((path) => !inStage(path.replace(/\/\*\*.*/, '')))).toEqual([])
   })
 
   test('is built from nothing that .dockerignore keeps away', () => {

@@ -159,7 +159,8 @@ function inService([service = '', program = '', ...args]: readonly string[]): vo
   const isPostgres = service === 'postgres'
   const argv = args.map((one) => placed(isPostgres ? named(one) : one, service))
   const command = program === 'node' ? process.execPath : program
-  if (program === 'node') argv[0] = join(root, argv[0] ?? '')
+  // The image holds JavaScript; here its sources run.
+  if (program === 'node') argv[0] = join(root, (argv[0] ?? '').replace(/\.js$/, '.ts'))
   const options = { cwd: stand.folder, env: isPostgres ? asSuperuser : remitEnv() }
   process.exitCode = spawnSync(command, argv, { ...options, stdio: 'inherit' }).status ?? 1
 }

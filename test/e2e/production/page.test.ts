@@ -98,7 +98,7 @@ describe(
     }
 
     const command = (line: string): Promise<string> =>
-      shell(`docker compose exec -T remit node src/cli/main.ts ${line}`)
+      shell(`docker compose exec -T remit node src/cli/main.js ${line}`)
     const ready = async (): Promise<unknown> => {
       const bearer = await readFile(join(clone, 'ops_bearer'), 'utf8')
       const headers = { authorization: `Bearer ${bearer}` }
