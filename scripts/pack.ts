@@ -60,7 +60,7 @@ async function after(): Promise<void> {
   await rm('LICENSE', { force: true })
 }
 
-/** Whether none of them needs another: those fit into the package, and nobody needs a registry to install it. */
+/** Whether none of them needs another: then they fit into the package, and it installs without a registry. */
 async function areAlone(names: readonly string[]): Promise<boolean> {
   const manifests = await Promise.all(
     names.map((name) => readManifest(join(root, 'node_modules', name, 'package.json'))),

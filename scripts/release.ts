@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url'
 import { type Component, type Lock, licenceList, shippedOf } from './licences.ts'
 
 /**
- * Makes all that a version gives away, in `release`: the packages for npm and Python, a bill of materials, the
- * licences, and the digests of all of them. The same commit gives the same digests, on the same Node, npm and
- * hatchling.
+ * Makes all that a version gives away, in `release`: the packages for npm and Python, a bill of materials,
+ * the licences, and the digests of all of them. The same commit gives the same digests, on the same Node, npm
+ * and hatchling.
  */
 
 interface Bill {
