@@ -290,6 +290,27 @@ describe('remit doctor on the demo', () => {
     ).toEqual(['warning exposure', 'warning exposure', 'problem service', 'warning database', 'problem keys'])
     expect(found.find(({ says }) => says.startsWith('The demo is on'))?.remedy).toContain('REMIT_DEMO=false')
   })
+
+  test('shows no secret of the settings that somebody else put into words', async () => {
+    const url = 'postgres://remit:fox%2Fglove@127.0.0.1:9/remit'
+    const found = await examine({
+      ...deps,
+      settings: loadConfig({
+        DATABASE_URL: url,
+        OPENFGA_API_URL: 'http://127.0.0.1:9',
+        OPENFGA_API_TOKEN: 'hemlock',
+        TRUSTED_ISSUERS: '[]',
+      }),
+      openReading: (address) => {
+        throw new Error(`no way to ${address}, fox/glove`)
+      },
+      fetch: () => Promise.reject(new Error('not with Bearer hemlock')),
+    })
+    const text = JSON.stringify(found)
+    expect(text).toContain('no way to …, …')
+    expect(text).toContain('not with Bearer …')
+    expect(text).not.toMatch(/fox|hemlock/)
+  })
 })
 
 describe('what a running service says of itself', () => {

@@ -25,13 +25,18 @@ beforeAll(async () => {
 })
 afterAll(() => world[Symbol.asyncDispose]())
 
+const heard = async () => {
+  const metrics = await world.service.ops.request(`http://127.0.0.1:${world.config.ops.port}/metrics`)
+  return /^remit_changes_heard (.*)$/m.exec(await metrics.text())?.[1]
+}
 const ask = (token: string) => world.call('GET', '/collections', { token })
 
-test('who has not heard of revocations for five seconds answers 503 to every token, the worst included, and then mends itself', {
+test('who has not heard of revocations for five seconds answers 503 to every token, the worst included, says so in its metrics, and then mends itself', {
   timeout: 30_000,
 }, async () => {
   const token = await world.token({ user: 'anne' })
   expect((await ask(token)).status).toBe(200)
+  expect(await heard()).toBe('1')
   isCut = true
   await expect.poll(async () => (await ask(token)).status, { timeout: 15_000, interval: 200 }).toBe(503)
   const answers = await Promise.all([ask(token), ask('not.a.token')])
@@ -41,6 +46,7 @@ test('who has not heard of revocations for five seconds answers 503 to every tok
     expect(await answer.json()).toMatchObject({ code: 'authorization_unavailable' })
   }
   expect((await world.call('GET', '/healthz')).status).toBe(200)
+  expect(await heard()).toBe('0')
   isCut = false
   await expect.poll(async () => (await ask(token)).status).toBe(200)
 })
