@@ -60,10 +60,18 @@ export function createAdminClient({ home, withService }: AdminClientOptions): Ad
 export const runningUrl = (home: string): Promise<string | undefined> =>
   readFile(join(home, addressName), 'utf8').catch(() => undefined)
 
+// A service that stands still accepts and never answers.
+const factsMsMax = 20_000
+
 /** What the service that runs on REMIT_HOME reads of its database; undefined where none runs. */
 export async function readRunningFacts(home: string): Promise<Facts | undefined> {
   try {
-    const { status, body } = await exchange(await socketOf(home), '/facts', '{}')
+    const { status, body } = await exchange(
+      await socketOf(home),
+      '/facts',
+      '{}',
+      AbortSignal.timeout(factsMsMax),
+    )
     if (status !== 200) throw new Error('its database does not answer')
     return JSON.parse(body) as Facts
   } catch (error) {
@@ -114,10 +122,10 @@ interface Exchanged {
   readonly body: string
 }
 
-function exchange(socketPath: string, path: string, body: string): Promise<Exchanged> {
+function exchange(socketPath: string, path: string, body: string, signal?: AbortSignal): Promise<Exchanged> {
   const headers = { 'content-type': 'application/json', host: 'remit' }
   return new Promise((resolve, reject) => {
-    request({ socketPath, path, method: 'POST', headers }, (response) => {
+    request({ socketPath, path, method: 'POST', headers, ...(signal && { signal }) }, (response) => {
       text(response).then((answer) => resolve({ status: response.statusCode ?? 0, body: answer }), reject)
     })
       .on('error', reject)

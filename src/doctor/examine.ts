@@ -255,7 +255,13 @@ async function lookAtOpenFga({ config, fetch, now }: Examined): Promise<readonly
           'OpenFGA answers without a key: whoever reaches it can give themselves everything.',
           'Start it with OPENFGA_AUTHN_METHOD=preshared, and name the key in OPENFGA_API_TOKEN.',
         )
-      : ok('OpenFGA key', 'OpenFGA refuses whoever has no key.'),
+      : [401, 403].includes(stranger.status)
+        ? ok('OpenFGA key', 'OpenFGA refuses whoever has no key.')
+        : warning(
+            'OpenFGA key',
+            `OpenFGA answers ${stranger.status} to whoever has no key, which is no refusal.`,
+            'Look whether it demands a key (OPENFGA_AUTHN_METHOD), and look again.',
+          ),
     // A date in HTTP has whole seconds: half of one is what it lacks on average.
     ...(date === '' ? [] : [await skewOf('OpenFGA', now, async () => Date.parse(date) + 500)]),
   ]
@@ -291,11 +297,20 @@ async function secretsOf({ databaseUrl, openfga, searchEngine, ops }: Config): P
   return [
     databaseUrl,
     password,
-    password && decodeURIComponent(password),
+    password && decoded(password),
     openfga?.apiToken,
     searchEngine?.authorization,
     bearer,
   ].filter((one): one is string => one !== undefined && one !== '')
+}
+
+/** A password may hold a bare `%`. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }
 
 const hiding =

@@ -50,7 +50,7 @@ export async function readFacts(database: Database) {
        (select rolsuper from pg_roles where rolname = current_user) as superuser,
        (select count(distinct application_name)::float8 from pg_stat_activity
         where datname = current_database() and application_name ~ '^remit [0-9a-f]{8}-') as processes,
-       (select restored is not null from epochs) as restored,
+       (select restored is not null or recovering_since is not null or log_went_back from epochs) as restored,
        exists (select from settings where key = 'sample_seeded') as sample,
        (select count(*)::float8 from connections) as accounts,
        (select failure from backup_run) as failure,

@@ -56,7 +56,11 @@ function roles({ kind, superuser, insertOnly }: Facts): readonly Finding[] {
 
 const restored = (facts: Facts): Finding =>
   facts.restored
-    ? problem('recovery', 'This database was restored, and recovery has not run.', 'Run `remit recover`.')
+    ? problem(
+        'recovery',
+        'A database was restored or went back, and its recovery has not ended.',
+        'Run `remit recover`.',
+      )
     : ok('recovery', 'No recovery is pending.')
 
 function indexes({ brokenIndexes, building, withoutVector }: Facts): Finding {

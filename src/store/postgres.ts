@@ -43,7 +43,13 @@ export async function openPostgres({
 export const openReading = (url: string): Database =>
   createPgDatabase({
     kind: 'postgres',
-    pool: { connectionString: url, max: 1, connectionTimeoutMillis: 5_000, application_name: 'remit doctor' },
+    pool: {
+      connectionString: url,
+      max: 1,
+      connectionTimeoutMillis: 5_000,
+      application_name: 'remit doctor',
+      query_timeout: 20_000,
+    },
     settings: { statement_timeout: 15_000, default_transaction_read_only: 'on' },
   })
 

@@ -175,6 +175,12 @@ describe('remit doctor on a running service', both, () => {
       'problem recovery',
     ],
     [
+      'a recovery that has not ended',
+      `update epochs set recovering_since = now()`,
+      `update epochs set recovering_since = null`,
+      'problem recovery',
+    ],
+    [
       'the demo company’s people',
       `insert into settings (key, value) values ('sample_seeded', 'true')`,
       `delete from settings where key = 'sample_seeded'`,
@@ -258,6 +264,20 @@ describe('remit doctor on a running service', both, () => {
       const { port } = server.address() as AddressInfo
       expect(bad(await look({ OPENFGA_API_URL: `http://127.0.0.1:${port}` }))).toEqual([
         'problem OpenFGA key',
+      ])
+    } finally {
+      server.close()
+    }
+  })
+
+  test('takes no error of OpenFGA for a refusal', async () => {
+    const server = createServer((_, response) => response.writeHead(500).end()).listen(0, '127.0.0.1')
+    await new Promise((resolve) => server.once('listening', resolve))
+    try {
+      const { port } = server.address() as AddressInfo
+      expect(bad(await look({ OPENFGA_API_URL: `http://127.0.0.1:${port}` }))).toEqual([
+        'problem OpenFGA',
+        'warning OpenFGA key',
       ])
     } finally {
       server.close()

@@ -138,6 +138,11 @@ describe('the rules', needsPromtool, () => {
     ],
     ['nobody where one in two hundred is late', { [fast]: '+99.5' }, []],
     [
+      'somebody where every fifth answer is late, as Prometheus 3 writes its buckets',
+      { [fast]: '', [fast.replace('"1"', '"1.0"')]: '+80' },
+      both('RemitLatency', 'latency_retrieve'),
+    ],
+    [
       'somebody where revocations take longer than a second',
       { 'remit_revocation_seconds_bucket{le="1"}': '+0.5' },
       both('RemitRevocation', 'revocation'),
@@ -187,7 +192,7 @@ describe('the rules', needsPromtool, () => {
     ],
     ['in the morning where recall is low', { remit_shadow_recall_sum: '+0.9' }, [ticket('RemitRecallLow')]],
   ])('tell %s', (title, changed, firing) => {
-    const series = Object.entries({ ...well, ...changed })
+    const series = Object.entries({ ...well, ...changed }).filter(([, value]) => value !== '')
     const run = join(folder, 'test.yml')
     const samples = firing.map((labels) => ({
       labels: `ALERTS{${Object.entries({ ...labels, alertstate: 'firing' })
