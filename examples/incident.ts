@@ -74,6 +74,7 @@ const running = await start(config, {
   print: () => undefined,
   isTerminal: false,
   onStorageLost: () => process.exit(1),
+  onRefused: () => process.exit(1),
 })
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => void running[Symbol.asyncDispose]().then(() => process.exit(0)))

@@ -965,6 +965,14 @@ create table person_moves (
   constraint person_moves_pkey PRIMARY KEY (old_key)
 );
 
+create table processes (
+  id text not null,
+  version text not null,
+  knows text[] not null,
+  seen_at timestamp with time zone not null,
+  constraint processes_pkey PRIMARY KEY (id)
+);
+
 create table push_ended (
   endpoint_hash text not null,
   person text not null,
@@ -1117,6 +1125,13 @@ create table resources (
   constraint resources_pkey PRIMARY KEY (resource),
   constraint resources_owner_client_fkey FOREIGN KEY (owner_client) REFERENCES clients(client_id),
   constraint resources_scopes_check CHECK ((cardinality(scopes) > 0))
+);
+
+create table restrictions (
+  name text not null,
+  since text not null,
+  in_force_at timestamp with time zone default now() not null,
+  constraint restrictions_pkey PRIMARY KEY (name)
 );
 
 create table revisions (

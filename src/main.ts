@@ -54,6 +54,7 @@ try {
     isTerminal: process.stderr.isTTY,
     // Whoever waits has been told nothing, and nothing is lost: what was acknowledged is on the disk.
     onStorageLost: () => process.exit(1),
+    onRefused: () => process.exit(1),
     signal: stopping.signal,
   })
   const tooLate = whenStopping.then(

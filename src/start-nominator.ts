@@ -5,13 +5,13 @@ import type { Config } from './config/config.ts'
 import type { Listening } from './kernel/listening.ts'
 import { createStartupSteps } from './kernel/startup-steps.ts'
 import { version } from './kernel/version.ts'
-import { listen, orNamePort, type StartOptions } from './start.ts'
+import { listen, orNamePort, registerAndBeat, type StartOptions } from './start.ts'
 import { lockFolder } from './store/lock.ts'
 
 /** Starts a process that holds tuples for others, and returns once it listens (docs/scaling.md). */
 export async function startNominator(
   config: Config,
-  { clock, log, print, onStorageLost, signal }: StartOptions,
+  { clock, log, print, onStorageLost, onRefused, signal }: StartOptions,
 ): Promise<Listening> {
   const { host, port, ops, nominatorShare: share } = config
   const step = createStartupSteps((doing) => log('still_starting', { doing }))
@@ -29,6 +29,7 @@ export async function startNominator(
     }),
   )
   signal?.throwIfAborted()
+  stack.use(await registerAndBeat(infrastructure.database, { log, onRefused }))
   const service = stack.use(
     await step('opening the replica of the tuples', () =>
       composeNominator({ config, infrastructure, clock, log }),

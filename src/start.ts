@@ -19,14 +19,18 @@ import { type Listening, listening } from './kernel/listening.ts'
 import type { Log } from './kernel/log.ts'
 import { OperatorError } from './kernel/operator-error.ts'
 import { reasonOf } from './kernel/reason.ts'
+import { startRecurring } from './kernel/recurring.ts'
+import { knownRestrictions } from './kernel/restrictions.ts'
 import { createStartupSteps } from './kernel/startup-steps.ts'
 import { version } from './kernel/version.ts'
+import { withTimeout } from './kernel/with-timeout.ts'
 import { createSystemFetch } from './outbound/guarded-fetch.ts'
 import { createChunkVectors } from './retrieval/chunk-index/postgres/vectors.ts'
 import { loadSample } from './sample/load.ts'
 import { giveSamplePasswords, isSeeded, samplePasswordsFile, seedSample } from './sample/seed.ts'
 import { lockHome } from './store/home.ts'
 import { lockFolder } from './store/lock.ts'
+import { type LiveProcess, registerProcess } from './store/processes.ts'
 import type { Database } from './store/sql.ts'
 
 export interface StartOptions {
@@ -42,6 +46,8 @@ export interface StartOptions {
    * process.
    */
   readonly onStorageLost: () => void
+  /** A restriction came into force that this version does not know: nothing is left but to end, as above. */
+  readonly onRefused: () => void
   /** Ends a start that is under way: what was opened is closed, and its reason is thrown. */
   readonly signal?: AbortSignal
 }
@@ -77,10 +83,11 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   if (!config.demo && config.databaseUrl === undefined)
     print(`The embedded database of ${config.home}/db is used: DATABASE_URL is not set.`)
   signal?.throwIfAborted()
+  const live = stack.use(await registerAndBeat(infrastructure.database, options))
   const outbound = createSystemFetch(config.outboundAllowedOrigins)
   const service = stack.use(
     await step('putting the service together: the model in force, keys, what is stored of permissions', () =>
-      compose({ config, infrastructure, clock, log, fetch, outbound }),
+      compose({ config, infrastructure, clock, log, fetch, outbound, assertLive: live.assertLive }),
     ),
   )
   stack.use(service.record.sealing())
@@ -111,6 +118,34 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   const owned = stack.move()
   const { database } = infrastructure
   return { service, database, port: listening?.port, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+}
+
+const beatMs = 5_000
+
+/** Registers this process and says every five seconds that it runs (docs/decisions/0068). */
+export async function registerAndBeat(
+  database: Database,
+  { log, onRefused }: Pick<StartOptions, 'log' | 'onRefused'>,
+): Promise<LiveProcess> {
+  const live = await registerProcess({ database, version, known: knownRestrictions })
+  const beating = startRecurring(log, 'heartbeat', beatMs, async () => {
+    try {
+      // A connection to a server that is gone answers nothing: the next beat takes another.
+      await withTimeout(beatMs, live.beat(), undefined)
+    } catch (error) {
+      if (error instanceof OperatorError) {
+        log('refused', { reason: error.message })
+        onRefused()
+      } else throw error
+    }
+  })
+  return {
+    ...live,
+    async [Symbol.asyncDispose]() {
+      await beating[Symbol.asyncDispose]()
+      await live[Symbol.asyncDispose]()
+    },
+  }
 }
 
 async function assertFree({ host, port, ops, roles }: Config): Promise<void> {

@@ -166,7 +166,10 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     observe: metrics.observe,
     record: onRecord,
     isReady: operators.isReady,
-    assertOpen,
+    assertOpen() {
+      assertOpen()
+      options.assertLive?.()
+    },
     jwks: () => delegation.keys.jwks(),
     routes: [
       ...retrieval.routes(access),

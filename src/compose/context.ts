@@ -20,6 +20,8 @@ export interface ComposeOptions {
   readonly outbound: GuardedFetch
   /** Kinds of sources. Default: those that are built in. */
   readonly sourceKinds?: readonly SourceKind[]
+  /** Throws while this process may count as ended. Left out: it is not registered. */
+  readonly assertLive?: () => void
 }
 
 /** What all parts are made of; each names what it takes. */
