@@ -2,6 +2,7 @@ import { openInfrastructure } from './compose/infrastructure.ts'
 import { composeNominator } from './compose/nominator.ts'
 import { openTelemetry } from './compose/telemetry.ts'
 import type { Config } from './config/config.ts'
+import { assertRecovered } from './delegation/recovery/restored.ts'
 import type { Listening } from './kernel/listening.ts'
 import { createStartupSteps } from './kernel/startup-steps.ts'
 import { version } from './kernel/version.ts'
@@ -28,6 +29,7 @@ export async function startNominator(
       needsModel: false,
     }),
   )
+  await assertRecovered(infrastructure.database)
   signal?.throwIfAborted()
   stack.use(await registerAndBeat(infrastructure.database, { log, onRefused }))
   const service = stack.use(

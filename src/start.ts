@@ -11,6 +11,7 @@ import { type Infrastructure, openInfrastructure, openStored } from './compose/i
 import { openTelemetry } from './compose/telemetry.ts'
 import { type DemoFacts, progressLine, welcome } from './compose/welcome.ts'
 import type { Config } from './config/config.ts'
+import { assertRecovered } from './delegation/recovery/restored.ts'
 import type { Fetch } from './delegation/tokens/fetch-json.ts'
 import { endSlowSenders } from './http/slow-senders.ts'
 import { type Reembedded, type ReembedOptions, reembed } from './ingest/reembed.ts'
@@ -79,6 +80,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
       mayMake: true,
     }),
   )
+  await assertRecovered(infrastructure.database)
   // Outside the demo it may well be a DATABASE_URL that was forgotten.
   if (!config.demo && config.databaseUrl === undefined)
     print(`The embedded database of ${config.home}/db is used: DATABASE_URL is not set.`)

@@ -156,6 +156,7 @@ const homes: Readonly<Record<string, RegExp>> = {
   // What a step of a trace says is decided in one place; who receives it, in another.
   '@opentelemetry/api': /^src\/(kernel\/trace|compose\/telemetry)\.ts$/,
   '@opentelemetry/sdk-trace': /^src\/compose\/telemetry\.ts$/,
+  'age-encryption': /^src\/backup\//,
   // For programs beside the service, its commands included. The service verifies tokens by its own code. A
   // source writes through the same port as one outside does.
   '@remit/client': /^(test|examples|src\/(cli|sources))\//,

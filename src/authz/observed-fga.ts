@@ -1,3 +1,4 @@
+import type { WriteBarrier } from '../store/barrier.ts'
 import type { Fga, Writing } from './fga.ts'
 
 /**
@@ -25,3 +26,13 @@ export function observeWrites(fga: Fga, observers: readonly WriteObserver[]): Fg
     }
   }
 }
+
+/** The same OpenFGA, whose writes wait while a backup begins. Marks that lend nothing need not. */
+export const behindBarrier = (fga: Fga, barrier: Pick<WriteBarrier, 'pass'>): Fga => ({
+  ...fga,
+  get modelId() {
+    return fga.modelId
+  },
+  write: (change, nextTurn) => barrier.pass(() => fga.write(change, nextTurn)),
+  writeEach: (changes, nextTurn) => barrier.pass(() => fga.writeEach(changes, nextTurn)),
+})

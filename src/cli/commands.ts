@@ -3,6 +3,7 @@ import { operator, record } from '../audit/record.ts'
 import { parseHeads } from '../audit/seal/heads.ts'
 import { readThread } from '../audit/thread.ts'
 import type { DemoConsent } from '../delegation/oauth/unasked-consents.ts'
+import { assertRecovered } from '../delegation/recovery/restored.ts'
 import type { Services } from '../delegation/registry/services.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { type AdminDeps, type Command, command, optional } from './commands/command.ts'
@@ -19,16 +20,25 @@ const keepingCommands = {
     vault.keyring.rewrap(operator(newTxn())),
   ),
   recover: command(
-    z.strictObject({ anyway: z.boolean().default(false) }),
-    async ({ anyway }, { mayHaveForgotten, recover, newTxn }) => {
+    z.strictObject({
+      anyway: z.boolean().default(false),
+      heads: z.array(z.looseObject({})).default([]),
+      access: optional(z.enum(['end', 'keep'])),
+    }),
+    async ({ anyway, heads, access }, { mayHaveForgotten, recover, newTxn }) => {
       // It ends everybody's sessions and tokens.
       if (!anyway && !(await mayHaveForgotten()))
         throw new AppError('conflict', {
           public:
             'Neither the database nor OpenFGA is known to be older than the other. Recovering ends every session and token; if an older copy of either was put in place all the same, say --anyway.',
         })
-      return recover(newTxn())
+      return recover(newTxn(), { heads: parseHeads(heads), access })
     },
+    ({ anyway, heads, access }) => ({
+      anyway,
+      heads: heads.length,
+      access: access ?? null,
+    }),
   ),
   trace: command(z.strictObject({ txn: z.string().min(1).max(64) }), async ({ txn }, { database }) => ({
     steps: (await readThread(database, txn)).map(
@@ -65,7 +75,11 @@ const keepingCommands = {
     // Whom it erases is what it must not keep.
     () => ({}),
   ),
-  drift: command(z.strictObject({}), (_, { drift }) => drift()),
+  drift: command(z.strictObject({}), async (_, { database, drift }) => {
+    // The copy's tags would go into an OpenFGA that may know better.
+    await assertRecovered(database)
+    return drift()
+  }),
 } as const satisfies Record<string, Command>
 
 /** What speaks for people in the demo, and finds the service that writes. */

@@ -2,6 +2,7 @@ import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import type { Finding } from '../doctor/finding.ts'
 import type { Reembedded } from '../ingest/reembed.ts'
 import type { AdminClient } from './admin-client.ts'
+import type { Backups } from './backup.ts'
 import type { DemoTokens } from './demo-tokens.ts'
 import type { McpCommandsDeps } from './mcp/command.ts'
 import type { SignIns } from './sign-ins.ts'
@@ -18,6 +19,7 @@ export interface CliDeps {
   readonly reembed: (onProgress: (doneCount: number, total: number) => void) => Promise<Reembedded>
   /** Looks at every part of the service, for `remit doctor`. */
   readonly examine: () => Promise<readonly Finding[]>
+  readonly backups: Backups
   readonly fetch: Fetch
   /** Address of the service, without a trailing slash. */
   readonly publicUrl: string

@@ -7,6 +7,8 @@ import { ConfigError, loadConfig, settings } from '../config/config.ts'
 import { withSecretFiles } from '../config/secret-files.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { assertNode } from '../kernel/node.ts'
+import { OperatorError } from '../kernel/operator-error.ts'
+import { version } from '../kernel/version.ts'
 import { createAdminClient, readRunningFacts, runningUrl } from './admin-client.ts'
 import { createDemoTokens } from './demo-tokens.ts'
 import { runCli } from './program.ts'
@@ -66,6 +68,17 @@ const admin = createAdminClient({
   },
 })
 
+/** What is copied. Only a native database is: the embedded one is copied with its folder. */
+function stored({ databaseUrl, openfgaDatabaseUrl, openfga, home: folder }: ReturnType<typeof loadConfig>) {
+  if (databaseUrl === undefined)
+    throw new OperatorError(
+      'The embedded database is copied with its folder: stop the service and copy REMIT_HOME whole (docs/recovery.md). With DATABASE_URL this command copies it.',
+    )
+  // The embedded engine keeps its tuples in the database itself.
+  const openfgaUrl = openfga === undefined ? undefined : openfgaDatabaseUrl
+  return { databaseUrl, openfgaUrl, keysDir: join(folder, 'keys'), env: process.env }
+}
+
 const terminal = createTerminal(process)
 const interrupted = new AbortController()
 process.exitCode = await runCli(process.argv.slice(2), {
@@ -88,6 +101,18 @@ process.exitCode = await runCli(process.argv.slice(2), {
       tell: (doing) => terminal.say(`Still ${doing}.`),
       onProgress,
     })
+  },
+  backups: {
+    async backup(to, recipient) {
+      const { backup } = await import('../backup/backup.ts')
+      return backup({ ...stored(loadConfig(process.env)), to, recipient, version })
+    },
+    async restore(from, identity) {
+      const { restore } = await import('../backup/restore.ts')
+      const migrations = new URL('../../migrations/', import.meta.url)
+      return restore({ ...stored(loadConfig(process.env)), from, identity, migrations })
+    },
+    makeKey: async (path) => (await import('../backup/archive.ts')).makeIdentity(path),
   },
   fetch,
   signIns: createSignIns({

@@ -6,6 +6,7 @@ import { pluralize } from '../kernel/pluralize.ts'
 import { version } from '../kernel/version.ts'
 import { addLoginCommands } from './as-person.ts'
 import { addAuditCommands } from './audit.ts'
+import { addBackupCommands } from './backup.ts'
 import type { DemoTokens } from './demo-tokens.ts'
 import type { CliDeps } from './deps.ts'
 import { addDirectoryCommands } from './directory.ts'
@@ -140,16 +141,7 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
     )
   addAuditCommands(program, dependencies, outcome)
 
-  program
-    .command('recover')
-    .description(
-      'After an older copy of the database or of OpenFGA was put in place: ends what may have ended since, then answers.',
-    )
-    .option('--anyway', 'also where nothing shows that one of them is an older copy', false)
-    .option('--json', 'prints the answer as JSON', false)
-    .action(async ({ anyway, json }: { readonly anyway: boolean; readonly json: boolean }) =>
-      printFacts(terminal, await admin.run('recover', { anyway }), json),
-    )
+  addBackupCommands(program, dependencies)
 
   program
     .command('drift')

@@ -20,13 +20,14 @@ import { digestOfVersion, type ModelJson } from '../authz/model/dsl.ts'
 import type { ModelVersion } from '../authz/model/pin.ts'
 import { createTexts, type Texts } from '../authz/model/texts.ts'
 import { createNominator, type Nominator } from '../authz/nominate.ts'
-import { observeWrites } from '../authz/observed-fga.ts'
+import { behindBarrier, observeWrites } from '../authz/observed-fga.ts'
 import { createFga } from '../authz/openfga.ts'
 import type { Config } from '../config/config.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import type { Nominators } from '../retrieval/nominators/ask.ts'
+import { openWriteBarrier } from '../store/barrier.ts'
 import { openAsking } from './asking.ts'
 import type { ComposeContext } from './context.ts'
 
@@ -128,7 +129,13 @@ export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
   }
   useModel(activeModel.current)
   activeModel.onChange(useModel)
-  const fga = observeWrites(openfga, [dropAfterWrites(index, verdictCache, catchUpAfterWrites(index, log))])
+  const barrier =
+    config.openfga !== undefined && config.databaseUrl !== undefined
+      ? stack.use(openWriteBarrier(config.databaseUrl))
+      : undefined
+  const fga = observeWrites(barrier === undefined ? openfga : behindBarrier(openfga, barrier), [
+    dropAfterWrites(index, verdictCache, catchUpAfterWrites(index, log)),
+  ])
   activeModel.onChange(verdictCache.drop)
 
   const limiter = createLimiter(checksInFlightMax)

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { record } from '../audit/record.ts'
+import { operator, record } from '../audit/record.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { ActiveModel } from '../authz/model/active.ts'
 import { typesEver } from '../authz/model/pin.ts'
 import type { PermissionIndex } from '../authz/permission-index.ts'
 import { createPersonMove, type PersonMove } from '../delegation/administration/person-move.ts'
 import type { Approvals } from '../delegation/approvals/approvals.ts'
-import { type RecoveryReport, recover } from '../delegation/recovery/recover.ts'
+import { type Kept, type RecoveryReport, recover } from '../delegation/recovery/recover.ts'
 import { ownIssuerName } from '../delegation/tokens/issuers.ts'
 import { createReplayGuard } from '../delegation/tokens/replay-guard.ts'
 import { createApp, openApiOf } from '../http/app.ts'
@@ -275,9 +275,16 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       await epoch.check()
       return !epoch.isSound
     },
-    recover: (txn) =>
+    recover: (txn, kept) =>
       recover(
         {
+          countMissing: keeping.missing,
+          endAccess: () => ingest.endAccess(operator(txn)),
+          agents: {
+            enabled: async () =>
+              (await agents.list()).flatMap(({ id, disabledAt }) => (disabledAt === undefined ? [id] : [])),
+            disable: (id) => delegation.agentAdministration.disable(operator(txn), id),
+          },
           database,
           fga,
           delegations,
@@ -292,6 +299,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
           forgetSearched: () => retireGenerations(database),
         },
         txn,
+        kept,
       ),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
@@ -341,5 +349,5 @@ export interface Service
   /** Whether the database or OpenFGA is older than the other, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>
   /** After an older copy of the database or of OpenFGA was put in place. */
-  readonly recover: (txn: string) => Promise<RecoveryReport>
+  readonly recover: (txn: string, kept?: Kept) => Promise<RecoveryReport>
 }

@@ -3,6 +3,7 @@ import { createErasures, type ErasureResult } from '../audit/seal/erase.ts'
 import { type ExportedHead, readHeads } from '../audit/seal/heads.ts'
 import { openSealKey } from '../audit/seal/key.ts'
 import { readUnsealed, type Unsealed } from '../audit/seal/lag.ts'
+import { countMissing } from '../audit/seal/missing.ts'
 import { createRetention } from '../audit/seal/retention.ts'
 import { createSealer } from '../audit/seal/sealer.ts'
 import { type VerifyResult, verifyRecord } from '../audit/seal/verify.ts'
@@ -28,6 +29,12 @@ export interface RecordKeeping {
    * head was kept.
    */
   verify(heads: readonly ExportedHead[], resumes?: boolean): Promise<VerifyResult>
+  /**
+   * Records that heads kept elsewhere tell of and that a restored copy has not; undefined: none of them is as
+   * new as the copy. Seals nothing: the copy's next seal would be another than the one that was kept. Throws
+   * `conflict` where the copy is not of the record that they are of.
+   */
+  missing(heads: readonly ExportedHead[], copiedAt: Date): Promise<number | undefined>
   heads(after: number, limit: number): Promise<readonly ExportedHead[]>
   erase(subject: string): Promise<ErasureResult>
   /** To be run every hour. */
@@ -73,6 +80,8 @@ export async function openRecord({
       const firstSeal = resumes ? Math.max(1, ...heads.map(({ seal }) => seal)) : 1
       return verifyRecord(database, { publicKey: key.publicKey, heads, from: firstSeal, now: clock.now() })
     },
+    missing: (heads, copiedAt) =>
+      countMissing(database, { publicKey: key.publicKey, heads, copiedAt, now: clock.now() }),
     heads: (afterSeal, limit) => readHeads(database, { after: afterSeal, limit }),
     erase: erasures.erase,
     tasks: { record_erasures: erasures.mend, record_retention: dropOld },

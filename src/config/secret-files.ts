@@ -3,6 +3,7 @@ import type { Environment } from './group.ts'
 
 const secrets = [
   'DATABASE_URL',
+  'OPENFGA_DATASTORE_URI',
   'OPENFGA_API_TOKEN',
   'VAULT_KEYS',
   'EMBEDDINGS_API_KEY',

@@ -23,6 +23,13 @@ export const stores = group({
       .describe(
         'Preshared key of the OpenFGA server. Required with OPENFGA_API_URL unless that is loopback.',
       ),
+    OPENFGA_DATASTORE_URI: z
+      .string()
+      .regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL')
+      .optional()
+      .describe(
+        'OpenFGA’s own database, as OpenFGA has it. `remit backup` and `remit restore` alone use it, so that both are copied at one instant (docs/recovery.md).',
+      ),
     OPENFGA_SECONDARY: z
       .enum(['unknown', 'none', 'present'])
       .default('unknown')
@@ -33,6 +40,8 @@ export const stores = group({
   read: (value) => ({
     home: resolve(value.REMIT_HOME),
     databaseUrl: value.DATABASE_URL,
+    /** Of backups alone. */
+    openfgaDatabaseUrl: value.OPENFGA_DATASTORE_URI,
     openfga:
       value.OPENFGA_API_URL === undefined
         ? undefined

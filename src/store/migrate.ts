@@ -14,9 +14,14 @@ export interface MigrateOptions {
 /**
  * Brings the schema up to date, one transaction a file, and returns the names applied now. Throws
  * OperatorError where a file changes what belongs to the record's owner, and that has not been handed back
- * for it; and where a file was applied that is not here: the tables are a newer version's.
+ * for it; where a file was applied that is not here: the tables are a newer version's; and where a restore
+ * has not ended.
  */
 export async function migrate(database: Database, { dir, dimensions }: MigrateOptions): Promise<string[]> {
+  const [left] = await database.query<{ begun: string | null }>(
+    `select to_regclass('public.${restoreMark}')::text as begun`,
+  )
+  if (left !== undefined && left.begun !== null) throw halfRestored()
   await database.query(
     'create table if not exists migrations (name text primary key, applied_at timestamptz not null default now())',
   )
@@ -54,6 +59,14 @@ async function versionOf(sql: Sql, name: string): Promise<string | undefined> {
   )
   return row?.version ?? undefined
 }
+
+/** The table that a restore leaves where it died. */
+export const restoreMark = 'restore_under_way'
+
+const halfRestored = (): OperatorError =>
+  new OperatorError(
+    'A restore of this database was begun and has not ended. Run `remit restore` with the same archive again: docs/recovery.md.',
+  )
 
 const newer = (name: string, by: string | undefined): OperatorError =>
   new OperatorError(

@@ -244,6 +244,7 @@ export async function remit(
     ),
     examine: async () => [],
     reembed: () => Promise.reject(new Error('There is no model here.')),
+    backups: { backup: notHere, restore: notHere, makeKey: notHere },
     fetch: more.fetch ?? fetch,
     signIns: more.signIns ?? nobody,
     publicUrl: more.url ?? publicUrl,

@@ -79,6 +79,9 @@ async function standOn(
           mendAccess: async () => 0,
           rebuildIndex: async () => undefined,
           forgetSearched: async () => undefined,
+          countMissing: async () => undefined,
+          endAccess: async () => 0,
+          agents: { enabled: async () => [], disable: async () => undefined },
           ...more,
         },
         't_tests',
@@ -298,28 +301,35 @@ describe(
       expect((await tuplesLeft(copy.fga)).every((tuple) => tuple.includes(before))).toBe(true)
     })
 
-    test.each(['begun', 'access', 'sessions', 'grants', 'accounts', 'delegations', 'index', 'searched'])(
-      'stays shut where recovery died after “%s”, and opens when it is run again',
-      async (last) => {
-        const before = await wentOn(async (stand, lent) => void (await stand.delegations.revoke(lent)))
-        {
-          await using copy = await standOnPostgres(`${name}_copy`)
-          const died = copy.recover({
-            async step(done) {
-              if (done === last) throw new Error('killed')
-            },
-          })
-          await expect(died).rejects.toThrow('killed')
-          expect(copy.epoch.isSound).toBe(false)
-        }
+    test.each([
+      'begun',
+      'access',
+      'agents',
+      'sessions',
+      'grants',
+      'accounts',
+      'delegations',
+      'index',
+      'searched',
+    ])('stays shut where recovery died after “%s”, and opens when it is run again', async (last) => {
+      const before = await wentOn(async (stand, lent) => void (await stand.delegations.revoke(lent)))
+      {
         await using copy = await standOnPostgres(`${name}_copy`)
+        const died = copy.recover({
+          async step(done) {
+            if (done === last) throw new Error('killed')
+          },
+        })
+        await expect(died).rejects.toThrow('killed')
         expect(copy.epoch.isSound).toBe(false)
-        await copy.recover()
-        copy.epoch.assertSound()
-        expect(await copy.delegations.isLive(before)).toBe(false)
-        expect(await tuplesLeft(copy.fga)).toEqual([])
-      },
-    )
+      }
+      await using copy = await standOnPostgres(`${name}_copy`)
+      expect(copy.epoch.isSound).toBe(false)
+      await copy.recover()
+      copy.epoch.assertSound()
+      expect(await copy.delegations.isLive(before)).toBe(false)
+      expect(await tuplesLeft(copy.fga)).toEqual([])
+    })
 
     test('another process hears that a recovery began, and that it ended', async () => {
       await wentOn(async () => undefined)

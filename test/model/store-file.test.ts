@@ -167,6 +167,7 @@ describe('a store file', () => {
 })
 
 describe('`remit model test`', () => {
+  const notAsked = () => Promise.reject(new Error('not asked'))
   async function run(content: string) {
     const written = { out: '', err: '' }
     const code = await runCli(['model', 'test', await put({ 'store.fga.yaml': content })], {
@@ -178,6 +179,7 @@ describe('`remit model test`', () => {
       serve: () => Promise.reject(new Error('not asked')),
       examine: async () => [],
       reembed: () => Promise.reject(new Error('not asked')),
+      backups: { backup: notAsked, restore: notAsked, makeKey: notAsked },
       fetch: () => Promise.reject(new Error('not asked')),
       publicUrl: 'http://localhost',
       signIns: nobody,

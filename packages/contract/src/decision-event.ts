@@ -421,6 +421,13 @@ export type DecisionEvent =
       readonly tuples_removed: number
       readonly sessions_ended: number
       readonly artifacts_ended: number
+      /** After `remit restore`: when the backup was taken. */
+      readonly restored_from?: string
+      /** What became of the access that it gave. */
+      readonly access?: 'end' | 'keep'
+      readonly agents_disabled?: number
+      /** Records that heads kept elsewhere tell of, and that are not here any more. */
+      readonly records_missing?: number
     }
   | VaultCallEvent
   | {

@@ -14,7 +14,7 @@ import type { DemoConsent } from '../../delegation/oauth/unasked-consents.ts'
 import type { Passwords } from '../../delegation/people/passwords.ts'
 import type { People } from '../../delegation/people/people.ts'
 import type { Barring } from '../../delegation/people/sign-in-ends.ts'
-import type { RecoveryReport } from '../../delegation/recovery/recover.ts'
+import type { Kept, RecoveryReport } from '../../delegation/recovery/recover.ts'
 import type { Agents } from '../../delegation/registry/agents.ts'
 import type { Clients } from '../../delegation/registry/clients.ts'
 import type { Resources } from '../../delegation/registry/resources.ts'
@@ -57,7 +57,7 @@ export interface AdminDeps {
   readonly drift: () => Promise<object>
   /** Whether the database is older than OpenFGA, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>
-  readonly recover: (txn: string) => Promise<RecoveryReport>
+  readonly recover: (txn: string, kept?: Kept) => Promise<RecoveryReport>
   readonly record: Keeping
   readonly newTxn: () => string
 }

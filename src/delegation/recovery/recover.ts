@@ -1,5 +1,6 @@
 import type { DecisionEvent } from '@remit/contract/decision-event'
 import { operator, record } from '../../audit/record.ts'
+import type { ExportedHead } from '../../audit/seal/heads.ts'
 import type { Fga, StoredTuple, Tuple } from '../../authz/fga.ts'
 import { tupleId } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
@@ -16,6 +17,7 @@ import {
   recordAcknowledged,
   writeMarker,
 } from './restore-detection.ts'
+import { planAccess, readRestored } from './restored.ts'
 
 type Recovered = Extract<DecisionEvent, { event: 'recovered' }>
 
@@ -49,6 +51,13 @@ const toSendAgain: Readonly<Record<RecoveryReport['older'], readonly string[]>> 
   not_known: [commands, documents, memberships, rights],
 }
 
+/** What was kept elsewhere, or is said, of what a restored copy may have forgotten. */
+export interface Kept {
+  /** Heads of the record. */
+  readonly heads: readonly ExportedHead[]
+  readonly access: 'end' | 'keep' | undefined
+}
+
 export interface RecoverDeps {
   readonly database: Database
   readonly fga: Fga
@@ -61,6 +70,19 @@ export interface RecoverDeps {
   readonly rebuildIndex: () => Promise<void>
   /** Ends what a search engine holds of another history of the database. */
   readonly forgetSearched: () => Promise<void>
+  /**
+   * Compares the record with heads that were kept elsewhere: records that they tell of and that are missing
+   * here; undefined: none is as new as the copy. Throws `conflict` where it is not the record that they are
+   * of.
+   */
+  readonly countMissing: (heads: readonly ExportedHead[], copiedAt: Date) => Promise<number | undefined>
+  /** Takes away all that lets anybody read; how many tuples that were. */
+  readonly endAccess: () => Promise<number>
+  readonly agents: {
+    /** Those that may act. */
+    enabled(): Promise<readonly string[]>
+    disable(id: string): Promise<unknown>
+  }
   /** Tests end the process here. */
   readonly step?: (name: string) => Promise<void>
 }
@@ -73,9 +95,17 @@ export interface RecoverDeps {
  * were barred since, accounts and clients that were changed, access that was removed from documents.
  * `docs/recovery.md` says what to do about it.
  */
-export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryReport> {
+export async function recover(
+  deps: RecoverDeps,
+  txn: string,
+  kept: Kept = nothingKept,
+): Promise<RecoveryReport> {
   const { database, fga, epoch, clock, mendAccess, rebuildIndex, forgetSearched } = deps
   const { step = async () => undefined } = deps
+  const restored = await readRestored(database)
+  const copiedAt = new Date(restored?.taken_at ?? clock.now())
+  const missing = kept.heads.length === 0 ? undefined : await deps.countMissing(kept.heads, copiedAt)
+  const plan = restored && planAccess(restored, kept.access, missing)
   const wholeAt = await beginRecovery(database, new Date(clock.now()))
   await epoch.check()
   const older: RecoveryReport['older'] = epoch.older ?? 'not_known'
@@ -83,8 +113,14 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryR
 
   // First: an older OpenFGA lets read who was taken off. An older database knows less of that than OpenFGA
   // does.
-  const mended = older === 'database' ? 0 : await mendAccess()
+  let mended = older === 'database' && plan === undefined ? 0 : await mendAccess()
+  if (plan === 'end') mended += await deps.endAccess()
   await step('access')
+
+  // Nothing tells which of them were disabled since.
+  const agents = plan === undefined ? [] : await deps.agents.enabled()
+  for (const id of agents) await deps.agents.disable(id)
+  await step('agents')
 
   const artifacts = await database.query(
     // A client's assertion that was used stays used.
@@ -101,7 +137,7 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryR
   const accounts = await database.transaction(forgetAgreements)
   await step('accounts')
 
-  const { ended, removed } = await settleDelegations(deps, txn)
+  const { ended, removed } = await settleDelegations(deps, txn, restored !== undefined)
   await step('delegations')
 
   await rebuildIndex()
@@ -120,6 +156,9 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryR
     tuples_removed: removed,
     sessions_ended: sessions.length,
     artifacts_ended: artifacts.length,
+    ...(restored &&
+      plan && { restored_from: restored.taken_at, access: plan, agents_disabled: agents.length }),
+    ...(missing !== undefined && { records_missing: missing }),
   }
   const markedNumber = await readMarker(fga)
   const number = await endRecovery(
@@ -132,6 +171,8 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<RecoveryR
   await epoch.check()
   return { ...counts, send_again: toSendAgain[older] }
 }
+
+const nothingKept: Kept = { heads: [], access: undefined }
 
 async function beginRecovery(database: Database, now: Date): Promise<Date> {
   const [row] = await database.query<{ raised_at: Date }>(
@@ -150,6 +191,7 @@ async function endRecovery(
   return database.transaction(async (sql) => {
     const [row] = await sql.query<{ number: number }>(
       `update epochs set number = greatest(number, $1) + 1, raised_at = $2, recovering_since = null, log_went_back = false,
+         restored = null,
          -- Those that others issued while they had not heard of it.
          tokens_from = $2 returning number`,
       [markedNumber, now],
@@ -186,6 +228,7 @@ async function endGrants({ database, clock }: RecoverDeps, txn: string): Promise
 async function settleDelegations(
   { database, fga, delegations, clock }: RecoverDeps,
   txn: string,
+  endsAll: boolean,
 ): Promise<{ readonly ended: number; readonly removed: number }> {
   const stored = new Map<string, Map<string, StoredTuple>>()
   const granting: StoredTuple[] = []
@@ -201,6 +244,8 @@ async function settleDelegations(
   const liveDelegations = await delegations.listLive()
   const brokenDelegations = liveDelegations.filter(
     (delegation) =>
+      // OpenFGA may be of the same copy: then it knows as little of what was taken back since.
+      endsAll ||
       !delegationTuples(delegation).every((tuple) => stored.get(delegation.id)?.has(tupleId(tuple))),
   )
   for (const { id } of brokenDelegations) await delegations.revoke(id, operator(txn))

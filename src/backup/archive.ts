@@ -1,0 +1,190 @@
+import { createHash, createHmac, type Hash, hkdfSync, timingSafeEqual } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { open, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption'
+import { z } from 'zod'
+import { OperatorError } from '../kernel/operator-error.ts'
+import { makePrivate } from '../store/private-file.ts'
+
+const part = z.strictObject({
+  /** Of the encrypted file. */
+  bytes: z.int(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+})
+
+const manifest = z.strictObject({
+  format: z.literal(1),
+  /** Of Remit. */
+  version: z.string(),
+  taken_at: z.iso.datetime(),
+  /** The newest file of migrations that the database knows. */
+  migration: z.string(),
+  /** Of Postgres. */
+  server_major: z.int(),
+  remit: part,
+  openfga: part.nullable(),
+  /** The store's newest entry in OpenFGA's log. */
+  log_place: z.string().nullable(),
+  /** The record's newest seal. */
+  seal: z.int(),
+  mac: z.string().regex(/^[0-9a-f]{64}$/),
+})
+
+/** What an archive says of itself. It has no secret in it. */
+export type Manifest = z.output<typeof manifest>
+export type PartName = 'remit' | 'openfga'
+
+const manifestName = 'manifest.json'
+export const fileOf = (folder: string, name: PartName): string => join(folder, `${name}.dump.age`)
+
+/** The key by which an installation knows its own archives; from `oauth.key`, which is in none of them. */
+const archiveKey = (secret: Uint8Array): Buffer =>
+  Buffer.from(hkdfSync('sha256', secret, '', 'remit backup 1', 32))
+
+/** Makes none where there is none: nobody could restore what a key that was made here vouches for. */
+export async function readArchiveKey(keysDir: string): Promise<Buffer> {
+  const path = join(keysDir, 'oauth.key')
+  const secret = await readFile(path).catch((error: unknown) => {
+    throw new OperatorError(
+      `There is no ${path}. Set REMIT_HOME to the service's folder, with the keys of this installation in it (docs/recovery.md).`,
+      error,
+    )
+  })
+  return archiveKey(secret)
+}
+
+const macOf = (key: Uint8Array, said: Omit<Manifest, 'mac'>): string =>
+  createHmac('sha256', key).update(JSON.stringify(said)).digest('hex')
+
+/** Written last: a folder without it is no archive. */
+export async function writeManifest(
+  folder: string,
+  key: Uint8Array,
+  said: Omit<Manifest, 'mac'>,
+): Promise<Manifest> {
+  const whole = manifest.parse({ ...said, mac: macOf(key, manifest.omit({ mac: true }).parse(said)) })
+  await makePrivate(join(folder, manifestName), `${JSON.stringify(whole, null, 2)}\n`)
+  return whole
+}
+
+/**
+ * What the archive says, once every byte of it is what it was. Throws OperatorError for one that was cut
+ * short or altered, for one of another installation, and for what is none.
+ */
+export async function verifyArchive(folder: string, key: Uint8Array): Promise<Manifest> {
+  const text = await readFile(join(folder, manifestName), 'utf8').catch((error: unknown) => {
+    throw new OperatorError(`${folder} is no archive: ${manifestName} cannot be read.`, error)
+  })
+  const parsed = manifest.safeParse(jsonOf(text))
+  if (!parsed.success)
+    throw new OperatorError(`${folder} is no archive that this version can read, or it was altered.`)
+  const { mac, ...said } = parsed.data
+  if (!timingSafeEqual(Buffer.from(mac, 'hex'), Buffer.from(macOf(key, said), 'hex')))
+    throw new OperatorError(
+      `${folder} was altered, or belongs to another installation: put the keys of this one into REMIT_HOME/keys first (docs/recovery.md).`,
+    )
+  for (const name of ['remit', 'openfga'] as const) {
+    const expected = said[name]
+    if (expected === null) continue
+    const path = fileOf(folder, name)
+    const { size } = await stat(path).catch(() => ({ size: -1 }))
+    if (size !== expected.bytes)
+      throw new OperatorError(`${path} is cut short or altered: it has ${size} bytes of ${expected.bytes}.`)
+    const hash = createHash('sha256')
+    for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer)
+    if (hash.digest('hex') !== expected.sha256) throw new OperatorError(`${path} was altered.`)
+  }
+  return parsed.data
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Makes a key and writes it into a file that is not there yet. Gives the public half. */
+export async function makeIdentity(path: string): Promise<string> {
+  const identity = await generateX25519Identity()
+  const recipient = await identityToRecipient(identity)
+  await (await open(path, 'wx', 0o600)).close()
+  const file = await open(path, 'w', 0o600)
+  try {
+    await file.writeFile(`# public key: ${recipient}\n${identity}\n`)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  return recipient
+}
+
+/** Those of a file of age's. */
+export async function readIdentities(path: string): Promise<readonly string[]> {
+  const lines = (await readFile(path, 'utf8')).split('\n').map((line) => line.trim())
+  const found = lines.filter((line) => line.startsWith('AGE-SECRET-KEY-'))
+  if (found.length === 0) throw new OperatorError(`${path} holds no key of age's (AGE-SECRET-KEY-…).`)
+  return found
+}
+
+/** Throws OperatorError for what is no public key of age's. */
+export function encrypterFor(recipient: string): Encrypter {
+  const encrypter = new Encrypter()
+  try {
+    encrypter.addRecipient(recipient)
+  } catch (error) {
+    throw new OperatorError('--recipient takes a public key of age’s: age1…', error)
+  }
+  return encrypter
+}
+
+/** Encrypts a stream into a new file. Removes nothing where it throws. */
+export async function encryptTo(
+  path: string,
+  encrypter: Encrypter,
+  source: Readable,
+): Promise<z.output<typeof part>> {
+  const encrypted = await encrypter.encrypt(Readable.toWeb(source) as ReadableStream<Uint8Array>)
+  const hash = createHash('sha256')
+  let bytes = 0
+  const file = await open(path, 'wx', 0o600)
+  try {
+    for await (const chunk of encrypted as unknown as AsyncIterable<Uint8Array>) {
+      hash.update(chunk)
+      bytes += chunk.length
+      await file.write(chunk)
+    }
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  return { bytes, sha256: hash.digest('hex') }
+}
+
+/** Decrypts a file; the stream fails at the first byte that was altered, and where the end is missing. */
+export async function decryptFrom(
+  path: string,
+  identities: readonly string[],
+  hash?: Hash,
+): Promise<Readable> {
+  const decrypter = new Decrypter()
+  for (const identity of identities) decrypter.addIdentity(identity)
+  const source = Readable.from(hashed(createReadStream(path), hash), { objectMode: false })
+  try {
+    const opened = await decrypter.decrypt(Readable.toWeb(source) as ReadableStream<Uint8Array>)
+    return Readable.fromWeb(opened as Parameters<typeof Readable.fromWeb>[0])
+  } catch (error) {
+    source.destroy()
+    throw new OperatorError(`The key of --identity does not open ${path}.`, error)
+  }
+}
+
+async function* hashed(source: AsyncIterable<Buffer>, hash: Hash | undefined): AsyncGenerator<Buffer> {
+  for await (const chunk of source) {
+    hash?.update(chunk)
+    yield chunk
+  }
+}

@@ -1,0 +1,141 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, rename, rm } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import type { Encrypter } from 'age-encryption'
+import { operator, record } from '../audit/record.ts'
+import { OperatorError } from '../kernel/operator-error.ts'
+import { reasonOf } from '../kernel/reason.ts'
+import { openSnapshots, type Snapshot } from '../store/barrier.ts'
+import { openPostgres } from '../store/postgres.ts'
+import type { Database } from '../store/sql.ts'
+import { encrypterFor, encryptTo, fileOf, type Manifest, readArchiveKey, writeManifest } from './archive.ts'
+import { assertPrograms, type Environment, startProgram } from './programs.ts'
+
+export interface BackupOptions {
+  readonly databaseUrl: string
+  /** OpenFGA's own database; undefined: it is backed up by other means, before this. */
+  readonly openfgaUrl: string | undefined
+  readonly keysDir: string
+  /** A folder that is not there yet. */
+  readonly to: string
+  /** A public key of age's. */
+  readonly recipient: string
+  readonly version: string
+  readonly env: Environment
+  /** Milliseconds to wait for the barrier. Default: 5,000. */
+  readonly waitMs?: number
+  /** Milliseconds that it may be held. Default: 5,000. */
+  readonly holdMs?: number
+  /** Tests stand still here. */
+  readonly step?: (name: 'barrier' | 'snapshots') => Promise<void>
+}
+
+export interface BackupReport {
+  readonly taken_at: string
+  readonly bytes: number
+  readonly openfga: boolean
+  readonly seal: number
+  /** Milliseconds for which writes waited. */
+  readonly paused_ms: number
+}
+
+/**
+ * Copies both databases as they are at one instant into a folder, encrypted. Writes wait for a moment,
+ * questions never. Where it fails nothing is left of it, and `backup_run` says why.
+ */
+export async function backup(options: BackupOptions): Promise<BackupReport> {
+  const { databaseUrl, openfgaUrl } = options
+  const encrypter = encrypterFor(options.recipient)
+  await using database = await openPostgres({ url: databaseUrl, poolSize: 1 })
+  const draft = `${resolve(options.to)}.${randomBytes(6).toString('hex')}`
+  try {
+    const [server] = await database.query<{ version: string }>(
+      `select current_setting('server_version_num') as version`,
+    )
+    const major = Math.floor(Number(server?.version) / 10_000)
+    await assertPrograms(['pg_dump'], major, options.env)
+    await mkdir(dirname(draft), { recursive: true })
+    await mkdir(draft, { mode: 0o700 })
+    const actor = operator(`t_${randomBytes(16).toString('base64url')}`)
+    await record(database, actor, { event: 'command', command: 'backup', arguments: {} })
+    const { manifest, pausedMs } = await copy({ ...options, major, draft, encrypter })
+    await rename(draft, resolve(options.to)).catch((error: unknown) => {
+      throw new OperatorError(`${options.to} is there already: an archive is never written over.`, error)
+    })
+    const bytes = manifest.remit.bytes + (manifest.openfga?.bytes ?? 0)
+    await database.query(
+      'update backup_run set taken_at = $1, ended_at = now(), bytes = $2, openfga = $3, failed_at = null, failure = null',
+      [manifest.taken_at, bytes, openfgaUrl !== undefined],
+    )
+    const { taken_at, seal } = manifest
+    return { taken_at, bytes, openfga: openfgaUrl !== undefined, seal, paused_ms: pausedMs }
+  } catch (error) {
+    await rm(draft, { recursive: true, force: true })
+    await noteFailure(database, error)
+    throw error
+  }
+}
+
+async function noteFailure(database: Database, error: unknown): Promise<void> {
+  // A database that does not answer is what the error says already.
+  await database
+    .query('update backup_run set failed_at = now(), failure = $1', [reasonOf(error)])
+    .catch(() => undefined)
+}
+
+interface Copying extends BackupOptions {
+  readonly major: number
+  readonly draft: string
+  readonly encrypter: Encrypter
+}
+
+async function copy(options: Copying): Promise<{ readonly manifest: Manifest; readonly pausedMs: number }> {
+  const { databaseUrl, openfgaUrl, keysDir, draft, encrypter, step } = options
+  const key = await readArchiveKey(keysDir)
+  const begun = performance.now()
+  await using snapshots = await openSnapshots({
+    databaseUrl,
+    openfgaUrl,
+    waitMs: options.waitMs ?? 5_000,
+    holdMs: options.holdMs ?? 5_000,
+    step: async () => step?.('barrier'),
+  })
+  const pausedMs = Math.round(performance.now() - begun)
+  await step?.('snapshots')
+  const { database, openfga } = snapshots
+  const [facts] = await database.query<{ seal: number; migration: string }>(
+    `select coalesce((select max(seal_no) from record_seals), 0)::float8 as seal,
+       (select max(name) from migrations) as migration`,
+  )
+  if (facts === undefined) throw new OperatorError('DATABASE_URL names no database of Remit.')
+  const dump = async (name: 'remit' | 'openfga', url: string, { id }: Snapshot) => {
+    const program = startProgram('pg_dump', { url, env: options.env }, [
+      '--format=custom',
+      `--snapshot=${id}`,
+      '--no-sync',
+    ])
+    try {
+      program.stdin.end()
+      const part = await encryptTo(fileOf(draft, name), encrypter, program.stdout)
+      await program.ended
+      return part
+    } finally {
+      program.kill()
+    }
+  }
+  const [place] =
+    (await openfga?.query<{ ulid: string | null }>(`select max(ulid) as ulid from changelog`)) ?? []
+  const manifest = await writeManifest(draft, key, {
+    format: 1,
+    version: options.version,
+    taken_at: database.takenAt.toISOString(),
+    migration: facts.migration,
+    server_major: options.major,
+    remit: await dump('remit', databaseUrl, database),
+    openfga:
+      openfga === undefined || openfgaUrl === undefined ? null : await dump('openfga', openfgaUrl, openfga),
+    log_place: place?.ulid ?? null,
+    seal: facts.seal,
+  })
+  return { manifest, pausedMs }
+}

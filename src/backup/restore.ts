@@ -1,0 +1,234 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { readdir } from 'node:fs/promises'
+import { finished } from 'node:stream/promises'
+import { OperatorError } from '../kernel/operator-error.ts'
+import { runStatements, userTables } from '../store/barrier.ts'
+import { restoreMark } from '../store/migrate.ts'
+import {
+  decryptFrom,
+  fileOf,
+  type Manifest,
+  type PartName,
+  readArchiveKey,
+  readIdentities,
+  verifyArchive,
+} from './archive.ts'
+import { assertPrograms, type Environment, startProgram } from './programs.ts'
+
+export interface RestoreOptions {
+  readonly databaseUrl: string
+  /** OpenFGA's own database, empty. */
+  readonly openfgaUrl: string | undefined
+  readonly keysDir: string
+  /** The archive. */
+  readonly from: string
+  /** A file with the private key. */
+  readonly identity: string
+  readonly env: Environment
+  /** Folder of the migrations that this version has. */
+  readonly migrations: URL
+  /** Tests crash here. */
+  readonly step?: (name: 'marked' | 'openfga' | 'loading' | 'loaded') => Promise<void>
+}
+
+export interface RestoreReport {
+  readonly taken_at: string
+  readonly openfga: 'restored' | 'not_in_it'
+  readonly seal: number
+}
+
+/** What is remembered of it in the database until `remit recover` has ended. */
+export interface Restored {
+  readonly taken_at: string
+  readonly restored_at: string
+  /** Whether OpenFGA is of the archive too: then nothing here tells what was taken away since. */
+  readonly openfga: boolean
+  readonly seal: number
+}
+
+/**
+ * Fills two empty databases from an archive. Nothing is written before every byte of the archive was found to
+ * be as it was. Remit's own database is marked first, and loaded last, in one transaction that leaves the
+ * mark of one that is to be recovered: so nothing that died in between is ever started on. Throws
+ * OperatorError, and says what was wrong.
+ */
+export async function restore(options: RestoreOptions): Promise<RestoreReport> {
+  const { databaseUrl, openfgaUrl, from, step = async () => undefined } = options
+  const manifest = await verifyArchive(from, await readArchiveKey(options.keysDir))
+  await assertKnown(manifest, options.migrations)
+  const takesOpenfga = manifest.openfga !== null
+  if (takesOpenfga && openfgaUrl === undefined)
+    throw new OperatorError(
+      'The archive holds OpenFGA’s database too. Name an empty one in OPENFGA_DATASTORE_URI.',
+    )
+  const identities = await readIdentities(options.identity)
+  // The key fits, before anything is written.
+  for (const name of partsOf(manifest, takesOpenfga))
+    (await decryptFrom(fileOf(from, name), identities)).destroy()
+  await assertPrograms(['pg_restore', 'psql'], manifest.server_major, options.env)
+
+  const isBegun = await assertEmpty(databaseUrl, manifest)
+  if (takesOpenfga && openfgaUrl !== undefined && !isBegun.openfga) await assertOpenfgaEmpty(openfgaUrl)
+  await runStatements(
+    databaseUrl,
+    `begin; create table if not exists public.${restoreMark} (archive text primary key, openfga boolean not null);
+     insert into public.${restoreMark} values ('${manifest.mac}', false) on conflict do nothing; commit`,
+  )
+  await step('marked')
+  if (takesOpenfga && openfgaUrl !== undefined && !isBegun.openfga) {
+    await load({
+      from,
+      name: 'openfga',
+      manifest,
+      url: openfgaUrl,
+      identities,
+      env: options.env,
+      last: 'commit;',
+    })
+    await runStatements(databaseUrl, `update public.${restoreMark} set openfga = true`)
+  }
+  await step('openfga')
+  const restored: Restored = {
+    taken_at: manifest.taken_at,
+    restored_at: new Date().toISOString(),
+    openfga: takesOpenfga,
+    seal: manifest.seal,
+  }
+  await load({
+    from,
+    name: 'remit',
+    manifest,
+    url: databaseUrl,
+    identities,
+    env: options.env,
+    onLoading: () => step('loading'),
+    last: `select pg_catalog.set_config('search_path', 'public', true);
+      update epochs set recovering_since = coalesce(recovering_since, now()), restored = '${JSON.stringify(restored)}';
+      drop table ${restoreMark}; commit;`,
+  })
+  await step('loaded')
+  return {
+    taken_at: manifest.taken_at,
+    openfga: takesOpenfga ? 'restored' : 'not_in_it',
+    seal: manifest.seal,
+  }
+}
+
+const partsOf = (manifest: Manifest, takesOpenfga: boolean): readonly PartName[] =>
+  takesOpenfga && manifest.openfga !== null ? ['openfga', 'remit'] : ['remit']
+
+async function assertKnown({ migration, version }: Manifest, migrations: URL): Promise<void> {
+  if ((await readdir(migrations)).includes(migration)) return
+  throw new OperatorError(
+    `The archive is of a newer version of Remit (${version}): its tables were changed by ${migration}, which this version does not have. Restore with that version.`,
+  )
+}
+
+/** Nothing there, or what a restore of this very archive left that died. */
+async function assertEmpty(url: string, { mac }: Manifest): Promise<{ readonly openfga: boolean }> {
+  const tables = await userTables(url).catch((error: unknown) => {
+    throw new OperatorError(
+      `DATABASE_URL does not answer: ${error instanceof Error ? error.message : ''}`,
+      error,
+    )
+  })
+  if (tables.length === 0) return { openfga: false }
+  if (tables.join() !== `public.${restoreMark}`)
+    throw new OperatorError(
+      `The database of DATABASE_URL is not empty (${tables.slice(0, 3).join(', ')} …). Nothing is restored over another: create it anew and empty.`,
+    )
+  const [mark] = (await runStatements(url, `select archive, openfga from public.${restoreMark}`)) as {
+    archive: string
+    openfga: boolean
+  }[]
+  if (mark !== undefined && mark.archive !== mac)
+    throw new OperatorError(
+      'A restore of another archive was begun in the database of DATABASE_URL. Create both databases anew and empty.',
+    )
+  return { openfga: mark?.openfga === true }
+}
+
+async function assertOpenfgaEmpty(url: string): Promise<void> {
+  const tables = await userTables(url)
+  if (tables.length > 0)
+    throw new OperatorError(
+      `The database of OPENFGA_DATASTORE_URI is not empty (${tables.slice(0, 3).join(', ')} …). Nothing is restored over another: create it anew and empty, with OpenFGA stopped. Its tables are in the archive.`,
+    )
+}
+
+interface Loading {
+  readonly from: string
+  readonly name: PartName
+  readonly manifest: Manifest
+  readonly url: string
+  readonly identities: readonly string[]
+  readonly env: Environment
+  /** The transaction's last statements: only these make it count. */
+  readonly last: string
+  readonly onLoading?: () => Promise<void>
+}
+
+/**
+ * One dump in one transaction. It is committed by name, and only once all of it was read, decrypted and
+ * found whole: where anything ends before, psql sees no `commit`, and the server undoes it.
+ */
+async function load({ from, name, manifest, url, identities, env, last, onLoading }: Loading): Promise<void> {
+  const hash = createHash('sha256')
+  const source = await decryptFrom(fileOf(from, name), identities, hash)
+  const script = startProgram('pg_restore', { env }, [
+    '--file=-',
+    '--no-owner',
+    '--no-privileges',
+    '--no-comments',
+  ])
+  const psql = startProgram('psql', { url, env }, [
+    '--no-psqlrc',
+    '--quiet',
+    '--set=ON_ERROR_STOP=1',
+    '--file=-',
+  ])
+  psql.stdout.resume()
+  const failed = Promise.race([
+    script.ended.then(() => new Promise<never>(() => undefined)),
+    psql.ended.then(() => new Promise<never>(() => undefined)),
+  ])
+  failed.catch(() => undefined)
+  try {
+    psql.stdin.write('begin;\n')
+    const decrypted = finished(source)
+    decrypted.catch(() => undefined)
+    source.on('error', () => script.kill())
+    // It may stop reading before the end, which is looked at all the same.
+    script.stdin.on('close', () => {
+      source.unpipe(script.stdin)
+      source.resume()
+    })
+    source.pipe(script.stdin)
+    let isFirst = true
+    for await (const chunk of script.stdout) {
+      if (!psql.stdin.write(chunk)) await Promise.race([once(psql.stdin, 'drain'), failed])
+      if (isFirst) await onLoading?.()
+      isFirst = false
+    }
+    // pg_restore stops reading where its dump ends: what comes after, age's own end too, is looked at here.
+    await decrypted
+    await script.ended
+    // Opened a second time: it is what was looked at before, or nothing of it counts.
+    if (hash.digest('hex') !== manifest[name]?.sha256)
+      throw new OperatorError(`${fileOf(from, name)} was altered while it was read. Nothing of it is there.`)
+    psql.stdin.end(`\n${last}\n`)
+    await psql.ended
+  } catch (error) {
+    throw error instanceof OperatorError
+      ? error
+      : new OperatorError(
+          `The archive could not be loaded (${name}): ${error instanceof Error ? error.message : ''}. Nothing of it is there.`,
+          error,
+        )
+  } finally {
+    source.destroy()
+    script.kill()
+    psql.kill()
+  }
+}

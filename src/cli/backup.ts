@@ -1,0 +1,97 @@
+import { readFile } from 'node:fs/promises'
+import type { Command } from 'commander'
+import type { BackupReport } from '../backup/backup.ts'
+import type { RestoreReport } from '../backup/restore.ts'
+import type { AdminClient } from './admin-client.ts'
+import { printFacts } from './listing.ts'
+import type { Terminal } from './terminal.ts'
+
+/** What needs the settings of the service, and works beside one that runs or on none. */
+export interface Backups {
+  backup(to: string, recipient: string): Promise<BackupReport>
+  restore(from: string, identity: string): Promise<RestoreReport>
+  /** Gives the public half. */
+  makeKey(path: string): Promise<string>
+}
+
+interface BackupCommandDeps {
+  readonly admin: AdminClient
+  readonly backups: Backups
+  readonly terminal: Terminal
+}
+
+/** `backup`, `restore` and `recover`. */
+export function addBackupCommands(program: Command, dependencies: BackupCommandDeps): void {
+  const { admin, backups, terminal } = dependencies
+  const backup = program
+    .command('backup')
+    .description('Copies the database, and OpenFGA’s, as they are at one instant, encrypted.')
+  backup
+    .command('take <folder>')
+    .description(
+      'Makes the folder, which must not be there yet. Writes wait for seconds at most, questions never.',
+    )
+    .requiredOption('--recipient <age1…>', 'the public key that it is encrypted to (remit backup key)')
+    .option('--json', 'prints the answer as JSON', false)
+    .action(async (folder: string, { recipient, json }: { recipient: string; json: boolean }) =>
+      printFacts(terminal, { ...(await backups.backup(folder, recipient)) }, json),
+    )
+  backup
+    .command('key <file>')
+    .description(
+      'Makes a key of age’s, writes it into the file, and prints the public half. Keep the file elsewhere.',
+    )
+    .action(async (file: string) => terminal.out(await backups.makeKey(file)))
+  program
+    .command('restore <folder>')
+    .description(
+      'Fills two empty databases from a backup. Stop the service and OpenFGA first; then remit recover.',
+    )
+    .requiredOption('--identity <file>', 'the private key')
+    .option('--json', 'prints the answer as JSON', false)
+    .action(async (folder: string, flags: { identity: string; json: boolean }) => {
+      printFacts(terminal, { ...(await backups.restore(folder, flags.identity)) }, flags.json)
+      terminal.say('Restored, and closed. Start OpenFGA, then run: remit recover (docs/recovery.md)')
+    })
+
+  program
+    .command('recover')
+    .description(
+      'After an older copy of the database or of OpenFGA was put in place: ends what may have ended since, then answers.',
+    )
+    .option('--anyway', 'also where nothing shows that one of them is an older copy', false)
+    .option('--heads <file>', 'heads of the record that were kept elsewhere (remit audit heads)')
+    .option('--end-access', 'of a restored copy: takes away all that lets anybody read', false)
+    .option('--keep-access', 'of a restored copy: nobody was taken off anything since', false)
+    .option('--json', 'prints the answer as JSON', false)
+    .action(async (flags: RecoverFlags) => {
+      const { anyway, heads, endAccess, keepAccess, json } = flags
+      if (endAccess && keepAccess) throw new Error('Name either --end-access or --keep-access.')
+      const args = {
+        anyway,
+        ...(heads !== undefined && { heads: await readLines(heads) }),
+        ...(endAccess && { access: 'end' }),
+        ...(keepAccess && { access: 'keep' }),
+      }
+      printFacts(terminal, await admin.run('recover', args), json)
+    })
+}
+
+interface RecoverFlags {
+  readonly anyway: boolean
+  readonly heads?: string
+  readonly endAccess: boolean
+  readonly keepAccess: boolean
+  readonly json: boolean
+}
+
+async function readLines(path: string): Promise<unknown[]> {
+  const lines = (await readFile(path, 'utf8')).split('\n').filter((line) => line.trim() !== '')
+  return lines.map((line, index) => {
+    try {
+      return JSON.parse(line) as unknown
+    } catch {
+      throw new Error(`Line ${index + 1} of ${path} is not JSON.`)
+    }
+  })
+}

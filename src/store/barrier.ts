@@ -1,0 +1,184 @@
+import pg from 'pg'
+import { AppError } from '../kernel/errors.ts'
+import { OperatorError } from '../kernel/operator-error.ts'
+
+// Any number that nothing else here locks.
+const lockNumber = 7_364_841
+// A backup that has the barrier gives it back long before; so this is a database that stands still.
+const waitMsMax = 15_000
+const connectMsMax = 5_000
+// Beside the service's own: a write that waits here must not take a connection from a question.
+const poolSize = 16
+
+/** Lets writes through beside each other, and none while a backup begins. */
+export interface WriteBarrier extends AsyncDisposable {
+  /** Throws `storage_unavailable` where the write was not let through; then it was not begun. */
+  pass<T>(write: () => Promise<T>): Promise<T>
+}
+
+/**
+ * What every process passes before it writes to an OpenFGA that keeps its tuples apart: a backup that holds
+ * the other side finds the database and OpenFGA at one instant.
+ */
+export function openWriteBarrier(url: string): WriteBarrier {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: poolSize,
+    connectionTimeoutMillis: connectMsMax,
+    application_name: 'remit-barrier',
+  })
+  // The next write says so.
+  pool.on('error', () => undefined)
+  const closed = (error: unknown): never => {
+    throw new AppError('storage_unavailable', { internal: 'the barrier of backups', cause: error })
+  }
+  return {
+    async pass(write) {
+      const client = await pool.connect().catch(closed)
+      const ignore = () => undefined
+      client.on('error', ignore)
+      let broken: boolean | undefined
+      try {
+        await client
+          .query(
+            `begin; set local lock_timeout = ${waitMsMax}; select pg_advisory_xact_lock_shared(${lockNumber})`,
+          )
+          .catch(closed)
+        return await write()
+      } finally {
+        await client.query('rollback').catch(() => {
+          broken = true
+        })
+        client.removeListener('error', ignore)
+        client.release(broken)
+      }
+    },
+    [Symbol.asyncDispose]: () => pool.end(),
+  }
+}
+
+/** One instant of a database, for as long as its connection is open. */
+export interface Snapshot {
+  /** What `pg_dump --snapshot` takes. */
+  readonly id: string
+  readonly takenAt: Date
+  /** Reads what the snapshot holds. */
+  query<Row extends object>(text: string): Promise<Row[]>
+}
+
+/** One instant of both. */
+export interface Snapshots extends AsyncDisposable {
+  readonly database: Snapshot
+  readonly openfga: Snapshot | undefined
+}
+
+export interface SnapshotOptions {
+  readonly databaseUrl: string
+  readonly openfgaUrl: string | undefined
+  /** Milliseconds to wait for writes that are under way; those that come later wait behind. */
+  readonly waitMs: number
+  /** Milliseconds that the barrier may be held; the server ends it by itself then. */
+  readonly holdMs: number
+  /** Tests stand still here, with the barrier held. */
+  readonly step?: () => Promise<void>
+}
+
+/**
+ * Opens both snapshots while nobody writes to OpenFGA. Throws OperatorError where the barrier was not to be
+ * had in time, or was lost before both were open: then they are of no one instant.
+ */
+export async function openSnapshots(options: SnapshotOptions): Promise<Snapshots> {
+  const { databaseUrl, openfgaUrl, waitMs, holdMs, step } = options
+  await using stack = new AsyncDisposableStack()
+  const open = async (name: string, url: string): Promise<pg.Client> => {
+    const client = new pg.Client({
+      connectionString: url,
+      connectionTimeoutMillis: connectMsMax,
+      application_name: 'remit-backup',
+    })
+    // Its next statement says so.
+    client.on('error', () => undefined)
+    await client.connect().catch((error: unknown) => {
+      throw new OperatorError(
+        `${name} does not answer: ${error instanceof Error ? error.message : 'no reason'}`,
+        error,
+      )
+    })
+    stack.defer(() => client.end().catch(() => undefined))
+    return client
+  }
+  // All of them first: none is waited for with the barrier held.
+  const barrier = await open('DATABASE_URL', databaseUrl)
+  const database = await open('DATABASE_URL', databaseUrl)
+  const openfga = openfgaUrl === undefined ? undefined : await open('OPENFGA_DATASTORE_URI', openfgaUrl)
+  await barrier
+    .query(
+      `begin; set local lock_timeout = ${waitMs}; set local idle_in_transaction_session_timeout = ${holdMs};
+       select pg_advisory_xact_lock(${lockNumber})`,
+    )
+    .catch((error: unknown) => {
+      throw new OperatorError(
+        `Writes did not pause within ${waitMs / 1_000} s, so nothing was backed up. Try again.`,
+        error,
+      )
+    })
+  const snapshots = {
+    openfga: openfga && (await snapshotOf(openfga, holdMs)),
+    database: await snapshotOf(database, holdMs),
+  }
+  await step?.()
+  await barrier.query('commit').catch((error: unknown) => {
+    throw new OperatorError(
+      `The pause of writes was over after ${holdMs / 1_000} s, before both databases were opened. Nothing was backed up. Try again.`,
+      error,
+    )
+  })
+  const owned = stack.move()
+  return { ...snapshots, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+}
+
+async function snapshotOf(client: pg.Client, openMs: number): Promise<Snapshot> {
+  await client.query(
+    `set statement_timeout = ${openMs}; set idle_in_transaction_session_timeout = 0; set timezone to 'UTC';
+     begin isolation level repeatable read read only`,
+  )
+  const { rows } = await client.query<{ id: string; takenAt: Date }>(
+    'select pg_export_snapshot() as id, clock_timestamp() as "takenAt"',
+  )
+  const [row] = rows
+  if (row === undefined) throw new Error('No snapshot was exported.')
+  return {
+    ...row,
+    query: async <Row extends object>(text: string) => (await client.query<Row>(text)).rows,
+  }
+}
+
+/** Tables, views and the like that no extension brought, of every schema. */
+export async function userTables(url: string): Promise<string[]> {
+  return once(url, async (client) => {
+    const { rows } = await client.query<{ name: string }>(
+      `select format('%I.%I', nspname, relname) as name from pg_class c join pg_namespace n on n.oid = relnamespace
+       where nspname not in ('pg_catalog', 'information_schema') and nspname !~ '^pg_(toast|temp)'
+         and relkind in ('r', 'p', 'v', 'm', 'S', 'f')
+         and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
+       order by 1`,
+    )
+    return rows.map(({ name }) => name)
+  })
+}
+
+/** Some statements by a connection of its own. */
+export async function runStatements(url: string, text: string): Promise<Record<string, unknown>[]> {
+  return once(url, async (client) => (await client.query(text)).rows as Record<string, unknown>[])
+}
+
+async function once<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: connectMsMax })
+  client.on('error', () => undefined)
+  try {
+    await client.connect()
+    return await work(client)
+  } finally {
+    await client.end()
+  }
+}

@@ -1,0 +1,48 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { native } from './native.ts'
+import { freePort } from './port.ts'
+
+/** A server of OpenFGA of a test's own, on a database of Postgres that may be empty. */
+export interface OwnOpenFga extends AsyncDisposable {
+  readonly url: string
+  readonly token: string
+}
+
+export async function startOpenFga(datastore: string, port?: number): Promise<OwnOpenFga> {
+  const program = native.openfgaProgram
+  if (program === undefined) throw new Error('This needs OPENFGA_PATH.')
+  const listens = port ?? (await freePort())
+  const token = 'a-key-of-this-test-alone'
+  const env = {
+    OPENFGA_DATASTORE_ENGINE: 'postgres',
+    OPENFGA_DATASTORE_URI: datastore,
+    OPENFGA_HTTP_ADDR: `127.0.0.1:${listens}`,
+    OPENFGA_GRPC_ADDR: `127.0.0.1:${await freePort()}`,
+    OPENFGA_AUTHN_METHOD: 'preshared',
+    OPENFGA_AUTHN_PRESHARED_KEYS: token,
+    OPENFGA_PLAYGROUND_ENABLED: 'false',
+    OPENFGA_METRICS_ENABLED: 'false',
+    OPENFGA_LOG_LEVEL: 'error',
+  }
+  const migrating = spawn(program, ['migrate'], { env, stdio: 'ignore' })
+  const [code] = await once(migrating, 'close')
+  if (code !== 0) throw new Error('OpenFGA could not prepare its database.')
+  const child = spawn(program, ['run'], { env, stdio: 'ignore' })
+  const ended = once(child, 'close')
+  const url = `http://127.0.0.1:${listens}`
+  for (let tries = 0; ; tries += 1) {
+    const answer = await fetch(`${url}/healthz`).catch(() => undefined)
+    if (answer?.ok === true) break
+    if (tries > 600 || child.exitCode !== null) throw new Error('OpenFGA does not answer.')
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  return {
+    url,
+    token,
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGTERM')
+      await ended
+    },
+  }
+}
