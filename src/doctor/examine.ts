@@ -67,7 +67,8 @@ export async function examine({ settings, ...rest }: ExamineDeps): Promise<reado
         ? []
         : ofKeys(join(config.home, 'keys'), {
             now: deps.now(),
-            needsVaultKey: config.vaultKeys.length === 0 && (facts?.accounts ?? 0) > 0,
+            needsVaultKey:
+              config.vaultKeys.length === 0 && (facts === undefined ? undefined : facts.accounts > 0),
           }),
     )),
   ]
@@ -121,7 +122,15 @@ function exposure(config: Config, facts: Facts | undefined): readonly Finding[] 
         'Set REMIT_DEMO=false before real documents come in.',
       ),
     )
-  else if (facts?.sample === true)
+  else if (facts === undefined)
+    found.push(
+      warning(
+        'exposure',
+        'Whether the demo company is in the database was not looked at.',
+        'Bring the database back, and look again.',
+      ),
+    )
+  else if (facts.sample)
     found.push(
       problem(
         'exposure',

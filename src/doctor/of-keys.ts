@@ -15,20 +15,23 @@ const vaultKey = 'vault.key'
 const signing = 'issuer-es256.json'
 const ageDaysMax = 400
 
-/** What the files of keys say: which are missing, who could read them, how old the signing key is. */
+/**
+ * What the files of keys say: which are missing, who could read them, how old the signing key is.
+ * `needsVaultKey`: undefined where nobody knows.
+ */
 export async function ofKeys(
   folder: string,
-  { now, needsVaultKey }: { readonly now: number; readonly needsVaultKey: boolean },
+  { now, needsVaultKey }: { readonly now: number; readonly needsVaultKey: boolean | undefined },
 ): Promise<readonly Finding[]> {
   const found: Finding[] = []
-  const names = [...Object.keys(needed), ...(needsVaultKey ? [vaultKey] : [])]
+  const names = [...Object.keys(needed), ...(needsVaultKey === true ? [vaultKey] : [])]
   const looked = await Promise.all(
     ['', ...names].map(async (name) => ({
       name,
       is: await stat(join(folder, name)).catch(() => undefined),
     })),
   )
-  const missing = looked.filter(({ is }) => is === undefined).map(({ name }) => name)
+  const missing = looked.filter(({ is }) => is === undefined || is.size === 0).map(({ name }) => name)
   if (missing.includes(''))
     return [
       problem(
@@ -41,8 +44,16 @@ export async function ofKeys(
     found.push(
       problem(
         'keys',
-        `${name} is missing: ${needed[name] ?? 'no linked account could be used'}.`,
+        `${name} is missing or empty: ${needed[name] ?? 'no linked account could be used'}.`,
         'Bring it back from where the keys are kept. A new one does not open what the old one closed.',
+      ),
+    )
+  if (needsVaultKey === undefined)
+    found.push(
+      warning(
+        'keys',
+        `Whether ${vaultKey} is needed was not looked at: the database did not say.`,
+        'Bring it back, and look again.',
       ),
     )
   const open = looked.filter(({ is }) => is !== undefined && (is.mode & 0o077) !== 0)

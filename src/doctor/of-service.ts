@@ -3,7 +3,8 @@ import { type Finding, ok, problem, warning } from './finding.ts'
 
 const readyzForm = z.looseObject({
   status: z.string(),
-  version: z.string().optional(),
+  version: z.string(),
+  database: z.boolean(),
   permission_index: z.looseObject({ state: z.string(), lag_ms: z.number(), tuples: z.number() }).optional(),
   authorization_model: z
     .looseObject({ id: z.string(), known: z.boolean(), matches_file: z.boolean() })
@@ -59,7 +60,7 @@ export function ofService(
             ? ok('service', 'The service answers and is ready.')
             : problem('service', 'The service runs and is not ready.', 'Look into its log.'),
         ]),
-    ...(running === undefined || running === version
+    ...(running === version
       ? []
       : [
           warning(

@@ -225,9 +225,11 @@ describe('remit doctor on a running service', both, () => {
     expect(bad(await look({}, () => Date.now() - 5_000))).toEqual(['warning clock', 'warning clock'])
   })
 
-  test('tells a key that is missing and one that others can read', async () => {
+  test('tells a key that is missing or empty and one that others can read', async () => {
     const key = join(keys, 'oauth.key')
     await rename(key, `${key}.away`)
+    expect(bad(await look())).toEqual(['problem keys'])
+    await writeFile(key, '', { mode: 0o600 })
     expect(bad(await look())).toEqual(['problem keys'])
     await rename(`${key}.away`, key)
     await chmod(key, 0o644)
@@ -239,10 +241,16 @@ describe('remit doctor on a running service', both, () => {
   test('tells Postgres, OpenFGA and the service that do not answer, each by itself, and no secret with it', async () => {
     const away = `postgres://${role}:${password}@127.0.0.1:9/${role}`
     const found = await look({ DATABASE_URL: away, OPENFGA_API_URL: 'http://127.0.0.1:9', OPS_PORT: '9' })
-    expect(bad(found)).toEqual(['problem service', 'problem database', 'problem OpenFGA'])
+    expect(bad(found).toSorted()).toEqual([
+      'problem OpenFGA',
+      'problem database',
+      'problem service',
+      'warning exposure',
+      'warning keys',
+    ])
     const wrong = await look({ DATABASE_URL: (env['DATABASE_URL'] ?? '').replace(password, 'another') })
-    expect(bad(wrong)).toEqual(['problem database'])
-    expect(wrong.find(({ status }) => status !== 'ok')?.says).toContain('password authentication failed')
+    expect(bad(wrong)).toContain('problem database')
+    expect(wrong.find(({ part }) => part === 'database')?.says).toContain('password authentication failed')
     const text = JSON.stringify([...found, ...wrong, ...(await look())])
     for (const secret of [password, bearer, native.openfga?.token ?? '', 'another'])
       expect(text).not.toContain(secret)
@@ -337,6 +345,7 @@ describe('what a running service says of itself', () => {
   const well = {
     status: 'ok',
     version: '1.2.3',
+    database: true,
     permission_index: { state: 'following', lag_ms: 5, tuples: 3 },
     authorization_model: { id: 'm', known: true, matches_file: true },
     embeddings: { available: true },
@@ -384,7 +393,7 @@ test('a signing key of two years deserves a look', async () => {
   expect((await found(Date.now(), false)).map(({ status }) => status)).toEqual(['ok'])
   expect((await found(Date.now() + 730 * 86_400_000, false)).map(({ status }) => status)).toEqual(['warning'])
   expect((await found(Date.now(), true)).map(({ says }) => says)).toEqual([
-    'vault.key is missing: no linked account could be used.',
+    'vault.key is missing or empty: no linked account could be used.',
   ])
   await rm(folder, { recursive: true })
 })
