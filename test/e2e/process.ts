@@ -79,6 +79,10 @@ export async function freshSettings(model: string | undefined): Promise<Settings
 
 export const startService = (env: Readonly<Record<string, string>>): Running => run(['src/main.ts'], env)
 
+/** As {@link startService}, from another checkout, with packages of its own. */
+export const startServiceOf = (checkout: string, env: Readonly<Record<string, string>>): Running =>
+  run(['src/main.ts'], env, process.execPath, checkout)
+
 /** As {@link startService}, after this ES module has run. */
 export const startServiceAfter = (module: string, env: Readonly<Record<string, string>>): Running =>
   run(['--import', `data:text/javascript,${encodeURIComponent(module)}`, 'src/main.ts'], env)
@@ -115,10 +119,11 @@ function run(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
   program: string = process.execPath,
+  cwd: string = root,
 ): Running {
   const { HOME = '' } = process.env
   const child = spawn(program, [...args], {
-    cwd: root,
+    cwd,
     env: { ...programEnv, HOME, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

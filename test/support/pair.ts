@@ -5,7 +5,15 @@ import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } 
 import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
-import { type Exit, freshSettings, listens, type Running, remit, startService } from '../e2e/process.ts'
+import {
+  type Exit,
+  freshSettings,
+  listens,
+  type Running,
+  remit,
+  startService,
+  startServiceOf,
+} from '../e2e/process.ts'
 import { administer } from './administer.ts'
 
 /** Two processes of the real service on one native Postgres and one OpenFGA, with one issuer's keys. */
@@ -30,6 +38,8 @@ export interface Pair extends AsyncDisposable {
   stopSecond(): Promise<Exit>
   /** Ends the second one as a crash does, and waits until it is gone; rejects when it had ended by itself. */
   killSecond(): Promise<void>
+  /** Stops one of them as {@link stopSecond} does, and starts it from a checkout: this one, or `checkout`. */
+  replace(which: 0 | 1, checkout?: string): Promise<void>
   /** A command of the first one's operator; its standard output. */
   command(...args: readonly string[]): Promise<string>
 }
@@ -50,6 +60,8 @@ export interface PairOptions {
   readonly each?: (
     secondPort: string,
   ) => readonly [NonNullable<PairOptions['env']>, NonNullable<PairOptions['env']>]
+  /** From which both start. Default: this one. */
+  readonly checkout?: string
   readonly databaseUrl: string
   readonly openfga: { readonly url: string; readonly token: string }
 }
@@ -57,7 +69,7 @@ export interface PairOptions {
 const agent = 'research-bot'
 
 export async function openPair(options: PairOptions): Promise<Pair> {
-  const { databaseUrl, openfga, roles, each, env: more = {} } = options
+  const { databaseUrl, openfga, roles, each, checkout: firstCheckout, env: more = {} } = options
   await using stack = new AsyncDisposableStack()
   const name = `remit_test_${randomBytes(6).toString('hex')}`
   const own = new URL(databaseUrl)
@@ -90,10 +102,25 @@ export async function openPair(options: PairOptions): Promise<Pair> {
   const apart = each?.(new URL(second.url).port)
   const ownOf = (of: 0 | 1) => ({ ...(roles && { REMIT_ROLE: roles[of] }), ...apart?.[of] })
   const env = { ...first.env, ...common, ...ownOf(0) }
-  await ready(stack.use(startService(env)), first.opsUrl)
+  const settings = [env, { ...second.env, ...common, ...ownOf(1) }] as const
+  const opsUrls = [first.opsUrl, second.opsUrl] as const
+  const running: Running[] = []
+  // One of its own: what is replaced later belongs to it too.
+  const processes = stack.use(new AsyncDisposableStack())
+  const startOne = async (which: 0 | 1, checkout = firstCheckout): Promise<void> => {
+    const started =
+      checkout === undefined ? startService(settings[which]) : startServiceOf(checkout, settings[which])
+    running[which] = processes.use(started)
+    await ready(started, opsUrls[which])
+  }
+  const runningAt = (which: 0 | 1): Running => {
+    const one = running[which]
+    if (one === undefined) throw new Error('It was never started.')
+    return one
+  }
+  await startOne(0)
   await cp(join(first.home, 'keys'), join(second.home, 'keys'), { recursive: true })
-  const other = stack.use(startService({ ...second.env, ...common, ...ownOf(1) }))
-  await ready(other, second.opsUrl)
+  await startOne(1)
 
   const command: Pair['command'] = async (...args) => {
     const { code, stdout, stderr } = await remit(args, env)
@@ -128,16 +155,21 @@ export async function openPair(options: PairOptions): Promise<Pair> {
   const owned = stack.move()
   return {
     urls: [first.url, second.url],
-    opsUrls: [first.opsUrl, second.opsUrl],
+    opsUrls,
     publicUrl: first.url,
     database,
     keysDir: join(first.home, 'keys'),
     clientKey: privateKey,
     stopSecond() {
-      other.kill('SIGTERM')
-      return other.exit
+      runningAt(1).kill('SIGTERM')
+      return runningAt(1).exit
     },
-    killSecond: () => other.crash(),
+    killSecond: () => runningAt(1).crash(),
+    async replace(which, checkout) {
+      runningAt(which).kill('SIGTERM')
+      await runningAt(which).exit
+      await startOne(which, checkout)
+    },
     command,
     async serviceToken(service) {
       const client = `${service}-app`
