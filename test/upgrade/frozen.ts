@@ -137,6 +137,8 @@ const toThePresent = `do $$
       select table_schema, table_name, string_agg(format('%1$I = %1$I + $1', column_name), ', ') as moved
       from information_schema.columns join information_schema.tables using (table_schema, table_name)
       where table_type = 'BASE TABLE' and data_type = 'timestamp with time zone'
+        -- A partition's rows are moved with its table's.
+        and not (select relispartition from pg_class where oid = format('%I.%I', table_schema, table_name)::regclass)
         and (table_schema = 'pgboss' or table_name in ('jobs', 'leases') or table_name like 'source%')
       group by table_schema, table_name
     loop
