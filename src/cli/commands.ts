@@ -60,7 +60,11 @@ const keepingCommands = {
       heads: z.array(z.looseObject({})).max(100).default([]),
       resume: z.boolean().default(false),
     }),
-    ({ heads, resume }, { record: keeping }) => keeping.verify(parseHeads(heads), resume),
+    async ({ heads, resume }, { database, record: keeping }) => {
+      // It seals, and the copy's next seal would be another than the one that was kept.
+      await assertRecovered(database)
+      return keeping.verify(parseHeads(heads), resume)
+    },
     ({ heads, resume }) => ({ heads: heads.length, resume }),
   ),
   audit_heads: command(
@@ -71,7 +75,10 @@ const keepingCommands = {
   ),
   audit_erase: command(
     z.strictObject({ subject: z.string().regex(/^user:[^*]/, 'must be user:SUBJECT, such as user:anne') }),
-    ({ subject }, { record: keeping }) => keeping.erase(subject),
+    async ({ subject }, { database, record: keeping }) => {
+      await assertRecovered(database)
+      return keeping.erase(subject)
+    },
     // Whom it erases is what it must not keep.
     () => ({}),
   ),

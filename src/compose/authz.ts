@@ -27,7 +27,6 @@ import type { FgaObject } from '../kernel/ids.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import type { Nominators } from '../retrieval/nominators/ask.ts'
-import { openWriteBarrier } from '../store/barrier.ts'
 import { openAsking } from './asking.ts'
 import type { ComposeContext } from './context.ts'
 
@@ -129,11 +128,8 @@ export async function openAuthz(dependencies: AuthzDeps): Promise<Authz> {
   }
   useModel(activeModel.current)
   activeModel.onChange(useModel)
-  const barrier =
-    config.openfga !== undefined && config.databaseUrl !== undefined
-      ? stack.use(openWriteBarrier(config.databaseUrl))
-      : undefined
-  const fga = observeWrites(barrier === undefined ? openfga : behindBarrier(openfga, barrier), [
+  const { writeBarrier } = dependencies.infrastructure
+  const fga = observeWrites(writeBarrier === undefined ? openfga : behindBarrier(openfga, writeBarrier), [
     dropAfterWrites(index, verdictCache, catchUpAfterWrites(index, log)),
   ])
   activeModel.onChange(verdictCache.drop)

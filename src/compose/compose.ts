@@ -279,7 +279,12 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       recover(
         {
           countMissing: keeping.missing,
-          endAccess: () => ingest.endAccess(operator(txn)),
+          async endAccess() {
+            await memberships.endGiving()
+            return ingest.endAccess(operator(txn), (usersets) =>
+              memberships.restrictingOf(database, usersets),
+            )
+          },
           agents: {
             enabled: async () =>
               (await agents.list()).flatMap(({ id, disabledAt }) => (disabledAt === undefined ? [id] : [])),

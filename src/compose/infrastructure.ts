@@ -8,6 +8,7 @@ import type { Log } from '../kernel/log.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import type { Step } from '../kernel/startup-steps.ts'
+import { openWriteBarrier, type WriteBarrier } from '../store/barrier.ts'
 import { type Exclusive, lockDatabase } from '../store/exclusive.ts'
 import { assertSameDatabase, rememberDatabase } from '../store/home.ts'
 import { migrate } from '../store/migrate.ts'
@@ -26,6 +27,8 @@ export interface StoredParts extends AsyncDisposable {
 /** What the service stands on. */
 export interface Infrastructure extends StoredParts {
   readonly openfga: FgaApi
+  /** What writes to an OpenFGA that keeps its tuples apart pass. Left out: no backup copies both at once. */
+  readonly writeBarrier?: WriteBarrier
 }
 
 /** `now` is in milliseconds; `step` tells the operator what start-up does. */
@@ -75,8 +78,16 @@ export async function openInfrastructure(
   const openfga = await step('opening the authorizer, with all stored tuples', () =>
     openOpenFga(config, database, now, log, exclusive),
   )
+  const isApart = config.openfga !== undefined && config.databaseUrl !== undefined
+  const writeBarrier = isApart ? stack.use(openWriteBarrier(config.databaseUrl)) : undefined
   const owned = stack.move()
-  return { database, openfga, embeddings, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+  return {
+    database,
+    openfga,
+    embeddings,
+    ...(writeBarrier && { writeBarrier }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
 }
 
 /** How the database is opened, and who hears of it. */

@@ -47,6 +47,11 @@ export interface Memberships {
   givingIn(sql: Sql, directory: string): Promise<readonly string[]>
   /** The same of any usersets, `group:eng#member`, whoever writes them. Throws where no list says it. */
   restrictingOf(sql: Sql, usersets: readonly string[]): Promise<readonly string[]>
+  /**
+   * Forgets who is in all other groups, of every directory: whoever brings them says it again, and those that
+   * Remit reads are due at once. What OpenFGA holds of them stays.
+   */
+  endGiving(): Promise<void>
 }
 
 /** A group and the directory that brings it. */
@@ -165,6 +170,19 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
     restrictingIn: (sql, directory) => restricting(sql, listOr(false), ofDirectory, directory),
     givingIn: (sql, directory) => placed(sql, ofDirectory, directory, listOr(true).isWidening),
     restrictingOf: (sql, usersets) => restricting(sql, allowList(), ofUsersets, usersets),
+    endGiving: () =>
+      database.transaction(async (sql) => {
+        const names = await sql.query<{ name: string }>(
+          'select name from directories order by name for update',
+        )
+        for (const { name } of names)
+          await sql.query(
+            `delete from directory_members using directory_groups
+             where directory_groups.id = group_id and directory = $1 and group_id <> all($2::text[])`,
+            [name, [...(await restricting(sql, allowList(), ofDirectory, name))]],
+          )
+        await sql.query('update directories set next_at = now()')
+      }),
     settle: (groups, recordedAs) => settleEach(groups, () => recordedAs),
     async mend() {
       const rows = await groupsOf(

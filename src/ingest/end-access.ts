@@ -1,66 +1,93 @@
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { isReservedType } from '../authz/allow-list/reserved.ts'
 import type { TupleKey } from '../authz/fga.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import { splitObject } from '../kernel/ids.ts'
+import type { Sql } from '../store/sql.ts'
 import { takeAway } from './access.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { removeTags } from './desired-tuples.ts'
 
-const tuplesAtOnce = 90
+/** Of these usersets, those that keep whoever is in them from something. */
+export type RestrictingOf = (usersets: readonly string[]) => Promise<readonly string[]>
 
 /**
- * Takes away all that lets anybody read, and who writes where. Members of groups that are blocked somewhere
- * stay in those, and in what is in those: they would read more without. Returns how many tuples that were.
+ * Takes away all that lets anybody read, and who writes where, also of content that waits or failed. Members
+ * of groups that are blocked somewhere stay in those, and in what is in those: they would read more without.
+ * Where things are filed stays, since nobody sends that again. Returns how many tuples that were.
  */
-export async function endAccess(context: IngestContext, writer: Writer): Promise<number> {
-  const { database, fga, allowList } = context
-  const list = allowList()
-  const held = await heldGroups(context)
+export async function endAccess(
+  context: IngestContext,
+  writer: Writer,
+  restrictingOf: RestrictingOf,
+): Promise<number> {
+  const { database, fga } = context
+  const list = context.allowList()
+  // First: what is brought in meanwhile is seen below.
+  await database.transaction((sql) => endWaiting(sql, list))
   let ended = 0
-  for (;;) {
-    const found: TupleKey[] = []
+  // Until a reading of all finds none: what came to stand behind what was read already is found by the next.
+  for (let found = 1; found > 0; ended += found) {
+    found = 0
     for await (const page of fga.readAll()) {
-      for (const { user, relation, object } of page) {
-        const { type } = splitObject(object)
-        if (!isAccess({ relation, object }) || !list.isWidening(type, relation) || held.has(object)) continue
-        found.push({ user, relation, object: object as FgaObject })
-      }
-      if (found.length >= tuplesAtOnce) break
+      const giving = page.filter((tuple) => isAccess(list, tuple))
+      const held = new Set(await restrictingOf([...new Set(giving.map(usersetOf))]))
+      const tuples = giving.flatMap((tuple): TupleKey[] => {
+        const { user, relation, object } = tuple
+        return held.has(usersetOf(tuple)) ? [] : [{ user, relation, object: object as FgaObject }]
+      })
+      if (tuples.length > 0) await takeAway(context, writer, tuples)
+      found += tuples.length
     }
-    if (found.length === 0) break
-    await takeAway(context, writer, found)
-    ended += found.length
   }
   // Of what was never written.
-  const left = await database.query<TupleKey>(
+  const tags = await database.query<TupleKey>(
     'select subject as "user", relation, object from desired_tuples',
   )
-  const tags = left.filter(
-    ({ relation, object }) =>
-      isAccess({ relation, object }) && list.isWidening(splitObject(object).type, relation),
-  )
-  await database.transaction((sql) => removeTags(sql, tags))
-  return ended + tags.length
+  const left = tags.filter((tag) => isAccess(list, tag))
+  await database.transaction((sql) => removeTags(sql, left))
+  return ended + left.length
 }
 
-const isAccess = ({ relation, object }: Pick<TupleKey, 'relation'> & { readonly object: string }): boolean =>
-  relation !== 'filed_in' && !isReservedType(splitObject(object).type)
+interface Told {
+  readonly object: string
+  readonly relation: string
+}
 
-async function heldGroups({ database, fga, allowList }: IngestContext): Promise<ReadonlySet<string>> {
-  const list = allowList()
-  const tags = await database.query<TupleKey>(
-    `select distinct on (subject, relation) subject as "user", relation, object from desired_tuples
-     where subject like '%#%'`,
+const usersetOf = ({ object, relation }: Told): string => `${object}#${relation}`
+
+function isAccess(list: AllowList, { object, relation }: Told): boolean {
+  const { type } = splitObject(object)
+  return !filing.has(`${type}#${relation}`) && !isReservedType(type) && list.isWidening(type, relation)
+}
+
+// By these alone nobody reads, and what blocks comes through them.
+const filing: ReadonlySet<string> = new Set([
+  'collection#organization',
+  'document#filed_in',
+  'folder#filed_in',
+  'zone#filed_in',
+])
+
+async function endWaiting(sql: Sql, list: AllowList): Promise<void> {
+  const relations = await sql.query<{ relation: string }>(
+    `select distinct tag ->> 'relation' as relation
+     from (select access from revisions union all select access from failed_documents) as waiting
+       cross join lateral jsonb_array_elements(access) as tag`,
   )
-  const waiting = tags.flatMap(({ user, relation, object }) =>
-    list.isWidening(splitObject(object).type, relation) ? [] : [user.split('#', 1)[0] ?? ''],
+  const giving = relations.flatMap(({ relation }) =>
+    list.isWidening('document', relation) ? [relation] : [],
   )
-  const held = new Set<string>()
-  for (let group = waiting.pop(); group !== undefined; group = waiting.pop()) {
-    if (held.has(group)) continue
-    held.add(group)
-    for await (const { user } of fga.read({ object: group }))
-      if (user.includes('#')) waiting.push(user.split('#', 1)[0] ?? '')
-  }
-  return held
+  if (giving.length === 0) return
+  await sql.query(
+    `update revisions set access = coalesce(
+       (select jsonb_agg(tag) from jsonb_array_elements(access) as tag where tag ->> 'relation' <> all($1::text[])), '[]')`,
+    [giving],
+  )
+  await sql.query(
+    `update failed_documents set access = coalesce(
+       (select jsonb_agg(tag) from jsonb_array_elements(access) as tag where tag ->> 'relation' <> all($1::text[])), '[]')
+     where access is not null`,
+    [giving],
+  )
 }

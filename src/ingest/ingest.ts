@@ -18,7 +18,7 @@ import type { IngestContext, Step, Writer } from './context.ts'
 import { createCrashCounts } from './crash-counts.ts'
 import { type FieldType, readFields } from './document-rows.ts'
 import { type DriftReport, drift, mendUnsettled, removeRequestOnly } from './drift.ts'
-import { endAccess } from './end-access.ts'
+import { endAccess, type RestrictingOf } from './end-access.ts'
 import {
   collectionsOfFailed,
   type FailedFilter,
@@ -86,7 +86,7 @@ export interface Ingest extends AsyncDisposable {
   /** See {@link takeAway}. */
   takeAway(writer: Writer, tuples: readonly TupleKey[]): Promise<void>
   /** After an older copy came back: see {@link endAccess}. */
-  endAccess(writer: Writer): Promise<number>
+  endAccess(writer: Writer, restrictingOf: RestrictingOf): Promise<number>
   saveCollection(writer: Writer, input: CollectionInput, signal?: AbortSignal): Promise<void>
   /** The metadata fields that filters may use, by name. */
   fields(): Promise<ReadonlyMap<string, FieldType>>
@@ -262,7 +262,7 @@ export function createIngest({
     applyTuples: (writer, change) => applyTuples(context, writer, change),
     rightsByName: (subject) => rightsByName(context, subject),
     takeAway: (writer, tuples) => takeAway(context, writer, tuples),
-    endAccess: (writer) => endAccess(context, writer),
+    endAccess: (writer, restrictingOf) => endAccess(context, writer, restrictingOf),
     saveCollection: (...args) => saveCollection(context, ...args),
     fields: () => readFields(database),
     saveFields: (writer, fields) => saveFields(context, writer, fields),
