@@ -9,6 +9,9 @@ const waitMsMax = 15_000
 const connectMsMax = 5_000
 // Beside the service's own: a write that waits here must not take a connection from a question.
 const poolSize = 16
+// Far longer than the calls of one write take, each of which ends within seconds. A process that stands still
+// does not keep backups away for good.
+const idleMsMax = 600_000
 
 /** Lets writes through beside each other, and none while a backup begins. */
 export interface WriteBarrier extends AsyncDisposable {
@@ -40,8 +43,10 @@ export function openWriteBarrier(url: string): WriteBarrier {
       let broken: boolean | undefined
       try {
         await client
+          // A role or a server may be set to end what is idle sooner: the lock would be gone amid the write.
           .query(
-            `begin; set local lock_timeout = ${waitMsMax}; select pg_advisory_xact_lock_shared(${lockNumber})`,
+            `begin; set local lock_timeout = ${waitMsMax}; set local idle_in_transaction_session_timeout = ${idleMsMax};
+             select pg_advisory_xact_lock_shared(${lockNumber})`,
           )
           .catch(closed)
         return await write()
@@ -123,8 +128,10 @@ export async function openSnapshots(options: SnapshotOptions): Promise<Snapshots
       )
     })
   const snapshots = {
-    openfga: openfga && (await snapshotOf(openfga, holdMs)),
+    // First: models are written past the barrier, to OpenFGA before the database pins them. So OpenFGA's has
+    // every model that the database's names.
     database: await snapshotOf(database, holdMs),
+    openfga: openfga && (await snapshotOf(openfga, holdMs)),
   }
   await step?.()
   await barrier.query('commit').catch((error: unknown) => {
