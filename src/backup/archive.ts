@@ -19,8 +19,8 @@ const manifest = z.strictObject({
   /** Of Remit. */
   version: z.string(),
   taken_at: z.iso.datetime(),
-  /** The newest file of migrations that the database knows. */
-  migration: z.string(),
+  /** Every file of migrations that the database has: one with a lower number may be the newer one. */
+  migrations: z.array(z.string()).min(1),
   /** Of Postgres. */
   server_major: z.int(),
   remit: part,

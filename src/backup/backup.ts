@@ -103,9 +103,9 @@ async function copy(options: Copying): Promise<{ readonly manifest: Manifest; re
   const pausedMs = Math.round(performance.now() - begun)
   await step?.('snapshots')
   const { database, openfga } = snapshots
-  const [facts] = await database.query<{ seal: number; migration: string }>(
+  const [facts] = await database.query<{ seal: number; migrations: string[] }>(
     `select coalesce((select max(seal_no) from record_seals), 0)::float8 as seal,
-       (select max(name) from migrations) as migration`,
+       array(select name from migrations order by name) as migrations`,
   )
   if (facts === undefined) throw new OperatorError('DATABASE_URL names no database of Remit.')
   const dump = async (name: 'remit' | 'openfga', url: string, { id }: Snapshot) => {
@@ -129,7 +129,7 @@ async function copy(options: Copying): Promise<{ readonly manifest: Manifest; re
     format: 1,
     version: options.version,
     taken_at: database.takenAt.toISOString(),
-    migration: facts.migration,
+    migrations: facts.migrations,
     server_major: options.major,
     remit: await dump('remit', databaseUrl, database),
     openfga:

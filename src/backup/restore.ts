@@ -118,10 +118,12 @@ export async function restore(options: RestoreOptions): Promise<RestoreReport> {
 const partsOf = (manifest: Manifest, takesOpenfga: boolean): readonly PartName[] =>
   takesOpenfga && manifest.openfga !== null ? ['openfga', 'remit'] : ['remit']
 
-async function assertKnown({ migration, version }: Manifest, migrations: URL): Promise<void> {
-  if ((await readdir(migrations)).includes(migration)) return
+async function assertKnown({ migrations, version }: Manifest, folder: URL): Promise<void> {
+  const files = await readdir(folder)
+  const unknown = migrations.find((name) => !files.includes(name))
+  if (unknown === undefined) return
   throw new OperatorError(
-    `The archive is of a newer version of Remit (${version}): its tables were changed by ${migration}, which this version does not have. Restore with that version.`,
+    `The archive is of a newer version of Remit (${version}): its tables were changed by ${unknown}, which this version does not have. Restore with that version.`,
   )
 }
 
