@@ -35,7 +35,7 @@ export interface BackupReport {
   readonly bytes: number
   readonly openfga: boolean
   readonly seal: number
-  /** Milliseconds for which writes waited. */
+  /** Milliseconds for which writes waited, at most. */
   readonly paused_ms: number
 }
 
@@ -92,7 +92,6 @@ interface Copying extends BackupOptions {
 async function copy(options: Copying): Promise<{ readonly manifest: Manifest; readonly pausedMs: number }> {
   const { databaseUrl, openfgaUrl, keysDir, draft, encrypter, step } = options
   const key = await readArchiveKey(keysDir)
-  const begun = performance.now()
   await using snapshots = await openSnapshots({
     databaseUrl,
     openfgaUrl,
@@ -100,9 +99,8 @@ async function copy(options: Copying): Promise<{ readonly manifest: Manifest; re
     holdMs: options.holdMs ?? 5_000,
     step: async () => step?.('barrier'),
   })
-  const pausedMs = Math.round(performance.now() - begun)
   await step?.('snapshots')
-  const { database, openfga } = snapshots
+  const { database, openfga, pausedMs } = snapshots
   const [facts] = await database.query<{ seal: number; migrations: string[] }>(
     `select coalesce((select max(seal_no) from record_seals), 0)::float8 as seal,
        array(select name from migrations order by name) as migrations`,

@@ -29,7 +29,7 @@ export function addBackupCommands(program: Command, dependencies: BackupCommandD
   backup
     .command('take <folder>')
     .description(
-      'Makes the folder, which must not be there yet. Writes wait for seconds at most, questions never.',
+      'Makes the folder, which must not be there yet. Writes wait for 10 s at most, or are refused for now; questions never wait.',
     )
     .requiredOption('--recipient <age1…>', 'the public key that it is encrypted to (remit backup key)')
     .option('--json', 'prints the answer as JSON', false)

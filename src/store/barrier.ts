@@ -75,6 +75,8 @@ export interface Snapshot {
 export interface Snapshots extends AsyncDisposable {
   readonly database: Snapshot
   readonly openfga: Snapshot | undefined
+  /** Milliseconds from when the lock was asked for, which writes wait behind, until it was given back. */
+  readonly pausedMs: number
 }
 
 export interface SnapshotOptions {
@@ -116,6 +118,7 @@ export async function openSnapshots(options: SnapshotOptions): Promise<Snapshots
   const barrier = await open('DATABASE_URL', databaseUrl)
   const database = await open('DATABASE_URL', databaseUrl)
   const openfga = openfgaUrl === undefined ? undefined : await open('OPENFGA_DATASTORE_URI', openfgaUrl)
+  const asked = performance.now()
   await barrier
     .query(
       `begin; set local lock_timeout = ${waitMs}; set local idle_in_transaction_session_timeout = ${holdMs};
@@ -140,8 +143,9 @@ export async function openSnapshots(options: SnapshotOptions): Promise<Snapshots
       error,
     )
   })
+  const pausedMs = Math.round(performance.now() - asked)
   const owned = stack.move()
-  return { ...snapshots, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+  return { ...snapshots, pausedMs, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
 async function snapshotOf(client: pg.Client, openMs: number): Promise<Snapshot> {
