@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, rename, rm } from 'node:fs/promises'
+import { lstat, mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { Encrypter } from 'age-encryption'
 import { operator, record } from '../audit/record.ts'
@@ -47,8 +47,13 @@ export async function backup(options: BackupOptions): Promise<BackupReport> {
   const { databaseUrl, openfgaUrl } = options
   const encrypter = encrypterFor(options.recipient)
   await using database = await openPostgres({ url: databaseUrl, poolSize: 1 })
-  const draft = `${resolve(options.to)}.${randomBytes(6).toString('hex')}`
+  const to = resolve(options.to)
+  const draft = `${to}.${randomBytes(6).toString('hex')}`
+  const isThere = (cause?: unknown) =>
+    new OperatorError(`${options.to} is there already: an archive is never written over.`, cause)
   try {
+    // Before the dumps, which may take hours. And a rename would take the place of an empty folder.
+    if (await lstat(to).catch(() => undefined)) throw isThere()
     const [server] = await database.query<{ version: string }>(
       `select current_setting('server_version_num') as version`,
     )
@@ -59,9 +64,11 @@ export async function backup(options: BackupOptions): Promise<BackupReport> {
     const actor = operator(`t_${randomBytes(16).toString('base64url')}`)
     await record(database, actor, { event: 'command', command: 'backup', arguments: {} })
     const { manifest, pausedMs } = await copy({ ...options, major, draft, encrypter })
-    await rename(draft, resolve(options.to)).catch((error: unknown) => {
-      throw new OperatorError(`${options.to} is there already: an archive is never written over.`, error)
+    await syncFolder(draft)
+    await rename(draft, to).catch((error: unknown) => {
+      throw isThere(error)
     })
+    await syncFolder(dirname(to))
     const bytes = manifest.remit.bytes + (manifest.openfga?.bytes ?? 0)
     await database.query(
       'update backup_run set taken_at = $1, ended_at = now(), bytes = $2, openfga = $3, failed_at = null, failure = null',
@@ -73,6 +80,16 @@ export async function backup(options: BackupOptions): Promise<BackupReport> {
     await rm(draft, { recursive: true, force: true })
     await noteFailure(database, error)
     throw error
+  }
+}
+
+/** A crash leaves no file whose name is not on the disk, and names are the folder’s. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path)
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
   }
 }
 

@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { cp, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -323,6 +323,15 @@ describe('a backup of both databases', needs, () => {
     } finally {
       await administer(native.databaseUrl ?? '', `drop database if exists ${prefix}_free with (force)`)
     }
+  })
+
+  test('writes over no folder, not even an empty one, and says so before it begins', async () => {
+    await mkdir(join(folder, 'empty'))
+    for (const to of ['first', 'empty'])
+      await expect(backup(taking(to, { step: () => Promise.reject(new Error('begun')) }))).rejects.toThrow(
+        /is there already/,
+      )
+    expect(await readdir(join(folder, 'empty'))).toEqual([])
   })
 
   test('waits for writes a bounded time and then fails with words; it stops no question, and no write for long', {
