@@ -5,6 +5,7 @@ import { finished } from 'node:stream/promises'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { runStatements, userTables } from '../store/barrier.ts'
 import { restoreMark } from '../store/migrate.ts'
+import type { Restored } from '../store/restored.ts'
 import {
   decryptFrom,
   fileOf,
@@ -35,15 +36,6 @@ export interface RestoreOptions {
 export interface RestoreReport {
   readonly taken_at: string
   readonly openfga: 'restored' | 'not_in_it'
-  readonly seal: number
-}
-
-/** What is remembered of it in the database until `remit recover` has ended. */
-export interface Restored {
-  readonly taken_at: string
-  readonly restored_at: string
-  /** Whether OpenFGA is of the archive too: then nothing here tells what was taken away since. */
-  readonly openfga: boolean
   readonly seal: number
 }
 

@@ -1,6 +1,6 @@
+import { isPgvectorOld } from '../store/postgres.ts'
 import type { Facts } from './facts.ts'
 import { type Finding, ok, problem, warning } from './finding.ts'
-import { isOlder } from './versions.ts'
 
 const hour = 3_600
 const backupSecondsMax = 48 * hour
@@ -24,7 +24,7 @@ function versions({ kind, version, pgvector }: Facts): readonly Finding[] {
   if (kind === 'pglite') return [ok('database', `The embedded database answers (Postgres ${version}).`)]
   return [
     ok('database', `Postgres ${version} answers.`),
-    pgvector === null || isOlder(pgvector, [0, 8, 4])
+    pgvector === null || isPgvectorOld(pgvector)
       ? problem(
           'pgvector',
           `pgvector is ${pgvector ?? 'not installed'}; 0.8.4 or newer is needed.`,

@@ -77,18 +77,20 @@ async function preparePgvector(url: string): Promise<void> {
       `select extversion as version from pg_extension where extname = 'vector'`,
     )
     const version = rows[0]?.version ?? '0'
-    if (!atLeast(version, [0, 8, 4]))
-      throw new Error(`pgvector ${version} is too old: 0.8.4 or newer is needed.`)
+    if (isPgvectorOld(version)) throw new Error(`pgvector ${version} is too old: 0.8.4 or newer is needed.`)
   } finally {
     await client.end()
   }
 }
 
-function atLeast(version: string, floor: readonly number[]): boolean {
+const pgvectorLeast = [0, 8, 4]
+
+/** Whether a version such as `0.8.3` is below the least that Remit works with. */
+export function isPgvectorOld(version: string): boolean {
   const numbers = version.split('.').map(Number)
-  for (const [index, least] of floor.entries()) {
+  for (const [index, least] of pgvectorLeast.entries()) {
     const number = numbers[index] ?? 0
-    if (number !== least) return number > least
+    if (number !== least) return !(number > least)
   }
-  return true
+  return false
 }

@@ -1,15 +1,7 @@
 import { AppError } from '../../kernel/errors.ts'
 import { OperatorError } from '../../kernel/operator-error.ts'
+import type { Restored } from '../../store/restored.ts'
 import type { Sql } from '../../store/sql.ts'
-
-/** What `remit restore` left in the database, until a recovery has ended. */
-export interface Restored {
-  readonly taken_at: string
-  /** Whether OpenFGA is of the archive too: else it stands as it was, and tells what was taken away since. */
-  readonly openfga: boolean
-  /** The newest seal that the archive has. */
-  readonly seal: number
-}
 
 /** undefined: nothing was restored, or all of that was recovered. */
 export async function readRestored(sql: Sql): Promise<Restored | undefined> {
