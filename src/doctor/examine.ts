@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import type { Database } from '../store/sql.ts'
-import { type Facts, readClock, readFacts, readMigrations } from './facts.ts'
+import { type Facts, isRestoreUnderWay, readClock, readFacts, readMigrations } from './facts.ts'
 import { type Finding, ok, problem, warning } from './finding.ts'
 import { ofDatabase } from './of-database.ts'
 import { ofKeys } from './of-keys.ts'
@@ -202,6 +202,12 @@ async function lookAtDatabase(deps: Examined): Promise<readonly (Finding | Looke
 async function ofMigrations({ migrations, version }: Examined, database: Database): Promise<Finding> {
   const files = (await readdir(migrations)).filter((name) => /^\d{4}_.*\.sql$/.test(name))
   const stored = await readMigrations(database)
+  if (await isRestoreUnderWay(database))
+    return problem(
+      'recovery',
+      'A restore of this database was begun and has not ended.',
+      'Run `remit restore` with the same archive again: docs/recovery.md.',
+    )
   const unknown = stored.filter((name) => !files.includes(name))
   const missing = files.filter((name) => !stored.includes(name))
   if (unknown.length > 0)

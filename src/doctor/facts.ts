@@ -4,7 +4,7 @@ import { readLastBackup } from '../backup/last.ts'
 import { readDirectoryTotals } from '../directory/reading/totals.ts'
 import { readStock } from '../ingest/stock.ts'
 import { readSourceTotals } from '../sources/rows.ts'
-import { isInsertOnly } from '../store/migrate.ts'
+import { isInsertOnly, restoreMark } from '../store/migrate.ts'
 import type { Database } from '../store/sql.ts'
 
 /** What the database tells of itself and of the service. Nothing of a single document or person. */
@@ -18,6 +18,14 @@ export const readMigrations = async (database: Database): Promise<readonly strin
   if (known?.there !== true) return []
   const rows = await database.query<{ name: string }>('select name from migrations order by name')
   return rows.map(({ name }) => name)
+}
+
+/** Whether a restore that died left its mark: then the database has nothing else, or nothing whole. */
+export const isRestoreUnderWay = async (database: Database): Promise<boolean> => {
+  const [left] = await database.query<{ there: boolean }>(
+    `select to_regclass('public.${restoreMark}') is not null as there`,
+  )
+  return left?.there === true
 }
 
 /** The clock of the database, in milliseconds. */

@@ -12,7 +12,7 @@ export function ofDatabase(facts: Facts, now: number): readonly Finding[] {
     ...roles(facts),
     restored(facts),
     indexes(facts),
-    backup(facts, now),
+    ...backup(facts, now),
     ...jobs(facts),
     record(facts),
     readings(facts),
@@ -81,24 +81,26 @@ function indexes({ brokenIndexes, building, withoutVector }: Facts): Finding {
   return ok('indexes', 'Every index is valid, and every passage has its vector.')
 }
 
-function backup({ backup: last, failure }: Facts, now: number): Finding {
+/** `remit backup` copies native databases alone. */
+function backup({ kind, backup: last, failure }: Facts, now: number): readonly Finding[] {
+  if (kind === 'pglite') return []
   const remedy = 'Take one: docs/recovery.md.'
   if (last === undefined || last.takenAt === null)
-    return problem(
-      'backup',
-      `There never was a backup${failure === null ? '' : `; one failed: ${failure}`}.`,
-      remedy,
-    )
+    return [
+      warning(
+        'backup',
+        `Remit never took a backup${failure === null ? '' : `; one failed: ${failure}`}.`,
+        'Take one, or see that both databases are copied by other means, OpenFGA’s first: docs/recovery.md.',
+      ),
+    ]
   const hours = Math.round((now - last.takenAt) / 1_000 / hour)
   if (now - last.takenAt > backupSecondsMax * 1_000)
-    return problem('backup', `The last backup is ${hours} hours old.`, remedy)
+    return [problem('backup', `The last backup is ${hours} hours old.`, remedy)]
   if ((last.failedAt ?? 0) > last.takenAt)
-    return warning(
-      'backup',
-      `The last backup is ${hours} hours old, and one failed since: ${failure}`,
-      remedy,
-    )
-  return ok('backup', `The last backup is ${hours} hours old.`)
+    return [
+      warning('backup', `The last backup is ${hours} hours old, and one failed since: ${failure}`, remedy),
+    ]
+  return [ok('backup', `The last backup is ${hours} hours old.`)]
 }
 
 function jobs({ stock, standing }: Facts): readonly Finding[] {

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { loadConfig } from '../../src/config/config.ts'
 import { type ExamineDeps, examine } from '../../src/doctor/examine.ts'
 import type { Finding } from '../../src/doctor/finding.ts'
@@ -86,14 +86,24 @@ describe('remit doctor on a running service', both, () => {
     }
   }
 
-  test('finds nothing but ok where all is well, in words and as JSON, with status 0', async () => {
-    const { code, stdout, stderr } = await remit(['doctor', '--json'], env)
-    const found = stdout
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as Finding)
-    expect(found.filter(({ status }) => status !== 'ok')).toEqual([])
-    expect([code, stderr]).toEqual([0, ''])
+  test('finds nothing but ok where all is well, in words and as JSON, with status 0', {
+    timeout: 60_000,
+  }, async () => {
+    let found: readonly Finding[] = []
+    // On a busy machine the record or the replica may be behind for a moment.
+    await expect
+      .poll(
+        async () => {
+          const { code, stdout, stderr } = await remit(['doctor', '--json'], env)
+          found = stdout
+            .trim()
+            .split('\n')
+            .map((line) => JSON.parse(line) as Finding)
+          return { code, stderr, bad: found.filter(({ status }) => status !== 'ok') }
+        },
+        { timeout: 20_000 },
+      )
+      .toEqual({ code: 0, stderr: '', bad: [] })
     expect(new Set(found.map(({ part }) => part))).toEqual(
       new Set([
         'settings',
@@ -148,7 +158,7 @@ describe('remit doctor on a running service', both, () => {
       'no backup ever',
       `update backup_run set taken_at = null`,
       `update backup_run set taken_at = now()`,
-      'problem backup',
+      'warning backup',
     ],
     [
       'a backup that failed since',
@@ -172,6 +182,12 @@ describe('remit doctor on a running service', both, () => {
       'a restored database without recovery',
       `update epochs set restored = '{}'`,
       `update epochs set restored = null`,
+      'problem recovery',
+    ],
+    [
+      'a restore that died, before it tells of tables that are not there',
+      `alter table migrations rename to migrations_away; create table restore_under_way ()`,
+      `drop table restore_under_way; alter table migrations_away rename to migrations`,
       'problem recovery',
     ],
     [
@@ -385,6 +401,7 @@ describe('what a running service says of itself', () => {
 
 test('a signing key of two years deserves a look', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
+  onTestFinished(() => rm(folder, { recursive: true }))
   await chmod(folder, 0o700)
   for (const name of ['digest', 'dpop', 'mcp', 'oauth', 'record-seal'])
     await writeFile(join(folder, `${name}.key`), 'x', { mode: 0o600 })
@@ -395,5 +412,4 @@ test('a signing key of two years deserves a look', async () => {
   expect((await found(Date.now(), true)).map(({ says }) => says)).toEqual([
     'vault.key is missing or empty: no linked account could be used.',
   ])
-  await rm(folder, { recursive: true })
 })
