@@ -27,6 +27,7 @@ import { freshSettings, remit, type Settings } from './process.ts'
 const clock = { now: () => Date.now() }
 const prefix = `remit_test_${randomBytes(6).toString('hex')}`
 const needs = [needsPostgres, needsOpenfgaProgram, needsPostgresProgram].find(({ skip }) => skip) ?? {}
+const PATH = `${native.postgres?.programs}:${process.env['PATH']}`
 const migrations = new URL('../../migrations/', import.meta.url)
 
 describe('a backup of both databases', needs, () => {
@@ -43,7 +44,6 @@ describe('a backup of both databases', needs, () => {
   let openfgaPort: number
 
   beforeAll(async () => {
-    process.env['PATH'] = `${native.postgres?.programs}:${process.env['PATH']}`
     settings = await freshSettings(undefined)
     folder = await mkdtemp(join(tmpdir(), 'remit-backups-'))
     identity = join(folder, 'key.txt')
@@ -126,7 +126,7 @@ describe('a backup of both databases', needs, () => {
     to: join(folder, to),
     recipient,
     version: 'tests',
-    env: process.env,
+    env: { ...process.env, PATH },
     ...more,
   })
   const restoring = (from: string, more: Partial<RestoreOptions> = {}): RestoreOptions => ({
@@ -135,7 +135,7 @@ describe('a backup of both databases', needs, () => {
     keysDir: join(settings.home, 'keys'),
     from: join(folder, from),
     identity,
-    env: process.env,
+    env: { ...process.env, PATH },
     migrations,
     ...more,
   })
@@ -219,7 +219,7 @@ describe('a backup of both databases', needs, () => {
     const recordBefore = await records(last)
     const printed = await remit(
       ['backup', 'take', join(folder, 'first'), '--recipient', recipient, '--json'],
-      { ...env, PATH: process.env['PATH'] ?? '' },
+      { ...env, PATH },
     )
     expect([printed.code, printed.stderr]).toEqual([0, ''])
     const report = JSON.parse(printed.stdout) as { taken_at: string; bytes: number }

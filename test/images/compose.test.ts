@@ -112,8 +112,9 @@ if (process.env['IMAGES'] !== undefined)
       }, 2 * slow)
       afterAll(async () => {
         if (folder === undefined) return
-        writeFileSync(join(root, 'node_modules/.cache/images.txt'), `${transcript.join('\n')}\n`)
         await up('down', '--volumes').catch(() => undefined)
+        mkdirSync(join(root, 'node_modules/.cache'), { recursive: true })
+        writeFileSync(join(root, 'node_modules/.cache/images.txt'), `${transcript.join('\n')}\n`)
         rmSync(folder, { recursive: true, force: true })
       }, slow)
 

@@ -190,6 +190,11 @@ describe('the rules', needsPromtool, () => {
       { remit_directories_stale: '1' },
       [ticket('RemitSourcesStale')],
     ],
+    [
+      'in the morning where the last backup is older than two days',
+      { remit_last_backup_timestamp_seconds: '-200000' },
+      [ticket('RemitBackupOld')],
+    ],
     ['in the morning where recall is low', { remit_shadow_recall_sum: '+0.9' }, [ticket('RemitRecallLow')]],
   ])('tell %s', (title, changed, firing) => {
     const series = Object.entries({ ...well, ...changed }).filter(([, value]) => value !== '')

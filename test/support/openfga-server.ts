@@ -34,7 +34,11 @@ export async function startOpenFga(datastore: string, port?: number): Promise<Ow
   for (let tries = 0; ; tries += 1) {
     const answer = await fetch(`${url}/healthz`).catch(() => undefined)
     if (answer?.ok === true) break
-    if (tries > 600 || child.exitCode !== null) throw new Error('OpenFGA does not answer.')
+    if (tries > 600 || child.exitCode !== null) {
+      child.kill('SIGKILL')
+      await ended
+      throw new Error('OpenFGA does not answer.')
+    }
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
   return {
