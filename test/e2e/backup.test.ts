@@ -16,6 +16,7 @@ import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 import { loadSample, type Sample } from '../../src/sample/load.ts'
 import { seedSample } from '../../src/sample/seed.ts'
 import { type RunningService, start, withService } from '../../src/start.ts'
+import { openWriteBarrier } from '../../src/store/barrier.ts'
 import { loadSecret } from '../../src/store/secret.ts'
 import { administer } from '../support/administer.ts'
 import { native, needsOpenfgaProgram, needsPostgres } from '../support/native.ts'
@@ -332,6 +333,16 @@ describe('a backup of both databases', needs, () => {
         /is there already/,
       )
     expect(await readdir(join(folder, 'empty'))).toEqual([])
+  })
+
+  test('waits for a write also where the server ends idle transactions sooner', async () => {
+    const url = new URL(databaseUrl)
+    url.searchParams.set('options', '-cidle_in_transaction_session_timeout=100')
+    await using barrier = openWriteBarrier(url.href)
+    await barrier.pass(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1_000))
+      await expect(backup(taking('amid', { waitMs: 300 }))).rejects.toThrow(/did not pause/)
+    })
   })
 
   test('waits for writes a bounded time and then fails with words; it stops no question, and no write for long', {
