@@ -34,7 +34,7 @@ export async function assertPrograms(
         error,
       )
     })
-    const major = Number(/(\d+)(?:\.\d+|devel|beta|rc)/.exec(said.stdout)?.[1])
+    const major = Number(/PostgreSQL\) (\d{1,4})/.exec(said.stdout)?.[1])
     if (!(major >= serverMajor))
       throw new OperatorError(
         `${name} is of Postgres ${major}, and the server is ${serverMajor}. Put the folder of newer programs into PATH.`,
