@@ -148,14 +148,16 @@ export async function encryptTo(
   source: Readable,
 ): Promise<z.output<typeof part>> {
   const encrypted = await encrypter.encrypt(Readable.toWeb(source) as ReadableStream<Uint8Array>)
+  const chunks = Readable.fromWeb(encrypted as Parameters<typeof Readable.fromWeb>[0])
   const hash = createHash('sha256')
   let bytes = 0
   const file = await open(path, 'wx', 0o600)
   try {
-    for await (const chunk of encrypted as unknown as AsyncIterable<Uint8Array>) {
+    for await (const chunk of chunks as AsyncIterable<Uint8Array>) {
       hash.update(chunk)
       bytes += chunk.length
-      await file.write(chunk)
+      // All of it: a write on a disk that fills up may end early, and says so only by its count.
+      await file.appendFile(chunk)
     }
     await file.sync()
   } finally {
