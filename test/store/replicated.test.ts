@@ -43,11 +43,10 @@ describe('a commit that no standby has acknowledged, whatever the role is told',
     feed.assertHeard()
     await administer(server.url, `alter system set synchronous_standby_names = 'nobody'`)
     await administer(server.url, 'select pg_reload_conf()')
-    await vi.waitUntil(
-      async () =>
-        (await database.query(`show synchronous_standby_names`))[0]?.['synchronous_standby_names'] ===
-        'nobody',
-    )
+    // Commits wait once the checkpointer has read the setting, which each backend may have read before it:
+    // a heartbeat that waits says so.
+    const waiting = `select 1 from pg_stat_activity where wait_event = 'SyncRep'`
+    await vi.waitUntil(async () => (await database.query(waiting)).length > 0, { timeout: 10_000 })
   })
   afterAll(async () => {
     await feed?.[Symbol.asyncDispose]()
