@@ -183,9 +183,8 @@ describe('nominators', () => {
     await vi.waitFor(async () => expect((await answers('anne')).complete).toBe(true), { timeout: 10_000 })
     deployment.checks.length = 0
     for (const user of people) {
-      await vi.waitFor(async () =>
-        expect(await answers(user)).toEqual({ ids: truth(personally(`user:${user}`)), complete: true }),
-      )
+      const ids = truth(personally(`user:${user}`))
+      await expect.poll(() => answers(user)).toEqual({ ids, complete: true })
     }
     expect((await answers('anne', 'research-bot')).ids).toEqual(truth(byAgent('can_read_delegated')))
     expect(service.index.status()).toMatchObject({ state: 'following', tuples: 0 })

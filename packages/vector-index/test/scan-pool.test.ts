@@ -240,7 +240,7 @@ test('a thread that cannot be told what there is from now on ends, and whoever t
   expect(await findNearBy(lookers, [next], visible, question, wanted)).toEqual(
     probe([next], visible, question, wanted),
   )
-  await vi.waitUntil(() => told.length === 2)
+  await expect.poll(() => told.length).toBe(2)
   expect(told).toEqual([expect.stringContaining('search_thread_failed'), 'search_thread_ended: exit code 1'])
   lookers.use([next])
   await answered(lookers, [next], visible)

@@ -253,7 +253,8 @@ describe('looking again at what was read of the log', () => {
       // Longer than it rests between two.
       await new Promise((resolve) => setTimeout(resolve, 350))
       watermarks.wake()
-      await vi.waitFor(() => expect(source.entries.at(-1)?.tuple.object).toBe('watermark:own'))
+      const last = () => source.entries.at(-1)?.tuple.object
+      await expect.poll(last).toBe('watermark:own')
     }
     const setting = open(clock, source, { watermarks })
     setting.follower.start({ position: {}, reconciledAt: clock.now }, { isOld: false })
