@@ -320,6 +320,15 @@ condition wait(since: timestamp, now: timestamp, least: duration) {
       )
     })
 
+    here('take four octets within an IPv6 address at its end alone', async () => {
+      const place = await open(make, model, ['user:anne net document:1 with net {"range":"::/0"}'])
+      expect(await check(place, 'user:anne net document:1', { context: { ip: '1::10.1.2.3' } })).toBe(true)
+      for (const ip of ['10.1.2.3::1', '10.1.2.3::'])
+        expect(await check(place, 'user:anne net document:1', { context: { ip } }), ip).toBe(
+          'code:validation_error',
+        )
+    })
+
     here('reckon with timestamps and durations', async () => {
       const place = await open(make, model, [
         'user:anne wait document:1 with wait {"since":"2026-01-01T00:00:00Z","least":"1h30m"}',

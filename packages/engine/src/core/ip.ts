@@ -55,7 +55,8 @@ function parseFour(text: string): bigint | undefined {
 
 function parseSix(text: string): bigint | undefined {
   const halves = text.split('::')
-  if (halves.length > 2) return undefined
+  // Four octets may only end the whole of it.
+  if (halves.length > 2 || (halves.length === 2 && halves[0]?.includes('.'))) return undefined
   const groups = halves.map((half) => (half === '' ? [] : toGroups(half)))
   if (groups.includes(undefined)) return undefined
   const [head = [], tail = []] = groups
