@@ -3,7 +3,7 @@ interface Attempt {
   readonly kind: string
   readonly beganAt: number
   readonly endedAt: number
-  /** `refused`: 503, or no answer at all. */
+  /** `refused`: by its status, or no answer at all. */
   readonly outcome: 'done' | 'refused' | 'wrong'
 }
 
@@ -20,6 +20,8 @@ export class Attempts {
   readonly #all: Attempt[] = []
   /** How often an answer was neither what was asked for nor a refusal, by what it was. */
   readonly wrong = new Map<string, number>()
+  /** Statuses that refuse. With a clock that is wrong 401 does too. */
+  refusals: readonly number[] = [503]
 
   /** One request. Undefined where it was refused; `isRight` says which answers it may have otherwise. */
   async make(
@@ -39,13 +41,15 @@ export class Attempts {
       note('refused')
       return undefined
     }
-    if (answer.status === 503) note('refused')
+    if (this.refusals.includes(answer.status)) note('refused')
     else if (isRight(answer)) {
       note('done')
       return answer
     } else {
       note('wrong')
-      const what = `${kind}: ${answer.status} ${answer.body.slice(0, 200)}`
+      // Without what each answer has of its own.
+      const body = answer.body.replaceAll(/[a-z]_[0-9a-f-]{36}/g, '…')
+      const what = `${kind}: ${answer.status} ${body.slice(0, 200)}`
       this.wrong.set(what, (this.wrong.get(what) ?? 0) + 1)
     }
     return undefined

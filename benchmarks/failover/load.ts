@@ -20,28 +20,45 @@ export interface Acknowledged {
   readonly records: Set<string>
 }
 
-/** Requests of seven kinds, one after the other each, by turns to both processes. */
+/** Requests of eight kinds, one after the other each, by turns to both processes. */
 export interface Load {
   readonly attempts: Attempts
   readonly acknowledged: Acknowledged
   /** What came back, by what it was: while the load ran, or when {@link Load.compare} looked. */
   readonly back: Map<string, number>
+  /** How many the searches were given. */
+  passages(): number
   start(): void
   stop(): Promise<void>
-  /** Looks at everything that was acknowledged, at both processes. */
-  compare(): Promise<void>
+  /** Looks at both processes at what was acknowledged since it looked last; `all`: at everything. */
+  compare(what?: 'all'): Promise<void>
+  /** Whether a process takes in a document, gives it, finds it, and spends a code. */
+  probe(url: string): Promise<boolean>
   /** Makes more to take away and to use. */
   stock(): Promise<void>
 }
 
 const agent = 'bench-bot-0'
-const stockSize = 40
-// An agent is made ten offers an hour.
-const grantsOfAgent = 5
 // What there is to take away has to last.
 const pauseMs = 500
+// A `fast` answer may repeat its own yes for as long: OPENFGA_CACHE_TTL.
+const fastMs = 10_000
+// For what was accepted to be taken in.
+const patienceMs = 90_000
+const anchor = 'bench/anchor'
 
-export async function openLoad(pair: Pair): Promise<Load> {
+export async function openLoad(
+  pair: Pair,
+  {
+    stockSize = 40,
+    grantsOfAgent = 5,
+  }: {
+    /** Of each kind of what is taken away. */
+    readonly stockSize?: number
+    /** An agent is made ten offers an hour. */
+    readonly grantsOfAgent?: number
+  } = {},
+): Promise<Load> {
   const target: Omit<Target, typeof Symbol.asyncDispose> = await targetOn(pair)
   const attempts = new Attempts()
   const acknowledged: Acknowledged = {
@@ -54,6 +71,8 @@ export async function openLoad(pair: Pair): Promise<Load> {
     records: new Set(),
   }
   const back = new Map<string, number>()
+  /** Since when a document is nothing to anne, by the clock that never jumps. */
+  const goneAt = new Map<string, number>()
   const sayBack = (what: string): void => void back.set(what, (back.get(what) ?? 0) + 1)
   // Of these nobody knows: the request that would take it away, or use it, was sent and not acknowledged.
   const touched = new Set<string>()
@@ -67,6 +86,8 @@ export async function openLoad(pair: Pair): Promise<Load> {
     return pair.urls[turn % 2] as string
   }
   let number = 0
+  let searches = 0
+  let passages = 0
   const nextId = (): string => {
     number += 1
     return `bench/load-${number}`
@@ -78,15 +99,15 @@ export async function openLoad(pair: Pair): Promise<Load> {
   const reader = async () => ({ authorization: `Bearer ${await target.agentToken(agent)}` })
   const at = (url: string, id: string): string => `${url}/documents/${encodeURIComponent(id)}`
 
-  async function publish(id: string): Promise<boolean> {
-    const answer = await attempts.make('publish', at(anyUrl(), id), {
+  async function publish(id: string, text = `All about ${id}.`, url = anyUrl()): Promise<boolean> {
+    const answer = await attempts.make('publish', at(url, id), {
       method: 'PUT',
       headers: { ...loader, prefer: 'wait=10' },
       body: JSON.stringify({
         id,
         collection: 'bench',
         title: id,
-        text: `All about ${id}.`,
+        text,
         mime_type: 'text/plain',
         access: { viewers: ['user:anne', 'user:bob'] },
       }),
@@ -180,6 +201,7 @@ export async function openLoad(pair: Pair): Promise<Load> {
     const isGone = ({ status }: Answer): boolean => status < 300 || status === 404
     if ((await attempts.make('withdraw', at(anyUrl(), id), init, isGone)) === undefined) return
     acknowledged.withdrawn.add(id)
+    goneAt.set(id, performance.now())
     toWithdraw.shift()
   }
 
@@ -191,6 +213,7 @@ export async function openLoad(pair: Pair): Promise<Load> {
     const init = { method: 'PUT', headers: loader, body }
     if ((await attempts.make('unshare', `${at(anyUrl(), id)}/access`, init)) === undefined) return
     acknowledged.unshared.add(id)
+    goneAt.set(id, performance.now())
     toUnshare.shift()
   }
 
@@ -233,6 +256,35 @@ export async function openLoad(pair: Pair): Promise<Load> {
     if (there !== undefined && !touched.has(there)) await isThere(url, there)
   }
 
+  async function search(url = anyUrl()): Promise<boolean> {
+    searches += 1
+    const consistency = searches % 4 < 2 ? 'strict' : 'fast'
+    const query = searches % 8 < 4 ? 'anchor of the harbour' : `All about bench load ${number}`
+    const beganAt = performance.now()
+    const answer = await attempts.make('search', `${url}/retrieve`, {
+      method: 'POST',
+      headers: { ...(await reader()), 'content-type': 'application/json' },
+      body: JSON.stringify({ query, consistency, top_k: 20 }),
+    })
+    if (answer === undefined) return false
+    const { results, complete, txn } = JSON.parse(answer.body) as {
+      readonly results: readonly { readonly document_id: string }[]
+      readonly complete: boolean
+      readonly txn: string
+    }
+    if (results.length > 0) acknowledged.records.add(txn)
+    for (const { document_id: id } of results) {
+      passages += 1
+      const since = goneAt.get(id)
+      if (since !== undefined && since + (consistency === 'fast' ? fastMs : 0) < beganAt)
+        sayBack(`a passage that was taken away (${consistency})`)
+    }
+    const isThere = results.some(({ document_id }) => document_id === anchor)
+    if (complete && query.startsWith('anchor') && !isThere)
+      sayBack('a passage missing from a complete answer')
+    return complete
+  }
+
   const steps: readonly (() => Promise<unknown>)[] = [
     () => publish(nextId()),
     withdraw,
@@ -244,7 +296,16 @@ export async function openLoad(pair: Pair): Promise<Load> {
       if (await spend(anyUrl(), code)) acknowledged.spentCodes.add(code)
     },
     look,
+    () => search(),
   ]
+  /** What was accepted and not yet taken in may come later: its job is tried again after a while. */
+  async function isLost(url: string, id: string): Promise<boolean> {
+    for (const end = performance.now() + patienceMs; (await isThere(url, id)) === false; await sleep(500))
+      if (performance.now() > end) return true
+    return false
+  }
+
+  let compared: ReadonlyMap<string, number> = new Map()
   let browser = await target.browser()
 
   async function stock(): Promise<void> {
@@ -254,6 +315,7 @@ export async function openLoad(pair: Pair): Promise<Load> {
       authorization: `Bearer ${await pair.serviceToken('loader')}`,
       'content-type': 'application/json',
     }
+    while (!acknowledged.published.has(anchor)) await publish(anchor, 'The anchor of the harbour.')
     toRevoke.length = 0
     for (let index = 0; index < stockSize; index += 1) toRevoke.push(await pair.agentToken('anne'))
     for (const list of [toWithdraw, toUnshare])
@@ -284,6 +346,16 @@ export async function openLoad(pair: Pair): Promise<Load> {
     attempts,
     acknowledged,
     back,
+    passages: () => passages,
+    async probe(url) {
+      const id = nextId()
+      const all = await Promise.all([
+        publish(id, undefined, url).then(async (isIn) => isIn && (await isThere(url, id)) === true),
+        search(url),
+        codeOf().then((code) => spend(url, code)),
+      ])
+      return all.every((isDone) => isDone)
+    },
     stock,
     start() {
       isStopping = false
@@ -300,26 +372,38 @@ export async function openLoad(pair: Pair): Promise<Load> {
       isStopping = true
       await running
     },
-    async compare() {
+    async compare(what) {
+      const after = what === 'all' ? undefined : compared
+      const rest = <T>(kind: keyof Acknowledged, all: ReadonlySet<T>): T[] => [...all].slice(after?.get(kind))
+      const since = {
+        withdrawn: rest('withdrawn', acknowledged.withdrawn),
+        unshared: rest('unshared', acknowledged.unshared),
+        revoked: rest('revoked', acknowledged.revoked),
+        usedGrants: rest('usedGrants', acknowledged.usedGrants),
+        spentCodes: rest('spentCodes', acknowledged.spentCodes),
+        published: rest('published', acknowledged.published),
+        records: rest('records', acknowledged.records),
+      }
+      compared = new Map(Object.entries(acknowledged).map(([kind, all]) => [kind, all.size]))
       for (const url of pair.urls) {
-        for (const id of acknowledged.withdrawn) if (await isThere(url, id)) sayBack('a withdrawn document')
-        for (const id of acknowledged.unshared)
+        for (const id of since.withdrawn) if (await isThere(url, id)) sayBack('a withdrawn document')
+        for (const id of since.unshared)
           if (await isThere(url, id)) sayBack('a document read by somebody who may not')
-        for (const token of acknowledged.revoked) if (await isGood(url, token)) sayBack('a revoked token')
-        for (const used of acknowledged.usedGrants) {
+        for (const token of since.revoked) if (await isGood(url, token)) sayBack('a revoked token')
+        for (const used of since.usedGrants) {
           const [id = '', by = ''] = used.split(' ')
           if (((await useGrant(url, { grant: id, agent: by })) ?? 0) > 0) sayBack('a used grant')
         }
-        for (const code of acknowledged.spentCodes) if (await spend(url, code)) sayBack('a spent code')
-        for (const id of acknowledged.published)
-          if (!touched.has(id) && (await isThere(url, id)) === false) sayBack('a lost document')
+        for (const code of since.spentCodes) if (await spend(url, code)) sayBack('a spent code')
+        for (const id of since.published)
+          if (!touched.has(id) && (await isLost(url, id))) sayBack('a lost document')
       }
-      const txns = [...acknowledged.records]
+      const txns = since.records
       const found = await pair.database.query(
         'select distinct txn from decision_records where txn = any($1)',
         [txns],
       )
-      if (found.length < txns.length) back.set('lost records', txns.length - found.length)
+      if (found.length < txns.length) sayBack(`${txns.length - found.length} lost records`)
     },
   }
 }

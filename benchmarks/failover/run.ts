@@ -18,7 +18,7 @@ import { startOpenfga } from './openfga.ts'
 const { values } = parseArgs({
   options: { rounds: { type: 'string', default: 'kill,freeze' }, late: { type: 'string' } },
 })
-const kinds = ['publish', 'withdraw', 'unshare', 'revoke', 'grant', 'code', 'read', 'token']
+const kinds = ['publish', 'withdraw', 'unshare', 'revoke', 'grant', 'code', 'read', 'token', 'search']
 const refusalMsMax = 45_000
 const openfgaProgram = native.openfgaProgram
 if (openfgaProgram === undefined) throw new Error('Set OPENFGA_PATH.')
@@ -65,7 +65,7 @@ async function fail(round: string, { attempts, acknowledged, back, ...load }: Lo
   await load.stop()
   const [done, refused] = [attempts.count('done', since), attempts.count('refused', since)]
   say(`${round}: ${done} answers and ${refused} refusals since; load ${loadavg()[0]?.toFixed(0)}`)
-  await load.compare()
+  await load.compare('all')
   const sizes = Object.entries(acknowledged).map(([what, all]) => `${what} ${all.size}`)
   console.log(`acknowledged: ${sizes.join(', ')}`)
   judge(

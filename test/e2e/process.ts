@@ -24,6 +24,7 @@ export interface Running extends AsyncDisposable {
   /** Resolves once stdout holds the text; rejects with all that was said when the process ends before. */
   said(text: string): Promise<void>
   kill(signal: NodeJS.Signals): void
+  readonly pid: number | undefined
   /**
    * Ends it as a crash does, and waits until it is gone; rejects with all that was said when it had ended by
    * itself.
@@ -150,6 +151,7 @@ function run(
       }
     },
     kill: (signal) => child.kill(signal),
+    pid: child.pid,
     async crash() {
       child.kill('SIGKILL')
       const { code, signal } = await exit

@@ -35,6 +35,8 @@ export interface NativeServices {
   readonly helm: string | undefined
   /** Prometheus' program that checks its rules. */
   readonly promtool: string | undefined
+  /** The server of Toxiproxy, which does to connections what networks do. */
+  readonly toxiproxy: string | undefined
   /** A folder with LangChain's adapters for MCP and what they need. */
   readonly interopLangchain: string | undefined
   /** A folder with wheels of what the Python client needs, and a folder with what its tests need. */
@@ -112,6 +114,9 @@ export const needsHelm = needs(native.helm !== undefined, 'the renderer of Helm 
 /** Options of a test or suite that checks rules for Prometheus. */
 export const needsPromtool = needs(native.promtool !== undefined, 'promtool (PROMTOOL_PATH)')
 
+/** Options of a test or suite that disturbs connections. */
+export const needsToxiproxy = needs(native.toxiproxy !== undefined, 'Toxiproxy (TOXIPROXY_PATH)')
+
 /** Options of a test or suite that runs LangChain's adapters for MCP. */
 export const needsInteropLangchain = needs(
   native.interopLangchain !== undefined,
@@ -174,6 +179,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
     interopGo: INTEROP_GO_PATH || undefined,
     helm: env['HELM_PATH'] || undefined,
     promtool: env['PROMTOOL_PATH'] || undefined,
+    toxiproxy: env['TOXIPROXY_PATH'] || undefined,
     interopLangchain: INTEROP_LANGCHAIN_PATH || undefined,
     pythonClient: env['PYTHON_CLIENT_PATH'] || undefined,
     olderNodes: { '20': NODE_20_PATH || undefined, '22': NODE_22_PATH || undefined },

@@ -7,6 +7,9 @@ import { freePort } from './port.ts'
 export interface OwnOpenFga extends AsyncDisposable {
   readonly url: string
   readonly token: string
+  signal(kind: NodeJS.Signals): void
+  /** After SIGKILL: resolves once it answers again. */
+  startAgain(): Promise<void>
 }
 
 export async function startOpenFga(datastore: string, port?: number): Promise<OwnOpenFga> {
@@ -28,25 +31,33 @@ export async function startOpenFga(datastore: string, port?: number): Promise<Ow
   const migrating = spawn(program, ['migrate'], { env, stdio: 'ignore' })
   const [code] = await once(migrating, 'close')
   if (code !== 0) throw new Error('OpenFGA could not prepare its database.')
-  const child = spawn(program, ['run'], { env, stdio: 'ignore' })
-  const ended = once(child, 'close')
   const url = `http://127.0.0.1:${listens}`
-  for (let tries = 0; ; tries += 1) {
-    const answer = await fetch(`${url}/healthz`).catch(() => undefined)
-    if (answer?.ok === true) break
-    if (tries > 600 || child.exitCode !== null) {
-      child.kill('SIGKILL')
-      await ended
-      throw new Error('OpenFGA does not answer.')
+  const start = async () => {
+    const child = spawn(program, ['run'], { env, stdio: 'ignore' })
+    const ended = once(child, 'close')
+    for (let tries = 0; ; tries += 1) {
+      const answer = await fetch(`${url}/healthz`).catch(() => undefined)
+      if (answer?.ok === true) return { child, ended }
+      if (tries > 600 || child.exitCode !== null) {
+        child.kill('SIGKILL')
+        await ended
+        throw new Error('OpenFGA does not answer.')
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50))
     }
-    await new Promise((resolve) => setTimeout(resolve, 50))
   }
+  let running = await start()
   return {
     url,
     token,
+    signal: (kind) => void running.child.kill(kind),
+    async startAgain() {
+      await running.ended
+      running = await start()
+    },
     async [Symbol.asyncDispose]() {
-      child.kill('SIGTERM')
-      await ended
+      running.child.kill('SIGTERM')
+      await running.ended
     },
   }
 }

@@ -23,6 +23,8 @@ export interface Pair extends AsyncDisposable {
   /** Addresses at which their operators ask. */
   readonly opsUrls: readonly [string, string]
   readonly publicUrl: string
+  /** Of a superuser, past all proxies. */
+  readonly databaseUrl: string
   readonly database: Database
   /** The keys of both. */
   readonly keysDir: string
@@ -40,6 +42,10 @@ export interface Pair extends AsyncDisposable {
   killSecond(): Promise<void>
   /** Stops one of them as {@link stopSecond} does, and starts it from a checkout: this one, or `checkout`. */
   replace(which: 0 | 1, checkout?: string): Promise<void>
+  /** The process that runs now in the place of the first or second, or ran last. */
+  process(which: 0 | 1): Running
+  /** Starts the first or second, which has ended; resolves once it is ready. */
+  start(which: 0 | 1): Promise<void>
   /** A command of the first one's operator; its standard output. */
   command(...args: readonly string[]): Promise<string>
 }
@@ -64,12 +70,22 @@ export interface PairOptions {
   readonly checkout?: string
   readonly databaseUrl: string
   readonly openfga: { readonly url: string; readonly token: string }
+  /** Ports of proxies through which the first and the second one reach that Postgres. Default: none. */
+  readonly databasePorts?: readonly [number, number]
 }
 
 const agent = 'research-bot'
 
 export async function openPair(options: PairOptions): Promise<Pair> {
-  const { databaseUrl, openfga, roles, each, checkout: firstCheckout, env: more = {} } = options
+  const {
+    databaseUrl,
+    openfga,
+    roles,
+    each,
+    checkout: firstCheckout,
+    databasePorts,
+    env: more = {},
+  } = options
   await using stack = new AsyncDisposableStack()
   const name = `remit_test_${randomBytes(6).toString('hex')}`
   const own = new URL(databaseUrl)
@@ -100,7 +116,11 @@ export async function openPair(options: PairOptions): Promise<Pair> {
     ...more,
   }
   const apart = each?.(new URL(second.url).port)
-  const ownOf = (of: 0 | 1) => ({ ...(roles && { REMIT_ROLE: roles[of] }), ...apart?.[of] })
+  const ownOf = (of: 0 | 1) => ({
+    ...(roles && { REMIT_ROLE: roles[of] }),
+    ...(databasePorts && { DATABASE_URL: Object.assign(new URL(own), { port: databasePorts[of] }).href }),
+    ...apart?.[of],
+  })
   const env = { ...first.env, ...common, ...ownOf(0) }
   const settings = [env, { ...second.env, ...common, ...ownOf(1) }] as const
   const opsUrls = [first.opsUrl, second.opsUrl] as const
@@ -157,6 +177,7 @@ export async function openPair(options: PairOptions): Promise<Pair> {
     urls: [first.url, second.url],
     opsUrls,
     publicUrl: first.url,
+    databaseUrl: own.href,
     database,
     keysDir: join(first.home, 'keys'),
     clientKey: privateKey,
@@ -170,6 +191,8 @@ export async function openPair(options: PairOptions): Promise<Pair> {
       await runningAt(which).exit
       await startOne(which, checkout)
     },
+    process: runningAt,
+    start: startOne,
     command,
     async serviceToken(service) {
       const client = `${service}-app`

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chownSync, createWriteStream, existsSync, readdirSync, readFileSync } from 'node:fs'
+import { chownSync, createWriteStream, existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,7 @@ import { administer } from './administer.ts'
 import { native, needs } from './native.ts'
 import { hasPgbouncer, startPgbouncer } from './pgbouncer.ts'
 import { freePort } from './port.ts'
+import { signalPostgres } from './postgres-processes.ts'
 
 const programs = { etcd: '/usr/bin/etcd', haproxy: '/usr/sbin/haproxy' }
 
@@ -186,13 +187,7 @@ export async function startCluster({ lateSeconds }: ClusterOptions = {}): Promis
   }
   const signal = (name: string, kind: NodeJS.Signals): void => {
     byName(name).patroni?.kill(kind)
-    for (const pid of postgresOf(join(folder, name, 'data'))) {
-      try {
-        process.kill(pid, kind)
-      } catch {
-        // It ended by itself, as those do whose postmaster is gone.
-      }
-    }
+    signalPostgres(join(folder, name, 'data'), kind)
   }
   const kill = (name: string): void => signal(name, 'SIGKILL')
   stack.defer(() => {
@@ -306,27 +301,3 @@ async function end(child: ChildProcess): Promise<void> {
   child.kill('SIGKILL')
   await ended
 }
-
-/** The postmaster of a data directory and its processes, where it runs. */
-function postgresOf(data: string): number[] {
-  const file = join(data, 'postmaster.pid')
-  if (!existsSync(file)) return []
-  const postmaster = Number(readFileSync(file, 'utf8').split('\n', 1)[0])
-  // The number may belong to somebody else by now.
-  if (programOf(postmaster) !== 'postgres') return []
-  const children = readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => parentOf(pid) === postmaster)
-  return [postmaster, ...children]
-}
-
-const status = (pid: number): string | undefined => {
-  try {
-    return readFileSync(`/proc/${pid}/status`, 'utf8')
-  } catch {
-    return undefined
-  }
-}
-const programOf = (pid: number): string | undefined => /^Name:\t(.+)$/m.exec(status(pid) ?? '')?.[1]
-const parentOf = (pid: number): number => Number(/^PPid:\t(\d+)$/m.exec(status(pid) ?? '')?.[1])

@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import { administer } from './administer.ts'
 import { native, needs } from './native.ts'
 import { freePort } from './port.ts'
+import { signalPostgres } from './postgres-processes.ts'
 
 /** Options of a test that runs a server of Postgres of its own. */
 export const needsPostgresProgram = needs(
@@ -18,6 +19,10 @@ export const needsPostgresProgram = needs(
 /** A server of Postgres whose settings a test may change; it trusts loopback, and is gone at the end. */
 export interface OwnPostgres extends AsyncDisposable {
   readonly url: string
+  /** To all of its processes. */
+  signal(kind: NodeJS.Signals): void
+  /** After SIGKILL: resolves once it answers again. */
+  startAgain(): Promise<void>
 }
 
 export async function startPostgres(settings = ''): Promise<OwnPostgres> {
@@ -46,25 +51,39 @@ export async function startPostgres(settings = ''): Promise<OwnPostgres> {
     join(data, 'postgresql.conf'),
     `listen_addresses = '127.0.0.1'\nport = ${port}\nunix_socket_directories = ''\nfsync = off\n${settings}`,
   )
-  const child = spawn(join(programs, 'postgres'), ['-D', data], { ...options, stdio: 'ignore' })
+  const start = () => spawn(join(programs, 'postgres'), ['-D', data], { ...options, stdio: 'ignore' })
+  let child = start()
   stack.defer(() => end(child))
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`
+  await answers(url)
+  const owned = stack.move()
+  return {
+    url,
+    signal: (kind) => signalPostgres(data, kind),
+    async startAgain() {
+      await end(child)
+      child = start()
+      await answers(url)
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+async function answers(url: string): Promise<void> {
   for (let tries = 0; ; tries += 1) {
     try {
       await administer(url, 'select 1')
-      break
+      return
     } catch (error) {
       if (tries > 200) throw error
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
   }
-  const owned = stack.move()
-  return { url, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
 /** At once: whatever waits for a standby would be waited for. */
 async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null) return
+  if (child.exitCode !== null || child.signalCode !== null) return
   const ended = once(child, 'exit')
   child.kill('SIGQUIT')
   await ended
