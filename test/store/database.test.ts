@@ -10,7 +10,7 @@ import { OperatorError } from '../../src/kernel/operator-error.ts'
 import { version } from '../../src/kernel/version.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPglite } from '../../src/store/pglite.ts'
-import { openPostgres } from '../../src/store/postgres.ts'
+import { openPostgres, openReading } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { native, needsPostgres } from '../support/native.ts'
@@ -244,8 +244,16 @@ describe('a database that goes away', () => {
     },
   )
 
-  test('gives storage_unavailable when nobody listens', async () => {
+  test('is not opened where nobody listens', async () => {
     await expect(openPostgres({ url: 'postgres://nobody@127.0.0.1:1/none' })).rejects.toThrow('ECONNREFUSED')
+  })
+
+  test.each([
+    ['nobody listens', '127.0.0.1:1'],
+    ['the system opens no connection', '255.255.255.255:1'],
+  ])('gives storage_unavailable where %s', async (_, host) => {
+    await using database = openReading(`postgres://nobody@${host}/none`)
+    await expect(database.query('select 1')).rejects.toEqual(unavailable)
   })
 })
 
