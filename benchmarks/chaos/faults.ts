@@ -121,7 +121,8 @@ const frozen = (name: string, which: readonly (0 | 1)[]): Fault => ({
 
 const wrongClock = (name: string, which: readonly (0 | 1)[], ms: number): Fault => ({
   name: `the clock of ${name} ${Math.abs(ms) / 1_000} s ${ms > 0 ? 'fast' : 'slow'}`,
-  refusals: [401, 503],
+  // 400 of the token endpoint: a subject token that is not good (RFC 8693 §2.2.2).
+  refusals: [400, 401, 503],
   async begin({ clocks }) {
     for (const one of which) await writeFile(clocks[one], String(ms))
     return async () => {
