@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '../../test/support/port.ts'
 
-/** What a network does to a connection: a toxic of Toxiproxy (https://github.com/Shopify/toxiproxy#toxics). */
+/** What a network does to a connection: a toxic of Toxiproxy (https://github.com/Shopify/toxiproxy). */
 export interface Toxic {
   readonly type: 'latency' | 'bandwidth' | 'slow_close' | 'timeout' | 'reset_peer' | 'slicer' | 'limit_data'
   /** `upstream`: what the client says; `downstream`: what it hears. */

@@ -232,24 +232,21 @@ async function embeddingEndpoint(stack: AsyncDisposableStack): Promise<number> {
     }
     return vector
   }
-  const server = createServer(async (request, response) => {
+  const server = createServer((request, response) => {
     const parts: Buffer[] = []
-    try {
-      for await (const part of request) parts.push(part)
-    } catch {
-      // Cut within a question.
-      return
-    }
-    const { input } = JSON.parse(Buffer.concat(parts).toString()) as { readonly input: readonly string[] }
-    response.setHeader('content-type', 'application/json')
-    response.end(
-      JSON.stringify({
-        object: 'list',
-        model: 'hash',
-        data: input.map((text, index) => ({ object: 'embedding', index, embedding: vectorOf(text) })),
-        usage: { prompt_tokens: 1, total_tokens: 1 },
-      }),
-    )
+    request.on('data', (part: Buffer) => parts.push(part))
+    request.on('end', () => {
+      const { input } = JSON.parse(Buffer.concat(parts).toString()) as { readonly input: readonly string[] }
+      response.setHeader('content-type', 'application/json')
+      response.end(
+        JSON.stringify({
+          object: 'list',
+          model: 'hash',
+          data: input.map((text, index) => ({ object: 'embedding', index, embedding: vectorOf(text) })),
+          usage: { prompt_tokens: 1, total_tokens: 1 },
+        }),
+      )
+    })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   stack.defer(() => {

@@ -339,7 +339,8 @@ function asUnavailable(error: unknown): AppError | undefined {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
   // Whatever the operating system refuses a connection for: its codes are many, EMFILE one of them.
   const isOfSystem = 'syscall' in error
-  if (!isOfSystem && !unavailableCodes.test(code) && !unavailableMessages.test(error.message)) return undefined
+  if (!isOfSystem && !unavailableCodes.test(code) && !unavailableMessages.test(error.message))
+    return undefined
   return new AppError('storage_unavailable', { internal: error.message, cause: error })
 }
 
