@@ -9,7 +9,8 @@ export interface LocalEmbedderOptions {
   /** Name to store with the vectors, as `findWeights` gives it. */
   readonly model: string
   /**
-   * Worker threads, each with a session of its own (about 150 MB). Default 1; 2 embed nearly twice as fast.
+   * Worker threads at most, each with a session of its own (about 190 MB). Default 1; 2 embed nearly twice as
+   * fast. The second runs while there is work for it.
    */
   readonly threads?: 1 | 2
 }

@@ -6,7 +6,8 @@ import type { WorkerReply, WorkerRequest, WorkerStart } from './local-worker.ts'
 /**
  * A few worker threads behind two lanes. In the first what is urgent goes first. The others give way to it
  * and to all else that wants the processor: they take what is patient first, and what is urgent only where
- * nothing of that waits. While the first starts anew, the next that is ready does its part.
+ * nothing of that waits. While the first starts anew, the next that is ready does its part. Each holds the
+ * model anew, some 190 MB: the others start once something waits, and end when they idle.
  */
 export interface Pool {
   /** Length of the model's vectors, as the model itself showed at start. */
@@ -31,14 +32,18 @@ interface Slot {
   worker: Worker | undefined
   isReady: boolean
   running: Task | undefined
+  /** Keeps a thread that idles from its end. */
+  stay: () => void
 }
 
 const CLOSE_GRACE_MS = 2000
 // A model is read from a disk that may be slow, on a machine that may be busy.
 const startMsMax = 300_000
+// Longer than an intake pauses between two documents.
+const idleMsMax = 30_000
 
 /**
- * Starts the workers and waits for the first. A worker that dies fails the batch it had, which its caller
+ * Starts the first worker and waits for it. A worker that dies fails the batch it had, which its caller
  * may try again, and a fresh one takes its place with the next batch.
  */
 export async function createPool(dependencies: {
@@ -46,7 +51,7 @@ export async function createPool(dependencies: {
   readonly workers: number
   /** Starts a thread; throws where the system has none to give. Defaults to a `Worker`. */
   readonly startWorker?: (script: URL, options: WorkerOptions) => Worker
-  /** Ends a thread that does not get ready within five minutes. */
+  /** Ends a thread that is not ready within five minutes, and one of the others that idles for 30 s. */
   readonly timer?: Timer
 }): Promise<Pool> {
   const { startWorker = (script, options) => new Worker(script, options), timer = realTimer } = dependencies
@@ -55,7 +60,9 @@ export async function createPool(dependencies: {
     worker: undefined,
     isReady: false,
     running: undefined,
+    stay: () => undefined,
   }))
+  const ending = new Set<Promise<void>>()
   const urgent: Task[] = []
   const patient: Task[] = []
   let closed = false
@@ -79,7 +86,9 @@ export async function createPool(dependencies: {
           resolve(reply.dimensions)
         } else settle(slot, reply)
         pump()
-        if (!slot.running) worker.unref()
+        if (slot.running) return
+        worker.unref()
+        if (slot.givesWay) endIdle(slot, worker)
       })
       worker.on('error', (cause) => drop(slot, worker, cause, reject))
       worker.on('exit', () => {
@@ -93,6 +102,7 @@ export async function createPool(dependencies: {
     const error = new EmbeddingError('unavailable', 'The local embedding model stopped.', cause)
     reject(error)
     if (slot.worker !== worker) return
+    slot.stay()
     slot.worker = undefined
     slot.isReady = false
     slot.running?.reject(error)
@@ -117,14 +127,35 @@ export async function createPool(dependencies: {
     const [firstSlot, ...otherSlots] = slots.toSorted((a, b) => Number(b.isReady) - Number(a.isReady))
     for (const slot of [firstSlot, ...otherSlots]) {
       if (slot === undefined || slot.running) continue
+      // What waits for a start waits longer than for the first.
+      if (slot.givesWay && !slot.isReady) continue
       const task =
         slot === firstSlot ? (urgent.shift() ?? patient.shift()) : (patient.shift() ?? urgent.shift())
       if (!task) return
+      slot.stay()
       slot.running = task
       // The message waits in the thread's mailbox until it is ready; a start that fails rejects the task.
       if (!slot.worker) spawn(slot).catch((cause: unknown) => lack(slot, task, cause))
       send(slot, { kind: 'embed', id: task.id, texts: task.texts })
     }
+  }
+
+  /** Starts one more thread where something waits. If there is none to give, that waits for the first. */
+  function reinforce(): void {
+    if (urgent.length + patient.length === 0) return
+    const slot = slots.find(({ givesWay, worker }) => givesWay && worker === undefined)
+    if (slot) spawn(slot).catch(() => undefined)
+  }
+
+  function endIdle(slot: Slot, worker: Worker): void {
+    slot.stay()
+    slot.stay = timer(idleMsMax, () => {
+      if (closed || slot.worker !== worker || slot.running) return
+      slot.worker = undefined
+      slot.isReady = false
+      const ended = endWorker(worker).finally(() => ending.delete(ended))
+      ending.add(ended)
+    })
   }
 
   function submit(
@@ -147,6 +178,7 @@ export async function createPool(dependencies: {
       lane.push(task)
       signal?.addEventListener('abort', abort)
       pump()
+      reinforce()
     })
   }
 
@@ -155,12 +187,17 @@ export async function createPool(dependencies: {
     closed = true
     const error = new EmbeddingError('closed', 'The embedder is closed.')
     for (const task of [...urgent.splice(0), ...patient.splice(0)]) task.reject(error)
-    for (const slot of slots) slot.running?.reject(error)
-    await Promise.all(slots.map(({ worker }) => (worker ? endWorker(worker) : Promise.resolve())))
+    for (const slot of slots) {
+      slot.stay()
+      slot.running?.reject(error)
+    }
+    const threads = slots.flatMap(({ worker }) => (worker ? [endWorker(worker)] : []))
+    await Promise.all([...threads, ...ending])
   }
 
   try {
-    const [dimensions] = await Promise.all(slots.map(spawn))
+    const [first] = slots
+    const dimensions = first && (await spawn(first))
     if (!dimensions) throw new EmbeddingError('wrong_answer', 'The local embedding model gives no vectors.')
     return { dimensions, submit, close }
   } catch (error) {

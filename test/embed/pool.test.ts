@@ -81,8 +81,12 @@ class SteeredThread extends EventEmitter {
   unref(): void {}
 }
 
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+/** A pool of two whose first thread alone was started, and what ends the second that idles. */
 async function steeredPool() {
   const threads: SteeredThread[] = []
+  const idle = { pass: (): void => undefined, isWatched: false }
   const pool = await createPool({
     start: { folder: '', tokensMax: 1 },
     workers: 2,
@@ -92,13 +96,66 @@ async function steeredPool() {
       threads.push(thread)
       return thread as unknown as Worker
     },
+    timer: (_, then) => {
+      Object.assign(idle, { pass: then, isWatched: true })
+      return () => {
+        idle.isWatched = false
+      }
+    },
   })
-  return { pool, threads }
+  return { pool, threads, idle }
 }
 
-test('a question goes before all passages that wait, in a thread that gives way to nobody', async () => {
-  const { pool, threads } = await steeredPool()
+/** The same once both have worked. */
+async function steeredPair() {
+  const steered = await steeredPool()
+  const { pool, threads } = steered
+  const passages = ['', ''].map((text) => pool.submit([text], { urgent: false }))
+  await turn()
   const [first, second] = threads as [SteeredThread, SteeredThread]
+  for (const thread of [first, second]) {
+    thread.end()
+    thread.got.length = 0
+  }
+  await Promise.all(passages)
+  return { ...steered, first, second }
+}
+
+test('the second thread starts once something waits, what waits does not wait for its start, and it ends when it idles', async () => {
+  const { pool, threads, idle } = await steeredPool()
+  const alone = pool.submit(['alone'], { urgent: false })
+  expect(threads).toHaveLength(1)
+  const [first] = threads as [SteeredThread]
+  first.end()
+  await alone
+  const passages = ['a', 'b', 'c'].map((text) => pool.submit([text], { urgent: false }))
+  const [, second] = threads as [SteeredThread, SteeredThread]
+  first.end()
+  expect([first.got, second.got]).toEqual([['alone', 'a', 'b'], []])
+  await turn()
+  expect([first.got, second.got]).toEqual([['alone', 'a', 'b'], ['c']])
+  expect(idle.isWatched).toBe(false)
+  first.end()
+  second.end()
+  await Promise.all(passages)
+  expect(idle.isWatched).toBe(true)
+  let isOver = false
+  second.once('exit', () => {
+    isOver = true
+  })
+  idle.pass()
+  expect(isOver).toBe(true)
+  // The next that waits has another.
+  const more = ['d', 'e'].map((text) => pool.submit([text], { urgent: false }))
+  await turn()
+  expect(threads.map(({ got }) => got.at(-1))).toEqual(['d', 'c', 'e'])
+  for (const thread of [first, threads[2] as SteeredThread]) thread.end()
+  await Promise.all(more)
+  await pool.close()
+})
+
+test('a question goes before all passages that wait, in a thread that gives way to nobody', async () => {
+  const { pool, threads, first, second } = await steeredPair()
   expect(threads.map(({ givesWay }) => givesWay)).toEqual([false, true])
   const passages = ['a', 'b', 'c', 'd'].map((text) => pool.submit([text], { urgent: false }))
   const question = pool.submit(['question'], { urgent: true })
@@ -120,8 +177,7 @@ test('a question goes before all passages that wait, in a thread that gives way 
 })
 
 test('while the thread that gives way to nobody starts anew, a question goes first in the next one', async () => {
-  const { pool, threads } = await steeredPool()
-  const [first, second] = threads as [SteeredThread, SteeredThread]
+  const { pool, threads, first, second } = await steeredPair()
   const passages = ['a', 'b', 'c', 'd', 'e'].map((text) => pool.submit([text], { urgent: false }))
   const questions = ['one', 'two', 'three'].map((text) => pool.submit([text], { urgent: true }))
   first.die()
@@ -132,7 +188,7 @@ test('while the thread that gives way to nobody starts anew, a question goes fir
   second.end()
   second.end()
   expect(second.got).toEqual(['b', 'one', 'two'])
-  await new Promise((resolve) => setImmediate(resolve))
+  await turn()
   // It is ready: each does its own part again.
   anew.end()
   second.end()
