@@ -41,6 +41,7 @@ export interface NativeServices {
   readonly interopLangchain: string | undefined
   /** A folder with wheels of what the Python client needs, and a folder with what its tests need. */
   readonly pythonClient: string | undefined
+  readonly schemathesis: string | undefined
   /** Node's older releases that the packages run on, each its program. */
   readonly olderNodes: Readonly<Record<'20' | '22', string | undefined>>
   /** A folder with the local embedding model. */
@@ -129,6 +130,9 @@ export const needsPythonClient = needs(
   'the libraries of the Python client and of its tests (PYTHON_CLIENT_PATH)',
 )
 
+/** Options of a test or suite that lets Schemathesis read the contract. */
+export const needsSchemathesis = needs(native.schemathesis !== undefined, 'Schemathesis (SCHEMATHESIS_PATH)')
+
 /** Options of a test or suite that embeds text. */
 export const needsModel = needs(
   native.modelFolder !== undefined,
@@ -182,6 +186,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
     toxiproxy: env['TOXIPROXY_PATH'] || undefined,
     interopLangchain: INTEROP_LANGCHAIN_PATH || undefined,
     pythonClient: env['PYTHON_CLIENT_PATH'] || undefined,
+    schemathesis: env['SCHEMATHESIS_PATH'] || undefined,
     olderNodes: { '20': NODE_20_PATH || undefined, '22': NODE_22_PATH || undefined },
     postgres: readPostgres(env),
     patroni: env['PATRONI_PATH'] || undefined,
