@@ -30,8 +30,9 @@ do $$ declare one regprocedure; held regclass; begin
 end $$;
 drop table remit_service;
 
--- Runs as a superuser: it may find nothing where the service may create.
-create or replace function public.remit_guard_record() returns void language plpgsql security definer
+-- Runs as a superuser: it may find nothing where the service may create. Made anew: after a restore it is the service's.
+drop function if exists public.remit_guard_record();
+create function public.remit_guard_record() returns void language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare service text := session_user; one text;
 begin

@@ -185,6 +185,27 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     await owner.close()
   })
 
+  test('is guarded once its owner’s script runs on what `remit restore` has filled', async () => {
+    const other = `${name}_restored`
+    await admin.query(`create database ${other} owner ${name}`)
+    const root = new pg.Client({ connectionString: urlOf(other) })
+    await root.connect()
+    await root.query('create extension vector')
+    const restored = await openPostgres({ url: urlOf(other, name), poolSize: 2 })
+    try {
+      // As a restore leaves it, the guard and the record belong to the service.
+      await restored.query(/create function public\.remit_guard_record[^]*?\n\$\$;/.exec(script)?.[0] ?? '')
+      await migrate(restored, { dir: new URL('../../migrations/', import.meta.url), dimensions: 3 })
+      await root.query(script)
+      expect(await guardRecord(restored)).toEqual({ isInsertOnly: true })
+      await expect(restored.query('delete from decision_records')).rejects.toThrow('permission denied')
+    } finally {
+      await restored.close()
+      await root.end()
+      await admin.query(`drop database ${other} with (force)`)
+    }
+  })
+
   test('is not upgraded behind its owner’s back: a start says what to do first, and nothing is half done', async () => {
     const other = `${name}_old`
     const old = await mkdtemp(join(tmpdir(), 'remit-migrations-'))
