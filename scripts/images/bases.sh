@@ -11,6 +11,7 @@ root=$(cd "$here/../.." && pwd)
 . "$here/env.sh"
 
 openfga_version=v1.22.1
+caddy_version=2.11.9
 probe_version=v0.4.40 npm_version=11.21.2
 node_version=$(sed -n 's/^    "node": "\(24[^"]*\)",$/\1/p' "$root/package.json")
 cache=${REMIT_CI_CACHE:-/var/cache/remit-ci}
@@ -57,4 +58,10 @@ if ! has docker.io/openfga/openfga:$openfga_version; then
   cp -L /lib64/ld-linux-x86-64.so.2 "$work/lib64/"
   cp -L /lib/x86_64-linux-gnu/libc.so.6 "$work/lib/x86_64-linux-gnu/"
   build docker.io/openfga/openfga:$openfga_version openfga.Dockerfile
+fi
+
+if ! has docker.io/library/caddy:$caddy_version; then
+  echo "Caddy $caddy_version, of its module" >&2
+  GOBIN=$work CGO_ENABLED=0 go install -ldflags '-s -w' "github.com/caddyserver/caddy/v2/cmd/caddy@v$caddy_version" >&2
+  build docker.io/library/caddy:$caddy_version caddy.Dockerfile
 fi

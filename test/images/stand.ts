@@ -1,0 +1,140 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  appendFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { modelFolder } from '../e2e/process.ts'
+import { freePort } from '../support/port.ts'
+
+export const root = fileURLToPath(new URL('../../', import.meta.url))
+const images = join(root, 'scripts/images')
+const compose = process.env['PODMAN_COMPOSE'] ?? 'podman-compose'
+const isThere = (program: string) => spawnSync(program, ['--version']).status === 0
+
+/** Whether this machine has what runs containers. */
+export const runsContainers = (): boolean => isThere('podman') && isThere(compose)
+
+/** A deployment of docker-compose.yml in containers, in a folder that holds what a clone gives it. */
+export interface Stand extends AsyncDisposable {
+  readonly folder: string
+  readonly ports: Readonly<Record<'remit' | 'ops' | 'http' | 'https', number>>
+  /** What was run and said so far. */
+  readonly transcript: string[]
+  /** What a program says; rejects with it where the program does not end with 0. */
+  run(program: string, args: readonly string[], input?: string): Promise<string>
+  podman(...args: readonly string[]): Promise<string>
+  /** `docker compose …` of the files. */
+  compose(...args: readonly string[]): Promise<string>
+  /** A command in the container of a service. */
+  inside(args: readonly string[], input?: string): Promise<string>
+  /** A command of Remit in its container. */
+  cli(...args: readonly string[]): Promise<string>
+  /** Puts the weights, which cannot be fetched everywhere, into a volume. */
+  putModel(volume: string): Promise<void>
+  /** Builds an image, or with IMAGES=built only says what its layers are. */
+  build(image: string): Promise<string>
+}
+
+export interface StandOptions {
+  readonly project: string
+  /** Files of compose. */
+  readonly files: readonly string[]
+  /** Written to `.env`. */
+  readonly settings: (ports: Stand['ports']) => Readonly<Record<string, string | number>>
+}
+
+export async function openStand({ project, files, settings }: StandOptions): Promise<Stand> {
+  const folder = mkdtempSync(join(tmpdir(), 'remit-test-'))
+  const clone = join(folder, 'clone')
+  mkdirSync(clone)
+  for (const one of ['docker', ...files]) cpSync(join(root, one), join(clone, one), { recursive: true })
+  const ports = {
+    remit: await freePort(),
+    ops: await freePort(),
+    http: await freePort(),
+    https: await freePort(),
+  }
+  const env = {
+    ...process.env,
+    CONTAINERS_CONF: join(images, 'containers.conf'),
+    CONTAINERS_REGISTRIES_CONF: join(images, 'registries.conf'),
+  }
+  const all = {
+    REMIT_PORT: ports.remit,
+    REMIT_OPS_PORT: ports.ops,
+    EMBEDDINGS_MODEL_PATH: '/var/lib/remit/model',
+    ...settings(ports),
+  }
+  const lines = Object.entries(all).map(([name, value]) => `${name}=${value}\n`)
+  writeFileSync(join(clone, '.env'), lines.join(''))
+  const transcript: string[] = []
+
+  // Into a file: what a container's guard keeps open would hold a pipe.
+  const run: Stand['run'] = async (program, args, input) => {
+    const file = join(folder, `said-${transcript.length}`)
+    const out = openSync(file, 'w')
+    const started = performance.now()
+    const child = spawn(program, args, { cwd: clone, env, stdio: ['pipe', out, out] })
+    child.stdin?.end(input)
+    const [code] = (await once(child, 'exit')) as [number | null]
+    const said = readFileSync(file, 'utf8')
+    const seconds = ((performance.now() - started) / 1000).toFixed(1)
+    transcript.push(`$ ${program.split('/').at(-1)} ${args.join(' ')}   # ${seconds} s`, said.trim())
+    if (code !== 0) throw new Error(`${program} ${args.join(' ')} ended with ${code}: ${said}`)
+    return said
+  }
+  const podman: Stand['podman'] = (...args) => run('podman', args)
+  const composed: Stand['compose'] = (...args) =>
+    run(compose, [
+      '--podman-path',
+      join(images, 'podman'),
+      '-p',
+      project,
+      ...files.flatMap((one) => ['-f', one]),
+      ...args,
+    ])
+  const inside: Stand['inside'] = (args, input) =>
+    run('podman', ['exec', '-i', `${project}_remit_1`, ...args], input)
+
+  await run(join(images, 'bases.sh'), [])
+  return {
+    folder: clone,
+    ports,
+    transcript,
+    run,
+    podman,
+    compose: composed,
+    inside,
+    cli: (...args) => inside(['node', 'src/cli/main.js', ...args]),
+    async putModel(volume) {
+      const copy = ['cp', '-r', '/model', '/var/lib/remit/model']
+      const volumes = [
+        '--volume',
+        `${project}_${volume}:/var/lib/remit`,
+        '--volume',
+        `${modelFolder}:/model:ro`,
+      ]
+      await podman('run', '--rm', ...volumes, `localhost/${project}_remit`, ...copy)
+    },
+    build: (image) =>
+      process.env['IMAGES'] === 'built'
+        ? run(join(images, 'sizes.sh'), [image])
+        : run(join(images, 'build.sh'), [image]),
+    async [Symbol.asyncDispose]() {
+      await composed('down', '--volumes').catch(() => undefined)
+      mkdirSync(join(root, 'node_modules/.cache'), { recursive: true })
+      appendFileSync(join(root, 'node_modules/.cache/images.txt'), `${transcript.join('\n')}\n\n`)
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
