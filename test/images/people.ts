@@ -90,7 +90,7 @@ export async function lend(url: string, agent: Agent, person: Person, object: st
   await agree(await ownOf(url, agent), person, { resource: url, fields: { object } })
 }
 
-/** A person signs in at a program of theirs. The agent exchanges what that hands over for a token of its own. */
+/** A person signs in at a program of theirs. The agent exchanges what that hands over for its own token. */
 export async function exchanged(url: string, agent: Agent, person: Person): Promise<string> {
   const program = await client.discovery(
     new URL(`${url}/oauth`),
