@@ -1,15 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  appendFileSync,
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -133,7 +124,7 @@ export async function openStand({ project, files, settings }: StandOptions): Pro
     async [Symbol.asyncDispose]() {
       await composed('down', '--volumes').catch(() => undefined)
       mkdirSync(join(root, 'node_modules/.cache'), { recursive: true })
-      appendFileSync(join(root, 'node_modules/.cache/images.txt'), `${transcript.join('\n')}\n\n`)
+      writeFileSync(join(root, `node_modules/.cache/${project}.txt`), `${transcript.join('\n')}\n`)
       rmSync(folder, { recursive: true, force: true })
     },
   }
