@@ -123,6 +123,8 @@ export async function openStand({ project, files, settings }: StandOptions): Pro
         : run(join(images, 'build.sh'), [image]),
     async [Symbol.asyncDispose]() {
       await composed('down', '--volumes').catch(() => undefined)
+      // Made by us, before compose: it leaves that alone.
+      await podman('volume', 'rm', '--force', `${project}_remit-home`).catch(() => undefined)
       mkdirSync(join(root, 'node_modules/.cache'), { recursive: true })
       writeFileSync(join(root, `node_modules/.cache/${project}.txt`), `${transcript.join('\n')}\n`)
       rmSync(folder, { recursive: true, force: true })
