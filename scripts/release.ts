@@ -36,7 +36,7 @@ rmSync(release, { recursive: true, force: true })
 mkdirSync(release)
 run('npm', 'run', 'build')
 run('npm', 'pack', './dist', '--pack-destination', release)
-for (const name of ['client', 'connector', 'engine'])
+for (const name of ['client', 'connector', 'engine', 'prove'])
   run('npm', 'pack', '--workspace', `@remit/${name}`, '--pack-destination', release)
 execFileSync('python3', ['-m', 'hatchling', 'build', '-d', release], {
   cwd: join(root, 'python'),

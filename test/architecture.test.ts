@@ -178,6 +178,17 @@ const ingredients: Readonly<Record<string, readonly string[]>> = {
   contract: ['zod'],
   // What writes in Remit is the client's.
   connector: ['@remit/client', '@remit/contract'],
+  // It looks for leaks in any endpoint, this one too: nothing of it may be shared.
+  prove: [
+    'node:child_process',
+    'node:crypto',
+    'node:fs',
+    'node:http',
+    'node:path',
+    'node:timers',
+    'node:url',
+    'node:util',
+  ],
   // A client of the API like any other: it sees the service through HTTP alone.
   console: [
     '@remit/client',
@@ -313,6 +324,8 @@ describe('the guard catches', () => {
       'packages/console/src/a.ts',
       `import { a } from '@remit/contract/record'`,
     ],
+    ['the engine in what looks for leaks', 'packages/prove/src/a.ts', `import { e } from '@remit/engine'`],
+    ['the client in what looks for leaks', 'packages/prove/src/a.ts', `import { c } from '@remit/client'`],
     ['a library inside the connector', 'packages/connector/src/a.ts', `import { z } from 'zod'`],
     ['Node inside the connector', 'packages/connector/src/a.ts', `import { open } from 'node:fs/promises'`],
     ['the connector inside the service', 'src/ingest/a.ts', `import { syncOnce } from '@remit/connector'`],

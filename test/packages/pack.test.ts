@@ -12,7 +12,7 @@ import { copyWorkspace } from '../support/workspace.ts'
 // The packages as somebody outside gets them: a file of `npm pack`, an empty folder, no registry, no loader.
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const modules = join(root, 'node_modules')
-const packages = ['client', 'connector', 'engine'] as const
+const packages = ['client', 'connector', 'engine', 'prove'] as const
 const run = promisify(execFile)
 
 let folder: string
@@ -28,7 +28,7 @@ beforeAll(async () => {
   project = join(folder, 'project')
   await mkdir(project)
   await writeFile(join(project, 'package.json'), JSON.stringify({ type: 'module', private: true }))
-  const alone = [tarballs.get('client') ?? '', tarballs.get('connector') ?? '']
+  const alone = ['client', 'connector', 'prove'].map((name) => tarballs.get(name) ?? '')
   await npm(project, 'install', '--offline', '--ignore-scripts', ...alone)
 }, 300_000)
 afterAll(() => rm(folder, { recursive: true, force: true }))
@@ -57,6 +57,7 @@ import { conversations } from '@remit/client/node'
 import { createResourceGuard } from '@remit/client/guard'
 import { memoryState, syncOnce } from '@remit/connector'
 import { fileState } from '@remit/connector/node'
+import { tableTruth } from '@remit/prove'
 
 const server = createServer(async (request, response) => {
   let body = ''
@@ -92,13 +93,14 @@ const source = {
 }
 const synced = await syncOnce(source, writer, fileState('source.state'))
 const again = await syncOnce(source, writer, memoryState())
+const mayRead = await tableTruth('anne,a').mayRead('anne', 'a')
 console.log(
-  JSON.stringify([put.state, imported.state, refused, typeof createResourceGuard, synced.imported, again.imported]),
+  JSON.stringify([put.state, imported.state, refused, typeof createResourceGuard, synced.imported, again.imported, mayRead]),
 )
 server.close()
 `
 
-const said = ['done', 'done', 't_1', 'function', 1, 1]
+const said = ['done', 'done', 't_1', 'function', 1, 1, true]
 
 describe('a package of npm pack', () => {
   test('holds JavaScript, declarations, a licence and a README, and no TypeScript', async () => {
@@ -135,6 +137,17 @@ describe('a package of npm pack', () => {
         const { stdout } = await run(node ?? '', ['--version'])
         expect(stdout).toMatch(new RegExp(`^v${major}\\.`))
         expect(await outputOn(node ?? '')).toEqual(said)
+      },
+    )
+
+  for (const [major, node] of Object.entries({ '24': process.execPath, ...native.olderNodes }))
+    test(
+      `has the program remit-prove, which says on Node ${major} what it takes`,
+      needs(node !== undefined, `Node ${major} (NODE_${major}_PATH)`),
+      async () => {
+        const path = join(project, 'node_modules/@remit/prove/dist/prove/src/cli.js')
+        const { stdout } = await run(node ?? '', [path, '--help'], { env: {} })
+        expect(stdout).toContain('--token-command')
       },
     )
 
@@ -226,6 +239,7 @@ import { createWriter, type DocumentInput, isRemitError, type Job, type Retrieve
 import { conversations } from '@remit/client/node'
 import { createResourceGuard } from '@remit/client/guard'
 import { memoryState, type Source, syncOnce, type SyncReport } from '@remit/connector'
+import { type Adapter, type Answer, tableTruth } from '@remit/prove'
 
 const writer = createWriter({ url: 'https://remit.example', token: async () => 't' })
 const document: DocumentInput = { id: 'a', collection: 'c', title: 'A', text: 'x', access: { viewers: [] } }
@@ -235,6 +249,9 @@ export const failed = (error: unknown): number =>
   isRemitError(error, 'write_failed') ? error.data.job.failed : 0
 export const guard: typeof createResourceGuard = createResourceGuard
 export const current = conversations().current
+export const truth = tableTruth('anne,a').mayRead('anne', 'a')
+const answer: Answer = { status: 200, bytes: 2, passages: [] }
+export const adapter: Adapter = { name: 'mine', retrieve: async () => answer }
 export const sync = (source: Source): Promise<SyncReport> => syncOnce(source, writer, memoryState())
 `
 

@@ -62,6 +62,7 @@ if (process.env['PACKAGE_INSTALLS'] !== undefined && native.pythonClient !== und
         'remit-client-VERSION.tgz',
         'remit-connector-VERSION.tgz',
         'remit-engine-VERSION.tgz',
+        'remit-prove-VERSION.tgz',
         'remit_client-VERSION-py3-none-any.whl',
         'remit_client-VERSION.tar.gz',
         'sbom.cdx.json',

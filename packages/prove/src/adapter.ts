@@ -1,0 +1,70 @@
+/** What is asked of an endpoint. */
+export interface Question {
+  /** Of whoever asks; empty: nobody's. */
+  readonly token: string
+  readonly query: string
+  /** How many passages are wanted at most. */
+  readonly k: number
+  readonly signal: AbortSignal
+  /** W3C `traceparent`, one trace for a run: by it an endpoint's own record tells probes from people. */
+  readonly traceparent: string
+}
+
+export interface Passage {
+  readonly id: string
+  readonly document: string
+  readonly text?: string
+  /** Where the endpoint says one: it must not depend on what the person may not read. */
+  readonly score?: number
+}
+
+export interface Answer {
+  readonly status: number
+  /** Size of the body. */
+  readonly bytes: number
+  /** Best first; none where the endpoint refused. */
+  readonly passages: readonly Passage[]
+  /** false: the endpoint itself says that there may be more. */
+  readonly complete?: boolean
+  /** The body as it came. It is searched for what the person may not know, and never kept. */
+  readonly raw?: string
+  /** Whatever else of it the person sees, such as a count of hits. */
+  readonly facts?: Readonly<Record<string, string | number | boolean>>
+}
+
+/** One whole document, by its id. */
+export interface Reading {
+  readonly token: string
+  readonly document: string
+  readonly signal: AbortSignal
+  readonly traceparent: string
+}
+
+/**
+ * Writes invented documents, in a place of their own that nothing else uses. Each resolves once the endpoint
+ * has acknowledged the change: from then on it counts.
+ */
+export interface Canary {
+  put(document: CanaryDocument): Promise<void>
+  /** These alone, from now on. */
+  setReaders(document: string, readers: readonly string[]): Promise<void>
+  remove(document: string): Promise<void>
+}
+
+export interface CanaryDocument {
+  readonly id: string
+  readonly title: string
+  readonly text: string
+  readonly readers: readonly string[]
+}
+
+/** An endpoint, as the probes see it. */
+export interface Adapter {
+  readonly name: string
+  retrieve(question: Question): Promise<Answer>
+  /** Left out where the endpoint has no such thing. */
+  read?(reading: Reading): Promise<Answer>
+  /** Left out: nothing is written, and what only planted documents show is not tried. */
+  readonly canary?: Canary
+  close?(): Promise<void>
+}

@@ -1,0 +1,88 @@
+import type { AddressInfo } from 'node:net'
+import { createEngine } from '@remit/engine'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openFgaTruth } from '../../packages/prove/src/truths/openfga.ts'
+import { openFgaProxy } from '../../packages/prove/src/truths/openfga-proxy.ts'
+
+// A server of OpenFGA's API, in whose store anne alone reads.
+let store: string
+let url: string
+let proxied: string
+const servers: { close(): unknown }[] = []
+
+const model = {
+  schema_version: '1.1',
+  type_definitions: [
+    { type: 'user' },
+    {
+      type: 'document',
+      relations: { can_read: { this: {} } },
+      metadata: { relations: { can_read: { directly_related_user_types: [{ type: 'user' }] } } },
+    },
+  ],
+}
+
+beforeAll(async () => {
+  const engine = createEngine({ onError: console.error })
+  const { createServer } = await import('node:http')
+  const server = createServer((request, response) => {
+    const pass = async () => {
+      let body = ''
+      for await (const part of request) body += part
+      const { method = 'GET' } = request
+      const answer = await engine.fetch(
+        new Request(`http://127.0.0.1${request.url}`, { method, ...(method === 'POST' && { body }) }),
+      )
+      response.writeHead(answer.status, { 'content-type': 'application/json' }).end(await answer.text())
+    }
+    pass().catch((error: unknown) => response.destroy(error as Error))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  servers.push(server)
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const post = async (path: string, body: object) => {
+    const answer = await fetch(`${url}/stores${path}`, { method: 'POST', body: JSON.stringify(body) })
+    return (await answer.json()) as { readonly id: string }
+  }
+  store = (await post('', { name: 'tried' })).id
+  await post(`/${store}/authorization-models`, model)
+  const tuple = { user: 'user:anne', relation: 'can_read', object: 'document:a' }
+  await post(`/${store}/write`, { writes: { tuple_keys: [tuple] } })
+  const proxy = openFgaProxy(url, store, undefined)
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+  servers.push(proxy)
+  proxied = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+})
+afterAll(() => {
+  for (const server of servers) server.close()
+})
+
+const truth = (at: string) =>
+  openFgaTruth({
+    url: at,
+    store,
+    relation: 'can_read',
+    personPrefix: 'user:',
+    documentPrefix: 'document:',
+  })
+
+test('OpenFGA says who may read what, through the proxy that passes no Write', async () => {
+  const { mayRead, knows } = await truth(proxied)
+  expect(await Promise.all(['anne', 'bob'].map((person) => mayRead(person, 'a')))).toEqual([true, false])
+  expect([await knows?.('anne'), await knows?.('bob')]).toEqual([true, false])
+})
+
+test('a key that can write is refused, and nothing was written to find that out', async () => {
+  await expect(truth(url)).rejects.toThrow('can write')
+  const changes = await fetch(`${url}/stores/${store}/changes`)
+  expect(((await changes.json()) as { readonly changes: unknown[] }).changes).toHaveLength(1)
+})
+
+test.each(['write', 'list-objects', 'expand', 'authorization-models', 'read/../write', 'check/more'])(
+  'the proxy refuses %s',
+  async (call) => {
+    const body = JSON.stringify({ deletes: { tuple_keys: [] } })
+    const { status } = await fetch(`${proxied}/stores/${store}/${call}`, { method: 'POST', body })
+    expect(status).toBe(403)
+  },
+)
