@@ -107,12 +107,12 @@ async function meet(fault: Fault): Promise<void> {
   await load.stop()
   await load.compare()
   const [done, refused] = [load.attempts.count('done', since), load.attempts.count('refused', since)]
-  const ms = Math.round(recovered - endedAt)
+  const ms = Math.round(recovered.at - endedAt)
   if (Number.isFinite(ms)) recoveries.push(ms)
   const isMet = ms <= recoveryMsMax && load.back.size + load.attempts.wrong.size === before
   if (!isMet) missed += 1
   say(
-    `${isMet ? 'met   ' : 'MISSED'} ${fault.name}: ${done} answers, ${refused} refusals, whole again after ${ms} ms; load ${loadavg()[0]?.toFixed(0)}`,
+    `${isMet ? 'met   ' : 'MISSED'} ${fault.name}: ${done} answers, ${refused} refusals, whole again after ${ms} ms (last: ${recovered.last}); load ${loadavg()[0]?.toFixed(0)}`,
   )
   if (isMet) return
   for (const [what, n] of [...load.back, ...load.attempts.wrong]) console.log(`          ${what} × ${n}`)
@@ -128,15 +128,17 @@ async function meet(fault: Fault): Promise<void> {
     )
 }
 
-/** When each kind of request has succeeded at each process, by the clock that never jumps. */
-async function recovery({ probe }: Load): Promise<number> {
+/** When each process has done each kind of request, by the clock that never jumps; says what took longest. */
+async function recovery({ probe }: Load): Promise<{ readonly at: number; readonly last: string }> {
   const until = performance.now() + 2 * recoveryMsMax
+  let last = 'nothing'
   while (performance.now() < until) {
-    const all = await Promise.all(pair.urls.map((url) => probe(url)))
-    if (all.every((isWhole) => isWhole)) return performance.now()
+    const lacks = (await Promise.all(pair.urls.map((url) => probe(url)))).flat()
+    if (lacks.length === 0) return { at: performance.now(), last }
+    last = lacks.join(', ')
     await sleep(100)
   }
-  return Number.POSITIVE_INFINITY
+  return { at: Number.POSITIVE_INFINITY, last }
 }
 
 async function openWorld(): Promise<World & AsyncDisposable> {

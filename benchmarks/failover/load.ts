@@ -32,8 +32,8 @@ export interface Load {
   stop(): Promise<void>
   /** Looks at both processes at what was acknowledged since it looked last; `all`: at everything. */
   compare(what?: 'all'): Promise<void>
-  /** Whether a process takes in a document, gives it, finds it, and spends a code. */
-  probe(url: string): Promise<boolean>
+  /** What a process cannot do yet: take in a document, give it, find all, spend a code. */
+  probe(url: string): Promise<readonly string[]>
   /** Makes more to take away and to use. */
   stock(): Promise<void>
 }
@@ -349,12 +349,18 @@ export async function openLoad(
     passages: () => passages,
     async probe(url) {
       const id = nextId()
-      const all = await Promise.all([
-        publish(id, undefined, url).then(async (isIn) => isIn && (await isThere(url, id)) === true),
-        search(url),
-        codeOf().then((code) => spend(url, code)),
+      const lacks: string[] = []
+      await Promise.all([
+        publish(id, undefined, url).then(async (isIn) => {
+          if (!isIn) lacks.push('take in')
+          else if ((await isThere(url, id)) !== true) lacks.push('give')
+        }),
+        search(url).then((isComplete) => isComplete || lacks.push('find all')),
+        codeOf()
+          .then((code) => spend(url, code))
+          .then((isSpent) => isSpent || lacks.push('spend')),
       ])
-      return all.every((isDone) => isDone)
+      return lacks
     },
     stock,
     start() {
