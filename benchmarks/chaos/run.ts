@@ -71,6 +71,7 @@ const chosen = faults
 if (chosen.length === 0) throw new Error('No fault is named so.')
 
 await using world = await openWorld()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop())
 const { pair } = world
 say(`${chosen.length} faults, seed ${values.seed}; ${availableParallelism()} cores`)
 await using _watched = watchOver(pair)
@@ -139,6 +140,11 @@ async function recovery({ probe }: Load): Promise<{ readonly at: number; readonl
     await sleep(100)
   }
   return { at: Number.POSITIVE_INFINITY, last }
+}
+
+async function stop(): Promise<never> {
+  await world[Symbol.asyncDispose]()
+  process.exit(1)
 }
 
 async function openWorld(): Promise<World & AsyncDisposable> {
