@@ -1,13 +1,17 @@
+/** Of each request: when it has to end, and by what the endpoint's own record tells it from a person's. */
+export interface Mark {
+  readonly signal: AbortSignal
+  /** W3C `traceparent`, one trace for a run. */
+  readonly traceparent: string
+}
+
 /** What is asked of an endpoint. */
-export interface Question {
+export interface Question extends Mark {
   /** Of whoever asks; empty: nobody's. */
   readonly token: string
   readonly query: string
   /** How many passages are wanted at most. */
   readonly k: number
-  readonly signal: AbortSignal
-  /** W3C `traceparent`, one trace for a run: by it an endpoint's own record tells probes from people. */
-  readonly traceparent: string
 }
 
 export interface Passage {
@@ -33,11 +37,9 @@ export interface Answer {
 }
 
 /** One whole document, by its id. */
-export interface Reading {
+export interface Reading extends Mark {
   readonly token: string
   readonly document: string
-  readonly signal: AbortSignal
-  readonly traceparent: string
 }
 
 /**
@@ -45,10 +47,10 @@ export interface Reading {
  * has acknowledged the change: from then on it counts.
  */
 export interface Canary {
-  put(document: CanaryDocument): Promise<void>
+  put(document: CanaryDocument, mark: Mark): Promise<void>
   /** These alone, from now on. */
-  setReaders(document: string, readers: readonly string[]): Promise<void>
-  remove(document: string): Promise<void>
+  setReaders(document: string, readers: readonly string[], mark: Mark): Promise<void>
+  remove(document: string, mark: Mark): Promise<void>
 }
 
 export interface CanaryDocument {

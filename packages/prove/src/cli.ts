@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { basename, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Adapter } from './adapter.ts'
@@ -25,12 +25,12 @@ remit-prove digest NAME…            Prints a name as a report holds it.
 The endpoint
   --remit URL               Remit, at this address
   --adapter FILE            or a module of yours: retrieve, and if you like read and canary
-  --token-command COMMAND   prints a token of the person in PROVE_PERSON
+  --token-command COMMAND   prints a token of the person in PROVE_PERSON; PROVE_AGAIN=1: a new one
 Who may read what
   --table FILE              lines person,document or JSON lines
   --openfga URL --store ID  [--model ID] [--openfga-token-file FILE] [--relation can_read]
                             [--person-prefix user:] [--document-prefix document:]
-  --truth FILE              or a module of yours: mayRead
+  --truth FILE              or a module of yours: mayRead, and knows
 What is asked
   --people FILE, --questions FILE   one a line
 Invented documents (left out: only real ones are looked at, and nothing is written)
@@ -127,18 +127,21 @@ function needed(name: Option): string {
   return value
 }
 
-function numberOf(name: Option): number | undefined {
+function numberOf(name: Option, least = 0): number | undefined {
   const value = optional(name)
   if (value === undefined) return undefined
   if (!/^\d{1,10}$/.test(value)) throw new UsageError(`--${name} ${value} is no number.`)
+  if (Number(value) < least) throw new UsageError(`--${name} has to be ${least} or more.`)
   return Number(value)
 }
 
-const linesOf = async (path: string): Promise<string[]> =>
-  (await readFile(path, 'utf8'))
-    .split('\n')
-    .map((line) => line.trim())
-    .filter(Boolean)
+async function linesOf(name: Option): Promise<string[]> {
+  const path = needed(name)
+  const lines = (await readFile(path, 'utf8')).split('\n').map((line) => line.trim())
+  const said = lines.filter(Boolean)
+  if (said.length === 0) throw new UsageError(`--${name} ${path} is empty.`)
+  return said
+}
 
 const moduleOf = async (path: string): Promise<object> => {
   const loaded = (await import(pathToFileURL(resolve(path)).href)) as { readonly default?: object }
@@ -148,10 +151,16 @@ const moduleOf = async (path: string): Promise<object> => {
 async function adapterOf(): Promise<Adapter> {
   const own = optional('adapter')
   if (own !== undefined) {
-    const made = { name: own, ...(await moduleOf(own)) } as Adapter
+    const made = { name: basename(own), ...(await moduleOf(own)) } as Adapter
     if (typeof made.retrieve !== 'function') throw new UsageError(`${own} has no function retrieve.`)
+    if (optional('canary-people') !== undefined && made.canary === undefined)
+      throw new UsageError(`${own} has no canary, where the invented people could own something.`)
     return made
   }
+  const planting = ['canary-people', 'collection', 'writer-token-command'] as const
+  // Some of them alone would leave half of the checks out, and nobody would notice.
+  if (planting.some((name) => optional(name) !== undefined)) planting.forEach(needed)
+  if ((numberOf('k') ?? 1) > 100) throw new UsageError('Remit gives 100 passages at most: --k.')
   const [collection, command] = [optional('collection'), optional('writer-token-command')]
   const writer = command === undefined ? undefined : commandTokens(command, process.env)
   return remitAdapter({
@@ -222,7 +231,9 @@ async function main(): Promise<number> {
   }
   if (command === 'openfga-proxy') {
     const server = openFgaProxy(needed('openfga'), needed('store'), await secretOf('openfga-token-file'))
-    await new Promise<void>((listening) => server.listen(numberOf('port'), '127.0.0.1', listening))
+    await new Promise<void>((listening, failed) =>
+      server.once('error', failed).listen(numberOf('port'), '127.0.0.1', listening),
+    )
     console.log(`Read, Check and ReadChanges alone on http://127.0.0.1:${needed('port')}. Ctrl-C stops.`)
     await new Promise<void>((ended) => server.once('close', ended))
     return 0
@@ -239,11 +250,11 @@ async function main(): Promise<number> {
     numberOf('timeout-ms'),
     optional('only')?.split(','),
   ]
-  const unknown = only?.find((id) => !probes.some((probe) => probe.id === id))
+  const unknown = only?.find((id) => id !== 'hidden-words' && !probes.some((probe) => probe.id === id))
   if (unknown !== undefined) throw new UsageError(`There is no check ${unknown}.`)
   const sizes = Object.fromEntries(
     Object.entries(sizeOptions).flatMap(([name, size]) => {
-      const value = numberOf(name as keyof typeof sizeOptions)
+      const value = numberOf(name as keyof typeof sizeOptions, size === 'boundMs' ? 0 : 1)
       return value === undefined ? [] : [[size, value]]
     }),
   )
@@ -254,15 +265,15 @@ async function main(): Promise<number> {
         adapter,
         token: commandTokens(needed('token-command'), process.env),
         truth: await truthOf(),
-        people: await linesOf(needed('people')),
-        questions: await linesOf(needed('questions')),
+        people: await linesOf('people'),
+        questions: await linesOf('questions'),
         ...(canaryPeople !== undefined && { canaryPeople }),
       },
       {
         key: await keyOf(),
         sizes,
         signal: stop.signal,
-        tell: (check) => console.error(`… ${check}`),
+        tell: (line) => console.error(`… ${line}`),
         ...(seed !== undefined && { seed }),
         ...(timeoutMs !== undefined && { timeoutMs }),
         ...(only !== undefined && { only }),
@@ -279,7 +290,7 @@ async function main(): Promise<number> {
     }
     process.stdout.write(toText(report))
     if (report.findings.length > 0) return 1
-    return report.checks.some(({ state }) => state === 'inconclusive') ? 2 : 0
+    return report.left.length > 0 || report.checks.some(({ state }) => state === 'inconclusive') ? 2 : 0
   } finally {
     await adapter.close?.()
   }

@@ -15,16 +15,15 @@ export interface Planted {
   awaitFound(person: string, query: string, document: string): Promise<void>
 }
 
-const plantings = new WeakMap<Session, { planted: Planted; removeAll: () => Promise<void> }>()
+const plantings = new WeakMap<Session, { planted: Planted; removeAll: () => Promise<readonly string[]> }>()
 
 export function plantedOf(session: Session): Planted {
   return plantingOf(session).planted
 }
 
-/** Removes what the run planted, and tells what could not be removed. */
-export async function removePlanted(session: Session): Promise<void> {
-  await plantings.get(session)?.removeAll()
-}
+/** Removes what the run planted; what could not be removed comes back. */
+export const removePlanted = async (session: Session): Promise<readonly string[]> =>
+  (await plantings.get(session)?.removeAll()) ?? []
 
 function plantingOf(session: Session) {
   const known = plantings.get(session)
@@ -39,7 +38,7 @@ function plantingOf(session: Session) {
   const put: Planted['put'] = async (document) => {
     // Before it is sent: also what was accepted without an answer has to go.
     standing.add(document.id)
-    await canary.put({ ...document, title: 'Canary' })
+    await canary.put({ ...document, title: 'Canary' }, session.mark())
   }
   const planted: Planted = {
     asker,
@@ -51,9 +50,9 @@ function plantingOf(session: Session) {
     },
     put,
     putAll: (documents) => each(documents, sizes.concurrency, put),
-    setReaders: (document, readers) => canary.setReaders(document, readers),
+    setReaders: (document, readers) => canary.setReaders(document, readers, session.mark()),
     async remove(document) {
-      await canary.remove(document)
+      await canary.remove(document, session.mark())
       standing.delete(document)
     },
     async awaitFound(person, query, document) {
@@ -69,21 +68,23 @@ function plantingOf(session: Session) {
         )
     },
   }
-  const planting = { planted, removeAll: () => removeAll(canary, standing, sizes.concurrency) }
+  const planting = { planted, removeAll: () => removeAll(session, canary, standing) }
   plantings.set(session, planting)
   return planting
 }
 
-async function removeAll(canary: Canary, standing: Set<string>, concurrency: number): Promise<void> {
-  const left: unknown[] = []
-  await each([...standing], concurrency, (document) =>
-    canary.remove(document).then(
+async function removeAll(
+  { sizes, mark }: Session,
+  canary: Canary,
+  standing: Set<string>,
+): Promise<readonly string[]> {
+  await each([...standing], sizes.concurrency, (document) =>
+    canary.remove(document, mark()).then(
       () => void standing.delete(document),
-      (error: unknown) => void left.push(error),
+      () => undefined,
     ),
   )
-  if (left.length > 0)
-    throw new AggregateError(left, `${left.length} planted documents could not be removed: ${[...standing]}`)
+  return [...standing]
 }
 
 export const holds = (answer: TimedAnswer, document: string): boolean =>

@@ -6,6 +6,8 @@ export interface Seen {
   readonly trials: number
   readonly failures: number
   readonly notes?: readonly string[]
+  /** Trials were drawn by lots, each by itself: a bound on the rate of failures holds. */
+  readonly isDrawn?: true
   /** Its tests by lots: corrected together with all others of the run before they count. */
   readonly tests?: readonly Test[]
 }

@@ -10,8 +10,16 @@ import { completeness, survey } from './probes/survey.ts'
 import { byId, twins } from './probes/twins.ts'
 import { createRandom } from './random.ts'
 import type { Check, Finding, Report } from './report.ts'
-import { createSession, Inconclusive, type Session, type Sizes, type Subject } from './session.ts'
-import { holm, upperBound } from './statistics.ts'
+import {
+  createSession,
+  Inconclusive,
+  messageOf,
+  nameOf,
+  type Session,
+  type Sizes,
+  type Subject,
+} from './session.ts'
+import { holm, leastP, upperBound } from './statistics.ts'
 import { version } from './version.ts'
 
 /** The chance that a run without any leak reports that something can be told. */
@@ -53,15 +61,17 @@ export interface ProveOptions {
   readonly timeoutMs?: number
   /** Ends the run; what was planted is removed first. */
   readonly signal?: AbortSignal
-  /** Only these. */
+  /** Only these checks. */
   readonly only?: readonly string[]
+  /** What goes on, and why something failed: not for a report. */
   readonly tell?: (line: string) => void
 }
 
 /**
- * Tries all that can be tried, removes what it planted, and says what it saw.
+ * Tries all that can be tried, removes what it planted, and says what it saw. A check that fails is
+ * inconclusive, with what the others found beside it.
  *
- * @throws Inconclusive where the endpoint does not answer well enough to say anything.
+ * @throws where a person for planted documents is real.
  */
 export async function prove(subject: Subject, options: ProveOptions): Promise<Report> {
   const { key, timeoutMs = 30_000, signal, only, tell } = options
@@ -75,20 +85,19 @@ export async function prove(subject: Subject, options: ProveOptions): Promise<Re
     ...(signal !== undefined && { stop: signal }),
   })
   const started = new Date()
+  await refuseReal(session)
   const drafts: Draft[] = []
-  try {
-    await refuseReal(session)
-    for (const probe of probes) {
-      if (only !== undefined && !only.includes(probe.id)) continue
-      tell?.(probe.id)
-      signal?.throwIfAborted()
-      const reason = probe.missing?.(session)
-      drafts.push(reason === undefined ? await attempt(probe, session) : { probe, reason })
-    }
-  } finally {
-    await removePlanted(session)
+  for (const probe of probes) {
+    if (only !== undefined && !only.includes(probe.id)) continue
+    tell?.(probe.id)
+    const reason = probe.missing?.(session)
+    drafts.push(reason === undefined ? await attempt(probe, session, tell) : { probe, reason })
+    // Where it ends, or the survey already fails, nothing that follows would say anything.
+    if (signal?.aborted === true || (probe === survey && drafts.at(-1)?.isInconclusive === true)) break
   }
+  const left = await removePlanted(session)
   judge(session, drafts)
+  const { requests, passages } = session.counts
   return {
     tool: 'remit-prove',
     version,
@@ -98,9 +107,11 @@ export async function prove(subject: Subject, options: ProveOptions): Promise<Re
     seed,
     started: started.toISOString(),
     seconds: (Date.now() - started.getTime()) / 1000,
-    ...session.counts,
+    requests,
+    passages,
     checks: [...drafts.map((draft) => toCheck(draft, session.findings)), hiddenWords(session)],
     findings: session.findings,
+    left,
   }
 }
 
@@ -108,19 +119,21 @@ interface Draft {
   readonly probe: Probe
   /** Undefined: it was not tried, for this reason. */
   readonly seen?: Seen
-  readonly reason?: string
-  readonly isInconclusive?: boolean
+  reason?: string
+  isInconclusive?: boolean
   /** After Holm's correction. */
   p?: number
 }
 
-/** Where the survey already fails, nothing that follows would say anything. */
-async function attempt(probe: Probe, session: Session): Promise<Draft> {
+async function attempt(probe: Probe, session: Session, tell: ProveOptions['tell']): Promise<Draft> {
   try {
     return { probe, seen: await probe.try(session) }
   } catch (error) {
-    if (!(error instanceof Inconclusive) || probe === survey) throw error
-    return { probe, reason: error.message, isInconclusive: true }
+    const { cause } = error instanceof Error ? error : {}
+    tell?.([error, ...(cause === undefined ? [] : [cause])].map(messageOf).join(' '))
+    // Of others by its name: a message may quote what was answered.
+    const reason = error instanceof Inconclusive ? error.message : `It failed (${nameOf(error)}).`
+    return { probe, reason, isInconclusive: true }
   }
 }
 
@@ -131,10 +144,15 @@ async function refuseReal({ canaryPeople, people, truth }: Session): Promise<voi
       throw new Error(`A person for planted documents must be invented, and this one is real: ${person}`)
 }
 
-/** All tests of the run share one chance of a false alarm. */
+/** All tests of the run share one chance of a false alarm. Where none of them could reach it, nothing was tried. */
 function judge(session: Session, drafts: readonly Draft[]): void {
   const tests = drafts.flatMap((draft) => (draft.seen?.tests ?? []).map((test) => ({ draft, ...test })))
   const corrected = holm(tests.map(({ p }) => p))
+  if (leastP(session.sizes.words) * tests.length > falseAlarm)
+    for (const draft of new Set(tests.map((test) => test.draft))) {
+      draft.isInconclusive = true
+      draft.reason = `${session.sizes.words} words for each way of hiding are too few to tell anything.`
+    }
   tests.forEach(({ draft, what }, index) => {
     const p = corrected[index] ?? 1
     draft.p = Math.min(draft.p ?? 1, p)
@@ -150,7 +168,7 @@ function judge(session: Session, drafts: readonly Draft[]): void {
 function toCheck(draft: Draft, findings: readonly Finding[]): Check {
   const { seen, reason, isInconclusive = false, p } = draft
   const { id, kind, claim, unit } = draft.probe
-  const { trials = 0, failures = 0, notes = [], tests } = seen ?? {}
+  const { trials = 0, failures = 0, notes = [], isDrawn = false } = seen ?? {}
   const isBroken = findings.some(({ check }) => check === id)
   return {
     id,
@@ -160,14 +178,14 @@ function toCheck(draft: Draft, findings: readonly Finding[]): Check {
     state: isBroken ? 'broken' : isInconclusive ? 'inconclusive' : trials === 0 ? 'not tried' : 'held',
     trials,
     failures,
-    upper95: trials === 0 || tests !== undefined ? null : upperBound(failures, trials),
+    upper95: isDrawn ? upperBound(failures, trials) : null,
     p: p ?? null,
     notes: reason === undefined ? notes : [reason],
   }
 }
 
 /** It has no probe: every answer of the run is looked through. */
-function hiddenWords({ findings, counts, adapter }: Session): Check {
+function hiddenWords({ findings, counts }: Session): Check {
   const failures = findings.filter(({ check }) => check === 'hidden-words').length
   return {
     id: 'hidden-words',
@@ -175,8 +193,8 @@ function hiddenWords({ findings, counts, adapter }: Session): Check {
     claim:
       'No answer holds an id or words of a planted document that this person may not read, in any place.',
     unit: 'answers',
-    state: failures > 0 ? 'broken' : adapter.canary === undefined ? 'not tried' : 'held',
-    trials: counts.requests,
+    state: failures > 0 ? 'broken' : counts.searched === 0 ? 'not tried' : 'held',
+    trials: counts.searched,
     failures,
     upper95: null,
     p: null,

@@ -22,7 +22,7 @@ export interface Check {
   readonly unit: string
   readonly trials: number
   readonly failures: number
-  /** With 95 % confidence the rate of failures is lower than this. */
+  /** With 95 % confidence the rate of failures is lower than this. Only where trials were drawn by lots. */
   readonly upper95: number | null
   /** Smallest p of its tests, after Holm's correction over all of the run. */
   readonly p: number | null
@@ -44,4 +44,6 @@ export interface Report {
   readonly passages: number
   readonly checks: readonly Check[]
   readonly findings: readonly Finding[]
+  /** Planted documents that could not be removed. */
+  readonly left: readonly string[]
 }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Adapter, Answer } from './adapter.ts'
+import type { Adapter, Answer, Mark } from './adapter.ts'
 import type { Digest } from './digest.ts'
 import type { Random } from './random.ts'
 import type { Finding, Kind } from './report.ts'
@@ -44,7 +44,7 @@ export interface TimedAnswer extends Answer {
   readonly asked: number
 }
 
-/** The endpoint did not do what has to work before anything can be said. */
+/** The endpoint did not do what has to work before anything can be said. The message stands in the report. */
 export class Inconclusive extends Error {}
 
 /** One run: who asks, what was found, and how much was seen. */
@@ -54,10 +54,19 @@ export interface Session extends Subject {
   readonly run: string
   readonly digest: Digest
   readonly findings: Finding[]
-  readonly counts: { requests: number; passages: number }
+  readonly counts: {
+    requests: number
+    passages: number
+    /** Answers that were looked through for what they may not hold. */
+    searched: number
+  }
   /** As this person; with a token of one's own where that is what is tried. */
   ask(person: string, query: string, k?: number, token?: string): Promise<TimedAnswer>
   read(person: string, document: string, token?: string): Promise<TimedAnswer>
+  /** As {@link ask}; throws {@link Inconclusive} where it is refused: nothing found says nothing then. */
+  askWell(person: string, query: string, k?: number): Promise<TimedAnswer>
+  /** Of a request that plants or takes away. */
+  mark(): Mark
   /** What no answer to this person may hold from now on, in any place of it; `name` stands in the report. */
   forbid(person: string, secret: string, name: string): void
   found(
@@ -84,7 +93,7 @@ export function createSession({ subject, timeoutMs, trace, stop, ...options }: S
   const tokens = new Map<string, Promise<string>>()
   const forbidden = new Map<string, Map<string, string>>()
   const findings: Finding[] = []
-  const counts = { requests: 0, passages: 0 }
+  const counts = { requests: 0, passages: 0, searched: 0 }
   const { digest } = options
   const seen = new Set<string>()
 
@@ -113,15 +122,18 @@ export function createSession({ subject, timeoutMs, trace, stop, ...options }: S
 
   let spans = 0
   /** `00-TRACE-SPAN-01`, one trace for all. */
-  const traceparent = () => {
+  const mark = (): Mark => {
     spans += 1
-    return `00-${trace}-${spans.toString(16).padStart(16, '0')}-01`
+    return {
+      signal: AbortSignal.timeout(timeoutMs),
+      traceparent: `00-${trace}-${spans.toString(16).padStart(16, '0')}-01`,
+    }
   }
 
   const request = async (
     person: string,
     given: string | undefined,
-    send: (token: string, signal: AbortSignal) => Promise<Answer>,
+    send: (token: string) => Promise<Answer>,
   ): Promise<TimedAnswer> => {
     for (let tries = 0; ; tries += 1) {
       stop?.throwIfAborted()
@@ -130,20 +142,20 @@ export function createSession({ subject, timeoutMs, trace, stop, ...options }: S
       // As it stood before the question: what is forbidden later may still be on its way.
       const secrets = [...(forbidden.get(person) ?? [])]
       const asked = performance.now()
-      const answer = await send(token, AbortSignal.timeout(timeoutMs)).catch((error: unknown) => {
-        throw new Inconclusive(`${adapter.name} does not answer: ${messageOf(error)}`, { cause: error })
+      const answer = await send(token).catch((error: unknown) => {
+        // By its name: a message may quote what was answered, and the report holds no text.
+        throw new Inconclusive(`${adapter.name} does not answer (${nameOf(error)}).`, { cause: error })
       })
       const ms = performance.now() - asked
-      if (given === undefined && tries < 6) {
-        if (answer.status === 401 && tries === 0) {
-          await tokenOf(person, true)
-          continue
-        }
-        // It is asked to slow down, or something beside it restarts: nothing of what is tried here.
-        if (answer.status === 429 || answer.status === 503) {
-          await sleep(100 * 2 ** tries)
-          continue
-        }
+      if (given === undefined && answer.status === 401 && tries === 0) {
+        await tokenOf(person, true)
+        continue
+      }
+      // It is asked to slow down, or something beside it restarts: nothing of what is tried here.
+      if (answer.status === 429 || answer.status === 503) {
+        if (tries === 6) throw new Inconclusive(`${adapter.name} answered ${answer.status} again and again.`)
+        await sleep(100 * 2 ** tries)
+        continue
       }
       counts.passages += answer.passages.length
       search(person, answer, secrets)
@@ -152,11 +164,15 @@ export function createSession({ subject, timeoutMs, trace, stop, ...options }: S
   }
 
   function search(person: string, answer: Answer, secrets: readonly (readonly [string, string])[]): void {
+    if (secrets.length > 0) counts.searched += 1
     const held = answer.raw ?? JSON.stringify(answer.passages)
     for (const [secret, name] of secrets)
       if (held.includes(secret))
         found('hidden-words', 'leak', `An answer held ${name}.`, { person, document: secret })
   }
+
+  const ask: Session['ask'] = (person, query, k = options.sizes.k, given) =>
+    request(person, given, (token) => adapter.retrieve({ token, query, k, ...mark() }))
 
   return {
     ...subject,
@@ -164,14 +180,17 @@ export function createSession({ subject, timeoutMs, trace, stop, ...options }: S
     findings,
     counts,
     found,
-    ask: (person, query, k = options.sizes.k, given) =>
-      request(person, given, (token, signal) =>
-        adapter.retrieve({ token, query, k, signal, traceparent: traceparent() }),
-      ),
+    ask,
+    mark,
+    async askWell(person, query, k) {
+      const answer = await ask(person, query, k)
+      if (answer.status === 200) return answer
+      throw new Inconclusive(`${adapter.name} answered ${answer.status} to an invented person.`)
+    },
     read: (person, document, given) =>
-      request(person, given, (token, signal) => {
+      request(person, given, (token) => {
         if (adapter.read === undefined) throw new Error('This adapter reads no documents by their ids.')
-        return adapter.read({ token, document, signal, traceparent: traceparent() })
+        return adapter.read({ token, document, ...mark() })
       }),
     forbid(person, secret, name) {
       const known = forbidden.get(person) ?? new Map<string, string>()
@@ -181,21 +200,24 @@ export function createSession({ subject, timeoutMs, trace, stop, ...options }: S
 }
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+export const nameOf = (error: unknown): string => (error instanceof Error ? error.name : 'no error')
 
-/** So many at a time, in order. */
+/** So many at a time, in order. After the first failure no more begins, and it is thrown once all have ended. */
 export async function each<T>(
   values: readonly T[],
   concurrency: number,
   work: (value: T, index: number) => Promise<void>,
 ): Promise<void> {
   let next = 0
+  const errors: unknown[] = []
   const worker = async () => {
-    for (let at = next++; at < values.length; at = next++) {
+    for (let at = next++; at < values.length && errors.length === 0; at = next++) {
       const value = values[at]
-      if (value !== undefined) await work(value, at)
+      if (value !== undefined) await work(value, at).catch((error: unknown) => void errors.push(error))
     }
   }
   await Promise.all(Array.from({ length: Math.min(concurrency, values.length) }, worker))
+  if (errors.length > 0) throw errors[0]
 }
 
 /** Asks again until it is so; false once patience ends. */

@@ -9,10 +9,6 @@ export function upperBound(few: number, many: number, confidence = 0.95): number
   return bisect((rate) => atMost(few, many, rate) > 1 - confidence)
 }
 
-/** The smallest rate, likewise. */
-export const lowerBound = (few: number, many: number, confidence = 0.95): number =>
-  many === 0 ? 0 : 1 - upperBound(many - few, many, confidence)
-
 function bisect(isTooLow: (rate: number) => boolean): number {
   let [low, high] = [0, 1]
   for (let step = 0; step < 60; step += 1) {
@@ -72,6 +68,13 @@ export function rankSumP(a: readonly number[], b: readonly number[], random: Ran
     if (distance(ranks) >= seen) asFar += 1
   }
   return (asFar + 1) / (draws + 1)
+}
+
+/** What {@link rankSumP} of two groups of this size comes to at least: all of one lie above the other. */
+export function leastP(size: number, draws = 9_999): number {
+  let lots = 1
+  for (let one = 1; one <= size; one += 1) lots *= (size + one) / one
+  return Math.max(2 / lots, 1 / (draws + 1))
 }
 
 /** From 1; equal values share the middle of their ranks. */

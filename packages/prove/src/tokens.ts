@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process'
 
 /**
  * Tokens come one by one from a helper of the operator's: it is started for one person, finds the name in
- * PROVE_PERSON, and prints the token. Nothing here can make one.
+ * PROVE_PERSON, and prints the token within half a minute; PROVE_AGAIN=1: the one before was refused. Nothing
+ * here can make one.
  */
 export const commandTokens =
   (command: string, env: Readonly<Record<string, string | undefined>>) =>
@@ -11,6 +12,7 @@ export const commandTokens =
       const helper = spawn(command, {
         shell: true,
         stdio: ['ignore', 'pipe', 'inherit'],
+        timeout: 30_000,
         env: { ...env, PROVE_PERSON: person, PROVE_AGAIN: isAgain ? '1' : '' },
       })
       let said = ''
@@ -20,7 +22,8 @@ export const commandTokens =
       helper.once('error', reject)
       helper.once('close', (code) => {
         const token = said.trim()
-        if (code === 0 && token !== '' && !token.includes('\n')) resolve(token)
+        // Whatever else a header cannot hold would be quoted by an error.
+        if (code === 0 && /^[\x21-\x7e]+$/.test(token)) resolve(token)
         else reject(new Error(`The token helper ended with ${code}, and has to print one line: a token.`))
       })
     })

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { commandTokens } from '../src/tokens.ts'
 import { version } from '../src/version.ts'
 import { type Defect, startTwin } from './twin.ts'
 
@@ -32,17 +33,20 @@ const shell = (command: string): Promise<{ readonly code: number; readonly said:
     )
   })
 
-async function run(defect?: Defect) {
+/** All that the page's command needs; `url`: in place of the twin's. */
+async function run(defect?: Defect, { url, more = '' }: { url?: string; more?: string } = {}) {
   await using twin = await startTwin(defect)
   const file = (name: string, lines: readonly string[]) => writeFile(join(folder, name), lines.join('\n'))
-  await file('mine.mjs', [blocks[0]?.replace('http://localhost:9000', await twin.listen()) ?? ''])
+  const address = url ?? (await twin.listen())
+  await file('mine.mjs', [blocks[0]?.replace('http://localhost:9000', address) ?? ''])
   await file('people.txt', twin.people)
+  await file('nobody.txt', [''])
   await file('questions.txt', twin.questions)
   await file('readers.csv', ['person,document', twin.table])
   await file('token.sh', ['#!/bin/sh', 'echo "token-of-$PROVE_PERSON-sealed99"'])
   await chmod(join(folder, 'token.sh'), 0o700)
   // Awaited: the twin stays until then.
-  return await shell(`${blocks[1]?.trim()} ${sizes}`)
+  return await shell(`${blocks[1]?.trim()} ${sizes} ${more}`)
 }
 
 test('the program says nothing was found, and ends with 0', async () => {
@@ -73,8 +77,27 @@ test('it ends with 1 at a leak, and its reports hold digests of names, which the
 })
 
 test('it ends with 2 where it cannot tell', async () => {
-  expect((await shell('remit-prove --remit http://127.0.0.1:9')).code).toBe(2)
-  // The endpoint of the run before is gone.
-  const { code, said } = await shell(`${blocks[1]?.trim()} ${sizes}`)
+  const { code, said } = await run(undefined, { url: 'http://127.0.0.1:9' })
   expect([code, said]).toEqual([2, expect.stringContaining('does not answer')])
+})
+
+test.each([
+  ['--concurrency 0', '--concurrency has to be 1 or more'],
+  ['--people nobody.txt', '--people nobody.txt is empty'],
+  ['--only nothing', 'no check nothing'],
+])('it ends with 2 and says what is wrong with %s', async (more, what) => {
+  const { code, said } = await run(undefined, { more })
+  expect([code, said]).toEqual([2, expect.stringContaining(what)])
+})
+
+test('it does not plant by half: with Remit people, collection and writer belong together', async () => {
+  const { code, said } = await shell(
+    'remit-prove --remit http://127.0.0.1:9 --token-command ./token.sh --people people.txt --canary-people ida,otto',
+  )
+  expect([code, said]).toEqual([2, expect.stringContaining('--collection is missing')])
+})
+
+test('a token that no header can hold is refused, and not said', async () => {
+  const tokens = commandTokens("printf 'to\\rken'", process.env)
+  await expect(tokens('anne', false)).rejects.toThrow(/^The token helper ended with 0, and has to print/)
 })

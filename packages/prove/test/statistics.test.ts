@@ -1,15 +1,14 @@
 import { expect, test } from 'vitest'
 import { createRandom } from '../src/random.ts'
-import { holm, lowerBound, rankSumP, upperBound } from '../src/statistics.ts'
+import { holm, leastP, rankSumP, upperBound } from '../src/statistics.ts'
 
 test('bounds are those of Clopper and Pearson', () => {
   // One-sided, 95 %; of their tables.
   expect(upperBound(0, 3_000)).toBeCloseTo(0.000998, 6)
   expect(upperBound(0, 10)).toBeCloseTo(1 - 0.05 ** 0.1, 10)
   expect(upperBound(2, 10)).toBeCloseTo(0.5069, 4)
-  expect(lowerBound(8, 10)).toBeCloseTo(0.4931, 4)
   expect(upperBound(0, 1_000_000)).toBeCloseTo(3e-6, 7)
-  expect([upperBound(0, 0), upperBound(10, 10), lowerBound(0, 10)]).toEqual([1, 1, 0])
+  expect([upperBound(0, 0), upperBound(10, 10)]).toEqual([1, 1])
 })
 
 test('lots shuffle evenly, also where what is shuffled is nothing', () => {
@@ -28,6 +27,13 @@ test('where lots decide, one in twenty experiments is below 0.05; where they do 
   expect(share).toBeLessThan(0.09)
   expect(share).toBeGreaterThan(0.01)
   expect(rankSumP(sample(0), sample(30), random)).toBeLessThan(0.001)
+})
+
+test('few values can tell little, whatever they are', () => {
+  // Of 4 and 4 there are 70 lots, and 2 of them lie as far apart as can be.
+  expect(leastP(4)).toBeCloseTo(2 / 70, 10)
+  expect(rankSumP([1, 2, 3, 4], [5, 6, 7, 8], createRandom(1))).toBeCloseTo(2 / 70, 2)
+  expect(leastP(20)).toBe(1e-4)
 })
 
 test('Holm’s correction', () => {

@@ -24,6 +24,7 @@ export const defects = {
   'who asks is kept beside the request': 'leak',
   'no token is everybody': 'strangers',
   'a token is not verified': 'strangers',
+  'reading by id asks for no token': 'strangers',
   'a wildcard passes the filter by': 'odd-questions',
   'a large answer passes the filter by': 'odd-questions',
   'the next passage comes along': 'hidden-words',
@@ -252,7 +253,7 @@ export async function startTwin(defect?: Defect): Promise<Twin> {
   }
 
   async function read(header: string | undefined, id: string) {
-    const person = personOf(header)
+    const person = personOf(header) ?? (is('reading by id asks for no token') ? 'anne' : undefined)
     if (person === undefined) return { status: 401, body: { error: 'Who is asking?' } }
     const document = documents.get(id)
     const isThere = document?.published !== undefined && (!document.isRemoved || is('a removal is forgotten'))

@@ -1,4 +1,5 @@
-import type { Adapter, Answer } from '../adapter.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Adapter, Answer, Mark } from '../adapter.ts'
 
 export interface RemitOptions {
   /** Where it answers. */
@@ -26,33 +27,38 @@ export function remitAdapter(options: RemitOptions): Adapter {
     method: string,
     path: string,
     token: string,
-    extra: { readonly body?: object; readonly traceparent?: string; readonly signal?: AbortSignal } = {},
+    { body, traceparent, signal }: Mark & { readonly body?: object },
   ) => {
-    const { body, traceparent, signal } = extra
     const response = await send(`${url}${path}`, {
       method,
       headers: {
         'user-agent': 'remit-prove',
         ...(token !== '' && { authorization: `Bearer ${token}` }),
         ...(body !== undefined && { 'content-type': 'application/json' }),
-        ...(traceparent !== undefined && { traceparent }),
+        traceparent,
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),
-      ...(signal !== undefined && { signal }),
+      signal,
     })
     const raw = await response.text()
     return { status: response.status, raw, bytes: Buffer.byteLength(raw), passages: [] }
   }
 
   let writer: Promise<string> | undefined
-  const write = async (method: string, path: string, body?: object, isAgain = false): Promise<void> => {
+  const write = async (
+    method: string,
+    path: string,
+    mark: Mark,
+    body?: object,
+    isAgain = false,
+  ): Promise<void> => {
     if (writerToken === undefined) throw new Error('Nothing can be planted without a token of a service.')
     if (isAgain || writer === undefined) writer = writerToken(isAgain)
-    const { status, raw } = await call(method, path, await writer, body && { body })
-    if (status === 401 && !isAgain) return write(method, path, body, true)
+    const { status, raw } = await call(method, path, await writer, { ...mark, ...(body && { body }) })
+    if (status === 401 && !isAgain) return write(method, path, mark, body, true)
     if (status === 429 || status === 503) {
-      await new Promise((resolve) => setTimeout(resolve, 200))
-      return write(method, path, body)
+      await sleep(200, undefined, { signal: mark.signal })
+      return write(method, path, mark, body)
     }
     // What is gone already was removed.
     if (status >= 300 && !(method === 'DELETE' && status === 404))
@@ -88,10 +94,11 @@ export function remitAdapter(options: RemitOptions): Adapter {
     ...(collection !== undefined &&
       writerToken !== undefined && {
         canary: {
-          put: ({ id, title, text, readers }) =>
-            write('PUT', documentPath(id), { collection, title, text, access: viewers(readers) }),
-          setReaders: (id, readers) => write('PUT', `${documentPath(id)}/access`, viewers(readers)),
-          remove: (id) => write('DELETE', documentPath(id)),
+          put: ({ id, title, text, readers }, mark) =>
+            write('PUT', documentPath(id), mark, { collection, title, text, access: viewers(readers) }),
+          setReaders: (id, readers, mark) =>
+            write('PUT', `${documentPath(id)}/access`, mark, viewers(readers)),
+          remove: (id, mark) => write('DELETE', documentPath(id), mark),
         },
       }),
   }

@@ -1,8 +1,6 @@
 import { plantedOf } from '../planted.ts'
 import { needsCanary, type Probe, type Seen } from '../probe.ts'
 import { each } from '../session.ts'
-import { lowerBound } from '../statistics.ts'
-import { percent } from './survey.ts'
 
 const readable = 10
 
@@ -36,7 +34,7 @@ export const crowd: Probe = {
     await each([...visible, ...hidden], sizes.concurrency, ({ id, text }) =>
       planted.awaitFound(owner, lastWord(text), id),
     )
-    const answer = await session.ask(asker, word, readable * 2)
+    const answer = await session.askWell(asker, word, readable * 2)
     const held = new Set(answer.passages.map(({ document }) => document))
     const missing = ids.filter((id) => !held.has(id))
     const isHonest = answer.complete === false
@@ -52,12 +50,11 @@ export const crowd: Probe = {
           },
         )
     await each([...visible, ...hidden], sizes.concurrency, ({ id }) => planted.remove(id))
-    const count = readable - missing.length
     return {
       trials: readable,
       failures: isHonest ? 0 : missing.length,
       notes: [
-        `${count} of ${readable} found behind ${sizes.crowd} hidden ones; recall at least ${percent(lowerBound(count, readable))}`,
+        `${readable - missing.length} of ${readable} found behind ${sizes.crowd} hidden ones`,
         ...(isHonest ? ['the answer said that it was incomplete'] : []),
       ],
     }

@@ -1,6 +1,5 @@
 import type { Probe, Seen } from '../probe.ts'
 import { each, Inconclusive, type Session, type TimedAnswer } from '../session.ts'
-import { lowerBound } from '../statistics.ts'
 
 /** How many documents of an answer this person may not read. Asked again: it may be a change on its way. */
 export async function leaksOf(
@@ -67,8 +66,15 @@ export const survey: Probe = {
     })
     if (refused * 2 > drawn.length)
       throw new Inconclusive(`${refused} of ${drawn.length} questions were refused: look at the tokens.`)
+    if (passages === 0)
+      throw new Inconclusive('No answer had a passage: look at the questions, and at the adapter.')
     asked.set(session, answers)
-    return { trials: drawn.length, failures, notes: [`${passages} passages, ${refused} answers without 200`] }
+    return {
+      trials: drawn.length,
+      failures,
+      isDrawn: true,
+      notes: [`${passages} passages, ${refused} answers without 200`],
+    }
   },
 }
 
@@ -85,12 +91,17 @@ export const completeness: Probe = {
     const byQuery = byQuestion(asked.get(session) ?? [])
     let [trials, failures] = [0, 0]
     for (const [query, answers] of byQuery) {
-      const shown = new Set(answers.flatMap(({ answer }) => answer.passages.map(({ document }) => document)))
+      const shownTo = new Map<string, Set<string>>()
+      for (const { person, answer } of answers)
+        for (const { document } of answer.passages)
+          shownTo.set(document, (shownTo.get(document) ?? new Set()).add(person))
       for (const { person, answer } of answers) {
         const hasRoom = answer.status === 200 && answer.passages.length < session.sizes.k
         if (!hasRoom || answer.complete === false) continue
         const held = new Set(answer.passages.map(({ document }) => document))
-        for (const document of shown) {
+        for (const [document, to] of shownTo) {
+          // What nobody else was shown cannot be missing.
+          if (to.size === 1 && to.has(person)) continue
           if (!held.has(document) && !(await session.truth.mayRead(person, document))) continue
           trials += 1
           if (held.has(document)) continue
@@ -108,7 +119,7 @@ export const completeness: Probe = {
         }
       }
     }
-    return { trials, failures, notes: [`recall at least ${percent(lowerBound(trials - failures, trials))}`] }
+    return { trials, failures }
   },
 }
 
@@ -117,5 +128,3 @@ function byQuestion(answers: readonly Asked[]): Map<string, Asked[]> {
   for (const one of answers) groups.set(one.query, [...(groups.get(one.query) ?? []), one])
   return groups
 }
-
-export const percent = (share: number): string => `${(share * 100).toFixed(2)} %`

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { plantedOf } from '../planted.ts'
 import { needsCanary, type Probe, type Seen, type Test } from '../probe.ts'
 import type { Random } from '../random.ts'
@@ -66,6 +67,7 @@ export const twins: Probe = {
       session.forbid(asker, id, 'the id of a hidden document')
       session.forbid(asker, secret, 'words of a hidden document')
     })
+    await sleep(sizes.boundMs)
     await askAll('after', sizes.repeats)
     const tests = ways.flatMap((way) => testsOf(session, words, way))
     return { trials: words.length * 2 * (2 + sizes.repeats), failures: 0, tests }
@@ -183,6 +185,7 @@ export const byId: Probe = {
       if (way === 'removed') await planted.remove(id)
       session.forbid(asker, secret, 'words of a hidden document')
     })
+    await sleep(sizes.boundMs)
     const asks = random.shuffled(documents.flatMap((one) => Array.from({ length: sizes.repeats }, () => one)))
     let failures = 0
     for (const document of asks) {

@@ -1,7 +1,7 @@
 import type { Check, Report } from '../report.ts'
 
 export function toText(report: Report): string {
-  const { endpoint, run, seed, trace, requests, passages, seconds, checks, findings } = report
+  const { endpoint, run, seed, trace, requests, passages, seconds, checks, findings, left } = report
   return [
     `remit-prove: ${endpoint}, run ${run}, seed ${seed}, trace ${trace}`,
     `${requests} requests, ${passages} passages, ${seconds.toFixed(1)} s`,
@@ -18,7 +18,12 @@ export function toText(report: Report): string {
         .filter(Boolean)
         .join(' '),
     ),
-    findings.length === 0 ? 'Nothing was found.' : `${findings.length} findings.`,
+    ...left.map((document) => `It could not be removed: ${document}`),
+    findings.length > 0
+      ? `${findings.length} findings.`
+      : checks.some(({ state }) => state === 'inconclusive')
+        ? 'Nothing was found, but not all could be told.'
+        : 'Nothing was found.',
     '',
   ].join('\n')
 }

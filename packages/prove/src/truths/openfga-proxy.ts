@@ -17,6 +17,7 @@ export function openFgaProxy(url: string, store: string, token: string | undefin
       return
     }
     let body = ''
+    request.setEncoding('utf8')
     for await (const part of request) body += part
     const answer = await fetch(`${url}${pathname}${search}`, {
       method: request.method,

@@ -15,7 +15,7 @@ export interface OpenFgaOptions {
 }
 
 /**
- * Asks an OpenFGA store who may read what: Check alone, with higher consistency.
+ * Asks an OpenFGA store who may read what by Check, with higher consistency, and by Read who is anybody.
  *
  * @throws where the key can write. A proxy that passes Read, Check and ReadChanges only has to stand before a
  * store whose keys cannot be narrowed.
@@ -46,6 +46,26 @@ export async function openFgaTruth(options: OpenFgaOptions): Promise<Truth> {
       `This key of OpenFGA can write (a harmless Write was answered ${status}). Put a proxy before it that passes Read, Check and ReadChanges only: remit-prove openfga-proxy.`,
     )
 
+  let users: Promise<ReadonlySet<string>> | undefined
+  /** Of all tuples, since a person may read through a group or a folder alone; not of what a run planted. */
+  async function readUsers(): Promise<ReadonlySet<string>> {
+    const found = new Set<string>()
+    for (let token = ''; ; ) {
+      const response = await ask('read', {
+        page_size: 100,
+        ...(token !== '' && { continuation_token: token }),
+      })
+      if (!response.ok) throw new Error(`OpenFGA answered ${response.status} to a Read.`)
+      const { tuples = [], continuation_token: next = '' } = (await response.json()) as {
+        readonly tuples?: readonly { readonly key: { readonly user: string; readonly object: string } }[]
+        readonly continuation_token?: string
+      }
+      for (const { key } of tuples) if (!key.object.startsWith(`${documentPrefix}prove-`)) found.add(key.user)
+      if (next === '') return found
+      token = next
+    }
+  }
+
   return {
     async mayRead(person, document) {
       const response = await ask('check', {
@@ -57,14 +77,8 @@ export async function openFgaTruth(options: OpenFgaOptions): Promise<Truth> {
       return ((await response.json()) as { readonly allowed?: boolean }).allowed === true
     },
     async knows(person) {
-      // Read needs an object or its type; the changes name everybody who ever was in one.
-      const response = await ask('read', {
-        tuple_key: { user: `${personPrefix}${person}`, object: documentPrefix },
-        page_size: 1,
-      })
-      if (!response.ok) throw new Error(`OpenFGA answered ${response.status} to a Read.`)
-      const { tuples = [] } = (await response.json()) as { readonly tuples?: readonly unknown[] }
-      return tuples.length > 0
+      users ??= readUsers()
+      return (await users).has(`${personPrefix}${person}`)
     },
   }
 }
