@@ -296,11 +296,10 @@ const ofPostgres: readonly Fault[] = [
 const together = (name: string, ...of: readonly Fault[]): Fault => ({
   name,
   async begin(world) {
-    const ends: (() => Promise<void>)[] = []
-    for (const one of of) ends.push(await one.begin(world))
-    return async () => {
-      for (const end of ends) await end()
-    }
+    await using stack = new AsyncDisposableStack()
+    for (const one of of) stack.defer(await one.begin(world))
+    const begun = stack.move()
+    return () => begun.disposeAsync()
   },
 })
 

@@ -71,10 +71,11 @@ const chosen = faults
 if (chosen.length === 0) throw new Error('No fault is named so.')
 
 await using world = await openWorld()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop())
 const { pair } = world
 say(`${chosen.length} faults, seed ${values.seed}; ${availableParallelism()} cores`)
-await using _watched = watchOver(pair)
+const watch = watchOver(pair)
+await using _watched = watch
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop())
 const load = await openLoad(pair, { stockSize: 12, grantsOfAgent: chosen.length < 20 ? 1 : 5 })
 const recoveries: number[] = []
 let missed = 0
@@ -143,6 +144,9 @@ async function recovery({ probe }: Load): Promise<{ readonly at: number; readonl
 }
 
 async function stop(): Promise<never> {
+  watch.end()
+  // What is frozen would not end.
+  for (const one of [world.postgres, world.openfga]) one.signal('SIGCONT')
   await world[Symbol.asyncDispose]()
   process.exit(1)
 }
@@ -210,7 +214,7 @@ async function openWorld(): Promise<World & AsyncDisposable> {
 }
 
 /** Starts again what has ended, as an orchestrator does. */
-function watchOver({ process: running, start }: Pair): AsyncDisposable {
+function watchOver({ process: running, start }: Pair): AsyncDisposable & { end(): void } {
   let isOver = false
   const watching = ([0, 1] as const).map(async (which) => {
     while (!isOver) {
@@ -219,9 +223,13 @@ function watchOver({ process: running, start }: Pair): AsyncDisposable {
       await start(which).catch((error: unknown) => say(`it does not start: ${String(error).slice(0, 2_000)}`))
     }
   })
+  const end = (): void => {
+    isOver = true
+  }
   return {
+    end,
     async [Symbol.asyncDispose]() {
-      isOver = true
+      end()
       await Promise.all(watching)
     },
   }

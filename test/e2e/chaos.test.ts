@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { faults } from '../../benchmarks/chaos/faults.ts'
 import { seed } from '../../packages/engine/test/support/seed.ts'
@@ -28,6 +29,13 @@ if (count !== undefined)
       Object.fromEntries(env),
       'benchmarks/chaos/run.ts',
     )
+    await using _ = {
+      async [Symbol.asyncDispose]() {
+        // All that it started ends with it, also where this takes too long.
+        driver.kill('SIGTERM')
+        await Promise.race([driver.exit, sleep(20_000, undefined, { ref: false })])
+      },
+    }
     const { code } = await driver.exit
     process.stdout.write(driver.stdout())
     expect(code, driver.stdout() + driver.stderr()).toBe(0)

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -28,8 +28,14 @@ if (!existsSync(packages)) {
     cwd: here('jazzer'),
     stdio: 'inherit',
   })
-  if (process.platform === 'linux')
-    allowOlderLibraries(join(packages, `fuzzer/prebuilds/fuzzer-linux-${process.arch}.node`))
+  try {
+    if (process.platform === 'linux')
+      allowOlderLibraries(join(packages, `fuzzer/prebuilds/fuzzer-linux-${process.arch}.node`))
+  } catch (error) {
+    // The next run tries again.
+    rmSync(packages, { recursive: true })
+    throw error
+  }
 }
 
 // What it finds new stays outside of the repository; what is worth keeping is copied to the corpus by hand.

@@ -107,11 +107,14 @@ export async function openHostileWorld(env: Readonly<Record<string, string>> = {
   await service.administrators.add('user:dan', ['security.read', 'security.write', 'agents.write'])
   const delegation = await world.lend('anne', 'research-bot', 'collection:handbook')
   const offer = (await offered(world, delegation)) ?? ''
+  await service.issuer.passwords.set('anne', password)
   const callers = await signInAll(world)
   const planned = await world.call('POST', '/model/plan', { headers: callers.administrator, body: { model } })
   const { plan } = (await planned.json()) as { plan: { plan_id: string } }
   return { world, callers, planId: plan.plan_id, offer }
 }
+
+const password = 'correct horse battery'
 
 /** Their tokens last five minutes, and what a browser may do without another sign-in fifteen. */
 export async function signInAll(world: World) {
@@ -144,12 +147,11 @@ const offered = ({ database, service }: World, delegation: string): Promise<stri
   )
 
 async function signedIn(world: World, user: string): Promise<Readonly<Record<string, string>>> {
-  await world.service.issuer.passwords.set(user, 'correct horse battery')
   const origin = world.config.publicUrl
   const page = await world.call('GET', '/sign-in')
   const csrf = /name="csrf" value="([^"]+)"/.exec(await page.text())?.[1] ?? ''
   const answer = await world.call('POST', '/sign-in', {
-    body: String(new URLSearchParams({ user, password: 'correct horse battery', csrf })),
+    body: String(new URLSearchParams({ user, password, csrf })),
     headers: {
       cookie: page.headers.get('set-cookie')?.split(';')[0] ?? '',
       origin,

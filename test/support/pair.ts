@@ -128,6 +128,7 @@ export async function openPair(options: PairOptions): Promise<Pair> {
   // One of its own: what is replaced later belongs to it too.
   const processes = stack.use(new AsyncDisposableStack())
   const startOne = async (which: 0 | 1, checkout = firstCheckout): Promise<void> => {
+    if (processes.disposed) throw new Error('Both were stopped for good.')
     const started =
       checkout === undefined ? startService(settings[which]) : startServiceOf(checkout, settings[which])
     running[which] = processes.use(started)
