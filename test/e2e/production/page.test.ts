@@ -173,7 +173,7 @@ describe(
         .replace('http://localhost:8080', openfgaUrl)
         .replace('KEY', token)
         // The shell becomes it: what ends the one ends the other.
-        .replace('npm start', `exec ${start}`)
+        .replace('npm start', `exec env ${start}`)
       await using service = startShell(script, {
         ...env(),
         PGHOST: server.hostname,
