@@ -66,7 +66,9 @@ export function createThread(
       // What a library prints about a document is not for the service's log.
       stdout: true,
       stderr: true,
-      resourceLimits: { maxOldGenerationSizeMb: Math.ceil(limits.memoryBytesMax / MIB) },
+      // Above what is looked at from outside: a thread that ends at V8's own limit may take the process with it
+      // (Node tears its heap down by a collection, which that limit stops).
+      resourceLimits: { maxOldGenerationSizeMb: Math.ceil((1.25 * limits.memoryBytesMax) / MIB) },
     })
     newWorker.stdout.resume()
     newWorker.stderr.resume()
