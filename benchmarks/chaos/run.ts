@@ -130,14 +130,23 @@ async function meet(fault: Fault): Promise<void> {
     )
 }
 
-/** When each process has done each kind of request, by the clock that never jumps; says what took longest. */
+/**
+ * When each process has done each kind of request once, by the clock that never jumps; says what took
+ * longest. Not all at once: while documents come, an answer may rightly say that it is not complete.
+ */
 async function recovery({ probe }: Load): Promise<{ readonly at: number; readonly last: string }> {
   const until = performance.now() + 2 * recoveryMsMax
+  const lacking = new Map<string, readonly string[]>()
   let last = 'nothing'
   while (performance.now() < until) {
-    const lacks = (await Promise.all(pair.urls.map((url) => probe(url)))).flat()
-    if (lacks.length === 0) return { at: performance.now(), last }
-    last = lacks.join(', ')
+    const look = async (url: string): Promise<void> => {
+      const lacks = await probe(url)
+      lacking.set(url, lacking.get(url)?.filter((what) => lacks.includes(what)) ?? lacks)
+    }
+    await Promise.all(pair.urls.map(look))
+    const all = [...lacking.values()].flat()
+    if (all.length === 0) return { at: performance.now(), last }
+    last = all.join(', ')
     await sleep(100)
   }
   return { at: Number.POSITIVE_INFINITY, last }
