@@ -91,7 +91,9 @@ test('OpenFGA says who may read what, through the proxy that passes no Write', a
 
 test('whoever stands in any tuple is real, but for what a run planted', async () => {
   const { knows } = await truth(proxied)
-  const known = await Promise.all(['anne', 'carol', 'bob', 'ida'].map((person) => knows?.(person)))
+  const known = await Promise.all(
+    ['anne', 'carol', 'bob', 'ida'].map(async (person) => await knows?.(person)),
+  )
   expect(known).toEqual([true, true, false, false])
 })
 
