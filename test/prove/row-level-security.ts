@@ -6,7 +6,7 @@ import { administer } from '../support/administer.ts'
 export interface RowLevelSecurityOptions {
   /** A superuser's, of a server where a database may be made. */
   readonly url: string
-  /** So many are taken from the search before their readers are looked at; left out: Postgres' own policy looks. */
+  /** So many are taken from the search, and filtered then. Left out: Postgres' own policy filters. */
   readonly filteredAfter?: number
 }
 

@@ -144,7 +144,7 @@ async function refuseReal({ canaryPeople, people, truth }: Session): Promise<voi
       throw new Error(`A person for planted documents must be invented, and this one is real: ${person}`)
 }
 
-/** All tests of the run share one chance of a false alarm. Where none of them could reach it, nothing was tried. */
+/** All tests of the run share one chance of a false alarm. Where none could reach it, nothing was tried. */
 function judge(session: Session, drafts: readonly Draft[]): void {
   const tests = drafts.flatMap((draft) => (draft.seen?.tests ?? []).map((test) => ({ draft, ...test })))
   const corrected = holm(tests.map(({ p }) => p))

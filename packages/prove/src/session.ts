@@ -202,7 +202,7 @@ export function createSession({ subject, timeoutMs, trace, stop, ...options }: S
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 export const nameOf = (error: unknown): string => (error instanceof Error ? error.name : 'no error')
 
-/** So many at a time, in order. After the first failure no more begins, and it is thrown once all have ended. */
+/** So many at a time, in order. After a failure no more begins, and it is thrown once all have ended. */
 export async function each<T>(
   values: readonly T[],
   concurrency: number,

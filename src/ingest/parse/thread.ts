@@ -66,8 +66,8 @@ export function createThread(
       // What a library prints about a document is not for the service's log.
       stdout: true,
       stderr: true,
-      // Above what is looked at from outside: a thread that ends at V8's own limit may take the process with it
-      // (Node tears its heap down by a collection, which that limit stops).
+      // Above what is looked at from outside: a thread that ends at V8's own limit may take the process with
+      // it (Node tears its heap down by a collection, which that limit stops).
       resourceLimits: { maxOldGenerationSizeMb: Math.ceil((1.25 * limits.memoryBytesMax) / MIB) },
     })
     newWorker.stdout.resume()
