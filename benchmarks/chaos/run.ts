@@ -132,7 +132,7 @@ async function meet(fault: Fault): Promise<void> {
 
 /**
  * When each process has done each kind of request once, by the clock that never jumps; says what took
- * longest. Not all at once: while documents come, an answer may rightly say that it is not complete.
+ * longest.
  */
 async function recovery({ probe }: Load): Promise<{ readonly at: number; readonly last: string }> {
   const until = performance.now() + 2 * recoveryMsMax
@@ -211,6 +211,7 @@ async function openWorld(): Promise<World & AsyncDisposable> {
     'the embedding endpoint and both': [embeddings],
   }
   const owned = stack.move()
+  let ending: PromiseLike<void> | undefined
   return {
     pair,
     postgres,
@@ -218,7 +219,11 @@ async function openWorld(): Promise<World & AsyncDisposable> {
     links,
     between,
     clocks,
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    [Symbol.asyncDispose]() {
+      // A signal may end it, and then the end of the program: the second waits for the first.
+      ending ??= owned.disposeAsync()
+      return ending
+    },
   }
 }
 
