@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { AppError, invalid, tooMany } from '../../kernel/errors.ts'
 import { createPacedQueue } from '../../kernel/paced-queue.ts'
+import { limitsAbove, threadUse } from '../../kernel/thread-use.ts'
 import type { Sql } from '../../store/sql.ts'
 import { reading, TextError } from '../text-error.ts'
 import { type ModelCheck, problemAtStart } from './check.ts'
@@ -46,7 +47,7 @@ export type WantedModel =
   | { readonly modelId: string }
 
 const LOOK_EVERY_MS = 50
-const memoryMiB = 256
+const memoryBytesMax = 256 * 1024 * 1024
 
 /** Reads texts of others in a thread of its own, within bounds of time and memory. */
 export function createTexts({
@@ -65,7 +66,7 @@ export function createTexts({
   function startThread(): Worker {
     const worker = new Worker(new URL('./texts-worker.ts', import.meta.url), {
       execArgv: [],
-      resourceLimits: { maxOldGenerationSizeMb: memoryMiB },
+      resourceLimits: limitsAbove(memoryBytesMax),
     })
     // One that ends while nothing is asked of it is no failure of anybody's.
     return worker
@@ -103,14 +104,11 @@ export function createTexts({
     const timer = setTimeout(() => resolve(tooMuchTime), timeoutMs)
 
     async function watch(): Promise<void> {
-      const usedMs = async (): Promise<number> => {
-        // Of a thread that has ended it cannot be had.
-        const { user, system } = await worker.cpuUsage().catch(() => ({ user: 0, system: 0 }))
-        return (user + system) / 1_000
-      }
-      const usedBefore = await usedMs()
+      const before = await threadUse(worker)
       while (!isOver) {
-        if ((await usedMs()) - usedBefore > cpuMsMax) resolve(tooMuchTime)
+        const { bytes, cpuMs } = await threadUse(worker)
+        if (bytes > memoryBytesMax) resolve(tooMuchMemory)
+        if (cpuMs - before.cpuMs > cpuMsMax) resolve(tooMuchTime)
         await pause(LOOK_EVERY_MS)
       }
     }

@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Worker, type WorkerOptions } from 'node:worker_threads'
+import { limitsAbove, type ThreadUse, threadUse } from '../../kernel/thread-use.ts'
 import { realTimer, type Timer } from '../../kernel/timer.ts'
 import { ParseError, type ParseLimits, ThreadError } from './parsed.ts'
 import type { ParseReply, ParseRequest, WorkerStart } from './worker.ts'
@@ -30,7 +31,6 @@ interface Task {
   readonly reject: (reason: unknown) => void
 }
 
-const MIB = 1024 * 1024
 /** How often is looked at what a document has used. */
 const LOOK_EVERY_MS = 50
 /** A thread takes a second to start, on a machine with nothing to spare some ten. */
@@ -51,7 +51,7 @@ export function createThread(
   let isReady = false
   let running: Task | undefined
   /** Of the thread between two documents: what the next one uses is counted from there. */
-  let usedBefore: Used | undefined
+  let usedBefore: ThreadUse | undefined
 
   function startThread(): Worker {
     isReady = false
@@ -66,9 +66,7 @@ export function createThread(
       // What a library prints about a document is not for the service's log.
       stdout: true,
       stderr: true,
-      // Above what is looked at from outside: a thread that ends at V8's own limit may take the process with
-      // it (Node tears its heap down by a collection, which that limit stops).
-      resourceLimits: { maxOldGenerationSizeMb: Math.ceil((1.25 * limits.memoryBytesMax) / MIB) },
+      resourceLimits: limitsAbove(limits.memoryBytesMax),
     })
     newWorker.stdout.resume()
     newWorker.stderr.resume()
@@ -114,7 +112,7 @@ export function createThread(
     // What a large document leaves behind would count against the next one; and of one that was given up a
     // library may still read other parts.
     const isGivenUp = 'code' in reply
-    const used = isGivenUp ? { bytes: 0, cpuMs: 0 } : await usedBy(fromWorker)
+    const used = isGivenUp ? { bytes: 0, cpuMs: 0 } : await threadUse(fromWorker)
     fromWorker.unref()
     usedBefore = used
     if (fromWorker === worker && (isGivenUp || used.bytes >= limits.memoryBytesMax / 2)) {
@@ -148,12 +146,12 @@ export function createThread(
       () => finishWith(timedOut(`longer than ${timeoutMs / 1_000} s`)),
       timeoutMs,
     ).unref()
-    const before = usedBefore ?? (await usedBy(which))
+    const before = usedBefore ?? (await threadUse(which))
     while (running === task) {
       // Most are read by then: a look costs more than they do.
       await pause(LOOK_EVERY_MS, undefined, { ref: false })
       if (running !== task) break
-      const { bytes, cpuMs } = await usedBy(which)
+      const { bytes, cpuMs } = await threadUse(which)
       if (bytes > memoryBytesMax) finishWith(tooMuchMemory())
       if (cpuMs - before.cpuMs > cpuMsMax)
         finishWith(timedOut(`more than ${cpuMsMax / 1_000} s of processor time`))
@@ -183,22 +181,6 @@ export function createThread(
       running = undefined
       await lastWorker?.terminate()
     },
-  }
-}
-
-interface Used {
-  /** Of the heap and of the memory beside it. */
-  readonly bytes: number
-  readonly cpuMs: number
-}
-
-/** Nothing for a thread that has ended. */
-async function usedBy(worker: Worker): Promise<Used> {
-  try {
-    const [heap, cpu] = await Promise.all([worker.getHeapStatistics(), worker.cpuUsage()])
-    return { bytes: heap.used_heap_size + heap.external_memory, cpuMs: (cpu.user + cpu.system) / 1_000 }
-  } catch {
-    return { bytes: 0, cpuMs: 0 }
   }
 }
 
