@@ -32,8 +32,14 @@ export async function asUnavailable<T>(call: () => Promise<T>): Promise<T> {
 // The SDK's errors carry the whole request; only code and status may reach a log.
 function describe(error: unknown): string {
   if (error instanceof NoAnswer) return error.message
-  if (error instanceof FgaApiError) return `OpenFGA ${error.statusCode ?? ''} ${error.name}`
+  if (error instanceof FgaApiError) return `OpenFGA ${error.statusCode ?? ''} ${error.name}${codeOf(error)}`
   return error instanceof Error ? `OpenFGA: ${error.name}` : 'OpenFGA failed'
+}
+
+// `internal_error` and `deadline_exceeded` are both a 500. Whatever else stands in front may say anything.
+function codeOf(error: FgaApiError): string {
+  const code = 'apiErrorCode' in error ? String(error.apiErrorCode) : ''
+  return /^[a-z_]{1,60}$/.test(code) ? `: ${code}` : ''
 }
 
 const scrubbed = (error: unknown): unknown => (error instanceof FgaApiError ? undefined : error)

@@ -541,6 +541,18 @@ describe('a question', () => {
     expect(await fails()).toMatchObject({ message: 'OpenFGA ECONNREFUSED' })
   })
 
+  test.each([
+    ['deadline_exceeded', 'OpenFGA 500 FgaApiInternalError: deadline_exceeded'],
+    ['anne reads\n/secret', 'OpenFGA 500 FgaApiInternalError'],
+  ])('that fails a Write with the code %j says %j', async (code, message) => {
+    await using double = await startDouble((_, response) => {
+      response.statusCode = 500
+      return { code, message: 'anne reads document:secret' }
+    })
+    const writes = [{ user: 'user:anne', relation: 'viewer', object: 'document:1' }]
+    expect(await outcomeOf(double.fga.write({ writes }))).toMatchObject({ message })
+  })
+
   test('says which key it comes with, and under which model', async () => {
     await using double = await startDouble(asking)
     await double.fga.batchCheck([check], options)

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import type { Reporter, SerializedError, TestCase, TestModule, TestRunEndReason, Vitest } from 'vitest/node'
 
 declare module 'vitest' {
@@ -11,7 +12,7 @@ declare module 'vitest' {
  * Ends every run with one plain line, `N passed, N failed, N skipped`, below a list of what was skipped and
  * why. A file that does not load, a hook that throws, an error outside any test and a test that never ended
  * each count as failed. A run in which nothing was executed fails, and with TEST_NOTHING_SKIPPED one that
- * skipped a test.
+ * skipped a test. Above it, where some failed, stands what OpenFGA's log (OPENFGA_TEST_LOG) has of errors.
  */
 export default class ClosingLine implements Reporter {
   #filtered = false
@@ -32,6 +33,7 @@ export default class ClosingLine implements Reporter {
 
     // With `-t` everything else is "skipped": a list of it would hide what matters.
     if (!this.#filtered) for (const line of skippedLines(skipped)) console.log(line)
+    if (failed > 0) for (const line of openfgaErrors()) console.log(line)
     console.log('')
     console.log(`${passed} passed, ${failed} failed, ${skipped.length} skipped`)
     const isIncomplete = skipped.length > 0 && process.env['TEST_NOTHING_SKIPPED'] === '1'
@@ -45,6 +47,17 @@ export default class ClosingLine implements Reporter {
 function brokenOutsideTests(modules: readonly TestModule[]): number {
   const suites = modules.flatMap((module) => [module, ...module.children.allSuites()])
   return suites.filter((suite) => suite.errors().length > 0).length
+}
+
+// Whoever is answered 500 is not told why: only the server's log has it, and that goes with the services.
+function openfgaErrors(): readonly string[] {
+  const path = process.env['OPENFGA_TEST_LOG']
+  if (!path) return []
+  const errors = readFileSync(path, 'utf8')
+    .split('\n')
+    .filter((line) => line.includes('ERROR'))
+  const last = errors.slice(-20).map((line) => `  ${line.slice(0, 600)}`)
+  return last.length === 0 ? [] : ['', `OpenFGA's log has ${errors.length} errors; the last ones:`, ...last]
 }
 
 function skippedLines(tests: readonly TestCase[]): readonly string[] {
