@@ -549,7 +549,7 @@ describe('a question', () => {
       response.statusCode = 500
       return { code, message: 'anne reads document:secret' }
     })
-    const writes = [{ user: 'user:anne', relation: 'viewer', object: 'document:1' }]
+    const writes = [{ user: 'user:anne', relation: 'viewer', object: 'document:1' }] as const
     expect(await outcomeOf(double.fga.write({ writes }))).toMatchObject({ message })
   })
 
