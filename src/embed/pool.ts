@@ -41,6 +41,8 @@ const CLOSE_GRACE_MS = 2000
 const startMsMax = 300_000
 // Longer than an intake pauses between two documents.
 const idleMsMax = 30_000
+// What keeps a thread from its start, such as memory, seldom goes at once: each try reads the model anew.
+const restMs = 60_000
 
 /**
  * Starts the first worker and waits for it. A worker that dies fails the batch it had, which its caller
@@ -51,7 +53,10 @@ export async function createPool(dependencies: {
   readonly workers: number
   /** Starts a thread; throws where the system has none to give. Defaults to a `Worker`. */
   readonly startWorker?: (script: URL, options: WorkerOptions) => Worker
-  /** Ends a thread that is not ready within five minutes, and one of the others that idles for 30 s. */
+  /**
+   * Ends a thread that is not ready within five minutes, and one of the others that idles for 30 s. Where one
+   * of those does not start, none is tried for a minute.
+   */
   readonly timer?: Timer
 }): Promise<Pool> {
   const { startWorker = (script, options) => new Worker(script, options), timer = realTimer } = dependencies
@@ -66,6 +71,7 @@ export async function createPool(dependencies: {
   const urgent: Task[] = []
   const patient: Task[] = []
   let closed = false
+  let rests = false
   let counter = 0
 
   function spawn(slot: Slot): Promise<number> {
@@ -142,9 +148,16 @@ export async function createPool(dependencies: {
 
   /** Starts one more thread where something waits. If there is none to give, that waits for the first. */
   function reinforce(): void {
-    if (urgent.length + patient.length === 0) return
+    if (rests || urgent.length + patient.length === 0) return
     const slot = slots.find(({ givesWay, worker }) => givesWay && worker === undefined)
-    if (slot) spawn(slot).catch(() => undefined)
+    if (slot) spawn(slot).catch(rest)
+  }
+
+  function rest(): void {
+    rests = true
+    timer(restMs, () => {
+      rests = false
+    })
   }
 
   function endIdle(slot: Slot, worker: Worker): void {

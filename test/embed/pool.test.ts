@@ -60,13 +60,15 @@ test('a thread that never is ready costs one batch, and the next is tried with a
 class SteeredThread extends EventEmitter {
   readonly got: string[] = []
   private at = 0
+  private readonly starting: NodeJS.Immediate
   readonly givesWay: boolean
   constructor(givesWay: boolean) {
     super()
     this.givesWay = givesWay
-    setImmediate(() => this.emit('message', { kind: 'ready', dimensions: 1 }))
+    this.starting = setImmediate(() => this.emit('message', { kind: 'ready', dimensions: 1 }))
   }
   die(): void {
+    clearImmediate(this.starting)
     this.emit('exit')
   }
   postMessage(request: WorkerRequest): void {
@@ -151,6 +153,24 @@ test('the second thread starts once something waits, what waits does not wait fo
   expect(threads.map(({ got }) => got.at(-1))).toEqual(['d', 'c', 'e'])
   for (const thread of [first, threads[2] as SteeredThread]) thread.end()
   await Promise.all(more)
+  await pool.close()
+})
+
+test('a second thread that does not start is tried again after a minute, not with each text', async () => {
+  const { pool, threads, idle } = await steeredPool()
+  const [first] = threads as [SteeredThread]
+  const ask = (text: string) => pool.submit([text], { urgent: false })
+  const texts = ['a', 'b'].map(ask)
+  threads[1]?.die()
+  await turn()
+  texts.push(...['c', 'd'].map(ask))
+  expect(threads).toHaveLength(2)
+  idle.pass()
+  texts.push(ask('e'))
+  expect(threads).toHaveLength(3)
+  threads[2]?.die()
+  for (const _ of texts) first.end()
+  await Promise.all(texts)
   await pool.close()
 })
 
