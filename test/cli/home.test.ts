@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createDemoTokens } from '../../src/cli/demo-tokens.ts'
 import { assertSameDatabase, lockHome, rememberDatabase } from '../../src/store/home.ts'
 import { remit as process, startCommand, startService } from '../e2e/process.ts'
+import { freePort } from '../support/port.ts'
 import { openCommands, remit, serving } from './world.ts'
 
 let folder: string
@@ -47,8 +48,10 @@ test('neither a command nor a start without DATABASE_URL opens an embedded datab
   await mkdir(join(folder, 'keys'))
   await rememberDatabase(folder, 'postgres://remit:hush@db.example/remit')
   expect(await readFile(join(folder, 'database'), 'utf8')).toBe('db.example:5432/remit\n')
+  const [port, opsPort] = [await freePort(), await freePort()]
+  const start = { ...env, PORT: String(port), OPS_PORT: String(opsPort) }
   // One after the other: the folder is one process's at a time.
-  for (const begin of [() => startCommand(['audit', 'verify'], env), () => startService(env)]) {
+  for (const begin of [() => startCommand(['audit', 'verify'], env), () => startService(start)]) {
     await using running = begin()
     expect((await running.exit).code).toBe(1)
     expect(running.stderr()).toContain(
