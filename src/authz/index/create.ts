@@ -27,6 +27,8 @@ export interface FollowingIndex extends PermissionIndex {
   useModel(modelId: string, json: object): void
   /** OpenFGA's log lacked changes that it had told of, since all of its tuples were last read anew. */
   readonly logWentBack: boolean
+  /** It lacks some, and it is not known yet whether it went back: nobody is to be answered. */
+  readonly isLogDoubted: boolean
   /** This process's own marks, which are written from now on for a minute; undefined: none are written. */
   ownMarks(): OwnWatermarks | undefined
   /** The newest mark that the log told of, of the process whose marks are on this object. */
@@ -86,6 +88,9 @@ export function createPermissionIndex(dependencies: PermissionIndexDeps): Follow
     status: () => feed.status(),
     get logWentBack() {
       return feed.logWentBack
+    },
+    get isLogDoubted() {
+      return feed.isLogDoubted
     },
     useModel(id, json) {
       model = undefined

@@ -122,9 +122,15 @@ export class ReplicaFeed implements AsyncDisposable {
     return this.#logWentBack
   }
 
+  /** OpenFGA's log lacks changes that it told of, and it is not known yet whether it went back. */
+  get isLogDoubted(): boolean {
+    return this.#logReader.isDoubted
+  }
+
   /** Whether what is in was read to the end of the log at most so many milliseconds ago. */
   isFresh(staleAfterMs: number): boolean {
-    return this.#isBuilt && !this.#isFailing && this.#elapsedSince(this.#logReader.endReadAt) <= staleAfterMs
+    const isWhole = this.#isBuilt && !this.#isFailing && !this.isLogDoubted
+    return isWhole && this.#elapsedSince(this.#logReader.endReadAt) <= staleAfterMs
   }
 
   status(): IndexStatus {
@@ -236,10 +242,13 @@ export class ReplicaFeed implements AsyncDisposable {
   }
 
   async #cycle(): Promise<void> {
+    const wasDoubted = this.isLogDoubted
     await this.#orFail(async () => {
       if (this.#logReader.mark === undefined) await this.#build()
       await this.#logReader.readOn()
     })
+    if (wasDoubted && !this.#logWentBack)
+      this.#deps.log('openfga_log_cut', { reason: 'OpenFGA told a part of its log as all of it' })
     if (!this.#isBuilt) this.#listener.built()
     // Only of what was said to be broken: a start without trouble says nothing.
     if (this.#isFailing) this.#deps.log('index_ready', { tuples: this.tuples.size })
@@ -252,9 +261,13 @@ export class ReplicaFeed implements AsyncDisposable {
     if (!this.#isFailing) this.#deps.log('index_broken', { reason: reasonOf(error) })
     this.#isFailing = true
     // Another store's token, or a log that is not what it was.
-    if (error instanceof PositionRefused) this.#startAnew()
+    if (error instanceof PositionRefused) {
+      // No look can find any more what is missing.
+      if (this.isLogDoubted) this.#logWentBack = true
+      this.#startAnew()
+    }
     // Nothing of it is stored: the next start has to see it too.
-    if (error instanceof LogWentBack) this.#logWentBack = true
+    if (error instanceof LogWentBack && error.isCertain) this.#logWentBack = true
   }
 
   /** From all tuples again at the next turn. */
@@ -273,7 +286,7 @@ export class ReplicaFeed implements AsyncDisposable {
   }
 
   async #save(): Promise<void> {
-    if (this.#logWentBack || this.#deps.part !== undefined) return
+    if (this.#logWentBack || this.isLogDoubted || this.#deps.part !== undefined) return
     await this.#persistence.save({
       mark: () => this.#logReader.mark ?? { position: {}, reconciledAt: 0 },
       all: () => this.#allStored(),

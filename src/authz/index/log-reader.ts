@@ -1,6 +1,7 @@
 import { setImmediate as giveWay } from 'node:timers/promises'
 import {
   type Change,
+  type ChangePage,
   type ChangePosition,
   type Fga,
   PositionRefused,
@@ -24,13 +25,24 @@ export interface LogReaderDeps {
   readonly isAwaited?: () => boolean
 }
 
-/** The log lacks changes that were read of it: OpenFGA is an older copy of itself. */
+/**
+ * The log lacks changes that were read of it. `isCertain`: it lacked them at all looks for a minute, so
+ * OpenFGA is an older copy of itself. Until then it may have told a part of its log as if it were all,
+ * which it does where its link to its database is cut within an answer.
+ */
 export class LogWentBack extends Error {
-  constructor() {
+  readonly isCertain: boolean
+
+  constructor({ isCertain }: { readonly isCertain: boolean }) {
     super('OpenFGA lacks changes that it told of')
     this.name = 'LogWentBack'
+    this.isCertain = isCertain
   }
 }
+
+// A link that ends each connection after some bytes makes every look a part, for as long as it lasts. Nobody
+// is answered meanwhile, so to wait costs nothing.
+const doubtMs = 60_000
 
 // How far a clock of OpenFGA may be behind ours.
 const skewMs = 3_600_000
@@ -45,6 +57,8 @@ export class LogReader {
   readonly #deps: LogReaderDeps
   readonly #past: TailRescan
   #mark: Mark | undefined
+  /** Ends with the mark, and is read again to tell whether anything comes after it. */
+  #anchor: Stretch | undefined
   #tailReadAt: number | undefined
   #endReadAt: number | undefined
   #unseen = 0
@@ -55,6 +69,8 @@ export class LogReader {
   #left: LeftAt | undefined
   /** By our clock: when something was first missed that a server which lags may not have yet. */
   #missedAt: number | undefined
+  /** By our clock: when something was missed that must be there, or a look for it failed last. */
+  #doubtedAt: number | undefined
 
   constructor(dependencies: LogReaderDeps) {
     this.#deps = dependencies
@@ -90,9 +106,15 @@ export class LogReader {
     return this.#unseen
   }
 
+  /** Something was missed that must be there, and no look has found it since. */
+  get isDoubted(): boolean {
+    return this.#doubtedAt !== undefined
+  }
+
   /** Goes on from here; `isOld`: what came late since it was stored has still to be looked for. */
   start(mark: Mark, { isOld }: { readonly isOld: boolean }): void {
     this.#mark = mark
+    this.#anchor = undefined
     this.#left = isOld ? leftAt(mark) : undefined
     this.#past.clear()
     // Whoever stored it may have stopped a moment ago: what it had just read may still get company.
@@ -107,18 +129,29 @@ export class LogReader {
   async readOn(): Promise<void> {
     try {
       await this.#readTail()
+      if (this.#left !== undefined) await this.#lookForLeft(this.#left)
     } catch (error) {
       // What answers next may be another server, which lacks what this one had told of.
-      const left = this.#mark && leftAt(this.#mark)
-      if (left !== undefined) this.#left ??= { ...left, from: this.#past.newestFrom }
+      this.#leave()
+      // As long as its link is cut now and then, nothing is certain.
+      if (this.isDoubted && !(error instanceof LogWentBack)) this.#doubtedAt = this.#deps.now()
       throw error
     }
-    if (this.#left === undefined) return
+  }
+
+  /** What was read is looked for at the next turn. */
+  #leave(): void {
+    const left = this.#mark && leftAt(this.#mark)
+    if (left !== undefined) this.#left ??= { ...left, from: this.#past.newestFrom }
+  }
+
+  async #lookForLeft(left: LeftAt): Promise<void> {
     // From before where it began: the mark has moved on meanwhile, by as long as nothing ran. Or the page
     // that has it, where what was read is looked at again anyhow.
-    const { before, from = { startTime: before - farRescan.spanMs } } = this.#left
-    const changed = await this.#readAgain(from, this.#left)
-    if (changed !== undefined) this.#left = undefined
+    const { before, from = { startTime: before - farRescan.spanMs } } = left
+    if ((await this.#readAgain(from, left)) === undefined) return
+    this.#left = undefined
+    this.#doubtedAt = undefined
   }
 
   /** Looks for what came late, for a moment: what is not looked at now is at the next call. */
@@ -154,16 +187,20 @@ export class LogReader {
 
   reset(): void {
     this.#mark = undefined
+    this.#anchor = undefined
     this.#tailReadAt = undefined
     this.#endReadAt = undefined
     this.#left = undefined
     this.#missedAt = undefined
+    this.#doubtedAt = undefined
     this.#deps.watermarks?.lost()
     this.#past.clear()
   }
 
-  #advance({ to: endPosition, lastAt, last }: Stretch): void {
+  #advance(stretch: Stretch): void {
     if (this.#mark === undefined) return
+    this.#anchor = stretch
+    const { to: endPosition, lastAt, last } = stretch
     const lastChangeAt = Math.max(this.#mark.lastChangeAt ?? 0, lastAt)
     this.#mark = {
       ...this.#mark,
@@ -179,9 +216,13 @@ export class LogReader {
     if (this.#mark === undefined) throw new Error('nothing to go on from')
     const { fga, now, signal, onChanges, watermarks } = this.#deps
     let { position } = this.#mark
-    for (;;) {
+    for (let isAnchored = true; ; isAnchored = false) {
       const beganAt = now()
-      const page = await fga.readChanges(position, { signal })
+      const anchoredPage = isAnchored ? await this.#readBehindAnchor() : undefined
+      let page = anchoredPage ?? (await fga.readChanges(position, { signal }))
+      // OpenFGA says so too where its link to its database is cut before the first row.
+      if (anchoredPage === undefined && page.changes.length === 0)
+        page = (await this.#readBehindAnchor()) ?? page
       watermarks?.see(page.changes)
       onChanges(page.changes)
       if (page.changes.length > 0) {
@@ -192,6 +233,30 @@ export class LogReader {
       position = page.position
       if (page.isEnd) return this.#reachEnd(beganAt)
     }
+  }
+
+  /**
+   * What comes after the mark, by a page that has the last change before it too. undefined: nothing was read
+   * yet, or a server that lags may answer, which is told by other means.
+   */
+  async #readBehindAnchor(): Promise<ChangePage | undefined> {
+    const { fga, signal, watermarks } = this.#deps
+    if (this.#anchor === undefined || watermarks !== undefined) return undefined
+    const { count } = this.#anchor
+    if (count > 1) {
+      // That change alone, for all looks to come.
+      const { changes, position } = await fga.readChanges(this.#anchor.from, { signal, limit: count - 1 })
+      if (changes.length < count - 1) throw this.#missed()
+      this.#anchor = { ...this.#anchor, from: position, count: 1 }
+    }
+    const { from: start, last } = this.#anchor
+    const { changes, ...page } = await fga.readChanges(start, { signal })
+    const index = changes.findIndex((change) => changeId(change) === last)
+    // So much came late before it.
+    if (index < 0 && !page.isEnd) return undefined
+    if (index < 0) throw this.#missed()
+    this.#anchor = { ...this.#anchor, count: index + 1 }
+    return { ...page, changes: changes.slice(index + 1) }
   }
 
   #reachEnd(timeMs: number): void {
@@ -209,16 +274,20 @@ export class LogReader {
     // What is in the log stays there, else what was read is older than what is held; later changes may have
     // come in the place of those that are gone.
     const held = this.#past.from(position)
-    const missing = new Set(held.map(({ last }) => last))
-    if (left?.last !== undefined) missing.add(left.last)
+    const missing = new Set([...held.map(({ last }) => last), ...(left?.lasts ?? [])])
+    // A part would put an earlier change of a tuple over a later one.
+    const own = this.#mark && leftAt(this.#mark)
+    if (own !== undefined && own.before >= (left?.before ?? 0)) for (const id of own.lasts) missing.add(id)
     const { lastByKey, read } = await this.#readToEnd(position, missing)
     const lastAt = read.reduce((latest, stretch) => Math.max(latest, stretch.lastAt), 0)
     const isOlder = left !== undefined && lastAt < left.before
     const changes = [...lastByKey.values()]
-    if (missing.size > 0 || countOf(read) < countOf(held) || isOlder) {
+    const count = Math.max(countOf(held), left?.count ?? 0)
+    if (missing.size > 0 || countOf(read) < count || isOlder) {
       // Looked for again at each turn, however much is written meanwhile.
-      const [last] = missing
-      this.#left ??= left ?? { before: held[0]?.lastAt ?? lastAt, ...(last !== undefined && { last }) }
+      const before = left?.before ?? held[0]?.lastAt ?? lastAt
+      const lasts = new Set([...(left?.lasts ?? []), ...missing])
+      this.#left ??= { ...left, before, lasts: [...lasts], from: position, count }
       this.#assertLags(changes)
       return undefined
     }
@@ -233,6 +302,7 @@ export class LogReader {
     const lastStretch = read.at(-1)
     if (lastStretch !== undefined && lastStretch.to.after !== this.#mark?.position.after)
       this.#advance(lastStretch)
+    else this.#anchor ??= lastStretch
     return changes.map(({ tuple }) => tuple)
   }
 
@@ -242,13 +312,20 @@ export class LogReader {
    */
   #assertLags(changes: readonly Change[]): void {
     const { watermarks, now } = this.#deps
-    if (watermarks === undefined) throw new LogWentBack()
+    if (watermarks === undefined) throw this.#missed()
     const newest = watermarks.newestIn(changes)
-    if (newest !== undefined && this.#missedAt !== undefined && newest > this.#missedAt)
-      throw new LogWentBack()
+    if (newest !== undefined && this.#missedAt !== undefined && newest > this.#missedAt) throw this.#missed()
     if (this.#missedAt === undefined) watermarks.lost()
     this.#missedAt ??= now()
     this.#tailReadAt = undefined
+  }
+
+  #missed(): LogWentBack {
+    this.#leave()
+    const time = this.#deps.now()
+    // A clock that was set back begins anew.
+    this.#doubtedAt = Math.min(this.#doubtedAt ?? time, time)
+    return new LogWentBack({ isCertain: time - this.#doubtedAt >= doubtMs })
   }
 
   /** Takes from `missing` what is there. */
@@ -273,19 +350,21 @@ export class LogReader {
   }
 }
 
-/** `before` is in milliseconds by OpenFGA's clock; `last` by {@link changeId}. */
+/** `before` is in milliseconds by OpenFGA's clock; `lasts`, by {@link changeId}, have to be there. */
 interface LeftAt {
   readonly before: number
-  readonly last?: string
-  /** Of the page that has it, where that is still known. */
+  readonly lasts: readonly string[]
+  /** Of the page that has them, where that is still known. */
   readonly from?: ChangePosition | undefined
+  /** So many changes at least come after that. */
+  readonly count?: number
 }
 
 /** undefined: nothing was read yet. */
 const leftAt = ({ position, lastChangeAt, last }: Mark): LeftAt | undefined =>
   lastChangeAt === undefined
     ? undefined
-    : { before: lastChangeAt, ...(last?.after === position.after && last && { last: last.id }) }
+    : { before: lastChangeAt, lasts: last !== undefined && last.after === position.after ? [last.id] : [] }
 
 const countOf = (stretches: readonly Stretch[]): number =>
   stretches.reduce((sum, { count }) => sum + count, 0)
