@@ -273,7 +273,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     directoryReader: directory.runner,
     async mayHaveForgotten() {
       await epoch.check()
-      return !epoch.isSound
+      return epoch.needsRecovery
     },
     recover: (txn, kept) =>
       recover(

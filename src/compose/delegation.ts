@@ -38,7 +38,7 @@ export interface DelegationDeps
   > {
   readonly fga: Fga
   readonly allowList: () => AllowList
-  readonly index: Pick<FollowingIndex, 'logWentBack' | 'rebuild'>
+  readonly index: Pick<FollowingIndex, 'logWentBack' | 'isLogDoubted' | 'rebuild'>
   /** Told of the seconds after which a change of who may act counts here. */
   readonly onEffect: (seconds: number) => void
 }

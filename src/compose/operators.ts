@@ -52,7 +52,7 @@ export async function openOperators(dependencies: OperatorsDeps): Promise<Operat
   observeRecord(metrics.registry, () => withTimeout(probeMsMax, keeping.unsealed(), undefined))
   observeStock(metrics.registry, () => readStock(database), dependencies.now)
   const readDetails = () => ({
-    database: delegation.epoch.isSound || delegation.epoch.older === 'openfga',
+    database: !delegation.epoch.needsRecovery || delegation.epoch.older === 'openfga',
     openfga: delegation.epoch.older !== 'openfga',
   })
   observeSources(metrics.registry, () => readSourceTotals(database))

@@ -371,6 +371,7 @@ describe(
         await stand.epoch.raise()
         const followed = {
           logWentBack: true,
+          isLogDoubted: false,
           async rebuild() {
             this.logWentBack = false
           },

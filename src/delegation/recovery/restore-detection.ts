@@ -15,15 +15,18 @@ import type { RevocationFeed } from '../revocation/revocation-feed.ts'
  * is answered before `remit recover`.
  */
 export interface RestoreDetection extends AsyncDisposable {
+  /** Whether anybody may be answered: nothing needs a recovery, and OpenFGA's log is not doubted. */
   readonly isSound: boolean
+  /** One of the two is known to be older, or a recovery has not ended. */
+  readonly needsRecovery: boolean
   /** Which of the two is known to be an older copy. */
   readonly older: 'database' | 'openfga' | undefined
   /**
-   * Throws `authorization_unavailable` where one of the two is older than the other, or a recovery has not
-   * ended.
+   * Throws `authorization_unavailable` where one of the two is older than the other, or may be, or a recovery
+   * has not ended.
    */
   assertSound(): void
-  /** Runs the work now, or as soon as a recovery has ended. */
+  /** Runs the work now, or as soon as it is sound. */
   whenSound(task: () => Promise<void>): Promise<void>
   /** Raises the number and tells OpenFGA. Does nothing to a database that is not sound. */
   raise(): Promise<void>
@@ -45,6 +48,8 @@ export interface RestoreDetectionDeps {
   readonly followed?: {
     /** Whether it lacked what it had told of, since all was last read anew. */
     readonly logWentBack: boolean
+    /** It lacks some at this look. The next ones tell whether it went back. */
+    readonly isLogDoubted: boolean
     /** Reads all of OpenFGA anew. */
     rebuild(): Promise<void>
   }
@@ -73,7 +78,7 @@ const marker = (number: number): Tuple => ({
 
 /** What one process knows of both copies, and when it looked. Times in milliseconds by the clock. */
 interface RestoreState {
-  isSound: boolean
+  needsRecovery: boolean
   isClosed: boolean
   older: RestoreDetection['older']
   checkedAt: number
@@ -95,7 +100,7 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
   const { followed, everyMs = 1_000, checkMs = 5_000, activityMs = 60_000 } = deps
   const waiting: (() => Promise<void>)[] = []
   const state: RestoreState = {
-    isSound: true,
+    needsRecovery: false,
     isClosed: false,
     older: undefined,
     checkedAt: clock.now(),
@@ -105,6 +110,9 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     tokensFrom: undefined,
   }
 
+  // Not as of the last comparison: the log is looked at more often.
+  const isSound = (): boolean => !state.needsRecovery && !(isApart && followed?.isLogDoubted === true)
+
   async function compare(): Promise<void> {
     state.checkedAt = clock.now()
     const before = await readEpoch(database)
@@ -113,18 +121,18 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     const marked = isApart ? await readMarker(fga) : 0
     // Again, and only now: another process may have raised it and told OpenFGA since.
     const { number } = await readEpoch(database)
-    const [wasSound, previousOlder] = [state.isSound, state.older]
+    const { needsRecovery: neededBefore, older: previousOlder } = state
     state.older =
       marked > number
         ? 'database'
         : isApart && (marked < acknowledgedNumber || wentBack)
           ? 'openfga'
           : undefined
-    state.isSound = recoveringSince === null && state.older === undefined
+    state.needsRecovery = recoveringSince !== null || state.older !== undefined
     if (state.older !== undefined && state.older !== previousOlder)
       log(`${state.older}_older`, { command: 'remit recover' })
-    else if (wasSound && !state.isSound) log('recovery_not_ended', { command: 'remit recover' })
-    if (!state.isSound) return
+    else if (!neededBefore && state.needsRecovery) log('recovery_not_ended', { command: 'remit recover' })
+    if (!isSound()) return
     for (let task = waiting[0]; task !== undefined; task = waiting[0]) {
       await task()
       waiting.shift()
@@ -138,7 +146,7 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
   async function noticeWentBack({ tokensFrom, recoveringSince, logWentBack }: EpochRow): Promise<boolean> {
     // What was missed before a recovery is made up for.
     const isRecovered = state.tokensFrom !== undefined && state.tokensFrom !== tokensFrom
-    if (isRecovered && followed?.logWentBack === true) await followed.rebuild()
+    if (isRecovered && (followed?.logWentBack || followed?.isLogDoubted)) await followed.rebuild()
     state.tokensFrom = tokensFrom
     if (followed?.logWentBack !== true) return logWentBack
     if (!logWentBack && recoveringSince === null) await noteWentBack(database)
@@ -146,10 +154,10 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
   }
 
   async function raise(): Promise<void> {
-    if (!state.isSound || !isApart) return
+    if (!isSound() || !isApart) return
     // An older copy must not catch up with what it has forgotten.
     await check()
-    if (!state.isSound) return
+    if (!isSound()) return
     state.raisedFor = await activity(database)
     state.raisedAt = clock.now()
     const number = await raiseNumber(database, new Date(state.raisedAt))
@@ -162,7 +170,7 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     followed?.logWentBack === true || Math.abs(clock.now() - state.checkedAt) >= checkMs
 
   async function pollOnce(): Promise<void> {
-    if (!state.isSound) return check()
+    if (!isSound() || waiting.length > 0) return check()
     if (!isApart) return
     const changed = authority.current !== undefined && authority.current !== state.seenVersion
     const isDue = clock.now() - state.raisedAt >= activityMs
@@ -190,27 +198,32 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     // Another process began or ended a recovery. Not to be looked at yet: answer nobody until then.
     if (kind === 'registry' && key === 'epochs' && !state.isClosed)
       check().catch(() => {
-        state.isSound = false
+        state.needsRecovery = true
       })
   })
   follower.start()
 
   return {
     get isSound() {
-      return state.isSound
+      return isSound()
+    },
+    get needsRecovery() {
+      return state.needsRecovery
     },
     get older() {
       return state.older
     },
     assertSound() {
-      if (!state.isSound)
+      if (!isSound())
         throw new AppError('authorization_unavailable', {
           headers: { 'retry-after': '5' },
-          internal: `${state.older ?? 'something'} is older than it was`,
+          internal: state.needsRecovery
+            ? `${state.older ?? 'something'} is older than it was`
+            : 'OpenFGA lacks changes that it told of',
         })
     },
     async whenSound(task) {
-      if (state.isSound) return task()
+      if (isSound()) return task()
       waiting.push(task)
     },
     raise,
