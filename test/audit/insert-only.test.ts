@@ -82,6 +82,15 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     expect((await guardRecord(service)).isInsertOnly).toBe(true)
   })
 
+  test('can be copied by the service, sequences too, as a backup does', async () => {
+    const unread = await service.query(
+      `select relname from pg_class where relnamespace = 'public'::regnamespace and case relkind
+         when 'r' then not has_table_privilege(oid, 'select')
+         when 'S' then not has_sequence_privilege(oid, 'select') else false end`,
+    )
+    expect(unread).toEqual([])
+  })
+
   test('runs nothing of the service’s as its owner or as a superuser', async () => {
     await service.query('grant all on witness to public')
     const seen = (name: string, returns: string, result: string) =>
