@@ -1,8 +1,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { version } from '../../src/kernel/version.ts'
 import { certificateFor } from '../support/certificate.ts'
 import { needs } from '../support/native.ts'
 import {
@@ -15,6 +17,7 @@ import {
   exchanged,
   lend,
   type Person,
+  versionOf,
 } from './people.ts'
 import { openStand, root, runsContainers, type Stand } from './stand.ts'
 
@@ -24,7 +27,7 @@ const podmanIsNeeded = 'podman and podman-compose (PODMAN_COMPOSE)'
 
 test('every image that is run or built on has one that stands in for it', () => {
   const text = (path: string) => readFileSync(join(root, path), 'utf8')
-  const files = ['docker-compose.yml', 'docker-compose.tls.yml']
+  const files = ['', '.tls', '.two'].map((one) => `docker-compose${one}.yml`)
   const run = files.flatMap((file) => [...text(file).matchAll(/^ {4}image: (?:&\w+ )?([^*\s]+)$/gm)])
   const built = [...text('Dockerfile').matchAll(/^FROM (\S+)/gm)]
   const names = new Set([...run, ...built].map(([, name = '']) => name.replace(/^(?=\w+:)/, 'library/')))
@@ -115,6 +118,7 @@ if (process.env['IMAGES'] !== undefined) {
     needs(runsContainers(), podmanIsNeeded),
     () => {
       const project = 'remit-tls-test'
+      const image = `localhost/${project}_remit`
       let stand: Stand
       let url: string
       let ca: string
@@ -156,9 +160,19 @@ if (process.env['IMAGES'] !== undefined) {
         writeFileSync(ca, cert)
         writeFileSync(join(stand.folder, 'docker/proxy/key.pem'), key)
         setDefaultCACertificates([...getCACertificates('default'), cert])
-        await stand.build(`localhost/${project}_remit`)
+        await stand.build(image)
       }, 2 * slow)
       afterAll(() => stand?.[Symbol.asyncDispose](), slow)
+
+      /** Sends the texts, with who may read that of both. */
+      async function ingest(ofBoth: readonly string[]): Promise<void> {
+        const scribe = `--collection diary --client scribe-app --key scribe-app.key.json --url ${url}`
+        for (const [name, readers] of Object.entries({ anne: ['anne'], both: ofBoth })) {
+          const viewers = readers.map((one) => `--viewer user:${one}`).join(' ')
+          const args = `ingest ${name} ${scribe} ${viewers}`.split(' ')
+          expect(await atHome(stand.folder, ca, args)).toContain('1 of 1 file is in diary')
+        }
+      }
 
       test('an agent answers each person with what that person may read, and with nothing else', {
         timeout: slow,
@@ -178,13 +192,7 @@ if (process.env['IMAGES'] !== undefined) {
           mkdirSync(join(folder, name))
           writeFileSync(join(folder, name, `${name}.txt`), text)
         }
-        const scribe = `--collection diary --client scribe-app --key scribe-app.key.json --url ${url}`
-        const ingest = (name: string, viewers: string) =>
-          atHome(folder, ca, `ingest ${name} ${scribe} ${viewers}`.split(' '))
-        expect(await ingest('anne', '--viewer user:anne')).toContain('1 of 1 file is in diary')
-        expect(await ingest('both', '--viewer user:anne --viewer user:bob')).toContain(
-          '1 of 1 file is in diary',
-        )
+        await ingest(['anne', 'bob'])
         agent = await addAgent(stand, 'helper')
         for (const person of people) await lend(url, agent, person, 'collection:diary')
         expect(await found()).toEqual(mayRead)
@@ -204,6 +212,76 @@ if (process.env['IMAGES'] !== undefined) {
         await stand.compose('up', '--detach', '--no-build')
         await answers()
         expect(await found()).toEqual(mayRead)
+      })
+
+      test('its two processes are replaced one after the other, and no question fails meanwhile', {
+        timeout: slow,
+      }, async () => {
+        const { compose, podman } = stand
+        stand.add('docker-compose.two.yml')
+        const [older, newer] = [`${image}:older`, `${image}:newer`]
+        for (const one of [older, `${image}-2`]) await podman('tag', image, one)
+        await compose('up', '--detach', '--no-build')
+        await stand.healthy(`${project}_remit_1`)
+        await stand.healthy(`${project}_remit-2_1`)
+        const made = `FROM ${image}\nUSER root\nRUN sed -i s/${version}/99.0.0/ src/kernel/version.js\nUSER node`
+        await stand.run(
+          'podman',
+          ['build', '--format', 'docker', '--isolation', 'chroot', '--tag', newer, '-'],
+          made,
+        )
+        const versions = async () => {
+          const seen = new Set<string>()
+          for (let times = 0; times < 30; times += 1) seen.add(await versionOf(url))
+          return [...seen]
+        }
+        expect(await versions()).toEqual([version])
+
+        const [ended, failed]: [AbortController, string[]] = [new AbortController(), []]
+        let answered = 0
+        const asking = people.map(async (person) => {
+          let token = await exchanged(url, agent, person)
+          for (let turn = 1; !ended.signal.aborted; turn += 1) {
+            try {
+              // One token does not live long enough.
+              if (turn % 100 === 0) token = await exchanged(url, agent, person)
+              expect(await answer(url, token)).toEqual(mayRead[person.user as keyof typeof mayRead])
+              answered += 1
+            } catch (error) {
+              failed.push(`${new Date().toISOString()} ${person.user} ${String(error)}`)
+            }
+            await sleep(250)
+          }
+        })
+        /** Asks those processes alone; without a name, both. */
+        async function proxied(...only: string[]): Promise<void> {
+          const env = only.flatMap((one) => ['--env', `REMIT_PROCESSES=${one}:8787`])
+          const reload = ['caddy', 'reload', '--config', '/etc/caddy/Caddyfile']
+          await podman('exec', ...env, `${project}_proxy_1`, ...reload)
+        }
+        async function replace(one: string, other: string): Promise<void> {
+          await proxied(other)
+          // `docker compose up` does this for a new image. podman-compose would replace the proxy too.
+          await compose('stop', one)
+          await podman('logs', `${project}_${one}_1`)
+          await podman('rm', `${project}_${one}_1`)
+          await podman('tag', newer, `localhost/${project}_${one}`)
+          await compose('up', '--detach', '--no-build', '--no-deps', one)
+          await stand.healthy(`${project}_${one}_1`)
+        }
+        await sleep(3_000)
+        await replace('remit-2', 'remit')
+        await replace('remit', 'remit-2')
+        await proxied()
+        await sleep(3_000)
+        ended.abort()
+        await Promise.all(asking)
+        // As IMAGES=built takes it the next time.
+        await podman('tag', older, image)
+        stand.transcript.push(`# ${answered} questions were answered, ${failed.length} failed`)
+        expect(failed).toEqual([])
+        expect(answered).toBeGreaterThan(100)
+        expect(await versions()).toEqual(['99.0.0'])
       })
     },
   )

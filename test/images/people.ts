@@ -90,16 +90,16 @@ export async function lend(url: string, agent: Agent, person: Person, object: st
   await agree(await ownOf(url, agent), person, { resource: url, fields: { object } })
 }
 
-/** A person signs in at a program of theirs. The agent exchanges what that hands over for its own token. */
+/** A person signs in at a program of theirs, for a token that is addressed so. */
+async function signedIn(url: string, person: Person, resource: string): Promise<string> {
+  const none = client.None()
+  const program = await client.discovery(new URL(`${url}/oauth`), 'remit-cli', undefined, none, oauth)
+  return agree(program, person, { resource })
+}
+
+/** A person signs in. The agent exchanges what that hands over for its own token. */
 export async function exchanged(url: string, agent: Agent, person: Person): Promise<string> {
-  const program = await client.discovery(
-    new URL(`${url}/oauth`),
-    'remit-cli',
-    undefined,
-    client.None(),
-    oauth,
-  )
-  const handedOver = await agree(program, person, { resource: `${url}/agents/${agent.id}` })
+  const handedOver = await signedIn(url, person, `${url}/agents/${agent.id}`)
   const { access_token } = await client.genericGrantRequest(
     await ownOf(url, agent),
     'urn:ietf:params:oauth:grant-type:token-exchange',
@@ -110,6 +110,12 @@ export async function exchanged(url: string, agent: Agent, person: Person): Prom
     },
   )
   return access_token
+}
+
+/** The version of the process that was asked. */
+export async function versionOf(url: string): Promise<string> {
+  const { info } = (await (await fetch(`${url}/openapi.json`)).json()) as { info: { version: string } }
+  return info.version
 }
 
 /** What a question is answered with: texts of passages, sorted. Throws what else is said. */

@@ -26,14 +26,18 @@ export interface Stand extends AsyncDisposable {
   podman(...args: readonly string[]): Promise<string>
   /** `docker compose …` of the files. */
   compose(...args: readonly string[]): Promise<string>
+  /** Takes one more file of compose. */
+  add(file: string): void
   /** A command in the container of a service. */
   inside(args: readonly string[], input?: string): Promise<string>
   /** A command of Remit in its container. */
   cli(...args: readonly string[]): Promise<string>
   /** Puts the weights, which cannot be fetched everywhere, into a volume. */
   putModel(volume: string): Promise<void>
-  /** Builds an image, or with IMAGES=built only says what its layers are. */
-  build(image: string): Promise<string>
+  /** Waits until a container says of itself that it is well. */
+  healthy(container: string): Promise<string>
+  /** Builds an image, or a stage of it, or with IMAGES=built only says what its layers are. */
+  build(image: string, ...stage: readonly string[]): Promise<string>
 }
 
 export interface StandOptions {
@@ -48,6 +52,7 @@ export async function openStand({ project, files, settings }: StandOptions): Pro
   const folder = mkdtempSync(join(tmpdir(), 'remit-test-'))
   const clone = join(folder, 'clone')
   mkdirSync(clone)
+  const composed = [...files]
   for (const one of ['docker', ...files]) cpSync(join(root, one), join(clone, one), { recursive: true })
   const ports = {
     remit: await freePort(),
@@ -64,6 +69,9 @@ export async function openStand({ project, files, settings }: StandOptions): Pro
     REMIT_PORT: ports.remit,
     REMIT_OPS_PORT: ports.ops,
     EMBEDDINGS_MODEL_PATH: '/var/lib/remit/model',
+    // Other programs work beside it here, and several start at once: slow is not what is looked at.
+    REQUEST_DEADLINE_MS: 30_000,
+    WRITE_DEADLINE_MS: 60_000,
     ...settings(ports),
   }
   const lines = Object.entries(all).map(([name, value]) => `${name}=${value}\n`)
@@ -85,13 +93,13 @@ export async function openStand({ project, files, settings }: StandOptions): Pro
     return said
   }
   const podman: Stand['podman'] = (...args) => run('podman', args)
-  const composed: Stand['compose'] = (...args) =>
+  const composing: Stand['compose'] = (...args) =>
     run(compose, [
       '--podman-path',
       join(images, 'podman'),
       '-p',
       project,
-      ...files.flatMap((one) => ['-f', one]),
+      ...composed.flatMap((one) => ['-f', one]),
       ...args,
     ])
   const inside: Stand['inside'] = (args, input) =>
@@ -104,7 +112,11 @@ export async function openStand({ project, files, settings }: StandOptions): Pro
     transcript,
     run,
     podman,
-    compose: composed,
+    compose: composing,
+    add(file) {
+      cpSync(join(root, file), join(clone, file))
+      composed.push(file)
+    },
     inside,
     cli: (...args) => inside(['node', 'src/cli/main.js', ...args]),
     async putModel(volume) {
@@ -117,12 +129,13 @@ export async function openStand({ project, files, settings }: StandOptions): Pro
       ]
       await podman('run', '--rm', ...volumes, `localhost/${project}_remit`, ...copy)
     },
-    build: (image) =>
+    healthy: (container) => run(join(images, 'podman'), ['wait', '--condition=healthy', container]),
+    build: (image, ...stage) =>
       process.env['IMAGES'] === 'built'
         ? run(join(images, 'sizes.sh'), [image])
-        : run(join(images, 'build.sh'), [image]),
+        : run(join(images, 'build.sh'), [image, ...stage]),
     async [Symbol.asyncDispose]() {
-      await composed('down', '--volumes').catch(() => undefined)
+      await composing('down', '--volumes').catch(() => undefined)
       // Made by us, before compose: it leaves that alone.
       await podman('volume', 'rm', '--force', `${project}_remit-home`).catch(() => undefined)
       mkdirSync(join(root, 'node_modules/.cache'), { recursive: true })
