@@ -23,6 +23,17 @@ RUN npm ci --omit=dev --ignore-scripts && rm -r node_modules/@remit \
   && find node_modules/onnxruntime-node/bin/napi-v6 -mindepth 2 -maxdepth 2 \
     ! -path "*/linux/$(node --print process.arch)" -exec rm -r {} +
 
+# The command line with pg_dump and its like, for docker-compose.backup.yml. On the database's own image: so they are never
+# older than the server.
+FROM pgvector/pgvector:0.8.5-pg18 AS backup
+WORKDIR /app
+ENV NODE_ENV=production
+COPY --from=dependencies /usr/local/bin/node /usr/local/bin/node
+COPY --from=dependencies /app/node_modules node_modules
+COPY --from=build /app/dist ./
+# As `node` in the image of the service: the same keys are read.
+USER 1000:1000
+
 FROM node:24-slim
 
 WORKDIR /app

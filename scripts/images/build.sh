@@ -2,7 +2,7 @@
 # Builds the image of this folder by its Dockerfile, on the stand-ins of bases.sh, and prints its layers: those of the base
 # apart from our own.
 #
-#   scripts/images/build.sh [TAG]
+#   scripts/images/build.sh [TAG [STAGE]]
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/images/env.sh
@@ -12,6 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 arguments=()
+if [ -n "${2:-}" ]; then arguments+=(--target "$2"); fi
 # Where a machine trusts an authority of its own, npm in the build has to as well.
 if [ -n "${NODE_EXTRA_CA_CERTS:-}" ]; then
   echo 'cafile=/run/ca.pem' >"$work/npmrc"

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,6 +12,7 @@ import {
   addAgent,
   addPerson,
   answer,
+  answerOf,
   atHome,
   clientKey,
   exchanged,
@@ -27,7 +28,7 @@ const podmanIsNeeded = 'podman and podman-compose (PODMAN_COMPOSE)'
 
 test('every image that is run or built on has one that stands in for it', () => {
   const text = (path: string) => readFileSync(join(root, path), 'utf8')
-  const files = ['', '.tls', '.two'].map((one) => `docker-compose${one}.yml`)
+  const files = ['', '.tls', '.two', '.backup'].map((one) => `docker-compose${one}.yml`)
   const run = files.flatMap((file) => [...text(file).matchAll(/^ {4}image: (?:&\w+ )?([^*\s]+)$/gm)])
   const built = [...text('Dockerfile').matchAll(/^FROM (\S+)/gm)]
   const names = new Set([...run, ...built].map(([, name = '']) => name.replace(/^(?=\w+:)/, 'library/')))
@@ -161,6 +162,7 @@ if (process.env['IMAGES'] !== undefined) {
         writeFileSync(join(stand.folder, 'docker/proxy/key.pem'), key)
         setDefaultCACertificates([...getCACertificates('default'), cert])
         await stand.build(image)
+        await stand.build(`localhost/${project}_backup`, 'backup')
       }, 2 * slow)
       afterAll(() => stand?.[Symbol.asyncDispose](), slow)
 
@@ -282,6 +284,101 @@ if (process.env['IMAGES'] !== undefined) {
         expect(failed).toEqual([])
         expect(answered).toBeGreaterThan(100)
         expect(await versions()).toEqual(['99.0.0'])
+      })
+
+      describe('backed up, lost with all its volumes, and restored', () => {
+        const inDatabase = (program: string, ...args: readonly string[]) =>
+          stand.podman('exec', '-i', `${project}_postgres_1`, program, '--username', 'postgres', ...args)
+        /** In a container of its own, which begins what it needs. */
+        const once = (...args: readonly string[]) => stand.compose('run', '--rm', '-T', ...args)
+        const backup = (...args: readonly string[]) =>
+          stand.compose('--profile', 'backup', 'run', '--rm', '-T', 'backup', ...args)
+        const heads = async () =>
+          writeFileSync(join(stand.folder, 'heads.ndjson'), await stand.cli('audit', 'heads'))
+
+        async function loseAll(): Promise<void> {
+          await stand.compose('down', '--volumes')
+          // Made by us, before compose: it leaves that alone.
+          await stand.podman('volume', 'rm', '--force', `${project}_remit-home`)
+          expect(await stand.podman('volume', 'ls', '--quiet')).not.toContain(project)
+        }
+
+        async function restored(access: '--end-access' | '--keep-access'): Promise<void> {
+          const { compose, folder } = stand
+          await stand.putModel('remit-home')
+          await compose('up', '--detach', '--no-build', 'postgres')
+          await stand.healthy(`${project}_postgres_1`)
+          for (const one of ['openfga', 'remit']) {
+            await inDatabase('dropdb', '--force', one)
+            await inDatabase('createdb', '--owner', one, one)
+            await inDatabase('psql', '--command', `revoke connect on database ${one} from public`)
+          }
+          await inDatabase('psql', '--dbname', 'remit', '--command', 'create extension vector')
+          const keys = ['--volume', `${folder}/keys.tar:/keys.tar:ro`, `--volume`]
+          const home = [`${project}_remit-home:/var/lib/remit`, image]
+          const extract = ['tar', '--extract', '--file', '/keys.tar', '--directory', '/var/lib/remit']
+          await stand.podman('run', '--rm', ...keys, ...home, ...extract)
+          const said = await backup('restore', '/backups/first', '--identity', '/backups/backup-key.txt')
+          expect(said).toContain('Restored, and closed')
+          const owner = ['--set', 'service=remit', '--file', '/record-owner.sql']
+          await inDatabase('psql', '--dbname', 'remit', ...owner)
+          await compose('up', '--detach', '--no-build', 'openfga')
+          const recover = `recover --heads /heads.ndjson ${access}`.split(' ')
+          const told = await once(
+            '--volume',
+            `${folder}/heads.ndjson:/heads.ndjson:ro`,
+            'remit',
+            'node',
+            'src/cli/main.js',
+            ...recover,
+          )
+          expect(told).toContain('older')
+          await compose('up', '--detach', '--no-build')
+          await answers()
+        }
+        async function read(): Promise<Readonly<Record<string, readonly string[]>>> {
+          const all: Record<string, readonly string[]> = {}
+          for (const person of people) all[person.user] = await answerOf(url, person)
+          stand.transcript.push(`# people read ${JSON.stringify(all)}`)
+          return all
+        }
+
+        test('each person reads what they read before, where nobody was taken off since', {
+          timeout: 2 * slow,
+        }, async () => {
+          stand.add('docker-compose.backup.yml')
+          const backups = join(stand.folder, 'backups')
+          mkdirSync(backups)
+          chownSync(backups, 1000, 1000)
+          await heads()
+          const key = /^age1\w+$/m.exec(await backup('backup', 'key', '/backups/backup-key.txt'))?.[0] ?? ''
+          const taken = await backup('backup', 'take', '/backups/first', '--recipient', key)
+          expect(taken).toMatch(/openfga: +(yes|true)/)
+          const create = ['tar', '--create', '--directory', '/var/lib/remit', 'keys']
+          await stand.run('sh', ['-c', `podman exec ${project}_remit_1 ${create.join(' ')} > keys.tar`])
+          await loseAll()
+          await restored('--keep-access')
+          expect(await read()).toEqual(mayRead)
+          // Nobody knows whether it was disabled since, or what was lent to it taken back.
+          await stand.cli('agent', 'enable', agent.id)
+          for (const person of people) await lend(url, agent, person, 'collection:diary')
+          expect(await found()).toEqual(mayRead)
+        })
+
+        test('who was taken off after the backup does not count again, and the others do', {
+          timeout: 2 * slow,
+        }, async () => {
+          await ingest(['anne'])
+          const since = { anne: mayRead.anne, bob: [] }
+          expect(await read()).toEqual(since)
+          await heads()
+          await loseAll()
+          await restored('--end-access')
+          expect(await read()).toEqual({ anne: [], bob: [] })
+          await stand.cli('service', 'add', 'scribe', '--collection', 'diary')
+          await ingest(['anne'])
+          expect(await read()).toEqual(since)
+        })
       })
     },
   )

@@ -97,6 +97,10 @@ async function signedIn(url: string, person: Person, resource: string): Promise<
   return agree(program, person, { resource })
 }
 
+/** What a person reads without an agent, as {@link answer}. */
+export const answerOf = async (url: string, person: Person): Promise<readonly string[]> =>
+  answer(url, await signedIn(url, person, url))
+
 /** A person signs in. The agent exchanges what that hands over for its own token. */
 export async function exchanged(url: string, agent: Agent, person: Person): Promise<string> {
   const handedOver = await signedIn(url, person, `${url}/agents/${agent.id}`)
