@@ -269,6 +269,8 @@ if (process.env['IMAGES'] !== undefined) {
           await podman('rm', `${project}_${one}_1`)
           await podman('tag', newer, `localhost/${project}_${one}`)
           await compose('up', '--detach', '--no-build', '--no-deps', one)
+          // As IMAGES=built takes it the next time.
+          await podman('tag', older, `localhost/${project}_${one}`)
           await stand.healthy(`${project}_${one}_1`)
         }
         await sleep(3_000)
@@ -278,8 +280,6 @@ if (process.env['IMAGES'] !== undefined) {
         await sleep(3_000)
         ended.abort()
         await Promise.all(asking)
-        // As IMAGES=built takes it the next time.
-        await podman('tag', older, image)
         stand.transcript.push(`# ${answered} questions were answered, ${failed.length} failed`)
         expect(failed).toEqual([])
         expect(answered).toBeGreaterThan(100)
