@@ -32,6 +32,8 @@ export interface Answer {
   readonly complete?: boolean
   /** The body as it came. It is searched for what the person may not know, and never kept. */
   readonly raw?: string
+  /** How long it asks to wait, where it refuses for now (429, 503). Left out: longer each time. */
+  readonly retryAfterMs?: number
   /** Whatever else of it the person sees, such as a count of hits. */
   readonly facts?: Readonly<Record<string, string | number | boolean>>
 }

@@ -135,6 +135,7 @@ export function createSession({ subject, timeoutMs, trace, stop, ...options }: S
     given: string | undefined,
     send: (token: string) => Promise<Answer>,
   ): Promise<TimedAnswer> => {
+    let refused: number | undefined
     for (let tries = 0; ; tries += 1) {
       stop?.throwIfAborted()
       const token = given ?? (await tokenOf(person))
@@ -153,8 +154,11 @@ export function createSession({ subject, timeoutMs, trace, stop, ...options }: S
       }
       // It is asked to slow down, or something beside it restarts: nothing of what is tried here.
       if (answer.status === 429 || answer.status === 503) {
-        if (tries === 6) throw new Inconclusive(`${adapter.name} answered ${answer.status} again and again.`)
-        await sleep(100 * 2 ** tries)
+        refused ??= asked
+        const pause = answer.retryAfterMs ?? Math.min(100 * 2 ** tries, 5_000)
+        if (performance.now() + pause > refused + options.sizes.patienceMs)
+          throw new Inconclusive(tooOften(adapter.name, answer.status, options.sizes.patienceMs))
+        await sleep(pause, undefined, stop && { signal: stop })
         continue
       }
       counts.passages += answer.passages.length
@@ -198,6 +202,11 @@ export function createSession({ subject, timeoutMs, trace, stop, ...options }: S
     },
   }
 }
+
+const tooOften = (name: string, status: number, patienceMs: number): string =>
+  `${name} answered ${status} for ${patienceMs / 1000} s, or asks to wait for longer.${
+    status === 429 ? ' Raise what one person may ask in a minute: at Remit, RATE_PER_MINUTE.' : ''
+  }`
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 export const nameOf = (error: unknown): string => (error instanceof Error ? error.name : 'no error')

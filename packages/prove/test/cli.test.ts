@@ -14,13 +14,16 @@ const page = new URL('../../../docs/prove.md', import.meta.url)
 const sizes =
   '--answers 60 --words 4 --repeats 2 --crowd 30 --revocations 3 --seed 1 --only leak,strangers,revocation,crowd'
 let folder: string
-let blocks: readonly string[]
+/** Of the page: the module, the command that runs it, and the one that finds digests again. */
+let [module, command, digest] = ['', '', '']
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'remit-prove-'))
-  blocks = [...(await readFile(page, 'utf8')).matchAll(/^```(?:js|sh)\n([\s\S]*?)^```$/gm)].map(
-    ([, block = '']) => block,
-  )
+  const blocks = [...(await readFile(page, 'utf8')).matchAll(/^```(?:js|sh)\n([\s\S]*?)^```$/gm)]
+  const withText = (part: string) => blocks.map(([, block = '']) => block).find((one) => one.includes(part))
+  module = withText('export const canary') ?? ''
+  command = withText('--adapter mine.mjs')?.trim() ?? ''
+  digest = withText('remit-prove digest') ?? ''
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
@@ -38,7 +41,7 @@ async function run(defect?: Defect, { url, more = '' }: { url?: string; more?: s
   await using twin = await startTwin(defect)
   const file = (name: string, lines: readonly string[]) => writeFile(join(folder, name), lines.join('\n'))
   const address = url ?? (await twin.listen())
-  await file('mine.mjs', [blocks[0]?.replace('http://localhost:9000', address) ?? ''])
+  await file('mine.mjs', [module.replace('http://localhost:9000', address)])
   await file('people.txt', twin.people)
   await file('nobody.txt', [''])
   await file('questions.txt', twin.questions)
@@ -46,7 +49,7 @@ async function run(defect?: Defect, { url, more = '' }: { url?: string; more?: s
   await file('token.sh', ['#!/bin/sh', 'echo "token-of-$PROVE_PERSON-sealed99"'])
   await chmod(join(folder, 'token.sh'), 0o700)
   // Awaited: the twin stays until then.
-  return await shell(`${blocks[1]?.trim()} ${sizes} ${more}`)
+  return await shell(`${command} ${sizes} ${more}`)
 }
 
 test('the program says nothing was found, and ends with 0', async () => {
@@ -65,7 +68,7 @@ test('it ends with 1 at a leak, and its reports hold digests of names, which the
   expect(trace).toMatch(/^[0-9a-f]{32}$/)
   const people = new Set(findings.map(({ person }: { person?: string }) => person))
   expect((await stat(join(folder, 'remit-prove.key'))).mode & 0o777).toBe(0o600)
-  const digests = await shell(blocks.at(-1)?.replace('anne', 'bobby') ?? '')
+  const digests = await shell(digest.replace('anne', 'bobby'))
   expect([...people]).toEqual([digests.said.slice(0, 16)])
   const sarif = JSON.parse(await text('report.sarif'))
   expect(sarif.runs[0].results).toHaveLength(findings.length)
@@ -95,6 +98,13 @@ test('it does not plant by half: with Remit people, collection and writer belong
     'remit-prove --remit http://127.0.0.1:9 --token-command ./token.sh --people people.txt --canary-people ida,otto',
   )
   expect([code, said]).toEqual([2, expect.stringContaining('--collection is missing')])
+})
+
+test('it says which OpenFGA does not answer', async () => {
+  const { code, said } = await shell(
+    'remit-prove --remit http://127.0.0.1:9 --token-command ./token.sh --openfga http://127.0.0.1:9 --store S',
+  )
+  expect([code, said]).toEqual([2, 'OpenFGA does not answer at http://127.0.0.1:9: --openfga.\n'])
 })
 
 test('a token that no header can hold is refused, and not said', async () => {

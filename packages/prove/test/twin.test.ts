@@ -119,6 +119,47 @@ describe('where not all goes well', () => {
     expect(checks).toContainEqual(expect.objectContaining({ id, state: 'inconclusive' }))
   })
 
+  test('asked to slow down, it waits as long as it is told, and goes on', async () => {
+    let [refusals, early, until] = [0, 0, 0]
+    const { checks } = await report(
+      undefined,
+      { only: ['leak'], sizes: { ...sizes, concurrency: 1 } },
+      ({ retrieve }) => ({
+        async retrieve(question) {
+          if (performance.now() < until - 1) early += 1
+          if (refusals === 20) return await retrieve(question)
+          refusals += 1
+          until = performance.now() + 10
+          return { status: 429, bytes: 0, passages: [], retryAfterMs: 10 }
+        },
+      }),
+    )
+    expect(checks).toContainEqual(expect.objectContaining({ id: 'leak', state: 'held' }))
+    expect(early).toBe(0)
+  })
+
+  test.each([undefined, 3_600_000])(
+    'slowed down for longer than its patience, it says what to raise (%s)',
+    async (retryAfterMs) => {
+      const { checks } = await report(
+        undefined,
+        { only: ['leak'], sizes: { ...sizes, patienceMs: 50 } },
+        () => ({
+          retrieve: async () => ({
+            status: 429,
+            bytes: 0,
+            passages: [],
+            ...(retryAfterMs && { retryAfterMs }),
+          }),
+        }),
+      )
+      expect(checks[0]).toMatchObject({
+        state: 'inconclusive',
+        notes: [expect.stringContaining('RATE_PER_MINUTE')],
+      })
+    },
+  )
+
   test('nor where so few words are asked that no order of them would tell anything', async () => {
     const { checks } = await report('a total counts what is hidden', {
       only: ['twins'],

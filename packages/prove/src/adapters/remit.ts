@@ -41,7 +41,11 @@ export function remitAdapter(options: RemitOptions): Adapter {
       signal,
     })
     const raw = await response.text()
-    return { status: response.status, raw, bytes: Buffer.byteLength(raw), passages: [] }
+    const seconds = Number(response.headers.get('retry-after') ?? Number.NaN)
+    return {
+      ...{ status: response.status, raw, bytes: Buffer.byteLength(raw), passages: [] },
+      ...(Number.isFinite(seconds) && { retryAfterMs: seconds * 1_000 }),
+    }
   }
 
   let writer: Promise<string> | undefined
@@ -54,10 +58,11 @@ export function remitAdapter(options: RemitOptions): Adapter {
   ): Promise<void> => {
     if (writerToken === undefined) throw new Error('Nothing can be planted without a token of a service.')
     if (isAgain || writer === undefined) writer = writerToken(isAgain)
-    const { status, raw } = await call(method, path, await writer, { ...mark, ...(body && { body }) })
+    const answer = await call(method, path, await writer, { ...mark, ...(body && { body }) })
+    const { status, raw, retryAfterMs = 200 } = answer
     if (status === 401 && !isAgain) return write(method, path, mark, body, true)
     if (status === 429 || status === 503) {
-      await sleep(200, undefined, { signal: mark.signal })
+      await sleep(retryAfterMs, undefined, { signal: mark.signal })
       return write(method, path, mark, body)
     }
     // What is gone already was removed.

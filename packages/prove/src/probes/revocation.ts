@@ -27,7 +27,7 @@ export const revocation: Probe = {
     const { random, sizes } = session
     const planted = plantedOf(session)
     const { asker, owner } = planted
-    const late: number[] = []
+    const [late, soonest]: [number[], number[]] = [[], []]
     let failures = 0
     for (let turn = 0; turn < sizes.revocations; turn += 1) {
       const way = ways[turn % ways.length] ?? ways[0]
@@ -50,8 +50,9 @@ export const revocation: Probe = {
       }
       const acknowledged = performance.now()
       takenIn(session).push({ query, document })
-      const after = await timeUntilGone(session, asker, query, document, acknowledged)
+      const { after, asked } = await timeUntilGone(session, asker, query, document, acknowledged)
       late.push(after)
+      soonest.push(asked)
       if (after <= sizes.boundMs) continue
       failures += 1
       session.found(
@@ -67,21 +68,26 @@ export const revocation: Probe = {
       failures,
       notes: [
         `last seen after the acknowledgement: median ${quantile(late, 0.5).toFixed(0)}, p95 ${quantile(late, 0.95).toFixed(0)}, worst ${worst.toFixed(0)} ms (the question's own start); the bound is ${sizes.boundMs} ms`,
+        `first asked: median ${quantile(soonest, 0.5).toFixed(0)}, worst ${Math.max(0, ...soonest).toFixed(0)} ms after it`,
       ],
     }
   },
 }
 
-/** Milliseconds from the acknowledgement to the start of the last request that was given it; 0 for none. */
+/**
+ * Milliseconds from the acknowledgement to the start of the last request that was given it, 0 for none; and
+ * of the first one: what ended before that was not seen, as where the endpoint made this wait.
+ */
 async function timeUntilGone(
   session: Session,
   person: string,
   query: string,
   document: string,
   acknowledged: number,
-): Promise<number> {
+): Promise<{ readonly after: number; readonly asked: number }> {
   const { adapter, sizes } = session
   let [last, clean] = [0, 0]
+  let first: number | undefined
   const note = (asked: number, isThere: boolean) => {
     if (isThere) last = Math.max(last, asked - acknowledged, Number.EPSILON)
     clean = isThere ? 0 : clean + 1
@@ -91,6 +97,7 @@ async function timeUntilGone(
   // bound: only then it counts.
   while ((clean < 4 || passed() < sizes.boundMs) && passed() < sizes.boundMs + sizes.watchMs) {
     const answer = await session.askWell(person, query)
+    first ??= answer.asked - acknowledged
     note(answer.asked, holds(answer, document))
     if (adapter.read !== undefined) {
       const whole = await session.read(person, document)
@@ -98,7 +105,7 @@ async function timeUntilGone(
     }
     if (clean === 0) await sleep(20)
   }
-  return last
+  return { after: last, asked: first ?? 0 }
 }
 
 /** Changes that overtake the one before them. */

@@ -31,6 +31,8 @@ export async function openFgaTruth(options: OpenFgaOptions): Promise<Truth> {
       },
       body: JSON.stringify(body),
       signal: AbortSignal.timeout(30_000),
+    }).catch((error: unknown) => {
+      throw new Error(`OpenFGA does not answer at ${url}: --openfga.`, { cause: error })
     })
 
   // It takes away a tuple that nobody has, so it changes nothing. Whoever may not write is turned away before
