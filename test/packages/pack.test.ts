@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -52,7 +52,7 @@ const npm = (cwd: string, ...args: readonly string[]) =>
 
 const program = `
 import { createServer } from 'node:http'
-import { createRemit, createWriter, isRemitError, staticToken } from '@remit/client'
+import { clientKey, createRemit, createWriter, isRemitError, staticToken } from '@remit/client'
 import { conversations } from '@remit/client/node'
 import { createResourceGuard } from '@remit/client/guard'
 import { memoryState, syncOnce } from '@remit/connector'
@@ -94,13 +94,16 @@ const source = {
 const synced = await syncOnce(source, writer, fileState('source.state'))
 const again = await syncOnce(source, writer, memoryState())
 const mayRead = await tableTruth('anne,a').mayRead('anne', 'a')
+const pair = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify'])
+const file = { ...(await crypto.subtle.exportKey('jwk', pair.privateKey)), kid: 'desk-app-1', alg: 'ES256' }
+const { kid } = await clientKey(JSON.stringify(file))
 console.log(
-  JSON.stringify([put.state, imported.state, refused, typeof createResourceGuard, synced.imported, again.imported, mayRead]),
+  JSON.stringify([put.state, imported.state, refused, typeof createResourceGuard, synced.imported, again.imported, mayRead, kid]),
 )
 server.close()
 `
 
-const said = ['done', 'done', 't_1', 'function', 1, 1, true]
+const said = ['done', 'done', 't_1', 'function', 1, 1, true, 'desk-app-1']
 
 describe('a package of npm pack', () => {
   test('holds JavaScript, declarations, a licence and a README, and no TypeScript', async () => {
@@ -164,6 +167,13 @@ describe('a package of npm pack', () => {
     expect(await compiled()).toBe('')
     await writeFile(join(project, 'typed.ts'), typed.replace("title: 'A'", 'title: 1'))
     expect(await compiled()).toContain("Type 'number' is not assignable to type 'string'")
+  })
+
+  test('compiles what docs/client-options.md shows of keys and tokens', async () => {
+    const page = await readFile(join(root, 'docs/client-options.md'), 'utf8')
+    const [, shown = 'not there'] = /^## Tokens.*?^```ts\n(.*?)^```$/ms.exec(page) ?? []
+    await writeFile(join(project, 'typed.ts'), readerOwn + shown)
+    expect(await compiled()).toBe('')
   })
 })
 
@@ -253,6 +263,17 @@ export const truth = tableTruth('anne,a').mayRead('anne', 'a')
 const answer: Answer = { status: 200, bytes: 2, passages: [] }
 export const adapter: Adapter = { name: 'mine', retrieve: async () => answer }
 export const sync = (source: Source): Promise<SyncReport> => syncOnce(source, writer, memoryState())
+`
+
+/** What the page leaves to its reader. */
+const readerOwn = `
+import {
+  ciba, clientKey, createProofKey, createTokenCache, deviceFlow, exchange, staticToken,
+} from '@remit/client'
+declare const readFile: (path: string, encoding: 'utf8') => Promise<string>
+declare const process: { readonly env: Readonly<Record<string, string | undefined>> }
+declare const tokenOf: (subject: string) => Promise<string>
+declare const say: (text: string) => void
 `
 
 async function outputOn(node: string): Promise<unknown> {
