@@ -121,7 +121,9 @@ export function addMcpCommands(program: Command, deps: McpCommandsDeps): void {
         collections: null,
       })
       await admin.run('client_add', { client_id: 'remit-mcp', kind: 'agent', of: agent, title })
-      terminal.say(`The agent ${agent} is registered. People lend it something when they sign in.`)
+      terminal.say(
+        `The agent ${agent} and its client remit-mcp are registered. People lend it something when they sign in.`,
+      )
       if (added['owner_known'] === false) terminal.say(`Note: there is no account of its owner ${owner} yet.`)
     })
 }

@@ -233,9 +233,10 @@ async function scopesFor(
     grantable.has(scopeName),
   )
   const requestedScopes = scope?.split(' ').filter((scopeName) => scopeName !== '') ?? possible
-  return requestedScopes.every((scopeName) => possible.includes(scopeName))
+  const lacking = requestedScopes.filter((scopeName) => !possible.includes(scopeName))
+  return lacking.length === 0
     ? ok([...new Set(requestedScopes)])
-    : refuse('invalid_scope', 'more than the subject token holds')
+    : refuse('invalid_scope', `more than the subject token and the agent hold: ${lacking.join(' ')}`)
 }
 
 interface Decided extends Acting {
