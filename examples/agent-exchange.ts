@@ -3,8 +3,8 @@
  * agent and good for nothing else, exchanges it with the agent's own key for one to the API (RFC 8693), and
  * asks. With the demo running, in the folder of the repository:
  *
- * npm run -s remit -- token --user anne --agent research-bot # once: makes and registers the agent's key npm
- * run -s example -- agent-exchange "What did the March recall cost?"
+ *     npm run -s remit -- token --user anne --agent research-bot      # once: makes and registers its key
+ *     npm run -s example -- agent-exchange "What did the March recall cost?"
  */
 import { readFile } from 'node:fs/promises'
 import { type CryptoKey, importJWK, type JWK } from 'jose'

@@ -2,7 +2,7 @@
  * Remit's tools in the Vercel AI SDK. With the demo running:
  *
  *     TOKEN=$(npm run -s remit -- token --user anne --agent research-bot) \
- * npm run -s example -- ai-sdk "What did the March recall cost?"
+ *       npm run -s example -- ai-sdk "What did the March recall cost?"
  *
  * A scripted model stands in for a real one (`model: openai('…')`): it calls `retrieve`, and names what came
  * back.

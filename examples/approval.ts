@@ -3,7 +3,7 @@
  * answered on their own page, and reads it once. With the demo running:
  *
  *     TOKEN=$(npm run -s remit -- token --user anne --agent research-bot) \
- * npm run -s example -- approval "What was said about the Kestel settlement?"
+ *       npm run -s example -- approval "What was said about the Kestel settlement?"
  */
 import assert from 'node:assert/strict'
 

@@ -3,9 +3,10 @@
  * Connect CIBA), waits for their answer, reads what that opens, and asks again for what is kept from every
  * agent until they agree. With the demo running, in the folder of the repository:
  *
- * npm run -s remit -- token --user anne --agent research-bot # once: makes the agent's key, and Anne lends
- * npm run -s example -- ciba "What did the March recall cost?" # then answer at
- * http://localhost:8787/approvals
+ *     npm run -s remit -- token --user anne --agent research-bot      # once: makes its key, and Anne lends
+ *     npm run -s example -- ciba "What did the March recall cost?"
+ *
+ * Then answer at http://localhost:8787/approvals.
  */
 import { readFile } from 'node:fs/promises'
 import { type CryptoKey, importJWK, type JWK } from 'jose'

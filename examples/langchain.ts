@@ -3,7 +3,7 @@
  * running:
  *
  *     TOKEN=$(npm run -s remit -- token --user anne --agent research-bot) \
- * npm run -s example -- langchain "What did the March recall cost?"
+ *       npm run -s example -- langchain "What did the March recall cost?"
  */
 import { BaseRetriever } from '@langchain/core/retrievers'
 import { RunnableLambda } from '@langchain/core/runnables'

@@ -4,8 +4,8 @@
  * they agree. With the demo running, in the folder of the repository:
  *
  *     npm run -s remit -- client add example-mcp --kind agent --of research-bot --title "MCP example" \
- * --redirect-uri http://127.0.0.1/callback                   # once
- * npm run -s example -- mcp "What did the March recall cost?"
+ *       --redirect-uri http://127.0.0.1/callback                   # once
+ *     npm run -s example -- mcp "What did the March recall cost?"
  */
 import { once } from 'node:events'
 import { createServer } from 'node:http'

@@ -2,7 +2,7 @@
  * Remit's tools for OpenAI's chat completions, and whatever speaks them. With the demo running:
  *
  *     TOKEN=$(npm run -s remit -- token --user anne --agent research-bot) \
- * npm run -s example -- openai-tools "What did the March recall cost?"
+ *       npm run -s example -- openai-tools "What did the March recall cost?"
  *
  * A scripted model stands in for a real one: it calls `retrieve`, reads what comes back and names its source.
  * For a real one, hand `tools` and `messages` to `client.chat.completions.create` instead.

@@ -4,7 +4,7 @@
  * provider in VAULT_PROVIDERS and the demo running:
  *
  *     TOKEN=$(npm run -s remit -- token --user anne --agent research-bot) CONNECTION=github \
- * READ=/user/repos WRITE=/repos/OWNER/NAME/issues npm run -s example -- vault
+ *       READ=/user/repos WRITE=/repos/OWNER/NAME/issues npm run -s example -- vault
  */
 import assert from 'node:assert/strict'
 import { createRemit, isRemitError, staticToken, withConnection } from '@remit/client'

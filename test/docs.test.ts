@@ -35,6 +35,15 @@ test('docs/incident.md shows small pictures', () => {
   expect(pictures.filter((to) => readFileSync(new URL(to, page)).length > 150_000)).toEqual([])
 })
 
+test('a command at the head of an example can be copied: all of its lines stand in from the text', () => {
+  const files = globSync('examples/**/*.ts', { cwd: fileURLToPath(root) })
+  const lost = files.flatMap((file) =>
+    [...text(file).matchAll(/^ \* ((?:npm |--|[A-Z]+=).*)$/gm)].map(([, line]) => [file, line]),
+  )
+  expect(files.length).toBeGreaterThan(20)
+  expect(lost).toEqual([])
+})
+
 test('docs/client-options.md shows every option of the client’s functions', () => {
   const sources = globSync('packages/client/src/{service,tokens,tools,writer}/*.ts', {
     cwd: fileURLToPath(root),

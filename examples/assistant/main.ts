@@ -3,8 +3,8 @@
  * docs/assistant.md.
  *
  *     npm run demo:assistant                       # asks who you are
- * npm run demo:assistant -- --person bob       # a second terminal joins what the first one started
- * npm run demo:assistant -- --person anne --script FILE
+ *     npm run demo:assistant -- --person bob       # a second terminal joins what the first one started
+ *     npm run demo:assistant -- --person anne --script FILE
  */
 import { readFile } from 'node:fs/promises'
 import { Readable } from 'node:stream'
