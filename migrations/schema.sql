@@ -800,7 +800,9 @@ create table leases (
   object text not null,
   holder text not null,
   until timestamp with time zone not null,
-  constraint leases_pkey PRIMARY KEY (object)
+  tuples_first boolean default false not null,
+  constraint leases_pkey PRIMARY KEY (object),
+  constraint leases_tuples_first CHECK ((tuples_first OR (object !~ '^(collection|group|organization):'::text)))
 );
 
 create table migrations (
@@ -962,6 +964,7 @@ create table person_moves (
   was_disabled boolean not null,
   begun_at timestamp with time zone not null,
   ended_at timestamp with time zone,
+  tuples_first boolean not null,
   constraint person_moves_pkey PRIMARY KEY (old_key)
 );
 
@@ -1221,8 +1224,10 @@ create table services (
   name text not null,
   collections text[] not null,
   prefixes text[] not null,
+  tuples_first boolean not null,
   constraint services_pkey PRIMARY KEY (name)
 );
+CREATE TRIGGER services_removed AFTER DELETE ON public.services FOR EACH ROW EXECUTE FUNCTION service_removed();
 CREATE CONSTRAINT TRIGGER services_told AFTER INSERT OR DELETE OR UPDATE ON public.services DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION registry_changed();
 
 create table settings (
@@ -1713,6 +1718,18 @@ AS $function$
 begin
   return ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint;
 exception when others then
+  return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.service_removed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  delete from desired_tuples
+  where object in (select 'collection:' || unnest(old.collections)) and relation in ('writer', 'tagger')
+    and subject = 'service:' || old.name;
   return null;
 end
 $function$;

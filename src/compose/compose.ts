@@ -8,6 +8,7 @@ import type { PermissionIndex } from '../authz/permission-index.ts'
 import { createPersonMove, type PersonMove } from '../delegation/administration/person-move.ts'
 import type { Approvals } from '../delegation/approvals/approvals.ts'
 import { type Kept, type RecoveryReport, recover } from '../delegation/recovery/recover.ts'
+import { createServices, type Services } from '../delegation/registry/services.ts'
 import { ownIssuerName } from '../delegation/tokens/issuers.ts'
 import { createReplayGuard } from '../delegation/tokens/replay-guard.ts'
 import { createApp, openApiOf } from '../http/app.ts'
@@ -73,10 +74,9 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     await openRetrieval({ ...context, authz, grants, metrics: observeSearch(metrics.registry) }),
   )
   const delegation = stack.use(
-    await openDelegation({ ...context, fga, allowList, index, onEffect: observeChanges(metrics.registry) }),
+    await openDelegation({ ...context, fga, index, onEffect: observeChanges(metrics.registry) }),
   )
-  const { agents, persons, administrators, delegations, services, epoch, verifier, proofs, assertOpen } =
-    delegation
+  const { agents, persons, administrators, delegations, epoch, verifier, proofs, assertOpen } = delegation
   const asking = stack.use(
     await openApprovalsPart({
       ...context,
@@ -110,11 +110,31 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const calls = createVaultCalls({ database, vault, grants, outbound, log })
   const keeping = await openRecord(context)
   const onEmbed = observeEmbedding(metrics.registry)
-  const ingestion = stack.use(await openIngestion({ ...context, fga, allowList, retrieval, onEmbed }))
+  const ingestion = stack.use(
+    await openIngestion({
+      ...context,
+      fga,
+      allowList,
+      retrieval,
+      onEmbed,
+      isSound: () => epoch.isSound,
+    }),
+  )
   const { ingest, titleOf } = ingestion
+  const services = createServices({
+    database,
+    fga,
+    allowList,
+    newTxn,
+    tuples: {
+      give: (writer, writes) => ingest.applyTuples(writer, { writes, deletes: [] }),
+      takeAway: ingest.takeAway,
+    },
+  })
   const sources = await openSources({
     ...context,
     ...delegation,
+    services,
     fga,
     ingest,
     titleOf,
@@ -318,7 +338,6 @@ export interface Service
       | 'people'
       | 'agents'
       | 'agentAdministration'
-      | 'services'
       | 'administrators'
       | 'accountLinks'
       | 'delegations'
@@ -341,6 +360,7 @@ export interface Service
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
   readonly ownIssuer: string
   readonly ingest: Ingest
+  readonly services: Services
   readonly personMove: PersonMove
   readonly directories: DirectoryPart['directories']
   readonly memberships: DirectoryPart['memberships']

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { FollowingIndex } from '../authz/index/create.ts'
 import { type Administrators, createAdministrators } from '../delegation/administration/administrators.ts'
@@ -15,7 +14,6 @@ import { createPersons, type Persons } from '../delegation/people/persons.ts'
 import { openRestoreDetection, type RestoreDetection } from '../delegation/recovery/restore-detection.ts'
 import { type Agents, createAgents } from '../delegation/registry/agents.ts'
 import { type Clients, createClients } from '../delegation/registry/clients.ts'
-import { createServices, type Services } from '../delegation/registry/services.ts'
 import { openRevocationFeed } from '../delegation/revocation/revocation-feed.ts'
 import { createRevocations, type Revocations } from '../delegation/revocation/revocations.ts'
 import { createCachedVerifier } from '../delegation/tokens/cached-verifier.ts'
@@ -37,7 +35,6 @@ export interface DelegationDeps
     'config' | 'database' | 'clock' | 'log' | 'fetch' | 'now' | 'newTxn' | 'keysDir'
   > {
   readonly fga: Fga
-  readonly allowList: () => AllowList
   readonly index: Pick<FollowingIndex, 'logWentBack' | 'isLogDoubted' | 'rebuild'>
   /** Told of the seconds after which a change of who may act counts here. */
   readonly onEffect: (seconds: number) => void
@@ -51,7 +48,6 @@ export interface DelegationPart extends AsyncDisposable {
   readonly agentAdministration: AgentAdministration
   readonly clients: Clients
   readonly deniedHosts: DeniedHosts
-  readonly services: Services
   readonly persons: Persons
   readonly administrators: Administrators
   readonly delegations: Delegations
@@ -75,7 +71,7 @@ export interface DelegationPart extends AsyncDisposable {
 
 /** Opens tokens, registries, delegations and revocation. */
 export async function openDelegation(dependencies: DelegationDeps): Promise<DelegationPart> {
-  const { config, database, fga, allowList, index, clock, log, now, newTxn, keysDir } = dependencies
+  const { config, database, fga, index, clock, log, now, newTxn, keysDir } = dependencies
   await using stack = new AsyncDisposableStack()
   const keys = await openKeyRing(keysDir, clock)
   const agents = createAgents({ sql: database, clock })
@@ -127,7 +123,6 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
     agentAdministration,
     clients: createClients({ sql: database }),
     deniedHosts,
-    services: createServices({ database, fga, allowList }),
     persons,
     administrators,
     delegations,

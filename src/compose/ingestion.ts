@@ -24,6 +24,8 @@ export interface IngestionDeps
   readonly allowList: () => AllowList
   /** To be told what was taken in. */
   readonly retrieval: Pick<Retrieval, 'corpus' | 'chunkIndex' | 'isBeingAsked'>
+  /** False: the database or OpenFGA is an older copy of itself. */
+  readonly isSound: () => boolean
   /** Told of every call of the model for passages, before it. */
   readonly onEmbed: (passages: number) => void
 }
@@ -94,6 +96,7 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
       limits: { lineBytesMax: config.bodyBytesMax, linesMax: importLinesMax },
       log,
       isApart: config.openfga !== undefined,
+      isSound: dependencies.isSound,
       leaseSeconds: config.leaseSeconds,
     }),
   )

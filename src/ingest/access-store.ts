@@ -59,7 +59,7 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
   return { waiting, marked, newlyMarked: [...freshlyMarked] }
 }
 
-/** Of groups that are named on what has no tags. */
+/** Of groups that are named on what is no content. */
 export const groupPlacesOf = (
   entries: readonly Entry[],
   wantedOperation: Entry['operation'],

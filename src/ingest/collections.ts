@@ -5,9 +5,10 @@ import { assertInForce } from '../authz/allow-list/in-force.ts'
 import { type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject } from '../kernel/ids.ts'
+import { writeChange } from './access.ts'
 import type { IngestContext, Writer } from './context.ts'
+import { type Entry, readTags, toTuple } from './desired-tuples.ts'
 import type { FieldType } from './document-rows.ts'
-import { retryRefusedWrite } from './hold.ts'
 
 /** A collection to make or change. */
 export interface CollectionInput {
@@ -23,9 +24,9 @@ export interface CollectionInput {
 }
 
 /**
- * Makes or changes a collection: its row first, then its rights, removals before additions. A crash between
- * leaves rights out, never over; saying it again completes it. Documents that were opened to everybody stay
- * so when `publicAllowed` ends: take their tuples away too.
+ * Makes or changes a collection: its row first, then its rights as `POST /access` writes tuples, removals
+ * before additions. A crash between leaves rights out, never over; saying it again completes it. Documents
+ * that were opened to everybody stay so when `publicAllowed` ends: take their tuples away too.
  */
 export async function saveCollection(
   context: IngestContext,
@@ -40,13 +41,12 @@ export async function saveCollection(
   await context.documentLocks.hold(
     [object],
     async (hold) => {
-      const change = async () => {
-        const found = await rightsChange(context, object, input)
-        assertMayDelete(list, found.deletes)
-        return found
-      }
+      const entries = await rightsChange(context, object, input)
       // Before anything of it is kept.
-      await change()
+      assertMayDelete(
+        list,
+        entries.flatMap(({ tuple, operation }) => (operation === 'delete' ? [tuple] : [])),
+      )
       await hold.transaction(async (sql) => {
         await assertInForce(sql, list)
         await sql.query(
@@ -56,7 +56,7 @@ export async function saveCollection(
         )
         await record(sql, writer, { event: 'collection_saved', collection: input.id })
       })
-      await retryRefusedWrite(async () => hold.write(await change()))
+      if (entries.length > 0) await writeChange(context, list, hold, writer, entries)
     },
     signal,
   )
@@ -106,27 +106,33 @@ function assertMayDelete(list: AllowList, deletes: readonly TupleKey[]): void {
     })
 }
 
+/** What the list says that is not in both OpenFGA and rows, and what it leaves out that is in one of them. */
 async function rightsChange(
-  { fga }: IngestContext,
+  { database, fga }: IngestContext,
   object: FgaObject,
   { writers, taggers, organization }: CollectionInput,
-): Promise<{ readonly writes: readonly Tuple[]; readonly deletes: readonly TupleKey[] }> {
+): Promise<readonly Entry[]> {
   const membersByRelation = new Map<string, readonly string[] | undefined>([
     ['writer', writers],
     ['tagger', taggers],
     ['organization', organization === undefined ? undefined : [`organization:${organization}`]],
   ])
-  const deletes: TupleKey[] = []
-  const present = new Set<string>()
-  for await (const { user, relation } of fga.read({ object })) {
-    const users = membersByRelation.get(relation)
-    present.add(tupleId({ user, relation, object }))
-    if (users !== undefined && !users.includes(user)) deletes.push({ user, relation, object })
-  }
-  const writes = [...membersByRelation].flatMap(([relation, users]) =>
+  const rows = (await readTags(database, [object])).get(object) ?? []
+  const kept = new Map(rows.map((tag) => toTuple(object, tag)).map((tuple) => [tupleId(tuple), tuple]))
+  const present = new Map<string, Tuple>()
+  for await (const { user, relation } of fga.read({ object }))
+    present.set(tupleId({ user, relation, object }), { user, relation, object })
+  const left = [...new Map([...kept, ...present]).values()].filter(
+    ({ user, relation }) => membersByRelation.get(relation)?.includes(user) === false,
+  )
+  const said = [...membersByRelation].flatMap(([relation, users]) =>
     [...new Set(users)].map((user): Tuple => ({ user, relation, object })),
   )
-  return { writes: writes.filter((tuple) => !present.has(tupleId(tuple))), deletes }
+  const lacking = said.filter((tuple) => !present.has(tupleId(tuple)) || !kept.has(tupleId(tuple)))
+  return [
+    ...left.map((tuple): Entry => ({ tuple, operation: 'delete', field: `${tuple.relation}s` })),
+    ...lacking.map((tuple): Entry => ({ tuple, operation: 'write', field: `${tuple.relation}s` })),
+  ]
 }
 
 const namePattern = /^[A-Za-z][A-Za-z0-9_.-]{0,99}$/

@@ -198,13 +198,13 @@ async function insertTags(sql: Sql, objects: readonly TaggedObject[]): Promise<v
 
 /** Removes stored tags by their tuple keys. */
 export async function removeTags(sql: Sql, keys: readonly TupleKey[]): Promise<void> {
-  for (const { object, relation, user } of keys) {
-    await sql.query('delete from desired_tuples where object = $1 and relation = $2 and subject = $3', [
-      object,
-      relation,
-      user,
-    ])
-  }
+  if (keys.length === 0) return
+  await sql.query(
+    `delete from desired_tuples t
+     using unnest($1::text[], $2::text[], $3::text[]) as gone (object, relation, subject)
+     where t.object = gone.object and t.relation = gone.relation and t.subject = gone.subject`,
+    [keys.map(({ object }) => object), keys.map(({ relation }) => relation), keys.map(({ user }) => user)],
+  )
 }
 
 /** A mark that an object may differ from its tags in OpenFGA. */

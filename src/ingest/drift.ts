@@ -6,7 +6,7 @@ import { reasonOf } from '../kernel/reason.ts'
 import type { IngestContext } from './context.ts'
 import { isFiledAtMention } from './filing.ts'
 import { addGroupPlaces, isGroupPlace, readGroupPlaces, removeGroupPlaces } from './group-places.ts'
-import { reconcileObject } from './reconcile-tuples.ts'
+import { isAdopted, reconcileObject } from './reconcile-tuples.ts'
 
 /** What a comparison of objects with OpenFGA came to. */
 export interface DriftReport {
@@ -21,7 +21,8 @@ export interface DriftReport {
 }
 
 /**
- * Compares our tags with OpenFGA, object by object, and makes OpenFGA agree. Also looks through the whole
+ * Compares our tags with OpenFGA, object by object, and makes OpenFGA agree: content, members of groups and
+ * organizations, who writes where. Also looks through the whole
  * store for tuples on objects that we know nothing of, and for request-only ones: those would let an agent
  * pass for whoever they name, so they go first. Delegations are mended elsewhere. Throws for an object that
  * could not be mended once all others are.
@@ -96,7 +97,7 @@ async function mend(
 
 interface Scan {
   readonly found: number
-  /** Objects with tuples of ours' kind that have no tags: withdrawn, or never ours. */
+  /** Objects with tuples of ours' kind, those that have no tags among them: withdrawn, or never ours. */
   readonly strangers: readonly FgaObject[]
   /** Where groups were known to stand, and where they do. */
   readonly placesBefore: readonly TupleKey[]
@@ -114,7 +115,8 @@ async function scan(context: IngestContext): Promise<Scan> {
     if (isGroupPlace({ user, relation, object })) places.push({ user, relation, object })
     if (requestOnly.some((rule) => rule.object === type && rule.relation === relation)) {
       forbidden.push({ user, relation, object })
-    } else if (type === 'document' || isFiledAtMention(object)) objects.add(object)
+    } else if (type === 'document' || isFiledAtMention(object) || isAdopted(type, relation))
+      objects.add(object as FgaObject)
   }
   if (forbidden.length > 0) {
     log('request_only_tuples_stored', { count: forbidden.length, tuples: forbidden.map(tupleId) })

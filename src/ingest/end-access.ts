@@ -44,7 +44,9 @@ export async function endAccess(
   const tags = await database.query<TupleKey>(
     'select subject as "user", relation, object from desired_tuples',
   )
-  const left = tags.filter((tag) => isAccess(list, tag))
+  const giving = tags.filter((tag) => isAccess(list, tag))
+  const held = new Set(await restrictingOf([...new Set(giving.map(usersetOf))]))
+  const left = giving.filter((tag) => !held.has(usersetOf(tag)))
   await database.transaction((sql) => removeTags(sql, left))
   return ended + left.length
 }

@@ -2,15 +2,15 @@ import { isReservedType } from '../authz/allow-list/reserved.ts'
 import type { TupleKey } from '../authz/fga.ts'
 import { splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
-import { isTagged } from './reconcile-tuples.ts'
+import { isOnContent } from './reconcile-tuples.ts'
 
 /**
- * Whether it names the members of a group on what has no tags: `group:acme/staff#member` in another group, or
- * blocked at an organization. Rows of these say whom a group keeps from something.
+ * Whether it names the members of a group on what is no content: `group:acme/staff#member` in another group,
+ * or blocked at an organization. Rows of these say whom a group keeps from something.
  */
 export function isGroupPlace({ user, relation, object }: TupleKey): boolean {
   const { type } = splitObject(object)
-  return user.includes('#') && !isReservedType(type) && !isTagged(type, relation)
+  return user.includes('#') && !isReservedType(type) && !isOnContent(type, relation)
 }
 
 /** Notes them; those that are known stay. */

@@ -13,6 +13,7 @@ import type { Sql } from '../store/sql.ts'
 import { acceptDocuments } from './accept.ts'
 import { type AccessChange, applyTuples, changeAccess, takeAway } from './access.ts'
 import type { Caller } from './access-rights.ts'
+import { adoptTuples } from './adopt.ts'
 import { type CollectionInput, saveCollection, saveFields } from './collections.ts'
 import type { IngestContext, Step, Writer } from './context.ts'
 import { createCrashCounts } from './crash-counts.ts'
@@ -137,6 +138,11 @@ export interface IngestDeps
   readonly isBeingAsked?: () => boolean
   /** Whether OpenFGA keeps its tuples apart from this process and its database. */
   readonly isApart: boolean
+  /**
+   * False: the database or OpenFGA is an older copy of itself, and neither is held to the other by itself.
+   * Defaults to always true.
+   */
+  readonly isSound?: () => boolean
   /** Seconds after which what a dead process held is free. Defaults to 30. */
   readonly leaseSeconds?: number
   /** Milliseconds between two comparisons with OpenFGA. Defaults to an hour. */
@@ -158,6 +164,7 @@ export function createIngest({
   driftEveryMs = 3_600_000,
   mendEveryMs = 60_000,
   isApart,
+  isSound = () => true,
   leaseSeconds = 30,
   ...dependencies
 }: IngestDeps): Ingest {
@@ -188,12 +195,23 @@ export function createIngest({
     return started
   }
 
+  const whileSound = (task: () => Promise<unknown>) => async () => (isSound() ? task() : undefined)
+
   async function startJobs({ compares = true, takesIn = true } = {}): Promise<void> {
     // On PGlite there was one process, and it is gone: what it was receiving is over.
     await breakSilent(context, database.kind === 'pglite' ? 0 : undefined)
     await removeRequestOnly(context)
+    await every(
+      mendEveryMs,
+      'adopt',
+      whileSound(() => adoptTuples(context)),
+    ).poll()
     // What it cannot mend now was acknowledged to nobody: it is no reason to serve none of the rest.
-    await every(mendEveryMs, 'mend', () => mendUnsettled(context)).poll()
+    await every(
+      mendEveryMs,
+      'mend',
+      whileSound(() => mendUnsettled(context)),
+    ).poll()
     if (takesIn)
       await queue.startBatches(
         (tasks, run) => processRevisions(context, tasks as readonly RevisionTask[], run),
@@ -201,7 +219,11 @@ export function createIngest({
         isOutage,
       )
     else await queue.prepare()
-    const drifting = every(driftEveryMs, 'drift', () => drift(context))
+    const drifting = every(
+      driftEveryMs,
+      'drift',
+      whileSound(() => drift(context)),
+    )
     // An OpenFGA that was put back by less than anything else notices may let read who was taken off.
     if (compares) void drifting.poll()
     every(mendEveryMs, 'break_silent', () => breakSilent(context))

@@ -6,7 +6,7 @@ import type { Sql } from '../store/sql.ts'
 import { writeChange } from './access.ts'
 import { type Caller, readObjects, refusalOf } from './access-rights.ts'
 import type { IngestContext } from './context.ts'
-import type { Entry } from './desired-tuples.ts'
+import { type Entry, removeTags } from './desired-tuples.ts'
 
 /** A membership that OpenFGA may not hold as it should be. */
 export interface UnsettledMember {
@@ -49,6 +49,13 @@ export async function settleMembers<Member extends UnsettledMember>(
       failed.push(member)
       context.log('membership_not_written', { group, member, reason: reasonOf(error) })
     }
+    const forget = (members: readonly Member[]): Promise<void> =>
+      hold.transaction((sql) =>
+        removeTags(
+          sql,
+          members.map((member) => entryOf(group, member).tuple),
+        ),
+      )
     const write = async (members: readonly Member[]): Promise<void> => {
       if (members.length === 0) return
       const isGiving = members.some(({ isMember }) => isMember)
@@ -64,12 +71,18 @@ export async function settleMembers<Member extends UnsettledMember>(
       const good = members.filter((member) => !refusals.has(member))
       const steps = await write(good).then(
         () => [],
-        () => stepsOf(good),
+        async () => {
+          // What the rows of others say by then is what counts: each is stored anew by itself.
+          await forget(good.filter(({ isMember }) => isMember))
+          return stepsOf(good)
+        },
       )
       for (const step of steps)
-        await write(step).catch((error: unknown) => {
+        await write(step).catch(async (error: unknown) => {
           const [{ member, isMember } = noMember] = step
           failures += 1
+          // Nobody was told of it, and as a row it would keep all else of the group from being mended.
+          if (isMember) await forget(step)
           // Behind a group that is not in yet, nobody leaves: through it they stay in.
           if (!isMember || member.startsWith('group:') || failures >= failuresMax) throw asUnavailable(error)
           fail(member, error)

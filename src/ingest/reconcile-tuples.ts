@@ -1,6 +1,9 @@
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
+import { isReserved } from '../authz/allow-list/reserved.ts'
 import { type Fga, type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
+import { isAllAdopted } from '../store/adopted.ts'
+import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { type Mark, readTags, toTuple, unmark } from './desired-tuples.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
@@ -11,17 +14,27 @@ export interface Reconciled {
   readonly removed: readonly TupleKey[]
 }
 
-const tagged: ReadonlySet<string> = new Set(['document', 'folder', 'zone', 'collection'])
-// Kept by the registry of services and with the collection itself.
-const untagged: ReadonlySet<string> = new Set([
+const content: ReadonlySet<string> = new Set(['document', 'folder', 'zone', 'collection'])
+const notOnContent: ReadonlySet<string> = new Set([
   'collection#writer',
   'collection#tagger',
   'collection#organization',
 ])
 
+/** Whether it says who reads a document or what documents lie in. */
+export const isOnContent = (type: string, relation: string): boolean =>
+  content.has(type) && !notOnContent.has(`${type}#${relation}`)
+
+/**
+ * Whether it is kept as a tag, and is none {@link isOnContent}: members of groups and organizations, who
+ * writes where. Those of before were taken over once: see adopt.ts.
+ */
+export const isAdopted = (type: string, relation: string): boolean =>
+  !isOnContent(type, relation) && !isReserved(type, relation)
+
 /** Whether tuples of callers on it are kept as tags. */
 export const isTagged = (type: string, relation: string): boolean =>
-  tagged.has(type) && !untagged.has(`${type}#${relation}`)
+  isOnContent(type, relation) || isAdopted(type, relation)
 
 /**
  * Whether our tags speak for all tuples of it. Lendings, grants and what no row lets anybody write are
@@ -51,9 +64,14 @@ export function reconcileObjects(
     )
     const purges = new Map(marks.map(({ object, purge }) => [object, purge]))
     const tagsByObject = await readTags(database, objects)
+    const compares = await comparedOn(database, objects)
     const outcomes = await settleAtOnce(objects, readsAtOnce, (object) => {
       const desiredTuples = (tagsByObject.get(object) ?? []).map((tag) => toTuple(object, tag))
-      return differenceOf(fga, allowList, object, desiredTuples, purges.get(object) ?? false)
+      return differenceOf(fga, allowList, object, {
+        desiredTuples: desiredTuples.filter(({ relation }) => compares(object, relation)),
+        purge: purges.get(object) ?? false,
+        compares: (relation) => compares(object, relation),
+      })
     })
     const reconciled = outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
     await hold.writeEach(reconciled.map(({ added, removed }) => ({ writes: added, deletes: removed })))
@@ -91,17 +109,36 @@ async function settleAtOnce<T, R>(
   return results
 }
 
+interface Comparison {
+  readonly desiredTuples: readonly Tuple[]
+  /** Whether nothing stays that others wrote. */
+  readonly purge: boolean
+  /** Other relations are left as they are. */
+  readonly compares: (relation: string) => boolean
+}
+
+/** Until all was adopted, tags do not tell whether a tuple of that kind should be there. */
+async function comparedOn(
+  sql: Sql,
+  objects: readonly FgaObject[],
+): Promise<(object: FgaObject, relation: string) => boolean> {
+  const types = new Set(objects.map((object) => splitObject(object).type))
+  const isPlain = [...types].every((type) => content.has(type) && type !== 'collection')
+  if (isPlain || (await isAllAdopted(sql))) return () => true
+  return (object, relation) => !isAdopted(splitObject(object).type, relation)
+}
+
 async function differenceOf(
   fga: Pick<Fga, 'read'>,
   allowList: () => AllowList,
   object: FgaObject,
-  desiredTuples: readonly Tuple[],
-  purge: boolean,
+  { desiredTuples, purge, compares }: Comparison,
 ): Promise<Reconciled> {
   const { type } = splitObject(object)
   const wantedById = new Map(desiredTuples.map((tuple) => [tupleId(tuple), tuple]))
   const present = new Map<string, Tuple>()
-  for await (const tuple of fga.read({ object })) present.set(tupleId(tuple), tuple)
+  for await (const tuple of fga.read({ object }))
+    if (compares(tuple.relation)) present.set(tupleId(tuple), tuple)
   const removed: TupleKey[] = []
   for (const [id, { user, relation, condition }] of present) {
     const target = wantedById.get(id)

@@ -116,19 +116,22 @@ async function apply(
   })
 }
 
-/** Tags that name a subject (`user:acme/anne`). */
+// No person is a writer, a tagger or an organization.
+const onContent = `split_part(object, ':', 1) in ('document', 'folder', 'zone', 'collection')`
+
+/** Tags that name a subject (`user:acme/anne`), on documents and what they lie in. */
 export async function countTags(sql: Sql, subject: string): Promise<number> {
   const [row] = await sql.query<{ n: number }>(
-    'select count(*) as n from desired_tuples where subject = $1',
+    `select count(*) as n from desired_tuples where subject = $1 and ${onContent}`,
     [subject],
   )
   return row?.n ?? 0
 }
 
 /**
- * Gives another subject every tag of this one, and what of documents names it, and resolves when OpenFGA
- * holds that. A tag that both have keeps its later end. May run twice; after a crash the objects' marks see
- * to OpenFGA. Does NOT move what has no tag: groups, lendings.
+ * Gives another subject every tag of this one on documents and what they lie in, and what of documents names
+ * it, and resolves when OpenFGA holds that. A tag that both have keeps its later end. May run twice; after a
+ * crash the objects' marks see to OpenFGA. Does NOT move memberships and lendings.
  */
 export async function renameSubject(
   context: IngestContext,
@@ -137,18 +140,18 @@ export async function renameSubject(
 ): Promise<void> {
   await context.database.transaction(async (sql) => {
     const objects = await sql.query<{ object: string }>(
-      'select distinct object from desired_tuples where subject = $1 order by object',
+      `select distinct object from desired_tuples where subject = $1 and ${onContent} order by object`,
       [oldSubject],
     )
     await sql.query(
       `insert into desired_tuples (object, relation, subject, expires_at)
-       select object, relation, $2, expires_at from desired_tuples where subject = $1
+       select object, relation, $2, expires_at from desired_tuples where subject = $1 and ${onContent}
        on conflict (object, relation, subject) do update set expires_at =
          case when desired_tuples.expires_at is null or excluded.expires_at is null then null
               else greatest(desired_tuples.expires_at, excluded.expires_at) end`,
       [oldSubject, newSubject],
     )
-    await sql.query('delete from desired_tuples where subject = $1', [oldSubject])
+    await sql.query(`delete from desired_tuples where subject = $1 and ${onContent}`, [oldSubject])
     for (const { object } of objects) await markUnsettled(sql, object, false)
     await sql.query('update documents set owner = $2 where owner = $1', [oldSubject, newSubject])
     await sql.query('update revisions set owner = $2 where owner = $1', [oldSubject, newSubject])

@@ -1,10 +1,10 @@
 import { isReserved } from '../authz/allow-list/reserved.ts'
-import type { TupleKey } from '../authz/fga.ts'
+import { type TupleKey, tupleId } from '../authz/fga.ts'
 import { typesEver } from '../authz/model/pin.ts'
 import { splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
-import { isTagged } from './reconcile-tuples.ts'
+import { isOnContent } from './reconcile-tuples.ts'
 
 /**
  * Tuples that name somebody (`user:acme/anne`) and let them read, by themselves or as a member of something:
@@ -19,8 +19,10 @@ export async function rightsByName(
   const found = [...(await database.query<TupleKey>(taggedSql, [subject]))]
   for (const type of await typesEver(database))
     for await (const { user, relation, object } of fga.read({ user: subject, object: `${type}:` }))
-      if (!isTagged(type, relation)) found.push({ user, relation, object })
-  const rights = found.filter(({ object, relation }) => {
+      if (!isOnContent(type, relation)) found.push({ user, relation, object })
+  // What is no content stands in both.
+  const distinct = new Map(found.map((tuple) => [tupleId(tuple), tuple]))
+  const rights = [...distinct.values()].filter(({ object, relation }) => {
     const { type } = splitObject(object)
     return !isReserved(type, relation) && list.isWidening(type, relation)
   })
@@ -55,7 +57,7 @@ async function broughtObjects(sql: Sql, objects: readonly string[]): Promise<Rea
   return new Set(rows.map(({ object }) => object))
 }
 
-// What is written on documents, folders, zones and collections, also with content that waits or failed.
+// What stands in rows, also with content that waits or failed.
 const taggedSql = `
 select subject as "user", relation, object from desired_tuples where subject = $1 and subject like 'user:%/%'
 union

@@ -51,8 +51,8 @@ export async function takeLease(
       [holder, seconds],
     )
   const rows = await database.query(
-    `insert into leases (object, holder, until)
-     select object, $2, now() + make_interval(secs => $3) from unnest($1::text[]) as wanted (object) order by object
+    `insert into leases (object, holder, until, tuples_first)
+     select object, $2, now() + make_interval(secs => $3), true from unnest($1::text[]) as wanted (object) order by object
      on conflict (object) do nothing returning 1`,
     [objects, holder, seconds],
   )

@@ -50,7 +50,16 @@ export async function openCommands() {
   const version = await readVersion(database, fga.modelId)
   if (version === undefined) throw new Error('No model is in force.')
   const allowList = compileAllowList(version)
-  const services = createServices({ database, fga, allowList: () => allowList })
+  const services = createServices({
+    database,
+    fga,
+    allowList: () => allowList,
+    newTxn: () => 't_tests',
+    tuples: {
+      give: (_, writes) => fga.write({ writes }),
+      takeAway: (_, deletes) => fga.write({ deletes }),
+    },
+  })
   const persons = createPersons({ trustedIssuers: [] })
   const administrators = createAdministrators({ sql: database, persons, clock: systemClock })
   const delegations = createDelegations({ database, fga, clock: systemClock, randomBytes })

@@ -270,9 +270,10 @@ describe('a known token is refused at its very next sight', () => {
       'its client is a service’s',
       'actor_on_service',
       async () => {
-        await database.query(`insert into services (name, collections, prefixes) values ($1, '{}', '{}')`, [
-          agent,
-        ])
+        await database.query(
+          `insert into services (name, collections, prefixes, tuples_first) values ($1, '{}', '{}', true)`,
+          [agent],
+        )
         await database.query(
           `update clients set kind = 'service', agent = null, service = $2 where client_id = $1`,
           [client, agent],

@@ -58,7 +58,10 @@ async function fill(): Promise<void> {
       access: { viewers: ['group:eng#member'], blocked: [`user:${old}`] },
     },
   })
-  await world.write(`user:${old} member group:eng`)
+  await service.ingest.applyTuples(operator('t_tests'), {
+    writes: [{ user: `user:${old}`, relation: 'member', object: 'group:eng' }],
+    deletes: [],
+  })
   delegation = await world.lend(old, 'research-bot', 'collection:handbook')
   await agree(world, { delegation, objects: ['document:handbook/own'], subject: `user:${old}` })
   await service.administrators.add(`user:${old}`, ['security.read'])

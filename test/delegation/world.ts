@@ -77,7 +77,9 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
     await agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: ownIssuerUrl, sub: id })
   }
   await agents.disable('off-bot')
-  await database.query(`insert into services (name, collections, prefixes) values ('loader', '{}', '{}')`)
+  await database.query(
+    `insert into services (name, collections, prefixes, tuples_first) values ('loader', '{}', '{}', true)`,
+  )
   const clients = createClients({ sql: database })
   await clients.register({ clientId: 'pages', kind: 'person' })
   await clients.register({ clientId: 'bot-client', kind: 'agent', agent: 'research-bot' })

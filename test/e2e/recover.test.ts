@@ -218,6 +218,9 @@ describe(
       await delay(1_000)
       const [status, documents] = await found(await bobs())
       expect([status, [...(documents as string[])].sort()]).toEqual([200, ['early', 'late']])
+      // What OpenFGA has of groups since the copy is taken over, not taken away.
+      await command('drift')
+      expect((await found(await bobs()))[1]).toHaveLength(2)
     })
   },
 )

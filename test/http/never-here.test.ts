@@ -44,7 +44,7 @@ beforeAll(async () => {
     "insert into revocations values ('subject', 'user:barred', null, 'test', now())",
     "insert into revocations values ('agent', 'old-bot', null, 'test', now())",
     "insert into administrators values ('user:chief', '{security.write}')",
-    "insert into person_moves values ('up/before', 'up/after', false, now(), now())",
+    "insert into person_moves values ('up/before', 'up/after', false, now(), now(), true)",
     "update agents set owner = 'user:founder' where id = 'other-bot'",
     "insert into desired_tuples values ('document:handbook/marked', 'viewer', 'user:tagged')",
     "insert into desired_tuples values ('document:handbook/marked', 'viewer', 'group:tagged#member')",

@@ -206,7 +206,8 @@ describe('a change that still waits for its turn', needsPostgres, () => {
 
   async function hold(objects: readonly string[]): Promise<void> {
     await world.database.query(
-      `insert into leases (object, holder, until) select unnest($1::text[]), 'other', now() + interval '1 hour'`,
+      `insert into leases (object, holder, until, tuples_first)
+       select unnest($1::text[]), 'other', now() + interval '1 hour', true`,
       [objects],
     )
   }

@@ -295,7 +295,7 @@ export async function openIngestWorld(
     },
   }
   await world.ingest.start()
-  await furnish(world.ingest, real)
+  await furnish(world.ingest)
   return world
 }
 
@@ -370,7 +370,7 @@ async function openfgaOf({ openfga }: Pick<Backend, 'openfga'>, database: Databa
  * Collections `open` (public allowed) and `closed` with the service `loader`; `other`, where it may do
  * nothing.
  */
-async function furnish(ingest: Ingest, fga: Fga): Promise<void> {
+async function furnish(ingest: Ingest): Promise<void> {
   const mine = { writers: ['service:loader'], taggers: ['service:loader'] }
   await ingest.saveCollection(machine, { id: 'open', title: 'Open', publicAllowed: true, ...mine })
   await ingest.saveCollection(machine, { id: 'closed', title: 'Closed', ...mine })
@@ -381,7 +381,7 @@ async function furnish(ingest: Ingest, fga: Fga): Promise<void> {
     taggers: ['service:stranger'],
   })
   await ingest.saveCollection(machine, { id: 'untagged', title: 'Untagged', writers: ['service:loader'] })
-  await fga.write({ writes: [{ user: 'user:eve', relation: 'member', object: 'group:eng' }] })
+  await ingest.applyTuples(machine, { writes: [tuple('user:eve member group:eng')], deletes: [] })
 }
 
 export const documentOf = ({

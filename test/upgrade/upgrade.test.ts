@@ -5,6 +5,8 @@ import { parseHeads } from '../../src/audit/seal/heads.ts'
 import { serviceObject } from '../../src/delegation/registry/services.ts'
 import { createEnvelope } from '../../src/delegation/vault/envelope.ts'
 import { createLocalKeys } from '../../src/delegation/vault/keys.ts'
+import { isAdopted } from '../../src/ingest/reconcile-tuples.ts'
+import { splitObject } from '../../src/kernel/ids.ts'
 import { loadSecret } from '../../src/store/secret.ts'
 import { describeDatabases } from '../support/backends.ts'
 import { native } from '../support/native.ts'
@@ -67,6 +69,26 @@ describe.each(versions)('%s', (version) => {
       await expect
         .poll(async () => (await found('half begun waiting unfinished', 'anne')).sort())
         .toEqual(expect.arrayContaining([...noted.underWay]))
+    })
+
+    test('takes over who is in groups and who writes where, and finds all of it as it should be', async () => {
+      const { service, database } = it()
+      const stored: string[] = []
+      for await (const { user, relation, object } of service.fga.read({}))
+        if (isAdopted(splitObject(object).type, relation)) stored.push(`${user} ${relation} ${object}`)
+      const rows = await database.query<{ object: string; relation: string; line: string }>(
+        `select object, relation, subject || ' ' || relation || ' ' || object as line from desired_tuples`,
+      )
+      const kept = rows.filter(({ object, relation }) => isAdopted(splitObject(object).type, relation))
+      expect(kept.map(({ line }) => line).sort()).toEqual(stored.sort())
+      expect(stored).toEqual(
+        expect.arrayContaining([
+          'user:anne member group:quality',
+          expect.stringMatching(/^service:loader writer collection:/),
+        ]),
+      )
+      expect(await database.query(`select key from settings where key = 'tuples_adopted'`)).toHaveLength(1)
+      expect(await service.ingest.drift()).toMatchObject({ mended: 0 })
     })
 
     test('shows each person, and each agent for them, the same passages', { timeout: 120_000 }, async () => {

@@ -130,9 +130,9 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
    */
   async function beginMove(oldKey: string, newKey: string): Promise<boolean> {
     await database.query(
-      `insert into person_moves (old_key, new_key, was_disabled, begun_at)
+      `insert into person_moves (old_key, new_key, was_disabled, begun_at, tuples_first)
        values ($1, $2, exists (
-         select from revocations where kind = 'subject' and key = $3 and (until is null or until > $4)), $4)
+         select from revocations where kind = 'subject' and key = $3 and (until is null or until > $4)), $4, true)
        on conflict (old_key) do nothing`,
       [oldKey, newKey, `user:${oldKey}`, now()],
     )
@@ -205,8 +205,14 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
   }
 }
 
+// What `tags.rename` leaves: OpenFGA's own Write below keeps the order of what gives and what blocks.
+const memberships = `desired_tuples
+  where subject = $1 and split_part(object, ':', 1) not in ('document', 'folder', 'zone', 'collection')`
+
 // $1 the old subject, $2 the new one.
 const moves = [
+  `insert into desired_tuples (object, relation, subject, expires_at)
+   select object, relation, $2, expires_at from ${memberships} on conflict do nothing`,
   ...['delegations', 'approvals', 'approval_grants'].map(
     (table) => `update ${table} set subject = $2 where subject = $1`,
   ),
@@ -233,6 +239,7 @@ const moves = [
 ]
 
 const ends = [
+  `delete from ${memberships}`,
   'delete from source_blocks where subject = $1',
   ...[
     'administrators',

@@ -5,6 +5,7 @@ import type { Fga, StoredTuple, Tuple } from '../../authz/fga.ts'
 import { tupleId } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
+import { beginAdoption, isAllAdopted } from '../../store/adopted.ts'
 import { type Database, readRows } from '../../store/sql.ts'
 import { type ApprovalGrant, grantColumns, recordEnd } from '../lending/approval-grant.ts'
 import { delegationTuples } from '../lending/delegation.ts'
@@ -38,7 +39,7 @@ export interface RecoveryReport extends Omit<Recovered, 'event'> {
   readonly send_again: readonly string[]
 }
 
-// In OpenFGA alone: what is older there is neither noticed nor mended by anything here.
+// Until they were adopted they stand in OpenFGA alone: what is older there is not mended here.
 const memberships = 'members of groups and organizations'
 const rights = 'writers and taggers of collections'
 const documents = 'documents and their access'
@@ -47,8 +48,8 @@ const commands =
   'agents, hosts and persons that were disabled, moves of persons, accounts of sources that were unlinked, changed clients and administrators, rotated keys'
 const toSendAgain: Readonly<Record<RecoveryReport['older'], readonly string[]>> = {
   database: [commands, documents],
-  openfga: [memberships, rights],
-  not_known: [commands, documents, memberships, rights],
+  openfga: [],
+  not_known: [commands, documents],
 }
 
 /** What was kept elsewhere, or is said, of what a restored copy may have forgotten. */
@@ -113,7 +114,10 @@ export async function recover(
 
   // First: an older OpenFGA lets read who was taken off. An older database knows less of that than OpenFGA
   // does.
-  let mended = older === 'database' && plan === undefined ? 0 : await mendAccess()
+  const isOpenfgas = older === 'database' && plan === undefined
+  if (isOpenfgas) await beginAdoption(database)
+  const isKept = isOpenfgas || (await isAllAdopted(database))
+  let mended = isOpenfgas ? 0 : await mendAccess()
   if (plan === 'end') mended += await deps.endAccess()
   await step('access')
 
@@ -169,7 +173,7 @@ export async function recover(
   await writeMarker(fga, number)
   await recordAcknowledged(database, number)
   await epoch.check()
-  return { ...counts, send_again: toSendAgain[older] }
+  return { ...counts, send_again: [...toSendAgain[older], ...(isKept ? [] : [memberships, rights])] }
 }
 
 const nothingKept: Kept = { heads: [], access: undefined }
@@ -197,7 +201,7 @@ async function endRecovery(
       [markedNumber, now],
     )
     if (row === undefined) throw new Error('The database has no epoch.')
-    // Groups of sources stand in OpenFGA alone: nobody reads by them before a reading compared all of them.
+    // Nobody reads by groups of sources before a reading compared all of them.
     await sql.query('update sources set groups_at = null, crawl_wanted_at = now(), next_at = now()')
     await record(sql, operator(txn), event)
     return row.number

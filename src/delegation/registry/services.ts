@@ -1,7 +1,8 @@
 import { isId } from '@remit/contract/id'
+import { operator, type RecordActor } from '../../audit/record.ts'
 import { type AllowList, isAdministrators } from '../../authz/allow-list/allow-list.ts'
 import { assertInForce } from '../../authz/allow-list/in-force.ts'
-import { type Fga, type Tuple, tupleId } from '../../authz/fga.ts'
+import { type Fga, type Tuple, type TupleKey, tupleId } from '../../authz/fga.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { collectionObject, type FgaObject } from '../../kernel/ids.ts'
 import { lockPrefixes } from '../../store/prefixes.ts'
@@ -47,23 +48,44 @@ export interface ServiceChange {
 /** The service as an object of the authorization model. */
 export const serviceObject = (name: string): FgaObject => `service:${name}`
 
+/** Whoever changes it, on record, and until when it may. */
+type Changing = RecordActor & ServiceChange
+
 export interface ServicesDeps {
   readonly database: Database
-  readonly fga: Fga
+  readonly fga: Pick<Fga, 'read'>
   readonly allowList: () => AllowList
+  readonly newTxn: () => string
+  /** How tuples get to OpenFGA, rows first: see `applyTuples` and `takeAway` of src/ingest. */
+  readonly tuples: {
+    readonly give: (recordedAs: Changing, tuples: readonly Tuple[]) => Promise<void>
+    readonly takeAway: (recordedAs: Changing, tuples: readonly TupleKey[]) => Promise<void>
+  }
 }
 
 /** Writes rights at OpenFGA and the row. Does NOT check who asks. */
-export function createServices({ database: sql, fga, allowList }: ServicesDeps): Services {
+export function createServices(dependencies: ServicesDeps): Services {
+  const { database: sql, fga, allowList, newTxn, tuples: tupleWriters } = dependencies
+  const changing = (assertCurrent: ServiceChange['assertCurrent']): Changing => ({
+    ...operator(newTxn()),
+    ...(assertCurrent && { assertCurrent }),
+  })
   const get: Services['get'] = async (name) =>
     (await sql.query<Service>('select name, collections, prefixes from services where name = $1', [name]))[0]
 
   /** As stored, not as the row says: what a crash or an administrator took away is a right that is new. */
-  async function missing(tuples: readonly Tuple[]): Promise<Tuple[]> {
+  async function missing(name: string, tuples: readonly Tuple[]): Promise<Tuple[]> {
+    if (tuples.length === 0) return []
+    const user = serviceObject(name)
     const existing = new Set<string>()
-    for (const user of new Set(tuples.map((tuple) => tuple.user)))
-      for await (const tuple of fga.read({ user, object: 'collection:' })) existing.add(tupleId(tuple))
-    return tuples.filter((tuple) => !existing.has(tupleId(tuple)))
+    for await (const tuple of fga.read({ user, object: 'collection:' })) existing.add(tupleId(tuple))
+    const rows = await sql.query<TupleKey>(
+      `select subject as "user", relation, object from desired_tuples
+       where subject = $1 and object = any($2) and relation in ('writer', 'tagger')`,
+      [user, tuples.map(({ object }) => object)],
+    )
+    const kept = new Set(rows.map(tupleId))
+    return tuples.filter((tuple) => !existing.has(tupleId(tuple)) || !kept.has(tupleId(tuple)))
   }
 
   return {
@@ -76,37 +98,38 @@ export function createServices({ database: sql, fga, allowList }: ServicesDeps):
       if (!isId(name)) throw invalid('name', 'The service name is not valid.')
       await assertCollections(sql, collections)
       await assertFree(sql, service)
-      const missingRights = await missing(rights(name, collections))
+      const missingRights = await missing(name, rights(name, collections))
       const list = missingRights.length === 0 ? undefined : allowList()
       if (list !== undefined) assertMayWrite(list, missingRights)
       const previousCollections = (await get(name))?.collections ?? []
       const dropped = previousCollections.filter((collection) => !collections.includes(collection))
       // Removals first: a crash must not leave a right that the row no longer lists.
-      if (dropped.length > 0) await fga.write({ deletes: rights(name, dropped) })
+      if (dropped.length > 0) await tupleWriters.takeAway(changing(assertCurrent), rights(name, dropped))
       await sql.transaction(async (transaction) => {
         await assertCurrent?.(transaction)
         if (list !== undefined) await assertInForce(transaction, list)
         await lockPrefixes(transaction)
         await assertFree(transaction, service)
         await transaction.query(
-          `insert into services (name, collections, prefixes) values ($1, $2, $3)
+          `insert into services (name, collections, prefixes, tuples_first) values ($1, $2, $3, true)
            on conflict (name) do update set collections = excluded.collections, prefixes = excluded.prefixes`,
           [name, [...collections], [...prefixes]],
         )
       })
       if (missingRights.length === 0) return
-      await fga.write({ writes: missingRights })
+      await tupleWriters.give(changing(assertCurrent), missingRights)
       // Whoever removed the service, or took a collection from it, since that transaction did not see these.
       const stay = new Set(rights(name, (await get(name))?.collections ?? []).map(tupleId))
       const late = missingRights.filter((tuple) => !stay.has(tupleId(tuple)))
-      if (late.length > 0) await fga.write({ deletes: late })
+      if (late.length > 0) await tupleWriters.takeAway(changing(assertCurrent), late)
     },
     async remove(name, { assertCurrent } = {}) {
       const registeredService = await get(name)
       if (registeredService === undefined) return false
       if (assertCurrent !== undefined) await sql.transaction(assertCurrent)
       // First: a crash must not leave a right that no row lists.
-      await fga.write({ deletes: rights(name, registeredService.collections) })
+      if (registeredService.collections.length > 0)
+        await tupleWriters.takeAway(changing(assertCurrent), rights(name, registeredService.collections))
       await sql.transaction(async (transaction) => {
         await assertCurrent?.(transaction)
         await transaction.query('delete from clients where service = $1', [name])

@@ -1,0 +1,223 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Tuple } from '../../src/authz/fga.ts'
+import { isAdopted } from '../../src/ingest/reconcile-tuples.ts'
+import type { FgaObject } from '../../src/kernel/ids.ts'
+import { backends } from '../support/backends.ts'
+import { type IngestWorld, machine, openIngestWorld, tuple } from './world.ts'
+
+const kinds = [
+  'user:anne member group:new',
+  'group:eng#member member group:new',
+  'user:anne admin organization:acme',
+  'user:anne blocked organization:acme',
+  'service:new writer collection:open',
+  'service:new tagger collection:open',
+  'organization:acme organization collection:open',
+]
+const died = new Error('This process is dead.')
+
+// The two ends: one process with all in it, and several with an OpenFGA of its own.
+describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name === 'Postgres × OpenFGA'))(
+  'members, writers and taggers on $name',
+  ({ options, ...backend }) => {
+    describe('', options, () => {
+      let world: IngestWorld
+      beforeAll(async () => {
+        world = await openIngestWorld(backend)
+      }, 120_000)
+      afterAll(() => world?.[Symbol.asyncDispose]())
+
+      const rows = async (): Promise<string[]> => {
+        const found = await world.database.query<{ user: string; relation: string; object: string }>(
+          'select subject as "user", relation, object from desired_tuples',
+        )
+        return found.filter(isOurs).map(lineOf).sort()
+      }
+      const stored = async (): Promise<string[]> => {
+        const found: string[] = []
+        for await (const one of world.fga.read({})) if (isOurs(one)) found.push(lineOf(one))
+        return found.sort()
+      }
+      const change = (operation: 'writes' | 'deletes', ...lines: readonly string[]) =>
+        world.ingest.applyTuples(machine, { writes: [], deletes: [], [operation]: lines.map(tuple) })
+      const unwritten = async (task: () => Promise<unknown>): Promise<void> => {
+        world.onWrite = () => {
+          throw died
+        }
+        await expect(task()).rejects.toThrow()
+        world.onWrite = () => undefined
+      }
+      const settings = () => world.database.query(`select key from settings where key = 'tuples_adopted'`)
+
+      // A lease in doubt is over after two seconds: that is waited for with an OpenFGA of its own.
+      test.each(backend.openfga === 'server' ? kinds.slice(0, 1) : kinds)(
+        '%s stands in a row before OpenFGA has it, and leaves it before that loses it',
+        {
+          timeout: 60_000,
+        },
+        async (line) => {
+          await unwritten(() => change('writes', line))
+          expect([(await rows()).includes(line), (await stored()).includes(line)]).toEqual([true, false])
+          // Its row lets nobody do anything: OpenFGA alone is asked.
+          const { user, relation, object } = tuple(line)
+          expect(await world.check(user, relation, object)).toBe(false)
+          await world.restart()
+          expect((await stored()).includes(line)).toBe(true)
+          await unwritten(() => change('deletes', line))
+          expect([(await rows()).includes(line), (await stored()).includes(line)]).toEqual([false, true])
+          await world.restart()
+          expect((await stored()).includes(line)).toBe(false)
+          expect(await world.ingest.drift()).toMatchObject({ mended: 0 })
+        },
+      )
+
+      test('who writes a collection and who tags it: what its list says is in rows first, and what it leaves out is not', async () => {
+        const own = { id: 'own', title: 'Own' }
+        await world.ingest.saveCollection(machine, { ...own, writers: ['service:a', 'service:b'] })
+        await unwritten(() =>
+          world.ingest.saveCollection(machine, { ...own, writers: ['service:b', 'service:c'] }),
+        )
+        const ofOwn = (lines: readonly string[]) => lines.filter((line) => line.endsWith('collection:own'))
+        expect(ofOwn(await rows())).toEqual([
+          'service:b writer collection:own',
+          'service:c writer collection:own',
+        ])
+        expect(ofOwn(await stored())).toEqual([
+          'service:a writer collection:own',
+          'service:b writer collection:own',
+        ])
+        await world.restart()
+        expect(ofOwn(await stored())).toEqual(ofOwn(await rows()))
+        // One that nobody noted becomes one that was said.
+        await world.fga.write({ writes: [tuple('service:d writer collection:own')] })
+        await world.ingest.saveCollection(machine, { ...own, writers: ['service:b', 'service:d'] })
+        expect(ofOwn(await rows())).toEqual([
+          'service:b writer collection:own',
+          'service:d writer collection:own',
+        ])
+        expect(await world.ingest.drift()).toMatchObject({ mended: 0 })
+      })
+
+      test('an OpenFGA that is older gives nothing back and loses nothing', async () => {
+        const [left, stays] = ['user:left member group:team', 'user:stays member group:team']
+        await change('writes', left)
+        await change('deletes', left)
+        await change('writes', stays, 'service:kept writer collection:other')
+        await world.fga.write({
+          writes: [left, 'user:left admin organization:firm', 'service:gone writer collection:closed'].map(
+            tuple,
+          ),
+          deletes: [stays, 'service:kept writer collection:other'].map(tuple),
+        })
+        expect(await world.ingest.drift()).toMatchObject({ mended: 4, added: 2, removed: 3 })
+        expect(await stored()).toEqual(await rows())
+        expect(await stored()).toEqual(
+          expect.arrayContaining([stays, 'service:kept writer collection:other']),
+        )
+        expect(await stored()).not.toContain(left)
+      })
+
+      test('of one member, put and taken out at the same time, row and tuple say the same', async () => {
+        const line = 'user:torn member group:torn'
+        for (let round = 0; round < 4; round += 1) {
+          await Promise.all([change('writes', line), change('deletes', line), change('writes', line)])
+          expect((await stored()).includes(line)).toBe((await rows()).includes(line))
+        }
+        expect(await world.database.query('select object from unreconciled')).toEqual([])
+      })
+
+      test('what 0.9.0 left is taken over before anything is compared: nobody loses a right, nobody gets one', {
+        timeout: 60_000,
+      }, async () => {
+        await change('writes', 'user:old member group:old', 'service:old writer collection:other')
+        const before = await stored()
+        const forget = async () => {
+          await world.database.query(`delete from settings where key = 'tuples_adopted'`)
+          await world.database.query(
+            `delete from desired_tuples where object ~ '^(group|organization):' or relation in ('writer', 'tagger')`,
+          )
+        }
+        await forget()
+        // A change that nobody was told of, as a process leaves it that dies.
+        await world.database.query(
+          `insert into desired_tuples (object, relation, subject) values ('group:old', 'member', 'user:nobody')`,
+        )
+        await world.database.query(`insert into unreconciled (object, purge) values ('group:old', false)`)
+        expect(await world.ingest.drift()).toMatchObject({ mended: 0 })
+        expect(await stored()).toEqual(before)
+        // It ends before all of it is taken over: nothing is compared, and the next start begins anew.
+        world.onTuples = (object) => {
+          if (object === 'group:old') throw died
+        }
+        await world.restart()
+        expect(await settings()).toEqual([])
+        expect(await world.ingest.drift().catch(() => undefined)).toBeUndefined()
+        expect(await stored()).toEqual(before)
+        world.onTuples = () => undefined
+        await world.restart()
+        expect(await settings()).toHaveLength(1)
+        expect([await rows(), await stored()]).toEqual([before, before])
+        expect(await world.ingest.drift()).toMatchObject({ mended: 0 })
+        // From now on.
+        await world.fga.write({ deletes: [tuple('user:old member group:old')] })
+        await world.ingest.drift()
+        expect(await stored()).toEqual(before)
+      })
+
+      test('--end-access ends them too, and leaves who is in a group that blocks', async () => {
+        await change('writes', 'user:out member group:keeps', 'user:in member group:gives')
+        await change('writes', 'group:keeps#member blocked organization:firm')
+        await unwritten(() =>
+          change('writes', 'user:later member group:keeps', 'user:later member group:gives'),
+        )
+        await world.ingest.endAccess(machine, async (usersets) =>
+          usersets.filter((userset) => userset === 'group:keeps#member'),
+        )
+        const left = [
+          'group:keeps#member blocked organization:firm',
+          'user:later member group:keeps',
+          'user:out member group:keeps',
+        ]
+        const without = (lines: readonly string[]) =>
+          lines.filter((line) => !/ organization collection:| blocked organization:acme/.test(line))
+        expect(without(await rows())).toEqual(left)
+        await world.ingest.drift()
+        expect(without(await stored())).toEqual(left)
+      })
+
+      test.runIf(backend.database === 'postgres')(
+        'a process of 0.9.0, which knows of no rows, changes none of these any more, and takes documents in',
+        async () => {
+          const leased = (object: string) =>
+            world.database.query(
+              `insert into leases (object, holder, until) values ($1, 'old', now()) returning object`,
+              [object],
+            )
+          for (const object of ['group:eng', 'organization:acme', 'collection:open'])
+            await expect(leased(object)).rejects.toThrow('leases_tuples_first')
+          expect(await leased('document:d')).toHaveLength(1)
+          await expect(
+            world.database.query(
+              `insert into services (name, collections, prefixes) values ('s', '{}', '{}')
+               on conflict (name) do update set collections = excluded.collections`,
+            ),
+          ).rejects.toThrow('tuples_first')
+          await expect(
+            world.database.query(
+              `insert into person_moves (old_key, new_key, was_disabled, begun_at) values ('a/b', 'c', false, now())`,
+            ),
+          ).rejects.toThrow('tuples_first')
+        },
+      )
+    })
+  },
+)
+
+const isOurs = ({ relation, object }: { readonly relation: string; readonly object: string }): boolean =>
+  isAdopted(object.split(':')[0] ?? '', relation)
+
+const lineOf = ({
+  user,
+  relation,
+  object,
+}: Pick<Tuple, 'user' | 'relation'> & { object: FgaObject | string }) => `${user} ${relation} ${object}`
