@@ -11,13 +11,21 @@ alter table services alter column tuples_first drop default;
 alter table person_moves add column tuples_first boolean not null default true;
 alter table person_moves alter column tuples_first drop default;
 
--- Where it removes a service, no row brings back what that could write.
-create function service_removed() returns trigger language plpgsql as $$
+-- Where a service goes, or a collection of its, no row brings back what it could write: also where a process of 0.9.0 does it,
+-- or one gives it meanwhile. The mark has OpenFGA lose it, too.
+create function service_ended() returns trigger language plpgsql as $$
 begin
-  delete from desired_tuples
-  where object in (select 'collection:' || unnest(old.collections)) and relation in ('writer', 'tagger')
-    and subject = 'service:' || old.name;
+  with gone as (
+    delete from desired_tuples
+    where relation in ('writer', 'tagger') and subject = 'service:' || old.name and object in (
+      select 'collection:' || collection from unnest(old.collections) as collection
+      where tg_op = 'DELETE' or collection <> all(new.collections))
+    returning object
+  )
+  insert into unreconciled (object, purge) select distinct object, false from gone order by 1
+  on conflict (object) do update set since = now(), number = nextval('unreconciled_numbers');
   return null;
 end
 $$;
-create trigger services_removed after delete on services for each row execute function service_removed();
+create trigger services_ended after delete or update of collections on services
+  for each row execute function service_ended();

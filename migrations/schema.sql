@@ -1227,7 +1227,7 @@ create table services (
   tuples_first boolean not null,
   constraint services_pkey PRIMARY KEY (name)
 );
-CREATE TRIGGER services_removed AFTER DELETE ON public.services FOR EACH ROW EXECUTE FUNCTION service_removed();
+CREATE TRIGGER services_ended AFTER DELETE OR UPDATE OF collections ON public.services FOR EACH ROW EXECUTE FUNCTION service_ended();
 CREATE CONSTRAINT TRIGGER services_told AFTER INSERT OR DELETE OR UPDATE ON public.services DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION registry_changed();
 
 create table settings (
@@ -1722,14 +1722,20 @@ exception when others then
 end
 $function$;
 
-CREATE OR REPLACE FUNCTION public.service_removed()
+CREATE OR REPLACE FUNCTION public.service_ended()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 begin
-  delete from desired_tuples
-  where object in (select 'collection:' || unnest(old.collections)) and relation in ('writer', 'tagger')
-    and subject = 'service:' || old.name;
+  with gone as (
+    delete from desired_tuples
+    where relation in ('writer', 'tagger') and subject = 'service:' || old.name and object in (
+      select 'collection:' || collection from unnest(old.collections) as collection
+      where tg_op = 'DELETE' or collection <> all(new.collections))
+    returning object
+  )
+  insert into unreconciled (object, purge) select distinct object, false from gone order by 1
+  on conflict (object) do update set since = now(), number = nextval('unreconciled_numbers');
   return null;
 end
 $function$;

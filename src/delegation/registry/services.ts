@@ -117,11 +117,21 @@ export function createServices(dependencies: ServicesDeps): Services {
         )
       })
       if (missingRights.length === 0) return
-      await tupleWriters.give(changing(assertCurrent), missingRights)
-      // Whoever removed the service, or took a collection from it, since that transaction did not see these.
-      const stay = new Set(rights(name, (await get(name))?.collections ?? []).map(tupleId))
-      const late = missingRights.filter((tuple) => !stay.has(tupleId(tuple)))
-      if (late.length > 0) await tupleWriters.takeAway(changing(assertCurrent), late)
+      // Whoever removes the service, or takes a collection from it, comes before this and is seen, or after,
+      // and takes these away with the row.
+      const assertStays = async (transaction: Sql): Promise<void> => {
+        await assertCurrent?.(transaction)
+        const [row] = await transaction.query<Pick<Service, 'collections'>>(
+          'select collections from services where name = $1 for share',
+          [name],
+        )
+        if (!collections.every((collection) => row?.collections.includes(collection)))
+          throw new AppError('conflict', {
+            field: 'collections',
+            public: 'Somebody else changed this service meanwhile. Look at it, then say it again.',
+          })
+      }
+      await tupleWriters.give(changing(assertStays), missingRights)
     },
     async remove(name, { assertCurrent } = {}) {
       const registeredService = await get(name)
