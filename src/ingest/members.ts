@@ -56,6 +56,15 @@ export async function settleMembers<Member extends UnsettledMember>(
           members.map((member) => entryOf(group, member).tuple),
         ),
       )
+    /** Those that have no row yet: the others are in it, whatever becomes of this. */
+    const newOf = async (members: readonly Member[]): Promise<readonly Member[]> => {
+      const rows = await context.database.query<{ subject: string }>(
+        `select subject from desired_tuples where object = $1 and relation = 'member' and subject = any($2)`,
+        [group, members.map(({ member }) => member)],
+      )
+      const known = new Set(rows.map(({ subject }) => subject))
+      return members.filter(({ member, isMember }) => isMember && !known.has(member))
+    }
     const write = async (members: readonly Member[]): Promise<void> => {
       if (members.length === 0) return
       const isGiving = members.some(({ isMember }) => isMember)
@@ -69,11 +78,12 @@ export async function settleMembers<Member extends UnsettledMember>(
       const refusals = await refusalsOf(context, caller, group, members)
       for (const [{ member }, reason] of refusals) fail(member, reason)
       const good = members.filter((member) => !refusals.has(member))
+      const newMembers = await newOf(good)
       const steps = await write(good).then(
         () => [],
         async () => {
           // What the rows of others say by then is what counts: each is stored anew by itself.
-          await forget(good.filter(({ isMember }) => isMember))
+          await forget(newMembers)
           return stepsOf(good)
         },
       )
@@ -82,7 +92,7 @@ export async function settleMembers<Member extends UnsettledMember>(
           const [{ member, isMember } = noMember] = step
           failures += 1
           // Nobody was told of it, and as a row it would keep all else of the group from being mended.
-          if (isMember) await forget(step)
+          await forget(step.filter((one) => newMembers.includes(one)))
           // Behind a group that is not in yet, nobody leaves: through it they stay in.
           if (!isMember || member.startsWith('group:') || failures >= failuresMax) throw asUnavailable(error)
           fail(member, error)
