@@ -117,7 +117,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       allowList,
       retrieval,
       onEmbed,
-      isSound: () => epoch.isSound,
+      epoch,
     }),
   )
   const { ingest, titleOf } = ingestion
@@ -318,7 +318,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
           mendAccess: async () => {
             const differing = await memberships.compare()
             await memberships.mend()
-            return (await ingest.drift()).mended + differing
+            return (await ingest.drift({ recovering: true })).mended + differing
           },
           rebuildIndex: () => index.rebuild(),
           forgetSearched: () => retireGenerations(database),

@@ -2,13 +2,14 @@ import { randomBytes } from 'node:crypto'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { Services } from '../delegation/registry/services.ts'
+import { effectsOf } from '../directory/memberships.ts'
 import type { App } from '../http/env.ts'
 import { accessRoutes, declarationRoutes } from '../http/routes/ingest/declarations.ts'
 import { documentWriteRoutes, importRoutes } from '../http/routes/ingest/documents-write.ts'
 import { failedRoutes } from '../http/routes/ingest/failed.ts'
 import { jobRoutes } from '../http/routes/ingest/jobs.ts'
 import type { OnRecord } from '../http/routes/reading.ts'
-import { createIngest, type Ingest } from '../ingest/ingest.ts'
+import { createIngest, type Epoch, type Ingest } from '../ingest/ingest.ts'
 import type { ParseInput } from '../ingest/parse/parsed.ts'
 import { createParser, parsersHere } from '../ingest/parse/parser.ts'
 import { titleOf } from '../ingest/parse/title-of.ts'
@@ -24,8 +25,7 @@ export interface IngestionDeps
   readonly allowList: () => AllowList
   /** To be told what was taken in. */
   readonly retrieval: Pick<Retrieval, 'corpus' | 'chunkIndex' | 'isBeingAsked'>
-  /** False: the database or OpenFGA is an older copy of itself. */
-  readonly isSound: () => boolean
+  readonly epoch: Epoch
   /** Told of every call of the model for passages, before it. */
   readonly onEmbed: (passages: number) => void
 }
@@ -96,7 +96,8 @@ export async function openIngestion(dependencies: IngestionDeps): Promise<Ingest
       limits: { lineBytesMax: config.bodyBytesMax, linesMax: importLinesMax },
       log,
       isApart: config.openfga !== undefined,
-      isSound: dependencies.isSound,
+      effectsOf: (usersets) => effectsOf(database, dependencies.allowList(), usersets),
+      epoch: dependencies.epoch,
       leaseSeconds: config.leaseSeconds,
     }),
   )

@@ -31,8 +31,11 @@ export type WriteMembers = (
 export interface Memberships {
   /** Writes what is unsettled of these groups. Throws for one that cannot be written once all others are. */
   settle(groups: readonly GroupReference[], recordedAs: RecordActor): Promise<void>
-  /** The same for whatever a crash or an error left, one group after the other. */
-  mend(): Promise<number>
+  /**
+   * The same for whatever a crash or an error left, one group after the other. `assertSound`: asked after
+   * rows were read, before they are written; throws where these are of an older copy.
+   */
+  mend(assertSound?: () => Promise<void>): Promise<number>
   /** Compares every group with OpenFGA and marks what differs, for `mend`. Returns how many memberships. */
   compare(): Promise<number>
   /**
@@ -85,14 +88,22 @@ export const directoryActor = ({ name }: Pick<Directory, 'name'>, txn: string): 
 export function createMemberships(deps: MembershipsDeps): Memberships {
   const { database, fga, write, membersAtOnce, allowList, newTxn } = deps
 
-  async function settleGroup({ id, directory }: GroupReference, recordedAs: RecordActor): Promise<void> {
+  async function settleGroup(
+    { id, directory }: GroupReference,
+    recordedAs: RecordActor,
+    assertSound?: () => Promise<void>,
+  ): Promise<void> {
     const [pending] = await database.query('select from directory_unsettled where group_id = $1 limit 1', [
       id,
     ])
     if (pending === undefined) return
     await write(recordedAs, directory.prefix, {
       group: groupObject(directory, id),
-      next: (sql, { except }) => sql.query<PendingMember>(nextMembers, [id, membersAtOnce, [...except]]),
+      async next(sql, { except }) {
+        const members = await sql.query<PendingMember>(nextMembers, [id, membersAtOnce, [...except]])
+        if (members.length > 0) await assertSound?.()
+        return members
+      },
       async settled(sql, members) {
         await sql.query(
           `delete from directory_unsettled using unnest($2::text[], $3::bigint[]) as done (member, number)
@@ -108,10 +119,11 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
   async function settleEach(
     groups: readonly GroupReference[],
     actorOf: (group: GroupReference) => RecordActor,
+    assertSound?: () => Promise<void>,
   ): Promise<void> {
     const failures: unknown[] = []
     for (const group of groups)
-      await settleGroup(group, actorOf(group)).catch((error: unknown) => failures.push(error))
+      await settleGroup(group, actorOf(group), assertSound).catch((error: unknown) => failures.push(error))
     if (failures.length > 0) throw failures[0]
   }
 
@@ -127,18 +139,6 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
     } catch {
       return { isWidening: () => isWidening }
     }
-  }
-
-  async function placed(
-    sql: Sql,
-    ofWhich: string,
-    value: string | readonly string[],
-    counts: (type: string, relation: string) => boolean,
-  ): Promise<readonly string[]> {
-    const rows = await sql.query<{ id: string; type: string; relation: string }>(wherePlaced(ofWhich), [
-      value,
-    ])
-    return [...new Set(rows.flatMap(({ id, type, relation }) => (counts(type, relation) ? [id] : [])))]
   }
 
   const restricting = (
@@ -184,7 +184,7 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
         await sql.query('update directories set next_at = now()')
       }),
     settle: (groups, recordedAs) => settleEach(groups, () => recordedAs),
-    async mend() {
+    async mend(assertSound) {
       const rows = await groupsOf(
         // First those in which somebody is who is out by their rows.
         `join (select group_id, count(*) filter (where member_rows.member is null) as ending
@@ -193,7 +193,7 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
            group by group_id) as pending on group_id = directory_groups.id order by ending = 0, directory_groups.id`,
       )
       const groups = rows.map(({ id, ...directory }) => ({ id, directory }))
-      await settleEach(groups, ({ directory }) => directoryActor(directory, newTxn()))
+      await settleEach(groups, ({ directory }) => directoryActor(directory, newTxn()), assertSound)
       return groups.length
     },
     async compare() {
@@ -207,6 +207,32 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
       if (failures.length > 0) throw failures[0]
       return differing
     },
+  }
+}
+
+async function placed(
+  sql: Sql,
+  ofWhich: string,
+  value: string | readonly string[],
+  counts: (type: string, relation: string) => boolean,
+): Promise<readonly string[]> {
+  const rows = await sql.query<{ id: string; type: string; relation: string }>(wherePlaced(ofWhich), [value])
+  return [...new Set(rows.flatMap(({ id, type, relation }) => (counts(type, relation) ? [id] : [])))]
+}
+
+/**
+ * Of any usersets, `group:eng#member`, whoever writes them: those that keep whoever is in them from
+ * something, and those that give something, by themselves or through groups that hold them.
+ */
+export async function effectsOf(
+  sql: Sql,
+  list: Pick<AllowList, 'isWidening'>,
+  usersets: readonly string[],
+): Promise<{ readonly restricting: ReadonlySet<string>; readonly giving: ReadonlySet<string> }> {
+  const isRestricting = (type: string, relation: string): boolean => !list.isWidening(type, relation)
+  return {
+    restricting: new Set(await placed(sql, ofUsersets, usersets, isRestricting)),
+    giving: new Set(await placed(sql, ofUsersets, usersets, list.isWidening)),
   }
 }
 

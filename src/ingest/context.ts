@@ -13,6 +13,7 @@ import type { CrashCounts } from './crash-counts.ts'
 import type { Failures } from './failures.ts'
 import type { Locks } from './locks.ts'
 import type { ReadBudget } from './read-budget.ts'
+import type { Effects } from './reconcile-tuples.ts'
 import type { SharedLock } from './shared-lock.ts'
 
 /** A document's text and its chunks. */
@@ -68,6 +69,10 @@ export interface IngestContext {
   readonly fga: Fga
   /** Who may write which tuples under the model in force; throws where nobody may. */
   readonly allowList: () => AllowList
+  /** What these usersets do by the model in force; throws where nobody knows. */
+  readonly effectsOf: (usersets: readonly string[]) => Promise<Effects>
+  /** Looks anew, and throws where the database or OpenFGA is an older copy of itself. */
+  readonly assertSound: () => Promise<void>
   readonly queue: Queue
   readonly documentLocks: Locks
   /** Left out: keyword mode, chunks have no vectors. */

@@ -180,31 +180,43 @@ export const setTags = (
 export const addTags = (sql: Sql, object: string, tags: readonly Tag[]): Promise<void> =>
   insertTags(sql, [{ object, tags }])
 
+// Of one statement: a group may have any number of members.
+const rowsAtOnce = 5_000
+
+function* slicesOf<T>(rows: readonly T[]): Generator<readonly T[]> {
+  for (let offset = 0; offset < rows.length; offset += rowsAtOnce)
+    yield rows.slice(offset, offset + rowsAtOnce)
+}
+
 async function insertTags(sql: Sql, objects: readonly TaggedObject[]): Promise<void> {
-  const rows = objects.flatMap(({ object, tags }) => tags.map((tag) => ({ object, ...tag })))
-  if (rows.length === 0) return
-  await sql.query(
-    `insert into desired_tuples (object, relation, subject, expires_at)
-     select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
-     on conflict (object, relation, subject) do update set expires_at = excluded.expires_at`,
-    [
-      rows.map(({ object }) => object),
-      rows.map(({ relation }) => relation),
-      rows.map(({ subject }) => subject),
-      rows.map(({ expiresAt }) => expiresAt ?? null),
-    ],
-  )
+  const all = objects.flatMap(({ object, tags }) => tags.map((tag) => ({ object, ...tag })))
+  for (const rows of slicesOf(all))
+    await sql.query(
+      `insert into desired_tuples (object, relation, subject, expires_at)
+       select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
+       on conflict (object, relation, subject) do update set expires_at = excluded.expires_at`,
+      [
+        rows.map(({ object }) => object),
+        rows.map(({ relation }) => relation),
+        rows.map(({ subject }) => subject),
+        rows.map(({ expiresAt }) => expiresAt ?? null),
+      ],
+    )
 }
 
 /** Removes stored tags by their tuple keys. */
 export async function removeTags(sql: Sql, keys: readonly TupleKey[]): Promise<void> {
-  if (keys.length === 0) return
-  await sql.query(
-    `delete from desired_tuples t
-     using unnest($1::text[], $2::text[], $3::text[]) as gone (object, relation, subject)
-     where t.object = gone.object and t.relation = gone.relation and t.subject = gone.subject`,
-    [keys.map(({ object }) => object), keys.map(({ relation }) => relation), keys.map(({ user }) => user)],
-  )
+  for (const slice of slicesOf(keys))
+    await sql.query(
+      `delete from desired_tuples t
+       using unnest($1::text[], $2::text[], $3::text[]) as gone (object, relation, subject)
+       where t.object = gone.object and t.relation = gone.relation and t.subject = gone.subject`,
+      [
+        slice.map(({ object }) => object),
+        slice.map(({ relation }) => relation),
+        slice.map(({ user }) => user),
+      ],
+    )
 }
 
 /** A mark that an object may differ from its tags in OpenFGA. */

@@ -3,10 +3,19 @@ import { requestOnly } from '../authz/allow-list/reserved.ts'
 import { endsOf, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import { reasonOf } from '../kernel/reason.ts'
+import { isAllAdopted } from '../store/adopted.ts'
+import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { isFiledAtMention } from './filing.ts'
 import { addGroupPlaces, isGroupPlace, readGroupPlaces, removeGroupPlaces } from './group-places.ts'
-import { isAdopted, reconcileObject } from './reconcile-tuples.ts'
+import {
+  type Comparing,
+  compareObject,
+  isAdopted,
+  isDifferent,
+  isPlain,
+  reconcileObject,
+} from './reconcile-tuples.ts'
 
 /** What a comparison of objects with OpenFGA came to. */
 export interface DriftReport {
@@ -16,9 +25,21 @@ export interface DriftReport {
   readonly mended: number
   readonly added: number
   readonly removed: number
+  /** Tuples that only keep somebody from something, and that no change told of: they stay, and are logged. */
+  readonly kept: number
   /** Stored tuples that may never be stored, deleted now. Anything but 0 is an incident. */
   readonly requestOnly: number
+  /** False: members, writers and the like are not all taken over yet, and none of them was compared. */
+  readonly adopted: boolean
 }
+
+/** On whose behalf it is done. */
+export interface DriftOptions {
+  /** Of a recovery, which is not over: OpenFGA is held to the database all the same. */
+  readonly recovering?: boolean
+}
+
+const loggedMax = 100
 
 /**
  * Compares our tags with OpenFGA, object by object, and makes OpenFGA agree: content, members of groups and
@@ -27,8 +48,11 @@ export interface DriftReport {
  * pass for whoever they name, so they go first. Delegations are mended elsewhere. Throws for an object that
  * could not be mended once all others are.
  */
-export async function drift(context: IngestContext): Promise<DriftReport> {
-  const { database } = context
+export async function drift(
+  context: IngestContext,
+  { recovering = false }: DriftOptions = {},
+): Promise<DriftReport> {
+  const { database, log } = context
   const scanned = await scan(context)
   const { found, strangers } = scanned
   await forgetPlaces(context, scanned)
@@ -36,19 +60,39 @@ export async function drift(context: IngestContext): Promise<DriftReport> {
     'select object from desired_tuples union select object from unreconciled order by 1',
   )
   const objects = [...new Set([...rows.map(({ object }) => object), ...strangers])]
-  const report = { compared: objects.length, mended: 0, added: 0, removed: 0, requestOnly: found }
+  const differing: FgaObject[] = []
+  const kept: TupleKey[] = []
+  const counts = { mended: 0, added: 0, removed: 0 }
   try {
-    await eachOf(objects, async (object) => {
-      const { added, removed } = await mend(context, object)
-      if (added + removed === 0) return
-      report.mended += 1
-      report.added += added
-      report.removed += removed
-    })
+    await allOf([
+      // Nobody waits meanwhile: only what differs is held, and compared again.
+      () =>
+        eachOf(objects, async (object) => {
+          const difference = await compareObject(context, object)
+          if (isDifferent(difference)) differing.push(object)
+          kept.push(...difference.kept)
+        }),
+      async () => {
+        const marked = await markedObjects(database)
+        await mendInOrder(context, [...new Set([...differing, ...marked])].sort(), { recovering, counts })
+      },
+    ])
   } finally {
-    if (report.mended > 0 || found > 0) context.log('drift_mended', { ...report })
+    if (counts.mended > 0 || found > 0)
+      log('drift_mended', { compared: objects.length, ...counts, requestOnly: found })
+    if (kept.length > 0)
+      log('restrictions_without_row', {
+        count: kept.length,
+        tuples: kept.slice(0, loggedMax).map(tupleId),
+      })
   }
-  return report
+  return {
+    compared: objects.length,
+    ...counts,
+    kept: kept.length,
+    requestOnly: found,
+    adopted: await isAllAdopted(database),
+  }
 }
 
 /**
@@ -56,40 +100,82 @@ export async function drift(context: IngestContext): Promise<DriftReport> {
  * there is nothing: run at start and every minute.
  */
 export async function mendUnsettled(context: IngestContext): Promise<number> {
-  const rows = await context.database.query<{ object: FgaObject }>(
-    'select object from unreconciled order by object',
+  const objects = await markedObjects(context.database)
+  await mendInOrder(context, objects, {})
+  return objects.length
+}
+
+const markedObjects = async (sql: Sql): Promise<FgaObject[]> =>
+  (await sql.query<{ object: FgaObject }>('select object from unreconciled order by object')).map(
+    ({ object }) => object,
   )
-  await eachOf(
-    rows.map(({ object }) => object),
-    (object) => mend(context, object),
-  )
-  return rows.length
+
+interface Mending extends DriftOptions {
+  /** Counted up. */
+  readonly counts?: { mended: number; added: number; removed: number }
+}
+
+/**
+ * First, of members and the like, what lets anybody read less: whoever left one group and was put into
+ * another that blocks reads at no moment more than before or after. Content between: it has its own order.
+ */
+async function mendInOrder(
+  context: IngestContext,
+  objects: readonly FgaObject[],
+  { recovering = false, counts }: Mending,
+): Promise<void> {
+  const mendedObjects = new Set<FgaObject>()
+  const mendAll = (narrowsOnly: boolean) => () =>
+    eachOf(narrowsOnly ? objects.filter((one) => !isPlain(one)) : objects, async (object) => {
+      const { added, removed } = await mend(context, object, {
+        narrowsOnly,
+        ...(!recovering && { assertSound: context.assertSound }),
+      })
+      if (counts === undefined || added + removed === 0) return
+      if (!mendedObjects.has(object)) counts.mended += 1
+      mendedObjects.add(object)
+      counts.added += added
+      counts.removed += removed
+    })
+  // Of one alone its own Write keeps the order.
+  await allOf([...(objects.length > 1 ? [mendAll(true)] : []), mendAll(false)])
+}
+
+/** One after the other, whatever failed; throws the first failure in the end. */
+async function allOf(tasks: readonly (() => Promise<void>)[]): Promise<void> {
+  await eachOf(tasks, (task) => task())
 }
 
 /**
  * One that is held by somebody who stands still, or that the model refuses, keeps no other from being mended.
  */
-async function eachOf<T>(objects: readonly T[], handle: (object: T) => Promise<unknown>): Promise<void> {
+async function eachOf<T>(items: readonly T[], handle: (item: T) => Promise<unknown>): Promise<void> {
   const failures: unknown[] = []
-  for (const object of objects) await handle(object).catch((error: unknown) => failures.push(error))
+  for (const item of items) await handle(item).catch((error: unknown) => failures.push(error))
   if (failures.length > 0) throw failures[0]
 }
+
+// Of one record: a group may have had any number.
+const recordedMax = 1_000
 
 async function mend(
   context: IngestContext,
   object: FgaObject,
+  comparing: Comparing,
 ): Promise<{ readonly added: number; readonly removed: number }> {
   const { database, documentLocks } = context
   const { added, removed } = await documentLocks.hold([object], (hold) =>
-    reconcileObject(context, hold, object),
+    reconcileObject(context, hold, object, comparing),
   )
-  if (added.length + removed.length > 0) {
+  const most = Math.max(added.length, removed.length)
+  for (let offset = 0; offset < most; offset += recordedMax) {
+    const addedNow = added.slice(offset, offset + recordedMax)
     await record(database, operator(context.newId()), {
       event: 'drift_mended',
       object,
-      added: added.map(tupleId),
-      removed: removed.map(tupleId),
-      ...endsOf(added),
+      added: addedNow.map(tupleId),
+      removed: removed.slice(offset, offset + recordedMax).map(tupleId),
+      ...endsOf(addedNow),
     })
   }
   return { added: added.length, removed: removed.length }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { TupleKey } from '../authz/fga.ts'
 import {
   type Background,
@@ -18,7 +19,7 @@ import { type CollectionInput, saveCollection, saveFields } from './collections.
 import type { IngestContext, Step, Writer } from './context.ts'
 import { createCrashCounts } from './crash-counts.ts'
 import { type FieldType, readFields } from './document-rows.ts'
-import { type DriftReport, drift, mendUnsettled, removeRequestOnly } from './drift.ts'
+import { type DriftOptions, type DriftReport, drift, mendUnsettled, removeRequestOnly } from './drift.ts'
 import { endAccess, type RestrictingOf } from './end-access.ts'
 import {
   collectionsOfFailed,
@@ -102,7 +103,7 @@ export interface Ingest extends AsyncDisposable {
   failed(filter: OwnFilter, page: PageOf): Promise<FailedPage>
   /** Waits until the job is done or failed, or until the signal; returns how it stands then. */
   waitForJob(id: string, owner: FgaObject, signal: AbortSignal): Promise<JobView | undefined>
-  drift(): Promise<DriftReport>
+  drift(options?: DriftOptions): Promise<DriftReport>
   /** Tags that name this subject. */
   countTags(subject: string): Promise<number>
   /** Gives another subject what this one's tags give: see {@link renameSubject}. */
@@ -115,6 +116,16 @@ export interface Ingest extends AsyncDisposable {
 export interface OwnFilter extends Omit<FailedFilter, 'collections'> {
   readonly isOwn: boolean
 }
+
+/** Notices that the database or OpenFGA is an older copy of itself. */
+export interface Epoch {
+  /** As of the last look. */
+  readonly isSound: boolean
+  /** Looks anew, and throws where one of them is. */
+  assertSoundNow(): Promise<void>
+}
+
+const alwaysSound: Epoch = { isSound: true, assertSoundNow: async () => undefined }
 
 /** Of the wiring's context, what ingestion takes. */
 export interface IngestDeps
@@ -130,6 +141,7 @@ export interface IngestDeps
     | 'readBudget'
     | 'fewAtATime'
     | 'beatMs'
+    | 'assertSound'
   > {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
@@ -138,11 +150,8 @@ export interface IngestDeps
   readonly isBeingAsked?: () => boolean
   /** Whether OpenFGA keeps its tuples apart from this process and its database. */
   readonly isApart: boolean
-  /**
-   * False: the database or OpenFGA is an older copy of itself, and neither is held to the other by itself.
-   * Defaults to always true.
-   */
-  readonly isSound?: () => boolean
+  /** Whether the database or OpenFGA is an older copy of itself: neither is held to the other by itself. */
+  readonly epoch?: Epoch
   /** Seconds after which what a dead process held is free. Defaults to 30. */
   readonly leaseSeconds?: number
   /** Milliseconds between two comparisons with OpenFGA. Defaults to an hour. */
@@ -155,6 +164,7 @@ const sweepEveryMs = 3_600_000
 // Documents that go in together. PGlite has one session, which questions share with a batch's transactions.
 const batchMax = { postgres: 64, pglite: 8 }
 const jobsKeptDays = 30
+const adoptWaitMs = 5_000
 
 /** Wires ingestion. Nothing runs before {@link Ingest.start}. */
 export function createIngest({
@@ -164,7 +174,7 @@ export function createIngest({
   driftEveryMs = 3_600_000,
   mendEveryMs = 60_000,
   isApart,
-  isSound = () => true,
+  epoch = alwaysSound,
   leaseSeconds = 30,
   ...dependencies
 }: IngestDeps): Ingest {
@@ -183,6 +193,7 @@ export function createIngest({
     readBudget: createReadBudget(readSizeMax, largeFrom),
     fewAtATime: createFewAtATime(isBeingAsked),
     beatMs: mendEveryMs / 2,
+    assertSound: () => epoch.assertSoundNow(),
   }
   const openImports = createOpenImports()
   const recurring: Recurring[] = []
@@ -195,17 +206,19 @@ export function createIngest({
     return started
   }
 
-  const whileSound = (task: () => Promise<unknown>) => async () => (isSound() ? task() : undefined)
+  const whileSound = (task: () => Promise<unknown>) => async () => (epoch.isSound ? task() : undefined)
 
   async function startJobs({ compares = true, takesIn = true } = {}): Promise<void> {
     // On PGlite there was one process, and it is gone: what it was receiving is over.
     await breakSilent(context, database.kind === 'pglite' ? 0 : undefined)
     await removeRequestOnly(context)
-    await every(
+    const adopting = every(
       mendEveryMs,
       'adopt',
       whileSound(() => adoptTuples(context)),
-    ).poll()
+    )
+    // Of a large store it goes on beside what is served.
+    await Promise.race([adopting.poll(), sleep(adoptWaitMs, undefined, { ref: false })])
     // What it cannot mend now was acknowledged to nobody: it is no reason to serve none of the rest.
     await every(
       mendEveryMs,
@@ -298,7 +311,7 @@ export function createIngest({
     failed: (filter, page) => listOwnFailed(context, filter, page),
     waitForJob: (id, owner, signal) =>
       waiter.wait(id, () => readJob(database, id, owner, clock.now()), signal),
-    drift: () => drift(context),
+    drift: (options) => drift(context, options),
     countTags: (subject) => countTags(database, subject),
     renameSubject: (oldSubject, newSubject) => renameSubject(context, oldSubject, newSubject),
     close,

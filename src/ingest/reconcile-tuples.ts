@@ -1,11 +1,11 @@
-import type { AllowList } from '../authz/allow-list/allow-list.ts'
+import { type AllowList, isEnd } from '../authz/allow-list/allow-list.ts'
 import { isReserved } from '../authz/allow-list/reserved.ts'
-import { type Fga, type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
+import { type Tuple, type TupleKey, tupleId, type Writing } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
-import { isAllAdopted } from '../store/adopted.ts'
+import { type Compared, readCompared } from '../store/adopted.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
-import { type Mark, readTags, toTuple, unmark } from './desired-tuples.ts'
+import { type Mark, readTags, type Tag, toTuple, unmark } from './desired-tuples.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
 
 /** The tuples that were added to OpenFGA, and those that were taken away. */
@@ -13,6 +13,24 @@ export interface Reconciled {
   readonly added: readonly Tuple[]
   readonly removed: readonly TupleKey[]
 }
+
+/** What being in usersets, `group:eng#member`, does to what somebody reads. */
+export interface Effects {
+  /** Those by which somebody is kept from something. */
+  readonly restricting: ReadonlySet<string>
+  /** Those by which somebody gets something. */
+  readonly giving: ReadonlySet<string>
+}
+
+/** How objects are compared with OpenFGA. */
+export interface Comparing {
+  /** Of what is no content, only what takes something away from readers; of content nothing. */
+  readonly narrowsOnly?: boolean
+  /** Asked once more before anything is written: throws where OpenFGA is not to be held to the database. */
+  readonly assertSound?: () => Promise<void>
+}
+
+type ReconcileContext = Pick<IngestContext, 'database' | 'fga' | 'allowList' | 'effectsOf'>
 
 const content: ReadonlySet<string> = new Set(['document', 'folder', 'zone', 'collection'])
 const notOnContent: ReadonlySet<string> = new Set([
@@ -32,6 +50,12 @@ export const isOnContent = (type: string, relation: string): boolean =>
 export const isAdopted = (type: string, relation: string): boolean =>
   !isOnContent(type, relation) && !isReserved(type, relation)
 
+/** Whether all that stands on it is content or others', and nothing is adopted. */
+export function isPlain(object: FgaObject): boolean {
+  const { type } = splitObject(object)
+  return content.has(type) && type !== 'collection'
+}
+
 /** Whether tuples of callers on it are kept as tags. */
 export const isTagged = (type: string, relation: string): boolean =>
   isOnContent(type, relation) || isAdopted(type, relation)
@@ -40,8 +64,15 @@ export const isTagged = (type: string, relation: string): boolean =>
  * Whether our tags speak for all tuples of it. Lendings, grants and what no row lets anybody write are
  * others'.
  */
-const isOurs = (list: AllowList, type: string, relation: string): boolean =>
+export const isOurs = (list: AllowList, type: string, relation: string): boolean =>
   isTagged(type, relation) && (relation === 'filed_in' || list.has(type, relation))
+
+/** A condition that no row can hold: whoever wrote it sees to its tuple. */
+export const isForeign = (condition: Tuple['condition']): boolean =>
+  condition !== undefined &&
+  (condition.name !== 'until' ||
+    Object.keys(condition.context ?? {}).join() !== 'expires_at' ||
+    !isEnd(condition.context.expires_at))
 
 // Reads of one batch at a time: those of others, and questions, are answered beside them.
 const readsAtOnce = 8
@@ -53,45 +84,93 @@ const readsAtOnce = 8
  * single-session database.
  */
 export function reconcileObjects(
-  { database, fga, allowList }: Pick<IngestContext, 'database' | 'fga' | 'allowList'>,
+  context: ReconcileContext,
   hold: Hold,
   objects: readonly FgaObject[],
+  { narrowsOnly = false, assertSound }: Comparing = {},
 ): Promise<readonly Reconciled[]> {
+  const { database } = context
   return retryRefusedWrite(async () => {
     const marks = await database.query<Mark & { readonly purge: boolean }>(
       'select object, purge, number from unreconciled where object = any($1)',
       [objects],
     )
-    const purges = new Map(marks.map(({ object, purge }) => [object, purge]))
+    const marksByObject = new Map(marks.map((mark) => [mark.object, mark]))
     const tagsByObject = await readTags(database, objects)
-    const compares = await comparedOn(database, objects)
-    const outcomes = await settleAtOnce(objects, readsAtOnce, (object) => {
-      const desiredTuples = (tagsByObject.get(object) ?? []).map((tag) => toTuple(object, tag))
-      return differenceOf(fga, allowList, object, {
-        desiredTuples: desiredTuples.filter(({ relation }) => compares(object, relation)),
-        purge: purges.get(object) ?? false,
-        compares: (relation) => compares(object, relation),
-      })
-    })
-    const reconciled = outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
-    await hold.writeEach(reconciled.map(({ added, removed }) => ({ writes: added, deletes: removed })))
-    const doneObjects = new Set<string>(objects.filter((_, nth) => outcomes[nth]?.status === 'fulfilled'))
-    const doneMarks = marks.filter(({ object }) => doneObjects.has(object))
+    const compared = await comparedOf(database, objects)
+    const outcomes = await settleAtOnce(objects, readsAtOnce, (object) =>
+      differenceOf(context, object, {
+        tags: tagsByObject.get(object) ?? [],
+        mark: marksByObject.get(object),
+        compared,
+        narrowsOnly,
+      }),
+    )
+    const differences = outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+    const changes = await Promise.all(differences.map((difference) => inOrder(hold, difference)))
+    if (differences.some(isDifferent)) await assertSound?.()
+    await hold.writeEach(changes.map(({ first }) => first))
+    for (const { second } of changes) if (second !== undefined) await hold.write(second)
+    // What something was left out of is not settled yet.
+    const settledObjects = new Set<string>(
+      objects.filter((_, nth) => {
+        const outcome = outcomes[nth]
+        return outcome?.status === 'fulfilled' && outcome.value.isWhole
+      }),
+    )
+    const doneMarks = marks.filter(({ object }) => settledObjects.has(object))
     if (doneMarks.length > 0) await hold.transaction((sql) => unmark(sql, doneMarks))
     for (const one of outcomes) if (one.status === 'rejected') throw one.reason
-    return reconciled
+    return differences
   })
 }
 
 /** As {@link reconcileObjects}, of one object. */
 export async function reconcileObject(
-  context: Pick<IngestContext, 'database' | 'fga' | 'allowList'>,
+  context: ReconcileContext,
   hold: Hold,
   object: FgaObject,
+  comparing?: Comparing,
 ): Promise<Reconciled> {
-  const [reconciled] = await reconcileObjects(context, hold, [object])
+  const [reconciled] = await reconcileObjects(context, hold, [object], comparing)
   if (reconciled === undefined) throw new Error('An object was not compared with OpenFGA.')
   return reconciled
+}
+
+/** What {@link reconcileObject} would do by now, and what it would leave. Nobody need hold the object. */
+export async function compareObject(context: ReconcileContext, object: FgaObject): Promise<Difference> {
+  const { database } = context
+  const [mark] = await database.query<{ readonly purge: boolean }>(
+    'select purge from unreconciled where object = $1',
+    [object],
+  )
+  const tags = (await readTags(database, [object])).get(object) ?? []
+  const compared = await comparedOf(database, [object])
+  return differenceOf(context, object, { tags, mark, compared, narrowsOnly: false })
+}
+
+/** Whether there is anything to write. */
+export const isDifferent = ({ added, removed }: Reconciled): boolean => added.length + removed.length > 0
+
+/**
+ * In one Write, where it takes that many. Members and the like else first come, then go: at each moment
+ * somebody is in it as before or as after, also through a group, and nobody is out of a block meanwhile.
+ */
+async function inOrder(
+  hold: Hold,
+  { added, removed }: Reconciled,
+): Promise<{ readonly first: Writing; readonly second?: Writing }> {
+  const change = { writes: added, deletes: removed }
+  const isContent = [...added, ...removed].some(
+    ({ object, relation }) => !isAdopted(splitObject(object).type, relation),
+  )
+  if (isContent || (await hold.isOrderly(change))) return { first: change }
+  const addedIds = new Set(added.map(tupleId))
+  const isChanged = (tuple: TupleKey): boolean => addedIds.has(tupleId(tuple))
+  return {
+    first: { writes: added, deletes: removed.filter(isChanged) },
+    second: { deletes: removed.filter((tuple) => !isChanged(tuple)) },
+  }
 }
 
 /** In their order; none any more once all of a round failed. */
@@ -109,51 +188,92 @@ async function settleAtOnce<T, R>(
   return results
 }
 
-interface Comparison {
-  readonly desiredTuples: readonly Tuple[]
-  /** Whether nothing stays that others wrote. */
-  readonly purge: boolean
-  /** Other relations are left as they are. */
-  readonly compares: (relation: string) => boolean
+/** Undefined: all of them is content, which is always compared. */
+const comparedOf = async (sql: Sql, objects: readonly FgaObject[]): Promise<Compared | undefined> =>
+  objects.every(isPlain) ? undefined : readCompared(sql)
+
+interface Stored {
+  readonly tags: readonly Tag[]
+  /** Undefined: no change of it is under way. `purge`: nothing stays that others wrote. */
+  readonly mark: { readonly purge: boolean } | undefined
+  readonly compared: Compared | undefined
+  readonly narrowsOnly: boolean
 }
 
-/** Until all was adopted, tags do not tell whether a tuple of that kind should be there. */
-async function comparedOn(
-  sql: Sql,
-  objects: readonly FgaObject[],
-): Promise<(object: FgaObject, relation: string) => boolean> {
-  const types = new Set(objects.map((object) => splitObject(object).type))
-  const isPlain = [...types].every((type) => content.has(type) && type !== 'collection')
-  if (isPlain || (await isAllAdopted(sql))) return () => true
-  return (object, relation) => !isAdopted(splitObject(object).type, relation)
+/** How an object differs from its tags. */
+interface Difference extends Reconciled {
+  /** Left as they are, though no tag says so: by them somebody reads less, and nobody more. */
+  readonly kept: readonly TupleKey[]
+  /** Whether nothing that differs was left out, for whoever sees to it later. */
+  readonly isWhole: boolean
 }
 
 async function differenceOf(
-  fga: Pick<Fga, 'read'>,
-  allowList: () => AllowList,
+  { fga, allowList, effectsOf }: Pick<ReconcileContext, 'fga' | 'allowList' | 'effectsOf'>,
   object: FgaObject,
-  { desiredTuples, purge, compares }: Comparison,
-): Promise<Reconciled> {
+  { tags, mark, compared, narrowsOnly }: Stored,
+): Promise<Difference> {
   const { type } = splitObject(object)
+  const desiredTuples = tags.map((tag) => toTuple(object, tag))
   const wantedById = new Map(desiredTuples.map((tuple) => [tupleId(tuple), tuple]))
   const present = new Map<string, Tuple>()
-  for await (const tuple of fga.read({ object }))
-    if (compares(tuple.relation)) present.set(tupleId(tuple), tuple)
+  for await (const tuple of fga.read({ object })) present.set(tupleId(tuple), tuple)
   const removed: TupleKey[] = []
   for (const [id, { user, relation, condition }] of present) {
+    if (isAdopted(type, relation) && isForeign(condition)) continue
     const target = wantedById.get(id)
     if (target !== undefined && sameEnd(target.condition, condition)) continue
-    if (target === undefined && !purge && !isOurs(allowList(), type, relation)) continue
+    if (target === undefined && mark?.purge !== true && !isOurs(allowList(), type, relation)) continue
     removed.push({ user, relation, object })
   }
   const removedIds = new Set(removed.map(tupleId))
   // What another model took stays a tag: under this one it would keep all else from being settled.
   const added = desiredTuples.filter(
     (tuple) =>
-      (!present.has(tupleId(tuple)) || removedIds.has(tupleId(tuple))) && allowList().isStorable(tuple),
+      (!present.has(tupleId(tuple)) || removedIds.has(tupleId(tuple))) &&
+      (isOnContent(type, tuple.relation) || isOurs(allowList(), type, tuple.relation)) &&
+      allowList().isStorable(tuple),
   )
-  return { added, removed }
+  const adopted = [...added, ...removed].filter(({ relation }) => isAdopted(type, relation))
+  if (compared === undefined || adopted.length === 0)
+    return narrowsOnly
+      ? { added: [], removed: [], kept: [], isWhole: added.length + removed.length === 0 }
+      : { added, removed, kept: [], isWhole: true }
+
+  const { restricting, giving } = await effectsOf([...new Set(adopted.map(usersetOf))])
+  const restricts = (tuple: TupleKey): boolean =>
+    !allowList().isWidening(type, tuple.relation) || restricting.has(usersetOf(tuple))
+  const gives = (tuple: TupleKey): boolean =>
+    allowList().isWidening(type, tuple.relation) && (!restricts(tuple) || giving.has(usersetOf(tuple)))
+  /** Until all was adopted, tags do not tell whether such a tuple should be there. */
+  const isCompared = ({ user, relation }: TupleKey): boolean =>
+    !isAdopted(type, relation) ||
+    (compared.isAllAdopted && !compared.moving.has(user) && !compared.moving.has(object))
+  /** That it has no tag does not let anybody read more, unless a change of it was told of. */
+  const isKept = (tuple: TupleKey): boolean =>
+    mark === undefined && isAdopted(type, tuple.relation) && !wantedById.has(tupleId(tuple)) && !gives(tuple)
+  const narrows = (tuple: TupleKey, isAdded: boolean): boolean =>
+    !narrowsOnly || (isAdopted(type, tuple.relation) && restricts(tuple) === isAdded)
+  const kept = removed.filter((tuple) => isCompared(tuple) && isKept(tuple))
+  const keptIds = new Set(kept.map(tupleId))
+  const addedNow = added.filter((tuple) => isCompared(tuple) && narrows(tuple, true))
+  const addedIds = new Set(addedNow.map(tupleId))
+  const removedNow = removed.filter(
+    (tuple) =>
+      isCompared(tuple) &&
+      !keptIds.has(tupleId(tuple)) &&
+      // The old end of one goes with the new one.
+      (wantedById.has(tupleId(tuple)) ? addedIds.has(tupleId(tuple)) : narrows(tuple, false)),
+  )
+  return {
+    added: addedNow,
+    removed: removedNow,
+    kept,
+    isWhole: addedNow.length + removedNow.length + kept.length === added.length + removed.length,
+  }
 }
+
+const usersetOf = ({ object, relation }: TupleKey): string => `${object}#${relation}`
 
 /** Whether two conditions have the same name and end at the same instant. */
 export function sameEnd(a: Tuple['condition'], b: Tuple['condition']): boolean {

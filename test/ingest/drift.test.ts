@@ -15,7 +15,9 @@ test('finds nothing to mend where all agrees', async () => {
     mended: 0,
     added: 0,
     removed: 0,
+    kept: 0,
     requestOnly: 0,
+    adopted: true,
   })
 })
 

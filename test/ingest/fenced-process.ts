@@ -5,6 +5,7 @@ import { json } from 'node:stream/consumers'
 import { compileAllowList } from '../../src/authz/allow-list/allow-list.ts'
 import { readVersion } from '../../src/authz/model/pin.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import { effectsOf } from '../../src/directory/memberships.ts'
 import type { AccessChange } from '../../src/ingest/access.ts'
 import { isOutage } from '../../src/ingest/failures.ts'
 import { createIngest } from '../../src/ingest/ingest.ts'
@@ -43,6 +44,7 @@ const ingest = createIngest({
     : createPostgresIndex({ database }),
   fga: createFga(api, FGA_STORE, () => FGA_MODEL),
   allowList: () => list,
+  effectsOf: (usersets) => effectsOf(database, list, usersets),
   isApart: true,
   leaseSeconds: Number(LEASE),
   queue: {

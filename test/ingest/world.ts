@@ -2,12 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { operator } from '../../src/audit/record.ts'
-import { compileAllowList } from '../../src/authz/allow-list/allow-list.ts'
+import { type AllowList, compileAllowList } from '../../src/authz/allow-list/allow-list.ts'
 import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
 import type { Fga, Tuple } from '../../src/authz/fga.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { deployModel } from '../../src/authz/model/deploy.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import { effectsOf } from '../../src/directory/memberships.ts'
 import type { Prepared, Step, Writer } from '../../src/ingest/context.ts'
 import { createIngest, type Ingest } from '../../src/ingest/ingest.ts'
 import type { JobView } from '../../src/ingest/job-store.ts'
@@ -31,6 +32,7 @@ export type StepHook = (step: Step, documentId: string) => Promise<void>
 export interface IngestWorld extends AsyncDisposable {
   readonly database: Database
   readonly fga: Fga
+  readonly allowList: AllowList
   readonly ingest: Ingest
   readonly logged: { readonly event: string; readonly fields?: object }[]
   /** Called at every step; set it to look or to crash. */
@@ -47,12 +49,14 @@ export interface IngestWorld extends AsyncDisposable {
   isAway: (statement: string) => boolean
   /** Called before each Write to OpenFGA. */
   onWrite: () => void
-  /** Called before the tuples of an object are read. */
-  onTuples: (object: string | undefined) => void
+  /** Called before the tuples of an object are read, and waited for. */
+  onTuples: (object: string | undefined) => unknown
+  /** Asked whether the database and OpenFGA are of one age; a throw says that they are not. */
+  onSound: () => void
   /** Called before OpenFGA is asked whether a service may. */
   onAsk: () => Promise<void>
-  /** Called before each call of Write, of which a change may take several. */
-  onPart: () => void
+  /** Called before each call of Write, of which a change may take several, and waited for. */
+  onPart: () => unknown
   /** Ends the process's ingestion and begins a new one on the same database. */
   restart(): Promise<void>
   /**
@@ -147,9 +151,9 @@ export async function openIngestWorld(
       await world.onAsk()
       return real.batchCheck(checks, options)
     },
-    read: (filter, ...options) => {
-      world.onTuples(filter.object)
-      return real.read(filter, ...options)
+    async *read(filter, ...options) {
+      await world.onTuples(filter.object)
+      yield* real.read(filter, ...options)
     },
     write: async (change, nextTurn) => {
       world.onWrite()
@@ -172,6 +176,8 @@ export async function openIngestWorld(
       index: index(indexOn(process.database)),
       fga,
       allowList: () => list,
+      effectsOf: (usersets) => effectsOf(process.database, list, usersets),
+      epoch: { isSound: true, assertSoundNow: async () => world.onSound() },
       isApart: backend.openfga === 'server',
       leaseSeconds: 2,
       mendEveryMs,
@@ -202,6 +208,7 @@ export async function openIngestWorld(
   const world = {
     database,
     fga,
+    allowList: list,
     ingest: open(),
     logged,
     onStep: (async () => undefined) as StepHook,
@@ -211,8 +218,9 @@ export async function openIngestWorld(
     isBeingAsked: false,
     isAway: (_statement: string): boolean => false,
     onWrite: (): void => undefined,
-    onTuples: (_object: string | undefined): void => undefined,
-    onPart: (): void => undefined,
+    onTuples: (_object: string | undefined): unknown => undefined,
+    onSound: (): void => undefined,
+    onPart: (): unknown => undefined,
     onAsk: async (): Promise<void> => undefined,
     async restart() {
       await world.ingest.close()

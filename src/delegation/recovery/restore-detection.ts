@@ -26,6 +26,8 @@ export interface RestoreDetection extends AsyncDisposable {
    * has not ended.
    */
   assertSound(): void
+  /** Looks at both first: for whoever is about to hold one of them to the other. */
+  assertSoundNow(): Promise<void>
   /** Runs the work now, or as soon as it is sound. */
   whenSound(task: () => Promise<void>): Promise<void>
   /** Raises the number and tells OpenFGA. Does nothing to a database that is not sound. */
@@ -117,18 +119,9 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     state.checkedAt = clock.now()
     const before = await readEpoch(database)
     const wentBack = isApart && (await noticeWentBack(before))
-    const { recoveringSince, told: acknowledgedNumber } = before
-    const marked = isApart ? await readMarker(fga) : 0
-    // Again, and only now: another process may have raised it and told OpenFGA since.
-    const { number } = await readEpoch(database)
     const { needsRecovery: neededBefore, older: previousOlder } = state
-    state.older =
-      marked > number
-        ? 'database'
-        : isApart && (marked < acknowledgedNumber || wentBack)
-          ? 'openfga'
-          : undefined
-    state.needsRecovery = recoveringSince !== null || state.older !== undefined
+    state.older = await olderOf(before, wentBack)
+    state.needsRecovery = before.recoveringSince !== null || state.older !== undefined
     if (state.older !== undefined && state.older !== previousOlder)
       log(`${state.older}_older`, { command: 'remit recover' })
     else if (!neededBefore && state.needsRecovery) log('recovery_not_ended', { command: 'remit recover' })
@@ -137,6 +130,14 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
       await task()
       waiting.shift()
     }
+  }
+
+  async function olderOf(before: EpochRow, wentBack: boolean): Promise<RestoreDetection['older']> {
+    const marked = isApart ? await readMarker(fga) : 0
+    // Again, and only now: another process may have raised it and told OpenFGA since.
+    const { number } = await readEpoch(database)
+    if (marked > number) return 'database'
+    return isApart && (marked < before.told || wentBack) ? 'openfga' : undefined
   }
 
   /**
@@ -184,6 +185,16 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     state.seenVersion = current
   }
 
+  function assertSound(): void {
+    if (!isSound())
+      throw new AppError('authorization_unavailable', {
+        headers: { 'retry-after': '5' },
+        internal: state.needsRecovery
+          ? `${state.older ?? 'something'} is older than it was`
+          : 'OpenFGA lacks changes that it told of',
+      })
+  }
+
   // One comparison after the other: what waits for the end of a recovery is begun once.
   const follower = createFollower({
     read: compare,
@@ -213,13 +224,17 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     get older() {
       return state.older
     },
-    assertSound() {
-      if (!isSound())
+    assertSound,
+    async assertSoundNow() {
+      assertSound()
+      // Beside the follower: what it begins after a recovery may ask this.
+      const before = await readEpoch(database)
+      const older = await olderOf(before, before.logWentBack || followed?.logWentBack === true)
+      // The log may have come to be doubted meanwhile.
+      assertSound()
+      if (before.recoveringSince !== null || older !== undefined)
         throw new AppError('authorization_unavailable', {
-          headers: { 'retry-after': '5' },
-          internal: state.needsRecovery
-            ? `${state.older ?? 'something'} is older than it was`
-            : 'OpenFGA lacks changes that it told of',
+          internal: `${older ?? 'something'} is older than it was`,
         })
     },
     async whenSound(task) {

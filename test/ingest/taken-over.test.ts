@@ -1,0 +1,178 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Tuple } from '../../src/authz/fga.ts'
+import type { FgaObject } from '../../src/kernel/ids.ts'
+import { claimAdoption } from '../../src/store/adopted.ts'
+import { backends } from '../support/backends.ts'
+import { type IngestWorld, machine, openIngestWorld, tuple } from './world.ts'
+
+// The two ends: one process with all in it, and several with an OpenFGA of its own.
+describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name === 'Postgres × OpenFGA'))(
+  'what 0.9.0 left in OpenFGA alone, on $name',
+  ({ options, ...backend }) => {
+    describe('', options, () => {
+      let world: IngestWorld
+      beforeAll(async () => {
+        // `auditor` of a team is in no row of the allow-list: somebody else writes it.
+        const model = (text: string) =>
+          text.replace(
+            'type service\n',
+            'type service\n\ntype team\n  relations\n    define auditor: [user]\n',
+          )
+        world = await openIngestWorld(backend, { edit: { model } })
+      }, 120_000)
+      afterAll(() => world?.[Symbol.asyncDispose]())
+
+      const rowsOf = async (object: string): Promise<string[]> => {
+        const found = await world.database.query<{ line: string }>(
+          `select subject || ' ' || relation as line from desired_tuples where object = $1 order by 1`,
+          [object],
+        )
+        return found.map(({ line }) => line)
+      }
+      const give = (...lines: readonly string[]) =>
+        world.ingest.applyTuples(machine, { writes: lines.map(tuple), deletes: [] })
+      const straight = (...lines: readonly string[]) => world.fga.write({ writes: lines.map(tuple) })
+      const isOver = async () =>
+        (await world.database.query(`select from settings where key = 'tuples_adopted'`)).length > 0
+      /** As a database is that 0.9.0 wrote. */
+      const forget = async (): Promise<void> => {
+        await world.database.query(`delete from settings where key like 'tuples_adopt%'`)
+        await world.database.query(
+          `delete from desired_tuples where object ~ '^(group|organization|team):' or relation in ('writer', 'tagger')`,
+        )
+      }
+      const mark = (object: string) =>
+        world.database.query('insert into unreconciled (object, purge) values ($1, false)', [object])
+
+      test('is left to others where no row of the allow-list lets anybody write it: they take it away for good', async () => {
+        await straight('user:aud auditor team:x')
+        await forget()
+        await world.restart()
+        expect([await isOver(), await rowsOf('team:x')]).toEqual([true, []])
+        // Of an earlier list, say.
+        await world.database.query(
+          `insert into desired_tuples (object, relation, subject) values ('team:x', 'auditor', 'user:aud')`,
+        )
+        await world.fga.write({ deletes: [tuple('user:aud auditor team:x')] })
+        expect(await world.ingest.drift()).toMatchObject({ mended: 0 })
+        expect(await world.tuples('team:x')).toEqual([])
+      })
+
+      test('with a condition that no row can hold stays as it is and is told of, and keeps nothing else back', async () => {
+        const odd: Tuple = {
+          ...tuple('user:odd member group:odd'),
+          condition: {
+            name: 'until',
+            context: { expires_at: '2099-01-01T00:00:00Z', current_time: '1970-01-01T00:00:00Z' },
+          } as Tuple['condition'] & object,
+        }
+        await world.fga.write({ writes: [odd] })
+        await straight('user:even member group:odd', 'user:even member group:even')
+        await forget()
+        await world.restart()
+        expect(await isOver()).toBe(true)
+        expect([await rowsOf('group:odd'), await rowsOf('group:even')]).toEqual([
+          ['user:even member'],
+          ['user:even member'],
+        ])
+        expect(world.logged).toContainEqual({
+          event: 'foreign_conditions',
+          fields: { count: 1, tuples: ['user:odd member group:odd'] },
+        })
+        expect(await world.ingest.drift()).toMatchObject({ mended: 0 })
+        const found = []
+        for await (const one of world.fga.read({ object: 'group:odd', user: 'user:odd', relation: 'member' }))
+          found.push(one.condition)
+        expect(found).toEqual([odd.condition])
+      })
+
+      test('of one object that cannot be read keeps no other from being taken over; drift says that it was not all, and no mark is lost', {
+        timeout: 60_000,
+      }, async () => {
+        await give('user:a member group:a-fine', 'user:b member group:b-broken', 'user:c member group:c-fine')
+        await forget()
+        await mark('group:c-fine')
+        world.onTuples = (object) => {
+          if (object === 'group:b-broken') throw new Error('not read')
+        }
+        await world.restart()
+        const marked = () => world.database.query<{ object: string }>('select object from unreconciled')
+        expect([await isOver(), await rowsOf('group:a-fine'), await rowsOf('group:c-fine')]).toEqual([
+          false,
+          ['user:a member'],
+          ['user:c member'],
+        ])
+        // Something is to be done there once all is taken over.
+        await world.database.query(
+          `insert into desired_tuples (object, relation, subject) values ('group:a-fine', 'member', 'user:late')`,
+        )
+        await mark('group:a-fine')
+        await world.ingest.drift().catch(() => undefined)
+        expect(await marked()).toContainEqual({ object: 'group:a-fine' })
+        expect(await world.tuples('group:a-fine')).toEqual(['user:a member'])
+        world.onTuples = () => undefined
+        expect(await world.ingest.drift()).toMatchObject({ adopted: false })
+        await world.restart()
+        expect(await isOver()).toBe(true)
+        expect(await rowsOf('group:b-broken')).toEqual(['user:b member'])
+        expect(await marked()).toEqual([])
+        expect(await world.ingest.drift()).toMatchObject({ adopted: true, mended: 0 })
+      })
+
+      test('is not taken over where OpenFGA turns out to be an older copy meanwhile', async () => {
+        await give('user:now member group:aged')
+        await forget()
+        world.onSound = () => {
+          throw new Error('OpenFGA is older than it was')
+        }
+        await world.restart()
+        expect([await isOver(), await rowsOf('group:aged')]).toEqual([false, []])
+        world.onSound = () => undefined
+        await world.restart()
+        expect([await isOver(), await rowsOf('group:aged')]).toEqual([true, ['user:now member']])
+      })
+
+      test('is not taken over by a process that stood still until another one did it', {
+        timeout: 60_000,
+      }, async () => {
+        await give('user:old member group:lag')
+        await forget()
+        world.onTuples = async (object) => {
+          if (object === 'group:lag') await claimAdoption(world.database, 'another')
+        }
+        await world.restart()
+        expect([await isOver(), await rowsOf('group:lag')]).toEqual([false, []])
+        world.onTuples = () => undefined
+        await world.restart()
+        expect([await isOver(), await rowsOf('group:lag')]).toEqual([true, ['user:old member']])
+      })
+
+      test.runIf(backend.database === 'postgres')(
+        'and of a group that 0.9.0 still writes is taken over once that has ended',
+        { timeout: 60_000 },
+        async () => {
+          await forget()
+          // Taken before the migration, which gave it the column's default.
+          await world.database.query(
+            `insert into leases (object, holder, until, tuples_first)
+             values ('group:late', 'old', now() + interval '4 seconds', true)`,
+          )
+          let isScanned = false
+          world.onTuples = (object) => {
+            isScanned ||= object === undefined
+          }
+          const started = world.restart()
+          await expect.poll(() => isScanned).toBe(true)
+          await new Promise((resolve) => setTimeout(resolve, 1_000))
+          await straight('user:late member group:late')
+          await started
+          await expect.poll(isOver, { timeout: 20_000 }).toBe(true)
+          world.onTuples = () => undefined
+          expect(await rowsOf('group:late')).toEqual(['user:late member'])
+          await world.ingest.drift()
+          expect(await world.tuples('group:late' as FgaObject)).toEqual(['user:late member'])
+        },
+      )
+    })
+  },
+)
