@@ -284,7 +284,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       barring: issuer.barring,
       isStorable: (tuple) => allowList().isStorable(tuple),
       types: () => typesEver(database),
-      tags: { count: ingest.countTags, rename: ingest.renameSubject },
+      tags: { count: ingest.countTags, rename: ingest.renameSubject, move: ingest.moveSubject },
     }),
     newTxn,
     ranking: retrieval.ranking,

@@ -43,6 +43,7 @@ import {
 } from './job-store.ts'
 import { createLocks } from './locks.ts'
 import { type MemberSource, settleMembers, type UnsettledMember } from './members.ts'
+import { moveSubject, type SubjectMove } from './move-subject.ts'
 import type { PageOf } from './pages.ts'
 import { processRevisions } from './process.ts'
 import { createReadBudget } from './read-budget.ts'
@@ -108,6 +109,8 @@ export interface Ingest extends AsyncDisposable {
   countTags(subject: string): Promise<number>
   /** Gives another subject what this one's tags give: see {@link renameSubject}. */
   renameSubject(from: string, to: string): Promise<void>
+  /** Gives it all the rest, in one Write: see {@link moveSubject}. */
+  moveSubject(move: SubjectMove): Promise<void>
   /** Stops taking work and waits for what runs. Unfinished work goes on at the next start. */
   close(): Promise<void>
 }
@@ -314,6 +317,7 @@ export function createIngest({
     drift: (options) => drift(context, options),
     countTags: (subject) => countTags(database, subject),
     renameSubject: (oldSubject, newSubject) => renameSubject(context, oldSubject, newSubject),
+    moveSubject: (move) => moveSubject(context, move),
     close,
     [Symbol.asyncDispose]: close,
   }
