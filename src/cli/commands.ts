@@ -82,9 +82,14 @@ const keepingCommands = {
     // Whom it erases is what it must not keep.
     () => ({}),
   ),
-  drift: command(z.strictObject({}), async (_, { database, drift }) => {
+  drift: command(z.strictObject({}), async (_, { database, drift, mayHaveForgotten }) => {
     // The copy's tags would go into an OpenFGA that may know better.
     await assertRecovered(database)
+    if (await mayHaveForgotten())
+      throw new AppError('conflict', {
+        public:
+          'The database or OpenFGA is an older copy of itself, or a recovery has not ended. Run `remit recover` first (docs/recovery.md).',
+      })
     return drift()
   }),
 } as const satisfies Record<string, Command>

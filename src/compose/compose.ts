@@ -154,6 +154,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       ingest,
       barring: issuer.barring,
       isSound: () => epoch.isSound,
+      assertSound: epoch.assertSoundNow,
     }),
   )
   const { directories, memberships } = directory
@@ -315,9 +316,13 @@ export async function compose(options: ComposeOptions): Promise<Service> {
           delegations,
           epoch,
           clock,
-          mendAccess: async () => {
-            const differing = await memberships.compare()
-            await memberships.mend()
+          async mendAccess(older) {
+            let differing = 0
+            // Of an older database what directories brought is older as well.
+            if (older !== 'database') {
+              differing = await memberships.compare()
+              await memberships.mend()
+            }
             return (await ingest.drift({ recovering: true })).mended + differing
           },
           rebuildIndex: () => index.rebuild(),

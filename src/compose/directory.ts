@@ -30,6 +30,8 @@ export interface DirectoryDeps
   readonly ingest: Pick<Ingest, 'settleMembers' | 'rightsByName' | 'takeAway'>
   /** False: the database or OpenFGA is an older copy of itself, and nothing is read for now. */
   readonly isSound: () => boolean
+  /** Looks anew, and throws where it is. */
+  readonly assertSound: () => Promise<void>
 }
 
 /** What brings people and groups in. */
@@ -97,8 +99,12 @@ export function openDirectory(dependencies: DirectoryDeps): DirectoryPart {
     runner,
     routes: [scimRoutes({ directories, scim: createScim({ database, users, groups, baseUrl }) })],
     start({ compares }) {
-      const mending = startRecurring(log, 'directories', mendEveryMs, () => memberships.mend())
-      const comparing = startRecurring(log, 'directories', compareEveryMs, () => memberships.compare())
+      const whileSound = (task: () => Promise<unknown>) => async () =>
+        dependencies.isSound() ? task() : undefined
+      const mend = whileSound(() => memberships.mend(dependencies.assertSound))
+      const compare = whileSound(() => memberships.compare())
+      const mending = startRecurring(log, 'directories', mendEveryMs, mend)
+      const comparing = startRecurring(log, 'directories', compareEveryMs, compare)
       recurring.push(mending, comparing)
       void mending.poll()
       if (compares) void comparing.poll()

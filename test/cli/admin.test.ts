@@ -248,6 +248,21 @@ describe('with a service running', () => {
     expect(recovered).toBe(2)
   })
 
+  test('a database that may be an older copy is compared with OpenFGA by nobody', async () => {
+    let compared = 0
+    const drift = async () => {
+      compared += 1
+      return {}
+    }
+    const deps = { ...world.deps, drift, mayHaveForgotten: async () => true }
+    await using _server = await serving({ home: world.home, deps })
+    expect(await remit(['drift'], world)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('remit recover'),
+    })
+    expect(compared).toBe(0)
+  })
+
   test('only the folder’s owner can open the socket', async () => {
     await using _server = await serving(world)
     expect((await stat(world.home)).mode & 0o777).toBe(0o700)

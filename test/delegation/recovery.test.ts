@@ -8,14 +8,16 @@ import { deployModel } from '../../src/authz/model/deploy.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import { createApprovalGrants } from '../../src/delegation/approvals/grants.ts'
 import { createDelegations, type Delegations } from '../../src/delegation/lending/delegations.ts'
-import { type RecoverDeps, recover } from '../../src/delegation/recovery/recover.ts'
+import { type Kept, type RecoverDeps, recover } from '../../src/delegation/recovery/recover.ts'
 import {
   openRestoreDetection,
   type RestoreDetection,
+  readMarker,
 } from '../../src/delegation/recovery/restore-detection.ts'
 import { createAgents } from '../../src/delegation/registry/agents.ts'
 import { openRevocationFeed, type RevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
 import { createRevocations } from '../../src/delegation/revocation/revocations.ts'
+import { isAllAdopted } from '../../src/store/adopted.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
@@ -33,7 +35,7 @@ interface Stand extends AsyncDisposable {
   readonly delegations: Delegations
   readonly epoch: RestoreDetection
   lend(): Promise<string>
-  recover(more?: Partial<RecoverDeps>): ReturnType<typeof recover>
+  recover(more?: Partial<RecoverDeps>, kept?: Kept): ReturnType<typeof recover>
 }
 
 async function standOn(
@@ -68,7 +70,7 @@ async function standOn(
       })
       return id
     },
-    recover: (more = {}) =>
+    recover: (more = {}, kept) =>
       recover(
         {
           database,
@@ -85,6 +87,7 @@ async function standOn(
           ...more,
         },
         't_tests',
+        kept,
       ),
     async [Symbol.asyncDispose]() {
       await epoch[Symbol.asyncDispose]()
@@ -262,6 +265,8 @@ describe(
       expect(await tuplesOf(copy.fga, since)).not.toEqual([])
       let began = 0
       await copy.epoch.whenSound(async () => {
+        // What begins now may hold OpenFGA to the database, and asks first.
+        await copy.epoch.assertSoundNow()
         began += 1
       })
       const { delegations_ended, artifacts_ended, tuples_removed, send_again } = await copy.recover()
@@ -292,6 +297,49 @@ describe(
       await using other = await standOnPostgres(name)
       expect(other.epoch.isSound).toBe(false)
     })
+
+    test('is noticed by whoever looks anew before the next look is due', async () => {
+      await wentOn(async () => undefined)
+      await using whole = await standOnPostgres(name)
+      await whole.epoch.assertSoundNow()
+      await using copy = await standOnPostgres(`${name}_copy`)
+      const number = await readMarker(whole.fga)
+      await copy.recover()
+      // The database that went on is the older one by now, and nothing told this process.
+      expect(await readMarker(whole.fga)).toBeGreaterThan(number)
+      expect(whole.epoch.isSound).toBe(true)
+      await expect(whole.epoch.assertSoundNow()).rejects.toMatchObject({
+        code: 'authorization_unavailable',
+      })
+    })
+
+    test.each(['end', 'keep'] as const)(
+      'restored from a backup with --%s-access, it believes OpenFGA of who is in groups: rows of before mend none of that',
+      async (access) => {
+        await wentOn(async () => undefined)
+        await using copy = await standOnPostgres(`${name}_copy`)
+        await copy.database.query(
+          `insert into settings (key, value) values ('tuples_adopted', 'true') on conflict do nothing`,
+        )
+        await copy.database.query('update epochs set restored = $1', [
+          JSON.stringify({ taken_at: '2026-01-01T00:00:00Z', restored_at: '', openfga: false, seal: 0 }),
+        ])
+        const asked: unknown[] = []
+        const recovered = await copy.recover(
+          {
+            mendAccess: async (older) => {
+              asked.push(older, await isAllAdopted(copy.database))
+              return 0
+            },
+          },
+          { heads: [], access },
+        )
+        expect(asked).toEqual(['database', false])
+        expect(recovered).toMatchObject({ older: 'database', access })
+        // Where all access ended, that of groups did too.
+        expect(recovered.send_again.includes('members of groups and organizations')).toBe(access === 'end')
+      },
+    )
 
     test('recovered, it still has what was lent before and stands on both sides', async () => {
       const before = await wentOn(async (stand) => void (await stand.lend()))

@@ -12,6 +12,7 @@ import { type RestoreOptions, restore } from '../../src/backup/restore.ts'
 import { runCommand } from '../../src/cli/commands.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { createApprovalGrants } from '../../src/delegation/approvals/grants.ts'
+import { readMarker } from '../../src/delegation/recovery/restore-detection.ts'
 import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 import { loadSample, type Sample } from '../../src/sample/load.ts'
 import { seedSample } from '../../src/sample/seed.ts'
@@ -492,6 +493,36 @@ describe('a backup of both databases', needs, () => {
       token: await read(sample.documents[0]?.id ?? '', old.bearer),
       visible: await visible(),
     }).toEqual({ agents: [], codes: [], grants: [], sessions: [], delegations: [], token: 401, visible: [] })
+  })
+
+  test('of the database alone, under an OpenFGA that went on, leaves everybody in the groups that they are in by now', {
+    timeout: 300_000,
+  }, async () => {
+    const { ingest, fga, revocations } = running().service
+    const left = { user: 'user:left', relation: 'member', object: 'group:team' } as const
+    const block = { user: 'group:out#member', relation: 'blocked', object: 'organization:firm' } as const
+    const put = { user: 'user:put', relation: 'member', object: 'group:out' } as const
+    await ingest.applyTuples(operator('t_tests'), { writes: [left, block], deletes: [] })
+    await backup(taking('alone', { openfgaUrl: undefined }))
+    const told = await readMarker(fga)
+    await ingest.applyTuples(operator('t_tests'), { writes: [put], deletes: [left] })
+    await revocations.revoke(
+      { kind: 'jti', issuer: `${settings.url}/oauth`, id: 'j_tests' },
+      { reason: 'tests' },
+    )
+    await expect.poll(() => readMarker(fga), { timeout: 20_000 }).toBeGreaterThan(told)
+    await service?.[Symbol.asyncDispose]()
+    service = undefined
+    await administer(native.databaseUrl ?? '', `drop database ${prefix} with (force)`)
+    await administer(native.databaseUrl ?? '', `create database ${prefix}`)
+    await restore(restoring('alone', { openfgaUrl: undefined }))
+    expect(await command('recover', { access: 'keep' })).toMatchObject({ older: 'database', access: 'keep' })
+    service = await begin()
+    await service.service.ingest.drift()
+    const found: string[] = []
+    for (const object of ['group:team', 'group:out', 'organization:firm'] as const)
+      for await (const { user } of service.service.fga.read({ object })) found.push(`${user} ${object}`)
+    expect(found).toEqual(['user:put group:out', 'group:out#member organization:firm'])
   })
 })
 

@@ -65,8 +65,8 @@ export interface RecoverDeps {
   readonly delegations: Delegations
   readonly epoch: RestoreDetection
   readonly clock: Clock
-  /** Makes OpenFGA agree with our tags; how many objects did not. */
-  readonly mendAccess: () => Promise<number>
+  /** Makes OpenFGA agree with our tags; how many objects did not. `older`: which of the two is a copy. */
+  readonly mendAccess: (older: RecoveryReport['older']) => Promise<number>
   /** Fills the permission index from OpenFGA alone. */
   readonly rebuildIndex: () => Promise<void>
   /** Ends what a search engine holds of another history of the database. */
@@ -114,10 +114,9 @@ export async function recover(
 
   // First: an older OpenFGA lets read who was taken off. An older database knows less of that than OpenFGA
   // does.
-  const isOpenfgas = older === 'database' && plan === undefined
-  if (isOpenfgas) await beginAdoption(database)
-  const isKept = isOpenfgas || (await isAllAdopted(database))
-  let mended = isOpenfgas ? 0 : await mendAccess()
+  if (older === 'database') await beginAdoption(database)
+  const isKept = older === 'database' || (await isAllAdopted(database))
+  let mended = older === 'database' && plan === undefined ? 0 : await mendAccess(older)
   if (plan === 'end') mended += await deps.endAccess()
   await step('access')
 
@@ -173,7 +172,10 @@ export async function recover(
   await writeMarker(fga, number)
   await recordAcknowledged(database, number)
   await epoch.check()
-  return { ...counts, send_again: [...toSendAgain[older], ...(isKept ? [] : [memberships, rights])] }
+  return {
+    ...counts,
+    send_again: [...toSendAgain[older], ...(isKept && plan !== 'end' ? [] : [memberships, rights])],
+  }
 }
 
 const nothingKept: Kept = { heads: [], access: undefined }
