@@ -133,7 +133,7 @@ export async function openIngestWorld(
   const indexOn = (own: Database): ChunkIndex =>
     searchEngine ? createOpensearchIndex({ database: own, engine }) : createPostgresIndex({ database: own })
   const logged: IngestWorld['logged'] = []
-  const api = telling(await openfgaOf(backend, database), async () => world.onPart())
+  const api = telling(await openfgaOf(backend, database), async () => void (await world.onPart()))
   const deployed = await deployModel({
     api,
     database,
