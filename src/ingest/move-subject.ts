@@ -14,7 +14,7 @@ export interface SubjectMove {
   readonly tuplesOf: (subject: string) => Promise<readonly Tuple[]>
   /** The same of `from`; throws where some of it cannot stand under `to`. */
   readonly movable: () => Promise<readonly Tuple[]>
-  /** Others' rows, in the same transaction; what it gives is done after it, and before OpenFGA hears of it. */
+  /** Others' rows, in the same transaction; what it gives is done after it, before OpenFGA hears of it. */
   readonly rows: (sql: Sql) => Promise<readonly (() => Promise<void>)[]>
 }
 
