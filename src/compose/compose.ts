@@ -323,7 +323,9 @@ export async function compose(options: ComposeOptions): Promise<Service> {
               differing = await memberships.compare()
               await memberships.mend()
             }
-            return (await ingest.drift({ recovering: true })).mended + differing
+            return (
+              (await ingest.drift({ recovering: true, keepsNone: older === 'openfga' })).mended + differing
+            )
           },
           rebuildIndex: () => index.rebuild(),
           forgetSearched: () => retireGenerations(database),

@@ -37,6 +37,8 @@ export interface DriftReport {
 export interface DriftOptions {
   /** Of a recovery, which is not over: OpenFGA is held to the database all the same. */
   readonly recovering?: boolean
+  /** See {@link Comparing}. */
+  readonly keepsNone?: boolean
 }
 
 const loggedMax = 100
@@ -50,7 +52,7 @@ const loggedMax = 100
  */
 export async function drift(
   context: IngestContext,
-  { recovering = false }: DriftOptions = {},
+  { recovering = false, keepsNone = false }: DriftOptions = {},
 ): Promise<DriftReport> {
   const { database, log } = context
   const scanned = await scan(context)
@@ -68,13 +70,17 @@ export async function drift(
       // Nobody waits meanwhile: only what differs is held, and compared again.
       () =>
         eachOf(objects, async (object) => {
-          const difference = await compareObject(context, object)
+          const difference = await compareObject(context, object, { keepsNone })
           if (isDifferent(difference)) differing.push(object)
           kept.push(...difference.kept)
         }),
       async () => {
         const marked = await markedObjects(database)
-        await mendInOrder(context, [...new Set([...differing, ...marked])].sort(), { recovering, counts })
+        await mendInOrder(context, [...new Set([...differing, ...marked])].sort(), {
+          recovering,
+          keepsNone,
+          counts,
+        })
       },
     ])
   } finally {
@@ -122,13 +128,14 @@ interface Mending extends DriftOptions {
 async function mendInOrder(
   context: IngestContext,
   objects: readonly FgaObject[],
-  { recovering = false, counts }: Mending,
+  { recovering = false, keepsNone = false, counts }: Mending,
 ): Promise<void> {
   const mendedObjects = new Set<FgaObject>()
   const mendAll = (narrowsOnly: boolean) => () =>
     eachOf(narrowsOnly ? objects.filter((one) => !isPlain(one)) : objects, async (object) => {
       const { added, removed } = await mend(context, object, {
         narrowsOnly,
+        keepsNone,
         ...(!recovering && { assertSound: context.assertSound }),
       })
       if (counts === undefined || added + removed === 0) return

@@ -26,6 +26,8 @@ export interface Effects {
 export interface Comparing {
   /** Of what is no content, only what takes something away from readers; of content nothing. */
   readonly narrowsOnly?: boolean
+  /** OpenFGA is known to be an older copy: what only keeps somebody from something goes too, without a row. */
+  readonly keepsNone?: boolean
   /** Asked once more before anything is written: throws where OpenFGA is not to be held to the database. */
   readonly assertSound?: () => Promise<void>
 }
@@ -87,7 +89,7 @@ export function reconcileObjects(
   context: ReconcileContext,
   hold: Hold,
   objects: readonly FgaObject[],
-  { narrowsOnly = false, assertSound }: Comparing = {},
+  { narrowsOnly = false, keepsNone = false, assertSound }: Comparing = {},
 ): Promise<readonly Reconciled[]> {
   const { database } = context
   return retryRefusedWrite(async () => {
@@ -104,6 +106,7 @@ export function reconcileObjects(
         mark: marksByObject.get(object),
         compared,
         narrowsOnly,
+        keepsNone,
       }),
     )
     const differences = outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
@@ -138,7 +141,11 @@ export async function reconcileObject(
 }
 
 /** What {@link reconcileObject} would do by now, and what it would leave. Nobody need hold the object. */
-export async function compareObject(context: ReconcileContext, object: FgaObject): Promise<Difference> {
+export async function compareObject(
+  context: ReconcileContext,
+  object: FgaObject,
+  { keepsNone = false }: Pick<Comparing, 'keepsNone'> = {},
+): Promise<Difference> {
   const { database } = context
   const [mark] = await database.query<{ readonly purge: boolean }>(
     'select purge from unreconciled where object = $1',
@@ -146,7 +153,7 @@ export async function compareObject(context: ReconcileContext, object: FgaObject
   )
   const tags = (await readTags(database, [object])).get(object) ?? []
   const compared = await comparedOf(database, [object])
-  return differenceOf(context, object, { tags, mark, compared, narrowsOnly: false })
+  return differenceOf(context, object, { tags, mark, compared, narrowsOnly: false, keepsNone })
 }
 
 /** Whether there is anything to write. */
@@ -198,6 +205,7 @@ interface Stored {
   readonly mark: { readonly purge: boolean } | undefined
   readonly compared: Compared | undefined
   readonly narrowsOnly: boolean
+  readonly keepsNone: boolean
 }
 
 /** How an object differs from its tags. */
@@ -211,7 +219,7 @@ interface Difference extends Reconciled {
 async function differenceOf(
   { fga, allowList, effectsOf }: Pick<ReconcileContext, 'fga' | 'allowList' | 'effectsOf'>,
   object: FgaObject,
-  { tags, mark, compared, narrowsOnly }: Stored,
+  { tags, mark, compared, narrowsOnly, keepsNone }: Stored,
 ): Promise<Difference> {
   const { type } = splitObject(object)
   const desiredTuples = tags.map((tag) => toTuple(object, tag))
@@ -251,7 +259,11 @@ async function differenceOf(
     (compared.isAllAdopted && !compared.moving.has(user) && !compared.moving.has(object))
   /** That it has no tag does not let anybody read more, unless a change of it was told of. */
   const isKept = (tuple: TupleKey): boolean =>
-    mark === undefined && isAdopted(type, tuple.relation) && !wantedById.has(tupleId(tuple)) && !gives(tuple)
+    !keepsNone &&
+    mark === undefined &&
+    isAdopted(type, tuple.relation) &&
+    !wantedById.has(tupleId(tuple)) &&
+    !gives(tuple)
   const narrows = (tuple: TupleKey, isAdded: boolean): boolean =>
     !narrowsOnly || (isAdopted(type, tuple.relation) && restricts(tuple) === isAdded)
   const kept = removed.filter((tuple) => isCompared(tuple) && isKept(tuple))
