@@ -6,7 +6,7 @@ import type { Sql } from '../store/sql.ts'
 import { writeChange } from './access.ts'
 import { type Caller, readObjects, refusalOf } from './access-rights.ts'
 import type { IngestContext } from './context.ts'
-import { type Entry, removeTags } from './desired-tuples.ts'
+import { addTags, type Entry, removeTags } from './desired-tuples.ts'
 
 /** A membership that OpenFGA may not hold as it should be. */
 export interface UnsettledMember {
@@ -25,6 +25,11 @@ export interface MemberSource<Member extends UnsettledMember> {
   readonly next: (sql: Sql, options: { readonly except: readonly string[] }) => Promise<readonly Member[]>
   /** They are written. Called in a transaction that commits only while nobody else writes this group. */
   readonly settled: (sql: Sql, members: readonly Member[]) => Promise<void>
+}
+
+interface Row {
+  readonly subject: string
+  readonly expires_at: Date | null
 }
 
 /** Memberships of one Write. */
@@ -49,21 +54,34 @@ export async function settleMembers<Member extends UnsettledMember>(
       failed.push(member)
       context.log('membership_not_written', { group, member, reason: reasonOf(error) })
     }
-    const forget = (members: readonly Member[]): Promise<void> =>
-      hold.transaction((sql) =>
-        removeTags(
-          sql,
-          members.map((member) => entryOf(group, member).tuple),
-        ),
-      )
-    /** Those that have no row yet: the others are in it, whatever becomes of this. */
-    const newOf = async (members: readonly Member[]): Promise<readonly Member[]> => {
-      const rows = await context.database.query<{ subject: string }>(
-        `select subject from desired_tuples where object = $1 and relation = 'member' and subject = any($2)`,
+    const rowsOf = (members: readonly Member[]): Promise<readonly Row[]> =>
+      context.database.query<Row>(
+        `select subject, expires_at from desired_tuples
+         where object = $1 and relation = 'member' and subject = any($2)`,
         [group, members.map(({ member }) => member)],
       )
-      const known = new Set(rows.map(({ subject }) => subject))
-      return members.filter(({ member, isMember }) => isMember && !known.has(member))
+    /** Rows as they were: the directory asks anew, and a mending meanwhile would apply a half of it. */
+    const putBack = async (members: readonly Member[], rows: readonly Row[]): Promise<void> => {
+      // Of what only ends a mending applies all.
+      if (!members.some(({ isMember }) => isMember)) return
+      await hold.transaction(async (sql) => {
+        const names = new Set(members.map(({ member }) => member))
+        await removeTags(
+          sql,
+          members.map((member) => entryOf(group, member).tuple),
+        )
+        await addTags(
+          sql,
+          group,
+          rows
+            .filter(({ subject }) => names.has(subject))
+            .map(({ subject, expires_at: end }) => ({
+              relation: 'member',
+              subject,
+              ...(end !== null && { expiresAt: end.toISOString() }),
+            })),
+        )
+      })
     }
     const write = async (members: readonly Member[]): Promise<void> => {
       if (members.length === 0) return
@@ -78,12 +96,11 @@ export async function settleMembers<Member extends UnsettledMember>(
       const refusals = await refusalsOf(context, caller, group, members)
       for (const [{ member }, reason] of refusals) fail(member, reason)
       const good = members.filter((member) => !refusals.has(member))
-      const newMembers = await newOf(good)
+      const before = await rowsOf(good)
       const steps = await write(good).then(
         () => [],
         async () => {
-          // What the rows of others say by then is what counts: each is stored anew by itself.
-          await forget(newMembers)
+          await putBack(good, before)
           return stepsOf(good)
         },
       )
@@ -91,8 +108,8 @@ export async function settleMembers<Member extends UnsettledMember>(
         await write(step).catch(async (error: unknown) => {
           const [{ member, isMember } = noMember] = step
           failures += 1
-          // Nobody was told of it, and as a row it would keep all else of the group from being mended.
-          await forget(step.filter((one) => newMembers.includes(one)))
+          // Also since as a row it would keep all else of the group from being mended.
+          await putBack(step, before)
           // Behind a group that is not in yet, nobody leaves: through it they stay in.
           if (!isMember || member.startsWith('group:') || failures >= failuresMax) throw asUnavailable(error)
           fail(member, error)
