@@ -12,7 +12,7 @@ import { assertNoCircle, foldersLock, reconcileParents, writesFolderParent } fro
 import { removeGroupPlaces } from './group-places.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
-import { reconcileObject } from './reconcile-tuples.ts'
+import { isContent, reconcileObject } from './reconcile-tuples.ts'
 import { keepSensitive } from './sensitivity.ts'
 
 /** Tuples that a service writes and deletes. */
@@ -229,9 +229,11 @@ export async function writeChange(
   const goneFrom = groupPlacesOf(entries, 'delete')
   if (goneFrom.length > 0) await hold.transaction((sql) => removeGroupPlaces(sql, goneFrom))
   // Marks of this change alone are settled by its Write; older ones, and what is filed now, are looked at
-  // whole.
+  // whole. A group may have any number of members: the minute's mending sees to its older ones.
   if (marked.length > 0) await hold.transaction((sql) => unmark(sql, marked))
-  for (const object of newlyMarked) await reconcileObject(context, hold, object)
+  const { assertSound } = context
+  for (const object of newlyMarked.filter(isContent))
+    await reconcileObject(context, hold, object, { assertSound })
 }
 
 const changeOf = (entries: readonly Entry[]): AccessChange => ({

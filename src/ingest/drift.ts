@@ -3,7 +3,7 @@ import { requestOnly } from '../authz/allow-list/reserved.ts'
 import { endsOf, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import { reasonOf } from '../kernel/reason.ts'
-import { isAllAdopted } from '../store/adopted.ts'
+import { isAllAdopted, readCompared } from '../store/adopted.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { isFiledAtMention } from './filing.ts'
@@ -11,7 +11,9 @@ import { addGroupPlaces, isGroupPlace, readGroupPlaces, removeGroupPlaces } from
 import {
   type Comparing,
   compareObject,
+  type Difference,
   isAdopted,
+  isContent,
   isDifferent,
   isPlain,
   reconcileObject,
@@ -63,7 +65,8 @@ export async function drift(
   )
   const objects = [...new Set([...rows.map(({ object }) => object), ...strangers])]
   const differing: FgaObject[] = []
-  const kept: TupleKey[] = []
+  const foreign: TupleKey[] = []
+  const keptByObject = new Map<FgaObject, readonly TupleKey[]>()
   const counts = { mended: 0, added: 0, removed: 0 }
   try {
     await allOf([
@@ -71,31 +74,27 @@ export async function drift(
       () =>
         eachOf(objects, async (object) => {
           const difference = await compareObject(context, object, { keepsNone })
-          if (isDifferent(difference)) differing.push(object)
-          kept.push(...difference.kept)
+          // What seems to be kept may be a change that went on meanwhile.
+          if (isDifferent(difference) || difference.kept.length > 0) differing.push(object)
+          foreign.push(...difference.foreign)
         }),
       async () => {
         const marked = await markedObjects(database)
-        await mendInOrder(context, [...new Set([...differing, ...marked])].sort(), {
-          recovering,
-          keepsNone,
-          counts,
-        })
+        await mendInOrder(context, [...differing, ...marked], { recovering, keepsNone, counts, keptByObject })
       },
     ])
   } finally {
+    const { moving } = await readCompared(database)
+    if (moving.size > 0) log('moves_not_ended', { keys: [...moving].slice(0, loggedMax) })
     if (counts.mended > 0 || found > 0)
       log('drift_mended', { compared: objects.length, ...counts, requestOnly: found })
-    if (kept.length > 0)
-      log('restrictions_without_row', {
-        count: kept.length,
-        tuples: kept.slice(0, loggedMax).map(tupleId),
-      })
+    logTuples(log, 'restrictions_without_row', [...keptByObject.values()].flat())
+    logTuples(log, 'foreign_conditions', foreign)
   }
   return {
     compared: objects.length,
     ...counts,
-    kept: kept.length,
+    kept: [...keptByObject.values()].flat().length,
     requestOnly: found,
     adopted: await isAllAdopted(database),
   }
@@ -119,33 +118,65 @@ const markedObjects = async (sql: Sql): Promise<FgaObject[]> =>
 interface Mending extends DriftOptions {
   /** Counted up. */
   readonly counts?: { mended: number; added: number; removed: number }
+  /** Told what is kept of each. */
+  readonly keptByObject?: Map<FgaObject, readonly TupleKey[]>
 }
 
 /**
  * First, of members and the like, what lets anybody read less: whoever left one group and was put into
- * another that blocks reads at no moment more than before or after. Content between: it has its own order.
+ * another that blocks reads at no moment more than before or after. Then content: it has its own order. Last
+ * all the rest; none of that where some of the first failed.
  */
 async function mendInOrder(
   context: IngestContext,
   objects: readonly FgaObject[],
-  { recovering = false, keepsNone = false, counts }: Mending,
+  { recovering = false, keepsNone = false, counts, keptByObject }: Mending,
 ): Promise<void> {
+  const sorted = [...new Set(objects)].sort()
+  const inOrder = [...sorted.filter(isContent), ...sorted.filter((one) => !isContent(one))]
   const mendedObjects = new Set<FgaObject>()
-  const mendAll = (narrowsOnly: boolean) => () =>
-    eachOf(narrowsOnly ? objects.filter((one) => !isPlain(one)) : objects, async (object) => {
-      const { added, removed } = await mend(context, object, {
-        narrowsOnly,
+  const mendAll = (ofThem: readonly FgaObject[], part?: Comparing['part']): Promise<void> =>
+    eachOf(ofThem, async (object) => {
+      if (await isLeftOut(context, object)) return
+      const { added, removed, kept } = await mend(context, object, {
+        ...(part && { part }),
         keepsNone,
         ...(!recovering && { assertSound: context.assertSound }),
       })
-      if (counts === undefined || added + removed === 0) return
+      keptByObject?.set(object, kept)
+      if (counts === undefined || added.length + removed.length === 0) return
       if (!mendedObjects.has(object)) counts.mended += 1
       mendedObjects.add(object)
-      counts.added += added
-      counts.removed += removed
+      counts.added += added.length
+      counts.removed += removed.length
     })
-  // Of one alone its own Write keeps the order.
-  await allOf([...(objects.length > 1 ? [mendAll(true)] : []), mendAll(false)])
+  let isNarrowed = true
+  await allOf([
+    async () => {
+      // Of one alone its own Write keeps the order.
+      if (inOrder.length < 2) return
+      isNarrowed = false
+      await mendAll(
+        inOrder.filter((one) => !isPlain(one)),
+        'narrowing',
+      )
+      isNarrowed = true
+    },
+    () => (isNarrowed ? mendAll(inOrder) : mendAll(inOrder.filter(isContent), 'content')),
+  ])
+}
+
+/** While all that differs waits for an adoption or a move nobody is kept waiting for a look at it. */
+async function isLeftOut(context: IngestContext, object: FgaObject): Promise<boolean> {
+  if (isPlain(object)) return false
+  const { isAllAdopted, moving } = await readCompared(context.database)
+  if (isAllAdopted && moving.size === 0) return false
+  const difference = await compareObject(context, object)
+  return !isDifferent(difference) && !difference.isWhole
+}
+
+function logTuples(log: IngestContext['log'], event: string, tuples: readonly TupleKey[]): void {
+  if (tuples.length > 0) log(event, { count: tuples.length, tuples: tuples.slice(0, loggedMax).map(tupleId) })
 }
 
 /** One after the other, whatever failed; throws the first failure in the end. */
@@ -165,15 +196,12 @@ async function eachOf<T>(items: readonly T[], handle: (item: T) => Promise<unkno
 // Of one record: a group may have had any number.
 const recordedMax = 1_000
 
-async function mend(
-  context: IngestContext,
-  object: FgaObject,
-  comparing: Comparing,
-): Promise<{ readonly added: number; readonly removed: number }> {
+async function mend(context: IngestContext, object: FgaObject, comparing: Comparing): Promise<Difference> {
   const { database, documentLocks } = context
-  const { added, removed } = await documentLocks.hold([object], (hold) =>
+  const difference = await documentLocks.hold([object], (hold) =>
     reconcileObject(context, hold, object, comparing),
   )
+  const { added, removed } = difference
   const most = Math.max(added.length, removed.length)
   for (let offset = 0; offset < most; offset += recordedMax) {
     const addedNow = added.slice(offset, offset + recordedMax)
@@ -185,7 +213,7 @@ async function mend(
       ...endsOf(addedNow),
     })
   }
-  return { added: added.length, removed: removed.length }
+  return difference
 }
 
 interface Scan {

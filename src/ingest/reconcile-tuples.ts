@@ -5,7 +5,7 @@ import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import { type Compared, readCompared } from '../store/adopted.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
-import { type Mark, readTags, type Tag, toTuple, unmark } from './desired-tuples.ts'
+import { type Mark, markUnsettled, readTags, type Tag, toTuple, unmark } from './desired-tuples.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
 
 /** The tuples that were added to OpenFGA, and those that were taken away. */
@@ -24,8 +24,11 @@ export interface Effects {
 
 /** How objects are compared with OpenFGA. */
 export interface Comparing {
-  /** Of what is no content, only what takes something away from readers; of content nothing. */
-  readonly narrowsOnly?: boolean
+  /**
+   * Left out: all. `narrowing`: of what is no content, only what takes something away from readers; `content`:
+   * that alone.
+   */
+  readonly part?: 'narrowing' | 'content'
   /** OpenFGA is known to be an older copy: what only keeps somebody from something goes too, without a row. */
   readonly keepsNone?: boolean
   /** Asked once more before anything is written: throws where OpenFGA is not to be held to the database. */
@@ -58,6 +61,9 @@ export function isPlain(object: FgaObject): boolean {
   return content.has(type) && type !== 'collection'
 }
 
+/** Whether documents are or lie in it. */
+export const isContent = (object: FgaObject): boolean => content.has(splitObject(object).type)
+
 /** Whether tuples of callers on it are kept as tags. */
 export const isTagged = (type: string, relation: string): boolean =>
   isOnContent(type, relation) || isAdopted(type, relation)
@@ -89,8 +95,8 @@ export function reconcileObjects(
   context: ReconcileContext,
   hold: Hold,
   objects: readonly FgaObject[],
-  { narrowsOnly = false, keepsNone = false, assertSound }: Comparing = {},
-): Promise<readonly Reconciled[]> {
+  { part, keepsNone = false, assertSound }: Comparing = {},
+): Promise<readonly Difference[]> {
   const { database } = context
   return retryRefusedWrite(async () => {
     const marks = await database.query<Mark & { readonly purge: boolean }>(
@@ -105,13 +111,21 @@ export function reconcileObjects(
         tags: tagsByObject.get(object) ?? [],
         mark: marksByObject.get(object),
         compared,
-        narrowsOnly,
+        part,
         keepsNone,
       }),
     )
     const differences = outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
     const changes = await Promise.all(differences.map((difference) => inOrder(hold, difference)))
     if (differences.some(isDifferent)) await assertSound?.()
+    const partedObjects = differences
+      .filter(isParted)
+      .flatMap(({ object }) => (marksByObject.has(object) ? [] : [object]))
+    const ownMarks: Mark[] = []
+    if (partedObjects.length > 0)
+      await hold.transaction(async (sql) => {
+        for (const object of partedObjects) ownMarks.push(await markUnsettled(sql, object, false))
+      })
     await hold.writeEach(changes.map(({ first }) => first))
     for (const { second } of changes) if (second !== undefined) await hold.write(second)
     // What something was left out of is not settled yet.
@@ -121,7 +135,7 @@ export function reconcileObjects(
         return outcome?.status === 'fulfilled' && outcome.value.isWhole
       }),
     )
-    const doneMarks = marks.filter(({ object }) => settledObjects.has(object))
+    const doneMarks = [...marks, ...ownMarks].filter(({ object }) => settledObjects.has(object))
     if (doneMarks.length > 0) await hold.transaction((sql) => unmark(sql, doneMarks))
     for (const one of outcomes) if (one.status === 'rejected') throw one.reason
     return differences
@@ -134,7 +148,7 @@ export async function reconcileObject(
   hold: Hold,
   object: FgaObject,
   comparing?: Comparing,
-): Promise<Reconciled> {
+): Promise<Difference> {
   const [reconciled] = await reconcileObjects(context, hold, [object], comparing)
   if (reconciled === undefined) throw new Error('An object was not compared with OpenFGA.')
   return reconciled
@@ -153,7 +167,16 @@ export async function compareObject(
   )
   const tags = (await readTags(database, [object])).get(object) ?? []
   const compared = await comparedOf(database, [object])
-  return differenceOf(context, object, { tags, mark, compared, narrowsOnly: false, keepsNone })
+  return differenceOf(context, object, { tags, mark, compared, part: undefined, keepsNone })
+}
+
+/**
+ * Whether one ends at another time: it is deleted in one Write and written in the next, so that a crash between
+ * must be known of. Not where something is kept: beside a mark it would go.
+ */
+function isParted({ added, removed, kept }: Difference): boolean {
+  const addedIds = new Set(added.map(tupleId))
+  return kept.length === 0 && removed.some((tuple) => addedIds.has(tupleId(tuple)))
 }
 
 /** Whether there is anything to write. */
@@ -168,10 +191,10 @@ async function inOrder(
   { added, removed }: Reconciled,
 ): Promise<{ readonly first: Writing; readonly second?: Writing }> {
   const change = { writes: added, deletes: removed }
-  const isContent = [...added, ...removed].some(
+  const hasContent = [...added, ...removed].some(
     ({ object, relation }) => !isAdopted(splitObject(object).type, relation),
   )
-  if (isContent || (await hold.isOrderly(change))) return { first: change }
+  if (hasContent || (await hold.isOrderly(change))) return { first: change }
   const addedIds = new Set(added.map(tupleId))
   const isChanged = (tuple: TupleKey): boolean => addedIds.has(tupleId(tuple))
   return {
@@ -204,14 +227,17 @@ interface Stored {
   /** Undefined: no change of it is under way. `purge`: nothing stays that others wrote. */
   readonly mark: { readonly purge: boolean } | undefined
   readonly compared: Compared | undefined
-  readonly narrowsOnly: boolean
+  readonly part: Comparing['part']
   readonly keepsNone: boolean
 }
 
 /** How an object differs from its tags. */
-interface Difference extends Reconciled {
+export interface Difference extends Reconciled {
+  readonly object: FgaObject
   /** Left as they are, though no tag says so: by them somebody reads less, and nobody more. */
   readonly kept: readonly TupleKey[]
+  /** Of a condition that no row can hold. */
+  readonly foreign: readonly TupleKey[]
   /** Whether nothing that differs was left out, for whoever sees to it later. */
   readonly isWhole: boolean
 }
@@ -219,7 +245,7 @@ interface Difference extends Reconciled {
 async function differenceOf(
   { fga, allowList, effectsOf }: Pick<ReconcileContext, 'fga' | 'allowList' | 'effectsOf'>,
   object: FgaObject,
-  { tags, mark, compared, narrowsOnly, keepsNone }: Stored,
+  { tags, mark, compared, part, keepsNone }: Stored,
 ): Promise<Difference> {
   const { type } = splitObject(object)
   const desiredTuples = tags.map((tag) => toTuple(object, tag))
@@ -227,8 +253,12 @@ async function differenceOf(
   const present = new Map<string, Tuple>()
   for await (const tuple of fga.read({ object })) present.set(tupleId(tuple), tuple)
   const removed: TupleKey[] = []
+  const foreign: TupleKey[] = []
   for (const [id, { user, relation, condition }] of present) {
-    if (isAdopted(type, relation) && isForeign(condition)) continue
+    if (isAdopted(type, relation) && isForeign(condition)) {
+      if (isOurs(allowList(), type, relation)) foreign.push({ user, relation, object })
+      continue
+    }
     const target = wantedById.get(id)
     if (target !== undefined && sameEnd(target.condition, condition)) continue
     if (target === undefined && mark?.purge !== true && !isOurs(allowList(), type, relation)) continue
@@ -242,45 +272,60 @@ async function differenceOf(
       (isOnContent(type, tuple.relation) || isOurs(allowList(), type, tuple.relation)) &&
       allowList().isStorable(tuple),
   )
+  const none: Difference = { object, added: [], removed: [], kept: [], foreign, isWhole: true }
   const adopted = [...added, ...removed].filter(({ relation }) => isAdopted(type, relation))
   if (compared === undefined || adopted.length === 0)
-    return narrowsOnly
-      ? { added: [], removed: [], kept: [], isWhole: added.length + removed.length === 0 }
-      : { added, removed, kept: [], isWhole: true }
+    return part === 'narrowing'
+      ? { ...none, isWhole: added.length + removed.length === 0 }
+      : { ...none, added, removed }
 
   const { restricting, giving } = await effectsOf([...new Set(adopted.map(usersetOf))])
+  const list = allowList()
   const restricts = (tuple: TupleKey): boolean =>
-    !allowList().isWidening(type, tuple.relation) || restricting.has(usersetOf(tuple))
+    !list.isWidening(type, tuple.relation) ||
+    list.restrictsByItself(type, tuple.relation) ||
+    restricting.has(usersetOf(tuple))
   const gives = (tuple: TupleKey): boolean =>
-    allowList().isWidening(type, tuple.relation) && (!restricts(tuple) || giving.has(usersetOf(tuple)))
+    list.isWidening(type, tuple.relation) &&
+    (!restricting.has(usersetOf(tuple)) || giving.has(usersetOf(tuple)))
   /** Until all was adopted, tags do not tell whether such a tuple should be there. */
   const isCompared = ({ user, relation }: TupleKey): boolean =>
     !isAdopted(type, relation) ||
     (compared.isAllAdopted && !compared.moving.has(user) && !compared.moving.has(object))
-  /** That it has no tag does not let anybody read more, unless a change of it was told of. */
+  /**
+   * That it has no tag lets no person read more, unless a change of it was told of. What a collection's
+   * organization gives is to agents, of what their persons read.
+   */
   const isKept = (tuple: TupleKey): boolean =>
     !keepsNone &&
     mark === undefined &&
     isAdopted(type, tuple.relation) &&
     !wantedById.has(tupleId(tuple)) &&
-    !gives(tuple)
-  const narrows = (tuple: TupleKey, isAdded: boolean): boolean =>
-    !narrowsOnly || (isAdopted(type, tuple.relation) && restricts(tuple) === isAdded)
+    restricts(tuple) &&
+    !giving.has(usersetOf(tuple))
+  /** What both gives and takes changes with all else, in one Write. */
+  const isDue = (tuple: TupleKey, isAdded: boolean): boolean => {
+    if (part === undefined) return true
+    if (!isAdopted(type, tuple.relation)) return part === 'content'
+    return part === 'narrowing' && restricts(tuple) === isAdded && gives(tuple) !== isAdded
+  }
   const kept = removed.filter((tuple) => isCompared(tuple) && isKept(tuple))
   const keptIds = new Set(kept.map(tupleId))
-  const addedNow = added.filter((tuple) => isCompared(tuple) && narrows(tuple, true))
+  const addedNow = added.filter((tuple) => isCompared(tuple) && isDue(tuple, true))
   const addedIds = new Set(addedNow.map(tupleId))
   const removedNow = removed.filter(
     (tuple) =>
       isCompared(tuple) &&
       !keptIds.has(tupleId(tuple)) &&
       // The old end of one goes with the new one.
-      (wantedById.has(tupleId(tuple)) ? addedIds.has(tupleId(tuple)) : narrows(tuple, false)),
+      (wantedById.has(tupleId(tuple)) ? addedIds.has(tupleId(tuple)) : isDue(tuple, false)),
   )
   return {
+    object,
     added: addedNow,
     removed: removedNow,
     kept,
+    foreign,
     isWhole: addedNow.length + removedNow.length + kept.length === added.length + removed.length,
   }
 }

@@ -297,6 +297,176 @@ describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name 
         expect(seen).not.toContain(true)
       })
 
+      test('a collection goes from one organization to another in one Write: who is blocked in both reads at no moment', async () => {
+        const org = (id: string) => `organization:${id} organization collection:moving`
+        await world.ingest.saveCollection(machine, {
+          id: 'moving',
+          title: 'Moving',
+          organization: 'from',
+          writers: ['service:loader'],
+          taggers: ['service:loader'],
+        })
+        await change('writes', 'user:barred blocked organization:from', 'user:barred blocked organization:to')
+        await world.putDone({ id: 'm1', collection: 'moving', access: { viewers: ['user:barred'] } })
+        await world.database.query(
+          `update desired_tuples set subject = 'organization:to' where object = 'collection:moving' and relation = 'organization'`,
+        )
+        // As a process leaves them that dies before its Write.
+        await world.database.query(
+          `insert into unreconciled (object, purge) values ('collection:moving', false), ('group:z-last', false)`,
+        )
+        await world.database.query(
+          `insert into desired_tuples (object, relation, subject) values ('group:z-last', 'member', 'user:z')`,
+        )
+        const seen: boolean[] = []
+        const sees = async () => void seen.push(await world.check('user:barred', 'can_read', 'document:m1'))
+        world.onPart = sees
+        await world.ingest.drift()
+        world.onPart = () => undefined
+        await sees()
+        expect(seen.length).toBeGreaterThan(2)
+        expect(seen).not.toContain(true)
+        expect(await stored()).toContain(org('to'))
+        expect(await stored()).not.toContain(org('from'))
+        // Without a row it stays: who is blocked there would read.
+        await world.fga.write({ writes: [tuple(org('stray'))] })
+        expect(await world.ingest.drift()).toMatchObject({ mended: 0, kept: 1 })
+        await change('deletes', org('stray'), org('to'))
+      })
+
+      test('where somebody cannot be put into a group that blocks, drift puts them into none that gives', async () => {
+        const [reads, out] = ['user:kim member group:a-kim', 'user:kim member group:z-kim']
+        await world.putDone({
+          id: 'kim',
+          access: { viewers: ['group:a-kim#member'], blocked: ['group:z-kim#member'] },
+        })
+        await change('writes', reads, out)
+        await world.fga.write({ deletes: [reads, out].map(tuple) })
+        const calls: (string | undefined)[] = []
+        world.onTuples = (object) => {
+          calls.push(object)
+          // The first time it is compared.
+          if (object === 'group:z-kim' && calls.filter((one) => one === object).length === 2) throw died
+        }
+        await expect(world.ingest.drift()).rejects.toThrow()
+        world.onTuples = () => undefined
+        expect((await stored()).filter((line) => line.startsWith('user:kim '))).toEqual([])
+        await world.ingest.drift()
+        expect((await stored()).filter((line) => line.startsWith('user:kim '))).toEqual([reads, out])
+      })
+
+      test('content is mended before what gives by membership, whatever its name', async () => {
+        await world.putDone({
+          id: 'zoned',
+          access: { viewers: ['group:a-zone#member'], parents: ['zone:z-content'] },
+        })
+        const member = 'user:lee member group:a-zone'
+        const block = 'user:lee blocked zone:z-content'
+        await change('writes', member, block)
+        await world.fga.write({ deletes: [member, block].map(tuple) })
+        const seen: boolean[] = []
+        world.onPart = async () => void seen.push(await world.check('user:lee', 'can_read', 'document:zoned'))
+        await world.ingest.drift()
+        seen.push(await world.check('user:lee', 'can_read', 'document:zoned'))
+        world.onPart = () => undefined
+        expect(seen.length).toBeGreaterThan(2)
+        expect(seen).not.toContain(true)
+        expect(await stored()).toContain(member)
+      })
+
+      test('who has another end in a group that blocks is marked before they are out of it', async () => {
+        const ending = (year: number): Tuple => ({
+          ...tuple('user:until member group:ends'),
+          condition: { name: 'until', context: { expires_at: `${year}-01-01T00:00:00.000Z` } },
+        })
+        await change('writes', 'group:ends#member blocked organization:bank')
+        await world.ingest.applyTuples(machine, { writes: [ending(2099)], deletes: [] })
+        await world.fga.write({ deletes: [tuple('user:until member group:ends')] })
+        await world.fga.write({ writes: [ending(2098)] })
+        const marks = () => world.database.query('select object from unreconciled')
+        const marked: number[] = []
+        world.onPart = async () => void marked.push((await marks()).length)
+        await world.ingest.drift()
+        world.onPart = () => undefined
+        expect(marked).toEqual([1, 1])
+        expect(await marks()).toEqual([])
+        await change('deletes', 'user:until member group:ends')
+      })
+
+      test('a change of a group reads no other member of it, though an earlier one is unfinished', async () => {
+        await change('writes', 'user:one member group:large')
+        await unwritten(() => change('writes', 'user:two member group:large'))
+        const read: (string | undefined)[] = []
+        world.onTuples = (object) => read.push(object)
+        if (backend.openfga === 'server') await new Promise((resolve) => setTimeout(resolve, 2_500))
+        await change('writes', 'user:three member group:large')
+        expect(read).toEqual([])
+        world.onTuples = () => undefined
+        await world.restart()
+        expect(await world.tuples('group:large')).toHaveLength(3)
+      })
+
+      test('a move that nobody ended is told of by each drift, and keeps nobody waiting', async () => {
+        await change('writes', 'user:acme/gone member group:stuck')
+        await world.database.query(
+          `insert into person_moves (old_key, new_key, was_disabled, begun_at, tuples_first)
+           values ('acme/gone', 'acme/here', false, now(), true)`,
+        )
+        await world.database.query(
+          `update desired_tuples set subject = 'user:acme/here' where object = 'group:stuck'`,
+        )
+        await world.database.query(`insert into unreconciled (object, purge) values ('group:stuck', false)`)
+        const held: unknown[] = []
+        world.onTuples = async (object) => {
+          if (object === 'group:stuck')
+            held.push(
+              ...(await world.database.query('select object from leases where object = $1', [object])),
+            )
+        }
+        await world.ingest.drift()
+        world.onTuples = () => undefined
+        expect(held).toEqual([])
+        expect(world.logged).toContainEqual({
+          event: 'moves_not_ended',
+          fields: { keys: ['user:acme/gone', 'user:acme/here'] },
+        })
+        await world.database.query(`update person_moves set ended_at = now() where new_key = 'acme/here'`)
+        await world.ingest.drift()
+        expect(await world.tuples('group:stuck')).toEqual(['user:acme/here member'])
+        await change('deletes', 'user:acme/here member group:stuck')
+      })
+
+      test('what another change writes while drift compares is no restriction without a row', async () => {
+        const line = 'user:racing blocked organization:raced'
+        await world.fga.write({ writes: [tuple(line)] })
+        world.onTuples = async (object) => {
+          if (object === 'organization:raced')
+            await world.database.query(
+              `insert into desired_tuples (object, relation, subject)
+               values ('organization:raced', 'blocked', 'user:racing') on conflict do nothing`,
+            )
+        }
+        expect(await world.ingest.drift()).toMatchObject({ mended: 0, kept: 0 })
+        world.onTuples = () => undefined
+        await change('deletes', line)
+      })
+
+      test('a change beside an unfinished one holds OpenFGA to no database that is older', async () => {
+        await world.database.query(
+          `insert into desired_tuples (object, relation, subject) values ('collection:open', 'viewer', 'user:stale')`,
+        )
+        await world.database.query(
+          `insert into unreconciled (object, purge) values ('collection:open', false)`,
+        )
+        world.onSound = () => {
+          throw new Error('the database is older than it was')
+        }
+        await expect(change('writes', 'service:late tagger collection:open')).rejects.toThrow('older')
+        expect(await world.tuples('collection:open')).not.toContain('user:stale viewer')
+        world.onSound = () => undefined
+        await change('deletes', 'user:stale viewer collection:open', 'service:late tagger collection:open')
+      })
+
       test('a directory’s members of a batch that fails keep the rows that they had', {
         timeout: 60_000,
       }, async () => {

@@ -66,6 +66,11 @@ export interface AllowList {
   isStorable(tuple: Tuple): boolean
   /** Whether more of its tuples lets more people read. */
   isWidening(type: string, relation: string): boolean
+  /**
+   * Whether each of its tuples may keep somebody from reading. Of a relation that others name, `group#member`,
+   * that depends on where it is named: false.
+   */
+  restrictsByItself(type: string, relation: string): boolean
 }
 
 /** A version of the model with its list. */
@@ -110,6 +115,7 @@ export function createAllowList(modelId: string, rows: readonly Row[], model: Mo
   const types = entriesOf(rows, model)
   const entryOf = (type: string, relation: string) => types.get(type)?.get(relation)
   const polarity = polarityOf(model)
+  const named = namedIn(model)
   const tupleOf = (type: string, relation: string): TupleKey => ({ user: '', relation, object: `${type}:x` })
 
   return {
@@ -135,8 +141,19 @@ export function createAllowList(modelId: string, rows: readonly Row[], model: Mo
     },
     isStorable: (tuple) => checkTuple(model, tuple) === undefined,
     isWidening: (type, relation) => polarity.grants(tupleOf(type, relation)),
+    restrictsByItself: (type, relation) =>
+      polarity.restricts(tupleOf(type, relation)) && !named.has(`${type}#${relation}`),
   }
 }
+
+/** Relations that others take as a subject: `group#member`. */
+const namedIn = (model: Model): ReadonlySet<string> =>
+  new Set(
+    [...model.types.values()]
+      .flatMap((relations) => [...relations.values()])
+      .flatMap(({ restrictions }) => restrictions)
+      .flatMap(({ type, relation }) => (relation === undefined ? [] : [`${type}#${relation}`])),
+  )
 
 /**
  * A source that blocks somebody above a document must hear where that would keep nobody out: by a model of
