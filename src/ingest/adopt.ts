@@ -1,6 +1,14 @@
 import { type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
-import { assertAdopting, claimAdoption, endAdoption, isAllAdopted, Superseded } from '../store/adopted.ts'
+import { reasonOf } from '../kernel/reason.ts'
+import {
+  assertAdopting,
+  claimAdoption,
+  endAdoption,
+  isAllAdopted,
+  noteLeft,
+  Superseded,
+} from '../store/adopted.ts'
 import type { IngestContext } from './context.ts'
 import { addTags, readTags, removeTags, toTag, toTuple } from './desired-tuples.ts'
 import { StayedLocked } from './locks.ts'
@@ -21,7 +29,7 @@ const waitMsMax = 100
  * Takes over into rows, once, what stood in OpenFGA alone: members of groups and organizations, who writes
  * where. OpenFGA has the last word: nothing is written there, and a row without its tuple goes. Until all of
  * it is done no comparison looks at these. May run twice, and in two processes. What one object is in the way
- * of keeps no other from it: throws in the end, and all is looked at again at the next call.
+ * of keeps no other from it: throws in the end, and the next call looks at that object alone.
  */
 export async function adoptTuples(context: IngestContext): Promise<void> {
   const { database, documentLocks } = context
@@ -43,23 +51,31 @@ async function adoptAll(context: IngestContext): Promise<void> {
   if (await isAllAdopted(database)) return
   // One that stood still until it lost the lock does not go on beside the next, or after its end.
   const id = newId()
-  await claimAdoption(database, id)
-  const counts = await countsByObject(context)
-  const failures: unknown[] = []
+  const leftBefore = await claimAdoption(database, id)
+  const counts = leftBefore
+    ? new Map(leftBefore.map((object) => [object, tuplesMax]))
+    : await countsByObject(context)
+  // What an older OpenFGA lacks would be forgotten.
+  await context.assertSound()
+  const failures = new Map<FgaObject, unknown>()
   let tuples = 0
   for (const page of pagesOf(counts)) {
     tuples += await adoptPage(context, id, page).catch(async (error: unknown) => {
       let adopted = 0
       for (const object of page)
         adopted += await adoptPage(context, id, [object]).catch((one: unknown) => {
-          if (one instanceof Superseded || failures.push(one) === failuresMax) throw error
-          log('tuples_not_adopted', { object })
+          failures.set(object, one)
+          if (one instanceof Superseded || failures.size === failuresMax) throw error
+          log('tuples_not_adopted', { object, reason: reasonOf(one) })
           return 0
         })
       return adopted
     })
   }
-  if (failures.length > 0) throw failures[0]
+  if (failures.size > 0) {
+    await noteLeft(database, id, [...failures.keys()])
+    throw [...failures.values()][0]
+  }
   await database.transaction((sql) => endAdoption(sql, id))
   if (counts.size > 0) log('tuples_adopted', { objects: counts.size, tuples })
 }

@@ -194,7 +194,8 @@ async function insertTags(sql: Sql, objects: readonly TaggedObject[]): Promise<v
     await sql.query(
       `insert into desired_tuples (object, relation, subject, expires_at)
        select * from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
-       on conflict (object, relation, subject) do update set expires_at = excluded.expires_at`,
+       on conflict (object, relation, subject) do update set expires_at = excluded.expires_at
+         where desired_tuples.expires_at is distinct from excluded.expires_at`,
       [
         rows.map(({ object }) => object),
         rows.map(({ relation }) => relation),

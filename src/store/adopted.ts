@@ -1,3 +1,4 @@
+import type { FgaObject } from '../kernel/ids.ts'
 import type { Sql } from './sql.ts'
 
 const key = 'tuples_adopted'
@@ -11,21 +12,32 @@ export async function isAllAdopted(sql: Sql): Promise<boolean> {
 /** Somebody else adopts by now, or nothing is to be adopted any more. */
 export class Superseded extends Error {}
 
-/** From now on only who has this id adopts. */
-export async function claimAdoption(sql: Sql, id: string): Promise<void> {
-  await sql.query(
-    `insert into settings (key, value) values ($1, to_jsonb($2::text))
-     on conflict (key) do update set value = excluded.value`,
+/** From now on only who has this id adopts. Gives what {@link noteLeft} noted; undefined: all is to be done. */
+export async function claimAdoption(sql: Sql, id: string): Promise<readonly FgaObject[] | undefined> {
+  const [row] = await sql.query<{ readonly left: readonly FgaObject[] | null }>(
+    `insert into settings (key, value) values ($1, jsonb_build_object('id', $2::text))
+     on conflict (key) do update set value = settings.value || excluded.value
+     returning value -> 'left' as left`,
     [adoptingKey, id],
+  )
+  return row?.left ?? undefined
+}
+
+/** Only these objects are still to be adopted, by whichever process. */
+export async function noteLeft(sql: Sql, id: string, objects: readonly FgaObject[]): Promise<void> {
+  await sql.query(
+    `update settings set value = value || jsonb_build_object('left', to_jsonb($3::text[]))
+     where key = $1 and value ->> 'id' = $2`,
+    [adoptingKey, id, objects],
   )
 }
 
 /** Throws {@link Superseded} where another id was claimed since. Keeps it so until the transaction ends. */
 export async function assertAdopting(sql: Sql, id: string): Promise<void> {
-  const rows = await sql.query(
-    'select from settings where key = $1 and value = to_jsonb($2::text) for share',
-    [adoptingKey, id],
-  )
+  const rows = await sql.query(`select from settings where key = $1 and value ->> 'id' = $2 for share`, [
+    adoptingKey,
+    id,
+  ])
   if (rows.length === 0) throw new Superseded('This adoption is over.')
 }
 
