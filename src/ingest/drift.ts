@@ -64,6 +64,8 @@ export async function drift(
     'select object from desired_tuples union select object from unreconciled order by 1',
   )
   const objects = [...new Set([...rows.map(({ object }) => object), ...strangers])]
+  const { moving } = await readCompared(database)
+  if (moving.size > 0) log('moves_not_ended', { subjects: [...moving].slice(0, loggedMax) })
   const differing: FgaObject[] = []
   const foreign: TupleKey[] = []
   const keptByObject = new Map<FgaObject, readonly TupleKey[]>()
@@ -73,7 +75,11 @@ export async function drift(
       // Nobody waits meanwhile: only what differs is held, and compared again.
       () =>
         eachOf(objects, async (object) => {
-          const difference = await compareObject(context, object, { keepsNone })
+          const difference = await compareObject(context, object, { keepsNone }).catch((error: unknown) => {
+            // Where it stays so nobody is given anything: it may block somebody.
+            if (!isPlain(object)) differing.push(object)
+            throw error
+          })
           // What seems to be kept may be a change that went on meanwhile.
           if (isDifferent(difference) || difference.kept.length > 0) differing.push(object)
           foreign.push(...difference.foreign)
@@ -84,8 +90,6 @@ export async function drift(
       },
     ])
   } finally {
-    const { moving } = await readCompared(database)
-    if (moving.size > 0) log('moves_not_ended', { keys: [...moving].slice(0, loggedMax) })
     if (counts.mended > 0 || found > 0)
       log('drift_mended', { compared: objects.length, ...counts, requestOnly: found })
     logTuples(log, 'restrictions_without_row', [...keptByObject.values()].flat())
