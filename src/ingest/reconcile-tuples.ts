@@ -25,11 +25,11 @@ export interface Effects {
 /** How objects are compared with OpenFGA. */
 export interface Comparing {
   /**
-   * Left out: all. `narrowing`: of what is no content, only what takes something away from readers; `content`:
-   * that alone.
+   * Left out: all. `narrowing`: of what is no content, only what takes something away from readers.
+   * `content`: that alone.
    */
   readonly part?: 'narrowing' | 'content'
-  /** OpenFGA is known to be an older copy: what only keeps somebody from something goes too, without a row. */
+  /** OpenFGA is known to be an older copy: without a row, what only keeps somebody from something goes too. */
   readonly keepsNone?: boolean
   /** Asked once more before anything is written: throws where OpenFGA is not to be held to the database. */
   readonly assertSound?: () => Promise<void>
@@ -171,8 +171,8 @@ export async function compareObject(
 }
 
 /**
- * Whether one ends at another time: it is deleted in one Write and written in the next, so that a crash between
- * must be known of. Not where something is kept: beside a mark it would go.
+ * Whether one ends at another time: it is deleted in one Write and written in the next, so that a crash
+ * between must be known of. Not where something is kept: beside a mark it would go.
  */
 function isParted({ added, removed, kept }: Difference): boolean {
   const addedIds = new Set(added.map(tupleId))

@@ -12,7 +12,7 @@ export async function isAllAdopted(sql: Sql): Promise<boolean> {
 /** Somebody else adopts by now, or nothing is to be adopted any more. */
 export class Superseded extends Error {}
 
-/** From now on only who has this id adopts. Gives what {@link noteLeft} noted; undefined: all is to be done. */
+/** From now on only who has this id adopts. Gives what {@link noteLeft} noted; undefined: all is left. */
 export async function claimAdoption(sql: Sql, id: string): Promise<readonly FgaObject[] | undefined> {
   const [row] = await sql.query<{ readonly left: readonly FgaObject[] | null }>(
     `insert into settings (key, value) values ($1, jsonb_build_object('id', $2::text))

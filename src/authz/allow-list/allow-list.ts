@@ -67,8 +67,8 @@ export interface AllowList {
   /** Whether more of its tuples lets more people read. */
   isWidening(type: string, relation: string): boolean
   /**
-   * Whether each of its tuples may keep somebody from reading. Of a relation that others name, `group#member`,
-   * that depends on where it is named: false.
+   * Whether each of its tuples may keep somebody from reading. Of a relation that others name, such as
+   * `group#member`, that depends on where it is named: false.
    */
   restrictsByItself(type: string, relation: string): boolean
 }
