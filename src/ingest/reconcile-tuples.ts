@@ -29,7 +29,7 @@ export interface Comparing {
    * `content`: that alone.
    */
   readonly part?: 'narrowing' | 'content'
-  /** OpenFGA is known to be an older copy: without a row, what only keeps somebody from something goes too. */
+  /** OpenFGA is known to be older: without a row, what only keeps somebody from something goes too. */
   readonly keepsNone?: boolean
   /** Asked once more before anything is written: throws where OpenFGA is not to be held to the database. */
   readonly assertSound?: () => Promise<void>
