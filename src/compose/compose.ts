@@ -317,12 +317,9 @@ export async function compose(options: ComposeOptions): Promise<Service> {
           epoch,
           clock,
           async mendAccess(older) {
-            let differing = 0
-            // Of an older database what directories brought is older as well.
-            if (older !== 'database') {
-              differing = await memberships.compare()
-              await memberships.mend()
-            }
+            // Of an older database no group is compared: see distrustGroups.
+            const differing = await memberships.compare()
+            await memberships.mend()
             return (
               (await ingest.drift({ recovering: true, keepsNone: older === 'openfga' })).mended + differing
             )

@@ -1,3 +1,4 @@
+import { isOlderGroup, noteAllSaid, noteSaid } from '../store/older-groups.ts'
 import type { Sql } from '../store/sql.ts'
 
 /** A user or a group that can be a member. */
@@ -8,13 +9,16 @@ export interface Member {
   readonly isDormant: boolean
 }
 
-/** Puts members in, and marks those that were not. */
+/** Puts members in, and marks those that were not: where nobody knows who was, all of them. */
 export async function addMembers(sql: Sql, group: string, members: readonly Member[]): Promise<void> {
   const added = await sql.query<{ member: string }>(
-    `insert into directory_members (group_id, member, member_id, is_dormant)
-     select $1, member, id, is_dormant
-     from unnest($2::text[], $3::text[], $4::boolean[]) as given (member, id, is_dormant)
-     on conflict (group_id, member) do nothing returning member`,
+    `with added as (
+       insert into directory_members (group_id, member, member_id, is_dormant)
+       select $1, member, id, is_dormant
+       from unnest($2::text[], $3::text[], $4::boolean[]) as given (member, id, is_dormant)
+       on conflict (group_id, member) do nothing returning member)
+     select member from added
+     union select member from unnest($2::text[]) as given (member) where ${isOlderGroup('$1')}`,
     [
       group,
       members.map(({ member }) => member),
@@ -25,17 +29,25 @@ export async function addMembers(sql: Sql, group: string, members: readonly Memb
   await markUnsettled(sql, group, added)
 }
 
-/** Takes members out by their ids, or all but those. */
+/** Takes members out by their ids, or all but those; marks them as {@link addMembers} does. */
 export async function removeMembers(
   sql: Sql,
   group: string,
   { ids, except: isExcept = false }: { readonly ids: readonly string[]; readonly except?: boolean },
 ): Promise<void> {
   const removed = await sql.query<{ member: string }>(
-    `delete from directory_members where group_id = $1 and (member_id = any($2::text[])) <> $3 returning member`,
+    `with removed as (
+       delete from directory_members where group_id = $1 and (member_id = any($2::text[])) <> $3 returning member),
+     named as (
+       select 'user:' || account as member from directory_users where id = any($2::text[])
+       union select 'group:' || prefix || id || '#member' from directory_groups
+         join directories on name = directory where id = any($2::text[]))
+     select member from removed
+     union select member from named where not $3 and ${isOlderGroup('$1')}`,
     [group, [...ids], isExcept],
   )
   await markUnsettled(sql, group, removed)
+  if (isExcept) await noteSaid(sql, [group])
 }
 
 /** Takes somebody or a group out of all groups but these; their versions change. Returns those groups. */
@@ -124,6 +136,7 @@ export async function restDirectory(
   )
   const byGroup = Map.groupBy(resting, ({ group_id: group }) => group)
   for (const [group, members] of byGroup) await markUnsettled(sql, group, members)
+  await noteAllSaid(sql, directory, keptGroups)
   return [...byGroup.keys()]
 }
 

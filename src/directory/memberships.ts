@@ -2,6 +2,7 @@ import type { RecordActor } from '../audit/record.ts'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { FgaObject } from '../kernel/ids.ts'
+import { isOlderGroup, isSaid, saidGroups, trustGroup } from '../store/older-groups.ts'
 import type { Runtime } from '../store/runtime.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import type { Directory } from './directories.ts'
@@ -36,7 +37,10 @@ export interface Memberships {
    * rows were read, before they are written; throws where these are of an older copy.
    */
   mend(assertSound?: () => Promise<void>): Promise<number>
-  /** Compares every group with OpenFGA and marks what differs, for `mend`. Returns how many memberships. */
+  /**
+   * Compares every group with OpenFGA and marks what differs, for `mend`. Returns how many memberships. Not
+   * those whose rows are of an older copy: they are compared once their directory has said all of them.
+   */
   compare(): Promise<number>
   /**
    * Groups of this member that keep those in them from something, by themselves or through groups that hold
@@ -93,6 +97,10 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
     recordedAs: RecordActor,
     assertSound?: () => Promise<void>,
   ): Promise<void> {
+    if (await isSaid(database, id)) {
+      await compareGroup({ id, directory })
+      await trustGroup(database, id)
+    }
     const [pending] = await database.query('select from directory_unsettled where group_id = $1 limit 1', [
       id,
     ])
@@ -188,7 +196,8 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
       const rows = await groupsOf(
         // First those in which somebody is who is out by their rows.
         `join (select group_id, count(*) filter (where member_rows.member is null) as ending
-           from directory_unsettled left join (select * from directory_members where not is_dormant) as member_rows
+           from (select group_id, member from directory_unsettled
+             union all select group_id, null from (${saidGroups}) as said) as pending left join (select * from directory_members where not is_dormant) as member_rows
              using (group_id, member)
            group by group_id) as pending on group_id = directory_groups.id order by ending = 0, directory_groups.id`,
       )
@@ -199,7 +208,7 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
     async compare() {
       let differing = 0
       const failures: unknown[] = []
-      for (const { id, ...directory } of await groupsOf(''))
+      for (const { id, ...directory } of await groupsOf(`where not ${isOlderGroup('directory_groups.id')}`))
         await compareGroup({ id, directory }).then(
           (count) => (differing += count),
           (error: unknown) => failures.push(error),

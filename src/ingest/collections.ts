@@ -24,9 +24,9 @@ export interface CollectionInput {
 }
 
 /**
- * Makes or changes a collection: its row first, then its rights as `POST /access` writes tuples, removals
- * before additions. A crash between leaves rights out, never over; saying it again completes it. Documents
- * that were opened to everybody stay so when `publicAllowed` ends: take their tuples away too.
+ * Makes or changes a collection: its row first, then its rights as `POST /access` writes tuples. Of what a
+ * crash leaves the mending completes what stands in rows, and saying it again the rest. Documents that were
+ * opened to everybody stay so when `publicAllowed` ends: take their tuples away too.
  */
 export async function saveCollection(
   context: IngestContext,

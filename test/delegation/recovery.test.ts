@@ -314,7 +314,7 @@ describe(
     })
 
     test.each(['end', 'keep'] as const)(
-      'restored from a backup with --%s-access, it believes OpenFGA of who is in groups: rows of before mend none of that',
+      'restored from a backup with --%s-access, it has all adopted anew before access is mended',
       async (access) => {
         await wentOn(async () => undefined)
         await using copy = await standOnPostgres(`${name}_copy`)
@@ -559,6 +559,48 @@ test('with the tuples in the same database an older copy is whole and cries no w
   stand.epoch.assertSound()
   expect(await stand.delegations.isLive(lent)).toBe(true)
 })
+
+test.each([
+  { case: 'nothing tells which of the two is older', older: 'not_known', all: true },
+  { case: 'the database alone is older', older: 'database' },
+  { case: 'OpenFGA’s log went back as well', older: 'database', wentBack: true, all: true },
+  { case: 'the database came from a backup', older: 'database', restored: false },
+  { case: 'both came from one backup', older: 'database', restored: true, all: true },
+  { case: 'OpenFGA alone is older', older: 'openfga', none: true },
+  { case: 'the database came from a backup that is newer', older: 'openfga', restored: false, all: true },
+])(
+  'recovery names what nothing tells: where $case',
+  async ({ older, wentBack = false, restored, all = false, none = false }) => {
+    const database = await openMigrated()
+    const fga = await openFga(database, clock)
+    await using stand = await standOn(database, fga, { isApart: older !== 'not_known' })
+    await database.query(`insert into settings (key, value) values ('tuples_adopted', 'true')`)
+    await stand.epoch.raise()
+    const [number, told] = older === 'database' ? [0, 0] : [9, 9]
+    if (older !== 'not_known')
+      await database.query('update epochs set number = $1, told = $2, log_went_back = $3, restored = $4', [
+        number,
+        told,
+        wentBack,
+        restored === undefined
+          ? null
+          : { taken_at: '2026-01-01T00:00:00Z', restored_at: '', openfga: restored, seal: 0 },
+      ])
+    const recovered = await stand.recover(
+      {},
+      { heads: [], access: restored === undefined ? undefined : 'keep' },
+    )
+    expect(recovered.older).toBe(older)
+    const [commands, ...others] = recovered.send_again
+    expect([commands?.startsWith('agents, hosts') === true, others]).toEqual([
+      !none,
+      [
+        ...(none ? [] : ['documents and their access']),
+        ...(all ? ['members of groups and organizations', 'writers and taggers of collections'] : []),
+      ],
+    ])
+  },
+)
 
 test('recovery ends every grant of an approval: how often it was used since nobody knows', async () => {
   const database = await openMigrated()

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
 import type { Tuple } from '../../src/authz/fga.ts'
+import { type DirectoryDeps, openDirectory } from '../../src/compose/directory.ts'
 import { readMarker, writeMarker } from '../../src/delegation/recovery/restore-detection.ts'
-import { type DirectoryWorld, openDirectoryWorld } from './world.ts'
+import { noteAllSaid } from '../../src/store/older-groups.ts'
+import { type DirectoryWorld, openDirectoryWorld, patch } from './world.ts'
 
 let world: DirectoryWorld
 beforeAll(async () => {
@@ -21,6 +23,10 @@ async function age(older: 'database' | 'openfga'): Promise<void> {
   ])
   expect(await world.service.mayHaveForgotten()).toBe(true)
 }
+const member = (group: string, key: string) =>
+  ({ user: `user:acme/${key}`, relation: 'member', object: `group:acme/${group}` }) as const
+const change = (group: string, op: 'add' | 'remove', id: string) =>
+  world.scim('PATCH', `/Groups/${group}`, patch({ op, path: 'members', value: [{ value: id }] }))
 const isStored = async (tuple: Tuple): Promise<boolean> => {
   for await (const _ of world.service.fga.read(tuple)) return true
   return false
@@ -39,5 +45,108 @@ describe('a recovery of an OpenFGA that is older', () => {
     await age('openfga')
     expect(await world.service.recover('t_3')).toMatchObject({ older: 'openfga', access_mended: 1 })
     expect(await isStored(block)).toBe(false)
+  })
+})
+
+describe('a recovery of a database that is older', () => {
+  test('leaves a directory’s groups as OpenFGA has them until all of one is said again, and what is said of it counts at once', async () => {
+    const { fga, memberships, ingest, recover } = world.service
+    const [zoe = '', mallory = ''] = await Promise.all(
+      ['zoe', 'mallory', 'bob'].map((key) => world.user(key)),
+    )
+    const group = await world.group('Blocked', zoe)
+    const other = await world.group('Never said again', zoe)
+    // Zoe left since, and mallory came. What the copy was about to write is long over.
+    for (const one of [group, other])
+      await fga.write({ writes: [member(one, 'mallory')], deletes: [member(one, 'zoe')] })
+    await world.database.query(
+      `insert into directory_unsettled (group_id, member, number) values ($1, 'user:acme/mallory', 0)`,
+      [group],
+    )
+    await age('database')
+    const { older, send_again } = await recover('t_1')
+    expect([older, send_again]).toEqual([
+      'database',
+      expect.arrayContaining(['people and whole groups of the directory acme, by SCIM']),
+    ])
+    const compareAll = async () => {
+      await memberships.compare()
+      await memberships.mend()
+      await ingest.drift()
+    }
+    await compareAll()
+    expect([await world.members(group), await world.members(other)]).toEqual([
+      ['user:acme/mallory'],
+      ['user:acme/mallory'],
+    ])
+    // By its rows neither changes anything.
+    expect((await change(group, 'add', zoe)).status).toBe(204)
+    expect((await change(group, 'remove', mallory)).status).toBe(204)
+    expect(await world.members(group)).toEqual(['user:acme/zoe'])
+    await fga.write({ writes: [member(group, 'bob')] })
+    await world.scim('PUT', `/Groups/${group}`, { displayName: 'Blocked', members: [{ value: mallory }] })
+    expect(await world.members(group)).toEqual(['user:acme/mallory'])
+    // From then on it is held to its rows as ever.
+    await fga.write({ writes: [member(group, 'bob')] })
+    await compareAll()
+    expect(await world.members(group)).toEqual(['user:acme/mallory'])
+    expect(await world.members(other)).toEqual(['user:acme/mallory'])
+    // As where a reading of all of a directory ends.
+    await noteAllSaid(world.database, 'acme')
+    await memberships.mend()
+    expect(await world.members(other)).toEqual(['user:acme/zoe'])
+  })
+
+  test.each(['keep', 'end'] as const)(
+    'restored, with --%s-access, believes OpenFGA of who is in a group that blocks; one that gives ends with all access',
+    async (access) => {
+      const { fga, recover } = world.service
+      const ids = await Promise.all(['in', 'out'].map((key) => world.user(`${key}-${access}`)))
+      const [inKey, outKey] = [`in-${access}`, `out-${access}`]
+      const [blocking, giving] = [await world.group('Blocks', ...ids), await world.group('Gives', ...ids)]
+      await world.put({
+        [`handbook/${access}`]: {
+          access: {
+            viewers: [`group:acme/${giving}#member`],
+            blocked: [`group:acme/${blocking}#member`],
+          },
+        },
+      })
+      for (const group of [blocking, giving]) await fga.write({ deletes: [member(group, outKey)] })
+      await age('database')
+      await world.database.query('update epochs set restored = $1', [
+        { taken_at: '2026-01-01T00:00:00Z', restored_at: '', openfga: false, seal: 0 },
+      ])
+      expect(await recover('t_1', { heads: [], access })).toMatchObject({ older: 'database', access })
+      expect([await world.members(blocking), await world.members(giving)]).toEqual([
+        [`user:acme/${inKey}`],
+        access === 'end' ? [] : [`user:acme/${inKey}`],
+      ])
+    },
+  )
+})
+
+describe('where one of the two is older, a directory writes nothing', () => {
+  /** What the service begins for directories, once, with the world's parts. */
+  async function begin(sound: Pick<DirectoryDeps, 'isSound' | 'assertSound'>): Promise<void> {
+    const parts = { ...world.service, ...world, log: () => undefined, newTxn: () => 't_1' }
+    await using part = openDirectory({ ...parts, ...sound } as unknown as DirectoryDeps)
+    part.start({ compares: true })
+  }
+  const copy = async () => Promise.reject(new Error('It is older by now.'))
+
+  test('not by itself where that is known, nor once it turns out after rows were read', async () => {
+    const group = await world.group('Rests', await world.user('rests'))
+    await world.service.fga.write({ writes: [member(group, 'stranger')] })
+    const marked = async () =>
+      (await world.database.query('select from directory_unsettled where group_id = $1', [group])).length
+    await begin({ isSound: () => false, assertSound: async () => undefined })
+    expect(await marked()).toBe(0)
+    await world.service.memberships.compare()
+    await begin({ isSound: () => false, assertSound: async () => undefined })
+    await begin({ isSound: () => true, assertSound: copy })
+    expect([await marked(), (await world.members(group)).length]).toEqual([1, 2])
+    await begin({ isSound: () => true, assertSound: async () => undefined })
+    expect([await marked(), await world.members(group)]).toEqual([0, ['user:acme/rests']])
   })
 })

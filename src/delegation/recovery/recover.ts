@@ -6,7 +6,8 @@ import { tupleId } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { beginAdoption, isAllAdopted } from '../../store/adopted.ts'
-import { type Database, readRows } from '../../store/sql.ts'
+import { distrustGroups } from '../../store/older-groups.ts'
+import { type Database, readRows, type Sql } from '../../store/sql.ts'
 import { type ApprovalGrant, grantColumns, recordEnd } from '../lending/approval-grant.ts'
 import { delegationTuples } from '../lending/delegation.ts'
 import type { Delegations } from '../lending/delegations.ts'
@@ -39,18 +40,12 @@ export interface RecoveryReport extends Omit<Recovered, 'event'> {
   readonly send_again: readonly string[]
 }
 
-// Until they were adopted they stand in OpenFGA alone: what is older there is not mended here.
 const memberships = 'members of groups and organizations'
 const rights = 'writers and taggers of collections'
 const documents = 'documents and their access'
 // Nothing else tells of them either: see docs/recovery.md, step 4.
 const commands =
   'agents, hosts and persons that were disabled, moves of persons, accounts of sources that were unlinked, changed clients and administrators, rotated keys'
-const toSendAgain: Readonly<Record<RecoveryReport['older'], readonly string[]>> = {
-  database: [commands, documents],
-  openfga: [],
-  not_known: [commands, documents],
-}
 
 /** What was kept elsewhere, or is said, of what a restored copy may have forgotten. */
 export interface Kept {
@@ -107,15 +102,24 @@ export async function recover(
   const copiedAt = new Date(restored?.taken_at ?? clock.now())
   const missing = kept.heads.length === 0 ? undefined : await deps.countMissing(kept.heads, copiedAt)
   const plan = restored && planAccess(restored, kept.access, missing)
-  const wholeAt = await beginRecovery(database, new Date(clock.now()))
+  const { wholeAt, logWentBack } = await beginRecovery(database, new Date(clock.now()))
   await epoch.check()
   const older: RecoveryReport['older'] = epoch.older ?? 'not_known'
   await step('begun')
 
   // First: an older OpenFGA lets read who was taken off. An older database knows less of that than OpenFGA
   // does.
-  if (older === 'database') await beginAdoption(database)
-  const isKept = older === 'database' || (await isAllAdopted(database))
+  if (older === 'database') {
+    await beginAdoption(database)
+    await distrustGroups(database)
+  }
+  const isDatabaseCopy = older !== 'openfga' || restored !== undefined
+  const isOpenfgaCopy = older !== 'database' || logWentBack || restored?.openfga === true
+  // Until they were adopted they stand in OpenFGA alone: what is older there is not mended here.
+  const areMembersKept =
+    plan !== 'end' &&
+    !(isDatabaseCopy && isOpenfgaCopy) &&
+    (older === 'database' || (await isAllAdopted(database)))
   let mended = older === 'database' && plan === undefined ? 0 : await mendAccess(older)
   if (plan === 'end') mended += await deps.endAccess()
   await step('access')
@@ -174,19 +178,34 @@ export async function recover(
   await epoch.check()
   return {
     ...counts,
-    send_again: [...toSendAgain[older], ...(isKept && plan !== 'end' ? [] : [memberships, rights])],
+    send_again: [
+      ...(isDatabaseCopy ? [commands, documents, ...(await ofScim(database))] : []),
+      ...(areMembersKept ? [] : [memberships, rights]),
+    ],
   }
+}
+
+/** Those that Remit reads say it by themselves. */
+async function ofScim(sql: Sql): Promise<readonly string[]> {
+  const rows = await sql.query<{ name: string }>(
+    `select name from directories where kind = 'scim' order by name`,
+  )
+  return rows.map(({ name }) => `people and whole groups of the directory ${name}, by SCIM`)
 }
 
 const nothingKept: Kept = { heads: [], access: undefined }
 
-async function beginRecovery(database: Database, now: Date): Promise<Date> {
-  const [row] = await database.query<{ raised_at: Date }>(
-    `update epochs set recovering_since = coalesce(recovering_since, $1), tokens_from = $1 returning raised_at`,
+async function beginRecovery(
+  database: Database,
+  now: Date,
+): Promise<{ readonly wholeAt: Date; readonly logWentBack: boolean }> {
+  const [row] = await database.query<{ wholeAt: Date; logWentBack: boolean }>(
+    `update epochs set recovering_since = coalesce(recovering_since, $1), tokens_from = $1
+     returning raised_at as "wholeAt", log_went_back as "logWentBack"`,
     [now],
   )
   if (row === undefined) throw new Error('The database has no epoch.')
-  return row.raised_at
+  return row
 }
 
 async function endRecovery(

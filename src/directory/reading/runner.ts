@@ -5,6 +5,7 @@ import { type Recurring, startRecurring } from '../../kernel/recurring.ts'
 import { entryFor, type RegisteredSecret } from '../../kernel/registered-secret.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
 import { endExpired, type Lease, takeLease } from '../../store/lease.ts'
+import { noteAllSaid } from '../../store/older-groups.ts'
 import { noteUnread } from '../../store/unread.ts'
 import type { BringingDirectory } from '../directories.ts'
 import { directoryActor } from '../memberships.ts'
@@ -197,6 +198,7 @@ const noteEnd = (lease: Lease, { name, beganAt }: Begun, { waiting, problems }: 
       ],
     )
     await replaceWaiting(sql, name, waiting)
+    await noteAllSaid(sql, name)
   })
 
 const noteFailure = (lease: Lease, { name, beganAt }: Begun, error: unknown): Promise<unknown> =>
