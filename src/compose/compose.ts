@@ -285,7 +285,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       barring: issuer.barring,
       isStorable: (tuple) => allowList().isStorable(tuple),
       types: () => typesEver(database),
-      tags: { count: ingest.countTags, rename: ingest.renameSubject, move: ingest.moveSubject },
+      tags: { count: ingest.countTags, move: ingest.moveSubject },
     }),
     newTxn,
     ranking: retrieval.ranking,

@@ -200,7 +200,12 @@ async function eachOf<T>(items: readonly T[], handle: (item: T) => Promise<unkno
 // Of one record: a group may have had any number.
 const recordedMax = 1_000
 
-async function mend(context: IngestContext, object: FgaObject, comparing: Comparing): Promise<Difference> {
+/** Makes OpenFGA agree about one object, and records what differed. */
+export async function mend(
+  context: IngestContext,
+  object: FgaObject,
+  comparing: Comparing,
+): Promise<Difference> {
   const { database, documentLocks } = context
   const difference = await documentLocks.hold([object], (hold) =>
     reconcileObject(context, hold, object, comparing),

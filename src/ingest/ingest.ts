@@ -109,7 +109,7 @@ export interface Ingest extends AsyncDisposable {
   countTags(subject: string): Promise<number>
   /** Gives another subject what this one's tags give: see {@link renameSubject}. */
   renameSubject(from: string, to: string): Promise<void>
-  /** Gives it all the rest, in one Write: see {@link moveSubject}. */
+  /** Gives it that and all the rest: see {@link moveSubject}. */
   moveSubject(move: SubjectMove): Promise<void>
   /** Stops taking work and waits for what runs. Unfinished work goes on at the next start. */
   close(): Promise<void>

@@ -1,10 +1,12 @@
 import { type Tuple, tupleId } from '../authz/fga.ts'
 import { AppError } from '../kernel/errors.ts'
-import type { FgaObject } from '../kernel/ids.ts'
+import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { type Mark, unmark } from './desired-tuples.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
+import { isAdopted } from './reconcile-tuples.ts'
+import { copyBlocks, renameSubject } from './retag.ts'
 
 /** What moves from one subject, `user:acme/anne`, to another. */
 export interface SubjectMove {
@@ -21,23 +23,84 @@ export interface SubjectMove {
 const triesMax = 4
 
 /**
- * Gives `to` all that is left of `from` once its content has moved: members, writers, lendings. Rows and
- * marks first, then one Write, since by parts somebody could be out of a block and still be in a group. All
- * of it is held meanwhile. Whoever died meanwhile says it again: until `person_moves` tells the end, no
- * comparison looks at either of the two.
+ * Gives `to` all that `from` has: content, members, writers, lendings. Rows and marks first, and before all
+ * that lets anybody read what keeps from it, since `to` is not barred meanwhile. What `from` has goes last,
+ * of whom nothing is answered. Whoever died meanwhile says it again: until `person_moves` tells the end, no
+ * comparison looks at members and the like of either of the two.
  */
 export async function moveSubject(context: IngestContext, move: SubjectMove): Promise<void> {
+  await copyBlocks(context, move.from, move.to)
+  await whileHeld(context, adoptedOf(move), (hold) => restrictHeld(context, hold, adoptedOf(move)))
+  await renameSubject(context, move.from, move.to)
+  await whileHeld(context, move, (hold) => moveHeld(hold, move))
+}
+
+/** Without content and lendings. */
+function adoptedOf({ tuplesOf, movable, ...move }: SubjectMove): SubjectMove {
+  const isOfThem = ({ object, relation }: Tuple): boolean => isAdopted(splitObject(object).type, relation)
+  return {
+    ...move,
+    tuplesOf: async (subject) => (await tuplesOf(subject)).filter(isOfThem),
+    movable: async () => (await movable()).filter(isOfThem),
+  }
+}
+
+async function whileHeld(
+  context: IngestContext,
+  move: SubjectMove,
+  work: (hold: Hold) => Promise<void>,
+): Promise<void> {
   for (let tries = 1; tries <= triesMax; tries += 1) {
     const objects = await objectsOf(context, move)
     const isDone = await context.documentLocks.hold([...objects].sort(), async (hold) => {
       // What came to it before all of it was held.
       for (const object of await objectsOf(context, move)) if (!objects.has(object)) return false
-      await moveHeld(hold, move)
+      await work(hold)
       return true
     })
     if (isDone) return
   }
   throw new AppError('authorization_unavailable', { internal: `${move.from} is written all the time` })
+}
+
+/** Members of groups that block, first of those that give nothing. Their rows come with all the rest. */
+async function restrictHeld(context: IngestContext, hold: Hold, move: SubjectMove): Promise<void> {
+  await retryRefusedWrite(async () => {
+    const existing = new Set((await move.tuplesOf(move.to)).map(tupleId))
+    const restricting = await restrictingOf(context, await move.movable())
+    const writes = restricting.map((tuple) => moved(move, tuple))
+    await hold.write({ writes: writes.filter((tuple) => !existing.has(tupleId(tuple))) })
+  })
+}
+
+async function restrictingOf(
+  { allowList, effectsOf }: IngestContext,
+  tuples: readonly Tuple[],
+): Promise<readonly Tuple[]> {
+  const list = allowList()
+  const { restricting, giving } = await effectsOf([...new Set(tuples.map(usersetOf))])
+  const of = (tuple: Tuple) => {
+    const { type } = splitObject(tuple.object)
+    const isWidening = list.isWidening(type, tuple.relation)
+    const isOfBlocked = restricting.has(usersetOf(tuple))
+    return {
+      tuple,
+      restricts: !isWidening || isOfBlocked || list.restrictsByItself(type, tuple.relation),
+      gives: isWidening && (!isOfBlocked || giving.has(usersetOf(tuple))),
+    }
+  }
+  const found = tuples.map(of).filter(({ restricts }) => restricts)
+  return [...found.filter(({ gives }) => !gives), ...found.filter(({ gives }) => gives)].map(
+    ({ tuple }) => tuple,
+  )
+}
+
+const usersetOf = ({ object, relation }: Tuple): string => `${object}#${relation}`
+
+/** The same under the new key. */
+function moved({ from, to }: SubjectMove, tuple: Tuple): Tuple {
+  const counterpartOf = (name: string): string => (name === from ? to : name)
+  return { ...tuple, user: counterpartOf(tuple.user), object: counterpartOf(tuple.object) as FgaObject }
 }
 
 async function objectsOf(
@@ -49,7 +112,8 @@ async function objectsOf(
   return new Set([...objects, ...(objects.some((object) => object === from) ? [to] : [])])
 }
 
-async function moveHeld(hold: Hold, { from, to, tuplesOf, movable, rows }: SubjectMove): Promise<void> {
+async function moveHeld(hold: Hold, move: SubjectMove): Promise<void> {
+  const { from, to, tuplesOf, movable, rows } = move
   const { marks, settles } = await hold.transaction(async (sql) => {
     const left = await rows(sql)
     await sql.query(
@@ -58,30 +122,25 @@ async function moveHeld(hold: Hold, { from, to, tuplesOf, movable, rows }: Subje
        on conflict do nothing`,
       [from, to],
     )
-    const marked = await sql.query<Mark>(
+    const marked = await sql.query<Mark & { readonly isFresh: boolean }>(
       `insert into unreconciled (object, purge)
        select distinct ${renamed('object')}, false from ${notContent} order by 1
        on conflict (object) do update set since = now(), number = nextval('unreconciled_numbers')
-       returning object, number`,
+       returning object, number, xmax = 0 as "isFresh"`,
       [from, to],
     )
     await sql.query(`delete from ${notContent}`, [from])
-    return { marks: marked, settles: left }
+    // Of another change that is not done yet the mark stays.
+    return { marks: marked.filter(({ isFresh }) => isFresh), settles: left }
   })
   for (const settle of settles) await settle()
   await retryRefusedWrite(async () => {
     const existing = new Set((await tuplesOf(to)).map(tupleId))
     // Asked again: another model may have come into force since the move began.
     const old = await movable()
-    const counterpartOf = (name: string): string => (name === from ? to : name)
-    const moved = old.map((tuple) => ({
-      ...tuple,
-      user: counterpartOf(tuple.user),
-      object: counterpartOf(tuple.object) as FgaObject,
-    }))
     // One that the new key has keeps its own end.
     await hold.write({
-      writes: moved.filter((tuple) => !existing.has(tupleId(tuple))),
+      writes: old.map((tuple) => moved(move, tuple)).filter((tuple) => !existing.has(tupleId(tuple))),
       deletes: old.map(({ user, relation, object }) => ({ user, relation, object })),
     })
   })

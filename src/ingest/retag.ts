@@ -3,12 +3,12 @@ import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { assertInForce } from '../authz/allow-list/in-force.ts'
 import { endsOf, tupleId } from '../authz/fga.ts'
 import { AppError } from '../kernel/errors.ts'
-import { documentObject } from '../kernel/ids.ts'
+import { documentObject, type FgaObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { endOf, markUnsettled, setTags, tagKey, toTuple } from './desired-tuples.ts'
 import { broughtBy, readDocuments, type StoredDocument } from './document-rows.ts'
-import { mendUnsettled } from './drift.ts'
+import { mend } from './drift.ts'
 import { isHeld, retagFailed } from './failed-documents.ts'
 import { fileMentioned, reconcileParents } from './filing.ts'
 import type { Hold } from './hold.ts'
@@ -118,14 +118,35 @@ async function apply(
 
 // No person is a writer, a tagger or an organization.
 const onContent = `split_part(object, ':', 1) in ('document', 'folder', 'zone', 'collection')`
+// Keys that move are of an issuer, `user:acme/anne`; by that their index is found.
+const ofPerson = `desired_tuples where subject = $1 and subject like 'user:%/%' and ${onContent}`
 
 /** Tags that name a subject (`user:acme/anne`), on documents and what they lie in. */
 export async function countTags(sql: Sql, subject: string): Promise<number> {
-  const [row] = await sql.query<{ n: number }>(
-    `select count(*) as n from desired_tuples where subject = $1 and ${onContent}`,
-    [subject],
-  )
+  const [row] = await sql.query<{ n: number }>(`select count(*) as n from ${ofPerson}`, [subject])
   return row?.n ?? 0
+}
+
+/**
+ * Gives another subject those tags of this one that only keep from reading, and resolves when OpenFGA holds
+ * that.
+ */
+export async function copyBlocks(
+  context: IngestContext,
+  oldSubject: string,
+  newSubject: string,
+): Promise<void> {
+  const list = context.allowList()
+  await context.database.transaction(async (sql) => {
+    const kinds = await sql.query<{ type: string; relation: string }>(
+      `select distinct split_part(object, ':', 1) as type, relation from ${ofPerson}`,
+      [oldSubject],
+    )
+    const blocks = kinds.filter(({ type, relation }) => !list.isWidening(type, relation))
+    for (const { type, relation } of blocks)
+      await copyTags(sql, oldSubject, newSubject, `${type}#${relation}`)
+  })
+  await mendObjectsOf(context, newSubject)
 }
 
 /**
@@ -139,20 +160,8 @@ export async function renameSubject(
   newSubject: string,
 ): Promise<void> {
   await context.database.transaction(async (sql) => {
-    const objects = await sql.query<{ object: string }>(
-      `select distinct object from desired_tuples where subject = $1 and ${onContent} order by object`,
-      [oldSubject],
-    )
-    await sql.query(
-      `insert into desired_tuples (object, relation, subject, expires_at)
-       select object, relation, $2, expires_at from desired_tuples where subject = $1 and ${onContent}
-       on conflict (object, relation, subject) do update set expires_at =
-         case when desired_tuples.expires_at is null or excluded.expires_at is null then null
-              else greatest(desired_tuples.expires_at, excluded.expires_at) end`,
-      [oldSubject, newSubject],
-    )
-    await sql.query(`delete from desired_tuples where subject = $1 and ${onContent}`, [oldSubject])
-    for (const { object } of objects) await markUnsettled(sql, object, false)
+    await copyTags(sql, oldSubject, newSubject)
+    await sql.query(`delete from ${ofPerson}`, [oldSubject])
     await sql.query('update documents set owner = $2 where owner = $1', [oldSubject, newSubject])
     await sql.query('update revisions set owner = $2 where owner = $1', [oldSubject, newSubject])
     // Of revisions that are on their way in: their tags as they will be set.
@@ -171,5 +180,38 @@ export async function renameSubject(
       [oldSubject, newSubject],
     )
   })
-  await mendUnsettled(context)
+  await mendObjectsOf(context, newSubject)
+}
+
+/** With marks of their objects. `kind`: only this one, `document#blocked`. */
+async function copyTags(sql: Sql, oldSubject: string, newSubject: string, kind?: string): Promise<void> {
+  const copied = `${ofPerson} and ($2::text is null or split_part(object, ':', 1) || '#' || relation = $2)`
+  const objects = await sql.query<{ object: string }>(
+    `select distinct object from ${copied} order by object`,
+    [oldSubject, kind ?? null],
+  )
+  await sql.query(
+    `insert into desired_tuples (object, relation, subject, expires_at)
+     select object, relation, $3, expires_at from ${copied}
+     on conflict (object, relation, subject) do update set expires_at =
+       case when desired_tuples.expires_at is null or excluded.expires_at is null then null
+            else greatest(desired_tuples.expires_at, excluded.expires_at) end`,
+    [oldSubject, kind ?? null, newSubject],
+  )
+  for (const { object } of objects) await markUnsettled(sql, object, false)
+}
+
+/** Of documents and what they lie in, also what a run before left. Throws once all others are mended. */
+async function mendObjectsOf(context: IngestContext, subject: string): Promise<void> {
+  const objects = await context.database.query<{ object: FgaObject }>(
+    `select object from unreconciled where ${onContent} and exists (
+       select from desired_tuples t where t.object = unreconciled.object and t.subject = $1) order by object`,
+    [subject],
+  )
+  const failures: unknown[] = []
+  for (const { object } of objects)
+    await mend(context, object, { part: 'content', assertSound: context.assertSound }).catch(
+      (error: unknown) => failures.push(error),
+    )
+  if (failures.length > 0) throw failures[0]
 }

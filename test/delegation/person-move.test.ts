@@ -17,6 +17,8 @@ const inAnHour = () => new Date(Date.now() + 3_600_000)
 let dies = Number.POSITIVE_INFINITY
 /** Or before a Write to OpenFGA that names this. */
 let diesAt: string | undefined
+/** Before each Write to OpenFGA. */
+let beforeWrite: () => Promise<unknown> = async () => undefined
 const step = (): void => {
   dies -= 1
   if (dies < 0) throw new Error('the process died here')
@@ -30,6 +32,7 @@ const dying = {
         const called = value.bind(target)
         if (name !== 'write') return called
         return async (...args: readonly unknown[]) => {
+          await beforeWrite()
           step()
           if (diesAt !== undefined && JSON.stringify(args).includes(diesAt))
             throw new Error('the process died here')
@@ -220,6 +223,80 @@ describe('a move', () => {
     await standsUnderOther()
     expect(await world.database.query('select object from unreconciled')).toEqual([])
   }, 120_000)
+
+  test('of more tuples than two Writes hold lets the new key read at no moment what neither key could', async () => {
+    const { ingest, fga } = world.service
+    const groups = ['a-readers', ...Array.from({ length: 100 }, (_, nth) => `many-${nth}`), 'z-out']
+    await ingest.applyTuples(operator('t_tests'), {
+      writes: groups.map((id) => ({
+        user: `user:${old}`,
+        relation: 'member',
+        object: `group:${id}` as const,
+      })),
+      deletes: [],
+    })
+    const blocked = ['group:z-out#member']
+    await world.put({
+      'handbook/through': { text: 'Travel.', access: { viewers: ['group:a-readers#member'], blocked } },
+      'handbook/direct': { text: 'Travel.', access: { viewers: [`user:${old}`], blocked } },
+      'handbook/above': { text: 'Travel.', access: { viewers: [`user:${old}`], parents: ['folder:shut'] } },
+    })
+    await ingest.applyTuples(operator('t_tests'), {
+      writes: [{ user: `user:${old}`, relation: 'blocked', object: 'folder:shut' }],
+      deletes: [],
+    })
+    const seen: unknown[] = []
+    const look = async () => {
+      const documents = ['through', 'direct', 'above', 'blocked'] as const
+      const checks = documents.map((id) => ({
+        user: `user:${other}`,
+        relation: 'can_read',
+        object: `document:handbook/${id}` as const,
+      }))
+      seen.push(...(await fga.batchCheck(checks, { now: Date.now() })).verdicts)
+    }
+    beforeWrite = look
+    await world.service.personMove.move(old, other)
+    beforeWrite = async () => undefined
+    await look()
+    expect(seen.length).toBeGreaterThan(4 * 5)
+    expect(new Set(seen)).toEqual(new Set(['denied']))
+    expect(await tuplesOf(other)).toEqual(expect.arrayContaining(groups.map((id) => `member group:${id}`)))
+    expect(await tuplesOf(old)).toEqual([])
+    expect(await ingest.drift()).toMatchObject({ mended: 0 })
+  }, 60_000)
+
+  test('ends beside a change of others that cannot be made, and leaves that to be made', async () => {
+    const { database, service } = world
+    await database.query(
+      `insert into desired_tuples (object, relation, subject)
+       values ('group:eng', 'member', 'user:late'), ('group:else', 'member', 'user:late')`,
+    )
+    await database.query(
+      `insert into unreconciled (object, purge) values ('group:eng', false), ('group:else', false)`,
+    )
+    diesAt = 'user:late'
+    await service.personMove.move(old, other)
+    diesAt = undefined
+    expect(await database.query('select object from unreconciled order by object')).toEqual([
+      { object: 'group:else' },
+      { object: 'group:eng' },
+    ])
+    expect(await service.ingest.drift()).toMatchObject({ mended: 2, added: 2, removed: 0 })
+    await standsUnderOther()
+  })
+
+  test('that 0.9.0 had begun is ended by no process of it, but by the same call', async () => {
+    await world.database.query(
+      `insert into person_moves (old_key, new_key, was_disabled, begun_at, tuples_first)
+       values ($1, $2, false, now(), false)`,
+      [old, other],
+    )
+    const ended = 'update person_moves set ended_at = now() where old_key = $1'
+    await expect(world.database.query(ended, [old])).rejects.toThrow('person_moves_tuples_first')
+    await world.service.personMove.move(old, other)
+    await standsUnderOther()
+  })
 
   test('is refused while rows do not tell yet who is in groups', async () => {
     await world.database.query(`delete from settings where key = 'tuples_adopted'`)

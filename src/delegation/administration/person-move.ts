@@ -52,8 +52,7 @@ export interface PersonMoveDeps extends Pick<Runtime, 'database' | 'clock' | 'ne
   readonly delegations: Pick<Delegations, 'revokeWithin'>
   readonly tags: {
     readonly count: (subject: string) => Promise<number>
-    readonly rename: (oldKey: string, newKey: string) => Promise<void>
-    /** All that is no content, with others' rows: see `moveSubject` of src/ingest. */
+    /** All of it, with others' rows: see `moveSubject` of src/ingest. */
     readonly move: (move: {
       readonly from: string
       readonly to: string
@@ -148,7 +147,7 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
       `insert into person_moves (old_key, new_key, was_disabled, begun_at, tuples_first)
        values ($1, $2, exists (
          select from revocations where kind = 'subject' and key = $3 and (until is null or until > $4)), $4, true)
-       on conflict (old_key) do nothing`,
+       on conflict (old_key) do update set tuples_first = true`,
       [oldKey, newKey, `user:${oldKey}`, now()],
     )
     // Again: a directory that makes a user looks for this row, and was waited for.
@@ -170,9 +169,6 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
       const found = await under(oldKey)
       if (await beginMove(oldKey, newKey)) await barring.bar(newKey)
       await barring.bar(oldKey)
-      // First what also takes away, `blocked`: by the groups that follow nobody reads what they are blocked
-      // from.
-      await tagWriters.rename(`user:${oldKey}`, `user:${newKey}`)
       const from = `user:${oldKey}`
       await tagWriters.move({
         from,
