@@ -13,6 +13,8 @@ export interface RecordFilter {
   /** `type:id` of what it was about. */
   readonly object?: string | undefined
   readonly txn?: string | undefined
+  /** W3C trace id. */
+  readonly trace?: string | undefined
   readonly event?: DecisionEvent['event'] | undefined
   readonly decision?: Decision | undefined
   /** From here on. */
@@ -63,6 +65,7 @@ export const createRecordReader = ({ sql }: { readonly sql: Sql }): RecordReader
       afterNumber?.time ?? null,
       afterNumber?.seq ?? null,
       limit + 1,
+      filter.trace ?? null,
     ])
     const lastEntry = entries.length > limit ? entries[limit - 1] : undefined
     return { entries: entries.slice(0, limit), next: lastEntry && cursorAt([lastEntry.time, lastEntry.seq]) }
@@ -81,6 +84,7 @@ const matching = (actor: string): string => `
     and ($3::text is null or client = $3)
     and ($4::text is null or objects @> array[$4])
     and ($5::text is null or txn = $5)
+    and ($13::text is null or trace_id = $13)
     and ($6::text is null or event = $6)
     and ($7::text is null or decision = $7)
     and ($8::timestamptz is null or at >= $8)

@@ -25,9 +25,10 @@ export const threadMax = 1_000
 
 /**
  * What was put on record under one txn, and under the traces that it was part of, oldest first: from the
- * agent's first call to the last request that came of it. NOT checked: who may see it.
+ * agent's first call to the last request that came of it. `id` may also be a trace's: then what is under
+ * that. NOT checked: who may see it.
  */
-export async function readThread(sql: Sql, txn: string): Promise<readonly ThreadStep[]> {
+export async function readThread(sql: Sql, id: string): Promise<readonly ThreadStep[]> {
   const rows = await sql.query<ThreadRow>(
     // Each by its own index and in its order: an OR of the two would read the whole record, and so would a
     // sort where somebody gives one trace to all of theirs.
@@ -36,12 +37,12 @@ export async function readThread(sql: Sql, txn: string): Promise<readonly Thread
      select record_no as seq, at, event, decision, txn, subject, actors, client, delegation, tool, trace_id, detail from (
        select * from own
        union all
-       select others.* from (select distinct trace_id as trace from own where trace_id is not null) traces
+       select others.* from (select trace_id as trace from own where trace_id is not null union select $1) traces
          cross join lateral (
            select * from decision_records where trace_id = trace and txn <> $1 order by record_no limit ${threadMax}) others
      ) found
      order by record_no limit ${threadMax}`,
-    [txn],
+    [id],
   )
   return rows.map(({ delegation, tool, trace_id: trace, ...row }) => ({
     ...row,
@@ -50,6 +51,15 @@ export async function readThread(sql: Sql, txn: string): Promise<readonly Thread
     trace: trace ?? undefined,
   }))
 }
+
+/** As `GET /audit/thread` and `remit trace` give it. */
+export const stepToWire = ({ at, trace, actors, detail, ...step }: ThreadStep) => ({
+  ...step,
+  time: at.toISOString(),
+  actors: [...actors],
+  trace_id: trace,
+  detail: { ...detail },
+})
 
 interface ThreadRow extends Omit<ThreadStep, 'delegation' | 'tool' | 'trace'> {
   readonly delegation: string | null

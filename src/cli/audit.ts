@@ -24,6 +24,7 @@ const filters = {
   client: (input: string) => input,
   object: anyType('document:handbook/travel.md', 'delegation:d_1'),
   txn: (input: string) => input,
+  trace: (input: string) => input,
   event: (input: string) => input,
   decision: (input: string) => input,
   since: (input: string) => input,
@@ -34,7 +35,7 @@ interface RecordPage {
   readonly records: readonly (WireRecord & { readonly names: WireNames })[]
 }
 
-interface Thread {
+export interface Thread {
   readonly steps: readonly WireRecord[]
   readonly names: WireNames
 }
@@ -160,23 +161,43 @@ function addReads(audit: Command, dependencies: AuditCommandDeps): void {
 function addThread(audit: Command, dependencies: AuditCommandDeps): void {
   const { terminal } = dependencies
   asWhom(
-    audit.command('thread <txn>').description('Everything of one action, from its first record to its last.'),
-  ).action(async (txn: string, flags: Flags) => {
-    const query = new URLSearchParams({ txn })
+    audit
+      .command('thread <id>')
+      .description('Everything of one action (its txn) or of one trace, from the first record to the last.'),
+  ).action(async (id: string, flags: Flags) => {
+    const query = new URLSearchParams({ txn: id })
     const { steps, names } = await ask<Thread>(dependencies, flags, `/audit/thread?${query}`)
-    if (flags.json || steps.length === 0)
-      return printList(terminal, steps, {
-        json: true,
-        whenEmpty: `Nothing is on record under ${txn}.`,
-        name: 'step',
-      })
-    // That it is of this action goes without saying.
-    for (const { txn: its, ...step } of steps)
-      printRecord(terminal, { ...step, ...(its !== undefined && its !== txn && { txn: its }) }, names)
+    printThread(terminal, { steps, names }, { id, json: flags.json })
+    if (flags.json) return
     const grounds = await groundsOf(dependencies, flags, steps)
     if (grounds.length > 0) terminal.out('\nIt rests on')
     for (const { names: its, ...record } of grounds) printRecord(terminal, record, its)
   })
+}
+
+/** The steps of an action or a trace. */
+export function printThread(
+  terminal: Terminal,
+  { steps, names = {} }: Pick<Thread, 'steps'> & Partial<Thread>,
+  { id, json }: { readonly id: string; readonly json: boolean },
+): void {
+  if (json || steps.length === 0)
+    return printList(terminal, steps, {
+      json: true,
+      whenEmpty: `Nothing is on record under ${id}.`,
+      name: 'step',
+    })
+  // That it is of this action goes without saying.
+  for (const { txn, trace_id: trace, ...step } of steps)
+    printRecord(
+      terminal,
+      {
+        ...step,
+        ...(txn !== id && txn !== undefined && { txn }),
+        ...(trace !== id && trace !== undefined && { trace_id: trace }),
+      },
+      names,
+    )
 }
 
 function addDelegations(audit: Command, dependencies: AuditCommandDeps): void {

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { operator, record } from '../audit/record.ts'
 import { parseHeads } from '../audit/seal/heads.ts'
-import { readThread } from '../audit/thread.ts'
+import { readThread, stepToWire } from '../audit/thread.ts'
 import type { DemoConsent } from '../delegation/oauth/unasked-consents.ts'
 import { assertRecovered } from '../delegation/recovery/restored.ts'
 import type { Services } from '../delegation/registry/services.ts'
@@ -40,19 +40,8 @@ const keepingCommands = {
       access: access ?? null,
     }),
   ),
-  trace: command(z.strictObject({ txn: z.string().min(1).max(64) }), async ({ txn }, { database }) => ({
-    steps: (await readThread(database, txn)).map(
-      ({ at: recordedAt, event, subject, actors, trace, detail, ...record }) => ({
-        step: `${recordedAt.toISOString()} ${event}`,
-        for: subject,
-        by: actors,
-        client: record.client,
-        delegation: record.delegation ?? null,
-        tool: record.tool ?? null,
-        trace: trace ?? null,
-        ...detail,
-      }),
-    ),
+  trace: command(z.strictObject({ id: z.string().min(1).max(64) }), async ({ id }, { database }) => ({
+    steps: (await readThread(database, id)).map(stepToWire),
   })),
   audit_verify: command(
     // A head holds everything before it: few of a file are enough, and they have to fit into a request.

@@ -5,7 +5,7 @@ import { AppError } from '../kernel/errors.ts'
 import { pluralize } from '../kernel/pluralize.ts'
 import { version } from '../kernel/version.ts'
 import { addLoginCommands } from './as-person.ts'
-import { addAuditCommands } from './audit.ts'
+import { addAuditCommands, printThread, type Thread } from './audit.ts'
 import { addBackupCommands } from './backup.ts'
 import type { DemoTokens } from './demo-tokens.ts'
 import type { CliDeps } from './deps.ts'
@@ -17,7 +17,7 @@ import { addImportCommand } from './import.ts'
 import { addIngestCommand } from './ingest.ts'
 import { addIssuerCommands } from './issuer.ts'
 import { addJobCommands } from './jobs.ts'
-import { addList, printFacts, printList } from './listing.ts'
+import { addList, printFacts } from './listing.ts'
 import { addMcpCommands } from './mcp/command.ts'
 import { addModelCommands } from './model.ts'
 import { addRegistryCommands, addResourceCommands, addVaultCommands } from './registry.ts'
@@ -129,15 +129,17 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
   addResourceCommands(program, dependencies)
   addVaultCommands(program, dependencies)
   program
-    .command('trace <txn>')
-    .description('Prints what is on record of one action: every answer, approval and request of its txn.')
+    .command('trace <id>')
+    .description(
+      'Prints what is on record of one action (its txn) or of one trace: every answer, approval and request.',
+    )
     .option('--json', 'one line of JSON each', false)
-    .action(async (txn: string, { json }: { readonly json: boolean }) =>
-      printList(terminal, (await admin.run('trace', { txn }))['steps'], {
-        json,
-        whenEmpty: `Nothing is on record under ${txn}.`,
-        name: 'step',
-      }),
+    .action(async (id: string, { json }: { readonly json: boolean }) =>
+      printThread(
+        terminal,
+        { steps: (await admin.run('trace', { id }))['steps'] as Thread['steps'] },
+        { id, json },
+      ),
     )
   addAuditCommands(program, dependencies, outcome)
 

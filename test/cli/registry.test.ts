@@ -251,12 +251,13 @@ test('a client goes with the consents for it, unless an API has it', async () =>
   for (const name of ['nobody', 'remit-cli']) expect((await run('client', 'remove', name)).code).toBe(1)
 })
 
-test('one action is printed from its first record to its last, others’ left out', async () => {
+test('one action is printed from its first record to its last, by its txn or its trace, others’ left out', async () => {
+  const traceOf = '4bf92f3577b34da6a3ce929d0e0e4736'
   const who = { subject: 'user:anne', actors: ['agent:research-bot'], client: 'bot-app' } as const
   for (const txn of ['t_thread', 't_other', 't_thread'])
     await record(
       world.database,
-      { ...who, txn },
+      { ...who, txn, trace: txn === 't_other' ? null : traceOf },
       {
         event: 'collections_listed',
         collections: [txn],
@@ -268,9 +269,11 @@ test('one action is printed from its first record to its last, others’ left ou
       },
     )
   const ran = await run('trace', 't_thread')
+  expect((await json('trace', traceOf)).length).toBe(2)
+  expect((await run('trace', traceOf)).stdout).toContain('  txn: t_thread\n')
   expect(ran.stdout.split('\n').filter((line) => !line.startsWith(' '))).toEqual([
-    expect.stringMatching(/^\d{4}-.*Z collections_listed$/),
-    expect.stringMatching(/ collections_listed$/),
+    expect.stringMatching(/^\d{4}-.*Z collections_listed allowed$/),
+    expect.stringMatching(/ collections_listed allowed$/),
     '',
   ])
   expect(ran.stdout).toContain('  for: user:anne\n  by: agent:research-bot\n  client: bot-app\n')

@@ -88,6 +88,17 @@ describe.each([
       expect(await events('object=agent:thief')).toEqual(['agent_blocked'])
     })
 
+    test('finds all of one trace, which is not the caller’s txn', async () => {
+      const trace = '4bf92f3577b34da6a3ce929d0e0e4736'
+      const who = { subject: 'user:bob', actors: [], client: 'prober' } as const
+      for (const txn of ['t_first', 't_second'])
+        await record(world.database, { ...who, txn, trace }, { event: 'agent_unblocked', agent: 'thief' })
+      expect(await events(`trace=${trace}`)).toEqual(['agent_unblocked', 'agent_unblocked'])
+      expect(await events('trace=00000000000000000000000000000001')).toEqual([])
+      const { steps } = (await get(`/audit/thread?txn=${trace}`)) as { steps: { txn: string }[] }
+      expect(steps.map(({ txn }) => txn)).toEqual(['t_first', 't_second'])
+    })
+
     test('goes on at a cursor, newest first, and names each record once', async () => {
       const all = (await ask('limit=200&until=2999-01-01T00:00:00Z&subject=service:loader')).body.records
       const seen: Row[] = []

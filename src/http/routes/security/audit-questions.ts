@@ -4,7 +4,7 @@ import { instant } from '@remit/contract/instant'
 import { reachAnswer, readersAnswer, readsAnswer, threadAnswer } from '@remit/contract/record-questions'
 import { text } from '@remit/contract/text'
 import type { RecordQuestions } from '../../../audit/questions.ts'
-import type { ThreadStep } from '../../../audit/thread.ts'
+import { stepToWire, type ThreadStep } from '../../../audit/thread.ts'
 import type { StillReadable } from '../../../authz/explain/still-readable.ts'
 import {
   type ListDelegations,
@@ -161,21 +161,14 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
       route(
         '/audit/thread',
         'Everything of one action, from its first record to its last',
-        z.strictObject({ txn: text(1, 64) }),
+        z.strictObject({ txn: text(1, 64).openapi({ description: 'Its `txn`, or the id of a trace.' }) }),
         threadSchema,
       ),
       async (c) => {
         const { txn } = c.req.valid('query')
         await recordQuestion(c.get('principal'), 'thread', { txn })
         const found = await dependencies.thread(txn)
-        const steps = found.map(({ at: occurredAt, trace, actors, detail, ...step }) => ({
-          ...step,
-          time: occurredAt.toISOString(),
-          actors: [...actors],
-          trace_id: trace,
-          detail: { ...detail },
-        }))
-        return reply(c, { steps, names: await namesOf(found) })
+        return reply(c, { steps: found.map(stepToWire), names: await namesOf(found) })
       },
     )
     .openapi(

@@ -69,6 +69,9 @@ const query = z.strictObject({
       '`type:id` of what it was about: a document, collection, delegation, approval, grant, plan …',
   }),
   txn: text(1, 64).optional(),
+  trace: text(1, 64)
+    .optional()
+    .openapi({ example: '4bf92f3577b34da6a3ce929d0e0e4736', description: 'The id that `traceparent` gave.' }),
   event: z.enum(eventNames).optional(),
   decision: z.enum(decisions).optional(),
   since: instant.optional().openapi({ description: 'From here on.' }),

@@ -86,7 +86,7 @@ export const LatestEntries = (props: {
   </Asked>
 )
 
-const fields = ['object', 'subject', 'actor', 'client', 'txn', 'event', 'decision', 'since', 'until']
+const fields = ['object', 'subject', 'actor', 'client', 'txn', 'trace', 'event', 'decision', 'since', 'until']
 
 /** The record by filter, newest first. */
 export function Search({ query }: { readonly query: URLSearchParams }) {
@@ -110,6 +110,7 @@ const FilterForm = ({ filter }: { readonly filter: Inputs }) => (
     <Field name="actor" title="Agent" inputs={filter} example="agent:…" />
     <Field name="client" title="Client" inputs={filter} example="" />
     <Field name="txn" title="Action (txn)" inputs={filter} example="t_…" />
+    <Field name="trace" title="Trace" inputs={filter} example="4bf92f35…" />
     <Choice name="event" title="Event" inputs={filter} choices={eventNames} />
     <Choice name="decision" title="Decision" inputs={filter} choices={decisions} />
     <Period inputs={filter} />
