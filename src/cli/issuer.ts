@@ -196,6 +196,11 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
           : `The agent ${id} is registered.`,
       )
       if (flags.endLent === true) terminal.say(`Delegations ended: ${String(answer['delegations_ended'])}.`)
+      const unknownScopes = answer['unknown_scopes'] as readonly string[]
+      if (unknownScopes.length > 0)
+        terminal.say(
+          `Note: no API here has ${unknownScopes.join(', ')} yet. It gives the agent nothing so far.`,
+        )
       if (answer['owner_known'] === false)
         terminal.say(`Note: there is no account of its owner ${flags.owner} yet.`)
     })

@@ -107,6 +107,30 @@ test('an agent whose owner has no account is registered, with a note', async () 
   expect((await run(...base, '--owner', 'user:anne')).stderr).not.toContain('Note')
 })
 
+test('a scope that reads like one of Remit’s and is none is refused by name; one that no API has yet is named', async () => {
+  const add = (scope: string) =>
+    run(
+      'agent',
+      'add',
+      'b-bot',
+      '--owner',
+      'user:anne',
+      '--purpose',
+      'tests',
+      '--any-collection',
+      '--scope',
+      scope,
+    )
+  expect(await add('docs.serch')).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/no scope docs\.serch\. Of Remit's an agent may hold docs\.search, /),
+  })
+  expect((await run('agent', 'list')).stdout).not.toContain('b-bot')
+  expect((await add('parcels.send')).stderr).toContain('Note: no API here has parcels.send yet.')
+  await run('resource', 'add', 'https://parcels.test', '--scope', 'parcels.send', '--any-client')
+  expect((await add('parcels.send')).stderr).not.toContain('Note: no API')
+})
+
 test('a file that is not there, and an id that is none, are named', async () => {
   const file = join(world.home, 'none.json')
   const add = ['client', 'add', 'x', '--kind', 'person', '--title', 'X', '--jwks', file]

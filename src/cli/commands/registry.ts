@@ -206,7 +206,7 @@ export const registryCommands = {
       },
       { agentAdministration, newTxn, ownIssuer, people },
     ) => {
-      const { isNew, ended } = await agentAdministration.save(
+      const { isNew, ended, unknownScopes } = await agentAdministration.save(
         operator(newTxn()),
         {
           ...agentFields,
@@ -224,6 +224,7 @@ export const registryCommands = {
         agent,
         replaced: !isNew,
         delegations_ended: ended.delegations,
+        unknown_scopes: unknownScopes,
         owner_known: await people.has(agentFields.owner.slice('user:'.length)),
       }
     },

@@ -1,10 +1,11 @@
 import { type RecordActor, record } from '../../audit/record.ts'
-import { AppError } from '../../kernel/errors.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
 import { pluralize } from '../../kernel/pluralize.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import { type Agent, type Agents, createAgents, type NewAgent } from '../registry/agents.ts'
+import { scopesOfKind } from '../registry/claims.ts'
 import { canonicalJson } from '../registry/details.ts'
 import { assertCollections } from '../registry/services.ts'
 import { endAgreementsOf } from '../vault/agreements.ts'
@@ -24,7 +25,13 @@ export interface AgentAdministration {
     recordedAs: RecordActor,
     agent: NewAgent,
     options?: { readonly lent?: LentPolicy },
-  ): Promise<{ readonly agent: Agent; readonly isNew: boolean; readonly ended: AgentEntitlements }>
+  ): Promise<{
+    readonly agent: Agent
+    readonly isNew: boolean
+    readonly ended: AgentEntitlements
+    /** Of its limit, those that no API has yet. */
+    readonly unknownScopes: readonly string[]
+  }>
   /** The kill switch. Again: nothing more happens. `not_found`: no such agent. */
   disable(recordedAs: RecordActor, id: string): Promise<Agent>
   /**
@@ -107,11 +114,12 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
     async save(recordedAs, agent, { lent: lentPolicy } = {}) {
       await agents.assertSavable(agent)
       await assertCollections(database, agent.limits?.collections ?? [])
+      const unknownScopes = await unknownScopesOf(database, agent.limits?.scopes ?? [])
       const { settle, ...saved } = await database.transaction((sql) =>
         save(sql, recordedAs, agent, lentPolicy),
       )
       await settle()
-      return { agent: await registeredAgent(agent.id), ...saved }
+      return { agent: await registeredAgent(agent.id), unknownScopes, ...saved }
     },
     async disable(recordedAs, id) {
       await registeredAgent(id)
@@ -127,6 +135,23 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
       return { ended: settles.length }
     },
   }
+}
+
+/**
+ * Those that no API has: an API is added after its client, which is added after its agent. Throws
+ * `invalid_request` for one that reads like Remit's own: a typing error, which would take it from the agent.
+ */
+async function unknownScopesOf(sql: Sql, scopes: readonly string[]): Promise<readonly string[]> {
+  const rows = await sql.query<{ scope: string }>('select distinct unnest(scopes) as scope from resources')
+  const own: readonly string[] = scopesOfKind.agent
+  const unknownScopes = scopes.filter(
+    (scope) => !own.includes(scope) && !rows.some((row) => row.scope === scope),
+  )
+  const namespaces = own.map((scope) => scope.slice(0, scope.indexOf('.') + 1))
+  const wrong = unknownScopes.find((scope) => namespaces.some((namespace) => scope.startsWith(namespace)))
+  if (wrong !== undefined)
+    throw invalid('scopes', `There is no scope ${wrong}. Of Remit's an agent may hold ${own.join(', ')}.`)
+  return unknownScopes
 }
 
 /** Whether somebody may act as the agent who could not, or it may reach what it did not. */
