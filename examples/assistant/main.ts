@@ -93,6 +93,8 @@ async function converse({ places, terminal, person, model, pauseMs }: Conversing
   if (!signal.aborted) await waiting.settled()
 }
 
+const isHere = (person: string): boolean => people.some((known) => known === person)
+
 async function inputOf(script: string | undefined): Promise<Readable> {
   if (script === undefined) return process.stdin
   const text = await readFile(script, 'utf8').catch(() => {
@@ -103,6 +105,8 @@ async function inputOf(script: string | undefined): Promise<Readable> {
 
 async function run(): Promise<void> {
   const { values: given } = parseArgs({ options: { person: { type: 'string' }, script: { type: 'string' } } })
+  if (given.person !== undefined && !isHere(given.person))
+    throw new DemoError(`--person takes ${people.join(' or ')}.`)
   const places = placesOf(process.env)
   const model = modelOf()
   const pauseMs = lookMs()
@@ -121,8 +125,12 @@ async function run(): Promise<void> {
   terminal.note(
     `You are the market at ${places.market}. Passwords of ${people.join(' and ')}: ${places.passwords}`,
   )
-  const person = given.person ?? (await terminal.ask(`Who are you (${people.join(' or ')})? `))
-  if (person === undefined || person === '') return
+  let person = given.person ?? ''
+  while (!isHere(person)) {
+    const answer = await terminal.ask(`Who are you (${people.join(' or ')})? `)
+    if (answer === undefined || answer === '') return
+    person = answer
+  }
   await converse({ places, terminal, person, model, pauseMs })
 }
 

@@ -36,12 +36,16 @@ let url: string
 let market: string
 const terminals: Terminal[] = []
 
-function open(person: string): Terminal {
+function open(person?: string): Terminal {
   const { HOME = '' } = process.env
-  const child = spawn(process.execPath, ['examples/assistant/main.ts', '--person', person], {
-    cwd: root,
-    env: { ...programEnv, HOME, ...env },
-  })
+  const child = spawn(
+    process.execPath,
+    ['examples/assistant/main.ts', ...(person === undefined ? [] : ['--person', person])],
+    {
+      cwd: root,
+      env: { ...programEnv, HOME, ...env },
+    },
+  )
   let said = ''
   let seen = 0
   let cutAt = 0
@@ -289,6 +293,18 @@ describe('npm run demo:assistant', { timeout: slow }, () => {
     await decide(anne, 'approve')
     await anne.terminal.line('Bought 5 BRIX')
     parts.set('anne waits', await anne.terminal.cut('Bought 5 BRIX'))
+  })
+
+  test('takes nobody but Anne and Bob for who types, and no question for a name', async () => {
+    const unknown = open('carol')
+    expect(await unknown.exit).toBe(1)
+    expect(unknown.said()).toBe('--person takes anne or bob.\n')
+    const asking = open()
+    asking.type('How close to insolvency is the supplier of springs?')
+    asking.type('')
+    expect(await asking.exit).toBe(0)
+    expect(asking.said().split('Who are you')).toHaveLength(3)
+    expect(asking.said()).not.toContain('Sign in as')
   })
 
   test('two conversations never cross: no note, order, account or question of one in the other', () => {
