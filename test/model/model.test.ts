@@ -31,6 +31,22 @@ describe('on the embedded engine', () => {
   }
 })
 
+test('docs/model-as-code.md counts the table as it is', () => {
+  const page = readFileSync(new URL('../../docs/model-as-code.md', import.meta.url), 'utf8')
+  const questions = table.flatMap((one) => one.questions)
+  const count = (kind: string) => questions.filter((question) => question.kind === kind).length
+  const passing = (name: string, all: number) => `${name} ${all}/${all} passing`
+  expect(page).toContain(
+    [
+      passing('Tests', table.length),
+      passing('Checks', count('check')),
+      passing('ListObjects', count('list_objects')),
+      passing('ListUsers', count('list_users')),
+    ].join('\n'),
+  )
+  expect(page).toContain(`of ${questions.length} in the truth table`)
+})
+
 // A test for each part of the table: what one machine lacks should not fill its report with hundreds of
 // lines.
 describe('on a real OpenFGA server', needsOpenfga, () => {
