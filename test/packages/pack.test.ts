@@ -155,25 +155,16 @@ describe('a package of npm pack', () => {
     )
 
   test('brings types that a strict program compiles against, with nothing else installed', async () => {
-    await writeFile(join(project, 'typed.ts'), typed)
-    const options = { module: 'nodenext', moduleResolution: 'nodenext', target: 'es2022', types: [] }
-    await writeFile(
-      join(project, 'tsconfig.json'),
-      JSON.stringify({
-        compilerOptions: { ...options, strict: true, skipLibCheck: false, noEmit: true },
-        files: ['typed.ts'],
-      }),
+    expect(await compiled(typed)).toBe('')
+    expect(await compiled(typed.replace("title: 'A'", 'title: 1'))).toContain(
+      "Type 'number' is not assignable to type 'string'",
     )
-    expect(await compiled()).toBe('')
-    await writeFile(join(project, 'typed.ts'), typed.replace("title: 'A'", 'title: 1'))
-    expect(await compiled()).toContain("Type 'number' is not assignable to type 'string'")
   })
 
   test('compiles what docs/client-options.md shows of keys and tokens', async () => {
     const page = await readFile(join(root, 'docs/client-options.md'), 'utf8')
     const [, shown = 'not there'] = /^## Tokens.*?^```ts\n(.*?)^```$/ms.exec(page) ?? []
-    await writeFile(join(project, 'typed.ts'), readerOwn + shown)
-    expect(await compiled()).toBe('')
+    expect(await compiled(readerOwn + shown)).toBe('')
   })
 })
 
@@ -283,9 +274,19 @@ async function outputOn(node: string): Promise<unknown> {
   return JSON.parse(stdout)
 }
 
-/** What the compiler says, if anything. */
-const compiled = (): Promise<string> =>
-  run(join(modules, '.bin', 'tsc'), ['--project', '.'], { cwd: project }).then(
+/** What the compiler says of a strict program, if anything. */
+async function compiled(source: string): Promise<string> {
+  const options = { module: 'nodenext', moduleResolution: 'nodenext', target: 'es2022', types: [] }
+  await writeFile(join(project, 'typed.ts'), source)
+  await writeFile(
+    join(project, 'tsconfig.json'),
+    JSON.stringify({
+      compilerOptions: { ...options, strict: true, skipLibCheck: false, noEmit: true },
+      files: ['typed.ts'],
+    }),
+  )
+  return run(join(modules, '.bin', 'tsc'), ['--project', '.'], { cwd: project }).then(
     ({ stdout }) => stdout,
     ({ stdout }: { readonly stdout: string }) => stdout,
   )
+}

@@ -88,10 +88,13 @@ async function exchange(
   try {
     return await client.genericGrantRequest(config, grantType, all)
   } catch (error) {
-    if (error instanceof client.ResponseBodyError) return { error: error.error }
-    throw error
+    if (!(error instanceof client.ResponseBodyError)) throw error
+    said = error.error_description
+    return { error: error.error }
   }
 }
+/** Of the last refusal, in words. */
+let said: string | undefined
 
 const claimsOf = ({ access_token }: Answer) => decodeJwt(access_token ?? '')
 
@@ -229,6 +232,11 @@ describe('an exchange is refused', () => {
     ['another kind of token', 'invalid_request', { requested_token_type: `${accessToken}x` }],
   ])('with %s', async (_, error, parameters) => {
     expect(await exchange('agent-app', await token(), parameters)).toEqual({ error })
+  })
+
+  test('with more scope, in words that name what is too much', async () => {
+    await exchange('agent-app', await token(), { scope: 'docs.search approvals.request vault.use' })
+    expect(said).toMatch(/hold: approvals\.request vault\.use$/)
   })
 
   test('with two APIs', async () => {
