@@ -3,6 +3,7 @@ import type { Lendable } from '../../delegation/lending/lendable.ts'
 import type { ConsentPending } from '../../delegation/oauth/interactions.ts'
 import type { Agent } from '../../delegation/registry/agents.ts'
 import { isLoopback } from '../../delegation/registry/clients.ts'
+import { limitHints } from './agent-limits.ts'
 import { detailLists } from './details.ts'
 import { type Choice, checkLine, type Html, hiddenField, optionList, page, problemLine } from './layout.ts'
 import { sayScopes } from './scopes.ts'
@@ -110,10 +111,10 @@ const details = ({ details: foreignDetails }: ConsentPending): Html | string =>
     ? ''
     : html`<fieldset><legend>What exactly it may do there</legend>${detailLists(foreignDetails)}</fieldset>`
 
-function objects({ lendable, isNarrowed, isStranger }: ConsentPending): Html {
+function objects({ agent, lendable, isNarrowed, isStranger }: ConsentPending): Html {
   if (lendable.length === 0)
     return html`<p class="problem">There is nothing among what it asks for that you could lend.</p>`
-  return html`<fieldset><legend>What may it look into?</legend>${lendable.map((entry) => lendableLine(entry, isNarrowed && !isStranger))}</fieldset>`
+  return html`<fieldset><legend>What may it look into?</legend>${lendable.map((entry) => lendableLine(entry, isNarrowed && !isStranger))}${agent === undefined ? '' : limitHints([agent], lendable)}</fieldset>`
 }
 
 function subAgents({ subAgents: subAgentIds }: ConsentPending): Html | string {

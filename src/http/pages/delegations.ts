@@ -1,10 +1,10 @@
 import { html } from 'hono/html'
 import type { OwnProgram } from '../../delegation/administration/own-programs.ts'
-import { limitsAllow } from '../../delegation/lending/collection-limits.ts'
 import type { Lendable } from '../../delegation/lending/lendable.ts'
 import type { DelegatedItem, OwnDelegation } from '../../delegation/lending/own-delegations.ts'
 import type { Agent } from '../../delegation/registry/agents.ts'
 import { splitObject } from '../../kernel/ids.ts'
+import { limitHints, limitWords } from './agent-limits.ts'
 import { endByDefault, ends, lendableLine } from './consent.ts'
 import { detailLists } from './details.ts'
 import {
@@ -113,17 +113,6 @@ ${delegation.subAgents.length === 0 ? '' : html`<dt>May pass on to</dt><dd>${del
 </section>`
 }
 
-/**
- * Where the registry lets the agent read at all, in titles of what this person may read themself: others are
- * not theirs to know.
- */
-function limitWords({ limits }: Agent, offered: readonly Lendable[]): string {
-  const titles = offered.flatMap(({ object, title }) =>
-    object.startsWith('collection:') && limitsAllow(limits, object) ? [title] : [],
-  )
-  return titles.length === 0 ? 'nothing that you may read' : titles.join(', ')
-}
-
 const may = ({ resource, details, items: lentItems }: OwnDelegation): Html =>
   resource === undefined
     ? html`<dt>May read</dt><dd><ul class="plain">${lentItems.map(lentItem)}</ul></dd>`
@@ -179,13 +168,6 @@ ${checkLine('standing', 'yes', html`Standing <small>up to 90 days, one for each 
 </details>
 <div class="buttons"><button class="main wakes" type="submit">Lend</button></div>
 </form>`
-}
-
-/** Said before something is lent that the agent could not read. */
-function limitHints(agents: readonly Agent[], offered: readonly Lendable[]): Html | string {
-  const limited = agents.filter(({ limits }) => limits.collections !== undefined)
-  if (limited.length === 0) return ''
-  return html`<p class="soft"><small>${limited.map((agent) => html`<code>${agent.id}</code> is limited to: ${limitWords(agent, offered)}.<br>`)}</small></p>`
 }
 
 const shortened = (text: string): string => (text.length > 60 ? `${text.slice(0, 59)}…` : text)

@@ -159,6 +159,18 @@ describe('an agent gets a person’s consent by code and PKCE', () => {
     expect(decodeJwt(tokens.access_token)).toMatchObject({ scope: 'docs.search docs.read', aud: world.url })
   })
 
+  test('at a page that names the agent’s limit, where it offers more than the limit leaves', async () => {
+    const config = await as('agent-app')
+    const { page: unlimited } = await authorize(config, {}, { objects: ['collection:handbook'] })
+    expect(unlimited.text).not.toContain('is limited to')
+    const limit = 'update agents set collections = $1 where id = $2'
+    await world.database.query(limit, [['handbook'], 'research-bot'])
+    const { page } = await authorize(config, {}, { objects: ['organization:acme'] })
+    await world.database.query(limit, [null, 'research-bot'])
+    expect(page.text).toContain('value="organization:acme"')
+    expect(page.text).toMatch(/<code>research-bot<\/code> is limited to: [^<,]*handbook[^<,]*\.</i)
+  })
+
   test('and the refresh token turns: one that was used ends the whole grant', async () => {
     const config = await as('agent-app')
     const { url, checks } = await authorize(config, {}, { objects: ['collection:handbook'] })
