@@ -7,6 +7,7 @@
  * A scripted model stands in for a real one (`model: openai('…')`): it calls `retrieve`, and names what came
  * back.
  */
+import assert from 'node:assert/strict'
 import { aiTool, createRemit, readDocumentTool, retrieveTool, staticToken } from '@remit/client'
 import { generateText, isStepCount } from 'ai'
 import { MockLanguageModelV4 } from 'ai/test'
@@ -18,6 +19,7 @@ const {
   TOKEN = '',
 } = process.env
 const question = process.argv[2] ?? 'What did the March recall cost?'
+assert(TOKEN, 'TOKEN is missing: TOKEN=$(npm run -s remit -- token --user anne --agent research-bot)')
 
 const remit = createRemit({ url, token: staticToken({ subject: PERSON, token: TOKEN }) })
 // One for each conversation: whoever the tools work for is bound to them.

@@ -5,6 +5,7 @@
  *     TOKEN=$(npm run -s remit -- token --user anne --agent research-bot) \
  *       npm run -s example -- langchain "What did the March recall cost?"
  */
+import assert from 'node:assert/strict'
 import { BaseRetriever } from '@langchain/core/retrievers'
 import { RunnableLambda } from '@langchain/core/runnables'
 import { tool } from '@langchain/core/tools'
@@ -18,6 +19,7 @@ const {
   TOKEN = '',
 } = process.env
 const question = process.argv[2] ?? 'What did the March recall cost?'
+assert(TOKEN, 'TOKEN is missing: TOKEN=$(npm run -s remit -- token --user anne --agent research-bot)')
 
 const remit = createRemit({ url, token: staticToken({ subject: PERSON, token: TOKEN }) })
 // Chains are made once, for everybody: each run finds the person that it is for. Outside of one it finds

@@ -7,6 +7,7 @@
  * A scripted model stands in for a real one: it calls `retrieve`, reads what comes back and names its source.
  * For a real one, hand `tools` and `messages` to `client.chat.completions.create` instead.
  */
+import assert from 'node:assert/strict'
 import {
   createRemit,
   type FunctionCall,
@@ -23,6 +24,7 @@ const {
   TOKEN = '',
 } = process.env
 const question = process.argv[2] ?? 'What did the March recall cost?'
+assert(TOKEN, 'TOKEN is missing: TOKEN=$(npm run -s remit -- token --user anne --agent research-bot)')
 
 const remit = createRemit({ url, token: staticToken({ subject: PERSON, token: TOKEN }) })
 const session = remit.for({ subject: PERSON })
