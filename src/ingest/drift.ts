@@ -146,6 +146,10 @@ async function mendInOrder(
         ...(part && { part }),
         keepsNone,
         ...(!recovering && { assertSound: context.assertSound }),
+      }).catch((error: unknown) => {
+        // Others may wait for it: somebody has to know for which.
+        context.log('object_not_mended', { object, reason: reasonOf(error) })
+        throw error
       })
       keptByObject?.set(object, kept)
       if (counts === undefined || added.length + removed.length === 0) return

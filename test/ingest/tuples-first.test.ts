@@ -349,6 +349,10 @@ describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name 
         }
         await expect(world.ingest.drift()).rejects.toThrow()
         expect((await stored()).filter((line) => line.startsWith('user:kim '))).toEqual([])
+        expect(world.logged).toContainEqual({
+          event: 'object_not_mended',
+          fields: { object: 'group:z-kim', reason: expect.any(String) },
+        })
         // By now not even compared.
         await expect(world.ingest.drift()).rejects.toThrow()
         world.onTuples = () => undefined
