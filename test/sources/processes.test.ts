@@ -56,24 +56,6 @@ describe('a process that stands still while another one removes its source', () 
     expect(await rights()).toEqual([])
   })
 
-  test('takes back the rights that it gave too late', async () => {
-    const { services: registry } = at.world.service
-    const service = { name: 'late', collections: ['wiki-more'], prefixes: [] }
-    // The row is in, and the rights are not yet.
-    let reads = 0
-    before = async (statement) => {
-      if (!statement.includes('select name, collections, prefixes from services')) return
-      reads += 1
-      if (reads === 2) await at.world.database.query(`delete from services where name = 'late'`)
-    }
-    await registry.save(service)
-    expect(reads).toBe(2)
-    const found: unknown[] = []
-    for await (const tuple of at.world.service.fga.read({ user: 'service:late', object: 'collection:' }))
-      found.push(tuple)
-    expect(found).toEqual([])
-  })
-
   test('does not take a new source of the same id away', async () => {
     await at.add()
     await at.sync()
