@@ -50,6 +50,33 @@ export async function removeMembers(
   if (isExcept) await noteSaid(sql, [group])
 }
 
+/**
+ * Has those be members by rows, too, whom OpenFGA has in a group whose rows are of an older copy. Returns of
+ * whom no row is. Whose change waits to be written is passed over.
+ */
+export async function takeOver(
+  sql: Sql,
+  { name, prefix }: { readonly name: string; readonly prefix: string },
+  group: string,
+  members: readonly string[],
+): Promise<readonly string[]> {
+  const rows = await sql.query<{ member: string }>(
+    `with stored as (
+       select member, coalesce(directory_users.id, directory_groups.id) as id
+       from unnest($2::text[]) as given (member)
+       left join directory_users on directory_users.directory = $3 and member = 'user:' || account
+       left join directory_groups on directory_groups.directory = $3
+         and member = 'group:' || $4 || directory_groups.id || '#member'
+       where member not in (select member from directory_unsettled where group_id = $1)),
+     added as (
+       insert into directory_members (group_id, member, member_id, is_dormant)
+       select $1, member, id, false from stored where id is not null on conflict (group_id, member) do nothing)
+     select member from stored where id is null`,
+    [group, [...members], name, prefix],
+  )
+  return rows.map(({ member }) => member)
+}
+
 /** Takes somebody or a group out of all groups but these; their versions change. Returns those groups. */
 export async function endMemberships(
   sql: Sql,

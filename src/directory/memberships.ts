@@ -55,6 +55,13 @@ export interface Memberships {
   /** The same of any usersets, `group:eng#member`, whoever writes them. Throws where no list says it. */
   restrictingOf(sql: Sql, usersets: readonly string[]): Promise<readonly string[]>
   /**
+   * Of a directory’s groups that keep those in them from something, and whose rows are of an older copy: who
+   * is in them by OpenFGA.
+   */
+  readOlderBlocks(
+    directory: Pick<Directory, 'name' | 'prefix'>,
+  ): Promise<readonly { readonly group: string; readonly members: readonly string[] }[]>
+  /**
    * Forgets who is in all other groups, of every directory: whoever brings them says it again, and those that
    * Remit reads are due at once. What OpenFGA holds of them stays.
    */
@@ -156,10 +163,16 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
     value: string | readonly string[],
   ) => placed(sql, ofWhich, value, (type, relation) => !list.isWidening(type, relation))
 
-  async function compareGroup({ id, directory }: GroupReference): Promise<number> {
+  async function storedMembers({ id, directory }: GroupReference): Promise<string[]> {
     const stored: string[] = []
     for await (const { user } of fga.read({ object: groupObject(directory, id), relation: 'member' }))
       stored.push(user)
+    return stored
+  }
+
+  async function compareGroup(reference: GroupReference): Promise<number> {
+    const { id } = reference
+    const stored = await storedMembers(reference)
     const marked = await database.query(
       `insert into directory_unsettled (group_id, member, number)
        select $1, coalesce(own.member, stored.member), nextval('directory_unsettled_numbers')
@@ -177,6 +190,18 @@ export function createMemberships(deps: MembershipsDeps): Memberships {
       restricting(sql, orAll ? listOr(false) : allowList(), ofMember, member),
     restrictingIn: (sql, directory) => restricting(sql, listOr(false), ofDirectory, directory),
     givingIn: (sql, directory) => placed(sql, ofDirectory, directory, listOr(true).isWidening),
+    async readOlderBlocks(directory) {
+      const older = await database.query<{ id: string }>(
+        `select id from directory_groups where directory = $1 and ${isOlderGroup('id')} order by id`,
+        [directory.name],
+      )
+      if (older.length === 0) return []
+      const blocks = new Set(await restricting(database, listOr(false), ofDirectory, directory.name))
+      const read: { group: string; members: string[] }[] = []
+      for (const { id } of older)
+        if (blocks.has(id)) read.push({ group: id, members: await storedMembers({ id, directory }) })
+      return read
+    },
     restrictingOf: (sql, usersets) => restricting(sql, allowList(), ofUsersets, usersets),
     endGiving: () =>
       database.transaction(async (sql) => {

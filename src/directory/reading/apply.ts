@@ -11,7 +11,7 @@ import { noteWaiting, readSaid, type Waiting } from './waiting.ts'
 /** What applying a reading takes. */
 export interface ApplyDeps {
   readonly people: DirectoryPeople
-  readonly memberships: Pick<Memberships, 'settle' | 'restrictingIn' | 'givingIn'>
+  readonly memberships: Pick<Memberships, 'settle' | 'restrictingIn' | 'givingIn' | 'readOlderBlocks'>
   readonly newId: (prefix: 'u' | 'g') => string
   readonly now: () => Date
   /** Commits only while this process may write for the directory; else it throws {@link Lost}. */
@@ -29,8 +29,13 @@ export class Lost extends Error {
 /** Collects what of a reading is not taken as it stands. */
 export interface Report {
   note(problem: string): void
-  /** Runs `work`; what it throws is a problem, and keeps nothing else from being done. False: it threw. */
-  attempt(what: string, work: () => Promise<void>): Promise<boolean>
+  /**
+   * Runs `work`; what it throws is a problem, and keeps nothing else from being done. False: it threw, and
+   * what was said of the members of `group` is not all done; left out: of no group is it sure to be.
+   */
+  attempt(what: string, work: () => Promise<void>, group?: string): Promise<boolean>
+  /** What was said of its members is not all done, for another reason. */
+  leave(group: string): void
 }
 
 /** What became of a reading. */
@@ -38,6 +43,8 @@ export interface Applied {
   /** What of it is done by somebody's word only, with what they said it of. */
   readonly waiting: readonly Waiting[]
   readonly problems: readonly string[]
+  /** Groups of which the rows may not be as was said; undefined: any. */
+  readonly left: readonly string[] | undefined
 }
 
 /**
@@ -48,14 +55,19 @@ export interface Applied {
 export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Reading): Promise<Applied> {
   const problems = [...reading.problems]
   const failures: string[] = []
+  const left = new Set<string>()
+  let isAnyLeft = false
   const report: Report = {
     note: (problem) => void problems.push(problem),
-    async attempt(what, work) {
+    leave: (group) => void left.add(group),
+    async attempt(what, work, group) {
       try {
         await work()
         return true
       } catch (error) {
         if (error instanceof Lost) throw error
+        if (group === undefined) isAnyLeft = true
+        else left.add(group)
         failures.push(`${what}: ${(error instanceof AppError && error.public) || reasonOf(error)}`)
         return false
       }
@@ -87,7 +99,11 @@ export async function applyReading(deps: ApplyDeps, feeder: Feeder, reading: Rea
       ? await applyGroups(groups, feeder, reading, { ...report, note: () => undefined })
       : undefined
   // First: of many problems the last are cut off.
-  return { waiting: [...waiting, ...(later ?? blocks).waiting], problems: [...failures, ...problems] }
+  return {
+    waiting: [...waiting, ...(later ?? blocks).waiting],
+    problems: [...failures, ...problems],
+    left: isAnyLeft ? undefined : [...left],
+  }
 }
 
 const readPeople = (sql: Sql, { directory }: Feeder): Promise<PersonRow[]> =>

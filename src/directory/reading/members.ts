@@ -1,6 +1,6 @@
 import type { Sql } from '../../store/sql.ts'
 import { addGroup, changeGroup, lockMembers } from '../groups.ts'
-import { addMembers, peopleKept, removeMembers, wakeMembers } from '../member-rows.ts'
+import { addMembers, peopleKept, removeMembers, takeOver, wakeMembers } from '../member-rows.ts'
 import type { Feeder } from '../people.ts'
 import type { ApplyDeps, Report } from './apply.ts'
 import { type Edges, withoutCircles } from './circles.ts'
@@ -56,13 +56,26 @@ export async function applyGroups(
   const known = new Set((await transaction((sql) => readGroups(sql, feeder))).map((row) => row.immutableId))
   for (const group of reading.groups)
     if (!known.has(group.id)) await report.attempt(group.name, () => makeGroup(deps, feeder, group))
-  const { plans, waiting } = await transaction((sql) => planGroups(deps, sql, feeder, reading, report))
+  const olderBlocks = await deps.memberships.readOlderBlocks(feeder.directory)
+  const { plans, waiting } = await transaction(async (sql) => {
+    for (const { group, members } of olderBlocks) {
+      const strangers = await takeOver(sql, feeder.directory, group, members)
+      if (strangers.length === 0) continue
+      report.leave(group)
+      report.note(
+        `${strangers.length} members of ${group}, which keeps them from something, are unknown here. They stay.`,
+      )
+    }
+    return planGroups(deps, sql, feeder, reading, report)
+  })
   /** Who is not where they should be, by rows: they are in nothing less until they are. */
   const notGiven = new Set<string>()
   const write = async (part: 'removed' | 'given', chosen: readonly GroupPlan[]) => {
     for (const plan of chosen) {
-      const isDone = await report.attempt(plan.name ?? plan.row.name ?? plan.row.id, () =>
-        writeGroup(deps, feeder, plan, part),
+      const isDone = await report.attempt(
+        plan.name ?? plan.row.name ?? plan.row.id,
+        () => writeGroup(deps, feeder, plan, part),
+        plan.row.id,
       )
       if (!isDone) for (const id of [...plan.added, ...plan.woken]) notGiven.add(id)
     }

@@ -181,7 +181,11 @@ interface Begun {
   readonly beganAt: Date
 }
 
-const noteEnd = (lease: Lease, { name, beganAt }: Begun, { waiting, problems }: Applied): Promise<unknown> =>
+const noteEnd = (
+  lease: Lease,
+  { name, beganAt }: Begun,
+  { waiting, problems, left }: Applied,
+): Promise<unknown> =>
   lease.transaction(async (sql) => {
     await sql.query(
       `update directories set began_at = $2, read_at = $2, ended_at = now(), failures = 0, problem = null,
@@ -198,7 +202,7 @@ const noteEnd = (lease: Lease, { name, beganAt }: Begun, { waiting, problems }: 
       ],
     )
     await replaceWaiting(sql, name, waiting)
-    await noteAllSaid(sql, name)
+    if (left !== undefined) await noteAllSaid(sql, name, left)
   })
 
 const noteFailure = (lease: Lease, { name, beganAt }: Begun, error: unknown): Promise<unknown> =>
