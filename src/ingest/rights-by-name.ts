@@ -2,6 +2,7 @@ import { isReserved } from '../authz/allow-list/reserved.ts'
 import { type TupleKey, tupleId } from '../authz/fga.ts'
 import { typesEver } from '../authz/model/pin.ts'
 import { splitObject } from '../kernel/ids.ts'
+import { olderGroups } from '../store/older-groups.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { isOnContent } from './reconcile-tuples.ts'
@@ -9,7 +10,8 @@ import { isOnContent } from './reconcile-tuples.ts'
 /**
  * Tuples that name somebody (`user:acme/anne`) and let them read, by themselves or as a member of something:
  * those in force, and those of content that waits. Not on what a source or a directory brings: it says those
- * again as they are there. Throws `authorization_unavailable` where nobody knows what a relation does.
+ * again as they are there, and its rows tell of them. Where these are of an older copy they tell nothing, and
+ * those on the group are named. Throws `authorization_unavailable` where nobody knows what a relation does.
  */
 export async function rightsByName(
   { database, fga, allowList }: Pick<IngestContext, 'database' | 'fga' | 'allowList'>,
@@ -44,6 +46,8 @@ async function broughtObjects(sql: Sql, objects: readonly string[]): Promise<Rea
        object like 'group:%' and exists (select from (
          select prefix from directories union all select id || '/' from sources) as one
          where starts_with(object, 'group:' || prefix))
+         and object not in (select 'group:' || prefix || group_id from (${olderGroups}) as older
+           join directory_groups on id = group_id join directories on name = directory)
        or object like 'document:%' and (
          select bool_and(one.source in (select 'source/' || id from sources)) from documents d cross join lateral (
            select d.source where d.live_revision is not null

@@ -8,9 +8,12 @@ const prefix = 'directory_group_older/'
 export const isOlderGroup = (group: string): string =>
   `exists (select from settings where key = '${prefix}' || ${group})`
 
-/** Groups of which all was said since, and that nobody has compared yet: `group_id`. */
-export const saidGroups = `select substr(key, ${prefix.length + 1}) as group_id from settings
-  where starts_with(key, '${prefix}') and value = '"said"'`
+/** Groups of which rows are of an older copy: `group_id`. */
+export const olderGroups = `select substr(key, ${prefix.length + 1}) as group_id from settings
+  where starts_with(key, '${prefix}')`
+
+/** Those of them of which all was said since, and that nobody has compared yet. */
+export const saidGroups = `${olderGroups} and value = '"said"'`
 
 /**
  * Who is in a directory's groups is of an older copy from now on: OpenFGA knows better, and no group is held
@@ -45,9 +48,18 @@ export async function noteAllSaid(
 }
 
 /** Whether all of a group was said since, and nobody has compared it yet. */
-export const isSaid = async (sql: Sql, group: string): Promise<boolean> =>
-  (await sql.query(`select from settings where key = $1 and value = '"said"'`, [`${prefix}${group}`]))
-    .length > 0
+export const isSaid = (sql: Sql, group: string): Promise<boolean> => isIn(sql, group, 'said')
+
+/** Whether somebody may be in a group whom no row tells of. */
+export const isUnsaid = (sql: Sql, group: string): Promise<boolean> => isIn(sql, group, 'older')
+
+const isIn = async (sql: Sql, group: string, state: 'older' | 'said'): Promise<boolean> =>
+  (
+    await sql.query('select from settings where key = $1 and value = to_jsonb($2::text)', [
+      `${prefix}${group}`,
+      state,
+    ])
+  ).length > 0
 
 /** It was compared: its rows count as any others'. */
 export async function trustGroup(sql: Sql, group: string): Promise<void> {

@@ -3,7 +3,7 @@ import { operator } from '../../src/audit/record.ts'
 import type { Tuple } from '../../src/authz/fga.ts'
 import { type DirectoryDeps, openDirectory } from '../../src/compose/directory.ts'
 import { readMarker, writeMarker } from '../../src/delegation/recovery/restore-detection.ts'
-import { noteAllSaid } from '../../src/store/older-groups.ts'
+import { distrustGroups, noteAllSaid } from '../../src/store/older-groups.ts'
 import { type DirectoryWorld, openDirectoryWorld, patch } from './world.ts'
 
 let world: DirectoryWorld
@@ -95,6 +95,47 @@ describe('a recovery of a database that is older', () => {
     await noteAllSaid(world.database, 'acme')
     await memberships.mend()
     expect(await world.members(other)).toEqual(['user:acme/zoe'])
+  })
+
+  test('refuses to take out of a group whom the copy does not know, until all of it was said', async () => {
+    const known = await world.user('known')
+    const group = await world.group('Known', known)
+    await world.service.fga.write({ writes: [member(group, 'unknown')] })
+    await distrustGroups(world.database)
+    expect(await change(group, 'remove', 'u_unknown')).toMatchObject({
+      status: 400,
+      body: { detail: expect.stringContaining('Send it whole') },
+    })
+    const ofType = patch({ op: 'remove', path: 'members[type eq "User"]' })
+    expect((await world.scim('PATCH', `/Groups/${group}`, ofType)).status).toBe(400)
+    expect(await world.members(group)).toEqual(['user:acme/known', 'user:acme/unknown'])
+    expect((await change(group, 'remove', known)).status).toBe(204)
+    const whole = { displayName: 'Known', members: [{ value: known }] }
+    expect((await world.scim('PUT', `/Groups/${group}`, whole)).status).toBe(200)
+    expect(await world.members(group)).toEqual(['user:acme/known'])
+    expect((await world.scim('PATCH', `/Groups/${group}`, ofType)).status).toBe(204)
+    expect(await world.members(group)).toEqual([])
+  })
+
+  test('gives somebody who was ended nothing back by a group that has them in OpenFGA alone; its blocks stay', async () => {
+    const back = await world.user('back')
+    const [gives, blocks] = [await world.group('Gives'), await world.group('Blocks')]
+    await world.put({
+      'handbook/back': {
+        access: { viewers: [`group:acme/${gives}#member`], blocked: [`group:acme/${blocks}#member`] },
+      },
+    })
+    await world.service.fga.write({ writes: [member(gives, 'back'), member(blocks, 'back')] })
+    await distrustGroups(world.database)
+    for (const value of [false, true]) {
+      const answer = await world.scim(
+        'PATCH',
+        `/Users/${back}`,
+        patch({ op: 'replace', path: 'active', value }),
+      )
+      expect(answer.status).toBe(200)
+    }
+    expect([await world.members(gives), await world.members(blocks)]).toEqual([[], ['user:acme/back']])
   })
 
   test.each(['keep', 'end'] as const)(

@@ -1,3 +1,4 @@
+import { isUnsaid } from '../../store/older-groups.ts'
 import type { Runtime } from '../../store/runtime.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Directory } from '../directories.ts'
@@ -71,9 +72,12 @@ export function createScimGroups(deps: ScimGroupsDeps): ScimGroups {
   ): Promise<void> {
     for (const edit of edits) {
       if (edit.kind === 'remove_where') {
+        if (await isUnsaid(sql, group)) throw notKnown()
         const gone = await membersWhere(sql, group, edit.filter)
         await removeMembers(sql, group, { ids: gone })
       } else if (edit.kind === 'remove') {
+        if ((await isUnsaid(sql, group)) && (await unknownOf(sql, directory, edit.ids)).length > 0)
+          throw notKnown()
         await removeMembers(sql, group, { ids: edit.ids })
       } else {
         const members = edit.ids.flatMap((id) => known.members.get(id) ?? [])
@@ -357,6 +361,19 @@ async function membersWhere(sql: Sql, group: string, filter: Filter): Promise<re
   )
   return rows.flatMap(({ id, type }) => (matches(filter, { value: id, type }) ? [id] : []))
 }
+
+/** A change that may be of somebody whom an older copy does not know would be done to nobody. */
+const notKnown = (): ScimError =>
+  invalidValue('members', 'who is in this group is known once it was sent whole. Send it whole.')
+
+/** Neither a user nor a group of the directory, nor one that was. */
+const unknownOf = (sql: Sql, { name }: Directory, ids: readonly string[]): Promise<object[]> =>
+  sql.query(
+    `select from unnest($2::text[]) as given (id)
+     where not exists (select from directory_users u where u.directory = $1 and u.id = given.id)
+       and not exists (select from directory_groups g where g.directory = $1 and g.id = given.id)`,
+    [name, [...ids]],
+  )
 
 /** Ids that become members. */
 const namedIn = (edits: readonly Edit[]): readonly string[] => [
