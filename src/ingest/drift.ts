@@ -67,8 +67,8 @@ export async function drift(
   const { moving } = await readCompared(database)
   if (moving.size > 0) log('moves_not_ended', { subjects: [...moving].slice(0, loggedMax) })
   const differing: FgaObject[] = []
-  const foreign: TupleKey[] = []
-  const keptByObject = new Map<FgaObject, readonly TupleKey[]>()
+  const foreign = createTally()
+  const kept = createTally()
   const counts = { mended: 0, added: 0, removed: 0 }
   try {
     await allOf([
@@ -82,23 +82,23 @@ export async function drift(
           })
           // What seems to be kept may be a change that went on meanwhile.
           if (isDifferent(difference) || difference.kept.length > 0) differing.push(object)
-          foreign.push(...difference.foreign)
+          foreign.set(object, difference.foreign)
         }),
       async () => {
         const marked = await markedObjects(database)
-        await mendInOrder(context, [...differing, ...marked], { recovering, keepsNone, counts, keptByObject })
+        await mendInOrder(context, [...differing, ...marked], { recovering, keepsNone, counts, kept })
       },
     ])
   } finally {
     if (counts.mended > 0 || found > 0)
       log('drift_mended', { compared: objects.length, ...counts, requestOnly: found })
-    logTuples(log, 'restrictions_without_row', [...keptByObject.values()].flat())
+    logTuples(log, 'restrictions_without_row', kept)
     logTuples(log, 'foreign_conditions', foreign)
   }
   return {
     compared: objects.length,
     ...counts,
-    kept: [...keptByObject.values()].flat().length,
+    kept: kept.count(),
     requestOnly: found,
     adopted: await isAllAdopted(database),
   }
@@ -122,8 +122,8 @@ const markedObjects = async (sql: Sql): Promise<FgaObject[]> =>
 interface Mending extends DriftOptions {
   /** Counted up. */
   readonly counts?: { mended: number; added: number; removed: number }
-  /** Told what is kept of each. */
-  readonly keptByObject?: Map<FgaObject, readonly TupleKey[]>
+  /** Told what is kept. */
+  readonly kept?: Tally
 }
 
 /**
@@ -134,14 +134,14 @@ interface Mending extends DriftOptions {
 async function mendInOrder(
   context: IngestContext,
   objects: readonly FgaObject[],
-  { recovering = false, keepsNone = false, counts, keptByObject }: Mending,
+  { recovering = false, keepsNone = false, counts, kept: keptTally }: Mending,
 ): Promise<void> {
   const sorted = [...new Set(objects)].sort()
   const inOrder = [...sorted.filter(isContent), ...sorted.filter((one) => !isContent(one))]
   const mendedObjects = new Set<FgaObject>()
   const mendAll = (ofThem: readonly FgaObject[], part?: Comparing['part']): Promise<void> =>
     eachOf(ofThem, async (object) => {
-      if (await isLeftOut(context, object)) return
+      if (await isLeftOut(context, object, { keepsNone })) return
       const { added, removed, kept } = await mend(context, object, {
         ...(part && { part }),
         keepsNone,
@@ -151,7 +151,7 @@ async function mendInOrder(
         context.log('object_not_mended', { object, reason: reasonOf(error) })
         throw error
       })
-      keptByObject?.set(object, kept)
+      keptTally?.set(object, kept)
       if (counts === undefined || added.length + removed.length === 0) return
       if (!mendedObjects.has(object)) counts.mended += 1
       mendedObjects.add(object)
@@ -175,16 +175,45 @@ async function mendInOrder(
 }
 
 /** While all that differs waits for an adoption or a move nobody is kept waiting for a look at it. */
-async function isLeftOut(context: IngestContext, object: FgaObject): Promise<boolean> {
+async function isLeftOut(
+  context: IngestContext,
+  object: FgaObject,
+  comparing: Pick<Comparing, 'keepsNone'>,
+): Promise<boolean> {
   if (isPlain(object)) return false
   const { isAllAdopted, moving } = await readCompared(context.database)
   if (isAllAdopted && moving.size === 0) return false
-  const difference = await compareObject(context, object)
+  const difference = await compareObject(context, object, comparing)
   return !isDifferent(difference) && !difference.isWhole
 }
 
-function logTuples(log: IngestContext['log'], event: string, tuples: readonly TupleKey[]): void {
-  if (tuples.length > 0) log(event, { count: tuples.length, tuples: tuples.slice(0, loggedMax).map(tupleId) })
+/** How many tuples of objects there are, and the first of them: a store may hold any number. */
+interface Tally {
+  /** Instead of what was said of the object before. */
+  set(object: FgaObject, tuples: readonly TupleKey[]): void
+  count(): number
+  /** At most {@link loggedMax}. */
+  first(): readonly string[]
+}
+
+function createTally(): Tally {
+  const counts = new Map<FgaObject, number>()
+  const first = new Map<FgaObject, readonly string[]>()
+  return {
+    set(object, tuples) {
+      counts.delete(object)
+      first.delete(object)
+      if (tuples.length === 0) return
+      counts.set(object, tuples.length)
+      if (first.size < loggedMax) first.set(object, tuples.slice(0, loggedMax).map(tupleId))
+    },
+    count: () => [...counts.values()].reduce((sum, count) => sum + count, 0),
+    first: () => [...first.values()].flat().slice(0, loggedMax),
+  }
+}
+
+function logTuples(log: IngestContext['log'], event: string, tally: Tally): void {
+  if (tally.count() > 0) log(event, { count: tally.count(), tuples: tally.first() })
 }
 
 /** One after the other, whatever failed; throws the first failure in the end. */

@@ -46,6 +46,21 @@ describe('a recovery of an OpenFGA that is older', () => {
     expect(await world.service.recover('t_3')).toMatchObject({ older: 'openfga', access_mended: 1 })
     expect(await isStored(block)).toBe(false)
   })
+
+  test('loses it as well beside one of somebody who is being moved, whose own stays', async () => {
+    const { fga } = world.service
+    const blockOf = (key: string) =>
+      ({ user: `user:acme/${key}`, relation: 'blocked', object: 'organization:mill' }) as const
+    await world.database.query(
+      `insert into person_moves (old_key, new_key, was_disabled, begun_at, tuples_first)
+       values ('acme/moving', 'acme/moved', false, now(), true)`,
+    )
+    await fga.write({ writes: [blockOf('left'), blockOf('moving')] })
+    await age('openfga')
+    await world.service.recover('t_4')
+    expect([await isStored(blockOf('left')), await isStored(blockOf('moving'))]).toEqual([false, true])
+    await world.database.query('delete from person_moves')
+  })
 })
 
 describe('a recovery of a database that is older', () => {
