@@ -13,8 +13,9 @@ alter table person_moves alter column tuples_first drop default;
 -- Nor does it end a move that it had begun: the same call to a process of this version does.
 update person_moves set tuples_first = ended_at is not null;
 alter table person_moves add constraint person_moves_tuples_first check (tuples_first or ended_at is null);
--- Each comparison of an object asks which keys are being moved.
-create index person_moves_open on person_moves (old_key) where ended_at is null;
+-- One that had ended may run again. Each comparison of an object asks which keys are being moved.
+alter table person_moves add column running boolean not null default false;
+create index person_moves_open on person_moves (old_key) where ended_at is null or running;
 
 -- Where a service goes, or a collection of its, no row brings back what it could write: also where a process of 0.9.0 does it,
 -- or one gives it meanwhile. The mark has OpenFGA lose it, too.

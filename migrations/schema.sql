@@ -965,10 +965,11 @@ create table person_moves (
   begun_at timestamp with time zone not null,
   ended_at timestamp with time zone,
   tuples_first boolean not null,
+  running boolean default false not null,
   constraint person_moves_pkey PRIMARY KEY (old_key),
   constraint person_moves_tuples_first CHECK ((tuples_first OR (ended_at IS NULL)))
 );
-CREATE INDEX person_moves_open ON public.person_moves USING btree (old_key) WHERE (ended_at IS NULL);
+CREATE INDEX person_moves_open ON public.person_moves USING btree (old_key) WHERE ((ended_at IS NULL) OR running);
 
 create table processes (
   id text not null,

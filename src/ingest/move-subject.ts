@@ -1,12 +1,12 @@
-import { type Tuple, tupleId } from '../authz/fga.ts'
+import { type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { AppError } from '../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { type Mark, unmark } from './desired-tuples.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
-import { isAdopted } from './reconcile-tuples.ts'
-import { copyBlocks, renameSubject } from './retag.ts'
+import { isAdopted, isForeign } from './reconcile-tuples.ts'
+import { copyBlocks, keepingLaterEnd, renameSubject } from './retag.ts'
 
 /** What moves from one subject, `user:acme/anne`, to another. */
 export interface SubjectMove {
@@ -66,10 +66,7 @@ async function whileHeld(
 /** Members of groups that block, first of those that give nothing. Their rows come with all the rest. */
 async function restrictHeld(context: IngestContext, hold: Hold, move: SubjectMove): Promise<void> {
   await retryRefusedWrite(async () => {
-    const existing = new Set((await move.tuplesOf(move.to)).map(tupleId))
-    const restricting = await restrictingOf(context, await move.movable())
-    const writes = restricting.map((tuple) => moved(move, tuple))
-    await hold.write({ writes: writes.filter((tuple) => !existing.has(tupleId(tuple))) })
+    await hold.write(await gainOf(move, await restrictingOf(context, await move.movable())))
   })
 }
 
@@ -103,6 +100,30 @@ function moved({ from, to }: SubjectMove, tuple: Tuple): Tuple {
   return { ...tuple, user: counterpartOf(tuple.user), object: counterpartOf(tuple.object) as FgaObject }
 }
 
+/** What is to be written of these for the new key. One that it has as well keeps the later end. */
+async function gainOf(
+  move: SubjectMove,
+  tuples: readonly Tuple[],
+): Promise<{ readonly writes: readonly Tuple[]; readonly deletes: readonly TupleKey[] }> {
+  const existing = new Map((await move.tuplesOf(move.to)).map((tuple) => [tupleId(tuple), tuple]))
+  const writes = tuples
+    .map((tuple) => moved(move, tuple))
+    .filter((tuple) => {
+      const own = existing.get(tupleId(tuple))
+      return own === undefined || endsLater(tuple, own)
+    })
+  return { writes, deletes: writes.filter((tuple) => existing.has(tupleId(tuple))).map(keyOf) }
+}
+
+/** Not where one has a condition of others, which says no end that could be compared. */
+const endsLater = ({ condition: one }: Tuple, { condition: other }: Tuple): boolean =>
+  other !== undefined &&
+  !isForeign(one) &&
+  !isForeign(other) &&
+  (one === undefined || Date.parse(one.context.expires_at) > Date.parse(other.context.expires_at))
+
+const keyOf = ({ user, relation, object }: Tuple): TupleKey => ({ user, relation, object })
+
 async function objectsOf(
   { database }: IngestContext,
   { from, to, tuplesOf }: SubjectMove,
@@ -113,13 +134,13 @@ async function objectsOf(
 }
 
 async function moveHeld(hold: Hold, move: SubjectMove): Promise<void> {
-  const { from, to, tuplesOf, movable, rows } = move
+  const { from, to, movable, rows } = move
   const { marks, settles } = await hold.transaction(async (sql) => {
     const left = await rows(sql)
     await sql.query(
       `insert into desired_tuples (object, relation, subject, expires_at)
        select ${renamed('object')}, relation, ${renamed('subject')}, expires_at from ${notContent}
-       on conflict do nothing`,
+       ${keepingLaterEnd}`,
       [from, to],
     )
     const marked = await sql.query<Mark & { readonly isFresh: boolean }>(
@@ -135,14 +156,10 @@ async function moveHeld(hold: Hold, move: SubjectMove): Promise<void> {
   })
   for (const settle of settles) await settle()
   await retryRefusedWrite(async () => {
-    const existing = new Set((await tuplesOf(to)).map(tupleId))
     // Asked again: another model may have come into force since the move began.
     const old = await movable()
-    // One that the new key has keeps its own end.
-    await hold.write({
-      writes: old.map((tuple) => moved(move, tuple)).filter((tuple) => !existing.has(tupleId(tuple))),
-      deletes: old.map(({ user, relation, object }) => ({ user, relation, object })),
-    })
+    const { writes, deletes } = await gainOf(move, old)
+    await hold.write({ writes, deletes: [...deletes, ...old.map(keyOf)] })
   })
   await hold.transaction((sql) => unmark(sql, marks))
 }

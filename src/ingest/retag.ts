@@ -116,6 +116,11 @@ async function apply(
   })
 }
 
+/** For rows that come under another name: one that both have keeps its later end. */
+export const keepingLaterEnd = `on conflict (object, relation, subject) do update set expires_at =
+  case when desired_tuples.expires_at is null or excluded.expires_at is null then null
+       else greatest(desired_tuples.expires_at, excluded.expires_at) end`
+
 // No person is a writer, a tagger or an organization.
 const onContent = `split_part(object, ':', 1) in ('document', 'folder', 'zone', 'collection')`
 // Keys that move are of an issuer, `user:acme/anne`; by that their index is found.
@@ -193,9 +198,7 @@ async function copyTags(sql: Sql, oldSubject: string, newSubject: string, kind?:
   await sql.query(
     `insert into desired_tuples (object, relation, subject, expires_at)
      select object, relation, $3, expires_at from ${copied}
-     on conflict (object, relation, subject) do update set expires_at =
-       case when desired_tuples.expires_at is null or excluded.expires_at is null then null
-            else greatest(desired_tuples.expires_at, excluded.expires_at) end`,
+     ${keepingLaterEnd}`,
     [oldSubject, kind ?? null, newSubject],
   )
   for (const { object } of objects) await markUnsettled(sql, object, false)

@@ -65,7 +65,7 @@ export async function readCompared(sql: Sql): Promise<Compared> {
     `select null as subject from settings where key = $1
      union all
      select 'user:' || either from person_moves cross join lateral (values (old_key), (new_key)) as keys (either)
-     where ended_at is null`,
+     where ended_at is null or running`,
     [key],
   )
   return {

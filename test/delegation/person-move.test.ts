@@ -286,6 +286,24 @@ describe('a move', () => {
     await standsUnderOther()
   })
 
+  test('that had ended and runs again is no more completed by comparisons than the first', async () => {
+    const { personMove, ingest } = world.service
+    await personMove.move(old, other)
+    await ingest.applyTuples(operator('t_tests'), {
+      writes: [{ user: `user:${old}`, relation: 'member', object: 'group:eng' }],
+      deletes: [{ user: `user:${other}`, relation: 'member', object: 'group:eng' }],
+    })
+    diesAt = 'group:eng'
+    await expect(personMove.move(old, other)).rejects.toThrow()
+    diesAt = undefined
+    const before = [await tuplesOf(old), await tuplesOf(other)]
+    expect(before).toEqual([['member group:eng'], expect.not.arrayContaining(['member group:eng'])])
+    await ingest.drift()
+    expect([await tuplesOf(old), await tuplesOf(other)]).toEqual(before)
+    await personMove.move(old, other)
+    await standsUnderOther()
+  })
+
   test('that 0.9.0 had begun is ended by no process of it, but by the same call', async () => {
     await world.database.query(
       `insert into person_moves (old_key, new_key, was_disabled, begun_at, tuples_first)
@@ -361,6 +379,35 @@ describe('a move', () => {
     expect(await world.service.delegations.isLive(after.id)).toBe(true)
     expect(await tuplesOf(other)).toContain('member group:hr')
     expect(await tuplesOf(old)).toEqual([])
+  })
+
+  test('leaves who is in a group under both keys in it until the later end, for it may block', async () => {
+    const end = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString()
+    const until = (hours: number) => ({ name: 'until', context: { expires_at: end(hours) } }) as const
+    const memberOf = (key: string, group: string) =>
+      ({ user: `user:${key}`, relation: 'member', object: `group:${group}` }) as const
+    const blocked = ['group:shut-a#member', 'group:shut-b#member', 'group:shut-c#member']
+    await world.put({ 'handbook/ends': { access: { viewers: ['group:eng#member'], blocked } } })
+    const { ingest, fga, personMove } = world.service
+    await ingest.applyTuples(operator('t_tests'), {
+      writes: [
+        { ...memberOf(old, 'shut-a'), condition: until(9) },
+        { ...memberOf(other, 'shut-a'), condition: until(1) },
+        { ...memberOf(old, 'shut-b'), condition: until(1) },
+        { ...memberOf(other, 'shut-b'), condition: until(9) },
+        memberOf(old, 'shut-c'),
+        { ...memberOf(other, 'shut-c'), condition: until(1) },
+      ],
+      deletes: [],
+    })
+    await personMove.move(old, other)
+    const ends: Record<string, number | undefined> = {}
+    for (const group of ['shut-a', 'shut-b', 'shut-c'])
+      for await (const { condition } of fga.read(memberOf(other, group)))
+        ends[group] =
+          condition && Math.round((Date.parse(condition.context.expires_at) - Date.now()) / 3_600_000)
+    expect(ends).toEqual({ 'shut-a': 9, 'shut-b': 9, 'shut-c': undefined })
+    expect(await ingest.drift()).toMatchObject({ mended: 0 })
   })
 
   test('to a key that is none is refused by name; to one that is linked, and says to whom: to that account it moves', async () => {

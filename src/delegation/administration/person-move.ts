@@ -144,10 +144,10 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
    */
   async function beginMove(oldKey: string, newKey: string): Promise<boolean> {
     await database.query(
-      `insert into person_moves (old_key, new_key, was_disabled, begun_at, tuples_first)
+      `insert into person_moves (old_key, new_key, was_disabled, begun_at, tuples_first, running)
        values ($1, $2, exists (
-         select from revocations where kind = 'subject' and key = $3 and (until is null or until > $4)), $4, true)
-       on conflict (old_key) do update set tuples_first = true`,
+         select from revocations where kind = 'subject' and key = $3 and (until is null or until > $4)), $4, true, true)
+       on conflict (old_key) do update set tuples_first = true, running = true`,
       [oldKey, newKey, `user:${oldKey}`, now()],
     )
     // Again: a directory that makes a user looks for this row, and was waited for.
@@ -177,7 +177,10 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
         movable: () => movableTuples(from),
         rows: (sql) => moveRows(sql, oldKey, newKey),
       })
-      await database.query('update person_moves set ended_at = $2 where old_key = $1', [oldKey, now()])
+      await database.query('update person_moves set ended_at = $2, running = false where old_key = $1', [
+        oldKey,
+        now(),
+      ])
       return found
     },
   }
