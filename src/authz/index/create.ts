@@ -25,10 +25,12 @@ export interface FollowingIndex extends PermissionIndex {
    * before.
    */
   useModel(modelId: string, json: object): void
-  /** OpenFGA's log lacked changes that it had told of, since all of its tuples were last read anew. */
+  /** OpenFGA's log lacks changes that it had told of, and has for a minute. */
   readonly logWentBack: boolean
-  /** It lacks some, and it is not known yet whether it went back: nobody is to be answered. */
+  /** It lacks some, or may, and it is not known yet whether it went back: nobody is to be answered. */
   readonly isLogDoubted: boolean
+  /** Resolves once it was looked for the place that is stored, or could not be. Never rejects. */
+  readonly firstLook: Promise<void>
   /** This process's own marks, which are written from now on for a minute; undefined: none are written. */
   ownMarks(): OwnWatermarks | undefined
   /** The newest mark that the log told of, of the process whose marks are on this object. */
@@ -92,6 +94,7 @@ export function createPermissionIndex(dependencies: PermissionIndexDeps): Follow
     get isLogDoubted() {
       return feed.isLogDoubted
     },
+    firstLook: feed.firstLook,
     useModel(id, json) {
       model = undefined
       const compiled = compileModel(json, id)

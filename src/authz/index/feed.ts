@@ -5,7 +5,7 @@ import { createOccasional, isWithin, type Occasional } from '../../kernel/occasi
 import { reasonOf } from '../../kernel/reason.ts'
 import { type Change, type Fga, PositionRefused, type StoredTuple, tupleId } from '../fga.ts'
 import type { IndexStatus } from '../permission-index.ts'
-import { LogReader, LogWentBack, positionBeforeNow } from './log-reader.ts'
+import { LogReader, positionBeforeNow } from './log-reader.ts'
 import { findDifferences, Replica, type ReplicaListener, toStored } from './replica.ts'
 import { type Mark, Persistence, type Storage } from './storage.ts'
 import { Watermarks } from './watermarks.ts'
@@ -65,8 +65,10 @@ export class ReplicaFeed implements AsyncDisposable {
   /** The log was read to its end once. */
   #isBuilt = false
   #isStoredBad = false
+  /** What is stored was not looked for in the log yet. */
+  #isStoredUnseen: boolean
+  readonly #firstLook = Promise.withResolvers<void>()
   #isFailing = false
-  #logWentBack = false
   /** Answers that wait for a look at the log. */
   #awaited = 0
 
@@ -75,6 +77,8 @@ export class ReplicaFeed implements AsyncDisposable {
     this.#deps = dependencies
     this.#listener = listener
     this.#openedAt = now()
+    // A server that lags may not have it yet.
+    this.#isStoredUnseen = marks === undefined
     this.#replica = this.#emptyReplica()
     this.#persistence = new Persistence(storage)
     this.#watermarks =
@@ -117,14 +121,22 @@ export class ReplicaFeed implements AsyncDisposable {
     return this.#isBuilt
   }
 
-  /** OpenFGA's log lacked changes that it had told of, since all of its tuples were last read anew. */
+  /** OpenFGA's log lacks changes that it had told of, and has for a minute. */
   get logWentBack(): boolean {
-    return this.#logWentBack
+    return this.#logReader.isCertain
   }
 
-  /** OpenFGA's log lacks changes that it told of, and it is not known yet whether it went back. */
+  /**
+   * OpenFGA's log lacks changes that it told of, and it is not known yet whether it went back; or it was not
+   * looked yet for what is stored.
+   */
   get isLogDoubted(): boolean {
-    return this.#logReader.isDoubted
+    return this.#isStoredUnseen || this.#logReader.isDoubted
+  }
+
+  /** Resolves once it was looked for what is stored, or could not be. */
+  get firstLook(): Promise<void> {
+    return this.#firstLook.promise
   }
 
   /** Whether what is in was read to the end of the log at most so many milliseconds ago. */
@@ -165,10 +177,7 @@ export class ReplicaFeed implements AsyncDisposable {
 
   /** Reads all of OpenFGA's tuples anew, whatever was stored. */
   async rebuild(): Promise<void> {
-    await this.#follower.run(async () => {
-      this.#startAnew()
-      this.#logWentBack = false
-    })
+    await this.#follower.run(async () => this.#startAnew())
     await this.refresh()
   }
 
@@ -203,6 +212,7 @@ export class ReplicaFeed implements AsyncDisposable {
   async #build(): Promise<void> {
     const { fga, now, part } = this.#deps
     const { signal } = this.#closing
+    await this.#lookForStored()
     const stored = this.#emptyReplica()
     const mark = this.#isStoredBad ? undefined : await this.#load(stored)
     this.#replica = mark === undefined ? this.#emptyReplica() : stored
@@ -211,6 +221,15 @@ export class ReplicaFeed implements AsyncDisposable {
     const position = await positionBeforeNow(fga, now(), signal)
     if (part !== 'nothing') for await (const page of fga.readAll({ signal })) this.#fill(this.#replica, page)
     this.#logReader.start({ position, reconciledAt: now() }, { isOld: false })
+  }
+
+  /** Before all of it is loaded: nobody is answered until then. */
+  async #lookForStored(): Promise<void> {
+    const isToLook = this.#isStoredUnseen && !this.#isStoredBad
+    const mark = isToLook ? (await this.#deps.storage.peek())?.mark : undefined
+    if (mark !== undefined) await this.#logReader.assertHas(mark)
+    this.#isStoredUnseen = false
+    this.#firstLook.resolve()
   }
 
   /** undefined: nothing is stored that is of use. */
@@ -242,12 +261,12 @@ export class ReplicaFeed implements AsyncDisposable {
   }
 
   async #cycle(): Promise<void> {
-    const wasDoubted = this.isLogDoubted
+    const wasDoubted = this.#logReader.isDoubted
     await this.#orFail(async () => {
       if (this.#logReader.mark === undefined) await this.#build()
       await this.#logReader.readOn()
     })
-    if (wasDoubted && !this.#logWentBack)
+    if (wasDoubted && !this.isLogDoubted)
       this.#deps.log('openfga_log_cut', { reason: 'OpenFGA told a part of its log as all of it' })
     if (!this.#isBuilt) this.#listener.built()
     // Only of what was said to be broken: a start without trouble says nothing.
@@ -257,17 +276,12 @@ export class ReplicaFeed implements AsyncDisposable {
   }
 
   #fail(error: unknown): void {
+    this.#firstLook.resolve()
     if (this.#closing.signal.aborted) return
     if (!this.#isFailing) this.#deps.log('index_broken', { reason: reasonOf(error) })
     this.#isFailing = true
-    // Another store's token, or a log that is not what it was.
-    if (error instanceof PositionRefused) {
-      // No look can find any more what is missing.
-      if (this.isLogDoubted) this.#logWentBack = true
-      this.#startAnew()
-    }
-    // Nothing of it is stored: the next start has to see it too.
-    if (error instanceof LogWentBack && error.isCertain) this.#logWentBack = true
+    // Another store's token, or a log that is not what it was. What is missed is not forgotten by it.
+    if (error instanceof PositionRefused && !this.#logReader.isDoubted) this.#startAnew()
   }
 
   /** From all tuples again at the next turn. */
@@ -286,7 +300,8 @@ export class ReplicaFeed implements AsyncDisposable {
   }
 
   async #save(): Promise<void> {
-    if (this.#logWentBack || this.isLogDoubted || this.#deps.part !== undefined) return
+    // The next start has to miss it too.
+    if (this.isLogDoubted || this.#deps.part !== undefined) return
     await this.#persistence.save({
       mark: () => this.#logReader.mark ?? { position: {}, reconciledAt: 0 },
       all: () => this.#allStored(),

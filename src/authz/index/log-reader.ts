@@ -43,6 +43,8 @@ export class LogWentBack extends Error {
 // A link that ends each connection after some bytes makes every look a part, for as long as it lasts. Nobody
 // is answered meanwhile, so to wait costs nothing.
 const doubtMs = 60_000
+// What passes between two looks counts for no more: a clock may jump, or the process stand still.
+const lookMaxMs = 5_000
 
 // How far a clock of OpenFGA may be behind ours.
 const skewMs = 3_600_000
@@ -69,8 +71,11 @@ export class LogReader {
   #left: LeftAt | undefined
   /** By our clock: when something was first missed that a server which lags may not have yet. */
   #missedAt: number | undefined
-  /** By our clock: when something was missed that must be there, or a look for it failed last. */
-  #doubtedAt: number | undefined
+  /**
+   * Something was missed that must be there: for how long since a look for it failed last, and when it was
+   * last looked for, by our clock.
+   */
+  #doubt: { readonly forMs: number; readonly lookedAt: number } | undefined
 
   constructor(dependencies: LogReaderDeps) {
     this.#deps = dependencies
@@ -108,7 +113,12 @@ export class LogReader {
 
   /** Something was missed that must be there, and no look has found it since. */
   get isDoubted(): boolean {
-    return this.#doubtedAt !== undefined
+    return this.#doubt !== undefined
+  }
+
+  /** It was missed at all looks for a minute: OpenFGA is an older copy of itself, as long as it is missed. */
+  get isCertain(): boolean {
+    return this.#doubt !== undefined && this.#doubt.forMs >= doubtMs
   }
 
   /** Goes on from here; `isOld`: what came late since it was stored has still to be looked for. */
@@ -126,15 +136,37 @@ export class LogReader {
   }
 
   /** Reads on to the end of the log. */
-  async readOn(): Promise<void> {
-    try {
+  readOn(): Promise<void> {
+    return this.#look(async () => {
       await this.#readTail()
       if (this.#left !== undefined) await this.#lookForLeft(this.#left)
+    })
+  }
+
+  /** Throws `LogWentBack` where the log lacks the last change before this mark. */
+  assertHas(mark: Mark): Promise<void> {
+    return this.#look(async () => {
+      const left = leftAt(mark)
+      if (left === undefined || left.lasts.length === 0) return
+      const missing = new Set(left.lasts)
+      const start = { startTime: left.before - farRescan.spanMs }
+      await this.#readToEnd(start, missing, () => missing.size === 0)
+      if (missing.size > 0) throw this.#missed()
+      this.#doubt = undefined
+    })
+  }
+
+  async #look(task: () => Promise<void>): Promise<void> {
+    try {
+      await task()
     } catch (error) {
       // What answers next may be another server, which lacks what this one had told of.
       this.#leave()
+      if (!this.isDoubted || error instanceof LogWentBack) throw error
+      // No look can find there what is missing.
+      if (error instanceof PositionRefused) throw this.#missed()
       // As long as its link is cut now and then, nothing is certain.
-      if (this.isDoubted && !(error instanceof LogWentBack)) this.#doubtedAt = this.#deps.now()
+      this.#doubt = { forMs: 0, lookedAt: this.#deps.now() }
       throw error
     }
   }
@@ -151,7 +183,7 @@ export class LogReader {
     const { before, from = { startTime: before - farRescan.spanMs } } = left
     if ((await this.#readAgain(from, left)) === undefined) return
     this.#left = undefined
-    this.#doubtedAt = undefined
+    this.#doubt = undefined
   }
 
   /** Looks for what came late, for a moment: what is not looked at now is at the next call. */
@@ -170,7 +202,10 @@ export class LogReader {
     if (this.#mark === undefined) throw new Error('nothing to go on from')
     const beganAt = this.#deps.now()
     if (await this.#past.isStill()) return this.#reachEnd(beganAt)
-    const [lateChanges] = await Promise.all([this.#past.rescanNewest(), this.#readTail()])
+    const [lateChanges] = await Promise.all([
+      this.#past.rescanNewest(),
+      this.#readTail({ isForAnswer: true }),
+    ])
     if (lateChanges !== undefined) await this.#readAgain(lateChanges)
   }
 
@@ -192,7 +227,7 @@ export class LogReader {
     this.#endReadAt = undefined
     this.#left = undefined
     this.#missedAt = undefined
-    this.#doubtedAt = undefined
+    this.#doubt = undefined
     this.#deps.watermarks?.lost()
     this.#past.clear()
   }
@@ -212,15 +247,19 @@ export class LogReader {
   }
 
   /** In order and page by page: each state on the way was one of OpenFGA's. */
-  async #readTail(): Promise<void> {
+  async #readTail({ isForAnswer = false } = {}): Promise<void> {
     if (this.#mark === undefined) throw new Error('nothing to go on from')
     const { fga, now, signal, onChanges, watermarks } = this.#deps
     let { position } = this.#mark
     for (let isAnchored = true; ; isAnchored = false) {
       const beganAt = now()
       const anchoredPage = isAnchored ? await this.#readBehindAnchor() : undefined
-      let page = anchoredPage ?? (await fga.readChanges(position, { signal }))
-      // OpenFGA says so too where its link to its database is cut before the first row.
+      let page = anchoredPage
+      // Where OpenFGA's link to its database is cut after one row each time, that page never tells of more.
+      // No answer waits for this: the next poll is soon.
+      if (page === undefined || (page.changes.length === 0 && !isForAnswer))
+        page = await fga.readChanges(position, { signal })
+      // Cut before the first row, this one tells of nothing.
       if (anchoredPage === undefined && page.changes.length === 0)
         page = (await this.#readBehindAnchor()) ?? page
       watermarks?.see(page.changes)
@@ -280,7 +319,8 @@ export class LogReader {
     if (own !== undefined && own.before >= (left?.before ?? 0)) for (const id of own.lasts) missing.add(id)
     const { lastByKey, read } = await this.#readToEnd(position, missing)
     const lastAt = read.reduce((latest, stretch) => Math.max(latest, stretch.lastAt), 0)
-    const isOlder = left !== undefined && lastAt < left.before
+    // A later change may be stamped a little earlier: what has to be there tells, where it is known.
+    const isOlder = left !== undefined && left.lasts.length === 0 && lastAt < left.before
     const changes = [...lastByKey.values()]
     const count = Math.max(countOf(held), left?.count ?? 0)
     if (missing.size > 0 || countOf(read) < count || isOlder) {
@@ -323,13 +363,14 @@ export class LogReader {
   #missed(): LogWentBack {
     this.#leave()
     const time = this.#deps.now()
-    // A clock that was set back begins anew.
-    this.#doubtedAt = Math.min(this.#doubtedAt ?? time, time)
-    return new LogWentBack({ isCertain: time - this.#doubtedAt >= doubtMs })
+    const { forMs, lookedAt } = this.#doubt ?? { forMs: 0, lookedAt: time }
+    const passedMs = Math.min(Math.max(0, time - lookedAt), lookMaxMs)
+    this.#doubt = { forMs: forMs + passedMs, lookedAt: time }
+    return new LogWentBack({ isCertain: this.isCertain })
   }
 
-  /** Takes from `missing` what is there. */
-  async #readToEnd(position: ChangePosition, missing: Set<string>) {
+  /** Takes from `missing` what is there. `isEnough`: what comes after this page is of no interest. */
+  async #readToEnd(position: ChangePosition, missing: Set<string>, isEnough = () => false) {
     const { fga, now, signal } = this.#deps
     const lastByKey = new Map<string, Change>()
     const read: Stretch[] = []
@@ -344,7 +385,7 @@ export class LogReader {
       }
       if (page.changes.length > 0) read.push(stretchOf(readPosition, page, beganAt))
       readPosition = page.position
-      isEnd = page.isEnd
+      isEnd = page.isEnd || isEnough()
     }
     return { lastByKey, read }
   }
