@@ -143,7 +143,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   stack.use(sources.runner)
   // Jobs of an older copy would write what was taken away since.
   // After a recovery what was removed since the copy is to be sent again first: an hour is left for it.
-  const compares = epoch.isSound
+  const compares = !epoch.needsRecovery
   await epoch.whenSound(() => ingest.start({ compares, takesIn: config.roles.worker }))
   const directory = stack.use(
     openDirectory({
@@ -293,7 +293,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     sources: sources.runner,
     directoryReader: directory.runner,
     async mayHaveForgotten() {
-      await epoch.check()
+      await epoch.checkUntilKnown()
       return epoch.needsRecovery
     },
     recover: (txn, kept) =>

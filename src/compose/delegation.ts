@@ -35,7 +35,7 @@ export interface DelegationDeps
     'config' | 'database' | 'clock' | 'log' | 'fetch' | 'now' | 'newTxn' | 'keysDir'
   > {
   readonly fga: Fga
-  readonly index: Pick<FollowingIndex, 'logWentBack' | 'isLogDoubted' | 'rebuild'>
+  readonly index: Pick<FollowingIndex, 'logWentBack' | 'isLogDoubted' | 'firstLook' | 'catchUp' | 'rebuild'>
   /** Told of the seconds after which a change of who may act counts here. */
   readonly onEffect: (seconds: number) => void
 }
@@ -84,6 +84,8 @@ export async function openDelegation(dependencies: DelegationDeps): Promise<Dele
   const authority = stack.use(
     await openRevocationFeed({ database, clock, log, onEffect: dependencies.onEffect }),
   )
+  // For commands, which ask at once and end.
+  await index.firstLook
   const epoch = stack.use(
     await openRestoreDetection({
       database,

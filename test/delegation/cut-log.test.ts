@@ -1,24 +1,26 @@
+import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
 import type { Fga } from '../../src/authz/fga.ts'
 import { createPermissionIndex } from '../../src/authz/index/create.ts'
 import { createStorage } from '../../src/authz/index/storage.ts'
 import { deployModel } from '../../src/authz/model/deploy.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import { createDelegations } from '../../src/delegation/lending/delegations.ts'
+import { recover } from '../../src/delegation/recovery/recover.ts'
 import { openRestoreDetection, readMarker } from '../../src/delegation/recovery/restore-detection.ts'
 import { openRevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
+import type { Clock } from '../../src/kernel/clock.ts'
+import type { Database } from '../../src/store/sql.ts'
 import { native, needsOpenfga } from '../support/native.ts'
 import { movableClock, openMigrated } from './world.ts'
+import { openFga } from './world-fga.ts'
 
 const modelFile = new URL('../../model.fga', import.meta.url)
 
-/**
- * A process on a real OpenFGA, with its index and what tells older copies. `cut.rows`: its answers about the
- * log end after so many, and say that this is all, as v1.22.1's do where its link to its database is cut.
- */
-async function openProcess() {
-  const clock = movableClock()
-  const database = await openMigrated()
+/** A store of its own on a real OpenFGA. */
+async function openOpenfga(database: Database, clock: Clock): Promise<Fga> {
   const api = createFgaApi({
     apiUrl: native.openfga?.url ?? '',
     apiToken: native.openfga?.token ?? '',
@@ -27,9 +29,23 @@ async function openProcess() {
   const dsl = await readFile(modelFile, 'utf8')
   const newTxn = () => 't_test'
   const deployed = await deployModel({ api, database, dsl, redeploy: false, newTxn, now: clock.now })
-  const fga = createFga(api, deployed.storeId, () => deployed.model.id)
-  const cut: { rows: number | undefined } = { rows: undefined }
+  return createFga(api, deployed.storeId, () => deployed.model.id)
+}
+
+/**
+ * A process on OpenFGA, with its index and what tells older copies. `cut.rows`: its answers about the
+ * log end after so many, and say that this is all, as v1.22.1's do where its link to its database is cut.
+ */
+async function openProcess(openFga: typeof openOpenfga) {
+  const clock = movableClock()
+  const database = await openMigrated()
+  const fga = await openFga(database, clock)
+  const cut: { rows: number | undefined; until: Promise<void> | undefined } = {
+    rows: undefined,
+    until: undefined,
+  }
   const readChanges: Fga['readChanges'] = async (position, options) => {
+    await cut.until
     const page = await fga.readChanges(position, options)
     if (cut.rows === undefined || page.changes.length <= cut.rows) return page
     if (cut.rows === 0) return { changes: [], position, isEnd: true }
@@ -51,6 +67,7 @@ async function openProcess() {
   // Beside it, on the same database: its own log is whole.
   const other = await openRestoreDetection(shared)
   return {
+    database,
     clock,
     fga,
     cut,
@@ -83,8 +100,8 @@ const write = ({ fga }: Process, ...names: string[]) =>
 const until = (isSo: () => boolean) => vi.waitUntil(isSo, { timeout: 10_000 })
 
 /** Follows three changes that came one by one. */
-async function openFollowing(): Promise<Process> {
-  const process = await openProcess()
+async function openFollowing(openFga = openOpenfga): Promise<Process> {
+  const process = await openProcess(openFga)
   for (const [at, name] of ['one', 'two', 'three'].entries()) {
     await write(process, name)
     await until(() => process.count() === at + 1)
@@ -92,6 +109,14 @@ async function openFollowing(): Promise<Process> {
   await process.epoch.raise()
   process.epoch.assertSound()
   return process
+}
+
+/** Looks for more than a minute, as what polls does. */
+async function lookOn({ clock, index }: Process): Promise<void> {
+  for (let looks = 0; looks < 15; looks++) {
+    clock.move(5_000)
+    await index.catchUp().catch(() => undefined)
+  }
 }
 
 const refused = expect.objectContaining({ code: 'authorization_unavailable' })
@@ -131,22 +156,84 @@ test.each([0, 1])(
 )
 
 test(
-  'an OpenFGA that lacks what it told of at each look is older for good, in every process',
+  'an OpenFGA that lacks what it told of at each look is older in every process, until who noticed finds it again',
   needsOpenfga,
   async () => {
     await using process = await openFollowing()
-    const { epoch, other, cut, clock } = process
+    const { epoch, other, cut } = process
     cut.rows = 0
     await until(() => process.index.isLogDoubted)
-    clock.move(60_000)
+    await lookOn(process)
     await until(() => epoch.older === 'openfga')
-    cut.rows = undefined
-    await other.check()
     for (const one of [epoch, other]) {
       await one.check()
       expect([one.needsRecovery, one.older]).toEqual([true, 'openfga'])
       expect(() => one.assertSound()).toThrow(refused)
     }
     expect(await process.isNoted()).toBe(true)
+    cut.rows = undefined
+    await until(() => epoch.isSound && other.isSound)
+    expect(await process.isNoted()).toBe(false)
   },
 )
+
+test('that OpenFGA is older stays noted by a process that ended, and one that misses nothing leaves it', async () => {
+  await using process = await openFollowing(openFga)
+  const { database, epoch, other } = process
+  await database.query('update epochs set log_went_back = true')
+  for (const one of [epoch, other, epoch]) {
+    await one.check()
+    expect([one.older, await process.isNoted()]).toEqual(['openfga', true])
+  }
+})
+
+test('recovering waits while the log is doubted: which of the two is older decides what is believed', async () => {
+  await using process = await openFollowing(openFga)
+  const { database, fga, clock, epoch, index, cut } = process
+  cut.rows = 0
+  await until(() => index.isLogDoubted)
+  const mended: string[] = []
+  const recovering = recover(
+    {
+      database,
+      fga,
+      epoch,
+      clock,
+      delegations: createDelegations({ database, fga, clock, randomBytes }),
+      async mendAccess(older) {
+        mended.push(older)
+        cut.rows = undefined
+        return 0
+      },
+      rebuildIndex: () => index.rebuild(),
+      forgetSearched: async () => undefined,
+      countMissing: async () => undefined,
+      endAccess: async () => 0,
+      agents: { enabled: async () => [], disable: async () => undefined },
+    },
+    't_tests',
+  )
+  await epoch.check()
+  expect(await database.query('select recovering_since from epochs')).toEqual([{ recovering_since: null }])
+  await lookOn(process)
+  expect(await recovering).toMatchObject({ older: 'openfga' })
+  expect(mended).toEqual(['openfga'])
+  epoch.assertSound()
+})
+
+test('a process that stood still while a recovery ended misses nothing of before it', async () => {
+  await using process = await openFollowing(openFga)
+  const { database, epoch, index, cut } = process
+  const standing = Promise.withResolvers<void>()
+  cut.until = standing.promise
+  cut.rows = 0
+  await database.query('update epochs set tokens_from = now()')
+  const checked = epoch.check()
+  await Promise.race([checked, delay(300)])
+  standing.resolve()
+  await checked
+  await lookOn(process)
+  await epoch.check()
+  expect([index.logWentBack, await process.isNoted()]).toEqual([false, false])
+  epoch.assertSound()
+})

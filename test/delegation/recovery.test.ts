@@ -419,9 +419,11 @@ describe(
         await stand.epoch.raise()
         const followed = {
           logWentBack: true,
-          isLogDoubted: false,
+          isLogDoubted: true,
+          catchUp: async () => undefined,
           async rebuild() {
             this.logWentBack = false
+            this.isLogDoubted = false
           },
         }
         const open = (its = followed) =>
@@ -435,7 +437,7 @@ describe(
           })
         await using noticing = await open()
         // One that starts, and knows only what is stored since.
-        await using started = await open({ ...followed, logWentBack: false })
+        await using started = await open({ ...followed, logWentBack: false, isLogDoubted: false })
         for (const epoch of [noticing, started, noticing]) {
           await epoch.check()
           expect([epoch.isSound, epoch.older]).toEqual([false, 'openfga'])

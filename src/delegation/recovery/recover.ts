@@ -98,6 +98,8 @@ export async function recover(
 ): Promise<RecoveryReport> {
   const { database, fga, epoch, clock, mendAccess, rebuildIndex, forgetSearched } = deps
   const { step = async () => undefined } = deps
+  // Which of the two is older decides what is believed.
+  await epoch.checkUntilKnown()
   const restored = await readRestored(database)
   const copiedAt = new Date(restored?.taken_at ?? clock.now())
   const missing = kept.heads.length === 0 ? undefined : await deps.countMissing(kept.heads, copiedAt)

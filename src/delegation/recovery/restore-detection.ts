@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Fga, Tuple } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
@@ -34,6 +35,11 @@ export interface RestoreDetection extends AsyncDisposable {
   raise(): Promise<void>
   /** Looks again at both. */
   check(): Promise<void>
+  /**
+   * The same, until OpenFGA's log is doubted no more: it is known then whether that is older. Throws
+   * `authorization_unavailable` where nobody can tell.
+   */
+  checkUntilKnown(): Promise<void>
 }
 
 export interface RestoreDetectionDeps {
@@ -48,10 +54,12 @@ export interface RestoreDetectionDeps {
   readonly isApart: boolean
   /** OpenFGA's log. Default: it never lacks anything. */
   readonly followed?: {
-    /** Whether it lacked what it had told of, since all was last read anew. */
+    /** Whether it lacks what it had told of, and has for a minute. */
     readonly logWentBack: boolean
-    /** It lacks some at this look. The next ones tell whether it went back. */
+    /** It lacks some at this look, or none was yet. The next ones tell whether it went back. */
     readonly isLogDoubted: boolean
+    /** A look at the log, after all that is stored was loaded. */
+    catchUp(): Promise<void>
     /** Reads all of OpenFGA anew. */
     rebuild(): Promise<void>
   }
@@ -78,6 +86,9 @@ const marker = (number: number): Tuple => ({
   object: markerObject,
 })
 
+// A minute of looks tells (src/authz/index/log-reader.ts), where none of them fails.
+const doubtLooksMax = 90
+
 /** What one process knows of both copies, and when it looked. Times in milliseconds by the clock. */
 interface RestoreState {
   needsRecovery: boolean
@@ -89,8 +100,10 @@ interface RestoreState {
   raisedFor: string
   /** The version of the revocation feed for which the number was last raised. */
   seenVersion: RevocationFeed['current']
-  /** Changes with each recovery. Undefined: not read yet. */
+  /** Changes with each recovery; empty during one, too. Undefined: not read yet. */
   tokensFrom: string | undefined
+  /** This process noted that OpenFGA went back. */
+  hasNoted: boolean
 }
 
 /**
@@ -110,10 +123,12 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     raisedFor: '',
     seenVersion: authority.current,
     tokensFrom: undefined,
+    hasNoted: false,
   }
 
   // Not as of the last comparison: the log is looked at more often.
-  const isSound = (): boolean => !state.needsRecovery && !(isApart && followed?.isLogDoubted === true)
+  const isDoubted = (): boolean => isApart && followed?.isLogDoubted === true
+  const isSound = (): boolean => !state.needsRecovery && !isDoubted()
 
   async function compare(): Promise<void> {
     state.checkedAt = clock.now()
@@ -142,16 +157,27 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
 
   /**
    * Whether OpenFGA went back: also where another process noticed it, or an earlier one. Notes it until a
-   * recovery, after which all of OpenFGA is read anew.
+   * recovery, or until this very process finds again all that it missed.
    */
   async function noticeWentBack({ tokensFrom, recoveringSince, logWentBack }: EpochRow): Promise<boolean> {
-    // What was missed before a recovery is made up for.
-    const isRecovered = state.tokensFrom !== undefined && state.tokensFrom !== tokensFrom
-    if (isRecovered && (followed?.logWentBack || followed?.isLogDoubted)) await followed.rebuild()
+    if (recoveringSince !== null) {
+      state.tokensFrom = ''
+      return logWentBack || followed?.logWentBack === true
+    }
+    if (state.tokensFrom !== undefined && state.tokensFrom !== tokensFrom && followed !== undefined) {
+      await forgetMissed(followed)
+      state.hasNoted = false
+    }
     state.tokensFrom = tokensFrom
-    if (followed?.logWentBack !== true) return logWentBack
-    if (!logWentBack && recoveringSince === null) await noteWentBack(database)
-    return true
+    if (!logWentBack && followed?.logWentBack === true) {
+      await noteWentBack(database, true)
+      state.hasNoted = true
+    } else if (logWentBack && state.hasNoted && followed?.isLogDoubted === false) {
+      await noteWentBack(database, false)
+      state.hasNoted = false
+      return false
+    }
+    return logWentBack || followed?.logWentBack === true
   }
 
   async function raise(): Promise<void> {
@@ -183,6 +209,20 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     const current = authority.current
     await raise()
     state.seenVersion = current
+  }
+
+  // A fresh process needs the whole minute: what runs a command may end after it.
+  async function checkUntilKnown(): Promise<void> {
+    for (let looks = 0; looks < doubtLooksMax; looks++) {
+      const isCertain = followed?.logWentBack === true
+      await check()
+      if (isCertain || !isDoubted() || state.older === 'openfga') return
+      await delay(everyMs)
+    }
+    throw new AppError('authorization_unavailable', {
+      public:
+        'OpenFGA lacks changes that it told of, and nobody can tell yet whether it is older. Try again.',
+    })
   }
 
   function assertSound(): void {
@@ -243,11 +283,22 @@ export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<
     },
     raise,
     check,
+    checkUntilKnown,
     async [Symbol.asyncDispose]() {
       state.isClosed = true
       await follower[Symbol.asyncDispose]()
     },
   }
+}
+
+/**
+ * What was missed before a recovery is made up for: also by a process that stood still or was loading, and
+ * has not missed it yet.
+ */
+async function forgetMissed(followed: NonNullable<RestoreDetectionDeps['followed']>): Promise<void> {
+  const failure: unknown = await followed.catchUp().catch((error: unknown) => error)
+  if (followed.logWentBack || followed.isLogDoubted) return followed.rebuild()
+  if (failure !== undefined) throw failure
 }
 
 interface EpochRow {
@@ -269,8 +320,8 @@ async function readEpoch(sql: Sql): Promise<EpochRow> {
   return row
 }
 
-async function noteWentBack(sql: Sql): Promise<void> {
-  await sql.query('update epochs set log_went_back = true where recovering_since is null')
+async function noteWentBack(sql: Sql, wentBack: boolean): Promise<void> {
+  await sql.query('update epochs set log_went_back = $1 where recovering_since is null', [wentBack])
 }
 
 async function raiseNumber(sql: Sql, now: Date): Promise<number | undefined> {
