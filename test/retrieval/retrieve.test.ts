@@ -22,6 +22,8 @@ describeBackends('retrieve', (backend) => {
 
   beforeAll(async () => {
     world = await openWorld({ backend })
+    // First: a question hears of what was written beside other changes only within the last hundred of them.
+    await world.put(filler('crowd', 120))
     await world.put({
       'handbook/travel': {
         text: '# Travel\n\nBook trains early. The travel budget is 900.',
@@ -41,7 +43,6 @@ describeBackends('retrieve', (backend) => {
         text: 'The finance budget for travel is 12,000.',
         access: { viewers: ['user:anne'] },
       },
-      ...filler('crowd', 120),
     })
     await world.write('user:anne member group:staff', 'user:bob member group:staff')
     await world.lend('anne', 'research-bot', 'collection:handbook')
