@@ -98,6 +98,11 @@ export interface OwnWrites {
 export interface LogFollower {
   /** Resolves when everything that OpenFGA held when this was called is in. Rejects when it cannot be had. */
   catchUp(options?: { readonly signal?: AbortSignal }): Promise<void>
+  /**
+   * Reads the log's last second again. For what is missing after `catchUp`: a change may be committed after
+   * others that are numbered after it, so that it comes before what was read.
+   */
+  lookBack(options?: { readonly signal?: AbortSignal }): Promise<void>
 }
 
 /**

@@ -57,6 +57,7 @@ export function createTestIndex(modelId: string, now: () => number, dsl = ownDsl
     holds: () => true,
     leadingTo: (documentIds, objects) => leadingTo(documentIds, objects, tuples),
     catchUp: async () => undefined,
+    lookBack: async () => undefined,
     watch: () => {
       const from = heard.length
       return async (documentIds) => {

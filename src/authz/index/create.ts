@@ -156,6 +156,8 @@ export function createPermissionIndex(dependencies: PermissionIndexDeps): Follow
     rebuild: () => feed.rebuild(),
     catchUp: ({ signal } = {}) =>
       signal === undefined ? feed.refresh() : unlessAborted(feed.refresh(), signal),
+    lookBack: ({ signal } = {}) =>
+      signal === undefined ? feed.lookBack() : unlessAborted(feed.lookBack(), signal),
     [Symbol.asyncDispose]: () => feed[Symbol.asyncDispose](),
   }
 }

@@ -50,6 +50,7 @@ export class ReplicaFeed implements AsyncDisposable {
   readonly #logReader: LogReader
   readonly #follower: Follower
   readonly #settle: () => Promise<void>
+  readonly #lookBack: () => Promise<void>
   // Behind the memory and beside it: what is not stored now is stored at the next turn.
   readonly #saving = this.#occasionally(saveEveryMs, 'index_not_saved', () => this.#save())
   readonly #reconciling = this.#occasionally(reconcileRetryMs, 'index_not_reconciled', () =>
@@ -104,6 +105,7 @@ export class ReplicaFeed implements AsyncDisposable {
       retryMs: (failures) => Math.min(pollMs * 2 ** failures, retryMaxMs),
     })
     this.#settle = this.#follower.shared(() => this.#orFail(() => this.#logReader.settle()))
+    this.#lookBack = this.#follower.shared(() => this.#orFail(() => this.#logReader.readLastSecondAgain()))
     this.#follower.start(0)
   }
 
@@ -123,7 +125,7 @@ export class ReplicaFeed implements AsyncDisposable {
 
   /** OpenFGA's log lacks changes that it had told of, and has for a minute. */
   get logWentBack(): boolean {
-    return this.#logReader.isCertain
+    return this.#logReader.doubt.isCertain
   }
 
   /**
@@ -131,7 +133,7 @@ export class ReplicaFeed implements AsyncDisposable {
    * looked yet for what is stored.
    */
   get isLogDoubted(): boolean {
-    return this.#isStoredUnseen || this.#logReader.isDoubted
+    return this.#isStoredUnseen || this.#logReader.doubt.isHeld
   }
 
   /** Resolves once it was looked for what is stored, or could not be. */
@@ -162,6 +164,14 @@ export class ReplicaFeed implements AsyncDisposable {
   /** Resolves when everything that OpenFGA held when this was called is in. */
   refresh(): Promise<void> {
     return this.#follower.refresh()
+  }
+
+  /**
+   * Reads the log's last second again. Does nothing behind a server that lags, and where not all tuples are
+   * kept: what is missing there is not missing because it came late.
+   */
+  async lookBack(): Promise<void> {
+    if (this.#deps.part === undefined && this.#watermarks === undefined) await this.#lookBack()
   }
 
   /**
@@ -261,7 +271,7 @@ export class ReplicaFeed implements AsyncDisposable {
   }
 
   async #cycle(): Promise<void> {
-    const wasDoubted = this.#logReader.isDoubted
+    const wasDoubted = this.#logReader.doubt.isHeld
     await this.#orFail(async () => {
       if (this.#logReader.mark === undefined) await this.#build()
       await this.#logReader.readOn()
@@ -281,7 +291,7 @@ export class ReplicaFeed implements AsyncDisposable {
     if (!this.#isFailing) this.#deps.log('index_broken', { reason: reasonOf(error) })
     this.#isFailing = true
     // Another store's token, or a log that is not what it was. What is missed is not forgotten by it.
-    if (error instanceof PositionRefused && !this.#logReader.isDoubted) this.#startAnew()
+    if (error instanceof PositionRefused && !this.#logReader.doubt.isHeld) this.#startAnew()
   }
 
   /** From all tuples again at the next turn. */

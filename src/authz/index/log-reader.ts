@@ -8,6 +8,7 @@ import {
   type StoredTuple,
   tupleId,
 } from '../fga.ts'
+import { LogDoubt, LogWentBack } from './log-doubt.ts'
 import { changeId, type Mark } from './storage.ts'
 import { farRescan, type Stretch, stretchOf, TailRescan } from './tail-rescan.ts'
 import type { Watermarks } from './watermarks.ts'
@@ -24,27 +25,6 @@ export interface LogReaderDeps {
   /** Whether an answer waits for a look at the log: what else is to be looked at waits. Default: never. */
   readonly isAwaited?: () => boolean
 }
-
-/**
- * The log lacks changes that were read of it. `isCertain`: it lacked them at all looks for a minute, so
- * OpenFGA is an older copy of itself. Until then it may have told a part of its log as if it were all,
- * which it does where its link to its database is cut within an answer.
- */
-export class LogWentBack extends Error {
-  readonly isCertain: boolean
-
-  constructor({ isCertain }: { readonly isCertain: boolean }) {
-    super('OpenFGA lacks changes that it told of')
-    this.name = 'LogWentBack'
-    this.isCertain = isCertain
-  }
-}
-
-// A link that ends each connection after some bytes makes every look a part, for as long as it lasts. Nobody
-// is answered meanwhile, so to wait costs nothing.
-const doubtMs = 60_000
-// What passes between two looks counts for no more: a clock may jump, or the process stand still.
-const lookMaxMs = 5_000
 
 // How far a clock of OpenFGA may be behind ours.
 const skewMs = 3_600_000
@@ -71,14 +51,11 @@ export class LogReader {
   #left: LeftAt | undefined
   /** By our clock: when something was first missed that a server which lags may not have yet. */
   #missedAt: number | undefined
-  /**
-   * Something was missed that must be there: for how long since a look for it failed last, and when it was
-   * last looked for, by our clock.
-   */
-  #doubt: { readonly forMs: number; readonly lookedAt: number } | undefined
+  readonly #doubt: LogDoubt
 
   constructor(dependencies: LogReaderDeps) {
     this.#deps = dependencies
+    this.#doubt = new LogDoubt(dependencies.now)
     this.#past = new TailRescan({
       isAwaited: () => false,
       ...dependencies,
@@ -111,14 +88,9 @@ export class LogReader {
     return this.#unseen
   }
 
-  /** Something was missed that must be there, and no look has found it since. */
-  get isDoubted(): boolean {
-    return this.#doubt !== undefined
-  }
-
-  /** It was missed at all looks for a minute: OpenFGA is an older copy of itself, as long as it is missed. */
-  get isCertain(): boolean {
-    return this.#doubt !== undefined && this.#doubt.forMs >= doubtMs
+  /** Whether it lacks what it told of, and is certain to be that of an older copy. */
+  get doubt(): Pick<LogDoubt, 'isHeld' | 'isCertain'> {
+    return this.#doubt
   }
 
   /** Goes on from here; `isOld`: what came late since it was stored has still to be looked for. */
@@ -152,7 +124,7 @@ export class LogReader {
       const start = { startTime: left.before - farRescan.spanMs }
       await this.#readToEnd(start, missing, () => missing.size === 0)
       if (missing.size > 0) throw this.#missed()
-      this.#doubt = undefined
+      this.#doubt.end()
     })
   }
 
@@ -162,11 +134,10 @@ export class LogReader {
     } catch (error) {
       // What answers next may be another server, which lacks what this one had told of.
       this.#leave()
-      if (!this.isDoubted || error instanceof LogWentBack) throw error
+      if (error instanceof LogWentBack) throw error
       // No look can find there what is missing.
-      if (error instanceof PositionRefused) throw this.#missed()
-      // As long as its link is cut now and then, nothing is certain.
-      this.#doubt = { forMs: 0, lookedAt: this.#deps.now() }
+      if (this.#doubt.isHeld && error instanceof PositionRefused) throw this.#missed()
+      this.#doubt.lookFailed()
       throw error
     }
   }
@@ -183,13 +154,19 @@ export class LogReader {
     const { before, from = { startTime: before - farRescan.spanMs } } = left
     if ((await this.#readAgain(from, left)) === undefined) return
     this.#left = undefined
-    this.#doubt = undefined
+    this.#doubt.end()
   }
 
   /** Looks for what came late, for a moment: what is not looked at now is at the next call. */
   async rescanTail(): Promise<void> {
     const lateChanges = await this.#past.rescan()
     if (lateChanges !== undefined) await this.#readAgain(lateChanges)
+  }
+
+  /** Reads once more what was stamped within a second of the last change: something is known to be missing. */
+  async readLastSecondAgain(): Promise<void> {
+    const { lastSecondFrom } = this.#past
+    if (lastSecondFrom !== undefined) await this.#readAgain(lastSecondFrom)
   }
 
   /**
@@ -227,7 +204,7 @@ export class LogReader {
     this.#endReadAt = undefined
     this.#left = undefined
     this.#missedAt = undefined
-    this.#doubt = undefined
+    this.#doubt.end()
     this.#deps.watermarks?.lost()
     this.#past.clear()
   }
@@ -362,11 +339,7 @@ export class LogReader {
 
   #missed(): LogWentBack {
     this.#leave()
-    const time = this.#deps.now()
-    const { forMs, lookedAt } = this.#doubt ?? { forMs: 0, lookedAt: time }
-    const passedMs = Math.min(Math.max(0, time - lookedAt), lookMaxMs)
-    this.#doubt = { forMs: forMs + passedMs, lookedAt: time }
-    return new LogWentBack({ isCertain: this.isCertain })
+    return this.#doubt.missed()
   }
 
   /** Takes from `missing` what is there. `isEnough`: what comes after this page is of no interest. */

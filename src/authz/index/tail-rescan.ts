@@ -36,6 +36,8 @@ export const farRescan = { spanMs: 60_000, everyMs: 30_000, whileMs: 90_000 }
 // What is looked at so long after its stamp is done with: by default OpenFGA gives a request 3 s.
 const settledMs = 20_000
 const pageMax = 100
+// A Write that was numbered first is committed so much later at most, but where OpenFGA is overloaded.
+const lateMs = 1_000
 // After a bulk there are many: between two such moments the end of the log is read, and questions have the
 // server.
 const momentMs = 40
@@ -129,6 +131,11 @@ export class TailRescan {
     return stretch !== undefined && (await this.#hasCompany(stretch)) ? stretch.from : undefined
   }
 
+  /** Where what was stamped within a second of the last change begins. */
+  get lastSecondFrom(): ChangePosition | undefined {
+    return this.#stretches.find(({ lastAt }) => lastAt >= this.#lastChangeAt - lateMs)?.from
+  }
+
   /**
    * Whether one page tells that nothing came, neither late to the newest page nor behind it. False: it does
    * not tell.
@@ -148,8 +155,12 @@ export class TailRescan {
   }
 
   #dueAt(stretch: Stretch, time: number): number {
-    const isNear = time - this.#newsAt <= near.whileMs && stretch.lastAt >= this.#lastChangeAt - near.spanMs
+    const isNear = time - this.#newsAt <= near.whileMs && this.#isNear(stretch)
     return lookedAt(stretch, time) + (isNear ? near : farRescan).everyMs
+  }
+
+  #isNear({ lastAt }: Stretch): boolean {
+    return lastAt >= this.#lastChangeAt - near.spanMs
   }
 
   /**
@@ -209,7 +220,7 @@ export class TailRescan {
       const previous = this.#stretches[index - 1]
       count += previous?.count ?? 0
       if (previous === undefined || count > pageMax) break
-      if (previous.lastAt < this.#lastChangeAt - near.spanMs) break
+      if (!this.#isNear(previous)) break
     }
     return this.#joined(index)[0]
   }
