@@ -21,12 +21,20 @@ export type Cleared<T> = T & { readonly [cleared]: true }
 /** Anything that belongs to one document. */
 export interface Guarded {
   readonly documentId: string
+  /**
+   * The number of what the document had in force, for what is read of its text. A yes counts for that alone:
+   * somebody may have been taken off before the next was published. Left out: no text is read of it.
+   */
+  readonly publication?: number
+  /** That came into force so lately that OpenFGA's caches may not know of a change before it. Default: no. */
+  readonly isNew?: boolean
 }
 
 /** How fresh the verdicts must be, the grants that were shown, and a signal that ends the wait. */
 export interface GateOptions {
   /**
-   * `strict` takes OpenFGA's yes only as it is now; `fast` also from its caches, or cached for `VERDICT_TTL`.
+   * `strict` takes only a yes that OpenFGA gives past its caches, during the request; `fast` also one from its
+   * caches, or cached for `VERDICT_TTL`. Either counts for {@link Guarded.publication} alone.
    */
   readonly consistency: Consistency
   /**
@@ -62,7 +70,7 @@ export interface GateCounts {
   readonly calls: number
 }
 
-/** One request's way through the gate. What it was told about a document it does not ask again. */
+/** One request's way through the gate. What it was told about a publication it does not ask again. */
 export interface Clearing {
   /**
    * Goes through the items in their order, in waves, until `enough` of them are cleared (all, where left
@@ -190,7 +198,7 @@ type Told = Proof | 'denied' | 'passed_over' | 'error'
 
 /** One check of a call: whether a document may be read, or whether the agent may be told of it. */
 interface Item {
-  readonly id: string
+  readonly document: Guarded
   readonly telling: boolean
 }
 
@@ -201,6 +209,8 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
   const { modelId } = fga
   const asker = createPrecheck(dependencies, question, consistency)
   const outcomes = new Map<string, Told>()
+  /** What each of the outcomes is for. */
+  const publications = new Map<string, number | undefined>()
   const repeated = new Map<string, object>()
   let beTold: readonly string[] = []
   const mayTell = new Set<string>()
@@ -209,11 +219,15 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
   let calls = 0
 
   /** Settles what needs no question, and gives what has to be asked. */
-  function sift(documentIds: readonly string[]): Pending {
+  function sift(documents: readonly Guarded[]): Pending {
     const { generation } = verdictCache
     const nowMs = now()
-    const precheck = asker.check(documentIds)
-    const idsToCheck = documentIds.filter((id) => {
+    const precheck = asker.check(documents)
+    const toAsk = documents.filter(({ documentId: id, publication }) => {
+      publications.set(id, publication)
+      // A yes for what it had in force before.
+      outcomes.delete(id)
+      repeated.delete(id)
       const cachedAllow = precheck.cachedAllows.get(id)
       if (precheck.refused.has(id) && !granted.has(id)) outcomes.set(id, 'passed_over')
       else if (cachedAllow !== undefined) {
@@ -223,7 +237,7 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
       return false
     })
     return {
-      asked: idsToCheck.map(toItem),
+      asked: toAsk.map((document) => ({ document, telling: false })),
       generation,
       cacheable: precheck.cacheable,
       holdable: precheck.holdable,
@@ -234,7 +248,9 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
   async function ask(pending: Pending): Promise<AppError | undefined> {
     const { asked: idsToCheck, cacheable } = pending
     const kind =
-      consistency === 'fast' && idsToCheck.every(({ id }) => cacheable.has(id)) ? 'asked_fast' : 'asked'
+      consistency === 'fast' && idsToCheck.every(({ document }) => cacheable.has(document.documentId))
+        ? 'asked_fast'
+        : 'asked'
     const answers = await Promise.all(pages(idsToCheck).map((page) => askPage(page, kind, pending)))
     return answers.every((answer) => answer !== undefined) ? answers[0] : undefined
   }
@@ -267,12 +283,14 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
       return verdicts
     }
     try {
-      const apart = asker.decompose(page.flatMap((entry) => (entry.telling ? [] : [entry.id])))
+      const apart = asker.decompose(
+        page.flatMap((entry) => (entry.telling ? [] : [entry.document.documentId])),
+      )
       checks += page.length
       const verdicts = await checkDecomposed(
         page.map((entry) => ({
           check: toCheck(entry),
-          parts: entry.telling ? undefined : apart.parts.get(entry.id),
+          parts: entry.telling ? undefined : apart.parts.get(entry.document.documentId),
         })),
         send,
         (documents) => apart.moved(documents, signal),
@@ -280,8 +298,9 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
       // Another model came into force: one answer under two would be neither's.
       if (fga.modelId !== modelId)
         throw new AppError('authorization_unavailable', { internal: 'model changed' })
-      for (const [index, { id, telling: isTelling }] of page.entries()) {
+      for (const [index, { document, telling: isTelling }] of page.entries()) {
         const verdict = verdicts[index]
+        const { documentId: id } = document
         if (isTelling) {
           if (verdict === 'allowed') mayTell.add(id)
           continue
@@ -292,29 +311,32 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
         )
         if (verdict === 'allowed' && holdable.has(id)) {
           const cacheUntil = holdable.get(id)
-          asker.hold(id, { askedAt, generation, ...(cacheUntil !== undefined && { until: cacheUntil }) })
+          const until = cacheUntil !== undefined && { until: cacheUntil }
+          asker.hold(document, { askedAt, generation, ...until })
         }
       }
       return undefined
     } catch (error) {
-      for (const { id, telling: isTelling } of page) if (!isTelling) outcomes.set(id, 'error')
+      for (const { document, telling: isTelling } of page)
+        if (!isTelling) outcomes.set(document.documentId, 'error')
       if (error instanceof AppError) return error
       throw error
     }
   }
 
-  const toItem = (id: string): Item => ({ id, telling: false })
-  const toCheck = ({ id, telling: isTelling }: Item): Check => ({
+  const toCheck = ({ document, telling: isTelling }: Item): Check => ({
     ...question,
     ...(isTelling && { relation: 'can_be_told' }),
-    object: documentObject(id),
+    object: documentObject(document.documentId),
   })
   const toTell = (ids: readonly string[]): Pending => ({
-    asked: ids.map((id) => ({ id, telling: true })),
+    asked: ids.map((documentId) => ({ document: { documentId }, telling: true })),
     generation: verdictCache.generation,
     cacheable: asker.untouched(ids),
     holdable: new Map(),
   })
+  const isSettled = ({ documentId: id, publication }: Guarded): boolean =>
+    outcomes.has(id) && publications.get(id) === publication
   const proofOf = (id: string): Proof | undefined => {
     const found = outcomes.get(id)
     return typeof found === 'object' ? found : undefined
@@ -327,7 +349,8 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
     enough: number,
     telling: readonly string[],
   ): Promise<Clearance<T>> {
-    const isCleared = (candidate: T): candidate is Cleared<T> => proofOf(candidate.documentId) !== undefined
+    const isCleared = (candidate: T): candidate is Cleared<T> =>
+      isSettled(candidate) && proofOf(candidate.documentId) !== undefined
     // Also what an earlier round proved, and this one did not come to.
     const clearedItems = () => candidates.filter(isCleared).slice(0, enough)
     const cleared: Cleared<T>[] = []
@@ -342,7 +365,7 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
         if (pending.length > 0) await setImmediate()
         const slice = candidates.slice(nextIndex, nextIndex + Math.min(lookMax, size - wave.length))
         nextIndex += slice.length
-        pending.push(sift(distinct(slice).filter((id) => !outcomes.has(id))))
+        pending.push(sift(distinct(slice).filter((candidate) => !isSettled(candidate))))
         wave.push(...slice.filter((candidate) => !isRefused(outcomes.get(candidate.documentId))))
       }
       const isIdle = pending.every(({ asked: idsToCheck }) => idsToCheck.length === 0)
@@ -454,8 +477,8 @@ const join = (pendingParts: readonly Pending[]): Pending => ({
   holdable: new Map(pendingParts.flatMap(({ holdable }) => [...holdable])),
 })
 
-const distinct = (candidates: readonly Guarded[]): string[] => [
-  ...new Set(candidates.map(({ documentId }) => documentId)),
+const distinct = (candidates: readonly Guarded[]): Guarded[] => [
+  ...new Map(candidates.map((candidate) => [candidate.documentId, candidate])).values(),
 ]
 
 const isRefused = (outcome: Told | undefined): boolean => typeof outcome === 'string'

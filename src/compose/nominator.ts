@@ -38,7 +38,7 @@ export async function composeNominator(
     await openAuthz({ config, infrastructure, database, log, now, newTxn }),
   )
   stack.use(startRecurring(log, 'nominator_recovery', recoveryMs, followRecoveries(database, index)))
-  const corpus = stack.use(createCorpus({ database, log }))
+  const corpus = stack.use(createCorpus({ database, log, newForMs: 0 }))
   const snapshots = createSnapshots({ index, corpus, onlyBits: true })
   const answer = createAnswerer({ index, corpus, snapshots, share, modelId: () => fga.modelId, now })
   const metrics = createMetrics(now)

@@ -74,7 +74,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   const sampler = createWordSampler(database)
   const scope = config.rankingStatistics
   const ranking = stack.use(createRankingStatistics({ database, sampler, scope, now, log }))
-  const corpus = stack.use(createCorpus({ database, log }))
+  const corpus = stack.use(createCorpus({ database, log, newForMs: config.openfgaCacheTtlMs }))
   const ivf = stack.use(
     createIvfIndex({
       database,
@@ -113,6 +113,7 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
     sql: database,
     ...grants,
     search: shadow.watch(createSearch({ sql: database, index: chunkIndex, corpus, statistics: scope })),
+    corpus,
     visibility: createVisibility({ database, sights, corpus, nominator }),
     gate,
     embedder: embeddings.available ? embeddings.embedder : undefined,

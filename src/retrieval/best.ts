@@ -181,16 +181,18 @@ const documentsOf = (candidates: readonly Candidate[]): string[] => [
 const merge = (nearer: readonly Candidate[], farther: readonly Candidate[]): readonly Candidate[] =>
   [...nearer, ...farther].sort(byScore)
 
-const byScore = (a: Candidate, b: Candidate): number => b.score - a.score || (a.chunkId < b.chunkId ? -1 : 1)
+type Scored = Pick<Candidate, 'chunkId' | 'score'>
+
+const byScore = (a: Scored, b: Scored): number => b.score - a.score || (a.chunkId < b.chunkId ? -1 : 1)
 
 /**
  * Merges ranked lists by reciprocal rank: score = Σ 1 / (10 + rank). Ties fall to the chunk id, a digest,
  * so that the order never depends on what else is stored. One list alone stays as it is.
  */
-export function fuse(lists: readonly (readonly Candidate[])[]): readonly Candidate[] {
+export function fuse<Ranked extends Scored>(lists: readonly (readonly Ranked[])[]): readonly Ranked[] {
   const [firstList, ...otherLists] = lists
   if (firstList !== undefined && otherLists.length === 0) return firstList
-  const fused = new Map<string, Candidate>()
+  const fused = new Map<string, Ranked>()
   for (const list of lists) {
     for (const [index, candidate] of list.entries()) {
       const score = (fused.get(candidate.chunkId)?.score ?? 0) + 1 / (rankOffset + index + 1)

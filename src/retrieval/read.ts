@@ -63,24 +63,27 @@ const passageColumns = `t.chunk_id as "chunkId", d.id as "documentId", d.collect
 /** Of a source whose permissions nobody confirmed for too long, nothing is read, whatever was cleared. */
 const isOpenD = isOpen({ source: 'd.source', id: 'd.id' })
 /**
- * Only of the document under whose name a chunk was cleared: names may come from memory, and that be behind.
+ * Only of the document under whose name a chunk was cleared, and of what it had in force then: names may come
+ * from memory, and that be behind; and somebody may have been taken off before the next was published.
  */
 const passagesFrom = (
   documentIds: number,
-): string => `unnest($1::text[], $${documentIds}::text[]) as cleared (chunk_id, id)
+): string => `unnest($1::text[], $${documentIds}::text[], $${documentIds + 1}::int[]) as cleared (chunk_id, id, publication)
   join chunk_texts t using (chunk_id) join documents d using (doc_no)
-  where d.id = cleared.id and d.live_revision is not null and ${isOpenD}`
+  where d.id = cleared.id and d.live_revision is not null and coalesce(d.publication, 0) = cleared.publication
+    and ${isOpenD}`
 
 /**
  * Loads the text of cleared candidates, in their order. With {@link readRecorded} the only statement that
- * joins text to a search: uncleared candidates do not type-check here. What was withdrawn meanwhile is left
- * out.
+ * joins text to a search: uncleared candidates do not type-check here. What was withdrawn or replaced
+ * meanwhile is left out.
  */
 export async function readPassages(sql: Sql, candidates: readonly Cleared<Candidate>[]): Promise<Passage[]> {
   if (candidates.length === 0) return []
   const rows = await sql.query<PassageRow>(`select ${passageColumns} from ${passagesFrom(2)}`, [
     chunkIds(candidates),
     documentIds(candidates),
+    publications(candidates),
   ])
   return inOrder(candidates, rows)
 }
@@ -91,7 +94,7 @@ export const recordedStatement: Statement = {
   text: `with passage as materialized (select ${passageColumns} from ${passagesFrom(5)}),
    recorded as (
      insert into decision_records (${recordColumns})
-     select ${recordRow(6)}
+     select ${recordRow(7)}
      where (select count(*) from passage) = cardinality($1::text[])
        and ($2::text is null or not exists (
          select from approval_grants
@@ -127,6 +130,7 @@ export async function readRecorded(
     principal.subject,
     principal.delegation ?? null,
     documentIds(candidates),
+    publications(candidates),
     ...recordValues(principal, decision),
   ])
   return rows.length === 0 ? undefined : inOrder(candidates, rows)
@@ -135,6 +139,8 @@ export async function readRecorded(
 const chunkIds = (candidates: readonly Candidate[]): string[] => candidates.map(({ chunkId }) => chunkId)
 const documentIds = (candidates: readonly Candidate[]): string[] =>
   candidates.map(({ documentId }) => documentId)
+const publications = (candidates: readonly Candidate[]): Int32Array =>
+  Int32Array.from(candidates, ({ publication }) => publication)
 
 function inOrder(
   candidates: readonly Candidate[],

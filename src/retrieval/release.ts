@@ -21,6 +21,8 @@ export interface Releasing extends Omit<Attempt, 'mayOffer'> {
   /** Of which the agent may be told, and be offered to ask. */
   readonly tellable: readonly string[]
   readonly complete: boolean
+  /** Nothing is given where a passage was withdrawn or replaced meanwhile: it can be asked anew. */
+  readonly mayAskAnew: boolean
 }
 
 /** The database and the grants, whose uses are counted with the release. */
@@ -43,10 +45,13 @@ export interface Release {
 /**
  * Reads what was cleared and puts it on record, with the uses of the grants that it rests on and the offer
  * that is made: an answer that nobody can account for is not given. In the usual case one statement.
- * Undefined: it would have rested on a use that does not count, or lacked what could be presented; nothing is
- * on record.
+ * Undefined: it would have rested on a use that does not count, or lacked what could be presented. `outdated`:
+ * see {@link Releasing.mayAskAnew}. Then nothing is on record.
  */
-export async function release(releasing: Releasing, dependencies: ReleaseDeps): Promise<Release | undefined> {
+export async function release(
+  releasing: Releasing,
+  dependencies: ReleaseDeps,
+): Promise<Release | 'outdated' | undefined> {
   const { sql, approvals, presenting } = dependencies
   const {
     principal,
@@ -66,7 +71,9 @@ export async function release(releasing: Releasing, dependencies: ReleaseDeps): 
   if (isUnchecked && (await approvals.presentable(principal, { named: [] })).length > 0) return undefined
   const passages = await readPassages(sql, cleared)
   // Withdrawn or replaced since it was found: another passage would stand in its place.
-  const isComplete = releasing.complete && passages.length === cleared.length
+  const isWhole = passages.length === cleared.length
+  if (!isWhole && releasing.mayAskAnew) return 'outdated'
+  const isComplete = releasing.complete && isWhole
   const documentIds = [...new Set(passages.map(({ documentId }) => documentId))]
   const uses = await presenting.usesOf(clearing, presentedGrants, documentIds)
   if (uses === undefined) return undefined

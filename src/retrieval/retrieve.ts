@@ -12,7 +12,8 @@ import { type Approvals, mayAsk, type Presenting, shownGrants } from './approval
 import { type Attempt, createAttempts } from './attempts.ts'
 import { type Branches, clearBest } from './best.ts'
 import type { Mode } from './candidate.ts'
-import type { Deadline } from './deadline.ts'
+import type { Corpus } from './corpus/corpus.ts'
+import { type Deadline, isOver } from './deadline.ts'
 import type { Answer, OnAnswer, Question } from './question.ts'
 import { release } from './release.ts'
 import { type Keyed, narrowedCollections } from './scope.ts'
@@ -24,6 +25,8 @@ export interface RetrieverDeps extends BranchesDeps {
   readonly approvals: Approvals
   readonly presenting: Presenting
   readonly visibility: Visibility
+  /** What search and gate know of what is in force. */
+  readonly corpus: Pick<Corpus, 'refresh'>
   readonly gate: Gate
   readonly keyed: Keyed
   readonly why: Why
@@ -65,12 +68,28 @@ interface Asked {
   readonly deadline: Deadline
 }
 
+// What is replaced more often than it can be asked about is left out.
+const anewMax = 2
+
 /** Undefined: it would have rested on a use that does not count, or lacked what could be presented. */
 async function answerWith(
   askedSearch: Asked,
   attempt: Attempt,
   dependencies: RetrieverDeps,
 ): Promise<Answer | undefined> {
+  for (let anew = 0; ; anew += 1) {
+    const answer = await answerOnce(askedSearch, attempt, anew < anewMax, dependencies)
+    if (answer !== 'outdated') return answer
+    await dependencies.corpus.refresh()
+  }
+}
+
+async function answerOnce(
+  askedSearch: Asked,
+  attempt: Attempt,
+  mayAskAnew: boolean,
+  dependencies: RetrieverDeps,
+): Promise<Answer | 'outdated' | undefined> {
   const { visibility, gate, keyed, newDecoy, onAnswer } = dependencies
   const { principal, question, branches, deadline } = askedSearch
   const { signal } = deadline
@@ -93,11 +112,17 @@ async function answerWith(
   const clearing = gate.open(principal, { consistency, grants: shownGrants(attempt.presented), signal })
   const bestCleared = await clearBest({ topK, sight, branches, clearing, deadline, newDecoy, tells })
   const isComplete = bestCleared.complete && sight.complete
-  const released = await release(
-    { ...askedSearch, ...attempt, ...bestCleared, modeUsed, clearing, complete: isComplete },
-    dependencies,
-  )
-  if (released === undefined) return undefined
+  const releasing = {
+    ...askedSearch,
+    ...attempt,
+    ...bestCleared,
+    modeUsed,
+    clearing,
+    complete: isComplete,
+    mayAskAnew: mayAskAnew && !isOver(deadline),
+  }
+  const released = await release(releasing, dependencies)
+  if (released === undefined || released === 'outdated') return released
   const documents = new Set(released.passages.map(({ documentId }) => documentId))
   onAnswer?.({ ...clearing.counts, returned: documents.size })
   const { modelId } = clearing

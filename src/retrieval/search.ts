@@ -67,8 +67,8 @@ export function createSearch({ sql, index, corpus, statistics = 'deployment' }: 
       const documents = corpus?.lastKnown()
       if (documents === undefined || filter.chunks > limit) return []
       return [...filter.docNos].flatMap((docNo) => {
-        const documentId = documents.idOf(docNo)
-        return documentId === undefined ? [] : [{ documentId }]
+        const document = documents.foundAs(docNo)
+        return document === undefined ? [] : [document]
       })
     },
   }
@@ -80,28 +80,33 @@ const strayed = (): AppError =>
   })
 
 /**
- * What was found, under the names of its documents: from memory, and from the database those that are newer.
- * Memory may be behind where an older copy of the database was put in its place: text is read only of a chunk
- * that belongs to the document under whose name it was cleared (read.ts). A document that is gone has no
+ * What was found, under the names of its documents and with what they had in force: from memory, and from the
+ * database those that are newer. Memory may be behind: text is read only of a chunk that belongs to the
+ * document under whose name it was cleared, and to the publication (read.ts). A document that is gone has no
  * name, and nothing of it is left.
  */
 export async function withDocumentIds(
   sql: Sql,
-  documents: Pick<Documents, 'idOf'> | undefined,
+  documents: Pick<Documents, 'foundAs'> | undefined,
   found: readonly FoundChunk[],
 ): Promise<Candidate[]> {
-  const missing = found.flatMap(({ docNo }) => (documents?.idOf(docNo) === undefined ? [docNo] : []))
+  const missing = found.flatMap(({ docNo }) => (documents?.foundAs(docNo) === undefined ? [docNo] : []))
   const newer = missing.length === 0 ? undefined : await readNames(sql, missing)
   return found.flatMap(({ chunkId, docNo, ordinal, score }) => {
-    const documentId = newer?.get(docNo) ?? documents?.idOf(docNo)
-    return documentId === undefined ? [] : [{ chunkId, documentId, ordinal, score }]
+    const document = newer?.get(docNo) ?? documents?.foundAs(docNo)
+    return document === undefined ? [] : [{ chunkId, ...document, ordinal, score }]
   })
 }
 
-async function readNames(sql: Sql, docNos: readonly number[]): Promise<ReadonlyMap<number, string>> {
-  const rows = await sql.query<{ doc_no: number; id: string }>(
-    'select doc_no, id from documents where doc_no = any($1::int[])',
+async function readNames(
+  sql: Sql,
+  docNos: readonly number[],
+): Promise<ReadonlyMap<number, Required<Guarded>>> {
+  const rows = await sql.query<{ doc_no: number; id: string; publication: number }>(
+    'select doc_no, id, coalesce(publication, 0) as publication from documents where doc_no = any($1::int[])',
     [Int32Array.from(docNos)],
   )
-  return new Map(rows.map(({ doc_no, id }) => [doc_no, id]))
+  return new Map(
+    rows.map(({ doc_no, id, publication }) => [doc_no, { documentId: id, publication, isNew: true }]),
+  )
 }

@@ -46,5 +46,7 @@ test('text can be read for what the gate has cleared', () => {
 })
 
 test('a candidate has no text to leak', () => {
-  expectTypeOf<keyof Candidate>().toEqualTypeOf<'chunkId' | 'documentId' | 'ordinal' | 'score'>()
+  expectTypeOf<keyof Candidate>().toEqualTypeOf<
+    'chunkId' | 'documentId' | 'publication' | 'isNew' | 'ordinal' | 'score'
+  >()
 })

@@ -7,6 +7,8 @@ import fc from '../support/properties.ts'
 const candidate = (id: string, score = 0): Candidate => ({
   chunkId: id as ChunkId,
   documentId: `d-${id}`,
+  publication: 1,
+  isNew: false,
   ordinal: 0,
   score,
 })

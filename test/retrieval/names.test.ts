@@ -23,7 +23,10 @@ describeDatabases('names of documents, kept in memory', (kind) => {
     )
     const candidates = await withDocumentIds(
       world.database,
-      { idOf: (docNo) => (docNo === 7_000 ? 'known' : undefined) },
+      {
+        foundAs: (docNo) =>
+          docNo === 7_000 ? { documentId: 'known', publication: 1, isNew: false } : undefined,
+      },
       [found(7_000), found(mine?.doc_no ?? 0), found(8_000)],
     )
     expect(candidates.map(({ documentId }) => documentId)).toEqual(['known', 'mine'])

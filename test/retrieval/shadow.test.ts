@@ -16,7 +16,14 @@ const passages = 30
 const near = (at: number): number => 1 - at / 64
 const embedding = Float32Array.from({ length: 384 }, (_, at) => (at === 0 ? 1 : 0))
 const found = (numbers: readonly number[]): Candidate[] =>
-  numbers.map((at) => ({ chunkId: `c${at}` as ChunkId, documentId: 'd', ordinal: at, score: near(at) }))
+  numbers.map((at) => ({
+    chunkId: `c${at}` as ChunkId,
+    documentId: 'd',
+    publication: 1,
+    isNew: false,
+    ordinal: at,
+    score: near(at),
+  }))
 const best = Array.from({ length: 12 }, (_, at) => at)
 
 describe('a search that is done again exactly', needsPostgres, () => {

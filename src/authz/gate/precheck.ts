@@ -1,5 +1,6 @@
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Fga } from '../fga.ts'
+import type { Guarded } from '../gate.ts'
 import { isOver } from '../index/local.ts'
 import type { CheckPart, IndexStatus, LocalChecks, LocalReplica, RemovalWatch } from '../permission-index.ts'
 import type { Consistency, Question } from './question.ts'
@@ -47,7 +48,7 @@ export interface Decomposed {
 /** The replica and the cached verdicts, for one question. */
 export interface Precheck {
   /** For `strict` it only says what is refused. */
-  check(documentIds: readonly string[]): PrecheckResult
+  check(documents: readonly Guarded[]): PrecheckResult
   /**
    * Those about which OpenFGA's caches may be asked, whatever is asked: nothing that they lead to was taken
    * away lately.
@@ -61,7 +62,7 @@ export interface Precheck {
   /** Those that are not known to be ordinary: only these can need a grant. All, where it has not the tail. */
   maybeSensitive(documentIds: readonly string[]): readonly string[]
   /** Keeps a yes that OpenFGA gave to a question sent after `askedAt`, in `generation`. */
-  hold(documentId: string, yes: { askedAt: number; generation: number; until?: number }): void
+  hold(document: Guarded, yes: { askedAt: number; generation: number; until?: number }): void
 }
 
 /** Milliseconds: a change log that was not read to its end for longer may hide a removal. */
@@ -130,11 +131,12 @@ export function createPrecheck(
     )
   }
 
-  function heldOf(ids: readonly string[], nowMs: number): ReadonlyMap<string, CachedAllow> {
+  function heldOf(documents: readonly Guarded[], nowMs: number): ReadonlyMap<string, CachedAllow> {
     const found = new Map<string, CachedAllow>()
-    for (const id of ids) {
-      const cachedAllow = verdictCache.find(keyOf(id), nowMs)
-      if (cachedAllow !== undefined && !isOver(cachedAllow.until, nowMs)) found.set(id, cachedAllow)
+    for (const document of documents) {
+      const cachedAllow = verdictCache.find(keyOf(document), nowMs)
+      if (cachedAllow !== undefined && !isOver(cachedAllow.until, nowMs))
+        found.set(document.documentId, cachedAllow)
     }
     if (found.size === 0) return found
     // Taken away and given back since: the yes is from before, and what OpenFGA says now is not known.
@@ -207,10 +209,11 @@ export function createPrecheck(
       const touched = index.touched(ids, nowMs - cacheTtlMs)
       return new Set(ids.filter((id) => !touched.has(id)))
     },
-    check(ids) {
+    check(documents) {
       const nowMs = now()
       const atTail = holdsTail(nowMs)
-      const cachedAllows = atTail && consistency === 'fast' ? heldOf(ids, nowMs) : nothing.cachedAllows
+      const ids = documents.map(({ documentId }) => documentId)
+      const cachedAllows = atTail && consistency === 'fast' ? heldOf(documents, nowMs) : nothing.cachedAllows
       const confirmedAllows = new Map(
         [...cachedAllows].filter(([, cachedAllow]) => isConfirmed(cachedAllow, nowMs)),
       )
@@ -221,7 +224,9 @@ export function createPrecheck(
       const refusedIds = new Set(unconfirmedIds.filter((id) => verdicts.get(id)?.allowed === false))
       if (consistency === 'strict') return { ...nothing, refused: refusedIds }
       const allowed = unconfirmedIds.filter((id) => verdicts.get(id)?.allowed === true)
-      const mayBeCached = (id: string): boolean => cacheTtlMs !== undefined && !touched.has(id)
+      const newIds = new Set(documents.flatMap(({ documentId, isNew }) => (isNew ? [documentId] : [])))
+      const mayBeCached = (id: string): boolean =>
+        cacheTtlMs !== undefined && !touched.has(id) && !newIds.has(id)
       const touched = index.touched(allowed, nowMs - (cacheTtlMs ?? 0))
       const ordinaryUntil = ordinary(allowed, nowMs)
       for (const [id, expiryMs] of ordinaryUntil) {
@@ -240,8 +245,8 @@ export function createPrecheck(
         ),
       }
     },
-    hold(documentId, cachedAllow) {
-      if (fga.modelId === modelId) verdictCache.put(keyOf(documentId), cachedAllow)
+    hold(document, cachedAllow) {
+      if (fga.modelId === modelId) verdictCache.put(keyOf(document), cachedAllow)
     },
   }
 }

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { createLru } from '../../kernel/lru.ts'
 import { tupleId } from '../fga.ts'
+import type { Guarded } from '../gate.ts'
 import type { ReplicaView } from '../permission-index.ts'
 import type { Question } from './question.ts'
 
@@ -130,14 +131,14 @@ export function createVerdictCache({ now, ttlMs, entriesMax = 50_000 }: VerdictC
 }
 
 /**
- * What two questions must share to have one answer: store, model, person, relation and every contextual
- * tuple. The clock is left out, and it is all that is sent as context: whoever repeats a yes looks at the
+ * What two questions must share to have one answer: store, model, person, relation, every contextual tuple,
+ * and what the document had in force. The clock is left out, and it is all that is sent as context: whoever repeats a yes looks at the
  * ends again.
  */
 export function verdictKey(
   question: Question,
   { storeId, modelId }: { readonly storeId: string; readonly modelId: string },
-): (documentId: string) => string {
+): (document: Guarded) => string {
   let knownDigest = digests.get(question)
   if (knownDigest?.storeId !== storeId || knownDigest.modelId !== modelId) {
     const { user, relation, contextual } = question
@@ -146,7 +147,7 @@ export function verdictKey(
     digests.set(question, knownDigest)
   }
   const { digest } = knownDigest
-  return (documentId) => `${digest} ${documentId}`
+  return ({ documentId, publication = '' }) => `${digest} ${publication} ${documentId}`
 }
 
 // The same principal's question is the same object: digesting it took longer than looking up ten documents by

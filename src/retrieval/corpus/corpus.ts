@@ -48,6 +48,11 @@ export interface CorpusDeps {
   readonly staleAfterMs?: number
   /** Milliseconds between two times at which everything is read again. Default an hour. */
   readonly reloadMs?: number
+  /**
+   * For how many milliseconds what came into force counts as new: as long as OpenFGA's caches may lag. Default
+   * an hour, the longest.
+   */
+  readonly newForMs?: number
   /** Milliseconds that never jump. Default: since the process began. */
   readonly elapsed?: () => number
 }
@@ -57,8 +62,8 @@ const pageSize = 10_000
 /** Reads the corpus in the background, and follows it. */
 export function createCorpus(dependencies: CorpusDeps): Corpus {
   const { database, log, pollMs = 500, staleAfterMs = 2_000, reloadMs = 3_600_000 } = dependencies
-  const { elapsed = () => performance.now() } = dependencies
-  const table = new DocumentTable()
+  const { elapsed = () => performance.now(), newForMs = 3_600_000 } = dependencies
+  const table = new DocumentTable({ newForMs, elapsed })
   const listeners: CorpusListener[] = []
   const replacedListeners: (() => void)[] = []
   let lastSeen: CorpusMark | undefined
@@ -78,6 +83,7 @@ export function createCorpus(dependencies: CorpusDeps): Corpus {
       take(rows)
     })
     tell(table.keepOnly(found))
+    table.allRead()
     const seenBefore = lastSeen
     lastSeen = now
     if (seenBefore === undefined || follows(now, seenBefore)) return

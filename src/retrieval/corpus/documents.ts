@@ -1,3 +1,4 @@
+import type { Guarded } from '../../authz/gate.ts'
 import { growArray } from '../../kernel/grow-array.ts'
 
 /** A live document as the corpus knows it. */
@@ -11,8 +12,14 @@ export interface DocumentRow {
   readonly publication: number
 }
 
+/** How long what came into force counts as new, in milliseconds, and milliseconds that never jump. */
+export interface DocumentTableOptions {
+  readonly newForMs: number
+  readonly elapsed: () => number
+}
+
 /** The table without the side that writes. */
-export type Documents = Omit<DocumentTable, 'put' | 'keepOnly'>
+export type Documents = Omit<DocumentTable, 'put' | 'keepOnly' | 'allRead'>
 
 /**
  * All live documents, by the number that stands beside their chunks and never changes. A document is live
@@ -28,6 +35,15 @@ export class DocumentTable {
   #counts = new Int32Array(1024)
   #publications = new Int32Array(1024)
   #chunks = 0
+  readonly #options: DocumentTableOptions
+  // Until then all of it is new, without an entry for each.
+  #allReadAt: number | undefined
+  // When this process heard of what came into force since, the latest last.
+  readonly #heardAt = new Map<number, number>()
+
+  constructor(options: DocumentTableOptions) {
+    this.#options = options
+  }
 
   /** How many are live. */
   get size(): number {
@@ -77,6 +93,19 @@ export class DocumentTable {
     return this.#publications[docNo] ?? 0
   }
 
+  /** Under which name a chunk of it is found, and in what; undefined: not live. */
+  foundAs(docNo: number): Required<Guarded> | undefined {
+    const documentId = this.#ids[docNo]
+    if (documentId === undefined) return undefined
+    const { newForMs, elapsed } = this.#options
+    const heardAt = this.#heardAt.get(docNo) ?? this.#allReadAt
+    return {
+      documentId,
+      publication: this.publicationOf(docNo),
+      isNew: heardAt === undefined || elapsed() - heardAt < newForMs,
+    }
+  }
+
   /** How many bits are set, and the live chunks of those documents together. */
   countIn(bits: Uint8Array): { readonly size: number; readonly chunks: number } {
     const counts = this.#counts
@@ -100,6 +129,7 @@ export class DocumentTable {
   put({ docNo, id, collection, chunks, publication }: DocumentRow): boolean {
     if (chunks === 0) return this.#remove(docNo)
     const collectionNumber = this.#numberOfCollection(collection)
+    if (this.#ids[docNo] !== id || this.#publications[docNo] !== publication) this.#hear(docNo)
     const isSameChunks = this.#ids[docNo] === id && this.#counts[docNo] === chunks
     if (isSameChunks && this.#collections[docNo] === collectionNumber) {
       this.#publications[docNo] = publication
@@ -118,6 +148,11 @@ export class DocumentTable {
     return true
   }
 
+  /** Everything that is live was put in once. */
+  allRead(): void {
+    this.#allReadAt ??= this.#options.elapsed()
+  }
+
   /** Takes out what is not among these numbers, and gives what it took. */
   keepOnly(docNos: ReadonlySet<number>): number[] {
     const removed = [...this.live()].filter((docNo) => !docNos.has(docNo))
@@ -130,6 +165,18 @@ export class DocumentTable {
     if (knownNumber !== undefined) return knownNumber
     this.#numberByCollection.set(collection, this.#names.length)
     return this.#names.push(collection) - 1
+  }
+
+  #hear(docNo: number): void {
+    if (this.#allReadAt === undefined) return
+    const { newForMs, elapsed } = this.#options
+    const time = elapsed()
+    for (const [other, heardAt] of this.#heardAt) {
+      if (time - heardAt < newForMs) break
+      this.#heardAt.delete(other)
+    }
+    this.#heardAt.delete(docNo)
+    this.#heardAt.set(docNo, time)
   }
 
   #makeRoom(docNo: number): void {

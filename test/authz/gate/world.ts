@@ -10,7 +10,7 @@ import {
   type Verdict,
 } from '../../../src/authz/fga.ts'
 import { createVerdictCache, type VerdictCache } from '../../../src/authz/gate/verdict-cache.ts'
-import type { Clearing, GateOptions, Proof } from '../../../src/authz/gate.ts'
+import type { Clearing, GateOptions, Guarded, Proof } from '../../../src/authz/gate.ts'
 import { dropAfterWrites } from '../../../src/authz/index/own-writes.ts'
 import { observeWrites } from '../../../src/authz/observed-fga.ts'
 import type { PermissionIndex } from '../../../src/authz/permission-index.ts'
@@ -49,7 +49,13 @@ export interface GateWorld {
   remove(...lines: readonly string[]): void
   /** Moves the clock, and the replica reads the log to its end, unless it is `behind`. */
   pass(ms: number, how?: 'behind'): void
-  ask(options?: Partial<GateOptions> & { principal?: Principal; ids?: readonly string[] }): Promise<Asked>
+  ask(
+    options?: Partial<GateOptions> & {
+      principal?: Principal
+      ids?: readonly string[]
+      documents?: readonly Guarded[]
+    },
+  ): Promise<Asked>
   useModel(id: string): void
   /** Stands between a decision of OpenFGA and its answer. */
   onDecided(then: () => Promise<void> | void): void
@@ -149,10 +155,12 @@ export function createGateWorld({
       at += ms
       if (how !== 'behind') replica.read()
     },
-    async ask({ principal = anne, ids = ['a'], consistency = 'fast', ...rest } = {}) {
+    async ask({ principal = anne, ids = ['a'], documents, consistency = 'fast', ...rest } = {}) {
       const before = calls.length
       const clearing = gate.open(principal, { consistency, ...rest })
-      const { cleared, stopped } = await clearing.clear(ids.map((documentId) => ({ documentId })))
+      const { cleared, stopped } = await clearing.clear(
+        documents ?? ids.map((documentId) => ({ documentId })),
+      )
       if (stopped !== undefined) throw stopped
       const released = cleared.map(({ documentId }) => documentId)
       return {

@@ -17,7 +17,7 @@ function open(bytesMax?: number) {
       return super.collectionOf(docNo)
     }
   }
-  const documents = new CountingTable()
+  const documents = new CountingTable({ newForMs: 0, elapsed: () => 0 })
   for (const docNo of [1, 2, 3])
     documents.put({ docNo, id: `d${docNo}`, collection: 'c', chunks: 1, publication: docNo })
   const listeners: CorpusListener[] = []

@@ -1,0 +1,63 @@
+import { describe, expect, test } from 'vitest'
+import type { Guarded } from '../../../src/authz/gate.ts'
+import { anne } from '../double.ts'
+import { gateOf } from '../parts.ts'
+import { createGateWorld } from './world.ts'
+
+const viewer = 'user:anne viewer document:a'
+const first: Guarded = { documentId: 'a', publication: 1 }
+const second: Guarded = { documentId: 'a', publication: 2, isNew: true }
+
+describe('a yes counts for what the document had in force, and not for what was published since', () => {
+  test('in one request: it is asked again, and a no is a no', async () => {
+    const world = createGateWorld()
+    world.add(viewer)
+    const gate = gateOf(world)
+    const clearing = gate.open(anne, { consistency: 'strict' })
+    expect((await clearing.clear([first])).cleared).toEqual([first])
+    world.remove(viewer)
+    expect((await clearing.clear([second])).cleared).toEqual([])
+    expect([clearing.isRefused('a'), clearing.proofOf('a'), clearing.counts.checks]).toEqual([
+      true,
+      undefined,
+      2,
+    ])
+  })
+
+  test('nor where the time ends before it was asked again', async () => {
+    const world = createGateWorld()
+    world.add(viewer)
+    const ending = new AbortController()
+    const clearing = gateOf(world).open(anne, { consistency: 'strict', signal: ending.signal })
+    await clearing.clear([first])
+    ending.abort()
+    expect((await clearing.clear([second])).cleared).toEqual([])
+    const late = new AbortController()
+    const slow = gateOf(world).open(anne, { consistency: 'strict', signal: late.signal })
+    await slow.clear([first])
+    world.onDecided(() => new Promise(() => undefined))
+    const waiting = slow.clear([second])
+    late.abort()
+    expect((await waiting).cleared).toEqual([])
+  })
+
+  test('a held yes of another publication is not said again', async () => {
+    const world = createGateWorld()
+    world.add(viewer)
+    world.pass(20_000)
+    expect((await world.ask({ documents: [first] })).proofs).toEqual([{ kind: 'asked_fast' }])
+    expect((await world.ask({ documents: [first] })).proofs).toEqual([{ kind: 'held', ageMs: 0 }])
+    // Another process took her off, and published after it: this replica has not heard of it.
+    world.truth.remove({ user: 'user:anne', relation: 'viewer', object: 'document:a' })
+    const { ids, calls } = await world.ask({ documents: [second] })
+    expect([ids, calls]).toEqual([[], [{ consistency: 'fresh', ids: ['a'] }]])
+  })
+
+  test("what came into force a moment ago is asked about past OpenFGA's caches, and then held", async () => {
+    const world = createGateWorld()
+    world.add(viewer)
+    world.pass(20_000)
+    expect((await world.ask({ documents: [second] })).proofs).toEqual([{ kind: 'asked' }])
+    expect((await world.ask({ documents: [second] })).proofs).toEqual([{ kind: 'held', ageMs: 0 }])
+  })
+})

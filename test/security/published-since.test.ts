@@ -1,0 +1,102 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { describeDatabases } from '../support/backends.ts'
+import { openWorld, type World } from '../support/world.ts'
+import { type FaultyDatabase, faultyDatabase } from './faulty-database.ts'
+import { type FaultyOpenFga, startFaultyOpenFga } from './faulty-openfga.ts'
+
+const secret = 'The zirconium plan, for Bob alone.'
+const vectorSearch = /embedding <#>/
+const reading = /join chunk_texts/
+
+/**
+ * A yes is for what a document had in force when OpenFGA was asked. Who is taken off before something else is
+ * published reads none of that, whatever was on its way.
+ */
+describeDatabases('what was published since OpenFGA said yes', (database) => {
+  let faulty: FaultyOpenFga
+  let storage: FaultyDatabase
+  let world: World
+  let anne: string
+  let asked = 0
+
+  beforeAll(async () => {
+    faulty = await startFaultyOpenFga()
+    storage = faultyDatabase()
+    world = await openWorld({
+      backend: { database, openfga: 'engine' },
+      openfga: faulty.wrap,
+      database: storage.wrap,
+      env: { VERDICT_TTL: '5' },
+    })
+    anne = await world.token({ user: 'anne' })
+  })
+  afterAll(async () => {
+    await world?.[Symbol.asyncDispose]()
+    await faulty?.[Symbol.asyncDispose]()
+  })
+  beforeEach(async () => {
+    storage.set(undefined)
+    await put('The zirconium plan, as Anne may read it.', 'user:anne')
+    asked = 0
+    faulty.set({
+      async decided({ kind }) {
+        if (kind === 'batch-check') asked += 1
+      },
+    })
+  })
+
+  const put = (text: string, viewer: string) => world.put({ plan: { text, access: { viewers: [viewer] } } })
+  const ask = (consistency: string) =>
+    world.retrieve(anne, { query: 'zirconium plan', mode: 'vector', consistency, top_k: 5 })
+  const texts = async (consistency: string) => (await ask(consistency)).results.map(({ text }) => text)
+  /** The first such statement comes after this. */
+  const before = (statement: RegExp, work: () => Promise<unknown>) =>
+    storage.set(statement, async () => {
+      storage.set(undefined)
+      await work()
+    })
+
+  test.each(['fast', 'strict'])(
+    'does not leave where OpenFGA was asked before the search: %s',
+    async (consistency) => {
+      before(vectorSearch, async () => {
+        await expect.poll(() => asked).toBeGreaterThan(0)
+        await put(secret, 'user:bob')
+      })
+      expect(await ask(consistency)).toMatchObject({ results: [], complete: true })
+      expect(asked).toBeGreaterThan(1)
+    },
+  )
+
+  test('does not leave by a yes that is held, and neither where memory has not heard of it', async () => {
+    const asksFor = async () => {
+      asked = 0
+      await ask('fast')
+      return asked
+    }
+    await expect.poll(asksFor).toBe(0)
+    // As another process does it: nothing tells this one.
+    await world.database.transaction(async (sql) => {
+      await sql.query('alter table documents disable trigger user')
+      await sql.query(`update documents set publication = publication + 1000000 where id = 'plan'`)
+      await sql.query(
+        `update chunk_texts set text = $1 where doc_no = (select doc_no from documents where id = 'plan')`,
+        [secret],
+      )
+      await sql.query('alter table documents enable trigger user')
+    })
+    asked = 0
+    const { results } = await ask('fast')
+    // Unless memory looked in between, and OpenFGA was asked about it.
+    expect(results.length === 0 || asked > 0).toBe(true)
+    await world.database.query(`update documents set changed_in = pg_current_xact_id() where id = 'plan'`)
+    expect(await texts('fast')).toEqual([secret])
+    expect(asked).toBeGreaterThan(0)
+  })
+
+  test('is read in its place by whoever may, in the same answer', async () => {
+    before(reading, () => put('The zirconium plan, revised.', 'user:anne'))
+    const { results, complete } = await ask('fast')
+    expect([results.map(({ text }) => text), complete]).toEqual([['The zirconium plan, revised.'], true])
+  })
+})
