@@ -33,8 +33,8 @@ export interface Guarded {
 /** How fresh the verdicts must be, the grants that were shown, and a signal that ends the wait. */
 export interface GateOptions {
   /**
-   * `strict` takes only a yes that OpenFGA gives past its caches, during the request; `fast` also one from its
-   * caches, or cached for `VERDICT_TTL`. Either counts for {@link Guarded.publication} alone.
+   * `strict` takes only a yes that OpenFGA gives past its caches, during the request; `fast` also one from
+   * its caches, or cached for `VERDICT_TTL`. Either counts for {@link Guarded.publication} alone.
    */
   readonly consistency: Consistency
   /**

@@ -132,8 +132,8 @@ export function createVerdictCache({ now, ttlMs, entriesMax = 50_000 }: VerdictC
 
 /**
  * What two questions must share to have one answer: store, model, person, relation, every contextual tuple,
- * and what the document had in force. The clock is left out, and it is all that is sent as context: whoever repeats a yes looks at the
- * ends again.
+ * and what the document had in force. The clock is left out, and it is all that is sent as context: whoever
+ * repeats a yes looks at the ends again.
  */
 export function verdictKey(
   question: Question,

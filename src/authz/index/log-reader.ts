@@ -163,7 +163,7 @@ export class LogReader {
     if (lateChanges !== undefined) await this.#readAgain(lateChanges)
   }
 
-  /** Reads once more what was stamped within a second of the last change: something is known to be missing. */
+  /** Reads again what was stamped within a second of the last change: something is known to be missing. */
   async readLastSecondAgain(): Promise<void> {
     const { lastSecondFrom } = this.#past
     if (lastSecondFrom !== undefined) await this.#readAgain(lastSecondFrom)

@@ -49,8 +49,8 @@ export interface CorpusDeps {
   /** Milliseconds between two times at which everything is read again. Default an hour. */
   readonly reloadMs?: number
   /**
-   * For how many milliseconds what came into force counts as new: as long as OpenFGA's caches may lag. Default
-   * an hour, the longest.
+   * For how many milliseconds what came into force counts as new: as long as OpenFGA's caches may lag.
+   * Default an hour, the longest.
    */
   readonly newForMs?: number
   /** Milliseconds that never jump. Default: since the process began. */
