@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { loadConfig } from './config/config.ts'
 import { AppError } from './kernel/errors.ts'
+import { logLine } from './kernel/log.ts'
 import { assertNode } from './kernel/node.ts'
 import { OperatorError } from './kernel/operator-error.ts'
 
@@ -47,8 +48,7 @@ try {
   const config = loadConfig(process.env)
   const starting = (config.roles.nominator ? startNominator : start)(config, {
     clock: { now: () => Date.now() },
-    log: (event, fields) =>
-      process.stderr.write(`${JSON.stringify({ at: new Date().toISOString(), event, ...fields })}\n`),
+    log: (event, fields) => process.stderr.write(`${logLine(new Date(), event, fields)}\n`),
     fetch,
     print,
     isTerminal: process.stderr.isTTY,

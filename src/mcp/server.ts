@@ -282,7 +282,7 @@ export function createMcpFace({ serve, resource, agents, log, ...stateDeps }: Mc
       return stepUp && { scopes: [...stepUp] }
     }
     const handler = createMcpHandler(() => serve({ call, log, txn, challenge, state }), {
-      onerror: (error) => log('mcp_refused', { txn, reason: error.message }),
+      onerror: (error) => log('mcp_refused', { txn, reason: refusalOf(error) }),
       keepAliveMs: 0,
     })
     const response = await handler.fetch(request, { parsedBody: body })
@@ -290,4 +290,10 @@ export function createMcpFace({ serve, resource, agents, log, ...stateDeps }: Mc
       throw new AppError('insufficient_scope', { challenge: { scopes: lacking, resource } })
     return response
   }
+}
+
+/** By the library's own name for it: the message quotes what the caller sent. */
+function refusalOf(error: Error): string {
+  const [, cell] = /^Rejected inbound request \(([a-z-]{1,60})\)/.exec(error.message) ?? []
+  return cell ?? ('code' in error ? `${error.name} ${String(error.code)}` : error.name)
 }

@@ -216,6 +216,28 @@ describe('a message', () => {
     expect(JSON.stringify(reply.body.error?.data)).toContain('2026-07-28')
   })
 
+  test('that is refused puts none of its own text on the operator’s log', async () => {
+    const own = 'A'.repeat(100_000)
+    const version = (text: string) => text.replaceAll('2026-07-28', own)
+    const call = message('tools/call', { name: own, arguments: {} }, {})
+    for (const { text, headers } of [
+      { text: JSON.stringify(message('x', {}, {}).body).replace('"x"', `"${own}"`), headers: {} },
+      { text: JSON.stringify(call.body), headers: { 'mcp-name': 'x' } },
+      { text: version(JSON.stringify(call.body)), headers: {} },
+      { text: JSON.stringify(message(own, {}, {}).body), headers: { 'mcp-method': 'tools/list' } },
+    ]) {
+      const before = world.logged.length
+      const { 'mcp-name': _, ...modern } = call.headers
+      expect((await post(text, { ...modern, ...headers })).status).toBe(400)
+      const [line, ...more] = world.logged.slice(before)
+      expect([line?.event, more]).toEqual(['mcp_refused', []])
+      expect(line?.fields).toEqual({
+        txn: expect.any(String),
+        reason: expect.stringMatching(/^[A-Za-z][A-Za-z -]{1,60}(-\d+)?$/),
+      })
+    }
+  })
+
   test('by another method than POST has no meaning: there are no streams and no sessions', async () => {
     for (const method of ['GET', 'DELETE', 'PUT']) {
       const response = await world.call(method, '/mcp', { token })

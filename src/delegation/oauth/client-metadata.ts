@@ -13,6 +13,15 @@ export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
 /** Grant type of OpenID Connect CIBA. */
 export const ciba = 'urn:openid:params:grant-type:ciba'
 const deviceCode = 'urn:ietf:params:oauth:grant-type:device_code'
+/** All that a client can have. */
+export const allGrantTypes: ReadonlySet<unknown> = new Set([
+  'authorization_code',
+  'client_credentials',
+  'refresh_token',
+  deviceCode,
+  tokenExchange,
+  ciba,
+])
 
 /**
  * A registered client in the library's form. There are no client secrets: a client proves itself with a key

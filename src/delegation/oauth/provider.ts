@@ -18,7 +18,7 @@ import type { KeyRing, SigningKey } from '../tokens/signing-key.ts'
 import { type Backchannel, isBackchannel } from './ciba/backchannel.ts'
 import { retentionSeconds, secondsOf, soleScopeOf } from './ciba/parsed-request.ts'
 import { documentFeature, isByDocument } from './cimd/metadata-clients.ts'
-import { clientMetadata } from './client-metadata.ts'
+import { allGrantTypes, clientMetadata } from './client-metadata.ts'
 import { issuerCookies } from './cookies.ts'
 import { answerUnavailable, typedOnce } from './middleware.ts'
 import { detailProblem } from './requested-details.ts'
@@ -82,10 +82,12 @@ export function createProvider(
     if (error.error === 'authorization_pending' || error.error === 'slow_down') return
     // Told with the nonce: how whoever has none yet gets one (RFC 9449 §8).
     if (error.error === 'use_dpop_nonce') return
+    const grantType = ctx.oidc.params?.['grant_type']
     // Outside it is one word; why is for the operator alone.
     deps.log('grant_refused', {
       client: ctx.oidc.client?.clientId,
-      grant_type: ctx.oidc.params?.['grant_type'],
+      // Nobody has proven anything yet: another word is the caller's own text.
+      grant_type: allGrantTypes.has(grantType) ? grantType : 'unknown',
       reason: `${error.message} ${error.error_detail ?? ''}`.trim(),
     })
   })

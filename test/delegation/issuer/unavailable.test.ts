@@ -90,3 +90,20 @@ test('whoever reads pages is shown one', async () => {
   expect(status).toBe(503)
   expect(text).toContain('temporarily_unavailable')
 })
+
+test('a token request puts nothing of its own on the operator’s log before anybody has proven anything', async () => {
+  const own = 'A'.repeat(50_000)
+  for (const [field, value] of [
+    ['grant_type', own],
+    ['client_id', own],
+    ['client_assertion', own],
+    ['client_assertion_type', own],
+  ] as const) {
+    const before = world.logged.length
+    const { status } = await post('/token', { [field]: value })
+    expect(status, field).toBeGreaterThanOrEqual(400)
+    const told = JSON.stringify(world.logged.slice(before))
+    expect(told, field).toContain('grant_refused')
+    expect(told, field).not.toContain('AAAA')
+  }
+})
