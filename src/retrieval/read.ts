@@ -3,6 +3,7 @@ import { recordColumns, recordRow, recordValues } from '../audit/record.ts'
 import type { Cleared } from '../authz/gate.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { outermostActor, type Principal } from '../kernel/principal.ts'
+import { isStillInForce } from '../store/in-force.ts'
 import { isOpen } from '../store/open-document.ts'
 import type { Database, Sql, Statement } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
@@ -70,8 +71,7 @@ const passagesFrom = (
   documentIds: number,
 ): string => `unnest($1::text[], $${documentIds}::text[], $${documentIds + 1}::int[]) as cleared (chunk_id, id, publication)
   join chunk_texts t using (chunk_id) join documents d using (doc_no)
-  where d.id = cleared.id and d.live_revision is not null and coalesce(d.publication, 0) = cleared.publication
-    and ${isOpenD}`
+  where d.id = cleared.id and ${isStillInForce('d', 'cleared.publication')} and ${isOpenD}`
 
 /**
  * Loads the text of cleared candidates, in their order. With {@link readRecorded} the only statement that

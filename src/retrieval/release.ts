@@ -45,7 +45,7 @@ export interface Release {
 /**
  * Reads what was cleared and puts it on record, with the uses of the grants that it rests on and the offer
  * that is made: an answer that nobody can account for is not given. In the usual case one statement.
- * Undefined: it would have rested on a use that does not count, or lacked what could be presented. 
+ * Undefined: it would have rested on a use that does not count, or lacked what could be presented.
  * `outdated`: see {@link Releasing.mayAskAnew}. Then nothing is on record.
  */
 export async function release(

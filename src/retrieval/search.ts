@@ -1,5 +1,6 @@
 import type { Guarded } from '../authz/gate.ts'
 import { AppError } from '../kernel/errors.ts'
+import { publicationOf } from '../store/in-force.ts'
 import type { Sql } from '../store/sql.ts'
 import type { AccessFilter } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
@@ -103,7 +104,7 @@ async function readNames(
   docNos: readonly number[],
 ): Promise<ReadonlyMap<number, Required<Guarded>>> {
   const rows = await sql.query<{ doc_no: number; id: string; publication: number }>(
-    'select doc_no, id, coalesce(publication, 0) as publication from documents where doc_no = any($1::int[])',
+    `select doc_no, id, ${publicationOf('documents')} as publication from documents where doc_no = any($1::int[])`,
     [Int32Array.from(docNos)],
   )
   return new Map(

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { createLendables } from '../../src/delegation/lending/lendable.ts'
 import { describeDatabases } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
 import { type FaultyDatabase, faultyDatabase } from './faulty-database.ts'
@@ -99,4 +100,34 @@ describeDatabases('what was published since OpenFGA said yes', (database) => {
     const { results, complete } = await ask('fast')
     expect([results.map(({ text }) => text), complete]).toEqual([['The zirconium plan, revised.'], true])
   })
+
+  test('shows no title either, where somebody is about to lend it', async () => {
+    const { lendables, answered } = lendablesAfter(() =>
+      world.put({ plan: { title: secret, access: { viewers: ['user:bob'] } } }),
+    )
+    expect([...(await lendables.among('user:anne', ['document:plan'])).values()]).toEqual([
+      { object: 'document:plan', title: 'plan' },
+    ])
+    expect(answered()).toBe(1)
+  })
+
+  /** OpenFGA says yes, and then this happens. */
+  function lendablesAfter(work: () => Promise<unknown>) {
+    let count = 0
+    const lendables = createLendables({
+      sql: world.database,
+      fga: world.service.fga,
+      hasRelation: () => true,
+      clock: Date,
+      readableCollections: async () => [],
+      askNamed: () => ({
+        async answer() {
+          count += 1
+          await work()
+          return { verdicts: ['allowed'], requestIds: [], checks: 1, calls: 1 }
+        },
+      }),
+    })
+    return { lendables, answered: () => count }
+  }
 })

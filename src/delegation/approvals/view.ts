@@ -4,6 +4,7 @@ import { presentedTuples } from '../../authz/presented.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { collectionObject, documentObject, type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
+import { isStillInForce, readPublications } from '../../store/in-force.ts'
 import { isOpenDocument } from '../../store/open-document.ts'
 import { readRows, type Sql } from '../../store/sql.ts'
 import { titlesOf } from '../lending/lendable.ts'
@@ -144,9 +145,10 @@ async function shownDocuments(
   const { subject, agent, delegation } = approval
   const signal = AbortSignal.timeout(msMax)
   const now = clock.now()
+  const publications = await readPublications(sql, documentIds)
   const cleared = await gate
     .named(personOf(approval, now), { documentIds, signal })
-    .clear(documentIds.map((documentId) => ({ documentId })))
+    .clear(documentIds.map((documentId) => ({ documentId, publication: publications.get(documentId) ?? 0 })))
   const asAgent = {
     user: subject,
     contextual: presentedTuples({ user: subject, agent: agentObject(agent), delegation }),
@@ -167,13 +169,17 @@ async function shownDocuments(
   return rows.map((row) => ({ ...row, isSensitive: sensitive.has(row.id) }))
 }
 
-/** Only of what was cleared for the person who looks. In a fixed order. */
-const readTitles = (sql: Sql, documents: readonly Cleared<Guarded>[]) =>
+/** Only of what was cleared for the person who looks, and is in force since. In a fixed order. */
+const readTitles = (sql: Sql, documents: readonly Cleared<Required<Omit<Guarded, 'isNew'>>>[]) =>
   readRows<Omit<ShownDocument, 'isSensitive'>>(
     sql,
-    `select id, coalesce(nullif(title, ''), id) as title, collection, owner from documents
-     where id = any($1) and live_revision is not null and ${isOpenDocument} order by id`,
-    [documents.map(({ documentId }) => documentId)],
+    `select id, coalesce(nullif(title, ''), id) as title, collection, owner
+     from unnest($1::text[], $2::int[]) as cleared (id, publication) join documents using (id)
+     where ${isStillInForce('documents', 'cleared.publication')} and ${isOpenDocument} order by id`,
+    [
+      documents.map(({ documentId }) => documentId),
+      Int32Array.from(documents, ({ publication }) => publication),
+    ],
   )
 
 /** The approver themself, in front of their own page. */

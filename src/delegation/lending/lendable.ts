@@ -2,6 +2,7 @@ import type { Fga } from '../../authz/fga.ts'
 import type { AskNamed } from '../../authz/gate/named.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { collectionObject, type FgaObject, splitObject } from '../../kernel/ids.ts'
+import { isStillInForce, readPublications } from '../../store/in-force.ts'
 import { isOpenDocument } from '../../store/open-document.ts'
 import type { Sql } from '../../store/sql.ts'
 
@@ -80,6 +81,13 @@ export function createLendables(deps: LendablesDeps): Lendables {
         const relation = relationOf(splitObject(object).type)
         return relation === undefined ? [] : [{ relation, object }]
       })
+      const publications = await readPublications(
+        sql,
+        idsOf(
+          'document',
+          requestedObjects.map(({ object }) => object),
+        ),
+      )
       const { verdicts } = await askNamed({ user: subject, asked: requestedObjects, signal }).answer()
       // An error is a no as well: another answer for it would tell that the object is there.
       const allowed = requestedObjects
@@ -90,7 +98,7 @@ export function createLendables(deps: LendablesDeps): Lendables {
       )
       const readable = isOpen ? await byCollection(subject, signal) : []
       const requestedSet = new Set(requestedObjects.map(({ object }) => object))
-      const titles = await titlesOf(sql, allowed)
+      const titles = await titlesOf(sql, allowed, publications)
       return new Map(
         [
           ...allowed.map((object) => ({ object, title: titles.get(object) ?? splitObject(object).id })),
@@ -101,19 +109,32 @@ export function createLendables(deps: LendablesDeps): Lendables {
   }
 }
 
-/** Titles of what this person may read. Organizations and folders have none. */
+/**
+ * Titles of what this person may read, of documents only while they have these publications, which were read
+ * before OpenFGA was asked. Organizations and folders have none.
+ */
 export async function titlesOf(
   sql: Sql,
   objects: readonly FgaObject[],
+  publications: ReadonlyMap<string, number> = new Map(),
 ): Promise<ReadonlyMap<string, string>> {
-  const idsOf = (type: string) =>
-    objects.map(splitObject).flatMap((object) => (object.type === type ? [object.id] : []))
+  const documents = idsOf('document', objects).flatMap((id) => {
+    const publication = publications.get(id)
+    return publication === undefined ? [] : [{ id, publication }]
+  })
   const rows = await sql.query<{ object: string; title: string }>(
     `select 'collection:' || id as object, title from collections where id = any($1)
      union all
-     select 'document:' || id, title from documents
-     where id = any($2) and live_revision is not null and title <> '' and ${isOpenDocument}`,
-    [idsOf('collection'), idsOf('document')],
+     select 'document:' || id, title from unnest($2::text[], $3::int[]) as cleared (id, publication) join documents using (id)
+     where title <> '' and ${isStillInForce('documents', 'cleared.publication')} and ${isOpenDocument}`,
+    [
+      idsOf('collection', objects),
+      documents.map(({ id }) => id),
+      Int32Array.from(documents, ({ publication }) => publication),
+    ],
   )
   return new Map(rows.map(({ object, title }) => [object, title]))
 }
+
+const idsOf = (type: string, objects: readonly FgaObject[]): string[] =>
+  objects.map(splitObject).flatMap((object) => (object.type === type ? [object.id] : []))

@@ -1,3 +1,4 @@
+import { publicationOf } from '../../store/in-force.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { DocumentRow } from './documents.ts'
 
@@ -83,7 +84,7 @@ export async function readChanged<Row extends Numbered>(
 export const documentsTable: DocumentsTable = {
   name: 'documents',
   columns: `doc_no as "docNo", id, collection, case when live_revision is null or closed then 0 else chunk_count end as chunks,
-    coalesce(publication, 0) as publication`,
+    ${publicationOf('documents')} as publication`,
 }
 
 /** These documents as they are now. */
