@@ -8,10 +8,17 @@ import { type Caller, readObjects, refusalOf } from './access-rights.ts'
 import { groupPlacesOf, storeChange } from './access-store.ts'
 import type { IngestContext, Writer } from './context.ts'
 import { type Entry, toTag, unmark } from './desired-tuples.ts'
-import { assertNoCircle, foldersLock, reconcileParents, writesFolderParent } from './filing.ts'
+import {
+  assertNoCircle,
+  foldersLock,
+  parentWaitMsMax,
+  reconcileParents,
+  writesFolderParent,
+} from './filing.ts'
 import { removeGroupPlaces } from './group-places.ts'
 import { type Hold, retryRefusedWrite } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
+import { StayedLocked } from './locks.ts'
 import { isContent, reconcileObject } from './reconcile-tuples.ts'
 import { keepSensitive } from './sensitivity.ts'
 
@@ -24,6 +31,7 @@ export interface AccessChange {
 const tuplesMax = 100
 // With what a Write brings along (fences.ts) it is one Write.
 const pageMax = 99
+const holdTriesMax = 3
 // Of single tuples: then the cause is another than these.
 const failuresMax = 3
 
@@ -42,8 +50,9 @@ export async function changeAccess(
 ): Promise<readonly JobNote[]> {
   const entries = entriesOf(change)
   assertFits(context.allowList(), entries)
-  return context.documentLocks.hold(
-    locksFor(entries),
+  return holdingAfterParents(
+    context,
+    entries,
     async (hold) => {
       // Again: while others held what this changes, another model may have come into force.
       const list = context.allowList()
@@ -95,7 +104,7 @@ export async function applyTuples(
       const misfit = list.misfitOf(tuple, operation)
       if (misfit !== undefined) throw invalid(`${field}.${misfit.field}`, misfit.detail)
     }
-    await context.documentLocks.hold(locksFor(page), async (hold) => {
+    await holdingAfterParents(context, page, async (hold) => {
       await assertNoCircle(context.database, page)
       await writeChange(context, list, hold, writer, page)
     })
@@ -134,6 +143,27 @@ const entriesOf = ({ writes, deletes }: AccessChange): Entry[] => [
   ...deletes.map((tuple, index): Entry => ({ tuple, operation: 'delete', field: `deletes.${index}` })),
   ...writes.map((tuple, index): Entry => ({ tuple, operation: 'write', field: `writes.${index}` })),
 ]
+
+/**
+ * Holds what a change is of, once what it puts something into is settled. Where that became unsettled since,
+ * and is held by somebody else, it lets go, so that they need not wait for this one, and begins again.
+ */
+async function holdingAfterParents<T>(
+  context: IngestContext,
+  entries: readonly Entry[],
+  work: (hold: Hold) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    // What cannot be settled fails below: only once it is known that the caller may write it.
+    await settleParents(context, entries).catch(() => undefined)
+    try {
+      return await context.documentLocks.hold(locksFor(entries), work, signal)
+    } catch (error) {
+      if (!(error instanceof StayedLocked) || tries === holdTriesMax) throw error
+    }
+  }
+}
 
 function locksFor(entries: readonly Entry[]): readonly string[] {
   const objects = entries.map(({ tuple }) => tuple.object)
@@ -189,7 +219,8 @@ const endOf = (condition: Tuple['condition']): number | undefined =>
 
 /**
  * Records a change and writes it, by the hold that its caller has. Does NOT check who asks. Without a list,
- * whatever is in force: for what only ends.
+ * whatever is in force: for what only ends. Throws `storage_unavailable`, with nothing written, where
+ * somebody holds for long what something is put into, and that is unsettled.
  */
 export async function writeChange(
   context: IngestContext,
@@ -198,12 +229,8 @@ export async function writeChange(
   writer: Writer,
   entries: readonly Entry[],
 ): Promise<void> {
-  const objects = new Set<string>(entries.map(({ tuple }) => tuple.object))
-  const joins = entries.filter(({ tuple, operation }) => operation === 'write' && !objects.has(tuple.user))
-  await reconcileParents(
-    context,
-    joins.map(({ tuple }) => toTag(tuple)),
-  )
+  // What became unsettled since. Not for long: who holds it may wait for what is held here.
+  await settleParents(context, entries, parentWaitMsMax)
   const { waiting, marked, newlyMarked } = await hold.transaction(async (sql) => {
     await writer.assertCurrent?.(sql)
     if (list !== undefined) await assertInForce(sql, list)
@@ -234,6 +261,21 @@ export async function writeChange(
   const { assertSound } = context
   for (const object of newlyMarked.filter(isContent))
     await reconcileObject(context, hold, object, { assertSound })
+}
+
+/** Those that something is put into. Objects of the change itself are settled by it. */
+async function settleParents(
+  context: IngestContext,
+  entries: readonly Entry[],
+  waitMsMax?: number,
+): Promise<void> {
+  const objects = new Set<string>(entries.map(({ tuple }) => tuple.object))
+  const joins = entries.filter(({ tuple, operation }) => operation === 'write' && !objects.has(tuple.user))
+  await reconcileParents(
+    context,
+    joins.map(({ tuple }) => toTag(tuple)),
+    waitMsMax,
+  )
 }
 
 const changeOf = (entries: readonly Entry[]): AccessChange => ({

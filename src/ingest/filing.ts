@@ -37,6 +37,9 @@ export async function fileMentioned(
   return rows.map(({ object }) => object)
 }
 
+/** So long who holds something waits for a folder or a zone that somebody else holds, in milliseconds. */
+export const parentWaitMsMax = 500
+
 /**
  * Makes OpenFGA agree about what a document of these tags lies in, what was filed just now above all: whoever
  * filed it may have died before. The caller must not hold the parents' locks. `waitMsMax`: for each of these,

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
 import { type Background, currentBackground, inBackground, isInBackground } from '../kernel/background.ts'
 import { AppError } from '../kernel/errors.ts'
+import { withTimeout } from '../kernel/with-timeout.ts'
 import { endExpired, type Lease, takeLease } from '../store/lease.ts'
 import type { Database } from '../store/sql.ts'
 import { createFences, type Fences, holdId } from './fences.ts'
@@ -11,11 +12,11 @@ import { createHold, type Hold, type HoldDeps, lost, plainHold } from './hold.ts
 export interface Locks {
   /**
    * Runs `work` as the only writer of these objects, in this process and, on native Postgres, in all. All or
-   * nothing, so two callers never wait for each other. What was held may be lost on the way, when this
-   * process stood still: so `work` writes by its {@link Hold} alone. Throws `storage_unavailable` after 30 s
-   * of waiting (`waitMsMax`), or when it was lost. Throws `deadline_exceeded` where `signal` fired before
-   * `work` began: nothing was done. What `work` does patiently, it does with this patience: it is over once
-   * somebody waits for one of the objects.
+   * nothing, so two callers never wait for each other; where `work` takes more, they may until one gives up.
+   * What was held may be lost on the way, when this process stood still: so `work` writes by its {@link Hold}
+   * alone. Throws `storage_unavailable` after 30 s of waiting (`waitMsMax`), or when it was lost. Throws
+   * `deadline_exceeded` where `signal` fired before `work` began: nothing was done. What `work` does
+   * patiently, it does with this patience: it is over once somebody waits for one of the objects.
    */
   hold<T>(
     objects: readonly string[],
@@ -54,12 +55,12 @@ export function createLocks(dependencies: LocksDeps): Locks {
     objects: readonly string[],
     task: (hold: Hold) => Promise<T>,
     signal: AbortSignal | undefined,
-    waitMsMax: number,
+    deadline: number,
   ): Promise<T> {
     assertNotAborted(signal)
     if (objects.length === 0 || (database.kind === 'pglite' && !isApart))
       return task(plainHold(database, fga))
-    const lease = await acquire(dependencies, fences, objects, signal, waitMsMax)
+    const lease = await acquire(dependencies, fences, objects, signal, deadline)
     const hold = createHold({ fga, fences, newHoldId: () => newHoldId(dependencies) }, lease)
     try {
       // Whoever was told meanwhile that it is over may have done the opposite since, and been told that it is
@@ -78,17 +79,15 @@ export function createLocks(dependencies: LocksDeps): Locks {
         // On PGlite a holder whose statements stand behind all questions would hold a removal up past its
         // deadline.
         if (!isInBackground()) for (const object of objects) hurry(backgroundByObject.get(object))
-        const woken = new Promise<void>((wake) => waiting.push(wake))
-        // Others in this process end in time, or their own waiting does: only who said so waits no longer.
-        if (waitMsMax === patienceMs) await woken
-        else if (performance.now() > deadline) throw stayedLocked()
-        else await Promise.race([woken, sleep(deadline - performance.now())])
+        const remainingMs = deadline - performance.now()
+        if (remainingMs <= 0) throw stayedLocked()
+        await withTimeout(remainingMs, new Promise<void>((wake) => waiting.push(wake)), undefined)
       }
       const run = async () => {
         // What is hurried is this hold alone, not the whole job.
         const patience = currentBackground() ?? { isOver: false }
         for (const object of objects) backgroundByObject.set(object, patience)
-        return inTurn(objects, (hold) => task(hold, patience), signal, waitMsMax)
+        return inTurn(objects, (hold) => task(hold, patience), signal, deadline)
       }
       try {
         return await (isInBackground() ? inBackground(run) : run())
@@ -117,10 +116,9 @@ async function acquire(
   fences: Fences | undefined,
   objects: readonly string[],
   signal: AbortSignal | undefined,
-  waitMsMax: number,
+  deadline: number,
 ): Promise<Lease> {
   const { database, leaseSeconds } = dependencies
-  const deadline = performance.now() + waitMsMax
   for (;;) {
     const id = newHoldId(dependencies)
     const lease = await takeLease({ database, seconds: leaseSeconds, lost }, objects, id)

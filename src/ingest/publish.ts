@@ -5,14 +5,11 @@ import { isOpen } from '../store/open-document.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './context.ts'
 import { readTags, setAllTags, widens } from './desired-tuples.ts'
-import { reconcileParents } from './filing.ts'
+import { parentWaitMsMax, reconcileParents } from './filing.ts'
 import type { Hold } from './hold.ts'
 import { finishItems } from './job-store.ts'
 import { reconcileObjects } from './reconcile-tuples.ts'
 import { keysOf, type Revision, type RevisionTask, readRevisions } from './revision.ts'
-
-/** So long documents that are hidden, and held, wait for a folder or a zone that somebody else holds. */
-const parentWaitMsMax = 500
 
 /** What came into force, and whose items that finished. */
 export interface Published {

@@ -1,6 +1,7 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Tuple } from '../../src/authz/fga.ts'
 import type { Caller } from '../../src/ingest/access-rights.ts'
+import { markUnsettled } from '../../src/ingest/desired-tuples.ts'
 import type { Scope } from '../../src/kernel/principal.ts'
 import { type IngestWorld, loader, machine, openIngestWorld, stranger, tuple } from './world.ts'
 
@@ -331,6 +332,49 @@ test('a change while new content waits is still there after it is published', as
   world.onStep = async () => undefined
   expect(await world.sees('user:bob', 'waits')).toBeUndefined()
   expect(await world.sees('user:zoe', 'waits')).toBe('new')
+})
+
+describe('two changes at once, each of a folder into which the other puts a document,', () => {
+  const ids = ['cross/a', 'cross/b'] as const
+  const cross = () =>
+    Promise.allSettled(
+      [ids, ids.toReversed()].map(([own = '', others = '']) =>
+        change(docs, {
+          writes: [`user:x viewer folder:${own}`, `folder:${others} parent document:${own}`],
+        }),
+      ),
+    )
+  const markBoth = async () => {
+    for (const id of ids) await markUnsettled(world.database, `folder:${id}`, false)
+  }
+  const parents = async () =>
+    (await Promise.all(ids.map((id) => world.tuples(`document:${id}`))))
+      .flat()
+      .filter((line) => line.startsWith('folder:'))
+  beforeEach(async () => {
+    for (const id of ids) await world.putDone({ id })
+    await change(docs, { writes: ids.map((id) => `collection:closed filed_in folder:${id}`) })
+  })
+  afterEach(() => {
+    world.onAsk = async () => undefined
+  })
+
+  test('are both in force where a fault left the folders unsettled', async () => {
+    await markBoth()
+    expect((await cross()).map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled'])
+    expect(await parents()).toEqual(['folder:cross/b parent', 'folder:cross/a parent'])
+  })
+
+  test('end where the folders became unsettled meanwhile, and whoever gave up wrote nothing', async () => {
+    world.onAsk = markBoth
+    const outcomes = await cross()
+    world.onAsk = async () => undefined
+    for (const outcome of outcomes)
+      if (outcome.status === 'rejected') expect(outcome.reason).toMatchObject({ code: 'storage_unavailable' })
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength((await parents()).length)
+    expect((await cross()).map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled'])
+    expect(await parents()).toHaveLength(2)
+  })
 })
 
 test('an operator may apply the same tuples twice, ends that moved included', async () => {

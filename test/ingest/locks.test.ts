@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { createLocks, type LocksDeps } from '../../src/ingest/locks.ts'
 import { createPrioritySemaphore, inBackground, isInBackground } from '../../src/kernel/background.ts'
 
@@ -95,4 +95,23 @@ test('what a request does patiently while it holds a document goes next once som
   leave()
   await Promise.all([...others, held, waiting])
   expect(order.slice(0, 1)).toEqual(['held'])
+})
+
+test('who waits in this process gives up after 30 s, and keeps nobody after that', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+  try {
+    const locks = createLocks(inMemory)
+    const { promise: endless, resolve } = Promise.withResolvers<void>()
+    const holding = locks.hold(document, () => endless)
+    const outcome = expect(locks.hold(document, async () => undefined)).rejects.toMatchObject({
+      code: 'storage_unavailable',
+    })
+    await vi.advanceTimersByTimeAsync(30_000)
+    await outcome
+    resolve()
+    await holding
+    expect(await locks.hold(document, async () => 'held')).toBe('held')
+  } finally {
+    vi.useRealTimers()
+  }
 })
