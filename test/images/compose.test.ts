@@ -7,19 +7,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { version } from '../../src/kernel/version.ts'
 import { certificateFor } from '../support/certificate.ts'
 import { needs } from '../support/native.ts'
-import {
-  type Agent,
-  addAgent,
-  addPerson,
-  answer,
-  answerOf,
-  atHome,
-  clientKey,
-  exchanged,
-  lend,
-  type Person,
-  versionOf,
-} from './people.ts'
+import { describeCluster } from './cluster.ts'
+import { answers as answersAt, type Diary, keepDiary, mayRead } from './diary.ts'
+import { answerOf, lend, versionOf } from './people.ts'
 import { openStand, root, runsContainers, type Stand } from './stand.ts'
 
 // Minutes each: several programs start, on few cores.
@@ -28,11 +18,11 @@ const podmanIsNeeded = 'podman and podman-compose (PODMAN_COMPOSE)'
 
 test('every image that is run or built on has one that stands in for it', () => {
   const text = (path: string) => readFileSync(join(root, path), 'utf8')
-  const files = ['', '.tls', '.two', '.backup'].map((one) => `docker-compose${one}.yml`)
+  const files = ['', '.tls', '.two', '.backup', '.cluster'].map((one) => `docker-compose${one}.yml`)
   const run = files.flatMap((file) => [...text(file).matchAll(/^ {4}image: (?:&\w+ )?([^*\s]+)$/gm)])
   const built = [...text('Dockerfile').matchAll(/^FROM (\S+)/gm)]
   const names = new Set([...run, ...built].map(([, name = '']) => name.replace(/^(?=\w+:)/, 'library/')))
-  expect(names.size).toBe(4)
+  expect(names.size).toBe(6)
   const script = text('scripts/images/bases.sh')
   const versions = [...script.matchAll(/^(\w+_version)=(\S+)$/gm)]
   const made = versions.reduce((all, [, name, version = '']) => all.replaceAll(`$${name}`, version), script)
@@ -123,25 +113,8 @@ if (process.env['IMAGES'] !== undefined) {
       let stand: Stand
       let url: string
       let ca: string
-      const people: Person[] = []
-      let agent: Agent
-      const texts = { anne: 'An otter was seen by the river.', both: 'An otter was seen at the mill.' }
-
-      /** As whoever asks who has nothing but the address. */
-      async function answers(): Promise<void> {
-        const started = performance.now()
-        const status = async () => (await fetch(`${url}/healthz`).catch(() => undefined))?.status
-        await expect.poll(status, { timeout: 240_000, interval: 500 }).toBe(200)
-        stand.transcript.push(`# answers after ${((performance.now() - started) / 1000).toFixed(1)} s`)
-      }
-      /** What the agent finds for each person who signs in. */
-      async function found(): Promise<Readonly<Record<string, readonly string[]>>> {
-        const all: Record<string, readonly string[]> = {}
-        for (const person of people) all[person.user] = await answer(url, await exchanged(url, agent, person))
-        stand.transcript.push(`# the agent finds ${JSON.stringify(all)}`)
-        return all
-      }
-      const mayRead = { anne: [texts.both, texts.anne], bob: [texts.both] }
+      let diary: Diary
+      const answers = () => answersAt({ url, stand })
 
       beforeAll(async () => {
         stand = await openStand({
@@ -166,38 +139,14 @@ if (process.env['IMAGES'] !== undefined) {
       }, 2 * slow)
       afterAll(() => stand?.[Symbol.asyncDispose](), slow)
 
-      /** Sends the texts, with who may read that of both. */
-      async function ingest(ofBoth: readonly string[]): Promise<void> {
-        const scribe = `--collection diary --client scribe-app --key scribe-app.key.json --url ${url}`
-        for (const [name, readers] of Object.entries({ anne: ['anne'], both: ofBoth })) {
-          const viewers = readers.map((one) => `--viewer user:${one}`).join(' ')
-          const args = `ingest ${name} ${scribe} ${viewers}`.split(' ')
-          expect(await atHome(stand.folder, ca, args)).toContain('1 of 1 file is in diary')
-        }
-      }
-
       test('an agent answers each person with what that person may read, and with nothing else', {
         timeout: slow,
       }, async () => {
-        const { cli, compose, folder, inside } = stand
         await stand.putModel('remit-home')
-        await compose('up', '--detach', '--no-build')
+        await stand.compose('up', '--detach', '--no-build')
         await answers()
-        for (const user of ['anne', 'bob']) people.push({ user, password: await addPerson(stand, user) })
-        await cli('collection', 'add', 'diary', '--title', 'Diary')
-        await cli('service', 'add', 'scribe', '--collection', 'diary')
-        const { jwk, jwks } = await clientKey()
-        const add = 'client add scribe-app --kind service --of scribe --title Scribe --jwks /dev/stdin'
-        await inside(['node', 'src/cli/main.js', ...add.split(' ')], jwks)
-        writeFileSync(join(folder, 'scribe-app.key.json'), JSON.stringify(jwk), { mode: 0o600 })
-        for (const [name, text] of Object.entries(texts)) {
-          mkdirSync(join(folder, name))
-          writeFileSync(join(folder, name, `${name}.txt`), text)
-        }
-        await ingest(['anne', 'bob'])
-        agent = await addAgent(stand, 'helper')
-        for (const person of people) await lend(url, agent, person, 'collection:diary')
-        expect(await found()).toEqual(mayRead)
+        diary = await keepDiary({ stand, url, ca })
+        expect(await diary.found()).toEqual(mayRead)
       })
 
       test('is reached by the proxy from outside, and by its own port from this machine alone', {
@@ -213,7 +162,7 @@ if (process.env['IMAGES'] !== undefined) {
         await stand.compose('down')
         await stand.compose('up', '--detach', '--no-build')
         await answers()
-        expect(await found()).toEqual(mayRead)
+        expect(await diary.found()).toEqual(mayRead)
       })
 
       test('its two processes are replaced one after the other, and no question fails meanwhile', {
@@ -239,22 +188,7 @@ if (process.env['IMAGES'] !== undefined) {
         }
         expect(await versions()).toEqual([version])
 
-        const [ended, failed]: [AbortController, string[]] = [new AbortController(), []]
-        let answered = 0
-        const asking = people.map(async (person) => {
-          let token = await exchanged(url, agent, person)
-          for (let turn = 1; !ended.signal.aborted; turn += 1) {
-            try {
-              // One token does not live long enough.
-              if (turn % 100 === 0) token = await exchanged(url, agent, person)
-              expect(await answer(url, token)).toEqual(mayRead[person.user as keyof typeof mayRead])
-              answered += 1
-            } catch (error) {
-              failed.push(`${new Date().toISOString()} ${person.user} ${String(error)}`)
-            }
-            await sleep(250)
-          }
-        })
+        await using asked = diary.ask()
         /** Asks those processes alone; without a name, both. */
         async function proxied(...only: string[]): Promise<void> {
           const env = only.flatMap((one) => ['--env', `REMIT_PROCESSES=${one}:8787`])
@@ -278,9 +212,7 @@ if (process.env['IMAGES'] !== undefined) {
         await replace('remit', 'remit-2')
         await proxied()
         await sleep(3_000)
-        ended.abort()
-        await Promise.all(asking)
-        stand.transcript.push(`# ${answered} questions were answered, ${failed.length} failed`)
+        const { answered, failed } = await asked.end()
         expect(failed).toEqual([])
         expect(answered).toBeGreaterThan(100)
         expect(await versions()).toEqual(['99.0.0'])
@@ -338,7 +270,7 @@ if (process.env['IMAGES'] !== undefined) {
         }
         async function read(): Promise<Readonly<Record<string, readonly string[]>>> {
           const all: Record<string, readonly string[]> = {}
-          for (const person of people) all[person.user] = await answerOf(url, person)
+          for (const person of diary.people) all[person.user] = await answerOf(url, person)
           stand.transcript.push(`# people read ${JSON.stringify(all)}`)
           return all
         }
@@ -360,26 +292,28 @@ if (process.env['IMAGES'] !== undefined) {
           await restored('--keep-access')
           expect(await read()).toEqual(mayRead)
           // Nobody knows whether it was disabled since, or what was lent to it taken back.
-          await stand.cli('agent', 'enable', agent.id)
-          for (const person of people) await lend(url, agent, person, 'collection:diary')
-          expect(await found()).toEqual(mayRead)
+          await stand.cli('agent', 'enable', diary.agent.id)
+          for (const person of diary.people) await lend(url, diary.agent, person, 'collection:diary')
+          expect(await diary.found()).toEqual(mayRead)
         })
 
         test('who was taken off after the backup does not count again, and the others do', {
           timeout: 2 * slow,
         }, async () => {
-          await ingest(['anne'])
-          const since = { anne: mayRead.anne, bob: [] }
+          await diary.ingest(['anne'])
+          const since = { ...mayRead, bob: [] }
           expect(await read()).toEqual(since)
           await heads()
           await loseAll()
           await restored('--end-access')
           expect(await read()).toEqual({ anne: [], bob: [] })
           await stand.cli('service', 'add', 'scribe', '--collection', 'diary')
-          await ingest(['anne'])
+          await diary.ingest(['anne'])
           expect(await read()).toEqual(since)
         })
       })
     },
   )
+
+  describeCluster()
 }

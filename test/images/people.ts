@@ -139,7 +139,11 @@ export async function answer(url: string, token: string): Promise<readonly strin
   })
   const text = await response.text()
   if (!response.ok) throw new Error(`${response.status} ${text}`)
-  const { results } = JSON.parse(text) as { results: readonly { text: string }[] }
+  const { results, complete } = JSON.parse(text) as {
+    results: readonly { text: string }[]
+    complete: boolean
+  }
+  if (!complete) throw new Error('The answer says that it is not whole.')
   return results.map((one) => one.text).sort()
 }
 

@@ -44,15 +44,23 @@ export interface StandOptions {
   readonly project: string
   /** Files of compose. */
   readonly files: readonly string[]
+  /** The one in whose container commands run. Default: `remit`. */
+  readonly service?: string
   /** Written to `.env`. */
   readonly settings: (ports: Stand['ports']) => Readonly<Record<string, string | number>>
 }
 
-export async function openStand({ project, files, settings }: StandOptions): Promise<Stand> {
+export async function openStand({
+  project,
+  files,
+  service = 'remit',
+  settings,
+}: StandOptions): Promise<Stand> {
   const folder = mkdtempSync(join(tmpdir(), 'remit-test-'))
   const clone = join(folder, 'clone')
   mkdirSync(clone)
   const composed = [...files]
+  const volumesMade: string[] = []
   for (const one of ['docker', ...files]) cpSync(join(root, one), join(clone, one), { recursive: true })
   const ports = {
     remit: await freePort(),
@@ -103,7 +111,7 @@ export async function openStand({ project, files, settings }: StandOptions): Pro
       ...args,
     ])
   const inside: Stand['inside'] = (args, input) =>
-    run('podman', ['exec', '-i', `${project}_remit_1`, ...args], input)
+    run('podman', ['exec', '-i', `${project}_${service}_1`, ...args], input)
 
   await run(join(images, 'bases.sh'), [])
   return {
@@ -127,6 +135,7 @@ export async function openStand({ project, files, settings }: StandOptions): Pro
         '--volume',
         `${modelFolder}:/model:ro`,
       ]
+      volumesMade.push(`${project}_${volume}`)
       await podman('run', '--rm', ...volumes, `localhost/${project}_remit`, ...copy)
     },
     healthy: (container) => run(join(images, 'podman'), ['wait', '--condition=healthy', container]),
@@ -137,7 +146,7 @@ export async function openStand({ project, files, settings }: StandOptions): Pro
     async [Symbol.asyncDispose]() {
       await composing('down', '--volumes').catch(() => undefined)
       // Made by us, before compose: it leaves that alone.
-      await podman('volume', 'rm', '--force', `${project}_remit-home`).catch(() => undefined)
+      for (const one of volumesMade) await podman('volume', 'rm', '--force', one).catch(() => undefined)
       mkdirSync(join(root, 'node_modules/.cache'), { recursive: true })
       writeFileSync(join(root, `node_modules/.cache/${project}.txt`), `${transcript.join('\n')}\n`)
       rmSync(folder, { recursive: true, force: true })
