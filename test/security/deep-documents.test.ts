@@ -14,3 +14,22 @@ test('a document that is nested too deep for a verdict looks missing, to whoever
     expect(await deep.text()).toEqual(await missing.text())
   }
 })
+
+test('whether it has a word, or where it is filed, no answer tells: not to whom a folder far above keeps out', async () => {
+  await using world = await openWorld()
+  const access = { viewers: ['user:bob'], parents: ['folder:f0'] }
+  await world.put({ 'handbook/deep': { text: 'A zebra at the bottom.', access } })
+  const folders = Array.from({ length: 30 }, (_, index) => `folder:f${index + 1} parent folder:f${index}`)
+  await world.write(...folders, 'user:bob blocked folder:f30')
+  const token = await world.token({ user: 'bob' })
+  const ask = async (query: string) => {
+    const { results, complete } = await world.retrieve(token, { query, mode: 'keyword' })
+    return { results, complete }
+  }
+  const nothing = { results: [], complete: true }
+  // While writes are on their way nobody is told that an answer is whole.
+  await expect.poll(() => ask('unicorn'), { timeout: 5_000 }).toEqual(nothing)
+  expect(await ask('zebra')).toEqual(nothing)
+  const listed = await world.call('GET', '/collections', { token })
+  expect(await listed.json()).toMatchObject({ collections: [], complete: true })
+})

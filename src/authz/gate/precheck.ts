@@ -10,7 +10,7 @@ import { type CachedAllow, type VerdictCache, verdictKey } from './verdict-cache
  * What the replica lets the gate leave unasked, or ask for less. It never lets anything through by itself.
  */
 export interface PrecheckResult {
-  /** The replica has the tail and says no: not worth asking about. */
+  /** The replica has the tail and says no, or cannot say: not worth asking about. */
   readonly refused: ReadonlySet<string>
   /** OpenFGA's own yes, which may be said again: nothing that the document leads to was taken away since. */
   readonly cachedAllows: ReadonlyMap<string, CachedAllow>
@@ -221,7 +221,8 @@ export function createPrecheck(
       if (unconfirmedIds.length === 0) return { ...nothing, cachedAllows: confirmedAllows }
       const verdicts = atTail ? index.evaluate(question, unconfirmedIds, nowMs) : undefined
       if (verdicts === undefined) return nothing
-      const refusedIds = new Set(unconfirmedIds.filter((id) => verdicts.get(id)?.allowed === false))
+      // What it cannot evaluate (nested too deep) OpenFGA cannot either: that error would tell what is there.
+      const refusedIds = new Set(unconfirmedIds.filter((id) => verdicts.get(id)?.allowed !== true))
       if (consistency === 'strict') return { ...nothing, refused: refusedIds }
       const allowed = unconfirmedIds.filter((id) => verdicts.get(id)?.allowed === true)
       const newIds = new Set(documents.flatMap(({ documentId, isNew }) => (isNew ? [documentId] : [])))

@@ -30,8 +30,7 @@ export function evaluateLocally(
       const request = { user, relation, object: `${type}:${id}`, contextualTuples: contextual, context }
       allowed.set(id, check(watched, tuples, request, memo))
     } catch {
-      // Too deep, a condition without what it needs, a relation that is not there: whoever asks must ask
-      // OpenFGA.
+      // Too deep, a condition without what it needs, a relation that is not there: OpenFGA has no yes either.
     }
   }
   const validUntil = earliest()

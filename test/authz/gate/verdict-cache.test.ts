@@ -496,15 +496,6 @@ describe('never held is', () => {
     world.pass(1)
     expect((await world.ask()).calls).toHaveLength(1)
   })
-
-  test('a yes that the replica cannot follow', async () => {
-    const world = createGateWorld({
-      index: (replica) => ({ ...replica, evaluate: () => new Map() }),
-    })
-    world.add(viewer)
-    world.pass(20_000)
-    for (let nth = 0; nth < 2; nth += 1) expect((await world.ask()).proofs).toEqual([{ kind: 'asked' }])
-  })
 })
 
 describe("OpenFGA's caches", () => {
