@@ -146,7 +146,7 @@ function byCounts(allowed: number, { denied, passed_over, errors }: Counts): Dec
   return denied + passed_over > 0 ? 'denied' : 'none'
 }
 
-// More than any answer gives; a Write holds 100 tuples.
+// More than any answer gives but a list of collections; a Write holds 100 tuples.
 const objectsMax = 300
 
 /**

@@ -137,11 +137,10 @@ export async function openRetrieval(dependencies: RetrievalDeps): Promise<Retrie
   })
   const listCollections = createCollectionLister({
     sql: database,
+    sights,
     nominator,
     gate,
     approvals: grants.approvals,
-    // Who is asked elsewhere says so with each answer.
-    hasTail: nominators === undefined ? hasTail : () => true,
   })
   const indexLagMs = () => index.status().lagMs
   const owned = stack.move()
