@@ -742,6 +742,7 @@ create table job_items (
   code text,
   field text,
   detail text,
+  accepted_in xid8 default pg_current_xact_id(),
   constraint job_items_pkey PRIMARY KEY (item_no),
   constraint job_items_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE CASCADE,
   constraint job_items_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'done'::text, 'failed'::text])))
@@ -766,6 +767,7 @@ create table jobs (
   pace double precision default 0 not null,
   paced_from timestamp with time zone,
   paced_at timestamp with time zone,
+  began_in pg_snapshot,
   constraint jobs_pkey PRIMARY KEY (id),
   constraint jobs_owner_idempotency_key_key UNIQUE (owner, idempotency_key),
   constraint jobs_kind_check CHECK ((kind = ANY (ARRAY['document'::text, 'withdrawal'::text, 'import'::text, 'retry'::text]))),

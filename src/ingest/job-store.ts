@@ -62,8 +62,9 @@ export interface NewJob {
 /** False: the owner's idempotency key was taken by another request at the same moment. */
 export async function insertJob(sql: Sql, job: NewJob): Promise<boolean> {
   const rows = await sql.query(
-    `insert into jobs (id, owner, kind, state, idempotency_key, digest, items_before)
-     values ($1, $2, $3, $4, $5, $6, (select coalesce(max(item_no), 0) from job_items))
+    `insert into jobs (id, owner, kind, state, idempotency_key, digest, items_before, began_in)
+     values ($1, $2, $3, $4, $5, $6, (select coalesce(max(item_no), 0) from job_items),
+       case when $3 = 'import' then pg_current_snapshot() end)
      on conflict (owner, idempotency_key) do nothing returning 1`,
     [job.id, job.owner, job.kind, job.state ?? 'open', job.idempotencyKey ?? null, job.digest ?? null],
   )

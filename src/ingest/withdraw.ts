@@ -206,7 +206,8 @@ function doubtOf(
 /**
  * Documents of the collection that were not accepted again since this import began, by it or by anyone. What
  * others merely sent does not count: refused, or older than what is there. Nor does a retry, which knows
- * nothing of the source. A line of its own that is older does: the list has it.
+ * nothing of the source. A line of its own that is older does: the list has it. What was under way as it
+ * began has a lower number, and is told by its transaction.
  */
 async function findUnlisted(
   sql: Sql,
@@ -218,6 +219,9 @@ async function findUnlisted(
   const rows = await sql.query<{ id: string; listed: boolean; known: boolean }>(
     `select d.id, (d.live_revision is not null or d.accepted_revision > 1) as known,
        coalesce(coalesce(d.listed_item, d.accepted_item) > j.items_before, false) or exists (
+         select 1 from job_items i where i.item_no = coalesce(d.listed_item, d.accepted_item) and i.document_id = d.id
+           and i.accepted_in in (select pg_snapshot_xip(j.began_in))
+       ) or exists (
          select 1 from job_items i where i.job_id = j.id and i.document_id = d.id and i.state <> 'failed'
        ) as listed
      from jobs j, documents d where j.id = $1 and d.collection = $2 and d.withdrawn_at is null

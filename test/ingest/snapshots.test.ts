@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ParseError } from '../../src/ingest/parse/parsed.ts'
+import { needsPostgres } from '../support/native.ts'
 import { documentOf, type IngestWorld, loader, openIngestWorld, stranger } from './world.ts'
 
 let world: IngestWorld
@@ -264,4 +265,49 @@ describe('a snapshot', () => {
     const job = world.importLines([{ end: 0 }], { snapshot: { collection: 'other', allowEmpty: true } })
     await expect(job).rejects.toMatchObject({ code: 'forbidden' })
   })
+})
+
+describe('a snapshot beside another import', needsPostgres, () => {
+  let shared: IngestWorld
+  beforeAll(async () => {
+    shared = await openIngestWorld({ database: 'postgres', openfga: 'engine' })
+  }, 60_000)
+  afterAll(() => shared?.[Symbol.asyncDispose]())
+
+  test('does not withdraw what was on its way as it began, and came in after that', async () => {
+    const snap = (id: string, text: string) => documentOf({ id, collection: 'closed', text })
+    const [first = '', second = '', ...others] = ['a', 'b', 'c', 'd', 'e'].map((name) => `way/${name}`)
+    const all = [first, second, ...others].map((id) => snap(id, 'old'))
+    await shared.importLines(all)
+    const released = Promise.withResolvers<void>()
+    const locked = Promise.withResolvers<void>()
+    const locking = shared.database.transaction(async (sql) => {
+      await sql.query('select from documents where id = $1 for update', [second])
+      locked.resolve()
+      await released.promise
+    })
+    await locked.promise
+    // Has its numbers, and waits.
+    const onItsWay = shared.importLines([first, second].map((id) => snap(id, 'new')))
+    const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+    await expect
+      .poll(async () => (await shared.database.query(waiting)).length, { timeout: 10_000 })
+      .toBeGreaterThan(0)
+    await shared.put({ id: 'way/later' })
+    async function* list(): AsyncGenerator<Uint8Array> {
+      for (const id of others) yield Buffer.from(`${JSON.stringify(snap(id, 'old'))}\n`)
+      released.resolve()
+      await Promise.all([locking, onItsWay])
+      yield Buffer.from('{"end": 3}\n')
+    }
+    const jobId = await shared.ingest.importAll(loader, {
+      body: list(),
+      snapshot: { collection: 'closed', allowEmpty: false, allowWithdraw: undefined },
+    })
+    // Only what came before it and stands in no list.
+    expect(await shared.done(jobId)).toMatchObject({
+      withdrawn: 1,
+      notes: [{ code: 'snapshot_applied' }],
+    })
+  }, 60_000)
 })
