@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
+import { AppError } from '../../src/kernel/errors.ts'
 import { createEngine, type Engine } from '../../src/retrieval/chunk-index/opensearch/engine.ts'
 import type { Generation } from '../../src/retrieval/chunk-index/opensearch/generations.ts'
 import { readGenerations } from '../../src/retrieval/chunk-index/opensearch/generations.ts'
@@ -38,10 +39,12 @@ interface EngineOnOptions {
   readonly say: (text: string) => void
   /** Of SEARCH_ENGINE_RANGE. */
   readonly width: number
+  /** The index is not dropped while clients ask. */
+  readonly keeps: boolean
 }
 
 /** The chunk index on these nodes, as the service has it. */
-export function engineOn({ nodes, corpus, seen, say, width }: EngineOnOptions): EngineUnderTest {
+export function engineOn({ nodes, corpus, seen, say, width, keeps }: EngineOnOptions): EngineUnderTest {
   const form = async () => ({ ...plain, width })
   return {
     processorTime: nodes.processorTime,
@@ -63,7 +66,17 @@ export function engineOn({ nodes, corpus, seen, say, width }: EngineOnOptions): 
         index: opened.index,
         ways,
         async after(cell, ours) {
-          seen.failed = await failures({ nodes, corpus, engine, place, opened, cell, way: ours.search, say })
+          seen.failed = await failures({
+            nodes,
+            corpus,
+            engine,
+            place,
+            opened,
+            cell,
+            way: ours.search,
+            say,
+            keeps,
+          })
         },
         [Symbol.asyncDispose]: () => owned.disposeAsync(),
       }
@@ -88,7 +101,13 @@ async function warm(ways: readonly Way[], place: Place, { questions }: Corpus): 
   for (let turn = 0; turn < warmTimes; turn += 1) {
     const vector = questions[turn % questions.length]
     if (vector === undefined) return
-    for (const way of ways) await way.ask({ person: 'user:nobody', vector, sent: sentTo(place, vector) })
+    for (const way of ways)
+      try {
+        await way.ask({ person: 'user:nobody', vector, sent: sentTo(place, vector) })
+      } catch (error) {
+        // The first of a large index take longer than a question may.
+        if (!(error instanceof AppError)) throw error
+      }
   }
 }
 

@@ -32,7 +32,7 @@ export interface Failed {
   /** A node was killed. Seconds until every shard was found again, and until every copy was there again. */
   readonly killed: Asked & { readonly shardsSeconds: number; readonly copiesSeconds: number }
   /** Its index was dropped. Seconds until it was whole again, by itself. */
-  readonly emptied: Asked & { readonly seconds: number; readonly perSecond: number }
+  readonly emptied: (Asked & { readonly seconds: number; readonly perSecond: number }) | undefined
 }
 
 interface FailuresOptions {
@@ -44,6 +44,8 @@ interface FailuresOptions {
   readonly cell: Cell
   readonly way: Way
   readonly say: (text: string) => void
+  /** The index is not dropped. */
+  readonly keeps: boolean
 }
 
 const clients = 4
@@ -65,6 +67,7 @@ export async function failures(options: FailuresOptions): Promise<Failed> {
     return { shardsSeconds, copiesSeconds: since() }
   })
   say(`a node killed: ${JSON.stringify(killed)}`)
+  if (options.keeps) return { killed, emptied: undefined }
   const emptied = await asking(options, async () => {
     await sleep(2_000)
     await dropIndices(place, engine)

@@ -22,7 +22,8 @@ import { bareName, engineOn, rawName, type Seen } from './engine.ts'
  * Needs TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, OPENSEARCH_PATH and OPENSEARCH_JAVA, as
  * `.ci/services` says them, and Linux. `--range` is SEARCH_ENGINE_RANGE. Real vectors are those of `node
  * benchmarks/search/vectors.ts`; with `--grown` a tenth of them is, and the others lie around them; without
- * `--vectors` they are drawn.
+ * `--vectors` they are drawn. `--topics independent` fills the nodes once and not twice; `--keep` leaves the
+ * index that is there.
  */
 const { values } = parseArgs({
   options: {
@@ -34,12 +35,14 @@ const { values } = parseArgs({
     people: { type: 'string', default: '10' },
     rounds: { type: 'string', default: '2' },
     releases: { type: 'string', default: '20000' },
+    topics: { type: 'string', default: topics.join() },
+    keep: { type: 'boolean', default: false },
     seconds: { type: 'string', default: '5' },
     range: { type: 'string', default: '1000000' },
     seed: { type: 'string', default: '1' },
   },
 })
-const number = (name: Exclude<keyof typeof values, 'vectors' | 'grown'>): number => {
+const number = (name: Exclude<keyof typeof values, 'vectors' | 'grown' | 'topics' | 'keep'>): number => {
   const value = Number(values[name])
   if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} takes a whole number from 1.`)
   return value
@@ -68,7 +71,7 @@ const { measured, ef99, extras } = await bench({
   servers,
   policies: ['tree'],
   levels: levelsAll,
-  topics,
+  topics: topics.filter((topic) => values.topics.split(',').includes(topic)),
   filters: [1],
   questions: number('questions'),
   people: number('people'),
@@ -80,7 +83,7 @@ const { measured, ef99, extras } = await bench({
   settleMs: 5_000,
   releases: number('releases'),
   modelFolder: undefined,
-  engine: engineOn({ nodes, corpus, seen, say, width: number('range') }),
+  engine: engineOn({ nodes, corpus, seen, say, width: number('range'), keeps: values.keep }),
   env: process.env,
   say,
 })
