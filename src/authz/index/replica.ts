@@ -6,8 +6,6 @@ import {
   type Tuple as ReplicaTuple,
   type TupleKey,
   type TupleStore,
-  ulidFloor,
-  ulidTime,
 } from '@remit/engine'
 import { type Change, type Fga, type StoredTuple, tupleId } from '../fga.ts'
 import { isOwnMark } from '../own-marks.ts'
@@ -43,9 +41,6 @@ export class Replica {
   readonly tuples = createTupleStore()
   /** Which tuples it takes; the others are as if there were none. */
   readonly keeps: (tuple: Pick<StoredTuple, 'user'>) => boolean
-  // The log gives times, the replica keeps ULIDs: one text for all tuples of a millisecond, which come
-  // together.
-  #stamp = { writtenAt: Number.NaN, ulid: '' }
 
   /** `keeps`: default all. */
   constructor(keeps: Replica['keeps'] = () => true) {
@@ -63,18 +58,15 @@ export class Replica {
   put(tuple: StoredTuple): Effect | undefined {
     if (isOwnMark(tuple.object) || !this.keeps(tuple)) return undefined
     const key = toKey(tuple)
-    if (tuple.writtenAt !== this.#stamp.writtenAt)
-      this.#stamp = { writtenAt: tuple.writtenAt, ulid: ulidFloor(tuple.writtenAt) }
-    const { ulid } = this.#stamp
     const previousTuple = this.tuples.get(key)
     if (previousTuple === undefined) {
-      this.tuples.add(key, ulid)
+      this.tuples.add(key, tuple.writtenAt)
       return { kind: 'added', tuple }
     }
     const isSame = isDeepStrictEqual(previousTuple.condition, key.condition)
-    if (isSame && previousTuple.ulid === ulid) return undefined
+    if (isSame && previousTuple.writtenAt === tuple.writtenAt) return undefined
     this.tuples.remove(key)
-    this.tuples.add(key, ulid)
+    this.tuples.add(key, tuple.writtenAt)
     return { kind: isSame ? 'added' : 'changed', tuple }
   }
 
@@ -91,7 +83,7 @@ export class Replica {
 /** A tuple of the replica as the port gives it. */
 export function toStored(tuple: ReplicaTuple): StoredTuple {
   const { user, relation, object, condition } = keyOf(tuple)
-  return { user, relation, object, ...(condition && { condition }), writtenAt: ulidTime(tuple.ulid) }
+  return { user, relation, object, ...(condition && { condition }), writtenAt: tuple.writtenAt ?? 0 }
 }
 
 const toKey = ({ user, relation, object, condition }: StoredTuple): TupleKey => ({

@@ -6,7 +6,7 @@ import type { Leaf, Model, Relation } from '../core/model.ts'
 import { splitUser, typeOf } from '../core/names.ts'
 import { leavesOf } from '../core/rule.ts'
 import { createSession, type Session } from '../core/session.ts'
-import type { Node, TupleKey, TupleView } from '../core/tuples.ts'
+import { type Node, Tuple, type TupleKey, type TupleView } from '../core/tuples.ts'
 
 /** Which answers may rest on some tuples: a superset. */
 export interface Dependents {
@@ -208,7 +208,7 @@ function createDescent(session: Session, type: string) {
       watch(session.every(ownRelation, node, ownRelation.isTupleset ? ['concrete'] : ['usersets']))
       // Itself, as it was: what takes its place may have another condition.
       if (condition !== undefined)
-        watch([{ object: node, relation, user: node, userRelation: '', condition, ulid: '', place: -1 }])
+        watch([new Tuple(node, relation, node, '', condition)])
     },
   })
 }

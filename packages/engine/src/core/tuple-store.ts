@@ -8,7 +8,7 @@ import {
   type Node,
   noSet,
   partOf,
-  type Tuple,
+  Tuple,
   type TupleKey,
   type TupleView,
 } from './tuples.ts'
@@ -17,8 +17,11 @@ import {
 export interface TupleStore extends TupleView {
   /** Grows with every tuple that comes or goes. */
   readonly revision: number
-  /** Adds a tuple that is not there yet; throws if it is. ULIDs must arrive in growing order. */
-  add(key: TupleKey, ulid: string): Tuple
+  /**
+   * Adds a tuple that is not there yet; throws if it is. `written`: its ULID, which must arrive in growing
+   * order, or milliseconds since the epoch, which weigh less and stand for the least ULID of that time.
+   */
+  add(key: TupleKey, written: string | number): Tuple
   /** Removes a tuple and answers it; undefined if it was not there. */
   remove(key: TupleKey): Tuple | undefined
   /**
@@ -54,18 +57,18 @@ export function createTupleStore(): TupleStore {
     return findIn(nodes.get(key.object)?.out.get(key.relation), nodes.get(object), relation)
   }
 
-  function add(key: TupleKey, ulid: string): Tuple {
+  function add(key: TupleKey, written: string | number): Tuple {
     if (find(key) !== undefined) throw new Error('tuple exists')
     const user = splitUser(key.user)
-    const tuple: Tuple = {
-      object: intern(key.object),
-      relation: internWord(key.relation),
-      user: intern(user.object),
-      userRelation: internWord(user.relation),
-      condition: key.condition,
-      ulid,
-      place: log.length,
-    }
+    const tuple = new Tuple(
+      intern(key.object),
+      internWord(key.relation),
+      intern(user.object),
+      internWord(user.relation),
+      key.condition,
+      written,
+    )
+    tuple.place = log.length
     const bucket = tuple.object.out.get(tuple.relation) ?? {
       concrete: noTuples,
       usersets: noTuples,

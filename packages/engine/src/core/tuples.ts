@@ -1,6 +1,7 @@
 import type { JsonObject } from './condition-values.ts'
 import { getOrInsert } from './get-or-insert.ts'
 import { isTypedWildcard, splitUser, typeOf } from './names.ts'
+import { isUlid, ulidFloor, ulidTime } from './ulid.ts'
 
 /** The condition of a tuple, with its stored context. */
 export interface TupleCondition {
@@ -42,17 +43,44 @@ export interface Node {
 }
 
 /** A stored tuple, its user and object resolved to nodes. */
-export interface Tuple {
+export class Tuple {
   readonly object: Node
   readonly relation: string
   readonly user: Node
   /** Set for a userset: `group:eng#member`. */
   readonly userRelation: string
   readonly condition: TupleCondition | undefined
-  /** When and in which order it was written; empty for contextual tuples. */
-  readonly ulid: string
+  // A ULID, or its time alone: a text of its own weighs half as much as the tuple.
+  readonly #written: string | number
   /** For the store that holds it. */
-  place: number
+  place = -1
+
+  constructor(
+    object: Node,
+    relation: string,
+    user: Node,
+    userRelation: string,
+    condition: TupleCondition | undefined,
+    written: string | number = '',
+  ) {
+    this.object = object
+    this.relation = relation
+    this.user = user
+    this.userRelation = userRelation
+    this.condition = condition
+    this.#written = written
+  }
+
+  /** When and in which order it was written; empty for contextual tuples. */
+  get ulid(): string {
+    return typeof this.#written === 'number' ? ulidFloor(this.#written) : this.#written
+  }
+
+  /** Milliseconds since the epoch; undefined where it was not stored, or under no ULID. */
+  get writtenAt(): number | undefined {
+    if (typeof this.#written === 'number') return this.#written
+    return isUlid(this.#written) ? ulidTime(this.#written) : undefined
+  }
 }
 
 /** The tuples on one object and relation: a check needs all its usersets, but of its plain users only one. */
@@ -128,15 +156,7 @@ export const makeNode = (name: string, id: number, type = typeOf(name)): Node =>
 export function tupleOf(key: TupleKey, nodeOf: (name: string) => Node): Tuple {
   const object = nodeOf(key.object)
   const user = splitUser(key.user)
-  return {
-    object,
-    relation: key.relation,
-    user: nodeOf(user.object),
-    userRelation: user.relation,
-    condition: key.condition,
-    ulid: '',
-    place: -1,
-  }
+  return new Tuple(object, key.relation, nodeOf(user.object), user.relation, key.condition)
 }
 
 /**

@@ -4,7 +4,6 @@ import { labelOf } from '../../core/model-json.ts'
 import { isOperator } from '../../core/rule.ts'
 import type { Session } from '../../core/session.ts'
 import { keyOf, type Tuple, type TupleKey } from '../../core/tuples.ts'
-import { isUlid, ulidTime } from '../../core/ulid.ts'
 
 /** `cycle`: it rests on a question that is still open. `error`: it could not be evaluated. Both deny. */
 export type Holds = 'yes' | 'no' | 'cycle' | 'error'
@@ -109,7 +108,7 @@ export function stepOf(
     holds,
     tuple: keyOf(tuple),
     contextual: tuple.ulid === '',
-    writtenAt: isUlid(tuple.ulid) ? ulidTime(tuple.ulid) : undefined,
+    writtenAt: tuple.writtenAt,
     condition: conditionOf(session, context, tuple),
     because,
   }
