@@ -13,7 +13,7 @@ export function createUlids(now: () => number, floor = ''): () => string {
       time = current
       random = randomBits() >> 1n
     } else random += 1n
-    return encode(BigInt(time), 10) + encode(random, 16)
+    return encode((BigInt(time) << 80n) | random)
   }
 }
 
@@ -21,7 +21,7 @@ export function createUlids(now: () => number, floor = ''): () => string {
 export const ulidTime = (ulid: string): number => Number(decode(ulid.slice(0, 10)))
 
 /** The least ULID of a millisecond: what `start_time` is turned into. */
-export const ulidFloor = (time: number): string => encode(BigInt(Math.max(0, time)), 10) + '0'.repeat(16)
+export const ulidFloor = (time: number): string => encode(BigInt(Math.max(0, time)) << 80n)
 
 /** Whether a text has the form of a ULID. */
 export const isUlid = (value: string): boolean => /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/.test(value)
@@ -32,11 +32,12 @@ function randomBits(): bigint {
     .reduce((sum, byte) => sum * 256n + BigInt(byte), 0n)
 }
 
-function encode(value: bigint, length: number): string {
-  let text = ''
-  for (let remaining = value; text.length < length; remaining >>= 5n)
-    text = alphabet.charAt(Number(remaining & 31n)) + text
-  return text
+function encode(value: bigint): string {
+  const characters: string[] = []
+  for (let remaining = value; characters.length < 26; remaining >>= 5n)
+    characters.push(alphabet.charAt(Number(remaining & 31n)))
+  // Joined at once: of texts that are added to one another V8 keeps each.
+  return characters.reverse().join('')
 }
 
 function decode(text: string): bigint {
