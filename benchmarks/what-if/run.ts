@@ -47,7 +47,8 @@ const lent = Array.from({ length: delegations }, (_, nth): LiveDelegation => {
 })
 console.log(`${tuples.size} tuples, ${documents} documents, ${people} people, ${delegations} delegations\n`)
 
-const member = [...(tuples.node('group:g3')?.out.get('member')?.concrete ?? [])][0]?.user.name ?? ''
+const g3 = tuples.node('group:g3')
+const member = (g3 && tuples.at(g3, 'member'))?.concrete[0]?.user.name ?? ''
 const changes: readonly (readonly [string, SupposedChange])[] = [
   [
     'somebody leaves a group',

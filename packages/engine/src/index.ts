@@ -25,7 +25,14 @@ export { listObjects } from './core/list-objects.ts'
 export { listUsers } from './core/list-users.ts'
 export { compileModel, type Model, type Relation, type Rewrite } from './core/model.ts'
 export { createTupleStore, type TupleStore } from './core/tuple-store.ts'
-export { keyOf, type Node, type Tuple, type TupleKey, type TupleView } from './core/tuples.ts'
+export {
+  keyOf,
+  type Node,
+  type Tuple,
+  type TupleKey,
+  type TupleView,
+  tuplesOn,
+} from './core/tuples.ts'
 export { ulidFloor, ulidTime } from './core/ulid.ts'
 export { checkKey, checkTuple, checkUser, type Misfit } from './core/validity.ts'
 export { createEngine, type Engine, type EngineOptions } from './server/engine.ts'

@@ -1,3 +1,4 @@
+import { tuplesOn } from '@remit/engine'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Check, Verdict } from '../fga.ts'
 import type { ReplicaView } from '../permission-index.ts'
@@ -58,8 +59,8 @@ export function agentInputsOf(verdicts: readonly Verdict[]): AgentInputs | undef
  */
 export function unnamedInputs({ tuples }: ReplicaView, { user, object }: ExplainQuestion): readonly string[] {
   const reasons: string[] = []
-  const buckets = [...(tuples.node(object)?.out.values() ?? [])]
-  if (buckets.every(({ concrete, usersets }) => concrete.length + usersets.length === 0))
+  const node = tuples.node(object)
+  if (node === undefined || tuplesOn(node).length === 0)
     reasons.push(
       `No stored tuple is about ${object}: its id may be mistyped, or it was never taken in, or withdrawn.`,
     )

@@ -1,4 +1,4 @@
-import type { Tuple, TupleStore } from '@remit/engine'
+import { type Tuple, type TupleStore, tuplesOn } from '@remit/engine'
 import { GroupedNumbers } from '../../kernel/grouped-numbers.ts'
 
 /** What a change of tuples did to the ACLs. */
@@ -95,17 +95,18 @@ export class Acls {
   /** The same for equal sets of tuples, whatever their order and the ends that they have. */
   #acesOn(document: string): number[] {
     const found: number[] = []
-    for (const [relation, { concrete, usersets }] of this.#tuples.node(document)?.out ?? []) {
-      if (!this.#relations?.has(relation)) continue
-      for (const tuple of concrete) found.push(this.aces.of(tuple))
-      for (const tuple of usersets) found.push(this.aces.of(tuple))
-    }
+    for (const tuple of this.#tuplesOn(document))
+      if (this.#relations?.has(tuple.relation)) found.push(this.aces.of(tuple))
     return found.sort((a, b) => a - b)
   }
 
   #ownKey(document: string): string {
-    const isThere = (this.#tuples.node(document)?.out.size ?? 0) > 0
-    return isThere ? document : ''
+    return this.#tuplesOn(document).length > 0 ? document : ''
+  }
+
+  #tuplesOn(document: string): readonly Tuple[] {
+    const node = this.#tuples.node(document)
+    return node === undefined ? [] : tuplesOn(node)
   }
 
   #leave(document: string, acl: number, renewed: Set<number>): void {
@@ -123,7 +124,8 @@ export class Acls {
     const acl = this.#freeAcls.pop() ?? this.#keys.length
     this.#numbers.set(key, acl)
     this.#keys[acl] = key
-    this.#acesOfAcl[acl] = aces
+    // A copy has no room to grow, which takes four times what is there.
+    this.#acesOfAcl[acl] = [...aces]
     for (const ace of aces) this.aces.retain(ace)
     renewed.add(acl)
     return acl

@@ -1,4 +1,4 @@
-import type { Model, Node, Relation, Rewrite, TupleStore } from '@remit/engine'
+import { type Model, type Node, type Relation, type Rewrite, type TupleStore, tuplesOn } from '@remit/engine'
 import { documentObject } from '../../kernel/ids.ts'
 import type { StoredTuple } from '../fga.ts'
 import type { Effect } from './replica.ts'
@@ -152,9 +152,7 @@ export function leadsToAny(
   const found = new Set([startNode])
   for (const node of found) {
     if (names.has(node.name)) return true
-    for (const bucket of node.out.values()) {
-      for (const { user } of [...bucket.concrete, ...bucket.usersets]) if (!clean.has(user)) found.add(user)
-    }
+    for (const { user } of tuplesOn(node)) if (!clean.has(user)) found.add(user)
   }
   for (const node of found) clean.add(node)
   return false

@@ -2,15 +2,20 @@ import { getOrInsert } from './get-or-insert.ts'
 import { splitUser, typeOf } from './names.ts'
 import {
   type Bucket,
+  bucketOf,
+  few,
   findIn,
   isConcrete,
   makeNode,
   type Node,
+  newBucket,
   noSet,
   partOf,
+  putIn,
   Tuple,
   type TupleKey,
   type TupleView,
+  tuplesOn,
 } from './tuples.ts'
 
 /** The tuples of one store, in memory, with every index that a check needs. */
@@ -33,10 +38,6 @@ export interface TupleStore extends TupleView {
   readonly standing: TupleView
 }
 
-// Shared by all buckets that lack one of their parts, and never written to: see `noSet`.
-const noTuples: Tuple[] = []
-Object.freeze(noTuples)
-
 /** Tuples in memory, indexed by object and relation, and by user. */
 export function createTupleStore(): TupleStore {
   const nodes = new Map<string, Node>()
@@ -46,6 +47,12 @@ export function createTupleStore(): TupleStore {
   let size = 0
   let revision = 0
   let nextId = 0
+  const last = {
+    object: undefined as Node | undefined,
+    relation: '',
+    revision: 0,
+    bucket: undefined as Bucket | undefined,
+  }
 
   const intern = (name: string): Node =>
     getOrInsert(nodes, name, () => makeNode(name, nextId++, internWord(typeOf(name))))
@@ -54,7 +61,8 @@ export function createTupleStore(): TupleStore {
 
   function find(key: TupleKey): Tuple | undefined {
     const { object, relation } = splitUser(key.user)
-    return findIn(nodes.get(key.object)?.out.get(key.relation), nodes.get(object), relation)
+    const node = nodes.get(key.object)
+    return node && findIn(bucketOf(node, key.relation), nodes.get(object), relation)
   }
 
   function add(key: TupleKey, written: string | number): Tuple {
@@ -69,17 +77,7 @@ export function createTupleStore(): TupleStore {
       written,
     )
     tuple.place = log.length
-    const bucket = tuple.object.out.get(tuple.relation) ?? {
-      concrete: noTuples,
-      usersets: noTuples,
-      index: undefined,
-    }
-    tuple.object.out.set(tuple.relation, bucket)
-    // A list of exactly one, where pushing to an empty one would make room for seventeen.
-    if (partOf(bucket, tuple) !== noTuples) partOf(bucket, tuple).push(tuple)
-    else if (isConcrete(tuple)) bucket.concrete = [tuple]
-    else bucket.usersets = [tuple]
-    if (isConcrete(tuple)) bucket.index?.set(tuple.user, tuple)
+    putOn(tuple)
     enter(tuple)
     log.push(tuple)
     size += 1
@@ -89,13 +87,8 @@ export function createTupleStore(): TupleStore {
 
   function remove(key: TupleKey): Tuple | undefined {
     const tuple = find(key)
-    const bucket = tuple?.object.out.get(key.relation)
-    if (tuple === undefined || bucket === undefined) return undefined
-    const bucketPart = partOf(bucket, tuple)
-    const lastTuple = bucketPart.pop()
-    if (lastTuple !== undefined && lastTuple !== tuple) bucketPart[bucketPart.indexOf(tuple)] = lastTuple
-    if (isConcrete(tuple)) bucket.index?.delete(tuple.user)
-    if (bucket.concrete.length === 0 && bucket.usersets.length === 0) tuple.object.out.delete(tuple.relation)
+    if (tuple === undefined) return undefined
+    takeOff(tuple)
     tuple.user.in.delete(tuple)
     tuple.user.aside.delete(tuple)
     forget(tuple.object)
@@ -113,22 +106,31 @@ export function createTupleStore(): TupleStore {
     tuple.user[userSide].add(tuple)
   }
 
+  /** A question asks several times for the same one: of a chain each is made anew. */
+  function at(object: Node, relation: string): Bucket | undefined {
+    if (object !== last.object || relation !== last.relation || revision !== last.revision) {
+      last.bucket = bucketOf(object, relation)
+      last.object = object
+      last.relation = relation
+      last.revision = revision
+    }
+    return last.bucket
+  }
+
   function setApart(name: string, apart: boolean): void {
     const node = nodes.get(name)
     if (node === undefined || node.apart === apart) return
     node.apart = apart
-    for (const { concrete, usersets } of node.out.values()) {
-      for (const tuple of [...concrete, ...usersets]) {
-        const oldSide = apart ? 'in' : 'aside'
-        tuple.user[oldSide].delete(tuple)
-        if (tuple.user[oldSide].size === 0) tuple.user[oldSide] = noSet
-        enter(tuple)
-      }
+    for (const tuple of tuplesOn(node)) {
+      const oldSide = apart ? 'in' : 'aside'
+      tuple.user[oldSide].delete(tuple)
+      if (tuple.user[oldSide].size === 0) tuple.user[oldSide] = noSet
+      enter(tuple)
     }
   }
 
   function forget(node: Node): void {
-    if (node.out.size === 0 && node.in.size === 0 && node.aside.size === 0) nodes.delete(node.name)
+    if (node.out === undefined && node.in.size === 0 && node.aside.size === 0) nodes.delete(node.name)
   }
 
   function compact(): void {
@@ -145,7 +147,7 @@ export function createTupleStore(): TupleStore {
     }
   }
 
-  const view = { node: (name: string) => nodes.get(name), get: find, at: bucketOf, after: tuplesAfter }
+  const view = { node: (name: string) => nodes.get(name), get: find, at, after: tuplesAfter }
   return {
     ...view,
     get size() {
@@ -168,7 +170,45 @@ export function createTupleStore(): TupleStore {
   }
 }
 
-const bucketOf = (object: Node, relation: string): Bucket | undefined => object.out.get(relation)
+/** Puts a tuple on its object. */
+function putOn(tuple: Tuple): void {
+  const { object } = tuple
+  if (!(object.out instanceof Map)) {
+    const chain = tuplesOn(object)
+    if (chain.length < few) {
+      const last = chain.at(-1)
+      if (last === undefined) object.out = tuple
+      else last.next = tuple
+      return
+    }
+    object.out = new Map()
+    for (const one of chain) {
+      one.next = undefined
+      putIn(getOrInsert(object.out, one.relation, newBucket), one)
+    }
+  }
+  putIn(getOrInsert(object.out, tuple.relation, newBucket), tuple)
+}
+
+/** Takes a tuple off its object. */
+function takeOff(tuple: Tuple): void {
+  const { object, relation } = tuple
+  if (object.out instanceof Map) {
+    const bucket = object.out.get(relation)
+    if (bucket === undefined) return
+    const bucketPart = partOf(bucket, tuple)
+    const lastTuple = bucketPart.pop()
+    if (lastTuple !== undefined && lastTuple !== tuple) bucketPart[bucketPart.indexOf(tuple)] = lastTuple
+    if (isConcrete(tuple)) bucket.index?.delete(tuple.user)
+    if (bucket.concrete.length === 0 && bucket.usersets.length === 0) object.out.delete(relation)
+    if (object.out.size === 0) object.out = undefined
+    return
+  }
+  const before = tuplesOn(object).find(({ next }) => next === tuple)
+  if (before === undefined) object.out = tuple.next
+  else before.next = tuple.next
+  tuple.next = undefined
+}
 
 function* everyTuple(user: Node): Generator<Tuple> {
   yield* user.in

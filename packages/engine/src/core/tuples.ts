@@ -30,8 +30,11 @@ export interface Node {
    * -1.
    */
   readonly id: number
-  /** Tuples whose object this is, by relation. */
-  readonly out: Map<string, Bucket>
+  /**
+   * Tuples whose object this is ({@link tuplesOn}): the first of a chain while they are few, by relation once
+   * they are many.
+   */
+  out: Tuple | Map<string, Bucket> | undefined
   /**
    * Tuples whose user this is (also as the object of a userset), in no order: on objects that stand, and on
    * those apart.
@@ -52,8 +55,9 @@ export class Tuple {
   readonly condition: TupleCondition | undefined
   // A ULID, or its time alone: a text of its own weighs half as much as the tuple.
   readonly #written: string | number
-  /** For the store that holds it. */
+  /** For the store that holds it: where it stands in its log, and the tuple after it on the same object. */
   place = -1
+  next: Tuple | undefined = undefined
 
   constructor(
     object: Node,
@@ -105,8 +109,29 @@ export interface TupleView {
   after(ulid: string): Iterable<Tuple>
 }
 
-/** Buckets up to this size are searched through; larger ones get an index by user. */
-const smallBucket = 16
+/** Tuples up to this number are searched through; more get an index. */
+export const few = 16
+
+/** All tuples whose object this is, in no order. */
+export function tuplesOn({ out }: Node): readonly Tuple[] {
+  if (out instanceof Map)
+    return [...out.values()].flatMap(({ concrete, usersets }) => [...concrete, ...usersets])
+  const found: Tuple[] = []
+  for (let tuple = out; tuple !== undefined; tuple = tuple.next) found.push(tuple)
+  return found
+}
+
+/** The tuples on an object and relation. */
+export function bucketOf({ out }: Node, relation: string): Bucket | undefined {
+  if (out instanceof Map) return out.get(relation)
+  let bucket: Bucket | undefined
+  for (let tuple = out; tuple !== undefined; tuple = tuple.next) {
+    if (tuple.relation !== relation) continue
+    bucket ??= newBucket()
+    putIn(bucket, tuple)
+  }
+  return bucket
+}
 
 /** The tuple from this user in a bucket, if there. */
 export function findIn(
@@ -117,7 +142,7 @@ export function findIn(
   if (bucket === undefined || user === undefined) return undefined
   if (userRelation !== '' || user.wildcard)
     return bucket.usersets.find((tuple) => tuple.user === user && tuple.userRelation === userRelation)
-  if (bucket.concrete.length <= smallBucket) return bucket.concrete.find((tuple) => tuple.user === user)
+  if (bucket.concrete.length <= few) return bucket.concrete.find((tuple) => tuple.user === user)
   bucket.index ??= new Map(bucket.concrete.map((tuple) => [tuple.user, tuple]))
   return bucket.index.get(user)
 }
@@ -146,7 +171,7 @@ export const makeNode = (name: string, id: number, type = typeOf(name)): Node =>
   type,
   wildcard: isTypedWildcard(name),
   id,
-  out: new Map(),
+  out: undefined,
   in: noSet,
   aside: noSet,
   apart: false,
@@ -177,3 +202,21 @@ export const isConcrete = (tuple: Tuple): boolean => tuple.userRelation === '' &
 /** The part of a bucket that such a tuple stands in. */
 export const partOf = (bucket: Bucket, tuple: Tuple): Tuple[] =>
   isConcrete(tuple) ? bucket.concrete : bucket.usersets
+
+// Shared by all buckets that lack one of their parts, and never written to: see `noSet`.
+const noTuples: Tuple[] = []
+Object.freeze(noTuples)
+
+/** For {@link putIn} alone. */
+export const newBucket = (): Bucket => ({ concrete: noTuples, usersets: noTuples, index: undefined })
+
+/** Adds a tuple to a bucket. */
+export function putIn(bucket: Bucket, tuple: Tuple): void {
+  const isOne = isConcrete(tuple)
+  const bucketPart = isOne ? bucket.concrete : bucket.usersets
+  // A list of exactly one, where pushing to an empty one would make room for seventeen.
+  if (bucketPart !== noTuples) bucketPart.push(tuple)
+  else if (isOne) bucket.concrete = [tuple]
+  else bucket.usersets = [tuple]
+  if (isOne) bucket.index?.set(tuple.user, tuple)
+}

@@ -15,7 +15,7 @@ import { listObjects as objectsOf } from '../../core/list-objects.ts'
 import { listUsers as usersOf } from '../../core/list-users.ts'
 import type { Model, Relation } from '../../core/model.ts'
 import { splitUser, typeOf } from '../../core/names.ts'
-import { keyOf, type Tuple, type TupleKey } from '../../core/tuples.ts'
+import { keyOf, type Tuple, type TupleKey, tuplesOn } from '../../core/tuples.ts'
 import { checkKey, checkTuple, checkUser } from '../../core/validity.ts'
 import type { StoreState } from '../state.ts'
 import { type Call, decodeUlid, modelOf, ok, pageOf, type Reply, showKey, storeOf, timeOf } from './call.ts'
@@ -257,7 +257,7 @@ function select(store: StoreState, filter: TupleKey, afterUlid: string): Iterabl
   const isWhole = !filter.object.endsWith(':')
   const object = store.tuples.node(filter.object)
   const near = isWhole
-    ? [...(object?.out.values() ?? [])].flatMap((bucket) => [...bucket.concrete, ...bucket.usersets])
+    ? [...(object === undefined ? [] : tuplesOn(object))]
     : [...(store.tuples.node(user.object)?.in ?? [])]
   return near
     .filter(
