@@ -207,8 +207,7 @@ function createDescent(session: Session, type: string) {
       const node = session.node(object)
       watch(session.every(ownRelation, node, ownRelation.isTupleset ? ['concrete'] : ['usersets']))
       // Itself, as it was: what takes its place may have another condition.
-      if (condition !== undefined)
-        watch([new Tuple(node, relation, node, '', condition)])
+      if (condition !== undefined) watch([new Tuple(node, relation, node, '', condition)])
     },
   })
 }
