@@ -19,7 +19,7 @@ if (collect === undefined) throw new Error('Give node --expose-gc.')
 type Key = Omit<StoredTuple, 'writtenAt'>
 
 const shapes: Readonly<Record<string, (n: number) => Key>> = {
-  /** A hundredth memberships, a hundredth folders, the rest documents in folders: as `npm run bench:index`. */
+  /** A hundredth memberships, a hundredth folders, the rest documents in them: as `npm run bench:index`. */
   folders(n) {
     const folder = Math.floor(n / 100)
     if (n % 100 === 0)
