@@ -133,10 +133,10 @@ describe('a yes from afar', () => {
     const { body } = await asking.poll('agent-app', begun.body.auth_req_id)
     const claims = decodeJwt(body.access_token ?? '')
     const expires = Number(claims.exp) - Number(claims.iat)
-    // Whom it is for, by whom, as what; and that it is one token of so many minutes.
+    // Whom it is for, by whom, as what; and that it is tokens of so many minutes.
     const { act } = claims as { readonly act?: { readonly sub: string } }
     expectSaid(page, [claims.sub, act?.sub, String(claims['client_id']), ...scopesIn(claims['scope'])])
-    expectSaid(page, [`one token`, `${Math.ceil(expires / 60)} minutes at most`])
+    expectSaid(page, [`tokens`, `${Math.ceil(expires / 60)} minutes after the first`])
     return { page, claims, grants: await world.service.grants.approvalGrants.listOf('user:anne') }
   }
 

@@ -9,6 +9,8 @@ import type { VaultCall } from '../vault/call.ts'
 export type RequestedAccess = AccessTarget & {
   /** Of the token that a yes gives. None where it gives none: to what is asked by REST. */
   readonly scopes: readonly string[]
+  /** The API whose token it is. None where it gives none. */
+  readonly resource?: string
 }
 
 /** Exactly one kind of access, each with ids that Remit resolved itself. */

@@ -38,8 +38,9 @@ export interface Consents {
    * On record as a consent, with the link without which the grant gives no token; once, where it is saved
    * again. 403 where the sign-in counts no more: whoever was revoked, or whose account elsewhere lost its
    * link to this person, while they were asked; and where it is of an approval and was ended, or is over.
+   * Returns its end: of the one that stands, where it is saved again.
    */
-  save(link: Consent, consent: ConsentedAccess): Promise<void>
+  save(link: Consent, consent: ConsentedAccess): Promise<Date>
   /**
    * Undefined also for one of a person who is revoked by either name, or who came through a link that is
    * over.
@@ -126,7 +127,7 @@ async function save(
   link: Consent,
   { resource, scope, txn }: ConsentedAccess,
   { signInValidity, now }: { readonly signInValidity: SignInValidity; readonly now: Date },
-): Promise<void> {
+): Promise<Date> {
   const { grantId, clientId, subject, delegation, signedInAt, amr, upstream, expiresAt, lends = true } = link
   // Whoever ends the link now waits for this row, and then finds the grant; who has ended it already is seen.
   if (upstream !== undefined)
@@ -155,9 +156,9 @@ async function save(
     ],
   )
   const isNew = saved.length > 0
-  if (link.approval !== undefined && !(await stands(sql, link.approval, { grantId, isNew, now })))
+  if (isNew && link.approval !== undefined && !(await isFirst(sql, link.approval)))
     throw new AppError('forbidden')
-  if (!isNew) return
+  if (!isNew) return endOf(sql, link, now)
   await record(
     sql,
     { ...atPages(subject, txn), ...(delegation !== undefined && { delegation }) },
@@ -170,28 +171,25 @@ async function save(
       expires_at: expiresAt.toISOString(),
     },
   )
+  return expiresAt
 }
 
-interface SavedConsent {
-  readonly grantId: string
-  /** There was no row of it. */
-  readonly isNew: boolean
-  readonly now: Date
-}
+/** Whether the one consent of an approval is made now for the first time. */
+const isFirst = async (sql: Sql, approval: string): Promise<boolean> =>
+  (await countRows(
+    sql,
+    `update backchannel_requests set consented = true where approval = $1 and not consented returning id_hash`,
+    [approval],
+  )) > 0
 
-/** Whether the one consent of an approval is made now for the first time, or is there and not over. */
-async function stands(sql: Sql, approval: string, { grantId, isNew, now }: SavedConsent): Promise<boolean> {
-  const count = isNew
-    ? await countRows(
-        sql,
-        `update backchannel_requests set consented = true where approval = $1 and not consented returning id_hash`,
-        [approval],
-      )
-    : await countRows(sql, 'select 1 from oauth_grants where grant_id = $1 and expires_at > $2', [
-        grantId,
-        now,
-      ])
-  return count > 0
+/** End of the one that is there. */
+async function endOf(sql: Sql, { grantId, approval }: Consent, now: Date): Promise<Date> {
+  const [row] = await sql.query<{ readonly end: Date }>(
+    'select expires_at as "end" from oauth_grants where grant_id = $1',
+    [grantId],
+  )
+  if (row === undefined || (approval !== undefined && row.end <= now)) throw new AppError('forbidden')
+  return row.end
 }
 
 const select = `select grant_id as "grantId", client_id as "clientId", subject, delegation,

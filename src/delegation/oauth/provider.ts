@@ -182,7 +182,7 @@ function configuration(deps: ProviderDeps, { foreignTypes, idTokenKey, provider 
     claims: { openid: ['sub'] },
     pkce: { required: () => true },
     rotateRefreshToken: true,
-    // What a person said yes to from afar is one token: for the next one they are asked again.
+    // What a person said yes to from afar is for minutes: after them they are asked again.
     issueRefreshToken: async (_ctx, client, { kind }) =>
       kind !== 'BackchannelAuthenticationRequest' && client.grantTypeAllowed('refresh_token'),
     expiresWithSession: async () => false,

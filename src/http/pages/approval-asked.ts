@@ -68,11 +68,11 @@ export function askedSection({ shown: request, call }: OwnApproval, options: Ask
   }
 }
 
-/** What comes with a yes to one thing, where it is fetched as a token. */
+/** What comes with a yes to one thing, where it is fetched as a token: by each request that stands for it. */
 const tokenLine = ({ scopes }: RequestedAccess): Html | string =>
   scopes.length === 0
     ? ''
-    : html`<p>It fetches this with one token, for ${minutes} minutes at most. Until that ends it may also <strong>${sayScopes(scopes)}</strong> for you, within what you lent it and agreed to before.</p>`
+    : html`<p>It fetches this with tokens. They end ${minutes} minutes after the first, at the latest. Until then it may also <strong>${sayScopes(scopes)}</strong> for you, within what you lent it and agreed to before.</p>`
 
 const minutes = tokenSeconds / 60
 
@@ -147,7 +147,7 @@ function accessSection(
 ${isOurs ? html`<p>It may <strong>${sayScopes(scopes)}</strong> for you, within what you lent it.</p>` : html`<p>It may use <strong>${scopes.length === 0 ? 'this alone' : scopes.join(', ')}</strong> at <code>${resource}</code>.</p>`}
 ${collections === undefined ? '' : html`<p>Only in what it calls ${collections.map((collection) => html`<code>${collection}</code> `)}<span class="tag">not checked by us</span></p>`}
 ${detailLists(details)}
-<p>It gets one token for this, for ${minutes} minutes at most.${isOurs ? '' : html` What you agree to counts until ${moment(new Date(expiresAt.getTime() + tokenSeconds * 1_000))} at most, and stands among <a href="/delegations">what you have lent</a>.`}</p></section>`
+<p>It gets tokens for this. They end ${minutes} minutes after the first, at the latest.${isOurs ? '' : html` What you agree to counts until ${moment(new Date(expiresAt.getTime() + tokenSeconds * 1_000))} at most, and stands among <a href="/delegations">what you have lent</a>.`}</p></section>`
 }
 
 function hostOf(resource: string): string {

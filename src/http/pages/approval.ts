@@ -79,7 +79,7 @@ function outcome({ shown: request, grant }: OwnApproval, { csrf, now }: Approval
   if (request.state === 'denied')
     return html`<p>The agent was told no${request.reason === undefined ? '.' : html`, with your words:`}</p>${request.reason === undefined ? '' : html`<p class="asked">${request.reason}</p>`}`
   if (request.asked.kind === 'access')
-    return html`<p>The agent gets one token for exactly this, which ends after a few minutes.</p>`
+    return html`<p>The agent gets tokens for exactly this, which end after a few minutes.</p>`
   return grant === undefined
     ? html`<p>It is used up, ended, or taken back: nothing more comes of it.</p>`
     : html`<ul class="rows">${grantRow(grant, { csrf, now })}</ul>`

@@ -130,6 +130,16 @@ describeBackends('a yes from afar', (backend) => {
     expect(records.map(({ detail }) => detail.scopes)).toEqual([['docs.search']])
   })
 
+  test('for one API is none for another of ours', async () => {
+    const offer = details({ type: 'document_access', offer: await offered() })
+    await begin(offer)
+    const one = await asking.open('anne')
+    await begin({ ...offer, resource: `${world.url}/mcp` })
+    const other = await asking.open('anne')
+    expect([one?.asked.resource, other?.asked.resource]).toEqual([world.url, `${world.url}/mcp`])
+    expect(other?.id).not.toBe(one?.id)
+  })
+
   test.each(['documents', 'vault_call'] as const)(
     'to what was asked before pages showed scopes (%s) gives no more than it takes, whatever the request named',
     async (kind) => {

@@ -317,4 +317,24 @@ describe('polling', () => {
     expect(one?.['grant_id']).toBe(other?.['grant_id'])
     expect(one?.jti).not.toBe(other?.jti)
   })
+
+  test('no token of a question goes past the end of its consent, however late another request fetches one', async () => {
+    held = Date.now()
+    const wish = { requested_expiry: '3600' }
+    const [first, second] = [await begun(wish), await begun(wish)]
+    const { txn } = await asking.decide('anne', { answer: 'approve' })
+    const secondsOf = async (id: string) => {
+      const { access_token: token = '' } = (await asking.poll('agent-app', id)).body
+      const { exp = 0, iat = 0 } = decodeJwt(token)
+      return exp - iat
+    }
+    expect(await secondsOf(first)).toBeGreaterThan(280)
+    ahead += 290_000
+    expect(await secondsOf(second)).toBeLessThanOrEqual(10)
+    const rows = await world.database.query<{ expires_at: Date }>(
+      'select expires_at from oauth_grants where txn = $1',
+      [txn],
+    )
+    expect(rows.map(({ expires_at: end }) => end.getTime())).toEqual([held + 300_000])
+  })
 })

@@ -441,7 +441,7 @@ const modules: readonly Module[] = [
       const id = await begun(one)
       await asking.decide('anne', { answer: 'approve' })
       expect((await hand.poll(one, id)).body).not.toHaveProperty('refresh_token')
-      return 'skips itself: one yes is one token, so that there is no refresh token'
+      return 'skips itself: a yes is for five minutes, so that there is no refresh token'
     },
   },
   {

@@ -124,7 +124,7 @@ export async function resolveRequest(
   if (!parsedAsking.success)
     throw new errors.InvalidAuthorizationDetails('document_access is {type, offer} or {type, collections}')
   try {
-    return { ...(await resolve(principalOf(asker, scopes), parsedAsking.data)), scopes }
+    return { ...(await resolve(principalOf(asker, scopes), parsedAsking.data)), scopes, resource }
   } catch (error) {
     if (!(error instanceof AppError) || error.status >= 500) throw error
     // One answer for what never was, is over, or is somebody else's.

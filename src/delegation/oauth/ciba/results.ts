@@ -98,20 +98,9 @@ async function grant(granting: Granting, deps: ResultsDeps): Promise<Partial<Ada
   const resource = String(payload.resource)
   // What was answered to, never what the request named: a page showed the one.
   const scope = answer.scopes.join(' ')
-  const { Grant } = provider
-  const grantMade = new Grant({
-    jti: grantId,
-    accountId: person,
-    clientId: request.client,
-    expiresIn: Math.max(1, Math.floor((expiresAt.getTime() - clock.now()) / 1_000)),
-  } as never)
-  if (scope !== '') grantMade.addResourceScope(resource, scope)
-  grantMade.addOIDCScope('openid')
-  const rar = detailsOf(approval, answer)
-  for (const detail of rar) grantMade.addRar({ ...detail })
-  await grantMade.save()
+  let consentEnd: Date
   try {
-    await grants.save(
+    consentEnd = await grants.save(
       {
         grantId,
         clientId: request.client,
@@ -132,6 +121,20 @@ async function grant(granting: Granting, deps: ResultsDeps): Promise<Partial<Ada
     if (error instanceof AppError && error.code === 'forbidden') return undefined
     throw error
   }
+  // Made anew at each fetch, and never past what the person's list and their way back go by: the consent that
+  // the first fetch made.
+  const { Grant } = provider
+  const grantMade = new Grant({
+    jti: grantId,
+    accountId: person,
+    clientId: request.client,
+    expiresIn: Math.max(1, Math.floor((consentEnd.getTime() - clock.now()) / 1_000)),
+  } as never)
+  if (scope !== '') grantMade.addResourceScope(resource, scope)
+  grantMade.addOIDCScope('openid')
+  const rar = detailsOf(approval, answer)
+  for (const detail of rar) grantMade.addRar({ ...detail })
+  await grantMade.save()
   return {
     grantId,
     amr: [...signIn.amr],
