@@ -129,6 +129,9 @@ describeDatabases('POST /vault/fetch', (kind) => {
         ['http://169.254.169.254/latest', undefined],
         ['javascript:alert(1)', undefined],
         [vault.double.origin.replace('http://', 'http://me@'), undefined],
+        // Whoever has it goes on there without a token.
+        ['/upload/drive/v3/files?uploadType=resumable&upload_id=A1', undefined],
+        ['/issues/4?X-Amz-Signature=a1', undefined],
       ] as const) {
         vault.double.api = () => ({ status: 302, headers: { location } })
         const sent = await sentDuring(async () => {

@@ -98,7 +98,10 @@ const allowed: ReadonlySet<string> = new Set([
 
 const isAllowed = (name: string): boolean => allowed.has(name) || /^(x-)?ratelimit(-|$)/.test(name)
 
-/** As the agent could ask for it. Undefined: it leads elsewhere. */
+// Where an upload of Google's goes on for a week without any token, and addresses that are signed.
+const isGoodByItself = /^(upload_?id|sig|signature|x-(amz|goog)-signature)$/i
+
+/** As the agent could ask for it. Undefined: it leads elsewhere, or whoever has it needs no token there. */
 function locationOf(
   value: string,
   url: string,
@@ -109,7 +112,8 @@ function locationOf(
     location === null ||
     location.username !== '' ||
     location.password !== '' ||
-    !apiOrigins.includes(location.origin)
+    !apiOrigins.includes(location.origin) ||
+    [...location.searchParams.keys()].some((name) => isGoodByItself.test(name))
   )
     return undefined
   const path = `${location.pathname}${location.search}`

@@ -12,7 +12,7 @@ import type { ApprovalGrants } from '../approvals/grants.ts'
 import { answerOf, type VaultAnswer } from './answer.ts'
 import { digestOfBody, hasBody, recordedCall, shownBody, type VaultCall } from './call.ts'
 import { type Connections, unlinked } from './connections.ts'
-import { hasOverrideInForm, isCovered } from './patterns.ts'
+import { hasOverrideInBody, isCovered } from './patterns.ts'
 import type { ResolveCall, ResolvedCall } from './resolve-call.ts'
 
 /** A call as an agent asks for it, not checked yet. */
@@ -109,8 +109,8 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     }
     const resolved = await resolve(principal, vaultCall, (member) => members[member])
     const { found, path, call } = resolved
-    if (hasOverrideInForm(call.contentType, body))
-      throw invalid('body', 'A field of the form says another method, headers or credentials.')
+    if (hasOverrideInBody(call.contentType, body))
+      throw invalid('body', 'A field of the body says another method, headers or credentials.')
     const isAgreed = isCovered(found.rules, call.method, path)
     const grant = isAgreed ? undefined : (vaultRequest.approval ?? principal.grant)
     const prepared: Begun = { ...resolved, grant, headers, body }

@@ -45,21 +45,37 @@ export function isMinting(mints: readonly string[], { segments }: Pick<Path, 'se
  * `_method[]` is a list.
  */
 export const hasOverride = ({ parameters }: Pick<Path, 'parameters'>): boolean =>
-  parameters.some((name) => overrides.test(fold(name).replace(/\[.*$/s, '').replaceAll(/[. ]/g, '_')))
+  parameters.some((name) => {
+    const folded = fold(name).replace(/\[.*$/s, '').replaceAll(/[. ]/g, '_')
+    return methods.test(folded) || others.test(folded)
+  })
 
 /**
- * The same in a form, where Rails, Symfony and Laravel look for `_method` before anywhere else. Of any other
- * type of body nothing is known. Undecodable names are read with what stands in for what is none.
+ * The same in a form, where Rails, Symfony and Laravel look for `_method` before anywhere else; in JSON another
+ * method alone, since credentials may be what is sent there. Of any other type of body nothing is known.
+ * Undecodable names are read with what stands in for what is none.
  */
-export function hasOverrideInForm(type: string | undefined, body: Uint8Array | undefined): boolean {
+export function hasOverrideInBody(type: string | undefined, body: Uint8Array | undefined): boolean {
   const text = Buffer.from(body ?? []).toString('utf8')
   if (/^application\/x-www-form-urlencoded/i.test(type ?? ''))
     return hasOverride({ parameters: [...new URLSearchParams(text.replaceAll(';', '&')).keys()] })
+  if (/^application\/([\w.-]+\+)?json/i.test(type ?? ''))
+    return membersOf(text).some((name) => methods.test(fold(name)))
   if (!/^multipart\/form-data/i.test(type ?? '')) return false
   // A name in pieces (RFC 2231 §3) is put together by some servers and not by others: nobody needs one.
   if (/[;\s]name\s*\*\s*\d/i.test(text)) return true
   const names = text.matchAll(/name\*?\s*=\s*(?:[\w-]*'[^']*')?"?([^"\r\n;]*)/gi)
   return hasOverride({ parameters: [...names].map(([, name = '']) => unquoted(name)) })
+}
+
+/** Of an object; of anything else none. */
+function membersOf(text: string): readonly string[] {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? Object.keys(value) : []
+  } catch {
+    return []
+  }
 }
 
 function unquoted(name: string): string {
@@ -72,8 +88,8 @@ function unquoted(name: string): string {
 }
 
 // `_HttpMethod` is Salesforce's.
-const overrides =
-  /^(_method|_?(x[-_])?(http[-_]?method([-_]?override)?|method[-_]?override)|\$(httpmethod|httpheaders|req)|(access|oauth|bearer)_token|authorization)$/
+const methods = /^(_method|_?(x[-_])?(http[-_]?method([-_]?override)?|method[-_]?override)|\$httpmethod)$/
+const others = /^(\$(httpheaders|req)|(access|oauth|bearer)_token|authorization)$/
 
 const fold = (segment: string): string => segment.normalize('NFKC').toLowerCase().trim()
 

@@ -194,6 +194,11 @@ const wellKnown: Readonly<Record<'github' | 'google', Known>> = {
       ...['asps', 'tokens', 'verificationCodes'].map(
         (endpoint) => `/admin/directory/v1/users/*/${endpoint}/**`,
       ),
+      // An address of the agent's own is told of what changes, or gets the mail, when all here has ended.
+      '/**/watch',
+      ...['autoForwarding', 'delegates', 'forwardingAddresses', 'sendAs'].map(
+        (setting) => `/gmail/v1/users/*/settings/${setting}/**`,
+      ),
       // One call that holds others, whose paths nobody looks at.
       '/batch/**',
     ],

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { resolvePath } from '../../../src/delegation/vault/path.ts'
 import {
   hasOverride,
-  hasOverrideInForm,
+  hasOverrideInBody,
   isCovered,
   isMatch,
   isMinting,
@@ -185,10 +185,15 @@ test.each([
     true,
   ],
   [parts, '--b\r\ncontent-disposition: form-data; name="title"\r\n\r\n_method\r\n--b--', false],
+  ['application/json', '{"title":"a","_method":"DELETE"}', true],
+  ['application/vnd.api+json; charset=utf-8', '{"X-HTTP-Method-Override":"PUT"}', true],
+  ['application/json', '{"method":"DELETE","access_token":"a","b":{"_method":"DELETE"}}', false],
+  ['application/json', '["_method"]', false],
+  ['application/json', '{"_method":', false],
   ['text/plain', '_method=DELETE', false],
   [undefined, '', false],
-])('a form by which a request becomes another one is known: %s %s: %j', (type, body, expected) => {
-  expect(hasOverrideInForm(type, Buffer.from(body))).toBe(expected)
+])('a body by which a request becomes another one is known: %s %s: %j', (type, body, expected) => {
+  expect(hasOverrideInBody(type, Buffer.from(body))).toBe(expected)
 })
 
 function slowly([first, ...rest]: readonly string[], segments: readonly string[]): boolean {

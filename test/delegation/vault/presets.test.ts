@@ -255,6 +255,14 @@ describe('what hands out credentials is closed', () => {
         '/storage/v1/projects/p/hmacKeys',
         '/admin/directory/v1/users/me/asps',
         '/identitytoolkit/v3/relyingparty/verifyPassword',
+        '/drive/v3/changes/watch',
+        '/drive/v3/files/x/watch',
+        '/calendar/v3/calendars/x/events/watch',
+        'https://gmail.googleapis.com/gmail/v1/users/me/watch',
+        '/gmail/v1/users/me/settings/forwardingAddresses',
+        '/gmail/v1/users/me/settings/autoForwarding',
+        '/gmail/v1/users/me/settings/delegates/x',
+        '/gmail/v1/users/me/settings/sendAs',
       ],
     ],
     [
@@ -293,7 +301,11 @@ describe('what hands out credentials is closed', () => {
       expect(isMinting(providers.github.mints, resolved.value), path).toBe(false)
       expect(isCovered(providers.github.rules.slice(0, 1), 'GET', resolved.value), path).toBe(true)
     }
-    for (const path of ['/drive/v3/files?q=x', 'https://gmail.googleapis.com/gmail/v1/users/me/messages'])
+    for (const path of [
+      '/drive/v3/files?q=x',
+      'https://gmail.googleapis.com/gmail/v1/users/me/messages',
+      '/gmail/v1/users/me/settings/filters',
+    ])
       expect(closed('google', path), path).toBe(false)
   })
 })
