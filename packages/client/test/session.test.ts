@@ -244,6 +244,20 @@ describe('two people', () => {
     expect(questions()).toEqual([])
   })
 
+  test('mixed up by the app is refused as well where a token for that name is held already', async () => {
+    const shared = remit({ token: sourceOf('agent-a', { cache: createTokenCache() }) })
+    expect((await ask(shared.for(anne))).results).toHaveLength(1)
+    const mixed = shared.for({ subject: 'anne', subjectToken: async () => 'handed:bob:agent-a' })
+    for (const _ of [1, 2]) await expect(ask(mixed)).rejects.toMatchObject({ name: 'WrongPerson' })
+    const nothing = shared.for({ subject: 'anne' })
+    await expect(ask(nothing)).rejects.toMatchObject({ name: 'NoPerson' })
+    expect(questions()).toHaveLength(1)
+    // What she handed over herself, by another object, is the same token.
+    const before = tokens().length
+    expect((await ask(shared.for({ ...anne }))).results).toHaveLength(1)
+    expect(tokens()).toHaveLength(before)
+  })
+
   test.each<[string, { readonly claims?: object } & Readonly<Record<string, unknown>>, string]>([
     ['no token', { access_token: undefined }, 'GrantedDiffers'],
     ['one of another kind', { token_type: 'DPoP' }, 'GrantedDiffers'],

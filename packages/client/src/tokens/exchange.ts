@@ -1,4 +1,7 @@
 import { NoPerson } from '../errors/kinds.ts'
+import { abandonable } from '../shared/abandon.ts'
+import { digest } from '../shared/digest.ts'
+import { canonicalJson } from '../shared/json.ts'
 import { cacheKey, createTokenCache, type TokenCache } from './cache.ts'
 import { askedFor, createIssuerClient, type IssuerOptions } from './issuer-client.ts'
 import { readTokenAnswer } from './read-answer.ts'
@@ -20,16 +23,19 @@ const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token'
 
 /**
  * Tokens by exchange (RFC 8693): what a person handed to the agent becomes a token for one API that names
- * both. Held by person, agent and API until shortly before it ends.
+ * both. Held by person, agent, API and what was handed over, until shortly before it ends.
  */
 export function exchange(options: ExchangeOptions): TokenSource {
   const client = createIssuerClient(options)
   const cache = options.cache ?? createTokenCache({ now: client.platform.now })
   const subjectToken = options.subjectToken ?? ((person: Person) => handedOver(person))
 
-  async function obtain(request: TokenRequest) {
+  // Under what the token for each request of a person object is held: by what was handed over as well, once the
+  // issuer has said whose that is. By the name alone, whoever is named would get what is held for that name.
+  const looked = new WeakMap<Person, Map<string, Promise<string>>>()
+
+  async function obtain(request: TokenRequest, subject: string) {
     const { person, audience, scopes, details } = request
-    const subject = await subjectToken(person)
     const answer = await client.post(
       'token',
       {
@@ -43,11 +49,36 @@ export function exchange(options: ExchangeOptions): TokenSource {
     return readTokenAnswer(answer, { subject: person.subject, audience, scopes, details }, client)
   }
 
+  async function look(request: TokenRequest, wanted: string): Promise<string> {
+    const subject = await subjectToken(request.person)
+    const key = canonicalJson([wanted, await digest(subject)])
+    await cache.get(key, undefined, () => obtain(request, subject))
+    return key
+  }
+
+  /** Once for each person object and kind of token, however many wait; what failed is looked at anew. */
+  function heldUnder(request: TokenRequest, wanted: string): Promise<string> {
+    const keys = looked.get(request.person) ?? new Map<string, Promise<string>>()
+    looked.set(request.person, keys)
+    const known = keys.get(wanted)
+    if (known !== undefined) return known
+    const key = look(request, wanted)
+    keys.set(wanted, key)
+    key.catch(() => keys.delete(wanted))
+    return key
+  }
+
   return {
     agent: client.agent,
-    get: async (request) => cache.get(await cacheKey(client, request), request.signal, () => obtain(request)),
+    async get(request) {
+      const { person, signal } = request
+      signal?.throwIfAborted()
+      const key = await abandonable(heldUnder(request, await cacheKey(client, request)), signal)
+      return cache.get(key, signal, async () => obtain(request, await subjectToken(person)))
+    },
     async drop(request, token) {
-      cache.drop(await cacheKey(client, request), token)
+      const key = looked.get(request.person)?.get(await cacheKey(client, request))
+      if (key !== undefined) cache.drop(await key, token)
     },
   }
 }

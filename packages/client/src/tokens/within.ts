@@ -5,7 +5,7 @@ import { canonicalJson } from '../shared/json.ts'
 export type Within = (granted: Detail, requested: Detail) => boolean
 
 /** Members that only ever make a detail smaller, so that an issuer may add them. */
-const limits = new Set(['until', 'valid_until', 'max_uses'])
+const limits = new Set(['until', 'valid_until'])
 
 /** Lists of what is allowed, which are less with fewer items. Any other may be a list of what is not. */
 const allowLists = new Set(['collections', 'actions', 'locations', 'datatypes', 'privileges'])
@@ -13,7 +13,7 @@ const allowLists = new Set(['collections', 'actions', 'locations', 'datatypes', 
 /**
  * The same detail, or a smaller one: every member of the one that was asked for is there and equal, a list
  * that allows (`collections`, and those of RFC 9396 §2.2) may have lost items, and nothing was added but an
- * end or a number of uses. A missing member is not smaller: without its limit an order has none. An offer of
+ * end or one use. A missing member is not smaller: without its limit an order has none. An offer of
  * documents becomes its grant, as does a call to a third party. Which numbers are smaller orders only an API
  * knows: see `within` of `withApproval`.
  */
@@ -46,7 +46,13 @@ const becomesGrant = ({ type, offer }: Detail): boolean =>
   type === 'vault_call' || (type === 'document_access' && typeof offer === 'string')
 
 const onlyHas = (detail: Detail, names: readonly string[]): boolean =>
-  Object.keys(detail).every((name) => names.includes(name) || limits.has(name))
+  Object.entries(detail).every(
+    ([name, value]) =>
+      names.includes(name) ||
+      limits.has(name) ||
+      // Without it a detail is good once (`use` of the guard): more would be more.
+      (name === 'max_uses' && value === 1),
+  )
 
 function isMemberWithin(name: string, granted: unknown, requested: unknown): boolean {
   if (canonicalJson(granted) === canonicalJson(requested)) return true
