@@ -9,6 +9,7 @@ let store: string
 let url: string
 let proxied: string
 const servers: { close(): unknown }[] = []
+const askedToken = 'of-the-proxy'
 
 const model = {
   schema_version: '1.1',
@@ -66,7 +67,7 @@ beforeAll(async () => {
   store = (await post('', { name: 'tried' })).id
   await post(`/${store}/authorization-models`, model)
   await post(`/${store}/write`, { writes: { tuple_keys: tuples } })
-  const proxy = openFgaProxy(url, store, undefined)
+  const proxy = openFgaProxy({ url, store, token: undefined, askedToken })
   await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
   servers.push(proxy)
   proxied = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
@@ -75,8 +76,9 @@ afterAll(() => {
   for (const server of servers) server.close()
 })
 
-const truth = (at: string) =>
+const truth = (at: string, token?: string) =>
   openFgaTruth({
+    ...(token !== undefined && { token }),
     url: at,
     store,
     relation: 'can_read',
@@ -85,12 +87,12 @@ const truth = (at: string) =>
   })
 
 test('OpenFGA says who may read what, through the proxy that passes no Write', async () => {
-  const { mayRead } = await truth(proxied)
+  const { mayRead } = await truth(proxied, askedToken)
   expect(await Promise.all(['anne', 'bob'].map((person) => mayRead(person, 'a')))).toEqual([true, false])
 })
 
 test('whoever stands in any tuple is real, but for what a run planted', async () => {
-  const { knows } = await truth(proxied)
+  const { knows } = await truth(proxied, askedToken)
   const known = await Promise.all(
     ['anne', 'carol', 'bob', 'ida'].map(async (person) => await knows?.(person)),
   )
@@ -107,7 +109,24 @@ test.each(['write', 'list-objects', 'expand', 'authorization-models', 'read/../w
   'the proxy refuses %s',
   async (call) => {
     const body = JSON.stringify({ deletes: { tuple_keys: [] } })
-    const { status } = await fetch(`${proxied}/stores/${store}/${call}`, { method: 'POST', body })
+    const headers = { authorization: `Bearer ${askedToken}` }
+    const { status } = await fetch(`${proxied}/stores/${store}/${call}`, { method: 'POST', headers, body })
     expect(status).toBe(403)
   },
 )
+
+test('the proxy answers its operator alone: nobody without its token, no page by another name, no endless body', async () => {
+  const { request } = await import('node:http')
+  const statusOf = (headers: Readonly<Record<string, string>>, body = '{}') =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const asked = request(`${proxied}/stores/${store}/read`, { method: 'POST', headers })
+      asked.on('response', (response) => resolve(response.resume().statusCode)).on('error', reject)
+      asked.end(body)
+    })
+  const authorization = `Bearer ${askedToken}`
+  expect(await statusOf({ authorization })).toBe(200)
+  expect(await statusOf({})).toBe(401)
+  expect(await statusOf({ authorization: `${authorization}x` })).toBe(401)
+  expect(await statusOf({ authorization, host: `rebound.example:${new URL(proxied).port}` })).toBe(421)
+  expect(await statusOf({ authorization }, JSON.stringify({ page: 'x'.repeat(70_000) }))).toBe(413)
+})

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -19,7 +19,8 @@ import { openFgaProxy } from './truths/openfga-proxy.ts'
 import { tableTruth } from './truths/table.ts'
 
 const usage = `remit-prove [options]               Ends with 0: nothing found; 1: something found; 2: it could not tell.
-remit-prove openfga-proxy [options] Passes Read, Check and ReadChanges of one store only, on loopback.
+remit-prove openfga-proxy [options] Passes Read, Check and ReadChanges of one store only, on loopback, for
+                                    the token that it writes to --proxy-token-file.
 remit-prove digest NAME…            Prints a name as a report holds it.
 
 The endpoint
@@ -95,6 +96,7 @@ function parse() {
         sarif: text,
         'key-file': { ...text, default: 'remit-prove.key' },
         port: { ...text, default: '8081' },
+        'proxy-token-file': { ...text, default: 'remit-prove-proxy.token' },
         seed: text,
         answers: text,
         k: text,
@@ -230,11 +232,23 @@ async function main(): Promise<number> {
     return 0
   }
   if (command === 'openfga-proxy') {
-    const server = openFgaProxy(needed('openfga'), needed('store'), await secretOf('openfga-token-file'))
+    const path = needed('proxy-token-file')
+    const askedToken = randomBytes(32).toString('base64url')
+    // Another one each time, for its owner alone.
+    await rm(path, { force: true })
+    await writeFile(path, `${askedToken}\n`, { mode: 0o600, flag: 'wx' })
+    const server = openFgaProxy({
+      url: needed('openfga'),
+      store: needed('store'),
+      token: await secretOf('openfga-token-file'),
+      askedToken,
+    })
     await new Promise<void>((listening, failed) =>
       server.once('error', failed).listen(numberOf('port'), '127.0.0.1', listening),
     )
-    console.log(`Read, Check and ReadChanges alone on http://127.0.0.1:${needed('port')}. Ctrl-C stops.`)
+    console.log(
+      `Read, Check and ReadChanges alone on http://127.0.0.1:${needed('port')}, for the token in ${path}. Ctrl-C stops.`,
+    )
     await new Promise<void>((ended) => server.once('close', ended))
     return 0
   }

@@ -1,14 +1,34 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+export interface ProxiedOpenFga {
+  readonly url: string
+  readonly store: string
+  /** OpenFGA's own key, which whoever asks here never gets. */
+  readonly token: string | undefined
+  /** What whoever asks here has to bring: without it everybody on the machine would read all tuples. */
+  readonly askedToken: string
+}
 
 const passed = new Set(['read', 'check', 'changes'])
+const bodyMax = 65_536
 
 /** Stands before OpenFGA on loopback, and passes Read, Check and ReadChanges of one store only. */
-export function openFgaProxy(url: string, store: string, token: string | undefined): Server {
-  return createServer((request, response) => {
+export function openFgaProxy({ url, store, token, askedToken }: ProxiedOpenFga): Server {
+  const server = createServer((request, response) => {
     pass(request, response).catch(() => response.writeHead(502).end())
   })
+  return server
 
   async function pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { host, authorization = '' } = request.headers
+    // By another name it is a page's, whose own name was made to lead here.
+    const isHere = host === `127.0.0.1:${(server.address() as AddressInfo).port}`
+    if (!isHere || !isSame(authorization, `Bearer ${askedToken}`)) {
+      response.writeHead(isHere ? 401 : 421).end()
+      return
+    }
     const { pathname, search } = new URL(request.url ?? '/', 'http://proxy')
     const [, stores, asked, call = '', ...rest] = pathname.split('/')
     const isPassed = stores === 'stores' && asked === store && passed.has(call) && rest.length === 0
@@ -18,7 +38,13 @@ export function openFgaProxy(url: string, store: string, token: string | undefin
     }
     let body = ''
     request.setEncoding('utf8')
-    for await (const part of request) body += part
+    for await (const part of request) {
+      body += part
+      if (body.length > bodyMax) {
+        response.writeHead(413, { connection: 'close' }).end()
+        return
+      }
+    }
     const answer = await fetch(`${url}${pathname}${search}`, {
       method: request.method,
       headers: {
@@ -32,3 +58,7 @@ export function openFgaProxy(url: string, store: string, token: string | undefin
     response.writeHead(answer.status, { 'content-type': 'application/json' }).end(text)
   }
 }
+
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+
+const isSame = (one: string, other: string): boolean => timingSafeEqual(digest(one), digest(other))
