@@ -21,7 +21,17 @@ export interface RunningProgram {
   kill(): void
 }
 
-/** Throws where one is not there, or older than the server: that would refuse it, or lose what it lacks. */
+// By what a program can, not by its number: distributions mend older ones. With both, psql runs nothing in a
+// dump but SQL (`\restrict`); else a name that somebody gave to a table could run a command on this machine.
+const restricting: Readonly<Partial<Record<Program, readonly [help: string, word: string]>>> = {
+  pg_restore: ['--help', '--restrict-key'],
+  psql: ['--help=commands', '\\restrict'],
+}
+
+/**
+ * Throws where one is not there, or older than the server: that would refuse it, or lose what it lacks. And
+ * where what it reads could have it run commands (CVE-2025-8714, CVE-2025-8715).
+ */
 export async function assertPrograms(
   programs: readonly Program[],
   serverMajor: number,
@@ -38,6 +48,11 @@ export async function assertPrograms(
     if (!(major >= serverMajor))
       throw new OperatorError(
         `${name} is of Postgres ${major}, and the server is ${serverMajor}. Put the folder of newer programs into PATH.`,
+      )
+    const [help, word = ''] = restricting[name] ?? []
+    if (help !== undefined && !(await promisify(execFile)(name, [help], { env })).stdout.includes(word))
+      throw new OperatorError(
+        `${name} could run commands that a dump holds (CVE-2025-8714). Install 13.22, 14.19, 15.14, 16.10, 17.6 or newer.`,
       )
   }
 }
