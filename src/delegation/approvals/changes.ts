@@ -26,7 +26,7 @@ const pollMs = 500
 const toldMax = 10_000
 
 /**
- * Follows the channel `remit_approvals` as `authority.ts` follows its own: on PGlite one process hears
+ * Follows the channel `remit_approvals` as `revocation-feed.ts` follows its own: on PGlite one process hears
  * itself; on native Postgres a connection listens, and is asked besides after what somebody waits for. No
  * connection waits with them.
  */

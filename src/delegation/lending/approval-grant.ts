@@ -16,7 +16,7 @@ export interface GrantHolder {
 
 /**
  * A person's yes to exactly this: the row that decides, and tuples that OpenFGA reads while the grant is
- * presented. Not to be taken for a `GrantLink`, which is the consent that an OAuth client holds.
+ * presented. Not to be taken for a `Consent`, which is what an OAuth client holds.
  */
 export interface ApprovalGrant extends GrantHolder {
   /** `g_…` */

@@ -84,7 +84,7 @@ export interface Clients {
   list(): Promise<ListedClient[]>
   /** Throws for a client that is not there, and 409 for one that an API's row names as its own. */
   assertRemovable(clientId: string): Promise<void>
-  /** No token of it counts from then on. Its consents have to be ended before: see `GrantLinks.endOf`. */
+  /** No token of it counts from then on. Its consents have to be ended before: see `Consents.endOf`. */
   remove(clientId: string): Promise<void>
   /** Undefined for a client that is unknown, may start no flow, or whose agent is disabled. */
   registered(clientId: string): Promise<(Client & Registration) | undefined>
