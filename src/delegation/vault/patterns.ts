@@ -51,9 +51,9 @@ export const hasOverride = ({ parameters }: Pick<Path, 'parameters'>): boolean =
   })
 
 /**
- * The same in a form, where Rails, Symfony and Laravel look for `_method` before anywhere else; in JSON another
- * method alone, since credentials may be what is sent there. Of any other type of body nothing is known.
- * Undecodable names are read with what stands in for what is none.
+ * The same in a form, where Rails, Symfony and Laravel look for `_method` before anywhere else; in JSON
+ * another method alone, since credentials may be what is sent there. Of any other type of body nothing is
+ * known. Undecodable names are read with what stands in for what is none.
  */
 export function hasOverrideInBody(type: string | undefined, body: Uint8Array | undefined): boolean {
   const text = Buffer.from(body ?? []).toString('utf8')

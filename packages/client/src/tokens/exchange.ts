@@ -30,8 +30,8 @@ export function exchange(options: ExchangeOptions): TokenSource {
   const cache = options.cache ?? createTokenCache({ now: client.platform.now })
   const subjectToken = options.subjectToken ?? ((person: Person) => handedOver(person))
 
-  // Under what the token for each request of a person object is held: by what was handed over as well, once the
-  // issuer has said whose that is. By the name alone, whoever is named would get what is held for that name.
+  // Under what the token for each request of a person object is held: by what was handed over as well, once
+  // the issuer has said whose that is. By the name alone, whoever is named would get what is held for it.
   const looked = new WeakMap<Person, Map<string, Promise<string>>>()
 
   async function obtain(request: TokenRequest, subject: string) {
