@@ -1,6 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 
 export interface ProxiedOpenFga {
   readonly url: string
@@ -24,7 +23,7 @@ export function openFgaProxy({ url, store, token, askedToken }: ProxiedOpenFga):
   async function pass(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { host, authorization = '' } = request.headers
     // By another name it is a page's, whose own name was made to lead here.
-    const isHere = host === `127.0.0.1:${(server.address() as AddressInfo).port}`
+    const isHere = host === `127.0.0.1:${portOf(server.address())}`
     if (!isHere || !isSame(authorization, `Bearer ${askedToken}`)) {
       response.writeHead(isHere ? 401 : 421).end()
       return
@@ -62,3 +61,7 @@ export function openFgaProxy({ url, store, token, askedToken }: ProxiedOpenFga):
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
 
 const isSame = (one: string, other: string): boolean => timingSafeEqual(digest(one), digest(other))
+
+/** undefined: it listens at no port. */
+const portOf = (address: ReturnType<Server['address']>): number | undefined =>
+  typeof address === 'object' ? address?.port : undefined
