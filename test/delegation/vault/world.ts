@@ -12,7 +12,7 @@ import { createProvider, type ProviderEntry, type Rule } from '../../../src/dele
 import { createProviderClient } from '../../../src/delegation/vault/provider-client.ts'
 import { createLiveTokens, type LiveTokensDeps } from '../../../src/delegation/vault/tokens.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
-import { createSystemFetch } from '../../../src/outbound/guarded-fetch.ts'
+import { createSystemFetch, type GuardedFetch } from '../../../src/outbound/guarded-fetch.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { type ProviderDouble, providerSecret } from '../../support/provider.ts'
 import { movableClock, ownIssuerUrl, publicUrl, putDelegation } from '../world.ts'
@@ -52,28 +52,33 @@ export async function openVaultParts(
   const provider = createProvider(double.entry(options.entry) as unknown as ProviderEntry)
   const logged: { readonly event: string; readonly fields?: object }[] = []
   const log = (event: string, fields?: object) => void logged.push({ event, ...(fields && { fields }) })
-  const client = createProviderClient(provider, providerSecret, {
-    publicUrl,
-    outbound: createSystemFetch([double.origin]),
-    clock,
-  })
+  const systemFetch = createSystemFetch([double.origin])
+  const clientBy = (outbound: GuardedFetch) =>
+    createProviderClient(provider, providerSecret, { publicUrl, outbound, clock })
+  const client = clientBy(systemFetch)
   /** A process of its own on the same database. */
   const process = ({
     sealing = envelope,
     step = async () => undefined,
+    own = database,
+    outbound,
   }: {
     readonly sealing?: Envelope
+    /** Its connections to the database. */
+    readonly own?: Database
+    readonly outbound?: (real: GuardedFetch) => GuardedFetch
     readonly step?: NonNullable<LiveTokensDeps['step']>
   } = {}) => {
+    const ownClient = outbound === undefined ? client : clientBy(outbound(systemFetch))
     const tokens = createLiveTokens({
-      database,
+      database: own,
       envelope: sealing,
-      clients: new Map([[provider.name, client]]),
+      clients: new Map([[provider.name, ownClient]]),
       clock,
       log,
       step,
     })
-    return createConnections({ sql: database, clock, providers: [provider], tokens, randomBytes, publicUrl })
+    return createConnections({ sql: own, clock, providers: [provider], tokens, randomBytes, publicUrl })
   }
   const agents = createAgents({ sql: database, clock })
   for (const id of ['research-bot', 'other-bot'])

@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createRandom } from '../../packages/engine/test/support/random.ts'
+import { seed } from '../../packages/engine/test/support/seed.ts'
+import { type Explored, explore, type Pair } from '../support/interleavings.ts'
+import { needsOpenfga, needsPostgres } from '../support/native.ts'
+import { type ProviderDouble, startProvider } from '../support/provider.ts'
+import {
+  type DocumentPair,
+  forgetsTheFence,
+  openDocuments,
+  takesEveryLease,
+} from './interleavings/documents.ts'
+import { openExchange, redeemsAgain } from './interleavings/exchange.ts'
+import { looksBeforeItCounts, openGrants, waitsForNoUse } from './interleavings/grants.ts'
+import { openTwo, type Plant, type Two } from './interleavings/two.ts'
+import { openRefreshes, refreshesBesideOthers } from './interleavings/vault.ts'
+
+// How often a worker is left for the other: all orders with that many. Minutes: `npm run full` alone.
+const switches = process.env['INTERLEAVINGS']
+const sampleOf = 3
+
+/** Each pair, the race that is planted in it, and what the oracle says of that. */
+const cases: readonly (readonly [
+  name: string,
+  open: () => Promise<Pair>,
+  plant: () => Plant,
+  says: string,
+])[] = [
+  ['grant used × used', () => openGrants(two, 'use'), () => looksBeforeItCounts, 'released 2 times'],
+  ['grant used × taken back', () => openGrants(two, 'revoke'), () => looksBeforeItCounts, 'used after'],
+  [
+    'grant used × its delegation taken back',
+    () => openGrants(two, 'revoke delegation'),
+    () => waitsForNoUse,
+    'used after',
+  ],
+  ['publish × withdraw', documents('publish × withdraw'), () => takesEveryLease, 'its withdrawal'],
+  ['publish × re-tag', documents('publish × re-tag'), () => takesEveryLease, 'taken away'],
+  ['publish × publish', documents('publish × publish'), () => takesEveryLease, ''],
+  ['re-tag × withdraw', documents('re-tag × withdraw'), () => takesEveryLease, 'its withdrawal'],
+  ['settle × withdraw', documents('settle × withdraw'), () => forgetsTheFence, 'its withdrawal'],
+  ['refresh × refresh', () => openRefreshes(two, double), () => refreshesBesideOthers, 'refreshed 2 times'],
+]
+
+let two: Two
+let double: ProviderDouble
+let document: Awaited<ReturnType<typeof openDocuments>> | undefined
+
+function documents(name: DocumentPair): () => Promise<Pair> {
+  return async () => {
+    document ??= await openDocuments(two)
+    return document(name)
+  }
+}
+
+const said = (name: string, { wrong: _, ...counts }: Explored): void =>
+  void process.stdout.write(`${name}: ${JSON.stringify(counts)}\n`)
+
+describe('two processes at once', needsPostgres.skip ? needsPostgres : needsOpenfga, () => {
+  beforeAll(async () => {
+    two = await openTwo()
+    double = await startProvider()
+  })
+  afterAll(async () => {
+    await double?.[Symbol.asyncDispose]()
+    await two?.[Symbol.asyncDispose]()
+  })
+
+  test.each(cases)(
+    `keep what they promise in each order that is run, one of them ended or standing still: %s (FUZZ_SEED=${seed})`,
+    async (name, open) => {
+      const explored = await explore(
+        await open(),
+        switches === undefined
+          ? { ordersMax: sampleOf, random: createRandom(seed) }
+          : { switchesMax: Number(switches) },
+      )
+      said(name, explored)
+      expect(explored.wrong).toEqual([])
+      expect(explored.orders).toBeGreaterThanOrEqual(sampleOf)
+    },
+    7_200_000,
+  )
+
+  const planted = switches === undefined ? cases.slice(0, 1) : cases
+  test.each(planted)(
+    'are caught where a race is planted: %s',
+    async (name, open, plant, says) => {
+      const pair = await open()
+      two.plant = plant()
+      try {
+        const explored = await explore(pair, { switchesMax: 1, stopsAtWrong: true })
+        said(`${name}, planted`, explored)
+        expect(explored.wrong.join()).toContain(says)
+        expect(explored.wrong).toHaveLength(1)
+      } finally {
+        two.plant = {}
+      }
+    },
+    7_200_000,
+  )
+
+  // Three whole services: seconds before the first order.
+  if (switches !== undefined)
+    test('redeem a code once, in each order that is run, and are caught where they do not look', async () => {
+      let plant: Plant = {}
+      await using pair = await openExchange(() => plant)
+      const explored = await explore(pair, { switchesMax: Number(switches) })
+      said(pair.name, explored)
+      expect(explored.wrong).toEqual([])
+      plant = redeemsAgain
+      const found = await explore(pair, { switchesMax: 1, stopsAtWrong: true })
+      said(`${pair.name}, planted`, found)
+      expect(found.wrong.join()).toContain('two tokens for one code')
+    }, 7_200_000)
+})
