@@ -72,7 +72,7 @@ describe('two processes at once', needsPostgres.skip ? needsPostgres : needsOpen
       const explored = await explore(
         await open(),
         switches === undefined
-          ? { ordersMax: sampleOf, random: createRandom(seed) }
+          ? { ordersMax: sampleOf, random: createRandom(seed), switchesMax: 1 }
           : { switchesMax: Number(switches) },
       )
       said(name, explored)

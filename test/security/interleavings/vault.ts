@@ -65,9 +65,13 @@ export async function openRefreshes(two: Two, double: ProviderDouble): Promise<P
             (error: unknown): Outcome => ({ error: String(error) }),
           )
           const isFault = said.some((step) => /^.[!~]/.test(step))
-          // After its last look at the clock a process may stand still: a provider has no number of ours.
-          const standsBeforeIt = said.some((step) => /^.~ fetch/.test(step))
-          if (refreshes() > 1 && !standsBeforeIt) return `refreshed ${refreshes()} times`
+          // After its last look at the clock a process may stand still, since a provider has no number of ours;
+          // and what it gave is lost with who ends, or stands still, before it is written. It is said below.
+          const fault = said.findIndex((step) => /^.[!~]/.test(step))
+          const own = said.slice(0, fault + 1).filter((step) => step[0] === said[fault]?.[0])
+          const mayAskTwice =
+            own.some((step) => step.endsWith('fetch /token')) && !own.includes(`${own[0]?.[0]} commit`)
+          if (refreshes() > 1 && !mayAskTwice) return `refreshed ${refreshes()} times`
           if (!isFault) {
             const tokens = [A, B, last].map((one) => ('value' in one ? one.value : undefined))
             if (refreshes() !== 1 || tokens[0] === undefined || new Set(tokens).size > 1)
