@@ -65,8 +65,8 @@ export async function openRefreshes(two: Two, double: ProviderDouble): Promise<P
             (error: unknown): Outcome => ({ error: String(error) }),
           )
           const isFault = said.some((step) => /^.[!~]/.test(step))
-          // After its last look at the clock a process may stand still, since a provider has no number of ours;
-          // and what it gave is lost with who ends, or stands still, before it is written. It is said below.
+          // After its last look at the clock a process may stand still, since a provider has no number of
+          // ours; and what it gave is lost with who ends, or stands still, before it is written.
           const fault = said.findIndex((step) => /^.[!~]/.test(step))
           const own = said.slice(0, fault + 1).filter((step) => step[0] === said[fault]?.[0])
           const mayAskTwice =
