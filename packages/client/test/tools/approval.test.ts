@@ -256,18 +256,18 @@ describe('a question that waits', () => {
     const { resume } = (await stored(buy()(ten, sessionOf()))).data
     double.questions[0]!.outcome = { approve: [detailOf(ten)] }
     const others = [
-      [buy()(ten, sessionOf('bob'), { resume }), 'wrong_person'],
-      [buy()(ten, sessionOf('anne', 'agent-b'), { resume }), 'granted_differs'],
-      [buy()({ ...ten, quantity: 11 }, sessionOf(), { resume }), 'granted_differs'],
-      [buy({ audience: url })(ten, sessionOf(), { resume }), 'granted_differs'],
-      [buy({ scopes: [] })(ten, sessionOf(), { resume }), 'granted_differs'],
+      [() => buy()(ten, sessionOf('bob'), { resume }), 'wrong_person'],
+      [() => buy()(ten, sessionOf('anne', 'agent-b'), { resume }), 'granted_differs'],
+      [() => buy()({ ...ten, quantity: 11 }, sessionOf(), { resume }), 'granted_differs'],
+      [() => buy({ audience: url })(ten, sessionOf(), { resume }), 'granted_differs'],
+      [() => buy({ scopes: [] })(ten, sessionOf(), { resume }), 'granted_differs'],
       // Forged, as far as a client can: the issuer says whose question it was.
       [
-        buy()(ten, sessionOf('anne', 'agent-b'), { resume: { ...resume, agent: 'agent-b' } }),
+        () => buy()(ten, sessionOf('anne', 'agent-b'), { resume: { ...resume, agent: 'agent-b' } }),
         'invalid_grant',
       ],
     ] as const
-    for (const [call, code] of others) await expect(call).rejects.toMatchObject({ code })
+    for (const [call, code] of others) await expect(call()).rejects.toMatchObject({ code })
     expect(double.questions[0]!.polls).toBe(0)
     expect(bought).toEqual([])
   })
