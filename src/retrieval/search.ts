@@ -91,11 +91,14 @@ export async function withDocumentIds(
   documents: Pick<Documents, 'foundAs'> | undefined,
   found: readonly FoundChunk[],
 ): Promise<Candidate[]> {
-  const missing = found.flatMap(({ docNo }) => (documents?.foundAs(docNo) === undefined ? [docNo] : []))
+  const known = found.map(({ docNo }) => documents?.foundAs(docNo))
+  const missing = found.flatMap(({ docNo }, nth) => (known[nth] === undefined ? [docNo] : []))
   const newer = missing.length === 0 ? undefined : await readNames(sql, missing)
-  return found.flatMap(({ chunkId, docNo, ordinal, score }) => {
-    const document = newer?.get(docNo) ?? documents?.foundAs(docNo)
-    return document === undefined ? [] : [{ chunkId, ...document, ordinal, score }]
+  return found.flatMap(({ chunkId, docNo, ordinal, score }, nth) => {
+    const document = known[nth] ?? newer?.get(docNo)
+    if (document === undefined) return []
+    const { documentId, publication, isNew } = document
+    return [{ chunkId, documentId, publication, isNew, ordinal, score }]
   })
 }
 

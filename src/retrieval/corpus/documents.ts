@@ -38,6 +38,7 @@ export class DocumentTable {
   readonly #options: DocumentTableOptions
   // Until then all of it is new, without an entry for each.
   #allReadAt: number | undefined
+  #isAllOld = false
   // When this process heard of what came into force since, the latest last.
   readonly #heardAt = new Map<number, number>()
 
@@ -97,13 +98,7 @@ export class DocumentTable {
   foundAs(docNo: number): Required<Guarded> | undefined {
     const documentId = this.#ids[docNo]
     if (documentId === undefined) return undefined
-    const { newForMs, elapsed } = this.#options
-    const heardAt = this.#heardAt.get(docNo) ?? this.#allReadAt
-    return {
-      documentId,
-      publication: this.publicationOf(docNo),
-      isNew: heardAt === undefined || elapsed() - heardAt < newForMs,
-    }
+    return { documentId, publication: this.publicationOf(docNo), isNew: this.#isNew(docNo) }
   }
 
   /** How many bits are set, and the live chunks of those documents together. */
@@ -165,6 +160,16 @@ export class DocumentTable {
     if (knownNumber !== undefined) return knownNumber
     this.#numberByCollection.set(collection, this.#names.length)
     return this.#names.push(collection) - 1
+  }
+
+  #isNew(docNo: number): boolean {
+    const { newForMs, elapsed } = this.#options
+    const heardAt = this.#heardAt.get(docNo)
+    if (heardAt !== undefined) return elapsed() - heardAt < newForMs
+    // Nearly always: what a search finds has been there for long.
+    if (this.#isAllOld) return false
+    this.#isAllOld = this.#allReadAt !== undefined && elapsed() - this.#allReadAt >= newForMs
+    return !this.#isAllOld
   }
 
   #hear(docNo: number): void {
