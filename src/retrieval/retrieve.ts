@@ -68,8 +68,8 @@ interface Asked {
   readonly deadline: Deadline
 }
 
-// What is replaced more often than it can be asked about is left out.
-const anewMax = 2
+// Once: a passage may also be missing for what no look at the corpus tells, such as a silent source.
+const anewMax = 1
 
 /** Undefined: it would have rested on a use that does not count, or lacked what could be presented. */
 async function answerWith(
