@@ -112,6 +112,8 @@ export type Verdict = 'allowed' | 'denied' | 'error'
 export interface BatchAnswer {
   /** One verdict for each check, in the order asked. */
   readonly verdicts: readonly Verdict[]
+  /** Of those in error: what is nested deeper than OpenFGA follows, so that it has a yes for nobody. */
+  readonly tooDeep?: readonly Check[]
   /** OpenFGA's X-Request-Id of each call made, for the record. */
   readonly requestIds: readonly string[]
 }

@@ -263,8 +263,9 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
     const askedAt = now()
     // Of the first call: where the second is told more freshly, that is more than is said.
     let sent: typeof kind | undefined
+    const tooDeep = new Set<Check>()
     const send = async (questions: readonly Check[]): Promise<readonly Verdict[]> => {
-      const { verdicts, requestIds: ids } = await runUntilAborted(signal, () =>
+      const answer = await runUntilAborted(signal, () =>
         limiter.run(questions.length, signal, () => {
           calls += Math.ceil(questions.length / batchMax)
           // Something was taken away while it waited, or while parts were answered: no cache may answer.
@@ -277,6 +278,8 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
           })
         }),
       )
+      const { verdicts, requestIds: ids } = answer
+      for (const check of answer.tooDeep ?? []) tooDeep.add(check)
       // A page that would have taken long goes in several.
       calls += Math.max(0, ids.length - Math.ceil(questions.length / batchMax))
       requestIds.push(...ids)
@@ -287,9 +290,10 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
         page.flatMap((entry) => (entry.telling ? [] : [entry.document.documentId])),
       )
       checks += page.length
+      const asked = page.map((entry) => ({ ...entry, check: toCheck(entry) }))
       const verdicts = await checkDecomposed(
-        page.map((entry) => ({
-          check: toCheck(entry),
+        asked.map((entry) => ({
+          check: entry.check,
           parts: entry.telling ? undefined : apart.parts.get(entry.document.documentId),
         })),
         send,
@@ -298,17 +302,16 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
       // Another model came into force: one answer under two would be neither's.
       if (fga.modelId !== modelId)
         throw new AppError('authorization_unavailable', { internal: 'model changed' })
-      for (const [index, { document, telling: isTelling }] of page.entries()) {
+      for (const [index, { document, telling: isTelling, check }] of asked.entries()) {
         const verdict = verdicts[index]
         const { documentId: id } = document
         if (isTelling) {
           if (verdict === 'allowed') mayTell.add(id)
           continue
         }
-        outcomes.set(
-          id,
-          verdict === 'allowed' ? { kind: sent ?? kind } : verdict === 'denied' ? 'denied' : 'error',
-        )
+        // An error makes an answer incomplete: of what is too deep that would tell what it says.
+        const isDenied = verdict === 'denied' || tooDeep.has(check)
+        outcomes.set(id, verdict === 'allowed' ? { kind: sent ?? kind } : isDenied ? 'denied' : 'error')
         if (verdict === 'allowed' && holdable.has(id)) {
           const cacheUntil = holdable.get(id)
           const until = cacheUntil !== undefined && { until: cacheUntil }

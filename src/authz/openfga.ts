@@ -109,6 +109,7 @@ export function createFga(
       )
       return {
         verdicts: calls.flatMap(({ verdicts }) => verdicts),
+        tooDeep: calls.flatMap(({ tooDeep = [] }) => tooDeep),
         requestIds: calls.flatMap(({ requestIds }) => requestIds),
       }
     },
@@ -174,6 +175,7 @@ async function inTurn(
   ask: (call: readonly Check[]) => Promise<BatchAnswer>,
 ): Promise<BatchAnswer> {
   const verdicts: Verdict[] = []
+  const tooDeep: Check[] = []
   const requestIds: string[] = []
   while (verdicts.length < page.length) {
     const remaining = page.slice(verdicts.length)
@@ -183,12 +185,14 @@ async function inTurn(
       sizes.took(call, performance.now() - began, false)
       if (verdicts.length === 0 || !(error instanceof AppError)) throw error
     })
-    if (answer === undefined) return { verdicts: page.map((_, at) => verdicts[at] ?? 'error'), requestIds }
+    if (answer === undefined)
+      return { verdicts: page.map((_, at) => verdicts[at] ?? 'error'), tooDeep, requestIds }
     sizes.took(call, performance.now() - began, true)
     verdicts.push(...answer.verdicts)
+    tooDeep.push(...(answer.tooDeep ?? []))
     requestIds.push(...answer.requestIds)
   }
-  return { verdicts, requestIds }
+  return { verdicts, tooDeep, requestIds }
 }
 
 async function batchOnce(
@@ -224,21 +228,30 @@ async function batchOnce(
         ),
       ),
   )
-  const result: Readonly<Record<string, { allowed?: boolean; error?: object }>> | undefined | null =
-    answer.result
+  const result: Readonly<Record<string, BatchResult>> | undefined | null = answer.result
   // A page of a proxy, say: nothing was answered, which is no answer about each of them.
   if (result === undefined || result === null) {
     throw new AppError('authorization_unavailable', { internal: 'OpenFGA answered without results' })
   }
   const requestId = answer.$response.headers['x-request-id']
+  const resultOf = (index: number): BatchResult | undefined => result[`${call}-${index}`]
   return {
-    verdicts: checks.map((_, index) => verdictOf(result[`${call}-${index}`])),
+    verdicts: checks.map((_, index) => verdictOf(resultOf(index))),
+    tooDeep: checks.filter((_, index) => resultOf(index)?.error?.input_error === tooDeepCode),
     requestIds: typeof requestId === 'string' ? [requestId] : [],
   }
 }
 
+interface BatchResult {
+  readonly allowed?: boolean
+  readonly error?: { readonly input_error?: string } | null
+}
+
+// Its BatchCheck says this of `ErrResolutionDepthExceeded` alone (OpenFGA 1.22, pkg/server/batch_check.go).
+const tooDeepCode = 'authorization_model_resolution_too_complex'
+
 // What is absent never decides: only `allowed: true` without an error is a yes, only `allowed: false` a no.
-function verdictOf(batchResult: { allowed?: boolean; error?: object | null } | null | undefined): Verdict {
+function verdictOf(batchResult: BatchResult | null | undefined): Verdict {
   if (batchResult?.error !== undefined && batchResult.error !== null) return 'error'
   if (batchResult?.allowed === true) return 'allowed'
   return batchResult?.allowed === false ? 'denied' : 'error'

@@ -157,6 +157,18 @@ describe('the gate releases nothing', () => {
     expect(counts).toEqual({ considered: 3, denied: 1, errors: 2 })
   })
 
+  test('and counts as refused what is nested too deep, which is no failure of the server', async () => {
+    const codes = ['authorization_model_resolution_too_complex', 'validation_error']
+    const errors = codes.map((input_error) => ({ error: { input_error, message: 'no' } }))
+    const wrong = Object.fromEntries(errors.map((error, place) => [`document:d${place}`, error]))
+    const { ids, counts } = await ask(
+      batch(({ tuple_key }) => wrong[tuple_key.object]),
+      anne,
+      ['d0', 'd1'],
+    )
+    expect({ ids, counts }).toEqual({ ids: [], counts: { considered: 2, denied: 1, errors: 1 } })
+  })
+
   test('for an answer about other correlation ids', async () => {
     const { ids, counts } = await ask(
       () => ({ result: { other: { allowed: true }, '7': { allowed: true } } }),
