@@ -9,6 +9,10 @@ export function oneText(entry: LdapEntry, attribute: string): string | undefined
   return attribute.toLowerCase() === 'objectguid' ? guidOf(value) : textOf(value) || undefined
 }
 
+/** Every value of an attribute that is text. */
+export const textsOf = (entry: LdapEntry, attribute: string): readonly string[] =>
+  valuesOf(entry, attribute).flatMap((value) => textOf(value) || [])
+
 /** The immutable id of an entry; undefined: it has none that can be read. */
 export const idOf = (entry: LdapEntry, attribute: string): string | undefined =>
   oneText(entry, attribute)?.toLowerCase()

@@ -7,7 +7,7 @@ import {
   type ReadPerson,
 } from '../reading/kind.ts'
 import { connectLdap, type LdapConnection } from './connection.ts'
-import { idOf, isActive, oneText } from './entries.ts'
+import { idOf, isActive, oneText, textsOf } from './entries.ts'
 import { type FoundGroup, readGroups } from './groups.ts'
 import { nameKey } from './names.ts'
 import { type LdapSettings, ldapSettings } from './settings.ts'
@@ -104,16 +104,22 @@ function groupsOf(
       ...logins.flatMap((login) => peopleNames.idOfLogin(login) ?? []),
     ],
     groups: names.flatMap((dn) => (peopleNames.idOf(dn) === undefined ? (groupNames.idOf(dn) ?? []) : [])),
+    mayBe: [
+      ...names.flatMap((dn) => peopleNames.mayBe(dn)),
+      ...logins.flatMap((login) => peopleNames.mayBeLogin(login)),
+    ],
   })
   return [...groups.values()].map((group) => {
     const { id, name } = group
     const second = changed.get(id)
     const [one, other] = [membersOf(group), second && membersOf(second)]
-    if (other === undefined) return { id, name, ...one }
+    const mayBe = [...one.mayBe, ...(other?.mayBe ?? [])]
+    const unclear = mayBe.length > 0 && { unclear: mayBe }
+    if (other === undefined) return { id, name, people: one.people, groups: one.groups, ...unclear }
     const people = twice(one.people, other.people)
     const inside = twice(one.groups, other.groups)
     const unsure = { people: people.unsure, groups: inside.unsure }
-    return { id, name, people: people.sure, groups: inside.sure, unsure }
+    return { id, name, people: people.sure, groups: inside.sure, unsure, ...unclear }
   })
 }
 
@@ -135,6 +141,7 @@ async function readPeople(connection: LdapConnection, settings: LdapSettings): P
   const names = createNames()
   const read: ReadPerson[] = []
   let nameless = 0
+  let manyNamed = 0
   const attributes = [
     people.id,
     people.key,
@@ -147,11 +154,14 @@ async function readPeople(connection: LdapConnection, settings: LdapSettings): P
       nameless += 1
       return
     }
-    names.add(entry.dn, id, oneText(entry, memberUid))
+    const logins = textsOf(entry, memberUid)
+    names.add(entry.dn, id, logins)
+    if (logins.length > 1) manyNamed += 1
     read.push({ id, key: oneText(entry, people.key), isActive: isActive(entry, people.active) })
   })
   const problems = [
     ...countOf(nameless, `people have no ${people.id}.`),
+    ...countOf(manyNamed, `people have more than one ${memberUid}: no login stands for them.`),
     ...countOf(read.filter(({ key }) => key === undefined).length, `people have not one ${people.key}.`),
     ...countOf(
       read.filter((person) => person.isActive === undefined).length,
@@ -184,16 +194,22 @@ async function namesIn(
   const attributes = [idAttribute, memberUid]
   await connection.search({ base, filter, scope: 'sub', attributes }, (entry) => {
     const id = idOf(entry, idAttribute)
-    if (id !== undefined) names.add(entry.dn, id, oneText(entry, memberUid))
+    if (id !== undefined) names.add(entry.dn, id, textsOf(entry, memberUid))
   })
   return names
 }
 
-/** Which entry a name or a login stands for. One that stands for two stands for none. */
+/**
+ * Which entry a name or a login stands for. One that stands for two stands for none, and of an entry with two
+ * logins neither stands for it.
+ */
 interface Names {
-  add(dn: string, id: string, login?: string): void
+  add(dn: string, id: string, logins?: readonly string[]): void
   idOf(dn: string): string | undefined
   idOfLogin(login: string): string | undefined
+  /** Ids of the entries that a name may mean though it stands for none of them. */
+  mayBe(dn: string): readonly string[]
+  mayBeLogin(login: string): readonly string[]
   /** Whether each name and each login of these is there, and stands for the same entry. */
   agreesWith(other: Names): boolean
   readonly pairs: () => readonly (readonly [string, string])[]
@@ -202,18 +218,27 @@ interface Names {
 
 function createNames(): Names {
   const ids = new Map<string, string | undefined>()
+  const unclear = new Map<string, Set<string>>()
+  const putUnclear = (key: string, id: string): void => {
+    unclear.set(key, (unclear.get(key) ?? new Set()).add(id))
+  }
   const put = (key: string, id: string): void => {
-    ids.set(key, ids.has(key) && ids.get(key) !== id ? undefined : id)
+    const before = ids.get(key)
+    const isOther = ids.has(key) && before !== id
+    ids.set(key, isOther ? undefined : id)
+    if (isOther) for (const one of [id, before ?? id]) putUnclear(key, one)
   }
   const dnKey = (dn: string): string => `dn ${nameKey(dn) ?? ''}`
   const pairs = () =>
     [...ids].flatMap(([key, id]) => (id === undefined || key === 'dn ' ? [] : [[key, id] as const]))
   return {
     pairs,
-    add(dn, id, login) {
+    add(dn, id, logins = []) {
       put(dnKey(dn), id)
-      if (login !== undefined) put(`login ${login}`, id)
+      for (const login of logins) (logins.length === 1 ? put : putUnclear)(`login ${login}`, id)
     },
+    mayBe: (dn) => (dnKey(dn) === 'dn ' ? [] : [...(unclear.get(dnKey(dn)) ?? [])]),
+    mayBeLogin: (login) => [...(unclear.get(`login ${login}`) ?? [])],
     idOf: (dn) => (dnKey(dn) === 'dn ' ? undefined : ids.get(dnKey(dn))),
     idOfLogin: (login) => ids.get(`login ${login}`),
     agreesWith(other) {

@@ -36,6 +36,11 @@ export interface ReadGroup {
    * something, and not where it gives them something.
    */
   readonly unsure?: { readonly people: readonly string[]; readonly groups: readonly string[] }
+  /**
+   * People who may be meant by a name that cannot be told. Whoever of them is in it stays, where that keeps
+   * them from something, until somebody's word. It brings nobody in.
+   */
+  readonly unclear?: readonly string[]
 }
 
 /** All that a directory has, read to its own end mark. */

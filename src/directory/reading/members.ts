@@ -228,9 +228,16 @@ async function planGroups(
   const all = blocks.reduce((count, { row }) => count + (byGroup.get(row.id)?.length ?? 0), 0)
   const isHeldBack = isTooMany(lifted.length, all) || !reading.isCertain
   const groupRows = new Set(rows.map(({ id }) => id))
+  const isUnclear = ({ groupId, memberId }: Waiting): boolean =>
+    wanted.members.get(groupId ?? '')?.unclear.includes(memberId) === true
   // A group in a group is nobody knows how many people.
   const waiting = lifted.filter(
-    (one) => isHeldBack || said.isWaiting(one) || said.isConfirmed(one) || groupRows.has(one.memberId),
+    (one) =>
+      isHeldBack ||
+      said.isWaiting(one) ||
+      said.isConfirmed(one) ||
+      groupRows.has(one.memberId) ||
+      isUnclear(one),
   )
   const held = waiting.filter((one) => !said.isConfirmed(one)).length
   if (held > 0)
@@ -302,7 +309,11 @@ function wantedMembers(
 ): {
   readonly members: ReadonlyMap<
     string,
-    { readonly sure: readonly string[]; readonly unsure: readonly string[] }
+    {
+      readonly sure: readonly string[]
+      readonly unsure: readonly string[]
+      readonly unclear: readonly string[]
+    }
   >
   readonly names: ReadonlyMap<string, string>
 } {
@@ -311,11 +322,21 @@ function wantedMembers(
   const groupsOf = (ids: readonly string[] = []) => ids.flatMap((id) => groupIds.get(id) ?? [])
   const peopleOf = (ids: readonly string[] = []) =>
     ids.flatMap((person) => (userIds.get(person) ?? []).map(({ id }) => id))
-  const own = groups.flatMap(({ id, name, people, groups: inside, unsure }) => {
+  const own = groups.flatMap(({ id, name, people, groups: inside, unsure, unclear }) => {
     const row = groupIds.get(id)
     return row === undefined
       ? []
-      : [{ row, name, people, unsure, sureGroups: groupsOf(inside), unsureGroups: groupsOf(unsure?.groups) }]
+      : [
+          {
+            row,
+            name,
+            people,
+            unsure,
+            unclear,
+            sureGroups: groupsOf(inside),
+            unsureGroups: groupsOf(unsure?.groups),
+          },
+        ]
   })
   const rowIds = new Set(rows.map(({ id }) => id))
   const { edges, broken } = withoutCircles(
@@ -341,7 +362,7 @@ function wantedMembers(
   const names = new Map(own.map(({ row, name }) => [row, name]))
   for (const group of broken)
     report.note(`${names.get(group) ?? group} would be in itself: groups that lead back to it are left out.`)
-  const members = own.map(({ row, people, sureGroups, unsure, unsureGroups }) => {
+  const members = own.map(({ row, people, sureGroups, unsure, unclear, unsureGroups }) => {
     const isLeft = (group: string) => edges.get(row)?.has(group) === true
     return [
       row,
@@ -353,6 +374,7 @@ function wantedMembers(
           // In the directory they are in it all the same: where that keeps them from something it counts.
           ...peopleBelow([...sureGroups, ...unsureGroups].filter((group) => !isLeft(group))),
         ],
+        unclear: peopleOf(unclear),
       },
     ] as const
   })

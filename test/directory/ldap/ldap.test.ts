@@ -355,6 +355,49 @@ describe('a directory that is read by LDAP', needsSlapd, () => {
     expect((await world.members())['all']).toEqual(['#staff', 'carol'])
   })
 
+  test('leaves in a group that blocks whom it names by what two entries have, or by one of two logins, until somebody’s word', async () => {
+    const { slapd } = world
+    for (const key of ['hal', 'ina']) await world.person(key, { mail: `${key}@acme.test` })
+    await world.register({ member_uid: 'mail' })
+    await slapd.add(world.groupDn('embargo'), {
+      objectClass: 'posixGroup',
+      cn: 'embargo',
+      gidNumber: '101',
+      memberUid: ['hal@acme.test', 'ina@acme.test'],
+    })
+    await readWell()
+    await world.put({
+      'handbook/embargo': {
+        text: 'Travel that some are not told of.',
+        access: {
+          viewers: ['user:acme/hal', 'user:acme/ina'],
+          blocked: [`${await world.groupId('embargo')}#member`],
+        },
+      },
+    })
+    await world.person('second', { mail: 'hal@acme.test' })
+    await slapd.replace(world.dnOf('ina'), 'mail', ['ina@acme.test', 'more@acme.test'])
+    const read = await world.read()
+    expect(read.waiting).toEqual({ unblock: 2 })
+    expect(read.problems).toEqual(
+      expect.arrayContaining([
+        'Two entries have the name login hal@acme.test.',
+        '1 people have more than one mail: no login stands for them.',
+      ]),
+    )
+    // And whoever took the name is not in it by that.
+    expect((await world.members())['embargo']).toEqual(['hal', 'ina'])
+    for (const key of ['hal', 'ina'])
+      expect(await world.found(await world.personToken(key, later()))).not.toContain('handbook/embargo')
+    await world.confirm('unblock')
+    await world.read()
+    expect((await world.members())['embargo']).toEqual([])
+    await slapd.client.del(world.groupDn('embargo'))
+    for (const key of ['hal', 'ina', 'second']) await slapd.client.del(world.dnOf(key))
+    await world.register()
+    await readWell()
+  })
+
   test('does not let in by a linked account whom it shuts out', async () => {
     const { accountLinks } = world.service
     const account = { issuer: world.issuer.issuer, sub: 'fay', person: 'carol' }
