@@ -472,6 +472,26 @@ describe('the page of what one has lent', () => {
     expect(again.text).toMatch(/value="collection:handbook" checked/)
   })
 
+  test('lends nothing to agents that are others than it showed, and shows them anew', async () => {
+    const { agents, delegations } = world.service
+    const { more: _, ...wish } = filled
+    for (const id of ['research-bot', 'other-bot']) {
+      const page = await open()
+      const agent = await agents.get(id)
+      if (agent === undefined) throw new Error('It is registered.')
+      await agents.save({ ...agent, jwks: agent.jwks ?? null, purpose: 'Something else.' })
+      const again = await anne.browser.submit(page, '/delegations/lend', wish)
+      expect([id, again.status, again.text.includes('has changed since you looked')]).toEqual([id, 409, true])
+      expect(again.text).toMatch(/value="collection:handbook" checked/)
+      const live = (await delegations.listOf('user:anne')).filter(({ state }) => state !== 'revoked')
+      expect([id, live]).toEqual([id, []])
+      // Of what is shown now it lends, whoever else has changed.
+      const lent = await anne.browser.submit(again, '/delegations/lend', wish)
+      expect([id, lent.url.search]).toEqual([id, '?done=lent'])
+      for (const { id: one } of await delegations.listOf('user:anne')) await delegations.revoke(one)
+    }
+  })
+
   test('runs no script, loads nothing, is framed by nobody, and sends its forms to us only', async () => {
     const { headers, text } = await open()
     const policy = headers.get('content-security-policy') ?? ''

@@ -3,7 +3,7 @@ import type { Tuple } from '../../authz/fga.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
-import { agentObject } from '../registry/agents.ts'
+import { type Agent, agentObject, lockedAgents, type ShownAgents } from '../registry/agents.ts'
 import type { ForeignDetail } from '../registry/details.ts'
 
 /** One consent: who lent what to which agent until when. */
@@ -34,7 +34,10 @@ export interface Delegation {
  * and randomness. With one: the same lending again answers with what stands.
  */
 export type Lending = Pick<Delegation, 'subject' | 'agent' | 'scope' | 'purpose' | 'expiresAt'> &
-  Partial<Pick<Delegation, 'id' | 'resource' | 'details' | 'subAgents' | 'standing'>>
+  Partial<Pick<Delegation, 'id' | 'resource' | 'details' | 'subAgents' | 'standing'>> & {
+    /** All its agents, where a page showed them. 409 where one is another by now, or was not there. */
+    readonly shownAgents?: ShownAgents
+  }
 
 /** What a delegation is in OpenFGA. Its end is a condition, so that a dead process leaves no door open. */
 export function delegationTuples({ id, subject, agent, subAgents, scope, expiresAt }: Delegation): Tuple[] {
@@ -67,7 +70,7 @@ export async function checkedDelegation(
   id: string,
 ): Promise<Delegation> {
   const { subject, agent, scope, subAgents = [], purpose, expiresAt, standing: isStanding = false } = lending
-  const { resource, details = [] } = lending
+  const { resource, details = [], shownAgents: _, ...terms } = lending
   if (!isId(id) || id.includes('/')) throw invalid('id', 'The delegation id is not valid.')
   if (!subject.startsWith('user:') || !isId(splitObject(subject).id))
     throw invalid('subject', 'Only a person can lend.')
@@ -91,7 +94,7 @@ export async function checkedDelegation(
     throw invalid('purpose', 'A purpose of 1 to 500 characters is needed.')
   await assertAgents(sql, [agent, ...subAgents])
   return {
-    ...lending,
+    ...terms,
     id,
     standing: isStanding,
     subAgents: [...new Set(subAgents)],
@@ -119,12 +122,7 @@ async function assertAgents(sql: Sql, ids: readonly string[]): Promise<void> {
  * it reach further, waits and finds this delegation to end, or has come wholly before. Exclusively for a
  * standing one: two at once would both find room, and the unique index would then answer with a bare error.
  */
-export async function lockAgents(
+export const lockAgents = (
   sql: Sql,
   { agent, subAgents, standing: isStanding }: Delegation,
-): Promise<void> {
-  await sql.query(
-    `select from agents where id = any($1) order by id for ${isStanding ? 'update' : 'key share'}`,
-    [[agent, ...subAgents]],
-  )
-}
+): Promise<Agent[]> => lockedAgents(sql, [agent, ...subAgents], isStanding ? 'update' : 'key share')

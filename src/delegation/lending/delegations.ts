@@ -5,6 +5,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { type Database, readRows, type Sql, type SqlValue } from '../../store/sql.ts'
+import { changedSinceShown, digestOfAgent, type ShownAgents } from '../registry/agents.ts'
 import { canonicalJson } from '../registry/details.ts'
 import type { ApprovalGrant } from './approval-grant.ts'
 import { endGrantsOf, settleGrants } from './approval-grant.ts'
@@ -86,7 +87,11 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
     get,
     async lend(lending, recordedAs = operator(newId('t'))) {
       const requested = await checkedDelegation(database, lending, now(), lending.id ?? newId('d'))
-      const row = await beginDelegation(database, requested, { now: now(), recordedAs })
+      const row = await beginDelegation(database, requested, {
+        now: now(),
+        recordedAs,
+        shownAgents: lending.shownAgents,
+      })
       if (row.state === 'live') return row
       await fga.write({ writes: delegationTuples(row) })
       try {
@@ -214,14 +219,24 @@ const eventOf = (
 async function beginDelegation(
   database: Database,
   requested: Delegation,
-  { now, recordedAs }: { readonly now: Date; readonly recordedAs: RecordActor },
+  {
+    now,
+    recordedAs,
+    shownAgents,
+  }: {
+    readonly now: Date
+    readonly recordedAs: RecordActor
+    readonly shownAgents: ShownAgents | undefined
+  },
 ): Promise<Delegation> {
   return database.transaction(async (sql) => {
     const find = async () =>
       (await readRows<Delegation>(sql, `${select} where id = $1 for update`, [requested.id]))[0]
     const existing = await find()
     if (existing !== undefined) return resumed(existing, requested, now)
-    await lockAgents(sql, requested)
+    const agents = await lockAgents(sql, requested)
+    if (agents.some((agent) => shownAgents && shownAgents.get(agent.id) !== digestOfAgent(agent)))
+      throw changedSinceShown()
     assertNotAborted(recordedAs.over)
     if (requested.standing) await makeRoom(sql, requested, now)
     const inserted = await sql.query(

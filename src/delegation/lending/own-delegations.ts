@@ -27,7 +27,7 @@ export interface DelegatedItem {
 
 /** What a person fills in to lend. Whose it is comes from their session. */
 export type DelegationDraft = Pick<Lending, 'agent' | 'scope' | 'purpose' | 'expiresAt'> &
-  Partial<Pick<Lending, 'subAgents' | 'standing' | 'id'>>
+  Partial<Pick<Lending, 'subAgents' | 'standing' | 'id' | 'shownAgents'>>
 
 /** Whose they are, and the thread of the request. */
 export interface Lender {

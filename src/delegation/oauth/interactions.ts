@@ -9,9 +9,9 @@ import type { Delegations } from '../lending/delegations.ts'
 import type { Lendable } from '../lending/lendable.ts'
 import type { ExternalAccount } from '../people/links.ts'
 import { atPages, type SignedIn, type SignIns } from '../people/sign-ins.ts'
-import type { Agent, Agents } from '../registry/agents.ts'
+import { type Agent, type Agents, changedSinceShown, digestOfAgent, shownAgents } from '../registry/agents.ts'
 import type { Client, Clients, Registration } from '../registry/clients.ts'
-import { type Details, detailsOf, type ForeignDetail } from '../registry/details.ts'
+import { canonicalJson, type Details, detailsOf, type ForeignDetail } from '../registry/details.ts'
 import { agentIdOf, isOurs, type Resources } from '../registry/resources.ts'
 import { isMetadataClient } from './cimd/metadata-clients.ts'
 import type { Consents } from './consents.ts'
@@ -69,11 +69,15 @@ export interface ConsentPending extends Asking {
   /** Whether the request named collections: then the token is narrowed to those that are chosen. */
   readonly isNarrowed: boolean
   /** Agents to which it asks to pass things on. */
-  readonly subAgents: readonly string[]
+  readonly subAgents: readonly Agent[]
+  /** Of all that the page shows: a yes comes with it, and is none where it is another by then. */
+  readonly shown: string
 }
 
 /** What a person chose on the page of consent. */
 export interface Choice {
+  /** `shown` of the page that they looked at. */
+  readonly shown: string
   readonly objects: readonly string[]
   readonly subAgents: readonly string[]
   readonly seconds: number
@@ -181,6 +185,14 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
   }
 }
 
+/** The agent of a stranger, written down: all that the page showed of it, with who answers for it now. */
+async function introduced({ client, agent, person }: ConsentPending, deps: InteractionsDeps) {
+  await deps.introduce(client, person)
+  const row = agent && (await deps.agents.get(agent.id))
+  if (row && digestOfAgent({ ...row, owner: agent.owner }) !== digestOfAgent(agent)) throw changedSinceShown()
+  return row
+}
+
 type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>
 
 async function consentPending(
@@ -220,9 +232,13 @@ async function consentPending(
   // Every API at which something may be done: what an agent is handed names those that it carries it on to.
   const apis = [missing[0], ...foreignDetails.flatMap(({ locations = [] }) => locations)]
   const ours = isOurs(missing[0], deps.publicUrl)
-  return {
+  const subAgents =
+    agent === undefined || isMetadataClient(client)
+      ? []
+      : await knownAgents(details.params['sub_agents'], agent, deps)
+  const pending = {
     ...asking,
-    prompt: 'consent',
+    prompt: 'consent' as const,
     person,
     signedInAt: signedInTime,
     amr: (session ? session.amr : undefined) ?? [],
@@ -239,10 +255,22 @@ async function consentPending(
     details: foreignDetails,
     lendable: agent === undefined || !ours ? [] : lendableOf(await deps.lendable(person), narrowed, agent),
     isNarrowed: narrowed !== undefined,
-    subAgents:
-      agent === undefined || isMetadataClient(client)
-        ? []
-        : await knownAgents(details.params['sub_agents'], agent, deps),
+    subAgents,
+  }
+  return { ...pending, shown: deps.seal.hash('consent shown', canonicalJson(shownOf(pending))) }
+}
+
+/** All of it but what is the session's own. */
+function shownOf(pending: Omit<ConsentPending, 'shown'>): object {
+  const { client, redirectUri, agent, addressee, subAgents, lendable, details } = pending
+  const { resource, scopes, withheld, oidcScopes, takesVerification, isNarrowed } = pending
+  return {
+    client,
+    redirectUri: redirectUri ?? null,
+    agents: [agent, addressee].map((one) => (one === undefined ? null : digestOfAgent(one))),
+    subAgents: subAgents.map(digestOfAgent),
+    lendable: lendable.map(({ object, title }) => [object, title]),
+    access: { details, resource, scopes, withheld, oidcScopes, takesVerification, isNarrowed },
   }
 }
 
@@ -266,13 +294,11 @@ const lendableOf = (
   { limits }: Agent,
 ) => lendables.filter(({ object }) => limitsAllow(limits, object) && (narrowed?.has(object) ?? true))
 
-async function knownAgents(param: unknown, agent: Agent, { agents }: InteractionsDeps): Promise<string[]> {
+async function knownAgents(param: unknown, agent: Agent, { agents }: InteractionsDeps): Promise<Agent[]> {
   const ids = typeof param === 'string' ? [...new Set(param.split(' '))] : []
   const found = await Promise.all(ids.slice(0, 10).map((id) => agents.get(id)))
   return found.flatMap((lendable) =>
-    lendable === undefined || lendable.disabledAt !== undefined || lendable.id === agent.id
-      ? []
-      : [lendable.id],
+    lendable === undefined || lendable.disabledAt !== undefined || lendable.id === agent.id ? [] : [lendable],
   )
 }
 
@@ -288,12 +314,14 @@ async function grantFor(
 ): Promise<string> {
   const { provider, grants, clock, seal, delegations } = deps
   const { client, person, agent, signedInAt, upstream } = pending
+  if (choice.shown !== pending.shown) throw changedSinceShown()
   const amr = amrOf(pending, choice)
   await assertAdmitted(deps.signIns, { person, amr, ...(upstream && { upstream }) }, txn)
   const seconds = checkedSeconds(choice.seconds)
   const expiresAt = new Date(clock.now() + seconds * 1_000)
   const objects = chosen(pending, choice)
-  if (pending.isStranger) await deps.introduce(client, person)
+  const subAgents = pending.subAgents.filter(({ id }) => choice.subAgents.includes(id))
+  const lender = pending.isStranger ? await introduced(pending, deps) : agent
   const delegation =
     agent === undefined
       ? undefined
@@ -305,7 +333,8 @@ async function grantFor(
             agent: agent.id,
             scope: objects,
             ...(!pending.isOurs && { resource: pending.resource, details: pending.details }),
-            subAgents: pending.subAgents.filter((id) => choice.subAgents.includes(id)),
+            subAgents: subAgents.map(({ id }) => id),
+            shownAgents: shownAgents([lender ?? agent, ...subAgents]),
             purpose: agent.purpose,
             expiresAt,
           },

@@ -1,10 +1,12 @@
+import { createHash } from 'node:crypto'
 import { isId } from '@remit/contract/id'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Runtime } from '../../store/runtime.ts'
-import { countRows, readRows } from '../../store/sql.ts'
+import { countRows, readRows, type Sql } from '../../store/sql.ts'
 import { neverForActors } from './claims.ts'
 import { type PublicJwks, publicJwks } from './clients.ts'
+import { canonicalJson } from './details.ts'
 
 /** One registered agent. `issuer` and `sub` are what a token's `act` claim says of it. */
 export interface Agent {
@@ -68,6 +70,29 @@ export interface Agents {
 
 /** The agent as an object of the authorization model. */
 export const agentObject = (id: string): FgaObject => `agent:${id}`
+
+/**
+ * Of who an agent is and what bounds it. What a page shows of agents carries it, and whoever lends sends it
+ * back, so that a yes means what was shown.
+ */
+export const digestOfAgent = ({ disabledAt: _, ...agent }: Agent): string =>
+  createHash('sha256').update(canonicalJson(agent)).digest('base64url')
+
+/** Agents as a page showed them: their ids and digests. */
+export type ShownAgents = ReadonlyMap<string, string>
+
+export const shownAgents = (agents: readonly Agent[]): ShownAgents =>
+  new Map(agents.map((agent) => [agent.id, digestOfAgent(agent)]))
+
+/** A 409: nothing was lent to what no page had shown. */
+export const changedSinceShown = (): AppError =>
+  new AppError('conflict', {
+    public: 'Something of this has changed since you looked. Nothing was lent: look again.',
+  })
+
+/** The rows of these, held until the transaction ends. */
+export const lockedAgents = (sql: Sql, ids: readonly string[], lock: 'update' | 'key share') =>
+  readRows<Agent>(sql, `${select} where id = any($1) order by id for ${lock}`, [ids])
 
 /** Reads and writes rows. Does NOT check who asks. */
 export function createAgents({ sql, clock }: Pick<Runtime, 'sql' | 'clock'>): Agents {

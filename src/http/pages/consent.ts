@@ -41,7 +41,7 @@ export function consentPage({ pending, action, refuse, verify, problem }: Consen
 ${agent === undefined ? ownLead(pending) : agentLead(pending)}
 ${problemLine(problem)}
 <form method="post" action="${action}" id="consent">
-${hiddenField('csrf', csrf)}
+${hiddenField('csrf', csrf)}${hiddenField('shown', pending.shown)}
 ${agent === undefined || !pending.isOurs ? '' : objects(pending)}
 ${details(pending)}
 ${subAgents(pending)}
@@ -117,9 +117,9 @@ function objects({ agent, lendable, isNarrowed, isStranger }: ConsentPending): H
   return html`<fieldset><legend>What may it look into?</legend>${lendable.map((entry) => lendableLine(entry, isNarrowed && !isStranger))}${agent === undefined ? '' : limitHints([agent], lendable)}</fieldset>`
 }
 
-function subAgents({ subAgents: subAgentIds }: ConsentPending): Html | string {
-  if (subAgentIds.length === 0) return ''
-  return html`<fieldset><legend>It asks to pass this on to other agents</legend>${subAgentIds.map((id) => checkLine('sub_agent', id, html`${id}`))}</fieldset>`
+function subAgents({ subAgents: passedOn }: ConsentPending): Html | string {
+  if (passedOn.length === 0) return ''
+  return html`<fieldset><legend>It asks to pass this on to other agents</legend>${passedOn.map(({ id }) => checkLine('sub_agent', id, html`${id}`))}</fieldset>`
 }
 
 function destination({ redirectUri }: ConsentPending): string {

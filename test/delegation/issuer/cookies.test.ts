@@ -46,8 +46,12 @@ const submit = (
   fields: Readonly<Record<string, string>>,
 ) => {
   const path = new RegExp(`action="([^"]*${action})"`).exec(page.text)?.[1] ?? 'none'
-  const csrf = /name="csrf" value="([^"]+)"/.exec(page.text)?.[1] ?? ''
-  return send(new URL(path, origin), { method: 'POST', body: new URLSearchParams({ csrf, ...fields }) })
+  const own = ['csrf', 'shown'].map((name) => [
+    name,
+    new RegExp(`name="${name}" value="([^"]+)"`).exec(page.text)?.[1] ?? '',
+  ])
+  const body = new URLSearchParams({ ...Object.fromEntries(own), ...fields })
+  return send(new URL(path, origin), { method: 'POST', body })
 }
 
 /** Where a sign-in for the person's own program begins. */

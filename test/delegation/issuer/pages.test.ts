@@ -123,6 +123,32 @@ test('who refuses sends the browser back with access_denied and lends nothing', 
   expect(await world.service.delegations.listOf('user:bob')).toEqual([])
 })
 
+test('a yes is none to an agent that has changed since its page was shown; the page comes anew', async () => {
+  const browser = world.browser()
+  await signIn(browser, 'bob')
+  const agents = world.service.agents
+  const before = await agents.get('research-bot')
+  const other = await agents.get('other-bot')
+  if (before === undefined || other === undefined) throw new Error('They are registered.')
+  const agree = { object: 'collection:handbook', sub_agent: 'other-bot', seconds: '3600' }
+  for (const [{ jwks = null, ...changed }, more] of [
+    [before, { limits: { scopes: undefined, collections: ['handbook'] } }],
+    [before, { purpose: 'Something else.' }],
+    [other, { sub: 'another-program' }],
+  ] as const) {
+    const page = await start(browser, { sub_agents: 'other-bot' })
+    await agents.save({ ...changed, jwks, ...more })
+    const again = await browser.submit(page, '/consent', agree)
+    expect([again.status, again.text.includes('has changed since you looked')]).toEqual([409, true])
+    expect(await world.service.delegations.listOf('user:bob')).toEqual([])
+    await agents.save({ ...changed, jwks })
+  }
+  const lent = await browser.submit(await start(browser, { sub_agents: 'other-bot' }), '/consent', agree)
+  expect(lent.url.origin).toBe('https://app.test')
+  const [delegation] = await world.service.delegations.listOf('user:bob')
+  await world.service.delegations.revoke(delegation?.id ?? '')
+})
+
 test.each([
   ['without PKCE', { code_challenge: '', code_challenge_method: '' }],
   ['for an unknown API', { resource: 'https://elsewhere.test' }],

@@ -1,6 +1,7 @@
 import { text } from '@remit/contract/text'
 import { z } from 'zod'
 import type { DelegationDraft } from '../../../delegation/lending/own-delegations.ts'
+import type { ShownAgents } from '../../../delegation/registry/agents.ts'
 import { invalid } from '../../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../../kernel/ids.ts'
 import type { AppContext } from '../../env.ts'
@@ -8,8 +9,14 @@ import { type Fields, textOf, textsOf } from '../../middleware/form.ts'
 import type { Tried } from '../../pages/delegations.ts'
 import type { OwnCookie } from '../../sign-in/cookies.ts'
 
+/** The form as it was sent: with what its page was. */
+export interface LentForm extends Tried {
+  readonly once: string
+  readonly shownAgents: ShownAgents
+}
+
 /** The lend form as it was filled in. */
-export function lendFormOf(fields: Fields): Tried & { readonly once: string } {
+export function lendFormOf(fields: Fields): LentForm {
   return {
     agent: textOf(fields['agent']),
     objects: textsOf(fields['object']),
@@ -19,14 +26,21 @@ export function lendFormOf(fields: Fields): Tried & { readonly once: string } {
     purpose: textOf(fields['purpose']),
     standing: textOf(fields['standing']) === 'yes',
     once: textOf(fields['once']),
+    shownAgents: new Map(
+      textsOf(fields['shown']).map((line) => {
+        const [id = '', digest = ''] = line.split(' ')
+        return [id, digest]
+      }),
+    ),
   }
 }
 
 /** What it asks for; the feature judges it. */
 export function wishOf(
-  { agent, objects, more: typedObjects, subAgents, seconds, purpose, standing: isStanding }: Tried,
+  form: LentForm,
   { now, id }: { readonly now: number; readonly id: string },
 ): DelegationDraft {
+  const { agent, objects, more: typedObjects, subAgents, seconds, purpose, standing: isStanding } = form
   const typed = typedObjects.split(/\s+/).filter((line) => line !== '')
   const scope = [...objects, ...typed].filter(
     (object): object is FgaObject => splitObject(object).type !== '',
@@ -46,6 +60,7 @@ export function wishOf(
     subAgents: subAgents.filter((sub) => sub !== agent),
     purpose: purposeText.data,
     standing: isStanding,
+    shownAgents: form.shownAgents,
     expiresAt: new Date(now + Number(seconds) * 1_000),
   }
 }

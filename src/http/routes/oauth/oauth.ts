@@ -57,6 +57,7 @@ export function oauthRoutes(dependencies: OauthRoutesDeps): App {
         node.outgoing,
         pending,
         {
+          shown: textOf(fields['shown']),
           objects: textsOf(fields['object']),
           subAgents: textsOf(fields['sub_agent']),
           seconds: Number(textOf(fields['seconds'])),
@@ -67,7 +68,7 @@ export function oauthRoutes(dependencies: OauthRoutesDeps): App {
       return c.redirect(next, 303)
     } catch (error) {
       if (!(error instanceof AppError) || error.status >= 500) throw error
-      return showConsent(c, pending, error.public)
+      return showConsent(c, pending, error)
     }
   })
 
@@ -132,16 +133,19 @@ export function oauthRoutes(dependencies: OauthRoutesDeps): App {
     return session?.person === person && isVerifiedNow(session, now()) ? session.amr : undefined
   }
 
-  async function showConsent(c: AppContext, pending: ConsentPending, problem?: string) {
+  async function showConsent(c: AppContext, pending: ConsentPending, problem?: AppError) {
     const isVerified = !pending.takesVerification || (await verifiedIn(c, pending)) !== undefined
     const page = consentPage({
       pending,
       action: `${path(pending)}/consent`,
       refuse: `${path(pending)}/refuse`,
       verify: isVerified ? undefined : `/sign-in?next=${encodeURIComponent(path(pending))}`,
-      problem,
+      problem: problem?.public,
     })
-    return showPage(c, page, { formTargets: formTargets(pending) })
+    return showPage(c, page, {
+      formTargets: formTargets(pending),
+      status: problem?.status === 409 ? 409 : 200,
+    })
   }
 
   return routes
