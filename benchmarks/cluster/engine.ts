@@ -15,6 +15,7 @@ import { type Connection, connect } from '../search/ways/connection.ts'
 import { nearest } from '../search/ways/raw.ts'
 import { sentTo } from '../search/ways/vector.ts'
 import { topK, type Way } from '../search/ways/way.ts'
+import { type Bytes, bytesInWords, bytesOf } from './bytes.ts'
 import { dropIndices, type Failed, failures, fill } from './failures.ts'
 
 const warmTimes = 1_000
@@ -23,6 +24,8 @@ const warmTimes = 1_000
 export interface Seen {
   /** Passages a second, each time that an empty engine was filled. */
   readonly fills: number[]
+  /** Once all is there, each time. */
+  readonly bytes: Bytes[]
   failed: Failed | undefined
 }
 
@@ -58,6 +61,9 @@ export function engineOn({ nodes, corpus, seen, say, width, keeps }: EngineOnOpt
       say(`${filled.passages} passages on ${nodes.urls.length} nodes in ${filled.seconds.toFixed(0)} s`)
       seen.fills.push(filled.passages / filled.seconds)
       await nodes.whole()
+      const bytes = await bytesOf(engine, database)
+      seen.bytes.push(bytes)
+      say(bytesInWords(bytes, filled.passages))
       const raw = stack.use(await connect(place, { 'hnsw.ef_search': Math.max(ef99, named) }))
       const ways = [unfiltered(place, engine, corpus), rawSameK(raw)]
       await warm(ways, place, corpus)

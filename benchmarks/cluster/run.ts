@@ -8,6 +8,7 @@ import { grownCorpus } from '../search/grow.ts'
 import type { Measured } from '../search/measure.ts'
 import { openServers } from '../search/servers.ts'
 import { levelsAll } from '../search/worlds/world.ts'
+import { bytesInWords } from './bytes.ts'
 import { bareName, engineOn, rawName, type Seen } from './engine.ts'
 
 /**
@@ -65,7 +66,7 @@ const corpus =
       : await realCorpus(vectors, number('chunks'), process.env)
 await using nodes = await startOpensearchNodes(number('nodes'))
 await using servers = await openServers(process.env)
-const seen: Seen = { fills: [], failed: undefined }
+const seen: Seen = { fills: [], bytes: [], failed: undefined }
 const { measured, ef99, extras } = await bench({
   corpus,
   servers,
@@ -138,6 +139,7 @@ the engine's own k-NN, recall ${digits(
   4,
 )}, same k: ${digits(mean(bares, ({ processorMean }) => processorMean) / mean(raws, ({ processorMean }) => processorMean), 1)}
 filled, passages a second: ${seen.fills.map((rate) => digits(rate, 0)).join(', ')}
+${seen.bytes.map((bytes) => bytesInWords(bytes, corpus.count)).join('; ')}
 access comes and goes, a node dies every half minute: ${JSON.stringify(extras?.churn)}
 a node killed: ${JSON.stringify(seen.failed?.killed)}
 its index dropped: ${JSON.stringify(seen.failed?.emptied)}

@@ -1,6 +1,5 @@
 import { cpus, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
-import { z } from 'zod'
 import { visibleOf } from '../../src/retrieval/access-filter/visible.ts'
 import { createEngine } from '../../src/retrieval/chunk-index/opensearch/engine.ts'
 import {
@@ -11,6 +10,7 @@ import { startOpensearchNodes } from '../../test/support/opensearch-nodes.ts'
 import { createRandom } from '../kubernetes/random.ts'
 import { long } from '../search/load.ts'
 import { openServers, type Place } from '../search/servers.ts'
+import { bytesInWords, bytesOf } from './bytes.ts'
 import { fill } from './failures.ts'
 
 /**
@@ -45,11 +45,6 @@ const say = (text: string): void => {
   process.stderr.write(`${((performance.now() - began) / 1_000).toFixed(0).padStart(5)} s  ${text}\n`)
 }
 
-const stored = z.object({
-  _all: z.object({ total: z.object({ store: z.object({ size_in_bytes: z.number() }) }) }),
-  indices: z.record(z.string(), z.unknown()),
-})
-
 await using nodes = await startOpensearchNodes(Number(values.nodes))
 await using servers = await openServers(process.env)
 await using place = await servers.open({ load: loadDocuments, renew: async () => undefined })
@@ -65,19 +60,11 @@ const form = async () => ({ dimensions, perWord: 0.02, shards: 1, refreshMs: 1_0
 await using opened = await openSearchEngine({ database, engine, log: () => undefined, form })
 const filled = await fill(place, opened)
 await nodes.whole()
-const [size] = await database.query<{ bytes: number }>(
-  'select pg_database_size(current_database())::float8 as bytes',
-)
-const indices = await engine.ask({ method: 'GET', path: '/_stats/store,docs' }, (answer) =>
-  stored.parse(answer),
-)
-const names = Object.keys(indices.indices).filter((name) => name.startsWith('remit-'))
+const bytes = await bytesOf(engine, database)
 console.log(
-  `${documents} documents of one passage, ${dimensions} dimensions, ${names.length} indices of ${width}, ` +
+  `${documents} documents of one passage, ${dimensions} dimensions, ${bytes.indices} indices of ${width}, ` +
     `${nodes.urls.length} nodes, ${servers.name}, ${cpus().length} cores, load ${loadavg()[0]?.toFixed(0)}
-filled ${(filled.passages / filled.seconds).toFixed(0)} a second; the nodes store ` +
-    `${(indices._all.total.store.size_in_bytes / documents).toFixed(0)} bytes a passage, all copies, ` +
-    `Postgres ${((size?.bytes ?? 0) / documents).toFixed(0)}\n`,
+filled ${(filled.passages / filled.seconds).toFixed(0)} a second; ${bytesInWords(bytes, documents)}\n`,
 )
 console.log('| may be read | sent, kB | p50 ms | processor of the nodes, ms | recall@10 | outside |')
 console.log('|---|---|---|---|---|---|')
