@@ -4,6 +4,7 @@ import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { traceId } from '../kernel/trace.ts'
 import type { Sql, SqlValue } from '../store/sql.ts'
+import { withoutAliases } from './seal/canonical.ts'
 
 /** Who a record is about: a principal, or the machine's operator for commands and jobs. */
 export type RecordActor = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &
@@ -56,7 +57,7 @@ export function recordValues(actor: RecordActor, decision: DecisionEvent): SqlVa
     actor.delegation ?? null,
     actor.tool ?? null,
     actor.trace === undefined ? (traceId() ?? null) : actor.trace,
-    detail,
+    event === 'person_erased' ? detail : withoutAliases(detail),
     decisionOf(decision),
     objectsOf(actor, decision),
   ]

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { DecisionEvent } from '@remit/contract/decision-event'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { operator, record } from '../../src/audit/record.ts'
+import { aliasOf } from '../../src/audit/seal/canonical.ts'
 import { createErasures } from '../../src/audit/seal/erase.ts'
 import { readHeads } from '../../src/audit/seal/heads.ts'
 import { openSealKey, type SealKey } from '../../src/audit/seal/key.ts'
@@ -348,6 +349,88 @@ describe.each([
         [second],
       )
       expect((await verify()).findings).toMatchObject([{ kind: 'erased_without_erasure', record: second }])
+    })
+
+    const retrieved = (query: string): DecisionEvent => ({
+      event: 'retrieved',
+      query_hmac: 'h',
+      query,
+      model_id: 'm_1',
+      consistency: 'fast',
+      mode: 'hybrid',
+      openfga_request_ids: [],
+      released: [],
+      considered: 0,
+      denied: 0,
+      passed_over: 0,
+      errors: 0,
+      complete: true,
+    })
+    const inWords = { provider: 'mail', connection: 'c_1', account: 'mallory@mail.example' }
+    const commandOf = (command: string, given: object): DecisionEvent => ({
+      event: 'command',
+      command,
+      arguments: { ...given },
+    })
+    /** Each names mallory, or something of hers, in its detail; all but two in nothing else. */
+    const naming: readonly DecisionEvent[] = [
+      { event: 'access_changed', writes: ['user:mallory viewer document:secret'], deletes: [] },
+      commandOf('admin_add', { subject: 'user:mallory', roles: ['security.write'] }),
+      commandOf('person_add', { key: 'mallory', name: 'Mallory Berg' }),
+      { event: 'person_disabled', user: 'user:mallory' },
+      { event: 'account_linked', issuer: 'https://idp.example', sub: 'x-77', person: 'mallory' },
+      retrieved('the merger'),
+      { event: 'connection_made', ...inWords },
+    ]
+    async function namingSealed(): Promise<void> {
+      for (const decision of naming) {
+        const isHers = decision.event === 'retrieved' || decision.event === 'connection_made'
+        await record(database, isHers ? who('user:mallory') : operator('t_op'), decision)
+      }
+      await seal()
+    }
+
+    test('shows each alias of nobody erased that stands in a detail, with her key at hand and without', async () => {
+      await namingSealed()
+      const heads = await readHeads(database, { after: 0, limit: 100 })
+      expect((await verify(heads)).found).toBe(0)
+      const [mallory] = await database.query<{ alias: string; key: Uint8Array }>(
+        `select alias, key from record_people where subject = 'user:mallory'`,
+      )
+      if (mallory === undefined) throw new Error('She has no key.')
+      const { alias, key: hers } = mallory
+      const masks: readonly (readonly [string, string])[] = [
+        ['user:mallory', alias],
+        ['"mallory"', `"${alias}"`],
+        ...Object.entries({
+          name: 'Mallory Berg',
+          sub: 'x-77',
+          query: 'the merger',
+          account: inWords.account,
+        }).map(([name, value]) => [value, aliasOf(hers, `${name} ${value}`)] as const),
+      ]
+      const all = await numbers()
+      for (const [from, to] of masks)
+        await asOwner(`update decision_records set detail = replace(detail::text, '${from}', '${to}')::jsonb`)
+      const hidden = all.map((number) => ({ kind: 'erased_without_erasure', record: number }))
+      expect((await verify(heads)).findings).toMatchObject(hidden)
+      // Without her key nobody can tell whose they were; her own two rows name her still, and do not fit.
+      await asOwner(`delete from record_people where subject = 'user:mallory'`)
+      expect((await verify(heads)).findings).toEqual(
+        expect.arrayContaining(hidden.slice(0, 5).map((finding) => expect.objectContaining(finding))),
+      )
+      expect((await verify(heads)).found).toBe(all.length)
+    })
+
+    test('finds nothing where they were erased, nor in words of somebody that look like an alias', async () => {
+      await namingSealed()
+      await record(database, who('user:anne'), retrieved(`erased:${'a'.repeat(22)}`))
+      await seal()
+      await erasures().erase('user:mallory')
+      const left = JSON.stringify(await database.query('select * from decision_records'))
+      expect(left).not.toMatch(/mallory|Berg|x-77|merger/)
+      expect(left).toContain(`erased%3A${'a'.repeat(22)}`)
+      expect(await verify()).toMatchObject({ found: 0 })
     })
 
     test('shows a seal before the first, and a drop of what no retention takes', async () => {

@@ -105,6 +105,7 @@ export function masked(
 ): { readonly subject: string; readonly detail: string } {
   const alias = (subject: string): string => personOf(subject)?.alias ?? subject
   const detail = members(row).reduce((text, { name, value, owner, isPerson }) => {
+    if (isAlias(value) || !owner.startsWith('user:')) return text
     const alias = personOf(owner)
     if (alias === undefined) return text
     const replaced = isPerson ? alias.alias : aliasOf(alias.key, `${name} ${value}`)
@@ -113,13 +114,38 @@ export function masked(
   return { subject: row.subject.replace(person, alias), detail: detail.replaceAll(person, alias) }
 }
 
+/**
+ * The aliases that a row rests on: of everybody who is erased in it. That of something of theirs, such as a
+ * question's words, is left out: it is the one that was sealed, and it may stand where its owner's does.
+ */
+export function aliasesIn(row: Pick<SealedRow, 'event' | 'subject' | 'detail'>): readonly string[] {
+  if (!row.subject.startsWith(prefix) && !row.detail.includes(prefix)) return []
+  const found = new Set([row.subject, row.detail].flatMap((text) => text.match(aliases) ?? []))
+  for (const { value, owner, isPerson } of members(row))
+    if (!isPerson && isAlias(value) && isAlias(owner)) found.delete(value)
+  return [...found]
+}
+
+/**
+ * What is to be recorded, where nothing that somebody wrote looks like an alias: it would be an erasure of
+ * which the record says nothing, for ever.
+ */
+export function withoutAliases<Detail extends object>(detail: Detail): Detail {
+  const text = JSON.stringify(detail)
+  return text.includes(prefix) ? (JSON.parse(text.replaceAll(prefix, 'erased%3A')) as Detail) : detail
+}
+
+const isAlias = (value: string): boolean => value.startsWith(prefix)
+
 /** `user:…` wherever it stands as a word of its own; `user:*` is everybody, and nobody. */
 const person = /(?<![A-Za-z0-9._/@+=%-])user:[A-Za-z0-9._@+=%/-]+/g
+/** What takes its place. */
+const aliases = /(?<![A-Za-z0-9._/@+=%-])erased:[\w-]{22}(?![A-Za-z0-9._@+=%/-])/g
 
 interface Member {
   readonly name: string
   readonly value: string
-  /** Whose it is. */
+  /** Whose it is: a person, or the alias of one. */
   readonly owner: string
   /** It names that person; else it is something of theirs. */
   readonly isPerson: boolean
@@ -131,36 +157,36 @@ function members({ event, subject, detail }: Pick<SealedRow, 'event' | 'subject'
   const parsed = JSON.parse(detail) as Readonly<Record<string, unknown>>
   if (event === 'retrieved') return memberOf(parsed, 'query', subject)
   if (event.startsWith('connection_')) return memberOf(parsed, 'account', subject)
-  if (event.startsWith('account_')) {
-    const key = textIn(parsed, 'person')
-    return key === undefined
+  if (event.startsWith('account_')) return [...keyed(parsed, 'person'), ...ofKey(parsed, 'person', 'sub')]
+  const given = (parsed['arguments'] ?? {}) as Readonly<Record<string, unknown>>
+  return ['key', 'user'].flatMap((name) =>
+    textIn(given, name)?.startsWith('user:') === true
       ? []
-      : [...memberOf(parsed, 'person', `user:${key}`, true), ...memberOf(parsed, 'sub', `user:${key}`)]
-  }
-  const argumentsGiven = (parsed['arguments'] ?? {}) as Readonly<Record<string, unknown>>
-  return ['key', 'user'].flatMap((name) => {
-    const key = textIn(argumentsGiven, name)
-    if (key === undefined || key.startsWith('user:')) return []
-    return [
-      ...memberOf(argumentsGiven, name, `user:${key}`, true),
-      ...memberOf(argumentsGiven, 'name', `user:${key}`),
-    ]
-  })
+      : [...keyed(given, name), ...ofKey(given, name, 'name')],
+  )
 }
 
 const personal = /^(connection_|account_|command$|retrieved$)/
 
-function memberOf(
-  source: Readonly<Record<string, unknown>>,
-  name: string,
-  owner: string,
-  isPerson = false,
-): Member[] {
-  const value = textIn(source, name)
-  return value === undefined || !owner.startsWith('user:') ? [] : [{ name, value, owner, isPerson }]
+type Source = Readonly<Record<string, unknown>>
+
+const textIn = (source: Source, name: string): string | undefined => {
+  const value = source[name]
+  return typeof value === 'string' ? value : undefined
 }
 
-function textIn(source: Readonly<Record<string, unknown>>, name: string): string | undefined {
-  const value = source[name]
-  return typeof value === 'string' && !value.startsWith(prefix) ? value : undefined
+/** Something of a person. */
+function memberOf(source: Source, name: string, owner: string | undefined, isPerson = false): Member[] {
+  const value = textIn(source, name)
+  return value === undefined || owner === undefined ? [] : [{ name, value, owner, isPerson }]
 }
+
+/** Whoever is named there without `user:` before it. */
+function namedBy(source: Source, name: string): string | undefined {
+  const key = textIn(source, name)
+  return key === undefined || isAlias(key) ? key : `user:${key}`
+}
+
+const keyed = (source: Source, name: string): Member[] => memberOf(source, name, namedBy(source, name), true)
+const ofKey = (source: Source, keyName: string, name: string): Member[] =>
+  memberOf(source, name, namedBy(source, keyName))

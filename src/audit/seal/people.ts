@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Sql } from '../../store/sql.ts'
 import {
+  aliasesIn,
   aliasOf,
   digestOf,
   type KeyedPerson,
@@ -40,13 +41,13 @@ export async function ensureKeys(sql: Sql, people: readonly string[]): Promise<P
 
 const peopleMax = 50_000
 
-/** Keys of the people in the rows at hand, and whether an alias is really that of somebody who was erased. */
+/** Keys of the people in the rows at hand, and whether each alias is that of somebody who was erased. */
 export class PeopleCache {
   readonly #sql: Sql
   #keys = new Map<string, KeyedPerson>()
   // Those of the batch that is compared while another is read.
   #olderKeys: ReadonlyMap<string, KeyedPerson> = new Map()
-  readonly #isErased = new Map<string, boolean>()
+  readonly #erased = new Set<string>()
 
   constructor(sql: Sql) {
     this.#sql = sql
@@ -59,9 +60,7 @@ export class PeopleCache {
     }
     const missing = [...new Set(rows.flatMap(peopleIn))].filter((person) => !this.#keys.has(person))
     for (const [subject, personKey] of await keysOf(this.#sql, missing)) this.#keys.set(subject, personKey)
-    const aliases = [...new Set(rows.map(({ subject }) => subject))].filter(
-      (subject) => subject.startsWith('erased:') && !this.#isErased.has(subject),
-    )
+    const aliases = [...new Set(rows.flatMap(aliasesIn))].filter((alias) => !this.#erased.has(alias))
     if (aliases.length === 0) return
     const erased = await this.#sql.query<{ alias: string }>(
       // The record itself has to say so, where whoever may write the table of people cannot take it back.
@@ -69,8 +68,7 @@ export class PeopleCache {
          select 1 from decision_records where event = 'person_erased' and detail ->> 'alias' = p.alias)`,
       [aliases],
     )
-    for (const alias of aliases) this.#isErased.set(alias, false)
-    for (const { alias } of erased) this.#isErased.set(alias, true)
+    for (const { alias } of erased) this.#erased.add(alias)
   }
 
   /** undefined: somebody whom it names has no key. */
@@ -83,8 +81,8 @@ export class PeopleCache {
     }
   }
 
-  /** Whether it names an alias of somebody who was not erased. */
-  isHidden({ subject }: SealedRow): boolean {
-    return this.#isErased.get(subject) === false
+  /** Whether anything in it looks erased whose person was not. */
+  isHidden(row: SealedRow): boolean {
+    return aliasesIn(row).some((alias) => !this.#erased.has(alias))
   }
 }

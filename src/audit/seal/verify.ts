@@ -268,7 +268,7 @@ class Verification {
     if (fits && !this.#people.isHidden(row)) return
     wrong.add(record)
     if (fits)
-      this.#find({ kind: 'erased_without_erasure', seal, record, detail: 'its person was not erased' })
+      this.#find({ kind: 'erased_without_erasure', seal, record, detail: 'somebody in it was not erased' })
     else if (this.#mismatches.length < findingsMax)
       this.#mismatches.push({ row, seal, leaf: Uint8Array.from(leaf) })
     else this.#find({ kind: 'changed', seal, record })
