@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
+import { createLimiter, type Limiter } from '../../authz/gate/limiter.ts'
+import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import { setBit } from '../../kernel/bits.ts'
 import { createLru } from '../../kernel/lru.ts'
-import { createSerialQueue } from '../../kernel/serial-queue.ts'
+import { unlessAborted } from '../../kernel/with-timeout.ts'
 import type { Database, SqlValue } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
@@ -20,10 +22,16 @@ export interface Matches {
    * the filter is wrong, whatever is in the content. What equals a value is seen in columns, in one
    * statement, once a field is there. Any other filter that was asked before costs one statement, and one
    * more where something of the corpus changed since; another costs two. One look at all documents is under
-   * way at a time: whoever sees much waits for their turn, everybody else is answered from among what they
-   * see.
+   * way at a time, and nobody waits for another filter's: they are answered from among what they see. Of one
+   * person two such looks at a time. Nothing begins once the signal fired.
    */
-  within(content: Content, documents: Documents, filter: Filter): Promise<Content>
+  within(content: Content, documents: Documents, filter: Filter, asker?: Asker): Promise<Content>
+}
+
+/** For whom it is asked: their looks wait for each other alone, and no longer than the request lasts. */
+export interface Asker {
+  readonly person?: string
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Never written to: a question that still waits may go on from it. */
@@ -37,6 +45,10 @@ interface Kept extends MetadataSnapshot {
 const sparse = 1 / 8
 // Filters that were asked once by somebody who sees little.
 const askedMax = 1_000
+// Of one person: what may be read, and what the agent may be told of. All else of theirs waits, so that one
+// person does not fill the connections.
+const looksMax = 2
+const personsMax = 1_000
 // Of a small corpus bits are few, and what holds them is more.
 const entriesMax = 10_000
 
@@ -61,25 +73,38 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
   corpus.onReplaced(() => {
     heldMatches = createHeld(bytesMax)
   })
-  const wholeScans = createSerialQueue()
+  let isLooking = false
+  const turnsByPerson = createLru<Limiter>({ entriesMax: personsMax })
 
+  function turnsOf(person: string): Limiter {
+    const turns = turnsByPerson.get(person) ?? createLimiter(looksMax)
+    turnsByPerson.set(person, turns)
+    return turns
+  }
+
+  /** Goes on to its end, and is kept, also where whoever asked is gone by then. */
   function make(
     key: string,
     filter: Filter,
     { fields, snapshot, server }: MetadataChanges,
     documents: Documents,
   ): Promise<Kept> {
-    const { making } = heldMatches
-    const scansBefore = wholeScans
-      .run(() => find(database, filter, fields))
+    const { kept: matchesByKey, making } = heldMatches
+    isLooking = true
+    const look = find(database, filter, fields)
       .then((docNos) => {
         const bits = Buffer.alloc(lengthFor(documents, docNos.at(-1) ?? 0))
         for (const docNo of docNos) setBit(bits, docNo)
-        return { bits, types: typesOf(filter, fields), snapshot, server }
+        const match = { bits, types: typesOf(filter, fields), snapshot, server }
+        matchesByKey.set(key, match)
+        return match
       })
-      .finally(() => making.delete(key))
-    making.set(key, scansBefore)
-    return scansBefore
+      .finally(() => {
+        isLooking = false
+        making.delete(key)
+      })
+    making.set(key, look)
+    return look
   }
 
   async function renew(
@@ -99,18 +124,24 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
   }
 
   return {
-    async within(content, documents, filter) {
+    async within(content, documents, filter, { person = '', signal } = {}) {
       const few = documents.end * sparse
       const isFew = content.size <= few
       const equal = await columns.within(content, documents, filter)
       if (equal !== undefined) return equal
       const key = createHash('sha256').update(JSON.stringify(filter)).digest('base64url')
+      const inTime = <T>(look: Promise<T>): Promise<T> =>
+        signal === undefined ? look : unlessAborted(look, signal)
       for (;;) {
+        assertNotAborted(signal)
         const { kept: matchesByKey, making } = heldMatches
+        const look = isFew ? undefined : making.get(key)
         // What was read before this question was asked may lack what was answered since: what it lacks is
         // looked for.
-        const previousMatch = (isFew ? undefined : await making.get(key)) ?? matchesByKey.get(key)
+        const previousMatch = (look && (await inTime(look))) ?? matchesByKey.get(key)
         const now = await readMetadataChanges(database, previousMatch)
+        // Who sees little need not wait for what is only worth it when it is asked again.
+        const isAmong = isLooking ? isFew || !making.has(key) : isFew && askedKeys.peek(key) === undefined
         let match = previousMatch
         if (
           match?.types === typesOf(filter, now.fields) &&
@@ -118,9 +149,10 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
           now.changed.length <= few
         )
           match = await renew(match, filter, now, documents)
-        else if (isFew && (making.size > 0 || askedKeys.peek(key) === undefined)) {
-          // Who sees little need not wait for what is only worth it when it is asked again.
-          const found = await find(database, filter, now.fields, content.docNos())
+        else if (isAmong) {
+          const found = await turnsOf(person).run(1, signal, () =>
+            find(database, filter, now.fields, content.docNos()),
+          )
           askedKeys.set(key, true)
           return among(found, documents)
         } else if (
@@ -129,7 +161,10 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
           matchesByKey.get(key) !== previousMatch
         )
           continue
-        else match = await make(key, filter, now, documents)
+        else {
+          assertNotAborted(signal)
+          match = await inTime(make(key, filter, now, documents))
+        }
         matchesByKey.set(key, match)
         return narrowed(content, match.bits, documents)
       }
@@ -144,7 +179,7 @@ function createHeld(bytesMax: number) {
       entriesMax,
       weightOf: (key, { bits, types, snapshot }) => bits.length + key.length + types.length + snapshot.length,
     }),
-    /** By key: under way, or waiting for its turn. */
+    /** By key: under way. */
     making: new Map<string, Promise<Kept>>(),
   }
 }

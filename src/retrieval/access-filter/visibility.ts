@@ -11,7 +11,7 @@ import type { Database, Sql, SqlValue } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
 import { type Fields, type Filter, filterSql } from '../filter.ts'
-import { createMatches } from './matches.ts'
+import { type Asker, createMatches } from './matches.ts'
 import type { Sights } from './sights.ts'
 import {
   type AccessFilter,
@@ -74,9 +74,14 @@ export function createVisibility(dependencies: VisibilityDeps): Visibility {
   const filed = createFiled(corpus)
   const matches = createMatches({ database, corpus })
 
-  async function narrow(unnarrowed: Content, documents: Documents, { collections, filter }: Narrowing) {
+  async function narrow(
+    unnarrowed: Content,
+    documents: Documents,
+    { collections, filter }: Narrowing,
+    asker: Asker,
+  ) {
     const content = collections === undefined ? unnarrowed : filed.within(unnarrowed, documents, collections)
-    return filter === undefined ? content : matches.within(content, documents, filter)
+    return filter === undefined ? content : matches.within(content, documents, filter, asker)
   }
 
   return {
@@ -109,9 +114,10 @@ export function createVisibility(dependencies: VisibilityDeps): Visibility {
         tellableSnapshot === undefined
           ? nothing
           : except(tellableSnapshot.content, readable.bits(), documents)
+      const asker = { person: principal.subject, signal }
       const [content, untold] = await Promise.all([
-        narrow(readable, documents, narrowing),
-        tells ? narrow(onlyTellable, documents, narrowing) : nothing,
+        narrow(readable, documents, narrowing, asker),
+        tells ? narrow(onlyTellable, documents, narrowing, asker) : nothing,
       ])
       return {
         visible: filterOf(content),

@@ -336,37 +336,98 @@ describeDatabases('what matches a filter', (kind) => {
     },
   )
 
-  test('looks at everything once at a time, and whoever sees little waits for none', async () => {
-    let looks = 0
-    let most = 0
-    let all = 0
-    const { promise, resolve } = Promise.withResolvers<void>()
+  /** Looks at all documents, and among those seen, end when they are let go. */
+  const heldLooks = () => {
+    const looks = { all: [] as (() => void)[], among: [] as (() => void)[], holdsAmong: false }
     const matches = createMatches({
       corpus,
       database: {
-        ...database,
+        ...watched,
         query: async <Row extends object>(text: string, values?: readonly SqlValue[]) => {
-          if (values?.[0] instanceof Int32Array) return database.query<Row>(text, values)
-          all += 1
-          most = Math.max(most, ++looks)
-          await promise
-          return database.query<Row>(text, values).finally(() => {
-            looks -= 1
-          })
+          const isAmong = values?.[0] instanceof Int32Array
+          const { promise, resolve } = Promise.withResolvers<void>()
+          looks[isAmong ? 'among' : 'all'].push(resolve)
+          if (!isAmong || looks.holdsAmong) await promise
+          return watched.query<Row>(text, values)
         },
       },
     })
-    const asked = [1, 2, 3, 4].map((year) => matches.within(contentOfAll(), table(), between(2000 + year)))
-    await vi.waitUntil(() => all === 1, { timeout: 10_000 })
-    for (const isSeen of [() => false, (docNo: number) => docNo <= 3]) {
+    return { matches, looks }
+  }
+
+  test('looks at everything once at a time, and nobody waits for the look of another filter', async () => {
+    const { matches, looks } = heldLooks()
+    const first = matches.within(contentOfAll(), table(), between(2001))
+    await vi.waitUntil(() => looks.all.length === 1, { timeout: 10_000 })
+    for (const isSeen of [() => true, () => false, (docNo: number) => docNo <= 3]) {
       const content = contentOfAll(isSeen)
-      for (const year of [2001, 2006, 2006, 2007, 2007])
+      for (const year of [2006, 2006, 2007])
         expect((await matches.within(content, table(), between(year))).size).toBeLessThanOrEqual(content.size)
     }
-    expect(all).toBe(1)
-    resolve()
-    await Promise.all(asked)
-    expect([all, most]).toEqual([4, 1])
+    const joined = matches.within(contentOfAll(), table(), between(2001))
+    const few = await matches.within(
+      contentOfAll(() => false),
+      table(),
+      between(2001),
+    )
+    expect([few.size, looks.all.length]).toEqual([0, 1])
+    looks.all[0]?.()
+    expect(shown(await joined)).toEqual(shown(await first))
+    expect(looks.all).toHaveLength(1)
+  })
+
+  test('begins no look for a request that is over, and lets nobody wait for those of another person', async () => {
+    const { matches, looks } = heldLooks()
+    const first = matches.within(contentOfAll(), table(), between(2001))
+    await vi.waitUntil(() => looks.all.length === 1, { timeout: 10_000 })
+    looks.holdsAmong = true
+    const request = new AbortController()
+    const anne = { person: 'user:anne', signal: request.signal }
+    const asked = Array.from({ length: 8 }, (_, at) =>
+      matches.within(contentOfAll(), table(), { year: { gte: 2000 + at / 10 } }, anne),
+    )
+    const outcomes = Promise.allSettled(asked)
+    await vi.waitUntil(() => looks.among.length === 2, { timeout: 10_000 })
+    looks.holdsAmong = false
+    expect((await matches.within(contentOfAll(), table(), {}, { person: 'user:bob' })).size).toBe(
+      contentOfAll().size,
+    )
+    request.abort()
+    for (const letGo of [...looks.among, ...looks.all]) letGo()
+    expect((await outcomes).map(({ status }) => status).sort()).toEqual([
+      ...Array(2).fill('fulfilled'),
+      ...Array(6).fill('rejected'),
+    ])
+    await first
+    await expect(matches.within(contentOfAll(), table(), between(2002), anne)).rejects.toMatchObject({
+      code: 'deadline_exceeded',
+    })
+    // Two of hers, one of his.
+    expect([looks.among.length, looks.all.length]).toEqual([3, 1])
+  })
+
+  test('is kept where the request was over before its look had ended', async () => {
+    const { matches, looks } = heldLooks()
+    const request = new AbortController()
+    const asked = matches.within(contentOfAll(), table(), between(2003), { signal: request.signal })
+    const outcome = asked.catch((error: unknown) => error)
+    await vi.waitUntil(() => looks.all.length === 1, { timeout: 10_000 })
+    request.abort()
+    expect(await outcome).toMatchObject({ name: 'AbortError' })
+    looks.all[0]?.()
+    await vi.waitUntil(
+      async () => {
+        statements.length = 0
+        await matches.within(
+          contentOfAll(() => false),
+          table(),
+          between(2003),
+        )
+        return statements.length === 1
+      },
+      { timeout: 10_000, interval: 5 },
+    )
+    expect(looks.all).toHaveLength(1)
   })
 
   if (kind === 'postgres')
