@@ -11,6 +11,7 @@ import { openSealKey, type SealKey } from '../../src/audit/seal/key.ts'
 import { createRetention } from '../../src/audit/seal/retention.ts'
 import { createSealer } from '../../src/audit/seal/sealer.ts'
 import { verifyRecord } from '../../src/audit/seal/verify.ts'
+import { peopleChanged } from '../../src/sources/people/recorded.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { needsPostgres } from '../support/native.ts'
@@ -316,14 +317,36 @@ describe.each([
         provider: 'mail',
         account: 'anne@mail.example',
       })
+      await record(database, operator('t_lost'), {
+        event: 'connection_broken',
+        connection: 'c_1',
+        provider: 'mail',
+        account: 'anne@mail.example',
+        user: 'user:anne',
+      })
+      const people = [
+        { account: 'anne.berger@corp.example', subject: 'user:anne' },
+        { account: 'bob@corp.example', subject: 'user:bob' },
+      ]
+      const source = { source: 'wiki', people, erasable: true } as const
+      await record(database, who('user:carol'), { event: 'source_people_proposed', ...source })
+      await record(
+        database,
+        who('user:dan'),
+        peopleChanged(
+          'wiki',
+          people.map((one) => ({ ...one, state: 'linked' })),
+        ),
+      )
       await seal()
       await record(database, who('user:anne'), read('not sealed yet'))
       const heads = await readHeads(database, { after: 0, limit: 100 })
       const { alias, records } = await erasures().erase('user:anne')
-      expect(records).toBe(8)
+      expect(records).toBe(11)
       const left = JSON.stringify(await database.query('select * from decision_records'))
-      expect(left).not.toMatch(/user:anne\b|Anne Berger|anne@mail|"anne"/)
+      expect(left).not.toMatch(/user:anne\b|Anne Berger|anne@mail|anne\.berger|"anne"/)
       expect(left).toContain('user:annex')
+      expect(left).toContain('bob@corp.example')
       expect(left).toContain(alias)
       expect(
         await database.query('select subject, key from record_people where alias = $1', [alias]),
@@ -337,6 +360,20 @@ describe.each([
       await record(database, who('user:anne'), read('again'))
       await seal()
       expect((await erasures().erase('user:anne')).alias).not.toBe(alias)
+      expect(await verify()).toMatchObject({ found: 0 })
+    })
+
+    test('keeps older records of a source’s people as they were sealed, but for the person', async () => {
+      const people = [{ account: 'anne.berger@corp.example', subject: 'user:anne' }]
+      await asOwner(
+        `insert into decision_records (txn, event, subject, actors, client, detail) values ('t_1', 'source_people_proposed',
+         'user:carol', '{}', 'console', '${JSON.stringify({ source: 'wiki', people })}')`,
+      )
+      await seal()
+      const { alias } = await erasures().erase('user:anne')
+      expect(await database.query(`select detail from decision_records where txn = 't_1'`)).toEqual([
+        { detail: { source: 'wiki', people: [{ account: 'anne.berger@corp.example', subject: alias }] } },
+      ])
       expect(await verify()).toMatchObject({ found: 0 })
     })
 

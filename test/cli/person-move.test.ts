@@ -71,4 +71,11 @@ test('a move says what it would take along, takes it once it is confirmed, and s
   )
   expect(await standsUnder(old)).toEqual({ tuples: [], rows: 0 })
   expect(await standsUnder(other)).toEqual(all)
+  // In the form in which an erasure finds both.
+  expect(
+    await commands.database.query(
+      `select detail->'arguments' as arguments from decision_records where detail->>'command' = 'person_move'
+       order by record_no desc limit 1`,
+    ),
+  ).toEqual([{ arguments: { from: `user:${old}`, to: `user:${other}`, confirm: true } }])
 })

@@ -245,17 +245,21 @@ export type DecisionEvent =
       readonly event: 'source_people_proposed'
       readonly source: string
       readonly people: readonly { readonly account: string; readonly subject: string }[]
+      /** Left out in older records: there the accounts stay when the person is erased. */
+      readonly erasable: true
     }
   | {
       /** Accounts of a source that became somebody, or are nobody from now on. */
       readonly event: 'source_people_changed'
       readonly source: string
       readonly people: readonly {
+        /** `sha256:…` of source and account, where it never was anybody: it may be a person's address. */
         readonly account: string
         readonly state: 'linked' | 'suspended' | 'unknown'
         /** Who it is, or was. */
         readonly subject?: string
       }[]
+      readonly erasable: true
     }
   | {
       readonly event: 'delegation_made' | 'delegation_revoked'
@@ -445,6 +449,8 @@ export type DecisionEvent =
       readonly provider: string
       /** Its id there. */
       readonly account: string
+      /** Whose it is, where that is not the subject. */
+      readonly user?: string
     }
   | {
       readonly event: 'connection_used'

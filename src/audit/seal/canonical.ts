@@ -156,7 +156,14 @@ function members({ event, subject, detail }: Pick<SealedRow, 'event' | 'subject'
   if (!personal.test(event) || (event === 'retrieved' && !detail.includes('"query": '))) return []
   const parsed = JSON.parse(detail) as Readonly<Record<string, unknown>>
   if (event === 'retrieved') return memberOf(parsed, 'query', subject)
-  if (event.startsWith('connection_')) return memberOf(parsed, 'account', subject)
+  if (event.startsWith('connection_')) return memberOf(parsed, 'account', textIn(parsed, 'user') ?? subject)
+  if (event.startsWith('source_people_'))
+    // Older rows were sealed with the account as it is: they would no longer fit.
+    return parsed['erasable'] === true && Array.isArray(parsed['people'])
+      ? parsed['people'].flatMap((one: Source | null) =>
+          memberOf(one ?? {}, 'account', textIn(one ?? {}, 'subject')),
+        )
+      : []
   if (event.startsWith('account_')) return [...keyed(parsed, 'person'), ...ofKey(parsed, 'person', 'sub')]
   const given = (parsed['arguments'] ?? {}) as Readonly<Record<string, unknown>>
   return ['key', 'user'].flatMap((name) =>
@@ -166,7 +173,7 @@ function members({ event, subject, detail }: Pick<SealedRow, 'event' | 'subject'
   )
 }
 
-const personal = /^(connection_|account_|command$|retrieved$)/
+const personal = /^(connection_|account_|source_people_|command$|retrieved$)/
 
 type Source = Readonly<Record<string, unknown>>
 

@@ -162,6 +162,12 @@ export const peopleCommands = {
         : await personMove.look(oldSubject, newSubject)),
       moved: confirm,
     }),
+    // In the form in which an erasure finds them.
+    ({ from: oldSubject, to: newSubject, confirm }) => ({
+      from: `user:${oldSubject}`,
+      to: `user:${newSubject}`,
+      confirm,
+    }),
   ),
   password: command(z.strictObject({ user: z.string() }), async ({ user }, { passwords }) => {
     const password = randomBytes(15).toString('base64url')

@@ -168,7 +168,7 @@ export async function markUnreadable(
   let count = 0
   for (const row of rows) {
     if (await envelope.opens(encryptionContextOf(row), keyOf(row))) continue
-    const { id: connection, provider, account } = row
+    const { id: connection, provider, account, subject: user } = row
     count += await database.transaction(async (sql) => {
       const marked = await sql.query(
         `update connections set state = 'needs_reconnect', lease = lease + 1, leased_until = null
@@ -176,7 +176,7 @@ export async function markUnreadable(
         [connection, row.wrapped_key],
       )
       if (marked.length > 0)
-        await record(sql, recordedAs, { event: 'connection_broken', connection, provider, account })
+        await record(sql, recordedAs, { event: 'connection_broken', connection, provider, account, user })
       return marked.length
     })
   }

@@ -3,6 +3,7 @@ import { type RecordActor, record } from '../../audit/record.ts'
 import { plainAddress } from '../../kernel/plain-address.ts'
 import type { Sql } from '../../store/sql.ts'
 import { decidePeople, type PersonLink } from './decide.ts'
+import { peopleChanged } from './recorded.ts'
 import {
   forgetUntold,
   type Giving,
@@ -153,7 +154,10 @@ export async function linkAccounts(
       sql,
       actor,
       source,
-      changed.filter((link) => writtenIds.has(link.account) && isOther(link, decided.kept.get(link.account))),
+      changed
+        .filter((link) => writtenIds.has(link.account) && isOther(link, decided.kept.get(link.account)))
+        // Whoever it was, where it is nobody now: the account is still theirs to be erased.
+        .map((link) => ({ ...link, subject: link.subject ?? decided.kept.get(link.account)?.subject })),
     )
     const lost = new Set(changed.map(({ account }) => account).filter((id) => !writtenIds.has(id)))
     onNobody(await readGiving(sql, source))
@@ -177,10 +181,8 @@ async function recordChanges(
   changed: readonly Pick<PersonLink, 'account' | 'state' | 'subject'>[],
 ): Promise<void> {
   for (let offset = 0; offset < changed.length; offset += recordedAtOnce) {
-    const people = changed
-      .slice(offset, offset + recordedAtOnce)
-      .map(({ account, state, subject }) => ({ account, state, ...(subject !== undefined && { subject }) }))
-    await record(sql, actor, { event: 'source_people_changed', source, people })
+    const people = changed.slice(offset, offset + recordedAtOnce)
+    await record(sql, actor, peopleChanged(source, people))
   }
 }
 

@@ -5,6 +5,7 @@ import { AppError, invalid } from '../../kernel/errors.ts'
 import { printable } from '../../kernel/printable.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { assertSecondPerson, type Proposed, type SecondPersonDeps } from '../second-person.ts'
+import { peopleChanged } from './recorded.ts'
 import {
   countPeople,
   isKeptId,
@@ -95,7 +96,7 @@ export function createSourcePeople(dependencies: SourcePeopleDeps): SourcePeople
              proposed_at = excluded.proposed_at`,
           [source, JSON.stringify(people), who.subject],
         )
-        await record(sql, who, { event: 'source_people_proposed', source, people })
+        await record(sql, who, { event: 'source_people_proposed', source, people, erasable: true })
       }),
     confirm: (who, source, digest) =>
       change(source, async (sql) => {
@@ -105,8 +106,8 @@ export function createSourcePeople(dependencies: SourcePeopleDeps): SourcePeople
         await assertSecondPerson(dependencies, sql, proposed, who.subject)
         await link(sql, source, proposed.people)
         await sql.query('delete from source_people_proposed where source = $1', [source])
-        const changed = proposed.people.map((one) => ({ ...one, state: 'linked' as const }))
-        await record(sql, who, { event: 'source_people_changed', source, people: changed })
+        const linked = proposed.people.map((one) => ({ ...one, state: 'linked' as const }))
+        await record(sql, who, peopleChanged(source, linked))
       }),
     suspend: (who, source, account) =>
       change(source, async (sql) => {
@@ -117,12 +118,8 @@ export function createSourcePeople(dependencies: SourcePeopleDeps): SourcePeople
         )
         const [row] = rows
         if (row === undefined) throw new AppError('not_found', { public: 'There is no such account.' })
-        const changed = {
-          account,
-          state: 'suspended',
-          ...(row.subject !== null && { subject: row.subject }),
-        } as const
-        await record(sql, who, { event: 'source_people_changed', source, people: [changed] })
+        const suspended = { account, state: 'suspended', subject: row.subject ?? undefined } as const
+        await record(sql, who, peopleChanged(source, [suspended]))
       }),
   }
 }

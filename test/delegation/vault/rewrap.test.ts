@@ -174,8 +174,8 @@ describeDatabases('a change of the vault’s key', (kind) => {
     ])
     expect(await markUnreadable(vault, ['zero', 'one'], recordedAs)).toBe(0)
     const [last] = await database.query(
-      `select event, detail->>'connection' as connection from decision_records order by record_no desc limit 1`,
+      `select event, detail->>'connection' as connection, detail->>'user' as user from decision_records order by record_no desc limit 1`,
     )
-    expect(last).toEqual({ event: 'connection_broken', connection: 'c_9' })
+    expect(last).toEqual({ event: 'connection_broken', connection: 'c_9', user: 'user:anne' })
   })
 })

@@ -54,6 +54,27 @@ test('a folder that names the person of an account means the account: it ends wi
 })
 
 describe('what administrators say', () => {
+  test('leaves no account of theirs on record once a person is erased from it', async () => {
+    at.intranet.accounts.set('carl.berg@corp.example', {})
+    at.intranet.accounts.set('nobody@corp.example', {})
+    await at.add({ people: [{ account: 'carl.berg@corp.example', subject: 'user:acme/carl' }] })
+    expect((await at.suspend('carl.berg@corp.example')).status).toBe(200)
+    expect((await at.suspend('nobody@corp.example')).status).toBe(200)
+    const people = [{ account: 'carl.berg@corp.example', subject: 'user:acme/carl' }]
+    expect(await at.call('dan', 'POST', path, { action: 'propose', people })).toMatchObject({ status: 200 })
+    const recorded = async () =>
+      JSON.stringify(
+        await at.directory.database.query(
+          `select event, detail from decision_records where event like 'source_people_%' and detail->>'source' = 'intranet'`,
+        ),
+      )
+    expect(await recorded()).toContain('carl.berg@corp.example')
+    const keeping = at.directory.service.record
+    await keeping.erase('user:acme/carl')
+    expect(await recorded()).not.toMatch(/carl|nobody/)
+    expect(await keeping.verify([])).toMatchObject({ found: 0 })
+  })
+
   test('takes two of them to link, and one to suspend, whatever the settings say', async () => {
     at.intranet.accounts.set('7', {})
     at.intranet.accounts.set('8', {})
