@@ -356,26 +356,27 @@ function createClearing(dependencies: GateDeps, question: Question, options: Gat
       isSettled(candidate) && proofOf(candidate.documentId) !== undefined
     // Also what an earlier round proved, and this one did not come to.
     const clearedItems = () => candidates.filter(isCleared).slice(0, enough)
-    const cleared: Cleared<T>[] = []
+    let cleared: readonly Cleared<T>[] = []
     let beside = telling.length === 0 ? [] : [toTell(telling)]
     let nextIndex = 0
     // Where OpenFGA refuses what the replica would have let through, each wave is twice the one before.
     for (let size = enough; nextIndex < candidates.length && cleared.length < enough; size *= 2) {
-      const wave: T[] = []
+      let waveSize = 0
       const pending: Pending[] = []
-      while (nextIndex < candidates.length && wave.length < size) {
+      while (nextIndex < candidates.length && waveSize < size) {
         if (signal?.aborted) return { cleared: clearedItems(), stopped: overdue() }
         if (pending.length > 0) await setImmediate()
-        const slice = candidates.slice(nextIndex, nextIndex + Math.min(lookMax, size - wave.length))
+        const slice = candidates.slice(nextIndex, nextIndex + Math.min(lookMax, size - waveSize))
         nextIndex += slice.length
         pending.push(sift(distinct(slice).filter((candidate) => !isSettled(candidate))))
-        wave.push(...slice.filter((candidate) => !isRefused(outcomes.get(candidate.documentId))))
+        waveSize += slice.filter((candidate) => !isRefused(outcomes.get(candidate.documentId))).length
       }
       const isIdle = pending.every(({ asked: idsToCheck }) => idsToCheck.length === 0)
       const stopped = await ask(join([...pending, ...beside]))
       beside = []
       if (stopped !== undefined && !isIdle) return { cleared: clearedItems(), stopped }
-      cleared.push(...wave.filter(isCleared).slice(0, enough - cleared.length))
+      // All anew: what a wave before proved may be refused since, for what its document has in force now.
+      cleared = candidates.slice(0, nextIndex).filter(isCleared).slice(0, enough)
     }
     if (beside.length > 0) await ask(join(beside))
     return { cleared, stopped: undefined }

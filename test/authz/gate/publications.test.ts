@@ -41,6 +41,20 @@ describe('a yes counts for what the document had in force, and not for what was 
     expect((await waiting).cleared).toEqual([])
   })
 
+  test('nor where a wave had cleared it before, and the next is refused what is in force', async () => {
+    const world = createGateWorld()
+    world.add(viewer, 'user:anne viewer document:b', 'user:anne viewer document:c')
+    world.answer((id) => (id === 'b' ? 'denied' : undefined))
+    world.onDecided(() => {
+      world.truth.remove({ user: 'user:anne', relation: 'viewer', object: 'document:a' })
+    })
+    const clearing = gateOf(world).open(anne, { consistency: 'strict' })
+    const [refused, last] = [{ documentId: 'b' }, { documentId: 'c' }]
+    const { cleared } = await clearing.clear([first, refused, second, last], 2)
+    expect(cleared).toEqual([last])
+    expect(cleared.map(({ documentId }) => clearing.proofOf(documentId))).not.toContain(undefined)
+  })
+
   test('a held yes of another publication is not said again', async () => {
     const world = createGateWorld()
     world.add(viewer)
