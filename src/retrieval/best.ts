@@ -37,6 +37,11 @@ export interface ClearedBest {
    * told.
    */
   readonly tellable: readonly string[]
+  /**
+   * A document was replaced between the two searches: what the earlier found of it is in force no more, and
+   * what it would find now is missing.
+   */
+  readonly isOutdated?: boolean
 }
 
 // Reciprocal ranks (Cormack, Clarke, Büttcher, SIGIR 2009). Their k of 60 is for many lists; of these two,
@@ -102,7 +107,9 @@ export async function clearBest(options: ClearBestOptions): Promise<ClearedBest>
     if (enough || exhausted || isOut) {
       // A document without a verdict may be one of those that were looked for.
       const unanswered = clearing.counts.errors > 0
-      return { ...soFar, complete: !unanswered && isRanked && (enough || (exhausted && !isOut)) }
+      const isOutdated = isOfTwoMoments(remainingLists)
+      const isComplete = !unanswered && !isOutdated && isRanked && (enough || (exhausted && !isOut))
+      return { ...soFar, complete: isComplete, isOutdated }
     }
     depth *= deeper
   }
@@ -136,6 +143,16 @@ function inOrder(
 }
 
 type Lists = readonly (readonly Candidate[])[]
+
+/** Whether a document was found in two publications. */
+function isOfTwoMoments(lists: Lists): boolean {
+  const found = new Map<string, number | undefined>()
+  return lists.flat().some(({ documentId, publication }) => {
+    const isOther = found.has(documentId) && found.get(documentId) !== publication
+    found.set(documentId, publication)
+    return isOther
+  })
+}
 
 // So many at a time, whether there is any of which the agent may be told or not.
 const decoysMax = 8

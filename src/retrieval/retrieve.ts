@@ -111,6 +111,8 @@ async function answerOnce(
   const { consistency, topK } = question
   const clearing = gate.open(principal, { consistency, grants: shownGrants(attempt.presented), signal })
   const bestCleared = await clearBest({ topK, sight, branches, clearing, deadline, newDecoy, tells })
+  const mayGoBack = mayAskAnew && !isOver(deadline)
+  if (bestCleared.isOutdated && mayGoBack) return 'outdated'
   const isComplete = bestCleared.complete && sight.complete
   const releasing = {
     ...askedSearch,
@@ -119,7 +121,7 @@ async function answerOnce(
     modeUsed,
     clearing,
     complete: isComplete,
-    mayAskAnew: mayAskAnew && !isOver(deadline),
+    mayAskAnew: mayGoBack,
   }
   const released = await release(releasing, dependencies)
   if (released === undefined || released === 'outdated') return released

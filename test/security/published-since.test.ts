@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { createLendables } from '../../src/delegation/lending/lendable.ts'
+import type { SqlValue } from '../../src/store/sql.ts'
 import { describeDatabases } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
 import { type FaultyDatabase, faultyDatabase } from './faulty-database.ts'
@@ -7,6 +8,7 @@ import { type FaultyOpenFga, startFaultyOpenFga } from './faulty-openfga.ts'
 
 const secret = 'The zirconium plan, for Bob alone.'
 const vectorSearch = /embedding <#>/
+const wordSearch = /from chunk_words p join/
 const reading = /join chunk_texts/
 
 /**
@@ -19,6 +21,7 @@ describeDatabases('what was published since OpenFGA said yes', (database) => {
   let world: World
   let anne: string
   let asked = 0
+  let wordSearches = 0
 
   beforeAll(async () => {
     faulty = await startFaultyOpenFga()
@@ -26,8 +29,16 @@ describeDatabases('what was published since OpenFGA said yes', (database) => {
     world = await openWorld({
       backend: { database, openfga: 'engine' },
       openfga: faulty.wrap,
-      database: storage.wrap,
-      env: { VERDICT_TTL: '5' },
+      database: (real) =>
+        storage.wrap({
+          ...real,
+          async query<Row extends object>(text: string, values?: readonly SqlValue[]) {
+            const rows = await real.query<Row>(text, values)
+            if (wordSearch.test(text)) wordSearches += 1
+            return rows
+          },
+        }),
+      env: { VERDICT_TTL: '5', REQUEST_DEADLINE_MS: '60000' },
     })
     anne = await world.token({ user: 'anne' })
   })
@@ -100,6 +111,37 @@ describeDatabases('what was published since OpenFGA said yes', (database) => {
     const { results, complete } = await ask('fast')
     expect([results.map(({ text }) => text), complete]).toEqual([['The zirconium plan, revised.'], true])
   })
+
+  test.each([
+    [1, true],
+    [2, false],
+  ])(
+    'is not mixed with what was there before, where it came between the two searches of a question: %i times',
+    async (times, isComplete) => {
+      let edition = 0
+      const text = () => `The zirconium plan, edition ${edition}.`
+      await put(text(), 'user:anne')
+      const publishBetweenSearches = () =>
+        storage.set(vectorSearch, async () => {
+          storage.set(undefined)
+          await expect.poll(() => wordSearches, { timeout: 10_000 }).toBeGreaterThan(edition)
+          edition += 1
+          await put(text(), 'user:anne')
+          // Memory knows of it once a question was answered with it.
+          await expect.poll(() => texts('strict'), { timeout: 10_000 }).toEqual([text()])
+          if (edition < times) publishBetweenSearches()
+        })
+      wordSearches = 0
+      publishBetweenSearches()
+      const { results, complete } = await world.retrieve(anne, {
+        query: 'zirconium plan',
+        mode: 'hybrid',
+        top_k: 5,
+      })
+      expect([edition, complete]).toEqual([times, isComplete])
+      if (isComplete) expect(results.map(({ text }) => text)).toEqual([text()])
+    },
+  )
 
   test('shows no title either, where somebody is about to lend it', async () => {
     const { lendables, answered } = lendablesAfter(() =>
