@@ -56,9 +56,10 @@ export function tagsOf(collection: string, access: Access): Tag[] {
 
 /** The tag that makes an object sensitive. */
 export const sensitiveTag: Tag = { relation: 'sensitive', subject: 'user:*' }
+/** Whether this is a tag that makes an object sensitive. */
+export const isSensitiveTag = ({ relation }: Tag): boolean => relation === sensitiveTag.relation
 /** Whether the tags make an object sensitive. */
-export const hasSensitive = (documentTags: readonly Tag[]): boolean =>
-  documentTags.some(({ relation }) => relation === 'sensitive')
+export const hasSensitive = (documentTags: readonly Tag[]): boolean => documentTags.some(isSensitiveTag)
 
 /** Milliseconds since the epoch. */
 export const endOf = ({ expiresAt }: Tag): number =>
@@ -131,11 +132,16 @@ interface TagRow {
   readonly expires_at: Date | null
 }
 
-/** Stored tags by object. */
-export async function readTags(sql: Sql, objects: readonly string[]): Promise<Map<string, Tag[]>> {
+/** Stored tags by object: of these relations, or of all. */
+export async function readTags(
+  sql: Sql,
+  objects: readonly string[],
+  relations?: readonly string[],
+): Promise<Map<string, Tag[]>> {
   const rows = await sql.query<TagRow>(
-    'select object, relation, subject, expires_at from desired_tuples where object = any($1) order by object, relation, subject',
-    [objects],
+    `select object, relation, subject, expires_at from desired_tuples
+     where object = any($1) and ($2::text[] is null or relation = any($2)) order by object, relation, subject`,
+    [objects, relations ?? null],
   )
   const tagsByObject = new Map<string, Tag[]>()
   for (const { object, relation, subject, expires_at } of rows) {

@@ -5,7 +5,7 @@ import { AppError, invalid } from '../kernel/errors.ts'
 import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import { leftBy, settingRefused } from './by-allow-list.ts'
-import { narrow, sensitiveTag, type Tag, tagsOf } from './desired-tuples.ts'
+import { narrow, sensitiveTag, type Tag, tagKey, tagsOf, toTuple } from './desired-tuples.ts'
 import {
   type FieldType,
   readCollections,
@@ -15,6 +15,7 @@ import {
 } from './document-rows.ts'
 import { isFiledAtMention } from './filing.ts'
 import { supportedMimeTypes } from './parse/parsed.ts'
+import { type MovedDocument, readRestrictionsAbove } from './restrictions-above.ts'
 import { askRights, type Rights } from './rights.ts'
 import { askSensitivity } from './sensitivity.ts'
 import { type Access, type DocumentInput, mimeTypeOf } from './wire.ts'
@@ -113,6 +114,13 @@ export async function decidePlacements(
       tags: atRisk.map(({ tags: tagsAtRisk }) => tagsAtRisk),
     },
   )
+  const restrictions = await readRestrictionsAbove(
+    database,
+    allowList,
+    placements.flatMap((placement, index) =>
+      movedFrom(documents.get(placement.id), placement, wantedTags[index] ?? []),
+    ),
+  )
   return placements.map((placement, index): PlacementDecision => {
     const error = errors[index]
     if (error !== undefined) return { ok: false, error }
@@ -129,11 +137,14 @@ export async function decidePlacements(
     const newTags = [...requestedTags, ...(keepsSensitive ? [sensitiveTag] : []), ...leftOver.kept]
     if (parentsMoved(stored?.tags ?? [], newTags) > parentsMovedMax)
       return { ok: false, error: invalid('access.parents', tooManyParents) }
-    const narrowedTags = narrow(stored?.tags ?? [], newTags, (relation) =>
-      allowList.isWidening('document', relation),
+    // A parent lets people read, and restricts: one that goes now, or comes with the content, must not leave
+    // what is live without its restrictions meanwhile. They stand on the document itself until then.
+    const narrowedTags = restricted(
+      narrow(stored?.tags ?? [], newTags, (relation) => allowList.isWidening('document', relation)),
+      movedFrom(stored, placement, newTags).flatMap(restrictions.of),
+      documentObject(placement.id),
+      allowList,
     )
-    // A parent lets people read and makes sensitive: one that goes now, or comes with the content, must not
-    // leave what is live ordinary meanwhile.
     const bare = sensitivity.by(newTags) && !sensitivity.by(narrowedTags)
     return {
       ok: true,
@@ -153,13 +164,42 @@ const parentsMovedMax = 95
 const tooManyParents = `At most ${parentsMovedMax} parents may come and go at once. Change them in several requests.`
 
 function parentsMoved(oldTags: readonly Tag[], newTags: readonly Tag[]): number {
-  const [had, has] = [oldTags, newTags].map(
-    (tagSet) => new Set(tagSet.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))),
-  ) as [Set<string>, Set<string>]
+  const [had, has] = [parentsOf(oldTags), parentsOf(newTags)]
   return (
-    [...had].filter((parent) => !has.has(parent)).length +
-    [...has].filter((parent) => !had.has(parent)).length
+    had.filter((parent) => !has.includes(parent)).length +
+    has.filter((parent) => !had.includes(parent)).length
   )
+}
+
+const parentsOf = (tags: readonly Tag[]): string[] =>
+  tags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))
+
+/** Nothing of a document that nobody reads yet, or whose parents stay. */
+function movedFrom(
+  stored: StoredDocument | undefined,
+  { collection }: Placement,
+  newTags: readonly Tag[],
+): MovedDocument[] {
+  const oldTags = stored?.tags ?? []
+  return oldTags.length === 0 || parentsMoved(oldTags, newTags) === 0
+    ? []
+    : [{ collection, before: parentsOf(oldTags), after: parentsOf(newTags) }]
+}
+
+const restrictionsMax = 500
+
+/** With these as well. Where they are too many, or the document has no such relation, nobody reads it. */
+function restricted(
+  tags: readonly Tag[],
+  more: readonly Tag[],
+  object: FgaObject,
+  allowList: AllowList,
+): readonly Tag[] {
+  const isWidening = ({ relation }: Tag): boolean => allowList.isWidening('document', relation)
+  const isHeld = more.every((tag) => !isWidening(tag) && allowList.isStorable(toTuple(object, tag)))
+  if (!isHeld || more.length > restrictionsMax) return tags.filter((tag) => !isWidening(tag))
+  const known = new Set(tags.map(tagKey))
+  return [...tags, ...more.filter((tag) => !known.has(tagKey(tag)))]
 }
 
 interface Known {

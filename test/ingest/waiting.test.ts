@@ -23,6 +23,12 @@ describeBackends('what was accepted and waits', (backend) => {
         ...folders.map((folder) => tuple(`collection:closed filed_in folder:${folder}`)),
         tuple('user:* sensitive folder:vault'),
         tuple('user:* sensitive folder:safe'),
+        ...['north', 'south', 'open'].map((folder) => tuple(`collection:closed filed_in folder:${folder}`)),
+        tuple('collection:closed filed_in zone:outer'),
+        tuple('zone:outer parent folder:north'),
+        tuple('user:bob blocked zone:outer'),
+        tuple('group:barred#member blocked folder:south'),
+        tuple('user:bob member group:barred'),
       ],
       deletes: [],
     })
@@ -269,6 +275,78 @@ describeBackends('what was accepted and waits', (backend) => {
       // Unlike sensitivity a writer ends it, by what is then published.
       await world.putDone({ id, text: 'newer', access: both })
       expect(await world.sees('user:bob', id)).toBe('newer')
+    })
+  })
+
+  describe('keeps from what is live whom a folder blocks, or the zone above it, before the answer, and where it is refused too:', () => {
+    const both = { viewers: ['user:anne', 'user:bob'] }
+    const within = (...parents: string[]) => ({ ...both, parents: parents.map((one) => `folder:${one}`) })
+    const by =
+      (...parents: string[]) =>
+      (id: string) =>
+        put({ id, text: 'new', access: within(...parents) })
+    test.each<[string, string[], (id: string) => Promise<unknown>]>([
+      ['put from one into another', ['north'], by('south')],
+      ['put from one into two, and out of one that blocks nobody', ['south', 'open'], by('north', 'south')],
+      ['taken out', ['south'], by()],
+      ['put into one', ['open'], by('north')],
+      [
+        'taken out, and put back while it waits',
+        ['north'],
+        async (id) => {
+          await by()(id)
+          await by('north')(id)
+        },
+      ],
+      [
+        'put from one into another by PUT access while content waits',
+        ['north'],
+        async (id) => {
+          await by('north')(id)
+          await world.ingest.retag(loader, id, within('south'))
+        },
+      ],
+      [
+        'put from one into another by a line of an import',
+        ['south'],
+        async (id) => {
+          const line = Buffer.from(JSON.stringify(documentOf({ id, text: 'new', access: within('north') })))
+          async function* body() {
+            yield line
+          }
+          jobs.push(await world.ingest.importAll(loader, { body: body() }))
+        },
+      ],
+    ])('%s', async (what, before, then) => {
+      const id = what.replaceAll(/[^a-z]/gi, '-')
+      await live({ id, text: 'old', access: within(...before) })
+      await then(id)
+      expect(await world.sees('user:bob', id)).toBeUndefined()
+      expect(await world.sees('user:anne', id)).toBe('old')
+      await end(unreadable)
+      await world.ingest.drift()
+      expect(await world.sees('user:bob', id)).toBeUndefined()
+      expect(await world.sees('user:anne', id)).toBe('old')
+      // What is published then stands by its own place alone.
+      await world.putDone({ id, text: 'newer', access: within('open') })
+      expect(await world.tuples(`document:${id}`)).not.toContain('user:bob blocked')
+      expect(await world.sees('user:bob', id)).toBe('newer')
+    })
+
+    test('nobody reads it meanwhile, where they are more than one document can say', async () => {
+      const many = Array.from({ length: 501 }, (_, nth) => `user:p${nth} blocked folder:crowd`)
+      const lines = ['collection:closed filed_in folder:crowd', ...many]
+      for (let from = 0; from < lines.length; from += 90)
+        await world.ingest.applyTuples(machine, {
+          writes: lines.slice(from, from + 90).map(tuple),
+          deletes: [],
+        })
+      await live({ id: 'crowded', text: 'old', access: within('crowd') })
+      expect(await world.sees('user:anne', 'crowded')).toBe('old')
+      await put({ id: 'crowded', text: 'new', access: within('open') })
+      expect(await world.sees('user:anne', 'crowded')).toBeUndefined()
+      await end()
+      expect(await world.sees('user:anne', 'crowded')).toBe('new')
     })
   })
 

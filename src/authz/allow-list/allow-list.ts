@@ -71,6 +71,8 @@ export interface AllowList {
    * `group#member`, that depends on where it is named: false.
    */
   restrictsByItself(type: string, relation: string): boolean
+  /** Names of relations that restrict by themselves on some type, and let nobody read there. */
+  readonly restrictions: readonly string[]
 }
 
 /** A version of the model with its list. */
@@ -117,6 +119,8 @@ export function createAllowList(modelId: string, rows: readonly Row[], model: Mo
   const polarity = polarityOf(model)
   const named = namedIn(model)
   const tupleOf = (type: string, relation: string): TupleKey => ({ user: '', relation, object: `${type}:x` })
+  const restrictsByItself = (type: string, relation: string): boolean =>
+    polarity.restricts(tupleOf(type, relation)) && !named.has(`${type}#${relation}`)
 
   return {
     modelId,
@@ -141,8 +145,12 @@ export function createAllowList(modelId: string, rows: readonly Row[], model: Mo
     },
     isStorable: (tuple) => checkTuple(model, tuple) === undefined,
     isWidening: (type, relation) => polarity.grants(tupleOf(type, relation)),
-    restrictsByItself: (type, relation) =>
-      polarity.restricts(tupleOf(type, relation)) && !named.has(`${type}#${relation}`),
+    restrictsByItself,
+    restrictions: [...model.types].flatMap(([type, relations]) =>
+      [...relations.keys()].filter(
+        (relation) => restrictsByItself(type, relation) && !polarity.grants(tupleOf(type, relation)),
+      ),
+    ),
   }
 }
 
