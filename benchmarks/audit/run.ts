@@ -116,10 +116,10 @@ async function asking(sql: Database): Promise<void> {
       'what it read for the person who is in every sixth answer',
       async () => (await questions.reads({ subject: 'user:p7', agent: 'agent:a0' }, {})).rows.length,
     ],
-    ['everything of one action', async () => (await readThread(sql, `t_${odd}`)).length],
+    ['everything of one action', async () => (await readThread(sql, `t_${odd}`)).steps.length],
     [
       'everything of an action that shares its trace with half of all',
-      async () => (await readThread(sql, `t_${odd + 1}`)).length,
+      async () => (await readThread(sql, `t_${odd + 1}`)).steps.length,
     ],
     [
       'the reach of the busiest agent',

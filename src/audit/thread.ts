@@ -20,36 +20,53 @@ export interface ThreadStep {
   readonly detail: Readonly<Record<string, unknown>>
 }
 
-/** More of one action than anybody reads; the record itself has all of it. */
+/** What is on record of one action, oldest first. */
+export interface AuditThread {
+  readonly steps: readonly ThreadStep[]
+  /** false: there is more than {@link threadMax}; the record itself has all of it. */
+  readonly isComplete: boolean
+}
+
+/** More of one action than anybody reads. */
 export const threadMax = 1_000
 
 /**
  * What was put on record under one txn, and under the traces that it was part of, oldest first: from the
  * agent's first call to the last request that came of it. `id` may also be a trace's: then what is under
- * that. NOT checked: who may see it.
+ * that. An agent chooses its traces, so of too much the txn's own come first, and then what is nearest to
+ * them. NOT checked: who may see it.
  */
-export async function readThread(sql: Sql, id: string): Promise<readonly ThreadStep[]> {
+export async function readThread(sql: Sql, id: string): Promise<AuditThread> {
   const rows = await sql.query<ThreadRow>(
     // Each by its own index and in its order: an OR of the two would read the whole record, and so would a
     // sort where somebody gives one trace to all of theirs.
     `with own as materialized (
-       select * from decision_records where txn = $1 order by record_no limit ${threadMax})
-     select record_no as seq, at, event, decision, txn, subject, actors, client, delegation, tool, trace_id, detail from (
-       select * from own
+       select record_no, trace_id from decision_records where txn = $1 order by record_no limit $2),
+     span as (select coalesce(min(record_no), 0) as first_no, coalesce(max(record_no), 0) as last_no from own),
+     others as (
+       select near.record_no from (select trace_id as trace from own where trace_id is not null union select $1) traces
+         cross join span cross join lateral (
+           (select record_no from decision_records
+            where trace_id = trace and txn <> $1 and record_no >= first_no order by record_no limit $2)
+           union all
+           (select record_no from decision_records
+            where trace_id = trace and txn <> $1 and record_no < first_no order by record_no desc limit $2)) near),
+     chosen as (
+       select record_no, -1 as distance from own
        union all
-       select others.* from (select trace_id as trace from own where trace_id is not null union select $1) traces
-         cross join lateral (
-           select * from decision_records where trace_id = trace and txn <> $1 order by record_no limit ${threadMax}) others
-     ) found
-     order by record_no limit ${threadMax}`,
-    [id],
+       select record_no, greatest(first_no - record_no, record_no - last_no, 0) from others cross join span
+       order by distance, record_no limit $2)
+     select record_no as seq, at, event, decision, txn, subject, actors, client, delegation, tool, trace_id, detail
+     from chosen join decision_records using (record_no) order by distance, record_no`,
+    [id, threadMax + 1],
   )
-  return rows.map(({ delegation, tool, trace_id: trace, ...row }) => ({
+  const steps = rows.slice(0, threadMax).map(({ delegation, tool, trace_id: trace, ...row }) => ({
     ...row,
     delegation: delegation ?? undefined,
     tool: tool ?? undefined,
     trace: trace ?? undefined,
   }))
+  return { steps: steps.sort((step, other) => step.seq - other.seq), isComplete: rows.length <= threadMax }
 }
 
 /** As `GET /audit/thread` and `remit trace` give it. */

@@ -38,6 +38,7 @@ interface RecordPage {
 export interface Thread {
   readonly steps: readonly WireRecord[]
   readonly names: WireNames
+  readonly complete: boolean
 }
 
 interface Reader extends Row {
@@ -166,8 +167,9 @@ function addThread(audit: Command, dependencies: AuditCommandDeps): void {
       .description('Everything of one action (its txn) or of one trace, from the first record to the last.'),
   ).action(async (id: string, flags: Flags) => {
     const query = new URLSearchParams({ txn: id })
-    const { steps, names } = await ask<Thread>(dependencies, flags, `/audit/thread?${query}`)
-    printThread(terminal, { steps, names }, { id, json: flags.json })
+    const thread = await ask<Thread>(dependencies, flags, `/audit/thread?${query}`)
+    const { steps } = thread
+    printThread(terminal, thread, { id, json: flags.json })
     if (flags.json) return
     const grounds = await groundsOf(dependencies, flags, steps)
     if (grounds.length > 0) terminal.out('\nIt rests on')
@@ -178,9 +180,11 @@ function addThread(audit: Command, dependencies: AuditCommandDeps): void {
 /** The steps of an action or a trace. */
 export function printThread(
   terminal: Terminal,
-  { steps, names = {} }: Pick<Thread, 'steps'> & Partial<Thread>,
+  { steps, complete: isComplete, names = {} }: Omit<Thread, 'names'> & Partial<Thread>,
   { id, json }: { readonly id: string; readonly json: boolean },
 ): void {
+  if (!isComplete)
+    terminal.say(`There are more than are listed: audit list --txn ${id} --all, or --trace, has all.`)
   if (json || steps.length === 0)
     return printList(terminal, steps, {
       json: true,

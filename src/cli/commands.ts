@@ -40,9 +40,10 @@ const keepingCommands = {
       access: access ?? null,
     }),
   ),
-  trace: command(z.strictObject({ id: z.string().min(1).max(64) }), async ({ id }, { database }) => ({
-    steps: (await readThread(database, id)).map(stepToWire),
-  })),
+  trace: command(z.strictObject({ id: z.string().min(1).max(64) }), async ({ id }, { database }) => {
+    const { steps, isComplete } = await readThread(database, id)
+    return { steps: steps.map(stepToWire), complete: isComplete }
+  }),
   audit_verify: command(
     // A head holds everything before it: few of a file are enough, and they have to fit into a request.
     z.strictObject({

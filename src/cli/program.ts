@@ -135,11 +135,10 @@ function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command
     )
     .option('--json', 'one line of JSON each', false)
     .action(async (id: string, { json }: { readonly json: boolean }) =>
-      printThread(
-        terminal,
-        { steps: (await admin.run('trace', { id }))['steps'] as Thread['steps'] },
-        { id, json },
-      ),
+      printThread(terminal, (await admin.run('trace', { id })) as unknown as Omit<Thread, 'names'>, {
+        id,
+        json,
+      }),
     )
   addAuditCommands(program, dependencies, outcome)
 

@@ -107,3 +107,20 @@ test('remit audit erase asks for a yes, and does not keep whom it erased', async
   expect(JSON.stringify(rows)).not.toMatch(/user:anne\b/)
   expect((await remit('audit', 'readers', 'plan', '--as', 'dan')).out).toMatch(/^erased:/)
 })
+
+test('audit thread and trace say that they cut, and have the action all the same', async () => {
+  await world.database.query(
+    `insert into decision_records (txn, event, subject, actors, client, trace_id, detail)
+     select case when n = 1001 then 't_theft' else 't_' || n end, 'signed_out', 'user:anne', '{}', 'bot', 'trace_full', '{}'
+     from generate_series(1, 1001) n`,
+  )
+  for (const argv of [
+    ['audit', 'thread', 't_theft', '--as', 'dan', '--json'],
+    ['trace', 't_theft', '--json'],
+  ]) {
+    const ran = await remit(...argv)
+    expect(ran.said).toContain('There are more than are listed')
+    expect(ran.out).toContain('"t_theft"')
+  }
+  expect((await remit('trace', txn)).said).not.toContain('There are more')
+})

@@ -78,7 +78,7 @@ describe.each(ways)('a trace on $name', { timeout: 60_000 }, ({ name, options })
       const { txn } = decodeJwt(token)
       const [request] = spans.filter(({ name: called }) => called === 'POST /retrieve')
       expect(request?.attributes['remit.txn']).toBe(txn)
-      const steps = await readThread(world.database, String(txn))
+      const { steps } = await readThread(world.database, String(txn))
       expect(steps.filter(({ event }) => event === 'retrieved')).toMatchObject([{ trace: retrieving }])
     })
 
@@ -104,7 +104,7 @@ test('without a receiver the trace of the caller is on record all the same, and 
   const ask = async (header: string) => {
     const token = await world.token({ user: 'anne' })
     await world.call('POST', '/retrieve', { token, body: { query: 'q' }, headers: { traceparent: header } })
-    const steps = await readThread(world.database, String(decodeJwt(token)['txn']))
+    const { steps } = await readThread(world.database, String(decodeJwt(token)['txn']))
     return steps.filter(({ event }) => event === 'retrieved').map(({ trace }) => trace)
   }
   expect(await ask(traceparent(quiet))).toEqual([quiet])

@@ -68,6 +68,9 @@ export const threadAnswer = z.strictObject({
     }),
   ),
   names,
+  complete: z.boolean().meta({
+    description: 'False: there are more than these 1,000, which are those of the action first.',
+  }),
   txn: z.string(),
 })
 

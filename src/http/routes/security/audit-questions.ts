@@ -4,7 +4,7 @@ import { instant } from '@remit/contract/instant'
 import { reachAnswer, readersAnswer, readsAnswer, threadAnswer } from '@remit/contract/record-questions'
 import { text } from '@remit/contract/text'
 import type { RecordQuestions } from '../../../audit/questions.ts'
-import { stepToWire, type ThreadStep } from '../../../audit/thread.ts'
+import { type AuditThread, stepToWire } from '../../../audit/thread.ts'
 import type { StillReadable } from '../../../authz/explain/still-readable.ts'
 import {
   type ListDelegations,
@@ -24,7 +24,7 @@ export interface AuditQuestionDeps extends Asking {
   readonly record: OnRecord
   readonly questions: RecordQuestions
   /** Everything of one action. */
-  readonly thread: (txn: string) => Promise<readonly ThreadStep[]>
+  readonly thread: (txn: string) => Promise<AuditThread>
   /** What was given then, asked now. */
   readonly today: StillReadable
   readonly names: RecordNames
@@ -167,8 +167,12 @@ export function auditQuestionRoutes(dependencies: AuditQuestionDeps): App {
       async (c) => {
         const { txn } = c.req.valid('query')
         await recordQuestion(c.get('principal'), 'thread', { txn })
-        const found = await dependencies.thread(txn)
-        return reply(c, { steps: found.map(stepToWire), names: await namesOf(found) })
+        const { steps, isComplete } = await dependencies.thread(txn)
+        return reply(c, {
+          steps: steps.map(stepToWire),
+          names: await namesOf(steps),
+          complete: isComplete,
+        })
       },
     )
     .openapi(

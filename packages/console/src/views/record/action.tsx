@@ -22,11 +22,14 @@ interface Thread {
 
 const styles: Readonly<Record<string, string>> = { allowed: 'tag good', denied: 'tag bad', error: 'tag warn' }
 
-const stepsMax = 1_000
 const delegationsMax = 5
 
 async function readThread(api: Api, txn: string, signal: AbortSignal): Promise<Thread> {
-  const { steps, names } = await api.get<ThreadAnswer>(withQuery('/audit/thread', { txn }), signal)
+  const {
+    steps,
+    names,
+    complete: isWhole,
+  } = await api.get<ThreadAnswer>(withQuery('/audit/thread', { txn }), signal)
   const entries = steps.map((step): RecordEntry => ({ ...step, names }))
   const named = [...new Set(entries.flatMap(({ delegation }) => delegation ?? []))].slice(0, delegationsMax)
   const lastRelease = entries.findLast((entry) => releasedIn(entry).length > 0)
@@ -41,7 +44,7 @@ async function readThread(api: Api, txn: string, signal: AbortSignal): Promise<T
   const sequences = new Set(entries.map(({ seq }) => seq))
   return {
     entries,
-    isWhole: entries.length < stepsMax,
+    isWhole,
     grounds: pages
       .flatMap(({ records }) => records)
       .filter(({ seq }) => !sequences.has(seq))
@@ -75,7 +78,7 @@ function Steps({ thread, txn }: { readonly thread: Thread; readonly txn: string 
     <>
       <p role="status" class="soft">
         {counted(entries.length, 'record')}
-        {isWhole ? '' : ', the oldest ones'}; {leavesSaid(releasedCount)}. Times in UTC.
+        {isWhole ? '' : ' of more, those of this action first'}; {leavesSaid(releasedCount)}. Times in UTC.
       </p>
       {grounds.length > 0 && (
         <>
