@@ -100,9 +100,11 @@ export interface LogFollower {
   catchUp(options?: { readonly signal?: AbortSignal }): Promise<void>
   /**
    * Reads the log's last second again. For what is missing after `catchUp`: a change may be committed after
-   * others that are numbered after it, so that it comes before what was read.
+   * others that are numbered after it, so that it comes before what was read. Does nothing where nothing is
+   * kept, and behind a server that may lag, unless that is no matter (`mayLag`): there a writer's own change
+   * is not missing because it came late.
    */
-  lookBack(options?: { readonly signal?: AbortSignal }): Promise<void>
+  lookBack(options?: { readonly signal?: AbortSignal; readonly mayLag?: boolean }): Promise<void>
 }
 
 /**

@@ -91,7 +91,7 @@ const byAgent = (relation: string): LocalQuestion => ({
 })
 
 /** The way from an API process, as the service composes it. */
-function open(options: { credentials?: Credentials; shares?: string[][] } = {}) {
+function open(options: { credentials?: Credentials; shares?: string[][]; wroteAt?: () => number } = {}) {
   const { fga, index } = deployment.world.service
   const logged: { event: string; fields?: object | undefined }[] = []
   const nominators = openNominators({
@@ -425,6 +425,20 @@ describe('an old nominator', () => {
     for (const one of ofShare('user:anne')) one.lie(undefined)
     await whenWhole(sights)
   }, 60_000)
+
+  test('that has not heard of what this process wrote last is not whole, however young its mark', async () => {
+    let wroteAt = Number.NEGATIVE_INFINITY
+    const { sights, nominators } = open({ wroteAt: () => wroteAt })
+    await using _ = nominators
+    await whenWhole(sights)
+    wroteAt = Date.now()
+    await whenWhole(sights)
+    // While it writes, too.
+    wroteAt = Number.POSITIVE_INFINITY
+    expect((await sights.of(asked)).isWhole).toBe(false)
+    wroteAt = Date.now() + 60_000
+    expect((await sights.of(asked)).isWhole).toBe(false)
+  })
 
   test('that reads no more is not ready after two seconds, and answers nobody', async () => {
     const { sights, nominators } = open()

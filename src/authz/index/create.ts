@@ -156,8 +156,8 @@ export function createPermissionIndex(dependencies: PermissionIndexDeps): Follow
     rebuild: () => feed.rebuild(),
     catchUp: ({ signal } = {}) =>
       signal === undefined ? feed.refresh() : unlessAborted(feed.refresh(), signal),
-    lookBack: ({ signal } = {}) =>
-      signal === undefined ? feed.lookBack() : unlessAborted(feed.lookBack(), signal),
+    lookBack: ({ signal, mayLag } = {}) =>
+      signal === undefined ? feed.lookBack(mayLag) : unlessAborted(feed.lookBack(mayLag), signal),
     [Symbol.asyncDispose]: () => feed[Symbol.asyncDispose](),
   }
 }

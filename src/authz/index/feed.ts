@@ -166,12 +166,10 @@ export class ReplicaFeed implements AsyncDisposable {
     return this.#follower.refresh()
   }
 
-  /**
-   * Reads the log's last second again. Does nothing behind a server that lags, and where not all tuples are
-   * kept: what is missing there is not missing because it came late.
-   */
-  async lookBack(): Promise<void> {
-    if (this.#deps.part === undefined && this.#watermarks === undefined) await this.#lookBack()
+  /** Reads the log's last second again. */
+  async lookBack(mayLag = false): Promise<void> {
+    if (this.#deps.part === 'nothing') return
+    if (mayLag || this.#watermarks === undefined) await this.#lookBack()
   }
 
   /**

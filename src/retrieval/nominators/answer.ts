@@ -16,7 +16,7 @@ import {
 
 /** The replica of one share of the people, and the corpus. */
 export interface AnswererDeps {
-  readonly index: Pick<FollowingIndex, 'view' | 'evaluate' | 'newestMarkOf' | 'catchUp'>
+  readonly index: Pick<FollowingIndex, 'view' | 'evaluate' | 'newestMarkOf' | 'catchUp' | 'lookBack'>
   readonly corpus: Pick<Corpus, 'refresh'>
   readonly snapshots: Snapshots
   readonly share: Share
@@ -48,8 +48,13 @@ export function createAnswerer({ index, corpus, snapshots, share, modelId, now }
 
   async function readOn(signal: AbortSignal): Promise<void> {
     const inTime = AbortSignal.any([signal, AbortSignal.timeout(readOnMaxMs)])
+    const readLog = async () => {
+      await index.catchUp({ signal: inTime })
+      // What was committed late stands before the end, and no mark tells of it.
+      await index.lookBack({ signal: inTime, mayLag: true })
+    }
     // What could not be read on is told by the mark.
-    await Promise.allSettled([index.catchUp({ signal: inTime }), corpus.refresh()])
+    await Promise.allSettled([readLog(), corpus.refresh()])
   }
 
   /** undefined: the replica is not ready. What it cannot evaluate OpenFGA cannot either. */

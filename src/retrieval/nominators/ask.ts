@@ -34,8 +34,9 @@ export interface Told extends Pick<NominatorAnswer, 'allowed'> {
   /** For each relation, in their order; null: the model has no such one. */
   readonly visible: readonly (Bitmap | null)[]
   /**
-   * By our clock: it had heard of all that OpenFGA held then. undefined: nothing shows it. NOT told by the
-   * nominator's word alone: it names a mark of ours that stands in OpenFGA's log.
+   * By our clock: it had heard of all that OpenFGA held then. undefined: nothing shows it, or this process
+   * has written since: its own write may be missing. NOT told by the nominator's word alone: it names a mark
+   * of ours that stands in OpenFGA's log.
    */
   readonly heardUntil: number | undefined
 }
@@ -136,10 +137,11 @@ export function openNominators(dependencies: NominatorsDeps): Nominators {
           if (said.model_id !== modelId()) throw new Error('an answer by a model that is over')
           const bitmaps = said.visible.map((one, number) => one && bitmapOf(one, visible[number]?.known))
           if (failedAt.delete(url)) log('nominator_answers', { url })
+          const heardUntil = said.mark === null ? undefined : marks?.begunAt(said.mark)
           return {
             visible: bitmaps,
             allowed: said.allowed,
-            heardUntil: said.mark === null ? undefined : marks?.begunAt(said.mark),
+            heardUntil: heardUntil !== undefined && heardUntil > wroteAt() ? heardUntil : undefined,
           }
         } catch (error) {
           assertNotAborted(signal)

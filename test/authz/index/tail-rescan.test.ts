@@ -3,6 +3,8 @@ import { describe, expect, test, vi } from 'vitest'
 import type { Change, TupleKey } from '../../../src/authz/fga.ts'
 import { createPermissionIndex } from '../../../src/authz/index/create.ts'
 import { catchUpAfterWrites } from '../../../src/authz/index/own-writes.ts'
+import { holdsShare } from '../../../src/authz/index/share.ts'
+import { createAnswerer } from '../../../src/retrieval/nominators/answer.ts'
 import { afterBulk, began, createLog, follow, has, restarted, type Setting, second, unstored } from './log.ts'
 
 const model = transformer.transformDSLToJSONObject(`model
@@ -116,6 +118,57 @@ describe('looking again at what was read of the log', () => {
     source.put('delete', 'document:d7', began + 100)
     await written({ deletes: [tuple('d7')] })
     expect(index.view()?.tuples.get(tuple('d7'))).toBeUndefined()
+  })
+
+  test.each([
+    ['', undefined],
+    [', also where OpenFGA may lag', { fga: { write: async () => undefined }, id: 'one' }],
+  ])('a nominator that is asked to read on has what was committed late as well%s', async (_, marks) => {
+    const clock = { now: began }
+    const source = createLog(clock, 1)
+    await using index = createPermissionIndex({
+      fga: { readChanges: source.log.readChanges, async *readAll() {} },
+      storage: unstored,
+      now: () => clock.now,
+      log: (event, details) => expect.unreachable(`${event} ${JSON.stringify(details)}`),
+      pollMs: 1e6,
+      part: holdsShare({ number: 1, of: 1 }),
+      ...(marks && { marks }),
+    })
+    await index.catchUp()
+    index.useModel('m', model)
+    const answer = createAnswerer({
+      index,
+      corpus: { refresh: async () => undefined },
+      snapshots: { of: () => expect.unreachable() },
+      share: { number: 1, of: 1 },
+      modelId: () => 'm',
+      now: () => clock.now,
+    })
+    let turn = 0
+    const isLateOneSeen = async () => {
+      turn += 1
+      source.put('write', `document:d${turn}`, began + 10 * turn)
+      await index.catchUp()
+      source.put('write', `document:late${turn}`, began + 10 * turn - 5)
+      const said = await answer(
+        {
+          nonce: 'n'.repeat(22),
+          share: '1/1',
+          model_id: 'm',
+          user: 'user:anne',
+          contextual: [],
+          visible: [],
+          allowed: [{ relation: 'viewer', object: `document:late${turn}` }],
+          marks: 'none',
+          read_on: true,
+        },
+        new AbortController().signal,
+      )
+      return typeof said === 'string' ? said : said.allowed
+    }
+    // Reading on may take half a second, which a machine that stands still may be for.
+    await expect.poll(isLateOneSeen, { timeout: 10_000 }).toEqual([true])
   })
 
   test('tells of what came late with what was changed after it: memory never goes back', async () => {
