@@ -81,7 +81,24 @@ test('a directory that is read is registered with its settings, read when one sa
     'DIRECTORY_SECRETS',
   )
   expect((await run(...add, ...flags, '--poll', '7200')).stderr).toContain('poll_seconds')
+  // A password that somebody gives where it does not belong is refused, and nowhere on record.
+  const wrong = join(folder, 'wrong.json')
+  for (const mistaken of [{ bind_password: 'Hunter2' }, { url: 'ldaps://cn=remit:Hunter2@ldap.acme.test' }]) {
+    await writeFile(wrong, JSON.stringify({ url, bind_dn: 'cn=remit', people, groups, ...mistaken }))
+    expect((await run(...add, ...flags, '--settings', wrong)).stderr).toContain('settings')
+  }
+  expect((await run(...add, '--settings', settings, '--secret', 'Hunter2')).stderr).toContain(
+    'DIRECTORY_SECRETS',
+  )
   expect(await run(...add, ...flags)).toMatchObject({ code: 0 })
+  const recorded = await world.database.query(
+    `select detail->'arguments' as given from decision_records where detail->>'command' = 'directory_add'
+     and detail->'arguments'->>'name' = 'read' order by record_no`,
+  )
+  expect(JSON.stringify(recorded)).not.toContain('Hunter2')
+  expect(recorded.at(-1)).toMatchObject({
+    given: { kind: 'ldap', settings: { url, bind_dn: 'cn=remit', people } },
+  })
   const lines = (await run('directory', 'list', '--json')).stdout.trim().split('\n')
   expect(lines.map((line) => JSON.parse(line)).find(({ directory }) => directory === 'read')).toEqual({
     directory: 'read',

@@ -4,6 +4,8 @@ import { z } from 'zod'
 import { operator } from '../../audit/record.ts'
 import { roles } from '../../delegation/administration/administrators.ts'
 import { keyAttributes } from '../../directory/directories.ts'
+import { keycloakSettings } from '../../directory/keycloak/reading.ts'
+import { ldapSettings } from '../../directory/ldap/settings.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { type Command, command, id, optional } from './command.ts'
 
@@ -15,22 +17,24 @@ const scim = z.strictObject({
   key_attribute: z.enum(keyAttributes),
 })
 
-const read = z.strictObject({
-  name: id,
-  kind: z.enum(['ldap', 'keycloak']),
-  namespace: z.string().min(1),
-  prefix: z.string().min(1),
-  settings: z.record(z.string(), z.unknown()),
-  secret: z.string().min(1),
-  poll_seconds: optional(z.int()),
-  max_age_seconds: optional(z.int()),
-  required: optional(z.boolean()),
-})
+/** Its settings are checked before they go on record: what is no setting of the kind may be a password. */
+const readBy = <Kind extends string, Settings extends z.ZodType>(kind: Kind, settings: Settings) =>
+  z.strictObject({
+    name: id,
+    kind: z.literal(kind),
+    namespace: z.string().min(1),
+    prefix: z.string().min(1),
+    settings,
+    secret: z.string().min(1),
+    poll_seconds: optional(z.int()),
+    max_age_seconds: optional(z.int()),
+    required: optional(z.boolean()),
+  })
 
 /** Directories, which bring people and groups, and the tokens and readings of them. */
 export const directoryCommands = {
   directory_add: command(
-    z.discriminatedUnion('kind', [scim, read]),
+    z.discriminatedUnion('kind', [scim, readBy('ldap', ldapSettings), readBy('keycloak', keycloakSettings)]),
     async (newDirectory, { directories, publicUrl }) => {
       const { name, namespace, prefix } = newDirectory
       if (newDirectory.kind === 'scim') {
@@ -51,6 +55,12 @@ export const directoryCommands = {
         ...(isRequired !== undefined && { isRequired }),
       })
       return { directory: name }
+    },
+    (newDirectory) => {
+      if (newDirectory.kind === 'scim') return newDirectory
+      // Where its name belongs somebody may have given the secret itself.
+      const { secret: _, ...recorded } = newDirectory
+      return recorded
     },
   ),
   directory_list: command(z.strictObject({}), async (_, { directories }) => ({

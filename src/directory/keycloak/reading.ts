@@ -12,7 +12,7 @@ import {
 const loopbackHosts: ReadonlySet<string> = new Set(['127.0.0.1', '[::1]', 'localhost'])
 
 /** What one has to say of a realm. */
-const keycloakSettings = z.strictObject({
+export const keycloakSettings = z.strictObject({
   url: z.string().refine(isServer, { message: 'must be an origin like https://sso.corp.example' }),
   /** Before `/realms` and `/admin`, such as `/auth`. */
   path: z
