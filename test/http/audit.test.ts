@@ -128,6 +128,31 @@ describe.each([
       expect(own).toEqual((await ask('event=retrieved')).body.records)
     })
 
+    test('is exported no further once whoever asked may not read it any more', async () => {
+      const { administrators } = world.service
+      await administrators.add('user:bob', ['security.read'])
+      const bob = { subject: 'user:bob', actors: [], client: 'remit-cli', txn: 't_many' } as const
+      await world.database.transaction(async (sql) => {
+        for (let nth = 0; nth < 2_100; nth += 1)
+          await record(sql, bob, {
+            event: 'model_shadow_ended',
+            shadow: 's',
+            plan: 'm',
+            base_model: 'm',
+            because: 'stopped',
+          })
+      })
+      const response = await world.call('GET', '/audit?txn=t_many', {
+        token: await world.token({ user: 'bob' }),
+        headers: { accept: 'application/x-ndjson' },
+      })
+      const lines = response.body?.getReader()
+      expect((await lines?.read())?.value?.byteLength).toBeGreaterThan(0)
+      await administrators.remove('user:bob')
+      // The next page may be on its way already.
+      await expect(lines?.read().then(() => lines.read())).rejects.toThrow()
+    })
+
     test('still lists and verifies records of planned models that once ran beside the one in force', async () => {
       const shadow = { shadow: 's_1', plan: 'm_1', base_model: 'model-1' }
       const carol = { subject: 'user:carol', actors: [], client: 'remit-cli', txn: 't_shadow' } as const

@@ -126,9 +126,12 @@ export function auditRoutes({ asGetReader, assertReader, record, reader, names }
       return reply(c, { records, next_cursor: page.next })
     }
     c.header('content-type', `${ndjson}; charset=utf-8`)
-    const lines = exportOf(filter, cursor, async (entries) =>
-      (await named(entries)).map((recordEntry) => JSON.stringify(toWire(recordEntry))),
-    )
+    const lines = exportOf(filter, cursor, async (entries) => {
+      const namedEntries = await named(entries)
+      // A slow reader would keep what they may no longer read for as long as they take.
+      await assertReader(principal)
+      return namedEntries.map((recordEntry) => JSON.stringify(toWire(recordEntry)))
+    })
     // What is streamed is text to whoever reads the contract.
     return c.body(lines, 200) as never
   })
