@@ -86,10 +86,17 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
     print(`The embedded database of ${config.home}/db is used: DATABASE_URL is not set.`)
   signal?.throwIfAborted()
   const live = stack.use(await registerAndBeat(infrastructure.database, options))
-  const outbound = createSystemFetch(config.outboundAllowedOrigins)
   const service = stack.use(
     await step('putting the service together: the model in force, keys, what is stored of permissions', () =>
-      compose({ config, infrastructure, clock, log, fetch, outbound, assertLive: live.assertLive }),
+      compose({
+        config,
+        infrastructure,
+        clock,
+        log,
+        fetch,
+        outboundTo: createSystemFetch,
+        assertLive: live.assertLive,
+      }),
     ),
   )
   stack.use(service.record.sealing())
@@ -194,8 +201,7 @@ export async function withService<T>(
     log,
     step: createStartupSteps((doing) => log('still_starting', { doing })),
   })
-  const outbound = createSystemFetch(config.outboundAllowedOrigins)
-  await using service = await compose({ config, infrastructure, ...options, outbound })
+  await using service = await compose({ config, infrastructure, ...options, outboundTo: createSystemFetch })
   return await work(adminDeps(config, infrastructure, service))
 }
 

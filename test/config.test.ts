@@ -62,7 +62,7 @@ describe('the configuration', () => {
   })
 
   test('asks an inside address only where an exact origin is named', () => {
-    expect(loadConfig({}).outboundAllowedOrigins).toEqual([])
+    expect(loadConfig({})).toMatchObject({ outboundAllowedOrigins: [], pushAllowedOrigins: [] })
     expect(
       loadConfig({ OUTBOUND_ALLOWED_ORIGINS: 'http://127.0.0.1:9000, https://git.corp.example' })
         .outboundAllowedOrigins,
@@ -79,9 +79,8 @@ describe('the configuration', () => {
       'ftp://git.corp.example',
       'https://git.corp.example,',
     ])
-      expect(about(problemsOf({ OUTBOUND_ALLOWED_ORIGINS: wrong })), wrong).toEqual([
-        'OUTBOUND_ALLOWED_ORIGINS',
-      ])
+      for (const name of ['OUTBOUND_ALLOWED_ORIGINS', 'PUSH_ALLOWED_ORIGINS'])
+        expect(about(problemsOf({ [name]: wrong })), wrong).toEqual([name])
   })
 
   test('does one thing only where it is said, and not beside an embedded database', () => {

@@ -107,8 +107,9 @@ const ground: Infrastructure = {
   embeddings: { available: true, embedder: createWordEmbedder() },
   [Symbol.asyncDispose]: async () => undefined,
 }
-const outbound = createSystemFetch([])
-const service = stack.use(await compose({ config, infrastructure: ground, clock, log, fetch, outbound }))
+const service = stack.use(
+  await compose({ config, infrastructure: ground, clock, log, fetch, outboundTo: createSystemFetch }),
+)
 const draw = createVectors(1)
 await fillCorpus({ service, database }, { passages, shares, draw })
 const tokens = createTestTokens({ ...service, publicUrl: config.publicUrl, clock, randomBytes })

@@ -85,9 +85,15 @@ export async function startService({
     const { embedder } = opened.embeddings
     const used = vectors === undefined ? embedder : remembering(embedder, vectors)
     const ground: Infrastructure = { ...opened, embeddings: { available: true, embedder: used } }
-    const outbound = createSystemFetch(config.outboundAllowedOrigins)
     const service = stack.use(
-      await compose({ config, infrastructure: ground, clock: { now: Date.now }, log, fetch, outbound }),
+      await compose({
+        config,
+        infrastructure: ground,
+        clock: { now: Date.now },
+        log,
+        fetch,
+        outboundTo: createSystemFetch,
+      }),
     )
     stack.use(
       await listen({ fetch: service.app.fetch, host: config.host, port: config.port, drainMs: 1_000 }),

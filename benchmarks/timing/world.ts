@@ -99,7 +99,7 @@ export async function openTimingWorld(): Promise<TimingWorld> {
       clock,
       log: () => undefined,
       fetch,
-      outbound: createSystemFetch([]),
+      outboundTo: createSystemFetch,
     }),
   )
   stack.use(await listen({ fetch: service.app.fetch, host: config.host, port: config.port, drainMs: 1_000 }))

@@ -91,7 +91,7 @@ export async function openApprovalsPart(dependencies: ApprovalsPartDeps): Promis
 
 /** Of the service, what push messages take. */
 interface PushDeps
-  extends Pick<ComposeContext, 'config' | 'database' | 'boss' | 'clock' | 'log' | 'outbound'> {
+  extends Pick<ComposeContext, 'config' | 'database' | 'boss' | 'clock' | 'log' | 'pushOutbound'> {
   readonly approvals: Pick<Approvals, 'onChange'>
   readonly requireSession: RequireSession
   readonly assertOpen: () => void
@@ -127,7 +127,13 @@ export async function openPush(dependencies: PushDeps): Promise<Push> {
   )
   const messageFor = createMessages({ key, contact: config.pushContact })
   await queue.start(
-    createPushHandler({ ...dependencies, notices, subscriptions, messageFor, fetch: dependencies.outbound }),
+    createPushHandler({
+      ...dependencies,
+      notices,
+      subscriptions,
+      messageFor,
+      fetch: dependencies.pushOutbound,
+    }),
   )
   const pushes = stack.use(startPushes({ ...dependencies, queue, notices, subscriptions }))
   stack.use(
@@ -141,7 +147,7 @@ export async function openPush(dependencies: PushDeps): Promise<Push> {
       pushRoutes({
         subscriptions,
         requireSession: dependencies.requireSession,
-        allowedOrigins: config.outboundAllowedOrigins,
+        allowedOrigins: config.pushAllowedOrigins,
         perMinute: config.ratePerMinute,
         now: () => clock.now(),
       }),

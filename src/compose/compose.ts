@@ -48,7 +48,8 @@ import { openVault, type Vault } from './vault.ts'
  * them.
  */
 export async function compose(options: ComposeOptions): Promise<Service> {
-  const { config, infrastructure, clock, log, outbound } = options
+  const { outboundTo, ...given } = options
+  const { config, infrastructure, clock, log } = given
   const { database } = infrastructure
   const now = () => clock.now()
   const newTxn = () => `t_${randomBytes(16).toString('base64url')}`
@@ -59,8 +60,12 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const boss = stack.use(
     createBoss({ database, onError: (error) => log('job_failed', { reason: error.message }) }),
   )
+  const outbound = outboundTo(config.outboundAllowedOrigins)
   const context: ComposeContext = {
-    ...options,
+    ...given,
+    outbound,
+    pushOutbound: outboundTo(config.pushAllowedOrigins),
+    publicOutbound: outboundTo([]),
     database,
     boss,
     now,

@@ -16,8 +16,11 @@ export interface ComposeOptions {
   readonly log: Log
   /** For what settings name: the keys of trusted issuers, the search engine. */
   readonly fetch: Fetch
-  /** For every address that comes from outside or may be changed there. */
-  readonly outbound: GuardedFetch
+  /**
+   * For every address that comes from outside or may be changed there: reaches what is public, and these
+   * origins wherever they are.
+   */
+  readonly outboundTo: (allowedOrigins: readonly string[]) => GuardedFetch
   /** Kinds of sources. Default: those that are built in. */
   readonly sourceKinds?: readonly SourceKind[]
   /** Throws while this process may count as ended. Left out: it is not registered. */
@@ -25,7 +28,13 @@ export interface ComposeOptions {
 }
 
 /** What all parts are made of; each names what it takes. */
-export interface ComposeContext extends ComposeOptions {
+export interface ComposeContext extends Omit<ComposeOptions, 'outboundTo'> {
+  /** To addresses that operators and administrators register. */
+  readonly outbound: GuardedFetch
+  /** To addresses that any person's browser names. */
+  readonly pushOutbound: GuardedFetch
+  /** To addresses that anybody at all names. */
+  readonly publicOutbound: GuardedFetch
   readonly database: Database
   /** Of all queues. */
   readonly boss: Boss

@@ -67,7 +67,7 @@ import type { DelegationPart } from './delegation.ts'
 export interface IssuerDeps
   extends Pick<
       ComposeContext,
-      'config' | 'database' | 'boss' | 'clock' | 'fetch' | 'log' | 'outbound' | 'newTxn'
+      'config' | 'database' | 'boss' | 'clock' | 'fetch' | 'log' | 'outbound' | 'publicOutbound' | 'newTxn'
     >,
     Pick<
       DelegationPart,
@@ -153,7 +153,9 @@ export async function openIssuer(dependencies: IssuerDeps): Promise<Issuer> {
   const areStrangersWelcome = config.clientIdMetadataDocuments !== undefined
   const metadataClients = createMetadataClients({
     ...base,
-    documents: areStrangersWelcome ? createClientDocuments(dependencies) : undefined,
+    documents: areStrangersWelcome
+      ? createClientDocuments({ ...dependencies, outbound: dependencies.publicOutbound })
+      : undefined,
     hosts: dependencies.deniedHosts,
   })
   const server = createAuthorizationServer({

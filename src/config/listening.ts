@@ -128,7 +128,12 @@ export const outbound = group({
     OUTBOUND_ALLOWED_ORIGINS: origins
       .optional()
       .describe(
-        'Exact origins (https://gitlab.corp.example:8443,http://127.0.0.1:9000) that may be asked although they are http or their addresses are not public: providers, push services and pings of clients inside your network. Default none.',
+        'Exact origins (https://gitlab.corp.example:8443,http://127.0.0.1:9000) that may be asked although they are http or their addresses are not public: providers, sources, directories and pings of clients inside your network. Default none.',
+      ),
+    PUSH_ALLOWED_ORIGINS: origins
+      .optional()
+      .describe(
+        'The same for push services inside your network. Apart, since any person who signs in names a push service, with any path. Default none.',
       ),
     PUSH_CONTACT: z
       .string()
@@ -145,6 +150,7 @@ export const outbound = group({
   },
   read: (value, { publicUrl }) => ({
     outboundAllowedOrigins: value.OUTBOUND_ALLOWED_ORIGINS ?? [],
+    pushAllowedOrigins: value.PUSH_ALLOWED_ORIGINS ?? [],
     /** By which push services reach whoever runs this. */
     pushContact:
       value.PUSH_CONTACT ?? (publicUrl.startsWith('https:') ? publicUrl : 'mailto:remit@localhost'),

@@ -18,7 +18,7 @@ describe('of two processes', needsPostgres.skip ? needsPostgres : needsOpenfga, 
     pair = await openPair({
       databaseUrl: native.databaseUrl,
       openfga: native.openfga,
-      env: { OUTBOUND_ALLOWED_ORIGINS: service.origin },
+      env: { PUSH_ALLOWED_ORIGINS: service.origin },
     })
   }, 300_000)
   afterAll(async () => {

@@ -17,7 +17,7 @@ describe('on a phone', needsChromium, () => {
   beforeAll(async () => {
     if (needsChromium.skip === true) return
     service = await startPushService()
-    world = await openIssuerWorld({ env: { OUTBOUND_ALLOWED_ORIGINS: service.origin } })
+    world = await openIssuerWorld({ env: { PUSH_ALLOWED_ORIGINS: service.origin } })
   })
   afterAll(async () => {
     await world?.[Symbol.asyncDispose]()

@@ -23,7 +23,7 @@ beforeAll(async () => {
     env: {
       TRUSTED_ISSUERS: JSON.stringify([double.entry('up')]),
       [secretVariable]: clientSecret,
-      OUTBOUND_ALLOWED_ORIGINS: service.origin,
+      PUSH_ALLOWED_ORIGINS: service.origin,
     },
   })
   double.redirectUris = [`${world.url}${callbackPath('up')}`]

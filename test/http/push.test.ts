@@ -30,7 +30,7 @@ describeDatabases('being told in a browser', (database) => {
     service = await startPushService()
     world = await openIssuerWorld({
       backend: { database, openfga: 'engine' },
-      env: { OUTBOUND_ALLOWED_ORIGINS: service.origin },
+      env: { PUSH_ALLOWED_ORIGINS: service.origin, OUTBOUND_ALLOWED_ORIGINS: 'https://10.1.2.4' },
       now: () => Date.now() + offset,
     })
     key = vapidKeyOf(await loadSecret(join(world.config.home, 'keys'), 'oauth.key')).publicKey
@@ -227,6 +227,7 @@ describeDatabases('being told in a browser', (database) => {
     ['loopback of IPv6', { endpoint: 'https://[::1]/x' }, 'endpoint'],
     ['metadata of a cloud', { endpoint: 'https://169.254.169.254/latest' }, 'endpoint'],
     ['a private network', { endpoint: 'https://10.1.2.3/x' }, 'endpoint'],
+    ['what a provider inside is named by', { endpoint: 'https://10.1.2.4/x' }, 'endpoint'],
     ['a file', { endpoint: 'file:///etc/passwd' }, 'endpoint'],
     ['a password in the address', { endpoint: 'https://a:b@push.example/x' }, 'endpoint'],
     ['an endless address', { endpoint: `https://push.example/${'x'.repeat(1_100)}` }, 'endpoint'],

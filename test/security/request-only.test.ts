@@ -102,7 +102,7 @@ describe('they are deleted, said aloud and put on record', () => {
       clock: { now: Date.now },
       log: (event) => void logged.push(event),
       fetch,
-      outbound: createSystemFetch([]),
+      outboundTo: createSystemFetch,
     })
     try {
       await isTold()

@@ -121,14 +121,14 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
         : { available: true, embedder },
     [Symbol.asyncDispose]: async () => undefined,
   }
-  const outbound = options.outbound ?? createSystemFetch(config.outboundAllowedOrigins)
+  const { outbound } = options
   const service = await compose({
     config,
     infrastructure,
     clock: { now },
     log,
     fetch: options.fetch ?? fetch,
-    outbound,
+    outboundTo: outbound === undefined ? createSystemFetch : () => outbound,
     ...(options.sourceKinds && { sourceKinds: options.sourceKinds }),
   })
   const { fga } = service

@@ -66,7 +66,7 @@ export async function openUpgraded(version: string, kind: Database['kind']): Pro
       clock: { now },
       log: () => undefined,
       fetch,
-      outbound: createSystemFetch(config.outboundAllowedOrigins),
+      outboundTo: createSystemFetch,
       sourceKinds: frozenSources(),
     }),
   )

@@ -47,7 +47,7 @@ export async function openExchange(plant: Parameters<typeof plantedIn>[1]): Prom
         clock: { now: Date.now },
         log: () => undefined,
         fetch,
-        outbound: createSystemFetch([]),
+        outboundTo: createSystemFetch,
       }),
     )
     const answer: typeof service.app.fetch = (...request) =>
