@@ -213,6 +213,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
         approvals,
         resolve,
         vaultFetch: calls.fetch,
+        record: onRecord,
       }),
       ...ingestion.routes({ ...access, services, record: onRecord }),
       ...sources.routes(access),

@@ -8,7 +8,7 @@ import { hostsOf } from '../http/middleware/frame.ts'
 import { mcpRoutes } from '../http/routes/service/mcp.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { refuse } from '../kernel/result.ts'
-import { createMcpFace, createServer, type ServerDeps } from '../mcp/server.ts'
+import { createMcpFace, createServer, type McpFaceDeps, type ServerDeps } from '../mcp/server.ts'
 import { loadSecret } from '../store/secret.ts'
 import type { ComposeContext } from './context.ts'
 import type { DelegationPart } from './delegation.ts'
@@ -22,11 +22,22 @@ export interface McpDeps
   readonly admit: (principal: Principal) => void
   readonly spent: ReplayGuard
   readonly agents: Pick<Agents, 'get'>
+  readonly record: McpFaceDeps['record']
 }
 
 /** `/mcp`, an audience of its own: a token for the API is no good here, nor one for here at the API. */
 export async function openMcp(dependencies: McpDeps): Promise<App> {
-  const { config, verifier, proofs, admit, spent: replayGuard, agents, log, ...features } = dependencies
+  const {
+    config,
+    verifier,
+    proofs,
+    admit,
+    spent: replayGuard,
+    agents,
+    log,
+    record,
+    ...features
+  } = dependencies
   const { publicUrl, host, port } = config
   const resource = `${publicUrl}/mcp`
   const { protocol } = new URL(publicUrl)
@@ -38,6 +49,7 @@ export async function openMcp(dependencies: McpDeps): Promise<App> {
       resource,
       agents,
       log,
+      record,
     }),
     requireBearer: createRequireBearer({
       async verify(token, credentials) {

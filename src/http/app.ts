@@ -122,8 +122,8 @@ const isOauth = (path: string): boolean =>
 
 /**
  * Puts on record what somebody with a good token asked for and was refused: a scope, a role, a route of
- * others. Of whom nothing is known there is nothing to say; a document that is refused has a record of its
- * own.
+ * others. Of whom nothing is known there is nothing to say; a document or a call that waits for a yes has a
+ * record of its own.
  */
 function recordRefusals(
   record: (caller: RecordActor, refusal: DecisionEvent) => Promise<void>,

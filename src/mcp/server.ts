@@ -5,6 +5,7 @@ import {
   type ServerContext,
   type ServerOptions,
 } from '@modelcontextprotocol/server'
+import type { DecisionEvent } from '@remit/contract/decision-event'
 import { id, isId } from '@remit/contract/id'
 import {
   answerSchema,
@@ -35,6 +36,7 @@ import {
   createCall,
   type Outcome,
   quoted,
+  recorded,
   resourceFailure,
   type ToolContext,
   untrusted,
@@ -189,7 +191,7 @@ function registerDocuments(
           contents: [{ uri: uri.href, mimeType: 'text/plain', text, _meta: { ...untrusted, ...about } }],
         }
       } catch (error) {
-        throw resourceFailure(error, uri.href, toolContext)
+        throw resourceFailure(await recorded(error, 'resources/read', toolContext), uri.href, toolContext)
       }
     },
   )
@@ -255,12 +257,14 @@ interface McpRequest {
 /** Answers one message, in the revision of 2026-07-28 or the one before; keeps nothing of it. */
 type McpFace = (message: McpRequest) => Promise<Response>
 
-interface McpFaceDeps extends RequestStateDeps {
+export interface McpFaceDeps extends RequestStateDeps {
   readonly serve: (context: ToolContext) => McpServer
   /** The audience of the tokens. */
   readonly resource: string
   readonly agents: Pick<Agents, 'get'>
   readonly log: Log
+  /** Of a tool that was refused. */
+  readonly record: (caller: Principal, refusal: DecisionEvent) => Promise<void>
 }
 
 /**
@@ -268,11 +272,13 @@ interface McpFaceDeps extends RequestStateDeps {
  * be passed on. Throws `insufficient_scope` with the complete set, so that the door answers in its own form
  * and scheme. NOT checked here: the token, Origin and Host, size and rate: the door does.
  */
-export function createMcpFace({ serve, resource, agents, log, ...stateDeps }: McpFaceDeps): McpFace {
+export function createMcpFace({ serve, resource, agents, log, record, ...stateDeps }: McpFaceDeps): McpFace {
   return async ({ request, body, principal, deadline }) => {
     const call = createCall(principal, deadline, agents)
     const { txn } = principal
     const state = createRequestState(principal, body, stateDeps)
+    const onRefused: ToolContext['onRefused'] = (tool, code) =>
+      record({ ...principal, tool }, { event: 'request_refused', code, method: 'POST', route: '/mcp' })
     let lacking: readonly Scope[] | undefined
     const challenge: ToolContext['challenge'] = (scopes) => async () => {
       const missing = call.lacking(scopes)
@@ -281,7 +287,7 @@ export function createMcpFace({ serve, resource, agents, log, ...stateDeps }: Mc
       lacking = stepUp
       return stepUp && { scopes: [...stepUp] }
     }
-    const handler = createMcpHandler(() => serve({ call, log, txn, challenge, state }), {
+    const handler = createMcpHandler(() => serve({ call, log, txn, onRefused, challenge, state }), {
       onerror: (error) => log('mcp_refused', { txn, reason: refusalOf(error) }),
       keepAliveMs: 0,
     })

@@ -58,6 +58,8 @@ export interface ToolContext {
   readonly call: Call
   readonly log: Log
   readonly txn: string
+  /** Puts on record that this tool was refused, by its code. */
+  readonly onRefused: (tool: string, code: string) => Promise<void>
   /** What stands before a tool that needs these scopes. */
   readonly challenge: (scopes: readonly Scope[]) => ScopeChallengeHandler
   readonly state: RequestState
@@ -135,9 +137,26 @@ export function addTool<Input extends z.ZodType>(
         )
         return await (untimed ? working : inTime(deadline, working))
       } catch (error) {
-        return toolFailure(error, toolContext)
+        return toolFailure(await recorded(error, name, toolContext), toolContext)
       }
     },
+  )
+}
+
+/**
+ * The error, on record where it is a refusal; or why that failed. The result of a tool is a 200: the door
+ * sees none. What waits for a yes has a record of its own.
+ */
+export async function recorded(
+  thrown: unknown,
+  tool: string,
+  { onRefused }: Pick<ToolContext, 'onRefused'>,
+): Promise<unknown> {
+  const { status, code } = asAppError(thrown)
+  if (status !== 403 || code === 'approval_required') return thrown
+  return onRefused(tool, code).then(
+    () => thrown,
+    (error: unknown) => error,
   )
 }
 

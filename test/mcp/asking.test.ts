@@ -122,6 +122,22 @@ describe('a call with an account of the person', () => {
   })
 })
 
+test('a call that is refused is on record, by its tool where it was one', async () => {
+  await vault.link()
+  const refusals = () =>
+    vault.world.database.query(
+      `select tool, detail->>'code' as code, detail->>'route' as route from decision_records
+       where event = 'request_refused' order by record_no desc limit 2`,
+    )
+  expect(failure(await call('vault_fetch', write))).toMatchObject({ code: 'approval_required' })
+  expect((await vault.fetch(write)).body).toMatchObject({ code: 'approval_required' })
+  const refused = { code: 'approval_required', route: '/vault/fetch' }
+  expect(await refusals()).toEqual([
+    { tool: null, ...refused },
+    { tool: 'vault_fetch', ...refused },
+  ])
+})
+
 describe('a question to the person', () => {
   const asking = async (said: Said = {}) => {
     await vault.link()

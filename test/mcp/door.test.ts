@@ -140,6 +140,11 @@ describe.each(revisions)('a scope beyond the agent’s own limits in revision %s
     const uri = 'remit://document/handbook%2Ftravel'
     const resource = await say(world, 'resources/read', { uri }, said)
     expect(challengeOf(resource.headers)).toBeNull()
+    const recorded = await world.database.query(
+      `select distinct tool from decision_records where event = 'request_refused' and detail->>'code' = 'forbidden'
+       and detail->>'route' = '/mcp' order by tool`,
+    )
+    expect(recorded).toEqual([{ tool: 'resources/read' }, { tool: 'vault_fetch' }])
     expect(resource.body.error?.data).toMatchObject({ code: 'forbidden' })
     expect(JSON.stringify(resource.body)).not.toContain('Travel')
   })

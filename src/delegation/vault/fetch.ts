@@ -70,7 +70,22 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
       await record(sql, principal, { event: 'vault_call_begun', ...factsOf(call) })
       return true
     })
-    if (!isAllowed) throw approvalRequired(call)
+    if (!isAllowed) throw await refused(principal, call)
+  }
+
+  /** At either face: a call that is refused has no other record. */
+  async function refused(
+    principal: Principal,
+    call: Parameters<typeof approvalRequired>[0],
+  ): Promise<AppError> {
+    const error = approvalRequired(call)
+    await record(database, principal, {
+      event: 'request_refused',
+      code: error.code,
+      method: 'POST',
+      route: '/vault/fetch',
+    })
+    return error
   }
 
   async function send({ path, found, call, headers, body }: Begun, token: string, tokens: readonly string[]) {
@@ -114,7 +129,7 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     const isAgreed = isCovered(found.rules, call.method, path)
     const grant = isAgreed ? undefined : (vaultRequest.approval ?? principal.grant)
     const prepared: Begun = { ...resolved, grant, headers, body }
-    if (!isAgreed && grant === undefined) throw approvalRequired(prepared)
+    if (!isAgreed && grant === undefined) throw await refused(principal, prepared)
 
     const tokens: string[] = []
     const use = async (token: string): Promise<Outcome> => {

@@ -57,6 +57,7 @@ export function createFixtureApp({ publicUrl, port = 0, tokens }: FixtureOptions
           resource: `${publicUrl}/mcp`,
           agents: { get: async () => undefined },
           log: () => undefined,
+          record: async () => undefined,
         }),
         requireBearer: createRequireBearer({
           async verify(token) {
