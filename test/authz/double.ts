@@ -41,8 +41,14 @@ export interface Double extends AsyncDisposable {
   readonly calls: readonly Call[]
 }
 
-/** An OpenFGA server on loopback that answers as wrongly as a test wants, reached by the real client. */
-export async function startDouble(answer: Answer, timeoutMs = 400): Promise<Double> {
+// What is answered may take its time on a machine that is busy. Whoever waits for its end gives another.
+const patientMs = 20_000
+
+/**
+ * An OpenFGA server on loopback that answers as wrongly as a test wants, reached by the real client. No call
+ * has fewer checks because one before it took long.
+ */
+export async function startDouble(answer: Answer, timeoutMs = patientMs): Promise<Double> {
   const calls: Call[] = []
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     let text = ''
@@ -66,7 +72,7 @@ export async function startDouble(answer: Answer, timeoutMs = 400): Promise<Doub
   const api = createFgaApi({ apiUrl: url, apiToken, timeoutMs })
   return {
     url,
-    fga: createFga(api, storeId, () => modelId),
+    fga: createFga(api, storeId, () => modelId, 4 * patientMs),
     calls,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections()

@@ -11,8 +11,13 @@ const asking = { consistency: 'strict' } as const
 const items = (...ids: readonly string[]) => ids.map((documentId, place) => ({ documentId, place }))
 const numbered = (count: number) => Array.from({ length: count }, (_, index) => `d${index}`)
 
-async function ask(answer: Answer, principal: Principal, ids: readonly string[], now = noon) {
-  await using double = await startDouble(answer)
+async function ask(
+  answer: Answer,
+  principal: Principal,
+  ids: readonly string[],
+  { now = noon, timeoutMs }: { readonly now?: number; readonly timeoutMs?: number } = {},
+) {
+  await using double = await startDouble(answer, timeoutMs)
   const clearing = gateOf({ fga: double.fga, now: () => now }).open(principal, asking)
   const { cleared, stopped } = await clearing.clear(items(...ids))
   if (stopped !== undefined) throw stopped
@@ -102,7 +107,7 @@ describe('the gate asks', () => {
   ])(
     'with the time rounded up to the next second, so that no grant outlives its end (%d)',
     async (now, sent) => {
-      const { checks } = await ask(yes, anne, ['a', 'b'], now)
+      const { checks } = await ask(yes, anne, ['a', 'b'], { now })
       expect(checks.map(({ context }) => context)).toEqual([{ current_time: sent }, { current_time: sent }])
     },
   )
@@ -233,7 +238,7 @@ describe('the gate releases nothing', () => {
     ['sends a byte now and then', trickle],
   ])('and says 503 within the time-out for a server that %s', async (_, answer) => {
     const started = performance.now()
-    const outcome = await ask(answer, anne, ['a']).then(
+    const outcome = await ask(answer, anne, ['a'], { timeoutMs: 400 }).then(
       ({ ids }) => ids,
       (error: unknown) => error,
     )

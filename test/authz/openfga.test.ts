@@ -284,8 +284,8 @@ describe('a streamed list', () => {
     response.end()
   }
 
-  const list = async (answer: Answer): Promise<unknown> => {
-    await using double = await startDouble(answer)
+  const list = async (answer: Answer, timeoutMs?: number): Promise<unknown> => {
+    await using double = await startDouble(answer, timeoutMs)
     const outcome = await outcomeOf(collect(double.fga.listObjects(query, options)))
     expect(double.calls).toHaveLength(1)
     return outcome
@@ -306,7 +306,7 @@ describe('a streamed list', () => {
     expect(await list(listing())).toEqual([])
   })
 
-  test.each<[string, Answer]>([
+  test.each<[string, Answer, number?]>([
     ['an error after some objects', listing(line('a'), '{"error":{"code":13,"message":"m"}}\n')],
     ['an error as its last line, without a newline', listing(line('a'), '{"error":{"code":13}}')],
     ['an error beside an object', listing('{"result":{"object":"document:a"},"error":{"code":13}}\n')],
@@ -317,11 +317,11 @@ describe('a streamed list', () => {
     ['a number for an object', listing('{"result":{"object":7}}\n')],
     ['a connection that breaks between lines', listing(line('a'), 'cut')],
     ['a connection that breaks within a line', listing(line('a'), '{"res', 'cut')],
-    ['silence after some objects', listing(line('a'), 'hang')],
+    ['silence after some objects', listing(line('a'), 'hang'), 2_000],
     ['a status of 500', (_, response) => void response.writeHead(500).end('{"code":"internal_error"}')],
-  ])('with %s is an error, never a short list passed off as the whole', async (_, answer) => {
+  ])('with %s is an error, never a short list passed off as the whole', async (_, answer, timeoutMs) => {
     const started = performance.now()
-    expect(await list(answer)).toEqual(unavailable)
+    expect(await list(answer, timeoutMs)).toEqual(unavailable)
     expect(performance.now() - started).toBeLessThan(8_000)
   })
 
@@ -449,8 +449,9 @@ describe('a question', () => {
 
   /** Sends a letter at a time, for as long as it is let. */
   const trickle =
-    (ended: () => void): Answer =>
+    (ended: () => void, begun?: () => void): Answer =>
     (_, response) => {
+      begun?.()
       response.writeHead(200, { 'content-type': 'application/json' })
       const timer = setInterval(() => response.write(' '), 20)
       response.on('close', () => {
@@ -461,7 +462,8 @@ describe('a question', () => {
 
   test('has so long for its whole answer, however that comes, and is then let go of', async () => {
     const ended = Promise.withResolvers<void>()
-    await using double = await startDouble(trickle(ended.resolve), 200)
+    // Long enough that the question comes to the server before.
+    await using double = await startDouble(trickle(ended.resolve), 2_000)
     await expect(double.fga.batchCheck([check], options)).rejects.toMatchObject({
       message: 'OpenFGA TimeoutError',
     })
@@ -469,11 +471,12 @@ describe('a question', () => {
   })
 
   test('ends with the request that it is for', async () => {
-    const ended = Promise.withResolvers<void>()
-    await using double = await startDouble(trickle(ended.resolve), 5_000)
+    const [begun, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    await using double = await startDouble(trickle(ended.resolve, begun.resolve))
     const request = new AbortController()
     const asked = outcomeOf(double.fga.batchCheck([check], { ...options, signal: request.signal }))
-    setTimeout(() => request.abort(), 100)
+    await begun.promise
+    request.abort()
     expect(await asked).toMatchObject({ message: 'OpenFGA AbortError' })
     await ended.promise
   })
