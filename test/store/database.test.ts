@@ -184,7 +184,7 @@ describe('a database that goes away', () => {
     const socketDir = await mkdtemp(join(tmpdir(), 'remit-test-'))
     const { database, worker } = await openWithWorker(socketDir)
     try {
-      const running = database.query('select pg_sleep(5)')
+      const running = database.query('select pg_sleep(60)')
       await Promise.all([expect(running).rejects.toEqual(unavailable), killSoon(worker)])
       await expect(database.query('select 1')).rejects.toEqual(unavailable)
       await expect(database.transaction((sql) => sql.query('select 1'))).rejects.toEqual(unavailable)

@@ -22,18 +22,19 @@ describe('the embedded engine on native Postgres', needsPostgres, () => {
   test('says that it was lost and won back, and refuses where another has it by then', async () => {
     const client = new pg.Client({ connectionString: url })
     await client.connect()
+    const holders = `from pg_locks where locktype = 'advisory' and objid = 7364837 and pid <> pg_backend_pid()`
     const lose = async () => {
-      await client.query(
-        `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objid = 7364837 and pid <> pg_backend_pid()`,
-      )
-      await new Promise((resolve) => setTimeout(resolve, 100))
+      await client.query(`select pg_terminate_backend(pid) ${holders}`)
+      await expect.poll(async () => (await client.query(`select pid ${holders}`)).rows).toEqual([])
     }
     await using first = await lockDatabase(url)
     await lose()
-    expect(await first.hold()).toEqual({ renewed: true })
+    // It hears of that a moment later.
+    await expect.poll(() => first.hold()).toEqual({ renewed: true })
     await lose()
     await using second = await lockDatabase(url)
-    await expect(first.hold()).rejects.toMatchObject({ code: 'authorization_unavailable' })
+    const refusal = () => first.hold().catch((error: unknown) => error)
+    await expect.poll(refusal).toMatchObject({ code: 'authorization_unavailable' })
     expect(await second.hold()).toEqual({ renewed: false })
     await client.end()
   })

@@ -171,7 +171,7 @@ describe('the embedded database', () => {
 
   test('is told to be lost once when its thread ends', async () => {
     const { database, worker } = await opened()
-    const running = database.query('select pg_sleep(5)').catch(() => undefined)
+    const running = database.query('select pg_sleep(60)').catch(() => undefined)
     await worker.terminate()
     await running
     expect(lost).toEqual(['its thread has ended'])
