@@ -23,7 +23,11 @@ function watchIds(): { readonly wrap: (real: Database) => Database; longest: num
 test('whoever sees much has few of it looked up for a list of collections, and more only where it is refused', async () => {
   const watch = watchIds()
   await using faulty = await startFaultyOpenFga()
-  await using world = await openWorld({ database: watch.wrap, openfga: faulty.wrap })
+  await using world = await openWorld({
+    database: watch.wrap,
+    openfga: faulty.wrap,
+    env: { REQUEST_DEADLINE_MS: '60000' },
+  })
   const viewers = ['user:anne']
   await world.put({
     ...Object.fromEntries(
@@ -37,9 +41,19 @@ test('whoever sees much has few of it looked up for a list of collections, and m
     return (await response.json()) as unknown
   }
   const both = { collections: [{ id: 'finance' }, { id: 'handbook' }], complete: true }
-  await expect.poll(list, { timeout: 5_000 }).toMatchObject(both)
-  watch.longest = 0
-  expect(await list()).toMatchObject(both)
+  // Asked again where the log was not read for a second, which the list says itself.
+  const listsBoth = () =>
+    expect
+      .poll(
+        async () => {
+          watch.longest = 0
+          return list()
+        },
+        { timeout: 20_000 },
+      )
+      .toMatchObject(both)
+  await listsBoth()
+  await listsBoth()
   expect(watch.longest).toBe(2)
   faulty.set({
     verdicts: (all) =>
@@ -52,7 +66,6 @@ test('whoever sees much has few of it looked up for a list of collections, and m
         ]),
       ),
   })
-  watch.longest = 0
-  expect(await list()).toMatchObject(both)
+  await listsBoth()
   expect(watch.longest).toBeLessThan(40)
 })

@@ -29,13 +29,16 @@ beforeAll(async () => {
     env: { REQUEST_DEADLINE_MS: '60000' },
   })
   await world.write('user:anne member group:staff')
-  await world.put({
-    ...Object.fromEntries(
+  await world.put(
+    Object.fromEntries(
       Array.from({ length: many }, (_, at) => [
         `staff/${at}`,
         { text: `Merger ${at}.`, access: { viewers: ['group:staff#member'] } },
       ]),
     ),
+  )
+  // Last: a question hears of what was written beside other changes only within the last hundred of them.
+  await world.put({
     'anne/1': { text: 'A merger of mine, with much else to say.', access: { viewers: ['user:anne'] } },
   })
 }, 180_000)
@@ -70,23 +73,30 @@ test.each([
   'what may be read is found behind all that OpenFGA refuses, in a few searches: %s',
   async (mode, each) => {
     const token = await world.token({ user: 'anne' })
-    expect(await ask(token, mode)).toMatchObject({ complete: true, searches: each })
-    let hear = (): void => undefined
-    deaf = new Promise((resolve) => {
-      hear = resolve
-    })
-    await writeAs('deletes')
-    try {
-      const { ids, complete, searches } = await ask(token, mode)
-      expect([ids, complete]).toEqual([['anne/1'], true])
-      // A search for each few of them would be 13 of one list.
-      expect(searches).toBeLessThanOrEqual(6 * each)
-    } finally {
-      hear()
-      deaf = undefined
-      await writeAs('writes')
-      await world.service.index.catchUp()
+    await expect
+      .poll(() => ask(token, mode), { timeout: 20_000 })
+      .toMatchObject({ complete: true, searches: each })
+    const askWhileDeaf = async () => {
+      let hear = (): void => undefined
+      deaf = new Promise((resolve) => {
+        hear = resolve
+      })
+      await writeAs('deletes')
+      try {
+        return await ask(token, mode)
+      } finally {
+        hear()
+        deaf = undefined
+        await writeAs('writes')
+        await world.service.index.catchUp()
+      }
     }
+    // Whoever was deaf for a second before it looked says that it is not whole: once more from the beginning.
+    let seen = await askWhileDeaf()
+    for (let tries = 0; tries < 10 && seen.complete !== true; tries += 1) seen = await askWhileDeaf()
+    expect([seen.ids, seen.complete]).toEqual([['anne/1'], true])
+    // A search for each few of them would be 13 of one list.
+    expect(seen.searches).toBeLessThanOrEqual(6 * each)
   },
   60_000,
 )
