@@ -44,9 +44,9 @@ export interface FaultyOpenFga extends AsyncDisposable {
 
 /**
  * OpenFGA behind a loopback server that breaks as a test wants. The service's own client asks it over a real
- * socket, so that time-outs, aborts and broken connections are the real ones.
+ * socket, so that time-outs, aborts and broken connections are the real ones. `timeoutMs`: the client's own.
  */
-export async function startFaultyOpenFga(): Promise<FaultyOpenFga> {
+export async function startFaultyOpenFga({ timeoutMs = 4_000 } = {}): Promise<FaultyOpenFga> {
   let fault: Fault = {}
   let real: FgaApi | undefined
   const counts = new Map<string, number>()
@@ -58,7 +58,7 @@ export async function startFaultyOpenFga(): Promise<FaultyOpenFga> {
   await once(server, 'listening')
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('The server has no port.')
-  const remote = createFgaApi({ apiUrl: `http://127.0.0.1:${address.port}`, timeoutMs: 4_000 })
+  const remote = createFgaApi({ apiUrl: `http://127.0.0.1:${address.port}`, timeoutMs })
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (real === undefined) throw new Error('Nothing is wrapped yet.')
