@@ -2,10 +2,11 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { createLendables } from '../../src/delegation/lending/lendable.ts'
 import type { SqlValue } from '../../src/store/sql.ts'
 import { describeDatabases } from '../support/backends.ts'
-import { openWorld, type World } from '../support/world.ts'
+import { openWorld, type RetrieveBody, type World } from '../support/world.ts'
 import { type FaultyDatabase, faultyDatabase } from './faulty-database.ts'
 import { type FaultyOpenFga, startFaultyOpenFga } from './faulty-openfga.ts'
 
+const readable = 'The zirconium plan, as Anne may read it.'
 const secret = 'The zirconium plan, for Bob alone.'
 const vectorSearch = /embedding <#>/
 const wordSearch = /from chunk_words p join/
@@ -48,7 +49,7 @@ describeDatabases('what was published since OpenFGA said yes', (database) => {
   })
   beforeEach(async () => {
     storage.set(undefined)
-    await put('The zirconium plan, as Anne may read it.', 'user:anne')
+    await put(readable, 'user:anne')
     asked = 0
     faulty.set({
       async decided({ kind }) {
@@ -60,6 +61,13 @@ describeDatabases('what was published since OpenFGA said yes', (database) => {
   const put = (text: string, viewer: string) => world.put({ plan: { text, access: { viewers: [viewer] } } })
   const ask = (consistency: string) =>
     world.retrieve(anne, { query: 'zirconium plan', mode: 'vector', consistency, top_k: 5 })
+  /** Once more from the beginning where it says that it is not whole: the log was not read for a second. */
+  async function whole(answer: () => Promise<RetrieveBody>): Promise<RetrieveBody> {
+    for (let tries = 20; ; tries -= 1) {
+      const seen = await answer()
+      if (seen.complete || tries === 0) return seen
+    }
+  }
   const texts = async (consistency: string) => (await ask(consistency)).results.map(({ text }) => text)
   /** The first such statement comes after this. */
   const before = (statement: RegExp, work: () => Promise<unknown>) =>
@@ -71,11 +79,18 @@ describeDatabases('what was published since OpenFGA said yes', (database) => {
   test.each(['fast', 'strict'])(
     'does not leave where OpenFGA was asked before the search: %s',
     async (consistency) => {
-      before(vectorSearch, async () => {
-        await expect.poll(() => asked).toBeGreaterThan(0)
-        await put(secret, 'user:bob')
+      const { complete } = await whole(async () => {
+        await put(readable, 'user:anne')
+        asked = 0
+        before(vectorSearch, async () => {
+          await expect.poll(() => asked).toBeGreaterThan(0)
+          await put(secret, 'user:bob')
+        })
+        const answer = await ask(consistency)
+        expect(answer.results).toEqual([])
+        return answer
       })
-      expect(await ask(consistency)).toMatchObject({ results: [], complete: true })
+      expect(complete).toBe(true)
       expect(asked).toBeGreaterThan(1)
     },
   )
@@ -107,8 +122,11 @@ describeDatabases('what was published since OpenFGA said yes', (database) => {
   })
 
   test('is read in its place by whoever may, in the same answer', async () => {
-    before(reading, () => put('The zirconium plan, revised.', 'user:anne'))
-    const { results, complete } = await ask('fast')
+    const { results, complete } = await whole(async () => {
+      await put(readable, 'user:anne')
+      before(reading, () => put('The zirconium plan, revised.', 'user:anne'))
+      return ask('fast')
+    })
     expect([results.map(({ text }) => text), complete]).toEqual([['The zirconium plan, revised.'], true])
   })
 
