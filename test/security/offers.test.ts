@@ -15,7 +15,7 @@ const calls: AskedCall[] = []
 
 beforeAll(async () => {
   faulty = await startFaultyOpenFga()
-  world = await openWorld({ openfga: faulty.wrap })
+  world = await openWorld({ openfga: faulty.wrap, env: { REQUEST_DEADLINE_MS: '60000' } })
   await world.put({
     ...Object.fromEntries(
       Array.from({ length: 12 }, (_, index) => [
@@ -36,6 +36,14 @@ beforeEach(() => world.database.query('delete from offer_limits'))
 
 type Answer = RetrieveBody & { readonly approval?: { readonly offer_id: string } }
 const ask = async () => (await world.retrieve(bot, asking)) as Answer
+const isOffered = () => expect.poll(async () => (await ask()).approval, { timeout: 20_000 })
+/** Its answer, asked again while it says itself that it may lack something: then it offers nothing either. */
+async function askWhole(): Promise<Answer> {
+  for (;;) {
+    const answer = await ask()
+    if (answer.complete) return answer
+  }
+}
 
 /**
  * Checks sent to OpenFGA for one question: as few as it takes once the replica has all, whatever the machine
@@ -106,7 +114,7 @@ describe('an offer', () => {
       await withDocuments(Object.fromEntries(kept), async () => {
         sent.push(await checksSent())
         await world.database.query('delete from offer_limits')
-        expect((await ask()).approval).toEqual({ offer_id: expect.stringMatching(/^o_[\w-]{22}$/) })
+        await isOffered().toEqual({ offer_id: expect.stringMatching(/^o_[\w-]{22}$/) })
       })
     }
     expect(new Set(sent)).toEqual(new Set([plain]))
@@ -120,8 +128,8 @@ describe('an offer', () => {
   test('asks as much once its limit is reached', async () => {
     const plain = await checksSent()
     await withDocuments({ 'kept/one': { text: perfect, access: told } }, async () => {
-      for (let count = 0; count < 10; count += 1) expect((await ask()).approval).toBeDefined()
-      expect((await ask()).approval).toBeUndefined()
+      for (let count = 0; count < 10; count += 1) await isOffered().toBeDefined()
+      expect((await askWhole()).approval).toBeUndefined()
       expect(await checksSent()).toBe(plain)
     })
   }, 60_000)
@@ -158,12 +166,12 @@ describe('an offer', () => {
     'is never the replica’s word: none where OpenFGA %s',
     async (_, verdicts) => {
       await withDocuments({ 'kept/one': { text: perfect, access: told } }, async () => {
-        expect((await ask()).approval).toBeDefined()
+        await isOffered().toBeDefined()
         faulty.set({ verdicts })
-        const answer = await ask()
+        const answer = await askWhole()
         faulty.set(undefined)
         expect(answer.approval).toBeUndefined()
-        expect([answer.results.length, answer.complete]).toEqual([4, true])
+        expect(answer.results).toHaveLength(4)
       })
     },
     60_000,
@@ -183,18 +191,20 @@ describe('a document by its id', () => {
     faulty.set(undefined)
     return { status: response.status, asked: calls.map(({ objects }) => objects.length) }
   }
+  // Beside the decoys all is asked about where the log was not read for a second, and that is no refusal.
+  const answers = (id: string, status: number, asked: readonly number[]) =>
+    expect.poll(() => read(id), { timeout: 20_000 }).toEqual({ status, asked })
 
   test('is asked about twice in one call beside the decoys, where it may be read or told of; else are the decoys alone', async () => {
     await withDocuments({ ...untold, 'kept/one': { text, access: told } }, async () => {
-      expect(await read('open/1')).toEqual({ status: 200, asked: [2, 2] })
-      expect(await read('kept/one')).toEqual({ status: 403, asked: [2, 2] })
-      for (const id of [...Object.keys(untold), 'never/was'])
-        expect(await read(id)).toEqual({ status: 404, asked: [2] })
+      await answers('open/1', 200, [2, 2])
+      await answers('kept/one', 403, [2, 2])
+      for (const id of [...Object.keys(untold), 'never/was']) await answers(id, 404, [2])
     })
     // Withdrawn: whatever tuples were left of it.
     await world.write('user:anne viewer document:kept/one', 'user:* sensitive document:kept/one')
     await world.write('collection:handbook filed_in document:kept/one')
-    expect(await read('kept/one')).toEqual({ status: 404, asked: [2] })
+    await answers('kept/one', 404, [2])
   }, 60_000)
 
   test('on which OpenFGA alone has no verdict is the 404 of a missing one, although it may be told of', async () => {
