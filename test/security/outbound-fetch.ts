@@ -6,7 +6,7 @@ import {
   type OutboundRequest,
 } from '../../src/outbound/guarded-fetch.ts'
 
-export const limits = { timeoutMs: 5_000, bytesMax: 64 * 1024 }
+export const limits = { timeoutMs: 20_000, bytesMax: 64 * 1024 }
 
 /** Names of a resolver that has only bad news. */
 export const names: Readonly<Record<string, readonly string[]>> = {
