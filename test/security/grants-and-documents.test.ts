@@ -14,7 +14,7 @@ describeBackends('a grant of documents', (backend) => {
   let delegation: string
   let bot: string
   beforeAll(async () => {
-    world = await openWorld({ backend })
+    world = await openWorld({ backend, env: { REQUEST_DEADLINE_MS: '60000' } })
     await world.put({
       'board/1': { text, access: secret },
       'board/2': { text, access: secret },
