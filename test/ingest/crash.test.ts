@@ -47,7 +47,7 @@ for (const backend of extremes)
     }
 
     const published = (id: string) =>
-      expect.poll(() => world.sees('user:bob', id), { timeout: 10_000, interval: 50 }).toBe('new words')
+      expect.poll(() => world.sees('user:bob', id), { timeout: 20_000, interval: 50 }).toBe('new words')
 
     describe('a replacement that is killed', () => {
       const steps: readonly Step[] = [
@@ -104,7 +104,7 @@ for (const backend of extremes)
         await expect.poll(() => killed, { timeout: 10_000 }).toBe(true)
         expect(await world.sees('user:anne', id)).toBeUndefined()
         await world.restart()
-        await expect.poll(() => world.sees('user:anne', id), { timeout: 10_000 }).toContain(`All about ${id}`)
+        await expect.poll(() => world.sees('user:anne', id), { timeout: 20_000 }).toContain(`All about ${id}`)
         expect(early).toEqual([])
       }
     })

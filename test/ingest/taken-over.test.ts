@@ -165,7 +165,7 @@ describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name 
           // Taken before the migration, which gave it the column's default.
           await world.database.query(
             `insert into leases (object, holder, until, tuples_first)
-             values ('group:late', 'old', now() + interval '4 seconds', true)`,
+             values ('group:late', 'old', now() + interval '1 hour', true)`,
           )
           let isScanned = false
           world.onTuples = (object) => {
@@ -175,6 +175,7 @@ describe.each(backends.filter(({ name }) => name === 'PGlite × engine' || name 
           await expect.poll(() => isScanned).toBe(true)
           await new Promise((resolve) => setTimeout(resolve, 1_000))
           await straight('user:late member group:late')
+          await world.database.query(`update leases set until = now() - interval '1 s' where holder = 'old'`)
           await started
           await expect.poll(isOver, { timeout: 20_000 }).toBe(true)
           world.onTuples = () => undefined
