@@ -28,8 +28,19 @@ describe('two processes of an earlier version, replaced one after the other', ne
     await pair.command('collection', 'add', 'handbook', '--title', 'Handbook')
     await pair.command('service', 'add', 'loader', '--collection', 'handbook')
     await put(pair, 'plan', ['user:anne', 'user:bob'])
+    const question = async (which: 0 | 1, who: Told['who']) =>
+      fetch(`${pair.urls[which]}/retrieve`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${await personToken(pair, who)}`,
+          'content-type': 'application/json',
+        },
+        body: JSON.stringify({ query: 'the plan of travel' }),
+      })
     // Searches of the other learn of it a moment later.
-    await sleep(3_000)
+    const isFound = async (which: 0 | 1) => (await (await question(which, 'bob')).text()).includes('"plan"')
+    for (const which of [0, 1] as const)
+      await expect.poll(() => isFound(which), { timeout: 30_000, interval: 200 }).toBe(true)
 
     // Whoever replaces a process first takes it out of what is asked, as an orchestrator does.
     const rotation = new Set<0 | 1>([0, 1])
@@ -42,14 +53,7 @@ describe('two processes of an earlier version, replaced one after the other', ne
         const which = ([0, 1] as const).filter((one) => rotation.has(one)).at(turn % rotation.size) ?? 0
         const at = Date.now()
         try {
-          const response = await fetch(`${pair.urls[which]}/retrieve`, {
-            method: 'POST',
-            headers: {
-              authorization: `Bearer ${await personToken(pair, who)}`,
-              'content-type': 'application/json',
-            },
-            body: JSON.stringify({ query: 'the plan of travel' }),
-          })
+          const response = await question(which, who)
           const body = (await response.json()) as { results?: { document_id: string }[] }
           if (response.status !== 200) failed.push(`${which}: ${response.status} ${JSON.stringify(body)}`)
           else told.push({ who, at, ids: (body.results ?? []).map(({ document_id }) => document_id) })
