@@ -127,7 +127,7 @@ describeDatabases('an object that is named', (kind) => {
   async function done(request: () => Promise<unknown>): Promise<readonly string[]> {
     // The first looks up who asks.
     await request()
-    for (let tries = 0; tries < 40 && isAtTail && !(await hasTail()); tries += 1) await delay(50)
+    for (let tries = 0; tries < 200 && isAtTail && !(await hasTail()); tries += 1) await delay(50)
     const seen = await sentBy(request)
     // Who asks is looked up again as soon as anything changed of anybody's authority, whatever is named.
     return seen.filter((one) => !one.includes('revocable as ('))
